@@ -1,0 +1,338 @@
+// Package durable makes a file appear whole or not at all, and holds Portage's lock.
+//
+// # Files
+//
+// [WriteFile] writes to a temporary file in the same directory, gives it its owner, mode and time,
+// syncs it, renames it over the old one and syncs the directory: after a crash at any moment the name
+// shows the complete old or the complete new contents. The temporary file is called
+//
+//	.NAME.pkgsneak-XXXXXXXXXXXXXXXX      (16 hex digits)
+//
+// It begins with a dot and ends with none of Portage's package extensions, so nobody takes it for a
+// package. A killed process leaves it behind; [IsTemp] knows such names, so that a room which holds the
+// lock of a directory can remove them ([Sweep]).
+//
+// [MoveNew] is a rename that never replaces anything: two programs that want the same name cannot
+// destroy each other's file. [SyncFiles] and [SyncDir] are for those who write many files and want
+// them on the disk before the next step.
+//
+// This is the order for a file system that keeps renames atomic (ext4, xfs, btrfs, zfs, f2fs, tmpfs).
+// FAT does not; what is written to a drive has another order, and another room.
+//
+// # The lock
+//
+// [Acquire] speaks the protocol of Portage's locks.py (lockfile with wantnewlockfile, unlockfile), so
+// that emerge, emaint and pkgsneak keep out of each other's way. Taking it:
+//
+//  1. open NAME with O_CREAT|O_RDWR, mode 0660 whatever the umask, group of the directory when new;
+//  2. lock the whole file exclusively with a record lock (fcntl);
+//  3. prove that NAME still is the file that was locked: the one who held it before has unlinked it.
+//     If not, begin again.
+//
+// Releasing it: unlink NAME while the lock is held, then close. Whoever waited on the unlinked file
+// notices in step 3.
+//
+// The record lock is an open-file-description lock (F_OFD_SETLK): it excludes the classic POSIX locks
+// that Python's fcntl.lockf takes, and is excluded by them, but belongs to the descriptor, so two
+// goroutines exclude each other too and closing another descriptor of the file does not drop it. A
+// kernel without it (EINVAL) gets the classic one. flock(2) is another world: neither side sees it.
+//
+// On NFS a stat may be answered from the attribute cache, so step 3 makes a hard link of NAME to prove
+// that the server still has it. Where record locks do not exist (ENOSYS, EOPNOTSUPP) the lock is
+// Portage's hard-link lock: the private name
+//
+//	.NAME.hardlock-HOST-PID
+//
+// is linked to NAME, and whoever sees exactly two links on it owns the lock; it belongs to the process,
+// which must not ask twice. Locks that ran out (ENOLCK) count as held by another, as in Portage.
+package durable
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	tempInfix  = ".pkgsneak-"
+	tempDigits = 16
+	bufferSize = 64 << 10
+)
+
+// Attr says how a file shall look. The zero value of Mode leaves what the umask gives (0666 less the
+// umask), of ModTime the moment of writing.
+type Attr struct {
+	Mode fs.FileMode // permission bits only
+	// UID and GID own the file; -1 leaves what the system gives. What this process or the file
+	// system may not do about owner and mode is left away in silence, as Portage does.
+	UID, GID int
+	ModTime  time.Time // access time too
+}
+
+// WriteFile writes what fill writes to the file name below root. The name shows the old contents (or
+// nothing) until everything is on the disk, then the new. On an error nothing has changed and no
+// temporary file is left. name itself is replaced even when it is a symbolic link.
+func WriteFile(root *os.Root, name string, a Attr, fill func(io.Writer) error) error {
+	temp, err := writeTemp(root, name, a, fill)
+	if err != nil {
+		return fmt.Errorf("writing %q: %w", name, err)
+	}
+	if err := root.Rename(temp, name); err != nil {
+		root.Remove(temp)
+		return fmt.Errorf("writing %q: %w", name, err)
+	}
+	return SyncDir(root, path.Dir(name))
+}
+
+// writeTemp leaves a complete, synced file beside name and returns how it is called.
+func writeTemp(root *os.Root, name string, a Attr, fill func(io.Writer) error) (temp string, err error) {
+	f, temp, err := createTemp(root, name, a.Mode)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		err = errors.Join(err, f.Close())
+		if err != nil {
+			root.Remove(temp)
+		}
+	}()
+	w := bufio.NewWriterSize(f, bufferSize)
+	if err := fill(w); err != nil {
+		return temp, err
+	}
+	if err := w.Flush(); err != nil {
+		return temp, err
+	}
+	if err := setAttr(root, temp, f, a); err != nil {
+		return temp, err
+	}
+	return temp, f.Sync()
+}
+
+func createTemp(root *os.Root, name string, mode fs.FileMode) (*os.File, string, error) {
+	// A file that will have a mode of its own is nobody's business before it has it.
+	perm := fs.FileMode(0o600)
+	if mode == 0 {
+		perm = 0o666
+	}
+	dir, base := path.Split(name)
+	for {
+		var random [tempDigits / 2]byte
+		rand.Read(random[:])
+		temp := dir + "." + base + tempInfix + hex.EncodeToString(random[:])
+		f, err := root.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		return f, temp, err
+	}
+}
+
+// setAttr changes the owner first: a change of owner may clear mode bits.
+func setAttr(root *os.Root, name string, f *os.File, a Attr) error {
+	if a.UID != -1 || a.GID != -1 {
+		if err := chown(f, a.UID, a.GID); err != nil {
+			return err
+		}
+	}
+	if a.Mode != 0 {
+		if err := f.Chmod(a.Mode.Perm()); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	if !a.ModTime.IsZero() {
+		return root.Chtimes(name, a.ModTime, a.ModTime)
+	}
+	return nil
+}
+
+// chown gives f to uid and gid as far as this process may.
+func chown(f *os.File, uid, gid int) error {
+	err := f.Chown(uid, gid)
+	if errors.Is(err, fs.ErrPermission) && uid != -1 && gid != -1 {
+		err = f.Chown(-1, gid) // the group alone may be one of ours
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// IsTemp reports whether base is the name of a temporary file of WriteFile.
+func IsTemp(base string) bool {
+	if !strings.HasPrefix(base, ".") {
+		return false
+	}
+	i := strings.LastIndex(base, tempInfix)
+	if i <= 1 || len(base)-i-len(tempInfix) != tempDigits {
+		return false
+	}
+	_, err := hex.DecodeString(base[i+len(tempInfix):])
+	return err == nil
+}
+
+// Sweep removes the temporary files that killed runs of WriteFile left in the directory dir. The
+// caller holds the lock under which they are written.
+func Sweep(root *os.Root, dir string) error {
+	names, err := readNames(root, dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !IsTemp(name) {
+			continue
+		}
+		if err := root.Remove(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing a leftover: %w", err)
+		}
+	}
+	return nil
+}
+
+func readNames(root *os.Root, dir string) ([]string, error) {
+	f, err := root.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}
+
+// MoveNew renames oldname to newname, both below root, and never replaces anything: it returns an
+// error that is fs.ErrExist if newname is taken. It does not sync; the directories are the caller's.
+func MoveNew(root *os.Root, oldname, newname string) error {
+	err := renameNoReplace(root, oldname, newname)
+	if err == nil || !unsupported(err) {
+		return err
+	}
+	// ErrExist comes from link(2) itself, which is atomic.
+	err = root.Link(oldname, newname)
+	if err == nil {
+		return root.Remove(oldname)
+	}
+	if !unsupported(err) && !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	return moveReserved(root, oldname, newname)
+}
+
+// moveReserved is for file systems that know neither RENAME_NOREPLACE nor hard links: the name is
+// reserved with an empty file as emerge does, and then replaced.
+func moveReserved(root *os.Root, oldname, newname string) error {
+	f, err := root.OpenFile(newname, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := root.Rename(oldname, newname); err != nil {
+		root.Remove(newname)
+		return err
+	}
+	return nil
+}
+
+func renameNoReplace(root *os.Root, oldname, newname string) error {
+	from, err := root.Open(path.Dir(oldname))
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := root.Open(path.Dir(newname))
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	err = unix.Renameat2(int(from.Fd()), path.Base(oldname), int(to.Fd()), path.Base(newname), unix.RENAME_NOREPLACE)
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: oldname, New: newname, Err: err}
+	}
+	return nil
+}
+
+// unsupported reports whether the kernel or the file system does not know the call.
+func unsupported(err error) bool {
+	for _, errno := range []unix.Errno{unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// SyncDir makes the names in the directory dir below root durable: what was created, renamed or
+// removed there. File systems that cannot sync a directory need no sync.
+func SyncDir(root *os.Root, dir string) error {
+	f, err := root.Open(dir)
+	if err != nil {
+		return fmt.Errorf("syncing directory: %w", err)
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !unsupported(err) {
+		return fmt.Errorf("syncing directory: %w", err)
+	}
+	return nil
+}
+
+// syncWorkers fsyncs at a time let a journalling file system put many files into one commit.
+const syncWorkers = 16
+
+// SyncFiles puts the contents of the named files below root on the disk. Many small files cost a
+// fraction of what one fsync after the other costs. It returns the first error.
+func SyncFiles(ctx context.Context, root *os.Root, names []string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	work := make(chan string)
+	done := make(chan struct{})
+	workers := min(syncWorkers, len(names))
+	for range workers {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for name := range work {
+				if err := syncFile(root, name); err != nil {
+					cancel(err)
+				}
+			}
+		}()
+	}
+	feed(ctx, work, names)
+	for range workers {
+		<-done
+	}
+	return context.Cause(ctx)
+}
+
+func feed(ctx context.Context, work chan<- string, names []string) {
+	defer close(work)
+	for _, name := range names {
+		select {
+		case work <- name:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func syncFile(root *os.Root, name string) error {
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("syncing: %w", err)
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("syncing %q: %w", name, err)
+	}
+	return nil
+}
