@@ -1,0 +1,376 @@
+// Package depend reduces dependency strings by USE: what Portage does with the *DEPEND, LICENSE, PROPERTIES and RESTRICT
+// of a package before it writes them into the index.
+//
+// A dependency string is a list of tokens between blanks (the Package Manager Specification, section 8.2):
+//
+//	deps   = { item }
+//	item   = token                          an atom, or a word where no atoms are asked for
+//	       | "(" deps ")"                   all of these
+//	       | "||" "(" deps ")"              any of these
+//	       | ["!"] flag "?" "(" deps ")"    these if the flag is on (off)
+//
+// Parentheses and operators are tokens of their own, and a group may not be written without anything in it. Reduce
+// resolves the conditionals, drops parentheses that say nothing, and evaluates the USE dependencies of atoms
+// in place:
+//
+//	with flag x on:   "x? ( a/b ) ( c/d[x?,!y=] )"  ->  "a/b c/d[x,y]"
+//	with flag x off:  "|| ( x? ( a/b c/d ) e/f )"   ->  "e/f"
+//
+// Which parentheses are dropped below "||" follows the Python code of Portage (portage.dep.use_reduce and paren_enclose) in
+// every corner, because the text goes into an index that is compared byte for byte. Three of its habits look
+// odd and are kept: a "||" group whose members all vanish becomes the atom __const__/empty-any-of, an
+// atom whose USE dependencies had to be evaluated loses its "::repository", and where atoms are asked for a group that begins
+// after an atom is judged by the operator further out.
+//
+// The grammar of atoms is the permissive one that Portage uses where no EAPI is given: repositories (::gentoo) and build ids
+// (=a/b-1.0-3) are allowed, wildcards in names are not.
+//
+// Limits: MaxLength bytes of text and MaxDepth open parentheses; beyond them Reduce returns an error.
+package depend
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// MaxLength is the length in bytes of the longest string that Reduce takes. The longest seen in public indices has 49,000.
+	MaxLength = 1 << 20
+	// MaxDepth is how many parentheses may be open at the same time.
+	MaxDepth = 256
+)
+
+// emptyAnyOf is what Portage puts in the place of a "||" group that lost all its members.
+const emptyAnyOf = "__const__/empty-any-of"
+
+// Options says what kind of string is reduced. The zero value takes words: LICENSE, PROPERTIES, RESTRICT.
+type Options struct {
+	// Atoms is for DEPEND and its kin: each token has to be a package atom, and its USE dependencies are evaluated.
+	Atoms bool
+}
+
+// Error says why a string cannot be reduced.
+type Error struct {
+	Token  int // the token at fault, counted from 1; 0 where the string as a whole is at fault
+	Reason string
+}
+
+func (e *Error) Error() string {
+	if e.Token == 0 {
+		return "reduce dependencies: " + e.Reason
+	}
+	return fmt.Sprintf("reduce dependencies: token %d: %s", e.Token, e.Reason)
+}
+
+func fail(token int, format string, args ...any) error {
+	return &Error{Token: token, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Reduce returns deps with its conditionals resolved, as Portage writes it into an index: tokens with single blanks between them.
+// The flags that are on are asked from use. The error is an *Error where Portage too would call the string invalid, or where it
+// passes a limit of this package.
+func Reduce(deps string, use func(flag string) bool, o Options) (string, error) {
+	if len(deps) > MaxLength {
+		return "", fail(0, "longer than %d bytes", MaxLength)
+	}
+	if isPlain(deps, o) {
+		return deps, nil
+	}
+	p := parser{use: use, atoms: o.Atoms, levels: make([]level, 1, 8)}
+	rest, tok := deps, ""
+	for {
+		if tok, rest = cutToken(rest); tok == "" {
+			break
+		}
+		p.pos++
+		if err := p.token(tok, rest); err != nil {
+			return "", err
+		}
+	}
+	if err := p.end(); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.Grow(len(deps))
+	enclose(&b, p.levels[0].items)
+	return b.String(), nil
+}
+
+// isPlain reports whether deps is reduced already because nothing in it can change: words or atoms with one blank between.
+// This is what most packages carry, as Portage reduces when it builds.
+func isPlain(deps string, o Options) bool {
+	for deps != "" {
+		tok, rest, more := strings.Cut(deps, " ")
+		if tok == "" || more && rest == "" || isOperator(tok) || !isPrintableASCII(tok) {
+			return false
+		}
+		if o.Atoms {
+			if a, err := parseAtom(tok); err != nil || a.conditional {
+				return false
+			}
+		}
+		deps = rest
+	}
+	return true
+}
+
+func isOperator(tok string) bool {
+	return tok == "(" || tok == ")" || tok == "||" || tok == "->" || tok[len(tok)-1] == '?'
+}
+
+func isPrintableASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// cutToken splits the first token off; it is empty at the end of s. Blanks are those of Python's str.split, which
+// knows the four information separators besides Unicode's white space.
+func cutToken(s string) (tok, rest string) {
+	s = strings.TrimLeftFunc(s, isBlank)
+	for i := 0; i < len(s); {
+		if c := s[i]; c > ' ' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if isBlank(r) {
+			return s[:i], s[i:]
+		}
+		i += n
+	}
+	return s, ""
+}
+
+func isBlank(r rune) bool { return r >= 0x1c && r <= 0x1f || unicode.IsSpace(r) }
+
+// item is a token of the result or, if list is set, a group. A word is a token that takes part in the judgement of parentheses:
+// operators, conditionals, and all tokens where no atoms are asked for.
+type item struct {
+	token string
+	word  bool
+	list  []item
+}
+
+// level holds what was read between an open parenthesis and here. flagAt is the token number of the last conditional.
+type level struct {
+	items  []item
+	flagAt int
+}
+
+func (l *level) last() *item {
+	if len(l.items) == 0 {
+		return nil
+	}
+	return &l.items[len(l.items)-1]
+}
+
+func (l *level) pop() { l.items = l.items[:len(l.items)-1] }
+
+func (l *level) append(i item) { l.items = append(l.items, i) }
+
+// extend appends a whole list; an empty level takes it over, so that deep nesting copies nothing.
+func (l *level) extend(list []item) {
+	if len(l.items) == 0 {
+		l.items = list
+		return
+	}
+	l.items = append(l.items, list...)
+}
+
+type parser struct {
+	use    func(string) bool
+	atoms  bool
+	levels []level
+	pos    int  // number of the current token
+	open   bool // an operator or a conditional stands before: only "(" may follow
+}
+
+func (p *parser) top() *level { return &p.levels[len(p.levels)-1] }
+
+func (p *parser) token(tok, rest string) error {
+	if tok == "(" {
+		return p.openGroup(rest)
+	}
+	if p.open {
+		return fail(p.pos, "expected %q, got %q", "(", tok)
+	}
+	switch {
+	case tok == ")":
+		return p.closeGroup()
+	case tok == "||":
+		p.open = true
+		p.top().append(item{token: tok, word: true})
+	case tok == "->":
+		return fail(p.pos, "arrows belong into SRC_URI only")
+	case tok[len(tok)-1] == '?':
+		p.open = true
+		p.top().append(item{token: tok, word: true})
+		p.top().flagAt = p.pos
+	case p.atoms:
+		a, err := parseAtom(tok)
+		if err != nil {
+			return fail(p.pos, "invalid atom %q%s", tok, missingBlank(tok))
+		}
+		p.top().append(item{token: a.evaluate(p.use)})
+	default:
+		p.top().append(item{token: tok, word: true})
+	}
+	return nil
+}
+
+// missingBlank explains an atom that is none because a parenthesis or an operator clings to it.
+func missingBlank(tok string) string {
+	for _, op := range []string{")", "(", "||"} {
+		if strings.HasPrefix(tok, op) || strings.HasSuffix(tok, op) {
+			return fmt.Sprintf(", missing blank around %q", op)
+		}
+	}
+	return ""
+}
+
+func (p *parser) openGroup(rest string) error {
+	if next, _ := cutToken(rest); next == ")" {
+		return fail(p.pos, "expected a dependency, got %q", ")")
+	}
+	if len(p.levels) > MaxDepth {
+		return fail(p.pos, "more than %d open parentheses", MaxDepth)
+	}
+	p.open = false
+	p.levels = append(p.levels, level{})
+	return nil
+}
+
+func (p *parser) end() error {
+	switch {
+	case len(p.levels) > 1:
+		return fail(0, "missing %q at the end", ")")
+	case p.open:
+		return fail(0, "missing %q at the end", "(")
+	}
+	return nil
+}
+
+// closeGroup takes the group that ends here off the stack and merges it into the level around it.
+func (p *parser) closeGroup() error {
+	if len(p.levels) == 1 {
+		return fail(p.pos, "no matching %q for %q", "(", ")")
+	}
+	group := p.top().items
+	p.levels = p.levels[:len(p.levels)-1]
+	single := len(group) == 1 || len(group) == 2 && group[0].token == "||"
+
+	around := p.top()
+	keep := true
+	if last := around.last(); last != nil && last.word {
+		switch {
+		case last.token == "||" && len(group) == 0:
+			group = []item{{token: emptyAnyOf, word: !p.atoms}}
+			around.pop()
+		case last.token[len(last.token)-1] == '?':
+			on, err := p.active(last.token, around.flagAt)
+			if err != nil {
+				return err
+			}
+			keep = on
+			around.pop()
+		}
+	}
+	if keep && len(group) > 0 {
+		p.merge(group, single)
+	}
+	return nil
+}
+
+// active decides about a conditional.
+func (p *parser) active(conditional string, pos int) (bool, error) {
+	flag, negated := strings.CutPrefix(conditional[:len(conditional)-1], "!")
+	if !isFlag(flag) {
+		return false, fail(pos, "invalid USE flag %q in conditional %q", flag, conditional)
+	}
+	return p.use(flag) != negated, nil
+}
+
+// merge puts a group into the level around it, without the parentheses where they say nothing.
+func (p *parser) merge(group []item, single bool) {
+	n := len(p.levels) - 1
+	around := p.top()
+	anyHere, anyOutside := p.endsInAnyOf(n), p.endsInAnyOf(n-1)
+	switch {
+	case !anyHere && !anyOutside:
+		around.extend(group)
+	case len(around.items) == 0:
+		p.place(group, single)
+	case single && anyHere:
+		around.pop()
+		p.place(group, single)
+	case anyHere && anyOutside:
+		around.pop()
+		around.extend(group)
+	default:
+		p.place(group, single)
+	}
+}
+
+// place puts a group below a "||", where parentheses have a meaning: several members stay together.
+func (p *parser) place(group []item, single bool) {
+	n := len(p.levels) - 1
+	around := p.top()
+	switch {
+	case !single:
+		around.append(item{list: group})
+	case group[0].token == "||" && p.endsInAnyOf(n-1):
+		around.extend(group[1].list)
+	case len(group) == 1 && group[0].list != nil && !p.inAnyOf(n-1):
+		around.extend(group[0].list)
+	default:
+		around.extend(group)
+	}
+}
+
+// endsInAnyOf reports whether the "||" at the end of level k waits for its group.
+func (p *parser) endsInAnyOf(k int) bool {
+	if k < 0 {
+		return false
+	}
+	last := p.levels[k].last()
+	return last != nil && last.token == "||"
+}
+
+// inAnyOf reports whether a "||" is in effect at level k: the nearest word outwards that is no conditional decides. Empty
+// levels, and levels that end in an atom or in a group, are looked through.
+func (p *parser) inAnyOf(k int) bool {
+	for ; k >= 0; k-- {
+		last := p.levels[k].last()
+		if last == nil || !last.word {
+			continue
+		}
+		if last.token == "||" {
+			return true
+		}
+		if last.token[len(last.token)-1] != '?' {
+			return false
+		}
+	}
+	return false
+}
+
+func enclose(b *strings.Builder, items []item) {
+	for i := range items {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		if items[i].list == nil {
+			b.WriteString(items[i].token)
+			continue
+		}
+		b.WriteString("( ")
+		enclose(b, items[i].list)
+		b.WriteString(" )")
+	}
+}
