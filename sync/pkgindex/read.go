@@ -1,0 +1,310 @@
+package pkgindex
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Read reads an index. See the package comment for what it makes of odd ones. The error is a *FormatError where a limit is passed, or
+// the reader's; then nothing is returned.
+func Read(r io.Reader) (*Index, error) {
+	p := parser{lines: newLineReader(r), remarks: make(map[string]int)}
+	if err := p.readHeader(); err != nil {
+		return nil, err
+	}
+	if err := p.readEntries(); err != nil {
+		return nil, err
+	}
+	p.remarkHeader()
+	return &p.index, nil
+}
+
+type parser struct {
+	lines   *lineReader
+	index   Index
+	remarks map[string]int // reason to place in index.Remarks
+
+	// the block being read
+	values  fields[[]byte]
+	seen    [numFields]bool
+	text    []byte // what values point into
+	size    int
+	invalid string // why the block is dropped
+	scratch []byte
+}
+
+// maxRemarks is how many different remarks an index can get; a hostile one has no end of them.
+const maxRemarks = 1000
+
+func (p *parser) remark(line int, dropped bool, format string, args ...any) {
+	reason := fmt.Sprintf(format, args...)
+	if _, known := p.remarks[reason]; !known && len(p.remarks) >= maxRemarks {
+		reason = "more of the like"
+	}
+	i, known := p.remarks[reason]
+	if !known {
+		i = len(p.index.Remarks)
+		p.remarks[reason] = i
+		p.index.Remarks = append(p.index.Remarks, Remark{Line: line, Reason: reason})
+	}
+	p.index.Remarks[i].Count++
+	p.index.Remarks[i].Dropped = p.index.Remarks[i].Dropped || dropped
+}
+
+// line is a line of a block, cleaned: key without blanks around it, value without the blank after the colon.
+type line struct {
+	key   []byte
+	value []byte
+}
+
+// nextLine returns the next line that has a key. ok is false at the end of the block, more at the end of the file.
+func (p *parser) nextLine() (l line, ok, more bool, err error) {
+	for {
+		raw, err := p.lines.next()
+		if err == io.EOF {
+			return line{}, false, false, nil
+		}
+		if err != nil {
+			return line{}, false, false, err
+		}
+		if len(raw) == 0 {
+			return line{}, false, true, nil
+		}
+		if p.size += len(raw) + 1; p.size > MaxBlock {
+			return line{}, false, false, p.lines.fail("a block is longer than %d bytes", MaxBlock)
+		}
+		if l, ok := p.split(raw); ok {
+			return l, true, true, nil
+		}
+	}
+}
+
+func (p *parser) split(raw []byte) (line, bool) {
+	key, value, found := bytes.Cut(raw, []byte(":"))
+	if !found {
+		p.remark(p.lines.number, true, "no colon in the line: dropped")
+		return line{}, false
+	}
+	if trimmed := bytes.Trim(key, blanks); len(trimmed) != len(key) {
+		p.remark(p.lines.number, false, "blanks around a key: left out")
+		key = trimmed
+	}
+	if len(key) == 0 {
+		p.remark(p.lines.number, true, "no key before the colon: dropped")
+		return line{}, false
+	}
+	if len(value) > 0 {
+		if value[0] == ' ' || value[0] == '\t' {
+			value = value[1:]
+		} else {
+			p.remark(p.lines.number, false, "no blank after the colon: Portage loses the first letter of the value")
+		}
+	}
+	return line{key, value}, true
+}
+
+func (p *parser) readHeader() error {
+	h := &p.index.Header
+	for {
+		l, ok, _, err := p.nextLine()
+		if err != nil || !ok {
+			return err
+		}
+		key, value := p.text1(l.key), p.text1(l.value)
+		if !isText(key) || !isText(value) {
+			p.remark(p.lines.number, true, "control characters in header key %.40q: dropped", key)
+			continue
+		}
+		if h.Get(key) != "" {
+			p.remark(p.lines.number, true, "header key %.40q occurs twice: the last one counts", key)
+		}
+		h.Set(key, value)
+	}
+}
+
+// text1 returns b as a string of UTF-8.
+func (p *parser) text1(b []byte) string {
+	if !isPlain(b) {
+		p.scratch = appendText(p.scratch[:0], b)
+		b = p.scratch
+	}
+	return string(b)
+}
+
+func (p *parser) readEntries() error {
+	ended := false // as far as Portage is concerned
+	for {
+		start := p.lines.number + 1
+		empty, more, err := p.readBlock()
+		if err != nil {
+			return err
+		}
+		if empty {
+			ended = true
+		} else if err := p.addEntry(start, ended); err != nil {
+			return err
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+func (p *parser) addEntry(start int, ended bool) error {
+	e, reason := p.entry()
+	if reason != "" {
+		p.remark(start, true, "entry of %.100q dropped: %s", p.values[fieldCPV], reason)
+		return nil
+	}
+	if ended {
+		p.remark(start, false, "entries behind an empty block: Portage does not see them")
+	}
+	if len(p.index.Entries) >= MaxEntries {
+		return p.lines.fail("more than %d entries", MaxEntries)
+	}
+	p.index.Entries = append(p.index.Entries, e)
+	return nil
+}
+
+// readBlock reads the values of a block; empty is true if there is none among them that Portage knows.
+func (p *parser) readBlock() (empty, more bool, err error) {
+	p.values, p.seen, p.text, p.size, p.invalid = fields[[]byte]{}, [numFields]bool{}, p.text[:0], 0, ""
+	empty = true
+	for {
+		l, ok, more, err := p.nextLine()
+		if err != nil || !ok {
+			return empty, more, err
+		}
+		i, known := fieldByName[diskName(string(l.key))]
+		if !known {
+			p.remark(p.lines.number, true, "key %.40q is none of an entry: dropped", p.text1(l.key))
+			continue
+		}
+		empty = false
+		p.setValue(i, l.value)
+	}
+}
+
+func (p *parser) setValue(i field, value []byte) {
+	if p.seen[i] {
+		p.remark(p.lines.number, true, "key %s occurs twice in an entry: the last one counts", fieldNames[i])
+	}
+	p.seen[i] = true
+	if trimmed := bytes.Trim(value, blanks); len(trimmed) != len(value) {
+		p.remark(p.lines.number, false, "blanks around a value: left out")
+		value = trimmed
+	}
+	start := len(p.text)
+	if isPlain(value) {
+		p.text = append(p.text, value...)
+	} else {
+		p.text = appendText(p.text, value)
+		if !isText(string(p.text[start:])) {
+			p.invalid = "control characters in " + fieldNames[i]
+		}
+	}
+	p.values[i] = p.text[start:len(p.text):len(p.text)]
+}
+
+// entry makes an entry of the block, or says why it is none.
+func (p *parser) entry() (Entry, string) {
+	if p.invalid != "" {
+		return Entry{}, p.invalid
+	}
+	if reason := checkIdentity(string(p.values[fieldCPV]), string(p.values[fieldPath])); reason != "" {
+		return Entry{}, reason
+	}
+	for _, i := range [...]field{fieldCHOST, fieldRepo} {
+		if len(p.values[i]) == 0 {
+			p.values[i] = append(p.values[i], p.index.Header.Get(fieldNames[i])...)
+		}
+	}
+	var e Entry
+	e, p.scratch = encode(&p.values, p.scratch)
+	return e, ""
+}
+
+// remarkHeader compares the header with what was read.
+func (p *parser) remarkHeader() {
+	h := p.index.Header
+	if !h.Supported() {
+		p.remark(0, false, "VERSION is %.40q, not 0: Portage counts this index as empty", h.Get("VERSION"))
+	}
+	if s := h.Get("PACKAGES"); s != "" {
+		if n, ok := parseInt(s); !ok || n != int64(len(p.index.Entries)) {
+			p.remark(0, false, "PACKAGES is %.40q, but there are %d entries", strings.Trim(s, blanks), len(p.index.Entries))
+		}
+	}
+	if p.lines.returns > 0 {
+		p.remark(0, false, "carriage returns at the end of %d lines", p.lines.returns)
+	}
+}
+
+// lineReader splits a file into lines that end in LF, CRLF or CR, as Portage does.
+type lineReader struct {
+	r       *bufio.Reader
+	rest    []byte // behind a CR in the middle
+	hasRest bool
+	long    []byte // a line that is longer than the reader's buffer
+	number  int    // of the line returned last, from 1
+	size    int64
+	returns int // lines with a CR
+}
+
+func newLineReader(r io.Reader) *lineReader {
+	return &lineReader{r: bufio.NewReaderSize(r, 64<<10)}
+}
+
+func (l *lineReader) fail(format string, args ...any) error {
+	return &FormatError{Line: l.number, Reason: fmt.Sprintf(format, args...)}
+}
+
+// next returns a line without its end, valid until the next call, or io.EOF behind the last one.
+func (l *lineReader) next() ([]byte, error) {
+	l.number++
+	if !l.hasRest {
+		b, err := l.read()
+		if err != nil {
+			return nil, err
+		}
+		l.rest, l.hasRest = b, true
+	}
+	b, rest, found := bytes.Cut(l.rest, []byte("\r"))
+	l.rest, l.hasRest = rest, found
+	if found {
+		l.returns++
+		l.hasRest = len(rest) > 0
+	}
+	return b, nil
+}
+
+// read returns what stands before the next LF.
+func (l *lineReader) read() ([]byte, error) {
+	l.long = l.long[:0]
+	for {
+		b, err := l.r.ReadSlice('\n')
+		if l.size += int64(len(b)); l.size > MaxSize {
+			return nil, l.fail("the index is longer than %d bytes", MaxSize)
+		}
+		if len(l.long)+len(b) > MaxLine+1 {
+			return nil, l.fail("longer than %d bytes", MaxLine)
+		}
+		if err == bufio.ErrBufferFull || len(l.long) > 0 {
+			l.long = append(l.long, b...)
+			b = l.long
+		}
+		switch {
+		case err == nil:
+			return b[:len(b)-1], nil
+		case err == io.EOF && len(b) > 0:
+			return b, nil
+		case err == io.EOF:
+			return nil, io.EOF
+		case err != bufio.ErrBufferFull:
+			return nil, fmt.Errorf("read index: %w", err)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package pkgindex
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// Write writes the index as Portage does: PACKAGES is the number of entries, VERSION is 0, TIMESTAMP is what SetTimestamp or Read left in the
+// header and has to be there. The error is a *ValueError where something could not be read back; then nothing is written.
+func (x *Index) Write(w io.Writer) error {
+	text, err := x.MarshalText()
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(text); err != nil {
+		return fmt.Errorf("write index: %w", err)
+	}
+	return nil
+}
+
+// MarshalText returns what Write writes.
+func (x *Index) MarshalText() ([]byte, error) {
+	h := x.Header.Clone()
+	h.Set("PACKAGES", strconv.Itoa(len(x.Entries)))
+	if !h.Supported() {
+		h.Set("VERSION", Version)
+	}
+	if err := h.check(); err != nil {
+		return nil, err
+	}
+	if _, ok := x.Timestamp(); !ok {
+		return nil, &ValueError{Key: "TIMESTAMP", Value: h.Get("TIMESTAMP"), Reason: "no time to write into the header"}
+	}
+	if len(x.Entries) > MaxEntries {
+		return nil, &ValueError{Key: "PACKAGES", Value: h.Get("PACKAGES"), Reason: "too many entries"}
+	}
+	size := int64(MaxBlock)
+	for _, e := range x.Entries {
+		if e.IsZero() {
+			return nil, &ValueError{Key: "CPV", Reason: "an entry without content"}
+		}
+		size += int64(len(e.text)) + 1
+	}
+	if size > MaxSize {
+		return nil, &ValueError{Key: "PACKAGES", Value: h.Get("PACKAGES"), Reason: "the index is too long"}
+	}
+	return x.appendText(h, make([]byte, 0, size-MaxBlock+4096)), nil
+}
+
+func (x *Index) appendText(h Header, b []byte) []byte {
+	for _, key := range h.Keys() {
+		b = append(b, key...)
+		b = append(b, ": "...)
+		b = append(b, h.Get(key)...)
+		b = append(b, '\n')
+	}
+	b = append(b, '\n')
+	inherited := inheritedLines(h)
+	for _, e := range x.sorted() {
+		text := e.text
+		for _, line := range inherited {
+			if i := lineIndex(text, line); i >= 0 {
+				b = append(b, text[:i]...)
+				text = text[i+len(line):]
+			}
+		}
+		b = append(b, text...)
+		b = append(b, '\n')
+	}
+	return b
+}
+
+// inheritedLines are the lines that an entry need not have, in the order of an entry.
+func inheritedLines(h Header) []string {
+	var lines []string
+	for _, f := range []field{fieldCHOST, fieldRepo} {
+		if value := h.Get(fieldNames[f]); value != "" {
+			lines = append(lines, fieldNames[f]+": "+value+"\n")
+		}
+	}
+	return lines
+}
+
+// lineIndex finds a whole line in a text of lines.
+func lineIndex(text, line string) int {
+	if strings.HasPrefix(text, line) {
+		return 0
+	}
+	for from := 0; ; {
+		i := strings.Index(text[from:], line)
+		if i < 0 {
+			return -1
+		}
+		if from += i; text[from-1] == '\n' {
+			return from
+		}
+		from++
+	}
+}
+
+// sorted returns the entries in the order of the file.
+func (x *Index) sorted() []Entry {
+	byCPV := func(a, b Entry) int { return strings.Compare(a.cpv, b.cpv) }
+	if slices.IsSortedFunc(x.Entries, byCPV) {
+		return x.Entries
+	}
+	entries := slices.Clone(x.Entries)
+	slices.SortStableFunc(entries, byCPV)
+	return entries
+}
+
+// WriteGzip writes plain, an index, as Portage writes Packages.gz: no name, the index's TIMESTAMP as time, best compression.
+func WriteGzip(w io.Writer, plain []byte, timestamp int64) error {
+	if timestamp < 0 || timestamp > math.MaxUint32 {
+		return &ValueError{Key: "TIMESTAMP", Value: strconv.FormatInt(timestamp, 10), Reason: "does not fit into a gzip header"}
+	}
+	z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
+	if err != nil {
+		return fmt.Errorf("compress index: %w", err)
+	}
+	z.ModTime = time.Unix(timestamp, 0)
+	if _, err := io.Copy(z, bytes.NewReader(plain)); err != nil {
+		return fmt.Errorf("compress index: %w", err)
+	}
+	if err := z.Close(); err != nil {
+		return fmt.Errorf("compress index: %w", err)
+	}
+	return nil
+}
