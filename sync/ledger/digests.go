@@ -1,0 +1,225 @@
+package ledger
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math"
+	"path"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/blake2b"
+
+	"pkgsneak/sync/digest"
+)
+
+// racy is how near to each other two times may be and still be one tick of a clock: the coarsest file
+// systems count in two seconds.
+const racy = 2 * time.Second
+
+// A Cache remembers the digests of the files in one directory, so that they need not be read again.
+//
+// A file is taken for unchanged if size, mtime, ctime and inode are (git's rule). What changed so
+// recently that one more change could leave all four as they are is not remembered.
+type Cache struct {
+	l       *Ledger
+	dir     string
+	now     time.Time
+	old     map[string]cached
+	new     map[string]cached
+	changed bool
+	lost    error
+}
+
+type cached struct {
+	stamp stamp
+	sums  digest.Sums
+	set   digest.Set
+}
+
+// stamp is what changes when a file does.
+type stamp struct {
+	size         int64
+	mtime, ctime int64 // nanoseconds since 1970
+	inode        uint64
+}
+
+// stampOf returns false for what is not a plain file of an operating system.
+func stampOf(fi fs.FileInfo) (stamp, bool) {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || !fi.Mode().IsRegular() {
+		return stamp{}, false
+	}
+	return stamp{fi.Size(), st.Mtim.Nano(), st.Ctim.Nano(), st.Ino}, true
+}
+
+func digestsFile(dir string) string {
+	sum := blake2b.Sum256([]byte(dir))
+	return path.Join(digestsDir, hex.EncodeToString(sum[:16]))
+}
+
+func digestsTable(dir string) table {
+	return table{kind: "pkgsneak digests", about: []string{dir}, fields: 8}
+}
+
+// Cache opens the cache for the directory dir. now is the time before the first file is read.
+func (l *Ledger) Cache(dir string, now time.Time) (*Cache, error) {
+	c := &Cache{l: l, dir: dir, now: now, old: map[string]cached{}, new: map[string]cached{}}
+	file := digestsFile(dir)
+	data, err := l.read(file, maxText)
+	var odd *FileError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return c, nil
+	case errors.As(err, &odd):
+		c.lost = err
+		return c, nil
+	case err != nil:
+		return nil, err
+	}
+	old, line, err := parseDigests(dir, string(data))
+	if err != nil {
+		c.lost = l.odd(file, line, err.Error())
+		return c, nil
+	}
+	c.old = old
+	return c, nil
+}
+
+// Lost says why the cache starts empty although there is a file; nil if nothing was lost.
+func (c *Cache) Lost() error { return c.lost }
+
+// Lookup returns the sums of the file name, and which of them are known, if it is still the file that
+// they were computed from.
+func (c *Cache) Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bool) {
+	s, ok := stampOf(fi)
+	if !ok {
+		return digest.Sums{}, 0, false
+	}
+	e, ok := c.new[name]
+	if !ok {
+		e, ok = c.old[name]
+	}
+	if !ok || e.stamp != s {
+		return digest.Sums{}, 0, false
+	}
+	c.new[name] = e
+	return e.sums, e.set, true
+}
+
+// Put remembers the sums (those of digest.All that are in set) of a file that had the status fi before
+// it was read and after.
+func (c *Cache) Put(name string, fi fs.FileInfo, sums digest.Sums, set digest.Set) {
+	s, ok := stampOf(fi)
+	if set &= digest.All; !ok || name == "" || set == 0 || c.isRacy(s) {
+		return
+	}
+	sums.Size = s.size
+	c.new[name] = cached{s, sums, set}
+	c.changed = true
+}
+
+// isRacy reports whether a write that comes now might leave the stamp as it is. It sets mtime and
+// ctime to now, so both must be now already.
+func (c *Cache) isRacy(s stamp) bool {
+	near := func(a, b int64) bool { return math.Abs(float64(a)-float64(b)) <= float64(racy) }
+	return near(s.mtime, s.ctime) && s.ctime >= c.now.UnixNano()-int64(racy)
+}
+
+// Save writes the cache. What was neither looked up nor put since Cache is forgotten.
+func (c *Cache) Save() error {
+	if !c.changed && len(c.new) == len(c.old) {
+		return nil
+	}
+	err := c.l.write(digestsFile(c.dir), 0o644, c.write)
+	if err == nil {
+		c.old, c.changed = maps.Clone(c.new), false
+	}
+	return err
+}
+
+func (c *Cache) write(w io.Writer) error {
+	names := slices.Sorted(maps.Keys(c.new))
+	return digestsTable(c.dir).write(w, len(names), func(b []byte, i int) []byte {
+		return appendCached(b, names[i], c.new[names[i]])
+	})
+}
+
+func appendCached(b []byte, name string, e cached) []byte {
+	b = append(b, escape(name)...)
+	b = strconv.AppendInt(append(b, '\t'), e.stamp.size, 10)
+	b = strconv.AppendInt(append(b, '\t'), e.stamp.mtime, 10)
+	b = strconv.AppendInt(append(b, '\t'), e.stamp.ctime, 10)
+	b = strconv.AppendUint(append(b, '\t'), e.stamp.inode, 10)
+	for _, s := range e.known() {
+		b = append(b, '\t')
+		if e.set&s.is != 0 {
+			b = hex.AppendEncode(b, s.sum)
+		} else {
+			b = append(b, '-')
+		}
+	}
+	return b
+}
+
+type knownSum struct {
+	is  digest.Set
+	sum []byte
+}
+
+// known lists the sums in the order of the file.
+func (e *cached) known() [3]knownSum {
+	return [3]knownSum{{digest.MD5, e.sums.MD5[:]}, {digest.SHA1, e.sums.SHA1[:]}, {digest.BLAKE2B, e.sums.Blake2b[:]}}
+}
+
+func parseDigests(dir, text string) (map[string]cached, int, error) {
+	m := map[string]cached{}
+	line, err := digestsTable(dir).parse(text, func(f []string) error {
+		var e cached
+		err := e.parse(f)
+		m[f[0]] = e
+		return err
+	})
+	if err != nil {
+		return nil, line, err
+	}
+	return m, 0, nil
+}
+
+func (e *cached) parse(f []string) (err error) {
+	if f[0] == "" {
+		return errors.New("a name is empty")
+	}
+	for i, n := range []*int64{&e.stamp.size, &e.stamp.mtime, &e.stamp.ctime} {
+		if *n, err = parseInt(f[1+i]); err != nil {
+			return err
+		}
+	}
+	if e.stamp.size < 0 {
+		return errNumber
+	}
+	e.stamp.inode, err = strconv.ParseUint(f[4], 10, 64)
+	if err != nil || strconv.FormatUint(e.stamp.inode, 10) != f[4] {
+		return errNumber
+	}
+	e.sums.Size = e.stamp.size
+	for i, s := range e.known() {
+		if f[5+i] == "-" {
+			continue
+		}
+		if !parseSum(s.sum, f[5+i]) {
+			return fmt.Errorf("%.140q is not a sum", f[5+i])
+		}
+		e.set |= s.is
+	}
+	if e.set == 0 {
+		return errors.New("no sum is known")
+	}
+	return nil
+}

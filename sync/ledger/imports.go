@@ -1,0 +1,172 @@
+package ledger
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+
+	"golang.org/x/crypto/blake2b"
+)
+
+// Kind tells the two kinds of payload apart.
+type Kind string
+
+// The kinds.
+const (
+	Packages  Kind = "packages"
+	Distfiles Kind = "distfiles"
+)
+
+// An Import says what a file of an origin was brought in as. The file at Local is the origin's while
+// it has this size and sum, and a local one otherwise.
+type Import struct {
+	Local string   // path below PKGDIR or name in DISTDIR
+	Size  int64    // bytes
+	Sum   [64]byte // BLAKE2B-512
+}
+
+// importsFile is where the table of id lies. Names are foreign text: what is not plain is written in
+// hex, and a long one is cut and told apart by its sum.
+func importsFile(id importsID) string {
+	const plainName, cutName = 120, 80
+	name := ""
+	for i := range len(id.Name) {
+		switch c := id.Name[i]; {
+		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c == '-', c == '_':
+			name += string(c)
+		default:
+			name += fmt.Sprintf("%%%02x", c)
+		}
+	}
+	if len(name) > plainName {
+		sum := blake2b.Sum256([]byte(id.Name))
+		name = name[:cutName] + "%-" + hex.EncodeToString(sum[:16])
+	}
+	return path.Join(importsDir, string(id.Key)+"."+name+"."+string(id.Kind))
+}
+
+func importsTable(id importsID) table {
+	return table{kind: "pkgsneak imports", about: []string{string(id.Key), id.Name, string(id.Kind)}, fields: 4}
+}
+
+// Imports returns what was brought in from the origin, by the origin's path. Nothing ever brought in
+// is an empty map.
+func (l *Ledger) Imports(id OriginID, kind Kind) (map[string]Import, error) {
+	key := importsID{id, kind}
+	file, known := l.memory.imports[key]
+	if !known {
+		return map[string]Import{}, nil
+	}
+	data, err := l.read(file, maxText)
+	if err != nil {
+		return nil, err
+	}
+	m, line, err := parseImports(key, string(data))
+	if err != nil {
+		return nil, l.odd(file, line, err.Error())
+	}
+	return m, nil
+}
+
+func parseImports(id importsID, text string) (map[string]Import, int, error) {
+	m := map[string]Import{}
+	line, err := importsTable(id).parse(text, func(f []string) error {
+		i := Import{Local: f[1]}
+		var err error
+		if i.Size, err = parseInt(f[2]); err != nil {
+			return err
+		}
+		if !parseSum(i.Sum[:], f[3]) {
+			return fmt.Errorf("%.140q is not a BLAKE2B-512 sum", f[3])
+		}
+		m[f[0]] = i
+		return i.check(f[0])
+	})
+	if err != nil {
+		return nil, line, err
+	}
+	return m, 0, nil
+}
+
+// SaveImports replaces what is remembered of the origin and kind.
+func (l *Ledger) SaveImports(id OriginID, kind Kind, m map[string]Import) error {
+	key := importsID{id, kind}
+	file := importsFile(key)
+	if err := checkImports(m); err != nil {
+		return fmt.Errorf("remembering imports from %q: %w", id.Name, err)
+	}
+	err := l.write(file, 0o644, func(w io.Writer) error { return writeImports(w, key, m) })
+	if err != nil || l.memory.imports[key] != "" {
+		return err
+	}
+	return l.remember(func(mem *memory) { mem.imports[key] = file })
+}
+
+// checkImports refuses what parseImports would.
+func checkImports(m map[string]Import) error {
+	for name, i := range m {
+		if err := i.check(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i Import) check(name string) error {
+	if name == "" || i.Local == "" || i.Size < 0 {
+		return fmt.Errorf("%q as %q with %d bytes makes no sense", name, i.Local, i.Size)
+	}
+	return nil
+}
+
+func writeImports(w io.Writer, id importsID, m map[string]Import) error {
+	names := slices.Sorted(maps.Keys(m))
+	return importsTable(id).write(w, len(names), func(b []byte, n int) []byte {
+		i := m[names[n]]
+		b = append(b, escape(names[n])...)
+		b = append(append(b, '\t'), escape(i.Local)...)
+		b = strconv.AppendInt(append(b, '\t'), i.Size, 10)
+		return hex.AppendEncode(append(b, '\t'), i.Sum[:])
+	})
+}
+
+var errNumber = errors.New("a number is malformed")
+
+// parseInt accepts only what AppendInt writes, so that each table has one spelling.
+func parseInt(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != s {
+		return 0, errNumber
+	}
+	return n, nil
+}
+
+// parseSum fills sum from exactly as many lower-case hex digits.
+func parseSum(sum []byte, s string) bool {
+	if len(s) != 2*len(sum) {
+		return false
+	}
+	for i := range sum {
+		hi, lo := nibble(s[2*i]), nibble(s[2*i+1])
+		if hi|lo > 0xf {
+			return false
+		}
+		sum[i] = hi<<4 | lo
+	}
+	return true
+}
+
+func nibble(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 0xff
+}

@@ -1,0 +1,349 @@
+// Package ledger is what this machine remembers: its signing key, the keys it trusts, per origin the
+// highest serial it has seen and what it brought in as what, what it exported, the last runs, and the
+// digests of files it has read.
+//
+// # The state directory
+//
+//	STATE/                     0755, usually /var/lib/pkgsneak
+//	  lock                     held by the one pkgsneak that may write here (durable.Acquire)
+//	  signing.asc              0600, the origin's key; made once, never replaced
+//	  trusted/FINGERPRINT.asc  public keys the administrator trusts; every *.asc here counts
+//	  memory                   serials, exports, runs (below)
+//	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
+//	  digests/HEX              one for each directory whose files were read
+//
+// Every file is text, is replaced as a whole, begins with its format and version and ends with a line
+// that counts the lines before it, so that a file which lost its end is not taken for a shorter one.
+// What is odd, unreadable or lost is an error that names the file: forgetting the highest serial would
+// let an old generation in, and forgetting what was imported would turn the origin's packages into
+// local ones. Only the digests are a cache; an odd one starts empty and says so ([Cache.Lost]).
+//
+// memory is JSON, one object a line, each with one key:
+//
+//	{"format":{"name":"pkgsneak memory","version":1}}
+//	{"highest":"2026-03-01T12:00:00Z"}
+//	{"seen":{"key":"B1C9…","name":"bighost","serial":1772366400,"manifest":"9cb2…","highest":"2026-03-01T12:00:00Z"}}
+//	{"imports":{"key":"B1C9…","name":"bighost","kind":"packages","file":"imports/B1C9….bighost.packages"}}
+//	{"exported":{"name":"bighost","pkgdir":"/var/cache/binpkgs","serial":1772366400}}
+//	{"run":{"when":"2026-03-01T12:00:05Z","verb":"import","origin":"bighost","drive":"/mnt/usb","result":"done","serial":1772366400,"files":3,"bytes":12345}}
+//	{"end":6}
+//
+// An imports line for a file that is not there is an error, and so is a directory imports/ with files
+// but without memory.
+//
+// imports/* and digests/* are lines of fields with a tab between. A backslash, tab, line feed or
+// carriage return in a name is written \\, \t, \n or \r. Lines are in bytewise order of the name, each
+// name once:
+//
+//	pkgsneak imports 1<TAB>KEY<TAB>NAME<TAB>packages
+//	ORIGIN'S PATH<TAB>PATH HERE<TAB>SIZE<TAB>BLAKE2B-512 in hex
+//	end<TAB>1
+//
+//	pkgsneak digests 1<TAB>DIRECTORY
+//	NAME<TAB>SIZE<TAB>MTIME<TAB>CTIME<TAB>INODE<TAB>MD5<TAB>SHA1<TAB>BLAKE2B-512
+//	end<TAB>1
+//
+// Times there are nanoseconds since 1970; a digest that is not known is "-".
+//
+// A Ledger and its Caches are for one goroutine.
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
+)
+
+const (
+	lockName    = "lock"
+	signingName = "signing.asc"
+	trustedDir  = "trusted"
+	importsDir  = "imports"
+	digestsDir  = "digests"
+	memoryName  = "memory"
+	keySuffix   = ".asc"
+
+	// maxText bounds what is read of a state file, in bytes.
+	maxText = 512 << 20
+)
+
+// ErrReadOnly is returned by everything that writes when the ledger was opened with Options.ReadOnly.
+var ErrReadOnly = errors.New("the state directory was opened for reading only")
+
+// A FileError says which state file cannot be used and why. The file is left as it is.
+type FileError struct {
+	Path   string
+	Line   int // 0: the file as a whole
+	Reason string
+}
+
+func (e *FileError) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("state file %q, line %d: %s", e.Path, e.Line, e.Reason)
+	}
+	return fmt.Sprintf("state file %q: %s", e.Path, e.Reason)
+}
+
+// Options for Open. The zero value opens for writing and does not wait for another pkgsneak.
+type Options struct {
+	ReadOnly bool          // no lock, nothing is created, an absent directory is an empty ledger
+	LockWait time.Duration // durable.ErrLocked after this long
+	OnWait   func()        // called once after a second of waiting
+}
+
+// A Ledger is an open state directory.
+type Ledger struct {
+	dir    string
+	root   *os.Root // nil: read only, and there is no such directory
+	lock   *durable.Lock
+	memory memory
+}
+
+// Open opens the state directory dir, and creates it (not with ReadOnly). The error is
+// durable.ErrLocked if another pkgsneak uses it, and a *FileError if its memory cannot be used.
+func Open(ctx context.Context, dir string, o Options) (*Ledger, error) {
+	l, err := open(ctx, dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening the state directory: %w", err)
+	}
+	return l, nil
+}
+
+func open(ctx context.Context, dir string, o Options) (_ *Ledger, err error) {
+	l := &Ledger{dir: dir}
+	if !o.ReadOnly {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	l.root, err = os.OpenRoot(dir)
+	if o.ReadOnly && errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			l.Close()
+		}
+	}()
+	if !o.ReadOnly {
+		l.lock, err = durable.Acquire(ctx, l.root, lockName, durable.LockOptions{Wait: o.LockWait, OnWait: o.OnWait})
+		if err != nil {
+			return nil, err
+		}
+		if err := l.sweep(); err != nil {
+			return nil, err
+		}
+	}
+	return l, l.readMemory()
+}
+
+// sweep removes what killed runs left.
+func (l *Ledger) sweep() error {
+	for _, dir := range []string{".", trustedDir, importsDir, digestsDir} {
+		if err := durable.Sweep(l.root, dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close lets the next pkgsneak in.
+func (l *Ledger) Close() error {
+	var errs []error
+	if l.lock != nil {
+		errs = append(errs, l.lock.Release())
+	}
+	if l.root != nil {
+		errs = append(errs, l.root.Close())
+	}
+	l.lock, l.root = nil, nil
+	return errors.Join(errs...)
+}
+
+// write replaces a state file.
+func (l *Ledger) write(name string, mode fs.FileMode, fill func(io.Writer) error) error {
+	if l.lock == nil {
+		return ErrReadOnly
+	}
+	if dir := path.Dir(name); dir != "." {
+		if err := l.root.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("writing state: %w", err)
+		}
+	}
+	err := durable.WriteFile(l.root, name, durable.Attr{Mode: mode, UID: -1, GID: -1}, fill)
+	if err != nil {
+		return fmt.Errorf("state directory %q: %w", l.dir, err)
+	}
+	return nil
+}
+
+func (l *Ledger) writeBytes(name string, mode fs.FileMode, data []byte) error {
+	return l.write(name, mode, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// read returns a state file of at most limit bytes; absent is fs.ErrNotExist.
+func (l *Ledger) read(name string, limit int64) ([]byte, error) {
+	if l.root == nil {
+		return nil, &fs.PathError{Op: "open", Path: path.Join(l.dir, name), Err: fs.ErrNotExist}
+	}
+	f, err := l.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("reading state below %q: %w", l.dir, err)
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, l.odd(name, 0, "not a regular file")
+	}
+	var b bytes.Buffer
+	b.Grow(int(min(fi.Size(), limit)) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
+		return nil, fmt.Errorf("reading state below %q: %w", l.dir, err)
+	}
+	if int64(b.Len()) > limit {
+		return nil, l.odd(name, 0, fmt.Sprintf("longer than %d bytes", limit))
+	}
+	return b.Bytes(), nil
+}
+
+func (l *Ledger) odd(name string, line int, reason string) error {
+	return &FileError{Path: path.Join(l.dir, name), Line: line, Reason: reason}
+}
+
+// SigningKey returns the key this machine signs with; fs.ErrNotExist if it has none.
+func (l *Ledger) SigningKey() (*manifest.PrivateKey, error) {
+	data, err := l.read(signingName, manifest.MaxKey)
+	if err != nil {
+		return nil, err
+	}
+	k, err := manifest.ReadPrivateKey(data)
+	if err != nil {
+		return nil, l.odd(signingName, 0, err.Error())
+	}
+	return k, nil
+}
+
+// SaveSigningKey stores the first key. It returns fs.ErrExist if there is one: a machine that signs
+// with another key is another origin to every client, so that step is the administrator's.
+func (l *Ledger) SaveSigningKey(k *manifest.PrivateKey) error {
+	if l.lock == nil {
+		return ErrReadOnly
+	}
+	_, err := l.root.Lstat(signingName)
+	if err == nil {
+		err = fs.ErrExist
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("saving the signing key %q: %w", path.Join(l.dir, signingName), err)
+	}
+	return l.writeBytes(signingName, 0o600, k.Armor())
+}
+
+// Trusted returns the keys in trusted/, in the order of their file names.
+func (l *Ledger) Trusted() (manifest.Ring, error) {
+	var ring manifest.Ring
+	err := l.eachTrusted(func(_ string, k *manifest.PublicKey) error {
+		if !slices.ContainsFunc(ring, func(o *manifest.PublicKey) bool { return o.Fingerprint() == k.Fingerprint() }) {
+			ring = append(ring, k)
+		}
+		return nil
+	})
+	return ring, err
+}
+
+func (l *Ledger) eachTrusted(f func(name string, k *manifest.PublicKey) error) error {
+	names, err := l.names(trustedDir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(path.Base(name), ".") || !strings.HasSuffix(name, keySuffix) {
+			continue
+		}
+		data, err := l.read(name, manifest.MaxKey)
+		if err != nil {
+			return err
+		}
+		k, err := manifest.ReadPublicKey(data)
+		if err != nil {
+			return l.odd(name, 0, err.Error())
+		}
+		if err := f(name, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// names lists a directory below the state directory, sorted; an absent one is empty.
+func (l *Ledger) names(dir string) ([]string, error) {
+	if l.root == nil {
+		return nil, nil
+	}
+	f, err := l.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading state below %q: %w", l.dir, err)
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("reading state below %q: %w", l.dir, err)
+	}
+	for i := range names {
+		names[i] = path.Join(dir, names[i])
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// Trust adds a key, or renews the one with the same fingerprint.
+func (l *Ledger) Trust(k *manifest.PublicKey) error {
+	return l.writeBytes(path.Join(trustedDir, string(k.Fingerprint())+keySuffix), 0o644, k.Armor())
+}
+
+// Distrust removes a key under whatever name it lies in trusted/; fs.ErrNotExist if it is not there.
+func (l *Ledger) Distrust(fpr manifest.Fingerprint) error {
+	if l.lock == nil {
+		return ErrReadOnly
+	}
+	found := false
+	err := l.eachTrusted(func(name string, k *manifest.PublicKey) error {
+		if k.Fingerprint() != fpr {
+			return nil
+		}
+		found = true
+		return l.root.Remove(name)
+	})
+	if err != nil {
+		return fmt.Errorf("removing the key %s: %w", fpr, err)
+	}
+	if !found {
+		return fmt.Errorf("removing the key %s: %w", fpr, fs.ErrNotExist)
+	}
+	return durable.SyncDir(l.root, trustedDir)
+}

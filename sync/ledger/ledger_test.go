@@ -1,0 +1,510 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
+)
+
+var (
+	noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	sum1 = [64]byte{1}
+	sum2 = [64]byte{2}
+	host = OriginID{Key: manifest.Fingerprint(strings.Repeat("AB", 20)), Name: "bighost"}
+)
+
+func openDir(t *testing.T, dir string, o Options) *Ledger {
+	t.Helper()
+	l, err := Open(t.Context(), dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// reopen is what the next run sees.
+func reopen(t *testing.T, l *Ledger) *Ledger {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return openDir(t, l.dir, Options{})
+}
+
+func key(t *testing.T, name string) *manifest.PrivateKey {
+	t.Helper()
+	k, err := manifest.GenerateKey(name, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestOpenExcludes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "var", "lib", "pkgsneak")
+	l := openDir(t, dir, Options{})
+	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, durable.ErrLocked) {
+		t.Errorf("second: %v, want ErrLocked", err)
+	}
+	openDir(t, dir, Options{ReadOnly: true})
+	reopen(t, l)
+	if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm()&^0o755 != 0 {
+		t.Errorf("directory: %v %v", fi.Mode(), err)
+	}
+}
+
+func TestOpenReadOnlyWritesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none")
+	l := openDir(t, dir, Options{ReadOnly: true})
+	if _, err := l.SigningKey(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("signing key: %v", err)
+	}
+	if ring, err := l.Trusted(); err != nil || len(ring) != 0 {
+		t.Errorf("trusted: %v %v", ring, err)
+	}
+	if m, err := l.Imports(host, Packages); err != nil || len(m) != 0 {
+		t.Errorf("imports: %v %v", m, err)
+	}
+	c, err := l.Cache("/pkgdir", noon)
+	if err != nil || c.Lost() != nil {
+		t.Errorf("cache: %v %v", err, c.Lost())
+	}
+	k := key(t, "x")
+	c.changed = true
+	for what, err := range map[string]error{
+		"SaveSigningKey": l.SaveSigningKey(k),
+		"Trust":          l.Trust(k.Public()),
+		"Distrust":       l.Distrust(host.Key),
+		"SaveSeen":       l.SaveSeen(host, Seen{Serial: 1}),
+		"RaiseTime":      l.RaiseTime(noon),
+		"SaveImports":    l.SaveImports(host, Packages, nil),
+		"SaveExported":   l.SaveExported("x", Exported{}),
+		"AddRun":         l.AddRun(Run{}),
+		"Cache.Save":     c.Save(),
+	} {
+		if !errors.Is(err, ErrReadOnly) {
+			t.Errorf("%s: %v, want ErrReadOnly", what, err)
+		}
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory was made: %v", err)
+	}
+}
+
+func TestOpenNeedsWritableDirectory(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("SKIPPED: root may write everywhere")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestSigningKeyIsMadeOnce(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	if _, err := l.SigningKey(); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("no key yet: %v", err)
+	}
+	k := key(t, "bighost")
+	if err := l.SaveSigningKey(k); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SaveSigningKey(key(t, "second")); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("second key: %v, want exists", err)
+	}
+	l = reopen(t, l)
+	got, err := l.SigningKey()
+	if err != nil || got.Public().Fingerprint() != k.Public().Fingerprint() {
+		t.Errorf("key %v, %v", got, err)
+	}
+	fi, err := os.Stat(filepath.Join(l.dir, "signing.asc"))
+	if err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", fi.Mode(), err)
+	}
+	if err := os.WriteFile(filepath.Join(l.dir, "signing.asc"), []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var odd *FileError
+	if _, err := l.SigningKey(); !errors.As(err, &odd) || !strings.HasSuffix(odd.Path, "signing.asc") {
+		t.Errorf("damaged key: %v", err)
+	}
+}
+
+func TestTrust(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	a, b := key(t, "a").Public(), key(t, "b").Public()
+	for _, k := range []*manifest.PublicKey{a, b, a} {
+		if err := l.Trust(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trusted := filepath.Join(l.dir, "trusted")
+	// The administrator's own copy, an editor's backup and a hidden file.
+	for _, name := range []string{"from-bighost.asc", "a.asc~", ".hidden.asc"} {
+		data := []byte("junk")
+		if name == "from-bighost.asc" {
+			data = a.Armor()
+		}
+		if err := os.WriteFile(filepath.Join(trusted, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l = reopen(t, l)
+	want := []manifest.Fingerprint{a.Fingerprint(), b.Fingerprint()}
+	slices.Sort(want)
+	if got := fingerprints(t, l); !slices.Equal(got, want) {
+		t.Errorf("trusted %v, want %v", got, want)
+	}
+	if err := l.Distrust(a.Fingerprint()); err != nil {
+		t.Fatal(err)
+	}
+	if got := fingerprints(t, l); !slices.Equal(got, []manifest.Fingerprint{b.Fingerprint()}) {
+		t.Errorf("after Distrust: %v", got)
+	}
+	if err := l.Distrust(a.Fingerprint()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("twice: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(trusted, "bad.asc"), []byte("junk"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var odd *FileError
+	if _, err := l.Trusted(); !errors.As(err, &odd) || !strings.HasSuffix(odd.Path, "bad.asc") {
+		t.Errorf("damaged key: %v", err)
+	}
+}
+
+func fingerprints(t *testing.T, l *Ledger) []manifest.Fingerprint {
+	t.Helper()
+	ring, err := l.Trusted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fprs []manifest.Fingerprint
+	for _, k := range ring {
+		fprs = append(fprs, k.Fingerprint())
+	}
+	slices.Sort(fprs)
+	return fprs
+}
+
+func TestSeen(t *testing.T) {
+	steps := []struct {
+		name    string
+		save    Seen
+		want    Seen
+		wantErr bool
+	}{
+		{"first", Seen{100, sum1, noon}, Seen{100, sum1, noon}, false},
+		{"same-again", Seen{100, sum1, noon}, Seen{100, sum1, noon}, false},
+		{"same-serial-other-contents", Seen{100, sum2, noon}, Seen{100, sum1, noon}, true},
+		{"newer", Seen{200, sum2, noon.Add(time.Hour)}, Seen{200, sum2, noon.Add(time.Hour)}, false},
+		{"older-never-lowers", Seen{100, sum1, noon}, Seen{200, sum2, noon.Add(time.Hour)}, false},
+		{"older-serial-later-time", Seen{150, sum1, noon.Add(2 * time.Hour)}, Seen{200, sum2, noon.Add(2 * time.Hour)}, false},
+		{"newer-serial-earlier-time", Seen{300, sum1, noon}, Seen{300, sum1, noon.Add(2 * time.Hour)}, false},
+	}
+	l := openDir(t, t.TempDir(), Options{})
+	for _, s := range steps {
+		err := l.SaveSeen(host, s.save)
+		if (err != nil) != s.wantErr {
+			t.Errorf("%s: error %v", s.name, err)
+		}
+		l = reopen(t, l)
+		if got, ok := l.Seen(host); !ok || got != s.want {
+			t.Errorf("%s: %v, want %v", s.name, got, s.want)
+		}
+	}
+	if got := l.HighestTime(); !got.Equal(noon.Add(2 * time.Hour)) {
+		t.Errorf("highest time %v", got)
+	}
+	for _, id := range []OriginID{{host.Key, "other"}, {manifest.Fingerprint(strings.Repeat("CD", 20)), host.Name}} {
+		if got, ok := l.Seen(id); ok {
+			t.Errorf("%v was never seen, but: %v", id, got)
+		}
+	}
+}
+
+func TestRaiseTime(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	for _, at := range []time.Time{noon, noon.Add(-time.Hour), time.Unix(0, 0)} {
+		if err := l.RaiseTime(at); err != nil {
+			t.Fatal(err)
+		}
+		if l = reopen(t, l); !l.HighestTime().Equal(noon) {
+			t.Errorf("highest time %v", l.HighestTime())
+		}
+	}
+}
+
+func TestExported(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	if _, ok := l.Exported("bighost"); ok {
+		t.Error("exported before anything was")
+	}
+	for _, e := range []Exported{{"/var/cache/binpkgs", 200}, {"/moved", 100}} {
+		if err := l.SaveExported("bighost", e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l = reopen(t, l)
+	if got, ok := l.Exported("bighost"); !ok || got != (Exported{"/moved", 200}) {
+		t.Errorf("exported %v: the serial must not fall", got)
+	}
+	if got := l.Origins(); !slices.Equal(got, []string{"bighost"}) {
+		t.Errorf("origins %q", got)
+	}
+}
+
+func TestRunsKeepsTheLast(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	var all []Run
+	for i := range MaxRuns + 3 {
+		r := Run{When: noon.Add(time.Duration(i) * time.Minute), Verb: "import", Origin: "a\nb<&>", Drive: "/mnt/usb", Result: "done", Serial: int64(i), Files: i, Bytes: 1 << 40}
+		all = append(all, r)
+		if err := l.AddRun(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := reopen(t, l).Runs(); !reflect.DeepEqual(got, all[3:]) {
+		t.Errorf("%d runs, first %v, want %d from %v", len(got), got[0], MaxRuns, all[3])
+	}
+}
+
+func TestImports(t *testing.T) {
+	maps := map[string]map[string]Import{
+		"empty":       {},
+		"one":         {"a/b-1.tbz2": {"a/b-1.tbz2", 12, sum1}},
+		"renamed":     {"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum1}, "a/b/b-1-1.xpak": {"a/b/b-1-1.xpak", 1 << 40, sum2}},
+		"odd-names":   {"tab\tnew\nline\\\r": {"\\t", 0, sum1}, "end": {"end\t1", 1, sum1}, "end\t1": {"é", 1, sum2}},
+		"no-utf8":     {"\xff\xfe": {"\xff", 3, sum2}},
+		"similar":     {"a": {"a", 1, sum1}, "a b": {"b", 1, sum1}, "a/b": {"c", 1, sum1}, "A": {"d", 1, sum1}},
+		"zero-digest": {"a": {"a", 1, [64]byte{}}},
+	}
+	for name, m := range maps {
+		t.Run(name, func(t *testing.T) {
+			l := openDir(t, t.TempDir(), Options{})
+			if err := l.SaveImports(host, Packages, m); err != nil {
+				t.Fatal(err)
+			}
+			l = reopen(t, l)
+			got, err := l.Imports(host, Packages)
+			if err != nil || !reflect.DeepEqual(got, m) {
+				t.Errorf("%v, %v; want %v", got, err, m)
+			}
+			if other, err := l.Imports(host, Distfiles); err != nil || len(other) != 0 {
+				t.Errorf("distfiles: %v %v", other, err)
+			}
+		})
+	}
+}
+
+func TestImportsRefusesNonsense(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	for name, m := range map[string]map[string]Import{
+		"no-name":       {"": {"a", 1, sum1}},
+		"no-local-name": {"a": {"", 1, sum1}},
+		"negative":      {"a": {"a", -1, sum1}},
+	} {
+		if err := l.SaveImports(host, Packages, m); err == nil {
+			t.Errorf("%s: saved", name)
+		}
+	}
+}
+
+func TestImportsOfOddOrigins(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	names := []string{"a", "A", "a.b", "../../etc/passwd", "", ".", "a b", "a%20b", "ä", strings.Repeat("x", 300), strings.Repeat("x", 301), "a.packages"}
+	for i, name := range names {
+		m := map[string]Import{"p": {"p", int64(i), sum1}}
+		if err := l.SaveImports(OriginID{host.Key, name}, Packages, m); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+	}
+	l = reopen(t, l)
+	for i, name := range names {
+		m, err := l.Imports(OriginID{host.Key, name}, Packages)
+		if err != nil || m["p"].Size != int64(i) {
+			t.Errorf("%q: %v %v", name, m, err)
+		}
+	}
+	files, err := os.ReadDir(filepath.Join(l.dir, importsDir))
+	if err != nil || len(files) != len(names) {
+		t.Errorf("%d files for %d origins: %v", len(files), len(names), err)
+	}
+}
+
+// Each damage must be told, with the file's name, and leave the file as it is.
+func TestDamagedState(t *testing.T) {
+	const memory, imports = "memory", "imports/"
+	tests := []struct {
+		name   string
+		file   string
+		damage func(string) string // "" removes the file
+	}{
+		{"memory-lost", memory, func(string) string { return "" }},
+		{"memory-emptied", memory, func(string) string { return "\n" }},
+		{"memory-zeros", memory, func(s string) string { return strings.Repeat("\x00", len(s)) }},
+		{"memory-without-end", memory, func(s string) string { return s[:strings.LastIndex(s, `{"end"`)] }},
+		{"memory-cut-in-a-line", memory, func(s string) string { return s[:len(s)/2] }},
+		{"memory-line-lost", memory, func(s string) string { return cutLine(s, 1) }},
+		{"memory-first-line-lost", memory, func(s string) string { return cutLine(s, 0) }},
+		{"memory-newer-version", memory, func(s string) string { return strings.Replace(s, `"version":1`, `"version":2`, 1) }},
+		{"memory-other-format", memory, func(s string) string { return strings.Replace(s, "pkgsneak memory", "shopping list", 1) }},
+		{"memory-unknown-key", memory, func(s string) string { return strings.Replace(s, `{"highest"`, `{"lowest"`, 1) }},
+		{"memory-twice-the-same", memory, func(s string) string { return s + s }},
+		{"memory-short-sum", memory, func(s string) string { return strings.Replace(s, `"manifest":"01`, `"manifest":"`, 1) }},
+		{"memory-file-elsewhere", memory, func(s string) string { return strings.Replace(s, `"imports/`, `"../imports/`, 1) }},
+		{"imports-lost", imports, func(string) string { return "" }},
+		{"imports-emptied", imports, func(string) string { return "\n" }},
+		{"imports-cut", imports, func(s string) string { return s[:len(s)/2] }},
+		{"imports-without-end", imports, func(s string) string { return s[:strings.LastIndex(s, "end\t")] }},
+		{"imports-row-lost", imports, func(s string) string { return cutLine(s, 1) }},
+		{"imports-of-another", imports, func(s string) string { return strings.Replace(s, "bighost", "smallhost", 1) }},
+		{"imports-row-twice", imports, func(s string) string {
+			row := strings.SplitAfter(s, "\n")[1]
+			return strings.Replace(strings.Replace(s, row, row+row, 1), "end\t2", "end\t3", 1)
+		}},
+		{"imports-upper-case-sum", imports, func(s string) string { return strings.Replace(s, "00", "0A", 1) }},
+		{"imports-bad-escape", imports, func(s string) string { return strings.Replace(s, "\na", "\n\\a", 1) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := openDir(t, t.TempDir(), Options{})
+			if err := l.SaveSeen(host, Seen{100, sum1, noon}); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.SaveImports(host, Packages, map[string]Import{"a": {"a", 1, sum1}, "b": {"b", 1, sum2}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			file := tt.file
+			if file == imports {
+				file = importsFile(importsID{host, Packages})
+			}
+			file = filepath.Join(l.dir, file)
+			damaged := damage(t, file, tt.damage)
+			for _, o := range []Options{{}, {ReadOnly: true}} {
+				err := openAndReadImports(t, l.dir, o)
+				var odd *FileError
+				if !errors.As(err, &odd) || odd.Path != file {
+					t.Errorf("error %v, want one about %q", err, file)
+				}
+			}
+			if now, _ := os.ReadFile(file); string(now) != damaged {
+				t.Errorf("the damaged file was changed to %q", now)
+			}
+		})
+	}
+}
+
+func openAndReadImports(t *testing.T, dir string, o Options) error {
+	l, err := Open(t.Context(), dir, o)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	_, err = l.Imports(host, Packages)
+	return err
+}
+
+func damage(t *testing.T, file string, f func(string) string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := f(string(b))
+	if damaged == string(b) {
+		t.Fatal("the test damages nothing")
+	}
+	err = os.Remove(file)
+	if damaged != "" {
+		err = os.WriteFile(file, []byte(damaged), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return damaged
+}
+
+func cutLine(s string, n int) string {
+	return strings.Join(slices.Delete(strings.SplitAfter(s, "\n"), n, n+1), "")
+}
+
+func TestUnreadableState(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "memory"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), dir, Options{}); err == nil || !strings.Contains(err.Error(), "memory") {
+		t.Errorf("error %v", err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("left after the error: %v", left)
+	}
+}
+
+func TestOpenSweepsLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	leftover := filepath.Join(dir, ".memory.pkgsneak-0123456789abcdef")
+	if err := os.WriteFile(leftover, []byte("half"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	openDir(t, dir, Options{ReadOnly: true})
+	if _, err := os.Lstat(leftover); err != nil {
+		t.Errorf("removed without the lock: %v", err)
+	}
+	openDir(t, dir, Options{})
+	if _, err := os.Lstat(leftover); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("leftover: %v", err)
+	}
+}
+
+// The examples in the package comment.
+func TestFormat(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	steps := []error{
+		l.SaveSeen(host, Seen{1772366400, sum1, noon}),
+		l.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum2}}),
+		l.SaveExported("bighost", Exported{"/var/cache/binpkgs", 1772366400}),
+		l.AddRun(Run{noon, "import", "bighost", "/mnt/usb", "done", 1772366400, 3, 12345}),
+	}
+	if err := errors.Join(steps...); err != nil {
+		t.Fatal(err)
+	}
+	zeros := strings.Repeat("0", 126)
+	want := map[string]string{
+		"memory": fmt.Sprintf(`{"format":{"name":"pkgsneak memory","version":1}}
+{"highest":"2026-03-01T12:00:00Z"}
+{"seen":{"key":"%[1]s","name":"bighost","serial":1772366400,"manifest":"01%[2]s","highest":"2026-03-01T12:00:00Z"}}
+{"imports":{"key":"%[1]s","name":"bighost","kind":"packages","file":"imports/%[1]s.bighost.packages"}}
+{"exported":{"name":"bighost","pkgdir":"/var/cache/binpkgs","serial":1772366400}}
+{"run":{"when":"2026-03-01T12:00:00Z","verb":"import","origin":"bighost","drive":"/mnt/usb","result":"done","serial":1772366400,"files":3,"bytes":12345}}
+{"end":6}
+`, host.Key, zeros),
+		"imports/" + string(host.Key) + ".bighost.packages": fmt.Sprintf(
+			"pkgsneak imports 1\t%s\tbighost\tpackages\na/b-1.tbz2\ta/b/b-1-2.xpak\t12\t02%s\nend\t1\n", host.Key, zeros),
+	}
+	for file, text := range want {
+		got, err := os.ReadFile(filepath.Join(l.dir, file))
+		if err != nil || string(got) != text {
+			t.Errorf("%s:\n%s\nwant\n%s\n%v", file, got, text, err)
+		}
+	}
+}

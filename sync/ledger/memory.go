@@ -1,0 +1,385 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"pkgsneak/manifest"
+)
+
+const (
+	memoryFormat  = "pkgsneak memory"
+	memoryVersion = 1
+
+	// MaxRuns is how many runs are remembered.
+	MaxRuns = 100
+)
+
+// An OriginID tells origins apart: two keys may use one name, and one key several.
+type OriginID struct {
+	Key  manifest.Fingerprint
+	Name string
+}
+
+func (id OriginID) compare(o OriginID) int {
+	if c := strings.Compare(string(id.Key), string(o.Key)); c != 0 {
+		return c
+	}
+	return strings.Compare(id.Name, o.Name)
+}
+
+// Seen is the newest generation of an origin that was accepted here.
+type Seen struct {
+	Serial   int64     // highest ever
+	Manifest [64]byte  // BLAKE2B-512 of the Manifest with that serial, without its padding
+	Highest  time.Time // latest time that a verified signature of this origin bore
+}
+
+// Exported is the newest generation that was written here under an origin's name.
+type Exported struct {
+	PKGDIR string // the directory the name belongs to
+	Serial int64
+}
+
+// A Run is one line of history.
+type Run struct {
+	When   time.Time `json:"when"` // when it ended
+	Verb   string    `json:"verb"`
+	Origin string    `json:"origin,omitempty"`
+	Drive  string    `json:"drive,omitempty"`
+	Result string    `json:"result"`
+	Serial int64     `json:"serial,omitempty"`
+	Files  int       `json:"files"`
+	Bytes  int64     `json:"bytes"`
+}
+
+type importsID struct {
+	OriginID
+	Kind Kind
+}
+
+// memory is the contents of the file of that name.
+type memory struct {
+	highest  time.Time
+	seen     map[OriginID]Seen
+	imports  map[importsID]string // the file, below the state directory
+	exported map[string]Exported
+	runs     []Run
+}
+
+// record is a line of the file; exactly one field is set.
+type record struct {
+	Format   *formatRecord   `json:"format,omitempty"`
+	Highest  *time.Time      `json:"highest,omitempty"`
+	Seen     *seenRecord     `json:"seen,omitempty"`
+	Imports  *importsRecord  `json:"imports,omitempty"`
+	Exported *exportedRecord `json:"exported,omitempty"`
+	Run      *Run            `json:"run,omitempty"`
+	End      *int            `json:"end,omitempty"`
+}
+
+type formatRecord struct {
+	Name    string `json:"name"`
+	Version int    `json:"version"`
+}
+
+type seenRecord struct {
+	Key      manifest.Fingerprint `json:"key"`
+	Name     string               `json:"name"`
+	Serial   int64                `json:"serial"`
+	Manifest string               `json:"manifest"`
+	Highest  time.Time            `json:"highest"`
+}
+
+type importsRecord struct {
+	Key  manifest.Fingerprint `json:"key"`
+	Name string               `json:"name"`
+	Kind Kind                 `json:"kind"`
+	File string               `json:"file"`
+}
+
+type exportedRecord struct {
+	Name   string `json:"name"`
+	PKGDIR string `json:"pkgdir"`
+	Serial int64  `json:"serial"`
+}
+
+func (m *memory) marshal() ([]byte, error) {
+	records := []record{{Format: &formatRecord{memoryFormat, memoryVersion}}}
+	if !m.highest.IsZero() {
+		records = append(records, record{Highest: &m.highest})
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(m.seen), OriginID.compare) {
+		s := m.seen[id]
+		records = append(records, record{Seen: &seenRecord{id.Key, id.Name, s.Serial, hex.EncodeToString(s.Manifest[:]), s.Highest}})
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(m.imports), importsID.compare) {
+		records = append(records, record{Imports: &importsRecord{id.Key, id.Name, id.Kind, m.imports[id]}})
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.exported)) {
+		e := m.exported[name]
+		records = append(records, record{Exported: &exportedRecord{name, e.PKGDIR, e.Serial}})
+	}
+	for i := range m.runs {
+		records = append(records, record{Run: &m.runs[i]})
+	}
+	n := len(records)
+	records = append(records, record{End: &n})
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	for _, r := range records {
+		if err := enc.Encode(r); err != nil {
+			return nil, err
+		}
+	}
+	return b.Bytes(), nil
+}
+
+func (id importsID) compare(o importsID) int {
+	if c := id.OriginID.compare(o.OriginID); c != 0 {
+		return c
+	}
+	return strings.Compare(string(id.Kind), string(o.Kind))
+}
+
+// parseMemory is the inverse of marshal. The line number is that of the error.
+func parseMemory(data []byte) (m memory, line int, err error) {
+	m = memory{seen: map[OriginID]Seen{}, imports: map[importsID]string{}, exported: map[string]Exported{}}
+	ended := false
+	for line = 1; len(data) > 0; line++ {
+		if ended {
+			return m, line, errors.New("text after the end")
+		}
+		text, rest, ok := bytes.Cut(data, []byte("\n"))
+		if !ok {
+			return m, line, errors.New("the line has no end")
+		}
+		data = rest
+		r, err := parseRecord(text)
+		if err != nil {
+			return m, line, err
+		}
+		if (line == 1) != (r.Format != nil) {
+			return m, line, fmt.Errorf("the format %q must be told in the first line", memoryFormat)
+		}
+		if r.End != nil {
+			if *r.End != line-1 {
+				return m, line, fmt.Errorf("%d lines are missing", *r.End-(line-1))
+			}
+			ended = true
+			continue
+		}
+		if err := m.add(r); err != nil {
+			return m, line, err
+		}
+	}
+	if !ended {
+		return m, 0, errors.New("the end is missing")
+	}
+	return m, 0, nil
+}
+
+func parseRecord(text []byte) (record, error) {
+	var r record
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		return r, err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return r, errors.New("more than one object")
+	}
+	set := 0
+	for _, is := range []bool{r.Format != nil, r.Highest != nil, r.Seen != nil, r.Imports != nil, r.Exported != nil, r.Run != nil, r.End != nil} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		return r, fmt.Errorf("%d records in one object", set)
+	}
+	return r, nil
+}
+
+func (m *memory) add(r record) error {
+	switch {
+	case r.Format != nil:
+		if r.Format.Name != memoryFormat {
+			return fmt.Errorf("unknown format %q", r.Format.Name)
+		}
+		if r.Format.Version != memoryVersion {
+			return fmt.Errorf("version %d is not known to this pkgsneak", r.Format.Version)
+		}
+	case r.Highest != nil:
+		m.highest = *r.Highest
+	case r.Seen != nil:
+		return m.addSeen(*r.Seen)
+	case r.Imports != nil:
+		i := r.Imports
+		id := importsID{OriginID{i.Key, i.Name}, i.Kind}
+		if m.imports[id] != "" || i.File != importsFile(id) {
+			return fmt.Errorf("unexpected imports file %q", i.File)
+		}
+		m.imports[id] = i.File
+	case r.Exported != nil:
+		if _, twice := m.exported[r.Exported.Name]; twice {
+			return fmt.Errorf("export %q twice", r.Exported.Name)
+		}
+		m.exported[r.Exported.Name] = Exported{r.Exported.PKGDIR, r.Exported.Serial}
+	case r.Run != nil:
+		m.runs = append(m.runs, *r.Run)
+	}
+	return nil
+}
+
+func (m *memory) addSeen(r seenRecord) error {
+	id := OriginID{r.Key, r.Name}
+	if _, twice := m.seen[id]; twice {
+		return fmt.Errorf("origin %q of key %s twice", id.Name, id.Key)
+	}
+	s := Seen{Serial: r.Serial, Highest: r.Highest}
+	sum, err := hex.DecodeString(r.Manifest)
+	if err != nil || len(sum) != len(s.Manifest) {
+		return fmt.Errorf("%q is not a BLAKE2B-512 sum", r.Manifest)
+	}
+	copy(s.Manifest[:], sum)
+	m.seen[id] = s
+	return nil
+}
+
+func (l *Ledger) readMemory() error {
+	data, err := l.read(memoryName, maxText)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l.noMemory()
+	}
+	if err != nil {
+		return err
+	}
+	m, line, err := parseMemory(data)
+	if err != nil {
+		return l.odd(memoryName, line, err.Error())
+	}
+	l.memory = m
+	for _, file := range m.imports {
+		if _, err := l.root.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+			return l.odd(file, 0, "is missing, although "+memoryName+" knows of it")
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noMemory is a fresh start, unless something shows that there was a memory.
+func (l *Ledger) noMemory() error {
+	left, err := l.names(importsDir)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return l.odd(memoryName, 0, "is missing, although "+left[0]+" is there")
+	}
+	l.memory, _, err = parseMemory([]byte(`{"format":{"name":"` + memoryFormat + `","version":1}}` + "\n" + `{"end":1}` + "\n"))
+	return err
+}
+
+// remember changes the memory on the disk, or neither there nor here.
+func (l *Ledger) remember(change func(*memory)) error {
+	if l.lock == nil {
+		return ErrReadOnly
+	}
+	m := memory{l.memory.highest, maps.Clone(l.memory.seen), maps.Clone(l.memory.imports), maps.Clone(l.memory.exported), slices.Clone(l.memory.runs)}
+	change(&m)
+	data, err := m.marshal()
+	if err != nil {
+		return fmt.Errorf("state file %q: %w", path.Join(l.dir, memoryName), err)
+	}
+	if err := l.writeBytes(memoryName, 0o644, data); err != nil {
+		return err
+	}
+	l.memory = m
+	return nil
+}
+
+// Seen returns the newest generation of the origin that was accepted here.
+func (l *Ledger) Seen(id OriginID) (Seen, bool) {
+	s, ok := l.memory.seen[id]
+	return s, ok
+}
+
+// SaveSeen remembers that a generation was accepted. A lower serial than the remembered one changes
+// neither that nor its Manifest; the same serial with another Manifest is an error.
+func (l *Ledger) SaveSeen(id OriginID, s Seen) error {
+	old, ok := l.memory.seen[id]
+	if ok && old.Serial == s.Serial && old.Manifest != s.Manifest {
+		return fmt.Errorf("remembering origin %q: generation %d was seen with other contents", id.Name, s.Serial)
+	}
+	if ok && old.Serial > s.Serial {
+		s.Serial, s.Manifest = old.Serial, old.Manifest
+	}
+	s.Highest = later(s.Highest.UTC(), old.Highest)
+	if ok && s == old && !l.memory.highest.Before(s.Highest) {
+		return nil
+	}
+	return l.remember(func(m *memory) {
+		m.seen[id] = s
+		m.highest = later(m.highest, s.Highest)
+	})
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// HighestTime returns the latest time that any verified signature bore; zero if there was none. The
+// real time is not before it, whatever this machine's clock says.
+func (l *Ledger) HighestTime() time.Time { return l.memory.highest }
+
+// RaiseTime remembers the time of a verified signature.
+func (l *Ledger) RaiseTime(t time.Time) error {
+	if !t.After(l.memory.highest) {
+		return nil
+	}
+	return l.remember(func(m *memory) { m.highest = t.UTC() })
+}
+
+// Exported returns what was last written under an origin's name.
+func (l *Ledger) Exported(name string) (Exported, bool) {
+	e, ok := l.memory.exported[name]
+	return e, ok
+}
+
+// SaveExported remembers it. The serial never becomes lower.
+func (l *Ledger) SaveExported(name string, e Exported) error {
+	e.Serial = max(e.Serial, l.memory.exported[name].Serial)
+	return l.remember(func(m *memory) { m.exported[name] = e })
+}
+
+// Origins returns the names under which this machine has exported, sorted.
+func (l *Ledger) Origins() []string { return slices.Sorted(maps.Keys(l.memory.exported)) }
+
+// Runs returns the last MaxRuns runs, the newest last.
+func (l *Ledger) Runs() []Run { return slices.Clone(l.memory.runs) }
+
+// AddRun remembers a run.
+func (l *Ledger) AddRun(r Run) error {
+	r.When = r.When.UTC()
+	return l.remember(func(m *memory) {
+		m.runs = append(m.runs, r)
+		m.runs = slices.Delete(m.runs, 0, max(0, len(m.runs)-MaxRuns))
+	})
+}
