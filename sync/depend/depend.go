@@ -78,6 +78,10 @@ func Reduce(deps string, use func(flag string) bool, o Options) (string, error) 
 	if isPlain(deps, o) {
 		return deps, nil
 	}
+	return reduce(deps, use, o)
+}
+
+func reduce(deps string, use func(flag string) bool, o Options) (string, error) {
 	p := parser{use: use, atoms: o.Atoms, levels: make([]level, 1, 8)}
 	rest, tok := deps, ""
 	for {

@@ -75,6 +75,18 @@ func TestReduceAsPortage(t *testing.T) {
 	}
 }
 
+// TestReduceOddStringsAsPortage has strings that no repository would have, chosen from 200,000 random ones so that each kind of
+// atom, of group and of fault occurs. The expectations are Portage's.
+func TestReduceOddStringsAsPortage(t *testing.T) {
+	vectors := readVectors(t, "testdata/portage.jsonl")
+	if len(vectors) < 300 {
+		t.Fatalf("only %d vectors", len(vectors))
+	}
+	for _, v := range vectors {
+		checkVector(t, v)
+	}
+}
+
 func TestLimits(t *testing.T) {
 	none := func(string) bool { return false }
 	deep := func(n int) string { return strings.Repeat("( ", n) + "a/b" + strings.Repeat(" )", n) }
@@ -91,5 +103,53 @@ func TestLimits(t *testing.T) {
 		if (err != nil) != c.fails {
 			t.Errorf("%s: %v", c.name, err)
 		}
+	}
+}
+
+// FuzzReduce holds that what comes out can go in again and has nothing left that USE decides, and that the short way for plain strings
+// leads to the same.
+func FuzzReduce(f *testing.F) {
+	for _, name := range []string{"../../testdata/golden/use_reduce.jsonl", "testdata/portage.jsonl"} {
+		for _, v := range readVectors(f, name) {
+			f.Add(v.Dep, v.Atoms, strings.Join(v.Use, " "))
+		}
+	}
+	f.Fuzz(func(t *testing.T, deps string, atoms bool, flags string) {
+		o := Options{Atoms: atoms}
+		on := strings.Fields(flags)
+		use := func(flag string) bool { return slices.Contains(on, flag) }
+		got, err := Reduce(deps, use, o)
+		if err != nil {
+			if got != "" {
+				t.Fatalf("%q with %v", got, err)
+			}
+			return
+		}
+		if long, err := reduce(deps, use, o); err != nil || long != got {
+			t.Fatalf("the long way: %q %v, the short way: %q", long, err, got)
+		}
+		with, err1 := Reduce(got, func(string) bool { return true }, o)
+		without, err2 := Reduce(got, func(string) bool { return false }, o)
+		if err1 != nil || err2 != nil || with != without {
+			t.Fatalf("%q is not reduced: %q %v, %q %v", got, with, err1, without, err2)
+		}
+	})
+}
+
+func BenchmarkReduce(b *testing.B) {
+	use := func(flag string) bool { return flag == "ssl" }
+	for _, c := range []struct{ name, deps string }{
+		{"plain", ">=dev-libs/glib-2.66:2= sys-libs/zlib:0/1= >=sys-libs/ncurses-5.9-r3:0/6= virtual/libintl dev-libs/openssl:0/3=[-bindist(-)]"},
+		{"any-of", "sys-libs/zlib:0/1= || ( dev-lang/python:3.11 dev-lang/python:3.12 ) virtual/libintl"},
+		{"conditional", ">=dev-libs/glib-2.66:2[abi_x86_32(-)?,abi_x86_64(-)?] ssl? ( dev-libs/openssl:0= ) !ssl? ( net-libs/gnutls:0/30= )"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Reduce(c.deps, use, Options{Atoms: true}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
