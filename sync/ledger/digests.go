@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -179,9 +180,10 @@ func (e *cached) known() [3]knownSum {
 }
 
 func parseDigests(dir, text string) (map[string]cached, int, error) {
-	m := map[string]cached{}
+	m := make(map[string]cached, strings.Count(text, "\n"))
+	var e cached
 	line, err := digestsTable(dir).parse(text, func(f []string) error {
-		var e cached
+		e = cached{}
 		err := e.parse(f)
 		m[f[0]] = e
 		return err
@@ -205,7 +207,7 @@ func (e *cached) parse(f []string) (err error) {
 		return errNumber
 	}
 	e.stamp.inode, err = strconv.ParseUint(f[4], 10, 64)
-	if err != nil || strconv.FormatUint(e.stamp.inode, 10) != f[4] {
+	if err != nil || !plain(f[4]) {
 		return errNumber
 	}
 	e.sums.Size = e.stamp.size

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/crypto/blake2b"
 )
@@ -140,11 +141,14 @@ var errNumber = errors.New("a number is malformed")
 // parseInt accepts only what AppendInt writes, so that each table has one spelling.
 func parseInt(s string) (int64, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || strconv.FormatInt(n, 10) != s {
+	if err != nil || !plain(strings.TrimPrefix(s, "-")) || s == "-0" {
 		return 0, errNumber
 	}
 	return n, nil
 }
+
+// plain reports whether a number that ParseInt or ParseUint understood has neither plus nor leading zero.
+func plain(s string) bool { return s == "0" || s[0] >= '1' && s[0] <= '9' }
 
 // parseSum fills sum from exactly as many lower-case hex digits.
 func parseSum(sum []byte, s string) bool {
