@@ -1,0 +1,231 @@
+package binpkg
+
+import (
+	"bytes"
+	"compress/bzip2"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+)
+
+// codec is a compression that Portage knows.
+type codec uint8
+
+const (
+	plain codec = iota
+	gzipped
+	bzipped
+	xzipped
+	zstandard
+	lz4Frame
+	lzipped
+	lzopped
+)
+
+// codecs has the name of each as Portage calls it and its extension in a GPKG.
+var codecs = [...]struct{ name, ext string }{
+	plain:     {"none", ""},
+	gzipped:   {"gzip", ".gz"},
+	bzipped:   {"bzip2", ".bz2"},
+	xzipped:   {"xz", ".xz"},
+	zstandard: {"zstd", ".zst"},
+	lz4Frame:  {"lz4", ".lz4"},
+	lzipped:   {"lzip", ".lz"},
+	lzopped:   {"lzop", ".lzo"},
+}
+
+func (c codec) String() string { return codecs[c].name }
+
+// known reports whether this package can read the compression.
+func (c codec) known() bool { return c != lzipped && c != lzopped }
+
+// inner splits the name of an archive in a GPKG: metadata.tar.zst is metadata,
+// zstandard.
+func inner(name string) (stem string, c codec, ok bool) {
+	for c := range codecs {
+		if stem, ok := strings.CutSuffix(name, ".tar"+codecs[c].ext); ok {
+			return stem, codec(c), true
+		}
+	}
+	return "", plain, false
+}
+
+// magicLength is how many bytes probe wants to see.
+const magicLength = 9
+
+// probe tells the compression of the image of an XPAK by its first bytes, as
+// Portage does. Note that it knows bzip2 of level 9 only.
+func probe(head []byte) codec {
+	switch {
+	case bytes.HasPrefix(head, []byte("BZh9")):
+		return bzipped
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		return gzipped
+	case bytes.HasPrefix(head, []byte("\x04\x22\x4d\x18")), bytes.HasPrefix(head, []byte("\x02\x21\x4c\x18")):
+		return lz4Frame
+	case bytes.HasPrefix(head, []byte("LZIP")):
+		return lzipped
+	case bytes.HasPrefix(head, []byte("\x89LZO\x00\r\n\x1a\n")):
+		return lzopped
+	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
+		return xzipped
+	case len(head) >= 4 && head[0] >= 0x22 && head[0] <= 0x28 && string(head[1:4]) == "\xb5\x2f\xfd":
+		return zstandard
+	}
+	return plain
+}
+
+// actual is the compression that the program for c would meet: each reads its
+// own format, zstd those of gzip, xz and lz4 too.
+func (c codec) actual(head []byte) codec {
+	if c == zstandard {
+		switch p := probe(head); p {
+		case gzipped, xzipped, lz4Frame:
+			return p
+		}
+	}
+	return c
+}
+
+// The window of zstd is bounded as Portage bounds it: it calls zstd with
+// --long=31 where a long has 64 bits; else the default, 128 MiB, applies.
+// Memory is taken as the window fills.
+const zstdWindow = 1 << (27 + 4*(strconv.IntSize/64))
+
+// zstdBlobs decode metadata in one piece: that takes no window but the result,
+// which cannot outgrow its buffer.
+var zstdBlobs = sync.Pool{New: func() any {
+	return newZstd(zstd.WithDecodeAllCapLimit(true))
+}}
+
+// zstdStreams and gzipStreams decode images, and gzipStreams metadata too.
+var (
+	zstdStreams = sync.Pool{New: func() any { return newZstd() }}
+	gzipStreams = sync.Pool{New: func() any { return new(gzip.Reader) }}
+)
+
+func newZstd(o ...zstd.DOption) *zstd.Decoder {
+	o = append(o, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
+	d, _ := zstd.NewReader(nil, o...) // fails for wrong options only
+	return d
+}
+
+// metadataGuess is the room that metadata gets at first; it is enough for most.
+const metadataGuess = 512 << 10
+
+// unpack decompresses a metadata archive. The result lies in buf.
+func (c codec) unpack(buf *buffer, data []byte) ([]byte, error) {
+	for _, limit := range [...]int{metadataGuess, MaxMetadata} {
+		out, err := c.unpackInto(buf.of(limit), data)
+		if err == nil || !errors.Is(err, errTooLarge) {
+			return out, err
+		}
+	}
+	return nil, faultf("more than %d bytes of metadata", MaxMetadata)
+}
+
+// errTooLarge says that data would not fit.
+var errTooLarge = errors.New("too large")
+
+func (c codec) unpackInto(out, data []byte) ([]byte, error) {
+	c = c.actual(data)
+	if c == zstandard {
+		return unzstd(out, data)
+	}
+	d, err := c.open(bytes.NewReader(data), int64(len(out)))
+	if err != nil {
+		return nil, err
+	}
+	defer d.free()
+	n := 0
+	for n < len(out) {
+		k, err := d.Read(out[n:])
+		n += k
+		if errors.Is(err, io.EOF) {
+			return out[:n], nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, errTooLarge
+}
+
+func unzstd(out, data []byte) ([]byte, error) {
+	d := zstdBlobs.Get().(*zstd.Decoder)
+	defer zstdBlobs.Put(d)
+	b, err := d.DecodeAll(data, out[:0:len(out)])
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		return nil, errTooLarge
+	}
+	return b, err
+}
+
+// decoder is an open decompressor. What it was made of may be used again after
+// free.
+type decoder struct {
+	io.Reader
+	free func()
+}
+
+// byteReader is what decompressors read from without reading ahead.
+type byteReader interface {
+	io.Reader
+	io.ByteReader
+}
+
+// open starts to decompress r. No match can reach back further than limit
+// bytes, because no more will be read.
+func (c codec) open(r byteReader, limit int64) (decoder, error) {
+	none := func() {}
+	switch c {
+	case plain:
+		return decoder{r, none}, nil
+	case gzipped:
+		d := gzipStreams.Get().(*gzip.Reader)
+		free := func() { gzipStreams.Put(d) }
+		return decoder{d, free}, d.Reset(r)
+	case bzipped:
+		return decoder{bzip2.NewReader(r), none}, nil
+	case xzipped:
+		return decoder{newXZ(r, limit), none}, nil
+	case zstandard:
+		d := zstdStreams.Get().(*zstd.Decoder)
+		// Without a source the decoder lets go of what it has.
+		free := func() {
+			if d.Reset(nil) == nil {
+				zstdStreams.Put(d)
+			}
+		}
+		return decoder{d, free}, d.Reset(r)
+	case lz4Frame:
+		return decoder{&lz4Frames{src: r, d: lz4.NewReader(r)}, none}, nil
+	}
+	return decoder{}, faultf("cannot read %s compression", c)
+}
+
+// lz4Frames reads frames up to the end of the source; the package reads one.
+type lz4Frames struct {
+	src byteReader
+	d   *lz4.Reader
+}
+
+func (f *lz4Frames) Read(p []byte) (int, error) {
+	for {
+		n, err := f.d.Read(p)
+		if n > 0 || !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		first, err := f.src.ReadByte()
+		if err != nil {
+			return 0, err
+		}
+		f.d.Reset(io.MultiReader(bytes.NewReader([]byte{first}), f.src))
+	}
+}

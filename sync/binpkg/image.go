@@ -1,0 +1,385 @@
+package binpkg
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"path"
+	"strings"
+	"sync"
+
+	"pkgsneak/sync/digest"
+)
+
+// trailing is how much may follow the end of the archive in the image of a
+// GPKG, in unpacked bytes. Portage does not read it and waits for ever for a
+// decompressor that cannot write into its full pipe, which has 64 KiB.
+const trailing = 64 << 10
+
+// checkXPAKImage walks over the image of an XPAK. Portage tells its compression
+// by the first bytes and has GNU tar unpack it. What this package cannot
+// decompress is accepted unchecked: GNU tar defends itself, and there is no
+// harm but that it may be damaged.
+func checkXPAKImage(ctx context.Context, r *io.SectionReader) error {
+	head := make([]byte, min(magicLength, r.Size()))
+	if err := readAt(r, head, 0); err != nil {
+		return err
+	}
+	c := probe(head)
+	if !c.known() {
+		return nil
+	}
+	src := newSource(ctx, r, nil)
+	defer src.free()
+	err := walkImage(src, c, &xpakRules{}, r.Size())
+	if c == plain && err != nil && src.err == nil {
+		return faultf("image: no known compression, nor a tar archive (%s)", err)
+	}
+	return err
+}
+
+// rules decide about the members of an image.
+type rules interface {
+	member(m member, t *tree) error
+	end(t *tree, rest int64) error
+}
+
+// walkImage decompresses an image of stored bytes and shows its members to the
+// rules.
+func walkImage(src *source, c codec, rule rules, stored int64) error {
+	limit := unpackedLimit(stored)
+	d, err := c.open(src, limit)
+	if err != nil {
+		return src.blame(c, err)
+	}
+	defer d.free()
+	out := &bounded{ctx: src.ctx, r: d, left: limit}
+	buf := bufio.NewReaderSize(out, 64<<10)
+	t := tarReader{src: &stream{r: buf}}
+	seen := tree{kinds: make(map[string]byte)}
+	for {
+		m, err := t.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = seen.check(m, rule)
+		}
+		if err != nil {
+			return src.blame(c, err)
+		}
+	}
+	rest, err := io.Copy(io.Discard, buf)
+	if err != nil {
+		return src.blame(c, err)
+	}
+	return rule.end(&seen, rest)
+}
+
+func unpackedLimit(stored int64) int64 {
+	const most = 1 << 60
+	if stored > (most-ImageFloor)/ImageRatio {
+		return most
+	}
+	return ImageFloor + stored*ImageRatio
+}
+
+// source reads a stored image and sums it on the way, while the decompressor is
+// at work on the same piece.
+type source struct {
+	ctx  context.Context
+	r    io.Reader
+	hash *digest.Hash // nil: not wanted
+	err  error        // why r could not be read; not io.EOF
+
+	buf    *buffer
+	unread []byte
+	busy   sync.WaitGroup
+}
+
+// piece is how much a source reads at once.
+const piece = 256 << 10
+
+func newSource(ctx context.Context, r io.Reader, hash *digest.Hash) *source {
+	return &source{ctx: ctx, r: r, hash: hash, buf: buffers.Get().(*buffer)}
+}
+
+func (s *source) free() {
+	s.busy.Wait()
+	s.buf.free()
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if err := s.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(p, s.unread)
+	s.unread = s.unread[n:]
+	return n, nil
+}
+
+func (s *source) ReadByte() (byte, error) {
+	if err := s.fill(); err != nil {
+		return 0, err
+	}
+	b := s.unread[0]
+	s.unread = s.unread[1:]
+	return b, nil
+}
+
+// fill reads the next piece when the last one is used up.
+func (s *source) fill() error {
+	for len(s.unread) == 0 {
+		s.busy.Wait()
+		if s.err = context.Cause(s.ctx); s.err != nil {
+			return s.err
+		}
+		n, err := s.r.Read(s.buf.of(piece))
+		s.unread = s.buf.b[:n]
+		s.sum(s.unread)
+		switch {
+		case n > 0:
+			return nil
+		case errors.Is(err, io.EOF):
+			return io.EOF
+		case err != nil:
+			s.err = err
+			return err
+		}
+	}
+	return nil
+}
+
+// sum hashes a piece; a large one beside the decompression.
+func (s *source) sum(b []byte) {
+	switch {
+	case s.hash == nil || len(b) == 0:
+	case len(b) < 32<<10:
+		s.hash.Write(b)
+	default:
+		s.busy.Go(func() { s.hash.Write(b) })
+	}
+}
+
+// drain reads, and sums, what the decompressor left.
+func (s *source) drain() error {
+	for {
+		s.unread = nil
+		switch err := s.fill(); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// blame says what an error while walking over an image means.
+func (s *source) blame(c codec, err error) error {
+	var f fault
+	switch {
+	case s.err != nil:
+		return s.err
+	case context.Cause(s.ctx) != nil:
+		return context.Cause(s.ctx)
+	case errors.As(err, &f):
+		return within("image", f)
+	}
+	return faultf("image: damaged %s data: %s", c, err)
+}
+
+// bounded passes at most left bytes on and asks ctx as it goes.
+type bounded struct {
+	ctx  context.Context
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if err := context.Cause(b.ctx); err != nil {
+		return 0, err
+	}
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fault("unpacks to far more than its size")
+	}
+	return n, err
+}
+
+// tree is what an image holds, by clean path, as far as it is known.
+type tree struct {
+	kinds  map[string]byte // type flags, or one of those below
+	used   int64           // against MaxImageNames
+	parent string          // of the last member, known to be a directory
+}
+
+// Kinds beside the type flags.
+const (
+	impliedDir  = 'D' // a directory that has no member of its own yet
+	foreignLink = 'F' // a symbolic link that GNU tar makes only at the end
+)
+
+func (t *tree) set(name string, kind byte) error {
+	if _, ok := t.kinds[name]; !ok {
+		if t.used += int64(len(name)) + 64; t.used > MaxImageNames {
+			return fault("too many names")
+		}
+	}
+	t.kinds[name] = kind
+	return nil
+}
+
+// check judges one member: first what holds for both formats, then the rules.
+func (t *tree) check(m member, rule rules) error {
+	switch {
+	case len(m.name) > maxPath || len(path.Base(m.name)) > maxName:
+		return faultf("the name %.100q… is too long to be unpacked", m.name)
+	case hasDotDot(m.name):
+		return faultf("%q leaves the image", m.name)
+	case m.kind == typeSymlink && (m.link == "" || len(m.link) > maxPath):
+		return faultf("the symbolic link %q has no usable target", m.name)
+	}
+	return rule.member(m, t)
+}
+
+// reach makes sure that the directories above name exist as directories and
+// calls below for one that does not.
+func (t *tree) reach(name string, below func(ancestor string, kind byte) error) error {
+	dir := path.Dir(name)
+	if dir == t.parent {
+		return nil
+	}
+	for d := dir; d != "."; d = path.Dir(d) {
+		kind, ok := t.kinds[d]
+		var err error
+		switch {
+		case !ok:
+			err = t.set(d, impliedDir)
+		case kind != typeDirectory && kind != impliedDir:
+			err = below(d, kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	t.parent = dir
+	return nil
+}
+
+func hasDotDot(name string) bool {
+	for part := range strings.SplitSeq(name, "/") {
+		if part == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// gpkgRules are those of Portage's tar_safe_extract and, beyond it, what Python
+// does to the machine when it unpacks the rest.
+type gpkgRules struct{}
+
+// imageDir is the directory whose content becomes the root of the system.
+const imageDir = "image"
+
+func (gpkgRules) member(m member, t *tree) error {
+	if strings.HasPrefix(m.name, "/") {
+		return faultf("%q is absolute", m.name)
+	}
+	name := path.Clean(m.name)
+	before, again := t.kinds[name]
+	switch {
+	case m.isDevice():
+		return faultf("%q is a device", m.name)
+	case m.sparse:
+		return faultf("%q is stored as a sparse file", m.name)
+	case (name == imageDir || name == ".") && m.kind != typeDirectory:
+		return faultf("%q is not a directory", m.name)
+	case again && (before != impliedDir || m.kind != typeDirectory):
+		return faultf("%q is there twice", m.name)
+	}
+	if m.kind == typeHardLink {
+		// A hard link to a symbolic link would have Python change mode and
+		// owner of what that points to.
+		if target, ok := t.kinds[path.Clean(m.link)]; !ok || target != typeRegular {
+			return faultf("the hard link %q does not lead to a file before it", m.name)
+		}
+	}
+	err := t.reach(name, func(ancestor string, kind byte) error {
+		if kind == typeSymlink {
+			return faultf("%q lies below the symbolic link %q", m.name, ancestor)
+		}
+		return faultf("%q lies below the file %q", m.name, ancestor)
+	})
+	if err != nil {
+		return err
+	}
+	return t.set(name, simpleKind(m.kind))
+}
+
+func (gpkgRules) end(t *tree, rest int64) error {
+	if _, ok := t.kinds[imageDir]; !ok {
+		return faultf("image: no directory %q", imageDir)
+	}
+	if rest > trailing {
+		return faultf("image: %d bytes behind the end of the archive", rest)
+	}
+	return nil
+}
+
+// simpleKind counts everything that is neither directory nor symbolic link as
+// a file.
+func simpleKind(kind byte) byte {
+	if kind == typeDirectory || kind == typeSymlink {
+		return kind
+	}
+	return typeRegular
+}
+
+// xpakRules are those of GNU tar: what it cannot unpack is refused. It strips
+// leading slashes, makes devices, overwrites duplicates, and follows links
+// within the image.
+type xpakRules struct{}
+
+func (xpakRules) member(m member, t *tree) error {
+	name := local(m.name)
+	before, again := t.kinds[name]
+	isDir := m.kind == typeDirectory
+	switch {
+	case name == "." && !isDir:
+		return faultf("%q is not a directory", m.name)
+	case again && !isDir && (before == typeDirectory || before == impliedDir):
+		return faultf("%q is a directory and a file", m.name)
+	}
+	if m.kind == typeHardLink {
+		target, ok := t.kinds[local(m.link)]
+		if !ok || target == typeDirectory || target == impliedDir {
+			return faultf("the hard link %q does not lead to a file before it", m.name)
+		}
+	}
+	err := t.reach(name, func(ancestor string, kind byte) error {
+		switch kind {
+		case typeSymlink:
+			return nil
+		case foreignLink:
+			return faultf("%q lies below the symbolic link %q", m.name, ancestor)
+		}
+		return faultf("%q lies below the file %q", m.name, ancestor)
+	})
+	if err != nil {
+		return err
+	}
+	kind := simpleKind(m.kind)
+	if kind == typeSymlink && (path.IsAbs(m.link) || hasDotDot(m.link)) {
+		kind = foreignLink
+	}
+	return t.set(name, kind)
+}
+
+func (xpakRules) end(*tree, int64) error { return nil }
+
+// local is the path below the current directory that GNU tar takes a name for.
+func local(name string) string {
+	return path.Clean(strings.TrimLeft(name, "/"))
+}

@@ -1,0 +1,218 @@
+package binpkg
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"pkgsneak/sync/cpv"
+)
+
+// keys are the metadata files that are kept: those of Portage's index, those
+// that say what the package is, and those that a person may ask for. The rest
+// (environment.bz2, the ebuild, NEEDED and so on) is never copied.
+var keys = [...]string{
+	"BDEPEND", "BUILD_ID", "BUILD_TIME", "CATEGORY", "CBUILD", "CFLAGS",
+	"CHOST", "CXXFLAGS", "DEFINED_PHASES", "DEPEND", "DESCRIPTION", "EAPI",
+	"FEATURES", "HOMEPAGE", "IDEPEND", "IUSE", "KEYWORDS", "LDFLAGS",
+	"LICENSE", "PDEPEND", "PF", "PROPERTIES", "PROVIDES", "RDEPEND",
+	"REPO_REVISIONS", "REQUIRES", "RESTRICT", "SLOT", "USE", "repository",
+}
+
+var keyIndex = func() map[string]int {
+	m := make(map[string]int, len(keys))
+	for i, k := range keys {
+		m[k] = i
+	}
+	return m
+}()
+
+// Keys lists the metadata keys that Package keeps, sorted.
+func Keys() []string { return append([]string(nil), keys[:]...) }
+
+// metadata holds the kept values, as they were in the file. All share one
+// string.
+type metadata struct {
+	value   [len(keys)]string
+	present [len(keys)]bool
+}
+
+func (m *metadata) get(key string) (string, bool) {
+	i, ok := keyIndex[key]
+	if !ok {
+		return "", false
+	}
+	return m.value[i], m.present[i]
+}
+
+// gather collects kept values while a package is read. The slices it is given
+// must stay as they are until done.
+type gather struct {
+	raw  [len(keys)][]byte
+	have [len(keys)]bool
+}
+
+// put takes a value; of several for one key the last one counts, as for
+// Portage.
+func (g *gather) put(name, value []byte) {
+	if i, ok := keyIndex[string(name)]; ok {
+		g.raw[i], g.have[i] = value, true
+	}
+}
+
+// done copies the values into one string.
+func (g *gather) done() metadata {
+	n := 0
+	for _, v := range g.raw {
+		n += len(v)
+	}
+	var all strings.Builder
+	all.Grow(n)
+	for _, v := range g.raw {
+		all.Write(v)
+	}
+	m := metadata{present: g.have}
+	text := all.String()
+	for i, v := range g.raw {
+		m.value[i], text = text[:len(v)], text[len(v):]
+	}
+	return m
+}
+
+// fit refuses metadata that is incomplete or contradicts the name, and
+// completes the name of a package below All.
+func (p *Package) fit() error {
+	for _, key := range [...]string{"CATEGORY", "PF", "SLOT"} {
+		if p.Get(key) == "" {
+			return faultf("no %s in the metadata", key)
+		}
+	}
+	if pf := p.Get("PF"); pf != p.PF {
+		return faultf("the name says %q, the metadata %q", p.PF, pf)
+	}
+	if id := p.Get("BUILD_ID"); id != "" {
+		if _, err := strconv.ParseUint(id, 10, 63); err != nil {
+			return faultf("BUILD_ID %q is not a number", id)
+		}
+	}
+	cat := p.Get("CATEGORY")
+	switch {
+	case !cpv.ValidCategory(cat):
+		return faultf("CATEGORY %q is not a category", cat)
+	case p.InAll:
+		p.Category = cat
+	case cat != p.Category:
+		return faultf("the directory says category %q, the metadata %q", p.Category, cat)
+	}
+	return nil
+}
+
+// maxPath is the longest path that a file system takes, in bytes, and maxName
+// its longest component.
+const (
+	maxPath = 4095
+	maxName = 255
+)
+
+// plainPath reports whether name is a relative path that stays below where it
+// starts, without empty, "." and ".." components.
+func plainPath(name []byte) bool {
+	if len(name) > maxPath || bytes.IndexByte(name, 0) >= 0 {
+		return false
+	}
+	for more := true; more; {
+		var part []byte
+		part, name, more = bytes.Cut(name, []byte{'/'})
+		switch string(part) {
+		case "", ".", "..":
+			return false
+		}
+		if len(part) > maxName {
+			return false
+		}
+	}
+	return true
+}
+
+// collapse is Portage's " ".join(value.split()) after decoding with
+// errors="replace". Most values need no work but cutting the last newline.
+func collapse(s string) string {
+	s = strings.TrimRight(s, " \n")
+	if isCollapsed(s) {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s))
+	pending := false
+	for s != "" {
+		r, n := decode(s)
+		if isSpace(r) {
+			pending = b.Len() > 0
+		} else {
+			if pending {
+				b.WriteByte(' ')
+				pending = false
+			}
+			b.WriteRune(r)
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+// isCollapsed reports whether s is ASCII without control characters whose
+// blanks stand alone and not at the ends. It may be wrong on the safe side.
+func isCollapsed(s string) bool {
+	before := byte(' ')
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c < ' ' || c >= utf8.RuneSelf || c == ' ' && before == ' ' {
+			return false
+		}
+		before = c
+	}
+	return s == "" || before != ' '
+}
+
+// isSpace is Python's str.isspace: the white space of Unicode and the four
+// separators of ASCII.
+func isSpace(r rune) bool {
+	return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f
+}
+
+// decode takes one character from the front of s. Where s is not UTF-8 it
+// takes as much as could be the beginning of one character, as Python and the
+// Unicode standard recommend (section 3.9): one U+FFFD for E2 82, two for
+// C0 80.
+func decode(s string) (rune, int) {
+	r, n := utf8.DecodeRuneInString(s)
+	if r != utf8.RuneError || n != 1 {
+		return r, n
+	}
+	lo, hi, more := byte(0x80), byte(0xbf), 0
+	switch c := s[0]; {
+	case c >= 0xc2 && c <= 0xdf:
+		more = 1
+	case c >= 0xe0 && c <= 0xef:
+		more = 2
+		if c == 0xe0 {
+			lo = 0xa0
+		} else if c == 0xed {
+			hi = 0x9f
+		}
+	case c >= 0xf0 && c <= 0xf4:
+		more = 3
+		if c == 0xf0 {
+			lo = 0x90
+		} else if c == 0xf4 {
+			hi = 0x8f
+		}
+	}
+	for n <= more && n < len(s) && s[n] >= lo && s[n] <= hi {
+		lo, hi = 0x80, 0xbf
+		n++
+	}
+	return utf8.RuneError, n
+}

@@ -1,0 +1,143 @@
+package binpkg
+
+import (
+	"path"
+	"strconv"
+	"strings"
+
+	"pkgsneak/sync/cpv"
+)
+
+// Format is the format of a package file; the name alone decides it.
+type Format uint8
+
+// The two formats.
+const (
+	XPAK Format = iota // .tbz2 and .xpak
+	GPKG               // .gpkg.tar
+)
+
+// String returns the word that Portage's BINPKG_FORMAT uses.
+func (f Format) String() string {
+	if f == GPKG {
+		return "gpkg"
+	}
+	return "xpak"
+}
+
+// The three extensions.
+const (
+	extTBZ2 = ".tbz2"
+	extXPAK = ".xpak"
+	extGPKG = ".gpkg.tar"
+)
+
+// HasPackageSuffix reports whether base ends as a package file does. Everything
+// else in a PKGDIR is none of Portage's packages.
+func HasPackageSuffix(base string) bool {
+	_, ext := cutExt(base)
+	return ext != ""
+}
+
+// cutExt splits one of the three extensions off; ext is "" if there is none.
+func cutExt(base string) (stem, ext string) {
+	for _, ext := range [...]string{extGPKG, extXPAK, extTBZ2} {
+		if stem, ok := strings.CutSuffix(base, ext); ok {
+			return stem, ext
+		}
+	}
+	return base, ""
+}
+
+// Name is what the path of a package file below PKGDIR says.
+type Name struct {
+	Path     string // with slashes
+	Format   Format
+	Category string // "" if InAll
+	PN       string
+	PF       string
+	BuildID  int64 // from the name; 0 in the classic layout
+	InAll    bool  // below All, the directory of old layouts
+}
+
+// ParseName reads the path of a package file below PKGDIR. Four shapes fit:
+//
+//	CAT/PF.tbz2          or All/PF.tbz2
+//	CAT/PF.gpkg.tar      or All/PF.gpkg.tar
+//	CAT/PN/PF-N.xpak     N is 1 or more, without leading zeros
+//	CAT/PN/PF-N.gpkg.tar
+//
+// Portage does not index files of any other shape. The error is an
+// *InvalidError.
+func ParseName(p string) (Name, error) {
+	n, err := parseName(p)
+	if err != nil {
+		return Name{}, verdict(p, err)
+	}
+	return n, nil
+}
+
+func parseName(p string) (Name, error) {
+	if path.Clean(p) != p || strings.HasPrefix(p, "/") {
+		return Name{}, fault("not a path below PKGDIR")
+	}
+	dir, base := path.Split(p)
+	dir = strings.TrimSuffix(dir, "/")
+	stem, ext := cutExt(base)
+	if ext == "" {
+		return Name{}, fault("none of the extensions .tbz2, .xpak, .gpkg.tar")
+	}
+	n := Name{Path: p, PF: stem}
+	if ext == extGPKG {
+		n.Format = GPKG
+	}
+	if ext != extTBZ2 {
+		if pf, id, ok := cutBuildID(stem); ok {
+			n.PF, n.BuildID = pf, id
+		}
+	}
+	if ext == extXPAK && n.BuildID == 0 {
+		return Name{}, fault("an .xpak name has no build id")
+	}
+	pn, _, ok := cpv.SplitPF(n.PF)
+	if !ok {
+		return Name{}, faultf("%q is not a package name with a version", n.PF)
+	}
+	n.PN = pn
+	return n, n.place(dir)
+}
+
+// cutBuildID takes "-N" off a stem if what is left is a PF: foo-1-2 is foo-1
+// with build id 2, foo-2 has none.
+func cutBuildID(stem string) (pf string, id int64, ok bool) {
+	i := strings.LastIndexByte(stem, '-')
+	if i < 0 {
+		return "", 0, false
+	}
+	id, err := strconv.ParseInt(stem[i+1:], 10, 64)
+	if err != nil || id < 1 || strconv.FormatInt(id, 10) != stem[i+1:] {
+		return "", 0, false
+	}
+	if _, _, ok := cpv.SplitPF(stem[:i]); !ok {
+		return "", 0, false
+	}
+	return stem[:i], id, true
+}
+
+// place fills in what the directory says.
+func (n *Name) place(dir string) error {
+	cat, sub, deep := strings.Cut(dir, "/")
+	switch {
+	case n.BuildID > 0 && (!deep || sub != n.PN):
+		return faultf("a name with a build id belongs into CATEGORY/%s, not %q", n.PN, dir)
+	case n.BuildID == 0 && deep:
+		return faultf("a name without a build id belongs into CATEGORY, not %q", dir)
+	case dir == "All":
+		n.InAll = true
+		return nil
+	case !cpv.ValidCategory(cat):
+		return faultf("%q is not a category", cat)
+	}
+	n.Category = cat
+	return nil
+}
