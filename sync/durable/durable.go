@@ -74,6 +74,7 @@ const (
 // umask), of ModTime the moment of writing.
 type Attr struct {
 	Mode fs.FileMode // permission bits only
+	Add  fs.FileMode // permission bits that it has as well, whatever Mode or the umask say
 	// UID and GID own the file; -1 leaves what the system gives. What this process or the file
 	// system may not do about owner and mode is left away in silence, as Portage does.
 	UID, GID int
@@ -146,8 +147,8 @@ func setAttr(root *os.Root, name string, f *os.File, a Attr) error {
 			return err
 		}
 	}
-	if a.Mode != 0 {
-		if err := f.Chmod(a.Mode.Perm()); err != nil && !errors.Is(err, fs.ErrPermission) {
+	if a.Mode|a.Add != 0 {
+		if err := chmod(f, a.Mode.Perm(), a.Add.Perm()); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 	}
@@ -155,6 +156,18 @@ func setAttr(root *os.Root, name string, f *os.File, a Attr) error {
 		return root.Chtimes(name, a.ModTime, a.ModTime)
 	}
 	return nil
+}
+
+// chmod gives f the bits of mode (0: those it has) and of add.
+func chmod(f *os.File, mode, add fs.FileMode) error {
+	if mode == 0 {
+		fi, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		mode = fi.Mode().Perm()
+	}
+	return f.Chmod(mode | add)
 }
 
 // chown gives f to uid and gid as far as this process may.

@@ -77,6 +77,8 @@ func TestWriteFile(t *testing.T) {
 		{"longer-than-the-buffer", "a", "", keep, long},
 		{"empty", "a", "before", keep, ""},
 		{"mode-and-time", "a", "", Attr{Mode: 0o640, UID: -1, GID: -1, ModTime: time.Unix(1700000000, 0)}, "one"},
+		{"added-bits", "a", "", Attr{Add: 0o060, UID: -1, GID: -1}, "one"},
+		{"mode-and-added-bits", "a", "", Attr{Mode: 0o600, Add: 0o060, UID: -1, GID: -1}, "one"},
 		{"own-ids", "a", "", Attr{UID: os.Getuid(), GID: os.Getgid()}, "one"},
 	}
 	for _, tt := range tests {
@@ -99,8 +101,14 @@ func TestWriteFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if tt.attr.Mode != 0 && fi.Mode().Perm() != tt.attr.Mode {
-				t.Errorf("mode %v, want %v", fi.Mode().Perm(), tt.attr.Mode)
+			want := tt.attr.Mode
+			if want == 0 {
+				old := unix.Umask(0)
+				unix.Umask(old)
+				want = 0o666 &^ fs.FileMode(old)
+			}
+			if want |= tt.attr.Add; fi.Mode().Perm() != want {
+				t.Errorf("mode %v, want %v", fi.Mode().Perm(), want)
 			}
 			if !tt.attr.ModTime.IsZero() && !fi.ModTime().Equal(tt.attr.ModTime) {
 				t.Errorf("time %v, want %v", fi.ModTime(), tt.attr.ModTime)
