@@ -1,0 +1,604 @@
+package drive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/pkgindex"
+)
+
+// Contents is what a generation shall be.
+type Contents struct {
+	Serial int64     // above Last
+	At     time.Time // of the signature
+	// Items are all files of the generation: of the held one what stays, and what
+	// was put. What is in neither leaves the drive.
+	Items []Item
+	// Catalogue is the origin's whole index, by PATHs of its PKGDIR. It is not
+	// changed; what is written has the serial for TIMESTAMP.
+	Catalogue *pkgindex.Index
+	// Record has the descriptive fields. Format, Origin, Fingerprint, Serial,
+	// Counts, Renamed and Split are filled in.
+	Record Record
+}
+
+// generationFiles is what Commit makes before anything is written.
+type generationFiles struct {
+	serial    int64
+	record    *Record
+	catalogue []byte // compressed
+	packages  []byte // with its room
+	signed    *manifest.Signed
+	text      []byte // of the slots
+	items     []Item
+}
+
+// Commit does steps 7 to 11 and returns the new generation, which is then the
+// held one. If an error comes with a generation, it is committed, and what was
+// left undone (Manifest, Packages, removals) the next Begin does.
+//
+// A canceled ctx is looked at until the first slot is written, not after.
+func (w *Writer) Commit(ctx context.Context, c Contents) (*Generation, error) {
+	if w.err != nil {
+		return nil, w.err
+	}
+	if err := w.Prepare(ctx, nil); err != nil {
+		return nil, err
+	}
+	files, err := w.compose(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.makeRooms(files); err != nil {
+		return nil, err
+	}
+	w.o.Progress(Flushing, "", 0)
+	if err := w.flush(); err != nil {
+		return nil, err
+	}
+	if err := w.compare(ctx); err != nil {
+		return nil, w.lost(err)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.commit(files); err != nil {
+		return nil, err
+	}
+	return w.held, w.after(files)
+}
+
+// compose makes the generation's own files and puts record and catalogue,
+// the end of step 6. The list is read again as a client would read it: what
+// could not be read is not written.
+func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, error) {
+	if c.Serial <= w.serial {
+		return nil, fmt.Errorf("committing generation %d: the drive has %d", c.Serial, w.serial)
+	}
+	files := &generationFiles{serial: c.Serial}
+	if err := w.checkItems(c.Items); err != nil {
+		return nil, err
+	}
+	record := w.recordOf(c)
+	plain, err := catalogueText(c)
+	if err != nil {
+		return nil, err
+	}
+	record.Counts.Catalogue, record.Counts.CatalogueBytes = len(c.Catalogue.Entries), int64(len(plain))
+	if files.catalogue, err = compress(plain); err != nil {
+		return nil, err
+	}
+	if files.packages, err = w.packagesText(c); err != nil {
+		return nil, err
+	}
+	recordText, err := record.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	list := manifest.List{Timestamp: time.Unix(c.Serial, 0).UTC(), Ignore: []string{NextSlot}}
+	list.Files = append(list.Files, manifest.File{Path: PackagesFile, Size: int64(len(files.packages)), Sum: digest.Bytes(files.packages)})
+	for _, it := range c.Items {
+		list.Files = append(list.Files, it.Stored...)
+	}
+	for _, own := range []struct {
+		name string
+		data []byte
+	}{{RecordFile(c.Serial), recordText}, {CatalogueFile(c.Serial), files.catalogue}, {LayoutFile, []byte(Layout)}} {
+		f, err := w.putOwn(ctx, own.name, own.data)
+		if err != nil {
+			return nil, err
+		}
+		list.Files = append(list.Files, f)
+	}
+	return files, w.sign(files, &list, record, c.At)
+}
+
+// putOwn puts one of the files that are not payload, unless it is there.
+func (w *Writer) putOwn(ctx context.Context, name string, data []byte) (manifest.File, error) {
+	sum := manifest.Digest(digest.Bytes(data))
+	_, absent := slices.BinarySearch(w.absent, name)
+	if f, ok := w.listed[name]; ok && f.Sum == sum && !absent {
+		return f, nil
+	}
+	if f, ok := w.fresh[name]; ok {
+		if f.Sum == sum {
+			return f.File, nil
+		}
+		return manifest.File{}, fmt.Errorf("writing %q: it was written before, with other contents", name)
+	}
+	return w.putRaw(ctx, name, data)
+}
+
+// sign makes the text of the slots and verifies it.
+func (w *Writer) sign(files *generationFiles, list *manifest.List, record *Record, at time.Time) (err error) {
+	if files.text, err = manifest.Sign(list, w.o.Key, at); err != nil {
+		return fmt.Errorf("signing generation %d: %w", files.serial, err)
+	}
+	files.signed, err = manifest.Open(files.text, manifest.Ring{w.o.Key.Public()}, at)
+	if err == nil {
+		err = checkList(files.signed)
+	}
+	if err == nil {
+		files.items, err = match(files.signed, record)
+	}
+	if err != nil {
+		return fmt.Errorf("signing generation %d: reading it again: %w", files.serial, err)
+	}
+	files.record = record
+	return nil
+}
+
+// checkItems refuses items that this session knows nothing of.
+func (w *Writer) checkItems(items []Item) error {
+	for _, it := range items {
+		for _, f := range it.Stored {
+			if w.listed[f.Path] != f && w.fresh[f.Path].File != f {
+				return fmt.Errorf("committing %s %q: %q is neither on the drive nor was it put there", it.Kind, it.Path, f.Path)
+			}
+		}
+		if len(it.Stored) == 0 {
+			return fmt.Errorf("committing %s %q: it is stored nowhere", it.Kind, it.Path)
+		}
+	}
+	return nil
+}
+
+// recordOf fills the record in.
+func (w *Writer) recordOf(c Contents) *Record {
+	r := c.Record
+	r.Format, r.Origin, r.Serial = RecordFormat, w.o.Name, c.Serial
+	r.Fingerprint = w.o.Key.Public().Fingerprint()
+	r.Counts, r.Renamed, r.Split = Counts{}, nil, nil
+	items := slices.Clone(c.Items)
+	slices.SortFunc(items, compareItems)
+	for _, it := range items {
+		switch it.Kind {
+		case Package:
+			r.Counts.Packages++
+			r.Counts.PackageBytes += it.Size
+		case Distfile:
+			r.Counts.Distfiles++
+			r.Counts.DistfileBytes += it.Size
+		}
+		switch _, plain, _ := kindOf(it.Stored[0].Path); {
+		case len(it.Stored) > 1:
+			split := Split{Kind: it.Kind, Path: PathText(it.Path), Size: it.Size, Sum: it.Sum}
+			for _, f := range it.Stored {
+				split.Stored = append(split.Stored, f.Path)
+			}
+			r.Split = append(r.Split, split)
+		case plain != it.Path:
+			r.Renamed = append(r.Renamed, Renamed{it.Kind, PathText(it.Path), it.Stored[0].Path})
+		}
+	}
+	return &r
+}
+
+// catalogueText is the origin's index with the serial as its TIMESTAMP.
+func catalogueText(c Contents) ([]byte, error) {
+	index := pkgindex.Index{Header: c.Catalogue.Header.Clone(), Entries: c.Catalogue.Entries}
+	index.SetTimestamp(c.Serial)
+	text, err := index.MarshalText()
+	if err != nil {
+		return nil, fmt.Errorf("writing the catalogue: %w", err)
+	}
+	if len(text) > MaxCatalogue {
+		return nil, fmt.Errorf("writing the catalogue: longer than %d bytes", MaxCatalogue)
+	}
+	return text, nil
+}
+
+func compress(plain []byte) ([]byte, error) {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
+	if err != nil {
+		return nil, fmt.Errorf("compressing the catalogue: %w", err)
+	}
+	packed := z.EncodeAll(plain, nil)
+	if len(packed) > maxCatalogueFile {
+		return nil, fmt.Errorf("compressing the catalogue: longer than %d bytes", maxCatalogueFile)
+	}
+	return packed, z.Close()
+}
+
+// packagesText is packages/Packages: the entries of the packages that lie on
+// the drive in one piece, with the PATHs that they have there. It has no URI,
+// which would send Portage to the network, and no TTL, which would make it
+// trust an old copy. Newlines behind it fill the file, because its digest has
+// to be known before it is written.
+func (w *Writer) packagesText(c Contents) ([]byte, error) {
+	index := pkgindex.Index{Header: c.Catalogue.Header.Clone()}
+	index.Header.Delete("URI")
+	index.Header.Delete("TTL")
+	index.SetTimestamp(c.Serial)
+	stored := make(map[string]Item, len(c.Items))
+	for _, it := range c.Items {
+		if it.Kind == Package && len(it.Stored) == 1 {
+			stored[it.Path] = it
+		}
+	}
+	for _, entry := range c.Catalogue.Entries {
+		it, ok := stored[entry.Path()]
+		if size, known := entry.Size(); !ok || !known || size != it.Size {
+			continue
+		}
+		onDrive := strings.TrimPrefix(it.Stored[0].Path, PackagesDir+"/")
+		if onDrive != it.Path {
+			moved, err := entry.With("PATH", onDrive)
+			if err != nil {
+				return nil, fmt.Errorf("writing %q: %w", PackagesFile, err)
+			}
+			entry = moved
+		}
+		index.Entries = append(index.Entries, entry)
+	}
+	text, err := index.MarshalText()
+	if err != nil {
+		return nil, fmt.Errorf("writing %q: %w", PackagesFile, err)
+	}
+	size, err := w.size(PackagesFile)
+	if err != nil {
+		return nil, err
+	}
+	if size < int64(len(text)) {
+		size = roomFor(int64(len(text)))
+	}
+	return append(text, bytes.Repeat([]byte{'\n'}, int(size)-len(text))...), nil
+}
+
+// makeRooms lets Packages and Manifest.next grow where they are outgrown, as
+// long as nothing depends on them, and sees to it that Manifest can after the
+// commit.
+func (w *Writer) makeRooms(files *generationFiles) error {
+	need := int64(len(files.text))
+	if err := w.makeRoom(NextSlot, need); err != nil {
+		return err
+	}
+	size, err := w.size(PackagesFile)
+	if err != nil {
+		return err
+	}
+	if size < int64(len(files.packages)) {
+		if err := w.extend(PackagesFile, size, int64(len(files.packages))); err != nil {
+			return err
+		}
+	}
+	if size, err = w.size(Slot); err != nil || size >= need {
+		return err
+	}
+	space, err := w.d.Space()
+	if err != nil {
+		return w.end("looking at", w.o.Dir, err)
+	}
+	if more := slotRoom(need) - size; space.Free < more {
+		return &SpaceError{Path: Slot, Need: more, Free: space.Free}
+	}
+	return nil
+}
+
+// commit is step 9: Manifest.next in place, and its fsync is the commit. From
+// then on the session stands on the new generation.
+func (w *Writer) commit(files *generationFiles) error {
+	w.o.Progress(Committing, "", 0)
+	if err := w.overwrite(NextSlot, files.text); err != nil {
+		return err
+	}
+	root, err := w.d.root.OpenRoot(w.o.Dir)
+	if err != nil {
+		return w.end("opening", w.o.Dir, err)
+	}
+	if w.held != nil {
+		w.held.Close()
+	}
+	w.held = &Generation{Dir: w.o.Dir, Signed: files.signed, Record: files.record, Sum: digest.Bytes(files.text),
+		Slot: NextSlot, Other: SlotState{Name: Slot, Serial: w.serial}, drive: w.d, root: root, items: files.items}
+	w.serial = files.serial
+	return nil
+}
+
+// after is what follows the commit: Manifest likewise, step 10, step 11, and
+// the last look at the slots.
+func (w *Writer) after(files *generationFiles) error {
+	if err := w.makeRoom(Slot, int64(len(files.text))); err != nil {
+		return w.lost(err)
+	}
+	if err := w.overwrite(Slot, files.text); err != nil {
+		return err
+	}
+	w.held.Other.Serial = files.serial
+	if err := w.derive(files.packages); err != nil {
+		return err
+	}
+	if err := w.discard(files.signed); err != nil {
+		return err
+	}
+	if err := w.compareSlots(files); err != nil {
+		return w.lost(err)
+	}
+	return nil
+}
+
+// derive is step 10: Packages in place. The signed list has its digest
+// already; a pull here leaves it stale, which verify says and the next
+// generation mends. Nothing else reads it.
+func (w *Writer) derive(text []byte) error {
+	if err := w.overwrite(PackagesFile, bytes.TrimRight(text, "\n")); err != nil {
+		return err
+	}
+	if err := w.syncfs(); err != nil {
+		return err
+	}
+	return w.fsync(PackagesFile)
+}
+
+// discard is step 11: what only the old generation listed, and what was given
+// up, goes.
+func (w *Writer) discard(signed *manifest.Signed) error {
+	gone := w.strays
+	for name := range w.listed {
+		if _, ok := signed.Find(name); !ok {
+			gone = append(gone, name)
+		}
+	}
+	for name := range w.fresh {
+		if _, ok := signed.Find(name); !ok {
+			gone = append(gone, name)
+		}
+	}
+	clear(w.listed)
+	for _, f := range signed.Files {
+		w.listed[f.Path] = f
+	}
+	clear(w.fresh)
+	w.strays, w.absent = nil, nil
+	w.o.Progress(Removing, "", int64(len(gone)))
+	if err := w.unlinkAll(gone); err != nil {
+		return err
+	}
+	w.remember()
+	return nil
+}
+
+// unlinkAll removes files and the package directories that they leave empty,
+// and syncs each directory that lost a name.
+func (w *Writer) unlinkAll(names []string) error {
+	slices.Sort(names)
+	used := w.usedDirs()
+	lost := make(map[string]bool)
+	for _, name := range names {
+		if err := w.remove("unlink", name); err != nil {
+			return err
+		}
+		dir := path.Dir(name)
+		lost[dir] = true
+		w.roomOf(dir).drop(path.Base(name))
+	}
+	dirs := make([]string, 0, len(lost))
+	for dir := range lost {
+		dirs = append(dirs, dir)
+	}
+	if err := w.syncDirs(dirs); err != nil {
+		return err
+	}
+	return w.removeEmpty(dirs, used)
+}
+
+// usedDirs are the directories with files that are listed, new or planned.
+func (w *Writer) usedDirs() map[string]bool {
+	used := make(map[string]bool)
+	mark := func(name string) {
+		for dir := path.Dir(name); dir != "." && !used[dir]; dir = path.Dir(dir) {
+			used[dir] = true
+		}
+	}
+	for name := range w.listed {
+		mark(name)
+	}
+	for name := range w.fresh {
+		mark(name)
+	}
+	for _, stored := range w.reserved {
+		for _, name := range stored {
+			mark(name)
+		}
+	}
+	return used
+}
+
+// removeEmpty removes those of dirs that nothing uses, except the lasting
+// ones, and syncs the directories above.
+func (w *Writer) removeEmpty(dirs []string, used map[string]bool) error {
+	var above []string
+	for _, dir := range dirs {
+		if used[dir] || lasting(dir) || !w.dirs[dir] {
+			continue
+		}
+		if err := w.remove("rmdir", dir); err != nil {
+			return err
+		}
+		delete(w.dirs, dir)
+		delete(w.rooms, dir)
+		w.roomOf(path.Dir(dir)).drop(path.Base(dir))
+		above = append(above, path.Dir(dir))
+	}
+	return w.syncDirs(above)
+}
+
+// readOnce reads the origin's file through a function that gets a reader of
+// the medium.
+func (w *Writer) readOnce(name string, read func(io.Reader) error) error {
+	f, err := openMedium(w.root, name)
+	if err != nil {
+		return w.end("reading back", name, err)
+	}
+	defer f.Close()
+	return w.end("reading back", name, read(f))
+}
+
+// compare is step 8: every new file and a sample of the old ones are read from
+// the medium. A drive that is smaller than it says destroys earlier files
+// while later ones read back right.
+func (w *Writer) compare(ctx context.Context) error {
+	if w.o.NoReadBack {
+		return nil
+	}
+	names := make([]string, 0, len(w.fresh))
+	for name := range w.fresh {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	buf := alignedBuffer()
+	for _, name := range names {
+		if err := w.compareFile(ctx, w.fresh[name], false, buf); err != nil {
+			return err
+		}
+	}
+	for _, f := range w.sample() {
+		if err := w.compareFile(ctx, written{File: f}, true, buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Writer) compareFile(ctx context.Context, want written, old bool, buf []byte) error {
+	hash := digest.New(digest.BLAKE2B)
+	var got marks
+	err := w.readOnce(want.Path, func(r io.Reader) error {
+		for {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			n, err := r.Read(buf)
+			hash.Write(buf[:n])
+			got.write(buf[:n])
+			w.o.Progress(Comparing, want.Path, int64(n))
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	sums := hash.Sum()
+	switch {
+	case sums.Size != want.Size:
+		return &ReadBackError{Path: want.Path, Offset: min(sums.Size, want.Size), Old: old,
+			Reason: "it has " + strconv.FormatInt(sums.Size, 10) + " bytes instead of " + strconv.FormatInt(want.Size, 10)}
+	case sums.Blake2b != want.Sum:
+		return &ReadBackError{Path: want.Path, Offset: firstWrong(want.marks, got.end()), Old: old,
+			Reason: "the medium has other bytes than were written"}
+	}
+	return nil
+}
+
+// firstWrong finds the first piece that differs.
+func firstWrong(want, got []uint32) int64 {
+	for i := range min(len(want), len(got)) {
+		if want[i] != got[i] {
+			return int64(i) * markSize
+		}
+	}
+	return -1
+}
+
+// Bounds of the sample of old files.
+const (
+	sampleFiles = 64
+	sampleBytes = 64 << 20
+	sampleFile  = 16 << 20 // a larger file says no more
+)
+
+// sample chooses files of the generation before, spread over the list, others
+// each time.
+func (w *Writer) sample() []manifest.File {
+	var old []manifest.File
+	for name, f := range w.listed {
+		_, absent := slices.BinarySearch(w.absent, name)
+		if !absent && f.Size <= sampleFile && name != PackagesFile {
+			old = append(old, f)
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	slices.SortFunc(old, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
+	step := max(1, len(old)/sampleFiles)
+	var chosen []manifest.File
+	var bytes int64
+	for i := int(w.serial % int64(step)); i < len(old) && len(chosen) < sampleFiles; i += step {
+		if bytes += old[i].Size; bytes > sampleBytes {
+			break
+		}
+		chosen = append(chosen, old[i])
+	}
+	return chosen
+}
+
+// compareSlots reads what the commit wrote in place once more from the medium.
+func (w *Writer) compareSlots(files *generationFiles) error {
+	if w.o.NoReadBack {
+		return nil
+	}
+	for _, own := range []struct {
+		name string
+		text []byte
+	}{{Slot, files.text}, {NextSlot, files.text}, {PackagesFile, bytes.TrimRight(files.packages, "\n")}} {
+		buf := alignedBuffer()
+		var got []byte
+		err := w.readOnce(own.name, func(r io.Reader) error {
+			for {
+				n, err := r.Read(buf)
+				got = append(got, buf[:n]...)
+				if errors.Is(err, io.EOF) {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if string(bytes.TrimRight(got, "\n")) != string(bytes.TrimRight(own.text, "\n")) {
+			return &ReadBackError{Path: own.name, Offset: -1, Reason: "the medium has other bytes than were written"}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package drive
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// FSType is the kind of file system on a drive. Unknown is treated as one that
+// keeps what it was told, in the order of writes for all.
+type FSType uint8
+
+// The kinds that are told apart. Only VFAT changes what is done.
+const (
+	Unknown FSType = iota
+	VFAT
+	ExFAT
+	Ext
+	Btrfs
+	XFS
+)
+
+// String returns the name as mount(8) knows it.
+func (t FSType) String() string {
+	names := [...]string{"unknown", "vfat", "exfat", "ext4", "btrfs", "xfs"}
+	if int(t) < len(names) {
+		return names[t]
+	}
+	return names[Unknown]
+}
+
+// exfatMagic is EXFAT_SUPER_MAGIC of linux/magic.h.
+const exfatMagic = 0x2011bab0
+
+func fsType(magic uint32) FSType {
+	switch magic {
+	case unix.MSDOS_SUPER_MAGIC:
+		return VFAT
+	case exfatMagic:
+		return ExFAT
+	case unix.EXT4_SUPER_MAGIC:
+		return Ext
+	case unix.BTRFS_SUPER_MAGIC:
+		return Btrfs
+	case unix.XFS_SUPER_MAGIC:
+		return XFS
+	}
+	return Unknown
+}
+
+// Space is the room on a drive.
+type Space struct {
+	Free    int64 // bytes that this user may still write
+	Total   int64 // bytes of the file system
+	Cluster int64 // bytes; a file takes whole clusters
+}
+
+// Need is what files of these sizes take on the drive, whole clusters each.
+func (s Space) Need(sizes ...int64) int64 {
+	var sum int64
+	for _, size := range sizes {
+		sum += s.round(size)
+	}
+	return sum
+}
+
+func (s Space) round(size int64) int64 {
+	if s.Cluster <= 1 || size <= 0 {
+		return max(size, 0)
+	}
+	return (size + s.Cluster - 1) / s.Cluster * s.Cluster
+}
+
+// Space asks the drive for its room. On vfat the first call after mounting
+// counts the whole FAT and can take a second.
+func (d *Drive) Space() (Space, error) {
+	st, err := d.statfs()
+	if err != nil {
+		return Space{}, err
+	}
+	unit := int64(st.Frsize)
+	if unit <= 0 {
+		unit = int64(st.Bsize)
+	}
+	return Space{Free: int64(st.Bavail) * unit, Total: int64(st.Blocks) * unit, Cluster: unit}, nil
+}
+
+func (d *Drive) statfs() (unix.Statfs_t, error) {
+	var st unix.Statfs_t
+	err := unix.Fstatfs(int(d.top.Fd()), &st)
+	if err != nil {
+		err = fmt.Errorf("asking for the room of %q: %w", d.mount, err)
+	}
+	return st, err
+}
+
+// present says whether the drive is still there: its device is in sysfs and
+// the file system answers. A drive without a device of its own (a directory
+// on tmpfs, overlay, a network file system) is there while it answers.
+func (d *Drive) present() bool {
+	if _, err := d.statfs(); err != nil {
+		return false
+	}
+	if d.sysfs == "" {
+		return true
+	}
+	_, err := os.Lstat(d.sysfs)
+	return err == nil
+}
+
+// Device is the path of the drive's block device ("/dev/sdb1"), "" if it has
+// none or is gone.
+func (d *Drive) Device() string {
+	if d.sysfs == "" {
+		return ""
+	}
+	target, err := os.Readlink(d.sysfs)
+	if err != nil {
+		return ""
+	}
+	return "/dev/" + filepath.Base(target)
+}
+
+// blockDevice finds the sysfs entry of the block device with the number dev,
+// or of the one that is mounted as dev: btrfs has numbers of its own.
+func blockDevice(dev uint64) string {
+	number := fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
+	if unix.Major(dev) == 0 {
+		if number = mountedDevice(number); number == "" {
+			return ""
+		}
+	}
+	entry := "/sys/dev/block/" + number
+	if _, err := os.Lstat(entry); err != nil {
+		return ""
+	}
+	return entry
+}
+
+// mountedDevice looks the source of a mount up in mountinfo (proc(5)).
+func mountedDevice(number string) string {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) < 10 || fields[2] != number {
+			continue
+		}
+		source := fields[len(fields)-2]
+		var st unix.Stat_t
+		if unix.Stat(source, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			return fmt.Sprintf("%d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))
+		}
+	}
+	return ""
+}

@@ -1,0 +1,329 @@
+package drive
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/manifest"
+)
+
+// Limits of what is read before anything is verified.
+const (
+	maxOrigins = 1_000
+	maxKeys    = 256
+)
+
+// Drive is an opened tree. It is not safe for use by several goroutines at
+// once, except for reading the files of its generations.
+type Drive struct {
+	mount    string
+	top      *os.File // the mount point: for statfs, and for syncfs from before the first write
+	outer    *os.Root // the mount point
+	root     *os.Root // TreeDir
+	fs       FSType
+	sysfs    string // of the block device, "" if there is none
+	readOnly bool   // when it was opened
+}
+
+// Open opens the tree below a mount point for reading. It returns ErrNoTree if
+// there is none.
+func Open(mount string) (*Drive, error) {
+	d, err := openMount(mount)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.openTree(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Create is Open for an export: a tree is made if there is none.
+func Create(mount string) (*Drive, error) {
+	d, err := openMount(mount)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.makeTree(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func openMount(mount string) (*Drive, error) {
+	top, err := os.Open(mount)
+	if err != nil {
+		return nil, fmt.Errorf("opening the drive: %w", err)
+	}
+	d := &Drive{mount: mount, top: top}
+	if d.outer, err = os.OpenRoot(mount); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("opening the drive: %w", err)
+	}
+	if err := d.identify(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// identify learns what the tree lies on.
+func (d *Drive) identify() error {
+	st, err := d.statfs()
+	if err != nil {
+		return err
+	}
+	d.fs = fsType(uint32(st.Type))
+	d.readOnly = int64(st.Flags)&unix.ST_RDONLY != 0
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(d.top.Fd()), &stat); err != nil {
+		return fmt.Errorf("opening the drive %q: %w", d.mount, err)
+	}
+	d.sysfs = blockDevice(uint64(stat.Dev))
+	return nil
+}
+
+func (d *Drive) openTree() error {
+	info, err := d.outer.Lstat(TreeDir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && d.present():
+		return fmt.Errorf("opening %q: %w", path.Join(d.mount, TreeDir), ErrNoTree)
+	case err != nil:
+		return d.explain("opening", path.Join(d.mount, TreeDir), err)
+	case !info.IsDir():
+		return fmt.Errorf("opening %q: not a directory: %w", path.Join(d.mount, TreeDir), ErrNoTree)
+	}
+	d.root, err = d.outer.OpenRoot(TreeDir)
+	return d.explain("opening", path.Join(d.mount, TreeDir), err)
+}
+
+// makeTree makes what lies above the origins. The tree's directory gets room
+// for the names of origins, because it must not grow when it holds them.
+func (d *Drive) makeTree() error {
+	err := d.openTree()
+	if err == nil || !errors.Is(err, ErrNoTree) {
+		return err
+	}
+	if d.readOnly {
+		return &ReadOnlyError{Op: "making", Path: path.Join(d.mount, TreeDir), Err: unix.EROFS}
+	}
+	if err := d.outer.Mkdir(TreeDir, 0o755); err != nil {
+		return d.explain("making", path.Join(d.mount, TreeDir), err)
+	}
+	return d.openTree()
+}
+
+// Close closes the tree. Generations of it cannot be read any more.
+func (d *Drive) Close() error {
+	var errs []error
+	for _, root := range []*os.Root{d.root, d.outer} {
+		if root != nil {
+			errs = append(errs, root.Close())
+		}
+	}
+	return errors.Join(append(errs, d.top.Close())...)
+}
+
+// Mount returns the mount point that was opened.
+func (d *Drive) Mount() string { return d.mount }
+
+// FSType returns the kind of file system.
+func (d *Drive) FSType() FSType { return d.fs }
+
+// ReadOnly says whether the drive was mounted read-only when it was opened.
+func (d *Drive) ReadOnly() bool { return d.readOnly }
+
+// Present says whether the drive is still there. Where it is not, an absent
+// file or an empty directory says nothing.
+func (d *Drive) Present() bool { return d.present() }
+
+// Origins returns the names of the directories that have a slot, sorted.
+// Whether one of them holds anything to be believed, Load says.
+func (d *Drive) Origins() ([]string, error) {
+	entries, err := d.readDir(d.root, ".", maxOrigins+16)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, entry := range entries {
+		if !entry.IsDir() || CheckOriginName(entry.Name()) != nil || len(names) == maxOrigins {
+			continue
+		}
+		for _, slot := range []string{Slot, NextSlot} {
+			info, err := d.root.Lstat(path.Join(entry.Name(), slot))
+			if err == nil && info.Mode().IsRegular() || err != nil && failing(err) {
+				names = append(names, entry.Name())
+				break
+			}
+		}
+	}
+	if len(names) == 0 && !d.present() {
+		return nil, &GoneError{Op: "reading", Path: TreeDir, Vanished: true, Err: fs.ErrNotExist}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// readDir reads at most limit names of a directory.
+func (d *Drive) readDir(root *os.Root, dir string, limit int) ([]fs.DirEntry, error) {
+	f, err := root.Open(dir)
+	if err != nil {
+		return nil, d.explain("reading the directory", dir, err)
+	}
+	defer f.Close()
+	var entries []fs.DirEntry
+	for len(entries) < limit {
+		some, err := f.ReadDir(min(1024, limit-len(entries)))
+		entries = append(entries, some...)
+		if len(some) == 0 {
+			if err != nil && !isEOF(err) {
+				return nil, d.explain("reading the directory", dir, err)
+			}
+			break
+		}
+	}
+	return entries, nil
+}
+
+// Offered is a public key that lies on the drive.
+type Offered struct {
+	Path string // below TreeDir
+	Key  *manifest.PublicKey
+	Err  error // why it is none
+}
+
+// Keys reads the public keys on offer, sorted by path. They are believed no
+// more than anything else on the drive.
+func (d *Drive) Keys() ([]Offered, error) {
+	entries, err := d.readDir(d.root, KeysDir, maxKeys)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var keys []Offered
+	for _, entry := range entries {
+		if !strings.HasSuffix(entry.Name(), ".asc") || strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		offered := Offered{Path: path.Join(KeysDir, entry.Name())}
+		data, err := d.readAll(d.root, offered.Path, manifest.MaxKey)
+		if err == nil {
+			offered.Key, err = manifest.ReadPublicKey(data)
+		}
+		offered.Err = err
+		keys = append(keys, offered)
+	}
+	slices.SortFunc(keys, func(a, b Offered) int { return strings.Compare(a.Path, b.Path) })
+	return keys, nil
+}
+
+// FindOrigin returns the directory of the origin that has this key and name:
+// the one whose signed record says so, wherever it lies; else the name that a
+// first export shall use. held is nil unless a generation was found.
+func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time) (dir string, held *Generation, err error) {
+	if err := CheckOriginName(name); err != nil {
+		return "", nil, err
+	}
+	names, err := d.Origins()
+	if err != nil {
+		return "", nil, err
+	}
+	long := qualified(name, key.Fingerprint())
+	slices.SortStableFunc(names, func(a, b string) int { return rank(a, name, long) - rank(b, name, long) })
+	ring := manifest.Ring{key}
+	for _, dir := range names {
+		g, err := d.Load(dir, ring, now)
+		var gone *GoneError
+		switch {
+		case errors.As(err, &gone) && gone.Vanished:
+			return "", nil, err
+		case err == nil && g.Record.Origin == name:
+			return dir, g, nil
+		}
+	}
+	dir, err = d.freshOrigin(key, name, long)
+	return dir, nil, err
+}
+
+// rank puts the likely directories first.
+func rank(dir, name, long string) int {
+	switch dir {
+	case name:
+		return 0
+	case long:
+		return 1
+	}
+	return 2
+}
+
+// freshOrigin chooses between the plain name and the one with the fingerprint.
+// A directory in which nothing was ever committed, or which this key claims to
+// have signed, is taken over; so is one that has the fingerprint in its name.
+func (d *Drive) freshOrigin(key *manifest.PublicKey, name, long string) (string, error) {
+	entries, err := d.readDir(d.root, ".", maxOrigins+16)
+	if err != nil {
+		return "", err
+	}
+	for _, entry := range entries {
+		if foldName(entry.Name()) != foldName(name) {
+			continue
+		}
+		if entry.Name() == name && entry.IsDir() && d.mayTakeOver(key, name) {
+			return name, nil
+		}
+		return long, CheckOriginName(long)
+	}
+	return name, nil
+}
+
+func (d *Drive) mayTakeOver(key *manifest.PublicKey, dir string) bool {
+	var written, others bool // Manifest has something in it; another key claims one of the slots
+	for _, slot := range []string{Slot, NextSlot} {
+		data, err := d.readSlot(dir, slot)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+		written = written || slot == Slot && len(data) > 0
+		if signer, err := manifest.Claimed(data); err == nil {
+			if claims(signer, key.Fingerprint()) {
+				return true
+			}
+			others = true
+		}
+	}
+	// Manifest is written after Manifest.next: if there is nothing in it and no
+	// whole signature beside it, nothing was committed, and whoever began has
+	// nothing to lose.
+	return !written && !others && d.onlyOurs(dir)
+}
+
+func claims(signer string, fpr manifest.Fingerprint) bool {
+	return len(signer) >= 16 && strings.HasSuffix(string(fpr), strings.ToUpper(signer))
+}
+
+// onlyOurs says whether a directory has no other names than an origin's.
+func (d *Drive) onlyOurs(dir string) bool {
+	entries, err := d.readDir(d.root, dir, 64)
+	if err != nil {
+		return false
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		if name != Slot && name != NextSlot && !slices.Contains(originDirs, name) {
+			return false
+		}
+	}
+	return true
+}

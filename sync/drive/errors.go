@@ -1,0 +1,242 @@
+package drive
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+)
+
+// ErrNoTree is returned where a mount point has no pkgsneak tree, or an origin
+// has never committed a generation.
+var ErrNoTree = errors.New("no pkgsneak tree there")
+
+// GoneError says that the drive was pulled or is failing. It ends the run:
+// nothing is tried again, because the kernel reports a lost write only once.
+type GoneError struct {
+	Op, Path string
+	Vanished bool // the device is not there any more; else it is there and fails
+	Err      error
+}
+
+func (e *GoneError) Error() string {
+	what := "the drive is failing"
+	if e.Vanished {
+		what = "the drive is gone"
+	}
+	return fmt.Sprintf("%s %q: %s: %v", e.Op, e.Path, what, e.Err)
+}
+
+func (e *GoneError) Unwrap() error { return e.Err }
+
+// ReadOnlyError says that the drive cannot be written: it was mounted
+// read-only (a write-protect switch does that without a word), or the kernel
+// turned it read-only because it found damage.
+type ReadOnlyError struct {
+	Op, Path string
+	Turned   bool // it was writable when it was opened
+	Err      error
+}
+
+func (e *ReadOnlyError) Error() string {
+	if e.Turned {
+		return fmt.Sprintf("%s %q: the drive has turned read-only (the kernel found damage on it)", e.Op, e.Path)
+	}
+	return fmt.Sprintf("%s %q: the drive is mounted read-only", e.Op, e.Path)
+}
+
+func (e *ReadOnlyError) Unwrap() error { return e.Err }
+
+// SpaceError says that the drive is full. Need is 0 where the kernel said so
+// in the middle of writing.
+type SpaceError struct {
+	Path       string
+	Need, Free int64 // bytes
+}
+
+func (e *SpaceError) Error() string {
+	if e.Need == 0 {
+		return fmt.Sprintf("writing %q: no space left on the drive (%d bytes free)", e.Path, e.Free)
+	}
+	return fmt.Sprintf("no space on the drive: %d bytes needed, %d free", e.Need, e.Free)
+}
+
+func (e *SpaceError) Unwrap() error { return syscall.ENOSPC }
+
+// PullDamageError says that entries are unreadable although the drive is
+// there: an earlier pull left them half made. Hint names the way out.
+type PullDamageError struct {
+	Op, Path string
+	Device   string // "/dev/sdb1"; "" if it is not known
+	FS       FSType
+	Err      error
+}
+
+func (e *PullDamageError) Error() string {
+	return fmt.Sprintf("%s %q: unreadable, most likely damaged when the drive was pulled: %v", e.Op, e.Path, e.Err)
+}
+
+func (e *PullDamageError) Unwrap() error { return e.Err }
+
+// Hint is the commands that mend the file system, one line.
+func (e *PullDamageError) Hint() string {
+	device := e.Device
+	if device == "" {
+		device = "DEVICE"
+	}
+	check := map[FSType]string{
+		VFAT:  "fsck.vfat -a " + device,
+		ExFAT: "fsck.exfat -p " + device,
+		Ext:   "e2fsck -p " + device,
+		XFS:   "xfs_repair " + device,
+		Btrfs: "btrfs check " + device,
+	}[e.FS]
+	if check == "" {
+		check = "fsck " + device
+	}
+	return "umount it; " + check + "; mount it again"
+}
+
+// LimitError says that a file is too big for the file system.
+type LimitError struct {
+	Path string
+	Err  error
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("writing %q: too big for the drive's file system: %v", e.Path, e.Err)
+}
+
+func (e *LimitError) Unwrap() error { return e.Err }
+
+// NameError says that the drive cannot store a name.
+type NameError struct {
+	Path   string
+	Reason string
+	Err    error
+}
+
+func (e *NameError) Error() string {
+	return fmt.Sprintf("the drive cannot store the name %q: %s", e.Path, e.Reason)
+}
+
+func (e *NameError) Unwrap() error { return e.Err }
+
+// DamagedError says that a file of a generation is not what was signed.
+type DamagedError struct {
+	Path   string // below ORIGIN, or the origin's path of an Item
+	Reason string
+	Err    error // the kernel's, if it was one
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("reading %q: %s", e.Path, e.Reason) }
+
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// ReadBackError says that the medium does not hold what was written to it.
+type ReadBackError struct {
+	Path   string
+	Offset int64 // of the first wrong byte; -1 if it is not known
+	Old    bool  // written and compared in an earlier generation, and wrong now
+	Reason string
+}
+
+func (e *ReadBackError) Error() string {
+	where := ""
+	if e.Offset >= 0 {
+		where = fmt.Sprintf(" from byte %d on", e.Offset)
+	}
+	cause := "the drive is failing"
+	if e.Old {
+		cause = "the drive is failing, or smaller than it says: later files destroyed earlier ones"
+	}
+	return fmt.Sprintf("reading back %q: %s%s; most likely %s", e.Path, e.Reason, where, cause)
+}
+
+// failing tells the errors with which the kernel speaks of a drive that is
+// pulled or dying.
+func failing(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ESHUTDOWN,
+		syscall.EREMOTEIO, syscall.ETIMEDOUT, syscall.ENOTCONN, syscall.ENOMEDIUM, syscall.ESTALE, syscall.EUCLEAN} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// explain turns what the kernel said into one of the errors above. An absent
+// file, on vfat also what a vanished drive looks like, is believed only
+// while the device is there.
+func (d *Drive) explain(op, path string, err error) error {
+	if err == nil || explained(err) {
+		return err
+	}
+	switch {
+	case failing(err):
+		return &GoneError{Op: op, Path: path, Vanished: !d.present(), Err: bare(err)}
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EROFS):
+		if !d.present() {
+			return &GoneError{Op: op, Path: path, Vanished: true, Err: bare(err)}
+		}
+	}
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return &ReadOnlyError{Op: op, Path: path, Turned: !d.readOnly, Err: bare(err)}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		space, _ := d.Space()
+		return &SpaceError{Path: path, Free: space.Free}
+	case errors.Is(err, syscall.EFBIG):
+		return &LimitError{Path: path, Err: bare(err)}
+	}
+	return fmt.Errorf("%s %q: %w", op, path, bare(err))
+}
+
+// explainName is explain where a name is made: there, EINVAL and its like are
+// about the name.
+func (d *Drive) explainName(op, path string, err error) error {
+	for _, errno := range []syscall.Errno{syscall.EINVAL, syscall.EILSEQ, syscall.ENAMETOOLONG, syscall.EOVERFLOW} {
+		if errors.Is(err, errno) && !explained(err) {
+			return &NameError{Path: path, Reason: errno.Error(), Err: errno}
+		}
+	}
+	return d.explain(op, path, err)
+}
+
+// pullDamage is explain for the steps before anything is written: an entry
+// that cannot be read there, on a drive that is there, was left by a pull.
+func (d *Drive) pullDamage(op, path string, err error) error {
+	err = d.explain(op, path, err)
+	var gone *GoneError
+	var readOnly *ReadOnlyError
+	switch {
+	case errors.As(err, &gone) && !gone.Vanished:
+		return &PullDamageError{Op: op, Path: path, Device: d.Device(), FS: d.fs, Err: gone.Err}
+	case errors.As(err, &readOnly) && readOnly.Turned:
+		return &PullDamageError{Op: op, Path: path, Device: d.Device(), FS: d.fs, Err: readOnly.Err}
+	}
+	return err
+}
+
+// explained tells the errors that have been through explain, which may wrap
+// another's errno.
+func explained(err error) bool {
+	var gone *GoneError
+	var readOnly *ReadOnlyError
+	var space *SpaceError
+	var pull *PullDamageError
+	var limit *LimitError
+	var name *NameError
+	var damaged *DamagedError
+	return errors.As(err, &gone) || errors.As(err, &readOnly) || errors.As(err, &space) || errors.As(err, &pull) ||
+		errors.As(err, &limit) || errors.As(err, &name) || errors.As(err, &damaged)
+}
+
+// bare takes the operation and the path off, which the caller says better.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

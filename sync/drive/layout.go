@@ -1,0 +1,200 @@
+package drive
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+)
+
+// Names of the tree. The names below an origin's directory are fixed at its
+// first export and never change, so that the directory with the slots in it
+// never grows.
+const (
+	TreeDir    = "pkgsneak"   // below the mount point
+	ReadmeFile = "README.txt" // below TreeDir, as the next two
+	KeysDir    = "keys"
+	ClientsDir = "clients"
+
+	Slot     = "Manifest"      // below an origin's directory, as all that follow
+	NextSlot = "Manifest.next" // the commit slot
+
+	GenerationDir = "generation"
+	PackagesDir   = "packages"
+	DistfilesDir  = "distfiles"
+	ReposDir      = "repos"
+	BinDir        = "bin"
+
+	PackagesFile = PackagesDir + "/Packages"     // Portage's index, derived
+	LayoutFile   = DistfilesDir + "/layout.conf" // GLEP 75
+)
+
+// Layout is the contents of layout.conf: GLEP 75's filename-hash with the
+// first 8 bits of BLAKE2B. Portage uses the first structure that it knows, so
+// a second line would only be looked at by what does not know this one.
+const Layout = "[structure]\n0=filename-hash BLAKE2B 8\n"
+
+// originDirs are the directories of an origin, made before its slots.
+var originDirs = []string{GenerationDir, PackagesDir, DistfilesDir, ReposDir, BinDir}
+
+// Bucket returns the directory below distfiles for a file of that name: the
+// first two hex digits of BLAKE2B-512 of the name (GLEP 75).
+func Bucket(name string) string {
+	sum := digest.Name(name)
+	return fmt.Sprintf("%02x", sum[0])
+}
+
+// RecordFile returns the path of generation serial's record below ORIGIN.
+func RecordFile(serial int64) string {
+	return GenerationDir + "/" + strconv.FormatInt(serial, 10) + ".json"
+}
+
+// CatalogueFile returns the path of generation serial's catalogue below ORIGIN.
+func CatalogueFile(serial int64) string {
+	return GenerationDir + "/" + strconv.FormatInt(serial, 10) + ".Packages.zst"
+}
+
+// KeyFile returns the path of a public key on offer, below TreeDir.
+func KeyFile(fpr manifest.Fingerprint) string {
+	return KeysDir + "/" + string(fpr) + ".asc"
+}
+
+// BinFile returns the wanted path below bin of the program for one machine
+// architecture in Go's spelling (amd64, arm64, 386 ...).
+func BinFile(goarch string) string { return "linux-" + goarch + "/pkgsneak" }
+
+// MaxOriginName is the longest origin name, in bytes.
+const MaxOriginName = 64
+
+// OriginName makes a directory name out of a host's or a user's name for an
+// origin: what cannot be stored becomes an underscore, what is too long is
+// cut. It returns an error if nothing is left.
+func OriginName(name string) (string, error) {
+	clean := strings.Trim(cleanName(name), "_. ")
+	clean = strings.ReplaceAll(clean, " ", "_")
+	if len(clean) > MaxOriginName {
+		clean = strings.Trim(clean[:MaxOriginName], "_. ")
+	}
+	if reservedOrigin(clean) {
+		clean += "_"
+	}
+	if err := CheckOriginName(clean); err != nil {
+		return "", fmt.Errorf("origin name %q: nothing in it can be a directory name", name)
+	}
+	return clean, nil
+}
+
+// CheckOriginName says whether name can be an origin's name as it is: a plain
+// directory name of the tree, none of its own names.
+func CheckOriginName(name string) error {
+	switch reason := nameFault(name); {
+	case reason != "":
+		return fmt.Errorf("origin name %q: %s", name, reason)
+	case len(name) > MaxOriginName+1+8:
+		return fmt.Errorf("origin name %q: longer than %d bytes", name, MaxOriginName)
+	case reservedOrigin(name):
+		return fmt.Errorf("origin name %q: reserved", name)
+	}
+	return nil
+}
+
+// reservedOrigin tells the names that the tree needs for itself, and those
+// that a later layout may.
+func reservedOrigin(name string) bool {
+	switch foldName(name) {
+	case foldName(KeysDir), foldName(ClientsDir), foldName(ReadmeFile), foldName(TreeDir):
+		return true
+	}
+	return false
+}
+
+// qualified is the directory name of an origin whose plain name is taken by
+// another key: with the first eight digits of the fingerprint.
+func qualified(name string, fpr manifest.Fingerprint) string {
+	digits := string(fpr)
+	if len(digits) > 8 {
+		digits = digits[:8]
+	}
+	return name + "-" + digits
+}
+
+// Kind is what a payload file is.
+type Kind uint8
+
+// The kinds of payload. A Package's path is the one below the origin's PKGDIR,
+// a Distfile's is its name in DISTDIR, a Program's is the one below bin.
+const (
+	Package Kind = iota + 1
+	Distfile
+	Program
+)
+
+var kinds = []struct {
+	kind Kind
+	name string
+	dir  string
+}{
+	{Package, "package", PackagesDir},
+	{Distfile, "distfile", DistfilesDir},
+	{Program, "program", BinDir},
+}
+
+// String returns the kind's name, as in the record.
+func (k Kind) String() string {
+	for _, row := range kinds {
+		if row.kind == k {
+			return row.name
+		}
+	}
+	return "kind " + strconv.Itoa(int(k))
+}
+
+// dir is the directory below ORIGIN in which files of the kind lie.
+func (k Kind) dir() string {
+	for _, row := range kinds {
+		if row.kind == k {
+			return row.dir
+		}
+	}
+	return ""
+}
+
+// MarshalText writes the kind's name.
+func (k Kind) MarshalText() ([]byte, error) {
+	if k.dir() == "" {
+		return nil, fmt.Errorf("kind %d has no name", k)
+	}
+	return []byte(k.String()), nil
+}
+
+// UnmarshalText reads the kind's name.
+func (k *Kind) UnmarshalText(text []byte) error {
+	for _, row := range kinds {
+		if row.name == string(text) {
+			*k = row.kind
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown kind %q", text)
+}
+
+// kindOf tells the kind of a listed file, and the origin's path it stands for
+// when the record says nothing else. Files that are not payload have no kind.
+func kindOf(stored string) (kind Kind, plain string, ok bool) {
+	dir, rest, found := strings.Cut(stored, "/")
+	if !found || rest == "" {
+		return 0, "", false
+	}
+	switch dir {
+	case PackagesDir:
+		return Package, rest, stored != PackagesFile
+	case BinDir:
+		return Program, rest, true
+	case DistfilesDir:
+		return Distfile, path.Base(rest), stored != LayoutFile
+	}
+	return 0, "", false
+}

@@ -1,0 +1,326 @@
+package drive
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"pkgsneak/sync/cpv"
+)
+
+// MaxName is the longest name of one file, in bytes: vfat and exFAT take 255
+// UTF-16 units, everything else 255 bytes.
+const MaxName = 255
+
+// renamedSuffix ends the stored name of a distfile that could not keep its
+// own. Nothing that Portage looks for ends so.
+const renamedSuffix = ".pkgsneak"
+
+// nameFault says why one path component cannot be stored on every file system
+// that a drive may have; "" if it can.
+func nameFault(name string) string {
+	switch {
+	case name == "":
+		return "it is empty"
+	case len(name) > MaxName:
+		return fmt.Sprintf("it is longer than %d bytes", MaxName)
+	case strings.HasPrefix(name, "."):
+		return "it begins with a dot"
+	case strings.HasSuffix(name, "."):
+		return "it ends with a dot, which FAT drops"
+	case name[0] == ' ' || name[len(name)-1] == ' ':
+		return "it begins or ends with a blank"
+	}
+	for i := range len(name) {
+		if !storable(name[i]) {
+			return fmt.Sprintf("FAT cannot store the byte %#02x in it everywhere", name[i])
+		}
+	}
+	switch {
+	case deviceName(name):
+		return "it is the name of a DOS device"
+	case shortAlias(name):
+		return "it looks like a short alias, which another file may have"
+	}
+	return ""
+}
+
+// storable tells the bytes that every file system, mounted with any character
+// set, stores as they are.
+func storable(c byte) bool {
+	return c >= ' ' && c < 0x7f && !strings.ContainsRune(`"*/:<>?\|`, rune(c))
+}
+
+// deviceName tells the names which Windows gives to devices, with any
+// extension. Linux stores them, but Windows can then neither read nor delete
+// the file.
+func deviceName(name string) bool {
+	stem, _, _ := strings.Cut(name, ".")
+	stem = strings.ToUpper(strings.TrimRight(stem, " "))
+	switch stem {
+	case "CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$":
+		return true
+	}
+	return len(stem) == 4 && (stem[:3] == "COM" || stem[:3] == "LPT") && stem[3] >= '0' && stem[3] <= '9'
+}
+
+// shortAlias tells names of the form that vfat makes up for long names
+// (LONGNA~1.TAR): such a file could open another one.
+func shortAlias(name string) bool {
+	stem, ext, _ := strings.Cut(name, ".")
+	tilde := strings.LastIndexByte(stem, '~')
+	if tilde < 0 || len(stem) > 8 || len(ext) > 3 || strings.Contains(ext, ".") {
+		return false
+	}
+	digits := stem[tilde+1:]
+	return digits != "" && strings.Trim(digits, "0123456789") == ""
+}
+
+// pathFault is nameFault for a whole path.
+func pathFault(p string) string {
+	for _, name := range strings.Split(p, "/") {
+		if reason := nameFault(name); reason != "" {
+			return reason
+		}
+	}
+	return ""
+}
+
+// cleanName replaces what cannot be stored, so that what is left can be the
+// beginning of a name that can.
+func cleanName(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if r < utf8.RuneSelf && storable(byte(r)) && r != '~' {
+			b.WriteByte(byte(r))
+		} else {
+			b.WriteByte('_')
+		}
+	}
+	clean := strings.TrimLeft(b.String(), ". ")
+	clean = strings.TrimRight(clean, ". ")
+	if clean == "" {
+		clean = "_"
+	}
+	if deviceName(clean) {
+		clean = "_" + clean
+	}
+	return clean
+}
+
+// foldName maps names that any of the file systems may take for the same to
+// one spelling. exFAT compares by an upcase table of Unicode, vfat by ASCII;
+// this is at least as coarse as both.
+func foldName(name string) string {
+	ascii := true
+	for i := range len(name) {
+		if name[i] >= utf8.RuneSelf {
+			ascii = false
+			break
+		}
+	}
+	if ascii {
+		return strings.ToUpper(name)
+	}
+	return strings.Map(foldRune, name)
+}
+
+func foldRune(r rune) rune {
+	r = unicode.ToUpper(r)
+	lowest := r
+	for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+		lowest = min(lowest, next)
+	}
+	return lowest
+}
+
+// wantedPath is where a file lies if nothing is in the way, below ORIGIN.
+func wantedPath(kind Kind, name string) string {
+	if kind == Distfile {
+		return DistfilesDir + "/" + Bucket(name) + "/" + name
+	}
+	return kind.dir() + "/" + name
+}
+
+// otherPath is the n-th (from 1) name for a file that cannot have its own.
+// The first free one is taken, so the same drive always gives the same name.
+func otherPath(kind Kind, name string, n int) string {
+	switch kind {
+	case Distfile:
+		return otherDistfile(name, n)
+	case Package:
+		return otherPackage(name, n)
+	}
+	return fmt.Sprintf("%s/%s-%d", kind.dir(), cleanPath(name), n+1)
+}
+
+func otherDistfile(name string, n int) string {
+	suffix := fmt.Sprintf(".%d%s", n, renamedSuffix)
+	stem := shorten(cleanName(name), MaxName-len(suffix)-partRoom)
+	return DistfilesDir + "/" + Bucket(stem+suffix) + "/" + stem + suffix
+}
+
+// otherPackage is CAT/PN/PF-N.xpak or CAT/PN/PF-N.gpkg.tar, which real Portage
+// accepts for packages without a BUILD_ID too. A BUILD_ID in the wanted name
+// is replaced. What is no package name gets a number in its stem.
+func otherPackage(name string, n int) string {
+	stem, ext := splitPackage(path.Base(name))
+	category, _, _ := strings.Cut(name, "/")
+	pf, pn, ok := packageStem(stem, ext)
+	switch ext {
+	case ".tbz2":
+		ext = ".xpak"
+	case "":
+		ok = false
+	}
+	if ok && nameFault(category) == "" && nameFault(pn) == "" {
+		return fmt.Sprintf("%s/%s/%s/%s-%d%s", PackagesDir, category, pn, pf, n, ext)
+	}
+	suffix := fmt.Sprintf("-%d%s", n, ext)
+	base := shorten(cleanName(stem), MaxName-len(suffix)-partRoom) + suffix
+	return PackagesDir + "/" + path.Join(cleanPath(path.Dir(name)), base)
+}
+
+// packageStem takes the build number off a name that has one: .xpak always
+// has, .tbz2 never, .gpkg.tar if what is before it is a PF by itself.
+func packageStem(stem, ext string) (pf, pn string, ok bool) {
+	if ext != ".tbz2" {
+		if cut := strings.LastIndexByte(stem, '-'); cut > 0 && allDigits(stem[cut+1:]) {
+			if pn, _, ok := cpv.SplitPF(stem[:cut]); ok {
+				return stem[:cut], pn, true
+			}
+		}
+	}
+	pn, _, ok = cpv.SplitPF(stem)
+	return stem, pn, ok
+}
+
+func allDigits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+func splitPackage(base string) (stem, ext string) {
+	for _, ext := range []string{".gpkg.tar", ".tbz2", ".xpak"} {
+		if stem, ok := strings.CutSuffix(base, ext); ok && stem != "" {
+			return stem, ext
+		}
+	}
+	return base, ""
+}
+
+func cleanPath(p string) string {
+	names := strings.Split(p, "/")
+	for i, name := range names {
+		if nameFault(name) != "" {
+			names[i] = shorten(cleanName(name), MaxName-partRoom)
+		}
+	}
+	return strings.Join(names, "/")
+}
+
+func shorten(name string, limit int) string {
+	if len(name) > limit {
+		name = strings.TrimRight(name[:limit], ". ")
+	}
+	return name
+}
+
+// partRoom is kept free behind every stored name that is made up here, so that
+// its parts have room for theirs.
+const partRoom = len(".part0000")
+
+// partPath is the name of part i (from 0) of n parts of a file. It has none of
+// the three extensions that Portage takes for a package.
+func partPath(stored string, i, n int) string {
+	width := max(2, len(fmt.Sprint(n)))
+	dir, base := path.Split(stored)
+	return fmt.Sprintf("%s%s.part%0*d", dir, shorten(base, MaxName-partRoom), width, i+1)
+}
+
+// overflowPath moves a path from packages/CAT/... to packages/CAT.N/...: on
+// vfat a directory that is full and holds committed files must not grow.
+func overflowPath(stored string, n int) string {
+	top, rest, _ := strings.Cut(stored, "/")
+	dir, rest, found := strings.Cut(rest, "/")
+	if !found {
+		return ""
+	}
+	return fmt.Sprintf("%s/%s.%d/%s", top, shorten(dir, MaxName-4), n, rest)
+}
+
+// namespace knows which names of an origin's directory are taken, without
+// regard to case, and how each directory is spelled on the drive.
+type namespace struct {
+	taken map[string]entry // by folded path
+}
+
+type entry struct {
+	spelling string
+	dir      bool
+}
+
+// place says what stands at a path.
+type place uint8
+
+const (
+	vacant  place = iota // a file can be made there
+	taken                // something has that name
+	blocked              // a file has the name of a directory above it
+)
+
+// take marks a file and the directories above it.
+func (s *namespace) take(file string) {
+	s.mark(file, false)
+	s.takeDir(path.Dir(file))
+}
+
+// takeDir marks a directory and those above it.
+func (s *namespace) takeDir(dir string) {
+	for ; dir != "."; dir = path.Dir(dir) {
+		s.mark(dir, true)
+	}
+}
+
+func (s *namespace) mark(p string, dir bool) {
+	if s.taken == nil {
+		s.taken = make(map[string]entry)
+	}
+	key := foldName(p)
+	if _, ok := s.taken[key]; !ok {
+		s.taken[key] = entry{spelling: p, dir: dir}
+	}
+}
+
+// look says whether a file can be made at p, and returns p with its
+// directories spelled as they are on the drive.
+func (s *namespace) look(p string) (string, place) {
+	dir, ok := s.spelled(path.Dir(p))
+	if !ok {
+		return "", blocked
+	}
+	if _, found := s.taken[foldName(p)]; found {
+		return "", taken
+	}
+	return path.Join(dir, path.Base(p)), vacant
+}
+
+// spelled returns dir as the drive spells it, as far as it is there; not ok if
+// a file is in the way.
+func (s *namespace) spelled(dir string) (string, bool) {
+	if dir == "." {
+		return "", true
+	}
+	if known, found := s.taken[foldName(dir)]; found {
+		return known.spelling, known.dir
+	}
+	above, ok := s.spelled(path.Dir(dir))
+	return path.Join(above, path.Base(dir)), ok
+}
+
+// hasDir says whether a directory is there.
+func (s *namespace) hasDir(dir string) bool {
+	known, found := s.taken[foldName(dir)]
+	return found && known.dir
+}

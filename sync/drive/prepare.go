@@ -1,0 +1,299 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+)
+
+// NewFile is a file that shall be put on the drive.
+type NewFile struct {
+	Kind Kind
+	Path string // the origin's: below PKGDIR, in DISTDIR, below bin
+	Size int64  // bytes
+}
+
+// Prepare does steps 4 and 5 of the order for files that will be put: the first
+// export's foundation, a name for each file, and every directory, so that none
+// has to be made between the payload. It may be called again; what is put
+// without it is prepared by itself, at the price of a flush each.
+func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.found(len(files)); err != nil {
+		return err
+	}
+	for i, f := range files {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := w.reserve(f); err != nil {
+			return err
+		}
+	}
+	return w.makeDirs(ctx)
+}
+
+// found is step 4, for the first export: directories, both slots and Packages,
+// with room, before any payload.
+func (w *Writer) found(files int) error {
+	if err := w.loose(); err != nil {
+		return err
+	}
+	if w.root == nil {
+		if err := w.foundOrigin(); err != nil {
+			return err
+		}
+	}
+	const line = 320 // bytes of a line of the Manifest, generously
+	const entry = 1200
+	made := false
+	for _, file := range []struct {
+		name string
+		room int64
+	}{
+		{Slot, slotRoom(int64(files) * line)},
+		{NextSlot, slotRoom(int64(files) * line)},
+		{PackagesFile, roomFor(int64(files) * entry)},
+	} {
+		size, err := w.size(file.name)
+		if err != nil {
+			return err
+		}
+		if size == 0 {
+			if err := w.extend(file.name, 0, file.room); err != nil {
+				return err
+			}
+			made = true
+		}
+	}
+	if made {
+		return w.flush()
+	}
+	return nil
+}
+
+// foundOrigin makes the origin's directory and those in it, with room for
+// their names.
+func (w *Writer) foundOrigin() error {
+	dir := w.o.Dir
+	err := w.do("mkdir", dir, func() error {
+		err := w.d.root.Mkdir(dir, 0o755)
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if w.root, err = w.d.root.OpenRoot(dir); err != nil {
+		return w.end("opening", dir, err)
+	}
+	w.dirs["."] = true
+	if err := w.grow("."); err != nil {
+		return err
+	}
+	for _, dir := range originDirs {
+		if err := w.mkdir(dir); err != nil {
+			return err
+		}
+		w.roomOf(".").add(dir)
+	}
+	return nil
+}
+
+// loose writes what lies beside the origins: README.txt and the public key.
+// Nothing of it is believed, so it needs no order.
+func (w *Writer) loose() error {
+	key := w.o.Key.Public()
+	for _, dir := range []string{KeysDir} {
+		err := w.do("mkdir", dir, func() error {
+			err := w.d.root.Mkdir(dir, 0o755)
+			if errors.Is(err, fs.ErrExist) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := w.writeLoose(KeyFile(key.Fingerprint()), key.Armor()); err != nil {
+		return err
+	}
+	return w.writeLoose(ReadmeFile, []byte(Readme))
+}
+
+func (w *Writer) writeLoose(name string, data []byte) error {
+	old, err := w.d.readAll(w.d.root, name, 1<<20)
+	if err == nil && string(old) == string(data) {
+		return nil
+	}
+	return w.do("write", name, func() error {
+		f, err := w.d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, err := f.WriteAt(data, 0); err != nil {
+			return err
+		}
+		if err := f.Truncate(int64(len(data))); err != nil {
+			return err
+		}
+		return f.Close()
+	})
+}
+
+// reserve gives a file its stored names.
+func (w *Writer) reserve(f NewFile) error {
+	key := itemKey{f.Kind, f.Path}
+	if reason := originPathFault(f.Kind, f.Path); reason != "" {
+		return &NameError{Path: f.Path, Reason: reason, Err: errors.ErrUnsupported}
+	}
+	if _, known := w.reserved[key]; known {
+		return nil
+	}
+	stored, err := w.choose(f)
+	if err != nil {
+		return err
+	}
+	for _, name := range stored {
+		w.account(name)
+		w.names.take(name)
+	}
+	w.reserved[key] = stored
+	return nil
+}
+
+// Bounds of the search for a name.
+const (
+	maxOverflow = 99
+	maxTries    = 10_000
+)
+
+// choose finds the first free name of a file, or names of its parts.
+func (w *Writer) choose(f NewFile) ([]string, error) {
+	wanted := wantedPath(f.Kind, f.Path)
+	own := pathFault(wanted) == "" && !strings.HasSuffix(wanted, renamedSuffix)
+	for overflow := 1; overflow <= maxOverflow; overflow++ {
+		for n := range maxTries {
+			candidate := wanted
+			if n > 0 {
+				candidate = otherPath(f.Kind, f.Path, n)
+			} else if !own {
+				continue
+			}
+			if overflow > 1 {
+				candidate = overflowPath(candidate, overflow)
+			}
+			stored, where := w.parts(candidate, f.Size)
+			if where == taken {
+				continue
+			}
+			if where == blocked {
+				break
+			}
+			ok, err := w.canHoldAll(stored)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				return stored, nil
+			}
+			break // the directory is full
+		}
+	}
+	return nil, &NameError{Path: f.Path, Reason: "no free name was found for it", Err: errors.ErrUnsupported}
+}
+
+// parts returns the names for a file of that size at a path, if all are free.
+func (w *Writer) parts(stored string, size int64) ([]string, place) {
+	count := int((max(size, 1) + w.o.PartSize - 1) / w.o.PartSize)
+	if count == 1 {
+		name, where := w.names.look(stored)
+		return []string{name}, where
+	}
+	names := make([]string, count)
+	for i := range names {
+		name, where := w.names.look(partPath(stored, i, count))
+		if where != vacant {
+			return nil, where
+		}
+		names[i] = name
+	}
+	return names, vacant
+}
+
+func (w *Writer) canHoldAll(stored []string) (bool, error) {
+	for _, name := range stored {
+		if ok, err := w.canHold(name); !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// makeDirs is step 5: all new directories, grown on vfat, then everything to
+// the medium. A directory that is pulled half made is unreadable, so none may
+// be half made when payload follows.
+func (w *Writer) makeDirs(ctx context.Context) error {
+	need := make(map[string]bool)
+	for _, stored := range w.reserved {
+		for _, name := range stored {
+			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+				need[dir] = true
+			}
+		}
+	}
+	need[GenerationDir] = true
+	dirs := make([]string, 0, len(need))
+	for dir := range need {
+		dirs = append(dirs, dir)
+	}
+	slices.Sort(dirs) // a directory comes before what is in it
+	changed := false
+	for _, dir := range dirs {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		made, err := w.makeDir(dir)
+		if err != nil {
+			return err
+		}
+		changed = changed || made
+	}
+	if !changed {
+		return nil
+	}
+	w.o.Progress(Preparing, "", 0)
+	return w.flush()
+}
+
+func (w *Writer) makeDir(dir string) (made bool, err error) {
+	r := w.roomOf(dir)
+	if w.dirs[dir] && (r.keep || r.planned == 0 && r.capacity >= 0 || !w.vfat) {
+		return false, nil
+	}
+	if err := w.mkdir(dir); err != nil {
+		return false, err
+	}
+	return true, w.grow(dir)
+}
+
+// Reserved returns where a prepared file will lie, below ORIGIN: one path, or
+// those of its parts.
+func (w *Writer) Reserved(kind Kind, name string) ([]string, error) {
+	stored, ok := w.reserved[itemKey{kind, name}]
+	if !ok {
+		return nil, fmt.Errorf("%s %q is not prepared", kind, name)
+	}
+	return slices.Clone(stored), nil
+}

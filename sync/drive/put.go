@@ -1,0 +1,337 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+)
+
+// Put is step 6 for one file: fill writes its bytes, which go straight to
+// their final name. The item says where they lie and what their digest is. On
+// an error of fill or a canceled ctx what was written is given up; it is
+// removed with the next commit, not before, because only there is the removal
+// made durable before anything new is allocated.
+func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error) (Item, error) {
+	if w.err != nil {
+		return Item{}, w.err
+	}
+	key := itemKey{f.Kind, f.Path}
+	if _, known := w.reserved[key]; !known {
+		if err := w.Prepare(ctx, []NewFile{f}); err != nil {
+			return Item{}, err
+		}
+	}
+	names := w.reserved[key]
+	delete(w.reserved, key)
+	mode := fs.FileMode(0o644)
+	if f.Kind == Program {
+		mode = 0o755
+	}
+	s := &splitter{w: w, ctx: ctx, names: names, mode: mode, whole: digest.New(digest.BLAKE2B)}
+	err := fill(s)
+	if err == nil {
+		err = s.err // fill may have swallowed it
+	}
+	if err == nil {
+		err = s.finish()
+	}
+	if err != nil {
+		s.giveUp()
+		return Item{}, err
+	}
+	sums := s.whole.Sum()
+	it := Item{Kind: f.Kind, Path: f.Path, Size: sums.Size, Sum: sums.Blake2b}
+	for _, done := range s.done {
+		w.fresh[done.Path] = done
+		it.Stored = append(it.Stored, done.File)
+	}
+	return it, nil
+}
+
+// putRaw puts a file of this package's own at a path.
+func (w *Writer) putRaw(ctx context.Context, name string, data []byte) (manifest.File, error) {
+	s := &splitter{w: w, ctx: ctx, names: []string{name}, mode: 0o644, whole: digest.New(digest.BLAKE2B)}
+	_, err := s.Write(data)
+	if err == nil {
+		err = s.finish()
+	}
+	if err != nil {
+		s.giveUp()
+		return manifest.File{}, err
+	}
+	w.names.take(name)
+	w.roomOf(GenerationDir).add(name)
+	w.fresh[name] = s.done[0]
+	return s.done[0].File, nil
+}
+
+// markSize is the length of the pieces by which read-back finds the first
+// wrong byte.
+const markSize = 64 << 10
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// splitter writes a file, or its parts one after the other.
+type splitter struct {
+	w     *Writer
+	ctx   context.Context
+	names []string
+	mode  fs.FileMode
+	whole *digest.Hash
+	done  []written
+	err   error
+
+	file  *os.File // the part at hand
+	size  int64
+	part  *digest.Hash // nil if there is one name only
+	marks marks
+}
+
+func (s *splitter) Write(p []byte) (int, error) {
+	total := 0
+	for len(p) > 0 && s.err == nil {
+		if s.err = context.Cause(s.ctx); s.err != nil {
+			break
+		}
+		if s.err = s.open(); s.err != nil {
+			break
+		}
+		n := min(int64(len(p)), s.w.o.PartSize-s.size, syncEvery)
+		if s.err = s.write(p[:n]); s.err != nil {
+			break
+		}
+		total, p = total+int(n), p[n:]
+	}
+	return total, s.err
+}
+
+// open makes the next part when there is none at hand or it is full.
+func (s *splitter) open() error {
+	if s.file != nil && s.size < s.w.o.PartSize {
+		return nil
+	}
+	if err := s.closePart(); err != nil {
+		return err
+	}
+	if len(s.done) == len(s.names) {
+		return fmt.Errorf("writing %q: it is longer than was planned", s.names[0])
+	}
+	f, err := s.w.create(s.names[len(s.done)], s.mode)
+	if err != nil {
+		return err
+	}
+	s.file, s.size, s.marks = f, 0, marks{}
+	if len(s.names) > 1 {
+		s.part = digest.New(digest.BLAKE2B)
+	}
+	return nil
+}
+
+func (s *splitter) write(p []byte) error {
+	name := s.names[len(s.done)]
+	err := s.w.do("write", name, func() error {
+		_, err := s.file.Write(p)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.whole.Write(p)
+	if s.part != nil {
+		s.part.Write(p)
+	}
+	s.marks.write(p)
+	s.size += int64(len(p))
+	return s.w.end("writing", name, s.w.flow.wrote(s.file, name, s.size))
+}
+
+// finish closes the last part; an empty file is one too.
+func (s *splitter) finish() error {
+	if s.file == nil && len(s.done) == 0 {
+		if err := s.open(); err != nil {
+			return err
+		}
+	}
+	return s.closePart()
+}
+
+func (s *splitter) closePart() error {
+	if s.file == nil {
+		return nil
+	}
+	f, name := s.file, s.names[len(s.done)]
+	s.file = nil
+	sum := s.whole.Sum().Blake2b
+	if s.part != nil {
+		sum = s.part.Sum().Blake2b
+	}
+	s.done = append(s.done, written{
+		File:  manifest.File{Path: name, Size: s.size, Sum: sum},
+		marks: s.marks.end(),
+	})
+	return s.w.end("writing", name, s.w.flow.finished(f, name, s.size))
+}
+
+// giveUp leaves what was written to the next commit's removal.
+func (s *splitter) giveUp() {
+	s.w.flow.sent, s.w.flow.settled = 0, 0
+	if s.file != nil {
+		s.file.Close()
+		s.w.strays = append(s.w.strays, s.names[len(s.done)])
+		s.file = nil
+	}
+	for _, done := range s.done {
+		s.w.strays = append(s.w.strays, done.Path)
+	}
+}
+
+// marks are the check sums of a file's pieces.
+type marks struct {
+	sums []uint32
+	part uint32
+	fill int
+}
+
+func (m *marks) write(p []byte) {
+	for len(p) > 0 {
+		n := min(len(p), markSize-m.fill)
+		m.part = crc32.Update(m.part, castagnoli, p[:n])
+		if m.fill += n; m.fill == markSize {
+			m.sums, m.part, m.fill = append(m.sums, m.part), 0, 0
+		}
+		p = p[n:]
+	}
+}
+
+func (m *marks) end() []uint32 {
+	if m.fill > 0 {
+		m.sums, m.part, m.fill = append(m.sums, m.part), 0, 0
+	}
+	return m.sums
+}
+
+const (
+	// syncEvery is how many bytes may be dirty before the drive is made to take
+	// them: progress is then what reached it, and a cancel takes effect soon.
+	syncEvery = 8 << 20
+	// maxOpen is how many small files wait for that together.
+	maxOpen = 128
+)
+
+// flow bounds what is written but not on its way. A large file waits for the
+// piece before the last; small files wait together, so that the drive gets
+// them in one go.
+type flow struct {
+	done func(Stage, string, int64)
+
+	sent    int64 // of the large file at hand: bytes whose write-back was begun
+	settled int64 // and bytes that were waited for
+
+	small []pendingFile
+	bytes int64
+}
+
+type pendingFile struct {
+	f    *os.File
+	name string
+	size int64 // bytes not yet waited for
+}
+
+const (
+	rangeStart = unix.SYNC_FILE_RANGE_WRITE
+	rangeWait  = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+)
+
+// wrote begins the write-back of each full piece of a file and waits for the
+// piece before it.
+func (q *flow) wrote(f *os.File, name string, size int64) error {
+	if size-q.sent < syncEvery {
+		return nil
+	}
+	if err := syncRange(f, q.sent, size-q.sent, rangeStart); err != nil {
+		return err
+	}
+	if err := q.settle(f, name, q.sent); err != nil {
+		return err
+	}
+	q.sent = size
+	return nil
+}
+
+// settle waits until a file is on the drive up to an offset.
+func (q *flow) settle(f *os.File, name string, to int64) error {
+	if to <= q.settled {
+		return nil
+	}
+	if err := syncRange(f, q.settled, to-q.settled, rangeWait); err != nil {
+		return err
+	}
+	q.done(Writing, name, to-q.settled)
+	q.settled = to
+	return nil
+}
+
+// finished takes a file that is written to its end, and closes it sooner or
+// later.
+func (q *flow) finished(f *os.File, name string, size int64) error {
+	rest := size - q.settled
+	large := q.settled > 0
+	if large {
+		err := q.settle(f, name, size)
+		q.sent, q.settled = 0, 0
+		return errors.Join(err, f.Close())
+	}
+	q.sent, q.settled = 0, 0
+	q.small = append(q.small, pendingFile{f, name, rest})
+	if q.bytes += rest; q.bytes < syncEvery && len(q.small) < maxOpen {
+		return nil
+	}
+	return q.drain()
+}
+
+// drain sends all small files on their way, then waits for each.
+func (q *flow) drain() error {
+	var errs []error
+	for _, p := range q.small {
+		errs = append(errs, syncRange(p.f, 0, p.size, rangeStart))
+	}
+	for _, p := range q.small {
+		err := errors.Join(syncRange(p.f, 0, p.size, rangeWait), p.f.Close())
+		if err == nil {
+			q.done(Writing, p.name, p.size)
+		}
+		errs = append(errs, err)
+	}
+	q.small, q.bytes = nil, 0
+	return errors.Join(errs...)
+}
+
+// drop closes what is waiting, for the end of a session.
+func (q *flow) drop() {
+	for _, p := range q.small {
+		p.f.Close()
+	}
+	*q = flow{done: q.done}
+}
+
+// syncRange is sync_file_range where the file system has it. It does not make
+// anything durable; the flush does.
+func syncRange(f *os.File, from, n int64, flags int) error {
+	if n == 0 {
+		return nil // it would mean "to the end"
+	}
+	err := unix.SyncFileRange(int(f.Fd()), from, n, flags)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ESPIPE) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,135 @@
+package drive
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"pkgsneak/manifest"
+)
+
+// RoomUnit is the least room of a slot and of Packages, in bytes: made at the
+// first export, so that they need not grow. A file that grows can read as an
+// I/O error after a pull, because its size reaches the medium before its
+// clusters do.
+const RoomUnit = 1 << 20
+
+// roomFor is the size that a file with a text of n bytes gets.
+func roomFor(n int64) int64 {
+	return max(1, (2*n+RoomUnit-1)/RoomUnit) * RoomUnit
+}
+
+// slotRoom is roomFor, within what a reader takes.
+func slotRoom(n int64) int64 {
+	return max(n, min(roomFor(n), manifest.MaxManifest))
+}
+
+// makeRoom makes sure that the text of n bytes fits into a slot without
+// growing it: newlines are appended and made durable, as a change of its own,
+// while what the slot says stays readable.
+func (w *Writer) makeRoom(name string, n int64) error {
+	size, err := w.size(name)
+	if err != nil || size >= n && size > 0 {
+		return err
+	}
+	return w.extend(name, size, slotRoom(n))
+}
+
+// size returns the size of a file, 0 if there is none.
+func (w *Writer) size(name string) (int64, error) {
+	info, err := w.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) && w.d.present() {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, w.end("looking at", name, err)
+	}
+	if !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("looking at %q: not a regular file", name)
+	}
+	return info.Size(), nil
+}
+
+// extend appends newlines up to a size: syncfs first, so that the clusters
+// are in the FAT before the file's own fsync.
+func (w *Writer) extend(name string, from, to int64) error {
+	err := w.do("extend", name, func() error {
+		f, err := w.root.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		for at := from; at < to; {
+			n, err := f.WriteAt(newlines[:min(int64(len(newlines)), to-at)], at)
+			if err != nil {
+				return err
+			}
+			at += int64(n)
+		}
+		return f.Close()
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.syncfs(); err != nil {
+		return err
+	}
+	return w.fsync(name)
+}
+
+// overwrite writes text into a slot in place, newlines over what is left of
+// the old one, and fsyncs it. The file keeps its size: nothing is allocated
+// and no name changes, so that a pull can tear the contents and nothing else.
+func (w *Writer) overwrite(name string, text []byte) error {
+	err := w.do("overwrite", name, func() error {
+		f, err := w.root.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		end, err := textEnd(f)
+		if err != nil {
+			return err
+		}
+		body := append(bytes.Clone(text), bytes.Repeat([]byte{'\n'}, int(max(0, end-int64(len(text)))))...)
+		if _, err := f.WriteAt(body, 0); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
+	if err != nil {
+		return w.lost(err)
+	}
+	return nil
+}
+
+// lost ends the session: after a failed overwrite nobody knows what the slot
+// says until it is read by the next one.
+func (w *Writer) lost(err error) error {
+	if w.err == nil {
+		w.err = err
+	}
+	return err
+}
+
+// textEnd is the offset behind the last byte of f that is not a newline.
+func textEnd(f *os.File) (int64, error) {
+	var end, at int64
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := f.ReadAt(buf, at)
+		if rest := bytes.TrimRight(buf[:n], "\n"); len(rest) > 0 {
+			end = at + int64(len(rest))
+		}
+		at += int64(n)
+		if errors.Is(err, io.EOF) {
+			return end, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}

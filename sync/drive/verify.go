@@ -1,0 +1,218 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"pkgsneak/manifest"
+)
+
+// VerifyOptions says how much at once. The zero value works.
+type VerifyOptions struct {
+	Workers  int                            // files read at the same time; 0: 2
+	Progress func(path string, bytes int64) // hears of bytes that were read; called from several goroutines
+}
+
+// Bad is a file that is not what was signed.
+type Bad struct {
+	Path   string // below ORIGIN
+	Reason string
+}
+
+// Report is what Verify found, in disjoint lists, each sorted by path.
+type Report struct {
+	Files      int
+	Bytes      int64
+	Bad        []Bad    // damaged, missing, unreadable
+	Stale      []string // derived files that are not of this generation; the next export mends them
+	Undeclared []string // files that the list does not have, and nobody uses; the next export removes them
+	// Unreadable are directories that could not be looked through: most likely
+	// left by a pull. Nothing that the list has is in them, or it is in Bad.
+	Unreadable []Bad
+	Slots      []SlotState // that are not valid
+	More       bool        // there are more undeclared files than were listed
+}
+
+// OK says whether all that was signed is there and right.
+func (r *Report) OK() bool { return len(r.Bad) == 0 }
+
+// Verify reads every listed file back, from the medium where the kernel lets
+// it, and compares; at the end it looks for files that the list does not have.
+// The error is ctx's, or a *GoneError; damage is in the report.
+func (g *Generation) Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
+	if o.Workers <= 0 {
+		o.Workers = 2
+	}
+	if o.Progress == nil {
+		o.Progress = func(string, int64) {}
+	}
+	v := &verifier{g: g, o: o}
+	if err := v.readAll(ctx); err != nil {
+		return nil, err
+	}
+	if g.Other.Err != nil {
+		v.report.Slots = append(v.report.Slots, g.Other)
+	}
+	if err := v.walk(ctx, ".", 0); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(v.report.Bad, func(a, b Bad) int { return strings.Compare(a.Path, b.Path) })
+	slices.Sort(v.report.Undeclared)
+	return &v.report, nil
+}
+
+type verifier struct {
+	g      *Generation
+	o      VerifyOptions
+	report Report
+	lock   sync.Mutex
+	listed map[string]bool
+}
+
+// jobs are the payload, whole files even when in parts, and then the rest of
+// the list.
+func (v *verifier) jobs() []Item {
+	jobs := slices.Clone(v.g.items)
+	payload := make(map[string]bool)
+	for _, it := range jobs {
+		for _, f := range it.Stored {
+			payload[f.Path] = true
+		}
+	}
+	v.listed = make(map[string]bool, len(v.g.Signed.Files))
+	for _, f := range v.g.Signed.Files {
+		v.listed[f.Path] = true
+		if !payload[f.Path] {
+			jobs = append(jobs, Item{Path: f.Path, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
+		}
+	}
+	return jobs
+}
+
+func (v *verifier) readAll(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	queue := make(chan Item)
+	var group sync.WaitGroup
+	for range v.o.Workers {
+		group.Go(func() {
+			buf := make([]byte, 1<<20)
+			for it := range queue {
+				if err := v.read(ctx, it, buf); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for _, it := range v.jobs() {
+		select {
+		case queue <- it:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(queue)
+	group.Wait()
+	return context.Cause(ctx)
+}
+
+// read compares one file. Damage goes into the report, the end of everything
+// is returned.
+func (v *verifier) read(ctx context.Context, it Item, buf []byte) error {
+	r := v.g.openItem(it)
+	r.fresh = true
+	defer r.Close()
+	var size int64
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		n, err := r.Read(buf)
+		size += int64(n)
+		v.o.Progress(it.Stored[0].Path, int64(n))
+		if errors.Is(err, io.EOF) {
+			v.count(it, size, nil)
+			return nil
+		}
+		var damaged *DamagedError
+		switch {
+		case errors.As(err, &damaged):
+			v.count(it, size, damaged)
+			return nil
+		case err != nil && vanished(err):
+			return err
+		case err != nil:
+			v.count(it, size, &DamagedError{Path: it.Stored[0].Path, Reason: err.Error()})
+			return nil
+		}
+	}
+}
+
+func vanished(err error) bool {
+	var gone *GoneError
+	return errors.As(err, &gone) && gone.Vanished
+}
+
+func (v *verifier) count(it Item, size int64, damaged *DamagedError) {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	v.report.Files += len(it.Stored)
+	v.report.Bytes += size
+	switch {
+	case damaged == nil:
+	case it.Stored[0].Path == PackagesFile:
+		v.report.Stale = append(v.report.Stale, PackagesFile)
+	default:
+		v.report.Bad = append(v.report.Bad, Bad{where(it, damaged), damaged.Reason})
+	}
+}
+
+// where names the stored file if it is known, else the first one.
+func where(it Item, damaged *DamagedError) string {
+	for _, f := range it.Stored {
+		if f.Path == damaged.Path {
+			return f.Path
+		}
+	}
+	return it.Stored[0].Path
+}
+
+// maxUndeclared bounds the list of undeclared files.
+const maxUndeclared = 10_000
+
+// walk looks for undeclared files. It comes last: a directory that a pull left
+// half made can turn the drive read-only when it is read.
+func (v *verifier) walk(ctx context.Context, dir string, depth int) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	entries, err := v.g.drive.readDir(v.g.root, dir, 1_000_000)
+	switch {
+	case err != nil && vanished(err):
+		return err
+	case err != nil:
+		v.report.Unreadable = append(v.report.Unreadable, Bad{dir, err.Error()})
+		return nil
+	}
+	for _, entry := range entries {
+		name := path.Join(dir, entry.Name())
+		switch {
+		case len(v.report.Undeclared) >= maxUndeclared:
+			v.report.More = true
+			return nil
+		case entry.IsDir() && depth < maxDepth:
+			if err := v.walk(ctx, name, depth+1); err != nil {
+				return err
+			}
+		case name != Slot && name != NextSlot && !v.listed[name]:
+			v.report.Undeclared = append(v.report.Undeclared, name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,577 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
+)
+
+// DefaultPartSize is the largest file that FAT can hold.
+const DefaultPartSize = 4<<30 - 1
+
+// BeginOptions says for whom and how a session writes.
+type BeginOptions struct {
+	Dir  string               // the origin's directory, from FindOrigin
+	Name string               // the origin's name
+	Key  *manifest.PrivateKey // signs, and is the only one whose generations are kept
+	Now  time.Time            // for the verification of what is there
+
+	PartSize   int64 // bytes of a stored file at most; 0: DefaultPartSize
+	NoReadBack bool  // do not compare the medium with what was written
+	// Progress hears of bytes that reached the drive (Writing), and of those that
+	// were read from it again (Comparing). It is called from one goroutine.
+	Progress func(stage Stage, path string, bytes int64)
+}
+
+// Stage is what a Writer is doing.
+type Stage uint8
+
+// The stages, in the order in which they come.
+const (
+	Tidying    Stage = iota + 1 // leftovers of a pulled run
+	Preparing                   // directories
+	Writing                     // payload
+	Flushing                    // waiting for the drive
+	Comparing                   // reading back
+	Committing                  // the slots
+	Removing                    // what the new generation does not list
+)
+
+// String returns the stage's name.
+func (s Stage) String() string {
+	names := [...]string{"", "tidying", "preparing", "writing", "flushing", "comparing", "committing", "removing"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return ""
+}
+
+// Writer is a session of writing to one origin. After an error of the drive
+// each further call returns that error: a lost write is reported only once, so
+// nothing that follows could be believed. Close ends it.
+type Writer struct {
+	d    *Drive
+	o    BeginOptions
+	root *os.Root // the origin's directory, nil before the first export made it
+	lock *os.File
+
+	held   *Generation              // the committed generation, nil if there is none to keep files of
+	listed map[string]manifest.File // what is committed, by path
+	slots  [2]slot                  // as found: the better one first
+	serial int64                    // the highest on this drive
+
+	names  namespace
+	rooms  map[string]*room // directories, of interest on vfat
+	dirs   map[string]bool  // directories that are there
+	absent []string         // listed files that are not there
+
+	reserved map[itemKey][]string // names given by Prepare
+	fresh    map[string]written   // written since the last commit, by path
+	strays   []string             // written since the last commit and given up
+
+	flow flow
+	err  error
+
+	// hook, in tests, is asked before each change of the drive.
+	hook func(op, path string) error
+	// dirSize tells the size of a directory in bytes; tests put their own in.
+	dirSize func(dir string) (int64, error)
+	vfat    bool
+}
+
+type itemKey struct {
+	kind Kind
+	path string
+}
+
+// written is a file that this session wrote, with marks to find the first
+// wrong byte by.
+type written struct {
+	manifest.File
+	marks []uint32
+}
+
+// Begin takes the drive for writing and does steps 1 to 3 of the order: opens,
+// mends, tidies. It returns an error that is durable.ErrLocked if another
+// process writes there, *ReadOnlyError, *PullDamageError (an earlier pull left
+// unreadable entries: its Hint helps), *FormatError if a newer program wrote
+// there, and what Load returns for an origin that is another key's.
+func (d *Drive) Begin(ctx context.Context, o BeginOptions) (*Writer, error) {
+	if d.readOnly {
+		return nil, &ReadOnlyError{Op: "writing to", Path: d.mount, Err: unix.EROFS}
+	}
+	w := &Writer{d: d, o: o, vfat: d.fs == VFAT}
+	if err := w.begin(ctx); err != nil {
+		w.release()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Writer) begin(ctx context.Context) error {
+	w.init()
+	if err := CheckOriginName(w.o.Dir); err != nil {
+		return err
+	}
+	if err := w.takeLock(); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{w.open, w.mend, w.tidy} {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Writer) init() {
+	if w.o.PartSize <= 0 {
+		w.o.PartSize = DefaultPartSize
+	}
+	if w.o.Progress == nil {
+		w.o.Progress = func(Stage, string, int64) {}
+	}
+	w.listed = make(map[string]manifest.File)
+	w.rooms = make(map[string]*room)
+	w.dirs = make(map[string]bool)
+	w.reserved = make(map[itemKey][]string)
+	w.fresh = make(map[string]written)
+	w.flow = flow{done: w.o.Progress}
+	if w.dirSize == nil {
+		w.dirSize = w.statDir
+	}
+}
+
+// takeLock keeps a second exporter of this machine away. The lock is on the
+// tree's directory, so that nothing has to be written for it.
+func (w *Writer) takeLock() error {
+	f, err := w.d.root.Open(".")
+	if err != nil {
+		return w.d.explain("opening", TreeDir, err)
+	}
+	w.lock = f
+	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return fmt.Errorf("writing to %q: %w", w.d.mount, durable.ErrLocked)
+	case err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOLCK):
+		return w.d.explain("locking", TreeDir, err)
+	}
+	return nil
+}
+
+// open is step 1. The descriptor for syncfs is the one of the mount point,
+// open since before the first write: a write error is reported to descriptors
+// that were open when it happened.
+func (w *Writer) open(context.Context) error {
+	dir := w.o.Dir
+	info, err := w.d.root.Lstat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && w.d.present():
+		return nil // first export
+	case err != nil:
+		return w.d.pullDamage("opening", dir, err)
+	case !info.IsDir():
+		return fmt.Errorf("writing to %q: not a directory", dir)
+	}
+	best, other, err := w.d.loadSlots(dir, manifest.Ring{w.o.Key.Public()}, w.o.Now)
+	for _, s := range []slot{best, other} {
+		if failing(s.state.Err) {
+			return w.d.pullDamage("reading", path.Join(dir, s.state.Name), bare(s.state.Err))
+		}
+		w.serial = max(w.serial, s.state.Serial)
+	}
+	if err != nil {
+		if err := w.mayBegin(err); err != nil {
+			return err
+		}
+	} else if err := w.hold(best, other); err != nil {
+		return err
+	}
+	w.slots = [2]slot{best, other}
+	w.root, err = w.d.root.OpenRoot(dir)
+	return w.d.pullDamage("opening", dir, err)
+}
+
+// mayBegin decides about a directory without a valid slot of our key.
+func (w *Writer) mayBegin(err error) error {
+	key := w.o.Key.Public()
+	if errors.Is(err, ErrNoTree) && !w.d.onlyOurs(w.o.Dir) {
+		return fmt.Errorf("writing to %q: there are other files in it", w.o.Dir)
+	}
+	if w.d.mayTakeOver(key, w.o.Dir) || w.o.Dir == qualified(w.o.Name, key.Fingerprint()) && w.d.onlyOurs(w.o.Dir) {
+		return nil
+	}
+	return err
+}
+
+// hold takes what the valid slot lists as committed. With a damaged record the
+// names stay taken, but no file of that generation can be kept.
+func (w *Writer) hold(best, other slot) error {
+	for _, f := range best.signed.Files {
+		w.listed[f.Path] = f
+	}
+	held, err := w.d.generation(w.o.Dir, best, other)
+	var damaged *DamagedError
+	if errors.As(err, &damaged) {
+		return nil
+	}
+	if err == nil && held.Record.Origin != w.o.Name {
+		name := held.Record.Origin
+		held.Close()
+		return fmt.Errorf("writing to %q: it belongs to the origin %q", w.o.Dir, name)
+	}
+	w.held = held
+	return err
+}
+
+// mend is step 2. A run that was pulled between the two slots left generation
+// N in Manifest.next only; writing there next could lose both.
+func (w *Writer) mend(context.Context) error {
+	best := w.slots[0]
+	if best.signed == nil || best.state.Name == Slot {
+		return nil
+	}
+	if err := w.makeRoom(Slot, int64(len(best.text))); err != nil {
+		return w.d.pullDamage("mending", Slot, err)
+	}
+	return w.d.pullDamage("mending", Slot, w.overwrite(Slot, best.text))
+}
+
+// Held returns the generation that is committed on the drive; nil if there is
+// none whose files could be kept.
+func (w *Writer) Held() *Generation { return w.held }
+
+// Last returns the highest serial on the drive, 0 if there is none. The next
+// one has to be higher.
+func (w *Writer) Last() int64 { return w.serial }
+
+// Missing returns the files that the held generation lists and that are not
+// there, sorted: they have to be written again.
+func (w *Writer) Missing() []Item {
+	if w.held == nil || len(w.absent) == 0 {
+		return nil
+	}
+	var items []Item
+	for _, it := range w.held.items {
+		if slices.ContainsFunc(it.Stored, func(f manifest.File) bool {
+			_, found := slices.BinarySearch(w.absent, f.Path)
+			return found
+		}) {
+			items = append(items, it)
+		}
+	}
+	return items
+}
+
+// tidy is step 3: what N does not list was left by a pulled run, and may share
+// clusters with anything. Only when it is gone, from the medium too, may
+// anything be allocated.
+func (w *Writer) tidy(ctx context.Context) error {
+	if w.root == nil {
+		w.remember()
+		return nil
+	}
+	w.o.Progress(Tidying, "", 0)
+	t := tidying{w: w, ctx: ctx, listed: make(map[string]bool), needed: make(map[string]bool), seen: make(map[string]bool)}
+	for name := range w.listed {
+		t.listed[foldName(name)] = true
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			t.needed[foldName(dir)] = true
+		}
+	}
+	if _, err := t.walk(".", 0); err != nil {
+		return err
+	}
+	for name := range w.listed {
+		if !t.seen[foldName(name)] {
+			w.absent = append(w.absent, name)
+		}
+	}
+	slices.Sort(w.absent)
+	w.remember()
+	return w.syncDirs(t.lost)
+}
+
+// maxDepth bounds the walk; this package writes four levels.
+const maxDepth = 32
+
+type tidying struct {
+	w      *Writer
+	ctx    context.Context
+	listed map[string]bool // folded: on FAT another spelling is the same file
+	needed map[string]bool // folded directories
+	seen   map[string]bool
+	lost   []string // directories that lost a name
+}
+
+// walk removes what is not listed below dir and says whether dir is empty.
+func (t *tidying) walk(dir string, depth int) (empty bool, err error) {
+	if err := context.Cause(t.ctx); err != nil {
+		return false, err
+	}
+	if depth > maxDepth {
+		return false, fmt.Errorf("reading the directory %q: too deep", dir)
+	}
+	w := t.w
+	w.dirs[dir] = true
+	entries, err := w.d.readDir(w.root, dir, 10_000_000)
+	if err != nil {
+		return false, w.d.pullDamage("reading the directory", dir, err)
+	}
+	empty, lost := true, false
+	for _, entry := range entries {
+		name := path.Join(dir, entry.Name())
+		removed, err := t.visit(name, entry, depth)
+		if err != nil {
+			return false, err
+		}
+		empty, lost = empty && removed, lost || removed
+		if !removed {
+			w.roomOf(dir).add(entry.Name())
+		}
+	}
+	if lost {
+		t.lost = append(t.lost, dir)
+	}
+	return empty, nil
+}
+
+func (t *tidying) visit(name string, entry fs.DirEntry, depth int) (removed bool, err error) {
+	w, key := t.w, foldName(name)
+	if entry.IsDir() {
+		empty, err := t.walk(name, depth+1)
+		if err != nil || !empty || t.needed[key] || lasting(name) {
+			return false, err
+		}
+		delete(w.dirs, name)
+		return true, w.d.pullDamage("removing", name, w.remove("rmdir", name))
+	}
+	if t.listed[key] {
+		t.seen[key] = true
+		return false, nil
+	}
+	if name == Slot || name == NextSlot || name == PackagesFile {
+		return false, nil
+	}
+	return true, w.d.pullDamage("removing", name, w.remove("unlink", name))
+}
+
+// lasting tells the directories that stay when they are empty: those that the
+// origin always has, categories and buckets.
+func lasting(dir string) bool {
+	top, rest, _ := strings.Cut(dir, "/")
+	return slices.Contains(originDirs, top) && !strings.Contains(rest, "/")
+}
+
+// remember takes the names of what is committed.
+func (w *Writer) remember() {
+	w.names = namespace{}
+	for _, dir := range originDirs {
+		w.names.takeDir(dir)
+	}
+	for _, file := range []string{Slot, NextSlot, PackagesFile, PackagesFile + ".gz", LayoutFile} {
+		w.names.take(file)
+	}
+	for dir := range w.dirs {
+		w.names.takeDir(dir)
+	}
+	for name := range w.listed {
+		w.names.take(name)
+	}
+	for name := range w.fresh {
+		w.names.take(name)
+	}
+	for _, name := range w.strays {
+		w.names.take(name)
+	}
+	for _, stored := range w.reserved {
+		for _, name := range stored {
+			w.names.take(name)
+		}
+	}
+	w.roomsCommitted()
+}
+
+// Close ends the session. What was put and not committed is removed, unless
+// the drive has failed; the next Begin does it then.
+func (w *Writer) Close() error {
+	var err error
+	if w.err == nil && w.root != nil {
+		for name := range w.fresh {
+			w.strays = append(w.strays, name)
+		}
+		clear(w.fresh)
+		w.flow.drop()
+		err = w.unlinkAll(w.strays)
+		w.strays = nil
+	}
+	w.release()
+	return err
+}
+
+func (w *Writer) release() {
+	w.flow.drop()
+	if w.held != nil {
+		w.held.Close()
+		w.held = nil
+	}
+	if w.root != nil {
+		w.root.Close()
+		w.root = nil
+	}
+	if w.lock != nil {
+		w.lock.Close()
+		w.lock = nil
+	}
+	if w.err == nil {
+		w.err = fmt.Errorf("writing to %q: the session has ended", w.d.mount)
+	}
+}
+
+// do does one change of the drive. An error of the drive ends the session.
+func (w *Writer) do(op, name string, change func() error) error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.hook != nil {
+		if err := w.hook(op, name); err != nil {
+			return w.end(op, name, err)
+		}
+	}
+	return w.end(op, name, change())
+}
+
+// end explains an error and remembers it if nothing can follow it. Whatever a
+// sync reports means that something written before is lost.
+func (w *Writer) end(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = w.d.explain(op, name, err)
+	var gone *GoneError
+	var readOnly *ReadOnlyError
+	if errors.As(err, &gone) || errors.As(err, &readOnly) || op == "syncfs" || op == "fsync" {
+		w.err = err
+	}
+	return err
+}
+
+// remove unlinks a file or an empty directory. One that is not there on a
+// drive that is has been removed.
+func (w *Writer) remove(op, name string) error {
+	return w.do(op, name, func() error {
+		err := w.root.Remove(name)
+		if errors.Is(err, fs.ErrNotExist) && w.d.present() {
+			return nil
+		}
+		return err
+	})
+}
+
+// syncDirs makes the loss of names durable: until then a new file could share
+// the clusters of an old entry.
+func (w *Writer) syncDirs(dirs []string) error {
+	slices.Sort(dirs)
+	for _, dir := range slices.Compact(dirs) {
+		if err := w.fsync(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fsync makes a file or directory below the origin durable, and sends the
+// drive a flush of its cache, even if it was clean.
+func (w *Writer) fsync(name string) error {
+	return w.do("fsync", name, func() error {
+		f, err := w.root.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return f.Sync()
+	})
+}
+
+// flush is step 7: everything to the drive, and then the cache of the drive to
+// the medium. syncfs on vfat does only the first; the fsync of a clean file
+// does the second.
+func (w *Writer) flush() error {
+	if err := w.flow.drain(); err != nil {
+		return w.end("writing", w.o.Dir, err)
+	}
+	if err := w.syncfs(); err != nil {
+		return err
+	}
+	return w.fsync(NextSlot)
+}
+
+func (w *Writer) syncfs() error {
+	return w.do("syncfs", w.o.Dir, func() error {
+		return unix.Syncfs(int(w.d.top.Fd()))
+	})
+}
+
+// mkdir makes a directory below the origin.
+func (w *Writer) mkdir(dir string) error {
+	if w.dirs[dir] {
+		return nil
+	}
+	err := w.do("mkdir", dir, func() error {
+		err := w.root.Mkdir(dir, 0o755)
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		if err != nil {
+			return w.d.explainName("making", dir, err)
+		}
+		return nil
+	})
+	if err == nil {
+		w.dirs[dir] = true
+	}
+	return err
+}
+
+// create makes a new file below the origin for writing.
+func (w *Writer) create(name string, mode fs.FileMode) (*os.File, error) {
+	var f *os.File
+	err := w.do("create", name, func() (err error) {
+		f, err = w.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if err != nil {
+			err = w.d.explainName("making", name, err)
+		}
+		return err
+	})
+	return f, err
+}
+
+// newlines is what lies behind the text of a slot.
+var newlines = []byte(strings.Repeat("\n", 64<<10))
+
+// padding reads as many newlines as are asked for.
+type padding struct{}
+
+func (padding) Read(p []byte) (int, error) {
+	for n := 0; n < len(p); {
+		n += copy(p[n:], newlines)
+	}
+	return len(p), nil
+}
+
+var _ io.Reader = padding{}
