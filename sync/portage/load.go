@@ -324,17 +324,14 @@ func (l *loader) user() {
 	for _, k := range stackWords(nil, strings.Fields(l.defaults.values["PROFILE_ONLY_VARIABLES"])) {
 		l.profOnly[k] = true
 	}
-	l.s.forbidden = maps.Clone(l.profOnly)
-	for _, k := range blacklist {
-		l.s.forbidden[k] = true
-	}
-	for k := range l.s.forbidden {
+	for k := range l.profOnly {
 		l.conf.remove(k)
 		l.envd.remove(k)
 	}
 	for _, k := range blacklist {
-		l.globals.remove(k)
-		l.defaults.remove(k)
+		for _, y := range l.layers() {
+			y.remove(k)
+		}
 	}
 	for k := range l.conf.values {
 		if strings.HasPrefix(k, "__") {
@@ -400,7 +397,7 @@ func (l *loader) anyPackageEnv() {
 		p := path.Join(l.s.ConfigRoot, "etc/portage/env", n)
 		found := l.parse(p, vars, confMode{source: true}, func(a Assignment) {
 			switch {
-			case l.s.forbidden[a.Name] || a.Name == "CONFIG_PROTECT":
+			case l.profOnly[a.Name] || slices.Contains(blacklist, a.Name) || a.Name == "CONFIG_PROTECT":
 				l.fail(Problem{Path: a.Path, Line: a.Line, Reason: fmt.Sprintf("%s must not be set here", a.Name)})
 			case isIncremental(a.Name):
 				got.add(a.Name, a.Value, a.Path)

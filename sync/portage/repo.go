@@ -83,11 +83,11 @@ func (l *loader) configuredRepo(conf *ini, section string) {
 		if err != nil {
 			l.fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] %s: %v", section, option, err), Fatal: true})
 		}
-		return strings.TrimSpace(v)
+		return v
 	}
 	location := get("location")
 	switch {
-	case location == "":
+	case strings.TrimSpace(location) == "":
 		l.fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] has no location", section)})
 		return
 	case !l.tree.isDir(location):
@@ -96,7 +96,7 @@ func (l *loader) configuredRepo(conf *ini, section string) {
 	}
 	r, named := l.repoAt(location, section)
 	r.aliases = append(r.aliases, strings.Fields(get("aliases"))...)
-	if n, err := strconv.Atoi(get("priority")); err == nil {
+	if n, err := strconv.Atoi(strings.TrimSpace(get("priority"))); err == nil {
 		r.Priority = n
 		l.prioritized[r.Name] = true
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -67,7 +68,6 @@ type Settings struct {
 	tree       tree
 	env        Env
 	repos      []Repo          // without revision and timestamp
-	forbidden  map[string]bool // what the environment must not set
 	knownFlags map[string]bool // what FEATURES says of each name anywhere: the default is not needed then
 	defaults   bool            // Portage's own defaults are known: make.globals or portageq
 }
@@ -83,7 +83,7 @@ func (s *Settings) Lookup(key string) (string, bool) {
 	if v, ok := s.Values[key]; ok {
 		return v, true
 	}
-	if s.forbidden[key] {
+	if slices.Contains(blacklist, key) {
 		return "", false
 	}
 	return s.env.lookup(key)

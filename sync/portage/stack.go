@@ -82,18 +82,26 @@ func (l *loader) environment() {
 		}
 	}
 	for k := range keys {
-		// A value that only repeats profile.env is the login shell's, not the user's.
-		if v, ok := l.env.lookup(k); ok && !l.s.forbidden[k] && (l.envd.from[k] == "" || l.envd.values[k] != v) {
-			l.environ.set(k, v, SourceEnvironment)
-		}
+		l.fromEnvironment(k)
 	}
 	for _, variable := range []string{"USE_EXPAND", "USE_EXPAND_UNPREFIXED"} {
 		for _, k := range strings.Fields(l.environ.values[variable]) {
-			if v, ok := l.env.lookup(k); ok && !l.s.forbidden[k] {
-				l.environ.set(k, v, SourceEnvironment)
-			}
+			l.fromEnvironment(k)
 		}
 	}
+}
+
+// fromEnvironment takes a variable of the environment. What only profiles may set is refused by Portage where it is
+// incremental; other such variables slip through, and so they do here.
+func (l *loader) fromEnvironment(key string) {
+	v, ok := l.env.lookup(key)
+	if !ok || slices.Contains(blacklist, key) || l.profOnly[key] && isIncremental(key) {
+		return
+	}
+	if old, set := l.envd.values[key]; set && old == v {
+		return // it only repeats profile.env: the login shell's value, not the user's
+	}
+	l.environ.set(key, v, SourceEnvironment)
 }
 
 func (l *loader) fallback(key, value string) {
@@ -142,7 +150,7 @@ func (l *loader) stackSet(key string) {
 			l.noteFlags(words)
 		}
 	}
-	if _, ok := l.s.Values[key]; ok || len(set) > 0 {
+	if _, ok := l.s.Values[key]; ok || len(set) > 0 || key == "FEATURES" {
 		slices.Sort(set)
 		l.s.Values[key] = strings.Join(set, " ")
 	}
@@ -182,15 +190,26 @@ func stackWords(set, words []string) []string {
 // repoVariables sets what Portage derives from the repositories for old programs.
 func (l *loader) repoVariables() {
 	main, overlays := "", []string{}
-	for _, r := range l.s.repos {
+	for i, r := range l.s.repos {
 		if r.Name == l.main {
 			main = r.Location
-		} else {
-			overlays = append(overlays, r.Location)
+		}
+		if r.Name != l.main || i > 0 {
+			overlays = append(overlays, quoted(r.Location))
 		}
 	}
 	l.s.Values["PORTDIR"] = main
 	l.s.Values["PORTDIR_OVERLAY"] = strings.Join(overlays, " ")
 	delete(l.s.Sources, "PORTDIR")
 	delete(l.s.Sources, "PORTDIR_OVERLAY")
+}
+
+// quoted writes a path so that shellWords finds one word.
+func quoted(p string) string {
+	for i := range len(p) {
+		if c := p[i]; !isNameByte(c) && strings.IndexByte("@%+=:,./-", c) < 0 {
+			return "'" + strings.ReplaceAll(p, "'", `'"'"'`) + "'"
+		}
+	}
+	return p
 }
