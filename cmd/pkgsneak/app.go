@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// face is what all verbs share: where they run and where they print.
+type face struct {
+	env *env
+	out *printer
+
+	// state, for the end of the run
+	verb  string // with its subcommand
+	place string // its first argument
+}
+
+// call is one verb at work.
+type call struct {
+	*face
+	ctx   context.Context
+	flags *cli.Context
+	args  []string
+}
+
+// run is a whole run: words are the arguments behind the program's name, the result is the exit code.
+func run(ctx context.Context, e *env, words []string) int {
+	f := &face{env: e, out: newPrinter(e)}
+	app := newApp(f)
+	err := dispatch(ctx, f, app, words)
+	if err == nil && f.out.broken != nil {
+		err = f.out.broken
+	}
+	return f.end(ctx, err)
+}
+
+// dispatch finds out what is wanted and does it.
+func dispatch(ctx context.Context, f *face, app *cli.App, words []string) error {
+	req, err := parseArgs(app, words)
+	if err != nil {
+		f.out.json = slices.Contains(words, "--json")
+		return err
+	}
+	switch {
+	case req.about:
+		f.out.put("pkgsneak %s (%s)", f.env.version, platform())
+		return nil
+	case req.help:
+		return f.help(app, req)
+	case len(req.path) == 0:
+		f.out.err.line("%s", raw(rootHelp(app)))
+		return outcome(exitUsage)
+	}
+	return app.RunContext(ctx, append([]string{app.Name}, req.argv()...))
+}
+
+// end says how a run ended, to people or as the last line of JSON, and gives the exit code.
+func (f *face) end(ctx context.Context, err error) int {
+	var code outcome
+	if err == nil || errors.As(err, &code) {
+		return int(code)
+	}
+	fail := explain(err, f.place)
+	if ctx.Err() != nil {
+		fail = failure{code: exitInterrupted, message: "interrupted"}
+	}
+	f.out.failure(fail)
+	if f.out.json {
+		f.out.event(resultEvent{Event: "result", Verb: f.verb, Exit: fail.code, Error: fail.message, Hints: fail.hints})
+	}
+	return fail.code
+}
+
+// newApp puts the verbs together. cli parses and dispatches; help, printing and exit codes are ours.
+func newApp(f *face) *cli.App {
+	return &cli.App{
+		Name:           "pkgsneak",
+		Usage:          "carry Gentoo and Funtoo binary packages over an air gap on a USB drive",
+		Commands:       verbs(f),
+		HideHelp:       true,
+		HideVersion:    true,
+		Reader:         f.env.stdin,
+		Writer:         io.Discard,
+		ErrWriter:      io.Discard,
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   usage,
+		Action:         unknownVerb,
+	}
+}
+
+// verbs are the commands in the order in which help shows them.
+func verbs(f *face) []*cli.Command {
+	commands := []*cli.Command{
+		//JOURNEYS
+		//INDEX
+		keyCommand(f), trustCommand(f),
+		completionCommand(f), completeCommand(f),
+	}
+	for _, c := range commands {
+		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
+			leaf.OnUsageError = usage
+			leaf.HideHelp = true
+		}
+	}
+	return commands
+}
+
+// usage turns what cli says about a value into an error of ours.
+func usage(_ *cli.Context, err error, _ bool) error { return &usageError{err} }
+
+// unknownVerb is where cli ends when the first word is no verb. (Its CommandNotFound would make the run a success.)
+func unknownVerb(c *cli.Context) error {
+	word := c.Args().First()
+	var names []string
+	for _, v := range c.App.Commands {
+		if !v.Hidden {
+			names = append(names, v.Name)
+		}
+	}
+	err := usageErrorf("there is no command %q", word)
+	if near := nearest(word, names); near != "" {
+		return withHint(err, "pkgsneak %s", strings.Join(append([]string{near}, c.Args().Tail()...), " "))
+	}
+	return withHint(err, "pkgsneak --help")
+}
+
+// action wraps what a command does: settings from variables, the number of arguments, the printer's mood.
+func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
+	return func(ctx *cli.Context) error {
+		c := &call{face: f, ctx: ctx.Context, flags: ctx, args: ctx.Args().Slice()}
+		f.verb, f.place = strings.TrimPrefix(ctx.Command.HelpName, "pkgsneak "), ctx.Args().First()
+		f.out.json = ctx.Bool("json")
+		if err := fill(ctx, f.env.variables(f.out)); err != nil {
+			return err
+		}
+		f.out.quiet, f.out.verbose, f.out.json = ctx.Bool("quiet"), ctx.Bool("verbose"), ctx.Bool("json")
+		if n := len(c.args); n < least || n > most {
+			return c.wrongArguments(least, most)
+		}
+		return do(c)
+	}
+}
+
+func (c *call) wrongArguments(least, most int) error {
+	line := "pkgsneak " + c.verb
+	if u := c.flags.Command.ArgsUsage; u != "" {
+		line += " " + u
+	}
+	switch n := len(c.args); {
+	case n < least:
+		return withHint(usageErrorf("%s: %s is missing", c.verb, c.flags.Command.ArgsUsage), "%s", line)
+	case most == 0:
+		return withHint(usageErrorf("%s takes no argument, and %q is one", c.verb, c.args[0]), "%s", line)
+	default:
+		return withHint(usageErrorf("%s: %q is one argument too many", c.verb, c.args[most]), "%s", line)
+	}
+}
+
+// The flags that many verbs have. Each has a variable, see variable.
+func commonFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "json", Usage: "one JSON object a line on stdout: events, then the result"},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "list each file, not only how many"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "say only what went wrong"},
+		&cli.StringFlag{Name: "state-dir", Usage: "keys and memory of this machine", DefaultText: stateDir},
+	}
+}
+
+func progressFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "no-progress", Usage: "no progress bar on a terminal"}
+}
+
+func planFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "pretend", Aliases: []string{"p", "dry-run"}, Usage: "say what would be done, and do nothing"},
+		&cli.BoolFlag{Name: "ask", Aliases: []string{"a"}, Usage: "say what would be done, and ask"},
+	}
+}
+
+func dirFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "pkgdir", Usage: "binary packages; else as Portage is configured"},
+		&cli.StringFlag{Name: "distdir", Usage: "distfiles; else as Portage is configured"},
+		&cli.BoolFlag{Name: "portageq", Usage: "ask portageq for the settings, which takes a second, instead of reading the files"},
+	}
+}
+
+func lockFlag() cli.Flag {
+	return &cli.DurationFlag{Name: "lock-wait", Usage: "how long to wait for another program's lock", Value: 10 * time.Minute}
+}
+
+func kindFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "no-packages", Usage: "leave binary packages alone"},
+		&cli.BoolFlag{Name: "no-distfiles", Usage: "leave distfiles alone"},
+	}
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// The command line is put into one order before cli sees it, because cli v2 takes a flag behind an argument for an argument, without a word.
+// A person may write
+//
+//	pkgsneak -v export /mnt/usb -pq --name=host --state-dir DIR -- -odd-name
+//
+// and cli gets
+//
+//	export --verbose --pretend --quiet --name=host --state-dir=DIR -- /mnt/usb -odd-name
+//
+// Rules: the first word that is no flag is the verb, and where the verb has subcommands, the next one may be one. Flags may stand anywhere before "--". A single dash
+// begins a cluster of one-letter flags, two dashes a long one; a value follows "=" or is the next word. "-" alone is an argument.
+type request struct {
+	path  []string // the verb and its subcommand
+	flags []string // --name or --name=value
+	args  []string
+	help  bool
+	about bool // --version
+}
+
+// argv is what cli gets behind the program's name.
+func (r *request) argv() []string {
+	return slices.Concat(r.path, r.flags, []string{"--"}, r.args)
+}
+
+// parseArgs orders the words of a command line.
+func parseArgs(app *cli.App, words []string) (*request, error) {
+	p := &argParser{app: app, table: flagTable(app)}
+	for i := 0; i < len(words); {
+		n, err := p.take(words[i:])
+		if err != nil {
+			return nil, err
+		}
+		i += n
+	}
+	if p.help || p.about {
+		return &p.request, nil
+	}
+	if p.verb == nil {
+		return &p.request, nil
+	}
+	return &p.request, p.check()
+}
+
+type argParser struct {
+	request
+	app     *cli.App
+	table   map[string]flagInfo
+	verb    *cli.Command
+	sub     *cli.Command
+	names   []string // long names of the flags that were given, for the check against the verb
+	written []string // how they were written
+}
+
+// flagInfo says what a flag is called and whether it takes a value. A name means the same in every verb; a test holds that.
+type flagInfo struct {
+	name  string
+	value bool
+}
+
+// flagTable maps each name of each flag of each verb.
+func flagTable(app *cli.App) map[string]flagInfo {
+	table := map[string]flagInfo{"help": {name: "help"}, "h": {name: "help"}, "version": {name: "version"}, "V": {name: "version"}}
+	for _, c := range app.Commands {
+		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
+			for _, f := range leaf.Flags {
+				_, isBool := f.(*cli.BoolFlag)
+				for _, n := range f.Names() {
+					table[n] = flagInfo{f.Names()[0], !isBool}
+				}
+			}
+		}
+	}
+	return table
+}
+
+// take consumes the first word, and the second where it is the first one's value.
+func (p *argParser) take(words []string) (int, error) {
+	word := words[0]
+	switch {
+	case word == "--":
+		p.args = append(p.args, words[1:]...)
+		return len(words), nil
+	case strings.HasPrefix(word, "--"):
+		return p.long(words)
+	case strings.HasPrefix(word, "-") && word != "-":
+		return p.cluster(words)
+	}
+	p.word(word)
+	return 1, nil
+}
+
+// word takes the verb, its subcommand or an argument.
+func (p *argParser) word(w string) {
+	switch {
+	case len(p.path) == 0 && w == "help":
+		p.help = true
+	case p.verb == nil && len(p.path) == 0:
+		p.path = []string{w}
+		p.verb = p.app.Command(w)
+	case p.verb != nil && p.sub == nil && len(p.args) == 0 && p.verb.Command(w) != nil:
+		p.sub = p.verb.Command(w)
+		p.path = append(p.path, w)
+	default:
+		p.args = append(p.args, w)
+	}
+}
+
+func (p *argParser) long(words []string) (int, error) {
+	name, value, has := strings.Cut(words[0][2:], "=")
+	info, ok := p.table[name]
+	if !ok || len(name) == 1 {
+		return 0, p.unknownFlag("--" + name)
+	}
+	if !info.value || has {
+		return 1, p.flag(info, "--"+name, value, has)
+	}
+	if len(words) < 2 {
+		return 0, usageErrorf("flag %q needs a value", "--"+name)
+	}
+	return 2, p.flag(info, "--"+name, words[1], true)
+}
+
+func (p *argParser) cluster(words []string) (int, error) {
+	letters := []rune(words[0][1:])
+	for i, r := range letters {
+		name := string(r)
+		info, ok := p.table[name]
+		switch {
+		case !ok:
+			return 0, p.unknownFlag("-" + name)
+		case !info.value:
+			if err := p.flag(info, "-"+name, "", false); err != nil {
+				return 0, err
+			}
+			continue
+		case i < len(letters)-1:
+			return 1, p.flag(info, "-"+name, strings.TrimPrefix(string(letters[i+1:]), "="), true)
+		case len(words) < 2:
+			return 0, usageErrorf("flag %q needs a value", "-"+name)
+		}
+		return 2, p.flag(info, "-"+name, words[1], true)
+	}
+	return 1, nil
+}
+
+// flag takes one flag in its long form.
+func (p *argParser) flag(info flagInfo, written, value string, has bool) error {
+	switch {
+	case info.name == "help":
+		p.help = true
+		return nil
+	case info.name == "version":
+		p.about = true
+		return nil
+	case has && !info.value:
+		on, err := parseBool(value)
+		if err != nil {
+			return usageErrorf("flag %q: %w", written, err)
+		}
+		p.flags = append(p.flags, fmt.Sprintf("--%s=%t", info.name, on))
+	case has:
+		p.flags = append(p.flags, "--"+info.name+"="+value)
+	default:
+		p.flags = append(p.flags, "--"+info.name)
+	}
+	p.names = append(p.names, info.name)
+	p.written = append(p.written, written)
+	return nil
+}
+
+// check holds the flags that were given against those of the verb.
+func (p *argParser) check() error {
+	leaf := p.verb
+	if p.sub != nil {
+		leaf = p.sub
+	}
+	for i, name := range p.names {
+		if !slices.ContainsFunc(leaf.Flags, func(f cli.Flag) bool { return f.Names()[0] == name }) {
+			what := strings.Join(p.path, " ")
+			return withHint(usageErrorf("%s has no flag %q", what, p.written[i]), "pkgsneak %s --help", what)
+		}
+	}
+	return nil
+}
+
+func (p *argParser) unknownFlag(written string) error {
+	err := usageErrorf("there is no flag %q", written)
+	names := make([]string, 0, len(p.table))
+	for n := range p.table {
+		if len(n) > 1 {
+			names = append(names, n)
+		}
+	}
+	if near := nearest(strings.TrimLeft(written, "-"), names); near != "" && strings.HasPrefix(written, "--") {
+		return withHint(err, "--%s", near)
+	}
+	return withHint(err, "pkgsneak --help")
+}
+
+// parseBool reads a switch the way people write it in conf.d.
+func parseBool(s string) (bool, error) {
+	switch strings.ToLower(s) {
+	case "1", "y", "yes", "true", "on":
+		return true, nil
+	case "0", "n", "no", "false", "off":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither yes nor no", s)
+}
+
+// nearest gives the candidate that differs from word by at most two letters, the closest first, or "".
+func nearest(word string, candidates []string) string {
+	best, at := "", 3
+	slices.Sort(candidates)
+	for _, c := range candidates {
+		if d := editDistance(word, c); d < at && d < len(word) {
+			best, at = c, d
+		}
+	}
+	return best
+}
+
+// editDistance is Levenshtein's.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

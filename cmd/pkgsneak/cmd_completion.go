@@ -1,0 +1,242 @@
+package main
+
+import (
+	"embed"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ledger"
+)
+
+//go:embed completion
+var completionScripts embed.FS
+
+// shells are those that completion has a script for.
+var shells = []string{"bash", "fish", "zsh"}
+
+func completionCommand(f *face) *cli.Command {
+	return &cli.Command{
+		Name:      "completion",
+		Category:  "help",
+		Usage:     "print the completion script of a shell",
+		ArgsUsage: "bash|zsh|fish",
+		UsageText: "completion bash|zsh|fish",
+		Description: "Prints a script that makes the shell complete pkgsneak's commands, flags, mounted drives and keys.\n" +
+			"Its first lines say where to put it.",
+		Action: f.action(1, 1, completion),
+	}
+}
+
+func completion(c *call) error {
+	shell := c.args[0]
+	if !slices.Contains(shells, shell) {
+		return withHint(usageErrorf("completion: there is no script for %q", shell), "pkgsneak completion bash")
+	}
+	script, err := completionScripts.ReadFile("completion/" + shell)
+	if err != nil {
+		return err
+	}
+	c.out.put("%s", raw(strings.TrimSuffix(string(script), "\n")))
+	return nil
+}
+
+// completeCommand answers the scripts: the words of the line so far, the last one being the one to complete, perhaps empty. An answer is a line each, the word and behind a
+// tab what it means; ":dirs" or ":files" asks the shell for names.
+func completeCommand(f *face) *cli.Command {
+	return &cli.Command{Name: "complete", Hidden: true, Action: f.action(0, 1<<10, complete)}
+}
+
+func complete(c *call) error {
+	if len(c.args) == 0 {
+		return nil
+	}
+	for _, line := range c.candidates(c.flags.App, c.args[:len(c.args)-1], c.args[len(c.args)-1]) {
+		c.out.put("%s", raw(printableTab(line)))
+	}
+	return nil
+}
+
+// candidate is a word that can stand at a place, and what it means.
+type candidate struct{ word, meaning string }
+
+// The words that ask the shell.
+const (
+	askDirs  = ":dirs"
+	askFiles = ":files"
+)
+
+// printableTab is one line of an answer; a name that would break the line is not offered as it is.
+func printableTab(c candidate) string {
+	if c.meaning == "" {
+		return printable(c.word)
+	}
+	return printable(c.word) + "\t" + printable(c.meaning)
+}
+
+// candidates lists what the word current can become behind the words before.
+func (c *call) candidates(app *cli.App, before []string, current string) []candidate {
+	p := &argParser{app: app, table: flagTable(app)}
+	for i := 0; i < len(before); {
+		n, err := p.take(before[i:])
+		if err != nil { // a flag that waits for its value, or one that does not exist
+			return keepPrefix(c.valueCandidates(p, before[len(before)-1]), current)
+		}
+		i += n
+	}
+	switch {
+	case p.verb == nil && len(p.path) > 0:
+		return nil
+	case strings.HasPrefix(current, "-"):
+		return keepPrefix(flagCandidates(p), current)
+	case p.verb == nil:
+		return keepPrefix(verbCandidates(app), current)
+	}
+	return keepPrefix(c.argumentCandidates(p), current)
+}
+
+// keepPrefix keeps the candidates that begin with what was typed, and the requests to the shell.
+func keepPrefix(all []candidate, current string) []candidate {
+	return slices.DeleteFunc(all, func(c candidate) bool {
+		return !strings.HasPrefix(c.word, current) && c.word != askDirs && c.word != askFiles
+	})
+}
+
+func verbCandidates(app *cli.App) []candidate {
+	list := []candidate{{"help", "of the program or of a command"}}
+	for _, v := range app.Commands {
+		if !v.Hidden {
+			list = append(list, candidate{v.Name, v.Usage})
+		}
+	}
+	return list
+}
+
+func flagCandidates(p *argParser) []candidate {
+	flags := commonFlags()
+	switch {
+	case p.sub != nil:
+		flags = p.sub.Flags
+	case p.verb != nil:
+		flags = p.verb.Flags
+	}
+	list := []candidate{{"--help", "what the command does, and its flags"}}
+	for _, f := range flags {
+		list = append(list, candidate{"--" + f.Names()[0], flagUsage(f)})
+	}
+	return list
+}
+
+// valueCandidates lists values of a flag that is the last word of the line.
+func (c *call) valueCandidates(p *argParser, flag string) []candidate {
+	switch flag {
+	case "--state-dir", "--pkgdir", "--distdir":
+		return []candidate{{word: askDirs}}
+	case "--origin":
+		return c.originCandidates(p)
+	}
+	return nil
+}
+
+func (c *call) originCandidates(p *argParser) []candidate {
+	if len(p.args) == 0 {
+		return nil
+	}
+	d, err := drive.Open(p.args[0])
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, err := d.Origins()
+	if err != nil {
+		return nil
+	}
+	var list []candidate
+	for _, n := range names {
+		list = append(list, candidate{word: n})
+	}
+	return list
+}
+
+// argumentCandidates lists what a verb can be about.
+func (c *call) argumentCandidates(p *argParser) []candidate {
+	var list []candidate
+	if p.sub == nil && len(p.args) == 0 {
+		for _, s := range p.verb.Subcommands {
+			list = append(list, candidate{s.Name, s.Usage})
+		}
+	}
+	switch strings.Join(p.path, " ") {
+	case "export", "import", "verify", "status":
+		if len(p.args) == 0 {
+			list = append(c.mounts(), candidate{word: askDirs})
+		}
+	case "trust":
+		if len(p.args) == 0 {
+			list = append(append(list, c.mounts()...), candidate{word: askFiles})
+		}
+	case "index":
+		list = append(list, candidate{word: askDirs})
+	case "key import":
+		list = append(list, candidate{word: askFiles})
+	case "trust remove":
+		list = c.trustedCandidates(p)
+	case "completion":
+		for _, s := range shells {
+			list = append(list, candidate{word: s})
+		}
+	}
+	return list
+}
+
+func (c *call) trustedCandidates(p *argParser) []candidate {
+	dir := c.stateDir()
+	for _, f := range p.flags {
+		if d, ok := strings.CutPrefix(f, "--state-dir="); ok {
+			dir = d
+		}
+	}
+	l, err := ledger.Open(c.ctx, dir, ledger.Options{ReadOnly: true})
+	if err != nil {
+		return nil
+	}
+	defer l.Close()
+	ring, err := l.Trusted()
+	if err != nil {
+		return nil
+	}
+	var list []candidate
+	for _, k := range ring {
+		list = append(list, candidate{string(k.Fingerprint()), k.UserID()})
+	}
+	return list
+}
+
+// mounts lists the places where a drive is likely to be mounted.
+func (c *call) mounts() []candidate {
+	table, err := os.ReadFile(filepath.Join(c.env.root, "/proc/mounts"))
+	if err != nil {
+		return nil
+	}
+	var list []candidate
+	for line := range strings.Lines(string(table)) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 {
+			continue
+		}
+		where := unescapeMount(fields[1])
+		for _, dir := range []string{"/mnt/", "/media/", "/run/media/"} {
+			if strings.HasPrefix(where, dir) {
+				list = append(list, candidate{where, unescapeMount(fields[0]) + " " + fields[2]})
+			}
+		}
+	}
+	return list
+}
+
+// unescapeMount undoes the octal escapes of the mount table.
+var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/ledger"
+)
+
+func keyCommand(f *face) *cli.Command {
+	armor := &cli.BoolFlag{Name: "armor", Usage: "print the public key as gpg and trust read it"}
+	name := &cli.StringFlag{Name: "name", Usage: "whose key it is (this host's name)"}
+	return &cli.Command{
+		Name:      "key",
+		Category:  "keys",
+		Usage:     "this machine's signing key",
+		ArgsUsage: "[show|generate|import FILE]",
+		UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE",
+		Description: "What this machine exports is signed with one OpenPGP key (Ed25519, no passphrase, mode 0600 in the state\n" +
+			"directory). export makes it when there is none; import takes a private key that gpg exported\n" +
+			"(gpg --armor --export-secret-keys), \"-\" from standard input. A key that is there is never replaced.",
+		Flags:  append(commonFlags(), armor),
+		Action: f.action(0, 0, keyShow),
+		Subcommands: []*cli.Command{
+			{Name: "show", Usage: "fingerprint of the key", Flags: append(commonFlags(), armor), Action: f.action(0, 0, keyShow)},
+			{Name: "generate", Usage: "make a key", Flags: append(commonFlags(), name), Action: f.action(0, 0, keyGenerate)},
+			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE", Flags: commonFlags(), Action: f.action(1, 1, keyImport)},
+		},
+	}
+}
+
+// keyReport is a public key in JSON.
+type keyReport struct {
+	Fingerprint manifest.Fingerprint `json:"fingerprint"`
+	UserID      string               `json:"user_id"`
+	Created     time.Time            `json:"created"`
+	Expires     *time.Time           `json:"expires,omitempty"`
+	Revoked     bool                 `json:"revoked,omitempty"`
+	Armor       string               `json:"armor,omitempty"`
+}
+
+func newKeyReport(k *manifest.PublicKey) keyReport {
+	r := keyReport{Fingerprint: k.Fingerprint(), UserID: k.UserID(), Created: k.Created(), Revoked: k.Revoked()}
+	if at, ok := k.Expires(); ok {
+		r.Expires = &at
+	}
+	return r
+}
+
+// openLedger opens the state directory; it is the caller's to close.
+func (c *call) openLedger(readOnly bool) (*ledger.Ledger, error) {
+	return ledger.Open(c.ctx, c.stateDir(), ledger.Options{ReadOnly: readOnly})
+}
+
+func keyShow(c *call) error {
+	l, err := c.openLedger(true)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	key, err := l.SigningKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		return withHint(fmt.Errorf("there is no signing key in %q", c.stateDir()), "export makes one, and so does: pkgsneak key generate")
+	}
+	if err != nil {
+		return err
+	}
+	public := key.Public()
+	report := newKeyReport(public)
+	if c.flags.Bool("armor") {
+		report.Armor = string(public.Armor())
+		if !c.out.json {
+			c.out.put("%s", raw(strings.TrimSuffix(report.Armor, "\n")))
+		}
+	} else {
+		c.describeKey(public)
+	}
+	c.result(exitDone, report)
+	return nil
+}
+
+// describeKey shows a key to a person.
+func (c *call) describeKey(k *manifest.PublicKey) {
+	c.out.say("%s  %s", bold("fingerprint"), spaced(k.Fingerprint()))
+	c.out.say("%s      %s", bold("user id"), k.UserID())
+	c.out.say("%s         %s", bold("made"), k.Created().Local().Format("2006-01-02"))
+	if at, ok := k.Expires(); ok {
+		c.out.say("%s      %s", bold("expires"), at.Local().Format("2006-01-02"))
+	}
+	if k.Revoked() {
+		c.out.say("%s      %s", bold("revoked"), "yes")
+	}
+}
+
+// spaced groups a fingerprint for the eye.
+func spaced(f manifest.Fingerprint) string {
+	var groups []string
+	for group := range slices.Chunk([]byte(f), 4) {
+		groups = append(groups, string(group))
+	}
+	return strings.Join(groups, " ")
+}
+
+func keyGenerate(c *call) error {
+	name := c.flags.String("name")
+	if name == "" {
+		name = c.env.hostname
+	}
+	key, err := manifest.GenerateKey(name, c.env.now())
+	if err != nil {
+		return err
+	}
+	return c.saveKey(key)
+}
+
+func keyImport(c *call) error {
+	data, err := c.readInput(c.args[0], manifest.MaxKey)
+	if err != nil {
+		return err
+	}
+	key, err := manifest.ReadPrivateKey(data)
+	if err != nil {
+		return fmt.Errorf("%q: %w", c.args[0], err)
+	}
+	return c.saveKey(key)
+}
+
+func (c *call) saveKey(key *manifest.PrivateKey) error {
+	l, err := c.openLedger(false)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	err = l.SaveSigningKey(key)
+	if errors.Is(err, fs.ErrExist) {
+		return withHint(fmt.Errorf("there is a signing key in %q already, and it is never replaced", c.stateDir()), "pkgsneak key show")
+	}
+	if err != nil {
+		return err
+	}
+	c.describeKey(key.Public())
+	c.result(exitDone, newKeyReport(key.Public()))
+	return nil
+}
+
+// readInput reads a small file that a person names, "-" being standard input. More than limit bytes are an error.
+func (c *call) readInput(name string, limit int64) ([]byte, error) {
+	var r io.Reader = c.env.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("read %q: %w", name, reason(err))
+		}
+		defer f.Close()
+		r = f
+	}
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", name, reason(err))
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("read %q: more than %d bytes", name, limit)
+	}
+	return data, nil
+}
+
+// reason is what the kernel said, without the operation and the path, which the caller says better.
+func reason(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+	"testing"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+)
+
+func TestExplain(t *testing.T) {
+	unknown := &sync.UntrustedError{Origin: "a", Err: &manifest.UnknownKeyError{Signer: "AB"}}
+	tests := []struct {
+		name string
+		err  error
+		code int
+		hint string
+	}{
+		{"anything", errors.New("x"), 1, ""},
+		{"wrong usage", usageErrorf("x"), 2, ""},
+		{"own hint", withHint(errors.New("x"), "type %s", "y"), 1, "type y"},
+		{"interrupted", fmt.Errorf("copy: %w", context.Canceled), 130, ""},
+		{"no at the question", sync.ErrDeclined, 130, ""},
+		{"not mounted", &sync.NotMountedError{Drive: "/mnt/usb", Same: "/"}, 1, "--any-directory"},
+		{"shrunk", &sync.ShrinkError{Kind: sync.Package, Dir: "/p"}, 1, "--allow-shrink"},
+		{"name taken", &sync.NameTakenError{Name: "a"}, 1, "pkgsneak export /mnt/usb --name NAME"},
+		{"older", &sync.OlderError{}, 13, "pkgsneak import /mnt/usb --allow-older"},
+		{"fork", &sync.ForkError{}, 12, "number"},
+		{"no such origin", &sync.NoOriginError{Name: "a", Have: []string{"b", "c"}}, 1, "the drive has b, c"},
+		{"no room before the first byte", &sync.SpaceError{Where: "/p", Fits: sync.Tally{Files: 2, Bytes: 2048}}, 15, "2 files, 2.0 KiB would fit"},
+		{"no room on the drive", fmt.Errorf("x: %w", &drive.SpaceError{}), 15, ""},
+		{"disk full", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, 15, ""},
+		{"drive gone", &drive.GoneError{Vanished: true, Err: syscall.ENODEV}, 14, "run the same command again"},
+		{"drive read-only", &drive.ReadOnlyError{}, 1, "remount,rw /mnt/usb"},
+		{"damaged by a pull", &drive.PullDamageError{Device: "/dev/sdb1", FS: drive.VFAT, Err: syscall.EIO}, 14, "fsck.vfat -a /dev/sdb1"},
+		{"drive lies", &drive.ReadBackError{}, 14, "do not use this drive"},
+		{"no tree", fmt.Errorf("import: %w", drive.ErrNoTree), 10, "pkgsneak export /mnt/usb"},
+		{"nothing is mounted", &sync.EmptyMountError{Drive: "/mnt/usb", Err: drive.ErrNoTree}, 10, "mount"},
+		{"locked", fmt.Errorf("x: %w", durable.ErrLocked), 11, "--lock-wait"},
+		{"unknown key", unknown, 12, "pkgsneak trust /mnt/usb"},
+		{"bad signature", &manifest.SignatureError{Reason: "x"}, 12, ""},
+		{"nothing signed", manifest.ErrNotSigned, 12, ""},
+		{"expired key", &manifest.KeyError{Reason: "expired"}, 12, "pkgsneak trust list"},
+		{"permission", &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 1, "as root"},
+	}
+	known := map[int]bool{}
+	for _, m := range exitMeanings {
+		known[m.code] = true
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := explain(fmt.Errorf("outer: %w", tt.err), "/mnt/usb")
+			if f.code != tt.code || f.message == "" {
+				t.Errorf("code %d, message %q; want code %d", f.code, f.message, tt.code)
+			}
+			if !known[f.code] {
+				t.Errorf("code %d is not in exitMeanings", f.code)
+			}
+			if hints := strings.Join(f.hints, "\n"); !strings.Contains(hints, tt.hint) || tt.hint == "" && hints != "" {
+				t.Errorf("hints %q, want %q", hints, tt.hint)
+			}
+		})
+	}
+}

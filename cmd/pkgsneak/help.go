@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// help answers --help, -h and the word help, of the program or of a verb.
+func (f *face) help(app *cli.App, req *request) error {
+	words := append(append([]string{}, req.path...), req.args...)
+	if len(words) == 0 {
+		f.out.put("%s", raw(rootHelp(app)))
+		return nil
+	}
+	verb := app.Command(words[0])
+	if verb == nil {
+		return withHint(usageErrorf("there is no command %q", words[0]), "pkgsneak --help")
+	}
+	f.out.put("%s", raw(verbHelp(verb)))
+	return nil
+}
+
+// rootHelp is the help of the program: the verbs in groups, what each knows of, exit codes.
+func rootHelp(app *cli.App) string {
+	var b strings.Builder
+	b.WriteString("pkgsneak: " + app.Usage + "\n\n  pkgsneak COMMAND [FLAGS] [ARGUMENTS]\n")
+	group := ""
+	for _, c := range app.Commands {
+		if c.Hidden {
+			continue
+		}
+		if c.Category != group {
+			group = c.Category
+			b.WriteString("\n" + group + "\n")
+		}
+		fmt.Fprintf(&b, "  %-36s %s\n", strings.TrimSpace(c.Name+" "+c.ArgsUsage), c.Usage)
+	}
+	b.WriteString("\nflags of every command\n" + flagLines(commonFlags()) +
+		flagLine("-h, --help", "of the program or of a command") +
+		flagLine("-V, --version", "") +
+		"\nexit codes\n")
+	for _, e := range exitMeanings {
+		fmt.Fprintf(&b, "  %3d  %s\n", e.code, e.text)
+	}
+	b.WriteString("\nFlags stand before or after the arguments. Each has a variable, which the environment or " + confFile + " may set:\n" +
+		"--state-dir is " + variable("state-dir") + ".\n")
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// verbHelp is the help of one verb: forms, what it does, flags.
+func verbHelp(c *cli.Command) string {
+	var b strings.Builder
+	b.WriteString("pkgsneak " + c.Name + ": " + c.Usage + "\n\n")
+	for line := range strings.Lines(c.UsageText) {
+		b.WriteString("  pkgsneak " + line)
+	}
+	b.WriteString("\n\n" + strings.TrimSpace(c.Description) + "\n\nflags\n")
+	b.WriteString(flagLines(c.Flags))
+	for _, sub := range c.Subcommands {
+		if lines := flagLines(without(sub.Flags, c.Flags)); lines != "" {
+			b.WriteString("\nflags of " + c.Name + " " + sub.Name + "\n" + lines)
+		}
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// flagLines lists flags, one a line.
+func flagLines(flags []cli.Flag) string {
+	var b strings.Builder
+	for _, f := range flags {
+		names := f.Names()
+		line := "    "
+		for _, n := range names[1:] {
+			if len(n) == 1 {
+				line = "-" + n + ", "
+			}
+		}
+		line += "--" + names[0] + flagValue(f)
+		for _, n := range names[1:] {
+			if len(n) > 1 {
+				line += ", --" + n
+			}
+		}
+		b.WriteString(flagLine(line, flagUsage(f)+flagDefault(f)))
+	}
+	return b.String()
+}
+
+func flagLine(names, usage string) string {
+	return strings.TrimRight(fmt.Sprintf("  %-34s  %s", names, usage), " ") + "\n"
+}
+
+func flagValue(f cli.Flag) string {
+	switch f := f.(type) {
+	case *cli.StringFlag:
+		switch f.Name {
+		case "state-dir", "pkgdir", "distdir":
+			return " DIR"
+		case "fingerprint":
+			return " FPR"
+		}
+		return " NAME"
+	case *cli.DurationFlag:
+		return " TIME"
+	case *cli.IntFlag:
+		return " N"
+	}
+	return ""
+}
+
+func flagUsage(f cli.Flag) string {
+	if d, ok := f.(cli.DocGenerationFlag); ok {
+		return d.GetUsage()
+	}
+	return ""
+}
+
+func flagDefault(f cli.Flag) string {
+	switch f := f.(type) {
+	case *cli.StringFlag:
+		if f.DefaultText != "" {
+			return " (" + f.DefaultText + ")"
+		}
+	case *cli.DurationFlag:
+		return " (" + strings.TrimSuffix(f.Value.String(), "0s") + ")"
+	}
+	return ""
+}
+
+// without gives the flags that are not among others.
+func without(flags, others []cli.Flag) []cli.Flag {
+	known := map[string]bool{}
+	for _, f := range others {
+		known[f.Names()[0]] = true
+	}
+	var rest []cli.Flag
+	for _, f := range flags {
+		if !known[f.Names()[0]] {
+			rest = append(rest, f)
+		}
+	}
+	return rest
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"slices"
+
+	"pkgsneak/sync"
+)
+
+// listLimit is how many files a list of a summary names; --verbose names all, and so do --pretend and --ask, which are there to be read.
+const listLimit = 10
+
+// list names files, one a line, each behind a mark.
+func (c *call) list(mark styled, items []sync.Item, all bool) {
+	for i, it := range items {
+		if i == listLimit && !all && !c.out.verbose {
+			c.out.say("    %s", "... and "+count(len(items)-i, "file")+" more (-v lists all)")
+			return
+		}
+		line, args := "    %-9s %s  %s", []any{mark, it.Path, size(it.Size)}
+		if it.Local != "" && it.Local != it.Path {
+			line, args = line+" as %s", append(args, it.Local)
+		}
+		c.out.say(line, args...)
+	}
+}
+
+// details is list that only --verbose shows.
+func (c *call) details(mark styled, items []sync.Item) {
+	if c.out.verbose {
+		c.list(mark, items, true)
+	}
+}
+
+// leftOut names the files that were left out, each with its reason, and each hint once. It stays under --quiet: it is what went wrong.
+func (c *call) leftOut(items []sync.Item) {
+	if len(items) == 0 {
+		return
+	}
+	c.out.warn("left out: %s", tally(sync.Count(items), "file"))
+	var hints []string
+	for i, it := range items {
+		if i == listLimit && !c.out.verbose {
+			c.out.alert("    %s", "... and "+count(len(items)-i, "file")+" more (-v lists all)")
+			break
+		}
+		c.out.alert("    %s: %s", it.Path, it.Reason)
+	}
+	for _, it := range items {
+		if it.Hint != "" && !slices.Contains(hints, it.Hint) {
+			hints = append(hints, it.Hint)
+		}
+	}
+	for _, h := range hints {
+		c.out.alert("    %s %s", bold("hint:"), h)
+	}
+}
+
+// kinds splits a list into packages and distfiles and tallies both: "3 packages, 1.2 MiB; 1 distfile, 30 KiB".
+func kinds(items []sync.Item) string {
+	var packages, distfiles sync.Tally
+	for _, it := range items {
+		t := &packages
+		if it.Kind == sync.Distfile {
+			t = &distfiles
+		}
+		t.Files++
+		t.Bytes += it.Size
+	}
+	return bothKinds(packages, distfiles)
+}
+
+func bothKinds(packages, distfiles sync.Tally) string {
+	switch {
+	case distfiles.Files == 0:
+		return tally(packages, "package")
+	case packages.Files == 0:
+		return tally(distfiles, "distfile")
+	}
+	return tally(packages, "package") + "; " + tally(distfiles, "distfile")
+}
+
+// left is the list of what a run left out, or would.
+func left(pretended bool, planned, done []sync.Item) []sync.Item {
+	if pretended {
+		return planned
+	}
+	return done
+}
+
+// finish ends a verb that came to its end: the result in JSON, and the exit code that tells whether something was left out.
+func (c *call) finish(leftOut []sync.Item, report any) error {
+	code := exitDone
+	if len(leftOut) > 0 {
+		code = exitLeftOut
+	}
+	c.result(code, report)
+	return outcome(code)
+}
+
+// noTerminal is the answer to --ask where nobody can answer.
+func noTerminal() error {
+	return withHint(usageErrorf("--ask needs a terminal to be answered at"), "look first with --pretend")
+}

@@ -1,0 +1,26 @@
+// Command pkgsneak carries Gentoo and Funtoo binary packages and distfiles over an air gap on a USB drive.
+//
+// This package is the face: flags, settings, printing and exit codes. What is done is done by the rooms below; what is said is said in print.go, and how it ends is
+// decided in exit.go. Everything a run takes from its process is a value of env, so that tests run the same code in their own process.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the linker (-X main.version=...); without it the build information of the module speaks.
+var version string
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once
+	}()
+	code := run(ctx, processEnv(version), os.Args[1:])
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"pkgsneak/sync"
+	"pkgsneak/sync/portage"
+)
+
+// env is everything that a run takes from its process and its machine.
+type env struct {
+	stdin                          io.Reader
+	stdout, stderr                 io.Writer
+	stdinTTY, stdoutTTY, stderrTTY bool
+	lookup                         func(key string) (string, bool) // the environment
+	now                            func() time.Time
+	hostname                       string
+	executable                     string // path of the running program, "" if it is not known
+	version                        string
+	root                           string               // in front of the machine's paths; "" is the machine itself
+	portageq                       portage.PortageqFunc // nil: there is none
+	observe                        func(sync.Event)     // sees every event before it is shown; nil: nobody
+}
+
+// processEnv is the env of a real process.
+func processEnv(version string) *env {
+	hostname, _ := os.Hostname()     // "" asks for --name
+	executable, _ := os.Executable() // "" offers no program on the drive
+	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+	e := &env{
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		stdinTTY: isTerminal(os.Stdin), stdoutTTY: isTerminal(os.Stdout), stderrTTY: isTerminal(os.Stderr),
+		lookup:     os.LookupEnv,
+		now:        time.Now,
+		hostname:   hostname,
+		executable: executable,
+		version:    buildVersion(version),
+	}
+	if program, err := exec.LookPath("portageq"); err == nil {
+		e.portageq = runPortageq(program)
+	}
+	return e
+}
+
+// runPortageq asks Portage itself.
+func runPortageq(program string) portage.PortageqFunc {
+	return func(ctx context.Context, vars ...string) (map[string]string, error) {
+		out, err := exec.CommandContext(ctx, program, append([]string{"envvar", "-v"}, vars...)...).Output()
+		if err != nil {
+			return nil, fmt.Errorf("%s envvar: %w", program, err)
+		}
+		return portage.ParsePortageq(out)
+	}
+}
+
+// buildVersion says what was built: the linker's word, else the module's version or its commit.
+func buildVersion(linked string) string {
+	if linked != "" {
+		return linked
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	var revision, modified string
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case "vcs.modified":
+			if s.Value == "true" {
+				modified = "+changes"
+			}
+		}
+	}
+	if revision == "" {
+		return "devel"
+	}
+	return "devel-" + revision + modified
+}
+
+// platform is what --version shows beside the version.
+func platform() string { return runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH }
+
+// colours tells whether the person wants them: NO_COLOR (no-color.org) and Portage's NOCOLOR say no, and so does a terminal that cannot.
+func (e *env) colours() bool {
+	if v, _ := e.lookup("NO_COLOR"); v != "" {
+		return false
+	}
+	if v, _ := e.lookup("NOCOLOR"); v != "" {
+		if no, err := parseBool(v); err != nil || no {
+			return false
+		}
+	}
+	v, _ := e.lookup("TERM")
+	return v != "dumb"
+}
+
+// confFile is the file of variables that OpenRC, the systemd units and a run by hand have in common.
+const confFile = "/etc/conf.d/pkgsneak"
+
+// maxConf is far more than anybody writes into confFile.
+const maxConf = 1 << 20
+
+// variables are the PKGSNEAK_* variables: those of the environment above those of confFile.
+type variables struct {
+	env  func(string) (string, bool)
+	conf map[string]string
+}
+
+// get gives the value of a variable and where it comes from; an empty value counts as none.
+func (v variables) get(name string) (value, source string) {
+	if value, _ := v.env(name); value != "" {
+		return value, "environment"
+	}
+	return v.conf[name], confFile
+}
+
+// variables reads confFile. What is wrong in it is told, and does not end the run.
+func (e *env) variables(p *printer) variables {
+	v := variables{env: e.lookup}
+	f, err := os.Open(filepath.Join(e.root, "/", confFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return v
+	}
+	if err != nil {
+		p.warn("%v", err)
+		return v
+	}
+	defer f.Close()
+	conf, problems, err := portage.ParseAssignments(io.LimitReader(f, maxConf), confFile)
+	if err != nil {
+		p.warn("%v", err)
+	}
+	for _, problem := range problems {
+		p.warn("%v", problem)
+	}
+	v.conf = conf
+	return v
+}
+
+// variable is the name of a flag's variable.
+func variable(flag string) string {
+	return "PKGSNEAK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fill gives each flag that the command line left open the value of its variable.
+func fill(c *cli.Context, v variables) error {
+	for _, f := range c.Command.Flags {
+		name := f.Names()[0]
+		if c.IsSet(name) {
+			continue
+		}
+		value, source := v.get(variable(name))
+		if value == "" {
+			continue
+		}
+		if _, ok := f.(*cli.BoolFlag); ok {
+			on, err := parseBool(value)
+			if err != nil {
+				return usageErrorf("%s from %s: %w", variable(name), source, err)
+			}
+			value = fmt.Sprint(on)
+		}
+		if err := c.Set(name, value); err != nil {
+			return usageErrorf("%s from %s: %q is no value for --%s", variable(name), source, value, name)
+		}
+	}
+	return nil
+}
+
+// stateDir is where this machine remembers, unless --state-dir says something else.
+const stateDir = "/var/lib/pkgsneak"
+
+func (c *call) stateDir() string {
+	if dir := c.flags.String("state-dir"); dir != "" {
+		return dir
+	}
+	return filepath.Join(c.env.root, "/", stateDir)
+}
+
+// machine reads the settings of the machine that a journey needs.
+func (c *call) machine() (sync.Machine, error) {
+	settings, err := c.settings()
+	if err != nil {
+		return sync.Machine{}, err
+	}
+	return sync.Machine{
+		Settings:   settings,
+		Hostname:   c.env.hostname,
+		Now:        c.env.now,
+		StateDir:   c.stateDir(),
+		PKGDIR:     c.dir("pkgdir", settings.PKGDIR),
+		DISTDIR:    c.dir("distdir", settings.DISTDIR),
+		Executable: c.env.executable,
+		Version:    c.env.version,
+		LockWait:   c.flags.Duration("lock-wait"),
+	}, nil
+}
+
+// dir is what the flag says, else what Portage's configuration says.
+func (c *call) dir(flag string, configured func() string) string {
+	if dir := c.flags.String(flag); dir != "" {
+		return filepath.Clean(dir)
+	}
+	return filepath.Join(c.env.root, configured())
+}
+
+// settings reads Portage's configuration. The files are read first, in milliseconds; portageq needs a second of Python, so it is asked only where the files leave open what
+// matters (no profile that could be read, an error in them), or when --portageq says so.
+func (c *call) settings() (*portage.Settings, error) {
+	o := portage.Options{Root: c.env.root, Env: c.env.lookup, Portageq: c.env.portageq, UsePortageq: c.flags.Bool("portageq")}
+	s, err := portage.Load(c.ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if c.env.portageq != nil && !o.UsePortageq && unclear(s) {
+		o.UsePortageq = true
+		if s, err = portage.Load(c.ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	for _, problem := range s.Problems {
+		if problem.Fatal {
+			c.out.warn("%v", problem)
+		} else if c.out.verbose {
+			c.out.notice("%v", problem)
+		}
+	}
+	return s, nil
+}
+
+func unclear(s *portage.Settings) bool {
+	_, known := s.Features()
+	if !known || s.Profile == "" {
+		return true
+	}
+	for _, p := range s.Problems {
+		if p.Fatal {
+			return true
+		}
+	}
+	return false
+}

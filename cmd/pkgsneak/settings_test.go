@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+)
+
+// flagValueOf runs a command line in a machine of its own and gives what one flag of one verb has become.
+func flagValueOf(t *testing.T, vars map[string]string, conf, flag string, words ...string) (value, warnings string, code int) {
+	t.Helper()
+	e, _, errOut := testEnv(t, vars)
+	if conf != "" {
+		file := filepath.Join(e.root, "etc/conf.d/pkgsneak")
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &face{env: e, out: newPrinter(e)}
+	app := newApp(f)
+	app.Commands = []*cli.Command{{
+		Name:  "probe",
+		Flags: append(append(commonFlags(), planFlags()...), lockFlag(), &cli.StringFlag{Name: "name"}),
+		Action: f.action(0, 0, func(c *call) error {
+			if d, ok := c.flags.Value(flag).(interface{ String() string }); ok {
+				value = d.String()
+			} else {
+				value = strings.TrimSpace(f.out.out.format("%v", c.flags.Value(flag)))
+			}
+			return nil
+		}),
+	}}
+	err := dispatch(context.Background(), f, app, append([]string{"probe"}, words...))
+	code = f.end(context.Background(), err)
+	return value, errOut.String(), code
+}
+
+// A flag beats the environment, which beats /etc/conf.d/pkgsneak, which beats the default.
+func TestSettingsPrecedence(t *testing.T) {
+	conf := "# comment\nPKGSNEAK_STATE_DIR=\"/conf\"\nPKGSNEAK_PRETEND=yes\nPKGSNEAK_LOCK_WAIT=1m\nPKGSNEAK_AUTO=export\n"
+	vars := map[string]string{"PKGSNEAK_STATE_DIR": "/env", "PKGSNEAK_PRETEND": "no", "PKGSNEAK_NAME": "from env"}
+	tests := []struct {
+		name  string
+		vars  map[string]string
+		conf  string
+		words string
+		flag  string
+		want  string
+	}{
+		{"default", nil, "", "", "state-dir", ""},
+		{"file", nil, conf, "", "state-dir", "/conf"},
+		{"environment above file", vars, conf, "", "state-dir", "/env"},
+		{"flag above both", vars, conf, "--state-dir /flag", "state-dir", "/flag"},
+		{"empty variable is none", map[string]string{"PKGSNEAK_STATE_DIR": ""}, conf, "", "state-dir", "/conf"},
+		{"switch in the file", nil, conf, "", "pretend", "true"},
+		{"switch off above the file's", vars, conf, "", "pretend", "false"},
+		{"switch off on the command line", map[string]string{"PKGSNEAK_PRETEND": "1"}, "", "--pretend=no", "pretend", "false"},
+		{"duration", nil, conf, "", "lock-wait", "1m0s"},
+		{"duration's default", nil, "", "", "lock-wait", "10m0s"},
+		{"text with a blank", vars, "", "", "name", "from env"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, warnings, code := flagValueOf(t, tt.vars, tt.conf, tt.flag, strings.Fields(tt.words)...)
+			if got != tt.want || code != 0 || warnings != "" {
+				t.Errorf("--%s is %q, exit code %d, stderr %q; want %q", tt.flag, got, code, warnings, tt.want)
+			}
+		})
+	}
+}
+
+func TestSettingsRefuses(t *testing.T) {
+	for name, vars := range map[string]map[string]string{
+		"no switch":   {"PKGSNEAK_PRETEND": "perhaps"},
+		"no duration": {"PKGSNEAK_LOCK_WAIT": "soon"},
+	} {
+		if _, out, code := flagValueOf(t, vars, "", "pretend"); code != exitUsage || !strings.Contains(out, "from environment") {
+			t.Errorf("%s: exit code %d, %q", name, code, out)
+		}
+	}
+}
+
+// What is wrong in the file is told, and what is right in it still counts.
+func TestSettingsFileWithErrors(t *testing.T) {
+	got, out, code := flagValueOf(t, nil, "PKGSNEAK_STATE_DIR=/conf\n$(rm -rf /)\n", "state-dir")
+	if got != "/conf" || code != 0 || !strings.Contains(out, "warning: /etc/conf.d/pkgsneak:2") {
+		t.Errorf("state-dir %q, exit code %d, stderr %q", got, code, out)
+	}
+}
+
+func TestColours(t *testing.T) {
+	tests := []struct {
+		vars map[string]string
+		want bool
+	}{
+		{nil, true},
+		{map[string]string{"NO_COLOR": ""}, true},
+		{map[string]string{"NO_COLOR": "0"}, false},
+		{map[string]string{"NOCOLOR": "true"}, false},
+		{map[string]string{"NOCOLOR": "yes"}, false},
+		{map[string]string{"NOCOLOR": "false"}, true},
+		{map[string]string{"TERM": "dumb"}, false},
+		{map[string]string{"TERM": "xterm"}, true},
+	}
+	for _, tt := range tests {
+		e, _, _ := testEnv(t, tt.vars)
+		if got := e.colours(); got != tt.want {
+			t.Errorf("%v: colours is %t", tt.vars, got)
+		}
+		e.stdoutTTY = true
+		if got := newPrinter(e).out.paint; got != tt.want {
+			t.Errorf("%v: stdout is painted: %t", tt.vars, got)
+		}
+		e.stdoutTTY = false
+		if newPrinter(e).out.paint {
+			t.Errorf("%v: a file is painted", tt.vars)
+		}
+	}
+}

@@ -1,0 +1,471 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/md5"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The stories in testdata run the real command, each machine being a directory: "as host" makes $WORK/host with etc, var/cache/binpkgs, var/cache/distfiles and
+// var/lib/pkgsneak, and everything after it happens there. What a script says of the process around the command travels in STORY_ variables:
+//
+//	STORY_ROOT  the machine's directory
+//	STORY_NAME  its host name
+//	STORY_NOW   its clock, RFC 3339; without it the real one
+//	STORY_TTY   set: all three streams are terminals
+//	STORY_PROGRAM  the program that is offered on the drive
+const storyClock = time.RFC3339
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"pkgsneak": storyMain})
+}
+
+// storyMain is main with a machine of the story around it.
+func storyMain() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	e := processEnv("story")
+	e.root, e.hostname, e.executable = os.Getenv("STORY_ROOT"), os.Getenv("STORY_NAME"), os.Getenv("STORY_PROGRAM")
+	e.portageq = nil
+	if os.Getenv("STORY_TTY") != "" {
+		e.stdinTTY, e.stdoutTTY, e.stderrTTY = true, true, true
+	}
+	if s := os.Getenv("STORY_NOW"); s != "" {
+		now, err := time.Parse(storyClock, s)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(99)
+		}
+		e.now = func() time.Time { return now }
+	}
+	code := run(ctx, e, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func TestStories(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata",
+		RequireUniqueNames: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("LC_ALL", "C.UTF-8")
+			e.Setenv("TZ", "UTC")
+			e.Setenv("TERM", "xterm")
+			golden, err := filepath.Abs("../../testdata/golden")
+			e.Setenv("GOLDEN", golden)
+			return err
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"as":          storyAs,
+			"clock":       storyClockCmd,
+			"distfile":    storyDistfile,
+			"exits":       storyExits,
+			"fingerprint": storyFingerprint,
+			"gpghome":     storyGPGHome,
+			"flip":        storyFlip,
+			"golden":      storyGolden,
+			"indexed":     storyIndexed,
+			"killed":      storyKilled,
+			"mtime":       storyMtime,
+			"same":        storySame,
+			"snapshot":    storySnapshot,
+			"tree":        storyTree,
+		},
+	})
+}
+
+// as NAME: from here on on that machine; it is made if it is new.
+func storyAs(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1)
+	root := ts.MkAbs(args[0])
+	if filepath.Dir(root) != ts.Getenv("WORK") {
+		root = filepath.Join(ts.Getenv("WORK"), args[0])
+	}
+	for _, dir := range []string{"etc/portage", "var/cache/binpkgs", "var/cache/distfiles"} {
+		ts.Check(os.MkdirAll(filepath.Join(root, dir), 0o755))
+	}
+	ts.Setenv("STORY_ROOT", root)
+	ts.Setenv("STORY_NAME", args[0])
+	ts.Setenv("PKGS", filepath.Join(root, "var/cache/binpkgs"))
+	ts.Setenv("DIST", filepath.Join(root, "var/cache/distfiles"))
+	ts.Setenv("STATE", filepath.Join(root, "var/lib/pkgsneak"))
+}
+
+// clock TIME: what the clocks show from here on, RFC 3339; "real" is the real time.
+func storyClockCmd(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1)
+	if args[0] == "real" {
+		args[0] = ""
+	}
+	ts.Setenv("STORY_NOW", args[0])
+}
+
+// exits CODE COMMAND...: runs a command, which must end with that code.
+func storyExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND [ARGUMENTS]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	var failed *exec.ExitError
+	switch {
+	case err == nil && want == 0:
+	case errors.As(err, &failed) && failed.ExitCode() == want:
+	case err == nil:
+		ts.Fatalf("exit code 0, want %d", want)
+	default:
+		ts.Fatalf("%v, want exit code %d", err, want)
+	}
+}
+
+// golden [-index] LAYOUT [DIR]: copies the packages of a golden layout into $PKGS, or DIR, with their mtimes; with -index also its Packages.
+func storyGolden(ts *testscript.TestScript, neg bool, args []string) {
+	index := len(args) > 0 && args[0] == "-index"
+	if index {
+		args = args[1:]
+	}
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: golden [-index] LAYOUT [DIR]")
+	}
+	from, to := filepath.Join(ts.Getenv("GOLDEN"), args[0]), ts.Getenv("PKGS")
+	if len(args) == 2 {
+		to = ts.MkAbs(args[1])
+	}
+	ts.Check(copyGolden(from, to))
+	if index {
+		ts.Check(copyFileTo(filepath.Join(from, "Packages"), filepath.Join(to, "Packages"), time.Time{}))
+	}
+}
+
+// copyGolden copies what FILES.tsv of a golden layout lists.
+func copyGolden(from, to string) error {
+	f, err := os.Open(filepath.Join(from, "FILES.tsv"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); ; {
+		if !lines.Scan() {
+			return lines.Err()
+		}
+		fields := strings.Split(lines.Text(), "\t")
+		if strings.HasPrefix(fields[0], "#") {
+			continue
+		}
+		seconds, err := strconv.ParseInt(fields[2], 10, 64)
+		if err != nil {
+			return err
+		}
+		if err := copyFileTo(filepath.Join(from, "pkgdir", fields[0]), filepath.Join(to, fields[0]), time.Unix(seconds, 0)); err != nil {
+			return err
+		}
+	}
+}
+
+func copyFileTo(from, to string, mtime time.Time) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(to, data, 0o644); err != nil || mtime.IsZero() {
+		return err
+	}
+	return os.Chtimes(to, mtime, mtime)
+}
+
+// distfile NAME SIZE [SEED]: makes a distfile in $DIST; the same seed makes the same bytes.
+func storyDistfile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: distfile NAME SIZE [SEED]")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	seed := args[0]
+	if len(args) == 3 {
+		seed += args[2]
+	}
+	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("DIST"), args[0]), randomBytes(seed, n), 0o644))
+}
+
+func randomBytes(seed string, n int) []byte {
+	var key [32]byte
+	copy(key[:], seed)
+	data := make([]byte, n)
+	rand.NewChaCha8(key).Read(data)
+	return data
+}
+
+// flip FILE [OFFSET]: turns one bit, in the middle or at an offset; size and mtime stay.
+func storyFlip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: flip FILE [OFFSET]")
+	}
+	name := ts.MkAbs(args[0])
+	info, err := os.Stat(name)
+	ts.Check(err)
+	data, err := os.ReadFile(name)
+	ts.Check(err)
+	at := len(data) / 2
+	if len(args) == 2 {
+		at, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	data[at] ^= 0x10
+	ts.Check(os.WriteFile(name, data, info.Mode()))
+	ts.Check(os.Chtimes(name, info.ModTime(), info.ModTime()))
+}
+
+// mtime FILE UNIX: sets the time of a file; with ! UNIX must not be its time, with "is" before UNIX it must be.
+func storyMtime(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2)
+	seconds, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Chtimes(ts.MkAbs(args[0]), time.Unix(seconds, 0), time.Unix(seconds, 0)))
+}
+
+// tree DIR: lists the files below a directory, one a line with its size, sorted.
+func storyTree(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1)
+	files, err := treeOf(ts.MkAbs(args[0]))
+	ts.Check(err)
+	for _, f := range files {
+		fmt.Fprintf(ts.Stdout(), "%s %d\n", f.path, f.size)
+	}
+}
+
+type treeFile struct {
+	path  string
+	size  int64
+	mtime int64
+	sum   string
+}
+
+// treeOf reads every file below a directory.
+func treeOf(dir string) ([]treeFile, error) {
+	var files []treeFile
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		f := treeFile{path: filepath.ToSlash(rel), size: info.Size(), mtime: info.ModTime().UnixNano()}
+		if info.Mode().IsRegular() {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			f.sum = fmt.Sprintf("%x", sha1.Sum(data))
+		}
+		files = append(files, f)
+		return nil
+	})
+	slices.SortFunc(files, func(a, b treeFile) int { return strings.Compare(a.path, b.path) })
+	return files, err
+}
+
+// snapshot NAME DIR...: remembers every file below the directories, or, when NAME was taken before, compares: not a byte and not a time may have changed.
+func storySnapshot(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: [!] snapshot NAME DIR...")
+	}
+	var b strings.Builder
+	for _, dir := range args[1:] {
+		files, err := treeOf(ts.MkAbs(dir))
+		ts.Check(err)
+		for _, f := range files {
+			fmt.Fprintf(&b, "%s/%s %d %d %s\n", dir, f.path, f.size, f.mtime, f.sum)
+		}
+	}
+	name := filepath.Join(ts.Getenv("TMPDIR"), "snapshot-"+args[0])
+	before, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		ts.Check(os.MkdirAll(filepath.Dir(name), 0o755))
+		ts.Check(os.WriteFile(name, []byte(b.String()), 0o644))
+		return
+	}
+	ts.Check(err)
+	if same := string(before) == b.String(); same == neg {
+		ts.Fatalf("snapshot %q: same is %t\nbefore:\n%s\nnow:\n%s", args[0], same, before, b.String())
+	}
+}
+
+// same DIR1 DIR2: the packages and distfiles below both are the same files with the same bytes; indices are not compared.
+func storySame(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: [!] same DIR1 DIR2")
+	}
+	lists := make([]string, 2)
+	for i, dir := range args {
+		files, err := treeOf(ts.MkAbs(dir))
+		ts.Check(err)
+		for _, f := range files {
+			if f.path != "Packages" && f.path != "Packages.gz" {
+				lists[i] += f.path + " " + f.sum + "\n"
+			}
+		}
+	}
+	if same := lists[0] == lists[1]; same == neg {
+		ts.Fatalf("same is %t\n%s:\n%s\n%s:\n%s", same, args[0], lists[0], args[1], lists[1])
+	}
+}
+
+// indexed [PKGDIR]: each entry of Packages matches its file in size, time, MD5 and SHA1, and each package has an entry. With a trailing -partial packages without
+// an entry are allowed, as at a moment within a run.
+func storyIndexed(ts *testscript.TestScript, neg bool, args []string) {
+	partial := slices.Contains(args, "-partial")
+	args = slices.DeleteFunc(args, func(s string) bool { return s == "-partial" })
+	dir := ts.Getenv("PKGS")
+	if len(args) == 1 {
+		dir = ts.MkAbs(args[0])
+	}
+	problems, err := indexProblems(dir, partial)
+	ts.Check(err)
+	if (len(problems) > 0) != neg {
+		ts.Fatalf("index of %s: %q", dir, problems)
+	}
+}
+
+// indexProblems holds a PKGDIR's index against its files. It has a reader of its own, so that a fault in the one under test shows.
+func indexProblems(dir string, partial bool) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "Packages"))
+	if errors.Is(err, fs.ErrNotExist) && partial {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var problems []string
+	seen := map[string]bool{}
+	blocks := strings.Split(strings.TrimSuffix(string(text), "\n\n"), "\n\n")
+	for _, block := range blocks[1:] {
+		entry := map[string]string{}
+		for line := range strings.Lines(block) {
+			key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+			entry[key] = value
+		}
+		path := entry["PATH"]
+		if seen[path] {
+			problems = append(problems, path+": two entries")
+		}
+		seen[path] = true
+		if why := entryProblem(filepath.Join(dir, path), entry); why != "" {
+			problems = append(problems, path+": "+why)
+		}
+	}
+	if partial {
+		return problems, nil
+	}
+	files, err := treeOf(dir)
+	for _, f := range files {
+		isPackage := strings.HasSuffix(f.path, ".tbz2") || strings.HasSuffix(f.path, ".xpak") || strings.HasSuffix(f.path, ".gpkg.tar")
+		if isPackage && !seen[f.path] {
+			problems = append(problems, f.path+": no entry")
+		}
+		if strings.HasPrefix(f.path, ".") {
+			problems = append(problems, f.path+": left behind")
+		}
+	}
+	if header := "PACKAGES: " + strconv.Itoa(len(blocks)-1); !strings.Contains(blocks[0]+"\n", header+"\n") {
+		problems = append(problems, "the header has no "+header)
+	}
+	return problems, err
+}
+
+func entryProblem(name string, entry map[string]string) string {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return err.Error()
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err.Error()
+	}
+	md5sum, sha1sum := md5.Sum(data), sha1.Sum(data)
+	switch {
+	case entry["SIZE"] != strconv.FormatInt(info.Size(), 10):
+		return "SIZE"
+	case entry["MTIME"] != strconv.FormatInt(info.ModTime().Unix(), 10):
+		return "MTIME"
+	case entry["MD5"] != hex.EncodeToString(md5sum[:]):
+		return "MD5"
+	case entry["SHA1"] != hex.EncodeToString(sha1sum[:]):
+		return "SHA1"
+	}
+	return ""
+}
+
+// wantArgs refuses a wrong use of a command.
+func wantArgs(ts *testscript.TestScript, neg bool, args []string, n int) {
+	if neg || len(args) != n {
+		ts.Fatalf("%d arguments and no ! are expected, not %q", n, args)
+	}
+}
+
+// killed N DIR COMMAND...: see story_kill_test.go.
+func storyKilled(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Fatalf("not yet")
+}
+
+var _ io.Writer
+
+// fingerprint NAME: sets a variable to the fingerprint of this machine's signing key.
+func storyFingerprint(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1)
+	ts.Check(ts.Exec("pkgsneak", "key", "--json"))
+	_, rest, _ := strings.Cut(ts.ReadFile("stdout"), `"fingerprint":"`)
+	fpr, _, ok := strings.Cut(rest, `"`)
+	if !ok {
+		ts.Fatalf("no fingerprint")
+	}
+	ts.Setenv(args[0], fpr)
+}
+
+// gpghome: from here on gpg has a home of its own, whose agent ends with the story. Its path is short: the agent's socket lies in it.
+func storyGPGHome(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 0)
+	dir, err := os.MkdirTemp("", "gpg")
+	ts.Check(err)
+	ts.Setenv("GNUPGHOME", dir)
+	ts.Defer(func() {
+		kill := exec.Command("gpgconf", "--homedir", dir, "--kill", "all")
+		if err := kill.Run(); err != nil {
+			ts.Logf("end gpg's agent: %v", err)
+		}
+		os.RemoveAll(dir)
+	})
+}
