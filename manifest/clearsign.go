@@ -38,7 +38,7 @@ func Sign(l *List, k *PrivateKey, at time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := k.public.Check(at); err != nil {
+	if err := k.checkSigning(at); err != nil {
 		return nil, err
 	}
 	h := crypto.SHA512.New()

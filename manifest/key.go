@@ -72,12 +72,12 @@ func claimedSigner(sig *packet.Signature) string {
 // revocations that came with it. It does not change and may be used concurrently.
 type PublicKey struct {
 	primary *packet.PublicKey
-	// raws are the packets that Armor writes: all that was read and is used.
-	raws []rawPacket
+	// head is the key packet, its revocations and its direct-key signatures.
+	head []rawPacket
 	// ids are the user ids that the key itself signed and did not revoke.
 	ids     []identity
 	main    int    // index in ids of the user id to show
-	expires int64  // Unix seconds; math.MaxInt64 if never
+	expires int64  // Unix seconds, the first at which it is not valid; math.MaxInt64 if never
 	revoked string // the reason, or ""
 	// certifies is set if the key may certify other keys.
 	certifies bool
@@ -85,8 +85,10 @@ type PublicKey struct {
 
 // An identity is one user id with what others say about it.
 type identity struct {
-	name  string
-	raw   int // index of its packet in PublicKey.raws
+	name string
+	// raws are the user id packet and the signatures over it.
+	raws []rawPacket
+	// certs are the signatures among them that are not by the key itself.
 	certs []*packet.Signature
 }
 
@@ -107,7 +109,7 @@ func readPublicKey(data []byte) (*PublicKey, error) {
 		return nil, err
 	}
 	if raws[0].tag == tagPrivateKey {
-		return nil, errors.New("this is a private key, which nobody but its owner should have")
+		return nil, errPrivate
 	}
 	return newPublicKey(raws)
 }
@@ -127,34 +129,52 @@ func keyPackets(data []byte, kind string) ([]rawPacket, error) {
 		}
 		data = body
 	}
-	raws, err := splitPackets(data)
+	raws, err := splitPackets(bytes.Clone(data)) // the key keeps them
 	if err == nil && len(raws) == 0 {
 		err = errors.New("empty")
 	}
 	return raws, err
 }
 
-// dearmorKey finds the one armor in a text file. People put notes around keys.
+// dearmorKey finds the one armor in a text file. People put notes around keys,
+// and mail programs blanks behind lines.
 func dearmorKey(data []byte, kind string) ([]byte, error) {
-	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
-	data = append(bytes.TrimRight(data, " \t\n"), '\n')
-	const begin = "-----BEGIN PGP "
-	switch bytes.Count(data, []byte(begin)) {
-	case 0:
+	data = trimLines(data)
+	begin := []byte("-----BEGIN PGP ")
+	at := bytes.Index(data, begin)
+	switch {
+	case at < 0:
 		return nil, errors.New("no OpenPGP key")
-	case 1:
-	default:
+	case bytes.Count(data, begin) > 1:
 		return nil, errors.New("more than one armor; exactly one key is wanted")
+	case at > 0 && data[at-1] != '\n':
+		// gpg puts a colon before its revocation certificates as a safety catch.
+		return nil, errors.New("the BEGIN line has something before it")
 	}
-	data = data[bytes.Index(data, []byte(begin)):]
+	data = data[at:]
 	if kind == armorPublic && bytes.HasPrefix(data, []byte("-----BEGIN "+armorPrivate)) {
-		return nil, errors.New("this is a private key, which nobody but its owner should have")
+		return nil, errPrivate
 	}
 	if kind == armorPrivate && bytes.HasPrefix(data, []byte("-----BEGIN "+armorPublic)) {
-		return nil, errors.New("this is a public key only")
+		return nil, errPublic
 	}
 	body, _, err := dearmor(data, kind, true)
 	return body, err
+}
+
+var (
+	errPrivate = errors.New("this is a private key, which nobody but its owner should have")
+	errPublic  = errors.New("this is a public key only")
+)
+
+// trimLines ends all lines with LF alone.
+func trimLines(data []byte) []byte {
+	out := make([]byte, 0, len(data)+1)
+	for line := range bytes.Lines(data) {
+		out = append(out, bytes.TrimRight(line, " \t\r\n")...)
+		out = append(out, '\n')
+	}
+	return out
 }
 
 // newPublicKey checks the packets of one public key and draws the conclusions.
@@ -163,7 +183,7 @@ func newPublicKey(raws []rawPacket) (*PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &PublicKey{primary: primary, raws: raws[:1:1], expires: math.MaxInt64}
+	k := &PublicKey{primary: primary, head: raws[:1:1], expires: math.MaxInt64}
 	var s keyScan
 	for _, raw := range raws[1:] {
 		if err := s.add(k, raw); err != nil {
@@ -171,7 +191,10 @@ func newPublicKey(raws []rawPacket) (*PublicKey, error) {
 		}
 	}
 	s.endIdentity(k)
-	return k, s.conclude(k)
+	if err := s.conclude(k); err != nil {
+		return nil, err
+	}
+	return k, nil
 }
 
 func (p *PublicKey) fail(format string, args ...any) error {
@@ -210,7 +233,6 @@ func primaryKey(raw rawPacket) (*packet.PublicKey, error) {
 type keyScan struct {
 	inID, skip bool // the packets that come belong to a user id, or to nothing wanted
 	id         identity
-	idRaws     []rawPacket
 	idCert     *packet.Signature // newest self-certification of id
 	idRevoked  *packet.Signature // newest revocation of it
 
@@ -227,6 +249,8 @@ func (s *keyScan) add(k *PublicKey, raw rawPacket) error {
 	case raw.tag == tagPublicSubkey || raw.tag == tagPrivateSubkey || raw.tag == tagUserAttribute:
 		s.endIdentity(k)
 		s.skip = true
+	case raw.tag == tagSignature && isKeyRevocation(raw):
+		return s.addRevocation(k, raw)
 	case raw.tag == tagSignature && s.skip:
 	case raw.tag == tagSignature && s.inID:
 		return s.addCertification(k, raw)
@@ -246,8 +270,7 @@ func (s *keyScan) beginIdentity(k *PublicKey, raw rawPacket) error {
 	}
 	s.endIdentity(k)
 	s.inID, s.skip = true, false
-	s.id = identity{name: string(raw.body)}
-	s.idRaws = []rawPacket{raw}
+	s.id = identity{name: string(raw.body), raws: []rawPacket{raw}}
 	return nil
 }
 
@@ -255,45 +278,51 @@ func (s *keyScan) beginIdentity(k *PublicKey, raw rawPacket) error {
 func (s *keyScan) endIdentity(k *PublicKey) {
 	cert, revoked := s.idCert, s.idRevoked
 	if s.inID && cert != nil && (revoked == nil || revoked.CreationTime.Before(cert.CreationTime)) {
-		s.id.raw = len(k.raws)
-		k.raws = append(k.raws, s.idRaws...)
 		k.ids = append(k.ids, s.id)
 		s.certs = append(s.certs, cert)
 	}
-	s.inID, s.idCert, s.idRevoked, s.idRaws = false, nil, nil, nil
+	s.inID, s.idCert, s.idRevoked = false, nil, nil
 }
 
-// addKeySignature takes a signature over the key itself. A revocation that cannot
-// be verified (by another, designated key) makes the key unusable: who ignored it
-// would trust what its owner may have withdrawn.
-func (s *keyScan) addKeySignature(k *PublicKey, raw rawPacket) error {
+// isKeyRevocation looks at the type byte of a signature, of version 3 or later.
+func isKeyRevocation(raw rawPacket) bool {
+	at := 1
+	if len(raw.body) > 0 && raw.body[0] < 4 {
+		at = 2
+	}
+	return len(raw.body) > at && raw.body[at] == byte(packet.SigTypeKeyRevocation)
+}
+
+// addRevocation takes a revocation of the key, wherever it stands. One that cannot
+// be verified (a weak hash is good enough here; but it may be by another,
+// designated key) makes the key unusable: who ignored it would trust what its
+// owner may have withdrawn.
+func (s *keyScan) addRevocation(k *PublicKey, raw rawPacket) error {
 	sig, err := raw.parseSignature()
 	if err != nil {
-		if len(raw.body) > 1 && raw.body[1] == byte(packet.SigTypeKeyRevocation) {
-			return fmt.Errorf("a revocation that cannot be read: %w", err)
-		}
+		return fmt.Errorf("a revocation that cannot be read: %w", err)
+	}
+	if k.primary.VerifyRevocationSignature(sig) != nil {
+		return errors.New("a revocation that is not by the key itself, and so cannot be verified")
+	}
+	k.revoked = revocationReason(sig)
+	k.head = append(k.head, raw)
+	return nil
+}
+
+// addKeySignature takes a direct-key signature, if it is the key's own.
+func (s *keyScan) addKeySignature(k *PublicKey, raw rawPacket) error {
+	sig, err := raw.parseSignature()
+	if err != nil || sig.SigType != packet.SigTypeDirectSignature || !sig.CheckKeyIdOrFingerprint(k.primary) {
 		return nil
 	}
-	switch sig.SigType {
-	case packet.SigTypeKeyRevocation:
-		if k.primary.VerifyRevocationSignature(sig) != nil {
-			return errors.New("a revocation by another key, which cannot be verified")
-		}
-		k.revoked = revocationReason(sig)
-	case packet.SigTypeDirectSignature:
-		if !sig.CheckKeyIdOrFingerprint(k.primary) {
-			return nil
-		}
-		if err := k.checkSelf(sig, k.primary.VerifyDirectKeySignature(sig)); err != nil {
-			return err
-		}
-		if newer(sig, s.direct) {
-			s.direct = sig
-		}
-	default:
-		return nil
+	if err := k.checkSelf(sig, k.primary.VerifyDirectKeySignature(sig)); err != nil {
+		return err
 	}
-	k.raws = append(k.raws, raw)
+	if newer(sig, s.direct) {
+		s.direct = sig
+	}
+	k.head = append(k.head, raw)
 	return nil
 }
 
@@ -304,7 +333,7 @@ func (s *keyScan) addCertification(k *PublicKey, raw rawPacket) error {
 	if err != nil || !isCertification(sig.SigType) && sig.SigType != packet.SigTypeCertificationRevocation {
 		return nil
 	}
-	s.idRaws = append(s.idRaws, raw)
+	s.id.raws = append(s.id.raws, raw)
 	if !sig.CheckKeyIdOrFingerprint(k.primary) {
 		s.id.certs = append(s.id.certs, sig)
 		return nil
@@ -415,7 +444,8 @@ func (p *PublicKey) Fingerprint() Fingerprint {
 // Created returns the time that the key gives as its creation.
 func (p *PublicKey) Created() time.Time { return p.primary.CreationTime.UTC() }
 
-// Expires returns the last second at which the key is valid, and whether there is one.
+// Expires returns the first second at which the key is not valid any more, and
+// whether there is one.
 func (p *PublicKey) Expires() (time.Time, bool) {
 	if p.expires == math.MaxInt64 {
 		return time.Time{}, false
@@ -432,11 +462,9 @@ func (p *PublicKey) Check(at time.Time) error {
 	case p.revoked != "":
 		return p.fail("%s", p.revoked)
 	case s < p.primary.CreationTime.Unix():
-		return p.fail("not made before %s, which is after %s", stamp(p.primary.CreationTime), stamp(at))
-	case s > p.expires:
+		return p.fail("made on %s, which is after %s", stamp(p.primary.CreationTime), stamp(at))
+	case s >= p.expires:
 		return p.fail("expired on %s", stamp(time.Unix(p.expires, 0)))
-	case s > math.MaxUint32:
-		return p.fail("%s is beyond the dates of OpenPGP", stamp(at))
 	}
 	return nil
 }
@@ -454,23 +482,15 @@ func (p *PublicKey) checkSignature(sig *packet.Signature, now time.Time) error {
 	if now.After(at) {
 		at = now
 	}
-	if err := p.checkUntil(at); err != nil {
+	if err := p.Check(at); err != nil {
 		return err
 	}
 	if s := sig.SigLifetimeSecs; s != nil && *s != 0 {
-		if until := made.Add(time.Duration(*s) * time.Second); at.After(until) {
+		if until := made.Add(time.Duration(*s) * time.Second); !at.Before(until) {
 			return &SignatureError{"expired on " + stamp(until)}
 		}
 	}
 	return nil
-}
-
-// checkUntil is Check without the limit that only signing has.
-func (p *PublicKey) checkUntil(at time.Time) error {
-	if p.revoked == "" && at.Unix() > math.MaxUint32 && p.expires == math.MaxInt64 {
-		return nil
-	}
-	return p.Check(at)
 }
 
 // verifies reports whether p made sig, whose hash is sum.
@@ -507,8 +527,17 @@ func (p *PublicKey) String() string { return string(p.Fingerprint()) + " " + p.U
 // Armor returns the key as gpg --export --armor writes it: the primary key, its
 // user ids with all certifications, its revocations; without subkeys.
 func (p *PublicKey) Armor() []byte {
-	b, _ := enarmor(armorPublic, nil, joinPackets(p.raws)) // a bytes.Buffer does not fail
+	b, _ := enarmor(armorPublic, nil, joinPackets(p.packets())) // a bytes.Buffer does not fail
 	return b
+}
+
+// packets returns the packets that make p when they are read.
+func (p *PublicKey) packets() []rawPacket {
+	raws := slices.Clone(p.head)
+	for _, id := range p.ids {
+		raws = append(raws, id.raws...)
+	}
+	return raws
 }
 
 func joinPackets(raws []rawPacket) []byte {
@@ -531,14 +560,12 @@ func (p *PublicKey) WithRevocation(cert []byte) (*PublicKey, error) {
 		return nil, fmt.Errorf("read revocation: %w", err)
 	}
 	for _, raw := range raws {
-		if raw.tag != tagSignature {
+		if raw.tag != tagSignature || !isKeyRevocation(raw) {
 			continue
 		}
-		sig, err := raw.parseSignature()
-		if err != nil || sig.SigType != packet.SigTypeKeyRevocation || p.primary.VerifyRevocationSignature(sig) != nil {
-			continue
+		if sig, err := raw.parseSignature(); err == nil && p.primary.VerifyRevocationSignature(sig) == nil {
+			return newPublicKey(slices.Insert(p.packets(), 1, raw))
 		}
-		return newPublicKey(slices.Insert(slices.Clone(p.raws), 1, raw))
 	}
 	return nil, fmt.Errorf("read revocation: %w", ErrNoRevocation)
 }
@@ -565,7 +592,10 @@ func (p *PublicKey) CertifiedBy(ring Ring, at time.Time) (Fingerprint, bool) {
 func (p *PublicKey) certifiedBy(by *PublicKey, id identity, at time.Time) bool {
 	var last *packet.Signature
 	for _, sig := range id.certs {
-		if !sig.CheckKeyIdOrFingerprint(by.primary) || checkCommon(sig) != "" || !newer(sig, last) {
+		if !sig.CheckKeyIdOrFingerprint(by.primary) || checkCommon(sig) != "" {
+			continue
+		}
+		if !newer(sig, last) || last != nil && isCertification(sig.SigType) && sig.CreationTime.Equal(last.CreationTime) {
 			continue
 		}
 		if sig.CreationTime.Before(p.primary.CreationTime) || by.primary.VerifyUserIdSignature(id.name, p.primary, sig) != nil {

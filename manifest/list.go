@@ -32,7 +32,11 @@ func (l *List) MarshalText() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, 0, textSize(files, ignore))
+	least := leastText(files)
+	if least > MaxText {
+		return nil, errTooLong(least)
+	}
+	b := make([]byte, 0, least+12*len(files)+1024)
 	b = append(b, tagTime...)
 	b = l.Timestamp.UTC().AppendFormat(b, timeLayout)
 	b = append(b, '\n')
@@ -52,7 +56,7 @@ func (l *List) MarshalText() ([]byte, error) {
 		b = append(b, '\n')
 	}
 	if len(b) > MaxText {
-		return nil, &FormatError{Reason: fmt.Sprintf("%d bytes of text, more than the %d that may be signed", len(b), MaxText)}
+		return nil, errTooLong(len(b))
 	}
 	return b, nil
 }
@@ -89,13 +93,16 @@ func (l *List) canonical() ([]File, []string, error) {
 	return files, ignore, nil
 }
 
-func textSize(files []File, ignore []string) int {
-	n := len(tagTime) + len(timeLayout) + 1
+func errTooLong(size int) error {
+	return &FormatError{Reason: fmt.Sprintf("%d bytes of text, more than %d", size, MaxText)}
+}
+
+// leastText returns how long the DATA lines are without escapes and with sizes of
+// one digit.
+func leastText(files []File) int {
+	n := 0
 	for i := range files {
-		n += minData + len(files[i].Path) + 16
-	}
-	for _, path := range ignore {
-		n += len(tagIgnore) + len(path) + 16
+		n += minData - 1 + len(files[i].Path)
 	}
 	return n
 }

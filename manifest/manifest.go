@@ -79,7 +79,7 @@
 // RSA, ECDSA, DSA, versions 3, 5 and 6, keys protected by a passphrase.
 //
 // A key revoked by itself is refused always, whatever date or reason the
-// revocation has. A key with an expiry is refused after it. The clock of the
+// revocation has. A key with an expiry is refused from then on. The clock of the
 // machine never makes a key or signature "not yet valid": validity is checked at
 // the later one of the time that is handed in and the signature's own, because a
 // machine without a battery wakes up in 1970. [Signed.ClockBehind] tells.
@@ -116,7 +116,7 @@ const (
 	// signature and padding.
 	MaxText = MaxManifest - 4<<20
 	// MaxFiles is the number of DATA lines.
-	MaxFiles = 400_000
+	MaxFiles = 1 << 18
 	// MaxIgnore is the number of IGNORE lines.
 	MaxIgnore = 64
 	// MaxPath is the length of a path in bytes, unescaped: Linux's PATH_MAX less

@@ -172,8 +172,8 @@ func checkCommon(sig *packet.Signature) string {
 }
 
 // dearmor decodes the armor of the given kind at the start of data, and returns
-// what follows its last line. Lines end with LF; the only header lines it takes
-// are those of allowHeaders.
+// what follows its last line. Lines end with LF; header lines are an error unless
+// allowHeaders is set, and never looked at.
 func dearmor(data []byte, kind string, allowHeaders bool) (body, rest []byte, err error) {
 	begin, end := []byte("-----BEGIN "+kind+"-----\n"), []byte("\n-----END "+kind+"-----\n")
 	data, ok := bytes.CutPrefix(data, begin)
@@ -194,7 +194,7 @@ func dearmor(data []byte, kind string, allowHeaders bool) (body, rest []byte, er
 		if len(line) == 0 {
 			break
 		}
-		if !allowHeaders || !bytes.Contains(line, []byte(": ")) {
+		if !allowHeaders || !bytes.Contains(line, []byte(":")) {
 			return nil, nil, fmt.Errorf("armor header %q", clip(string(line)))
 		}
 	}

@@ -96,6 +96,14 @@ func selfSign(secret *packet.PrivateKey, name string) (*PrivateKey, error) {
 	return k, err
 }
 
+// checkSigning returns nil if k may sign at the given time.
+func (k *PrivateKey) checkSigning(at time.Time) error {
+	if at.Unix() > math.MaxUint32 {
+		return k.public.fail("%s is beyond the dates of OpenPGP", stamp(at))
+	}
+	return k.public.Check(at)
+}
+
 // newSignature returns a signature of k to be filled in and signed.
 func (k *PrivateKey) newSignature(t packet.SignatureType, at time.Time) *packet.Signature {
 	return &packet.Signature{
@@ -163,7 +171,7 @@ func readPrivateKey(data []byte) (*PrivateKey, error) {
 	switch raws[0].tag {
 	case tagPrivateKey:
 	case tagPublicKey:
-		return nil, errors.New("this is a public key only")
+		return nil, errPublic
 	default:
 		return nil, errors.New("it does not begin with a private key")
 	}
@@ -214,7 +222,7 @@ func (k *PrivateKey) Armor() []byte {
 	if err := k.secret.Serialize(&b); err != nil {
 		return nil
 	}
-	b.Write(joinPackets(k.public.raws[1:]))
+	b.Write(joinPackets(k.public.packets()[1:]))
 	out, _ := enarmor(armorPrivate, nil, b.Bytes()) // a bytes.Buffer does not fail
 	return out
 }
@@ -222,7 +230,7 @@ func (k *PrivateKey) Armor() []byte {
 // Certify returns next with a certification (type 0x10) of its main user id by k:
 // the old key says that next is its successor. Both keys must be valid then.
 func (k *PrivateKey) Certify(next *PublicKey, at time.Time) (*PublicKey, error) {
-	if err := k.public.Check(at); err != nil {
+	if err := k.checkSigning(at); err != nil {
 		return nil, fmt.Errorf("certify %s: %w", next.Fingerprint(), err)
 	}
 	if err := next.Check(at); err != nil {
@@ -240,12 +248,14 @@ func (k *PrivateKey) Certify(next *PublicKey, at time.Time) (*PublicKey, error) 
 	if err != nil {
 		return nil, fmt.Errorf("certify %s: %w", next.Fingerprint(), err)
 	}
-	return newPublicKey(slices.Insert(slices.Clone(next.raws), id.raw+1, raw))
+	signed := *next
+	signed.ids = slices.Clone(next.ids)
+	signed.ids[next.main].raws = append(slices.Clip(id.raws), raw)
+	return newPublicKey(signed.packets())
 }
 
-// Revocation returns a revocation certificate of k as gpg --import takes it. It
-// is not secret for others' sake but for the owner's: whoever publishes it ends
-// the key.
+// Revocation returns a revocation certificate of k as gpg --import takes it.
+// Whoever publishes it ends the key.
 func (k *PrivateKey) Revocation(at time.Time) ([]byte, error) {
 	if at.Before(k.public.Created()) || at.Unix() > math.MaxUint32 {
 		return nil, fmt.Errorf("revoke: %w", k.public.fail("cannot be revoked at %s", stamp(at)))
