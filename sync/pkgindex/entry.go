@@ -131,9 +131,14 @@ func encode[T ~string | ~[]byte](f *fields[T], scratch []byte) (Entry, []byte) {
 	return Entry{text: text, cpv: text[start:end]}, b
 }
 
+// decode is the reverse of encode.
 func (e Entry) decode() (f fields[string]) {
+	i := field(0)
 	for key, value := range e.All() {
-		f[fieldByName[key]] = value
+		for fieldNames[i] != key {
+			i++
+		}
+		f[i] = value
 	}
 	return f
 }
@@ -232,13 +237,16 @@ func (e Entry) With(keysAndValues ...string) (Entry, error) {
 func newEntry(f *fields[string]) (Entry, error) {
 	size := 0
 	for i, value := range f {
+		if value == "" {
+			continue
+		}
 		name := fieldNames[i]
 		n := lineLen(name, value)
 		size += n
 		switch {
 		case !isText(value):
 			return Entry{}, &ValueError{Key: name, Value: value, Reason: "has control characters or is no UTF-8"}
-		case strings.Trim(value, blanks) != value:
+		case trimBlanks(value) != value:
 			return Entry{}, &ValueError{Key: name, Value: value, Reason: "has blanks around it"}
 		case n > MaxLine || size > MaxBlock:
 			return Entry{}, &ValueError{Key: name, Value: value, Reason: "too long"}

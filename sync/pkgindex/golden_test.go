@@ -89,7 +89,7 @@ type goldenPackage struct {
 
 func (g goldenPackage) get(key string) string { return g.metadata[key] }
 
-func (g goldenPackage) entry(t *testing.T, hashes bool) Entry {
+func (g goldenPackage) entry(t testing.TB, hashes bool) Entry {
 	t.Helper()
 	e, err := NewEntry(g.get)
 	if err == nil {
@@ -104,7 +104,7 @@ func (g goldenPackage) entry(t *testing.T, hashes bool) Entry {
 	return e
 }
 
-func goldenPackages(t *testing.T, layout string) []goldenPackage {
+func goldenPackages(t testing.TB, layout string) []goldenPackage {
 	t.Helper()
 	metadata := make(map[string]map[string]string)
 	if err := json.Unmarshal(readFile(t, filepath.Join(golden, layout, "metadata.json")), &metadata); err != nil {

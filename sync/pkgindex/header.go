@@ -21,7 +21,7 @@ func (h Header) Get(key string) string { return h.values[diskName(key)] }
 func (h *Header) Set(key, value string) {
 	key = diskName(key)
 	if key == "CHOST" || key == "REPO" {
-		value = strings.Trim(value, blanks)
+		value = trimBlanks(value)
 	}
 	if value == "" {
 		delete(h.values, key)
@@ -65,7 +65,7 @@ func sameHeader(a, b Header) bool {
 func (h Header) check() error {
 	size := 0
 	for key, value := range h.values {
-		if key == "" || strings.Contains(key, ":") || strings.Trim(key, blanks) != key || !isText(key) {
+		if key == "" || strings.Contains(key, ":") || trimBlanks(key) != key || !isText(key) {
 			return &ValueError{Key: strconv.Quote(key), Value: value, Reason: "not a key"}
 		}
 		if !isText(value) {

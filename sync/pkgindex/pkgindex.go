@@ -62,7 +62,7 @@ const (
 	// MaxSize is the size in bytes of the largest index that is read: about 400,000 packages.
 	MaxSize = 256 << 20
 	// MaxBlock is the size in bytes of the largest header or entry.
-	MaxBlock = 4 << 20
+	MaxBlock = 2 << 20
 	// MaxLine is the length in bytes of the longest line. Lines of 49,000 bytes occur in public indices.
 	MaxLine = 1 << 20
 	// MaxEntries is how many entries an index may have.
@@ -76,7 +76,8 @@ const Version = "0"
 type Index struct {
 	Header  Header
 	Entries []Entry
-	// Remarks says what Read dropped or found odd, in the order of the first line concerned. Write ignores it.
+	// Remarks says what Read dropped or found odd, in the order of the first line concerned; what concerns the whole comes last.
+	// Write ignores it.
 	Remarks []Remark
 }
 

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // Read reads an index. See the package comment for what it makes of odd ones. The error is a *FormatError where a limit is passed, or
@@ -74,7 +73,7 @@ func (p *parser) nextLine() (l line, ok, more bool, err error) {
 			return line{}, false, true, nil
 		}
 		if p.size += len(raw) + 1; p.size > MaxBlock {
-			return line{}, false, false, p.lines.fail("a block is longer than %d bytes", MaxBlock)
+			return line{}, false, false, p.lines.fail("a block longer than %d bytes", MaxBlock)
 		}
 		if l, ok := p.split(raw); ok {
 			return l, true, true, nil
@@ -88,7 +87,7 @@ func (p *parser) split(raw []byte) (line, bool) {
 		p.remark(p.lines.number, true, "no colon in the line: dropped")
 		return line{}, false
 	}
-	if trimmed := bytes.Trim(key, blanks); len(trimmed) != len(key) {
+	if trimmed := trimBlanks(key); len(trimmed) != len(key) {
 		p.remark(p.lines.number, false, "blanks around a key: left out")
 		key = trimmed
 	}
@@ -97,7 +96,7 @@ func (p *parser) split(raw []byte) (line, bool) {
 		return line{}, false
 	}
 	if len(value) > 0 {
-		if value[0] == ' ' || value[0] == '\t' {
+		if isBlank(value[0]) {
 			value = value[1:]
 		} else {
 			p.remark(p.lines.number, false, "no blank after the colon: Portage loses the first letter of the value")
@@ -108,14 +107,22 @@ func (p *parser) split(raw []byte) (line, bool) {
 
 func (p *parser) readHeader() error {
 	h := &p.index.Header
+	size := 0
 	for {
 		l, ok, _, err := p.nextLine()
 		if err != nil || !ok {
 			return err
 		}
-		key, value := p.text1(l.key), p.text1(l.value)
+		key, value := p.cleanText(l.key), p.cleanText(l.value)
+		if size += lineLen(key, value); size > MaxBlock {
+			return p.lines.fail("a header longer than %d bytes", MaxBlock)
+		}
 		if !isText(key) || !isText(value) {
 			p.remark(p.lines.number, true, "control characters in header key %.40q: dropped", key)
+			continue
+		}
+		if lineLen(key, value) > MaxLine {
+			p.remark(p.lines.number, true, "header key %.40q is longer than %d bytes: dropped", key, MaxLine)
 			continue
 		}
 		if h.Get(key) != "" {
@@ -125,8 +132,8 @@ func (p *parser) readHeader() error {
 	}
 }
 
-// text1 returns b as a string of UTF-8.
-func (p *parser) text1(b []byte) string {
+// cleanText returns b as a string of UTF-8.
+func (p *parser) cleanText(b []byte) string {
 	if !isPlain(b) {
 		p.scratch = appendText(p.scratch[:0], b)
 		b = p.scratch
@@ -171,21 +178,35 @@ func (p *parser) addEntry(start int, ended bool) error {
 
 // readBlock reads the values of a block; empty is true if there is none among them that Portage knows.
 func (p *parser) readBlock() (empty, more bool, err error) {
-	p.values, p.seen, p.text, p.size, p.invalid = fields[[]byte]{}, [numFields]bool{}, p.text[:0], 0, ""
+	if p.size > 0 {
+		p.values, p.seen, p.text, p.size, p.invalid = fields[[]byte]{}, [numFields]bool{}, p.text[:0], 0, ""
+	}
 	empty = true
+	next := field(0)
 	for {
 		l, ok, more, err := p.nextLine()
 		if err != nil || !ok {
 			return empty, more, err
 		}
-		i, known := fieldByName[diskName(string(l.key))]
+		i, known := findField(l.key, next)
 		if !known {
-			p.remark(p.lines.number, true, "key %.40q is none of an entry: dropped", p.text1(l.key))
+			p.remark(p.lines.number, true, "key %.40q is none of an entry: dropped", p.cleanText(l.key))
 			continue
 		}
-		empty = false
+		empty, next = false, i+1
 		p.setValue(i, l.value)
 	}
+}
+
+// findField looks a key up. Keys come in order as a rule, so those that may be next are tried first.
+func findField(key []byte, next field) (field, bool) {
+	for i := next; i < min(next+4, numFields); i++ {
+		if string(key) == fieldNames[i] {
+			return i, true
+		}
+	}
+	i, known := fieldByName[diskName(string(key))]
+	return i, known
 }
 
 func (p *parser) setValue(i field, value []byte) {
@@ -193,7 +214,7 @@ func (p *parser) setValue(i field, value []byte) {
 		p.remark(p.lines.number, true, "key %s occurs twice in an entry: the last one counts", fieldNames[i])
 	}
 	p.seen[i] = true
-	if trimmed := bytes.Trim(value, blanks); len(trimmed) != len(value) {
+	if trimmed := trimBlanks(value); len(trimmed) != len(value) {
 		p.remark(p.lines.number, false, "blanks around a value: left out")
 		value = trimmed
 	}
@@ -206,25 +227,29 @@ func (p *parser) setValue(i field, value []byte) {
 			p.invalid = "control characters in " + fieldNames[i]
 		}
 	}
-	p.values[i] = p.text[start:len(p.text):len(p.text)]
+	p.values[i] = p.text[start:]
+	if lineLen(fieldNames[i], p.values[i]) > MaxLine {
+		p.invalid = fieldNames[i] + " is too long"
+	}
 }
 
 // entry makes an entry of the block, or says why it is none.
-func (p *parser) entry() (Entry, string) {
+func (p *parser) entry() (e Entry, reason string) {
 	if p.invalid != "" {
 		return Entry{}, p.invalid
 	}
-	if reason := checkIdentity(string(p.values[fieldCPV]), string(p.values[fieldPath])); reason != "" {
-		return Entry{}, reason
-	}
 	for _, i := range [...]field{fieldCHOST, fieldRepo} {
 		if len(p.values[i]) == 0 {
-			p.values[i] = append(p.values[i], p.index.Header.Get(fieldNames[i])...)
+			start := len(p.text)
+			p.text = append(p.text, p.index.Header.Get(fieldNames[i])...)
+			p.values[i] = p.text[start:]
 		}
 	}
-	var e Entry
 	e, p.scratch = encode(&p.values, p.scratch)
-	return e, ""
+	if len(e.text) > MaxBlock {
+		return Entry{}, "too long"
+	}
+	return e, checkIdentity(e.cpv, e.Get("PATH"))
 }
 
 // remarkHeader compares the header with what was read.
@@ -235,7 +260,7 @@ func (p *parser) remarkHeader() {
 	}
 	if s := h.Get("PACKAGES"); s != "" {
 		if n, ok := parseInt(s); !ok || n != int64(len(p.index.Entries)) {
-			p.remark(0, false, "PACKAGES is %.40q, but there are %d entries", strings.Trim(s, blanks), len(p.index.Entries))
+			p.remark(0, false, "PACKAGES is %.40q, but there are %d entries", trimBlanks(s), len(p.index.Entries))
 		}
 	}
 	if p.lines.returns > 0 {

@@ -47,6 +47,9 @@ func (x *Index) MarshalText() ([]byte, error) {
 		if e.IsZero() {
 			return nil, &ValueError{Key: "CPV", Reason: "an entry without content"}
 		}
+		if len(e.text) > MaxBlock {
+			return nil, &ValueError{Key: "CPV", Value: e.cpv, Reason: "its entry is too long"}
+		}
 		size += int64(len(e.text)) + 1
 	}
 	if size > MaxSize {
