@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
@@ -49,7 +50,9 @@ type generationFiles struct {
 // held one. If an error comes with a generation, it is committed, and what was
 // left undone (Manifest, Packages, removals) the next Begin does.
 //
-// A canceled ctx is looked at until the first slot is written, not after.
+// A canceled ctx is looked at until the first slot is written, not after. A
+// Commit that failed before needs another serial when it is tried again.
+// The generation is open until the next Commit or Close.
 func (w *Writer) Commit(ctx context.Context, c Contents) (*Generation, error) {
 	if w.err != nil {
 		return nil, w.err
@@ -69,7 +72,7 @@ func (w *Writer) Commit(ctx context.Context, c Contents) (*Generation, error) {
 		return nil, err
 	}
 	if err := w.compare(ctx); err != nil {
-		return nil, w.lost(err)
+		return nil, err
 	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -343,10 +346,7 @@ func (w *Writer) after(files *generationFiles) error {
 	if err := w.discard(files.signed); err != nil {
 		return err
 	}
-	if err := w.compareSlots(files); err != nil {
-		return w.lost(err)
-	}
-	return nil
+	return w.compareSlots(files)
 }
 
 // derive is step 10: Packages in place. The signed list has its digest
@@ -397,7 +397,7 @@ func (w *Writer) unlinkAll(names []string) error {
 	used := w.usedDirs()
 	lost := make(map[string]bool)
 	for _, name := range names {
-		if err := w.remove("unlink", name); err != nil {
+		if err := w.remove("unlink", w.root, name); err != nil {
 			return err
 		}
 		dir := path.Dir(name)
@@ -444,7 +444,11 @@ func (w *Writer) removeEmpty(dirs []string, used map[string]bool) error {
 		if used[dir] || lasting(dir) || !w.dirs[dir] {
 			continue
 		}
-		if err := w.remove("rmdir", dir); err != nil {
+		err := w.remove("rmdir", w.root, dir)
+		if errors.Is(err, unix.ENOTEMPTY) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		delete(w.dirs, dir)
@@ -518,11 +522,11 @@ func (w *Writer) compareFile(ctx context.Context, want written, old bool, buf []
 	sums := hash.Sum()
 	switch {
 	case sums.Size != want.Size:
-		return &ReadBackError{Path: want.Path, Offset: min(sums.Size, want.Size), Old: old,
-			Reason: "it has " + strconv.FormatInt(sums.Size, 10) + " bytes instead of " + strconv.FormatInt(want.Size, 10)}
+		return w.lost(&ReadBackError{Path: want.Path, Offset: min(sums.Size, want.Size), Old: old,
+			Reason: "it has " + strconv.FormatInt(sums.Size, 10) + " bytes instead of " + strconv.FormatInt(want.Size, 10)})
 	case sums.Blake2b != want.Sum:
-		return &ReadBackError{Path: want.Path, Offset: firstWrong(want.marks, got.end()), Old: old,
-			Reason: "the medium has other bytes than were written"}
+		return w.lost(&ReadBackError{Path: want.Path, Offset: firstWrong(want.marks, got.end()), Old: old,
+			Reason: "the medium has other bytes than were written"})
 	}
 	return nil
 }
@@ -597,7 +601,7 @@ func (w *Writer) compareSlots(files *generationFiles) error {
 			return err
 		}
 		if string(bytes.TrimRight(got, "\n")) != string(bytes.TrimRight(own.text, "\n")) {
-			return &ReadBackError{Path: own.name, Offset: -1, Reason: "the medium has other bytes than were written"}
+			return w.lost(&ReadBackError{Path: own.name, Offset: -1, Reason: "the medium has other bytes than were written"})
 		}
 	}
 	return nil

@@ -107,8 +107,7 @@ func (d *Drive) openTree() error {
 	return d.explain("opening", path.Join(d.mount, TreeDir), err)
 }
 
-// makeTree makes what lies above the origins. The tree's directory gets room
-// for the names of origins, because it must not grow when it holds them.
+// makeTree makes the tree's directory if there is none.
 func (d *Drive) makeTree() error {
 	err := d.openTree()
 	if err == nil || !errors.Is(err, ErrNoTree) {
@@ -245,12 +244,13 @@ func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time) 
 	ring := manifest.Ring{key}
 	for _, dir := range names {
 		g, err := d.Load(dir, ring, now)
-		var gone *GoneError
 		switch {
-		case errors.As(err, &gone) && gone.Vanished:
-			return "", nil, err
 		case err == nil && g.Record.Origin == name:
 			return dir, g, nil
+		case err == nil:
+			g.Close()
+		case vanished(err):
+			return "", nil, err
 		}
 	}
 	dir, err = d.freshOrigin(key, name, long)

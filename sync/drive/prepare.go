@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -43,13 +42,13 @@ func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
 // found is step 4, for the first export: directories, both slots and Packages,
 // with room, before any payload.
 func (w *Writer) found(files int) error {
-	if err := w.loose(); err != nil {
-		return err
-	}
 	if w.root == nil {
 		if err := w.foundOrigin(); err != nil {
 			return err
 		}
+	}
+	if err := w.loose(); err != nil {
+		return err
 	}
 	const line = 320 // bytes of a line of the Manifest, generously
 	const entry = 1200
@@ -83,14 +82,11 @@ func (w *Writer) found(files int) error {
 // their names.
 func (w *Writer) foundOrigin() error {
 	dir := w.o.Dir
-	err := w.do("mkdir", dir, func() error {
-		err := w.d.root.Mkdir(dir, 0o755)
-		if errors.Is(err, fs.ErrExist) {
-			return nil
-		}
-		return err
-	})
+	err := w.growTree()
 	if err != nil {
+		return err
+	}
+	if err = w.mkdirTree(dir); err != nil {
 		return err
 	}
 	if w.root, err = w.d.root.OpenRoot(dir); err != nil {
@@ -113,22 +109,21 @@ func (w *Writer) foundOrigin() error {
 // Nothing of it is believed, so it needs no order.
 func (w *Writer) loose() error {
 	key := w.o.Key.Public()
-	for _, dir := range []string{KeysDir} {
-		err := w.do("mkdir", dir, func() error {
-			err := w.d.root.Mkdir(dir, 0o755)
-			if errors.Is(err, fs.ErrExist) {
-				return nil
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
+	if err := w.mkdirTree(KeysDir); err != nil {
+		return err
 	}
 	if err := w.writeLoose(KeyFile(key.Fingerprint()), key.Armor()); err != nil {
 		return err
 	}
 	return w.writeLoose(ReadmeFile, []byte(Readme))
+}
+
+// mkdirTree makes a directory beside the origins, unless it is there.
+func (w *Writer) mkdirTree(dir string) error {
+	if info, err := w.d.root.Lstat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	return w.do("mkdir", dir, func() error { return w.d.root.Mkdir(dir, 0o755) })
 }
 
 func (w *Writer) writeLoose(name string, data []byte) error {
@@ -233,8 +228,8 @@ func (w *Writer) parts(stored string, size int64) ([]string, place) {
 }
 
 func (w *Writer) canHoldAll(stored []string) (bool, error) {
-	for _, name := range stored {
-		if ok, err := w.canHold(name); !ok || err != nil {
+	for i, name := range stored {
+		if ok, err := w.canHold(name, int64(i)+1); !ok || err != nil {
 			return false, err
 		}
 	}
@@ -253,7 +248,9 @@ func (w *Writer) makeDirs(ctx context.Context) error {
 			}
 		}
 	}
-	need[GenerationDir] = true
+	for _, dir := range originDirs {
+		need[dir] = true
+	}
 	dirs := make([]string, 0, len(need))
 	for dir := range need {
 		dirs = append(dirs, dir)

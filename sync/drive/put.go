@@ -36,7 +36,7 @@ func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error)
 	if f.Kind == Program {
 		mode = 0o755
 	}
-	s := &splitter{w: w, ctx: ctx, names: names, mode: mode, whole: digest.New(digest.BLAKE2B)}
+	s := &splitter{w: w, ctx: ctx, names: names, limit: w.o.PartSize, mode: mode, whole: digest.New(digest.BLAKE2B)}
 	err := fill(s)
 	if err == nil {
 		err = s.err // fill may have swallowed it
@@ -59,7 +59,7 @@ func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error)
 
 // putRaw puts a file of this package's own at a path.
 func (w *Writer) putRaw(ctx context.Context, name string, data []byte) (manifest.File, error) {
-	s := &splitter{w: w, ctx: ctx, names: []string{name}, mode: 0o644, whole: digest.New(digest.BLAKE2B)}
+	s := &splitter{w: w, ctx: ctx, names: []string{name}, limit: DefaultPartSize, mode: 0o644, whole: digest.New(digest.BLAKE2B)}
 	_, err := s.Write(data)
 	if err == nil {
 		err = s.finish()
@@ -85,6 +85,7 @@ type splitter struct {
 	w     *Writer
 	ctx   context.Context
 	names []string
+	limit int64 // bytes of a part
 	mode  fs.FileMode
 	whole *digest.Hash
 	done  []written
@@ -105,7 +106,7 @@ func (s *splitter) Write(p []byte) (int, error) {
 		if s.err = s.open(); s.err != nil {
 			break
 		}
-		n := min(int64(len(p)), s.w.o.PartSize-s.size, syncEvery)
+		n := min(int64(len(p)), s.limit-s.size, syncEvery)
 		if s.err = s.write(p[:n]); s.err != nil {
 			break
 		}
@@ -116,7 +117,7 @@ func (s *splitter) Write(p []byte) (int, error) {
 
 // open makes the next part when there is none at hand or it is full.
 func (s *splitter) open() error {
-	if s.file != nil && s.size < s.w.o.PartSize {
+	if s.file != nil && s.size < s.limit {
 		return nil
 	}
 	if err := s.closePart(); err != nil {
@@ -125,7 +126,7 @@ func (s *splitter) open() error {
 	if len(s.done) == len(s.names) {
 		return fmt.Errorf("writing %q: it is longer than was planned", s.names[0])
 	}
-	f, err := s.w.create(s.names[len(s.done)], s.mode)
+	f, err := s.w.create(s.w.root, s.names[len(s.done)], s.mode)
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,10 @@ func (s *splitter) write(p []byte) error {
 	}
 	s.marks.write(p)
 	s.size += int64(len(p))
-	return s.w.end("writing", name, s.w.flow.wrote(s.file, name, s.size))
+	if err := s.w.flow.wrote(s.file, name, s.size); err != nil {
+		return s.w.lost(s.w.end("writing", name, err))
+	}
+	return nil
 }
 
 // finish closes the last part; an empty file is one too.
@@ -178,7 +182,11 @@ func (s *splitter) closePart() error {
 		File:  manifest.File{Path: name, Size: s.size, Sum: sum},
 		marks: s.marks.end(),
 	})
-	return s.w.end("writing", name, s.w.flow.finished(f, name, s.size))
+	// An error here may be about any of the small files that waited.
+	if err := s.w.flow.finished(f, name, s.size); err != nil {
+		return s.w.lost(s.w.end("writing", name, err))
+	}
+	return nil
 }
 
 // giveUp leaves what was written to the next commit's removal.

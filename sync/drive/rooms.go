@@ -2,6 +2,7 @@ package drive
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"strings"
 )
@@ -37,12 +38,14 @@ func (r *room) add(name string) {
 	r.slots += slotsOf(name)
 }
 
-// fits says whether a name can be made without growing the directory. The
-// entries of a name lie side by side, so that in a directory from which names
-// were removed the free ones count only if a gap must be long enough.
-func (r *room) fits(name string) bool {
+// fits says whether the last of several names of that length can be made
+// without growing the directory. The entries of a name lie side by side, so in
+// a directory from which names were removed there must be so many free ones
+// that one gap between the names is long enough.
+func (r *room) fits(name string, several int64) bool {
 	need := slotsOf(name)
-	return r.capacity-r.slots > (need-1)*(r.names+1)
+	names, slots := r.names+several-1, r.slots+(several-1)*need
+	return r.capacity-slots > (need-1)*(names+1)
 }
 
 // wanted is the number of entries with which names and a reserve fit, in
@@ -53,14 +56,16 @@ func (r *room) wanted(reserve int64) int64 {
 
 // reserveOf is how many more names than planned a new directory gets room for.
 func reserveOf(dir string) int64 {
-	switch strings.Count(dir, "/") {
-	case 0:
-		if dir == PackagesDir || dir == DistfilesDir {
-			return 512 // categories, buckets, overflow directories
-		}
+	top, rest, below := strings.Cut(dir, "/")
+	switch {
+	case dir == PackagesDir || dir == DistfilesDir:
+		return 512 // categories, buckets, overflow directories
+	case !below:
 		return 64
-	case 1:
-		return 64 // a category, a bucket
+	case top == DistfilesDir:
+		return 32 // a bucket, one of 256
+	case !strings.Contains(rest, "/"):
+		return 64 // a category
 	}
 	return 16 // one package's builds
 }
@@ -91,17 +96,17 @@ func (w *Writer) roomsCommitted() {
 }
 
 // statDir tells the size of a directory, which on vfat is that of its clusters.
-func (w *Writer) statDir(dir string) (int64, error) {
-	info, err := w.root.Lstat(dir)
+func (w *Writer) statDir(root *os.Root, dir string) (int64, error) {
+	info, err := root.Stat(dir)
 	if err != nil {
-		return 0, w.d.explain("looking at", dir, err)
+		return 0, w.end("looking at", dir, err)
 	}
 	return info.Size(), nil
 }
 
 // canHold says whether a path can be made without growing a directory that
 // holds committed files.
-func (w *Writer) canHold(file string) (bool, error) {
+func (w *Writer) canHold(file string, several int64) (bool, error) {
 	if !w.vfat {
 		return true, nil
 	}
@@ -112,13 +117,13 @@ func (w *Writer) canHold(file string) (bool, error) {
 			continue
 		}
 		if r.capacity < 0 {
-			size, err := w.dirSize(dir)
+			size, err := w.dirSize(w.root, dir)
 			if err != nil {
 				return false, err
 			}
 			r.capacity = size/entrySize - 2
 		}
-		if !r.fits(path.Base(p)) {
+		if !r.fits(path.Base(p), several) {
 			return false, nil
 		}
 	}
@@ -140,38 +145,57 @@ func (w *Writer) account(file string) {
 // maxPlaceholders bounds the growing of one directory: 21 entries each.
 const maxPlaceholders = 20_000
 
-// grow gives a directory without committed files the room that it needs, with
-// placeholders of the longest names, which are removed again.
+// grow gives a directory without committed files the room that it needs.
 func (w *Writer) grow(dir string) error {
 	r := w.roomOf(dir)
 	if !w.vfat || r.keep {
 		return nil
 	}
-	want := r.wanted(reserveOf(dir))
+	r.planned = 0
+	capacity, err := w.blowUp(w.root, dir, r.wanted(max(r.names, reserveOf(dir))))
+	r.capacity = capacity
+	return err
+}
+
+// growTree is grow for the tree's directory, while no origin is in it.
+func (w *Writer) growTree() error {
+	if !w.vfat {
+		return nil
+	}
+	origins, err := w.d.Origins()
+	if err != nil || len(origins) > 0 {
+		return err
+	}
+	_, err = w.blowUp(w.d.root, ".", (&room{}).wanted(64))
+	return err
+}
+
+// blowUp makes placeholders of the longest names until a directory has room
+// for so many entries, and removes them again.
+func (w *Writer) blowUp(root *os.Root, dir string, want int64) (capacity int64, err error) {
 	made := 0
-	defer func() { r.planned = 0 }()
 	for ; made < maxPlaceholders; made++ {
-		size, err := w.dirSize(dir)
+		size, err := w.dirSize(root, dir)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if r.capacity = size/entrySize - 2; r.capacity >= want {
+		if capacity = size/entrySize - 2; capacity >= want {
 			break
 		}
-		f, err := w.create(placeholder(dir, made), 0o644)
+		f, err := w.create(root, placeholder(dir, made), 0o644)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if err := f.Close(); err != nil {
-			return w.end("growing", dir, err)
+			return 0, w.end("growing", dir, err)
 		}
 	}
 	for i := range made {
-		if err := w.remove("unlink", placeholder(dir, i)); err != nil {
-			return err
+		if err := w.remove("unlink", root, placeholder(dir, i)); err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	return capacity, nil
 }
 
 func placeholder(dir string, i int) string {

@@ -27,6 +27,9 @@ func slotRoom(n int64) int64 {
 	return max(n, min(roomFor(n), manifest.MaxManifest))
 }
 
+// newlines is what lies behind the text of a slot.
+var newlines = bytes.Repeat([]byte{'\n'}, 64<<10)
+
 // makeRoom makes sure that the text of n bytes fits into a slot without
 // growing it: newlines are appended and made durable, as a change of its own,
 // while what the slot says stays readable.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -87,7 +86,7 @@ type Writer struct {
 	// hook, in tests, is asked before each change of the drive.
 	hook func(op, path string) error
 	// dirSize tells the size of a directory in bytes; tests put their own in.
-	dirSize func(dir string) (int64, error)
+	dirSize func(root *os.Root, dir string) (int64, error)
 	vfat    bool
 }
 
@@ -122,8 +121,10 @@ func (d *Drive) Begin(ctx context.Context, o BeginOptions) (*Writer, error) {
 
 func (w *Writer) begin(ctx context.Context) error {
 	w.init()
-	if err := CheckOriginName(w.o.Dir); err != nil {
-		return err
+	for _, name := range []string{w.o.Dir, w.o.Name} {
+		if err := CheckOriginName(name); err != nil {
+			return err
+		}
 	}
 	if err := w.takeLock(); err != nil {
 		return err
@@ -359,7 +360,7 @@ func (t *tidying) visit(name string, entry fs.DirEntry, depth int) (removed bool
 			return false, err
 		}
 		delete(w.dirs, name)
-		return true, w.d.pullDamage("removing", name, w.remove("rmdir", name))
+		return true, w.d.pullDamage("removing", name, w.remove("rmdir", w.root, name))
 	}
 	if t.listed[key] {
 		t.seen[key] = true
@@ -368,7 +369,7 @@ func (t *tidying) visit(name string, entry fs.DirEntry, depth int) (removed bool
 	if name == Slot || name == NextSlot || name == PackagesFile {
 		return false, nil
 	}
-	return true, w.d.pullDamage("removing", name, w.remove("unlink", name))
+	return true, w.d.pullDamage("removing", name, w.remove("unlink", w.root, name))
 }
 
 // lasting tells the directories that stay when they are empty: those that the
@@ -416,6 +417,7 @@ func (w *Writer) Close() error {
 			w.strays = append(w.strays, name)
 		}
 		clear(w.fresh)
+		clear(w.reserved)
 		w.flow.drop()
 		err = w.unlinkAll(w.strays)
 		w.strays = nil
@@ -471,11 +473,11 @@ func (w *Writer) end(op, name string, err error) error {
 	return err
 }
 
-// remove unlinks a file or an empty directory. One that is not there on a
-// drive that is has been removed.
-func (w *Writer) remove(op, name string) error {
+// remove unlinks a file or an empty directory. What is not there, on a drive
+// that is, has been removed.
+func (w *Writer) remove(op string, root *os.Root, name string) error {
 	return w.do(op, name, func() error {
-		err := w.root.Remove(name)
+		err := root.Remove(name)
 		if errors.Is(err, fs.ErrNotExist) && w.d.present() {
 			return nil
 		}
@@ -513,7 +515,7 @@ func (w *Writer) fsync(name string) error {
 // does the second.
 func (w *Writer) flush() error {
 	if err := w.flow.drain(); err != nil {
-		return w.end("writing", w.o.Dir, err)
+		return w.lost(w.end("writing", w.o.Dir, err))
 	}
 	if err := w.syncfs(); err != nil {
 		return err
@@ -548,11 +550,11 @@ func (w *Writer) mkdir(dir string) error {
 	return err
 }
 
-// create makes a new file below the origin for writing.
-func (w *Writer) create(name string, mode fs.FileMode) (*os.File, error) {
+// create makes a new file for writing.
+func (w *Writer) create(root *os.Root, name string, mode fs.FileMode) (*os.File, error) {
 	var f *os.File
 	err := w.do("create", name, func() (err error) {
-		f, err = w.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		f, err = root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
 			err = w.d.explainName("making", name, err)
 		}
@@ -560,18 +562,3 @@ func (w *Writer) create(name string, mode fs.FileMode) (*os.File, error) {
 	})
 	return f, err
 }
-
-// newlines is what lies behind the text of a slot.
-var newlines = []byte(strings.Repeat("\n", 64<<10))
-
-// padding reads as many newlines as are asked for.
-type padding struct{}
-
-func (padding) Read(p []byte) (int, error) {
-	for n := 0; n < len(p); {
-		n += copy(p[n:], newlines)
-	}
-	return len(p), nil
-}
-
-var _ io.Reader = padding{}
