@@ -26,6 +26,7 @@ const (
 	lz4Frame
 	lzipped
 	lzopped
+	zstandardWide // zstandard with wideWindow; never the result of a probe
 )
 
 // codecs has the name of each as Portage calls it and its extension in a GPKG.
@@ -38,6 +39,8 @@ var codecs = [...]struct{ name, ext string }{
 	lz4Frame:  {"lz4", ".lz4"},
 	lzipped:   {"lzip", ".lz"},
 	lzopped:   {"lzop", ".lzo"},
+
+	zstandardWide: {"zstd", "\x00"}, // no name ends in this
 }
 
 func (c codec) String() string { return codecs[c].name }
@@ -81,60 +84,82 @@ func probe(head []byte) codec {
 	return plain
 }
 
-// actual is the compression that the program for c would meet: each reads its
-// own format, zstd those of gzip, xz and lz4 too.
-func (c codec) actual(head []byte) codec {
-	if c == zstandard {
-		switch p := probe(head); p {
-		case gzipped, xzipped, lz4Frame:
-			return p
-		}
+// actual is the compression that the program for c finds in what was probed:
+// each reads its own format, zstd those of gzip, xz and lz4 too.
+func (c codec) actual(probed codec) codec {
+	if c == zstandard && (probed == gzipped || probed == xzipped || probed == lz4Frame) {
+		return probed
 	}
 	return c
 }
 
 // The window of zstd is bounded as Portage bounds it: it calls zstd with
-// --long=31 where a long has 64 bits; else the default, 128 MiB, applies.
-// Memory is taken as the window fills.
-const zstdWindow = 1 << (27 + 4*(strconv.IntSize/64))
+// --long=31 where a long has 64 bits; else the default, 2^27 bytes, applies. A
+// decoder makes room for the whole window at once, however little comes out, so
+// that the wide window is for a second try: what unpacks to less than 2^27
+// bytes gives the same in a window of that size.
+const (
+	narrowLog = 27
+	wideLog   = narrowLog + 4*(strconv.IntSize/64)
+)
 
 // zstdBlobs decode metadata in one piece: that takes no window but the result,
 // which cannot outgrow its buffer.
 var zstdBlobs = sync.Pool{New: func() any {
-	return newZstd(zstd.WithDecodeAllCapLimit(true))
+	return newZstd(wideLog, zstd.WithDecodeAllCapLimit(true))
 }}
 
 // zstdStreams and gzipStreams decode images, and gzipStreams metadata too.
 var (
-	zstdStreams = sync.Pool{New: func() any { return newZstd() }}
+	zstdStreams = sync.Pool{New: func() any { return newZstd(narrowLog) }}
 	gzipStreams = sync.Pool{New: func() any { return new(gzip.Reader) }}
 )
 
-func newZstd(o ...zstd.DOption) *zstd.Decoder {
-	o = append(o, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
+func newZstd(windowLog int, o ...zstd.DOption) *zstd.Decoder {
+	o = append(o, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(1<<windowLog))
 	d, _ := zstd.NewReader(nil, o...) // fails for wrong options only
 	return d
 }
 
 // metadataGuess is the room that metadata gets at first; it is enough for most.
-const metadataGuess = 512 << 10
+const metadataGuess = 2 * bzipUnit
+
+// bzipUnit is the block size of bzip2 by level, in bytes.
+const bzipUnit = 100000
 
 // unpack decompresses a metadata archive. The result lies in buf.
 func (c codec) unpack(buf *buffer, data []byte) ([]byte, error) {
-	for _, limit := range [...]int{metadataGuess, MaxMetadata} {
-		out, err := c.unpackInto(buf.of(limit), data)
-		if err == nil || !errors.Is(err, errTooLarge) {
-			return out, err
-		}
+	c = c.actual(probe(data))
+	out, err := c.unpackInto(buf.of(metadataGuess), c.thrifty(data))
+	// What thrifty did may be what broke it.
+	if err == nil || !errors.Is(err, errTooLarge) && c != bzipped {
+		return out, err
 	}
-	return nil, faultf("more than %d bytes of metadata", MaxMetadata)
+	out, err = c.unpackInto(buf.of(MaxMetadata), data)
+	if errors.Is(err, errTooLarge) {
+		err = faultf("more than %d bytes of metadata", MaxMetadata)
+	}
+	return out, err
 }
 
 // errTooLarge says that data would not fit.
 var errTooLarge = errors.New("too large")
 
+// thrifty makes bzip2 believe in a level that is enough for metadataGuess. The
+// level says nothing but how much room to make for a block, and making it for
+// level 9 takes ten times as long as all the rest.
+func (c codec) thrifty(data []byte) []byte {
+	const level = '0' + metadataGuess/bzipUnit
+	if c != bzipped || len(data) < 4 || data[3] <= level {
+		return data
+	}
+	data = bytes.Clone(data)
+	data[3] = level
+	return data
+}
+
+// unpackInto decompresses into out, which must be larger than the data.
 func (c codec) unpackInto(out, data []byte) ([]byte, error) {
-	c = c.actual(data)
 	if c == zstandard {
 		return unzstd(out, data)
 	}
@@ -171,7 +196,8 @@ func unzstd(out, data []byte) ([]byte, error) {
 // free.
 type decoder struct {
 	io.Reader
-	free func()
+	free     func()
+	narrowed bool // the data may need zstandardWide
 }
 
 // byteReader is what decompressors read from without reading ahead.
@@ -186,28 +212,55 @@ func (c codec) open(r byteReader, limit int64) (decoder, error) {
 	none := func() {}
 	switch c {
 	case plain:
-		return decoder{r, none}, nil
+		return decoder{r, none, false}, nil
 	case gzipped:
 		d := gzipStreams.Get().(*gzip.Reader)
 		free := func() { gzipStreams.Put(d) }
-		return decoder{d, free}, d.Reset(r)
+		return decoder{d, free, false}, d.Reset(r)
 	case bzipped:
-		return decoder{bzip2.NewReader(r), none}, nil
+		return decoder{bzip2.NewReader(r), none, false}, nil
 	case xzipped:
-		return decoder{newXZ(r, limit), none}, nil
+		return decoder{newXZ(r, limit), none, false}, nil
 	case zstandard:
 		d := zstdStreams.Get().(*zstd.Decoder)
-		// Without a source the decoder lets go of what it has.
 		free := func() {
-			if d.Reset(nil) == nil {
+			if d.Reset(nil) == nil { // lets go of r
 				zstdStreams.Put(d)
 			}
 		}
-		return decoder{d, free}, d.Reset(r)
+		narrower, changed := narrow(r)
+		return decoder{d, free, changed}, d.Reset(narrower)
+	case zstandardWide:
+		d := newZstd(wideLog)
+		return decoder{d, d.Close, false}, d.Reset(r)
 	case lz4Frame:
-		return decoder{&lz4Frames{src: r, d: lz4.NewReader(r)}, none}, nil
+		return decoder{&lz4Frames{src: r, d: lz4.NewReader(r)}, none, false}, nil
 	}
 	return decoder{}, faultf("cannot read %s compression", c)
+}
+
+// Where a zstd frame that is not a single segment says its window (RFC 8878,
+// section 3.1.1.1): the exponent less 10 in the upper five bits.
+const (
+	zstdFlagsAt  = 4
+	zstdSingle   = 1 << 5
+	zstdWindowAt = 5
+	zstdHead     = zstdWindowAt + 1
+)
+
+// narrow makes the first frame of r claim a window of 2^narrowLog bytes at
+// most, if it is one that would be accepted at all.
+func narrow(r byteReader) (narrower io.Reader, changed bool) {
+	head := make([]byte, zstdHead)
+	n, _ := io.ReadFull(r, head) // an error comes again
+	if n == zstdHead && head[zstdFlagsAt]&zstdSingle == 0 {
+		const most, enough = (wideLog - 10) << 3, (narrowLog - 10) << 3
+		if w := head[zstdWindowAt]; w > enough && w <= most {
+			head[zstdWindowAt] = enough
+			changed = true
+		}
+	}
+	return io.MultiReader(bytes.NewReader(head[:n]), r), changed
 }
 
 // lz4Frames reads frames up to the end of the source; the package reads one.

@@ -53,7 +53,7 @@ var verdicts = []struct {
 	{name: "g26-BUILD_ID-2-in-file-1"},
 	{name: "g29-gpkg-2-version", read: "no member \"gpkg-1\""},
 	{name: "x00-good"},
-	{name: "x05-indexsize-too-large", read: "outside the data"}, // aborts emaint
+	{name: "x05-indexsize-too-large", read: "outside the data"},                    // aborts emaint
 	{name: "x06-indexsize-too-small", read: "the XPAK index ends inside an entry"}, // aborts emaint
 	{name: "x07-datasize-wrong"},
 	{name: "x08-entry-beyond-data", read: "outside the data"}, // Portage takes what is there

@@ -344,8 +344,8 @@ func (g *gpkg) check(ctx context.Context) error {
 	seen := make(map[string]bool, len(g.names))
 	for _, name := range g.names {
 		switch {
-		case !plainPath([]byte(name)):
-			return faultf("the metadata key %q leaves its directory", name)
+		case !plainPath([]byte(name)) || strings.Contains(name, "/"):
+			return faultf("the metadata key %q is not a file name", name)
 		case seen[name]:
 			return faultf("the metadata key %q is there twice", name)
 		}
@@ -372,8 +372,8 @@ func (g *gpkg) check(ctx context.Context) error {
 // checkImage decompresses and sums the image in one pass.
 func (g *gpkg) checkImage(ctx context.Context) error {
 	r := io.NewSectionReader(g.r, g.image.offset, g.image.size)
-	head := make([]byte, min(magicLength, r.Size()))
-	if err := readAt(r, head, 0); err != nil {
+	probed, err := probeAt(r)
+	if err != nil {
 		return err
 	}
 	h := hashes.Get().(*digest.Hash)
@@ -381,7 +381,7 @@ func (g *gpkg) checkImage(ctx context.Context) error {
 	h.Reset()
 	src := newSource(ctx, r, h)
 	defer src.free()
-	walked := walkImage(src, g.imageComp.actual(head), gpkgRules{}, g.image.size)
+	walked := walkImage(src, g.imageComp.actual(probed), gpkgRules{})
 	if src.err != nil || context.Cause(ctx) != nil {
 		return walked
 	}

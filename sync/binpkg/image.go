@@ -22,41 +22,80 @@ const trailing = 64 << 10
 // decompress is accepted unchecked: GNU tar defends itself, and there is no
 // harm but that it may be damaged.
 func checkXPAKImage(ctx context.Context, r *io.SectionReader) error {
-	head := make([]byte, min(magicLength, r.Size()))
-	if err := readAt(r, head, 0); err != nil {
+	if r.Size() == 0 {
+		return fault("no image")
+	}
+	c, err := probeAt(r)
+	if err != nil {
 		return err
 	}
-	c := probe(head)
 	if !c.known() {
 		return nil
 	}
 	src := newSource(ctx, r, nil)
 	defer src.free()
-	err := walkImage(src, c, &xpakRules{}, r.Size())
-	if c == plain && err != nil && src.err == nil {
-		return faultf("image: no known compression, nor a tar archive (%s)", err)
+	return walkImage(src, c, xpakRules{})
+}
+
+// probeAt looks at the first bytes of r.
+func probeAt(r *io.SectionReader) (codec, error) {
+	head := make([]byte, min(magicLength, r.Size()))
+	if err := readAt(r, head, 0); err != nil {
+		return plain, err
 	}
-	return err
+	return probe(head), nil
 }
 
 // rules decide about the members of an image.
 type rules interface {
 	member(m member, t *tree) error
+	// end is told how much follows the archive.
 	end(t *tree, rest int64) error
 }
 
-// walkImage decompresses an image of stored bytes and shows its members to the
-// rules.
-func walkImage(src *source, c codec, rule rules, stored int64) error {
-	limit := unpackedLimit(stored)
+// errNarrow says that the data may need a wider window than it was given.
+var errNarrow = errors.New("window too small")
+
+// walkImage decompresses an image and shows its members to the rules.
+func walkImage(src *source, c codec, rule rules) error {
+	err := walkOnce(src, c, rule)
+	if !errors.Is(err, errNarrow) {
+		return err
+	}
+	if err := src.rewind(); err != nil {
+		return err
+	}
+	return walkOnce(src, zstandardWide, rule)
+}
+
+func walkOnce(src *source, c codec, rule rules) error {
+	limit := unpackedLimit(src.r.Size())
 	d, err := c.open(src, limit)
 	if err != nil {
 		return src.blame(c, err)
 	}
 	defer d.free()
 	out := &bounded{ctx: src.ctx, r: d, left: limit}
-	buf := bufio.NewReaderSize(out, 64<<10)
-	t := tarReader{src: &stream{r: buf}}
+	buf := readers.Get().(*bufio.Reader)
+	buf.Reset(out)
+	err = walk(buf, rule)
+	buf.Reset(nil)
+	readers.Put(buf)
+	if err == nil {
+		return nil
+	}
+	if d.narrowed && out.err != nil {
+		return errNarrow
+	}
+	return src.blame(c, err)
+}
+
+// readers stand between a decompressor and the reader of the archive.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
+
+// walk shows the members of an unpacked image to the rules.
+func walk(r *bufio.Reader, rule rules) error {
+	t := tarReader{src: &stream{r: r}}
 	seen := tree{kinds: make(map[string]byte)}
 	for {
 		m, err := t.next()
@@ -67,12 +106,15 @@ func walkImage(src *source, c codec, rule rules, stored int64) error {
 			err = seen.check(m, rule)
 		}
 		if err != nil {
-			return src.blame(c, err)
+			return err
 		}
 	}
-	rest, err := io.Copy(io.Discard, buf)
-	if err != nil {
-		return src.blame(c, err)
+	rest, err := io.Copy(io.Discard, r)
+	switch {
+	case err != nil:
+		return err
+	case t.pos == 0:
+		return fault("there is nothing in it, not even an empty archive")
 	}
 	return rule.end(&seen, rest)
 }
@@ -89,7 +131,7 @@ func unpackedLimit(stored int64) int64 {
 // at work on the same piece.
 type source struct {
 	ctx  context.Context
-	r    io.Reader
+	r    *io.SectionReader
 	hash *digest.Hash // nil: not wanted
 	err  error        // why r could not be read; not io.EOF
 
@@ -101,7 +143,7 @@ type source struct {
 // piece is how much a source reads at once.
 const piece = 256 << 10
 
-func newSource(ctx context.Context, r io.Reader, hash *digest.Hash) *source {
+func newSource(ctx context.Context, r *io.SectionReader, hash *digest.Hash) *source {
 	return &source{ctx: ctx, r: r, hash: hash, buf: buffers.Get().(*buffer)}
 }
 
@@ -132,7 +174,10 @@ func (s *source) ReadByte() (byte, error) {
 func (s *source) fill() error {
 	for len(s.unread) == 0 {
 		s.busy.Wait()
-		if s.err = context.Cause(s.ctx); s.err != nil {
+		if s.err == nil {
+			s.err = context.Cause(s.ctx)
+		}
+		if s.err != nil {
 			return s.err
 		}
 		n, err := s.r.Read(s.buf.of(piece))
@@ -160,6 +205,17 @@ func (s *source) sum(b []byte) {
 	default:
 		s.busy.Go(func() { s.hash.Write(b) })
 	}
+}
+
+// rewind begins again.
+func (s *source) rewind() error {
+	s.busy.Wait()
+	s.unread = nil
+	if s.hash != nil {
+		s.hash.Reset()
+	}
+	_, err := s.r.Seek(0, io.SeekStart)
+	return err
 }
 
 // drain reads, and sums, what the decompressor left.
@@ -194,6 +250,7 @@ type bounded struct {
 	ctx  context.Context
 	r    io.Reader
 	left int64
+	err  error // of r, not io.EOF
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
@@ -203,6 +260,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
 		return 0, fault("unpacks to far more than its size")
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
 	}
 	return n, err
 }
@@ -221,10 +281,10 @@ const (
 )
 
 func (t *tree) set(name string, kind byte) error {
-	if _, ok := t.kinds[name]; !ok {
-		if t.used += int64(len(name)) + 64; t.used > MaxImageNames {
-			return fault("too many names")
-		}
+	if _, again := t.kinds[name]; again {
+		t.parent = "" // it may be the one that changes
+	} else if t.used += int64(len(name)) + 64; t.used > MaxImageNames {
+		return fault("too many names")
 	}
 	t.kinds[name] = kind
 	return nil
@@ -233,7 +293,7 @@ func (t *tree) set(name string, kind byte) error {
 // check judges one member: first what holds for both formats, then the rules.
 func (t *tree) check(m member, rule rules) error {
 	switch {
-	case len(m.name) > maxPath || len(path.Base(m.name)) > maxName:
+	case len(m.name) > maxPath || tooLong(m.name):
 		return faultf("the name %.100q… is too long to be unpacked", m.name)
 	case hasDotDot(m.name):
 		return faultf("%q leaves the image", m.name)
@@ -265,6 +325,16 @@ func (t *tree) reach(name string, below func(ancestor string, kind byte) error) 
 	}
 	t.parent = dir
 	return nil
+}
+
+// tooLong reports whether a component of name is too long for a file system.
+func tooLong(name string) bool {
+	for part := range strings.SplitSeq(name, "/") {
+		if len(part) > maxName {
+			return true
+		}
+	}
+	return false
 }
 
 func hasDotDot(name string) bool {
@@ -302,7 +372,7 @@ func (gpkgRules) member(m member, t *tree) error {
 	if m.kind == typeHardLink {
 		// A hard link to a symbolic link would have Python change mode and
 		// owner of what that points to.
-		if target, ok := t.kinds[path.Clean(m.link)]; !ok || target != typeRegular {
+		if hasDotDot(m.link) || t.kinds[path.Clean(m.link)] != typeRegular {
 			return faultf("the hard link %q does not lead to a file before it", m.name)
 		}
 	}
@@ -320,10 +390,10 @@ func (gpkgRules) member(m member, t *tree) error {
 
 func (gpkgRules) end(t *tree, rest int64) error {
 	if _, ok := t.kinds[imageDir]; !ok {
-		return faultf("image: no directory %q", imageDir)
+		return faultf("no directory %q", imageDir)
 	}
 	if rest > trailing {
-		return faultf("image: %d bytes behind the end of the archive", rest)
+		return faultf("%d bytes behind the end of the archive: Portage would wait for ever", rest)
 	}
 	return nil
 }
@@ -354,7 +424,7 @@ func (xpakRules) member(m member, t *tree) error {
 	}
 	if m.kind == typeHardLink {
 		target, ok := t.kinds[local(m.link)]
-		if !ok || target == typeDirectory || target == impliedDir {
+		if !ok || hasDotDot(m.link) || target == typeDirectory || target == impliedDir {
 			return faultf("the hard link %q does not lead to a file before it", m.name)
 		}
 	}

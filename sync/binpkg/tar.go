@@ -159,7 +159,7 @@ func (s *stream) skip(n int64) error {
 // tarReader walks over the members of an archive.
 type tarReader struct {
 	src  tarSource
-	pos  int64 // where src stands
+	pos  int64 // where src stands; 0 in an archive without a single block
 	left int64 // what is left of the last member, with its padding
 }
 
@@ -263,8 +263,10 @@ func (t *tarReader) data(m member) ([]byte, error) {
 
 func (t *tarReader) take(n int) ([]byte, error) {
 	b, err := t.src.next(n)
-	t.pos += int64(n)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case err == nil:
+		t.pos += int64(n)
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = errTruncated
 	}
 	return b, err

@@ -49,8 +49,9 @@ func (b *buffer) free() {
 
 // xpak is an XPAK package whose segment has been read.
 type xpak struct {
-	r     io.ReaderAt
-	image int64 // bytes of the image, at the front of the file
+	r      io.ReaderAt
+	image  int64  // bytes of the image, at the front of the file
+	nested string // a key that is not a plain file name, if there is one
 }
 
 // readXPAK reads the segment at the end of the file into p.
@@ -122,6 +123,9 @@ func (x *xpak) walk(segment []byte, g *gather) error {
 		if !plainPath(name) {
 			return faultf("the XPAK key %q leaves its directory", name)
 		}
+		if bytes.IndexByte(name, '/') >= 0 {
+			x.nested = string(name)
+		}
 		g.put(name, value)
 		index = rest
 	}
@@ -150,5 +154,8 @@ func xpakEntry(index, data []byte) (name, value, rest []byte, err error) {
 
 // check walks over the image.
 func (x *xpak) check(ctx context.Context) error {
+	if x.nested != "" {
+		return faultf("the XPAK key %q is not a file name", x.nested)
+	}
 	return checkXPAKImage(ctx, io.NewSectionReader(x.r, 0, x.image))
 }
