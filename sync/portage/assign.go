@@ -17,8 +17,9 @@ const MaxAssignments = 1 << 20
 //
 // where a quoted value may have several lines, and the last assignment of a key counts. What the two read
 // differently is left out and reported: $ and backticks that a shell would expand, blanks beside "=" or in an
-// unquoted value, text behind a closed quote, a comment behind a value, export, "+=", CRLF. name is the file's
-// name for the problems. The error is r's, or that the input passes MaxAssignments.
+// unquoted value, text behind a closed quote, a comment behind a value, export, "+=", CRLF. A line that is refused
+// says nothing about the others: they are taken as they stand. name is the file's name for the problems. The error
+// is r's, or that the input passes MaxAssignments.
 func ParseAssignments(r io.Reader, name string) (map[string]string, []Problem, error) {
 	data, err := readAll(r, nil, MaxAssignments)
 	if err != nil {
@@ -72,9 +73,8 @@ func (p *assignParser) statement() (key, value, reason string) {
 	p.skip(" \t")
 	rest := p.src[p.pos:]
 	if line, _, _ := strings.Cut(rest, "\n"); line == "" || line[0] == '#' || line == "\r" {
-		p.skipLine()
-		if strings.HasPrefix(line, "#") && strings.HasSuffix(line, `\`) {
-			return "", "", "a comment that ends with a backslash: systemd may take the next line for a part of it"
+		if p.skipLine(); strings.HasSuffix(line, `\`) {
+			return p.afterComment(), "", "the comment above ends with a backslash: systemd takes this line for a part of it"
 		}
 		return "", "", ""
 	}
@@ -85,16 +85,23 @@ func (p *assignParser) statement() (key, value, reason string) {
 	key = rest[:n]
 	if n == 0 || '0' <= key[0] && key[0] <= '9' || n == len(rest) || rest[n] != '=' {
 		line, _, _ := strings.Cut(rest, "\n")
-		p.skipLine()
+		p.skipRefused()
 		return blamed(key), "", badKey(key, line, rest[n:])
 	}
 	p.pos += n + 1
 	value, reason = p.value()
 	if reason != "" {
-		p.skipLine()
+		p.skipRefused()
 		reason = key + ": " + reason
 	}
 	return key, value, reason
+}
+
+// afterComment skips the line that systemd takes for a part of a comment, and returns the key that a shell would set there.
+func (p *assignParser) afterComment() string {
+	key, _, _ := strings.Cut(strings.TrimLeft(p.src[p.pos:], " \t"), "=")
+	p.skipRefused()
+	return key
 }
 
 // blamed returns the name that a refused line would have set, so far as it is one.
@@ -132,6 +139,15 @@ func (p *assignParser) skipLine() {
 		p.line++
 	} else {
 		p.pos = len(p.src)
+	}
+}
+
+// skipRefused skips the rest of a line with those that a backslash joins to it.
+func (p *assignParser) skipRefused() {
+	for joined := true; joined && p.pos < len(p.src); {
+		line, _, _ := strings.Cut(p.src[p.pos:], "\n")
+		joined = (len(line)-len(strings.TrimRight(line, `\`)))%2 == 1
+		p.skipLine()
 	}
 }
 

@@ -95,7 +95,10 @@ func (x *ini) parse(text, file string, fail func(Problem)) {
 	flush()
 }
 
-const maxInterpolation = 10 // %(name)s inside one another, as ConfigParser
+const (
+	maxInterpolation = 10     // %(name)s inside one another, as ConfigParser
+	maxReplaced      = 10_000 // %(name)s in one value, with those that they lead to
+)
 
 // get returns an option of a section, or of DEFAULT, with %(name)s replaced.
 func (x *ini) get(section, option string) (string, bool, error) {
@@ -103,7 +106,8 @@ func (x *ini) get(section, option string) (string, bool, error) {
 	if !ok {
 		return "", false, nil
 	}
-	v, err := x.interpolate(section, raw, 0)
+	left := maxReplaced
+	v, err := x.interpolate(section, raw, 0, &left)
 	return v, true, err
 }
 
@@ -115,7 +119,10 @@ func (x *ini) raw(section, option string) (string, bool) {
 	return v, ok
 }
 
-func (x *ini) interpolate(section, s string, depth int) (string, error) {
+func (x *ini) interpolate(section, s string, depth int, left *int) (string, error) {
+	if *left--; *left < 0 {
+		return "", fmt.Errorf("more than %d times %%(...)s", maxReplaced)
+	}
 	if depth > maxInterpolation {
 		return "", fmt.Errorf("%%(...)s goes deeper than %d", maxInterpolation)
 	}
@@ -141,7 +148,7 @@ func (x *ini) interpolate(section, s string, depth int) (string, error) {
 		if !ok {
 			return "", fmt.Errorf("%%(%s)s is not set", name)
 		}
-		v, err := x.interpolate(section, raw, depth+1)
+		v, err := x.interpolate(section, raw, depth+1, left)
 		if err != nil {
 			return "", err
 		}
