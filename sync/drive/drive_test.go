@@ -262,7 +262,7 @@ func small() *host {
 
 func TestFirstAndSecondExport(t *testing.T) {
 	t.Parallel()
-	mount, h := t.TempDir(), small()
+	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
 	g := checkHolds(t, h, mount)
 	if g.Dir != "buildhost" || g.Record.Origin != "buildhost" || g.Record.Counts.Packages != 2 || g.Record.Counts.Distfiles != 1 {
@@ -316,7 +316,7 @@ func TestFirstAndSecondExport(t *testing.T) {
 // What Portage reads must have the packages where they lie, no URI and no TTL.
 func TestDerivedIndex(t *testing.T) {
 	t.Parallel()
-	mount, h := t.TempDir(), small()
+	mount, h := tempDir(t), small()
 	h.part = 16
 	h.pkg("app-misc/big-1.tbz2", strings.Repeat("big ", 100))
 	mustExport(t, h, mount)
@@ -356,7 +356,7 @@ func TestDerivedIndex(t *testing.T) {
 
 func TestNamesThatDrivesCannotStore(t *testing.T) {
 	t.Parallel()
-	mount, h := t.TempDir(), newHost(keys()[0], "buildhost")
+	mount, h := tempDir(t), newHost(keys()[0], "buildhost")
 	long := strings.Repeat("x", 255)
 	for i, name := range []string{"plain.tar.gz", "PLAIN.tar.gz", "a:b?.tar", "ends.", " blank", "aux", "CON.tar.gz", "nul.1",
 		"ünïcode.tar", "bad\xff\xfeutf8", "back\\slash", "new\nline", "\x7fdel", "LONGNA~1.TAR", ".hidden", long, long[:254] + "y", "x.1.pkgsneak"} {
@@ -394,7 +394,7 @@ func TestNamesThatDrivesCannotStore(t *testing.T) {
 
 func TestSplit(t *testing.T) {
 	t.Parallel()
-	mount, h := t.TempDir(), newHost(keys()[0], "buildhost")
+	mount, h := tempDir(t), newHost(keys()[0], "buildhost")
 	h.part = 10
 	for _, n := range []int{0, 1, 9, 10, 11, 20, 21, 2000} {
 		h.dist(fmt.Sprintf("d%d", n), strings.Repeat("0123456789", 200)[:n])
@@ -426,7 +426,7 @@ func TestSplit(t *testing.T) {
 // One session may commit several times, and each is a whole generation.
 func TestCommitsAsItGoes(t *testing.T) {
 	t.Parallel()
-	mount, h := t.TempDir(), newHost(keys()[0], "buildhost")
+	mount, h := tempDir(t), newHost(keys()[0], "buildhost")
 	for i := range 7 {
 		h.pkg(fmt.Sprintf("app-misc/p%d-1.tbz2", i), fmt.Sprintf("package %d", i))
 	}
@@ -449,7 +449,7 @@ func TestCommitsAsItGoes(t *testing.T) {
 
 func TestOthersFilesAreNotTouched(t *testing.T) {
 	t.Parallel()
-	mount, h := t.TempDir(), small()
+	mount, h := tempDir(t), small()
 	others := map[string]string{
 		"photos/one.jpg":             "x",
 		TreeDir + "/notes.txt":       "y",
@@ -476,7 +476,7 @@ func TestOthersFilesAreNotTouched(t *testing.T) {
 
 func TestSeveralOrigins(t *testing.T) {
 	t.Parallel()
-	mount := t.TempDir()
+	mount := tempDir(t)
 	one, two := small(), small()
 	two.key = keys()[1]
 	two.pkg("app-misc/foo-1.tbz2", "foo of two")
@@ -524,20 +524,31 @@ func TestSeveralOrigins(t *testing.T) {
 // A slot and Packages that are outgrown get more room, and stay whole.
 func TestOutgrownSlots(t *testing.T) {
 	t.Parallel()
-	mount, h := t.TempDir(), small()
+	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
 	before, err := os.Stat(filepath.Join(mount, TreeDir, "buildhost", Slot))
 	if err != nil || before.Size() != RoomUnit {
 		t.Fatalf("%v %v", before, err)
 	}
-	for i := range 6000 {
-		h.pkg(fmt.Sprintf("app-misc/p%04d/p%04d-1-1.xpak", i/100, i), fmt.Sprint(i))
+	// What an earlier first export with less room would have left.
+	for _, name := range []string{Slot, NextSlot, PackagesFile} {
+		file := filepath.Join(mount, TreeDir, "buildhost", name)
+		data, err := os.ReadFile(file)
+		if err == nil {
+			err = os.Truncate(file, int64(len(bytes.TrimRight(data, "\n"))+2))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 30 {
+		h.pkg(fmt.Sprintf("app-misc/p/p-%d-1.xpak", i), fmt.Sprint(i))
 	}
 	mustExport(t, h, mount)
 	checkHolds(t, h, mount)
 	for _, name := range []string{Slot, NextSlot, PackagesFile} {
 		info, err := os.Stat(filepath.Join(mount, TreeDir, "buildhost", name))
-		if err != nil || info.Size() <= RoomUnit {
+		if err != nil || info.Size() != RoomUnit {
 			t.Errorf("%s did not grow: %v %v", name, info, err)
 		}
 	}
@@ -547,14 +558,14 @@ func TestOutgrownSlots(t *testing.T) {
 	mustExport(t, h, mount)
 	checkHolds(t, h, mount)
 	data, err := os.ReadFile(filepath.Join(mount, TreeDir, "buildhost", Slot))
-	if err != nil || len(bytes.TrimRight(data, "\n")) > 10_000 {
+	if err != nil || len(bytes.TrimRight(data, "\n")) > 3_000 {
 		t.Errorf("%d bytes of text in the slot, %v", len(bytes.TrimRight(data, "\n")), err)
 	}
 }
 
 func TestBeginRefuses(t *testing.T) {
 	t.Parallel()
-	mount, h := t.TempDir(), small()
+	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
 	d, err := Open(mount)
 	if err != nil {
@@ -594,7 +605,7 @@ func TestBeginRefuses(t *testing.T) {
 // A canceled export leaves the old generation and no leftovers.
 func TestCancel(t *testing.T) {
 	t.Parallel()
-	mount, h := t.TempDir(), small()
+	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
 	before := tree(t, mount)
 	changed := small()
@@ -622,7 +633,7 @@ func TestCancel(t *testing.T) {
 // and the session goes on.
 func TestFailingSource(t *testing.T) {
 	t.Parallel()
-	mount, h := t.TempDir(), small()
+	mount, h := tempDir(t), small()
 	broken := errors.New("source is damaged")
 	h.opened = func(w *Writer) {
 		_, err := w.Put(t.Context(), NewFile{Package, "app-misc/bad-1.tbz2", 100}, func(out io.Writer) error {
@@ -635,6 +646,18 @@ func TestFailingSource(t *testing.T) {
 	}
 	mustExport(t, h, mount)
 	checkHolds(t, h, mount)
+}
+
+// tempDir is in memory where that is possible: these tests are about what is
+// done, not about how a disk takes it.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "drive")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func writeFile(t *testing.T, name, data string) {

@@ -42,10 +42,8 @@ func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
 // found is step 4, for the first export: directories, both slots and Packages,
 // with room, before any payload.
 func (w *Writer) found(files int) error {
-	if w.root == nil {
-		if err := w.foundOrigin(); err != nil {
-			return err
-		}
+	if err := w.foundOrigin(); err != nil {
+		return err
 	}
 	if err := w.loose(); err != nil {
 		return err
@@ -79,24 +77,28 @@ func (w *Writer) found(files int) error {
 }
 
 // foundOrigin makes the origin's directory and those in it, with room for
-// their names.
+// their names. A pulled first export may have made some of them.
 func (w *Writer) foundOrigin() error {
-	dir := w.o.Dir
-	err := w.growTree()
-	if err != nil {
-		return err
+	if w.root == nil {
+		if err := w.growTree(); err != nil {
+			return err
+		}
+		if err := w.mkdirTree(w.o.Dir); err != nil {
+			return err
+		}
+		root, err := w.d.root.OpenRoot(w.o.Dir)
+		if err != nil {
+			return w.end("opening", w.o.Dir, err)
+		}
+		w.root, w.dirs["."] = root, true
 	}
-	if err = w.mkdirTree(dir); err != nil {
-		return err
-	}
-	if w.root, err = w.d.root.OpenRoot(dir); err != nil {
-		return w.end("opening", dir, err)
-	}
-	w.dirs["."] = true
 	if err := w.grow("."); err != nil {
 		return err
 	}
 	for _, dir := range originDirs {
+		if w.dirs[dir] {
+			continue
+		}
 		if err := w.mkdir(dir); err != nil {
 			return err
 		}

@@ -305,7 +305,7 @@ func (w *Writer) tidy(ctx context.Context) error {
 	}
 	slices.Sort(w.absent)
 	w.remember()
-	return w.syncDirs(t.lost)
+	return nil
 }
 
 // maxDepth bounds the walk; this package writes four levels.
@@ -317,10 +317,10 @@ type tidying struct {
 	listed map[string]bool // folded: on FAT another spelling is the same file
 	needed map[string]bool // folded directories
 	seen   map[string]bool
-	lost   []string // directories that lost a name
 }
 
-// walk removes what is not listed below dir and says whether dir is empty.
+// walk removes what is not listed below dir, makes that durable, and says
+// whether dir is empty then.
 func (t *tidying) walk(dir string, depth int) (empty bool, err error) {
 	if err := context.Cause(t.ctx); err != nil {
 		return false, err
@@ -346,10 +346,10 @@ func (t *tidying) walk(dir string, depth int) (empty bool, err error) {
 			w.roomOf(dir).add(entry.Name())
 		}
 	}
-	if lost {
-		t.lost = append(t.lost, dir)
+	if !lost {
+		return empty, nil
 	}
-	return empty, nil
+	return empty, w.d.pullDamage("removing from", dir, w.fsync(dir))
 }
 
 func (t *tidying) visit(name string, entry fs.DirEntry, depth int) (removed bool, err error) {

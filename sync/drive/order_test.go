@@ -1,0 +1,343 @@
+package drive
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"pkgsneak/manifest"
+)
+
+// step is one change of the drive, as the hook sees it.
+type step struct{ op, name string }
+
+// record makes a host's exports note what they do.
+func record(h *host) *[]step {
+	var steps []step
+	h.tweak = func(w *Writer) {
+		steps = nil
+		w.hook = func(op, name string) error {
+			steps = append(steps, step{op, name})
+			return nil
+		}
+	}
+	return &steps
+}
+
+func first(steps []step, match func(step) bool) int { return slices.IndexFunc(steps, match) }
+
+func last(steps []step, match func(step) bool) int {
+	for i := len(steps) - 1; i >= 0; i-- {
+		if match(steps[i]) {
+			return i
+		}
+	}
+	return -1
+}
+
+func isPayload(name string) bool {
+	kind, _, ok := kindOf(name)
+	return ok && kind != 0
+}
+
+func does(op string) func(step) bool { return func(s step) bool { return s.op == op } }
+
+func on(op, name string) func(step) bool { return func(s step) bool { return s == step{op, name} } }
+
+func payload(op string) func(step) bool {
+	return func(s step) bool { return s.op == op && isPayload(s.name) }
+}
+
+// before fails unless all the steps come one after the other.
+func inOrder(t *testing.T, steps []step, names []string, at ...int) {
+	t.Helper()
+	for i := range at {
+		if at[i] < 0 || i > 0 && at[i] <= at[i-1] {
+			t.Errorf("%s at %d does not come after the one before: %v\n%v", names[i], at[i], at, steps)
+			return
+		}
+	}
+}
+
+func TestOrderOfTheFirstExport(t *testing.T) {
+	t.Parallel()
+	mount, h := tempDir(t), small()
+	steps := record(h)
+	mustExport(t, h, mount)
+	inOrder(t, *steps, []string{"slots", "room of Packages", "last mkdir", "flush of directories", "payload", "last payload", "record", "syncfs", "flush", "commit", "manifest", "packages"},
+		first(*steps, on("extend", NextSlot)), first(*steps, on("extend", PackagesFile)), last(*steps, does("mkdir")),
+		last((*steps)[:first(*steps, payload("create"))], on("fsync", NextSlot)),
+		first(*steps, payload("create")), last(*steps, payload("write")), first(*steps, on("write", RecordFile(h.clock))),
+		last((*steps)[:first(*steps, does("overwrite"))], does("syncfs")),
+		last((*steps)[:first(*steps, does("overwrite"))], on("fsync", NextSlot)),
+		first(*steps, on("overwrite", NextSlot)), first(*steps, on("overwrite", Slot)), first(*steps, on("overwrite", PackagesFile)))
+}
+
+func TestOrderOfANextExport(t *testing.T) {
+	t.Parallel()
+	mount, h := tempDir(t), small()
+	steps := record(h)
+	mustExport(t, h, mount)
+	h.drop(Distfile, "foo-1.tar.gz")
+	h.pkg("new-cat/foo-1.tbz2", "new")
+	h.pkg("app-misc/foo-1.tbz2", "rebuilt")
+	writeFile(t, filepath.Join(mount, TreeDir, "buildhost/packages/app-misc/leftover-1.tbz2"), "left by a pulled run")
+	mustExport(t, h, mount)
+	checkHolds(t, h, mount)
+	old := "distfiles/" + Bucket("foo-1.tar.gz") + "/foo-1.tar.gz"
+	inOrder(t, *steps, []string{"leftover", "its directory", "mkdir", "payload", "flush", "commit", "manifest", "packages", "unlink", "its directory"},
+		first(*steps, on("unlink", "packages/app-misc/leftover-1.tbz2")), first(*steps, on("fsync", "packages/app-misc")),
+		first(*steps, does("mkdir")), first(*steps, payload("create")),
+		last((*steps)[:first(*steps, does("overwrite"))], on("fsync", NextSlot)),
+		first(*steps, on("overwrite", NextSlot)), first(*steps, on("overwrite", Slot)), first(*steps, on("overwrite", PackagesFile)),
+		first(*steps, on("unlink", old)), last(*steps, on("fsync", path.Dir(old))))
+	for i, s := range *steps {
+		if s.op == "create" && slices.Contains([]string{"packages/app-misc/foo-1.tbz2", old}, s.name) {
+			t.Errorf("step %d writes %q, which the committed generation lists", i, s.name)
+		}
+	}
+	// Every name that was lost is made durable before the session ends.
+	for i, s := range *steps {
+		if s.op == "unlink" && first((*steps)[i:], on("fsync", path.Dir(s.name))) < 0 {
+			t.Errorf("no fsync of the directory after unlinking %q", s.name)
+		}
+	}
+}
+
+// A run that was pulled between the slots is mended before anything else.
+func TestMend(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(old []byte) []byte{
+		"manifest is older":  func(old []byte) []byte { return old },
+		"manifest is torn":   func(old []byte) []byte { return append(slices.Clone(old[:300]), make([]byte, len(old)-300)...) },
+		"manifest is blank":  func(old []byte) []byte { return newlines },
+		"manifest is absent": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mount, h := tempDir(t), small()
+			steps := record(h)
+			mustExport(t, h, mount)
+			slot := filepath.Join(mount, TreeDir, "buildhost", Slot)
+			old, err := os.ReadFile(slot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.pkg("app-misc/foo-1.tbz2", "rebuilt")
+			mustExport(t, h, mount)
+			if spoil == nil {
+				os.Remove(slot)
+			} else if err := os.WriteFile(slot, spoil(old), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if g := load(t, h, mount); g.Slot != NextSlot || g.Serial() != h.clock {
+				t.Fatalf("read generation %d from %s", g.Serial(), g.Slot)
+			}
+			h.pkg("app-misc/foo-1.tbz2", "once more")
+			mustExport(t, h, mount)
+			checkHolds(t, h, mount)
+			if at := first(*steps, on("overwrite", Slot)); at < 0 || at > first(*steps, on("overwrite", NextSlot)) ||
+				slices.ContainsFunc((*steps)[:at], func(s step) bool { return s.op == "unlink" || s.op == "create" }) {
+				t.Errorf("not mended first: %v", (*steps)[:5])
+			}
+		})
+	}
+}
+
+var errCut = errors.New("cut off here")
+
+// cutter lets a number of changes through and then none. The one at which it
+// cuts is done in part.
+type cutter struct {
+	t     *testing.T
+	dir   string // of the origin
+	left  int
+	steps int
+	at    step
+}
+
+func (c *cutter) hook(op, name string) error {
+	c.steps++
+	if c.left--; c.left > 0 {
+		return nil
+	}
+	if c.left == 0 {
+		c.at = step{op, name}
+		c.tear(op, filepath.Join(c.dir, name))
+	}
+	return &GoneError{Op: op, Path: name, Vanished: true, Err: errCut}
+}
+
+// tear does half of a change.
+func (c *cutter) tear(op, file string) {
+	switch op {
+	case "overwrite":
+		info, err := os.Stat(file)
+		if err != nil {
+			return
+		}
+		f, err := os.OpenFile(file, os.O_RDWR, 0)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		defer f.Close()
+		// A sector of what would have been written, one of nothing.
+		f.WriteAt([]byte(strings.Repeat("torn ", 102)+"\n"), min(512, info.Size()-1))
+		f.WriteAt(make([]byte, 512), 1024)
+	case "create", "extend":
+		f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o644)
+		if err == nil {
+			f.Close()
+		}
+	case "mkdir":
+		os.Mkdir(file, 0o755)
+	}
+}
+
+// Wherever an export is cut off, the drive holds the old or the new
+// generation, whole; and the next export goes through and leaves no trace.
+func TestCutOffAnywhere(t *testing.T) {
+	t.Parallel()
+	before := small()
+	before.part = 8
+	after := func(clock int64) *host {
+		h := small()
+		h.part, h.clock, h.batch = 8, clock, 2
+		h.pkg("app-misc/foo-1.tbz2", "rebuilt")
+		h.pkg("new-cat/new/new-1-1.xpak", "new, in more than one part")
+		h.drop(Package, "app-misc/bar/bar-2-1.gpkg.tar")
+		return h
+	}
+	for _, start := range []string{"first export", "next export", "after a pull between the slots"} {
+		for left := 1; ; left++ {
+			mount := tempDir(t)
+			oldFiles := map[itemKey]string{}
+			clock := before.clock
+			if start != "first export" {
+				old := small()
+				old.part = 8
+				if start != "next export" {
+					leaveBetweenSlots(t, old, mount)
+				} else {
+					mustExport(t, old, mount)
+				}
+				oldFiles, clock = old.files, old.clock
+			}
+			h := after(clock)
+			c := &cutter{t: t, dir: filepath.Join(mount, TreeDir, "buildhost"), left: left}
+			h.tweak = func(w *Writer) { w.hook = c.hook }
+			err := h.export(t.Context(), mount)
+			if err == nil {
+				t.Logf("%s: cut at each of %d changes", start, left-1)
+				break
+			}
+			if !errors.Is(err, errCut) {
+				t.Fatalf("%s, cut at %d: %v", start, left, err)
+			}
+			checkOldOrNew(t, fmt.Sprintf("%s, cut at %d %v", start, left, c.at), mount, h, oldFiles)
+			h.tweak = nil
+			mustExport(t, h, mount)
+			checkHolds(t, h, mount)
+			os.RemoveAll(mount)
+		}
+	}
+}
+
+// leaveBetweenSlots makes an export that is cut off between the slots.
+func leaveBetweenSlots(t *testing.T, h *host, mount string) {
+	t.Helper()
+	kept := h.files[itemKey{Distfile, "foo-1.tar.gz"}]
+	h.dist("foo-1.tar.gz", "an older one")
+	mustExport(t, h, mount)
+	h.dist("foo-1.tar.gz", kept)
+	committed := false
+	h.tweak = func(w *Writer) {
+		w.hook = func(op, name string) error {
+			if committed && op == "overwrite" {
+				return &GoneError{Op: op, Path: name, Vanished: true, Err: errCut}
+			}
+			committed = committed || op == "overwrite" && name == NextSlot
+			return nil
+		}
+	}
+	if err := h.export(t.Context(), mount); !errors.Is(err, errCut) {
+		t.Fatalf("export: %v", err)
+	}
+	h.tweak = nil
+}
+
+// checkOldOrNew fails unless a client gets one of the generations that were
+// ever whole: the old one, or one of the new that are on the way.
+func checkOldOrNew(t *testing.T, where, mount string, h *host, old map[itemKey]string) {
+	t.Helper()
+	d, err := Open(mount)
+	if errors.Is(err, ErrNoTree) && len(old) == 0 {
+		return
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	defer d.Close()
+	g, err := d.Load("buildhost", h.ring(), epoch)
+	if err != nil {
+		if len(old) == 0 && (errors.Is(err, ErrNoTree) || errors.Is(err, manifest.ErrUntrusted) || errors.Is(err, os.ErrNotExist)) {
+			return
+		}
+		t.Fatalf("%s: %v", where, err)
+	}
+	defer g.Close()
+	got, err := readItems(g)
+	if err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	if maps.Equal(got, old) || maps.Equal(got, h.files) {
+		return
+	}
+	// An intermediate commit: some of the new files, and nothing else.
+	for key, data := range got {
+		if h.files[key] != data {
+			t.Fatalf("%s: the drive holds neither the old nor the new generation: %q", where, key.path)
+		}
+	}
+	if _, err := g.Catalogue(); err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+}
+
+// After an error of the drive nothing is tried again.
+func TestNothingIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENODEV, syscall.ENXIO} {
+		for _, op := range []string{"syncfs", "fsync", "write", "overwrite"} {
+			mount, h := tempDir(t), small()
+			failed, later := false, 0
+			h.tweak = func(w *Writer) {
+				w.hook = func(did, name string) error {
+					if failed {
+						later++
+					}
+					if did != op {
+						return nil
+					}
+					failed = true
+					return errno
+				}
+			}
+			err := h.export(t.Context(), mount)
+			var gone *GoneError
+			if !errors.As(err, &gone) || gone.Vanished || !errors.Is(err, errno) {
+				t.Errorf("%s %v: %v", op, errno, err)
+			}
+			if later > 0 {
+				t.Errorf("%s %v: %d changes after it", op, errno, later)
+			}
+		}
+	}
+}
