@@ -30,6 +30,7 @@ package depend
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -37,9 +38,9 @@ import (
 
 const (
 	// MaxLength is the length in bytes of the longest string that Reduce takes. The longest seen in public indices has 49,000.
-	MaxLength = 1 << 20
+	MaxLength = 256 << 10
 	// MaxDepth is how many parentheses may be open at the same time.
-	MaxDepth = 256
+	MaxDepth = 100
 )
 
 // emptyAnyOf is what Portage puts in the place of a "||" group that lost all its members.
@@ -82,7 +83,7 @@ func Reduce(deps string, use func(flag string) bool, o Options) (string, error) 
 }
 
 func reduce(deps string, use func(flag string) bool, o Options) (string, error) {
-	p := parser{use: use, atoms: o.Atoms, levels: make([]level, 1, 8)}
+	p := parser{use: use, atoms: o.Atoms, items: make([]item, 0, 16), levels: make([]level, 1, 8)}
 	rest, tok := deps, ""
 	for {
 		if tok, rest = cutToken(rest); tok == "" {
@@ -98,7 +99,7 @@ func reduce(deps string, use func(flag string) bool, o Options) (string, error) 
 	}
 	var b strings.Builder
 	b.Grow(len(deps))
-	enclose(&b, p.levels[0].items)
+	enclose(&b, p.items)
 	return b.String(), nil
 }
 
@@ -121,7 +122,7 @@ func isPlain(deps string, o Options) bool {
 }
 
 func isOperator(tok string) bool {
-	return tok == "(" || tok == ")" || tok == "||" || tok == "->" || tok[len(tok)-1] == '?'
+	return tok == "(" || tok == ")" || tok == "||" || tok == "->" || isConditional(tok)
 }
 
 func isPrintableASCII(s string) bool {
@@ -153,49 +154,46 @@ func cutToken(s string) (tok, rest string) {
 
 func isBlank(r rune) bool { return r >= 0x1c && r <= 0x1f || unicode.IsSpace(r) }
 
-// item is a token of the result or, if list is set, a group. A word is a token that takes part in the judgement of parentheses:
-// operators, conditionals, and all tokens where no atoms are asked for.
+// item is a token of the result or, if list is set, a group.
 type item struct {
 	token string
-	word  bool
 	list  []item
 }
 
-// level holds what was read between an open parenthesis and here. flagAt is the token number of the last conditional.
-type level struct {
-	items  []item
-	flagAt int
-}
-
-func (l *level) last() *item {
-	if len(l.items) == 0 {
-		return nil
-	}
-	return &l.items[len(l.items)-1]
-}
-
-func (l *level) pop() { l.items = l.items[:len(l.items)-1] }
-
-func (l *level) append(i item) { l.items = append(l.items, i) }
-
-// extend appends a whole list; an empty level takes it over, so that deep nesting copies nothing.
-func (l *level) extend(list []item) {
-	if len(l.items) == 0 {
-		l.items = list
-		return
-	}
-	l.items = append(l.items, list...)
-}
-
+// parser reads tokens onto a stack. A level is what was read behind an open parenthesis; the levels lie one after the other
+// in items, so that a group becomes part of the level around it by forgetting where it began.
 type parser struct {
 	use    func(string) bool
 	atoms  bool
+	items  []item
 	levels []level
 	pos    int  // number of the current token
 	open   bool // an operator or a conditional stands before: only "(" may follow
 }
 
-func (p *parser) top() *level { return &p.levels[len(p.levels)-1] }
+// level is a place in items and the token number of the last conditional in it.
+type level struct{ start, flagAt int }
+
+func (p *parser) inner() *level { return &p.levels[len(p.levels)-1] }
+
+func (p *parser) push(token string) { p.items = append(p.items, item{token: token}) }
+
+// isWord reports whether an item takes part in the judgement of parentheses: operators, conditionals, and all tokens where no atoms
+// are asked for.
+func (p *parser) isWord(i *item) bool {
+	return i.list == nil && (!p.atoms || i.token == "||" || isConditional(i.token))
+}
+
+func isConditional(token string) bool { return token[len(token)-1] == '?' }
+
+// last returns the last item of level k, which is not the innermost one, or nil.
+func (p *parser) last(k int) *item {
+	end := p.levels[k+1].start
+	if p.levels[k].start == end {
+		return nil
+	}
+	return &p.items[end-1]
+}
 
 func (p *parser) token(tok, rest string) error {
 	if tok == "(" {
@@ -207,24 +205,21 @@ func (p *parser) token(tok, rest string) error {
 	switch {
 	case tok == ")":
 		return p.closeGroup()
-	case tok == "||":
-		p.open = true
-		p.top().append(item{token: tok, word: true})
 	case tok == "->":
 		return fail(p.pos, "arrows belong into SRC_URI only")
-	case tok[len(tok)-1] == '?':
+	case tok == "||":
 		p.open = true
-		p.top().append(item{token: tok, word: true})
-		p.top().flagAt = p.pos
+	case isConditional(tok):
+		p.open = true
+		p.inner().flagAt = p.pos
 	case p.atoms:
 		a, err := parseAtom(tok)
 		if err != nil {
 			return fail(p.pos, "invalid atom %q%s", tok, missingBlank(tok))
 		}
-		p.top().append(item{token: a.evaluate(p.use)})
-	default:
-		p.top().append(item{token: tok, word: true})
+		tok = a.evaluate(p.use)
 	}
+	p.push(tok)
 	return nil
 }
 
@@ -246,7 +241,7 @@ func (p *parser) openGroup(rest string) error {
 		return fail(p.pos, "more than %d open parentheses", MaxDepth)
 	}
 	p.open = false
-	p.levels = append(p.levels, level{})
+	p.levels = append(p.levels, level{start: len(p.items)})
 	return nil
 }
 
@@ -260,35 +255,42 @@ func (p *parser) end() error {
 	return nil
 }
 
-// closeGroup takes the group that ends here off the stack and merges it into the level around it.
+// closeGroup merges the innermost level, which ends here, into the level around it.
 func (p *parser) closeGroup() error {
 	if len(p.levels) == 1 {
 		return fail(p.pos, "no matching %q for %q", "(", ")")
 	}
-	group := p.top().items
-	p.levels = p.levels[:len(p.levels)-1]
+	around := len(p.levels) - 2
+	group := p.items[p.inner().start:]
 	single := len(group) == 1 || len(group) == 2 && group[0].token == "||"
-
-	around := p.top()
-	keep := true
-	if last := around.last(); last != nil && last.word {
+	if last := p.last(around); last != nil && p.isWord(last) {
 		switch {
 		case last.token == "||" && len(group) == 0:
-			group = []item{{token: emptyAnyOf, word: !p.atoms}}
-			around.pop()
-		case last.token[len(last.token)-1] == '?':
-			on, err := p.active(last.token, around.flagAt)
+			p.dropOperator()
+			p.push(emptyAnyOf)
+		case isConditional(last.token):
+			on, err := p.active(last.token, p.levels[around].flagAt)
 			if err != nil {
 				return err
 			}
-			keep = on
-			around.pop()
+			p.dropOperator()
+			if !on {
+				p.items = p.items[:p.inner().start]
+			}
 		}
 	}
-	if keep && len(group) > 0 {
-		p.merge(group, single)
+	if len(p.items) > p.inner().start {
+		p.merge(around, single)
 	}
+	p.levels = p.levels[:around+1]
 	return nil
+}
+
+// dropOperator removes the item before the innermost level.
+func (p *parser) dropOperator() {
+	start := p.inner().start
+	p.items = append(p.items[:start-1], p.items[start:]...)
+	p.inner().start--
 }
 
 // active decides about a conditional.
@@ -300,40 +302,33 @@ func (p *parser) active(conditional string, pos int) (bool, error) {
 	return p.use(flag) != negated, nil
 }
 
-// merge puts a group into the level around it, without the parentheses where they say nothing.
-func (p *parser) merge(group []item, single bool) {
-	n := len(p.levels) - 1
-	around := p.top()
-	anyHere, anyOutside := p.endsInAnyOf(n), p.endsInAnyOf(n-1)
+// merge makes the innermost level part of the level around it, without the parentheses where they say nothing.
+func (p *parser) merge(around int, single bool) {
+	anyHere, anyOutside := p.endsInAnyOf(around), p.endsInAnyOf(around-1)
 	switch {
 	case !anyHere && !anyOutside:
-		around.extend(group)
-	case len(around.items) == 0:
-		p.place(group, single)
-	case single && anyHere:
-		around.pop()
-		p.place(group, single)
+	case anyHere && single:
+		p.dropOperator()
+		p.place(around, single)
 	case anyHere && anyOutside:
-		around.pop()
-		around.extend(group)
+		p.dropOperator()
 	default:
-		p.place(group, single)
+		p.place(around, single)
 	}
 }
 
-// place puts a group below a "||", where parentheses have a meaning: several members stay together.
-func (p *parser) place(group []item, single bool) {
-	n := len(p.levels) - 1
-	around := p.top()
+// place puts the innermost level below a "||", where parentheses have a meaning: several members stay together.
+func (p *parser) place(around int, single bool) {
+	start := p.inner().start
+	group := p.items[start:]
 	switch {
 	case !single:
-		around.append(item{list: group})
-	case group[0].token == "||" && p.endsInAnyOf(n-1):
-		around.extend(group[1].list)
-	case len(group) == 1 && group[0].list != nil && !p.inAnyOf(n-1):
-		around.extend(group[0].list)
-	default:
-		around.extend(group)
+		list := slices.Clone(group)
+		p.items = append(p.items[:start], item{list: list})
+	case group[0].token == "||" && p.endsInAnyOf(around-1):
+		p.items = append(p.items[:start], group[1].list...)
+	case len(group) == 1 && group[0].list != nil && !p.inAnyOf(around-1):
+		p.items = append(p.items[:start], group[0].list...)
 	}
 }
 
@@ -342,7 +337,7 @@ func (p *parser) endsInAnyOf(k int) bool {
 	if k < 0 {
 		return false
 	}
-	last := p.levels[k].last()
+	last := p.last(k)
 	return last != nil && last.token == "||"
 }
 
@@ -350,15 +345,9 @@ func (p *parser) endsInAnyOf(k int) bool {
 // levels, and levels that end in an atom or in a group, are looked through.
 func (p *parser) inAnyOf(k int) bool {
 	for ; k >= 0; k-- {
-		last := p.levels[k].last()
-		if last == nil || !last.word {
-			continue
-		}
-		if last.token == "||" {
-			return true
-		}
-		if last.token[len(last.token)-1] != '?' {
-			return false
+		last := p.last(k)
+		if last != nil && p.isWord(last) && !isConditional(last.token) {
+			return last.token == "||"
 		}
 	}
 	return false
