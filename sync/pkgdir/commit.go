@@ -1,0 +1,466 @@
+package pkgdir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"time"
+
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/pkgindex"
+)
+
+// An Owned file is one in PKGDIR that the caller knows to be an origin's: when it had this status, its
+// digest was the one that was remembered. It is touched only while the status is the same.
+type Owned struct {
+	Path     string
+	Verified fs.FileInfo // by Scan, Lstat or OpenFile of the Dir
+}
+
+// An Incoming package is staged and will get a name.
+type Incoming struct {
+	Path    string    // the wanted one
+	Size    int64     // bytes
+	ModTime time.Time // whole seconds; the file will have it
+	Sum     [64]byte  // BLAKE2B-512, under which it is staged
+	// Entry is what the index will say about it. MD5 and SHA1 are the caller's; PATH, SIZE and MTIME are
+	// set here.
+	Entry pkgindex.Entry
+	// Replaces is the older file of the origin that this one takes the place of, nil for none. At Path it is
+	// renamed over; elsewhere it is removed.
+	Replaces *Owned
+}
+
+// A Change is what an import does to a PKGDIR, as a whole.
+type Change struct {
+	Add    []Incoming
+	Remove []Owned
+	// Placing is called under the lock when all names are decided and before anything has moved, so that
+	// they can be remembered first; again if a name was taken at the last moment. An error ends the
+	// transaction.
+	Placing func([]Placed) error
+}
+
+// Placed says where an Incoming package went.
+type Placed struct {
+	Wanted, Local string
+	Sum           [64]byte
+}
+
+// Commit carries out a change, and brings the rest of the index up to date as Reindex does. See the
+// package comment for the order. It is complete when it returns nil, except for what Report.Kept and
+// Report.Skipped list. An empty change is a Reindex.
+func (d *Dir) Commit(ctx context.Context, c Change, o Options) (*Report, error) {
+	r, err := d.commit(ctx, c, o)
+	if err != nil {
+		return nil, fmt.Errorf("changing %q: %w", d.path, err)
+	}
+	return r, nil
+}
+
+func (d *Dir) commit(ctx context.Context, c Change, o Options) (*Report, error) {
+	if len(c.Add)+len(c.Remove) == 0 {
+		return d.renew(ctx, nil, o)
+	}
+	prepared, err := d.prepare(ctx, c, o)
+	if err != nil {
+		return nil, err
+	}
+	return d.renew(ctx, prepared, o)
+}
+
+// change is a Change whose files are ready to be renamed.
+type change struct {
+	Change
+	access access
+	staged []string // where the file of each Add lies
+	target []string // its name, decided under the lock; "" if it is skipped
+	over   []bool   // target is renamed over, not to
+	delete []string
+	gone   map[string]bool // paths whose old entries go: replaced or removed
+	// promised are the targets.
+	promised map[string]bool
+	touched  map[string]bool // directories whose names changed
+}
+
+// prepare gives the staged files their owner, mode and time and puts them on the disk.
+func (d *Dir) prepare(ctx context.Context, c Change, o Options) (*change, error) {
+	p := &change{
+		Change: c, staged: make([]string, len(c.Add)), target: make([]string, len(c.Add)), over: make([]bool, len(c.Add)),
+		gone: map[string]bool{}, promised: map[string]bool{}, touched: map[string]bool{},
+	}
+	var err error
+	if p.access, err = d.access(); err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for i, a := range c.Add {
+		name := d.Staging().Path(a.Sum)
+		if used[name] {
+			twin := name + "-" + strconv.Itoa(i)
+			o.at("copy twin")
+			if err := d.copyFile(ctx, name, twin); err != nil {
+				return nil, err
+			}
+			name = twin
+		}
+		used[name] = true
+		p.staged[i] = name
+		o.at("prepare " + a.Path)
+		if err := d.prepareFile(name, a, p.access); err != nil {
+			return nil, fmt.Errorf("preparing %q: %w", a.Path, err)
+		}
+	}
+	if err := durable.SyncFiles(ctx, d.root, p.staged); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (d *Dir) prepareFile(name string, a Incoming, acc access) error {
+	fi, err := d.root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() || fi.Size() != a.Size {
+		return fmt.Errorf("staged are %d bytes instead of %d", fi.Size(), a.Size)
+	}
+	if err := d.openUp(name, acc); err != nil {
+		return err
+	}
+	return d.root.Chtimes(name, a.ModTime, a.ModTime)
+}
+
+// copyFile is for a file that an origin has twice.
+func (d *Dir) copyFile(ctx context.Context, from, to string) error {
+	src, _, err := d.OpenFile(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := d.root.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, contextReader{ctx, src})
+	return errors.Join(err, dst.Close())
+}
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(p)
+}
+
+// transact runs under the lock. From the first rename on it does not stop for the end of ctx: the
+// rest is short, and the index must follow the files.
+func (d *Dir) transact(ctx context.Context, c *change, p *plan, report *Report, o Options) error {
+	d.decide(c, report)
+	if err := c.tellPlaces(); err != nil {
+		return err
+	}
+	if err := d.distinguish(c, p, o); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if d.without(c, p) {
+		if err := d.writeIndex(p, report, o); err != nil {
+			return err
+		}
+	}
+	if err := d.move(c, report, o); err != nil {
+		// What has moved, and what has not, is indexed all the same.
+		_, again := d.renewLocked(context.WithoutCancel(ctx), nil, map[string]described{}, o)
+		return errors.Join(err, again)
+	}
+	return d.finish(c, p, report, o)
+}
+
+// decide finds out what still is the origin's, and which names there will be.
+func (d *Dir) decide(c *change, report *Report) {
+	for _, owned := range c.Remove {
+		if d.stillOwned(owned, report) {
+			c.delete = append(c.delete, owned.Path)
+			c.gone[owned.Path] = true
+		}
+	}
+	for i, a := range c.Add {
+		if r := a.Replaces; r != nil && d.stillOwned(*r, report) && !c.gone[r.Path] {
+			c.gone[r.Path] = true
+			if c.over[i] = r.Path == a.Path; !c.over[i] {
+				c.delete = append(c.delete, r.Path)
+			}
+		}
+		if c.over[i] {
+			c.promise(i, a.Path)
+		}
+	}
+	for i, a := range c.Add {
+		if c.over[i] {
+			continue
+		}
+		name, err := d.choose(c, a)
+		if err == nil {
+			err = d.checkDirs(name)
+		}
+		if err != nil {
+			report.Skipped = append(report.Skipped, Problem{a.Path, reasonOf(err)})
+			continue
+		}
+		c.promise(i, name)
+	}
+}
+
+func (c *change) promise(i int, name string) {
+	c.target[i] = name
+	c.promised[name] = true
+}
+
+// stillOwned reports whether a file is there and unchanged. A changed one is somebody's own.
+func (d *Dir) stillOwned(o Owned, report *Report) bool {
+	fi, err := d.root.Lstat(o.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err == nil && o.Verified != nil && sameStatus(fi, o.Verified) {
+		return true
+	}
+	reason := "changed since it was compared"
+	if err != nil {
+		reason = reasonOf(err)
+	}
+	report.Kept = append(report.Kept, Problem{o.Path, reason})
+	return false
+}
+
+// choose returns the wanted name or, if that is taken, the next free one.
+func (d *Dir) choose(c *change, a Incoming) (string, error) {
+	taken := func(p string) bool {
+		if c.promised[p] || c.gone[p] {
+			return c.promised[p]
+		}
+		_, err := d.root.Lstat(p)
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	name, err := binpkg.ParseName(a.Path)
+	if err != nil {
+		return "", err
+	}
+	if !fits(a.Entry, File{Name: name}) {
+		return "", fmt.Errorf("its index entry is that of %q", a.Entry.CPV())
+	}
+	if !taken(a.Path) {
+		return a.Path, nil
+	}
+	return FreeName(a.Path, path.Dir(a.Entry.CPV()), taken)
+}
+
+// checkDirs refuses a path through anything but real directories: Portage does not follow links when
+// it looks for packages.
+func (d *Dir) checkDirs(name string) error {
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		fi, err := d.root.Lstat(dir)
+		if err == nil && !fi.IsDir() {
+			return fmt.Errorf("%q is not a directory", dir)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *change) tellPlaces() error {
+	if c.Placing == nil {
+		return nil
+	}
+	return c.Placing(c.places(func(i int) bool { return c.target[i] != "" }))
+}
+
+func (c *change) places(which func(i int) bool) []Placed {
+	var places []Placed
+	for i, a := range c.Add {
+		if which(i) {
+			places = append(places, Placed{a.Path, c.target[i], a.Sum})
+		}
+	}
+	return places
+}
+
+// distinguish gives a package a later time if Portage would take it for another one that is indexed: it
+// looks up digests by exactly that, finds the other's, and renames the package away.
+func (d *Dir) distinguish(c *change, p *plan, o Options) error {
+	taken := map[pkgindex.Instance]string{} // MD5
+	for _, e := range p.entries {
+		if !c.gone[e.Path()] {
+			taken[pkgindex.InstanceKey(e)] = e.Get("MD5")
+		}
+	}
+	for i := range c.Add {
+		if c.target[i] == "" {
+			continue
+		}
+		a := &c.Add[i]
+		for {
+			e, err := a.Entry.With("SIZE", strconv.FormatInt(a.Size, 10), "MTIME", strconv.FormatInt(a.ModTime.Unix(), 10))
+			if err != nil {
+				return fmt.Errorf("package %q: %w", a.Path, err)
+			}
+			key := pkgindex.InstanceKey(e)
+			if md5, ok := taken[key]; !ok || md5 == e.Get("MD5") {
+				taken[key] = e.Get("MD5")
+				break
+			}
+			a.ModTime = a.ModTime.Add(time.Second)
+			o.at("distinguish " + a.Path)
+			if err := d.root.Chtimes(c.staged[i], a.ModTime, a.ModTime); err != nil {
+				return fmt.Errorf("package %q: %w", a.Path, err)
+			}
+		}
+	}
+	return nil
+}
+
+// without takes the entries out of p whose files will go, and reports whether the index on the disk has
+// any of them.
+func (d *Dir) without(c *change, p *plan) bool {
+	p.entries = slices.DeleteFunc(slices.Clone(p.entries), func(e pkgindex.Entry) bool { return c.gone[e.Path()] })
+	return p.usable && slices.ContainsFunc(p.index.Entries, func(e pkgindex.Entry) bool { return c.gone[e.Path()] })
+}
+
+// move does what can be seen: it removes and renames.
+func (d *Dir) move(c *change, report *Report, o Options) error {
+	removing := map[string]bool{}
+	for _, r := range c.Remove {
+		removing[r.Path] = true
+	}
+	for _, name := range c.delete {
+		o.at("remove " + name)
+		if err := d.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing: %w", err)
+		}
+		c.touched[path.Dir(name)] = true
+		if removing[name] {
+			report.Removed = append(report.Removed, name)
+		}
+	}
+	for i := range c.Add {
+		if c.target[i] == "" {
+			continue
+		}
+		if err := d.place(c, i, o); err != nil {
+			return fmt.Errorf("placing %q: %w", c.Add[i].Path, err)
+		}
+	}
+	return d.syncDirs(c, o)
+}
+
+// place renames the i-th package to its name, or to another if that was taken meanwhile: emerge reserves
+// names without the lock.
+func (d *Dir) place(c *change, i int, o Options) error {
+	for {
+		target := c.target[i]
+		if err := d.makeDirs(c, path.Dir(target), o); err != nil {
+			return err
+		}
+		o.at("rename " + target)
+		move := durable.MoveNew
+		if c.over[i] {
+			move = (*os.Root).Rename
+		}
+		err := move(d.root, c.staged[i], target)
+		if err == nil {
+			c.touched[path.Dir(target)] = true
+			return nil
+		}
+		if !errors.Is(err, fs.ErrExist) || c.over[i] {
+			return err
+		}
+		name, err := d.choose(c, c.Add[i])
+		if err != nil {
+			return err
+		}
+		c.promise(i, name)
+		if err := c.tellPlaces(); err != nil {
+			return err
+		}
+	}
+}
+
+// makeDirs creates directories as Portage does: PKGDIR's group, and for it the bits it has there.
+func (d *Dir) makeDirs(c *change, dir string, o Options) error {
+	if dir == "." {
+		return nil
+	}
+	if _, err := d.root.Lstat(dir); err == nil {
+		return nil
+	}
+	if err := d.makeDirs(c, path.Dir(dir), o); err != nil {
+		return err
+	}
+	o.at("mkdir " + dir)
+	if err := d.root.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	c.touched[path.Dir(dir)] = true
+	return d.openUp(dir, c.access)
+}
+
+func (d *Dir) syncDirs(c *change, o Options) error {
+	for _, dir := range slices.Sorted(maps.Keys(c.touched)) {
+		o.at("sync " + dir)
+		if err := durable.SyncDir(d.root, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish writes the final index: what was there, less what is gone, and what was placed.
+func (d *Dir) finish(c *change, p *plan, report *Report, o Options) error {
+	for i, a := range c.Add {
+		if c.target[i] == "" {
+			continue
+		}
+		e, err := d.entryOf(a, c.target[i])
+		if err != nil {
+			return fmt.Errorf("package %q: %w", a.Path, err)
+		}
+		p.entries = append(p.entries, e)
+		report.Placed = append(report.Placed, Placed{a.Path, c.target[i], a.Sum})
+	}
+	report.Packages = len(p.entries)
+	if !p.dirty(o) {
+		return nil
+	}
+	return d.writeIndex(p, report, o)
+}
+
+// entryOf is the entry of a package as it lies there now.
+func (d *Dir) entryOf(a Incoming, name string) (pkgindex.Entry, error) {
+	fi, err := d.root.Lstat(name)
+	if err != nil {
+		return pkgindex.Entry{}, err
+	}
+	return a.Entry.With(
+		"PATH", name,
+		"SIZE", strconv.FormatInt(fi.Size(), 10),
+		"MTIME", strconv.FormatInt(fi.ModTime().Unix(), 10),
+	)
+}
