@@ -59,7 +59,7 @@ type line struct {
 	value []byte
 }
 
-// nextLine returns the next line that has a key. ok is false at the end of the block, more at the end of the file.
+// nextLine returns the next line of the block that has a key. ok is false where there is none; more says then whether the file goes on.
 func (p *parser) nextLine() (l line, ok, more bool, err error) {
 	for {
 		raw, err := p.lines.next()
@@ -268,7 +268,8 @@ func (p *parser) remarkHeader() {
 	}
 }
 
-// lineReader splits a file into lines that end in LF, CRLF or CR, as Portage does.
+// lineReader splits a file into lines that end in LF, CRLF or CR: Portage opens its index as text, and Python takes all three for
+// line ends.
 type lineReader struct {
 	r       *bufio.Reader
 	rest    []byte // behind a CR in the middle
