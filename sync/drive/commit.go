@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -71,7 +69,7 @@ func (w *Writer) Commit(ctx context.Context, c Contents) (*Generation, error) {
 	if err := w.flush(); err != nil {
 		return nil, err
 	}
-	if err := w.compare(ctx); err != nil {
+	if err := w.compare(ctx, files.signed); err != nil {
 		return nil, err
 	}
 	if err := context.Cause(ctx); err != nil {
@@ -379,6 +377,9 @@ func (w *Writer) discard(signed *manifest.Signed) error {
 	clear(w.listed)
 	for _, f := range signed.Files {
 		w.listed[f.Path] = f
+		if _, ok := w.fresh[f.Path]; ok && !w.o.NoReadBack {
+			w.proven[f.Path] = true
+		}
 	}
 	clear(w.fresh)
 	w.strays, w.absent = nil, nil
@@ -457,152 +458,4 @@ func (w *Writer) removeEmpty(dirs []string, used map[string]bool) error {
 		above = append(above, path.Dir(dir))
 	}
 	return w.syncDirs(above)
-}
-
-// readOnce reads the origin's file through a function that gets a reader of
-// the medium.
-func (w *Writer) readOnce(name string, read func(io.Reader) error) error {
-	f, err := openMedium(w.root, name)
-	if err != nil {
-		return w.end("reading back", name, err)
-	}
-	defer f.Close()
-	return w.end("reading back", name, read(f))
-}
-
-// compare is step 8: every new file and a sample of the old ones are read from
-// the medium. A drive that is smaller than it says destroys earlier files
-// while later ones read back right.
-func (w *Writer) compare(ctx context.Context) error {
-	if w.o.NoReadBack {
-		return nil
-	}
-	names := make([]string, 0, len(w.fresh))
-	for name := range w.fresh {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	buf := alignedBuffer()
-	for _, name := range names {
-		if err := w.compareFile(ctx, w.fresh[name], false, buf); err != nil {
-			return err
-		}
-	}
-	for _, f := range w.sample() {
-		if err := w.compareFile(ctx, written{File: f}, true, buf); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *Writer) compareFile(ctx context.Context, want written, old bool, buf []byte) error {
-	hash := digest.New(digest.BLAKE2B)
-	var got marks
-	err := w.readOnce(want.Path, func(r io.Reader) error {
-		for {
-			if err := context.Cause(ctx); err != nil {
-				return err
-			}
-			n, err := r.Read(buf)
-			hash.Write(buf[:n])
-			got.write(buf[:n])
-			w.o.Progress(Comparing, want.Path, int64(n))
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-		}
-	})
-	if err != nil {
-		return err
-	}
-	sums := hash.Sum()
-	switch {
-	case sums.Size != want.Size:
-		return w.lost(&ReadBackError{Path: want.Path, Offset: min(sums.Size, want.Size), Old: old,
-			Reason: "it has " + strconv.FormatInt(sums.Size, 10) + " bytes instead of " + strconv.FormatInt(want.Size, 10)})
-	case sums.Blake2b != want.Sum:
-		return w.lost(&ReadBackError{Path: want.Path, Offset: firstWrong(want.marks, got.end()), Old: old,
-			Reason: "the medium has other bytes than were written"})
-	}
-	return nil
-}
-
-// firstWrong finds the first piece that differs.
-func firstWrong(want, got []uint32) int64 {
-	for i := range min(len(want), len(got)) {
-		if want[i] != got[i] {
-			return int64(i) * markSize
-		}
-	}
-	return -1
-}
-
-// Bounds of the sample of old files.
-const (
-	sampleFiles = 64
-	sampleBytes = 64 << 20
-	sampleFile  = 16 << 20 // a larger file says no more
-)
-
-// sample chooses files of the generation before, spread over the list, others
-// each time.
-func (w *Writer) sample() []manifest.File {
-	var old []manifest.File
-	for name, f := range w.listed {
-		_, absent := slices.BinarySearch(w.absent, name)
-		if !absent && f.Size <= sampleFile && name != PackagesFile {
-			old = append(old, f)
-		}
-	}
-	if len(old) == 0 {
-		return nil
-	}
-	slices.SortFunc(old, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
-	step := max(1, len(old)/sampleFiles)
-	var chosen []manifest.File
-	var bytes int64
-	for i := int(w.serial % int64(step)); i < len(old) && len(chosen) < sampleFiles; i += step {
-		if bytes += old[i].Size; bytes > sampleBytes {
-			break
-		}
-		chosen = append(chosen, old[i])
-	}
-	return chosen
-}
-
-// compareSlots reads what the commit wrote in place once more from the medium.
-func (w *Writer) compareSlots(files *generationFiles) error {
-	if w.o.NoReadBack {
-		return nil
-	}
-	for _, own := range []struct {
-		name string
-		text []byte
-	}{{Slot, files.text}, {NextSlot, files.text}, {PackagesFile, bytes.TrimRight(files.packages, "\n")}} {
-		buf := alignedBuffer()
-		var got []byte
-		err := w.readOnce(own.name, func(r io.Reader) error {
-			for {
-				n, err := r.Read(buf)
-				got = append(got, buf[:n]...)
-				if errors.Is(err, io.EOF) {
-					return nil
-				}
-				if err != nil {
-					return err
-				}
-			}
-		})
-		if err != nil {
-			return err
-		}
-		if string(bytes.TrimRight(got, "\n")) != string(bytes.TrimRight(own.text, "\n")) {
-			return w.lost(&ReadBackError{Path: own.name, Offset: -1, Reason: "the medium has other bytes than were written"})
-		}
-	}
-	return nil
 }

@@ -74,7 +74,8 @@ type Writer struct {
 	names  namespace
 	rooms  map[string]*room // directories, of interest on vfat
 	dirs   map[string]bool  // directories that are there
-	absent []string         // listed files that are not there
+	absent []string         // listed files that are not there, or not right
+	proven map[string]bool  // listed files that this session saw to be right on the medium
 
 	reserved map[itemKey][]string // names given by Prepare
 	fresh    map[string]written   // written since the last commit, by path
@@ -129,7 +130,7 @@ func (w *Writer) begin(ctx context.Context) error {
 	if err := w.takeLock(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{w.open, w.mend, w.tidy} {
+	for _, step := range []func(context.Context) error{w.open, w.mend, w.tidy, w.prove} {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
@@ -152,6 +153,7 @@ func (w *Writer) init() {
 	w.dirs = make(map[string]bool)
 	w.reserved = make(map[itemKey][]string)
 	w.fresh = make(map[string]written)
+	w.proven = make(map[string]bool)
 	w.flow = flow{done: w.o.Progress}
 	if w.dirSize == nil {
 		w.dirSize = w.statDir
@@ -261,8 +263,8 @@ func (w *Writer) Held() *Generation { return w.held }
 // one has to be higher.
 func (w *Writer) Last() int64 { return w.serial }
 
-// Missing returns the files that the held generation lists and that are not
-// there, sorted: they have to be written again.
+// Missing returns the files of the held generation that are not there, or were
+// found damaged in a sample, sorted: they have to be written again.
 func (w *Writer) Missing() []Item {
 	if w.held == nil || len(w.absent) == 0 {
 		return nil

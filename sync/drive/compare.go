@@ -1,0 +1,203 @@
+package drive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+)
+
+// Step 8 of the order, and what it needs before: a drive that is smaller than
+// it says destroys earlier files while later ones read back right. So a sample
+// of the old files is read before anything is written, and what was right then
+// is read again before the commit. A file of the sample that is wrong at
+// the beginning is no sign of that; it has to be written again.
+
+// readOnce reads the origin's file through a function that gets a reader of
+// the medium.
+func (w *Writer) readOnce(name string, read func(io.Reader) error) error {
+	f, err := openMedium(w.root, name)
+	if err != nil {
+		return w.end("reading back", name, err)
+	}
+	defer f.Close()
+	return w.end("reading back", name, read(f))
+}
+
+// compare is step 8: every new file and a sample of the old ones are read from
+// the medium. A drive that is smaller than it says destroys earlier files
+// while later ones read back right.
+func (w *Writer) compare(ctx context.Context, signed *manifest.Signed) error {
+	if w.o.NoReadBack {
+		return nil
+	}
+	names := make([]string, 0, len(w.fresh))
+	for name := range w.fresh {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	buf := alignedBuffer()
+	for _, name := range names {
+		if err := w.compareFile(ctx, w.fresh[name], false, buf); err != nil {
+			return w.lostIfWrong(err)
+		}
+	}
+	for _, f := range w.sample(slices.Sorted(maps.Keys(w.proven))) {
+		if _, stays := signed.Find(f.Path); !stays {
+			continue
+		}
+		if err := w.compareFile(ctx, written{File: f}, true, buf); err != nil {
+			return w.lostIfWrong(err)
+		}
+	}
+	return nil
+}
+
+// lostIfWrong ends the session if the medium was found wrong; a canceled
+// comparison ends nothing.
+func (w *Writer) lostIfWrong(err error) error {
+	var wrong *ReadBackError
+	if errors.As(err, &wrong) {
+		return w.lost(err)
+	}
+	return err
+}
+
+// prove reads a sample of the held generation's files.
+func (w *Writer) prove(ctx context.Context) error {
+	if w.held == nil || w.o.NoReadBack {
+		return nil
+	}
+	var names []string
+	for name := range w.listed {
+		_, absent := slices.BinarySearch(w.absent, name)
+		if _, _, payload := kindOf(name); payload && !absent {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	buf := alignedBuffer()
+	for _, f := range w.sample(names) {
+		err := w.compareFile(ctx, written{File: f}, true, buf)
+		var wrong *ReadBackError
+		var gone *GoneError
+		switch {
+		case err == nil:
+			w.proven[f.Path] = true
+		case errors.As(err, &wrong), errors.As(err, &gone) && !gone.Vanished:
+			w.err = nil // nothing was written yet that could be lost
+			w.absent = append(w.absent, f.Path)
+		default:
+			return err
+		}
+	}
+	slices.Sort(w.absent)
+	return nil
+}
+
+// Bounds of a sample.
+const (
+	sampleFiles = 64
+	sampleBytes = 64 << 20
+	sampleFile  = 16 << 20 // a larger file says no more
+)
+
+// sample chooses listed files at even distances, others in each generation.
+func (w *Writer) sample(names []string) []manifest.File {
+	step := max(1, len(names)/sampleFiles)
+	var chosen []manifest.File
+	var sum int64
+	for i := int(w.serial % int64(step)); i < len(names) && len(chosen) < sampleFiles; i += step {
+		f, listed := w.listed[names[i]]
+		if !listed || f.Size > sampleFile || sum+f.Size > sampleBytes {
+			continue
+		}
+		sum += f.Size
+		chosen = append(chosen, f)
+	}
+	return chosen
+}
+
+func (w *Writer) compareFile(ctx context.Context, want written, old bool, buf []byte) error {
+	hash := digest.New(digest.BLAKE2B)
+	var got marks
+	err := w.readOnce(want.Path, func(r io.Reader) error {
+		for {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			n, err := r.Read(buf)
+			hash.Write(buf[:n])
+			got.write(buf[:n])
+			w.o.Progress(Comparing, want.Path, int64(n))
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	sums := hash.Sum()
+	switch {
+	case sums.Size != want.Size:
+		return &ReadBackError{Path: want.Path, Offset: min(sums.Size, want.Size), Old: old,
+			Reason: "it has " + strconv.FormatInt(sums.Size, 10) + " bytes instead of " + strconv.FormatInt(want.Size, 10)}
+	case sums.Blake2b != want.Sum:
+		return &ReadBackError{Path: want.Path, Offset: firstWrong(want.marks, got.end()), Old: old,
+			Reason: "the medium has other bytes than were written"}
+	}
+	return nil
+}
+
+// firstWrong finds the first piece that differs.
+func firstWrong(want, got []uint32) int64 {
+	for i := range min(len(want), len(got)) {
+		if want[i] != got[i] {
+			return int64(i) * markSize
+		}
+	}
+	return -1
+}
+
+// compareSlots reads what the commit wrote in place once more from the medium.
+func (w *Writer) compareSlots(files *generationFiles) error {
+	if w.o.NoReadBack {
+		return nil
+	}
+	for _, own := range []struct {
+		name string
+		text []byte
+	}{{Slot, files.text}, {NextSlot, files.text}, {PackagesFile, bytes.TrimRight(files.packages, "\n")}} {
+		buf := alignedBuffer()
+		var got []byte
+		err := w.readOnce(own.name, func(r io.Reader) error {
+			for {
+				n, err := r.Read(buf)
+				got = append(got, buf[:n]...)
+				if errors.Is(err, io.EOF) {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if string(bytes.TrimRight(got, "\n")) != string(bytes.TrimRight(own.text, "\n")) {
+			return w.lost(&ReadBackError{Path: own.name, Offset: -1, Reason: "the medium has other bytes than were written"})
+		}
+	}
+	return nil
+}
