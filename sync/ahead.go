@@ -1,0 +1,42 @@
+package sync
+
+import "context"
+
+// ahead calls work for each of n items, up to workers at once, and hands the results to use in the order of the items: what is slow to find out is known when its turn comes.
+// At most window items are begun and not yet used. The first error of use, or ctx, ends it; work that was begun by then is waited for, and its results go to drop.
+func ahead[T any](ctx context.Context, n, workers, window int, work func(ctx context.Context, i int) T, use func(i int, v T) error, drop func(v T)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	slots := make(chan struct{}, max(1, workers))
+	results := make([]chan T, n)
+	begun := 0
+	begin := func() {
+		i := begun
+		results[i] = make(chan T, 1)
+		begun++
+		go func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			results[i] <- work(ctx, i)
+		}()
+	}
+	var err error
+	used := 0
+	for ; used < n && err == nil; used++ {
+		for begun < n && begun < used+max(1, window) {
+			begin()
+		}
+		v := <-results[used]
+		results[used] = nil
+		if err = context.Cause(ctx); err != nil {
+			drop(v)
+			continue
+		}
+		err = use(used, v)
+	}
+	cancel()
+	for ; used < begun; used++ {
+		drop(<-results[used])
+	}
+	return err
+}

@@ -1,0 +1,382 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/pkgindex"
+)
+
+// carryOut does what was planned, one origin after the other.
+func (im *importer) carryOut(ctx context.Context) error {
+	if err := im.createClient(); err != nil {
+		return err
+	}
+	for i, in := range im.origins {
+		if i > 0 && len(in.deeds) > 0 {
+			// What the origins before have brought in may be the same, or have taken the names.
+			if err := im.planAgain(ctx, in); err != nil {
+				return err
+			}
+		}
+		if err := im.apply(ctx, in); err != nil {
+			return err
+		}
+	}
+	if err := im.indexOnly(ctx); err != nil {
+		return err
+	}
+	return im.finish()
+}
+
+func (im *importer) planAgain(ctx context.Context, in *incoming) error {
+	old := in.Plan
+	in.Plan = &ImportPlan{Dir: old.Dir, Origin: old.Origin, Fingerprint: old.Fingerprint, Serial: old.Serial, Signed: old.Signed, Older: old.Older,
+		Copy: []Item{}, Replace: []Item{}, Beside: []Item{}, Prune: []Item{}, LeftOut: []Item{}, Need: old.Need}
+	in.deeds, in.prune, in.LeftOut = nil, nil, []Item{}
+	return im.planOrigin(ctx, in)
+}
+
+// apply brings in one origin: everything is staged first, then it gets its names.
+func (im *importer) apply(ctx context.Context, in *incoming) error {
+	staged, err := im.stageAll(ctx, in)
+	if err != nil {
+		return err
+	}
+	if err := im.commitPackages(ctx, in, staged); err != nil {
+		return err
+	}
+	if err := im.placeDistfiles(ctx, in, staged); err != nil {
+		return err
+	}
+	for kind, m := range in.imports {
+		if err := im.l.SaveImports(in.id, ledgerKind(kind), m); err != nil {
+			return err
+		}
+	}
+	im.countGone(in)
+	return im.remember(in)
+}
+
+// countGone tells what left the origin and stays here.
+func (im *importer) countGone(in *incoming) {
+	if !im.o.Prune {
+		in.Gone = Count(in.Plan.Prune)
+		return
+	}
+	in.Gone = Tally{}
+	pruned := make(map[fileKey]bool)
+	for _, it := range in.Pruned {
+		pruned[fileKey{it.Kind, it.Path}] = true
+	}
+	for _, it := range in.Plan.Prune {
+		if !pruned[fileKey{it.Kind, it.Path}] {
+			in.Gone.add(it.Size)
+		}
+	}
+}
+
+// remember notes that this generation was accepted. An older one changes nothing.
+func (im *importer) remember(in *incoming) error {
+	signed := in.gen.Signed
+	if !in.Plan.Older {
+		if err := im.l.SaveSeen(in.id, ledger.Seen{Serial: in.gen.Serial(), Manifest: in.gen.Sum, Highest: signed.SignedAt}); err != nil {
+			return err
+		}
+	}
+	return im.l.RaiseTime(signed.SignedAt)
+}
+
+// stageAll copies everything that has to be copied into the staging directories and checks it there. What a killed run has staged is not copied again.
+func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) {
+	var staged []deed
+	var done Tally
+	total := Tally{}
+	for _, d := range in.deeds {
+		total.add(d.item.Size)
+	}
+	var copied int64
+	tell := func(path string, n int64) {
+		copied += n
+		im.w.tell(Event{Phase: PhaseCopy, Path: path, Done: copied, Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
+	}
+	for _, d := range in.deeds {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		err := im.stage(ctx, in, d, func(n int64) { tell(d.path, n) })
+		done.add(d.item.Size)
+		var reason *leftOutError
+		switch {
+		case errors.As(err, &reason):
+			in.LeftOut = append(in.LeftOut, Item{Kind: d.kind, Path: d.path, Size: d.item.Size, Reason: reason.reason})
+		case err != nil:
+			return nil, err
+		default:
+			staged = append(staged, d)
+		}
+		copied = done.Bytes
+		tell(d.path, 0)
+	}
+	return staged, nil
+}
+
+// leftOutError is the reason why one file is not brought in, while the rest is.
+type leftOutError struct{ reason string }
+
+func (e *leftOutError) Error() string { return e.reason }
+
+func (im *importer) staging(kind Kind) durable.Staging {
+	if kind == Package {
+		return im.client.pkgdir.Staging()
+	}
+	return im.client.distdir.Staging()
+}
+
+// stage copies one file in one pass: read, compared with what was signed, written. A package is then looked through as a whole: signed does not mean harmless.
+func (im *importer) stage(ctx context.Context, in *incoming, d deed, tell func(int64)) error {
+	st := im.staging(d.kind)
+	if !im.staged(ctx, st, d) {
+		err := st.Write(d.item.Sum, d.item.Size, func(w io.Writer) error {
+			r, err := in.gen.Open(d.item)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			_, err = io.CopyBuffer(onlyWriter{w}, countingReader{ctx, r, tell}, make([]byte, 1<<20))
+			return err
+		})
+		var damaged *drive.DamagedError
+		if errors.As(err, &damaged) {
+			return &leftOutError{"damaged on the drive: " + damaged.Reason}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if d.kind != Package {
+		return nil
+	}
+	return checkStaged(ctx, st, d)
+}
+
+// onlyWriter hides what else the writer can do, so that the copy goes through the buffer and its counter.
+type onlyWriter struct{ io.Writer }
+
+// countingReader asks ctx before each read and tells how much was read.
+type countingReader struct {
+	ctx  context.Context
+	r    io.Reader
+	tell func(int64)
+}
+
+func (c countingReader) Read(p []byte) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	n, err := c.r.Read(p)
+	if n > 0 {
+		c.tell(int64(n))
+	}
+	return n, err
+}
+
+// staged reports whether an earlier run has left the whole file there.
+func (im *importer) staged(ctx context.Context, st durable.Staging, d deed) bool {
+	f, err := st.Open(d.item.Sum)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil || fi.Size() != d.item.Size {
+		return false
+	}
+	sums, err := digest.Reader(ctx, f, digest.BLAKE2B, nil)
+	return err == nil && manifest.Digest(sums.Blake2b) == d.item.Sum
+}
+
+// checkStaged refuses a package that would hurt Portage, or is another one than the catalogue says.
+func checkStaged(ctx context.Context, st durable.Staging, d deed) error {
+	f, err := st.Open(d.item.Sum)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	pkg, err := binpkg.Read(f, d.item.Size, d.path)
+	if err == nil {
+		err = binpkg.Check(ctx, f, d.item.Size, d.path)
+	}
+	var invalid *binpkg.InvalidError
+	if errors.As(err, &invalid) {
+		return &leftOutError{invalid.Reason}
+	}
+	if err != nil {
+		return err
+	}
+	own, err := pkgindex.NewEntry(pkg.Get)
+	if err != nil {
+		return &leftOutError{err.Error()}
+	}
+	if key, ok := sameIdentity(d.entry, own); !ok {
+		return &leftOutError{fmt.Sprintf("the catalogue's %s is not the package's own", key)}
+	}
+	return nil
+}
+
+// commitPackages gives the staged packages their names and renews the index, as one transaction.
+func (im *importer) commitPackages(ctx context.Context, in *incoming, staged []deed) error {
+	if im.client.pkgdir == nil {
+		return nil
+	}
+	change, byLocal := im.change(in, staged)
+	if len(change.Add)+len(change.Remove) == 0 {
+		return nil
+	}
+	mine := in.imports[Package]
+	change.Placing = func(places []pkgdir.Placed) error {
+		for _, p := range places {
+			d := byLocal[p.Wanted]
+			if d.owned == nil { // an older file stays known as the origin's until it is replaced
+				mine[d.path] = ledger.Import{Local: p.Local, Size: d.item.Size, Sum: d.item.Sum}
+			}
+		}
+		return im.l.SaveImports(in.id, ledger.Packages, mine)
+	}
+	r, err := im.client.pkgdir.Commit(ctx, change, im.indexOptions(in.catalogue.Header))
+	if err != nil {
+		return err
+	}
+	im.indexed(r)
+	for _, p := range r.Placed {
+		d := byLocal[p.Wanted]
+		mine[d.path] = ledger.Import{Local: p.Local, Size: d.item.Size, Sum: d.item.Sum}
+		im.cachePlaced(Package, p.Local, d.item.Sum)
+		in.Copied = append(in.Copied, Item{Kind: Package, Path: d.path, Size: d.item.Size, Local: elsewhere(p.Local, d.path)})
+	}
+	for _, p := range r.Skipped {
+		d := byLocal[p.Path]
+		in.LeftOut = append(in.LeftOut, Item{Kind: Package, Path: d.path, Size: d.item.Size, Reason: p.Reason})
+	}
+	for _, path := range r.Removed {
+		in.pruned(Package, path)
+	}
+	return im.client.pkgdir.Staging().Clear()
+}
+
+// pruned notes that the file at a local path was removed.
+func (in *incoming) pruned(kind Kind, local string) {
+	for _, d := range in.prune {
+		if d.kind == kind && d.local == local {
+			in.Pruned = append(in.Pruned, Item{Kind: kind, Path: d.path, Size: in.imports[kind][d.path].Size, Local: elsewhere(local, d.path)})
+			delete(in.imports[kind], d.path)
+		}
+	}
+}
+
+// change puts the packages' part of the plan into PKGDIR's terms. The map finds the deed of a wanted path again.
+func (im *importer) change(in *incoming, staged []deed) (pkgdir.Change, map[string]deed) {
+	var c pkgdir.Change
+	byLocal := make(map[string]deed)
+	for _, d := range staged {
+		if d.kind != Package {
+			continue
+		}
+		mtime, _ := d.entry.MTime()
+		c.Add = append(c.Add, pkgdir.Incoming{Path: d.local, Size: d.item.Size, ModTime: time.Unix(mtime, 0), Sum: d.item.Sum, Entry: d.entry, Replaces: d.owned})
+		byLocal[d.local] = d
+	}
+	if im.o.Prune {
+		for _, d := range in.prune {
+			if d.kind == Package {
+				c.Remove = append(c.Remove, *d.owned)
+			}
+		}
+	}
+	return c, byLocal
+}
+
+// indexOptions are those of a transaction. A fresh index gets the origin's header, without what is the origin's alone; its CHOST is this machine's, if that is known.
+func (im *importer) indexOptions(origin pkgindex.Header) pkgdir.Options {
+	o := im.m.indexWriting(im.w)
+	o.Workers = im.o.Workers
+	o.Header = func(h pkgindex.Header) pkgindex.Header {
+		if len(h.Keys()) > 0 {
+			return h
+		}
+		h = pkgindex.FreshHeader(origin)
+		if chost, known := im.m.Settings.CHOST(); known {
+			h.Set("CHOST", chost)
+		}
+		return h
+	}
+	return o
+}
+
+func (im *importer) indexed(r *pkgdir.Report) {
+	im.report.Packages = r.Packages
+	im.report.Indexed = im.report.Indexed || r.Written
+	for _, p := range r.Invalid {
+		im.report.Notices = append(im.report.Notices, fmt.Sprintf("%q in PKGDIR is not indexed: %s", p.Path, p.Reason))
+	}
+}
+
+// indexOnly brings the index up to date where no package was brought in: a run that was killed may have left it behind its files.
+func (im *importer) indexOnly(ctx context.Context) error {
+	if im.client.pkgdir == nil || im.report.Packages > 0 {
+		return nil
+	}
+	var header pkgindex.Header
+	for _, in := range im.origins {
+		if in.catalogue != nil {
+			header = in.catalogue.Header
+		}
+	}
+	r, err := im.client.pkgdir.Reindex(ctx, im.indexOptions(header))
+	if err != nil {
+		return err
+	}
+	im.indexed(r)
+	return im.client.pkgdir.Staging().Clear()
+}
+
+// cachePlaced remembers the digest of a file that was brought in: it was computed on its way.
+func (im *importer) cachePlaced(kind Kind, local string, sum manifest.Digest) {
+	if fi, err := im.client.lstat(kind, local); err == nil {
+		im.client.cache(kind).Put(local, fi, digest.Sums{Blake2b: sum}, digest.BLAKE2B)
+	}
+}
+
+// finish saves what was learned and finds out what to say.
+func (im *importer) finish() error {
+	for _, c := range []*ledger.Cache{im.client.packages, im.client.distfiles} {
+		if c == nil {
+			continue
+		}
+		if err := c.Save(); err != nil {
+			return err
+		}
+	}
+	im.report.Unchanged = !im.report.Indexed
+	for _, in := range im.origins {
+		if len(in.Copied)+len(in.Pruned) > 0 {
+			im.report.Unchanged = false
+		}
+	}
+	im.advise()
+	return im.history()
+}
+
+func (im *importer) placeDistfiles(ctx context.Context, in *incoming, staged []deed) error {
+	return nil
+}

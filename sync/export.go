@@ -1,0 +1,534 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/pkgindex"
+)
+
+// ExportOptions says what to export and how. The zero value of everything but Drive is what a person wants.
+type ExportOptions struct {
+	Drive        string // mount point (or directory) that holds, or will hold, the tree
+	Name         string // the origin's name; "" takes the one this PKGDIR was exported under, else the host's name
+	NoPackages   bool   // leave the packages on the drive as they are
+	NoDistfiles  bool   // leave the distfiles on the drive as they are
+	AllowShrink  bool   // a host that lost most of its packages means it
+	AnyDirectory bool   // Drive need not be a mounted file system of its own
+	NoReadBack   bool   // do not compare the medium with what was written
+	PartSize     int64  // bytes of the largest file on the drive; 0 is what FAT can hold
+	Workers      int    // files that are read and checked ahead of the one being written; 0 chooses
+	Pretend      bool   // plan only; nothing is written anywhere
+	Confirm      func(*ExportPlan) (bool, error)
+}
+
+// ExportPlan is what an export would do: plain data, made before the first byte is written.
+type ExportPlan struct {
+	Drive       string `json:"drive"`
+	Origin      string `json:"origin"`
+	Fingerprint string `json:"fingerprint,omitempty"` // "" where the first export will make the key
+	PKGDIR      string `json:"pkgdir"`
+	DISTDIR     string `json:"distdir"`
+	Previous    int64  `json:"previous,omitempty"` // the generation on the drive; 0: none
+	Copy        []Item `json:"copy"`
+	Compare     []Item `json:"compare"` // read first, copied if they differ
+	Keep        Tally  `json:"keep"`
+	Remove      []Item `json:"remove"`
+	LeftOut     []Item `json:"left_out"`
+	Need        int64  `json:"need"` // bytes on the drive for Copy and Compare, in whole clusters
+	Free        int64  `json:"free"`
+}
+
+// ExportReport is what an export did. Each file of the plan is in exactly one list.
+type ExportReport struct {
+	Plan      ExportPlan `json:"plan"`
+	Pretended bool       `json:"pretended,omitempty"`
+	Unchanged bool       `json:"unchanged"` // nothing to do: no generation was written
+	NewKey    bool       `json:"new_key,omitempty"`
+	Serial    int64      `json:"serial,omitempty"` // the generation on the drive now
+	Copied    []Item     `json:"copied"`
+	Removed   []Item     `json:"removed"`
+	Kept      Tally      `json:"kept"`
+	LeftOut   []Item     `json:"left_out"`
+	Written   int64      `json:"written"` // bytes of payload
+	ReadBack  bool       `json:"read_back"`
+	Notices   []string   `json:"notices"`
+}
+
+// Export writes what changed on this host since the last export to the drive, as a new signed generation. Where an error comes with a report, its plan says what was intended.
+func Export(ctx context.Context, m Machine, o ExportOptions, w Watcher) (*ExportReport, error) {
+	if err := needDirectory("export to", o.Drive); err != nil {
+		return nil, err
+	}
+	if !o.AnyDirectory {
+		if err := checkMounted(o.Drive, m.PKGDIR); err != nil {
+			return nil, err
+		}
+	}
+	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: o.Pretend, LockWait: m.LockWait,
+		OnWait: func() { w.notice("waiting for another pkgsneak to end") }})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	x := &exporter{m: m, o: o, w: w, l: l,
+		current: make(map[fileKey]drive.Item), entries: make(map[string]pkgindex.Entry),
+		report: &ExportReport{Pretended: o.Pretend, Copied: []Item{}, Removed: []Item{}, LeftOut: []Item{}, Notices: []string{}}}
+	defer x.close()
+	err = x.run(ctx)
+	return x.report, err
+}
+
+// exporter is one export on its way. The first block is given, the rest is found out step by step.
+type exporter struct {
+	m Machine
+	o ExportOptions
+	w Watcher
+	l *ledger.Ledger
+
+	report *ExportReport
+	key    *manifest.PrivateKey // nil until the first export makes it
+	now    time.Time            // the clock, or what was signed here before if that is later
+	name   string               // the origin's
+	drive  *drive.Drive         // nil while there is no tree
+	dir    string               // the origin's directory
+	held   *drive.Generation    // on the drive; nil on the first export
+	before *pkgindex.Index      // its catalogue
+	host   *host
+	todo   []Item // to be copied
+
+	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
+	current map[fileKey]drive.Item
+	entries map[string]pkgindex.Entry // by PATH, in terms of header
+	header  pkgindex.Header
+}
+
+func (x *exporter) close() {
+	if x.host != nil {
+		x.host.close()
+	}
+	if x.held != nil {
+		x.held.Close()
+	}
+	if x.drive != nil {
+		x.drive.Close()
+	}
+}
+
+func (x *exporter) run(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{x.identify, x.openDrive, x.scan, x.plan, x.guard} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if x.unchanged() {
+		x.report.Unchanged = true
+		return x.remember()
+	}
+	if x.o.Pretend {
+		return x.checkSpace()
+	}
+	if x.o.Confirm != nil {
+		switch ok, err := x.o.Confirm(&x.report.Plan); {
+		case err != nil:
+			return err
+		case !ok:
+			return ErrDeclined
+		}
+	}
+	return x.write(ctx)
+}
+
+// identify finds out who exports: the key, and the name.
+func (x *exporter) identify(context.Context) error {
+	x.now = latest(x.m.Now(), x.l.HighestTime())
+	key, err := x.l.SigningKey()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrPermission) && x.o.Pretend:
+		x.report.Notices = append(x.report.Notices, "the signing key cannot be read by this user: the plan takes the drive for empty")
+	case err != nil:
+		return err
+	default:
+		x.key = key
+		x.report.Plan.Fingerprint = string(key.Public().Fingerprint())
+		x.now = latest(x.now, key.Public().Created())
+	}
+	if x.name, err = x.chooseName(); err != nil {
+		return err
+	}
+	p := &x.report.Plan
+	p.Drive, p.Origin, p.PKGDIR, p.DISTDIR = x.o.Drive, x.name, x.m.PKGDIR, x.m.DISTDIR
+	return nil
+}
+
+// chooseName returns the origin's name and makes sure that it stands for this PKGDIR: each has its own serials and its own list on a drive.
+func (x *exporter) chooseName() (string, error) {
+	here := realPath(x.m.PKGDIR)
+	name := x.o.Name
+	for _, known := range x.l.Origins() {
+		if e, _ := x.l.Exported(known); name == "" && realPath(e.PKGDIR) == here {
+			name = known
+		}
+	}
+	if name == "" {
+		name = x.m.Hostname
+	}
+	name, err := drive.OriginName(name)
+	if err != nil {
+		return "", err
+	}
+	// A PKGDIR that is gone from its place was moved: the name moves with it.
+	if e, ok := x.l.Exported(name); ok && realPath(e.PKGDIR) != here && needDirectory("", e.PKGDIR) == nil {
+		return "", &NameTakenError{Name: name, PKGDIR: x.m.PKGDIR, Have: e.PKGDIR}
+	}
+	return name, nil
+}
+
+func realPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return filepath.Clean(path)
+}
+
+// openDrive looks for this origin's generation on the drive. Nothing is written yet, not even the tree's directory.
+func (x *exporter) openDrive(context.Context) (err error) {
+	x.w.tell(Event{Phase: PhaseScan, Path: x.o.Drive})
+	x.drive, err = drive.Open(x.o.Drive)
+	if errors.Is(err, drive.ErrNoTree) {
+		return nil
+	}
+	if err != nil || x.key == nil {
+		return err
+	}
+	return x.findOrigin()
+}
+
+func (x *exporter) findOrigin() (err error) {
+	x.dir, x.held, err = x.drive.FindOrigin(x.key.Public(), x.name, x.now)
+	if x.held == nil || err != nil {
+		return err
+	}
+	x.report.Plan.Previous, x.report.Serial = x.held.Serial(), x.held.Serial()
+	x.before, err = x.held.Catalogue()
+	var damaged *drive.DamagedError
+	if errors.As(err, &damaged) {
+		x.report.Notices = append(x.report.Notices, fmt.Sprintf("the catalogue on the drive is damaged (%v): it is made anew", err))
+		x.before = nil
+		return nil
+	}
+	return err
+}
+
+func (x *exporter) scan(ctx context.Context) (err error) {
+	x.w.tell(Event{Phase: PhaseScan, Path: x.m.PKGDIR})
+	x.host, err = readHost(ctx, x.l, x.m, !x.o.NoPackages, !x.o.NoDistfiles)
+	if err != nil {
+		return err
+	}
+	x.report.Notices = append(x.report.Notices, x.host.notices...)
+	if !x.o.NoPackages {
+		x.report.Notices = append(x.report.Notices, x.host.thin(x.m)...)
+	}
+	return nil
+}
+
+// plan compares host and drive and makes what the next commit lists out of what the drive holds.
+func (x *exporter) plan(ctx context.Context) error {
+	x.chooseHeader()
+	held := x.heldFiles()
+	p := &x.report.Plan
+	p.Copy, p.Compare, p.Remove = []Item{}, []Item{}, []Item{}
+	p.LeftOut = append([]Item{}, x.host.leftOut...)
+	for _, s := range planExport(x.host.list(), held) {
+		h := x.host.files[fileKey{s.Item.Kind, s.Item.Path}]
+		switch {
+		case s.Action == Remove:
+			p.Remove = append(p.Remove, s.Item)
+		case h.odd != "" && s.Action != Keep:
+			s.Item.Reason, s.Item.Hint = "damaged, or the index is stale: "+h.odd, hintIndex
+			p.LeftOut = append(p.LeftOut, s.Item)
+		case s.Action == Copy:
+			p.Copy = append(p.Copy, s.Item)
+		case s.Action == Compare:
+			p.Compare = append(p.Compare, s.Item)
+		default:
+			x.keep(s.Item, h)
+		}
+	}
+	x.vouched()
+	if !x.o.Pretend {
+		if err := x.compare(ctx); err != nil {
+			return err
+		}
+	}
+	x.todo = append(slices.Clone(p.Copy), p.Compare...)
+	return x.measure()
+}
+
+const hintIndex = "pkgsneak index"
+
+// heldFiles lists what the drive holds of the kinds that are looked at, and takes everything it holds as the beginning of the next generation.
+func (x *exporter) heldFiles() []DriveFile {
+	if x.held == nil {
+		return nil
+	}
+	sums := make(map[string]string)
+	if x.before != nil {
+		for _, e := range x.before.Entries {
+			sums[e.Path()] = indexSums(e)
+			x.entries[e.Path()] = pkgindex.Rebase(e, x.before.Header, x.header)
+		}
+	}
+	var files []DriveFile
+	for _, kind := range []Kind{Package, Distfile} {
+		for _, it := range x.held.Items(driveKind(kind)) {
+			x.current[fileKey{kind, it.Path}] = it
+			if kind == Package && x.o.NoPackages || kind == Distfile && x.o.NoDistfiles {
+				x.report.Kept.add(it.Size)
+				continue
+			}
+			files = append(files, DriveFile{Kind: kind, Path: it.Path, Size: it.Size, Sum: it.Sum, Index: sums[it.Path]})
+		}
+	}
+	for _, it := range x.held.Programs() {
+		x.current[fileKey{program, it.Path}] = it
+	}
+	return files
+}
+
+// program is the kind of pkgsneak itself; it is in no plan and no list.
+const program Kind = "program"
+
+func driveKind(k Kind) drive.Kind {
+	switch k {
+	case Package:
+		return drive.Package
+	case Distfile:
+		return drive.Distfile
+	}
+	return drive.Program
+}
+
+// chooseHeader takes the header of the catalogue from the host's index, or from its settings where there is no index.
+func (x *exporter) chooseHeader() {
+	switch {
+	case x.host.index != nil && x.host.index.Header.Supported():
+		x.header = x.host.index.Header.Clone()
+	case x.o.NoPackages && x.before != nil:
+		x.header = x.before.Header.Clone()
+	default:
+		x.header = pkgindex.UpdateHeader(pkgindex.Header{}, x.m.Settings.Get, x.m.Settings.ProfileName())
+	}
+}
+
+// keep leaves a file on the drive as it is. The host's index may know more of it by now than it did when it was copied.
+func (x *exporter) keep(it Item, h *hostFile) {
+	x.report.Kept.add(it.Size)
+	if it.Kind != Package || h.Index == "" {
+		return
+	}
+	if old, ok := x.entries[it.Path]; ok && indexSums(old) == h.Index {
+		x.entries[it.Path] = h.entry
+	}
+}
+
+// vouched brings the entries up to date of what this drive does not carry: the catalogue is the origin's whole index. Entries of packages that are gone from the host and
+// of which the drive has no file are dropped.
+func (x *exporter) vouched() {
+	for path := range x.entries {
+		if _, carried := x.current[fileKey{Package, path}]; !carried {
+			delete(x.entries, path)
+		}
+	}
+	for key, h := range x.host.files {
+		if _, carried := x.current[key]; key.kind == Package && !carried && h.Index != "" {
+			x.entries[key.path] = h.entry
+		}
+	}
+}
+
+// compare reads the files of which the drive has one of the same name and size, and moves them to where they belong in the plan.
+func (x *exporter) compare(ctx context.Context) error {
+	p := &x.report.Plan
+	total := Count(p.Compare)
+	var done Tally
+	for _, it := range p.Compare {
+		x.w.tell(Event{Phase: PhaseCheck, Path: it.Path, Done: done.Bytes, Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
+		key := fileKey{it.Kind, it.Path}
+		h := x.host.files[key]
+		sums, err := x.host.dir(it.Kind).sum(ctx, it.Path, h.info)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			it.Reason = err.Error()
+			p.LeftOut = append(p.LeftOut, it)
+		case manifest.Digest(sums.Blake2b) == x.current[key].Sum:
+			x.keep(it, h)
+		default:
+			it.Reason = "rebuilt"
+			p.Copy = append(p.Copy, it)
+		}
+		done.add(it.Size)
+	}
+	p.Compare = []Item{}
+	return nil
+}
+
+// sum reads a file of the host and remembers its digests.
+func (d *payloadDir) sum(ctx context.Context, path string, scanned fs.FileInfo) (digest.Sums, error) {
+	f, err := d.open(path, scanned)
+	if err != nil {
+		return digest.Sums{}, err
+	}
+	defer f.Close()
+	sums, err := digest.Reader(ctx, f, digest.All, nil)
+	if err == nil {
+		err = unchanged(f, scanned)
+	}
+	if err != nil {
+		return digest.Sums{}, err
+	}
+	d.cache.Put(path, scanned, sums, digest.All)
+	return sums, nil
+}
+
+// measure fills in the figures of the plan.
+func (x *exporter) measure() error {
+	room, err := space(x.o.Drive)
+	if err != nil {
+		return err
+	}
+	p := &x.report.Plan
+	p.Keep, p.Free = x.report.Kept, room.Free
+	p.Need = x.need(room, x.todo)
+	x.report.LeftOut = slices.Clone(p.LeftOut)
+	return nil
+}
+
+// need is what copying items takes on the drive, with the generation's own files.
+func (x *exporter) need(room drive.Space, items []Item) int64 {
+	var sum int64
+	for _, it := range items {
+		sum += room.Need(it.Size)
+	}
+	const perFile = 2500 // bytes of both slots, catalogue and Packages for one file, generously
+	if x.held == nil {
+		sum += 4 << 20 // the room of slots and Packages
+	}
+	return sum + room.Need(int64(len(items)+1024)*perFile)
+}
+
+// guard refuses to take a disaster for a deletion.
+func (x *exporter) guard(context.Context) error {
+	p := &x.report.Plan
+	if x.held == nil && len(x.todo) == 0 {
+		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices})
+	}
+	if x.o.AllowShrink || x.held == nil {
+		return nil
+	}
+	if before, after := len(x.held.Packages()), x.host.count(Package); !x.o.NoPackages && shrunk(before, after) {
+		return &ShrinkError{Kind: Package, Dir: p.PKGDIR, Before: before, After: after}
+	}
+	if before := len(x.held.Distfiles()); !x.o.NoDistfiles && before > 0 && x.host.count(Distfile) == 0 {
+		return &ShrinkError{Kind: Distfile, Dir: p.DISTDIR, Before: before}
+	}
+	return nil
+}
+
+// unchanged reports whether the drive says already what the next generation would say, in both slots.
+func (x *exporter) unchanged() bool {
+	p := &x.report.Plan
+	if x.held == nil || len(x.todo)+len(p.Remove) > 0 || x.before == nil || x.held.Slot != drive.Slot || x.held.Other.Serial != x.held.Serial() {
+		return false
+	}
+	return pkgindex.SameContent(x.catalogue(), x.before)
+}
+
+// catalogue is the origin's whole index as the next generation has it.
+func (x *exporter) catalogue() *pkgindex.Index {
+	index := &pkgindex.Index{Header: x.header.Clone(), Entries: make([]pkgindex.Entry, 0, len(x.entries))}
+	paths := make([]string, 0, len(x.entries))
+	for path := range x.entries {
+		paths = append(paths, path)
+	}
+	slices.SortFunc(paths, func(a, b string) int {
+		if c := strings.Compare(x.entries[a].CPV(), x.entries[b].CPV()); c != 0 {
+			return c
+		}
+		return strings.Compare(a, b)
+	})
+	for _, path := range paths {
+		index.Entries = append(index.Entries, x.entries[path])
+	}
+	return index
+}
+
+// checkSpace compares what the plan needs with what is free, counting in what it frees.
+func (x *exporter) checkSpace() error {
+	p := &x.report.Plan
+	if p.Need <= p.Free+x.freed() {
+		return nil
+	}
+	return &SpaceError{Where: x.o.Drive, Need: p.Need, Free: p.Free, Fits: fitting(x.todo, p.Free-(p.Need-Count(x.todo).Bytes))}
+}
+
+// freed is what the old files take that the new generation does not list any more.
+func (x *exporter) freed() int64 {
+	sum := Count(x.report.Plan.Remove).Bytes
+	for _, it := range x.todo {
+		sum += x.current[fileKey{it.Kind, it.Path}].Size
+	}
+	return sum
+}
+
+// fitting counts how many of the items fit into free bytes, smallest first.
+func fitting(items []Item, free int64) Tally {
+	sorted := slices.Clone(items)
+	slices.SortFunc(sorted, func(a, b Item) int {
+		switch {
+		case a.Size < b.Size:
+			return -1
+		case a.Size > b.Size:
+			return 1
+		}
+		return 0
+	})
+	var t Tally
+	for _, it := range sorted {
+		if t.Bytes+it.Size > free {
+			break
+		}
+		t.add(it.Size)
+	}
+	return t
+}
+
+// remember saves what was found out about the host's files.
+func (x *exporter) remember() error {
+	if x.o.Pretend {
+		return nil
+	}
+	for _, d := range []*payloadDir{x.host.packages, x.host.distfiles} {
+		if d == nil {
+			continue
+		}
+		if err := d.cache.Save(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,321 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/pkgindex"
+)
+
+// host is what the build host has, read once at the start of an export.
+type host struct {
+	packages  *payloadDir // nil where packages are not looked at, or PKGDIR is absent
+	distfiles *payloadDir
+	pkgdir    *pkgdir.Dir
+	index     *pkgindex.Index // nil where PKGDIR has none that can be read
+	files     map[fileKey]*hostFile
+	leftOut   []Item // what lies there and is no payload that could be carried
+	notices   []string
+}
+
+// payloadDir is PKGDIR or DISTDIR with what is remembered of the digests in it.
+type payloadDir struct {
+	path  string
+	root  *os.Root
+	cache *ledger.Cache
+}
+
+// hostFile is a payload file of the host.
+type hostFile struct {
+	HostFile
+	info  fs.FileInfo
+	pkg   pkgdir.File    // of a package
+	entry pkgindex.Entry // of the host's index, if it vouches for the file (size, mtime and all that Portage needs); else none
+	odd   string         // why the index and the file disagree although the mtime is the same
+}
+
+func (h *host) close() {
+	for _, d := range []*payloadDir{h.packages, h.distfiles} {
+		if d != nil {
+			d.root.Close()
+		}
+	}
+	if h.pkgdir != nil {
+		h.pkgdir.Close()
+	}
+}
+
+func (h *host) dir(k Kind) *payloadDir {
+	if k == Package {
+		return h.packages
+	}
+	return h.distfiles
+}
+
+func (h *host) list() []HostFile {
+	files := make([]HostFile, 0, len(h.files))
+	for _, f := range h.files {
+		files = append(files, f.HostFile)
+	}
+	return files
+}
+
+// openPayloadDir opens PKGDIR or DISTDIR; nil where it is absent.
+func openPayloadDir(l *ledger.Ledger, m Machine, path string) (*payloadDir, error) {
+	root, err := os.OpenRoot(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %q: %w", path, err)
+	}
+	cache, err := l.Cache(path, m.Now())
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return &payloadDir{path: path, root: root, cache: cache}, nil
+}
+
+// errChanged says that a file was written to while it was read.
+var errChanged = errors.New("it changed while it was read")
+
+// open opens a payload file that was scanned before. It is the same regular file, or there is an error.
+func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
+	f, err := d.root.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unchanged(f, scanned); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// unchanged compares an open file with what a scan saw: emerge may be writing while we read.
+func unchanged(f *os.File, scanned fs.FileInfo) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() || fi.Size() != scanned.Size() || !fi.ModTime().Equal(scanned.ModTime()) || inode(fi) != inode(scanned) {
+		return errChanged
+	}
+	return nil
+}
+
+func inode(fi fs.FileInfo) uint64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Ino)
+	}
+	return 0
+}
+
+// readHost scans PKGDIR and DISTDIR. What is not wanted is not looked at.
+func readHost(ctx context.Context, l *ledger.Ledger, m Machine, packages, distfiles bool) (_ *host, err error) {
+	h := &host{files: make(map[fileKey]*hostFile)}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	if packages {
+		if err := h.readPackages(ctx, l, m); err != nil {
+			return nil, err
+		}
+	}
+	if distfiles {
+		if err := h.readDistfiles(ctx, l, m); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m Machine) (err error) {
+	if h.packages, err = openPayloadDir(l, m, m.PKGDIR); h.packages == nil {
+		return err
+	}
+	if h.pkgdir, err = pkgdir.Open(m.PKGDIR); err != nil {
+		return err
+	}
+	if h.index, err = h.pkgdir.Index(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		h.notices = append(h.notices, fmt.Sprintf("the index of %q cannot be used: %v; every package is read", m.PKGDIR, err))
+	}
+	scan, err := h.pkgdir.Scan(ctx)
+	if err != nil {
+		return err
+	}
+	entries := h.entriesByPath()
+	for _, f := range scan.Files {
+		h.addPackage(f, entries)
+	}
+	for _, p := range scan.Misplaced {
+		h.leftOut = append(h.leftOut, Item{Kind: Package, Path: p.Path, Reason: p.Reason})
+	}
+	return nil
+}
+
+// entriesByPath maps the index. Where two entries have one path, Portage's last wins.
+func (h *host) entriesByPath() map[string]pkgindex.Entry {
+	if h.index == nil || !h.index.Header.Supported() {
+		return nil
+	}
+	entries := make(map[string]pkgindex.Entry, len(h.index.Entries))
+	for _, e := range h.index.Entries {
+		entries[e.Path()] = e
+	}
+	return entries
+}
+
+func (h *host) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
+	hf := &hostFile{HostFile: HostFile{Kind: Package, Path: f.Path, Size: f.Info.Size()}, info: f.Info, pkg: f}
+	hf.Sum = h.packages.known(f.Path, f.Info)
+	if e, ok := entries[f.Path]; ok {
+		size, hasSize := e.Size()
+		mtime, hasTime := e.MTime()
+		switch same := hasTime && mtime == f.Info.ModTime().Unix(); {
+		case same && hasSize && size != f.Info.Size():
+			hf.odd = fmt.Sprintf("the index says %d bytes, the file has %d", size, f.Info.Size())
+		case same && hasSize && e.Complete(h.index.Header):
+			hf.entry, hf.Index = e, indexSums(e)
+		}
+	}
+	h.files[fileKey{Package, f.Path}] = hf
+}
+
+// known returns the BLAKE2B of a file if it is remembered and the file is unchanged since.
+func (d *payloadDir) known(name string, fi fs.FileInfo) manifest.Digest {
+	sums, set, ok := d.cache.Lookup(name, fi)
+	if !ok || set&digest.BLAKE2B == 0 {
+		return manifest.Digest{}
+	}
+	return sums.Blake2b
+}
+
+// indexSums returns the hashes of an entry in the form that is compared, "" unless it has both.
+func indexSums(e pkgindex.Entry) string {
+	md5, ok1 := e.MD5()
+	sha1, ok2 := e.SHA1()
+	if !ok1 || !ok2 {
+		return ""
+	}
+	return digest.Hex(md5[:]) + " " + digest.Hex(sha1[:])
+}
+
+func (h *host) readDistfiles(ctx context.Context, l *ledger.Ledger, m Machine) (err error) {
+	if h.distfiles, err = openPayloadDir(l, m, m.DISTDIR); h.distfiles == nil {
+		return err
+	}
+	d, err := distdir.Open(m.DISTDIR)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	scan, err := d.Scan(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range scan.Files {
+		hf := &hostFile{HostFile: HostFile{Kind: Distfile, Path: f.Name, Size: f.Info.Size()}, info: f.Info}
+		hf.Sum = h.distfiles.known(f.Name, f.Info)
+		h.files[fileKey{Distfile, f.Name}] = hf
+	}
+	return nil
+}
+
+// count returns how many files of a kind the host has.
+func (h *host) count(k Kind) int {
+	n := 0
+	for key := range h.files {
+		if key.kind == k {
+			n++
+		}
+	}
+	return n
+}
+
+// thin says what to do about a PKGDIR that has few packages or none: most hosts that run pkgsneak for the first time never built any.
+func (h *host) thin(m Machine) []string {
+	var notices []string
+	packages := h.count(Package)
+	switch {
+	case h.packages == nil:
+		notices = append(notices, fmt.Sprintf("there is no PKGDIR at %q", m.PKGDIR))
+	case packages == 0:
+		notices = append(notices, fmt.Sprintf("PKGDIR %q has no packages", m.PKGDIR))
+	}
+	missing, installed := h.withoutBinary(m)
+	if installed > 0 && missing*2 > installed {
+		notices = append(notices, fmt.Sprintf("%d of %d installed packages have no binary package", missing, installed))
+	}
+	if len(notices) == 0 {
+		return nil
+	}
+	if on, known := m.Settings.HasFeature("buildpkg"); known && !on {
+		notices = append(notices, `to keep what is compiled from now on: FEATURES="buildpkg" in make.conf`)
+	}
+	if missing > 0 {
+		notices = append(notices, `to pack what is installed: quickpkg --include-config=y "*/*"`)
+	}
+	for _, dir := range fetched(m) {
+		notices = append(notices, fmt.Sprintf("packages that binrepos.conf fetched lie in %q: export them with --pkgdir %s", dir, dir))
+	}
+	return notices
+}
+
+// withoutBinary counts the installed packages, and those of them of which PKGDIR has no build of that version.
+func (h *host) withoutBinary(m Machine) (missing, installed int) {
+	list, err := m.Settings.Installed()
+	if err != nil {
+		return 0, 0
+	}
+	have := make(map[string]bool, len(h.files))
+	for k, f := range h.files {
+		if k.kind == Package {
+			have[f.pkg.Name.Category+"/"+f.pkg.Name.PF] = true
+			if f.pkg.Name.InAll {
+				have["/"+f.pkg.Name.PF] = true
+			}
+		}
+	}
+	for _, p := range list {
+		if !have[p.Category+"/"+p.PF] && !have["/"+p.PF] {
+			missing++
+		}
+	}
+	return missing, len(list)
+}
+
+// fetched lists the directories into which Portage 3.0.77 and later puts what it fetched from a binrepos.conf host: they are not PKGDIR.
+func fetched(m Machine) []string {
+	base := strings.TrimSuffix(m.Settings.EPREFIX, "/") + "/var/cache/binhost"
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	for _, e := range entries {
+		dir := base + "/" + e.Name()
+		if e.IsDir() && dir != m.PKGDIR && hasIndex(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+func hasIndex(dir string) bool {
+	fi, err := os.Stat(dir + "/Packages")
+	return err == nil && fi.Size() > 0
+}

@@ -1,0 +1,309 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/pkgindex"
+)
+
+// ImportOptions says what to import and how. The zero value of everything but Drive is what a person wants.
+type ImportOptions struct {
+	Drive       string
+	Origin      string // the directory of one origin on the drive; "" imports all that are trusted
+	NoPackages  bool
+	NoDistfiles bool
+	Prune       bool // remove what came from an origin and has left it
+	Replace     bool // a distfile that is here with other contents is replaced
+	AllowOlder  bool // import a generation older than the last one
+	Workers     int  // files copied and checked at a time; 0 chooses
+	Pretend     bool
+	Confirm     func([]*ImportPlan) (bool, error)
+}
+
+// ImportPlan is what an import would do for one origin. Each payload file of the generation is counted in exactly one of Copy, Replace, Beside, Present and LeftOut.
+type ImportPlan struct {
+	Dir         string    `json:"dir"` // of the origin on the drive
+	Origin      string    `json:"origin"`
+	Fingerprint string    `json:"fingerprint"`
+	Serial      int64     `json:"serial"`
+	Signed      time.Time `json:"signed"`
+	Older       bool      `json:"older,omitempty"` // than what was imported before
+	Copy        []Item    `json:"copy"`
+	Replace     []Item    `json:"replace"` // an older build of the same origin lies there
+	Beside      []Item    `json:"beside"`  // a local file has the name: it gets the next free one
+	Prune       []Item    `json:"prune"`   // came from the origin and has left it; removed with --prune only
+	LeftOut     []Item    `json:"left_out"`
+	Present     Tally     `json:"present"`
+	NotCarried  int       `json:"not_carried"` // packages the origin has and this drive has not
+	Need        int64     `json:"need"`
+}
+
+// OriginImport is what an import did for one origin. Each file of the plan is in exactly one list.
+type OriginImport struct {
+	Plan    *ImportPlan `json:"plan"`
+	Copied  []Item      `json:"copied"`
+	Pruned  []Item      `json:"pruned"`
+	LeftOut []Item      `json:"left_out"`
+	Gone    Tally       `json:"gone"` // came from the origin, has left it, and is still here
+}
+
+// Refused is an origin of which nothing was used.
+type Refused struct {
+	Origin string `json:"origin"`
+	Signer string `json:"signer,omitempty"` // as claimed
+	Reason string `json:"reason"`
+	Err    error  `json:"-"`
+}
+
+// ImportReport is what an import did.
+type ImportReport struct {
+	Origins   []*OriginImport `json:"origins"`
+	Refused   []Refused       `json:"refused"`
+	Pretended bool            `json:"pretended,omitempty"`
+	Unchanged bool            `json:"unchanged"`
+	Packages  int             `json:"packages"` // entries in the index now
+	Indexed   bool            `json:"indexed"`  // the index was written
+	Notices   []string        `json:"notices"`
+	Next      []string        `json:"next"` // what to type now
+}
+
+// Import verifies the drive and brings what is new into this client's PKGDIR and DISTDIR. Nothing on the drive is written, and nothing on it is believed before its signature.
+func Import(ctx context.Context, m Machine, o ImportOptions, w Watcher) (*ImportReport, error) {
+	d, err := openDrive("import from", o.Drive)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: o.Pretend, LockWait: m.LockWait,
+		OnWait: func() { w.notice("waiting for another pkgsneak to end") }})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	im := &importer{m: m, o: o, w: w, l: l, drive: d, report: &ImportReport{Pretended: o.Pretend,
+		Origins: []*OriginImport{}, Refused: []Refused{}, Notices: []string{}, Next: []string{}}}
+	defer im.close()
+	err = im.run(ctx)
+	return im.report, err
+}
+
+// importer is one import on its way.
+type importer struct {
+	m     Machine
+	o     ImportOptions
+	w     Watcher
+	l     *ledger.Ledger
+	drive *drive.Drive
+
+	report  *ImportReport
+	know    knowledge
+	origins []*incoming
+	client  *client
+}
+
+// incoming is a verified generation and what is to be done with it.
+type incoming struct {
+	*OriginImport
+	gen       *drive.Generation
+	id        ledger.OriginID
+	seen      ledger.Seen
+	catalogue *pkgindex.Index
+	entries   map[string]pkgindex.Entry // of the catalogue, by PATH; CHOST and REPO stand in each
+	imports   map[Kind]map[string]ledger.Import
+	deeds     []deed
+	prune     []deed
+}
+
+// deed is one thing to be done on the client.
+type deed struct {
+	item  drive.Item
+	kind  Kind
+	path  string         // the origin's
+	local string         // where it shall go, or where it lies
+	owned *pkgdir.Owned  // the older file of the origin that it replaces, or that is pruned
+	entry pkgindex.Entry // of a package
+	over  bool           // a distfile may replace what is there
+}
+
+func (im *importer) close() {
+	for _, in := range im.origins {
+		in.gen.Close()
+	}
+	if im.client != nil {
+		im.client.close()
+	}
+}
+
+func (im *importer) run(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{im.load, im.openClient, im.plan} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if im.o.Pretend {
+		im.report.Unchanged = !im.busy()
+		return im.checkSpace()
+	}
+	if im.busy() {
+		if err := im.checkSpace(); err != nil {
+			return err
+		}
+		if ok, err := im.confirm(); err != nil || !ok {
+			return err
+		}
+	}
+	return im.carryOut(ctx)
+}
+
+func (im *importer) confirm() (bool, error) {
+	if im.o.Confirm == nil {
+		return true, nil
+	}
+	var plans []*ImportPlan
+	for _, in := range im.origins {
+		plans = append(plans, in.Plan)
+	}
+	ok, err := im.o.Confirm(plans)
+	if err == nil && !ok {
+		err = ErrDeclined
+	}
+	return ok, err
+}
+
+// busy reports whether any file has to be brought in, replaced or removed.
+func (im *importer) busy() bool {
+	for _, in := range im.origins {
+		if len(in.deeds) > 0 || im.o.Prune && len(in.prune) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// load verifies every wanted origin. An unknown key only leaves its origin out while another one is trusted; a signature that is wrong stops everything, because then
+// somebody has changed this drive.
+func (im *importer) load(ctx context.Context) (err error) {
+	if im.know, err = know(im.l, im.m.Now()); err != nil {
+		return err
+	}
+	im.w.tell(Event{Phase: PhaseScan, Path: im.o.Drive})
+	have, err := im.drive.Origins()
+	if err != nil {
+		return err
+	}
+	dirs, err := chosen(have, im.o.Origin)
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := im.loadOrigin(dir); err != nil {
+			return err
+		}
+	}
+	if len(im.origins) > 0 {
+		return nil
+	}
+	if len(im.report.Refused) > 0 {
+		return im.report.Refused[0].Err
+	}
+	return fmt.Errorf("import from %q: nothing was exported to it yet: %w", im.o.Drive, drive.ErrNoTree)
+}
+
+func (im *importer) loadOrigin(dir string) error {
+	gen, err := im.drive.Load(dir, im.know.ring, im.know.now)
+	var unknown *manifest.UnknownKeyError
+	switch {
+	case errors.Is(err, drive.ErrNoTree):
+		return nil // begun and never committed
+	case errors.As(err, &unknown):
+		err = untrusted(dir, err)
+		im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Signer: unknown.Signer, Reason: err.Error(), Err: err})
+		return nil
+	case err != nil:
+		return untrusted(dir, err)
+	}
+	in := &incoming{gen: gen, id: ledger.OriginID{Key: gen.Signed.Signer, Name: gen.Record.Origin}, OriginImport: &OriginImport{
+		Copied: []Item{}, Pruned: []Item{}, LeftOut: []Item{},
+		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin, Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(), Signed: gen.Signed.SignedAt,
+			Copy: []Item{}, Replace: []Item{}, Beside: []Item{}, Prune: []Item{}, LeftOut: []Item{}}}}
+	im.origins = append(im.origins, in)
+	im.report.Origins = append(im.report.Origins, in.OriginImport)
+	if gen.Signed.ClockBehind {
+		im.report.Notices = append(im.report.Notices, fmt.Sprintf("this machine's clock says %s, before origin %q signed at %s: it is not taken into account",
+			im.m.Now().UTC().Format(time.RFC3339), in.Plan.Origin, gen.Signed.SignedAt.UTC().Format(time.RFC3339)))
+	}
+	return im.checkSerial(in)
+}
+
+// checkSerial compares the generation with the newest one that was imported: the same number with other contents is a fork.
+func (im *importer) checkSerial(in *incoming) error {
+	seen, ok := im.l.Seen(in.id)
+	if !ok {
+		return nil
+	}
+	in.seen = seen
+	switch serial := in.gen.Serial(); {
+	case serial == seen.Serial && in.gen.Sum != seen.Manifest:
+		return &ForkError{Origin: in.Plan.Origin, Serial: serial}
+	case serial < seen.Serial:
+		in.Plan.Older = true
+	}
+	return nil
+}
+
+// plan finds out for every origin what is to be done.
+func (im *importer) plan(ctx context.Context) error {
+	for _, in := range im.origins {
+		if err := im.planOrigin(ctx, in); err != nil {
+			return err
+		}
+		if in.Plan.Older && len(in.deeds) > 0 && !im.o.AllowOlder {
+			return &OlderError{Origin: in.Plan.Origin, Serial: in.Plan.Serial, Have: in.seen.Serial}
+		}
+	}
+	return nil
+}
+
+func (im *importer) planOrigin(ctx context.Context, in *incoming) (err error) {
+	in.imports = make(map[Kind]map[string]ledger.Import)
+	for _, kind := range []Kind{Package, Distfile} {
+		if im.wants(kind) {
+			if in.imports[kind], err = im.l.Imports(in.id, ledgerKind(kind)); err != nil {
+				return err
+			}
+		}
+	}
+	if im.wants(Package) {
+		if err := im.planPackages(ctx, in); err != nil {
+			return err
+		}
+	}
+	if im.wants(Distfile) {
+		if err := im.planDistfiles(ctx, in); err != nil {
+			return err
+		}
+	}
+	in.LeftOut = append(in.LeftOut, in.Plan.LeftOut...)
+	return nil
+}
+
+func (im *importer) wants(k Kind) bool {
+	return k == Package && !im.o.NoPackages || k == Distfile && !im.o.NoDistfiles
+}
+
+func ledgerKind(k Kind) ledger.Kind {
+	if k == Package {
+		return ledger.Packages
+	}
+	return ledger.Distfiles
+}

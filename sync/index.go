@@ -1,0 +1,60 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/pkgindex"
+)
+
+// IndexOptions says how to index.
+type IndexOptions struct {
+	Rebuild bool // believe no entry: every package is read
+	Workers int  // packages read at a time; 0 chooses
+}
+
+// Index brings the index of the machine's PKGDIR up to date, as `emaint binhost --fix` does, under Portage's lock.
+func Index(ctx context.Context, m Machine, o IndexOptions, w Watcher) (*pkgdir.Report, error) {
+	d, err := pkgdir.Open(m.PKGDIR)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Reindex(ctx, m.indexing(o, w))
+}
+
+// CheckIndex compares the index with the packages, as `emaint binhost --check` does, and changes nothing.
+func CheckIndex(ctx context.Context, m Machine, o IndexOptions, w Watcher) (*pkgdir.CheckReport, error) {
+	d, err := pkgdir.Open(m.PKGDIR)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Check(ctx, m.indexing(o, w))
+}
+
+// indexing is how this machine's own Portage would write the index: the header says what its configuration says, and there is a Packages.gz if FEATURES wants one.
+func (m Machine) indexing(o IndexOptions, w Watcher) pkgdir.Options {
+	opts := m.indexWriting(w)
+	opts.Rebuild, opts.Workers = o.Rebuild, o.Workers
+	opts.Header = func(h pkgindex.Header) pkgindex.Header {
+		return pkgindex.UpdateHeader(h, m.Settings.Get, m.Settings.ProfileName())
+	}
+	return opts
+}
+
+// indexWriting is what each writing of the index on this machine has in common. The header is kept.
+func (m Machine) indexWriting(w Watcher) pkgdir.Options {
+	o := pkgdir.Options{Now: m.Now(), LockWait: m.LockWait,
+		OnWait: func() { w.notice(fmt.Sprintf("waiting for another program to release the lock on %q", m.PKGDIR)) }}
+	if on, known := m.Settings.HasFeature("compress-index"); known {
+		o.CompressIndex = &on
+	}
+	var done Tally
+	o.Progress = func(path string, size int64) {
+		done.add(size)
+		w.tell(Event{Phase: PhaseIndex, Path: path, Done: done.Bytes, Files: done.Files})
+	}
+	return o
+}

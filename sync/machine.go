@@ -1,0 +1,20 @@
+package sync
+
+import (
+	"time"
+
+	"pkgsneak/sync/portage"
+)
+
+// Machine is what a journey knows of the computer it runs on. Everything is handed in; nothing below reads the environment or the clock by itself.
+type Machine struct {
+	Settings   *portage.Settings
+	Hostname   string           // proposes the origin's name
+	Now        func() time.Time // the machine's clock; never decides about trust alone
+	StateDir   string           // /var/lib/pkgsneak or what --state-dir says
+	PKGDIR     string           // what flag, environment or configuration say
+	DISTDIR    string
+	Executable string // path of the running program, offered on the drive when it is a static binary; "" offers none
+	Version    string // of this program, recorded in a generation
+	LockWait   time.Duration
+}

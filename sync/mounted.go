@@ -1,0 +1,81 @@
+package sync
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/drive"
+)
+
+// checkMounted refuses a drive that is only a directory: an unmounted /mnt/usb would fill the root disk, and its tree would vanish below the next mount.
+// PKGDIR may be absent: then only the root file system counts.
+func checkMounted(drive, pkgdir string) error {
+	d, err := device(drive)
+	if err != nil {
+		return fmt.Errorf("export to %q: %w", drive, err)
+	}
+	for _, other := range []string{"/", pkgdir} {
+		if o, err := device(other); err == nil && o == d {
+			return &NotMountedError{Drive: drive, Same: other}
+		}
+	}
+	return nil
+}
+
+// device returns the number of the file system that path lies on.
+func device(path string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, err
+	}
+	return uint64(st.Dev), nil
+}
+
+// needDirectory gives an error that says what is wrong with a path that ought to be a directory.
+func needDirectory(verb, path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("%s %q: %w", verb, path, err)
+	}
+	if !fi.IsDir() {
+		return fmt.Errorf("%s %q: not a directory", verb, path)
+	}
+	return nil
+}
+
+// within reports whether path lies in dir or is dir, after links are resolved as far as they exist.
+func within(path, dir string) bool {
+	p, err1 := filepath.EvalSymlinks(path)
+	d, err2 := filepath.EvalSymlinks(dir)
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	rel, err := filepath.Rel(d, p)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// space asks the file system of path for its room.
+func space(path string) (drive.Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return drive.Space{}, fmt.Errorf("asking for the room of %q: %w", path, err)
+	}
+	unit := int64(st.Frsize)
+	if unit <= 0 {
+		unit = int64(st.Bsize)
+	}
+	return drive.Space{Free: int64(st.Bavail) * unit, Total: int64(st.Blocks) * unit, Cluster: unit}, nil
+}
+
+// existing returns the deepest directory on the way to path that is there: a new directory will lie on its file system.
+func existing(path string) string {
+	for path = filepath.Clean(path); path != "/" && path != "."; path = filepath.Dir(path) {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return path
+}

@@ -1,0 +1,132 @@
+package sync
+
+import (
+	"slices"
+
+	"pkgsneak/manifest"
+)
+
+// Action is what a plan has in mind for a file.
+type Action uint8
+
+// The actions of an export.
+const (
+	Keep    Action = iota // the drive has it already
+	Compare               // the drive has a file of this name and size, and what the host's file holds is not known: read it, and copy it if it differs
+	Copy                  // the drive lacks it
+	Remove                // the drive has it, the host no longer
+)
+
+// HostFile is a payload file of the build host, as the planner needs it.
+type HostFile struct {
+	Kind Kind
+	Path string // below PKGDIR, or the distfile's name
+	Size int64
+	// Sum is the BLAKE2B of the contents, if it is known without reading (the digest cache), else zero.
+	Sum manifest.Digest
+	// Index is what the host's Packages says of these very bytes: "MD5 SHA1" in hex when the entry vouches for the file (same size, same mtime), else "".
+	Index string
+}
+
+// DriveFile is a payload file of the last generation on the drive.
+type DriveFile struct {
+	Kind  Kind
+	Path  string
+	Size  int64
+	Sum   manifest.Digest // BLAKE2B of the whole file
+	Index string          // "MD5 SHA1" of the catalogue's entry, "" for a distfile
+}
+
+// Step is one line of an export plan.
+type Step struct {
+	Action Action
+	Item   Item
+}
+
+// fileKey is the identity of a payload file within an origin.
+type fileKey struct {
+	kind Kind
+	path string
+}
+
+// planExport compares what the host has with what the drive holds. It is a pure function; steps come ordered by kind and path.
+func planExport(host []HostFile, held []DriveFile) []Step {
+	onDrive := make(map[fileKey]*DriveFile, len(held))
+	for i := range held {
+		onDrive[fileKey{held[i].Kind, held[i].Path}] = &held[i]
+	}
+	steps := make([]Step, 0, len(host))
+	for i := range host {
+		h := &host[i]
+		k := fileKey{h.Kind, h.Path}
+		steps = append(steps, exportStep(h, onDrive[k]))
+		delete(onDrive, k)
+	}
+	for _, d := range onDrive {
+		steps = append(steps, Step{Remove, Item{Kind: d.Kind, Path: d.Path, Size: d.Size, Reason: "gone from the host"}})
+	}
+	slices.SortFunc(steps, func(a, b Step) int { return compareItems(a.Item, b.Item) })
+	return steps
+}
+
+// exportStep decides about one file. Contents that are known by a digest decide; a size alone only ever says "different".
+func exportStep(h *HostFile, d *DriveFile) Step {
+	it := Item{Kind: h.Kind, Path: h.Path, Size: h.Size}
+	switch {
+	case d == nil:
+		it.Reason = "new"
+		return Step{Copy, it}
+	case h.Size != d.Size:
+		it.Reason = "rebuilt"
+		return Step{Copy, it}
+	case h.Sum != manifest.Digest{}:
+		if h.Sum == d.Sum {
+			return Step{Keep, it}
+		}
+		it.Reason = "rebuilt"
+		return Step{Copy, it}
+	case h.Index != "" && d.Index != "":
+		if h.Index == d.Index {
+			return Step{Keep, it}
+		}
+		it.Reason = "rebuilt"
+		return Step{Copy, it}
+	}
+	it.Reason = "contents not known yet"
+	return Step{Compare, it}
+}
+
+// shrunk tells whether the packages of a host fell away so much that a mistake is likelier than intent: all of them, or more than half.
+func shrunk(before, after int) bool { return before > 0 && after*2 < before }
+
+// The states of an origin's file on the client.
+type presence uint8
+
+const (
+	absent   presence = iota // nothing has its name
+	present                  // a file with these bytes is where it belongs
+	outdated                 // its place holds what this origin delivered earlier: it is replaced
+	occupied                 // its place holds something else: a local file
+)
+
+// clientFile is what the planner knows of one place on the client.
+type clientFile struct {
+	Local  string          // the path that was looked at
+	Exists bool            // a regular file is there
+	Size   int64           //
+	Sum    manifest.Digest // of its contents; zero when the size already tells it from everything that matters
+}
+
+// judge says how the file at the client's place stands to the wanted bytes and to what this origin delivered there earlier (the zero digest: nothing).
+// A file is the origin's only if its digest is the one that is remembered; everything else is local.
+func judge(f clientFile, want, delivered manifest.Digest) presence {
+	switch {
+	case !f.Exists:
+		return absent
+	case f.Sum == want:
+		return present
+	case delivered != manifest.Digest{} && f.Sum == delivered:
+		return outdated
+	}
+	return occupied
+}

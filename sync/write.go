@@ -1,0 +1,498 @@
+package sync
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/pkgindex"
+)
+
+// commitEvery is how many bytes of payload are written before a generation is committed that has what is there so far: a drive that is pulled later keeps it.
+const commitEvery = 2 << 30
+
+// write carries the plan out. From here on the drive changes; at every moment it holds a complete old or a complete new generation.
+func (x *exporter) write(ctx context.Context) (err error) {
+	if err := x.prepareKey(); err != nil {
+		return err
+	}
+	w, err := x.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := w.Close(); err == nil {
+			err = e
+		}
+	}()
+	x.again(w.Missing())
+	if err := x.makeRoom(ctx, w); err != nil {
+		return err
+	}
+	files, err := x.prepare(ctx, w)
+	if err != nil {
+		return err
+	}
+	if err := x.copyAll(ctx, w, files); err != nil {
+		return err
+	}
+	if err := x.putProgram(ctx, w); err != nil {
+		return err
+	}
+	x.drop()
+	if x.sameAsHeld(w) {
+		x.report.Unchanged = true
+		return x.remember()
+	}
+	if err := x.commit(ctx, w); err != nil {
+		return err
+	}
+	x.report.ReadBack = !x.o.NoReadBack
+	return x.remember()
+}
+
+// prepareKey makes the origin's key on the first export of this machine.
+func (x *exporter) prepareKey() (err error) {
+	if x.key != nil {
+		return nil
+	}
+	host := x.m.Hostname
+	if host == "" {
+		host = x.name
+	}
+	if x.key, err = manifest.GenerateKey("pkgsneak on "+host, x.now); err != nil {
+		return err
+	}
+	if err := x.l.SaveSigningKey(x.key); err != nil {
+		return err
+	}
+	x.report.NewKey = true
+	x.report.Plan.Fingerprint = string(x.key.Public().Fingerprint())
+	return nil
+}
+
+// begin opens the drive for writing: it is mended and tidied then.
+func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
+	if x.drive == nil {
+		if x.drive, err = drive.Create(x.o.Drive); err != nil {
+			return nil, err
+		}
+	}
+	if x.dir == "" {
+		if err := x.findOrigin(); err != nil {
+			return nil, err
+		}
+	}
+	return x.drive.Begin(ctx, drive.BeginOptions{
+		Dir: x.dir, Name: x.name, Key: x.key, Now: x.now,
+		PartSize: x.o.PartSize, NoReadBack: x.o.NoReadBack, Progress: x.progress(),
+	})
+}
+
+// progress turns what the drive tells into events. Only bytes that have reached the drive are counted.
+func (x *exporter) progress() func(drive.Stage, string, int64) {
+	phases := map[drive.Stage]Phase{drive.Tidying: PhaseScan, drive.Preparing: PhaseScan, drive.Writing: PhaseCopy, drive.Flushing: PhaseFlush,
+		drive.Comparing: PhaseReadBack, drive.Committing: PhaseCommit, drive.Removing: PhaseCommit}
+	var done int64
+	last := drive.Stage(0)
+	return func(stage drive.Stage, path string, bytes int64) {
+		if stage != last && stage != drive.Writing {
+			done = 0
+		}
+		if last = stage; stage == drive.Writing {
+			x.report.Written += bytes
+			done = x.report.Written
+		} else {
+			done += bytes
+		}
+		x.w.tell(Event{Phase: phases[stage], Path: path, Done: done, Total: Count(x.todo).Bytes, Files: len(x.report.Copied), FilesTotal: len(x.todo)})
+	}
+}
+
+// again adds files to the plan that the drive's list has and the drive has not: somebody deleted them there.
+func (x *exporter) again(missing []drive.Item) {
+	for _, it := range missing {
+		kind := Package
+		switch it.Kind {
+		case drive.Distfile:
+			kind = Distfile
+		case drive.Program:
+			delete(x.current, fileKey{program, it.Path})
+			continue
+		}
+		key := fileKey{kind, it.Path}
+		delete(x.current, key)
+		planned := slices.ContainsFunc(x.todo, func(t Item) bool { return t.Kind == kind && t.Path == it.Path })
+		h, here := x.host.files[key]
+		switch {
+		case planned:
+		case here:
+			x.report.Kept.Files--
+			x.report.Kept.Bytes -= it.Size
+			x.todo = append(x.todo, Item{Kind: kind, Path: it.Path, Size: h.Size, Reason: "missing on the drive"})
+		default:
+			delete(x.entries, it.Path)
+		}
+	}
+}
+
+// makeRoom checks that everything fits. Where it fits only without the files that are replaced or removed, a generation without them is committed first.
+func (x *exporter) makeRoom(ctx context.Context, w *drive.Writer) error {
+	room, err := x.drive.Space()
+	if err != nil {
+		return err
+	}
+	p := &x.report.Plan
+	p.Free, p.Need = room.Free, x.need(room, x.todo)
+	if p.Need <= p.Free {
+		return nil
+	}
+	if err := x.checkSpace(); err != nil {
+		return err
+	}
+	for _, it := range x.todo {
+		x.forget(fileKey{it.Kind, it.Path})
+	}
+	x.drop()
+	return x.commit(ctx, w)
+}
+
+// forget takes a file out of what the next commit lists.
+func (x *exporter) forget(key fileKey) {
+	delete(x.current, key)
+	if key.kind == Package {
+		delete(x.entries, key.path)
+	}
+}
+
+// drop takes out what is gone from the host.
+func (x *exporter) drop() {
+	for _, it := range x.report.Plan.Remove {
+		key := fileKey{it.Kind, it.Path}
+		if _, ok := x.current[key]; ok {
+			x.forget(key)
+			x.report.Removed = append(x.report.Removed, it)
+		}
+	}
+}
+
+// prepare lets the drive choose names and make directories for everything that is to be copied. A file whose name no drive could store is left out.
+func (x *exporter) prepare(ctx context.Context, w *drive.Writer) ([]Item, error) {
+	todo := x.todo
+	for {
+		files := make([]drive.NewFile, len(todo))
+		for i, it := range todo {
+			files[i] = drive.NewFile{Kind: driveKind(it.Kind), Path: it.Path, Size: it.Size}
+		}
+		err := w.Prepare(ctx, files)
+		var name *drive.NameError
+		if !errors.As(err, &name) {
+			return todo, err
+		}
+		bad := slices.IndexFunc(todo, func(it Item) bool { return it.Path == name.Path })
+		if bad < 0 {
+			return nil, err
+		}
+		x.leaveOut(todo[bad], err, "")
+		todo = slices.Delete(slices.Clone(todo), bad, bad+1)
+	}
+}
+
+func (x *exporter) leaveOut(it Item, why error, hint string) {
+	it.Reason, it.Hint = why.Error(), hint
+	var invalid *binpkg.InvalidError
+	if errors.As(why, &invalid) {
+		it.Reason = invalid.Reason
+	}
+	x.report.LeftOut = append(x.report.LeftOut, it)
+}
+
+// source is a file of the host, opened and looked through before its turn to be copied.
+type source struct {
+	file  *os.File
+	entry pkgindex.Entry // of a package: what its own metadata says
+	err   error
+}
+
+func (s source) drop() {
+	if s.file != nil {
+		s.file.Close()
+	}
+}
+
+// copyAll copies the files in turn, checking some of them ahead.
+func (x *exporter) copyAll(ctx context.Context, w *drive.Writer, todo []Item) error {
+	workers := x.o.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	var uncommitted int64
+	return ahead(ctx, len(todo), workers, 2*workers,
+		func(ctx context.Context, i int) source { return x.openSource(ctx, todo[i]) },
+		func(i int, s source) error {
+			defer s.drop()
+			size, err := x.copyOne(ctx, w, todo[i], s)
+			if uncommitted += size; err != nil || uncommitted < commitEvery || i == len(todo)-1 {
+				return err
+			}
+			uncommitted = 0
+			return x.commit(ctx, w)
+		}, source.drop)
+}
+
+// openSource opens a file and, if it is a package, checks all of it: what would hurt Portage is not carried.
+func (x *exporter) openSource(ctx context.Context, it Item) (s source) {
+	h := x.host.files[fileKey{it.Kind, it.Path}]
+	if s.file, s.err = x.host.dir(it.Kind).open(it.Path, h.info); s.err != nil || it.Kind != Package {
+		return s
+	}
+	pkg, err := binpkg.Read(s.file, h.Size, it.Path)
+	if err == nil {
+		err = binpkg.Check(ctx, s.file, h.Size, it.Path)
+	}
+	if err == nil {
+		s.entry, err = pkgindex.NewEntry(pkg.Get)
+	}
+	s.err = err
+	return s
+}
+
+// sourceError marks an error of the host's file among those of the drive.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+func (e *sourceError) Unwrap() error { return e.err }
+
+// copyOne puts one file on the drive in one pass: read, hashed, written. A file that cannot be carried is left out and the run goes on; only the drive's errors end it.
+func (x *exporter) copyOne(ctx context.Context, w *drive.Writer, it Item, s source) (int64, error) {
+	if err := context.Cause(ctx); err != nil {
+		return 0, err
+	}
+	key := fileKey{it.Kind, it.Path}
+	h := x.host.files[key]
+	if s.err != nil {
+		x.leaveOut(it, s.err, "")
+		return 0, nil
+	}
+	var sums digest.Sums
+	put, err := w.Put(ctx, drive.NewFile{Kind: driveKind(it.Kind), Path: it.Path, Size: it.Size}, func(dst io.Writer) error {
+		set := digest.Set(0)
+		if it.Kind == Package {
+			set = digest.MD5 | digest.SHA1
+		}
+		var err error
+		sums, err = pour(dst, s.file, h.info, set)
+		return err
+	})
+	var mine *sourceError
+	switch {
+	case errors.As(err, &mine):
+		x.leaveOut(it, mine.err, "")
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	if it.Kind == Package {
+		entry, err := x.entryOf(h, s.entry, sums)
+		if err != nil {
+			x.leaveOut(it, err, hintIndex)
+			return 0, nil // not listed: the next commit removes it
+		}
+		x.entries[it.Path] = entry
+	}
+	sums.Blake2b = put.Sum
+	set := digest.BLAKE2B
+	if it.Kind == Package {
+		set = digest.All
+	}
+	x.host.dir(it.Kind).cache.Put(it.Path, h.info, sums, set)
+	x.current[key] = put
+	x.report.Copied = append(x.report.Copied, it)
+	return it.Size, nil
+}
+
+// pour copies a file to dst and sums it on the way. Its errors are *sourceError unless they are dst's.
+func pour(dst io.Writer, src *os.File, scanned fs.FileInfo, set digest.Set) (digest.Sums, error) {
+	hash := digest.New(set)
+	buf := make([]byte, 1<<20)
+	if _, err := src.Seek(0, io.SeekStart); err != nil {
+		return digest.Sums{}, &sourceError{err}
+	}
+	for left := scanned.Size(); left > 0; {
+		n, err := src.Read(buf[:min(int64(len(buf)), left)])
+		if n > 0 {
+			hash.Write(buf[:n])
+			if _, err := dst.Write(buf[:n]); err != nil {
+				return digest.Sums{}, err
+			}
+			left -= int64(n)
+			continue
+		}
+		if err == nil || errors.Is(err, io.EOF) {
+			err = errChanged
+		}
+		return digest.Sums{}, &sourceError{err}
+	}
+	if err := unchanged(src, scanned); err != nil {
+		return digest.Sums{}, &sourceError{err}
+	}
+	return hash.Sum(), nil
+}
+
+// entryOf makes the catalogue's entry of a package that was copied, with the hashes of what was read. Where the host's index vouches for the file, its entry is taken over, after
+// it was compared with the package itself: no index is authenticated by anything.
+func (x *exporter) entryOf(h *hostFile, own pkgindex.Entry, sums digest.Sums) (pkgindex.Entry, error) {
+	computed := digest.Hex(sums.MD5[:]) + " " + digest.Hex(sums.SHA1[:])
+	base := own
+	if !h.entry.IsZero() {
+		if h.Index != "" && h.Index != computed {
+			return base, errors.New("damaged, or the index is stale: its contents are not those that the index has the hashes of")
+		}
+		if key, ok := sameIdentity(h.entry, own); !ok {
+			return base, fmt.Errorf("the index is stale: its %s is not the package's own", key)
+		}
+		base = h.entry
+	}
+	return base.With("PATH", h.Path, "SIZE", strconv.FormatInt(h.Size, 10), "MTIME", strconv.FormatInt(h.info.ModTime().Unix(), 10),
+		"MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
+}
+
+// sameIdentity compares what an index says of a package with what the package says of itself, and names the key that differs.
+func sameIdentity(index, own pkgindex.Entry) (string, bool) {
+	for _, key := range []string{"CPV", "SLOT", "BUILD_ID"} {
+		if index.Get(key) != own.Get(key) {
+			return key, false
+		}
+	}
+	return "", true
+}
+
+// putProgram lays the running program on the drive, so that a bare client can import. Only a static binary is of use there.
+func (x *exporter) putProgram(ctx context.Context, w *drive.Writer) error {
+	file, size := openStatic(x.m.Executable)
+	if file == nil {
+		return nil
+	}
+	defer file.Close()
+	path := drive.BinFile(runtime.GOARCH)
+	sums, err := digest.Reader(ctx, file, digest.BLAKE2B, nil)
+	if err != nil {
+		return ctxOnly(ctx) // a program that cannot be read is not offered
+	}
+	key := fileKey{program, path}
+	if old, ok := x.current[key]; ok && old.Sum == manifest.Digest(sums.Blake2b) {
+		return nil
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil
+	}
+	put, err := w.Put(ctx, drive.NewFile{Kind: drive.Program, Path: path, Size: size}, func(dst io.Writer) error {
+		_, err := pour(dst, file, info, 0)
+		return err
+	})
+	var mine *sourceError
+	switch {
+	case errors.As(err, &mine):
+		return ctxOnly(ctx)
+	case err != nil:
+		return err
+	}
+	x.current[key] = put
+	return nil
+}
+
+func ctxOnly(ctx context.Context) error { return context.Cause(ctx) }
+
+// openStatic opens a program if it is one that runs anywhere: an ELF file without an interpreter.
+func openStatic(path string) (*os.File, int64) {
+	if path == "" {
+		return nil, 0
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0
+	}
+	e, err := elf.NewFile(f)
+	fi, statErr := f.Stat()
+	if err != nil || statErr != nil || slices.ContainsFunc(e.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+		f.Close()
+		return nil, 0
+	}
+	return f, fi.Size()
+}
+
+// sameAsHeld reports whether, after all that was left out, there is nothing to commit.
+func (x *exporter) sameAsHeld(w *drive.Writer) bool {
+	held := w.Held()
+	if held == nil || len(x.report.Copied)+len(x.report.Removed) > 0 || x.before == nil {
+		return false
+	}
+	for _, kind := range []Kind{Package, Distfile, program} {
+		for _, it := range held.Items(driveKind(kind)) {
+			now, ok := x.current[fileKey{kind, it.Path}]
+			if !ok || now.Sum != it.Sum || kind == program && now.Stored[0] != it.Stored[0] {
+				return false
+			}
+		}
+	}
+	return pkgindex.SameContent(x.catalogue(), x.before)
+}
+
+// commit makes what is on the drive now the newest generation. Its serial is remembered before anything else can happen: it is never given twice.
+func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
+	last := w.Last()
+	if e, ok := x.l.Exported(x.name); ok {
+		last = max(last, e.Serial)
+	}
+	serial := max(x.m.Now().Unix(), last+1)
+	at := latest(time.Unix(serial, 0), x.key.Public().Created())
+	if err := x.l.SaveExported(x.name, ledger.Exported{PKGDIR: realPath(x.m.PKGDIR), Serial: serial}); err != nil {
+		return err
+	}
+	items := make([]drive.Item, 0, len(x.current))
+	for _, it := range x.current {
+		items = append(items, it)
+	}
+	slices.SortFunc(items, func(a, b drive.Item) int {
+		if a.Kind != b.Kind {
+			return int(a.Kind) - int(b.Kind)
+		}
+		return strings.Compare(a.Path, b.Path)
+	})
+	gen, err := w.Commit(ctx, drive.Contents{Serial: serial, At: at, Items: items, Catalogue: x.catalogue(), Record: x.record()})
+	if gen != nil {
+		x.report.Serial = gen.Serial()
+	}
+	return err
+}
+
+// record describes the origin for the people and programs on the other side.
+func (x *exporter) record() drive.Record {
+	s := x.m.Settings
+	chost, _ := s.CHOST()
+	r := drive.Record{Created: x.m.Now().UTC().Truncate(time.Second), Tool: "pkgsneak " + x.m.Version, CHOST: chost, ARCH: s.ARCH(),
+		Profile: s.ProfileName(), USE: s.Get("USE"), CFLAGS: s.Get("CFLAGS")}
+	repos, err := s.Repos()
+	if err != nil {
+		return r
+	}
+	for _, repo := range repos {
+		r.Repositories = append(r.Repositories, drive.Repository{Name: repo.Name, Revision: repo.Revision, Timestamp: repo.Timestamp})
+	}
+	return r
+}
