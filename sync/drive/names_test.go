@@ -1,0 +1,277 @@
+package drive
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path"
+	"strings"
+	"testing"
+
+	"pkgsneak/sync/cpv"
+)
+
+func TestNameFault(t *testing.T) {
+	t.Parallel()
+	for name, good := range map[string]bool{
+		"gcc-13.2.1_p20240210-r1-3.gpkg.tar": true, "lablib++-2.1_p3.tbz2": true, "with blank": true, "console.tar": true, "com": true,
+		"com10": true, "a~1": false, "LONGNA~1.TAR": false, "long-name-rc~1.tar.gz": true, "debian_1.0~rc1.orig.tar.gz": true,
+		"": false, ".": false, "..": false, ".hidden": false, "dot.": false, "blank ": false, " blank": false,
+		"a:b": false, "a?b": false, "a*b": false, `a"b`: false, "a<b": false, "a>b": false, "a|b": false, `a\b`: false, "a/b": false,
+		"a\x00b": false, "a\nb": false, "a\x7fb": false, "é": false, "\xff": false,
+		"con": false, "CON": false, "Con.txt": false, "nul.tar.gz": false, "aux .x": false, "com1": false, "LPT9.log": false, "prn": false,
+		strings.Repeat("x", 255): true, strings.Repeat("x", 256): false,
+	} {
+		if got := nameFault(name); (got == "") != good {
+			t.Errorf("%q: %q", name, got)
+		}
+	}
+}
+
+// The name of a package that is in the way of another is one that Portage takes.
+func TestOtherPackage(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"app-misc/foo-1.0-r2.tbz2":           "packages/app-misc/foo/foo-1.0-r2-7.xpak",
+		"app-misc/foo-1.0.gpkg.tar":          "packages/app-misc/foo/foo-1.0-7.gpkg.tar",
+		"app-misc/foo/foo-1.0-3.gpkg.tar":    "packages/app-misc/foo/foo-1.0-7.gpkg.tar",
+		"app-misc/foo/foo-1.0-3.xpak":        "packages/app-misc/foo/foo-1.0-7.xpak",
+		"app-misc/foo-1-2/foo-1-2.gpkg.tar":  "packages/app-misc/foo/foo-1-7.gpkg.tar",
+		"x11/font-misc/font-misc-1.1-1.xpak": "packages/x11/font-misc/font-misc-1.1-7.xpak",
+		"app-misc/no-package.txt":            "packages/app-misc/no-package.txt-7",
+		"app-misc/a:b-1.tbz2":                "packages/app-misc/a_b-1-7.xpak",
+		"app-misc/aux/aux-1-1.xpak":          "packages/app-misc/_aux/aux-1-1-7.xpak",
+	} {
+		if got := otherPackage(name, 7); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+		if reason := pathFault(want); reason != "" {
+			t.Errorf("%q: %s", want, reason)
+		}
+		stem, ext := splitPackage(path.Base(want))
+		if pf, pn, ok := packageStem(stem, ext); ext != "" && strings.Count(want, "/") == 3 && !strings.Contains(want, "aux") {
+			if _, err := cpv.Parse(strings.Split(want, "/")[1] + "/" + pf); err != nil || !ok || pn != strings.Split(want, "/")[2] {
+				t.Errorf("%q: %q %q %v", want, pf, pn, err)
+			}
+		}
+	}
+}
+
+func TestOriginNames(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"buildhost": "buildhost", "host.example.org": "host.example.org", "My Host": "My_Host", "höst": "h_st", "../../etc": "etc",
+		"keys": "keys_", "Clients": "Clients_", "con": "", strings.Repeat("x", 300): strings.Repeat("x", 64),
+		"": "", "...": "", "///": "", "äö": "",
+	} {
+		got, err := OriginName(name)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q %v, want %q", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"", ".", "..", "a/b", "keys", "KEYS", "readme.txt", "clients", "a\nb", strings.Repeat("x", 74)} {
+		if CheckOriginName(name) == nil {
+			t.Errorf("%q was taken", name)
+		}
+	}
+}
+
+func TestFoldName(t *testing.T) {
+	t.Parallel()
+	for _, twins := range [][2]string{{"foo", "FOO"}, {"ÄÖÜ", "äöü"}, {"k", "K"}, {"s", "ſ"}, {"ǅ", "ǆ"}} {
+		if foldName(twins[0]) != foldName(twins[1]) {
+			t.Errorf("%q and %q are two", twins[0], twins[1])
+		}
+	}
+	if foldName("foo") == foldName("föo") {
+		t.Error("foo and föo are one")
+	}
+}
+
+// Whatever an origin has gets names that are safe, alone in their directory,
+// and the same on every drive.
+func FuzzNames(f *testing.F) {
+	f.Add("app-misc/foo-1.tbz2\napp-misc/Foo-1.tbz2\napp-misc/foo/foo-1-1.xpak\nAPP-MISC/foo-1.tbz2", uint8(1), int64(30))
+	f.Add("a\nA\na.\nA:\n\xff\ncon\n.a\na~1\nx.1.pkgsneak", uint8(2), int64(5))
+	f.Add("linux-amd64/pkgsneak\nlinux-AMD64/pkgsneak", uint8(3), int64(1))
+	f.Add("packages/x-1.tbz2\nPackages.gz/x-1.tbz2\npackages", uint8(1), int64(0))
+	f.Fuzz(func(t *testing.T, list string, kind uint8, size int64) {
+		names := strings.Split(list, "\n")
+		var first []string
+		for range 2 {
+			w := &Writer{o: BeginOptions{PartSize: 10}}
+			w.init()
+			w.remember()
+			var all []string
+			seen := make(map[string]string)
+			for _, name := range names {
+				file := NewFile{Kind(kind%3 + 1), name, min(max(size, 0), 100)}
+				if err := w.reserve(file); err != nil {
+					continue
+				}
+				for _, stored := range w.reserved[itemKey{file.Kind, name}] {
+					if reason := storedPathFault(file.Kind, stored); reason != "" {
+						t.Fatalf("%q is stored as %q: %s", name, stored, reason)
+					}
+					if owner, ok := seen[foldName(stored)]; ok && owner != name {
+						t.Fatalf("%q and %q share %q", owner, name, stored)
+					}
+					seen[foldName(stored)] = name
+					for dir := path.Dir(stored); dir != "."; dir = path.Dir(dir) {
+						if _, ok := seen[foldName(dir)]; ok {
+							t.Fatalf("%q is a file and a directory", dir)
+						}
+					}
+					all = append(all, stored)
+				}
+			}
+			if first == nil {
+				first = all
+			} else if fmt.Sprint(first) != fmt.Sprint(all) {
+				t.Fatalf("%q, then %q", first, all)
+			}
+		}
+	})
+}
+
+// fat is how vfat keeps directories: entries in a row, a name in the first
+// gap that is long enough, clusters added when there is none.
+type fat struct {
+	t       *testing.T
+	w       *Writer
+	cluster int64 // entries
+	dirs    map[string][]string
+	held    map[string]bool // directories with committed files
+	grown   int
+}
+
+func (f *fat) hook(op, name string) error {
+	switch op {
+	case "create", "mkdir":
+		f.add(name)
+	case "extend":
+		if f.find(name) < 0 {
+			f.add(name)
+		}
+	case "unlink", "rmdir":
+		dir := f.dirs[path.Dir(name)]
+		for i := range dir {
+			if dir[i] == name {
+				dir[i] = ""
+			}
+		}
+		delete(f.dirs, name)
+	}
+	return nil
+}
+
+func (f *fat) find(name string) int {
+	for i, entry := range f.dirs[path.Dir(name)] {
+		if entry == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func (f *fat) add(name string) {
+	dir, base := path.Split(name)
+	dir = path.Clean(dir)
+	if f.find(name) >= 0 {
+		return // beside the origin, or there already
+	}
+	slots := f.dirs[dir]
+	need := int(1 + (len(base)+12)/13)
+	run := 0
+	for i := range slots {
+		if slots[i] != "" {
+			run = 0
+			continue
+		}
+		if run++; run == need {
+			for j := range need {
+				slots[i-j] = name
+			}
+			return
+		}
+	}
+	if f.held[dir] {
+		f.t.Errorf("%q grows for %q, with committed files in it", dir, base)
+	}
+	f.grown++
+	f.dirs[dir] = append(slots, make([]string, f.cluster)...)
+	f.add(name)
+}
+
+func (f *fat) size(root *os.Root, dir string) (int64, error) {
+	if root != f.w.root {
+		return 1 << 20, nil
+	}
+	return max(int64(len(f.dirs[dir]))+2, f.cluster) * entrySize, nil
+}
+
+func (f *fat) tweak(w *Writer) {
+	f.w, w.vfat, w.hook, w.dirSize = w, true, f.hook, f.size
+	f.held = make(map[string]bool)
+}
+
+// commit notes which directories must not grow from now on.
+func (f *fat) commit(w *Writer) {
+	for name := range w.listed {
+		for dir := path.Dir(name); ; dir = path.Dir(dir) {
+			f.held[dir] = true
+			if dir == "." {
+				break
+			}
+		}
+	}
+}
+
+// On vfat no directory that holds committed files grows, whatever comes and
+// goes; what does not fit goes to a further directory.
+func TestDirectoriesOnVfatDoNotGrow(t *testing.T) {
+	t.Parallel()
+	for _, cluster := range []int64{16, 128, 1024} {
+		t.Run(fmt.Sprintf("clusters of %d bytes", cluster*entrySize), func(t *testing.T) {
+			t.Parallel()
+			mount, h := tempDir(t), newHost(keys()[0], "buildhost")
+			random := rand.New(rand.NewPCG(1, uint64(cluster)))
+			f := &fat{t: t, cluster: cluster, dirs: make(map[string][]string)}
+			h.tweak = f.tweak
+			h.opened = f.commit
+			h.batch = 40
+			overflow := false
+			for generation := range 6 {
+				for i := range 60 {
+					name := fmt.Sprintf("name-%0*d", 1+random.IntN(90), generation*1000+i)
+					switch random.IntN(3) {
+					case 0:
+						h.pkg("app-misc/"+name+"-1.tbz2", name)
+					case 1:
+						h.pkg("dev-libs/lib/lib-"+fmt.Sprint(generation*1000+i)+"-1.xpak", name)
+					case 2:
+						h.pkg("x11-"+name[:6]+"/"+name+"/"+name+"-1-1.gpkg.tar", name)
+					}
+				}
+				for i := range generation / 5 * 100 {
+					h.pkg(fmt.Sprintf("app-misc/a-package-with-quite-a-long-name-%d-%d.tbz2", generation, i), "many at once")
+				}
+				for key := range h.files {
+					if random.IntN(4) == 0 {
+						delete(h.files, key)
+					}
+				}
+				mustExport(t, h, mount)
+				for _, it := range checkHolds(t, h, mount).items {
+					overflow = overflow || strings.Contains(it.Stored[0].Path, "app-misc.2/")
+				}
+			}
+			if cluster == 16 && !overflow {
+				t.Error("nothing went to a further directory: the test has too little in it")
+			}
+			if f.grown == 0 {
+				t.Error("no directory was grown")
+			}
+		})
+	}
+}
