@@ -10,6 +10,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
@@ -377,6 +378,55 @@ func (im *importer) finish() error {
 	return im.history()
 }
 
+// placeDistfiles gives the staged distfiles their names, and removes those that left the origin if that is wanted.
 func (im *importer) placeDistfiles(ctx context.Context, in *incoming, staged []deed) error {
+	if im.client.distdir == nil {
+		return nil
+	}
+	var files []distdir.Incoming
+	byName := make(map[string]deed)
+	for _, d := range staged {
+		if d.kind == Distfile {
+			files = append(files, distdir.Incoming{Name: d.local, Size: d.item.Size, Sum: d.item.Sum, ModTime: in.gen.Signed.Timestamp, Replaces: d.over})
+			byName[d.local] = d
+		}
+	}
+	mine := in.imports[Distfile]
+	r, err := im.client.distdir.Place(ctx, files)
+	if err != nil {
+		return err
+	}
+	for _, name := range r.Placed {
+		d := byName[name]
+		mine[d.path] = ledger.Import{Local: d.local, Size: d.item.Size, Sum: d.item.Sum}
+		im.cachePlaced(Distfile, d.local, d.item.Sum)
+		in.Copied = append(in.Copied, Item{Kind: Distfile, Path: d.path, Size: d.item.Size})
+	}
+	for _, p := range r.Skipped {
+		d := byName[p.Name]
+		in.LeftOut = append(in.LeftOut, Item{Kind: Distfile, Path: d.path, Size: d.item.Size, Reason: p.Reason})
+	}
+	if err := im.pruneDistfiles(in); err != nil {
+		return err
+	}
+	return im.client.distdir.Staging().Clear()
+}
+
+func (im *importer) pruneDistfiles(in *incoming) error {
+	if !im.o.Prune {
+		return nil
+	}
+	for _, d := range in.prune {
+		if d.kind != Distfile {
+			continue
+		}
+		removed, err := im.client.distdir.Remove(d.local, d.owned.Verified)
+		if err != nil {
+			return err
+		}
+		if removed {
+			in.pruned(Distfile, d.local)
+		}
+	}
 	return nil
 }

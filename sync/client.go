@@ -278,7 +278,7 @@ func (im *importer) planDistfile(ctx context.Context, in *incoming, d deed) erro
 	case absent:
 		in.Plan.Copy = append(in.Plan.Copy, item)
 	case outdated:
-		d.over, item.Reason = true, "changed by the origin"
+		d.over, item.Reason = l.info, "changed by the origin"
 		in.Plan.Replace = append(in.Plan.Replace, item)
 	default:
 		if !im.o.Replace || !l.info.Mode().IsRegular() {
@@ -286,7 +286,7 @@ func (im *importer) planDistfile(ctx context.Context, in *incoming, d deed) erro
 			in.Plan.LeftOut = append(in.Plan.LeftOut, item)
 			return nil
 		}
-		d.over, item.Reason = true, "a local file with other contents is replaced"
+		d.over, item.Reason = l.info, "a local file with other contents is replaced"
 		in.Plan.Replace = append(in.Plan.Replace, item)
 	}
 	in.deeds = append(in.deeds, d)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"pkgsneak/manifest"
@@ -129,7 +130,7 @@ type deed struct {
 	local string         // where it shall go, or where it lies
 	owned *pkgdir.Owned  // the older file of the origin that it replaces, or that is pruned
 	entry pkgindex.Entry // of a package
-	over  bool           // a distfile may replace what is there
+	over  fs.FileInfo    // the file that a distfile may replace
 }
 
 func (im *importer) close() {

@@ -1,0 +1,381 @@
+// Package distdir is a DISTDIR: the flat directory of source archives that Portage downloads.
+//
+// # What is a distfile
+//
+// A regular, non-empty file directly in DISTDIR whose name is none of Portage's own:
+//
+//	.anything                       locks (.NAME.portage_lockfile), .mirror-cache.json, .layout.conf.HOST
+//	NAME.__download__               a download on its way
+//	NAME.portage_lockfile           a lock of older versions
+//	NAME._checksum_failure_.RANDOM  set aside: not what a Manifest says
+//
+// Links are left out: with PORTAGE_RO_DISTDIRS Portage makes links to files that lie elsewhere. Directories (git3-src, svn-src, .locks) are not Portage's
+// flat store. There is no index; a distfile is told by its name, and accepted by its size and digests in an ebuild repository. Its mtime does not matter.
+//
+// # Bringing files in
+//
+// Files are staged in DISTDIR/.pkgsneak (durable.Staging) and then renamed to their names, never over anything unless the caller had looked at just that file
+// and wants it replaced. As after a download of Portage's they have DISTDIR's group and mode 0664 at least.
+package distdir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/durable"
+)
+
+const stagingDir = ".pkgsneak"
+
+// MaxNames is how many names a DISTDIR may have.
+const MaxNames = 4_000_000
+
+// A Dir is an open DISTDIR. Only Place changes it, and the files of Staging.
+type Dir struct {
+	path string
+	root *os.Root
+}
+
+// Open opens the DISTDIR at path, which may be a symbolic link. Nothing inside is followed out of it.
+func Open(path string) (*Dir, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening DISTDIR: %w", err)
+	}
+	return &Dir{path: path, root: root}, nil
+}
+
+// Create opens the DISTDIR at path, and creates it first if there is none.
+func Create(path string) (*Dir, error) {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return nil, fmt.Errorf("creating DISTDIR: %w", err)
+	}
+	return Open(path)
+}
+
+// Path returns what the Dir was opened as.
+func (d *Dir) Path() string { return d.path }
+
+// Close closes the directory.
+func (d *Dir) Close() error { return d.root.Close() }
+
+// Staging returns where files are staged for Place. The caller clears it when a run is done.
+func (d *Dir) Staging() durable.Staging { return durable.NewStaging(d.root, stagingDir) }
+
+// Lstat returns the status of a name in DISTDIR.
+func (d *Dir) Lstat(name string) (fs.FileInfo, error) { return d.root.Lstat(name) }
+
+// OpenFile opens a distfile for reading: a regular file, not reached through a link.
+func (d *Dir) OpenFile(name string) (*os.File, fs.FileInfo, error) {
+	f, err := d.root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, fi, nil
+}
+
+// A File is a distfile.
+type File struct {
+	Name string
+	Info fs.FileInfo
+}
+
+// A Problem is a name, and why it is not what one could take it for.
+type Problem struct {
+	Name   string
+	Reason string
+}
+
+// A Scan is what is in a DISTDIR, both lists sorted by name.
+type Scan struct {
+	Files   []File
+	Ignored []Problem
+}
+
+// Scan lists the distfiles.
+func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
+	s, err := d.scan(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("scanning %q: %w", d.path, err)
+	}
+	return s, nil
+}
+
+func (d *Dir) scan(ctx context.Context) (*Scan, error) {
+	f, err := d.root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s := &Scan{}
+	for names := 0; ; {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		entries, err := f.ReadDir(4096)
+		if names += len(entries); names > MaxNames {
+			return nil, fmt.Errorf("more than %d names", MaxNames)
+		}
+		for _, e := range entries {
+			if err := s.add(e); err != nil {
+				return nil, err
+			}
+		}
+		if len(entries) == 0 {
+			if err != nil && !errors.Is(err, io.EOF) {
+				return nil, err
+			}
+			break
+		}
+	}
+	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Ignored, func(a, b Problem) int { return strings.Compare(a.Name, b.Name) })
+	return s, nil
+}
+
+func (s *Scan) add(e fs.DirEntry) error {
+	reason := foreign(e)
+	if reason == "" {
+		fi, err := e.Info()
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // gone since
+			return nil
+		case err != nil:
+			return err
+		case fi.Size() == 0:
+			reason = "an empty file"
+		default:
+			s.Files = append(s.Files, File{e.Name(), fi})
+			return nil
+		}
+	}
+	if reason != own {
+		s.Ignored = append(s.Ignored, Problem{e.Name(), reason})
+	}
+	return nil
+}
+
+// own marks what is nobody's concern.
+const own = "Portage's own"
+
+// foreign says why a name is no distfile, "" if it may be one.
+func foreign(e fs.DirEntry) string {
+	name := e.Name()
+	switch {
+	case strings.HasPrefix(name, "."), strings.HasSuffix(name, ".portage_lockfile"):
+		return own
+	case e.IsDir():
+		return own
+	case strings.Contains(name, "._checksum_failure_."):
+		return "set aside by Portage: its contents were not what a Manifest says"
+	case strings.HasSuffix(name, ".__download__"):
+		return "an incomplete download"
+	case e.Type()&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case !e.Type().IsRegular():
+		return "not a regular file"
+	}
+	return ""
+}
+
+// CheckName returns an error if no distfile can have the name.
+func CheckName(name string) error {
+	switch {
+	case name == "", strings.ContainsAny(name, "/\x00"), strings.HasPrefix(name, "."):
+		return fmt.Errorf("%q is no name of a distfile", name)
+	case len(name) > 255:
+		return fmt.Errorf("%q is too long for a name", name)
+	}
+	return nil
+}
+
+// An Incoming file is staged and will get its name.
+type Incoming struct {
+	Name    string
+	Size    int64     // bytes
+	Sum     [64]byte  // BLAKE2B-512, under which it is staged
+	ModTime time.Time // the file will have it; zero leaves the time of staging
+	// Replaces is the file that may be replaced, as the caller has seen it; nil: the name has to be free.
+	Replaces fs.FileInfo
+}
+
+// A Report says what Place did: each Incoming is in one of the lists.
+type Report struct {
+	Placed  []string
+	Skipped []Problem // the name was taken, or the file there has changed since the caller looked
+}
+
+// Place gives staged files their names.
+func (d *Dir) Place(ctx context.Context, files []Incoming) (*Report, error) {
+	r, err := d.place(ctx, files)
+	if err != nil {
+		return nil, fmt.Errorf("changing %q: %w", d.path, err)
+	}
+	return r, nil
+}
+
+func (d *Dir) place(ctx context.Context, files []Incoming) (*Report, error) {
+	r := &Report{}
+	if len(files) == 0 {
+		return r, nil
+	}
+	dir, err := d.root.Stat(".")
+	if err != nil {
+		return nil, err
+	}
+	gid := int(dir.Sys().(*syscall.Stat_t).Gid)
+	staged, err := d.stagedNames(files)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range files {
+		if err := d.prepare(staged[i], f, gid); err != nil {
+			return nil, fmt.Errorf("preparing %q: %w", f.Name, err)
+		}
+	}
+	if err := durable.SyncFiles(ctx, d.root, staged); err != nil {
+		return nil, err
+	}
+	for i, f := range files {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		reason, err := d.move(staged[i], f)
+		if err != nil {
+			return nil, fmt.Errorf("placing %q: %w", f.Name, err)
+		}
+		if reason != "" {
+			r.Skipped = append(r.Skipped, Problem{f.Name, reason})
+			continue
+		}
+		r.Placed = append(r.Placed, f.Name)
+	}
+	return r, durable.SyncDir(d.root, ".")
+}
+
+// stagedNames returns where each file is staged. Of contents that go to several names a copy is made for each.
+func (d *Dir) stagedNames(files []Incoming) ([]string, error) {
+	names := make([]string, len(files))
+	used := make(map[string]bool)
+	for i, f := range files {
+		name := d.Staging().Path(f.Sum)
+		if used[name] {
+			twin := name + "-" + strconv.Itoa(i)
+			if err := d.copyFile(name, twin); err != nil {
+				return nil, err
+			}
+			name = twin
+		}
+		used[name] = true
+		names[i] = name
+	}
+	return names, nil
+}
+
+func (d *Dir) copyFile(from, to string) error {
+	src, _, err := d.OpenFile(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := d.root.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	return errors.Join(err, dst.Close())
+}
+
+// prepare gives a staged file what Portage gives a download: the directory's group, readable and writable for it.
+func (d *Dir) prepare(name string, f Incoming, gid int) error {
+	if err := CheckName(f.Name); err != nil {
+		return err
+	}
+	fi, err := d.root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() || fi.Size() != f.Size {
+		return fmt.Errorf("staged are %d bytes instead of %d", fi.Size(), f.Size)
+	}
+	if err := permitted(d.root.Lchown(name, -1, gid)); err != nil {
+		return err
+	}
+	if err := permitted(d.root.Chmod(name, fi.Mode().Perm()|0o664)); err != nil {
+		return err
+	}
+	if f.ModTime.IsZero() {
+		return nil
+	}
+	return d.root.Chtimes(name, f.ModTime, f.ModTime)
+}
+
+func permitted(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// move renames one file and says why not, if it does not.
+func (d *Dir) move(staged string, f Incoming) (reason string, err error) {
+	if f.Replaces != nil {
+		now, err := d.root.Lstat(f.Name)
+		switch {
+		case err == nil && !same(now, f.Replaces):
+			return "the file that has its name changed since it was compared", nil
+		case err == nil:
+			return "", d.root.Rename(staged, f.Name)
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		}
+	}
+	err = durable.MoveNew(d.root, staged, f.Name)
+	if errors.Is(err, fs.ErrExist) {
+		return "another file has its name", nil
+	}
+	return "", err
+}
+
+// Remove removes a file that is still the one the caller has seen, and reports whether it did.
+func (d *Dir) Remove(name string, seen fs.FileInfo) (bool, error) {
+	now, err := d.root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("removing from %q: %w", d.path, err)
+	case !same(now, seen):
+		return false, nil
+	}
+	if err := d.root.Remove(name); err != nil {
+		return false, fmt.Errorf("removing from %q: %w", d.path, err)
+	}
+	return true, nil
+}
+
+// same reports whether two status of one name are of one file that has not changed in between.
+func same(a, b fs.FileInfo) bool {
+	x, ok := a.Sys().(*syscall.Stat_t)
+	y, also := b.Sys().(*syscall.Stat_t)
+	return ok && also && a.Mode().IsRegular() && b.Mode().IsRegular() && x.Ino == y.Ino && x.Dev == y.Dev && x.Size == y.Size && x.Mtim == y.Mtim && x.Ctim == y.Ctim
+}
