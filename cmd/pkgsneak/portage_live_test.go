@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -85,6 +86,8 @@ func TestPortage(t *testing.T) {
 		{"import in the middle of an emerge", testPortageImportInMiddle},
 		{"import and emerge side by side", testPortageImportBeside},
 		{"quickpkg", testPortageQuickpkg},
+		{"odd images", testPortageOddImages},
+		{"signed packages", testPortageSigned},
 		{"build that failed", testPortageFailedBuild},
 		{"drive as binhost", testPortageBinhost},
 		{"drive as mirror", testPortageMirror},
@@ -344,6 +347,100 @@ func testPortageQuickpkg(t *testing.T, s *portageStage) {
 		t.Errorf("etc/hello/hello.conf: %q", got)
 	}
 	m.check(t, "")
+}
+
+// testPortageOddImages carries images with long names, links of every kind and special bits: nothing that Portage installs may be refused.
+func testPortageOddImages(t *testing.T, s *portageStage) {
+	drive := s.newDrive(t, "odd")
+	host := s.machine(t, "odd-host", "")
+	ebuilds := filepath.Join(s.dir, "repo/app-misc/odd")
+	must(t, copyFile(filepath.Join(ebuilds, "odd-1.ebuild"), filepath.Join(ebuilds, "odd-2.ebuild")))
+	host.buildpkg(t, "xpak", "multi-instance", "", "=app-misc/odd-1")
+	first := installedFiles(t, host.root)
+	host.buildpkg(t, "gpkg", "multi-instance", "", "=app-misc/odd-2")
+	host.export(t, drive, "odd")
+
+	m := s.machine(t, "odd", "")
+	m.trust(t, drive)
+	m.sneak(t, 0, "import", drive)
+	m.check(t, "")
+	m.emerge(t, nil, "--oneshot", "--usepkgonly", "=app-misc/odd-1")
+	if got := installedFiles(t, m.root); len(got) < 15 || !maps.Equal(got, first) {
+		t.Errorf(".xpak installed\n%q\nthe host has\n%q", got, first)
+	}
+	m.emerge(t, nil, "--oneshot", "--usepkgonly", "=app-misc/odd-2")
+	if got, want := installedFiles(t, m.root), installedFiles(t, host.root); !maps.Equal(got, want) {
+		t.Errorf(".gpkg.tar installed\n%q\nthe host has\n%q", got, want)
+	}
+}
+
+// installedFiles maps each path below ROOT that a package has installed to what it is.
+func installedFiles(t *testing.T, root string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	for _, top := range []string{"usr", "var/lib/odd"} {
+		must(t, filepath.WalkDir(filepath.Join(root, top), func(path string, d os.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			fi, err := d.Info()
+			if err != nil {
+				return err
+			}
+			rel, _ := filepath.Rel(root, path)
+			if target, err := os.Readlink(path); err == nil {
+				all[rel] = "-> " + target
+			} else {
+				all[rel] = fmt.Sprintf("%v, %d links, %d bytes", fi.Mode(), fi.Sys().(*syscall.Stat_t).Nlink, fi.Size())
+			}
+			return nil
+		}))
+	}
+	return all
+}
+
+// testPortageSigned carries a package that Portage has signed, to a client that wants packages signed.
+func testPortageSigned(t *testing.T, s *portageStage) {
+	gpg, err := exec.LookPath("gpg")
+	if err != nil {
+		t.Skip("SKIPPED, NOTHING WAS TRIED WITH SIGNED PACKAGES: gpg is not in PATH")
+	}
+	drive, home := s.newDrive(t, "signed"), filepath.Join(s.dir, "gpg")
+	must(t, os.Mkdir(home, 0o700))
+	t.Cleanup(func() { exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run() })
+	conf := fmt.Sprintf(`GPG_VERIFY_USER_DROP="%s"
+GPG_VERIFY_GROUP_DROP="%s"
+BINPKG_GPG_VERIFY_GPG_HOME="%s"
+BINPKG_GPG_VERIFY_BASE_COMMAND="%s --verify --batch --no-tty --no-auto-check-trustdb --status-fd 2 [PORTAGE_CONFIG] [SIGNATURE]"
+`, s.user, s.group, home, gpg)
+	host := s.machine(t, "signed-host", conf)
+	host.run(t, nil, gpg, "--homedir", home, "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "Build Host <host@example.org>", "ed25519", "sign", "never")
+	listed := host.run(t, nil, gpg, "--homedir", home, "--with-colons", "--list-keys")
+	fingerprint := regexp.MustCompile(`(?m)^fpr:*([0-9A-F]{40}):`).FindStringSubmatch(listed)
+	if fingerprint == nil {
+		t.Fatalf("no fingerprint in\n%s", listed)
+	}
+	sign := []string{
+		"FEATURES=binpkg-signing", "BINPKG_FORMAT=gpkg", "BINPKG_GPG_SIGNING_GPG_HOME=" + home, "BINPKG_GPG_SIGNING_KEY=0x" + fingerprint[1],
+		"BINPKG_GPG_SIGNING_BASE_COMMAND=" + gpg + " --sign --armor [PORTAGE_CONFIG]",
+	}
+	host.emerge(t, sign, "--oneshot", "--buildpkgonly", "app-misc/alone")
+	host.export(t, drive, "signed")
+
+	m := s.machine(t, "signed", conf)
+	m.trust(t, drive)
+	m.sneak(t, 0, "import", drive)
+	m.check(t, "")
+	got := packageFiles(t, m.pkgdir)
+	if want := packageFiles(t, host.pkgdir); len(want) != 1 || !maps.Equal(got, want) {
+		t.Errorf("imported %q, the host has %q", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+	}
+	for name, data := range got {
+		if !strings.Contains(data, "/image.tar.zst.sig\x00") {
+			t.Errorf("%s is not signed", name)
+		}
+	}
+	m.emerge(t, []string{"FEATURES=binpkg-request-signature"}, "--oneshot", "--usepkgonly", "app-misc/alone")
 }
 
 // testPortageFailedBuild exports a PKGDIR in which Portage has reserved a name for a package that never came.

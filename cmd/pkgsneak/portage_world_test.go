@@ -44,7 +44,9 @@ const portageTimeout = 2 * time.Minute
 // portageWorld is what the machines of one test share.
 type portageWorld struct {
 	dir       string
-	pkgsneak  string   // the binary under test
+	pkgsneak  string // the binary under test
+	user      string // who runs Portage, instead of root and portage
+	group     string
 	env       []string // for every command
 	pythonLib string   // where python finds Portage, if not by itself
 }
@@ -93,15 +95,15 @@ func newPortageWorld(t *testing.T) *portageWorld {
 
 	me, err := user.Current()
 	must(t, err)
-	group := me.Gid
+	w.user, w.group = me.Username, me.Gid
 	if g, err := user.LookupGroupId(me.Gid); err == nil {
-		group = g.Name
+		w.group = g.Name
 	}
 	w.env = []string{
 		"PATH=" + filepath.Join(dir, "bin") + ":" + os.Getenv("PATH"),
 		"LANG=C.UTF-8", "TERM=dumb", "NOCOLOR=true", "COLUMNS=200", "PYTHONDONTWRITEBYTECODE=1",
 		"EPREFIX=", "PORTAGE_OVERRIDE_EPREFIX=" + running,
-		"PORTAGE_USERNAME=" + me.Username, "PORTAGE_GRPNAME=" + group,
+		"PORTAGE_USERNAME=" + w.user, "PORTAGE_GRPNAME=" + w.group,
 	}
 	w.configure(t, running, "")
 	w.pkgsneak = w.build(t)
