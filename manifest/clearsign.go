@@ -43,8 +43,9 @@ func Sign(l *List, k *PrivateKey, at time.Time) ([]byte, error) {
 	}
 	h := crypto.SHA512.New()
 	hashText(h, text)
-	sig := k.newSignature(packet.SigTypeText, at)
-	if err := sig.Sign(h, k.secret, signConfig()); err != nil {
+	key := k.secret().key
+	sig := newSignature(key, packet.SigTypeText, at)
+	if err := sig.Sign(h, key, signConfig()); err != nil {
 		return nil, fmt.Errorf("sign manifest: %w", err)
 	}
 	armored, err := armorSignaturePacket(sig)
@@ -59,7 +60,7 @@ func Sign(l *List, k *PrivateKey, at time.Time) ([]byte, error) {
 }
 
 func armorSignaturePacket(sig *packet.Signature) ([]byte, error) {
-	raw, err := rawSignature(sig)
+	raw, err := rawOf(sig)
 	if err != nil {
 		return nil, err
 	}

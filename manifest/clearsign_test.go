@@ -179,13 +179,13 @@ func expiringKey(t testing.TB, made time.Time, life time.Duration) *PrivateKey {
 	t.Helper()
 	k := newKey(t, "expiring")
 	seconds := uint32(life / time.Second)
-	sig := k.newSignature(packet.SigTypePositiveCert, made)
+	sig := newSignature(k.secret().key, packet.SigTypePositiveCert, made)
 	sig.FlagsValid, sig.FlagSign, sig.FlagCertify = true, true, true
 	sig.KeyLifetimeSecs = &seconds
-	if err := sig.SignUserId("expiring", k.public.primary, k.secret, signConfig()); err != nil {
+	if err := sig.SignUserId("expiring", k.public.primary, k.secret().key, signConfig()); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := rawSignature(sig)
+	raw, err := rawOf(sig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func attacks(t testing.TB, s *stage) map[string]attack {
 		sig.Notations = append(sig.Notations, &packet.Notation{Name: "limits@example.org", Value: []byte("x"), IsCritical: true})
 	}
 	minute := uint32(60)
-	rsaData, rsaKey := signRSA(t, p.text)
+	rsaData, rsaClaim, rsaKey := signRSA(t, p.text, s.good)
 	s.ring = append(s.ring, &PublicKey{primary: rsaKey, ids: []identity{{}}, expires: 1 << 40})
 
 	table := map[string]attack{
@@ -242,15 +242,16 @@ func attacks(t testing.TB, s *stage) map[string]attack {
 		"signature-expired":                 {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigLifetimeSecs = &minute }), badSig},
 
 		// A signature that we do not make.
-		"hash-sha1":               {forge(t, s.good, p.text, withHash(crypto.SHA1)), badSig},
-		"hash-sha224":             {forge(t, s.good, p.text, withHash(crypto.SHA224)), badSig},
-		"type-binary":             {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = packet.SigTypeBinary }), badSig},
-		"type-standalone":         {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = 2 }), badSig},
-		"type-certification":      {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = packet.SigTypeGenericCert }), badSig},
-		"type-timestamp":          {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = 0x40 }), badSig},
-		"critical-notation":       {forge(t, s.good, p.text, critical), badSig},
-		"algorithm-rsa":           {rsaData, badSig},
-		"certification-as-signed": {edit(func(q *parts) { q.sig = certificationArmor(t, s.good) }), badSig},
+		"hash-sha1":                {forge(t, s.good, p.text, withHash(crypto.SHA1)), badSig},
+		"hash-sha224":              {forge(t, s.good, p.text, withHash(crypto.SHA224)), badSig},
+		"type-binary":              {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = packet.SigTypeBinary }), badSig},
+		"type-standalone":          {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = 2 }), badSig},
+		"type-certification":       {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = packet.SigTypeGenericCert }), badSig},
+		"type-timestamp":           {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = 0x40 }), badSig},
+		"critical-notation":        {forge(t, s.good, p.text, critical), badSig},
+		"algorithm-rsa":            {rsaData, badSig},
+		"algorithm-rsa-of-our-key": {rsaClaim, badSig},
+		"certification-as-signed":  {edit(func(q *parts) { q.sig = certificationArmor(t, s.good) }), badSig},
 
 		// Another text.
 		"byte-changed":        {bytes.Replace(data, []byte("Packages"), []byte("packages"), 1), badSig},
@@ -300,6 +301,7 @@ func attacks(t testing.TB, s *stage) map[string]attack {
 		"header-ends-in-blank":    {[]byte(p.begin + p.hash + " \n" + p.text + p.sig), badSig},
 		"header-ends-in-tab":      {[]byte(p.begin + p.hash + "\t\n" + p.text + p.sig), badSig},
 		"header-without-end":      {[]byte(p.begin + p.hash + p.text + p.sig), badSig},
+		"letter-for-blank-line":   {[]byte(p.begin + p.hash + "X" + p.text + p.sig), badSig},
 		"begin-line-trailing":     {bytes.Replace(data, []byte("MESSAGE-----\n"), []byte("MESSAGE----- \n"), 1), badSig},
 		"signature-version":       {bytes.Replace(data, []byte("BEGIN PGP SIGNATURE-----\n"), []byte("BEGIN PGP SIGNATURE-----\nVersion: GnuPG v2\n"), 1), badSig},
 		"signature-comment":       {bytes.Replace(data, []byte("BEGIN PGP SIGNATURE-----\n"), []byte("BEGIN PGP SIGNATURE-----\nComment: x\n"), 1), badSig},
@@ -310,8 +312,11 @@ func attacks(t testing.TB, s *stage) map[string]attack {
 		"dash-escaped-first-line":    {edit(func(q *parts) { q.text = "- " + q.text }), badSig},
 		"dash-escaped-armor":         {edit(func(q *parts) { q.text += "- -----BEGIN PGP SIGNATURE-----\n" }), badSig},
 		"dash-line-that-was-signed":  {forge(t, s.good, p.text+"-\n", nil), badSig},
+		"dash-first-that-was-signed": {forge(t, s.good, "-"+p.text, nil), badSig},
 		"dash-escaped-after-signing": {bytes.Replace(forge(t, s.good, p.text+"-x\n", nil), []byte("\n-x"), []byte("\n- -x"), 1), badSig},
 		"trailing-blank":             {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", " \n", 1) }), badSig},
+		"trailing-blank-was-signed":  {forge(t, s.good, strings.Replace(p.text, "\n", " \n", 1), nil), badSig},
+		"trailing-tab-was-signed":    {forge(t, s.good, strings.Replace(p.text, "\n", "\t\n", 1), nil), badSig},
 		"trailing-blanks":            {edit(func(q *parts) { q.text = strings.ReplaceAll(q.text, "\n", "   \n") }), badSig},
 		"trailing-tab":               {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\t\n", 1) }), badSig},
 		"trailing-form-feed":         {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\f\n", 1) }), badSig},
@@ -355,6 +360,7 @@ func attacks(t testing.TB, s *stage) map[string]attack {
 		"packet-length-of-4g":       {p.rearmor(t, func(b []byte) []byte { return append([]byte{0xc2, 255, 255, 255, 255, 255}, body(t, b)...) }), badSig},
 		"packet-indefinite-length":  {p.rearmor(t, func(b []byte) []byte { return append([]byte{0x8b}, body(t, b)...) }), badSig},
 		"packet-partial-length":     {p.rearmor(t, func(b []byte) []byte { return partial(body(t, b)) }), badSig},
+		"packet-with-tag-bit-off":   {p.rearmor(t, func(b []byte) []byte { return append([]byte{b[0] & 0x7f}, b[1:]...) }), badSig},
 		"packet-without-tag-bit":    {p.rearmor(t, func([]byte) []byte { return []byte("DATA x") }), badSig},
 		"signature-of-version-3":    {p.rearmor(t, func(b []byte) []byte { return patch(b, 0, 3) }), badSig},
 		"signature-of-version-6":    {p.rearmor(t, func(b []byte) []byte { return patch(b, 0, 6) }), badSig},
@@ -385,15 +391,16 @@ func certificationArmor(t testing.TB, k *PrivateKey) string {
 	return string(armored)
 }
 
-// signRSA clear-signs with a key that only a careless ring could hold.
-func signRSA(t testing.TB, text string) ([]byte, *packet.PublicKey) {
+// signRSA clear-signs with a key that only a careless ring could hold: as what it
+// is, and as if it was k.
+func signRSA(t testing.TB, text string, k *PrivateKey) (plain, claim []byte, key *packet.PublicKey) {
 	t.Helper()
 	entity, err := openpgp.NewEntity("rsa", "", "", &packet.Config{Algorithm: packet.PubKeyAlgoRSA, RSABits: 2048, Time: func() time.Time { return keyTime }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &PrivateKey{secret: entity.PrivateKey}
-	return forge(t, k, text, nil), entity.PrimaryKey
+	rsa := &PrivateKey{secret: func() secretKey { return secretKey{key: entity.PrivateKey} }}
+	return forge(t, rsa, text, nil), forge(t, impostor(rsa, k), text, nil), entity.PrimaryKey
 }
 
 func replaceChecksum(sig, with string) string {
@@ -410,11 +417,11 @@ func oneLine(sig string) string {
 // body returns the body of the only packet in b.
 func body(t testing.TB, b []byte) []byte {
 	t.Helper()
-	raw, err := onlyPacket(b)
-	if err != nil {
-		t.Fatal(err)
+	raws, err := splitPackets(b)
+	if err != nil || len(raws) != 1 {
+		t.Fatal(raws, err)
 	}
-	return slices.Clone(raw.body)
+	return slices.Clone(raws[0].body)
 }
 
 // patch sets one byte of the body of a packet with a header of two bytes.
@@ -456,7 +463,7 @@ func claim(t testing.TB, b []byte, k *PrivateKey) []byte {
 	if in[hashed] != 0 || in[hashed+1] != 0 {
 		t.Fatal("the area is not empty")
 	}
-	sub := append([]byte{22, 33, 4}, k.secret.Fingerprint...)
+	sub := append([]byte{22, 33, 4}, k.secret().key.Fingerprint...)
 	out := append(slices.Clone(in[:hashed]), 0, byte(len(sub)))
 	out = append(append(out, sub...), in[hashed+2:]...)
 	return rawPacket{tagSignature, out}.append(nil)
@@ -484,6 +491,22 @@ func TestAttacks(t *testing.T) {
 		})
 	}
 	t.Logf("%d attacks", len(table))
+}
+
+// The caps refuse by themselves, before anything is looked at.
+func TestCaps(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	table := attacks(t, s)
+	for name, reason := range map[string]string{
+		"gigabytes":                "more than 67108864 bytes",
+		"signature-of-a-meg":       "more than 16384 bytes",
+		"a-thousand-empty-packets": "more than 1000 packets",
+	} {
+		if _, err := Open(table[name].data, s.ring, s.now); err == nil || !strings.Contains(err.Error(), reason) {
+			t.Errorf("%s: %v, want %q", name, err, reason)
+		}
+	}
 }
 
 func second[A, B any](_ A, b B) B { return b }
@@ -728,4 +751,32 @@ func FuzzOpen(f *testing.F) {
 			t.Fatalf("%v: accepted %q out of %q", err, text, data)
 		}
 	})
+}
+
+// The example in the package comment is a real Manifest.
+func TestExampleOfThePackageComment(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("manifest.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first, last = "//\t-----BEGIN PGP SIGNED MESSAGE-----\n", "//\t-----END PGP SIGNATURE-----\n"
+	_, example, ok := strings.Cut(string(source), first)
+	example, _, ok2 := strings.Cut(example, last)
+	if !ok || !ok2 {
+		t.Fatal("there is no example")
+	}
+	example = strings.ReplaceAll(strings.ReplaceAll(first+example+last, "//\t", ""), "//\n", "\n")
+	key := mustRead(t, readTestdata(t, "keys/ed25519.asc"))
+	s, err := Open([]byte(example), Ring{key}, signTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := ReadPrivateKey(readTestdata(t, "keys/ed25519.secret.asc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := mustSign(t, &s.List, k, signTime); string(got) != example {
+		t.Errorf("signed\n%s\nwant\n%s", got, example)
+	}
 }

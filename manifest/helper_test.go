@@ -59,13 +59,13 @@ func mustSign(t testing.TB, l *List, k *PrivateKey, at time.Time) []byte {
 // forge clear-signs any text, with a signature that edit may spoil first.
 func forge(t testing.TB, k *PrivateKey, text string, edit func(*packet.Signature)) []byte {
 	t.Helper()
-	sig := k.newSignature(packet.SigTypeText, signTime)
+	sig := newSignature(k.secret().key, packet.SigTypeText, signTime)
 	if edit != nil {
 		edit(sig)
 	}
 	h := sig.Hash.New()
 	hashText(h, []byte(text))
-	if err := sig.Sign(h, k.secret, signConfig()); err != nil {
+	if err := sig.Sign(h, k.secret().key, signConfig()); err != nil {
 		t.Fatal(err)
 	}
 	armored, err := armorSignaturePacket(sig)
@@ -78,9 +78,9 @@ func forge(t testing.TB, k *PrivateKey, text string, edit func(*packet.Signature
 
 // impostor returns a key that signs with k's secret and claims to be other.
 func impostor(k, other *PrivateKey) *PrivateKey {
-	secret := *k.secret
-	secret.Fingerprint, secret.KeyId = other.secret.Fingerprint, other.secret.KeyId
-	return &PrivateKey{secret: &secret, public: other.public}
+	secret := *k.secret().key
+	secret.Fingerprint, secret.KeyId = other.secret().key.Fingerprint, other.secret().key.KeyId
+	return &PrivateKey{func() secretKey { return secretKey{key: &secret} }, other.public}
 }
 
 func withHash(h crypto.Hash) func(*packet.Signature) {

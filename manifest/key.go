@@ -576,7 +576,7 @@ func (p *PublicKey) WithRevocation(cert []byte) (*PublicKey, error) {
 // an old key introduces its successor; it does not make p trusted.
 func (p *PublicKey) CertifiedBy(ring Ring, at time.Time) (Fingerprint, bool) {
 	for _, by := range ring {
-		if by.Fingerprint() == p.Fingerprint() || !by.certifies {
+		if !by.certifies {
 			continue
 		}
 		for _, id := range p.ids {

@@ -149,7 +149,7 @@ func TestKeyFilesAsPeopleSendThem(t *testing.T) {
 		"end-of-another":      strings.Replace(text, "END PGP PUBLIC", "END PGP PRIVATE", 1),
 		"message":             strings.ReplaceAll(text, "PUBLIC KEY BLOCK", "MESSAGE"),
 		"literal-packet":      string(binary) + "\xcb\x00",
-		"too-big":             string(binary) + strings.Repeat("\xfc\x01x", MaxKey/3+1),
+		"too-big":             string(binary) + string(rawPacket{60, make([]byte, MaxKey)}.append(nil)),
 		"too-many-packets":    string(binary) + strings.Repeat("\xfc\x01x", MaxPackets+1),
 		"packet-of-4g":        "\xc6\xff\xff\xff\xff\xff\x04",
 		"only-a-header":       "\xc6",
@@ -161,6 +161,48 @@ func TestKeyFilesAsPeopleSendThem(t *testing.T) {
 		} else if len(err.Error()) > 300 {
 			t.Errorf("%s: an error of %d bytes", name, len(err.Error()))
 		}
+	}
+}
+
+func TestPrivateKeyFiles(t *testing.T) {
+	t.Parallel()
+	k := newKey(t, "owner")
+	armored := string(k.Armor())
+	if _, err := ReadPrivateKey([]byte("note\n" + strings.ReplaceAll(armored, "\n", "\r\n"))); err != nil {
+		t.Error(err)
+	}
+	var b bytes.Buffer
+	if err := k.secret().key.Serialize(&b); err != nil {
+		t.Fatal(err)
+	}
+	other := *newKey(t, "other").secret().key
+	other.PublicKey = k.secret().key.PublicKey
+	var mixed bytes.Buffer
+	if err := other.Serialize(&mixed); err != nil {
+		t.Fatal(err)
+	}
+	id := joinPackets(k.public.ids[0].raws)
+	for name, test := range map[string]struct{ data, refused string }{
+		"version-6":              {"\xc5\x0a\x06\x00\x00\x00\x00\x1b\x00\x00\x00\x20", "version 6 key"},
+		"empty-packet":           {"\xc5\x00", "cut off"},
+		"cut-off":                {b.String()[:60], "cut off"},
+		"without-user-id":        {b.String(), "no user id"},
+		"secret-of-another-key":  {mixed.String() + string(id), "halves do not match"},
+		"wrong-checksum":         {string(spoil(b.Bytes())) + string(id), "cannot be read"},
+		"two-keys":               {b.String() + string(id) + b.String() + string(id), "exactly one"},
+		"public-binary":          {string(build(k, k.public.ids[0].raws...)), "public key only"},
+		"armor-of-a-public-one":  {string(k.Public().Armor()), "public key only"},
+		"twice":                  {armored + armored, "exactly one"},
+		"starts-with-a-user-id":  {string(id), "does not begin with a private key"},
+		"starts-with-its-subkey": {"\xc7\x00" + b.String(), "does not begin with a private key"},
+	} {
+		k, err := ReadPrivateKey([]byte(test.data))
+		if err == nil || k != nil || !strings.Contains(err.Error(), test.refused) {
+			t.Errorf("%s: %v, %v; want %q", name, k, err, test.refused)
+		}
+	}
+	if k, err := ReadPublicKey([]byte(b.String() + string(id))); err == nil || !strings.Contains(err.Error(), "private key") {
+		t.Errorf("as a public key: %v, %v", k, err)
 	}
 }
 
@@ -186,12 +228,12 @@ func build(k *PrivateKey, more ...rawPacket) []byte {
 // selfSigned returns a user id and k's signature over it.
 func selfSigned(t testing.TB, k *PrivateKey, name string, edit func(*packet.Signature)) []rawPacket {
 	t.Helper()
-	sig := k.newSignature(packet.SigTypePositiveCert, keyTime)
+	sig := newSignature(k.secret().key, packet.SigTypePositiveCert, keyTime)
 	sig.FlagsValid, sig.FlagSign, sig.FlagCertify = true, true, true
 	if edit != nil {
 		edit(sig)
 	}
-	if err := sig.SignUserId(name, k.public.primary, k.secret, signConfig()); err != nil {
+	if err := sig.SignUserId(name, k.public.primary, k.secret().key, signConfig()); err != nil {
 		t.Fatal(err)
 	}
 	return []rawPacket{{tagUserID, []byte(name)}, mustRaw(t, sig)}
@@ -199,21 +241,36 @@ func selfSigned(t testing.TB, k *PrivateKey, name string, edit func(*packet.Sign
 
 func mustRaw(t testing.TB, sig *packet.Signature) rawPacket {
 	t.Helper()
-	raw, err := rawSignature(sig)
+	raw, err := rawOf(sig)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return raw
 }
 
+func setMain(sig *packet.Signature) {
+	main := true
+	sig.IsPrimaryId = &main
+}
+
+// idRevocation takes the user id "owner" of a key back.
+func idRevocation(t testing.TB, k *PrivateKey, at time.Time) rawPacket {
+	t.Helper()
+	sig := newSignature(k.secret().key, packet.SigTypeCertificationRevocation, at)
+	if err := sig.SignUserId("owner", k.public.primary, k.secret().key, signConfig()); err != nil {
+		t.Fatal(err)
+	}
+	return mustRaw(t, sig)
+}
+
 // revocation returns a revocation of victim's key by k.
 func revocation(t testing.TB, k, victim *PrivateKey, edit func(*packet.Signature)) rawPacket {
 	t.Helper()
-	sig := k.newSignature(packet.SigTypeKeyRevocation, signTime)
+	sig := newSignature(k.secret().key, packet.SigTypeKeyRevocation, signTime)
 	if edit != nil {
 		edit(sig)
 	}
-	if err := sig.RevokeKey(victim.public.primary, k.secret, signConfig()); err != nil {
+	if err := sig.RevokeKey(victim.public.primary, k.secret().key, signConfig()); err != nil {
 		t.Fatal(err)
 	}
 	return mustRaw(t, sig)
@@ -228,24 +285,29 @@ func TestKeyBlocksThatClaimTooMuch(t *testing.T) {
 		packets []rawPacket
 		refused string
 	}{
-		"as-it-is":                        {id, ""},
-		"user-id-not-signed":              {[]rawPacket{{tagUserID, []byte("x")}}, "no user id"},
-		"signature-of-another-user-id":    {[]rawPacket{{tagUserID, []byte("root")}, id[1]}, "self-signature that is wrong"},
-		"user-id-signed-by-another-only":  {selfSigned(t, other, "owner", nil), "no user id"},
-		"second-user-id-not-signed":       {append(slices.Clone(id), rawPacket{tagUserID, []byte("root")}), ""},
-		"signed-with-sha1":                {plain(withHash(crypto.SHA1)), "hash SHA-1"},
-		"signed-before-the-key":           {plain(func(s *packet.Signature) { s.CreationTime = keyTime.Add(-time.Second) }), "older than the key"},
-		"without-flags":                   {plain(func(s *packet.Signature) { s.FlagsValid = false }), "may not sign"},
-		"certify-only":                    {plain(func(s *packet.Signature) { s.FlagSign = false }), "may not sign"},
-		"newest-certify-only":             {append(slices.Clone(id), plain(func(s *packet.Signature) { s.CreationTime, s.FlagSign = signTime, false })[1]), "may not sign"},
-		"critical-notation":               {plain(func(s *packet.Signature) { s.Notations = []*packet.Notation{{Name: "x@y", IsCritical: true}} }), "critical notation"},
-		"revocation-by-another":           {append([]rawPacket{revocation(t, other, k, nil)}, id...), "not by the key itself"},
-		"revocation-by-another-last":      {append(slices.Clone(id), revocation(t, other, k, nil)), "not by the key itself"},
-		"revocation-of-another":           {append([]rawPacket{revocation(t, k, other, nil)}, id...), "not by the key itself"},
-		"revocation-unreadable":           {append([]rawPacket{{tagSignature, []byte{4, 0x20, 99, 99, 0, 0, 0, 0}}}, id...), "cannot be read"},
-		"revocation-unreadable-version-3": {append([]rawPacket{{tagSignature, []byte{3, 5, 0x20, 0, 0, 0, 0}}}, id...), "cannot be read"},
-		"user-id-of-4k":                   {append(slices.Clone(id), rawPacket{tagUserID, make([]byte, 4096)}), "user id of 4096 bytes"},
-		"signature-of-version-3":          {[]rawPacket{id[0], {tagSignature, []byte{3, 5, 0x10, 0, 0, 0, 0}}, id[1]}, ""},
+		"as-it-is":                         {id, ""},
+		"user-id-not-signed":               {[]rawPacket{{tagUserID, []byte("x")}}, "no user id"},
+		"signature-of-another-user-id":     {[]rawPacket{{tagUserID, []byte("root")}, id[1]}, "self-signature that is wrong"},
+		"user-id-signed-by-another-only":   {selfSigned(t, other, "owner", nil), "no user id"},
+		"second-user-id-not-signed":        {append(slices.Clone(id), rawPacket{tagUserID, []byte("root")}), ""},
+		"signed-with-sha1":                 {plain(withHash(crypto.SHA1)), "hash SHA-1"},
+		"signed-before-the-key":            {plain(func(s *packet.Signature) { s.CreationTime = keyTime.Add(-time.Second) }), "older than the key"},
+		"without-flags":                    {plain(func(s *packet.Signature) { s.FlagsValid = false }), "may not sign"},
+		"certify-only":                     {plain(func(s *packet.Signature) { s.FlagSign = false }), "may not sign"},
+		"newest-certify-only":              {append(slices.Clone(id), plain(func(s *packet.Signature) { s.CreationTime, s.FlagSign = signTime, false })[1]), "may not sign"},
+		"critical-notation":                {plain(func(s *packet.Signature) { s.Notations = []*packet.Notation{{Name: "x@y", IsCritical: true}} }), "critical notation"},
+		"revocation-by-another":            {append([]rawPacket{revocation(t, other, k, nil)}, id...), "not by the key itself"},
+		"revocation-by-another-last":       {append(slices.Clone(id), revocation(t, other, k, nil)), "not by the key itself"},
+		"revocation-of-another":            {append([]rawPacket{revocation(t, k, other, nil)}, id...), "not by the key itself"},
+		"revocation-unreadable":            {append([]rawPacket{{tagSignature, []byte{4, 0x20, 99, 99, 0, 0, 0, 0}}}, id...), "cannot be read"},
+		"revocation-unreadable-version-3":  {append([]rawPacket{{tagSignature, []byte{3, 5, 0x20, 0, 0, 0, 0}}}, id...), "cannot be read"},
+		"user-id-revoked":                  {append(slices.Clone(id), idRevocation(t, k, signTime)), "no user id"},
+		"user-id-revoked-at-once":          {append(slices.Clone(id), idRevocation(t, k, keyTime)), "no user id"},
+		"user-id-revoked-and-signed-again": {append(plain(func(s *packet.Signature) { s.CreationTime = signTime.Add(time.Second) }), idRevocation(t, k, signTime)), ""},
+		"user-id-revoked-by-another":       {append(slices.Clone(id), idRevocation(t, other, signTime)), ""},
+		"newer-user-id-not-main":           {slices.Concat(plain(setMain), selfSigned(t, k, "newer", func(s *packet.Signature) { s.CreationTime = signTime })), ""},
+		"user-id-of-4k":                    {append(slices.Clone(id), rawPacket{tagUserID, make([]byte, 4096)}), "user id of 4096 bytes"},
+		"signature-of-version-3":           {[]rawPacket{id[0], {tagSignature, []byte{3, 5, 0x10, 0, 0, 0, 0}}, id[1]}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := ReadPublicKey(build(k, test.packets...))
@@ -334,8 +396,8 @@ func TestWithRevocation(t *testing.T) {
 // signedPacket returns a signature by k of some text.
 func signedPacket(t testing.TB, k *PrivateKey) *packet.Signature {
 	t.Helper()
-	sig := k.newSignature(packet.SigTypeText, signTime)
-	if err := sig.Sign(crypto.SHA512.New(), k.secret, signConfig()); err != nil {
+	sig := newSignature(k.secret().key, packet.SigTypeText, signTime)
+	if err := sig.Sign(crypto.SHA512.New(), k.secret().key, signConfig()); err != nil {
 		t.Fatal(err)
 	}
 	return sig
@@ -343,14 +405,18 @@ func signedPacket(t testing.TB, k *PrivateKey) *packet.Signature {
 
 func TestCertifiedBy(t *testing.T) {
 	t.Parallel()
-	old, next, mallory := newKey(t, "old"), newKey(t, "next"), newKey(t, "mallory")
+	old, mallory := newKey(t, "old"), newKey(t, "mallory")
+	next, err := GenerateKey("next", keyTime.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
 	at := signTime
 	certify := func(by *PrivateKey, kind packet.SignatureType, when time.Time, edit func(*packet.Signature)) rawPacket {
-		sig := by.newSignature(kind, when)
+		sig := newSignature(by.secret().key, kind, when)
 		if edit != nil {
 			edit(sig)
 		}
-		if err := sig.SignUserId("next", next.public.primary, by.secret, signConfig()); err != nil {
+		if err := sig.SignUserId("next", next.public.primary, by.secret().key, signConfig()); err != nil {
 			t.Fatal(err)
 		}
 		return mustRaw(t, sig)
@@ -392,7 +458,7 @@ func TestCertifiedBy(t *testing.T) {
 		"by-key-that-may-not":       {[]rawPacket{certify(signOnly, packet.SigTypeGenericCert, at, nil)}, Ring{signOnly.Public()}, at, false},
 		"with-sha1":                 {[]rawPacket{certify(old, packet.SigTypeGenericCert, at, withHash(crypto.SHA1))}, trusted, year, false},
 		"expired-certification":     {[]rawPacket{certify(old, packet.SigTypeGenericCert, at, func(s *packet.Signature) { s.SigLifetimeSecs = &hour })}, trusted, year, false},
-		"before-the-new-key-was":    {[]rawPacket{certify(old, packet.SigTypeGenericCert, keyTime.Add(-time.Second), nil)}, trusted, year, false},
+		"before-the-new-key-was":    {[]rawPacket{certify(old, packet.SigTypeGenericCert, keyTime.Add(time.Hour-time.Second), nil)}, trusted, year, false},
 		"taken-back":                {[]rawPacket{good, certify(old, packet.SigTypeCertificationRevocation, at.Add(time.Hour), nil)}, trusted, year, false},
 		"taken-back-listed-first":   {[]rawPacket{certify(old, packet.SigTypeCertificationRevocation, at.Add(time.Hour), nil), good}, trusted, year, false},
 		"taken-back-in-same-second": {[]rawPacket{certify(old, packet.SigTypeCertificationRevocation, at, nil), good}, trusted, year, false},
@@ -536,9 +602,9 @@ func TestUserIDsAreFitForATerminal(t *testing.T) {
 func TestPrivateKeyIsNotPrinted(t *testing.T) {
 	t.Parallel()
 	k := newKey(t, "owner")
-	secret, ok := k.secret.PrivateKey.(*eddsa.PrivateKey)
+	secret, ok := k.secret().key.PrivateKey.(*eddsa.PrivateKey)
 	if !ok {
-		t.Fatalf("%T", k.secret.PrivateKey)
+		t.Fatalf("%T", k.secret().key)
 	}
 	raw := secret.MarshalByteSecret()
 	type inside struct {

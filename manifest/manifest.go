@@ -47,12 +47,14 @@
 //	Hash: SHA512
 //
 //	TIMESTAMP 2026-03-01T12:00:00Z
-//	DATA generation/1772366400.json 2 BLAKE2B 9cb2…128 digits…07ce
+//	DATA a\x20blank 7 BLAKE2B e2320a0d755a1a632c65d406a3fa54892233e29ba30d94b00e591acd0e8edc4f229c038eca903db867276b524a95b1d568026a7f104ed82c899aba7ddc0db50c
 //	IGNORE Manifest.next
 //	-----BEGIN PGP SIGNATURE-----
 //
-//	iHUEARYKAB0WIQRA…base64, lines of at most 76…
-//	=D1Xk
+//	wnUEARYKACcFgmmkKkAJEJ++8mfjtPfCFiEEw3jYNfJgU6oDsWuin77yZ+O098IA
+//	ABt7AP99nT7mDlOfGp2+y5XQi/7kL9jS4K8kFoYn5ytKcRSY+QD7BzBsSNRO12Tp
+//	heTAf7vUVFxARQpQsTPdFHGtIq10vAE=
+//	=+QB3
 //	-----END PGP SIGNATURE-----
 //
 // Exactly one Hash line and no other armor header; exactly one signature packet.

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"time"
@@ -21,8 +22,16 @@ var ErrPassphrase = errors.New("the key is protected by a passphrase; take a cop
 
 // A PrivateKey signs. However it is printed, only its fingerprint is seen.
 type PrivateKey struct {
-	secret *packet.PrivateKey
+	// secret is a func because nothing that prints by reflection looks into one;
+	// inside an unexported field fmt cannot call Format.
+	secret func() secretKey
 	public *PublicKey
+}
+
+// A secretKey is the private half of a key.
+type secretKey struct {
+	key *packet.PrivateKey
+	raw rawPacket // key as it is stored
 }
 
 // Format prints the fingerprint for every verb and flag.
@@ -76,15 +85,14 @@ func checkName(name string) error {
 
 // selfSign makes a key with one user id of a bare primary key.
 func selfSign(secret *packet.PrivateKey, name string) (*PrivateKey, error) {
-	k := &PrivateKey{secret: secret}
-	sig := k.newSignature(packet.SigTypePositiveCert, secret.CreationTime)
+	sig := newSignature(secret, packet.SigTypePositiveCert, secret.CreationTime)
 	main := true
 	sig.IsPrimaryId = &main
 	sig.FlagsValid, sig.FlagCertify, sig.FlagSign = true, true, true
 	if err := sig.SignUserId(name, &secret.PublicKey, secret, signConfig()); err != nil {
 		return nil, err
 	}
-	cert, err := rawSignature(sig)
+	cert, err := rawOf(sig)
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +100,19 @@ func selfSign(secret *packet.PrivateKey, name string) (*PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.public, err = newPublicKey([]rawPacket{primary, {tagUserID, []byte(name)}, cert})
-	return k, err
+	public, err := newPublicKey([]rawPacket{primary, {tagUserID, []byte(name)}, cert})
+	if err != nil {
+		return nil, err
+	}
+	return newPrivateKey(secret, public)
+}
+
+func newPrivateKey(secret *packet.PrivateKey, public *PublicKey) (*PrivateKey, error) {
+	raw, err := rawOf(secret)
+	if err != nil {
+		return nil, err
+	}
+	return &PrivateKey{func() secretKey { return secretKey{secret, raw} }, public}, nil
 }
 
 // checkSigning returns nil if k may sign at the given time.
@@ -104,17 +123,17 @@ func (k *PrivateKey) checkSigning(at time.Time) error {
 	return k.public.Check(at)
 }
 
-// newSignature returns a signature of k to be filled in and signed.
-func (k *PrivateKey) newSignature(t packet.SignatureType, at time.Time) *packet.Signature {
+// newSignature returns a signature by key to be filled in and signed.
+func newSignature(key *packet.PrivateKey, t packet.SignatureType, at time.Time) *packet.Signature {
 	return &packet.Signature{
 		Version:           4,
 		SigType:           t,
-		PubKeyAlgo:        k.secret.PubKeyAlgo,
+		PubKeyAlgo:        key.PubKeyAlgo,
 		Hash:              crypto.SHA512,
 		CreationTime:      at.Truncate(time.Second),
-		IssuerKeyId:       &k.secret.KeyId,
+		IssuerKeyId:       &key.KeyId,
 		IssuerKeyVersion:  4,
-		IssuerFingerprint: k.secret.Fingerprint,
+		IssuerFingerprint: key.Fingerprint,
 	}
 }
 
@@ -124,24 +143,13 @@ func signConfig() *packet.Config {
 	return &packet.Config{DefaultHash: crypto.SHA512, NonDeterministicSignaturesViaNotation: &random}
 }
 
-func rawSignature(sig *packet.Signature) (rawPacket, error) {
+// rawOf returns the packet that p is written as.
+func rawOf(p interface{ Serialize(io.Writer) error }) (rawPacket, error) {
 	var b bytes.Buffer
-	if err := sig.Serialize(&b); err != nil {
+	if err := p.Serialize(&b); err != nil {
 		return rawPacket{}, err
 	}
-	return onlyPacket(b.Bytes())
-}
-
-func rawOf(key *packet.PublicKey) (rawPacket, error) {
-	var b bytes.Buffer
-	if err := key.Serialize(&b); err != nil {
-		return rawPacket{}, err
-	}
-	return onlyPacket(b.Bytes())
-}
-
-func onlyPacket(data []byte) (rawPacket, error) {
-	raws, err := splitPackets(data)
+	raws, err := splitPackets(b.Bytes())
 	if err != nil {
 		return rawPacket{}, err
 	}
@@ -199,7 +207,7 @@ func readPrivateKey(data []byte) (*PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &PrivateKey{secret: secret, public: public}, nil
+	return newPrivateKey(secret, public)
 }
 
 // checkSecretKind refuses kinds of keys before the library unpacks numbers of them.
@@ -218,13 +226,10 @@ func (k *PrivateKey) Public() *PublicKey { return k.public }
 // Armor returns the private key as gpg --export-secret-keys --armor writes it.
 // Whoever reads it can sign.
 func (k *PrivateKey) Armor() []byte {
-	var b bytes.Buffer
-	if err := k.secret.Serialize(&b); err != nil {
-		return nil
-	}
-	b.Write(joinPackets(k.public.packets()[1:]))
-	out, _ := enarmor(armorPrivate, nil, b.Bytes()) // a bytes.Buffer does not fail
-	return out
+	raws := k.public.packets()
+	raws[0] = k.secret().raw
+	b, _ := enarmor(armorPrivate, nil, joinPackets(raws)) // a bytes.Buffer does not fail
+	return b
 }
 
 // Certify returns next with a certification (type 0x10) of its main user id by k:
@@ -240,11 +245,12 @@ func (k *PrivateKey) Certify(next *PublicKey, at time.Time) (*PublicKey, error) 
 		return nil, fmt.Errorf("certify %s: %w", next.Fingerprint(), k.public.fail("cannot certify that key"))
 	}
 	id := next.ids[next.main]
-	sig := k.newSignature(packet.SigTypeGenericCert, at)
-	if err := sig.SignUserId(id.name, next.primary, k.secret, signConfig()); err != nil {
+	key := k.secret().key
+	sig := newSignature(key, packet.SigTypeGenericCert, at)
+	if err := sig.SignUserId(id.name, next.primary, key, signConfig()); err != nil {
 		return nil, fmt.Errorf("certify %s: %w", next.Fingerprint(), err)
 	}
-	raw, err := rawSignature(sig)
+	raw, err := rawOf(sig)
 	if err != nil {
 		return nil, fmt.Errorf("certify %s: %w", next.Fingerprint(), err)
 	}
@@ -260,13 +266,14 @@ func (k *PrivateKey) Revocation(at time.Time) ([]byte, error) {
 	if at.Before(k.public.Created()) || at.Unix() > math.MaxUint32 {
 		return nil, fmt.Errorf("revoke: %w", k.public.fail("cannot be revoked at %s", stamp(at)))
 	}
-	sig := k.newSignature(packet.SigTypeKeyRevocation, at)
+	key := k.secret().key
+	sig := newSignature(key, packet.SigTypeKeyRevocation, at)
 	reason := packet.NoReason
 	sig.RevocationReason = &reason
-	if err := sig.RevokeKey(&k.secret.PublicKey, k.secret, signConfig()); err != nil {
+	if err := sig.RevokeKey(&key.PublicKey, key, signConfig()); err != nil {
 		return nil, fmt.Errorf("revoke: %w", err)
 	}
-	raw, err := rawSignature(sig)
+	raw, err := rawOf(sig)
 	if err != nil {
 		return nil, fmt.Errorf("revoke: %w", err)
 	}
