@@ -73,7 +73,13 @@ type UntrustedError struct {
 	Err    error
 }
 
-func (e *UntrustedError) Error() string { return fmt.Sprintf("origin %q: %v", e.Origin, e.Err) }
+func (e *UntrustedError) Error() string {
+	reason := e.Err
+	if inner := errors.Unwrap(reason); inner != nil { // without the operation, which the origin's name replaces
+		reason = inner
+	}
+	return fmt.Sprintf("origin %q: %v", e.Origin, reason)
+}
 
 // Unwrap gives the reason: a manifest error.
 func (e *UntrustedError) Unwrap() error { return e.Err }
