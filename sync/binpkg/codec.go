@@ -130,27 +130,35 @@ const bzipUnit = 100000
 // unpack decompresses a metadata archive. The result lies in buf.
 func (c codec) unpack(buf *buffer, data []byte) ([]byte, error) {
 	c = c.actual(probe(data))
-	out, err := c.unpackInto(buf.of(metadataGuess), c.thrifty(data))
-	// What thrifty did may be what broke it.
-	if err == nil || !errors.Is(err, errTooLarge) && c != bzipped {
-		return out, err
+	if out, ok := c.unpackSmall(buf.of(metadataGuess), data); ok {
+		return out, nil
 	}
-	out, err = c.unpackInto(buf.of(MaxMetadata), data)
-	if errors.Is(err, errTooLarge) {
-		err = faultf("more than %d bytes of metadata", MaxMetadata)
-	}
-	return out, err
+	return c.unpackInto(buf.of(MaxMetadata+1), data)
 }
 
-// errTooLarge says that data would not fit.
-var errTooLarge = errors.New("too large")
+// unpackSmall is the quick way for what is not larger than out. Whether a
+// failure comes from the data or from the haste is not known.
+func (c codec) unpackSmall(out, data []byte) ([]byte, bool) {
+	var err error
+	switch c {
+	case zstandard:
+		d := zstdBlobs.Get().(*zstd.Decoder)
+		out, err = d.DecodeAll(data, out[:0:len(out)])
+		zstdBlobs.Put(d)
+	case bzipped:
+		out, err = c.unpackInto(out, lowLevel(data))
+	default:
+		out, err = c.unpackInto(out, data)
+	}
+	return out, err == nil
+}
 
-// thrifty makes bzip2 believe in a level that is enough for metadataGuess. The
-// level says nothing but how much room to make for a block, and making it for
-// level 9 takes ten times as long as all the rest.
-func (c codec) thrifty(data []byte) []byte {
+// lowLevel makes bzip2 believe in the level that is enough for metadataGuess.
+// The level says nothing but how much room to make for a block, and making it
+// for level 9 takes ten times as long as all the rest.
+func lowLevel(data []byte) []byte {
 	const level = '0' + metadataGuess/bzipUnit
-	if c != bzipped || len(data) < 4 || data[3] <= level {
+	if len(data) < 4 || data[3] <= level {
 		return data
 	}
 	data = bytes.Clone(data)
@@ -160,9 +168,6 @@ func (c codec) thrifty(data []byte) []byte {
 
 // unpackInto decompresses into out, which must be larger than the data.
 func (c codec) unpackInto(out, data []byte) ([]byte, error) {
-	if c == zstandard {
-		return unzstd(out, data)
-	}
 	d, err := c.open(bytes.NewReader(data), int64(len(out)))
 	if err != nil {
 		return nil, err
@@ -179,17 +184,7 @@ func (c codec) unpackInto(out, data []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return nil, errTooLarge
-}
-
-func unzstd(out, data []byte) ([]byte, error) {
-	d := zstdBlobs.Get().(*zstd.Decoder)
-	defer zstdBlobs.Put(d)
-	b, err := d.DecodeAll(data, out[:0:len(out)])
-	if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-		return nil, errTooLarge
-	}
-	return b, err
+	return nil, faultf("more than %d bytes of metadata", len(out)-1)
 }
 
 // decoder is an open decompressor. What it was made of may be used again after

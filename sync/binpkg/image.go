@@ -29,8 +29,11 @@ func checkXPAKImage(ctx context.Context, r *io.SectionReader) error {
 	if err != nil {
 		return err
 	}
-	if !c.known() {
+	switch {
+	case !c.known():
 		return nil
+	case c == plain && !beginsAsTar(r):
+		return fault("image: no known compression, nor a tar archive")
 	}
 	src := newSource(ctx, r, nil)
 	defer src.free()
@@ -44,6 +47,13 @@ func probeAt(r *io.SectionReader) (codec, error) {
 		return plain, err
 	}
 	return probe(head), nil
+}
+
+// beginsAsTar reports whether the first block is a header, or the end of an
+// empty archive.
+func beginsAsTar(r *io.SectionReader) bool {
+	b := make([]byte, blockSize)
+	return readAt(r, b, 0) == nil && (allZero(b) || checkSum(b) == nil)
 }
 
 // rules decide about the members of an image.
@@ -84,8 +94,12 @@ func walkOnce(src *source, c codec, rule rules) error {
 	if err == nil {
 		return nil
 	}
-	if d.narrowed && out.err != nil {
+	switch {
+	case out.err == nil:
+	case d.narrowed:
 		return errNarrow
+	default:
+		err = out.err // rather than what it led to
 	}
 	return src.blame(c, err)
 }

@@ -78,7 +78,7 @@ func ParseName(p string) (Name, error) {
 }
 
 func parseName(p string) (Name, error) {
-	if path.Clean(p) != p || strings.HasPrefix(p, "/") {
+	if !plainPath([]byte(p)) {
 		return Name{}, fault("not a path below PKGDIR")
 	}
 	dir, base := path.Split(p)

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash"
 	"hash/crc32"
 	"hash/crc64"
@@ -36,7 +35,7 @@ var (
 	xzMagic  = []byte("\xfd7zXZ\x00")
 	xzFooter = []byte("YZ")
 
-	errXZ = errors.New("xz: damaged")
+	errXZ = errors.New("xz: contradicts itself or ends early")
 )
 
 // xzSumSize is the length of the check by its number.
@@ -54,10 +53,10 @@ type xzReader struct {
 	block   io.Reader // LZMA2; nil between blocks
 	blockIn *counted
 	header  xzBlock
-	out     int64 // bytes out of this block
-	total   int64 // bytes out of all
-	dicts   int64 // bytes of all dictionaries
-	records []xzRecord
+	out     int64      // bytes out of this block
+	total   int64      // bytes out of all
+	dicts   int64      // bytes of all dictionaries
+	records []xzRecord // of this stream; nil between streams
 }
 
 type xzRecord struct{ unpadded, size uint64 }
@@ -100,7 +99,7 @@ func (x *xzReader) Read(p []byte) (int, error) {
 
 // nextBlock goes on to the next block, over the end of a stream if need be.
 func (x *xzReader) nextBlock() error {
-	if x.flags == [2]byte{} && !x.began || x.records == nil {
+	if x.records == nil {
 		if err := x.startStream(); err != nil {
 			return err
 		}
@@ -135,7 +134,7 @@ func (x *xzReader) startStream() error {
 		return errXZ
 	}
 	if b[6] != 0 || b[7] > 15 {
-		return fmt.Errorf("xz: unknown stream flags %#x", b[6:8])
+		return faultf("xz: unknown stream flags %#x", b[6:8])
 	}
 	x.flags = [2]byte(b[6:8])
 	x.began = true
@@ -169,10 +168,10 @@ func (x *xzReader) startBlock(size byte) error {
 		dict = min(dict, max(h.size, lzma.MinDictCap))
 	}
 	if dict > xzDictionary {
-		return fmt.Errorf("xz: needs a dictionary of %d bytes", dict)
+		return faultf("xz: needs a dictionary of %d bytes", dict)
 	}
 	if x.dicts += dict; x.dicts > xzAllowance+x.total {
-		return errors.New("xz: needs too many dictionaries")
+		return fault("xz: needs too many dictionaries")
 	}
 	x.blockIn = &counted{src: x.src}
 	block, err := lzma.Reader2Config{DictCap: int(dict)}.NewReader2(x.blockIn)
@@ -196,7 +195,7 @@ func parseXZBlock(b []byte) (xzBlock, error) {
 	flags := body[0]
 	body = body[1:]
 	if flags&0x3c != 0 || flags&3 != 0 {
-		return h, errors.New("xz: a filter other than LZMA2")
+		return h, fault("xz: a filter other than LZMA2")
 	}
 	var err error
 	if flags&0x40 != 0 {
@@ -210,7 +209,7 @@ func parseXZBlock(b []byte) (xzBlock, error) {
 		}
 	}
 	if len(body) < 3 || body[0] != 0x21 || body[1] != 1 {
-		return h, errors.New("xz: a filter other than LZMA2")
+		return h, fault("xz: a filter other than LZMA2")
 	}
 	if h.dictionary, err = lzma.DecodeDictCap(body[2]); err != nil {
 		return h, errXZ
@@ -247,7 +246,7 @@ func (x *xzReader) endBlock() error {
 		return errXZ
 	}
 	if len(x.records) == xzRecords {
-		return fmt.Errorf("xz: more than %d blocks", xzRecords)
+		return faultf("xz: more than %d blocks", xzRecords)
 	}
 	x.records = append(x.records, xzRecord{
 		unpadded: uint64(x.header.length + x.blockIn.n + int64(size)),
