@@ -80,8 +80,13 @@ func (d *Drive) loadSlots(origin string, ring manifest.Ring, now time.Time) (bes
 	if err := CheckOriginName(origin); err != nil {
 		return slot{}, slot{}, err
 	}
-	best = d.loadSlot(origin, Slot, ring, now)
-	other = d.loadSlot(origin, NextSlot, ring, now)
+	best, other = d.loadSlot(origin, Slot), d.loadSlot(origin, NextSlot)
+	best.verify(ring, now)
+	if best.signed != nil && bytes.Equal(best.text, other.text) {
+		other.signed, other.state.Serial = best.signed, best.state.Serial // as after each whole export
+	} else {
+		other.verify(ring, now)
+	}
 	if best.signed == nil || other.signed != nil && other.state.Serial > best.state.Serial {
 		best, other = other, best
 	}
@@ -91,10 +96,16 @@ func (d *Drive) loadSlots(origin string, ring manifest.Ring, now time.Time) (bes
 	return best, other, d.worse(origin, best.state.Err, other.state.Err)
 }
 
-func (d *Drive) loadSlot(origin, name string, ring manifest.Ring, now time.Time) slot {
+func (d *Drive) loadSlot(origin, name string) slot {
 	s := slot{state: SlotState{Name: name}}
-	if s.text, s.state.Err = d.readSlot(origin, name); s.state.Err != nil {
-		return s
+	s.text, s.state.Err = d.readSlot(origin, name)
+	return s
+}
+
+// verify opens what was read.
+func (s *slot) verify(ring manifest.Ring, now time.Time) {
+	if s.state.Err != nil {
+		return
 	}
 	signed, err := manifest.Open(s.text, ring, now)
 	if err == nil {
@@ -102,10 +113,9 @@ func (d *Drive) loadSlot(origin, name string, ring manifest.Ring, now time.Time)
 	}
 	if err != nil {
 		s.state.Err = err
-		return s
+		return
 	}
 	s.signed, s.state.Serial = signed, signed.Timestamp.Unix()
-	return s
 }
 
 // readSlot returns a slot's contents without the room behind it. What a pull

@@ -48,12 +48,10 @@ func (d *Drive) readAll(root *os.Root, name string, limit int64) ([]byte, error)
 	if info.Size() > limit {
 		return nil, &DamagedError{Path: name, Reason: fmt.Sprintf("longer than %d bytes", limit)}
 	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	data := make([]byte, info.Size())
+	n, err := io.ReadFull(f, data)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !isEOF(err) {
 		return nil, d.explain("reading", name, err)
 	}
-	if int64(len(data)) > limit {
-		return nil, &DamagedError{Path: name, Reason: fmt.Sprintf("longer than %d bytes", limit)}
-	}
-	return data, nil
+	return data[:n], nil
 }

@@ -1,0 +1,255 @@
+package drive
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// fileSystems are those a drive may have, with the size of a test's image
+// and how it is made.
+var fileSystems = []struct {
+	name string
+	kind FSType
+	size int64
+	make []string
+}{
+	{"vfat", VFAT, 64 << 20, []string{"mkfs.vfat", "-F", "32", "-s", "1"}},
+	{"exfat", ExFAT, 64 << 20, []string{"mkfs.exfat"}},
+	{"ext4", Ext, 64 << 20, []string{"mkfs.ext4", "-q", "-F"}},
+	{"xfs", XFS, 320 << 20, []string{"mkfs.xfs", "-q", "-f"}},
+	{"btrfs", Btrfs, 160 << 20, []string{"mkfs.btrfs", "-q", "-f"}},
+}
+
+// mountImage mounts a fresh file system of a kind, or skips the test loudly.
+func mountImage(t *testing.T, kind string, size int64, mkfs []string) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skipf("NOT TESTED on %s: only root may mount", kind)
+	}
+	for _, tool := range []string{mkfs[0], "mount", "umount"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("NOT TESTED on %s: %v", kind, err)
+		}
+	}
+	dir := t.TempDir()
+	image, mount := filepath.Join(dir, "image"), filepath.Join(dir, "mount")
+	writeFile(t, image, "")
+	if err := errors.Join(os.Truncate(image, size), os.Mkdir(mount, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), mkfs[0], append(mkfs[1:], image)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", mkfs, err, out)
+	}
+	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "loop", image, mount).CombinedOutput(); err != nil {
+		t.Skipf("NOT TESTED on %s: %s", kind, strings.TrimSpace(string(out)))
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", mount).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v\n%s", err, out)
+		}
+	})
+	return mount
+}
+
+func TestOnFileSystems(t *testing.T) {
+	for _, kind := range fileSystems {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			mount := mountImage(t, kind.name, kind.size, kind.make)
+			h := small()
+			h.part, h.batch = 9<<20, 3
+			h.dist("large", strings.Repeat("0123456789abcdef", 20<<16)) // 20 MiB: three parts
+			h.dist("a:b", "colon")
+			h.dist("UPPER", "1")
+			h.dist("upper", "2")
+			mustExport(t, h, mount)
+			checkHolds(t, h, mount)
+			h.pkg("app-misc/foo-1.tbz2", "rebuilt")
+			h.pkg("app-misc/Foo-1.tbz2", "another spelling")
+			h.drop(Distfile, "large")
+			mustExport(t, h, mount)
+			g := checkHolds(t, h, mount)
+			if g.drive.FSType() != kind.kind {
+				t.Errorf("taken for %v", g.drive.FSType())
+			}
+			if kind.kind != Btrfs && !strings.HasPrefix(g.drive.Device(), "/dev/loop") {
+				t.Errorf("device %q", g.drive.Device())
+			}
+			g.Close()
+			g.drive.Close()
+			fullDrive(t, h, mount)
+			readOnlyDrive(t, h, mount)
+		})
+	}
+}
+
+// A full drive keeps the old generation, and what was written of the new one
+// does not stay.
+func fullDrive(t *testing.T, h *host, mount string) {
+	t.Helper()
+	before := maps.Clone(h.files)
+	filler := filepath.Join(mount, "filler")
+	fill(t, filler)
+	for i := range 40 {
+		h.pkg(fmt.Sprintf("big-cat%d/big-1.tbz2", i), strings.Repeat("x", 1<<20))
+	}
+	h.batch = 0
+	var full *SpaceError
+	if err := h.export(t.Context(), mount); !errors.As(err, &full) || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("on a full drive: %v", err)
+	}
+	h.files = before
+	got := load(t, h, mount)
+	if files, err := readItems(got); err != nil || !maps.Equal(files, before) {
+		t.Errorf("on a full drive the old generation is not whole: %v", err)
+	}
+	got.Close()
+	got.drive.Close()
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	h.pkg("app-misc/last-1.tbz2", "x")
+	mustExport(t, h, mount)
+	g := checkHolds(t, h, mount)
+	g.Close()
+	g.drive.Close()
+}
+
+// fill leaves a little room on the drive.
+func fill(t *testing.T, name string) {
+	t.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	block := make([]byte, 1<<20)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = errors.Join(f.Truncate(info.Size()-6<<20), f.Sync())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readOnlyDrive(t *testing.T, h *host, mount string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "remount,ro", mount).CombinedOutput(); err != nil {
+		t.Errorf("remount: %v\n%s", err, out)
+		return
+	}
+	var readOnly *ReadOnlyError
+	if err := h.export(t.Context(), mount); !errors.As(err, &readOnly) || readOnly.Turned {
+		t.Errorf("on a read-only drive: %v", err)
+	}
+	g := checkHolds(t, h, mount) // reading needs no writing
+	g.Close()
+	g.drive.Close()
+}
+
+// Each face of a drive in trouble gets one error, and an absent file is believed
+// only while the device is there.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	there, err := Create(tempDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer there.Close()
+	away, err := Create(tempDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer away.Close()
+	away.sysfs = filepath.Join(t.TempDir(), "8:17") // a device that sysfs does not have
+
+	type verdict struct {
+		gone, vanished, readOnly, space, limit, name, absent bool
+	}
+	judge := func(err error) (v verdict) {
+		var gone *GoneError
+		var readOnly *ReadOnlyError
+		var space *SpaceError
+		var limit *LimitError
+		var name *NameError
+		v.gone = errors.As(err, &gone)
+		v.vanished = v.gone && gone.Vanished
+		v.readOnly = errors.As(err, &readOnly) && readOnly.Turned
+		v.space, v.limit, v.name = errors.As(err, &space), errors.As(err, &limit), errors.As(err, &name)
+		v.absent = errors.Is(err, fs.ErrNotExist) && !v.gone
+		return v
+	}
+	for _, row := range []struct {
+		errno       syscall.Errno
+		there, away verdict
+	}{
+		{syscall.EIO, verdict{gone: true}, verdict{gone: true, vanished: true}},
+		{syscall.ENODEV, verdict{gone: true}, verdict{gone: true, vanished: true}},
+		{syscall.ENXIO, verdict{gone: true}, verdict{gone: true, vanished: true}},
+		{syscall.ENOENT, verdict{absent: true}, verdict{gone: true, vanished: true}},
+		{syscall.EROFS, verdict{readOnly: true}, verdict{gone: true, vanished: true}},
+		{syscall.ENOSPC, verdict{space: true}, verdict{space: true}},
+		{syscall.EFBIG, verdict{limit: true}, verdict{limit: true}},
+		{syscall.EINVAL, verdict{name: true}, verdict{name: true}},
+		{syscall.EILSEQ, verdict{name: true}, verdict{name: true}},
+		{syscall.EACCES, verdict{}, verdict{}},
+	} {
+		cause := &fs.PathError{Op: "openat", Path: "x", Err: row.errno}
+		for d, want := range map[*Drive]verdict{there: row.there, away: row.away} {
+			err := d.explainName("making", "some file", cause)
+			if got := judge(err); got != want {
+				t.Errorf("%v: %v is %+v, want %+v", row.errno, err, got, want)
+			}
+			if !errors.Is(err, row.errno) || strings.Contains(err.Error(), "openat") || !strings.Contains(err.Error(), `"some file"`) {
+				t.Errorf("%v: %v", row.errno, err)
+			}
+			if again := d.explain("doing", "another", fmt.Errorf("wrapped: %w", err)); row.errno != syscall.EACCES && judge(again) != judge(err) {
+				t.Errorf("%v: explained twice: %v", row.errno, again)
+			}
+		}
+	}
+
+	there.fs = VFAT
+	var pulled *PullDamageError
+	if err := there.pullDamage("reading", "x", syscall.EIO); !errors.As(err, &pulled) || !strings.Contains(pulled.Hint(), "fsck.vfat -a") {
+		t.Errorf("unreadable on a drive that is there: %v", err)
+	}
+	if err := away.pullDamage("reading", "x", syscall.EIO); errors.As(err, &pulled) {
+		t.Errorf("unreadable on a drive that is away: %v", err)
+	}
+	if _, err := away.Origins(); err == nil {
+		t.Error("an empty directory of a drive that is away was believed")
+	}
+}
+
+func TestSpaceNeed(t *testing.T) {
+	t.Parallel()
+	s := Space{Free: 1, Total: 2, Cluster: 4096}
+	if got := s.Need(0, 1, 4096, 4097, 1<<40); got != 0+4096+4096+8192+1<<40 {
+		t.Error(got)
+	}
+	d, err := Create(tempDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	room, err := d.Space()
+	if err != nil || room.Free <= 0 || room.Total < room.Free || room.Cluster <= 0 {
+		t.Errorf("%+v %v", room, err)
+	}
+}
