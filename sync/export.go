@@ -30,6 +30,8 @@ type ExportOptions struct {
 	Workers      int    // files that are read and checked ahead of the one being written; 0 chooses
 	Pretend      bool   // plan only; nothing is written anywhere
 	Confirm      func(*ExportPlan) (bool, error)
+
+	commitEvery int64 // bytes, instead of the constant, in tests
 }
 
 // ExportPlan is what an export would do: plain data, made before the first byte is written.

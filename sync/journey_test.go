@@ -2,7 +2,9 @@ package sync
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"pkgsneak/manifest"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/portage"
 )
@@ -173,5 +176,220 @@ func TestJourneyOfEachLayout(t *testing.T) {
 				t.Errorf("second import: %+v", in)
 			}
 		})
+	}
+}
+
+// serials lists the generations that the tree on a drive has records of.
+func serials(t *testing.T, drive, origin string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(drive, "pkgsneak", origin, "generation", "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func TestExportCommitsAsItGoes(t *testing.T) {
+	host, client, drive := machine(t, "host", epoch), machine(t, "client", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "mixed")
+	ctx, cancel := context.WithCancel(t.Context())
+	commits := 0
+	_, err := Export(ctx, host, ExportOptions{Drive: drive, AnyDirectory: true, commitEvery: 20_000}, func(e Event) {
+		if e.Phase == PhaseCommit {
+			commits++
+		}
+		if commits > 2 && e.Phase == PhaseCopy { // the run is cut off after some generations were committed
+			cancel()
+		}
+	})
+	if err == nil {
+		t.Fatal("the export was not cut off")
+	}
+	trustEach(t, client, host)
+	before := mustImport(t, client, ImportOptions{Drive: drive})
+	if n := len(before.Origins[0].Copied); n == 0 || n >= 18 {
+		t.Fatalf("%d packages were committed before the run was cut off, want some of 18", n)
+	}
+	if len(before.Origins[0].LeftOut) > 0 {
+		t.Errorf("left out: %v", before.Origins[0].LeftOut)
+	}
+	rest := mustExport(t, host, ExportOptions{Drive: drive})
+	if got := len(rest.Copied) + len(before.Origins[0].Copied); got != 18 {
+		t.Errorf("%d packages were copied in both runs, want each of 18 once", got)
+	}
+	if after := mustImport(t, client, ImportOptions{Drive: drive}); after.Packages != 18 {
+		t.Errorf("%d packages in the index", after.Packages)
+	}
+	if len(serials(t, drive, "host")) != 1 {
+		t.Errorf("records of older generations are left: %v", serials(t, drive, "host"))
+	}
+}
+
+func TestExportRestoresWhatIsMissingOnTheDrive(t *testing.T) {
+	host, drive := machine(t, "host", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-multi")
+	mustExport(t, host, ExportOptions{Drive: drive})
+	lost := filepath.Join(drive, "pkgsneak/host/packages/app-misc/mc/mc-2.3.1-r10-1.xpak")
+	if err := os.Remove(lost); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(host.DISTDIR, "new.tar"), "so that there is something to do\n")
+	r := mustExport(t, host, ExportOptions{Drive: drive})
+	if len(r.Copied) != 2 {
+		t.Errorf("copied %v, want the missing package and the distfile", r.Copied)
+	}
+	if v, err := Verify(t.Context(), host, VerifyOptions{Drive: drive}, nil); err != nil || len(v.Origins[0].Bad) > 0 {
+		t.Errorf("verify: %v, %+v", err, v.Origins[0].Bad)
+	}
+}
+
+func TestExportGuards(t *testing.T) {
+	host, drive := machine(t, "host", epoch), t.TempDir()
+	if _, err := Export(t.Context(), host, ExportOptions{Drive: drive}, nil); !isA[*NotMountedError](err) {
+		t.Errorf("a directory on the disk of /: %v", err)
+	}
+	if _, err := Export(t.Context(), host, ExportOptions{Drive: drive, AnyDirectory: true}, nil); !isA[*NothingError](err) {
+		t.Errorf("nothing to export: %v", err)
+	}
+	pack(t, host.PKGDIR, "xpak-multi")
+	write(t, filepath.Join(host.DISTDIR, "a.tar"), "a\n")
+	mustExport(t, host, ExportOptions{Drive: drive})
+
+	other := host
+	other.PKGDIR = t.TempDir()
+	if _, err := Export(t.Context(), other, ExportOptions{Drive: drive, AnyDirectory: true, Name: "host"}, nil); !isA[*NameTakenError](err) {
+		t.Errorf("another PKGDIR under the same name: %v", err)
+	}
+
+	full := files(t, filepath.Join(drive, "pkgsneak"))
+	if err := os.RemoveAll(filepath.Join(host.PKGDIR, "app-misc")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(host.PKGDIR, "app-arch")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Export(t.Context(), host, ExportOptions{Drive: drive, AnyDirectory: true}, nil); !isA[*ShrinkError](err) {
+		t.Errorf("most packages gone: %v", err)
+	}
+	if err := os.Remove(filepath.Join(host.DISTDIR, "a.tar")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Export(t.Context(), host, ExportOptions{Drive: drive, AnyDirectory: true, NoPackages: true}, nil); !isA[*ShrinkError](err) {
+		t.Errorf("all distfiles gone: %v", err)
+	}
+	if got := files(t, filepath.Join(drive, "pkgsneak")); len(got) != len(full) {
+		t.Errorf("a refused export changed the drive: %d files, had %d", len(got), len(full))
+	}
+	r := mustExport(t, host, ExportOptions{Drive: drive, AllowShrink: true})
+	if len(r.Removed) != 8 {
+		t.Errorf("removed %v", r.Removed)
+	}
+}
+
+func isA[E error](err error) bool {
+	var e E
+	return errors.As(err, &e)
+}
+
+func TestImportOfTwoOriginsWithOnePath(t *testing.T) {
+	a, b, client, drive := machine(t, "a", epoch), machine(t, "b", epoch), machine(t, "client", epoch), t.TempDir()
+	const shared = "app-misc/labhello-1.0-r2.tbz2"
+	pack(t, a.PKGDIR, "xpak-classic")
+	pack(t, b.PKGDIR, "xpak-classic")
+	rebuild(t, filepath.Join(b.PKGDIR, shared))
+	for _, host := range []Machine{a, b} {
+		mustExport(t, host, ExportOptions{Drive: drive})
+		trustEach(t, client, host)
+	}
+	r := mustImport(t, client, ImportOptions{Drive: drive})
+	if r.Packages != 13 {
+		t.Errorf("%d packages, want the 12 that are the same and a second %s", r.Packages, shared)
+	}
+	ours := files(t, client.PKGDIR)
+	if ours[shared] != files(t, a.PKGDIR)[shared] {
+		t.Errorf("%q is not the first origin's", shared)
+	}
+	if ours["app-misc/labhello/labhello-1.0-r2-1.xpak"] != files(t, b.PKGDIR)[shared] {
+		t.Errorf("the second origin's %q is not beside it", shared)
+	}
+	if again := mustImport(t, client, ImportOptions{Drive: drive}); !again.Unchanged {
+		t.Errorf("the second import did something: %+v %+v", again.Origins[0], again.Origins[1])
+	}
+}
+
+// rebuild gives an XPAK package another build time and a new mtime.
+func rebuild(t *testing.T, name string) {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := bytes.LastIndex(data, []byte("17953"))
+	if i < 0 {
+		t.Fatalf("%s: no build time", name)
+	}
+	data[i+9]++
+	if data[i+9] > '9' {
+		data[i+9] = '0'
+	}
+	write(t, name, string(data))
+}
+
+func TestImportRefuses(t *testing.T) {
+	host, client, drive := machine(t, "host", epoch), machine(t, "client", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	mustExport(t, host, ExportOptions{Drive: drive})
+	_, err := Import(t.Context(), client, ImportOptions{Drive: drive}, nil)
+	if !isA[*UntrustedError](err) || !errors.Is(err, manifest.ErrUntrusted) {
+		t.Errorf("unknown key: %v", err)
+	}
+	trustEach(t, client, host)
+	old := t.TempDir()
+	if err := os.CopyFS(old, os.DirFS(drive)); err != nil {
+		t.Fatal(err)
+	}
+	mustImport(t, client, ImportOptions{Drive: drive})
+
+	rebuild(t, filepath.Join(host.PKGDIR, "app-misc/labhello-1.0-r2.tbz2"))
+	mustExport(t, host, ExportOptions{Drive: drive})
+	mustImport(t, client, ImportOptions{Drive: drive})
+	if _, err := Import(t.Context(), client, ImportOptions{Drive: old}, nil); !isA[*OlderError](err) {
+		t.Errorf("older generation: %v", err)
+	}
+	before := files(t, client.PKGDIR)
+	mustImport(t, client, ImportOptions{Drive: old, AllowOlder: true})
+	if after := files(t, client.PKGDIR); after["app-misc/labhello-1.0-r2.tbz2"] == before["app-misc/labhello-1.0-r2.tbz2"] {
+		t.Error("an older generation that was allowed brought nothing in")
+	}
+	// The other way round the newer one is still known as the newest.
+	if _, err := Import(t.Context(), client, ImportOptions{Drive: drive}, nil); err != nil {
+		t.Errorf("the newest generation after an older one: %v", err)
+	}
+
+	// A second machine with the same key and clock signs something else under the same number.
+	twin, fork := machine(t, "host", epoch), t.TempDir()
+	if err := os.CopyFS(twin.StateDir, os.DirFS(host.StateDir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(twin.StateDir, "memory")); err != nil {
+		t.Fatal(err)
+	}
+	pack(t, twin.PKGDIR, "gpkg-multi")
+	mustExport(t, twin, ExportOptions{Drive: fork})
+	write(t, filepath.Join(twin.DISTDIR, "x"), "x")
+	mustExport(t, twin, ExportOptions{Drive: fork})
+	if _, err := Import(t.Context(), client, ImportOptions{Drive: fork}, nil); !isA[*ForkError](err) {
+		t.Errorf("same serial with other contents: %v", err)
+	}
+}
+
+func TestImportWithAClockThatIsBehind(t *testing.T) {
+	host, client, drive := machine(t, "host", epoch), machine(t, "client", time.Unix(0, 0)), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	mustExport(t, host, ExportOptions{Drive: drive})
+	trustEach(t, client, host)
+	r := mustImport(t, client, ImportOptions{Drive: drive})
+	if r.Packages != 12 || len(r.Notices) == 0 || !strings.Contains(r.Notices[0], "1970-01-01") || !strings.Contains(r.Notices[0], "2026-05-01") {
+		t.Errorf("%d packages, notices %q", r.Packages, r.Notices)
 	}
 }

@@ -240,13 +240,17 @@ func (x *exporter) copyAll(ctx context.Context, w *drive.Writer, todo []Item) er
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
+	every := x.o.commitEvery
+	if every == 0 {
+		every = commitEvery
+	}
 	var uncommitted int64
 	return ahead(ctx, len(todo), workers, 2*workers,
 		func(ctx context.Context, i int) source { return x.openSource(ctx, todo[i]) },
 		func(i int, s source) error {
 			defer s.drop()
 			size, err := x.copyOne(ctx, w, todo[i], s)
-			if uncommitted += size; err != nil || uncommitted < commitEvery || i == len(todo)-1 {
+			if uncommitted += size; err != nil || uncommitted < every || i == len(todo)-1 {
 				return err
 			}
 			uncommitted = 0
