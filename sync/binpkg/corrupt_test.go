@@ -24,9 +24,9 @@ var verdicts = []struct {
 	{name: "g01d-truncated-8000", read: "the archive ends early"},
 	{name: "g03-bitflip-image", check: "does not have the sums"},
 	{name: "g04-manifest-wrong-hash", read: "does not have the sums"},
-	{name: "g04b-manifest-wrong-size", read: "the Manifest says"},
+	{name: "g04b-manifest-wrong-size", read: "bytes, the Manifest says"},
 	{name: "g06-unlisted-member", read: `"extra" is not in the Manifest`},
-	{name: "g07-manifest-lists-missing", read: "the Manifest"},
+	{name: "g07-manifest-lists-missing", read: "bad SHA512"},
 	{name: "g08-duplicate-member", read: "is there twice"},
 	{name: "g09-traversal-member", read: "is not DIRECTORY/NAME"}, // Portage does not mind; a prefix of ".." is asking for it
 	{name: "g10-nested-member", read: "is not DIRECTORY/NAME"},

@@ -285,7 +285,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 type tree struct {
 	kinds  map[string]byte // type flags, or one of those below
 	used   int64           // against MaxImageNames
-	parent string          // of the last member, known to be a directory
+	parent string          // of the last member: it has been reached
 }
 
 // Kinds beside the type flags.
@@ -295,10 +295,10 @@ const (
 )
 
 func (t *tree) set(name string, kind byte) error {
-	if _, again := t.kinds[name]; again {
-		t.parent = "" // it may be the one that changes
-	} else if t.used += int64(len(name)) + 64; t.used > MaxImageNames {
-		return fault("too many names")
+	if _, again := t.kinds[name]; !again {
+		if t.used += int64(len(name)) + 64; t.used > MaxImageNames {
+			return fault("too many names")
+		}
 	}
 	t.kinds[name] = kind
 	return nil

@@ -208,6 +208,23 @@ func TestWideWindow(t *testing.T) {
 	}
 }
 
+// TestFarMatch: data that really needs the wide window gets it.
+func TestFarMatch(t *testing.T) {
+	if testing.Short() || wideLog == narrowLog {
+		t.Skip("SKIPPED: takes half a gigabyte and 64 bits")
+	}
+	far := noise(1 << 20)
+	image := tarFile(t, []tar.Header{dir("image"), reg("image/a")}, "", far+strings.Repeat("\x00", 1<<narrowLog)+far)
+	packed := run(t, image, "zstd", "-1", "-qc", "--long=28")
+	if len(packed) > 3<<19 {
+		t.Fatalf("%d bytes: there is no far match in it", len(packed))
+	}
+	wantReason(t, "Check", checkBytes(t, xpakFile(packed, minimal...), xpakPath), xpakPath, "")
+	data := gpkgFile(t, "x", entry{"gpkg-1", ""}, entry{"metadata.tar.gz", string(gz(t, metadataTar(t, minimal...)))},
+		entry{"image.tar.zst", string(packed)})
+	wantReason(t, "Check", checkBytes(t, data, gpkgPath), gpkgPath, "")
+}
+
 // streamed compresses as a pipe does: the length is not known at first.
 func streamed(t *testing.T, data []byte) []byte {
 	var b bytes.Buffer

@@ -428,6 +428,29 @@ func TestContainers(t *testing.T) {
 	}
 }
 
+// TestImageSize: the size of the image is all that Read knows of it.
+func TestImageSize(t *testing.T) {
+	meta := string(zst(t, metadataTar(t, minimal...)))
+	manifest := dataLine("gpkg-1", nil) + dataLine("metadata.tar.zst", []byte(meta)) + dataLine("image.tar.zst", []byte("12345"))
+	for image, reason := range map[string]string{
+		"54321": "", "1234": `"image.tar.zst" has 4 bytes, the Manifest says 5`,
+	} {
+		data := tarFile(t, []tar.Header{reg("x/gpkg-1"), reg("x/metadata.tar.zst"), reg("x/image.tar.zst"), reg("x/Manifest")},
+			"", meta, image, manifest)
+		_, err := readBytes(data, gpkgPath)
+		wantReason(t, "Read", err, gpkgPath, reason)
+	}
+}
+
+// TestManifestListsMore: what the Manifest lists must be there.
+func TestManifestListsMore(t *testing.T) {
+	meta := string(zst(t, metadataTar(t, minimal...)))
+	manifest := dataLine("gpkg-1", nil) + dataLine("metadata.tar.zst", []byte(meta)) + dataLine("ghost", nil)
+	data := tarFile(t, []tar.Header{reg("x/gpkg-1"), reg("x/metadata.tar.zst"), reg("x/Manifest")}, "", meta, manifest)
+	_, err := readBytes(data, gpkgPath)
+	wantReason(t, "Read", err, gpkgPath, `lists "ghost", which is not there`)
+}
+
 func TestManifestLines(t *testing.T) {
 	good := strings.TrimSpace(dataLine("x", nil))
 	for _, c := range []struct{ name, text, reason string }{
