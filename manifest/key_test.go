@@ -305,7 +305,7 @@ func TestKeyBlocksThatClaimTooMuch(t *testing.T) {
 		"user-id-revoked-at-once":          {append(slices.Clone(id), idRevocation(t, k, keyTime)), "no user id"},
 		"user-id-revoked-and-signed-again": {append(plain(func(s *packet.Signature) { s.CreationTime = signTime.Add(time.Second) }), idRevocation(t, k, signTime)), ""},
 		"user-id-revoked-by-another":       {append(slices.Clone(id), idRevocation(t, other, signTime)), ""},
-		"newer-user-id-not-main":           {slices.Concat(plain(setMain), selfSigned(t, k, "newer", func(s *packet.Signature) { s.CreationTime = signTime })), ""},
+		"newer-user-id-not-main":           {slices.Concat(selfSigned(t, k, "newer", func(s *packet.Signature) { s.CreationTime = signTime }), plain(setMain)), ""},
 		"user-id-of-4k":                    {append(slices.Clone(id), rawPacket{tagUserID, make([]byte, 4096)}), "user id of 4096 bytes"},
 		"signature-of-version-3":           {[]rawPacket{id[0], {tagSignature, []byte{3, 5, 0x10, 0, 0, 0, 0}}, id[1]}, ""},
 	} {
