@@ -96,8 +96,8 @@
 // A Manifest has at most [MaxManifest] bytes with its padding and [MaxText]
 // without, [MaxFiles] DATA and [MaxIgnore] IGNORE lines; a key block at most [MaxKey] bytes and
 // [MaxPackets] packets. Memory is bounded by a small multiple of the input:
-// nothing is parsed before the signature was verified, and verifying reads the
-// text once, in place.
+// nothing is parsed before the signature was verified, and verifying copies
+// nothing.
 package manifest
 
 import (
