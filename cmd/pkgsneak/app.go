@@ -97,8 +97,8 @@ func newApp(f *face) *cli.App {
 // verbs are the commands in the order in which help shows them.
 func verbs(f *face) []*cli.Command {
 	commands := []*cli.Command{
-		//JOURNEYS
-		//INDEX
+		exportCommand(f), importCommand(f), verifyCommand(f), statusCommand(f),
+		indexCommand(f),
 		keyCommand(f), trustCommand(f),
 		completionCommand(f), completeCommand(f),
 	}
@@ -125,7 +125,7 @@ func unknownVerb(c *cli.Context) error {
 	}
 	err := usageErrorf("there is no command %q", word)
 	if near := nearest(word, names); near != "" {
-		return withHint(err, "pkgsneak %s", strings.Join(append([]string{near}, c.Args().Tail()...), " "))
+		return withHint(err, "pkgsneak %s", near)
 	}
 	return withHint(err, "pkgsneak --help")
 }

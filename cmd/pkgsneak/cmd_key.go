@@ -113,7 +113,7 @@ func spaced(f manifest.Fingerprint) string {
 func keyGenerate(c *call) error {
 	name := c.flags.String("name")
 	if name == "" {
-		name = c.env.hostname
+		name = "pkgsneak on " + c.env.hostname
 	}
 	key, err := manifest.GenerateKey(name, c.env.now())
 	if err != nil {

@@ -90,6 +90,7 @@ func explain(err error, place string) failure {
 	hint := func(format string, args ...any) { f.hints = append(f.hints, fmt.Sprintf(format, args...)) }
 	var (
 		usage     *usageError
+		nothing   *sync.NothingError
 		mounted   *sync.NotMountedError
 		shrink    *sync.ShrinkError
 		taken     *sync.NameTakenError
@@ -113,6 +114,8 @@ func explain(err error, place string) failure {
 		f.code, f.message = exitInterrupted, "interrupted"
 	case errors.Is(err, sync.ErrDeclined):
 		f.code = exitInterrupted
+	case errors.As(err, &nothing):
+		f.hints = append(f.hints, nothing.Notices...)
 	case errors.As(err, &mounted):
 		hint("mount the drive first, or write into this directory with --any-directory")
 	case errors.As(err, &shrink):

@@ -28,6 +28,7 @@ func TestExplain(t *testing.T) {
 		{"own hint", withHint(errors.New("x"), "type %s", "y"), 1, "type y"},
 		{"interrupted", fmt.Errorf("copy: %w", context.Canceled), 130, ""},
 		{"no at the question", sync.ErrDeclined, 130, ""},
+		{"nothing there", fmt.Errorf("export: %w", &sync.NothingError{Notices: []string{"quickpkg it"}}), 1, "quickpkg it"},
 		{"not mounted", &sync.NotMountedError{Drive: "/mnt/usb", Same: "/"}, 1, "--any-directory"},
 		{"shrunk", &sync.ShrinkError{Kind: sync.Package, Dir: "/p"}, 1, "--allow-shrink"},
 		{"name taken", &sync.NameTakenError{Name: "a"}, 1, "pkgsneak export /mnt/usb --name NAME"},

@@ -148,7 +148,7 @@ func (p *printer) ask(format string, args ...any) (bool, error) {
 // keep remembers the first error of writing a result: a full disk behind `> list` is a failed run.
 func (p *printer) keep(err error) {
 	if err != nil && p.broken == nil {
-		p.broken = fmt.Errorf("write the result: %w", err)
+		p.broken = fmt.Errorf("write the result: %v", err) // not wrapped: a full disk there is no lack of space for payload
 	}
 }
 

@@ -5,10 +5,11 @@ import (
 	"context"
 	"crypto/md5"
 	"crypto/sha1"
+	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -18,11 +19,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"pkgsneak/sync/durable"
 )
 
 // The stories in testdata run the real command, each machine being a directory: "as host" makes $WORK/host with etc, var/cache/binpkgs, var/cache/distfiles and
@@ -66,16 +70,21 @@ func TestStories(t *testing.T) {
 		Dir:                "testdata",
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
+			e.Values[heldKey{}] = map[string]func() error{}
 			e.Setenv("LC_ALL", "C.UTF-8")
 			e.Setenv("TZ", "UTC")
 			e.Setenv("TERM", "xterm")
+			e.Setenv("PKGSNEAK_ANY_DIRECTORY", "yes") // the drives of the stories are directories
 			golden, err := filepath.Abs("../../testdata/golden")
 			e.Setenv("GOLDEN", golden)
 			return err
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "root" {
+			switch cond {
+			case "root":
 				return os.Geteuid() == 0, nil
+			case "mount": // in a name space of its own
+				return exec.Command("unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt").Run() == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
@@ -90,8 +99,16 @@ func TestStories(t *testing.T) {
 			"golden":      storyGolden,
 			"indexed":     storyIndexed,
 			"killed":      storyKilled,
+			"interrupted": storyInterrupted,
+			"jsonlines":   storyJSONLines,
+			"locked":      storyLocked,
+			"unlocked":    storyUnlocked,
 			"mtime":       storyMtime,
+			"ordinary":    storyOrdinary,
+			"placed":      storyPlaced,
+			"rebuild":     storyRebuild,
 			"same":        storySame,
+			"staged":      storyStaged,
 			"snapshot":    storySnapshot,
 			"tree":        storyTree,
 		},
@@ -141,6 +158,24 @@ func storyExits(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("%v, want exit code %d", err, want)
 	}
+}
+
+// ordinary CODE COMMAND...: exits, as a user who owns nothing. Only root can become one.
+func storyOrdinary(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: ordinary CODE COMMAND [ARGUMENTS]")
+	}
+	program, err := exec.LookPath(args[1])
+	ts.Check(err)
+	for _, path := range []string{ts.Getenv("WORK"), program} {
+		for dir := filepath.Dir(path); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+			info, err := os.Stat(dir)
+			ts.Check(err)
+			ts.Check(os.Chmod(dir, info.Mode().Perm()|0o011))
+		}
+	}
+	user := []string{args[0], "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"}
+	storyExits(ts, false, append(append(user, program), args[2:]...))
 }
 
 // golden [-index] LAYOUT [DIR]: copies the packages of a golden layout into $PKGS, or DIR, with their mtimes; with -index also its Packages.
@@ -223,7 +258,7 @@ func randomBytes(seed string, n int) []byte {
 	return data
 }
 
-// flip FILE [OFFSET]: turns one bit, in the middle or at an offset; size and mtime stay.
+// flip FILE [OFFSET]: turns one bit, in the middle or at an offset, from the end if it is negative; size and mtime stay.
 func storyFlip(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: flip FILE [OFFSET]")
@@ -237,13 +272,42 @@ func storyFlip(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 2 {
 		at, err = strconv.Atoi(args[1])
 		ts.Check(err)
+		if at < 0 {
+			at += len(data)
+		}
 	}
 	data[at] ^= 0x10
 	ts.Check(os.WriteFile(name, data, info.Mode()))
 	ts.Check(os.Chtimes(name, info.ModTime(), info.ModTime()))
 }
 
-// mtime FILE UNIX: sets the time of a file; with ! UNIX must not be its time, with "is" before UNIX it must be.
+// rebuild FILE UNIX: makes an XPAK package what a second build of it is: another BUILD_TIME inside, another mtime, the same name and size.
+func storyRebuild(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2)
+	name := ts.MkAbs(args[0])
+	data, err := os.ReadFile(name)
+	ts.Check(err)
+	start := len(data) - 8 - int(binary.BigEndian.Uint32(data[len(data)-8:])) + len("XPAKPACK")
+	index := data[start+8 : start+8+int(binary.BigEndian.Uint32(data[start:]))]
+	values := data[start+8+len(index):]
+	for len(index) > 0 {
+		n := int(binary.BigEndian.Uint32(index))
+		key, offset, length := string(index[4:4+n]), binary.BigEndian.Uint32(index[4+n:]), binary.BigEndian.Uint32(index[8+n:])
+		if key == "BUILD_TIME" {
+			if old := strings.TrimSpace(string(values[offset : offset+length])); len(old) != len(args[1]) {
+				ts.Fatalf("BUILD_TIME %q of %s has another length than %q", old, args[0], args[1])
+			}
+			copy(values[offset:], args[1])
+			ts.Check(os.WriteFile(name, data, 0o644))
+			storyMtime(ts, false, args)
+			return
+		}
+		index = index[12+n:]
+	}
+	ts.Fatalf("%s has no BUILD_TIME", args[0])
+}
+
+// mtime FILE UNIX: sets the time of a file.
 func storyMtime(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 2)
 	seconds, err := strconv.ParseInt(args[1], 10, 64)
@@ -265,6 +329,7 @@ type treeFile struct {
 	path  string
 	size  int64
 	mtime int64
+	inode uint64
 	sum   string
 }
 
@@ -283,7 +348,7 @@ func treeOf(dir string) ([]treeFile, error) {
 		if err != nil {
 			return err
 		}
-		f := treeFile{path: filepath.ToSlash(rel), size: info.Size(), mtime: info.ModTime().UnixNano()}
+		f := treeFile{path: filepath.ToSlash(rel), size: info.Size(), mtime: info.ModTime().UnixNano(), inode: info.Sys().(*syscall.Stat_t).Ino}
 		if info.Mode().IsRegular() {
 			data, err := os.ReadFile(name)
 			if err != nil {
@@ -396,7 +461,8 @@ func indexProblems(dir string, partial bool) ([]string, error) {
 		if isPackage && !seen[f.path] {
 			problems = append(problems, f.path+": no entry")
 		}
-		if strings.HasPrefix(f.path, ".") {
+		// A run that is killed with the lock leaves its file, which the next holder removes; Portage's do the same.
+		if strings.HasPrefix(f.path, ".") && f.path != durable.PackagesLock {
 			problems = append(problems, f.path+": left behind")
 		}
 	}
@@ -436,13 +502,6 @@ func wantArgs(ts *testscript.TestScript, neg bool, args []string, n int) {
 	}
 }
 
-// killed N DIR COMMAND...: see story_kill_test.go.
-func storyKilled(ts *testscript.TestScript, neg bool, args []string) {
-	ts.Fatalf("not yet")
-}
-
-var _ io.Writer
-
 // fingerprint NAME: sets a variable to the fingerprint of this machine's signing key.
 func storyFingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 1)
@@ -468,4 +527,77 @@ func storyGPGHome(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		os.RemoveAll(dir)
 	})
+}
+
+// locked PKGDIR: another program holds Portage's lock from here on, until unlocked or the end.
+func storyLocked(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1)
+	root, err := os.OpenRoot(ts.MkAbs(args[0]))
+	ts.Check(err)
+	lock, err := durable.Acquire(context.Background(), root, durable.PackagesLock, durable.LockOptions{})
+	ts.Check(err)
+	release := sync.OnceValue(func() error { return errors.Join(lock.Release(), root.Close()) })
+	ts.Defer(func() { _ = release() }) // its error was seen by unlocked, or the story has failed already
+	held(ts)[args[0]] = release
+}
+
+// unlocked PKGDIR: the other program lets go.
+func storyUnlocked(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1)
+	ts.Check(held(ts)[args[0]]())
+}
+
+// held are the locks of a story, and how to let go of them.
+func held(ts *testscript.TestScript) map[string]func() error {
+	return ts.Value(heldKey{}).(map[string]func() error)
+}
+
+type heldKey struct{}
+
+// interrupted SIGNAL TEXT COMMAND...: runs a command, sends it the signal when its standard error has the text, and expects the exit code 130.
+func storyInterrupted(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: interrupted SIGNAL TEXT COMMAND [ARGUMENTS]")
+	}
+	signals := map[string]os.Signal{"INT": os.Interrupt, "TERM": syscall.SIGTERM}
+	cmd := storyCommand(ts, args[2], args[3:])
+	stderr, err := cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	var seen strings.Builder
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		seen.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), args[1]) {
+			ts.Check(cmd.Process.Signal(signals[args[0]]))
+		}
+	}
+	ts.Check(lines.Err())
+	err = cmd.Wait()
+	var failed *exec.ExitError
+	if !errors.As(err, &failed) || failed.ExitCode() != exitInterrupted {
+		ts.Fatalf("%v, want exit code %d; stderr:\n%s", err, exitInterrupted, seen.String())
+	}
+}
+
+// jsonlines VERB EXIT: the standard output of the last command is JSON, one object a line, and the last one is the result of that verb with that exit code.
+func storyJSONLines(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2)
+	var last struct {
+		Event, Verb string
+		Exit        int
+	}
+	results := 0
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		last.Event, last.Verb, last.Exit = "", "", -1
+		if err := json.Unmarshal([]byte(line), &last); err != nil {
+			ts.Fatalf("%v: %q", err, line)
+		}
+		if last.Event == "result" {
+			results++
+		}
+	}
+	if results != 1 || last.Event != "result" || last.Verb != args[0] || strconv.Itoa(last.Exit) != args[1] {
+		ts.Fatalf("%d results, the last line is %+v", results, last)
+	}
 }

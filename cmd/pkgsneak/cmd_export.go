@@ -1,0 +1,148 @@
+package main
+
+import (
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync"
+)
+
+func exportCommand(f *face) *cli.Command {
+	flags := append(commonFlags(), progressFlag())
+	flags = append(flags, planFlags()...)
+	flags = append(flags, kindFlags()...)
+	flags = append(flags,
+		&cli.StringFlag{Name: "name", Usage: "what this origin is called on the drive (its last name, else this host's)"},
+		&cli.BoolFlag{Name: "allow-shrink", Usage: "believe that most packages are gone, and remove them from the drive"},
+		&cli.BoolFlag{Name: "any-directory", Usage: "DRIVE may be an ordinary directory"},
+		&cli.BoolFlag{Name: "no-read-back", Usage: "do not compare the drive with what was written"},
+	)
+	flags = append(append(flags, dirFlags()...), lockFlag())
+	return &cli.Command{
+		Name:      "export",
+		Category:  "the two journeys",
+		Usage:     "write what changed here to a drive",
+		ArgsUsage: "DRIVE",
+		UsageText: "export DRIVE",
+		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the drive does not have yet, removes what is\n" +
+			"gone here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
+			"files are not touched. The drive can be pulled at any moment: it then holds the generation before.",
+		Flags:  flags,
+		Action: f.action(1, 1, export),
+	}
+}
+
+func export(c *call) error {
+	machine, err := c.machine()
+	if err != nil {
+		return err
+	}
+	o := sync.ExportOptions{
+		Drive:        c.args[0],
+		Name:         c.flags.String("name"),
+		NoPackages:   c.flags.Bool("no-packages"),
+		NoDistfiles:  c.flags.Bool("no-distfiles"),
+		AllowShrink:  c.flags.Bool("allow-shrink"),
+		AnyDirectory: c.flags.Bool("any-directory"),
+		NoReadBack:   c.flags.Bool("no-read-back"),
+		Pretend:      c.flags.Bool("pretend"),
+	}
+	watch, done := c.watcher()
+	defer done()
+	if c.flags.Bool("ask") && !o.Pretend {
+		if !c.out.asks {
+			return noTerminal()
+		}
+		o.Confirm = func(p *sync.ExportPlan) (bool, error) {
+			c.exportPlan(p)
+			return c.out.ask("Write this to the drive?")
+		}
+	}
+	report, err := sync.Export(c.ctx, machine, o, watch)
+	if err != nil {
+		return err
+	}
+	done()
+	c.exportSummary(report)
+	return c.finish(left(report.Pretended, report.Plan.LeftOut, report.LeftOut), report)
+}
+
+// exportPlan says what an export would do.
+func (c *call) exportPlan(p *sync.ExportPlan) {
+	c.out.say("%s to %s", bold(p.Origin), p.Drive)
+	c.list(green("new"), withReason(p.Copy, "new", true), true)
+	c.list(yellow("rebuilt"), withReason(p.Copy, "new", false), true)
+	c.list(blue("compare"), p.Compare, true)
+	c.list(red("remove"), p.Remove, true)
+	c.out.say("copy %s; remove %s; the drive has %s", kinds(p.Copy), kinds(p.Remove), tally(p.Keep, "file"))
+	if len(p.Compare) > 0 {
+		c.out.say("compare first, and copy what differs: %s", kinds(p.Compare))
+	}
+	if p.Need > 0 {
+		c.out.say("needs %s, free %s", size(p.Need), size(p.Free))
+	}
+}
+
+// withReason keeps the items that have a reason, or those that have another one.
+func withReason(items []sync.Item, reason string, have bool) []sync.Item {
+	var kept []sync.Item
+	for _, it := range items {
+		if (it.Reason == reason) == have {
+			kept = append(kept, it)
+		}
+	}
+	return kept
+}
+
+// exportSummary says what an export did.
+func (c *call) exportSummary(r *sync.ExportReport) {
+	p := &r.Plan
+	if r.NewKey {
+		c.out.say("made the key that signs this machine's exports: %s", spaced(manifest.Fingerprint(p.Fingerprint)))
+	}
+	switch {
+	case r.Unchanged:
+		c.out.say("nothing changed since generation %s: nothing was written", c.generation(r.Serial))
+		c.out.say("  the drive has  %s", tally(r.Kept, "file"))
+	case r.Pretended:
+		c.exportPlan(p)
+	default:
+		c.out.say("%s %s to %s", green("exported"), bold(p.Origin), p.Drive)
+		c.details(green("copied"), r.Copied)
+		c.details(red("removed"), r.Removed)
+		c.out.say("  copied         %s", kinds(r.Copied))
+		if len(r.Removed) > 0 {
+			c.out.say("  removed        %s that are gone here", kinds(r.Removed))
+		}
+		if r.Kept.Files > 0 {
+			c.out.say("  kept           %s", tally(r.Kept, "file"))
+		}
+		c.out.say("  generation     %s%s", c.generation(r.Serial), readBack(r))
+	}
+	c.leftOut(left(r.Pretended, p.LeftOut, r.LeftOut))
+	for _, n := range r.Notices {
+		c.out.notice("%s %s", bold("note:"), n)
+	}
+	if !r.Pretended {
+		c.out.say("Next: umount %s, and on the client: pkgsneak import %s", shellWord(p.Drive), shellWord(p.Drive))
+	}
+}
+
+func readBack(r *sync.ExportReport) string {
+	if r.ReadBack {
+		return ", compared with what was written"
+	}
+	return ""
+}
+
+// generation is a generation's number, which is the time it was made.
+func (c *call) generation(serial int64) string {
+	made, now := time.Unix(serial, 0), c.env.now()
+	text := made.UTC().Format("2006-01-02 15:04:05 UTC")
+	if made.After(now) {
+		return text // a clock that is behind; how far says nothing
+	}
+	return text + " (" + ago(made, now) + ")"
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync"
+)
+
+func importCommand(f *face) *cli.Command {
+	flags := append(commonFlags(), progressFlag())
+	flags = append(flags, planFlags()...)
+	flags = append(flags, kindFlags()...)
+	flags = append(flags,
+		&cli.StringFlag{Name: "origin", Usage: "import only what this origin exported"},
+		&cli.BoolFlag{Name: "prune", Usage: "remove what came from an origin and has left it; local files stay"},
+		&cli.BoolFlag{Name: "replace", Usage: "let a distfile of the drive replace a different one that is here"},
+		&cli.BoolFlag{Name: "allow-older", Usage: "import a generation that is older than the last one"},
+	)
+	flags = append(append(flags, dirFlags()...), lockFlag())
+	return &cli.Command{
+		Name:      "import",
+		Category:  "the two journeys",
+		Usage:     "bring what a drive carries to this machine",
+		ArgsUsage: "DRIVE",
+		UsageText: "import DRIVE",
+		Description: "Verifies the drive's signed list against the keys that are trusted here, copies into PKGDIR and DISTDIR what is\n" +
+			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
+			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.",
+		Flags:  flags,
+		Action: f.action(1, 1, importDrive),
+	}
+}
+
+func importDrive(c *call) error {
+	machine, err := c.machine()
+	if err != nil {
+		return err
+	}
+	o := sync.ImportOptions{
+		Drive:       c.args[0],
+		Origin:      c.flags.String("origin"),
+		NoPackages:  c.flags.Bool("no-packages"),
+		NoDistfiles: c.flags.Bool("no-distfiles"),
+		Prune:       c.flags.Bool("prune"),
+		Replace:     c.flags.Bool("replace"),
+		AllowOlder:  c.flags.Bool("allow-older"),
+		Pretend:     c.flags.Bool("pretend"),
+	}
+	watch, done := c.watcher()
+	defer done()
+	if c.flags.Bool("ask") && !o.Pretend {
+		if !c.out.asks {
+			return noTerminal()
+		}
+		o.Confirm = func(plans []*sync.ImportPlan) (bool, error) {
+			for _, p := range plans {
+				c.importPlan(p)
+			}
+			return c.out.ask("Bring this to this machine?")
+		}
+	}
+	report, err := sync.Import(c.ctx, machine, o, watch)
+	if err != nil {
+		return err
+	}
+	done()
+	c.importSummary(report)
+	code := exitDone
+	if len(report.Refused) > 0 || slices.ContainsFunc(report.Origins, func(o *sync.OriginImport) bool { return len(o.LeftOut) > 0 }) {
+		code = exitLeftOut
+	}
+	c.result(code, report)
+	return outcome(code)
+}
+
+// importPlan says what an import would do for one origin.
+func (c *call) importPlan(p *sync.ImportPlan) {
+	c.out.say("%s, generation %s", bold(p.Origin), c.generation(p.Serial))
+	c.list(green("new"), p.Copy, true)
+	c.list(yellow("renew"), p.Replace, true)
+	c.list(blue("beside"), p.Beside, true)
+	prune := "remove"
+	if !c.flags.Bool("prune") {
+		prune = "keep"
+	}
+	c.list(red(prune), p.Prune, true)
+	c.out.say("copy %s; renew %s; put beside local ones %s; here already %s", kinds(p.Copy), kinds(p.Replace), kinds(p.Beside), tally(p.Present, "file"))
+	if p.Need > 0 {
+		c.out.say("needs %s", size(p.Need))
+	}
+}
+
+// importSummary says what an import did.
+func (c *call) importSummary(r *sync.ImportReport) {
+	for _, o := range r.Origins {
+		switch {
+		case r.Pretended:
+			c.importPlan(o.Plan)
+		case r.Unchanged:
+			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", bold(o.Plan.Origin), c.generation(o.Plan.Serial), tally(o.Plan.Present, "file"))
+		default:
+			c.importedOrigin(o)
+		}
+		c.gone(o)
+	}
+	if r.Indexed {
+		c.out.say("the index has %s now", count(r.Packages, "package"))
+	}
+	for _, refused := range r.Refused {
+		c.out.warn("%s", refused.Reason)
+		for _, hint := range explain(refused.Err, c.place).hints {
+			c.out.alert("    %s %s", bold("hint:"), hint)
+		}
+	}
+	for _, o := range r.Origins {
+		c.leftOut(o.LeftOut)
+	}
+	for _, n := range r.Notices {
+		c.out.notice("%s %s", bold("note:"), n)
+	}
+	for i, line := range r.Next {
+		word := "Next:"
+		if i > 0 {
+			word = "or:  "
+		}
+		c.out.say("%s %s", word, line)
+	}
+}
+
+// importedOrigin says what was done for one origin.
+func (c *call) importedOrigin(o *sync.OriginImport) {
+	c.out.say("%s %s, generation %s", green("imported"), bold(o.Plan.Origin), c.generation(o.Plan.Serial))
+	c.details(green("copied"), o.Copied)
+	c.details(red("removed"), o.Pruned)
+	c.out.say("  copied         %s", kinds(o.Copied))
+	if o.Plan.Present.Files > 0 {
+		c.out.say("  already here   %s", tally(o.Plan.Present, "file"))
+	}
+	if len(o.Pruned) > 0 {
+		c.out.say("  removed        %s that have left the origin", kinds(o.Pruned))
+	}
+	if beside := elsewhere(o.Copied); len(beside) > 0 {
+		c.out.say("  beside local packages of the same name:")
+		c.list(blue("copied"), beside, false)
+	}
+}
+
+// elsewhere are the files that got another name than the origin's.
+func elsewhere(items []sync.Item) []sync.Item {
+	var moved []sync.Item
+	for _, it := range items {
+		if it.Local != "" && it.Local != it.Path {
+			moved = append(moved, it)
+		}
+	}
+	return moved
+}
+
+// gone says what an origin no longer has and this machine still has.
+func (c *call) gone(o *sync.OriginImport) {
+	if o.Gone.Files > 0 {
+		c.out.say("  still here     %s from %s that have left it; --prune removes them", tally(o.Gone, "file"), o.Plan.Origin)
+	}
+}

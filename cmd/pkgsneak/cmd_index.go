@@ -1,0 +1,149 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync"
+	"pkgsneak/sync/pkgdir"
+)
+
+func indexCommand(f *face) *cli.Command {
+	flags := append(commonFlags(), progressFlag(),
+		&cli.BoolFlag{Name: "check", Usage: "compare only, and end with 4 if something is wrong"},
+		&cli.BoolFlag{Name: "pretend", Aliases: []string{"p", "dry-run"}, Usage: "say what would be done, and do nothing"},
+		&cli.BoolFlag{Name: "rebuild", Usage: "read every package, whatever the index says"},
+	)
+	flags = append(append(flags, dirFlags()...), lockFlag())
+	return &cli.Command{
+		Name:      "index",
+		Category:  "this machine",
+		Usage:     "renew the Packages index of a PKGDIR",
+		ArgsUsage: "[PKGDIR]",
+		UsageText: "index [PKGDIR]\nindex --check [PKGDIR]",
+		Description: "Does what \"emaint binhost --fix\" does, and with --check what its check does, on machines with or without Portage\n" +
+			"and under Portage's own lock. Entries that fit their files stay and the files are not read; new and changed\n" +
+			"packages are read, entries without a file go. A package that cannot be read is named, and the rest is indexed.",
+		Flags:  flags,
+		Action: f.action(0, 1, index),
+	}
+}
+
+// indexReport is what index and index --check found, in JSON. Paths are below PKGDIR.
+type indexReport struct {
+	PKGDIR   string      `json:"pkgdir"`
+	Written  bool        `json:"written"`
+	Packages int         `json:"packages,omitempty"` // entries
+	Added    []string    `json:"added,omitempty"`
+	Renewed  []string    `json:"renewed,omitempty"`
+	Moved    []string    `json:"moved,omitempty"`
+	Dropped  []string    `json:"dropped,omitempty"`
+	Missing  []sync.Item `json:"missing,omitempty"` // --check: packages that are not in the index as they are
+	Stale    []sync.Item `json:"stale,omitempty"`   // --check: entries without a package
+	Index    []string    `json:"index,omitempty"`   // --check: what is wrong with the index as such
+	Invalid  []sync.Item `json:"invalid,omitempty"` // packages that cannot be indexed
+	Remarks  []string    `json:"remarks,omitempty"` // what was odd in the old index
+}
+
+func index(c *call) error {
+	machine, err := c.machine()
+	if err != nil {
+		return err
+	}
+	if len(c.args) == 1 {
+		machine.PKGDIR = c.args[0]
+	}
+	watch, done := c.watcher()
+	defer done()
+	o := sync.IndexOptions{Rebuild: c.flags.Bool("rebuild")}
+	if c.flags.Bool("check") || c.flags.Bool("pretend") {
+		r, err := sync.CheckIndex(c.ctx, machine, o, watch)
+		if err != nil {
+			return err
+		}
+		done()
+		return c.indexChecked(machine.PKGDIR, r)
+	}
+	r, err := sync.Index(c.ctx, machine, o, watch)
+	if err != nil {
+		return err
+	}
+	done()
+	return c.indexed(machine.PKGDIR, r)
+}
+
+// indexed says what index did.
+func (c *call) indexed(dir string, r *pkgdir.Report) error {
+	report := indexReport{PKGDIR: dir, Written: r.Written, Packages: r.Packages, Added: r.Added, Renewed: r.Renewed, Moved: r.Moved, Dropped: r.Dropped,
+		Invalid: problems(r.Invalid)}
+	for _, remark := range r.Remarks {
+		report.Remarks = append(report.Remarks, remark.String())
+	}
+	c.remarks(report.Remarks)
+	for _, list := range []struct {
+		mark  styled
+		paths []string
+	}{{green("added"), r.Added}, {yellow("renewed"), r.Renewed}, {blue("moved"), r.Moved}, {red("dropped"), r.Dropped}} {
+		for _, p := range list.paths {
+			c.out.detail("    %-9s %s", list.mark, p)
+		}
+	}
+	if r.Written {
+		c.out.say("indexed %s: %s (%d added, %d renewed, %d moved, %d dropped)", dir, count(r.Packages, "package"),
+			len(r.Added), len(r.Renewed), len(r.Moved), len(r.Dropped))
+	} else {
+		c.out.say("the index of %s is up to date: %s", dir, count(r.Packages, "package"))
+	}
+	c.leftOut(report.Invalid)
+	return c.finish(report.Invalid, report)
+}
+
+// remarks tells what was odd in the old index, so that nothing goes without a word.
+func (c *call) remarks(lines []string) {
+	for i, line := range lines {
+		if i == listLimit && !c.out.verbose {
+			c.out.notice("    %s", "... and "+count(len(lines)-i, "remark")+" more (-v lists all)")
+			return
+		}
+		c.out.notice("%s the old index, %s", bold("note:"), line)
+	}
+}
+
+// indexChecked says what index --check found.
+func (c *call) indexChecked(dir string, r *pkgdir.CheckReport) error {
+	report := indexReport{PKGDIR: dir, Missing: problems(r.Missing), Stale: problems(r.Stale), Index: r.Index, Invalid: problems(r.Invalid)}
+	for _, remark := range r.Remarks {
+		report.Remarks = append(report.Remarks, remark.String())
+	}
+	c.remarks(report.Remarks)
+	for _, line := range r.Index {
+		c.out.warn("%s", line)
+	}
+	for _, it := range append(append([]sync.Item{}, report.Missing...), report.Stale...) {
+		c.out.alert("    %s", join(it.Path, it.Reason))
+	}
+	code := exitDone
+	switch {
+	case !r.OK():
+		c.out.failure(failure{hints: []string{strings.TrimSpace("pkgsneak index " + c.place)}})
+		if code = exitFound; c.flags.Bool("pretend") && !c.flags.Bool("check") {
+			code = exitDone
+		}
+	case len(report.Invalid) > 0:
+		code = exitLeftOut
+	default:
+		c.out.say("the index of %s is as it should be", dir)
+	}
+	c.leftOut(report.Invalid)
+	c.result(code, report)
+	return outcome(code)
+}
+
+func problems(list []pkgdir.Problem) []sync.Item {
+	var items []sync.Item
+	for _, p := range list {
+		items = append(items, sync.Item{Kind: sync.Package, Path: p.Path, Reason: p.Reason})
+	}
+	return items
+}

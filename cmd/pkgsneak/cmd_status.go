@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync"
+	"pkgsneak/sync/ledger"
+)
+
+func statusCommand(f *face) *cli.Command {
+	return &cli.Command{
+		Name:      "status",
+		Category:  "the two journeys",
+		Usage:     "what is on a drive, and what this machine did",
+		ArgsUsage: "[DRIVE]",
+		UsageText: "status [DRIVE]",
+		Description: "Shows each origin on the drive: its generation and age, who signed it and whether that key is trusted here, how\n" +
+			"much it carries, and what was imported of it; then this machine's directories, keys, and last runs.",
+		Flags:  append(commonFlags(), dirFlags()...),
+		Action: f.action(0, 1, status),
+	}
+}
+
+func status(c *call) error {
+	machine, err := c.machine()
+	if err != nil {
+		return err
+	}
+	o := sync.StatusOptions{}
+	if len(c.args) == 1 {
+		o.Drive = c.args[0]
+	}
+	r, err := sync.Status(c.ctx, machine, o)
+	if err != nil {
+		return err
+	}
+	code := exitDone
+	if r.Drive != nil {
+		c.driveStatus(r.Drive)
+		code = statusCode(r.Drive)
+	}
+	c.machineStatus(&r.Machine)
+	c.result(code, r)
+	return outcome(code)
+}
+
+// statusCode: a key that is not trusted here is an answer; a generation that cannot be read is a failure.
+func statusCode(d *sync.DriveStatus) int {
+	for _, o := range d.Origins {
+		if o.Err != nil && !isUnknownKey(o.Err) {
+			return explain(o.Err, d.Mount).code
+		}
+	}
+	return exitDone
+}
+
+func (c *call) driveStatus(d *sync.DriveStatus) {
+	mode := ""
+	if d.ReadOnly {
+		mode = ", read-only"
+	}
+	c.out.say("%s  %s, %s of %s free%s", bold(d.Mount), d.FS, size(d.Free), size(d.Total), mode)
+	if len(d.Origins) == 0 {
+		c.out.say("  no origin")
+	}
+	for i := range d.Origins {
+		c.originStatus(&d.Origins[i])
+	}
+	c.out.say("")
+}
+
+func (c *call) originStatus(o *sync.OriginStatus) {
+	c.out.say("  %s", bold(o.Dir))
+	if o.Name != "" && o.Name != o.Dir {
+		c.out.say("    name        %s", o.Name)
+	}
+	if o.Serial != 0 {
+		c.out.say("    generation  %s", c.generation(o.Serial))
+		c.out.say("    signed by   %s %s: %s", o.Fingerprint, o.UserID, trustWord(o))
+		c.out.say("    carries     %s, of %s that the origin has", bothKinds(o.Packages, o.Distfiles), count(o.Catalogue, "package"))
+		if o.CHOST != "" || o.Profile != "" {
+			c.out.say("    made for    %s %s", o.CHOST, o.Profile)
+		}
+		c.out.say("    imported    %s", c.importedWord(o))
+	}
+	if o.Problem != "" {
+		c.out.warn("%s: %s", o.Dir, o.Problem)
+	}
+}
+
+func trustWord(o *sync.OriginStatus) styled {
+	switch {
+	case o.Mine:
+		return green("this machine's own key")
+	case o.Trusted:
+		return green("trusted here")
+	}
+	return red("NOT trusted here")
+}
+
+func (c *call) importedWord(o *sync.OriginStatus) string {
+	switch {
+	case o.Imported == 0:
+		return "never"
+	case o.Imported == o.Serial:
+		return "this generation"
+	case o.Imported > o.Serial:
+		return "a newer generation: " + c.generation(o.Imported)
+	}
+	return "an older generation: " + c.generation(o.Imported)
+}
+
+func (c *call) machineStatus(m *sync.MachineStatus) {
+	c.out.say("%s", bold("this machine"))
+	c.out.say("  PKGDIR        %s", m.PKGDIR)
+	c.out.say("  DISTDIR       %s", m.DISTDIR)
+	c.out.say("  state         %s", m.StateDir)
+	if m.Key != "" {
+		c.out.say("  signs with    %s", m.Key)
+	}
+	for _, name := range m.Origins {
+		c.out.say("  exports as    %s", name)
+	}
+	for _, k := range m.Trusted {
+		problem := ""
+		if k.Problem != "" {
+			problem = " (" + k.Problem + ")"
+		}
+		c.out.say("  trusts        %s %s%s", k.Fingerprint, k.UserID, problem)
+	}
+	for _, verb := range []string{"export", "import"} {
+		if r, ok := lastRun(m.Runs, verb); ok {
+			c.out.say("  last %s   %s", verb, c.runLine(r))
+		}
+	}
+}
+
+// lastRun finds the newest run of a verb.
+func lastRun(runs []ledger.Run, verb string) (ledger.Run, bool) {
+	for i := len(runs) - 1; i >= 0; i-- {
+		if runs[i].Verb == verb {
+			return runs[i], true
+		}
+	}
+	return ledger.Run{}, false
+}
+
+func (c *call) runLine(r ledger.Run) string {
+	return fmt.Sprintf("%s: %s, %s, %s, %s", when(r.When, c.env.now()), r.Origin, r.Drive, tally(sync.Tally{Files: r.Files, Bytes: r.Bytes}, "file"), r.Result)
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync"
+	"pkgsneak/sync/drive"
+)
+
+func verifyCommand(f *face) *cli.Command {
+	flags := append(commonFlags(), progressFlag(), &cli.StringFlag{Name: "origin", Usage: "verify only what this origin exported"})
+	return &cli.Command{
+		Name:      "verify",
+		Category:  "the two journeys",
+		Usage:     "read a drive from end to end and compare it with what was signed",
+		ArgsUsage: "DRIVE",
+		UsageText: "verify DRIVE",
+		Description: "Checks the signature and every file that it lists, and names the files that are damaged or missing, and those\n" +
+			"that nobody signed for. Nothing is written. What an origin exported whose key is not trusted here is compared\n" +
+			"with the key that lies on the drive, and reported as not trusted.",
+		Flags:  flags,
+		Action: f.action(1, 1, verify),
+	}
+}
+
+func verify(c *call) error {
+	machine := sync.Machine{Now: c.env.now, StateDir: c.stateDir()}
+	watch, done := c.watcher()
+	defer done()
+	r, err := sync.Verify(c.ctx, machine, sync.VerifyOptions{Drive: c.args[0], Origin: c.flags.String("origin")}, watch)
+	if err != nil {
+		return err
+	}
+	done()
+	if len(r.Origins) == 0 {
+		return fmt.Errorf("verify %q: nothing was exported to it yet: %w", c.args[0], drive.ErrNoTree)
+	}
+	code := exitDone
+	for _, o := range r.Origins {
+		code = worse(code, c.verified(o))
+	}
+	c.result(code, r)
+	return outcome(code)
+}
+
+// worse: what is not trusted counts more than what is damaged.
+func worse(a, b int) int {
+	if b == exitDone || a > b {
+		return a
+	}
+	return b
+}
+
+// verified says what reading one origin has shown, and gives its exit code: 0 only if everything in it is what was signed.
+func (c *call) verified(o *sync.OriginVerify) int {
+	if o.Files.Files > 0 {
+		c.out.say("%s: read %s, generation %s", bold(o.Dir), tally(o.Files, "file"), c.generation(o.Serial))
+	}
+	damaged := c.findings(o)
+	switch {
+	case o.Err != nil:
+		f := explain(o.Err, c.place)
+		c.out.warn("%s", o.Problem)
+		for _, h := range f.hints {
+			c.out.alert("    %s %s", bold("hint:"), h)
+		}
+		return f.code
+	case damaged:
+		return exitLeftOut
+	}
+	c.out.say("  everything is as %s signed it", o.UserID)
+	return exitDone
+}
+
+// findings names what is not as it was signed.
+func (c *call) findings(o *sync.OriginVerify) bool {
+	found := false
+	list := func(what string, items []sync.Item) {
+		if len(items) == 0 {
+			return
+		}
+		found = true
+		c.out.warn("%s: %s: %s", o.Dir, what, count(len(items), "file"))
+		for _, it := range items {
+			c.out.alert("    %s", join(it.Path, it.Reason))
+		}
+	}
+	list("damaged or missing", o.Bad)
+	list("unreadable directories", o.Unreadable)
+	list("nobody signed for", named(o.Undeclared))
+	list("of an older generation, which the next export renews", named(o.Stale))
+	list("not valid, and the other one is", named(o.Slots))
+	return found
+}
+
+func join(path, reason string) string {
+	if reason == "" {
+		return path
+	}
+	return path + ": " + reason
+}
+
+func named(paths []string) []sync.Item {
+	var items []sync.Item
+	for _, p := range paths {
+		items = append(items, sync.Item{Path: p})
+	}
+	return items
+}
+
+// isUnknownKey tells a signature by a key that is not trusted here from one that is wrong.
+func isUnknownKey(err error) bool {
+	var unknown *manifest.UnknownKeyError
+	return errors.As(err, &unknown)
+}
