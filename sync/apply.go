@@ -91,7 +91,7 @@ func (im *importer) countGone(in *incoming) {
 func (im *importer) remember(in *incoming) error {
 	signed := in.gen.Signed
 	if !in.Plan.Older {
-		if err := im.l.SaveSeen(in.id, ledger.Seen{Serial: in.gen.Serial(), Manifest: in.gen.Sum, Highest: signed.SignedAt}); err != nil {
+		if err := im.l.SaveSeen(in.id, ledger.Seen{Serial: in.gen.Serial(), Manifest: in.sum, Highest: signed.SignedAt}); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pkgdir"
@@ -113,6 +114,7 @@ type importer struct {
 type incoming struct {
 	*OriginImport
 	gen       *drive.Generation
+	sum       digest.Blake2b // of what was signed
 	id        ledger.OriginID
 	seen      ledger.Seen
 	catalogue *pkgindex.Index
@@ -237,13 +239,22 @@ func (im *importer) loadOrigin(dir string) error {
 		Copied: []Item{}, Pruned: []Item{}, LeftOut: []Item{},
 		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin, Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(), Signed: gen.Signed.SignedAt,
 			Copy: []Item{}, Replace: []Item{}, Beside: []Item{}, Prune: []Item{}, LeftOut: []Item{}}}}
+	if in.sum, err = listSum(gen); err != nil {
+		return err
+	}
 	im.origins = append(im.origins, in)
 	im.report.Origins = append(im.report.Origins, in.OriginImport)
-	if gen.Signed.ClockBehind {
+	if im.m.Now().Before(gen.Signed.SignedAt) {
 		im.report.Notices = append(im.report.Notices, fmt.Sprintf("this machine's clock says %s, before origin %q signed at %s: it is not taken into account",
 			im.m.Now().UTC().Format(time.RFC3339), in.Plan.Origin, gen.Signed.SignedAt.UTC().Format(time.RFC3339)))
 	}
 	return im.checkSerial(in)
+}
+
+// listSum is the digest of what a generation says. The bytes of the slot would not do: those of a signature that are not signed themselves can be changed without breaking it.
+func listSum(g *drive.Generation) (digest.Blake2b, error) {
+	text, err := g.Signed.MarshalText()
+	return digest.Bytes(text), err
 }
 
 // checkSerial compares the generation with the newest one that was imported: the same number with other contents is a fork.
@@ -254,7 +265,7 @@ func (im *importer) checkSerial(in *incoming) error {
 	}
 	in.seen = seen
 	switch serial := in.gen.Serial(); {
-	case serial == seen.Serial && in.gen.Sum != seen.Manifest:
+	case serial == seen.Serial && in.sum != seen.Manifest:
 		return &ForkError{Origin: in.Plan.Origin, Serial: serial}
 	case serial < seen.Serial:
 		in.Plan.Older = true

@@ -41,7 +41,7 @@ func (id OriginID) compare(o OriginID) int {
 // Seen is the newest generation of an origin that was accepted here.
 type Seen struct {
 	Serial   int64     // highest ever
-	Manifest [64]byte  // BLAKE2B-512 of the Manifest with that serial, without its padding
+	Manifest [64]byte  // BLAKE2B-512 of the signed list with that serial
 	Highest  time.Time // latest time that a verified signature of this origin bore
 }
 
