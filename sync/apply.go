@@ -154,7 +154,7 @@ func (im *importer) stage(ctx context.Context, in *incoming, d deed, tell func(i
 				return err
 			}
 			defer r.Close()
-			_, err = io.CopyBuffer(onlyWriter{w}, countingReader{ctx, r, tell}, make([]byte, 1<<20))
+			_, err = io.CopyBuffer(onlyWriter{w}, countingReader{ctx, r, tell}, im.buf)
 			return err
 		})
 		var damaged *drive.DamagedError

@@ -89,7 +89,7 @@ func Import(ctx context.Context, m Machine, o ImportOptions, w Watcher) (*Import
 		return nil, err
 	}
 	defer l.Close()
-	im := &importer{m: m, o: o, w: w, l: l, drive: d, report: &ImportReport{Pretended: o.Pretend,
+	im := &importer{m: m, o: o, w: w, l: l, drive: d, buf: make([]byte, copyBuffer), report: &ImportReport{Pretended: o.Pretend,
 		Origins: []*OriginImport{}, Refused: []Refused{}, Notices: []string{}, Next: []string{}}}
 	defer im.close()
 	err = im.run(ctx)
@@ -108,6 +108,7 @@ type importer struct {
 	know    knowledge
 	origins []*incoming
 	client  *client
+	buf     []byte // files are copied through it, one after the other
 }
 
 // incoming is a verified generation and what is to be done with it.

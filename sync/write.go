@@ -107,6 +107,7 @@ func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
 func (x *exporter) progress() func(drive.Stage, string, int64) {
 	phases := map[drive.Stage]Phase{drive.Tidying: PhaseScan, drive.Preparing: PhaseScan, drive.Writing: PhaseCopy, drive.Flushing: PhaseFlush,
 		drive.Comparing: PhaseReadBack, drive.Committing: PhaseCommit, drive.Removing: PhaseCommit}
+	total := Count(x.todo)
 	var done int64
 	last := drive.Stage(0)
 	return func(stage drive.Stage, path string, bytes int64) {
@@ -119,7 +120,7 @@ func (x *exporter) progress() func(drive.Stage, string, int64) {
 		} else {
 			done += bytes
 		}
-		x.w.tell(Event{Phase: phases[stage], Path: path, Done: done, Total: Count(x.todo).Bytes, Files: len(x.report.Copied), FilesTotal: len(x.todo)})
+		x.w.tell(Event{Phase: phases[stage], Path: path, Done: done, Total: total.Bytes, Files: len(x.report.Copied), FilesTotal: total.Files})
 	}
 }
 
@@ -299,7 +300,7 @@ func (x *exporter) copyOne(ctx context.Context, w *drive.Writer, it Item, s sour
 			set = digest.MD5 | digest.SHA1
 		}
 		var err error
-		sums, err = pour(dst, s.file, h.info, set)
+		sums, err = pour(dst, s.file, h.info, set, x.buf)
 		return err
 	})
 	var mine *sourceError
@@ -329,10 +330,9 @@ func (x *exporter) copyOne(ctx context.Context, w *drive.Writer, it Item, s sour
 	return it.Size, nil
 }
 
-// pour copies a file to dst and sums it on the way. Its errors are *sourceError unless they are dst's.
-func pour(dst io.Writer, src *os.File, scanned fs.FileInfo, set digest.Set) (digest.Sums, error) {
+// pour copies a file to dst through buf and sums it on the way. Its errors are *sourceError unless they are dst's.
+func pour(dst io.Writer, src *os.File, scanned fs.FileInfo, set digest.Set, buf []byte) (digest.Sums, error) {
 	hash := digest.New(set)
-	buf := make([]byte, 1<<20)
 	if _, err := src.Seek(0, io.SeekStart); err != nil {
 		return digest.Sums{}, &sourceError{err}
 	}
@@ -406,7 +406,7 @@ func (x *exporter) putProgram(ctx context.Context, w *drive.Writer) error {
 		return nil
 	}
 	put, err := w.Put(ctx, drive.NewFile{Kind: drive.Program, Path: path, Size: size}, func(dst io.Writer) error {
-		_, err := pour(dst, file, info, 0)
+		_, err := pour(dst, file, info, 0, x.buf)
 		return err
 	})
 	var mine *sourceError
