@@ -85,6 +85,9 @@ func (w *Writer) Commit(ctx context.Context, c Contents) (*Generation, error) {
 // the end of step 6. The list is read again as a client would read it: what
 // could not be read is not written.
 func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, error) {
+	if c.Catalogue == nil {
+		return nil, fmt.Errorf("committing generation %d: there is no catalogue", c.Serial)
+	}
 	if c.Serial <= w.serial {
 		return nil, fmt.Errorf("committing generation %d: the drive has %d", c.Serial, w.serial)
 	}
@@ -233,6 +236,10 @@ func compress(plain []byte) ([]byte, error) {
 	return packed, z.Close()
 }
 
+// maxPackages is the size of packages/Packages above which its room is not
+// kept: a valid index is smaller.
+const maxPackages = 2 * pkgindex.MaxSize
+
 // packagesText is packages/Packages: the entries of the packages that lie on
 // the drive in one piece, with the PATHs that they have there. It has no URI,
 // which would send Portage to the network, and no TTL, which would make it
@@ -272,7 +279,7 @@ func (w *Writer) packagesText(c Contents) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if size < int64(len(text)) {
+	if size < int64(len(text)) || size > maxPackages {
 		size = roomFor(int64(len(text)))
 	}
 	return append(text, bytes.Repeat([]byte{'\n'}, int(size)-len(text))...), nil
@@ -290,10 +297,14 @@ func (w *Writer) makeRooms(files *generationFiles) error {
 	if err != nil {
 		return err
 	}
-	if size < int64(len(files.packages)) {
-		if err := w.extend(PackagesFile, size, int64(len(files.packages))); err != nil {
-			return err
-		}
+	switch wanted := int64(len(files.packages)); {
+	case size < wanted:
+		err = w.extend(PackagesFile, size, wanted)
+	case size > wanted:
+		err = w.shorten(PackagesFile, wanted)
+	}
+	if err != nil {
+		return err
 	}
 	if size, err = w.size(Slot); err != nil || size >= need {
 		return err

@@ -3,6 +3,7 @@ package drive
 import (
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -97,18 +98,40 @@ func (d *Drive) statfs() (unix.Statfs_t, error) {
 	return st, err
 }
 
-// present says whether the drive is still there: its device is in sysfs and
-// the file system answers. A drive without a device of its own (a directory
-// on tmpfs, overlay, a network file system) is there while it answers.
+// present says whether the drive is still there: its device is in sysfs, and
+// the slot that could be read before can be read from the medium again (the
+// first errors come before the kernel has taken the device out of sysfs). A
+// drive without a device of its own (a directory on tmpfs, overlay, a network
+// file system) is there while it answers.
 func (d *Drive) present() bool {
-	if _, err := d.statfs(); err != nil {
+	if d.sysfs == "" {
+		_, err := d.statfs()
+		return err == nil
+	}
+	if _, err := os.Lstat(d.sysfs); err != nil {
 		return false
 	}
-	if d.sysfs == "" {
+	if d.witness == nil {
 		return true
 	}
-	_, err := os.Lstat(d.sysfs)
-	return err == nil
+	_, err := d.witness.ReadAt(alignedBuffer()[:alignment], 0)
+	return !failing(err)
+}
+
+// callWitness opens a slot for later questions whether the drive is there.
+func (d *Drive) callWitness(origin string) {
+	if d.witness != nil || d.sysfs == "" {
+		return
+	}
+	f, err := d.root.OpenFile(path.Join(origin, Slot), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_DIRECT, 0)
+	if err != nil {
+		return
+	}
+	if _, err := f.ReadAt(alignedBuffer()[:alignment], 0); err != nil {
+		f.Close()
+		return
+	}
+	d.witness = f
 }
 
 // Device is the path of the drive's block device ("/dev/sdb1"), "" if it has

@@ -29,8 +29,9 @@ type Drive struct {
 	outer    *os.Root // the mount point
 	root     *os.Root // TreeDir
 	fs       FSType
-	sysfs    string // of the block device, "" if there is none
-	readOnly bool   // when it was opened
+	sysfs    string   // of the block device, "" if there is none
+	readOnly bool     // when it was opened
+	witness  *os.File // a slot, to see whether the medium can be read; nil before one was
 }
 
 // Open opens the tree below a mount point for reading. It returns ErrNoTree if
@@ -130,7 +131,12 @@ func (d *Drive) Close() error {
 			errs = append(errs, root.Close())
 		}
 	}
-	return errors.Join(append(errs, d.top.Close())...)
+	for _, f := range []*os.File{d.witness, d.top} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Mount returns the mount point that was opened.

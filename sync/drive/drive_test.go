@@ -40,14 +40,15 @@ var keys = sync.OnceValue(func() []*manifest.PrivateKey {
 
 // host is a machine that exports: what it has, and how far its clock is.
 type host struct {
-	key    *manifest.PrivateKey
-	name   string
-	clock  int64
-	files  map[itemKey]string
-	part   int64
-	batch  int           // files between commits; 0: one commit
-	tweak  func(*Writer) // before Begin
-	opened func(*Writer) // after Begin
+	key     *manifest.PrivateKey
+	name    string
+	clock   int64
+	files   map[itemKey]string
+	part    int64
+	batch   int           // files between commits; 0: one commit
+	tweak   func(*Writer) // before Begin
+	opened  func(*Writer) // after Begin
+	closing func(*Writer) // before Close
 }
 
 func newHost(key *manifest.PrivateKey, name string) *host {
@@ -88,6 +89,9 @@ func (h *host) export(ctx context.Context, mount string) error {
 		h.opened(w)
 	}
 	err = h.write(ctx, w)
+	if h.closing != nil {
+		h.closing(w)
+	}
 	return errors.Join(err, w.Close())
 }
 
@@ -561,6 +565,22 @@ func TestOutgrownSlots(t *testing.T) {
 	if err != nil || len(bytes.TrimRight(data, "\n")) > 3_000 {
 		t.Errorf("%d bytes of text in the slot, %v", len(bytes.TrimRight(data, "\n")), err)
 	}
+}
+
+// Slots and an index that somebody blew up do not stay so: no reader would
+// take them, and no writer could hold them in memory.
+func TestBlownUp(t *testing.T) {
+	t.Parallel()
+	mount, h := tempDir(t), small()
+	mustExport(t, h, mount)
+	for name, size := range map[string]int64{NextSlot: manifest.MaxManifest + 1, PackagesFile: 8 << 30} {
+		if err := os.Truncate(filepath.Join(mount, TreeDir, "buildhost", name), size); err != nil {
+			t.Skip(err)
+		}
+	}
+	h.pkg("app-misc/foo-1.tbz2", "rebuilt")
+	mustExport(t, h, mount)
+	checkHolds(t, h, mount)
 }
 
 func TestBeginRefuses(t *testing.T) {

@@ -22,7 +22,7 @@ type GoneError struct {
 func (e *GoneError) Error() string {
 	what := "the drive is failing"
 	if e.Vanished {
-		what = "the drive is gone"
+		what = "the drive is gone, or does not answer"
 	}
 	return fmt.Sprintf("%s %q: %s: %v", e.Op, e.Path, what, e.Err)
 }

@@ -91,6 +91,7 @@ func (d *Drive) loadSlots(origin string, ring manifest.Ring, now time.Time) (bes
 		best, other = other, best
 	}
 	if best.signed != nil {
+		d.callWitness(origin)
 		return best, other, nil
 	}
 	return best, other, d.worse(origin, best.state.Err, other.state.Err)

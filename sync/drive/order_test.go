@@ -3,6 +3,7 @@ package drive
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path"
@@ -205,8 +206,6 @@ func (c *cutter) tear(op, file string) {
 // generation, whole; and the next export goes through and leaves no trace.
 func TestCutOffAnywhere(t *testing.T) {
 	t.Parallel()
-	before := small()
-	before.part = 8
 	after := func(clock int64) *host {
 		h := small()
 		h.part, h.clock, h.batch = 8, clock, 2
@@ -215,38 +214,38 @@ func TestCutOffAnywhere(t *testing.T) {
 		h.drop(Package, "app-misc/bar/bar-2-1.gpkg.tar")
 		return h
 	}
-	for _, start := range []string{"first export", "next export", "after a pull between the slots"} {
-		for left := 1; ; left++ {
-			mount := tempDir(t)
-			oldFiles := map[itemKey]string{}
-			clock := before.clock
-			if start != "first export" {
-				old := small()
-				old.part = 8
-				if start != "next export" {
-					leaveBetweenSlots(t, old, mount)
-				} else {
-					mustExport(t, old, mount)
+	for start, prepare := range map[string]func(t *testing.T, old *host, mount string){
+		"first export":                   func(_ *testing.T, old *host, _ string) { clear(old.files) },
+		"next export":                    mustExport,
+		"after a pull between the slots": leaveBetweenSlots,
+	} {
+		t.Run(start, func(t *testing.T) {
+			t.Parallel()
+			base, old := tempDir(t), small()
+			old.part = 8
+			prepare(t, old, base)
+			for left := 1; ; left++ {
+				mount, h := tempDir(t), after(old.clock)
+				if err := os.CopyFS(mount, os.DirFS(base)); err != nil {
+					t.Fatal(err)
 				}
-				oldFiles, clock = old.files, old.clock
+				c := &cutter{t: t, dir: filepath.Join(mount, TreeDir, "buildhost"), left: left}
+				h.tweak = func(w *Writer) { w.hook = c.hook }
+				err := h.export(t.Context(), mount)
+				if err == nil {
+					t.Logf("cut at each of %d changes", left-1)
+					return
+				}
+				if !errors.Is(err, errCut) {
+					t.Fatalf("cut at %d: %v", left, err)
+				}
+				checkOldOrNew(t, fmt.Sprintf("cut at %d %v", left, c.at), mount, h, old.files)
+				h.tweak = nil
+				mustExport(t, h, mount)
+				checkHolds(t, h, mount)
+				os.RemoveAll(mount)
 			}
-			h := after(clock)
-			c := &cutter{t: t, dir: filepath.Join(mount, TreeDir, "buildhost"), left: left}
-			h.tweak = func(w *Writer) { w.hook = c.hook }
-			err := h.export(t.Context(), mount)
-			if err == nil {
-				t.Logf("%s: cut at each of %d changes", start, left-1)
-				break
-			}
-			if !errors.Is(err, errCut) {
-				t.Fatalf("%s, cut at %d: %v", start, left, err)
-			}
-			checkOldOrNew(t, fmt.Sprintf("%s, cut at %d %v", start, left, c.at), mount, h, oldFiles)
-			h.tweak = nil
-			mustExport(t, h, mount)
-			checkHolds(t, h, mount)
-			os.RemoveAll(mount)
-		}
+		})
 	}
 }
 
@@ -318,6 +317,7 @@ func TestNothingIsTriedAgain(t *testing.T) {
 		for _, op := range []string{"syncfs", "fsync", "write", "overwrite"} {
 			mount, h := tempDir(t), small()
 			failed, later := false, 0
+			var put error
 			h.tweak = func(w *Writer) {
 				w.hook = func(did, name string) error {
 					if failed {
@@ -330,6 +330,9 @@ func TestNothingIsTriedAgain(t *testing.T) {
 					return errno
 				}
 			}
+			h.closing = func(w *Writer) {
+				_, put = w.Put(t.Context(), NewFile{Package, "a-b/c-1.tbz2", 1}, func(io.Writer) error { return nil })
+			}
 			err := h.export(t.Context(), mount)
 			var gone *GoneError
 			if !errors.As(err, &gone) || gone.Vanished || !errors.Is(err, errno) {
@@ -337,6 +340,9 @@ func TestNothingIsTriedAgain(t *testing.T) {
 			}
 			if later > 0 {
 				t.Errorf("%s %v: %d changes after it", op, errno, later)
+			}
+			if !errors.As(put, &gone) {
+				t.Errorf("%s %v: a further put: %v", op, errno, put)
 			}
 		}
 	}

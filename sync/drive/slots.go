@@ -35,10 +35,27 @@ var newlines = bytes.Repeat([]byte{'\n'}, 64<<10)
 // while what the slot says stays readable.
 func (w *Writer) makeRoom(name string, n int64) error {
 	size, err := w.size(name)
-	if err != nil || size >= n && size > 0 {
+	if err != nil {
 		return err
 	}
+	if size > manifest.MaxManifest { // no reader takes it, so it says nothing
+		return w.shorten(name, slotRoom(n))
+	}
+	if size >= n && size > 0 {
+		return nil
+	}
 	return w.extend(name, size, slotRoom(n))
+}
+
+// shorten cuts a file that somebody made larger than this package would.
+func (w *Writer) shorten(name string, size int64) error {
+	return w.do("shorten", name, func() error {
+		f, err := w.root.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Truncate(size), f.Sync(), f.Close())
+	})
 }
 
 // size returns the size of a file, 0 if there is none.

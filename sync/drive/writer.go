@@ -508,7 +508,11 @@ func (w *Writer) fsync(name string) error {
 			return err
 		}
 		defer f.Close()
-		return f.Sync()
+		err = f.Sync()
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+			return nil // a file system that cannot sync a directory needs no sync
+		}
+		return err
 	})
 }
 
