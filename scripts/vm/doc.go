@@ -1,0 +1,26 @@
+// Package vm is the machine lab: a Linux kernel in QEMU with real USB drives
+// that are plugged in and pulled out, so that what pkgsneak does to a drive is
+// tested with the kernels, file systems and faults that people have.
+//
+// # Who takes part
+//
+//	host    this package: boots the machine, owns the drives (raw image files)
+//	QEMU    the machine; told over QMP to plug and pull, to throttle, to fail
+//	guest   a Debian kernel and an initramfs with busybox and the agent
+//	agent   scripts/vm/agent, the guest's only process, told over a serial port
+//	        what to run (package wire)
+//	disk    write logs, and the images of the states that a pull can leave
+//	nbd     drives that are served by the host (fake capacity) or the agent
+//
+// Two ways to look at a pull: a live one (Stick.Pull), and the replay of a
+// write log (Guest.Try), which tries hundreds of states in the time that ten
+// live pulls take. The log is made by QEMU below the USB drive (Stick.Log), or
+// by the agent below a network block device.
+//
+// # What it needs
+//
+// QEMU, busybox as a static program, mkfs of the file systems, dpkg and apt-get
+// for the kernel, or a kernel that was fetched before (Config.Cache). What is
+// missing is an *UnavailableError. Nothing is installed and nothing needs root.
+// The kernel's package is unpacked into the cache, never installed.
+package vm

@@ -1,0 +1,162 @@
+package vm_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pkgsneak/scripts/vm"
+)
+
+// How much of the lab runs: PKGSNEAK_VM is "short" (what fits ten minutes on
+// two cores), "long" (everything), or nothing: the machine is not booted.
+const modeVariable = "PKGSNEAK_VM"
+
+func long() bool { return os.Getenv(modeVariable) == "long" }
+
+// laboratory is what all machines of a run share.
+type laboratory struct {
+	dir   string // on the host; the guest sees dir/share as /lab
+	agent string
+	err   error
+}
+
+var theLab = sync.OnceValue(func() *laboratory {
+	l := &laboratory{}
+	if l.dir, l.err = os.MkdirTemp("", "vm"); l.err != nil {
+		return l
+	}
+	if l.err = os.Mkdir(l.share("."), 0o755); l.err != nil && !errors.Is(l.err, os.ErrExist) {
+		return l
+	}
+	l.agent = filepath.Join(l.dir, "agent")
+	if l.err = build(l.agent, "", "./agent"); l.err == nil {
+		l.err = build(l.share("pkgsneak"), "", "../../cmd/pkgsneak")
+	}
+	return l
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if os.Getenv(modeVariable) != "" {
+		os.RemoveAll(theLab().dir)
+	}
+	os.Exit(code)
+}
+
+// share is a file as the host names it, in the directory that the guest has as
+// /lab.
+func (l *laboratory) share(name string) string { return filepath.Join(l.dir, "share", name) }
+
+// build builds a static program of the module.
+func build(out, overlay, pkg string) error {
+	words := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", out}
+	if overlay != "" {
+		words = append(words, "-overlay", overlay)
+	}
+	cmd := exec.Command("go", append(words, pkg)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOARCH=amd64", "GOOS=linux")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s: %w\n%s", pkg, err, text)
+	}
+	return nil
+}
+
+// lab returns the laboratory, or skips the test, loudly.
+func lab(t testing.TB) *laboratory {
+	t.Helper()
+	switch os.Getenv(modeVariable) {
+	case "short", "long":
+	default:
+		t.Skipf("no machine is booted: set %s=short or %s=long, or run scripts/test", modeVariable, modeVariable)
+	}
+	l := theLab()
+	if l.err != nil {
+		t.Fatal(l.err)
+	}
+	return l
+}
+
+// boot boots a machine for a test.
+func boot(t testing.TB, tweak ...func(*vm.Config)) *vm.Machine {
+	t.Helper()
+	l := lab(t)
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = filepath.Join(os.TempDir(), "cache")
+	}
+	dir, err := os.MkdirTemp(l.dir, "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := vm.Config{Dir: dir, Cache: filepath.Join(cache, "pkgsneak-vm"), Share: l.share("."), Agent: l.agent}
+	for _, f := range tweak {
+		f(&c)
+	}
+	began := time.Now()
+	m, err := vm.Boot(t.Context(), c)
+	var missing *vm.UnavailableError
+	if errors.As(err, &missing) {
+		t.Skipf("THE MACHINE LAB DID NOT RUN: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	if err := m.SetClock(t.Context(), time.Now().Unix()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("kernel %s is up after %.1f s", m.Kernel.Version, time.Since(began).Seconds())
+	return m
+}
+
+// blank makes an empty image of so many MiB.
+func blank(t testing.TB, mib int64) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "stick.img")
+	f, err := os.Create(name)
+	if err == nil {
+		err = errors.Join(f.Truncate(mib<<20), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// run runs a program of the host.
+func run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// must returns a value that came without an error.
+func must[T any](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var _ = context.Background
