@@ -17,10 +17,12 @@ import (
 // Kind tells the two kinds of payload apart.
 type Kind string
 
-// The kinds.
+// The kinds. Pending are packages that are about to get their names: until that is known to have happened,
+// Packages still says what their predecessors are, so that a run that was killed in between knows both.
 const (
 	Packages  Kind = "packages"
 	Distfiles Kind = "distfiles"
+	Pending   Kind = "pending"
 )
 
 // An Import says what a file of an origin was brought in as. The file at Local is the origin's while

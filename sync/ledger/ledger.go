@@ -9,7 +9,7 @@
 //	  signing.asc              0600, the origin's key; made once, never replaced
 //	  trusted/FINGERPRINT.asc  public keys the administrator trusts; every *.asc here counts
 //	  memory                   serials, exports, runs (below)
-//	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
+//	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages, pending or distfiles
 //	  digests/HEX              one for each directory whose files were read
 //
 // Every file is text, is replaced as a whole, begins with its format and version and ends with a line

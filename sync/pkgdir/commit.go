@@ -216,9 +216,6 @@ func (d *Dir) decide(c *change, report *Report) {
 			continue
 		}
 		name, err := d.choose(c, a)
-		if err == nil {
-			err = d.checkDirs(name)
-		}
 		if err != nil {
 			report.Skipped = append(report.Skipped, Problem{a.Path, reasonOf(err)})
 			continue
@@ -251,12 +248,16 @@ func (d *Dir) stillOwned(o Owned, report *Report) bool {
 
 // choose returns the wanted name or, if that is taken, the next free one.
 func (d *Dir) choose(c *change, a Incoming) (string, error) {
+	var failed error
 	taken := func(p string) bool {
 		if c.promised[p] || c.gone[p] {
 			return c.promised[p]
 		}
 		_, err := d.root.Lstat(p)
-		return !errors.Is(err, fs.ErrNotExist)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && failed == nil {
+			failed = err
+		}
+		return err == nil
 	}
 	name, err := binpkg.ParseName(a.Path)
 	if err != nil {
@@ -265,10 +266,17 @@ func (d *Dir) choose(c *change, a Incoming) (string, error) {
 	if !fits(a.Entry, File{Name: name}) {
 		return "", fmt.Errorf("its index entry is that of %q", a.Entry.CPV())
 	}
-	if !taken(a.Path) {
-		return a.Path, nil
+	if err := d.checkDirs(a.Path); err != nil {
+		return "", err
 	}
-	return FreeName(a.Path, path.Dir(a.Entry.CPV()), taken)
+	free := a.Path
+	if taken(free) {
+		free, err = FreeName(a.Path, path.Dir(a.Entry.CPV()), taken)
+		if err == nil {
+			err = d.checkDirs(free)
+		}
+	}
+	return free, errors.Join(err, failed)
 }
 
 // checkDirs refuses a path through anything but real directories: Portage does not follow links when

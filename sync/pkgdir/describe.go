@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
+	"path"
 	"runtime"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
@@ -25,7 +27,9 @@ var errChanged = errors.New("changed while it was read")
 // MD5 and SHA1, and the sums of set as well. The error is a *binpkg.InvalidError or *pkgindex.ValueError
 // for a file that is no package to Portage.
 func (d *Dir) Describe(ctx context.Context, f File, set digest.Set) (pkgindex.Entry, digest.Sums, error) {
-	return newReader(d, set).describe(ctx, f)
+	r := newReader(d, set)
+	defer r.close()
+	return r.describe(ctx, f)
 }
 
 // reader describes one package after the other.
@@ -34,6 +38,9 @@ type reader struct {
 	set  digest.Set
 	hash *digest.Hash
 	buf  []byte
+	// at is the open directory of the last small package: the next one mostly lies beside it.
+	at     *os.File
+	atPath string
 }
 
 func newReader(d *Dir, set digest.Set) *reader {
@@ -41,43 +48,39 @@ func newReader(d *Dir, set digest.Set) *reader {
 	return &reader{dir: d, set: set, hash: digest.New(set), buf: make([]byte, readSize)}
 }
 
+func (r *reader) close() {
+	if r.at != nil {
+		r.at.Close()
+	}
+}
+
 func (r *reader) describe(ctx context.Context, f File) (pkgindex.Entry, digest.Sums, error) {
 	if ctx.Err() != nil {
 		return pkgindex.Entry{}, digest.Sums{}, context.Cause(ctx)
 	}
-	file, fi, err := r.dir.OpenFile(f.Path)
-	if err != nil {
-		return pkgindex.Entry{}, digest.Sums{}, err
+	read := r.readLarge
+	if f.Info.Size() <= int64(len(r.buf)) {
+		read = r.readSmall
 	}
-	defer file.Close()
-	if !sameStatus(fi, f.Info) {
-		return pkgindex.Entry{}, digest.Sums{}, errChanged
-	}
-	p, sums, err := r.read(ctx, file, f)
-	if now, statErr := file.Stat(); statErr == nil && !sameStatus(now, fi) {
-		err = errChanged
-	}
+	p, sums, err := read(ctx, f)
 	if err != nil {
 		return pkgindex.Entry{}, digest.Sums{}, err
 	}
 	e, err := pkgindex.NewEntry(p.Get)
 	if err == nil {
-		e, err = withFile(e, f.Path, fi, sums)
+		e, err = withFile(e, f.Path, f.Info, sums)
 	}
 	return e, sums, err
 }
 
-// read takes metadata and sums out of an open file.
-func (r *reader) read(ctx context.Context, file *os.File, f File) (*binpkg.Package, digest.Sums, error) {
-	size := f.Info.Size()
-	if size > int64(len(r.buf)) {
-		return r.readLarge(ctx, file, f)
-	}
-	data := r.buf[:size]
-	if _, err := io.ReadFull(file, data); err != nil {
+// readSmall reads a package once and takes everything from memory. Ten thousand of them are common, so
+// it spends five system calls on each.
+func (r *reader) readSmall(_ context.Context, f File) (*binpkg.Package, digest.Sums, error) {
+	data, err := r.load(f)
+	if err != nil {
 		return nil, digest.Sums{}, err
 	}
-	p, err := binpkg.Read(bytes.NewReader(data), size, f.Path)
+	p, err := binpkg.Read(bytes.NewReader(data), f.Info.Size(), f.Path)
 	if err != nil {
 		return nil, digest.Sums{}, err
 	}
@@ -86,13 +89,84 @@ func (r *reader) read(ctx context.Context, file *os.File, f File) (*binpkg.Packa
 	return p, r.hash.Sum(), nil
 }
 
-func (r *reader) readLarge(ctx context.Context, file *os.File, f File) (*binpkg.Package, digest.Sums, error) {
-	p, err := binpkg.Read(file, f.Info.Size(), f.Path)
+// load returns the contents of a file that is as it was found.
+func (r *reader) load(f File) ([]byte, error) {
+	dir, base := path.Split(f.Path)
+	if err := r.enter(path.Clean(dir)); err != nil {
+		return nil, err
+	}
+	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: f.Path, Err: err} }
+	var fd int
+	err := again(func() (err error) {
+		fd, err = unix.Openat(int(r.at.Fd()), base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, failed("open", err)
+	}
+	defer unix.Close(fd)
+	if err := unchanged(fd, f); err != nil {
+		return nil, err
+	}
+	data := r.buf[:f.Info.Size()]
+	for done := 0; done < len(data); {
+		var n int
+		err := again(func() (err error) {
+			n, err = unix.Read(fd, data[done:])
+			return err
+		})
+		if err != nil {
+			return nil, failed("read", err)
+		}
+		if n == 0 {
+			return nil, errChanged
+		}
+		done += n
+	}
+	return data, unchanged(fd, f)
+}
+
+// enter opens the directory that the next files lie in.
+func (r *reader) enter(dir string) error {
+	if r.at != nil && r.atPath == dir {
+		return nil
+	}
+	at, err := r.dir.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	r.close()
+	r.at, r.atPath = at, dir
+	return nil
+}
+
+func unchanged(fd int, f File) error {
+	var st unix.Stat_t
+	if err := again(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return &fs.PathError{Op: "stat", Path: f.Path, Err: err}
+	}
+	if now := newInfo(f.Path, &st); !sameStatus(&now, f.Info) {
+		return errChanged
+	}
+	return nil
+}
+
+// readLarge reads a package twice: what the metadata needs, and everything.
+func (r *reader) readLarge(ctx context.Context, f File) (*binpkg.Package, digest.Sums, error) {
+	file, fi, err := r.dir.OpenFile(f.Path)
 	if err != nil {
 		return nil, digest.Sums{}, err
 	}
-	sums, err := digest.Reader(ctx, file, r.set, r.buf)
-	if err == nil && sums.Size != f.Info.Size() {
+	defer file.Close()
+	if !sameStatus(fi, f.Info) {
+		return nil, digest.Sums{}, errChanged
+	}
+	p, err := binpkg.Read(file, fi.Size(), f.Path)
+	var sums digest.Sums
+	if err == nil {
+		sums, err = digest.Reader(ctx, file, r.set, r.buf)
+	}
+	if now, statErr := file.Stat(); statErr == nil && !sameStatus(now, fi) || err == nil && sums.Size != fi.Size() {
 		err = errChanged
 	}
 	return p, sums, err
@@ -113,6 +187,7 @@ func withFile(e pkgindex.Entry, path string, fi fs.FileInfo, sums digest.Sums) (
 type described struct {
 	info  fs.FileInfo // when it was found
 	entry pkgindex.Entry
+	key   pkgindex.Instance
 	err   error
 }
 
@@ -141,9 +216,10 @@ func (d *Dir) describeAll(ctx context.Context, files []File, known map[string]de
 	for range min(workers, len(todo)) {
 		go func() {
 			r := newReader(d, 0)
+			defer r.close()
 			for f := range work {
 				e, _, err := r.describe(ctx, f)
-				results <- result{f, described{f.Info, e, err}}
+				results <- result{f, described{f.Info, e, pkgindex.InstanceKey(e), err}}
 			}
 		}()
 	}

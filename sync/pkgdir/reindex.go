@@ -160,11 +160,10 @@ func (s *survey) settle(known map[string]described, rebuild bool) *plan {
 			p.invalid = append(p.invalid, Problem{f.Path, reasonOf(k.err)})
 			continue
 		}
-		key := pkgindex.InstanceKey(k.entry)
-		i, ok := at[key]
+		i, ok := at[k.key]
 		if !ok {
 			i = len(slots)
-			at[key] = i
+			at[k.key] = i
 			slots = append(slots, pkgindex.Entry{})
 		}
 		if !slots[i].IsZero() {
@@ -308,6 +307,7 @@ func (d *Dir) writeFiles(p *plan, text []byte, t int64, compress bool, o Options
 	o.at("write index")
 	err := d.writeFile(p.indexName, t, func(w io.Writer) error {
 		_, err := w.Write(text)
+		o.at("finish index")
 		return err
 	})
 	if err != nil || !compress {

@@ -311,12 +311,13 @@ func TestReindexKeepsWhatOnlyTheEntryKnows(t *testing.T) {
 	d := indexed(t, "xpak-classic")
 	old := goldenFile(t, "xpak-classic", "Packages")
 	writeFile(t, d, "Packages", strings.Replace(old, "CPV: app-misc/labhello-1.0-r2\n", "CPV: app-misc/labhello-1.0-r2\nDESC: says hello\n", 1))
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name string
 		o    Options
 		want string
 	}{
-		"unchanged": {Options{}, "says hello"},
-		"rebuild":   {Options{Rebuild: true}, ""},
+		{"unchanged", Options{}, "says hello"},
+		{"rebuild", Options{Rebuild: true}, ""},
 	} {
 		reindex(t, d, c.o)
 		x, err := d.Index()
@@ -325,7 +326,7 @@ func TestReindexKeepsWhatOnlyTheEntryKnows(t *testing.T) {
 		}
 		i := slices.IndexFunc(x.Entries, func(e pkgindex.Entry) bool { return e.Path() == hello })
 		if got := x.Entries[i].Get("DESC"); got != c.want {
-			t.Errorf("%s: DESC %q", name, got)
+			t.Errorf("%s: DESC %q", c.name, got)
 		}
 	}
 	// Without MD5 the package is read again; what else the entry said stays.

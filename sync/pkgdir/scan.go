@@ -53,9 +53,6 @@ func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
 	if err := w.enter(ctx, ".", 0); err != nil {
 		return nil, fmt.Errorf("scanning %q: %w", d.path, err)
 	}
-	slices.SortFunc(w.scan.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
-	sortProblems(w.scan.Misplaced)
-	sortProblems(w.scan.Ignored)
 	return w.scan, nil
 }
 
@@ -84,58 +81,89 @@ func (w *walk) enter(ctx context.Context, dir string, depth int) error {
 		return err // what cannot be read is not taken for deleted
 	}
 	defer f.Close()
-	entries, err := f.ReadDir(-1)
+	found, err := readDir(f)
 	if err != nil {
 		return err
 	}
-	if w.names += len(entries); w.names > MaxNames {
+	if w.names += len(found); w.names > MaxNames {
 		return fmt.Errorf("more than %d names", MaxNames)
 	}
-	for _, e := range entries {
-		p := e.Name()
+	for i := range found {
+		fi := &found[i]
+		p := fi.name
 		if dir != "." {
 			p = dir + "/" + p
 		}
-		if err := w.visit(ctx, f, p, e, depth); err != nil {
-			return err
+		switch {
+		case depth == 0 && isOwn(fi.name):
+		case fi.IsDir():
+			if err := w.enter(ctx, p, depth+1); err != nil {
+				return err
+			}
+		default:
+			w.visit(p, fi)
 		}
 	}
 	return nil
 }
 
-func (w *walk) visit(ctx context.Context, parent *os.File, p string, e fs.DirEntry, depth int) error {
+func (w *walk) visit(p string, fi *info) {
+	ignored := ""
 	switch {
-	case depth == 0 && isOwn(e.Name()):
-		return nil
-	case e.IsDir():
-		return w.enter(ctx, p, depth+1)
-	case !binpkg.HasPackageSuffix(e.Name()):
-		if reason := w.foreign(e); reason != "" {
-			w.scan.Ignored = append(w.scan.Ignored, Problem{p, reason})
-		}
-		return nil
-	}
-	fi, err := lstatAt(parent, e.Name())
-	switch {
-	case err == unix.ENOENT: // gone since
-		return nil
-	case err != nil:
-		return &fs.PathError{Op: "lstat", Path: p, Err: err}
+	case !binpkg.HasPackageSuffix(fi.name):
+		ignored = foreign(fi)
 	case fi.Mode()&fs.ModeSymlink != 0:
-		w.scan.Ignored = append(w.scan.Ignored, Problem{p, "a symbolic link"})
+		ignored = "a symbolic link"
 	case !fi.Mode().IsRegular():
-		w.scan.Ignored = append(w.scan.Ignored, Problem{p, "not a regular file"})
+		ignored = "not a regular file"
 	case fi.Size() == 0:
-		w.scan.Ignored = append(w.scan.Ignored, Problem{p, "an empty file: a name reserved for a build"})
+		ignored = "an empty file: a name reserved for a build"
 	default:
 		name, err := binpkg.ParseName(p)
 		if err != nil {
 			w.scan.Misplaced = append(w.scan.Misplaced, Problem{p, reasonOf(err)})
-			return nil
+			return
 		}
 		w.scan.Files = append(w.scan.Files, File{p, fi, name})
 	}
-	return nil
+	if ignored != "" {
+		w.scan.Ignored = append(w.scan.Ignored, Problem{p, ignored})
+	}
+}
+
+// readDir returns the status of all names in an open directory, in the order in which a walk comes to the
+// paths that begin with them. One system call for each name, which has no slash: nothing can lead out.
+func readDir(dir *os.File) ([]info, error) {
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	found := make([]info, 0, len(names))
+	dirs := false
+	for _, name := range names {
+		fi, err := lstatAt(dir, name)
+		if err == unix.ENOENT { // gone since
+			continue
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "lstat", Path: path.Join(dir.Name(), name), Err: err}
+		}
+		found = append(found, fi)
+		dirs = dirs || fi.IsDir()
+	}
+	if dirs {
+		slices.SortFunc(found, func(a, b info) int { return strings.Compare(a.key(), b.key()) })
+	}
+	return found, nil
+}
+
+// key is the name as it stands in the paths below it.
+func (i *info) key() string {
+	if i.IsDir() {
+		return i.name + "/"
+	}
+	return i.name
 }
 
 // isOwn reports whether a name at the top belongs to the index, or to pkgsneak.
@@ -145,8 +173,8 @@ func isOwn(name string) bool {
 
 // foreign says what a name is that does not end like a package; "" for locks and temporary files of
 // the index, which are nobody's concern.
-func (w *walk) foreign(e fs.DirEntry) string {
-	name := e.Name()
+func foreign(fi *info) string {
+	name := fi.name
 	switch {
 	case strings.HasSuffix(name, ".portage_lockfile"), strings.Contains(name, ".portage_lockfile.hardlock-"):
 		return ""
@@ -158,7 +186,7 @@ func (w *walk) foreign(e fs.DirEntry) string {
 		return "an incomplete download"
 	case isBeingBuilt(name):
 		return "a package being written"
-	case e.Type()&fs.ModeSymlink != 0:
+	case fi.Mode()&fs.ModeSymlink != 0:
 		return "a symbolic link"
 	}
 	return "not a package"
@@ -178,26 +206,26 @@ func isBeingBuilt(name string) bool {
 	return false
 }
 
-// lstatAt is one system call for a name in an open directory; the name has no slash, so nothing can
-// lead out of it.
-func lstatAt(dir *os.File, name string) (fs.FileInfo, error) {
-	i := info{name: name}
+func lstatAt(dir *os.File, name string) (info, error) {
 	var st unix.Stat_t
+	err := again(func() error { return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	return newInfo(name, &st), err
+}
+
+// again repeats a system call that a signal has interrupted.
+func again(call func() error) error {
 	for {
-		err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-		if err == unix.EINTR {
-			continue
+		if err := call(); err != unix.EINTR {
+			return err
 		}
-		if err != nil {
-			return nil, err
-		}
-		break
 	}
-	i.st = syscall.Stat_t{
+}
+
+func newInfo(name string, st *unix.Stat_t) info {
+	return info{name, syscall.Stat_t{
 		Dev: st.Dev, Ino: st.Ino, Nlink: st.Nlink, Mode: st.Mode, Uid: st.Uid, Gid: st.Gid, Rdev: st.Rdev, Size: st.Size,
 		Atim: syscall.Timespec(st.Atim), Mtim: syscall.Timespec(st.Mtim), Ctim: syscall.Timespec(st.Ctim),
-	}
-	return &i, nil
+	}}
 }
 
 // info is a file's status as os.Lstat tells it.
