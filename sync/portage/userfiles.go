@@ -1,0 +1,128 @@
+package portage
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// PackageLine is a line of one of the files /etc/portage/package.*.
+type PackageLine struct {
+	Atom  string
+	Words []string // what stands behind the atom; may be empty
+	Path  string
+	Line  int // from 1
+}
+
+// PackageLines reads /etc/portage/FILE ("package.use", "package.license", "package.accept_keywords"), a file or a directory
+// of files. In package.use the words behind "NAME:" come as flags of that USE_EXPAND variable (name_word).
+func (s *Settings) PackageLines(file string) ([]PackageLine, []Problem) {
+	var problems []Problem
+	fail := func(p Problem) { problems = append(problems, p) }
+	var lines []PackageLine
+	for _, f := range s.configFiles(path.Join(s.ConfigRoot, "etc/portage", file), fail) {
+		text, err := s.tree.readFile(f)
+		if err != nil {
+			fail(Problem{Path: f, Reason: bare(err).Error(), Fatal: true})
+			continue
+		}
+		n := 0
+		for line := range strings.SplitSeq(plainText(text, false), "\n") {
+			n++
+			w := lineWords(line)
+			if len(w) == 0 {
+				continue
+			}
+			l := PackageLine{Atom: w[0], Words: w[1:], Path: f, Line: n}
+			if file == "package.use" {
+				l.Words = prefixed(l.Words)
+			}
+			lines = append(lines, l)
+		}
+	}
+	return lines, problems
+}
+
+// LicenseGroups reads the license groups of all repositories and of /etc/portage: name without "@", and members, which
+// may be groups ("@NAME").
+func (s *Settings) LicenseGroups() map[string][]string {
+	groups := map[string][]string{}
+	files := make([]string, 0, len(s.repos)+1)
+	for _, r := range s.repos {
+		files = append(files, path.Join(r.Location, "profiles/license_groups"))
+	}
+	for _, f := range append(files, path.Join(s.ConfigRoot, "etc/portage/license_groups")) {
+		text, err := s.tree.readFile(f)
+		if err != nil {
+			continue
+		}
+		for _, line := range wordLines(plainText(text, false)) {
+			name, members, _ := strings.Cut(line, " ")
+			groups[name] = append(groups[name], strings.Fields(members)...)
+		}
+	}
+	return groups
+}
+
+var eapiLine = regexp.MustCompile(`(?m)^EAPI(?:: *\w+)? = (\d+)`)
+
+// PortageEAPI returns the highest EAPI that the installed Portage knows, and false if no installed Portage was found. It
+// is what portage/const.py says, which is read and not executed.
+func (s *Settings) PortageEAPI() (int, bool) {
+	best, found := 0, false
+	for _, lib := range []string{"usr/lib", "usr/lib64"} {
+		dir := path.Join("/", s.EPREFIX, lib)
+		names, err := s.tree.names(dir)
+		if err != nil {
+			continue
+		}
+		places := []string{"portage/pym/portage/const.py"}
+		for _, n := range names {
+			if strings.HasPrefix(n, "python") {
+				places = append(places, n+"/site-packages/portage/const.py")
+			}
+		}
+		for _, p := range places {
+			text, err := s.tree.readFile(path.Join(dir, p))
+			if err != nil {
+				continue
+			}
+			if m := eapiLine.FindSubmatch(text); m != nil {
+				if n, err := strconv.Atoi(string(m[1])); err == nil {
+					best, found = max(best, n), true
+				}
+			}
+		}
+	}
+	return best, found
+}
+
+// MakeConf returns the file to which a line for make.conf belongs: the one that has the last word, be it in a directory.
+func (s *Settings) MakeConf() string {
+	now, old := path.Join(s.ConfigRoot, "etc/portage/make.conf"), path.Join(s.ConfigRoot, "etc/make.conf")
+	if !s.tree.exists(now) && s.tree.exists(old) {
+		now = old
+	}
+	if !s.tree.isDir(now) {
+		return now
+	}
+	if files := s.tree.list(now, func(string, error) {}); len(files) > 0 {
+		return files[len(files)-1]
+	}
+	return path.Join(now, "pkgsneak")
+}
+
+// InMakeConf tells whether a file is one that the machine's owner writes variables into: make.conf, a file of that
+// directory or one that it sources, not one of Portage's, a profile's or of the environment.
+func (s *Settings) InMakeConf(file string) bool {
+	if !slices.Contains(s.Files, file) || strings.Contains(file, "/etc/portage/package.") {
+		return false
+	}
+	switch path.Base(file) {
+	case "make.globals", "make.defaults", "profile.env":
+		return false
+	}
+	return !strings.Contains(file, "/make.defaults/")
+}
