@@ -58,7 +58,8 @@
 //  5. grow    all new directories, on vfat grown while empty; syncfs and flush
 //  6. put     payload straight under its final name, then the generation's files
 //  7. flush   syncfs, then fsync of the clean slot: that sends the cache flush
-//  8. compare what was written is read back from the medium itself
+//  8. compare what was written is read back from the medium itself, and the
+//     sample of old files that was right in the beginning
 //  9. commit  Manifest.next in place, fsync; then Manifest, fsync
 //  10. derive packages/Packages in place, padded to the size the list already has
 //  11. unlink what only N listed, fsync each directory that lost a name

@@ -3,7 +3,6 @@ package drive
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path"
 	"slices"
@@ -285,14 +284,4 @@ func (w *Writer) makeDir(dir string) (made bool, err error) {
 		return false, err
 	}
 	return true, w.grow(dir)
-}
-
-// Reserved returns where a prepared file will lie, below ORIGIN: one path, or
-// those of its parts.
-func (w *Writer) Reserved(kind Kind, name string) ([]string, error) {
-	stored, ok := w.reserved[itemKey{kind, name}]
-	if !ok {
-		return nil, fmt.Errorf("%s %q is not prepared", kind, name)
-	}
-	return slices.Clone(stored), nil
 }
