@@ -85,7 +85,10 @@ func (c *call) originStatus(o *sync.OriginStatus) {
 		}
 		c.out.say("    imported    %s", c.importedWord(o))
 	}
-	if o.Problem != "" {
+	switch {
+	case isUnknownKey(o.Err):
+		c.out.say("    to trust it: compare the fingerprint with \"pkgsneak key\" on the build host, then: pkgsneak trust %s", shellWord(c.place))
+	case o.Problem != "":
 		c.out.warn("%s: %s", o.Dir, o.Problem)
 	}
 }

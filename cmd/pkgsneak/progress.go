@@ -101,6 +101,7 @@ func (b *bar) newLine(total int64, bytes bool) *progressbar.ProgressBar {
 		progressbar.OptionClearOnFinish(),
 		progressbar.OptionEnableColorCodes(false),
 		progressbar.OptionSetPredictTime(bytes),
+		progressbar.OptionSetSpinnerChangeInterval(0), // no goroutine that draws when we are printing
 	}
 	if !bytes {
 		options = append(options, progressbar.OptionShowCount())
