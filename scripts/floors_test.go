@@ -20,6 +20,14 @@ import (
 var floors = map[string]int{
 	"cmd/pkgsneak": 5,
 
+	// Tools for those who work on pkgsneak: programs of their own, which nothing imports.
+	"scripts/bench":    6,
+	"scripts/vm":       6,
+	"scripts/vm/agent": 6,
+	"scripts/vm/disk":  5,
+	"scripts/vm/nbd":   5,
+	"scripts/vm/wire":  5,
+
 	"sync/auto":    4,
 	"sync/binhost": 4,
 	"sync/doctor":  4,
@@ -50,14 +58,14 @@ var (
 		"github.com/ProtonMail/go-crypto":     {"manifest"},
 		"github.com/dustin/go-humanize":       {"cmd/pkgsneak", "sync/binhost"},
 		"github.com/fsnotify/fsnotify":        {"sync/watch"},
-		"github.com/klauspost/compress":       {"sync/binhost", "sync/binpkg", "sync/drive", "sync/pkgindex"},
+		"github.com/klauspost/compress":       {"scripts/bench", "sync/binhost", "sync/binpkg", "sync/drive", "sync/pkgindex"},
 		"github.com/landlock-lsm/go-landlock": {"sync", "sync/auto"},
 		"github.com/pierrec/lz4/v4":           {"sync/binhost", "sync/binpkg", "sync/drive"},
 		"github.com/rogpeppe/go-internal":     {"cmd/pkgsneak"},
 		"github.com/schollz/progressbar/v3":   {"cmd/pkgsneak"},
 		"github.com/ulikunitz/xz":             {"sync/binhost", "sync/binpkg", "sync/drive"},
 		"github.com/urfave/cli/v2":            {"cmd/pkgsneak"},
-		"golang.org/x/crypto/blake2b":         {"sync/digest"},
+		"golang.org/x/crypto/blake2b":         {"scripts/bench", "sync/digest"},
 		"golang.org/x/sys":                    anywhere,
 		"golang.org/x/term":                   {"cmd/pkgsneak"},
 	}

@@ -1,0 +1,121 @@
+// Bench measures pkgsneak against what one would use instead, in one run on one machine, and prints ratios.
+//
+//	go run ./scripts/bench [-dir DIR] [-runs N] [-size BYTES] [-only WORD] [-quick]
+//
+// It makes its data in a directory of its own below DIR (the same packages every time), runs pkgsneak and its peers in turn, drops the page cache before each run if it is root, and
+// prints the median of each and the median of the ratios of the pairs. Peers that are not in PATH (rsync, emaint) are left out, which is said.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+func main() {
+	dir := flag.String("dir", "", "directory to work in; it needs some 15 GiB of room, on a disk that is not busy (default: the system's for temporary files)")
+	runs := flag.Int("runs", 3, "runs of each")
+	size := flag.Int64("size", 4<<30, "bytes of the large PKGDIR")
+	only := flag.String("only", "", "only benchmarks whose name contains the word")
+	quick := flag.Bool("quick", false, "a hundredth of everything, to see that it works")
+	hash := flag.String("hash", "", "for its own use: read each file below the directory once, with md5 and sha1")
+	job := flag.String("make", "", "for its own use: a task in JSON")
+	flag.Parse()
+	if *job != "" {
+		var t task
+		err := json.Unmarshal([]byte(*job), &t)
+		if err == nil {
+			err = t.do()
+		}
+		exit(err)
+	}
+	if *hash != "" {
+		exit(hashPass(*hash))
+	}
+	b := &bench{runs: *runs, size: *size, only: *only, scale: 1}
+	if *quick {
+		b.runs, b.size, b.scale = 1, b.size/100, 100
+	}
+	exit(b.main(*dir))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// bench is a run of benchmarks. The first block is given.
+type bench struct {
+	runs  int
+	size  int64
+	only  string
+	scale int // divides the numbers of files
+
+	work    string // removed at the end
+	program string // pkgsneak
+	self    string // this program
+}
+
+func (b *bench) main(dir string) (err error) {
+	if b.work, err = os.MkdirTemp(dir, "pkgsneak-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.work)
+	if b.self, err = os.Executable(); err != nil {
+		return err
+	}
+	b.program = filepath.Join(b.work, "pkgsneak")
+	build := exec.Command("go", "build", "-trimpath", "-o", b.program, "pkgsneak/cmd/pkgsneak")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building pkgsneak: %w\n%s", err, out)
+	}
+	describe()
+	fmt.Printf("%-58s %14s %14s %8s   %s\n", "what", "pkgsneak", "peer", "ratio", "peer")
+	for _, c := range b.cases() {
+		if !strings.Contains(c.name, b.only) {
+			continue
+		}
+		if err := b.run(c); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// make does a task.
+func (b *bench) make(t task) error {
+	job, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	return b.quiet(b.self, "-make", string(job))
+}
+
+// describe prints what the figures were measured on.
+func describe() {
+	model := "unknown processor"
+	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(data)) {
+			if name, ok := strings.CutPrefix(line, "model name"); ok {
+				model = strings.TrimSpace(strings.TrimLeft(name, "\t :"))
+				break
+			}
+		}
+	}
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	load, _ := os.ReadFile("/proc/loadavg")
+	cache := "page cache dropped before each run"
+	if os.Geteuid() != 0 {
+		cache = "page cache warm (not root)"
+	}
+	fmt.Printf("%d x %s, Linux %s, %s, load %s, %s\n", runtime.NumCPU(), model, strings.TrimSpace(string(release)), runtime.Version(), strings.Fields(string(load))[0], cache)
+}
