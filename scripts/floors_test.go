@@ -24,7 +24,7 @@ var floors = map[string]int{
 	"scripts/bench":    6,
 	"scripts/vm":       6,
 	"scripts/vm/agent": 6,
-	"scripts/vm/disk":  5,
+	"scripts/vm/disk":  4,
 	"scripts/vm/nbd":   5,
 	"scripts/vm/wire":  5,
 
