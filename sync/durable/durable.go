@@ -12,9 +12,9 @@
 // package. A killed process leaves it behind; [IsTemp] knows such names, so that a room which holds the
 // lock of a directory can remove them ([Sweep]).
 //
-// [MoveNew] is a rename that never replaces anything: two programs that want the same name cannot
-// destroy each other's file. [SyncFiles] and [SyncDir] are for those who write many files and want
-// them on the disk before the next step.
+// [Open] opens regular files only. [MoveNew] is a rename that never replaces anything: two programs that want the same name cannot
+// destroy each other's file. [Staging] keeps complete files that wait for their names. [SyncFiles] and
+// [SyncDir] are for those who write many files and want them on the disk before the next step.
 //
 // This is the order for a file system that keeps renames atomic (ext4, xfs, btrfs, zfs, f2fs, tmpfs).
 // FAT does not; what is written to a drive has another order, and another room.
@@ -182,6 +182,38 @@ func chown(f *os.File, uid, gid int) error {
 	return err
 }
 
+// Open opens a regular file below root for reading and returns its status. Anything else that may have
+// the name is an error: a symbolic link (os.Root would follow it inside), a directory, a device, a fifo.
+func Open(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	irregular := &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	before, err := root.Lstat(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !before.Mode().IsRegular() {
+		return nil, nil, irregular
+	}
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = irregular
+	}
+	// A file that was renamed over the name is as good as its predecessor; one behind a link is not.
+	if err == nil && !os.SameFile(before, fi) {
+		if now, lerr := root.Lstat(name); lerr != nil || !os.SameFile(now, fi) {
+			err = irregular
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, fi, nil
+}
+
 // IsTemp reports whether base is the name of a temporary file of WriteFile.
 func IsTemp(base string) bool {
 	if !strings.HasPrefix(base, ".") {
@@ -339,7 +371,7 @@ func feed(ctx context.Context, work chan<- string, names []string) {
 }
 
 func syncFile(root *os.Root, name string) error {
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, _, err := Open(root, name)
 	if err != nil {
 		return fmt.Errorf("syncing: %w", err)
 	}

@@ -188,6 +188,33 @@ func TestWriteFileStaysInside(t *testing.T) {
 	}
 }
 
+func TestOpenTakesRegularFilesOnly(t *testing.T) {
+	root := openRoot(t)
+	put(t, root, "dir/real", "x")
+	for name, target := range map[string]string{"out": "/etc/passwd", "up": "../x", "inside": "dir/real", "dangling": "nowhere"} {
+		if err := root.Symlink(target, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(filepath.Join(root.Name(), "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"out", "up", "inside", "dangling", "fifo", "dir", ".", "../x", "/etc/passwd"} {
+		if f, _, err := Open(root, name); err == nil {
+			f.Close()
+			t.Errorf("opened %q", name)
+		}
+	}
+	if _, _, err := Open(root, "none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("absent: %v", err)
+	}
+	f, fi, err := Open(root, "dir/real")
+	if err != nil || fi.Size() != 1 {
+		t.Fatalf("%v", err)
+	}
+	f.Close()
+}
+
 func TestIsTempAndSweep(t *testing.T) {
 	tests := map[string]bool{
 		".Packages.pkgsneak-0123456789abcdef":  true,

@@ -71,8 +71,10 @@ func acquire(ctx context.Context, root *os.Root, name string, o LockOptions) (*L
 		switch {
 		case err == nil:
 			return l, nil
-		case errors.Is(err, errRemoved):
+		case errors.Is(err, errRemoved) && ctx.Err() == nil:
 			continue
+		case errors.Is(err, errRemoved):
+			return nil, context.Cause(ctx)
 		case !errors.Is(err, errHeld):
 			return nil, err
 		}
@@ -131,7 +133,7 @@ func tryLock(root *os.Root, name string, o LockOptions) (*Lock, error) {
 // openLock opens the lock file. A new one gets its mode in spite of the umask, and the group of its
 // directory, so that a member of that group can lock as well.
 func openLock(root *os.Root, name string) (*os.File, error) {
-	const flags = os.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	const flags = os.O_RDWR | unix.O_NONBLOCK
 	for {
 		f, err := root.OpenFile(name, flags|os.O_CREATE|os.O_EXCL, lockMode)
 		if err == nil {
@@ -144,7 +146,14 @@ func openLock(root *os.Root, name string) (*os.File, error) {
 		if !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
-		f, err = root.OpenFile(name, flags, 0)
+		fi, err := root.Lstat(name)
+		if err == nil && !fi.Mode().IsRegular() {
+			// os.Root follows links inside, and a lock on their target is not the one on the name.
+			return nil, errors.New("not a regular file")
+		}
+		if err == nil {
+			f, err = root.OpenFile(name, flags, 0)
+		}
 		if !errors.Is(err, fs.ErrNotExist) { // else unlinked since: try again
 			return f, err
 		}

@@ -159,6 +159,8 @@ func TestLockRefuses(t *testing.T) {
 	}{
 		{"no-directory", func(*os.Root) {}, "none/lock", LockOptions{}},
 		{"link-out-of-the-directory", func(r *os.Root) { r.Symlink("/etc/passwd", "lock") }, "lock", LockOptions{}},
+		{"link-inside", func(r *os.Root) { r.WriteFile("real", nil, 0o644); r.Symlink("real", "lock") }, "lock", LockOptions{}},
+		{"dangling-link", func(r *os.Root) { r.Symlink("nowhere", "lock") }, "lock", LockOptions{}},
 		{"directory", func(r *os.Root) { r.Mkdir("lock", 0o755) }, "lock", LockOptions{}},
 		{"strange-error", func(*os.Root) {}, "lock", LockOptions{setlk: func(*os.File) error { return unix.EIO }}},
 	}

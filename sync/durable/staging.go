@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Staging is a directory where complete files wait for their names. A file is called after its
@@ -45,19 +43,8 @@ func (s Staging) Path(sum [64]byte) string {
 
 // Open opens a staged file for reading; fs.ErrNotExist if there is none.
 func (s Staging) Open(sum [64]byte) (*os.File, error) {
-	f, err := s.root.OpenFile(s.Path(sum), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: s.Path(sum), Err: errors.New("not a regular file")}
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	f, _, err := Open(s.root, s.Path(sum))
+	return f, err
 }
 
 // Write stages what fill writes: size bytes with that sum, which fill has checked when it returns nil.
