@@ -17,12 +17,10 @@ import (
 // Kind tells the two kinds of payload apart.
 type Kind string
 
-// The kinds. Pending are packages that are about to get their names: until that is known to have happened,
-// Packages still says what their predecessors are, so that a run that was killed in between knows both.
+// The kinds.
 const (
 	Packages  Kind = "packages"
 	Distfiles Kind = "distfiles"
-	Pending   Kind = "pending"
 )
 
 // An Import says what a file of an origin was brought in as. The file at Local is the origin's while
@@ -102,6 +100,9 @@ func (l *Ledger) SaveImports(id OriginID, kind Kind, m map[string]Import) error 
 	file := importsFile(key)
 	if err := checkImports(m); err != nil {
 		return fmt.Errorf("remembering imports from %q: %w", id.Name, err)
+	}
+	if err := l.ensureMemory(); err != nil {
+		return err
 	}
 	err := l.write(file, 0o644, func(w io.Writer) error { return writeImports(w, key, m) })
 	if err != nil || l.memory.imports[key] != "" {

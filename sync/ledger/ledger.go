@@ -9,7 +9,7 @@
 //	  signing.asc              0600, the origin's key; made once, never replaced
 //	  trusted/FINGERPRINT.asc  public keys the administrator trusts; every *.asc here counts
 //	  memory                   serials, exports, runs (below)
-//	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages, pending or distfiles
+//	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
 //	  digests/HEX              one for each directory whose files were read
 //
 // Every file is text, is replaced as a whole, begins with its format and version and ends with a line
@@ -60,8 +60,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
@@ -205,18 +203,11 @@ func (l *Ledger) read(name string, limit int64) ([]byte, error) {
 	if l.root == nil {
 		return nil, &fs.PathError{Op: "open", Path: path.Join(l.dir, name), Err: fs.ErrNotExist}
 	}
-	f, err := l.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, fi, err := durable.Open(l.root, name)
 	if err != nil {
 		return nil, fmt.Errorf("reading state below %q: %w", l.dir, err)
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil, l.odd(name, 0, "not a regular file")
-	}
 	var b bytes.Buffer
 	b.Grow(int(min(fi.Size(), limit)) + bytes.MinRead)
 	if _, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {

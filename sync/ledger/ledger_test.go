@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -445,6 +446,44 @@ func damage(t *testing.T, file string, f func(string) string) string {
 
 func cutLine(s string, n int) string {
 	return strings.Join(slices.Delete(strings.SplitAfter(s, "\n"), n, n+1), "")
+}
+
+// A first run that is killed between its files must not leave something that looks like a loss.
+func TestKilledBetweenImportsAndMemory(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	if err := l.ensureMemory(); err != nil { // SaveImports, up to its last write
+		t.Fatal(err)
+	}
+	id := importsID{host, Packages}
+	if err := l.write(importsFile(id), 0o644, func(w io.Writer) error { return writeImports(w, id, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	l = reopen(t, l)
+	if m, err := l.Imports(host, Packages); err != nil || len(m) != 0 {
+		t.Errorf("imports %v, %v", m, err)
+	}
+	m := map[string]Import{"a": {"a", 1, sum1}}
+	if err := l.SaveImports(host, Packages, m); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := reopen(t, l).Imports(host, Packages); err != nil || !reflect.DeepEqual(got, m) {
+		t.Errorf("imports %v, %v", got, err)
+	}
+}
+
+// SaveImports on a fresh ledger never has imports without a memory: seen from the first write on.
+func TestMemoryComesBeforeImports(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	// A directory where the file should go makes the write of the imports fail.
+	if err := os.MkdirAll(filepath.Join(l.dir, importsFile(importsID{host, Packages}), "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SaveImports(host, Packages, nil); err == nil {
+		t.Fatal("saved")
+	}
+	if _, err := os.Lstat(filepath.Join(l.dir, memoryName)); err != nil {
+		t.Errorf("no memory when the imports were written: %v", err)
+	}
 }
 
 func TestUnreadableState(t *testing.T) {

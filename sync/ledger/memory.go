@@ -70,6 +70,7 @@ type importsID struct {
 
 // memory is the contents of the file of that name.
 type memory struct {
+	saved    bool // there is such a file
 	highest  time.Time
 	seen     map[OriginID]Seen
 	imports  map[importsID]string // the file, below the state directory
@@ -270,6 +271,7 @@ func (l *Ledger) readMemory() error {
 	if err != nil {
 		return l.odd(memoryName, line, err.Error())
 	}
+	m.saved = true
 	l.memory = m
 	for _, file := range m.imports {
 		if _, err := l.root.Lstat(file); errors.Is(err, fs.ErrNotExist) {
@@ -299,7 +301,7 @@ func (l *Ledger) remember(change func(*memory)) error {
 	if l.lock == nil {
 		return ErrReadOnly
 	}
-	m := memory{l.memory.highest, maps.Clone(l.memory.seen), maps.Clone(l.memory.imports), maps.Clone(l.memory.exported), slices.Clone(l.memory.runs)}
+	m := memory{true, l.memory.highest, maps.Clone(l.memory.seen), maps.Clone(l.memory.imports), maps.Clone(l.memory.exported), slices.Clone(l.memory.runs)}
 	change(&m)
 	data, err := m.marshal()
 	if err != nil {
@@ -310,6 +312,14 @@ func (l *Ledger) remember(change func(*memory)) error {
 	}
 	l.memory = m
 	return nil
+}
+
+// ensureMemory comes before the first file in imports/, which without a memory would look like a loss.
+func (l *Ledger) ensureMemory() error {
+	if l.memory.saved {
+		return nil
+	}
+	return l.remember(func(*memory) {})
 }
 
 // Seen returns the newest generation of the origin that was accepted here.
