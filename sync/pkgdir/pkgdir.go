@@ -66,8 +66,6 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pkgindex"
@@ -113,21 +111,7 @@ func (d *Dir) Close() error { return d.root.Close() }
 func (d *Dir) Staging() durable.Staging { return durable.NewStaging(d.root, stagingDir) }
 
 // OpenFile opens a package for reading: a regular file, not reached through a link.
-func (d *Dir) OpenFile(path string) (*os.File, fs.FileInfo, error) {
-	f, err := d.root.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
-	}
-	if err != nil {
-		f.Close()
-		return nil, nil, err
-	}
-	return f, fi, nil
-}
+func (d *Dir) OpenFile(path string) (*os.File, fs.FileInfo, error) { return durable.Open(d.root, path) }
 
 // Lstat returns the status of a name below PKGDIR.
 func (d *Dir) Lstat(path string) (fs.FileInfo, error) { return d.root.Lstat(path) }
