@@ -31,8 +31,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"pkgsneak/sync/durable"
 )
 
@@ -77,21 +75,7 @@ func (d *Dir) Staging() durable.Staging { return durable.NewStaging(d.root, stag
 func (d *Dir) Lstat(name string) (fs.FileInfo, error) { return d.root.Lstat(name) }
 
 // OpenFile opens a distfile for reading: a regular file, not reached through a link.
-func (d *Dir) OpenFile(name string) (*os.File, fs.FileInfo, error) {
-	f, err := d.root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
-	}
-	if err != nil {
-		f.Close()
-		return nil, nil, err
-	}
-	return f, fi, nil
-}
+func (d *Dir) OpenFile(name string) (*os.File, fs.FileInfo, error) { return durable.Open(d.root, name) }
 
 // A File is a distfile.
 type File struct {
@@ -179,16 +163,12 @@ const own = "Portage's own"
 
 // foreign says why a name is no distfile, "" if it may be one.
 func foreign(e fs.DirEntry) string {
-	name := e.Name()
-	switch {
-	case strings.HasPrefix(name, "."), strings.HasSuffix(name, ".portage_lockfile"):
+	if e.IsDir() {
 		return own
-	case e.IsDir():
-		return own
-	case strings.Contains(name, "._checksum_failure_."):
-		return "set aside by Portage: its contents were not what a Manifest says"
-	case strings.HasSuffix(name, ".__download__"):
-		return "an incomplete download"
+	}
+	switch reason := foreignName(e.Name()); {
+	case reason != "":
+		return reason
 	case e.Type()&fs.ModeSymlink != 0:
 		return "a symbolic link"
 	case !e.Type().IsRegular():
@@ -197,10 +177,23 @@ func foreign(e fs.DirEntry) string {
 	return ""
 }
 
+// foreignName is what the name alone says.
+func foreignName(name string) string {
+	switch {
+	case strings.HasPrefix(name, "."), strings.HasSuffix(name, ".portage_lockfile"):
+		return own
+	case strings.Contains(name, "._checksum_failure_."):
+		return "set aside by Portage: its contents were not what a Manifest says"
+	case strings.HasSuffix(name, ".__download__"):
+		return "an incomplete download"
+	}
+	return ""
+}
+
 // CheckName returns an error if no distfile can have the name.
 func CheckName(name string) error {
 	switch {
-	case name == "", strings.ContainsAny(name, "/\x00"), strings.HasPrefix(name, "."):
+	case name == "", strings.ContainsAny(name, "/\x00"), foreignName(name) != "":
 		return fmt.Errorf("%q is no name of a distfile", name)
 	case len(name) > 255:
 		return fmt.Errorf("%q is too long for a name", name)
