@@ -1,0 +1,394 @@
+package binhost
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/pkgindex"
+)
+
+// DriveOptions says whom to believe.
+type DriveOptions struct {
+	// Trust gives the keys that are trusted here and the latest time that is sure. It is asked whenever something on the drive is looked at, so that `pkgsneak trust` needs no
+	// new start.
+	Trust func() (manifest.Ring, time.Time, error)
+	// Untrusted serves a generation whose key is not trusted as well, if it is signed with a key that lies on the drive. The pages say so.
+	Untrusted bool
+	Now       func() time.Time
+}
+
+// lookEvery is how often a drive is looked at, at most, and a refused origin judged again.
+const lookEvery = time.Second
+
+// mounted serves the origins of a drive.
+type mounted struct {
+	mount string
+	o     DriveOptions
+
+	mu      sync.Mutex
+	next    time.Time
+	last    *site
+	origins map[string]*origin
+}
+
+// origin is what was found in one directory of the tree.
+type origin struct {
+	slots   [2]stamp
+	again   time.Time
+	sum     digest.Blake2b // of the list
+	trusted bool
+	tree    *tree
+	refused *Refused
+}
+
+// Drive is the source of the origins on the drive that is or will be mounted at mount.
+func Drive(mount string, o DriveOptions) Source {
+	return &mounted{mount: mount, o: o, origins: map[string]*origin{}}
+}
+
+// CheckDrive looks at a drive as Drive does and says what would not be served. The error is why nothing would.
+func CheckDrive(mount string, o DriveOptions) ([]Refused, error) {
+	m := &mounted{mount: mount, o: o, origins: map[string]*origin{}}
+	s := m.look(o.Now())
+	switch {
+	case s.err != nil:
+		return nil, s.err
+	case len(s.trees) == 0 && len(s.refused) > 0:
+		return s.refused, fmt.Errorf("origin %q: %w", s.refused[0].Origin, s.refused[0].err)
+	}
+	return s.refused, nil
+}
+
+func (m *mounted) site() *site {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.o.Now()
+	if m.last == nil || !now.Before(m.next) || now.Add(lookEvery).Before(m.next) {
+		m.last = m.look(now)
+		m.next = now.Add(lookEvery)
+	}
+	return m.last
+}
+
+// look opens the drive, judges what has changed, and closes it again: a server without work keeps no drive from being unmounted.
+func (m *mounted) look(now time.Time) *site {
+	s := &site{title: filepath.Base(m.mount)}
+	d, err := drive.Open(m.mount)
+	if err != nil {
+		s.err, s.trouble, s.away = err, err.Error(), true
+		return s
+	}
+	defer d.Close()
+	dirs, err := d.Origins()
+	if err != nil {
+		s.err, s.trouble, s.away = err, err.Error(), true
+		return s
+	}
+	for name := range m.origins {
+		if !slices.Contains(dirs, name) {
+			delete(m.origins, name)
+		}
+	}
+	for _, dir := range dirs {
+		o := m.origin(d, dir, now)
+		if o.tree != nil {
+			s.trees = append(s.trees, o.tree)
+		} else {
+			s.refused = append(s.refused, *o.refused)
+		}
+	}
+	if len(dirs) == 0 {
+		s.trouble = "the drive carries no origin yet: pkgsneak export"
+		s.err = fmt.Errorf("serving %q: %w", m.mount, drive.ErrNoTree)
+	}
+	return s
+}
+
+// origin judges one origin, or knows that nothing has changed.
+func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
+	old := m.origins[dir]
+	slots := m.slots(dir)
+	if old != nil && old.slots == slots && old.tree != nil && !due(old.again, now) {
+		return old
+	}
+	o := &origin{slots: slots, again: onceMore(old != nil && old.slots == slots, now)}
+	m.origins[dir] = o
+	ring, sure, err := m.o.Trust()
+	if err != nil {
+		o.refused = &Refused{Origin: dir, Reason: err.Error(), err: err}
+		return o
+	}
+	g, trusted, err := m.load(d, dir, ring, sure)
+	if err != nil {
+		o.refused = m.refuse(dir, err)
+		return o
+	}
+	defer g.Close()
+	o.sum, o.trusted = g.Sum, trusted
+	if old != nil && old.tree != nil && old.sum == o.sum && old.trusted == trusted && old.slots[0].dev == slots[0].dev {
+		o.tree = old.tree
+		return o
+	}
+	if o.tree, err = m.tree(g, dir, trusted, userID(d, ring, g.Signed.Signer)); err != nil {
+		o.refused = m.refuse(dir, err)
+	}
+	return o
+}
+
+func (m *mounted) slots(dir string) (slots [2]stamp) {
+	for i, name := range []string{drive.Slot, drive.NextSlot} {
+		if fi, err := os.Lstat(filepath.Join(m.mount, drive.TreeDir, dir, name)); err == nil {
+			slots[i] = stampOf(fi)
+		}
+	}
+	return slots
+}
+
+// load verifies a generation: with the trusted keys, and where it is allowed and they do not know the signer, with those that the drive offers.
+func (m *mounted) load(d *drive.Drive, dir string, ring manifest.Ring, sure time.Time) (g *drive.Generation, trusted bool, err error) {
+	g, err = d.Load(dir, ring, sure)
+	var unknown *manifest.UnknownKeyError
+	if err == nil || !m.o.Untrusted || !errors.As(err, &unknown) {
+		return g, err == nil, err
+	}
+	var offered manifest.Ring
+	keys, kerr := d.Keys()
+	if kerr != nil {
+		return nil, false, err
+	}
+	for _, k := range keys {
+		if k.Key != nil {
+			offered = append(offered, k.Key)
+		}
+	}
+	if g, kerr = d.Load(dir, offered, sure); kerr != nil {
+		return nil, false, err
+	}
+	return g, false, nil
+}
+
+func (m *mounted) refuse(dir string, err error) *Refused {
+	r := &Refused{Origin: dir, Reason: err.Error(), err: err}
+	var unknown *manifest.UnknownKeyError
+	if errors.As(err, &unknown) {
+		r.Reason = fmt.Sprintf("signed by %s, which is not trusted here", unknown.Signer)
+		r.Help = "pkgsneak trust " + m.mount
+	}
+	return r
+}
+
+// userID is the name in the key that signed.
+func userID(d *drive.Drive, ring manifest.Ring, signer manifest.Fingerprint) string {
+	if k, ok := ring.Find(signer); ok {
+		return k.UserID()
+	}
+	keys, err := d.Keys()
+	if err != nil {
+		return ""
+	}
+	for _, k := range keys {
+		if k.Key != nil && k.Key.Fingerprint() == signer {
+			return k.Key.UserID()
+		}
+	}
+	return ""
+}
+
+// tree makes what is served out of a verified generation.
+func (m *mounted) tree(g *drive.Generation, dir string, trusted bool, user string) (*tree, error) {
+	x, err := carried(g)
+	if err != nil {
+		return nil, err
+	}
+	at := driveShelf{mount: m.mount, dir: dir, generation: g, proven: &proven{seen: map[manifest.Digest][]stamp{}}}
+	t := &tree{name: dir, title: g.Record.Origin, index: x, packages: &drivePackages{at, x},
+		signed: &signature{Signer: g.Signed.Signer, User: user, At: g.Signed.SignedAt, Serial: g.Serial(), Trusted: trusted,
+			CHOST: g.Record.CHOST, Profile: g.Record.Profile, Whole: g.Record.Counts.Catalogue}}
+	distfiles := &driveDistfiles{driveShelf: at}
+	for _, it := range g.Distfiles() {
+		if plain(it.Path) && !strings.Contains(it.Path, "/") {
+			distfiles.items = append(distfiles.items, item{Name: it.Path, Size: it.Size})
+			distfiles.bytes += it.Size
+		}
+	}
+	t.distfiles = distfiles
+	return t, nil
+}
+
+// carried is the index of the packages that a generation has on the drive. As on the drive it neither sends Portage elsewhere (URI) nor keeps it from looking (TTL).
+func carried(g *drive.Generation) (*index, error) {
+	whole, err := g.Catalogue()
+	if err != nil {
+		return nil, err
+	}
+	part := &pkgindex.Index{Header: whole.Header.Clone()}
+	part.Header.Delete("URI")
+	part.Header.Delete("TTL")
+	part.SetTimestamp(g.Serial())
+	for _, e := range whole.Entries {
+		it, ok := g.Find(drive.Package, e.Path())
+		if size, has := e.Size(); ok && has && size == it.Size {
+			part.Entries = append(part.Entries, e)
+		}
+	}
+	plain, err := part.MarshalText()
+	if err != nil {
+		return nil, err
+	}
+	return newIndex(plain, g.Signed.Timestamp)
+}
+
+// driveShelf opens the files of a generation.
+type driveShelf struct {
+	mount, dir string
+	generation *drive.Generation // closed: it is the list alone
+	proven     *proven
+}
+
+// drivePackages are the packages of a generation, under the origin's paths.
+type drivePackages struct {
+	driveShelf
+	index *index
+}
+
+func (s *drivePackages) open(name string) (*file, error) {
+	if name == indexName || name == gzipName {
+		return s.index.file(name)
+	}
+	i, ok := s.index.paths[name]
+	if !ok {
+		return nil, errHidden
+	}
+	modified, _ := s.index.rows[i].entry.MTime()
+	return s.item(drive.Package, name, unixTime(modified))
+}
+
+func (s *drivePackages) list(dir string) ([]item, error) { return listIndex(s.index, dir) }
+
+func (s *drivePackages) count() (int, int64) { return len(s.index.paths), s.index.bytes }
+
+// driveDistfiles are the distfiles of a generation.
+type driveDistfiles struct {
+	driveShelf
+	items []item
+	bytes int64
+}
+
+func (s *driveDistfiles) open(p string) (*file, error) {
+	if p == layoutName {
+		return layoutFile(), nil
+	}
+	name, err := distfileName(p)
+	if err != nil {
+		return nil, err
+	}
+	return s.item(drive.Distfile, name, s.generation.Signed.Timestamp)
+}
+
+func (s *driveDistfiles) list(dir string) ([]item, error) {
+	if dir != "" {
+		return nil, fs.ErrNotExist
+	}
+	return s.items, nil
+}
+
+func (s *driveDistfiles) count() (int, int64) { return len(s.items), s.bytes }
+
+// item opens a file of the list. Its bytes are those that were signed, or the reader gets an error.
+func (s *driveShelf) item(kind drive.Kind, name string, modified time.Time) (*file, error) {
+	it, ok := s.generation.Find(kind, name)
+	if !ok {
+		return nil, errHidden
+	}
+	parts, err := s.parts(it)
+	if err != nil {
+		return nil, err
+	}
+	f := &file{close: parts.close, name: name, size: it.Size, modified: modified, etag: `"` + it.Sum.String()[:40] + `"`}
+	stamps := parts.stamps()
+	if s.proven.has(it.Sum, stamps) {
+		f.content = parts.content()
+		return f, nil
+	}
+	c := &compared{src: parts.content(), name: name, size: it.Size, want: it.Sum, hash: digest.New(digest.BLAKE2B),
+		good: func() { s.proven.add(it.Sum, stamps) }}
+	f.content, f.failed = c, func() error { return c.err }
+	f.check = c.whole
+	if it.Size <= SmallFile {
+		if err := c.whole(); err != nil {
+			parts.close()
+			return nil, err
+		}
+		f.check = nil
+		if f.content = parts.content(); len(parts) == 1 {
+			_, err = f.content.Seek(0, io.SeekStart)
+		}
+	}
+	return f, err
+}
+
+// SmallFile is the size in bytes up to which a file of a drive is compared before the first byte of it is sent.
+const SmallFile = 8 << 20
+
+// parts opens the stored files of an item.
+func (s *driveShelf) parts(it drive.Item) (parts, error) {
+	var ps parts
+	for _, stored := range it.Stored {
+		f, fi, err := openBeneath(s.mount, path.Join(drive.TreeDir, s.dir, stored.Path))
+		if err != nil {
+			ps.close()
+			if _, statErr := os.Lstat(filepath.Join(s.mount, drive.TreeDir, s.dir)); statErr != nil {
+				return nil, &awayError{err}
+			}
+			return nil, &damagedError{it.Path, err.Error()}
+		}
+		ps = append(ps, part{f, fi})
+		if fi.Size() != stored.Size {
+			ps.close()
+			return nil, &damagedError{it.Path, fmt.Sprintf("%q has %d bytes, %d were signed", stored.Path, fi.Size(), stored.Size)}
+		}
+	}
+	return ps, nil
+}
+
+// awayError says that the drive is not there.
+type awayError struct{ err error }
+
+func (e *awayError) Error() string { return fmt.Sprintf("the drive is not there: %v", e.err) }
+func (e *awayError) Unwrap() error { return e.err }
+
+// damagedError says that a file on the drive is not what was signed.
+type damagedError struct{ path, reason string }
+
+func (e *damagedError) Error() string { return fmt.Sprintf("%q is damaged: %s", e.path, e.reason) }
+
+// proven remembers which files were compared, as they were then.
+type proven struct {
+	mu   sync.Mutex
+	seen map[manifest.Digest][]stamp // at most one for each file of the generation
+}
+
+func (p *proven) has(sum manifest.Digest, at []stamp) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	seen, ok := p.seen[sum]
+	return ok && slices.Equal(seen, at)
+}
+
+func (p *proven) add(sum manifest.Digest, at []stamp) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen[sum] = at
+}

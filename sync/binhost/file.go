@@ -1,0 +1,118 @@
+package binhost
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// file is an opened file for an answer.
+type file struct {
+	content  io.ReadSeeker // an *os.File where it can be, for sendfile
+	close    func() error
+	name     string // for the type
+	size     int64
+	modified time.Time    // zero: none is told
+	etag     string       // quoted
+	check    func() error // not nil: reads and compares the whole; to be called before a part of it is served
+	failed   func() error // not nil: why reading ended early
+}
+
+// stamp tells whether a file is still the one that was looked at.
+type stamp struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime int64 // ns
+}
+
+func stampOf(fi fs.FileInfo) stamp {
+	s := stamp{size: fi.Size(), mtime: fi.ModTime().UnixNano()}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		s.dev, s.ino, s.ctime = uint64(st.Dev), uint64(st.Ino), st.Ctim.Nano()
+	}
+	return s
+}
+
+// etag is a strong validator: no two contents of a name have the same, because a name gets other contents by another file being renamed to it, or by a write.
+func (s stamp) etag() string {
+	return fmt.Sprintf(`"%x-%x-%x-%x"`, s.ino, s.size, uint64(s.mtime), uint64(s.ctime))
+}
+
+// types are the types of what is served as a file. A browser must not run any of it, so none is HTML or SVG, and everything else is bytes.
+var types = []struct{ suffix, kind string }{
+	{".gpkg.tar", "application/vnd.gentoo.gpkg"},
+	{".xpak", "application/vnd.gentoo.xpak"},
+	{".tbz2", "application/vnd.gentoo.xpak"},
+	{"/Packages", "text/plain; charset=utf-8"},
+	{"/Packages.gz", "application/gzip"},
+	{"/layout.conf", "text/plain; charset=utf-8"},
+	{".gz", "application/gzip"},
+	{".tgz", "application/gzip"},
+	{".bz2", "application/x-bzip2"},
+	{".xz", "application/x-xz"},
+	{".txz", "application/x-xz"},
+	{".zst", "application/zstd"},
+	{".lz", "application/lzip"},
+	{".tar", "application/x-tar"},
+	{".zip", "application/zip"},
+	{".patch", "text/plain; charset=utf-8"},
+	{".diff", "text/plain; charset=utf-8"},
+	{".txt", "text/plain; charset=utf-8"},
+	{".asc", "application/pgp-signature"},
+	{".sig", "application/pgp-signature"},
+}
+
+func typeOf(name string) string {
+	name = "/" + path.Base(name)
+	for _, t := range types {
+		if strings.HasSuffix(name, t.suffix) {
+			return t.kind
+		}
+	}
+	return "application/octet-stream"
+}
+
+// send answers with a file. http.ServeContent knows conditions and ranges, and gives an *os.File to the kernel.
+func send(w http.ResponseWriter, r *http.Request, f *file) error {
+	if f.check != nil && r.Method == http.MethodGet && partly(r.Header.Get("Range")) {
+		if err := f.check(); err != nil {
+			return err
+		}
+		if _, err := f.content.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+	}
+	h := w.Header()
+	h.Set("Content-Type", typeOf(f.name))
+	h.Set("Etag", f.etag)
+	http.ServeContent(w, r, "", f.modified, f.content)
+	if f.failed != nil {
+		return f.failed()
+	}
+	return nil
+}
+
+// partly tells whether a Range header asks for anything that does not go to the end of the file.
+func partly(header string) bool {
+	if header == "" {
+		return false
+	}
+	from, ok := strings.CutPrefix(header, "bytes=")
+	from, open := strings.CutSuffix(from, "-")
+	return !ok || !open || from == "" || strings.Trim(from, "0123456789") != ""
+}
+
+// notThere are the errors of a path that leads to nothing that is served.
+func notThere(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) ||
+		errors.Is(err, syscall.ENAMETOOLONG) || errors.Is(err, errHidden)
+}
+
+// errHidden says that something has the name and is not served.
+var errHidden = errors.New("not served")

@@ -1,0 +1,328 @@
+package binhost
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Server answers on listeners until it is told to stop. The zero value of each limit works.
+type Server struct {
+	Handler  http.Handler
+	TLS      *tls.Config   // nil: plain HTTP
+	MaxConns int           // connections at a time; 0: 1024
+	Stall    time.Duration // how long a client may take nothing while bytes wait for it; 0: a minute
+	Idle     time.Duration // how long a connection may stay without a request; 0: two minutes
+	Grace    time.Duration // how long answers may go on after the stop; 0: a minute
+	Problem  func(error)   // hears of dropped clients and failed handshakes; may be nil
+}
+
+const (
+	headerTimeout = 10 * time.Second // for a request's header, and for a TLS handshake
+	maxHeader     = 16 << 10         // bytes
+)
+
+// Serve answers until ctx ends, then lets the answers that are under way end, for Grace at most. The listeners are closed. After a stop that was asked for the error is nil.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	w := &watch{slots: make(chan struct{}, orInt(s.MaxConns, 1024)), conns: map[*conn]struct{}{}, stop: make(chan struct{}), problem: s.problem}
+	srv := &http.Server{
+		Handler:           s.Handler,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       orDuration(s.Idle, 2*time.Minute),
+		MaxHeaderBytes:    maxHeader,
+
+		DisableGeneralOptionsHandler: true,
+		ConnState:                    w.state,
+		TLSNextProto:                 map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2
+		ErrorLog:                     slog.NewLogLogger(problemLog{s.problem}, slog.LevelInfo),
+	}
+	w.patrolled.Add(1)
+	go w.patrol(orDuration(s.Stall, time.Minute) / patrols)
+	ended := make(chan error, len(listeners))
+	for _, l := range listeners {
+		var bounded net.Listener = &boundedListener{Listener: l, watch: w}
+		if s.TLS != nil {
+			bounded = tls.NewListener(bounded, s.TLS)
+		}
+		go func() { ended <- srv.Serve(bounded) }()
+	}
+	var err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+	}
+	close(w.stop) // a listener that waits for a free slot ends too
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDuration(s.Grace, time.Minute))
+	defer cancel()
+	if srv.Shutdown(grace) != nil {
+		srv.Close() // whoever is not done by now is cut off
+	}
+	w.patrolled.Wait()
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving: %w", err)
+	}
+	return nil
+}
+
+func orInt(n, otherwise int) int {
+	if n == 0 {
+		return otherwise
+	}
+	return n
+}
+
+func orDuration(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}
+
+func (s *Server) problem(err error) {
+	if s.Problem != nil {
+		s.Problem(err)
+	}
+}
+
+// watch knows the connections: how many there are, which are idle, and which client has stopped taking bytes.
+type watch struct {
+	slots     chan struct{} // one in it for each connection
+	stop      chan struct{}
+	problem   func(error)
+	patrolled sync.WaitGroup
+
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	waiting int // listeners that wait for a slot
+}
+
+// boundedListener accepts while there are slots.
+type boundedListener struct {
+	net.Listener
+	watch *watch
+}
+
+// Accept implements net.Listener.
+func (l *boundedListener) Accept() (net.Conn, error) {
+	if !l.watch.acquire() {
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		l.watch.release()
+		return nil, err
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		l.watch.release()
+		c.Close()
+		return nil, fmt.Errorf("accepting on %s: not a TCP connection", l.Addr())
+	}
+	return l.watch.add(tcp), nil
+}
+
+func (w *watch) acquire() bool {
+	select {
+	case w.slots <- struct{}{}:
+		return true
+	default:
+	}
+	w.wait(1)
+	defer w.wait(-1)
+	select {
+	case w.slots <- struct{}{}:
+		return true
+	case <-w.stop:
+		return false
+	}
+}
+
+func (w *watch) release() { <-w.slots }
+
+// wait notes that a listener waits for a slot, and closes an idle connection for it.
+func (w *watch) wait(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting += n
+	if n < 0 {
+		return
+	}
+	for c := range w.conns {
+		if c.idle.Load() {
+			c.TCPConn.Close() // the server notices and closes it as its own
+			return
+		}
+	}
+}
+
+// state is the server's hook: it knows when a connection is idle.
+func (w *watch) state(nc net.Conn, state http.ConnState) {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	c, ok := nc.(*conn)
+	if !ok {
+		return
+	}
+	c.idle.Store(state == http.StateIdle)
+	if state != http.StateIdle {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting > 0 {
+		c.TCPConn.Close()
+	}
+}
+
+// conn is a connection that holds a slot. It is a *net.TCPConn to net/http, sendfile included.
+type conn struct {
+	*net.TCPConn
+	watch *watch
+	once  sync.Once
+	idle  atomic.Bool
+
+	// state of the patrol
+	seen  progress
+	quiet int // patrols without progress
+}
+
+func (w *watch) add(tcp *net.TCPConn) *conn {
+	c := &conn{TCPConn: tcp, watch: w}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns[c] = struct{}{}
+	return c
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	err := c.TCPConn.Close()
+	c.once.Do(func() {
+		c.watch.mu.Lock()
+		delete(c.watch.conns, c)
+		c.watch.mu.Unlock()
+		c.watch.release()
+	})
+	return err
+}
+
+// progress is how far a client is.
+type progress struct {
+	acked uint64 // bytes that it has acknowledged
+	queue int    // bytes in the kernel that it has not
+}
+
+// progress asks the kernel. A write that lasts says nothing: one call may hand over gigabytes, and the kernel's buffer alone is minutes on a slow line.
+func (c *conn) progress() (progress, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return progress{}, err
+	}
+	var p progress
+	var perr error
+	err = raw.Control(func(fd uintptr) {
+		var info *unix.TCPInfo
+		if info, perr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); perr != nil {
+			return
+		}
+		p.acked = info.Bytes_acked
+		p.queue, perr = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+	})
+	return p, errors.Join(err, perr)
+}
+
+// patrols is how often a client is looked at in the time that it may stall.
+const patrols = 4
+
+// patrol drops clients that take nothing.
+func (w *watch) patrol(every time.Duration) {
+	defer w.patrolled.Done()
+	ticks := time.NewTicker(max(every, time.Millisecond))
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ticks.C:
+			w.round()
+		case <-w.stop:
+			return
+		}
+	}
+}
+
+// round looks at each connection once.
+func (w *watch) round() {
+	w.mu.Lock()
+	all := make([]*conn, 0, len(w.conns))
+	for c := range w.conns {
+		all = append(all, c)
+	}
+	w.mu.Unlock()
+	for _, c := range all {
+		if c.stalled() {
+			w.problem(fmt.Errorf("dropped %s: it stopped taking bytes", c.RemoteAddr()))
+			c.SetLinger(0) // what it did not take is thrown away
+			c.TCPConn.Close()
+		}
+	}
+}
+
+// stalled counts the rounds in which bytes waited and none was taken.
+func (c *conn) stalled() bool {
+	p, err := c.progress()
+	if err != nil {
+		return false // it is being closed
+	}
+	if p.queue == 0 || p != c.seen {
+		c.quiet = 0
+	} else {
+		c.quiet++
+	}
+	c.seen = p
+	return c.quiet == patrols
+}
+
+// Listen opens a TCP listener.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		var sys syscall.Errno
+		if errors.As(err, &sys) {
+			err = sys
+		}
+		return nil, fmt.Errorf("listening on %q: %w", address, err)
+	}
+	return l, nil
+}
+
+// problemLog is where net/http writes to: one problem a line.
+type problemLog struct{ problem func(error) }
+
+// Enabled implements slog.Handler.
+func (problemLog) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle implements slog.Handler.
+func (l problemLog) Handle(_ context.Context, r slog.Record) error {
+	l.problem(errors.New(r.Message))
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (l problemLog) WithAttrs([]slog.Attr) slog.Handler { return l }
+
+// WithGroup implements slog.Handler.
+func (l problemLog) WithGroup(string) slog.Handler { return l }
