@@ -100,6 +100,12 @@ func flagValue(f cli.Flag) string {
 			return " DIR"
 		case "fingerprint":
 			return " FPR"
+		case "listen":
+			return " ADDRESS"
+		case "prefix":
+			return " PATH"
+		case "tls-cert", "tls-key":
+			return " FILE"
 		}
 		return " NAME"
 	case *cli.DurationFlag:

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/binhost"
+	"pkgsneak/sync/ledger"
+)
+
+const defaultListen = ":8080"
+
+func serveCommand(f *face) *cli.Command {
+	flags := append(commonFlags(),
+		&cli.StringFlag{Name: "listen", Usage: "address and port", DefaultText: defaultListen},
+		&cli.StringFlag{Name: "prefix", Usage: "path in front of all others, /funtoo for instance"},
+		&cli.StringFlag{Name: "tls-cert", Usage: "certificate for HTTPS, a PEM file"},
+		&cli.StringFlag{Name: "tls-key", Usage: "its key, a PEM file"},
+		&cli.BoolFlag{Name: "untrusted", Usage: "serve origins whose key is not trusted here as well; the pages say so"},
+		&cli.IntFlag{Name: "max-connections", Usage: "how many at a time (1024, less where few files may be open)"},
+		&cli.DurationFlag{Name: "stall", Usage: "drop a client that takes nothing for so long", Value: time.Minute},
+		&cli.DurationFlag{Name: "grace", Usage: "how long downloads may go on after the stop", Value: time.Minute},
+	)
+	return &cli.Command{
+		Name:      "serve",
+		Category:  "over a network",
+		Usage:     "be a binhost over HTTP",
+		ArgsUsage: "[DRIVE]",
+		UsageText: "serve [DRIVE]",
+		Description: "Serves this machine's PKGDIR and DISTDIR, or what the origins on a drive have signed, read-only: packages at\n" +
+			"/packages (PORTAGE_BINHOST), distfiles at /distfiles (GENTOO_MIRRORS), and pages for people, which also say what to\n" +
+			"write into a client's configuration. Of a drive only what the signed list has is served, and only of origins whose key\n" +
+			"is trusted. The access log goes to stdout; --quiet leaves it out. The end of it is SIGINT or SIGTERM. Sockets of\n" +
+			"systemd (LISTEN_FDS) are used instead of --listen. No privileges are needed.",
+		Flags:  append(flags, dirFlags()...),
+		Action: f.action(0, 1, serve),
+	}
+}
+
+func serve(c *call) error {
+	source, what, err := c.served()
+	if err != nil {
+		return err
+	}
+	log := newLogQueue()
+	problem := func(err error) { log.add(func() { c.out.warn("%v", err) }) }
+	handler, err := binhost.NewHandler(source, binhost.Options{Prefix: c.flags.String("prefix"), Now: c.env.now, Problem: problem,
+		Access: func(a binhost.Access) { log.add(func() { c.access(a) }) }})
+	if err != nil {
+		return &usageError{err}
+	}
+	server := &binhost.Server{Handler: handler, MaxConns: maxConnections(c.flags.Int("max-connections")), Stall: c.flags.Duration("stall"),
+		Grace: c.flags.Duration("grace"), Problem: problem}
+	cert, key := c.flags.String("tls-cert"), c.flags.String("tls-key")
+	switch {
+	case (cert == "") != (key == ""):
+		return usageErrorf("--tls-cert and --tls-key belong together")
+	case cert != "":
+		if server.TLS, err = binhost.TLS(cert, key); err != nil {
+			return err
+		}
+	}
+	listeners, err := c.listeners()
+	if err != nil {
+		return err
+	}
+	for _, l := range listeners {
+		c.listening(what, l.Addr(), server.TLS != nil)
+	}
+	if os.Geteuid() == 0 {
+		c.out.notice("%s any user can serve, and root need not", bold("note:"))
+	}
+	go log.print()
+	err = server.Serve(c.ctx, listeners...)
+	log.end()
+	if err == nil {
+		c.result(exitDone, nil)
+	}
+	return err
+}
+
+// logQueue lets many goroutines print, one after the other. What comes after the end is dropped.
+type logQueue struct {
+	lines       chan func()
+	over, ended chan struct{}
+}
+
+func newLogQueue() *logQueue {
+	return &logQueue{lines: make(chan func(), 1024), over: make(chan struct{}), ended: make(chan struct{})}
+}
+
+func (q *logQueue) add(print func()) {
+	select {
+	case q.lines <- print:
+	case <-q.over:
+	}
+}
+
+func (q *logQueue) print() {
+	defer close(q.ended)
+	for {
+		select {
+		case print := <-q.lines:
+			print()
+		case <-q.over:
+			return
+		}
+	}
+}
+
+// end prints what is there and waits for it.
+func (q *logQueue) end() {
+	close(q.over)
+	<-q.ended
+	for {
+		select {
+		case print := <-q.lines:
+			print()
+		default:
+			return
+		}
+	}
+}
+
+// served is what is to be served, and its name. A drive on which nothing could be served is an error now, not a page later.
+func (c *call) served() (source binhost.Source, what string, err error) {
+	if len(c.args) == 0 {
+		machine, err := c.machine()
+		if err != nil {
+			return nil, "", err
+		}
+		for _, dir := range []string{machine.PKGDIR, machine.DISTDIR} {
+			if _, err := os.ReadDir(dir); err != nil {
+				c.out.warn("%v", err)
+			}
+		}
+		return binhost.Machine(c.env.hostname, machine.PKGDIR, machine.DISTDIR, c.env.now), machine.PKGDIR + " and " + machine.DISTDIR, nil
+	}
+	mount, err := filepath.Abs(c.args[0])
+	if err != nil {
+		return nil, "", err
+	}
+	o := binhost.DriveOptions{Trust: c.trusted, Untrusted: c.flags.Bool("untrusted"), Now: c.env.now}
+	refused, err := binhost.CheckDrive(mount, o)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, r := range refused {
+		c.out.warn("%q is not served: %s", r.Origin, r.Reason)
+	}
+	return binhost.Drive(mount, o), mount, nil
+}
+
+// trusted gives the keys that are trusted here and the latest time that is sure.
+func (c *call) trusted() (manifest.Ring, time.Time, error) {
+	l, err := ledger.Open(c.ctx, c.stateDir(), ledger.Options{ReadOnly: true})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer l.Close()
+	ring, err := l.Trusted()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	own, err := l.SigningKey()
+	switch {
+	case err == nil:
+		ring = append(ring, own.Public())
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission): // an ordinary user cannot read it, and need not
+		return nil, time.Time{}, err
+	}
+	now := c.env.now()
+	if highest := l.HighestTime(); highest.After(now) {
+		now = highest
+	}
+	return ring, now, nil
+}
+
+// listeners are systemd's sockets, else one of our own.
+func (c *call) listeners() ([]net.Listener, error) {
+	listeners, err := binhost.Activated(c.env.lookup, os.Getpid())
+	if err != nil || len(listeners) > 0 {
+		return listeners, err
+	}
+	address := c.flags.String("listen")
+	if address == "" {
+		address = defaultListen
+	}
+	if !strings.Contains(address, ":") { // a port alone
+		address = ":" + address
+	}
+	l, err := binhost.Listen(c.ctx, address)
+	if errors.Is(err, unix.EADDRINUSE) {
+		err = withHint(err, "another program listens there; pkgsneak serve --listen :8081")
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		err = withHint(err, "ports below 1024 are root's; pkgsneak-serve.socket opens one for an ordinary user")
+	}
+	return []net.Listener{l}, err
+}
+
+// maxConnections is the bound of what was asked for and of what the system allows: a download has two descriptors.
+func maxConnections(want int) int {
+	if want <= 0 {
+		want = 1024
+	}
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && limit.Cur < uint64(want)*3+64 {
+		want = max(int(limit.Cur)-64, 24) / 3
+	}
+	return want
+}
+
+// serveEvent is a line with "event":"listening".
+type serveEvent struct {
+	Event string `json:"event"`
+	Serve string `json:"serve"`
+	URL   string `json:"url"`
+}
+
+func (c *call) listening(what string, at net.Addr, secure bool) {
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
+	host, port, err := net.SplitHostPort(at.String())
+	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
+		host = c.env.hostname
+	}
+	url := scheme + "://" + net.JoinHostPort(host, port) + "/" + strings.Trim(c.flags.String("prefix"), "/")
+	if c.out.json {
+		c.out.event(serveEvent{"listening", what, url})
+	}
+	c.out.say("serving %s at %s", what, url)
+}
+
+// accessEvent is a line with "event":"access".
+type accessEvent struct {
+	Event     string    `json:"event"`
+	Time      time.Time `json:"time"`
+	Remote    string    `json:"remote"`
+	Method    string    `json:"method"`
+	URI       string    `json:"uri"`
+	Status    int       `json:"status"`
+	Bytes     int64     `json:"bytes"`
+	Seconds   float64   `json:"seconds"`
+	UserAgent string    `json:"user_agent,omitempty"`
+}
+
+// access prints one answer: as the combined log format that tools for access logs read, or as JSON.
+func (c *call) access(a binhost.Access) {
+	if c.out.json {
+		c.out.event(accessEvent{"access", a.When.UTC(), a.Remote, a.Method, a.URI, a.Status, a.Bytes, a.Took.Seconds(), a.UserAgent})
+		return
+	}
+	c.out.say("%s - - [%s] %s %d %d %s %s", a.Remote, a.When.Format("02/Jan/2006:15:04:05 -0700"), quoted(a.Method+" "+a.URI+" "+a.Proto), a.Status, a.Bytes,
+		quoted(orDash(a.Referer)), quoted(orDash(a.UserAgent)))
+}
+
+func quoted(s string) string { return strconv.QuoteToASCII(s) }
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
