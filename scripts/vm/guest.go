@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"pkgsneak/scripts/vm/disk"
 	"pkgsneak/scripts/vm/wire"
 )
 
@@ -164,11 +165,11 @@ func (g *Guest) Load(ctx context.Context, name, path string) (entries int, err e
 	return entries, err
 }
 
-// Entries lists a log and the patterns that its entries have.
-func (g *Guest) Entries(ctx context.Context, log string, patterns ...[]byte) ([]wire.Entry, error) {
-	var entries []wire.Entry
-	err := g.call(ctx, "Entries", wire.Find{Log: log, Patterns: patterns}, &entries)
-	return entries, err
+// Log fetches a log that was recorded.
+func (g *Guest) Log(ctx context.Context, name string) (disk.Log, error) {
+	var l disk.Log
+	err := g.call(ctx, "Log", name, &l)
+	return l, err
 }
 
 // Attach makes a block device of a state and returns its path.

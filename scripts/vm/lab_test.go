@@ -1,7 +1,6 @@
 package vm_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -158,5 +157,3 @@ func ok(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
-
-var _ = context.Background

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -210,23 +209,15 @@ func (a *Agent) keep(name string, log disk.Log) {
 	clear(a.players)
 }
 
-// Entries lists a log and says which patterns its entries have.
-func (a *Agent) Entries(f wire.Find, entries *[]wire.Entry) error {
+// Log hands out a log.
+func (a *Agent) Log(name string, log *disk.Log) error {
 	a.mu.Lock()
-	log, ok := a.logs[f.Log]
-	a.mu.Unlock()
+	defer a.mu.Unlock()
+	found, ok := a.logs[name]
 	if !ok {
-		return fmt.Errorf("there is no log %q", f.Log)
+		return fmt.Errorf("there is no log %q", name)
 	}
-	for _, e := range log {
-		w := wire.Entry{Offset: e.Offset, Length: int64(len(e.Data)), Flags: e.Flags}
-		for i, p := range f.Patterns {
-			if bytes.Contains(e.Data, p) {
-				w.Has = append(w.Has, i)
-			}
-		}
-		*entries = append(*entries, w)
-	}
+	*log = found
 	return nil
 }
 

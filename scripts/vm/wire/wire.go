@@ -89,19 +89,6 @@ type Attach struct {
 	Record string // name of the log that notes what is written from now on; "" for none
 }
 
-// Find looks for the entries of a log whose data has any of the patterns.
-type Find struct {
-	Log      string
-	Patterns [][]byte
-}
-
-// Entry is one of a log, without its data.
-type Entry struct {
-	Offset, Length int64
-	Flags          disk.Flags
-	Has            []int // of the patterns
-}
-
 // Try attaches, mounts, runs, looks, and takes everything apart again.
 type Try struct {
 	Attach

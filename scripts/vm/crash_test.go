@@ -1,0 +1,339 @@
+package vm_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pkgsneak/scripts/vm"
+	"pkgsneak/scripts/vm/disk"
+	"pkgsneak/scripts/vm/wire"
+)
+
+// flavour is a file system as it comes on drives.
+type flavour struct {
+	name    string
+	kind    string // for mount
+	mkfs    []string
+	mib     int64
+	options string
+}
+
+var flavours = []flavour{
+	{"vfat-512", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "1"}, 64, ""},
+	{"vfat-4k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "8"}, 64, ""},
+	{"vfat-32k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "64"}, 128, ""},
+	{"exfat", "exfat", []string{"mkfs.exfat"}, 64, ""},
+	{"ext4", "ext4", []string{"mkfs.ext4", "-q", "-F"}, 64, ""},
+}
+
+// format makes a blank drive of a flavour.
+func (f flavour) format(t testing.TB) string {
+	t.Helper()
+	if _, err := exec.LookPath(f.mkfs[0]); err != nil {
+		t.Skipf("THE MACHINE LAB DID NOT RUN ON %s: %v", f.name, err)
+	}
+	image := blank(t, f.mib)
+	run(t, f.mkfs[0], append(slices.Clone(f.mkfs[1:]), image)...)
+	return image
+}
+
+// generation is what one export committed; the first one of a recording is the
+// empty drive.
+type generation struct {
+	serial int64
+	want   content
+	// Of the log: where its signed list is first written, and the number of
+	// entries after which it is committed: the flush of that fsync is over.
+	begun, committed int
+}
+
+// recording is a sequence of exports, write by write.
+type recording struct {
+	flavour
+	t     testing.TB
+	m     *vm.Machine
+	below []wire.Layer // the drive before
+	name  string       // of the log in the guest
+	log   disk.Log
+	gens  []generation
+}
+
+// share puts a log where the guest can load it, and loads it.
+func share(t testing.TB, m *vm.Machine, name string, l disk.Log) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	f, err := os.CreateTemp(theLab().share("."), name)
+	ok(t, err)
+	defer os.Remove(f.Name())
+	ok(t, errors.Join(l.Encode(f), f.Close()))
+	_ = file
+	must[int](t)(m.Load(t.Context(), name, wire.ShareDir+"/"+filepath.Base(f.Name())))
+}
+
+// whole is a layer of all of a log.
+func whole(name string) wire.Layer { return wire.Layer{Log: name, State: disk.State{Prefix: -1}} }
+
+// record exports a sequence onto a fresh USB drive.
+func record(t testing.TB, m *vm.Machine, f flavour, bin string, states [][]payload) *recording {
+	t.Helper()
+	ctx := t.Context()
+	image, file := f.format(t), filepath.Join(t.TempDir(), "writes")
+	r := &recording{flavour: f, t: t, m: m, name: "writes", below: []wire.Layer{whole("blank")}, gens: []generation{{want: content{}}}}
+	r.loadBase(image)
+	p := must[*vm.Plugged](t)(m.Plug(ctx, vm.Stick{Image: image, Log: file}))
+	for i, files := range states {
+		want := furnish(t, m, files)
+		ok(t, m.Mount(ctx, r.mount(p.Device, false)))
+		must[string](t)(m.Sh(ctx, fmt.Sprintf("cp -a %s /t/before%d", hostState, i+1)))
+		rep := export(t, m, bin)
+		ok(t, m.Unmount(ctx, drive))
+		r.gens = append(r.gens, generation{serial: rep.Report.Serial, want: want})
+	}
+	ok(t, p.Pull(ctx))
+	src, err := os.Open(file)
+	ok(t, err)
+	defer src.Close()
+	r.log = must[disk.Log](t)(disk.ReadLog(src))
+	share(t, m, r.name, r.log)
+	r.findCommits()
+	return r
+}
+
+func (r *recording) loadBase(image string) {
+	f, err := os.Open(image)
+	ok(r.t, err)
+	defer f.Close()
+	share(r.t, r.m, "blank", must[disk.Log](r.t)(disk.Dump(f, r.mib<<20)))
+}
+
+func (r *recording) mount(device string, readOnly bool) wire.Mount {
+	return wire.Mount{Device: device, Dir: drive, Type: r.kind, Options: r.options, ReadOnly: readOnly}
+}
+
+// furnish gives the guest's host files.
+func furnish(t testing.TB, m *vm.Machine, files []payload) content {
+	t.Helper()
+	dir, err := os.MkdirTemp(theLab().share("."), "host")
+	ok(t, err)
+	defer os.RemoveAll(dir)
+	want := plant(t, dir, files)
+	for sub, to := range map[string]string{"pkgdir": hostPkgdir, "distdir": hostDistdir} {
+		ok(t, m.Copy(t.Context(), wire.ShareDir+"/"+filepath.Base(dir)+"/"+sub, to))
+	}
+	return want
+}
+
+// export runs an export that must succeed.
+func export(t testing.TB, m *vm.Machine, bin string, more ...string) report {
+	t.Helper()
+	r := must[wire.Result](t)(m.Run(t.Context(), exportCommand(bin, more...)))
+	rep, err := result(r)
+	ok(t, err)
+	if r.Code != 0 {
+		t.Fatalf("export ended with %d: %s", r.Code, r.Stderr)
+	}
+	return rep
+}
+
+// findCommits looks for each generation's signed list in the log. The list goes
+// to Manifest.next first, and the fsync of that ends with a flush.
+func (r *recording) findCommits() {
+	for g := range r.gens[1:] {
+		gen := &r.gens[g+1]
+		gen.begun, gen.committed = -1, -1
+		stamp := []byte("TIMESTAMP " + time.Unix(gen.serial, 0).UTC().Format(time.RFC3339) + "\n")
+		for i, e := range r.log {
+			if gen.begun < 0 && bytes.Contains(e.Data, stamp) {
+				gen.begun = i
+			}
+			if gen.begun >= 0 && e.Flags&disk.Flush != 0 {
+				gen.committed = i + 1
+				break
+			}
+		}
+		if gen.committed < 0 {
+			r.t.Fatalf("%s: the signed list of generation %d is not in the log of %d entries", r.flavour.name, g+1, len(r.log))
+		}
+	}
+}
+
+// allowed are the first and the last generation that a drive may show in a
+// state: all that were committed, and one that is just being.
+func (r *recording) allowed(s disk.State) (least, most int) {
+	for g, gen := range r.gens {
+		if gen.committed <= s.Prefix {
+			least = max(least, g)
+		}
+		if gen.begun < s.Prefix {
+			most = max(most, g)
+		}
+	}
+	return least, most
+}
+
+// show tries a state: which generation does a client find there? reason says
+// what is wrong.
+func (r *recording) show(s disk.State) (gen int, reason string) {
+	tried := must[wire.Tried](r.t)(r.m.Try(r.t.Context(), wire.Try{
+		Attach:   wire.Attach{Size: r.mib << 20, Layers: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: s})},
+		Mount:    r.mount("", true),
+		Reset:    freshClient(),
+		Commands: []wire.Command{importCommand(), verifyCommand()},
+		Trees:    []string{clientDir + "/pkgdir", clientDir + "/distdir"},
+	}))
+	if tried.MountError != "" {
+		return -1, tried.MountError
+	}
+	imported, err := result(tried.Results[0])
+	if err != nil {
+		return -1, "import: " + err.Error()
+	}
+	verified, err := result(tried.Results[1])
+	if err != nil {
+		return -1, "verify: " + err.Error()
+	}
+	return r.judge(received(r.t, tried.Trees), imported, verified)
+}
+
+// judge finds the generation that import brought, exactly, and compares it with
+// what verify says.
+func (r *recording) judge(got content, imported, verified report) (gen int, reason string) {
+	if imported.Exit != 0 {
+		if len(got) > 0 {
+			return -1, fmt.Sprintf("import ended with %d (%s) and brought %d files", imported.Exit, imported.Error, len(got))
+		}
+		if imported.Exit != 10 && imported.Exit != 12 {
+			return -1, fmt.Sprintf("import ended with %d: %s", imported.Exit, imported.Error)
+		}
+		return 0, ""
+	}
+	serial := imported.Report.Origins[0].Plan.Serial
+	gen = slices.IndexFunc(r.gens, func(g generation) bool { return g.serial == serial })
+	if gen < 0 {
+		return -1, fmt.Sprintf("import found generation %d, which nobody made", serial)
+	}
+	if !maps.Equal(got, r.gens[gen].want) {
+		return -1, fmt.Sprintf("import brought something else than generation %d: %s", gen, difference(got, r.gens[gen].want))
+	}
+	if len(verified.Report.Origins) != 1 {
+		return -1, fmt.Sprintf("verify ended with %d: %s", verified.Exit, verified.Error)
+	}
+	o := verified.Report.Origins[0]
+	if o.Serial != serial || len(o.Bad) > 0 || o.Problem != "" {
+		return -1, fmt.Sprintf("verify ended with %d, generation %d where import found %d, bad %v, %s", verified.Exit, o.Serial, serial, o.Bad, o.Problem)
+	}
+	return gen, ""
+}
+
+// difference names what two contents do not have in common.
+func difference(got, want content) string {
+	var lines []string
+	for name, sum := range want {
+		if have, ok := got[name]; !ok {
+			lines = append(lines, name+" is missing")
+		} else if have != sum {
+			lines = append(lines, name+" differs")
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			lines = append(lines, name+" is too many")
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, ", ")
+}
+
+// tally counts states by kind.
+type tally struct{ tried, bad map[string]int }
+
+func newTally() *tally { return &tally{make(map[string]int), make(map[string]int)} }
+
+func (c *tally) String() string {
+	var words []string
+	for _, kind := range []string{"prefix", "tear", "reorder"} {
+		words = append(words, fmt.Sprintf("%s %d / %d", kind, c.bad[kind], c.tried[kind]))
+	}
+	return "bad / tried: " + strings.Join(words, ", ")
+}
+
+func (c *tally) all() (tried, bad int) {
+	for kind := range c.tried {
+		tried, bad = tried+c.tried[kind], bad+c.bad[kind]
+	}
+	return tried, bad
+}
+
+// check tries a state and says what is wrong with it; "" if nothing is.
+func (r *recording) check(s disk.State, count *tally) string {
+	least, most := r.allowed(s)
+	gen, reason := r.show(s)
+	if reason == "" && (gen < least || gen > most) {
+		reason = fmt.Sprintf("it shows generation %d", gen)
+	}
+	count.tried[s.Kind()]++
+	if reason == "" {
+		return ""
+	}
+	count.bad[s.Kind()]++
+	return fmt.Sprintf("%s: state %v of %d (generations %d to %d are right): %s", r.flavour.name, s, len(r.log), least, most, reason)
+}
+
+// sampler picks states of a log.
+type sampler struct {
+	prefixes, tears, reorders int // at most; 0: all
+	r                         *rand.Rand
+}
+
+// states returns prefixes of a part of the log, and torn and reordered ones.
+func (p sampler) states(l disk.Log, from, to int) []disk.State {
+	prefixes := l.Prefixes(from, to)
+	var tears, reorders []disk.State
+	for _, s := range prefixes {
+		if torn, ok := l.Tear(s.Prefix, p.r); ok {
+			tears = append(tears, torn)
+		}
+		for _, keep := range []float64{0.2, 0.5, 0.8} {
+			if lost, ok := l.Reorder(s.Prefix, keep, p.r); ok {
+				reorders = append(reorders, lost)
+			}
+		}
+	}
+	all := slices.Concat(disk.Sample(prefixes, p.prefixes), disk.Sample(tears, p.tears), disk.Sample(reorders, p.reorders))
+	slices.SortStableFunc(all, func(a, b disk.State) int { return a.Prefix - b.Prefix })
+	return all
+}
+
+// Old or new, never broken: whatever part of its writes a drive holds when it
+// is pulled.
+func TestCrashReplay(t *testing.T) {
+	for _, f := range flavours {
+		t.Run(f.name, func(t *testing.T) {
+			m := boot(t)
+			settle(t, m)
+			began := time.Now()
+			r := record(t, m, f, program, sequence())
+			t.Logf("recorded %d entries in %.1f s", len(r.log), time.Since(began).Seconds())
+			began = time.Now()
+			p := sampler{prefixes: 30, tears: 8, reorders: 22, r: rand.New(rand.NewPCG(1, 2))}
+			count := newTally()
+			for _, s := range p.states(r.log, 0, len(r.log)) {
+				if problem := r.check(s, count); problem != "" {
+					t.Error(problem)
+				}
+			}
+			tried, _ := count.all()
+			t.Logf("%s: %v; %.2f s a state", f.name, count, time.Since(began).Seconds()/float64(tried))
+		})
+	}
+}
