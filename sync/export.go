@@ -109,6 +109,7 @@ type exporter struct {
 	dir    string               // the origin's directory
 	held   *drive.Generation    // on the drive; nil on the first export
 	before *pkgindex.Index      // its catalogue
+	stale  bool                 // its packages/Packages is an older generation's, which only a new generation mends
 	host   *host
 	todo   []Item // to be copied
 	buf    []byte // files are copied through it, one after the other
@@ -137,7 +138,11 @@ func (x *exporter) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if x.unchanged() {
+	unchanged, err := x.unchanged(ctx)
+	if err != nil {
+		return err
+	}
+	if unchanged {
 		x.report.Unchanged = true
 		return x.remember()
 	}
@@ -455,13 +460,14 @@ func (x *exporter) guard(context.Context) error {
 	return nil
 }
 
-// unchanged reports whether the drive says already what the next generation would say, in both slots.
-func (x *exporter) unchanged() bool {
-	p := &x.report.Plan
-	if x.held == nil || len(x.todo)+len(p.Remove) > 0 || x.before == nil || x.held.Slot != drive.Slot || x.held.Other.Serial != x.held.Serial() {
-		return false
+// unchanged reports whether the drive says already what the next generation would say, and lacks nothing: a pull, or somebody who deleted files there, may have left something to mend.
+func (x *exporter) unchanged(ctx context.Context) (bool, error) {
+	if x.held == nil || len(x.todo)+len(x.report.Plan.Remove) > 0 || x.before == nil || !pkgindex.SameContent(x.catalogue(), x.before) {
+		return false, nil
 	}
-	return pkgindex.SameContent(x.catalogue(), x.before)
+	state, err := x.held.State(ctx)
+	x.stale = !state.Packages
+	return state.Whole(), err
 }
 
 // catalogue is the origin's whole index as the next generation has it.

@@ -393,3 +393,44 @@ func TestImportWithAClockThatIsBehind(t *testing.T) {
 		t.Errorf("%d packages, notices %q", r.Packages, r.Notices)
 	}
 }
+
+func TestExportMendsADriveAlthoughNothingChanged(t *testing.T) {
+	for _, tc := range []struct {
+		name       string
+		harm       func(t *testing.T, origin string)
+		generation bool // a new one is needed
+	}{
+		{"a file was deleted", func(t *testing.T, origin string) {
+			remove(t, filepath.Join(origin, "packages/app-misc/labhello-1.0-r2.tbz2"))
+		}, true},
+		{"Packages is of another generation", func(t *testing.T, origin string) {
+			write(t, filepath.Join(origin, "packages/Packages"), "TIMESTAMP: 1\nVERSION: 0\n\n")
+		}, true},
+		{"the second slot was not written", func(t *testing.T, origin string) { write(t, filepath.Join(origin, "Manifest"), "\n") }, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			host, drive := machine(t, "host", epoch), t.TempDir()
+			pack(t, host.PKGDIR, "xpak-classic")
+			first := mustExport(t, host, ExportOptions{Drive: drive})
+			tc.harm(t, filepath.Join(drive, "pkgsneak/host"))
+			r := mustExport(t, host, ExportOptions{Drive: drive})
+			if (r.Serial != first.Serial) != tc.generation {
+				t.Errorf("generation %d after %d", r.Serial, first.Serial)
+			}
+			v, err := Verify(t.Context(), host, VerifyOptions{Drive: drive}, nil)
+			if err != nil || len(v.Origins[0].Bad)+len(v.Origins[0].Stale)+len(v.Origins[0].Slots) > 0 {
+				t.Errorf("verify: %v %+v", err, v.Origins[0])
+			}
+			if again := mustExport(t, host, ExportOptions{Drive: drive}); !again.Unchanged || again.Serial != r.Serial {
+				t.Errorf("the drive is not whole: %+v", again)
+			}
+		})
+	}
+}
+
+func remove(t *testing.T, name string) {
+	t.Helper()
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+}

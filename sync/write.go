@@ -443,7 +443,7 @@ func openStatic(path string) (*os.File, int64) {
 // sameAsHeld reports whether, after all that was left out, there is nothing to commit.
 func (x *exporter) sameAsHeld(w *drive.Writer) bool {
 	held := w.Held()
-	if held == nil || len(x.report.Copied)+len(x.report.Removed) > 0 || x.before == nil {
+	if held == nil || len(x.report.Copied)+len(x.report.Removed) > 0 || x.before == nil || x.stale {
 		return false
 	}
 	for _, kind := range []Kind{Package, Distfile, program} {
