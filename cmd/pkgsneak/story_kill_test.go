@@ -87,6 +87,9 @@ func storyStaged(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	var b strings.Builder
 	for _, f := range files {
+		if strings.HasSuffix(f.path, ".part") { // may hold all its bytes; nothing says so
+			continue
+		}
 		fmt.Fprintf(&b, "%d %s %s\n", f.inode, f.sum, f.path)
 	}
 	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("TMPDIR"), "staged"), []byte(b.String()), 0o644))
