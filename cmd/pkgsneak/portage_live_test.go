@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -94,6 +95,8 @@ func TestPortage(t *testing.T) {
 		{"local packages beside", testPortageLocalBeside},
 		{"local build at the same path before", testPortageSamePathBefore},
 		{"local build at the same path after", testPortageSamePathAfter},
+		{"two origins", testPortageTwoOrigins},
+		{"what import says to type next", testPortageNext},
 		{"lock held by Portage", testPortageHoldsLock},
 		{"lock held by pkgsneak", testPortageWaitsForLock},
 		{"golden damaged packages", testPortageCorrupt},
@@ -215,12 +218,18 @@ func testPortageOtherCHOST(t *testing.T, s *portageStage) {
 	m.emerge(t, nil, "--oneshot", "--usepkgonly", "app-text/story")
 }
 
-// testPortageInstall installs every format into an empty ROOT from what was imported.
+// testPortageInstall installs every format into an empty ROOT from what was imported, by the binary that lies on the drive.
 func testPortageInstall(t *testing.T, s *portageStage) {
 	m := s.client(t, "install", "")
-	m.sneak(t, 0, "import", s.drive)
+	carried := filepath.Join(m.dir, "pkgsneak")
+	must(t, copyFile(filepath.Join(s.drive, "pkgsneak/host/bin/linux-"+runtime.GOARCH+"/pkgsneak"), carried))
+	must(t, os.Chmod(carried, 0o755))
+	m.run(t, nil, carried, "import", s.drive)
 	before := packageFiles(t, m.pkgdir)
-	m.emerge(t, nil, "--oneshot", "--usepkgonly", "app-misc/hello", "app-text/story")
+	m.emerge(t, nil, "--oneshot", "--usepkgonly", "app-misc/hello")
+	if out := m.emerge(t, nil, "--oneshot", "--usepkg", "app-text/story"); !strings.Contains(out, "Emerging binary (1 of 1) app-text/story-1.0") {
+		t.Errorf("with its ebuild at hand, the package was not used:\n%s", out)
+	}
 	want := []string{"app-misc/hello-1.0-r2", "app-text/story-1.0", "dev-libs/greet++-2.1_p3", "virtual/words-0-r1"}
 	if got := m.installed(t); !slices.Equal(got, want) {
 		t.Errorf("installed %q, want %q", got, want)
@@ -303,7 +312,7 @@ func passGate(t *testing.T, emerge *portageProcess, fifo string) {
 	}
 }
 
-// testPortageImportBeside lets imports and installs race.
+// testPortageImportBeside lets imports race with installs, and with builds that write the same index.
 func testPortageImportBeside(t *testing.T, s *portageStage) {
 	drive := s.newDrive(t, "beside")
 	host := s.fork(t, "beside-host", "")
@@ -311,17 +320,21 @@ func testPortageImportBeside(t *testing.T, s *portageStage) {
 	m := s.machine(t, "beside", "")
 	m.trust(t, drive)
 	m.sneak(t, 0, "import", drive)
-	for range 3 {
+	for _, job := range [][]string{
+		{"--usepkgonly", "app-text/story", "dev-libs/greet++"},
+		{"app-misc/alone", "app-misc/gated"},
+		{"--usepkgonly", "dev-libs/greet++", "app-misc/gated"},
+	} {
 		host.run(t, nil, "quickpkg", "--include-config=y", "app-text/story", "dev-libs/greet++", "virtual/words") // further instances of the same versions
 		host.export(t, drive, "beside")
-		emerge := m.start(t, nil, "emerge", "--color=n", "--oneshot", "--usepkgonly", "app-text/story", "dev-libs/greet++")
+		emerge := m.start(t, nil, "emerge", append([]string{"--color=n", "--quiet-build=y", "--oneshot", "--nodeps"}, job...)...)
 		imported := m.start(t, nil, s.pkgsneak, "import", drive)
 		emerge.wait(t)
 		imported.wait(t)
 		m.check(t, "")
 	}
-	if got, want := len(packageFiles(t, m.pkgdir)), len(packageFiles(t, host.pkgdir)); got != want {
-		t.Errorf("the client has %d packages, the host %d", got, want)
+	if got, want := len(packageFiles(t, m.pkgdir)), len(packageFiles(t, host.pkgdir))+2; got != want {
+		t.Errorf("the client has %d packages, want %d: the host's and its own two builds", got, want)
 	}
 }
 
@@ -496,6 +509,15 @@ func testPortageBinhost(t *testing.T, s *portageStage) {
 		t.Errorf("fetched %q", got)
 	}
 	byURL.check(t, "")
+
+	// The way of today's handbook. Its packages have a directory of their own.
+	repos := s.machine(t, "binhost-repos", "")
+	must(t, os.WriteFile(filepath.Join(repos.dir, "etc/portage/binrepos.conf"),
+		fmt.Appendf(nil, "[usb]\nsync-uri = file://%s\nlocation = %s/usb\nverify-signature = false\npriority = 1\n", packages, repos.dir), 0o644))
+	repos.emerge(t, nil, "--oneshot", "--getbinpkgonly", "app-text/story")
+	if got := repos.content(t, "usr/share/story/"+portageDistfile); got == "" {
+		t.Error("nothing was installed")
+	}
 }
 
 // testPortageMirror fetches an ebuild's distfile from the drive in the two ways that Portage knows, and finds the imported one.
@@ -621,6 +643,63 @@ func testPortageSamePathAfter(t *testing.T, s *portageStage) {
 	}
 	m.check(t, "")
 	m.undisturbed(t)
+}
+
+// testPortageTwoOrigins imports the builds of two hosts that have the same names, from one drive.
+func testPortageTwoOrigins(t *testing.T, s *portageStage) {
+	drive := s.newDrive(t, "two")
+	one, two := s.fork(t, "two-one", ""), s.fork(t, "two-two", "")
+	two.buildpkg(t, "xpak", "classic", "two", "dev-libs/greet++")
+	one.export(t, drive, "one")
+	two.export(t, drive, "two")
+
+	m := s.machine(t, "two", "")
+	m.trust(t, drive)
+	m.sneak(t, 0, "import", drive)
+	m.check(t, "")
+	m.check(t, "-pkgdir-index-trusted")
+	got := packageFiles(t, m.pkgdir)
+	if len(got) != len(portageHostPackages)+1 {
+		t.Errorf("the hosts differ in one package; the client has %q", slices.Sorted(maps.Keys(got)))
+	}
+	m.emerge(t, nil, "--oneshot", "--usepkgonly", "dev-libs/greet++")
+	if got := m.content(t, "usr/share/greet/words"); got != "good morning two\n" {
+		t.Errorf("emerge took the older build: %q", got)
+	}
+	m.sneak(t, 0, "import", drive)
+	if again := packageFiles(t, m.pkgdir); !maps.Equal(again, got) {
+		t.Errorf("the second import changed PKGDIR to %q", slices.Sorted(maps.Keys(again)))
+	}
+	m.check(t, "")
+}
+
+// testPortageNext types what import says, after a generation with a rebuild and with a version of which the client has no ebuild.
+func testPortageNext(t *testing.T, s *portageStage) {
+	drive := s.newDrive(t, "next")
+	host := s.fork(t, "next-host", "")
+	alone := filepath.Join(host.ownRepo(t), "app-misc/alone")
+	host.buildpkg(t, "gpkg", "multi-instance", "first", "app-misc/alone")
+	host.export(t, drive, "next")
+	m := s.machine(t, "next", "")
+	m.trust(t, drive)
+	m.sneak(t, 0, "import", drive)
+	m.emerge(t, nil, "--usepkgonly", "app-misc/alone", "app-misc/hello")
+
+	must(t, copyFile(filepath.Join(alone, "alone-3.ebuild"), filepath.Join(alone, "alone-4.ebuild")))
+	host.buildpkg(t, "xpak", "multi-instance", "second", "app-misc/alone", "app-misc/hello")
+	host.export(t, drive, "next")
+	out := m.sneak(t, 0, "import", drive)
+	commands := regexp.MustCompile(`(?m)^(?:Next|or): +emerge -a(.*)$`).FindAllStringSubmatch(out, -1)
+	if len(commands) == 0 {
+		t.Fatalf("import does not say what to type:\n%s", out)
+	}
+	for i, c := range commands {
+		m.run(t, nil, "sh", "-c", "emerge --color=n -"+c[1])
+		if i == 0 && (!slices.Contains(m.installed(t), "app-misc/alone-4") || m.content(t, "usr/bin/hi") != "#!/bin/sh\necho hello second\n") {
+			t.Errorf("after emerge -%s: installed %q, of the first build of hello", c[1], m.installed(t))
+		}
+	}
+	m.check(t, "")
 }
 
 // portageLockScript holds the lock of a PKGDIR as Portage does, until its input ends.

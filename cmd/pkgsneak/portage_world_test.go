@@ -39,7 +39,7 @@ const portageFeatures = "-sandbox -usersandbox -network-sandbox -ipc-sandbox -pi
 	"-merge-sync -sign -strict -assume-digests -ebuild-locks -binpkg-logs -unmerge-logs -parallel-fetch -multilib-strict buildpkg"
 
 // portageTimeout bounds one command, so that a hang is one failed test and not a lost run.
-const portageTimeout = 2 * time.Minute
+const portageTimeout = 4 * time.Minute
 
 // portageWorld is what the machines of one test share.
 type portageWorld struct {
@@ -58,6 +58,7 @@ type portageMachine struct {
 	root    string
 	pkgdir  string
 	distdir string
+	conf    string // the end of its make.conf
 }
 
 // newPortageWorld builds the world and the binary under test, or skips the test.
@@ -105,7 +106,7 @@ func newPortageWorld(t *testing.T) *portageWorld {
 		"EPREFIX=", "PORTAGE_OVERRIDE_EPREFIX=" + running,
 		"PORTAGE_USERNAME=" + w.user, "PORTAGE_GRPNAME=" + w.group,
 	}
-	w.configure(t, running, "")
+	w.configure(t, running, filepath.Join(dir, "repo"), "")
 	w.pkgsneak = w.build(t)
 	return w
 }
@@ -143,24 +144,24 @@ func (w *portageWorld) build(t *testing.T) string {
 	return out
 }
 
-// configure writes the configuration of the machine in dir. The lines of conf come last in its make.conf.
-func (w *portageWorld) configure(t *testing.T, dir, conf string) {
+// configure writes the configuration of the machine in dir, whose ebuilds are in repo. The lines of conf come last in its make.conf.
+func (w *portageWorld) configure(t *testing.T, dir, repo, conf string) {
 	t.Helper()
 	etc := filepath.Join(dir, "etc/portage")
 	must(t, os.MkdirAll(filepath.Join(etc, "repos.conf"), 0o755))
 	profile := filepath.Join(etc, "make.profile")
 	must(t, os.RemoveAll(profile))
-	must(t, os.Symlink(filepath.Join(w.dir, "repo/profiles/live"), profile))
+	must(t, os.Symlink(filepath.Join(repo, "profiles/live"), profile))
 	must(t, os.WriteFile(filepath.Join(etc, "repos.conf/gentoo.conf"),
-		fmt.Appendf(nil, "[DEFAULT]\nmain-repo = gentoo\n\n[gentoo]\nlocation = %s/repo\nauto-sync = no\n", w.dir), 0o644))
+		fmt.Appendf(nil, "[DEFAULT]\nmain-repo = gentoo\n\n[gentoo]\nlocation = %s\nauto-sync = no\n", repo), 0o644))
 	must(t, os.WriteFile(filepath.Join(etc, "make.conf"), fmt.Appendf(nil, `FEATURES="%s"
 PKGDIR="%[2]s/pkgdir"
 DISTDIR="%[2]s/distfiles"
 PORTAGE_TMPDIR="%[2]s/tmp"
 PORTAGE_LOGDIR="%[2]s/log"
 GENTOO_MIRRORS=""
-FETCHCOMMAND="false"
-RESUMECOMMAND="false"
+FETCHCOMMAND="false \${DISTDIR} \${FILE} \${URI}"
+RESUMECOMMAND="false \${DISTDIR} \${FILE} \${URI}"
 %s
 `, portageFeatures, dir, conf), 0o644))
 }
@@ -169,12 +170,21 @@ RESUMECOMMAND="false"
 func (w *portageWorld) machine(t *testing.T, name, conf string) *portageMachine {
 	t.Helper()
 	dir := filepath.Join(w.dir, name)
-	m := &portageMachine{world: w, dir: dir, root: filepath.Join(dir, "root"), pkgdir: filepath.Join(dir, "pkgdir"), distdir: filepath.Join(dir, "distfiles")}
+	m := &portageMachine{world: w, dir: dir, root: filepath.Join(dir, "root"), pkgdir: filepath.Join(dir, "pkgdir"), distdir: filepath.Join(dir, "distfiles"), conf: conf}
 	for _, d := range []string{"root/var/db/pkg", "pkgdir", "distfiles", "tmp", "log", "edb"} {
 		must(t, os.MkdirAll(filepath.Join(dir, d), 0o755))
 	}
-	w.configure(t, dir, conf)
+	w.configure(t, dir, filepath.Join(w.dir, "repo"), conf)
 	return m
+}
+
+// ownRepo gives the machine an ebuild repository of its own, which it returns.
+func (m *portageMachine) ownRepo(t *testing.T) string {
+	t.Helper()
+	repo := filepath.Join(m.dir, "repo")
+	must(t, os.CopyFS(repo, os.DirFS(portageTestdata("repo"))))
+	m.world.configure(t, m.dir, repo, m.conf)
+	return repo
 }
 
 // newDrive makes a directory that stands for a mounted drive.
