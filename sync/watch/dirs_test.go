@@ -330,7 +330,9 @@ func TestDirsLarge(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: 20,000 files")
 	}
-	root := t.TempDir()
+	top := t.TempDir()
+	root, file := mkdir(t, top+"/binpkgs"), top+"/file"
+	write(t, file)
 	dirs := 1
 	for c := range 100 {
 		category := mkdir(t, fmt.Sprintf("%s/cat-%d", root, c))
@@ -339,11 +341,9 @@ func TestDirsLarge(t *testing.T) {
 			pn := mkdir(t, fmt.Sprintf("%s/pn%d", category, p))
 			dirs++
 			for v := range 10 {
-				f, err := os.Create(fmt.Sprintf("%s/pn%d-%d-1.gpkg.tar", pn, p, v))
-				if err != nil {
+				if err := os.Link(file, fmt.Sprintf("%s/pn%d-%d-1.gpkg.tar", pn, p, v)); err != nil {
 					t.Fatal(err)
 				}
-				f.Close()
 			}
 		}
 	}
