@@ -367,7 +367,6 @@ func (s *driveShelf) parts(it drive.Item) (parts, error) {
 type awayError struct{ err error }
 
 func (e *awayError) Error() string { return fmt.Sprintf("the drive is not there: %v", e.err) }
-func (e *awayError) Unwrap() error { return e.err }
 
 // damagedError says that a file on the drive is not what was signed.
 type damagedError struct{ path, reason string }

@@ -45,7 +45,7 @@ const hugeRequest = "GET /packages/app-misc/huge-1.tbz2 HTTP/1.1\r\nHost: x\r\n\
 
 // A client that asks and takes nothing is dropped, and one that only goes slowly is not, although its download lasts many times longer.
 func TestStalledAndSlowClients(t *testing.T) {
-	const stall = 200 * time.Millisecond
+	const stall = 800 * time.Millisecond
 	h, data := hugeHost(t)
 	s := serve(t, h.source(), "", func(s *binhost.Server) { s.Stall = stall })
 
@@ -65,7 +65,7 @@ func TestStalledAndSlowClients(t *testing.T) {
 	bite := time.NewTicker(stall / 4)
 	defer bite.Stop()
 	dropped := false
-	for more := 0; more < 16; {
+	for more := 0; more < 6; {
 		<-bite.C
 		if _, err := io.CopyN(&got, res.Body, 256<<10); err != nil {
 			t.Fatalf("the slow client was cut off after %d bytes: %v", got.Len(), err)
