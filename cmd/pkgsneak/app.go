@@ -68,7 +68,7 @@ func (f *face) end(ctx context.Context, err error) int {
 	}
 	fail := explain(err, f.place)
 	if ctx.Err() != nil {
-		fail = failure{code: exitInterrupted, message: "interrupted"}
+		fail = explain(context.Canceled, f.place) // whatever broke off because of it
 	}
 	f.out.failure(fail)
 	if f.out.json {

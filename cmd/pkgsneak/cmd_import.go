@@ -110,9 +110,7 @@ func (c *call) importSummary(r *sync.ImportReport) {
 	}
 	for _, refused := range r.Refused {
 		c.out.warn("%s", refused.Reason)
-		for _, hint := range explain(refused.Err, c.place).hints {
-			c.out.alert("    %s %s", bold("hint:"), hint)
-		}
+		c.out.hint(explain(refused.Err, c.place).hints...)
 	}
 	for _, o := range r.Origins {
 		c.leftOut(o.LeftOut)

@@ -126,7 +126,7 @@ func (c *call) indexChecked(dir string, r *pkgdir.CheckReport) error {
 	code := exitDone
 	switch {
 	case !r.OK():
-		c.out.failure(failure{hints: []string{strings.TrimSpace("pkgsneak index " + c.place)}})
+		c.out.hint(strings.TrimSpace("pkgsneak index " + c.place))
 		if code = exitFound; c.flags.Bool("pretend") && !c.flags.Bool("check") {
 			code = exitDone
 		}

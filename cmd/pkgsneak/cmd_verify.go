@@ -65,9 +65,7 @@ func (c *call) verified(o *sync.OriginVerify) int {
 	case o.Err != nil:
 		f := explain(o.Err, c.place)
 		c.out.warn("%s", o.Problem)
-		for _, h := range f.hints {
-			c.out.alert("    %s %s", bold("hint:"), h)
-		}
+		c.out.hint(f.hints...)
 		return f.code
 	case damaged:
 		return exitLeftOut
@@ -90,6 +88,9 @@ func (c *call) findings(o *sync.OriginVerify) bool {
 		}
 	}
 	list("damaged or missing", o.Bad)
+	if len(o.Bad) > 0 {
+		c.out.hint("remove the damaged files from the drive: the next export on the build host writes them again")
+	}
 	list("unreadable directories", o.Unreadable)
 	list("nobody signed for", named(o.Undeclared))
 	list("of an older generation, which the next export renews", named(o.Stale))

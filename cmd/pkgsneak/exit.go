@@ -112,6 +112,7 @@ func explain(err error, place string) failure {
 		f.code = exitUsage
 	case errors.Is(err, context.Canceled):
 		f.code, f.message = exitInterrupted, "interrupted"
+		hint("what is complete stays: the same command goes on from there")
 	case errors.Is(err, sync.ErrDeclined):
 		f.code = exitInterrupted
 	case errors.As(err, &nothing):

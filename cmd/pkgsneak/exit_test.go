@@ -26,7 +26,7 @@ func TestExplain(t *testing.T) {
 		{"anything", errors.New("x"), 1, ""},
 		{"wrong usage", usageErrorf("x"), 2, ""},
 		{"own hint", withHint(errors.New("x"), "type %s", "y"), 1, "type y"},
-		{"interrupted", fmt.Errorf("copy: %w", context.Canceled), 130, ""},
+		{"interrupted", fmt.Errorf("copy: %w", context.Canceled), 130, "goes on from there"},
 		{"no at the question", sync.ErrDeclined, 130, ""},
 		{"nothing there", fmt.Errorf("export: %w", &sync.NothingError{Notices: []string{"quickpkg it"}}), 1, "quickpkg it"},
 		{"not mounted", &sync.NotMountedError{Drive: "/mnt/usb", Same: "/"}, 1, "--any-directory"},

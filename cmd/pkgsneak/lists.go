@@ -50,9 +50,7 @@ func (c *call) leftOut(items []sync.Item) {
 			hints = append(hints, it.Hint)
 		}
 	}
-	for _, h := range hints {
-		c.out.alert("    %s %s", bold("hint:"), h)
-	}
+	c.out.hint(hints...)
 }
 
 // kinds splits a list into packages and distfiles and tallies both: "3 packages, 1.2 MiB; 1 distfile, 30 KiB".

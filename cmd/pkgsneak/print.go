@@ -100,11 +100,14 @@ func (p *printer) warn(format string, args ...any) {
 // failure prints why a run ended.
 func (p *printer) failure(f failure) {
 	p.hideBar()
-	if f.message != "" {
-		p.err.line("%s %s", red("pkgsneak:"), f.message)
-	}
-	for _, hint := range f.hints {
-		p.err.line("%s %s", bold("hint:"), hint)
+	p.err.line("%s %s", red("pkgsneak:"), f.message)
+	p.hint(f.hints...)
+}
+
+// hint prints commands that help, below an error or a warning.
+func (p *printer) hint(lines ...string) {
+	for _, line := range lines {
+		p.alert("%s %s", bold("hint:"), line)
 	}
 }
 
