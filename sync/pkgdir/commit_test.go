@@ -378,6 +378,19 @@ func TestCommitWhenANameIsTakenAtTheLastMoment(t *testing.T) {
 	check(t, d)
 }
 
+func TestCommitOfTwoThatWantOneName(t *testing.T) {
+	d := openDir(t, t.TempDir())
+	a := incoming(t, d, "xpak-classic", hello)
+	b, _ := stageRebuilt(t, d, "xpak-classic", hello)
+	told := 0
+	c := Change{Add: []Incoming{a, b}, Placing: func(p []Placed) error { told++; return nil }}
+	r := commit(t, d, c, Options{Now: later})
+	if want := []string{hello, "app-misc/labhello/labhello-1.0-r2-1.xpak"}; !slices.Equal(locals(r), want) || told != 1 {
+		t.Errorf("placed %q, want %q; told %d times", locals(r), want, told)
+	}
+	check(t, d)
+}
+
 func TestCommitThatFailsEarlyChangesNothing(t *testing.T) {
 	boom := errors.New("boom")
 	tests := []struct {
@@ -408,7 +421,7 @@ func TestCommitThatFailsEarlyChangesNothing(t *testing.T) {
 			c := Change{Add: []Incoming{a}, Remove: []Owned{*owned(t, d, unzip1)}}
 			tt.change(t, d, &c)
 			_, err := d.Commit(t.Context(), c, Options{Now: later, step: func(what string) {
-				if !strings.HasPrefix(what, "prepare ") {
+				if !strings.HasPrefix(what, "prepare ") && !strings.HasPrefix(what, "read ") {
 					t.Errorf("step %s", what)
 				}
 			}})
@@ -532,7 +545,7 @@ func TestCommitIndexesLocalPackagesToo(t *testing.T) {
 
 func TestCommitOfNothingIsAReindex(t *testing.T) {
 	d := indexed(t, "mixed")
-	r := commit(t, d, Change{}, Options{Now: later, step: func(what string) { t.Errorf("step %s", what) }})
+	r := commit(t, d, Change{}, Options{Now: later, step: noChange(t)})
 	if r.Written || r.Packages != 18 {
 		t.Errorf("report %+v", r)
 	}

@@ -41,6 +41,7 @@ type reader struct {
 	// at is the open directory of the last small package: the next one mostly lies beside it.
 	at     *os.File
 	atPath string
+	step   func(what string) // Options.step
 }
 
 func newReader(d *Dir, set digest.Set) *reader {
@@ -123,7 +124,15 @@ func (r *reader) load(f File) ([]byte, error) {
 		}
 		done += n
 	}
+	r.done(f)
 	return data, unchanged(fd, f)
+}
+
+// done is called when a file was read, and before its status is compared.
+func (r *reader) done(f File) {
+	if r.step != nil {
+		r.step("read " + f.Path)
+	}
 }
 
 // enter opens the directory that the next files lie in.
@@ -166,6 +175,7 @@ func (r *reader) readLarge(ctx context.Context, f File) (*binpkg.Package, digest
 	if err == nil {
 		sums, err = digest.Reader(ctx, file, r.set, r.buf)
 	}
+	r.done(f)
 	if now, statErr := file.Stat(); statErr == nil && !sameStatus(now, fi) || err == nil && sums.Size != fi.Size() {
 		err = errChanged
 	}
@@ -216,6 +226,7 @@ func (d *Dir) describeAll(ctx context.Context, files []File, known map[string]de
 	for range min(workers, len(todo)) {
 		go func() {
 			r := newReader(d, 0)
+			r.step = o.step
 			defer r.close()
 			for f := range work {
 				e, _, err := r.describe(ctx, f)

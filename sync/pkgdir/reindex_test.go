@@ -114,7 +114,7 @@ func TestReindexWithNothingToDoWritesNothing(t *testing.T) {
 			o := Options{
 				Now: later, Header: headerOf(t, goldenFile(t, layout, "Packages.no-profile")),
 				Progress: func(path string, _ int64) { t.Errorf("%s was read", path) },
-				step:     func(what string) { t.Errorf("step %s", what) },
+				step:     noChange(t),
 			}
 			if r := reindex(t, d, o); r.Written || r.Packages == 0 {
 				t.Errorf("report %+v", r)
@@ -128,6 +128,15 @@ func TestReindexWithNothingToDoWritesNothing(t *testing.T) {
 				t.Errorf("rebuild: report %+v", r)
 			}
 		})
+	}
+}
+
+// noChange fails when something is going to be changed.
+func noChange(t *testing.T) func(string) {
+	return func(what string) {
+		if !strings.HasPrefix(what, "read ") {
+			t.Errorf("step %s", what)
+		}
 	}
 }
 
@@ -177,6 +186,10 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 		{"same-base-name-in-two-places", func(t *testing.T, d *Dir) {
 			copyWithTime(t, d.file(hello), d, "All/labhello-1.0-r2.tbz2", mtime(t, d, hello))
 		}, all, Report{Invalid: []Problem{{"All/labhello-1.0-r2.tbz2", ""}}}},
+		{"moved-to-All-and-replaced", func(t *testing.T, d *Dir) {
+			rename(t, d, hello, "All/labhello-1.0-r2.tbz2")
+			copyWithTime(t, d.file("All/labhello-1.0-r2.tbz2"), d, hello, later)
+		}, with(all, "All/labhello-1.0-r2.tbz2"), Report{Renewed: []string{hello}, Moved: []string{"All/labhello-1.0-r2.tbz2"}}},
 		{"same-base-name-other-time", func(t *testing.T, d *Dir) {
 			copyWithTime(t, d.file(hello), d, "All/labhello-1.0-r2.tbz2", later)
 		}, with(all, "All/labhello-1.0-r2.tbz2"), Report{Added: []string{"All/labhello-1.0-r2.tbz2"}}},
@@ -421,31 +434,70 @@ func TestReindexStopsAtUnreadableDirectories(t *testing.T) {
 	}
 }
 
-// A file that grows while it is read is reported; a later run indexes it.
+// A file that somebody writes to is reported; a later run indexes it.
 func TestReindexReportsFilesThatChange(t *testing.T) {
+	for name, grow := range map[string]int{"small": 0, "large": readSize} {
+		t.Run(name, func(t *testing.T) {
+			d := indexed(t, "xpak-classic")
+			enlarge(t, d, mc, grow)
+			once := false
+			r := reindex(t, d, Options{Now: later, Workers: 1, step: func(what string) {
+				if what == "read "+mc {
+					touch(t, d, mc, later.Add(time.Hour))
+					once = true
+				}
+			}})
+			if !once || !slices.Equal(problemPaths(r.Invalid), []string{mc}) || !strings.Contains(r.Invalid[0].Reason, "changed") {
+				t.Errorf("invalid: %v", r.Invalid)
+			}
+			if slices.Contains(paths(t, d), mc) {
+				t.Error("it is in the index")
+			}
+			if r = reindex(t, d, Options{Now: later}); !slices.Equal(r.Added, []string{mc}) {
+				t.Errorf("afterwards: %+v", r)
+			}
+			check(t, d)
+		})
+	}
+	t.Run("before-it-is-read", func(t *testing.T) {
+		d := indexed(t, "xpak-classic")
+		s, err := d.Scan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range s.Files {
+			touch(t, d, f.Path, later)
+			if _, _, err := d.Describe(t.Context(), f, 0); !errors.Is(err, errChanged) {
+				t.Errorf("%s: error %v", f.Path, err)
+			}
+		}
+	})
+}
+
+// enlarge puts bytes before a package: it is found from its end.
+func enlarge(t *testing.T, d *Dir, p string, by int) {
+	t.Helper()
+	writeFile(t, d, p, strings.Repeat("x", by)+readFile(t, d, p))
+	touch(t, d, p, later)
+}
+
+// A package that does not fit into the buffer is read in another way.
+func TestReindexOfLargePackages(t *testing.T) {
 	d := indexed(t, "xpak-classic")
-	const fresh = "app-misc/screen-1.10-r100.tbz2"
-	touch(t, d, fresh, later)
-	s, err := d.Scan(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	size := len(readFile(t, d, hello))
+	for p, by := range map[string]int{hello: readSize - size, mc: readSize + 1 - len(readFile(t, d, mc)), screen: 3 * readSize} {
+		enlarge(t, d, p, by)
 	}
-	i := slices.IndexFunc(s.Files, func(f File) bool { return f.Path == fresh })
-	touch(t, d, fresh, later.Add(time.Second)) // after it was found
-	if _, _, err := d.Describe(t.Context(), s.Files[i], 0); !errors.Is(err, errChanged) {
-		t.Errorf("error %v", err)
+	if r := reindex(t, d, Options{Now: later}); len(r.Renewed) != 3 {
+		t.Errorf("report %+v", r)
 	}
-	plan := (&survey{scan: s, index: &pkgindex.Index{}, todo: s.Files[i : i+1]}).settle(
-		map[string]described{fresh: {info: s.Files[i].Info, err: errChanged}}, false)
-	if len(plan.entries) != 0 || len(plan.invalid) != 1 || !strings.Contains(plan.invalid[0].Reason, "changed") {
-		t.Errorf("entries %v, invalid %v", plan.entries, plan.invalid)
-	}
+	check(t, d)
 }
 
 // The index that emerge wrote between our first look and the lock is not lost.
 func TestReindexLooksAgainUnderTheLock(t *testing.T) {
 	d := indexed(t, "xpak-classic")
-	const fresh = "app-misc/mc-0_pre20220101-r1.tbz2"
+	const fresh = mc
 	touch(t, d, hello, later)
 	read := map[string]int{}
 	o := Options{

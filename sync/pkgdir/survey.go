@@ -145,7 +145,6 @@ func (s *survey) match(b belief) {
 		}
 		byPath[claims[i].path] = i
 	}
-	here := make(map[string]bool) // paths with a file, made when a file may have been moved
 	for _, f := range s.scan.Files {
 		first, ok := byPath[f.Path]
 		if !ok {
@@ -160,13 +159,9 @@ func (s *survey) match(b belief) {
 		}
 		s.todo = append(s.todo, f)
 	}
-	if len(s.todo) == 0 {
-		return
+	if len(s.todo) > 0 {
+		s.matchMoved(claims)
 	}
-	for _, f := range s.scan.Files {
-		here[f.Path] = true
-	}
-	s.matchMoved(claims, here)
 }
 
 // find returns the claim in a chain that is believed for f, or -1.
@@ -187,12 +182,12 @@ func fits(e pkgindex.Entry, f File) bool {
 	return pf == f.Name.PF && (f.Name.InAll || cat == f.Name.Category+"/")
 }
 
-// matchMoved finds, among the files that are left, those that were moved inside PKGDIR: an entry with
-// their base name whose own file is gone.
-func (s *survey) matchMoved(claims []claim, here map[string]bool) {
+// matchMoved finds, among the files that are left, those that were moved inside PKGDIR: there is an entry
+// with their base name that no file had.
+func (s *survey) matchMoved(claims []claim) {
 	byBase := map[string]int{}
 	for i := range claims {
-		if claims[i].next = -1; claims[i].used || here[claims[i].path] {
+		if claims[i].next = -1; claims[i].used {
 			continue
 		}
 		base := path.Base(claims[i].path)
