@@ -1,0 +1,296 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/pkgindex"
+)
+
+// common is what every machine needs.
+func (e *examiner) common(ctx context.Context) error {
+	if len(e.r.Roles) == 0 {
+		e.tell(Finding{Topic: "role", Weight: Note, What: "this machine has neither exported nor imported yet",
+			Why: "what is wrong depends on what the machine is for",
+			Mend: []Mend{{Do: "on the machine that builds", Lines: []string{"pkgsneak doctor --host", "pkgsneak export DRIVE"}},
+				{Do: "on a machine that gets the packages", Lines: []string{"pkgsneak doctor --client", "pkgsneak trust DRIVE", "pkgsneak import DRIVE"}}}})
+	}
+	e.config()
+	e.clock(time.Time{})
+	if len(e.r.Roles) == 0 {
+		return nil
+	}
+	e.directories()
+	return e.indexState(ctx)
+}
+
+// config tells what makes Portage itself stop.
+func (e *examiner) config() {
+	for _, p := range e.s.Problems {
+		if !p.Fatal {
+			continue
+		}
+		if strings.Contains(p.Reason, "permission denied") {
+			e.unknown("%s", p)
+			continue
+		}
+		e.tell(Finding{Topic: "config", Weight: Broken, What: p.String(), Why: "emerge stops here, and what stands behind is not read",
+			Mend: []Mend{{Do: "look at the line", File: p.Path, Lines: []string{}}}})
+	}
+	if len(e.s.Files) == 0 {
+		e.unknown("Portage's configuration: there is none at %s", e.etc(""))
+	}
+}
+
+// oldest is a time before which no clock can be right: there was no pkgsneak.
+var oldest = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// clock compares the clock with what cannot be later than now: what was signed on other machines, here or on a drive.
+func (e *examiner) clock(signed time.Time) {
+	least := signed
+	if e.ledger != nil && least.Before(e.ledger.HighestTime()) {
+		least = e.ledger.HighestTime()
+	}
+	if least.Before(oldest) {
+		least = oldest
+	}
+	if e.now.After(least.Add(-24 * time.Hour)) {
+		return
+	}
+	for _, f := range e.r.Findings {
+		if f.Topic == "clock" {
+			return
+		}
+	}
+	weight := Wrong
+	if e.is(Host) {
+		weight = Broken
+	}
+	const form = "2006-01-02 15:04"
+	e.tell(Finding{Topic: "clock", Weight: weight,
+		What: fmt.Sprintf("the clock says %s, but it is at least %s (UTC)", e.now.UTC().Format(form), least.UTC().Format(form)),
+		Why:  "what is built or exported now gets that date, and looks older than what it replaces; import itself does not believe the clock",
+		Mend: []Mend{run(`date -s "YEAR-MONTH-DAY HOUR:MINUTE"`, "hwclock --systohc")}})
+}
+
+// directories looks at PKGDIR, and at DISTDIR of a host: there, a directory, writable, roomy.
+func (e *examiner) directories() {
+	e.directory("PKGDIR", e.m.PKGDIR, "pkgdir")
+	if e.is(Host) && e.m.DISTDIR != e.m.PKGDIR {
+		e.directory("DISTDIR", e.m.DISTDIR, "distdir")
+	}
+}
+
+func (e *examiner) directory(key, dir, topic string) {
+	fi, err := os.Stat(dir)
+	switch {
+	case err == nil && !fi.IsDir():
+		e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q is not a directory", key, dir), Why: "emerge and pkgsneak keep their files there",
+			Mend: []Mend{inConf(e.s, key, assign(key, "/var/cache/"+map[string]string{"PKGDIR": "binpkgs", "DISTDIR": "distfiles"}[key]))}})
+		return
+	case errors.Is(err, fs.ErrNotExist):
+		if link, err := os.Readlink(dir); err == nil {
+			e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q is a link to %q, which is not there", key, dir, link),
+				Why: "a file system may not be mounted: emerge would find no packages, and write to the wrong place", Mend: []Mend{run("mount -a")}})
+		} else if key == "PKGDIR" && e.is(Host) {
+			e.tell(Finding{Topic: topic, Weight: Wrong, Role: Host, What: fmt.Sprintf("there is no PKGDIR at %q", dir), Why: "there is nothing to export until something has been built or packed",
+				Mend: []Mend{run(`quickpkg --include-config=y "*/*"`)}})
+		}
+	case err != nil:
+		e.unknown("%s: %v", key, err)
+		return
+	}
+	e.room(key, dir, topic)
+}
+
+// Room below which a run is likely to end in the middle.
+const (
+	littleRoom = 1 << 30
+	noRoom     = 64 << 20
+)
+
+// room looks at the file system on which a directory lies, or will lie.
+func (e *examiner) room(key, dir, topic string) {
+	at := existing(dir)
+	var st unix.Statfs_t
+	if err := unix.Statfs(at, &st); err != nil {
+		e.unknown("room of %s: %v", key, err)
+		return
+	}
+	if int64(st.Flags)&unix.ST_RDONLY != 0 {
+		e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q lies on a file system that is mounted read-only", key, dir),
+			Why: "nothing can be built, indexed or imported there", Mend: []Mend{run("mount -o remount,rw " + shellWord(at))}})
+		return
+	}
+	unit := int64(st.Frsize)
+	if unit <= 0 {
+		unit = int64(st.Bsize)
+	}
+	free, total := int64(st.Bavail)*unit, int64(st.Blocks)*unit
+	least := min(littleRoom, total/20)
+	weight := Wrong
+	if free < noRoom {
+		weight = Broken
+	}
+	if free >= least && free >= noRoom {
+		return
+	}
+	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %d MiB of room left", key, dir, free>>20),
+		Why: "a build or an import ends in the middle when the file system is full", Mend: []Mend{run("eclean-pkg --deep", "eclean-dist --deep")}})
+}
+
+// existing returns the deepest directory on the way to path that is there.
+func existing(path string) string {
+	for path = filepath.Clean(path); path != "/" && path != "."; path = filepath.Dir(path) {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return path
+}
+
+// What may be read to be sure about an index; more differences than that are told as they look.
+const (
+	mostRead      = 50
+	mostReadBytes = 512 << 20
+)
+
+// indexState tells whether the index says what lies in PKGDIR.
+func (e *examiner) indexState(ctx context.Context) error {
+	if e.dir == nil {
+		return nil
+	}
+	scan, err := e.dir.Scan(ctx)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		e.unknown("packages in %q: %v", e.m.PKGDIR, err)
+		return nil
+	}
+	if len(scan.Files) == 0 && e.index == nil {
+		return nil
+	}
+	f := Finding{Topic: "index", Weight: Wrong, Why: "emaint reads what is missing; emerge with pkgdir-index-trusted (the default) sees what is in the index and nothing else",
+		Mend: []Mend{run("pkgsneak index")}}
+	if e.trusts() {
+		f.Weight = Broken
+	}
+	switch {
+	case errors.Is(e.indexErr, fs.ErrNotExist):
+		f.What = fmt.Sprintf("%q has %s and no index", e.m.PKGDIR, plural(len(scan.Files), "package"))
+	case errors.Is(e.indexErr, fs.ErrPermission):
+		e.unknown("the index: %v", e.indexErr)
+		return nil
+	case e.indexErr != nil:
+		f.What = fmt.Sprintf("the index of %q cannot be read: %v", e.m.PKGDIR, e.indexErr)
+	case !e.index.Header.Supported():
+		f.What = fmt.Sprintf("the index of %q has no VERSION: 0: Portage takes it for empty", e.m.PKGDIR)
+	default:
+		return e.indexFits(ctx, scan, f)
+	}
+	e.tell(f)
+	return nil
+}
+
+// trusts tells whether emerge believes the index without looking: the default since Portage 3.0.52.
+func (e *examiner) trusts() bool {
+	on, known := e.s.HasFeature("pkgdir-index-trusted")
+	return on || !known
+}
+
+// indexFits compares the index with the files. Only if few files differ are they read, as emaint would.
+func (e *examiner) indexFits(ctx context.Context, scan *pkgdir.Scan, f Finding) error {
+	missing, stale, bytes := compareIndex(scan, e.index)
+	if len(missing) <= mostRead && bytes <= mostReadBytes {
+		o := pkgdir.Options{Now: e.now}
+		if on, known := e.s.HasFeature("compress-index"); known {
+			o.CompressIndex = &on
+		}
+		check, err := e.dir.Check(ctx, o)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			e.unknown("the index: %v", err)
+			return nil
+		}
+		missing, stale = paths(check.Missing), paths(check.Stale)
+		if len(missing)+len(stale) == 0 && len(check.Index) > 0 {
+			e.tell(Finding{Topic: "index", Weight: Wrong, What: strings.Join(check.Index, "; "), Why: "emaint complains, and a machine that uses this PKGDIR as binhost may read an old copy",
+				Mend: f.Mend})
+			return nil
+		}
+	}
+	switch {
+	case len(missing) > 0 && len(stale) > 0:
+		f.What = fmt.Sprintf("%s in %q not in the index as they are, and %s without a file", plural(len(missing), "package"), e.m.PKGDIR, entries(len(stale)))
+	case len(missing) > 0:
+		f.What = fmt.Sprintf("%s in %q not in the index as they are", plural(len(missing), "package"), e.m.PKGDIR)
+	case len(stale) > 0:
+		f.What, f.Weight = fmt.Sprintf("the index of %q has %s without a file", e.m.PKGDIR, entries(len(stale))), Wrong
+		f.Why = "emerge plans with packages that are gone, and stops when it needs one"
+	default:
+		return nil
+	}
+	f.Names = append(missing, stale...)
+	e.tell(f)
+	return nil
+}
+
+func entries(n int) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return fmt.Sprintf("%d entries", n)
+}
+
+func paths(list []pkgdir.Problem) []string {
+	var p []string
+	for _, x := range list {
+		p = append(p, x.Path)
+	}
+	return p
+}
+
+// compareIndex lists files that no entry describes by size and time, the entries whose file is gone, and the bytes of the former.
+func compareIndex(scan *pkgdir.Scan, index *pkgindex.Index) (missing, stale []string, bytes int64) {
+	byPath := make(map[string]pkgindex.Entry, len(index.Entries))
+	for _, e := range index.Entries {
+		byPath[e.Path()] = e
+	}
+	for _, f := range scan.Files {
+		e, ok := byPath[f.Path]
+		delete(byPath, f.Path)
+		size, _ := e.Size()
+		mtime, _ := e.MTime()
+		if ok && size == f.Info.Size() && mtime == f.Info.ModTime().Unix() {
+			continue
+		}
+		missing = append(missing, f.Path)
+		bytes += f.Info.Size()
+	}
+	for p := range byPath {
+		stale = append(stale, p)
+	}
+	slices.Sort(stale)
+	return missing, stale, bytes
+}
+
+// shellWord quotes a name so that it can be typed into a shell.
+func shellWord(s string) string {
+	if s != "" && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@%=") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,328 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"pkgsneak/sync/portage"
+)
+
+// host looks at what makes packages that others can use.
+func (e *examiner) host(context.Context) error {
+	if !e.is(Host) {
+		return nil
+	}
+	e.buildpkg()
+	e.march()
+	e.hostCPUFlags()
+	e.format()
+	e.signing()
+	e.key()
+	e.auto()
+	return nil
+}
+
+func (e *examiner) buildpkg() {
+	on, known := e.s.HasFeature("buildpkg")
+	if on || !known && len(e.s.Files) == 0 || e.opts.on(optBuildpkg) {
+		return
+	}
+	e.tell(Finding{Topic: "buildpkg", Weight: Broken, Role: Host, What: "FEATURES has no buildpkg", Why: "emerge throws away what it compiled, and there is nothing new to export",
+		Mend: []Mend{inConf(e.s, "FEATURES", add("FEATURES", "buildpkg")), {Do: "and once, for what is installed already: run", Lines: []string{`quickpkg --include-config=y "*/*"`}}}})
+}
+
+// The variables that tell compilers for which CPU to build.
+var flagVariables = []string{"COMMON_FLAGS", "CFLAGS", "CXXFLAGS", "FFLAGS", "FCFLAGS", "RUSTFLAGS"}
+
+// march looks for compiler flags that tie packages to a CPU.
+func (e *examiner) march() {
+	arch := e.architecture()
+	x86 := arch == "amd64" || arch == "x86"
+	var specific []Finding
+	for _, key := range flagVariables {
+		value := e.s.Get(key)
+		if key != "COMMON_FLAGS" && value != "" && value == e.s.Get("COMMON_FLAGS") {
+			continue // it says ${COMMON_FLAGS}
+		}
+		c := parseFlags(value, x86)
+		if key == "COMMON_FLAGS" && !e.usesCommonFlags() {
+			continue
+		}
+		if f, ok := e.judgeFlags(key, value, c, arch); ok {
+			specific = append(specific, f)
+		}
+	}
+	for i, f := range specific {
+		if i > 0 && f.Weight == specific[0].Weight && f.Why == specific[0].Why {
+			specific[0].Mend = append(specific[0].Mend, f.Mend...)
+			specific[0].What += "; " + f.What
+			continue
+		}
+		if i > 0 {
+			e.tell(f)
+		}
+	}
+	if len(specific) > 0 {
+		e.tell(specific[0])
+	}
+}
+
+// usesCommonFlags tells whether COMMON_FLAGS, which only make.conf itself knows, is what one of the real variables says.
+func (e *examiner) usesCommonFlags() bool {
+	common := e.s.Get("COMMON_FLAGS")
+	return common != "" && (e.s.Get("CFLAGS") == common || e.s.Get("CXXFLAGS") == common)
+}
+
+// architecture is the profile's ARCH, else what CHOST says.
+func (e *examiner) architecture() string {
+	if arch := e.s.ARCH(); arch != "" {
+		return arch
+	}
+	chost, _ := e.s.CHOST()
+	return archOf(chost)
+}
+
+func archOf(chost string) string {
+	switch cpu, _, _ := strings.Cut(chost, "-"); {
+	case cpu == "" || cpu == "x86_64":
+		return "amd64"
+	case len(cpu) == 4 && cpu[0] == 'i' && strings.HasSuffix(cpu, "86"):
+		return "x86"
+	case cpu == "aarch64":
+		return "arm64"
+	default:
+		return cpu
+	}
+}
+
+// judgeFlags says whether packages that are built with these flags run on other CPUs of the architecture.
+func (e *examiner) judgeFlags(key, value string, c cpu, arch string) (Finding, bool) {
+	x86 := arch == "amd64" || arch == "x86"
+	f := Finding{Topic: "march", Weight: Wrong, Role: Host}
+	needs, isKnown := c.needs()
+	switch {
+	case c.native:
+		f.What = key + " has -march=native"
+		if key == "RUSTFLAGS" {
+			f.What = key + " has target-cpu=native"
+		}
+		f.Why = "packages run on this very CPU and its like only; elsewhere they end with \"Illegal instruction\", and glibc or python take the machine with them"
+	case x86 && c.generic(arch):
+		return f, false
+	case x86 && len(needs) == 0 && isKnown:
+		return f, false
+	case x86 && c.level() && len(c.extra) == 0:
+		f.Weight, f.What = Note, fmt.Sprintf("%s is for %s", key, c.name)
+		f.Why = "made for sharing, but cannot run on: " + whoLacks(needs)
+	case x86 && isKnown:
+		f.What = fmt.Sprintf("%s is for one family of CPUs (%s)", key, strings.Join(c.said(), " "))
+		f.Why = "packages cannot run on: " + whoLacks(needs)
+	case x86:
+		f.What = fmt.Sprintf("%s is for one family of CPUs (%s)", key, strings.Join(c.said(), " "))
+		f.Why = "packages may not run on any other"
+	case c.name == "" || strings.HasPrefix(c.name, "armv") || strings.HasPrefix(c.name, "rv"):
+		return f, false // a level of the architecture
+	default:
+		f.What = fmt.Sprintf("%s is for one CPU (%s)", key, c.name)
+		f.Why = "packages may not run on others of the same architecture"
+	}
+	f.Mend = []Mend{inConf(e.s, key, assign(key, generic(key, value, arch)))}
+	if f.Weight == Note {
+		f.Mend = nil
+	}
+	return f, true
+}
+
+// said is how the flags were written.
+func (c cpu) said() []string {
+	var w []string
+	if c.name != "" {
+		w = append(w, "-march="+c.name)
+	}
+	return append(w, c.extra...)
+}
+
+// genericName is the CPU for which all machines of an architecture can share packages; "" is the compiler's own choice.
+var genericName = map[string]string{"amd64": "x86-64", "x86": "i686", "arm64": "armv8-a"}
+
+// generic returns flags without what ties them to a CPU, for any CPU of the architecture.
+func generic(key, value, arch string) string {
+	x86 := arch == "amd64" || arch == "x86"
+	words := strings.Fields(value)
+	var rest []string
+	for i, w := range words {
+		_, rust := rustCPU(words, i)
+		one := parseFlags(w, x86)
+		switch {
+		case rust:
+			if words[i] == strings.TrimPrefix(words[i], "-C") { // "-C" stands alone before it
+				rest = rest[:len(rest)-1]
+			}
+		case strings.HasPrefix(w, "-march="), strings.HasPrefix(w, "-mcpu="), len(one.extra)+len(one.off) > 0, w == "-mtune=native":
+		default:
+			rest = append(rest, w)
+		}
+	}
+	if name := genericName[arch]; name != "" && key != "RUSTFLAGS" {
+		rest = append([]string{"-march=" + name}, rest...)
+		if arch == "amd64" && !slices.ContainsFunc(rest, func(w string) bool { return strings.HasPrefix(w, "-mtune=") }) {
+			rest = slices.Insert(rest, 1, "-mtune=generic")
+		}
+	}
+	return strings.Join(rest, " ")
+}
+
+// hostCPUFlags looks for CPU_FLAGS_X86 beyond what CFLAGS promise: ebuilds build whole files for them.
+func (e *examiner) hostCPUFlags() {
+	arch := e.architecture()
+	if arch != "amd64" && arch != "x86" {
+		return
+	}
+	c := parseFlags(e.s.Get("CFLAGS"), true)
+	promised, _ := marchFeatures("x86-64")
+	if more, ok := c.needs(); ok {
+		for _, f := range more {
+			promised[f] = true
+		}
+	}
+	promised["mmxext"] = true // part of sse
+	var beyond, keep, needs []string
+	for _, flag := range strings.Fields(e.s.Get("CPU_FLAGS_X86")) {
+		feature := fromUse([]string{flag})
+		if len(feature) > 0 && !promised[feature[0]] {
+			beyond, needs = append(beyond, flag), append(needs, feature...)
+		} else {
+			keep = append(keep, flag)
+		}
+	}
+	if len(beyond) == 0 {
+		return
+	}
+	e.tell(Finding{Topic: "cpu-flags", Weight: Wrong, Role: Host, What: "CPU_FLAGS_X86 has more than CFLAGS promise: " + strings.Join(beyond, " "),
+		Why: "ebuilds turn these into code for that CPU; it cannot run on: " + whoLacks(needs), Mend: []Mend{e.cpuFlagsMend(keep)}})
+}
+
+// cpuFlagsMend says where CPU_FLAGS_X86 is to be changed: in make.conf, or in the line of package.use that sets it.
+func (e *examiner) cpuFlagsMend(words []string) Mend {
+	const key = "CPU_FLAGS_X86"
+	line := "*/* " + key + ": -* " + strings.Join(words, " ")
+	lines, _ := e.s.PackageLines("package.use")
+	for _, l := range slices.Backward(lines) {
+		if l.Atom == "*/*" && slices.ContainsFunc(l.Words, func(w string) bool { return strings.HasPrefix(strings.TrimPrefix(w, "-"), "cpu_flags_x86_") }) {
+			return Mend{Do: fmt.Sprintf("instead of line %d", l.Line), File: l.Path, Lines: []string{line}}
+		}
+	}
+	return inConf(e.s, key, assign(key, strings.Join(words, " ")))
+}
+
+// format looks for packages that this machine makes and others cannot read.
+func (e *examiner) format() {
+	format := e.s.Get("BINPKG_FORMAT")
+	compress, set := e.s.Lookup("BINPKG_COMPRESS")
+	switch format {
+	case "", "gpkg", "xpak":
+	default:
+		e.tell(Finding{Topic: "format", Weight: Broken, Role: Host, What: fmt.Sprintf("BINPKG_FORMAT=%q is no format", format), Why: "Portage knows gpkg and xpak, and makes no package with anything else",
+			Mend: []Mend{inConf(e.s, "BINPKG_FORMAT", assign("BINPKG_FORMAT", "gpkg"))}})
+	}
+	f := Finding{Topic: "compress", Role: Host, Mend: []Mend{inConf(e.s, "BINPKG_COMPRESS", assign("BINPKG_COMPRESS", "zstd"))}}
+	isGPKG := format == "gpkg"
+	switch {
+	case !set:
+		return
+	case (compress == "" || compress == "none") && isGPKG:
+		f.Weight, f.What = Broken, fmt.Sprintf("BINPKG_COMPRESS=%q with BINPKG_FORMAT=gpkg", compress)
+		f.Why = "a machine with another BINPKG_COMPRESS cannot read such packages, and one of them ends the indexing of all; they are not exported"
+	case (compress == "lzip" || compress == "lzop") && isGPKG:
+		f.Weight, f.What = Broken, fmt.Sprintf("BINPKG_COMPRESS=%q with BINPKG_FORMAT=gpkg", compress)
+		f.Why = "pkgsneak cannot read such packages and does not export them; clients need " + compress + " to read even what is in them"
+	case compress == "lz4" || compress == "lzip" || compress == "lzop":
+		f.Weight, f.What = Wrong, fmt.Sprintf("BINPKG_COMPRESS=%q", compress)
+		f.Why = "every client must have app-arch/" + compress + " before its first package; it is not part of @system"
+	case compress == "" || compress == "none" || slices.Contains([]string{"bzip2", "gzip", "xz", "zstd"}, compress):
+		return
+	default:
+		f.Weight, f.What, f.Why = Broken, fmt.Sprintf("BINPKG_COMPRESS=%q is no compression", compress), "Portage knows bzip2, gzip, lz4, lzip, lzop, xz and zstd"
+	}
+	e.tell(f)
+}
+
+func (e *examiner) signing() {
+	if on, _ := e.s.HasFeature("binpkg-signing"); on {
+		e.tell(Finding{Topic: "signing", Weight: Note, Role: Host, What: "FEATURES has binpkg-signing", Why: "emerge refuses a signed package where the signer's key is not in /etc/portage/gnupg; pkgsneak's own signature is another one",
+			Mend: []Mend{{Do: "on each client, if it has no such key: at the end of make.conf", File: "", Lines: []string{add("FEATURES", "binpkg-ignore-signature")}}}})
+	}
+}
+
+// key looks for the key with which exports are signed.
+func (e *examiner) key() {
+	if e.ledger == nil {
+		return
+	}
+	names := e.ledger.Origins()
+	if e.own != nil {
+		if err := e.own.Check(e.now); err != nil {
+			e.tell(Finding{Topic: "key", Weight: Broken, Role: Host, What: fmt.Sprintf("the signing key: %v", err), Why: "no client takes an export that is signed with it", Mend: []Mend{run("pkgsneak key --help")}})
+		}
+	}
+	path := e.m.StateDir + "/signing.asc"
+	switch fi, err := os.Lstat(path); {
+	case !e.hasKey && len(names) > 0:
+		e.tell(Finding{Topic: "key", Weight: Broken, Role: Host, What: fmt.Sprintf("this machine has exported as %s, and its signing key is gone", some(names)),
+			Why: "the next export makes another key, which no client trusts; a copy of the old one spares a walk to each of them", Mend: []Mend{run("pkgsneak key import FILE")}})
+	case !e.hasKey:
+		e.tell(Finding{Topic: "key", Weight: Note, Role: Host, What: "there is no signing key yet", Why: "the first export makes one", Mend: []Mend{run("pkgsneak key generate")}})
+	case err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0:
+		e.tell(Finding{Topic: "key", Weight: Wrong, Role: Host, What: fmt.Sprintf("the signing key can be read by others (mode %04o)", fi.Mode().Perm()), Why: "whoever reads it can sign packages that all clients install",
+			Mend: []Mend{run("chmod 600 " + shellWord(path))}})
+	}
+}
+
+// Where udev finds rules, in the order in which the first of a name counts.
+var ruleDirs = []string{"/etc/udev/rules.d", "/run/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"}
+
+// ruleFile is the udev rule of the automatic run.
+const ruleFile = "90-pkgsneak.rules"
+
+// auto looks whether a plugged-in drive starts something. It is a comfort, so its absence is a note.
+func (e *examiner) auto() {
+	installed := slices.ContainsFunc(ruleDirs, func(dir string) bool {
+		fi, err := os.Stat(e.place(dir + "/" + ruleFile))
+		return err == nil && fi.Size() > 0
+	})
+	role := "export"
+	if e.is(Client) {
+		role = "import"
+		if e.is(Host) {
+			role = "both"
+		}
+	}
+	who := Role("")
+	if len(e.r.Roles) == 1 {
+		who = e.r.Roles[0]
+	}
+	conf := Mend{Do: "at the end of the file", File: "/etc/conf.d/pkgsneak", Lines: []string{"PKGSNEAK_AUTO=" + role}}
+	switch {
+	case installed && e.o.Auto == "":
+		e.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: "the udev rule is installed, but PKGSNEAK_AUTO is not set", Why: "a drive that is plugged in does nothing: the machine has not been told what it is",
+			Mend: []Mend{conf}})
+	case !installed && e.o.Auto != "":
+		e.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: fmt.Sprintf("PKGSNEAK_AUTO=%s is set, but no udev rule is installed", e.o.Auto), Why: "nothing notices a drive that is plugged in",
+			Mend: []Mend{run("pkgsneak auto --install")}})
+	case !installed:
+		e.tell(Finding{Topic: "auto", Weight: Note, Role: who, What: "a drive that is plugged in does nothing by itself", Why: "with the udev rule it is " + map[string]string{"export": "exported to", "import": "imported from", "both": "exported to and imported from"}[role] + " without a word",
+			Mend: []Mend{run("pkgsneak auto --install"), conf}})
+	}
+}
+
+// repos is the machine's repositories, nil where that cannot be known.
+func (e *examiner) repos() []portage.Repo {
+	list, err := e.s.Repos()
+	if err != nil {
+		return nil
+	}
+	return list
+}
