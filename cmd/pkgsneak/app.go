@@ -98,7 +98,7 @@ func newApp(f *face) *cli.App {
 func verbs(f *face) []*cli.Command {
 	commands := []*cli.Command{
 		exportCommand(f), importCommand(f), verifyCommand(f), statusCommand(f),
-		indexCommand(f),
+		indexCommand(f), doctorCommand(f),
 		serveCommand(f),
 		keyCommand(f), trustCommand(f),
 		completionCommand(f), completeCommand(f),

@@ -39,7 +39,7 @@ var exitMeanings = []struct {
 	{exitFailed, "failed"},
 	{exitUsage, "wrong usage"},
 	{exitLeftOut, "done, but some files were left out or are damaged"},
-	{exitFound, "index --check found something"},
+	{exitFound, "doctor or index --check found something"},
 	{exitNoTree, "no pkgsneak tree there"},
 	{exitLocked, "locked by another program"},
 	{exitUntrusted, "not trusted, or wrong signature"},

@@ -372,4 +372,3 @@ func (e *examiner) newerHere() int {
 	}
 	return n
 }
-

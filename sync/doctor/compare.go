@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync"
+	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/pkgindex"
 )
@@ -145,7 +146,8 @@ type comparer struct {
 // carried picks the entries of what is on the drive.
 func (x *comparer) carried(catalogue *pkgindex.Index) {
 	for _, entry := range catalogue.Entries {
-		if _, ok := x.gen.Find(drive.Package, entry.Path()); ok {
+		_, carried := x.gen.Find(drive.Package, entry.Path())
+		if _, err := cpv.Parse(entry.CPV()); carried && err == nil { // names stand in lines that a person will paste
 			x.entries = append(x.entries, pkgindex.Rebase(entry, catalogue.Header, pkgindex.Header{}))
 		}
 	}
@@ -223,13 +225,15 @@ func (e *examiner) foreignCHOST(index *pkgindex.Index) map[string][]string {
 	return foreign
 }
 
+var plainCHOST = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
 // tellCHOST tells that packages are masked by their CHOST.
 func (e *examiner) tellCHOST(foreign map[string][]string, where string) {
 	for _, chost := range slices.Sorted(maps.Keys(foreign)) {
 		names := foreign[chost]
 		f := Finding{Topic: "chost", Weight: Broken, Role: Client, What: fmt.Sprintf("%s of %s made for %s", plural(len(names), "package"), where, chost),
 			Why: "this machine's CHOST is " + e.s.Get("CHOST") + ": emerge masks them", Names: names}
-		if archOf(chost) == archOf(e.s.Get("CHOST")) && chost != "" {
+		if archOf(chost) == archOf(e.s.Get("CHOST")) && plainCHOST.MatchString(chost) {
 			f.Mend = []Mend{inConf(e.s, "ACCEPT_CHOSTS", assign("ACCEPT_CHOSTS", strings.TrimSpace(e.s.Get("CHOST")+" "+chost)))}
 			f.Why += "; only the middle of the name differs, so they can be accepted if both machines have the same C library"
 		}

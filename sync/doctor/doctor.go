@@ -257,7 +257,9 @@ func (e *examiner) roles() {
 	}
 }
 
-func (e *examiner) isOwn(f manifest.Fingerprint) bool { return e.own != nil && e.own.Fingerprint() == f }
+func (e *examiner) isOwn(f manifest.Fingerprint) bool {
+	return e.own != nil && e.own.Fingerprint() == f
+}
 
 // readPKGDIR opens PKGDIR and reads its index.
 func (e *examiner) readPKGDIR() {

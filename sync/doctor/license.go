@@ -28,6 +28,9 @@ func (x *comparer) license() {
 			continue
 		}
 		names = append(names, fmt.Sprintf("%s (%s)", entry.CPV(), strings.Join(masked, " ")))
+		if slices.ContainsFunc(masked, func(l string) bool { return !plainFlag.MatchString(strings.ReplaceAll(l, ".", "")) }) {
+			continue // no line to paste with what is no license
+		}
 		lines = append(lines, "="+entry.CPV()+" "+strings.Join(masked, " "))
 	}
 	if len(names) == 0 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -59,6 +60,8 @@ func wordSet(s string) map[string]bool {
 	return set
 }
 
+var plainFlag = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+_@-]*$`)
+
 // entry compares the flags of one package.
 func (u *useFlags) entry(entry pkgindex.Entry) {
 	built := wordSet(entry.Get("USE"))
@@ -66,6 +69,9 @@ func (u *useFlags) entry(entry pkgindex.Entry) {
 	differs := ""
 	for _, word := range strings.Fields(entry.Get("IUSE")) {
 		flag := strings.TrimLeft(word, "+-")
+		if !plainFlag.MatchString(flag) {
+			continue // it would stand in a line that a person pastes
+		}
 		state := explicit.of(flag)
 		switch {
 		case state.sure == unsure:

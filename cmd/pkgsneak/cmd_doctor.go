@@ -1,0 +1,276 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync/doctor"
+)
+
+func doctorCommand(f *face) *cli.Command {
+	flags := append(commonFlags(), progressFlag(),
+		&cli.BoolFlag{Name: "host", Usage: "look at this machine as one that builds and exports"},
+		&cli.BoolFlag{Name: "client", Usage: "look at this machine as one that imports"},
+		&cli.BoolFlag{Name: "deep", Usage: "read the compiler flags of every package on the drive, not of some"},
+		&cli.BoolFlag{Name: "explain", Usage: "say why a topic matters; without a topic, list them"},
+		&cli.StringFlag{Name: "ignore", Usage: "topics that are meant to be as they are, with commas between"},
+		&cli.StringFlag{Name: "auto", Usage: "export, import or both: what this machine does with a plugged-in drive"},
+	)
+	return &cli.Command{
+		Name:      "doctor",
+		Category:  "this machine",
+		Usage:     "what is wrong with the settings here, and the lines that mend it",
+		ArgsUsage: "[DRIVE]",
+		UsageText: "doctor [DRIVE]\ndoctor --explain [TOPIC]",
+		Description: "Reads Portage's configuration, which it never executes, and this machine's packages, index and keys. Says in the\n" +
+			"order of importance what keeps packages from being built, carried or used, why, and which lines mend it. With a\n" +
+			"drive it compares this machine with the one that exported: USE, profile, keywords, licenses, CPU. Whether this\n" +
+			"machine is a host, a client or both shows in what it has done. Changes nothing; ends with 4 if it found something.",
+		Flags:  append(flags, dirFlags()...),
+		Action: f.action(0, 1, examine),
+	}
+}
+
+func examine(c *call) error {
+	if c.flags.Bool("explain") {
+		return c.explainTopic()
+	}
+	machine, err := c.machine()
+	if err != nil {
+		return err
+	}
+	o := doctor.Options{Machine: machine, Root: c.env.root, Auto: c.flags.String("auto"), Deep: c.flags.Bool("deep"),
+		CPUInfo: c.proc("cpuinfo"), Routes: c.proc("net/route"), Routes6: c.proc("net/ipv6_route")}
+	if len(c.args) == 1 {
+		o.Drive = c.args[0]
+	}
+	if o.Ignore, err = ignored(c.flags.String("ignore")); err != nil {
+		return err
+	}
+	for flag, role := range map[string]doctor.Role{"host": doctor.Host, "client": doctor.Client} {
+		if c.flags.Bool(flag) {
+			o.Roles = append(o.Roles, role)
+		}
+	}
+	watch, done := c.watcher()
+	defer done()
+	o.Watch = watch
+	r, err := doctor.Examine(c.ctx, o)
+	if err != nil {
+		return err
+	}
+	done()
+	c.examined(r)
+	code := exitDone
+	if r.Found() {
+		code = exitFound
+	}
+	c.result(code, r)
+	return outcome(code)
+}
+
+// ignored reads the list of topics of --ignore.
+func ignored(list string) ([]string, error) {
+	topics := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+	for _, name := range topics {
+		if _, ok := doctor.Explain(name); !ok {
+			return nil, noTopic(name)
+		}
+	}
+	return topics, nil
+}
+
+func noTopic(name string) error {
+	var names []string
+	for _, t := range doctor.Topics() {
+		names = append(names, t.Name)
+	}
+	err := usageErrorf("doctor has no topic %q", name)
+	if near := nearest(name, names); near != "" {
+		return withHint(err, "pkgsneak doctor --explain %s", near)
+	}
+	return withHint(err, "pkgsneak doctor --explain")
+}
+
+// maxProc is far more than one of the files of /proc that are read here has.
+const maxProc = 8 << 20
+
+// proc reads a file of /proc; nil where it cannot be read.
+func (c *call) proc(name string) []byte {
+	f, err := os.Open(filepath.Join(c.env.root, "/proc", name))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			c.out.warn("%v", err)
+		}
+		return nil
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxProc))
+	if err != nil {
+		c.out.warn("%v", err)
+		return nil
+	}
+	return data
+}
+
+// explainTopic prints the short why.
+func (c *call) explainTopic() error {
+	if len(c.args) == 0 {
+		for _, t := range doctor.Topics() {
+			c.out.put("  %-18s %s", bold(t.Name), t.Title)
+		}
+		return nil
+	}
+	t, ok := doctor.Explain(c.args[0])
+	if !ok {
+		return noTopic(c.args[0])
+	}
+	c.out.put("%s: %s\n", bold(t.Name), t.Title)
+	c.out.put("%s", raw(strings.TrimSpace(t.Text)))
+	return nil
+}
+
+// examined prints what was found.
+func (c *call) examined(r *doctor.Report) {
+	switch roles := roleWords(r.Roles); {
+	case roles == "":
+		c.out.say("this machine has no role yet")
+	default:
+		c.out.say("this machine is %s: %s", bold(roles), strings.Join(r.Because, ", "))
+	}
+	for i := range r.Origins {
+		c.compared(&r.Origins[i])
+	}
+	mend, notes := 0, 0
+	for i := range r.Findings {
+		c.finding(&r.Findings[i])
+		if r.Findings[i].Weight == doctor.Note {
+			notes++
+		} else {
+			mend++
+		}
+	}
+	if len(r.Emerge) > 0 {
+		c.out.say("")
+		c.out.say("the line to type here:")
+		for _, e := range r.Emerge {
+			c.out.say("    %s", bold(e.Line))
+			c.out.say("        %s", e.Why)
+		}
+	}
+	if len(r.Unknown) > 0 {
+		c.out.say("")
+		for _, u := range r.Unknown {
+			c.out.say("not known: %s", u)
+		}
+	}
+	c.out.say("")
+	switch {
+	case mend > 0:
+		c.out.say("%s to mend, %s; more about one: pkgsneak doctor --explain %s", count(mend, "thing"), count(notes, "note"), r.Findings[0].Topic)
+	case notes > 0:
+		c.out.say("nothing to mend, %s", count(notes, "note"))
+	default:
+		c.out.say("nothing to mend")
+	}
+}
+
+func roleWords(roles []doctor.Role) string {
+	switch {
+	case len(roles) == 0:
+		return ""
+	case len(roles) == 1:
+		return "a " + string(roles[0])
+	}
+	return "a host and a client"
+}
+
+// finding prints one finding. What has to be mended is said under --quiet too.
+func (c *call) finding(f *doctor.Finding) {
+	say := c.out.say
+	if f.Weight != doctor.Note && !c.out.json {
+		say = c.out.put
+	}
+	mark := map[doctor.Weight]styled{doctor.Broken: red("broken"), doctor.Wrong: yellow("wrong"), doctor.Note: blue("note")}[f.Weight]
+	say("")
+	say("%-6s  %s  [%s]", mark, bold(f.What), f.Topic)
+	say("        %s", f.Why)
+	for i, name := range f.Names {
+		if i == listLimit && !c.out.verbose {
+			say("            %s", "... and "+count(len(f.Names)-i, "other")+" (-v lists all)")
+			break
+		}
+		say("            %s", name)
+	}
+	for _, m := range f.Mend {
+		do := m.Do
+		if m.File != "" {
+			do = m.File + ", " + do
+		}
+		say("        %s:", do)
+		for _, line := range m.Lines {
+			say("            %s", green(line))
+		}
+	}
+}
+
+// compared prints the table of differences of an origin.
+func (c *call) compared(o *doctor.Comparison) {
+	c.out.say("")
+	name := o.Origin
+	if name == "" {
+		name = o.Dir
+	}
+	switch {
+	case o.Mine:
+		c.out.say("origin %s: exported by this machine", bold(name))
+		return
+	case o.Problem != "":
+		c.out.say("origin %s: not compared: %s", bold(name), o.Problem)
+		return
+	case len(o.Differences) == 0:
+		c.out.say("origin %s: %s, no difference that matters", bold(name), count(o.Packages, "package"))
+		return
+	}
+	c.out.say("origin %s: %s", bold(name), count(o.Packages, "package"))
+	rows := [][3]string{{"", "origin", "here"}}
+	for _, d := range o.Differences {
+		rows = append(rows, [3]string{d.What, orNone(d.Origin), orNone(d.Here)})
+	}
+	width := columns(rows)
+	for i, row := range rows {
+		concerns := ""
+		if i == 0 {
+			concerns = "concerns"
+		} else if n := o.Differences[i-1].Packages; n > 0 {
+			concerns = count(n, "package")
+		}
+		c.out.say("    %-*s  %-*s  %-*s  %s", width[0], row[0], width[1], row[1], width[2], row[2], concerns)
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// mostWidth is the widest column that the others keep in step with.
+const mostWidth = 36
+
+// columns gives the width of each column of a table; a text that is wider than mostWidth sticks out.
+func columns(rows [][3]string) (width [3]int) {
+	for _, row := range rows {
+		for i, text := range row {
+			width[i] = max(width[i], min(len(printable(text)), mostWidth))
+		}
+	}
+	return width
+}
