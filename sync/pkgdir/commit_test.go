@@ -143,7 +143,7 @@ func TestCommitIntoAnEmptyPKGDIR(t *testing.T) {
 				c.Add = append(c.Add, incoming(t, d, layout, e.Path()))
 			}
 			var done steps
-			r := commit(t, d, c, Options{Now: at(t, want), Header: headerOf(t, want), step: done.add})
+			r := commit(t, d, c, Options{Now: at(t, want), Header: headerOf(t, want), Workers: 1, step: done.add})
 			if len(r.Placed) != len(c.Add) || len(r.Skipped)+len(r.Kept) > 0 {
 				t.Errorf("report %+v", r)
 			}
@@ -179,7 +179,7 @@ func TestCommitReplacesInThreeSteps(t *testing.T) {
 			}
 		}
 	}
-	r := commit(t, d, c, Options{Now: at(t, text), step: visible})
+	r := commit(t, d, c, Options{Now: at(t, text), Workers: 1, step: visible})
 	if !slices.Equal(locals(r), []string{hello, screen}) || !slices.Equal(r.Removed, []string{unzip1}) {
 		t.Errorf("report %+v", r)
 	}

@@ -145,7 +145,7 @@ func runImport(t testing.TB, dir string, step func(string)) {
 		}
 		return m.save(dir)
 	}
-	o := Options{Now: later, LockWait: time.Minute, CompressIndex: &on, step: step}
+	o := Options{Now: later, LockWait: time.Minute, CompressIndex: &on, Workers: 1, step: step}
 	if _, err := d.Commit(t.Context(), c, o); err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ type Options struct {
 	// Progress is called after each package that was read, with its size in bytes.
 	Progress func(path string, bytes int64)
 
-	// step is called before each step that changes something, and after each file that was read, in tests.
+	// step is called before each step that changes something and, by the workers, after each file that was read; in tests.
 	step func(what string)
 }
 
