@@ -33,11 +33,7 @@ type call struct {
 func run(ctx context.Context, e *env, words []string) int {
 	f := &face{env: e, out: newPrinter(e)}
 	app := newApp(f)
-	err := dispatch(ctx, f, app, words)
-	if err == nil && f.out.broken != nil {
-		err = f.out.broken
-	}
-	return f.end(ctx, err)
+	return f.end(ctx, dispatch(ctx, f, app, words))
 }
 
 // dispatch finds out what is wanted and does it.
@@ -64,7 +60,10 @@ func dispatch(ctx context.Context, f *face, app *cli.App, words []string) error 
 func (f *face) end(ctx context.Context, err error) int {
 	var code outcome
 	if err == nil || errors.As(err, &code) {
-		return int(code)
+		if f.out.broken == nil {
+			return int(code)
+		}
+		err = f.out.broken
 	}
 	fail := explain(err, f.place)
 	if ctx.Err() != nil {
