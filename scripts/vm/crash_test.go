@@ -66,17 +66,17 @@ type recording struct {
 	name  string       // of the log in the guest
 	log   disk.Log
 	gens  []generation
+
+	repaired int // second runs that needed fsck
 }
 
 // share puts a log where the guest can load it, and loads it.
 func share(t testing.TB, m *vm.Machine, name string, l disk.Log) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), name)
 	f, err := os.CreateTemp(theLab().share("."), name)
 	ok(t, err)
 	defer os.Remove(f.Name())
 	ok(t, errors.Join(l.Encode(f), f.Close()))
-	_ = file
 	must[int](t)(m.Load(t.Context(), name, wire.ShareDir+"/"+filepath.Base(f.Name())))
 }
 
@@ -150,6 +150,9 @@ func export(t testing.TB, m *vm.Machine, bin string, more ...string) report {
 func (r *recording) findCommits() {
 	for g := range r.gens[1:] {
 		gen := &r.gens[g+1]
+		if gen.begun < 0 {
+			continue // from before this log
+		}
 		gen.begun, gen.committed = -1, -1
 		stamp := []byte("TIMESTAMP " + time.Unix(gen.serial, 0).UTC().Format(time.RFC3339) + "\n")
 		for i, e := range r.log {
@@ -314,26 +317,179 @@ func (p sampler) states(l disk.Log, from, to int) []disk.State {
 	return all
 }
 
+// focus returns the states around the commits: there everything is decided.
+func (r *recording) focus(rng *rand.Rand, around int) []disk.State {
+	var states []disk.State
+	for _, g := range r.gens {
+		if g.begun < 0 || g.committed == 0 {
+			continue
+		}
+		p := sampler{r: rng}
+		states = append(states, p.states(r.log, max(0, g.begun-around), min(len(r.log), g.committed+3*around))...)
+	}
+	return states
+}
+
+// second lets the host go on, with a program, on a drive that was pulled in a
+// state: files are what it has now, turn is the export that was pulled. It
+// returns that run as a recording of its own.
+func (r *recording) second(start disk.State, turn int, bin string, files []payload) (*recording, error) {
+	ctx := r.t.Context()
+	shown, reason := r.show(start)
+	if reason != "" {
+		return nil, fmt.Errorf("the state to start from: %s", reason)
+	}
+	want := furnish(r.t, r.m, files)
+	must[string](r.t)(r.m.Sh(ctx, fmt.Sprintf("rm -rf %[1]s; cp -a /t/before%[2]d %[1]s", hostState, turn)))
+	next := &recording{flavour: r.flavour, t: r.t, m: r.m, name: "second", below: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: start})}
+	device := must[string](r.t)(r.m.Attach(ctx, wire.Attach{Size: r.mib << 20, Layers: next.below, Record: next.name}))
+	rep, err := r.goOn(device, bin)
+	ok(r.t, r.m.Detach(ctx, device))
+	if err != nil {
+		return nil, err
+	}
+	next.log = must[disk.Log](r.t)(r.m.Log(ctx, next.name))
+	next.gens = []generation{{want: content{}}}
+	if shown > 0 {
+		next.gens = append(next.gens, generation{serial: r.gens[shown].serial, want: r.gens[shown].want, begun: -1})
+	}
+	if rep.Report.Unchanged {
+		return next, nil
+	}
+	next.gens = append(next.gens, generation{serial: rep.Report.Serial, want: want})
+	next.findCommits()
+	return next, nil
+}
+
+// goOn mounts a pulled drive and exports to it, after a check of the file
+// system where the export asks for one.
+func (r *recording) goOn(device, bin string) (report, error) {
+	ctx := r.t.Context()
+	for attempt := 0; ; attempt++ {
+		ok(r.t, r.m.Mount(ctx, r.mount(device, false)))
+		ran := must[wire.Result](r.t)(r.m.Run(ctx, exportCommand(bin)))
+		ok(r.t, r.m.Unmount(ctx, drive))
+		rep, err := result(ran)
+		switch {
+		case err != nil:
+			return rep, err
+		case ran.Code == 0:
+			return rep, nil
+		case attempt > 0 || ran.Code != 14 || !slices.ContainsFunc(rep.Hints, func(h string) bool { return strings.Contains(h, "fsck.") }):
+			return rep, fmt.Errorf("export ended with %d: %s %q", ran.Code, rep.Error, rep.Hints)
+		}
+		r.repaired++
+		r.repair(device)
+	}
+}
+
+// repair does what the hint of the export says.
+func (r *recording) repair(device string) {
+	argv := map[string][]string{"vfat": {"fsck.vfat", "-a", device}, "exfat": {"fsck.exfat", "-p", device}}[r.kind]
+	if argv == nil {
+		r.t.Fatalf("there is nothing to repair %s with", r.kind)
+	}
+	ran := must[wire.Result](r.t)(r.m.Run(r.t.Context(), wire.Command{Argv: argv}))
+	if ran.Code > 1 {
+		r.t.Fatalf("%q ended with %d: %s%s", argv, ran.Code, ran.Stdout, ran.Stderr)
+	}
+}
+
+// spread reorders states so that a run which ends early has seen some of
+// everything.
+func spread(states []disk.State) []disk.State {
+	const passes = 5
+	var all []disk.State
+	for first := range passes {
+		for i := first; i < len(states); i += passes {
+			all = append(all, states[i])
+		}
+	}
+	return all
+}
+
+// try checks states until there is no more time, and says how many it did.
+func (r *recording) try(states []disk.State, count *tally) {
+	r.t.Helper()
+	for i, s := range spread(states) {
+		if overdue() {
+			r.t.Logf("%s: NO TIME for %d of %d states; PKGSNEAK_VM=long has it", r.flavour.name, len(states)-i, len(states))
+			return
+		}
+		if problem := r.check(s, count); problem != "" {
+			r.t.Error(problem)
+		}
+	}
+}
+
+// effort is how much of a crash replay a run can afford.
+type effort struct {
+	sampler
+	starts, seconds int // second runs, and the states of each
+}
+
+func howMuch() effort {
+	rng := rand.New(rand.NewPCG(3, 5)) // each run tries the same, so that what fails can be tried again
+	if long() {
+		return effort{sampler{r: rng}, 40, 150}
+	}
+	return effort{sampler{24, 6, 18, rng}, 2, 12}
+}
+
 // Old or new, never broken: whatever part of its writes a drive holds when it
-// is pulled.
+// is pulled. And again for the export that follows a pull.
 func TestCrashReplay(t *testing.T) {
 	for _, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
-			m := boot(t)
-			settle(t, m)
+			t.Parallel()
+			m := borrow(t)
+			states := sequence()
 			began := time.Now()
-			r := record(t, m, f, program, sequence())
-			t.Logf("recorded %d entries in %.1f s", len(r.log), time.Since(began).Seconds())
+			r := record(t, m, f, program, states)
+			took := time.Since(began)
 			began = time.Now()
-			p := sampler{prefixes: 30, tears: 8, reorders: 22, r: rand.New(rand.NewPCG(1, 2))}
-			count := newTally()
-			for _, s := range p.states(r.log, 0, len(r.log)) {
-				if problem := r.check(s, count); problem != "" {
-					t.Error(problem)
-				}
-			}
+			e, count, again := howMuch(), newTally(), newTally()
+			r.try(e.states(r.log, 0, len(r.log)), count)
+			ended, repaired := r.tryAgain(states, e, again)
 			tried, _ := count.all()
-			t.Logf("%s: %v; %.2f s a state", f.name, count, time.Since(began).Seconds()/float64(tried))
+			triedAgain, _ := again.all()
+			t.Logf("%s: %d entries recorded in %.1f s; %v; %d second runs (%d after fsck): %v; %.2f s a state",
+				f.name, len(r.log), took.Seconds(), count, ended, repaired, again, time.Since(began).Seconds()/float64(max(1, tried+triedAgain)))
 		})
 	}
+}
+
+// tryAgain starts second runs from states of this one: every other one between
+// the two slots.
+func (r *recording) tryAgain(states [][]payload, e effort, count *tally) (ended, repaired int) {
+	r.t.Helper()
+	for i := range e.starts {
+		if overdue() {
+			return ended, repaired
+		}
+		turn := len(r.gens) - 2 // the export that is pulled; the last one follows
+		if long() {
+			turn = 1 + i/2%(len(r.gens)-2)
+		}
+		gen := r.gens[turn]
+		start := disk.State{Prefix: gen.committed}
+		if i%2 == 1 {
+			from := r.gens[turn-1].committed + 8
+			start.Prefix = from + e.r.IntN(max(1, gen.begun-from))
+			if odd, ok := r.log.Reorder(start.Prefix, 0.5, e.r); ok {
+				start = odd
+			}
+		}
+		next, err := r.second(start, turn, program, states[turn])
+		if err != nil {
+			r.t.Errorf("%s: the run after a pull in state %v: %v", r.flavour.name, start, err)
+			continue
+		}
+		ended++
+		repaired += r.repaired
+		r.repaired = 0
+		all := sampler{r: e.r}.states(next.log, 0, len(next.log))
+		next.try(disk.Sample(all, e.seconds), count)
+	}
+	return ended, repaired
 }

@@ -1,11 +1,13 @@
 package vm_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -45,9 +47,52 @@ var theLab = sync.OnceValue(func() *laboratory {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if os.Getenv(modeVariable) != "" {
+		for len(idle) > 0 {
+			(<-idle).Close()
+		}
 		os.RemoveAll(theLab().dir)
 	}
 	os.Exit(code)
+}
+
+// A short run ends in time: what it has no time for, it says.
+const shortRun = 7 * time.Minute
+
+var started = time.Now()
+
+func overdue() bool { return !long() && time.Since(started) > shortRun }
+
+// idle are machines that wait for a test, places the tests that may have one: a
+// machine keeps a processor busy.
+var (
+	places = make(chan struct{}, min(4, max(1, runtime.NumCPU())))
+	idle   = make(chan *vm.Machine, cap(places))
+)
+
+// borrow gives a test a machine with a host and a client that trusts it.
+func borrow(t testing.TB) *vm.Machine {
+	t.Helper()
+	lab(t)
+	places <- struct{}{}
+	t.Cleanup(func() { <-places })
+	if overdue() {
+		t.Skipf("NO TIME: the short run has used its %v; %s=long has it", shortRun, modeVariable)
+	}
+	var m *vm.Machine
+	select {
+	case m = <-idle:
+	default:
+		m = boot(t)
+	}
+	t.Cleanup(func() {
+		if t.Failed() || t.Skipped() {
+			m.Close() // who knows what state it is in
+			return
+		}
+		idle <- m
+	})
+	settle(t, m)
+	return m
 }
 
 // share is a file as the host names it, in the directory that the guest has as
@@ -95,12 +140,18 @@ func boot(t testing.TB, tweak ...func(*vm.Config)) *vm.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := vm.Config{Dir: dir, Cache: filepath.Join(cache, "pkgsneak-vm"), Share: l.share("."), Agent: l.agent}
+	var programs []string
+	for _, name := range []string{"fsck.vfat", "fsck.exfat"} {
+		if path, err := exec.LookPath(name); err == nil {
+			programs = append(programs, path)
+		}
+	}
+	c := vm.Config{Dir: dir, Programs: programs, Cache: filepath.Join(cache, "pkgsneak-vm"), Share: l.share("."), Agent: l.agent}
 	for _, f := range tweak {
 		f(&c)
 	}
 	began := time.Now()
-	m, err := vm.Boot(t.Context(), c)
+	m, err := vm.Boot(context.Background(), c) // it outlives the test
 	var missing *vm.UnavailableError
 	if errors.As(err, &missing) {
 		t.Skipf("THE MACHINE LAB DID NOT RUN: %v", err)
@@ -108,7 +159,6 @@ func boot(t testing.TB, tweak ...func(*vm.Config)) *vm.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(m.Close)
 	if err := m.SetClock(t.Context(), time.Now().Unix()); err != nil {
 		t.Fatal(err)
 	}
