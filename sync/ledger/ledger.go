@@ -25,7 +25,7 @@
 //	{"seen":{"key":"B1C9…","name":"bighost","serial":1772366400,"manifest":"9cb2…","highest":"2026-03-01T12:00:00Z"}}
 //	{"imports":{"key":"B1C9…","name":"bighost","kind":"packages","file":"imports/B1C9….bighost.packages"}}
 //	{"exported":{"name":"bighost","pkgdir":"/var/cache/binpkgs","serial":1772366400}}
-//	{"run":{"when":"2026-03-01T12:00:05Z","verb":"import","origin":"bighost","drive":"/mnt/usb","result":"done","serial":1772366400,"files":3,"bytes":12345}}
+//	{"run":{"when":"2026-03-01T12:00:05Z","verb":"import","by":"auto","origin":"bighost","drive":"/mnt/usb","result":"done","serial":1772366400,"files":3,"bytes":12345}}
 //	{"end":6}
 //
 // An imports line for a file that is not there is an error, and so is a directory imports/ with files

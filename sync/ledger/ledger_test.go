@@ -522,7 +522,7 @@ func TestFormat(t *testing.T) {
 		l.SaveSeen(host, Seen{1772366400, sum1, noon}),
 		l.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum2}}),
 		l.SaveExported("bighost", Exported{"/var/cache/binpkgs", 1772366400}),
-		l.AddRun(Run{noon, "import", "bighost", "/mnt/usb", "done", 1772366400, 3, 12345}),
+		l.AddRun(Run{noon, "import", "auto", "bighost", "/mnt/usb", "done", 1772366400, 3, 12345}),
 	}
 	if err := errors.Join(steps...); err != nil {
 		t.Fatal(err)
@@ -534,7 +534,7 @@ func TestFormat(t *testing.T) {
 {"seen":{"key":"%[1]s","name":"bighost","serial":1772366400,"manifest":"01%[2]s","highest":"2026-03-01T12:00:00Z"}}
 {"imports":{"key":"%[1]s","name":"bighost","kind":"packages","file":"imports/%[1]s.bighost.packages"}}
 {"exported":{"name":"bighost","pkgdir":"/var/cache/binpkgs","serial":1772366400}}
-{"run":{"when":"2026-03-01T12:00:00Z","verb":"import","origin":"bighost","drive":"/mnt/usb","result":"done","serial":1772366400,"files":3,"bytes":12345}}
+{"run":{"when":"2026-03-01T12:00:00Z","verb":"import","by":"auto","origin":"bighost","drive":"/mnt/usb","result":"done","serial":1772366400,"files":3,"bytes":12345}}
 {"end":6}
 `, host.Key, zeros),
 		"imports/" + string(host.Key) + ".bighost.packages": fmt.Sprintf(

@@ -55,6 +55,7 @@ type Exported struct {
 type Run struct {
 	When   time.Time `json:"when"` // when it ended
 	Verb   string    `json:"verb"`
+	By     string    `json:"by,omitempty"` // "auto" or "watch"; "": a person
 	Origin string    `json:"origin,omitempty"`
 	Drive  string    `json:"drive,omitempty"`
 	Result string    `json:"result"`
