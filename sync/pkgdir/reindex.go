@@ -76,14 +76,16 @@ func (d *Dir) Reindex(ctx context.Context, o Options) (*Report, error) {
 // renew brings the index up to date, and carries out the change if there is one.
 func (d *Dir) renew(ctx context.Context, c *change, o Options) (*Report, error) {
 	known := map[string]described{}
-	plan, err := d.plan(ctx, doubtfulToo, known, o)
+	s, err := d.look(ctx, doubtfulToo, known, o)
 	if err != nil {
 		return nil, err
 	}
-	if c == nil && !plan.dirty(o) {
-		return plan.report(), nil
+	if c == nil && s.usable {
+		if p := s.settle(known, o.Rebuild); !p.dirty(o) {
+			return p.report(), nil
+		}
 	}
-	if err := d.describeAll(ctx, plan.doubtful, known, o); err != nil {
+	if err := d.describeAll(ctx, s.doubtful, known, o); err != nil {
 		return nil, err
 	}
 	lock, err := durable.Acquire(ctx, d.root, durable.PackagesLock, durable.LockOptions{Wait: o.LockWait, OnWait: o.OnWait})
@@ -101,16 +103,17 @@ func (d *Dir) renewLocked(ctx context.Context, c *change, known map[string]descr
 	if err := durable.Sweep(d.root, "."); err != nil {
 		return nil, err
 	}
-	plan, err := d.plan(ctx, strict, known, o)
+	s, err := d.look(ctx, strict, known, o)
 	if err != nil {
 		return nil, err
 	}
-	report := plan.report()
+	p := s.settle(known, o.Rebuild)
+	report := p.report()
 	if c != nil {
-		return report, d.transact(ctx, c, plan, report, o)
+		return report, d.transact(ctx, c, p, report, o)
 	}
-	if plan.dirty(o) {
-		err = d.writeIndex(plan, report, o)
+	if p.dirty(o) {
+		err = d.writeIndex(p, report, o)
 	}
 	return report, err
 }
@@ -126,8 +129,8 @@ type plan struct {
 	invalid []Problem
 }
 
-// plan surveys the PKGDIR and reads what must be read and is not known yet.
-func (d *Dir) plan(ctx context.Context, b belief, known map[string]described, o Options) (*plan, error) {
+// look surveys the PKGDIR and reads what must be read and is not known yet.
+func (d *Dir) look(ctx context.Context, b belief, known map[string]described, o Options) (*survey, error) {
 	if o.Rebuild {
 		b = nothing
 	}
@@ -135,10 +138,7 @@ func (d *Dir) plan(ctx context.Context, b belief, known map[string]described, o 
 	if err != nil {
 		return nil, err
 	}
-	if err := d.describeAll(ctx, s.todo, known, o); err != nil {
-		return nil, err
-	}
-	return s.settle(known, o.Rebuild), nil
+	return s, d.describeAll(ctx, s.todo, known, o)
 }
 
 // settle puts the entries together: those that are believed, in their order, and those of the files
@@ -356,10 +356,12 @@ func (r *CheckReport) OK() bool { return len(r.Missing)+len(r.Stale)+len(r.Index
 // Check compares the index with the files, and changes nothing. Packages that are not indexed are
 // read, the others are not.
 func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
-	p, err := d.plan(ctx, doubtfulToo, map[string]described{}, o)
+	known := map[string]described{}
+	s, err := d.look(ctx, doubtfulToo, known, o)
 	if err != nil {
 		return nil, fmt.Errorf("checking %q: %w", d.path, err)
 	}
+	p := s.settle(known, o.Rebuild)
 	r := &CheckReport{Invalid: p.invalid, Remarks: p.index.Remarks}
 	for _, path := range p.added {
 		r.Missing = append(r.Missing, Problem{path, "not in " + indexName})
