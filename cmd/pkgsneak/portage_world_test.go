@@ -147,6 +147,10 @@ func (w *portageWorld) build(t *testing.T) string {
 // configure writes the configuration of the machine in dir, whose ebuilds are in repo. The lines of conf come last in its make.conf.
 func (w *portageWorld) configure(t *testing.T, dir, repo, conf string) {
 	t.Helper()
+	features := portageFeatures
+	if os.Getuid() != 0 {
+		features += " unprivileged" // Portage adds it by itself, but its index shall have it whoever writes it
+	}
 	etc := filepath.Join(dir, "etc/portage")
 	must(t, os.MkdirAll(filepath.Join(etc, "repos.conf"), 0o755))
 	profile := filepath.Join(etc, "make.profile")
@@ -163,7 +167,7 @@ GENTOO_MIRRORS=""
 FETCHCOMMAND="false \${DISTDIR} \${FILE} \${URI}"
 RESUMECOMMAND="false \${DISTDIR} \${FILE} \${URI}"
 %s
-`, portageFeatures, dir, conf), 0o644))
+`, features, dir, conf), 0o644))
 }
 
 // machine makes a computer whose make.conf ends with the lines of conf.
