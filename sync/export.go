@@ -108,7 +108,7 @@ type exporter struct {
 	drive  *drive.Drive         // nil while there is no tree
 	dir    string               // the origin's directory
 	held   *drive.Generation    // on the drive; nil on the first export
-	before *pkgindex.Index      // its catalogue
+	before *pkgindex.Header     // of its catalogue; nil if there is none that can be read
 	stale  bool                 // its packages/Packages is an older generation's, which only a new generation mends
 	host   *host
 	todo   []Item // to be copied
@@ -116,8 +116,9 @@ type exporter struct {
 
 	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
 	current map[fileKey]drive.Item
-	entries map[string]pkgindex.Entry // by PATH, in terms of header
+	entries map[string]pkgindex.Entry // by PATH
 	header  pkgindex.Header
+	changed bool // an entry is not that of the catalogue on the drive
 }
 
 func (x *exporter) close() {
@@ -232,19 +233,25 @@ func (x *exporter) findOrigin() (err error) {
 		return err
 	}
 	x.report.Plan.Previous, x.report.Serial = x.held.Serial(), x.held.Serial()
-	x.before, err = x.held.Catalogue()
+	catalogue, err := x.held.Catalogue()
 	var damaged *drive.DamagedError
 	if errors.As(err, &damaged) {
 		x.report.Notices = append(x.report.Notices, fmt.Sprintf("the catalogue on the drive is damaged (%v): it is made anew", err))
-		x.before = nil
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	x.before = &catalogue.Header
+	for _, e := range catalogue.Entries {
+		x.entries[e.Path()] = e
+	}
+	return nil
 }
 
 func (x *exporter) scan(ctx context.Context) (err error) {
 	x.w.tell(Event{Phase: PhaseScan, Path: x.m.PKGDIR})
-	x.host, err = readHost(ctx, x.l, x.m, !x.o.NoPackages, !x.o.NoDistfiles)
+	x.host, err = readHost(ctx, x.l, x.m, !x.o.NoPackages, !x.o.NoDistfiles, x.entries)
 	if err != nil {
 		return err
 	}
@@ -295,13 +302,6 @@ func (x *exporter) heldFiles() []DriveFile {
 	if x.held == nil {
 		return nil
 	}
-	sums := make(map[string]string)
-	if x.before != nil {
-		for _, e := range x.before.Entries {
-			sums[e.Path()] = indexSums(e)
-			x.entries[e.Path()] = pkgindex.Rebase(e, x.before.Header, x.header)
-		}
-	}
 	var files []DriveFile
 	for _, kind := range []Kind{Package, Distfile} {
 		for _, it := range x.held.Items(driveKind(kind)) {
@@ -310,7 +310,7 @@ func (x *exporter) heldFiles() []DriveFile {
 				x.report.Kept.add(it.Size)
 				continue
 			}
-			files = append(files, DriveFile{Kind: kind, Path: it.Path, Size: it.Size, Sum: it.Sum, Index: sums[it.Path]})
+			files = append(files, DriveFile{Kind: kind, Path: it.Path, Size: it.Size, Sum: it.Sum, Index: indexSums(x.entries[it.Path])})
 		}
 	}
 	for _, it := range x.held.Programs() {
@@ -335,10 +335,10 @@ func driveKind(k Kind) drive.Kind {
 // chooseHeader takes the header of the catalogue from the host's index, or from its settings where there is no index.
 func (x *exporter) chooseHeader() {
 	switch {
-	case x.host.index != nil && x.host.index.Header.Supported():
-		x.header = x.host.index.Header.Clone()
+	case x.host.header != nil:
+		x.header = x.host.header.Clone()
 	case x.o.NoPackages && x.before != nil:
-		x.header = x.before.Header.Clone()
+		x.header = x.before.Clone()
 	default:
 		x.header = pkgindex.UpdateHeader(pkgindex.Header{}, x.m.Settings.Get, x.m.Settings.ProfileName())
 	}
@@ -347,11 +347,21 @@ func (x *exporter) chooseHeader() {
 // keep leaves a file on the drive as it is. The host's index may know more of it by now than it did when it was copied.
 func (x *exporter) keep(it Item, h *hostFile) {
 	x.report.Kept.add(it.Size)
-	if it.Kind != Package || h.Index == "" {
-		return
+	if it.Kind == Package && h.Index != (IndexSums{}) && indexSums(x.entries[it.Path]) == h.Index {
+		x.setEntry(it.Path, h.entry)
 	}
-	if old, ok := x.entries[it.Path]; ok && indexSums(old) == h.Index {
-		x.entries[it.Path] = h.entry
+}
+
+func (x *exporter) setEntry(path string, e pkgindex.Entry) {
+	if x.entries[path] != e {
+		x.entries[path], x.changed = e, true
+	}
+}
+
+func (x *exporter) dropEntry(path string) {
+	if _, ok := x.entries[path]; ok {
+		delete(x.entries, path)
+		x.changed = true
 	}
 }
 
@@ -359,13 +369,17 @@ func (x *exporter) keep(it Item, h *hostFile) {
 // of which the drive has no file are dropped.
 func (x *exporter) vouched() {
 	for path := range x.entries {
-		if _, carried := x.current[fileKey{Package, path}]; !carried {
-			delete(x.entries, path)
+		key := fileKey{Package, path}
+		if _, carried := x.current[key]; carried {
+			continue
+		}
+		if h := x.host.files[key]; h == nil || h.Index == (IndexSums{}) {
+			x.dropEntry(path)
 		}
 	}
 	for key, h := range x.host.files {
-		if _, carried := x.current[key]; key.kind == Package && !carried && h.Index != "" {
-			x.entries[key.path] = h.entry
+		if _, carried := x.current[key]; key.kind == Package && !carried && h.Index != (IndexSums{}) {
+			x.setEntry(key.path, h.entry)
 		}
 	}
 }
@@ -462,12 +476,17 @@ func (x *exporter) guard(context.Context) error {
 
 // unchanged reports whether the drive says already what the next generation would say, and lacks nothing: a pull, or somebody who deleted files there, may have left something to mend.
 func (x *exporter) unchanged(ctx context.Context) (bool, error) {
-	if x.held == nil || len(x.todo)+len(x.report.Plan.Remove) > 0 || x.before == nil || !pkgindex.SameContent(x.catalogue(), x.before) {
+	if x.held == nil || len(x.todo)+len(x.report.Plan.Remove) > 0 || !x.sameCatalogue() {
 		return false, nil
 	}
 	state, err := x.held.State(ctx)
 	x.stale = !state.Packages
 	return state.Whole(), err
+}
+
+// sameCatalogue reports whether the next generation's catalogue would say what the drive's says.
+func (x *exporter) sameCatalogue() bool {
+	return x.before != nil && !x.changed && x.header.Same(*x.before)
 }
 
 // catalogue is the origin's whole index as the next generation has it.

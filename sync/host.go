@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/ledger"
@@ -21,8 +22,7 @@ import (
 type host struct {
 	packages  *payloadDir // nil where packages are not looked at, or PKGDIR is absent
 	distfiles *payloadDir
-	pkgdir    *pkgdir.Dir
-	index     *pkgindex.Index // nil where PKGDIR has none that can be read
+	header    *pkgindex.Header // of PKGDIR's index; nil where it has none that can be used
 	files     map[fileKey]*hostFile
 	leftOut   []Item // what lies there and is no payload that could be carried
 	notices   []string
@@ -39,7 +39,6 @@ type payloadDir struct {
 type hostFile struct {
 	HostFile
 	info  fs.FileInfo
-	pkg   pkgdir.File    // of a package
 	entry pkgindex.Entry // of the host's index, if it vouches for the file (size, mtime and all that Portage needs); else none
 	odd   string         // why the index and the file disagree although the mtime is the same
 }
@@ -49,9 +48,6 @@ func (h *host) close() {
 		if d != nil {
 			d.root.Close()
 		}
-	}
-	if h.pkgdir != nil {
-		h.pkgdir.Close()
 	}
 }
 
@@ -123,7 +119,8 @@ func inode(fi fs.FileInfo) uint64 {
 }
 
 // readHost scans PKGDIR and DISTDIR. What is not wanted is not looked at.
-func readHost(ctx context.Context, l *ledger.Ledger, m Machine, packages, distfiles bool) (_ *host, err error) {
+// known are the entries of the drive's catalogue: where the host's index says the same, one of the two is enough.
+func readHost(ctx context.Context, l *ledger.Ledger, m Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *host, err error) {
 	h := &host{files: make(map[fileKey]*hostFile)}
 	defer func() {
 		if err != nil {
@@ -131,7 +128,7 @@ func readHost(ctx context.Context, l *ledger.Ledger, m Machine, packages, distfi
 		}
 	}()
 	if packages {
-		if err := h.readPackages(ctx, l, m); err != nil {
+		if err := h.readPackages(ctx, l, m, known); err != nil {
 			return nil, err
 		}
 	}
@@ -143,21 +140,20 @@ func readHost(ctx context.Context, l *ledger.Ledger, m Machine, packages, distfi
 	return h, nil
 }
 
-func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m Machine) (err error) {
+func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m Machine, known map[string]pkgindex.Entry) (err error) {
 	if h.packages, err = openPayloadDir(l, m, m.PKGDIR); h.packages == nil {
 		return err
 	}
-	if h.pkgdir, err = pkgdir.Open(m.PKGDIR); err != nil {
-		return err
-	}
-	if h.index, err = h.pkgdir.Index(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		h.notices = append(h.notices, fmt.Sprintf("the index of %q cannot be used: %v; every package is read", m.PKGDIR, err))
-	}
-	scan, err := h.pkgdir.Scan(ctx)
+	dir, err := pkgdir.Open(m.PKGDIR)
 	if err != nil {
 		return err
 	}
-	entries := h.entriesByPath()
+	defer dir.Close()
+	entries := h.readIndex(dir, known)
+	scan, err := dir.Scan(ctx)
+	if err != nil {
+		return err
+	}
 	for _, f := range scan.Files {
 		h.addPackage(f, entries)
 	}
@@ -167,20 +163,32 @@ func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m Machine) (e
 	return nil
 }
 
-// entriesByPath maps the index. Where two entries have one path, Portage's last wins.
-func (h *host) entriesByPath() map[string]pkgindex.Entry {
-	if h.index == nil || !h.index.Header.Supported() {
+// readIndex maps PKGDIR's index by path. Where two entries have one path, Portage's last wins.
+func (h *host) readIndex(dir *pkgdir.Dir, known map[string]pkgindex.Entry) map[string]pkgindex.Entry {
+	index, err := dir.Index()
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			h.notices = append(h.notices, fmt.Sprintf("the index of %q cannot be used: %v; every package is read", dir.Path(), err))
+		}
 		return nil
 	}
-	entries := make(map[string]pkgindex.Entry, len(h.index.Entries))
-	for _, e := range h.index.Entries {
-		entries[e.Path()] = e
+	if !index.Header.Supported() {
+		return nil
+	}
+	h.header = &index.Header
+	entries := make(map[string]pkgindex.Entry, len(index.Entries))
+	for _, e := range index.Entries {
+		path := e.Path()
+		if k := known[path]; k == e {
+			e, path = k, k.Path()
+		}
+		entries[path] = e
 	}
 	return entries
 }
 
 func (h *host) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
-	hf := &hostFile{HostFile: HostFile{Kind: Package, Path: f.Path, Size: f.Info.Size()}, info: f.Info, pkg: f}
+	hf := &hostFile{HostFile: HostFile{Kind: Package, Path: f.Path, Size: f.Info.Size()}, info: f.Info}
 	hf.Sum = h.packages.known(f.Path, f.Info)
 	if e, ok := entries[f.Path]; ok {
 		size, hasSize := e.Size()
@@ -188,7 +196,7 @@ func (h *host) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
 		switch same := hasTime && mtime == f.Info.ModTime().Unix(); {
 		case same && hasSize && size != f.Info.Size():
 			hf.odd = fmt.Sprintf("the index says %d bytes, the file has %d", size, f.Info.Size())
-		case same && hasSize && e.Complete(h.index.Header):
+		case same && hasSize && e.Complete(*h.header):
 			hf.entry, hf.Index = e, indexSums(e)
 		}
 	}
@@ -204,14 +212,14 @@ func (d *payloadDir) known(name string, fi fs.FileInfo) manifest.Digest {
 	return sums.Blake2b
 }
 
-// indexSums returns the hashes of an entry in the form that is compared, "" unless it has both.
-func indexSums(e pkgindex.Entry) string {
+// indexSums returns the digests of an entry in the form that is compared.
+func indexSums(e pkgindex.Entry) (sums IndexSums) {
 	md5, ok1 := e.MD5()
 	sha1, ok2 := e.SHA1()
-	if !ok1 || !ok2 {
-		return ""
+	if ok1 && ok2 {
+		copy(sums[copy(sums[:], md5[:]):], sha1[:])
 	}
-	return digest.Hex(md5[:]) + " " + digest.Hex(sha1[:])
+	return sums
 }
 
 func (h *host) readDistfiles(ctx context.Context, l *ledger.Ledger, m Machine) (err error) {
@@ -282,12 +290,9 @@ func (h *host) withoutBinary(m Machine) (missing, installed int) {
 		return 0, 0
 	}
 	have := make(map[string]bool, len(h.files))
-	for k, f := range h.files {
-		if k.kind == Package {
-			have[f.pkg.Name.Category+"/"+f.pkg.Name.PF] = true
-			if f.pkg.Name.InAll {
-				have["/"+f.pkg.Name.PF] = true
-			}
+	for k := range h.files {
+		if name, err := binpkg.ParseName(k.path); k.kind == Package && err == nil {
+			have[name.Category+"/"+name.PF] = true // without a category below All
 		}
 	}
 	for _, p := range list {

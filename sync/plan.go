@@ -17,6 +17,9 @@ const (
 	Remove                // the drive has it, the host no longer
 )
 
+// IndexSums are the digests that an index has of a package: MD5, then SHA1. Zero where it does not have both.
+type IndexSums [36]byte
+
 // HostFile is a payload file of the build host, as the planner needs it.
 type HostFile struct {
 	Kind Kind
@@ -24,8 +27,8 @@ type HostFile struct {
 	Size int64
 	// Sum is the BLAKE2B of the contents, if it is known without reading (the digest cache), else zero.
 	Sum manifest.Digest
-	// Index is what the host's Packages says of these very bytes: "MD5 SHA1" in hex when the entry vouches for the file (same size, same mtime), else "".
-	Index string
+	// Index is what the host's Packages says of these very bytes when the entry vouches for the file (same size, same mtime), else zero.
+	Index IndexSums
 }
 
 // DriveFile is a payload file of the last generation on the drive.
@@ -34,7 +37,7 @@ type DriveFile struct {
 	Path  string
 	Size  int64
 	Sum   manifest.Digest // BLAKE2B of the whole file
-	Index string          // "MD5 SHA1" of the catalogue's entry, "" for a distfile
+	Index IndexSums       // of the catalogue's entry; zero for a distfile
 }
 
 // Step is one line of an export plan.
@@ -85,7 +88,7 @@ func exportStep(h *HostFile, d *DriveFile) Step {
 		}
 		it.Reason = "rebuilt"
 		return Step{Copy, it}
-	case h.Index != "" && d.Index != "":
+	case h.Index != IndexSums{} && d.Index != IndexSums{}:
 		if h.Index == d.Index {
 			return Step{Keep, it}
 		}

@@ -10,8 +10,8 @@ func sum(b byte) (d manifest.Digest) { d[0] = b; return d }
 
 func TestPlanExport(t *testing.T) {
 	held := []DriveFile{
-		{Package, "a/b-1.tbz2", 10, sum(1), "m1 s1"},
-		{Distfile, "d.tar", 7, sum(2), ""},
+		{Package, "a/b-1.tbz2", 10, sum(1), IndexSums{1, 1}},
+		{Distfile, "d.tar", 7, sum(2), IndexSums{}},
 	}
 	for _, tc := range []struct {
 		name   string
@@ -19,17 +19,17 @@ func TestPlanExport(t *testing.T) {
 		action Action
 		reason string
 	}{
-		{"same digest is kept", []HostFile{{Package, "a/b-1.tbz2", 10, sum(1), ""}}, Keep, ""},
-		{"same digest is kept whatever the index says", []HostFile{{Package, "a/b-1.tbz2", 10, sum(1), "m9 s9"}}, Keep, ""},
-		{"same index hashes are kept", []HostFile{{Package, "a/b-1.tbz2", 10, manifest.Digest{}, "m1 s1"}}, Keep, ""},
-		{"other digest is copied", []HostFile{{Package, "a/b-1.tbz2", 10, sum(3), "m1 s1"}}, Copy, "rebuilt"},
-		{"other index hashes are copied", []HostFile{{Package, "a/b-1.tbz2", 10, manifest.Digest{}, "m2 s1"}}, Copy, "rebuilt"},
-		{"other size is copied unread", []HostFile{{Package, "a/b-1.tbz2", 11, manifest.Digest{}, ""}}, Copy, "rebuilt"},
-		{"unknown contents are compared", []HostFile{{Package, "a/b-1.tbz2", 10, manifest.Digest{}, ""}}, Compare, "contents not known yet"},
-		{"a distfile without a digest is compared", []HostFile{{Distfile, "d.tar", 7, manifest.Digest{}, ""}}, Compare, "contents not known yet"},
-		{"a new name is copied", []HostFile{{Package, "a/c-1.tbz2", 10, sum(1), "m1 s1"}}, Copy, "new"},
-		{"a package is no distfile", []HostFile{{Package, "d.tar", 7, sum(2), ""}}, Copy, "new"},
-		{"case is not folded", []HostFile{{Package, "a/B-1.tbz2", 10, sum(1), ""}}, Copy, "new"},
+		{"same digest is kept", []HostFile{{Package, "a/b-1.tbz2", 10, sum(1), IndexSums{}}}, Keep, ""},
+		{"same digest is kept whatever the index says", []HostFile{{Package, "a/b-1.tbz2", 10, sum(1), IndexSums{9, 9}}}, Keep, ""},
+		{"same index hashes are kept", []HostFile{{Package, "a/b-1.tbz2", 10, manifest.Digest{}, IndexSums{1, 1}}}, Keep, ""},
+		{"other digest is copied", []HostFile{{Package, "a/b-1.tbz2", 10, sum(3), IndexSums{1, 1}}}, Copy, "rebuilt"},
+		{"other index hashes are copied", []HostFile{{Package, "a/b-1.tbz2", 10, manifest.Digest{}, IndexSums{2, 1}}}, Copy, "rebuilt"},
+		{"other size is copied unread", []HostFile{{Package, "a/b-1.tbz2", 11, manifest.Digest{}, IndexSums{}}}, Copy, "rebuilt"},
+		{"unknown contents are compared", []HostFile{{Package, "a/b-1.tbz2", 10, manifest.Digest{}, IndexSums{}}}, Compare, "contents not known yet"},
+		{"a distfile without a digest is compared", []HostFile{{Distfile, "d.tar", 7, manifest.Digest{}, IndexSums{}}}, Compare, "contents not known yet"},
+		{"a new name is copied", []HostFile{{Package, "a/c-1.tbz2", 10, sum(1), IndexSums{1, 1}}}, Copy, "new"},
+		{"a package is no distfile", []HostFile{{Package, "d.tar", 7, sum(2), IndexSums{}}}, Copy, "new"},
+		{"case is not folded", []HostFile{{Package, "a/B-1.tbz2", 10, sum(1), IndexSums{}}}, Copy, "new"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			steps := planExport(tc.host, held)

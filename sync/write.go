@@ -146,7 +146,7 @@ func (x *exporter) again(missing []drive.Item) {
 			x.report.Kept.Bytes -= it.Size
 			x.todo = append(x.todo, Item{Kind: kind, Path: it.Path, Size: h.Size, Reason: "missing on the drive"})
 		default:
-			delete(x.entries, it.Path)
+			x.dropEntry(it.Path)
 		}
 	}
 }
@@ -176,7 +176,7 @@ func (x *exporter) makeRoom(ctx context.Context, w *drive.Writer) error {
 func (x *exporter) forget(key fileKey) {
 	delete(x.current, key)
 	if key.kind == Package {
-		delete(x.entries, key.path)
+		x.dropEntry(key.path)
 	}
 }
 
@@ -317,7 +317,7 @@ func (x *exporter) copyOne(ctx context.Context, w *drive.Writer, it Item, s sour
 			x.leaveOut(it, err, hintIndex)
 			return 0, nil // not listed: the next commit removes it
 		}
-		x.entries[it.Path] = entry
+		x.setEntry(it.Path, entry)
 	}
 	sums.Blake2b = put.Sum
 	set := digest.BLAKE2B
@@ -360,10 +360,11 @@ func pour(dst io.Writer, src *os.File, scanned fs.FileInfo, set digest.Set, buf 
 // entryOf makes the catalogue's entry of a package that was copied, with the hashes of what was read. Where the host's index vouches for the file, its entry is taken over, after
 // it was compared with the package itself: no index is authenticated by anything.
 func (x *exporter) entryOf(h *hostFile, own pkgindex.Entry, sums digest.Sums) (pkgindex.Entry, error) {
-	computed := digest.Hex(sums.MD5[:]) + " " + digest.Hex(sums.SHA1[:])
+	var computed IndexSums
+	copy(computed[copy(computed[:], sums.MD5[:]):], sums.SHA1[:])
 	base := own
 	if !h.entry.IsZero() {
-		if h.Index != "" && h.Index != computed {
+		if h.Index != (IndexSums{}) && h.Index != computed {
 			return base, errors.New("damaged, or the index is stale: its contents are not those that the index has the hashes of")
 		}
 		if key, ok := sameIdentity(h.entry, own); !ok {
@@ -443,7 +444,7 @@ func openStatic(path string) (*os.File, int64) {
 // sameAsHeld reports whether, after all that was left out, there is nothing to commit.
 func (x *exporter) sameAsHeld(w *drive.Writer) bool {
 	held := w.Held()
-	if held == nil || len(x.report.Copied)+len(x.report.Removed) > 0 || x.before == nil || x.stale {
+	if held == nil || len(x.report.Copied)+len(x.report.Removed) > 0 || x.stale || !x.sameCatalogue() {
 		return false
 	}
 	for _, kind := range []Kind{Package, Distfile, program} {
@@ -454,7 +455,7 @@ func (x *exporter) sameAsHeld(w *drive.Writer) bool {
 			}
 		}
 	}
-	return pkgindex.SameContent(x.catalogue(), x.before)
+	return true
 }
 
 // commit makes what is on the drive now the newest generation. Its serial is remembered before anything else can happen: it is never given twice.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -96,12 +97,9 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 		return nil, err
 	}
 	record := w.recordOf(c)
-	plain, err := catalogueText(c)
-	if err != nil {
-		return nil, err
-	}
-	record.Counts.Catalogue, record.Counts.CatalogueBytes = len(c.Catalogue.Entries), int64(len(plain))
-	if files.catalogue, err = compress(plain); err != nil {
+	record.Counts.Catalogue = len(c.Catalogue.Entries)
+	var err error
+	if files.catalogue, record.Counts.CatalogueBytes, err = packCatalogue(c); err != nil {
 		return nil, err
 	}
 	if files.packages, err = w.packagesText(c); err != nil {
@@ -210,30 +208,39 @@ func (w *Writer) recordOf(c Contents) *Record {
 	return &r
 }
 
-// catalogueText is the origin's index with the serial as its TIMESTAMP.
-func catalogueText(c Contents) ([]byte, error) {
+// packCatalogue compresses the origin's index, with the serial as its TIMESTAMP, and says how long it is before. It is never in memory as a whole.
+func packCatalogue(c Contents) (packed []byte, plain int64, err error) {
 	index := pkgindex.Index{Header: c.Catalogue.Header.Clone(), Entries: c.Catalogue.Entries}
 	index.SetTimestamp(c.Serial)
-	text, err := index.MarshalText()
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20))
 	if err != nil {
-		return nil, fmt.Errorf("writing the catalogue: %w", err)
+		return nil, 0, fmt.Errorf("compressing the catalogue: %w", err)
 	}
-	if len(text) > MaxCatalogue {
-		return nil, fmt.Errorf("writing the catalogue: longer than %d bytes", MaxCatalogue)
+	counted := &counter{w: z}
+	err = index.Write(counted)
+	if err := errors.Join(err, z.Close()); err != nil {
+		return nil, 0, fmt.Errorf("writing the catalogue: %w", err)
 	}
-	return text, nil
+	switch {
+	case counted.n > MaxCatalogue:
+		return nil, 0, fmt.Errorf("writing the catalogue: longer than %d bytes", MaxCatalogue)
+	case b.Len() > maxCatalogueFile:
+		return nil, 0, fmt.Errorf("compressing the catalogue: longer than %d bytes", maxCatalogueFile)
+	}
+	return b.Bytes(), counted.n, nil
 }
 
-func compress(plain []byte) ([]byte, error) {
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
-	if err != nil {
-		return nil, fmt.Errorf("compressing the catalogue: %w", err)
-	}
-	packed := z.EncodeAll(plain, nil)
-	if len(packed) > maxCatalogueFile {
-		return nil, fmt.Errorf("compressing the catalogue: longer than %d bytes", maxCatalogueFile)
-	}
-	return packed, z.Close()
+// counter counts what it passes on.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // maxPackages is the size of packages/Packages above which its room is not

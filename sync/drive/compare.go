@@ -178,26 +178,49 @@ func (w *Writer) compareSlots(files *generationFiles) error {
 		name string
 		text []byte
 	}{{Slot, files.text}, {NextSlot, files.text}, {PackagesFile, bytes.TrimRight(files.packages, "\n")}} {
-		buf := alignedBuffer()
-		var got []byte
+		want := padded{text: own.text}
 		err := w.readOnce(own.name, func(r io.Reader) error {
-			for {
-				n, err := r.Read(buf)
-				got = append(got, buf[:n]...)
-				if errors.Is(err, io.EOF) {
-					return nil
-				}
-				if err != nil {
-					return err
-				}
-			}
+			_, err := io.CopyBuffer(&want, r, alignedBuffer())
+			return err
 		})
 		if err != nil {
 			return err
 		}
-		if string(bytes.TrimRight(got, "\n")) != string(bytes.TrimRight(own.text, "\n")) {
-			return w.lost(&ReadBackError{Path: own.name, Offset: -1, Reason: "the medium has other bytes than were written"})
+		if offset := want.wrong(); offset >= 0 {
+			return w.lost(&ReadBackError{Path: own.name, Offset: offset, Reason: "the medium has other bytes than were written"})
 		}
 	}
 	return nil
+}
+
+// padded compares what is written to it with a text that newlines follow.
+type padded struct {
+	text  []byte
+	at    int64
+	fault int64 // 1 more than the offset of the first wrong byte, 0 for none
+}
+
+func (c *padded) Write(p []byte) (int, error) {
+	for i, b := range p {
+		want := byte('\n')
+		if at := c.at + int64(i); at < int64(len(c.text)) {
+			want = c.text[at]
+		}
+		if b != want && c.fault == 0 {
+			c.fault = c.at + int64(i) + 1
+		}
+	}
+	c.at += int64(len(p))
+	return len(p), nil
+}
+
+// wrong returns the offset of the first wrong or missing byte, -1 if there is none.
+func (c *padded) wrong() int64 {
+	switch {
+	case c.fault > 0:
+		return c.fault - 1
+	case c.at < int64(len(c.text)):
+		return c.at
+	}
+	return -1
 }

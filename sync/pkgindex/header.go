@@ -52,13 +52,14 @@ func (h Header) Supported() bool {
 	return ok && n <= 0
 }
 
-func sameHeader(a, b Header) bool {
-	a, b = a.Clone(), b.Clone()
-	for _, h := range []Header{a, b} {
-		h.Delete("TIMESTAMP")
-		h.Delete("PACKAGES")
+// Same reports whether two headers say the same, but for TIMESTAMP and PACKAGES.
+func (h Header) Same(o Header) bool {
+	h, o = h.Clone(), o.Clone()
+	for _, c := range []Header{h, o} {
+		c.Delete("TIMESTAMP")
+		c.Delete("PACKAGES")
 	}
-	return maps.Equal(a.values, b.values)
+	return maps.Equal(h.values, o.values)
 }
 
 // check refuses what could not be read back.

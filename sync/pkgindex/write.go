@@ -1,6 +1,7 @@
 package pkgindex
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -16,11 +17,13 @@ import (
 // Write writes the index as Portage does: PACKAGES is the number of entries, VERSION is 0, TIMESTAMP is what SetTimestamp or Read left in the
 // header and has to be there. The error is a *ValueError where something could not be read back; then nothing is written.
 func (x *Index) Write(w io.Writer) error {
-	text, err := x.MarshalText()
+	h, _, err := x.prepare()
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(text); err != nil {
+	b := bufio.NewWriterSize(w, 64<<10)
+	x.writeText(h, b)
+	if err := b.Flush(); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
 	return nil
@@ -28,57 +31,66 @@ func (x *Index) Write(w io.Writer) error {
 
 // MarshalText returns what Write writes.
 func (x *Index) MarshalText() ([]byte, error) {
-	h := x.Header.Clone()
+	h, size, err := x.prepare()
+	if err != nil {
+		return nil, err
+	}
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	x.writeText(h, b)
+	return b.Bytes(), nil
+}
+
+// prepare returns the header that is written, and about how many bytes that is with all entries.
+func (x *Index) prepare() (h Header, size int64, err error) {
+	h = x.Header.Clone()
 	h.Set("PACKAGES", strconv.Itoa(len(x.Entries)))
 	if !h.Supported() {
 		h.Set("VERSION", Version)
 	}
 	if err := h.check(); err != nil {
-		return nil, err
+		return h, 0, err
 	}
 	if _, ok := x.Timestamp(); !ok {
-		return nil, &ValueError{Key: "TIMESTAMP", Value: h.Get("TIMESTAMP"), Reason: "no time to write into the header"}
+		return h, 0, &ValueError{Key: "TIMESTAMP", Value: h.Get("TIMESTAMP"), Reason: "no time to write into the header"}
 	}
 	if len(x.Entries) > MaxEntries {
-		return nil, &ValueError{Key: "PACKAGES", Value: h.Get("PACKAGES"), Reason: "too many entries"}
+		return h, 0, &ValueError{Key: "PACKAGES", Value: h.Get("PACKAGES"), Reason: "too many entries"}
 	}
-	size := int64(MaxBlock)
+	size = MaxBlock
 	for _, e := range x.Entries {
 		if e.IsZero() {
-			return nil, &ValueError{Key: "CPV", Reason: "an entry without content"}
+			return h, 0, &ValueError{Key: "CPV", Reason: "an entry without content"}
 		}
 		if len(e.text) > MaxBlock {
-			return nil, &ValueError{Key: "CPV", Value: e.cpv, Reason: "its entry is too long"}
+			return h, 0, &ValueError{Key: "CPV", Value: e.cpv, Reason: "its entry is too long"}
 		}
 		size += int64(len(e.text)) + 1
 	}
 	if size > MaxSize {
-		return nil, &ValueError{Key: "PACKAGES", Value: h.Get("PACKAGES"), Reason: "the index is too long"}
+		return h, 0, &ValueError{Key: "PACKAGES", Value: h.Get("PACKAGES"), Reason: "the index is too long"}
 	}
-	return x.appendText(h, make([]byte, 0, size-MaxBlock+4096)), nil
+	return h, size - MaxBlock + 4096, nil
 }
 
-func (x *Index) appendText(h Header, b []byte) []byte {
+func (x *Index) writeText(h Header, w io.StringWriter) {
 	for _, key := range h.Keys() {
-		b = append(b, key...)
-		b = append(b, ": "...)
-		b = append(b, h.Get(key)...)
-		b = append(b, '\n')
+		for _, part := range [...]string{key, ": ", h.Get(key), "\n"} {
+			w.WriteString(part)
+		}
 	}
-	b = append(b, '\n')
+	w.WriteString("\n")
 	inherited := inheritedLines(h)
 	for _, e := range x.sorted() {
 		text := e.text
 		for _, line := range inherited {
 			if i := lineIndex(text, line); i >= 0 {
-				b = append(b, text[:i]...)
+				w.WriteString(text[:i])
 				text = text[i+len(line):]
 			}
 		}
-		b = append(b, text...)
-		b = append(b, '\n')
+		w.WriteString(text)
+		w.WriteString("\n")
 	}
-	return b
 }
 
 // inheritedLines are the lines that an entry need not have, in the order of an entry.

@@ -35,13 +35,13 @@ func TestUpdateHeader(t *testing.T) {
 	want := header("CHOST", "i686", "REPO_REVISIONS", "{}", "X-OWN", "1", "PROFILE", "default/linux/amd64/23.0", "VERSION", "0",
 		"IUSE_IMPLICIT", "prefix", "USE_EXPAND_IMPLICIT", "ELIBC", "ELIBC", "glibc", "USE_EXPAND_VALUES_ELIBC", "glibc musl",
 		"USE_EXPAND_UNPREFIXED", "ARCH", "ARCH", "amd64", "GENTOO_MIRRORS", "http://a  http://b")
-	if !sameHeader(got, want) {
+	if !got.Same(want) {
 		t.Errorf("got %v\nwant %v", got, want)
 	}
 	if old.Get("USE") != "old" {
 		t.Error("the old header was changed")
 	}
-	if got := UpdateHeader(old, get, ""); !sameHeader(got, old) {
+	if got := UpdateHeader(old, get, ""); !got.Same(old) {
 		t.Errorf("without a profile: %v", got)
 	}
 	delete(settings, "IUSE_IMPLICIT")
@@ -53,7 +53,7 @@ func TestUpdateHeader(t *testing.T) {
 func TestFreshHeader(t *testing.T) {
 	origin := header("CHOST", "i686", "URI", "http://host", "TTL", "60", "USE", "ssl", "REPO_REVISIONS", "{}", "X-OWN", "1", "DOWNLOAD_TIMESTAMP", "4",
 		"TIMESTAMP", "5", "PACKAGES", "6", "VERSION", "7")
-	if got := FreshHeader(origin); !sameHeader(got, header("USE", "ssl", "X-OWN", "1", "VERSION", "0")) || len(got.Keys()) != 3 {
+	if got := FreshHeader(origin); !got.Same(header("USE", "ssl", "X-OWN", "1", "VERSION", "0")) || len(got.Keys()) != 3 {
 		t.Errorf("%v", got)
 	}
 	if origin.Get("URI") == "" {
