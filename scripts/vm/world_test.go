@@ -92,10 +92,12 @@ func plant(t testing.TB, dir string, files []payload) content {
 		ok(t, os.MkdirAll(filepath.Dir(name), 0o755))
 		ok(t, os.WriteFile(name, data, 0o644))
 		ok(t, os.Chtimes(name, old.Add(time.Duration(f.seed)*time.Second), old.Add(time.Duration(f.seed)*time.Second)))
-		c[f.path] = sha256.Sum256(data)
+		c[f.path] = sum(data)
 	}
 	return c
 }
+
+func sum(data []byte) [32]byte { return sha256.Sum256(data) }
 
 // sequence are the states of a host that are exported one after the other:
 // packages and distfiles are added, rebuilt and removed, categories come.
