@@ -137,7 +137,7 @@ func TestLivePulls(t *testing.T) {
 			s.plug(false)
 			began := time.Now()
 			s.exported()
-			took := time.Since(began)
+			took := time.Since(began) / 2 // what follows has less to do
 			s.unplug()
 			hit, done := 0, 0
 			for i := range pulls {
