@@ -43,7 +43,7 @@ func (e *examiner) trust() {
 		if e.isOwn(k.Fingerprint()) {
 			continue
 		}
-		err := k.Check(latest(e.now, e.ledger.HighestTime()))
+		err := k.Check(latest(latest(e.now, e.ledger.HighestTime()), k.Created()))
 		if err == nil {
 			good++
 			continue

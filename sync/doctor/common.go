@@ -137,16 +137,23 @@ func (e *examiner) room(key, dir, topic string) {
 		unit = int64(st.Bsize)
 	}
 	free, total := int64(st.Bavail)*unit, int64(st.Blocks)*unit
-	least := min(littleRoom, total/20)
-	weight := Wrong
-	if free < noRoom {
-		weight = Broken
-	}
-	if free >= least && free >= noRoom {
+	weight := judgeRoom(free, total)
+	if weight == "" {
 		return
 	}
 	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %d MiB of room left", key, dir, free>>20),
 		Why: "a build or an import ends in the middle when the file system is full", Mend: []Mend{run("eclean-pkg --deep", "eclean-dist --deep")}})
+}
+
+// judgeRoom weighs bytes of room: "" is enough. A small file system has less, and that is as it should be.
+func judgeRoom(free, total int64) Weight {
+	switch {
+	case free < noRoom:
+		return Broken
+	case free < min(littleRoom, total/20):
+		return Wrong
+	}
+	return ""
 }
 
 // existing returns the deepest directory on the way to path that is there.

@@ -7,25 +7,35 @@ import (
 	"pkgsneak/sync/portage"
 )
 
-// assign writes a line of make.conf that gives a variable exactly this value, whatever is in it.
+// assign writes a line of make.conf that gives a variable exactly this value, whatever is in it: protected first from the expansion, which leaves
+// single quotes alone, then from the double quotes.
 func assign(key, value string) string {
-	value = strings.Join(strings.Fields(value), " ")
-	var b strings.Builder
-	b.WriteString(key + `="`)
-	for _, r := range value {
-		switch r {
-		case '\\':
-			b.WriteString(`\\\\`) // one pair for the quotes, one for the expansion
-		case '"':
-			b.WriteString(`\"`)
-		case '$':
-			b.WriteString(`\$`)
-		default:
-			b.WriteRune(r)
+	var expanded strings.Builder
+	single, double, taken := false, false, false // taken: what stands behind a backslash is taken as it is
+	for _, r := range strings.Join(strings.Fields(value), " ") {
+		quote := strings.ContainsRune(`'"$`, r)
+		switch {
+		case taken && quote:
+		case r == '\'':
+			single = single != !double
+		case r == '"':
+			double = double != !single
+		case !single && (r == '\\' || r == '$'):
+			expanded.WriteByte('\\')
 		}
+		taken = r == '\\' && !single
+		expanded.WriteRune(r)
 	}
-	b.WriteByte('"')
-	return b.String()
+	var b strings.Builder
+	text := expanded.String()
+	for i := range len(text) {
+		last := i+1 == len(text)
+		if c := text[i]; c == '"' || c == '\\' && (last || text[i+1] == '\\' || text[i+1] == '"' || i > 0 && text[i-1] == '\\') {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(text[i])
+	}
+	return key + `="` + b.String() + `"`
 }
 
 // add writes a line of make.conf that adds words to an incremental variable, or to any.

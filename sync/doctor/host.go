@@ -183,7 +183,7 @@ func (e *examiner) hostCPUFlags() {
 	}
 	c := parseFlags(e.s.Get("CFLAGS"), true)
 	promised, _ := marchFeatures("x86-64")
-	if more, ok := c.needs(); ok {
+	if more, ok := c.needs(); ok && c.level() { // a family that is told above promises nothing to others
 		for _, f := range more {
 			promised[f] = true
 		}
@@ -205,12 +205,15 @@ func (e *examiner) hostCPUFlags() {
 		Why: "ebuilds turn these into code for that CPU; it cannot run on: " + whoLacks(needs), Mend: []Mend{e.cpuFlagsMend(keep)}})
 }
 
-// cpuFlagsMend says where CPU_FLAGS_X86 is to be changed: in make.conf, or in the line of package.use that sets it.
+// cpuFlagsMend says where CPU_FLAGS_X86 is to be changed: in make.conf if it is set there, which wins, else in the line of package.use that sets it.
 func (e *examiner) cpuFlagsMend(words []string) Mend {
 	const key = "CPU_FLAGS_X86"
 	line := "*/* " + key + ": -* " + strings.Join(words, " ")
 	lines, _ := e.s.PackageLines("package.use")
 	for _, l := range slices.Backward(lines) {
+		if e.s.InMakeConf(e.s.Sources[key]) {
+			break
+		}
 		if l.Atom == "*/*" && slices.ContainsFunc(l.Words, func(w string) bool { return strings.HasPrefix(strings.TrimPrefix(w, "-"), "cpu_flags_x86_") }) {
 			return Mend{Do: fmt.Sprintf("instead of line %d", l.Line), File: l.Path, Lines: []string{line}}
 		}

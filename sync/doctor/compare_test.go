@@ -1,0 +1,457 @@
+package doctor
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pkgsneak/sync"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ledger"
+)
+
+// xpak makes a package with an empty image.
+func xpak(meta map[string]string) []byte {
+	var image bytes.Buffer
+	z := gzip.NewWriter(&image)
+	_ = tar.NewWriter(z).Close()
+	_ = z.Close()
+	var index, data []byte
+	for _, key := range slices.Sorted(maps.Keys(meta)) {
+		index = binary.BigEndian.AppendUint32(index, uint32(len(key)))
+		index = append(index, key...)
+		index = binary.BigEndian.AppendUint32(index, uint32(len(data)))
+		index = binary.BigEndian.AppendUint32(index, uint32(len(meta[key])))
+		data = append(data, meta[key]...)
+	}
+	segment := []byte("XPAKPACK")
+	segment = binary.BigEndian.AppendUint32(segment, uint32(len(index)))
+	segment = binary.BigEndian.AppendUint32(segment, uint32(len(data)))
+	segment = append(append(append(segment, index...), data...), "XPAKSTOP"...)
+	out := append(image.Bytes(), segment...)
+	return append(binary.BigEndian.AppendUint32(out, uint32(len(segment))), "STOP"...)
+}
+
+// builds puts a package into PKGDIR, as if it had been built there.
+func (p *patient) builds(cpv string, meta map[string]string) {
+	p.t.Helper()
+	category, pf, _ := strings.Cut(cpv, "/")
+	all := map[string]string{"CATEGORY": category, "PF": pf, "SLOT": "0", "EAPI": "8", "KEYWORDS": "amd64", "LICENSE": "GPL-2", "repository": "gentoo",
+		"CHOST": "x86_64-pc-linux-gnu", "BUILD_TIME": "1780000000", "USE": "amd64", "CFLAGS": "-march=x86-64 -O2", "CXXFLAGS": "-march=x86-64 -O2"}
+	maps.Copy(all, meta)
+	p.write("var/cache/binpkgs/"+cpv+".tbz2", string(xpak(all)))
+}
+
+// exports puts everything onto a drive.
+func (p *patient) exports(mount string) {
+	p.t.Helper()
+	m := p.machine(nil)
+	if _, err := sync.Index(p.t.Context(), m, sync.IndexOptions{}, nil); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := sync.Export(p.t.Context(), m, sync.ExportOptions{Drive: mount, AnyDirectory: true}, nil); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// trustsHost trusts the key of another machine.
+func (p *patient) trustsHost(host *patient) {
+	p.t.Helper()
+	l, err := ledger.Open(p.t.Context(), host.path("var/lib/pkgsneak"), ledger.Options{ReadOnly: true})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer l.Close()
+	key, err := l.SigningKey()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.remember(func(l *ledger.Ledger) error { return l.Trust(key.Public()) })
+}
+
+// pair is a host that has exported and a client that trusts it. Both have the tree name's settings, and lines of their own.
+func pair(t *testing.T, hostLines, clientLines string, packages map[string]map[string]string) (client *patient, mount string) {
+	t.Helper()
+	host := newPatient(t, "host-good")
+	host.write("etc/portage/make.conf/95-own", hostLines+"\n")
+	for cpv, meta := range packages {
+		host.builds(cpv, meta)
+	}
+	mount = t.TempDir()
+	host.exports(mount)
+	client = newPatient(t, "host-good")
+	client.auto = "import"
+	client.write("etc/portage/make.conf/95-own", clientLines+"\n")
+	client.trustsHost(host)
+	return client, mount
+}
+
+func (p *patient) compare(mount string) *Report {
+	p.t.Helper()
+	o := p.options()
+	o.Drive = mount
+	return p.examine(o)
+}
+
+// rows is the table, a line each.
+func rows(c Comparison) []string {
+	list := []string{}
+	for _, d := range c.Differences {
+		list = append(list, fmt.Sprintf("%s: %s | %s (%d)", d.What, d.Origin, d.Here, d.Packages))
+	}
+	return list
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	type meta = map[string]string
+	const ssl = "amd64 elibc_glibc kernel_linux ssl"
+	for _, tt := range []struct {
+		name         string
+		host, client string
+		files        map[string]string // of the client
+		packages     map[string]meta
+		rows, told   []string
+		mend         string // a line of it
+	}{
+		{name: "alike", packages: map[string]meta{"app-misc/a-1": {"USE": ssl, "IUSE": "ssl +nls X"}, "app-misc/b-1": {}}},
+		{name: "differences that concern no package", host: `USE="qt6"`, client: `USE="kde"` + "\n" + `VIDEO_CARDS="nvidia"` + "\n" + `ACCEPT_LICENSE="*"` + "\n" + `ACCEPT_KEYWORDS="~amd64"`,
+			packages: map[string]meta{"app-misc/a-1": {"USE": ssl, "IUSE": "ssl"}}},
+		{name: "USE", host: `USE="-ssl qt6"`, packages: map[string]meta{"app-misc/a-1": {"USE": "amd64 qt6", "IUSE": "qt6 ssl"}, "app-misc/b-1": {"IUSE": "ssl"}, "app-misc/c-1": {"USE": ssl, "IUSE": "ssl"}},
+			rows: []string{"USE: qt6 | ssl (2)"}, told: []string{"wrong use"}, mend: `USE="${USE} qt6 -ssl"`},
+		{name: "USE, with --usepkgonly", host: `USE="qt6"`, client: `EMERGE_DEFAULT_OPTS="-K"`, packages: map[string]meta{"app-misc/a-1": {"USE": "qt6", "IUSE": "qt6"}},
+			rows: []string{"USE: qt6 |  (1)"}, told: []string{"note use"}, mend: `USE="${USE} qt6"`},
+		{name: "a flag that the ebuild has on by itself", host: `USE="qt6"`, packages: map[string]meta{"app-misc/a-1": {"USE": "qt6", "IUSE": "+qt6"}}},
+		{name: "VIDEO_CARDS", host: `VIDEO_CARDS="nvidia intel"`, packages: map[string]meta{"media-libs/mesa-1": {"USE": "video_cards_nvidia video_cards_intel", "IUSE": "video_cards_nvidia video_cards_intel video_cards_nouveau"}},
+			rows: []string{"VIDEO_CARDS: nvidia | nouveau (1)"}, told: []string{"wrong use"}, mend: `VIDEO_CARDS="intel nvidia"`},
+		{name: "a target that follows the tree", host: `PYTHON_TARGETS="python3_14"`, packages: map[string]meta{"dev-python/x-1": {"USE": "python_targets_python3_14", "IUSE": "python_targets_python3_13 python_targets_python3_14"}},
+			rows: []string{"PYTHON_TARGETS: python3_14 | python3_13 (1)"}, told: []string{"wrong use"}, mend: `*/* PYTHON_TARGETS: -* python3_14`},
+		{name: "package.use", files: map[string]string{"etc/portage/package.use/own": "app-misc/a -ssl\n>=app-misc/b-1 -ssl\n=app-misc/c-2 -ssl\n"},
+			packages: map[string]meta{"app-misc/a-1": {"USE": ssl, "IUSE": "ssl"}, "app-misc/b-1": {"USE": ssl, "IUSE": "ssl"}, "app-misc/c-1": {"USE": ssl, "IUSE": "ssl"}},
+			rows:     []string{"package.use:  | app-misc/a-1 (here -ssl) (1)"}, told: []string{"wrong use"}},
+		{name: "KEYWORDS", host: `ACCEPT_KEYWORDS="~amd64"`, packages: map[string]meta{"app-misc/a-1": {"KEYWORDS": "~amd64 x86"}, "app-misc/b-1": {}, "app-misc/live-9999": {"KEYWORDS": ""}},
+			rows: []string{"ACCEPT_KEYWORDS: amd64 ~amd64 | amd64 (2)"}, told: []string{"wrong keywords"}, mend: "=app-misc/a-1 ~amd64\n=app-misc/live-9999 **"},
+		{name: "KEYWORDS, decided here", files: map[string]string{"etc/portage/package.accept_keywords": "app-misc/a\n"}, packages: map[string]meta{"app-misc/a-1": {"KEYWORDS": "~amd64"}}},
+		{name: "LICENSE", host: `ACCEPT_LICENSE="*"`, packages: map[string]meta{"x11-drivers/nvidia-drivers-1": {"LICENSE": "NVIDIA-r2 MIT"}, "app-misc/b-1": {"LICENSE": "|| ( MIT weird )"}},
+			rows: []string{"ACCEPT_LICENSE: * | @FREE (1)"}, told: []string{"wrong license"}, mend: "=x11-drivers/nvidia-drivers-1 NVIDIA-r2"},
+		{name: "EAPI", packages: map[string]meta{"app-misc/a-1": {"EAPI": "9"}, "app-misc/b-1": {"EAPI": "8"}}, rows: []string{"EAPI: 9 | 8 (1)"}, told: []string{"broken eapi"}, mend: "emerge -1auK sys-apps/portage"},
+		{name: "CHOST", client: `CHOST="x86_64-gentoo-linux-gnu"`, packages: map[string]meta{"app-misc/a-1": {}}, rows: []string{"CHOST: x86_64-pc-linux-gnu | x86_64-gentoo-linux-gnu (1)"}, told: []string{"broken chost"},
+			mend: `ACCEPT_CHOSTS="x86_64-gentoo-linux-gnu x86_64-pc-linux-gnu"`},
+		{name: "CHOST, accepted", client: `CHOST="x86_64-gentoo-linux-gnu"` + "\n" + `ACCEPT_CHOSTS="x86_64-.*-linux-gnu"`, packages: map[string]meta{"app-misc/a-1": {}}},
+		{name: "CPU", packages: map[string]meta{"app-misc/a-1": {"CFLAGS": "-march=znver3 -O2"}, "app-misc/b-1": {"USE": "cpu_flags_x86_avx cpu_flags_x86_avx2", "IUSE": "cpu_flags_x86_avx cpu_flags_x86_avx2"},
+			"app-misc/c-1": {"CFLAGS": "-march=sandybridge", "USE": "cpu_flags_x86_avx2"}, "app-misc/d-1": {"CXXFLAGS": "-mavx2"}},
+			rows: []string{"CPU: -march=x86-64 -mtune=generic -O2 -pipe | lacks what they need (3)"}, told: []string{"broken cpu"}},
+		{name: "a newer CPU there", host: `CFLAGS="-march=native"` + "\n" + `CPU_FLAGS_X86="avx avx2 sse sse2"`, packages: map[string]meta{"app-misc/a-1": {"CFLAGS": "-march=native"}},
+			rows: []string{"CPU: -march=native | lacks avx2 (1)"}, told: []string{"broken cpu"}},
+		{name: "an older CPU there", host: `CFLAGS="-march=native"` + "\n" + `CPU_FLAGS_X86="sse sse2"`, packages: map[string]meta{"app-misc/a-1": {"CFLAGS": "-march=native"}},
+			rows: []string{"CPU: -march=native | not known (1)"}, told: []string{"wrong cpu"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			client, mount := pair(t, tt.host, tt.client, tt.packages)
+			for name, text := range tt.files {
+				client.write(name, text)
+			}
+			r := client.compare(mount)
+			if got := told(r); !slices.Equal(got, append([]string{}, tt.told...)) {
+				t.Errorf("told %q, want %q\n%+v", got, tt.told, r.Findings)
+			}
+			if len(r.Origins) != 1 || !r.Origins[0].Trusted || r.Origins[0].Problem != "" {
+				t.Fatalf("origins %+v", r.Origins)
+			}
+			if got := rows(r.Origins[0]); !slices.Equal(got, append([]string{}, tt.rows...)) {
+				t.Errorf("table %q, want %q", got, tt.rows)
+			}
+			if n := r.Origins[0]; n.Packages != len(tt.packages) || n.Read != len(tt.packages) {
+				t.Errorf("%d packages, %d read", n.Packages, n.Read)
+			}
+			if len(r.Unknown) > 0 {
+				t.Errorf("not known: %q", r.Unknown)
+			}
+			if tt.mend != "" && strings.Join(r.Findings[0].Mend[0].Lines, "\n") != tt.mend {
+				t.Errorf("mend %+v, want %q", r.Findings[0].Mend, tt.mend)
+			}
+		})
+	}
+}
+
+// What the table's lines say makes the two machines one.
+func TestDifferencesMend(t *testing.T) {
+	t.Parallel()
+	client, mount := pair(t, `USE="-ssl qt6"`+"\n"+`VIDEO_CARDS="nvidia"`+"\n"+`PYTHON_TARGETS="python3_14"`+"\n"+`ACCEPT_LICENSE="*"`, `CHOST="x86_64-gentoo-linux-gnu"`, map[string]map[string]string{
+		"app-misc/a-1":                 {"USE": "qt6 video_cards_nvidia python_targets_python3_14", "IUSE": "qt6 ssl video_cards_nvidia video_cards_intel python_targets_python3_13 python_targets_python3_14"},
+		"x11-drivers/nvidia-drivers-1": {"LICENSE": "NVIDIA-r2", "KEYWORDS": "~amd64"},
+	})
+	before := client.compare(mount)
+	if got := told(before); !slices.Equal(got, []string{"broken chost", "wrong keywords", "wrong license", "wrong use", "wrong use", "wrong use"}) {
+		t.Fatalf("told %q", got)
+	}
+	for _, f := range before.Findings {
+		for _, m := range f.Mend {
+			if m.File != "" {
+				m.Do = strings.TrimPrefix(m.Do, "until the trees are the same: ")
+				client.mend(m)
+			}
+		}
+	}
+	if after := client.compare(mount); len(after.Origins[0].Differences) > 0 || find(after, "chost") != nil {
+		t.Errorf("still told: %q\n%+v", rows(after.Origins[0]), after.Findings)
+	}
+}
+
+func TestOriginsThatAreNotBelieved(t *testing.T) {
+	t.Parallel()
+	client, mount := pair(t, "", "", map[string]map[string]string{"app-misc/a-1": {"KEYWORDS": "~amd64"}})
+	stranger := newPatient(t, "client-good")
+	r := stranger.compare(mount)
+	if f := find(r, "trust"); f == nil || f.Weight != Broken || !slices.Equal(r.Roles, []Role{Client}) {
+		t.Errorf("a stranger is told %q", told(r))
+	}
+	if len(r.Origins) != 1 || r.Origins[0].Trusted || len(r.Origins[0].Differences) != 1 {
+		t.Errorf("an origin that is not trusted yet is compared too: %+v", r.Origins)
+	}
+
+	slots, err := filepath.Glob(filepath.Join(mount, drive.TreeDir, "*", "Manifest*"))
+	if err != nil || len(slots) != 2 {
+		t.Fatalf("%q, %v", slots, err)
+	}
+	for _, slot := range slots {
+		data, err := os.ReadFile(slot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(slot, bytes.Replace(data, []byte("DATA "), []byte("DATA x"), 1), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r = client.compare(mount)
+	if f := find(r, "drive"); f == nil || f.Weight != Broken || r.Origins[0].Problem == "" {
+		t.Errorf("a broken signature: %q, %+v", told(r), r.Origins)
+	}
+	o := client.options()
+	o.Drive = t.TempDir()
+	if _, err := Examine(t.Context(), o); !errors.Is(err, drive.ErrNoTree) {
+		t.Errorf("an empty drive: %v", err)
+	}
+}
+
+func TestOwnDriveIsNotCompared(t *testing.T) {
+	t.Parallel()
+	host := newPatient(t, "host-good")
+	host.auto = "export"
+	host.builds("app-misc/a-1", map[string]string{"KEYWORDS": "~amd64"})
+	mount := t.TempDir()
+	host.exports(mount)
+	if r := host.compare(mount); r.Found() || len(r.Origins) != 1 || !r.Origins[0].Mine {
+		t.Errorf("%q, %+v", told(r), r.Origins)
+	}
+}
+
+// Of many packages some are read, and --deep reads all.
+func TestDeep(t *testing.T) {
+	t.Parallel()
+	packages := map[string]map[string]string{}
+	for i := range Sampled + 50 {
+		packages[fmt.Sprintf("app-misc/p%d-1", i)] = map[string]string{"CFLAGS": "-march=haswell"}
+	}
+	client, mount := pair(t, "", "", packages)
+	o := client.options()
+	o.Drive = mount
+	r := client.examine(o)
+	if c := r.Origins[0]; c.Read != Sampled || len(r.Unknown) != 1 || len(find(r, "cpu").Names) != Sampled {
+		t.Errorf("read %d, not known %q", c.Read, r.Unknown)
+	}
+	var last sync.Event
+	o.Deep, o.Watch = true, func(e sync.Event) { last = e }
+	r = client.examine(o)
+	if c := r.Origins[0]; c.Read != len(packages) || len(r.Unknown) != 0 || len(find(r, "cpu").Names) != len(packages) || last.FilesTotal != len(packages) {
+		t.Errorf("read %d, not known %q, last event %+v", c.Read, r.Unknown, last)
+	}
+}
+
+// Names that a hostile origin chose never get into lines that a person pastes.
+func TestHostileNames(t *testing.T) {
+	t.Parallel()
+	client, mount := pair(t, `USE="good"`, "", map[string]map[string]string{
+		"app-misc/a-1": {"USE": "good x$(id) `id`", "IUSE": "good x$(id) `id`", "LICENSE": "$(id) a;b", "KEYWORDS": "~amd64;id"}})
+	r := client.compare(mount)
+	for _, f := range r.Findings {
+		for _, m := range f.Mend {
+			if text := strings.Join(m.Lines, "\n"); strings.ContainsAny(text, "`;") || strings.Contains(text, "$(") {
+				t.Errorf("%s: %q", f.Topic, m.Lines)
+			}
+		}
+	}
+}
+
+func TestIndexAndPKGDIR(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t, "client-good")
+	p.auto = "import"
+	p.write("etc/udev/rules.d/90-pkgsneak.rules", "# rule\n")
+	p.trusts()
+	check := func(what string, want ...string) *Report {
+		t.Helper()
+		r := p.examine(p.options())
+		if got := told(r); !slices.Equal(got, append([]string{}, want...)) {
+			t.Errorf("%s: %q, want %q\n%+v", what, got, want, r.Findings)
+		}
+		return r
+	}
+	check("empty")
+	p.builds("app-misc/a-1", nil)
+	check("no index", "broken index")
+	index := func() {
+		if _, err := sync.Index(t.Context(), p.machine(nil), sync.IndexOptions{}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index()
+	check("indexed")
+	p.builds("app-misc/b-1", nil)
+	check("one more", "broken index")
+	p.append("etc/portage/make.conf", `FEATURES="-pkgdir-index-trusted"`)
+	check("one more, and emerge looks itself", "wrong index")
+	index()
+	p.write("var/cache/binpkgs/app-misc/odd-1.tbz2", "no package\n")
+	check("what no index can have")
+	if err := os.Remove(p.path("var/cache/binpkgs/app-misc/a-1.tbz2")); err != nil {
+		t.Fatal(err)
+	}
+	check("one is gone", "wrong index")
+	index()
+	if err := os.Remove(p.path("var/cache/binpkgs/Packages.gz")); err != nil {
+		t.Fatal(err)
+	}
+	check("Packages.gz is missing", "wrong index")
+	index()
+	p.builds("app-misc/cpu-1", map[string]string{"USE": "cpu_flags_x86_avx2", "IUSE": "cpu_flags_x86_avx2"})
+	p.builds("app-misc/i686-1", map[string]string{"CHOST": "i686-pc-linux-gnu"})
+	index()
+	check("for other machines", "broken chost", "wrong cpu")
+	p.write("var/cache/binpkgs/Packages", "TIMESTAMP: 1\nVERSION: 1\n\n")
+	check("an index of the future", "wrong index")
+	if err := os.RemoveAll(p.path("var/cache/binpkgs")); err != nil {
+		t.Fatal(err)
+	}
+	check("no PKGDIR yet")
+	p.write("var/cache/binpkgs", "a file")
+	check("PKGDIR is a file", "broken pkgdir")
+	if err := os.Remove(p.path("var/cache/binpkgs")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/srv/not-mounted", p.path("var/cache/binpkgs")); err != nil {
+		t.Fatal(err)
+	}
+	check("PKGDIR is a link to nowhere", "broken pkgdir")
+}
+
+// The emerge line keeps what was built here later, and does not offer to compile where there is no tree.
+func TestEmergeLines(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t, "client-good")
+	lines := func() string {
+		var l []string
+		for _, c := range p.examine(p.options(Client)).Emerge {
+			l = append(l, c.Line)
+		}
+		return strings.Join(l, " | ")
+	}
+	const compile = " | emerge -auDk --useoldpkg-atoms='*/*' @world"
+	if got := lines(); got != "emerge -auDK @world"+compile {
+		t.Errorf("got %s", got)
+	}
+	p.builds("app-misc/a-1", nil)
+	if _, err := sync.Index(t.Context(), p.machine(nil), sync.IndexOptions{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	p.write("var/db/pkg/app-misc/a-1/BUILD_TIME", "1780000001\n")
+	if got := lines(); got != "emerge -auDK --rebuilt-binaries-timestamp=0 @world"+compile {
+		t.Errorf("with a newer build here: %s", got)
+	}
+	p.write("var/db/pkg/app-misc/a-1/BUILD_TIME", "1780000000\n")
+	p.append("etc/portage/make.conf", `EMERGE_DEFAULT_OPTS="--usepkgonly"`)
+	if err := os.RemoveAll(p.path("var/db/repos")); err != nil {
+		t.Fatal(err)
+	}
+	if got := lines(); got != "emerge -auD @world" {
+		t.Errorf("without a tree: %s", got)
+	}
+}
+
+func TestBinhosts(t *testing.T) {
+	t.Parallel()
+	host := newPatient(t, "host-good")
+	host.builds("app-misc/a-1", nil)
+	mount := t.TempDir()
+	host.exports(mount)
+	origin := mount + "/pkgsneak/patient/packages"
+	for _, tt := range []struct {
+		name, conf, binrepos string
+		want                 []string
+	}{
+		{"a drive that is used by hand", `PORTAGE_BINHOST="` + origin + `"`, "[DEFAULT]\nverify-signature = no\n", nil},
+		{"no binhost at all", `FEATURES="getbinpkg"`, "# none\n", []string{"wrong getbinpkg"}},
+		{"a drive that is not mounted", `PORTAGE_BINHOST="file:///mnt/nothing"` + "\n" + `FEATURES="getbinpkg"`, "# none\n", []string{"wrong binhost"}},
+		{"a drive that is not mounted and not used", `PORTAGE_BINHOST="file:///mnt/nothing"`, "# none\n", nil},
+		{"the drive itself", `PORTAGE_BINHOST="` + mount + `"`, "# none\n", []string{"wrong binhost"}},
+		{"a section that verifies by default", "", "[usb]\nsync-uri = file://" + origin + "\n", []string{"wrong verify-signature"}},
+		{"a section that does not", "", "[usb]\nsync-uri = file://" + origin + "\nverify-signature = false\n", nil},
+		{"another one verifies", "", "[gentoo]\nsync-uri = https://distfiles.gentoo.org/x\n[usb]\nsync-uri = file://" + origin + "\nverify-signature = false\n", []string{"wrong verify-signature"}},
+		{"frozen", "", "[usb]\nsync-uri = file://" + origin + "\nverify-signature = false\nfrozen = yes\n", []string{"wrong binhost"}},
+		{"a question mark", `PORTAGE_BINHOST="/mnt/what?"`, "# none\n", []string{"wrong binhost"}},
+		{"what no parser takes", "", "[usb\n", []string{"broken config"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPatient(t, "client-nothing")
+			p.auto = "import"
+			p.write("etc/udev/rules.d/90-pkgsneak.rules", "# rule\n")
+			p.trusts()
+			p.write("etc/portage/make.conf", tt.conf+"\n")
+			p.write("etc/portage/binrepos.conf", tt.binrepos)
+			o := p.options()
+			o.Root = p.root
+			if strings.Contains(tt.conf+tt.binrepos, origin) || strings.Contains(tt.conf, mount) {
+				// The drive lies outside of the machine's root: inside, at the same path.
+				if err := os.MkdirAll(filepath.Dir(p.path(mount)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.CopyFS(p.path(mount), os.DirFS(mount)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := p.examine(o)
+			if got := told(r); !slices.Equal(got, append([]string{}, tt.want...)) {
+				t.Errorf("told %q, want %q\n%+v", got, tt.want, r.Findings)
+			}
+		})
+	}
+}
+
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		free, total int64 // MiB
+		want        Weight
+	}{
+		{500_000, 1_000_000, ""}, {1024, 1_000_000, ""}, {1023, 1_000_000, Wrong}, {63, 1_000_000, Broken}, {200, 2048, ""}, {100, 2048, Wrong}, {0, 0, Broken},
+	} {
+		if got := judgeRoom(tt.free<<20, tt.total<<20); got != tt.want {
+			t.Errorf("%d of %d MiB: %q, want %q", tt.free, tt.total, got, tt.want)
+		}
+	}
+	p := newPatient(t, "client-good")
+	if got := existing(p.path("a/b/c")); got != p.root {
+		t.Errorf("existing: %q", got)
+	}
+}
