@@ -1,0 +1,18 @@
+// Package scripts holds the files that make a system work with pkgsneak, so that the one static program carries them along.
+package scripts
+
+import _ "embed"
+
+// The files of auto and watch, as they lie in this directory. The program is /usr/bin/pkgsneak in all of them.
+var (
+	//go:embed 90-pkgsneak.rules
+	UdevRules string
+	//go:embed pkgsneak@.service
+	AutoUnit string
+	//go:embed pkgsneak-watch.service
+	WatchUnit string
+	//go:embed pkgsneak-watch.initd
+	WatchInit string
+	//go:embed pkgsneak.confd
+	Conf string
+)
