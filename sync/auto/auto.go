@@ -260,6 +260,9 @@ func (r *runner) turn(ctx context.Context, root *os.Root) error {
 		return err
 	}
 	defer lock.Release()
+	if err := r.ready(ctx); err != nil {
+		return err
+	}
 	if err := sweep(r.sys, r.o.RunDir); err != nil {
 		r.log(Warning, "%v", err)
 	}
@@ -273,6 +276,30 @@ func (r *runner) turn(ctx context.Context, root *os.Root) error {
 	r.at = &station{sys: r.sys, dev: r.result.Device, fstype: r.result.FS.Type, dir: filepath.Join(r.o.RunDir, r.result.Device.Name), note: r.log}
 	err = r.because(ctx, r.work(ctx))
 	return errors.Join(err, r.because(ctx, r.release(ctx, err)))
+}
+
+// How long a machine may need to mount its own file systems, and how often it is asked.
+const (
+	readyTries = 600
+	readyPause = time.Second
+)
+
+// ready waits until PKGDIR is what it will be: packages shall not go into the directory that it is mounted over, nor be missed.
+func (r *runner) ready(ctx context.Context) error {
+	for n := range readyTries {
+		if r.sys.Ready() {
+			return nil
+		}
+		if n == 0 {
+			r.log(Info, "waiting for the machine to mount its file systems")
+		}
+		select {
+		case <-r.sys.After(readyPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return errors.New("the machine has not mounted its own file systems (OpenRC's localmount has not been started)")
 }
 
 // identify reads the first sectors.

@@ -30,7 +30,8 @@ const (
 // privately holds for each mount: nothing on a foreign drive is a program, a device or another user's identity.
 const privately = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME
 
-// options are those of mount(2) for a file system and a way. A read-only mount of a file system with a journal replays it, unless it is told not to.
+// options are those of mount(2) for a file system and a way. A read-only mount of a file system with a journal replays it, unless it is told not to. ext4 and btrfs write
+// nothing where there is nothing to replay; xfs does even then, so it is never replayed for reading.
 func options(fstype string, w way) (flags uintptr, data string) {
 	flags = privately
 	if w != write {
@@ -43,7 +44,7 @@ func options(fstype string, w way) (flags uintptr, data string) {
 		data = "umask=022,iocharset=utf8,errors=remount-ro"
 	case w == peek && fstype == "ext4":
 		data = "noload"
-	case w == peek && fstype == "xfs":
+	case w != write && fstype == "xfs":
 		data = "norecovery"
 	case w == peek && fstype == "btrfs":
 		data = "rescue=nologreplay"
@@ -53,8 +54,8 @@ func options(fstype string, w way) (flags uintptr, data string) {
 
 // sameAs says whether a mount made in one way will do for another.
 func (w way) sameAs(other way, fstype string) bool {
-	noJournal := fstype == "vfat" || fstype == "exfat"
-	return w == other || noJournal && (w == peek || w == read) && (other == peek || other == read)
+	neverReplayed := fstype == "vfat" || fstype == "exfat" || fstype == "xfs"
+	return w == other || neverReplayed && w != write && other != write
 }
 
 // station is the device and how it is mounted at the moment.
@@ -143,10 +144,14 @@ func (s *station) mount(ctx context.Context, w way) error {
 	if errors.Is(err, unix.EINVAL) && w == peek && s.fstype == "btrfs" {
 		err = s.sys.Mount(s.dev.Path, s.dir, s.fstype, flags, "nologreplay") // before Linux 5.9
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		s.how = w
 		return nil
+	}
+	if err := s.tidy(); err != nil {
+		return err
+	}
+	switch {
 	case errors.Is(err, unix.EBUSY): // somebody was faster, and mounted it in another way
 		if err := s.borrow(); err != nil {
 			return err

@@ -50,6 +50,8 @@ type System struct {
 	Unmount func(target string, flags int) error
 	// Run runs a program and gives what it printed, capped, and its exit code; exec.ErrNotFound if there is none of that name.
 	Run func(ctx context.Context, c Command) (output []byte, code int, err error)
+	// Ready says whether the machine has mounted its own file systems: a drive that is plugged in while it starts is found before that.
+	Ready func() bool
 	// After is time.After.
 	After func(time.Duration) <-chan time.Time
 }
@@ -78,8 +80,21 @@ func Linux() System {
 		Mount:   unix.Mount,
 		Unmount: unix.Unmount,
 		Run:     runCommand,
+		Ready:   isReady,
 		After:   time.After,
 	}
+}
+
+// isReady knows OpenRC's way of saying so; systemd starts the unit only then, and of others nothing is known.
+func isReady() bool {
+	if _, err := os.Stat("/run/openrc"); err != nil {
+		return true
+	}
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		return true
+	}
+	_, err := os.Stat("/run/openrc/started/localmount")
+	return err == nil
 }
 
 // ErrNotDevice is returned for what is there and is no block device.
