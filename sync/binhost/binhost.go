@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -78,10 +79,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.o.Access(access(m, r, began, h.o.Now()))
 		}
 	}()
-	head := m.Header()
-	head.Set("X-Content-Type-Options", "nosniff")
-	head.Set("Content-Security-Policy", securityPolicy)
-	head.Set("Referrer-Policy", "no-referrer")
+	m.Header().Set("X-Content-Type-Options", "nosniff")
 	if err := h.answer(m, r); err != nil {
 		h.fail(m, r, err)
 	}
@@ -122,7 +120,16 @@ func (h *Handler) answer(w *meter, r *http.Request) error {
 		_, err := io.WriteString(w, "User-agent: *\nDisallow: /\n")
 		return err
 	}
-	return h.route(w, r, h.source.site(), p)
+	err = h.route(w, r, h.source.site(ofNow(p)), p)
+	if err != nil && notThere(err) { // it may have come just now
+		err = h.route(w, r, h.source.site(true), p)
+	}
+	return err
+}
+
+// ofNow tells the paths whose answers are about this moment: pages and indices.
+func ofNow(p string) bool {
+	return p == "" || strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/"+indexName) || strings.HasSuffix(p, "/"+gzipName)
 }
 
 // below cuts the prefix off a path. What is not written in the one plain way is not there: no empty names, no dots.
@@ -306,14 +313,21 @@ func (m *meter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom implements io.ReaderFrom, by which net/http lets the kernel copy a file to a connection.
+// ReadFrom implements io.ReaderFrom, by which net/http lets the kernel copy a file to a connection. Everything else is copied here.
 func (m *meter) ReadFrom(src io.Reader) (int64, error) {
 	if m.status == 0 {
 		m.status = http.StatusOK
 	}
-	n, err := io.Copy(m.ResponseWriter, src)
-	m.bytes += n
-	return n, err
+	if limited, ok := src.(*io.LimitedReader); ok {
+		if _, ok := limited.R.(*os.File); ok {
+			n, err := io.Copy(m.ResponseWriter, src)
+			m.bytes += n
+			return n, err
+		}
+	}
+	buf := buffers.Get().(*buffer)
+	defer buffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{m}, src, buf[:smallRead])
 }
 
 // Unwrap is for http.ResponseController.

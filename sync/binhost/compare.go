@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"pkgsneak/manifest"
@@ -140,7 +139,7 @@ type parts []part
 
 type part struct {
 	file *os.File
-	info fs.FileInfo
+	at   stamp
 }
 
 func (ps parts) close() error {
@@ -156,7 +155,7 @@ func (ps parts) close() error {
 func (ps parts) stamps() []stamp {
 	stamps := make([]stamp, len(ps))
 	for i, p := range ps {
-		stamps[i] = stampOf(p.info)
+		stamps[i] = p.at
 	}
 	return stamps
 }
@@ -168,7 +167,7 @@ func (ps parts) content() io.ReadSeeker {
 	}
 	j := &joined{parts: ps}
 	for _, p := range ps {
-		j.size += p.info.Size()
+		j.size += p.at.size
 	}
 	return j
 }
@@ -199,11 +198,11 @@ func (j *joined) Seek(offset int64, whence int) (int64, error) {
 func (j *joined) Read(p []byte) (int, error) {
 	from := j.at
 	for _, part := range j.parts {
-		if size := part.info.Size(); from >= size {
+		if size := part.at.size; from >= size {
 			from -= size
 			continue
 		}
-		n, err := part.file.ReadAt(p[:min(int64(len(p)), part.info.Size()-from)], from)
+		n, err := part.file.ReadAt(p[:min(int64(len(p)), part.at.size-from)], from)
 		j.at += int64(n)
 		if n > 0 || err == nil {
 			return n, nil

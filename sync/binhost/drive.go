@@ -71,7 +71,7 @@ func CheckDrive(mount string, o DriveOptions) ([]Refused, error) {
 	return s.refused, nil
 }
 
-func (m *mounted) site() *site {
+func (m *mounted) site(bool) *site {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.o.Now()
@@ -212,7 +212,11 @@ func (m *mounted) tree(g *drive.Generation, dir string, trusted bool, user strin
 	if err != nil {
 		return nil, err
 	}
-	at := driveShelf{mount: m.mount, dir: dir, generation: g, proven: &proven{seen: map[manifest.Digest][]stamp{}}}
+	real, err := filepath.EvalSymlinks(m.mount)
+	if err != nil {
+		return nil, err
+	}
+	at := driveShelf{real: real, dir: dir, generation: g, proven: &proven{seen: map[manifest.Digest][]stamp{}}}
 	t := &tree{name: dir, title: g.Record.Origin, index: x, packages: &drivePackages{at, x},
 		signed: &signature{Signer: g.Signed.Signer, User: user, At: g.Signed.SignedAt, Serial: g.Serial(), Trusted: trusted,
 			CHOST: g.Record.CHOST, Profile: g.Record.Profile, Whole: g.Record.Counts.Catalogue}}
@@ -252,7 +256,7 @@ func carried(g *drive.Generation) (*index, error) {
 
 // driveShelf opens the files of a generation.
 type driveShelf struct {
-	mount, dir string
+	real, dir  string            // the mount point without links, and the origin's directory
 	generation *drive.Generation // closed: it is the list alone
 	proven     *proven
 }
@@ -346,18 +350,18 @@ const SmallFile = 8 << 20
 func (s *driveShelf) parts(it drive.Item) (parts, error) {
 	var ps parts
 	for _, stored := range it.Stored {
-		f, fi, err := openBeneath(s.mount, path.Join(drive.TreeDir, s.dir, stored.Path))
+		fd, at, err := openBeneath(s.real, path.Join(drive.TreeDir, s.dir, stored.Path))
 		if err != nil {
 			ps.close()
-			if _, statErr := os.Lstat(filepath.Join(s.mount, drive.TreeDir, s.dir)); statErr != nil {
+			if _, statErr := os.Lstat(filepath.Join(s.real, drive.TreeDir, s.dir)); statErr != nil {
 				return nil, &awayError{err}
 			}
 			return nil, &damagedError{it.Path, err.Error()}
 		}
-		ps = append(ps, part{f, fi})
-		if fi.Size() != stored.Size {
+		ps = append(ps, part{os.NewFile(uintptr(fd), stored.Path), at})
+		if at.size != stored.Size {
 			ps.close()
-			return nil, &damagedError{it.Path, fmt.Sprintf("%q has %d bytes, %d were signed", stored.Path, fi.Size(), stored.Size)}
+			return nil, &damagedError{it.Path, fmt.Sprintf("%q has %d bytes, %d were signed", stored.Path, at.size, stored.Size)}
 		}
 	}
 	return ps, nil

@@ -2,7 +2,6 @@ package binhost
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -22,26 +21,7 @@ type file struct {
 	etag     string       // quoted
 	check    func() error // not nil: reads and compares the whole; to be called before a part of it is served
 	failed   func() error // not nil: why reading ended early
-}
-
-// stamp tells whether a file is still the one that was looked at.
-type stamp struct {
-	dev, ino     uint64
-	size         int64
-	mtime, ctime int64 // ns
-}
-
-func stampOf(fi fs.FileInfo) stamp {
-	s := stamp{size: fi.Size(), mtime: fi.ModTime().UnixNano()}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		s.dev, s.ino, s.ctime = uint64(st.Dev), uint64(st.Ino), st.Ctim.Nano()
-	}
-	return s
-}
-
-// etag is a strong validator: no two contents of a name have the same, because a name gets other contents by another file being renamed to it, or by a write.
-func (s stamp) etag() string {
-	return fmt.Sprintf(`"%x-%x-%x-%x"`, s.ino, s.size, uint64(s.mtime), uint64(s.ctime))
+	small    bool         // content is memory, of at most smallRead bytes
 }
 
 // types are the types of what is served as a file. A browser must not run any of it, so none is HTML or SVG, and everything else is bytes.
@@ -91,6 +71,9 @@ func send(w http.ResponseWriter, r *http.Request, f *file) error {
 	h := w.Header()
 	h.Set("Content-Type", typeOf(f.name))
 	h.Set("Etag", f.etag)
+	if f.small {
+		defer hold(w, r)()
+	}
 	http.ServeContent(w, r, "", f.modified, f.content)
 	if f.failed != nil {
 		return f.failed()

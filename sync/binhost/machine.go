@@ -21,6 +21,9 @@ import (
 // what changes twice within a tick looks the same.
 const settled = 3 * time.Second
 
+// glance is how long what was seen of Packages is good for files that it listed then.
+const glance = 100 * time.Millisecond
+
 // machine serves PKGDIR and DISTDIR of this computer.
 type machine struct {
 	// configuration
@@ -29,8 +32,12 @@ type machine struct {
 	now             func() time.Time
 
 	mu      sync.Mutex
-	seen    stamp     // of Packages as it was read
+	seen    stamp     // of Packages as it was looked at
+	lastErr error     // of looking
+	looked  time.Time // when
 	again   time.Time // when it is read once more; zero: not without a reason
+	last    *site
+	real    string // PKGDIR without links
 	index   *index
 	trouble string
 	shelf   *distShelf
@@ -41,41 +48,44 @@ func Machine(title, pkgdir, distdir string, now func() time.Time) Source {
 	return &machine{title: title, pkgdir: pkgdir, distdir: distdir, now: now, shelf: &distShelf{dir: distdir, now: now}}
 }
 
-func (m *machine) site() *site {
-	x, trouble := m.current()
-	t := &tree{title: m.title, index: x, trouble: trouble, distfiles: m.shelf}
-	if x != nil {
-		t.packages = &pkgShelf{dir: m.pkgdir, index: x}
-	}
-	return &site{title: m.title, trees: []*tree{t}}
-}
-
-// current gives the index, read again if the file is another one. An index that cannot be read leaves the one before.
-func (m *machine) current() (*index, string) {
+func (m *machine) site(fresh bool) *site {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	fi, err := os.Stat(filepath.Join(m.pkgdir, indexName))
-	if err == nil && stampOf(fi) == m.seen && !due(m.again, m.now()) {
-		return m.index, m.trouble
+	now := m.now()
+	if since := now.Sub(m.looked); m.last != nil && !fresh && since >= 0 && since < glance {
+		return m.last
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		m.index, m.seen, m.trouble = nil, stamp{}, fmt.Sprintf("%s has no index yet: pkgsneak index", m.pkgdir)
-		return nil, m.trouble
-	}
-	x, at, err := m.read()
+	m.looked = now
+	at, err := statStamp(filepath.Join(m.pkgdir, indexName))
 	switch {
-	case err != nil:
-		m.trouble = err.Error()
-	case m.index != nil && m.index.sum == x.sum && m.index.modified.Equal(x.modified):
-		m.trouble = ""
+	case m.last != nil && err == m.lastErr && at == m.seen && !due(m.again, now):
+		return m.last
+	case errors.Is(err, fs.ErrNotExist):
+		m.index, m.trouble, m.again = nil, fmt.Sprintf("%s has no index yet: pkgsneak index", m.pkgdir), time.Time{}
 	default:
-		m.index, m.trouble = x, ""
+		m.renew()
+		m.again = onceMore(m.seen == at, now)
 	}
-	if err == nil {
-		m.again = onceMore(m.seen == at, m.now())
-		m.seen = at
+	m.seen, m.lastErr = at, err
+	t := &tree{title: m.title, index: m.index, trouble: m.trouble, distfiles: m.shelf}
+	if m.index != nil {
+		t.packages = &pkgShelf{real: m.real, index: m.index}
 	}
-	return m.index, m.trouble
+	m.last = &site{title: m.title, trees: []*tree{t}}
+	return m.last
+}
+
+// renew reads the index. One that cannot be read leaves the one before.
+func (m *machine) renew() {
+	x, real, err := m.read()
+	if err != nil {
+		m.trouble = err.Error()
+		return
+	}
+	m.trouble, m.real = "", real
+	if m.index == nil || m.index.sum != x.sum || !m.index.modified.Equal(x.modified) {
+		m.index = x
+	}
 }
 
 // due tells whether it is time to look again.
@@ -89,37 +99,40 @@ func onceMore(same bool, now time.Time) time.Time {
 	return now.Add(settled)
 }
 
-// read reads the index. Portage replaces the file as a whole; one that is written in place is read until it holds still.
-func (m *machine) read() (*index, stamp, error) {
-	root, err := os.OpenRoot(m.pkgdir)
+// read reads the index. Portage replaces the file as a whole; one that is being written in place is read again when it has changed.
+func (m *machine) read() (x *index, real string, err error) {
+	if real, err = filepath.EvalSymlinks(m.pkgdir); err != nil {
+		return nil, "", fmt.Errorf("reading the index: %w", err)
+	}
+	root, err := os.OpenRoot(real)
 	if err != nil {
-		return nil, stamp{}, fmt.Errorf("reading the index: %w", err)
+		return nil, "", fmt.Errorf("reading the index: %w", err)
 	}
 	defer root.Close()
 	f, err := root.OpenFile(indexName, os.O_RDONLY|unix.O_NONBLOCK, 0) // a link within PKGDIR is followed, as by Portage
 	if err != nil {
-		return nil, stamp{}, fmt.Errorf("reading the index: %w", err)
+		return nil, "", fmt.Errorf("reading the index: %w", err)
 	}
 	defer f.Close()
 	before, err := f.Stat()
 	if err != nil || !before.Mode().IsRegular() || before.Size() > pkgindex.MaxSize {
-		return nil, stamp{}, errors.Join(fmt.Errorf("reading the index: %q is no regular file of at most %d bytes", f.Name(), pkgindex.MaxSize), err)
+		return nil, "", errors.Join(fmt.Errorf("reading the index: %q is no regular file of at most %d bytes", f.Name(), pkgindex.MaxSize), err)
 	}
 	plain := make([]byte, before.Size())
 	if _, err := io.ReadFull(f, plain); err != nil {
-		return nil, stamp{}, fmt.Errorf("reading the index: %w", err)
+		return nil, "", fmt.Errorf("reading the index: %w", err)
 	}
 	after, err := f.Stat()
 	if err != nil || stampOf(after) != stampOf(before) {
-		return nil, stamp{}, errors.Join(errors.New("reading the index: it changed meanwhile"), err)
+		return nil, "", errors.Join(errors.New("reading the index: it changed meanwhile"), err)
 	}
-	x, err := newIndex(plain, before.ModTime())
-	return x, stampOf(before), err
+	x, err = newIndex(plain, before.ModTime())
+	return x, real, err
 }
 
 // pkgShelf is what one generation of the index lists of a PKGDIR.
 type pkgShelf struct {
-	dir   string
+	real  string // PKGDIR without links
 	index *index
 }
 
@@ -130,21 +143,12 @@ func (s *pkgShelf) open(name string) (*file, error) {
 	if _, ok := s.index.paths[name]; !ok {
 		return nil, errHidden
 	}
-	f, fi, err := openBeneath(s.dir, name)
-	if err != nil {
-		return nil, err
-	}
-	return ownFile(f, fi, name), nil
+	return ownFile(s.real, name)
 }
 
 func (s *pkgShelf) list(dir string) ([]item, error) { return listIndex(s.index, dir) }
 
 func (s *pkgShelf) count() (int, int64) { return len(s.index.paths), s.index.bytes }
-
-// ownFile is a file of this machine as it is.
-func ownFile(f *os.File, fi fs.FileInfo, name string) *file {
-	return &file{content: f, close: f.Close, name: name, size: fi.Size(), modified: fi.ModTime(), etag: stampOf(fi).etag()}
-}
 
 // distShelf is a DISTDIR.
 type distShelf struct {
@@ -155,7 +159,8 @@ type distShelf struct {
 	mu    sync.Mutex
 	seen  stamp // of the directory as it was listed
 	again time.Time
-	items []item // by name
+	real  string // the directory without links
+	items []item // by name; a list that was handed out does not change
 	names map[string]bool
 	bytes int64
 }
@@ -168,73 +173,77 @@ func (s *distShelf) open(p string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.has(name); err != nil {
-		return nil, err
-	}
-	f, fi, err := openBeneath(s.dir, name)
+	real, err := s.has(name)
 	if err != nil {
 		return nil, err
 	}
-	return ownFile(f, fi, name), nil
+	return ownFile(real, name)
 }
 
-// has tells whether a name is one of a distfile. One that is there and not known makes it look again.
-func (s *distShelf) has(name string) error {
-	_, names, err := s.scan(false)
-	if err != nil || names[name] {
-		return err
+// has gives the directory without links if a name in it is one of a distfile. One that is there and not known makes it look again.
+func (s *distShelf) has(name string) (real string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.scan(false); err != nil || s.names[name] {
+		return s.real, err
 	}
-	if _, err := os.Lstat(filepath.Join(s.dir, name)); err != nil {
-		return err
+	if _, err := statStamp(filepath.Join(s.dir, name)); err != nil {
+		return "", err
 	}
-	if _, names, err = s.scan(true); err == nil && !names[name] {
-		return errHidden
+	if err := s.scan(true); err != nil || s.names[name] {
+		return s.real, err
 	}
-	return err
+	return "", errHidden
 }
 
 func (s *distShelf) list(dir string) ([]item, error) {
 	if dir != "" {
 		return nil, fs.ErrNotExist
 	}
-	items, _, err := s.scan(false)
-	return items, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.scan(false)
+	return s.items, err
 }
 
 func (s *distShelf) count() (int, int64) {
-	items, _, _ := s.scan(false) // one that cannot be read has nothing to count
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(items), s.bytes
+	if s.scan(false) != nil {
+		return 0, 0 // one that cannot be read has nothing to count
+	}
+	return len(s.items), s.bytes
 }
 
-// scan lists the directory, again when a name came or went. The results are not to be changed.
-func (s *distShelf) scan(anyway bool) ([]item, map[string]bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	fi, err := os.Stat(s.dir)
+// scan lists the directory, again when a name came or went. The caller holds the lock.
+func (s *distShelf) scan(anyway bool) error {
+	at, err := statStamp(s.dir)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	at := stampOf(fi)
 	if s.names != nil && at == s.seen && !anyway && !due(s.again, s.now()) {
-		return s.items, s.names, nil
+		return nil
 	}
-	d, err := distdir.Open(s.dir)
+	real, err := filepath.EvalSymlinks(s.dir)
 	if err != nil {
-		return nil, nil, err
+		return err
+	}
+	d, err := distdir.Open(real)
+	if err != nil {
+		return err
 	}
 	defer d.Close()
 	found, err := d.Scan(context.Background())
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	s.again = onceMore(at == s.seen, s.now())
-	s.items, s.names, s.bytes, s.seen = make([]item, 0, len(found.Files)), make(map[string]bool, len(found.Files)), 0, at
+	s.real, s.seen, s.bytes = real, at, 0
+	s.items, s.names = make([]item, 0, len(found.Files)), make(map[string]bool, len(found.Files))
 	for _, f := range found.Files {
 		s.items = append(s.items, item{Name: f.Name, Size: f.Info.Size(), Modified: f.Info.ModTime()})
 		s.names[f.Name] = true
 		s.bytes += f.Info.Size()
 	}
-	return s.items, s.names, nil
+	return nil
 }

@@ -1,49 +1,75 @@
 package binhost
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
+	"sync"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// openBeneath opens a regular file below dir for reading. No symbolic link is followed on the way below dir, not even one that stays inside: what an index lists is reached
-// without, and os.Root follows links whatever flags it is given. What is no regular file is never waited for.
-func openBeneath(dir, name string) (*os.File, fs.FileInfo, error) {
-	f, err := openat2(dir, name)
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EAGAIN) { // before Linux 5.6, in some containers, while something is renamed
-		f, err = openStepwise(dir, name)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = errHidden
-	}
-	if err != nil {
-		f.Close()
-		return nil, nil, err
-	}
-	return f, fi, nil
+// stamp tells whether a file is still the one that was looked at.
+type stamp struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime int64 // ns
 }
 
-// openat2 leaves the walk to the kernel.
-func openat2(dir, name string) (*os.File, error) {
-	at, err := retry(func() (int, error) { return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+func stampOf(fi fs.FileInfo) stamp {
+	s := stamp{size: fi.Size(), mtime: fi.ModTime().UnixNano()}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		s.dev, s.ino, s.ctime = uint64(st.Dev), uint64(st.Ino), st.Ctim.Nano()
 	}
-	defer unix.Close(at)
-	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := retry(func() (int, error) { return unix.Openat2(at, name, &how) })
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	return s
+}
+
+// statStamp looks at what a path leads to.
+func statStamp(name string) (stamp, error) {
+	var st unix.Stat_t
+	for {
+		if err := unix.Stat(name, &st); err != unix.EINTR {
+			return stampOfStat(&st), err
+		}
 	}
-	return os.NewFile(uintptr(fd), name), nil
+}
+
+func stampOfStat(st *unix.Stat_t) stamp {
+	if st.Mode == 0 {
+		return stamp{}
+	}
+	return stamp{uint64(st.Dev), uint64(st.Ino), st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
+}
+
+// etag is a strong validator: no two contents of a name have the same, because a name gets other contents by another file being renamed to it, or by a write.
+func (s stamp) etag() string {
+	return fmt.Sprintf(`"%x-%x-%x-%x"`, s.ino, s.size, uint64(s.mtime), uint64(s.ctime))
+}
+
+// openBeneath opens a regular file below dir for reading. dir has no symbolic link in it (filepath.EvalSymlinks), and name is plain. No link is followed on the way, not
+// even one that stays inside: what an index lists is reached without, and os.Root follows links whatever flags it is given. What is no regular file is never waited for.
+func openBeneath(dir, name string) (fd int, at stamp, err error) {
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err = retry(func() (int, error) { return unix.Openat2(unix.AT_FDCWD, dir+"/"+name, &how) })
+	if err == unix.ENOSYS || err == unix.EPERM || err == unix.EAGAIN { // before Linux 5.6, in some containers, while something is renamed
+		fd, err = openStepwise(dir, name)
+	}
+	if err != nil {
+		return -1, stamp{}, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		return -1, stamp{}, errors.Join(errHidden, err)
+	}
+	return fd, stampOfStat(&st), nil
 }
 
 func retry(call func() (int, error)) (int, error) {
@@ -56,10 +82,10 @@ func retry(call func() (int, error)) (int, error) {
 }
 
 // openStepwise looks at each part of the name first, and then whether it got what it had looked at. os.Root keeps it inside whatever happens in between.
-func openStepwise(dir, name string) (*os.File, error) {
+func openStepwise(dir, name string) (int, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
 	defer root.Close()
 	var seen fs.FileInfo
@@ -67,19 +93,60 @@ func openStepwise(dir, name string) (*os.File, error) {
 	for part := range strings.SplitSeq(name, "/") {
 		at = path.Join(at, part)
 		if seen, err = root.Lstat(at); err != nil {
-			return nil, err
+			return -1, err
 		}
 		if !seen.IsDir() && (at != name || !seen.Mode().IsRegular()) {
-			return nil, errHidden
+			return -1, errHidden
 		}
 	}
 	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
+		return -1, err
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !os.SameFile(fi, seen) {
+		return -1, errors.Join(errHidden, err)
+	}
+	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+}
+
+// smallRead is the size in bytes up to which a file is read into memory, and goes out in one write. For larger ones sendfile is cheaper.
+const smallRead = 32 << 10
+
+// buffers are for small files and for held answers: as many as there are small answers under way.
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+type buffer [smallRead + 4<<10]byte // a small file and the header of an answer
+
+// ownFile is a file of this machine as it is.
+func ownFile(dir, name string) (*file, error) {
+	fd, at, err := openBeneath(dir, name)
+	if err != nil {
 		return nil, err
 	}
-	if fi, err := f.Stat(); err != nil || !os.SameFile(fi, seen) {
-		f.Close()
-		return nil, errors.Join(errHidden, err)
+	f := &file{name: name, size: at.size, modified: time.Unix(0, at.mtime), etag: at.etag()}
+	if at.size > smallRead {
+		whole := os.NewFile(uintptr(fd), name)
+		f.content, f.close = whole, whole.Close
+		return f, nil
+	}
+	defer unix.Close(fd)
+	buf := buffers.Get().(*buffer)
+	data := buf[:at.size]
+	for read := 0; read < len(data); {
+		n, err := retry(func() (int, error) { return unix.Pread(fd, data[read:], int64(read)) })
+		if read += n; err == nil && n == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			buffers.Put(buf)
+			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+		}
+	}
+	f.content, f.small = bytes.NewReader(data), true
+	f.close = func() error {
+		buffers.Put(buf)
+		return nil
 	}
 	return f, nil
 }

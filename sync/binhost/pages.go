@@ -83,6 +83,8 @@ func (h *Handler) render(w *meter, r *http.Request, code int, name string, view 
 	}
 	head := w.Header()
 	head.Set("Content-Type", "text/html; charset=utf-8")
+	head.Set("Content-Security-Policy", securityPolicy)
+	head.Set("Referrer-Policy", "no-referrer")
 	head.Set("Cache-Control", "no-cache")
 	head.Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(code)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -43,6 +44,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 
 		DisableGeneralOptionsHandler: true,
 		ConnState:                    w.state,
+		ConnContext:                  rememberConn,
 		TLSNextProto:                 map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2
 		ErrorLog:                     slog.NewLogLogger(problemLog{s.problem}, slog.LevelInfo),
 	}
@@ -195,6 +197,72 @@ type conn struct {
 	// state of the patrol
 	seen  progress
 	quiet int // patrols without progress
+
+	// state of the answer under way
+	held    *buffer // not nil: writes are collected here
+	waiting int     // bytes of it
+}
+
+type connKey struct{}
+
+// rememberConn lets a handler find its connection.
+func rememberConn(ctx context.Context, nc net.Conn) context.Context {
+	if c, ok := nc.(*conn); ok {
+		return context.WithValue(ctx, connKey{}, c)
+	}
+	return ctx
+}
+
+// hold lets the header and the body of a small answer go out in one write, when release is called. net/http alone makes two or three of them, and a write is the most
+// expensive thing about a small file.
+func hold(w http.ResponseWriter, r *http.Request) (release func()) {
+	c, ok := r.Context().Value(connKey{}).(*conn)
+	if !ok {
+		return func() {}
+	}
+	c.held = buffers.Get().(*buffer)
+	return func() {
+		http.NewResponseController(w).Flush() // out of the buffers of net/http. Whoever went away needs no answer
+		c.letGo()
+		buffers.Put(c.held)
+		c.held = nil
+	}
+}
+
+// letGo writes what was held.
+func (c *conn) letGo() error {
+	n := c.waiting
+	c.waiting = 0
+	if n == 0 {
+		return nil
+	}
+	_, err := c.TCPConn.Write(c.held[:n])
+	return err
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	if c.held == nil {
+		return c.TCPConn.Write(p)
+	}
+	if c.waiting+len(p) > len(c.held) {
+		if err := c.letGo(); err != nil {
+			return 0, err
+		}
+		if len(p) > len(c.held) {
+			return c.TCPConn.Write(p)
+		}
+	}
+	c.waiting += copy(c.held[c.waiting:], p)
+	return len(p), nil
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (c *conn) ReadFrom(src io.Reader) (int64, error) {
+	if err := c.letGo(); err != nil {
+		return 0, err
+	}
+	return c.TCPConn.ReadFrom(src)
 }
 
 func (w *watch) add(tcp *net.TCPConn) *conn {

@@ -272,7 +272,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := serve(t, h.source(), "", func(s *binhost.Server) { s.TLS, s.Stall = config, 200*time.Millisecond })
+	s := serve(t, h.source(), "", func(s *binhost.Server) { s.TLS = config })
 	curl, err := exec.LookPath("curl")
 	if err != nil {
 		t.Skip("SKIPPED, NOTHING WAS FETCHED OVER TLS: curl is not in PATH")

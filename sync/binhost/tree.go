@@ -14,8 +14,8 @@ import (
 
 // A Source has what is to be served; Machine and Drive make one.
 type Source interface {
-	// site is what there is at the moment. It is called for each request.
-	site() *site
+	// site is what there is at the moment, or, if it need not be fresh, was a moment ago. It is called for each request.
+	site(fresh bool) *site
 }
 
 // site is what a source has at one moment. It does not change.
