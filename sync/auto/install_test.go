@@ -1,0 +1,227 @@
+package auto
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"pkgsneak/sync/portage"
+)
+
+// absent is a machine without any of the programs.
+func absent(context.Context, Command) ([]byte, int, error) { return nil, 0, exec.ErrNotFound }
+
+func install(t *testing.T, o InstallOptions) *Changes {
+	t.Helper()
+	if o.Run == nil {
+		o.Run = absent
+	}
+	c, err := Install(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+var installed = []string{"/etc/udev/rules.d/90-pkgsneak.rules", "/etc/systemd/system/pkgsneak@.service", "/etc/systemd/system/pkgsneak-watch.service",
+	"/etc/init.d/pkgsneak-watch", "/etc/conf.d/pkgsneak"}
+
+func under(root string, paths []string) []string {
+	all := []string{}
+	for _, p := range paths {
+		all = append(all, root+p)
+	}
+	return all
+}
+
+func TestInstall(t *testing.T) {
+	root := t.TempDir()
+	o := InstallOptions{Root: root, Run: absent}
+	if c := install(t, o); !reflect.DeepEqual(c.Written, under(root, installed)) {
+		t.Errorf("written %q", c.Written)
+	}
+	for _, name := range installed {
+		fi, err := os.Stat(root + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if program := fi.Mode()&0o111 != 0; program != strings.Contains(name, "init.d") {
+			t.Errorf("%s has mode %v", name, fi.Mode())
+		}
+	}
+	if c := install(t, o); len(c.Written) != 0 || len(c.Same) != len(installed) {
+		t.Errorf("again: %+v", c)
+	}
+	c, err := Uninstall(t.Context(), o)
+	if err != nil || !reflect.DeepEqual(c.Removed, under(root, installed)) {
+		t.Errorf("uninstall: %+v, %v", c, err)
+	}
+	if c, err := Uninstall(t.Context(), o); err != nil || len(c.Removed)+len(c.Kept) != 0 {
+		t.Errorf("uninstall again: %+v, %v", c, err)
+	}
+}
+
+// The path of the program stands in every file that starts it.
+func TestInstallProgram(t *testing.T) {
+	root := t.TempDir()
+	install(t, InstallOptions{Root: root, Program: "/usr/local/bin/pkgsneak"})
+	for _, name := range installed[:4] {
+		data, err := os.ReadFile(root + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(data), "/usr/local/bin/pkgsneak") || strings.Contains(string(data), "/usr/bin/pkgsneak") {
+			t.Errorf("%s: %s", name, data)
+		}
+	}
+	for _, program := range []string{"pkgsneak", "/mnt/my stick/pkgsneak", `/a"b`, "/a%kb", "/a$b"} {
+		if _, err := Pieces(program); err == nil {
+			t.Errorf("%q is taken", program)
+		}
+	}
+	// What an older one wrote is renewed.
+	if c := install(t, InstallOptions{Root: root}); len(c.Written) != 4 || len(c.Kept) != 0 {
+		t.Errorf("renewed: %+v", c)
+	}
+}
+
+// What the user has changed stays, unless he is asked.
+func TestInstallKeepsChanges(t *testing.T) {
+	const mine = "PKGSNEAK_AUTO=import\n"
+	asked := func(answer bool) func(string) (bool, error) {
+		return func(string) (bool, error) { return answer, nil }
+	}
+	tests := []struct {
+		name string
+		o    InstallOptions
+		kept bool
+	}{
+		{"without asking", InstallOptions{}, true},
+		{"refused", InstallOptions{Confirm: asked(false)}, true},
+		{"confirmed", InstallOptions{Confirm: asked(true)}, false},
+		{"forced", InstallOptions{Force: true}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := tt.o
+			o.Root, o.Run = t.TempDir(), absent
+			install(t, o)
+			conf := o.Root + "/etc/conf.d/pkgsneak"
+			data, err := os.ReadFile(conf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range []string{mine, mine + string(data), string(data) + mine, ""} {
+				if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if c := install(t, o); (len(c.Kept) == 1) != tt.kept {
+					t.Errorf("%q: %+v", text, c)
+				}
+				got, err := os.ReadFile(conf)
+				if err != nil || (string(got) == text) != tt.kept {
+					t.Errorf("%q became %q", text, got)
+				}
+				if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := Uninstall(t.Context(), o); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := os.Stat(conf); (err == nil) != tt.kept {
+					t.Errorf("uninstall: %v", err)
+				}
+				install(t, o)
+			}
+		})
+	}
+}
+
+// A rule that udevadm does not take is not installed.
+func TestInstallValidates(t *testing.T) {
+	tests := []struct {
+		name    string
+		version string
+		verify  int
+		notice  string
+		fails   bool
+	}{
+		{"a udevadm that cannot", "251\n", 1, "was not checked", false},
+		{"a udevadm that takes it", "255\n", 0, "", false},
+		{"a udevadm that refuses it", "255\n", 1, "", true},
+		{"odd", "udev\n", 1, "was not checked", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			root := t.TempDir()
+			c, err := Install(t.Context(), InstallOptions{Root: root, Run: func(_ context.Context, c Command) ([]byte, int, error) {
+				switch {
+				case c.Name != "udevadm":
+					return nil, 0, exec.ErrNotFound
+				case c.Args[0] == "--version":
+					return []byte(tt.version), 0, nil
+				case c.Args[0] == "verify":
+					return []byte("line 3: odd\n"), tt.verify, nil
+				}
+				t.Errorf("%+v: a system below --root was reloaded", c)
+				return nil, 0, nil
+			}})
+			if (err != nil) != tt.fails {
+				t.Fatal(err)
+			}
+			if got := strings.Join(c.Notices, "\n"); !strings.Contains(got, tt.notice) || tt.notice == "" && got != "" {
+				t.Errorf("notices %q", got)
+			}
+			if _, err := os.Stat(root + installed[0]); errors.Is(err, os.ErrNotExist) != tt.fails {
+				t.Errorf("the rule: %v", err)
+			}
+		})
+	}
+}
+
+// The real programs take the files.
+func TestPiecesAreValid(t *testing.T) {
+	pieces, err := Pieces("/bin/true") // systemd looks whether the program is there
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, p := range pieces {
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(p.Path)), []byte(p.Text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("systemd", func(t *testing.T) {
+		out, err := exec.Command(tool(t, "systemd-analyze"), "verify", dir+"/pkgsneak@sda1.service", dir+"/pkgsneak-watch.service").CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	t.Run("udev", func(t *testing.T) {
+		udevadm := tool(t, "udevadm")
+		if out, err := exec.Command(udevadm, "verify", "--help").CombinedOutput(); err != nil {
+			t.Skipf("SKIPPED: this udevadm cannot verify: %s", out)
+		}
+		if out, err := exec.Command(udevadm, "verify", "--resolve-names=never", dir+"/90-pkgsneak.rules").CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	t.Run("sh", func(t *testing.T) {
+		for _, name := range []string{"pkgsneak-watch", "pkgsneak"} {
+			if out, err := exec.Command("sh", "-n", filepath.Join(dir, name)).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v: %s", name, err, out)
+			}
+		}
+	})
+	// Each example in conf.d, taken out of its comment, is an assignment.
+	conf := strings.ReplaceAll(pieces[4].Text, "\n#PKGSNEAK", "\nPKGSNEAK")
+	values, problems, err := portage.ParseAssignments(strings.NewReader(conf), "pkgsneak")
+	if err != nil || len(problems) > 0 || values["PKGSNEAK_AUTO"] != "export" || values["PKGSNEAK_LABEL"] != DefaultLabel || len(values) < 7 {
+		t.Errorf("%q, %v, %v", values, problems, err)
+	}
+}
