@@ -84,7 +84,7 @@ func Export(ctx context.Context, m Machine, o ExportOptions, w Watcher) (*Export
 	}
 	defer l.Close()
 	x := &exporter{m: m, o: o, w: w, l: l, buf: make([]byte, copyBuffer),
-		current: make(map[fileKey]drive.Item), entries: make(map[string]pkgindex.Entry),
+		current: make(map[fileKey]*drive.Item), entries: make(map[string]pkgindex.Entry),
 		report: &ExportReport{Pretended: o.Pretend, Copied: []Item{}, Removed: []Item{}, LeftOut: []Item{}, Notices: []string{}}}
 	defer x.close()
 	err = x.run(ctx)
@@ -115,7 +115,7 @@ type exporter struct {
 	buf    []byte // files are copied through it, one after the other
 
 	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
-	current map[fileKey]drive.Item
+	current map[fileKey]*drive.Item
 	entries map[string]pkgindex.Entry // by PATH
 	header  pkgindex.Header
 	changed bool // an entry is not that of the catalogue on the drive
@@ -242,7 +242,8 @@ func (x *exporter) findOrigin() (err error) {
 	if err != nil {
 		return err
 	}
-	x.before = &catalogue.Header
+	header := catalogue.Header // not the catalogue: its entries shall not live on
+	x.before = &header
 	for _, e := range catalogue.Entries {
 		x.entries[e.Path()] = e
 	}
@@ -304,7 +305,10 @@ func (x *exporter) heldFiles() []DriveFile {
 	}
 	var files []DriveFile
 	for _, kind := range []Kind{Package, Distfile} {
-		for _, it := range x.held.Items(driveKind(kind)) {
+		items := x.held.Items(driveKind(kind))
+		files = slices.Grow(files, len(items))
+		for i := range items {
+			it := &items[i]
 			x.current[fileKey{kind, it.Path}] = it
 			if kind == Package && x.o.NoPackages || kind == Distfile && x.o.NoDistfiles {
 				x.report.Kept.add(it.Size)
@@ -313,8 +317,9 @@ func (x *exporter) heldFiles() []DriveFile {
 			files = append(files, DriveFile{Kind: kind, Path: it.Path, Size: it.Size, Sum: it.Sum, Index: indexSums(x.entries[it.Path])})
 		}
 	}
-	for _, it := range x.held.Programs() {
-		x.current[fileKey{program, it.Path}] = it
+	programs := x.held.Programs()
+	for i := range programs {
+		x.current[fileKey{program, programs[i].Path}] = &programs[i]
 	}
 	return files
 }
@@ -521,7 +526,9 @@ func (x *exporter) checkSpace() error {
 func (x *exporter) freed() int64 {
 	sum := Count(x.report.Plan.Remove).Bytes
 	for _, it := range x.todo {
-		sum += x.current[fileKey{it.Kind, it.Path}].Size
+		if old, ok := x.current[fileKey{it.Kind, it.Path}]; ok {
+			sum += old.Size
+		}
 	}
 	return sum
 }

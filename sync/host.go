@@ -13,6 +13,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -88,7 +89,7 @@ var errChanged = errors.New("it changed while it was read")
 
 // open opens a payload file that was scanned before. It is the same regular file, or there is an error.
 func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
-	f, err := d.root.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, _, err := durable.Open(d.root, path)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +166,7 @@ func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m Machine, kn
 
 // readIndex maps PKGDIR's index by path. Where two entries have one path, Portage's last wins.
 func (h *host) readIndex(dir *pkgdir.Dir, known map[string]pkgindex.Entry) map[string]pkgindex.Entry {
-	index, err := dir.Index()
+	index, err := dir.IndexShared(func(path string) pkgindex.Entry { return known[path] })
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			h.notices = append(h.notices, fmt.Sprintf("the index of %q cannot be used: %v; every package is read", dir.Path(), err))
@@ -175,14 +176,11 @@ func (h *host) readIndex(dir *pkgdir.Dir, known map[string]pkgindex.Entry) map[s
 	if !index.Header.Supported() {
 		return nil
 	}
-	h.header = &index.Header
+	header := index.Header // not the index: its entries shall not live on
+	h.header = &header
 	entries := make(map[string]pkgindex.Entry, len(index.Entries))
 	for _, e := range index.Entries {
-		path := e.Path()
-		if k := known[path]; k == e {
-			e, path = k, k.Path()
-		}
-		entries[path] = e
+		entries[e.Path()] = e
 	}
 	return entries
 }

@@ -325,7 +325,7 @@ func (x *exporter) copyOne(ctx context.Context, w *drive.Writer, it Item, s sour
 		set = digest.All
 	}
 	x.host.dir(it.Kind).cache.Put(it.Path, h.info, sums, set)
-	x.current[key] = put
+	x.current[key] = &put
 	x.report.Copied = append(x.report.Copied, it)
 	return it.Size, nil
 }
@@ -417,7 +417,7 @@ func (x *exporter) putProgram(ctx context.Context, w *drive.Writer) error {
 	case err != nil:
 		return err
 	}
-	x.current[key] = put
+	x.current[key] = &put
 	return nil
 }
 
@@ -471,7 +471,7 @@ func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
 	}
 	items := make([]drive.Item, 0, len(x.current))
 	for _, it := range x.current {
-		items = append(items, it)
+		items = append(items, *it)
 	}
 	slices.SortFunc(items, func(a, b drive.Item) int {
 		if a.Kind != b.Kind {

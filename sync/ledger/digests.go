@@ -32,16 +32,22 @@ type Cache struct {
 	l       *Ledger
 	dir     string
 	now     time.Time
-	old     map[string]cached
-	new     map[string]cached
+	files   map[string]*cached
 	changed bool
 	lost    error
 }
 
 type cached struct {
-	stamp stamp
-	sums  digest.Sums
-	set   digest.Set
+	stamp   stamp
+	md5     [16]byte
+	sha1    [20]byte
+	blake2b digest.Blake2b
+	set     digest.Set
+	used    bool // looked up or put since Cache
+}
+
+func (e *cached) sums() digest.Sums {
+	return digest.Sums{Size: e.stamp.size, MD5: e.md5, SHA1: e.sha1, Blake2b: e.blake2b}
 }
 
 // stamp is what changes when a file does.
@@ -71,7 +77,7 @@ func digestsTable(dir string) table {
 
 // Cache opens the cache for the directory dir. now is the time before the first file is read.
 func (l *Ledger) Cache(dir string, now time.Time) (*Cache, error) {
-	c := &Cache{l: l, dir: dir, now: now, old: map[string]cached{}, new: map[string]cached{}}
+	c := &Cache{l: l, dir: dir, now: now, files: map[string]*cached{}}
 	file := digestsFile(dir)
 	data, err := l.read(file, maxText)
 	var odd *FileError
@@ -84,12 +90,12 @@ func (l *Ledger) Cache(dir string, now time.Time) (*Cache, error) {
 	case err != nil:
 		return nil, err
 	}
-	old, line, err := parseDigests(dir, string(data))
+	files, line, err := parseDigests(dir, string(data))
 	if err != nil {
 		c.lost = l.odd(file, line, err.Error())
 		return c, nil
 	}
-	c.old = old
+	c.files = files
 	return c, nil
 }
 
@@ -103,15 +109,12 @@ func (c *Cache) Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bo
 	if !ok {
 		return digest.Sums{}, 0, false
 	}
-	e, ok := c.new[name]
-	if !ok {
-		e, ok = c.old[name]
-	}
+	e, ok := c.files[name]
 	if !ok || e.stamp != s {
 		return digest.Sums{}, 0, false
 	}
-	c.new[name] = e
-	return e.sums, e.set, true
+	e.used = true
+	return e.sums(), e.set, true
 }
 
 // Put remembers the sums (those of digest.All that are in set) of a file that had the status fi before
@@ -121,8 +124,7 @@ func (c *Cache) Put(name string, fi fs.FileInfo, sums digest.Sums, set digest.Se
 	if set &= digest.All; !ok || name == "" || set == 0 || c.isRacy(s) {
 		return
 	}
-	sums.Size = s.size
-	c.new[name] = cached{s, sums, set}
+	c.files[name] = &cached{s, sums.MD5, sums.SHA1, sums.Blake2b, set, true}
 	c.changed = true
 }
 
@@ -135,24 +137,24 @@ func (c *Cache) isRacy(s stamp) bool {
 
 // Save writes the cache. What was neither looked up nor put since Cache is forgotten.
 func (c *Cache) Save() error {
-	if !c.changed && len(c.new) == len(c.old) {
+	before := len(c.files)
+	maps.DeleteFunc(c.files, func(_ string, e *cached) bool { return !e.used })
+	if !c.changed && len(c.files) == before {
 		return nil
 	}
 	err := c.l.write(digestsFile(c.dir), 0o644, c.write)
-	if err == nil {
-		c.old, c.changed = maps.Clone(c.new), false
-	}
+	c.changed = err != nil
 	return err
 }
 
 func (c *Cache) write(w io.Writer) error {
-	names := slices.Sorted(maps.Keys(c.new))
+	names := slices.Sorted(maps.Keys(c.files))
 	return digestsTable(c.dir).write(w, len(names), func(b []byte, i int) []byte {
-		return appendCached(b, names[i], c.new[names[i]])
+		return appendCached(b, names[i], c.files[names[i]])
 	})
 }
 
-func appendCached(b []byte, name string, e cached) []byte {
+func appendCached(b []byte, name string, e *cached) []byte {
 	b = append(b, escape(name)...)
 	b = strconv.AppendInt(append(b, '\t'), e.stamp.size, 10)
 	b = strconv.AppendInt(append(b, '\t'), e.stamp.mtime, 10)
@@ -176,16 +178,15 @@ type knownSum struct {
 
 // known lists the sums in the order of the file.
 func (e *cached) known() [3]knownSum {
-	return [3]knownSum{{digest.MD5, e.sums.MD5[:]}, {digest.SHA1, e.sums.SHA1[:]}, {digest.BLAKE2B, e.sums.Blake2b[:]}}
+	return [3]knownSum{{digest.MD5, e.md5[:]}, {digest.SHA1, e.sha1[:]}, {digest.BLAKE2B, e.blake2b[:]}}
 }
 
-func parseDigests(dir, text string) (map[string]cached, int, error) {
-	m := make(map[string]cached, strings.Count(text, "\n"))
-	var e cached
+func parseDigests(dir, text string) (map[string]*cached, int, error) {
+	m := make(map[string]*cached, strings.Count(text, "\n"))
 	line, err := digestsTable(dir).parse(text, func(f []string) error {
-		e = cached{}
+		e := &cached{}
 		err := e.parse(f)
-		m[f[0]] = e
+		m[strings.Clone(f[0])] = e // the text shall not live on
 		return err
 	})
 	if err != nil {
@@ -210,7 +211,6 @@ func (e *cached) parse(f []string) (err error) {
 	if err != nil || !plain(f[4]) {
 		return errNumber
 	}
-	e.sums.Size = e.stamp.size
 	for i, s := range e.known() {
 		if f[5+i] == "-" {
 			continue

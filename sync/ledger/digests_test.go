@@ -258,7 +258,7 @@ func TestCacheOnRealFiles(t *testing.T) {
 }
 
 func FuzzParseDigests(f *testing.F) {
-	e := cached{stamp{5, 1, -2, 3}, someSums, digest.MD5 | digest.BLAKE2B}
+	e := &cached{stamp: stamp{5, 1, -2, 3}, md5: someSums.MD5, blake2b: someSums.Blake2b, set: digest.MD5 | digest.BLAKE2B}
 	var b strings.Builder
 	err := digestsTable("/d").write(&b, 2, func(l []byte, i int) []byte { return appendCached(l, []string{"a\t\\", "b"}[i], e) })
 	if err != nil {
@@ -271,7 +271,7 @@ func FuzzParseDigests(f *testing.F) {
 		if err != nil {
 			return
 		}
-		c := Cache{dir: "/d", new: m}
+		c := Cache{dir: "/d", files: m}
 		var b strings.Builder
 		if err := c.write(&b); err != nil || b.String() != text {
 			t.Errorf("%q was read, and is written as %q, %v", text, b.String(), err)
@@ -328,7 +328,7 @@ func manyFiles(tb testing.TB, n int) string {
 	tb.Helper()
 	var b strings.Builder
 	err := digestsTable("/d").write(&b, n, func(l []byte, i int) []byte {
-		e := cached{stamp{int64(i), 17e17, 17e17, uint64(i)}, someSums, digest.All}
+		e := &cached{stamp: stamp{int64(i), 17e17, 17e17, uint64(i)}, md5: someSums.MD5, sha1: someSums.SHA1, blake2b: someSums.Blake2b, set: digest.All}
 		return appendCached(l, fmt.Sprintf("some-distfile-of-a-package-1.2.%06d.tar.xz", i), e)
 	})
 	if err != nil {
@@ -352,7 +352,7 @@ func BenchmarkCacheSave30000(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := Cache{dir: "/d", new: m}
+	c := Cache{dir: "/d", files: m}
 	for b.Loop() {
 		if err := c.write(io.Discard); err != nil {
 			b.Fatal(err)

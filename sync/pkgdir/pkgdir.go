@@ -117,21 +117,24 @@ func (d *Dir) OpenFile(path string) (*os.File, fs.FileInfo, error) { return dura
 func (d *Dir) Lstat(path string) (fs.FileInfo, error) { return d.root.Lstat(path) }
 
 // Index reads the index as it is; fs.ErrNotExist if there is none.
-func (d *Dir) Index() (*pkgindex.Index, error) {
+func (d *Dir) Index() (*pkgindex.Index, error) { return d.IndexShared(nil) }
+
+// IndexShared is Index with entries shared as pkgindex.ReadShared does.
+func (d *Dir) IndexShared(known func(path string) pkgindex.Entry) (*pkgindex.Index, error) {
 	name, err := d.indexFile(indexName)
 	if err != nil {
 		return nil, err
 	}
-	return d.readIndex(name)
+	return d.readIndex(name, known)
 }
 
-func (d *Dir) readIndex(name string) (*pkgindex.Index, error) {
+func (d *Dir) readIndex(name string, known func(path string) pkgindex.Entry) (*pkgindex.Index, error) {
 	f, _, err := d.OpenFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("reading the index of %q: %w", d.path, err)
 	}
 	defer f.Close()
-	x, err := pkgindex.Read(f)
+	x, err := pkgindex.ReadShared(f, known)
 	if err != nil {
 		return nil, fmt.Errorf("reading the index %q: %w", path.Join(d.path, name), err)
 	}

@@ -44,7 +44,7 @@ func (d *Dir) survey(ctx context.Context, b belief) (*survey, error) {
 		return nil, err
 	}
 	if s.indexTime != absent {
-		if s.index, err = d.readIndex(s.indexName); err != nil {
+		if s.index, err = d.readIndex(s.indexName, nil); err != nil {
 			return nil, err
 		}
 		s.usable = s.index.Header.Supported()

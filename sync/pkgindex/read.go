@@ -9,8 +9,12 @@ import (
 
 // Read reads an index. See the package comment for what it makes of odd ones. The error is a *FormatError where a limit is passed, or
 // the reader's; then nothing is returned.
-func Read(r io.Reader) (*Index, error) {
-	p := parser{lines: newLineReader(r), remarks: make(map[string]int)}
+func Read(r io.Reader) (*Index, error) { return ReadShared(r, nil) }
+
+// ReadShared is Read for a caller who has another index with much the same entries: an entry that is equal to what known returns for its PATH is
+// that one, so that both indices together take little more memory than one.
+func ReadShared(r io.Reader, known func(path string) Entry) (*Index, error) {
+	p := parser{lines: newLineReader(r), remarks: make(map[string]int), known: known}
 	if err := p.readHeader(); err != nil {
 		return nil, err
 	}
@@ -25,6 +29,7 @@ type parser struct {
 	lines   *lineReader
 	index   Index
 	remarks map[string]int // reason to place in index.Remarks
+	known   func(path string) Entry
 
 	// the block being read
 	values  fields[[]byte]
@@ -171,6 +176,11 @@ func (p *parser) addEntry(start int, ended bool) error {
 	}
 	if len(p.index.Entries) >= MaxEntries {
 		return p.lines.fail("more than %d entries", MaxEntries)
+	}
+	if p.known != nil {
+		if k := p.known(e.Path()); k == e {
+			e = k
+		}
 	}
 	p.index.Entries = append(p.index.Entries, e)
 	return nil
