@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -128,9 +129,19 @@ func killAtChange(ts *testscript.TestScript, dir string, n int, name string, arg
 	if err := cmd.Start(); err != nil {
 		return false, err
 	}
+	w.stop = cmd.Process
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	for seen := 0; ; {
+		got, err := w.next()
+		if err != nil {
+			return false, err
+		}
+		if seen += got; seen >= n {
+			_ = cmd.Process.Kill() // it may have ended just now
+			err = <-ended
+			return err != nil, nil
+		}
 		select {
 		case err := <-ended:
 			if err != nil {
@@ -138,17 +149,8 @@ func killAtChange(ts *testscript.TestScript, dir string, n int, name string, arg
 			}
 			return false, err
 		default:
+			_ = cmd.Process.Signal(syscall.SIGCONT)
 		}
-		got, err := w.next()
-		if err != nil {
-			return false, err
-		}
-		if seen += got; seen < n {
-			continue
-		}
-		_ = cmd.Process.Kill() // it may have ended just now
-		err = <-ended
-		return err != nil, nil
 	}
 }
 
@@ -172,6 +174,7 @@ var storyVariables = []string{"PATH", "HOME", "TMPDIR", "LC_ALL", "TZ", "STORY_R
 type changes struct {
 	fd   int
 	dirs map[int32]string // by watch descriptor
+	stop *os.Process      // makes the changes; it is stopped at each one, so that it does not run ahead
 }
 
 func newChanges(dir string) (*changes, error) {
@@ -179,7 +182,7 @@ func newChanges(dir string) (*changes, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &changes{fd, map[int32]string{}}
+	w := &changes{fd: fd, dirs: map[int32]string{}}
 	err = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			err = w.add(name)
@@ -199,22 +202,38 @@ func (w *changes) add(dir string) error {
 
 func (w *changes) close() { unix.Close(w.fd) }
 
-// next waits a moment for changes and counts them.
+// next waits a moment for changes and counts them. The process is stopped when there are some, and with it what it would have done next.
 func (w *changes) next() (int, error) {
 	ready := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}
-	if _, err := unix.Poll(ready, 20); err != nil && !errors.Is(err, unix.EINTR) {
-		return 0, err
-	}
-	buf := make([]byte, 1<<16)
-	n, err := unix.Read(w.fd, buf)
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+	switch n, err := unix.Poll(ready, 20); {
+	case errors.Is(err, unix.EINTR), err == nil && n == 0:
 		return 0, nil
-	}
-	if err != nil {
+	case err != nil:
 		return 0, err
 	}
+	_ = w.stop.Signal(syscall.SIGSTOP)
 	events := 0
-	for buf = buf[:n]; len(buf) >= unix.SizeofInotifyEvent; events++ {
+	for buf := make([]byte, 1<<16); ; {
+		n, err := unix.Read(w.fd, buf)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return events, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return 0, err
+		}
+		got, err := w.count(buf[:n])
+		if err != nil {
+			return 0, err
+		}
+		events += got
+	}
+}
+
+// count counts the events in what was read, and begins to watch new directories.
+func (w *changes) count(buf []byte) (events int, err error) {
+	for ; len(buf) >= unix.SizeofInotifyEvent; events++ {
 		wd, mask := int32(binary.NativeEndian.Uint32(buf)), binary.NativeEndian.Uint32(buf[4:])
 		end := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(buf[12:]))
 		name := strings.TrimRight(string(buf[unix.SizeofInotifyEvent:end]), "\x00")
