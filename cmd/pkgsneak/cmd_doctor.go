@@ -158,7 +158,7 @@ func (c *call) examined(r *doctor.Report) {
 	}
 	if len(r.Emerge) > 0 {
 		c.out.say("")
-		c.out.say("the line to type here:")
+		c.out.say("what to type here:")
 		for _, e := range r.Emerge {
 			c.out.say("    %s", bold(e.Line))
 			c.out.say("        %s", e.Why)
@@ -213,7 +213,10 @@ func (c *call) finding(f *doctor.Finding) {
 		if m.File != "" {
 			do = m.File + ", " + do
 		}
-		say("        %s:", do)
+		if len(m.Lines) > 0 {
+			do += ":"
+		}
+		say("        %s", do)
 		for _, line := range m.Lines {
 			say("            %s", green(line))
 		}

@@ -19,10 +19,12 @@ func (e *examiner) client(context.Context) error {
 	if !e.is(Client) {
 		return nil
 	}
+	repos, problems := e.s.BinRepos()
+	e.judgeGetbinpkg(repos)
 	e.trust()
 	e.usepkg()
 	e.respectUse()
-	e.binhosts()
+	e.binhosts(repos, problems)
 	e.requestSignature()
 	e.localPackages()
 	if !e.is(Host) {
@@ -75,38 +77,67 @@ func (e *examiner) driveWord() string {
 	return shellWord(e.o.Drive)
 }
 
+const (
+	optOldpkg  = "--useoldpkg-atoms"
+	optRebuilt = "--rebuilt-binaries"
+	optRespect = "--binpkg-respect-use"
+)
+
+// plainUsepkg: --usepkg without what makes it take all packages.
+func (o emergeOpts) plainUsepkg() bool {
+	_, old := o.value(optOldpkg)
+	return o.on(optUsepkg) && !o.on(optUsepkgOnly) && !o.on(optGetOnly) && !old
+}
+
+// strictOnly: --usepkgonly that refuses what was built with other USE flags.
+func (o emergeOpts) strictOnly() bool {
+	v, ok := o.value(optRespect)
+	return ok && v != "n" && o.on(optUsepkgOnly)
+}
+
+// mended are EMERGE_DEFAULT_OPTS without what is wrong in them. Every finding about them gives the same line: one that mended only its own part would bring back another's.
+func (e *examiner) mended() emergeOpts {
+	o := e.opts
+	if o.strictOnly() {
+		o = o.without(optRespect)
+	}
+	if e.badGetbinpkg != "" {
+		only := o.on(optGetOnly) && !o.on(optUsepkgOnly)
+		if o = o.without(optGetbinpkg, optGetOnly); only {
+			o = o.with("--usepkgonly")
+		}
+	}
+	if o.plainUsepkg() {
+		o = o.without(optUsepkg, optRebuilt).with("--usepkg", optOldpkg+"=*/*", optRebuilt+"=y")
+	}
+	return o
+}
+
 // optsMend sets EMERGE_DEFAULT_OPTS.
 func (e *examiner) optsMend(o emergeOpts) Mend {
 	return inConf(e.s, "EMERGE_DEFAULT_OPTS", assign("EMERGE_DEFAULT_OPTS", o.String()))
 }
 
-const optOldpkg = "--useoldpkg-atoms"
-
 // usepkg looks for the trap of a plain --usepkg.
 func (e *examiner) usepkg() {
-	if !e.opts.on(optUsepkg) || e.opts.on(optUsepkgOnly) || e.opts.on(optGetOnly) {
-		return
-	}
-	if _, ok := e.opts.value(optOldpkg); ok {
+	if !e.opts.plainUsepkg() {
 		return
 	}
 	e.tell(Finding{Topic: "usepkg", Weight: Wrong, Role: Client, What: "EMERGE_DEFAULT_OPTS has a plain --usepkg",
 		Why:  "it ignores, without a word, packages whose version has no ebuild in this machine's tree, and rebuilds of what is installed",
-		Mend: []Mend{e.optsMend(e.opts.without(optUsepkg, "--rebuilt-binaries").with("--usepkg", "--useoldpkg-atoms=*/*", "--rebuilt-binaries=y"))}})
+		Mend: []Mend{e.optsMend(e.mended())}})
 }
-
-const optRespect = "--binpkg-respect-use"
 
 func (e *examiner) respectUse() {
 	v, ok := e.opts.value(optRespect)
-	f := Finding{Topic: "respect-use", Weight: Note, Role: Client, Mend: []Mend{e.optsMend(e.opts.without(optRespect))}}
-	switch only := e.opts.on(optUsepkgOnly); {
-	case ok && v == "n" && only:
+	f := Finding{Topic: "respect-use", Weight: Note, Role: Client, Mend: []Mend{e.optsMend(e.mended().without(optRespect))}}
+	switch {
+	case ok && v == "n" && e.opts.on(optUsepkgOnly):
 		f.What, f.Why = "--binpkg-respect-use=n says what --usepkgonly does anyway", "it can go"
 	case ok && v == "n":
 		f.What = "--binpkg-respect-use=n takes packages whatever their USE flags"
 		f.Why = "what is installed is what the build host chose, not this machine's USE; equal USE on both makes the option needless (pkgsneak doctor DRIVE compares)"
-	case ok && only:
+	case e.opts.strictOnly():
 		f.Weight, f.What = Wrong, "--binpkg-respect-use=y with --usepkgonly"
 		f.Why = "a package with other USE flags is ignored, and nothing may be compiled in its place"
 	default:
@@ -115,52 +146,76 @@ func (e *examiner) respectUse() {
 	e.tell(f)
 }
 
-// getbinpkg tells whether every emerge looks for packages elsewhere, and what says so.
-func (e *examiner) getbinpkg() (by []string, mend []Mend) {
+// getbinpkg tells what makes every emerge look for packages elsewhere.
+func (e *examiner) getbinpkg() (by []string) {
 	if on, _ := e.s.HasFeature("getbinpkg"); on {
 		by = append(by, "FEATURES=getbinpkg")
-		mend = append(mend, inConf(e.s, "FEATURES", add("FEATURES", "-getbinpkg")))
 	}
 	if e.opts.on(optGetbinpkg) || e.opts.on(optGetOnly) {
 		by = append(by, "--getbinpkg in EMERGE_DEFAULT_OPTS")
-		o := e.opts.without(optGetbinpkg, optGetOnly)
-		if e.opts.on(optGetOnly) && !o.on(optUsepkgOnly) {
-			o = o.with("--usepkgonly")
-		}
-		mend = append(mend, e.optsMend(o))
 	}
-	return by, mend
+	return by
+}
+
+// judgeGetbinpkg finds out whether asking a binhost at each emerge can succeed.
+func (e *examiner) judgeGetbinpkg(repos []portage.BinRepo) {
+	by := e.getbinpkg()
+	if len(by) == 0 {
+		return
+	}
+	var off, unsure []string
+	for _, r := range repos {
+		if _, local := localURI(r.SyncURI); local {
+			continue
+		}
+		switch e.reaches(r.SyncURI) {
+		case no:
+			off = append(off, r.SyncURI)
+		case maybe:
+			unsure = append(unsure, r.SyncURI)
+		}
+	}
+	switch {
+	case len(repos) == 0:
+		e.badGetbinpkg = strings.Join(by, " and ") + ", and there is no binhost"
+	case len(off) > 0:
+		e.badGetbinpkg = fmt.Sprintf("%s asks %s, and this machine has no network", strings.Join(by, " and "), some(off))
+	case len(unsure) > 0:
+		e.unknown("whether %s can be reached", some(unsure))
+	}
+}
+
+func (e *examiner) tellGetbinpkg(repos []portage.BinRepo) {
+	if e.badGetbinpkg == "" {
+		return
+	}
+	f := Finding{Topic: "getbinpkg", Weight: Wrong, Role: Client, What: e.badGetbinpkg, Why: "each emerge waits until that fails; what was imported lies in PKGDIR and needs no binhost"}
+	if len(repos) == 0 {
+		f.Why = "emerge complains each time that PORTAGE_BINHOST is unset; what was imported lies in PKGDIR and needs no binhost"
+	}
+	if on, _ := e.s.HasFeature("getbinpkg"); on {
+		f.Mend = append(f.Mend, inConf(e.s, "FEATURES", add("FEATURES", "-getbinpkg")))
+	}
+	if e.opts.on(optGetbinpkg) || e.opts.on(optGetOnly) {
+		f.Mend = append(f.Mend, e.optsMend(e.mended()))
+	}
+	e.tell(f)
 }
 
 // binhosts looks at the places that --getbinpkg asks.
-func (e *examiner) binhosts() {
-	repos, problems := e.s.BinRepos()
+func (e *examiner) binhosts(repos []portage.BinRepo, problems []portage.Problem) {
 	for _, p := range problems {
 		if p.Fatal && !strings.Contains(p.Reason, "permission denied") {
 			e.tell(Finding{Topic: "config", Weight: Broken, What: p.String(), Why: "Portage ignores binrepos.conf as a whole", Mend: []Mend{{Do: "look at the line", File: p.Path, Lines: []string{}}}})
 		}
 	}
-	by, mend := e.getbinpkg()
-	var remote []string
+	used := len(e.getbinpkg()) > 0
 	for _, r := range repos {
-		dir, local := localURI(r.SyncURI)
-		if !local {
-			remote = append(remote, r.SyncURI)
-			continue
+		if dir, local := localURI(r.SyncURI); local {
+			e.localBinhost(r, dir, used, repos)
 		}
-		e.localBinhost(r, dir, len(by) > 0, repos)
 	}
-	switch online, known := e.online(); {
-	case len(by) == 0:
-	case len(repos) == 0:
-		e.tell(Finding{Topic: "getbinpkg", Weight: Wrong, Role: Client, What: strings.Join(by, " and ") + ", and there is no binhost",
-			Why: "emerge complains each time that PORTAGE_BINHOST is unset; what was imported lies in PKGDIR and needs no binhost", Mend: mend})
-	case len(remote) > 0 && known && !online:
-		e.tell(Finding{Topic: "getbinpkg", Weight: Wrong, Role: Client, What: fmt.Sprintf("%s asks %s, and this machine has no network", strings.Join(by, " and "), some(remote)),
-			Why: "each emerge waits until that fails; what was imported lies in PKGDIR and needs no binhost", Mend: mend})
-	case len(remote) > 0 && !known:
-		e.unknown("whether %s can be reached", some(remote))
-	}
+	e.tellGetbinpkg(repos)
 }
 
 // localURI returns the directory of a file: URI or plain path.
@@ -173,22 +228,6 @@ func localURI(uri string) (dir string, local bool) {
 		return "", false
 	}
 	return strings.TrimPrefix(uri, "file://"), true // Portage does not undo %XX
-}
-
-// online tells whether there is a route to the world.
-func (e *examiner) online() (online, known bool) {
-	for line := range strings.SplitSeq(string(e.o.Routes), "\n") {
-		if f := strings.Fields(line); len(f) > 2 && f[1] == "00000000" {
-			return true, true
-		}
-	}
-	zero := strings.Repeat("0", 32)
-	for line := range strings.SplitSeq(string(e.o.Routes6), "\n") {
-		if f := strings.Fields(line); len(f) == 10 && f[0] == zero && f[1] == "00" && f[9] != "lo" {
-			return true, true
-		}
-	}
-	return false, e.o.Routes != nil
 }
 
 // localBinhost looks at a drive or directory that is used as a binhost. used tells whether every emerge does so.

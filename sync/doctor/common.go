@@ -132,18 +132,23 @@ func (e *examiner) room(key, dir, topic string) {
 			Why: "nothing can be built, indexed or imported there", Mend: []Mend{run("mount -o remount,rw " + shellWord(at))}})
 		return
 	}
-	unit := int64(st.Frsize)
-	if unit <= 0 {
-		unit = int64(st.Bsize)
-	}
-	free, total := int64(st.Bavail)*unit, int64(st.Blocks)*unit
-	weight := judgeRoom(free, total)
+	free := freeBytes(&st)
+	weight := judgeRoom(free, int64(st.Blocks)*blockSize(&st))
 	if weight == "" {
 		return
 	}
 	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %d MiB of room left", key, dir, free>>20),
 		Why: "a build or an import ends in the middle when the file system is full", Mend: []Mend{run("eclean-pkg --deep", "eclean-dist --deep")}})
 }
+
+func blockSize(st *unix.Statfs_t) int64 {
+	if st.Frsize > 0 {
+		return int64(st.Frsize)
+	}
+	return int64(st.Bsize)
+}
+
+func freeBytes(st *unix.Statfs_t) int64 { return int64(st.Bavail) * blockSize(st) }
 
 // judgeRoom weighs bytes of room: "" is enough. A small file system has less, and that is as it should be.
 func judgeRoom(free, total int64) Weight {
@@ -234,8 +239,11 @@ func (e *examiner) indexFits(ctx context.Context, scan *pkgdir.Scan, f Finding) 
 		}
 		missing, stale = paths(check.Missing), paths(check.Stale)
 		if len(missing)+len(stale) == 0 && len(check.Index) > 0 {
-			e.tell(Finding{Topic: "index", Weight: Wrong, What: strings.Join(check.Index, "; "), Why: "emaint complains, and a machine that uses this PKGDIR as binhost may read an old copy",
-				Mend: f.Mend})
+			f.Weight, f.What, f.Why = Note, strings.Join(check.Index, "; "), "emaint complains; emerge does not mind"
+			if _, err := e.dir.Lstat("Packages.gz"); err == nil {
+				f.Weight, f.Why = Wrong, "a machine that uses this PKGDIR as binhost reads Packages.gz first, and that is another one"
+			}
+			e.tell(f)
 			return nil
 		}
 	}

@@ -159,10 +159,14 @@ func (x *comparer) compare() {
 	}
 	x.chost()
 	x.profile()
-	x.keywords()
-	x.license()
 	x.eapi()
-	x.use()
+	if x.s.Profile == "" {
+		x.unknown("what this machine's profile says: USE, ACCEPT_KEYWORDS and ACCEPT_LICENSE are not compared")
+	} else {
+		x.keywords()
+		x.license()
+		x.use()
+	}
 	x.space()
 }
 
@@ -229,12 +233,22 @@ var plainCHOST = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
 // tellCHOST tells that packages are masked by their CHOST.
 func (e *examiner) tellCHOST(foreign map[string][]string, where string) {
+	own := e.s.Get("CHOST")
+	accept := []string{own}
+	if words := strings.Fields(e.s.Get("ACCEPT_CHOSTS")); len(words) > 0 {
+		accept = words
+	}
+	for _, chost := range slices.Sorted(maps.Keys(foreign)) {
+		if archOf(chost) == archOf(own) && plainCHOST.MatchString(chost) {
+			accept = append(accept, chost)
+		}
+	}
 	for _, chost := range slices.Sorted(maps.Keys(foreign)) {
 		names := foreign[chost]
 		f := Finding{Topic: "chost", Weight: Broken, Role: Client, What: fmt.Sprintf("%s of %s made for %s", plural(len(names), "package"), where, chost),
-			Why: "this machine's CHOST is " + e.s.Get("CHOST") + ": emerge masks them", Names: names}
-		if archOf(chost) == archOf(e.s.Get("CHOST")) && plainCHOST.MatchString(chost) {
-			f.Mend = []Mend{inConf(e.s, "ACCEPT_CHOSTS", assign("ACCEPT_CHOSTS", strings.TrimSpace(e.s.Get("CHOST")+" "+chost)))}
+			Why: "this machine's CHOST is " + own + ": emerge masks them", Names: names}
+		if slices.Contains(accept, chost) {
+			f.Mend = []Mend{inConf(e.s, "ACCEPT_CHOSTS", assign("ACCEPT_CHOSTS", strings.Join(accept, " ")))}
 			f.Why += "; only the middle of the name differs, so they can be accepted if both machines have the same C library"
 		}
 		e.tell(f)
@@ -372,23 +386,31 @@ func (x *comparer) eapi() {
 
 // space tells whether an import has room enough.
 func (x *comparer) space() {
-	var need int64
-	for _, it := range x.gen.Packages() {
-		fi, err := os.Lstat(path.Join(x.m.PKGDIR, it.Path))
-		if err != nil || fi.Size() != it.Size {
-			need += it.Size
+	needs := map[string]int64{} // by file system
+	at := map[string]string{}
+	count := func(dir string, items []drive.Item) {
+		var st unix.Stat_t
+		if unix.Stat(existing(dir), &st) != nil {
+			return
 		}
+		fs := strconv.FormatUint(uint64(st.Dev), 16)
+		for _, it := range items {
+			if fi, err := os.Lstat(path.Join(dir, it.Path)); err != nil || fi.Size() != it.Size {
+				needs[fs] += it.Size
+			}
+		}
+		at[fs] = dir
 	}
-	var st unix.Statfs_t
-	if unix.Statfs(existing(x.m.PKGDIR), &st) != nil {
-		return
-	}
-	unit := int64(st.Frsize)
-	if unit <= 0 {
-		unit = int64(st.Bsize)
-	}
-	if free := int64(st.Bavail) * unit; need > free {
-		x.tell(Finding{Topic: "room", Weight: Broken, Role: Client, What: fmt.Sprintf("an import of origin %q needs %d MiB in %q, and %d MiB are free", x.c.Origin, need>>20, x.m.PKGDIR, free>>20),
-			Why: "import does not begin what cannot end", Mend: []Mend{run("eclean-pkg --deep")}})
+	count(x.m.DISTDIR, x.gen.Distfiles())
+	count(x.m.PKGDIR, x.gen.Packages())
+	for _, fs := range slices.Sorted(maps.Keys(needs)) {
+		var st unix.Statfs_t
+		if unix.Statfs(existing(at[fs]), &st) != nil {
+			continue
+		}
+		if free := freeBytes(&st); needs[fs] > free {
+			x.tell(Finding{Topic: "room", Weight: Broken, Role: Client, What: fmt.Sprintf("an import of origin %q needs %d MiB in %q, and %d MiB are free", x.c.Origin, needs[fs]>>20, at[fs], free>>20),
+				Why: "import does not begin what cannot end", Mend: []Mend{run("eclean-pkg --deep", "eclean-dist --deep")}})
+		}
 	}
 }

@@ -332,7 +332,9 @@ func TestIndexAndPKGDIR(t *testing.T) {
 	if err := os.Remove(p.path("var/cache/binpkgs/Packages.gz")); err != nil {
 		t.Fatal(err)
 	}
-	check("Packages.gz is missing", "wrong index")
+	check("Packages.gz is missing", "note index")
+	p.write("var/cache/binpkgs/Packages.gz", "old")
+	check("Packages.gz is another one", "wrong index")
 	index()
 	p.builds("app-misc/cpu-1", map[string]string{"USE": "cpu_flags_x86_avx2", "IUSE": "cpu_flags_x86_avx2"})
 	p.builds("app-misc/i686-1", map[string]string{"CHOST": "i686-pc-linux-gnu"})

@@ -161,8 +161,12 @@ func (c cpu) needs() (list []string, ok bool) {
 	return slices.Sorted(maps.Keys(set)), ok
 }
 
-// level tells whether a name is one of the psABI's levels, which are made for sharing.
-func (c cpu) level() bool { return strings.HasPrefix(c.name, "x86-64-v") }
+// level tells whether the flags say no more than one of the psABI's levels, which are made for sharing.
+func (c cpu) level() bool {
+	set, ok := marchFeatures(c.name)
+	beyond := slices.ContainsFunc(c.extra, func(f string) bool { return !set[f] })
+	return ok && strings.HasPrefix(c.name, "x86-64-v") && !beyond
+}
 
 // generic x86 names run on every CPU of their architecture.
 func (c cpu) generic(arch string) bool {

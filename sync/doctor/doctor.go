@@ -137,6 +137,8 @@ type examiner struct {
 	dir      *pkgdir.Dir     // nil: no PKGDIR
 	index    *pkgindex.Index // nil: no index that can be read
 	indexErr error           // why not
+
+	badGetbinpkg string // why asking a binhost cannot succeed; "" if it may
 }
 
 func (e *examiner) close() {

@@ -280,6 +280,41 @@ func TestMendsMend(t *testing.T) {
 	}
 }
 
+// All that is told at once can be done at once: no line undoes what another one mended.
+func TestAllMendsTogether(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		tree  string
+		roles []Role
+		extra string
+	}{
+		{"host-native", []Role{Host}, ""},
+		{"host-family", []Role{Host}, ""},
+		{"host-traps", []Role{Host}, `CFLAGS="-march=native"`},
+		{"client-page", []Role{Client}, `EMERGE_DEFAULT_OPTS="-gk --binpkg-respect-use=n"`},
+		{"client-usepkg", []Role{Client}, ""},
+		{"client-usepkg", []Role{Host, Client}, `EMERGE_DEFAULT_OPTS="-GK --binpkg-respect-use y"`},
+		{"client-good", []Role{Client}, `EMERGE_DEFAULT_OPTS="-k -G"`},
+	} {
+		p := newPatient(t, tt.tree)
+		p.trusts()
+		p.append(p.machine(nil).Settings.MakeConf(), tt.extra)
+		before := p.examine(p.options(tt.roles...))
+		for _, f := range before.Findings {
+			for _, m := range f.Mend {
+				if m.File != "" && f.Topic != "auto" {
+					p.mend(m)
+				}
+			}
+		}
+		for _, f := range p.examine(p.options(tt.roles...)).Findings {
+			if f.Topic != "auto" && f.Topic != "key" {
+				t.Errorf("%s %s: %q, and then still %+v", tt.tree, tt.extra, told(before), f)
+			}
+		}
+	}
+}
+
 // mend does what a mend says with a file.
 func (p *patient) mend(m Mend) {
 	p.t.Helper()
@@ -323,8 +358,8 @@ func TestMendKeepsTheRest(t *testing.T) {
 		{"host-native", "cpu-flags", `/etc/portage/package.use/00cpu-flags: */* CPU_FLAGS_X86: -* mmx mmxext sse sse2`},
 		{"host-traps", "buildpkg", `/etc/portage/make.conf: FEATURES="${FEATURES} buildpkg" | : quickpkg --include-config=y "*/*"`},
 		{"client-page", "respect-use", `/etc/make.conf: EMERGE_DEFAULT_OPTS="--quiet-build=y"`},
-		{"client-usepkg", "usepkg", `/etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="-g --jobs 2 --with-bdeps y --usepkg --useoldpkg-atoms=*/* --rebuilt-binaries=y"`},
-		{"client-usepkg", "getbinpkg", `/etc/portage/make.conf/all: FEATURES="${FEATURES} -getbinpkg" | /etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="-k --jobs 2 --with-bdeps y"`},
+		{"client-usepkg", "usepkg", `/etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="--jobs 2 --with-bdeps y --usepkg --useoldpkg-atoms=*/* --rebuilt-binaries=y"`},
+		{"client-usepkg", "getbinpkg", `/etc/portage/make.conf/all: FEATURES="${FEATURES} -getbinpkg" | /etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="--jobs 2 --with-bdeps y --usepkg --useoldpkg-atoms=*/* --rebuilt-binaries=y"`},
 	} {
 		p := newPatient(t, tt.tree)
 		role := Host
@@ -474,21 +509,43 @@ func TestIgnoredTopics(t *testing.T) {
 
 func TestNetworkDecidesAboutGetbinpkg(t *testing.T) {
 	t.Parallel()
-	const head = "Iface\tDestination\tGateway\tFlags\n"
+	const (
+		head     = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+		lan      = "eth0\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+		otherLAN = "eth0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n"
+		world    = "eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+		zero     = "00000000000000000000000000000000"
+		world6   = zero + " 00 " + zero + " 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n"
+		none6    = zero + " 00 " + zero + " 00 " + zero + " ffffffff 00000001 00000000 00200200 lo\n"
+		link6    = "fe800000000000000000000000000000 40 " + zero + " 00 " + zero + " 00000100 00000001 00000000 00000001 eth0\n"
+		page     = "http://192.168.1.10/funtoo/packages"
+		named    = "https://host.example/packages"
+	)
 	for _, tt := range []struct {
-		name, route, route6 string
-		want                bool
+		name, route, route6, uri string
+		want                     answer
 	}{
-		{"no route at all", head, "", true},
-		{"local net only", head + "eth0\t0001A8C0\t00000000\t0001\n", "", true},
-		{"default route", head + "eth0\t00000000\t0101A8C0\t0003\n", "", false},
-		{"unreachable default of lo", head, "00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200 lo\n", true},
-		{"default route of IPv6", head, "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n", false},
+		{"no route at all", head, "", page, no},
+		{"no route at all", head, link6, named, no},
+		{"the binhost's network", head + lan, "", page, yes},
+		{"another network", head + otherLAN, "", page, no},
+		{"a name, and only a local network", head + lan, "", named, maybe},
+		{"a name, and a route to the world", head + lan + world, "", named, yes},
+		{"a route to the world", head + world, "", page, yes},
+		{"the kernel's unreachable route", head, none6, page, no},
+		{"a name, and a route to the world of IPv6", head, world6, named, yes},
+		{"IPv4, and a route to the world of IPv6 only", head, world6, page, no},
+		{"this machine", head, "", "http://127.0.0.1:8080/packages", yes},
 	} {
 		p := newPatient(t, "client-page")
 		o := p.options(Client)
-		o.Routes, o.Routes6 = []byte(tt.route), []byte(tt.route6)
-		if got := find(p.examine(o), "getbinpkg") != nil; got != tt.want {
+		e := &examiner{o: o}
+		e.o.Routes, e.o.Routes6 = []byte(tt.route), []byte(tt.route6)
+		if got := e.reaches(tt.uri); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+		o.Routes, o.Routes6 = e.o.Routes, e.o.Routes6
+		if got := find(p.examine(o), "getbinpkg") != nil; tt.uri == page && got != (tt.want == no) {
 			t.Errorf("%s: told %v", tt.name, got)
 		}
 	}

@@ -114,7 +114,7 @@ func (e *examiner) judgeFlags(key, value string, c cpu, arch string) (Finding, b
 		return f, false
 	case x86 && len(needs) == 0 && isKnown:
 		return f, false
-	case x86 && c.level() && len(c.extra) == 0:
+	case x86 && c.level():
 		f.Weight, f.What = Note, fmt.Sprintf("%s is for %s", key, c.name)
 		f.Why = "made for sharing, but cannot run on: " + whoLacks(needs)
 	case x86 && isKnown:
@@ -316,7 +316,7 @@ func (e *examiner) auto() {
 		e.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: fmt.Sprintf("PKGSNEAK_AUTO=%s is set, but no udev rule is installed", e.o.Auto), Why: "nothing notices a drive that is plugged in",
 			Mend: []Mend{run("pkgsneak auto --install")}})
 	case !installed:
-		e.tell(Finding{Topic: "auto", Weight: Note, Role: who, What: "a drive that is plugged in does nothing by itself", Why: "with the udev rule it is " + map[string]string{"export": "exported to", "import": "imported from", "both": "exported to and imported from"}[role] + " without a word",
+		e.tell(Finding{Topic: "auto", Weight: Note, Role: who, What: "a drive that is plugged in does nothing by itself", Why: "with the udev rule and PKGSNEAK_AUTO=" + role + " it needs no command",
 			Mend: []Mend{run("pkgsneak auto --install"), conf}})
 	}
 }

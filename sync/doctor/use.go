@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -32,8 +31,12 @@ type useFlags struct {
 
 // use tells for which packages USE differs from what this machine would choose.
 func (x *comparer) use() {
-	theirs, ours := cmp.Or(x.header.Get("USE"), x.gen.Record.USE), x.s.Get("USE")
+	theirs, ours := x.header.Get("USE"), x.s.Get("USE")
+	if theirs == "" && x.gen.Record.Profile != "" {
+		theirs = x.gen.Record.USE // without a profile it would be a part of the truth
+	}
 	if theirs == "" || ours == "" {
+		x.unknown("USE of origin %q: it had no profile when it was exported", x.c.Origin)
 		return
 	}
 	u := &useFlags{theirs: wordSet(theirs), ours: wordSet(ours), count: map[string]map[string]bool{}, on: map[string]map[string]bool{}, off: map[string]map[string]bool{}}
