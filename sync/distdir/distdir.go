@@ -30,6 +30,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"pkgsneak/sync/durable"
 )
@@ -195,6 +196,8 @@ func CheckName(name string) error {
 	switch {
 	case name == "", strings.ContainsAny(name, "/\x00"), foreignName(name) != "":
 		return fmt.Errorf("%q is no name of a distfile", name)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("%q is no name of a distfile: it has control characters", name)
 	case len(name) > 255:
 		return fmt.Errorf("%q is too long for a name", name)
 	}
