@@ -57,6 +57,9 @@ type Item struct {
 }
 
 // slot is a slot that was read.
+// errBlank is the error of a slot that nothing was ever written to but its room.
+var errBlank = fmt.Errorf("blank: %w", manifest.ErrNotSigned)
+
 type slot struct {
 	state  SlotState
 	text   []byte // without the room
@@ -106,6 +109,10 @@ func (d *Drive) loadSlot(origin, name string) slot {
 // verify opens what was read.
 func (s *slot) verify(ring manifest.Ring, now time.Time) {
 	if s.state.Err != nil {
+		return
+	}
+	if len(s.text) == 0 {
+		s.state.Err = errBlank
 		return
 	}
 	signed, err := manifest.Open(s.text, ring, now)
@@ -163,8 +170,10 @@ func weight(err error) int {
 		return weightOf.key
 	case errors.As(err, &signature):
 		return weightOf.signature
-	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, manifest.ErrNotSigned):
+	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, errBlank):
 		return 0
+	case errors.Is(err, manifest.ErrNotSigned):
+		return weightOf.signature
 	}
 	return weightOf.other
 }
@@ -516,8 +525,10 @@ func (r *itemReader) fail(op string, err error) error {
 		return r.damaged("it is missing", err)
 	case errors.As(err, &gone):
 		return r.damaged("it cannot be read: "+gone.Err.Error(), err)
+	case explained(err):
+		return err
 	}
-	return err
+	return r.damaged("it cannot be read: "+err.Error(), err) // a link or a file where a directory should be
 }
 
 func (r *itemReader) damaged(reason string, err error) error {
