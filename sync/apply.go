@@ -115,7 +115,7 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) 
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		err := im.stage(ctx, in, d, func(n int64) { tell(d.path, n) })
+		err := im.stage(ctx, in, &d, func(n int64) { tell(d.path, n) })
 		done.add(d.item.Size)
 		var reason *leftOutError
 		switch {
@@ -137,6 +137,11 @@ type leftOutError struct{ reason string }
 
 func (e *leftOutError) Error() string { return e.reason }
 
+func isLeftOut(err error) bool {
+	var reason *leftOutError
+	return errors.As(err, &reason)
+}
+
 func (im *importer) staging(kind Kind) durable.Staging {
 	if kind == Package {
 		return im.client.pkgdir.Staging()
@@ -144,16 +149,23 @@ func (im *importer) staging(kind Kind) durable.Staging {
 	return im.client.distdir.Staging()
 }
 
-// stage copies one file in one pass: read, compared with what was signed, written. A package is then looked through as a whole: signed does not mean harmless.
-func (im *importer) stage(ctx context.Context, in *incoming, d deed, tell func(int64)) error {
+// stage copies one file in one pass: read, compared with what was signed, hashed for the index, written. A package is then looked through as a whole: signed does not mean
+// harmless.
+func (im *importer) stage(ctx context.Context, in *incoming, d *deed, tell func(int64)) error {
 	st := im.staging(d.kind)
-	if !im.staged(ctx, st, d) {
+	sums, there := im.staged(ctx, st, d)
+	if !there {
 		err := st.Write(d.item.Sum, d.item.Size, func(w io.Writer) error {
 			r, err := in.gen.Open(d.item)
 			if err != nil {
 				return err
 			}
 			defer r.Close()
+			if d.kind == Package {
+				h := digest.New(indexHashes)
+				w = io.MultiWriter(w, h)
+				defer func() { sums = h.Sum() }()
+			}
 			_, err = io.CopyBuffer(onlyWriter{w}, countingReader{ctx, r, tell}, im.buf)
 			return err
 		})
@@ -168,7 +180,29 @@ func (im *importer) stage(ctx context.Context, in *incoming, d deed, tell func(i
 	if d.kind != Package {
 		return nil
 	}
-	return checkStaged(ctx, st, d)
+	if err := checkStaged(ctx, st, d); err != nil {
+		return err
+	}
+	return d.seal(sums)
+}
+
+// indexHashes are those that Portage compares a package with.
+const indexHashes = digest.MD5 | digest.SHA1
+
+// seal makes sure that the hashes of the entry are the package's: Portage renames a package away that is not what the index says.
+func (d *deed) seal(sums digest.Sums) error {
+	if md5, ok := d.entry.MD5(); d.entry.Get("MD5") != "" && (!ok || md5 != sums.MD5) {
+		return &leftOutError{"the catalogue's MD5 is not the package's own"}
+	}
+	if sha1, ok := d.entry.SHA1(); d.entry.Get("SHA1") != "" && (!ok || sha1 != sums.SHA1) {
+		return &leftOutError{"the catalogue's SHA1 is not the package's own"}
+	}
+	e, err := d.entry.With("MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
+	if err != nil {
+		return &leftOutError{err.Error()}
+	}
+	d.entry = e
+	return nil
 }
 
 // onlyWriter hides what else the writer can do, so that the copy goes through the buffer and its counter.
@@ -192,23 +226,23 @@ func (c countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// staged reports whether an earlier run has left the whole file there.
-func (im *importer) staged(ctx context.Context, st durable.Staging, d deed) bool {
+// staged reports whether an earlier run has left the whole file there, and its hashes.
+func (im *importer) staged(ctx context.Context, st durable.Staging, d *deed) (digest.Sums, bool) {
 	f, err := st.Open(d.item.Sum)
 	if err != nil {
-		return false
+		return digest.Sums{}, false
 	}
 	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil || fi.Size() != d.item.Size {
-		return false
+		return digest.Sums{}, false
 	}
-	sums, err := digest.Reader(ctx, f, digest.BLAKE2B, nil)
-	return err == nil && manifest.Digest(sums.Blake2b) == d.item.Sum
+	sums, err := digest.Reader(ctx, f, digest.All, nil)
+	return sums, err == nil && manifest.Digest(sums.Blake2b) == d.item.Sum
 }
 
 // checkStaged refuses a package that would hurt Portage, or is another one than the catalogue says.
-func checkStaged(ctx context.Context, st durable.Staging, d deed) error {
+func checkStaged(ctx context.Context, st durable.Staging, d *deed) error {
 	f, err := st.Open(d.item.Sum)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -95,8 +96,8 @@ func (im *importer) look(ctx context.Context, kind Kind, local string, sizes ...
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return l, nil
-	case err != nil:
-		return l, err
+	case err != nil: // a directory on the way is a link that leads out, or none; the name is too long
+		return l, &leftOutError{"its place here cannot be looked at: " + reasonOf(err)}
 	}
 	l.Exists, l.info, l.Size = true, fi, fi.Size()
 	if !fi.Mode().IsRegular() {
@@ -109,6 +110,15 @@ func (im *importer) look(ctx context.Context, kind Kind, local string, sizes ...
 		}
 	}
 	return l, nil
+}
+
+// reasonOf is what the kernel or os.Root said, without the operation and the path.
+func reasonOf(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return err.Error()
 }
 
 func (c *client) lstat(kind Kind, local string) (fs.FileInfo, error) {
@@ -165,22 +175,41 @@ func (im *importer) planPackages(ctx context.Context, in *incoming) error {
 			return err
 		}
 		entry, ok := in.entries[it.Path]
-		size, known := entry.Size()
-		item := Item{Kind: Package, Path: it.Path, Size: it.Size}
-		switch {
-		case !ok:
-			item.Reason = "the catalogue has no entry for it"
-		case !known || size != it.Size:
-			item.Reason = "the catalogue gives another size"
-		default:
-			if err := im.planPackage(ctx, in, deed{item: it, kind: Package, path: it.Path, entry: entry}); err != nil {
-				return err
-			}
-			continue
+		err := checkEntry(entry, ok, it.Size)
+		if err == nil {
+			err = im.planPackage(ctx, in, deed{item: it, kind: Package, path: it.Path, entry: entry})
 		}
-		in.Plan.LeftOut = append(in.Plan.LeftOut, item)
+		if err := in.plannedWithout(Package, it, err); err != nil {
+			return err
+		}
 	}
 	return im.planPrune(ctx, in, Package, func(path string) bool { _, ok := in.entries[path]; return ok })
+}
+
+// checkEntry refuses an entry that cannot be the package's: what the index says is what Portage compares the file with.
+func checkEntry(e pkgindex.Entry, ok bool, signed int64) error {
+	const lastSecond = 1<<32 - 1 // as OpenPGP; no file system that holds a PKGDIR has fewer than half of it
+	size, known := e.Size()
+	mtime, hasTime := e.MTime()
+	switch {
+	case !ok:
+		return &leftOutError{"the catalogue has no entry for it"}
+	case !known || size != signed:
+		return &leftOutError{"the catalogue gives another size"}
+	case hasTime && (mtime < 0 || mtime > lastSecond):
+		return &leftOutError{fmt.Sprintf("the catalogue gives the impossible MTIME %d", mtime)}
+	}
+	return nil
+}
+
+// plannedWithout puts a file that cannot be brought in on its list. Another error than such a reason ends the run.
+func (in *incoming) plannedWithout(kind Kind, it drive.Item, err error) error {
+	var reason *leftOutError
+	if !errors.As(err, &reason) {
+		return err
+	}
+	in.Plan.LeftOut = append(in.Plan.LeftOut, Item{Kind: kind, Path: it.Path, Size: it.Size, Reason: reason.reason})
+	return nil
 }
 
 // readCatalogue makes the origin's entries ready for another machine's index: CHOST and REPO stand in each, because its header may say something else.
@@ -254,7 +283,8 @@ func (im *importer) planDistfiles(ctx context.Context, in *incoming) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := im.planDistfile(ctx, in, deed{item: it, kind: Distfile, path: it.Path, local: it.Path}); err != nil {
+		err := im.planDistfile(ctx, in, deed{item: it, kind: Distfile, path: it.Path, local: it.Path})
+		if err := in.plannedWithout(Distfile, it, err); err != nil {
 			return err
 		}
 	}
@@ -262,6 +292,9 @@ func (im *importer) planDistfiles(ctx context.Context, in *incoming) error {
 }
 
 func (im *importer) planDistfile(ctx context.Context, in *incoming, d deed) error {
+	if err := distdir.CheckName(d.path); err != nil {
+		return &leftOutError{err.Error()}
+	}
 	item := Item{Kind: Distfile, Path: d.path, Size: d.item.Size}
 	before, known := in.imports[Distfile][d.path]
 	l, err := im.look(ctx, Distfile, d.local, d.item.Size, before.Size)
@@ -303,6 +336,9 @@ func (im *importer) planPrune(ctx context.Context, in *incoming, kind Kind, has 
 			continue
 		}
 		l, err := im.look(ctx, kind, before.Local, before.Size)
+		if isLeftOut(err) {
+			continue // it is not where it was put
+		}
 		if err != nil {
 			return err
 		}
@@ -323,14 +359,14 @@ func (im *importer) checkSpace() error {
 	for _, in := range im.origins {
 		in.Plan.Need = 0
 		for _, d := range in.deeds {
-			in.Plan.Need += d.item.Size
+			in.Plan.Need = plus(in.Plan.Need, d.item.Size)
 			todo = append(todo, Item{Size: d.item.Size})
-			needs[im.dirOf(d.kind)] += d.item.Size
+			needs[im.dirOf(d.kind)] = plus(needs[im.dirOf(d.kind)], d.item.Size)
 		}
 	}
 	if dp, err1 := device(existing(im.m.PKGDIR)); err1 == nil {
 		if dd, err2 := device(existing(im.m.DISTDIR)); err2 == nil && dp == dd && im.m.PKGDIR != im.m.DISTDIR {
-			needs[im.m.PKGDIR] += needs[im.m.DISTDIR]
+			needs[im.m.PKGDIR] = plus(needs[im.m.PKGDIR], needs[im.m.DISTDIR])
 			delete(needs, im.m.DISTDIR)
 		}
 	}

@@ -3,6 +3,7 @@ package sync
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ErrDeclined: the person was asked and said no.
@@ -64,6 +65,28 @@ type ForkError struct {
 
 func (e *ForkError) Error() string {
 	return fmt.Sprintf("origin %q: generation %d was seen here before with other contents", e.Origin, e.Serial)
+}
+
+// FutureError says that a generation comes from further in the future than a wrong clock explains.
+type FutureError struct {
+	Origin string
+	Time   time.Time // of the signature or of the list, whichever is later
+	Limit  time.Time
+}
+
+func (e *FutureError) Error() string {
+	return fmt.Sprintf("origin %q: its generation is of %s, in the future: more than a year after the latest time that is known here", e.Origin, e.Time.UTC().Format(time.RFC3339))
+}
+
+// StaleError says that a generation was signed longer ago than the person allows.
+type StaleError struct {
+	Origin   string
+	Age, Max time.Duration
+}
+
+func (e *StaleError) Error() string {
+	const day = 24 * time.Hour
+	return fmt.Sprintf("origin %q: its generation is %d days old, more than the %.4g days that are allowed", e.Origin, e.Age/day, float64(e.Max)/float64(day))
 }
 
 // UntrustedError says that a generation was not taken for the origin's, and nothing of it was used. It wraps the reason.

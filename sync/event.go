@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"math"
 	"slices"
 	"strings"
 )
@@ -70,14 +71,22 @@ type Tally struct {
 
 func (t *Tally) add(size int64) {
 	t.Files++
-	t.Bytes += size
+	t.Bytes = plus(t.Bytes, size)
+}
+
+// plus adds sizes, which are not negative. What somebody signed may be more than fits.
+func plus(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 // Count tallies items.
 func Count(items []Item) Tally {
 	t := Tally{Files: len(items)}
 	for _, it := range items {
-		t.Bytes += it.Size
+		t.Bytes = plus(t.Bytes, it.Size)
 	}
 	return t
 }

@@ -24,9 +24,13 @@ type ImportOptions struct {
 	Prune       bool // remove what came from an origin and has left it
 	Replace     bool // a distfile that is here with other contents is replaced
 	AllowOlder  bool // import a generation older than the last one
-	Workers     int  // files copied and checked at a time; 0 chooses
-	Pretend     bool
-	Confirm     func([]*ImportPlan) (bool, error)
+	// MaxAge refuses what was signed longer ago; 0: no limit.
+	MaxAge time.Duration
+	// AcceptFuture imports a generation whose time is further ahead than any clock is wrong.
+	AcceptFuture bool
+	Workers      int // files copied and checked at a time; 0 chooses
+	Pretend      bool
+	Confirm      func([]*ImportPlan) (bool, error)
 }
 
 // ImportPlan is what an import would do for one origin. Each payload file of the generation is counted in exactly one of Copy, Replace, Beside, Present and LeftOut.
@@ -36,6 +40,7 @@ type ImportPlan struct {
 	Fingerprint string    `json:"fingerprint"`
 	Serial      int64     `json:"serial"`
 	Signed      time.Time `json:"signed"`
+	Age         int64     `json:"age"`             // seconds since it was signed, as far as this machine knows
 	Older       bool      `json:"older,omitempty"` // than what was imported before
 	Copy        []Item    `json:"copy"`
 	Replace     []Item    `json:"replace"` // an older build of the same origin lies there
@@ -249,7 +254,26 @@ func (im *importer) loadOrigin(dir string) error {
 		im.report.Notices = append(im.report.Notices, fmt.Sprintf("this machine's clock says %s, before origin %q signed at %s: it is not taken into account",
 			im.m.Now().UTC().Format(time.RFC3339), in.Plan.Origin, gen.Signed.SignedAt.UTC().Format(time.RFC3339)))
 	}
+	if err := im.checkTime(in); err != nil {
+		return err
+	}
 	return im.checkSerial(in)
+}
+
+// checkTime refuses a generation from the future, and one that is too old for what was asked. A generation becomes the measure for all that follow: the number of one from
+// the far future would refuse every honest one.
+func (im *importer) checkTime(in *incoming) error {
+	signed := in.gen.Signed
+	stamp := latest(signed.SignedAt, signed.Timestamp)
+	if limit := latest(im.know.now, notBefore).Add(maxAhead); stamp.After(limit) && !im.o.AcceptFuture {
+		return &FutureError{Origin: in.Plan.Origin, Time: stamp, Limit: limit}
+	}
+	age := max(0, im.know.now.Sub(signed.SignedAt))
+	in.Plan.Age = int64(age / time.Second)
+	if im.o.MaxAge > 0 && age > im.o.MaxAge {
+		return &StaleError{Origin: in.Plan.Origin, Age: age, Max: im.o.MaxAge}
+	}
+	return nil
 }
 
 // listSum is the digest of what a generation says. The bytes of the slot would not do: those of a signature that are not signed themselves can be changed without breaking it.

@@ -177,7 +177,7 @@ func (o *OriginStatus) fill(seen loaded, k knowledge) {
 func tally(items []drive.Item) Tally {
 	t := Tally{Files: len(items)}
 	for _, it := range items {
-		t.Bytes += it.Size
+		t.Bytes = plus(t.Bytes, it.Size)
 	}
 	return t
 }

@@ -38,6 +38,12 @@ func know(l *ledger.Ledger, clock time.Time) (knowledge, error) {
 	return k, nil
 }
 
+// maxAhead is how far a generation may lie ahead of the latest time that is known: as much as a clock may be wrong, or as a machine without a battery may have missed.
+const maxAhead = 366 * 24 * time.Hour
+
+// notBefore is a time that has passed, whatever a clock says.
+var notBefore = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
