@@ -304,7 +304,9 @@ func (x *comparer) keywords() {
 					want = w
 				}
 			}
-			lines = append(lines, "="+entry.CPV()+" "+want)
+			if line := "=" + entry.CPV() + " " + want; !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
 		}
 	}
 	if len(names) == 0 {

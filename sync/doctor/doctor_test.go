@@ -483,6 +483,7 @@ func TestAutomaticRun(t *testing.T) {
 		{"", "# rule\n", []string{"wrong auto"}},
 		{"import", "", []string{"wrong auto"}},
 		{"", "", []string{"note auto"}},
+		{"exprot", "# rule\n", []string{"wrong auto"}},
 	} {
 		p := newPatient(t, "client-good")
 		p.trusts()
@@ -492,6 +493,10 @@ func TestAutomaticRun(t *testing.T) {
 		}
 		if got := told(p.examine(p.options())); !slices.Equal(got, tt.want) {
 			t.Errorf("PKGSNEAK_AUTO=%q, rule %q: %q", tt.auto, tt.rule, got)
+		}
+		p.write("etc/udev/rules.d/90-pkgsneak.rules", "")
+		if r := p.examine(p.options()); tt.auto == "import" && find(r, "auto") == nil {
+			t.Error("a rule that an empty one in /etc switches off is taken for one")
 		}
 	}
 }

@@ -290,12 +290,19 @@ var ruleDirs = []string{"/etc/udev/rules.d", "/run/udev/rules.d", "/usr/local/li
 // ruleFile is the udev rule of the automatic run.
 const ruleFile = "90-pkgsneak.rules"
 
+// hasRule tells whether udev has the rule. Of files with one name the first counts, and an empty one switches it off.
+func (e *examiner) hasRule() bool {
+	for _, dir := range ruleDirs {
+		if fi, err := os.Stat(e.place(dir + "/" + ruleFile)); err == nil {
+			return fi.Size() > 0
+		}
+	}
+	return false
+}
+
 // auto looks whether a plugged-in drive starts something. It is a comfort, so its absence is a note.
 func (e *examiner) auto() {
-	installed := slices.ContainsFunc(ruleDirs, func(dir string) bool {
-		fi, err := os.Stat(e.place(dir + "/" + ruleFile))
-		return err == nil && fi.Size() > 0
-	})
+	installed := e.hasRule()
 	role := "export"
 	if e.is(Client) {
 		role = "import"
@@ -308,7 +315,9 @@ func (e *examiner) auto() {
 		who = e.r.Roles[0]
 	}
 	conf := Mend{Do: "at the end of the file", File: "/etc/conf.d/pkgsneak", Lines: []string{"PKGSNEAK_AUTO=" + role}}
-	switch {
+	switch auto := e.o.Auto; {
+	case auto != "" && !slices.Contains([]string{"export", "import", "both"}, strings.ToLower(auto)):
+		e.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: fmt.Sprintf("PKGSNEAK_AUTO=%s is none of export, import and both", auto), Why: "a drive that is plugged in does nothing", Mend: []Mend{conf}})
 	case installed && e.o.Auto == "":
 		e.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: "the udev rule is installed, but PKGSNEAK_AUTO is not set", Why: "a drive that is plugged in does nothing: the machine has not been told what it is",
 			Mend: []Mend{conf}})

@@ -31,7 +31,9 @@ func (x *comparer) license() {
 		if slices.ContainsFunc(masked, func(l string) bool { return !plainFlag.MatchString(strings.ReplaceAll(l, ".", "")) }) {
 			continue // no line to paste with what is no license
 		}
-		lines = append(lines, "="+entry.CPV()+" "+strings.Join(masked, " "))
+		if line := "=" + entry.CPV() + " " + strings.Join(masked, " "); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
 	}
 	if len(names) == 0 {
 		return
