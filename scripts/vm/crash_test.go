@@ -26,15 +26,18 @@ type flavour struct {
 	mkfs    []string
 	mib     int64
 	options string
-	whole   int64 // see sampler
+	// The unit in bytes in which writes are torn. FAT is written with nothing but
+	// sectors in mind; ext4, xfs and btrfs take for granted that a block, their
+	// superblock above all, is written whole, and cannot be mounted otherwise.
+	unit int
 }
 
 var flavours = []flavour{
-	{"vfat-512", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "1"}, 64, "", 0},
-	{"vfat-4k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "8"}, 64, "", 0},
-	{"vfat-32k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "64"}, 128, "", 0},
-	{"exfat", "exfat", []string{"mkfs.exfat"}, 64, "", 0},
-	{"ext4", "ext4", []string{"mkfs.ext4", "-q", "-F"}, 64, "", 1024},
+	{"vfat-512", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "1"}, 64, "", 512},
+	{"vfat-4k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "8"}, 64, "", 512},
+	{"vfat-32k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "64"}, 128, "", 512},
+	{"exfat", "exfat", []string{"mkfs.exfat"}, 64, "", 512},
+	{"ext4", "ext4", []string{"mkfs.ext4", "-q", "-F"}, 64, "", 4096},
 }
 
 // format makes a blank drive of a flavour.
@@ -296,10 +299,8 @@ func (r *recording) check(s disk.State, count *tally) string {
 // sampler picks states of a log.
 type sampler struct {
 	prefixes, tears, reorders int // at most; 0: all
+	unit                      int // bytes that a drive writes whole: see flavour
 	r                         *rand.Rand
-	// Writes of this byte are not torn: ext4 takes it for granted that its
-	// superblock is written whole, and cannot be mounted otherwise. 0: none.
-	whole int64
 }
 
 // states returns prefixes of a part of the log, and torn and reordered ones.
@@ -307,7 +308,7 @@ func (p sampler) states(l disk.Log, from, to int) []disk.State {
 	prefixes := l.Prefixes(from, to)
 	var tears, reorders []disk.State
 	for _, s := range prefixes {
-		if torn, ok := l.Tear(s.Prefix, p.r); ok && (p.whole == 0 || !l[s.Prefix-1].Covers(p.whole)) {
+		if torn, ok := l.Tear(s.Prefix, p.unit, p.r); ok {
 			tears = append(tears, torn)
 		}
 		for _, keep := range []float64{0.2, 0.5, 0.8} {
@@ -328,7 +329,7 @@ func (r *recording) focus(rng *rand.Rand, around int) []disk.State {
 		if g.begun < 0 || g.committed == 0 {
 			continue
 		}
-		p := sampler{r: rng, whole: r.whole}
+		p := sampler{unit: r.unit, r: rng}
 		states = append(states, p.states(r.log, max(0, g.begun-around), min(len(r.log), g.committed+3*around))...)
 	}
 	return states
@@ -416,7 +417,7 @@ func spread(states []disk.State) []disk.State {
 func (r *recording) try(states []disk.State, count *tally) {
 	r.t.Helper()
 	for i, s := range spread(states) {
-		if overdue() {
+		if overdue(replayShare) {
 			r.t.Logf("%s: NO TIME for %d of %d states; PKGSNEAK_VM=long has it", r.flavour.name, len(states)-i, len(states))
 			return
 		}
@@ -435,9 +436,9 @@ type effort struct {
 func (f flavour) effort() effort {
 	rng := rand.New(rand.NewPCG(3, 5)) // each run tries the same, so that what fails can be tried again
 	if long() {
-		return effort{sampler{r: rng, whole: f.whole}, 40, 150}
+		return effort{sampler{unit: f.unit, r: rng}, 40, 150}
 	}
-	return effort{sampler{24, 6, 18, rng, f.whole}, 2, 12}
+	return effort{sampler{24, 6, 18, f.unit, rng}, 2, 12}
 }
 
 // Old or new, never broken: whatever part of its writes a drive holds when it
@@ -468,7 +469,7 @@ func TestCrashReplay(t *testing.T) {
 func (r *recording) tryAgain(states [][]payload, e effort, count *tally) (ended, repaired int) {
 	r.t.Helper()
 	for i := range e.starts {
-		if overdue() {
+		if overdue(replayShare) {
 			return ended, repaired
 		}
 		turn := len(r.gens) - 2 // the export that is pulled; the last one follows
@@ -492,7 +493,7 @@ func (r *recording) tryAgain(states [][]payload, e effort, count *tally) (ended,
 		ended++
 		repaired += r.repaired
 		r.repaired = 0
-		all := sampler{r: e.r, whole: r.whole}.states(next.log, 0, len(next.log))
+		all := sampler{unit: r.unit, r: e.r}.states(next.log, 0, len(next.log))
 		next.try(disk.Sample(all, e.seconds), count)
 	}
 	return ended, repaired

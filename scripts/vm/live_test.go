@@ -141,7 +141,7 @@ func TestLivePulls(t *testing.T) {
 			s.unplug()
 			hit, done := 0, 0
 			for i := range pulls {
-				if overdue() {
+				if overdue(pullShare) {
 					t.Logf("NO TIME for %d of %d pulls", pulls-i, pulls)
 					break
 				}
@@ -296,13 +296,20 @@ func TestFakeCapacity(t *testing.T) {
 				s := newStick(t, m, f)
 				fake := &disk.Fake{Device: disk.NewImage(24 << 20), Claimed: f.mib << 20, Real: 24 << 20, Wraps: wraps}
 				s.fill(fake)
-				furnish(t, m, []payload{{"distdir/big-1.tar", 12 << 20, 1}, {"distdir/big-2.tar", 12 << 20, 2}, {"pkgdir/app-misc/hello-1.0.tbz2", 5000, 3}})
+				small := furnish(t, m, sequence()[0])
 				s.Image, s.Socket = "", serveDevice(t, fake)
 				s.plug(false)
 				rep := tryCommand(t, m, exportCommand(program))
-				t.Logf("export ended with %d: %s", rep.Exit, rep.Error)
+				t.Logf("a small export ended with %d: %s", rep.Exit, rep.Error)
+				if rep.Exit == 0 {
+					t.Errorf("a drive of 24 MiB that says %d was trusted", f.mib)
+					s.expectWhole(small)
+				}
+				furnish(t, m, append(slices.Clone(sequence()[0]), payload{"distdir/big-1.tar", 12 << 20, 1}, payload{"distdir/big-2.tar", 12 << 20, 2}))
+				rep = tryCommand(t, m, exportCommand(program))
+				t.Logf("a large export ended with %d: %s", rep.Exit, rep.Error)
 				if rep.Exit != 14 {
-					t.Errorf("an export to a drive of 24 MiB that says %d ended with %d: %s", f.mib, rep.Exit, rep.Error)
+					t.Errorf("an export of 24 MiB to a drive of 24 MiB that says %d ended with %d: %s", f.mib, rep.Exit, rep.Error)
 				}
 				s.unplug()
 			})

@@ -71,6 +71,27 @@ func Boot(ctx context.Context, c Config) (*Machine, error) {
 	return m, nil
 }
 
+// ProveKVM says whether a machine with KVM boots in seconds.
+func ProveKVM(ctx context.Context, c Config) bool {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	if _, err := FindKernel(ctx, c.Cache); err != nil {
+		return false
+	}
+	c.KVM = true
+	ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
+	defer cancel()
+	m, err := Boot(ctx, c)
+	if err != nil {
+		return false
+	}
+	m.Close()
+	return true
+}
+
 func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 
 const qemu = "qemu-system-x86_64"

@@ -19,6 +19,7 @@ type Stick struct {
 	Log      string // file for the write log
 	Append   bool   // go on with that log
 	ReadOnly bool   // the write-protect switch
+	Sparse   bool   // blank blocks take no room on the host
 	// Bytes and requests a second; 0: unlimited.
 	ReadBytes, WriteBytes, Writes int64
 	Faults                        []Fault
@@ -72,6 +73,9 @@ func (p *Plugged) top() string { return p.nodes[len(p.nodes)-1] }
 // below the raw format, and the log above it.
 func (p *Plugged) build(ctx context.Context, s Stick) error {
 	below := args{"driver": "file", "filename": s.Image, "locking": "off", "read-only": s.ReadOnly}
+	if s.Sparse {
+		below["discard"], below["detect-zeroes"] = "unmap", "unmap"
+	}
 	if s.Socket != "" {
 		below = args{"driver": "nbd", "server": args{"type": "unix", "path": s.Socket}, "read-only": s.ReadOnly}
 	}

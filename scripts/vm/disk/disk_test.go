@@ -224,11 +224,17 @@ func TestStates(t *testing.T) {
 	if open := l.Unflushed(3); len(open) > 0 {
 		t.Errorf("after a flush %v can be lost", open)
 	}
-	if _, ok := l.Tear(2, r); ok {
+	if _, ok := l.Tear(2, Sector, r); ok {
 		t.Error("a write of one sector was torn")
 	}
-	if s, ok := l.Tear(5, r); !ok || s.Kept <= 0 || s.Kept >= 1536 || s.Kept%Sector != 0 {
+	if s, ok := l.Tear(5, Sector, r); !ok || s.Kept <= 0 || s.Kept >= 1536 || s.Kept%Sector != 0 {
 		t.Errorf("torn at %d of 1536: %t", s.Kept, ok)
+	}
+	if s, ok := l.Tear(5, 1024, r); !ok || s.Kept != 1024 {
+		t.Errorf("torn at %d of 1536 where 1024 are written whole: %t", s.Kept, ok)
+	}
+	if _, ok := l.Tear(5, 4096, r); ok {
+		t.Error("a write was torn that is shorter than what is written whole")
 	}
 	lost := make(map[int]bool)
 	for range 200 {

@@ -50,9 +50,6 @@ type Entry struct {
 // writes says whether the entry changes the medium.
 func (e Entry) writes() bool { return len(e.Data) > 0 }
 
-// Covers says whether the entry writes the byte at off.
-func (e Entry) Covers(off int64) bool { return e.Offset <= off && off < e.Offset+int64(len(e.Data)) }
-
 // Log is what a drive was told, in order.
 type Log []Entry
 

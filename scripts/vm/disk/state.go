@@ -60,17 +60,17 @@ func (l Log) Prefixes(from, to int) []State {
 	return states
 }
 
-// Tear returns the prefix of n entries with its last write cut at a sector;
-// false if that is no write of several sectors.
-func (l Log) Tear(n int, r *rand.Rand) (State, bool) {
+// Tear returns the prefix of n entries with its last write cut at a multiple of
+// unit bytes; false if that write is no longer than a unit.
+func (l Log) Tear(n, unit int, r *rand.Rand) (State, bool) {
 	if n < 1 || n > len(l) || l[n-1].Flags&Mark != 0 {
 		return State{}, false
 	}
-	sectors := len(l[n-1].Data) / Sector
-	if sectors < 2 {
+	units := (len(l[n-1].Data) + unit - 1) / unit
+	if units < 2 {
 		return State{}, false
 	}
-	return State{Prefix: n, Kept: int64(1+r.IntN(sectors-1)) * Sector}, true
+	return State{Prefix: n, Kept: int64(1+r.IntN(units-1)) * int64(unit)}, true
 }
 
 // Unflushed returns the writes among the first n entries that the drive may
