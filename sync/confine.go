@@ -1,0 +1,210 @@
+package sync
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+)
+
+// Confinement is what a process needs from now on. It loses everything else.
+type Confinement struct {
+	Read  []string // files, and directories with all below; what is absent is left out
+	Write []string // directories below which it reads, makes, writes, renames and removes files and directories
+}
+
+// Confined says what the kernel of this machine could do about it.
+type Confined struct {
+	Landlock      int      // the version of the kernel's interface; 0: it has none, and nothing is confined
+	Files         bool     // only what was granted can be opened, nothing can be executed or mounted, and no link, device, FIFO or socket made
+	Network       bool     // no TCP connection can be made or waited for
+	NoNewPrivs    bool     // no program that is started gains privileges
+	Wider         []string // directories that were granted instead of an absent one below them
+	Problem       string   // why less was done than the kernel can
+	read, written []string
+}
+
+// String tells it in one line.
+func (c Confined) String() string {
+	if !c.Files {
+		why := "this kernel has no landlock"
+		if c.Problem != "" {
+			why = c.Problem
+		}
+		return "not confined: " + why
+	}
+	text := fmt.Sprintf("confined by landlock %d: reads %s", c.Landlock, quoted(c.read))
+	if len(c.written) > 0 {
+		text += ", writes " + quoted(c.written)
+	}
+	if c.Network {
+		text += ", no TCP"
+	}
+	if c.NoNewPrivs {
+		text += ", no new privileges"
+	}
+	return text
+}
+
+func quoted(paths []string) string {
+	if len(paths) == 0 {
+		return "nothing"
+	}
+	var b strings.Builder
+	for i, p := range paths {
+		if i > 0 {
+			b.WriteString(" ")
+		}
+		fmt.Fprintf(&b, "%q", p)
+	}
+	return b.String()
+}
+
+// ConfineImport confines this process, for ever, to what Import needs on this machine: it reads the drive and what the advice at the end is made of (ebuild repositories,
+// installed packages), and writes PKGDIR, DISTDIR and the state directory. To be called when the configuration was read; the process cannot mount, unmount or run a program
+// afterwards, so that whoever has to do that imports in a process of its own.
+func (m Machine) ConfineImport(o ImportOptions) Confined {
+	c := Confinement{Read: append([]string{o.Drive}, m.adviceNeeds()...)}
+	dirs := []string{m.StateDir}
+	if !o.NoPackages {
+		dirs = append(dirs, m.PKGDIR)
+	}
+	if !o.NoDistfiles {
+		dirs = append(dirs, m.DISTDIR)
+	}
+	if o.Pretend {
+		c.Read = append(c.Read, dirs...)
+	} else {
+		c.Write = dirs
+		// The import makes it in any case. What lies around it (/var/lib) is not granted.
+		if err := os.MkdirAll(m.StateDir, 0o755); err != nil {
+			return Confined{Problem: err.Error()}
+		}
+	}
+	return Confine(c)
+}
+
+// adviceNeeds are the files that are read to say what will not work as hoped.
+func (m Machine) adviceNeeds() []string {
+	root := m.Settings.EPREFIX + "/"
+	needs := []string{filepath.Join(root, "etc/portage/repos.conf"), filepath.Join(root, "usr/share/portage/config/repos.conf"), filepath.Join(root, "var/db/pkg")}
+	repos, err := m.Settings.Repos()
+	if err != nil {
+		return needs
+	}
+	for _, repo := range repos {
+		needs = append(needs, repo.Location)
+	}
+	return needs
+}
+
+// ConfineReading confines this process, for ever, to reading below the given paths: for a server, whose sockets are open by then.
+func ConfineReading(paths ...string) Confined { return Confine(Confinement{Read: paths}) }
+
+// What is granted. Executing, and making links, devices, FIFOs and sockets, never is.
+const (
+	readFile  = ll.AccessFSReadFile
+	readDir   = readFile | ll.AccessFSReadDir
+	writeFile = readFile | ll.AccessFSWriteFile | ll.AccessFSTruncate
+	// An import makes directories and regular files and moves them from the staging directory to their places (refer).
+	writeDir = readDir | writeFile | ll.AccessFSMakeDir | ll.AccessFSMakeReg | ll.AccessFSRemoveDir | ll.AccessFSRemoveFile | ll.AccessFSRefer
+)
+
+// Versions of landlock in which something came.
+const (
+	landlockRefer   = 2 // before, no file can be moved from one directory to another
+	landlockNetwork = 4
+)
+
+// Confine takes everything from this process that is not granted. It is best effort: the result says what was done.
+func Confine(c Confinement) (done Confined) {
+	// Read when it is first wanted, which must be before.
+	_ = time.Local.String()
+
+	rules, done := c.rules()
+	if done.Problem != "" {
+		return done
+	}
+	done.Landlock, _ = ll.LandlockGetABIVersion()
+	if done.Landlock == 0 {
+		done.NoNewPrivs = noNewPrivs()
+		return done
+	}
+	if done.Landlock < landlockRefer && len(c.Write) > 0 {
+		done.Problem = "the landlock of this kernel lets nobody move files between directories"
+		done.NoNewPrivs = noNewPrivs()
+		return done
+	}
+	if err := landlock.V11.BestEffort().Restrict(rules...); err != nil {
+		done.Problem = err.Error()
+		return done
+	}
+	done.Files, done.Network, done.NoNewPrivs = true, done.Landlock >= landlockNetwork, true
+	return done
+}
+
+// rules finds out for each path whether it is a directory, and for an absent one to be written what has to be granted instead.
+func (c Confinement) rules() (rules []landlock.Rule, done Confined) {
+	for _, p := range append([]string{"/proc/self/mountinfo"}, c.Read...) {
+		fi, err := os.Stat(p)
+		if err != nil {
+			continue // absent, or not for this user
+		}
+		access := landlock.AccessFSSet(readFile)
+		if fi.IsDir() {
+			access = readDir
+		}
+		rules = append(rules, landlock.PathAccess(access, p))
+		done.read = append(done.read, p)
+	}
+	for _, p := range c.Write {
+		there, err := grantable(p)
+		if err != nil {
+			return nil, Confined{Problem: err.Error()}
+		}
+		if there != filepath.Clean(p) {
+			done.Wider = append(done.Wider, there)
+		}
+		rules = append(rules, landlock.PathAccess(writeDir, there))
+		done.written = append(done.written, there)
+	}
+	done.read = slices.Compact(done.read)
+	return rules, done
+}
+
+// grantable returns the directory, or, where it is absent, the deepest one on the way to it: what does not exist cannot be granted. The root directory is no answer; then the
+// directory is made.
+func grantable(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for p := dir; ; p = filepath.Dir(p) {
+		fi, err := os.Stat(p)
+		switch {
+		case err == nil && !fi.IsDir():
+			return "", fmt.Errorf("%q: %w", p, syscall.ENOTDIR)
+		case err == nil && p == "/" && p != dir:
+			return dir, os.MkdirAll(dir, 0o755)
+		case err == nil:
+			return p, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		}
+	}
+}
+
+// noNewPrivs is for kernels without landlock, which does it by itself.
+func noNewPrivs() bool {
+	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+	return errno == 0
+}
