@@ -134,7 +134,7 @@ func (x *Index) SetTimestamp(unix int64) {
 // SameContent reports whether two indices say the same: the same header but for TIMESTAMP and PACKAGES, and the same entries in whatever
 // order. It does not matter whether an entry has CHOST and REPO itself or from its header.
 func SameContent(a, b *Index) bool {
-	if len(a.Entries) != len(b.Entries) || !sameHeader(a.Header, b.Header) {
+	if len(a.Entries) != len(b.Entries) || !a.Header.Same(b.Header) {
 		return false
 	}
 	seen := make(map[string]int, len(a.Entries))
