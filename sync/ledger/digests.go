@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/crypto/blake2b"
-
 	"pkgsneak/sync/digest"
 )
 
@@ -67,7 +65,7 @@ func stampOf(fi fs.FileInfo) (stamp, bool) {
 }
 
 func digestsFile(dir string) string {
-	sum := blake2b.Sum256([]byte(dir))
+	sum := digest.Bytes([]byte(dir))
 	return path.Join(digestsDir, hex.EncodeToString(sum[:16]))
 }
 

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/crypto/blake2b"
+	"pkgsneak/sync/digest"
 )
 
 // Kind tells the two kinds of payload apart.
@@ -45,7 +45,7 @@ func importsFile(id importsID) string {
 		}
 	}
 	if len(name) > plainName {
-		sum := blake2b.Sum256([]byte(id.Name))
+		sum := digest.Bytes([]byte(id.Name))
 		name = name[:cutName] + "%-" + hex.EncodeToString(sum[:16])
 	}
 	return path.Join(importsDir, string(id.Key)+"."+name+"."+string(id.Kind))
