@@ -76,10 +76,7 @@ func (c *call) exportPlan(p *sync.ExportPlan) {
 	c.list(yellow("rebuilt"), withReason(p.Copy, "new", false), true)
 	c.list(blue("compare"), p.Compare, true)
 	c.list(red("remove"), p.Remove, true)
-	c.out.say("copy %s; remove %s; the drive has %s", kinds(p.Copy), kinds(p.Remove), tally(p.Keep, "file"))
-	if len(p.Compare) > 0 {
-		c.out.say("compare first, and copy what differs: %s", kinds(p.Compare))
-	}
+	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"compare first", p.Compare}, {"remove", p.Remove}}, "on the drive already", p.Keep))
 	if p.Need > 0 {
 		c.out.say("needs %s, free %s", size(p.Need), size(p.Free))
 	}

@@ -86,7 +86,8 @@ func (c *call) importPlan(p *sync.ImportPlan) {
 		prune = "keep"
 	}
 	c.list(red(prune), p.Prune, true)
-	c.out.say("copy %s; renew %s; put beside local ones %s; here already %s", kinds(p.Copy), kinds(p.Replace), kinds(p.Beside), tally(p.Present, "file"))
+	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"renew", p.Replace}, {"put beside local ones", p.Beside}, {prune, p.Prune}},
+		"here already", p.Present))
 	if p.Need > 0 {
 		c.out.say("needs %s", size(p.Need))
 	}
@@ -96,7 +97,7 @@ func (c *call) importPlan(p *sync.ImportPlan) {
 func (c *call) importSummary(r *sync.ImportReport) {
 	for _, o := range r.Origins {
 		switch {
-		case r.Pretended:
+		case r.Pretended && !r.Unchanged:
 			c.importPlan(o.Plan)
 		case r.Unchanged:
 			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", bold(o.Plan.Origin), c.generation(o.Plan.Serial), tally(o.Plan.Present, "file"))

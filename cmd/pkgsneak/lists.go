@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	"pkgsneak/sync"
 )
@@ -51,6 +52,26 @@ func (c *call) leftOut(items []sync.Item) {
 		}
 	}
 	c.out.hint(hints...)
+}
+
+// counted is a list and what is done with it.
+type counted struct {
+	verb  string
+	items []sync.Item
+}
+
+// counts is the line below a plan: what there is of each list that is not empty, and what is there already.
+func counts(lists []counted, already string, there sync.Tally) string {
+	var parts []string
+	for _, l := range lists {
+		if len(l.items) > 0 {
+			parts = append(parts, l.verb+" "+kinds(l.items))
+		}
+	}
+	if there.Files > 0 {
+		parts = append(parts, already+" "+tally(there, "file"))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // kinds splits a list into packages and distfiles and tallies both: "3 packages, 1.2 MiB; 1 distfile, 30 KiB".
