@@ -46,17 +46,6 @@ func needDirectory(verb, path string) error {
 	return nil
 }
 
-// within reports whether path lies in dir or is dir, after links are resolved as far as they exist.
-func within(path, dir string) bool {
-	p, err1 := filepath.EvalSymlinks(path)
-	d, err2 := filepath.EvalSymlinks(dir)
-	if err1 != nil || err2 != nil {
-		return false
-	}
-	rel, err := filepath.Rel(d, p)
-	return err == nil && filepath.IsLocal(rel)
-}
-
 // space asks the file system of path for its room.
 func space(path string) (drive.Space, error) {
 	var st unix.Statfs_t

@@ -36,9 +36,6 @@ type portageStage struct {
 	drive string
 }
 
-// packages is the origin's binhost on the drive.
-func (s *portageStage) packages() string { return filepath.Join(s.drive, "pkgsneak/host/packages") }
-
 // distfiles is the origin's mirror on the drive.
 func (s *portageStage) distfiles() string { return filepath.Join(s.drive, "pkgsneak/host/distfiles") }
 

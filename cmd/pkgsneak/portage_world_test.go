@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -133,7 +132,7 @@ func (w *portageWorld) build(t *testing.T) string {
 	t.Helper()
 	goTool, err := exec.LookPath("go")
 	if err != nil {
-		goTool = filepath.Join(runtime.GOROOT(), "bin", "go")
+		t.Skip("SKIPPED, NOTHING WAS TRIED WITH REAL PORTAGE: go is not in PATH, and the program cannot be built")
 	}
 	out := filepath.Join(w.dir, "pkgsneak")
 	cmd := exec.CommandContext(t.Context(), goTool, "build", "-o", out, ".")

@@ -186,6 +186,9 @@ func (p *parser) addEntry(start int, ended bool) error {
 	return nil
 }
 
+// revisionsKey is one that Portage writes into the entry of a package that it has just built, and drops when it reads it: no reason for a remark.
+const revisionsKey = "REPO_REVISIONS"
+
 // readBlock reads the values of a block; empty is true if there is none among them that Portage knows.
 func (p *parser) readBlock() (empty, more bool, err error) {
 	if p.size > 0 {
@@ -200,6 +203,9 @@ func (p *parser) readBlock() (empty, more bool, err error) {
 		}
 		i, known := findField(l.key, next)
 		if !known {
+			if string(l.key) == revisionsKey {
+				continue
+			}
 			p.remark(p.lines.number, true, "key %.40q is none of an entry: dropped", p.cleanText(l.key))
 			continue
 		}

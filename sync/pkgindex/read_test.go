@@ -68,7 +68,7 @@ func TestReadOdd(t *testing.T) {
 			[]string{`line 4: key "SHA256" is none of an entry: dropped`, "line 6: entries behind an empty block: Portage does not see them"}},
 		{"padding", plainHeader + "CPV: a/b-1\n\n" + strings.Repeat("\n", 100), []string{"a/b-1"}, nil},
 		{"unknown keys", plainHeader + "CPV: a/b-1\nSHA256: 1\nREPO_REVISIONS: {}\n\nCPV: a/b-2\nSHA256: 2\n\n", []string{"a/b-1", "a/b-2"},
-			[]string{`line 5: key "SHA256" is none of an entry: dropped (2 times)`, `line 6: key "REPO_REVISIONS" is none of an entry: dropped`}},
+			[]string{`line 5: key "SHA256" is none of an entry: dropped (2 times)`}},
 		{"line without colon", plainHeader + "CPV: a/b-1\n-----BEGIN\n\n", []string{"a/b-1"}, []string{"line 5: no colon in the line: dropped"}},
 		{"line without key", plainHeader + "CPV: a/b-1\n: x\n\n", []string{"a/b-1"}, []string{"line 5: no key before the colon: dropped"}},
 		{"duplicate keys", "VERSION: 1\nVERSION: 0\n\nCPV: a/b-1\nCPV: a/b-2\n\n", []string{"a/b-2"},
