@@ -138,12 +138,44 @@ func (c *call) machineStatus(m *sync.MachineStatus) {
 			c.out.say("  last %s   %s", verb, c.runLine(r))
 		}
 	}
+	c.autoRuns(m.Runs)
 }
 
-// lastRun finds the newest run of a verb.
+// autoShown is how many automatic runs are listed; --verbose lists all that are remembered.
+const autoShown = 5
+
+// autoRuns lists what was done without a person, the newest first.
+func (c *call) autoRuns(runs []ledger.Run) {
+	shown := 0
+	for i := len(runs) - 1; i >= 0 && (shown < autoShown || c.out.verbose); i-- {
+		r := runs[i]
+		if r.By == "" {
+			continue
+		}
+		if shown == 0 {
+			c.out.say("%s", bold("automatic runs"))
+		}
+		shown++
+		c.out.say("  %s  %-5s  %s, drive %s: %s", when(r.When, c.env.now()), r.By, r.Verb, r.Drive, autoResult(r))
+	}
+}
+
+// autoResult is what came of an automatic run.
+func autoResult(r ledger.Run) string {
+	if r.Origin == "" {
+		return r.Result
+	}
+	s := r.Result + ", " + r.Origin
+	if r.Files > 0 {
+		s += ", " + tally(sync.Tally{Files: r.Files, Bytes: r.Bytes}, "file")
+	}
+	return s
+}
+
+// lastRun finds the newest run of a verb, besides those that autoRuns lists.
 func lastRun(runs []ledger.Run, verb string) (ledger.Run, bool) {
 	for i := len(runs) - 1; i >= 0; i-- {
-		if runs[i].Verb == verb {
+		if runs[i].Verb == verb && runs[i].By == "" {
 			return runs[i], true
 		}
 	}

@@ -96,7 +96,7 @@ func flagValue(f cli.Flag) string {
 	switch f := f.(type) {
 	case *cli.StringFlag:
 		switch f.Name {
-		case "state-dir", "pkgdir", "distdir":
+		case "state-dir", "pkgdir", "distdir", "root":
 			return " DIR"
 		case "fingerprint":
 			return " FPR"
@@ -104,6 +104,12 @@ func flagValue(f cli.Flag) string {
 			return " ADDRESS"
 		case "prefix":
 			return " PATH"
+		case "auto":
+			return " ROLE"
+		case "on-done":
+			return " COMMAND"
+		case "watch":
+			return " DRIVE"
 		case "tls-cert", "tls-key":
 			return " FILE"
 		}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync"
+	"pkgsneak/sync/auto"
+)
+
+func autoCommand(f *face) *cli.Command {
+	flags := append(commonFlags(), progressFlag(),
+		&cli.StringFlag{Name: "auto", Usage: "what this machine does with a drive: export, import or both"},
+		&cli.StringFlag{Name: "label", Usage: "a drive without a tree is taken for an export if it has this label", DefaultText: auto.DefaultLabel},
+		&cli.StringFlag{Name: "on-done", Usage: "run by /bin/sh at the end, with the result as JSON on its standard input"},
+		&cli.BoolFlag{Name: "result-file", Usage: "leave a text on the drive that says what was done"},
+		&cli.BoolFlag{Name: "install", Usage: "put the udev rule, the units and the example of settings in place"},
+		&cli.BoolFlag{Name: "uninstall", Usage: "take them away"},
+		&cli.StringFlag{Name: "root", Usage: "install below this directory, for packagers"},
+		&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "with --install: also over files that were changed here"},
+	)
+	flags = append(flags, kindFlags()...)
+	flags = append(flags, autoExportFlags()...)
+	flags = append(flags,
+		&cli.BoolFlag{Name: "prune", Usage: "remove what came from an origin and has left it; local files stay"},
+		&cli.BoolFlag{Name: "replace", Usage: "let a distfile of the drive replace a different one that is here"},
+	)
+	flags = append(append(flags, dirFlags()...), lockFlag())
+	return &cli.Command{
+		Name:      "auto",
+		Category:  "by itself",
+		Usage:     "serve a drive that was plugged in",
+		ArgsUsage: "DEVICE",
+		UsageText: "auto DEVICE\nauto --install [--root DIR]\nauto --uninstall [--root DIR]",
+		Description: "What udev runs when a drive is plugged in: mounts it where nobody else sees it, exports or imports as PKGSNEAK_AUTO\n" +
+			"in " + confFile + " says, unmounts it, and tells the log, the users and PKGSNEAK_ON_DONE. A drive without\n" +
+			"a tree is left alone, unless its label asks for one. No key is ever trusted by this.\n" +
+			"--install makes udev do it; what was changed in the files is asked about before it is lost.",
+		Flags:  flags,
+		Action: f.action(0, 1, autoVerb),
+	}
+}
+
+// autoExportFlags are those of export that make sense where nobody is asked.
+func autoExportFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "name", Usage: "what this origin is called on the drive (its last name, else this host's)"},
+		&cli.BoolFlag{Name: "allow-shrink", Usage: "believe that most packages are gone, and remove them from the drive"},
+		&cli.BoolFlag{Name: "any-directory", Usage: "DRIVE may be an ordinary directory"},
+		&cli.BoolFlag{Name: "no-read-back", Usage: "do not compare the drive with what was written"},
+	}
+}
+
+func (c *call) autoExport() sync.ExportOptions {
+	return sync.ExportOptions{
+		Name:         c.flags.String("name"),
+		NoPackages:   c.flags.Bool("no-packages"),
+		NoDistfiles:  c.flags.Bool("no-distfiles"),
+		AllowShrink:  c.flags.Bool("allow-shrink"),
+		AnyDirectory: c.flags.Bool("any-directory"),
+		NoReadBack:   c.flags.Bool("no-read-back"),
+	}
+}
+
+func autoVerb(c *call) error {
+	in, out := c.flags.Bool("install"), c.flags.Bool("uninstall")
+	switch {
+	case in && out:
+		return usageErrorf("--install and --uninstall exclude each other")
+	case (in || out) && len(c.args) > 0:
+		return usageErrorf("--install and --uninstall take no device, and %q is one", c.args[0])
+	case in || out:
+		return autoInstall(c, out)
+	case len(c.args) == 0:
+		return c.wrongArguments(1, 1)
+	}
+	return autoDevice(c)
+}
+
+func autoDevice(c *call) error {
+	role, err := auto.ParseRole(c.flags.String("auto"))
+	if err != nil {
+		return &usageError{fmt.Errorf("PKGSNEAK_AUTO: %w", err)}
+	}
+	machine, err := c.machine()
+	if err != nil {
+		return err
+	}
+	watch, done := c.watcher()
+	defer done()
+	o := auto.Options{
+		Device:     c.args[0],
+		Role:       role,
+		Label:      c.flags.String("label"),
+		Hook:       c.flags.String("on-done"),
+		ResultFile: c.flags.Bool("result-file"),
+		RunDir:     filepath.Join(c.env.root, "/", auto.DefaultRunDir),
+		Export:     c.autoExport(),
+		Import: sync.ImportOptions{
+			NoPackages:  c.flags.Bool("no-packages"),
+			NoDistfiles: c.flags.Bool("no-distfiles"),
+			Prune:       c.flags.Bool("prune"),
+			Replace:     c.flags.Bool("replace"),
+		},
+		Log:    c.logger(),
+		Hints:  func(err error) []string { return explain(err, "").hints },
+		Events: watch,
+		System: auto.Linux(),
+	}
+	if !c.env.stderrTTY && c.env.root == "" {
+		o.Users = func(lines []string) error {
+			return auto.SayAll(c.ctx, o.System, auto.Terminals{Dev: "/dev", Utmp: "/var/run/utmp"}, lines)
+		}
+	}
+	result, err := auto.Run(c.ctx, machine, o)
+	done()
+	code := autoCode(result, err)
+	c.result(code, result)
+	return outcome(code)
+}
+
+// autoCode is the exit code of a run, which has been told already.
+func autoCode(r *auto.Result, err error) int {
+	switch {
+	case r.Outcome == auto.Pulled:
+		return exitGone
+	case r.Outcome == auto.Interrupted:
+		return exitInterrupted
+	case errors.Is(err, auto.ErrNotDevice):
+		return exitUsage
+	case err != nil:
+		return explain(err, "").code
+	case r.Export != nil && len(r.Export.LeftOut) > 0:
+		return exitLeftOut
+	case r.Import != nil && (len(r.Import.Refused) > 0 || slices.ContainsFunc(r.Import.Origins, func(o *sync.OriginImport) bool { return len(o.LeftOut) > 0 })):
+		return exitLeftOut
+	}
+	return exitDone
+}
+
+// logger is the log of what runs without a person: standard error, with priorities where systemd's journal is behind it; where neither the journal nor a terminal is,
+// syslog as well, because whoever started the run may have closed standard error.
+func (c *call) logger() func(auto.Level, string) {
+	journal := c.env.toJournal()
+	syslog := auto.Syslog{Socket: "/dev/log", Now: c.env.now, PID: os.Getpid()}
+	broken := journal || c.env.stderrTTY || c.env.root != ""
+	return func(level auto.Level, text string) {
+		switch {
+		case journal:
+			c.out.alert("%s%s", raw(fmt.Sprintf("<%d>", level)), text)
+		case level == auto.Info:
+			c.out.notice("%s", text)
+		case level == auto.Warning:
+			c.out.warn("%s", text)
+		default:
+			c.out.failure(failure{message: text})
+		}
+		if !broken {
+			if err := syslog.Send(level, text); err != nil {
+				broken = true
+				c.out.warn("syslog: %v", err)
+			}
+		}
+	}
+}
+
+// toJournal says whether standard error is systemd's journal: JOURNAL_STREAM names its device and inode (systemd.exec(5)). Children inherit the variable, so it alone says
+// nothing.
+func (e *env) toJournal() bool {
+	f, ok := e.stderr.(*os.File)
+	if !ok {
+		return false
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return false
+	}
+	stream, _ := e.lookup("JOURNAL_STREAM")
+	return stream == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+}
+
+// autoInstall puts the files in place or takes them away.
+func autoInstall(c *call, away bool) error {
+	root := c.flags.String("root")
+	program, err := c.programToInstall(root)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(c.env.root, "/")
+	if root != "" {
+		if dir, err = filepath.Abs(root); err != nil {
+			return err
+		}
+	}
+	o := auto.InstallOptions{Root: dir, Program: program, Force: c.flags.Bool("force"), Run: auto.Linux().Run}
+	do, question := auto.Install, "%s was changed here. Replace it?"
+	if away {
+		do, question = auto.Uninstall, "%s was changed here. Remove it?"
+	}
+	if c.out.asks {
+		o.Confirm = func(path string) (bool, error) { return c.out.ask(question, path) }
+	}
+	changes, err := do(c.ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, l := range []struct {
+		word  styled
+		paths []string
+	}{{green("written"), changes.Written}, {blue("as it was"), changes.Same}, {red("removed"), changes.Removed}} {
+		for _, p := range l.paths {
+			c.out.say("  %-9s  %s", l.word, p)
+		}
+	}
+	for _, p := range changes.Kept {
+		c.out.warn("%s was changed here, and stays as it is (--force)", p)
+	}
+	for _, n := range changes.Notices {
+		c.out.notice("%s %s", bold("note:"), n)
+	}
+	if !away {
+		c.afterInstall()
+	}
+	code := exitDone
+	if len(changes.Kept) > 0 {
+		code = exitLeftOut
+	}
+	c.result(code, changes)
+	return outcome(code)
+}
+
+// systemDirs are where a program lies that root may run whenever a drive is plugged in: not on that drive, and not where others write.
+var systemDirs = []string{"/usr/", "/opt/", "/bin/", "/sbin/"}
+
+// programToInstall is the path that the rule will start: this program, or, for packagers, where their package puts it.
+func (c *call) programToInstall(root string) (string, error) {
+	program := c.env.executable
+	if root != "" || program == "" || c.flags.Bool("uninstall") {
+		return "", nil
+	}
+	if !slices.ContainsFunc(systemDirs, func(dir string) bool { return strings.HasPrefix(program, dir) }) && !c.flags.Bool("force") {
+		return "", withHint(usageErrorf("udev would start %q, which is no place for a program of the system", program),
+			"install -m 755 %s /usr/local/bin/pkgsneak && /usr/local/bin/pkgsneak auto --install", shellWord(program))
+	}
+	return program, nil
+}
+
+// afterInstall says what to do next.
+func (c *call) afterInstall() {
+	c.out.say("Next: in %s, set PKGSNEAK_AUTO=export where packages are built, PKGSNEAK_AUTO=import where they go to; then plug a drive in", confFile)
+	c.out.say("  an empty drive is taken for an export if its label is %s: mkfs.vfat -n %s /dev/sdX1", auto.DefaultLabel, auto.DefaultLabel)
+	c.out.say("  a client imports only what is signed by a key that it trusts: mount the drive there once, and pkgsneak trust DRIVE")
+	c.out.say("  to export while packages are built: PKGSNEAK_WATCH, then systemctl enable --now pkgsneak-watch, or rc-update add pkgsneak-watch default")
+}
