@@ -84,7 +84,7 @@ const maxPiece = 1 << 20
 
 // InstallOptions says where to.
 type InstallOptions struct {
-	Root    string // in front of all paths; "" or "/" is the running system, which is reloaded
+	Root    string // absolute, in front of all paths; "" or "/" is the running system, which is reloaded
 	Program string // path of pkgsneak; "" is /usr/bin/pkgsneak
 	Force   bool   // replace or remove also what the user has changed
 	// Confirm asks whether a file that the user has changed may be replaced or removed. nil: it may not.
@@ -117,6 +117,9 @@ func Install(ctx context.Context, o InstallOptions) (*Changes, error) {
 	c := newChanges()
 	if err := o.validate(ctx, pieces, c); err != nil {
 		return c, err
+	}
+	if err := os.MkdirAll(filepath.Join("/", o.Root), 0o755); err != nil {
+		return c, fmt.Errorf("install: %w", err)
 	}
 	root, err := openRoot(o.Root)
 	if err != nil {
@@ -153,12 +156,7 @@ func Uninstall(ctx context.Context, o InstallOptions) (*Changes, error) {
 	return c, nil
 }
 
-func openRoot(dir string) (*os.Root, error) {
-	if dir == "" {
-		dir = "/"
-	}
-	return os.OpenRoot(dir)
-}
+func openRoot(dir string) (*os.Root, error) { return os.OpenRoot(filepath.Join("/", dir)) }
 
 func (o InstallOptions) at(p Piece) string { return filepath.Join("/", o.Root, p.Path) }
 

@@ -33,6 +33,12 @@ func (r *Result) sentence() string {
 	case Busy:
 		return "another run is at work on this drive"
 	}
+	switch {
+	case r.Device.Path == "" && r.Outcome == Pulled:
+		return "there is no such device, or not any more"
+	case r.Device.Path == "":
+		return r.Error
+	}
 	var parts []string
 	if r.Export != nil {
 		parts = append(parts, exportWords(r.Export))
