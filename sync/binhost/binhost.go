@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -153,7 +154,7 @@ func (h *Handler) route(w *meter, r *http.Request, s *site, p string) error {
 	t, rest := s.tree(strings.TrimSuffix(p, "/"))
 	switch {
 	case t == nil && p == "":
-		return h.page(r, func() error { return h.overview(w, r, s) })
+		return h.page(w, r, func() (*page, error) { return h.overview(s) })
 	case t == nil && s.away:
 		return &awayError{errors.New(s.trouble)}
 	case t == nil:
@@ -162,7 +163,7 @@ func (h *Handler) route(w *meter, r *http.Request, s *site, p string) error {
 		if p != "" && !strings.HasSuffix(p, "/") {
 			return &redirect{h.href(p) + "/"}
 		}
-		return h.page(r, func() error { return h.start(w, r, place{site: s, tree: t, base: strings.TrimSuffix(p, "/")}) })
+		return h.page(w, r, func() (*page, error) { return h.start(r, place{site: s, tree: t, base: strings.TrimSuffix(p, "/")}) })
 	}
 	base := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(p, "/"), rest), "/")
 	kind, name, _ := strings.Cut(rest, "/")
@@ -202,29 +203,48 @@ func (h *Handler) shelf(w *meter, r *http.Request, p place) error {
 			return err
 		}
 	}
-	var items []item
-	listed := func() (err error) {
-		items, err = p.shelf.list(p.name)
-		return err
-	}
-	if err := h.page(r, listed); err != nil {
-		return err
-	}
 	if !p.slash { // the links of a listing are below it
+		if _, err := p.shelf.list(p.name); err != nil {
+			return err
+		}
 		return &redirect{h.href(strings.TrimPrefix(r.URL.Path, h.o.Prefix+"/")) + "/"}
 	}
-	return h.page(r, func() error { return h.listing(w, r, p, items) })
+	return h.page(w, r, func() (*page, error) {
+		items, err := p.shelf.list(p.name)
+		if err != nil {
+			return nil, err
+		}
+		return h.listing(r, p, items)
+	})
 }
 
-// page does the work of a page when it is its turn.
-func (h *Handler) page(r *http.Request, do func() error) error {
+// page makes a page when it is its turn, and sends it when that is over: a client that takes its time keeps nobody else from a page.
+func (h *Handler) page(w *meter, r *http.Request, make func() (*page, error)) error {
+	p, err := h.inTurn(r, make)
+	if err != nil {
+		return err
+	}
+	head := w.Header()
+	head.Set("Content-Type", "text/html; charset=utf-8")
+	head.Set("Content-Security-Policy", securityPolicy)
+	head.Set("Referrer-Policy", "no-referrer")
+	head.Set("Cache-Control", "no-cache")
+	head.Set("Content-Length", strconv.Itoa(len(p.body)))
+	w.WriteHeader(p.code)
+	if r.Method != http.MethodHead {
+		w.Write(p.body) // a client that went away is no error
+	}
+	return nil
+}
+
+func (h *Handler) inTurn(r *http.Request, make func() (*page, error)) (*page, error) {
 	select {
 	case h.pages <- struct{}{}:
 	case <-r.Context().Done():
-		return r.Context().Err()
+		return nil, r.Context().Err()
 	}
 	defer func() { <-h.pages }()
-	return do()
+	return make()
 }
 
 // href is the address of a path below the prefix.

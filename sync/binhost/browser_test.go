@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pkgsneak/sync/binhost"
 )
 
 // patience is how long a program that is not ours may take; it is no limit that a test is about.
@@ -272,9 +274,25 @@ func pictureHost(t *testing.T) *host {
 	return h
 }
 
+// pictureDrive serves a drive with several origins, one of which is nobody's.
+func pictureDrive(t *testing.T) *running {
+	mount := filepath.Join(t.TempDir(), "usb")
+	write(t, filepath.Join(mount, "photos.txt"), nil)
+	origins := []*origin{newOrigin(t, "bighost", 0), newOrigin(t, "cross-aarch64", 0), newOrigin(t, "stranger", 1)}
+	for _, o := range origins {
+		for _, name := range []string{"app-misc/hello-1.0", "dev-libs/greet-2.1_p3", "virtual/words-0-r1"} {
+			o.packages[name+".tbz2"] = random(o.name+name, 20_000)
+		}
+		o.distfiles["hello-1.0.tar.xz"] = random("hello", 30_000)
+		o.export(t, mount)
+	}
+	return serve(t, binhost.Drive(mount, trusting(&clock{}, origins[0].key)), "", nil)
+}
+
 func TestBrowser(t *testing.T) {
 	h := pictureHost(t)
 	s := serve(t, h.source(), "/funtoo", nil)
+	usb := pictureDrive(t)
 	for _, window := range []struct {
 		name          string
 		width, height int
@@ -300,6 +318,15 @@ func TestBrowser(t *testing.T) {
 				}
 			}
 			b.journey(t, s, h)
+			b.open(t, usb.url+"/")
+			b.screenshot(t, window.name+"-overview")
+			b.fits(t)
+			b.follow(t, ".origins a")
+			b.screenshot(t, window.name+"-origin")
+			b.fits(t)
+			if got := b.texts(t, ".badge"); len(got) != 1 || got[0] != "trusted here" {
+				t.Errorf("the origin's page says of the signature %q", got)
+			}
 			if c := b.complaints(t); len(c) > 0 {
 				t.Errorf("the browser complains: %q", c)
 			}

@@ -95,7 +95,7 @@ func openStepwise(dir, name string) (int, error) {
 		if seen, err = root.Lstat(at); err != nil {
 			return -1, err
 		}
-		if !seen.IsDir() && (at != name || !seen.Mode().IsRegular()) {
+		if at != name && !seen.IsDir() || at == name && !seen.Mode().IsRegular() {
 			return -1, errHidden
 		}
 	}

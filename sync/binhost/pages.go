@@ -28,7 +28,7 @@ var pagesFS embed.FS
 var pages = template.Must(template.ParseFS(pagesFS, "pages/*.html"))
 
 // PageRows is how many rows a page has.
-const PageRows = 200
+const PageRows = 100
 
 // Bounds of what is shown of texts that others have written.
 const (
@@ -75,27 +75,22 @@ func (h *Handler) frame(title string, p place) frame {
 	return f
 }
 
-// render makes a page and sends it.
-func (h *Handler) render(w *meter, r *http.Request, code int, name string, view any) error {
+// page is one that was made.
+type page struct {
+	code int
+	body []byte
+}
+
+func render(code int, name string, view any) (*page, error) {
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, name, view); err != nil {
-		return fmt.Errorf("making the page %s: %w", name, err)
+		return nil, fmt.Errorf("making the page %s: %w", name, err)
 	}
-	head := w.Header()
-	head.Set("Content-Type", "text/html; charset=utf-8")
-	head.Set("Content-Security-Policy", securityPolicy)
-	head.Set("Referrer-Policy", "no-referrer")
-	head.Set("Cache-Control", "no-cache")
-	head.Set("Content-Length", strconv.Itoa(b.Len()))
-	w.WriteHeader(code)
-	if r.Method != http.MethodHead {
-		w.Write(b.Bytes()) // a client that went away is no error
-	}
-	return nil
+	return &page{code, b.Bytes()}, nil
 }
 
 // overview shows the origins of a drive that has several, or none that could be served.
-func (h *Handler) overview(w *meter, r *http.Request, s *site) error {
+func (h *Handler) overview(s *site) (*page, error) {
 	type origin struct {
 		Name, Href          string
 		Packages, Distfiles string
@@ -114,7 +109,7 @@ func (h *Handler) overview(w *meter, r *http.Request, s *site) error {
 	if s.away {
 		code = http.StatusServiceUnavailable
 	}
-	return h.render(w, r, code, "overview.html", view)
+	return render(code, "overview.html", view)
 }
 
 func printableRefused(list []Refused) []Refused {
@@ -202,12 +197,15 @@ type rowView struct {
 }
 
 // start is the page of a tree: what there is, how to use it, and the packages.
-func (h *Handler) start(w *meter, r *http.Request, p place) error {
+func (h *Handler) start(r *http.Request, p place) (*page, error) {
 	t := p.tree
 	view := startView{frame: h.frame(t.title, p), Heading: printable(t.title), Trouble: printable(t.trouble), Signed: h.signed(t),
-		Packages: tally(t.packages, "package"), Distfiles: tally(t.distfiles, "distfile"), Refused: printableRefused(p.site.refused),
+		Packages: tally(t.packages, "package"), Distfiles: tally(t.distfiles, "distfile"),
 		PackagesHref: h.href(path.Join(p.base, packagesDir)) + "/", DistfilesHref: h.href(path.Join(p.base, distfilesDir)) + "/",
 		Section: section(t)}
+	if p.base == "" {
+		view.Refused = printableRefused(p.site.refused)
+	}
 	address := h.address(r)
 	if p.base != "" {
 		address += "/" + (&url.URL{Path: p.base}).EscapedPath()
@@ -226,7 +224,7 @@ func (h *Handler) start(w *meter, r *http.Request, p place) error {
 		}
 		h.fillRows(&view, r.URL.Query(), p)
 	}
-	return h.render(w, r, http.StatusOK, "start.html", &view)
+	return render(http.StatusOK, "start.html", &view)
 }
 
 // section is a name for binrepos.conf: what is left of the title.
@@ -455,7 +453,7 @@ type itemView struct {
 }
 
 // listing is the page of a directory.
-func (h *Handler) listing(w *meter, r *http.Request, p place, items []item) error {
+func (h *Handler) listing(r *http.Request, p place, items []item) (*page, error) {
 	q := r.URL.Query()
 	here := path.Join(p.base, p.kind, p.name)
 	view := listingView{frame: h.frame("/"+here, p), Heading: "/" + printable(here) + "/", Parent: h.href(parent(here)), Query: cut(q.Get("q"), maxQuery),
@@ -475,7 +473,7 @@ func (h *Handler) listing(w *meter, r *http.Request, p place, items []item) erro
 	for _, it := range found[from:to] {
 		view.Items = append(view.Items, h.item(here, it))
 	}
-	return h.render(w, r, http.StatusOK, "listing.html", &view)
+	return render(http.StatusOK, "listing.html", &view)
 }
 
 func (h *Handler) item(here string, it item) itemView {
@@ -568,7 +566,7 @@ func (h *Handler) errorPage(w *meter, r *http.Request, code int, text string) {
 		Code int
 		Text string
 	}{h.frame(http.StatusText(code), place{}), code, printable(text)}
-	if err := h.render(w, r, code, "error.html", view); err != nil {
+	if err := h.page(w, r, func() (*page, error) { return render(code, "error.html", view) }); err != nil {
 		h.problem(err)
 	}
 }
