@@ -72,10 +72,11 @@ type recording struct {
 	gens  []generation
 
 	repaired int // second runs that needed fsck
+	overdue  func() bool
 }
 
-// share puts a log where the guest can load it, and loads it.
-func share(t testing.TB, m *vm.Machine, name string, l disk.Log) {
+// offer puts a log where the guest can load it, and loads it.
+func offer(t testing.TB, m *vm.Machine, name string, l disk.Log) {
 	t.Helper()
 	f, err := os.CreateTemp(theLab().share("."), name)
 	ok(t, err)
@@ -108,7 +109,7 @@ func record(t testing.TB, m *vm.Machine, f flavour, bin string, states [][]paylo
 	ok(t, err)
 	defer src.Close()
 	r.log = must[disk.Log](t)(disk.ReadLog(src))
-	share(t, m, r.name, r.log)
+	offer(t, m, r.name, r.log)
 	r.findCommits()
 	return r
 }
@@ -117,7 +118,7 @@ func (r *recording) loadBase(image string) {
 	f, err := os.Open(image)
 	ok(r.t, err)
 	defer f.Close()
-	share(r.t, r.m, "blank", must[disk.Log](r.t)(disk.Dump(f, r.mib<<20)))
+	offer(r.t, r.m, "blank", must[disk.Log](r.t)(disk.Dump(f, r.mib<<20)))
 }
 
 func (r *recording) mount(device string, readOnly bool) wire.Mount {
@@ -417,7 +418,7 @@ func spread(states []disk.State) []disk.State {
 func (r *recording) try(states []disk.State, count *tally) {
 	r.t.Helper()
 	for i, s := range spread(states) {
-		if overdue(replayShare) {
+		if r.overdue() {
 			r.t.Logf("%s: NO TIME for %d of %d states; PKGSNEAK_VM=long has it", r.flavour.name, len(states)-i, len(states))
 			return
 		}
@@ -436,7 +437,7 @@ type effort struct {
 func (f flavour) effort() effort {
 	rng := rand.New(rand.NewPCG(3, 5)) // each run tries the same, so that what fails can be tried again
 	if long() {
-		return effort{sampler{unit: f.unit, r: rng}, 40, 150}
+		return effort{sampler{unit: f.unit, r: rng}, 20, 80}
 	}
 	return effort{sampler{24, 6, 18, f.unit, rng}, 2, 12}
 }
@@ -444,6 +445,7 @@ func (f flavour) effort() effort {
 // Old or new, never broken: whatever part of its writes a drive holds when it
 // is pulled. And again for the export that follows a pull.
 func TestCrashReplay(t *testing.T) {
+	overdue := share(replayShare)
 	for _, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -451,6 +453,7 @@ func TestCrashReplay(t *testing.T) {
 			states := sequence()
 			began := time.Now()
 			r := record(t, m, f, program, states)
+			r.overdue = overdue
 			took := time.Since(began)
 			began = time.Now()
 			e, count, again := f.effort(), newTally(), newTally()
@@ -469,7 +472,7 @@ func TestCrashReplay(t *testing.T) {
 func (r *recording) tryAgain(states [][]payload, e effort, count *tally) (ended, repaired int) {
 	r.t.Helper()
 	for i := range e.starts {
-		if overdue(replayShare) {
+		if r.overdue() {
 			return ended, repaired
 		}
 		turn := len(r.gens) - 2 // the export that is pulled; the last one follows
@@ -490,6 +493,7 @@ func (r *recording) tryAgain(states [][]payload, e effort, count *tally) (ended,
 			r.t.Errorf("%s: the run after a pull in state %v: %v", r.flavour.name, start, err)
 			continue
 		}
+		next.overdue = r.overdue
 		ended++
 		repaired += r.repaired
 		r.repaired = 0

@@ -44,6 +44,7 @@ const powerDir = "/t/power"
 // its file, and the next import ends with everything in place and nothing left
 // over.
 func TestPowerCutDuringImport(t *testing.T) {
+	overdue := share(cutShare)
 	for _, f := range clientFlavours {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +71,7 @@ func TestPowerCutDuringImport(t *testing.T) {
 			count := newTally()
 			all := p.states(c.log, 0, len(c.log))
 			for i, state := range spread(all) {
-				if overdue(importShare) {
+				if overdue() {
 					t.Logf("%s: NO TIME for %d of %d states", f.name, len(all)-i, len(all))
 					break
 				}
@@ -116,7 +117,7 @@ func (c *client) prepare() {
 	f, err := os.Open(c.format(c.t))
 	ok(c.t, err)
 	defer f.Close()
-	share(c.t, c.m, "client", must[disk.Log](c.t)(disk.Dump(f, c.mib<<20)))
+	offer(c.t, c.m, "client", must[disk.Log](c.t)(disk.Dump(f, c.mib<<20)))
 	device := c.attach([]wire.Layer{whole("client")}, "settled")
 	must[string](c.t)(c.m.Sh(c.t.Context(), fmt.Sprintf("cp -a %s %s/state; mkdir %[2]s/pkgdir %[2]s/distdir", clientSeed, clientDir)))
 	if rep := tryCommand(c.t, c.m, importCommand()); rep.Exit != 0 {

@@ -55,19 +55,23 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A short run ends in time, and says what it had no time for. Each test has to
-// be through by its share, counted from the start of the run, so that a slow
-// machine sees something of everything.
+// A short run ends in time, and says what it had no time for: nothing begins
+// after shortRun, and each test has a share, so that a slow machine sees
+// something of everything.
 const (
-	replayShare = 200 * time.Second
-	importShare = 260 * time.Second
-	pullShare   = 330 * time.Second
-	shortRun    = 450 * time.Second
+	shortRun    = 9 * time.Minute
+	replayShare = 170 * time.Second
+	cutShare    = 50 * time.Second
+	pullShare   = 60 * time.Second
 )
 
 var started = time.Now()
 
-func overdue(share time.Duration) bool { return !long() && time.Since(started) > share }
+// share returns what says that a test has used up its time.
+func share(d time.Duration) (overdue func() bool) {
+	until := time.Now().Add(d)
+	return func() bool { return !long() && (time.Now().After(until) || time.Since(started) > shortRun) }
+}
 
 // idle are machines that wait for a test, places the tests that may have one: a
 // machine keeps a processor busy.
@@ -82,7 +86,7 @@ func borrow(t testing.TB) *vm.Machine {
 	lab(t)
 	places <- struct{}{}
 	t.Cleanup(func() { <-places })
-	if overdue(shortRun) {
+	if !long() && time.Since(started) > shortRun {
 		t.Skipf("NO TIME: the short run has used its %v; %s=long has it", shortRun, modeVariable)
 	}
 	var m *vm.Machine
