@@ -39,7 +39,8 @@ type generationFiles struct {
 	serial    int64
 	record    *Record
 	catalogue []byte // compressed
-	packages  []byte // with its room
+	packages  []byte // without its room
+	room      int64  // size of packages with it
 	signed    *manifest.Signed
 	text      []byte // of the slots
 	items     []Item
@@ -102,7 +103,7 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	if files.catalogue, record.Counts.CatalogueBytes, err = packCatalogue(c); err != nil {
 		return nil, err
 	}
-	if files.packages, err = w.packagesText(c); err != nil {
+	if files.packages, files.room, err = w.packagesText(c); err != nil {
 		return nil, err
 	}
 	recordText, err := record.Marshal()
@@ -110,7 +111,7 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 		return nil, err
 	}
 	list := manifest.List{Timestamp: time.Unix(c.Serial, 0).UTC(), Ignore: []string{NextSlot}}
-	list.Files = append(list.Files, manifest.File{Path: PackagesFile, Size: int64(len(files.packages)), Sum: digest.Bytes(files.packages)})
+	list.Files = append(list.Files, manifest.File{Path: PackagesFile, Size: files.room, Sum: paddedSum(files.packages, files.room)})
 	for _, it := range c.Items {
 		list.Files = append(list.Files, it.Stored...)
 	}
@@ -252,7 +253,7 @@ const maxPackages = 2 * pkgindex.MaxSize
 // which would send Portage to the network, and no TTL, which would make it
 // trust an old copy. Newlines behind it fill the file, because its digest has
 // to be known before it is written.
-func (w *Writer) packagesText(c Contents) ([]byte, error) {
+func (w *Writer) packagesText(c Contents) (text []byte, room int64, err error) {
 	index := pkgindex.Index{Header: c.Catalogue.Header.Clone()}
 	index.Header.Delete("URI")
 	index.Header.Delete("TTL")
@@ -272,24 +273,34 @@ func (w *Writer) packagesText(c Contents) ([]byte, error) {
 		if onDrive != it.Path {
 			moved, err := entry.With("PATH", onDrive)
 			if err != nil {
-				return nil, fmt.Errorf("writing %q: %w", PackagesFile, err)
+				return nil, 0, fmt.Errorf("writing %q: %w", PackagesFile, err)
 			}
 			entry = moved
 		}
 		index.Entries = append(index.Entries, entry)
 	}
-	text, err := index.MarshalText()
+	text, err = index.MarshalText()
 	if err != nil {
-		return nil, fmt.Errorf("writing %q: %w", PackagesFile, err)
+		return nil, 0, fmt.Errorf("writing %q: %w", PackagesFile, err)
 	}
-	size, err := w.size(PackagesFile)
+	room, err = w.size(PackagesFile)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	if size < int64(len(text)) || size > maxPackages {
-		size = roomFor(int64(len(text)))
+	if room < int64(len(text)) || room > maxPackages {
+		room = roomFor(int64(len(text)))
 	}
-	return append(text, bytes.Repeat([]byte{'\n'}, int(size)-len(text))...), nil
+	return text, room, nil
+}
+
+// paddedSum is the digest of a text with newlines behind it, size bytes in all.
+func paddedSum(text []byte, size int64) manifest.Digest {
+	h := digest.New(digest.BLAKE2B)
+	h.Write(text)
+	for left := size - int64(len(text)); left > 0; left -= int64(len(newlines)) {
+		h.Write(newlines[:min(left, int64(len(newlines)))])
+	}
+	return h.Sum().Blake2b
 }
 
 // makeRooms lets Packages and Manifest.next grow where they are outgrown, as
@@ -304,7 +315,7 @@ func (w *Writer) makeRooms(files *generationFiles) error {
 	if err != nil {
 		return err
 	}
-	switch wanted := int64(len(files.packages)); {
+	switch wanted := files.room; {
 	case size < wanted:
 		err = w.extend(PackagesFile, size, wanted)
 	case size > wanted:

@@ -1,7 +1,6 @@
 package drive
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -177,7 +176,7 @@ func (w *Writer) compareSlots(files *generationFiles) error {
 	for _, own := range []struct {
 		name string
 		text []byte
-	}{{Slot, files.text}, {NextSlot, files.text}, {PackagesFile, bytes.TrimRight(files.packages, "\n")}} {
+	}{{Slot, files.text}, {NextSlot, files.text}, {PackagesFile, files.packages}} {
 		want := padded{text: own.text}
 		err := w.readOnce(own.name, func(r io.Reader) error {
 			_, err := io.CopyBuffer(&want, r, alignedBuffer())
