@@ -46,7 +46,8 @@ func (a *Agent) Ping(Nothing, *Nothing) error { return nil }
 
 // SetClock sets the guest's clock.
 func (a *Agent) SetClock(seconds int64, _ *Nothing) error {
-	return unix.Settimeofday(&unix.Timeval{Sec: seconds})
+	now := unix.NsecToTimeval(seconds * int64(time.Second))
+	return unix.Settimeofday(&now)
 }
 
 // Disks lists the USB drives that are plugged in: sda, sdb.
