@@ -123,15 +123,15 @@ func (d *Drive) callWitness(origin string) {
 	if d.witness != nil || d.sysfs == "" {
 		return
 	}
-	f, err := d.root.OpenFile(path.Join(origin, Slot), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_DIRECT, 0)
+	m, err := openMedium(d.root, path.Join(origin, Slot))
 	if err != nil {
 		return
 	}
-	if _, err := f.ReadAt(alignedBuffer()[:alignment], 0); err != nil {
-		f.Close()
+	if _, err := m.f.ReadAt(alignedBuffer()[:alignment], 0); err != nil || !m.direct {
+		m.Close()
 		return
 	}
-	d.witness = f
+	d.witness = m.f
 }
 
 // Device is the path of the drive's block device ("/dev/sdb1"), "" if it has
@@ -147,12 +147,17 @@ func (d *Drive) Device() string {
 	return "/dev/" + filepath.Base(target)
 }
 
-// blockDevice finds the sysfs entry of the block device with the number dev,
-// or of the one that is mounted as dev: btrfs has numbers of its own.
-func blockDevice(dev uint64) string {
+// blockDevice finds the sysfs entry of the block device that the mount of an
+// open file is on; "" if it is on none.
+func blockDevice(f *os.File) string {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return ""
+	}
+	dev := uint64(st.Dev)
 	number := fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
 	if unix.Major(dev) == 0 {
-		if number = mountedDevice(number); number == "" {
+		if number = mountedDevice(f); number == "" {
 			return ""
 		}
 	}
@@ -163,20 +168,27 @@ func blockDevice(dev uint64) string {
 	return entry
 }
 
-// mountedDevice looks the source of a mount up in mountinfo (proc(5)).
-func mountedDevice(number string) string {
+// mountedDevice is for the file systems that have numbers of their own, as
+// btrfs one for each subvolume: the source of the mount tells the device
+// (fdinfo and mountinfo of proc(5)).
+func mountedDevice(f *os.File) string {
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(string(info), "mnt_id:")
+	id, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return ""
 	}
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(line)
-		if len(fields) < 10 || fields[2] != number {
+		if len(fields) < 10 || fields[0] != id {
 			continue
 		}
-		source := fields[len(fields)-2]
 		var st unix.Stat_t
-		if unix.Stat(source, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		if unix.Stat(fields[len(fields)-2], &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK {
 			return fmt.Sprintf("%d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))
 		}
 	}

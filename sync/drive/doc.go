@@ -6,6 +6,7 @@
 //	DRIVE/pkgsneak/
 //	  README.txt                   what this is, and how to use it without pkgsneak
 //	  keys/FINGERPRINT.asc         public keys on offer; never trusted for lying here
+//	  keys/FINGERPRINT.rev.asc     revocation certificates: whoever has one may put it here
 //	  clients/                     reserved
 //	  ORIGIN/                      one per origin
 //	    Manifest                   GLEP 74, clear-signed: every file below, size and BLAKE2B
@@ -54,7 +55,9 @@
 //  1. open    a descriptor for syncfs before the first write; read both slots
 //  2. mend    unless Manifest is generation N, overwrite it from Manifest.next
 //  3. tidy    remove what N does not list, fsync each directory that lost a name
-//  4. found   first export only: directories, both slots and Packages with room
+//  4. found   first export only: directories, both slots and Packages with room;
+//     on a drive that nobody used before, blocks spread over the free space
+//     are written and compared, to find one that claims more than it has
 //  5. grow    all new directories, on vfat grown while empty; syncfs and flush
 //  6. put     payload straight under its final name, then the generation's files
 //  7. flush   syncfs, then fsync of the clean slot: that sends the cache flush

@@ -86,11 +86,7 @@ func (d *Drive) identify() error {
 	}
 	d.fs = fsType(uint32(st.Type))
 	d.readOnly = int64(st.Flags)&unix.ST_RDONLY != 0
-	var stat unix.Stat_t
-	if err := unix.Fstat(int(d.top.Fd()), &stat); err != nil {
-		return fmt.Errorf("opening the drive %q: %w", d.mount, err)
-	}
-	d.sysfs = blockDevice(uint64(stat.Dev))
+	d.sysfs = blockDevice(d.top)
 	return nil
 }
 

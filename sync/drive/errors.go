@@ -138,6 +138,7 @@ type ReadBackError struct {
 	Path   string
 	Offset int64 // of the first wrong byte; -1 if it is not known
 	Old    bool  // written and compared in an earlier generation, and wrong now
+	Probe  bool  // in the probe of a drive that was never used
 	Reason string
 }
 
@@ -147,7 +148,10 @@ func (e *ReadBackError) Error() string {
 		where = fmt.Sprintf(" from byte %d on", e.Offset)
 	}
 	cause := "the drive is failing"
-	if e.Old {
+	switch {
+	case e.Probe:
+		cause = "the drive claims more than it has"
+	case e.Old:
 		cause = "the drive is failing, or smaller than it says: later files destroyed earlier ones"
 	}
 	return fmt.Sprintf("reading back %q: %s%s; most likely %s", e.Path, e.Reason, where, cause)

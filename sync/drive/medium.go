@@ -1,12 +1,13 @@
 package drive
 
 import (
-	"errors"
 	"io"
 	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/durable"
 )
 
 // Reading from the medium: what was just written lies in the page cache, and
@@ -33,21 +34,15 @@ type medium struct {
 	ended  bool
 }
 
+// openMedium opens a regular file. O_DIRECT is asked for afterwards, so that
+// where it is refused the file need not be opened again.
 func openMedium(root *os.Root, name string) (*medium, error) {
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_DIRECT, 0)
-	if err == nil {
-		return &medium{f: f, direct: true}, nil
-	}
-	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, err
-	}
-	return openForgotten(root, name)
-}
-
-func openForgotten(root *os.Root, name string) (*medium, error) {
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, _, err := durable.Open(root, name)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_DIRECT); err == nil {
+		return &medium{f: f, direct: true}, nil
 	}
 	dropCache(f)
 	return &medium{f: f}, nil

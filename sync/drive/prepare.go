@@ -17,14 +17,17 @@ type NewFile struct {
 }
 
 // Prepare does steps 4 and 5 of the order for files that will be put: the first
-// export's foundation, a name for each file, and every directory, so that none
-// has to be made between the payload. It may be called again; what is put
+// export's foundation and the probe of the drive, a name for each file, and
+// every directory, so that none has to be made between the payload. It may be called again; what is put
 // without it is prepared by itself, at the price of a flush each.
 func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
 	if w.err != nil {
 		return w.err
 	}
 	if err := w.found(len(files)); err != nil {
+		return err
+	}
+	if err := w.probe(ctx); err != nil {
 		return err
 	}
 	for i, f := range files {

@@ -6,37 +6,25 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
-	"golang.org/x/sys/unix"
+	"pkgsneak/sync/durable"
 )
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
 // openRegular opens a file for reading if it is a regular one and no link. A
-// FIFO does not block. (That both looks see the same inode is not asked for:
-// vfat makes inode numbers up, and what is read is compared anyway.)
+// FIFO does not block.
 func (d *Drive) openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
-	before, err := root.Lstat(name)
-	if err != nil {
-		return nil, nil, d.explain("opening", name, err)
+	f, info, err := durable.Open(root, name)
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		return f, info, nil
+	case !errors.As(err, &errno): // of another kind, or it leads out of the tree
+		return nil, nil, &DamagedError{Path: name, Reason: bare(err).Error()}
 	}
-	if !before.Mode().IsRegular() {
-		return nil, nil, &DamagedError{Path: name, Reason: "not a regular file"}
-	}
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, d.explain("opening", name, err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, nil, d.explain("opening", name, err)
-	}
-	if !info.Mode().IsRegular() {
-		f.Close()
-		return nil, nil, &DamagedError{Path: name, Reason: "not a regular file"}
-	}
-	return f, info, nil
+	return nil, nil, d.explain("opening", name, err)
 }
 
 // readAll reads a small file of at most limit bytes.

@@ -89,6 +89,9 @@ type Writer struct {
 	// dirSize tells the size of a directory in bytes; tests put their own in.
 	dirSize func(root *os.Root, dir string) (int64, error)
 	vfat    bool
+	// isDrive says whether the tree is alone on a device; tests say so themselves.
+	isDrive func() bool
+	probed  bool
 }
 
 type itemKey struct {
@@ -157,6 +160,9 @@ func (w *Writer) init() {
 	w.flow = flow{done: w.o.Progress}
 	if w.dirSize == nil {
 		w.dirSize = w.statDir
+	}
+	if w.isDrive == nil {
+		w.isDrive = w.onMount
 	}
 }
 
