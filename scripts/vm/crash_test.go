@@ -445,7 +445,6 @@ func (f flavour) effort() effort {
 // Old or new, never broken: whatever part of its writes a drive holds when it
 // is pulled. And again for the export that follows a pull.
 func TestCrashReplay(t *testing.T) {
-	overdue := share(replayShare)
 	for _, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -453,7 +452,7 @@ func TestCrashReplay(t *testing.T) {
 			states := sequence()
 			began := time.Now()
 			r := record(t, m, f, program, states)
-			r.overdue = overdue
+			r.overdue = share(replayShare)
 			took := time.Since(began)
 			began = time.Now()
 			e, count, again := f.effort(), newTally(), newTally()
@@ -461,6 +460,9 @@ func TestCrashReplay(t *testing.T) {
 			ended, repaired := r.tryAgain(states, e, again)
 			tried, _ := count.all()
 			triedAgain, _ := again.all()
+			if tried == 0 {
+				t.Errorf("%s: not one state was tried", f.name)
+			}
 			t.Logf("%s: %d entries recorded in %.1f s; %v; %d second runs (%d after fsck): %v; %.2f s a state",
 				f.name, len(r.log), took.Seconds(), count, ended, repaired, again, time.Since(began).Seconds()/float64(max(1, tried+triedAgain)))
 		})

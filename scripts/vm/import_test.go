@@ -44,7 +44,6 @@ const powerDir = "/t/power"
 // its file, and the next import ends with everything in place and nothing left
 // over.
 func TestPowerCutDuringImport(t *testing.T) {
-	overdue := share(cutShare)
 	for _, f := range clientFlavours {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -68,7 +67,7 @@ func TestPowerCutDuringImport(t *testing.T) {
 			if long() {
 				p = sampler{unit: f.unit, r: rng}
 			}
-			count := newTally()
+			count, overdue := newTally(), share(cutShare)
 			all := p.states(c.log, 0, len(c.log))
 			for i, state := range spread(all) {
 				if overdue() {

@@ -60,9 +60,9 @@ func TestMain(m *testing.M) {
 // something of everything.
 const (
 	shortRun    = 9 * time.Minute
-	replayShare = 170 * time.Second
-	cutShare    = 50 * time.Second
-	pullShare   = 60 * time.Second
+	replayShare = 70 * time.Second // of each file system
+	cutShare    = 35 * time.Second
+	pullShare   = 30 * time.Second
 )
 
 var started = time.Now()
@@ -96,14 +96,26 @@ func borrow(t testing.TB) *vm.Machine {
 		m = boot(t)
 	}
 	t.Cleanup(func() {
-		if t.Failed() || t.Skipped() {
-			m.Close() // who knows what state it is in
+		if (t.Failed() || t.Skipped()) && !tidy(m) {
+			m.Close()
 			return
 		}
 		idle <- m
 	})
 	settle(t, m)
 	return m
+}
+
+// tidy says whether a machine is as it was before a test that failed.
+func tidy(m *vm.Machine) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	mounts, err := m.Sh(ctx, "cat /proc/mounts")
+	if err != nil || strings.Contains(mounts, " "+drive+" ") || strings.Contains(mounts, " "+powerDir+" ") {
+		return false
+	}
+	disks, err := m.Disks(ctx)
+	return err == nil && len(disks) == 0
 }
 
 // share is a file as the host names it, in the directory that the guest has as

@@ -123,7 +123,6 @@ func ends(t testing.TB, p *vm.Process) (report, wire.Result) {
 // Pulled live at random moments of export and import, plugged in as another
 // device, and continued to the end.
 func TestLivePulls(t *testing.T) {
-	overdue := share(pullShare)
 	for _, f := range []flavour{flavours[1], flavours[3], flavours[4]} {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -140,7 +139,7 @@ func TestLivePulls(t *testing.T) {
 			s.exported()
 			took := time.Since(began) / 2 // what follows has less to do
 			s.unplug()
-			hit, done := 0, 0
+			hit, done, overdue := 0, 0, share(pullShare)
 			for i := range pulls {
 				if overdue() {
 					t.Logf("NO TIME for %d of %d pulls", pulls-i, pulls)
