@@ -45,7 +45,7 @@ const hugeRequest = "GET /packages/app-misc/huge-1.tbz2 HTTP/1.1\r\nHost: x\r\n\
 
 // A client that asks and takes nothing is dropped, and one that only goes slowly is not, although its download lasts many times longer.
 func TestStalledAndSlowClients(t *testing.T) {
-	const stall = 800 * time.Millisecond
+	const stall = 2 * time.Second
 	h, data := hugeHost(t)
 	s := serve(t, h.source(), "", func(s *binhost.Server) { s.Stall = stall })
 
@@ -55,19 +55,19 @@ func TestStalledAndSlowClients(t *testing.T) {
 	slow.SetReadBuffer(64 << 10)
 	fmt.Fprint(slow, hugeRequest)
 
-	// The slow one takes a bite whenever a quarter of the time is over that a stalled one gets, until that is dropped and then on for as long again.
-	r := bufio.NewReaderSize(slow, 512<<10)
+	// The slow one takes a bite twenty times in the time that a stalled one gets, until that is dropped and then on for as long again.
+	r := bufio.NewReaderSize(slow, 4<<10)
 	res, err := http.ReadResponse(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
-	bite := time.NewTicker(stall / 4)
+	bite := time.NewTicker(stall / 20)
 	defer bite.Stop()
 	dropped := false
-	for more := 0; more < 6; {
+	for more := 0; more < 20; {
 		<-bite.C
-		if _, err := io.CopyN(&got, res.Body, 256<<10); err != nil {
+		if _, err := io.CopyN(&got, res.Body, 128<<10); err != nil {
 			t.Fatalf("the slow client was cut off after %d bytes: %v", got.Len(), err)
 		}
 		select {
