@@ -64,7 +64,7 @@ func (w *Writer) Commit(ctx context.Context, c Contents) (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.makeRooms(files); err != nil {
+	if err := w.makeRooms(ctx, files); err != nil {
 		return nil, err
 	}
 	w.o.Progress(Flushing, "", 0)
@@ -80,7 +80,7 @@ func (w *Writer) Commit(ctx context.Context, c Contents) (*Generation, error) {
 	if err := w.commit(files); err != nil {
 		return nil, err
 	}
-	return w.held, w.after(files)
+	return w.held, w.after(context.WithoutCancel(ctx), files)
 }
 
 // compose makes the generation's own files and puts record and catalogue,
@@ -306,9 +306,9 @@ func paddedSum(text []byte, size int64) manifest.Digest {
 // makeRooms lets Packages and Manifest.next grow where they are outgrown, as
 // long as nothing depends on them, and sees to it that Manifest can after the
 // commit.
-func (w *Writer) makeRooms(files *generationFiles) error {
+func (w *Writer) makeRooms(ctx context.Context, files *generationFiles) error {
 	need := int64(len(files.text))
-	if err := w.makeRoom(NextSlot, need); err != nil {
+	if err := w.makeRoom(ctx, NextSlot, need); err != nil {
 		return err
 	}
 	size, err := w.size(PackagesFile)
@@ -317,7 +317,7 @@ func (w *Writer) makeRooms(files *generationFiles) error {
 	}
 	switch wanted := files.room; {
 	case size < wanted:
-		err = w.extend(PackagesFile, size, wanted)
+		err = w.extend(ctx, PackagesFile, size, wanted)
 	case size > wanted:
 		err = w.shorten(PackagesFile, wanted)
 	}
@@ -359,8 +359,8 @@ func (w *Writer) commit(files *generationFiles) error {
 
 // after is what follows the commit: Manifest likewise, step 10, step 11, and
 // the last look at the slots.
-func (w *Writer) after(files *generationFiles) error {
-	if err := w.makeRoom(Slot, int64(len(files.text))); err != nil {
+func (w *Writer) after(ctx context.Context, files *generationFiles) error {
+	if err := w.makeRoom(ctx, Slot, int64(len(files.text))); err != nil {
 		return w.lost(err)
 	}
 	if err := w.overwrite(Slot, files.text); err != nil {

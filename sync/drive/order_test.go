@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -345,5 +346,34 @@ func TestNothingIsTriedAgain(t *testing.T) {
 				t.Errorf("%s %v: a further put: %v", op, errno, put)
 			}
 		}
+	}
+}
+
+// A canceled export leaves the room that it was making, durable and of use to
+// the next one.
+func TestCanceledWhileMakingRoom(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{Slot, NextSlot, PackagesFile} {
+		mount, h := tempDir(t), small()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var steps []step
+		h.tweak = func(w *Writer) {
+			w.hook = func(op, on string) error {
+				if steps = append(steps, step{op, on}); op == "extend" && on == name {
+					cancel()
+				}
+				return nil
+			}
+		}
+		if err := h.export(ctx, mount); !errors.Is(err, context.Canceled) {
+			t.Fatalf("canceled while %s is made: %v", name, err)
+		}
+		if at := first(steps, on("extend", name)); first(steps[at:], on("fsync", name)) < 0 || first(steps[at:], does("extend")) != last(steps[at:], does("extend")) {
+			t.Errorf("canceled while %s is made: %v", name, steps[at:])
+		}
+		h.tweak = nil
+		mustExport(t, h, mount)
+		checkHolds(t, h, mount)
 	}
 }

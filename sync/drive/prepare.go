@@ -24,7 +24,7 @@ func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
 	if w.err != nil {
 		return w.err
 	}
-	if err := w.found(len(files)); err != nil {
+	if err := w.found(ctx, len(files)); err != nil {
 		return err
 	}
 	if err := w.probe(ctx); err != nil {
@@ -43,7 +43,7 @@ func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
 
 // found is step 4, for the first export: directories, both slots and Packages,
 // with room, before any payload.
-func (w *Writer) found(files int) error {
+func (w *Writer) found(ctx context.Context, files int) error {
 	if err := w.foundOrigin(); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (w *Writer) found(files int) error {
 			return err
 		}
 		if size == 0 {
-			if err := w.extend(file.name, 0, file.room); err != nil {
+			if err := w.extend(ctx, file.name, 0, file.room); err != nil {
 				return err
 			}
 			made = true

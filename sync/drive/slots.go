@@ -2,6 +2,7 @@ package drive
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ var newlines = bytes.Repeat([]byte{'\n'}, 64<<10)
 // makeRoom makes sure that the text of n bytes fits into a slot without
 // growing it: newlines are appended and made durable, as a change of its own,
 // while what the slot says stays readable.
-func (w *Writer) makeRoom(name string, n int64) error {
+func (w *Writer) makeRoom(ctx context.Context, name string, n int64) error {
 	size, err := w.size(name)
 	if err != nil {
 		return err
@@ -44,7 +45,7 @@ func (w *Writer) makeRoom(name string, n int64) error {
 	if size >= n && size > 0 {
 		return nil
 	}
-	return w.extend(name, size, slotRoom(n))
+	return w.extend(ctx, name, size, slotRoom(n))
 }
 
 // shorten cuts a file that somebody made larger than this package would.
@@ -74,20 +75,18 @@ func (w *Writer) size(name string) (int64, error) {
 }
 
 // extend appends newlines up to a size: syncfs first, so that the clusters
-// are in the FAT before the file's own fsync.
-func (w *Writer) extend(name string, from, to int64) error {
+// are in the FAT before the file's own fsync. What a canceled one has appended
+// is made durable too; the room is then less.
+func (w *Writer) extend(ctx context.Context, name string, from, to int64) error {
+	var stopped error
 	err := w.do("extend", name, func() error {
 		f, err := w.root.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		for at := from; at < to; {
-			n, err := f.WriteAt(newlines[:min(int64(len(newlines)), to-at)], at)
-			if err != nil {
-				return err
-			}
-			at += int64(n)
+		if stopped, err = appendNewlines(ctx, f, from, to); err != nil {
+			return err
 		}
 		return f.Close()
 	})
@@ -97,7 +96,31 @@ func (w *Writer) extend(name string, from, to int64) error {
 	if err := w.syncfs(); err != nil {
 		return err
 	}
-	return w.fsync(name)
+	if err := w.fsync(name); err != nil {
+		return err
+	}
+	return stopped
+}
+
+// appendNewlines leaves little dirty, so that a cancel takes effect soon.
+func appendNewlines(ctx context.Context, f *os.File, from, to int64) (stopped, err error) {
+	for at, sent := from, from; at < to; {
+		if stopped := context.Cause(ctx); stopped != nil {
+			return stopped, nil
+		}
+		n, err := f.WriteAt(newlines[:min(int64(len(newlines)), to-at)], at)
+		if err != nil {
+			return nil, err
+		}
+		if at += int64(n); at-sent < syncEvery {
+			continue
+		}
+		if err := syncRange(f, sent, at-sent, rangeWait); err != nil {
+			return nil, err
+		}
+		sent = at
+	}
+	return nil, nil
 }
 
 // overwrite writes text into a slot in place, newlines over what is left of

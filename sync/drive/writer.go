@@ -250,12 +250,12 @@ func (w *Writer) hold(best, other slot) error {
 
 // mend is step 2. A run that was pulled between the two slots left generation
 // N in Manifest.next only; writing there next could lose both.
-func (w *Writer) mend(context.Context) error {
+func (w *Writer) mend(ctx context.Context) error {
 	best := w.slots[0]
 	if best.signed == nil || best.state.Name == Slot {
 		return nil
 	}
-	if err := w.makeRoom(Slot, int64(len(best.text))); err != nil {
+	if err := w.makeRoom(ctx, Slot, int64(len(best.text))); err != nil {
 		return w.d.pullDamage("mending", Slot, err)
 	}
 	return w.d.pullDamage("mending", Slot, w.overwrite(Slot, best.text))
