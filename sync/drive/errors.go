@@ -158,10 +158,12 @@ func (e *ReadBackError) Error() string {
 }
 
 // failing tells the errors with which the kernel speaks of a drive that is
-// pulled or dying.
+// pulled or dying. With EUCLEAN and EBADMSG ext4, xfs and btrfs say that they
+// found damage.
 func failing(err error) bool {
 	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ESHUTDOWN,
-		syscall.EREMOTEIO, syscall.ETIMEDOUT, syscall.ENOTCONN, syscall.ENOMEDIUM, syscall.ESTALE, syscall.EUCLEAN} {
+		syscall.EREMOTEIO, syscall.ETIMEDOUT, syscall.ENOTCONN, syscall.ENOMEDIUM, syscall.ESTALE,
+		syscall.EUCLEAN, syscall.EBADMSG} {
 		if errors.Is(err, errno) {
 			return true
 		}

@@ -201,12 +201,16 @@ func TestExplain(t *testing.T) {
 		{syscall.EIO, verdict{gone: true}, verdict{gone: true, vanished: true}},
 		{syscall.ENODEV, verdict{gone: true}, verdict{gone: true, vanished: true}},
 		{syscall.ENXIO, verdict{gone: true}, verdict{gone: true, vanished: true}},
+		{syscall.EUCLEAN, verdict{gone: true}, verdict{gone: true, vanished: true}},
+		{syscall.EBADMSG, verdict{gone: true}, verdict{gone: true, vanished: true}},
 		{syscall.ENOENT, verdict{absent: true}, verdict{gone: true, vanished: true}},
 		{syscall.EROFS, verdict{readOnly: true}, verdict{gone: true, vanished: true}},
 		{syscall.ENOSPC, verdict{space: true}, verdict{space: true}},
 		{syscall.EFBIG, verdict{limit: true}, verdict{limit: true}},
 		{syscall.EINVAL, verdict{name: true}, verdict{name: true}},
 		{syscall.EILSEQ, verdict{name: true}, verdict{name: true}},
+		{syscall.EOVERFLOW, verdict{name: true}, verdict{name: true}},
+		{syscall.ENAMETOOLONG, verdict{name: true}, verdict{name: true}},
 		{syscall.EACCES, verdict{}, verdict{}},
 	} {
 		cause := &fs.PathError{Op: "openat", Path: "x", Err: row.errno}
@@ -234,6 +238,42 @@ func TestExplain(t *testing.T) {
 	}
 	if _, err := away.Origins(); err == nil {
 		t.Error("an empty directory of a drive that is away was believed")
+	}
+}
+
+// What a user reads: one sentence for each trouble, with the file in it.
+func TestWords(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		err  error
+		want string
+	}{
+		{&GoneError{Op: "writing", Path: "a", Err: syscall.EIO}, `writing "a": the drive is failing: input/output error`},
+		{&GoneError{Op: "writing", Path: "a", Vanished: true, Err: syscall.ENODEV}, `writing "a": the drive is gone, or does not answer: no such device`},
+		{&ReadOnlyError{Op: "making", Path: "a"}, `making "a": the drive is mounted read-only`},
+		{&ReadOnlyError{Op: "making", Path: "a", Turned: true}, `making "a": the drive has turned read-only (the kernel found damage on it)`},
+		{&SpaceError{Path: "a", Free: 5}, `writing "a": no space left on the drive (5 bytes free)`},
+		{&SpaceError{Path: "a", Need: 7, Free: 5}, `no space on the drive: 7 bytes needed, 5 free`},
+		{&LimitError{Path: "a", Err: syscall.EFBIG}, `writing "a": too big for the drive's file system: file too large`},
+		{&NameError{Path: "a?", Reason: "invalid argument"}, `the drive cannot store the name "a?": invalid argument`},
+		{&PullDamageError{Op: "reading", Path: "a", Err: syscall.EIO}, `reading "a": unreadable, most likely damaged when the drive was pulled: input/output error`},
+		{&DamagedError{Path: "a", Reason: "too short"}, `reading "a": too short`},
+		{&ReadBackError{Path: "a", Offset: 65536, Reason: "other bytes"}, `reading back "a": other bytes from byte 65536 on; most likely the drive is failing`},
+		{&ReadBackError{Path: "a", Offset: -1, Old: true, Reason: "other bytes"},
+			`reading back "a": other bytes; most likely the drive is failing, or smaller than it says: later files destroyed earlier ones`},
+		{&ReadBackError{Path: "a", Offset: 0, Probe: true, Reason: "other bytes"}, `reading back "a": other bytes from byte 0 on; most likely the drive claims more than it has`},
+	} {
+		if got := row.err.Error(); got != row.want {
+			t.Errorf("%T says %s, want %s", row.err, got, row.want)
+		}
+	}
+	for kind, want := range map[FSType]string{
+		VFAT: "fsck.vfat -a /dev/sdb1", ExFAT: "fsck.exfat -p /dev/sdb1", Ext: "e2fsck -p /dev/sdb1",
+		XFS: "xfs_repair /dev/sdb1", Btrfs: "btrfs check /dev/sdb1", Unknown: "fsck /dev/sdb1",
+	} {
+		if got := (&PullDamageError{Device: "/dev/sdb1", FS: kind}).Hint(); got != "umount it; "+want+"; mount it again" {
+			t.Errorf("%v: %s", kind, got)
+		}
 	}
 }
 
