@@ -218,12 +218,12 @@ func parseBool(s string) (bool, error) {
 	return false, fmt.Errorf("%q is neither yes nor no", s)
 }
 
-// nearest gives the candidate that differs from word by at most two letters, the closest first, or "".
+// nearest gives the candidate that differs from word by at most two letters and half of them, the closest first, or "".
 func nearest(word string, candidates []string) string {
 	best, at := "", 3
 	slices.Sort(candidates)
 	for _, c := range candidates {
-		if d := editDistance(word, c); d < at && d < len(word) {
+		if d := editDistance(word, c); d < at && 2*d <= len(word) {
 			best, at = c, d
 		}
 	}

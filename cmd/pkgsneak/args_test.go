@@ -99,7 +99,7 @@ func TestParseArgsHelp(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	verbs := []string{"export", "import", "index", "key", "status", "trust", "verify"}
-	for word, want := range map[string]string{"exprot": "export", "imprt": "import", "satus": "status", "eport": "export", "watch": "", "k": "", "": ""} {
+	for word, want := range map[string]string{"exprot": "export", "imprt": "import", "satus": "status", "eport": "export", "kyt": "", "watch": "", "k": "", "": ""} {
 		if got := nearest(word, slices.Clone(verbs)); got != want {
 			t.Errorf("nearest(%q) is %q, want %q", word, got, want)
 		}

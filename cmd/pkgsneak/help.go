@@ -56,8 +56,10 @@ func verbHelp(c *cli.Command) string {
 	for line := range strings.Lines(c.UsageText) {
 		b.WriteString("  pkgsneak " + line)
 	}
-	b.WriteString("\n\n" + strings.TrimSpace(c.Description) + "\n\nflags\n")
-	b.WriteString(flagLines(c.Flags))
+	b.WriteString("\n\n" + strings.TrimSpace(c.Description) + "\n")
+	if lines := flagLines(c.Flags); lines != "" {
+		b.WriteString("\nflags\n" + lines)
+	}
 	for _, sub := range c.Subcommands {
 		if lines := flagLines(without(sub.Flags, c.Flags)); lines != "" {
 			b.WriteString("\nflags of " + c.Name + " " + sub.Name + "\n" + lines)
