@@ -209,6 +209,7 @@ func TestRun(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			s, m := tt.make(t)
 			before := tree(t, s.dir)
 			j := &journal{}

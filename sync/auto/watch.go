@@ -100,18 +100,26 @@ func (w *watcher) run(ctx context.Context) error {
 		w.log(Info, "there is no drive on %q yet", w.o.Export.Drive)
 	}
 	for {
+		moved := false
 		select {
 		case <-ctx.Done():
-			return nil
 		case err := <-w.dirs.Failed():
 			return err
-		case <-w.mounts:
-			w.dirs.Check()
-			w.moved()
-			continue
+		case _, moved = <-w.mounts:
+			if !moved {
+				w.mounts = nil // it cannot be watched any more; w.look still sees what is mounted
+			}
 		case <-w.retry:
 		case <-w.settled:
 			w.due = true
+		}
+		if ctx.Err() != nil { // at the end all channels speak
+			return nil
+		}
+		if moved {
+			w.dirs.Check()
+			w.moved()
+			continue
 		}
 		w.look() // a directory that serves as a drive comes without a mount
 		if !w.due || w.here == "" || w.here == w.bad {

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// watchEnv is the process of a watch on a machine of its own; each line on its standard output is told.
+func watchEnv(t *testing.T, lines chan<- string) (e *env, usb string) {
+	t.Helper()
+	root, usb := t.TempDir(), t.TempDir()
+	if err := copyGolden("../../testdata/golden/xpak-classic", filepath.Join(root, "var/cache/binpkgs")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(root, "var/cache/distfiles"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	e = processEnv("test")
+	e.root, e.hostname, e.executable, e.portageq = root, "host", "", nil
+	e.lookup = func(string) (string, bool) { return "", false }
+	e.stdin, e.stdout, e.stderr = strings.NewReader(""), lineWriter(lines), &bytes.Buffer{}
+	return e, usb
+}
+
+// lineWriter gives each write away.
+type lineWriter chan<- string
+
+func (w lineWriter) Write(p []byte) (int, error) {
+	w <- string(p)
+	return len(p), nil
+}
+
+// A signal between two exports ends a watch as if it had been asked to: with 0.
+func TestWatchEndsBySignal(t *testing.T) {
+	lines := make(chan string, 100)
+	e, usb := watchEnv(t, lines)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	code := make(chan int)
+	go func() { code <- run(ctx, e, []string{"watch", usb, "--any-directory", "--settle", "1ms"}) }()
+	if line := <-lines; !strings.HasPrefix(line, "exported host to ") {
+		t.Errorf("it said %q", line)
+	}
+	cancel()
+	if got := <-code; got != exitDone {
+		t.Errorf("exit code %d, %s", got, e.stderr)
+	}
+}
+
+// Standard error is the journal if JOURNAL_STREAM names that very file; the variable alone is inherited by everybody.
+func TestJournalIsKnown(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "stream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		stream string
+		want   bool
+	}{{fmt.Sprintf("%d:%d", st.Dev, st.Ino), true}, {fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), false}, {"", false}} {
+		e := &env{stderr: f, lookup: func(name string) (string, bool) { return tt.stream, name == "JOURNAL_STREAM" }}
+		if got := e.toJournal(); got != tt.want {
+			t.Errorf("%q: %t", tt.stream, got)
+		}
+	}
+}
