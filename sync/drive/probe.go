@@ -38,7 +38,10 @@ import (
 //	                  a drive that keeps nothing
 //
 // The files lie in the generation directory of an origin that has no
-// generation. They are removed at once; after a pull, by the next Begin.
+// generation. They are removed at once; after a pull, by the next Begin. On
+// the two FATs only data goes to the drive before that, no entry and no FAT: a
+// pull in between would leave most of the drive allocated to nothing. So
+// there is no flush there; what the drive has a cache for, the run displaces.
 
 const (
 	probeFile    = GenerationDir + "/probe"
@@ -180,7 +183,7 @@ func (w *Writer) runProbe(ctx context.Context, plan probePlan) error {
 	p := &prober{w: w, plan: plan}
 	rand.Read(p.seed[:])
 	err := p.write(ctx)
-	if err == nil {
+	if err == nil && (plan.spreading == sparse || plan.spreading == plain) {
 		err = w.flush()
 	}
 	if err == nil {
@@ -351,9 +354,13 @@ func (p *prober) reserve(ctx context.Context, n int64) (full bool, err error) {
 // compare reads all pieces from the medium, through to the end: how many are
 // wrong tells a drive that fails from one that is too small.
 func (p *prober) compare(ctx context.Context) error {
-	m, err := openMedium(p.w.root, probeFile)
+	var m *medium
+	err := p.w.do("reading back", probeFile, func() (err error) {
+		m, err = openMedium(p.w.root, probeFile)
+		return err
+	})
 	if err != nil {
-		return p.w.end("reading back", probeFile, err)
+		return err
 	}
 	defer m.Close()
 	p.stream.Seed(p.seed)
