@@ -401,6 +401,7 @@ func (p *prober) answers(m *medium) bool {
 func (p *prober) span() int64 { return p.plan.blocks*p.plan.gap + p.plan.run }
 
 // remove takes all files away, durably: only then may anything be allocated.
+// syncfs writes a FAT in long pieces, fsync alone sector by sector.
 func (p *prober) remove() error {
 	for _, f := range append(p.rooms, p.file) {
 		if f != nil {
@@ -414,6 +415,9 @@ func (p *prober) remove() error {
 		if err := p.w.remove("unlink", p.w.root, name); err != nil {
 			return err
 		}
+	}
+	if err := p.w.syncfs(); err != nil {
+		return err
 	}
 	return p.w.fsync(path.Dir(probeFile))
 }
