@@ -220,7 +220,9 @@ func (r *recording) judge(got content, imported, verified report) (gen int, reas
 		if len(got) > 0 {
 			return -1, fmt.Sprintf("import ended with %d (%s) and brought %d files", imported.Exit, imported.Error, len(got))
 		}
-		if imported.Exit != 10 && imported.Exit != 12 {
+		// Before anything was committed, a directory that was just being made may
+		// be unreadable on FAT.
+		if !slices.Contains([]int{10, 12, 14}, imported.Exit) {
 			return -1, fmt.Sprintf("import ended with %d: %s", imported.Exit, imported.Error)
 		}
 		return 0, ""
@@ -321,6 +323,20 @@ func (p sampler) states(l disk.Log, from, to int) []disk.State {
 	all := slices.Concat(disk.Sample(prefixes, p.prefixes), disk.Sample(tears, p.tears), disk.Sample(reorders, p.reorders))
 	slices.SortStableFunc(all, func(a, b disk.State) int { return a.Prefix - b.Prefix })
 	return all
+}
+
+// sampled picks states of each export, the same number of each: the first one
+// writes most, and is not where most can be lost.
+func (r *recording) sampled(p sampler) []disk.State {
+	part := func(n int) int { return (n + len(r.gens) - 1) / len(r.gens) }
+	p.prefixes, p.tears, p.reorders = part(p.prefixes), part(p.tears), part(p.reorders)
+	var states []disk.State
+	from := 0
+	for _, g := range r.gens[1:] {
+		states = append(states, p.states(r.log, from, g.committed)...)
+		from = g.committed + 1
+	}
+	return append(states, p.states(r.log, from, len(r.log))...)
 }
 
 // focus returns the states around the commits: there everything is decided.
@@ -456,7 +472,8 @@ func TestCrashReplay(t *testing.T) {
 			took := time.Since(began)
 			began = time.Now()
 			e, count, again := f.effort(), newTally(), newTally()
-			r.try(e.states(r.log, 0, len(r.log)), count)
+			r.try(r.sampled(e.sampler), count)
+			r.overdue = share(againShare)
 			ended, repaired := r.tryAgain(states, e, again)
 			tried, _ := count.all()
 			triedAgain, _ := again.all()
@@ -474,7 +491,7 @@ func TestCrashReplay(t *testing.T) {
 func (r *recording) tryAgain(states [][]payload, e effort, count *tally) (ended, repaired int) {
 	r.t.Helper()
 	for i := range e.starts {
-		if r.overdue() {
+		if i > 0 && r.overdue() {
 			return ended, repaired
 		}
 		turn := len(r.gens) - 2 // the export that is pulled; the last one follows

@@ -60,7 +60,8 @@ func TestMain(m *testing.M) {
 // something of everything.
 const (
 	shortRun    = 9 * time.Minute
-	replayShare = 70 * time.Second // of each file system
+	replayShare = 50 * time.Second // of each file system
+	againShare  = 25 * time.Second
 	cutShare    = 35 * time.Second
 	pullShare   = 30 * time.Second
 )
