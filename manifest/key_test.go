@@ -747,3 +747,33 @@ func FuzzKeys(f *testing.F) {
 		}
 	})
 }
+
+// A host that changes its key: the new one carries the old one's word, and the
+// old one its own end.
+func TestKeyThatChanges(t *testing.T) {
+	old, next := newKey(t, "old"), newKey(t, "next")
+	introduced, err := next.IntroducedBy(old, keyTime.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ReadPrivateKey(introduced.Armor())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if by, ok := again.Public().CertifiedBy(Ring{old.Public()}, keyTime.Add(time.Hour)); !ok || by != old.Public().Fingerprint() {
+		t.Errorf("introduced by %q, %t", by, ok)
+	}
+	revoked, err := old.Revoked(keyTime.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err = ReadPrivateKey(revoked.Armor()); err != nil || !again.Public().Revoked() {
+		t.Errorf("revoked: %v", err)
+	}
+	if _, err := Sign(&List{Timestamp: keyTime}, again, keyTime.Add(2*time.Hour)); err == nil {
+		t.Error("a revoked key signs")
+	}
+	if _, ok := introduced.Public().CertifiedBy(Ring{again.Public()}, keyTime.Add(time.Hour)); ok {
+		t.Error("a revoked key introduces")
+	}
+}

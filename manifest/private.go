@@ -279,3 +279,27 @@ func (k *PrivateKey) Revocation(at time.Time) ([]byte, error) {
 	}
 	return enarmor(armorPublic, map[string]string{"Comment": "This is a revocation certificate"}, raw.append(nil))
 }
+
+// IntroducedBy returns k with a certification by old ([PrivateKey.Certify]): what
+// k signs and publishes from then on tells who introduced it.
+func (k *PrivateKey) IntroducedBy(old *PrivateKey, at time.Time) (*PrivateKey, error) {
+	public, err := old.Certify(k.public, at)
+	if err != nil {
+		return nil, err
+	}
+	return newPrivateKey(k.secret().key, public)
+}
+
+// Revoked returns k with a revocation in it ([PrivateKey.Revocation]). It signs
+// nothing any more, and its public half tells why.
+func (k *PrivateKey) Revoked(at time.Time) (*PrivateKey, error) {
+	cert, err := k.Revocation(at)
+	if err != nil {
+		return nil, err
+	}
+	public, err := k.public.WithRevocation(cert)
+	if err != nil {
+		return nil, err
+	}
+	return newPrivateKey(k.secret().key, public)
+}
