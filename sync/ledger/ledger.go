@@ -7,6 +7,7 @@
 //	STATE/                     0755, usually /var/lib/pkgsneak
 //	  lock                     held by the one pkgsneak that may write here (durable.Acquire)
 //	  signing.asc              0600, the origin's key; made once, never replaced
+//	  retired/FINGERPRINT.asc  0600, the keys that signing.asc took the place of
 //	  trusted/FINGERPRINT.asc  public keys the administrator trusts; every *.asc here counts
 //	  memory                   serials, exports, runs (below)
 //	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
@@ -69,6 +70,7 @@ const (
 	lockName    = "lock"
 	signingName = "signing.asc"
 	trustedDir  = "trusted"
+	retiredDir  = "retired"
 	importsDir  = "imports"
 	digestsDir  = "digests"
 	memoryName  = "memory"
@@ -153,7 +155,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Ledger, err error) {
 
 // sweep removes what killed runs left.
 func (l *Ledger) sweep() error {
-	for _, dir := range []string{".", trustedDir, importsDir, digestsDir} {
+	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, digestsDir} {
 		if err := durable.Sweep(l.root, dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -250,6 +252,62 @@ func (l *Ledger) SaveSigningKey(k *manifest.PrivateKey) error {
 		return fmt.Errorf("saving the signing key %q: %w", path.Join(l.dir, signingName), err)
 	}
 	return l.writeBytes(signingName, 0o600, k.Armor())
+}
+
+// ReplaceSigningKey makes next the key that this machine signs with, and keeps the one it had. A
+// machine that has none gets fs.ErrNotExist.
+func (l *Ledger) ReplaceSigningKey(next *manifest.PrivateKey) error {
+	old, err := l.SigningKey()
+	if err != nil {
+		return err
+	}
+	if err := l.SaveRetired(old); err != nil {
+		return err
+	}
+	return l.writeBytes(signingName, 0o600, next.Armor())
+}
+
+// RenewSigningKey stores the key that is there again, with what was changed about it: its expiry, or
+// another certification. A key with another fingerprint is fs.ErrExist.
+func (l *Ledger) RenewSigningKey(k *manifest.PrivateKey) error {
+	old, err := l.SigningKey()
+	if err != nil {
+		return err
+	}
+	if old.Public().Fingerprint() != k.Public().Fingerprint() {
+		return fmt.Errorf("saving the signing key %q: %w", path.Join(l.dir, signingName), fs.ErrExist)
+	}
+	return l.writeBytes(signingName, 0o600, k.Armor())
+}
+
+// SaveRetired stores a key that signs no longer, or renews the one with the same fingerprint: with its
+// revocation.
+func (l *Ledger) SaveRetired(k *manifest.PrivateKey) error {
+	return l.writeBytes(path.Join(retiredDir, string(k.Public().Fingerprint())+keySuffix), 0o600, k.Armor())
+}
+
+// Retired returns the keys that this machine signed with before, in the order of their fingerprints.
+func (l *Ledger) Retired() ([]*manifest.PrivateKey, error) {
+	names, err := l.names(retiredDir)
+	if err != nil {
+		return nil, err
+	}
+	var keys []*manifest.PrivateKey
+	for _, name := range names {
+		if strings.HasPrefix(path.Base(name), ".") || !strings.HasSuffix(name, keySuffix) {
+			continue
+		}
+		data, err := l.read(name, manifest.MaxKey)
+		if err != nil {
+			return nil, err
+		}
+		k, err := manifest.ReadPrivateKey(data)
+		if err != nil {
+			return nil, l.odd(name, 0, err.Error())
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
 }
 
 // Trusted returns the keys in trusted/, in the order of their file names.

@@ -547,3 +547,31 @@ func TestFormat(t *testing.T) {
 		}
 	}
 }
+
+func TestSigningKeyThatChanges(t *testing.T) {
+	l := openDir(t, t.TempDir(), Options{})
+	old, next := key(t, "old"), key(t, "next")
+	if err := l.ReplaceSigningKey(next); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("replacing none: %v", err)
+	}
+	if err := l.SaveSigningKey(old); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.RenewSigningKey(next); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("renewing with another key: %v", err)
+	}
+	if err := l.RenewSigningKey(old); err != nil {
+		t.Error(err)
+	}
+	if err := l.ReplaceSigningKey(next); err != nil {
+		t.Fatal(err)
+	}
+	now, err := l.SigningKey()
+	if err != nil || now.Public().Fingerprint() != next.Public().Fingerprint() {
+		t.Errorf("the signing key is %v, %v", now, err)
+	}
+	retired, err := l.Retired()
+	if err != nil || len(retired) != 1 || retired[0].Public().Fingerprint() != old.Public().Fingerprint() {
+		t.Errorf("retired: %v, %v", retired, err)
+	}
+}
