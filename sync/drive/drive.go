@@ -175,9 +175,10 @@ func (d *Drive) Origins() ([]string, error) {
 	return names, nil
 }
 
-// readDir reads at most limit names of a directory.
+// readDir reads at most limit names of a directory. What else has its name, a
+// FIFO for instance, does not block.
 func (d *Drive) readDir(root *os.Root, dir string, limit int) ([]fs.DirEntry, error) {
-	f, err := root.Open(dir)
+	f, err := root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, d.explain("reading the directory", dir, err)
 	}
@@ -215,7 +216,7 @@ func (d *Drive) Keys() ([]Offered, error) {
 	}
 	var keys []Offered
 	for _, entry := range entries {
-		if !strings.HasSuffix(entry.Name(), ".asc") || strings.HasPrefix(entry.Name(), ".") {
+		if !isKeyFile(entry.Name()) || strings.HasSuffix(entry.Name(), revocationSuffix) {
 			continue
 		}
 		offered := Offered{Path: path.Join(KeysDir, entry.Name())}
@@ -230,10 +231,41 @@ func (d *Drive) Keys() ([]Offered, error) {
 	return keys, nil
 }
 
+// revocationSuffix ends the name of a revocation certificate in KeysDir:
+// FINGERPRINT.rev.asc, as gpg calls its own.
+const revocationSuffix = ".rev.asc"
+
+func isKeyFile(name string) bool {
+	return strings.HasSuffix(name, ".asc") && !strings.HasPrefix(name, ".")
+}
+
+// KeyTexts returns what lies in KeysDir: key blocks and revocation
+// certificates, as they are. A revocation proves itself, wherever it lies; to
+// everything else applies what Keys says. Files that cannot be read are left
+// out.
+func (d *Drive) KeyTexts() ([][]byte, error) {
+	entries, err := d.readDir(d.root, KeysDir, maxKeys)
+	var gone *GoneError
+	if errors.As(err, &gone) && gone.Vanished {
+		return nil, err
+	}
+	var texts [][]byte
+	for _, entry := range entries {
+		if !isKeyFile(entry.Name()) {
+			continue
+		}
+		if data, err := d.readAll(d.root, path.Join(KeysDir, entry.Name()), manifest.MaxKey); err == nil {
+			texts = append(texts, data)
+		}
+	}
+	return texts, nil
+}
+
 // FindOrigin returns the directory of the origin that has this key and name:
 // the one whose signed record says so, wherever it lies; else the name that a
-// first export shall use. held is nil unless a generation was found.
-func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time) (dir string, held *Generation, err error) {
+// first export shall use. held is nil unless a generation was found. What the
+// key's own predecessors signed counts as the key's.
+func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time, earlier ...*manifest.PublicKey) (dir string, held *Generation, err error) {
 	if err := CheckOriginName(name); err != nil {
 		return "", nil, err
 	}
@@ -243,7 +275,7 @@ func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time) 
 	}
 	long := qualified(name, key.Fingerprint())
 	slices.SortStableFunc(names, func(a, b string) int { return rank(a, name, long) - rank(b, name, long) })
-	ring := manifest.Ring{key}
+	ring := append(manifest.Ring{key}, earlier...)
 	for _, dir := range names {
 		g, err := d.Load(dir, ring, now)
 		switch {
@@ -255,7 +287,7 @@ func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time) 
 			return "", nil, err
 		}
 	}
-	dir, err = d.freshOrigin(key, name, long)
+	dir, err = d.freshOrigin(ring, name, long)
 	return dir, nil, err
 }
 
@@ -271,9 +303,9 @@ func rank(dir, name, long string) int {
 }
 
 // freshOrigin chooses between the plain name and the one with the fingerprint.
-// A directory in which nothing was ever committed, or which this key claims to
+// A directory in which nothing was ever committed, or which one of the keys claims to
 // have signed, is taken over; so is one that has the fingerprint in its name.
-func (d *Drive) freshOrigin(key *manifest.PublicKey, name, long string) (string, error) {
+func (d *Drive) freshOrigin(ring manifest.Ring, name, long string) (string, error) {
 	entries, err := d.readDir(d.root, ".", maxOrigins+16)
 	if err != nil {
 		return "", err
@@ -282,7 +314,7 @@ func (d *Drive) freshOrigin(key *manifest.PublicKey, name, long string) (string,
 		if foldName(entry.Name()) != foldName(name) {
 			continue
 		}
-		if entry.Name() == name && entry.IsDir() && d.mayTakeOver(key, name) {
+		if entry.Name() == name && entry.IsDir() && d.mayTakeOver(ring, name) {
 			return name, nil
 		}
 		return long, CheckOriginName(long)
@@ -290,7 +322,7 @@ func (d *Drive) freshOrigin(key *manifest.PublicKey, name, long string) (string,
 	return name, nil
 }
 
-func (d *Drive) mayTakeOver(key *manifest.PublicKey, dir string) bool {
+func (d *Drive) mayTakeOver(ring manifest.Ring, dir string) bool {
 	var written, others bool // Manifest has something in it; another key claims one of the slots
 	for _, slot := range []string{Slot, NextSlot} {
 		data, err := d.readSlot(dir, slot)
@@ -299,7 +331,7 @@ func (d *Drive) mayTakeOver(key *manifest.PublicKey, dir string) bool {
 		}
 		written = written || slot == Slot && len(data) > 0
 		if signer, err := manifest.Claimed(data); err == nil {
-			if claims(signer, key.Fingerprint()) {
+			if slices.ContainsFunc(ring, func(k *manifest.PublicKey) bool { return claims(signer, k.Fingerprint()) }) {
 				return true
 			}
 			others = true

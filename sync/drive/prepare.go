@@ -109,15 +109,16 @@ func (w *Writer) foundOrigin() error {
 	return nil
 }
 
-// loose writes what lies beside the origins: README.txt and the public key.
+// loose writes what lies beside the origins: README.txt and the public keys.
 // Nothing of it is believed, so it needs no order.
 func (w *Writer) loose() error {
-	key := w.o.Key.Public()
 	if err := w.mkdirTree(KeysDir); err != nil {
 		return err
 	}
-	if err := w.writeLoose(KeyFile(key.Fingerprint()), key.Armor()); err != nil {
-		return err
+	for _, key := range w.ring() {
+		if err := w.writeLoose(KeyFile(key.Fingerprint()), key.Armor()); err != nil {
+			return err
+		}
 	}
 	return w.writeLoose(ReadmeFile, []byte(Readme))
 }

@@ -24,8 +24,12 @@ const DefaultPartSize = 4<<30 - 1
 type BeginOptions struct {
 	Dir  string               // the origin's directory, from FindOrigin
 	Name string               // the origin's name
-	Key  *manifest.PrivateKey // signs, and is the only one whose generations are kept
-	Now  time.Time            // for the verification of what is there
+	Key  *manifest.PrivateKey // signs
+	// Earlier are the predecessors of Key, if it has any: what they signed is kept
+	// like what Key signed, and they are put on offer beside it, so that a client
+	// that knows one of them can see who introduced Key, or that one was revoked.
+	Earlier manifest.Ring
+	Now     time.Time // for the verification of what is there
 
 	PartSize   int64 // bytes of a stored file at most; 0: DefaultPartSize
 	NoReadBack bool  // do not compare the medium with what was written
@@ -197,7 +201,7 @@ func (w *Writer) open(context.Context) error {
 	case !info.IsDir():
 		return fmt.Errorf("writing to %q: not a directory", dir)
 	}
-	best, other, err := w.d.loadSlots(dir, manifest.Ring{w.o.Key.Public()}, w.o.Now)
+	best, other, err := w.d.loadSlots(dir, w.ring(), w.o.Now)
 	for _, s := range []slot{best, other} {
 		if failing(s.state.Err) {
 			return w.d.pullDamage("reading", path.Join(dir, s.state.Name), bare(s.state.Err))
@@ -216,13 +220,16 @@ func (w *Writer) open(context.Context) error {
 	return w.d.pullDamage("opening", dir, err)
 }
 
+// ring is the keys whose generations are this origin's own.
+func (w *Writer) ring() manifest.Ring { return append(manifest.Ring{w.o.Key.Public()}, w.o.Earlier...) }
+
 // mayBegin decides about a directory without a valid slot of our key.
 func (w *Writer) mayBegin(err error) error {
 	key := w.o.Key.Public()
 	if errors.Is(err, ErrNoTree) && !w.d.onlyOurs(w.o.Dir) {
 		return fmt.Errorf("writing to %q: there are other files in it", w.o.Dir)
 	}
-	if w.d.mayTakeOver(key, w.o.Dir) || w.o.Dir == qualified(w.o.Name, key.Fingerprint()) && w.d.onlyOurs(w.o.Dir) {
+	if w.d.mayTakeOver(w.ring(), w.o.Dir) || w.o.Dir == qualified(w.o.Name, key.Fingerprint()) && w.d.onlyOurs(w.o.Dir) {
 		return nil
 	}
 	return err
