@@ -97,3 +97,20 @@ func (p Installed) number(key string) int64 {
 	}
 	return n
 }
+
+// Lookups are the files and directories, as this process finds them, that Repos and Installed read, for a process that wants to open nothing else. What is absent is among them.
+func (s *Settings) Lookups() []string {
+	paths := []string{path.Join(s.ConfigRoot, "etc/portage/repos.conf"), path.Join(s.eroot(), "usr/share/portage/config/repos.conf"), path.Join(s.eroot(), "var/db/pkg")}
+	if repos, err := s.Repos(); err == nil {
+		for _, r := range repos {
+			paths = append(paths, r.Location)
+		}
+	}
+	var lookups []string
+	for _, p := range paths {
+		if h, err := s.tree.host(p); err == nil {
+			lookups = append(lookups, h)
+		}
+	}
+	return lookups
+}
