@@ -73,7 +73,7 @@ func quoted(paths []string) string {
 // installed packages), and writes PKGDIR, DISTDIR and the state directory. To be called when the configuration was read; the process cannot mount, unmount or run a program
 // afterwards, so that whoever has to do that imports in a process of its own.
 func (m Machine) ConfineImport(o ImportOptions) Confined {
-	c := Confinement{Read: append([]string{o.Drive}, m.adviceNeeds()...)}
+	c := Confinement{Read: append([]string{o.Drive}, m.Settings.Lookups()...)}
 	dirs := []string{m.StateDir}
 	if !o.NoPackages {
 		dirs = append(dirs, m.PKGDIR)
@@ -91,20 +91,6 @@ func (m Machine) ConfineImport(o ImportOptions) Confined {
 		}
 	}
 	return Confine(c)
-}
-
-// adviceNeeds are the files that are read to say what will not work as hoped.
-func (m Machine) adviceNeeds() []string {
-	root := m.Settings.EPREFIX + "/"
-	needs := []string{filepath.Join(root, "etc/portage/repos.conf"), filepath.Join(root, "usr/share/portage/config/repos.conf"), filepath.Join(root, "var/db/pkg")}
-	repos, err := m.Settings.Repos()
-	if err != nil {
-		return needs
-	}
-	for _, repo := range repos {
-		needs = append(needs, repo.Location)
-	}
-	return needs
 }
 
 // ConfineReading confines this process, for ever, to reading below the given paths: for a server, whose sockets are open by then.

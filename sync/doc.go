@@ -34,6 +34,13 @@
 //
 // The machine's clock never decides: signatures are judged at the latest time that this machine is sure of, and a generation older than the last one is refused only if it would change anything.
 //
+// What comes from further in the future than a wrong clock explains is refused: its number would refuse every honest generation after it.
+//
+// Revocations that lie on the drive are honoured and remembered. A new key that a trusted one introduced (a certification, on the drive) takes its place if whoever answers
+// for the machine says so; what came in under the old key stays the origin's.
+//
+// ConfineImport takes from the process, before any of this, what an import does not need.
+//
 // # How it is built
 //
 // A plan is plain data, made by a pure function (planExport, judge) and obeyed by the run; --pretend prints it. Progress is events; rooms below know nothing of it. Reports are disjoint lists,

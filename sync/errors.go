@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"pkgsneak/manifest"
 )
 
 // ErrDeclined: the person was asked and said no.
@@ -106,6 +108,21 @@ func (e *UntrustedError) Error() string {
 
 // Unwrap gives the reason: a manifest error.
 func (e *UntrustedError) Unwrap() error { return e.Err }
+
+// RotationError says that a generation is signed by a key that is not trusted here, but that a trusted key introduced as its successor. It wraps the error of the unknown key.
+type RotationError struct {
+	Origin   string
+	Old, New manifest.Fingerprint
+	UserID   string // of the new one
+	Err      error
+}
+
+func (e *RotationError) Error() string {
+	return fmt.Sprintf("origin %q: signed by the new key %s, which the trusted key %s introduced as its successor", e.Origin, e.New, e.Old)
+}
+
+// Unwrap gives the error of the unknown key.
+func (e *RotationError) Unwrap() error { return e.Err }
 
 // SpaceError says that there is too little room, before the first byte was written.
 type SpaceError struct {

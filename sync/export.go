@@ -103,6 +103,8 @@ type exporter struct {
 
 	report *ExportReport
 	key    *manifest.PrivateKey // nil until the first export makes it
+	hidden bool                 // there is one, which this user may not read
+	past   manifest.Ring        // the keys before it
 	now    time.Time            // the clock, or what was signed here before if that is later
 	name   string               // the origin's
 	drive  *drive.Drive         // nil while there is no tree
@@ -168,13 +170,17 @@ func (x *exporter) identify(context.Context) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.Is(err, fs.ErrPermission) && x.o.Pretend:
-		x.report.Notices = append(x.report.Notices, "the signing key cannot be read by this user: the plan takes the drive for empty")
+		x.report.Notices = append(x.report.Notices, "the signing key cannot be read by this user: the plan believes the key that lies on the drive")
+		x.hidden = true
 	case err != nil:
 		return err
 	default:
 		x.key = key
 		x.report.Plan.Fingerprint = string(key.Public().Fingerprint())
 		x.now = latest(x.now, key.Public().Created())
+		if err := x.readPast(); err != nil {
+			return err
+		}
 	}
 	if x.name, err = x.chooseName(); err != nil {
 		return err
@@ -182,6 +188,18 @@ func (x *exporter) identify(context.Context) error {
 	p := &x.report.Plan
 	p.Drive, p.Origin, p.PKGDIR, p.DISTDIR = x.o.Drive, x.name, x.m.PKGDIR, x.m.DISTDIR
 	return nil
+}
+
+// readPast reads the keys that this machine signed with before. To plan, an ordinary user does not need them.
+func (x *exporter) readPast() error {
+	retired, err := x.l.Retired()
+	if errors.Is(err, fs.ErrPermission) && x.o.Pretend {
+		return nil
+	}
+	for _, k := range retired {
+		x.past = append(x.past, k.Public())
+	}
+	return err
 }
 
 // chooseName returns the origin's name and makes sure that it stands for this PKGDIR: each has its own serials and its own list on a drive.
@@ -221,16 +239,39 @@ func (x *exporter) openDrive(context.Context) (err error) {
 	if errors.Is(err, drive.ErrNoTree) {
 		return nil
 	}
-	if err != nil || x.key == nil {
+	switch {
+	case err != nil:
 		return err
+	case x.hidden:
+		return x.findOffered()
+	case x.key == nil:
+		return nil
 	}
-	return x.findOrigin()
+	return x.findOrigin(x.key.Public())
 }
 
-func (x *exporter) findOrigin() (err error) {
-	x.dir, x.held, err = x.drive.FindOrigin(x.key.Public(), x.name, x.now)
+// findOffered looks for the origin with the keys that the drive offers. That is good enough for a plan; nothing is written after it.
+func (x *exporter) findOffered() error {
+	offered, err := x.drive.Keys()
+	for _, o := range offered {
+		if o.Key == nil || x.held != nil {
+			continue
+		}
+		if err := x.findOrigin(o.Key); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func (x *exporter) findOrigin(key *manifest.PublicKey) (err error) {
+	x.dir, x.held, err = x.drive.FindOrigin(key, x.name, x.now, x.past...)
 	if x.held == nil || err != nil {
 		return err
+	}
+	if e, _ := x.l.Exported(x.name); x.held.Serial() > e.Serial {
+		x.report.Notices = append(x.report.Notices, fmt.Sprintf("this machine does not remember generation %d, which the drive has of %q and its key signed: "+
+			"its state directory was restored, or another machine signs with a copy of the key", x.held.Serial(), x.name))
 	}
 	x.report.Plan.Previous, x.report.Serial = x.held.Serial(), x.held.Serial()
 	catalogue, err := x.held.Catalogue()
@@ -276,7 +317,7 @@ func (x *exporter) plan(ctx context.Context) error {
 		case s.Action == Remove:
 			p.Remove = append(p.Remove, s.Item)
 		case h.odd != "" && s.Action != Keep:
-			s.Item.Reason, s.Item.Hint = "damaged, or the index is stale: "+h.odd, hintIndex
+			s.Item.Reason, s.Item.Hint = "damaged, or the index is stale: "+h.odd, x.hintIndex()
 			p.LeftOut = append(p.LeftOut, s.Item)
 		case s.Action == Copy:
 			p.Copy = append(p.Copy, s.Item)
@@ -296,7 +337,10 @@ func (x *exporter) plan(ctx context.Context) error {
 	return x.measure()
 }
 
-const hintIndex = "pkgsneak index"
+// hintIndex is what mends an index that says of a good file what is not true: entries with the file's size and time are believed otherwise.
+func (x *exporter) hintIndex() string {
+	return "if the file is good: pkgsneak index --rebuild " + x.m.PKGDIR
+}
 
 // heldFiles lists what the drive holds of the kinds that are looked at, and takes everything it holds as the beginning of the next generation.
 func (x *exporter) heldFiles() []DriveFile {
@@ -479,9 +523,14 @@ func (x *exporter) guard(context.Context) error {
 	return nil
 }
 
+// sameKey reports whether the drive's generation is signed with the key that signs now.
+func (x *exporter) sameKey() bool {
+	return x.hidden || x.held.Signed.Signer == x.key.Public().Fingerprint()
+}
+
 // unchanged reports whether the drive says already what the next generation would say, and lacks nothing: a pull, or somebody who deleted files there, may have left something to mend.
 func (x *exporter) unchanged(ctx context.Context) (bool, error) {
-	if x.held == nil || len(x.todo)+len(x.report.Plan.Remove) > 0 || !x.sameCatalogue() {
+	if x.held == nil || len(x.todo)+len(x.report.Plan.Remove) > 0 || !x.sameKey() || !x.sameCatalogue() {
 		return false, nil
 	}
 	state, err := x.held.State(ctx)
@@ -568,5 +617,18 @@ func (x *exporter) remember() error {
 			return err
 		}
 	}
-	return nil
+	return x.history()
+}
+
+// history adds this run to what status shows.
+func (x *exporter) history() error {
+	result := "done"
+	switch {
+	case x.report.Unchanged:
+		result = "nothing changed"
+	case len(x.report.LeftOut) > 0:
+		result = fmt.Sprintf("done, %d files left out", len(x.report.LeftOut))
+	}
+	t := Count(x.report.Copied)
+	return x.l.AddRun(ledger.Run{When: x.m.Now(), Verb: "export", Origin: x.name, Drive: x.o.Drive, Result: result, Serial: x.report.Serial, Files: t.Files, Bytes: t.Bytes})
 }

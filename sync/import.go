@@ -28,9 +28,12 @@ type ImportOptions struct {
 	MaxAge time.Duration
 	// AcceptFuture imports a generation whose time is further ahead than any clock is wrong.
 	AcceptFuture bool
-	Workers      int // files copied and checked at a time; 0 chooses
-	Pretend      bool
-	Confirm      func([]*ImportPlan) (bool, error)
+	// AcceptRotation trusts the successor that a trusted key introduced, in its place. ConfirmRotation is asked where it is not set; nil says no.
+	AcceptRotation  bool
+	ConfirmRotation func(*RotationError) (bool, error)
+	Workers         int // files copied and checked at a time; 0 chooses
+	Pretend         bool
+	Confirm         func([]*ImportPlan) (bool, error)
 }
 
 // ImportPlan is what an import would do for one origin. Each payload file of the generation is counted in exactly one of Copy, Replace, Beside, Present and LeftOut.
@@ -122,6 +125,7 @@ type incoming struct {
 	gen       *drive.Generation
 	sum       digest.Blake2b // of what was signed
 	id        ledger.OriginID
+	known     ledger.OriginID // under which it is remembered: with the key that it had before, if that one introduced its key
 	seen      ledger.Seen
 	catalogue *pkgindex.Index
 	entries   map[string]pkgindex.Entry // of the catalogue, by PATH; CHOST and REPO stand in each
@@ -196,13 +200,16 @@ func (im *importer) busy() bool {
 	return false
 }
 
-// load verifies every wanted origin. An unknown key only leaves its origin out while another one is trusted; a signature that is wrong stops everything, because then
-// somebody has changed this drive.
+// load verifies every wanted origin. A key that is unknown, expired or revoked only leaves its origin out while another one is trusted; a signature that is wrong stops
+// everything, because then somebody has changed this drive.
 func (im *importer) load(ctx context.Context) (err error) {
 	if im.know, err = know(im.l, im.m.Now()); err != nil {
 		return err
 	}
 	im.w.tell(Event{Phase: PhaseScan, Path: im.o.Drive})
+	if err := im.heedRevocations(); err != nil {
+		return err
+	}
 	have, err := im.drive.Origins()
 	if err != nil {
 		return err
@@ -231,12 +238,18 @@ func (im *importer) load(ctx context.Context) (err error) {
 func (im *importer) loadOrigin(dir string) error {
 	gen, err := im.drive.Load(dir, im.know.ring, im.know.now)
 	var unknown *manifest.UnknownKeyError
+	var key *manifest.KeyError
+	if errors.As(err, &unknown) {
+		gen, err = im.adopt(dir, err, unknown)
+	}
 	switch {
 	case errors.Is(err, drive.ErrNoTree):
 		return nil // begun and never committed
 	case errors.As(err, &unknown):
-		err = untrusted(dir, err)
-		im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Signer: unknown.Signer, Reason: err.Error(), Err: err})
+		im.refuse(dir, unknown.Signer, err)
+		return nil
+	case errors.As(err, &key):
+		im.refuse(dir, string(key.Fingerprint), err)
 		return nil
 	case err != nil:
 		return untrusted(dir, err)
@@ -245,10 +258,13 @@ func (im *importer) loadOrigin(dir string) error {
 		Copied: []Item{}, Pruned: []Item{}, LeftOut: []Item{},
 		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin, Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(), Signed: gen.Signed.SignedAt,
 			Copy: []Item{}, Replace: []Item{}, Beside: []Item{}, Prune: []Item{}, LeftOut: []Item{}}}}
+	im.origins = append(im.origins, in)
 	if in.sum, err = listSum(gen); err != nil {
 		return err
 	}
-	im.origins = append(im.origins, in)
+	if in.known, err = im.predecessor(in.id); err != nil {
+		return err
+	}
 	im.report.Origins = append(im.report.Origins, in.OriginImport)
 	if im.m.Now().Before(gen.Signed.SignedAt) {
 		im.report.Notices = append(im.report.Notices, fmt.Sprintf("this machine's clock says %s, before origin %q signed at %s: it is not taken into account",
@@ -276,6 +292,15 @@ func (im *importer) checkTime(in *incoming) error {
 	return nil
 }
 
+// refuse leaves an origin out.
+func (im *importer) refuse(dir, signer string, err error) {
+	var rotation *RotationError
+	if !errors.As(err, &rotation) {
+		err = untrusted(dir, err)
+	}
+	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Signer: signer, Reason: err.Error(), Err: err})
+}
+
 // listSum is the digest of what a generation says. The bytes of the slot would not do: those of a signature that are not signed themselves can be changed without breaking it.
 func listSum(g *drive.Generation) (digest.Blake2b, error) {
 	text, err := g.Signed.MarshalText()
@@ -284,7 +309,7 @@ func listSum(g *drive.Generation) (digest.Blake2b, error) {
 
 // checkSerial compares the generation with the newest one that was imported: the same number with other contents is a fork.
 func (im *importer) checkSerial(in *incoming) error {
-	seen, ok := im.l.Seen(in.id)
+	seen, ok := im.l.Seen(in.known)
 	if !ok {
 		return nil
 	}
@@ -315,7 +340,7 @@ func (im *importer) planOrigin(ctx context.Context, in *incoming) (err error) {
 	in.imports = make(map[Kind]map[string]ledger.Import)
 	for _, kind := range []Kind{Package, Distfile} {
 		if im.wants(kind) {
-			if in.imports[kind], err = im.l.Imports(in.id, ledgerKind(kind)); err != nil {
+			if in.imports[kind], err = im.l.Imports(in.known, ledgerKind(kind)); err != nil {
 				return err
 			}
 		}

@@ -126,6 +126,9 @@ func driveStatus(ctx context.Context, l *ledger.Ledger, k knowledge, mount strin
 	if err != nil {
 		return nil, err
 	}
+	if _, err := k.heed(d); err != nil {
+		return nil, err
+	}
 	for _, dir := range dirs {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err

@@ -71,6 +71,9 @@ func Verify(ctx context.Context, m Machine, o VerifyOptions, w Watcher) (*Verify
 	if err != nil {
 		return nil, err
 	}
+	if _, err := k.heed(d); err != nil {
+		return nil, err
+	}
 	r := &VerifyReport{Origins: []*OriginVerify{}}
 	for _, dir := range dirs {
 		v, err := verifyOrigin(ctx, k, d, dir, offered, o, w)

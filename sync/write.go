@@ -93,12 +93,12 @@ func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
 		}
 	}
 	if x.dir == "" {
-		if err := x.findOrigin(); err != nil {
+		if err := x.findOrigin(x.key.Public()); err != nil {
 			return nil, err
 		}
 	}
 	return x.drive.Begin(ctx, drive.BeginOptions{
-		Dir: x.dir, Name: x.name, Key: x.key, Now: x.now,
+		Dir: x.dir, Name: x.name, Key: x.key, Earlier: x.past, Now: x.now,
 		PartSize: x.o.PartSize, NoReadBack: x.o.NoReadBack, Progress: x.progress(),
 	})
 }
@@ -314,7 +314,7 @@ func (x *exporter) copyOne(ctx context.Context, w *drive.Writer, it Item, s sour
 	if it.Kind == Package {
 		entry, err := x.entryOf(h, s.entry, sums)
 		if err != nil {
-			x.leaveOut(it, err, hintIndex)
+			x.leaveOut(it, err, x.hintIndex())
 			return 0, nil // not listed: the next commit removes it
 		}
 		x.setEntry(it.Path, entry)
@@ -406,6 +406,10 @@ func (x *exporter) putProgram(ctx context.Context, w *drive.Writer) error {
 	if err != nil {
 		return nil
 	}
+	if room, err := x.drive.Space(); err != nil || room.Free < room.Need(size)+x.need(room, nil) {
+		x.report.Notices = append(x.report.Notices, "there is no room on the drive for pkgsneak itself: a client that does not have it cannot take it from there")
+		return err
+	}
 	put, err := w.Put(ctx, drive.NewFile{Kind: drive.Program, Path: path, Size: size}, func(dst io.Writer) error {
 		_, err := pour(dst, file, info, 0, x.buf)
 		return err
@@ -444,7 +448,7 @@ func openStatic(path string) (*os.File, int64) {
 // sameAsHeld reports whether, after all that was left out, there is nothing to commit.
 func (x *exporter) sameAsHeld(w *drive.Writer) bool {
 	held := w.Held()
-	if held == nil || len(x.report.Copied)+len(x.report.Removed) > 0 || x.stale || !x.sameCatalogue() {
+	if held == nil || len(x.report.Copied)+len(x.report.Removed) > 0 || x.stale || !x.sameKey() || !x.sameCatalogue() {
 		return false
 	}
 	for _, kind := range []Kind{Package, Distfile, program} {
