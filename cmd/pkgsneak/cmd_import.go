@@ -1,7 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,6 +21,9 @@ func importCommand(f *face) *cli.Command {
 		&cli.BoolFlag{Name: "prune", Usage: "remove what came from an origin and has left it; local files stay"},
 		&cli.BoolFlag{Name: "replace", Usage: "let a distfile of the drive replace a different one that is here"},
 		&cli.BoolFlag{Name: "allow-older", Usage: "import a generation that is older than the last one"},
+		&cli.StringFlag{Name: "max-age", Usage: "refuse what was signed longer ago, 30d or 12h for instance"},
+		&cli.BoolFlag{Name: "accept-future", Usage: "import a generation from more than a year in the future"},
+		&cli.BoolFlag{Name: "accept-rotation", Usage: "trust the new key that a trusted one introduces, in its place"},
 	)
 	flags = append(append(flags, dirFlags()...), lockFlag())
 	return &cli.Command{
@@ -47,6 +54,15 @@ func importDrive(c *call) error {
 		Replace:     c.flags.Bool("replace"),
 		AllowOlder:  c.flags.Bool("allow-older"),
 		Pretend:     c.flags.Bool("pretend"),
+
+		AcceptFuture:   c.flags.Bool("accept-future"),
+		AcceptRotation: c.flags.Bool("accept-rotation"),
+	}
+	if o.MaxAge, err = parseAge(c.flags.String("max-age")); err != nil {
+		return err
+	}
+	if c.out.asks {
+		o.ConfirmRotation = c.confirmRotation
 	}
 	watch, done := c.watcher()
 	defer done()
@@ -59,6 +75,11 @@ func importDrive(c *call) error {
 				c.importPlan(p)
 			}
 			return c.out.ask("Bring this to this machine?")
+		}
+	}
+	if c.env.confine != nil {
+		if done := c.env.confine(machine, o); c.out.verbose {
+			c.out.notice("%s", done)
 		}
 	}
 	report, err := sync.Import(c.ctx, machine, o, watch)
@@ -75,9 +96,44 @@ func importDrive(c *call) error {
 	return outcome(code)
 }
 
+// parseAge reads an age: days as people write them, else hours, minutes and seconds.
+func parseAge(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	const day, longest = 24 * time.Hour, 36500
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= longest {
+			return time.Duration(n) * day, nil
+		}
+	} else if age, err := time.ParseDuration(s); err == nil && age > 0 {
+		return age, nil
+	}
+	return 0, withHint(usageErrorf("%q is no value for --max-age", s), "--max-age 30d")
+}
+
+// confirmRotation asks whether a new key is to be trusted that the old one introduces.
+func (c *call) confirmRotation(r *sync.RotationError) (bool, error) {
+	c.out.say("%s signs with a new key. The key that is trusted here introduced it.", bold(r.Origin))
+	c.out.say("%s  %s", bold("trusted"), spaced(r.Old))
+	c.out.say("%s      %s", bold("new"), spaced(r.New))
+	c.out.say("%s  %s", bold("user id"), r.UserID)
+	c.out.notice("Compare it with what \"pkgsneak key\" shows on the build host.")
+	return c.out.ask("Trust the new key instead of the old one?")
+}
+
+// signed says when a generation was signed, and how long ago that is if it is long.
+func (c *call) signed(p *sync.ImportPlan) string {
+	const day = 24 * 60 * 60
+	if p.Age < 2*day {
+		return c.generation(p.Serial)
+	}
+	return fmt.Sprintf("%s, %d days old", c.generation(p.Serial), p.Age/day)
+}
+
 // importPlan says what an import would do for one origin.
 func (c *call) importPlan(p *sync.ImportPlan) {
-	c.out.say("%s, generation %s", bold(p.Origin), c.generation(p.Serial))
+	c.out.say("%s, generation %s", bold(p.Origin), c.signed(p))
 	c.list(green("new"), p.Copy, true)
 	c.list(yellow("renew"), p.Replace, true)
 	c.list(blue("beside"), p.Beside, true)
@@ -100,7 +156,7 @@ func (c *call) importSummary(r *sync.ImportReport) {
 		case r.Pretended && !r.Unchanged:
 			c.importPlan(o.Plan)
 		case r.Unchanged:
-			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", bold(o.Plan.Origin), c.generation(o.Plan.Serial), tally(o.Plan.Present, "file"))
+			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", bold(o.Plan.Origin), c.signed(o.Plan), tally(o.Plan.Present, "file"))
 		default:
 			c.importedOrigin(o)
 		}
@@ -130,7 +186,7 @@ func (c *call) importSummary(r *sync.ImportReport) {
 
 // importedOrigin says what was done for one origin.
 func (c *call) importedOrigin(o *sync.OriginImport) {
-	c.out.say("%s %s, generation %s", green("imported"), bold(o.Plan.Origin), c.generation(o.Plan.Serial))
+	c.out.say("%s %s, generation %s", green("imported"), bold(o.Plan.Origin), c.signed(o.Plan))
 	c.details(green("copied"), o.Copied)
 	c.details(red("removed"), o.Pruned)
 	c.out.say("  copied         %s", kinds(o.Copied))

@@ -23,17 +23,25 @@ func keyCommand(f *face) *cli.Command {
 		Name:      "key",
 		Category:  "keys",
 		Usage:     "this machine's signing key",
-		ArgsUsage: "[show|generate|import FILE]",
-		UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE",
+		ArgsUsage: "[show|generate|import FILE|rotate|revocation]",
+		UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE\nkey rotate [--revoke]\nkey revocation",
 		Description: "What this machine exports is signed with one OpenPGP key (Ed25519, no passphrase, mode 0600 in the state\n" +
 			"directory). export makes it when there is none; import takes a private key that gpg exported\n" +
-			"(gpg --armor --export-secret-keys), \"-\" from standard input. A key that is there is never replaced.",
+			"(gpg --armor --export-secret-keys), \"-\" from standard input. A key that is there is never replaced but by rotate,\n" +
+			"or by import with itself when its expiry was changed. rotate makes a new key, which the old one introduces: clients\n" +
+			"are asked once, or take it with --accept-rotation. If the old key may be in wrong hands, rotate --revoke withdraws it\n" +
+			"instead: clients that see the next export believe it no longer, and have to trust the new one by its fingerprint.\n" +
+			"revocation prints a certificate to be kept in a safe place: who has it can end the key without having the key, by\n" +
+			"putting it on a drive as pkgsneak/keys/FINGERPRINT.rev.asc.",
 		Flags:  append(commonFlags(), armor),
 		Action: f.action(0, 0, keyShow),
 		Subcommands: []*cli.Command{
 			{Name: "show", Usage: "fingerprint of the key", Flags: append(commonFlags(), armor), Action: f.action(0, 0, keyShow)},
 			{Name: "generate", Usage: "make a key", Flags: append(commonFlags(), name), Action: f.action(0, 0, keyGenerate)},
 			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE", Flags: commonFlags(), Action: f.action(1, 1, keyImport)},
+			{Name: "rotate", Usage: "sign with a new key from now on", Flags: append(commonFlags(), name,
+				&cli.BoolFlag{Name: "revoke", Usage: "the old key may be in wrong hands: it is revoked, and introduces nobody"}), Action: f.action(0, 0, keyRotate)},
+			{Name: "revocation", Usage: "print a revocation certificate", Flags: commonFlags(), Action: f.action(0, 0, keyRevocation)},
 		},
 	}
 }
@@ -134,6 +142,97 @@ func keyImport(c *call) error {
 	return c.saveKey(key)
 }
 
+// rotated is what rotate did, in JSON.
+type rotated struct {
+	keyReport
+	Old     manifest.Fingerprint `json:"old"`
+	Revoked bool                 `json:"old_revoked,omitempty"`
+}
+
+func keyRotate(c *call) error {
+	l, err := c.openLedger(false)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	old, err := l.SigningKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		return withHint(fmt.Errorf("there is no signing key in %q", c.stateDir()), "pkgsneak key generate")
+	}
+	if err != nil {
+		return err
+	}
+	name, now := c.flags.String("name"), c.env.now()
+	if name == "" {
+		name = "pkgsneak on " + c.env.hostname
+	}
+	if made := old.Public().Created(); now.Before(made) {
+		now = made
+	}
+	next, err := manifest.GenerateKey(name, now)
+	if err != nil {
+		return err
+	}
+	report := rotated{Old: old.Public().Fingerprint(), Revoked: c.flags.Bool("revoke")}
+	if report.Revoked {
+		err = c.replaceRevoked(l, old, next, now)
+	} else if next, err = next.IntroducedBy(old, now); err == nil {
+		err = l.ReplaceSigningKey(next)
+	}
+	if err != nil {
+		return err
+	}
+	c.describeKey(next.Public())
+	if report.Revoked {
+		c.out.say("takes the place of %s, which is revoked: the next export tells the clients", report.Old)
+	} else {
+		c.out.say("takes the place of %s, which introduces it to the clients with the next export", report.Old)
+	}
+	report.keyReport = newKeyReport(next.Public())
+	c.result(exitDone, report)
+	return nil
+}
+
+func (c *call) replaceRevoked(l *ledger.Ledger, old, next *manifest.PrivateKey, now time.Time) error {
+	revoked, err := old.Revoked(now)
+	if err != nil {
+		return err
+	}
+	if err := l.ReplaceSigningKey(next); err != nil {
+		return err
+	}
+	return l.SaveRetired(revoked)
+}
+
+func keyRevocation(c *call) error {
+	l, err := c.openLedger(true)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	key, err := l.SigningKey()
+	if err != nil {
+		return err
+	}
+	now := c.env.now()
+	if made := key.Public().Created(); now.Before(made) {
+		now = made
+	}
+	cert, err := key.Revocation(now)
+	if err != nil {
+		return err
+	}
+	if !c.out.json {
+		c.out.put("%s", raw(strings.TrimSuffix(string(cert), "\n")))
+		c.out.notice("whoever has this can end the key %s", key.Public().Fingerprint())
+	}
+	c.result(exitDone, struct {
+		Fingerprint manifest.Fingerprint `json:"fingerprint"`
+		Armor       string               `json:"armor"`
+	}{key.Public().Fingerprint(), string(cert)})
+	return nil
+}
+
 func (c *call) saveKey(key *manifest.PrivateKey) error {
 	l, err := c.openLedger(false)
 	if err != nil {
@@ -141,6 +240,9 @@ func (c *call) saveKey(key *manifest.PrivateKey) error {
 	}
 	defer l.Close()
 	err = l.SaveSigningKey(key)
+	if have, e := l.SigningKey(); errors.Is(err, fs.ErrExist) && e == nil && have.Public().Fingerprint() == key.Public().Fingerprint() {
+		err = l.RenewSigningKey(key)
+	}
 	if errors.Is(err, fs.ErrExist) {
 		return withHint(fmt.Errorf("there is a signing key in %q already, and it is never replaced", c.stateDir()), "pkgsneak key show")
 	}

@@ -97,12 +97,22 @@ func (c *call) enrol(l *ledger.Ledger, offered manifest.Ring, confirmed bool) er
 	report := trustReport{Trusted: []keyReport{}}
 	declined := false
 	for _, key := range offered {
-		if _, ok := ring.Find(key.Fingerprint()); ok {
-			c.out.say("%s %s is trusted already", key.Fingerprint(), key.UserID())
-			report.Already = append(report.Already, newKeyReport(key))
+		have, known := ring.Find(key.Fingerprint())
+		if known && key.Revoked() && !have.Revoked() {
+			if err := l.Trust(key); err != nil {
+				return err
+			}
+			have = key
+		}
+		if known && (have.Revoked() || !renews(key, have)) {
+			c.known(have)
+			report.Already = append(report.Already, newKeyReport(have))
 			continue
 		}
 		c.introduce(key, ring)
+		if known {
+			c.out.say("%s it is trusted already, and its expiry was changed", bold("note:"))
+		}
 		if !confirmed {
 			yes, err := c.confirmKey(key)
 			if err != nil {
@@ -124,6 +134,22 @@ func (c *call) enrol(l *ledger.Ledger, offered manifest.Ring, confirmed bool) er
 	}
 	c.result(exitDone, report)
 	return nil
+}
+
+// renews reports whether an offered key has another expiry than the trusted copy.
+func renews(offered, have *manifest.PublicKey) bool {
+	was, had := have.Expires()
+	is, has := offered.Expires()
+	return had != has || !was.Equal(is)
+}
+
+// known says that there is nothing to do about a key.
+func (c *call) known(key *manifest.PublicKey) {
+	if key.Revoked() {
+		c.out.warn("%s %s is revoked by its owner: nothing makes it trusted again", key.Fingerprint(), key.UserID())
+		return
+	}
+	c.out.say("%s %s is trusted already", key.Fingerprint(), key.UserID())
 }
 
 // introduce shows a key that may be trusted, and what speaks for or against it.
@@ -202,7 +228,7 @@ func trustList(c *call) error {
 		Keys []keyReport `json:"keys"`
 	}{Keys: []keyReport{}}
 	for _, k := range ring {
-		c.out.say("%s  %s  %s", k.Fingerprint(), k.Created().Local().Format("2006-01-02"), k.UserID())
+		c.out.say("%s  %s  %s%s", k.Fingerprint(), k.Created().Local().Format("2006-01-02"), k.UserID(), c.keyProblem(k))
 		report.Keys = append(report.Keys, newKeyReport(k))
 	}
 	if len(ring) == 0 {
@@ -210,6 +236,19 @@ func trustList(c *call) error {
 	}
 	c.result(exitDone, report)
 	return nil
+}
+
+// keyProblem says why a trusted key is not believed, "" if it is. A clock that is before the key says nothing.
+func (c *call) keyProblem(k *manifest.PublicKey) string {
+	now := c.env.now()
+	if now.Before(k.Created()) {
+		now = k.Created()
+	}
+	var problem *manifest.KeyError
+	if errors.As(k.Check(now), &problem) {
+		return "  (" + problem.Reason + ")"
+	}
+	return ""
 }
 
 func trustRemove(c *call) error {

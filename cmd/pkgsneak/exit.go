@@ -96,6 +96,9 @@ func explain(err error, place string) failure {
 		taken     *sync.NameTakenError
 		older     *sync.OlderError
 		fork      *sync.ForkError
+		future    *sync.FutureError
+		stale     *sync.StaleError
+		rotation  *sync.RotationError
 		noOrigin  *sync.NoOriginError
 		empty     *sync.EmptyMountError
 		space     *sync.SpaceError
@@ -129,6 +132,15 @@ func explain(err error, place string) failure {
 	case errors.As(err, &fork):
 		f.code = exitUntrusted
 		hint("find out who else signs with this key; a new export from the build host gets a new number")
+	case errors.As(err, &future):
+		f.code = exitUntrusted
+		hint("if this machine's clock is wrong, set it; if the generation is known to be good: pkgsneak import %s --accept-future", shellWord(place))
+	case errors.As(err, &stale):
+		f.code = exitOlder
+		hint("export again on the build host; to take it all the same, leave --max-age out")
+	case errors.As(err, &rotation):
+		f.code = exitUntrusted
+		hint("compare the new fingerprint with \"pkgsneak key\" on the build host, then: pkgsneak import %s --accept-rotation", shellWord(place))
 	case errors.As(err, &noOrigin):
 		hint("the drive has %s", strings.Join(noOrigin.Have, ", "))
 	case errors.As(err, &space):
@@ -164,7 +176,7 @@ func explain(err error, place string) failure {
 		hint("compare the fingerprint with \"pkgsneak key\" on the build host, then: pkgsneak trust %s", shellWord(place))
 	case errors.As(err, &keyState):
 		f.code = exitUntrusted
-		hint("pkgsneak trust list")
+		hint("on the build host: pkgsneak key rotate, and export again; or, if its key was renewed: pkgsneak trust %s --fingerprint %s", shellWord(place), keyState.Fingerprint)
 	case errors.Is(err, manifest.ErrUntrusted):
 		f.code = exitUntrusted
 	case errors.Is(err, fs.ErrPermission):

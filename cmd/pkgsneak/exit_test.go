@@ -48,7 +48,10 @@ func TestExplain(t *testing.T) {
 		{"unknown key", unknown, 12, "pkgsneak trust /mnt/usb"},
 		{"bad signature", &manifest.SignatureError{Reason: "x"}, 12, ""},
 		{"nothing signed", manifest.ErrNotSigned, 12, ""},
-		{"expired key", &manifest.KeyError{Reason: "expired"}, 12, "pkgsneak trust list"},
+		{"expired key", &manifest.KeyError{Reason: "expired"}, 12, "pkgsneak key rotate"},
+		{"new key", &sync.RotationError{Err: unknown}, 12, "pkgsneak import /mnt/usb --accept-rotation"},
+		{"from the future", &sync.FutureError{}, 12, "pkgsneak import /mnt/usb --accept-future"},
+		{"too old", &sync.StaleError{}, 13, "--max-age"},
 		{"permission", &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 1, "as root"},
 	}
 	known := map[int]bool{}
