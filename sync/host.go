@@ -234,6 +234,10 @@ func (h *host) readDistfiles(ctx context.Context, l *ledger.Ledger, m Machine) (
 		return err
 	}
 	for _, f := range scan.Files {
+		if err := distdir.CheckName(f.Name); err != nil {
+			h.leftOut = append(h.leftOut, Item{Kind: Distfile, Path: f.Name, Size: f.Info.Size(), Reason: err.Error()})
+			continue
+		}
 		hf := &hostFile{HostFile: HostFile{Kind: Distfile, Path: f.Name, Size: f.Info.Size()}, info: f.Info}
 		hf.Sum = h.distfiles.known(f.Name, f.Info)
 		h.files[fileKey{Distfile, f.Name}] = hf
@@ -269,10 +273,10 @@ func (h *host) thin(m Machine) []string {
 	if len(notices) == 0 {
 		return nil
 	}
-	if on, known := m.Settings.HasFeature("buildpkg"); known && !on {
+	if on, _ := m.Settings.HasFeature("buildpkg"); !on {
 		notices = append(notices, `to keep what is compiled from now on: FEATURES="buildpkg" in make.conf`)
 	}
-	if missing > 0 {
+	if missing > 0 || packages == 0 {
 		notices = append(notices, `to pack what is installed: quickpkg --include-config=y "*/*"`)
 	}
 	for _, dir := range fetched(m) {

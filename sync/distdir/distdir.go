@@ -5,7 +5,7 @@
 // A regular, non-empty file directly in DISTDIR whose name is none of Portage's own:
 //
 //	.anything                       locks (.NAME.portage_lockfile), .mirror-cache.json, .layout.conf.HOST
-//	NAME.__download__               a download on its way
+//	NAME.__download__, NAME.partial  a download on its way
 //	NAME.portage_lockfile           a lock of older versions
 //	NAME._checksum_failure_.RANDOM  set aside: not what a Manifest says
 //
@@ -185,7 +185,7 @@ func foreignName(name string) string {
 		return own
 	case strings.Contains(name, "._checksum_failure_."):
 		return "set aside by Portage: its contents were not what a Manifest says"
-	case strings.HasSuffix(name, ".__download__"):
+	case strings.HasSuffix(name, ".__download__"), strings.HasSuffix(name, ".partial"):
 		return "an incomplete download"
 	}
 	return ""

@@ -83,7 +83,7 @@ func place(t *testing.T, d *Dir, files ...Incoming) *Report {
 
 func TestScanTellsDistfilesFromTheRest(t *testing.T) {
 	d := openDir(t)
-	files := []string{"hello-2.10.tar.gz", "font:weird name?.zip", "Makefile", "a.partial", "x.tbz2", "layout.conf"}
+	files := []string{"hello-2.10.tar.gz", "font:weird name?.zip", "Makefile", "x.tbz2", "layout.conf"}
 	for _, name := range files {
 		write(t, d, name, "x")
 	}
@@ -94,6 +94,7 @@ func TestScanTellsDistfilesFromTheRest(t *testing.T) {
 		write(t, d, name, "x")
 	}
 	write(t, d, "hello-2.11.tar.gz.__download__", "x")
+	write(t, d, "a.partial", "x")
 	write(t, d, "hello-2.9.tar.gz._checksum_failure_.abcdef", "x")
 	write(t, d, "empty.tar.gz", "")
 	if err := os.Symlink("/mnt/usb/other.tar.gz", d.file("other.tar.gz")); err != nil {
@@ -123,7 +124,7 @@ func TestScanTellsDistfilesFromTheRest(t *testing.T) {
 			t.Errorf("%s: no reason", p.Name)
 		}
 	}
-	want := []string{"empty.tar.gz", "hello-2.11.tar.gz.__download__", "hello-2.9.tar.gz._checksum_failure_.abcdef", "other.tar.gz", "pipe.tar.gz"}
+	want := []string{"a.partial", "empty.tar.gz", "hello-2.11.tar.gz.__download__", "hello-2.9.tar.gz._checksum_failure_.abcdef", "other.tar.gz", "pipe.tar.gz"}
 	if !slices.Equal(ignored, want) {
 		t.Errorf("ignored %q, want %q", ignored, want)
 	}

@@ -15,59 +15,56 @@ type State struct {
 	Slots    bool     // both slots hold the generation
 	Packages bool     // packages/Packages is the generation's
 	Absent   []string // listed files that are not there, below ORIGIN, sorted
+	Leftover bool     // there are files that the generation does not list
 }
 
 // Whole says whether nothing is left to do.
-func (s State) Whole() bool { return s.Slots && s.Packages && len(s.Absent) == 0 }
+func (s State) Whole() bool { return s.Slots && s.Packages && len(s.Absent) == 0 && !s.Leftover }
 
 // State looks whether the generation is finished and all its files are there. It reads names and packages/Packages, but no payload: Verify does.
 func (g *Generation) State(ctx context.Context) (State, error) {
 	s := State{Slots: g.Slot == Slot && g.Other.Serial == g.Serial()}
-	var err error
-	if s.Absent, err = g.absent(ctx); err != nil {
+	missing := make(map[string]string, len(g.Signed.Files)) // by folded path
+	for _, f := range g.Signed.Files {
+		missing[foldName(f.Path)] = f.Path
+	}
+	if err := g.lookThrough(ctx, ".", 0, missing, &s.Leftover); err != nil {
 		return State{}, err
 	}
+	for _, name := range missing {
+		s.Absent = append(s.Absent, name)
+	}
+	slices.Sort(s.Absent)
+	var err error
 	s.Packages, err = g.packagesMatch(ctx)
 	return s, err
 }
 
-// absent reads each directory that has listed files once: on a FAT a stat for each file would take minutes.
-func (g *Generation) absent(ctx context.Context) ([]string, error) {
-	byDir := make(map[string][]string)
-	for _, f := range g.Signed.Files {
-		dir := path.Dir(f.Path)
-		byDir[dir] = append(byDir[dir], f.Path)
+// lookThrough reads the names below dir, each directory once (on a FAT a stat for each file would take minutes), takes what is there out of missing, and notes whether
+// there is anything else. A directory that cannot be read on a drive that is there has no names.
+func (g *Generation) lookThrough(ctx context.Context, dir string, depth int, missing map[string]string, leftover *bool) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
 	}
-	var absent []string
-	for dir, listed := range byDir {
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
-		there, err := g.names(dir)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range listed {
-			if !there[foldName(path.Base(name))] {
-				absent = append(absent, name)
-			}
-		}
-	}
-	slices.Sort(absent)
-	return absent, nil
-}
-
-// names returns the names in a directory, folded; none if it cannot be read on a drive that is there.
-func (g *Generation) names(dir string) (map[string]bool, error) {
 	entries, err := g.drive.readDir(g.root, dir, 10_000_000)
 	if err != nil && vanished(err) {
-		return nil, err
+		return err
 	}
-	names := make(map[string]bool, len(entries))
 	for _, e := range entries {
-		names[foldName(e.Name())] = true
+		name := path.Join(dir, e.Name())
+		folded := foldName(name)
+		switch _, listed := missing[folded]; {
+		case listed && e.Type().IsRegular():
+			delete(missing, folded)
+		case e.IsDir() && depth < maxDepth:
+			if err := g.lookThrough(ctx, name, depth+1, missing, leftover); err != nil {
+				return err
+			}
+		case name != Slot && name != NextSlot:
+			*leftover = true
+		}
 	}
-	return names, nil
+	return nil
 }
 
 // packagesMatch compares the derived index with the signed list.
