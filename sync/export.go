@@ -622,6 +622,9 @@ func (x *exporter) remember() error {
 
 // history adds this run to what status shows.
 func (x *exporter) history() error {
+	if x.m.Unattended {
+		return nil
+	}
 	result := "done"
 	switch {
 	case x.report.Unchanged:

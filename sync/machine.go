@@ -17,4 +17,5 @@ type Machine struct {
 	Executable string // path of the running program, offered on the drive when it is a static binary; "" offers none
 	Version    string // of this program, recorded in a generation
 	LockWait   time.Duration
+	Unattended bool // who started the run remembers it himself (ledger.Run.By)
 }

@@ -151,6 +151,9 @@ func (im *importer) noteNewer() {
 
 // history adds this run to what status shows.
 func (im *importer) history() error {
+	if im.m.Unattended {
+		return nil
+	}
 	for _, in := range im.origins {
 		result := "done"
 		switch {

@@ -151,6 +151,7 @@ func newRunner(m sync.Machine, o Options) *runner {
 	if o.journeys == nil {
 		o.journeys = &journeys{sync.Export, sync.Import}
 	}
+	m.Unattended = true
 	return &runner{m: m, o: o, sys: o.System, result: &Result{Host: m.Hostname, Role: o.Role, Device: Device{Name: o.Device}, Began: m.Now()}}
 }
 

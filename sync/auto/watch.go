@@ -40,6 +40,7 @@ type WatchOptions struct {
 // something has changed: files, the drive, or after Retry.
 func Watch(ctx context.Context, m sync.Machine, o WatchOptions) error {
 	o.defaults()
+	m.Unattended = true
 	w := &watcher{m: m, o: o}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
