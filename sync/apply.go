@@ -462,5 +462,5 @@ func (im *importer) pruneDistfiles(in *incoming) error {
 			in.pruned(Distfile, d.local)
 		}
 	}
-	return nil
+	return im.client.distdir.Sync() // before the ledger forgets them
 }

@@ -103,24 +103,25 @@ func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
 	})
 }
 
-// progress turns what the drive tells into events. Only bytes that have reached the drive are counted.
+// progress turns what the drive tells into events. Only bytes that have reached the drive are counted, and of those only payload: what the drive writes for itself comes after it.
 func (x *exporter) progress() func(drive.Stage, string, int64) {
 	phases := map[drive.Stage]Phase{drive.Tidying: PhaseScan, drive.Preparing: PhaseScan, drive.Writing: PhaseCopy, drive.Flushing: PhaseFlush,
 		drive.Comparing: PhaseReadBack, drive.Committing: PhaseCommit, drive.Removing: PhaseCommit}
 	total := Count(x.todo)
-	var done int64
-	last := drive.Stage(0)
+	var compared int64
 	return func(stage drive.Stage, path string, bytes int64) {
-		if stage != last && stage != drive.Writing {
-			done = 0
+		e := Event{Phase: phases[stage], Path: path, Done: x.report.Written, Total: total.Bytes, Files: len(x.report.Copied), FilesTotal: total.Files}
+		switch {
+		case stage == drive.Writing && x.report.Written < total.Bytes:
+			x.report.Written = min(x.report.Written+bytes, total.Bytes)
+			e.Done = x.report.Written
+		case stage == drive.Writing:
+			e.Phase = PhaseFlush
+		case stage == drive.Comparing:
+			compared = min(compared+bytes, total.Bytes)
+			e.Done = compared
 		}
-		if last = stage; stage == drive.Writing {
-			x.report.Written += bytes
-			done = x.report.Written
-		} else {
-			done += bytes
-		}
-		x.w.tell(Event{Phase: phases[stage], Path: path, Done: done, Total: total.Bytes, Files: len(x.report.Copied), FilesTotal: total.Files})
+		x.w.tell(e)
 	}
 }
 

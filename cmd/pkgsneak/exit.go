@@ -160,6 +160,9 @@ func explain(err error, place string) failure {
 	case errors.As(err, &readBack):
 		f.code = exitGone
 		hint("do not use this drive any longer; what it held before may be damaged: pkgsneak verify %s", shellWord(place))
+	case errors.As(err, &readOnly) && readOnly.Turned:
+		f.code = exitGone
+		hint("umount it, check its file system (fsck.vfat -a DEVICE, fsck.exfat -p DEVICE), mount it again and run the same command again")
 	case errors.As(err, &readOnly):
 		hint("mount -o remount,rw %s", shellWord(place))
 	case errors.Is(err, durable.ErrLocked):

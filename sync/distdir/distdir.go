@@ -352,7 +352,10 @@ func (d *Dir) move(staged string, f Incoming) (reason string, err error) {
 	return "", err
 }
 
-// Remove removes a file that is still the one the caller has seen, and reports whether it did.
+// Sync makes the removal of files durable.
+func (d *Dir) Sync() error { return durable.SyncDir(d.root, ".") }
+
+// Remove removes a file that is still the one the caller has seen, and reports whether it did. It is durable after Sync.
 func (d *Dir) Remove(name string, seen fs.FileInfo) (bool, error) {
 	now, err := d.root.Lstat(name)
 	switch {
