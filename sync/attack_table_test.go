@@ -780,9 +780,10 @@ func catalogueAttacks() []attack {
 		}, refused, "longer than the record says"},
 		{"window that eats memory", func(a *arena) {
 			a.resign(func(s *statement) {
-				// A frame with a window of 2 GiB, and one raw block of one byte that is the last.
-				s.zst = []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 1<<3 | 1, 0, 0, 'x'}
-				s.record.Counts.CatalogueBytes = 1
+				// A frame with a window of 512 MiB, and the index in one raw block, which is the last.
+				block := len(s.index)<<3 | 1
+				s.zst = append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 19 << 3, byte(block), byte(block >> 8), byte(block >> 16)}, s.index...)
+				s.record.Counts.CatalogueBytes = int64(len(s.index))
 			})
 		}, refused, "generation/"},
 		{"no zstd", func(a *arena) { a.resign(func(s *statement) { s.zst = []byte("evil") }) }, refused, "generation/"},
