@@ -138,7 +138,13 @@ func flagDefault(f cli.Flag) string {
 			return " (" + f.DefaultText + ")"
 		}
 	case *cli.DurationFlag:
-		return " (" + strings.TrimSuffix(f.Value.String(), "0s") + ")"
+		text := f.Value.String()
+		for _, zero := range []string{"m0s", "h0m"} { // 10m0s is 10m, 30s is not 3
+			if strings.HasSuffix(text, zero) {
+				text = text[:len(text)-2]
+			}
+		}
+		return " (" + text + ")"
 	}
 	return ""
 }
