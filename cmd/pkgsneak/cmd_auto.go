@@ -32,7 +32,7 @@ func autoCommand(f *face) *cli.Command {
 		&cli.BoolFlag{Name: "prune", Usage: "remove what came from an origin and has left it; local files stay"},
 		&cli.BoolFlag{Name: "replace", Usage: "let a distfile of the drive replace a different one that is here"},
 	)
-	flags = append(append(flags, dirFlags()...), lockFlag())
+	flags = append(append(append(flags, guardFlags()...), dirFlags()...), lockFlag())
 	return &cli.Command{
 		Name:      "auto",
 		Category:  "by itself",
@@ -93,6 +93,10 @@ func autoDevice(c *call) error {
 	if err != nil {
 		return err
 	}
+	var guards sync.ImportOptions
+	if err := c.guards(&guards); err != nil {
+		return err
+	}
 	watch, done := c.watcher()
 	defer done()
 	o := auto.Options{
@@ -108,6 +112,10 @@ func autoDevice(c *call) error {
 			NoDistfiles: c.flags.Bool("no-distfiles"),
 			Prune:       c.flags.Bool("prune"),
 			Replace:     c.flags.Bool("replace"),
+
+			MaxAge:         guards.MaxAge,
+			AcceptFuture:   guards.AcceptFuture,
+			AcceptRotation: guards.AcceptRotation,
 		},
 		Log:    c.logger(),
 		Hints:  func(err error) []string { return explain(err, "").hints },

@@ -21,11 +21,8 @@ func importCommand(f *face) *cli.Command {
 		&cli.BoolFlag{Name: "prune", Usage: "remove what came from an origin and has left it; local files stay"},
 		&cli.BoolFlag{Name: "replace", Usage: "let a distfile of the drive replace a different one that is here"},
 		&cli.BoolFlag{Name: "allow-older", Usage: "import a generation that is older than the last one"},
-		&cli.StringFlag{Name: "max-age", Usage: "refuse what was signed longer ago, 30d or 12h for instance"},
-		&cli.BoolFlag{Name: "accept-future", Usage: "import a generation from more than a year in the future"},
-		&cli.BoolFlag{Name: "accept-rotation", Usage: "trust the new key that a trusted one introduces, in its place"},
 	)
-	flags = append(append(flags, dirFlags()...), lockFlag())
+	flags = append(append(append(flags, guardFlags()...), dirFlags()...), lockFlag())
 	return &cli.Command{
 		Name:      "import",
 		Category:  "the two journeys",
@@ -54,11 +51,8 @@ func importDrive(c *call) error {
 		Replace:     c.flags.Bool("replace"),
 		AllowOlder:  c.flags.Bool("allow-older"),
 		Pretend:     c.flags.Bool("pretend"),
-
-		AcceptFuture:   c.flags.Bool("accept-future"),
-		AcceptRotation: c.flags.Bool("accept-rotation"),
 	}
-	if o.MaxAge, err = parseAge(c.flags.String("max-age")); err != nil {
+	if err := c.guards(&o); err != nil {
 		return err
 	}
 	if c.out.asks {
@@ -94,6 +88,21 @@ func importDrive(c *call) error {
 	}
 	c.result(code, report)
 	return outcome(code)
+}
+
+// guardFlags say what of a good signature is taken. They are those of auto too.
+func guardFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "max-age", Usage: "refuse what was signed longer ago, 30d or 12h for instance"},
+		&cli.BoolFlag{Name: "accept-future", Usage: "import a generation from more than a year in the future"},
+		&cli.BoolFlag{Name: "accept-rotation", Usage: "trust the new key that a trusted one introduces, in its place"},
+	}
+}
+
+func (c *call) guards(o *sync.ImportOptions) (err error) {
+	o.AcceptFuture, o.AcceptRotation = c.flags.Bool("accept-future"), c.flags.Bool("accept-rotation")
+	o.MaxAge, err = parseAge(c.flags.String("max-age"))
+	return err
 }
 
 // parseAge reads an age: days as people write them, else hours, minutes and seconds.
