@@ -91,6 +91,9 @@ func storyStaged(ts *testscript.TestScript, neg bool, args []string) {
 		if strings.HasSuffix(f.path, ".part") { // may hold all its bytes; nothing says so
 			continue
 		}
+		if strings.HasPrefix(f.path, ".Packages.") { // an index that had not got its name yet: written, not copied
+			continue
+		}
 		fmt.Fprintf(&b, "%d %s %s\n", f.inode, f.sum, f.path)
 	}
 	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("TMPDIR"), "staged"), []byte(b.String()), 0o644))
