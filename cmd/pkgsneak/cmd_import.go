@@ -164,7 +164,7 @@ func (c *call) importSummary(r *sync.ImportReport) {
 		switch {
 		case r.Pretended && !r.Unchanged:
 			c.importPlan(o.Plan)
-		case r.Unchanged:
+		case r.Unchanged && len(o.LeftOut) == 0:
 			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", bold(o.Plan.Origin), c.signed(o.Plan), tally(o.Plan.Present, "file"))
 		default:
 			c.importedOrigin(o)
