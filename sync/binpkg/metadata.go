@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"pkgsneak/sync/cpv"
+	"pkgsneak/sync/pytext"
 )
 
 // keys are the metadata files that are kept: those of Portage's index, those
@@ -146,8 +147,8 @@ func collapse(s string) string {
 	var b strings.Builder
 	b.Grow(len(s))
 	pending := false
-	for s != "" {
-		r, n := decode(s)
+	for rest := []byte(s); len(rest) > 0; {
+		r, n := pytext.DecodeRune(rest)
 		if isSpace(r) {
 			pending = b.Len() > 0
 		} else {
@@ -157,7 +158,7 @@ func collapse(s string) string {
 			}
 			b.WriteRune(r)
 		}
-		s = s[n:]
+		rest = rest[n:]
 	}
 	return b.String()
 }
@@ -180,39 +181,4 @@ func isCollapsed(s string) bool {
 // separators of ASCII.
 func isSpace(r rune) bool {
 	return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f
-}
-
-// decode takes one character from the front of s. Where s is not UTF-8 it
-// takes as much as could be the beginning of one character, as Python and the
-// Unicode standard recommend (section 3.9): one U+FFFD for E2 82, two for
-// C0 80.
-func decode(s string) (rune, int) {
-	r, n := utf8.DecodeRuneInString(s)
-	if r != utf8.RuneError || n != 1 {
-		return r, n
-	}
-	lo, hi, more := byte(0x80), byte(0xbf), 0
-	switch c := s[0]; {
-	case c >= 0xc2 && c <= 0xdf:
-		more = 1
-	case c >= 0xe0 && c <= 0xef:
-		more = 2
-		if c == 0xe0 {
-			lo = 0xa0
-		} else if c == 0xed {
-			hi = 0x9f
-		}
-	case c >= 0xf0 && c <= 0xf4:
-		more = 3
-		if c == 0xf0 {
-			lo = 0x90
-		} else if c == 0xf4 {
-			hi = 0x8f
-		}
-	}
-	for n <= more && n < len(s) && s[n] >= lo && s[n] <= hi {
-		lo, hi = 0x80, 0xbf
-		n++
-	}
-	return utf8.RuneError, n
 }

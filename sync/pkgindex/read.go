@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+
+	"pkgsneak/sync/pytext"
 )
 
 // Read reads an index. See the package comment for what it makes of odd ones. The error is a *FormatError where a limit is passed, or
@@ -140,7 +142,7 @@ func (p *parser) readHeader() error {
 // cleanText returns b as a string of UTF-8.
 func (p *parser) cleanText(b []byte) string {
 	if !isPlain(b) {
-		p.scratch = appendText(p.scratch[:0], b)
+		p.scratch = pytext.Append(p.scratch[:0], b)
 		b = p.scratch
 	}
 	return string(b)
@@ -238,7 +240,7 @@ func (p *parser) setValue(i field, value []byte) {
 	if isPlain(value) {
 		p.text = append(p.text, value...)
 	} else {
-		p.text = appendText(p.text, value)
+		p.text = pytext.Append(p.text, value)
 		if !isText(string(p.text[start:])) {
 			p.invalid = "control characters in " + fieldNames[i]
 		}
