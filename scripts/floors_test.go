@@ -49,6 +49,7 @@ var floors = map[string]int{
 	"sync/digest":  0,
 	"sync/durable": 0,
 	"sync/portage": 0,
+	"sync/pytext":  0,
 	"sync/watch":   0,
 }
 
