@@ -144,7 +144,7 @@ func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
 		if n := len(c.args); n < least || n > most {
 			return c.wrongArguments(least, most)
 		}
-		return do(c)
+		return profiled(ctx, func() error { return do(c) })
 	}
 }
 
@@ -165,12 +165,12 @@ func (c *call) wrongArguments(least, most int) error {
 
 // The flags that many verbs have. Each has a variable, see variable.
 func commonFlags() []cli.Flag {
-	return []cli.Flag{
+	return append(profileFlags(),
 		&cli.BoolFlag{Name: "json", Usage: "one JSON object a line on stdout: events, then the result"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "list each file, not only how many"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "say only what went wrong"},
 		&cli.StringFlag{Name: "state-dir", Usage: "keys and memory of this machine", DefaultText: stateDir},
-	}
+	)
 }
 
 func progressFlag() cli.Flag {

@@ -125,7 +125,7 @@ func flagCandidates(p *argParser) []candidate {
 		flags = p.verb.Flags
 	}
 	list := []candidate{{"--help", "what the command does, and its flags"}}
-	for _, f := range flags {
+	for _, f := range visible(flags) {
 		list = append(list, candidate{"--" + f.Names()[0], flagUsage(f)})
 	}
 	return list

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -68,10 +69,18 @@ func verbHelp(c *cli.Command) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
+// visible leaves out the flags that are in no help.
+func visible(flags []cli.Flag) []cli.Flag {
+	return slices.DeleteFunc(slices.Clone(flags), func(f cli.Flag) bool {
+		v, ok := f.(cli.VisibleFlag)
+		return ok && !v.IsVisible()
+	})
+}
+
 // flagLines lists flags, one a line.
 func flagLines(flags []cli.Flag) string {
 	var b strings.Builder
-	for _, f := range flags {
+	for _, f := range visible(flags) {
 		names := f.Names()
 		line := "    "
 		for _, n := range names[1:] {
