@@ -71,6 +71,16 @@ func (a *archive) copy(name, from string) {
 	a.file(name, data)
 }
 
+// modules adds the kernel's modules, and the order to load them in.
+func (a *archive) modules(k *Kernel) {
+	var order strings.Builder
+	for _, m := range k.Modules {
+		a.copy("modules/"+filepath.Base(m), m)
+		fmt.Fprintln(&order, filepath.Base(m))
+	}
+	a.file("modules/order", []byte(order.String()))
+}
+
 // applets are the commands of busybox that have a name in the guest.
 var applets = []string{"sh", "cat", "cp", "dd", "df", "ls", "mkdir", "mount", "mv", "rm", "sleep", "sync", "umount", "head", "blockdev", "seq", "truncate", "touch", "true", "stat", "du", "find", "sha256sum", "losetup", "fdisk"}
 
@@ -92,12 +102,7 @@ func writeInitramfs(w io.Writer, k *Kernel, agent string, programs []string) err
 	for _, name := range applets {
 		a.member("bin/"+name, modeLink, 0, 0, []byte("busybox"))
 	}
-	var order strings.Builder
-	for _, m := range k.Modules {
-		a.copy("modules/"+filepath.Base(m), m)
-		fmt.Fprintln(&order, filepath.Base(m))
-	}
-	a.file("modules/order", []byte(order.String()))
+	a.modules(k)
 	have := make(map[string]bool)
 	for _, p := range programs {
 		if err := addProgram(a, p, have); err != nil {

@@ -27,6 +27,8 @@ type Config struct {
 	CPUs   int    // 0: 1
 	// Programs of this machine that the guest has too, with their libraries.
 	Programs []string
+	// System is booted, with its init and udev; nil: the agent alone.
+	System *System
 	// KVM uses the processor's virtualisation. Prove it first: see ProveKVM.
 	KVM bool
 }
@@ -58,7 +60,11 @@ func Boot(ctx context.Context, c Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = writeInitramfs(initramfs, kernel, c.Agent, c.Programs)
+	if c.System != nil {
+		err = writeSystem(ctx, initramfs, kernel, c.Agent, c.Cache, *c.System)
+	} else {
+		err = writeInitramfs(initramfs, kernel, c.Agent, c.Programs)
+	}
 	if err := errors.Join(err, initramfs.Close()); err != nil {
 		return nil, err
 	}
@@ -98,10 +104,14 @@ const qemu = "qemu-system-x86_64"
 
 func (m *Machine) boot(ctx context.Context) error {
 	c := m.config
+	more := ""
+	if c.System != nil {
+		more = " " + c.System.Boot
+	}
 	words := []string{"-name", "pkgsneak-lab", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35",
 		"-m", strconv.Itoa(either(c.Memory, 768)), "-smp", strconv.Itoa(either(c.CPUs, 1)),
 		"-kernel", m.Kernel.Image, "-initrd", filepath.Join(c.Dir, "initramfs"),
-		"-append", "console=ttyS0 quiet panic=-1 usb_storage.delay_use=0 mitigations=off nokaslr random.trust_cpu=on audit=0",
+		"-append", "console=ttyS0 quiet panic=-1 usb_storage.delay_use=0 mitigations=off nokaslr random.trust_cpu=on audit=0" + more,
 		"-device", "qemu-xhci,id=xhci,p2=8,p3=8", "-device", "virtio-serial-pci", "-device", "virtio-rng-pci",
 		"-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off", "-device", "virtserialport,chardev=agent,name=" + wire.Port,
 		"-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control",
@@ -111,7 +121,7 @@ func (m *Machine) boot(ctx context.Context) error {
 	if c.KVM {
 		words = append(words, "-accel", "kvm", "-cpu", "host")
 	} else {
-		words = append(words, "-accel", "tcg,tb-size=256", "-cpu", "max")
+		words = append(words, "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max")
 	}
 	m.qemu = exec.Command(qemu, words...)
 	m.qemu.Dir = c.Dir

@@ -1,19 +1,23 @@
 // Command agent is the first and only process of the lab's guest: it loads the
 // kernel's modules, mounts the shared directory, and does what it is told over
-// a virtio serial port until the machine is switched off.
+// a virtio serial port until the machine is switched off. In a guest with an
+// init of its own a child does that, and the first process becomes that init.
 //
 // It has no arguments and no settings. What it finds in its initramfs:
 //
 //	/modules/order   names of module files below /modules, in the order to load
 //	/bin/busybox     the shell and its tools
+//	/lab-init        a link to the init; there is none in an ordinary guest
 package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/rpc"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -24,13 +28,46 @@ import (
 )
 
 func main() {
-	if err := serve(); err != nil {
-		fmt.Println("agent:", err)
+	if os.Getpid() != 1 {
+		report(serve())
+		return
 	}
+	report(start())
 	select {} // the end of this process would be a kernel panic
 }
 
-func serve() error {
+func report(err error) {
+	if err != nil {
+		fmt.Println("agent:", err)
+	}
+}
+
+// nextInit is a link to the init of a system that this process shall become.
+const nextInit = "/lab-init"
+
+// start makes the machine ready, and serves it; or a child serves it, and this
+// process becomes another init.
+func start() error {
+	if err := prepare(); err != nil {
+		return err
+	}
+	program, err := os.Readlink(nextInit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return serve()
+	}
+	if err != nil {
+		return err
+	}
+	child := exec.Command("/proc/self/exe")
+	child.Stdout, child.Stderr = os.Stdout, os.Stderr
+	if err := child.Start(); err != nil {
+		return err
+	}
+	return unix.Exec(program, []string{program}, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=linux"})
+}
+
+// prepare mounts and loads what the agent needs.
+func prepare() error {
 	for _, m := range []wire.Mount{
 		{Device: "proc", Dir: "/proc", Type: "proc"},
 		{Device: "sys", Dir: "/sys", Type: "sysfs"},
@@ -46,9 +83,11 @@ func serve() error {
 		return err
 	}
 	share := wire.Mount{Device: wire.Share, Dir: wire.ShareDir, Type: "9p", Options: "trans=virtio,version=9p2000.L,msize=524288,cache=none", ReadOnly: true}
-	if err := mount(share); err != nil {
-		return err
-	}
+	return mount(share)
+}
+
+// serve does what it is told over the port.
+func serve() error {
 	port, err := openPort()
 	if err != nil {
 		return err
