@@ -83,12 +83,31 @@ func (m Machine) ConfineImport(o ImportOptions) Confined {
 	}
 	if o.Pretend {
 		c.Read = append(c.Read, dirs...)
-	} else {
-		c.Write = dirs
-		// The import makes it in any case. What lies around it (/var/lib) is not granted.
-		if err := os.MkdirAll(m.StateDir, 0o755); err != nil {
-			return Confined{Problem: err.Error()}
-		}
+		return Confine(c)
+	}
+	c.Write = dirs
+	return m.confineWriting(c)
+}
+
+// ConfineExport confines this process, for ever, to what Export needs on this machine: it reads PKGDIR, DISTDIR, itself (which it offers on the drive) and what the generation's
+// record and the notices are made of, and writes the drive and the state directory. Otherwise as ConfineImport.
+func (m Machine) ConfineExport(o ExportOptions) Confined {
+	c := Confinement{Read: append([]string{m.PKGDIR, m.DISTDIR, fetchedDir(m)}, m.Settings.Lookups()...)}
+	if m.Executable != "" {
+		c.Read = append(c.Read, m.Executable)
+	}
+	if o.Pretend || needDirectory("export to", o.Drive) != nil { // then nothing will be written
+		c.Read = append(c.Read, o.Drive, m.StateDir)
+		return Confine(c)
+	}
+	c.Write = []string{o.Drive, m.StateDir}
+	return m.confineWriting(c)
+}
+
+// confineWriting makes the state directory, which the journeys do in any case: what lies around it (/var/lib) is not granted.
+func (m Machine) confineWriting(c Confinement) Confined {
+	if err := os.MkdirAll(m.StateDir, 0o755); err != nil {
+		return Confined{Problem: err.Error()}
 	}
 	return Confine(c)
 }
@@ -140,7 +159,7 @@ func Confine(c Confinement) (done Confined) {
 
 // rules finds out for each path whether it is a directory, and for an absent one to be written what has to be granted instead.
 func (c Confinement) rules() (rules []landlock.Rule, done Confined) {
-	for _, p := range append([]string{"/proc/self/mountinfo"}, c.Read...) {
+	for _, p := range append([]string{"/proc/self/mountinfo", "/proc/self/fdinfo"}, c.Read...) { // which device a drive is
 		fi, err := os.Stat(p)
 		if err != nil {
 			continue // absent, or not for this user

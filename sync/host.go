@@ -307,7 +307,7 @@ func (h *host) withoutBinary(m Machine) (missing, installed int) {
 
 // fetched lists the directories into which Portage 3.0.77 and later puts what it fetched from a binrepos.conf host: they are not PKGDIR.
 func fetched(m Machine) []string {
-	base := strings.TrimSuffix(m.Settings.EPREFIX, "/") + "/var/cache/binhost"
+	base := fetchedDir(m)
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		return nil
@@ -320,6 +320,10 @@ func fetched(m Machine) []string {
 		}
 	}
 	return dirs
+}
+
+func fetchedDir(m Machine) string {
+	return strings.TrimSuffix(m.Settings.EPREFIX, "/") + "/var/cache/binhost"
 }
 
 func hasIndex(dir string) bool {

@@ -98,7 +98,7 @@ func verbs(f *face) []*cli.Command {
 	commands := []*cli.Command{
 		exportCommand(f), importCommand(f), verifyCommand(f), statusCommand(f),
 		indexCommand(f), doctorCommand(f),
-		autoCommand(f), watchCommand(f),
+		autoCommand(f), workerCommand(f), watchCommand(f),
 		serveCommand(f),
 		keyCommand(f), trustCommand(f),
 		completionCommand(f), completeCommand(f),

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,13 +28,7 @@ func autoCommand(f *face) *cli.Command {
 		&cli.StringFlag{Name: "root", Usage: "install below this directory, for packagers"},
 		&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "with --install: also over files that were changed here"},
 	)
-	flags = append(flags, kindFlags()...)
-	flags = append(flags, autoExportFlags()...)
-	flags = append(flags,
-		&cli.BoolFlag{Name: "prune", Usage: "remove what came from an origin and has left it; local files stay"},
-		&cli.BoolFlag{Name: "replace", Usage: "let a distfile of the drive replace a different one that is here"},
-	)
-	flags = append(append(append(flags, guardFlags()...), dirFlags()...), lockFlag())
+	flags = append(flags, journeyFlags()...)
 	return &cli.Command{
 		Name:      "auto",
 		Category:  "by itself",
@@ -46,6 +42,21 @@ func autoCommand(f *face) *cli.Command {
 		Flags:  flags,
 		Action: f.action(0, 1, autoVerb),
 	}
+}
+
+// workerCommand is what auto starts for each journey: itself again, with the same settings, confined. It gets its job on standard input.
+func workerCommand(f *face) *cli.Command {
+	return &cli.Command{Name: "worker", Hidden: true, Flags: append(commonFlags(), journeyFlags()...), Action: f.action(0, 0, autoWorker)}
+}
+
+// journeyFlags are those of auto that say how to export and import.
+func journeyFlags() []cli.Flag {
+	flags := append(kindFlags(), autoExportFlags()...)
+	flags = append(flags,
+		&cli.BoolFlag{Name: "prune", Usage: "remove what came from an origin and has left it; local files stay"},
+		&cli.BoolFlag{Name: "replace", Usage: "let a distfile of the drive replace a different one that is here"},
+	)
+	return append(append(append(flags, guardFlags()...), dirFlags()...), lockFlag())
 }
 
 // autoExportFlags are those of export that make sense where nobody is asked.
@@ -93,35 +104,22 @@ func autoDevice(c *call) error {
 	if err != nil {
 		return err
 	}
-	var guards sync.ImportOptions
-	if err := c.guards(&guards); err != nil {
+	o, err := c.journeyOptions()
+	if err != nil {
 		return err
 	}
 	watch, done := c.watcher()
 	defer done()
-	o := auto.Options{
-		Device:     c.args[0],
-		Role:       role,
-		Label:      c.flags.String("label"),
-		Hook:       c.flags.String("on-done"),
-		ResultFile: c.flags.Bool("result-file"),
-		RunDir:     filepath.Join(c.env.root, "/", auto.DefaultRunDir),
-		Export:     c.autoExport(),
-		Import: sync.ImportOptions{
-			NoPackages:  c.flags.Bool("no-packages"),
-			NoDistfiles: c.flags.Bool("no-distfiles"),
-			Prune:       c.flags.Bool("prune"),
-			Replace:     c.flags.Bool("replace"),
-
-			MaxAge:         guards.MaxAge,
-			AcceptFuture:   guards.AcceptFuture,
-			AcceptRotation: guards.AcceptRotation,
-		},
-		Log:    c.logger(),
-		Hints:  func(err error) []string { return explain(err, "").hints },
-		Events: watch,
-		System: auto.Linux(),
-	}
+	o.Device = c.args[0]
+	o.Role = role
+	o.Label = c.flags.String("label")
+	o.Hook = c.flags.String("on-done")
+	o.ResultFile = c.flags.Bool("result-file")
+	o.RunDir = filepath.Join(c.env.root, "/", auto.DefaultRunDir)
+	o.Log = c.logger()
+	o.Events = watch
+	o.System = auto.Linux()
+	o.Worker = c.worker()
 	if !c.env.stderrTTY && c.env.root == "" {
 		o.Users = func(lines []string) error {
 			return auto.SayAll(c.ctx, o.System, auto.Terminals{Dev: "/dev", Utmp: "/var/run/utmp"}, lines)
@@ -132,6 +130,55 @@ func autoDevice(c *call) error {
 	code := autoCode(result, err)
 	c.result(code, result)
 	return outcome(code)
+}
+
+// journeyOptions are the options that auto and its worker have in common.
+func (c *call) journeyOptions() (auto.Options, error) {
+	o := auto.Options{
+		Export: c.autoExport(),
+		Import: sync.ImportOptions{
+			NoPackages:  c.flags.Bool("no-packages"),
+			NoDistfiles: c.flags.Bool("no-distfiles"),
+			Prune:       c.flags.Bool("prune"),
+			Replace:     c.flags.Bool("replace"),
+		},
+		Explain: func(err error) (int, []string) {
+			f := explain(err, "")
+			return f.code, f.hints
+		},
+	}
+	return o, c.guards(&o.Import)
+}
+
+// worker starts this program again, also where another version of it lies in its place by now, with the settings of this run.
+func (c *call) worker() func(context.Context) *exec.Cmd {
+	words := []string{"pkgsneak", "worker"}
+	for _, f := range journeyFlags() {
+		if name := f.Names()[0]; c.flags.IsSet(name) {
+			words = append(words, fmt.Sprintf("--%s=%v", name, c.flags.Value(name)))
+		}
+	}
+	words = append(words, "--state-dir="+c.stateDir())
+	return func(ctx context.Context) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, "/proc/self/exe")
+		cmd.Args = words
+		return cmd
+	}
+}
+
+func autoWorker(c *call) error {
+	machine, err := c.machine()
+	if err != nil {
+		return err
+	}
+	o, err := c.journeyOptions()
+	if err != nil {
+		return err
+	}
+	if err := auto.Work(c.ctx, machine, o, c.env.stdin, c.env.stdout); err != nil {
+		return outcome(explain(err, "").code)
+	}
+	return nil
 }
 
 // autoCode is the exit code of a run, which has been told already.
@@ -161,9 +208,11 @@ func (c *call) logger() func(auto.Level, string) {
 	broken := journal || c.env.stderrTTY || c.env.root != ""
 	return func(level auto.Level, text string) {
 		switch {
+		case level == auto.Debug && !c.out.verbose:
+			return
 		case journal:
 			c.out.alert("%s%s", raw(fmt.Sprintf("<%d>", level)), text)
-		case level == auto.Info:
+		case level == auto.Info, level == auto.Debug:
 			c.out.notice("%s", text)
 		case level == auto.Warning:
 			c.out.warn("%s", text)

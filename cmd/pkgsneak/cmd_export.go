@@ -60,6 +60,11 @@ func export(c *call) error {
 			return c.out.ask("Write this to the drive?")
 		}
 	}
+	if c.env.confineExport != nil {
+		if done := c.env.confineExport(machine, o); c.out.verbose {
+			c.out.notice("%s", done)
+		}
+	}
 	report, err := sync.Export(c.ctx, machine, o, watch)
 	if err != nil {
 		return err

@@ -71,8 +71,8 @@ func importDrive(c *call) error {
 			return c.out.ask("Bring this to this machine?")
 		}
 	}
-	if c.env.confine != nil {
-		if done := c.env.confine(machine, o); c.out.verbose {
+	if c.env.confineImport != nil {
+		if done := c.env.confineImport(machine, o); c.out.verbose {
 			c.out.notice("%s", done)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync"
+	"pkgsneak/sync/auto"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 )
@@ -109,8 +110,11 @@ func explain(err error, place string) failure {
 		readBack  *drive.ReadBackError
 		unknown   *manifest.UnknownKeyError
 		keyState  *manifest.KeyError
+		worker    *auto.WorkerError
 	)
 	switch {
+	case errors.As(err, &worker): // explained where it came from
+		f.code, f.hints = worker.Code, worker.Hints
 	case errors.As(err, &usage):
 		f.code = exitUsage
 	case errors.Is(err, context.Canceled):

@@ -34,8 +34,9 @@ type env struct {
 	root                           string               // in front of the machine's paths; "" is the machine itself
 	portageq                       portage.PortageqFunc // nil: there is none
 	observe                        func(sync.Event)     // sees every event before it is shown; nil: nobody
-	// confine takes from this process, for ever, what an import does not need; nil: nothing.
-	confine func(sync.Machine, sync.ImportOptions) sync.Confined
+	// They take from this process, for ever, what a journey does not need; nil: nothing.
+	confineExport func(sync.Machine, sync.ExportOptions) sync.Confined
+	confineImport func(sync.Machine, sync.ImportOptions) sync.Confined
 }
 
 // processEnv is the env of a real process.
@@ -51,7 +52,9 @@ func processEnv(version string) *env {
 		hostname:   hostname,
 		executable: executable,
 		version:    buildVersion(version),
-		confine:    sync.Machine.ConfineImport,
+
+		confineExport: sync.Machine.ConfineExport,
+		confineImport: sync.Machine.ConfineImport,
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {
 		e.portageq = runPortageq(program)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -57,6 +58,7 @@ const (
 	Error   Level = 3
 	Warning Level = 4
 	Info    Level = 6
+	Debug   Level = 7 // what only --verbose asks for
 )
 
 // Options says for which device and how to run. Device and Role are what a run needs; the rest has defaults or is optional.
@@ -70,16 +72,26 @@ type Options struct {
 	Export     sync.ExportOptions
 	Import     sync.ImportOptions
 
-	Log    func(Level, string)  // nil: nobody
-	Users  func([]string) error // tells the users who are logged in, a line each; nil: nobody
-	Hints  func(error) []string // what helps against an error; nil: nothing
-	Events sync.Watcher         // progress
-	System System               // Linux()
+	Log     func(Level, string)                    // nil: nobody
+	Users   func([]string) error                   // tells the users who are logged in, a line each; nil: nobody
+	Explain func(error) (code int, hints []string) // the exit code of an error, and what helps against it; nil: 1, and nothing
+	Events  sync.Watcher                           // progress
+	System  System                                 // Linux()
+	// Worker is a process that calls Work with the same machine and options and makes the journeys confined; nil: they are made in this process, which is not confined.
+	Worker func(context.Context) *exec.Cmd
 
 	journeys *journeys // of a test
 }
 
-// journeys are the functions of package sync.
+// explain gives the exit code of an error and what helps against it.
+func (o *Options) explain(err error) (code int, hints []string) {
+	if o.Explain == nil {
+		return 1, nil
+	}
+	return o.Explain(err)
+}
+
+// journeys are the functions of package sync, or a worker's.
 type journeys struct {
 	export func(context.Context, sync.Machine, sync.ExportOptions, sync.Watcher) (*sync.ExportReport, error)
 	bring  func(context.Context, sync.Machine, sync.ImportOptions, sync.Watcher) (*sync.ImportReport, error)
@@ -148,11 +160,16 @@ func newRunner(m sync.Machine, o Options) *runner {
 	if o.RunDir == "" {
 		o.RunDir = DefaultRunDir
 	}
-	if o.journeys == nil {
-		o.journeys = &journeys{sync.Export, sync.Import}
-	}
 	m.Unattended = true
-	return &runner{m: m, o: o, sys: o.System, result: &Result{Host: m.Hostname, Role: o.Role, Device: Device{Name: o.Device}, Began: m.Now()}}
+	r := &runner{m: m, o: o, sys: o.System, result: &Result{Host: m.Hostname, Role: o.Role, Device: Device{Name: o.Device}, Began: m.Now()}}
+	switch {
+	case o.journeys != nil:
+	case o.Worker != nil:
+		r.o.journeys = workerJourneys(o.Worker, func(what string) { r.log(Debug, "%s", what) })
+	default:
+		r.o.journeys = &journeys{sync.Export, sync.Import}
+	}
+	return r
 }
 
 // log says something of this run, with the device in front.
@@ -439,8 +456,8 @@ func (r *runner) finish(ctx context.Context, err error) {
 	r.result.Ended = r.m.Now()
 	if err != nil {
 		r.result.Outcome, r.result.Error = r.outcome(ctx, err), err.Error()
-		if r.o.Hints != nil && r.result.Outcome != Pulled {
-			r.result.Hints = r.o.Hints(err)
+		if r.result.Outcome != Pulled {
+			_, r.result.Hints = r.o.explain(err)
 		}
 	}
 	if r.result.Message == "" {

@@ -89,7 +89,7 @@ func trust(t *testing.T, client, host sync.Machine) {
 func optionsOf(t *testing.T, s *stick, role Role, j *journal) Options {
 	t.Helper()
 	return Options{Device: "sda1", Role: role, RunDir: filepath.Join(t.TempDir(), "run"), Export: sync.ExportOptions{AnyDirectory: true},
-		Log: j.log, Users: j.say, Hook: "hook", System: s.system(), Hints: func(error) []string { return []string{"what helps"} }}
+		Log: j.log, Users: j.say, Hook: "hook", System: s.system(), Explain: func(error) (int, []string) { return 7, []string{"what helps"} }}
 }
 
 // tree lists what lies on a stick, with contents.
@@ -214,6 +214,7 @@ func TestRun(t *testing.T) {
 			before := tree(t, s.dir)
 			j := &journal{}
 			o := optionsOf(t, s, tt.role, j)
+			o.Worker = workerOf(t, m, workerStage{})
 			r, err := Run(t.Context(), m, o)
 			if err != nil {
 				t.Fatal(err)

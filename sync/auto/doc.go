@@ -7,14 +7,32 @@
 //	turn       one run for a machine: the second drive waits
 //	identify   file system and label from the first sectors, nothing mounted yet
 //	look       an existing mount, else a private one that writes nothing at all, not even a journal. No tree pkgsneak/, and no label that asks for one: left alone
-//	export     fsck on the FATs, mounted for writing, sync.Export
-//	import     mounted read-only, sync.Import
+//	export     fsck on the FATs, mounted for writing, sync.Export in a worker
+//	import     mounted read-only, sync.Import in a worker
 //	unmount    and, as proof, the device opened exclusively
 //	tell       log, users at their terminals, the hook; the ledger
 //
 // Where a machine has both roles it exports first: what was deleted here leaves the drive, instead of coming back from it. The import then brings what others exported.
 //
 // Nothing here makes a key trusted: an import from an unknown key is refused, and says how to trust it.
+//
+// # The worker
+//
+// A run has to mount, to start fsck and to start the hook, so it cannot confine itself. What reads the drive can: export and import are made by a process of their own, which
+// is this program again, with the settings that this one was started with. It takes everything from itself that the journey does not need (sync.Machine.ConfineImport,
+// ConfineExport), makes it, and ends. On its standard input it gets one line, and then nothing; the end of its input, which is also that of a run that was killed, tells it to
+// stop, as a signal does.
+//
+//	{"journey":"import","drive":"/run/pkgsneak/sda1"}
+//
+// On its standard output it answers with lines, the last of which is a report or an error:
+//
+//	{"confined":"confined by landlock 7: reads \"/run/pkgsneak/sda1\", writes ..."}
+//	{"event":{"Phase":"copy","Path":"app-misc/foo/foo-1-1.gpkg.tar","Done":1048576,"Total":7340032,"Files":1,"FilesTotal":3}}
+//	{"import":{"origins":[...],...}}
+//	{"error":{"text":"origin \"bighost\": ...","code":12,"hints":["..."]}}
+//
+// A worker that was taken over by what it read can say what it likes there, and no more: its words are capped, and shown.
 //
 // # The drive is pulled
 //

@@ -58,7 +58,7 @@ func TestRealDevices(t *testing.T) {
 			plug := func(m sync.Machine, role Role) *Result {
 				t.Helper()
 				j := &journal{}
-				r, err := Run(t.Context(), m, Options{Device: device, Role: role, RunDir: runDir, Log: j.log, Users: j.say, System: Linux()})
+				r, err := Run(t.Context(), m, Options{Device: device, Role: role, RunDir: runDir, Log: j.log, Users: j.say, System: Linux(), Worker: workerOf(t, m, workerStage{})})
 				if err != nil {
 					t.Fatalf("%s: %v\n%s", role, err, j.text())
 				}

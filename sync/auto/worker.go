@@ -1,0 +1,211 @@
+package auto
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync"
+	"pkgsneak/sync/drive"
+)
+
+// Limits of what passes between a run and its worker.
+const (
+	maxJob    = 64 << 10  // bytes
+	maxAnswer = 256 << 20 // bytes of all lines together: a report names every file, at most a quarter of a million
+	eventTick = 100 * time.Millisecond
+	// endTime is how long a worker may take to end when it was told to. The one that is in its way is the kernel, with what it has still to write.
+	endTime = 30 * time.Second
+)
+
+// job is what a worker is told.
+type job struct {
+	Journey Role   `json:"journey"` // Export or Import
+	Drive   string `json:"drive"`   // where it is mounted
+}
+
+// answer is a line of what a worker says. One of its members is set.
+type answer struct {
+	Confined string             `json:"confined,omitempty"`
+	Event    *sync.Event        `json:"event,omitempty"`
+	Export   *sync.ExportReport `json:"export,omitempty"`
+	Import   *sync.ImportReport `json:"import,omitempty"`
+	Error    *WorkerError       `json:"error,omitempty"`
+}
+
+// WorkerError is an error that a worker had.
+type WorkerError struct {
+	Text     string   `json:"text"`
+	Code     int      `json:"code"` // exit code
+	Hints    []string `json:"hints,omitempty"`
+	Nothing  bool     `json:"nothing,omitempty"`  // it was a *sync.NothingError
+	Vanished bool     `json:"vanished,omitempty"` // it was a *drive.GoneError of a drive that is not there any more
+}
+
+func newWorkerError(err error, code int, hints []string) *WorkerError {
+	var gone *drive.GoneError
+	return &WorkerError{Text: err.Error(), Code: code, Hints: hints, Nothing: hasNothing(err), Vanished: errors.As(err, &gone) && gone.Vanished}
+}
+
+func (e *WorkerError) Error() string { return e.Text }
+
+// Unwrap gives an error of the kind that it was, as far as a run asks for it.
+func (e *WorkerError) Unwrap() error {
+	switch {
+	case e.Nothing:
+		return &sync.NothingError{}
+	case e.Vanished:
+		return &drive.GoneError{Op: "reach", Vanished: true, Err: unix.ENODEV}
+	}
+	return nil
+}
+
+// workerJourneys are journeys that a worker makes, each a process. heard gets what it says of its confinement.
+func workerJourneys(start func(context.Context) *exec.Cmd, heard func(string)) *journeys {
+	return &journeys{
+		export: func(ctx context.Context, _ sync.Machine, o sync.ExportOptions, w sync.Watcher) (*sync.ExportReport, error) {
+			a, err := employ(ctx, start, job{Export, o.Drive}, w, heard)
+			if err == nil && a.Export == nil {
+				err = errNoAnswer
+			}
+			return a.Export, err
+		},
+		bring: func(ctx context.Context, _ sync.Machine, o sync.ImportOptions, w sync.Watcher) (*sync.ImportReport, error) {
+			a, err := employ(ctx, start, job{Import, o.Drive}, w, heard)
+			if err == nil && a.Import == nil {
+				err = errNoAnswer
+			}
+			return a.Import, err
+		},
+	}
+}
+
+var errNoAnswer = errors.New("the worker has answered something else than what it was asked for")
+
+// employ starts a worker, gives it a job and listens until it has said its last word. It is told to end then, or when ctx ends, and killed if it does not.
+func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j job, w sync.Watcher, heard func(string)) (answer, error) {
+	working, end := context.WithCancel(ctx)
+	defer end()
+	cmd := start(working)
+	errOut := &head{}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return answer{}, fmt.Errorf("start a worker: %w", err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return answer{}, fmt.Errorf("start a worker: %w", err)
+	}
+	cmd.Stderr, cmd.Cancel, cmd.WaitDelay = errOut, in.Close, endTime
+	if err := cmd.Start(); err != nil {
+		return answer{}, fmt.Errorf("start a worker: %w", err)
+	}
+	_ = json.NewEncoder(in).Encode(j) // one that does not hear it does not answer either
+	last, unheard := listen(out, w, heard)
+	if unheard != nil {
+		_ = cmd.Process.Kill() // it has ended already, mostly; what makes no sense is not waited for
+	}
+	end()
+	_, _ = io.Copy(io.Discard, out) // nobody shall wait for a listener
+	ended := cmd.Wait()
+	switch {
+	case last.Export != nil || last.Import != nil:
+		return last, nil
+	case ctx.Err() != nil:
+		return answer{}, context.Cause(ctx)
+	case last.Error != nil:
+		return answer{}, last.Error
+	case len(errOut.kept) > 0:
+		return answer{}, fmt.Errorf("the worker has failed (%v): %s", ended, lastLine(errOut.kept))
+	}
+	return answer{}, fmt.Errorf("the worker has failed: %w", errors.Join(unheard, ended))
+}
+
+// listen passes on what a worker says until it has said its last word.
+func listen(out io.Reader, w sync.Watcher, heard func(string)) (answer, error) {
+	d := json.NewDecoder(io.LimitReader(out, maxAnswer))
+	for {
+		var a answer
+		if err := d.Decode(&a); err != nil {
+			return answer{}, fmt.Errorf("listen to it: %w", err)
+		}
+		switch {
+		case a.Event != nil && w != nil:
+			w(*a.Event)
+		case a.Confined != "":
+			heard(a.Confined)
+		case a.Error != nil || a.Export != nil || a.Import != nil:
+			return a, nil
+		}
+	}
+}
+
+// Work is a worker's life: it reads the job, confines the process it runs in for ever, does the job and answers. What goes wrong with the job is answered too; the error
+// is also returned.
+func Work(ctx context.Context, m sync.Machine, o Options, in io.Reader, out io.Writer) error {
+	m.Unattended = true
+	var j job
+	if err := json.NewDecoder(io.LimitReader(in, maxJob)).Decode(&j); err != nil {
+		return fmt.Errorf("read the job: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, in)
+		cancel()
+	}()
+	say := json.NewEncoder(out)
+	final, err := o.journey(ctx, m, j, say)
+	if err != nil {
+		code, hints := o.explain(err)
+		final = answer{Error: newWorkerError(err, code, hints)}
+	}
+	return errors.Join(err, say.Encode(final))
+}
+
+// journey confines this process and does the job.
+func (o *Options) journey(ctx context.Context, m sync.Machine, j job, say *json.Encoder) (done answer, err error) {
+	confined := func(c sync.Confined) error { return say.Encode(answer{Confined: c.String()}) }
+	tell := eventLines(say, m.Now)
+	switch j.Journey {
+	case Export:
+		e := o.Export
+		e.Drive = j.Drive
+		if err := confined(m.ConfineExport(e)); err != nil {
+			return answer{}, err
+		}
+		done.Export, err = sync.Export(ctx, m, e, tell)
+	case Import:
+		i := o.Import
+		i.Drive = j.Drive
+		if err := confined(m.ConfineImport(i)); err != nil {
+			return answer{}, err
+		}
+		done.Import, err = sync.Import(ctx, m, i, tell)
+	default:
+		err = fmt.Errorf("%q is no journey", j.Journey)
+	}
+	return done, err
+}
+
+// eventLines says the first event of each phase and the one that completes it, in between one a tick, and every notice. Whoever does not listen any more ends the input too.
+func eventLines(say *json.Encoder, now func() time.Time) sync.Watcher {
+	var phase sync.Phase
+	var next time.Time
+	return func(e sync.Event) {
+		complete := e.Total > 0 && e.Done == e.Total && e.Files == e.FilesTotal
+		if t := now(); e.Notice == "" {
+			if e.Phase == phase && !complete && t.Before(next) {
+				return
+			}
+			phase, next = e.Phase, t.Add(eventTick)
+		}
+		_ = say.Encode(answer{Event: &e})
+	}
+}
