@@ -155,6 +155,18 @@ func (p *printer) keep(err error) {
 	}
 }
 
+// buffered keeps results until there are many or flush is called. From restore on they are written at once again.
+func (p *printer) buffered() (flush, restore func()) {
+	w := p.out.w
+	b := bufio.NewWriterSize(w, 64<<10)
+	p.out.w = b
+	flush = func() { p.keep(b.Flush()) }
+	return flush, func() {
+		flush()
+		p.out.w = w
+	}
+}
+
 func (p *printer) hideBar() {
 	if p.bar != nil {
 		p.bar.hide()

@@ -71,6 +71,9 @@ func NewHandler(source Source, o Options) (*Handler, error) {
 // securityPolicy lets a page show itself, and nothing else.
 const securityPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
+// noSniff tells browsers to believe Content-Type.
+var noSniff = []string{"nosniff"}
+
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m := &meter{ResponseWriter: w}
@@ -80,7 +83,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.o.Access(access(m, r, began, h.o.Now()))
 		}
 	}()
-	m.Header().Set("X-Content-Type-Options", "nosniff")
+	m.Header()["X-Content-Type-Options"] = noSniff
 	if err := h.answer(m, r); err != nil {
 		h.fail(m, r, err)
 	}

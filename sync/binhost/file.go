@@ -1,11 +1,13 @@
 package binhost
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -74,11 +76,48 @@ func send(w http.ResponseWriter, r *http.Request, f *file) error {
 	if f.small {
 		defer hold(w, r)()
 	}
-	http.ServeContent(w, r, "", f.modified, f.content)
+	if conditional(r.Header) {
+		http.ServeContent(w, r, "", f.modified, f.content)
+	} else {
+		whole(w, r, f)
+	}
 	if f.failed != nil {
 		return f.failed()
 	}
 	return nil
+}
+
+// conditional tells whether a request asks for something else than the whole file in any case.
+func conditional(h http.Header) bool {
+	for _, key := range [...]string{"Range", "If-Modified-Since", "If-None-Match", "If-Match", "If-Unmodified-Since", "If-Range"} {
+		if _, ok := h[key]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// bytesUnit says that ranges are understood.
+var bytesUnit = []string{"bytes"}
+
+// whole sends a file from its beginning to its end, with the header that http.ServeContent would have made; it needs half the time of that.
+func whole(w http.ResponseWriter, r *http.Request, f *file) {
+	h := w.Header()
+	if !f.modified.IsZero() {
+		h["Last-Modified"] = []string{f.modified.UTC().Format(http.TimeFormat)}
+	}
+	h["Accept-Ranges"] = bytesUnit
+	h["Content-Length"] = []string{strconv.FormatInt(f.size, 10)}
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
+	// A client that went away is no error; f.failed has the others.
+	if memory, ok := f.content.(*bytes.Reader); ok {
+		memory.WriteTo(w)
+	} else {
+		io.CopyN(w, f.content, f.size)
+	}
 }
 
 // partly tells whether a Range header asks for anything that does not go to the end of the file.

@@ -3,11 +3,11 @@ package binhost
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,7 +50,14 @@ func stampOfStat(st *unix.Stat_t) stamp {
 
 // etag is a strong validator: no two contents of a name have the same, because a name gets other contents by another file being renamed to it, or by a write.
 func (s stamp) etag() string {
-	return fmt.Sprintf(`"%x-%x-%x-%x"`, s.ino, s.size, uint64(s.mtime), uint64(s.ctime))
+	b := append(make([]byte, 0, 64), '"')
+	for i, n := range [...]uint64{s.ino, uint64(s.size), uint64(s.mtime), uint64(s.ctime)} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = strconv.AppendUint(b, n, 16)
+	}
+	return string(append(b, '"'))
 }
 
 // openBeneath opens a regular file below dir for reading. dir has no symbolic link in it (filepath.EvalSymlinks), and name is plain. No link is followed on the way, not

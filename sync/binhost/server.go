@@ -257,12 +257,29 @@ func (c *conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// sendfileAtOnce is how many bytes the kernel is asked to send in one call. Without a bound a call lasts as long as the client keeps up: it occupies the connection against
+// its own acknowledgements, and the scheduler takes the processor away from it.
+const sendfileAtOnce = 512 << 10
+
 // ReadFrom implements io.ReaderFrom.
-func (c *conn) ReadFrom(src io.Reader) (int64, error) {
+func (c *conn) ReadFrom(src io.Reader) (total int64, err error) {
 	if err := c.letGo(); err != nil {
 		return 0, err
 	}
-	return c.TCPConn.ReadFrom(src)
+	all, ok := src.(*io.LimitedReader)
+	if !ok {
+		return c.TCPConn.ReadFrom(src)
+	}
+	for all.N > 0 {
+		part := io.LimitedReader{R: all.R, N: min(all.N, sendfileAtOnce)}
+		n, err := c.TCPConn.ReadFrom(&part)
+		total += n
+		all.N -= n
+		if err != nil || part.N > 0 {
+			return total, err
+		}
+	}
+	return total, nil
 }
 
 func (w *watch) add(tcp *net.TCPConn) *conn {
