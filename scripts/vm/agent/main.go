@@ -58,12 +58,13 @@ func start() error {
 	if err != nil {
 		return err
 	}
+	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=linux"}
 	child := exec.Command("/proc/self/exe")
-	child.Stdout, child.Stderr = os.Stdout, os.Stderr
+	child.Env, child.Stdout, child.Stderr = env, os.Stdout, os.Stderr
 	if err := child.Start(); err != nil {
 		return err
 	}
-	return unix.Exec(program, []string{program}, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=linux"})
+	return unix.Exec(program, []string{program}, env)
 }
 
 // prepare mounts and loads what the agent needs.
