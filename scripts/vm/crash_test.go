@@ -2,8 +2,10 @@ package vm_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -30,14 +32,59 @@ type flavour struct {
 	// sectors in mind; ext4, xfs and btrfs take for granted that a block, their
 	// superblock above all, is written whole, and cannot be mounted otherwise.
 	unit int
+	// Where the file system begins: 0, or in the first partition of a table.
+	start int64
 }
 
+// flavours are the file systems that each state is tried of.
 var flavours = []flavour{
-	{"vfat-512", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "1"}, 64, "", 512},
-	{"vfat-4k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "8"}, 64, "", 512},
-	{"vfat-32k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "64"}, 128, "", 512},
-	{"exfat", "exfat", []string{"mkfs.exfat"}, 64, "", 512},
-	{"ext4", "ext4", []string{"mkfs.ext4", "-q", "-F"}, 64, "", 4096},
+	{"vfat-512", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "1"}, 64, "", 512, 0},
+	{"vfat-4k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "8"}, 64, "", 512, 0},
+	{"vfat-32k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "64"}, 128, "", 512, 0},
+	{"exfat", "exfat", []string{"mkfs.exfat"}, 64, "", 512, 0},
+	{"ext4", "ext4", []string{"mkfs.ext4", "-q", "-F"}, 64, "", 4096, 0},
+}
+
+// further are those that are looked at less closely.
+var further = []flavour{
+	{"vfat-partition", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "8"}, 64, "", 512, partitionStart},
+	{"exfat-partition", "exfat", []string{"mkfs.exfat"}, 64, "", 512, partitionStart},
+	{"xfs", "xfs", []string{"mkfs.xfs", "-q", "-f"}, 320, "", 4096, 0},
+	{"btrfs", "btrfs", []string{"mkfs.btrfs", "-q", "-f"}, 128, "", 4096, 0},
+}
+
+// partitionStart is where a drive's first partition begins, as fdisk does it.
+const partitionStart = 1 << 20
+
+// partitioned puts an image into the first partition of a larger one.
+func partitioned(t testing.TB, image string, mib int64) string {
+	t.Helper()
+	outer := blank(t, mib+partitionStart>>20)
+	table := make([]byte, disk.Sector)
+	entry := table[446:]
+	entry[4] = 0x0c // FAT32, LBA: Linux does not look
+	binary.LittleEndian.PutUint32(entry[8:], partitionStart/disk.Sector)
+	binary.LittleEndian.PutUint32(entry[12:], uint32(mib<<20/disk.Sector))
+	copy(table[510:], "\x55\xaa")
+	src := must[*os.File](t)(os.Open(image))
+	defer src.Close()
+	dst := must[*os.File](t)(os.OpenFile(outer, os.O_WRONLY, 0))
+	must[int](t)(dst.Write(table))
+	must[int64](t)(dst.Seek(partitionStart, io.SeekStart))
+	must[int64](t)(io.Copy(dst, src))
+	ok(t, dst.Close())
+	return outer
+}
+
+// device is what is mounted of a drive that was plugged in. Its partitions come
+// a little later than it.
+func (f flavour) device(t testing.TB, m *vm.Machine, p *vm.Plugged) string {
+	t.Helper()
+	if f.start == 0 {
+		return p.Device
+	}
+	must[string](t)(m.Sh(t.Context(), "until [ -b "+p.Device+"1 ]; do true; done"))
+	return p.Device + "1"
 }
 
 // format makes a blank drive of a flavour.
@@ -73,6 +120,24 @@ type recording struct {
 
 	repaired int // second runs that needed fsck
 	overdue  func() bool
+	trials   *trials
+}
+
+// trials are the tries of one series: a drive in which a client sees what it saw
+// before is not shown to it again. Now and then it is all the same, to see that
+// this is no loss.
+type trials struct {
+	series        string
+	tried         map[uint64]wire.Tried
+	alike, afresh int // drives that look like one before, and those shown all the same
+}
+
+// afreshEvery is how many drives that are alike there are to one that is shown
+// again.
+const afreshEvery = 20
+
+func newTrials(m *vm.Machine, f flavour) *trials {
+	return &trials{series: fmt.Sprintf("%s %p %d", f.name, m, time.Now().UnixNano()), tried: make(map[uint64]wire.Tried)}
 }
 
 // offer puts a log where the guest can load it, and loads it.
@@ -93,12 +158,15 @@ func record(t testing.TB, m *vm.Machine, f flavour, bin string, states [][]paylo
 	t.Helper()
 	ctx := t.Context()
 	image, file := f.format(t), filepath.Join(t.TempDir(), "writes")
-	r := &recording{flavour: f, t: t, m: m, name: "writes", below: []wire.Layer{whole("blank")}, gens: []generation{{want: content{}}}}
+	r := &recording{flavour: f, t: t, m: m, name: "writes", below: []wire.Layer{whole("blank")}, gens: []generation{{want: content{}}}, trials: newTrials(m, f)}
 	r.loadBase(image)
+	if f.start > 0 {
+		image = partitioned(t, image, f.mib)
+	}
 	p := must[*vm.Plugged](t)(m.Plug(ctx, vm.Stick{Image: image, Log: file}))
 	for i, files := range states {
 		want := furnish(t, m, files)
-		ok(t, m.Mount(ctx, r.mount(p.Device, false)))
+		ok(t, m.Mount(ctx, r.mount(f.device(t, m, p), false)))
 		must[string](t)(m.Sh(ctx, fmt.Sprintf("cp -a %s /t/before%d", hostState, i+1)))
 		rep := export(t, m, bin)
 		ok(t, m.Unmount(ctx, drive))
@@ -109,6 +177,9 @@ func record(t testing.TB, m *vm.Machine, f flavour, bin string, states [][]paylo
 	ok(t, err)
 	defer src.Close()
 	r.log = must[disk.Log](t)(disk.ReadLog(src))
+	for i := range r.log { // the replay has the file system only
+		r.log[i].Offset = max(0, r.log[i].Offset-f.start)
+	}
 	offer(t, m, r.name, r.log)
 	r.findCommits()
 	return r
@@ -192,16 +263,37 @@ func (r *recording) allowed(s disk.State) (least, most int) {
 // show tries a state: which generation does a client find there? reason says
 // what is wrong.
 func (r *recording) show(s disk.State) (gen int, reason string) {
-	tried := must[wire.Tried](r.t)(r.m.Try(r.t.Context(), wire.Try{
+	c := r.trials
+	try := wire.Try{
 		Attach:   wire.Attach{Size: r.mib << 20, Layers: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: s})},
 		Mount:    r.mount("", true),
 		Reset:    freshClient(),
 		Commands: []wire.Command{importCommand(), verifyCommand()},
 		Trees:    []string{clientDir + "/pkgdir", clientDir + "/distdir"},
-	}))
-	if tried.MountError != "" {
-		return -1, tried.MountError
+		Series:   c.series, Afresh: c.alike/afreshEvery > c.afresh,
 	}
+	tried := must[wire.Tried](r.t)(r.m.Try(r.t.Context(), try))
+	before, alike := c.tried[tried.Fingerprint]
+	switch {
+	case tried.MountError != "":
+		return -1, tried.MountError
+	case !alike:
+		c.tried[tried.Fingerprint] = tried
+		return r.verdict(tried)
+	}
+	c.alike++
+	gen, reason = r.verdict(before)
+	if try.Afresh {
+		c.afresh++
+		if g, why := r.verdict(tried); g != gen || why != reason {
+			return -1, fmt.Sprintf("drives that look the same: generation %d (%s), then %d (%s)", gen, reason, g, why)
+		}
+	}
+	return gen, reason
+}
+
+// verdict is what import and verify made of a state.
+func (r *recording) verdict(tried wire.Tried) (gen int, reason string) {
 	imported, err := result(tried.Results[0])
 	if err != nil {
 		return -1, "import: " + err.Error()
@@ -363,9 +455,9 @@ func (r *recording) second(start disk.State, turn int, bin string, files []paylo
 	}
 	want := furnish(r.t, r.m, files)
 	must[string](r.t)(r.m.Sh(ctx, fmt.Sprintf("rm -rf %[1]s; cp -a /t/before%[2]d %[1]s", hostState, turn)))
-	next := &recording{flavour: r.flavour, t: r.t, m: r.m, name: "second", below: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: start})}
+	next := &recording{flavour: r.flavour, t: r.t, m: r.m, name: "second", trials: r.trials, below: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: start})}
 	device := must[string](r.t)(r.m.Attach(ctx, wire.Attach{Size: r.mib << 20, Layers: next.below, Record: next.name}))
-	rep, err := r.goOn(device, bin)
+	rep, err := next.goOn(device, bin)
 	ok(r.t, r.m.Detach(ctx, device))
 	if err != nil {
 		return nil, err
@@ -441,6 +533,9 @@ func (r *recording) try(states []disk.State, count *tally) {
 		if problem := r.check(s, count); problem != "" {
 			r.t.Error(problem)
 		}
+		if done := i + 1; done%200 == 0 {
+			r.t.Logf("%s: %d of %d states; %v", r.flavour.name, done, len(states), count)
+		}
 	}
 }
 
@@ -450,12 +545,21 @@ type effort struct {
 	starts, seconds int // second runs, and the states of each
 }
 
-func (f flavour) effort() effort {
-	rng := rand.New(rand.NewPCG(3, 5)) // each run tries the same, so that what fails can be tried again
-	if long() {
-		return effort{sampler{unit: f.unit, r: rng}, 20, 80}
+func (f flavour) effort(thorough bool) effort {
+	p := sampler{unit: f.unit, r: rand.New(rand.NewPCG(3, 5))} // each run tries the same, so that what fails can be tried again
+	switch {
+	case long() && thorough:
+		p.tears, p.reorders = 160, 480
+		return effort{p, 24, 60}
+	case long():
+		p.prefixes, p.tears, p.reorders = 80, 20, 60
+		return effort{p, 6, 20}
+	case thorough:
+		p.prefixes, p.tears, p.reorders = 24, 6, 18
+		return effort{p, 2, 12}
 	}
-	return effort{sampler{24, 6, 18, f.unit, rng}, 2, 12}
+	p.prefixes, p.tears, p.reorders = 10, 0, 5
+	return effort{p, 0, 0}
 }
 
 // Old or new, never broken: whatever part of its writes a drive holds when it
@@ -464,60 +568,97 @@ func TestCrashReplay(t *testing.T) {
 	for _, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			m := borrow(t)
-			states := sequence()
-			began := time.Now()
-			r := record(t, m, f, program, states)
-			r.overdue = share(replayShare)
-			took := time.Since(began)
-			began = time.Now()
-			e, count, again := f.effort(), newTally(), newTally()
-			r.try(r.sampled(e.sampler), count)
-			r.overdue = share(againShare)
-			ended, repaired := r.tryAgain(states, e, again)
-			tried, _ := count.all()
-			triedAgain, _ := again.all()
-			if tried == 0 {
-				t.Errorf("%s: not one state was tried", f.name)
-			}
-			t.Logf("%s: %d entries recorded in %.1f s; %v; %d second runs (%d after fsck): %v; %.2f s a state",
-				f.name, len(r.log), took.Seconds(), count, ended, repaired, again, time.Since(began).Seconds()/float64(max(1, tried+triedAgain)))
+			replay(t, f, f.effort(true))
 		})
 	}
 }
 
-// tryAgain starts second runs from states of this one: every other one between
-// the two slots.
+// The same, of drives that have a table of partitions, and of xfs and btrfs.
+func TestCrashReplayFurther(t *testing.T) {
+	for _, f := range further {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			replay(t, f, f.effort(false))
+		})
+	}
+}
+
+func replay(t *testing.T, f flavour, e effort) {
+	m := borrow(t)
+	states := sequence()
+	began := time.Now()
+	r := record(t, m, f, program, states)
+	r.overdue = share(replayShare)
+	took := time.Since(began)
+	began = time.Now()
+	count, again := newTally(), newTally()
+	r.try(r.sampled(e.sampler), count)
+	t.Logf("%s: %d entries recorded in %.1f s; %v", f.name, len(r.log), took.Seconds(), count)
+	r.overdue = share(againShare)
+	ended, repaired := r.tryAgain(states, e, again)
+	tried, _ := count.all()
+	triedAgain, _ := again.all()
+	if tried == 0 {
+		t.Errorf("%s: not one state was tried", f.name)
+	}
+	t.Logf("%s: %d second runs (%d after fsck): %v; %d drives that differ for a reader, %d alike (%d of them shown all the same); %.2f s a state",
+		f.name, ended, repaired, again, len(r.trials.tried), r.trials.alike, r.trials.afresh, time.Since(began).Seconds()/float64(max(1, tried+triedAgain)))
+}
+
+// tryAgain starts second runs from states of this one.
 func (r *recording) tryAgain(states [][]payload, e effort, count *tally) (ended, repaired int) {
 	r.t.Helper()
-	for i := range e.starts {
+	for i, start := range r.starts(e) {
 		if i > 0 && r.overdue() {
 			return ended, repaired
 		}
-		turn := len(r.gens) - 2 // the export that is pulled; the last one follows
-		if long() {
-			turn = 1 + i/2%(len(r.gens)-2)
-		}
-		gen := r.gens[turn]
-		start := disk.State{Prefix: gen.committed}
-		if i%2 == 1 {
-			from := r.gens[turn-1].committed + 8
-			start.Prefix = from + e.r.IntN(max(1, gen.begun-from))
-			if odd, ok := r.log.Reorder(start.Prefix, 0.5, e.r); ok {
-				start = odd
-			}
-		}
-		next, err := r.second(start, turn, program, states[turn])
+		next, err := r.second(start.State, start.turn, program, states[start.turn])
 		if err != nil {
-			r.t.Errorf("%s: the run after a pull in state %v: %v", r.flavour.name, start, err)
+			r.t.Errorf("%s: the run after a pull in state %v: %v", r.flavour.name, start.State, err)
 			continue
 		}
 		next.overdue = r.overdue
 		ended++
-		repaired += r.repaired
-		r.repaired = 0
+		repaired += next.repaired
 		all := sampler{unit: r.unit, r: e.r}.states(next.log, 0, len(next.log))
 		next.try(disk.Sample(all, e.seconds), count)
 	}
 	return ended, repaired
+}
+
+// start is a state of an export that was pulled; the next one follows.
+type start struct {
+	disk.State
+	turn int
+}
+
+// starts picks states for second runs, of each export but the last: as many from
+// between the two slots, torn and reordered ones among them, as from elsewhere.
+func (r *recording) starts(e effort) []start {
+	var all [2][]start
+	turns := len(r.gens) - 2
+	for turn := 1; turn <= turns; turn++ {
+		gen := r.gens[turn]
+		mended := gen.committed // by the next flush Manifest is what Manifest.next is
+		for mended < len(r.log) && r.log[mended].Flags&disk.Flush == 0 {
+			mended++
+		}
+		p := sampler{unit: r.unit, r: e.r}
+		near := p.states(r.log, gen.begun, mended)
+		rest := append(p.states(r.log, r.gens[turn-1].committed, gen.begun-1), p.states(r.log, mended+1, min(len(r.log), r.gens[turn+1].begun))...)
+		for kind, states := range [][]disk.State{near, rest} {
+			for _, s := range disk.Sample(states, (e.starts/2+turns-1)/turns) {
+				all[kind] = append(all[kind], start{s, turn})
+			}
+		}
+	}
+	var mixed []start
+	for i := range max(len(all[0]), len(all[1])) {
+		for _, kind := range all {
+			if i < len(kind) {
+				mixed = append(mixed, kind[i])
+			}
+		}
+	}
+	return mixed
 }

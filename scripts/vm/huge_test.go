@@ -14,7 +14,7 @@ func TestHugeFile(t *testing.T) {
 		t.Skipf("A FILE OF 4 GiB TAKES MINUTES: %s=long has it", modeVariable)
 	}
 	m, ctx := borrow(t), t.Context()
-	f := flavour{"vfat-32k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "64"}, 9 << 10, "", 512}
+	f := flavour{"vfat-32k", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "64"}, 9 << 10, "", 512, 0}
 	s := newStick(t, m, f)
 	s.Sparse = true
 	furnish(t, m, sequence()[0])
@@ -24,7 +24,7 @@ func TestHugeFile(t *testing.T) {
 	parts := must[string](t)(m.Sh(ctx, "find "+drive+" -name 'huge.tar*' | while read f; do stat -c '%s %n' $f; done"))
 	t.Logf("on the drive:\n%s", parts)
 	// The client has a disk of its own for it.
-	big := &stick{flavour: flavour{"ext4", "ext4", []string{"mkfs.ext4", "-q", "-F"}, 6 << 10, "", 4096}, t: t, m: m}
+	big := &stick{flavour: flavour{"ext4", "ext4", []string{"mkfs.ext4", "-q", "-F"}, 6 << 10, "", 4096, 0}, t: t, m: m}
 	big.Stick = vm.Stick{Image: big.format(t), Sparse: true}
 	big.p = must[*vm.Plugged](t)(m.Plug(ctx, big.Stick))
 	ok(t, m.Mount(ctx, wire.Mount{Device: big.p.Device, Dir: "/t/big", Type: "ext4"}))

@@ -20,9 +20,9 @@ import (
 
 // The file systems that a client's PKGDIR lies on.
 var clientFlavours = []flavour{
-	{"client-ext4", "ext4", []string{"mkfs.ext4", "-q", "-F"}, 128, "", 4096},
-	{"client-xfs", "xfs", []string{"mkfs.xfs", "-q", "-f"}, 320, "", 4096},
-	{"client-btrfs", "btrfs", []string{"mkfs.btrfs", "-q", "-f"}, 192, "", 4096},
+	{"client-ext4", "ext4", []string{"mkfs.ext4", "-q", "-F"}, 128, "", 4096, 0},
+	{"client-xfs", "xfs", []string{"mkfs.xfs", "-q", "-f"}, 320, "", 4096, 0},
+	{"client-btrfs", "btrfs", []string{"mkfs.btrfs", "-q", "-f"}, 192, "", 4096, 0},
 }
 
 // client is a machine whose power is cut while it imports: all it has lies on

@@ -32,14 +32,18 @@ type stick struct {
 
 func newStick(t testing.TB, m *vm.Machine, f flavour) *stick {
 	t.Helper()
-	return &stick{flavour: f, Stick: vm.Stick{Image: f.format(t)}, t: t, m: m}
+	image := f.format(t)
+	if f.start > 0 {
+		image = partitioned(t, image, f.mib)
+	}
+	return &stick{flavour: f, Stick: vm.Stick{Image: image}, t: t, m: m}
 }
 
 // plug plugs it in and mounts it.
 func (s *stick) plug(readOnly bool) {
 	s.t.Helper()
 	s.p = must[*vm.Plugged](s.t)(s.m.Plug(s.t.Context(), s.Stick))
-	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.p.Device, Dir: drive, Type: s.kind, Options: s.options, ReadOnly: readOnly}))
+	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.device(s.t, s.m, s.p), Dir: drive, Type: s.kind, Options: s.options, ReadOnly: readOnly}))
 }
 
 // unplug unmounts it and takes it out.
@@ -197,7 +201,7 @@ func (s *stick) plugAgain() {
 	}
 	ok(s.t, s.m.Unmount(s.t.Context(), drive))
 	s.p = p
-	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: p.Device, Dir: drive, Type: s.kind, Options: s.options, ReadOnly: true}))
+	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.device(s.t, s.m, p), Dir: drive, Type: s.kind, Options: s.options, ReadOnly: true}))
 }
 
 // finish exports until it is done, with the repair that export asks for.
@@ -205,10 +209,10 @@ func (s *stick) finish(want content) {
 	s.t.Helper()
 	ok(s.t, s.m.Unmount(s.t.Context(), drive))
 	r := &recording{flavour: s.flavour, t: s.t, m: s.m}
-	if _, err := r.goOn(s.p.Device, program); err != nil {
+	if _, err := r.goOn(s.device(s.t, s.m, s.p), program); err != nil {
 		s.t.Errorf("%s: going on after a pull: %v", s.name, err)
 	}
-	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.p.Device, Dir: drive, Type: s.kind, Options: s.options, ReadOnly: true}))
+	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.device(s.t, s.m, s.p), Dir: drive, Type: s.kind, Options: s.options, ReadOnly: true}))
 	s.expectWhole(want)
 	s.unplug()
 }

@@ -29,12 +29,15 @@ type Agent struct {
 	programs map[int]*program
 	unnamed  map[string]*os.File
 	kernel   *kernelLog
+	tried    map[string]map[uint64]bool // series -> fingerprints
+	prints   fingerprinter
 }
 
 func newAgent() *Agent {
 	return &Agent{
 		logs: make(map[string]disk.Log), players: make(map[string]*player), devices: make(map[string]*device),
 		programs: make(map[int]*program), unnamed: make(map[string]*os.File), kernel: openKernelLog(),
+		tried: make(map[string]map[uint64]bool),
 	}
 }
 
@@ -222,13 +225,8 @@ func (a *Agent) Log(name string, log *disk.Log) error {
 	return nil
 }
 
-// Try tries a state of a drive.
+// Try tries a state of a drive. Calls of one series come one after the other.
 func (a *Agent) Try(t wire.Try, tried *wire.Tried) error {
-	for _, c := range t.Reset {
-		if err := copyTree(c); err != nil {
-			return err
-		}
-	}
 	a.kernel.skip()
 	var node string
 	if err := a.Attach(t.Attach, &node); err != nil {
@@ -238,20 +236,38 @@ func (a *Agent) Try(t wire.Try, tried *wire.Tried) error {
 	if err := mount(t.Mount); err != nil {
 		tried.MountError = err.Error()
 	} else {
-		for _, c := range t.Commands {
-			var r wire.Result
-			if err := a.Run(c, &r); err != nil {
-				return err
-			}
-			tried.Results = append(tried.Results, r)
-		}
-		for _, dir := range t.Trees {
-			tried.Trees = append(tried.Trees, tree(dir))
-		}
-		if err := unmount(t.Mount.Dir); err != nil {
-			return fmt.Errorf("unmounting: %w", err)
+		err := a.look(t, tried)
+		if err := errors.Join(err, unmount(t.Mount.Dir)); err != nil {
+			return fmt.Errorf("trying a state: %w", err)
 		}
 	}
 	tried.Kernel = a.kernel.lines()
 	return a.Detach(node, nil)
+}
+
+// look runs the commands on what is mounted, unless the series had the same
+// before.
+func (a *Agent) look(t wire.Try, tried *wire.Tried) error {
+	if t.Series != "" {
+		tried.Fingerprint = a.prints.tree(t.Mount.Dir)
+		if a.isKnown(t, tried.Fingerprint) && !t.Afresh {
+			return nil
+		}
+	}
+	for _, c := range t.Reset {
+		if err := copyTree(c); err != nil {
+			return err
+		}
+	}
+	for _, c := range t.Commands {
+		var r wire.Result
+		if err := a.Run(c, &r); err != nil {
+			return err
+		}
+		tried.Results = append(tried.Results, r)
+	}
+	for _, dir := range t.Trees {
+		tried.Trees = append(tried.Trees, tree(dir))
+	}
+	return nil
 }

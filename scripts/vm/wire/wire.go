@@ -96,12 +96,18 @@ type Try struct {
 	Reset    []Copy
 	Commands []Command
 	Trees    []string
+	// Series names tries with the same commands: a drive in which a reader sees
+	// what it saw before is not shown again, unless Afresh. "" for none.
+	Series string
+	Afresh bool
 }
 
-// Tried is what came of it.
+// Tried is what came of it. Results and Trees are empty if the series had a
+// drive with that fingerprint before.
 type Tried struct {
-	MountError string
-	Results    []Result
-	Trees      [][]File
-	Kernel     []string // what the kernel said meanwhile, warnings and worse
+	MountError  string
+	Fingerprint uint64
+	Results     []Result
+	Trees       [][]File
+	Kernel      []string // what the kernel said meanwhile, warnings and worse
 }

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"hash/maphash"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"pkgsneak/scripts/vm/wire"
+)
+
+// fingerprinter tells mounted drives apart by what a reader can see of them: all
+// names, types, sizes and directories that cannot be read, and the contents of
+// every file but of those below an origin that neither slot lists: nobody may
+// open these.
+type fingerprinter struct {
+	h      maphash.Hash
+	buf    []byte
+	listed map[string]bool
+}
+
+// tree returns the fingerprint of a mounted drive, of this boot only.
+func (p *fingerprinter) tree(dir string) uint64 {
+	p.h.Reset()
+	p.readLists(dir)
+	filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		p.word(name)
+		if err != nil {
+			p.word("cannot be read: " + err.Error())
+			return nil
+		}
+		p.word(d.Type().String())
+		if d.Type().IsRegular() {
+			p.file(name, d)
+		}
+		return nil
+	})
+	return p.h.Sum64()
+}
+
+// slots are the files of an origin that say what there is: pattern below the
+// drive.
+const slots = "pkgsneak/*/Manifest*"
+
+// readLists notes every file that a slot lists, whether or not it is whole.
+func (p *fingerprinter) readLists(dir string) {
+	p.listed = make(map[string]bool)
+	names, _ := filepath.Glob(filepath.Join(dir, slots)) // the pattern is well-formed
+	for _, name := range names {
+		p.listed[name] = true
+		text, _ := os.ReadFile(name) // what can be read of it
+		for line := range bytes.Lines(bytes.TrimRight(text, "\n")) {
+			if words := bytes.Fields(line); len(words) > 1 {
+				p.listed[filepath.Join(path.Dir(name), string(words[1]))] = true
+			}
+		}
+	}
+}
+
+func (p *fingerprinter) word(s string) {
+	p.h.WriteString(s)
+	p.h.WriteByte(0)
+}
+
+func (p *fingerprinter) file(name string, d fs.DirEntry) {
+	info, err := d.Info()
+	if err != nil {
+		p.word(err.Error())
+		return
+	}
+	maphash.WriteComparable(&p.h, info.Size())
+	if p.listed[name] || filepath.Base(filepath.Dir(name)) == "keys" {
+		p.contents(name)
+	}
+}
+
+func (p *fingerprinter) contents(name string) {
+	f, err := os.Open(name)
+	if err != nil {
+		p.word(err.Error())
+		return
+	}
+	defer f.Close()
+	if p.buf == nil {
+		p.buf = make([]byte, 256<<10)
+	}
+	for {
+		n, err := f.Read(p.buf)
+		p.h.Write(p.buf[:n])
+		if err != nil {
+			if err != io.EOF {
+				p.word(err.Error())
+			}
+			return
+		}
+	}
+}
+
+// isKnown says whether a drive with this fingerprint was tried before, and
+// remembers it.
+func (a *Agent) isKnown(t wire.Try, fingerprint uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	seen := a.tried[t.Series]
+	if seen == nil {
+		seen = make(map[uint64]bool)
+		a.tried[t.Series] = seen
+	}
+	known := seen[fingerprint]
+	seen[fingerprint] = true
+	return known
+}
