@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -20,10 +19,6 @@ import (
 )
 
 const defaultListen = ":8080"
-
-// ballastSize is the size in bytes of memory that is never touched, and so never taken from the machine: the collector lets garbage grow to the size of what is in use. Without
-// it that is about 4 MiB, and at thousands of requests a second the collector would run all the time.
-const ballastSize = 32 << 20
 
 func serveCommand(f *face) *cli.Command {
 	flags := append(commonFlags(),
@@ -90,9 +85,7 @@ func serve(c *call) error {
 	}
 	flush, restore := c.out.buffered()
 	go log.print(flush)
-	ballast := make([]byte, ballastSize)
 	err = server.Serve(c.ctx, listeners...)
-	runtime.KeepAlive(ballast)
 	log.end()
 	restore()
 	if err == nil {

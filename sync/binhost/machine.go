@@ -30,6 +30,7 @@ type machine struct {
 	title           string
 	pkgdir, distdir string
 	now             func() time.Time
+	files           *memory
 
 	mu      sync.Mutex
 	seen    stamp     // of Packages as it was looked at
@@ -45,7 +46,8 @@ type machine struct {
 
 // Machine is the source of a computer's own PKGDIR and DISTDIR. Either may be absent, and appear later.
 func Machine(title, pkgdir, distdir string, now func() time.Time) Source {
-	return &machine{title: title, pkgdir: pkgdir, distdir: distdir, now: now, shelf: &distShelf{dir: distdir, now: now}}
+	files := newMemory(now)
+	return &machine{title: title, pkgdir: pkgdir, distdir: distdir, now: now, files: files, shelf: &distShelf{dir: distdir, now: now, files: files}}
 }
 
 func (m *machine) site(fresh bool) *site {
@@ -69,7 +71,7 @@ func (m *machine) site(fresh bool) *site {
 	m.seen, m.lastErr = at, err
 	t := &tree{title: m.title, index: m.index, trouble: m.trouble, distfiles: m.shelf}
 	if m.index != nil {
-		t.packages = &pkgShelf{real: m.real, index: m.index}
+		t.packages = &pkgShelf{real: m.real, index: m.index, files: m.files}
 	}
 	m.last = &site{title: m.title, trees: []*tree{t}}
 	return m.last
@@ -134,6 +136,7 @@ func (m *machine) read() (x *index, real string, err error) {
 type pkgShelf struct {
 	real  string // PKGDIR without links
 	index *index
+	files *memory
 }
 
 func (s *pkgShelf) open(name string) (*file, error) {
@@ -143,7 +146,7 @@ func (s *pkgShelf) open(name string) (*file, error) {
 	if _, ok := s.index.paths[name]; !ok {
 		return nil, errHidden
 	}
-	return ownFile(s.real, name)
+	return s.files.open(s.real, name)
 }
 
 func (s *pkgShelf) list(dir string) ([]item, error) { return listIndex(s.index, dir) }
@@ -153,8 +156,9 @@ func (s *pkgShelf) count() (int, int64) { return len(s.index.paths), s.index.byt
 // distShelf is a DISTDIR.
 type distShelf struct {
 	// configuration
-	dir string
-	now func() time.Time
+	dir   string
+	now   func() time.Time
+	files *memory
 
 	mu    sync.Mutex
 	seen  stamp // of the directory as it was listed
@@ -177,7 +181,7 @@ func (s *distShelf) open(p string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ownFile(real, name)
+	return s.files.open(real, name)
 }
 
 // has gives the directory without links if a name in it is one of a distfile. One that is there and not known makes it look again.

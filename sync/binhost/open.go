@@ -1,9 +1,7 @@
 package binhost
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -47,6 +45,8 @@ func stampOfStat(st *unix.Stat_t) stamp {
 	}
 	return stamp{uint64(st.Dev), uint64(st.Ino), st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
 }
+
+func (s stamp) modified() time.Time { return time.Unix(0, s.mtime) }
 
 // etag is a strong validator: no two contents of a name have the same, because a name gets other contents by another file being renamed to it, or by a write.
 func (s stamp) etag() string {
@@ -117,43 +117,7 @@ func openStepwise(dir, name string) (int, error) {
 	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 }
 
-// smallRead is the size in bytes up to which a file is read into memory, and goes out in one write. For larger ones sendfile is cheaper.
-const smallRead = 32 << 10
-
-// buffers are for small files and for held answers: as many as there are small answers under way.
+// buffers are for held answers: as many as there are small answers under way.
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 type buffer [smallRead + 4<<10]byte // a small file and the header of an answer
-
-// ownFile is a file of this machine as it is.
-func ownFile(dir, name string) (*file, error) {
-	fd, at, err := openBeneath(dir, name)
-	if err != nil {
-		return nil, err
-	}
-	f := &file{name: name, size: at.size, modified: time.Unix(0, at.mtime), etag: at.etag()}
-	if at.size > smallRead {
-		whole := os.NewFile(uintptr(fd), name)
-		f.content, f.close = whole, whole.Close
-		return f, nil
-	}
-	defer unix.Close(fd)
-	buf := buffers.Get().(*buffer)
-	data := buf[:at.size]
-	for read := 0; read < len(data); {
-		n, err := retry(func() (int, error) { return unix.Pread(fd, data[read:], int64(read)) })
-		if read += n; err == nil && n == 0 {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			buffers.Put(buf)
-			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
-		}
-	}
-	f.content, f.small = bytes.NewReader(data), true
-	f.close = func() error {
-		buffers.Put(buf)
-		return nil
-	}
-	return f, nil
-}
