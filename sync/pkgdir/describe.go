@@ -2,13 +2,15 @@ package pkgdir
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
-	"path"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -17,8 +19,15 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// readSize is how much is read at a time. A smaller package is read once, for metadata and digests.
-const readSize = 256 << 10
+const (
+	// readSize is how much is read at a time, in bytes. A smaller package is read once, for metadata and digests.
+	readSize = 1 << 20
+	// largeSize is the size from which a package is read before the smaller ones: the one that is read last, alone, should not be the largest.
+	largeSize = 32 << 20
+	// A batch is what a worker takes at a time: so many packages, or so many bytes. Handing over each for itself would cost as much as reading a small one.
+	batchFiles = 64
+	batchBytes = 4 << 20
+)
 
 // errChanged is the reason for a file that somebody writes to.
 var errChanged = errors.New("changed while it was read")
@@ -38,10 +47,8 @@ type reader struct {
 	set  digest.Set
 	hash *digest.Hash
 	buf  []byte
-	// at is the open directory of the last small package: the next one mostly lies beside it.
-	at     *os.File
-	atPath string
-	step   func(what string) // Options.step
+	top  *os.File          // the PKGDIR, open while small packages are read
+	step func(what string) // Options.step
 }
 
 func newReader(d *Dir, set digest.Set) *reader {
@@ -50,8 +57,8 @@ func newReader(d *Dir, set digest.Set) *reader {
 }
 
 func (r *reader) close() {
-	if r.at != nil {
-		r.at.Close()
+	if r.top != nil {
+		r.top.Close()
 	}
 }
 
@@ -92,23 +99,12 @@ func (r *reader) readSmall(_ context.Context, f File) (*binpkg.Package, digest.S
 
 // load returns the contents of a file that is as it was found.
 func (r *reader) load(f File) ([]byte, error) {
-	dir, base := path.Split(f.Path)
-	if err := r.enter(path.Clean(dir)); err != nil {
-		return nil, err
-	}
 	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: f.Path, Err: err} }
-	var fd int
-	err := again(func() (err error) {
-		fd, err = unix.Openat(int(r.at.Fd()), base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		return err
-	})
+	fd, err := r.open(f.Path)
 	if err != nil {
 		return nil, failed("open", err)
 	}
 	defer unix.Close(fd)
-	if err := unchanged(fd, f); err != nil {
-		return nil, err
-	}
 	data := r.buf[:f.Info.Size()]
 	for done := 0; done < len(data); {
 		var n int
@@ -135,18 +131,49 @@ func (r *reader) done(f File) {
 	}
 }
 
-// enter opens the directory that the next files lie in.
-func (r *reader) enter(dir string) error {
-	if r.at != nil && r.atPath == dir {
-		return nil
+// open opens a file below PKGDIR, not through any link: in one system call where the kernel is Linux 5.6 or newer and lets us, directory by directory elsewhere.
+func (r *reader) open(path string) (int, error) {
+	if !fs.ValidPath(path) {
+		return -1, unix.EINVAL
 	}
-	at, err := r.dir.root.Open(dir)
-	if err != nil {
+	if r.top == nil {
+		top, err := r.dir.root.Open(".")
+		if err != nil {
+			return -1, err
+		}
+		r.top = top
+	}
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
+	var fd int
+	err := again(func() (err error) {
+		fd, err = unix.Openat2(int(r.top.Fd()), path, &how)
 		return err
+	})
+	switch err {
+	case unix.ENOSYS, unix.EPERM, unix.EAGAIN: // an old kernel, a sandbox that does not know it, a rename on the way
+		return walkTo(int(r.top.Fd()), path)
 	}
-	r.close()
-	r.at, r.atPath = at, dir
-	return nil
+	return fd, err
+}
+
+// walkTo opens the file at a path below an open directory, one directory after the other.
+func walkTo(top int, path string) (int, error) {
+	dir, base := top, path
+	for {
+		name, rest, more := strings.Cut(base, "/")
+		flags := 0
+		if more {
+			flags = unix.O_DIRECTORY
+		}
+		fd, err := openAt(dir, name, flags)
+		if dir != top {
+			unix.Close(dir)
+		}
+		if err != nil || !more {
+			return fd, err
+		}
+		dir, base = fd, rest
+	}
 }
 
 func unchanged(fd int, f File) error {
@@ -195,6 +222,7 @@ func withFile(e pkgindex.Entry, path string, fi fs.FileInfo, sums digest.Sums) (
 
 // described is what reading a file has led to.
 type described struct {
+	path  string
 	info  fs.FileInfo // when it was found
 	entry pkgindex.Entry
 	key   pkgindex.Instance
@@ -213,39 +241,65 @@ func (d *Dir) describeAll(ctx context.Context, files []File, known map[string]de
 	if len(todo) == 0 {
 		return nil
 	}
-	type result struct {
-		file File
-		described
-	}
-	work := make(chan File)
-	results := make(chan result)
 	workers := o.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	for range min(workers, len(todo)) {
+	batches := batch(todo)
+	work := make(chan []File, len(batches))
+	for _, b := range batches {
+		work <- b
+	}
+	close(work)
+	results := make(chan []described)
+	for range min(workers, len(batches)) {
 		go func() {
 			r := newReader(d, 0)
 			r.step = o.step
 			defer r.close()
-			for f := range work {
-				e, _, err := r.describe(ctx, f)
-				results <- result{f, described{f.Info, e, pkgindex.InstanceKey(e), err}}
+			for b := range work {
+				results <- r.describeBatch(ctx, b)
 			}
 		}()
 	}
-	go func() {
-		defer close(work)
-		for _, f := range todo {
-			work <- f
-		}
-	}()
-	for range todo {
-		r := <-results
-		known[r.file.Path] = r.described
-		if o.Progress != nil {
-			o.Progress(r.file.Path, r.file.Info.Size())
+	for range batches {
+		for _, k := range <-results {
+			known[k.path] = k
+			if o.Progress != nil {
+				o.Progress(k.path, k.info.Size())
+			}
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// batch puts files together for the workers, the large ones first, each for itself.
+func batch(files []File) [][]File {
+	var large, batches [][]File
+	var small []File
+	var bytes int64
+	for _, f := range files {
+		if f.Info.Size() >= largeSize {
+			large = append(large, []File{f})
+			continue
+		}
+		small, bytes = append(small, f), bytes+f.Info.Size()
+		if len(small) == batchFiles || bytes >= batchBytes {
+			batches, small, bytes = append(batches, small), nil, 0
+		}
+	}
+	if len(small) > 0 {
+		batches = append(batches, small)
+	}
+	slices.SortStableFunc(large, func(a, b []File) int { return cmp.Compare(b[0].Info.Size(), a[0].Info.Size()) })
+	return append(large, batches...)
+}
+
+func (r *reader) describeBatch(ctx context.Context, files []File) []described {
+	all := make([]described, len(files))
+	for i, f := range files {
+		e, _, err := r.describe(ctx, f)
+		all[i] = described{f.Path, f.Info, e, pkgindex.InstanceKey(e), err}
+	}
+	return all
 }

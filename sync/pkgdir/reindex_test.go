@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pkgindex"
 )
@@ -836,5 +838,51 @@ func TestCreate(t *testing.T) {
 	want := "PACKAGES: 0\nTIMESTAMP: 1809518400\nVERSION: 0\n\n"
 	if got := readFile(t, d, "Packages"); !bytes.Equal([]byte(got), []byte(want)) {
 		t.Errorf("Packages %q, want %q", got, want)
+	}
+}
+
+// Where the kernel has no openat2, a path is opened directory by directory, and no link on it is followed either.
+func TestOpenWithoutOpenat2(t *testing.T) {
+	top := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(top, "cat/pn"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"plain", "cat/file", "cat/pn/file"} {
+		if err := os.WriteFile(filepath.Join(top, name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{"link": "plain", "cat/link": "file", "linked": "cat", "cat/linked": "pn"} {
+		if err := os.Symlink(target, filepath.Join(top, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := openDir(t, top)
+	r := newReader(d, 0)
+	defer r.close()
+	dir, err := os.Open(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	for _, name := range []string{"plain", "cat/file", "cat/pn/file", "link", "cat/link", "linked/file", "cat/linked/file", "absent", "absent/file", "plain/file", "../x"} {
+		want := []string{"plain", "cat/file", "cat/pn/file"}
+		for how, open := range map[string]func() (int, error){
+			"openat2":  func() (int, error) { return r.open(name) },
+			"stepwise": func() (int, error) { return walkTo(int(dir.Fd()), name) },
+		} {
+			fd, err := open()
+			if err == nil {
+				data := make([]byte, 100)
+				n, _ := unix.Read(fd, data)
+				unix.Close(fd)
+				if string(data[:n]) != name {
+					t.Errorf("%s: %q has the contents %q", how, name, data[:n])
+				}
+			}
+			if (err == nil) != slices.Contains(want, name) {
+				t.Errorf("%s: opening %q: %v", how, name, err)
+			}
+		}
 	}
 }

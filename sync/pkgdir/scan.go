@@ -1,11 +1,11 @@
 package pkgdir
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"encoding/binary"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -49,8 +49,13 @@ type Scan struct {
 // Scan walks through the PKGDIR. Linked directories are not followed (neither does Portage), what
 // Portage itself keeps beside the packages (Packages, Packages.gz, locks) is passed over.
 func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
-	w := walk{dir: d, scan: &Scan{}}
-	if err := w.enter(ctx, ".", 0); err != nil {
+	top, err := d.root.Open(".")
+	if err != nil {
+		return nil, fmt.Errorf("scanning %q: %w", d.path, err)
+	}
+	defer top.Close()
+	w := walk{scan: &Scan{}, buf: make([]byte, direntsSize)}
+	if err := w.list(ctx, int(top.Fd()), ".", 0); err != nil {
 		return nil, fmt.Errorf("scanning %q: %w", d.path, err)
 	}
 	return w.scan, nil
@@ -60,36 +65,46 @@ func sortProblems(p []Problem) {
 	slices.SortFunc(p, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
 }
 
+// walk is a Scan on its way. Multi-instance PKGDIRs have a directory for each package, and all of it is looked at
+// twice when the index is written, so that a directory costs four system calls, and each file in it one.
 type walk struct {
-	dir   *Dir
 	scan  *Scan
 	names int
+	buf   []byte
 }
 
-func (w *walk) enter(ctx context.Context, dir string, depth int) error {
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
+// direntsSize is how much the kernel is asked for at a time, in bytes: some hundred names.
+const direntsSize = 32 << 10
+
+// enter lists the directory that has a name in an open one. It is not entered through a link, so that nothing leads out.
+func (w *walk) enter(ctx context.Context, parent int, name, dir string, depth int) error {
 	if depth > MaxDepth {
 		return fmt.Errorf("%q lies more than %d directories deep", dir, MaxDepth)
 	}
-	f, err := w.dir.root.Open(dir)
-	if depth > 0 && errors.Is(err, fs.ErrNotExist) { // gone since
+	fd, err := openAt(parent, name, unix.O_DIRECTORY)
+	switch err {
+	case nil:
+	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP: // gone since
 		return nil
+	default: // what cannot be read is not taken for deleted
+		return &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	if err != nil {
-		return err // what cannot be read is not taken for deleted
+	defer unix.Close(fd)
+	return w.list(ctx, fd, dir, depth)
+}
+
+func (w *walk) list(ctx context.Context, fd int, dir string, depth int) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	defer f.Close()
-	found, err := readDir(f)
+	found, err := w.read(fd, dir)
 	if err != nil {
 		return err
 	}
 	if w.names += len(found); w.names > MaxNames {
 		return fmt.Errorf("more than %d names", MaxNames)
 	}
-	for i := range found {
-		fi := &found[i]
+	for _, fi := range found {
 		p := fi.name
 		if dir != "." {
 			p = dir + "/" + p
@@ -97,7 +112,7 @@ func (w *walk) enter(ctx context.Context, dir string, depth int) error {
 		switch {
 		case depth == 0 && isOwn(fi.name):
 		case fi.IsDir():
-			if err := w.enter(ctx, p, depth+1); err != nil {
+			if err := w.enter(ctx, fd, fi.name, p, depth+1); err != nil {
 				return err
 			}
 		default:
@@ -131,29 +146,74 @@ func (w *walk) visit(p string, fi *info) {
 	}
 }
 
-// readDir returns the status of all names in an open directory, in the order in which a walk comes to the
-// paths that begin with them. One system call for each name, which has no slash: nothing can lead out.
-func readDir(dir *os.File) ([]info, error) {
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(names)
-	found := make([]info, 0, len(names))
+// read returns the names in an open directory, in the order in which a walk comes to the paths that begin with them. Those that may be
+// packages have their whole status, the others their type.
+func (w *walk) read(fd int, dir string) ([]*info, error) {
+	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: dir, Err: err} }
+	var found []*info
 	dirs := false
-	for _, name := range names {
-		fi, err := lstatAt(dir, name)
-		if err == unix.ENOENT { // gone since
-			continue
-		}
+	for {
+		var n int
+		err := again(func() (err error) {
+			n, err = unix.Getdents(fd, w.buf)
+			return err
+		})
 		if err != nil {
-			return nil, &fs.PathError{Op: "lstat", Path: path.Join(dir.Name(), name), Err: err}
+			return nil, failed("list", err)
 		}
-		found = append(found, fi)
+		if n == 0 {
+			break
+		}
+		if found, err = appendNames(found, w.buf[:n]); err != nil {
+			return nil, failed("list", err)
+		}
+	}
+	gone := func(fi *info) bool { return fi.name == "" }
+	for _, fi := range found {
+		if fi.st.Mode == 0 || binpkg.HasPackageSuffix(fi.name) && !fi.IsDir() {
+			switch err := fi.lstat(fd); err {
+			case nil:
+			case unix.ENOENT:
+				fi.name = ""
+			default:
+				return nil, &fs.PathError{Op: "lstat", Path: path.Join(dir, fi.name), Err: err}
+			}
+		}
 		dirs = dirs || fi.IsDir()
 	}
+	found = slices.DeleteFunc(found, gone)
+	order := func(a, b *info) int { return strings.Compare(a.name, b.name) }
 	if dirs {
-		slices.SortFunc(found, func(a, b info) int { return strings.Compare(a.key(), b.key()) })
+		order = func(a, b *info) int { return strings.Compare(a.key(), b.key()) }
+	}
+	slices.SortFunc(found, order)
+	return found, nil
+}
+
+// Where a struct linux_dirent64 has what is wanted of it (getdents64(2)).
+const (
+	direntLength = 16 // two bytes
+	direntType   = 18
+	direntName   = 19
+)
+
+// appendNames appends what the kernel has listed. The mode of each is its type, 0 where the file system does not tell it.
+func appendNames(found []*info, dirents []byte) ([]*info, error) {
+	for len(dirents) > 0 {
+		if len(dirents) < direntName {
+			return nil, unix.EIO
+		}
+		n := int(binary.NativeEndian.Uint16(dirents[direntLength:]))
+		if n < direntName || n > len(dirents) {
+			return nil, unix.EIO
+		}
+		name, _, _ := bytes.Cut(dirents[direntName:n], []byte{0})
+		if s := string(name); s != "." && s != ".." && s != "" {
+			fi := &info{name: s}
+			fi.st.Mode = uint32(dirents[direntType]) << 12 // DT_DIR is S_IFDIR without its twelve zero bits
+			found = append(found, fi)
+		}
+		dirents = dirents[n:]
 	}
 	return found, nil
 }
@@ -206,10 +266,23 @@ func isBeingBuilt(name string) bool {
 	return false
 }
 
-func lstatAt(dir *os.File, name string) (info, error) {
+// openAt opens a name in an open directory for reading, not through a link, and without waiting for the other end of a FIFO.
+func openAt(dir int, name string, flags int) (fd int, err error) {
+	err = again(func() (err error) {
+		fd, err = unix.Openat(dir, name, flags|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		return err
+	})
+	return fd, err
+}
+
+// lstat completes the status of a name in an open directory.
+func (i *info) lstat(dir int) error {
 	var st unix.Stat_t
-	err := again(func() error { return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) })
-	return newInfo(name, &st), err
+	if err := again(func() error { return unix.Fstatat(dir, i.name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
+		return err
+	}
+	*i = newInfo(i.name, &st)
+	return nil
 }
 
 // again repeats a system call that a signal has interrupted.

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+)
+
+const (
+	// smallHeap is the size in bytes below which the heap is not collected: most runs end before. Go begins at 4 MiB.
+	smallHeap = 48 << 20
+	goBegins  = 4 << 20
+	// heapGrowth is by how many per cent a large heap may outgrow what is live: indices are few large strings, which cost little to look through.
+	heapGrowth = 50
+)
+
+// tuneMemory lets small runs do without the garbage collector, and lets it run more often in large ones than Go does by itself. Who sets GOGC or GOMEMLIMIT knows better.
+func tuneMemory() {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	debug.SetGCPercent(100 * smallHeap / goBegins)
+	afterCollection()
+}
+
+// afterCollection chooses after each collection when the next one comes.
+func afterCollection() {
+	runtime.AddCleanup(new([64]byte), func(struct{}) { // nobody holds it: it is gone with the next collection
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		if live[0].Value.Kind() != metrics.KindUint64 {
+			return
+		}
+		debug.SetGCPercent(mayGrow(live[0].Value.Uint64()))
+		afterCollection()
+	}, struct{}{})
+}
+
+// mayGrow is the per cent by which a heap with so many live bytes may grow.
+func mayGrow(live uint64) int {
+	if live*(100+heapGrowth)/100 >= smallHeap {
+		return heapGrowth
+	}
+	return int(min(100*smallHeap/max(1, live)-100, 100*smallHeap/goBegins))
+}
