@@ -112,8 +112,32 @@ func (m Machine) confineWriting(c Confinement) Confined {
 	return Confine(c)
 }
 
-// ConfineReading confines this process, for ever, to reading below the given paths: for a server, whose sockets are open by then.
-func ConfineReading(paths ...string) Confined { return Confine(Confinement{Read: paths}) }
+// ConfineReading confines this process, for ever, to reading below the given paths: for a server, whose sockets are open by then. For what is absent, and shall be served
+// when it comes, the directory above is granted, though never the root directory.
+func ConfineReading(paths ...string) Confined {
+	var c Confinement
+	var wider []string
+	for _, p := range paths {
+		there := readable(p)
+		if there != filepath.Clean(p) {
+			wider = append(wider, there)
+		}
+		c.Read = append(c.Read, there)
+	}
+	done := Confine(c)
+	done.Wider = append(done.Wider, wider...)
+	return done
+}
+
+// readable returns the path, or, where it is absent, the deepest directory on the way to it.
+func readable(path string) string {
+	for p := filepath.Clean(path); p != "/" && p != "."; p = filepath.Dir(p) {
+		if _, err := os.Stat(p); !errors.Is(err, fs.ErrNotExist) {
+			return p
+		}
+	}
+	return filepath.Clean(path)
+}
 
 // What is granted. Executing, and making links, devices, FIFOs and sockets, never is.
 const (

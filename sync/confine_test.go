@@ -205,6 +205,11 @@ func TestConfinementOfWhatIsAbsent(t *testing.T) {
 			t.Errorf("%q: %q, %v, want %q", row.path, got, err, row.want)
 		}
 	}
+	for path, want := range map[string]string{dir: dir, filepath.Join(dir, "a/b/c"): dir, "/no/such/directory": "/no/such/directory"} {
+		if got := readable(path); got != want {
+			t.Errorf("to be read %q: %q, want %q", path, got, want)
+		}
+	}
 	write(t, filepath.Join(dir, "file"), "x")
 	if _, err := grantable(filepath.Join(dir, "file")); err == nil {
 		t.Error("a file was taken for a directory")

@@ -48,7 +48,7 @@ func serveCommand(f *face) *cli.Command {
 }
 
 func serve(c *call) error {
-	source, what, err := c.served()
+	source, trees, err := c.served()
 	if err != nil {
 		return err
 	}
@@ -78,11 +78,12 @@ func serve(c *call) error {
 		return err
 	}
 	for _, l := range listeners {
-		c.listening(what, l.Addr(), server.TLS != nil)
+		c.listening(strings.Join(trees, " and "), l.Addr(), server.TLS != nil)
 	}
 	if os.Geteuid() == 0 {
 		c.out.notice("%s any user can serve, and root need not", bold("note:"))
 	}
+	c.confine(trees)
 	flush, restore := c.out.buffered()
 	go log.print(flush)
 	err = server.Serve(c.ctx, listeners...)
@@ -152,33 +153,51 @@ func (q *logQueue) end() {
 	<-q.ended
 }
 
-// served is what is to be served, and its name. A drive on which nothing could be served is an error now, not a page later.
-func (c *call) served() (source binhost.Source, what string, err error) {
+// served is what is to be served, and the directories that have to be read for it. A drive on which nothing could be served is an error now, not a page later.
+func (c *call) served() (source binhost.Source, dirs []string, err error) {
 	if len(c.args) == 0 {
 		machine, err := c.machine()
 		if err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
-		for _, dir := range []string{machine.PKGDIR, machine.DISTDIR} {
+		dirs = []string{machine.PKGDIR, machine.DISTDIR}
+		for _, dir := range dirs {
 			if _, err := os.ReadDir(dir); err != nil {
 				c.out.warn("%v", err)
 			}
 		}
-		return binhost.Machine(c.env.hostname, machine.PKGDIR, machine.DISTDIR, c.env.now), machine.PKGDIR + " and " + machine.DISTDIR, nil
+		return binhost.Machine(c.env.hostname, machine.PKGDIR, machine.DISTDIR, c.env.now), dirs, nil
 	}
 	mount, err := filepath.Abs(c.args[0])
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	o := binhost.DriveOptions{Trust: c.trusted, Untrusted: c.flags.Bool("untrusted"), Now: c.env.now}
 	refused, err := binhost.CheckDrive(mount, o)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	for _, r := range refused {
 		c.out.warn("%q is not served: %s", r.Origin, r.Reason)
 	}
-	return binhost.Drive(mount, o), mount, nil
+	return binhost.Drive(mount, o), []string{mount}, nil
+}
+
+// confine leaves this process only what a server needs: reading what it serves. A drive that comes again is another file system at the same place, and is reached by way of
+// the directory above, unless that is the root directory. The keys that are trusted may become more.
+func (c *call) confine(trees []string) {
+	if c.env.confineServe == nil {
+		return
+	}
+	if len(c.args) > 0 {
+		if above := filepath.Dir(trees[0]); above != "/" {
+			trees = append(trees, above)
+		}
+		trees = append(trees, c.stateDir())
+	}
+	if done := c.env.confineServe(trees...); c.out.verbose {
+		c.out.notice("%s", done)
+	}
 }
 
 // trusted gives the keys that are trusted here and the latest time that is sure.

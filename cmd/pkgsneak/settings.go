@@ -37,6 +37,7 @@ type env struct {
 	// They take from this process, for ever, what a journey does not need; nil: nothing.
 	confineExport func(sync.Machine, sync.ExportOptions) sync.Confined
 	confineImport func(sync.Machine, sync.ImportOptions) sync.Confined
+	confineServe  func(paths ...string) sync.Confined
 }
 
 // processEnv is the env of a real process.
@@ -55,6 +56,7 @@ func processEnv(version string) *env {
 
 		confineExport: sync.Machine.ConfineExport,
 		confineImport: sync.Machine.ConfineImport,
+		confineServe:  sync.ConfineReading,
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {
 		e.portageq = runPortageq(program)
