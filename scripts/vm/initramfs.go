@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -71,10 +72,14 @@ func (a *archive) copy(name, from string) {
 	a.file(name, data)
 }
 
-// modules adds the kernel's modules, and the order to load them in.
-func (a *archive) modules(k *Kernel) {
+// modules adds the kernel's modules, and the order to load them in. Without
+// those that are named.
+func (a *archive) modules(k *Kernel, without ...string) {
 	var order strings.Builder
 	for _, m := range k.Modules {
+		if slices.Contains(without, strings.TrimSuffix(filepath.Base(m), ".ko")) {
+			continue
+		}
 		a.copy("modules/"+filepath.Base(m), m)
 		fmt.Fprintln(&order, filepath.Base(m))
 	}

@@ -1,0 +1,536 @@
+package vm_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pkgsneak/scripts/vm"
+	"pkgsneak/scripts/vm/wire"
+)
+
+// booted is a guest with an init and udev, in which pkgsneak is installed. In
+// its stories nobody types a command once a drive is plugged in.
+type booted struct {
+	*vm.Machine
+	systemd bool
+	taken   int // results that a story has seen
+	plugs   int
+}
+
+// told is what the hook gets.
+type told struct {
+	Outcome    string
+	Message    string
+	Error      string
+	SafeToPull bool `json:"safe_to_pull"`
+	Device     struct{ Name string }
+	FS         struct{ Type, Label string }
+	Import     *struct {
+		Refused []struct{ Reason string }
+	}
+	Began, Ended time.Time
+}
+
+// Where the hook leaves its results, and the settings.
+const (
+	doneFile = "/var/lab/done"
+	confFile = "/etc/conf.d/pkgsneak"
+)
+
+// bootSystem boots a system and installs pkgsneak in it.
+func bootSystem(t *testing.T, s vm.System) *booted {
+	t.Helper()
+	lab(t)
+	places <- struct{}{}
+	t.Cleanup(func() { <-places })
+	if !long() && time.Since(started) > shortRun {
+		t.Skipf("NO TIME: the short run has used its %v; %s=long has it", shortRun, modeVariable)
+	}
+	began := time.Now()
+	b := &booted{systemd: s.Name == "systemd"}
+	b.Machine = boot(t, func(c *vm.Config) { c.System, c.Memory, c.CPUs = &s, 1536, 2 })
+	t.Cleanup(b.Close)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log of the guest:\n%s", b.log(context.Background()))
+		}
+	})
+	settle(t, b.Machine)
+	b.sh(t, "mkdir -p /var/lab")
+	b.booting(t)
+	t.Logf("%s has booted after %.1f s; udev %s", s.Name, time.Since(began).Seconds(), strings.TrimSpace(b.sh(t, "udevadm --version")))
+	out := b.sh(t, "pkgsneak auto --install 2>&1")
+	t.Logf("installed:\n%s", out)
+	return b
+}
+
+// booting waits until the init has done all it has to do.
+func (b *booted) booting(t *testing.T) {
+	t.Helper()
+	b.until(t, "the system is up", func() bool {
+		if !b.systemd {
+			_, err := b.Get(t.Context(), "/run/lab-ready")
+			return err == nil
+		}
+		r := must[wire.Result](t)(b.Run(t.Context(), wire.Command{Argv: []string{"systemctl", "is-system-running", "--wait"}}))
+		return strings.TrimSpace(string(r.Stdout)) == "running"
+	})
+}
+
+// sh runs a script that must succeed.
+func (b *booted) sh(t testing.TB, script string) string {
+	t.Helper()
+	return must[string](t)(b.Sh(t.Context(), script))
+}
+
+// patience is how long anything may take, emulated on a busy machine.
+const patience = 5 * time.Minute
+
+// until waits for a condition.
+func (b *booted) until(t *testing.T, what string, met func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !met(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after %v it is still not so that %s", patience, what)
+		}
+	}
+}
+
+// log is what pkgsneak, and those who start it, have said.
+func (b *booted) log(ctx context.Context) string {
+	script := "cat /var/log/messages"
+	if b.systemd {
+		script = "journalctl --no-pager -o short-monotonic -b | grep -E 'pkgsneak|udev'"
+	}
+	out, err := b.Sh(ctx, script)
+	if err != nil {
+		out += err.Error()
+	}
+	return out
+}
+
+// logged waits for a line in the log.
+func (b *booted) logged(t *testing.T, text string) {
+	t.Helper()
+	b.until(t, fmt.Sprintf("the log has %q", text), func() bool { return strings.Contains(b.log(t.Context()), text) })
+}
+
+// settings are the lines of conf.d for a host or a client.
+func settings(role string) []string {
+	dir, more := "/t/host", []string{"PKGSNEAK_NAME=host"}
+	if role != "export" {
+		dir, more = clientDir, nil
+	}
+	return append(more, "PKGSNEAK_AUTO="+role, "PKGSNEAK_STATE_DIR="+dir+"/state", "PKGSNEAK_PKGDIR="+dir+"/pkgdir", "PKGSNEAK_DISTDIR="+dir+"/distdir",
+		`PKGSNEAK_ON_DONE="cat >>`+doneFile+`"`)
+}
+
+// be makes the machine a host or a client.
+func (b *booted) be(t testing.TB, role string, more ...string) {
+	t.Helper()
+	text := strings.Join(append(settings(role), more...), "\n") + "\n"
+	ok(t, b.Put(t.Context(), wire.Put{Path: confFile, Data: []byte(text), Mode: 0o644}))
+}
+
+// plug plugs a drive in.
+func (b *booted) plug(t testing.TB, s vm.Stick) *vm.Plugged {
+	t.Helper()
+	b.plugs++
+	return must[*vm.Plugged](t)(b.Plug(t.Context(), s))
+}
+
+// results are those that no story has taken yet.
+func (b *booted) results(t testing.TB) []told {
+	t.Helper()
+	data, err := b.Get(t.Context(), doneFile)
+	if err != nil {
+		return nil // nothing was done yet
+	}
+	var all []told
+	for d := json.NewDecoder(bytes.NewReader(data)); ; {
+		var r told
+		if err := d.Decode(&r); err != nil {
+			return all[b.taken:] // the last one is being written, perhaps
+		}
+		all = append(all, r)
+	}
+}
+
+// next waits for the next results, one for each drive.
+func (b *booted) next(t *testing.T, n int) []told {
+	t.Helper()
+	var got []told
+	b.until(t, fmt.Sprintf("%d runs have ended", n), func() bool {
+		got = b.results(t)
+		return len(got) >= n
+	})
+	b.taken += n
+	return got[:n]
+}
+
+// serves waits for a result that says: done, and safe to pull.
+func (b *booted) serves(t *testing.T, outcome string) told {
+	t.Helper()
+	r := b.next(t, 1)[0]
+	if r.Outcome != outcome || !r.SafeToPull || !strings.HasSuffix(r.Message, "it can be pulled now") {
+		t.Errorf("it should be %q: %+v", outcome, r)
+	}
+	return r
+}
+
+// idle waits until nothing of pkgsneak runs, and looks at what is left.
+func (b *booted) idle(t *testing.T) {
+	t.Helper()
+	b.until(t, "no run is left", func() bool {
+		r := must[wire.Result](t)(b.Run(t.Context(), wire.Command{Argv: []string{"pidof", "pkgsneak"}}))
+		return r.Code != 0
+	})
+	if got := b.results(t); len(got) > 0 {
+		t.Errorf("more was done than was asked for: %+v", got)
+		b.taken += len(got)
+	}
+	if mounts := b.sh(t, "cat /proc/mounts"); strings.Contains(mounts, "/dev/sd") {
+		t.Errorf("still mounted: %s", mounts)
+	}
+	if left := b.sh(t, "find /run -path '/run/pkgsneak/*' -type d"); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+	if !b.systemd {
+		return
+	}
+	b.until(t, "no unit is at work", func() bool {
+		return b.sh(t, "systemctl list-units --no-legend --plain --state=active,activating,deactivating 'pkgsneak@*'") == ""
+	})
+	if failed := b.sh(t, "systemctl --failed --no-legend --plain"); failed != "" {
+		t.Errorf("failed units: %s", failed)
+	}
+}
+
+// part is where the partition of autoImage begins.
+const part = 1 << 20
+
+// unmounted fails unless the file system of an image was left as an unmount
+// leaves it: the dirty bit is off, and fsck has nothing to say.
+func unmounted(t testing.TB, image, kind string, partitioned bool) {
+	t.Helper()
+	if partitioned {
+		data := must[[]byte](t)(os.ReadFile(image))
+		image = filepath.Join(t.TempDir(), "part")
+		ok(t, os.WriteFile(image, data[part:], 0o600))
+	}
+	argv := map[string][]string{"vfat": {"fsck.vfat", "-n"}, "exfat": {"fsck.exfat", "-n"}, "ext4": {"e2fsck", "-n"}}[kind]
+	out, err := exec.Command(argv[0], append(argv[1:], image)...).CombinedOutput()
+	if err != nil || bytes.Contains(out, []byte("irty")) {
+		t.Errorf("the %s was not unmounted: %v\n%s", kind, err, out)
+	}
+}
+
+func TestBootedSystemd(t *testing.T) { stories(t, bootSystem(t, vm.Systemd())) }
+
+// OpenRC with systemd's udevd, as Gentoo has it in systemd-utils.
+func TestBootedOpenRC(t *testing.T) { stories(t, bootSystem(t, vm.OpenRC())) }
+
+// eudev is what other distributions have; Debian's stable release is not one
+// of them.
+func TestBootedEudev(t *testing.T) {
+	lab(t)
+	out, err := exec.Command("apt-cache", "policy", "eudev").Output()
+	if err != nil || !bytes.Contains(out, []byte("Candidate: ")) || bytes.Contains(out, []byte("Candidate: (none)")) {
+		t.Skipf("THE MACHINE LAB DID NOT RUN: this Debian has no package eudev (apt-cache policy eudev: %v)", errors.Join(err, errors.New("no candidate")))
+	}
+	s := vm.OpenRC()
+	s.Name = "eudev"
+	for i, name := range s.Packages {
+		if name == "udev" {
+			s.Packages[i] = "eudev"
+		}
+	}
+	s.Files["etc/init.d/udev"] = strings.Replace(s.Files["etc/init.d/udev"], "/lib/systemd/systemd-udevd", "/sbin/udevd", 1)
+	stories(t, bootSystem(t, s))
+}
+
+// stories are what happens to a machine one after the other. A short run has
+// the first one, with one drive.
+func stories(t *testing.T, b *booted) {
+	began := time.Now()
+	for _, s := range []struct {
+		name  string
+		short bool
+		tell  func(*testing.T, *booted)
+	}{
+		{"plugged in on the host and on the client", true, carried},
+		{"two at once", false, twoAtOnce},
+		{"ten times in a row", false, tenTimes},
+		{"pulled in the middle", false, pulledInTheMiddle},
+		{"swapped while the hook runs", false, swapped},
+		{"a foreign stick", false, foreignStick},
+		{"an untrusted key", false, untrustedKey},
+		{"events that mean nothing", false, spurious},
+		{"longer than udev's patience", false, longRun},
+		{"watch", false, watchService},
+		{"serve", false, serveService},
+		{"uninstalled", false, uninstalled},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			if !s.short && !long() {
+				t.Skipf("NO TIME: %s=long has it", modeVariable)
+			}
+			at := time.Now()
+			s.tell(t, b)
+			t.Logf("took %.1f s", time.Since(at).Seconds())
+		})
+	}
+	t.Logf("%d plugs in %.0f s", b.plugs, time.Since(began).Seconds())
+}
+
+// A drive is filled on the host, and emptied on the client.
+func carried(t *testing.T, b *booted) {
+	for _, d := range autoDrives {
+		if !long() && d.name != "vfat in a partition" {
+			continue
+		}
+		t.Run(d.name, func(t *testing.T) {
+			want := furnish(t, b.Machine, sequence()[0])
+			resetClient(t, b.Machine)
+			image := autoImage(t, d.mkfs, "PKGSNEAK", d.partitioned)
+			steps := []struct{ role, outcome string }{{"export", "done"}, {"import", "done"}}
+			if long() {
+				steps = append(steps, []struct{ role, outcome string }{{"import", "unchanged"}, {"export", "unchanged"}}...)
+			}
+			for _, step := range steps {
+				b.be(t, step.role)
+				p := b.plug(t, vm.Stick{Image: image})
+				r := b.serves(t, step.outcome)
+				ok(t, p.Pull(t.Context()))
+				if r.FS.Type != d.kind || r.FS.Label != "PKGSNEAK" {
+					t.Errorf("%s: %+v", step.role, r)
+				}
+				unmounted(t, image, d.kind, d.partitioned)
+				b.idle(t)
+			}
+			if got := clientTrees(t, b.Machine); !maps.Equal(got, want) {
+				t.Errorf("the client: %s", difference(got, want))
+			}
+		})
+	}
+}
+
+// Two drives at once: one waits for the other, on the host and on the client.
+func twoAtOnce(t *testing.T, b *booted) {
+	want := furnish(t, b.Machine, sequence()[1])
+	resetClient(t, b.Machine)
+	images := []string{autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true), autoImage(t, autoDrives[2].mkfs, "PKGSNEAK", false)}
+	for _, role := range []string{"export", "import"} {
+		b.be(t, role)
+		var plugged []*vm.Plugged
+		for _, image := range images {
+			plugged = append(plugged, b.plug(t, vm.Stick{Image: image, WriteBytes: 4_000_000}))
+		}
+		seen := make(map[string]bool)
+		for _, r := range b.next(t, 2) {
+			seen[r.Device.Name] = true
+			if r.Outcome != "done" && (r.Outcome != "unchanged" || role == "export") || !r.SafeToPull {
+				t.Errorf("%s: %+v", role, r)
+			}
+		}
+		if len(seen) != 2 {
+			t.Errorf("%s: of two drives, %v were served", role, seen)
+		}
+		for _, p := range plugged {
+			ok(t, p.Pull(t.Context()))
+		}
+		b.idle(t)
+	}
+	b.logged(t, "waiting for the run on another drive to end")
+	if got := clientTrees(t, b.Machine); !maps.Equal(got, want) {
+		t.Errorf("the client: %s", difference(got, want))
+	}
+}
+
+// The same drive again and again, as soon as it may be pulled.
+func tenTimes(t *testing.T, b *booted) {
+	furnish(t, b.Machine, sequence()[2])
+	b.be(t, "export")
+	image := autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true)
+	for n := range 10 {
+		outcome := "unchanged"
+		if n == 0 {
+			outcome = "done"
+		}
+		p := b.plug(t, vm.Stick{Image: image})
+		b.serves(t, outcome)
+		ok(t, p.Pull(t.Context()))
+	}
+	b.idle(t)
+	unmounted(t, image, "vfat", true)
+}
+
+// Pulled while it is written to, and plugged in again.
+func pulledInTheMiddle(t *testing.T, b *booted) {
+	for _, d := range autoDrives {
+		if d.name == "vfat" || d.name == "exfat in a partition" {
+			continue // the others have each of the two
+		}
+		t.Run(d.name, func(t *testing.T) {
+			want := furnish(t, b.Machine, sequence()[3])
+			resetClient(t, b.Machine)
+			b.be(t, "export")
+			image := autoImage(t, d.mkfs, "PKGSNEAK", d.partitioned)
+			for n := range 2 {
+				p := b.plug(t, vm.Stick{Image: image, WriteBytes: 500_000})
+				b.until(t, "something was written", func() bool { return must[vm.Moved](t)(p.Moved(t.Context())).WrittenBytes > 200_000 })
+				ok(t, p.Pull(t.Context()))
+				if r := b.next(t, 1)[0]; r.Outcome != "pulled" || r.SafeToPull {
+					t.Errorf("pull %d: %+v", n, r)
+				}
+				b.idle(t)
+			}
+			p := b.plug(t, vm.Stick{Image: image})
+			b.serves(t, "done")
+			ok(t, p.Pull(t.Context()))
+			unmounted(t, image, d.kind, d.partitioned)
+			b.be(t, "import")
+			p = b.plug(t, vm.Stick{Image: image})
+			b.serves(t, "done")
+			ok(t, p.Pull(t.Context()))
+			b.idle(t)
+			if got := clientTrees(t, b.Machine); !maps.Equal(got, want) {
+				t.Errorf("the client: %s", difference(got, want))
+			}
+		})
+	}
+}
+
+// The users are told that a drive can be pulled, and then the hook is run: who
+// is quick has plugged the next drive in before that has ended.
+func swapped(t *testing.T, b *booted) {
+	furnish(t, b.Machine, sequence()[0])
+	b.be(t, "export", `PKGSNEAK_ON_DONE="cat >>`+doneFile+`; echo >>/var/lab/hook-began; sleep 10; echo >>/var/lab/hook-ended"`)
+	b.sh(t, "rm -f /var/lab/hook-*")
+	first := autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true)
+	for _, image := range []string{first, autoImage(t, autoDrives[3].mkfs, "PKGSNEAK", true), first} {
+		p := b.plug(t, vm.Stick{Image: image})
+		r := b.next(t, 1)[0]
+		if r.Outcome != "done" && r.Outcome != "unchanged" || !r.SafeToPull {
+			t.Errorf("%+v", r)
+		}
+		ok(t, p.Pull(t.Context()))
+	}
+	b.idle(t)
+	if n := b.sh(t, "wc -l </var/lab/hook-began; wc -l </var/lab/hook-ended"); strings.Join(strings.Fields(n), " ") != "3 3" {
+		t.Errorf("hooks that began and ended: %q", n)
+	}
+}
+
+// A stick of somebody else stays as it is, byte for byte.
+func foreignStick(t *testing.T, b *booted) {
+	for _, d := range autoDrives {
+		t.Run(d.name, func(t *testing.T) {
+			furnish(t, b.Machine, sequence()[0])
+			b.be(t, "both")
+			image := autoImage(t, d.mkfs, "HOLIDAY", d.partitioned)
+			before := sum(must[[]byte](t)(os.ReadFile(image)))
+			alone := strings.Count(b.log(t.Context()), "left alone")
+			p := b.plug(t, vm.Stick{Image: image})
+			b.until(t, "the log says that it was left alone", func() bool { return strings.Count(b.log(t.Context()), "left alone") > alone })
+			ok(t, p.Pull(t.Context()))
+			b.idle(t)
+			if sum(must[[]byte](t)(os.ReadFile(image))) != before {
+				t.Error("it was written to")
+			}
+		})
+	}
+}
+
+// What a key has signed that nobody trusts is refused, and everybody is told.
+func untrustedKey(t *testing.T, b *booted) {
+	furnish(t, b.Machine, sequence()[0])
+	resetClient(t, b.Machine)
+	image := autoImage(t, autoDrives[3].mkfs, "PKGSNEAK", true)
+	b.be(t, "export")
+	p := b.plug(t, vm.Stick{Image: image})
+	b.serves(t, "done")
+	ok(t, p.Pull(t.Context()))
+
+	before := sum(must[[]byte](t)(os.ReadFile(image)))
+	b.be(t, "import")
+	b.sh(t, "rm -rf "+clientDir+"/state")
+	p = b.plug(t, vm.Stick{Image: image})
+	r := b.next(t, 1)[0]
+	ok(t, p.Pull(t.Context()))
+	b.idle(t)
+	t.Logf("it says: %+v", r)
+	if !r.SafeToPull || !strings.Contains(r.Message+r.Error, "trust") {
+		t.Errorf("%+v", r)
+	}
+	b.logged(t, "trust")
+	if got := clientTrees(t, b.Machine); len(got) > 0 {
+		t.Errorf("the client has got %v", got)
+	}
+	if sum(must[[]byte](t)(os.ReadFile(image))) != before {
+		t.Error("the drive was written to")
+	}
+}
+
+// Events that mean nothing new: upgrades of udev trigger all devices, fsck and
+// others make the kernel say "change".
+func spurious(t *testing.T, b *booted) {
+	furnish(t, b.Machine, sequence()[1])
+	b.be(t, "export")
+	image := autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true)
+	p := b.plug(t, vm.Stick{Image: image, WriteBytes: 2_000_000})
+	b.until(t, "something was written", func() bool { return must[vm.Moved](t)(p.Moved(t.Context())).WrittenBytes > 200_000 })
+	for _, action := range []string{"add", "change", "add"} {
+		b.sh(t, "udevadm trigger --settle --subsystem-match=block --action="+action)
+	}
+	b.serves(t, "done")
+	b.idle(t)
+	b.sh(t, "udevadm trigger --settle --subsystem-match=block --action=change; udevadm control --reload; : >"+p.Device+"1")
+	b.sh(t, "udevadm settle")
+	b.idle(t)
+	ok(t, p.Pull(t.Context()))
+	unmounted(t, image, "vfat", true)
+}
+
+// udev kills what takes longer than event_timeout. A run takes as long as it
+// needs, also when udev is started again meanwhile.
+func longRun(t *testing.T, b *booted) {
+	const timeout = 3 * time.Second
+	furnish(t, b.Machine, sequence()[1])
+	b.be(t, "export")
+	restart := "rc-service udev restart"
+	if b.systemd {
+		restart = "systemctl restart systemd-udevd"
+	}
+	// A program of the event itself shows that the timeout is what it says.
+	b.sh(t, fmt.Sprintf(`echo event_timeout=%d >/etc/udev/udev.conf
+printf '#!/bin/sh\necho >/var/lab/slow-began; sleep 60; echo >/var/lab/slow-ended' >/var/lab/slow; chmod 755 /var/lab/slow
+echo 'SUBSYSTEM=="block", ENV{DEVTYPE}=="disk", ACTION=="add", RUN+="/var/lab/slow"' >/etc/udev/rules.d/99-lab.rules
+%s`, int(timeout.Seconds()), restart))
+	image := autoImage(t, autoDrives[3].mkfs, "PKGSNEAK", true)
+	p := b.plug(t, vm.Stick{Image: image, WriteBytes: 500_000})
+	b.until(t, "something was written", func() bool { return must[vm.Moved](t)(p.Moved(t.Context())).WrittenBytes > 200_000 })
+	b.sh(t, restart)
+	r := b.serves(t, "done")
+	ok(t, p.Pull(t.Context()))
+	b.idle(t)
+	took := r.Ended.Sub(r.Began)
+	t.Logf("a run of %.0f s, udev's timeout is %v", took.Seconds(), timeout)
+	if took < 3*timeout {
+		t.Errorf("the run took %v, which shows nothing", took)
+	}
+	if files := b.sh(t, "ls /var/lab"); !strings.Contains(files, "slow-began") || strings.Contains(files, "slow-ended") {
+		t.Errorf("the timeout is not what it says: %s", files)
+	}
+	b.sh(t, ": >/etc/udev/udev.conf; rm /etc/udev/rules.d/99-lab.rules; "+restart)
+}
