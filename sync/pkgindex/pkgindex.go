@@ -48,7 +48,7 @@
 //
 // # Limits
 //
-// MaxSize bytes in all, MaxBlock in a block, MaxLine in a line, MaxEntries entries and as many empty blocks. Beyond them Read returns a *FormatError. What
+// MaxSize bytes in all, MaxBlock in a block, MaxLine in a line, MaxEntries entries. Beyond them Read returns a *FormatError. What
 // could not be read back is not written: Write and With return a *ValueError.
 package pkgindex
 
