@@ -1,11 +1,16 @@
 package sync
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"crypto/rand"
+	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
@@ -60,6 +67,25 @@ func keyAttacks() []attack {
 			a.must(err)
 			a.trust(key)
 		}, refused, "revoked on 2026-05-01"},
+		{"signed by a key whose revocation lies on the drive", func(a *arena) {
+			a.onDrive(a.key.fingerprint(), ".rev.asc", a.key.revocation())
+			a.disposable = append(a.disposable, filepath.Join(a.client.StateDir, "trusted")) // it is remembered there
+		}, refused, "revoked on 2026-05-01"},
+		{"stranger's revocation of the trusted key", func(a *arena) {
+			forged := armored("PUBLIC KEY BLOCK", stranger.signature(a.key.prefixed(), how{kind: typeRevocation, issuer: a.key}))
+			a.onDrive(a.key.fingerprint(), ".rev.asc", forged)
+		}, harmless, ""},
+		{"signed by a key that says the trusted one introduced it", func(a *arena) {
+			a.opts.AcceptRotation = true
+			forged := stranger.introduction("forger", stranger, a.key)
+			a.onDrive(stranger.fingerprint(), ".asc", armored("PUBLIC KEY BLOCK", stranger.block("forger", 0), forged))
+			a.resignWith(stranger, func(s *statement) { s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint() })
+		}, refused, "not trusted here"},
+		{"signed by a key that the trusted one introduced, and nobody was asked", func(a *arena) {
+			good := stranger.introduction("forger", a.key, a.key)
+			a.onDrive(stranger.fingerprint(), ".asc", armored("PUBLIC KEY BLOCK", stranger.block("forger", 0), good))
+			a.resignWith(stranger, func(s *statement) { s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint() })
+		}, refused, "introduced as its successor"},
 		{"signature before its key", signed(how{at: epoch.Add(-time.Hour)}), refused, "before its key was made"},
 		{"signature that has expired", func(a *arena) {
 			a.clock(epoch.Add(2 * time.Hour))
@@ -68,7 +94,11 @@ func keyAttacks() []attack {
 		{"weak hash", func(a *arena) {
 			a.slots(framed(a.text(), "Hash: SHA1\n", a.key.textSignature(a.text(), how{hash: hashSHA1})))
 		}, refused, "Hash line"},
+		{"weaker hash still", func(a *arena) {
+			a.slots(framed(a.text(), "Hash: MD5\n", a.key.textSignature(a.text(), how{hash: hashMD5})))
+		}, refused, "Hash line"},
 		{"weak hash behind the name of a strong one", signed(how{hash: hashSHA1}), refused, "SHA-1"},
+		{"weaker hash behind the name of a strong one", signed(how{hash: hashMD5}), refused, "hash"},
 		{"header of another hash", signed(how{hash: hashSHA256}), refused, "the header says SHA512"},
 		{"algorithm that is not used", signed(how{algorithm: algorithmRSA}), refused, "RSA"},
 		{"signature of another type", signed(how{kind: typeSelf}), refused, "type 0x13"},
@@ -566,6 +596,11 @@ func (a *arena) trust(k *manifest.PublicKey) {
 	}
 }
 
+// onDrive puts a file among the keys on the drive.
+func (a *arena) onDrive(fingerprint []byte, suffix string, data []byte) {
+	write(a.t, filepath.Join(a.drive, "pkgsneak/keys", fmt.Sprintf("%X", fingerprint)+suffix), string(data))
+}
+
 func (a *arena) clock(now time.Time) { a.client.Now = func() time.Time { return now } }
 
 // again lets the host build something new and export it a day later.
@@ -759,9 +794,9 @@ func catalogueAttacks() []attack {
 	}
 	bomb := func(line string, size int) func(*arena) {
 		return func(a *arena) {
-			a.memory = 1200 << 20
+			a.memory = 256 << 20
 			a.resign(func(s *statement) {
-				s.zst = packed(bytes.Repeat([]byte(line), size/len(line)))
+				s.zst = repeated(zstdWriter, line, size)
 				s.record.Counts.CatalogueBytes = int64(size / len(line) * len(line))
 			})
 		}
@@ -774,7 +809,7 @@ func catalogueAttacks() []attack {
 		{"bomb of headers", bomb("a: b\n", 300<<20), refused, "generation/"},
 		{"bomb that the record is silent about", func(a *arena) {
 			a.resign(func(s *statement) {
-				s.zst = packed(bytes.Repeat([]byte("A: b\n"), 20<<20))
+				s.zst = repeated(zstdWriter, "A: b\n", 100<<20)
 				s.record.Counts.CatalogueBytes = 10
 			})
 		}, refused, "longer than the record says"},
@@ -861,7 +896,89 @@ func packageAttacks(t *testing.T) []attack {
 			a.resign(func(s *statement) { s.pretend(a, at, data) })
 		}, leftOut, ""})
 	}
-	return all
+	return append(all, bombAttacks()...)
+}
+
+// bombAttacks: packages that unpack to more than anybody has.
+func bombAttacks() []attack {
+	member := func(name, want string, data func() []byte) attack {
+		return attack{"bomb in " + name, func(a *arena) {
+			a.memory = 256 << 20
+			a.resign(func(s *statement) { s.pretend(a, victim, a.withMember(name, data())) })
+		}, leftOut, want}
+	}
+	return []attack{
+		member("metadata.tar.gz", "more than 67108864 bytes", func() []byte { return repeated(gzipWriter, "\x00", 1<<30) }),
+		member("metadata.tar.zst", "more than 67108864 bytes", func() []byte { return repeated(zstdWriter, "\x00", 1<<30) }),
+		member("metadata.tar.xz", "more than 67108864 bytes", func() []byte { return repeated(xzWriter, "\x00", 65<<20) }),
+	}
+}
+
+// withMember is the victim with another archive of metadata.
+func (a *arena) withMember(name string, data []byte) []byte {
+	f, err := os.Open(filepath.Join(a.host.PKGDIR, victim))
+	a.must(err)
+	defer f.Close()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	var list strings.Builder
+	add := func(dir, base string, data []byte) {
+		a.must(w.WriteHeader(&tar.Header{Name: dir + base, Size: int64(len(data)), Mode: 0o644, Format: tar.FormatUSTAR}))
+		_, err := w.Write(data)
+		a.must(err)
+		fmt.Fprintf(&list, "DATA %s %d SHA512 %x BLAKE2B %x\n", base, len(data), sha512.Sum512(data), digest.Bytes(data))
+	}
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		a.must(err)
+		was, err := io.ReadAll(r)
+		a.must(err)
+		switch dir, base := filepath.Split(h.Name); {
+		case strings.HasPrefix(base, "metadata."):
+			add(dir, name, data)
+		case base == "Manifest":
+			add(dir, base, []byte(list.String()))
+		default:
+			add(dir, base, was)
+		}
+	}
+	a.must(w.Close())
+	return out.Bytes()
+}
+
+func zstdWriter(w io.Writer) (io.WriteCloser, error) {
+	return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
+}
+
+func gzipWriter(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriterLevel(w, gzip.BestSpeed) }
+
+func xzWriter(w io.Writer) (io.WriteCloser, error) {
+	return xz.WriterConfig{DictCap: 1 << 20}.NewWriter(w)
+}
+
+// repeated packs a text that is repeated to about a size in bytes, which is not in memory at any time.
+func repeated(compressor func(io.Writer) (io.WriteCloser, error), text string, size int) []byte {
+	var out bytes.Buffer
+	w, err := compressor(&out)
+	if err != nil {
+		panic(err)
+	}
+	unit := max(1, len(text))
+	piece := []byte(strings.Repeat(text, max(1, min(1<<20, size)/unit)))
+	for left := size / unit * unit; left > 0; {
+		n, err := w.Write(piece[:min(left, len(piece))])
+		if err != nil {
+			panic(err)
+		}
+		left -= n
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
+	return out.Bytes()
 }
 
 // clientAttacks: what lies on the client already, put there by whoever may write to PKGDIR.

@@ -20,7 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
@@ -281,13 +280,7 @@ func (s *statement) drop(names ...string) {
 	s.list.Files = slices.DeleteFunc(s.list.Files, func(f manifest.File) bool { return slices.Contains(names, f.Path) })
 }
 
-func packed(data []byte) []byte {
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
-	if err != nil {
-		panic(err)
-	}
-	return z.EncodeAll(data, nil)
-}
+func packed(data []byte) []byte { return repeated(zstdWriter, string(data), len(data)) }
 
 // entry changes one line of a package's entry in the catalogue.
 func (s *statement) entry(a *arena, name, key, value string) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ed25519"
+	_ "crypto/md5"
 	"crypto/sha1"
 	_ "crypto/sha256" // for crypto.Hash.New
 	_ "crypto/sha512"
@@ -26,6 +27,7 @@ type forger struct {
 
 // The numbers of RFC 4880 section 9 that attacks need.
 const (
+	hashMD5    = 1
 	hashSHA1   = 2
 	hashSHA256 = 8
 	hashSHA512 = 10
@@ -35,11 +37,12 @@ const (
 
 	typeBinary     = 0x00
 	typeText       = 0x01
+	typeCertify    = 0x10
 	typeSelf       = 0x13
 	typeRevocation = 0x20
 )
 
-var hashes = map[byte]crypto.Hash{hashSHA1: crypto.SHA1, hashSHA256: crypto.SHA256, hashSHA512: crypto.SHA512}
+var hashes = map[byte]crypto.Hash{hashMD5: crypto.MD5, hashSHA1: crypto.SHA1, hashSHA256: crypto.SHA256, hashSHA512: crypto.SHA512}
 
 // oid of Ed25519 in a version 4 key.
 var oidEd25519 = []byte{0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x0f, 0x01}
@@ -169,6 +172,12 @@ func (f *forger) block(name string, life uint32) []byte {
 	data := append(append(f.prefixed(), id...), name...)
 	self := f.signature(data, how{kind: typeSelf, at: time.Unix(int64(f.created), 0), extra: extra})
 	return append(append(pgpPacket(6, f.public), pgpPacket(13, []byte(name))...), self...)
+}
+
+// introduction is what key makes of f's user id, in the name of another one.
+func (f *forger) introduction(name string, key, as *forger) []byte {
+	id := binary.BigEndian.AppendUint32([]byte{0xb4}, uint32(len(name)))
+	return key.signature(append(append(f.prefixed(), id...), name...), how{kind: typeCertify, issuer: as})
 }
 
 func (f *forger) key(t *testing.T, life uint32) *manifest.PublicKey {
