@@ -83,16 +83,13 @@ func Export(ctx context.Context, m Machine, o ExportOptions, w Watcher) (*Export
 		return nil, err
 	}
 	defer l.Close()
-	x := &exporter{m: m, o: o, w: w, l: l, buf: make([]byte, copyBuffer),
+	x := &exporter{m: m, o: o, w: w, l: l, bufs: newBuffers(),
 		current: make(map[fileKey]*drive.Item), entries: make(map[string]pkgindex.Entry),
 		report: &ExportReport{Pretended: o.Pretend, Copied: []Item{}, Removed: []Item{}, LeftOut: []Item{}, Notices: []string{}}}
 	defer x.close()
 	err = x.run(ctx)
 	return x.report, err
 }
-
-// copyBuffer is how much is read, hashed and written at a time, in bytes.
-const copyBuffer = 1 << 20
 
 // exporter is one export on its way. The first block is given, the rest is found out step by step.
 type exporter struct {
@@ -113,8 +110,8 @@ type exporter struct {
 	before *pkgindex.Header     // of its catalogue; nil if there is none that can be read
 	stale  bool                 // its packages/Packages is an older generation's, which only a new generation mends
 	host   *host
-	todo   []Item // to be copied
-	buf    []byte // files are copied through it, one after the other
+	todo   []Item   // to be copied
+	bufs   [][]byte // files are copied through them, one after the other
 
 	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
 	current map[fileKey]*drive.Item

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"runtime"
 	"slices"
@@ -223,141 +222,6 @@ func (x *exporter) leaveOut(it Item, why error, hint string) {
 	x.report.LeftOut = append(x.report.LeftOut, it)
 }
 
-// source is a file of the host, opened and looked through before its turn to be copied.
-type source struct {
-	file  *os.File
-	entry pkgindex.Entry // of a package: what its own metadata says
-	err   error
-}
-
-func (s source) drop() {
-	if s.file != nil {
-		s.file.Close()
-	}
-}
-
-// copyAll copies the files in turn, checking some of them ahead.
-func (x *exporter) copyAll(ctx context.Context, w *drive.Writer, todo []Item) error {
-	workers := x.o.Workers
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
-	every := x.o.commitEvery
-	if every == 0 {
-		every = commitEvery
-	}
-	var uncommitted int64
-	return ahead(ctx, len(todo), workers, 2*workers,
-		func(ctx context.Context, i int) source { return x.openSource(ctx, todo[i]) },
-		func(i int, s source) error {
-			defer s.drop()
-			size, err := x.copyOne(ctx, w, todo[i], s)
-			if uncommitted += size; err != nil || uncommitted < every || i == len(todo)-1 {
-				return err
-			}
-			uncommitted = 0
-			return x.commit(ctx, w)
-		}, source.drop)
-}
-
-// openSource opens a file and, if it is a package, checks all of it: what would hurt Portage is not carried.
-func (x *exporter) openSource(ctx context.Context, it Item) (s source) {
-	h := x.host.files[fileKey{it.Kind, it.Path}]
-	if s.file, s.err = x.host.dir(it.Kind).open(it.Path, h.info); s.err != nil || it.Kind != Package {
-		return s
-	}
-	pkg, err := binpkg.Read(s.file, h.Size, it.Path)
-	if err == nil {
-		err = binpkg.Check(ctx, s.file, h.Size, it.Path)
-	}
-	if err == nil {
-		s.entry, err = pkgindex.NewEntry(pkg.Get)
-	}
-	s.err = err
-	return s
-}
-
-// sourceError marks an error of the host's file among those of the drive.
-type sourceError struct{ err error }
-
-func (e *sourceError) Error() string { return e.err.Error() }
-func (e *sourceError) Unwrap() error { return e.err }
-
-// copyOne puts one file on the drive in one pass: read, hashed, written. A file that cannot be carried is left out and the run goes on; only the drive's errors end it.
-func (x *exporter) copyOne(ctx context.Context, w *drive.Writer, it Item, s source) (int64, error) {
-	if err := context.Cause(ctx); err != nil {
-		return 0, err
-	}
-	key := fileKey{it.Kind, it.Path}
-	h := x.host.files[key]
-	if s.err != nil {
-		x.leaveOut(it, s.err, "")
-		return 0, nil
-	}
-	var sums digest.Sums
-	put, err := w.Put(ctx, drive.NewFile{Kind: driveKind(it.Kind), Path: it.Path, Size: it.Size}, func(dst io.Writer) error {
-		set := digest.Set(0)
-		if it.Kind == Package {
-			set = digest.MD5 | digest.SHA1
-		}
-		var err error
-		sums, err = pour(dst, s.file, h.info, set, x.buf)
-		return err
-	})
-	var mine *sourceError
-	switch {
-	case errors.As(err, &mine):
-		x.leaveOut(it, mine.err, "")
-		return 0, nil
-	case err != nil:
-		return 0, err
-	}
-	if it.Kind == Package {
-		entry, err := x.entryOf(h, s.entry, sums)
-		if err != nil {
-			x.leaveOut(it, err, x.hintIndex())
-			return 0, nil // not listed: the next commit removes it
-		}
-		x.setEntry(it.Path, entry)
-	}
-	sums.Blake2b = put.Sum
-	set := digest.BLAKE2B
-	if it.Kind == Package {
-		set = digest.All
-	}
-	x.host.dir(it.Kind).cache.Put(it.Path, h.info, sums, set)
-	x.current[key] = &put
-	x.report.Copied = append(x.report.Copied, it)
-	return it.Size, nil
-}
-
-// pour copies a file to dst through buf and sums it on the way. Its errors are *sourceError unless they are dst's.
-func pour(dst io.Writer, src *os.File, scanned fs.FileInfo, set digest.Set, buf []byte) (digest.Sums, error) {
-	hash := digest.New(set)
-	if _, err := src.Seek(0, io.SeekStart); err != nil {
-		return digest.Sums{}, &sourceError{err}
-	}
-	for left := scanned.Size(); left > 0; {
-		n, err := src.Read(buf[:min(int64(len(buf)), left)])
-		if n > 0 {
-			hash.Write(buf[:n])
-			if _, err := dst.Write(buf[:n]); err != nil {
-				return digest.Sums{}, err
-			}
-			left -= int64(n)
-			continue
-		}
-		if err == nil || errors.Is(err, io.EOF) {
-			err = errChanged
-		}
-		return digest.Sums{}, &sourceError{err}
-	}
-	if err := unchanged(src, scanned); err != nil {
-		return digest.Sums{}, &sourceError{err}
-	}
-	return hash.Sum(), nil
-}
-
 // entryOf makes the catalogue's entry of a package that was copied, with the hashes of what was read. Where the host's index vouches for the file, its entry is taken over, after
 // it was compared with the package itself: no index is authenticated by anything.
 func (x *exporter) entryOf(h *hostFile, own pkgindex.Entry, sums digest.Sums) (pkgindex.Entry, error) {
@@ -412,7 +276,7 @@ func (x *exporter) putProgram(ctx context.Context, w *drive.Writer) error {
 		return err
 	}
 	put, err := w.Put(ctx, drive.NewFile{Kind: drive.Program, Path: path, Size: size}, func(dst io.Writer) error {
-		_, err := pour(dst, file, info, 0, x.buf)
+		_, err := pour(dst, file, info, 0, x.bufs)
 		return err
 	})
 	var mine *sourceError

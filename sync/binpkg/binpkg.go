@@ -35,6 +35,11 @@ const (
 	ImageRatio = 1024
 )
 
+// Rules is the number of the rules that Check goes by. It grows whenever Check
+// would judge a package otherwise than before, so that a remembered verdict can
+// be told from one of today.
+const Rules = 1
+
 // InvalidError says that a file is no package that may be indexed or carried.
 type InvalidError struct {
 	Path   string // as given to Read or Check

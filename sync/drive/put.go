@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -139,23 +140,40 @@ func (s *splitter) open() error {
 
 func (s *splitter) write(p []byte) error {
 	name := s.names[len(s.done)]
+	hashed := s.sum(p)
 	err := s.w.do("write", name, func() error {
 		_, err := s.file.Write(p)
 		return err
 	})
+	hashed()
 	if err != nil {
 		return err
 	}
-	s.whole.Write(p)
-	if s.part != nil {
-		s.part.Write(p)
-	}
-	s.marks.write(p)
 	s.size += int64(len(p))
 	if err := s.w.flow.wrote(s.file, name, s.size); err != nil {
 		return s.w.lost(s.w.end("writing", name, err))
 	}
 	return nil
+}
+
+// besideFrom is the length of a write from which it is hashed beside the writing.
+const besideFrom = 64 << 10
+
+// sum hashes what is written, and returns a function that waits for it.
+func (s *splitter) sum(p []byte) (wait func()) {
+	hash := func() {
+		s.whole.Write(p)
+		if s.part != nil {
+			s.part.Write(p)
+		}
+		s.marks.write(p)
+	}
+	if len(p) < besideFrom {
+		return hash
+	}
+	var beside sync.WaitGroup
+	beside.Go(hash)
+	return beside.Wait
 }
 
 // finish closes the last part; an empty file is one too.

@@ -41,6 +41,7 @@ type cached struct {
 	sha1    [20]byte
 	blake2b digest.Blake2b
 	set     digest.Set
+	rules   int  // see Approve; 0: not approved
 	used    bool // looked up or put since Cache
 }
 
@@ -70,7 +71,7 @@ func digestsFile(dir string) string {
 }
 
 func digestsTable(dir string) table {
-	return table{kind: "pkgsneak digests", about: []string{dir}, fields: 8}
+	return table{kind: "pkgsneak digests", about: []string{dir}, version: 2, fields: 9}
 }
 
 // Cache opens the cache for the directory dir. now is the time before the first file is read.
@@ -103,12 +104,8 @@ func (c *Cache) Lost() error { return c.lost }
 // Lookup returns the sums of the file name, and which of them are known, if it is still the file that
 // they were computed from.
 func (c *Cache) Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bool) {
-	s, ok := stampOf(fi)
-	if !ok {
-		return digest.Sums{}, 0, false
-	}
-	e, ok := c.files[name]
-	if !ok || e.stamp != s {
+	e := c.lookup(name, fi)
+	if e == nil {
 		return digest.Sums{}, 0, false
 	}
 	e.used = true
@@ -122,8 +119,33 @@ func (c *Cache) Put(name string, fi fs.FileInfo, sums digest.Sums, set digest.Se
 	if set &= digest.All; !ok || name == "" || set == 0 || c.isRacy(s) {
 		return
 	}
-	c.files[name] = &cached{s, sums.MD5, sums.SHA1, sums.Blake2b, set, true}
+	c.files[name] = &cached{stamp: s, md5: sums.MD5, sha1: sums.SHA1, blake2b: sums.Blake2b, set: set, used: true}
 	c.changed = true
+}
+
+// Approve remembers that a file passed the caller's rules of that number, which is greater than 0, when its remembered sums were computed. What is not remembered, or has another
+// status, is not approved. Put takes it back.
+func (c *Cache) Approve(name string, fi fs.FileInfo, rules int) {
+	if e := c.lookup(name, fi); e != nil && e.rules != rules {
+		e.rules, c.changed = rules, true
+	}
+}
+
+// Approved returns the number of the rules that a file has passed, 0 if it is not known to have passed any.
+func (c *Cache) Approved(name string, fi fs.FileInfo) int {
+	if e := c.lookup(name, fi); e != nil {
+		return e.rules
+	}
+	return 0
+}
+
+// lookup returns what is remembered of a file with this status, or nil.
+func (c *Cache) lookup(name string, fi fs.FileInfo) *cached {
+	s, ok := stampOf(fi)
+	if e := c.files[name]; ok && e != nil && e.stamp == s {
+		return e
+	}
+	return nil
 }
 
 // isRacy reports whether a write that comes now might leave the stamp as it is. It sets mtime and
@@ -166,7 +188,10 @@ func appendCached(b []byte, name string, e *cached) []byte {
 			b = append(b, '-')
 		}
 	}
-	return b
+	if e.rules == 0 {
+		return append(b, '\t', '-')
+	}
+	return strconv.AppendInt(append(b, '\t'), int64(e.rules), 10)
 }
 
 type knownSum struct {
@@ -220,6 +245,13 @@ func (e *cached) parse(f []string) (err error) {
 	}
 	if e.set == 0 {
 		return errors.New("no sum is known")
+	}
+	if f[8] == "-" {
+		return nil
+	}
+	e.rules, err = strconv.Atoi(f[8])
+	if err != nil || e.rules <= 0 || !plain(f[8]) {
+		return errNumber
 	}
 	return nil
 }

@@ -68,10 +68,14 @@ func TestCacheKnowsUnchangedFiles(t *testing.T) {
 			l := openDir(t, t.TempDir(), Options{})
 			c := openCache(t, l)
 			c.Put("a", before, someSums, digest.All)
+			c.Approve("a", before, 3)
 			if err := c.Save(); err != nil {
 				t.Fatal(err)
 			}
 			c = openCache(t, reopen(t, l))
+			if rules := c.Approved(tt.file, tt.now); (rules == 3) != tt.hit {
+				t.Errorf("passed the rules %d", rules)
+			}
 			sums, set, hit := c.Lookup(tt.file, tt.now)
 			if hit != tt.hit {
 				t.Fatalf("hit %v", hit)
@@ -82,6 +86,26 @@ func TestCacheKnowsUnchangedFiles(t *testing.T) {
 				t.Errorf("sums %v of set %b", sums, set)
 			}
 		})
+	}
+}
+
+// A verdict holds for the contents it was given for.
+func TestCacheForgetsVerdicts(t *testing.T) {
+	c := openCache(t, openDir(t, t.TempDir(), Options{}))
+	fi, other := fileStatus(5, lastYear, lastYear, 7), fileStatus(6, lastYear, lastYear, 7)
+	c.Approve("a", fi, 1) // whose digests nobody knows
+	if c.Approved("a", fi) != 0 {
+		t.Error("a file without digests is approved")
+	}
+	c.Put("a", fi, someSums, digest.All)
+	c.Approve("a", other, 1)
+	if c.Approved("a", fi) != 0 || c.Approved("a", other) != 0 {
+		t.Error("approved with another status")
+	}
+	c.Approve("a", fi, 1)
+	c.Put("a", fi, someSums, digest.All)
+	if c.Approved("a", fi) != 0 {
+		t.Error("approved after its digests were computed anew")
 	}
 }
 
@@ -187,7 +211,7 @@ func TestCacheSavesOnlyChanges(t *testing.T) {
 func TestCacheThatIsOddStartsEmptyAndSaysSo(t *testing.T) {
 	for name, f := range map[string]func(string) string{
 		"cut":           func(s string) string { return s[:len(s)-5] },
-		"other-version": func(s string) string { return strings.Replace(s, "digests 1", "digests 2", 1) },
+		"other-version": func(s string) string { return strings.Replace(s, "digests 2", "digests 3", 1) },
 		"other-folder":  func(s string) string { return strings.Replace(s, "distfiles", "binpkgs", 1) },
 		"number":        func(s string) string { return strings.Replace(s, "\t5\t", "\t05\t", 1) },
 		"sum":           func(s string) string { return strings.Replace(s, "\tab", "\tAB", 1) },
@@ -265,7 +289,7 @@ func FuzzParseDigests(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b.String())
-	f.Add("pkgsneak digests 1\t/d\nend\t0\n")
+	f.Add("pkgsneak digests 2\t/d\nend\t0\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		m, _, err := parseDigests("/d", text)
 		if err != nil {

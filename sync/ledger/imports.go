@@ -52,7 +52,7 @@ func importsFile(id importsID) string {
 }
 
 func importsTable(id importsID) table {
-	return table{kind: "pkgsneak imports", about: []string{string(id.Key), id.Name, string(id.Kind)}, fields: 4}
+	return table{kind: "pkgsneak imports", version: 1, about: []string{string(id.Key), id.Name, string(id.Kind)}, fields: 4}
 }
 
 // Imports returns what was brought in from the origin, by the origin's path. Nothing ever brought in

@@ -40,11 +40,12 @@
 //	ORIGIN'S PATH<TAB>PATH HERE<TAB>SIZE<TAB>BLAKE2B-512 in hex
 //	end<TAB>1
 //
-//	pkgsneak digests 1<TAB>DIRECTORY
-//	NAME<TAB>SIZE<TAB>MTIME<TAB>CTIME<TAB>INODE<TAB>MD5<TAB>SHA1<TAB>BLAKE2B-512
+//	pkgsneak digests 2<TAB>DIRECTORY
+//	NAME<TAB>SIZE<TAB>MTIME<TAB>CTIME<TAB>INODE<TAB>MD5<TAB>SHA1<TAB>BLAKE2B-512<TAB>RULES
 //	end<TAB>1
 //
-// Times there are nanoseconds since 1970; a digest that is not known is "-".
+// Times there are nanoseconds since 1970; a digest that is not known is "-". RULES is the number of the rules that the
+// file has passed (Cache.Approve), or "-". A file of another version is one that is lost.
 //
 // A Ledger and its Caches are for one goroutine.
 package ledger

@@ -12,18 +12,16 @@ import (
 // A table is the text form of imports/* and digests/*: a heading, rows in bytewise order of their
 // first field, and a last line with the number of rows.
 type table struct {
-	kind   string   // first word of the heading, before the version
-	about  []string // further fields of the heading
-	fields int      // of a row
+	kind    string // first word of the heading, before the version
+	version int
+	about   []string // further fields of the heading
+	fields  int      // of a row
 }
 
-const (
-	tableVersion = " 1"
-	tableEnd     = "end\t"
-)
+const tableEnd = "end\t"
 
 func (t table) heading() string {
-	h := t.kind + tableVersion
+	h := t.kind + " " + strconv.Itoa(t.version)
 	for _, a := range t.about {
 		h += "\t" + escape(a)
 	}
