@@ -3,7 +3,7 @@ package scripts
 
 import _ "embed"
 
-// The files of auto and watch, as they lie in this directory. The program is /usr/bin/pkgsneak in all of them.
+// The files of auto, watch and serve, as they lie in this directory. The program is /usr/bin/pkgsneak in all of them.
 var (
 	//go:embed 90-pkgsneak.rules
 	UdevRules string
@@ -15,4 +15,12 @@ var (
 	WatchInit string
 	//go:embed pkgsneak.confd
 	Conf string
+	//go:embed pkgsneak-serve.service
+	ServeUnit string
+	//go:embed pkgsneak-serve.socket
+	ServeSocket string
+	//go:embed pkgsneak-serve.initd
+	ServeInit string
+	//go:embed pkgsneak-serve.confd
+	ServeConf string
 )

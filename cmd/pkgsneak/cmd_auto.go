@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -23,12 +22,8 @@ func autoCommand(f *face) *cli.Command {
 		&cli.StringFlag{Name: "label", Usage: "a drive without a tree is taken for an export if it has this label", DefaultText: auto.DefaultLabel},
 		&cli.StringFlag{Name: "on-done", Usage: "run by /bin/sh at the end, with the result as JSON on its standard input"},
 		&cli.BoolFlag{Name: "result-file", Usage: "leave a text on the drive that says what was done"},
-		&cli.BoolFlag{Name: "install", Usage: "put the udev rule, the units and the example of settings in place"},
-		&cli.BoolFlag{Name: "uninstall", Usage: "take them away"},
-		&cli.StringFlag{Name: "root", Usage: "install below this directory, for packagers"},
-		&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "with --install: also over files that were changed here"},
 	)
-	flags = append(flags, journeyFlags()...)
+	flags = append(append(flags, installFlags("the udev rule, the units and the example of settings")...), journeyFlags()...)
 	return &cli.Command{
 		Name:      "auto",
 		Category:  "by itself",
@@ -81,14 +76,12 @@ func (c *call) autoExport() sync.ExportOptions {
 }
 
 func autoVerb(c *call) error {
-	in, out := c.flags.Bool("install"), c.flags.Bool("uninstall")
+	asked, away, err := c.installs()
 	switch {
-	case in && out:
-		return usageErrorf("--install and --uninstall exclude each other")
-	case (in || out) && len(c.args) > 0:
-		return usageErrorf("--install and --uninstall take no device, and %q is one", c.args[0])
-	case in || out:
-		return autoInstall(c, out)
+	case err != nil:
+		return err
+	case asked:
+		return c.install(auto.InstallOptions{}, away, c.afterInstall)
 	case len(c.args) == 0:
 		return c.wrongArguments(1, 1)
 	}
@@ -241,72 +234,6 @@ func (e *env) toJournal() bool {
 	}
 	stream, _ := e.lookup("JOURNAL_STREAM")
 	return stream == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
-}
-
-// autoInstall puts the files in place or takes them away.
-func autoInstall(c *call, away bool) error {
-	root := c.flags.String("root")
-	program, err := c.programToInstall(root)
-	if err != nil {
-		return err
-	}
-	dir := filepath.Join(c.env.root, "/")
-	if root != "" {
-		if dir, err = filepath.Abs(root); err != nil {
-			return err
-		}
-	}
-	o := auto.InstallOptions{Root: dir, Program: program, Force: c.flags.Bool("force"), Run: auto.Linux().Run}
-	do, question := auto.Install, "%s was changed here. Replace it?"
-	if away {
-		do, question = auto.Uninstall, "%s was changed here. Remove it?"
-	}
-	if c.out.asks {
-		o.Confirm = func(path string) (bool, error) { return c.out.ask(question, path) }
-	}
-	changes, err := do(c.ctx, o)
-	if err != nil {
-		return err
-	}
-	for _, l := range []struct {
-		word  styled
-		paths []string
-	}{{green("written"), changes.Written}, {blue("as it was"), changes.Same}, {red("removed"), changes.Removed}} {
-		for _, p := range l.paths {
-			c.out.say("  %-9s  %s", l.word, p)
-		}
-	}
-	for _, p := range changes.Kept {
-		c.out.warn("%s was changed here, and stays as it is (--force)", p)
-	}
-	for _, n := range changes.Notices {
-		c.out.notice("%s %s", bold("note:"), n)
-	}
-	if !away {
-		c.afterInstall()
-	}
-	code := exitDone
-	if len(changes.Kept) > 0 {
-		code = exitLeftOut
-	}
-	c.result(code, changes)
-	return outcome(code)
-}
-
-// systemDirs are where a program lies that root may run whenever a drive is plugged in: not on that drive, and not where others write.
-var systemDirs = []string{"/usr/", "/opt/", "/bin/", "/sbin/"}
-
-// programToInstall is the path that the rule will start: this program, or, for packagers, where their package puts it.
-func (c *call) programToInstall(root string) (string, error) {
-	program := c.env.executable
-	if root != "" || program == "" || c.flags.Bool("uninstall") {
-		return "", nil
-	}
-	if !slices.ContainsFunc(systemDirs, func(dir string) bool { return strings.HasPrefix(program, dir) }) && !c.flags.Bool("force") {
-		return "", withHint(usageErrorf("udev would start %q, which is no place for a program of the system", program),
-			"install -m 755 %s /usr/local/bin/pkgsneak && /usr/local/bin/pkgsneak auto --install", shellWord(program))
-	}
-	return program, nil
 }
 
 // afterInstall says what to do next.

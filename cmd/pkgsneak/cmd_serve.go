@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/auto"
 	"pkgsneak/sync/binhost"
 	"pkgsneak/sync/ledger"
 )
@@ -31,23 +32,32 @@ func serveCommand(f *face) *cli.Command {
 		&cli.DurationFlag{Name: "stall", Usage: "drop a client that takes nothing for so long", Value: time.Minute},
 		&cli.DurationFlag{Name: "grace", Usage: "how long downloads may go on after the stop", Value: time.Minute},
 	)
+	flags = append(flags, installFlags("the units for systemd and the script for OpenRC")...)
 	return &cli.Command{
 		Name:      "serve",
 		Category:  "over a network",
 		Usage:     "be a binhost over HTTP",
 		ArgsUsage: "[DRIVE]",
-		UsageText: "serve [DRIVE]",
+		UsageText: "serve [DRIVE]\nserve --install [--root DIR]\nserve --uninstall [--root DIR]",
 		Description: "Serves this machine's PKGDIR and DISTDIR, or what the origins on a drive have signed, read-only: packages at\n" +
 			"/packages (PORTAGE_BINHOST), distfiles at /distfiles (GENTOO_MIRRORS), and pages for people, which also say what to\n" +
 			"write into a client's configuration. Of a drive only what the signed list has is served, and only of origins whose key\n" +
 			"is trusted. The access log goes to stdout; --quiet leaves it out. The end of it is SIGINT or SIGTERM. Sockets of\n" +
-			"systemd (LISTEN_FDS) are used instead of --listen. No privileges are needed.",
+			"systemd (LISTEN_FDS) are used instead of --listen. No privileges are needed, and what the process does not need it gives up\n" +
+			"(--verbose tells what the kernel could do about it). --install makes the system serve, when it is told to.",
 		Flags:  append(flags, dirFlags()...),
 		Action: f.action(0, 1, serve),
 	}
 }
 
 func serve(c *call) error {
+	asked, away, err := c.installs()
+	switch {
+	case err != nil:
+		return err
+	case asked:
+		return c.install(auto.InstallOptions{Serve: true}, away, c.afterServeInstall)
+	}
 	source, trees, err := c.served()
 	if err != nil {
 		return err
@@ -93,6 +103,12 @@ func serve(c *call) error {
 		c.result(exitDone, nil)
 	}
 	return err
+}
+
+// afterServeInstall says what to do next.
+func (c *call) afterServeInstall() {
+	c.out.say("Next: systemctl enable --now pkgsneak-serve, or where OpenRC runs: rc-config add pkgsneak-serve default && rc-service pkgsneak-serve start")
+	c.out.say("  port, prefix and certificate are PKGSNEAK_LISTEN and the like in %s; what is served and by whom, under OpenRC, is in /etc/conf.d/pkgsneak-serve", confFile)
 }
 
 // logQueue lets many goroutines print, one after the other. What comes after the end is dropped.

@@ -37,20 +37,34 @@ type Piece struct {
 	Text string
 }
 
-// Pieces are the files for a program that lies at the path; "" is /usr/bin/pkgsneak.
+// Pieces are the files of auto and watch for a program that lies at the path; "" is /usr/bin/pkgsneak.
 func Pieces(program string) ([]Piece, error) {
-	if program == "" {
-		program = defaultProgram
-	}
-	if !filepath.IsAbs(program) || strings.ContainsFunc(program, oddInPath) {
-		return nil, fmt.Errorf("the program %q: its path cannot stand in a rule of udev", program)
-	}
-	pieces := []Piece{
+	return signed(program, []Piece{
 		{"etc/udev/rules.d/90-pkgsneak.rules", 0o644, scripts.UdevRules},
 		{"etc/systemd/system/pkgsneak@.service", 0o644, scripts.AutoUnit},
 		{"etc/systemd/system/pkgsneak-watch.service", 0o644, scripts.WatchUnit},
 		{"etc/init.d/pkgsneak-watch", 0o755, scripts.WatchInit},
 		{"etc/conf.d/pkgsneak", 0o644, scripts.Conf},
+	})
+}
+
+// ServePieces are those of serve.
+func ServePieces(program string) ([]Piece, error) {
+	return signed(program, []Piece{
+		{"etc/systemd/system/pkgsneak-serve.service", 0o644, scripts.ServeUnit},
+		{"etc/systemd/system/pkgsneak-serve.socket", 0o644, scripts.ServeSocket},
+		{"etc/init.d/pkgsneak-serve", 0o755, scripts.ServeInit},
+		{"etc/conf.d/pkgsneak-serve", 0o644, scripts.ServeConf},
+	})
+}
+
+// signed puts the program's path in, and the last line.
+func signed(program string, pieces []Piece) ([]Piece, error) {
+	if program == "" {
+		program = defaultProgram
+	}
+	if !filepath.IsAbs(program) || strings.ContainsFunc(program, oddInPath) {
+		return nil, fmt.Errorf("the program %q: its path cannot stand in a rule of udev", program)
 	}
 	for i := range pieces {
 		text := strings.ReplaceAll(pieces[i].Text, defaultProgram, program)
@@ -86,6 +100,7 @@ const maxPiece = 1 << 20
 type InstallOptions struct {
 	Root    string // absolute, in front of all paths; "" or "/" is the running system, which is reloaded
 	Program string // path of pkgsneak; "" is /usr/bin/pkgsneak
+	Serve   bool   // the files of serve, not those of auto and watch
 	Force   bool   // replace or remove also what the user has changed
 	// Confirm asks whether a file that the user has changed may be replaced or removed. nil: it may not.
 	Confirm func(path string) (bool, error)
@@ -110,7 +125,7 @@ func (o InstallOptions) system() bool { return o.Root == "" || filepath.Clean(o.
 
 // Install puts the files in place, and has them read. They are checked by udevadm and systemd-analyze first, where those can.
 func Install(ctx context.Context, o InstallOptions) (*Changes, error) {
-	pieces, err := Pieces(o.Program)
+	pieces, err := o.pieces()
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +152,7 @@ func Install(ctx context.Context, o InstallOptions) (*Changes, error) {
 
 // Uninstall removes what Install wrote.
 func Uninstall(ctx context.Context, o InstallOptions) (*Changes, error) {
-	pieces, err := Pieces(o.Program)
+	pieces, err := o.pieces()
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +169,13 @@ func Uninstall(ctx context.Context, o InstallOptions) (*Changes, error) {
 	}
 	o.reload(ctx, c)
 	return c, nil
+}
+
+func (o InstallOptions) pieces() ([]Piece, error) {
+	if o.Serve {
+		return ServePieces(o.Program)
+	}
+	return Pieces(o.Program)
 }
 
 func openRoot(dir string) (*os.Root, error) { return os.OpenRoot(filepath.Join("/", dir)) }
@@ -243,15 +265,17 @@ func (o InstallOptions) validate(ctx context.Context, pieces []Piece, c *Changes
 	var units []string
 	for _, p := range pieces {
 		name := filepath.Join(dir, path.Base(p.Path))
-		if path.Ext(name) == ".service" {
+		if ext := path.Ext(name); ext == ".service" || ext == ".socket" {
 			units = append(units, strings.Replace(name, "@.", "@sda1.", 1))
 		}
 		if err := os.WriteFile(name, []byte(p.Text), 0o600); err != nil {
 			return err
 		}
 	}
-	if err := o.validateRules(ctx, filepath.Join(dir, path.Base(pieces[0].Path)), c); err != nil {
-		return err
+	if !o.Serve {
+		if err := o.validateRules(ctx, filepath.Join(dir, path.Base(pieces[0].Path)), c); err != nil {
+			return err
+		}
 	}
 	out, code, err := o.Run(ctx, Command{Name: "systemd-analyze", Args: append([]string{"verify"}, units...)})
 	switch {
@@ -289,7 +313,10 @@ func (o InstallOptions) reload(ctx context.Context, c *Changes) {
 	if !o.system() || len(c.Written)+len(c.Removed) == 0 {
 		return
 	}
-	commands := []Command{{Name: "udevadm", Args: []string{"control", "--reload"}}}
+	var commands []Command
+	if !o.Serve {
+		commands = append(commands, Command{Name: "udevadm", Args: []string{"control", "--reload"}})
+	}
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
 		commands = append(commands, Command{Name: "systemctl", Args: []string{"daemon-reload"}})
 	}

@@ -225,3 +225,34 @@ func TestPiecesAreValid(t *testing.T) {
 		t.Errorf("%q, %v, %v", values, problems, err)
 	}
 }
+
+// The files of serve are a set of their own, which udev has nothing to do with. systemd takes them, where it is there to ask.
+func TestInstallServe(t *testing.T) {
+	files := []string{"/etc/systemd/system/pkgsneak-serve.service", "/etc/systemd/system/pkgsneak-serve.socket", "/etc/init.d/pkgsneak-serve", "/etc/conf.d/pkgsneak-serve"}
+	root := t.TempDir()
+	asked := false
+	o := InstallOptions{Root: root, Serve: true, Program: "/bin/true", Run: func(ctx context.Context, c Command) ([]byte, int, error) { // systemd looks whether the program is there
+		if c.Name == "udevadm" {
+			t.Errorf("asked %q %q", c.Name, c.Args)
+		}
+		asked = asked || c.Name == "systemd-analyze" && len(c.Args) == 3
+		return Linux().Run(ctx, c)
+	}}
+	c := install(t, o)
+	if !reflect.DeepEqual(c.Written, under(root, files)) || len(c.Notices) > 0 || !asked {
+		t.Errorf("%+v, systemd asked: %v", c, asked)
+	}
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Log("SYSTEMD WAS NOT ASKED WHETHER IT TAKES THE UNITS: systemd-analyze is not in PATH")
+	}
+	for _, name := range files[:3] {
+		data, err := os.ReadFile(root + name)
+		if err != nil || strings.Contains(string(data), defaultProgram) {
+			t.Errorf("%s: %v\n%s", name, err, data)
+		}
+	}
+	c, err := Uninstall(t.Context(), o)
+	if err != nil || !reflect.DeepEqual(c.Removed, under(root, files)) {
+		t.Errorf("uninstall: %+v, %v", c, err)
+	}
+}

@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long a program that is not ours may take; it is no limit that a test is about.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // browser is a Chromium that is driven over WebDriver (W3C), which is JSON over HTTP.
 type browser struct {

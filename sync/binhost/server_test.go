@@ -259,7 +259,9 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIPPED, NOTHING WAS SERVED OVER TLS: openssl is not in PATH")
 	}
-	h, data := hugeHost(t)
+	h, data := newHost(t), random("data", 2<<20)
+	h.put(t, "app-misc/a-1", "app-misc/a-1.tbz2", data)
+	h.writeIndex(t)
 	cert, key := t.TempDir()+"/cert.pem", t.TempDir()+"/key.pem"
 	if out, err := exec.Command(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost",
 		"-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-keyout", key, "-out", cert).CombinedOutput(); err != nil {
@@ -277,7 +279,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIPPED, NOTHING WAS FETCHED OVER TLS: curl is not in PATH")
 	}
-	out, err := exec.CommandContext(ctxEnd(t), curl, "--silent", "--show-error", "--noproxy", "*", "--cacert", cert, s.url+"/packages/app-misc/huge-1.tbz2").Output()
+	out, err := exec.CommandContext(ctxEnd(t), curl, "--silent", "--show-error", "--noproxy", "*", "--cacert", cert, s.url+"/packages/app-misc/a-1.tbz2").Output()
 	if err != nil || !bytes.Equal(out, data) {
 		t.Errorf("curl: %v, %d bytes of %d", err, len(out), len(data))
 	}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync/auto"
+)
+
+// installFlags are those of the verbs that a system can start by itself.
+func installFlags(what string) []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "install", Usage: "put " + what + " in place"},
+		&cli.BoolFlag{Name: "uninstall", Usage: "take them away"},
+		&cli.StringFlag{Name: "root", Usage: "install below this directory, for packagers"},
+		&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "with --install: also over files that were changed here"},
+	}
+}
+
+// installs says whether the line asks for an installation, and not for the reverse.
+func (c *call) installs() (asked, away bool, err error) {
+	in, out := c.flags.Bool("install"), c.flags.Bool("uninstall")
+	switch {
+	case in && out:
+		return false, false, usageErrorf("--install and --uninstall exclude each other")
+	case (in || out) && len(c.args) > 0:
+		return false, false, usageErrorf("--install and --uninstall take no argument, and %q is one", c.args[0])
+	}
+	return in || out, out, nil
+}
+
+// install puts the files in place or takes them away.
+func (c *call) install(o auto.InstallOptions, away bool, next func()) error {
+	root := c.flags.String("root")
+	program, err := c.programToInstall(root)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(c.env.root, "/")
+	if root != "" {
+		if dir, err = filepath.Abs(root); err != nil {
+			return err
+		}
+	}
+	o.Root, o.Program, o.Force, o.Run = dir, program, c.flags.Bool("force"), auto.Linux().Run
+	do, question := auto.Install, "%s was changed here. Replace it?"
+	if away {
+		do, question = auto.Uninstall, "%s was changed here. Remove it?"
+	}
+	if c.out.asks {
+		o.Confirm = func(path string) (bool, error) { return c.out.ask(question, path) }
+	}
+	changes, err := do(c.ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, l := range []struct {
+		word  styled
+		paths []string
+	}{{green("written"), changes.Written}, {blue("as it was"), changes.Same}, {red("removed"), changes.Removed}} {
+		for _, p := range l.paths {
+			c.out.say("  %-9s  %s", l.word, p)
+		}
+	}
+	for _, p := range changes.Kept {
+		c.out.warn("%s was changed here, and stays as it is (--force)", p)
+	}
+	for _, n := range changes.Notices {
+		c.out.notice("%s %s", bold("note:"), n)
+	}
+	if !away {
+		next()
+	}
+	code := exitDone
+	if len(changes.Kept) > 0 {
+		code = exitLeftOut
+	}
+	c.result(code, changes)
+	return outcome(code)
+}
+
+// systemDirs are where a program lies that the system may start by itself: not on a drive, and not where others write.
+var systemDirs = []string{"/usr/", "/opt/", "/bin/", "/sbin/"}
+
+// programToInstall is the path that will be started: this program, or, for packagers, where their package puts it.
+func (c *call) programToInstall(root string) (string, error) {
+	program := c.env.executable
+	if root != "" || program == "" || c.flags.Bool("uninstall") {
+		return "", nil
+	}
+	if !slices.ContainsFunc(systemDirs, func(dir string) bool { return strings.HasPrefix(program, dir) }) && !c.flags.Bool("force") {
+		return "", withHint(usageErrorf("the system would start %q, which is no place for a program of the system", program),
+			"install -m 755 %s /usr/local/bin/pkgsneak && /usr/local/bin/pkgsneak %s --install", shellWord(program), c.flags.Command.Name)
+	}
+	return program, nil
+}
