@@ -122,6 +122,9 @@ func autoDevice(c *call) error {
 	done()
 	code := autoCode(result, err)
 	c.result(code, result)
+	if c.ctx.Err() == nil && auto.Another(o.System, result) {
+		return autoDevice(c)
+	}
 	return outcome(code)
 }
 

@@ -140,6 +140,13 @@ func Run(ctx context.Context, m sync.Machine, o Options) (*Result, error) {
 	return r.result, err
 }
 
+// Another says whether another drive has come under the name of the one that a run was for, while the run told its result: udev's event of that found somebody at work
+// for this name, and started nobody.
+func Another(sys System, r *Result) bool {
+	d, err := sys.Find(r.Device.Name)
+	return err == nil && r.Device.Plug != "" && d.Plug != r.Device.Plug
+}
+
 // runner is one run. The first block is given.
 type runner struct {
 	m   sync.Machine

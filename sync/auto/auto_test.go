@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -471,6 +472,29 @@ func TestRunsOnOneMachine(t *testing.T) {
 	<-ended
 	if r := <-result; r.Outcome != Done && r.Outcome != Unchanged {
 		t.Errorf("the second drive: %q, did %q", r.Outcome, second.history())
+	}
+}
+
+// The next drive in the same socket is another one; the same drive, no drive, and one that was never there are none.
+func TestAnother(t *testing.T) {
+	t.Parallel()
+	first := Device{Name: "sda1", Plug: "host0 7"}
+	for _, tt := range []struct {
+		name string
+		was  Device
+		now  Device
+		err  error
+		want bool
+	}{
+		{"the same", first, first, nil, false},
+		{"the next", first, Device{Name: "sda1", Plug: "host1 8"}, nil, true},
+		{"none", first, Device{}, fs.ErrNotExist, false},
+		{"there was none", Device{Name: "sda1"}, first, nil, false},
+	} {
+		sys := System{Find: func(string) (Device, error) { return tt.now, tt.err }}
+		if got := Another(sys, &Result{Device: tt.was}); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync"
+	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/portage"
 )
 
@@ -261,5 +262,41 @@ func TestWorkerIsStopped(t *testing.T) {
 			}
 			nothingLeft(t, s, o.RunDir)
 		})
+	}
+}
+
+// A worker ends when its input does: so it does not outlive a run that was killed.
+func TestWorkerEndsWithItsInput(t *testing.T) {
+	s, h := carried(t, "vfat")
+	l, err := ledger.Open(t.Context(), h.StateDir, ledger.Options{}) // it will wait for this
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cmd := workerOf(t, h, workerStage{})(t.Context())
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(cmd.Start(), json.NewEncoder(in).Encode(job{Export, s.dir})); err != nil {
+		t.Fatal(err)
+	}
+	var last answer
+	for d := json.NewDecoder(out); ; {
+		var a answer
+		if err := d.Decode(&a); err != nil {
+			break
+		}
+		if a.Event != nil && a.Event.Notice != "" {
+			in.Close()
+		}
+		last = a
+	}
+	if err := cmd.Wait(); err == nil || last.Error == nil || !strings.Contains(last.Error.Text, "canceled") {
+		t.Errorf("%v, it said last: %+v", err, last)
 	}
 }
