@@ -132,7 +132,7 @@ start() {
 			"etc/init.d/syslog": `#!/sbin/openrc-run
 description="The log"
 command=/bin/syslogd
-command_args="-n -O /var/log/messages -s 0"
+command_args="-n -O /var/log/messages"
 command_background=yes
 pidfile=/run/syslog.pid
 depend() {

@@ -99,7 +99,7 @@ const patience = 5 * time.Minute
 // until waits for a condition.
 func (b *booted) until(t *testing.T, what string, met func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !met(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); !met(); time.Sleep(300 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("after %v it is still not so that %s", patience, what)
 		}
@@ -146,7 +146,13 @@ func (b *booted) be(t testing.TB, role string, more ...string) {
 func (b *booted) plug(t testing.TB, s vm.Stick) *vm.Plugged {
 	t.Helper()
 	b.plugs++
-	return must[*vm.Plugged](t)(b.Plug(t.Context(), s))
+	p := must[*vm.Plugged](t)(b.Plug(t.Context(), s))
+	t.Cleanup(func() {
+		if t.Failed() {
+			_ = p.Pull(context.Background()) // it may be out
+		}
+	})
+	return p
 }
 
 // results are those that no story has taken yet.
@@ -175,6 +181,9 @@ func (b *booted) next(t *testing.T, n int) []told {
 		return len(got) >= n
 	})
 	b.taken += n
+	for _, r := range got[:n] {
+		t.Logf("%s: %s, %.1f s: %s", r.Device.Name, r.Outcome, r.Ended.Sub(r.Began).Seconds(), r.Message)
+	}
 	return got[:n]
 }
 
