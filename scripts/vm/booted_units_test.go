@@ -80,19 +80,11 @@ func watchService(t *testing.T, b *booted) {
 	b.endsWell(t, "pkgsneak-watch")
 }
 
-// serveFiles are those that an administrator puts in place.
-var serveFiles = map[string]string{
-	"pkgsneak-serve.service": "/etc/systemd/system/pkgsneak-serve.service", "pkgsneak-serve.socket": "/etc/systemd/system/pkgsneak-serve.socket",
-	"pkgsneak-serve.initd": "/etc/init.d/pkgsneak-serve", "pkgsneak-serve.confd": "/etc/conf.d/pkgsneak-serve",
-}
-
 // The service of serve, and the socket that starts it.
 func serveService(t *testing.T, b *booted) {
 	furnish(t, b.Machine, sequence()[0])
 	b.be(t, "export", "PKGSNEAK_LISTEN=127.0.0.1:8081")
-	for from, to := range serveFiles {
-		ok(t, b.Put(t.Context(), wire.Put{Path: to, Data: must[[]byte](t)(os.ReadFile("../" + from)), Mode: 0o755}))
-	}
+	b.sh(t, "pkgsneak serve --install 2>&1")
 	want := b.sh(t, "cd "+hostPkgdir+"; sha256sum <app-misc/hello-1.0.tbz2")
 	fetch := func(port string) {
 		t.Helper()
@@ -100,9 +92,6 @@ func serveService(t *testing.T, b *booted) {
 			out, err := b.Sh(t.Context(), "wget -q -O /t/got http://127.0.0.1:"+port+"/packages/app-misc/hello-1.0.tbz2; sha256sum </t/got; rm /t/got")
 			return err == nil && out == want
 		})
-	}
-	if b.systemd {
-		b.sh(t, "chmod 644 /etc/systemd/system/pkgsneak-serve.*; systemctl daemon-reload")
 	}
 	b.service(t, "start", "pkgsneak-serve")
 	fetch("8081")

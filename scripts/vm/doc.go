@@ -12,6 +12,11 @@
 //	disk    write logs, and the images of the states that a pull can leave
 //	nbd     drives that are served by the host (fake capacity) or the agent
 //
+// A guest may also have a system (Config.System): the init, udev and tools of
+// Debian's packages in its initramfs. The agent loads the modules, leaves a
+// child behind that does what it is told, and becomes that init. There pkgsneak
+// is installed as on a real machine, and is started by udev (TestBooted).
+//
 // Two ways to look at a pull: a live one (Stick.Pull), and the replay of a
 // write log (Guest.Try), which tries hundreds of states in the time that ten
 // live pulls take. The log is made by QEMU below the USB drive (Stick.Log), or
@@ -22,5 +27,6 @@
 // QEMU, busybox as a static program, mkfs of the file systems, dpkg and apt-get
 // for the kernel, or a kernel that was fetched before (Config.Cache). What is
 // missing is an *UnavailableError. Nothing is installed and nothing needs root.
-// The kernel's package is unpacked into the cache, never installed.
+// The kernel's package is unpacked into the cache, never installed; those of a
+// system are downloaded there, as for a machine that has none, and only read.
 package vm
