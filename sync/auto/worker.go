@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,14 +73,14 @@ func workerJourneys(start func(context.Context) *exec.Cmd, heard func(string)) *
 		export: func(ctx context.Context, _ sync.Machine, o sync.ExportOptions, w sync.Watcher) (*sync.ExportReport, error) {
 			a, err := employ(ctx, start, job{Export, o.Drive}, w, heard)
 			if err == nil && a.Export == nil {
-				err = errNoAnswer
+				return nil, errNoAnswer
 			}
 			return a.Export, err
 		},
 		bring: func(ctx context.Context, _ sync.Machine, o sync.ImportOptions, w sync.Watcher) (*sync.ImportReport, error) {
 			a, err := employ(ctx, start, job{Import, o.Drive}, w, heard)
-			if err == nil && a.Import == nil {
-				err = errNoAnswer
+			if err == nil && !isWhole(a.Import) {
+				return nil, errNoAnswer
 			}
 			return a.Import, err
 		},
@@ -87,6 +88,11 @@ func workerJourneys(start func(context.Context) *exec.Cmd, heard func(string)) *
 }
 
 var errNoAnswer = errors.New("the worker has answered something else than what it was asked for")
+
+// isWhole reports whether all is there that every report of an import has.
+func isWhole(r *sync.ImportReport) bool {
+	return r != nil && !slices.ContainsFunc(r.Origins, func(o *sync.OriginImport) bool { return o == nil || o.Plan == nil })
+}
 
 // employ starts a worker, gives it a job and listens until it has said its last word. It is told to end then, or when ctx ends, and killed if it does not.
 func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j job, w sync.Watcher, heard func(string)) (answer, error) {
@@ -120,6 +126,7 @@ func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j job, w
 	case ctx.Err() != nil:
 		return answer{}, context.Cause(ctx)
 	case last.Error != nil:
+		last.Error.Code = max(last.Error.Code, 1) // no error is a success
 		return answer{}, last.Error
 	case len(errOut.kept) > 0:
 		return answer{}, fmt.Errorf("the worker has failed (%v): %s", ended, lastLine(errOut.kept))

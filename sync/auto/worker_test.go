@@ -1,6 +1,7 @@
 package auto
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,6 +86,9 @@ func workerMain(text string) int {
 		}
 	case "does the other thing":
 		fmt.Println(`{"export":{"plan":{"origin":"\u001b[31mevil"}}}`)
+		return 0
+	case "leaves out the half":
+		fmt.Println(`{"import":{"origins":[{"plan":null}]}}`)
 		return 0
 	case "says no JSON":
 		fmt.Println("<html>")
@@ -218,6 +222,7 @@ func TestWorkerMisbehaves(t *testing.T) {
 		"dies":                 "exit status 7): what it said last",
 		"says no JSON":         "the worker has failed",
 		"does the other thing": "something else than what it was asked for",
+		"leaves out the half":  "something else than what it was asked for",
 		"talks for ever":       "the worker has failed",
 	} {
 		t.Run(mood, func(t *testing.T) {
@@ -299,4 +304,40 @@ func TestWorkerEndsWithItsInput(t *testing.T) {
 	if err := cmd.Wait(); err == nil || last.Error == nil || !strings.Contains(last.Error.Text, "canceled") {
 		t.Errorf("%v, it said last: %+v", err, last)
 	}
+}
+
+// Whatever a worker that was taken over says, the run that listens finds words for it.
+func FuzzListen(f *testing.F) {
+	for _, seed := range []string{
+		`{"confined":"confined by landlock 7"}{"event":{"Phase":"copy","Done":1}}{"import":{"origins":[{"plan":{"origin":"bighost"},"copied":[{"path":"a"}]}],"next":["emerge"]}}`,
+		`{"import":{"origins":[null,{"plan":null}],"refused":[{}]}}`,
+		`{"export":{"plan":{"origin":"bighost"},"left_out":[{"path":"\u001b[2J","reason":"x"}]}}`,
+		`{"error":{"text":"x","code":-1,"hints":["y"],"vanished":true}}`,
+		`{"error":{"nothing":true}}`, `[]`, `null`, ``,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		a, err := listen(bytes.NewReader(said), func(sync.Event) {}, func(string) {})
+		if err != nil {
+			return
+		}
+		r := &runner{m: sync.Machine{Now: func() time.Time { return noon }, Hostname: "host"}, result: &Result{Device: Device{Name: "sda1", Path: "/dev/sda1"}, Export: a.Export}}
+		if isWhole(a.Import) {
+			r.result.Import = a.Import
+			importRun(a.Import, nil)
+		}
+		if a.Export != nil {
+			exportRun(a.Export, nil)
+		}
+		var failed error
+		if a.Error != nil {
+			failed = a.Error
+			exportRun(nil, failed)
+			r.outcome(t.Context(), failed)
+		}
+		r.result.sentence()
+		r.result.more()
+		r.text(failed)
+	})
 }
