@@ -278,6 +278,7 @@ func stories(t *testing.T, b *booted) {
 		tell  func(*testing.T, *booted)
 	}{
 		{"plugged in on the host and on the client", true, carried},
+		{"a disk in an enclosure", false, enclosure},
 		{"two at once", false, twoAtOnce},
 		{"ten times in a row", false, tenTimes},
 		{"pulled in the middle", false, pulledInTheMiddle},
@@ -332,6 +333,24 @@ func carried(t *testing.T, b *booted) {
 			}
 		})
 	}
+}
+
+// A disk that is behind a bridge from USB to ATA: udev asks the disk itself, and
+// says that its bus is ata. QEMU has none; a rule says the same.
+func enclosure(t *testing.T, b *booted) {
+	furnish(t, b.Machine, sequence()[0])
+	b.be(t, "export")
+	rule := `KERNEL=="sd*", ENV{ID_BUS}="ata"`
+	ok(t, b.Put(t.Context(), wire.Put{Path: "/etc/udev/rules.d/61-lab.rules", Data: []byte(rule + "\n"), Mode: 0o644}))
+	b.sh(t, "udevadm control --reload")
+	p := b.plug(t, vm.Stick{Image: autoImage(t, autoDrives[2].mkfs, "PKGSNEAK", false)})
+	b.serves(t, "done")
+	if info := b.sh(t, "udevadm info "+p.Device); !strings.Contains(info, "ID_BUS=ata") {
+		t.Errorf("it is no disk in an enclosure: %s", info)
+	}
+	ok(t, p.Pull(t.Context()))
+	b.sh(t, "rm /etc/udev/rules.d/61-lab.rules; udevadm control --reload")
+	b.idle(t)
 }
 
 // Two drives at once: one waits for the other, on the host and on the client.
