@@ -244,10 +244,16 @@ func unmounted(t testing.TB, image, kind string, partitioned bool) {
 	}
 }
 
-func TestBootedSystemd(t *testing.T) { stories(t, bootSystem(t, vm.Systemd())) }
+func TestBootedSystemd(t *testing.T) {
+	t.Parallel()
+	stories(t, bootSystem(t, vm.Systemd()))
+}
 
 // OpenRC with systemd's udevd, as Gentoo has it in systemd-utils.
-func TestBootedOpenRC(t *testing.T) { stories(t, bootSystem(t, vm.OpenRC())) }
+func TestBootedOpenRC(t *testing.T) {
+	t.Parallel()
+	stories(t, bootSystem(t, vm.OpenRC()))
+}
 
 // eudev is what other distributions have; Debian's stable release is not one
 // of them.
@@ -279,6 +285,7 @@ func stories(t *testing.T, b *booted) {
 	}{
 		{"plugged in on the host and on the client", true, carried},
 		{"a disk in an enclosure", false, enclosure},
+		{"plugged in while the machine starts", false, early},
 		{"two at once", false, twoAtOnce},
 		{"ten times in a row", false, tenTimes},
 		{"pulled in the middle", false, pulledInTheMiddle},
@@ -350,6 +357,26 @@ func enclosure(t *testing.T, b *booted) {
 	}
 	ok(t, p.Pull(t.Context()))
 	b.sh(t, "rm /etc/udev/rules.d/61-lab.rules; udevadm control --reload")
+	b.idle(t)
+}
+
+// OpenRC's udev finds drives before the machine's own file systems are mounted,
+// and PKGDIR may be one of those: the run waits.
+func early(t *testing.T, b *booted) {
+	if b.systemd {
+		t.Skip("systemd starts the unit after local-fs.target")
+	}
+	furnish(t, b.Machine, sequence()[0])
+	b.be(t, "export")
+	b.sh(t, "rc-service localmount zap")
+	p := b.plug(t, vm.Stick{Image: autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true)})
+	b.logged(t, "waiting for the machine to mount its file systems")
+	if got := b.results(t); len(got) > 0 {
+		t.Errorf("it did not wait: %+v", got)
+	}
+	b.sh(t, "rc-service localmount start")
+	b.serves(t, "done")
+	ok(t, p.Pull(t.Context()))
 	b.idle(t)
 }
 
