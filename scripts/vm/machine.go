@@ -45,7 +45,7 @@ type Machine struct {
 }
 
 // bootTime is how long a guest may take, emulated on a busy machine.
-const bootTime = 3 * time.Minute
+const bootTime = 6 * time.Minute
 
 // Boot boots a machine and waits for its agent.
 func Boot(ctx context.Context, c Config) (*Machine, error) {
