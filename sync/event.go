@@ -12,6 +12,7 @@ type Phase string
 // The phases of the journeys. Not every run has all of them.
 const (
 	PhaseScan     Phase = "scan"      // reading directories, indices and the drive's manifest
+	PhaseProbe    Phase = "probe"     // looking whether a drive that was never used is as large as it says
 	PhaseCheck    Phase = "check"     // reading files whose contents are not known yet
 	PhaseCopy     Phase = "copy"      // payload: one read, one write, counted as it reaches the medium
 	PhaseFlush    Phase = "flush"     // waiting for the drive to have written everything

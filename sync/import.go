@@ -117,6 +117,8 @@ type importer struct {
 	origins []*incoming
 	client  *client
 	buf     []byte // files are copied through it, one after the other
+
+	unfinished error // of an origin that was begun and never committed
 }
 
 // incoming is a verified generation and what is to be done with it.
@@ -232,6 +234,9 @@ func (im *importer) load(ctx context.Context) (err error) {
 	if len(im.report.Refused) > 0 {
 		return im.report.Refused[0].Err
 	}
+	if im.unfinished != nil {
+		return fmt.Errorf("import from %q: %w", im.o.Drive, im.unfinished)
+	}
 	return fmt.Errorf("import from %q: nothing was exported to it yet: %w", im.o.Drive, drive.ErrNoTree)
 }
 
@@ -243,8 +248,9 @@ func (im *importer) loadOrigin(dir string) error {
 		gen, err = im.adopt(dir, err, unknown)
 	}
 	switch {
-	case errors.Is(err, drive.ErrNoTree):
-		return nil // begun and never committed
+	case errors.Is(err, drive.ErrNoTree): // begun and never committed
+		im.unfinished = err
+		return nil
 	case errors.As(err, &unknown):
 		im.refuse(dir, unknown.Signer, err)
 		return nil

@@ -104,7 +104,7 @@ func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
 
 // progress turns what the drive tells into events. Only bytes that have reached the drive are counted, and of those only payload: what the drive writes for itself comes after it.
 func (x *exporter) progress() func(drive.Stage, string, int64) {
-	phases := map[drive.Stage]Phase{drive.Tidying: PhaseScan, drive.Preparing: PhaseScan, drive.Writing: PhaseCopy, drive.Flushing: PhaseFlush,
+	phases := map[drive.Stage]Phase{drive.Tidying: PhaseScan, drive.Preparing: PhaseScan, drive.Probing: PhaseProbe, drive.Writing: PhaseCopy, drive.Flushing: PhaseFlush,
 		drive.Comparing: PhaseReadBack, drive.Committing: PhaseCommit, drive.Removing: PhaseCommit}
 	total := Count(x.todo)
 	var compared int64

@@ -60,7 +60,7 @@ func autoExportFlags() []cli.Flag {
 		&cli.StringFlag{Name: "name", Usage: "what this origin is called on the drive (its last name, else this host's)"},
 		&cli.BoolFlag{Name: "allow-shrink", Usage: "believe that most packages are gone, and remove them from the drive"},
 		&cli.BoolFlag{Name: "any-directory", Usage: "DRIVE may be an ordinary directory"},
-		&cli.BoolFlag{Name: "no-read-back", Usage: "do not compare the drive with what was written"},
+		&cli.BoolFlag{Name: "no-read-back", Usage: "do not compare the drive with what was written, nor probe the size of a new one"},
 	}
 }
 

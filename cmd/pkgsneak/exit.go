@@ -158,6 +158,9 @@ func explain(err error, place string) failure {
 	case errors.As(err, &pulled):
 		f.code = exitGone
 		hint("%s", pulled.Hint())
+	case errors.As(err, &gone) && gone.Check != "":
+		f.code = exitGone
+		hint("if it was pulled out before: %s; if this comes again then, do not use this drive any longer", gone.Check)
 	case errors.As(err, &gone):
 		f.code = exitGone
 		hint("plug it in, mount it and run the same command again: what is complete stays")
@@ -166,7 +169,7 @@ func explain(err error, place string) failure {
 		hint("do not use this drive any longer; what it held before may be damaged: pkgsneak verify %s", shellWord(place))
 	case errors.As(err, &readOnly) && readOnly.Turned:
 		f.code = exitGone
-		hint("umount it, check its file system (fsck.vfat -a DEVICE, fsck.exfat -p DEVICE), mount it again and run the same command again")
+		hint("%s, and run the same command again", readOnly.Check)
 	case errors.As(err, &readOnly):
 		hint("mount -o remount,rw %s", shellWord(place))
 	case errors.Is(err, durable.ErrLocked):

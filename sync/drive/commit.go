@@ -50,8 +50,9 @@ type generationFiles struct {
 // held one. If an error comes with a generation, it is committed, and what was
 // left undone (Manifest, Packages, removals) the next Begin does.
 //
-// A canceled ctx is looked at until the first slot is written, not after. A
-// Commit that failed before needs another serial when it is tried again.
+// A canceled ctx is looked at until the first slot is written, and again
+// between the removals of step 11, of which there may be many. A Commit that
+// failed before needs another serial when it is tried again.
 // The generation is open until the next Commit or Close.
 func (w *Writer) Commit(ctx context.Context, c Contents) (*Generation, error) {
 	if w.err != nil {
@@ -80,7 +81,7 @@ func (w *Writer) Commit(ctx context.Context, c Contents) (*Generation, error) {
 	if err := w.commit(files); err != nil {
 		return nil, err
 	}
-	return w.held, w.after(context.WithoutCancel(ctx), files)
+	return w.held, w.after(ctx, files)
 }
 
 // compose makes the generation's own files and puts record and catalogue,
@@ -140,6 +141,14 @@ func (w *Writer) putOwn(ctx context.Context, name string, data []byte) (manifest
 			return f.File, nil
 		}
 		return manifest.File{}, fmt.Errorf("writing %q: it was written before, with other contents", name)
+	}
+	if absent { // what has its name is not it
+		if err := w.remove("unlink", w.root, name); err != nil {
+			return manifest.File{}, err
+		}
+		if err := w.fsync(path.Dir(name)); err != nil {
+			return manifest.File{}, err
+		}
 	}
 	return w.putRaw(ctx, name, data)
 }
@@ -360,7 +369,7 @@ func (w *Writer) commit(files *generationFiles) error {
 // after is what follows the commit: Manifest likewise, step 10, step 11, and
 // the last look at the slots.
 func (w *Writer) after(ctx context.Context, files *generationFiles) error {
-	if err := w.makeRoom(ctx, Slot, int64(len(files.text))); err != nil {
+	if err := w.makeRoom(context.WithoutCancel(ctx), Slot, int64(len(files.text))); err != nil {
 		return w.lost(err)
 	}
 	if err := w.overwrite(Slot, files.text); err != nil {
@@ -370,7 +379,7 @@ func (w *Writer) after(ctx context.Context, files *generationFiles) error {
 	if err := w.derive(files.packages); err != nil {
 		return err
 	}
-	if err := w.discard(files.signed); err != nil {
+	if err := w.discard(ctx, files.signed); err != nil {
 		return err
 	}
 	return w.compareSlots(files)
@@ -391,7 +400,7 @@ func (w *Writer) derive(text []byte) error {
 
 // discard is step 11: what only the old generation listed, and what was given
 // up, goes.
-func (w *Writer) discard(signed *manifest.Signed) error {
+func (w *Writer) discard(ctx context.Context, signed *manifest.Signed) error {
 	gone := w.strays
 	for name := range w.listed {
 		if _, ok := signed.Find(name); !ok {
@@ -413,7 +422,7 @@ func (w *Writer) discard(signed *manifest.Signed) error {
 	clear(w.fresh)
 	w.strays, w.absent = nil, nil
 	w.o.Progress(Removing, "", int64(len(gone)))
-	if err := w.unlinkAll(gone); err != nil {
+	if err := w.unlinkAll(ctx, gone); err != nil {
 		return err
 	}
 	w.remember()
@@ -421,12 +430,16 @@ func (w *Writer) discard(signed *manifest.Signed) error {
 }
 
 // unlinkAll removes files and the package directories that they leave empty,
-// and syncs each directory that lost a name.
-func (w *Writer) unlinkAll(names []string) error {
+// and syncs each directory that lost a name, also if ctx ends it early: what is
+// left then the next Begin removes.
+func (w *Writer) unlinkAll(ctx context.Context, names []string) error {
 	slices.Sort(names)
 	used := w.usedDirs()
 	lost := make(map[string]bool)
 	for _, name := range names {
+		if ctx.Err() != nil {
+			break
+		}
 		if err := w.remove("unlink", w.root, name); err != nil {
 			return err
 		}
@@ -439,6 +452,9 @@ func (w *Writer) unlinkAll(names []string) error {
 		dirs = append(dirs, dir)
 	}
 	if err := w.syncDirs(dirs); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	return w.removeEmpty(dirs, used)

@@ -178,11 +178,21 @@ func (d *Drive) Origins() ([]string, error) {
 // readDir reads at most limit names of a directory. What else has its name, a
 // FIFO for instance, does not block.
 func (d *Drive) readDir(root *os.Root, dir string, limit int) ([]fs.DirEntry, error) {
-	f, err := root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	f, err := d.openDir(root, dir)
 	if err != nil {
-		return nil, d.explain("reading the directory", dir, err)
+		return nil, err
 	}
 	defer f.Close()
+	return d.names(f, dir, limit)
+}
+
+func (d *Drive) openDir(root *os.Root, dir string) (*os.File, error) {
+	f, err := root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	return f, d.explain("reading the directory", dir, err)
+}
+
+// names reads the names of an open directory.
+func (d *Drive) names(f *os.File, dir string, limit int) ([]fs.DirEntry, error) {
 	var entries []fs.DirEntry
 	for len(entries) < limit {
 		some, err := f.ReadDir(min(1024, limit-len(entries)))
@@ -195,6 +205,46 @@ func (d *Drive) readDir(root *os.Root, dir string, limit int) ([]fs.DirEntry, er
 		}
 	}
 	return entries, nil
+}
+
+// maxEntries is how many names of a directory of an origin are read.
+const maxEntries = 10_000_000
+
+// sized is a name of a directory, with the size of a regular file; -1 of
+// anything else, and of a file that does not tell it.
+type sized struct {
+	fs.DirEntry
+	size int64
+}
+
+// readSizes reads the names of a directory and what they are. It costs one
+// system call a file, whose inode or entry lies beside those of its neighbours.
+func (d *Drive) readSizes(root *os.Root, dir string) ([]sized, error) {
+	f, err := d.openDir(root, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := d.names(f, dir, maxEntries)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]sized, len(entries))
+	for i, e := range entries {
+		all[i] = sized{e, -1}
+		if !e.Type().IsRegular() {
+			continue
+		}
+		var st unix.Stat_t
+		err := unix.Fstatat(int(f.Fd()), e.Name(), &st, unix.AT_SYMLINK_NOFOLLOW)
+		switch {
+		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG:
+			all[i].size = int64(st.Size)
+		case err != nil && !d.present():
+			return nil, d.explain("looking at", path.Join(dir, e.Name()), err)
+		}
+	}
+	return all, nil
 }
 
 // Offered is a public key that lies on the drive.

@@ -333,7 +333,7 @@ func TestDerivedIndex(t *testing.T) {
 	}
 	index, err := pkgindex.Read(bytes.NewReader(data))
 	if err != nil || len(index.Remarks) > 0 {
-		t.Fatalf("%v %v", err, index.Remarks)
+		t.Fatalf("%v", err)
 	}
 	if index.Header.Get("URI")+index.Header.Get("TTL") != "" || index.Header.Get("TIMESTAMP") != strconv.FormatInt(h.clock, 10) {
 		t.Errorf("header %v %v", index.Header.Keys(), index.Header.Get("TIMESTAMP"))
@@ -646,6 +646,43 @@ func TestCancel(t *testing.T) {
 	if after := tree(t, mount); !maps.Equal(before, after) {
 		t.Error("a canceled export changed the drive")
 	}
+	checkHolds(t, h, mount)
+}
+
+// An export that is canceled while it removes what is old has committed. What
+// was not removed the next one removes.
+func TestCancelAfterTheCommit(t *testing.T) {
+	t.Parallel()
+	mount, h := tempDir(t), small()
+	mustExport(t, h, mount)
+	for _, name := range []string{"app-misc/foo-1.tbz2", "app-misc/bar/bar-2-1.gpkg.tar"} {
+		delete(h.files, itemKey{Package, name})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var synced []string
+	h.tweak = func(w *Writer) {
+		w.hook = func(op, name string) error {
+			if op == "unlink" && strings.HasPrefix(name, PackagesDir) {
+				cancel()
+			}
+			if op == "fsync" && ctx.Err() != nil {
+				synced = append(synced, name)
+			}
+			return nil
+		}
+	}
+	if err := h.export(ctx, mount); !errors.Is(err, context.Canceled) {
+		t.Fatalf("export: %v", err)
+	}
+	if want := []string{GenerationDir, PackagesDir + "/app-misc/bar"}; !slices.Equal(synced, want) {
+		t.Errorf("synced after the removal: %q, want those that lost a name, %q", synced, want)
+	}
+	h.tweak = nil
+	state, err := load(t, h, mount).State(t.Context())
+	if err != nil || !state.Slots || !state.Packages || !state.Leftover || len(state.Absent) > 0 {
+		t.Errorf("state: %+v, %v", state, err)
+	}
+	mustExport(t, h, mount)
 	checkHolds(t, h, mount)
 }
 

@@ -5,18 +5,41 @@ import (
 	"fmt"
 	"io/fs"
 	"syscall"
+
+	"pkgsneak/manifest"
 )
 
 // ErrNoTree is returned where a mount point has no pkgsneak tree, or an origin
 // has never committed a generation.
 var ErrNoTree = errors.New("no pkgsneak tree there")
 
+// unfinishedError says that an origin was begun and never committed: its first
+// export was pulled or canceled. It is ErrNoTree.
+type unfinishedError struct{}
+
+func (unfinishedError) Error() string { return "its first export was not finished" }
+
+// Is makes it ErrNoTree.
+func (unfinishedError) Is(target error) bool { return target == ErrNoTree }
+
+// ListError says that a trusted key signed a list that this package did not
+// write. Nothing of it is used: it is manifest.ErrUntrusted.
+type ListError struct{ Reason string }
+
+func (e *ListError) Error() string { return e.Reason }
+
+// Is makes it manifest.ErrUntrusted.
+func (e *ListError) Is(target error) bool { return target == manifest.ErrUntrusted }
+
 // GoneError says that the drive was pulled or is failing. It ends the run:
 // nothing is tried again, because the kernel reports a lost write only once.
 type GoneError struct {
 	Op, Path string
 	Vanished bool // the device is not there any more; else it is there and fails
-	Err      error
+	// Check is the commands that mend a file system which a pull has left damaged,
+	// one line; "" if the drive is not there.
+	Check string
+	Err   error
 }
 
 func (e *GoneError) Error() string {
@@ -34,7 +57,8 @@ func (e *GoneError) Unwrap() error { return e.Err }
 // turned it read-only because it found damage.
 type ReadOnlyError struct {
 	Op, Path string
-	Turned   bool // it was writable when it was opened
+	Turned   bool   // it was writable when it was opened
+	Check    string // if it turned: the commands that mend the file system, one line
 	Err      error
 }
 
@@ -79,8 +103,9 @@ func (e *PullDamageError) Error() string {
 func (e *PullDamageError) Unwrap() error { return e.Err }
 
 // Hint is the commands that mend the file system, one line.
-func (e *PullDamageError) Hint() string {
-	device := e.Device
+func (e *PullDamageError) Hint() string { return checkHint(e.FS, e.Device) }
+
+func checkHint(kind FSType, device string) string {
 	if device == "" {
 		device = "DEVICE"
 	}
@@ -90,7 +115,7 @@ func (e *PullDamageError) Hint() string {
 		Ext:   "e2fsck -p " + device,
 		XFS:   "xfs_repair " + device,
 		Btrfs: "btrfs check " + device,
-	}[e.FS]
+	}[kind]
 	if check == "" {
 		check = "fsck " + device
 	}
@@ -180,7 +205,11 @@ func (d *Drive) explain(op, path string, err error) error {
 	}
 	switch {
 	case failing(err):
-		return &GoneError{Op: op, Path: path, Vanished: !d.present(), Err: bare(err)}
+		e := &GoneError{Op: op, Path: path, Vanished: !d.present(), Err: bare(err)}
+		if !e.Vanished {
+			e.Check = checkHint(d.fs, d.Device())
+		}
+		return e
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EROFS):
 		if !d.present() {
 			return &GoneError{Op: op, Path: path, Vanished: true, Err: bare(err)}
@@ -188,7 +217,11 @@ func (d *Drive) explain(op, path string, err error) error {
 	}
 	switch {
 	case errors.Is(err, syscall.EROFS):
-		return &ReadOnlyError{Op: op, Path: path, Turned: !d.readOnly, Err: bare(err)}
+		e := &ReadOnlyError{Op: op, Path: path, Turned: !d.readOnly, Err: bare(err)}
+		if e.Turned {
+			e.Check = checkHint(d.fs, d.Device())
+		}
+		return e
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		space, _ := d.Space()
 		return &SpaceError{Path: path, Free: space.Free}

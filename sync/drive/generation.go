@@ -56,10 +56,10 @@ type Item struct {
 	Stored []manifest.File // where it lies below ORIGIN: one file, or its parts in order
 }
 
-// slot is a slot that was read.
 // errBlank is the error of a slot that nothing was ever written to but its room.
 var errBlank = fmt.Errorf("blank: %w", manifest.ErrNotSigned)
 
+// slot is a slot that was read.
 type slot struct {
 	state  SlotState
 	text   []byte // without the room
@@ -97,7 +97,13 @@ func (d *Drive) loadSlots(origin string, ring manifest.Ring, now time.Time) (bes
 		d.callWitness(origin)
 		return best, other, nil
 	}
-	return best, other, d.worse(origin, best.state.Err, other.state.Err)
+	return best, other, d.worse(origin, best, other)
+}
+
+// torn says whether a slot has the beginning of a signed message and not its
+// end, as a pull in the middle of a commit leaves it.
+func (s *slot) torn() bool {
+	return bytes.HasPrefix(s.text, []byte("-----BEGIN PGP SIGNED MESSAGE-----\n")) && !bytes.Contains(s.text, []byte("\n-----END PGP SIGNATURE-----\n"))
 }
 
 func (d *Drive) loadSlot(origin, name string) slot {
@@ -141,13 +147,15 @@ func (d *Drive) readSlot(origin, name string) ([]byte, error) {
 }
 
 // worse chooses the error that tells more about an origin without a valid slot.
-func (d *Drive) worse(origin string, a, b error) error {
-	if weight(b) > weight(a) {
-		a = b
+func (d *Drive) worse(origin string, x, y slot) error {
+	if weight(y.state.Err) > weight(x.state.Err) {
+		x, y = y, x
+	}
+	a := x.state.Err
+	if weight(a) == 0 || weight(y.state.Err) == 0 && x.torn() {
+		return fmt.Errorf("reading %q: %w", origin, unfinishedError{})
 	}
 	switch weight(a) {
-	case 0:
-		return fmt.Errorf("reading %q: nothing was ever committed there: %w", origin, ErrNoTree)
 	case weightOf.gone:
 		return a
 	}
@@ -185,12 +193,12 @@ func checkList(signed *manifest.Signed) error {
 	serial := signed.Timestamp.Unix()
 	for _, f := range signed.Files {
 		if strings.HasPrefix(f.Path, GenerationDir+"/") && strings.HasSuffix(f.Path, ".json") && f.Path != RecordFile(serial) {
-			return fmt.Errorf("the list has the record %q beside that of its own serial %d", f.Path, serial)
+			return &ListError{fmt.Sprintf("the signed list has the record %q beside that of its own serial %d", f.Path, serial)}
 		}
 	}
 	for _, needed := range []string{RecordFile(serial), CatalogueFile(serial)} {
 		if _, ok := signed.Find(needed); !ok {
-			return fmt.Errorf("the list has no %q", needed)
+			return &ListError{fmt.Sprintf("the signed list has no %q: pkgsneak did not write it", needed)}
 		}
 	}
 	paths := make([]string, len(signed.Files))
@@ -198,7 +206,7 @@ func checkList(signed *manifest.Signed) error {
 		paths[i] = f.Path
 	}
 	if twins := manifest.Twins(paths); len(twins) > 0 {
-		return fmt.Errorf("the list has %q, which differ in case only", twins[0])
+		return &ListError{fmt.Sprintf("the signed list has %q, which differ in case only", twins[0])}
 	}
 	return nil
 }

@@ -110,8 +110,10 @@ func TestSlotsThatAreNoGood(t *testing.T) {
 		"manifest torn":      {func(b []byte) []byte { return b[100:] }, keep, ""},
 		"manifest junk":      {func([]byte) []byte { return other }, keep, ""},
 		"zeros behind":       {func(b []byte) []byte { return append(bytes.TrimRight(b, "\n"), 10, 0, 0, 0) }, nil, ""},
-		"both blank":         {func([]byte) []byte { return newlines }, func([]byte) []byte { return nil }, "no pkgsneak tree there"},
-		"both removed":       {nil, nil, "no pkgsneak tree there"},
+		"both blank":         {func([]byte) []byte { return newlines }, func([]byte) []byte { return nil }, "first export was not finished"},
+		"both removed":       {nil, nil, "first export was not finished"},
+		"blank, next torn":   {func([]byte) []byte { return newlines }, func(b []byte) []byte { return b[:700] }, "first export was not finished"},
+		"both torn":          {func(b []byte) []byte { return b[:700] }, func(b []byte) []byte { return b[:700] }, "no signature"},
 		"one bit, and blank": {func(b []byte) []byte { return flip(b, "BLAKE2B") }, func([]byte) []byte { return newlines }, "signature"},
 		"text behind":        {func(b []byte) []byte { return append(bytes.TrimRight(b, "\n"), "\nDATA x 1\n"...) }, nil, "signature"},
 		"fifo, and removed":  {fifo, nil, "not a regular file"},
@@ -149,6 +151,8 @@ func TestSlotsThatAreNoGood(t *testing.T) {
 				t.Error(err)
 			case row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)):
 				t.Errorf("%v, want something about %q", err, row.want)
+			case errors.Is(err, ErrNoTree) != strings.Contains(row.want, "not finished"):
+				t.Errorf("%v: ErrNoTree: %t", err, errors.Is(err, ErrNoTree))
 			case err == nil:
 				g.Close()
 			}
@@ -297,6 +301,46 @@ func TestMissingIsWrittenAgain(t *testing.T) {
 	}
 	mustExport(t, h, mount)
 	checkHolds(t, h, mount)
+}
+
+// What has a listed name and is not the file counts as missing: it was cut short
+// by a check of the file system, or somebody put something else there.
+func TestReplacedIsWrittenAgain(t *testing.T) {
+	t.Parallel()
+	const pkg, dist = "packages/app-misc/foo-1.tbz2", "app-misc/foo-1.tbz2"
+	for name, spoil := range map[string]func(file string) error{
+		"cut short": func(file string) error { return os.Truncate(file, 3) },
+		"emptied":   func(file string) error { return os.Truncate(file, 0) },
+		"a symlink": func(file string) error { return errors.Join(os.Remove(file), os.Symlink("/etc/passwd", file)) },
+		"a directory": func(file string) error {
+			return errors.Join(os.Remove(file), os.MkdirAll(filepath.Join(file, "sub"), 0o755))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mount, h := tempDir(t), small()
+			mustExport(t, h, mount)
+			for _, file := range []string{pkg, LayoutFile} {
+				if err := spoil(filepath.Join(mount, TreeDir, "buildhost", file)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			state, err := load(t, h, mount).State(t.Context())
+			if err != nil || !slices.Equal(state.Absent, []string{LayoutFile, pkg}) {
+				t.Errorf("state: %+v, %v", state, err)
+			}
+			h.opened = func(w *Writer) {
+				if missing := w.Missing(); len(missing) != 1 || missing[0].Path != dist {
+					t.Errorf("missing: %v", missing)
+				}
+			}
+			mustExport(t, h, mount)
+			checkHolds(t, h, mount)
+			if state, err := load(t, h, mount).State(t.Context()); err != nil || !state.Whole() {
+				t.Errorf("state afterwards: %+v, %v", state, err)
+			}
+		})
+	}
 }
 
 // With its record gone, a generation cannot be kept; the export starts anew

@@ -179,7 +179,7 @@ func kernelSince(major, minor int) bool {
 
 // runProbe writes and compares, and removes everything, whatever came of it.
 func (w *Writer) runProbe(ctx context.Context, plan probePlan) error {
-	w.o.Progress(Preparing, "", 0)
+	w.o.Progress(Probing, "", 0)
 	p := &prober{w: w, plan: plan}
 	rand.Read(p.seed[:])
 	err := p.write(ctx)

@@ -14,25 +14,25 @@ import (
 type State struct {
 	Slots    bool     // both slots hold the generation
 	Packages bool     // packages/Packages is the generation's
-	Absent   []string // listed files that are not there, below ORIGIN, sorted
+	Absent   []string // listed files that are not there or have another size, below ORIGIN, sorted
 	Leftover bool     // there are files that the generation does not list
 }
 
 // Whole says whether nothing is left to do.
 func (s State) Whole() bool { return s.Slots && s.Packages && len(s.Absent) == 0 && !s.Leftover }
 
-// State looks whether the generation is finished and all its files are there. It reads names and packages/Packages, but no payload: Verify does.
+// State looks whether the generation is finished and all its files are there. It reads names, sizes and packages/Packages, but no payload: Verify does.
 func (g *Generation) State(ctx context.Context) (State, error) {
 	s := State{Slots: g.Slot == Slot && g.Other.Serial == g.Serial()}
-	missing := make(map[string]string, len(g.Signed.Files)) // by folded path
+	missing := make(map[string]manifest.File, len(g.Signed.Files)) // by folded path
 	for _, f := range g.Signed.Files {
-		missing[foldName(f.Path)] = f.Path
+		missing[foldName(f.Path)] = f
 	}
 	if err := g.lookThrough(ctx, ".", 0, missing, &s.Leftover); err != nil {
 		return State{}, err
 	}
-	for _, name := range missing {
-		s.Absent = append(s.Absent, name)
+	for _, f := range missing {
+		s.Absent = append(s.Absent, f.Path)
 	}
 	slices.Sort(s.Absent)
 	var err error
@@ -40,22 +40,24 @@ func (g *Generation) State(ctx context.Context) (State, error) {
 	return s, err
 }
 
-// lookThrough reads the names below dir, each directory once (on a FAT a stat for each file would take minutes), takes what is there out of missing, and notes whether
-// there is anything else. A directory that cannot be read on a drive that is there has no names.
-func (g *Generation) lookThrough(ctx context.Context, dir string, depth int, missing map[string]string, leftover *bool) error {
+// lookThrough reads the names and sizes below dir, each directory once, takes what is there out of missing, and notes whether there is anything else. A directory that cannot
+// be read on a drive that is there has no names.
+func (g *Generation) lookThrough(ctx context.Context, dir string, depth int, missing map[string]manifest.File, leftover *bool) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	entries, err := g.drive.readDir(g.root, dir, 10_000_000)
+	entries, err := g.drive.readSizes(g.root, dir)
 	if err != nil && vanished(err) {
 		return err
 	}
 	for _, e := range entries {
 		name := path.Join(dir, e.Name())
 		folded := foldName(name)
-		switch _, listed := missing[folded]; {
-		case listed && e.Type().IsRegular():
-			delete(missing, folded)
+		switch f, listed := missing[folded]; {
+		case listed && !e.IsDir():
+			if e.size == f.Size {
+				delete(missing, folded)
+			}
 		case e.IsDir() && depth < maxDepth:
 			if err := g.lookThrough(ctx, name, depth+1, missing, leftover); err != nil {
 				return err

@@ -45,6 +45,7 @@ type Stage uint8
 const (
 	Tidying    Stage = iota + 1 // leftovers of a pulled run
 	Preparing                   // directories
+	Probing                     // a drive that was never used
 	Writing                     // payload
 	Flushing                    // waiting for the drive
 	Comparing                   // reading back
@@ -54,7 +55,7 @@ const (
 
 // String returns the stage's name.
 func (s Stage) String() string {
-	names := [...]string{"", "tidying", "preparing", "writing", "flushing", "comparing", "committing", "removing"}
+	names := [...]string{"", "tidying", "preparing", "probing", "writing", "flushing", "comparing", "committing", "removing"}
 	if int(s) < len(names) {
 		return names[s]
 	}
@@ -78,7 +79,7 @@ type Writer struct {
 	names  namespace
 	rooms  map[string]*room // directories, of interest on vfat
 	dirs   map[string]bool  // directories that are there
-	absent []string         // listed files that are not there, or not right
+	absent []string         // listed files that are not there, have another size, or were found wrong
 	proven map[string]bool  // listed files that this session saw to be right on the medium
 
 	reserved map[itemKey][]string // names given by Prepare
@@ -303,9 +304,9 @@ func (w *Writer) tidy(ctx context.Context) error {
 		return nil
 	}
 	w.o.Progress(Tidying, "", 0)
-	t := tidying{w: w, ctx: ctx, listed: make(map[string]bool), needed: make(map[string]bool), seen: make(map[string]bool)}
-	for name := range w.listed {
-		t.listed[foldName(name)] = true
+	t := tidying{w: w, ctx: ctx, listed: make(map[string]int64), needed: make(map[string]bool), seen: make(map[string]bool)}
+	for name, f := range w.listed {
+		t.listed[foldName(name)] = f.Size
 		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 			t.needed[foldName(dir)] = true
 		}
@@ -329,8 +330,8 @@ const maxDepth = 32
 type tidying struct {
 	w      *Writer
 	ctx    context.Context
-	listed map[string]bool // folded: on FAT another spelling is the same file
-	needed map[string]bool // folded directories
+	listed map[string]int64 // sizes by folded path: on FAT another spelling is the same file
+	needed map[string]bool  // folded directories
 	seen   map[string]bool
 }
 
@@ -345,7 +346,7 @@ func (t *tidying) walk(dir string, depth int) (empty bool, err error) {
 	}
 	w := t.w
 	w.dirs[dir] = true
-	entries, err := w.d.readDir(w.root, dir, 10_000_000)
+	entries, err := w.d.readSizes(w.root, dir)
 	if err != nil {
 		return false, w.d.pullDamage("reading the directory", dir, err)
 	}
@@ -367,7 +368,9 @@ func (t *tidying) walk(dir string, depth int) (empty bool, err error) {
 	return empty, w.d.pullDamage("removing from", dir, w.fsync(dir))
 }
 
-func (t *tidying) visit(name string, entry fs.DirEntry, depth int) (removed bool, err error) {
+// visit looks at one entry. What is listed and is no file of its size stays
+// until a generation without it is committed, but counts as absent.
+func (t *tidying) visit(name string, entry sized, depth int) (removed bool, err error) {
 	w, key := t.w, foldName(name)
 	if entry.IsDir() {
 		empty, err := t.walk(name, depth+1)
@@ -377,8 +380,8 @@ func (t *tidying) visit(name string, entry fs.DirEntry, depth int) (removed bool
 		delete(w.dirs, name)
 		return true, w.d.pullDamage("removing", name, w.remove("rmdir", w.root, name))
 	}
-	if t.listed[key] {
-		t.seen[key] = true
+	if want, ok := t.listed[key]; ok {
+		t.seen[key] = entry.size == want
 		return false, nil
 	}
 	if name == Slot || name == NextSlot || name == PackagesFile {
@@ -434,7 +437,7 @@ func (w *Writer) Close() error {
 		clear(w.fresh)
 		clear(w.reserved)
 		w.flow.drop()
-		err = w.unlinkAll(w.strays)
+		err = w.unlinkAll(context.Background(), w.strays)
 		w.strays = nil
 	}
 	w.release()
