@@ -127,46 +127,68 @@ func ends(t testing.TB, p *vm.Process) (report, wire.Result) {
 // Pulled live at random moments of export and import, plugged in as another
 // device, and continued to the end.
 func TestLivePulls(t *testing.T) {
-	for _, f := range []flavour{flavours[1], flavours[3], flavours[4]} {
+	for _, f := range slices.Concat(flavours, further) {
 		t.Run(f.name, func(t *testing.T) {
+			if !long() && !slices.Contains([]string{"vfat-4k", "exfat", "ext4"}, f.name) {
+				t.Skipf("NO TIME: %s=long has it", modeVariable)
+			}
 			t.Parallel()
-			m := borrow(t)
-			s := newStick(t, m, f)
-			pulls, rng := 4, rand.New(rand.NewPCG(13, uint64(len(f.name))))
+			pulls := 4
 			if long() {
 				pulls = 60
 			}
-			states := sequence()
-			old := furnish(t, m, states[0])
-			s.plug(false)
-			began := time.Now()
-			s.exported()
-			took := time.Since(began) / 2 // what follows has less to do
-			s.unplug()
-			hit, done, overdue := 0, 0, share(pullShare)
-			for i := range pulls {
-				if overdue() {
-					t.Logf("NO TIME for %d of %d pulls", pulls-i, pulls)
-					break
-				}
-				files := states[(i+1)%len(states)]
-				if i%4 == 3 {
-					hit += s.pullImport(old, time.Duration(rng.Int64N(int64(took))))
-				} else {
-					want := furnish(t, m, files)
-					hit += s.pullExport(old, want, time.Duration(rng.Int64N(int64(took))))
-					old = want
-				}
-				done++
-			}
-			t.Logf("%s: %d pulls, %d of them into a running command", f.name, done, hit)
+			livePulls(t, f, pulls)
 		})
 	}
 }
 
+func livePulls(t *testing.T, f flavour, pulls int) {
+	m := borrow(t)
+	s := newStick(t, m, f)
+	rng := rand.New(rand.NewPCG(13, uint64(len(f.name))))
+	states := sequence()
+	old := furnish(t, m, states[0])
+	s.plug(false)
+	began := time.Now()
+	s.exported()
+	took := time.Since(began) / 2 // what follows has less to do
+	s.unplug()
+	hit, done, overdue := make(map[string]int), 0, share(pullShare)
+	for i := range pulls {
+		if overdue() {
+			t.Logf("NO TIME for %d of %d pulls", pulls-i, pulls)
+			break
+		}
+		files := states[(i+1)%len(states)]
+		if i%4 == 3 {
+			hit["import: "+s.pullImport(old, time.Duration(rng.Int64N(int64(took))))]++
+		} else {
+			want := furnish(t, m, files)
+			hit["export: "+s.pullExport(old, want, time.Duration(rng.Int64N(int64(took))))]++
+			old = want
+		}
+		if done++; done%10 == 0 {
+			t.Logf("%s: %d pulls so far; %v", f.name, done, hit)
+		}
+	}
+	t.Logf("%s: %d pulls, by what they hit: %v", f.name, done, hit)
+}
+
+// phase is what a run with --json said last that it was doing.
+func phase(r wire.Result) string {
+	var last string
+	for line := range bytes.Lines(r.Stdout) {
+		var e struct{ Event, Phase string }
+		if json.Unmarshal(line, &e) == nil && e.Event == "progress" {
+			last = e.Phase
+		}
+	}
+	return last
+}
+
 // pullExport pulls the drive out of an export, looks at it, and goes on. It
-// returns 1 if the export had not ended before.
-func (s *stick) pullExport(old, want content, after time.Duration) (hit int) {
+// returns what the export was doing.
+func (s *stick) pullExport(old, want content, after time.Duration) (hit string) {
 	s.t.Helper()
 	s.plug(false)
 	p := begin(s.t, s.m, exportCommand(program))
@@ -175,8 +197,9 @@ func (s *stick) pullExport(old, want content, after time.Duration) (hit int) {
 	rep, r := ends(s.t, p)
 	switch rep.Exit {
 	case 14:
-		hit = 1
+		hit = phase(r)
 	case 0:
+		hit = "had ended"
 	default:
 		s.t.Errorf("%s: an export whose drive was pulled after %v ended with %d: %s %s", s.name, after, r.Code, rep.Error, r.Stderr)
 	}
@@ -217,8 +240,9 @@ func (s *stick) finish(want content) {
 	s.unplug()
 }
 
-// pullImport pulls the drive out of an import and goes on.
-func (s *stick) pullImport(want content, after time.Duration) (hit int) {
+// pullImport pulls the drive out of an import and goes on. It returns what the
+// import was doing.
+func (s *stick) pullImport(want content, after time.Duration) (hit string) {
 	s.t.Helper()
 	s.plug(true)
 	resetClient(s.t, s.m)
@@ -226,8 +250,9 @@ func (s *stick) pullImport(want content, after time.Duration) (hit int) {
 	time.Sleep(after)
 	ok(s.t, s.p.Pull(s.t.Context()))
 	rep, r := ends(s.t, p)
+	hit = "had ended"
 	if rep.Exit == 14 {
-		hit = 1
+		hit = phase(r)
 	} else if rep.Exit != 0 {
 		s.t.Errorf("%s: an import whose drive was pulled after %v ended with %d: %s %s", s.name, after, r.Code, rep.Error, r.Stderr)
 	}

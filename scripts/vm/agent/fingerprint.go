@@ -12,10 +12,10 @@ import (
 	"pkgsneak/scripts/vm/wire"
 )
 
-// fingerprinter tells mounted drives apart by what a reader can see of them: all
-// names, types, sizes and directories that cannot be read, and the contents of
-// every file but of those below an origin that neither slot lists: nobody may
-// open these.
+// fingerprinter tells mounted drives apart by what a reader may believe of them:
+// the slots, the keys, and every file that a slot lists, whole or torn, with all
+// that is in it; and which directories cannot be read. What nobody lists is what
+// pulled runs leave behind: its names come and go without anyone opening it.
 type fingerprinter struct {
 	h      maphash.Hash
 	buf    []byte
@@ -27,13 +27,13 @@ func (p *fingerprinter) tree(dir string) uint64 {
 	p.h.Reset()
 	p.readLists(dir)
 	filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		p.word(name)
 		if err != nil {
 			p.word("cannot be read: " + err.Error())
 			return nil
 		}
-		p.word(d.Type().String())
-		if d.Type().IsRegular() {
+		if p.listed[name] || filepath.Base(filepath.Dir(name)) == "keys" {
+			p.word(name)
+			p.word(d.Type().String())
 			p.file(name, d)
 		}
 		return nil
@@ -72,7 +72,7 @@ func (p *fingerprinter) file(name string, d fs.DirEntry) {
 		return
 	}
 	maphash.WriteComparable(&p.h, info.Size())
-	if p.listed[name] || filepath.Base(filepath.Dir(name)) == "keys" {
+	if d.Type().IsRegular() {
 		p.contents(name)
 	}
 }
