@@ -42,14 +42,14 @@ var modules = []string{
 }
 
 // FindKernel returns the kernel of Debian's package linux-image-amd64. It is
-// unpacked in the cache; if it is not there, apt-get downloads it.
+// unpacked in the cache; if there is none, apt-get downloads it. Who wants a
+// newer one removes what is there.
 func FindKernel(ctx context.Context, cache string) (*Kernel, error) {
+	if have, _ := filepath.Glob(filepath.Join(cache, "linux-image-*")); len(have) > 0 {
+		return loadKernel(ctx, slices.Max(have))
+	}
 	name, err := kernelPackage(ctx)
 	if err != nil {
-		// Without apt an older one will do.
-		if old, _ := filepath.Glob(filepath.Join(cache, "linux-image-*")); len(old) > 0 {
-			return loadKernel(ctx, slices.Max(old))
-		}
 		return nil, &UnavailableError{"Debian's kernel", err}
 	}
 	dir := filepath.Join(cache, name)
