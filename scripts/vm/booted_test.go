@@ -25,7 +25,16 @@ type booted struct {
 	systemd bool
 	taken   int // results that a story has seen
 	plugs   int
+	seeds   map[string]string // images of drives to which sequence()[0] was exported
 }
+
+// The pace of a drive that is written to for so long that something can happen
+// meanwhile, and how much is written to be sure that it is payload; bytes, and
+// bytes a second.
+const (
+	slowly  = 20_000
+	halfway = 40_000
+)
 
 // told is what the hook gets.
 type told struct {
@@ -57,7 +66,7 @@ func bootSystem(t *testing.T, s vm.System) *booted {
 		t.Skipf("NO TIME: the short run has used its %v; %s=long has it", shortRun, modeVariable)
 	}
 	began := time.Now()
-	b := &booted{systemd: s.Name == "systemd"}
+	b := &booted{systemd: s.Name == "systemd", seeds: make(map[string]string)}
 	b.Machine = boot(t, func(c *vm.Config) { c.System, c.Memory, c.CPUs = &s, 1536, 2 })
 	t.Cleanup(b.Close)
 	t.Cleanup(func() {
@@ -155,6 +164,40 @@ func (b *booted) plug(t testing.TB, s vm.Stick) *vm.Plugged {
 	return p
 }
 
+// used is a drive of that kind to which the host has exported before: what is
+// left to do is little, above all not the program.
+func (b *booted) used(t *testing.T, kind int) string {
+	t.Helper()
+	d := autoDrives[kind]
+	if b.seeds[d.name] == "" {
+		furnish(t, b.Machine, sequence()[0])
+		b.be(t, "export")
+		image := autoImage(t, d.mkfs, "PKGSNEAK", d.partitioned)
+		p := b.plug(t, vm.Stick{Image: image})
+		b.serves(t, "done")
+		ok(t, p.Pull(t.Context()))
+		b.idle(t)
+		b.keep(t, d.name, image)
+	}
+	image := filepath.Join(t.TempDir(), "used.img")
+	run(t, "cp", "--sparse=always", b.seeds[d.name], image)
+	return image
+}
+
+// keep keeps an image for other stories.
+func (b *booted) keep(t testing.TB, name, image string) {
+	t.Helper()
+	dir := must[string](t)(os.MkdirTemp(theLab().dir, "seed"))
+	b.seeds[name] = filepath.Join(dir, "used.img")
+	run(t, "cp", "--sparse=always", image, b.seeds[name])
+}
+
+// writing waits until a drive has got some payload.
+func (b *booted) writing(t *testing.T, p *vm.Plugged) {
+	t.Helper()
+	b.until(t, "something was written", func() bool { return must[vm.Moved](t)(p.Moved(t.Context())).WrittenBytes > halfway })
+}
+
 // results are those that no story has taken yet.
 func (b *booted) results(t testing.TB) []told {
 	t.Helper()
@@ -197,13 +240,19 @@ func (b *booted) serves(t *testing.T, outcome string) told {
 	return r
 }
 
-// idle waits until nothing of pkgsneak runs, and looks at what is left.
-func (b *booted) idle(t *testing.T) {
+// ended waits until nothing of pkgsneak runs.
+func (b *booted) ended(t *testing.T) {
 	t.Helper()
 	b.until(t, "no run is left", func() bool {
 		r := must[wire.Result](t)(b.Run(t.Context(), wire.Command{Argv: []string{"pidof", "pkgsneak"}}))
 		return r.Code != 0
 	})
+}
+
+// idle waits until nothing of pkgsneak runs, and looks at what is left.
+func (b *booted) idle(t *testing.T) {
+	t.Helper()
+	b.ended(t)
 	if got := b.results(t); len(got) > 0 {
 		t.Errorf("more was done than was asked for: %+v", got)
 		b.taken += len(got)
@@ -334,6 +383,9 @@ func carried(t *testing.T, b *booted) {
 				}
 				unmounted(t, image, d.kind, d.partitioned)
 				b.idle(t)
+				if step.role == "export" && step.outcome == "done" {
+					b.keep(t, d.name, image)
+				}
 			}
 			if got := clientTrees(t, b.Machine); !maps.Equal(got, want) {
 				t.Errorf("the client: %s", difference(got, want))
@@ -345,12 +397,13 @@ func carried(t *testing.T, b *booted) {
 // A disk that is behind a bridge from USB to ATA: udev asks the disk itself, and
 // says that its bus is ata. QEMU has none; a rule says the same.
 func enclosure(t *testing.T, b *booted) {
-	furnish(t, b.Machine, sequence()[0])
+	image := b.used(t, 2)
+	furnish(t, b.Machine, sequence()[1])
 	b.be(t, "export")
 	rule := `KERNEL=="sd*", ENV{ID_BUS}="ata"`
 	ok(t, b.Put(t.Context(), wire.Put{Path: "/etc/udev/rules.d/61-lab.rules", Data: []byte(rule + "\n"), Mode: 0o644}))
 	b.sh(t, "udevadm control --reload")
-	p := b.plug(t, vm.Stick{Image: autoImage(t, autoDrives[2].mkfs, "PKGSNEAK", false)})
+	p := b.plug(t, vm.Stick{Image: image})
 	b.serves(t, "done")
 	if info := b.sh(t, "udevadm info "+p.Device); !strings.Contains(info, "ID_BUS=ata") {
 		t.Errorf("it is no disk in an enclosure: %s", info)
@@ -366,10 +419,11 @@ func early(t *testing.T, b *booted) {
 	if b.systemd {
 		t.Skip("systemd starts the unit after local-fs.target")
 	}
-	furnish(t, b.Machine, sequence()[0])
+	image := b.used(t, 1)
+	furnish(t, b.Machine, sequence()[1])
 	b.be(t, "export")
 	b.sh(t, "rc-service localmount zap")
-	p := b.plug(t, vm.Stick{Image: autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true)})
+	p := b.plug(t, vm.Stick{Image: image})
 	b.logged(t, "waiting for the machine to mount its file systems")
 	if got := b.results(t); len(got) > 0 {
 		t.Errorf("it did not wait: %+v", got)
@@ -382,14 +436,14 @@ func early(t *testing.T, b *booted) {
 
 // Two drives at once: one waits for the other, on the host and on the client.
 func twoAtOnce(t *testing.T, b *booted) {
+	images := []string{b.used(t, 1), b.used(t, 2)}
 	want := furnish(t, b.Machine, sequence()[1])
 	resetClient(t, b.Machine)
-	images := []string{autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true), autoImage(t, autoDrives[2].mkfs, "PKGSNEAK", false)}
 	for _, role := range []string{"export", "import"} {
 		b.be(t, role)
 		var plugged []*vm.Plugged
 		for _, image := range images {
-			plugged = append(plugged, b.plug(t, vm.Stick{Image: image, WriteBytes: 4_000_000}))
+			plugged = append(plugged, b.plug(t, vm.Stick{Image: image, WriteBytes: slowly}))
 		}
 		seen := make(map[string]bool)
 		for _, r := range b.next(t, 2) {
@@ -414,9 +468,9 @@ func twoAtOnce(t *testing.T, b *booted) {
 
 // The same drive again and again, as soon as it may be pulled.
 func tenTimes(t *testing.T, b *booted) {
+	image := b.used(t, 1)
 	furnish(t, b.Machine, sequence()[2])
 	b.be(t, "export")
-	image := autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true)
 	for n := range 10 {
 		outcome := "unchanged"
 		if n == 0 {
@@ -432,18 +486,18 @@ func tenTimes(t *testing.T, b *booted) {
 
 // Pulled while it is written to, and plugged in again.
 func pulledInTheMiddle(t *testing.T, b *booted) {
-	for _, d := range autoDrives {
+	for kind, d := range autoDrives {
 		if d.name == "vfat" || d.name == "exfat in a partition" {
 			continue // the others have each of the two
 		}
 		t.Run(d.name, func(t *testing.T) {
+			image := b.used(t, kind)
 			want := furnish(t, b.Machine, sequence()[3])
 			resetClient(t, b.Machine)
 			b.be(t, "export")
-			image := autoImage(t, d.mkfs, "PKGSNEAK", d.partitioned)
 			for n := range 2 {
-				p := b.plug(t, vm.Stick{Image: image, WriteBytes: 500_000})
-				b.until(t, "something was written", func() bool { return must[vm.Moved](t)(p.Moved(t.Context())).WrittenBytes > 200_000 })
+				p := b.plug(t, vm.Stick{Image: image, WriteBytes: slowly})
+				b.writing(t, p)
 				ok(t, p.Pull(t.Context()))
 				if r := b.next(t, 1)[0]; r.Outcome != "pulled" || r.SafeToPull {
 					t.Errorf("pull %d: %+v", n, r)
@@ -469,11 +523,11 @@ func pulledInTheMiddle(t *testing.T, b *booted) {
 // The users are told that a drive can be pulled, and then the hook is run: who
 // is quick has plugged the next drive in before that has ended.
 func swapped(t *testing.T, b *booted) {
-	furnish(t, b.Machine, sequence()[0])
+	first, second := b.used(t, 1), b.used(t, 3)
+	furnish(t, b.Machine, sequence()[1])
 	b.be(t, "export", `PKGSNEAK_ON_DONE="cat >>`+doneFile+`; echo >>/var/lab/hook-began; sleep 10; echo >>/var/lab/hook-ended"`)
 	b.sh(t, "rm -f /var/lab/hook-*")
-	first := autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true)
-	for _, image := range []string{first, autoImage(t, autoDrives[3].mkfs, "PKGSNEAK", true), first} {
+	for _, image := range []string{first, second, first} {
 		p := b.plug(t, vm.Stick{Image: image})
 		r := b.next(t, 1)[0]
 		if r.Outcome != "done" && r.Outcome != "unchanged" || !r.SafeToPull {
@@ -509,18 +563,12 @@ func foreignStick(t *testing.T, b *booted) {
 
 // What a key has signed that nobody trusts is refused, and everybody is told.
 func untrustedKey(t *testing.T, b *booted) {
-	furnish(t, b.Machine, sequence()[0])
+	image := b.used(t, 3)
 	resetClient(t, b.Machine)
-	image := autoImage(t, autoDrives[3].mkfs, "PKGSNEAK", true)
-	b.be(t, "export")
-	p := b.plug(t, vm.Stick{Image: image})
-	b.serves(t, "done")
-	ok(t, p.Pull(t.Context()))
-
 	before := sum(must[[]byte](t)(os.ReadFile(image)))
 	b.be(t, "import")
 	b.sh(t, "rm -rf "+clientDir+"/state")
-	p = b.plug(t, vm.Stick{Image: image})
+	p := b.plug(t, vm.Stick{Image: image})
 	r := b.next(t, 1)[0]
 	ok(t, p.Pull(t.Context()))
 	b.idle(t)
@@ -540,15 +588,20 @@ func untrustedKey(t *testing.T, b *booted) {
 // Events that mean nothing new: upgrades of udev trigger all devices, fsck and
 // others make the kernel say "change".
 func spurious(t *testing.T, b *booted) {
+	image := b.used(t, 1)
 	furnish(t, b.Machine, sequence()[1])
 	b.be(t, "export")
-	image := autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true)
-	p := b.plug(t, vm.Stick{Image: image, WriteBytes: 2_000_000})
-	b.until(t, "something was written", func() bool { return must[vm.Moved](t)(p.Moved(t.Context())).WrittenBytes > 200_000 })
+	p := b.plug(t, vm.Stick{Image: image, WriteBytes: slowly})
+	b.writing(t, p)
 	for _, action := range []string{"add", "change", "add"} {
 		b.sh(t, "udevadm trigger --settle --subsystem-match=block --action="+action)
 	}
 	b.serves(t, "done")
+	b.ended(t)
+	for _, r := range b.results(t) { // of an "add" that came after the end
+		b.serves(t, "unchanged")
+		t.Logf("once more: %+v", r)
+	}
 	b.idle(t)
 	b.sh(t, "udevadm trigger --settle --subsystem-match=block --action=change; udevadm control --reload; : >"+p.Device+"1")
 	b.sh(t, "udevadm settle")
@@ -561,6 +614,7 @@ func spurious(t *testing.T, b *booted) {
 // needs, also when udev is started again meanwhile.
 func longRun(t *testing.T, b *booted) {
 	const timeout = 3 * time.Second
+	image := b.used(t, 3)
 	furnish(t, b.Machine, sequence()[1])
 	b.be(t, "export")
 	restart := "rc-service udev restart"
@@ -572,9 +626,8 @@ func longRun(t *testing.T, b *booted) {
 printf '#!/bin/sh\necho >/var/lab/slow-began; sleep 60; echo >/var/lab/slow-ended' >/var/lab/slow; chmod 755 /var/lab/slow
 echo 'SUBSYSTEM=="block", ENV{DEVTYPE}=="disk", ACTION=="add", RUN+="/var/lab/slow"' >/etc/udev/rules.d/99-lab.rules
 %s`, int(timeout.Seconds()), restart))
-	image := autoImage(t, autoDrives[3].mkfs, "PKGSNEAK", true)
-	p := b.plug(t, vm.Stick{Image: image, WriteBytes: 500_000})
-	b.until(t, "something was written", func() bool { return must[vm.Moved](t)(p.Moved(t.Context())).WrittenBytes > 200_000 })
+	p := b.plug(t, vm.Stick{Image: image, WriteBytes: slowly})
+	b.writing(t, p)
 	b.sh(t, restart)
 	r := b.serves(t, "done")
 	ok(t, p.Pull(t.Context()))

@@ -1,6 +1,7 @@
 package vm_test
 
 import (
+	"bytes"
 	"maps"
 	"os"
 	"strings"
@@ -43,14 +44,13 @@ func (b *booted) endsWell(t *testing.T, name string) {
 // The service of watch: a drive that somebody has mounted gets what is there,
 // and what is built meanwhile; it may go and come.
 func watchService(t *testing.T, b *booted) {
-	states := sequence()
+	states, image := sequence(), b.used(t, 1)
 	furnish(t, b.Machine, states[0])
 	resetClient(t, b.Machine)
 	b.be(t, "export", "PKGSNEAK_AUTO=", "PKGSNEAK_WATCH=/mnt/w", "PKGSNEAK_SETTLE=1s", "PKGSNEAK_PROGRESS=never")
 	b.sh(t, "mkdir -p /mnt/w")
 	b.service(t, "start", "pkgsneak-watch")
-	image := autoImage(t, autoDrives[1].mkfs, "PKGSNEAK", true)
-	for n, files := range states[:2] {
+	for n, mark := range []string{"libnew-1.2.3.tar.xz", "another-one-4.4.4"} { // what each state has that those before have not
 		p := b.plug(t, vm.Stick{Image: image})
 		mount := wire.Mount{Device: p.Device + "1", Dir: "/mnt/w", Type: "vfat"}
 		b.until(t, "the partition is there", func() bool {
@@ -58,12 +58,12 @@ func watchService(t *testing.T, b *booted) {
 			return err == nil
 		})
 		ok(t, b.Mount(t.Context(), mount))
-		b.until(t, "the drive has a list", func() bool { return strings.Contains(b.sh(t, "ls /mnt/w /mnt/w/pkgsneak/*"), "Manifest") })
-		want := furnish(t, b.Machine, files)
-		if n == 1 {
-			want = furnish(t, b.Machine, states[2])
-		}
+		want := furnish(t, b.Machine, states[n+1])
 		b.until(t, "the drive has what the host has", func() bool {
+			list, err := b.Get(t.Context(), "/mnt/w/pkgsneak/host/Manifest")
+			if err != nil || !bytes.Contains(list, []byte(mark)) {
+				return false
+			}
 			resetClient(t, b.Machine)
 			c := importCommand()
 			c.Argv[len(c.Argv)-1] = "/mnt/w"
