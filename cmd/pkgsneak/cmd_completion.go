@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pkgsneak/sync/doctor"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
 )
@@ -134,8 +135,14 @@ func flagCandidates(p *argParser) []candidate {
 // valueCandidates lists values of a flag that is the last word of the line.
 func (c *call) valueCandidates(p *argParser, flag string) []candidate {
 	switch flag {
-	case "--state-dir", "--pkgdir", "--distdir":
+	case "--state-dir", "--pkgdir", "--distdir", "--root":
 		return []candidate{{word: askDirs}}
+	case "--tls-cert", "--tls-key":
+		return []candidate{{word: askFiles}}
+	case "--ignore":
+		return topicCandidates()
+	case "--auto":
+		return []candidate{{word: "export"}, {word: "import"}, {word: "both"}}
 	case "--origin":
 		return c.originCandidates(p)
 	}
@@ -171,7 +178,12 @@ func (c *call) argumentCandidates(p *argParser) []candidate {
 		}
 	}
 	switch strings.Join(p.path, " ") {
-	case "export", "import", "verify", "status":
+	case "doctor":
+		if len(p.args) == 0 && slices.Contains(p.names, "explain") {
+			return topicCandidates()
+		}
+		fallthrough
+	case "export", "import", "verify", "status", "watch", "serve":
 		if len(p.args) == 0 {
 			list = append(c.mounts(), candidate{word: askDirs})
 		}
@@ -189,6 +201,15 @@ func (c *call) argumentCandidates(p *argParser) []candidate {
 		for _, s := range shells {
 			list = append(list, candidate{word: s})
 		}
+	}
+	return list
+}
+
+// topicCandidates are what doctor can explain.
+func topicCandidates() []candidate {
+	var list []candidate
+	for _, t := range doctor.Topics() {
+		list = append(list, candidate{t.Name, t.Title})
 	}
 	return list
 }
