@@ -20,7 +20,11 @@ func TestHugeFile(t *testing.T) {
 	furnish(t, m, sequence()[0])
 	must[string](t)(m.Sh(ctx, "truncate -s 4294967301 "+hostDistdir+"/huge.tar"))
 	s.plug(false)
-	s.exported()
+	e := exportCommand(program)
+	e.Seconds = 4 * 3600
+	if rep := tryCommand(t, m, e); rep.Exit != 0 {
+		t.Fatalf("export ended with %d: %s", rep.Exit, rep.Error)
+	}
 	parts := must[string](t)(m.Sh(ctx, "find "+drive+" -name 'huge.tar*' | while read f; do stat -c '%s %n' $f; done"))
 	t.Logf("on the drive:\n%s", parts)
 	// The client has a disk of its own for it.
@@ -31,7 +35,7 @@ func TestHugeFile(t *testing.T) {
 	resetClient(t, m)
 	must[string](t)(m.Sh(ctx, "mkdir /t/big/distdir; rm -r "+clientDir+"/distdir; ln -s /t/big/distdir "+clientDir+"/distdir"))
 	c := importCommand()
-	c.Seconds = 3600
+	c.Seconds = 4 * 3600
 	if rep := tryCommand(t, m, c); rep.Exit != 0 {
 		t.Errorf("import ended with %d: %s", rep.Exit, rep.Error)
 	}

@@ -65,7 +65,7 @@ func TestPowerCutDuringImport(t *testing.T) {
 			rng := rand.New(rand.NewPCG(17, 19))
 			p := sampler{10, 2, 6, f.unit, rng}
 			if long() {
-				p = sampler{unit: f.unit, r: rng}
+				p = sampler{0, 40, 120, f.unit, rng}
 			}
 			count, overdue := newTally(), share(cutShare)
 			all := p.states(c.log, 0, len(c.log))

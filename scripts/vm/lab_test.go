@@ -55,15 +55,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A short run ends in time, and says what it had no time for: nothing begins
-// after shortRun, and each test has a share, so that a slow machine sees
-// something of everything.
+// A short run ends within ten minutes on two processors that nobody else needs,
+// and says what it had no time for: nothing begins after shortRun, and each test
+// has a share, so that a slow machine sees something of everything.
 const (
-	shortRun    = 9 * time.Minute
-	replayShare = 50 * time.Second // of each file system
-	againShare  = 25 * time.Second
-	cutShare    = 35 * time.Second
-	pullShare   = 30 * time.Second
+	shortRun    = 8 * time.Minute
+	replayShare = 30 * time.Second // of each file system
+	againShare  = 15 * time.Second
+	cutShare    = 20 * time.Second
+	pullShare   = 20 * time.Second
+	mutantShare = 30 * time.Second
 )
 
 var started = time.Now()

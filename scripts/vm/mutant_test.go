@@ -126,8 +126,11 @@ func TestMutantsAreCaught(t *testing.T) {
 				ok(t, err)
 				r = next
 			}
-			count := newTally()
+			count, overdue := newTally(), share(mutantShare)
 			for _, s := range spread(r.focus(rng, 4)) {
+				if overdue() {
+					t.Skipf("NO TIME to catch pkgsneak %s: %v", mu.name, count)
+				}
 				if problem := r.check(s, count); problem != "" {
 					tried, _ := count.all()
 					t.Logf("caught after %d states: %s", tried, problem)

@@ -148,7 +148,11 @@ func TestAutoPulls(t *testing.T) {
 			m := borrow(t)
 			want := furnish(t, m, sequence()[3])
 			image := autoImage(t, d.mkfs, "PKGSNEAK", false)
-			for n := range 10 {
+			pulls := 3
+			if long() {
+				pulls = 10
+			}
+			for n := range pulls {
 				p := must[*vm.Plugged](t)(m.Plug(t.Context(), vm.Stick{Image: image, WriteBytes: 200_000}))
 				process := begin(t, m, autoCommand("export", p.Device))
 				ok(t, p.Pull(t.Context()))
