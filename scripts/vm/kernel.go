@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // UnavailableError says that this machine cannot have a lab, and why.
@@ -75,11 +76,16 @@ func kernelPackage(ctx context.Context) (string, error) {
 	return "", errors.New("apt-cache knows no linux-image-amd64")
 }
 
+// fetchTime is how long a kernel may take to come, 70 MB, and to be unpacked.
+const fetchTime = 10 * time.Minute
+
 // fetchKernel downloads and unpacks a package, and keeps what a guest can use.
 func fetchKernel(ctx context.Context, name, dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
 	work, err := os.MkdirTemp(filepath.Dir(dir), "fetch-")
 	if err != nil {
 		return err
