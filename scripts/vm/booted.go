@@ -64,14 +64,13 @@ func Systemd() System {
 	s := System{
 		Name: "systemd", Packages: append([]string{"systemd"}, common...), Init: "/usr/lib/systemd/systemd", Boot: "systemd.show_status=0",
 		Files: with(commonFiles, map[string]string{
-			"etc/machine-id":                         "0123456789abcdef0123456789abcdef\n",
-			"etc/systemd/journald.conf":              "[Journal]\nStorage=volatile\nRateLimitBurst=0\n",
-			"etc/systemd/system.conf":                "[Manager]\nDefaultTimeoutStartSec=300\nDefaultDeviceTimeoutSec=300\n",
-			"etc/systemd/system/lab-none.target":     "[Unit]\nDescription=Nothing\n",
-			"etc/systemd/journald.conf.d/quick.conf": "[Journal]\nForwardToSyslog=no\n",
+			"etc/machine-id":            "0123456789abcdef0123456789abcdef\n",
+			"etc/systemd/journald.conf": "[Journal]\nStorage=volatile\nRateLimitBurst=0\n",
+			"etc/systemd/system.conf":   "[Manager]\nDefaultTimeoutStartSec=300\nDefaultDeviceTimeoutSec=300\n",
 		}),
 		Links: map[string]string{"etc/systemd/system/default.target": "/usr/lib/systemd/system/multi-user.target", "usr/sbin/init": "../lib/systemd/systemd"},
 	}
+	// Units that have nothing to do here, and take their time for it.
 	for _, unit := range []string{"getty.target", "serial-getty@ttyS0.service", "systemd-logind.service", "systemd-hwdb-update.service", "systemd-firstboot.service",
 		"systemd-machine-id-commit.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-random-seed.service",
 		"systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "systemd-modules-load.service", "systemd-pstore.service", "systemd-user-sessions.service",
