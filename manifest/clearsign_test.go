@@ -739,7 +739,9 @@ func FuzzOpen(f *testing.F) {
 		if _, err := Claimed(data); err != nil && !errors.Is(err, ErrUntrusted) {
 			t.Fatal(err)
 		}
-		signed, err := Open(data, ring, signTime)
+		var signed *Signed
+		var err error
+		frugal(t, 4<<20+uint64(len(data))*200, func() { signed, err = Open(data, ring, signTime) })
 		if err != nil {
 			if signed != nil || !errors.Is(err, ErrUntrusted) && kindOf(err) != badFormat {
 				t.Fatalf("%v, %v", signed, err)

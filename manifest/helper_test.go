@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
@@ -200,4 +201,19 @@ func (g *gpgHome) verify(at time.Time, data []byte) (text string, good bool) {
 		strings.Count(status, "[GNUPG:] GOODSIG") == 1 &&
 		strings.Count(status, "[GNUPG:] VALIDSIG") == 1
 	return out, good
+}
+
+// frugal fails a test in which f allocates more than most bytes.
+func frugal(t *testing.T, most uint64, f func()) {
+	t.Helper()
+	allocated := func() uint64 {
+		sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	before := allocated()
+	f()
+	if took := allocated() - before; took > most {
+		t.Errorf("%d bytes were allocated, more than %d", took, most)
+	}
 }

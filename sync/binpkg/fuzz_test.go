@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,8 +12,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/metrics"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sealXZ gives the header of an xz block its check sum.
@@ -20,6 +23,13 @@ func sealXZ(header []byte) {
 	n := len(header) - 4
 	binary.LittleEndian.PutUint32(header[n:], crc32.ChecksumIEEE(header[:n]))
 }
+
+// What an input may cost: the metadata and the names of an image, each as large as allowed and held a few times on the way, and the widest window; far more time than a
+// package takes of which a fuzzer can think.
+const (
+	fuzzMemory = 4*(MaxMetadata+MaxImageNames) + 1<<31
+	fuzzTime   = 2 * time.Minute
+)
 
 // FuzzCheck: any file is accepted or refused for a reason, and what Check
 // accepts Read accepts.
@@ -32,8 +42,13 @@ func FuzzCheck(f *testing.F) {
 		f.Add(data, gpkgPath)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, path string) {
-		_, rerr := readBytes(data, path)
-		cerr := checkBytes(t, data, path)
+		var rerr, cerr error
+		ctx, cancel := context.WithTimeout(t.Context(), fuzzTime)
+		defer cancel()
+		frugal(t, fuzzMemory, func() {
+			_, rerr = readBytes(data, path)
+			cerr = Check(ctx, bytes.NewReader(data), int64(len(data)), path)
+		})
 		for _, err := range []error{rerr, cerr} {
 			var invalid *InvalidError
 			if err != nil && (!errors.As(err, &invalid) || invalid.Reason == "") {
@@ -197,4 +212,19 @@ func FuzzParseName(f *testing.F) {
 			t.Errorf("%q: %+v", p, n)
 		}
 	})
+}
+
+// frugal fails a test in which f allocates more than most bytes.
+func frugal(t *testing.T, most uint64, f func()) {
+	t.Helper()
+	allocated := func() uint64 {
+		sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	before := allocated()
+	f()
+	if took := allocated() - before; took > most {
+		t.Errorf("%d bytes were allocated, more than %d", took, most)
+	}
 }

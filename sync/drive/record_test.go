@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
@@ -105,7 +106,9 @@ func FuzzParseRecord(f *testing.F) {
 	f.Add(text)
 	f.Add([]byte(`{"format":1,"origin":"a","fingerprint":"0123456789ABCDEF0123456789ABCDEF01234567","serial":1,"created":"2026-01-01T00:00:00Z","counts":{}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := ParseRecord(data)
+		var r *Record
+		var err error
+		frugal(t, 4<<20+uint64(len(data))*200, func() { r, err = ParseRecord(data) })
 		if err != nil {
 			return
 		}
@@ -122,4 +125,19 @@ func FuzzParseRecord(f *testing.F) {
 			t.Fatalf("%q, then %q: %v", text, second, err)
 		}
 	})
+}
+
+// frugal fails a test in which f allocates more than most bytes.
+func frugal(t *testing.T, most uint64, f func()) {
+	t.Helper()
+	allocated := func() uint64 {
+		sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	before := allocated()
+	f()
+	if took := allocated() - before; took > most {
+		t.Errorf("%d bytes were allocated, more than %d", took, most)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"testing"
@@ -216,7 +217,10 @@ func FuzzRead(f *testing.F) {
 		f.Add(v.In)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		x, err := Read(bytes.NewReader(text))
+		var x *Index
+		var err error
+		// An entry has places for all keys, the shortest has ten bytes.
+		frugal(t, 4<<20+uint64(len(text))*500, func() { x, err = Read(bytes.NewReader(text)) })
 		if err != nil {
 			return
 		}
@@ -237,4 +241,19 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("%v\n%q\n%q", err, first, second)
 		}
 	})
+}
+
+// frugal fails a test in which f allocates more than most bytes.
+func frugal(t *testing.T, most uint64, f func()) {
+	t.Helper()
+	allocated := func() uint64 {
+		sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	before := allocated()
+	f()
+	if took := allocated() - before; took > most {
+		t.Errorf("%d bytes were allocated, more than %d", took, most)
+	}
 }
