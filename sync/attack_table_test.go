@@ -202,7 +202,7 @@ func endlessAttacks() []attack {
 		{"manifest of gigabytes in one slot", func(a *arena) { a.must(os.Truncate(a.on(drive.Slot), 5<<30)) }, harmless, ""},
 		{"million lines", func(a *arena) { a.slots(a.key.clearSigned(listed(1_000_000), how{})) }, refused, "longer than"},
 		{"lines as many as fit", func(a *arena) {
-			a.memory = 2 * twoSlots
+			a.memory = twoSlots
 			a.slots(a.key.clearSigned(listed(300_000), how{}))
 		}, refused, "more than 262144"},
 		{"million ignored paths", func(a *arena) {
