@@ -250,6 +250,54 @@ func TestCutOffAnywhere(t *testing.T) {
 	}
 }
 
+// Wherever a drive becomes full, the export says so and the drive holds the old
+// or the new generation, whole; with room again the next export goes through.
+func TestFullAtEachStep(t *testing.T) {
+	t.Parallel()
+	allocates := []string{"create", "write", "extend", "mkdir"}
+	base, old := tempDir(t), small()
+	mustExport(t, old, base)
+	for _, seenBy := range []string{"the call", "the sync"} { // what is not allocated at once fails there
+		for left := 1; ; left++ {
+			mount, h := tempDir(t), small()
+			h.clock, h.batch = old.clock, 2
+			h.pkg("app-misc/foo-1.tbz2", "rebuilt")
+			h.pkg("new-cat/new/new-1-1.xpak", "new")
+			h.drop(Package, "app-misc/bar/bar-2-1.gpkg.tar")
+			if err := os.CopyFS(mount, os.DirFS(base)); err != nil {
+				t.Fatal(err)
+			}
+			n, full := 0, false
+			h.tweak = func(w *Writer) {
+				w.hook = func(op, _ string) error {
+					if slices.Contains(allocates, op) {
+						n++
+						full = n >= left
+					}
+					if full && (seenBy == "the sync" && op == "syncfs" || seenBy == "the call" && slices.Contains(allocates, op)) {
+						return syscall.ENOSPC
+					}
+					return nil
+				}
+			}
+			err := h.export(t.Context(), mount)
+			if err == nil {
+				t.Logf("full at each of %d allocations, seen by %s", left-1, seenBy)
+				break
+			}
+			var space *SpaceError
+			if !errors.As(err, &space) {
+				t.Fatalf("full at %d, seen by %s: %v", left, seenBy, err)
+			}
+			checkOldOrNew(t, fmt.Sprintf("full at %d, seen by %s", left, seenBy), mount, h, old.files)
+			h.tweak = nil
+			mustExport(t, h, mount)
+			checkHolds(t, h, mount)
+			os.RemoveAll(mount)
+		}
+	}
+}
+
 // leaveBetweenSlots makes an export that is cut off between the slots.
 func leaveBetweenSlots(t *testing.T, h *host, mount string) {
 	t.Helper()
