@@ -54,7 +54,8 @@
 //
 //  1. open    a descriptor for syncfs before the first write; read both slots
 //  2. mend    unless Manifest is generation N, overwrite it from Manifest.next
-//  3. tidy    remove what N does not list, fsync each directory that lost a name
+//  3. tidy    remove what N does not list, fsync each directory that lost a name;
+//     what has a listed name and is no file of that size counts as missing
 //  4. found   first export only: directories, both slots and Packages with room;
 //     on a drive that nobody used before, blocks spread over the free space
 //     are written and compared, to find one that claims more than it has
