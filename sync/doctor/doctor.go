@@ -251,6 +251,13 @@ func (e *examiner) roles() {
 	if len(signs) == 0 && e.o.Drive != "" {
 		because(Client, "a drive was named")
 	}
+	if len(signs) == 0 { // nothing was done yet: what Portage is told is the best guess
+		if fetches, _ := e.s.HasFeature("getbinpkg"); fetches {
+			because(Client, "FEATURES has getbinpkg")
+		} else if keeps, _ := e.s.HasFeature("buildpkg"); keeps {
+			because(Host, "FEATURES has buildpkg")
+		}
+	}
 	for _, r := range []Role{Host, Client} {
 		if len(signs[r]) > 0 {
 			e.r.Roles = append(e.r.Roles, r)

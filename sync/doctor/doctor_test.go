@@ -183,6 +183,7 @@ func TestMachines(t *testing.T) {
 		{tree: "client-page", trusts: true, want: []string{"wrong getbinpkg", "note auto", "note respect-use"}},
 		{tree: "client-page", roles: []Role{Client}, want: []string{"broken trust", "wrong getbinpkg", "note auto", "note respect-use"}},
 		{tree: "client-nothing", want: []string{"note role"}},
+		{tree: "client-page", want: []string{"broken trust", "wrong getbinpkg", "note auto", "note respect-use"}},
 		{tree: "client-nothing", roles: []Role{Client}, want: []string{"broken trust", "note auto"}},
 		{tree: "client-usepkg", trusts: true, want: []string{"wrong usepkg", "wrong getbinpkg", "note auto"}},
 		{tree: "client-broken", trusts: true, want: []string{"broken config", "note auto"}},

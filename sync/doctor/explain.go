@@ -36,7 +36,8 @@ machine, so an import works; but packages that are built then carry that date, a
 An export gets a number that only just grows.`},
 	{"role", "host, client, both", `
 A host builds and exports, a client imports. What a machine is shows in what it has done: a signing key, an export,
-a trusted key, an import; or PKGSNEAK_AUTO says it. --host and --client say it for once.`},
+a trusted key, an import; or PKGSNEAK_AUTO says it. Before all that FEATURES is taken as a hint: getbinpkg for a client,
+else buildpkg for a host. --host and --client say it for once.`},
 	{"pkgdir", "where packages lie", `
 PKGDIR is where emerge puts packages and looks for them: /var/cache/binpkgs, on Funtoo and older systems
 /var/cache/portage/packages or /usr/portage/packages. export reads it, import fills it.`},
