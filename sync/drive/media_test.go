@@ -180,6 +180,7 @@ func TestExplain(t *testing.T) {
 
 	type verdict struct {
 		gone, vanished, readOnly, space, limit, name, absent bool
+		check                                                bool // it names the commands that mend a file system
 	}
 	judge := func(err error) (v verdict) {
 		var gone *GoneError
@@ -192,19 +193,20 @@ func TestExplain(t *testing.T) {
 		v.readOnly = errors.As(err, &readOnly) && readOnly.Turned
 		v.space, v.limit, v.name = errors.As(err, &space), errors.As(err, &limit), errors.As(err, &name)
 		v.absent = errors.Is(err, fs.ErrNotExist) && !v.gone
+		v.check = v.gone && strings.Contains(gone.Check, "fsck ") || v.readOnly && strings.Contains(readOnly.Check, "fsck ")
 		return v
 	}
 	for _, row := range []struct {
 		errno       syscall.Errno
 		there, away verdict
 	}{
-		{syscall.EIO, verdict{gone: true}, verdict{gone: true, vanished: true}},
-		{syscall.ENODEV, verdict{gone: true}, verdict{gone: true, vanished: true}},
-		{syscall.ENXIO, verdict{gone: true}, verdict{gone: true, vanished: true}},
-		{syscall.EUCLEAN, verdict{gone: true}, verdict{gone: true, vanished: true}},
-		{syscall.EBADMSG, verdict{gone: true}, verdict{gone: true, vanished: true}},
+		{syscall.EIO, verdict{gone: true, check: true}, verdict{gone: true, vanished: true}},
+		{syscall.ENODEV, verdict{gone: true, check: true}, verdict{gone: true, vanished: true}},
+		{syscall.ENXIO, verdict{gone: true, check: true}, verdict{gone: true, vanished: true}},
+		{syscall.EUCLEAN, verdict{gone: true, check: true}, verdict{gone: true, vanished: true}},
+		{syscall.EBADMSG, verdict{gone: true, check: true}, verdict{gone: true, vanished: true}},
 		{syscall.ENOENT, verdict{absent: true}, verdict{gone: true, vanished: true}},
-		{syscall.EROFS, verdict{readOnly: true}, verdict{gone: true, vanished: true}},
+		{syscall.EROFS, verdict{readOnly: true, check: true}, verdict{gone: true, vanished: true}},
 		{syscall.ENOSPC, verdict{space: true}, verdict{space: true}},
 		{syscall.EFBIG, verdict{limit: true}, verdict{limit: true}},
 		{syscall.EINVAL, verdict{name: true}, verdict{name: true}},
