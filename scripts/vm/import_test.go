@@ -74,6 +74,9 @@ func TestPowerCutDuringImport(t *testing.T) {
 					t.Logf("%s: NO TIME for %d of %d states", f.name, len(all)-i, len(all))
 					break
 				}
+				if i > 0 && i%50 == 0 {
+					t.Logf("%s: %d of %d states; %v", f.name, i, len(all), count)
+				}
 				count.tried[state.Kind()]++
 				if problem := c.check(state, want); problem != "" {
 					count.bad[state.Kind()]++
