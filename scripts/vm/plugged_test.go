@@ -104,6 +104,7 @@ func TestAuto(t *testing.T) {
 	for _, d := range autoDrives {
 		t.Run(d.name, func(t *testing.T) {
 			some(t, d.name)
+			t.Parallel()
 			m := borrow(t)
 			want := furnish(t, m, sequence()[0])
 			resetClient(t, m)
@@ -145,6 +146,7 @@ func TestAutoPulls(t *testing.T) {
 		}
 		t.Run(d.name, func(t *testing.T) {
 			some(t, d.name)
+			t.Parallel()
 			m := borrow(t)
 			want := furnish(t, m, sequence()[3])
 			image := autoImage(t, d.mkfs, "PKGSNEAK", false)
@@ -190,6 +192,7 @@ func TestAutoLeavesAlone(t *testing.T) {
 		}
 		t.Run(d.name, func(t *testing.T) {
 			some(t, d.name)
+			t.Parallel()
 			m := borrow(t)
 			furnish(t, m, sequence()[0])
 			image := autoImage(t, d.mkfs, "HOLIDAY", false)
