@@ -1,12 +1,9 @@
 package binhost_test
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -18,13 +15,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"pkgsneak/sync/binhost"
 )
 
-// BenchmarkPeers serves the same PKGDIR with pkgsneak, nginx and lighttpd, each as a process of its own, and prints how much pkgsneak gets through in a second, and that
-// as a part of what the others do: pkgsneak/nginx of 1 is as fast. Rounds take turns, so that what else the machine does meets all. On a busy machine that still says
-// little; cpu:pkgsneak/nginx compares how much each gets through for a second of its own CPU time.
+// BenchmarkPeers serves the same PKGDIR with pkgsneak, nginx and lighttpd, each as Debian configures it but without access logs and with connections that may be used as often
+// as the client likes, and prints how much pkgsneak gets through in a second, and that as a part of what the others do: pkgsneak/nginx of 1 is as fast. Rounds take turns, so
+// that what else the machine does meets all. On a busy machine that still says little; cpu:pkgsneak/nginx compares how much each gets through for a second of its own CPU time.
 //
 //	go test -run '^$' -bench Peers -benchtime 1x ./sync/binhost
 func BenchmarkPeers(b *testing.B) {
@@ -135,60 +130,29 @@ func chmodAll(b *testing.B, dir string) {
 	}
 }
 
-// TestServerProcess is the server of the benchmark when it is started as one.
-func TestServerProcess(t *testing.T) {
-	dir := os.Getenv("PKGSNEAK_TEST_SERVE")
-	if dir == "" {
-		return
+// startPkgsneak starts the real program, without an access log as the others.
+func startPkgsneak(b *testing.B, h *host) peer {
+	program := filepath.Join(b.TempDir(), "pkgsneak")
+	if out, err := exec.Command("go", "build", "-o", program, "pkgsneak/cmd/pkgsneak").CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
 	}
-	handler, err := binhost.NewHandler(binhost.Machine("x", dir, "", time.Now), binhost.Options{Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := binhost.Listen(t.Context(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Printf("listening on %s\n", l.Addr())
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		cancel()
-	}()
-	if err := (&binhost.Server{Handler: handler}).Serve(ctx, l); err != nil {
-		t.Fatal(err)
-	}
+	address := freeAddress(b)
+	p := launch(b, "pkgsneak", address, exec.Command(program, "serve", "--quiet", "--listen", address, "--pkgdir", h.pkgdir, "--distdir", h.distdir, "--state-dir", b.TempDir()))
+	p.prefix = "/packages"
+	return p
 }
 
-func startPkgsneak(b *testing.B, h *host) peer {
-	cmd := exec.Command(os.Args[0], "-test.run", "^TestServerProcess$", "-test.v")
-	cmd.Env = append(os.Environ(), "PKGSNEAK_TEST_SERVE="+h.pkgdir)
-	in, err := cmd.StdinPipe()
+func freeAddress(b *testing.B) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		in.Close()
-		cmd.Wait()
-	})
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if _, address, ok := strings.Cut(lines.Text(), "listening on "); ok {
-			return peer{"pkgsneak", address, "/packages", cmd.Process.Pid}
-		}
-	}
-	b.Fatal("the server did not start")
-	return peer{}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // startPeer starts another server in the foreground.
-func startPeer(b *testing.B, name string, config func(dir string, port int) string, args ...string) peer {
+func startPeer(b *testing.B, name string, config func(dir, port string) string, args ...string) peer {
 	program, err := exec.LookPath(name)
 	if err != nil {
 		program, err = exec.LookPath("/usr/sbin/" + name)
@@ -197,16 +161,19 @@ func startPeer(b *testing.B, name string, config func(dir string, port int) stri
 		fmt.Fprintf(os.Stderr, "SKIPPED, NOTHING WAS COMPARED WITH %s: it is not installed\n", name)
 		return peer{name: name}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address := freeAddress(b)
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		b.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
 	dir := b.TempDir()
 	file := filepath.Join(dir, name+".conf")
 	write(b, file, []byte(config(dir, port)))
-	cmd := exec.Command(program, append(args, file)...)
+	return launch(b, name, address, exec.Command(program, append(args, file)...))
+}
+
+// launch starts a server and waits until it listens.
+func launch(b *testing.B, name, address string, cmd *exec.Cmd) peer {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -222,14 +189,13 @@ func startPeer(b *testing.B, name string, config func(dir string, port int) stri
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
 		<-ended
 	})
-	address := "127.0.0.1:" + strconv.Itoa(port)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		c, err := net.Dial("tcp", address)
 		if err == nil {
 			c.Close()
-			return peer{name, address, "", cmd.Process.Pid}
+			return peer{name: name, address: address, pid: cmd.Process.Pid}
 		}
 		select {
 		case <-tick.C:
@@ -240,7 +206,7 @@ func startPeer(b *testing.B, name string, config func(dir string, port int) stri
 }
 
 func startNginx(b *testing.B, h *host) peer {
-	return startPeer(b, "nginx", func(dir string, port int) string {
+	return startPeer(b, "nginx", func(dir, port string) string {
 		user := ""
 		if os.Geteuid() == 0 {
 			user = "user root;\n"
@@ -256,19 +222,18 @@ http {
   tcp_nopush on;
   keepalive_requests 1000000;
   client_body_temp_path %[2]s/a; proxy_temp_path %[2]s/b; fastcgi_temp_path %[2]s/c; uwsgi_temp_path %[2]s/d; scgi_temp_path %[2]s/e;
-  server { listen 127.0.0.1:%[3]d; root %[4]s; autoindex on; }
+  server { listen 127.0.0.1:%[3]s; root %[4]s; autoindex on; }
 }
 `, user, dir, port, h.pkgdir)
 	}, "-c")
 }
 
 func startLighttpd(b *testing.B, h *host) peer {
-	return startPeer(b, "lighttpd", func(dir string, port int) string {
+	return startPeer(b, "lighttpd", func(dir, port string) string {
 		return fmt.Sprintf(`server.document-root = "%s"
-server.port = %d
+server.port = %s
 server.bind = "127.0.0.1"
 server.max-keep-alive-requests = 1000000
-server.max-worker = 2
 dir-listing.activate = "enable"
 `, h.pkgdir, port)
 	}, "-D", "-f")
