@@ -37,7 +37,8 @@
 //
 //	default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
 //
-// HTTP/1.1 only, also with TLS: connections are what is counted and watched, and files go out with sendfile.
+// HTTP/1.1 only, also with TLS: connections are what is counted and watched, and files go out with sendfile. Small files of a machine are kept in memory, 16 MiB at most, and
+// compared with what lies under the name (inode, size, times) for each answer.
 //
 // # Limits
 //
