@@ -108,6 +108,7 @@ func explain(err error, place string) failure {
 		readOnly  *drive.ReadOnlyError
 		pulled    *drive.PullDamageError
 		readBack  *drive.ReadBackError
+		damaged   *drive.DamagedError
 		unknown   *manifest.UnknownKeyError
 		keyState  *manifest.KeyError
 		worker    *auto.WorkerError
@@ -167,6 +168,9 @@ func explain(err error, place string) failure {
 	case errors.As(err, &readBack):
 		f.code = exitGone
 		hint("do not use this drive any longer; what it held before may be damaged: pkgsneak verify %s", shellWord(place))
+	case errors.As(err, &damaged): // what describes a generation: without it nothing can be taken
+		f.code = exitGone
+		hint("on the build host: pkgsneak export %s writes it again; pkgsneak verify says what else is damaged", shellWord(place))
 	case errors.As(err, &readOnly) && readOnly.Turned:
 		f.code = exitGone
 		hint("%s, and run the same command again", readOnly.Check)
