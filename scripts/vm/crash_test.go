@@ -317,7 +317,7 @@ func (r *recording) judge(got content, imported, verified report) (gen int, reas
 		// knows. Then a directory that was just being made may be unreadable on FAT.
 		r.note = fmt.Sprintf(": import ended with %d: %s", imported.Exit, imported.Error)
 		if imported.Exit != 10 && imported.Exit != 14 {
-			return -1, r.note
+			return -1, strings.TrimPrefix(r.note, ": ")
 		}
 		return 0, ""
 	}
