@@ -416,7 +416,7 @@ func TestSlowStick(t *testing.T) {
 	f.mib = 192
 	s := newStick(t, m, f)
 	s.WriteBytes, s.ReadBytes = 3e6, 6e6
-	want := furnish(t, m, []payload{{"distdir/big-1.tar", 14 << 20, 1}, {"distdir/big-2.tar", 14 << 20, 2}})
+	want := furnish(t, m, []payload{{"distdir/big-1.tar", 26 << 20, 1}, {"distdir/big-2.tar", 4 << 20, 2}})
 	s.plug(false)
 	before := must[vm.Moved](t)(s.p.Moved(t.Context())).WrittenBytes
 	p := must[*vm.Process](t)(m.Start(t.Context(), exportCommand(program)))
@@ -467,7 +467,7 @@ func (s *stick) cancel(want content) {
 	s.t.Helper()
 	ctx := s.t.Context()
 	const large, mayFollow = 60 << 20, 24 << 20
-	furnish(s.t, s.m, []payload{{"distdir/big-1.tar", 14 << 20, 1}, {"distdir/big-2.tar", 14 << 20, 2}, {"distdir/big-3.tar", large, 3}})
+	furnish(s.t, s.m, []payload{{"distdir/big-1.tar", 26 << 20, 1}, {"distdir/big-2.tar", 4 << 20, 2}, {"distdir/big-3.tar", large, 3}})
 	written := func() int64 { return must[vm.Moved](s.t)(s.p.Moved(ctx)).WrittenBytes }
 	before := written()
 	p := must[*vm.Process](s.t)(s.m.Start(ctx, exportCommand(program)))

@@ -45,7 +45,7 @@ type Plugged struct {
 }
 
 // pluggingTime is how long the guest may take to see a drive come or go.
-const pluggingTime = 2 * time.Minute
+const pluggingTime = 5 * time.Minute
 
 // Plug plugs a drive in and waits until the guest has it.
 func (m *Machine) Plug(ctx context.Context, s Stick) (*Plugged, error) {
