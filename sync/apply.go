@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
-	"pkgsneak/sync/drive"
-	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -98,40 +94,6 @@ func (im *importer) remember(in *incoming) error {
 	return im.l.RaiseTime(signed.SignedAt)
 }
 
-// stageAll copies everything that has to be copied into the staging directories and checks it there. What a killed run has staged is not copied again.
-func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) {
-	var staged []deed
-	var done Tally
-	total := Tally{}
-	for _, d := range in.deeds {
-		total.add(d.item.Size)
-	}
-	var copied int64
-	tell := func(path string, n int64) {
-		copied += n
-		im.w.tell(Event{Phase: PhaseCopy, Path: path, Done: copied, Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
-	}
-	for _, d := range in.deeds {
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
-		err := im.stage(ctx, in, &d, func(n int64) { tell(d.path, n) })
-		done.add(d.item.Size)
-		var reason *leftOutError
-		switch {
-		case errors.As(err, &reason):
-			in.LeftOut = append(in.LeftOut, Item{Kind: d.kind, Path: d.path, Size: d.item.Size, Reason: reason.reason})
-		case err != nil:
-			return nil, err
-		default:
-			staged = append(staged, d)
-		}
-		copied = done.Bytes
-		tell(d.path, 0)
-	}
-	return staged, nil
-}
-
 // leftOutError is the reason why one file is not brought in, while the rest is.
 type leftOutError struct{ reason string }
 
@@ -140,133 +102,6 @@ func (e *leftOutError) Error() string { return e.reason }
 func isLeftOut(err error) bool {
 	var reason *leftOutError
 	return errors.As(err, &reason)
-}
-
-func (im *importer) staging(kind Kind) durable.Staging {
-	if kind == Package {
-		return im.client.pkgdir.Staging()
-	}
-	return im.client.distdir.Staging()
-}
-
-// stage copies one file in one pass: read, compared with what was signed, hashed for the index, written. A package is then looked through as a whole: signed does not mean
-// harmless.
-func (im *importer) stage(ctx context.Context, in *incoming, d *deed, tell func(int64)) error {
-	st := im.staging(d.kind)
-	sums, there := im.staged(ctx, st, d)
-	if !there {
-		err := st.Write(d.item.Sum, d.item.Size, func(w io.Writer) error {
-			r, err := in.gen.Open(d.item)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			if d.kind == Package {
-				h := digest.New(indexHashes)
-				w = io.MultiWriter(w, h)
-				defer func() { sums = h.Sum() }()
-			}
-			_, err = io.CopyBuffer(onlyWriter{w}, countingReader{ctx, r, tell}, im.buf)
-			return err
-		})
-		var damaged *drive.DamagedError
-		if errors.As(err, &damaged) {
-			return &leftOutError{"damaged on the drive: " + damaged.Reason}
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if d.kind != Package {
-		return nil
-	}
-	if err := checkStaged(ctx, st, d); err != nil {
-		return err
-	}
-	return d.seal(sums)
-}
-
-// indexHashes are those that Portage compares a package with.
-const indexHashes = digest.MD5 | digest.SHA1
-
-// seal makes sure that the hashes of the entry are the package's: Portage renames a package away that is not what the index says.
-func (d *deed) seal(sums digest.Sums) error {
-	if md5, ok := d.entry.MD5(); d.entry.Get("MD5") != "" && (!ok || md5 != sums.MD5) {
-		return &leftOutError{"the catalogue's MD5 is not the package's own"}
-	}
-	if sha1, ok := d.entry.SHA1(); d.entry.Get("SHA1") != "" && (!ok || sha1 != sums.SHA1) {
-		return &leftOutError{"the catalogue's SHA1 is not the package's own"}
-	}
-	e, err := d.entry.With("MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
-	if err != nil {
-		return &leftOutError{err.Error()}
-	}
-	d.entry = e
-	return nil
-}
-
-// onlyWriter hides what else the writer can do, so that the copy goes through the buffer and its counter.
-type onlyWriter struct{ io.Writer }
-
-// countingReader asks ctx before each read and tells how much was read.
-type countingReader struct {
-	ctx  context.Context
-	r    io.Reader
-	tell func(int64)
-}
-
-func (c countingReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	n, err := c.r.Read(p)
-	if n > 0 {
-		c.tell(int64(n))
-	}
-	return n, err
-}
-
-// staged reports whether an earlier run has left the whole file there, and its hashes.
-func (im *importer) staged(ctx context.Context, st durable.Staging, d *deed) (digest.Sums, bool) {
-	f, err := st.Open(d.item.Sum)
-	if err != nil {
-		return digest.Sums{}, false
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil || fi.Size() != d.item.Size {
-		return digest.Sums{}, false
-	}
-	sums, err := digest.Reader(ctx, f, digest.All, nil)
-	return sums, err == nil && manifest.Digest(sums.Blake2b) == d.item.Sum
-}
-
-// checkStaged refuses a package that would hurt Portage, or is another one than the catalogue says.
-func checkStaged(ctx context.Context, st durable.Staging, d *deed) error {
-	f, err := st.Open(d.item.Sum)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	pkg, err := binpkg.Read(f, d.item.Size, d.path)
-	if err == nil {
-		err = binpkg.Check(ctx, f, d.item.Size, d.path)
-	}
-	var invalid *binpkg.InvalidError
-	if errors.As(err, &invalid) {
-		return &leftOutError{invalid.Reason}
-	}
-	if err != nil {
-		return err
-	}
-	own, err := pkgindex.NewEntry(pkg.Get)
-	if err != nil {
-		return &leftOutError{err.Error()}
-	}
-	if key, ok := sameIdentity(d.entry, own); !ok {
-		return &leftOutError{fmt.Sprintf("the catalogue's %s is not the package's own", key)}
-	}
-	return nil
 }
 
 // commitPackages gives the staged packages their names and renews the index, as one transaction.

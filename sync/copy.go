@@ -23,13 +23,24 @@ const (
 	inOneGo = copyBuffer / 2
 )
 
-// newBuffers are what one file at a time is copied through.
-func newBuffers() [][]byte {
-	bufs := make([][]byte, copyBuffers)
-	for i := range bufs {
-		bufs[i] = make([]byte, copyBuffer)
+// buffers are what one file at a time is copied through. They are made when they are needed: many runs copy small files only.
+type buffers struct {
+	small []byte
+	large [][]byte
+}
+
+func (b *buffers) forSmall() []byte {
+	if b.small == nil {
+		b.small = make([]byte, inOneGo)
 	}
-	return bufs
+	return b.small
+}
+
+func (b *buffers) forLarge() [][]byte {
+	for len(b.large) < copyBuffers {
+		b.large = append(b.large, make([]byte, copyBuffer))
+	}
+	return b.large
 }
 
 // chunk is a piece of a file on its way; err is what followed it.
@@ -40,10 +51,11 @@ type chunk struct {
 
 // pump copies src, of about size bytes, to dst, and hashes it on its way. Of a large file one piece is read while another is hashed and a third one is written. It returns how the reading ended, nil at
 // the end of src, and the first error of dst.
-func pump(dst io.Writer, src io.Reader, size int64, hash *digest.Hash, bufs [][]byte) (readErr, writeErr error) {
+func pump(dst io.Writer, src io.Reader, size int64, hash *digest.Hash, b *buffers) (readErr, writeErr error) {
 	if size <= inOneGo {
-		return pumpSmall(dst, src, hash, bufs[0])
+		return pumpSmall(dst, src, hash, b.forSmall())
 	}
+	bufs := b.forLarge()
 	free, full, sum := make(chan []byte, len(bufs)), make(chan chunk, len(bufs)), make(chan []byte, len(bufs)) // sending never blocks
 	for _, b := range bufs {
 		free <- b
@@ -125,6 +137,9 @@ func (x *exporter) copyAll(ctx context.Context, w *drive.Writer, todo []Item) er
 	workers := x.o.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
+		if x.o.Readers == 1 {
+			workers = 1
+		}
 	}
 	every := x.o.commitEvery
 	if every == 0 {
@@ -248,7 +263,7 @@ func (x *exporter) copyOne(ctx context.Context, w *drive.Writer, it Item, s sour
 var errRotten = errors.New("damaged: its contents are not what they were when it was read before, and its times say that nobody changed it")
 
 // pour copies a file to dst and sums it on the way. Its errors are *sourceError unless they are dst's.
-func pour(dst io.Writer, src *os.File, scanned fs.FileInfo, set digest.Set, bufs [][]byte) (digest.Sums, error) {
+func pour(dst io.Writer, src *os.File, scanned fs.FileInfo, set digest.Set, bufs *buffers) (digest.Sums, error) {
 	hash := digest.New(set)
 	if _, err := src.Seek(0, io.SeekStart); err != nil {
 		return digest.Sums{}, &sourceError{err}

@@ -27,7 +27,8 @@ type ExportOptions struct {
 	AnyDirectory bool   // Drive need not be a mounted file system of its own
 	NoReadBack   bool   // do not compare the medium with what was written
 	PartSize     int64  // bytes of the largest file on the drive; 0 is what FAT can hold
-	Workers      int    // files that are read and checked ahead of the one being written; 0 chooses
+	Workers      int    // files that are read and checked ahead of the one being written; 0 chooses: as many as there are processors, or one
+	Readers      int    // what the function Readers said of PKGDIR when this process was still allowed to look; 1: a disk that turns
 	Pretend      bool   // plan only; nothing is written anywhere
 	Confirm      func(*ExportPlan) (bool, error)
 
@@ -83,7 +84,7 @@ func Export(ctx context.Context, m Machine, o ExportOptions, w Watcher) (*Export
 		return nil, err
 	}
 	defer l.Close()
-	x := &exporter{m: m, o: o, w: w, l: l, bufs: newBuffers(),
+	x := &exporter{m: m, o: o, w: w, l: l, bufs: &buffers{},
 		current: make(map[fileKey]*drive.Item), entries: make(map[string]pkgindex.Entry),
 		report: &ExportReport{Pretended: o.Pretend, Copied: []Item{}, Removed: []Item{}, LeftOut: []Item{}, Notices: []string{}}}
 	defer x.close()
@@ -111,7 +112,7 @@ type exporter struct {
 	stale  bool                 // its packages/Packages is an older generation's, which only a new generation mends
 	host   *host
 	todo   []Item   // to be copied
-	bufs   [][]byte // files are copied through them, one after the other
+	bufs   *buffers // files are copied through them, one after the other
 
 	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
 	current map[fileKey]*drive.Item

@@ -31,7 +31,8 @@ type ImportOptions struct {
 	// AcceptRotation trusts the successor that a trusted key introduced, in its place. ConfirmRotation is asked where it is not set; nil says no.
 	AcceptRotation  bool
 	ConfirmRotation func(*RotationError) (bool, error)
-	Workers         int // files copied and checked at a time; 0 chooses
+	Workers         int // files copied and checked at a time; 0 chooses: as many as there are processors, Readers of them from the drive
+	Readers         int // what the function Readers said of the drive when this process was still allowed to look; 0: two
 	Pretend         bool
 	Confirm         func([]*ImportPlan) (bool, error)
 }
@@ -97,7 +98,7 @@ func Import(ctx context.Context, m Machine, o ImportOptions, w Watcher) (*Import
 		return nil, err
 	}
 	defer l.Close()
-	im := &importer{m: m, o: o, w: w, l: l, drive: d, buf: make([]byte, copyBuffer), report: &ImportReport{Pretended: o.Pretend,
+	im := &importer{m: m, o: o, w: w, l: l, drive: d, report: &ImportReport{Pretended: o.Pretend,
 		Origins: []*OriginImport{}, Refused: []Refused{}, Notices: []string{}, Next: []string{}}}
 	defer im.close()
 	err = im.run(ctx)
@@ -116,7 +117,6 @@ type importer struct {
 	know    knowledge
 	origins []*incoming
 	client  *client
-	buf     []byte // files are copied through it, one after the other
 
 	unfinished error // of an origin that was begun and never committed
 }

@@ -74,6 +74,9 @@ func Verify(ctx context.Context, m Machine, o VerifyOptions, w Watcher) (*Verify
 	if _, err := k.heed(d); err != nil {
 		return nil, err
 	}
+	if o.Workers <= 0 {
+		o.Workers = Readers(o.Drive)
+	}
 	r := &VerifyReport{Origins: []*OriginVerify{}}
 	for _, dir := range dirs {
 		v, err := verifyOrigin(ctx, k, d, dir, offered, o, w)

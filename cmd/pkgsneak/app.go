@@ -192,6 +192,19 @@ func dirFlags() []cli.Flag {
 	}
 }
 
+func jobsFlag() cli.Flag {
+	return &cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "files read and checked at a time (as the disk and the processors like it)"}
+}
+
+// jobs is what --jobs says, 0 where it says nothing.
+func (c *call) jobs() (int, error) {
+	n := c.flags.Int("jobs")
+	if n < 0 || n > 1024 || n == 0 && c.flags.IsSet("jobs") {
+		return 0, usageErrorf("--jobs %d: it has to be from 1 to 1024", n)
+	}
+	return n, nil
+}
+
 func lockFlag() cli.Flag {
 	return &cli.DurationFlag{Name: "lock-wait", Usage: "how long to wait for another program's lock", Value: 10 * time.Minute}
 }

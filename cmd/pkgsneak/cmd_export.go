@@ -18,6 +18,7 @@ func exportCommand(f *face) *cli.Command {
 		&cli.BoolFlag{Name: "allow-shrink", Usage: "believe that most packages are gone, and remove them from the drive"},
 		&cli.BoolFlag{Name: "any-directory", Usage: "DRIVE may be an ordinary directory"},
 		&cli.BoolFlag{Name: "no-read-back", Usage: "do not compare the drive with what was written, nor probe the size of a new one"},
+		jobsFlag(),
 	)
 	flags = append(append(flags, dirFlags()...), lockFlag())
 	return &cli.Command{
@@ -39,7 +40,13 @@ func export(c *call) error {
 	if err != nil {
 		return err
 	}
+	jobs, err := c.jobs()
+	if err != nil {
+		return err
+	}
 	o := sync.ExportOptions{
+		Workers:      jobs,
+		Readers:      sync.Readers(machine.PKGDIR),
 		Drive:        c.args[0],
 		Name:         c.flags.String("name"),
 		NoPackages:   c.flags.Bool("no-packages"),

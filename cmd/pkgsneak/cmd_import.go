@@ -21,6 +21,7 @@ func importCommand(f *face) *cli.Command {
 		&cli.BoolFlag{Name: "prune", Usage: "remove what came from an origin and has left it; local files stay"},
 		&cli.BoolFlag{Name: "replace", Usage: "let a distfile of the drive replace a different one that is here"},
 		&cli.BoolFlag{Name: "allow-older", Usage: "import a generation that is older than the last one"},
+		jobsFlag(),
 	)
 	flags = append(append(append(flags, guardFlags()...), dirFlags()...), lockFlag())
 	return &cli.Command{
@@ -42,7 +43,13 @@ func importDrive(c *call) error {
 	if err != nil {
 		return err
 	}
+	jobs, err := c.jobs()
+	if err != nil {
+		return err
+	}
 	o := sync.ImportOptions{
+		Workers:     jobs,
+		Readers:     sync.Readers(c.args[0]),
 		Drive:       c.args[0],
 		Origin:      c.flags.String("origin"),
 		NoPackages:  c.flags.Bool("no-packages"),

@@ -14,6 +14,7 @@ func indexCommand(f *face) *cli.Command {
 		&cli.BoolFlag{Name: "check", Usage: "compare only, and end with 4 if something is wrong"},
 		&cli.BoolFlag{Name: "pretend", Aliases: []string{"p", "dry-run"}, Usage: "say what would be done, and do nothing"},
 		&cli.BoolFlag{Name: "rebuild", Usage: "read every package, whatever the index says"},
+		jobsFlag(),
 	)
 	flags = append(append(flags, dirFlags()...), lockFlag())
 	return &cli.Command{
@@ -54,9 +55,13 @@ func index(c *call) error {
 	if len(c.args) == 1 {
 		machine.PKGDIR = c.args[0]
 	}
+	jobs, err := c.jobs()
+	if err != nil {
+		return err
+	}
 	watch, done := c.watcher()
 	defer done()
-	o := sync.IndexOptions{Rebuild: c.flags.Bool("rebuild")}
+	o := sync.IndexOptions{Rebuild: c.flags.Bool("rebuild"), Workers: jobs}
 	if c.flags.Bool("check") || c.flags.Bool("pretend") {
 		r, err := sync.CheckIndex(c.ctx, machine, o, watch)
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 func verifyCommand(f *face) *cli.Command {
-	flags := append(commonFlags(), progressFlag(), &cli.StringFlag{Name: "origin", Usage: "verify only what this origin exported"})
+	flags := append(commonFlags(), progressFlag(), &cli.StringFlag{Name: "origin", Usage: "verify only what this origin exported"}, jobsFlag())
 	return &cli.Command{
 		Name:      "verify",
 		Category:  "the two journeys",
@@ -29,9 +29,13 @@ func verifyCommand(f *face) *cli.Command {
 
 func verify(c *call) error {
 	machine := sync.Machine{Now: c.env.now, StateDir: c.stateDir()}
+	jobs, err := c.jobs()
+	if err != nil {
+		return err
+	}
 	watch, done := c.watcher()
 	defer done()
-	r, err := sync.Verify(c.ctx, machine, sync.VerifyOptions{Drive: c.args[0], Origin: c.flags.String("origin")}, watch)
+	r, err := sync.Verify(c.ctx, machine, sync.VerifyOptions{Drive: c.args[0], Origin: c.flags.String("origin"), Workers: jobs}, watch)
 	if err != nil {
 		return err
 	}

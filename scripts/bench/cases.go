@@ -39,24 +39,39 @@ func (b *bench) cases() []contest {
 	return append(all, b.startCases()...)
 }
 
-func emaint(h host) peer {
-	return peer{"emaint binhost --fix", []string{"emaint", "binhost", "--fix"}, []string{"PKGDIR=" + h.path("packages")}}
+func emaint(h host, goal float64) peer {
+	return peer{"emaint binhost --fix", []string{"emaint", "binhost", "--fix"}, []string{"PKGDIR=" + h.path("packages")}, goal}
 }
+
+// bash is a peer that is a line of shell.
+func bash(name string, goal float64, script string, args ...any) peer {
+	return peer{name, shell(fmt.Sprintf(script, args...)), nil, goal}
+}
+
+// Goals: as fast, and within a tenth.
+const (
+	equal  = 1.0
+	almost = 1 / 1.1
+)
 
 func (b *bench) indexCases() []contest {
 	var all []contest
 	for _, f := range []format{gpkg, xpak} {
+		goal := 30.0
+		if f == gpkg {
+			goal = 100
+		}
 		h, n := b.host("small-"+string(f)), 10_000/b.scale
 		index := b.command([]string{"index"}, h.flags()...)
 		noIndex := func() error { return removeAll(h.path("packages/Packages")) }
 		all = append(all, contest{
-			name: fmt.Sprintf("index, cold, %d small %s", n, strings.ToUpper(string(f))), by: cpu,
+			name: fmt.Sprintf("index, cold, %d small %s", n, strings.ToUpper(string(f))), by: cpu, warm: true,
 			setup: func() error { return b.smallPackages(h, n, f) }, reset: noIndex,
-			ours: index, peers: []peer{emaint(h)},
+			ours: index, peers: []peer{emaint(h, goal)},
 		}, contest{
-			name: fmt.Sprintf("index, nothing changed, %d %s", n, strings.ToUpper(string(f))), by: cpu,
+			name: fmt.Sprintf("index, nothing changed, %d %s", n, strings.ToUpper(string(f))), by: cpu, warm: true,
 			setup: func() error { return b.quiet(index...) },
-			ours:  index, peers: []peer{emaint(h)},
+			ours:  index, peers: []peer{emaint(h, 30)},
 		})
 	}
 	h := b.large()
@@ -64,7 +79,7 @@ func (b *bench) indexCases() []contest {
 		name: fmt.Sprintf("index, cold, %s of packages", bytesText(b.size)), by: wall,
 		setup: b.largePackages, reset: func() error { return removeAll(h.path("packages/Packages")) },
 		ours:  b.command([]string{"index"}, h.flags()...),
-		peers: []peer{{"one pass of md5 and sha1", []string{b.self, "-hash", h.path("packages")}, nil}},
+		peers: []peer{{"one pass of md5 and sha1", []string{b.self, "-hash", h.path("packages")}, nil, almost}},
 	})
 }
 
@@ -127,11 +142,23 @@ func (b *bench) copyCases() []contest {
 		}
 		return b.quiet(export...)
 	}
+	reset := fresh(drive.dir, copied, h.path("state/memory"))
+	firstEver := func() error {
+		if err := removeAll(h.path("state/digests")); err != nil {
+			return err
+		}
+		return reset()
+	}
+	copies := []peer{
+		bash("cp -r; sync", almost, "%s", copyTo(copied)),
+		bash("rsync -a; sync", equal, "rsync -a %[1]s %[2]s/ && sync -f %[2]s", src, copied),
+	}
 	return []contest{{
-		name: "export of " + size + ", no read-back", by: wall, setup: b.largePackages, reset: fresh(drive.dir, copied, h.path("state/memory")),
-		ours: export, peers: []peer{{"cp -r; sync", shell(copyTo(copied)), nil}, {"rsync -a; sync", []string{"sh", "-c", fmt.Sprintf("rsync -a %s %s/ && sync -f %[2]s", src, copied)}, nil}},
+		name: "first export of " + size + ", no read-back", by: wall, also: []figure{cpu, memory}, setup: b.largePackages, reset: firstEver, ours: export, peers: copies,
 	}, {
-		name: "import of " + size, by: wall,
+		name: "export of " + size + " to one more drive, no read-back", by: wall, also: []figure{cpu}, reset: reset, ours: export, peers: copies,
+	}, {
+		name: "import of " + size, by: wall, also: []figure{cpu, memory},
 		setup: func() error {
 			if err := b.largePackages(); err != nil {
 				return err
@@ -145,19 +172,17 @@ func (b *bench) copyCases() []contest {
 			return removeAll(client.path("packages"), client.path("distfiles"), client.path("state/imports"), client.path("state/digests"), client.path("state/memory"), copied)
 		},
 		ours: imported,
-		peers: []peer{
-			{"cp -r; sync", shell(copyTo(copied)), nil},
-			{"rsync -a", shell(fmt.Sprintf("rsync -a %s %s/ && sync -f %[2]s", src, copied)), nil},
-			{"rsync -a; b2sum -c", shell(fmt.Sprintf("cd %[1]s && find . -type f -print0 | xargs -0 b2sum >%[3]s/sums && rsync -a %[1]s %[2]s/ && sync -f %[2]s && cd %[2]s/packages && b2sum --quiet -c %[3]s/sums", src, copied, b.work)), nil},
-		},
+		peers: append(copies, bash("rsync -a; b2sum -c", 2,
+			"cd %[1]s && find . -type f -print0 | xargs -0 b2sum >%[3]s/sums && rsync -a %[1]s %[2]s/ && sync -f %[2]s && cd %[2]s/packages && b2sum --quiet -c %[3]s/sums", src, copied, b.work)),
 	}, {
-		name: "verify of " + size, by: wall,
+		name: "verify of " + size, by: wall, also: []figure{cpu, memory},
 		setup: func() error {
 			sums := fmt.Sprintf("cd %s && find . -type f -size +0 ! -name 'Manifest*' -print0 | xargs -0 b2sum >%s/tree-sums", tree, b.work)
 			return b.quiet(shell(sums)...)
 		},
-		ours:  b.command([]string{"verify", drive.dir}, "--state-dir", client.path("state"), "--no-progress"),
-		peers: []peer{{"b2sum -c on all processors", shell(fmt.Sprintf("cd %s && split -n r/$(nproc) %[2]s/tree-sums %[2]s/part- && for p in %[2]s/part-*; do b2sum --quiet -c $p & done; wait; rm %[2]s/part-*", tree, b.work)), nil}},
+		ours: b.command([]string{"verify", drive.dir}, "--state-dir", client.path("state"), "--no-progress"),
+		peers: []peer{bash("b2sum -c on all processors", equal,
+			"cd %[1]s && split -n r/$(nproc) %[2]s/tree-sums %[2]s/part- && for p in %[2]s/part-*; do b2sum --quiet -c $p & done; wait; rm %[2]s/part-*", tree, b.work)},
 	}}
 }
 
@@ -212,21 +237,23 @@ func (b *bench) unchangedCases() []contest {
 			return nil
 		}
 		rsync := func(from, to host) peer {
-			return peer{"rsync -a --dry-run", shell(fmt.Sprintf("rsync -a --dry-run %s %s %s/", from.path("packages"), from.path("distfiles"), to.dir)), nil}
+			return bash("rsync -a --dry-run", equal, "rsync -a --dry-run %s %s %s/", from.path("packages"), from.path("distfiles"), to.dir)
 		}
 		name := fmt.Sprintf("%d packages, %d distfiles", n, 2*n)
+		half := 0.0
+		if n == 5_000/b.scale {
+			half = 0.5
+		}
 		all = append(all,
-			contest{name: "export, nothing changed, " + name, by: wall, setup: setup, ours: export, peers: []peer{rsync(h, client)}},
-			contest{name: "import, nothing changed, " + name, by: wall, ours: imported, peers: []peer{rsync(h, client)}},
-			contest{name: "export, one changed of " + name, by: wall, reset: change, ours: export},
+			contest{name: "export, nothing changed, " + name, by: wall, also: []figure{memory}, setup: setup, ours: export, peers: []peer{rsync(h, client)}},
+			contest{name: "import, nothing changed, " + name, by: wall, also: []figure{memory}, ours: imported, peers: []peer{rsync(h, client)}},
+			contest{name: "export, one changed of " + name, by: wall, limit: half, reset: change, ours: export},
 			contest{name: "import, one changed of " + name, by: wall, reset: func() error {
 				if err := change(); err != nil {
 					return err
 				}
 				return b.quiet(export...)
-			}, ours: imported},
-			contest{name: "export, nothing changed, " + name, by: memory, ours: export},
-			contest{name: "import, nothing changed, " + name, by: memory, ours: imported},
+			}, limit: half, ours: imported},
 		)
 	}
 	return all
@@ -234,7 +261,7 @@ func (b *bench) unchangedCases() []contest {
 
 func (b *bench) startCases() []contest {
 	return []contest{
-		{name: "pkgsneak --version", by: wall, warm: true, ours: []string{b.program, "--version"}},
-		{name: "status without anything", by: wall, warm: true, ours: []string{b.program, "status", "--state-dir", b.host("nothing").dir}},
+		{name: "pkgsneak --version", by: wall, warm: true, limit: 0.01, ours: []string{b.program, "--version"}},
+		{name: "status without anything", by: wall, warm: true, limit: 0.01, ours: []string{b.program, "status", "--state-dir", b.host("nothing").dir}},
 	}
 }

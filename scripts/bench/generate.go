@@ -54,7 +54,7 @@ func (t task) do() error {
 }
 
 // A generator makes packages that Portage would take, always the same ones for a seed. Their images are tar archives with one file, whose contents are put together from a pool of
-// ready-made zstd frames of about a third of their unpacked size: that is how much real images shrink, and so gigabytes are made as fast as the disk takes them.
+// ready-made zstd frames, so that gigabytes are made as fast as the disk takes them.
 type generator struct {
 	rng    *rand.Rand
 	enc    *zstd.Encoder
@@ -73,17 +73,42 @@ func newGenerator(seed uint64) (*generator, error) {
 		return nil, err
 	}
 	g := &generator{rng: rand.New(rand.NewPCG(seed, 0)), enc: enc}
-	raw := make([]byte, frameSize)
+	words := g.vocabulary()
 	for range frames {
-		for i := range raw {
-			// Two of three bytes are predictable.
-			if raw[i] = byte(i >> 4); i%3 == 0 {
-				raw[i] = byte(g.rng.Uint32())
-			}
-		}
-		g.frames = append(g.frames, enc.EncodeAll(raw, nil))
+		g.frames = append(g.frames, enc.EncodeAll(g.text(words), nil))
 	}
 	return g, nil
+}
+
+// vocabulary returns what the contents of the images repeat: the usual words of machine code and text, as far as a compressor is concerned.
+func (g *generator) vocabulary() [][]byte {
+	words := make([][]byte, 4096)
+	for i := range words {
+		words[i] = g.random(3 + g.rng.IntN(20))
+	}
+	return words
+}
+
+// text returns the contents of one frame: words, the first of them often, and something new now and then. It shrinks to somewhat less than half.
+func (g *generator) text(words [][]byte) []byte {
+	text := make([]byte, 0, frameSize+32)
+	for len(text) < frameSize {
+		if g.rng.IntN(10) == 0 {
+			text = append(text, g.random(g.rng.IntN(24))...)
+			continue
+		}
+		rank := g.rng.Float64()
+		text = append(text, words[int(rank*rank*rank*float64(len(words)))]...)
+	}
+	return text[:frameSize]
+}
+
+func (g *generator) random(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(g.rng.Uint32())
+	}
+	return b
 }
 
 // sizes returns n package sizes like those of real PKGDIRs, roughly log-normal, scaled so that they add up to total bytes if total is not 0.

@@ -19,14 +19,16 @@ import (
 	"time"
 )
 
-// A contest is one row or more of the table: pkgsneak against each of its peers, in turn.
+// A contest is pkgsneak against each of its peers, in turn: a row of the table for each peer, and one for each further figure of its own.
 type contest struct {
 	name  string
 	by    figure
-	warm  bool         // the page cache stays: what is measured is run again and again by people
+	also  []figure     // of the same runs of pkgsneak
+	warm  bool         // the page cache stays: what is measured is the program, or what people run again and again
 	setup func() error // once
 	reset func() error // before each run of anybody
 	ours  []string
+	limit float64 // of the figure, where there is no peer; 0: none
 	peers []peer
 }
 
@@ -34,6 +36,7 @@ type peer struct {
 	name string
 	args []string
 	env  []string
+	goal float64 // how many times as much it should take
 }
 
 // figure is what is compared.
@@ -61,6 +64,9 @@ func seconds(v float64) string {
 	return fmt.Sprintf("%.2f s", v)
 }
 
+// slow is how long a run may take to be repeated.
+const slow = 45 * time.Second
+
 // run prints the rows of a contest.
 func (b *bench) run(c contest) error {
 	if c.setup != nil {
@@ -68,49 +74,92 @@ func (b *bench) run(c contest) error {
 			return fmt.Errorf("setting up: %w", err)
 		}
 	}
-	ours := make([]float64, 0, b.runs)
-	theirs := make([][]float64, len(c.peers))
-	for range b.runs {
-		u, err := b.measure(c, c.ours, nil)
-		if err != nil {
+	if c.warm { // this run reads what the others shall find in the page cache
+		if _, err := b.measure(c, c.ours, nil); err != nil {
 			return err
 		}
-		ours = append(ours, c.by.of(u))
+	}
+	var ours []usage
+	theirs := make([][]usage, len(c.peers))
+	for range b.runs {
+		if err := b.again(c, &ours, c.ours, nil); err != nil {
+			return err
+		}
 		for i, p := range c.peers {
 			if _, err := exec.LookPath(p.args[0]); err != nil {
 				continue
 			}
-			u, err := b.measure(c, p.args, p.env)
-			if err != nil {
+			if err := b.again(c, &theirs[i], p.args, p.env); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
-			theirs[i] = append(theirs[i], c.by.of(u))
 		}
 	}
-	name := c.name + ", " + c.by.name
-	if len(c.peers) == 0 {
-		fmt.Printf("%-58s %14s\n", name, c.by.text(median(ours)))
-	}
-	for i, p := range c.peers {
-		if len(theirs[i]) == 0 {
-			fmt.Printf("%-58s %14s %14s %8s   %s (not in PATH)\n", name, c.by.text(median(ours)), "-", "-", p.name)
-			continue
-		}
-		ratios := make([]float64, len(ours))
-		for r := range ours {
-			ratios[r] = theirs[i][r] / ours[r]
-		}
-		fmt.Printf("%-58s %14s %14s %7.2fx   %s\n", name, c.by.text(median(ours)), c.by.text(median(theirs[i])), median(ratios), p.name)
-	}
+	print(c, ours, theirs)
 	return nil
 }
 
-func median(v []float64) float64 {
-	s := slices.Sorted(slices.Values(v))
-	return s[len(s)/2]
+// again runs a command once more, unless that takes too long.
+func (b *bench) again(c contest, runs *[]usage, args, env []string) error {
+	if n := len(*runs); n > 0 && (*runs)[n-1].wall > slow {
+		return nil
+	}
+	u, err := b.measure(c, args, env)
+	*runs = append(*runs, u)
+	return err
 }
 
-// measure runs one command from a cold page cache. Exit codes of pkgsneak that mean "done" are no errors.
+// heading begins the table, in Markdown.
+const heading = "| what | pkgsneak | against | | ratio | goal |\n| --- | --- | --- | --- | --- | --- |\n"
+
+func print(c contest, ours []usage, theirs [][]usage) {
+	if len(c.peers) == 0 {
+		alone(c.name, c.by, ours, c.limit)
+	}
+	for i, p := range c.peers {
+		if len(theirs[i]) == 0 {
+			fmt.Printf("| %s, %s | %s | %s is not in PATH | | | |\n", c.name, c.by.name, c.by.text(median(ours, c.by)), p.name)
+			continue
+		}
+		mine, its := median(ours, c.by), median(theirs[i], c.by)
+		goal := "missed"
+		if its/mine >= p.goal {
+			goal = "reached"
+		}
+		fmt.Printf("| %s, %s | %s | %s | %s | %.2f | %.2f %s |\n", c.name, c.by.name, c.by.text(mine), p.name, c.by.text(its), its/mine, p.goal, goal)
+	}
+	for _, f := range c.also {
+		limit := 0.0
+		if f.name == memory.name {
+			limit = mostMemory
+		}
+		alone(c.name, f, ours, limit)
+	}
+}
+
+// mostMemory is the goal for the peak of memory, in MiB.
+const mostMemory = 200
+
+func alone(name string, f figure, ours []usage, limit float64) {
+	goal := ""
+	if limit > 0 {
+		goal = "below " + f.text(limit) + " missed"
+		if median(ours, f) < limit {
+			goal = "below " + f.text(limit) + " reached"
+		}
+	}
+	fmt.Printf("| %s, %s | %s | | | | %s |\n", name, f.name, f.text(median(ours, f)), goal)
+}
+
+func median(runs []usage, f figure) float64 {
+	var v []float64
+	for _, u := range runs {
+		v = append(v, f.of(u))
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// measure runs one command, from a cold page cache unless the contest is warm. Exit codes of pkgsneak that mean "done" are no errors.
 func (b *bench) measure(c contest, args, env []string) (usage, error) {
 	if c.reset != nil {
 		if err := c.reset(); err != nil {

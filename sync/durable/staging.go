@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Staging is a directory where complete files wait for their names. A file is called after its
@@ -77,7 +79,7 @@ func (s Staging) write(name string, size int64, fill func(io.Writer) error) (err
 			s.root.Remove(part)
 		}
 	}()
-	w := &exactly{w: f, left: size}
+	w := &exactly{w: &steady{f: f}, left: size}
 	b := bufio.NewWriterSize(w, bufferSize)
 	if err := fill(b); err != nil {
 		return err
@@ -110,6 +112,26 @@ func (s Staging) Clear() error {
 		return fmt.Errorf("removing %q: %w", path.Join(s.root.Name(), s.dir), err)
 	}
 	return nil
+}
+
+// steadyEvery is how many bytes are written before the kernel is told to begin with them, so that the sync at the end finds little left to do.
+const steadyEvery = 8 << 20
+
+// steady begins the write-back of what is written as it goes.
+type steady struct {
+	f           *os.File
+	size, begun int64
+}
+
+func (s *steady) Write(p []byte) (int, error) {
+	n, err := s.f.Write(p)
+	s.size += int64(n)
+	if s.size-s.begun >= steadyEvery {
+		// Advice: what is wrong with the disk is told by the sync.
+		_ = unix.SyncFileRange(int(s.f.Fd()), s.begun, s.size-s.begun, unix.SYNC_FILE_RANGE_WRITE)
+		s.begun = s.size
+	}
+	return n, err
 }
 
 var errTooLong = errors.New("more bytes than expected")
