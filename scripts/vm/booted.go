@@ -113,7 +113,7 @@ start() {
 			"etc/init.d/localmount": `#!/sbin/openrc-run
 description="Mounts of /etc/fstab"
 depend() {
-	need dev
+	after dev
 }
 start() {
 	mount -a

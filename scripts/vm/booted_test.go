@@ -622,7 +622,7 @@ func longRun(t *testing.T, b *booted) {
 	image := b.used(t, 3)
 	furnish(t, b.Machine, sequence()[1])
 	b.be(t, "export")
-	restart := "rc-service udev restart"
+	restart := "rc-service --nodeps udev restart"
 	if b.systemd {
 		restart = "systemctl restart systemd-udevd"
 	}
