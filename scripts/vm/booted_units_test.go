@@ -85,11 +85,11 @@ func serveService(t *testing.T, b *booted) {
 	furnish(t, b.Machine, sequence()[0])
 	b.be(t, "export", "PKGSNEAK_LISTEN=127.0.0.1:8081")
 	b.sh(t, "chmod 755 /t /t/host; pkgsneak serve --install 2>&1") // others may read what is served
-	want := b.sh(t, "cd "+hostPkgdir+"; sha256sum <app-misc/hello-1.0.tbz2")
+	want := b.sh(t, "cd "+hostDistdir+"; sha256sum <hello-1.0.tar.gz")
 	fetch := func(port string) {
 		t.Helper()
-		b.until(t, "port "+port+" gives the package", func() bool {
-			out, err := b.Sh(t.Context(), "wget -q -O /t/got http://127.0.0.1:"+port+"/packages/app-misc/hello-1.0.tbz2; sha256sum </t/got; rm /t/got")
+		b.until(t, "port "+port+" gives the distfile", func() bool {
+			out, err := b.Sh(t.Context(), "wget -q -O /t/got http://127.0.0.1:"+port+"/distfiles/hello-1.0.tar.gz; sha256sum </t/got; rm /t/got")
 			return err == nil && out == want
 		})
 	}
