@@ -502,7 +502,7 @@ func (r *recording) goOn(device, bin string) (report, error) {
 
 // repair does what the hint of the export says.
 func (r *recording) repair(device string) {
-	argv := map[string][]string{"vfat": {"fsck.vfat", "-a", device}, "exfat": {"fsck.exfat", "-p", device}}[r.kind]
+	argv := map[string][]string{"vfat": {"/bin/fsck.vfat", "-a", device}, "exfat": {"/bin/fsck.exfat", "-p", device}}[r.kind]
 	if argv == nil {
 		r.t.Fatalf("there is nothing to repair %s with", r.kind)
 	}

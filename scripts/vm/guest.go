@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/rpc"
 	"slices"
+	"strings"
 	"time"
 
 	"pkgsneak/scripts/vm/disk"
@@ -115,6 +116,22 @@ func (g *Guest) newDisk(ctx context.Context, before []string) (string, error) {
 		select {
 		case <-ctx.Done():
 			return "", fmt.Errorf("waiting for the drive to come up: %w", ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// awaitGone waits until the guest has noticed that a USB drive was pulled: the
+// next one may get its name.
+func (g *Guest) awaitGone(ctx context.Context, device string) error {
+	for {
+		now, err := g.Disks(ctx)
+		if err != nil || !slices.Contains(now, strings.TrimPrefix(device, "/dev/")) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the drive to go: %w", ctx.Err())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

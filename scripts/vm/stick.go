@@ -179,7 +179,7 @@ func (p *Plugged) Pull(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("pulling %q: %w", p.Device, ctx.Err())
 	}
-	if err := p.dismantle(ctx); err != nil {
+	if err := errors.Join(p.dismantle(ctx), p.m.awaitGone(ctx, p.Device)); err != nil {
 		return fmt.Errorf("pulling %q: %w", p.Device, err)
 	}
 	return nil
