@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
-	"golang.org/x/sys/unix"
 )
 
 // Confinement is what a process needs from now on. It loses everything else.
@@ -26,7 +26,7 @@ type Confinement struct {
 type Confined struct {
 	Landlock      int      // the version of the kernel's interface; 0: it has none, and nothing is confined
 	Files         bool     // only what was granted can be opened, nothing can be executed or mounted, and no link, device, FIFO or socket made
-	Network       bool     // no TCP connection can be made or waited for
+	Network       bool     // no socket can be made, so that there is no network, and no other program to speak to
 	NoNewPrivs    bool     // no program that is started gains privileges
 	Wider         []string // directories that were granted instead of an absent one below them
 	Problem       string   // why less was done than the kernel can
@@ -35,19 +35,23 @@ type Confined struct {
 
 // String tells it in one line.
 func (c Confined) String() string {
-	if !c.Files {
-		why := "this kernel has no landlock"
-		if c.Problem != "" {
-			why = c.Problem
+	var text string
+	switch {
+	case c.Files:
+		text = fmt.Sprintf("confined by landlock %d: reads %s", c.Landlock, quoted(c.read))
+		if len(c.written) > 0 {
+			text += ", writes " + quoted(c.written)
 		}
-		return "not confined: " + why
-	}
-	text := fmt.Sprintf("confined by landlock %d: reads %s", c.Landlock, quoted(c.read))
-	if len(c.written) > 0 {
-		text += ", writes " + quoted(c.written)
+		if c.Problem != "" {
+			text += ", but: " + c.Problem
+		}
+	case c.Problem != "":
+		text = "not confined: " + c.Problem
+	default:
+		text = "not confined: this kernel has no landlock"
 	}
 	if c.Network {
-		text += ", no TCP"
+		text += ", no network"
 	}
 	if c.NoNewPrivs {
 		text += ", no new privileges"
@@ -148,11 +152,8 @@ const (
 	writeDir = readDir | writeFile | ll.AccessFSMakeDir | ll.AccessFSMakeReg | ll.AccessFSRemoveDir | ll.AccessFSRemoveFile | ll.AccessFSRefer
 )
 
-// Versions of landlock in which something came.
-const (
-	landlockRefer   = 2 // before, no file can be moved from one directory to another
-	landlockNetwork = 4
-)
+// landlockRefer is the version of landlock from which on a file can be moved from one directory to another.
+const landlockRefer = 2
 
 // Confine takes everything from this process that is not granted. It is best effort: the result says what was done.
 func Confine(c Confinement) (done Confined) {
@@ -160,25 +161,32 @@ func Confine(c Confinement) (done Confined) {
 	_ = time.Local.String()
 
 	rules, done := c.rules()
-	if done.Problem != "" {
+	if done.Problem == "" {
+		done.restrict(rules, len(c.Write) > 0)
+	}
+	if err := noSockets(); err != nil {
+		done.Problem = cmp.Or(done.Problem, err.Error())
 		return done
 	}
-	done.Landlock, _ = ll.LandlockGetABIVersion()
-	if done.Landlock == 0 {
-		done.NoNewPrivs = noNewPrivs()
-		return done
+	done.Network, done.NoNewPrivs = true, true
+	return done
+}
+
+// restrict is landlock's part of Confine.
+func (c *Confined) restrict(rules []landlock.Rule, moving bool) {
+	c.Landlock, _ = ll.LandlockGetABIVersion()
+	if c.Landlock == 0 {
+		return
 	}
-	if done.Landlock < landlockRefer && len(c.Write) > 0 {
-		done.Problem = "the landlock of this kernel lets nobody move files between directories"
-		done.NoNewPrivs = noNewPrivs()
-		return done
+	if c.Landlock < landlockRefer && moving {
+		c.Problem = "the landlock of this kernel lets nobody move files between directories"
+		return
 	}
 	if err := landlock.V11.BestEffort().Restrict(rules...); err != nil {
-		done.Problem = err.Error()
-		return done
+		c.Problem = err.Error()
+		return
 	}
-	done.Files, done.Network, done.NoNewPrivs = true, done.Landlock >= landlockNetwork, true
-	return done
+	c.Files, c.NoNewPrivs = true, true
 }
 
 // rules finds out for each path whether it is a directory, and for an absent one to be written what has to be granted instead.
@@ -230,10 +238,4 @@ func grantable(dir string) (string, error) {
 			return "", err
 		}
 	}
-}
-
-// noNewPrivs is for kernels without landlock, which does it by itself.
-func noNewPrivs() bool {
-	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
-	return errno == 0
 }

@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
@@ -49,7 +49,7 @@ func TestConfinedChild(t *testing.T) {
 		c = m.ConfineImport(ImportOptions{Drive: s.Drive})
 	}
 	t.Log(c)
-	if !c.Files || !c.NoNewPrivs {
+	if !c.Files || !c.Network || !c.NoNewPrivs {
 		t.Fatalf("not confined: %+v", c)
 	}
 	if !s.Serve {
@@ -63,7 +63,7 @@ func TestConfinedChild(t *testing.T) {
 	} else if _, err := os.ReadDir(s.Drive); err != nil {
 		t.Errorf("reading what is served: %v", err)
 	}
-	for name, step := range stepsOut(s, m, c) {
+	for name, step := range stepsOut(s, m) {
 		if err := step(); err == nil {
 			t.Errorf("%s: it worked", name)
 		} else if !errors.Is(err, fsPermission) {
@@ -76,7 +76,7 @@ func TestConfinedChild(t *testing.T) {
 var fsPermission = os.ErrPermission
 
 // stepsOut are the ways out.
-func stepsOut(s stage, m Machine, c Confined) map[string]func() error {
+func stepsOut(s stage, m Machine) map[string]func() error {
 	inside := filepath.Join(m.PKGDIR, "inside")
 	precious := filepath.Join(s.Outside, "precious")
 	write := func(name string) func() error {
@@ -116,10 +116,14 @@ func stepsOut(s stage, m Machine, c Confined) map[string]func() error {
 			return err
 		},
 	}
-	if c.Network {
-		steps["connect"] = func() error { _, err := dial(s.Listener); return err }
-		steps["listen"] = func() error { return listen() }
+	for name, family := range map[string][3]int{
+		"TCP": {unix.AF_INET, unix.SOCK_STREAM, 0}, "multipath TCP": {unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP}, "UDP": {unix.AF_INET6, unix.SOCK_DGRAM, 0},
+		"Unix": {unix.AF_UNIX, unix.SOCK_STREAM, 0}, "netlink": {unix.AF_NETLINK, unix.SOCK_RAW, 0}, "packet": {unix.AF_PACKET, unix.SOCK_RAW, 0},
+	} {
+		steps["make a socket: "+name] = func() error { return socket(family) }
 	}
+	steps["connect"] = func() error { _, err := net.Dial("tcp", s.Listener); return err }
+	steps["set up io_uring"] = func() error { return setUpRing() }
 	if s.Serve {
 		steps["write what is served"] = write(inside)
 		steps["remove what is served"] = func() error { return os.Remove(filepath.Join(m.PKGDIR, "inside")) }
@@ -142,21 +146,22 @@ func crossing(err error) error {
 	return err
 }
 
-// dial and listen use plain TCP: Go's own may be multipath TCP, of which landlock knows nothing.
-func dial(address string) (net.Conn, error) {
-	var d net.Dialer
-	d.SetMultipathTCP(false)
-	return d.Dial("tcp", address)
-}
-
-func listen() error {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+func socket(family [3]int) error {
+	fd, err := unix.Socket(family[0], family[1], family[2])
 	if err == nil {
-		l.Close()
+		unix.Close(fd)
 	}
 	return err
+}
+
+// setUpRing asks for io_uring, which can make sockets without a system call of their own.
+func setUpRing() error {
+	var parameters [120]byte // struct io_uring_params
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&parameters)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return unix.Close(int(fd))
 }
 
 func TestConfinement(t *testing.T) {
