@@ -45,7 +45,7 @@ func BenchmarkPeers(b *testing.B) {
 		name        string
 		path        func(int) string
 		connections int
-	}{{"small", small, 8}, {"large", large, 2}} {
+	}{{"small", small, 8}, {"large", large, 8}, {"large-one-client", large, 1}} {
 		b.Run(load.name, func(b *testing.B) {
 			for b.Loop() {
 				rates, work := map[string][]float64{}, map[string]float64{}
