@@ -19,6 +19,7 @@ func TestReaders(t *testing.T) {
 	}{
 		{"nvme disk", "pci0/nvme0n1", "nvme0n1p2", "0", "0", many},
 		{"virtual disk without partitions", "virtio0/vda", "", "0", "0", many},
+		{"virtual disk that says it turns", "pci0/virtio2/vda", "vda1", "1", "0", many},
 		{"hard disk", "pci0/ata1/sda", "sda1", "1", "0", 1},
 		{"stick", "pci0/usb2/2-1/sdb", "sdb1", "1", "1", 2},
 		{"stick that says it stays", "pci0/usb2/2-1/sdb", "sdb1", "0", "0", 2},
