@@ -145,7 +145,8 @@ func TestServeConfined(t *testing.T) {
 	}
 	var said bytes.Buffer
 	out, in := io.Pipe()
-	child.Stdout, child.Stderr = io.MultiWriter(&said, in), io.MultiWriter(&said, in)
+	both := io.MultiWriter(&said, in)
+	child.Stdout, child.Stderr = both, both // one pipe, so that nobody writes to it beside another
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
