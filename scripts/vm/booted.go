@@ -86,9 +86,11 @@ func Systemd() System {
 // are those of a Gentoo that matter here: Debian's package has none of them.
 func OpenRC() System {
 	s := System{
-		Name: "openrc", Packages: append([]string{"openrc", "dpkg"}, common...), Init: "/usr/sbin/openrc-init",
+		Name: "openrc", Packages: append([]string{"openrc", "dpkg", "libpam-modules"}, common...), Init: "/usr/sbin/openrc-init",
 		Files: with(commonFiles, map[string]string{
 			"etc/conf.d/udev": "",
+			// supervise-daemon asks PAM before it becomes another user.
+			"etc/pam.d/other": "account required pam_permit.so\nsession required pam_permit.so\n",
 			"etc/init.d/udev": `#!/sbin/openrc-run
 description="Device manager"
 command=/lib/systemd/systemd-udevd
