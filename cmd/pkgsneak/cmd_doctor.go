@@ -31,7 +31,8 @@ func doctorCommand(f *face) *cli.Command {
 		Description: "Reads Portage's configuration, which it never executes, and this machine's packages, index and keys. Says in the\n" +
 			"order of importance what keeps packages from being built, carried or used, why, and which lines mend it. With a\n" +
 			"drive it compares this machine with the one that exported: USE, profile, keywords, licenses, CPU. Whether this\n" +
-			"machine is a host, a client or both shows in what it has done. Changes nothing; ends with 4 if it found something.",
+			"machine is a host, a client or both shows in what it has done, and before that in FEATURES. Changes nothing; ends\n" +
+			"with 4 if it found something.",
 		Flags:  append(flags, dirFlags()...),
 		Action: f.action(0, 1, examine),
 	}

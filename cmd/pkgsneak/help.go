@@ -117,6 +117,10 @@ func flagValue(f cli.Flag) string {
 			return " PATH"
 		case "auto":
 			return " ROLE"
+		case "max-age":
+			return " AGE"
+		case "ignore":
+			return " TOPICS"
 		case "on-done":
 			return " COMMAND"
 		case "watch":

@@ -82,7 +82,8 @@ func (x escape) steps() map[string]func() error {
 		"write beside":                write(filepath.Join(x.Beside, "new")),
 		"go through a link of a user": read(filepath.Join(x.Pkgdir, "way-out")),
 		"run a program":               func() error { return runOpen("/bin/true") },
-		"connect":                     func() error { return plainTCP(x.Listener) },
+		"connect":                     func() error { return dial("tcp", x.Listener) },
+		"send a datagram":             func() error { return dial("udp", x.Listener) },
 	}
 }
 
@@ -93,11 +94,8 @@ func runOpen(name string) error {
 	return cmd.Run()
 }
 
-// plainTCP connects without multipath TCP, of which landlock knows nothing.
-func plainTCP(address string) error {
-	var d net.Dialer
-	d.SetMultipathTCP(false)
-	c, err := d.Dial("tcp", address)
+func dial(network, address string) error {
+	c, err := net.Dial(network, address)
 	if err == nil {
 		c.Close()
 	}
