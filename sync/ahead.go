@@ -1,6 +1,10 @@
 package sync
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"slices"
+)
 
 // ahead calls work for each of n items, up to workers at once, and hands the results to use in the order of the items: what is slow to find out is known when its turn comes.
 // At most window items are begun and not yet used. The first error of use, or ctx, ends it; work that was begun by then is waited for, and its results go to drop.
@@ -39,4 +43,17 @@ func ahead[T any](ctx context.Context, n, workers, window int, work func(ctx con
 		drop(<-results[used])
 	}
 	return err
+}
+
+// largeSize is the size in bytes from which it matters which file is worked on last.
+const largeSize = 32 << 20
+
+// largeFirst returns the order in which n files of these sizes are worked on side by side: the one that is worked on last, alone, should not be the largest. Else the order stays as it is.
+func largeFirst(n int, size func(i int) int64) []int {
+	order := make([]int, n)
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(size(b)/largeSize, size(a)/largeSize) })
+	return order
 }

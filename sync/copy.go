@@ -1,6 +1,8 @@
 package sync
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -8,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	stdsync "sync"
+	"sync/atomic"
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
@@ -17,10 +21,10 @@ import (
 
 const (
 	// copyBuffer is how much is read, hashed and written at a time, in bytes, and copyBuffers how many such pieces of a file are on their way at once.
-	copyBuffer  = 1 << 20
+	copyBuffer  = 256 << 10
 	copyBuffers = 4
 	// inOneGo is the size up to which a file is not worth a pipeline.
-	inOneGo = copyBuffer / 2
+	inOneGo = copyBuffer
 )
 
 // buffers are what one file at a time is copied through. They are made when they are needed: many runs copy small files only.
@@ -49,26 +53,18 @@ type chunk struct {
 	err  error
 }
 
-// pump copies src, of about size bytes, to dst, and hashes it on its way. Of a large file one piece is read while another is hashed and a third one is written. It returns how the reading ended, nil at
-// the end of src, and the first error of dst.
-func pump(dst io.Writer, src io.Reader, size int64, hash *digest.Hash, b *buffers) (readErr, writeErr error) {
+// pump copies src, of about size bytes, to dst, and shows it to each of beside, which never fail, on its way. Of a large file one piece is read while the others are written, hashed and looked at.
+// It returns how the reading ended, nil at the end of src, and the first error of dst.
+func pump(dst io.Writer, src io.Reader, size int64, b *buffers, beside ...io.Writer) (readErr, writeErr error) {
 	if size <= inOneGo {
-		return pumpSmall(dst, src, hash, b.forSmall())
+		return pumpSmall(dst, src, b.forSmall(), beside)
 	}
 	bufs := b.forLarge()
-	free, full, sum := make(chan []byte, len(bufs)), make(chan chunk, len(bufs)), make(chan []byte, len(bufs)) // sending never blocks
+	free, full := make(chan []byte, len(bufs)), make(chan chunk, len(bufs)) // sending never blocks
 	for _, b := range bufs {
 		free <- b
 	}
-	hashed := make(chan struct{})
-	go func() {
-		defer close(hashed)
-		defer close(free)
-		for data := range sum {
-			hash.Write(data)
-			free <- data[:cap(data)]
-		}
-	}()
+	lanes, wait := fan(beside, len(bufs), free)
 	read := make(chan struct{})
 	stop := make(chan struct{})
 	go func() {
@@ -88,23 +84,61 @@ func pump(dst io.Writer, src io.Reader, size int64, hash *digest.Hash, b *buffer
 	}()
 	for readErr == nil && writeErr == nil {
 		c := <-full
-		if _, writeErr = dst.Write(c.data); writeErr == nil {
-			sum <- c.data
+		p := &piece{data: c.data}
+		p.users.Store(int32(len(lanes)) + 1)
+		for _, lane := range lanes {
+			lane <- p
 		}
+		_, writeErr = dst.Write(c.data)
+		p.done(free)
 		readErr = c.err
 	}
 	close(stop)
 	<-read
-	close(sum)
-	<-hashed
+	wait()
 	return atEnd(readErr), writeErr
 }
 
-func pumpSmall(dst io.Writer, src io.Reader, hash *digest.Hash, buf []byte) (readErr, writeErr error) {
+// piece is a chunk that several look at. Its buffer is free when all of them have.
+type piece struct {
+	data  []byte
+	users atomic.Int32
+}
+
+func (p *piece) done(free chan<- []byte) {
+	if p.users.Add(-1) == 0 {
+		free <- p.data[:cap(p.data)]
+	}
+}
+
+// fan gives each writer a goroutine that shows it up to depth pieces in turn; wait ends them.
+func fan(writers []io.Writer, depth int, free chan<- []byte) (lanes []chan *piece, wait func()) {
+	var group stdsync.WaitGroup
+	for _, w := range writers {
+		lane := make(chan *piece, depth)
+		lanes = append(lanes, lane)
+		group.Go(func() {
+			for p := range lane {
+				w.Write(p.data)
+				p.done(free)
+			}
+		})
+	}
+	return lanes, func() {
+		for _, lane := range lanes {
+			close(lane)
+		}
+		group.Wait()
+	}
+}
+
+func pumpSmall(dst io.Writer, src io.Reader, buf []byte, beside []io.Writer) (readErr, writeErr error) {
 	for readErr == nil && writeErr == nil {
 		var n int
 		n, readErr = io.ReadFull(src, buf)
-		hash.Write(buf[:n])
+		for _, w := range beside {
+			w.Write(buf[:n])
+		}
 		_, writeErr = dst.Write(buf[:n])
 	}
 	return atEnd(readErr), writeErr
@@ -118,49 +152,88 @@ func atEnd(err error) error {
 	return err
 }
 
-// source is a file of the host, opened and looked through before its turn to be copied.
-type source struct {
-	file  *os.File
-	entry pkgindex.Entry // of a package: what its own metadata says
-	known *digest.Sums   // of a package that was checked before: what it was then
-	err   error
+// carried is what came of copying one file of the host.
+type carried struct {
+	put    drive.Item
+	entry  pkgindex.Entry // of a package: what the catalogue says
+	sums   digest.Sums
+	set    digest.Set // of sums, that are known
+	reason error      // why it is left out; nil: it was copied
+	hint   string
+	err    error // of the drive, or the end of ctx
 }
 
-func (s source) drop() {
-	if s.file != nil {
-		s.file.Close()
-	}
-}
-
-// copyAll copies the files in turn, checking some of them ahead.
+// copyAll copies the files, several at a time, and commits what has arrived every now and then.
 func (x *exporter) copyAll(ctx context.Context, w *drive.Writer, todo []Item) error {
-	workers := x.o.Workers
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
-		if x.o.Readers == 1 {
-			workers = 1
-		}
-	}
 	every := x.o.commitEvery
 	if every == 0 {
 		every = commitEvery
+	}
+	for len(todo) > 0 {
+		n, bytes := 0, int64(0)
+		for n < len(todo) && bytes < every {
+			bytes += todo[n].Size
+			n++
+		}
+		if err := x.copySome(ctx, w, todo[:n]); err != nil {
+			return err
+		}
+		if todo = todo[n:]; len(todo) > 0 {
+			if err := x.commit(ctx, w); err != nil {
+				return err
+			}
+		}
+	}
+	sortItems(x.report.Copied)
+	return nil
+}
+
+// copyWindow is how many files may be done, or be worked on, before the first of them is.
+const copyWindow = 256
+
+// copySome copies files: as many large ones at a time as the media like, while small ones are read and checked ahead.
+func (x *exporter) copySome(ctx context.Context, w *drive.Writer, todo []Item) error {
+	readers, writers, workers := x.o.Workers, x.o.Workers, x.o.Workers
+	if workers <= 0 {
+		readers, writers = cmp.Or(x.o.Source.Readers, 2), cmp.Or(x.o.Medium.Writers, 1)
+		workers = runtime.GOMAXPROCS(0) + writers
+	}
+	c := copier{x: x, w: w, read: make(chan struct{}, readers), write: make(chan struct{}, writers), bufs: make(chan *buffers, workers)}
+	for range workers {
+		c.bufs <- &buffers{}
 	}
 	known := make([]*digest.Sums, len(todo))
 	for i, it := range todo {
 		known[i] = x.checkedBefore(it)
 	}
-	var uncommitted int64
-	return ahead(ctx, len(todo), workers, 2*workers,
-		func(ctx context.Context, i int) source { return x.openSource(ctx, todo[i], known[i]) },
-		func(i int, s source) error {
-			defer s.drop()
-			size, err := x.copyOne(ctx, w, todo[i], s)
-			if uncommitted += size; err != nil || uncommitted < every || i == len(todo)-1 {
-				return err
+	order := largeFirst(len(todo), func(i int) int64 { return todo[i].Size })
+	return ahead(ctx, len(todo), workers, copyWindow,
+		func(ctx context.Context, i int) carried { return c.carry(ctx, todo[order[i]], known[order[i]]) },
+		func(i int, f carried) error {
+			if f.err != nil {
+				return f.err
 			}
-			uncommitted = 0
-			return x.commit(ctx, w)
-		}, source.drop)
+			x.carriedOver(todo[order[i]], f)
+			return nil
+		}, func(carried) {})
+}
+
+// carriedOver notes what came of a file.
+func (x *exporter) carriedOver(it Item, f carried) {
+	if f.reason != nil {
+		x.leaveOut(it, f.reason, f.hint) // if it was put, it is not listed: the next commit removes it
+		return
+	}
+	key := fileKey{it.Kind, it.Path}
+	info, cache := x.host.files[key].info, x.host.dir(it.Kind).cache
+	cache.Put(it.Path, info, f.sums, f.set)
+	if it.Kind == Package {
+		x.setEntry(it.Path, f.entry)
+		cache.Approve(it.Path, info, binpkg.Rules)
+	}
+	x.current[key] = &f.put
+	x.report.Copied = append(x.report.Copied, it)
+	x.copied.Add(1)
 }
 
 // checkedBefore returns the digests of a package that was looked through by an earlier export and has not changed since, as far as its status tells; the copying makes sure of it. Else nil.
@@ -176,22 +249,12 @@ func (x *exporter) checkedBefore(it Item) *digest.Sums {
 	return &sums
 }
 
-// openSource opens a file and, if it is a package, checks all of it: what would hurt Portage is not carried. One whose digests are known was checked when they were computed.
-func (x *exporter) openSource(ctx context.Context, it Item, known *digest.Sums) (s source) {
-	s.known = known
-	h := x.host.files[fileKey{it.Kind, it.Path}]
-	if s.file, s.err = x.host.dir(it.Kind).open(it.Path, h.info); s.err != nil || it.Kind != Package {
-		return s
-	}
-	pkg, err := binpkg.Read(s.file, h.Size, it.Path)
-	if err == nil && known == nil {
-		err = binpkg.Check(ctx, s.file, h.Size, it.Path)
-	}
-	if err == nil {
-		s.entry, err = pkgindex.NewEntry(pkg.Get)
-	}
-	s.err = err
-	return s
+// copier copies several files at a time.
+type copier struct {
+	x           *exporter
+	w           *drive.Writer
+	read, write chan struct{} // places at the media
+	bufs        chan *buffers // of each worker
 }
 
 // sourceError marks an error of the host's file among those of the drive.
@@ -200,88 +263,193 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
-// copyOne puts one file on the drive in one pass: read, hashed, written. A file that cannot be carried is left out and the run goes on; only the drive's errors end it.
-func (x *exporter) copyOne(ctx context.Context, w *drive.Writer, it Item, s source) (int64, error) {
-	if err := context.Cause(ctx); err != nil {
-		return 0, err
+// carry puts one file on the drive in one pass: read, checked, hashed, written. A file that cannot be carried is left out and the run goes on; only the drive's errors end it. A package whose digests are known
+// was checked when they were computed.
+func (c *copier) carry(ctx context.Context, it Item, known *digest.Sums) (f carried) {
+	if f.err = context.Cause(ctx); f.err != nil {
+		return f
 	}
-	key := fileKey{it.Kind, it.Path}
-	h := x.host.files[key]
-	if s.err != nil {
-		x.leaveOut(it, s.err, "")
-		return 0, nil
+	j := job{it: it, h: c.x.host.files[fileKey{it.Kind, it.Path}], check: it.Kind == Package && known == nil}
+	if j.check {
+		j.hash = digest.New(indexHashes)
 	}
-	var sums digest.Sums
-	put, err := w.Put(ctx, drive.NewFile{Kind: driveKind(it.Kind), Path: it.Path, Size: it.Size}, func(dst io.Writer) error {
-		set := digest.Set(0)
-		if it.Kind == Package && s.known == nil {
-			set = indexHashes
-		}
-		var err error
-		sums, err = pour(dst, s.file, h.info, set, x.bufs)
-		return err
-	})
+	f.put, f.err = c.run(ctx, &j)
 	var mine *sourceError
 	switch {
-	case errors.As(err, &mine):
-		x.leaveOut(it, mine.err, "")
-		return 0, nil
-	case err != nil:
-		return 0, err
+	case context.Cause(ctx) != nil:
+		f.err = context.Cause(ctx)
+		return f
+	case errors.As(f.err, &mine):
+		f.reason, f.err = mine.err, nil
+		return f
+	case f.err != nil:
+		return f
 	}
-	if s.known != nil {
-		if put.Sum != s.known.Blake2b {
-			x.leaveOut(it, errRotten, "if the file is good: touch "+filepath.Join(x.m.PKGDIR, it.Path))
-			return 0, nil // not listed: the next commit removes it
+	f.set = digest.BLAKE2B
+	if it.Kind == Package {
+		if known != nil {
+			if f.put.Sum != known.Blake2b {
+				f.reason, f.hint = errRotten, "if the file is good: touch "+filepath.Join(c.x.m.PKGDIR, it.Path)
+				return f
+			}
+			f.sums = *known
+		} else {
+			f.sums = j.hash.Sum()
 		}
-		sums = *s.known
-	}
-	if it.Kind == Package {
-		entry, err := x.entryOf(h, s.entry, sums)
-		if err != nil {
-			x.leaveOut(it, err, x.hintIndex())
-			return 0, nil // not listed: the next commit removes it
+		f.set = digest.All
+		if f.entry, f.reason = c.x.entryOf(j.h, j.own, f.sums); f.reason != nil {
+			f.hint = c.x.hintIndex()
 		}
-		x.setEntry(it.Path, entry)
 	}
-	sums.Blake2b = put.Sum
-	set := digest.BLAKE2B
-	if it.Kind == Package {
-		set = digest.All
-	}
-	cache := x.host.dir(it.Kind).cache
-	cache.Put(it.Path, h.info, sums, set)
-	if it.Kind == Package {
-		cache.Approve(it.Path, h.info, binpkg.Rules)
-	}
-	x.current[key] = &put
-	x.report.Copied = append(x.report.Copied, it)
-	return it.Size, nil
+	f.sums.Blake2b = f.put.Sum
+	return f
 }
 
 // errRotten is about a file that changed behind the back of its file system.
 var errRotten = errors.New("damaged: its contents are not what they were when it was read before, and its times say that nobody changed it")
 
-// pour copies a file to dst and sums it on the way. Its errors are *sourceError unless they are dst's.
-func pour(dst io.Writer, src *os.File, scanned fs.FileInfo, set digest.Set, bufs *buffers) (digest.Sums, error) {
-	hash := digest.New(set)
-	if _, err := src.Seek(0, io.SeekStart); err != nil {
-		return digest.Sums{}, &sourceError{err}
+// job is one file on its way.
+type job struct {
+	it    Item
+	h     *hostFile
+	check bool           // a package that nobody has looked through yet
+	hash  *digest.Hash   // then: of the file
+	own   pkgindex.Entry // of a package: what its own metadata says
+}
+
+// run copies a file. Errors of the file are *sourceError.
+func (c *copier) run(ctx context.Context, j *job) (drive.Item, error) {
+	bufs := <-c.bufs
+	defer func() { c.bufs <- bufs }()
+	if j.h.Size <= inOneGo {
+		return c.runSmall(ctx, j, bufs)
 	}
-	size := scanned.Size()
-	readErr, writeErr := pump(dst, io.LimitReader(src, size), size, hash, bufs)
+	return c.runLarge(ctx, j, bufs)
+}
+
+func (c *copier) put(ctx context.Context, j *job, fill func(io.Writer) error) (drive.Item, error) {
+	return c.w.Put(ctx, drive.NewFile{Kind: driveKind(j.it.Kind), Path: j.it.Path, Size: j.it.Size}, fill)
+}
+
+// runSmall looks at a file in memory, while others are at the media.
+func (c *copier) runSmall(ctx context.Context, j *job, bufs *buffers) (drive.Item, error) {
+	data, err := c.load(j, bufs.forSmall())
+	if err == nil && j.it.Kind == Package {
+		err = j.lookAt(ctx, data)
+	}
+	if err != nil {
+		return drive.Item{}, &sourceError{err}
+	}
+	c.write <- struct{}{}
+	defer func() { <-c.write }()
+	return c.put(ctx, j, func(dst io.Writer) error {
+		_, err := dst.Write(data)
+		return err
+	})
+}
+
+// load reads a whole file into buf.
+func (c *copier) load(j *job, buf []byte) ([]byte, error) {
+	c.read <- struct{}{}
+	defer func() { <-c.read }()
+	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data := buf[:j.h.Size]
+	if _, err := io.ReadFull(file, data); err != nil {
+		if atEnd(err) == nil {
+			err = errChanged
+		}
+		return nil, err
+	}
+	return data, unchanged(file, j.h.info)
+}
+
+func (j *job) lookAt(ctx context.Context, data []byte) error {
+	r := bytes.NewReader(data)
+	pkg, err := j.read(r)
+	if err == nil && j.check {
+		j.hash.Write(data)
+		err = pkg.Check(ctx, r)
+	}
+	return err
+}
+
+func (j *job) read(r io.ReaderAt) (*binpkg.Package, error) {
+	pkg, err := binpkg.Read(r, j.h.Size, j.it.Path)
+	if err == nil {
+		j.own, err = pkgindex.NewEntry(pkg.Get)
+	}
+	return pkg, err
+}
+
+// runLarge looks at a file while it is on its way.
+func (c *copier) runLarge(ctx context.Context, j *job, bufs *buffers) (drive.Item, error) {
+	c.write <- struct{}{}
+	defer func() { <-c.write }()
+	c.read <- struct{}{}
+	defer func() { <-c.read }()
+	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
+	if err != nil {
+		return drive.Item{}, &sourceError{err}
+	}
+	defer file.Close()
+	fill := func(dst io.Writer) error { return pour(ctx, dst, file, j.h.info, bufs) }
+	if j.it.Kind == Package {
+		pkg, err := j.read(file)
+		if err != nil {
+			return drive.Item{}, &sourceError{err}
+		}
+		if j.check {
+			fill = func(dst io.Writer) error { return j.pourChecked(ctx, dst, file, pkg, bufs) }
+		}
+	}
+	return c.put(ctx, j, fill)
+}
+
+// pourChecked copies a package to dst, and checks and hashes it on its way.
+func (j *job) pourChecked(ctx context.Context, dst io.Writer, file *os.File, pkg *binpkg.Package, bufs *buffers) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t := newTap(file)
+	checked := make(chan error, 1)
+	go func() {
+		err := pkg.Check(ctx, t)
+		t.close()
+		if err != nil {
+			cancel(err) // it need not be copied to its end
+		}
+		checked <- err
+	}()
+	err := pour(ctx, dst, file, j.h.info, bufs, j.hash, t)
+	t.end()
+	if err != nil {
+		cancel(err)
+	}
+	var mine *sourceError
+	if bad := <-checked; bad != nil && (err == nil || errors.As(err, &mine)) {
+		return &sourceError{bad}
+	}
+	return err
+}
+
+// pour copies a file to dst and shows it to each of beside on the way. Its errors are *sourceError unless they are dst's.
+func pour(ctx context.Context, dst io.Writer, src *os.File, scanned fs.FileInfo, bufs *buffers, beside ...io.Writer) error {
+	rest := io.LimitedReader{R: countingReader{ctx: ctx, r: src}, N: scanned.Size()}
+	readErr, writeErr := pump(dst, &rest, scanned.Size(), bufs, beside...)
 	if writeErr != nil {
-		return digest.Sums{}, writeErr
+		return writeErr
 	}
-	sums := hash.Sum()
-	if readErr == nil && sums.Size != size {
+	if readErr == nil && rest.N > 0 {
 		readErr = errChanged
 	}
 	if readErr == nil {
 		readErr = unchanged(src, scanned)
 	}
 	if readErr != nil {
-		return digest.Sums{}, &sourceError{readErr}
+		return &sourceError{readErr}
 	}
-	return sums, nil
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"pkgsneak/manifest"
@@ -27,8 +28,9 @@ type ExportOptions struct {
 	AnyDirectory bool   // Drive need not be a mounted file system of its own
 	NoReadBack   bool   // do not compare the medium with what was written
 	PartSize     int64  // bytes of the largest file on the drive; 0 is what FAT can hold
-	Workers      int    // files that are read and checked ahead of the one being written; 0 chooses: as many as there are processors, or one
-	Readers      int    // what the function Readers said of PKGDIR when this process was still allowed to look; 1: a disk that turns
+	Workers      int    // files that are worked on at a time; 0 chooses: as many as there are processors, as many of them read and written as the media like
+	Source       Medium // MediumOf PKGDIR, while this process was still allowed to look
+	Medium       Medium // MediumOf Drive, likewise
 	Pretend      bool   // plan only; nothing is written anywhere
 	Confirm      func(*ExportPlan) (bool, error)
 
@@ -84,7 +86,7 @@ func Export(ctx context.Context, m Machine, o ExportOptions, w Watcher) (*Export
 		return nil, err
 	}
 	defer l.Close()
-	x := &exporter{m: m, o: o, w: w, l: l, bufs: &buffers{},
+	x := &exporter{m: m, o: o, w: w, l: l,
 		current: make(map[fileKey]*drive.Item), entries: make(map[string]pkgindex.Entry),
 		report: &ExportReport{Pretended: o.Pretend, Copied: []Item{}, Removed: []Item{}, LeftOut: []Item{}, Notices: []string{}}}
 	defer x.close()
@@ -111,8 +113,8 @@ type exporter struct {
 	before *pkgindex.Header     // of its catalogue; nil if there is none that can be read
 	stale  bool                 // its packages/Packages is an older generation's, which only a new generation mends
 	host   *host
-	todo   []Item   // to be copied
-	bufs   *buffers // files are copied through them, one after the other
+	todo   []Item       // to be copied
+	copied atomic.Int64 // files of it that were
 
 	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
 	current map[fileKey]*drive.Item

@@ -31,8 +31,8 @@ type ImportOptions struct {
 	// AcceptRotation trusts the successor that a trusted key introduced, in its place. ConfirmRotation is asked where it is not set; nil says no.
 	AcceptRotation  bool
 	ConfirmRotation func(*RotationError) (bool, error)
-	Workers         int // files copied and checked at a time; 0 chooses: as many as there are processors, Readers of them from the drive
-	Readers         int // what the function Readers said of the drive when this process was still allowed to look; 0: two
+	Workers         int    // files copied and checked at a time; 0 chooses: as many as there are processors, as many of them from the drive as it likes
+	Source          Medium // MediumOf the drive, while this process was still allowed to look
 	Pretend         bool
 	Confirm         func([]*ImportPlan) (bool, error)
 }

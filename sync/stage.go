@@ -22,7 +22,7 @@ import (
 func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) {
 	readers, checkers := im.o.Workers, im.o.Workers
 	if im.o.Workers <= 0 {
-		readers, checkers = cmp.Or(im.o.Readers, 2), runtime.GOMAXPROCS(0)
+		readers, checkers = cmp.Or(im.o.Source.Readers, 2), runtime.GOMAXPROCS(0)
 	}
 	t := turns{medium: make(chan *buffers, readers), processor: make(chan struct{}, checkers)}
 	for range readers {
@@ -30,16 +30,19 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) 
 	}
 	p := newStaging(im.w, in.deeds)
 	twin := twins(in.deeds)
-	var staged []deed
+	order := largeFirst(len(in.deeds), func(i int) int64 { return in.deeds[i].item.Size })
+	there := make([]bool, len(in.deeds))
 	stage := func(ctx context.Context, i int) error {
 		return im.stage(ctx, in, &in.deeds[i], t, func(n int64) { p.read(in.deeds[i].path, n) })
 	}
-	err := ahead(ctx, len(in.deeds), readers+checkers, 2*(readers+checkers), func(ctx context.Context, i int) error {
+	err := ahead(ctx, len(in.deeds), readers+checkers, copyWindow, func(ctx context.Context, n int) error {
+		i := order[n]
 		if twin[i] {
 			return nil // its turn comes when the other one is there
 		}
 		return stage(ctx, i)
-	}, func(i int, err error) error {
+	}, func(n int, err error) error {
+		i := order[n]
 		if twin[i] {
 			err = stage(ctx, i)
 		}
@@ -52,10 +55,16 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) 
 		case err != nil:
 			return err
 		default:
-			staged = append(staged, d)
+			there[i] = true
 		}
 		return nil
 	}, func(error) {})
+	var staged []deed
+	for i, d := range in.deeds {
+		if there[i] {
+			staged = append(staged, d)
+		}
+	}
 	return staged, err
 }
 
@@ -165,7 +174,7 @@ func copyStaged(ctx context.Context, gen *drive.Generation, st durable.Staging, 
 			return err
 		}
 		defer r.Close()
-		readErr, writeErr := pump(w, countingReader{ctx, r, tell}, d.item.Size, hash, bufs)
+		readErr, writeErr := pump(w, countingReader{ctx, r, tell}, d.item.Size, bufs, hash)
 		return cmp.Or(readErr, writeErr)
 	})
 	var damaged *drive.DamagedError
@@ -194,7 +203,7 @@ func (d *deed) seal(sums digest.Sums) error {
 	return nil
 }
 
-// countingReader asks ctx before each read and tells how much was read.
+// countingReader asks ctx before each read and tells how much was read, if that is wanted.
 type countingReader struct {
 	ctx  context.Context
 	r    io.Reader
@@ -206,7 +215,7 @@ func (c countingReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.r.Read(p)
-	if n > 0 {
+	if n > 0 && c.tell != nil {
 		c.tell(int64(n))
 	}
 	return n, err
@@ -236,7 +245,7 @@ func checkStaged(ctx context.Context, st durable.Staging, d *deed) error {
 	defer f.Close()
 	pkg, err := binpkg.Read(f, d.item.Size, d.path)
 	if err == nil {
-		err = binpkg.Check(ctx, f, d.item.Size, d.path)
+		err = pkg.Check(ctx, f)
 	}
 	var invalid *binpkg.InvalidError
 	if errors.As(err, &invalid) {

@@ -75,7 +75,7 @@ func Verify(ctx context.Context, m Machine, o VerifyOptions, w Watcher) (*Verify
 		return nil, err
 	}
 	if o.Workers <= 0 {
-		o.Workers = Readers(o.Drive)
+		o.Workers = MediumOf(o.Drive).Readers
 	}
 	r := &VerifyReport{Origins: []*OriginVerify{}}
 	for _, dir := range dirs {

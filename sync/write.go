@@ -109,7 +109,7 @@ func (x *exporter) progress() func(drive.Stage, string, int64) {
 	total := Count(x.todo)
 	var compared int64
 	return func(stage drive.Stage, path string, bytes int64) {
-		e := Event{Phase: phases[stage], Path: path, Done: x.report.Written, Total: total.Bytes, Files: len(x.report.Copied), FilesTotal: total.Files}
+		e := Event{Phase: phases[stage], Path: path, Done: x.report.Written, Total: total.Bytes, Files: int(x.copied.Load()), FilesTotal: total.Files}
 		switch {
 		case stage == drive.Writing && x.report.Written < total.Bytes:
 			x.report.Written = min(x.report.Written+bytes, total.Bytes)
@@ -276,8 +276,7 @@ func (x *exporter) putProgram(ctx context.Context, w *drive.Writer) error {
 		return err
 	}
 	put, err := w.Put(ctx, drive.NewFile{Kind: drive.Program, Path: path, Size: size}, func(dst io.Writer) error {
-		_, err := pour(dst, file, info, 0, x.bufs)
-		return err
+		return pour(ctx, dst, file, info, &buffers{})
 	})
 	var mine *sourceError
 	switch {

@@ -46,7 +46,8 @@ func export(c *call) error {
 	}
 	o := sync.ExportOptions{
 		Workers:      jobs,
-		Readers:      sync.Readers(machine.PKGDIR),
+		Source:       sync.MediumOf(machine.PKGDIR),
+		Medium:       sync.MediumOf(c.args[0]),
 		Drive:        c.args[0],
 		Name:         c.flags.String("name"),
 		NoPackages:   c.flags.Bool("no-packages"),

@@ -49,7 +49,7 @@ func importDrive(c *call) error {
 	}
 	o := sync.ImportOptions{
 		Workers:     jobs,
-		Readers:     sync.Readers(c.args[0]),
+		Source:      sync.MediumOf(c.args[0]),
 		Drive:       c.args[0],
 		Origin:      c.flags.String("origin"),
 		NoPackages:  c.flags.Bool("no-packages"),

@@ -87,7 +87,7 @@ func BenchmarkRead(b *testing.B) {
 
 func BenchmarkCheck(b *testing.B) {
 	eachPackage(b, func(f *os.File, size int64, path string) error {
-		return Check(b.Context(), f, size, path)
+		return check(b.Context(), f, size, path)
 	})
 }
 

@@ -42,7 +42,7 @@ const Rules = 1
 
 // InvalidError says that a file is no package that may be indexed or carried.
 type InvalidError struct {
-	Path   string // as given to Read or Check
+	Path   string // as given to Read
 	Reason string // lower case, without the path
 }
 
@@ -92,7 +92,9 @@ type Package struct {
 	// here.
 	Signed bool
 
+	path   string // as given to Read
 	values metadata
+	rest   content
 }
 
 // Get returns a metadata value as Portage's index has it: decoded as UTF-8
@@ -122,49 +124,46 @@ func (p *Package) Raw(key string) ([]byte, bool) {
 // Portage would not index and what would hurt its index, and reads no more of
 // the image than it must to know that.
 func Read(r io.ReaderAt, size int64, path string) (*Package, error) {
-	p, _, err := read(r, size, path)
+	p, err := read(r, size, path)
 	if err != nil {
 		return nil, verdict(path, err)
 	}
 	return p, nil
 }
 
-// Check reads the whole package and refuses, with an *InvalidError, what Read
-// refuses, what Portage could not install, and what would do harm while it is
-// unpacked. It asks ctx as it goes and returns its cause when it is done.
-func Check(ctx context.Context, r io.ReaderAt, size int64, path string) error {
-	_, c, err := read(r, size, path)
-	if err == nil {
-		err = c.check(ctx)
-	}
-	return verdict(path, err)
+// Check reads the rest of the package, from r with the bytes that Read was
+// given, and refuses, with an *InvalidError, what Portage could not install, and
+// what would do harm while it is unpacked. It asks ctx as it goes and returns its
+// cause when it is done.
+//
+// The image is read from its beginning to its end, once unless its zstd window
+// is a wide one, and what comes before or after it is small: r may be fed while
+// the package is being copied.
+func (p *Package) Check(ctx context.Context, r io.ReaderAt) error {
+	return verdict(p.path, p.rest.check(ctx, r))
 }
 
 // content is what is left to check once the metadata has been read.
 type content interface {
-	check(ctx context.Context) error
+	check(ctx context.Context, r io.ReaderAt) error
 }
 
-func read(r io.ReaderAt, size int64, path string) (*Package, content, error) {
+func read(r io.ReaderAt, size int64, path string) (*Package, error) {
 	name, err := parseName(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	p := &Package{Name: name}
-	var c content
+	p := &Package{Name: name, path: path}
 	switch {
 	case size == 0:
-		return nil, nil, fault("empty file")
+		return nil, fault("empty file")
 	case name.Format == GPKG:
-		c, err = readGPKG(p, r, size)
+		p.rest, err = readGPKG(p, r, size)
 	default:
-		c, err = readXPAK(p, r, size)
+		p.rest, err = readXPAK(p, r, size)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if err := p.fit(); err != nil {
-		return nil, nil, err
-	}
-	return p, c, nil
+	return p, p.fit()
 }

@@ -3,6 +3,7 @@ package binpkg
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -142,8 +143,17 @@ func written(t testing.TB, b *bytes.Buffer, w io.WriteCloser, data []byte, err e
 	return b.Bytes()
 }
 
+// check reads and checks a whole package.
+func check(ctx context.Context, r io.ReaderAt, size int64, path string) error {
+	p, err := Read(r, size, path)
+	if err != nil {
+		return err
+	}
+	return p.Check(ctx, r)
+}
+
 func checkBytes(t testing.TB, data []byte, path string) error {
-	return Check(t.Context(), bytes.NewReader(data), int64(len(data)), path)
+	return check(t.Context(), bytes.NewReader(data), int64(len(data)), path)
 }
 
 func readBytes(data []byte, path string) (*Package, error) {

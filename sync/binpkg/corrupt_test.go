@@ -103,7 +103,7 @@ func TestVerdicts(t *testing.T) {
 			if v.check == "" {
 				v.check = v.read
 			}
-			wantReason(t, "Check", Check(t.Context(), r, r.Size(), path), path, v.check)
+			wantReason(t, "Check", check(t.Context(), r, r.Size(), path), path, v.check)
 		})
 	}
 }

@@ -3,8 +3,8 @@
 //
 // There are two verdicts. Read is what an index needs: it accepts what
 // `emaint binhost --fix` indexes, unless that package keeps Portage from
-// indexing any other. Check is what moving a package needs: it also reads the
-// image, and accepts what emerge can install, unless it writes outside the
+// indexing any other. Package.Check is what moving a package needs: it also reads
+// the image, and accepts what emerge can install, unless it writes outside the
 // image or never ends. What Portage accepts and is harmless is accepted.
 //
 // Who takes part: Portage reads metadata and GPKG images with Python's tarfile,

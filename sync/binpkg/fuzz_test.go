@@ -47,7 +47,7 @@ func FuzzCheck(f *testing.F) {
 		defer cancel()
 		frugal(t, fuzzMemory, func() {
 			_, rerr = readBytes(data, path)
-			cerr = Check(ctx, bytes.NewReader(data), int64(len(data)), path)
+			cerr = check(ctx, bytes.NewReader(data), int64(len(data)), path)
 		})
 		for _, err := range []error{rerr, cerr} {
 			var invalid *InvalidError

@@ -88,7 +88,7 @@ func checkPKGDIR(t *testing.T, pkgdir, index string) {
 			continue
 		}
 		sameAsIndex(t, p, e)
-		if err := Check(t.Context(), r, r.Size(), path); err != nil {
+		if err := check(t.Context(), r, r.Size(), path); err != nil {
 			t.Errorf("Check: %v", err)
 		}
 	}

@@ -26,7 +26,7 @@ var hashes = sync.Pool{New: func() any { return digest.New(digest.BLAKE2B | dige
 
 // gpkg is a GPKG whose container and metadata have been read.
 type gpkg struct {
-	r         io.ReaderAt
+	r         io.ReaderAt // while it is being read
 	size      int64
 	whole     []byte   // the file, if it is small and while it is being read
 	members   []member // with names without the prefix
@@ -41,7 +41,7 @@ func readGPKG(p *Package, r io.ReaderAt, size int64) (content, error) {
 	buf := buffers.Get().(*buffer)
 	defer buf.free()
 	g := &gpkg{r: r, size: size}
-	defer func() { g.whole = nil }()
+	defer func() { g.r, g.whole = nil, nil }()
 	if size <= smallGPKG {
 		g.whole = buf.of(int(size))
 		if err := readAt(r, g.whole, 0); err != nil {
@@ -340,7 +340,9 @@ func (g *gpkg) walk(b []byte) (metadata, error) {
 
 // check walks over the rest: the names that unpacking the metadata uses, the
 // image, and the sums of everything that Read left out.
-func (g *gpkg) check(ctx context.Context) error {
+func (g *gpkg) check(ctx context.Context, r io.ReaderAt) error {
+	g.r = r
+	defer func() { g.r = nil }()
 	seen := make(map[string]bool, len(g.names))
 	for _, name := range g.names {
 		switch {
@@ -357,6 +359,9 @@ func (g *gpkg) check(ctx context.Context) error {
 	case g.imageComp == plain:
 		return fault("the image is not compressed: Portage would take it for zstd")
 	}
+	if err := g.checkImage(ctx); err != nil {
+		return err
+	}
 	buf := buffers.Get().(*buffer)
 	defer buf.free()
 	for i := range g.members {
@@ -366,7 +371,7 @@ func (g *gpkg) check(ctx context.Context) error {
 			}
 		}
 	}
-	return g.checkImage(ctx)
+	return nil
 }
 
 // checkImage decompresses and sums the image in one pass.

@@ -300,12 +300,12 @@ func TestUnreadableIsNotInvalid(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			size := int64(len(c.data))
 			good := bytes.NewReader(c.data)
-			if err := Check(t.Context(), good, size, c.path); err != nil {
+			if err := check(t.Context(), good, size, c.path); err != nil {
 				t.Fatal(err)
 			}
 			const record = 10240 // what an archive is filled up to may go unread
 			for from := int64(0); from < size-record; from += 1000 {
-				err := Check(t.Context(), failing{good, from, broken}, size, c.path)
+				err := check(t.Context(), failing{good, from, broken}, size, c.path)
 				var invalid *InvalidError
 				if !errors.Is(err, broken) || errors.As(err, &invalid) {
 					t.Fatalf("unreadable from %d: %v", from, err)
@@ -321,7 +321,7 @@ func TestCheckStopsWithItsContext(t *testing.T) {
 	cancel(why)
 	for _, layout := range []string{"gpkg-multi", "xpak-multi"} {
 		data, path := anyPackage(t, layout)
-		err := Check(ctx, bytes.NewReader(data), int64(len(data)), path)
+		err := check(ctx, bytes.NewReader(data), int64(len(data)), path)
 		var invalid *InvalidError
 		if !errors.Is(err, why) || errors.As(err, &invalid) {
 			t.Errorf("%s: %v", layout, err)

@@ -49,7 +49,6 @@ func (b *buffer) free() {
 
 // xpak is an XPAK package whose segment has been read.
 type xpak struct {
-	r      io.ReaderAt
 	image  int64  // bytes of the image, at the front of the file
 	nested string // a key that is not a plain file name, if there is one
 }
@@ -63,7 +62,7 @@ func readXPAK(p *Package, r io.ReaderAt, size int64) (content, error) {
 		return nil, err
 	}
 	var g gather
-	x := &xpak{r: r, image: size - int64(len(segment)) - fileTail}
+	x := &xpak{image: size - int64(len(segment)) - fileTail}
 	if err := x.walk(segment, &g); err != nil {
 		return nil, err
 	}
@@ -153,9 +152,9 @@ func xpakEntry(index, data []byte) (name, value, rest []byte, err error) {
 }
 
 // check walks over the image.
-func (x *xpak) check(ctx context.Context) error {
+func (x *xpak) check(ctx context.Context, r io.ReaderAt) error {
 	if x.nested != "" {
 		return faultf("the XPAK key %q is not a file name", x.nested)
 	}
-	return checkXPAKImage(ctx, io.NewSectionReader(x.r, 0, x.image))
+	return checkXPAKImage(ctx, io.NewSectionReader(r, 0, x.image))
 }

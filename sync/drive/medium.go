@@ -63,8 +63,9 @@ func (m *medium) Read(p []byte) (int, error) {
 
 func (m *medium) Close() error { return m.f.Close() }
 
-// dropCache makes the kernel forget the clean pages of a file. It is advice;
-// there is nothing to do about an error.
+// dropCache makes the kernel forget the clean pages of a file, which will be
+// read from end to end. It is advice; there is nothing to do about an error.
 func dropCache(f *os.File) {
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_SEQUENTIAL)
 }

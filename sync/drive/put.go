@@ -21,18 +21,21 @@ import (
 // an error of fill or a canceled ctx what was written is given up; it is
 // removed with the next commit, not before, because only there is the removal
 // made durable before anything new is allocated.
+//
+// Files that were prepared may be put at the same time, by several goroutines.
+// A medium with heads that move, and a cheap stick, want one after the other.
 func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error) (Item, error) {
-	if w.err != nil {
-		return Item{}, w.err
+	if err := w.ended(); err != nil {
+		return Item{}, err
 	}
 	key := itemKey{f.Kind, f.Path}
-	if _, known := w.reserved[key]; !known {
+	names, known := w.takeReserved(key)
+	if !known {
 		if err := w.Prepare(ctx, []NewFile{f}); err != nil {
 			return Item{}, err
 		}
+		names, _ = w.takeReserved(key)
 	}
-	names := w.reserved[key]
-	delete(w.reserved, key)
 	mode := fs.FileMode(0o644)
 	if f.Kind == Program {
 		mode = 0o755
@@ -51,11 +54,21 @@ func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error)
 	}
 	sums := s.whole.Sum()
 	it := Item{Kind: f.Kind, Path: f.Path, Size: sums.Size, Sum: sums.Blake2b}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, done := range s.done {
 		w.fresh[done.Path] = done
 		it.Stored = append(it.Stored, done.File)
 	}
 	return it, nil
+}
+
+func (w *Writer) takeReserved(key itemKey) (names []string, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	names, known = w.reserved[key]
+	delete(w.reserved, key)
+	return names, known
 }
 
 // putRaw puts a file of this package's own at a path.
@@ -94,6 +107,7 @@ type splitter struct {
 
 	file  *os.File // the part at hand
 	size  int64
+	flow  stretch
 	part  *digest.Hash // nil if there is one name only
 	marks marks
 }
@@ -131,7 +145,7 @@ func (s *splitter) open() error {
 	if err != nil {
 		return err
 	}
-	s.file, s.size, s.marks = f, 0, marks{}
+	s.file, s.size, s.marks, s.flow = f, 0, marks{}, stretch{}
 	if len(s.names) > 1 {
 		s.part = digest.New(digest.BLAKE2B)
 	}
@@ -150,7 +164,7 @@ func (s *splitter) write(p []byte) error {
 		return err
 	}
 	s.size += int64(len(p))
-	if err := s.w.flow.wrote(s.file, name, s.size); err != nil {
+	if err := s.w.flow.wrote(s.file, name, s.size, &s.flow); err != nil {
 		return s.w.lost(s.w.end("writing", name, err))
 	}
 	return nil
@@ -201,7 +215,7 @@ func (s *splitter) closePart() error {
 		marks: s.marks.end(),
 	})
 	// An error here may be about any of the small files that waited.
-	if err := s.w.flow.finished(f, name, s.size); err != nil {
+	if err := s.w.flow.finished(f, name, s.size, &s.flow); err != nil {
 		return s.w.lost(s.w.end("writing", name, err))
 	}
 	return nil
@@ -209,7 +223,8 @@ func (s *splitter) closePart() error {
 
 // giveUp leaves what was written to the next commit's removal.
 func (s *splitter) giveUp() {
-	s.w.flow.sent, s.w.flow.settled = 0, 0
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
 	if s.file != nil {
 		s.file.Close()
 		s.w.strays = append(s.w.strays, s.names[len(s.done)])
@@ -259,11 +274,17 @@ const (
 type flow struct {
 	done func(Stage, string, int64)
 
-	sent    int64 // of the large file at hand: bytes whose write-back was begun
-	settled int64 // and bytes that were waited for
+	telling sync.Mutex // held while done is called
 
+	mu    sync.Mutex // guards what is below
 	small []pendingFile
 	bytes int64
+}
+
+// stretch is how far a large file is on its way.
+type stretch struct {
+	sent    int64 // bytes whose write-back was begun
+	settled int64 // and bytes that were waited for
 }
 
 type pendingFile struct {
@@ -277,48 +298,52 @@ const (
 	rangeWait  = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 )
 
+func (q *flow) tell(name string, n int64) {
+	q.telling.Lock()
+	defer q.telling.Unlock()
+	q.done(Writing, name, n)
+}
+
 // wrote begins the write-back of each full piece of a file and waits for the
 // piece before it.
-func (q *flow) wrote(f *os.File, name string, size int64) error {
-	if size-q.sent < syncEvery {
+func (q *flow) wrote(f *os.File, name string, size int64, s *stretch) error {
+	if size-s.sent < syncEvery {
 		return nil
 	}
-	if err := syncRange(f, q.sent, size-q.sent, rangeStart); err != nil {
+	if err := syncRange(f, s.sent, size-s.sent, rangeStart); err != nil {
 		return err
 	}
-	if err := q.settle(f, name, q.sent); err != nil {
+	if err := q.settle(f, name, s.sent, s); err != nil {
 		return err
 	}
-	q.sent = size
+	s.sent = size
 	return nil
 }
 
 // settle waits until a file is on the drive up to an offset.
-func (q *flow) settle(f *os.File, name string, to int64) error {
-	if to <= q.settled {
+func (q *flow) settle(f *os.File, name string, to int64, s *stretch) error {
+	if to <= s.settled {
 		return nil
 	}
-	if err := syncRange(f, q.settled, to-q.settled, rangeWait); err != nil {
+	if err := syncRange(f, s.settled, to-s.settled, rangeWait); err != nil {
 		return err
 	}
-	q.done(Writing, name, to-q.settled)
-	q.settled = to
+	q.tell(name, to-s.settled)
+	s.settled = to
 	return nil
 }
 
 // finished takes a file that is written to its end, and closes it sooner or
 // later.
-func (q *flow) finished(f *os.File, name string, size int64) error {
-	rest := size - q.settled
-	large := q.settled > 0
-	if large {
-		err := q.settle(f, name, size)
-		q.sent, q.settled = 0, 0
-		return errors.Join(err, f.Close())
+func (q *flow) finished(f *os.File, name string, size int64, s *stretch) error {
+	if s.settled > 0 {
+		return errors.Join(q.settle(f, name, size, s), f.Close())
 	}
-	q.sent, q.settled = 0, 0
-	q.small = append(q.small, pendingFile{f, name, rest})
-	if q.bytes += rest; q.bytes < syncEvery && len(q.small) < maxOpen {
+	q.mu.Lock()
+	q.small, q.bytes = append(q.small, pendingFile{f, name, size}), q.bytes+size
+	enough := q.bytes >= syncEvery || len(q.small) >= maxOpen
+	q.mu.Unlock()
+	if !enough {
 		return nil
 	}
 	return q.drain()
@@ -326,18 +351,21 @@ func (q *flow) finished(f *os.File, name string, size int64) error {
 
 // drain sends all small files on their way, then waits for each.
 func (q *flow) drain() error {
+	q.mu.Lock()
+	small := q.small
+	q.small, q.bytes = nil, 0
+	q.mu.Unlock()
 	var errs []error
-	for _, p := range q.small {
+	for _, p := range small {
 		errs = append(errs, syncRange(p.f, 0, p.size, rangeStart))
 	}
-	for _, p := range q.small {
+	for _, p := range small {
 		err := errors.Join(syncRange(p.f, 0, p.size, rangeWait), p.f.Close())
 		if err == nil {
-			q.done(Writing, p.name, p.size)
+			q.tell(p.name, p.size)
 		}
 		errs = append(errs, err)
 	}
-	q.small, q.bytes = nil, 0
 	return errors.Join(errs...)
 }
 
@@ -346,7 +374,7 @@ func (q *flow) drop() {
 	for _, p := range q.small {
 		p.f.Close()
 	}
-	*q = flow{done: q.done}
+	q.small, q.bytes = nil, 0
 }
 
 // syncRange is sync_file_range where the file system has it. It does not make

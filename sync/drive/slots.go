@@ -152,6 +152,8 @@ func (w *Writer) overwrite(name string, text []byte) error {
 // lost ends the session: after a failed overwrite nobody knows what the slot
 // says until it is read by the next one.
 func (w *Writer) lost(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.err == nil {
 		w.err = err
 	}

@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -91,8 +92,13 @@ func (v *verifier) jobs() []Item {
 			jobs = append(jobs, Item{Path: f.Path, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
 		}
 	}
+	// The large ones first: the one that is read last, alone, should not be the largest.
+	slices.SortStableFunc(jobs, func(a, b Item) int { return cmp.Compare(b.Size/largeItem, a.Size/largeItem) })
 	return jobs
 }
+
+// largeItem is the size in bytes from which it matters which file is read last.
+const largeItem = 32 << 20
 
 func (v *verifier) readAll(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -101,7 +107,7 @@ func (v *verifier) readAll(ctx context.Context) error {
 	var group sync.WaitGroup
 	for range v.o.Workers {
 		group.Go(func() {
-			buf := make([]byte, 1<<20)
+			buf := make([]byte, 256<<10)
 			for it := range queue {
 				if err := v.read(ctx, it, buf); err != nil {
 					cancel(err)

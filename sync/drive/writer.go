@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +35,7 @@ type BeginOptions struct {
 	PartSize   int64 // bytes of a stored file at most; 0: DefaultPartSize
 	NoReadBack bool  // do not compare the medium with what was written
 	// Progress hears of bytes that reached the drive (Writing), and of those that
-	// were read from it again (Comparing). It is called from one goroutine.
+	// were read from it again (Comparing). One call ends before the next begins.
 	Progress func(stage Stage, path string, bytes int64)
 }
 
@@ -82,6 +83,7 @@ type Writer struct {
 	absent []string         // listed files that are not there, have another size, or were found wrong
 	proven map[string]bool  // listed files that this session saw to be right on the medium
 
+	mu       sync.Mutex           // guards what follows, and err, while files are put side by side
 	reserved map[itemKey][]string // names given by Prepare
 	fresh    map[string]written   // written since the last commit, by path
 	strays   []string             // written since the last commit and given up
@@ -162,7 +164,7 @@ func (w *Writer) init() {
 	w.reserved = make(map[itemKey][]string)
 	w.fresh = make(map[string]written)
 	w.proven = make(map[string]bool)
-	w.flow = flow{done: w.o.Progress}
+	w.flow.done = w.o.Progress
 	if w.dirSize == nil {
 		w.dirSize = w.statDir
 	}
@@ -465,8 +467,8 @@ func (w *Writer) release() {
 
 // do does one change of the drive. An error of the drive ends the session.
 func (w *Writer) do(op, name string, change func() error) error {
-	if w.err != nil {
-		return w.err
+	if err := w.ended(); err != nil {
+		return err
 	}
 	if w.hook != nil {
 		if err := w.hook(op, name); err != nil {
@@ -486,9 +488,18 @@ func (w *Writer) end(op, name string, err error) error {
 	var gone *GoneError
 	var readOnly *ReadOnlyError
 	if errors.As(err, &gone) || errors.As(err, &readOnly) || op == "syncfs" || op == "fsync" {
+		w.mu.Lock()
 		w.err = err
+		w.mu.Unlock()
 	}
 	return err
+}
+
+// ended returns the error of the drive after which nothing can follow.
+func (w *Writer) ended() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
 }
 
 // remove unlinks a file or an empty directory. What is not there, on a drive
