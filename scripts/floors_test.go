@@ -48,6 +48,7 @@ var floors = map[string]int{
 	"sync/depend":  0,
 	"sync/digest":  0,
 	"sync/durable": 0,
+	"sync/listing": 0,
 	"sync/portage": 0,
 	"sync/pytext":  0,
 	"sync/watch":   0,

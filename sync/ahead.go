@@ -45,6 +45,21 @@ func ahead[T any](ctx context.Context, n, workers, window int, work func(ctx con
 	return err
 }
 
+// meanwhile begins with f, and returns a function that waits for what f returns.
+func meanwhile[T any](f func() (T, error)) func() (T, error) {
+	var v T
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v, err = f()
+	}()
+	return func() (T, error) {
+		<-done
+		return v, err
+	}
+}
+
 // largeSize is the size in bytes from which it matters which file is worked on last.
 const largeSize = 32 << 20
 

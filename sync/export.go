@@ -89,7 +89,10 @@ func Export(ctx context.Context, m Machine, o ExportOptions, w Watcher) (*Export
 	x := &exporter{m: m, o: o, w: w, l: l,
 		current: make(map[fileKey]*drive.Item), entries: make(map[string]pkgindex.Entry),
 		report: &ExportReport{Pretended: o.Pretend, Copied: []Item{}, Removed: []Item{}, LeftOut: []Item{}, Notices: []string{}}}
+	ctx, cancel := context.WithCancel(ctx)
+	x.self = meanwhile(func() (self, error) { return readSelf(ctx, m.Executable) })
 	defer x.close()
+	defer cancel()
 	err = x.run(ctx)
 	return x.report, err
 }
@@ -102,19 +105,22 @@ type exporter struct {
 	l *ledger.Ledger
 
 	report *ExportReport
-	key    *manifest.PrivateKey // nil until the first export makes it
-	hidden bool                 // there is one, which this user may not read
-	past   manifest.Ring        // the keys before it
-	now    time.Time            // the clock, or what was signed here before if that is later
-	name   string               // the origin's
-	drive  *drive.Drive         // nil while there is no tree
-	dir    string               // the origin's directory
-	held   *drive.Generation    // on the drive; nil on the first export
-	before *pkgindex.Header     // of its catalogue; nil if there is none that can be read
-	stale  bool                 // its packages/Packages is an older generation's, which only a new generation mends
+	key    *manifest.PrivateKey        // nil until the first export makes it
+	hidden bool                        // there is one, which this user may not read
+	past   manifest.Ring               // the keys before it
+	now    time.Time                   // the clock, or what was signed here before if that is later
+	name   string                      // the origin's
+	drive  *drive.Drive                // nil while there is no tree
+	dir    string                      // the origin's directory
+	held   *drive.Generation           // on the drive; nil on the first export
+	state  func() (drive.State, error) // what is left to do there; it is found out while the host is looked at
+	enough context.CancelFunc          // ends that
+	before *pkgindex.Header            // of its catalogue; nil if there is none that can be read
+	stale  bool                        // its packages/Packages is an older generation's, which only a new generation mends
 	host   *host
-	todo   []Item       // to be copied
-	copied atomic.Int64 // files of it that were
+	self   func() (self, error) // this program, which is hashed meanwhile
+	todo   []Item               // to be copied
+	copied atomic.Int64         // files of it that were
 
 	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
 	current map[fileKey]*drive.Item
@@ -124,10 +130,15 @@ type exporter struct {
 }
 
 func (x *exporter) close() {
+	if s, _ := x.self(); s.file != nil {
+		s.file.Close()
+	}
 	if x.host != nil {
 		x.host.close()
 	}
 	if x.held != nil {
+		x.enough()
+		x.state()
 		x.held.Close()
 	}
 	if x.drive != nil {
@@ -141,7 +152,7 @@ func (x *exporter) run(ctx context.Context) error {
 			return err
 		}
 	}
-	unchanged, err := x.unchanged(ctx)
+	unchanged, err := x.unchanged()
 	if err != nil {
 		return err
 	}
@@ -233,7 +244,7 @@ func realPath(path string) string {
 }
 
 // openDrive looks for this origin's generation on the drive. Nothing is written yet, not even the tree's directory.
-func (x *exporter) openDrive(context.Context) (err error) {
+func (x *exporter) openDrive(ctx context.Context) (err error) {
 	x.w.tell(Event{Phase: PhaseScan, Path: x.o.Drive})
 	x.drive, err = drive.Open(x.o.Drive)
 	if errors.Is(err, drive.ErrNoTree) {
@@ -243,32 +254,34 @@ func (x *exporter) openDrive(context.Context) (err error) {
 	case err != nil:
 		return err
 	case x.hidden:
-		return x.findOffered()
+		return x.findOffered(ctx)
 	case x.key == nil:
 		return nil
 	}
-	return x.findOrigin(x.key.Public())
+	return x.findOrigin(ctx, x.key.Public())
 }
 
 // findOffered looks for the origin with the keys that the drive offers. That is good enough for a plan; nothing is written after it.
-func (x *exporter) findOffered() error {
+func (x *exporter) findOffered(ctx context.Context) error {
 	offered, err := x.drive.Keys()
 	for _, o := range offered {
 		if o.Key == nil || x.held != nil {
 			continue
 		}
-		if err := x.findOrigin(o.Key); err != nil {
+		if err := x.findOrigin(ctx, o.Key); err != nil {
 			return err
 		}
 	}
 	return err
 }
 
-func (x *exporter) findOrigin(key *manifest.PublicKey) (err error) {
+func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err error) {
 	x.dir, x.held, err = x.drive.FindOrigin(key, x.name, x.now, x.past...)
 	if x.held == nil || err != nil {
 		return err
 	}
+	ctx, x.enough = context.WithCancel(ctx)
+	x.state = meanwhile(func() (drive.State, error) { return x.held.State(ctx) })
 	if e, _ := x.l.Exported(x.name); x.held.Serial() > e.Serial {
 		x.report.Notices = append(x.report.Notices, fmt.Sprintf("this machine does not remember generation %d, which the drive has of %q and its key signed: "+
 			"its state directory was restored, or another machine signs with a copy of the key", x.held.Serial(), x.name))
@@ -529,11 +542,16 @@ func (x *exporter) sameKey() bool {
 }
 
 // unchanged reports whether the drive says already what the next generation would say, and lacks nothing: a pull, or somebody who deleted files there, may have left something to mend.
-func (x *exporter) unchanged(ctx context.Context) (bool, error) {
-	if x.held == nil || len(x.todo)+len(x.report.Plan.Remove) > 0 || !x.sameKey() || !x.sameCatalogue() {
+func (x *exporter) unchanged() (bool, error) {
+	if x.held == nil {
 		return false, nil
 	}
-	state, err := x.held.State(ctx)
+	if len(x.todo)+len(x.report.Plan.Remove) > 0 || !x.sameKey() || !x.sameCatalogue() {
+		x.enough()
+		x.state()
+		return false, nil
+	}
+	state, err := x.state()
 	x.stale = !state.Packages
 	return state.Whole(), err
 }

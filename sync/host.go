@@ -128,17 +128,21 @@ func readHost(ctx context.Context, l *ledger.Ledger, m Machine, packages, distfi
 			h.close()
 		}
 	}()
+	scan := func() (*distdir.Scan, error) { return nil, nil }
+	if distfiles {
+		scan = meanwhile(func() (*distdir.Scan, error) { return scanDistfiles(ctx, m.DISTDIR) })
+	}
 	if packages {
 		if err := h.readPackages(ctx, l, m, known); err != nil {
+			scan()
 			return nil, err
 		}
 	}
-	if distfiles {
-		if err := h.readDistfiles(ctx, l, m); err != nil {
-			return nil, err
-		}
+	found, err := scan()
+	if err == nil && found != nil {
+		err = h.addDistfiles(l, m, found)
 	}
-	return h, nil
+	return h, err
 }
 
 func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m Machine, known map[string]pkgindex.Entry) (err error) {
@@ -220,17 +224,21 @@ func indexSums(e pkgindex.Entry) (sums IndexSums) {
 	return sums
 }
 
-func (h *host) readDistfiles(ctx context.Context, l *ledger.Ledger, m Machine) (err error) {
-	if h.distfiles, err = openPayloadDir(l, m, m.DISTDIR); h.distfiles == nil {
-		return err
+// scanDistfiles lists a DISTDIR; nil where it is absent.
+func scanDistfiles(ctx context.Context, path string) (*distdir.Scan, error) {
+	d, err := distdir.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	d, err := distdir.Open(m.DISTDIR)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer d.Close()
-	scan, err := d.Scan(ctx)
-	if err != nil {
+	return d.Scan(ctx)
+}
+
+func (h *host) addDistfiles(l *ledger.Ledger, m Machine, scan *distdir.Scan) (err error) {
+	if h.distfiles, err = openPayloadDir(l, m, m.DISTDIR); h.distfiles == nil {
 		return err
 	}
 	for _, f := range scan.Files {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	stdsync "sync"
 
 	"pkgsneak/manifest"
@@ -23,6 +24,15 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) 
 	readers, checkers := im.o.Workers, im.o.Workers
 	if im.o.Workers <= 0 {
 		readers, checkers = cmp.Or(im.o.Source.Readers, 2), runtime.GOMAXPROCS(0)
+	}
+	for _, kind := range []Kind{Package, Distfile} {
+		wanted := slices.ContainsFunc(in.deeds, func(d deed) bool { return d.kind == kind })
+		if !wanted {
+			continue
+		}
+		if err := im.staging(kind).Make(); err != nil {
+			return nil, err
+		}
 	}
 	t := turns{medium: make(chan *buffers, readers), processor: make(chan struct{}, checkers)}
 	for range readers {

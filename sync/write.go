@@ -92,7 +92,7 @@ func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
 		}
 	}
 	if x.dir == "" {
-		if err := x.findOrigin(x.key.Public()); err != nil {
+		if err := x.findOrigin(ctx, x.key.Public()); err != nil {
 			return nil, err
 		}
 	}
@@ -251,20 +251,37 @@ func sameIdentity(index, own pkgindex.Entry) (string, bool) {
 	return "", true
 }
 
+// self is the running program, if it is one that is of use on a drive.
+type self struct {
+	file *os.File // nil: it is not
+	size int64
+	sum  manifest.Digest
+}
+
+// readSelf opens and hashes the running program. One that cannot be read is not offered.
+func readSelf(ctx context.Context, path string) (s self, _ error) {
+	if s.file, s.size = openStatic(path); s.file == nil {
+		return s, nil
+	}
+	sums, err := digest.Reader(ctx, s.file, digest.BLAKE2B, nil)
+	if err != nil {
+		s.file.Close()
+		return self{}, ctxOnly(ctx)
+	}
+	s.sum = sums.Blake2b
+	return s, nil
+}
+
 // putProgram lays the running program on the drive, so that a bare client can import. Only a static binary is of use there.
 func (x *exporter) putProgram(ctx context.Context, w *drive.Writer) error {
-	file, size := openStatic(x.m.Executable)
-	if file == nil {
-		return nil
+	s, err := x.self()
+	if err != nil || s.file == nil {
+		return err
 	}
-	defer file.Close()
+	file, size := s.file, s.size
 	path := drive.BinFile(runtime.GOARCH)
-	sums, err := digest.Reader(ctx, file, digest.BLAKE2B, nil)
-	if err != nil {
-		return ctxOnly(ctx) // a program that cannot be read is not offered
-	}
 	key := fileKey{program, path}
-	if old, ok := x.current[key]; ok && old.Sum == manifest.Digest(sums.Blake2b) {
+	if old, ok := x.current[key]; ok && old.Sum == s.sum {
 		return nil
 	}
 	info, err := file.Stat()
@@ -276,6 +293,9 @@ func (x *exporter) putProgram(ctx context.Context, w *drive.Writer) error {
 		return err
 	}
 	put, err := w.Put(ctx, drive.NewFile{Kind: drive.Program, Path: path, Size: size}, func(dst io.Writer) error {
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return &sourceError{err}
+		}
 		return pour(ctx, dst, file, info, &buffers{})
 	})
 	var mine *sourceError

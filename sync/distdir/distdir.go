@@ -33,6 +33,7 @@ import (
 	"unicode"
 
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/listing"
 )
 
 const stagingDir = ".pkgsneak"
@@ -111,25 +112,21 @@ func (d *Dir) scan(ctx context.Context) (*Scan, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	var r listing.Reader
+	names, err := r.Names(listing.Top(f), MaxNames)
+	if err != nil {
+		return nil, err
+	}
 	s := &Scan{}
-	for names := 0; ; {
-		if ctx.Err() != nil {
+	for i, e := range names {
+		if i%4096 == 4095 && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		entries, err := f.ReadDir(4096)
-		if names += len(entries); names > MaxNames {
-			return nil, fmt.Errorf("more than %d names", MaxNames)
-		}
-		for _, e := range entries {
-			if err := s.add(e); err != nil {
-				return nil, err
-			}
-		}
-		if len(entries) == 0 {
-			if err != nil && !errors.Is(err, io.EOF) {
-				return nil, err
-			}
-			break
+		if err := s.add(listing.Top(f), e); err != nil {
+			return nil, err
 		}
 	}
 	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
@@ -137,21 +134,29 @@ func (d *Dir) scan(ctx context.Context) (*Scan, error) {
 	return s, nil
 }
 
-func (s *Scan) add(e fs.DirEntry) error {
-	reason := foreign(e)
-	if reason == "" {
-		fi, err := e.Info()
-		switch {
+func (s *Scan) add(dir int, e *listing.Entry) error {
+	reason := foreignName(e.Name())
+	if reason == "" || !e.TypeKnown() {
+		switch err := e.Lstat(dir); {
 		case errors.Is(err, fs.ErrNotExist): // gone since
 			return nil
 		case err != nil:
-			return err
-		case fi.Size() == 0:
-			reason = "an empty file"
-		default:
-			s.Files = append(s.Files, File{e.Name(), fi})
-			return nil
+			return &fs.PathError{Op: "lstat", Path: e.Name(), Err: err}
 		}
+	}
+	switch {
+	case e.IsDir():
+		return nil // nobody's concern
+	case reason != "":
+	case e.Mode()&fs.ModeSymlink != 0:
+		reason = "a symbolic link"
+	case !e.IsRegular():
+		reason = "not a regular file"
+	case e.Size() == 0:
+		reason = "an empty file"
+	default:
+		s.Files = append(s.Files, File{e.Name(), e})
+		return nil
 	}
 	if reason != own {
 		s.Ignored = append(s.Ignored, Problem{e.Name(), reason})
@@ -161,22 +166,6 @@ func (s *Scan) add(e fs.DirEntry) error {
 
 // own marks what is nobody's concern.
 const own = "Portage's own"
-
-// foreign says why a name is no distfile, "" if it may be one.
-func foreign(e fs.DirEntry) string {
-	if e.IsDir() {
-		return own
-	}
-	switch reason := foreignName(e.Name()); {
-	case reason != "":
-		return reason
-	case e.Type()&fs.ModeSymlink != 0:
-		return "a symbolic link"
-	case !e.Type().IsRegular():
-		return "not a regular file"
-	}
-	return ""
-}
 
 // foreignName is what the name alone says.
 func foreignName(name string) string {

@@ -2,6 +2,7 @@ package drive
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -100,11 +102,16 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	}
 	record := w.recordOf(c)
 	record.Counts.Catalogue = len(c.Catalogue.Entries)
+	var packing sync.WaitGroup
+	var packed error
+	packing.Go(func() { files.catalogue, record.Counts.CatalogueBytes, packed = packCatalogue(c) })
 	var err error
-	if files.catalogue, record.Counts.CatalogueBytes, err = packCatalogue(c); err != nil {
-		return nil, err
+	var packages manifest.Digest
+	if files.packages, files.room, err = w.packagesText(c); err == nil {
+		packages = paddedSum(files.packages, files.room)
 	}
-	if files.packages, files.room, err = w.packagesText(c); err != nil {
+	packing.Wait()
+	if err := cmp.Or(packed, err); err != nil {
 		return nil, err
 	}
 	recordText, err := record.Marshal()
@@ -112,7 +119,7 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 		return nil, err
 	}
 	list := manifest.List{Timestamp: time.Unix(c.Serial, 0).UTC(), Ignore: []string{NextSlot}}
-	list.Files = append(list.Files, manifest.File{Path: PackagesFile, Size: files.room, Sum: paddedSum(files.packages, files.room)})
+	list.Files = append(list.Files, manifest.File{Path: PackagesFile, Size: files.room, Sum: packages})
 	for _, it := range c.Items {
 		list.Files = append(list.Files, it.Stored...)
 	}

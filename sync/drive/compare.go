@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -200,16 +201,21 @@ type padded struct {
 }
 
 func (c *padded) Write(p []byte) (int, error) {
-	for i, b := range p {
-		want := byte('\n')
-		if at := c.at + int64(i); at < int64(len(c.text)) {
-			want = c.text[at]
+	for rest := p; len(rest) > 0 && c.fault == 0; {
+		want := newlines
+		if c.at < int64(len(c.text)) {
+			want = c.text[c.at:]
 		}
-		if b != want && c.fault == 0 {
-			c.fault = c.at + int64(i) + 1
+		n := min(len(rest), len(want))
+		if !bytes.Equal(rest[:n], want[:n]) {
+			for rest[0] == want[0] {
+				c.at, rest, want = c.at+1, rest[1:], want[1:]
+			}
+			c.fault = c.at + 1
+			break
 		}
+		c.at, rest = c.at+int64(n), rest[n:]
 	}
-	c.at += int64(len(p))
 	return len(p), nil
 }
 

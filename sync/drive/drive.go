@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/listing"
 )
 
 // Limits of what is read before anything is verified.
@@ -210,41 +211,50 @@ func (d *Drive) names(f *os.File, dir string, limit int) ([]fs.DirEntry, error) 
 // maxEntries is how many names of a directory of an origin are read.
 const maxEntries = 10_000_000
 
-// sized is a name of a directory, with the size of a regular file; -1 of
-// anything else, and of a file that does not tell it.
-type sized struct {
-	fs.DirEntry
-	size int64
+// level is an open directory of an origin, with what is in it.
+type level struct {
+	fd      int
+	entries []*listing.Entry // regular files with their status, where they tell it
 }
 
-// readSizes reads the names of a directory and what they are. It costs one
-// system call a file, whose inode or entry lies beside those of its neighbours.
-func (d *Drive) readSizes(root *os.Root, dir string) ([]sized, error) {
-	f, err := d.openDir(root, dir)
-	if err != nil {
-		return nil, err
+func (l *level) close() { unix.Close(l.fd) }
+
+// enter opens a directory and looks at what is in it: name below the level above, or the origin itself without one. dir is its path, for errors.
+func (d *Drive) enter(r *listing.Reader, root *os.Root, above *level, name, dir string) (*level, error) {
+	l := &level{}
+	var err error
+	if above != nil {
+		l.fd, err = listing.Open(above.fd, name, unix.O_DIRECTORY)
+	} else {
+		l.fd, err = d.openTop(root)
 	}
-	defer f.Close()
-	entries, err := d.names(f, dir, maxEntries)
 	if err != nil {
-		return nil, err
+		return nil, d.explain("reading the directory", dir, err)
 	}
-	all := make([]sized, len(entries))
-	for i, e := range entries {
-		all[i] = sized{e, -1}
-		if !e.Type().IsRegular() {
+	if l.entries, err = r.Names(l.fd, maxEntries); err != nil {
+		l.close()
+		return nil, d.explain("reading the directory", dir, err)
+	}
+	for _, e := range l.entries {
+		if e.TypeKnown() && !e.IsRegular() {
 			continue
 		}
-		var st unix.Stat_t
-		err := unix.Fstatat(int(f.Fd()), e.Name(), &st, unix.AT_SYMLINK_NOFOLLOW)
-		switch {
-		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG:
-			all[i].size = int64(st.Size)
-		case err != nil && !d.present():
+		// An inode or entry lies beside those of its neighbours.
+		if err := e.Lstat(l.fd); err != nil && !d.present() {
+			l.close()
 			return nil, d.explain("looking at", path.Join(dir, e.Name()), err)
 		}
 	}
-	return all, nil
+	return l, nil
+}
+
+func (d *Drive) openTop(root *os.Root) (int, error) {
+	f, err := root.Open(".")
+	if err != nil {
+		return -1, err
+	}
+	defer f.Close()
+	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 }
 
 // Offered is a public key that lies on the drive.

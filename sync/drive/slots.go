@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 
@@ -162,19 +161,21 @@ func (w *Writer) lost(err error) error {
 
 // textEnd is the offset behind the last byte of f that is not a newline.
 func textEnd(f *os.File) (int64, error) {
-	var end, at int64
-	buf := make([]byte, 256<<10)
-	for {
-		n, err := f.ReadAt(buf, at)
-		if rest := bytes.TrimRight(buf[:n], "\n"); len(rest) > 0 {
-			end = at + int64(len(rest))
-		}
-		at += int64(n)
-		if errors.Is(err, io.EOF) {
-			return end, nil
-		}
-		if err != nil {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	buf := make([]byte, 64<<10)
+	for end := info.Size(); end > 0; {
+		at := max(0, end-int64(len(buf)))
+		piece := buf[:end-at]
+		if _, err := f.ReadAt(piece, at); err != nil {
 			return 0, err
 		}
+		if text := bytes.TrimRight(piece, "\n"); len(text) > 0 {
+			return at + int64(len(text)), nil
+		}
+		end = at
 	}
+	return 0, nil
 }

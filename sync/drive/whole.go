@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/listing"
 )
 
 // State is what may be left to do on a drive although its generation is the one that is wanted.
@@ -28,9 +29,11 @@ func (g *Generation) State(ctx context.Context) (State, error) {
 	for _, f := range g.Signed.Files {
 		missing[foldName(f.Path)] = f
 	}
-	if err := g.lookThrough(ctx, ".", 0, missing, &s.Leftover); err != nil {
+	look := looking{g: g, missing: missing}
+	if err := look.through(ctx, nil, "", ".", 0); err != nil {
 		return State{}, err
 	}
+	s.Leftover = look.leftover
 	for _, f := range missing {
 		s.Absent = append(s.Absent, f.Path)
 	}
@@ -40,30 +43,41 @@ func (g *Generation) State(ctx context.Context) (State, error) {
 	return s, err
 }
 
-// lookThrough reads the names and sizes below dir, each directory once, takes what is there out of missing, and notes whether there is anything else. A directory that cannot
-// be read on a drive that is there has no names.
-func (g *Generation) lookThrough(ctx context.Context, dir string, depth int, missing map[string]manifest.File, leftover *bool) error {
+// looking is a walk through what the drive has of a generation, each directory once.
+type looking struct {
+	g        *Generation
+	missing  map[string]manifest.File // by folded path; what is there is taken out
+	leftover bool                     // there is something else
+	dirs     listing.Reader
+}
+
+// through looks at a directory: name below the level above. One that cannot be read on a drive that is there has no names.
+func (k *looking) through(ctx context.Context, above *level, name, dir string, depth int) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	entries, err := g.drive.readSizes(g.root, dir)
-	if err != nil && vanished(err) {
+	l, err := k.g.drive.enter(&k.dirs, k.g.root, above, name, dir)
+	switch {
+	case err != nil && vanished(err):
 		return err
+	case err != nil:
+		return nil
 	}
-	for _, e := range entries {
-		name := path.Join(dir, e.Name())
-		folded := foldName(name)
-		switch f, listed := missing[folded]; {
+	defer l.close()
+	for _, e := range l.entries {
+		path := path.Join(dir, e.Name())
+		folded := foldName(path)
+		switch f, listed := k.missing[folded]; {
 		case listed && !e.IsDir():
-			if e.size == f.Size {
-				delete(missing, folded)
+			if e.IsRegular() && e.Size() == f.Size {
+				delete(k.missing, folded)
 			}
 		case e.IsDir() && depth < maxDepth:
-			if err := g.lookThrough(ctx, name, depth+1, missing, leftover); err != nil {
+			if err := k.through(ctx, l, e.Name(), path, depth+1); err != nil {
 				return err
 			}
-		case name != Slot && name != NextSlot:
-			*leftover = true
+		case path != Slot && path != NextSlot:
+			k.leftover = true
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/listing"
 )
 
 // DefaultPartSize is the largest file that FAT can hold.
@@ -313,7 +314,7 @@ func (w *Writer) tidy(ctx context.Context) error {
 			t.needed[foldName(dir)] = true
 		}
 	}
-	if _, err := t.walk(".", 0); err != nil {
+	if _, err := t.walk(nil, "", ".", 0); err != nil {
 		return err
 	}
 	for name := range w.listed {
@@ -335,11 +336,12 @@ type tidying struct {
 	listed map[string]int64 // sizes by folded path: on FAT another spelling is the same file
 	needed map[string]bool  // folded directories
 	seen   map[string]bool
+	dirs   listing.Reader
 }
 
-// walk removes what is not listed below dir, makes that durable, and says
-// whether dir is empty then.
-func (t *tidying) walk(dir string, depth int) (empty bool, err error) {
+// walk removes what is not listed below dir, which is name below the level
+// above, makes that durable, and says whether dir is empty then.
+func (t *tidying) walk(above *level, name, dir string, depth int) (empty bool, err error) {
 	if err := context.Cause(t.ctx); err != nil {
 		return false, err
 	}
@@ -348,14 +350,14 @@ func (t *tidying) walk(dir string, depth int) (empty bool, err error) {
 	}
 	w := t.w
 	w.dirs[dir] = true
-	entries, err := w.d.readSizes(w.root, dir)
+	l, err := w.d.enter(&t.dirs, w.root, above, name, dir)
 	if err != nil {
 		return false, w.d.pullDamage("reading the directory", dir, err)
 	}
+	defer l.close()
 	empty, lost := true, false
-	for _, entry := range entries {
-		name := path.Join(dir, entry.Name())
-		removed, err := t.visit(name, entry, depth)
+	for _, entry := range l.entries {
+		removed, err := t.visit(l, path.Join(dir, entry.Name()), entry, depth)
 		if err != nil {
 			return false, err
 		}
@@ -372,10 +374,10 @@ func (t *tidying) walk(dir string, depth int) (empty bool, err error) {
 
 // visit looks at one entry. What is listed and is no file of its size stays
 // until a generation without it is committed, but counts as absent.
-func (t *tidying) visit(name string, entry sized, depth int) (removed bool, err error) {
+func (t *tidying) visit(l *level, name string, entry *listing.Entry, depth int) (removed bool, err error) {
 	w, key := t.w, foldName(name)
 	if entry.IsDir() {
-		empty, err := t.walk(name, depth+1)
+		empty, err := t.walk(l, entry.Name(), name, depth+1)
 		if err != nil || !empty || t.needed[key] || lasting(name) {
 			return false, err
 		}
@@ -383,7 +385,7 @@ func (t *tidying) visit(name string, entry sized, depth int) (removed bool, err 
 		return true, w.d.pullDamage("removing", name, w.remove("rmdir", w.root, name))
 	}
 	if want, ok := t.listed[key]; ok {
-		t.seen[key] = entry.size == want
+		t.seen[key] = entry.IsRegular() && entry.Size() == want
 		return false, nil
 	}
 	if name == Slot || name == NextSlot || name == PackagesFile {

@@ -32,7 +32,7 @@ const (
 	partSuffix    = ".part"
 )
 
-// NewStaging returns the staging directory dir below root. It is created by the first Write.
+// NewStaging returns the staging directory dir below root. It is created by Make, or by the first Write.
 func NewStaging(root *os.Root, dir string) Staging { return Staging{root, dir} }
 
 // Dir returns the directory below the root.
@@ -93,7 +93,14 @@ func (s Staging) write(name string, size int64, fill func(io.Writer) error) (err
 	return nil
 }
 
-// make creates the directory; what else may have that name is not used.
+// Make creates the directory. It is an error if something else has the name.
+func (s Staging) Make() error {
+	if err := s.make(); err != nil {
+		return fmt.Errorf("staging in %q: %w", path.Join(s.root.Name(), s.dir), err)
+	}
+	return nil
+}
+
 func (s Staging) make() error {
 	err := s.root.Mkdir(s.dir, 0o700)
 	if !errors.Is(err, fs.ErrExist) {

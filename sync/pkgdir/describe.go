@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/listing"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -108,7 +109,7 @@ func (r *reader) load(f File) ([]byte, error) {
 	data := r.buf[:f.Info.Size()]
 	for done := 0; done < len(data); {
 		var n int
-		err := again(func() (err error) {
+		err := listing.Retry(func() (err error) {
 			n, err = unix.Read(fd, data[done:])
 			return err
 		})
@@ -145,7 +146,7 @@ func (r *reader) open(path string) (int, error) {
 	}
 	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
 	var fd int
-	err := again(func() (err error) {
+	err := listing.Retry(func() (err error) {
 		fd, err = unix.Openat2(int(r.top.Fd()), path, &how)
 		return err
 	})
@@ -165,7 +166,7 @@ func walkTo(top int, path string) (int, error) {
 		if more {
 			flags = unix.O_DIRECTORY
 		}
-		fd, err := openAt(dir, name, flags)
+		fd, err := listing.Open(dir, name, flags)
 		if dir != top {
 			unix.Close(dir)
 		}
@@ -177,11 +178,11 @@ func walkTo(top int, path string) (int, error) {
 }
 
 func unchanged(fd int, f File) error {
-	var st unix.Stat_t
-	if err := again(func() error { return unix.Fstat(fd, &st) }); err != nil {
+	now, err := listing.Fstat(fd, f.Path)
+	if err != nil {
 		return &fs.PathError{Op: "stat", Path: f.Path, Err: err}
 	}
-	if now := newInfo(f.Path, &st); !sameStatus(&now, f.Info) {
+	if !sameStatus(now, f.Info) {
 		return errChanged
 	}
 	return nil

@@ -1,20 +1,18 @@
 package pkgdir
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/listing"
 )
 
 const (
@@ -54,8 +52,8 @@ func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
 		return nil, fmt.Errorf("scanning %q: %w", d.path, err)
 	}
 	defer top.Close()
-	w := walk{scan: &Scan{}, buf: make([]byte, direntsSize)}
-	if err := w.list(ctx, int(top.Fd()), ".", 0); err != nil {
+	w := walk{scan: &Scan{}}
+	if err := w.list(ctx, listing.Top(top), ".", 0); err != nil {
 		return nil, fmt.Errorf("scanning %q: %w", d.path, err)
 	}
 	return w.scan, nil
@@ -66,22 +64,19 @@ func sortProblems(p []Problem) {
 }
 
 // walk is a Scan on its way. Multi-instance PKGDIRs have a directory for each package, and all of it is looked at
-// twice when the index is written, so that a directory costs four system calls, and each file in it one.
+// twice when the index is written.
 type walk struct {
 	scan  *Scan
 	names int
-	buf   []byte
+	dirs  listing.Reader
 }
-
-// direntsSize is how much the kernel is asked for at a time, in bytes: some hundred names.
-const direntsSize = 32 << 10
 
 // enter lists the directory that has a name in an open one. It is not entered through a link, so that nothing leads out.
 func (w *walk) enter(ctx context.Context, parent int, name, dir string, depth int) error {
 	if depth > MaxDepth {
 		return fmt.Errorf("%q lies more than %d directories deep", dir, MaxDepth)
 	}
-	fd, err := openAt(parent, name, unix.O_DIRECTORY)
+	fd, err := listing.Open(parent, name, unix.O_DIRECTORY)
 	switch err {
 	case nil:
 	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP: // gone since
@@ -105,14 +100,14 @@ func (w *walk) list(ctx context.Context, fd int, dir string, depth int) error {
 		return fmt.Errorf("more than %d names", MaxNames)
 	}
 	for _, fi := range found {
-		p := fi.name
+		p := fi.Name()
 		if dir != "." {
 			p = dir + "/" + p
 		}
 		switch {
-		case depth == 0 && isOwn(fi.name):
+		case depth == 0 && isOwn(fi.Name()):
 		case fi.IsDir():
-			if err := w.enter(ctx, fd, fi.name, p, depth+1); err != nil {
+			if err := w.enter(ctx, fd, fi.Name(), p, depth+1); err != nil {
 				return err
 			}
 		default:
@@ -122,10 +117,10 @@ func (w *walk) list(ctx context.Context, fd int, dir string, depth int) error {
 	return nil
 }
 
-func (w *walk) visit(p string, fi *info) {
+func (w *walk) visit(p string, fi *listing.Entry) {
 	ignored := ""
 	switch {
-	case !binpkg.HasPackageSuffix(fi.name):
+	case !binpkg.HasPackageSuffix(fi.Name()):
 		ignored = foreign(fi)
 	case fi.Mode()&fs.ModeSymlink != 0:
 		ignored = "a symbolic link"
@@ -148,82 +143,39 @@ func (w *walk) visit(p string, fi *info) {
 
 // read returns the names in an open directory, in the order in which a walk comes to the paths that begin with them. Those that may be
 // packages have their whole status, the others their type.
-func (w *walk) read(fd int, dir string) ([]*info, error) {
+func (w *walk) read(fd int, dir string) ([]*listing.Entry, error) {
 	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: dir, Err: err} }
-	var found []*info
-	dirs := false
-	for {
-		var n int
-		err := again(func() (err error) {
-			n, err = unix.Getdents(fd, w.buf)
-			return err
-		})
-		if err != nil {
-			return nil, failed("list", err)
-		}
-		if n == 0 {
-			break
-		}
-		if found, err = appendNames(found, w.buf[:n]); err != nil {
-			return nil, failed("list", err)
-		}
+	all, err := w.dirs.Names(fd, MaxNames)
+	if err != nil {
+		return nil, failed("list", err)
 	}
-	gone := func(fi *info) bool { return fi.name == "" }
-	for _, fi := range found {
-		if fi.st.Mode == 0 || binpkg.HasPackageSuffix(fi.name) && !fi.IsDir() {
-			switch err := fi.lstat(fd); err {
+	found, dirs := all[:0], false
+	for _, e := range all {
+		if !e.TypeKnown() || binpkg.HasPackageSuffix(e.Name()) && !e.IsDir() {
+			switch err := e.Lstat(fd); err {
 			case nil:
-			case unix.ENOENT:
-				fi.name = ""
+			case unix.ENOENT: // gone since
+				continue
 			default:
-				return nil, &fs.PathError{Op: "lstat", Path: path.Join(dir, fi.name), Err: err}
+				return nil, &fs.PathError{Op: "lstat", Path: path.Join(dir, e.Name()), Err: err}
 			}
 		}
-		dirs = dirs || fi.IsDir()
+		found, dirs = append(found, e), dirs || e.IsDir()
 	}
-	found = slices.DeleteFunc(found, gone)
-	order := func(a, b *info) int { return strings.Compare(a.name, b.name) }
+	order := func(a, b *listing.Entry) int { return strings.Compare(a.Name(), b.Name()) }
 	if dirs {
-		order = func(a, b *info) int { return strings.Compare(a.key(), b.key()) }
+		order = func(a, b *listing.Entry) int { return strings.Compare(key(a), key(b)) }
 	}
 	slices.SortFunc(found, order)
 	return found, nil
 }
 
-// Where a struct linux_dirent64 has what is wanted of it (getdents64(2)).
-const (
-	direntLength = 16 // two bytes
-	direntType   = 18
-	direntName   = 19
-)
-
-// appendNames appends what the kernel has listed. The mode of each is its type, 0 where the file system does not tell it.
-func appendNames(found []*info, dirents []byte) ([]*info, error) {
-	for len(dirents) > 0 {
-		if len(dirents) < direntName {
-			return nil, unix.EIO
-		}
-		n := int(binary.NativeEndian.Uint16(dirents[direntLength:]))
-		if n < direntName || n > len(dirents) {
-			return nil, unix.EIO
-		}
-		name, _, _ := bytes.Cut(dirents[direntName:n], []byte{0})
-		if s := string(name); s != "." && s != ".." && s != "" {
-			fi := &info{name: s}
-			fi.st.Mode = uint32(dirents[direntType]) << 12 // DT_DIR is S_IFDIR without its twelve zero bits
-			found = append(found, fi)
-		}
-		dirents = dirents[n:]
-	}
-	return found, nil
-}
-
 // key is the name as it stands in the paths below it.
-func (i *info) key() string {
-	if i.IsDir() {
-		return i.name + "/"
+func key(e *listing.Entry) string {
+	if e.IsDir() {
+		return e.Name() + "/"
 	}
-	return i.name
+	return e.Name()
 }
 
 // isOwn reports whether a name at the top belongs to the index, or to pkgsneak.
@@ -233,8 +185,8 @@ func isOwn(name string) bool {
 
 // foreign says what a name is that does not end like a package; "" for locks and temporary files of
 // the index, which are nobody's concern.
-func foreign(fi *info) string {
-	name := fi.name
+func foreign(fi *listing.Entry) string {
+	name := fi.Name()
 	switch {
 	case strings.HasSuffix(name, ".portage_lockfile"), strings.Contains(name, ".portage_lockfile.hardlock-"):
 		return ""
@@ -264,67 +216,6 @@ func isBeingBuilt(name string) bool {
 		}
 	}
 	return false
-}
-
-// openAt opens a name in an open directory for reading, not through a link, and without waiting for the other end of a FIFO.
-func openAt(dir int, name string, flags int) (fd int, err error) {
-	err = again(func() (err error) {
-		fd, err = unix.Openat(dir, name, flags|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		return err
-	})
-	return fd, err
-}
-
-// lstat completes the status of a name in an open directory.
-func (i *info) lstat(dir int) error {
-	var st unix.Stat_t
-	if err := again(func() error { return unix.Fstatat(dir, i.name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
-		return err
-	}
-	*i = newInfo(i.name, &st)
-	return nil
-}
-
-// again repeats a system call that a signal has interrupted.
-func again(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
-}
-
-func newInfo(name string, st *unix.Stat_t) info {
-	return info{name, syscall.Stat_t{
-		Dev: st.Dev, Ino: st.Ino, Nlink: st.Nlink, Mode: st.Mode, Uid: st.Uid, Gid: st.Gid, Rdev: st.Rdev, Size: st.Size,
-		Atim: syscall.Timespec(st.Atim), Mtim: syscall.Timespec(st.Mtim), Ctim: syscall.Timespec(st.Ctim),
-	}}
-}
-
-// info is a file's status as os.Lstat tells it.
-type info struct {
-	name string
-	st   syscall.Stat_t
-}
-
-func (i *info) Name() string       { return i.name }
-func (i *info) Size() int64        { return i.st.Size }
-func (i *info) ModTime() time.Time { return time.Unix(i.st.Mtim.Unix()) }
-func (i *info) IsDir() bool        { return i.Mode().IsDir() }
-func (i *info) Sys() any           { return &i.st }
-
-func (i *info) Mode() fs.FileMode {
-	mode := fs.FileMode(i.st.Mode & 0o777)
-	switch i.st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-	case unix.S_IFDIR:
-		mode |= fs.ModeDir
-	case unix.S_IFLNK:
-		mode |= fs.ModeSymlink
-	default:
-		mode |= fs.ModeIrregular
-	}
-	return mode
 }
 
 // sameStatus reports whether two status of one path are of one file that has not changed in between.
