@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -471,5 +472,25 @@ func TestManifestLines(t *testing.T) {
 			_, err := parseManifest([]byte(c.text))
 			wantReason(t, "parseManifest", verdict("p", err), "p", c.reason)
 		})
+	}
+}
+
+func TestSumBytes(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	full := bytes.Repeat([]byte{0xff}, blockSize)
+	for range 100 {
+		b := make([]byte, blockSize)
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+		for _, b := range [][]byte{b, full} {
+			var unsigned, signed int64
+			for _, c := range b {
+				unsigned, signed = unsigned+int64(c), signed+int64(int8(c))
+			}
+			if u, s := sumBytes(b); u != unsigned || s != signed {
+				t.Fatalf("%d and %d instead of %d and %d", u, s, unsigned, signed)
+			}
+		}
 	}
 }
