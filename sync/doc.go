@@ -6,9 +6,9 @@
 //
 // A host's file is compared with the drive's without being read wherever something vouches for its contents: the digest that is remembered for a file with this size,
 // mtime, ctime and inode; or, for a package, MD5 and SHA1 of the host's own index, if its entry has the file's size and mtime, against those of the catalogue. What nothing vouches for is
-// read (Compare), what differs is copied in one pass that reads, hashes and writes, while the next packages are checked. A package whose digests were computed when it passed the checks is not checked
-// again: the copying compares its BLAKE2B. From that pass come the hashes in the catalogue. A package that the index describes
-// otherwise is left out and named: on the client a wrong hash would make Portage rename it away. So is one that would hurt Portage (binpkg.Check), or that changed while it was read. Where
+// read (Compare), what differs is copied in one pass that reads, checks, hashes and writes, several files at a time where the media like it (MediumOf). A package whose digests were computed when it passed
+// the checks is not checked again: the copying compares its BLAKE2B. From that pass come the hashes in the catalogue. A package that the index describes
+// otherwise is left out and named: on the client a wrong hash would make Portage rename it away. So is one that would hurt Portage (binpkg.Package.Check), or that changed while it was read. Where
 // the drive has an older file of the same name, that one stays.
 //
 // What the next generation lists begins as what the drive holds and follows each file that is put there, so that a long export commits generations as it goes: a drive
@@ -22,7 +22,7 @@
 //
 // Nothing on a drive is believed before its signature, and then only the bytes that were signed: each file is hashed on its way. An unknown key leaves its origin
 // out while another one is trusted; any other fault of a signature ends the run before the first byte is copied. A package is looked through once more before it gets its name. Several files
-// are on their way at a time: as many as the medium likes are read (Readers), and as many as there are processors are looked through.
+// are on their way at a time: as many as the medium likes are read, and as many as there are processors are looked through.
 //
 // A file on the client is an origin's only if its digest is the one the ledger remembers for it; everything else is local. Every file of a generation finds its place in one of these states:
 //

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,6 +37,8 @@ func (b *bench) cases() []contest {
 	all = append(all, b.indexCases()...)
 	all = append(all, b.copyCases()...)
 	all = append(all, b.unchangedCases()...)
+	all = append(all, b.changedCases()...)
+	all = append(all, b.manyCases()...)
 	return append(all, b.startCases()...)
 }
 
@@ -156,7 +159,9 @@ func (b *bench) copyCases() []contest {
 	return []contest{{
 		name: "first export of " + size + ", no read-back", by: wall, also: []figure{cpu, memory}, setup: b.largePackages, reset: firstEver, ours: export, peers: copies,
 	}, {
-		name: "export of " + size + " to one more drive, no read-back", by: wall, also: []figure{cpu}, reset: reset, ours: export, peers: copies,
+		name: "export of " + size + " to one more drive, no read-back", by: wall, also: []figure{cpu},
+		setup: func() error { return errors.Join(b.largePackages(), reset(), b.quiet(export...)) },
+		reset: reset, ours: export, peers: copies,
 	}, {
 		name: "import of " + size, by: wall, also: []figure{cpu, memory},
 		setup: func() error {
@@ -194,74 +199,140 @@ func (b *bench) trust(h, drive, client host) error {
 	return b.quiet(shell(script)...)
 }
 
-// unchangedCases are about work that grows with what changed: nothing, and one package.
+// journey is a host, a drive and a client that are up to date.
+type journey struct {
+	b                      *bench
+	packages, distfiles    int
+	host, drive, client    host
+	index, export, imports []string
+	builds                 int
+}
+
+func (b *bench) journey(packages, distfiles int) *journey {
+	name := func(what string) host { return b.host(fmt.Sprintf("%s-%d-%d", what, packages, distfiles)) }
+	j := &journey{b: b, packages: packages, distfiles: distfiles, host: name("host"), drive: name("drive"), client: name("client"), builds: 1}
+	j.index = b.command([]string{"index"}, j.host.flags()...)
+	j.export = b.command([]string{"export", j.drive.dir, "--any-directory"}, j.host.flags()...)
+	j.imports = b.command([]string{"import", j.drive.dir}, j.client.flags()...)
+	return j
+}
+
+func (j *journey) String() string {
+	if j.distfiles == 0 {
+		return fmt.Sprintf("%d packages", j.packages)
+	}
+	return fmt.Sprintf("%d packages, %d distfiles", j.packages, j.distfiles)
+}
+
+// make makes what the host has.
+func (j *journey) make() error {
+	if err := j.b.smallPackages(j.host, j.packages, gpkg, xpak); err != nil {
+		return err
+	}
+	for _, dir := range []string{j.host.path("distfiles"), j.drive.dir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if j.distfiles == 0 {
+		return nil
+	}
+	return j.b.make(task{Seed: 3, DISTDIR: j.host.path("distfiles"), Distfiles: j.distfiles})
+}
+
+// run makes everything and brings it to the client.
+func (j *journey) run() error {
+	if err := j.make(); err != nil {
+		return err
+	}
+	for _, args := range [][]string{j.index, j.export} {
+		if err := j.b.quiet(args...); err != nil {
+			return err
+		}
+	}
+	if err := j.b.trust(j.host, j.drive, j.client); err != nil {
+		return err
+	}
+	// The first run after an import remembers what the clock was too close to before.
+	for _, args := range [][]string{j.imports, j.imports, j.export} {
+		if err := j.b.quiet(args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rebuild gives the host another build of one package.
+func (j *journey) rebuild() error {
+	j.builds++
+	if err := j.b.make(task{Seed: uint64(j.packages + j.builds), PKGDIR: j.host.path("packages"), Build: j.builds, Formats: []format{xpak}}); err != nil {
+		return err
+	}
+	return j.b.quiet(j.index...)
+}
+
+// unchangedCases are about finding out that there is nothing to do.
 func (b *bench) unchangedCases() []contest {
+	j := b.journey(10_000/b.scale, 20_000/b.scale)
+	rsync := func(to host) peer {
+		return bash("rsync -a --dry-run", equal, "rsync -a --dry-run %s %s %s/", j.host.path("packages"), j.host.path("distfiles"), to.dir)
+	}
+	return []contest{
+		{name: "export, nothing changed, " + j.String(), by: wall, also: []figure{cpu}, setup: j.run, ours: j.export, peers: []peer{rsync(j.client)}},
+		{name: "import, nothing changed, " + j.String(), by: wall, also: []figure{cpu}, ours: j.imports, peers: []peer{rsync(j.client)}},
+	}
+}
+
+// changedCases tell how the work for one package grows with what there is.
+func (b *bench) changedCases() []contest {
 	var all []contest
 	for _, n := range []int{1_000, 5_000, 10_000, 50_000} {
-		n /= b.scale
-		h, drive, client := b.host(fmt.Sprintf("host-%d", n)), b.host(fmt.Sprintf("drive-%d", n)), b.host(fmt.Sprintf("client-%d", n))
-		export := b.command([]string{"export", drive.dir, "--any-directory"}, h.flags()...)
-		imported := b.command([]string{"import", drive.dir}, client.flags()...)
-		build := 1
-		change := func() error {
-			build++
-			if err := b.make(task{Seed: uint64(n + build), PKGDIR: h.path("packages"), Build: build, Formats: []format{xpak}}); err != nil {
-				return err
-			}
-			return b.quiet(b.command([]string{"index"}, h.flags()...)...)
-		}
-		setup := func() error {
-			if err := b.smallPackages(h, n, gpkg, xpak); err != nil {
-				return err
-			}
-			if err := b.make(task{Seed: 3, DISTDIR: h.path("distfiles"), Distfiles: 2 * n}); err != nil {
-				return err
-			}
-			if err := os.MkdirAll(drive.dir, 0o755); err != nil {
-				return err
-			}
-			for _, args := range [][]string{b.command([]string{"index"}, h.flags()...), export} {
-				if err := b.quiet(args...); err != nil {
-					return err
-				}
-			}
-			if err := b.trust(h, drive, client); err != nil {
-				return err
-			}
-			// The first run after an import remembers what the clock was too close to before.
-			for _, args := range [][]string{imported, imported, export} {
-				if err := b.quiet(args...); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		rsync := func(from, to host) peer {
-			return bash("rsync -a --dry-run", equal, "rsync -a --dry-run %s %s %s/", from.path("packages"), from.path("distfiles"), to.dir)
-		}
-		name := fmt.Sprintf("%d packages, %d distfiles", n, 2*n)
-		half := 0.0
-		if n == 5_000/b.scale {
-			half = 0.5
+		j := b.journey(n/b.scale, 0)
+		limit := 0.0
+		if n == 5_000 {
+			limit = 0.5
 		}
 		all = append(all,
-			contest{name: "export, nothing changed, " + name, by: wall, also: []figure{memory}, setup: setup, ours: export, peers: []peer{rsync(h, client)}},
-			contest{name: "import, nothing changed, " + name, by: wall, also: []figure{memory}, ours: imported, peers: []peer{rsync(h, client)}},
-			contest{name: "export, one changed of " + name, by: wall, limit: half, reset: change, ours: export},
-			contest{name: "import, one changed of " + name, by: wall, reset: func() error {
-				if err := change(); err != nil {
+			contest{name: "export, one changed of " + j.String(), by: wall, warm: true, also: []figure{memory}, setup: j.run, reset: j.rebuild, limit: limit, ours: j.export},
+			contest{name: "import, one changed of " + j.String(), by: wall, warm: true, also: []figure{memory}, reset: func() error {
+				if err := j.rebuild(); err != nil {
 					return err
 				}
-				return b.quiet(export...)
-			}, limit: half, ours: imported},
+				return b.quiet(j.export...)
+			}, limit: limit, ours: j.imports},
 		)
 	}
 	return all
 }
 
+// manyCases are about memory.
+func (b *bench) manyCases() []contest {
+	j := b.journey(50_000/b.scale, 1)
+	anew := func() error {
+		var names []string
+		for _, name := range []string{"packages", "distfiles", "state/imports", "state/digests", "state/memory"} {
+			names = append(names, j.client.path(name))
+		}
+		return removeAll(names...)
+	}
+	return []contest{{
+		name: "index, cold, " + j.String(), by: memory, limit: mostMemory, once: true, setup: j.make, reset: func() error { return removeAll(j.host.path("packages/Packages")) }, ours: j.index,
+	}, {
+		name: "first export, " + j.String(), by: memory, limit: mostMemory, once: true, reset: func() error {
+			return errors.Join(removeAll(j.drive.dir, j.host.path("state/digests"), j.host.path("state/memory")), os.MkdirAll(j.drive.dir, 0o755))
+		}, ours: j.export,
+	}, {
+		name: "export, nothing changed, " + j.String(), by: memory, limit: mostMemory, once: true, ours: j.export,
+	}, {
+		name: "first import, " + j.String(), by: memory, limit: mostMemory, once: true, setup: func() error { return b.trust(j.host, j.drive, j.client) }, reset: anew, ours: j.imports,
+	}, {
+		name: "import, nothing changed, " + j.String(), by: memory, limit: mostMemory, once: true, ours: j.imports,
+	}}
+}
+
 func (b *bench) startCases() []contest {
 	return []contest{
-		{name: "pkgsneak --version", by: wall, warm: true, limit: 0.01, ours: []string{b.program, "--version"}},
-		{name: "status without anything", by: wall, warm: true, limit: 0.01, ours: []string{b.program, "status", "--state-dir", b.host("nothing").dir}},
+		{name: "pkgsneak --version", by: wall, once: true, limit: 0.01, ours: []string{b.program, "--version"}},
+		{name: "status without anything", by: wall, once: true, limit: 0.01, ours: []string{b.program, "status", "--state-dir", b.host("nothing").dir}},
 	}
 }

@@ -25,7 +25,8 @@ type contest struct {
 	by    figure
 	also  []figure     // of the same runs of pkgsneak
 	warm  bool         // the page cache stays: what is measured is the program, or what people run again and again
-	setup func() error // once
+	once  bool         // one run is enough
+	setup func() error // before the first run
 	reset func() error // before each run of anybody
 	ours  []string
 	limit float64 // of the figure, where there is no peer; 0: none
@@ -81,7 +82,11 @@ func (b *bench) run(c contest) error {
 	}
 	var ours []usage
 	theirs := make([][]usage, len(c.peers))
-	for range b.runs {
+	runs := b.runs
+	if c.once {
+		runs = 1
+	}
+	for range runs {
 		if err := b.again(c, &ours, c.ours, nil); err != nil {
 			return err
 		}

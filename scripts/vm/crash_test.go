@@ -510,6 +510,7 @@ func (r *recording) repair(device string) {
 	if ran.Code > 1 {
 		r.t.Fatalf("%q ended with %d: %s%s", argv, ran.Code, ran.Stdout, ran.Stderr)
 	}
+	r.t.Logf("%s: %q: %s", r.flavour.name, argv, bytes.TrimSpace(ran.Stdout))
 }
 
 // spread reorders states so that a run which ends early has seen some of

@@ -254,6 +254,8 @@ func (s *stick) finish(want content) {
 	r := &recording{flavour: s.flavour, t: s.t, m: s.m}
 	if _, err := r.goOn(s.device(s.t, s.m, s.p), program); err != nil {
 		s.t.Errorf("%s: going on after a pull: %v", s.name, err)
+		said, _ := s.m.Sh(s.t.Context(), "busybox dmesg | busybox tail -n 25")
+		s.t.Logf("the kernel says: %s", said)
 	}
 	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.device(s.t, s.m, s.p), Dir: drive, Type: s.kind, Options: s.options, ReadOnly: true}))
 	s.expectWhole(want)

@@ -49,6 +49,8 @@ type host struct {
 	tweak   func(*Writer) // before Begin
 	opened  func(*Writer) // after Begin
 	closing func(*Writer) // before Close
+	// beside, if it is there, puts what is planned and returns what it put.
+	beside func(ctx context.Context, w *Writer, planned []NewFile) []Item
 }
 
 func newHost(key *manifest.PrivateKey, name string) *host {
@@ -103,6 +105,9 @@ func (h *host) write(ctx context.Context, w *Writer) error {
 	}
 	if err := w.Prepare(ctx, planned); err != nil {
 		return err
+	}
+	if h.beside != nil {
+		return h.commit(ctx, w, append(keep, h.beside(ctx, w, planned)...))
 	}
 	for i, f := range planned {
 		it, err := w.Put(ctx, f, func(out io.Writer) error {
