@@ -59,7 +59,7 @@ const (
 
 func (b *bench) indexCases() []contest {
 	var all []contest
-	for _, f := range []format{gpkg, xpak} {
+	for _, f := range []format{gpkg, xpak, tbz2} {
 		goal := 30.0
 		if f == gpkg {
 			goal = 100

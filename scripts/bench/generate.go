@@ -131,8 +131,9 @@ func (g *generator) sizes(n int, total int64) []int64 {
 type format string
 
 const (
-	xpak format = "xpak"
-	gpkg format = "gpkg"
+	tbz2 format = "tbz2" // an XPAK at CAT/PF.tbz2
+	xpak format = "xpak" // at CAT/PN/PF-N.xpak, where FEATURES has binpkg-multi-instance
+	gpkg format = "gpkg" // at CAT/PN/PF-N.gpkg.tar
 )
 
 // pkgdir fills dir with one package for each size, n-th of the n-th format of formats in turn.
@@ -150,12 +151,15 @@ func (g *generator) pack(dir string, i int, f format, size int64, build int) err
 	category, pn := fmt.Sprintf("cat-%02d", i%60), fmt.Sprintf("pkg%05d", i)
 	pf := fmt.Sprintf("%s-1.%d", pn, i%7)
 	name := filepath.Join(dir, category, pn, fmt.Sprintf("%s-%d", pf, build))
+	if f == tbz2 {
+		name = filepath.Join(dir, category, pf)
+	}
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
 	meta := g.metadata(category, pf, build, i)
-	if f == xpak {
-		return write(name+".xpak", i, func(w io.Writer) error { return g.xpak(w, meta, size) })
+	if f != gpkg {
+		return write(name+"."+string(f), i, func(w io.Writer) error { return g.xpak(w, meta, size) })
 	}
 	return write(name+".gpkg.tar", i, func(w io.Writer) error { return g.gpkg(w, fmt.Sprintf("%s-%d", pf, build), meta, size) })
 }
