@@ -101,8 +101,22 @@ func (d *Drive) openTree() error {
 	case !info.IsDir():
 		return fmt.Errorf("opening %q: not a directory: %w", path.Join(d.mount, TreeDir), ErrNoTree)
 	}
-	d.root, err = d.outer.OpenRoot(TreeDir)
+	if d.root, err = d.outer.OpenRoot(TreeDir); errors.Is(err, fs.ErrNotExist) {
+		d.awaitGone()
+	}
 	return d.explain("opening", path.Join(d.mount, TreeDir), err)
+}
+
+// awaitGone gives the kernel a second to take a device out of sysfs. It is for
+// a name that was there a moment ago: when a drive is pulled the kernel forgets
+// its names first, and looks in vain for them on the medium.
+func (d *Drive) awaitGone() {
+	for range 100 {
+		if !d.present() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // makeTree makes the tree's directory if there is none.

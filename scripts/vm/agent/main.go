@@ -110,7 +110,15 @@ func mount(m wire.Mount) error {
 	if m.ReadOnly {
 		flags |= unix.MS_RDONLY
 	}
-	if err := unix.Mount(m.Device, m.Dir, m.Type, flags, m.Options); err != nil {
+	err := unix.Mount(m.Device, m.Dir, m.Type, flags, m.Options)
+	for range 100 { // a drive that was just plugged in is listed before it can be opened
+		if err != unix.ENXIO {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+		err = unix.Mount(m.Device, m.Dir, m.Type, flags, m.Options)
+	}
+	if err != nil {
 		return fmt.Errorf("mounting %q on %q: %w", m.Device, m.Dir, err)
 	}
 	return nil
