@@ -136,14 +136,21 @@ func (x *exporter) close() {
 	if x.host != nil {
 		x.host.close()
 	}
-	if x.held != nil {
-		x.enough()
-		x.state()
-		x.held.Close()
-	}
+	x.letGo()
 	if x.drive != nil {
 		x.drive.Close()
 	}
+}
+
+// letGo closes the generation on the drive, if it is the exporter's own.
+func (x *exporter) letGo() {
+	if x.enough == nil {
+		return
+	}
+	x.enough()
+	x.state()
+	x.held.Close()
+	x.enough = nil
 }
 
 func (x *exporter) run(ctx context.Context) error {

@@ -38,6 +38,7 @@ func (x *exporter) write(ctx context.Context) (err error) {
 			err = e
 		}
 	}()
+	x.adopt(w)
 	x.again(w.Missing())
 	if err := x.makeRoom(ctx, w); err != nil {
 		return err
@@ -100,6 +101,24 @@ func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
 		Dir: x.dir, Name: x.name, Key: x.key, Earlier: x.past, Now: x.now,
 		PartSize: x.o.PartSize, NoReadBack: x.o.NoReadBack, Progress: x.progress(),
 	})
+}
+
+// adopt goes over to the generation as the writer has read it: one copy of the list in memory is enough.
+func (x *exporter) adopt(w *drive.Writer) {
+	held := w.Held()
+	if x.held == nil || held == nil || held.Sum != x.held.Sum {
+		return
+	}
+	for _, kind := range []Kind{Package, Distfile, program} {
+		items := held.Items(driveKind(kind))
+		for i := range items {
+			if key := (fileKey{kind, items[i].Path}); x.current[key] != nil {
+				x.current[key] = &items[i]
+			}
+		}
+	}
+	x.letGo()
+	x.held = held
 }
 
 // progress turns what the drive tells into events. Only bytes that have reached the drive are counted, and of those only payload: what the drive writes for itself comes after it.

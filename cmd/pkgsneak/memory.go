@@ -11,8 +11,10 @@ const (
 	// smallHeap is the size in bytes below which the heap is not collected: most runs end before. Go begins at 4 MiB.
 	smallHeap = 48 << 20
 	goBegins  = 4 << 20
-	// heapGrowth is by how many per cent a large heap may outgrow what is live: indices are few large strings, which cost little to look through.
-	heapGrowth = 50
+	// heapGrowth is by how many per cent a larger heap may outgrow what is live, and leastGrowth what is left of that where it nears largeHeap: indices are few large strings, which cost little to look through.
+	heapGrowth  = 50
+	leastGrowth = 12
+	largeHeap   = 150 << 20
 )
 
 // tuneMemory lets small runs do without the garbage collector, and lets it run more often in large ones than Go does by itself. Who sets GOGC or GOMEMLIMIT knows better.
@@ -40,7 +42,8 @@ func afterCollection() {
 // mayGrow is the per cent by which a heap with so many live bytes may grow.
 func mayGrow(live uint64) int {
 	if live*(100+heapGrowth)/100 >= smallHeap {
-		return heapGrowth
+		room := max(0, largeHeap-int64(live))
+		return int(min(max(100*room/int64(live), leastGrowth), heapGrowth))
 	}
 	return int(min(100*smallHeap/max(1, live)-100, 100*smallHeap/goBegins))
 }

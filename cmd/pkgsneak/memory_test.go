@@ -12,10 +12,12 @@ func TestMayGrow(t *testing.T) {
 		{"little", 5 << 20, uint64(smallHeap)},
 		{"some", 20 << 20, uint64(smallHeap)},
 		{"at the border", 32 << 20, uint64(smallHeap)},
-		{"much", 100 << 20, 150 << 20},
+		{"more", 80 << 20, 120 << 20},
+		{"much", 120 << 20, 150 << 20},
+		{"too much", 300 << 20, 336 << 20},
 	} {
 		p := mayGrow(tt.live)
-		if p < heapGrowth {
+		if p < leastGrowth {
 			t.Errorf("%s: %d %%", tt.name, p)
 		}
 		goal := tt.live * uint64(100+p) / 100

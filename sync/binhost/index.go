@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strconv"
@@ -73,7 +74,10 @@ func newIndex(plain []byte, modified time.Time) (*index, error) {
 	}
 	x.gzip = sync.OnceValues(func() ([]byte, error) {
 		var b bytes.Buffer
-		err := pkgindex.WriteGzip(&b, plain, x.modified.Unix())
+		err := pkgindex.WriteGzip(&b, func(w io.Writer) error {
+			_, err := w.Write(plain)
+			return err
+		}, x.modified.Unix())
 		return b.Bytes(), err
 	})
 	x.addRows(read.Entries)

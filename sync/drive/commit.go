@@ -40,9 +40,9 @@ type Contents struct {
 type generationFiles struct {
 	serial    int64
 	record    *Record
-	catalogue []byte // compressed
-	packages  []byte // without its room
-	room      int64  // size of packages with it
+	catalogue []byte          // compressed
+	packages  written         // Packages with its room
+	index     *pkgindex.Index // what it says
 	signed    *manifest.Signed
 	text      []byte // of the slots
 	items     []Item
@@ -106,9 +106,8 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	var packed error
 	packing.Go(func() { files.catalogue, record.Counts.CatalogueBytes, packed = packCatalogue(c) })
 	var err error
-	var packages manifest.Digest
-	if files.packages, files.room, err = w.packagesText(c); err == nil {
-		packages = paddedSum(files.packages, files.room)
+	if files.index, err = packagesIndex(c); err == nil {
+		files.packages, err = w.measurePackages(files.index)
 	}
 	packing.Wait()
 	if err := cmp.Or(packed, err); err != nil {
@@ -119,7 +118,7 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 		return nil, err
 	}
 	list := manifest.List{Timestamp: time.Unix(c.Serial, 0).UTC(), Ignore: []string{NextSlot}}
-	list.Files = append(list.Files, manifest.File{Path: PackagesFile, Size: files.room, Sum: packages})
+	list.Files = append(list.Files, files.packages.File)
 	for _, it := range c.Items {
 		list.Files = append(list.Files, it.Stored...)
 	}
@@ -264,13 +263,12 @@ func (c *counter) Write(p []byte) (int, error) {
 // kept: a valid index is smaller.
 const maxPackages = 2 * pkgindex.MaxSize
 
-// packagesText is packages/Packages: the entries of the packages that lie on
+// packagesIndex is packages/Packages: the entries of the packages that lie on
 // the drive in one piece, with the PATHs that they have there. It has no URI,
 // which would send Portage to the network, and no TTL, which would make it
-// trust an old copy. Newlines behind it fill the file, because its digest has
-// to be known before it is written.
-func (w *Writer) packagesText(c Contents) (text []byte, room int64, err error) {
-	index := pkgindex.Index{Header: c.Catalogue.Header.Clone()}
+// trust an old copy.
+func packagesIndex(c Contents) (*pkgindex.Index, error) {
+	index := &pkgindex.Index{Header: c.Catalogue.Header.Clone()}
 	index.Header.Delete("URI")
 	index.Header.Delete("TTL")
 	index.SetTimestamp(c.Serial)
@@ -289,34 +287,36 @@ func (w *Writer) packagesText(c Contents) (text []byte, room int64, err error) {
 		if onDrive != it.Path {
 			moved, err := entry.With("PATH", onDrive)
 			if err != nil {
-				return nil, 0, fmt.Errorf("writing %q: %w", PackagesFile, err)
+				return nil, fmt.Errorf("writing %q: %w", PackagesFile, err)
 			}
 			entry = moved
 		}
 		index.Entries = append(index.Entries, entry)
 	}
-	text, err = index.MarshalText()
-	if err != nil {
-		return nil, 0, fmt.Errorf("writing %q: %w", PackagesFile, err)
-	}
-	room, err = w.size(PackagesFile)
-	if err != nil {
-		return nil, 0, err
-	}
-	if room < int64(len(text)) || room > maxPackages {
-		room = roomFor(int64(len(text)))
-	}
-	return text, room, nil
+	return index, nil
 }
 
-// paddedSum is the digest of a text with newlines behind it, size bytes in all.
-func paddedSum(text []byte, size int64) manifest.Digest {
-	h := digest.New(digest.BLAKE2B)
-	h.Write(text)
-	for left := size - int64(len(text)); left > 0; left -= int64(len(newlines)) {
-		h.Write(newlines[:min(left, int64(len(newlines)))])
+// measurePackages finds out how long Packages will be and what its digest is: it
+// has to be known before it is written. Newlines behind the text fill its room.
+// The text is not in memory as a whole at any time.
+func (w *Writer) measurePackages(index *pkgindex.Index) (written, error) {
+	hash := digest.New(digest.BLAKE2B)
+	var marks marks
+	text := &counter{w: io.MultiWriter(hash, &marks)}
+	if err := index.Write(text); err != nil {
+		return written{}, fmt.Errorf("writing %q: %w", PackagesFile, err)
 	}
-	return h.Sum().Blake2b
+	room, err := w.size(PackagesFile)
+	if err != nil {
+		return written{}, err
+	}
+	if room < text.n || room > maxPackages {
+		room = roomFor(text.n)
+	}
+	for left := room - text.n; left > 0; left -= int64(len(newlines)) {
+		text.w.Write(newlines[:min(left, int64(len(newlines)))])
+	}
+	return written{manifest.File{Path: PackagesFile, Size: room, Sum: hash.Sum().Blake2b}, marks.end()}, nil
 }
 
 // makeRooms lets Packages and Manifest.next grow where they are outgrown, as
@@ -331,7 +331,7 @@ func (w *Writer) makeRooms(ctx context.Context, files *generationFiles) error {
 	if err != nil {
 		return err
 	}
-	switch wanted := files.room; {
+	switch wanted := files.packages.Size; {
 	case size < wanted:
 		err = w.extend(ctx, PackagesFile, size, wanted)
 	case size > wanted:
@@ -357,7 +357,7 @@ func (w *Writer) makeRooms(ctx context.Context, files *generationFiles) error {
 // then on the session stands on the new generation.
 func (w *Writer) commit(files *generationFiles) error {
 	w.o.Progress(Committing, "", 0)
-	if err := w.overwrite(NextSlot, files.text); err != nil {
+	if err := w.overwrite(NextSlot, content(files.text)); err != nil {
 		return err
 	}
 	root, err := w.d.root.OpenRoot(w.o.Dir)
@@ -379,11 +379,11 @@ func (w *Writer) after(ctx context.Context, files *generationFiles) error {
 	if err := w.makeRoom(context.WithoutCancel(ctx), Slot, int64(len(files.text))); err != nil {
 		return w.lost(err)
 	}
-	if err := w.overwrite(Slot, files.text); err != nil {
+	if err := w.overwrite(Slot, content(files.text)); err != nil {
 		return err
 	}
 	w.held.Other.Serial = files.serial
-	if err := w.derive(files.packages); err != nil {
+	if err := w.derive(files.index); err != nil {
 		return err
 	}
 	if err := w.discard(ctx, files.signed); err != nil {
@@ -395,8 +395,8 @@ func (w *Writer) after(ctx context.Context, files *generationFiles) error {
 // derive is step 10: Packages in place. The signed list has its digest
 // already; a pull here leaves it stale, which verify says and the next
 // generation mends. Nothing else reads it.
-func (w *Writer) derive(text []byte) error {
-	if err := w.overwrite(PackagesFile, bytes.TrimRight(text, "\n")); err != nil {
+func (w *Writer) derive(index *pkgindex.Index) error {
+	if err := w.overwrite(PackagesFile, index.Write); err != nil {
 		return err
 	}
 	if err := w.syncfs(); err != nil {

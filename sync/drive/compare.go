@@ -134,7 +134,7 @@ func (w *Writer) compareFile(ctx context.Context, want written, old bool, buf []
 			}
 			n, err := r.Read(buf)
 			hash.Write(buf[:n])
-			got.write(buf[:n])
+			got.Write(buf[:n])
 			w.o.Progress(Comparing, want.Path, int64(n))
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -177,7 +177,7 @@ func (w *Writer) compareSlots(files *generationFiles) error {
 	for _, own := range []struct {
 		name string
 		text []byte
-	}{{Slot, files.text}, {NextSlot, files.text}, {PackagesFile, files.packages}} {
+	}{{Slot, files.text}, {NextSlot, files.text}} {
 		want := padded{text: own.text}
 		err := w.readOnce(own.name, func(r io.Reader) error {
 			_, err := io.CopyBuffer(&want, r, alignedBuffer())
@@ -190,7 +190,7 @@ func (w *Writer) compareSlots(files *generationFiles) error {
 			return w.lost(&ReadBackError{Path: own.name, Offset: offset, Reason: "the medium has other bytes than were written"})
 		}
 	}
-	return nil
+	return w.lostIfWrong(w.compareFile(context.Background(), files.packages, false, alignedBuffer()))
 }
 
 // padded compares what is written to it with a text that newlines follow.

@@ -86,6 +86,7 @@ func (d *Drive) loadSlots(origin string, ring manifest.Ring, now time.Time) (bes
 	best, other = d.loadSlot(origin, Slot), d.loadSlot(origin, NextSlot)
 	best.verify(ring, now)
 	if best.signed != nil && bytes.Equal(best.text, other.text) {
+		other.text = best.text                                            // one of them is enough
 		other.signed, other.state.Serial = best.signed, best.state.Serial // as after each whole export
 	} else {
 		other.verify(ring, now)
@@ -135,15 +136,25 @@ func (s *slot) verify(ring manifest.Ring, now time.Time) {
 // readSlot returns a slot's contents without the room behind it. What a pull
 // leaves at the end of a file may be zeros too.
 func (d *Drive) readSlot(origin, name string) ([]byte, error) {
-	data, err := d.readAll(d.root, path.Join(origin, name), manifest.MaxManifest)
+	at := path.Join(origin, name)
+	f, info, err := d.openRegular(d.root, at)
 	if err != nil {
 		return nil, err
 	}
-	text := bytes.TrimRight(data, "\n\x00")
-	if len(text) > 0 {
-		text = append(text, '\n')
+	defer f.Close()
+	if info.Size() > manifest.MaxManifest {
+		return nil, &DamagedError{Path: at, Reason: fmt.Sprintf("longer than %d bytes", manifest.MaxManifest)}
 	}
-	return text, nil
+	end, err := textEnd(f, "\n\x00")
+	if err != nil || end == 0 {
+		return nil, d.explain("reading", at, err)
+	}
+	text := make([]byte, end, end+1)
+	n, err := io.ReadFull(f, text)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !isEOF(err) {
+		return nil, d.explain("reading", at, err)
+	}
+	return append(text[:n], '\n'), nil
 }
 
 // worse chooses the error that tells more about an origin without a valid slot.

@@ -180,7 +180,7 @@ func (s *splitter) sum(p []byte) (wait func()) {
 		if s.part != nil {
 			s.part.Write(p)
 		}
-		s.marks.write(p)
+		s.marks.Write(p)
 	}
 	if len(p) < besideFrom {
 		return hash
@@ -242,7 +242,9 @@ type marks struct {
 	fill int
 }
 
-func (m *marks) write(p []byte) {
+// Write never fails.
+func (m *marks) Write(p []byte) (int, error) {
+	all := len(p)
 	for len(p) > 0 {
 		n := min(len(p), markSize-m.fill)
 		m.part = crc32.Update(m.part, castagnoli, p[:n])
@@ -251,6 +253,7 @@ func (m *marks) write(p []byte) {
 		}
 		p = p[n:]
 	}
+	return all, nil
 }
 
 func (m *marks) end() []uint32 {

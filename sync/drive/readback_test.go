@@ -162,9 +162,9 @@ func TestMarks(t *testing.T) {
 	t.Parallel()
 	data := bytes.Repeat([]byte("abcdefgh"), 30_000)
 	var whole, pieces marks
-	whole.write(data)
+	whole.Write(data)
 	for rest := data; len(rest) > 0; rest = rest[min(777, len(rest)):] {
-		pieces.write(rest[:min(777, len(rest))])
+		pieces.Write(rest[:min(777, len(rest))])
 	}
 	a, b := whole.end(), pieces.end()
 	if !slices.Equal(a, b) || len(a) != 4 {

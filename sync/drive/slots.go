@@ -1,10 +1,12 @@
 package drive
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -125,19 +127,26 @@ func appendNewlines(ctx context.Context, f *os.File, from, to int64) (stopped, e
 // overwrite writes text into a slot in place, newlines over what is left of
 // the old one, and fsyncs it. The file keeps its size: nothing is allocated
 // and no name changes, so that a pull can tear the contents and nothing else.
-func (w *Writer) overwrite(name string, text []byte) error {
+func (w *Writer) overwrite(name string, fill func(io.Writer) error) error {
 	err := w.do("overwrite", name, func() error {
 		f, err := w.root.OpenFile(name, os.O_RDWR, 0)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		end, err := textEnd(f)
+		end, err := textEnd(f, "\n")
 		if err != nil {
 			return err
 		}
-		body := append(bytes.Clone(text), bytes.Repeat([]byte{'\n'}, int(max(0, end-int64(len(text)))))...)
-		if _, err := f.WriteAt(body, 0); err != nil {
+		text := &counter{w: io.NewOffsetWriter(f, 0)}
+		b := bufio.NewWriterSize(text, 1<<20)
+		if err := fill(b); err != nil {
+			return err
+		}
+		if err := b.Flush(); err != nil {
+			return err
+		}
+		if _, err := appendNewlines(context.Background(), f, text.n, end); err != nil {
 			return err
 		}
 		return f.Sync()
@@ -146,6 +155,14 @@ func (w *Writer) overwrite(name string, text []byte) error {
 		return w.lost(err)
 	}
 	return nil
+}
+
+// content fills with what is in memory.
+func content(text []byte) func(io.Writer) error {
+	return func(out io.Writer) error {
+		_, err := out.Write(text)
+		return err
+	}
 }
 
 // lost ends the session: after a failed overwrite nobody knows what the slot
@@ -159,8 +176,8 @@ func (w *Writer) lost(err error) error {
 	return err
 }
 
-// textEnd is the offset behind the last byte of f that is not a newline.
-func textEnd(f *os.File) (int64, error) {
+// textEnd is the offset behind the last byte of f that is none of room.
+func textEnd(f *os.File, room string) (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
@@ -172,7 +189,7 @@ func textEnd(f *os.File) (int64, error) {
 		if _, err := f.ReadAt(piece, at); err != nil {
 			return 0, err
 		}
-		if text := bytes.TrimRight(piece, "\n"); len(text) > 0 {
+		if text := bytes.TrimRight(piece, room); len(text) > 0 {
 			return at + int64(len(text)), nil
 		}
 		end = at

@@ -73,10 +73,10 @@ type Writer struct {
 	root *os.Root // the origin's directory, nil before the first export made it
 	lock *os.File
 
-	held   *Generation              // the committed generation, nil if there is none to keep files of
-	listed map[string]manifest.File // what is committed, by path
-	slots  [2]slot                  // as found: the better one first
-	serial int64                    // the highest on this drive
+	held     *Generation              // the committed generation, nil if there is none to keep files of
+	listed   map[string]manifest.File // what is committed, by path
+	serial   int64                    // the highest on this drive
+	unmended []byte                   // the text of the generation that only Manifest.next has; nil if there is none
 
 	names  namespace
 	rooms  map[string]*room // directories, of interest on vfat
@@ -219,7 +219,9 @@ func (w *Writer) open(context.Context) error {
 	} else if err := w.hold(best, other); err != nil {
 		return err
 	}
-	w.slots = [2]slot{best, other}
+	if best.signed != nil && best.state.Name != Slot {
+		w.unmended = best.text
+	}
 	w.root, err = w.d.root.OpenRoot(dir)
 	return w.d.pullDamage("opening", dir, err)
 }
@@ -262,14 +264,15 @@ func (w *Writer) hold(best, other slot) error {
 // mend is step 2. A run that was pulled between the two slots left generation
 // N in Manifest.next only; writing there next could lose both.
 func (w *Writer) mend(ctx context.Context) error {
-	best := w.slots[0]
-	if best.signed == nil || best.state.Name == Slot {
+	text := w.unmended
+	if text == nil {
 		return nil
 	}
-	if err := w.makeRoom(ctx, Slot, int64(len(best.text))); err != nil {
+	w.unmended = nil
+	if err := w.makeRoom(ctx, Slot, int64(len(text))); err != nil {
 		return w.d.pullDamage("mending", Slot, err)
 	}
-	return w.d.pullDamage("mending", Slot, w.overwrite(Slot, best.text))
+	return w.d.pullDamage("mending", Slot, w.overwrite(Slot, content(text)))
 }
 
 // Held returns the generation that is committed on the drive; nil if there is
@@ -362,7 +365,7 @@ func (t *tidying) walk(above *level, name, dir string, depth int) (empty bool, e
 			return false, err
 		}
 		empty, lost = empty && removed, lost || removed
-		if !removed {
+		if !removed && w.vfat {
 			w.roomOf(dir).add(entry.Name())
 		}
 	}

@@ -274,16 +274,12 @@ func (d *Dir) writeIndex(p *plan, report *Report, o Options) error {
 		x.Header = o.Header(x.Header)
 	}
 	x.SetTimestamp(max(o.Now.Unix(), old+1))
-	text, err := x.MarshalText()
-	if err != nil {
-		return fmt.Errorf("writing the index: %w", err)
-	}
 	t, _ := x.Timestamp()
 	compress := p.gzTime != absent
 	if o.CompressIndex != nil {
 		compress = *o.CompressIndex
 	}
-	if err := d.writeFiles(p, text, t, compress, o); err != nil {
+	if err := d.writeFiles(p, x, t, compress, o); err != nil {
 		return err
 	}
 	p.index.Header, p.index.Entries, p.usable = x.Header, p.entries, true
@@ -296,7 +292,7 @@ func (d *Dir) writeIndex(p *plan, report *Report, o Options) error {
 }
 
 // writeFiles replaces Packages, and replaces or removes Packages.gz.
-func (d *Dir) writeFiles(p *plan, text []byte, t int64, compress bool, o Options) error {
+func (d *Dir) writeFiles(p *plan, x *pkgindex.Index, t int64, compress bool, o Options) error {
 	if !compress && p.gzTime != absent {
 		o.at("remove index.gz")
 		// The name itself: a link may lead to a file that others use.
@@ -306,7 +302,7 @@ func (d *Dir) writeFiles(p *plan, text []byte, t int64, compress bool, o Options
 	}
 	o.at("write index")
 	err := d.writeFile(p.indexName, t, func(w io.Writer) error {
-		_, err := w.Write(text)
+		err := x.Write(w)
 		o.at("finish index")
 		return err
 	})
@@ -314,7 +310,7 @@ func (d *Dir) writeFiles(p *plan, text []byte, t int64, compress bool, o Options
 		return err
 	}
 	o.at("write index.gz")
-	return d.writeFile(p.gzName, t, func(w io.Writer) error { return pkgindex.WriteGzip(w, text, t) })
+	return d.writeFile(p.gzName, t, func(w io.Writer) error { return pkgindex.WriteGzip(w, x.Write, t) })
 }
 
 // writeFile writes Packages or Packages.gz with Portage's rules for owner and mode.

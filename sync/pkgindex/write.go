@@ -135,8 +135,8 @@ func (x *Index) sorted() []Entry {
 // gzipLevel makes an index 2 % larger than the best compression, which Portage uses, and takes a third of the time.
 const gzipLevel = 5
 
-// WriteGzip writes plain, an index, as Portage writes Packages.gz: no name, the index's TIMESTAMP as time.
-func WriteGzip(w io.Writer, plain []byte, timestamp int64) error {
+// WriteGzip writes what plain writes, an index, as Portage writes Packages.gz: no name, the index's TIMESTAMP as time.
+func WriteGzip(w io.Writer, plain func(io.Writer) error, timestamp int64) error {
 	if timestamp < 0 || timestamp > math.MaxUint32 {
 		return &ValueError{Key: "TIMESTAMP", Value: strconv.FormatInt(timestamp, 10), Reason: "does not fit into a gzip header"}
 	}
@@ -145,7 +145,7 @@ func WriteGzip(w io.Writer, plain []byte, timestamp int64) error {
 		return fmt.Errorf("compress index: %w", err)
 	}
 	z.ModTime = time.Unix(timestamp, 0)
-	if _, err := io.Copy(z, bytes.NewReader(plain)); err != nil {
+	if err := plain(z); err != nil {
 		return fmt.Errorf("compress index: %w", err)
 	}
 	if err := z.Close(); err != nil {

@@ -3,6 +3,7 @@ package pkgindex
 import (
 	"bytes"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -156,5 +157,13 @@ func TestHeader(t *testing.T) {
 	c.Set("X", "other")
 	if h.Get("X") != "1" {
 		t.Error("a clone is no copy")
+	}
+}
+
+// plainText writes a text.
+func plainText(text []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
 	}
 }
