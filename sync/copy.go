@@ -202,48 +202,62 @@ func (x *exporter) copySome(ctx context.Context, w *drive.Writer, todo []Item) e
 	for range workers {
 		c.bufs <- &buffers{}
 	}
-	known := make([]*digest.Sums, len(todo))
+	jobs := make([]*job, len(todo))
 	for i, it := range todo {
-		known[i] = x.checkedBefore(it)
+		jobs[i] = x.newJob(it)
 	}
 	order := largeFirst(len(todo), func(i int) int64 { return todo[i].Size })
 	return ahead(ctx, len(todo), workers, copyWindow,
-		func(ctx context.Context, i int) carried { return c.carry(ctx, todo[order[i]], known[order[i]]) },
+		func(ctx context.Context, i int) carried { return c.carry(ctx, jobs[order[i]]) },
 		func(i int, f carried) error {
 			if f.err != nil {
 				return f.err
 			}
-			x.carriedOver(todo[order[i]], f)
+			x.carriedOver(jobs[order[i]], f)
+			jobs[order[i]] = nil
 			return nil
 		}, func(carried) {})
 }
 
-// carriedOver notes what came of a file.
-func (x *exporter) carriedOver(it Item, f carried) {
+// carriedOver notes what came of a file, of which nothing else is needed any more.
+func (x *exporter) carriedOver(j *job, f carried) {
+	it := j.it
+	key := fileKey{it.Kind, it.Path}
+	delete(x.host.files, key)
 	if f.reason != nil {
 		x.leaveOut(it, f.reason, f.hint) // if it was put, it is not listed: the next commit removes it
 		return
 	}
-	key := fileKey{it.Kind, it.Path}
-	info, cache := x.host.files[key].info, x.host.dir(it.Kind).cache
-	cache.Put(it.Path, info, f.sums, f.set)
+	cache := x.host.dir(it.Kind).cache
+	cache.Put(it.Path, j.h.info, f.sums, f.set)
 	if it.Kind == Package {
 		x.setEntry(it.Path, f.entry)
-		cache.Approve(it.Path, info, binpkg.Rules)
+		cache.Approve(it.Path, j.h.info, binpkg.Rules)
 	}
-	x.current[key] = &f.put
+	put := f.put // without the rest of f
+	x.current[key] = &put
 	x.report.Copied = append(x.report.Copied, it)
 	x.copied.Add(1)
 }
 
+// forgetHost lets go of what is known of the files that stay as they are.
+func (x *exporter) forgetHost(todo []Item) {
+	wanted := make(map[fileKey]*hostFile, len(todo))
+	for _, it := range todo {
+		key := fileKey{it.Kind, it.Path}
+		wanted[key] = x.host.files[key]
+	}
+	x.host.files = wanted
+}
+
 // checkedBefore returns the digests of a package that was looked through by an earlier export and has not changed since, as far as its status tells; the copying makes sure of it. Else nil.
-func (x *exporter) checkedBefore(it Item) *digest.Sums {
+func (x *exporter) checkedBefore(it Item, h *hostFile) *digest.Sums {
 	if it.Kind != Package {
 		return nil
 	}
-	cache, info := x.host.packages.cache, x.host.files[fileKey{it.Kind, it.Path}].info
-	sums, set, ok := cache.Lookup(it.Path, info)
-	if !ok || set != digest.All || cache.Approved(it.Path, info) != binpkg.Rules {
+	cache := x.host.packages.cache
+	sums, set, ok := cache.Lookup(it.Path, h.info)
+	if !ok || set != digest.All || cache.Approved(it.Path, h.info) != binpkg.Rules {
 		return nil
 	}
 	return &sums
@@ -265,15 +279,15 @@ func (e *sourceError) Unwrap() error { return e.err }
 
 // carry puts one file on the drive in one pass: read, checked, hashed, written. A file that cannot be carried is left out and the run goes on; only the drive's errors end it. A package whose digests are known
 // was checked when they were computed.
-func (c *copier) carry(ctx context.Context, it Item, known *digest.Sums) (f carried) {
+func (c *copier) carry(ctx context.Context, j *job) (f carried) {
 	if f.err = context.Cause(ctx); f.err != nil {
 		return f
 	}
-	j := job{it: it, h: c.x.host.files[fileKey{it.Kind, it.Path}], check: it.Kind == Package && known == nil}
-	if j.check {
+	it := j.it
+	if j.check() {
 		j.hash = digest.New(indexHashes)
 	}
-	f.put, f.err = c.run(ctx, &j)
+	f.put, f.err = c.run(ctx, j)
 	var mine *sourceError
 	switch {
 	case context.Cause(ctx) != nil:
@@ -287,12 +301,12 @@ func (c *copier) carry(ctx context.Context, it Item, known *digest.Sums) (f carr
 	}
 	f.set = digest.BLAKE2B
 	if it.Kind == Package {
-		if known != nil {
-			if f.put.Sum != known.Blake2b {
+		if j.known != nil {
+			if f.put.Sum != j.known.Blake2b {
 				f.reason, f.hint = errRotten, "if the file is good: touch "+filepath.Join(c.x.m.PKGDIR, it.Path)
 				return f
 			}
-			f.sums = *known
+			f.sums = *j.known
 		} else {
 			f.sums = j.hash.Sum()
 		}
@@ -312,10 +326,18 @@ var errRotten = errors.New("damaged: its contents are not what they were when it
 type job struct {
 	it    Item
 	h     *hostFile
-	check bool           // a package that nobody has looked through yet
-	hash  *digest.Hash   // then: of the file
+	known *digest.Sums   // of a package that was looked through before
+	hash  *digest.Hash   // of a package that is looked through now
 	own   pkgindex.Entry // of a package: what its own metadata says
 }
+
+func (x *exporter) newJob(it Item) *job {
+	h := x.host.files[fileKey{it.Kind, it.Path}]
+	return &job{it: it, h: h, known: x.checkedBefore(it, h)}
+}
+
+// check says whether it is a package that nobody has looked through yet.
+func (j *job) check() bool { return j.it.Kind == Package && j.known == nil }
 
 // run copies a file. Errors of the file are *sourceError.
 func (c *copier) run(ctx context.Context, j *job) (drive.Item, error) {
@@ -370,7 +392,7 @@ func (c *copier) load(j *job, buf []byte) ([]byte, error) {
 func (j *job) lookAt(ctx context.Context, data []byte) error {
 	r := bytes.NewReader(data)
 	pkg, err := j.read(r)
-	if err == nil && j.check {
+	if err == nil && j.check() {
 		j.hash.Write(data)
 		err = pkg.Check(ctx, r)
 	}
@@ -402,7 +424,7 @@ func (c *copier) runLarge(ctx context.Context, j *job, bufs *buffers) (drive.Ite
 		if err != nil {
 			return drive.Item{}, &sourceError{err}
 		}
-		if j.check {
+		if j.check() {
 			fill = func(dst io.Writer) error { return j.pourChecked(ctx, dst, file, pkg, bufs) }
 		}
 	}

@@ -353,7 +353,7 @@ func (x *exporter) plan(ctx context.Context) error {
 			return err
 		}
 	}
-	x.todo = append(slices.Clone(p.Copy), p.Compare...)
+	x.todo = append(slices.Clip(p.Copy), p.Compare...)
 	return x.measure()
 }
 

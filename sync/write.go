@@ -47,6 +47,7 @@ func (x *exporter) write(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	x.forgetHost(files)
 	if err := x.copyAll(ctx, w, files); err != nil {
 		return err
 	}

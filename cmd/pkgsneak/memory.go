@@ -15,6 +15,8 @@ const (
 	heapGrowth  = 50
 	leastGrowth = 12
 	largeHeap   = 150 << 20
+	// softLimit is how much memory is taken, in bytes, as long as a quarter more than what is live fits into it.
+	softLimit = 176 << 20
 )
 
 // tuneMemory lets small runs do without the garbage collector, and lets it run more often in large ones than Go does by itself. Who sets GOGC or GOMEMLIMIT knows better.
@@ -35,6 +37,7 @@ func afterCollection() {
 			return
 		}
 		debug.SetGCPercent(mayGrow(live[0].Value.Uint64()))
+		debug.SetMemoryLimit(int64(max(softLimit, live[0].Value.Uint64()*5/4)))
 		afterCollection()
 	}, struct{}{})
 }

@@ -132,6 +132,9 @@ func (w *Writer) canHold(file string, several int64) (bool, error) {
 
 // account counts the names that a path adds to its directories.
 func (w *Writer) account(file string) {
+	if !w.vfat {
+		return
+	}
 	for p := file; p != "."; p = path.Dir(p) {
 		if p != file && w.names.hasDir(p) {
 			return

@@ -182,7 +182,7 @@ func textEnd(f *os.File, room string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, min(info.Size(), 64<<10))
 	for end := info.Size(); end > 0; {
 		at := max(0, end-int64(len(buf)))
 		piece := buf[:end-at]

@@ -219,6 +219,7 @@ func decodeHex(dst []byte, s string) bool {
 // With returns the entry with other values: With("PATH", path, "SIZE", size). An empty value removes the key. The error is a *ValueError.
 func (e Entry) With(keysAndValues ...string) (Entry, error) {
 	f := e.decode()
+	same := !e.IsZero()
 	for i := 0; i < len(keysAndValues); i += 2 {
 		key := diskName(keysAndValues[i])
 		if i+1 == len(keysAndValues) {
@@ -228,7 +229,11 @@ func (e Entry) With(keysAndValues ...string) (Entry, error) {
 		if !known {
 			return Entry{}, &ValueError{Key: key, Value: keysAndValues[i+1], Reason: "not a key of an entry"}
 		}
+		same = same && f[rank] == keysAndValues[i+1]
 		f[rank] = keysAndValues[i+1]
+	}
+	if same { // tens of thousands of entries are in memory
+		return e, nil
 	}
 	return newEntry(&f)
 }
