@@ -24,7 +24,7 @@ type contest struct {
 	name  string
 	by    figure
 	also  []figure     // of the same runs of pkgsneak
-	warm  bool         // the page cache stays: what is measured is the program, or what people run again and again
+	warm  bool         // the page cache stays, and each run is the second of two: what is measured is the program, or what people run again and again
 	once  bool         // one run is enough
 	setup func() error // before the first run
 	reset func() error // before each run of anybody
@@ -75,11 +75,6 @@ func (b *bench) run(c contest) error {
 			return fmt.Errorf("setting up: %w", err)
 		}
 	}
-	if c.warm { // this run reads what the others shall find in the page cache
-		if _, err := b.measure(c, c.ours, nil); err != nil {
-			return err
-		}
-	}
 	var ours []usage
 	theirs := make([][]usage, len(c.peers))
 	runs := b.runs
@@ -109,9 +104,16 @@ func (b *bench) again(c contest, runs *[]usage, args, env []string) error {
 		return nil
 	}
 	u, err := b.measure(c, args, env)
+	if c.warm && err == nil && u.wall < short {
+		// The first one has read what this one finds in the page cache, and a virtual machine has got back the memory that its host had taken meanwhile.
+		u, err = b.measure(c, args, env)
+	}
 	*runs = append(*runs, u)
 	return err
 }
+
+// short is how long a run may take that is made twice where the page cache shall be warm.
+const short = 10 * time.Second
 
 // heading begins the table, in Markdown.
 const heading = "| what | pkgsneak | against | | ratio | goal |\n| --- | --- | --- | --- | --- | --- |\n"
