@@ -62,6 +62,7 @@ type bench struct {
 
 	work    string // removed at the end
 	program string // pkgsneak
+	path    string // PATH for it
 	self    string // this program
 }
 
@@ -73,7 +74,7 @@ func (b *bench) main(dir string) (err error) {
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}
-	b.program = filepath.Join(b.work, "pkgsneak")
+	b.program, b.path = filepath.Join(b.work, "pkgsneak"), withoutPortageq(os.Getenv("PATH"))
 	build := exec.Command("go", "build", "-trimpath", "-o", b.program, "pkgsneak/cmd/pkgsneak")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
