@@ -60,7 +60,8 @@
 //     on a drive that nobody used before, blocks spread over the free space
 //     are written and compared, to find one that claims more than it has
 //  5. grow    all new directories, on vfat grown while empty; syncfs and flush
-//  6. put     payload straight under its final name, then the generation's files
+//  6. put     payload straight under its final name, one file after the other or
+//     several side by side, then the generation's files
 //  7. flush   syncfs, then fsync of the clean slot: that sends the cache flush
 //  8. compare what was written is read back from the medium itself, and the
 //     sample of old files that was right in the beginning

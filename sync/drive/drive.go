@@ -23,7 +23,7 @@ const (
 )
 
 // Drive is an opened tree. It is not safe for use by several goroutines at
-// once, except for reading the files of its generations.
+// once, except for reading the files of its generations, and their State.
 type Drive struct {
 	mount    string
 	top      *os.File // the mount point: for statfs, and for syncfs from before the first write
