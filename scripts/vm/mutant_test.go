@@ -42,19 +42,19 @@ var mutants = []mutant{
 	},
 	{
 		name: "with a slot that is renamed into place", file: "sync/drive/slots.go",
-		old: "		f, err := w.root.OpenFile(name, os.O_RDWR, 0)\n		if err != nil {\n			return err\n		}\n		defer f.Close()\n		end, err := textEnd(f)\n",
-		new: "		if name != PackagesFile {\n			return w.replace(name, text)\n		}\n		f, err := w.root.OpenFile(name, os.O_RDWR, 0)\n		if err != nil {\n			return err\n		}\n		defer f.Close()\n		end, err := textEnd(f)\n",
+		old: "		f, err := w.root.OpenFile(name, os.O_RDWR, 0)\n		if err != nil {\n			return err\n		}\n		defer f.Close()\n		end, err := textEnd(f, \"\\n\")\n",
+		new: "		if name != PackagesFile {\n			return w.replace(name, fill)\n		}\n		f, err := w.root.OpenFile(name, os.O_RDWR, 0)\n		if err != nil {\n			return err\n		}\n		defer f.Close()\n		end, err := textEnd(f, \"\\n\")\n",
 	},
 }
 
 // extra is what a mutant needs beside its change.
 var extra = map[string]string{"with a slot that is renamed into place": `
-func (w *Writer) replace(name string, text []byte) error {
+func (w *Writer) replace(name string, fill func(io.Writer) error) error {
 	f, err := w.root.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}
-	if _, err = f.Write(text); err == nil {
+	if err = fill(f); err == nil {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close(), w.root.Rename(name+".new", name)); err != nil {
