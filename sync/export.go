@@ -89,10 +89,7 @@ func Export(ctx context.Context, m Machine, o ExportOptions, w Watcher) (*Export
 	x := &exporter{m: m, o: o, w: w, l: l,
 		current: make(map[fileKey]*drive.Item), entries: make(map[string]pkgindex.Entry),
 		report: &ExportReport{Pretended: o.Pretend, Copied: []Item{}, Removed: []Item{}, LeftOut: []Item{}, Notices: []string{}}}
-	ctx, cancel := context.WithCancel(ctx)
-	x.self = meanwhile(func() (self, error) { return readSelf(ctx, m.Executable) })
 	defer x.close()
-	defer cancel()
 	err = x.run(ctx)
 	return x.report, err
 }
@@ -118,9 +115,8 @@ type exporter struct {
 	before *pkgindex.Header            // of its catalogue; nil if there is none that can be read
 	stale  bool                        // its packages/Packages is an older generation's, which only a new generation mends
 	host   *host
-	self   func() (self, error) // this program, which is hashed meanwhile
-	todo   []Item               // to be copied
-	copied atomic.Int64         // files of it that were
+	todo   []Item       // to be copied
+	copied atomic.Int64 // files of it that were
 
 	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
 	current map[fileKey]*drive.Item
@@ -130,9 +126,6 @@ type exporter struct {
 }
 
 func (x *exporter) close() {
-	if s, _ := x.self(); s.file != nil {
-		s.file.Close()
-	}
 	if x.host != nil {
 		x.host.close()
 	}

@@ -29,6 +29,14 @@ func (x *exporter) write(ctx context.Context) (err error) {
 	if err := x.prepareKey(); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	running := meanwhile(func() (self, error) { return readSelf(ctx, x.m.Executable) })
+	defer func() {
+		cancel()
+		if s, _ := running(); s.file != nil {
+			s.file.Close()
+		}
+	}()
 	w, err := x.begin(ctx)
 	if err != nil {
 		return err
@@ -51,7 +59,11 @@ func (x *exporter) write(ctx context.Context) (err error) {
 	if err := x.copyAll(ctx, w, files); err != nil {
 		return err
 	}
-	if err := x.putProgram(ctx, w); err != nil {
+	s, err := running()
+	if err == nil {
+		err = x.putProgram(ctx, w, s)
+	}
+	if err != nil {
 		return err
 	}
 	x.drop()
@@ -293,10 +305,9 @@ func readSelf(ctx context.Context, path string) (s self, _ error) {
 }
 
 // putProgram lays the running program on the drive, so that a bare client can import. Only a static binary is of use there.
-func (x *exporter) putProgram(ctx context.Context, w *drive.Writer) error {
-	s, err := x.self()
-	if err != nil || s.file == nil {
-		return err
+func (x *exporter) putProgram(ctx context.Context, w *drive.Writer, s self) error {
+	if s.file == nil {
+		return nil
 	}
 	file, size := s.file, s.size
 	path := drive.BinFile(runtime.GOARCH)

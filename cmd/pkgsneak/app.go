@@ -193,7 +193,7 @@ func dirFlags() []cli.Flag {
 }
 
 func jobsFlag() cli.Flag {
-	return &cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "files read and checked at a time (as the disk and the processors like it)"}
+	return &cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "files worked on at a time (as the disks and the processors like it)"}
 }
 
 // jobs is what --jobs says, 0 where it says nothing.

@@ -116,7 +116,7 @@ func (d *Dir) scan(ctx context.Context) (*Scan, error) {
 		return nil, context.Cause(ctx)
 	}
 	var r listing.Reader
-	names, err := r.Names(listing.Top(f), MaxNames)
+	names, err := r.Names(int(f.Fd()), MaxNames)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (d *Dir) scan(ctx context.Context) (*Scan, error) {
 		if i%4096 == 4095 && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err := s.add(listing.Top(f), e); err != nil {
+		if err := s.add(int(f.Fd()), e); err != nil {
 			return nil, err
 		}
 	}

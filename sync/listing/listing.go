@@ -9,7 +9,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io/fs"
-	"os"
 	"syscall"
 	"time"
 
@@ -84,9 +83,6 @@ func convert(st *unix.Stat_t) syscall.Stat_t {
 		Atim: syscall.Timespec(st.Atim), Mtim: syscall.Timespec(st.Mtim), Ctim: syscall.Timespec(st.Ctim),
 	}
 }
-
-// Top returns the descriptor of an open directory for the functions below. It is valid as long as the file is open.
-func Top(f *os.File) int { return int(f.Fd()) }
 
 // Open opens a name in an open directory for reading, not through a link, and without waiting for the other end of a FIFO. flags are added. The error is a syscall.Errno.
 func Open(dir int, name string, flags int) (fd int, err error) {

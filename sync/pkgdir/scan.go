@@ -53,7 +53,7 @@ func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
 	}
 	defer top.Close()
 	w := walk{scan: &Scan{}}
-	if err := w.list(ctx, listing.Top(top), ".", 0); err != nil {
+	if err := w.list(ctx, int(top.Fd()), ".", 0); err != nil {
 		return nil, fmt.Errorf("scanning %q: %w", d.path, err)
 	}
 	return w.scan, nil
