@@ -13,6 +13,8 @@ import (
 	stdsync "sync"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
@@ -208,7 +210,14 @@ func (x *exporter) copySome(ctx context.Context, w *drive.Writer, todo []Item) e
 	}
 	order := largeFirst(len(todo), func(i int) int64 { return todo[i].Size })
 	return ahead(ctx, len(todo), workers, copyWindow,
-		func(ctx context.Context, i int) carried { return c.carry(ctx, jobs[order[i]]) },
+		func(ctx context.Context, i int) carried {
+			if next := i + workers; next < len(order) && readers > prefetchReaders {
+				var soon stdsync.WaitGroup
+				soon.Go(func() { c.prefetch(jobs[order[next]]) })
+				defer soon.Wait()
+			}
+			return c.carry(ctx, jobs[order[i]])
+		},
 		func(i int, f carried) error {
 			if f.err != nil {
 				return f.err
@@ -217,6 +226,30 @@ func (x *exporter) copySome(ctx context.Context, w *drive.Writer, todo []Item) e
 			jobs[order[i]] = nil
 			return nil
 		}, func(carried) {})
+}
+
+const (
+	// prefetchReaders is how many readers a medium likes at most that had better not be asked for what is read later.
+	prefetchReaders = 2
+	// prefetchHead and prefetchTail are how many bytes of a large file are asked for: what its first readers look at, and what the kernel reads ahead when it sees that the file is read in turn.
+	prefetchHead = 8 << 20
+	prefetchTail = 64 << 10
+)
+
+// prefetch asks the medium for a large file that is read soon. Whoever comes to the file then says what is wrong with it.
+func (c *copier) prefetch(j *job) {
+	if j.h.Size <= inOneGo {
+		return
+	}
+	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	_ = unix.Fadvise(int(file.Fd()), 0, prefetchHead, unix.FADV_WILLNEED)
+	if tail := j.h.Size - prefetchTail; tail > prefetchHead {
+		_ = unix.Fadvise(int(file.Fd()), tail, prefetchTail, unix.FADV_WILLNEED)
+	}
 }
 
 // carriedOver notes what came of a file, of which nothing else is needed any more.

@@ -214,7 +214,6 @@ func (s *splitter) closePart() error {
 		File:  manifest.File{Path: name, Size: s.size, Sum: sum},
 		marks: s.marks.end(),
 	})
-	// An error here may be about any of the small files that waited.
 	if err := s.w.flow.finished(f, name, s.size, &s.flow); err != nil {
 		return s.w.lost(s.w.end("writing", name, err))
 	}
@@ -223,6 +222,7 @@ func (s *splitter) closePart() error {
 
 // giveUp leaves what was written to the next commit's removal.
 func (s *splitter) giveUp() {
+	_ = s.flow.wait()
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	if s.file != nil {
@@ -267,33 +267,50 @@ const (
 	// syncEvery is how many bytes may be dirty before the drive is made to take
 	// them: progress is then what reached it, and a cancel takes effect soon.
 	syncEvery = 8 << 20
-	// maxOpen is how many small files wait for that together.
+	// maxOpen is how many finished files wait for that together.
 	maxOpen = 128
 )
 
-// flow bounds what is written but not on its way. A large file waits for the
-// piece before the last; small files wait together, so that the drive gets
-// them in one go.
+// flow bounds what is written but not on its way. A large file is sent off while
+// it goes on, and waits for the piece before the last. Ends of files and small
+// files are sent off together, and the next ones wait for them, so that the
+// drive gets them in one go.
 type flow struct {
 	done func(Stage, string, int64)
 
 	telling sync.Mutex // held while done is called
 
+	sending  sync.Mutex // held by who begins a batch or waits for one
+	underway chan error // tells how the batch before ended; nil if that is known
+
 	mu    sync.Mutex // guards what is below
-	small []pendingFile
+	batch []pendingFile
 	bytes int64
 }
 
 // stretch is how far a large file is on its way.
 type stretch struct {
-	sent    int64 // bytes whose write-back was begun
-	settled int64 // and bytes that were waited for
+	sent     int64      // bytes that are sent off
+	underway chan error // tells how the last sending ended; nil if that is known
+	settled  int64      // bytes that arrived; the sending's own while it is under way
 }
 
+// wait waits for the sending that is under way.
+func (s *stretch) wait() error {
+	if s.underway == nil {
+		return nil
+	}
+	err := <-s.underway
+	s.underway = nil
+	return err
+}
+
+// pendingFile is a file that is written to its end, and closed when that has
+// arrived.
 type pendingFile struct {
-	f    *os.File
-	name string
-	size int64 // bytes not yet waited for
+	f        *os.File
+	name     string
+	from, to int64 // what was not waited for yet
 }
 
 const (
@@ -307,19 +324,24 @@ func (q *flow) tell(name string, n int64) {
 	q.done(Writing, name, n)
 }
 
-// wrote begins the write-back of each full piece of a file and waits for the
-// piece before it.
+// wrote sends each full piece of a file off, and waits for the piece before it
+// when the next one is full: asking for the write-back may take as long as that.
 func (q *flow) wrote(f *os.File, name string, size int64, s *stretch) error {
 	if size-s.sent < syncEvery {
 		return nil
 	}
-	if err := syncRange(f, s.sent, size-s.sent, rangeStart); err != nil {
+	if err := s.wait(); err != nil {
 		return err
 	}
-	if err := q.settle(f, name, s.sent, s); err != nil {
-		return err
-	}
-	s.sent = size
+	from, ended := s.sent, make(chan error, 1)
+	s.sent, s.underway = size, ended
+	go func() {
+		err := syncRange(f, from, size-from, rangeStart)
+		if err == nil {
+			err = q.settle(f, name, from, s)
+		}
+		ended <- err
+	}()
 	return nil
 }
 
@@ -336,48 +358,88 @@ func (q *flow) settle(f *os.File, name string, to int64, s *stretch) error {
 	return nil
 }
 
-// finished takes a file that is written to its end, and closes it sooner or
-// later.
+// finished takes a file that is written to its end, and closes it later. An
+// error may be about any file that was finished before.
 func (q *flow) finished(f *os.File, name string, size int64, s *stretch) error {
-	if s.settled > 0 {
-		return errors.Join(q.settle(f, name, size, s), f.Close())
+	if err := s.wait(); err != nil {
+		return errors.Join(err, f.Close())
 	}
 	q.mu.Lock()
-	q.small, q.bytes = append(q.small, pendingFile{f, name, size}), q.bytes+size
-	enough := q.bytes >= syncEvery || len(q.small) >= maxOpen
+	q.batch = append(q.batch, pendingFile{f, name, s.settled, size})
+	q.bytes += size - s.settled
+	enough := q.bytes >= syncEvery || len(q.batch) >= maxOpen
 	q.mu.Unlock()
 	if !enough {
 		return nil
 	}
-	return q.drain()
+	return q.send()
 }
 
-// drain sends all small files on their way, then waits for each.
-func (q *flow) drain() error {
-	q.mu.Lock()
-	small := q.small
-	q.small, q.bytes = nil, 0
-	q.mu.Unlock()
-	var errs []error
-	for _, p := range small {
-		errs = append(errs, syncRange(p.f, 0, p.size, rangeStart))
+// send sends off what is finished, once the batch before has arrived.
+func (q *flow) send() error {
+	q.sending.Lock()
+	defer q.sending.Unlock()
+	if err := q.arrived(); err != nil {
+		return err
 	}
-	for _, p := range small {
-		err := errors.Join(syncRange(p.f, 0, p.size, rangeWait), p.f.Close())
+	batch, ended := q.take(), make(chan error, 1)
+	q.underway = ended
+	go func() { ended <- q.settleAll(batch) }()
+	return nil
+}
+
+// drain waits until everything that is finished has arrived.
+func (q *flow) drain() error {
+	q.sending.Lock()
+	defer q.sending.Unlock()
+	if err := q.arrived(); err != nil {
+		return err
+	}
+	return q.settleAll(q.take())
+}
+
+// arrived waits for the batch that is under way.
+func (q *flow) arrived() error {
+	if q.underway == nil {
+		return nil
+	}
+	err := <-q.underway
+	q.underway = nil
+	return err
+}
+
+func (q *flow) take() []pendingFile {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	batch := q.batch
+	q.batch, q.bytes = nil, 0
+	return batch
+}
+
+// settleAll asks for all of a batch, then waits for each file, and closes it.
+func (q *flow) settleAll(batch []pendingFile) error {
+	var errs []error
+	for _, p := range batch {
+		errs = append(errs, syncRange(p.f, p.from, p.to-p.from, rangeStart))
+	}
+	for _, p := range batch {
+		err := errors.Join(syncRange(p.f, p.from, p.to-p.from, rangeWait), p.f.Close())
 		if err == nil {
-			q.tell(p.name, p.size)
+			q.tell(p.name, p.to-p.from)
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// drop closes what is waiting, for the end of a session.
+// drop closes what is finished, for the end of a session.
 func (q *flow) drop() {
-	for _, p := range q.small {
+	q.sending.Lock()
+	defer q.sending.Unlock()
+	_ = q.arrived()
+	for _, p := range q.take() {
 		p.f.Close()
 	}
-	q.small, q.bytes = nil, 0
 }
 
 // syncRange is sync_file_range where the file system has it. It does not make
