@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -11,7 +12,7 @@ import (
 // IndexOptions says how to index.
 type IndexOptions struct {
 	Rebuild bool // believe no entry: every package is read
-	Workers int  // packages read at a time; 0 chooses
+	Workers int  // packages read at a time; 0 chooses: as many as there are processors, or more if the medium likes it
 }
 
 // Index brings the index of the machine's PKGDIR up to date, as `emaint binhost --fix` does, under Portage's lock.
@@ -38,6 +39,9 @@ func CheckIndex(ctx context.Context, m Machine, o IndexOptions, w Watcher) (*pkg
 func (m Machine) indexing(o IndexOptions, w Watcher) pkgdir.Options {
 	opts := m.indexWriting(w)
 	opts.Rebuild, opts.Workers = o.Rebuild, o.Workers
+	if opts.Workers <= 0 {
+		opts.Workers = max(runtime.GOMAXPROCS(0), MediumOf(m.PKGDIR).Readers)
+	}
 	opts.Header = func(h pkgindex.Header) pkgindex.Header {
 		return pkgindex.UpdateHeader(h, m.Settings.Get, m.Settings.ProfileName())
 	}

@@ -1,13 +1,14 @@
 package sync
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/drive"
 )
 
 // A Medium says how a medium is best used.
@@ -16,26 +17,42 @@ type Medium struct {
 	Writers int // how many large files are written at a time; 0 counts as one
 }
 
-// maxWriters bounds how many files are written at a time: a few are enough for any disk.
-const maxWriters = 4
+const (
+	// maxWriters bounds how many files are written at a time: a few are enough for any disk.
+	maxWriters = 4
+	// maxReaders bounds how many are read, and readersEach is how many of them there are for a processor: while some wait for the disk, the others keep it busy.
+	maxReaders  = 16
+	readersEach = 4
+)
+
+// unknownMedium is one of which nothing is known: two files are read, so that one is opened while the other is read.
+var unknownMedium = Medium{2, 1}
 
 // MediumOf tells what path lies on, or will, as far as the kernel (sysfs) says. A disk that turns gets one file at a time, because its heads would go to and fro. From what can be taken out, and from what is
-// not known, two are read, so that one is opened while the other is read, and one is written: a stick writes one stream best. Anything else
+// not known, two are read, and one is written: a stick writes one stream best. Anything else
 // gets as many as keep the processors busy while some wait for it.
 func MediumOf(path string) Medium {
-	var st unix.Stat_t
-	if err := unix.Stat(existing(path), &st); err != nil {
-		return Medium{2, 1}
+	f, err := os.OpenFile(existing(path), unix.O_PATH, 0)
+	if err != nil {
+		return unknownMedium
 	}
-	dev := uint64(st.Dev)
-	return mediumOf("/sys", unix.Major(dev), unix.Minor(dev))
+	defer f.Close()
+	return mediumOf(drive.BlockDevice(f))
 }
 
-// mediumOf is MediumOf for a device number, with sysfs at root.
-func mediumOf(root string, major, minor uint32) Medium {
-	dir, err := filepath.EvalSymlinks(fmt.Sprintf("%s/dev/block/%d:%d", root, major, minor))
-	if err != nil {
-		return Medium{2, 1}
+// mediumOf is MediumOf for the entry of a block device in sysfs.
+func mediumOf(entry string) Medium {
+	dir, err := filepath.EvalSymlinks(entry)
+	if err != nil || entry == "" {
+		return unknownMedium
+	}
+	if below, _ := filepath.Glob(dir + "/slaves/*"); len(below) > 0 { // a mapping (LUKS, LVM, RAID) is as its parts are
+		m := mediumOf(below[0])
+		for _, part := range below[1:] {
+			other := mediumOf(part)
+			m = Medium{min(m.Readers, other.Readers), min(m.Writers, other.Writers)}
+		}
+		return m
 	}
 	if _, err := os.Stat(dir + "/partition"); err == nil {
 		dir = filepath.Dir(dir) // the whole device knows
@@ -47,13 +64,11 @@ func mediumOf(root string, major, minor uint32) Medium {
 	turns, known := is("queue/rotational")
 	removable, _ := is("removable")
 	switch {
-	case removable || strings.Contains(dir, "/usb"): // USB sticks say that they turn, and so do the bridges of USB disks; no stick minds two readers
-		return Medium{2, 1}
-	case !known:
-		return Medium{2, 1}
+	case !known || removable || strings.Contains(dir, "/usb"): // USB sticks say that they turn, and so do the bridges of USB disks; no stick minds two readers
+		return unknownMedium
 	case turns && !strings.Contains(dir, "/virtio"): // a virtual disk says that it turns, whatever it lies on
 		return Medium{1, 1}
 	}
 	procs := max(2, runtime.GOMAXPROCS(0))
-	return Medium{2 * procs, min(procs, maxWriters)}
+	return Medium{min(readersEach*procs, maxReaders), min(procs, maxWriters)}
 }

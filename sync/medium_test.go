@@ -9,7 +9,7 @@ import (
 
 func TestMediumOf(t *testing.T) {
 	cores := max(2, runtime.GOMAXPROCS(0))
-	many := Medium{2 * cores, min(cores, maxWriters)}
+	many := Medium{min(readersEach*cores, maxReaders), min(cores, maxWriters)}
 	for _, tt := range []struct {
 		name       string
 		device     string // below devices
@@ -51,12 +51,48 @@ func TestMediumOf(t *testing.T) {
 			if err := os.Symlink(at, root+"/dev/block/8:1"); err != nil {
 				t.Fatal(err)
 			}
-			if got := mediumOf(root, 8, 1); got != tt.want {
+			if got := mediumOf(root + "/dev/block/8:1"); got != tt.want {
 				t.Errorf("%+v, not %+v", got, tt.want)
 			}
-			if got := mediumOf(root, 8, 2); got != (Medium{2, 1}) {
+			if got := mediumOf(root + "/dev/block/8:2"); got != unknownMedium {
 				t.Errorf("%+v for a device that is not there", got)
 			}
 		})
+	}
+	if got := mediumOf(""); got != unknownMedium {
+		t.Errorf("%+v for no device", got)
+	}
+}
+
+// A mapping says that it does not turn, and is no better than the worst of what it lies on.
+func TestMediumOfMapping(t *testing.T) {
+	root := t.TempDir()
+	make := func(device, rotational string, slaves ...string) {
+		write(t, filepath.Join(root, device, "queue/rotational"), rotational+"\n")
+		for _, slave := range slaves {
+			if err := os.MkdirAll(filepath.Join(root, device, "slaves"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(filepath.Join(root, slave), filepath.Join(root, device, "slaves", filepath.Base(slave))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	make("pci0/nvme0n1", "0")
+	make("pci0/nvme1n1", "0")
+	make("pci0/ata1/sda", "1")
+	make("pci0/usb2/2-1/sdb", "0")
+	make("virtual/dm-0", "0", "pci0/nvme0n1")
+	make("virtual/dm-1", "0", "virtual/dm-0", "pci0/nvme1n1")
+	make("virtual/md0", "0", "pci0/nvme0n1", "pci0/ata1/sda")
+	make("virtual/dm-2", "0", "pci0/usb2/2-1/sdb")
+	for device, like := range map[string]string{"virtual/dm-0": "pci0/nvme0n1", "virtual/dm-1": "pci0/nvme0n1", "virtual/md0": "pci0/ata1/sda", "virtual/dm-2": "pci0/usb2/2-1/sdb"} {
+		got, want := mediumOf(filepath.Join(root, device)), mediumOf(filepath.Join(root, like))
+		if got != want {
+			t.Errorf("%s: %+v, but %s is %+v", device, got, like, want)
+		}
+	}
+	if fast, slow := mediumOf(filepath.Join(root, "virtual/dm-1")), mediumOf(filepath.Join(root, "virtual/md0")); fast.Readers <= slow.Readers {
+		t.Errorf("%+v and %+v", fast, slow)
 	}
 }

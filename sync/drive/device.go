@@ -147,9 +147,9 @@ func (d *Drive) Device() string {
 	return "/dev/" + filepath.Base(target)
 }
 
-// blockDevice finds the sysfs entry of the block device that the mount of an
-// open file is on; "" if it is on none.
-func blockDevice(f *os.File) string {
+// BlockDevice returns the entry in sysfs ("/sys/dev/block/8:17") of the block
+// device that the mount of an open file is on, "" if it is on none.
+func BlockDevice(f *os.File) string {
 	var st unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &st) != nil {
 		return ""

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/listing"
 )
 
 // VerifyOptions says how much at once. The zero value works.
@@ -59,7 +60,7 @@ func (g *Generation) Verify(ctx context.Context, o VerifyOptions) (*Report, erro
 	if g.Other.Err != nil {
 		v.report.Slots = append(v.report.Slots, g.Other)
 	}
-	if err := v.walk(ctx, ".", 0); err != nil {
+	if err := v.walk(ctx, nil, "", ".", 0); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(v.report.Bad, func(a, b Bad) int { return strings.Compare(a.Path, b.Path) })
@@ -73,6 +74,7 @@ type verifier struct {
 	report Report
 	lock   sync.Mutex
 	listed map[string]bool
+	dirs   listing.Reader
 }
 
 // jobs are the payload, whole files even when in parts, and then the rest of
@@ -192,13 +194,13 @@ func where(it Item, damaged *DamagedError) string {
 // maxUndeclared bounds the list of undeclared files.
 const maxUndeclared = 10_000
 
-// walk looks for undeclared files. It comes last: a directory that a pull left
+// walk looks for undeclared files in a directory: name below the level above. It comes last: a directory that a pull left
 // half made can turn the drive read-only when it is read.
-func (v *verifier) walk(ctx context.Context, dir string, depth int) error {
+func (v *verifier) walk(ctx context.Context, above *level, name, dir string, depth int) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	entries, err := v.g.drive.readDir(v.g.root, dir, 1_000_000)
+	l, err := v.g.drive.enter(&v.dirs, v.g.root, above, name, dir)
 	switch {
 	case err != nil && vanished(err):
 		return err
@@ -206,14 +208,15 @@ func (v *verifier) walk(ctx context.Context, dir string, depth int) error {
 		v.report.Unreadable = append(v.report.Unreadable, Bad{dir, err.Error()})
 		return nil
 	}
-	for _, entry := range entries {
+	defer l.close()
+	for _, entry := range l.entries {
 		name := path.Join(dir, entry.Name())
 		switch {
 		case len(v.report.Undeclared) >= maxUndeclared:
 			v.report.More = true
 			return nil
 		case entry.IsDir() && depth < maxDepth:
-			if err := v.walk(ctx, name, depth+1); err != nil {
+			if err := v.walk(ctx, l, entry.Name(), name, depth+1); err != nil {
 				return err
 			}
 		case name != Slot && name != NextSlot && !v.listed[name]:
