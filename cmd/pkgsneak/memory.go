@@ -13,7 +13,7 @@ const (
 	goBegins  = 4 << 20
 	// heapGrowth is by how many per cent a larger heap may outgrow what is live, and leastGrowth what is left of that where it nears largeHeap: indices are few large strings, which cost little to look through.
 	heapGrowth  = 50
-	leastGrowth = 12
+	leastGrowth = 8
 	largeHeap   = 150 << 20
 	// softLimit is how much memory is taken, in bytes, as long as a quarter more than what is live fits into it.
 	softLimit = 176 << 20

@@ -180,7 +180,9 @@ func (s *splitter) sum(p []byte) (wait func()) {
 		if s.part != nil {
 			s.part.Write(p)
 		}
-		s.marks.Write(p)
+		if !s.w.o.NoReadBack {
+			s.marks.Write(p)
+		}
 	}
 	if len(p) < besideFrom {
 		return hash

@@ -70,7 +70,12 @@ func reserveOf(dir string) int64 {
 	return 16 // one package's builds
 }
 
+// roomOf returns what is known of a directory. Elsewhere than on vfat nobody
+// wants to know, and nothing is kept.
 func (w *Writer) roomOf(dir string) *room {
+	if !w.vfat {
+		return &room{capacity: -1}
+	}
 	r := w.rooms[dir]
 	if r == nil {
 		r = &room{capacity: -1}
@@ -81,6 +86,9 @@ func (w *Writer) roomOf(dir string) *room {
 
 // roomsCommitted marks the directories that must not grow any more.
 func (w *Writer) roomsCommitted() {
+	if !w.vfat {
+		return
+	}
 	for name := range w.listed {
 		for dir := path.Dir(name); ; dir = path.Dir(dir) {
 			r := w.roomOf(dir)
