@@ -131,26 +131,6 @@ func (x *Index) SetTimestamp(unix int64) {
 	x.Header.Set("TIMESTAMP", strconv.FormatInt(unix, 10))
 }
 
-// SameContent reports whether two indices say the same: the same header but for TIMESTAMP and PACKAGES, and the same entries in whatever
-// order. It does not matter whether an entry has CHOST and REPO itself or from its header.
-func SameContent(a, b *Index) bool {
-	if len(a.Entries) != len(b.Entries) || !a.Header.Same(b.Header) {
-		return false
-	}
-	seen := make(map[string]int, len(a.Entries))
-	for _, e := range a.Entries {
-		seen[Rebase(e, a.Header, Header{}).text]++
-	}
-	for _, e := range b.Entries {
-		text := Rebase(e, b.Header, Header{}).text
-		if seen[text] == 0 {
-			return false
-		}
-		seen[text]--
-	}
-	return true
-}
-
 // parseInt reads a whole number as Portage does, blanks around it allowed.
 func parseInt(s string) (int64, bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)

@@ -104,32 +104,6 @@ func TestWriteSortsByCPVAndKeepsOrderWithin(t *testing.T) {
 	}
 }
 
-func TestSameContent(t *testing.T) {
-	a1, a2 := mustEntry(t, "CPV", "a/b-1", "BUILD_ID", "1"), mustEntry(t, "CPV", "a/b-1", "BUILD_ID", "2")
-	a1i686 := mustEntry(t, "CPV", "a/b-1", "BUILD_ID", "1", "CHOST", "i686")
-	h := header("CHOST", "i686", "TIMESTAMP", "5", "PACKAGES", "2")
-	base := &Index{Header: h, Entries: []Entry{a1, a2}}
-	for _, c := range []struct {
-		name string
-		x    *Index
-		want bool
-	}{
-		{"itself", base, true},
-		{"other order", &Index{Header: h, Entries: []Entry{a2, a1}}, true},
-		{"other time and count", &Index{Header: header("CHOST", "i686", "TIMESTAMP", "6"), Entries: base.Entries}, true},
-		{"remarks", &Index{Header: h, Entries: base.Entries, Remarks: []Remark{{Reason: "odd"}}}, true},
-		{"chost of its own", &Index{Header: h, Entries: []Entry{a1i686, a2}}, true},
-		{"other chost", &Index{Header: header("CHOST", "x86_64"), Entries: base.Entries}, false},
-		{"one less", &Index{Header: h, Entries: []Entry{a1}}, false},
-		{"one twice", &Index{Header: h, Entries: []Entry{a1, a1}}, false},
-		{"other header", &Index{Header: header("CHOST", "i686", "USE", "ssl"), Entries: base.Entries}, false},
-	} {
-		if SameContent(base, c.x) != c.want || SameContent(c.x, base) != c.want {
-			t.Errorf("%s: want %v", c.name, c.want)
-		}
-	}
-}
-
 func TestWriteGzipRefusesTimes(t *testing.T) {
 	for _, time := range []int64{-1, 1 << 32} {
 		var b bytes.Buffer
