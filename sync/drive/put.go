@@ -278,9 +278,7 @@ const (
 // files are sent off together, and the next ones wait for them, so that the
 // drive gets them in one go.
 type flow struct {
-	done func(Stage, string, int64)
-
-	telling sync.Mutex // held while done is called
+	tell func(name string, n int64) // that so many bytes arrived
 
 	sending  sync.Mutex // held by who begins a batch or waits for one
 	underway chan error // tells how the batch before ended; nil if that is known
@@ -319,12 +317,6 @@ const (
 	rangeStart = unix.SYNC_FILE_RANGE_WRITE
 	rangeWait  = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 )
-
-func (q *flow) tell(name string, n int64) {
-	q.telling.Lock()
-	defer q.telling.Unlock()
-	q.done(Writing, name, n)
-}
 
 // wrote sends each full piece of a file off, and waits for the piece before it
 // when the next one is full: asking for the write-back may take as long as that.

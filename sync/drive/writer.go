@@ -156,8 +156,15 @@ func (w *Writer) init() {
 	if w.o.PartSize <= 0 {
 		w.o.PartSize = DefaultPartSize
 	}
-	if w.o.Progress == nil {
-		w.o.Progress = func(Stage, string, int64) {}
+	hear := w.o.Progress
+	if hear == nil {
+		hear = func(Stage, string, int64) {}
+	}
+	var telling sync.Mutex // files are sent off beside everything else
+	w.o.Progress = func(stage Stage, name string, n int64) {
+		telling.Lock()
+		defer telling.Unlock()
+		hear(stage, name, n)
 	}
 	w.listed = make(map[string]manifest.File)
 	w.rooms = make(map[string]*room)
@@ -165,7 +172,7 @@ func (w *Writer) init() {
 	w.reserved = make(map[itemKey][]string)
 	w.fresh = make(map[string]written)
 	w.proven = make(map[string]bool)
-	w.flow.done = w.o.Progress
+	w.flow.tell = func(name string, n int64) { w.o.Progress(Writing, name, n) }
 	if w.dirSize == nil {
 		w.dirSize = w.statDir
 	}
