@@ -228,13 +228,14 @@ const maxEntries = 1_000_000
 // level is an open directory of an origin, with what is in it.
 type level struct {
 	fd      int
-	entries []*listing.Entry // with their types
+	entries []*listing.Entry
 }
 
 func (l *level) close() { unix.Close(l.fd) }
 
-// enter opens a directory and reads the names in it: name below the level above, or the origin itself without one. dir is its path, for errors.
-func (d *Drive) enter(r *listing.Reader, root *os.Root, above *level, name, dir string) (*level, error) {
+// enter opens a directory and reads the names in it with their types, and the status of regular files if that is wanted: name below the level above, or the origin itself without one. dir is its path,
+// for errors. A name of which the drive tells nothing has neither.
+func (d *Drive) enter(r *listing.Reader, root *os.Root, above *level, name, dir string, status bool) (*level, error) {
 	l := &level{}
 	var err error
 	if above != nil {
@@ -245,44 +246,21 @@ func (d *Drive) enter(r *listing.Reader, root *os.Root, above *level, name, dir 
 	if err != nil {
 		return nil, d.explain("reading the directory", dir, err)
 	}
-	l.entries, err = r.Names(l.fd, maxEntries)
-	if err != nil {
-		err = d.explain("reading the directory", dir, err)
-	} else {
-		err = d.look(l, dir, func(e *listing.Entry) bool { return !e.TypeKnown() })
-	}
-	if err != nil {
+	if l.entries, err = r.Names(l.fd, maxEntries); err != nil {
 		l.close()
-		return nil, err
+		return nil, d.explain("reading the directory", dir, err)
 	}
-	return l, nil
-}
-
-// enterAndLook is enter, with the status of all regular files.
-func (d *Drive) enterAndLook(r *listing.Reader, root *os.Root, above *level, name, dir string) (*level, error) {
-	l, err := d.enter(r, root, above, name, dir)
-	if err != nil {
-		return nil, err
-	}
-	// An inode or entry lies beside those of its neighbours.
-	if err := d.look(l, dir, (*listing.Entry).IsRegular); err != nil {
-		l.close()
-		return nil, err
-	}
-	return l, nil
-}
-
-// look completes some of the entries of a directory. One of which the drive tells nothing stays as it is.
-func (d *Drive) look(l *level, dir string, which func(*listing.Entry) bool) error {
 	for _, e := range l.entries {
-		if !which(e) {
+		if e.TypeKnown() && !(status && e.IsRegular()) {
 			continue
 		}
+		// An inode or entry lies beside those of its neighbours.
 		if err := e.Lstat(l.fd); err != nil && !d.present() {
-			return d.explain("looking at", path.Join(dir, e.Name()), err)
+			l.close()
+			return nil, d.explain("looking at", path.Join(dir, e.Name()), err)
 		}
 	}
-	return nil
+	return l, nil
 }
 
 func (d *Drive) openTop(root *os.Root) (int, error) {

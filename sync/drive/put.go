@@ -224,7 +224,7 @@ func (s *splitter) closePart() error {
 
 // giveUp leaves what was written to the next commit's removal.
 func (s *splitter) giveUp() {
-	_ = s.flow.wait()
+	_ = s.flow.last.wait()
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	if s.file != nil {
@@ -280,8 +280,8 @@ const (
 type flow struct {
 	tell func(name string, n int64) // that so many bytes arrived
 
-	sending  sync.Mutex // held by who begins a batch or waits for one
-	underway chan error // tells how the batch before ended; nil if that is known
+	sending sync.Mutex // held by who sends a batch or waits for one
+	last    sending    // of the batch before
 
 	mu    sync.Mutex // guards what is below
 	batch []pendingFile
@@ -290,18 +290,28 @@ type flow struct {
 
 // stretch is how far a large file is on its way.
 type stretch struct {
-	sent     int64      // bytes that are sent off
-	underway chan error // tells how the last sending ended; nil if that is known
-	settled  int64      // bytes that arrived; the sending's own while it is under way
+	sent    int64   // bytes that are sent off
+	last    sending // of the last piece
+	settled int64   // bytes that arrived; the sending's own while it is under way
 }
 
-// wait waits for the sending that is under way.
-func (s *stretch) wait() error {
-	if s.underway == nil {
+// sending is something that is sent off beside the writing. The zero value is
+// nothing.
+type sending struct{ ended chan error }
+
+func (s *sending) begin(f func() error) {
+	ended := make(chan error, 1)
+	s.ended = ended
+	go func() { ended <- f() }()
+}
+
+// wait waits for its end. Later calls have nothing to wait for.
+func (s *sending) wait() error {
+	if s.ended == nil {
 		return nil
 	}
-	err := <-s.underway
-	s.underway = nil
+	err := <-s.ended
+	s.ended = nil
 	return err
 }
 
@@ -324,18 +334,17 @@ func (q *flow) wrote(f *os.File, name string, size int64, s *stretch) error {
 	if size-s.sent < syncEvery {
 		return nil
 	}
-	if err := s.wait(); err != nil {
+	if err := s.last.wait(); err != nil {
 		return err
 	}
-	from, ended := s.sent, make(chan error, 1)
-	s.sent, s.underway = size, ended
-	go func() {
-		err := syncRange(f, from, size-from, rangeStart)
-		if err == nil {
-			err = q.settle(f, name, from, s)
+	from := s.sent
+	s.sent = size
+	s.last.begin(func() error {
+		if err := syncRange(f, from, size-from, rangeStart); err != nil {
+			return err
 		}
-		ended <- err
-	}()
+		return q.settle(f, name, from, s)
+	})
 	return nil
 }
 
@@ -355,7 +364,7 @@ func (q *flow) settle(f *os.File, name string, to int64, s *stretch) error {
 // finished takes a file that is written to its end, and closes it later. An
 // error may be about any file that was finished before.
 func (q *flow) finished(f *os.File, name string, size int64, s *stretch) error {
-	if err := s.wait(); err != nil {
+	if err := s.last.wait(); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	q.mu.Lock()
@@ -373,12 +382,11 @@ func (q *flow) finished(f *os.File, name string, size int64, s *stretch) error {
 func (q *flow) send() error {
 	q.sending.Lock()
 	defer q.sending.Unlock()
-	if err := q.arrived(); err != nil {
+	if err := q.last.wait(); err != nil {
 		return err
 	}
-	batch, ended := q.take(), make(chan error, 1)
-	q.underway = ended
-	go func() { ended <- q.settleAll(batch) }()
+	batch := q.take()
+	q.last.begin(func() error { return q.settleAll(batch) })
 	return nil
 }
 
@@ -386,20 +394,10 @@ func (q *flow) send() error {
 func (q *flow) drain() error {
 	q.sending.Lock()
 	defer q.sending.Unlock()
-	if err := q.arrived(); err != nil {
+	if err := q.last.wait(); err != nil {
 		return err
 	}
 	return q.settleAll(q.take())
-}
-
-// arrived waits for the batch that is under way.
-func (q *flow) arrived() error {
-	if q.underway == nil {
-		return nil
-	}
-	err := <-q.underway
-	q.underway = nil
-	return err
 }
 
 func (q *flow) take() []pendingFile {
@@ -430,7 +428,7 @@ func (q *flow) settleAll(batch []pendingFile) error {
 func (q *flow) drop() {
 	q.sending.Lock()
 	defer q.sending.Unlock()
-	_ = q.arrived()
+	_ = q.last.wait()
 	for _, p := range q.take() {
 		p.f.Close()
 	}

@@ -200,7 +200,7 @@ func (v *verifier) walk(ctx context.Context, above *level, name, dir string, dep
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	l, err := v.g.drive.enter(&v.dirs, v.g.root, above, name, dir)
+	l, err := v.g.drive.enter(&v.dirs, v.g.root, above, name, dir, false)
 	switch {
 	case err != nil && vanished(err):
 		return err

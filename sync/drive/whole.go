@@ -56,7 +56,7 @@ func (k *looking) through(ctx context.Context, above *level, name, dir string, d
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	l, err := k.g.drive.enterAndLook(&k.dirs, k.g.root, above, name, dir)
+	l, err := k.g.drive.enter(&k.dirs, k.g.root, above, name, dir, true)
 	switch {
 	case err != nil && vanished(err):
 		return err

@@ -360,7 +360,7 @@ func (t *tidying) walk(above *level, name, dir string, depth int) (empty bool, e
 	}
 	w := t.w
 	w.dirs[dir] = true
-	l, err := w.d.enterAndLook(&t.dirs, w.root, above, name, dir)
+	l, err := w.d.enter(&t.dirs, w.root, above, name, dir, true)
 	if err != nil {
 		return false, w.d.pullDamage("reading the directory", dir, err)
 	}

@@ -11,6 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// opened opens a directory in which everything could be made.
+func opened(t *testing.T, dir string, made ...error) *os.File {
+	t.Helper()
+	f, err := os.Open(dir)
+	if err := errors.Join(append(made, err)...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
 // What os says of a directory is what is listed, whatever lies in it.
 func TestNamesAgreeWithOS(t *testing.T) {
 	dir := t.TempDir()
@@ -19,16 +30,7 @@ func TestNamesAgreeWithOS(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, err := range []error{os.Mkdir(filepath.Join(dir, "dir"), 0o750), os.Symlink("dir", filepath.Join(dir, "link")), unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600)} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := opened(t, dir, os.Mkdir(filepath.Join(dir, "dir"), 0o750), os.Symlink("dir", filepath.Join(dir, "link")), unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
 	var r Reader
 	found, err := r.Names(int(f.Fd()), 3003)
 	if err != nil || len(found) != 3003 {
@@ -54,16 +56,7 @@ func TestNamesAgreeWithOS(t *testing.T) {
 
 func TestWhatIsNotEntered(t *testing.T) {
 	dir := t.TempDir()
-	for _, err := range []error{os.Mkdir(filepath.Join(dir, "dir"), 0o755), os.Symlink("dir", filepath.Join(dir, "link")), os.WriteFile(filepath.Join(dir, "file"), nil, 0o644)} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := opened(t, dir, os.Mkdir(filepath.Join(dir, "dir"), 0o755), os.Symlink("dir", filepath.Join(dir, "link")), os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
 	for name, want := range map[string]error{"dir": nil, "link": unix.ENOTDIR, "file": unix.ENOTDIR, "absent": fs.ErrNotExist} {
 		fd, err := Open(int(f.Fd()), name, unix.O_DIRECTORY)
 		if err == nil {
