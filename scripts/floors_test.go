@@ -42,16 +42,20 @@ var floors = map[string]int{
 	"sync/ledger":   1,
 	"sync/pkgindex": 1,
 
-	"manifest":     0,
-	"scripts":      0,
-	"sync/cpv":     0,
-	"sync/depend":  0,
-	"sync/digest":  0,
-	"sync/durable": 0,
-	"sync/listing": 0,
-	"sync/portage": 0,
-	"sync/pytext":  0,
-	"sync/watch":   0,
+	"manifest":      0,
+	"scripts":       0,
+	"sync/cpv":      0,
+	"sync/depend":   0,
+	"sync/digest":   0,
+	"sync/durable":  0,
+	"sync/listing":  0,
+	"sync/payload":  0,
+	"sync/pipeline": 0,
+	"sync/portage":  0,
+	"sync/progress": 0,
+	"sync/pytext":   0,
+	"sync/sandbox":  0,
+	"sync/watch":    0,
 }
 
 // Each third-party package has its homes; a package that is not here has none. Tests may also use what testOnly names, anywhere.
@@ -61,7 +65,7 @@ var (
 		"github.com/dustin/go-humanize":       {"cmd/pkgsneak", "sync/binhost"},
 		"github.com/fsnotify/fsnotify":        {"sync/watch"},
 		"github.com/klauspost/compress":       {"scripts/bench", "sync/binhost", "sync/binpkg", "sync/drive", "sync/pkgindex"},
-		"github.com/landlock-lsm/go-landlock": {"sync", "sync/auto"},
+		"github.com/landlock-lsm/go-landlock": {"sync/sandbox"},
 		"github.com/pierrec/lz4/v4":           {"sync/binhost", "sync/binpkg", "sync/drive"},
 		"github.com/rogpeppe/go-internal":     {"cmd/pkgsneak"},
 		"github.com/schollz/progressbar/v3":   {"cmd/pkgsneak"},
@@ -71,7 +75,7 @@ var (
 		"golang.org/x/sys":                    anywhere,
 		"golang.org/x/term":                   {"cmd/pkgsneak"},
 	}
-	testOnly = []string{"golang.org/x/crypto/blake2b", "github.com/klauspost/compress", "github.com/ulikunitz/xz"}
+	testOnly = []string{"golang.org/x/crypto/blake2b", "github.com/landlock-lsm/go-landlock", "github.com/klauspost/compress", "github.com/ulikunitz/xz"}
 
 	anywhere []string = nil
 )

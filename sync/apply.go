@@ -78,7 +78,7 @@ func (im *importer) countGone(in *incoming) {
 	}
 	for _, it := range in.Plan.Prune {
 		if !pruned[fileKey{it.Kind, it.Path}] {
-			in.Gone.add(it.Size)
+			in.Gone.Add(it.Size)
 		}
 	}
 }

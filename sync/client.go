@@ -144,7 +144,7 @@ func (im *importer) digestOf(ctx context.Context, kind Kind, local string, fi fs
 	if sums, set, ok := cache.Lookup(local, fi); ok && set&digest.BLAKE2B != 0 {
 		return sums.Blake2b, nil
 	}
-	im.w.tell(Event{Phase: PhaseCheck, Path: local})
+	im.w.Tell(Event{Phase: PhaseCheck, Path: local})
 	open := im.client.distdir.OpenFile
 	if kind == Package {
 		open = im.client.pkgdir.OpenFile
@@ -245,7 +245,7 @@ func (im *importer) planPackage(ctx context.Context, in *incoming, d deed) error
 		}
 		switch state = judge(l.clientFile, d.item.Sum, delivered); state {
 		case present:
-			in.Plan.Present.add(d.item.Size)
+			in.Plan.Present.Add(d.item.Size)
 			if known && before.Local == place {
 				in.imports[Package][d.path] = ledger.Import{Local: place, Size: d.item.Size, Sum: d.item.Sum}
 			}
@@ -303,7 +303,7 @@ func (im *importer) planDistfile(ctx context.Context, in *incoming, d deed) erro
 	}
 	switch judge(l.clientFile, d.item.Sum, before.Sum) {
 	case present:
-		in.Plan.Present.add(d.item.Size)
+		in.Plan.Present.Add(d.item.Size)
 		if known {
 			in.imports[Distfile][d.path] = ledger.Import{Local: d.local, Size: d.item.Size, Sum: d.item.Sum}
 		}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/sandbox"
 )
 
 // A stage is what a confined child is given, in confineVariable.
@@ -42,9 +43,9 @@ func TestConfinedChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := elsewhereIn(Machine{Settings: settings, Hostname: "client", Now: func() time.Time { return epoch }, Version: "test"}, s.Client)
-	var c Confined
+	var c sandbox.Confined
 	if s.Serve {
-		c = ConfineReading(s.Drive, m.PKGDIR)
+		c = sandbox.ConfineReading(s.Drive, m.PKGDIR)
 	} else {
 		c = m.ConfineImport(ImportOptions{Drive: s.Drive})
 	}
@@ -165,7 +166,7 @@ func setUpRing() error {
 }
 
 func TestConfinement(t *testing.T) {
-	if abi, err := ll.LandlockGetABIVersion(); err != nil || abi < landlockRefer {
+	if abi, err := ll.LandlockGetABIVersion(); err != nil || abi < sandbox.LandlockRefer {
 		t.Skipf("THIS KERNEL HAS NO LANDLOCK THAT CAN CONFINE AN IMPORT (version %d, %v): not shown", abi, err)
 	}
 	for name, serve := range map[string]bool{"import": false, "serve": true} {
@@ -196,27 +197,5 @@ func TestConfinement(t *testing.T) {
 				t.Errorf("outside is not what it was: %v", now)
 			}
 		})
-	}
-}
-
-// What does not exist yet cannot be granted: the directory above it is, but never the root of all.
-func TestConfinementOfWhatIsAbsent(t *testing.T) {
-	dir := t.TempDir()
-	for _, row := range []struct{ path, want string }{
-		{dir, dir},
-		{filepath.Join(dir, "a/b/c"), dir},
-	} {
-		if got, err := grantable(row.path); err != nil || got != row.want {
-			t.Errorf("%q: %q, %v, want %q", row.path, got, err, row.want)
-		}
-	}
-	for path, want := range map[string]string{dir: dir, filepath.Join(dir, "a/b/c"): dir, "/no/such/directory": "/no/such/directory"} {
-		if got := readable(path); got != want {
-			t.Errorf("to be read %q: %q, want %q", path, got, want)
-		}
-	}
-	write(t, filepath.Join(dir, "file"), "x")
-	if _, err := grantable(filepath.Join(dir, "file")); err == nil {
-		t.Error("a file was taken for a directory")
 	}
 }

@@ -11,148 +11,15 @@ import (
 	"path/filepath"
 	"runtime"
 	stdsync "sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 )
-
-const (
-	// copyBuffer is how much is read, hashed and written at a time, in bytes, and copyBuffers how many such pieces of a file are on their way at once.
-	copyBuffer  = 256 << 10
-	copyBuffers = 4
-	// inOneGo is the size up to which a file is not worth a pipeline.
-	inOneGo = copyBuffer
-)
-
-// buffers are what one file at a time is copied through. They are made when they are needed: many runs copy small files only.
-type buffers struct {
-	small []byte
-	large [][]byte
-}
-
-func (b *buffers) forSmall() []byte {
-	if b.small == nil {
-		b.small = make([]byte, inOneGo)
-	}
-	return b.small
-}
-
-func (b *buffers) forLarge() [][]byte {
-	for len(b.large) < copyBuffers {
-		b.large = append(b.large, make([]byte, copyBuffer))
-	}
-	return b.large
-}
-
-// chunk is a piece of a file on its way; err is what followed it.
-type chunk struct {
-	data []byte
-	err  error
-}
-
-// pump copies src, of about size bytes, to dst, and shows it to each of beside, which never fail, on its way. Of a large file one piece is read while the others are written, hashed and looked at.
-// It returns how the reading ended, nil at the end of src, and the first error of dst.
-func pump(dst io.Writer, src io.Reader, size int64, b *buffers, beside ...io.Writer) (readErr, writeErr error) {
-	if size <= inOneGo {
-		return pumpSmall(dst, src, b.forSmall(), beside)
-	}
-	bufs := b.forLarge()
-	free, full := make(chan []byte, len(bufs)), make(chan chunk, len(bufs)) // sending never blocks
-	for _, b := range bufs {
-		free <- b
-	}
-	lanes, wait := fan(beside, len(bufs), free)
-	read := make(chan struct{})
-	stop := make(chan struct{})
-	go func() {
-		defer close(read)
-		for {
-			select {
-			case <-stop:
-				return
-			case b := <-free:
-				n, err := io.ReadFull(src, b)
-				full <- chunk{b[:n], err}
-				if err != nil {
-					return
-				}
-			}
-		}
-	}()
-	for readErr == nil && writeErr == nil {
-		c := <-full
-		p := &piece{data: c.data}
-		p.users.Store(int32(len(lanes)) + 1)
-		for _, lane := range lanes {
-			lane <- p
-		}
-		_, writeErr = dst.Write(c.data)
-		p.done(free)
-		readErr = c.err
-	}
-	close(stop)
-	<-read
-	wait()
-	return atEnd(readErr), writeErr
-}
-
-// piece is a chunk that several look at. Its buffer is free when all of them have.
-type piece struct {
-	data  []byte
-	users atomic.Int32
-}
-
-func (p *piece) done(free chan<- []byte) {
-	if p.users.Add(-1) == 0 {
-		free <- p.data[:cap(p.data)]
-	}
-}
-
-// fan gives each writer a goroutine that shows it up to depth pieces in turn; wait ends them.
-func fan(writers []io.Writer, depth int, free chan<- []byte) (lanes []chan *piece, wait func()) {
-	var group stdsync.WaitGroup
-	for _, w := range writers {
-		lane := make(chan *piece, depth)
-		lanes = append(lanes, lane)
-		group.Go(func() {
-			for p := range lane {
-				w.Write(p.data)
-				p.done(free)
-			}
-		})
-	}
-	return lanes, func() {
-		for _, lane := range lanes {
-			close(lane)
-		}
-		group.Wait()
-	}
-}
-
-func pumpSmall(dst io.Writer, src io.Reader, buf []byte, beside []io.Writer) (readErr, writeErr error) {
-	for readErr == nil && writeErr == nil {
-		var n int
-		n, readErr = io.ReadFull(src, buf)
-		for _, w := range beside {
-			w.Write(buf[:n])
-		}
-		_, writeErr = dst.Write(buf[:n])
-	}
-	return atEnd(readErr), writeErr
-}
-
-// atEnd is an error of io.ReadFull without those that mean the end.
-func atEnd(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil
-	}
-	return err
-}
 
 // carried is what came of copying one file of the host.
 type carried struct {
@@ -200,16 +67,16 @@ func (x *exporter) copySome(ctx context.Context, w *drive.Writer, todo []Item) e
 		readers, writers = cmp.Or(x.o.Source.Readers, 2), cmp.Or(x.o.Medium.Writers, 1)
 		workers = runtime.GOMAXPROCS(0) + writers
 	}
-	c := copier{x: x, w: w, read: make(chan struct{}, readers), write: make(chan struct{}, writers), bufs: make(chan *buffers, workers)}
+	c := copier{x: x, w: w, read: make(chan struct{}, readers), write: make(chan struct{}, writers), bufs: make(chan *pipeline.Buffers, workers)}
 	for range workers {
-		c.bufs <- &buffers{}
+		c.bufs <- &pipeline.Buffers{}
 	}
 	jobs := make([]*job, len(todo))
 	for i, it := range todo {
 		jobs[i] = x.newJob(it)
 	}
-	order := largeFirst(len(todo), func(i int) int64 { return todo[i].Size })
-	return ahead(ctx, len(todo), workers, copyWindow,
+	order := pipeline.LargeFirst(len(todo), func(i int) int64 { return todo[i].Size })
+	return pipeline.Ordered(ctx, len(todo), workers, copyWindow,
 		func(ctx context.Context, i int) carried {
 			if next := i + workers; next < len(order) && readers > prefetchReaders {
 				var soon stdsync.WaitGroup
@@ -238,7 +105,7 @@ const (
 
 // prefetch asks the medium for a large file that is read soon. Whoever comes to the file then says what is wrong with it.
 func (c *copier) prefetch(j *job) {
-	if j.h.Size <= inOneGo {
+	if j.h.Size <= pipeline.SmallSize {
 		return
 	}
 	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
@@ -300,8 +167,8 @@ func (x *exporter) checkedBefore(it Item, h *hostFile) *digest.Sums {
 type copier struct {
 	x           *exporter
 	w           *drive.Writer
-	read, write chan struct{} // places at the media
-	bufs        chan *buffers // of each worker
+	read, write chan struct{}          // places at the media
+	bufs        chan *pipeline.Buffers // of each worker
 }
 
 // sourceError marks an error of the host's file among those of the drive.
@@ -376,7 +243,7 @@ func (j *job) check() bool { return j.it.Kind == Package && j.known == nil }
 func (c *copier) run(ctx context.Context, j *job) (drive.Item, error) {
 	bufs := <-c.bufs
 	defer func() { c.bufs <- bufs }()
-	if j.h.Size <= inOneGo {
+	if j.h.Size <= pipeline.SmallSize {
 		return c.runSmall(ctx, j, bufs)
 	}
 	return c.runLarge(ctx, j, bufs)
@@ -387,8 +254,8 @@ func (c *copier) put(ctx context.Context, j *job, fill func(io.Writer) error) (d
 }
 
 // runSmall looks at a file in memory, while others are at the media.
-func (c *copier) runSmall(ctx context.Context, j *job, bufs *buffers) (drive.Item, error) {
-	data, err := c.load(j, bufs.forSmall())
+func (c *copier) runSmall(ctx context.Context, j *job, bufs *pipeline.Buffers) (drive.Item, error) {
+	data, err := c.load(j, bufs.Small())
 	if err == nil && j.it.Kind == Package {
 		err = j.lookAt(ctx, data)
 	}
@@ -414,7 +281,7 @@ func (c *copier) load(j *job, buf []byte) ([]byte, error) {
 	defer file.Close()
 	data := buf[:j.h.Size]
 	if _, err := io.ReadFull(file, data); err != nil {
-		if atEnd(err) == nil {
+		if pipeline.AtEnd(err) == nil {
 			err = errChanged
 		}
 		return nil, err
@@ -441,7 +308,7 @@ func (j *job) read(r io.ReaderAt) (*binpkg.Package, error) {
 }
 
 // runLarge looks at a file while it is on its way.
-func (c *copier) runLarge(ctx context.Context, j *job, bufs *buffers) (drive.Item, error) {
+func (c *copier) runLarge(ctx context.Context, j *job, bufs *pipeline.Buffers) (drive.Item, error) {
 	c.write <- struct{}{}
 	defer func() { <-c.write }()
 	c.read <- struct{}{}
@@ -465,21 +332,21 @@ func (c *copier) runLarge(ctx context.Context, j *job, bufs *buffers) (drive.Ite
 }
 
 // pourChecked copies a package to dst, and checks and hashes it on its way.
-func (j *job) pourChecked(ctx context.Context, dst io.Writer, file *os.File, pkg *binpkg.Package, bufs *buffers) error {
+func (j *job) pourChecked(ctx context.Context, dst io.Writer, file *os.File, pkg *binpkg.Package, bufs *pipeline.Buffers) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	t := newTap(file)
+	t := pipeline.NewTap(file)
 	checked := make(chan error, 1)
 	go func() {
 		err := pkg.Check(ctx, t)
-		t.close()
+		t.Close()
 		if err != nil {
 			cancel(err) // it need not be copied to its end
 		}
 		checked <- err
 	}()
 	err := pour(ctx, dst, file, j.h.info, bufs, j.hash, t)
-	t.end()
+	t.End()
 	if err != nil {
 		cancel(err)
 	}
@@ -491,9 +358,9 @@ func (j *job) pourChecked(ctx context.Context, dst io.Writer, file *os.File, pkg
 }
 
 // pour copies a file to dst and shows it to each of beside on the way. Its errors are *sourceError unless they are dst's.
-func pour(ctx context.Context, dst io.Writer, src *os.File, scanned fs.FileInfo, bufs *buffers, beside ...io.Writer) error {
-	rest := io.LimitedReader{R: countingReader{ctx: ctx, r: src}, N: scanned.Size()}
-	readErr, writeErr := pump(dst, &rest, scanned.Size(), bufs, beside...)
+func pour(ctx context.Context, dst io.Writer, src *os.File, scanned fs.FileInfo, bufs *pipeline.Buffers, beside ...io.Writer) error {
+	rest := io.LimitedReader{R: pipeline.Reader{Ctx: ctx, R: src}, N: scanned.Size()}
+	readErr, writeErr := pipeline.Copy(dst, &rest, scanned.Size(), bufs, beside...)
 	if writeErr != nil {
 		return writeErr
 	}

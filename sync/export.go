@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -81,7 +82,7 @@ func Export(ctx context.Context, m Machine, o ExportOptions, w Watcher) (*Export
 		}
 	}
 	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: o.Pretend, LockWait: m.LockWait,
-		OnWait: func() { w.notice("waiting for another pkgsneak to end") }})
+		OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +246,7 @@ func realPath(path string) string {
 
 // openDrive looks for this origin's generation on the drive. Nothing is written yet, not even the tree's directory.
 func (x *exporter) openDrive(ctx context.Context) (err error) {
-	x.w.tell(Event{Phase: PhaseScan, Path: x.o.Drive})
+	x.w.Tell(Event{Phase: PhaseScan, Path: x.o.Drive})
 	x.drive, err = drive.Open(x.o.Drive)
 	if errors.Is(err, drive.ErrNoTree) {
 		return nil
@@ -281,7 +282,7 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 		return err
 	}
 	ctx, x.enough = context.WithCancel(ctx)
-	x.state = meanwhile(func() (drive.State, error) { return x.held.State(ctx) })
+	x.state = pipeline.Future(func() (drive.State, error) { return x.held.State(ctx) })
 	if e, _ := x.l.Exported(x.name); x.held.Serial() > e.Serial {
 		x.report.Notices = append(x.report.Notices, fmt.Sprintf("this machine does not remember generation %d, which the drive has of %q and its key signed: "+
 			"its state directory was restored, or another machine signs with a copy of the key", x.held.Serial(), x.name))
@@ -305,7 +306,7 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 }
 
 func (x *exporter) scan(ctx context.Context) (err error) {
-	x.w.tell(Event{Phase: PhaseScan, Path: x.m.PKGDIR})
+	x.w.Tell(Event{Phase: PhaseScan, Path: x.m.PKGDIR})
 	x.host, err = readHost(ctx, x.l, x.m, !x.o.NoPackages, !x.o.NoDistfiles, x.entries)
 	if err != nil {
 		return err
@@ -368,7 +369,7 @@ func (x *exporter) heldFiles() []DriveFile {
 			it := &items[i]
 			x.current[fileKey{kind, it.Path}] = it
 			if kind == Package && x.o.NoPackages || kind == Distfile && x.o.NoDistfiles {
-				x.report.Kept.add(it.Size)
+				x.report.Kept.Add(it.Size)
 				continue
 			}
 			files = append(files, DriveFile{Kind: kind, Path: it.Path, Size: it.Size, Sum: it.Sum, Index: indexSums(x.entries[it.Path])})
@@ -408,7 +409,7 @@ func (x *exporter) chooseHeader() {
 
 // keep leaves a file on the drive as it is. The host's index may know more of it by now than it did when it was copied.
 func (x *exporter) keep(it Item, h *hostFile) {
-	x.report.Kept.add(it.Size)
+	x.report.Kept.Add(it.Size)
 	if it.Kind == Package && h.Index != (IndexSums{}) && indexSums(x.entries[it.Path]) == h.Index {
 		x.setEntry(it.Path, h.entry)
 	}
@@ -452,7 +453,7 @@ func (x *exporter) compare(ctx context.Context) error {
 	total := Count(p.Compare)
 	var done Tally
 	for _, it := range p.Compare {
-		x.w.tell(Event{Phase: PhaseCheck, Path: it.Path, Done: done.Bytes, Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
+		x.w.Tell(Event{Phase: PhaseCheck, Path: it.Path, Done: done.Bytes, Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
 		key := fileKey{it.Kind, it.Path}
 		h := x.host.files[key]
 		sums, err := x.host.dir(it.Kind).sum(ctx, it.Path, h.info)
@@ -468,7 +469,7 @@ func (x *exporter) compare(ctx context.Context) error {
 			it.Reason = "rebuilt"
 			p.Copy = append(p.Copy, it)
 		}
-		done.add(it.Size)
+		done.Add(it.Size)
 	}
 	p.Compare = []Item{}
 	return nil
@@ -617,7 +618,7 @@ func fitting(items []Item, free int64) Tally {
 		if t.Bytes+it.Size > free {
 			break
 		}
-		t.add(it.Size)
+		t.Add(it.Size)
 	}
 	return t
 }

@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 )
@@ -130,7 +131,7 @@ func readHost(ctx context.Context, l *ledger.Ledger, m Machine, packages, distfi
 	}()
 	scan := func() (*distdir.Scan, error) { return nil, nil }
 	if distfiles {
-		scan = meanwhile(func() (*distdir.Scan, error) { return scanDistfiles(ctx, m.DISTDIR) })
+		scan = pipeline.Future(func() (*distdir.Scan, error) { return scanDistfiles(ctx, m.DISTDIR) })
 	}
 	if packages {
 		if err := h.readPackages(ctx, l, m, known); err != nil {

@@ -93,7 +93,7 @@ func Import(ctx context.Context, m Machine, o ImportOptions, w Watcher) (*Import
 	}
 	defer d.Close()
 	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: o.Pretend, LockWait: m.LockWait,
-		OnWait: func() { w.notice("waiting for another pkgsneak to end") }})
+		OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func (im *importer) load(ctx context.Context) (err error) {
 	if im.know, err = know(im.l, im.m.Now()); err != nil {
 		return err
 	}
-	im.w.tell(Event{Phase: PhaseScan, Path: im.o.Drive})
+	im.w.Tell(Event{Phase: PhaseScan, Path: im.o.Drive})
 	if err := im.heedRevocations(); err != nil {
 		return err
 	}

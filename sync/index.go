@@ -51,14 +51,14 @@ func (m Machine) indexing(o IndexOptions, w Watcher) pkgdir.Options {
 // indexWriting is what each writing of the index on this machine has in common. The header is kept.
 func (m Machine) indexWriting(w Watcher) pkgdir.Options {
 	o := pkgdir.Options{Now: m.Now(), LockWait: m.LockWait,
-		OnWait: func() { w.notice(fmt.Sprintf("waiting for another program to release the lock on %q", m.PKGDIR)) }}
+		OnWait: func() { w.Notice(fmt.Sprintf("waiting for another program to release the lock on %q", m.PKGDIR)) }}
 	if on, known := m.Settings.HasFeature("compress-index"); known {
 		o.CompressIndex = &on
 	}
 	var done Tally
 	o.Progress = func(path string, size int64) {
-		done.add(size)
-		w.tell(Event{Phase: PhaseIndex, Path: path, Done: done.Bytes, Files: done.Files})
+		done.Add(size)
+		w.Tell(Event{Phase: PhaseIndex, Path: path, Done: done.Bytes, Files: done.Files})
 	}
 	return o
 }

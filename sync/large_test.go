@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"pkgsneak/sync/pipeline"
 	"slices"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func largePackage(t *testing.T, golden string, members ...tar.Header) []byte {
 // What is wrong with a large package is found while it is copied; it stays out of what is signed, and the others are carried.
 func TestExportChecksLargePackagesOnTheirWay(t *testing.T) {
 	const name = "app-misc/screen-1.10-r100.tbz2"
-	file := tar.Header{Typeflag: tar.TypeReg, Name: "./usr/bin/screen", Mode: 0o755, Size: 20 * copyBuffer}
+	file := tar.Header{Typeflag: tar.TypeReg, Name: "./usr/bin/screen", Mode: 0o755, Size: 20 * pipeline.SmallSize}
 	inside := tar.Header{Typeflag: tar.TypeReg, Name: "./usr/bin/screen/file", Mode: 0o644}
 	good := func(data []byte) []byte { return data }
 	for _, tt := range []struct {
@@ -62,7 +63,7 @@ func TestExportChecksLargePackagesOnTheirWay(t *testing.T) {
 		{"a name that cannot be unpacked, at the end", []tar.Header{file, inside}, good, "lies below the file"},
 		{"a name that cannot be unpacked, at the beginning", []tar.Header{{Typeflag: tar.TypeReg, Name: "./a"}, {Typeflag: tar.TypeReg, Name: "./a/b"}, file}, good, "lies below the file"},
 		{"an image that is cut", []tar.Header{file}, func(data []byte) []byte {
-			return slices.Concat(data[:5*copyBuffer], data[6*copyBuffer:])
+			return slices.Concat(data[:5*pipeline.SmallSize], data[6*pipeline.SmallSize:])
 		}, "image"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -94,4 +95,12 @@ func TestExportChecksLargePackagesOnTheirWay(t *testing.T) {
 			}
 		})
 	}
+}
+
+func noise(rng *rand.Rand, n int) []byte {
+	data := make([]byte, n)
+	for i := range data {
+		data[i] = byte(rng.Uint32())
+	}
+	return data
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/payload"
 )
 
 // Action is what a plan has in mind for a file.
@@ -68,7 +69,7 @@ func planExport(host []HostFile, held []DriveFile) []Step {
 	for _, d := range onDrive {
 		steps = append(steps, Step{Remove, Item{Kind: d.Kind, Path: d.Path, Size: d.Size, Reason: "gone from the host"}})
 	}
-	slices.SortFunc(steps, func(a, b Step) int { return compareItems(a.Item, b.Item) })
+	slices.SortFunc(steps, func(a, b Step) int { return payload.Compare(a.Item, b.Item) })
 	return steps
 }
 

@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -34,18 +35,18 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) 
 			return nil, err
 		}
 	}
-	t := turns{medium: make(chan *buffers, readers), processor: make(chan struct{}, checkers)}
+	t := turns{medium: make(chan *pipeline.Buffers, readers), processor: make(chan struct{}, checkers)}
 	for range readers {
-		t.medium <- &buffers{}
+		t.medium <- &pipeline.Buffers{}
 	}
 	p := newStaging(im.w, in.deeds)
 	twin := twins(in.deeds)
-	order := largeFirst(len(in.deeds), func(i int) int64 { return in.deeds[i].item.Size })
+	order := pipeline.LargeFirst(len(in.deeds), func(i int) int64 { return in.deeds[i].item.Size })
 	there := make([]bool, len(in.deeds))
 	stage := func(ctx context.Context, i int) error {
 		return im.stage(ctx, in, &in.deeds[i], t, func(n int64) { p.read(in.deeds[i].path, n) })
 	}
-	err := ahead(ctx, len(in.deeds), readers+checkers, copyWindow, func(ctx context.Context, n int) error {
+	err := pipeline.Ordered(ctx, len(in.deeds), readers+checkers, copyWindow, func(ctx context.Context, n int) error {
 		i := order[n]
 		if twin[i] {
 			return nil // its turn comes when the other one is there
@@ -80,7 +81,7 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) 
 
 // turns are what a file waits for: the buffers of one reader of the medium, and a place at the processors.
 type turns struct {
-	medium    chan *buffers
+	medium    chan *pipeline.Buffers
 	processor chan struct{}
 }
 
@@ -112,7 +113,7 @@ type staging struct {
 func newStaging(w Watcher, deeds []deed) *staging {
 	p := &staging{w: w}
 	for _, d := range deeds {
-		p.total.add(d.item.Size)
+		p.total.Add(d.item.Size)
 	}
 	return p
 }
@@ -129,13 +130,13 @@ func (p *staging) read(path string, n int64) {
 func (p *staging) finished(d deed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.done.add(d.item.Size)
+	p.done.Add(d.item.Size)
 	p.over = max(0, p.over-d.item.Size)
 	p.tell(d.path)
 }
 
 func (p *staging) tell(path string) {
-	p.w.tell(Event{Phase: PhaseCopy, Path: path, Done: min(p.done.Bytes+p.over, p.total.Bytes), Total: p.total.Bytes, Files: p.done.Files, FilesTotal: p.total.Files})
+	p.w.Tell(Event{Phase: PhaseCopy, Path: path, Done: min(p.done.Bytes+p.over, p.total.Bytes), Total: p.total.Bytes, Files: p.done.Files, FilesTotal: p.total.Files})
 }
 
 func (im *importer) staging(kind Kind) durable.Staging {
@@ -172,7 +173,7 @@ func (im *importer) stage(ctx context.Context, in *incoming, d *deed, t turns, t
 }
 
 // copyStaged copies a file from the drive. What is damaged there is a *leftOutError.
-func copyStaged(ctx context.Context, gen *drive.Generation, st durable.Staging, d *deed, bufs *buffers, tell func(int64)) (digest.Sums, error) {
+func copyStaged(ctx context.Context, gen *drive.Generation, st durable.Staging, d *deed, bufs *pipeline.Buffers, tell func(int64)) (digest.Sums, error) {
 	set := digest.Set(0)
 	if d.kind == Package {
 		set = indexHashes
@@ -184,7 +185,7 @@ func copyStaged(ctx context.Context, gen *drive.Generation, st durable.Staging, 
 			return err
 		}
 		defer r.Close()
-		readErr, writeErr := pump(w, countingReader{ctx, r, tell}, d.item.Size, bufs, hash)
+		readErr, writeErr := pipeline.Copy(w, pipeline.Reader{Ctx: ctx, R: r, Tell: tell}, d.item.Size, bufs, hash)
 		return cmp.Or(readErr, writeErr)
 	})
 	var damaged *drive.DamagedError
@@ -211,24 +212,6 @@ func (d *deed) seal(sums digest.Sums) error {
 	}
 	d.entry = e
 	return nil
-}
-
-// countingReader asks ctx before each read and tells how much was read, if that is wanted.
-type countingReader struct {
-	ctx  context.Context
-	r    io.Reader
-	tell func(int64)
-}
-
-func (c countingReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	n, err := c.r.Read(p)
-	if n > 0 && c.tell != nil {
-		c.tell(int64(n))
-	}
-	return n, err
 }
 
 // staged reports whether an earlier run has left the whole file there, and its hashes.

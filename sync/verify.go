@@ -134,7 +134,7 @@ func verifyProgress(g *drive.Generation, w Watcher) func(string, int64) {
 	}
 	var total Tally
 	for _, f := range g.Signed.Files {
-		total.add(f.Size)
+		total.Add(f.Size)
 	}
 	var mu stdsync.Mutex
 	var done int64
@@ -142,6 +142,6 @@ func verifyProgress(g *drive.Generation, w Watcher) func(string, int64) {
 		mu.Lock()
 		defer mu.Unlock()
 		done += n
-		w.tell(Event{Phase: PhaseVerify, Path: path, Done: done, Total: total.Bytes, FilesTotal: total.Files})
+		w.Tell(Event{Phase: PhaseVerify, Path: path, Done: done, Total: total.Bytes, FilesTotal: total.Files})
 	}
 }

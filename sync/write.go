@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -30,7 +31,7 @@ func (x *exporter) write(ctx context.Context) (err error) {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	running := meanwhile(func() (self, error) { return readSelf(ctx, x.m.Executable) })
+	running := pipeline.Future(func() (self, error) { return readSelf(ctx, x.m.Executable) })
 	defer func() {
 		cancel()
 		if s, _ := running(); s.file != nil {
@@ -152,7 +153,7 @@ func (x *exporter) progress() func(drive.Stage, string, int64) {
 			compared = min(compared+bytes, total.Bytes)
 			e.Done = compared
 		}
-		x.w.tell(e)
+		x.w.Tell(e)
 	}
 }
 
@@ -327,7 +328,7 @@ func (x *exporter) putProgram(ctx context.Context, w *drive.Writer, s self) erro
 		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			return &sourceError{err}
 		}
-		return pour(ctx, dst, file, info, &buffers{})
+		return pour(ctx, dst, file, info, &pipeline.Buffers{})
 	})
 	var mine *sourceError
 	switch {

@@ -13,12 +13,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"pkgsneak/sync/sandbox"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"pkgsneak/sync"
 )
 
 const confinedVariable = "PKGSNEAK_TEST_CONFINED_SERVE"
@@ -40,7 +39,7 @@ func TestConfinedServeChild(t *testing.T) {
 	}
 	in := bufio.NewReader(os.Stdin)
 	e := &env{stdin: strings.NewReader(""), stdout: os.Stdout, stderr: os.Stderr, lookup: func(string) (string, bool) { return "", false },
-		now: time.Now, hostname: "bighost", root: x.Root, version: "test", confineServe: sync.ConfineReading}
+		now: time.Now, hostname: "bighost", root: x.Root, version: "test", confineServe: sandbox.ConfineReading}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, e, []string{"serve", "--verbose", "--listen", "127.0.0.1:0"}) }()

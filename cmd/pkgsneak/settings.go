@@ -19,6 +19,7 @@ import (
 
 	"pkgsneak/sync"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/sandbox"
 )
 
 // env is everything that a run takes from its process and its machine.
@@ -35,9 +36,9 @@ type env struct {
 	portageq                       portage.PortageqFunc // nil: there is none
 	observe                        func(sync.Event)     // sees every event before it is shown; nil: nobody
 	// They take from this process, for ever, what a journey does not need; nil: nothing.
-	confineExport func(sync.Machine, sync.ExportOptions) sync.Confined
-	confineImport func(sync.Machine, sync.ImportOptions) sync.Confined
-	confineServe  func(paths ...string) sync.Confined
+	confineExport func(sync.Machine, sync.ExportOptions) sandbox.Confined
+	confineImport func(sync.Machine, sync.ImportOptions) sandbox.Confined
+	confineServe  func(paths ...string) sandbox.Confined
 }
 
 // processEnv is the env of a real process.
@@ -56,7 +57,7 @@ func processEnv(version string) *env {
 
 		confineExport: sync.Machine.ConfineExport,
 		confineImport: sync.Machine.ConfineImport,
-		confineServe:  sync.ConfineReading,
+		confineServe:  sandbox.ConfineReading,
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {
 		e.portageq = runPortageq(program)

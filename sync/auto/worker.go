@@ -14,6 +14,7 @@ import (
 
 	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/sandbox"
 )
 
 // Limits of what passes between a run and its worker.
@@ -178,7 +179,7 @@ func Work(ctx context.Context, m sync.Machine, o Options, in io.Reader, out io.W
 
 // journey confines this process and does the job.
 func (o *Options) journey(ctx context.Context, m sync.Machine, j job, say *json.Encoder) (done answer, err error) {
-	confined := func(c sync.Confined) error { return say.Encode(answer{Confined: c.String()}) }
+	confined := func(c sandbox.Confined) error { return say.Encode(answer{Confined: c.String()}) }
 	tell := eventLines(say, m.Now)
 	switch j.Journey {
 	case Export:

@@ -1,4 +1,4 @@
-package sync
+package pipeline
 
 import (
 	"bytes"
@@ -17,13 +17,13 @@ func (u unread) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // tapped feeds data through a tap in random pieces while read reads from it.
-func tapped(data []byte, file io.ReaderAt, seed uint64, read func(*tap)) {
+func tapped(data []byte, file io.ReaderAt, seed uint64, read func(*Tap)) {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	t := newTap(file)
+	t := NewTap(file)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer t.close()
+		defer t.Close()
 		read(t)
 	}()
 	for rest := data; len(rest) > 0; {
@@ -31,7 +31,7 @@ func tapped(data []byte, file io.ReaderAt, seed uint64, read func(*tap)) {
 		t.Write(rest[:n])
 		rest = rest[n:]
 	}
-	t.end()
+	t.End()
 	<-done
 }
 
@@ -46,7 +46,7 @@ func noise(rng *rand.Rand, n int) []byte {
 func TestTapGivesWhatIsReadInOrderWithoutTheFile(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	data := noise(rng, 50_000)
-	tapped(data, unread{t}, 1, func(tap *tap) {
+	tapped(data, unread{t}, 1, func(tap *Tap) {
 		got := make([]byte, len(data))
 		for at := 0; at < len(got); {
 			n := min(len(got)-at, 1+rng.IntN(3000))
@@ -66,7 +66,7 @@ func TestTapGivesWhatIsInTheFile(t *testing.T) {
 	data := noise(rng, 20_000)
 	file := bytes.NewReader(data)
 	for seed := range uint64(50) {
-		tapped(data, file, seed, func(tap *tap) {
+		tapped(data, file, seed, func(tap *Tap) {
 			for range rng.IntN(30) {
 				got, want := make([]byte, rng.IntN(4000)), make([]byte, 4000)
 				want = want[:len(got)]

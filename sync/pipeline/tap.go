@@ -1,18 +1,19 @@
-package sync
+package pipeline
 
 import (
 	"io"
-	stdsync "sync"
+	"sync"
 )
 
-// A tap lets a package be checked while it is copied: it is the io.ReaderAt of the check, and takes what the copy has just read. What lies behind that, which is little, comes from the file once more.
-// One goroutine writes to it, another one reads.
-type tap struct {
+// A Tap lets a file be parsed while it is copied: it is the io.ReaderAt of the parser and is fed with
+// the bytes that the copy has just read. Bytes before those, which are few, come from the file once
+// more. One goroutine writes to it, another one reads.
+type Tap struct {
 	file   io.ReaderAt
 	pieces chan []byte   // from Write; closed at the end of the copy
 	taken  chan struct{} // one for each piece that the reader is done with
 	closed chan struct{} // the reader wants no more
-	ending stdsync.Once
+	ending sync.Once
 
 	// The reader's own.
 	at    int64  // offset of piece
@@ -21,12 +22,13 @@ type tap struct {
 	ended bool
 }
 
-func newTap(file io.ReaderAt) *tap {
-	return &tap{file: file, pieces: make(chan []byte), taken: make(chan struct{}), closed: make(chan struct{})}
+// NewTap returns a tap of a file that is read from its start.
+func NewTap(file io.ReaderAt) *Tap {
+	return &Tap{file: file, pieces: make(chan []byte), taken: make(chan struct{}), closed: make(chan struct{})}
 }
 
 // Write hands a piece to the reader, and returns when that is done with it. It never fails.
-func (t *tap) Write(p []byte) (int, error) {
+func (t *Tap) Write(p []byte) (int, error) {
 	select {
 	case t.pieces <- p:
 	case <-t.closed:
@@ -39,14 +41,14 @@ func (t *tap) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end tells the reader that nothing more will be written.
-func (t *tap) end() { close(t.pieces) }
+// End says that nothing more will be written.
+func (t *Tap) End() { close(t.pieces) }
 
-// close ends the reading. No piece is looked at after it.
-func (t *tap) close() { t.ending.Do(func() { close(t.closed) }) }
+// Close ends the reading. No piece is looked at after it.
+func (t *Tap) Close() { t.ending.Do(func() { close(t.closed) }) }
 
 // ReadAt implements io.ReaderAt for one goroutine. What was not written yet is waited for.
-func (t *tap) ReadAt(p []byte, off int64) (int, error) {
+func (t *Tap) ReadAt(p []byte, off int64) (int, error) {
 	n := 0
 	for n < len(p) {
 		from := off + int64(n)
@@ -62,7 +64,7 @@ func (t *tap) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // next gives the piece at hand back and takes the one behind it. It returns false at the end.
-func (t *tap) next() bool {
+func (t *Tap) next() bool {
 	t.at += int64(len(t.piece))
 	t.piece = nil
 	if t.held {

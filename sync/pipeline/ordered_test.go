@@ -1,15 +1,16 @@
-package sync
+package pipeline_test
 
 import (
 	"context"
 	"errors"
+	"pkgsneak/sync/pipeline"
 	"sync/atomic"
 	"testing"
 )
 
-func TestAheadKeepsOrder(t *testing.T) {
+func TestOrderedKeepsOrder(t *testing.T) {
 	var got []int
-	err := ahead(t.Context(), 100, 4, 8,
+	err := pipeline.Ordered(t.Context(), 100, 4, 8,
 		func(_ context.Context, i int) int { return i * i },
 		func(i, v int) error {
 			if v != i*i {
@@ -28,9 +29,9 @@ func TestAheadKeepsOrder(t *testing.T) {
 	}
 }
 
-func TestAheadStaysWithinItsWindow(t *testing.T) {
+func TestOrderedStaysWithinItsWindow(t *testing.T) {
 	var begun, used, most atomic.Int64
-	err := ahead(t.Context(), 50, 8, 3,
+	err := pipeline.Ordered(t.Context(), 50, 8, 3,
 		func(context.Context, int) int {
 			if lead := begun.Add(1) - used.Load(); lead > most.Load() {
 				most.Store(lead)
@@ -43,11 +44,11 @@ func TestAheadStaysWithinItsWindow(t *testing.T) {
 	}
 }
 
-func TestAheadDropsWhatIsNotUsed(t *testing.T) {
+func TestOrderedDropsWhatIsNotUsed(t *testing.T) {
 	stop := errors.New("stop")
 	var made, dropped atomic.Int64
 	used := 0
-	err := ahead(t.Context(), 20, 4, 6,
+	err := pipeline.Ordered(t.Context(), 20, 4, 6,
 		func(context.Context, int) int { made.Add(1); return 0 },
 		func(i, _ int) error {
 			used++
@@ -64,9 +65,9 @@ func TestAheadDropsWhatIsNotUsed(t *testing.T) {
 	}
 }
 
-func TestAheadEndsWithItsContext(t *testing.T) {
+func TestOrderedEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	err := ahead(ctx, 20, 2, 4,
+	err := pipeline.Ordered(ctx, 20, 2, 4,
 		func(context.Context, int) int { return 0 },
 		func(i, _ int) error {
 			if i == 2 {

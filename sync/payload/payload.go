@@ -1,0 +1,78 @@
+// Package payload has the one coin that all rooms pay with: an Item is a package or a distfile, with
+// its path, its size and the reason for the list in which it stands; a Tally counts items.
+package payload
+
+import (
+	"math"
+	"slices"
+	"strings"
+)
+
+// Kind says whether a payload file is a package or a distfile.
+type Kind string
+
+// The two kinds of payload.
+const (
+	Package  Kind = "package"
+	Distfile Kind = "distfile"
+)
+
+// Item is one payload file in a plan or a report. Path is below PKGDIR for a package and the file's
+// name for a distfile.
+type Item struct {
+	Kind   Kind   `json:"kind"`
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	Reason string `json:"reason,omitempty"` // why it is in the list it is in
+	Local  string `json:"local,omitempty"`  // its place on the client, where that is not Path
+	Hint   string `json:"hint,omitempty"`   // the command that helps
+}
+
+// Tally counts the files of a list and their bytes.
+type Tally struct {
+	Files int   `json:"files"`
+	Bytes int64 `json:"bytes"`
+}
+
+// Add counts one more file of size bytes.
+func (t *Tally) Add(size int64) {
+	t.Files++
+	t.Bytes = Plus(t.Bytes, size)
+}
+
+// Plus adds sizes in bytes, which are not negative. Signed sizes may add up to more than fits.
+func Plus(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
+}
+
+// Count tallies items.
+func Count(items []Item) Tally {
+	t := Tally{Files: len(items)}
+	for _, it := range items {
+		t.Bytes = Plus(t.Bytes, it.Size)
+	}
+	return t
+}
+
+// Sort sorts items with Compare.
+func Sort(items []Item) { slices.SortFunc(items, Compare) }
+
+// Compare puts packages before distfiles, and paths in order.
+func Compare(a, b Item) int {
+	if c := strings.Compare(string(b.Kind), string(a.Kind)); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Path, b.Path)
+}
+
+// Key identifies a payload file of an origin.
+type Key struct {
+	Kind Kind
+	Path string
+}
+
+// Key returns the key of the item.
+func (it Item) Key() Key { return Key{it.Kind, it.Path} }
