@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -26,6 +25,7 @@ type call struct {
 	*face
 	ctx   context.Context
 	flags *cli.Context
+	opt   *options
 	args  []string
 }
 
@@ -137,14 +137,15 @@ func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
 		c := &call{face: f, ctx: ctx.Context, flags: ctx, args: ctx.Args().Slice()}
 		f.verb, f.place = strings.TrimPrefix(ctx.Command.HelpName, "pkgsneak "), ctx.Args().First()
 		f.out.json = ctx.Bool("json")
-		if err := fill(ctx, f.env.variables(f.out)); err != nil {
+		var err error
+		if c.opt, err = read(ctx, f.env.variables(f.out)); err != nil {
 			return err
 		}
-		f.out.quiet, f.out.verbose, f.out.json = ctx.Bool("quiet"), ctx.Bool("verbose"), ctx.Bool("json")
+		f.out.quiet, f.out.verbose, f.out.json = c.opt.quiet, c.opt.verbose, c.opt.json
 		if n := len(c.args); n < least || n > most {
 			return c.wrongArguments(least, most)
 		}
-		return profiled(ctx, func() error { return do(c) })
+		return profiled(c.opt, func() error { return do(c) })
 	}
 }
 
@@ -160,58 +161,5 @@ func (c *call) wrongArguments(least, most int) error {
 		return withHint(usageErrorf("%s takes no argument, and %q is one", c.verb, c.args[0]), "%s", line)
 	default:
 		return withHint(usageErrorf("%s: %q is one argument too many", c.verb, c.args[most]), "%s", line)
-	}
-}
-
-// The flags that many verbs have. Each has a variable, see variable.
-func commonFlags() []cli.Flag {
-	return append(profileFlags(),
-		&cli.BoolFlag{Name: "json", Usage: "one JSON object a line on stdout: events, then the result"},
-		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "list each file, not only how many"},
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "say only what went wrong"},
-		&cli.StringFlag{Name: "state-dir", Usage: "keys and memory of this machine", DefaultText: stateDir},
-	)
-}
-
-func progressFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "no-progress", Usage: "no progress bar on a terminal"}
-}
-
-func planFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "pretend", Aliases: []string{"p", "dry-run"}, Usage: "say what would be done, and do nothing"},
-		&cli.BoolFlag{Name: "ask", Aliases: []string{"a"}, Usage: "say what would be done, and ask"},
-	}
-}
-
-func dirFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "pkgdir", Usage: "binary packages; else as Portage is configured"},
-		&cli.StringFlag{Name: "distdir", Usage: "distfiles; else as Portage is configured"},
-		&cli.BoolFlag{Name: "portageq", Usage: "ask portageq for the settings, which takes a second, instead of reading the files"},
-	}
-}
-
-func jobsFlag() cli.Flag {
-	return &cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "files worked on at a time (as the disks and the processors like it)"}
-}
-
-// jobs is what --jobs says, 0 where it says nothing.
-func (c *call) jobs() (int, error) {
-	n := c.flags.Int("jobs")
-	if n < 0 || n > 1024 || n == 0 && c.flags.IsSet("jobs") {
-		return 0, usageErrorf("--jobs %d: it has to be from 1 to 1024", n)
-	}
-	return n, nil
-}
-
-func lockFlag() cli.Flag {
-	return &cli.DurationFlag{Name: "lock-wait", Usage: "how long to wait for another program's lock", Value: 10 * time.Minute}
-}
-
-func kindFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "no-packages", Usage: "leave binary packages alone"},
-		&cli.BoolFlag{Name: "no-distfiles", Usage: "leave distfiles alone"},
 	}
 }

@@ -64,7 +64,8 @@ type argParser struct {
 // flagInfo says what a flag is called and whether it takes a value. A name means the same in every verb; a test holds that.
 type flagInfo struct {
 	name  string
-	value bool
+	value string                   // what --help calls its value; "" for a switch
+	check func(value string) error // nil: any will do
 }
 
 // flagTable maps each name of each flag of each verb.
@@ -73,14 +74,25 @@ func flagTable(app *cli.App) map[string]flagInfo {
 	for _, c := range app.Commands {
 		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
 			for _, f := range leaf.Flags {
-				_, isBool := f.(*cli.BoolFlag)
+				info := newFlagInfo(f)
 				for _, n := range f.Names() {
-					table[n] = flagInfo{f.Names()[0], !isBool}
+					table[n] = info
 				}
 			}
 		}
 	}
 	return table
+}
+
+func newFlagInfo(f cli.Flag) flagInfo {
+	if d, ok := f.(declared); ok {
+		return flagInfo{d.name, d.value, d.check}
+	}
+	info := flagInfo{name: f.Names()[0]}
+	if !isSwitch(f) {
+		info.value = "VALUE"
+	}
+	return info
 }
 
 // take consumes the first word, and the second where it is the first one's value.
@@ -121,7 +133,7 @@ func (p *argParser) long(words []string) (int, error) {
 	if !ok || len(name) == 1 {
 		return 0, p.unknownFlag("--" + name)
 	}
-	if !info.value || has {
+	if info.value == "" || has {
 		return 1, p.flag(info, "--"+name, value, has)
 	}
 	if len(words) < 2 {
@@ -138,7 +150,7 @@ func (p *argParser) cluster(words []string) (int, error) {
 		switch {
 		case !ok:
 			return 0, p.unknownFlag("-" + name)
-		case !info.value:
+		case info.value == "":
 			if err := p.flag(info, "-"+name, "", false); err != nil {
 				return 0, err
 			}
@@ -162,13 +174,18 @@ func (p *argParser) flag(info flagInfo, written, value string, has bool) error {
 	case info.name == "version":
 		p.about = true
 		return nil
-	case has && !info.value:
+	case has && info.value == "":
 		on, err := parseBool(value)
 		if err != nil {
 			return usageErrorf("flag %q: %w", written, err)
 		}
 		p.flags = append(p.flags, fmt.Sprintf("--%s=%t", info.name, on))
 	case has:
+		if info.check != nil {
+			if err := info.check(value); err != nil {
+				return usageErrorf("flag %q: %w", written, err)
+			}
+		}
 		p.flags = append(p.flags, "--"+info.name+"="+value)
 	default:
 		p.flags = append(p.flags, "--"+info.name)
@@ -205,17 +222,6 @@ func (p *argParser) unknownFlag(written string) error {
 		return withHint(err, "--%s", near)
 	}
 	return withHint(err, "pkgsneak --help")
-}
-
-// parseBool reads a switch the way people write it in conf.d.
-func parseBool(s string) (bool, error) {
-	switch strings.ToLower(s) {
-	case "1", "y", "yes", "true", "on":
-		return true, nil
-	case "0", "n", "no", "false", "off":
-		return false, nil
-	}
-	return false, fmt.Errorf("%q is neither yes nor no", s)
 }
 
 // nearest gives the candidate that differs from word by at most two letters and half of them, the closest first, or "".

@@ -2,23 +2,29 @@ package main
 
 import (
 	"errors"
+	"flag"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync/doctor"
 )
 
 // testApp has the shapes of verbs that there are: flags of each kind, a verb with subcommands.
 func testApp() *cli.App {
-	common := []cli.Flag{
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}},
-		&cli.BoolFlag{Name: "pretend", Aliases: []string{"p", "dry-run"}},
-		&cli.StringFlag{Name: "state-dir", Aliases: []string{"s"}},
+	onoff := func(o *options) flag.Value { return toggle{new(bool)} }
+	word := func(o *options) flag.Value { return text{new(string)} }
+	quiet := flagSet{{name: "quiet", also: []string{"q"}, to: onoff}}
+	rest := flagSet{
+		{name: "pretend", also: []string{"p", "dry-run"}, to: onoff},
+		{name: "state-dir", also: []string{"s"}, value: "DIR", to: word},
 	}
 	return &cli.App{Commands: []*cli.Command{
-		{Name: "export", Flags: append([]cli.Flag{&cli.StringFlag{Name: "name"}}, common...)},
-		{Name: "trust", Flags: common, Subcommands: []*cli.Command{{Name: "list", Flags: common[:1]}}},
+		{Name: "export", Flags: flags(flagSet{{name: "name", value: "NAME", to: word}}, quiet, rest)},
+		{Name: "trust", Flags: flags(quiet, rest), Subcommands: []*cli.Command{{Name: "list", Flags: flags(quiet)}}},
 	}}
 }
 
@@ -108,13 +114,13 @@ func TestNearest(t *testing.T) {
 
 // A name of a flag has one meaning in the whole program: parseArgs relies on it where the verb stands behind its flags. And each has a variable of its own.
 func TestFlagsMeanTheSameEverywhere(t *testing.T) {
-	seen := map[string]flagInfo{}
+	type meaning struct{ name, value string }
+	seen := map[string]meaning{}
 	app := newApp(testFace(t, nil))
 	for _, c := range app.Commands {
 		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
 			for _, f := range leaf.Flags {
-				_, isBool := f.(*cli.BoolFlag)
-				info := flagInfo{f.Names()[0], !isBool}
+				info := meaning{f.(declared).name, f.(declared).value}
 				for _, n := range f.Names() {
 					if old, ok := seen[n]; ok && old != info {
 						t.Errorf("flag %q is %+v in one verb and %+v in %s", n, old, info, leaf.Name)
@@ -129,4 +135,93 @@ func TestFlagsMeanTheSameEverywhere(t *testing.T) {
 			t.Errorf("a verb has a flag %q, which is the program's", n)
 		}
 	}
+}
+
+// Each flag checks its value, and has the value back that it shows: the worker of auto gets its settings that way.
+func TestFlagsKeepTheirValues(t *testing.T) {
+	given := map[string]string{"": "true", "N": "3", "TIME": "90s", "AGE": "30d", "TOPICS": "buildpkg"}
+	if names := doctor.Topics(); len(names) > 0 {
+		given["TOPICS"] = names[0].Name
+	}
+	for _, f := range allFlags(t) {
+		value := given[f.value]
+		if _, known := given[f.value]; !known {
+			value = "a word"
+		}
+		first, again := f.to(newOptions()), f.to(newOptions())
+		if err := first.Set(value); err != nil {
+			t.Errorf("--%s %s: %v", f.name, value, err)
+		}
+		if err := again.Set(first.String()); err != nil || again.String() != first.String() {
+			t.Errorf("--%s: %q became %q: %v", f.name, first, again, err)
+		}
+		if first.String() == f.initial().String() {
+			t.Errorf("--%s: setting it to %q changes nothing", f.name, value)
+		}
+	}
+}
+
+func TestFlagsRefuseValues(t *testing.T) {
+	bad := map[string][]string{"": {"maybe", ""}, "N": {"many", "0", "-1", "1.5", "99999999"}, "TIME": {"soon", "5", "-1s"}, "AGE": {"0d", "soon", "-1h", ""}, "TOPICS": {"nosuch"}}
+	for _, f := range allFlags(t) {
+		for _, value := range bad[f.value] {
+			if err := f.check(value); err == nil {
+				t.Errorf("--%s takes %q", f.name, value)
+			}
+		}
+	}
+}
+
+// No two flags of a command set the same field: one would undo the other.
+func TestFlagsHaveTheirOwnFields(t *testing.T) {
+	app := newApp(testFace(t, nil))
+	for _, c := range app.Commands {
+		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
+			owner := map[any]string{}
+			o := newOptions()
+			for _, f := range leaf.Flags {
+				for _, field := range fieldsOf(f.(declared).to(o)) {
+					if other := owner[field]; other != "" {
+						t.Errorf("%s: --%s and --%s set one field", leaf.Name, other, f.Names()[0])
+					}
+					owner[field] = f.Names()[0]
+				}
+			}
+		}
+	}
+}
+
+func fieldsOf(v flag.Value) (fields []any) {
+	list := reflect.ValueOf(v)
+	if w, ok := v.(whole); ok {
+		list = reflect.ValueOf(w.fields)
+	}
+	if w, ok := v.(topics); ok {
+		return []any{w.list}
+	}
+	for i := range list.Len() {
+		fields = append(fields, list.Index(i).Interface())
+	}
+	return fields
+}
+
+// allFlags gives each flag of each command once.
+func allFlags(t *testing.T) []declared {
+	t.Helper()
+	seen := map[string]bool{}
+	var all []declared
+	for _, c := range newApp(testFace(t, nil)).Commands {
+		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
+			for _, f := range leaf.Flags {
+				if d := f.(declared); !seen[d.name+d.usage] {
+					seen[d.name+d.usage] = true
+					all = append(all, d)
+				}
+			}
+		}
+	}
+	if len(all) < 40 {
+		t.Fatalf("only %d flags", len(all))
+	}
+	return all
 }

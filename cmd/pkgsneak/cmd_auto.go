@@ -17,13 +17,6 @@ import (
 )
 
 func autoCommand(f *face) *cli.Command {
-	flags := append(commonFlags(), progressFlag(),
-		&cli.StringFlag{Name: "auto", Usage: "what this machine does with a drive: export, import or both"},
-		&cli.StringFlag{Name: "label", Usage: "a drive without a tree is taken for an export if it has this label", DefaultText: auto.DefaultLabel},
-		&cli.StringFlag{Name: "on-done", Usage: "run by /bin/sh at the end, with the result as JSON on its standard input"},
-		&cli.BoolFlag{Name: "result-file", Usage: "leave a text on the drive that says what was done"},
-	)
-	flags = append(append(flags, installFlags("the udev rule, the units and the example of settings")...), journeyFlags()...)
 	return &cli.Command{
 		Name:      "auto",
 		Category:  "by itself",
@@ -34,45 +27,14 @@ func autoCommand(f *face) *cli.Command {
 			"in " + confFile + " says, unmounts it, and tells the log, the users and PKGSNEAK_ON_DONE. A drive without\n" +
 			"a tree is left alone, unless its label asks for one. No key is ever trusted by this.\n" +
 			"--install makes udev do it; what was changed in the files is asked about before it is lost.",
-		Flags:  flags,
+		Flags:  flags(slices.Concat([]flagSet{common, progress, autoMode, plugged, installing}, unattended)...),
 		Action: f.action(0, 1, autoVerb),
 	}
 }
 
 // workerCommand is what auto starts for each journey: itself again, with the same settings, confined. It gets its job on standard input.
 func workerCommand(f *face) *cli.Command {
-	return &cli.Command{Name: "worker", Hidden: true, Flags: append(commonFlags(), journeyFlags()...), Action: f.action(0, 0, autoWorker)}
-}
-
-// journeyFlags are those of auto that say how to export and import.
-func journeyFlags() []cli.Flag {
-	flags := append(kindFlags(), autoExportFlags()...)
-	flags = append(flags,
-		&cli.BoolFlag{Name: "prune", Usage: "remove what came from an origin and has left it; local files stay"},
-		&cli.BoolFlag{Name: "replace", Usage: "let a distfile of the drive replace a different one that is here"},
-	)
-	return append(append(append(flags, guardFlags()...), dirFlags()...), lockFlag())
-}
-
-// autoExportFlags are those of export that make sense where nobody is asked.
-func autoExportFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "name", Usage: "what this origin is called on the drive (its last name, else this host's)"},
-		&cli.BoolFlag{Name: "allow-shrink", Usage: "believe that most packages are gone, and remove them from the drive"},
-		&cli.BoolFlag{Name: "any-directory", Usage: "DRIVE may be an ordinary directory"},
-		&cli.BoolFlag{Name: "no-read-back", Usage: "do not compare the drive with what was written, nor probe the size of a new one"},
-	}
-}
-
-func (c *call) autoExport() sync.ExportOptions {
-	return sync.ExportOptions{
-		Name:         c.flags.String("name"),
-		NoPackages:   c.flags.Bool("no-packages"),
-		NoDistfiles:  c.flags.Bool("no-distfiles"),
-		AllowShrink:  c.flags.Bool("allow-shrink"),
-		AnyDirectory: c.flags.Bool("any-directory"),
-		NoReadBack:   c.flags.Bool("no-read-back"),
-	}
+	return &cli.Command{Name: "worker", Hidden: true, Flags: flags(append([]flagSet{common}, unattended...)...), Action: f.action(0, 0, autoWorker)}
 }
 
 func autoVerb(c *call) error {
@@ -89,7 +51,7 @@ func autoVerb(c *call) error {
 }
 
 func autoDevice(c *call) error {
-	role, err := auto.ParseRole(c.flags.String("auto"))
+	role, err := auto.ParseRole(c.opt.autoMode)
 	if err != nil {
 		return &usageError{fmt.Errorf("PKGSNEAK_AUTO: %w", err)}
 	}
@@ -97,17 +59,11 @@ func autoDevice(c *call) error {
 	if err != nil {
 		return err
 	}
-	o, err := c.journeyOptions()
-	if err != nil {
-		return err
-	}
+	o := c.unattended()
 	watch, done := c.watcher()
 	defer done()
 	o.Device = c.args[0]
 	o.Role = role
-	o.Label = c.flags.String("label")
-	o.Hook = c.flags.String("on-done")
-	o.ResultFile = c.flags.Bool("result-file")
 	o.RunDir = filepath.Join(c.env.root, "/", auto.DefaultRunDir)
 	o.Log = c.logger()
 	o.Events = watch
@@ -128,30 +84,24 @@ func autoDevice(c *call) error {
 	return outcome(code)
 }
 
-// journeyOptions are the options that auto and its worker have in common.
-func (c *call) journeyOptions() (auto.Options, error) {
-	o := auto.Options{
-		Export: c.autoExport(),
-		Import: sync.ImportOptions{
-			NoPackages:  c.flags.Bool("no-packages"),
-			NoDistfiles: c.flags.Bool("no-distfiles"),
-			Prune:       c.flags.Bool("prune"),
-			Replace:     c.flags.Bool("replace"),
-		},
-		Explain: func(err error) (int, []string) {
-			f := explain(err, "")
-			return f.code, f.hints
-		},
+// unattended are the options that auto and its worker have in common.
+func (c *call) unattended() auto.Options {
+	o := c.opt.auto
+	o.Export, o.Import = c.opt.export, c.opt.imports
+	o.Explain = func(err error) (int, []string) {
+		f := explain(err, "")
+		return f.code, f.hints
 	}
-	return o, c.guards(&o.Import)
+	return o
 }
 
 // worker starts this program again, also where another version of it lies in its place by now, with the settings of this run.
 func (c *call) worker() func(context.Context) *exec.Cmd {
 	words := []string{"pkgsneak", "worker"}
-	for _, f := range journeyFlags() {
-		if name := f.Names()[0]; c.flags.IsSet(name) {
-			words = append(words, fmt.Sprintf("--%s=%v", name, c.flags.Value(name)))
+	for _, f := range flags(unattended...) {
+		d := f.(declared)
+		if value := d.to(c.opt).String(); value != d.initial().String() {
+			words = append(words, "--"+d.name+"="+value)
 		}
 	}
 	words = append(words, "--state-dir="+c.stateDir())
@@ -167,11 +117,7 @@ func autoWorker(c *call) error {
 	if err != nil {
 		return err
 	}
-	o, err := c.journeyOptions()
-	if err != nil {
-		return err
-	}
-	if err := auto.Work(c.ctx, machine, o, c.env.stdin, c.env.stdout); err != nil {
+	if err := auto.Work(c.ctx, machine, c.unattended(), c.env.stdin, c.env.stdout); err != nil {
 		return outcome(explain(err, "").code)
 	}
 	return nil

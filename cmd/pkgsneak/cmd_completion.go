@@ -118,15 +118,15 @@ func verbCandidates(app *cli.App) []candidate {
 }
 
 func flagCandidates(p *argParser) []candidate {
-	flags := commonFlags()
+	taken := flags(common)
 	switch {
 	case p.sub != nil:
-		flags = p.sub.Flags
+		taken = p.sub.Flags
 	case p.verb != nil:
-		flags = p.verb.Flags
+		taken = p.verb.Flags
 	}
 	list := []candidate{{"--help", "what the command does, and its flags"}}
-	for _, f := range visible(flags) {
+	for _, f := range visible(taken) {
 		list = append(list, candidate{"--" + f.Names()[0], flagUsage(f)})
 	}
 	return list
@@ -134,16 +134,16 @@ func flagCandidates(p *argParser) []candidate {
 
 // valueCandidates lists values of a flag that is the last word of the line.
 func (c *call) valueCandidates(p *argParser, flag string) []candidate {
-	switch flag {
-	case "--state-dir", "--pkgdir", "--distdir", "--root":
+	switch p.table[strings.TrimLeft(flag, "-")].value {
+	case "DIR", "DRIVE":
 		return []candidate{{word: askDirs}}
-	case "--tls-cert", "--tls-key":
+	case "FILE":
 		return []candidate{{word: askFiles}}
-	case "--ignore":
+	case "TOPICS":
 		return topicCandidates()
-	case "--auto":
+	case "ROLE":
 		return []candidate{{word: "export"}, {word: "import"}, {word: "both"}}
-	case "--origin":
+	case "ORIGIN":
 		return c.originCandidates(p)
 	}
 	return nil

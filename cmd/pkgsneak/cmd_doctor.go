@@ -14,14 +14,6 @@ import (
 )
 
 func doctorCommand(f *face) *cli.Command {
-	flags := append(commonFlags(), progressFlag(),
-		&cli.BoolFlag{Name: "host", Usage: "look at this machine as one that builds and exports"},
-		&cli.BoolFlag{Name: "client", Usage: "look at this machine as one that imports"},
-		&cli.BoolFlag{Name: "deep", Usage: "read the compiler flags of every package on the drive, not of some"},
-		&cli.BoolFlag{Name: "explain", Usage: "say why a topic matters; without a topic, list them"},
-		&cli.StringFlag{Name: "ignore", Usage: "topics that are meant to be as they are, with commas between"},
-		&cli.StringFlag{Name: "auto", Usage: "export, import or both: what this machine does with a plugged-in drive"},
-	)
 	return &cli.Command{
 		Name:      "doctor",
 		Category:  "this machine",
@@ -33,31 +25,30 @@ func doctorCommand(f *face) *cli.Command {
 			"drive it compares this machine with the one that exported: USE, profile, keywords, licenses, CPU. Whether this\n" +
 			"machine is a host, a client or both shows in what it has done, and before that in FEATURES. Changes nothing; ends\n" +
 			"with 4 if it found something.",
-		Flags:  append(flags, dirFlags()...),
+		Flags:  flags(common, progress, examining, autoMode, dirs),
 		Action: f.action(0, 1, examine),
 	}
 }
 
 func examine(c *call) error {
-	if c.flags.Bool("explain") {
+	if c.opt.explain {
 		return c.explainTopic()
 	}
 	machine, err := c.machine()
 	if err != nil {
 		return err
 	}
-	o := doctor.Options{Machine: machine, Root: c.env.root, Auto: c.flags.String("auto"), Deep: c.flags.Bool("deep"),
-		CPUInfo: c.proc("cpuinfo"), Routes: c.proc("net/route"), Routes6: c.proc("net/ipv6_route")}
+	o := c.opt.doctor
+	o.Machine, o.Root, o.Auto = machine, c.env.root, c.opt.autoMode
+	o.CPUInfo, o.Routes, o.Routes6 = c.proc("cpuinfo"), c.proc("net/route"), c.proc("net/ipv6_route")
 	if len(c.args) == 1 {
 		o.Drive = c.args[0]
 	}
-	if o.Ignore, err = ignored(c.flags.String("ignore")); err != nil {
-		return err
+	if c.opt.host {
+		o.Roles = append(o.Roles, doctor.Host)
 	}
-	for flag, role := range map[string]doctor.Role{"host": doctor.Host, "client": doctor.Client} {
-		if c.flags.Bool(flag) {
-			o.Roles = append(o.Roles, role)
-		}
+	if c.opt.client {
+		o.Roles = append(o.Roles, doctor.Client)
 	}
 	watch, done := c.watcher()
 	defer done()
@@ -74,29 +65,6 @@ func examine(c *call) error {
 	}
 	c.result(code, r)
 	return outcome(code)
-}
-
-// ignored reads the list of topics of --ignore.
-func ignored(list string) ([]string, error) {
-	topics := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
-	for _, name := range topics {
-		if _, ok := doctor.Explain(name); !ok {
-			return nil, noTopic(name)
-		}
-	}
-	return topics, nil
-}
-
-func noTopic(name string) error {
-	var names []string
-	for _, t := range doctor.Topics() {
-		names = append(names, t.Name)
-	}
-	err := usageErrorf("doctor has no topic %q", name)
-	if near := nearest(name, names); near != "" {
-		return withHint(err, "pkgsneak doctor --explain %s", near)
-	}
-	return withHint(err, "pkgsneak doctor --explain")
 }
 
 // maxProc is far more than one of the files of /proc that are read here has.

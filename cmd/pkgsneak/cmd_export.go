@@ -10,17 +10,6 @@ import (
 )
 
 func exportCommand(f *face) *cli.Command {
-	flags := append(commonFlags(), progressFlag())
-	flags = append(flags, planFlags()...)
-	flags = append(flags, kindFlags()...)
-	flags = append(flags,
-		&cli.StringFlag{Name: "name", Usage: "what this origin is called on the drive (its last name, else this host's)"},
-		&cli.BoolFlag{Name: "allow-shrink", Usage: "believe that most packages are gone, and remove them from the drive"},
-		&cli.BoolFlag{Name: "any-directory", Usage: "DRIVE may be an ordinary directory"},
-		&cli.BoolFlag{Name: "no-read-back", Usage: "do not compare the drive with what was written, nor probe the size of a new one"},
-		jobsFlag(),
-	)
-	flags = append(append(flags, dirFlags()...), lockFlag())
 	return &cli.Command{
 		Name:      "export",
 		Category:  "the two journeys",
@@ -30,7 +19,7 @@ func exportCommand(f *face) *cli.Command {
 		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the drive does not have yet, removes what is\n" +
 			"gone here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
 			"files are not touched. The drive can be pulled at any moment: it then holds the generation before.",
-		Flags:  flags,
+		Flags:  flags(common, progress, pretend, ask, kindsLeft, exporting, jobs, dirs, lock),
 		Action: f.action(1, 1, export),
 	}
 }
@@ -40,26 +29,11 @@ func export(c *call) error {
 	if err != nil {
 		return err
 	}
-	jobs, err := c.jobs()
-	if err != nil {
-		return err
-	}
-	o := sync.ExportOptions{
-		Workers:      jobs,
-		Source:       sync.MediumOf(machine.PKGDIR),
-		Medium:       sync.MediumOf(c.args[0]),
-		Drive:        c.args[0],
-		Name:         c.flags.String("name"),
-		NoPackages:   c.flags.Bool("no-packages"),
-		NoDistfiles:  c.flags.Bool("no-distfiles"),
-		AllowShrink:  c.flags.Bool("allow-shrink"),
-		AnyDirectory: c.flags.Bool("any-directory"),
-		NoReadBack:   c.flags.Bool("no-read-back"),
-		Pretend:      c.flags.Bool("pretend"),
-	}
+	o := c.opt.export
+	o.Drive, o.Source, o.Medium = c.args[0], sync.MediumOf(machine.PKGDIR), sync.MediumOf(c.args[0])
 	watch, done := c.watcher()
 	defer done()
-	if c.flags.Bool("ask") && !o.Pretend {
+	if c.opt.ask && !o.Pretend {
 		if !c.out.asks {
 			return noTerminal()
 		}

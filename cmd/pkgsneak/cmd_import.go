@@ -3,9 +3,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,17 +10,6 @@ import (
 )
 
 func importCommand(f *face) *cli.Command {
-	flags := append(commonFlags(), progressFlag())
-	flags = append(flags, planFlags()...)
-	flags = append(flags, kindFlags()...)
-	flags = append(flags,
-		&cli.StringFlag{Name: "origin", Usage: "import only what this origin exported"},
-		&cli.BoolFlag{Name: "prune", Usage: "remove what came from an origin and has left it; local files stay"},
-		&cli.BoolFlag{Name: "replace", Usage: "let a distfile of the drive replace a different one that is here"},
-		&cli.BoolFlag{Name: "allow-older", Usage: "import a generation that is older than the last one"},
-		jobsFlag(),
-	)
-	flags = append(append(append(flags, guardFlags()...), dirFlags()...), lockFlag())
 	return &cli.Command{
 		Name:      "import",
 		Category:  "the two journeys",
@@ -33,7 +19,7 @@ func importCommand(f *face) *cli.Command {
 		Description: "Verifies the drive's signed list against the keys that are trusted here, copies into PKGDIR and DISTDIR what is\n" +
 			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
 			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.",
-		Flags:  flags,
+		Flags:  flags(common, progress, pretend, ask, kindsLeft, oneOrigin, importing, older, guards, jobs, dirs, lock),
 		Action: f.action(1, 1, importDrive),
 	}
 }
@@ -43,31 +29,14 @@ func importDrive(c *call) error {
 	if err != nil {
 		return err
 	}
-	jobs, err := c.jobs()
-	if err != nil {
-		return err
-	}
-	o := sync.ImportOptions{
-		Workers:     jobs,
-		Source:      sync.MediumOf(c.args[0]),
-		Drive:       c.args[0],
-		Origin:      c.flags.String("origin"),
-		NoPackages:  c.flags.Bool("no-packages"),
-		NoDistfiles: c.flags.Bool("no-distfiles"),
-		Prune:       c.flags.Bool("prune"),
-		Replace:     c.flags.Bool("replace"),
-		AllowOlder:  c.flags.Bool("allow-older"),
-		Pretend:     c.flags.Bool("pretend"),
-	}
-	if err := c.guards(&o); err != nil {
-		return err
-	}
+	o := c.opt.imports
+	o.Drive, o.Source = c.args[0], sync.MediumOf(c.args[0])
 	if c.out.asks {
 		o.ConfirmRotation = c.confirmRotation
 	}
 	watch, done := c.watcher()
 	defer done()
-	if c.flags.Bool("ask") && !o.Pretend {
+	if c.opt.ask && !o.Pretend {
 		if !c.out.asks {
 			return noTerminal()
 		}
@@ -97,37 +66,6 @@ func importDrive(c *call) error {
 	return outcome(code)
 }
 
-// guardFlags say what of a good signature is taken. They are those of auto too.
-func guardFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "max-age", Usage: "refuse what was signed longer ago, 30d or 12h for instance"},
-		&cli.BoolFlag{Name: "accept-future", Usage: "import a generation from more than a year in the future"},
-		&cli.BoolFlag{Name: "accept-rotation", Usage: "trust the new key that a trusted one introduces, in its place"},
-	}
-}
-
-func (c *call) guards(o *sync.ImportOptions) (err error) {
-	o.AcceptFuture, o.AcceptRotation = c.flags.Bool("accept-future"), c.flags.Bool("accept-rotation")
-	o.MaxAge, err = parseAge(c.flags.String("max-age"))
-	return err
-}
-
-// parseAge reads an age: days as people write them, else hours, minutes and seconds.
-func parseAge(s string) (time.Duration, error) {
-	if s == "" {
-		return 0, nil
-	}
-	const day, longest = 24 * time.Hour, 36500
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= longest {
-			return time.Duration(n) * day, nil
-		}
-	} else if age, err := time.ParseDuration(s); err == nil && age > 0 {
-		return age, nil
-	}
-	return 0, withHint(usageErrorf("%q is no value for --max-age", s), "--max-age 30d")
-}
-
 // confirmRotation asks whether a new key is to be trusted that the old one introduces.
 func (c *call) confirmRotation(r *sync.RotationError) (bool, error) {
 	c.out.say("%s signs with a new key. The key that is trusted here introduced it.", bold(r.Origin))
@@ -154,7 +92,7 @@ func (c *call) importPlan(p *sync.ImportPlan) {
 	c.list(yellow("renew"), p.Replace, true)
 	c.list(blue("beside"), p.Beside, true)
 	prune := "remove"
-	if !c.flags.Bool("prune") {
+	if !c.opt.imports.Prune {
 		prune = "keep"
 	}
 	c.list(red(prune), p.Prune, true)

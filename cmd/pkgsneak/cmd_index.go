@@ -10,13 +10,6 @@ import (
 )
 
 func indexCommand(f *face) *cli.Command {
-	flags := append(commonFlags(), progressFlag(),
-		&cli.BoolFlag{Name: "check", Usage: "compare only, and end with 4 if something is wrong"},
-		&cli.BoolFlag{Name: "pretend", Aliases: []string{"p", "dry-run"}, Usage: "say what would be done, and do nothing"},
-		&cli.BoolFlag{Name: "rebuild", Usage: "read every package, whatever the index says"},
-		jobsFlag(),
-	)
-	flags = append(append(flags, dirFlags()...), lockFlag())
 	return &cli.Command{
 		Name:      "index",
 		Category:  "this machine",
@@ -26,7 +19,7 @@ func indexCommand(f *face) *cli.Command {
 		Description: "Does what \"emaint binhost --fix\" does, and with --check what its check does, on machines with or without Portage\n" +
 			"and under Portage's own lock. Entries that fit their files stay and the files are not read; new and changed\n" +
 			"packages are read, entries without a file go. A package that cannot be read is named, and the rest is indexed.",
-		Flags:  flags,
+		Flags:  flags(common, progress, pretend, indexing, jobs, dirs, lock),
 		Action: f.action(0, 1, index),
 	}
 }
@@ -55,14 +48,10 @@ func index(c *call) error {
 	if len(c.args) == 1 {
 		machine.PKGDIR = c.args[0]
 	}
-	jobs, err := c.jobs()
-	if err != nil {
-		return err
-	}
 	watch, done := c.watcher()
 	defer done()
-	o := sync.IndexOptions{Rebuild: c.flags.Bool("rebuild"), Workers: jobs}
-	if c.flags.Bool("check") || c.flags.Bool("pretend") {
+	o := c.opt.index
+	if c.opt.check || c.opt.pretend {
 		r, err := sync.CheckIndex(c.ctx, machine, o, watch)
 		if err != nil {
 			return err
@@ -132,7 +121,7 @@ func (c *call) indexChecked(dir string, r *pkgdir.CheckReport) error {
 	switch {
 	case !r.OK():
 		c.out.hint(strings.TrimSpace("pkgsneak index " + c.place))
-		if code = exitFound; c.flags.Bool("pretend") && !c.flags.Bool("check") {
+		if code = exitFound; c.opt.pretend && !c.opt.check {
 			code = exitDone
 		}
 	case len(report.Invalid) > 0:

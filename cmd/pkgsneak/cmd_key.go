@@ -17,8 +17,6 @@ import (
 )
 
 func keyCommand(f *face) *cli.Command {
-	armor := &cli.BoolFlag{Name: "armor", Usage: "print the public key as gpg and trust read it"}
-	name := &cli.StringFlag{Name: "name", Usage: "whose key it is (this host's name)"}
 	return &cli.Command{
 		Name:      "key",
 		Category:  "keys",
@@ -33,15 +31,14 @@ func keyCommand(f *face) *cli.Command {
 			"instead: clients that see the next export believe it no longer, and have to trust the new one by its fingerprint.\n" +
 			"revocation prints a certificate to be kept in a safe place: who has it can end the key without having the key, by\n" +
 			"putting it on a drive as pkgsneak/keys/FINGERPRINT.rev.asc.",
-		Flags:  append(commonFlags(), armor),
+		Flags:  flags(common, publicKey),
 		Action: f.action(0, 0, keyShow),
 		Subcommands: []*cli.Command{
-			{Name: "show", Usage: "fingerprint of the key", Flags: append(commonFlags(), armor), Action: f.action(0, 0, keyShow)},
-			{Name: "generate", Usage: "make a key", Flags: append(commonFlags(), name), Action: f.action(0, 0, keyGenerate)},
-			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE", Flags: commonFlags(), Action: f.action(1, 1, keyImport)},
-			{Name: "rotate", Usage: "sign with a new key from now on", Flags: append(commonFlags(), name,
-				&cli.BoolFlag{Name: "revoke", Usage: "the old key may be in wrong hands: it is revoked, and introduces nobody"}), Action: f.action(0, 0, keyRotate)},
-			{Name: "revocation", Usage: "print a revocation certificate", Flags: commonFlags(), Action: f.action(0, 0, keyRevocation)},
+			{Name: "show", Usage: "fingerprint of the key", Flags: flags(common, publicKey), Action: f.action(0, 0, keyShow)},
+			{Name: "generate", Usage: "make a key", Flags: flags(common, newKey), Action: f.action(0, 0, keyGenerate)},
+			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE", Flags: flags(common), Action: f.action(1, 1, keyImport)},
+			{Name: "rotate", Usage: "sign with a new key from now on", Flags: flags(common, newKey, revoking), Action: f.action(0, 0, keyRotate)},
+			{Name: "revocation", Usage: "print a revocation certificate", Flags: flags(common), Action: f.action(0, 0, keyRevocation)},
 		},
 	}
 }
@@ -84,7 +81,7 @@ func keyShow(c *call) error {
 	}
 	public := key.Public()
 	report := newKeyReport(public)
-	if c.flags.Bool("armor") {
+	if c.opt.armor {
 		report.Armor = string(public.Armor())
 		if !c.out.json {
 			c.out.put("%s", raw(strings.TrimSuffix(report.Armor, "\n")))
@@ -119,7 +116,7 @@ func spaced(f manifest.Fingerprint) string {
 }
 
 func keyGenerate(c *call) error {
-	name := c.flags.String("name")
+	name := c.opt.keyName
 	if name == "" {
 		name = "pkgsneak on " + c.env.hostname
 	}
@@ -162,7 +159,7 @@ func keyRotate(c *call) error {
 	if err != nil {
 		return err
 	}
-	name, now := c.flags.String("name"), c.env.now()
+	name, now := c.opt.keyName, c.env.now()
 	if name == "" {
 		name = "pkgsneak on " + c.env.hostname
 	}
@@ -173,7 +170,7 @@ func keyRotate(c *call) error {
 	if err != nil {
 		return err
 	}
-	report := rotated{Old: old.Public().Fingerprint(), Revoked: c.flags.Bool("revoke")}
+	report := rotated{Old: old.Public().Fingerprint(), Revoked: c.opt.revoke}
 	if report.Revoked {
 		err = c.replaceRevoked(l, old, next, now)
 	} else if next, err = next.IntroducedBy(old, now); err == nil {

@@ -19,20 +19,7 @@ import (
 	"pkgsneak/sync/ledger"
 )
 
-const defaultListen = ":8080"
-
 func serveCommand(f *face) *cli.Command {
-	flags := append(commonFlags(),
-		&cli.StringFlag{Name: "listen", Usage: "address and port", DefaultText: defaultListen},
-		&cli.StringFlag{Name: "prefix", Usage: "path in front of all others, /funtoo for instance"},
-		&cli.StringFlag{Name: "tls-cert", Usage: "certificate for HTTPS, a PEM file"},
-		&cli.StringFlag{Name: "tls-key", Usage: "its key, a PEM file"},
-		&cli.BoolFlag{Name: "untrusted", Usage: "serve origins whose key is not trusted here as well; the pages say so"},
-		&cli.IntFlag{Name: "max-connections", Usage: "how many at a time (1024, less where few files may be open)"},
-		&cli.DurationFlag{Name: "stall", Usage: "drop a client that takes nothing for so long", Value: time.Minute},
-		&cli.DurationFlag{Name: "grace", Usage: "how long downloads may go on after the stop", Value: time.Minute},
-	)
-	flags = append(flags, installFlags("the units for systemd and the script for OpenRC")...)
 	return &cli.Command{
 		Name:      "serve",
 		Category:  "over a network",
@@ -45,7 +32,7 @@ func serveCommand(f *face) *cli.Command {
 			"is trusted. The access log goes to stdout; --quiet leaves it out. The end of it is SIGINT or SIGTERM. Sockets of\n" +
 			"systemd (LISTEN_FDS) are used instead of --listen. No privileges are needed, and what the process does not need it gives up\n" +
 			"(--verbose tells what the kernel could do about it). --install makes the system serve, when it is told to.",
-		Flags:  append(flags, dirFlags()...),
+		Flags:  flags(common, serving, installing, dirs),
 		Action: f.action(0, 1, serve),
 	}
 }
@@ -64,7 +51,7 @@ func serve(c *call) error {
 	}
 	log := newLogQueue()
 	problem := func(err error) { log.add(func() { c.out.warn("%v", err) }) }
-	o := binhost.Options{Prefix: c.flags.String("prefix"), Now: c.env.now, Problem: problem}
+	o := binhost.Options{Prefix: c.opt.serve.prefix, Now: c.env.now, Problem: problem}
 	if c.out.json || !c.out.quiet {
 		o.Access = func(a binhost.Access) { log.add(func() { c.access(a) }) }
 	}
@@ -72,9 +59,9 @@ func serve(c *call) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	server := &binhost.Server{Handler: handler, MaxConns: maxConnections(c.flags.Int("max-connections")), Stall: c.flags.Duration("stall"),
-		Grace: c.flags.Duration("grace"), Problem: problem}
-	cert, key := c.flags.String("tls-cert"), c.flags.String("tls-key")
+	server := &binhost.Server{Handler: handler, MaxConns: maxConnections(c.opt.serve.maxConnections), Stall: c.opt.serve.stall,
+		Grace: c.opt.serve.grace, Problem: problem}
+	cert, key := c.opt.serve.tlsCert, c.opt.serve.tlsKey
 	switch {
 	case (cert == "") != (key == ""):
 		return usageErrorf("--tls-cert and --tls-key belong together")
@@ -188,7 +175,7 @@ func (c *call) served() (source binhost.Source, dirs []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	o := binhost.DriveOptions{Trust: c.trusted, Untrusted: c.flags.Bool("untrusted"), Now: c.env.now}
+	o := binhost.DriveOptions{Trust: c.trusted, Untrusted: c.opt.serve.untrusted, Now: c.env.now}
 	refused, err := binhost.CheckDrive(mount, o)
 	if err != nil {
 		return nil, nil, err
@@ -247,7 +234,7 @@ func (c *call) listeners() ([]net.Listener, error) {
 	if err != nil || len(listeners) > 0 {
 		return listeners, err
 	}
-	address := c.flags.String("listen")
+	address := c.opt.serve.listen
 	if address == "" {
 		address = defaultListen
 	}
@@ -292,7 +279,7 @@ func (c *call) listening(what string, at net.Addr, secure bool) {
 	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
 		host = c.env.hostname
 	}
-	url := scheme + "://" + net.JoinHostPort(host, port) + "/" + strings.Trim(c.flags.String("prefix"), "/")
+	url := scheme + "://" + net.JoinHostPort(host, port) + "/" + strings.Trim(c.opt.serve.prefix, "/")
 	if c.out.json {
 		c.out.event(serveEvent{"listening", what, url})
 	}

@@ -26,12 +26,11 @@ func trustCommand(f *face) *cli.Command {
 			"is trusted from now on. Compare the fingerprint with what \"pkgsneak key\" shows on the build host: a key is not\n" +
 			"to be trusted for lying on the drive. Scripts give the fingerprint with --fingerprint and are not asked.\n" +
 			"A drive or file that is called list or remove is ./list or ./remove.",
-		Flags: append(commonFlags(),
-			&cli.StringFlag{Name: "fingerprint", Usage: "trust the key with this fingerprint, without a question"}),
+		Flags:  flags(common, trusting),
 		Action: f.action(1, 1, trust),
 		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "the keys that are trusted", Flags: commonFlags(), Action: f.action(0, 0, trustList)},
-			{Name: "remove", Usage: "trust a key no longer", ArgsUsage: "FPR", Flags: commonFlags(), Action: f.action(1, 1, trustRemove)},
+			{Name: "list", Usage: "the keys that are trusted", Flags: flags(common), Action: f.action(0, 0, trustList)},
+			{Name: "remove", Usage: "trust a key no longer", ArgsUsage: "FPR", Flags: flags(common), Action: f.action(1, 1, trustRemove)},
 		},
 	}
 }
@@ -69,7 +68,7 @@ func trust(c *call) error {
 
 // wantedKey is what --fingerprint says.
 func (c *call) wantedKey() (manifest.Fingerprint, error) {
-	s := c.flags.String("fingerprint")
+	s := c.opt.fingerprint
 	if s == "" {
 		return "", nil
 	}

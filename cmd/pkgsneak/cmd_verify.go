@@ -12,7 +12,6 @@ import (
 )
 
 func verifyCommand(f *face) *cli.Command {
-	flags := append(commonFlags(), progressFlag(), &cli.StringFlag{Name: "origin", Usage: "verify only what this origin exported"}, jobsFlag())
 	return &cli.Command{
 		Name:      "verify",
 		Category:  "the two journeys",
@@ -22,20 +21,18 @@ func verifyCommand(f *face) *cli.Command {
 		Description: "Checks the signature and every file that it lists, and names the files that are damaged or missing, and those\n" +
 			"that nobody signed for. Nothing is written. What an origin exported whose key is not trusted here is compared\n" +
 			"with the key that lies on the drive, and reported as not trusted.",
-		Flags:  flags,
+		Flags:  flags(common, progress, oneOrigin, jobs),
 		Action: f.action(1, 1, verify),
 	}
 }
 
 func verify(c *call) error {
 	machine := sync.Machine{Now: c.env.now, StateDir: c.stateDir()}
-	jobs, err := c.jobs()
-	if err != nil {
-		return err
-	}
+	o := c.opt.verify
+	o.Drive = c.args[0]
 	watch, done := c.watcher()
 	defer done()
-	r, err := sync.Verify(c.ctx, machine, sync.VerifyOptions{Drive: c.args[0], Origin: c.flags.String("origin"), Workers: jobs}, watch)
+	r, err := sync.Verify(c.ctx, machine, o, watch)
 	if err != nil {
 		return err
 	}

@@ -12,14 +12,6 @@ import (
 )
 
 func watchCommand(f *face) *cli.Command {
-	flags := append(commonFlags(), progressFlag(),
-		&cli.StringFlag{Name: "watch", Usage: "where the drive is mounted, if no argument says it"},
-		&cli.BoolFlag{Name: "once", Usage: "end after the first export"},
-		&cli.DurationFlag{Name: "settle", Usage: "export when nothing has changed for so long", Value: auto.DefaultQuiet},
-	)
-	flags = append(flags, kindFlags()...)
-	flags = append(flags, autoExportFlags()...)
-	flags = append(append(flags, dirFlags()...), lockFlag())
 	return &cli.Command{
 		Name:      "watch",
 		Category:  "by itself",
@@ -28,7 +20,7 @@ func watchCommand(f *face) *cli.Command {
 		UsageText: "watch [DRIVE]",
 		Description: "Exports each time PKGDIR and DISTDIR have come to rest, so that a drive which stays plugged in always has the\n" +
 			"finished packages. DRIVE is where it is mounted, by somebody else; it may come and go. SIGINT or SIGTERM end it.",
-		Flags:  flags,
+		Flags:  flags(common, progress, watching, kindsLeft, exporting, dirs, lock),
 		Action: f.action(0, 1, watchDrive),
 	}
 }
@@ -42,7 +34,7 @@ type exportEvent struct {
 }
 
 func watchDrive(c *call) error {
-	place := c.flags.String("watch")
+	place := c.opt.watchedDrive
 	if len(c.args) > 0 {
 		place = c.args[0]
 	}
@@ -55,7 +47,8 @@ func watchDrive(c *call) error {
 	}
 	events, done := c.watcher()
 	defer done()
-	o := auto.WatchOptions{Export: c.autoExport(), Quiet: c.flags.Duration("settle"), Once: c.flags.Bool("once"), Log: c.logger(), Events: events}
+	o := c.opt.watch
+	o.Export, o.Log, o.Events = c.opt.export, c.logger(), events
 	o.Export.Drive = place
 	o.Done = func(r *sync.ExportReport, err error) {
 		done()

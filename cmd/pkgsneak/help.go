@@ -38,7 +38,7 @@ func rootHelp(app *cli.App) string {
 		}
 		fmt.Fprintf(&b, "  %-36s %s\n", strings.TrimSpace(c.Name+" "+c.ArgsUsage), c.Usage)
 	}
-	b.WriteString("\nflags of every command\n" + flagLines(commonFlags()) +
+	b.WriteString("\nflags of every command\n" + flagLines(flags(common)) +
 		flagLine("-h, --help", "of the program or of a command") +
 		flagLine("-V, --version", "") +
 		"\nexit codes\n")
@@ -104,62 +104,33 @@ func flagLine(names, usage string) string {
 }
 
 func flagValue(f cli.Flag) string {
-	switch f := f.(type) {
-	case *cli.StringFlag:
-		switch f.Name {
-		case "state-dir", "pkgdir", "distdir", "root":
-			return " DIR"
-		case "fingerprint":
-			return " FPR"
-		case "listen":
-			return " ADDRESS"
-		case "prefix":
-			return " PATH"
-		case "auto":
-			return " ROLE"
-		case "max-age":
-			return " AGE"
-		case "ignore":
-			return " TOPICS"
-		case "on-done":
-			return " COMMAND"
-		case "watch":
-			return " DRIVE"
-		case "tls-cert", "tls-key":
-			return " FILE"
-		}
-		return " NAME"
-	case *cli.DurationFlag:
-		return " TIME"
-	case *cli.IntFlag:
-		return " N"
+	if d, ok := f.(declared); ok && d.value != "" {
+		return " " + d.value
 	}
 	return ""
 }
 
 func flagUsage(f cli.Flag) string {
-	if d, ok := f.(cli.DocGenerationFlag); ok {
-		return d.GetUsage()
+	if d, ok := f.(declared); ok {
+		return d.usage
 	}
 	return ""
 }
 
+// flagDefault shows the value that holds where nobody gives one.
 func flagDefault(f cli.Flag) string {
-	switch f := f.(type) {
-	case *cli.StringFlag:
-		if f.DefaultText != "" {
-			return " (" + f.DefaultText + ")"
-		}
-	case *cli.DurationFlag:
-		text := f.Value.String()
-		for _, zero := range []string{"m0s", "h0m"} { // 10m0s is 10m, 30s is not 3
-			if strings.HasSuffix(text, zero) {
-				text = text[:len(text)-2]
-			}
-		}
-		return " (" + text + ")"
+	d, ok := f.(declared)
+	if !ok || d.value == "" {
+		return ""
 	}
-	return ""
+	shown := d.shown
+	if shown == "" {
+		shown = d.initial().String()
+	}
+	if shown == "" || shown == "0" {
+		return ""
+	}
+	return " (" + shown + ")"
 }
 
 // without gives the flags that are not among others.

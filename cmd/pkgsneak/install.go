@@ -5,24 +5,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/urfave/cli/v2"
-
 	"pkgsneak/sync/auto"
 )
 
-// installFlags are those of the verbs that a system can start by itself.
-func installFlags(what string) []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "install", Usage: "put " + what + " in place"},
-		&cli.BoolFlag{Name: "uninstall", Usage: "take them away"},
-		&cli.StringFlag{Name: "root", Usage: "install below this directory, for packagers"},
-		&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "with --install: also over files that were changed here"},
-	}
-}
-
 // installs says whether the line asks for an installation, and not for the reverse.
 func (c *call) installs() (asked, away bool, err error) {
-	in, out := c.flags.Bool("install"), c.flags.Bool("uninstall")
+	in, out := c.opt.install, c.opt.uninstall
 	switch {
 	case in && out:
 		return false, false, usageErrorf("--install and --uninstall exclude each other")
@@ -34,7 +22,7 @@ func (c *call) installs() (asked, away bool, err error) {
 
 // install puts the files in place or takes them away.
 func (c *call) install(o auto.InstallOptions, away bool, next func()) error {
-	root := c.flags.String("root")
+	root := c.opt.root
 	program, err := c.programToInstall(root)
 	if err != nil {
 		return err
@@ -45,7 +33,7 @@ func (c *call) install(o auto.InstallOptions, away bool, next func()) error {
 			return err
 		}
 	}
-	o.Root, o.Program, o.Force, o.Run = dir, program, c.flags.Bool("force"), auto.Linux().Run
+	o.Root, o.Program, o.Force, o.Run = dir, program, c.opt.force, auto.Linux().Run
 	do, question := auto.Install, "%s was changed here. Replace it?"
 	if away {
 		do, question = auto.Uninstall, "%s was changed here. Remove it?"
@@ -88,10 +76,10 @@ var systemDirs = []string{"/usr/", "/opt/", "/bin/", "/sbin/"}
 // programToInstall is the path that will be started: this program, or, for packagers, where their package puts it.
 func (c *call) programToInstall(root string) (string, error) {
 	program := c.env.executable
-	if root != "" || program == "" || c.flags.Bool("uninstall") {
+	if root != "" || program == "" || c.opt.uninstall {
 		return "", nil
 	}
-	if !slices.ContainsFunc(systemDirs, func(dir string) bool { return strings.HasPrefix(program, dir) }) && !c.flags.Bool("force") {
+	if !slices.ContainsFunc(systemDirs, func(dir string) bool { return strings.HasPrefix(program, dir) }) && !c.opt.force {
 		return "", withHint(usageErrorf("the system would start %q, which is no place for a program of the system", program),
 			"install -m 755 %s /usr/local/bin/pkgsneak && /usr/local/bin/pkgsneak %s --install", shellWord(program), c.flags.Command.Name)
 	}

@@ -18,7 +18,7 @@ func (c *call) watcher() (watch sync.Watcher, done func()) {
 	switch {
 	case c.out.json:
 		show = c.jsonEvents()
-	case c.env.stderrTTY && !c.out.quiet && !c.flags.Bool("no-progress"):
+	case c.env.stderrTTY && !c.out.quiet && !c.opt.noProgress:
 		b := &bar{screen: c.out.err}
 		c.out.bar = b
 		show = func(e sync.Event) {

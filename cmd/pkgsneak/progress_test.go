@@ -20,7 +20,7 @@ func watched(t *testing.T, e *env, words string, events []sync.Event) {
 	app := newApp(f)
 	app.Commands = []*cli.Command{{
 		Name:  "probe",
-		Flags: append(commonFlags(), progressFlag()),
+		Flags: flags(common, progress),
 		Action: f.action(0, 0, func(c *call) error {
 			watch, done := c.watcher()
 			for _, ev := range events {

@@ -11,10 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"time"
 
-	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"pkgsneak/sync"
@@ -165,41 +163,8 @@ func (e *env) variables(p *printer) variables {
 	return v
 }
 
-// variable is the name of a flag's variable.
-func variable(flag string) string {
-	return "PKGSNEAK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
-// fill gives each flag that the command line left open the value of its variable.
-func fill(c *cli.Context, v variables) error {
-	for _, f := range c.Command.Flags {
-		name := f.Names()[0]
-		if c.IsSet(name) {
-			continue
-		}
-		value, source := v.get(variable(name))
-		if value == "" {
-			continue
-		}
-		if _, ok := f.(*cli.BoolFlag); ok {
-			on, err := parseBool(value)
-			if err != nil {
-				return usageErrorf("%s from %s: %w", variable(name), source, err)
-			}
-			value = fmt.Sprint(on)
-		}
-		if err := c.Set(name, value); err != nil {
-			return usageErrorf("%s from %s: %q is no value for --%s", variable(name), source, value, name)
-		}
-	}
-	return nil
-}
-
-// stateDir is where this machine remembers, unless --state-dir says something else.
-const stateDir = "/var/lib/pkgsneak"
-
 func (c *call) stateDir() string {
-	if dir := c.flags.String("state-dir"); dir != "" {
+	if dir := c.opt.stateDir; dir != "" {
 		return dir
 	}
 	return filepath.Join(c.env.root, "/", stateDir)
@@ -216,18 +181,18 @@ func (c *call) machine() (sync.Machine, error) {
 		Hostname:   c.env.hostname,
 		Now:        c.env.now,
 		StateDir:   c.stateDir(),
-		PKGDIR:     c.dir("pkgdir", settings.PKGDIR),
-		DISTDIR:    c.dir("distdir", settings.DISTDIR),
+		PKGDIR:     c.dir(c.opt.pkgdir, settings.PKGDIR),
+		DISTDIR:    c.dir(c.opt.distdir, settings.DISTDIR),
 		Executable: c.env.executable,
 		Version:    c.env.version,
-		LockWait:   c.flags.Duration("lock-wait"),
+		LockWait:   c.opt.lockWait,
 	}, nil
 }
 
-// dir is what the flag says, else what Portage's configuration says.
-func (c *call) dir(flag string, configured func() string) string {
-	if dir := c.flags.String(flag); dir != "" {
-		return filepath.Clean(dir)
+// dir is the flag's directory, else that of Portage's configuration.
+func (c *call) dir(given string, configured func() string) string {
+	if given != "" {
+		return filepath.Clean(given)
 	}
 	return filepath.Join(c.env.root, configured())
 }
@@ -235,7 +200,7 @@ func (c *call) dir(flag string, configured func() string) string {
 // settings reads Portage's configuration. The files are read first, in milliseconds; portageq needs a second of Python, so it is asked only where the files leave open what
 // matters (no profile that could be read, an error in them), or when --portageq says so.
 func (c *call) settings() (*portage.Settings, error) {
-	o := portage.Options{Root: c.env.root, Env: c.env.lookup, Portageq: c.env.portageq, UsePortageq: c.flags.Bool("portageq")}
+	o := portage.Options{Root: c.env.root, Env: c.env.lookup, Portageq: c.env.portageq, UsePortageq: c.opt.portageq}
 	s, err := portage.Load(c.ctx, o)
 	if err != nil {
 		return nil, err

@@ -27,12 +27,12 @@ func flagValueOf(t *testing.T, vars map[string]string, conf, flag string, words 
 	app := newApp(f)
 	app.Commands = []*cli.Command{{
 		Name:  "probe",
-		Flags: append(append(commonFlags(), planFlags()...), lockFlag(), &cli.StringFlag{Name: "name"}),
+		Flags: flags(common, pretend, lock, newKey),
 		Action: f.action(0, 0, func(c *call) error {
-			if d, ok := c.flags.Value(flag).(interface{ String() string }); ok {
-				value = d.String()
-			} else {
-				value = strings.TrimSpace(f.out.out.format("%v", c.flags.Value(flag)))
+			for _, f := range c.flags.Command.Flags {
+				if d, ok := f.(declared); ok && d.name == flag {
+					value = d.to(c.opt).String()
+				}
 			}
 			return nil
 		}),
@@ -62,8 +62,8 @@ func TestSettingsPrecedence(t *testing.T) {
 		{"switch in the file", nil, conf, "", "pretend", "true"},
 		{"switch off above the file's", vars, conf, "", "pretend", "false"},
 		{"switch off on the command line", map[string]string{"PKGSNEAK_PRETEND": "1"}, "", "--pretend=no", "pretend", "false"},
-		{"duration", nil, conf, "", "lock-wait", "1m0s"},
-		{"duration's default", nil, "", "", "lock-wait", "10m0s"},
+		{"duration", nil, conf, "", "lock-wait", "1m"},
+		{"duration's default", nil, "", "", "lock-wait", "10m"},
 		{"text with a blank", vars, "", "", "name", "from env"},
 	}
 	for _, tt := range tests {

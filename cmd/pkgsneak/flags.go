@@ -1,0 +1,572 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync"
+	"pkgsneak/sync/auto"
+	"pkgsneak/sync/doctor"
+)
+
+// Every flag is declared here, once: its names, what --help says, and the field of options that it sets. A command lists the sets that it takes:
+//
+//	Flags: flags(common, plan, kinds, exporting, jobs, dirs, lock),
+//
+// Everything else follows from the declaration: parsing, the check of a value, the variable PKGSNEAK_NAME, the line of --help, completion. A flag of several commands has
+// one meaning; what it sets is read from call.opt by those that take it.
+
+// options is a command line after its flags and variables. Each command reads the part that its flags set.
+type options struct {
+	json, verbose, quiet, noProgress bool
+	pretend, ask                     bool
+	cpuProfile, memProfile           string
+
+	stateDir, pkgdir, distdir string // "": the machine's own
+	portageq                  bool
+	lockWait                  time.Duration
+
+	export  sync.ExportOptions
+	imports sync.ImportOptions
+	index   sync.IndexOptions
+	check   bool
+	verify  sync.VerifyOptions
+
+	doctor       doctor.Options
+	host, client bool
+	explain      bool
+
+	auto         auto.Options
+	watch        auto.WatchOptions
+	watchedDrive string
+	autoMode     string // export, import, both
+
+	serve serveOptions
+
+	install, uninstall, force bool
+	root                      string
+
+	keyName     string
+	armor       bool
+	revoke      bool
+	fingerprint string
+}
+
+// defaultListen is where serve listens unless --listen names another place.
+const defaultListen = ":8080"
+
+// stateDir is where this machine keeps its keys and its state, unless --state-dir names another place.
+const stateDir = "/var/lib/pkgsneak"
+
+// serveOptions are the flags of serve alone.
+type serveOptions struct {
+	listen, prefix  string
+	tlsCert, tlsKey string
+	untrusted       bool
+	maxConnections  int
+	stall, grace    time.Duration
+}
+
+// newOptions gives what holds where neither a flag nor a variable says anything.
+func newOptions() *options {
+	return &options{
+		lockWait: 10 * time.Minute,
+		watch:    auto.WatchOptions{Quiet: auto.DefaultQuiet},
+		serve:    serveOptions{stall: time.Minute, grace: time.Minute},
+	}
+}
+
+// flagDef declares a flag.
+type flagDef struct {
+	name   string
+	also   []string // other names
+	value  string   // the name of its value in --help, which tells completion what to offer; "" for a switch
+	usage  string
+	shown  string // the default in --help, where it is not the value of the field
+	hidden bool
+	to     func(*options) flag.Value // the fields that it sets
+}
+
+// flagSet is a set of flags that commands take together.
+type flagSet []flagDef
+
+var common = flagSet{
+	{name: "cpuprofile", value: "FILE", usage: "write a profile of the run's CPU time for go tool pprof", hidden: true,
+		to: func(o *options) flag.Value { return text{&o.cpuProfile} }},
+	{name: "memprofile", value: "FILE", usage: "write a profile of what the run allocated for go tool pprof", hidden: true,
+		to: func(o *options) flag.Value { return text{&o.memProfile} }},
+	{name: "json", usage: "one JSON object a line on stdout: events, then the result",
+		to: func(o *options) flag.Value { return toggle{&o.json} }},
+	{name: "verbose", also: []string{"v"}, usage: "list each file, not only how many",
+		to: func(o *options) flag.Value { return toggle{&o.verbose} }},
+	{name: "quiet", also: []string{"q"}, usage: "print only errors and warnings",
+		to: func(o *options) flag.Value { return toggle{&o.quiet} }},
+	{name: "state-dir", value: "DIR", usage: "keys and state of this machine", shown: stateDir,
+		to: func(o *options) flag.Value { return text{&o.stateDir} }},
+}
+
+var progress = flagSet{
+	{name: "no-progress", usage: "no progress bar on a terminal",
+		to: func(o *options) flag.Value { return toggle{&o.noProgress} }},
+}
+
+var pretend = flagSet{
+	{name: "pretend", also: []string{"p", "dry-run"}, usage: "show what would be done, and do nothing",
+		to: func(o *options) flag.Value { return toggle{&o.pretend, &o.export.Pretend, &o.imports.Pretend} }},
+}
+
+var ask = flagSet{
+	{name: "ask", also: []string{"a"}, usage: "show what would be done, and ask",
+		to: func(o *options) flag.Value { return toggle{&o.ask} }},
+}
+
+var kindsLeft = flagSet{
+	{name: "no-packages", usage: "leave binary packages alone",
+		to: func(o *options) flag.Value { return toggle{&o.export.NoPackages, &o.imports.NoPackages} }},
+	{name: "no-distfiles", usage: "leave distfiles alone",
+		to: func(o *options) flag.Value { return toggle{&o.export.NoDistfiles, &o.imports.NoDistfiles} }},
+}
+
+// exporting says how to export, with or without a person to ask.
+var exporting = flagSet{
+	{name: "name", value: "NAME", usage: "what this origin is called on the drive (its last name, else this host's)",
+		to: func(o *options) flag.Value { return text{&o.export.Name} }},
+	{name: "allow-shrink", usage: "allow removing more than half of the packages from the drive",
+		to: func(o *options) flag.Value { return toggle{&o.export.AllowShrink} }},
+	{name: "any-directory", usage: "DRIVE may be an ordinary directory",
+		to: func(o *options) flag.Value { return toggle{&o.export.AnyDirectory} }},
+	{name: "no-read-back", usage: "do not compare the drive with what was written, nor test the capacity of a new one",
+		to: func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
+}
+
+var oneOrigin = flagSet{
+	{name: "origin", value: "ORIGIN", usage: "only what this origin exported",
+		to: func(o *options) flag.Value { return text{&o.imports.Origin, &o.verify.Origin} }},
+}
+
+// importing says what an import may do to what is here.
+var importing = flagSet{
+	{name: "prune", usage: "remove what came from an origin that no longer has it; local files stay",
+		to: func(o *options) flag.Value { return toggle{&o.imports.Prune} }},
+	{name: "replace", usage: "let a distfile of the drive replace a different one that is here",
+		to: func(o *options) flag.Value { return toggle{&o.imports.Replace} }},
+}
+
+var older = flagSet{
+	{name: "allow-older", usage: "import a generation that is older than the last one",
+		to: func(o *options) flag.Value { return toggle{&o.imports.AllowOlder} }},
+}
+
+// guards say which good signatures are accepted.
+var guards = flagSet{
+	{name: "max-age", value: "AGE", usage: "refuse what was signed longer ago, 30d or 12h for instance",
+		to: func(o *options) flag.Value { return age{&o.imports.MaxAge} }},
+	{name: "accept-future", usage: "import a generation from more than a year in the future",
+		to: func(o *options) flag.Value { return toggle{&o.imports.AcceptFuture} }},
+	{name: "accept-rotation", usage: "trust the new key that a trusted one introduces, in its place",
+		to: func(o *options) flag.Value { return toggle{&o.imports.AcceptRotation} }},
+}
+
+var jobs = flagSet{
+	{name: "jobs", also: []string{"j"}, value: "N", usage: "files worked on at a time (default: chosen to suit disks and CPUs)",
+		to: func(o *options) flag.Value {
+			return whole{1, 1024, []*int{&o.export.Workers, &o.imports.Workers, &o.index.Workers, &o.verify.Workers}}
+		}},
+}
+
+var dirs = flagSet{
+	{name: "pkgdir", value: "DIR", usage: "binary packages; else as Portage is configured",
+		to: func(o *options) flag.Value { return text{&o.pkgdir} }},
+	{name: "distdir", value: "DIR", usage: "distfiles; else as Portage is configured",
+		to: func(o *options) flag.Value { return text{&o.distdir} }},
+	{name: "portageq", usage: "ask portageq for the settings, which takes a second, instead of reading the files",
+		to: func(o *options) flag.Value { return toggle{&o.portageq} }},
+}
+
+var lock = flagSet{
+	{name: "lock-wait", value: "TIME", usage: "how long to wait for another program's lock",
+		to: func(o *options) flag.Value { return span{&o.lockWait} }},
+}
+
+var indexing = flagSet{
+	{name: "check", usage: "compare only, and end with 4 if something is wrong",
+		to: func(o *options) flag.Value { return toggle{&o.check} }},
+	{name: "rebuild", usage: "read every package, whatever the index says",
+		to: func(o *options) flag.Value { return toggle{&o.index.Rebuild} }},
+}
+
+var examining = flagSet{
+	{name: "host", usage: "examine this machine as one that builds and exports",
+		to: func(o *options) flag.Value { return toggle{&o.host} }},
+	{name: "client", usage: "examine this machine as one that imports",
+		to: func(o *options) flag.Value { return toggle{&o.client} }},
+	{name: "deep", usage: "read the compiler flags of every package on the drive, not of some",
+		to: func(o *options) flag.Value { return toggle{&o.doctor.Deep} }},
+	{name: "explain", usage: "explain why a topic matters; without a topic, list them",
+		to: func(o *options) flag.Value { return toggle{&o.explain} }},
+	{name: "ignore", value: "TOPICS", usage: "topics that are not reported, separated by commas",
+		to: func(o *options) flag.Value { return topics{&o.doctor.Ignore} }},
+}
+
+var autoMode = flagSet{
+	{name: "auto", value: "ROLE", usage: "export, import or both: what this machine does with a drive that is plugged in",
+		to: func(o *options) flag.Value { return text{&o.autoMode} }},
+}
+
+var plugged = flagSet{
+	{name: "label", value: "LABEL", usage: "export to a drive without a tree if it has this label", shown: auto.DefaultLabel,
+		to: func(o *options) flag.Value { return text{&o.auto.Label} }},
+	{name: "on-done", value: "COMMAND", usage: "run by /bin/sh at the end, with the result as JSON on its standard input",
+		to: func(o *options) flag.Value { return text{&o.auto.Hook} }},
+	{name: "result-file", usage: "leave a text on the drive that tells the result",
+		to: func(o *options) flag.Value { return toggle{&o.auto.ResultFile} }},
+}
+
+// installing is for the commands that a system can start by itself.
+var installing = flagSet{
+	{name: "install", usage: "install the files that make the system start it: udev rule, units, scripts, settings",
+		to: func(o *options) flag.Value { return toggle{&o.install} }},
+	{name: "uninstall", usage: "remove them",
+		to: func(o *options) flag.Value { return toggle{&o.uninstall} }},
+	{name: "root", value: "DIR", usage: "install below this directory, for packagers",
+		to: func(o *options) flag.Value { return text{&o.root} }},
+	{name: "force", also: []string{"f"}, usage: "with --install: overwrite files that were changed here, too",
+		to: func(o *options) flag.Value { return toggle{&o.force} }},
+}
+
+var watching = flagSet{
+	{name: "watch", value: "DRIVE", usage: "where the drive is mounted, if there is no argument",
+		to: func(o *options) flag.Value { return text{&o.watchedDrive} }},
+	{name: "once", usage: "end after the first export",
+		to: func(o *options) flag.Value { return toggle{&o.watch.Once} }},
+	{name: "settle", value: "TIME", usage: "export when nothing has changed for so long",
+		to: func(o *options) flag.Value { return span{&o.watch.Quiet} }},
+}
+
+var serving = flagSet{
+	{name: "listen", value: "ADDRESS", usage: "address and port", shown: defaultListen,
+		to: func(o *options) flag.Value { return text{&o.serve.listen} }},
+	{name: "prefix", value: "PATH", usage: "path in front of all others, /funtoo for instance",
+		to: func(o *options) flag.Value { return text{&o.serve.prefix} }},
+	{name: "tls-cert", value: "FILE", usage: "certificate for HTTPS, a PEM file",
+		to: func(o *options) flag.Value { return text{&o.serve.tlsCert} }},
+	{name: "tls-key", value: "FILE", usage: "its key, a PEM file",
+		to: func(o *options) flag.Value { return text{&o.serve.tlsKey} }},
+	{name: "untrusted", usage: "serve origins whose key is not trusted here as well; the pages mark them",
+		to: func(o *options) flag.Value { return toggle{&o.serve.untrusted} }},
+	{name: "max-connections", value: "N", usage: "how many at a time (1024, less where few files may be open)",
+		to: func(o *options) flag.Value { return whole{1, 1 << 20, []*int{&o.serve.maxConnections}} }},
+	{name: "stall", value: "TIME", usage: "drop a client that takes nothing for so long",
+		to: func(o *options) flag.Value { return span{&o.serve.stall} }},
+	{name: "grace", value: "TIME", usage: "how long downloads may go on after the stop",
+		to: func(o *options) flag.Value { return span{&o.serve.grace} }},
+}
+
+var publicKey = flagSet{
+	{name: "armor", usage: "print the public key as gpg and trust read it",
+		to: func(o *options) flag.Value { return toggle{&o.armor} }},
+}
+
+var newKey = flagSet{
+	{name: "name", value: "NAME", usage: "whose key it is (this host's name)",
+		to: func(o *options) flag.Value { return text{&o.keyName} }},
+}
+
+var revoking = flagSet{
+	{name: "revoke", usage: "the old key may be in wrong hands: it is revoked, and introduces nobody",
+		to: func(o *options) flag.Value { return toggle{&o.revoke} }},
+}
+
+var trusting = flagSet{
+	{name: "fingerprint", value: "FPR", usage: "trust the key with this fingerprint, without a question",
+		to: func(o *options) flag.Value { return text{&o.fingerprint} }},
+}
+
+// The sets of auto, which its worker takes too.
+var unattended = []flagSet{kindsLeft, exporting, importing, guards, dirs, lock}
+
+// flags gives the flags of a command.
+func flags(sets ...flagSet) []cli.Flag {
+	var all []cli.Flag
+	for _, set := range sets {
+		for i := range set {
+			all = append(all, declared{&set[i]})
+		}
+	}
+	return all
+}
+
+// declared is a flagDef as cli takes it.
+type declared struct{ *flagDef }
+
+// Names implements cli.Flag.
+func (d declared) Names() []string { return append([]string{d.name}, d.also...) }
+
+// String implements cli.Flag.
+func (d declared) String() string { return "--" + d.name }
+
+// IsSet implements cli.Flag: the context has the answer.
+func (d declared) IsSet() bool { return false }
+
+// IsVisible implements cli.VisibleFlag.
+func (d declared) IsVisible() bool { return !d.hidden }
+
+// Apply implements cli.Flag. The value is one of its own until read copies it.
+func (d declared) Apply(set *flag.FlagSet) error {
+	value := d.to(newOptions())
+	for _, name := range d.Names() {
+		set.Var(value, name, d.usage)
+	}
+	return nil
+}
+
+// check reports why a value is none.
+func (d declared) check(value string) error { return d.to(newOptions()).Set(value) }
+
+// initial is the value that holds where nobody gives one.
+func (d declared) initial() flag.Value { return d.to(newOptions()) }
+
+// isSwitch tells a flag without a value.
+func isSwitch(f cli.Flag) bool {
+	d, ok := f.(declared)
+	if !ok {
+		_, ok := f.(*cli.BoolFlag)
+		return ok
+	}
+	return d.value == ""
+}
+
+// variable is the name of a flag's variable.
+func variable(flag string) string {
+	return "PKGSNEAK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// read gives the options of a command: each flag has the value of the command line, else that of its variable.
+func read(c *cli.Context, v variables) (*options, error) {
+	o := newOptions()
+	for _, f := range c.Command.Flags {
+		d, ok := f.(declared)
+		if !ok {
+			continue
+		}
+		value, source := d.given(c, v)
+		if source == "" {
+			continue
+		}
+		if err := d.to(o).Set(value); err != nil {
+			return nil, usageErrorf("%s from %s: %w", variable(d.name), source, err) // parseArgs has checked the command line's
+		}
+	}
+	return o, nil
+}
+
+// given is the value that somebody gave a flag, and where it is from; "" from nowhere.
+func (d declared) given(c *cli.Context, v variables) (value, source string) {
+	if c.IsSet(d.name) {
+		return c.Value(d.name).(flag.Value).String(), "the command line"
+	}
+	if value, source := v.get(variable(d.name)); value != "" {
+		return value, source
+	}
+	return "", ""
+}
+
+// The kinds of values. Each sets all of its fields to the same, and checks what it is given: the errors name no flag.
+
+// toggle is a switch.
+type toggle []*bool
+
+// String implements flag.Value.
+func (t toggle) String() string {
+	return strconv.FormatBool(len(t) > 0 && *t[0])
+}
+
+// Set implements flag.Value.
+func (t toggle) Set(s string) error {
+	on, err := parseBool(s)
+	if err != nil {
+		return err
+	}
+	for _, field := range t {
+		*field = on
+	}
+	return nil
+}
+
+// IsBoolFlag makes package flag take it without a value.
+func (t toggle) IsBoolFlag() bool { return true }
+
+// Get implements flag.Getter.
+func (t toggle) Get() any { return t }
+
+// text is a word of any kind.
+type text []*string
+
+// String implements flag.Value.
+func (t text) String() string {
+	if len(t) == 0 {
+		return ""
+	}
+	return *t[0]
+}
+
+// Set implements flag.Value.
+func (t text) Set(s string) error {
+	for _, field := range t {
+		*field = s
+	}
+	return nil
+}
+
+// Get implements flag.Getter.
+func (t text) Get() any { return t }
+
+// whole is a whole number between two bounds; 0 where nobody gave one.
+type whole struct {
+	least, most int
+	fields      []*int
+}
+
+// String implements flag.Value.
+func (w whole) String() string {
+	if len(w.fields) == 0 {
+		return ""
+	}
+	return strconv.Itoa(*w.fields[0])
+}
+
+// Set implements flag.Value.
+func (w whole) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < w.least || n > w.most {
+		return fmt.Errorf("%q is no whole number from %d to %d", s, w.least, w.most)
+	}
+	for _, field := range w.fields {
+		*field = n
+	}
+	return nil
+}
+
+// Get implements flag.Getter.
+func (w whole) Get() any { return w }
+
+// span is a length of time.
+type span []*time.Duration
+
+// String implements flag.Value: 10m0s is 10m, 30s stays.
+func (d span) String() string {
+	if len(d) == 0 {
+		return ""
+	}
+	s := d[0].String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
+}
+
+// Set implements flag.Value.
+func (d span) Set(s string) error {
+	n, err := time.ParseDuration(s)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is no length of time like 30s, 10m or 1h30m", s)
+	}
+	for _, field := range d {
+		*field = n
+	}
+	return nil
+}
+
+// Get implements flag.Getter.
+func (d span) Get() any { return d }
+
+// age is a length of time that may be given in days.
+type age span
+
+// String implements flag.Value.
+func (a age) String() string { return span(a).String() }
+
+// Set implements flag.Value.
+func (a age) Set(s string) error {
+	n, err := parseAge(s)
+	if err != nil {
+		return err
+	}
+	for _, field := range a {
+		*field = n
+	}
+	return nil
+}
+
+// Get implements flag.Getter.
+func (a age) Get() any { return a }
+
+// parseAge reads an age: days as people write them, else hours, minutes and seconds.
+func parseAge(s string) (time.Duration, error) {
+	const day, longest = 24 * time.Hour, 36500
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= longest {
+			return time.Duration(n) * day, nil
+		}
+	} else if n, err := time.ParseDuration(s); err == nil && n > 0 {
+		return n, nil
+	}
+	return 0, fmt.Errorf("%q is no age like 30d or 12h", s)
+}
+
+// topics is a list of what doctor examines.
+type topics struct{ list *[]string }
+
+// String implements flag.Value.
+func (t topics) String() string {
+	if t.list == nil {
+		return ""
+	}
+	return strings.Join(*t.list, ",")
+}
+
+// Set implements flag.Value.
+func (t topics) Set(s string) error {
+	names := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+	for _, name := range names {
+		if _, ok := doctor.Explain(name); !ok {
+			return noTopic(name)
+		}
+	}
+	*t.list = names
+	return nil
+}
+
+// Get implements flag.Getter.
+func (t topics) Get() any { return t }
+
+// parseBool reads a switch the way people write it in conf.d.
+func parseBool(s string) (bool, error) {
+	switch strings.ToLower(s) {
+	case "1", "y", "yes", "true", "on":
+		return true, nil
+	case "0", "n", "no", "false", "off":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither yes nor no", s)
+}
+
+// noTopic is the error for a topic that doctor does not have.
+func noTopic(name string) error {
+	var names []string
+	for _, t := range doctor.Topics() {
+		names = append(names, t.Name)
+	}
+	err := usageErrorf("doctor has no topic %q", name)
+	if near := nearest(name, names); near != "" {
+		return withHint(err, "pkgsneak doctor --explain %s", near)
+	}
+	return withHint(err, "pkgsneak doctor --explain")
+}
