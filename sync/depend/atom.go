@@ -2,56 +2,132 @@ package depend
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 )
 
 var errAtom = errors.New("not a package atom")
 
-// atom is a package atom, checked, in the parts that evaluation needs.
+// Block says how an atom blocks what it matches.
+type Block uint8
+
+const (
+	NoBlock     Block = iota
+	WeakBlock         // "!": not beside each other in the end
+	StrongBlock       // "!!": not even for a moment
+)
+
+// Op is the operator before an atom's category; "" matches every version.
+type Op string
+
+const (
+	AnyVersion   Op = ""
+	Exact        Op = "="  // this version and revision
+	Glob         Op = "=*" // this version, up to a boundary between its parts
+	AnyRevision  Op = "~"  // this version, any revision
+	Less         Op = "<"
+	LessEqual    Op = "<="
+	Greater      Op = ">"
+	GreaterEqual Op = ">="
+)
+
+// Atom is a package atom.
 //
 //	atom = ["!" | "!!"] ( cat "/" name | op cat "/" name "-" version ["-" build id] | "=" cat "/" name "-" version "*" )
 //	       [":" slot] ["::" repository] ["[" use {"," use} "]"]
 //	op   = "=" | "~" | "<" | "<=" | ">" | ">="
 //	slot = "*" | ["=" after] main ["/" sub]
 //	use  = ["!" | "-"] flag ["(+)" | "(-)"] ["?" | "="]
-type atom struct {
+//
+// The zero value matches nothing.
+type Atom struct {
+	Block   Block
+	Op      Op
+	CP      string // CATEGORY/PN
+	Version string // with the revision; "" for AnyVersion
+	BuildID string // of "=a/b-1.0-3"; "" if there is none
+	Slot    string // "" is any
+	Sub     string // "" is any
+	// SlotOp is "=" (rebuilt when the sub-slot changes; with a Slot and a Sub the atom of a built package), "*" (any slot) or "".
+	SlotOp string
+	Repo   string
+	Use    []UseDep
+
 	text        string // as it was written
 	base        string // up to the slot, repository or USE dependencies
 	slot        string // without the colon
-	use         string // between the brackets
-	conditional bool   // use has members that depend on the flags of the package that depends
+	conditional bool   // Use has members that depend on the flags of the package that depends
 }
 
+// UseDep is one USE dependency of an atom.
+type UseDep struct {
+	Prefix  string // "", "-" or "!"
+	Flag    string
+	Default string // "", "(+)" or "(-)": what counts where the package has no such flag
+	Suffix  string // "", "?" or "=": depends on the flags of the package that depends
+}
+
+func (u UseDep) String() string { return u.Prefix + u.Flag + u.Default + u.Suffix }
+
+// ParseAtom checks s against the grammar of Atom, which is the permissive one that Portage uses where no EAPI is given; Since
+// says which EAPI an atom needs.
+func ParseAtom(s string) (Atom, error) {
+	if len(s) > MaxLength {
+		return Atom{}, fmt.Errorf("parse atom: longer than %d bytes", MaxLength)
+	}
+	a, err := parseAtom(s)
+	if err != nil {
+		return Atom{}, fmt.Errorf("parse atom %q: %w", s, err)
+	}
+	return a, nil
+}
+
+// String returns the atom as it was written.
+func (a Atom) String() string { return a.text }
+
+// Category returns the part of CP before the slash.
+func (a Atom) Category() string {
+	category, _, _ := strings.Cut(a.CP, "/")
+	return category
+}
+
+// Conditional reports whether the atom has USE dependencies that Evaluate decides.
+func (a Atom) Conditional() bool { return a.conditional }
+
+// Built reports whether this is the atom of a built package that is bound to the sub-slot it was built against: ":0/2=".
+func (a Atom) Built() bool { return a.SlotOp == "=" && a.Sub != "" }
+
 // parseAtom checks tok against the grammar.
-func parseAtom(tok string) (atom, error) {
-	a := atom{text: tok, base: tok}
+func parseAtom(tok string) (Atom, error) {
+	a := Atom{text: tok, base: tok}
 	if i := strings.IndexAny(tok, ":["); i >= 0 {
 		a.base = tok[:i]
 		if err := a.parseTail(tok[i:]); err != nil {
-			return atom{}, err
+			return Atom{}, err
 		}
 	}
-	if !isBase(a.base) {
-		return atom{}, errAtom
+	if !a.parseBase(a.base) {
+		return Atom{}, errAtom
 	}
 	return a, nil
 }
 
 // parseTail takes what follows the name: slot, repository, USE dependencies.
-func (a *atom) parseTail(s string) error {
+func (a *Atom) parseTail(s string) error {
 	if s[0] == ':' && !strings.HasPrefix(s, "::") {
 		n := span(s[1:], isSlotByte)
 		a.slot, s = s[1:1+n], s[1+n:]
 		if !isSlot(a.slot) {
 			return errAtom
 		}
+		a.setSlot()
 	}
 	if rest, found := strings.CutPrefix(s, "::"); found {
 		n := span(rest, isRepoByte)
 		if n == 0 || rest[0] == '-' {
 			return errAtom
 		}
-		s = rest[n:]
+		a.Repo, s = rest[:n], rest[n:]
 	}
 	if s == "" {
 		return nil
@@ -59,45 +135,66 @@ func (a *atom) parseTail(s string) error {
 	if len(s) < 2 || s[0] != '[' || s[len(s)-1] != ']' {
 		return errAtom
 	}
-	a.use = s[1 : len(s)-1]
-	return a.checkUse()
+	return a.parseUse(s[1 : len(s)-1])
 }
 
-// isBase checks blocker, operator, category, name and version.
-func isBase(s string) bool {
-	if rest, found := strings.CutPrefix(s, "!"); found {
-		s = strings.TrimPrefix(rest, "!")
+// setSlot takes the checked slot dependency apart.
+func (a *Atom) setSlot() {
+	if a.slot == "*" || a.slot == "=" {
+		a.SlotOp = a.slot
+		return
 	}
-	op := s[:span(s, func(c byte) bool { return c == '=' || c == '~' || c == '<' || c == '>' })]
-	s = s[len(op):]
-	cat, name, found := strings.Cut(s, "/")
-	if !found || !isCategory(cat) {
+	slot, bound := strings.CutSuffix(a.slot, "=")
+	if bound {
+		a.SlotOp = "="
+	}
+	a.Slot, a.Sub, _ = strings.Cut(slot, "/")
+}
+
+// parseBase takes blocker, operator, category, name and version.
+func (a *Atom) parseBase(s string) bool {
+	if rest, found := strings.CutPrefix(s, "!"); found {
+		a.Block = WeakBlock
+		if s, found = strings.CutPrefix(rest, "!"); found {
+			a.Block = StrongBlock
+		}
+	}
+	n := span(s, func(c byte) bool { return c == '=' || c == '~' || c == '<' || c == '>' })
+	a.Op, s = Op(s[:n]), s[n:]
+	slash := strings.IndexByte(s, '/')
+	if slash < 0 || !isCategory(s[:slash]) {
 		return false
 	}
-	switch op {
-	case "":
-		_, _, versioned := cutVersion(name)
-		return isName(name) && !versioned
-	case "=":
-		if name, glob := strings.CutSuffix(name, "*"); glob {
-			return isVersioned(name, false)
+	switch a.Op {
+	case AnyVersion:
+		_, _, versioned := cutVersion(s[slash+1:])
+		a.CP = s
+		return isName(s[slash+1:]) && !versioned
+	case Exact:
+		if rest, glob := strings.CutSuffix(s, "*"); glob {
+			a.Op = Glob
+			return a.parseVersioned(rest, slash, false)
 		}
-		return isVersioned(name, true)
-	case "~", "<", "<=", ">", ">=":
-		return isVersioned(name, true)
+		return a.parseVersioned(s, slash, true)
+	case AnyRevision, Less, LessEqual, Greater, GreaterEqual:
+		return a.parseVersioned(s, slash, true)
 	}
 	return false
 }
 
-// isVersioned checks name-version and, where it may be, name-version-buildid.
-func isVersioned(s string, buildID bool) bool {
-	name, version, found := cutVersion(s)
+// parseVersioned takes cat/name-version and, where it may be, cat/name-version-buildid.
+func (a *Atom) parseVersioned(s string, slash int, buildID bool) bool {
+	name, version, found := cutVersion(s[slash+1:])
 	if !found {
 		return false
 	}
-	if inner, _, found := cutVersion(name); found && isName(inner) {
-		return buildID && isBuildID(version)
+	if inner, innerVersion, found := cutVersion(name); found && isName(inner) {
+		if !buildID || !isBuildID(version) {
+			return false
+		}
+		name, version, a.BuildID = inner, innerVersion, version
 	}
+	a.CP, a.Version = s[:slash+1+len(name)], version
 	return isName(name)
 }
 
@@ -181,71 +278,84 @@ func isFlag(s string) bool {
 	return s != "" && isAlnum(s[0]) && span(s, isFlagByte) == len(s)
 }
 
-// useDep is one USE dependency: prefix is "", "-" or "!", suffix is "", "?" or "=", def is "", "(+)" or "(-)".
-type useDep struct{ prefix, flag, def, suffix string }
-
-func parseUseDep(s string) (useDep, bool) {
-	var u useDep
+func parseUseDep(s string) (UseDep, bool) {
+	var u UseDep
 	if s != "" && (s[0] == '!' || s[0] == '-') {
-		u.prefix, s = s[:1], s[1:]
+		u.Prefix, s = s[:1], s[1:]
 	}
 	if s != "" && (s[len(s)-1] == '?' || s[len(s)-1] == '=') {
-		u.suffix, s = s[len(s)-1:], s[:len(s)-1]
+		u.Suffix, s = s[len(s)-1:], s[:len(s)-1]
 	}
 	if strings.HasSuffix(s, "(+)") || strings.HasSuffix(s, "(-)") {
-		u.def, s = s[len(s)-3:], s[:len(s)-3]
+		u.Default, s = s[len(s)-3:], s[:len(s)-3]
 	}
-	u.flag = s
-	if u.prefix == "!" && u.suffix == "" || u.prefix == "-" && u.suffix != "" {
-		return useDep{}, false
+	u.Flag = s
+	if u.Prefix == "!" && u.Suffix == "" || u.Prefix == "-" && u.Suffix != "" {
+		return UseDep{}, false
 	}
-	return u, isFlag(u.flag)
+	return u, isFlag(u.Flag)
 }
 
-// checkUse checks the USE dependencies, and that no flag has two different defaults (none is one of them).
-func (a *atom) checkUse() error {
+// parseUse takes the USE dependencies, and checks that no flag has two different defaults (none is one of them).
+func (a *Atom) parseUse(use string) error {
 	var defaults map[string]string
-	if strings.Contains(a.use, "(") {
+	if strings.Contains(use, "(") {
 		defaults = make(map[string]string)
 	}
-	for s := range strings.SplitSeq(a.use, ",") {
+	a.Use = make([]UseDep, 0, 1+strings.Count(use, ","))
+	for s := range strings.SplitSeq(use, ",") {
 		u, ok := parseUseDep(s)
 		if !ok {
 			return errAtom
 		}
-		if u.suffix != "" {
+		a.Use = append(a.Use, u)
+		if u.Suffix != "" {
 			a.conditional = true
 		}
 		if defaults == nil {
 			continue
 		}
-		if def, seen := defaults[u.flag]; seen && def != u.def {
+		if def, seen := defaults[u.Flag]; seen && def != u.Default {
 			return errAtom
 		}
-		defaults[u.flag] = u.def
+		defaults[u.Flag] = u.Default
 	}
 	return nil
 }
 
-// evaluate returns the atom for a package with these flags on.
-func (a *atom) evaluate(use func(string) bool) string {
+// evaluate returns the atom for a package with these flags on, as Portage writes it into an index: without its repository.
+func (a *Atom) evaluate(use func(string) bool) string {
 	if !a.conditional {
 		return a.text
 	}
+	return a.render(a.slot, "", a.evaluateUse(use))
+}
+
+// evaluateUse returns the USE dependencies for a package with these flags on.
+func (a *Atom) evaluateUse(use func(string) bool) []UseDep {
+	kept := make([]UseDep, 0, len(a.Use))
+	for _, u := range a.Use {
+		if sign, stays := u.evaluate(use); stays {
+			kept = append(kept, UseDep{Prefix: sign, Flag: u.Flag, Default: u.Default})
+		}
+	}
+	return kept
+}
+
+// render writes the atom with another tail.
+func (a *Atom) render(slot, repo string, use []UseDep) string {
 	var b strings.Builder
 	b.Grow(len(a.text))
 	b.WriteString(a.base)
-	if a.slot != "" {
-		b.WriteString(":" + a.slot)
+	if slot != "" {
+		b.WriteString(":" + slot)
+	}
+	if repo != "" {
+		b.WriteString("::" + repo)
 	}
 	separator := "["
-	for s := range strings.SplitSeq(a.use, ",") {
-		u, _ := parseUseDep(s)
-		sign, kept := u.evaluate(use)
-		if !kept {
-			continue
-		}
-		b.WriteString(separator + sign + u.flag + u.def)
+	for _, u := range use {
+		b.WriteString(separator + u.String())
 		separator = ","
 	}
 	if separator == "," {
@@ -254,20 +364,68 @@ func (a *atom) evaluate(use func(string) bool) string {
 	return b.String()
 }
 
+// Evaluate returns the atom for a depending package with these flags on: no USE dependency is conditional any more.
+func (a Atom) Evaluate(use func(flag string) bool) Atom {
+	if !a.conditional {
+		return a
+	}
+	kept := a.evaluateUse(use)
+	a.text = a.render(a.slot, a.Repo, kept)
+	a.Use, a.conditional = kept, false
+	return a
+}
+
+// WithoutUse returns the atom without its USE dependencies.
+func (a Atom) WithoutUse() Atom {
+	if a.Use == nil {
+		return a
+	}
+	a.text = a.render(a.slot, a.Repo, nil)
+	a.Use, a.conditional = nil, false
+	return a
+}
+
+// Unbound returns the atom of a built package as it stood in the ebuild: ":=" for ":0/2=".
+func (a Atom) Unbound() Atom {
+	a.Slot, a.Sub, a.SlotOp, a.slot = "", "", "=", "="
+	a.text = a.render(a.slot, a.Repo, a.Use)
+	return a
+}
+
+// Since returns the first EAPI that has all of the atom's syntax, and false if none has: repositories and build IDs are for
+// users' files only.
+func (a Atom) Since() (eapi int, ok bool) {
+	if a.Slot != "" {
+		eapi = 1
+	}
+	if a.Use != nil || a.Block == StrongBlock {
+		eapi = 2
+	}
+	for _, u := range a.Use {
+		if u.Default != "" {
+			eapi = 4
+		}
+	}
+	if a.SlotOp != "" || a.Sub != "" {
+		eapi = 5
+	}
+	return eapi, a.Repo == "" && a.BuildID == ""
+}
+
 // evaluate returns the sign of the flag in the result, "" or "-", and whether it stays at all:
 //
 //	         x?    !x?   x=    !x=
 //	x on     x           x     -x
 //	x off          -x    -x    x
-func (u useDep) evaluate(use func(string) bool) (sign string, kept bool) {
-	if u.suffix == "" {
-		return u.prefix, true
+func (u UseDep) evaluate(use func(string) bool) (sign string, kept bool) {
+	if u.Suffix == "" {
+		return u.Prefix, true
 	}
-	on, negated := use(u.flag), u.prefix == "!"
-	if u.suffix == "?" && on == negated {
+	on, negated := use(u.Flag), u.Prefix == "!"
+	if u.Suffix == "?" && on == negated {
 		return "", false
 	}
-	if u.suffix == "?" && negated || u.suffix == "=" && on == negated {
+	if u.Suffix == "?" && negated || u.Suffix == "=" && on == negated {
 		return "-", true
 	}
 	return "", true
