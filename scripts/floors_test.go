@@ -58,6 +58,11 @@ var floors = map[string]int{
 	"sync/watch":    0,
 }
 
+// Rooms of the lowest floor that stand on another of it: a level between the floors.
+var levels = map[string][]string{
+	"sync/depend": {"sync/cpv"},
+}
+
 // Each third-party package has its homes; a package that is not here has none. Tests may also use what testOnly names, anywhere.
 var (
 	homes = map[string][]string{
@@ -127,6 +132,8 @@ func TestFloorsSeesViolations(t *testing.T) {
 		{"arrow upwards", map[string]string{"sync/drive/a.go": `package drive; import "pkgsneak/sync"`}, "floor"},
 		{"arrow upwards in a test", map[string]string{"sync/drive/a_test.go": `package drive_test; import "pkgsneak/sync"`}, "floor"},
 		{"rooms on one floor", map[string]string{"sync/drive/a.go": `package drive; import "pkgsneak/sync/pkgdir"`}, "floor"},
+		{"level between the floors", map[string]string{"sync/depend/a.go": `package depend; import "pkgsneak/sync/cpv"`}, ""},
+		{"level upside down", map[string]string{"sync/cpv/a.go": `package cpv; import "pkgsneak/sync/depend"`}, "floor"},
 		{"manifest imports ours", map[string]string{"manifest/a.go": `package manifest; import "pkgsneak/sync/digest"`}, "floor"},
 		{"cmd imported", map[string]string{"sync/auto/a.go": `package auto; import "pkgsneak/cmd/pkgsneak"`}, "floor"},
 		{"cmd imported behind a build tag", map[string]string{"sync/auto/a.go": "//go:build ignore\n\npackage auto; import \"pkgsneak/cmd/pkgsneak\""}, "floor"},
@@ -284,7 +291,7 @@ func (c *checker) arrow(name, room string, floor int, imported string, test bool
 		case target == room: // a test of the package from outside
 		case !ok:
 			c.say("%s: imports %s, which has no floor", name, target)
-		case below >= floor:
+		case below >= floor && !slices.Contains(levels[room], target):
 			c.say("%s: on floor %d, imports %s on floor %d", name, floor, target, below)
 		}
 		return

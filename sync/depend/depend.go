@@ -1,5 +1,8 @@
-// Package depend reduces dependency strings by USE: what Portage does with the *DEPEND, LICENSE, PROPERTIES and RESTRICT
-// of a package before it writes them into the index.
+// Package depend reads package atoms and dependency strings: Atom and Match, Parse, and Reduce, which is what Portage does with
+// the *DEPEND, LICENSE, PROPERTIES and RESTRICT of a package before it writes them into the index.
+//
+// An Atom is matched against a built package (Match). Versions compare as in package cpv; "=*" is a prefix of the text that ends
+// at a boundary; a flag that the package does not have counts as the atom's default says, and without one matches nothing.
 //
 // A dependency string is a list of tokens between blanks (the Package Manager Specification, section 8.2):
 //
