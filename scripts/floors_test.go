@@ -42,26 +42,30 @@ var floors = map[string]int{
 	"sync/ledger":   1,
 	"sync/pkgindex": 1,
 
-	"manifest":      0,
-	"scripts":       0,
-	"sync/cpv":      0,
-	"sync/depend":   0,
-	"sync/digest":   0,
-	"sync/durable":  0,
-	"sync/listing":  0,
-	"sync/payload":  0,
-	"sync/pipeline": 0,
-	"sync/portage":  0,
-	"sync/progress": 0,
-	"sync/pytext":   0,
-	"sync/sandbox":  0,
-	"sync/watch":    0,
+	"manifest":                 0,
+	"scripts":                  0,
+	"sync/cpv":                 0,
+	"sync/depend":              0,
+	"sync/digest":              0,
+	"sync/durable":             0,
+	"sync/durable/durabletest": 1,
+	"sync/listing":             0,
+	"sync/payload":             0,
+	"sync/pipeline":            0,
+	"sync/portage":             0,
+	"sync/progress":            0,
+	"sync/pytext":              0,
+	"sync/sandbox":             0,
+	"sync/watch":               0,
 }
 
 // Rooms of the lowest floor that stand on another of it: a level between the floors.
 var levels = map[string][]string{
 	"sync/depend": {"sync/cpv"},
 }
+
+// Rooms for tests: any test may import them, and nothing else.
+var testRooms = []string{"sync/durable/durabletest"}
 
 // Each third-party package has its homes; a package that is not here has none. Tests may also use what testOnly names, anywhere.
 var (
@@ -127,6 +131,7 @@ func TestFloorsSeesViolations(t *testing.T) {
 			"cpu.out":              "a profile",
 			"sync/export.go":       `package sync; import ("io"; "pkgsneak/manifest"; "pkgsneak/sync/drive")`,
 			"sync/export_test.go":  `package sync_test; import ("pkgsneak/sync"; "os"); var _ = os.Args`,
+			"manifest/a_test.go":   `package manifest; import "pkgsneak/sync/durable/durabletest"`,
 			"cmd/pkgsneak/main.go": `package main; import ("os"; "pkgsneak/sync"; "github.com/urfave/cli/v2"); func main() { os.Exit(1) }`,
 		}, ""},
 		{"arrow upwards", map[string]string{"sync/drive/a.go": `package drive; import "pkgsneak/sync"`}, "floor"},
@@ -137,6 +142,7 @@ func TestFloorsSeesViolations(t *testing.T) {
 		{"manifest imports ours", map[string]string{"manifest/a.go": `package manifest; import "pkgsneak/sync/digest"`}, "floor"},
 		{"cmd imported", map[string]string{"sync/auto/a.go": `package auto; import "pkgsneak/cmd/pkgsneak"`}, "floor"},
 		{"cmd imported behind a build tag", map[string]string{"sync/auto/a.go": "//go:build ignore\n\npackage auto; import \"pkgsneak/cmd/pkgsneak\""}, "floor"},
+		{"a room for tests", map[string]string{"sync/digest/a.go": `package digest; import "pkgsneak/sync/durable/durabletest"`}, "for tests only"},
 		{"room without a floor", map[string]string{"sync/cache/a.go": `package cache`}, "no floor"},
 		{"import of an unknown room", map[string]string{"sync/a.go": `package sync; import "pkgsneak/sync/cache"`}, "no floor"},
 		{"third party away from home", map[string]string{"sync/a.go": `package sync; import "github.com/urfave/cli/v2"`}, "has its home"},
@@ -291,6 +297,10 @@ func (c *checker) arrow(name, room string, floor int, imported string, test bool
 		case target == room: // a test of the package from outside
 		case !ok:
 			c.say("%s: imports %s, which has no floor", name, target)
+		case slices.Contains(testRooms, target):
+			if !test {
+				c.say("%s: imports %s, which is for tests only", name, target)
+			}
 		case below >= floor && !slices.Contains(levels[room], target):
 			c.say("%s: on floor %d, imports %s on floor %d", name, floor, target, below)
 		}

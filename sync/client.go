@@ -37,7 +37,7 @@ func (im *importer) openClient(context.Context) (err error) {
 	c := &client{}
 	im.client = c
 	if im.wants(Package) {
-		if c.pkgdir, err = pkgdir.Open(im.m.PKGDIR); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if c.pkgdir, err = pkgdir.OpenWith(im.m.PKGDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if c.packages, err = im.l.Cache(im.m.PKGDIR, im.m.Now()); err != nil {
@@ -45,7 +45,7 @@ func (im *importer) openClient(context.Context) (err error) {
 		}
 	}
 	if im.wants(Distfile) {
-		if c.distdir, err = distdir.Open(im.m.DISTDIR); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if c.distdir, err = distdir.OpenWith(im.m.DISTDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if c.distfiles, err = im.l.Cache(im.m.DISTDIR, im.m.Now()); err != nil {
@@ -59,12 +59,12 @@ func (im *importer) openClient(context.Context) (err error) {
 func (im *importer) createClient() (err error) {
 	c := im.client
 	if c.pkgdir == nil && im.wants(Package) && im.any(Package) {
-		if c.pkgdir, err = pkgdir.Create(im.m.PKGDIR); err != nil {
+		if c.pkgdir, err = pkgdir.Create(im.m.PKGDIR, im.m.Hook); err != nil {
 			return err
 		}
 	}
 	if c.distdir == nil && im.wants(Distfile) && im.any(Distfile) {
-		if c.distdir, err = distdir.Create(im.m.DISTDIR); err != nil {
+		if c.distdir, err = distdir.Create(im.m.DISTDIR, im.m.Hook); err != nil {
 			return err
 		}
 	}

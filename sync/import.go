@@ -92,7 +92,7 @@ func Import(ctx context.Context, m Machine, o ImportOptions, w Watcher) (*Import
 		return nil, err
 	}
 	defer d.Close()
-	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: o.Pretend, LockWait: m.LockWait,
+	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
 		OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
 	if err != nil {
 		return nil, err

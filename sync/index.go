@@ -17,7 +17,7 @@ type IndexOptions struct {
 
 // Index brings the index of the machine's PKGDIR up to date, as `emaint binhost --fix` does, under Portage's lock.
 func Index(ctx context.Context, m Machine, o IndexOptions, w Watcher) (*pkgdir.Report, error) {
-	d, err := pkgdir.Open(m.PKGDIR)
+	d, err := pkgdir.OpenWith(m.PKGDIR, m.Hook)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package sync
 import (
 	"time"
 
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/portage"
 )
 
@@ -17,5 +18,6 @@ type Machine struct {
 	Executable string // path of the running program, offered on the drive when it is a static binary; "" offers none
 	Version    string // of this program, recorded in a generation
 	LockWait   time.Duration
-	Unattended bool // who started the run remembers it himself (ledger.Run.By)
+	Hook       durable.Hook // shown each change of a file on this machine; nil outside of tests
+	Unattended bool         // who started the run remembers it himself (ledger.Run.By)
 }

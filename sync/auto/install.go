@@ -200,7 +200,7 @@ func (o InstallOptions) put(root *os.Root, p Piece, c *Changes) error {
 	if err := root.MkdirAll(path.Dir(p.Path), 0o755); err != nil {
 		return err
 	}
-	err = durable.WriteFile(root, p.Path, durable.Attr{Mode: p.Mode, UID: -1, GID: -1}, func(w io.Writer) error {
+	err = durable.Wrap(root, nil).WriteFile(p.Path, durable.Attr{Mode: p.Mode, UID: -1, GID: -1}, func(w io.Writer) error {
 		_, err := io.WriteString(w, p.Text)
 		return err
 	})
@@ -229,7 +229,7 @@ func (o InstallOptions) remove(root *os.Root, p Piece, c *Changes) error {
 		return err
 	}
 	c.Removed = append(c.Removed, o.at(p))
-	return durable.SyncDir(root, path.Dir(p.Path))
+	return durable.Wrap(root, nil).SyncDir(path.Dir(p.Path))
 }
 
 func (o InstallOptions) mayChange(p Piece) (bool, error) {

@@ -22,11 +22,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -44,12 +42,15 @@ const MaxNames = 4_000_000
 // A Dir is an open DISTDIR. Only Place changes it, and the files of Staging.
 type Dir struct {
 	path string
-	root *os.Root
+	root *durable.Root
 }
 
 // Open opens the DISTDIR at path, which may be a symbolic link. Nothing inside is followed out of it.
-func Open(path string) (*Dir, error) {
-	root, err := os.OpenRoot(path)
+func Open(path string) (*Dir, error) { return OpenWith(path, nil) }
+
+// OpenWith is Open with a hook that is shown each change of a file, in tests.
+func OpenWith(path string, hook durable.Hook) (*Dir, error) {
+	root, err := durable.OpenRoot(path, hook)
 	if err != nil {
 		return nil, fmt.Errorf("opening DISTDIR: %w", err)
 	}
@@ -57,11 +58,11 @@ func Open(path string) (*Dir, error) {
 }
 
 // Create opens the DISTDIR at path, and creates it first if there is none.
-func Create(path string) (*Dir, error) {
+func Create(path string, hook durable.Hook) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, fmt.Errorf("creating DISTDIR: %w", err)
 	}
-	return Open(path)
+	return OpenWith(path, hook)
 }
 
 // Path returns what the Dir was opened as.
@@ -77,7 +78,7 @@ func (d *Dir) Staging() durable.Staging { return durable.NewStaging(d.root, stag
 func (d *Dir) Lstat(name string) (fs.FileInfo, error) { return d.root.Lstat(name) }
 
 // OpenFile opens a distfile for reading: a regular file, not reached through a link.
-func (d *Dir) OpenFile(name string) (*os.File, fs.FileInfo, error) { return durable.Open(d.root, name) }
+func (d *Dir) OpenFile(name string) (*os.File, fs.FileInfo, error) { return d.root.OpenRegular(name) }
 
 // A File is a distfile.
 type File struct {
@@ -228,7 +229,7 @@ func (d *Dir) place(ctx context.Context, files []Incoming) (*Report, error) {
 		return nil, err
 	}
 	gid := int(dir.Sys().(*syscall.Stat_t).Gid)
-	staged, err := d.stagedNames(files)
+	staged, err := d.stagedNames(ctx, files)
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +238,7 @@ func (d *Dir) place(ctx context.Context, files []Incoming) (*Report, error) {
 			return nil, fmt.Errorf("preparing %q: %w", f.Name, err)
 		}
 	}
-	if err := durable.SyncFiles(ctx, d.root, staged); err != nil {
+	if err := d.root.SyncFiles(ctx, staged); err != nil {
 		return nil, err
 	}
 	for i, f := range files {
@@ -254,40 +255,25 @@ func (d *Dir) place(ctx context.Context, files []Incoming) (*Report, error) {
 		}
 		r.Placed = append(r.Placed, f.Name)
 	}
-	return r, durable.SyncDir(d.root, ".")
+	return r, d.root.SyncDir(".")
 }
 
 // stagedNames returns where each file is staged. Of contents that go to several names a copy is made for each.
-func (d *Dir) stagedNames(files []Incoming) ([]string, error) {
+func (d *Dir) stagedNames(ctx context.Context, files []Incoming) ([]string, error) {
 	names := make([]string, len(files))
 	used := make(map[string]bool)
 	for i, f := range files {
 		name := d.Staging().Path(f.Sum)
 		if used[name] {
-			twin := name + "-" + strconv.Itoa(i)
-			if err := d.copyFile(name, twin); err != nil {
+			var err error
+			if name, err = d.Staging().Copy(ctx, f.Sum, i); err != nil {
 				return nil, err
 			}
-			name = twin
 		}
 		used[name] = true
 		names[i] = name
 	}
 	return names, nil
-}
-
-func (d *Dir) copyFile(from, to string) error {
-	src, _, err := d.OpenFile(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	dst, err := d.root.Create(to)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(dst, src)
-	return errors.Join(err, dst.Close())
 }
 
 // prepare gives a staged file what Portage gives a download: the directory's group, readable and writable for it.
@@ -334,7 +320,7 @@ func (d *Dir) move(staged string, f Incoming) (reason string, err error) {
 			return "", err
 		}
 	}
-	err = durable.MoveNew(d.root, staged, f.Name)
+	err = d.root.MoveNew(staged, f.Name)
 	if errors.Is(err, fs.ErrExist) {
 		return "another file has its name", nil
 	}
@@ -342,7 +328,7 @@ func (d *Dir) move(staged string, f Incoming) (reason string, err error) {
 }
 
 // Sync makes the removal of files durable.
-func (d *Dir) Sync() error { return durable.SyncDir(d.root, ".") }
+func (d *Dir) Sync() error { return d.root.SyncDir(".") }
 
 // Remove removes a file that is still the one the caller has seen, and reports whether it did. It is durable after Sync.
 func (d *Dir) Remove(name string, seen fs.FileInfo) (bool, error) {

@@ -314,7 +314,7 @@ func TestOpenIsAWall(t *testing.T) {
 }
 
 func TestCreate(t *testing.T) {
-	d, err := Create(filepath.Join(t.TempDir(), "var", "cache", "distfiles"))
+	d, err := Create(filepath.Join(t.TempDir(), "var", "cache", "distfiles"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

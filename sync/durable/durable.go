@@ -2,7 +2,7 @@
 //
 // # Files
 //
-// [WriteFile] writes to a temporary file in the same directory, gives it its owner, mode and time,
+// [Root.WriteFile] writes to a temporary file in the same directory, gives it its owner, mode and time,
 // syncs it, renames it over the old one and syncs the directory: after a crash at any moment the name
 // shows the complete old or the complete new contents. The temporary file is called
 //
@@ -10,11 +10,14 @@
 //
 // It begins with a dot and ends with none of Portage's package extensions, so nobody takes it for a
 // package. A killed process leaves it behind; [IsTemp] knows such names, so that a room which holds the
-// lock of a directory can remove them ([Sweep]).
+// lock of a directory can remove them ([Root.Sweep]).
 //
-// [Open] opens regular files only. [MoveNew] is a rename that never replaces anything: two programs that want the same name cannot
-// destroy each other's file. [Staging] keeps complete files that wait for their names. [SyncFiles] and
-// [SyncDir] are for those who write many files and want them on the disk before the next step.
+// [Open] opens regular files only. [Root.MoveNew] is a rename that never replaces anything: two programs that want the same name cannot
+// destroy each other's file. [Staging] keeps complete files that wait for their names. [Root.SyncFiles] and
+// [Root.SyncDir] are for those who write many files and want them on the disk before the next step.
+//
+// Each change below a [Root] is shown to its [Hook] first, in its order. With that, tests hold what no test of the outcome
+// can: which file or directory was on the disk before which name was given.
 //
 // This is the order for a file system that keeps renames atomic (ext4, xfs, btrfs, zfs, f2fs, tmpfs).
 // FAT does not; what is written to a drive has another order, and another room.
@@ -84,28 +87,28 @@ type Attr struct {
 // WriteFile writes what fill writes to the file name below root. The name shows the old contents (or
 // nothing) until everything is on the disk, then the new. On an error nothing has changed and no
 // temporary file is left. name itself is replaced even when it is a symbolic link.
-func WriteFile(root *os.Root, name string, a Attr, fill func(io.Writer) error) error {
-	temp, err := writeTemp(root, name, a, fill)
+func (r *Root) WriteFile(name string, a Attr, fill func(io.Writer) error) error {
+	temp, err := r.writeTemp(name, a, fill)
 	if err != nil {
 		return fmt.Errorf("writing %q: %w", name, err)
 	}
-	if err := root.Rename(temp, name); err != nil {
-		root.Remove(temp)
+	if err := r.Rename(temp, name); err != nil {
+		r.Remove(temp)
 		return fmt.Errorf("writing %q: %w", name, err)
 	}
-	return SyncDir(root, path.Dir(name))
+	return r.SyncDir(path.Dir(name))
 }
 
 // writeTemp leaves a complete, synced file beside name and returns how it is called.
-func writeTemp(root *os.Root, name string, a Attr, fill func(io.Writer) error) (temp string, err error) {
-	f, temp, err := createTemp(root, name, a.Mode)
+func (r *Root) writeTemp(name string, a Attr, fill func(io.Writer) error) (temp string, err error) {
+	f, temp, err := r.createTemp(name, a.Mode)
 	if err != nil {
 		return "", err
 	}
 	defer func() {
 		err = errors.Join(err, f.Close())
 		if err != nil {
-			root.Remove(temp)
+			r.Remove(temp)
 		}
 	}()
 	w := bufio.NewWriterSize(f, bufferSize)
@@ -115,13 +118,13 @@ func writeTemp(root *os.Root, name string, a Attr, fill func(io.Writer) error) (
 	if err := w.Flush(); err != nil {
 		return temp, err
 	}
-	if err := setAttr(root, temp, f, a); err != nil {
+	if err := r.setAttr(temp, f, a); err != nil {
 		return temp, err
 	}
 	return temp, f.Sync()
 }
 
-func createTemp(root *os.Root, name string, mode fs.FileMode) (*os.File, string, error) {
+func (r *Root) createTemp(name string, mode fs.FileMode) (*File, string, error) {
 	// A file that will have a mode of its own is nobody's business before it has it.
 	perm := fs.FileMode(0o600)
 	if mode == 0 {
@@ -132,7 +135,7 @@ func createTemp(root *os.Root, name string, mode fs.FileMode) (*os.File, string,
 		var random [tempDigits / 2]byte
 		rand.Read(random[:])
 		temp := dir + "." + base + tempInfix + hex.EncodeToString(random[:])
-		f, err := root.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+		f, err := r.Create(temp, perm)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
@@ -141,7 +144,7 @@ func createTemp(root *os.Root, name string, mode fs.FileMode) (*os.File, string,
 }
 
 // setAttr changes the owner first: a change of owner may clear mode bits.
-func setAttr(root *os.Root, name string, f *os.File, a Attr) error {
+func (r *Root) setAttr(name string, f *File, a Attr) error {
 	if a.UID != -1 || a.GID != -1 {
 		if err := chown(f, a.UID, a.GID); err != nil {
 			return err
@@ -153,13 +156,13 @@ func setAttr(root *os.Root, name string, f *os.File, a Attr) error {
 		}
 	}
 	if !a.ModTime.IsZero() {
-		return root.Chtimes(name, a.ModTime, a.ModTime)
+		return r.Chtimes(name, a.ModTime, a.ModTime)
 	}
 	return nil
 }
 
 // chmod gives f the bits of mode (0: those it has) and of add.
-func chmod(f *os.File, mode, add fs.FileMode) error {
+func chmod(f *File, mode, add fs.FileMode) error {
 	if mode == 0 {
 		fi, err := f.Stat()
 		if err != nil {
@@ -171,7 +174,7 @@ func chmod(f *os.File, mode, add fs.FileMode) error {
 }
 
 // chown gives f to uid and gid as far as this process may.
-func chown(f *os.File, uid, gid int) error {
+func chown(f *File, uid, gid int) error {
 	err := f.Chown(uid, gid)
 	if errors.Is(err, fs.ErrPermission) && uid != -1 && gid != -1 {
 		err = f.Chown(-1, gid) // the group alone may be one of ours
@@ -214,7 +217,7 @@ func Open(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	return f, fi, nil
 }
 
-// IsTemp reports whether base is the name of a temporary file of WriteFile.
+// IsTemp reports whether base is the name of a temporary file of Root.WriteFile.
 func IsTemp(base string) bool {
 	if !strings.HasPrefix(base, ".") {
 		return false
@@ -229,8 +232,8 @@ func IsTemp(base string) bool {
 
 // Sweep removes the temporary files that killed runs of WriteFile left in the directory dir. The
 // caller holds the lock under which they are written.
-func Sweep(root *os.Root, dir string) error {
-	names, err := readNames(root, dir)
+func (r *Root) Sweep(dir string) error {
+	names, err := readNames(r.root, dir)
 	if err != nil {
 		return err
 	}
@@ -238,7 +241,7 @@ func Sweep(root *os.Root, dir string) error {
 		if !IsTemp(name) {
 			continue
 		}
-		if err := root.Remove(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := r.Remove(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing a leftover: %w", err)
 		}
 	}
@@ -256,34 +259,37 @@ func readNames(root *os.Root, dir string) ([]string, error) {
 
 // MoveNew renames oldname to newname, both below root, and never replaces anything: it returns an
 // error that is fs.ErrExist if newname is taken. It does not sync; the directories are the caller's.
-func MoveNew(root *os.Root, oldname, newname string) error {
-	err := renameNoReplace(root, oldname, newname)
+func (r *Root) MoveNew(oldname, newname string) error {
+	if err := r.before(Change{Op: OpRename, Name: oldname, To: newname}); err != nil {
+		return err
+	}
+	err := renameNoReplace(r.root, oldname, newname)
 	if err == nil || !unsupported(err) {
 		return err
 	}
 	// ErrExist comes from link(2) itself, which is atomic.
-	err = root.Link(oldname, newname)
+	err = r.Link(oldname, newname)
 	if err == nil {
-		return root.Remove(oldname)
+		return r.Remove(oldname)
 	}
 	if !unsupported(err) && !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	return moveReserved(root, oldname, newname)
+	return r.moveReserved(oldname, newname)
 }
 
 // moveReserved is for file systems that know neither RENAME_NOREPLACE nor hard links: the name is
 // reserved with an empty file as emerge does, and then replaced.
-func moveReserved(root *os.Root, oldname, newname string) error {
-	f, err := root.OpenFile(newname, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+func (r *Root) moveReserved(oldname, newname string) error {
+	f, err := r.Create(newname, 0o600)
 	if err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := root.Rename(oldname, newname); err != nil {
-		root.Remove(newname)
+	if err := r.Rename(oldname, newname); err != nil {
+		r.Remove(newname)
 		return err
 	}
 	return nil
@@ -317,9 +323,7 @@ func unsupported(err error) bool {
 	return false
 }
 
-// SyncDir makes the names in the directory dir below root durable: what was created, renamed or
-// removed there. File systems that cannot sync a directory need no sync.
-func SyncDir(root *os.Root, dir string) error {
+func syncDir(root *os.Root, dir string) error {
 	f, err := root.Open(dir)
 	if err != nil {
 		return fmt.Errorf("syncing directory: %w", err)
@@ -336,7 +340,7 @@ const syncWorkers = 16
 
 // SyncFiles puts the contents of the named files below root on the disk. Many small files cost a
 // fraction of what one fsync after the other costs. It returns the first error.
-func SyncFiles(ctx context.Context, root *os.Root, names []string) error {
+func (r *Root) SyncFiles(ctx context.Context, names []string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	work := make(chan string)
@@ -346,7 +350,7 @@ func SyncFiles(ctx context.Context, root *os.Root, names []string) error {
 		go func() {
 			defer func() { done <- struct{}{} }()
 			for name := range work {
-				if err := syncFile(root, name); err != nil {
+				if err := r.syncFile(name); err != nil {
 					cancel(err)
 				}
 			}
@@ -370,12 +374,15 @@ func feed(ctx context.Context, work chan<- string, names []string) {
 	}
 }
 
-func syncFile(root *os.Root, name string) error {
-	f, _, err := Open(root, name)
+func (r *Root) syncFile(name string) error {
+	f, _, err := r.OpenRegular(name)
 	if err != nil {
 		return fmt.Errorf("syncing: %w", err)
 	}
 	defer f.Close()
+	if err := r.before(Change{Op: OpFsync, Name: name}); err != nil {
+		return err
+	}
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("syncing %q: %w", name, err)
 	}

@@ -88,7 +88,7 @@ func TestWriteFile(t *testing.T) {
 			if tt.before != "" {
 				put(t, root, tt.path, tt.before)
 			}
-			if err := WriteFile(root, tt.path, tt.attr, text(tt.write)); err != nil {
+			if err := Wrap(root, nil).WriteFile(tt.path, tt.attr, text(tt.write)); err != nil {
 				t.Fatal(err)
 			}
 			if got := read(t, root, tt.path); got != tt.write {
@@ -120,7 +120,7 @@ func TestWriteFile(t *testing.T) {
 func TestWriteFileShowsNothingUntilComplete(t *testing.T) {
 	root := openRoot(t)
 	put(t, root, "a", "old")
-	err := WriteFile(root, "a", Attr{Mode: 0o644, UID: -1, GID: -1}, func(w io.Writer) error {
+	err := Wrap(root, nil).WriteFile("a", Attr{Mode: 0o644, UID: -1, GID: -1}, func(w io.Writer) error {
 		if _, err := w.Write(make([]byte, 2*bufferSize)); err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func TestWriteFileFails(t *testing.T) {
 			}
 			put(t, root, "a", "old")
 			before := names(t, root, ".")
-			err := WriteFile(root, tt.path, keep, tt.fill)
+			err := Wrap(root, nil).WriteFile(tt.path, keep, tt.fill)
 			if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("error %v, want %v", err, tt.want)
 			}
@@ -180,7 +180,7 @@ func TestWriteFileStaysInside(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(root.Name(), "out")); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteFile(root, "out/a", keep, text("x")); err == nil {
+	if err := Wrap(root, nil).WriteFile("out/a", keep, text("x")); err == nil {
 		t.Error("wrote through a link out of the directory")
 	}
 	if left, _ := os.ReadDir(outside); len(left) != 0 {
@@ -238,7 +238,7 @@ func TestIsTempAndSweep(t *testing.T) {
 			want = append(want, name)
 		}
 	}
-	if err := Sweep(root, "d"); err != nil {
+	if err := Wrap(root, nil).Sweep("d"); err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(want)
@@ -248,9 +248,9 @@ func TestIsTempAndSweep(t *testing.T) {
 }
 
 func TestMoveNew(t *testing.T) {
-	ways := map[string]func(*os.Root, string, string) error{
-		"rename":   MoveNew,
-		"reserved": moveReserved,
+	ways := map[string]func(*Root, string, string) error{
+		"rename":   (*Root).MoveNew,
+		"reserved": (*Root).moveReserved,
 	}
 	for way, move := range ways {
 		t.Run(way, func(t *testing.T) {
@@ -258,7 +258,7 @@ func TestMoveNew(t *testing.T) {
 				root := openRoot(t)
 				put(t, root, "stage/x", "new")
 				put(t, root, "cat/other", "")
-				if err := move(root, "stage/x", "cat/a"); err != nil {
+				if err := move(Wrap(root, nil), "stage/x", "cat/a"); err != nil {
 					t.Fatal(err)
 				}
 				if got := read(t, root, "cat/a"); got != "new" {
@@ -287,7 +287,7 @@ func TestMoveNew(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if err := move(root, "stage/x", "cat/a"); !errors.Is(err, fs.ErrExist) {
+					if err := move(Wrap(root, nil), "stage/x", "cat/a"); !errors.Is(err, fs.ErrExist) {
 						t.Errorf("error %v, want exists", err)
 					}
 					after, err := root.Lstat("cat/a")
@@ -310,24 +310,24 @@ func TestSyncFiles(t *testing.T) {
 		all = append(all, string(c))
 		put(t, root, string(c), "x")
 	}
-	if err := SyncFiles(t.Context(), root, all); err != nil {
+	if err := Wrap(root, nil).SyncFiles(t.Context(), all); err != nil {
 		t.Error(err)
 	}
-	if err := SyncFiles(t.Context(), root, nil); err != nil {
+	if err := Wrap(root, nil).SyncFiles(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
-	if err := SyncFiles(t.Context(), root, append(all, "missing")); !errors.Is(err, fs.ErrNotExist) {
+	if err := Wrap(root, nil).SyncFiles(t.Context(), append(all, "missing")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
 	}
 	if err := unix.Mkfifo(filepath.Join(root.Name(), "fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := SyncFiles(t.Context(), root, []string{"fifo"}); err == nil {
+	if err := Wrap(root, nil).SyncFiles(t.Context(), []string{"fifo"}); err == nil {
 		t.Error("a fifo was synced")
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := SyncFiles(gone, root, all); !errors.Is(err, context.Canceled) {
+	if err := Wrap(root, nil).SyncFiles(gone, all); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }

@@ -56,6 +56,11 @@ func Acquire(ctx context.Context, root *os.Root, name string, o LockOptions) (*L
 	return l, nil
 }
 
+// Acquire is [Acquire] below the root. A lock is no change of anything that lasts; the hook is not asked.
+func (r *Root) Acquire(ctx context.Context, name string, o LockOptions) (*Lock, error) {
+	return Acquire(ctx, r.root, name, o)
+}
+
 func acquire(ctx context.Context, root *os.Root, name string, o LockOptions) (*Lock, error) {
 	if o.setlk == nil {
 		o.setlk = setlk
@@ -195,7 +200,7 @@ func stillThere(root *os.Root, name string, f *os.File, byLink bool) (bool, erro
 	}
 	if byLink {
 		link := linkName(name)
-		if err := removeIfThere(root, link); err != nil {
+		if err := removeIfThere(root.Remove(link)); err != nil {
 			return false, err
 		}
 		defer root.Remove(link)
@@ -234,7 +239,7 @@ func linkName(name string) string {
 // tryLink is one round of the hard-link lock. The lock file exists.
 func tryLink(root *os.Root, name string) (*Lock, error) {
 	link := linkName(name)
-	if err := removeIfThere(root, link); err != nil {
+	if err := removeIfThere(root.Remove(link)); err != nil {
 		return nil, err
 	}
 	if err := root.Link(name, link); errors.Is(err, fs.ErrNotExist) {
@@ -263,11 +268,12 @@ func linkIsMine(root *os.Root, name, link string) bool {
 	return ok && st.Nlink == 2
 }
 
-func removeIfThere(root *os.Root, name string) error {
-	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+// removeIfThere takes an absent file for one that was removed.
+func removeIfThere(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // Release gives the lock back. The lock file is unlinked while the lock is held, unless its name
@@ -278,16 +284,16 @@ func (l *Lock) Release() error {
 	}
 	same, err := stillThere(l.root, l.name, l.file, false)
 	if err == nil && same {
-		err = removeIfThere(l.root, l.name)
+		err = removeIfThere(l.root.Remove(l.name))
 	}
 	return errors.Join(err, l.file.Close())
 }
 
 func (l *Lock) releaseLink() error {
 	if linkIsMine(l.root, l.name, l.link) {
-		if err := removeIfThere(l.root, l.name); err != nil {
+		if err := removeIfThere(l.root.Remove(l.name)); err != nil {
 			return err
 		}
 	}
-	return removeIfThere(l.root, l.link)
+	return removeIfThere(l.root.Remove(l.link))
 }

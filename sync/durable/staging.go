@@ -2,6 +2,7 @@ package durable
 
 import (
 	"bufio"
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -9,8 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
-
-	"golang.org/x/sys/unix"
+	"strconv"
 )
 
 // A Staging is a directory where complete files wait for their names. A file is called after its
@@ -21,9 +21,9 @@ import (
 //
 // The directory has mode 0700. A complete file has gone through its size check and whatever fill has
 // checked, but it is not synced: who finds one compares its contents before he uses it, and who gives it
-// its name syncs it ([SyncFiles]).
+// its name syncs it ([Root.SyncFiles]).
 type Staging struct {
-	root *os.Root
+	root *Root
 	dir  string
 }
 
@@ -33,7 +33,7 @@ const (
 )
 
 // NewStaging returns the staging directory dir below root. It is created by Make, or by the first Write.
-func NewStaging(root *os.Root, dir string) Staging { return Staging{root, dir} }
+func NewStaging(root *Root, dir string) Staging { return Staging{root, dir} }
 
 // Dir returns the directory below the root.
 func (s Staging) Dir() string { return s.dir }
@@ -45,7 +45,7 @@ func (s Staging) Path(sum [64]byte) string {
 
 // Open opens a staged file for reading; fs.ErrNotExist if there is none.
 func (s Staging) Open(sum [64]byte) (*os.File, error) {
-	f, _, err := Open(s.root, s.Path(sum))
+	f, _, err := s.root.OpenRegular(s.Path(sum))
 	return f, err
 }
 
@@ -58,39 +58,86 @@ func (s Staging) Write(sum [64]byte, size int64, fill func(io.Writer) error) err
 	return nil
 }
 
-func (s Staging) write(name string, size int64, fill func(io.Writer) error) (err error) {
+func (s Staging) write(name string, size int64, fill func(io.Writer) error) error {
 	if err := s.make(); err != nil {
 		return err
 	}
 	part := name + partSuffix
-	if err := removeIfThere(s.root, part); err != nil {
+	err := s.root.writeNew(part, func(w io.Writer) error {
+		x := &exactly{w: w, left: size}
+		if err := fill(x); err != nil {
+			return err
+		}
+		if x.left > 0 {
+			return fmt.Errorf("%d of %d bytes are missing", x.left, size)
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
-	f, err := s.root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err := s.root.Rename(part, name); err != nil {
+		s.root.Remove(part)
+		return err
+	}
+	return nil
+}
+
+// Copy makes another staged file of one that is there, for contents that go to several names: the n-th. It returns where
+// that lies, below the root.
+func (s Staging) Copy(ctx context.Context, sum [64]byte, n int) (string, error) {
+	to := s.Path(sum) + "-" + strconv.Itoa(n)
+	if err := s.copy(ctx, s.Path(sum), to); err != nil {
+		return "", fmt.Errorf("staging in %q: %w", path.Join(s.root.Name(), s.dir), err)
+	}
+	return to, nil
+}
+
+func (s Staging) copy(ctx context.Context, from, to string) (err error) {
+	src, _, err := s.root.OpenRegular(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return s.root.writeNew(to, func(w io.Writer) error {
+		_, err := io.Copy(w, contextReader{ctx, src})
+		return err
+	})
+}
+
+// writeNew writes a file that nobody uses before it is complete, over whatever a killed run has left of it.
+func (r *Root) writeNew(name string, fill func(io.Writer) error) (err error) {
+	if err := removeIfThere(r.Remove(name)); err != nil {
+		return err
+	}
+	f, err := r.Create(name, 0o666)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		err = errors.Join(err, f.Close())
-		if err == nil {
-			err = s.root.Rename(part, name)
-		}
 		if err != nil {
-			s.root.Remove(part)
+			r.Remove(name)
 		}
 	}()
-	w := &exactly{w: &steady{f: f}, left: size}
-	b := bufio.NewWriterSize(w, bufferSize)
+	b := bufio.NewWriterSize(&steady{f: f}, bufferSize)
 	if err := fill(b); err != nil {
 		return err
 	}
-	if err := b.Flush(); err != nil {
-		return err
+	return b.Flush()
+}
+
+// contextReader asks ctx before each read.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
 	}
-	if w.left > 0 {
-		return fmt.Errorf("%d of %d bytes are missing", w.left, size)
-	}
-	return nil
+	return r.r.Read(p)
 }
 
 // Make creates the directory. It is an error if something else has the name.
@@ -126,7 +173,7 @@ const steadyEvery = 8 << 20
 
 // steady begins the write-back of what is written as it goes.
 type steady struct {
-	f           *os.File
+	f           *File
 	size, begun int64
 }
 
@@ -134,8 +181,7 @@ func (s *steady) Write(p []byte) (int, error) {
 	n, err := s.f.Write(p)
 	s.size += int64(n)
 	if s.size-s.begun >= steadyEvery {
-		// Advice: what is wrong with the disk is told by the sync.
-		_ = unix.SyncFileRange(int(s.f.Fd()), s.begun, s.size-s.begun, unix.SYNC_FILE_RANGE_WRITE)
+		s.f.beginWriteBack(s.begun, s.size)
 		s.begun = s.size
 	}
 	return n, err

@@ -40,7 +40,7 @@ func TestStaging(t *testing.T) {
 			if tt.before != nil {
 				tt.before(t, root)
 			}
-			s := NewStaging(root, "stage")
+			s := NewStaging(Wrap(root, nil), "stage")
 			err := s.Write(sum, tt.size, tt.fill)
 			if (err != nil) != tt.wantErr {
 				t.Fatalf("error %v", err)
@@ -70,7 +70,7 @@ func TestStaging(t *testing.T) {
 
 func TestStagingIsPrivate(t *testing.T) {
 	root := openRoot(t)
-	s := NewStaging(root, "stage")
+	s := NewStaging(Wrap(root, nil), "stage")
 	if err := s.Write([64]byte{}, 1, text("a")); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestStagingGoesThroughNoLink(t *testing.T) {
 			if err := setup(root); err != nil {
 				t.Fatal(err)
 			}
-			if err := NewStaging(root, "stage").Write([64]byte{}, 1, text("a")); err == nil {
+			if err := NewStaging(Wrap(root, nil), "stage").Write([64]byte{}, 1, text("a")); err == nil {
 				t.Error("staged")
 			}
 		})

@@ -103,12 +103,13 @@ type Options struct {
 	ReadOnly bool          // no lock, nothing is created, an absent directory is an empty ledger
 	LockWait time.Duration // durable.ErrLocked after this long
 	OnWait   func()        // called once after a second of waiting
+	Hook     durable.Hook  // shown each change of a file; nil outside of tests
 }
 
 // A Ledger is an open state directory.
 type Ledger struct {
 	dir    string
-	root   *os.Root // nil: read only, and there is no such directory
+	root   *durable.Root // nil: read only, and there is no such directory
 	lock   *durable.Lock
 	memory memory
 }
@@ -130,7 +131,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Ledger, err error) {
 			return nil, err
 		}
 	}
-	l.root, err = os.OpenRoot(dir)
+	l.root, err = durable.OpenRoot(dir, o.Hook)
 	if o.ReadOnly && errors.Is(err, fs.ErrNotExist) {
 		return l, nil
 	}
@@ -143,7 +144,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Ledger, err error) {
 		}
 	}()
 	if !o.ReadOnly {
-		l.lock, err = durable.Acquire(ctx, l.root, lockName, durable.LockOptions{Wait: o.LockWait, OnWait: o.OnWait})
+		l.lock, err = l.root.Acquire(ctx, lockName, durable.LockOptions{Wait: o.LockWait, OnWait: o.OnWait})
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +158,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Ledger, err error) {
 // sweep removes what killed runs left.
 func (l *Ledger) sweep() error {
 	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, digestsDir} {
-		if err := durable.Sweep(l.root, dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := l.root.Sweep(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -187,7 +188,7 @@ func (l *Ledger) write(name string, mode fs.FileMode, fill func(io.Writer) error
 			return fmt.Errorf("writing state: %w", err)
 		}
 	}
-	err := durable.WriteFile(l.root, name, durable.Attr{Mode: mode, UID: -1, GID: -1}, fill)
+	err := l.root.WriteFile(name, durable.Attr{Mode: mode, UID: -1, GID: -1}, fill)
 	if err != nil {
 		return fmt.Errorf("state directory %q: %w", l.dir, err)
 	}
@@ -206,7 +207,7 @@ func (l *Ledger) read(name string, limit int64) ([]byte, error) {
 	if l.root == nil {
 		return nil, &fs.PathError{Op: "open", Path: path.Join(l.dir, name), Err: fs.ErrNotExist}
 	}
-	f, fi, err := durable.Open(l.root, name)
+	f, fi, err := l.root.OpenRegular(name)
 	if err != nil {
 		return nil, fmt.Errorf("reading state below %q: %w", l.dir, err)
 	}
@@ -395,5 +396,5 @@ func (l *Ledger) Distrust(fpr manifest.Fingerprint) error {
 	if !found {
 		return fmt.Errorf("removing the key %s: %w", fpr, fs.ErrNotExist)
 	}
-	return durable.SyncDir(l.root, trustedDir)
+	return l.root.SyncDir(trustedDir)
 }

@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strconv"
 	"time"
 
 	"pkgsneak/sync/binpkg"
-	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -105,12 +102,10 @@ func (d *Dir) prepare(ctx context.Context, c Change, o Options) (*change, error)
 	for i, a := range c.Add {
 		name := d.Staging().Path(a.Sum)
 		if used[name] {
-			twin := name + "-" + strconv.Itoa(i)
 			o.at("copy twin")
-			if err := d.copyFile(ctx, name, twin); err != nil {
+			if name, err = d.Staging().Copy(ctx, a.Sum, i); err != nil {
 				return nil, err
 			}
-			name = twin
 		}
 		used[name] = true
 		p.staged[i] = name
@@ -119,7 +114,7 @@ func (d *Dir) prepare(ctx context.Context, c Change, o Options) (*change, error)
 			return nil, fmt.Errorf("preparing %q: %w", a.Path, err)
 		}
 	}
-	if err := durable.SyncFiles(ctx, d.root, p.staged); err != nil {
+	if err := d.root.SyncFiles(ctx, p.staged); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -137,33 +132,6 @@ func (d *Dir) prepareFile(name string, a Incoming, acc access) error {
 		return err
 	}
 	return d.root.Chtimes(name, a.ModTime, a.ModTime)
-}
-
-// copyFile is for a file that an origin has twice.
-func (d *Dir) copyFile(ctx context.Context, from, to string) error {
-	src, _, err := d.OpenFile(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	dst, err := d.root.Create(to)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(dst, contextReader{ctx, src})
-	return errors.Join(err, dst.Close())
-}
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.r.Read(p)
 }
 
 // transact runs under the lock. From the first rename on it does not stop for the end of ctx: the
@@ -388,11 +356,11 @@ func (d *Dir) place(c *change, i int, o Options) error {
 			return err
 		}
 		o.at("rename " + target)
-		move := durable.MoveNew
+		move := d.root.MoveNew
 		if c.over[i] {
-			move = (*os.Root).Rename
+			move = d.root.Rename
 		}
-		err := move(d.root, c.staged[i], target)
+		err := move(c.staged[i], target)
 		if err == nil {
 			c.touched[path.Dir(target)] = true
 			return nil
@@ -433,7 +401,7 @@ func (d *Dir) makeDirs(c *change, dir string, o Options) error {
 func (d *Dir) syncDirs(c *change, o Options) error {
 	for _, dir := range slices.Sorted(maps.Keys(c.touched)) {
 		o.at("sync " + dir)
-		if err := durable.SyncDir(d.root, dir); err != nil {
+		if err := d.root.SyncDir(dir); err != nil {
 			return err
 		}
 	}

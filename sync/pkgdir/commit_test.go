@@ -406,7 +406,7 @@ func TestCommitThatFailsEarlyChangesNothing(t *testing.T) {
 		}, fs.ErrNotExist},
 		{"staged-with-another-size", func(_ *testing.T, _ *Dir, c *Change) { c.Add[0].Size++ }, nil},
 		{"locked", func(t *testing.T, d *Dir, _ *Change) {
-			lock, err := durable.Acquire(t.Context(), d.root, durable.PackagesLock, durable.LockOptions{})
+			lock, err := d.root.Acquire(t.Context(), durable.PackagesLock, durable.LockOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -81,12 +81,15 @@ const (
 // A Dir is an open PKGDIR. Only Reindex and Commit change it, and the files of Staging.
 type Dir struct {
 	path string
-	root *os.Root
+	root *durable.Root
 }
 
 // Open opens the PKGDIR at path, which may be a symbolic link. Nothing inside is followed out of it.
-func Open(path string) (*Dir, error) {
-	root, err := os.OpenRoot(path)
+func Open(path string) (*Dir, error) { return OpenWith(path, nil) }
+
+// OpenWith is Open with a hook that is shown each change of a file, in tests.
+func OpenWith(path string, hook durable.Hook) (*Dir, error) {
+	root, err := durable.OpenRoot(path, hook)
 	if err != nil {
 		return nil, fmt.Errorf("opening PKGDIR: %w", err)
 	}
@@ -94,11 +97,11 @@ func Open(path string) (*Dir, error) {
 }
 
 // Create opens the PKGDIR at path, and creates it first if there is none.
-func Create(path string) (*Dir, error) {
+func Create(path string, hook durable.Hook) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, fmt.Errorf("creating PKGDIR: %w", err)
 	}
-	return Open(path)
+	return OpenWith(path, hook)
 }
 
 // Path returns what the Dir was opened as.
@@ -111,7 +114,7 @@ func (d *Dir) Close() error { return d.root.Close() }
 func (d *Dir) Staging() durable.Staging { return durable.NewStaging(d.root, stagingDir) }
 
 // OpenFile opens a package for reading: a regular file, not reached through a link.
-func (d *Dir) OpenFile(path string) (*os.File, fs.FileInfo, error) { return durable.Open(d.root, path) }
+func (d *Dir) OpenFile(path string) (*os.File, fs.FileInfo, error) { return d.root.OpenRegular(path) }
 
 // Lstat returns the status of a name below PKGDIR.
 func (d *Dir) Lstat(path string) (fs.FileInfo, error) { return d.root.Lstat(path) }

@@ -88,7 +88,7 @@ func (d *Dir) renew(ctx context.Context, c *change, o Options) (*Report, error) 
 	if err := d.describeAll(ctx, s.doubtful, known, o); err != nil {
 		return nil, err
 	}
-	lock, err := durable.Acquire(ctx, d.root, durable.PackagesLock, durable.LockOptions{Wait: o.LockWait, OnWait: o.OnWait})
+	lock, err := d.root.Acquire(ctx, durable.PackagesLock, durable.LockOptions{Wait: o.LockWait, OnWait: o.OnWait})
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (d *Dir) renew(ctx context.Context, c *change, o Options) (*Report, error) 
 }
 
 func (d *Dir) renewLocked(ctx context.Context, c *change, known map[string]described, o Options) (*Report, error) {
-	if err := durable.Sweep(d.root, "."); err != nil {
+	if err := d.root.Sweep("."); err != nil {
 		return nil, err
 	}
 	s, err := d.look(ctx, strict, known, o)
@@ -325,7 +325,7 @@ func (d *Dir) writeFile(name string, unix int64, fill func(io.Writer) error) err
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := durable.WriteFile(d.root, name, a, fill); err != nil {
+	if err := d.root.WriteFile(name, a, fill); err != nil {
 		return fmt.Errorf("in %q: %w", d.path, err)
 	}
 	return nil

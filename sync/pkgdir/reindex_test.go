@@ -523,7 +523,7 @@ func TestReindexLooksAgainUnderTheLock(t *testing.T) {
 
 func TestReindexWaitsForTheLock(t *testing.T) {
 	d := layoutDir(t, "xpak-classic")
-	lock, err := durable.Acquire(t.Context(), d.root, durable.PackagesLock, durable.LockOptions{})
+	lock, err := d.root.Acquire(t.Context(), durable.PackagesLock, durable.LockOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -827,7 +827,7 @@ func TestOpenIsAWall(t *testing.T) {
 }
 
 func TestCreate(t *testing.T) {
-	d, err := Create(filepath.Join(t.TempDir(), "var", "cache", "binpkgs"))
+	d, err := Create(filepath.Join(t.TempDir(), "var", "cache", "binpkgs"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

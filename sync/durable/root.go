@@ -1,0 +1,252 @@
+package durable
+
+import (
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Change is one operation on files, as a [Hook] is shown it.
+type Change struct {
+	Op   Op
+	Root string // the directory as it was opened
+	Name string // below Root
+	To   string // below Root: the new name of a rename or link
+	Size int64  // bytes of a write, the new size of a truncate
+}
+
+// String is the change without the root and its numbers: "rename a b", "fsync a".
+func (c Change) String() string {
+	s := string(c.Op) + " " + c.Name
+	if c.To != "" {
+		s += " " + c.To
+	}
+	return s
+}
+
+// Op tells what a Change does.
+type Op string
+
+// The operations. The words are those of the system calls; SyncDir is an fsync of a directory, Syncfs that of a
+// whole file system (durable itself never does it).
+const (
+	OpCreate    Op = "create"
+	OpWrite     Op = "write"
+	OpTruncate  Op = "truncate"
+	OpFsync     Op = "fsync"
+	OpSyncDir   Op = "fsync-dir"
+	OpSyncfs    Op = "syncfs"
+	OpRename    Op = "rename"
+	OpLink      Op = "link"
+	OpUnlink    Op = "unlink"
+	OpRemoveAll Op = "remove-all"
+	OpMkdir     Op = "mkdir"
+	OpChmod     Op = "chmod"
+	OpChown     Op = "chown"
+	OpUtimes    Op = "utimes"
+)
+
+// A Hook is called before each operation that changes something, in the order in which they are made, by the
+// goroutine that makes them. An error takes the place of the operation. It is for tests: they compare what was done with
+// a list, let a single operation fail, or end the process before it.
+type Hook func(Change) error
+
+// A Root is a directory outside of which nothing is touched (os.Root), whose every change goes through a Hook.
+type Root struct {
+	root *os.Root
+	hook Hook
+}
+
+// OpenRoot opens the directory, which may be a symbolic link. hook may be nil.
+func OpenRoot(dir string, hook Hook) (*Root, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return Wrap(root, hook), nil
+}
+
+// Wrap makes a Root of an open directory; Close closes that.
+func Wrap(root *os.Root, hook Hook) *Root { return &Root{root, hook} }
+
+// before asks the hook.
+func (r *Root) before(c Change) error {
+	if r.hook == nil {
+		return nil
+	}
+	c.Root = r.root.Name()
+	if err := r.hook(c); err != nil {
+		return &fs.PathError{Op: string(c.Op), Path: c.Name, Err: err}
+	}
+	return nil
+}
+
+// Name returns the path that was opened.
+func (r *Root) Name() string { return r.root.Name() }
+
+// Close closes the directory.
+func (r *Root) Close() error { return r.root.Close() }
+
+// Open opens a file or directory for reading, as os.Root does. Files of others are opened with OpenRegular.
+func (r *Root) Open(name string) (*os.File, error) { return r.root.Open(name) }
+
+// OpenRegular is [Open].
+func (r *Root) OpenRegular(name string) (*os.File, fs.FileInfo, error) { return Open(r.root, name) }
+
+// Lstat returns the status of a name, of a link itself.
+func (r *Root) Lstat(name string) (fs.FileInfo, error) { return r.root.Lstat(name) }
+
+// Stat returns the status of what a name stands for.
+func (r *Root) Stat(name string) (fs.FileInfo, error) { return r.root.Stat(name) }
+
+// Readlink returns where a link leads.
+func (r *Root) Readlink(name string) (string, error) { return r.root.Readlink(name) }
+
+// Create makes a new file for reading and writing, with perm less the umask; fs.ErrExist if the name is taken by anything.
+func (r *Root) Create(name string, perm fs.FileMode) (*File, error) {
+	if err := r.before(Change{Op: OpCreate, Name: name}); err != nil {
+		return nil, err
+	}
+	f, err := r.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &File{f, name, r}, nil
+}
+
+// Mkdir makes a directory, with perm less the umask.
+func (r *Root) Mkdir(name string, perm fs.FileMode) error {
+	if err := r.before(Change{Op: OpMkdir, Name: name}); err != nil {
+		return err
+	}
+	return r.root.Mkdir(name, perm)
+}
+
+// MkdirAll makes a directory and those above it.
+func (r *Root) MkdirAll(name string, perm fs.FileMode) error {
+	if fi, err := r.root.Stat(name); err == nil && fi.IsDir() {
+		return nil
+	}
+	if err := r.before(Change{Op: OpMkdir, Name: name}); err != nil {
+		return err
+	}
+	return r.root.MkdirAll(name, perm)
+}
+
+// Remove unlinks a file, or removes an empty directory.
+func (r *Root) Remove(name string) error {
+	if err := r.before(Change{Op: OpUnlink, Name: name}); err != nil {
+		return err
+	}
+	return r.root.Remove(name)
+}
+
+// RemoveAll removes a directory with what is in it.
+func (r *Root) RemoveAll(name string) error {
+	if err := r.before(Change{Op: OpRemoveAll, Name: name}); err != nil {
+		return err
+	}
+	return r.root.RemoveAll(name)
+}
+
+// Rename gives a file another name, and replaces the file that has it.
+func (r *Root) Rename(from, to string) error {
+	if err := r.before(Change{Op: OpRename, Name: from, To: to}); err != nil {
+		return err
+	}
+	return r.root.Rename(from, to)
+}
+
+// Link gives a file a further name; fs.ErrExist if that is taken.
+func (r *Root) Link(from, to string) error {
+	if err := r.before(Change{Op: OpLink, Name: from, To: to}); err != nil {
+		return err
+	}
+	return r.root.Link(from, to)
+}
+
+// Chmod changes the mode of a file; links are followed.
+func (r *Root) Chmod(name string, mode fs.FileMode) error {
+	if err := r.before(Change{Op: OpChmod, Name: name}); err != nil {
+		return err
+	}
+	return r.root.Chmod(name, mode)
+}
+
+// Lchown changes the owner of a file, of a link itself; -1 leaves what is there.
+func (r *Root) Lchown(name string, uid, gid int) error {
+	if err := r.before(Change{Op: OpChown, Name: name}); err != nil {
+		return err
+	}
+	return r.root.Lchown(name, uid, gid)
+}
+
+// Chtimes changes the times of a file.
+func (r *Root) Chtimes(name string, atime, mtime time.Time) error {
+	if err := r.before(Change{Op: OpUtimes, Name: name}); err != nil {
+		return err
+	}
+	return r.root.Chtimes(name, atime, mtime)
+}
+
+// SyncDir makes the names in the directory dir durable: what was created, renamed or removed there. File
+// systems that cannot sync a directory need no sync.
+func (r *Root) SyncDir(dir string) error {
+	if err := r.before(Change{Op: OpSyncDir, Name: dir}); err != nil {
+		return err
+	}
+	return syncDir(r.root, dir)
+}
+
+// A File is one that is being written below a Root. It is for one goroutine.
+type File struct {
+	f    *os.File
+	name string
+	root *Root
+}
+
+// Write appends to the file.
+func (f *File) Write(p []byte) (int, error) {
+	if err := f.root.before(Change{Op: OpWrite, Name: f.name, Size: int64(len(p))}); err != nil {
+		return 0, err
+	}
+	return f.f.Write(p)
+}
+
+// Sync puts the contents on the disk.
+func (f *File) Sync() error {
+	if err := f.root.before(Change{Op: OpFsync, Name: f.name}); err != nil {
+		return err
+	}
+	return f.f.Sync()
+}
+
+// Chmod changes the mode.
+func (f *File) Chmod(mode fs.FileMode) error {
+	if err := f.root.before(Change{Op: OpChmod, Name: f.name}); err != nil {
+		return err
+	}
+	return f.f.Chmod(mode)
+}
+
+// Chown changes the owner; -1 leaves what is there.
+func (f *File) Chown(uid, gid int) error {
+	if err := f.root.before(Change{Op: OpChown, Name: f.name}); err != nil {
+		return err
+	}
+	return f.f.Chown(uid, gid)
+}
+
+// Stat returns the status of the file.
+func (f *File) Stat() (fs.FileInfo, error) { return f.f.Stat() }
+
+// Close closes the file, and does not sync it.
+func (f *File) Close() error { return f.f.Close() }
+
+// beginWriteBack tells the kernel to begin with what was written between two offsets. It is advice: what is wrong with
+// the disk is told by Sync.
+func (f *File) beginWriteBack(from, to int64) {
+	_ = unix.SyncFileRange(int(f.f.Fd()), from, to-from, unix.SYNC_FILE_RANGE_WRITE)
+}

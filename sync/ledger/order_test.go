@@ -1,0 +1,32 @@
+package ledger
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pkgsneak/sync/durable/durabletest"
+)
+
+// Each state file is on the disk before it has its name, and the name before the next step.
+func TestOrderOfSaving(t *testing.T) {
+	dir := t.TempDir()
+	rec := &durabletest.Recorder{}
+	l := openDir(t, dir, Options{Hook: rec.Hook})
+	rec.Reset()
+	if err := l.SaveImports(host, Packages, map[string]Import{"app-misc/a-1.tbz2": {"app-misc/a-1.tbz2", 3, sum1}}); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, name := range []string{memoryName, importsFile(importsID{host, Packages}), memoryName} {
+		if path := filepath.Dir(name); path != "." {
+			want = append(want, "mkdir "+path)
+		}
+		temp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".pkgsneak-")
+		want = append(want, "create "+temp, "write "+temp, "chmod "+temp, "fsync "+temp, "rename "+temp+" "+name, "fsync-dir "+filepath.Dir(name))
+	}
+	if got := rec.Changes(dir); !slices.Equal(got, want) {
+		t.Errorf("changes:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
