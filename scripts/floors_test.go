@@ -41,6 +41,7 @@ var floors = map[string]int{
 	"sync/binpkg":   1,
 	"sync/ledger":   1,
 	"sync/pkgindex": 1,
+	"sync/volume":   1,
 
 	"manifest":                 0,
 	"scripts":                  0,

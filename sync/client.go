@@ -13,6 +13,7 @@ import (
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/volume"
 )
 
 // client is this machine's PKGDIR and DISTDIR, with what is remembered of the digests in them. A directory that does not exist yet is nil: everything is absent there.
@@ -364,14 +365,14 @@ func (im *importer) checkSpace() error {
 			needs[im.dirOf(d.kind)] = plus(needs[im.dirOf(d.kind)], d.item.Size)
 		}
 	}
-	if dp, err1 := device(existing(im.m.PKGDIR)); err1 == nil {
-		if dd, err2 := device(existing(im.m.DISTDIR)); err2 == nil && dp == dd && im.m.PKGDIR != im.m.DISTDIR {
+	if dp, err1 := device(volume.Existing(im.m.PKGDIR)); err1 == nil {
+		if dd, err2 := device(volume.Existing(im.m.DISTDIR)); err2 == nil && dp == dd && im.m.PKGDIR != im.m.DISTDIR {
 			needs[im.m.PKGDIR] = plus(needs[im.m.PKGDIR], needs[im.m.DISTDIR])
 			delete(needs, im.m.DISTDIR)
 		}
 	}
 	for dir, need := range needs {
-		room, err := space(existing(dir))
+		room, err := volume.SpaceAt(volume.Existing(dir))
 		if err != nil {
 			return err
 		}

@@ -17,22 +17,23 @@ import (
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/volume"
 )
 
 // ExportOptions says what to export and how. The zero value of everything but Drive is what a person wants.
 type ExportOptions struct {
-	Drive        string // mount point (or directory) that holds, or will hold, the tree
-	Name         string // the origin's name; "" takes the one this PKGDIR was exported under, else the host's name
-	NoPackages   bool   // leave the packages on the drive as they are
-	NoDistfiles  bool   // leave the distfiles on the drive as they are
-	AllowShrink  bool   // a host that lost most of its packages means it
-	AnyDirectory bool   // Drive need not be a mounted file system of its own
-	NoReadBack   bool   // do not compare the medium with what was written
-	PartSize     int64  // bytes of the largest file on the drive; 0 is what FAT can hold
-	Workers      int    // files that are worked on at a time; 0 chooses: as many as there are processors, as many of them read and written as the media like
-	Source       Medium // MediumOf PKGDIR, while this process was still allowed to look
-	Medium       Medium // MediumOf Drive, likewise
-	Pretend      bool   // plan only; nothing is written anywhere
+	Drive        string        // mount point (or directory) that holds, or will hold, the tree
+	Name         string        // the origin's name; "" takes the one this PKGDIR was exported under, else the host's name
+	NoPackages   bool          // leave the packages on the drive as they are
+	NoDistfiles  bool          // leave the distfiles on the drive as they are
+	AllowShrink  bool          // a host that lost most of its packages means it
+	AnyDirectory bool          // Drive need not be a mounted file system of its own
+	NoReadBack   bool          // do not compare the medium with what was written
+	PartSize     int64         // bytes of the largest file on the drive; 0 is what FAT can hold
+	Workers      int           // files that are worked on at a time; 0 chooses: as many as there are processors, as many of them read and written as the media like
+	Source       volume.Medium // MediumOf PKGDIR, while this process was still allowed to look
+	Medium       volume.Medium // MediumOf Drive, likewise
+	Pretend      bool          // plan only; nothing is written anywhere
 	Confirm      func(*ExportPlan) (bool, error)
 
 	commitEvery int64 // bytes, instead of the constant, in tests
@@ -495,7 +496,7 @@ func (d *payloadDir) sum(ctx context.Context, path string, scanned fs.FileInfo) 
 
 // measure fills in the figures of the plan.
 func (x *exporter) measure() error {
-	room, err := space(x.o.Drive)
+	room, err := volume.SpaceAt(x.o.Drive)
 	if err != nil {
 		return err
 	}
@@ -507,7 +508,7 @@ func (x *exporter) measure() error {
 }
 
 // need is what copying items takes on the drive, with the generation's own files.
-func (x *exporter) need(room drive.Space, items []Item) int64 {
+func (x *exporter) need(room volume.Space, items []Item) int64 {
 	var sum int64
 	for _, it := range items {
 		sum += room.Need(it.Size)

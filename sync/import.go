@@ -13,6 +13,7 @@ import (
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/volume"
 )
 
 // ImportOptions says what to import and how. The zero value of everything but Drive is what a person wants.
@@ -31,8 +32,8 @@ type ImportOptions struct {
 	// AcceptRotation trusts the successor that a trusted key introduced, in its place. ConfirmRotation is asked where it is not set; nil says no.
 	AcceptRotation  bool
 	ConfirmRotation func(*RotationError) (bool, error)
-	Workers         int    // files copied and checked at a time; 0 chooses: as many as there are processors, as many of them from the drive as it likes
-	Source          Medium // MediumOf the drive, while this process was still allowed to look
+	Workers         int           // files copied and checked at a time; 0 chooses: as many as there are processors, as many of them from the drive as it likes
+	Source          volume.Medium // MediumOf the drive, while this process was still allowed to look
 	Pretend         bool
 	Confirm         func([]*ImportPlan) (bool, error)
 }

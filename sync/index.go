@@ -7,6 +7,7 @@ import (
 
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/volume"
 )
 
 // IndexOptions says how to index.
@@ -40,7 +41,7 @@ func (m Machine) indexing(o IndexOptions, w Watcher) pkgdir.Options {
 	opts := m.indexWriting(w)
 	opts.Rebuild, opts.Workers = o.Rebuild, o.Workers
 	if opts.Workers <= 0 {
-		opts.Workers = max(runtime.GOMAXPROCS(0), MediumOf(m.PKGDIR).Readers)
+		opts.Workers = max(runtime.GOMAXPROCS(0), volume.MediumOf(m.PKGDIR).Readers)
 	}
 	opts.Header = func(h pkgindex.Header) pkgindex.Header {
 		return pkgindex.UpdateHeader(h, m.Settings.Get, m.Settings.ProfileName())

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/volume"
 	"slices"
 	"strings"
 	"testing"
@@ -72,7 +73,7 @@ func TestExportChecksLargePackagesOnTheirWay(t *testing.T) {
 			pack(t, host.PKGDIR, "xpak-classic")
 			data := tt.change(largePackage(t, filepath.Join(host.PKGDIR, name), tt.members...))
 			write(t, filepath.Join(host.PKGDIR, name), string(data))
-			r := mustExport(t, host, ExportOptions{Drive: drive, Source: Medium{Readers: 4}, Medium: Medium{Writers: 3}})
+			r := mustExport(t, host, ExportOptions{Drive: drive, Source: volume.Medium{Readers: 4}, Medium: volume.Medium{Writers: 3}})
 			trustEach(t, client, host)
 			mustImport(t, client, ImportOptions{Drive: drive})
 			got, err := os.ReadFile(filepath.Join(client.PKGDIR, name))

@@ -3,11 +3,8 @@ package sync
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
-
-	"pkgsneak/sync/drive"
 )
 
 // checkMounted refuses a drive that is only a directory: an unmounted /mnt/usb would fill the root disk, and its tree would vanish below the next mount.
@@ -44,27 +41,4 @@ func needDirectory(verb, path string) error {
 		return fmt.Errorf("%s %q: not a directory", verb, path)
 	}
 	return nil
-}
-
-// space asks the file system of path for its room.
-func space(path string) (drive.Space, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return drive.Space{}, fmt.Errorf("asking for the room of %q: %w", path, err)
-	}
-	unit := int64(st.Frsize)
-	if unit <= 0 {
-		unit = int64(st.Bsize)
-	}
-	return drive.Space{Free: int64(st.Bavail) * unit, Total: int64(st.Blocks) * unit, Cluster: unit}, nil
-}
-
-// existing returns the deepest directory on the way to path that is there: a new directory will lie on its file system.
-func existing(path string) string {
-	for path = filepath.Clean(path); path != "/" && path != "."; path = filepath.Dir(path) {
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	return path
 }

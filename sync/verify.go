@@ -9,6 +9,7 @@ import (
 
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/volume"
 )
 
 // VerifyOptions says what to read.
@@ -75,7 +76,7 @@ func Verify(ctx context.Context, m Machine, o VerifyOptions, w Watcher) (*Verify
 		return nil, err
 	}
 	if o.Workers <= 0 {
-		o.Workers = MediumOf(o.Drive).Readers
+		o.Workers = volume.MediumOf(o.Drive).Readers
 	}
 	r := &VerifyReport{Origins: []*OriginVerify{}}
 	for _, dir := range dirs {

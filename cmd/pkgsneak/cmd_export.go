@@ -7,6 +7,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync"
+	"pkgsneak/sync/volume"
 )
 
 func exportCommand(f *face) *cli.Command {
@@ -30,7 +31,7 @@ func export(c *call) error {
 		return err
 	}
 	o := c.opt.export
-	o.Drive, o.Source, o.Medium = c.args[0], sync.MediumOf(machine.PKGDIR), sync.MediumOf(c.args[0])
+	o.Drive, o.Source, o.Medium = c.args[0], volume.MediumOf(machine.PKGDIR), volume.MediumOf(c.args[0])
 	watch, done := c.watcher()
 	defer done()
 	if c.opt.ask && !o.Pretend {

@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/sync"
+	"pkgsneak/sync/volume"
 )
 
 func importCommand(f *face) *cli.Command {
@@ -30,7 +31,7 @@ func importDrive(c *call) error {
 		return err
 	}
 	o := c.opt.imports
-	o.Drive, o.Source = c.args[0], sync.MediumOf(c.args[0])
+	o.Drive, o.Source = c.args[0], volume.MediumOf(c.args[0])
 	if c.out.asks {
 		o.ConfirmRotation = c.confirmRotation
 	}

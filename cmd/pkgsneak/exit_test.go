@@ -13,6 +13,7 @@ import (
 	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/volume"
 )
 
 func TestExplain(t *testing.T) {
@@ -40,7 +41,7 @@ func TestExplain(t *testing.T) {
 		{"disk full", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, 15, ""},
 		{"drive gone", &drive.GoneError{Vanished: true, Err: syscall.ENODEV}, 14, "run the same command again"},
 		{"drive read-only", &drive.ReadOnlyError{}, 1, "remount,rw /mnt/usb"},
-		{"damaged by a pull", &drive.PullDamageError{Device: "/dev/sdb1", FS: drive.VFAT, Err: syscall.EIO}, 14, "fsck.vfat -a /dev/sdb1"},
+		{"damaged by a pull", &drive.PullDamageError{Device: "/dev/sdb1", FS: volume.VFAT, Err: syscall.EIO}, 14, "fsck.vfat -a /dev/sdb1"},
 		{"drive is failing", &drive.GoneError{Check: "umount it; fsck.vfat -a /dev/sdb1; mount it again", Err: syscall.EIO}, 14, "fsck.vfat -a /dev/sdb1"},
 		{"turned read-only", &drive.ReadOnlyError{Turned: true, Check: "umount it; fsck.vfat -a /dev/sdb1; mount it again"}, 14, "fsck.vfat -a /dev/sdb1"},
 		{"record is damaged", &drive.DamagedError{Path: "generation/1.json", Reason: "it is missing"}, 14, "pkgsneak export /mnt/usb"},

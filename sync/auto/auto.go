@@ -19,6 +19,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/volume"
 )
 
 // Role is what a machine does with a drive.
@@ -116,7 +117,7 @@ const (
 type Result struct {
 	Host       string             `json:"host"`
 	Device     Device             `json:"device"`
-	FS         FS                 `json:"fs"`
+	FS         volume.Superblock  `json:"fs"`
 	Mount      string             `json:"mount,omitempty"` // somebody else's, if it was used
 	Role       Role               `json:"role"`
 	Outcome    Outcome            `json:"outcome"`
@@ -334,9 +335,9 @@ func (r *runner) identify() error {
 		return err
 	}
 	defer f.Close()
-	r.result.FS, err = Identify(f)
-	var ambiguous *AmbiguousError
-	if errors.Is(err, ErrUnknown) || errors.As(err, &ambiguous) {
+	r.result.FS, err = volume.Identify(f)
+	var ambiguous *volume.AmbiguousError
+	if errors.Is(err, volume.ErrUnknown) || errors.As(err, &ambiguous) {
 		r.ignore("%v", err)
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/volume"
 	"pkgsneak/sync/watch"
 )
 
@@ -251,7 +252,7 @@ func TestRunHookGetsResult(t *testing.T) {
 	if err := json.Unmarshal(s.stdin, &got); err != nil {
 		t.Fatalf("%v: %q", err, s.stdin)
 	}
-	if got.Outcome != Done || got.Host != "bighost" || got.Device.Path != "/dev/sda1" || got.FS != (FS{"vfat", "PKGSNEAK"}) || !got.SafeToPull ||
+	if got.Outcome != Done || got.Host != "bighost" || got.Device.Path != "/dev/sda1" || got.FS != (volume.Superblock{Type: volume.VFAT, Label: "PKGSNEAK"}) || !got.SafeToPull ||
 		got.Message != r.Message || len(got.Export.Copied) != 4 || got.Role != Export {
 		t.Errorf("got %+v", got)
 	}

@@ -59,7 +59,7 @@ func sectors(fstype, label string) []byte {
 		copy(b[71:], label+strings.Repeat(" ", 11-len(label)))
 		copy(b[510:], []byte{0x55, 0xaa})
 	case "ext4":
-		binary.LittleEndian.PutUint16(b[1024+56:], extMagic)
+		binary.LittleEndian.PutUint16(b[1024+56:], 0xEF53)
 		copy(b[1024+120:], label)
 	}
 	return b

@@ -76,7 +76,7 @@ func TestRealDevices(t *testing.T) {
 				}
 				return r
 			}
-			if r := plug(h, Export); r.Outcome != Done || len(r.Export.Copied) != 4 || r.FS != (FS{fstype, "PKGSNEAK"}) {
+			if r := plug(h, Export); r.Outcome != Done || len(r.Export.Copied) != 4 || r.FS.Type.String() != fstype || r.FS.Label != "PKGSNEAK" {
 				t.Errorf("export: %+v", r)
 			}
 			if r := plug(h, Export); r.Outcome != Unchanged {

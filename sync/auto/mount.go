@@ -8,61 +8,50 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/volume"
 	"pkgsneak/sync/watch"
 )
 
-// way is how a drive is mounted.
+// way is how a drive is mounted: not at all, or with a way of access.
 type way uint8
 
 const (
-	away way = iota // not mounted
-	peek            // read-only, and nothing at all is written to the medium, not even a journal replayed: to see whether it is ours
-	read            // read-only
-	write
+	away  way = iota // not mounted
+	peek             // volume.Peek: to see whether it is ours
+	read             // volume.Read
+	write            // volume.Write
 )
 
-// privately holds for each mount: nothing on a foreign drive is a program, a device or another user's identity.
+// access is the way of access of a drive that is mounted.
+func (w way) access() volume.Access {
+	return map[way]volume.Access{peek: volume.Peek, read: volume.Read, write: volume.Write}[w]
+}
+
+// privately holds for each mount: nothing on a foreign drive is a program, a device or another user's
+// identity.
 const privately = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME
 
-// options are those of mount(2) for a file system and a way. A read-only mount of a file system with a journal replays it, unless it is told not to. ext4 and btrfs write
-// nothing where there is nothing to replay; xfs does even then, so it is never replayed for reading.
-func options(fstype string, w way) (flags uintptr, data string) {
+// options are those of mount(2) for a file system and a way.
+func options(fs volume.Type, w way) (flags uintptr, data string) {
 	flags = privately
 	if w != write {
 		flags |= unix.MS_RDONLY
 	}
-	switch {
-	case fstype == "vfat":
-		data = "umask=022,utf8=1,shortname=mixed,errors=remount-ro"
-	case fstype == "exfat":
-		data = "umask=022,iocharset=utf8,errors=remount-ro"
-	case w == peek && fstype == "ext4":
-		data = "noload"
-	case w != write && fstype == "xfs":
-		data = "norecovery"
-	case w == peek && fstype == "btrfs":
-		data = "rescue=nologreplay"
-	}
-	return flags, data
-}
-
-// sameAs says whether a mount made in one way will do for another.
-func (w way) sameAs(other way, fstype string) bool {
-	neverReplayed := fstype == "vfat" || fstype == "exfat" || fstype == "xfs"
-	return w == other || neverReplayed && w != write && other != write
+	return flags, fs.MountData(w.access())
 }
 
 // station is the device and how it is mounted at the moment.
 type station struct {
 	sys    System
 	dev    Device
-	fstype string
+	fstype volume.Type
 	dir    string // where it is mounted when this program does it
 	note   func(level Level, format string, args ...any)
 
@@ -95,7 +84,7 @@ func (s *station) need(ctx context.Context, w way) error {
 		}
 		return nil
 	}
-	if s.how != away && s.how.sameAs(w, s.fstype) {
+	if s.how != away && s.fstype.Interchangeable(s.how.access(), w.access()) {
 		return nil
 	}
 	if err := s.leave(ctx); err != nil {
@@ -129,7 +118,7 @@ func (s *station) borrow() error {
 
 // isMountOf says whether a mount shows the whole of the device. btrfs has numbers of its own, and is told by its source.
 func (s *station) isMountOf(m watch.Mount) bool {
-	if m.Device != s.dev.Number && !(m.Type == "btrfs" && m.Source == s.dev.Path) {
+	if m.Device != s.dev.Number && !(m.Type == volume.Btrfs.String() && m.Source == s.dev.Path) {
 		return false
 	}
 	return m.Root == "/"
@@ -140,9 +129,9 @@ func (s *station) mount(ctx context.Context, w way) error {
 		return fmt.Errorf("mount %q: %w", s.dev.Path, err)
 	}
 	flags, data := options(s.fstype, w)
-	err := s.sys.Mount(s.dev.Path, s.dir, s.fstype, flags, data)
-	if errors.Is(err, unix.EINVAL) && w == peek && s.fstype == "btrfs" {
-		err = s.sys.Mount(s.dev.Path, s.dir, s.fstype, flags, "nologreplay") // before Linux 5.9
+	err := s.sys.Mount(s.dev.Path, s.dir, s.fstype.String(), flags, data)
+	if errors.Is(err, unix.EINVAL) && w == peek && s.fstype == volume.Btrfs {
+		err = s.sys.Mount(s.dev.Path, s.dir, s.fstype.String(), flags, "nologreplay") // before Linux 5.9
 	}
 	if err == nil {
 		s.how = w
@@ -170,21 +159,14 @@ func (s *station) mount(ctx context.Context, w way) error {
 // errNoFS is not ENODEV, which would be taken for a drive that is gone.
 var errNoFS = errors.New("file system not supported")
 
-// checkers mend what an earlier pull has left: on a FAT a directory that cannot be read, at which the kernel turns the whole file system read-only. File systems with a
-// journal mend themselves when they are mounted.
-var checkers = map[string]Command{
-	"vfat":  {Name: "fsck.vfat", Args: []string{"-a"}},
-	"exfat": {Name: "fsck.exfat", Args: []string{"-p"}},
-}
-
 // check runs fsck once before the drive is written to.
 func (s *station) check(ctx context.Context) error {
-	c, ok := checkers[s.fstype]
-	if !ok || s.checked {
+	check := s.fstype.Check()
+	if check == nil || s.checked {
 		return nil
 	}
 	s.checked = true
-	c.Args = append(c.Args[:len(c.Args):len(c.Args)], s.dev.Path)
+	c := Command{Name: check[0], Args: append(slices.Clone(check[1:]), s.dev.Path)}
 	out, code, err := s.sys.Run(ctx, c)
 	switch {
 	case ctx.Err() != nil:

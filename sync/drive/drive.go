@@ -14,6 +14,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/listing"
+	"pkgsneak/sync/volume"
 )
 
 // Limits of what is read before anything is verified.
@@ -85,9 +86,9 @@ func (d *Drive) identify() error {
 	if err != nil {
 		return err
 	}
-	d.fs = fsType(uint32(st.Type))
+	d.fs = volume.OfMagic(uint32(st.Type))
 	d.readOnly = int64(st.Flags)&unix.ST_RDONLY != 0
-	d.sysfs = BlockDevice(d.top)
+	d.sysfs = volume.BlockDevice(d.top)
 	return nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/volume"
 )
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -79,7 +80,7 @@ func (h *host) export(ctx context.Context, mount string) error {
 	if held != nil {
 		held.Close()
 	}
-	w := &Writer{d: d, vfat: d.fs == VFAT, o: BeginOptions{Dir: dir, Name: h.name, Key: h.key, Now: epoch, PartSize: h.part}}
+	w := &Writer{d: d, vfat: d.fs == volume.VFAT, o: BeginOptions{Dir: dir, Name: h.name, Key: h.key, Now: epoch, PartSize: h.part}}
 	if h.tweak != nil {
 		h.tweak(w)
 	}

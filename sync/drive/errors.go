@@ -103,24 +103,7 @@ func (e *PullDamageError) Error() string {
 func (e *PullDamageError) Unwrap() error { return e.Err }
 
 // Hint is the commands that mend the file system, one line.
-func (e *PullDamageError) Hint() string { return checkHint(e.FS, e.Device) }
-
-func checkHint(kind FSType, device string) string {
-	if device == "" {
-		device = "DEVICE"
-	}
-	check := map[FSType]string{
-		VFAT:  "fsck.vfat -a " + device,
-		ExFAT: "fsck.exfat -p " + device,
-		Ext:   "e2fsck -p " + device,
-		XFS:   "xfs_repair " + device,
-		Btrfs: "btrfs check " + device,
-	}[kind]
-	if check == "" {
-		check = "fsck " + device
-	}
-	return "umount it; " + check + "; mount it again"
-}
+func (e *PullDamageError) Hint() string { return e.FS.RepairHint(e.Device) }
 
 // LimitError says that a file is too big for the file system.
 type LimitError struct {
@@ -207,7 +190,7 @@ func (d *Drive) explain(op, path string, err error) error {
 	case failing(err):
 		e := &GoneError{Op: op, Path: path, Vanished: !d.present(), Err: bare(err)}
 		if !e.Vanished {
-			e.Check = checkHint(d.fs, d.Device())
+			e.Check = d.fs.RepairHint(d.Device())
 		}
 		return e
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EROFS):
@@ -219,7 +202,7 @@ func (d *Drive) explain(op, path string, err error) error {
 	case errors.Is(err, syscall.EROFS):
 		e := &ReadOnlyError{Op: op, Path: path, Turned: !d.readOnly, Err: bare(err)}
 		if e.Turned {
-			e.Check = checkHint(d.fs, d.Device())
+			e.Check = d.fs.RepairHint(d.Device())
 		}
 		return e
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

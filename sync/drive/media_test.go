@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"pkgsneak/sync/volume"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,11 +22,11 @@ var fileSystems = []struct {
 	size int64
 	make []string
 }{
-	{"vfat", VFAT, 64 << 20, []string{"mkfs.vfat", "-F", "32", "-s", "1"}},
-	{"exfat", ExFAT, 64 << 20, []string{"mkfs.exfat"}},
-	{"ext4", Ext, 64 << 20, []string{"mkfs.ext4", "-q", "-F"}},
-	{"xfs", XFS, 320 << 20, []string{"mkfs.xfs", "-q", "-f"}},
-	{"btrfs", Btrfs, 160 << 20, []string{"mkfs.btrfs", "-q", "-f"}},
+	{"vfat", volume.VFAT, 64 << 20, []string{"mkfs.vfat", "-F", "32", "-s", "1"}},
+	{"exfat", volume.ExFAT, 64 << 20, []string{"mkfs.exfat"}},
+	{"ext4", volume.Ext4, 64 << 20, []string{"mkfs.ext4", "-q", "-F"}},
+	{"xfs", volume.XFS, 320 << 20, []string{"mkfs.xfs", "-q", "-f"}},
+	{"btrfs", volume.Btrfs, 160 << 20, []string{"mkfs.btrfs", "-q", "-f"}},
 }
 
 // mountImage mounts a fresh file system of a kind, or skips the test loudly.
@@ -230,7 +231,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 
-	there.fs = VFAT
+	there.fs = volume.VFAT
 	var pulled *PullDamageError
 	if err := there.pullDamage("reading", "x", syscall.EIO); !errors.As(err, &pulled) || !strings.Contains(pulled.Hint(), "fsck.vfat -a") {
 		t.Errorf("unreadable on a drive that is there: %v", err)
@@ -270,8 +271,8 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for kind, want := range map[FSType]string{
-		VFAT: "fsck.vfat -a /dev/sdb1", ExFAT: "fsck.exfat -p /dev/sdb1", Ext: "e2fsck -p /dev/sdb1",
-		XFS: "xfs_repair /dev/sdb1", Btrfs: "btrfs check /dev/sdb1", Unknown: "fsck /dev/sdb1",
+		volume.VFAT: "fsck.vfat -a /dev/sdb1", volume.ExFAT: "fsck.exfat -p /dev/sdb1", volume.Ext4: "e2fsck -p /dev/sdb1",
+		volume.XFS: "xfs_repair /dev/sdb1", volume.Btrfs: "btrfs check /dev/sdb1", volume.Unknown: "fsck /dev/sdb1",
 	} {
 		if got := (&PullDamageError{Device: "/dev/sdb1", FS: kind}).Hint(); got != "umount it; "+want+"; mount it again" {
 			t.Errorf("%v: %s", kind, got)

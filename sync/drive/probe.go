@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/volume"
 )
 
 // The probe of a drive that was never used. One that claims more than it has
@@ -58,14 +59,14 @@ const (
 	reserveTime  = time.Minute // for all reservations: then there are fewer blocks
 )
 
-// spreading is how a file system lets space be reserved.
-type spreading uint8
+// spreading is how a file system lets space be reserved, on this kernel.
+type spreading = volume.Reserve
 
 const (
-	plain   spreading = iota // it does not
-	sparse                   // in one file
-	turns                    // fallocate, by turns
-	growing                  // ftruncate, by turns
+	plain   = volume.NoReserve
+	sparse  = volume.ReserveHoles
+	turns   = volume.ReserveFiles // by turns
+	growing = volume.ReserveGrow  // by turns
 )
 
 // probePlan is where the blocks shall lie, all sizes in bytes.
@@ -153,15 +154,11 @@ func (d *Drive) used() (bool, error) {
 }
 
 func spreadingOf(kind FSType, truncateKeeps bool) spreading {
-	switch {
-	case kind == Ext || kind == XFS || kind == Btrfs:
-		return sparse
-	case kind == VFAT:
-		return turns
-	case kind == ExFAT && truncateKeeps:
-		return growing
+	how := kind.Reserve()
+	if how == growing && !truncateKeeps {
+		return plain
 	}
-	return plain
+	return how
 }
 
 // kernelSince says whether the kernel is of that release or a later one.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"pkgsneak/sync/volume"
 	"slices"
 	"strings"
 	"syscall"
@@ -52,7 +53,7 @@ func TestPlanProbe(t *testing.T) {
 func TestSpreading(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[FSType][2]spreading{
-		VFAT: {turns, turns}, ExFAT: {plain, growing}, Ext: {sparse, sparse}, XFS: {sparse, sparse}, Btrfs: {sparse, sparse}, Unknown: {plain, plain},
+		volume.VFAT: {turns, turns}, volume.ExFAT: {plain, growing}, volume.Ext4: {sparse, sparse}, volume.XFS: {sparse, sparse}, volume.Btrfs: {sparse, sparse}, volume.Unknown: {plain, plain},
 	} {
 		if old, now := spreadingOf(kind, false), spreadingOf(kind, true); old != want[0] || now != want[1] {
 			t.Errorf("%v: %d before Linux 6.8, %d since", kind, old, now)
@@ -315,7 +316,7 @@ func TestProbeOnFileSystems(t *testing.T) {
 			inOrder(t, *steps, names, at(on("create", probeFile)), at(on("write", probeFile)), at(on("reading back", probeFile)),
 				at(on("unlink", probeFile)), at(on("fsync", GenerationDir)), at(payload("create")))
 			synced := (*steps)[at(on("create", probeFile)):at(on("reading back", probeFile))]
-			if fat := kind.kind == VFAT || kind.kind == ExFAT && kernelSince(6, 8); fat == slices.ContainsFunc(synced, does("syncfs")) {
+			if fat := kind.kind == volume.VFAT || kind.kind == volume.ExFAT && kernelSince(6, 8); fat == slices.ContainsFunc(synced, does("syncfs")) {
 				t.Errorf("on %s: %v", kind.name, synced)
 			}
 			spread := spreadingOf(kind.kind, kernelSince(6, 8)) != plain

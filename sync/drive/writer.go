@@ -123,7 +123,7 @@ func (d *Drive) Begin(ctx context.Context, o BeginOptions) (*Writer, error) {
 	if d.readOnly {
 		return nil, &ReadOnlyError{Op: "writing to", Path: d.mount, Err: unix.EROFS}
 	}
-	w := &Writer{d: d, o: o, vfat: d.fs == VFAT}
+	w := &Writer{d: d, o: o, vfat: d.fs.FixedDirectories()}
 	if err := w.begin(ctx); err != nil {
 		w.release()
 		return nil, err

@@ -1,4 +1,4 @@
-package auto
+package volume
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 	"unicode/utf16"
 )
 
-// FS is what the first sectors of a device say about its file system.
-type FS struct {
-	Type  string `json:"type"` // as mount(2) knows it: vfat, exfat, ext4 (for ext2 and ext3 too), xfs, btrfs
+// Superblock is what the first sectors of a device say about its file system.
+type Superblock struct {
+	Type  Type   `json:"type"`
 	Label string `json:"label,omitempty"`
 }
 
@@ -30,37 +30,38 @@ func (e *AmbiguousError) Error() string {
 // maxRoot is how much of a FAT root directory is looked through for the label, in bytes.
 const maxRoot = 256 << 10
 
-// Identify reads the magic numbers and the label. Everything it reads is foreign: no more than maxRoot bytes and a few sectors are looked at, and no number there leads
-// further than to another read.
+// Identify reads the magic numbers and the label. Everything it reads is foreign: no more than maxRoot
+// bytes and a few sectors are looked at, and no number there leads further than to another read.
 //
 //	xfs    XFSB at 0; label 12 bytes at 108
 //	exfat  "EXFAT   " at 3, 55 AA at 510; label: the entry of type 0x83 in the root directory
 //	vfat   a BIOS parameter block that makes sense, 55 AA at 510; label: the volume entry in the root directory, else of the boot sector
 //	ext4   53 EF at 1024+56; label 16 bytes at 1024+120
 //	btrfs  _BHRfS_M at 65536+64; label 256 bytes at 65536+299
-func Identify(r io.ReaderAt) (FS, error) {
-	d := disk{r}
-	var found []FS
-	for _, probe := range []func() (FS, bool, error){d.xfs, d.exfat, d.vfat, d.ext, d.btrfs} {
-		fs, ok, err := probe()
-		if err != nil {
-			return FS{}, fmt.Errorf("identify the file system: %w", err)
+func Identify(r io.ReaderAt) (Superblock, error) {
+	var found []Superblock
+	for i := range table {
+		if table[i].superblock == nil {
+			continue
 		}
-		if ok {
-			found = append(found, fs)
+		switch label, ok, err := table[i].superblock(disk{r}); {
+		case err != nil:
+			return Superblock{}, fmt.Errorf("identify the file system: %w", err)
+		case ok:
+			found = append(found, Superblock{Type(i), label})
 		}
 	}
 	switch len(found) {
 	case 0:
-		return FS{}, ErrUnknown
+		return Superblock{}, ErrUnknown
 	case 1:
 		return found[0], nil
 	}
 	e := &AmbiguousError{}
 	for _, fs := range found {
-		e.Types = append(e.Types, fs.Type)
+		e.Types = append(e.Types, fs.Type.String())
 	}
-	return FS{}, e
+	return Superblock{}, e
 }
 
 type disk struct{ r io.ReaderAt }
@@ -78,12 +79,12 @@ func (d disk) read(at int64, n int) ([]byte, error) {
 	return nil, err
 }
 
-func (d disk) xfs() (FS, bool, error) {
+func (d disk) xfs() (label string, ok bool, err error) {
 	b, err := d.read(0, 512)
 	if b == nil || string(b[:4]) != "XFSB" {
-		return FS{}, false, err
+		return "", false, err
 	}
-	return FS{"xfs", cString(b[108:120])}, true, nil
+	return cString(b[108:120]), true, nil
 }
 
 const (
@@ -91,20 +92,20 @@ const (
 	extJournalOnly = 0x8 // INCOMPAT_JOURNAL_DEV: a journal of another file system
 )
 
-func (d disk) ext() (FS, bool, error) {
+func (d disk) ext() (label string, ok bool, err error) {
 	b, err := d.read(1024, 1024)
 	if b == nil || binary.LittleEndian.Uint16(b[56:]) != extMagic || binary.LittleEndian.Uint32(b[96:])&extJournalOnly != 0 {
-		return FS{}, false, err
+		return "", false, err
 	}
-	return FS{"ext4", cString(b[120:136])}, true, nil
+	return cString(b[120:136]), true, nil
 }
 
-func (d disk) btrfs() (FS, bool, error) {
+func (d disk) btrfs() (label string, ok bool, err error) {
 	b, err := d.read(64<<10, 1024)
 	if b == nil || string(b[64:72]) != "_BHRfS_M" {
-		return FS{}, false, err
+		return "", false, err
 	}
-	return FS{"btrfs", cString(b[299 : 299+256])}, true, nil
+	return cString(b[299 : 299+256]), true, nil
 }
 
 // bootSector reads the first sector if it ends like a boot sector.
@@ -121,30 +122,29 @@ const (
 	entrySize       = 32 // of a directory of both FATs
 )
 
-func (d disk) exfat() (FS, bool, error) {
+func (d disk) exfat() (label string, ok bool, err error) {
 	b, err := d.bootSector()
 	if b == nil || string(b[3:11]) != "EXFAT   " {
-		return FS{}, false, err
+		return "", false, err
 	}
-	fs := FS{Type: "exfat"}
 	sector, perCluster := b[108], b[109] // powers of two
 	cluster := binary.LittleEndian.Uint32(b[96:])
 	if sector < 9 || sector > 12 || perCluster > 25-sector || cluster < 2 {
-		return FS{}, false, nil
+		return "", false, nil
 	}
 	heap := int64(binary.LittleEndian.Uint32(b[88:])) << sector
 	at := heap + int64(cluster-2)<<(sector+perCluster)
 	root, err := d.read(at, min(maxRoot, 1<<(sector+perCluster)))
 	if err != nil {
-		return FS{}, false, err
+		return "", false, err
 	}
 	for ; len(root) >= entrySize && root[0] != 0; root = root[entrySize:] {
 		if root[0] == exfatLabelEntry {
-			fs.Label = exfatLabel(root[:entrySize])
+			label = exfatLabel(root[:entrySize])
 			break
 		}
 	}
-	return fs, true, nil
+	return label, true, nil
 }
 
 func exfatLabel(entry []byte) string {
@@ -165,23 +165,23 @@ type fat struct {
 	label                     string
 }
 
-func (d disk) vfat() (FS, bool, error) {
+func (d disk) vfat() (label string, ok bool, err error) {
 	b, err := d.bootSector()
 	if b == nil {
-		return FS{}, false, err
+		return "", false, err
 	}
 	f, ok := parseFAT(b)
 	if !ok {
-		return FS{}, false, nil
+		return "", false, nil
 	}
-	label, err := d.fatLabel(f)
+	label, err = d.fatLabel(f)
 	if err != nil {
-		return FS{}, false, err
+		return "", false, err
 	}
 	if label == "" {
 		label = f.label
 	}
-	return FS{"vfat", label}, true, nil
+	return label, true, nil
 }
 
 // parseFAT takes a sector for FAT's if all of its numbers make sense; a table of partitions ends with the same two bytes.

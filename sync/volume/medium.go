@@ -1,4 +1,4 @@
-package sync
+package volume
 
 import (
 	"os"
@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"pkgsneak/sync/drive"
 )
 
 // A Medium says how a medium is best used.
@@ -32,12 +30,12 @@ var unknownMedium = Medium{2, 1}
 // not known, two are read, and one is written: a stick writes one stream best. Anything else
 // gets as many as keep the processors busy while some wait for it.
 func MediumOf(path string) Medium {
-	f, err := os.OpenFile(existing(path), unix.O_PATH, 0)
+	f, err := os.OpenFile(Existing(path), unix.O_PATH, 0)
 	if err != nil {
 		return unknownMedium
 	}
 	defer f.Close()
-	return mediumOf(drive.BlockDevice(f))
+	return mediumOf(BlockDevice(f))
 }
 
 // mediumOf is MediumOf for the entry of a block device in sysfs.

@@ -1,4 +1,4 @@
-package sync
+package volume
 
 import (
 	"os"
@@ -94,5 +94,15 @@ func TestMediumOfMapping(t *testing.T) {
 	}
 	if fast, slow := mediumOf(filepath.Join(root, "virtual/dm-1")), mediumOf(filepath.Join(root, "virtual/md0")); fast.Readers <= slow.Readers {
 		t.Errorf("%+v and %+v", fast, slow)
+	}
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package auto
+package volume
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
-func identify(t *testing.T, file string) (FS, error) {
+func identify(t *testing.T, file string) (Superblock, error) {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
@@ -61,20 +61,20 @@ func TestIdentify(t *testing.T) {
 		name    string
 		size    int64
 		command []string
-		want    FS
+		want    Superblock
 	}{
-		{"fat12", 2, []string{"mkfs.vfat", "-F12", "-n", "PKGSNEAK"}, FS{"vfat", "PKGSNEAK"}},
-		{"fat16", 32, []string{"mkfs.vfat", "-F16", "-n", "MY STICK"}, FS{"vfat", "MY STICK"}},
-		{"fat32", 64, []string{"mkfs.vfat", "-F32", "-n", "PKGSNEAK"}, FS{"vfat", "PKGSNEAK"}},
-		{"fat32 with sectors of 4096", 600, []string{"mkfs.vfat", "-F32", "-S4096", "-n", "PKGSNEAK"}, FS{"vfat", "PKGSNEAK"}},
-		{"fat32 without a label", 64, []string{"mkfs.vfat", "-F32"}, FS{"vfat", ""}},
-		{"exfat", 64, []string{"mkfs.exfat", "-L", "PKGSNEAK"}, FS{"exfat", "PKGSNEAK"}},
-		{"exfat with umlauts", 64, []string{"mkfs.exfat", "-L", "Bücher"}, FS{"exfat", "Bücher"}},
-		{"exfat without a label", 64, []string{"mkfs.exfat"}, FS{"exfat", ""}},
-		{"ext2", 8, []string{"mkfs.ext2", "-q", "-L", "PKGSNEAK"}, FS{"ext4", "PKGSNEAK"}},
-		{"ext4", 8, []string{"mkfs.ext4", "-q", "-L", "sixteen-letters!"}, FS{"ext4", "sixteen-letters!"}},
-		{"xfs", 300, []string{"mkfs.xfs", "-q", "-L", "PKGSNEAK"}, FS{"xfs", "PKGSNEAK"}},
-		{"btrfs", 128, []string{"mkfs.btrfs", "-q", "-L", "PKGSNEAK"}, FS{"btrfs", "PKGSNEAK"}},
+		{"fat12", 2, []string{"mkfs.vfat", "-F12", "-n", "PKGSNEAK"}, Superblock{VFAT, "PKGSNEAK"}},
+		{"fat16", 32, []string{"mkfs.vfat", "-F16", "-n", "MY STICK"}, Superblock{VFAT, "MY STICK"}},
+		{"fat32", 64, []string{"mkfs.vfat", "-F32", "-n", "PKGSNEAK"}, Superblock{VFAT, "PKGSNEAK"}},
+		{"fat32 with sectors of 4096", 600, []string{"mkfs.vfat", "-F32", "-S4096", "-n", "PKGSNEAK"}, Superblock{VFAT, "PKGSNEAK"}},
+		{"fat32 without a label", 64, []string{"mkfs.vfat", "-F32"}, Superblock{VFAT, ""}},
+		{"exfat", 64, []string{"mkfs.exfat", "-L", "PKGSNEAK"}, Superblock{ExFAT, "PKGSNEAK"}},
+		{"exfat with umlauts", 64, []string{"mkfs.exfat", "-L", "Bücher"}, Superblock{ExFAT, "Bücher"}},
+		{"exfat without a label", 64, []string{"mkfs.exfat"}, Superblock{ExFAT, ""}},
+		{"ext2", 8, []string{"mkfs.ext2", "-q", "-L", "PKGSNEAK"}, Superblock{Ext4, "PKGSNEAK"}},
+		{"ext4", 8, []string{"mkfs.ext4", "-q", "-L", "sixteen-letters!"}, Superblock{Ext4, "sixteen-letters!"}},
+		{"xfs", 300, []string{"mkfs.xfs", "-q", "-L", "PKGSNEAK"}, Superblock{XFS, "PKGSNEAK"}},
+		{"btrfs", 128, []string{"mkfs.btrfs", "-q", "-L", "PKGSNEAK"}, Superblock{Btrfs, "PKGSNEAK"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
