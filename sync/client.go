@@ -168,9 +168,6 @@ func (im *importer) digestOf(ctx context.Context, kind Kind, local string, fi fs
 
 // planPackages compares the packages of a generation with the client's PKGDIR.
 func (im *importer) planPackages(ctx context.Context, in *incoming) error {
-	if err := im.readCatalogue(in); err != nil {
-		return err
-	}
 	for _, it := range in.gen.Packages() {
 		if err := context.Cause(ctx); err != nil {
 			return err

@@ -20,8 +20,8 @@
 //
 //	signature  ->  serial  ->  plan  ->  room  ->  stage  ->  names and index  ->  remember
 //
-// Nothing on a drive is believed before its signature, and then only the bytes that were signed: each file is hashed on its way. An unknown key leaves its origin
-// out while another one is trusted; any other fault of a signature ends the run before the first byte is copied. A package is looked through once more before it gets its name. Several files
+// Nothing on a drive is believed before its signature, and then only the bytes that were signed: each file is hashed on its way. Each origin on the drive is judged by
+// itself: one that is forged, damaged, not trusted, from the future or older than what is here is left out before its first byte, and the others are imported. A package is looked through once more before it gets its name. Several files
 // are on their way at a time: as many as the medium likes are read, and as many as there are processors are looked through.
 //
 // A file on the client is an origin's only if its digest is the one the ledger remembers for it; everything else is local. Every file of a generation finds its place in one of these states:

@@ -3,6 +3,7 @@ package sync
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"pkgsneak/manifest"
@@ -123,6 +124,26 @@ func (e *RotationError) Error() string {
 
 // Unwrap gives the error of the unknown key.
 func (e *RotationError) Unwrap() error { return e.Err }
+
+// RefusedError says that none of the origins on the drive was accepted, and why each was refused.
+type RefusedError struct{ Refused []Refused }
+
+func (e *RefusedError) Error() string {
+	reasons := make([]string, len(e.Refused))
+	for i, r := range e.Refused {
+		reasons[i] = r.Reason
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// Unwrap gives the reasons, in the order in which the origins lie on the drive.
+func (e *RefusedError) Unwrap() []error {
+	errs := make([]error, len(e.Refused))
+	for i, r := range e.Refused {
+		errs[i] = r.Err
+	}
+	return errs
+}
 
 // SpaceError says that there is too little room, before the first byte was written.
 type SpaceError struct {

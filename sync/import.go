@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"pkgsneak/manifest"
@@ -72,6 +73,9 @@ type Refused struct {
 	Signer string `json:"signer,omitempty"` // as claimed
 	Reason string `json:"reason"`
 	Err    error  `json:"-"`
+	// Code is the exit code that the reason would have by itself, Hints are the commands that help; whoever shows the report fills both in.
+	Code  int      `json:"code"`
+	Hints []string `json:"hints,omitempty"`
 }
 
 // ImportReport is what an import did.
@@ -203,8 +207,8 @@ func (im *importer) busy() bool {
 	return false
 }
 
-// load verifies every wanted origin. A key that is unknown, expired or revoked only leaves its origin out while another one is trusted; a signature that is wrong stops
-// everything, because then somebody has changed this drive.
+// load verifies every wanted origin, each by itself: one that is damaged, forged, from the future or not trusted stops no other. Only what is no
+// origin's fault ends the run: a drive that goes away, a person who says no.
 func (im *importer) load(ctx context.Context) (err error) {
 	if im.know, err = know(im.l, im.m.Now()); err != nil {
 		return err
@@ -225,62 +229,85 @@ func (im *importer) load(ctx context.Context) (err error) {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := im.loadOrigin(dir); err != nil {
+		in, err := im.loadOrigin(dir)
+		switch {
+		case err == nil:
+			im.accept(in)
+		case errors.Is(err, drive.ErrNoTree): // begun and never committed
+			im.unfinished = err
+		case endsImport(ctx, err):
 			return err
+		default:
+			im.refuse(dir, err)
 		}
 	}
-	if len(im.origins) > 0 {
+	return im.nothingAccepted()
+}
+
+// endsImport tells the errors that are nobody's but the run's from those that only cost the origin they came from.
+func endsImport(ctx context.Context, err error) bool {
+	var gone *drive.GoneError
+	return ctx.Err() != nil || errors.Is(err, ErrDeclined) || errors.As(err, &gone)
+}
+
+// nothingAccepted is the error of an import that has no origin to go on with; nil if there is one.
+func (im *importer) nothingAccepted() error {
+	switch {
+	case len(im.origins) > 0:
 		return nil
-	}
-	if len(im.report.Refused) > 0 {
-		return im.report.Refused[0].Err
-	}
-	if im.unfinished != nil {
+	case len(im.report.Refused) > 0:
+		return &RefusedError{Refused: im.report.Refused}
+	case im.unfinished != nil:
 		return fmt.Errorf("import from %q: %w", im.o.Drive, im.unfinished)
 	}
 	return fmt.Errorf("import from %q: nothing was exported to it yet: %w", im.o.Drive, drive.ErrNoTree)
 }
 
-func (im *importer) loadOrigin(dir string) error {
+// loadOrigin verifies one origin up to its catalogue. What it returns is closed by whoever accepts it.
+func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	gen, err := im.drive.Load(dir, im.know.ring, im.know.now)
 	var unknown *manifest.UnknownKeyError
-	var key *manifest.KeyError
 	if errors.As(err, &unknown) {
 		gen, err = im.adopt(dir, err, unknown)
 	}
-	switch {
-	case errors.Is(err, drive.ErrNoTree): // begun and never committed
-		im.unfinished = err
-		return nil
-	case errors.As(err, &unknown):
-		im.refuse(dir, unknown.Signer, err)
-		return nil
-	case errors.As(err, &key):
-		im.refuse(dir, string(key.Fingerprint), err)
-		return nil
-	case err != nil:
-		return untrusted(dir, err)
+	if err != nil {
+		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			gen.Close()
+		}
+	}()
 	in := &incoming{gen: gen, id: ledger.OriginID{Key: gen.Signed.Signer, Name: gen.Record.Origin}, OriginImport: &OriginImport{
 		Copied: []Item{}, Pruned: []Item{}, LeftOut: []Item{},
 		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin, Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(), Signed: gen.Signed.SignedAt,
 			Copy: []Item{}, Replace: []Item{}, Beside: []Item{}, Prune: []Item{}, LeftOut: []Item{}}}}
-	im.origins = append(im.origins, in)
 	if in.sum, err = listSum(gen); err != nil {
-		return err
+		return nil, err
 	}
 	if in.known, err = im.predecessor(in.id); err != nil {
-		return err
-	}
-	im.report.Origins = append(im.report.Origins, in.OriginImport)
-	if im.m.Now().Before(gen.Signed.SignedAt) {
-		im.report.Notices = append(im.report.Notices, fmt.Sprintf("this machine's clock says %s, before origin %q signed at %s: it is not taken into account",
-			im.m.Now().UTC().Format(time.RFC3339), in.Plan.Origin, gen.Signed.SignedAt.UTC().Format(time.RFC3339)))
+		return nil, err
 	}
 	if err := im.checkTime(in); err != nil {
-		return err
+		return nil, err
 	}
-	return im.checkSerial(in)
+	if err := im.checkSerial(in); err != nil {
+		return nil, err
+	}
+	if im.wants(Package) {
+		err = im.readCatalogue(in)
+	}
+	return in, err
+}
+
+// accept takes an origin in that was verified.
+func (im *importer) accept(in *incoming) {
+	im.origins = append(im.origins, in)
+	im.report.Origins = append(im.report.Origins, in.OriginImport)
+	if signed := in.gen.Signed.SignedAt; im.m.Now().Before(signed) {
+		im.note("this machine's clock says %s, before origin %q signed at %s: it is not taken into account",
+			im.m.Now().UTC().Format(time.RFC3339), in.Plan.Origin, signed.UTC().Format(time.RFC3339))
+	}
 }
 
 // checkTime refuses a generation from the future, and one that is too old for what was asked. A generation becomes the measure for all that follow: the number of one from
@@ -299,10 +326,20 @@ func (im *importer) checkTime(in *incoming) error {
 	return nil
 }
 
-// refuse leaves an origin out.
-func (im *importer) refuse(dir, signer string, err error) {
+// refuse leaves an origin out: nothing of it is used.
+func (im *importer) refuse(dir string, err error) {
+	var unknown *manifest.UnknownKeyError
+	var key *manifest.KeyError
+	signer := ""
+	switch {
+	case errors.As(err, &unknown):
+		signer = unknown.Signer
+	case errors.As(err, &key):
+		signer = string(key.Fingerprint)
+	}
 	var rotation *RotationError
-	if !errors.As(err, &rotation) {
+	var fork *ForkError
+	if !errors.As(err, &rotation) && !errors.As(err, &fork) {
 		err = untrusted(dir, err)
 	}
 	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Signer: signer, Reason: err.Error(), Err: err})
@@ -330,17 +367,41 @@ func (im *importer) checkSerial(in *incoming) error {
 	return nil
 }
 
-// plan finds out for every origin what is to be done.
+// plan finds out for every origin what is to be done. One that turns out to be refused has no part in the plan of the others.
 func (im *importer) plan(ctx context.Context) error {
-	for _, in := range im.origins {
-		if err := im.planOrigin(ctx, in); err != nil {
+	for {
+		refused, err := im.planAll(ctx)
+		if err != nil {
 			return err
 		}
-		if in.Plan.Older && len(in.deeds) > 0 && !im.o.AllowOlder {
-			return &OlderError{Origin: in.Plan.Origin, Serial: in.Plan.Serial, Have: in.seen.Serial}
+		if len(refused) == 0 {
+			return nil
+		}
+		im.origins = slices.DeleteFunc(im.origins, func(in *incoming) bool { return slices.Contains(refused, in) })
+		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool {
+			return slices.ContainsFunc(refused, func(in *incoming) bool { return in.OriginImport == o })
+		})
+		for _, in := range refused {
+			in.gen.Close()
+		}
+		if err := im.nothingAccepted(); err != nil {
+			return err
 		}
 	}
-	return nil
+}
+
+// planAll plans every origin, and returns those of which nothing is to be used.
+func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error) {
+	for _, in := range im.origins {
+		if err := im.planOrigin(ctx, in); err != nil {
+			return nil, err
+		}
+		if in.Plan.Older && len(in.deeds) > 0 && !im.o.AllowOlder {
+			im.refuse(in.Plan.Dir, &OlderError{Origin: in.Plan.Origin, Serial: in.Plan.Serial, Have: in.seen.Serial})
+			refused = append(refused, in)
+		}
+	}
+	return refused, nil
 }
 
 func (im *importer) planOrigin(ctx context.Context, in *incoming) (err error) {

@@ -12,7 +12,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
-	"pkgsneak/sync"
 	"pkgsneak/sync/auto"
 )
 
@@ -136,8 +135,8 @@ func autoCode(r *auto.Result, err error) int {
 		return explain(err, "").code
 	case r.Export != nil && len(r.Export.LeftOut) > 0:
 		return exitLeftOut
-	case r.Import != nil && (len(r.Import.Refused) > 0 || slices.ContainsFunc(r.Import.Origins, func(o *sync.OriginImport) bool { return len(o.LeftOut) > 0 })):
-		return exitLeftOut
+	case r.Import != nil:
+		return importCode(r.Import)
 	}
 	return exitDone
 }

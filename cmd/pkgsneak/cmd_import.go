@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -58,13 +57,29 @@ func importDrive(c *call) error {
 		return err
 	}
 	done()
-	c.importSummary(report)
-	code := exitDone
-	if len(report.Refused) > 0 || slices.ContainsFunc(report.Origins, func(o *sync.OriginImport) bool { return len(o.LeftOut) > 0 }) {
-		code = exitLeftOut
+	for i := range report.Refused {
+		r := &report.Refused[i]
+		f := explain(r.Err, c.place)
+		r.Code, r.Hints = f.code, f.hints
 	}
+	c.importSummary(report)
+	code := importCode(report)
 	c.result(code, report)
 	return outcome(code)
+}
+
+// importCode is the exit code of an import that came to its end: the worst of what happened to its origins.
+func importCode(report *sync.ImportReport) int {
+	code := exitDone
+	for _, r := range report.Refused {
+		code = worse(code, r.Code)
+	}
+	for _, o := range report.Origins {
+		if len(o.LeftOut) > 0 {
+			code = worse(code, exitLeftOut)
+		}
+	}
+	return code
 }
 
 // confirmRotation asks whether a new key is to be trusted that the old one introduces.
@@ -122,7 +137,7 @@ func (c *call) importSummary(r *sync.ImportReport) {
 	}
 	for _, refused := range r.Refused {
 		c.out.warn("%s", refused.Reason)
-		c.out.hint(explain(refused.Err, c.place).hints...)
+		c.out.hint(refused.Hints...)
 	}
 	for _, o := range r.Origins {
 		c.leftOut(o.LeftOut)

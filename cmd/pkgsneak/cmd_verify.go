@@ -48,14 +48,6 @@ func verify(c *call) error {
 	return outcome(code)
 }
 
-// worse: what is not trusted counts more than what is damaged.
-func worse(a, b int) int {
-	if b == exitDone || a > b {
-		return a
-	}
-	return b
-}
-
 // verified says what reading one origin has shown, and gives its exit code: 0 only if everything in it is what was signed.
 func (c *call) verified(o *sync.OriginVerify) int {
 	if o.Files.Files > 0 {

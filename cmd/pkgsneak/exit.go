@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -85,8 +86,41 @@ type outcome int
 
 func (o outcome) Error() string { return fmt.Sprintf("exit code %d", int(o)) }
 
+// worstFirst orders the exit codes where several origins end with one each: a script has to see the first of them.
+var worstFirst = [...]int{exitInterrupted, exitGone, exitSpace, exitFailed, exitUsage, exitUntrusted, exitOlder, exitLocked, exitNoTree,
+	exitFound, exitLeftOut, exitDone}
+
+// worse returns the one of two exit codes that comes first in worstFirst.
+func worse(a, b int) int {
+	for _, code := range worstFirst {
+		if a == code || b == code {
+			return code
+		}
+	}
+	return exitFailed
+}
+
+// explainRefused is explain for an import that accepted no origin: the worst reason decides, the hints of all are shown.
+func explainRefused(refused []sync.Refused, message, place string) failure {
+	f := failure{code: exitDone, message: message}
+	for _, r := range refused {
+		one := explain(r.Err, place)
+		f.code = worse(f.code, one.code)
+		for _, h := range one.hints {
+			if !slices.Contains(f.hints, h) {
+				f.hints = append(f.hints, h)
+			}
+		}
+	}
+	return f
+}
+
 // explain is the one switch from an error to what a person reads and a script sees. place is the argument of the command line (a drive, mostly), for the hints.
 func explain(err error, place string) failure {
+	var refused *sync.RefusedError
+	if errors.As(err, &refused) && len(refused.Refused) > 0 {
+		return explainRefused(refused.Refused, err.Error(), place)
+	}
 	f := failure{code: exitFailed, message: err.Error()}
 	hint := func(format string, args ...any) { f.hints = append(f.hints, fmt.Sprintf(format, args...)) }
 	var (

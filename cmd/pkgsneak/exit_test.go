@@ -78,3 +78,23 @@ func TestExplain(t *testing.T) {
 		})
 	}
 }
+
+func TestTheWorstCodeOfSeveralOrigins(t *testing.T) {
+	order := []int{130, 14, 15, 1, 12, 13, 11, 3, 0}
+	for i, a := range order {
+		for _, b := range order[i:] {
+			if worse(a, b) != a || worse(b, a) != a {
+				t.Errorf("of %d and %d: %d and %d", a, b, worse(a, b), worse(b, a))
+			}
+		}
+	}
+	for _, m := range exitMeanings {
+		if worse(m.code, exitDone) != m.code {
+			t.Errorf("of %d and 0: %d", m.code, worse(m.code, exitDone))
+		}
+	}
+	err := &sync.RefusedError{Refused: []sync.Refused{{Err: &sync.OlderError{}}, {Err: &drive.DamagedError{}}, {Err: &manifest.SignatureError{}}}}
+	if f := explain(fmt.Errorf("outer: %w", err), "/mnt/usb"); f.code != 14 || len(f.hints) != 2 {
+		t.Errorf("none accepted: %+v", f)
+	}
+}

@@ -434,6 +434,7 @@ func (r *runner) bring(ctx context.Context) error {
 		var report *sync.ImportReport
 		if report, err = r.o.journeys.bring(ctx, r.m, o, r.o.Events); err == nil {
 			r.result.Import = report
+			r.o.explainRefused(report.Refused)
 		}
 	}
 	err = r.because(ctx, err)

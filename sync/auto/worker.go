@@ -195,11 +195,22 @@ func (o *Options) journey(ctx context.Context, m sync.Machine, j job, say *json.
 		if err := confined(m.ConfineImport(i)); err != nil {
 			return answer{}, err
 		}
-		done.Import, err = sync.Import(ctx, m, i, tell)
+		if done.Import, err = sync.Import(ctx, m, i, tell); done.Import != nil {
+			o.explainRefused(done.Import.Refused)
+		}
 	default:
 		err = fmt.Errorf("%q is no journey", j.Journey)
 	}
 	return done, err
+}
+
+// explainRefused gives each refused origin its exit code and its hints while its error is at hand.
+func (o *Options) explainRefused(refused []sync.Refused) {
+	for i := range refused {
+		if refused[i].Err != nil {
+			refused[i].Code, refused[i].Hints = o.explain(refused[i].Err)
+		}
+	}
 }
 
 // eventLines says the first event of each phase and the one that completes it, in between one a tick, and every notice. Whoever does not listen any more ends the input too.
