@@ -1,0 +1,259 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A history is a list of steps: what people, machines and time do to build hosts, drives and clients. TestHistories draws random ones, takes them with the real
+// commands, and after each step holds what is there against a model that is written without the code under test (history_world_test.go): a plain map of what must be
+// there. A history ends with the plain commands, and with those that hints name, until everything is on every client.
+//
+//	PKGSNEAK_HISTORIES  how many histories are tried
+//	PKGSNEAK_SEED       the first seed; each history has the next one
+//	PKGSNEAK_HISTORY    a file with the steps of one history, as a failure prints them: that one is taken, and no other
+//
+// Each step carries a number of its own from which all its choices are drawn: a step that is dropped leaves the others as they were, and so a failing history is
+// shrunk before it is printed.
+type step struct {
+	Op                  string
+	Host, Client, Drive int
+	Flags               string // of the command line
+	Fate                string // what befalls the command: kill, interrupt, full
+	At                  int    // when: after how many changes in the file system, or events
+	N                   uint64
+}
+
+const stepFormat = "%s host=%d client=%d drive=%d flags=%q fate=%q at=%d n=%d"
+
+func (s step) String() string {
+	return fmt.Sprintf(stepFormat, s.Op, s.Host, s.Client, s.Drive, s.Flags, s.Fate, s.At, s.N)
+}
+
+func parseStep(line string) (s step, err error) {
+	_, err = fmt.Sscanf(line, stepFormat, &s.Op, &s.Host, &s.Client, &s.Drive, &s.Flags, &s.Fate, &s.At, &s.N)
+	return s, err
+}
+
+// chances are the operations and how often each comes.
+var chances = []struct {
+	op    string
+	times int
+}{
+	{"export", 18}, {"import", 18},
+	{"host-add", 8}, {"host-rebuild", 7}, {"host-remove", 5}, {"host-index", 3},
+	{"own-add", 5}, {"own-rebuild", 2}, {"own-remove", 2}, {"client-delete", 2}, {"client-index", 2},
+	{"flip", 6}, {"drive-lose", 2}, {"drive-copy", 2}, {"drive-new", 1},
+	{"host-lost", 1}, {"client-lost", 1}, {"key-rotate", 1}, {"trust", 2},
+	{"host-clock", 2}, {"client-clock", 2}, {"look", 2},
+}
+
+// draw makes a history.
+func draw(seed uint64) []step {
+	r := rand.New(rand.NewPCG(seed, 13))
+	hosts, clients, drives := 1+r.IntN(2), 1+r.IntN(2), 1+r.IntN(3)
+	some := func(op string) step {
+		s := step{Op: op, Host: r.IntN(hosts), Client: r.IntN(clients), Drive: r.IntN(drives), N: r.Uint64()}
+		if op != "export" && op != "import" {
+			return s
+		}
+		s.Flags = drawFlags(r, op)
+		if r.IntN(6) == 0 {
+			s.Fate = []string{"kill", "interrupt", "full"}[r.IntN(3)]
+			s.At = 1 + r.IntN(1<<r.IntN(7))
+		}
+		return s
+	}
+	var steps []step
+	for h := range hosts {
+		for range 2 + r.IntN(4) {
+			s := some("host-add")
+			s.Host = h
+			steps = append(steps, s)
+		}
+	}
+	total := 0
+	for _, c := range chances {
+		total += c.times
+	}
+	for range 8 + r.IntN(24) {
+		n := r.IntN(total)
+		for _, c := range chances {
+			if n -= c.times; n < 0 {
+				steps = append(steps, some(c.op))
+				break
+			}
+		}
+	}
+	return steps
+}
+
+func drawFlags(r *rand.Rand, op string) string {
+	flags := map[string][]struct {
+		flag string
+		of   int // once in so many
+	}{
+		"export": {{"--no-packages", 8}, {"--no-distfiles", 8}, {"--allow-shrink", 8}, {"--no-read-back", 10}},
+		"import": {{"--prune", 3}, {"--no-packages", 10}, {"--no-distfiles", 10}, {"--allow-older", 16}},
+	}
+	var drawn []string
+	for _, f := range flags[op] {
+		if r.IntN(f.of) == 0 {
+			drawn = append(drawn, f.flag)
+		}
+	}
+	return strings.Join(drawn, " ")
+}
+
+func TestHistories(t *testing.T) {
+	w := newWorld(t)
+	if name := os.Getenv("PKGSNEAK_HISTORY"); name != "" {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var steps []step
+		for line := range strings.Lines(string(text)) {
+			if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+				continue
+			}
+			s, err := parseStep(line)
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			steps = append(steps, s)
+		}
+		if err := w.live(steps); err != nil {
+			t.Fatalf("%v\n%s", err, w.log())
+		}
+		return
+	}
+	count, seed := number(t, "PKGSNEAK_HISTORIES", 25), number(t, "PKGSNEAK_SEED", 1)
+	failures, began := 0, time.Now()
+	for n := range count {
+		steps := draw(uint64(seed + n))
+		err := w.live(steps)
+		if err == nil {
+			continue
+		}
+		failures++
+		short, last := w.shrink(steps, err)
+		var script strings.Builder
+		for _, s := range short {
+			fmt.Fprintln(&script, s)
+		}
+		t.Errorf("PKGSNEAK_SEED=%d PKGSNEAK_HISTORIES=1: %v\nthe shortest history that ends so (for PKGSNEAK_HISTORY):\n%s\nhow it went:\n%s", seed+n, last, script.String(), w.log())
+		if failures == 5 {
+			t.Fatal("no more histories are tried")
+		}
+	}
+	t.Logf("%d histories from seed %d, %d steps, %d commands, %d killed, %.0f s", count, seed, w.steps, w.commands, w.kills, time.Since(began).Seconds())
+}
+
+// number is a variable's value.
+func number(t *testing.T, name string, otherwise int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		t.Fatalf("%s=%q is no number", name, text)
+	}
+	return n
+}
+
+// shrink drops steps from a history as long as it fails in the same way. It gives the shortest that it found, and how that one failed; the world is left as it was then.
+func (w *world) shrink(steps []step, failed error) ([]step, error) {
+	const patience = 60 * time.Second
+	until := time.Now().Add(patience)
+	kind := kindOf(failed)
+	for size := max(1, len(steps)/2); size >= 1 && time.Now().Before(until); {
+		shorter := false
+		for at := len(steps) - size; at >= 0 && time.Now().Before(until); at -= size {
+			without := slices.Concat(steps[:at], steps[min(len(steps), at+size):])
+			if err := w.live(without); err != nil && kindOf(err) == kind {
+				steps, failed, shorter = without, err, true
+			}
+		}
+		if !shorter || size > 1 {
+			size /= 2
+		}
+	}
+	for i := range steps { // fates and flags that do not matter
+		for _, change := range []func(*step){func(s *step) { s.Fate, s.At = "", 0 }, func(s *step) { s.Flags = "" }} {
+			plain := slices.Clone(steps)
+			if change(&plain[i]); plain[i] == steps[i] || time.Now().After(until) {
+				continue
+			}
+			if err := w.live(plain); err != nil && kindOf(err) == kind {
+				steps, failed = plain, err
+			}
+		}
+	}
+	if err := w.live(steps); err != nil { // so that the log is this one's
+		failed = err
+	}
+	return steps, failed
+}
+
+// broken is a promise that was not kept.
+type broken struct {
+	kind string // the promise
+	text string
+}
+
+func (b *broken) Error() string { return b.kind + ": " + b.text }
+
+func kindOf(err error) string {
+	if b, ok := err.(*broken); ok {
+		return b.kind
+	}
+	return err.Error()
+}
+
+// The model is worth what it notices: it is shown worlds in which something is wrong.
+func TestHistoriesNotice(t *testing.T) {
+	w := newWorld(t)
+	setup := []step{{Op: "host-add", N: 1}, {Op: "host-add", N: 2}, {Op: "host-add", N: 3}, {Op: "host-add", N: 4}, {Op: "host-add", N: 5}, {Op: "own-add", N: 6}}
+	for _, tc := range []struct {
+		name string
+		harm func(w *world)
+		want string
+	}{
+		{"a client's own package is gone", func(w *world) { w.harm(w.clients[0], func(f string, own bool) bool { return own }, nil) }, promiseOwn},
+		{"a client's own package has other bytes", func(w *world) {
+			w.harm(w.clients[0], func(f string, own bool) bool { return own }, []byte("other"))
+		}, promiseOwn},
+		{"an origin's package is gone", func(w *world) { w.harm(w.clients[0], func(f string, own bool) bool { return !own }, nil) }, promiseKept},
+		{"the index has another size", func(w *world) {
+			w.harm(w.clients[0], func(f string, own bool) bool { return strings.HasSuffix(f, "Packages") }, []byte("PACKAGES: 1\n\nPATH: a\nSIZE: 1\n\n"))
+		}, promiseIndex},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w.begin()
+			for _, s := range setup {
+				if err := w.take(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, s := range []step{{Op: "export"}, {Op: "client-index"}, {Op: "import"}} {
+				if err := w.take(s); err != nil {
+					t.Fatalf("%v\n%s", err, w.log())
+				}
+			}
+			w.sabotage = func() { tc.harm(w) }
+			defer func() { w.sabotage = nil }()
+			if err := w.take(step{Op: "import"}); err == nil || kindOf(err) != tc.want {
+				t.Errorf("noticed %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
