@@ -11,14 +11,13 @@ import (
 	"math/rand/v2"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/crypto/blake2b"
 )
 
-// payloadFor makes the bytes of a package or distfile for a place of the model. No two are the same.
-func payloadFor(key string, r *rand.Rand, built time.Time) []byte {
+// payloadFor makes the bytes of a package or distfile for a place of the model.
+func payloadFor(key string, r *rand.Rand) []byte {
 	data := make([]byte, 100+r.IntN(1<<(5+r.IntN(8))))
 	for i := range data {
 		data[i] = byte(r.Uint32())
@@ -29,7 +28,7 @@ func payloadFor(key string, r *rand.Rand, built time.Time) []byte {
 	}
 	category, name := path.Split(file)
 	category, _, _ = strings.Cut(category, "/")
-	metadata := [][2]string{{"CATEGORY", category}, {"SLOT", "0"}, {"EAPI", "8"}, {"KEYWORDS", "amd64"}, {"BUILD_TIME", fmt.Sprint(built.Unix())},
+	metadata := [][2]string{{"CATEGORY", category}, {"SLOT", "0"}, {"EAPI", "8"}, {"KEYWORDS", "amd64"}, {"BUILD_TIME", fmt.Sprint(historiesBegin - r.IntN(10_000_000))},
 		{"repository", "gentoo"}, {"CHOST", "x86_64-pc-linux-gnu"}}
 	if pf, classic := strings.CutSuffix(name, ".tbz2"); classic {
 		return xpakOf(append(metadata, [2]string{"PF", pf}), imageOf(pf, data))

@@ -256,4 +256,3 @@ func TestHistoriesNotice(t *testing.T) {
 		})
 	}
 }
-

@@ -149,7 +149,7 @@ func (w *world) disk(kind string, i int) string {
 
 func (w *world) computers() []*computer { return slices.Concat(w.hosts, w.clients) }
 
-// begin empties the world. Each host has a key, and each client trusts it.
+// begin empties the world. Each host has a key, and each client trusts it: that is made once.
 func (w *world) begin() {
 	w.now, w.lost, w.keys = time.Unix(historiesBegin, 0), false, map[string]bool{}
 	w.story.Reset()
@@ -166,13 +166,31 @@ func (w *world) begin() {
 		d.carries = map[string]content{}
 	}
 	for _, h := range w.hosts {
-		w.run(h, "key", "generate")
+		if _, err := os.Stat(w.keptState(h)); err == nil {
+			w.check(copyTree(w.keptState(h), h.state()))
+		} else {
+			w.run(h, "key", "generate")
+		}
 		w.learnKey(h)
-		for _, c := range w.clients {
+	}
+	for _, c := range w.clients {
+		if _, err := os.Stat(w.keptState(c)); err == nil {
+			w.check(copyTree(w.keptState(c), c.state()))
+			continue
+		}
+		for _, h := range w.hosts {
 			w.trust(c, h)
 		}
 	}
+	for _, m := range w.computers() {
+		w.check(os.MkdirAll(w.keptState(m), 0o755))
+		w.check(copyTree(m.state(), w.keptState(m)))
+	}
+	w.story.Reset()
 }
+
+// keptState is what a machine's state directory is in the beginning.
+func (w *world) keptState(m *computer) string { return filepath.Join(w.dir, "begin", m.name) }
 
 func (w *world) check(err error) {
 	if err != nil {
@@ -294,9 +312,11 @@ func (w *world) setClock(m *computer, r *rand.Rand) {
 	fmt.Fprintf(&w.story, "clock of %s: %s\n", m.name, m.clock(w.now).UTC())
 }
 
-// places are the names that packages and distfiles have; few, so that they meet.
-var places = []string{"p/app-misc/a-1.0.tbz2", "p/app-misc/b-2-r1.tbz2", "p/dev-libs/c-1.0.tbz2", "p/app-misc/a/a-1.0-1.xpak", "p/app-misc/a/a-1.0-2.xpak",
-	"p/dev-libs/c/c-1.0-1.gpkg.tar", "p/dev-libs/d/d-3-1.gpkg.tar", "p/dev-libs/d/d-3-2.gpkg.tar", "d/a-1.0.tar.gz", "d/b-2.tar.xz", "d/c-1.0.tgz"}
+// places are the names that packages and distfiles have; few, so that they meet. What is shared has the same bytes on every host; a distfile of a host has the host's
+// name in it, since two distfiles with one name cannot both be there.
+var places = []string{"p/app-misc/shared-1.0.tbz2", "p/dev-libs/shared/shared-2-1.xpak", "d/shared-1.tar.gz",
+	"p/app-misc/a-1.0.tbz2", "p/app-misc/b-2-r1.tbz2", "p/dev-libs/c-1.0.tbz2", "p/app-misc/a/a-1.0-1.xpak", "p/app-misc/a/a-1.0-2.xpak",
+	"p/dev-libs/c/c-1.0-1.gpkg.tar", "p/dev-libs/d/d-3-1.gpkg.tar", "p/dev-libs/d/d-3-2.gpkg.tar", "d/HOST-1.0.tar.gz", "d/HOST-2.tar.xz"}
 
 // change adds, rebuilds or removes a file of a host, or one of a client's own.
 func (w *world) change(m *computer, how string, r *rand.Rand) {
@@ -308,6 +328,18 @@ func (w *world) change(m *computer, how string, r *rand.Rand) {
 		}
 		key = have[r.IntN(len(have))]
 	}
+	if shared := strings.Contains(key, "shared"); shared {
+		if how == "rebuild" || slices.Contains(w.clients, m) { // a file that the origins have, too, is theirs as soon as it is imported
+			return
+		}
+		r = rand.New(rand.NewPCG(uint64(len(key)), 1))
+	}
+	if name := m.name; strings.Contains(key, "HOST") {
+		if slices.Contains(w.clients, m) {
+			name = w.hosts[r.IntN(len(w.hosts))].name
+		}
+		key = strings.ReplaceAll(key, "HOST", name)
+	}
 	name := m.file(key)
 	m.dirty[strings.TrimPrefix(key, "p/")] = true
 	if how == "remove" {
@@ -316,7 +348,7 @@ func (w *world) change(m *computer, how string, r *rand.Rand) {
 		w.check(os.Remove(name))
 		return
 	}
-	data := payloadFor(key, r, w.now)
+	data := payloadFor(key, r)
 	m.has[key] = sumOf(data)
 	fmt.Fprintf(&w.story, "%s: %s is made, %d bytes, %s\n", m.name, key, len(data), m.has[key][:8])
 	w.check(os.MkdirAll(filepath.Dir(name), 0o755))
@@ -466,7 +498,8 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 			}
 			for _, h := range w.hosts {
 				for path, wanted := range h.has {
-					if wanted == sum {
+					// What is shared may have been away in between, and this drive may have it or not.
+					if wanted == sum && (!strings.Contains(path, "shared") || w.trusts(c, h) && d.carries[h.key][path] == sum) {
 						return &broken{promiseKept, fmt.Sprintf("%s had %s of %s, which has it as %s, and lost it", c.name, key, h.name, path)}
 					}
 				}
@@ -700,7 +733,9 @@ func (r result) sane() error {
 }
 
 // run runs a command on a machine, in this process.
-func (w *world) run(m *computer, words ...string) result { return w.runIn(context.Background(), m, nil, words) }
+func (w *world) run(m *computer, words ...string) result {
+	return w.runIn(context.Background(), m, nil, words)
+}
 
 func (w *world) runIn(ctx context.Context, m *computer, observe func(), words []string) result {
 	w.commands++
