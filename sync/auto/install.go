@@ -244,7 +244,7 @@ func (o InstallOptions) mayChange(p Piece) (bool, error) {
 
 // readPiece reads a file that may be a user's; one that is too big is none of ours either.
 func readPiece(root *os.Root, name string) ([]byte, error) {
-	f, err := root.Open(name)
+	f, err := durable.OpenFile(root, name, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}

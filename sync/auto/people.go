@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/durable"
 )
 
 // Syslog sends lines to the log daemon of a machine, in the format of syslog(3): <PRIORITY>Mmm dd hh:mm:ss pkgsneak[PID]: TEXT.
@@ -107,7 +109,7 @@ var errSilent = errors.New("takes no messages")
 
 // sayTo writes to one terminal, without waiting for one that was stopped. Names out of utmp are not believed: only a terminal below /dev is written to.
 func sayTo(dev *os.Root, line, text string) error {
-	f, err := dev.OpenFile(line, os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	f, err := durable.OpenFile(dev, line, os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EIO) {
 		return errSilent // nobody is there any more
 	}

@@ -15,6 +15,7 @@ import (
 
 	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 )
 
 // driveName is the drive for people: its label and its device.
@@ -198,7 +199,7 @@ func (r *runner) leaveText(ctx context.Context, failed error) error {
 		return err
 	}
 	defer tree.Close()
-	f, err := tree.OpenFile("RESULT-"+host+".txt", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
+	f, err := durable.OpenFile(tree, "RESULT-"+host+".txt", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
 	if err != nil {
 		return err
 	}

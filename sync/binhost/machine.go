@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -111,7 +112,7 @@ func (m *machine) read() (x *index, real string, err error) {
 		return nil, "", fmt.Errorf("reading the index: %w", err)
 	}
 	defer root.Close()
-	f, err := root.OpenFile(indexName, os.O_RDONLY|unix.O_NONBLOCK, 0) // a link within PKGDIR is followed, as by Portage
+	f, err := durable.OpenFile(root, indexName, os.O_RDONLY|unix.O_NONBLOCK, 0) // a link within PKGDIR is followed, as by Portage
 	if err != nil {
 		return nil, "", fmt.Errorf("reading the index: %w", err)
 	}

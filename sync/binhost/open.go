@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/durable"
 )
 
 // stamp tells whether a file is still the one that was looked at.
@@ -63,7 +65,7 @@ func (s stamp) etag() string {
 // openBeneath opens a regular file below dir for reading. dir has no symbolic link in it (filepath.EvalSymlinks), and name is plain. No link is followed on the way, not
 // even one that stays inside: what an index lists is reached without, and os.Root follows links whatever flags it is given. What is no regular file is never waited for.
 func openBeneath(dir, name string) (fd int, at stamp, err error) {
-	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
 	fd, err = retry(func() (int, error) { return unix.Openat2(unix.AT_FDCWD, dir+"/"+name, &how) })
 	if err == unix.ENOSYS || err == unix.EPERM || err == unix.EAGAIN { // before Linux 5.6, in some containers, while something is renamed
 		fd, err = openStepwise(dir, name)
@@ -106,7 +108,7 @@ func openStepwise(dir, name string) (int, error) {
 			return -1, errHidden
 		}
 	}
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := durable.OpenFile(root, name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return -1, err
 	}

@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync"
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -140,7 +141,7 @@ func readStored(root *os.Root, it drive.Item) (*binpkg.Package, error) {
 	var r joined
 	defer r.close()
 	for _, part := range it.Stored {
-		f, err := root.OpenFile(filepath.FromSlash(part.Path), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		f, err := durable.OpenFile(root, filepath.FromSlash(part.Path), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/listing"
 	"pkgsneak/sync/volume"
 )
@@ -203,7 +204,7 @@ func (d *Drive) readDir(root *os.Root, dir string, limit int) ([]fs.DirEntry, er
 }
 
 func (d *Drive) openDir(root *os.Root, dir string) (*os.File, error) {
-	f, err := root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	f, err := durable.OpenFile(root, dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
 	return f, d.explain("reading the directory", dir, err)
 }
 
@@ -265,7 +266,7 @@ func (d *Drive) enter(r *listing.Reader, root *os.Root, above *level, name, dir 
 }
 
 func (d *Drive) openTop(root *os.Root) (int, error) {
-	f, err := root.Open(".")
+	f, err := durable.OpenDir(root, ".")
 	if err != nil {
 		return -1, err
 	}

@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"pkgsneak/sync/durable"
 )
 
 // NewFile is a file that shall be put on the drive.
@@ -137,7 +139,7 @@ func (w *Writer) writeLoose(name string, data []byte) error {
 		return nil
 	}
 	return w.do("write", name, func() error {
-		f, err := w.d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+		f, err := durable.OpenFile(w.d.root, name, os.O_WRONLY|os.O_CREATE, 0o644)
 		if err != nil {
 			return err
 		}

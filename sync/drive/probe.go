@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/volume"
 )
 
@@ -270,7 +271,7 @@ func (p *prober) create(name string) (*os.File, error) {
 	p.names = append(p.names, name)
 	var f *os.File
 	err := p.w.do("create", name, func() (err error) {
-		f, err = p.w.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+		f, err = durable.OpenFile(p.w.root, name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 		return err
 	})
 	return f, err

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
 )
 
 // RoomUnit is the least room of a slot and of Packages, in bytes: made at the
@@ -52,7 +53,7 @@ func (w *Writer) makeRoom(ctx context.Context, name string, n int64) error {
 // shorten cuts a file that somebody made larger than this package would.
 func (w *Writer) shorten(name string, size int64) error {
 	return w.do("shorten", name, func() error {
-		f, err := w.root.OpenFile(name, os.O_WRONLY, 0)
+		f, err := durable.OpenFile(w.root, name, os.O_WRONLY, 0)
 		if err != nil {
 			return err
 		}
@@ -81,7 +82,7 @@ func (w *Writer) size(name string) (int64, error) {
 func (w *Writer) extend(ctx context.Context, name string, from, to int64) error {
 	var stopped error
 	err := w.do("extend", name, func() error {
-		f, err := w.root.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+		f, err := durable.OpenFile(w.root, name, os.O_WRONLY|os.O_CREATE, 0o644)
 		if err != nil {
 			return err
 		}
@@ -129,7 +130,7 @@ func appendNewlines(ctx context.Context, f *os.File, from, to int64) (stopped, e
 // and no name changes, so that a pull can tear the contents and nothing else.
 func (w *Writer) overwrite(name string, fill func(io.Writer) error) error {
 	err := w.do("overwrite", name, func() error {
-		f, err := w.root.OpenFile(name, os.O_RDWR, 0)
+		f, err := durable.OpenFile(w.root, name, os.O_RDWR, 0)
 		if err != nil {
 			return err
 		}

@@ -184,7 +184,7 @@ func (w *Writer) init() {
 // takeLock keeps a second exporter of this machine away. The lock is on the
 // tree's directory, so that nothing has to be written for it.
 func (w *Writer) takeLock() error {
-	f, err := w.d.root.Open(".")
+	f, err := durable.OpenDir(w.d.root, ".")
 	if err != nil {
 		return w.d.explain("opening", TreeDir, err)
 	}
@@ -542,7 +542,7 @@ func (w *Writer) syncDirs(dirs []string) error {
 // drive a flush of its cache, even if it was clean.
 func (w *Writer) fsync(name string) error {
 	return w.do("fsync", name, func() error {
-		f, err := w.root.Open(name)
+		f, err := durable.OpenFile(w.root, name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return err
 		}
@@ -599,7 +599,7 @@ func (w *Writer) mkdir(dir string) error {
 func (w *Writer) create(root *os.Root, name string, mode fs.FileMode) (*os.File, error) {
 	var f *os.File
 	err := w.do("create", name, func() (err error) {
-		f, err = root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		f, err = durable.OpenFile(root, name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
 			err = w.d.explainName("making", name, err)
 		}

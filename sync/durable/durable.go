@@ -196,7 +196,7 @@ func Open(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	if !before.Mode().IsRegular() {
 		return nil, nil, irregular
 	}
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := OpenFile(root, name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -249,7 +249,7 @@ func (r *Root) Sweep(dir string) error {
 }
 
 func readNames(root *os.Root, dir string) ([]string, error) {
-	f, err := root.Open(dir)
+	f, err := OpenDir(root, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -296,12 +296,12 @@ func (r *Root) moveReserved(oldname, newname string) error {
 }
 
 func renameNoReplace(root *os.Root, oldname, newname string) error {
-	from, err := root.Open(path.Dir(oldname))
+	from, err := OpenDir(root, path.Dir(oldname))
 	if err != nil {
 		return err
 	}
 	defer from.Close()
-	to, err := root.Open(path.Dir(newname))
+	to, err := OpenDir(root, path.Dir(newname))
 	if err != nil {
 		return err
 	}
@@ -324,7 +324,7 @@ func unsupported(err error) bool {
 }
 
 func syncDir(root *os.Root, dir string) error {
-	f, err := root.Open(dir)
+	f, err := OpenDir(root, dir)
 	if err != nil {
 		return fmt.Errorf("syncing directory: %w", err)
 	}

@@ -140,7 +140,7 @@ func tryLock(root *os.Root, name string, o LockOptions) (*Lock, error) {
 func openLock(root *os.Root, name string) (*os.File, error) {
 	const flags = os.O_RDWR | unix.O_NONBLOCK
 	for {
-		f, err := root.OpenFile(name, flags|os.O_CREATE|os.O_EXCL, lockMode)
+		f, err := OpenFile(root, name, flags|os.O_CREATE|os.O_EXCL, lockMode)
 		if err == nil {
 			if st, err := root.Stat(path.Dir(name)); err == nil {
 				f.Chown(-1, groupOf(st)) // as far as permitted, like the mode
@@ -157,7 +157,7 @@ func openLock(root *os.Root, name string) (*os.File, error) {
 			return nil, errors.New("not a regular file")
 		}
 		if err == nil {
-			f, err = root.OpenFile(name, flags, 0)
+			f, err = OpenFile(root, name, flags, 0)
 		}
 		if !errors.Is(err, fs.ErrNotExist) { // else unlinked since: try again
 			return f, err

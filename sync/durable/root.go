@@ -90,7 +90,7 @@ func (r *Root) Name() string { return r.root.Name() }
 func (r *Root) Close() error { return r.root.Close() }
 
 // Open opens a file or directory for reading, as os.Root does. Files of others are opened with OpenRegular.
-func (r *Root) Open(name string) (*os.File, error) { return r.root.Open(name) }
+func (r *Root) Open(name string) (*os.File, error) { return OpenFile(r.root, name, os.O_RDONLY|unix.O_NONBLOCK, 0) }
 
 // OpenRegular is [Open].
 func (r *Root) OpenRegular(name string) (*os.File, fs.FileInfo, error) { return Open(r.root, name) }
@@ -109,7 +109,7 @@ func (r *Root) Create(name string, perm fs.FileMode) (*File, error) {
 	if err := r.before(Change{Op: OpCreate, Name: name}); err != nil {
 		return nil, err
 	}
-	f, err := r.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	f, err := OpenFile(r.root, name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return nil, err
 	}

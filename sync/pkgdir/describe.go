@@ -144,7 +144,7 @@ func (r *reader) open(path string) (int, error) {
 		}
 		r.top = top
 	}
-	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
 	var fd int
 	err := listing.Retry(func() (err error) {
 		fd, err = unix.Openat2(int(r.top.Fd()), path, &how)
