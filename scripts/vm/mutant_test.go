@@ -42,8 +42,8 @@ var mutants = []mutant{
 	},
 	{
 		name: "with a slot that is renamed into place", file: "sync/drive/slots.go",
-		old: "		f, err := w.root.OpenFile(name, os.O_RDWR, 0)\n		if err != nil {\n			return err\n		}\n		defer f.Close()\n		end, err := textEnd(f, \"\\n\")\n",
-		new: "		if name != PackagesFile {\n			return w.replace(name, fill)\n		}\n		f, err := w.root.OpenFile(name, os.O_RDWR, 0)\n		if err != nil {\n			return err\n		}\n		defer f.Close()\n		end, err := textEnd(f, \"\\n\")\n",
+		old: "		f, err := durable.OpenFile(w.root, name, os.O_RDWR, 0)\n		if err != nil {\n			return err\n		}\n		defer f.Close()\n		end, err := textEnd(f, \"\\n\")\n",
+		new: "		if name != PackagesFile {\n			return w.replace(name, fill)\n		}\n		f, err := durable.OpenFile(w.root, name, os.O_RDWR, 0)\n		if err != nil {\n			return err\n		}\n		defer f.Close()\n		end, err := textEnd(f, \"\\n\")\n",
 	},
 }
 
