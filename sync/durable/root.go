@@ -90,7 +90,9 @@ func (r *Root) Name() string { return r.root.Name() }
 func (r *Root) Close() error { return r.root.Close() }
 
 // Open opens a file or directory for reading, as os.Root does. Files of others are opened with OpenRegular.
-func (r *Root) Open(name string) (*os.File, error) { return OpenFile(r.root, name, os.O_RDONLY|unix.O_NONBLOCK, 0) }
+func (r *Root) Open(name string) (*os.File, error) {
+	return OpenFile(r.root, name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+}
 
 // OpenRegular is [Open].
 func (r *Root) OpenRegular(name string) (*os.File, fs.FileInfo, error) { return Open(r.root, name) }
