@@ -250,7 +250,7 @@ func (c *copier) run(ctx context.Context, j *job) (drive.Item, error) {
 }
 
 func (c *copier) put(ctx context.Context, j *job, fill func(io.Writer) error) (drive.Item, error) {
-	return c.w.Put(ctx, drive.NewFile{Kind: driveKind(j.it.Kind), Path: j.it.Path, Size: j.it.Size}, fill)
+	return c.w.Put(ctx, j.h.newFile(), fill)
 }
 
 // runSmall looks at a file in memory, while others are at the media.

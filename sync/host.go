@@ -13,6 +13,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pipeline"
@@ -43,6 +44,15 @@ type hostFile struct {
 	info  fs.FileInfo
 	entry pkgindex.Entry // of the host's index, if it vouches for the file (size, mtime and all that Portage needs); else none
 	odd   string         // why the index and the file disagree although the mtime is the same
+}
+
+// newFile is the file as it is put on the drive. The category is told where only the index has it.
+func (h *hostFile) newFile() drive.NewFile {
+	f := drive.NewFile{Kind: driveKind(h.Kind), Path: h.Path, Size: h.Size}
+	if h.Kind == Package && !h.entry.IsZero() {
+		f.Category, _, _ = strings.Cut(h.entry.CPV(), "/")
+	}
+	return f
 }
 
 func (h *host) close() {

@@ -230,7 +230,7 @@ func (x *exporter) prepare(ctx context.Context, w *drive.Writer) ([]Item, error)
 	for {
 		files := make([]drive.NewFile, len(todo))
 		for i, it := range todo {
-			files[i] = drive.NewFile{Kind: driveKind(it.Kind), Path: it.Path, Size: it.Size}
+			files[i] = x.host.files[fileKey{it.Kind, it.Path}].newFile()
 		}
 		err := w.Prepare(ctx, files)
 		var name *drive.NameError

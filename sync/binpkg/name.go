@@ -2,6 +2,7 @@ package binpkg
 
 import (
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,16 +33,41 @@ const (
 	extGPKG = ".gpkg.tar"
 )
 
+var extensions = [...]string{extGPKG, extXPAK, extTBZ2}
+
 // HasPackageSuffix reports whether base ends as a package file does. Everything
 // else in a PKGDIR is none of Portage's packages.
 func HasPackageSuffix(base string) bool {
-	_, ext := cutExt(base)
+	_, ext := CutExt(base)
 	return ext != ""
 }
 
-// cutExt splits one of the three extensions off; ext is "" if there is none.
-func cutExt(base string) (stem, ext string) {
-	for _, ext := range [...]string{extGPKG, extXPAK, extTBZ2} {
+// FormatOf returns the format of a file of this name; false if it is no package's.
+func FormatOf(base string) (Format, bool) {
+	switch _, ext := CutExt(base); ext {
+	case "":
+		return 0, false
+	case extGPKG:
+		return GPKG, true
+	}
+	return XPAK, true
+}
+
+// IsPartial reports whether emerge gives this name to a package that it is still
+// writing: NAME.tbz2XXXXXXXX.PID.
+func IsPartial(base string) bool {
+	i := strings.LastIndexByte(base, '.')
+	if i < 0 || i == len(base)-1 || strings.Trim(base[i+1:], "0123456789") != "" {
+		return false
+	}
+	return slices.ContainsFunc(extensions[:], func(ext string) bool {
+		return strings.Contains(base[:i], ext)
+	})
+}
+
+// CutExt splits one of the three extensions off a name; ext is "" if there is none.
+func CutExt(base string) (stem, ext string) {
+	for _, ext := range extensions {
 		if stem, ok := strings.CutSuffix(base, ext); ok {
 			return stem, ext
 		}
@@ -83,7 +109,7 @@ func parseName(p string) (Name, error) {
 	}
 	dir, base := path.Split(p)
 	dir = strings.TrimSuffix(dir, "/")
-	stem, ext := cutExt(base)
+	stem, ext := CutExt(base)
 	if ext == "" {
 		return Name{}, fault("none of the extensions .tbz2, .xpak, .gpkg.tar")
 	}
@@ -140,4 +166,35 @@ func (n *Name) place(dir string) error {
 	}
 	n.Category = cat
 	return nil
+}
+
+// Renumbered returns the path of the package under another build number,
+// CAT/PN/PF-N.xpak or CAT/PN/PF-N.gpkg.tar, and the one that the other format
+// would have. Real Portage takes both for packages without a BUILD_ID too. The
+// category is for a package below All, whose path does not tell it.
+func (n Name) Renumbered(category string, id int64) (own, other string) {
+	if !n.InAll {
+		category = n.Category
+	}
+	stem := path.Join(category, n.PN, n.PF) + "-" + strconv.FormatInt(id, 10)
+	if n.Format == GPKG {
+		return stem + extGPKG, stem + extXPAK
+	}
+	return stem + extXPAK, stem + extGPKG
+}
+
+// FreePath is the rule for a package whose path is taken by another file: the
+// build number after its own, or the next one that is free in both formats, so
+// that a number is never given twice. taken is asked about paths below PKGDIR.
+func FreePath(p, category string, taken func(path string) bool) (string, error) {
+	n, err := ParseName(p)
+	if err != nil {
+		return "", err
+	}
+	for id := n.BuildID + 1; id > 0; id++ {
+		if own, other := n.Renumbered(category, id); !taken(own) && !taken(other) {
+			return own, nil
+		}
+	}
+	return "", verdict(p, fault("no build number is left for it"))
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/volume"
@@ -102,7 +103,7 @@ func (h *host) write(ctx context.Context, w *Writer) error {
 	keep, todo := h.diff(w)
 	var planned []NewFile
 	for _, key := range todo {
-		planned = append(planned, NewFile{key.kind, key.path, int64(len(h.files[key]))})
+		planned = append(planned, NewFile{Kind: key.kind, Path: key.path, Size: int64(len(h.files[key]))})
 	}
 	if err := w.Prepare(ctx, planned); err != nil {
 		return err
@@ -156,12 +157,11 @@ func (h *host) index() *pkgindex.Index {
 	var b strings.Builder
 	fmt.Fprintf(&b, "CHOST: x86_64-pc-linux-gnu\nTIMESTAMP: 1\nTTL: 60\nURI: http://example.org/\nVERSION: 0\n\n")
 	for _, key := range slices.SortedFunc(maps.Keys(h.files), func(a, b itemKey) int { return strings.Compare(a.path, b.path) }) {
-		stem, ext := splitPackage(key.path)
-		if key.kind != Package || ext == "" {
+		name, err := binpkg.ParseName(key.path)
+		if key.kind != Package || err != nil {
 			continue
 		}
-		category, _, _ := strings.Cut(stem, "/")
-		pf, _, _ := packageStem(filepath.Base(stem), ext)
+		category, pf := name.Category, name.PF
 		data := []byte(h.files[key])
 		fmt.Fprintf(&b, "CPV: %s/%s\nKEYWORDS: amd64\nMD5: %x\nPATH: %s\nSHA1: %x\nSIZE: %d\nMTIME: 1700000000\nREPO: gentoo\n\n",
 			category, pf, md5.Sum(data), key.path, sha1.Sum(data), len(data))
@@ -417,7 +417,7 @@ func TestSplit(t *testing.T) {
 			if f.Size > 10 {
 				t.Errorf("%s has %d bytes", f.Path, f.Size)
 			}
-			if _, ext := splitPackage(f.Path); len(it.Stored) > 1 && ext != "" {
+			if len(it.Stored) > 1 && binpkg.HasPackageSuffix(f.Path) {
 				t.Errorf("%s looks like a package", f.Path)
 			}
 			if len(it.Stored) > 1 && i+1 < len(it.Stored) && f.Path > it.Stored[i+1].Path {
@@ -699,7 +699,7 @@ func TestFailingSource(t *testing.T) {
 	mount, h := tempDir(t), small()
 	broken := errors.New("source is damaged")
 	h.opened = func(w *Writer) {
-		_, err := w.Put(t.Context(), NewFile{Package, "app-misc/bad-1.tbz2", 100}, func(out io.Writer) error {
+		_, err := w.Put(t.Context(), NewFile{Kind: Package, Path: "app-misc/bad-1.tbz2", Size: 100}, func(out io.Writer) error {
 			io.WriteString(out, "some of it")
 			return broken
 		})

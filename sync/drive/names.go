@@ -3,11 +3,10 @@ package drive
 import (
 	"fmt"
 	"path"
+	"pkgsneak/sync/binpkg"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"pkgsneak/sync/cpv"
 )
 
 // MaxName is the longest name of one file, in bytes: vfat and exFAT take 255
@@ -144,16 +143,17 @@ func wantedPath(kind Kind, name string) string {
 	return kind.dir() + "/" + name
 }
 
-// otherPath is the n-th (from 1) name for a file that cannot have its own.
-// The first free one is taken, so the same drive always gives the same name.
-func otherPath(kind Kind, name string, n int) string {
-	switch kind {
+// otherPath is the n-th (from 1) name for a file that cannot have its own, and
+// the name that has to be free as well, "" if there is none. The first free one
+// is taken, so the same drive always gives the same name.
+func otherPath(f NewFile, n int) (stored, also string) {
+	switch f.Kind {
 	case Distfile:
-		return otherDistfile(name, n)
+		return otherDistfile(f.Path, n), ""
 	case Package:
-		return otherPackage(name, n)
+		return otherPackage(f.Path, f.Category, n)
 	}
-	return fmt.Sprintf("%s/%s-%d", kind.dir(), cleanPath(name), n+1)
+	return fmt.Sprintf("%s/%s-%d", f.Kind.dir(), cleanPath(f.Path), n+1), ""
 }
 
 func otherDistfile(name string, n int) string {
@@ -162,52 +162,21 @@ func otherDistfile(name string, n int) string {
 	return DistfilesDir + "/" + Bucket(stem+suffix) + "/" + stem + suffix
 }
 
-// otherPackage is CAT/PN/PF-N.xpak or CAT/PN/PF-N.gpkg.tar, which real Portage
-// accepts for packages without a BUILD_ID too. A BUILD_ID in the wanted name
-// is replaced. What is no package name gets a number in its stem.
-func otherPackage(name string, n int) string {
-	stem, ext := splitPackage(path.Base(name))
-	category, _, _ := strings.Cut(name, "/")
-	pf, pn, ok := packageStem(stem, ext)
-	switch ext {
-	case ".tbz2":
-		ext = ".xpak"
-	case "":
-		ok = false
+// otherPackage follows the rule of binpkg.FreePath, which goes for PKGDIR too. A
+// name that cannot be stored, is no package's, or lies below All while its
+// category is not known gets a number in its stem.
+func otherPackage(name, category string, n int) (stored, also string) {
+	parsed, err := binpkg.ParseName(name)
+	if err == nil && (!parsed.InAll || category != "") {
+		own, other := parsed.Renumbered(category, parsed.BuildID+int64(n))
+		if pathFault(own) == "" {
+			return PackagesDir + "/" + own, PackagesDir + "/" + other
+		}
 	}
-	if ok && nameFault(category) == "" && nameFault(pn) == "" {
-		return fmt.Sprintf("%s/%s/%s/%s-%d%s", PackagesDir, category, pn, pf, n, ext)
-	}
+	stem, ext := binpkg.CutExt(path.Base(name))
 	suffix := fmt.Sprintf("-%d%s", n, ext)
 	base := shorten(cleanName(stem), MaxName-len(suffix)-partRoom) + suffix
-	return PackagesDir + "/" + path.Join(cleanPath(path.Dir(name)), base)
-}
-
-// packageStem takes the build number off a name that has one: .xpak always
-// has, .tbz2 never, .gpkg.tar if what is before it is a PF by itself.
-func packageStem(stem, ext string) (pf, pn string, ok bool) {
-	if ext != ".tbz2" {
-		if cut := strings.LastIndexByte(stem, '-'); cut > 0 && allDigits(stem[cut+1:]) {
-			if pn, _, ok := cpv.SplitPF(stem[:cut]); ok {
-				return stem[:cut], pn, true
-			}
-		}
-	}
-	pn, _, ok = cpv.SplitPF(stem)
-	return stem, pn, ok
-}
-
-func allDigits(s string) bool {
-	return s != "" && strings.Trim(s, "0123456789") == ""
-}
-
-func splitPackage(base string) (stem, ext string) {
-	for _, ext := range []string{".gpkg.tar", ".tbz2", ".xpak"} {
-		if stem, ok := strings.CutSuffix(base, ext); ok && stem != "" {
-			return stem, ext
-		}
-	}
-	return base, ""
+	return PackagesDir + "/" + path.Join(cleanPath(path.Dir(name)), base), ""
 }
 
 func cleanPath(p string) string {
@@ -317,6 +286,12 @@ func (s *namespace) spelled(dir string) (string, bool) {
 	}
 	above, ok := s.spelled(path.Dir(dir))
 	return path.Join(above, path.Base(dir)), ok
+}
+
+// has says whether something has the name. Nothing has the empty one.
+func (s *namespace) has(p string) bool {
+	_, found := s.taken[foldName(p)]
+	return found && p != ""
 }
 
 // hasDir says whether a directory is there.

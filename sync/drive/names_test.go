@@ -5,10 +5,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
+	"pkgsneak/sync/binpkg"
 	"strings"
 	"testing"
-
-	"pkgsneak/sync/cpv"
 )
 
 func TestNameFault(t *testing.T) {
@@ -28,31 +27,31 @@ func TestNameFault(t *testing.T) {
 	}
 }
 
-// The name of a package that is in the way of another is one that Portage takes.
+// A package whose name is taken follows the rule of PKGDIR: the build number after
+// its own, free in both formats. Below All the category has to be known.
 func TestOtherPackage(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]string{
-		"app-misc/foo-1.0-r2.tbz2":           "packages/app-misc/foo/foo-1.0-r2-7.xpak",
-		"app-misc/foo-1.0.gpkg.tar":          "packages/app-misc/foo/foo-1.0-7.gpkg.tar",
-		"app-misc/foo/foo-1.0-3.gpkg.tar":    "packages/app-misc/foo/foo-1.0-7.gpkg.tar",
-		"app-misc/foo/foo-1.0-3.xpak":        "packages/app-misc/foo/foo-1.0-7.xpak",
-		"app-misc/foo-1-2/foo-1-2.gpkg.tar":  "packages/app-misc/foo/foo-1-7.gpkg.tar",
-		"x11/font-misc/font-misc-1.1-1.xpak": "packages/x11/font-misc/font-misc-1.1-7.xpak",
-		"app-misc/no-package.txt":            "packages/app-misc/no-package.txt-7",
-		"app-misc/a:b-1.tbz2":                "packages/app-misc/a_b-1-7.xpak",
-		"app-misc/aux/aux-1-1.xpak":          "packages/app-misc/_aux/aux-1-1-7.xpak",
+	for _, tt := range []struct{ name, category, want, also string }{
+		{"app-misc/foo-1.0-r2.tbz2", "", "packages/app-misc/foo/foo-1.0-r2-7.xpak", "packages/app-misc/foo/foo-1.0-r2-7.gpkg.tar"},
+		{"app-misc/foo-1.0.gpkg.tar", "", "packages/app-misc/foo/foo-1.0-7.gpkg.tar", "packages/app-misc/foo/foo-1.0-7.xpak"},
+		{"app-misc/foo/foo-1.0-3.gpkg.tar", "", "packages/app-misc/foo/foo-1.0-10.gpkg.tar", "packages/app-misc/foo/foo-1.0-10.xpak"},
+		{"app-misc/foo/foo-1.0-3.xpak", "", "packages/app-misc/foo/foo-1.0-10.xpak", "packages/app-misc/foo/foo-1.0-10.gpkg.tar"},
+		{"x11/font-misc/font-misc-1.1-1.xpak", "", "packages/x11/font-misc/font-misc-1.1-8.xpak", "packages/x11/font-misc/font-misc-1.1-8.gpkg.tar"},
+		{"All/foo-1.0.tbz2", "app-misc", "packages/app-misc/foo/foo-1.0-7.xpak", "packages/app-misc/foo/foo-1.0-7.gpkg.tar"},
+		{"All/foo-1.0.tbz2", "", "packages/All/foo-1.0-7.tbz2", ""},
+		{"app-misc/no-package.txt", "", "packages/app-misc/no-package.txt-7", ""},
+		{"app-misc/a:b-1.tbz2", "", "packages/app-misc/a_b-1-7.tbz2", ""},
+		{"app-misc/aux/aux-1-1.xpak", "", "packages/app-misc/_aux/aux-1-1-7.xpak", ""},
 	} {
-		if got := otherPackage(name, 7); got != want {
-			t.Errorf("%q: %q, want %q", name, got, want)
+		got, also := otherPackage(tt.name, tt.category, 7)
+		if got != tt.want || also != tt.also {
+			t.Errorf("%q: %q and %q, want %q and %q", tt.name, got, also, tt.want, tt.also)
 		}
-		if reason := pathFault(want); reason != "" {
-			t.Errorf("%q: %s", want, reason)
+		if reason := pathFault(got); reason != "" {
+			t.Errorf("%q: %s", got, reason)
 		}
-		stem, ext := splitPackage(path.Base(want))
-		if pf, pn, ok := packageStem(stem, ext); ext != "" && strings.Count(want, "/") == 3 && !strings.Contains(want, "aux") {
-			if _, err := cpv.Parse(strings.Split(want, "/")[1] + "/" + pf); err != nil || !ok || pn != strings.Split(want, "/")[2] {
-				t.Errorf("%q: %q %q %v", want, pf, pn, err)
-			}
+		if n, err := binpkg.ParseName(strings.TrimPrefix(got, "packages/")); tt.also != "" && (err != nil || n.InAll) {
+			t.Errorf("%q: no name that Portage takes: %v", got, err)
 		}
 	}
 }
@@ -105,7 +104,7 @@ func FuzzNames(f *testing.F) {
 			var all []string
 			seen := make(map[string]string)
 			for _, name := range names {
-				file := NewFile{Kind(kind%3 + 1), name, min(max(size, 0), 100)}
+				file := NewFile{Kind: Kind(kind%3 + 1), Path: name, Size: min(max(size, 0), 100)}
 				if err := w.reserve(file); err != nil {
 					continue
 				}

@@ -380,7 +380,7 @@ func TestNothingIsTriedAgain(t *testing.T) {
 				}
 			}
 			h.closing = func(w *Writer) {
-				_, put = w.Put(t.Context(), NewFile{Package, "a-b/c-1.tbz2", 1}, func(io.Writer) error { return nil })
+				_, put = w.Put(t.Context(), NewFile{Kind: Package, Path: "a-b/c-1.tbz2", Size: 1}, func(io.Writer) error { return nil })
 			}
 			err := h.export(t.Context(), mount)
 			var gone *GoneError

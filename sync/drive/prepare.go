@@ -13,9 +13,10 @@ import (
 
 // NewFile is a file that shall be put on the drive.
 type NewFile struct {
-	Kind Kind
-	Path string // the origin's: below PKGDIR, in DISTDIR, below bin
-	Size int64  // bytes
+	Kind     Kind
+	Path     string // the origin's: below PKGDIR, in DISTDIR, below bin
+	Size     int64  // bytes
+	Category string // of a package below All, whose path does not tell it; "" if not known
 }
 
 // Prepare does steps 4 and 5 of the order for files that will be put: the first
@@ -187,17 +188,17 @@ func (w *Writer) choose(f NewFile) ([]string, error) {
 	own := pathFault(wanted) == "" && !strings.HasSuffix(wanted, renamedSuffix)
 	for overflow := 1; overflow <= maxOverflow; overflow++ {
 		for n := range maxTries {
-			candidate := wanted
+			candidate, also := wanted, ""
 			if n > 0 {
-				candidate = otherPath(f.Kind, f.Path, n)
+				candidate, also = otherPath(f, n)
 			} else if !own {
 				continue
 			}
 			if overflow > 1 {
-				candidate = overflowPath(candidate, overflow)
+				candidate, also = overflowPath(candidate, overflow), overflowPath(also, overflow)
 			}
 			stored, where := w.parts(candidate, f.Size)
-			if where == taken {
+			if where == taken || w.names.has(also) {
 				continue
 			}
 			if where == blocked {

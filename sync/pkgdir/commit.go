@@ -239,7 +239,7 @@ func (d *Dir) choose(c *change, a Incoming) (string, error) {
 	}
 	free := a.Path
 	if taken(free) {
-		free, err = FreeName(a.Path, path.Dir(a.Entry.CPV()), taken)
+		free, err = binpkg.FreePath(a.Path, path.Dir(a.Entry.CPV()), taken)
 		if err == nil {
 			err = d.checkDirs(free)
 		}

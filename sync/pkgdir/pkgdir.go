@@ -53,7 +53,7 @@
 // Killed at any point, that leaves files without entries at worst; the next Commit or Reindex indexes them.
 // A file is replaced or removed only if it still is the one that the caller had verified. A name that
 // is taken by anything else is left alone, and the package goes to the next free CAT/PN/PF-N
-// ([FreeName]).
+// ([binpkg.FreePath]).
 package pkgdir
 
 import (

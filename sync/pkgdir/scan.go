@@ -196,26 +196,12 @@ func foreign(fi *listing.Entry) string {
 		return "set aside by Portage: its contents were not what the index said"
 	case strings.HasSuffix(name, ".partial"):
 		return "an incomplete download"
-	case isBeingBuilt(name):
+	case binpkg.IsPartial(name):
 		return "a package being written"
 	case fi.Mode()&fs.ModeSymlink != 0:
 		return "a symbolic link"
 	}
 	return "not a package"
-}
-
-// isBeingBuilt knows emerge's name for a package that is not complete: NAME.tbz2XXXXXXXX.PID.
-func isBeingBuilt(name string) bool {
-	stem, pid := name[:len(name)-len(path.Ext(name))], path.Ext(name)
-	if len(pid) < 2 || strings.Trim(pid[1:], "0123456789") != "" {
-		return false
-	}
-	for _, ext := range []string{".tbz2", ".xpak", ".gpkg.tar"} {
-		if strings.Contains(stem, ext) {
-			return true
-		}
-	}
-	return false
 }
 
 // sameStatus reports whether two status of one path are of one file that has not changed in between.
