@@ -375,13 +375,12 @@ func (w *world) deleteHere(c *computer, r *rand.Rand) {
 // driveFiles lists the files of a drive whose path has the text in it.
 func (w *world) driveFiles(d *usbDrive, text string) []string {
 	var names []string
-	files, err := treeOf(d.root)
-	w.check(err)
-	for _, f := range files {
-		if strings.Contains(f.path, text) {
-			names = append(names, filepath.Join(d.root, f.path))
+	w.check(filepath.WalkDir(d.root, func(name string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() && strings.Contains(strings.TrimPrefix(name, d.root), text) {
+			names = append(names, name)
 		}
-	}
+		return err
+	}))
 	return names
 }
 
@@ -493,7 +492,7 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 	after := w.contentOf(c).sums()
 	if !res.flag("--allow-older") {
 		for key, sum := range before {
-			if after[sum] || c.has[key] == sum {
+			if after[sum] || c.has[key] == sum || key[0] == 'd' && res.flag("--replace") {
 				continue
 			}
 			for _, h := range w.hosts {
@@ -574,7 +573,8 @@ func (w *world) recover() error {
 	d := w.drives[0]
 	for _, h := range w.hosts {
 		if len(h.has) == 0 && len(w.driveFiles(d, h.name)) == 0 {
-			continue // an export of nothing fails, rightly
+			w.lost = true // an export of nothing fails, rightly; so no client hears what this host no longer has
+			continue
 		}
 		if err := w.settle(h, d, "export"); err != nil {
 			return err
@@ -670,6 +670,12 @@ func (w *world) follow(m *computer, d *usbDrive, verb string, res result) (extra
 		for _, found := range hintCommand.FindAllStringSubmatch(hint, -1) {
 			switch found[1] {
 			case "trust":
+				if strings.Contains(found[2], "--replaces") {
+					for _, h := range w.hosts {
+						w.run(m, append([]string{"trust", "--fingerprint", h.key}, strings.Fields(found[2])...)...)
+					}
+					continue
+				}
 				for _, key := range slices.Sorted(maps.Keys(w.keys)) {
 					w.run(m, "trust", d.root, "--fingerprint", key)
 				}
