@@ -179,26 +179,18 @@ func failing(err error) bool {
 	return false
 }
 
-// explain turns what the kernel said into one of the errors above. An absent
-// file, on vfat also what a vanished drive looks like, is believed only
-// while the device is there.
+// explain turns what the kernel said into one of the errors above. Whatever it
+// said is believed only while the device is there: on a drive that was pulled
+// files are absent (vfat), and ext4 has been seen to answer that it is full.
 func (d *Drive) explain(op, path string, err error) error {
 	if err == nil || explained(err) {
 		return err
 	}
 	switch {
+	case !d.present():
+		return &GoneError{Op: op, Path: path, Vanished: true, Err: bare(err)}
 	case failing(err):
-		e := &GoneError{Op: op, Path: path, Vanished: !d.present(), Err: bare(err)}
-		if !e.Vanished {
-			e.Check = d.fs.RepairHint(d.Device())
-		}
-		return e
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EROFS):
-		if !d.present() {
-			return &GoneError{Op: op, Path: path, Vanished: true, Err: bare(err)}
-		}
-	}
-	switch {
+		return &GoneError{Op: op, Path: path, Check: d.fs.RepairHint(d.Device()), Err: bare(err)}
 	case errors.Is(err, syscall.EROFS):
 		e := &ReadOnlyError{Op: op, Path: path, Turned: !d.readOnly, Err: bare(err)}
 		if e.Turned {
@@ -218,7 +210,7 @@ func (d *Drive) explain(op, path string, err error) error {
 // about the name.
 func (d *Drive) explainName(op, path string, err error) error {
 	for _, errno := range []syscall.Errno{syscall.EINVAL, syscall.EILSEQ, syscall.ENAMETOOLONG, syscall.EOVERFLOW} {
-		if errors.Is(err, errno) && !explained(err) {
+		if errors.Is(err, errno) && !explained(err) && d.present() {
 			return &NameError{Path: path, Reason: errno.Error(), Err: errno}
 		}
 	}
