@@ -35,6 +35,16 @@ func (f Fingerprint) Short() string { return string(f[max(0, len(f)-16):]) }
 // String returns the digits.
 func (f Fingerprint) String() string { return string(f) }
 
+// Grouped returns the digits in groups of four, as people compare them.
+// [ParseFingerprint] reads that too.
+func (f Fingerprint) Grouped() string {
+	var groups []string
+	for group := range slices.Chunk([]byte(f), 4) {
+		groups = append(groups, string(group))
+	}
+	return strings.Join(groups, " ")
+}
+
 // A Ring is the keys that are trusted.
 type Ring []*PublicKey
 

@@ -209,7 +209,7 @@ type UnknownKeyError struct {
 }
 
 func (e *UnknownKeyError) Error() string {
-	return fmt.Sprintf("signed by the key %s, which is not trusted here", e.Signer)
+	return fmt.Sprintf("signed by the key %s, which is not trusted here", Fingerprint(e.Signer).Grouped())
 }
 
 // Is reports whether target is ErrUntrusted.
@@ -230,7 +230,9 @@ type KeyError struct {
 	Reason      string
 }
 
-func (e *KeyError) Error() string { return fmt.Sprintf("key %s: %s", e.Fingerprint, e.Reason) }
+func (e *KeyError) Error() string {
+	return fmt.Sprintf("key %s: %s", e.Fingerprint.Grouped(), e.Reason)
+}
 
 // Is reports whether target is ErrUntrusted.
 func (e *KeyError) Is(target error) bool { return target == ErrUntrusted }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"pkgsneak/manifest"
 )
 
 // ErrDeclined: the person was asked and said no.
@@ -91,39 +89,6 @@ func (e *StaleError) Error() string {
 	const day = 24 * time.Hour
 	return fmt.Sprintf("origin %q: its generation is %d days old, more than the %.4g days that are allowed", e.Origin, e.Age/day, float64(e.Max)/float64(day))
 }
-
-// UntrustedError says that a generation was not taken for the origin's, and nothing of it was used. It wraps the reason.
-type UntrustedError struct {
-	Origin string
-	Signer string // fingerprint or key id as claimed, for the message only
-	Err    error
-}
-
-func (e *UntrustedError) Error() string {
-	reason := e.Err
-	if inner := errors.Unwrap(reason); inner != nil { // without the operation, which the origin's name replaces
-		reason = inner
-	}
-	return fmt.Sprintf("origin %q: %v", e.Origin, reason)
-}
-
-// Unwrap gives the reason: a manifest error.
-func (e *UntrustedError) Unwrap() error { return e.Err }
-
-// RotationError says that a generation is signed by a key that is not trusted here, but that a trusted key introduced as its successor. It wraps the error of the unknown key.
-type RotationError struct {
-	Origin   string
-	Old, New manifest.Fingerprint
-	UserID   string // of the new one
-	Err      error
-}
-
-func (e *RotationError) Error() string {
-	return fmt.Sprintf("origin %q: signed by the new key %s, which the trusted key %s introduced as its successor", e.Origin, e.New, e.Old)
-}
-
-// Unwrap gives the error of the unknown key.
-func (e *RotationError) Unwrap() error { return e.Err }
 
 // RefusedError says that none of the origins on the drive was accepted, and why each was refused.
 type RefusedError struct{ Refused []Refused }

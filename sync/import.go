@@ -14,6 +14,7 @@ import (
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
 
@@ -32,7 +33,7 @@ type ImportOptions struct {
 	AcceptFuture bool
 	// AcceptRotation trusts the successor that a trusted key introduced, in its place. ConfirmRotation is asked where it is not set; nil says no.
 	AcceptRotation  bool
-	ConfirmRotation func(*RotationError) (bool, error)
+	ConfirmRotation func(*trust.Refusal) (bool, error)
 	Workers         int           // files copied and checked at a time; 0 chooses: as many as there are processors, as many of them from the drive as it likes
 	Source          volume.Medium // MediumOf the drive, while this process was still allowed to look
 	Pretend         bool
@@ -119,9 +120,12 @@ type importer struct {
 	drive *drive.Drive
 
 	report  *ImportReport
-	know    knowledge
+	know    trust.View
+	offered manifest.Ring // keys on the drive
 	origins []*incoming
 	client  *client
+
+	successors []successor // keys that were accepted in the place of trusted ones
 
 	unfinished error // of an origin that was begun and never committed
 }
@@ -132,6 +136,7 @@ type incoming struct {
 	gen       *drive.Generation
 	sum       digest.Blake2b // of what was signed
 	id        ledger.OriginID
+	successor *successor      // its key, if that was accepted in the place of a trusted one
 	known     ledger.OriginID // under which it is remembered: with the key that it had before, if that one introduced its key
 	seen      ledger.Seen
 	catalogue *pkgindex.Index
@@ -179,6 +184,9 @@ func (im *importer) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := im.trustSuccessors(); err != nil {
+		return err
+	}
 	return im.carryOut(ctx)
 }
 
@@ -210,11 +218,14 @@ func (im *importer) busy() bool {
 // load verifies every wanted origin, each by itself: one that is damaged, forged, from the future or not trusted stops no other. Only what is no
 // origin's fault ends the run: a drive that goes away, a person who says no.
 func (im *importer) load(ctx context.Context) (err error) {
-	if im.know, err = know(im.l, im.m.Now()); err != nil {
+	if im.know, err = trust.Read(im.l, im.m.Now()); err != nil {
 		return err
 	}
 	im.w.Tell(Event{Phase: PhaseScan, Path: im.o.Drive})
-	if err := im.heedRevocations(); err != nil {
+	if err := im.applyRevocations(); err != nil {
+		return err
+	}
+	if im.offered, err = trust.Offers(im.drive); err != nil {
 		return err
 	}
 	have, err := im.drive.Origins()
@@ -265,19 +276,19 @@ func (im *importer) nothingAccepted() error {
 
 // loadOrigin verifies one origin up to its catalogue. What it returns is closed by whoever accepts it.
 func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
-	gen, err := im.drive.Load(dir, im.know.ring, im.know.now)
-	var unknown *manifest.UnknownKeyError
-	if errors.As(err, &unknown) {
-		gen, err = im.adopt(dir, err, unknown)
-	}
+	seen, err := im.know.Load(im.drive, dir, im.offered)
 	if err != nil {
 		return nil, err
 	}
+	gen := seen.Gen
 	defer func() {
 		if err != nil {
 			gen.Close()
 		}
 	}()
+	if !believable(seen) {
+		return nil, seen.Err
+	}
 	in := &incoming{gen: gen, id: ledger.OriginID{Key: gen.Signed.Signer, Name: gen.Record.Origin}, OriginImport: &OriginImport{
 		Copied: []Item{}, Pruned: []Item{}, LeftOut: []Item{},
 		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin, Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(), Signed: gen.Signed.SignedAt,
@@ -285,9 +296,7 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	if in.sum, err = listSum(gen); err != nil {
 		return nil, err
 	}
-	if in.known, err = im.predecessor(in.id); err != nil {
-		return nil, err
-	}
+	in.known = im.know.Predecessor(im.l, in.id, im.offered)
 	if err := im.checkTime(in); err != nil {
 		return nil, err
 	}
@@ -295,14 +304,20 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 		return nil, err
 	}
 	if im.wants(Package) {
-		err = im.readCatalogue(in)
+		if err := im.readCatalogue(in); err != nil {
+			return nil, err
+		}
 	}
-	return in, err
+	return in, im.acceptRotation(in, seen)
 }
 
 // accept takes an origin in that was verified.
 func (im *importer) accept(in *incoming) {
 	im.origins = append(im.origins, in)
+	if s := in.successor; s != nil {
+		im.successors = append(im.successors, *s)
+		im.know.Ring = append(im.know.Ring, s.key)
+	}
 	im.report.Origins = append(im.report.Origins, in.OriginImport)
 	if signed := in.gen.Signed.SignedAt; im.m.Now().Before(signed) {
 		im.note("this machine's clock says %s, before origin %q signed at %s: it is not taken into account",
@@ -315,10 +330,10 @@ func (im *importer) accept(in *incoming) {
 func (im *importer) checkTime(in *incoming) error {
 	signed := in.gen.Signed
 	stamp := latest(signed.SignedAt, signed.Timestamp)
-	if limit := latest(im.know.now, notBefore).Add(maxAhead); stamp.After(limit) && !im.o.AcceptFuture {
+	if limit := latest(im.know.Now, notBefore).Add(maxAhead); stamp.After(limit) && !im.o.AcceptFuture {
 		return &FutureError{Origin: in.Plan.Origin, Time: stamp, Limit: limit}
 	}
-	age := max(0, im.know.now.Sub(signed.SignedAt))
+	age := max(0, im.know.Now.Sub(signed.SignedAt))
 	in.Plan.Age = int64(age / time.Second)
 	if im.o.MaxAge > 0 && age > im.o.MaxAge {
 		return &StaleError{Origin: in.Plan.Origin, Age: age, Max: im.o.MaxAge}
@@ -336,11 +351,6 @@ func (im *importer) refuse(dir string, err error) {
 		signer = unknown.Signer
 	case errors.As(err, &key):
 		signer = string(key.Fingerprint)
-	}
-	var rotation *RotationError
-	var fork *ForkError
-	if !errors.As(err, &rotation) && !errors.As(err, &fork) {
-		err = untrusted(dir, err)
 	}
 	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Signer: signer, Reason: err.Error(), Err: err})
 }

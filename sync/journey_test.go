@@ -16,6 +16,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/trust"
 )
 
 // machine makes a computer with directories of its own, whose clock stands at when.
@@ -340,7 +341,7 @@ func TestImportRefuses(t *testing.T) {
 	pack(t, host.PKGDIR, "xpak-classic")
 	mustExport(t, host, ExportOptions{Drive: drive})
 	_, err := Import(t.Context(), client, ImportOptions{Drive: drive}, nil)
-	if !isA[*UntrustedError](err) || !errors.Is(err, manifest.ErrUntrusted) {
+	if !isA[*trust.Refusal](err) || !errors.Is(err, manifest.ErrUntrusted) {
 		t.Errorf("unknown key: %v", err)
 	}
 	trustEach(t, client, host)

@@ -10,6 +10,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/trust"
 )
 
 // StatusOptions says what to look at.
@@ -42,6 +43,7 @@ type OriginStatus struct {
 	UserID      string           `json:"user_id,omitempty"`
 	Trusted     bool             `json:"trusted"`
 	Mine        bool             `json:"mine"` // signed with this machine's key
+	SignerState string           `json:"signer_state,omitempty"`
 	Serial      int64            `json:"serial,omitempty"`
 	Signed      time.Time        `json:"signed,omitzero"`
 	Packages    Tally            `json:"packages"`
@@ -81,7 +83,7 @@ func Status(ctx context.Context, m Machine, o StatusOptions) (*StatusReport, err
 		return nil, err
 	}
 	defer l.Close()
-	k, err := know(l, m.Now())
+	k, err := trust.Read(l, m.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -92,15 +94,15 @@ func Status(ctx context.Context, m Machine, o StatusOptions) (*StatusReport, err
 	return r, err
 }
 
-func machineStatus(m Machine, l *ledger.Ledger, k knowledge) MachineStatus {
-	s := MachineStatus{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR, StateDir: m.StateDir, Key: string(k.own),
+func machineStatus(m Machine, l *ledger.Ledger, k trust.View) MachineStatus {
+	s := MachineStatus{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR, StateDir: m.StateDir, Key: string(k.Own),
 		Trusted: []TrustedKey{}, Origins: l.Origins(), Runs: l.Runs()}
-	for _, key := range k.ring {
-		if key.Fingerprint() == k.own {
+	for _, key := range k.Ring {
+		if key.Fingerprint() == k.Own {
 			continue
 		}
 		t := TrustedKey{Fingerprint: string(key.Fingerprint()), UserID: key.UserID()}
-		if err := key.Check(k.now); err != nil {
+		if err := key.Check(k.Now); err != nil {
 			t.Problem = err.Error()
 		}
 		s.Trusted = append(s.Trusted, t)
@@ -108,7 +110,7 @@ func machineStatus(m Machine, l *ledger.Ledger, k knowledge) MachineStatus {
 	return s
 }
 
-func driveStatus(ctx context.Context, l *ledger.Ledger, k knowledge, mount string) (*DriveStatus, error) {
+func driveStatus(ctx context.Context, l *ledger.Ledger, k trust.View, mount string) (*DriveStatus, error) {
 	d, err := openDrive("status of", mount)
 	if err != nil {
 		return nil, err
@@ -122,11 +124,11 @@ func driveStatus(ctx context.Context, l *ledger.Ledger, k knowledge, mount strin
 	if err != nil {
 		return nil, err
 	}
-	offered, err := d.Keys()
+	offered, err := trust.Offers(d)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := k.heed(d); err != nil {
+	if _, err := k.ApplyRevocations(d); err != nil {
 		return nil, err
 	}
 	for _, dir := range dirs {
@@ -142,9 +144,9 @@ func driveStatus(ctx context.Context, l *ledger.Ledger, k knowledge, mount strin
 	return s, nil
 }
 
-func originStatus(l *ledger.Ledger, k knowledge, d *drive.Drive, dir string, offered []drive.Offered) (OriginStatus, error) {
+func originStatus(l *ledger.Ledger, k trust.View, d *drive.Drive, dir string, offered manifest.Ring) (OriginStatus, error) {
 	o := OriginStatus{Dir: dir}
-	seen, err := k.look(d, dir, offered)
+	seen, err := k.Load(d, dir, offered)
 	var gone *drive.GoneError
 	switch {
 	case errors.As(err, &gone) && gone.Vanished:
@@ -152,10 +154,11 @@ func originStatus(l *ledger.Ledger, k knowledge, d *drive.Drive, dir string, off
 	case err != nil:
 		o.Err = err
 	default:
-		defer seen.gen.Close()
-		o.Err = seen.err
+		defer seen.Gen.Close()
+		o.Err = seen.Err
 		o.fill(seen, k)
-		if s, ok := l.Seen(ledger.OriginID{Key: seen.gen.Signed.Signer, Name: o.Name}); ok {
+		id := ledger.OriginID{Key: seen.Gen.Signed.Signer, Name: o.Name}
+		if s, ok := l.Seen(k.Predecessor(l, id, offered)); ok {
 			o.Imported = s.Serial
 		}
 	}
@@ -165,12 +168,12 @@ func originStatus(l *ledger.Ledger, k knowledge, d *drive.Drive, dir string, off
 	return o, nil
 }
 
-func (o *OriginStatus) fill(seen loaded, k knowledge) {
-	g := seen.gen
+func (o *OriginStatus) fill(seen trust.Loaded, k trust.View) {
+	g := seen.Gen
 	o.Name, o.Fingerprint, o.Serial, o.Signed = g.Record.Origin, string(g.Signed.Signer), g.Serial(), g.Signed.SignedAt
-	o.Trusted, o.Mine = seen.err == nil, g.Signed.Signer == k.own
-	if seen.key != nil {
-		o.UserID = seen.key.UserID()
+	o.Trusted, o.Mine, o.SignerState = seen.Err == nil, g.Signed.Signer == k.Own, seen.Signer.State.String()
+	if seen.Key != nil {
+		o.UserID = seen.Key.UserID()
 	}
 	o.Packages, o.Distfiles = tally(g.Packages()), tally(g.Distfiles())
 	o.Catalogue, o.Profile, o.CHOST = g.Record.Counts.Catalogue, g.Record.Profile, g.Record.CHOST

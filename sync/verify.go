@@ -7,8 +7,10 @@ import (
 	stdsync "sync"
 	"time"
 
+	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
 
@@ -56,7 +58,7 @@ func Verify(ctx context.Context, m Machine, o VerifyOptions, w Watcher) (*Verify
 		return nil, err
 	}
 	defer l.Close()
-	k, err := know(l, m.Now())
+	k, err := trust.Read(l, m.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +70,11 @@ func Verify(ctx context.Context, m Machine, o VerifyOptions, w Watcher) (*Verify
 	if err != nil {
 		return nil, err
 	}
-	offered, err := d.Keys()
+	offered, err := trust.Offers(d)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := k.heed(d); err != nil {
+	if _, err := k.ApplyRevocations(d); err != nil {
 		return nil, err
 	}
 	if o.Workers <= 0 {
@@ -89,9 +91,9 @@ func Verify(ctx context.Context, m Machine, o VerifyOptions, w Watcher) (*Verify
 	return r, nil
 }
 
-func verifyOrigin(ctx context.Context, k knowledge, d *drive.Drive, dir string, offered []drive.Offered, o VerifyOptions, w Watcher) (*OriginVerify, error) {
+func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string, offered manifest.Ring, o VerifyOptions, w Watcher) (*OriginVerify, error) {
 	v := &OriginVerify{Dir: dir, Bad: []Item{}, Stale: []string{}, Undeclared: []string{}, Unreadable: []Item{}, Slots: []string{}}
-	seen, err := k.look(d, dir, offered)
+	seen, err := k.Load(d, dir, offered)
 	var gone *drive.GoneError
 	switch {
 	case errors.As(err, &gone) && gone.Vanished:
@@ -100,13 +102,13 @@ func verifyOrigin(ctx context.Context, k knowledge, d *drive.Drive, dir string, 
 		v.Err, v.Problem = err, err.Error()
 		return v, nil
 	}
-	defer seen.gen.Close()
-	g := seen.gen
-	v.Name, v.Fingerprint, v.Serial, v.Signed, v.Trusted = g.Record.Origin, string(g.Signed.Signer), g.Serial(), g.Signed.SignedAt, seen.err == nil
-	if seen.key != nil {
-		v.UserID = seen.key.UserID()
+	defer seen.Gen.Close()
+	g := seen.Gen
+	v.Name, v.Fingerprint, v.Serial, v.Signed, v.Trusted = g.Record.Origin, string(g.Signed.Signer), g.Serial(), g.Signed.SignedAt, seen.Err == nil
+	if seen.Key != nil {
+		v.UserID = seen.Key.UserID()
 	}
-	if v.Err = seen.err; v.Err != nil {
+	if v.Err = seen.Err; v.Err != nil {
 		v.Problem = v.Err.Error()
 	}
 	rep, err := g.Verify(ctx, drive.VerifyOptions{Workers: o.Workers, Progress: verifyProgress(g, w)})

@@ -5,7 +5,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"pkgsneak/manifest"
 	"pkgsneak/sync"
 	"pkgsneak/sync/volume"
 )
@@ -85,7 +84,7 @@ func withReason(items []sync.Item, reason string, have bool) []sync.Item {
 func (c *call) exportSummary(r *sync.ExportReport) {
 	p := &r.Plan
 	if r.NewKey {
-		c.out.say("made the key that signs this machine's exports: %s", spaced(manifest.Fingerprint(p.Fingerprint)))
+		c.out.say("made the key that signs this machine's exports: %s", grouped(p.Fingerprint))
 	}
 	switch {
 	case r.Unchanged:

@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/sync"
+	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
 
@@ -83,11 +84,11 @@ func importCode(report *sync.ImportReport) int {
 }
 
 // confirmRotation asks whether a new key is to be trusted that the old one introduces.
-func (c *call) confirmRotation(r *sync.RotationError) (bool, error) {
+func (c *call) confirmRotation(r *trust.Refusal) (bool, error) {
 	c.out.say("%s signs with a new key. The key that is trusted here introduced it.", bold(r.Origin))
-	c.out.say("%s  %s", bold("trusted"), spaced(r.Old))
-	c.out.say("%s      %s", bold("new"), spaced(r.New))
-	c.out.say("%s  %s", bold("user id"), r.UserID)
+	c.out.say("%s  %s", bold("trusted"), r.Signer.Introducer.Grouped())
+	c.out.say("%s      %s", bold("new"), r.Signer.Key.Grouped())
+	c.out.say("%s  %s", bold("user id"), r.Signer.UserID)
 	c.out.notice("Compare it with what \"pkgsneak key\" shows on the build host.")
 	return c.out.ask("Trust the new key instead of the old one?")
 }

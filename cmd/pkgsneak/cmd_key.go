@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -95,7 +94,7 @@ func keyShow(c *call) error {
 
 // describeKey shows a key to a person.
 func (c *call) describeKey(k *manifest.PublicKey) {
-	c.out.say("%s  %s", bold("fingerprint"), spaced(k.Fingerprint()))
+	c.out.say("%s  %s", bold("fingerprint"), k.Fingerprint().Grouped())
 	c.out.say("%s      %s", bold("user id"), k.UserID())
 	c.out.say("%s         %s", bold("made"), k.Created().Local().Format("2006-01-02"))
 	if at, ok := k.Expires(); ok {
@@ -104,15 +103,6 @@ func (c *call) describeKey(k *manifest.PublicKey) {
 	if k.Revoked() {
 		c.out.say("%s      %s", bold("revoked"), "yes")
 	}
-}
-
-// spaced groups a fingerprint for the eye.
-func spaced(f manifest.Fingerprint) string {
-	var groups []string
-	for group := range slices.Chunk([]byte(f), 4) {
-		groups = append(groups, string(group))
-	}
-	return strings.Join(groups, " ")
 }
 
 func keyGenerate(c *call) error {
@@ -181,9 +171,9 @@ func keyRotate(c *call) error {
 	}
 	c.describeKey(next.Public())
 	if report.Revoked {
-		c.out.say("takes the place of %s, which is revoked: the next export tells the clients", report.Old)
+		c.out.say("takes the place of %s, which is revoked: the next export tells the clients", report.Old.Grouped())
 	} else {
-		c.out.say("takes the place of %s, which introduces it to the clients with the next export", report.Old)
+		c.out.say("takes the place of %s, which introduces it to the clients with the next export", report.Old.Grouped())
 	}
 	report.keyReport = newKeyReport(next.Public())
 	c.result(exitDone, report)
@@ -221,7 +211,7 @@ func keyRevocation(c *call) error {
 	}
 	if !c.out.json {
 		c.out.put("%s", raw(strings.TrimSuffix(string(cert), "\n")))
-		c.out.notice("whoever has this can end the key %s", key.Public().Fingerprint())
+		c.out.notice("whoever has this can end the key %s", key.Public().Fingerprint().Grouped())
 	}
 	c.result(exitDone, struct {
 		Fingerprint manifest.Fingerprint `json:"fingerprint"`

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pkgsneak/manifest"
 	"pkgsneak/sync"
 	"pkgsneak/sync/ledger"
 )
@@ -46,6 +47,9 @@ func status(c *call) error {
 	return outcome(code)
 }
 
+// grouped is a fingerprint of a report as people compare it.
+func grouped(fpr string) string { return manifest.Fingerprint(fpr).Grouped() }
+
 // statusCode: a key that is not trusted here is an answer; a generation that cannot be read is a failure.
 func statusCode(d *sync.DriveStatus) int {
 	for _, o := range d.Origins {
@@ -78,18 +82,16 @@ func (c *call) originStatus(o *sync.OriginStatus) {
 	}
 	if o.Serial != 0 {
 		c.out.say("    generation  %s", c.generation(o.Serial))
-		c.out.say("    signed by   %s %s: %s", o.Fingerprint, o.UserID, trustWord(o))
+		c.out.say("    signed by   %s %s: %s", grouped(o.Fingerprint), o.UserID, trustWord(o))
 		c.out.say("    carries     %s, of %s that the origin has", bothKinds(o.Packages, o.Distfiles), count(o.Catalogue, "package"))
 		if o.CHOST != "" || o.Profile != "" {
 			c.out.say("    made for    %s %s", o.CHOST, o.Profile)
 		}
 		c.out.say("    imported    %s", c.importedWord(o))
 	}
-	switch {
-	case isUnknownKey(o.Err):
-		c.out.say("    to trust it: compare the fingerprint with \"pkgsneak key\" on the build host, then: pkgsneak trust %s", shellWord(c.place))
-	case o.Problem != "":
-		c.out.warn("%s: %s", o.Dir, o.Problem)
+	if o.Err != nil {
+		c.out.warn("%s", o.Problem)
+		c.out.hint(explain(o.Err, c.place).hints...)
 	}
 }
 
@@ -121,7 +123,7 @@ func (c *call) machineStatus(m *sync.MachineStatus) {
 	c.out.say("  DISTDIR       %s", m.DISTDIR)
 	c.out.say("  state         %s", m.StateDir)
 	if m.Key != "" {
-		c.out.say("  signs with    %s", m.Key)
+		c.out.say("  signs with    %s", grouped(m.Key))
 	}
 	for _, name := range m.Origins {
 		c.out.say("  exports as    %s", name)
@@ -131,7 +133,7 @@ func (c *call) machineStatus(m *sync.MachineStatus) {
 		if k.Problem != "" {
 			problem = " (" + k.Problem + ")"
 		}
-		c.out.say("  trusts        %s %s%s", k.Fingerprint, k.UserID, problem)
+		c.out.say("  trusts        %s %s%s", grouped(k.Fingerprint), k.UserID, problem)
 	}
 	for _, verb := range []string{"export", "import"} {
 		if r, ok := lastRun(m.Runs, verb); ok {

@@ -27,7 +27,7 @@ func trustCommand(f *face) *cli.Command {
 			"to be trusted for lying on the drive. Scripts give the fingerprint with --fingerprint and are not asked.\n" +
 			"A drive or file that is called list or remove is ./list or ./remove.",
 		Flags:  flags(common, trusting),
-		Action: f.action(1, 1, trust),
+		Action: f.action(1, 1, trustKeys),
 		Subcommands: []*cli.Command{
 			{Name: "list", Usage: "the keys that are trusted", Flags: flags(common), Action: f.action(0, 0, trustList)},
 			{Name: "remove", Usage: "trust a key no longer", ArgsUsage: "FPR", Flags: flags(common), Action: f.action(1, 1, trustRemove)},
@@ -41,7 +41,7 @@ type trustReport struct {
 	Already []keyReport `json:"already,omitempty"` // trusted before
 }
 
-func trust(c *call) error {
+func trustKeys(c *call) error {
 	want, err := c.wantedKey()
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func trust(c *call) error {
 	if want != "" {
 		key, ok := offered.Find(want)
 		if !ok {
-			return withHint(fmt.Errorf("%q offers no key with the fingerprint %s: %w", c.args[0], want, manifest.ErrUntrusted),
+			return withHint(fmt.Errorf("%q offers no key with the fingerprint %s: %w", c.args[0], want.Grouped(), manifest.ErrUntrusted),
 				"it offers %s", fingerprints(offered))
 		}
 		offered = manifest.Ring{key}
@@ -82,7 +82,7 @@ func (c *call) wantedKey() (manifest.Fingerprint, error) {
 func fingerprints(ring manifest.Ring) string {
 	var all []string
 	for _, k := range ring {
-		all = append(all, string(k.Fingerprint()))
+		all = append(all, k.Fingerprint().Grouped())
 	}
 	return strings.Join(all, ", ")
 }
@@ -145,10 +145,10 @@ func renews(offered, have *manifest.PublicKey) bool {
 // known says that there is nothing to do about a key.
 func (c *call) known(key *manifest.PublicKey) {
 	if key.Revoked() {
-		c.out.warn("%s %s is revoked by its owner: nothing makes it trusted again", key.Fingerprint(), key.UserID())
+		c.out.warn("%s %s is revoked by its owner: nothing makes it trusted again", key.Fingerprint().Grouped(), key.UserID())
 		return
 	}
-	c.out.say("%s %s is trusted already", key.Fingerprint(), key.UserID())
+	c.out.say("%s %s is trusted already", key.Fingerprint().Grouped(), key.UserID())
 }
 
 // introduce shows a key that may be trusted, and what speaks for or against it.
@@ -160,7 +160,7 @@ func (c *call) introduce(key *manifest.PublicKey, ring manifest.Ring) {
 	}
 	if by, ok := key.CertifiedBy(ring, now); ok {
 		known, _ := ring.Find(by)
-		c.out.say("%s it was certified by %s %s, which is trusted here", bold("note:"), by, known.UserID())
+		c.out.say("%s it was certified by %s %s, which is trusted here", bold("note:"), by.Grouped(), known.UserID())
 	}
 }
 
@@ -227,7 +227,7 @@ func trustList(c *call) error {
 		Keys []keyReport `json:"keys"`
 	}{Keys: []keyReport{}}
 	for _, k := range ring {
-		c.out.say("%s  %s  %s%s", k.Fingerprint(), k.Created().Local().Format("2006-01-02"), k.UserID(), c.keyProblem(k))
+		c.out.say("%s  %s  %s%s", k.Fingerprint().Grouped(), k.Created().Local().Format("2006-01-02"), k.UserID(), c.keyProblem(k))
 		report.Keys = append(report.Keys, newKeyReport(k))
 	}
 	if len(ring) == 0 {
@@ -267,7 +267,7 @@ func trustRemove(c *call) error {
 	if err := l.Distrust(key.Fingerprint()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	c.out.say("%s %s is trusted no longer", key.Fingerprint(), key.UserID())
+	c.out.say("%s %s is trusted no longer", key.Fingerprint().Grouped(), key.UserID())
 	c.result(exitDone, newKeyReport(key))
 	return nil
 }

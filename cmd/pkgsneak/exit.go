@@ -14,6 +14,7 @@ import (
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/trust"
 )
 
 // The exit codes. They are part of the command line: scripts and the units of auto read them.
@@ -133,7 +134,7 @@ func explain(err error, place string) failure {
 		fork      *sync.ForkError
 		future    *sync.FutureError
 		stale     *sync.StaleError
-		rotation  *sync.RotationError
+		refusal   *trust.Refusal
 		noOrigin  *sync.NoOriginError
 		empty     *sync.EmptyMountError
 		space     *sync.SpaceError
@@ -177,9 +178,9 @@ func explain(err error, place string) failure {
 	case errors.As(err, &stale):
 		f.code = exitOlder
 		hint("export again on the build host; to take it all the same, leave --max-age out")
-	case errors.As(err, &rotation):
+	case errors.As(err, &refusal):
 		f.code = exitUntrusted
-		hint("compare the new fingerprint with \"pkgsneak key\" on the build host, then: pkgsneak import %s --accept-rotation", shellWord(place))
+		hint("%s", refusal.Hint(shellWord(place)))
 	case errors.As(err, &noOrigin):
 		hint("the drive has %s", strings.Join(noOrigin.Have, ", "))
 	case errors.As(err, &space):

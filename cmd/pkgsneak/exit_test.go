@@ -13,11 +13,15 @@ import (
 	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
 
 func TestExplain(t *testing.T) {
-	unknown := &sync.UntrustedError{Origin: "a", Err: &manifest.UnknownKeyError{Signer: "AB"}}
+	unknown := &manifest.UnknownKeyError{Signer: "AB"}
+	signed := func(s trust.State) error {
+		return &trust.Refusal{Origin: "a", Signer: trust.Signer{State: s, Key: "AB"}, Err: unknown}
+	}
 	tests := []struct {
 		name string
 		err  error
@@ -50,11 +54,17 @@ func TestExplain(t *testing.T) {
 		{"no tree", fmt.Errorf("import: %w", drive.ErrNoTree), 10, "pkgsneak export /mnt/usb"},
 		{"nothing is mounted", &sync.EmptyMountError{Drive: "/mnt/usb", Err: drive.ErrNoTree}, 10, "mount"},
 		{"locked", fmt.Errorf("x: %w", durable.ErrLocked), 11, "--lock-wait"},
-		{"unknown key", unknown, 12, "pkgsneak trust /mnt/usb"},
+		{"unknown key", signed(trust.Unknown), 12, "pkgsneak trust /mnt/usb"},
+		{"unknown key alone", unknown, 12, "pkgsneak trust /mnt/usb"},
+		{"retired key", signed(trust.Retired), 12, "pkgsneak trust /mnt/usb --fingerprint AB"},
+		{"revoked key", signed(trust.Revoked), 12, "pkgsneak key rotate --revoke"},
+		{"key that is not wanted", signed(trust.Never), 12, "pkgsneak trust /mnt/usb --fingerprint AB"},
+		{"own key of another user", signed(trust.MineHidden), 12, "as root: pkgsneak status /mnt/usb"},
+		{"signature that is wrong", &trust.Refusal{Origin: "a", Err: &manifest.SignatureError{Reason: "x"}}, 12, "pkgsneak export /mnt/usb"},
 		{"bad signature", &manifest.SignatureError{Reason: "x"}, 12, ""},
 		{"nothing signed", manifest.ErrNotSigned, 12, ""},
 		{"expired key", &manifest.KeyError{Reason: "expired"}, 12, "pkgsneak key rotate"},
-		{"new key", &sync.RotationError{Err: unknown}, 12, "pkgsneak import /mnt/usb --accept-rotation"},
+		{"new key", signed(trust.Successor), 12, "pkgsneak import /mnt/usb --accept-rotation"},
 		{"from the future", &sync.FutureError{}, 12, "pkgsneak import /mnt/usb --accept-future"},
 		{"too old", &sync.StaleError{}, 13, "--max-age"},
 		{"permission", &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 1, "as root"},

@@ -26,6 +26,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
 )
 
@@ -502,7 +503,7 @@ func wantArgs(ts *testscript.TestScript, neg bool, args []string, n int) {
 	}
 }
 
-// fingerprint NAME: sets a variable to the fingerprint of this machine's signing key.
+// fingerprint NAME: sets NAME to the fingerprint of this machine's signing key, and NAME_GROUPED to what people compare.
 func storyFingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 1)
 	ts.Check(ts.Exec("pkgsneak", "key", "--json"))
@@ -512,6 +513,7 @@ func storyFingerprint(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no fingerprint")
 	}
 	ts.Setenv(args[0], fpr)
+	ts.Setenv(args[0]+"_GROUPED", manifest.Fingerprint(fpr).Grouped())
 }
 
 // gpghome: from here on gpg has a home of its own, whose agent ends with the story. Its path is short: the agent's socket lies in it.

@@ -50,7 +50,7 @@ func (e *examiner) trust() {
 			good++
 			continue
 		}
-		bad = append(bad, Finding{Topic: "trust", Weight: Wrong, Role: Client, What: fmt.Sprintf("trusted key %s: %v", k.Fingerprint(), err),
+		bad = append(bad, Finding{Topic: "trust", Weight: Wrong, Role: Client, What: fmt.Sprintf("trusted key %s: %v", k.Fingerprint().Grouped(), err),
 			Why: "nothing that is signed with it is imported any more", Names: []string{k.UserID()},
 			Mend: []Mend{{Do: "when the build host has renewed its key, or has another one: run", Lines: []string{"pkgsneak trust DRIVE", "pkgsneak trust remove " + string(k.Fingerprint())}}}})
 	}

@@ -9,6 +9,8 @@
 //	  signing.asc              0600, the origin's key; made once, never replaced
 //	  retired/FINGERPRINT.asc  0600, the keys that signing.asc took the place of
 //	  trusted/FINGERPRINT.asc  public keys the administrator trusts; every *.asc here counts
+//	  decisions                the keys that are not to be trusted, or no longer (Decisions)
+//	  replacing                one key is about to take the place of another (Replace)
 //	  memory                   serials, exports, runs (below)
 //	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
 //	  digests/HEX              one for each directory whose files were read
@@ -152,7 +154,10 @@ func open(ctx context.Context, dir string, o Options) (_ *Ledger, err error) {
 			return nil, err
 		}
 	}
-	return l, l.readMemory()
+	if err := l.readMemory(); err != nil || o.ReadOnly {
+		return l, err
+	}
+	return l, finishReplacing(l)
 }
 
 // sweep removes what killed runs left.
@@ -312,10 +317,21 @@ func (l *Ledger) Retired() ([]*manifest.PrivateKey, error) {
 	return keys, nil
 }
 
-// Trusted returns the keys in trusted/, in the order of their file names.
+// Trusted returns the keys in trusted/, in the order of their file names; first the one that is about
+// to take the place of another (Replace), without that other.
 func (l *Ledger) Trusted() (manifest.Ring, error) {
+	pending, err := replacing(l)
+	if err != nil {
+		return nil, err
+	}
 	var ring manifest.Ring
-	err := l.eachTrusted(func(_ string, k *manifest.PublicKey) error {
+	if pending != nil {
+		ring = manifest.Ring{pending.next}
+	}
+	err = l.eachTrusted(func(_ string, k *manifest.PublicKey) error {
+		if pending != nil && k.Fingerprint() == pending.old && !k.Revoked() {
+			return nil
+		}
 		if !slices.ContainsFunc(ring, func(o *manifest.PublicKey) bool { return o.Fingerprint() == k.Fingerprint() }) {
 			ring = append(ring, k)
 		}

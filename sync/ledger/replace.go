@@ -1,0 +1,213 @@
+package ledger
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"pkgsneak/manifest"
+)
+
+// # One key in the place of another
+//
+// Replace touches trusted/, memory, imports/ and decisions. It first writes down what it is about to
+// do, in the file replacing; whoever opens the state directory for writing finishes what a killed
+// process began, and whoever reads it meanwhile trusts the new key and not the old one.
+//
+//	pkgsneak replacing 1<TAB>FINGERPRINT OF THE OLD KEY<TAB>UNIX SECONDS
+//	the new key, armored
+const replacingName = "replacing"
+
+const replacingHead = "pkgsneak replacing 1\t"
+
+// replacement is what the file replacing says.
+type replacement struct {
+	old  manifest.Fingerprint
+	next *manifest.PublicKey
+	at   time.Time
+}
+
+// Replace trusts next in the place of the key old: what came in under the old key is the new one's
+// from then on, the highest serials go on, and the old key is trusted no longer. A key that was
+// revoked stays in trusted/, because that is where its revocation is remembered. After a crash at
+// any moment the whole of it happens or nothing.
+func Replace(l *Ledger, old manifest.Fingerprint, next *manifest.PublicKey, at time.Time) error {
+	if old == next.Fingerprint() {
+		return fmt.Errorf("replacing the key %s: by itself", old)
+	}
+	r := &replacement{old, next, at.UTC().Truncate(time.Second)}
+	text := fmt.Appendf(nil, "%s%s\t%d\n", replacingHead, r.old, r.at.Unix())
+	if err := l.writeBytes(replacingName, 0o644, append(text, next.Armor()...)); err != nil {
+		return err
+	}
+	return finishReplacing(l)
+}
+
+// replacing returns what a killed process has begun; nil if nothing.
+func replacing(l *Ledger) (*replacement, error) {
+	data, err := l.read(replacingName, manifest.MaxKey+1024)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := parseReplacing(data)
+	if err != nil {
+		return nil, l.odd(replacingName, 0, err.Error())
+	}
+	return r, nil
+}
+
+func parseReplacing(data []byte) (*replacement, error) {
+	line, armor, _ := bytes.Cut(data, []byte("\n"))
+	fields := strings.Split(string(line), "\t")
+	if len(fields) != 3 || fields[0]+"\t" != replacingHead {
+		return nil, fmt.Errorf("begins with %.80q instead of %.80q", line, replacingHead)
+	}
+	old, err := canonical(fields[1])
+	if err != nil {
+		return nil, err
+	}
+	seconds, err := parseInt(fields[2])
+	if err != nil {
+		return nil, err
+	}
+	next, err := manifest.ReadPublicKey(armor)
+	if err != nil {
+		return nil, err
+	}
+	if next.Fingerprint() == old {
+		return nil, errors.New("a key replaces itself")
+	}
+	return &replacement{old, next, time.Unix(seconds, 0).UTC()}, nil
+}
+
+// finishReplacing does what the file replacing says, or what is left of it. Each step may be done
+// again.
+func finishReplacing(l *Ledger) error {
+	r, err := replacing(l)
+	if r == nil || err != nil {
+		return err
+	}
+	if err := r.handOver(l); err != nil {
+		return err
+	}
+	if err := l.Trust(r.next); err != nil {
+		return err
+	}
+	if err := r.distrust(l); err != nil {
+		return err
+	}
+	if err := l.root.Remove(replacingName); err != nil {
+		return fmt.Errorf("state directory %q: %w", l.dir, err)
+	}
+	return l.root.SyncDir(".")
+}
+
+// handOver makes everything that is remembered of origins of the old key the new key's.
+func (r *replacement) handOver(l *Ledger) error {
+	var emptied []string
+	for id, file := range l.memory.imports {
+		if id.Key == r.old {
+			emptied = append(emptied, file)
+			if err := r.handOverImports(l, id); err != nil {
+				return err
+			}
+		}
+	}
+	err := l.remember(func(m *memory) {
+		maps.DeleteFunc(m.imports, func(id importsID, _ string) bool { return id.Key == r.old })
+		for id, s := range m.seen {
+			if id.Key != r.old {
+				continue
+			}
+			delete(m.seen, id)
+			id.Key = r.next.Fingerprint()
+			m.seen[id] = newerSeen(s, m.seen[id])
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, file := range emptied {
+		if err := l.root.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("state directory %q: %w", l.dir, err)
+		}
+	}
+	return nil
+}
+
+// handOverImports copies one table. Where both keys brought in a file of one name, the new key's is
+// the one that its origin has now.
+func (r *replacement) handOverImports(l *Ledger, id importsID) error {
+	rows, err := l.Imports(id.OriginID, id.Kind)
+	if err != nil {
+		return err
+	}
+	mine := OriginID{Key: r.next.Fingerprint(), Name: id.Name}
+	newer, err := l.Imports(mine, id.Kind)
+	if err != nil {
+		return err
+	}
+	maps.Copy(rows, newer)
+	return l.SaveImports(mine, id.Kind, rows)
+}
+
+func newerSeen(a, b Seen) Seen {
+	highest := later(a.Highest, b.Highest)
+	if b.Serial > a.Serial {
+		a = b
+	}
+	a.Highest = highest
+	return a
+}
+
+func (r *replacement) distrust(l *Ledger) error {
+	d := Decision{Key: r.old, Verdict: Replaced, By: r.next.Fingerprint(), At: r.at}
+	old, err := hidden(l, r.old)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		d.UserID = old.UserID()
+	}
+	if err := changeDecisions(l, func(m map[manifest.Fingerprint]Decision) {
+		if was, ok := m[r.old]; ok && d.UserID == "" {
+			d.UserID = was.UserID
+		}
+		m[d.Key] = d
+		delete(m, r.next.Fingerprint())
+	}); err != nil {
+		return err
+	}
+	if old == nil || old.Revoked() {
+		return nil
+	}
+	if err := l.Distrust(r.old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// hidden returns a key that lies in trusted/, also one that Trusted leaves out; nil if there is none.
+func hidden(l *Ledger, fpr manifest.Fingerprint) (found *manifest.PublicKey, err error) {
+	err = l.eachTrusted(func(_ string, k *manifest.PublicKey) error {
+		if k.Fingerprint() == fpr {
+			found = k
+		}
+		return nil
+	})
+	return found, err
+}
+
+// SeenOrigins returns the origins of which a generation was accepted here, in the order of key and
+// name.
+func SeenOrigins(l *Ledger) []OriginID {
+	return slices.SortedFunc(maps.Keys(l.memory.seen), OriginID.compare)
+}

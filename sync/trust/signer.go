@@ -1,0 +1,326 @@
+package trust
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ledger"
+)
+
+// State is how a signer stands to this machine.
+type State int
+
+// The states; the package comment says what they mean. The zero value says that there is no signer to
+// judge: the signature is wrong, or nothing was read.
+const (
+	NoSigner State = iota
+	Trusted
+	Mine
+	MineHidden
+	Successor
+	Retired
+	Revoked
+	Expired
+	Never
+	Unknown
+)
+
+var stateNames = [...]string{"", "trusted", "mine", "mine-hidden", "successor", "retired", "revoked", "expired", "never", "unknown"}
+
+// String returns the state's word in JSON.
+func (s State) String() string { return stateNames[s] }
+
+// A Signer is whoever signed a generation, as far as this machine can tell.
+type Signer struct {
+	State  State
+	Key    manifest.Fingerprint // whole if the key is at hand, else as claimed: a fingerprint or a key id
+	UserID string               // "" if the key is not at hand
+	// Introducer is the trusted key that introduced it (Successor), or the one that took its place (Retired;
+	// "" if the administrator took it back).
+	Introducer manifest.Fingerprint
+	Since      time.Time // of Retired and Never
+	Reason     string    // of Revoked and Expired
+	Name       string    // the origin's name, as far as it is known
+	// Before is another key under which an origin of this name was imported here (Unknown), and Withdrawn
+	// why that one is not valid any more.
+	Before    manifest.Fingerprint
+	Withdrawn string
+}
+
+// Believed reports whether generations of the signer are imported.
+func (s Signer) Believed() bool { return s.State == Trusted || s.State == Mine }
+
+// Sentence says who signed, for people.
+func (s Signer) Sentence() string {
+	key := s.Key.Grouped()
+	switch s.State {
+	case Trusted:
+		return fmt.Sprintf("signed by the key %s, which is trusted here", key)
+	case Mine:
+		return fmt.Sprintf("signed by this machine's own key %s", key)
+	case MineHidden:
+		return fmt.Sprintf("signed by the key %s; this machine exports as %q too, with a key that this user may not read", key, s.Name)
+	case Successor:
+		return fmt.Sprintf("signed by the new key %s, which the trusted key %s introduced as its successor", key, s.Introducer.Grouped())
+	case Retired:
+		if s.Introducer == "" {
+			return fmt.Sprintf("signed by the key %s, which is trusted here no longer since %s", key, day(s.Since))
+		}
+		return fmt.Sprintf("signed by the old key %s, whose place %s took here on %s", key, s.Introducer.Grouped(), day(s.Since))
+	case Revoked, Expired:
+		return fmt.Sprintf("signed by the key %s: %s", key, s.Reason)
+	case Never:
+		return fmt.Sprintf("signed by the key %s, which is not wanted here since %s", key, day(s.Since))
+	case Unknown:
+		return fmt.Sprintf("signed by the key %s, which is not trusted here%s", key, s.before())
+	}
+	return ""
+}
+
+// before tells of the key that an origin of this name had.
+func (s Signer) before() string {
+	switch {
+	case s.Before == "":
+		return ""
+	case s.Withdrawn != "":
+		return fmt.Sprintf("; the key %s, under which %q was imported before, is withdrawn: %s", s.Before.Grouped(), s.Name, s.Withdrawn)
+	}
+	return fmt.Sprintf("; %q was imported under the key %s before", s.Name, s.Before.Grouped())
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// compare is what precedes every command by which a key becomes trusted.
+const compare = `compare the fingerprint with "pkgsneak key" on the build host, then`
+
+// Advice says what leads out of the state: what to do, and the command to type with it ("" if there is
+// none for this machine). place is the drive as it is typed.
+func (s Signer) Advice(place string) (do, command string) {
+	switch s.State {
+	case MineHidden:
+		return "as root", "pkgsneak status " + place
+	case Successor:
+		return compare, "pkgsneak import " + place + " --accept-rotation"
+	case Retired:
+		if s.Introducer == "" {
+			return "to trust it again, " + compare, fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
+		}
+		return "this drive is from before the new key", "on the build host: pkgsneak export " + place
+	case Revoked:
+		return "on the build host: pkgsneak key rotate --revoke, and export again; then here", "pkgsneak trust " + place
+	case Expired:
+		return "on the build host: pkgsneak key rotate, and export again; or, if its key was renewed", fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
+	case Never:
+		return "if it is wanted after all, " + compare, fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
+	case Unknown:
+		return compare, "pkgsneak trust " + place
+	}
+	return "", ""
+}
+
+// Hint is Advice in one line; "" if there is nothing to do.
+func (s Signer) Hint(place string) string {
+	do, command := s.Advice(place)
+	switch {
+	case command == "":
+		return do
+	case strings.HasPrefix(command, "on the build host"):
+		return do + "; " + command
+	}
+	return do + ": " + command
+}
+
+// Judge tells the state of a key. offered are the keys on the drive, name is the origin's if it is known.
+func (v View) Judge(key *manifest.PublicKey, name string, offered manifest.Ring) Signer {
+	fpr := key.Fingerprint()
+	s := v.judgeClaim(string(fpr), name)
+	s.UserID = key.UserID()
+	if trusted, ok := v.Ring.Find(fpr); ok {
+		s.State, s.Before, s.Withdrawn = Trusted, "", ""
+		if fpr == v.Own {
+			s.State = Mine
+		}
+		s.invalid(trusted.Check(Latest(v.Now, trusted.Created())), trusted)
+		return s
+	}
+	if s.State == Never {
+		return s
+	}
+	if err := key.Check(Latest(v.Now, key.Created())); err != nil {
+		s.invalid(err, key)
+		return s
+	}
+	if s.State == Retired {
+		return s
+	}
+	if old, ok := v.introducer(key, offered, maxChain); ok && old != v.Own {
+		s.State, s.Introducer, s.Before, s.Withdrawn = Successor, old, "", ""
+	}
+	return s
+}
+
+// invalid notes that a key is revoked or expired.
+func (s *Signer) invalid(err error, key *manifest.PublicKey) {
+	var problem *manifest.KeyError
+	if !errors.As(err, &problem) {
+		return
+	}
+	s.State, s.Reason = Expired, problem.Reason
+	if key.Revoked() {
+		s.State = Revoked
+	}
+}
+
+// judgeClaim is Judge for a key that is not at hand: claimed is a fingerprint or a key id.
+func (v View) judgeClaim(claimed, name string) Signer {
+	s := Signer{State: Unknown, Key: manifest.Fingerprint(claimed), Name: name}
+	for fpr, d := range v.decisions {
+		if !claims(claimed, fpr) {
+			continue
+		}
+		s.Key, s.UserID, s.Since, s.State = fpr, d.UserID, d.At, Retired
+		s.Introducer = d.By
+		if d.Verdict == ledger.Never {
+			s.State = Never
+		}
+		return s
+	}
+	if v.Hidden && name != "" && slices.Contains(v.exports, name) {
+		s.State = MineHidden
+		return s
+	}
+	s.Before, s.Withdrawn = v.keyBefore(s.Key, name)
+	return s
+}
+
+// claims reports whether a fingerprint or key id names a key.
+func claims(claimed string, fpr manifest.Fingerprint) bool {
+	return len(claimed) >= 16 && strings.HasSuffix(string(fpr), strings.ToUpper(claimed))
+}
+
+// keyBefore finds the key under which an origin of this name was imported before: a trusted one, or one
+// that was revoked.
+func (v View) keyBefore(now manifest.Fingerprint, name string) (before manifest.Fingerprint, withdrawn string) {
+	for _, id := range v.seen {
+		key, ok := v.Ring.Find(id.Key)
+		if id.Name != name || name == "" || id.Key == now || !ok || id.Key == v.Own {
+			continue
+		}
+		var problem *manifest.KeyError
+		if errors.As(key.Check(Latest(v.Now, key.Created())), &problem) {
+			before, withdrawn = id.Key, problem.Reason
+			continue
+		}
+		return id.Key, ""
+	}
+	return before, withdrawn
+}
+
+// A Refusal says that a generation was not taken for the origin's, and nothing of it was used. It wraps
+// the reason, an error of manifest.
+type Refusal struct {
+	Origin string // its directory on the drive
+	Signer Signer
+	Err    error
+}
+
+func (e *Refusal) Error() string {
+	if e.Signer.State != NoSigner {
+		return fmt.Sprintf("origin %q: %s", e.Origin, e.Signer.Sentence())
+	}
+	reason := e.Err
+	if inner := errors.Unwrap(reason); inner != nil { // without the operation, which the origin's name replaces
+		reason = inner
+	}
+	return fmt.Sprintf("origin %q: %v", e.Origin, reason)
+}
+
+// Unwrap gives the reason: a manifest error.
+func (e *Refusal) Unwrap() error { return e.Err }
+
+// Hint says what leads out; place is the drive as it is typed.
+func (e *Refusal) Hint(place string) string {
+	if e.Signer.State != NoSigner {
+		return e.Signer.Hint(place)
+	}
+	return "nothing of this origin was used: the drive is damaged, or somebody changed it; on the build host: pkgsneak export " + place
+}
+
+// A Loaded is an origin's generation, and whether it is to be believed.
+type Loaded struct {
+	Gen    *drive.Generation
+	Key    *manifest.PublicKey // that signed it
+	Signer Signer
+	Err    error // why it is not to be believed: a *Refusal
+}
+
+// Load loads a generation. One whose key is not trusted here is read with the keys that lie on the drive,
+// for showing and comparing only, and comes with the reason in Err. An error that comes without a
+// generation is a *Refusal where it is one of trust.
+func (v View) Load(d *drive.Drive, dir string, offered manifest.Ring) (Loaded, error) {
+	gen, err := d.Load(dir, v.Ring, v.Now)
+	if err == nil {
+		key, _ := v.Ring.Find(gen.Signed.Signer)
+		return Loaded{Gen: gen, Key: key, Signer: v.Judge(key, gen.Record.Origin, offered)}, nil
+	}
+	var unknown *manifest.UnknownKeyError
+	if !errors.As(err, &unknown) {
+		return Loaded{}, v.refuse(dir, err)
+	}
+	gen, failed := d.Load(dir, offered, v.Now)
+	if failed != nil {
+		return Loaded{}, v.refuseOffered(dir, err, failed, unknown.Signer, offered)
+	}
+	key, _ := offered.Find(gen.Signed.Signer)
+	s := v.Judge(key, gen.Record.Origin, offered)
+	return Loaded{Gen: gen, Key: key, Signer: s, Err: &Refusal{Origin: dir, Signer: s, Err: err}}, nil
+}
+
+// refuse names the origin and its signer in an error of trust; other errors stay as they are.
+func (v View) refuse(dir string, err error) error {
+	if !errors.Is(err, manifest.ErrUntrusted) {
+		return err
+	}
+	r := &Refusal{Origin: dir, Err: err}
+	var problem *manifest.KeyError
+	if errors.As(err, &problem) {
+		if key, ok := v.Ring.Find(problem.Fingerprint); ok {
+			r.Signer = v.Judge(key, "", nil)
+			r.Signer.State, r.Signer.Reason = Expired, problem.Reason
+			if key.Revoked() {
+				r.Signer.State = Revoked
+			}
+		}
+	}
+	return r
+}
+
+// refuseOffered tells why a generation of an unknown signer cannot be shown. If it claims to be by a key
+// on the drive and is not, failed is what counts.
+func (v View) refuseOffered(dir string, err, failed error, claimed string, offered manifest.Ring) error {
+	s := v.judgeClaim(claimed, dir)
+	for _, key := range offered {
+		if claims(claimed, key.Fingerprint()) {
+			s = v.Judge(key, dir, offered)
+		}
+	}
+	if s.State == Successor { // only the claim is there
+		var unknown *manifest.UnknownKeyError
+		if !errors.As(failed, &unknown) {
+			return failedAs(dir, failed)
+		}
+	}
+	return &Refusal{Origin: dir, Signer: s, Err: err}
+}
+
+func failedAs(dir string, err error) error {
+	if errors.Is(err, manifest.ErrUntrusted) {
+		return &Refusal{Origin: dir, Err: err}
+	}
+	return err
+}

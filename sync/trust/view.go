@@ -1,0 +1,161 @@
+package trust
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ledger"
+)
+
+// A View is what this machine judges signatures by.
+type View struct {
+	Ring   manifest.Ring        // the keys that are trusted here, its own among them
+	Own    manifest.Fingerprint // of the key this machine signs with, "" without one
+	Hidden bool                 // there is such a key, and this user may not read it
+	Now    time.Time            // the latest time that is certain
+
+	decisions map[manifest.Fingerprint]ledger.Decision
+	seen      []ledger.OriginID // origins of which something was accepted here
+	exports   []string          // names under which this machine exports
+}
+
+// Read reads the keys of the state directory. A signing key that an ordinary user may not read is no
+// error: reading a drive does not need it.
+func Read(l *ledger.Ledger, clock time.Time) (View, error) {
+	v := View{Now: Latest(clock, l.HighestTime()), seen: ledger.SeenOrigins(l), exports: l.Origins()}
+	var err error
+	if v.decisions, err = ledger.Decisions(l); err != nil {
+		return View{}, err
+	}
+	if v.Ring, err = l.Trusted(); err != nil {
+		return View{}, err
+	}
+	signing, err := l.SigningKey()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return v, nil
+	case errors.Is(err, fs.ErrPermission):
+		v.Hidden = true
+		return v, nil
+	case err != nil:
+		return View{}, err
+	}
+	v.Own = signing.Public().Fingerprint()
+	if _, ok := v.Ring.Find(v.Own); !ok {
+		v.Ring = append(v.Ring, signing.Public())
+	}
+	return v, nil
+}
+
+// Latest returns the later one of two times.
+func Latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// ApplyRevocations takes the revocations that lie on a drive into the ring, and returns the keys that
+// were revoked by them.
+func (v *View) ApplyRevocations(d *drive.Drive) ([]*manifest.PublicKey, error) {
+	texts, err := d.KeyTexts()
+	if err != nil {
+		return nil, err
+	}
+	var revoked []*manifest.PublicKey
+	v.Ring = slices.Clone(v.Ring)
+	for i, key := range v.Ring {
+		for _, text := range texts {
+			if key.Revoked() {
+				break
+			}
+			if r, err := key.WithRevocation(text); err == nil {
+				key, v.Ring[i] = r, r
+				revoked = append(revoked, r)
+			}
+		}
+	}
+	return revoked, nil
+}
+
+// Offers returns the keys on a drive that can be read. Nothing depends on them but what is said of a
+// signer that is not trusted and the introduction of a new key, so that without them the rest goes on;
+// the error is that of a drive that is gone.
+func Offers(d *drive.Drive) (manifest.Ring, error) {
+	offers, err := d.Keys()
+	var gone *drive.GoneError
+	if errors.As(err, &gone) && gone.Vanished {
+		return nil, err
+	}
+	var keys manifest.Ring
+	for _, o := range offers {
+		if o.Key != nil {
+			keys = append(keys, o.Key)
+		}
+	}
+	return keys, nil
+}
+
+// maxChain is how many keys may follow one another between the one that is trusted here and the one
+// that signed.
+const maxChain = 8
+
+// introducer finds the trusted key that introduces another one, over the keys on the drive.
+func (v View) introducer(key *manifest.PublicKey, offered manifest.Ring, depth int) (manifest.Fingerprint, bool) {
+	if by, ok := key.CertifiedBy(v.Ring, v.Now); ok {
+		return by, true
+	}
+	if depth == 0 {
+		return "", false
+	}
+	for _, between := range offered {
+		if between.Fingerprint() == key.Fingerprint() || between.Check(Latest(v.Now, between.Created())) != nil {
+			continue
+		}
+		if _, ok := key.CertifiedBy(manifest.Ring{between}, v.Now); !ok {
+			continue
+		}
+		if by, ok := v.introducer(between, offered, depth-1); ok {
+			return by, true
+		}
+	}
+	return "", false
+}
+
+// Predecessor finds under which key an origin is remembered here: its own, or one that introduced it,
+// over the keys on the drive. What came in under that one is the origin's still, and its numbers go on.
+func (v View) Predecessor(l *ledger.Ledger, id ledger.OriginID, offered manifest.Ring) ledger.OriginID {
+	if _, ok := l.Seen(id); ok {
+		return id
+	}
+	known := append(slices.Clone(offered), v.Ring...)
+	before := id
+	for range maxChain {
+		by, ok := v.certifier(before.Key, known)
+		if !ok {
+			return id
+		}
+		before.Key = by
+		if _, ok := l.Seen(before); ok {
+			return before
+		}
+	}
+	return id
+}
+
+// certifier finds a key that introduced another one.
+func (v View) certifier(fpr manifest.Fingerprint, known manifest.Ring) (manifest.Fingerprint, bool) {
+	for _, key := range known {
+		if key.Fingerprint() != fpr {
+			continue
+		}
+		if by, ok := key.CertifiedBy(known, v.Now); ok {
+			return by, true
+		}
+	}
+	return "", false
+}
