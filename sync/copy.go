@@ -132,6 +132,7 @@ func (x *exporter) carriedOver(j *job, f carried) {
 	cache.Put(it.Path, j.h.info, f.sums, f.set)
 	if it.Kind == Package {
 		x.setEntry(it.Path, f.entry)
+		x.stock.facts[it.Path] = j.facts
 		cache.Approve(it.Path, j.h.info, binpkg.Rules)
 	}
 	put := f.put // without the rest of f
@@ -229,6 +230,7 @@ type job struct {
 	known *digest.Sums   // of a package that was looked through before
 	hash  *digest.Hash   // of a package that is looked through now
 	own   pkgindex.Entry // of a package: what its own metadata says
+	facts *drive.PackageFacts
 }
 
 func (x *exporter) newJob(it Item) *job {
@@ -303,6 +305,7 @@ func (j *job) read(r io.ReaderAt) (*binpkg.Package, error) {
 	pkg, err := binpkg.Read(r, j.h.Size, j.it.Path)
 	if err == nil {
 		j.own, err = pkgindex.NewEntry(pkg.Get)
+		j.facts = factsOf(j.it.Path, pkg, binpkg.Rules)
 	}
 	return pkg, err
 }

@@ -115,8 +115,10 @@ type exporter struct {
 	state  func() (drive.State, error) // what is left to do there; it is found out while the host is looked at
 	enough context.CancelFunc          // ends that
 	before *pkgindex.Header            // of its catalogue; nil if there is none that can be read
+	told   *drive.Facts                // its facts; nil if it does not tell, or they cannot be read
 	stale  bool                        // its packages/Packages is an older generation's, which only a new generation mends
 	host   *host
+	stock  *originStock
 	todo   []Item       // to be copied
 	copied atomic.Int64 // files of it that were
 
@@ -289,6 +291,9 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 			"its state directory was restored, or another machine signs with a copy of the key", x.held.Serial(), x.name))
 	}
 	x.report.Plan.Previous, x.report.Serial = x.held.Serial(), x.held.Serial()
+	if err := x.readFacts(); err != nil {
+		return err
+	}
 	catalogue, err := x.held.Catalogue()
 	var damaged *drive.DamagedError
 	if errors.As(err, &damaged) {
@@ -304,6 +309,18 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 		x.entries[e.Path()] = e
 	}
 	return nil
+}
+
+// readFacts reads what the generation on the drive tells of the origin. Facts that cannot be read are made anew.
+func (x *exporter) readFacts() (err error) {
+	x.told, err = x.held.Facts()
+	var damaged *drive.DamagedError
+	var newer *drive.FactsVersionError
+	if errors.As(err, &damaged) || errors.As(err, &newer) {
+		x.told = nil
+		return nil
+	}
+	return err
 }
 
 func (x *exporter) scan(ctx context.Context) (err error) {
@@ -343,13 +360,28 @@ func (x *exporter) plan(ctx context.Context) error {
 		}
 	}
 	x.vouched()
+	x.stock = newStock(x.host, x.m, x.o, x.told, x.entries)
 	if !x.o.Pretend {
 		if err := x.compare(ctx); err != nil {
+			return err
+		}
+		if err := x.stock.complete(ctx, x.host, x.unknown(), x.o.Workers); err != nil {
 			return err
 		}
 	}
 	x.todo = append(slices.Clip(p.Copy), p.Compare...)
 	return x.measure()
+}
+
+// unknown are the packages that stay as they are and of which the drive tells nothing beyond their entries.
+func (x *exporter) unknown() []string {
+	var paths []string
+	for key := range x.host.files {
+		if _, carried := x.current[key]; carried && key.kind == Package && x.stock.facts[key.path] == nil {
+			paths = append(paths, key.path)
+		}
+	}
+	return paths
 }
 
 // hintIndex is what mends an index that says of a good file what is not true: entries with the file's size and time are believed otherwise.
@@ -558,8 +590,12 @@ func (x *exporter) unchanged() (bool, error) {
 	return state.Whole(), err
 }
 
-// sameCatalogue reports whether the next generation's catalogue would say what the drive's says.
+// sameCatalogue reports whether the next generation's catalogue and facts would say what the drive's say.
 func (x *exporter) sameCatalogue() bool {
+	facts, has := x.stock.tell(x.current)
+	if x.told == nil || x.held.Record.Has == nil || *x.held.Record.Has != *has || !x.told.Equal(facts) {
+		return false
+	}
 	return x.before != nil && !x.changed && x.header.Same(*x.before)
 }
 
@@ -629,8 +665,8 @@ func (x *exporter) remember() error {
 	if x.o.Pretend {
 		return nil
 	}
-	for _, d := range []*payloadDir{x.host.packages, x.host.distfiles} {
-		if d == nil {
+	for k, d := range map[Kind]*payloadDir{Package: x.host.packages, Distfile: x.host.distfiles} {
+		if d == nil || x.stock.why[k] != "" { // a directory that is not believed to be so empty keeps its memory
 			continue
 		}
 		if err := d.cache.Save(); err != nil {

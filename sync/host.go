@@ -27,7 +27,8 @@ type host struct {
 	distfiles *payloadDir
 	header    *pkgindex.Header // of PKGDIR's index; nil where it has none that can be used
 	files     map[fileKey]*hostFile
-	leftOut   []Item // what lies there and is no payload that could be carried
+	leftOut   []Item       // what lies there and is no payload that could be carried
+	before    map[Kind]int // how many files of each directory are remembered
 	notices   []string
 }
 
@@ -78,19 +79,19 @@ func (h *host) list() []HostFile {
 	return files
 }
 
-// openPayloadDir opens PKGDIR or DISTDIR; nil where it is absent.
-func openPayloadDir(l *ledger.Ledger, m Machine, path string) (*payloadDir, error) {
+// openPayloadDir opens PKGDIR or DISTDIR; nil where it is absent. It notes how many files are remembered of it.
+func (h *host) openPayloadDir(l *ledger.Ledger, m Machine, k Kind, path string) (*payloadDir, error) {
+	cache, err := l.Cache(path, m.Now())
+	if err != nil {
+		return nil, err
+	}
+	h.before[k] = cache.Len()
 	root, err := os.OpenRoot(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %q: %w", path, err)
-	}
-	cache, err := l.Cache(path, m.Now())
-	if err != nil {
-		root.Close()
-		return nil, err
 	}
 	return &payloadDir{path: path, root: root, cache: cache}, nil
 }
@@ -133,7 +134,7 @@ func inode(fi fs.FileInfo) uint64 {
 // readHost scans PKGDIR and DISTDIR. What is not wanted is not looked at.
 // known are the entries of the drive's catalogue: where the host's index says the same, one of the two is enough.
 func readHost(ctx context.Context, l *ledger.Ledger, m Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *host, err error) {
-	h := &host{files: make(map[fileKey]*hostFile)}
+	h := &host{files: make(map[fileKey]*hostFile), before: make(map[Kind]int)}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -150,14 +151,14 @@ func readHost(ctx context.Context, l *ledger.Ledger, m Machine, packages, distfi
 		}
 	}
 	found, err := scan()
-	if err == nil && found != nil {
+	if err == nil && distfiles {
 		err = h.addDistfiles(l, m, found)
 	}
 	return h, err
 }
 
 func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m Machine, known map[string]pkgindex.Entry) (err error) {
-	if h.packages, err = openPayloadDir(l, m, m.PKGDIR); h.packages == nil {
+	if h.packages, err = h.openPayloadDir(l, m, Package, m.PKGDIR); h.packages == nil {
 		return err
 	}
 	dir, err := pkgdir.Open(m.PKGDIR)
@@ -235,11 +236,11 @@ func indexSums(e pkgindex.Entry) (sums IndexSums) {
 	return sums
 }
 
-// scanDistfiles lists a DISTDIR; nil where it is absent.
+// scanDistfiles lists a DISTDIR; an absent one has nothing.
 func scanDistfiles(ctx context.Context, path string) (*distdir.Scan, error) {
 	d, err := distdir.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return &distdir.Scan{}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -249,7 +250,7 @@ func scanDistfiles(ctx context.Context, path string) (*distdir.Scan, error) {
 }
 
 func (h *host) addDistfiles(l *ledger.Ledger, m Machine, scan *distdir.Scan) (err error) {
-	if h.distfiles, err = openPayloadDir(l, m, m.DISTDIR); h.distfiles == nil {
+	if h.distfiles, err = h.openPayloadDir(l, m, Distfile, m.DISTDIR); h.distfiles == nil {
 		return err
 	}
 	for _, f := range scan.Files {

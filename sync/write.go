@@ -210,6 +210,7 @@ func (x *exporter) forget(key fileKey) {
 	delete(x.current, key)
 	if key.kind == Package {
 		x.dropEntry(key.path)
+		delete(x.stock.facts, key.path)
 	}
 }
 
@@ -399,7 +400,10 @@ func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
 		}
 		return strings.Compare(a.Path, b.Path)
 	})
-	gen, err := w.Commit(ctx, drive.Contents{Serial: serial, At: at, Items: items, Catalogue: x.catalogue(), Record: x.record()})
+	facts, has := x.stock.tell(x.current)
+	record := x.record()
+	record.Has = has
+	gen, err := w.Commit(ctx, drive.Contents{Serial: serial, At: at, Items: items, Catalogue: x.catalogue(), Facts: facts, Record: record})
 	if gen != nil {
 		x.report.Serial = gen.Serial()
 	}

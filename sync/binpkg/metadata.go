@@ -19,7 +19,8 @@ var keys = [...]string{
 	"CHOST", "CXXFLAGS", "DEFINED_PHASES", "DEPEND", "DESCRIPTION", "EAPI",
 	"FEATURES", "HOMEPAGE", "IDEPEND", "IUSE", "KEYWORDS", "LDFLAGS",
 	"LICENSE", "PDEPEND", "PF", "PROPERTIES", "PROVIDES", "RDEPEND",
-	"REPO_REVISIONS", "REQUIRES", "RESTRICT", "SLOT", "USE", "repository",
+	"REPO_REVISIONS", "REQUIRES", "RESTRICT", "RUSTFLAGS", "SIZE", "SLOT",
+	"USE", "repository",
 }
 
 var keyIndex = func() map[string]int {

@@ -31,8 +31,11 @@ type Contents struct {
 	// Catalogue is the origin's whole index, by PATHs of its PKGDIR. It is not
 	// changed; what is written has the serial for TIMESTAMP.
 	Catalogue *pkgindex.Index
-	// Record has the descriptive fields. Format, Origin, Fingerprint, Serial,
-	// Counts, Renamed and Split are filled in.
+	// Facts are what the origin has and what is known of its packages; Record.Has
+	// is about them. If both are nil, the generation does not tell.
+	Facts *Facts
+	// Record has the descriptive fields, and Has. Format, Origin, Fingerprint,
+	// Serial, Counts, Renamed and Split are filled in.
 	Record Record
 }
 
@@ -100,6 +103,9 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	if err := w.checkItems(c.Items); err != nil {
 		return nil, err
 	}
+	if err := checkContents(c); err != nil {
+		return nil, err
+	}
 	record := w.recordOf(c)
 	record.Counts.Catalogue = len(c.Catalogue.Entries)
 	var packing sync.WaitGroup
@@ -122,10 +128,15 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	for _, it := range c.Items {
 		list.Files = append(list.Files, it.Stored...)
 	}
-	for _, own := range []struct {
-		name string
-		data []byte
-	}{{RecordFile(c.Serial), recordText}, {CatalogueFile(c.Serial), files.catalogue}, {LayoutFile, []byte(Layout)}} {
+	owns := []ownFile{{RecordFile(c.Serial), recordText}, {CatalogueFile(c.Serial), files.catalogue}, {LayoutFile, []byte(Layout)}}
+	if c.Facts != nil {
+		facts, err := c.Facts.pack()
+		if err != nil {
+			return nil, err
+		}
+		owns = append(owns, ownFile{FactsFile(c.Serial), facts})
+	}
+	for _, own := range owns {
 		f, err := w.putOwn(ctx, own.name, own.data)
 		if err != nil {
 			return nil, err
@@ -133,6 +144,27 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 		list.Files = append(list.Files, f)
 	}
 	return files, w.sign(files, &list, record, c.At)
+}
+
+// ownFile is one of the files that are not payload.
+type ownFile struct {
+	name string
+	data []byte
+}
+
+// checkContents refuses a generation that contradicts itself.
+func checkContents(c Contents) error {
+	reason := ""
+	switch {
+	case (c.Facts == nil) != (c.Record.Has == nil):
+		reason = "what the origin has is told in one place only"
+	case c.Facts != nil:
+		reason = stockFault(c.Record.Has, c.Facts, c.Items)
+	}
+	if reason != "" {
+		return fmt.Errorf("committing generation %d: %s", c.Serial, reason)
+	}
+	return nil
 }
 
 // putOwn puts one of the files that are not payload, unless it is there.
@@ -196,7 +228,7 @@ func (w *Writer) checkItems(items []Item) error {
 // recordOf fills the record in.
 func (w *Writer) recordOf(c Contents) *Record {
 	r := c.Record
-	r.Format, r.Origin, r.Serial = RecordFormat, w.o.Name, c.Serial
+	r.Format, r.Origin, r.Serial = formatOf(r.Has, c.Facts, c.Items), w.o.Name, c.Serial
 	r.Fingerprint = w.o.Key.Public().Fingerprint()
 	r.Counts, r.Renamed, r.Split = Counts{}, nil, nil
 	items := slices.Clone(c.Items)

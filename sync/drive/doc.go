@@ -13,6 +13,7 @@
 //	    Manifest.next              the commit slot
 //	    generation/N.json          the record of generation N (type Record)
 //	    generation/N.Packages.zst  the catalogue: the origin's whole index, zstd
+//	    generation/N.facts.zst     what the origin has, and facts of its packages (type Facts)
 //	    packages/                  a Portage binhost: Packages, CAT/...
 //	    distfiles/                 layout.conf (GLEP 75) and 00..ff/
 //	    repos/                     reserved
@@ -24,6 +25,11 @@
 // truncated and never renamed. A reader takes the valid slot with the higher
 // serial; a torn, blank or unreadable slot does not matter while the other is
 // good. gpg and gemato accept the newlines.
+//
+// What the origin has and what this drive carries are two things: the record
+// and the facts say the one, whatever was left out here, the Manifest the
+// other. What has left the origin is told by the former alone
+// (Generation.Stock).
 //
 // # Names
 //

@@ -53,6 +53,7 @@ type host struct {
 	closing func(*Writer) // before Close
 	// beside, if it is there, puts what is planned and returns what it put.
 	beside func(ctx context.Context, w *Writer, planned []NewFile) []Item
+	tell   func(items []Item) (*Facts, *Holdings) // what the origin has; nil: as an older program
 }
 
 func newHost(key *manifest.PrivateKey, name string) *host {
@@ -147,8 +148,12 @@ func (h *host) diff(w *Writer) (keep []Item, todo []itemKey) {
 
 func (h *host) commit(ctx context.Context, w *Writer, items []Item) error {
 	h.clock++
-	_, err := w.Commit(ctx, Contents{Serial: max(h.clock, w.Last()+1), At: epoch, Items: items, Catalogue: h.index(),
-		Record: Record{Created: epoch, Tool: "test", CHOST: "x86_64-pc-linux-gnu"}})
+	c := Contents{Serial: max(h.clock, w.Last()+1), At: epoch, Items: items, Catalogue: h.index(),
+		Record: Record{Created: epoch, Tool: "test", CHOST: "x86_64-pc-linux-gnu"}}
+	if h.tell != nil {
+		c.Facts, c.Record.Has = h.tell(items)
+	}
+	_, err := w.Commit(ctx, c)
 	return err
 }
 

@@ -375,7 +375,7 @@ func (g *Generation) Catalogue() (*pkgindex.Index, error) {
 	}
 	defer z.Close()
 	limit := min(g.Record.Counts.CatalogueBytes, MaxCatalogue)
-	counted := &capped{r: z, left: limit}
+	counted := &capped{r: z, left: limit, why: errors.New("longer than the record says")}
 	index, err := pkgindex.Read(counted)
 	if err != nil {
 		return nil, &DamagedError{Path: name, Reason: err.Error()}
@@ -390,6 +390,7 @@ func (g *Generation) Catalogue() (*pkgindex.Index, error) {
 type capped struct {
 	r    io.Reader
 	left int64
+	why  error // of what is longer
 }
 
 func (c *capped) Read(p []byte) (int, error) {
@@ -398,7 +399,7 @@ func (c *capped) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	if int64(n) > c.left {
-		return 0, errors.New("longer than the record says")
+		return 0, c.why
 	}
 	c.left -= int64(n)
 	return n, err

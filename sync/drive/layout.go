@@ -57,6 +57,11 @@ func CatalogueFile(serial int64) string {
 	return GenerationDir + "/" + strconv.FormatInt(serial, 10) + ".Packages.zst"
 }
 
+// FactsFile returns the path of generation serial's facts below ORIGIN.
+func FactsFile(serial int64) string {
+	return GenerationDir + "/" + strconv.FormatInt(serial, 10) + ".facts.zst"
+}
+
 // KeyFile returns the path of a public key on offer, below TreeDir.
 func KeyFile(fpr manifest.Fingerprint) string {
 	return KeysDir + "/" + string(fpr) + ".asc"

@@ -8,7 +8,8 @@ between machines that have no network in common. pkgsneak wrote it.
   pkgsneak verify DRIVE     reads everything back and compares it
 
 A machine without pkgsneak can copy it from ORIGIN/bin/linux-ARCH/, after
-checking it as below.
+checking it as below; so can one whose pkgsneak is older than the one that
+wrote this ("use a newer pkgsneak").
 
 Each directory here except keys and clients is one ORIGIN, a machine that
 exported. What belongs to it stands in its file Manifest, with sizes and

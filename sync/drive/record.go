@@ -2,6 +2,7 @@ package drive
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,10 +16,18 @@ import (
 	"pkgsneak/manifest"
 )
 
-// RecordFormat is the format that this package writes and reads. It is raised
-// when an older reader would misunderstand a newer record; a field that an
-// older reader may ignore does not raise it.
-const RecordFormat = 1
+// RecordFormat is the highest format that this package writes and reads. It is
+// raised when an older reader would misunderstand a newer record; a field that
+// an older reader may ignore does not raise it.
+//
+// The formats differ in nothing but what an older program would take them for:
+// until there was a second one, what a drive did not carry had left the origin.
+const RecordFormat = formatPart
+
+const (
+	formatWhole = 1 // the drive carries all that the origin has
+	formatPart  = 2 // the origin has more, or it is not known what it has
+)
 
 // Limits of a record.
 const (
@@ -39,6 +48,8 @@ const (
 //	  "serial": 1767225600,
 //	  "created": "2026-01-01T00:00:00Z",
 //	  "counts": {"packages": 2, "package_bytes": 123, "distfiles": 1, "distfile_bytes": 45, "catalogue": 2, "catalogue_bytes": 900},
+//	  "has": {"packages": {"complete": true, "count": 2, "bytes": 123},
+//	          "distfiles": {"complete": false, "reason": "not looked at (--no-distfiles)", "count": 1, "bytes": 45}},
 //	  "renamed": [{"kind": "package", "path": "app-misc/foo-1.tbz2", "stored": "packages/app-misc/foo/foo-1-1.xpak"}]
 //	}
 type Record struct {
@@ -54,7 +65,8 @@ type Record struct {
 	USE          string               `json:"use,omitempty"`
 	CFLAGS       string               `json:"cflags,omitempty"`
 	Repositories []Repository         `json:"repositories,omitempty"`
-	Counts       Counts               `json:"counts"`
+	Counts       Counts               `json:"counts"`        // of what this drive carries
+	Has          *Holdings            `json:"has,omitempty"` // what the origin has; nil: an older program does not tell
 	Renamed      []Renamed            `json:"renamed,omitempty"`
 	Split        []Split              `json:"split,omitempty"`
 }
@@ -199,7 +211,7 @@ func (r *Record) Marshal() ([]byte, error) {
 
 // fault says what is wrong with a record by itself, "" if nothing is.
 func (r *Record) fault() string {
-	if r.Format != RecordFormat {
+	if r.Format != formatWhole && r.Format != formatPart {
 		return fmt.Sprintf("format %d", r.Format)
 	}
 	if err := CheckOriginName(r.Origin); err != nil {
@@ -226,6 +238,11 @@ func (r *Record) fault() string {
 	}
 	if reason := r.Counts.fault(); reason != "" {
 		return reason
+	}
+	if r.Has != nil {
+		if reason := cmp.Or(r.Has.Packages.fault(), r.Has.Distfiles.fault()); reason != "" {
+			return reason
+		}
 	}
 	return r.exceptionsFault()
 }

@@ -19,6 +19,7 @@ func fullRecord() *Record {
 		Tool: "pkgsneak 1", CHOST: "x86_64-pc-linux-gnu", ARCH: "amd64", Profile: "default/linux/amd64/23.0", USE: "X ssl", CFLAGS: "-O2 -march=x86-64-v3",
 		Repositories: []Repository{{Name: "gentoo", Revision: "0123abc", Timestamp: epoch.Add(-time.Hour)}, {Name: "local"}},
 		Counts:       Counts{Packages: 3, PackageBytes: 1 << 40, Distfiles: 2, DistfileBytes: 7, Catalogue: 5, CatalogueBytes: 4000},
+		Has:          &Holdings{Holding{Complete: true, Count: 5, Bytes: 1 << 41}, Holding{Reason: "not looked at", Count: 2, Bytes: 7}},
 		Renamed:      []Renamed{{Package, "app-misc/foo-1.tbz2", "packages/app-misc/foo/foo-1-1.xpak"}, {Distfile, "bad\xff\\name\n", "distfiles/ab/bad__name_.1.pkgsneak"}},
 		Split: []Split{{Kind: Distfile, Path: "big.tar", Size: 1 << 33, Sum: digest.Bytes(nil),
 			Stored: []string{"distfiles/01/big.tar.part01", "distfiles/02/big.tar.part02"}}},
@@ -51,30 +52,32 @@ func TestRecordsThatAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, row := range map[string][2]string{
-		"no JSON":              {"{", ""},
-		"something behind":     {"}\n", "}\n{}"},
-		"format 0":             {`"format": 1`, `"format": 0`},
-		"format text":          {`"format": 1`, `"format": "1"`},
-		"origin is a path":     {`"origin": "buildhost"`, `"origin": "../keys"`},
-		"origin is reserved":   {`"origin": "buildhost"`, `"origin": "keys"`},
-		"fingerprint short":    {"0123456789ABCDEF0123456789ABCDEF01234567", "0123"},
-		"serial 0":             {fmt.Sprintf(`"serial": %d`, epoch.Unix()), `"serial": 0`},
-		"serial huge":          {fmt.Sprintf(`"serial": %d`, epoch.Unix()), `"serial": 9007199254740993`},
-		"escape in a value":    {"-O2 -march", `\u001b[2J`},
-		"negative count":       {`"packages": 3`, `"packages": -3`},
-		"unknown kind":         {`"kind": "package"`, `"kind": "repo"`},
-		"absolute path":        {"app-misc/foo-1.tbz2", "/etc/passwd"},
-		"path with dots":       {"app-misc/foo-1.tbz2", "app-misc/../../foo-1.tbz2"},
-		"path with zero":       {"app-misc/foo-1.tbz2", `app-misc/\\x00`},
-		"distfile with slash":  {`"path": "big.tar"`, `"path": "a/big.tar"`},
-		"bad escape":           {`\\xFF`, `\\xF`},
-		"stored elsewhere":     {"packages/app-misc/foo/foo-1-1.xpak", "distfiles/00/foo"},
-		"stored above":         {"packages/app-misc/foo/foo-1-1.xpak", "packages/../Manifest"},
-		"stored is the index":  {"packages/app-misc/foo/foo-1-1.xpak", "packages/Packages"},
-		"stored is the layout": {"distfiles/01/big.tar.part01", "distfiles/layout.conf"},
-		"part used twice":      {"distfiles/02/big.tar.part02", "distfiles/01/big.tar.part01"},
-		"negative size":        {"8589934592", "-1"},
-		"digest short":         {"786a02f7", ""},
+		"no JSON":                 {"{", ""},
+		"something behind":        {"}\n", "}\n{}"},
+		"format 0":                {`"format": 1`, `"format": 0`},
+		"format text":             {`"format": 1`, `"format": "1"`},
+		"origin is a path":        {`"origin": "buildhost"`, `"origin": "../keys"`},
+		"origin is reserved":      {`"origin": "buildhost"`, `"origin": "keys"`},
+		"fingerprint short":       {"0123456789ABCDEF0123456789ABCDEF01234567", "0123"},
+		"serial 0":                {fmt.Sprintf(`"serial": %d`, epoch.Unix()), `"serial": 0`},
+		"serial huge":             {fmt.Sprintf(`"serial": %d`, epoch.Unix()), `"serial": 9007199254740993`},
+		"escape in a value":       {"-O2 -march", `\u001b[2J`},
+		"complete, and a reason":  {`"complete": true`, `"complete": true, "reason": "why"`},
+		"not complete, no reason": {`"complete": true`, `"complete": false`},
+		"negative count":          {`"packages": 3`, `"packages": -3`},
+		"unknown kind":            {`"kind": "package"`, `"kind": "repo"`},
+		"absolute path":           {"app-misc/foo-1.tbz2", "/etc/passwd"},
+		"path with dots":          {"app-misc/foo-1.tbz2", "app-misc/../../foo-1.tbz2"},
+		"path with zero":          {"app-misc/foo-1.tbz2", `app-misc/\\x00`},
+		"distfile with slash":     {`"path": "big.tar"`, `"path": "a/big.tar"`},
+		"bad escape":              {`\\xFF`, `\\xF`},
+		"stored elsewhere":        {"packages/app-misc/foo/foo-1-1.xpak", "distfiles/00/foo"},
+		"stored above":            {"packages/app-misc/foo/foo-1-1.xpak", "packages/../Manifest"},
+		"stored is the index":     {"packages/app-misc/foo/foo-1-1.xpak", "packages/Packages"},
+		"stored is the layout":    {"distfiles/01/big.tar.part01", "distfiles/layout.conf"},
+		"part used twice":         {"distfiles/02/big.tar.part02", "distfiles/01/big.tar.part01"},
+		"negative size":           {"8589934592", "-1"},
+		"digest short":            {"786a02f7", ""},
 	} {
 		text := bytes.Replace(good, []byte(row[0]), []byte(row[1]), 1)
 		if bytes.Equal(text, good) {
@@ -90,7 +93,7 @@ func TestRecordsThatAreRefused(t *testing.T) {
 		t.Error("too long, and taken")
 	}
 	var newer *FormatError
-	if _, err := ParseRecord([]byte(`{"format": 2, "origin": {"new": "shape"}}`)); !errors.As(err, &newer) || newer.Format != 2 {
+	if _, err := ParseRecord([]byte(`{"format": 3, "origin": {"new": "shape"}}`)); !errors.As(err, &newer) || newer.Format != 3 {
 		t.Errorf("a newer format: %v", err)
 	}
 	if _, err := ParseRecord(bytes.Replace(good, []byte(`"tool"`), []byte(`"added later": 1, "tool"`), 1)); err != nil {

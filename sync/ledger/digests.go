@@ -101,6 +101,9 @@ func (l *Ledger) Cache(dir string, now time.Time) (*Cache, error) {
 // Lost says why the cache starts empty although there is a file; nil if nothing was lost.
 func (c *Cache) Lost() error { return c.lost }
 
+// Len returns of how many files the cache remembers anything, whether they are still there or not.
+func (c *Cache) Len() int { return len(c.files) }
+
 // Lookup returns the sums of the file name, and which of them are known, if it is still the file that
 // they were computed from.
 func (c *Cache) Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bool) {
