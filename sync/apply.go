@@ -19,14 +19,13 @@ func (im *importer) carryOut(ctx context.Context) error {
 	if err := im.createClient(); err != nil {
 		return err
 	}
-	for i, in := range im.origins {
-		if i > 0 && len(in.deeds) > 0 {
-			// What the origins before have brought in may be the same, or have taken the names.
-			if err := im.planAgain(ctx, in); err != nil {
-				return err
-			}
-		}
+	for _, in := range im.origins {
 		if err := im.apply(ctx, in); err != nil {
+			return err
+		}
+	}
+	for _, in := range im.origins {
+		if err := im.settle(in); err != nil {
 			return err
 		}
 	}
@@ -34,14 +33,6 @@ func (im *importer) carryOut(ctx context.Context) error {
 		return err
 	}
 	return im.finish()
-}
-
-func (im *importer) planAgain(ctx context.Context, in *incoming) error {
-	old := in.Plan
-	in.Plan = &ImportPlan{Dir: old.Dir, Origin: old.Origin, Fingerprint: old.Fingerprint, Serial: old.Serial, Signed: old.Signed, Older: old.Older,
-		Copy: []Item{}, Replace: []Item{}, Beside: []Item{}, Prune: []Item{}, LeftOut: []Item{}, Need: old.Need}
-	in.deeds, in.prune, in.LeftOut = nil, nil, []Item{}
-	return im.planOrigin(ctx, in)
 }
 
 // apply brings in one origin: everything is staged first, then it gets its names.
@@ -56,13 +47,49 @@ func (im *importer) apply(ctx context.Context, in *incoming) error {
 	if err := im.placeDistfiles(ctx, in, staged); err != nil {
 		return err
 	}
+	return im.saveImports(in)
+}
+
+// saveImports remembers what is an origin's here. What is remembered under the key that it had before is its own from now on.
+func (im *importer) saveImports(in *incoming) error {
 	for kind, m := range in.imports {
 		if err := im.l.SaveImports(in.id, ledgerKind(kind), m); err != nil {
 			return err
 		}
+		if in.known != in.id {
+			if err := im.l.SaveImports(in.known, ledgerKind(kind), nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// settle ends the import of an origin when everything has its place: the tasks of others may have brought in its files.
+func (im *importer) settle(in *incoming) error {
+	if err := im.saveImports(in); err != nil {
+		return err
 	}
 	im.countGone(in)
 	return im.remember(in)
+}
+
+// place notes where a file lies now, for every origin that lists it.
+func (d *deed) place(local string) {
+	for _, o := range d.owners {
+		o.in.imports[d.kind][o.path] = ledger.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum}
+	}
+}
+
+// leaveOut notes that a file did not come, for every origin that lists it.
+func (d *deed) leaveOut(reason string) {
+	for i, o := range d.owners {
+		if i > 0 {
+			o.in.Plan.Present.Files--
+			o.in.Plan.Present.Bytes -= d.item.Size
+		}
+		o.in.LeftOut = append(o.in.LeftOut, Item{Kind: d.kind, Path: o.path, Size: d.item.Size, Reason: reason})
+	}
 }
 
 // countGone tells what left the origin and stays here.
@@ -95,7 +122,10 @@ func (im *importer) remember(in *incoming) error {
 }
 
 // leftOutError is the reason why one file is not brought in, while the rest is.
-type leftOutError struct{ reason string }
+type leftOutError struct {
+	reason string
+	hint   string // the command that helps, "" for none
+}
 
 func (e *leftOutError) Error() string { return e.reason }
 
@@ -105,7 +135,7 @@ func isLeftOut(err error) bool {
 }
 
 // commitPackages gives the staged packages their names and renews the index, as one transaction.
-func (im *importer) commitPackages(ctx context.Context, in *incoming, staged []deed) error {
+func (im *importer) commitPackages(ctx context.Context, in *incoming, staged []*deed) error {
 	if im.client.pkgdir == nil {
 		return nil
 	}
@@ -113,15 +143,14 @@ func (im *importer) commitPackages(ctx context.Context, in *incoming, staged []d
 	if len(change.Add)+len(change.Remove) == 0 {
 		return nil
 	}
-	mine := in.imports[Package]
 	change.Placing = func(places []pkgdir.Placed) error {
 		for _, p := range places {
 			d := byLocal[p.Wanted]
-			if d.owned == nil { // an older file stays known as the origin's until it is replaced
-				mine[d.path] = ledger.Import{Local: p.Local, Size: d.item.Size, Sum: d.item.Sum}
+			if d.seen == nil { // an older file stays known as the origin's until it is replaced
+				d.place(p.Local)
 			}
 		}
-		return im.l.SaveImports(in.id, ledger.Packages, mine)
+		return im.saveImports(in)
 	}
 	r, err := im.client.pkgdir.Commit(ctx, change, im.indexOptions(in.catalogue.Header))
 	if err != nil {
@@ -130,46 +159,54 @@ func (im *importer) commitPackages(ctx context.Context, in *incoming, staged []d
 	im.indexed(r)
 	for _, p := range r.Placed {
 		d := byLocal[p.Wanted]
-		mine[d.path] = ledger.Import{Local: p.Local, Size: d.item.Size, Sum: d.item.Sum}
+		d.place(p.Local)
 		im.cachePlaced(Package, p.Local, d.item.Sum)
 		in.Copied = append(in.Copied, Item{Kind: Package, Path: d.path, Size: d.item.Size, Local: elsewhere(p.Local, d.path)})
 	}
 	for _, p := range r.Skipped {
-		d := byLocal[p.Path]
-		in.LeftOut = append(in.LeftOut, Item{Kind: Package, Path: d.path, Size: d.item.Size, Reason: p.Reason})
+		byLocal[p.Path].leaveOut(p.Reason)
 	}
-	for _, path := range r.Removed {
-		in.pruned(Package, path)
-	}
+	in.pruned(Package, r.Removed)
 	return im.client.pkgdir.Staging().Clear()
 }
 
-// pruned notes that the file at a local path was removed.
-func (in *incoming) pruned(kind Kind, local string) {
+// pruned notes that the files at these paths here were removed.
+func (in *incoming) pruned(kind Kind, removed []string) {
+	gone := make(map[string]bool, len(removed))
+	for _, local := range removed {
+		gone[local] = true
+	}
 	for _, d := range in.prune {
-		if d.kind == kind && d.local == local {
-			in.Pruned = append(in.Pruned, Item{Kind: kind, Path: d.path, Size: in.imports[kind][d.path].Size, Local: elsewhere(local, d.path)})
-			delete(in.imports[kind], d.path)
+		if d.kind != kind || !gone[d.local] {
+			continue
+		}
+		in.Pruned = append(in.Pruned, Item{Kind: kind, Path: d.path, Size: in.imports[kind][d.path].Size, Local: elsewhere(d.local, d.path)})
+		for _, o := range d.owners {
+			delete(o.in.imports[kind], o.path)
 		}
 	}
 }
 
 // change puts the packages' part of the plan into PKGDIR's terms. The map finds the deed of a wanted path again.
-func (im *importer) change(in *incoming, staged []deed) (pkgdir.Change, map[string]deed) {
+func (im *importer) change(in *incoming, staged []*deed) (pkgdir.Change, map[string]*deed) {
 	var c pkgdir.Change
-	byLocal := make(map[string]deed)
+	byLocal := make(map[string]*deed)
 	for _, d := range staged {
 		if d.kind != Package {
 			continue
 		}
+		var older *pkgdir.Owned
+		if d.seen != nil {
+			older = &pkgdir.Owned{Path: d.local, Verified: d.seen}
+		}
 		mtime, _ := d.entry.MTime()
-		c.Add = append(c.Add, pkgdir.Incoming{Path: d.local, Size: d.item.Size, ModTime: time.Unix(mtime, 0), Sum: d.item.Sum, Entry: d.entry, Replaces: d.owned})
+		c.Add = append(c.Add, pkgdir.Incoming{Path: d.local, Size: d.item.Size, ModTime: time.Unix(mtime, 0), Sum: d.item.Sum, Entry: d.entry, Replaces: older})
 		byLocal[d.local] = d
 	}
 	if im.o.Prune {
 		for _, d := range in.prune {
 			if d.kind == Package {
-				c.Remove = append(c.Remove, *d.owned)
+				c.Remove = append(c.Remove, pkgdir.Owned{Path: d.local, Verified: d.seen})
 			}
 		}
 	}
@@ -248,32 +285,30 @@ func (im *importer) finish() error {
 }
 
 // placeDistfiles gives the staged distfiles their names, and removes those that left the origin if that is wanted.
-func (im *importer) placeDistfiles(ctx context.Context, in *incoming, staged []deed) error {
+func (im *importer) placeDistfiles(ctx context.Context, in *incoming, staged []*deed) error {
 	if im.client.distdir == nil {
 		return nil
 	}
 	var files []distdir.Incoming
-	byName := make(map[string]deed)
+	byName := make(map[string]*deed)
 	for _, d := range staged {
 		if d.kind == Distfile {
-			files = append(files, distdir.Incoming{Name: d.local, Size: d.item.Size, Sum: d.item.Sum, ModTime: in.gen.Signed.Timestamp, Replaces: d.over})
+			files = append(files, distdir.Incoming{Name: d.local, Size: d.item.Size, Sum: d.item.Sum, ModTime: in.gen.Signed.Timestamp, Replaces: d.seen})
 			byName[d.local] = d
 		}
 	}
-	mine := in.imports[Distfile]
 	r, err := im.client.distdir.Place(ctx, files)
 	if err != nil {
 		return err
 	}
 	for _, name := range r.Placed {
 		d := byName[name]
-		mine[d.path] = ledger.Import{Local: d.local, Size: d.item.Size, Sum: d.item.Sum}
+		d.place(d.local)
 		im.cachePlaced(Distfile, d.local, d.item.Sum)
 		in.Copied = append(in.Copied, Item{Kind: Distfile, Path: d.path, Size: d.item.Size})
 	}
 	for _, p := range r.Skipped {
-		d := byName[p.Name]
-		in.LeftOut = append(in.LeftOut, Item{Kind: Distfile, Path: d.path, Size: d.item.Size, Reason: p.Reason})
+		byName[p.Name].leaveOut(p.Reason)
 	}
 	if err := im.pruneDistfiles(in); err != nil {
 		return err
@@ -285,17 +320,19 @@ func (im *importer) pruneDistfiles(in *incoming) error {
 	if !im.o.Prune {
 		return nil
 	}
+	var gone []string
 	for _, d := range in.prune {
 		if d.kind != Distfile {
 			continue
 		}
-		removed, err := im.client.distdir.Remove(d.local, d.owned.Verified)
+		removed, err := im.client.distdir.Remove(d.local, d.seen)
 		if err != nil {
 			return err
 		}
 		if removed {
-			in.pruned(Distfile, d.local)
+			gone = append(gone, d.local)
 		}
 	}
+	in.pruned(Distfile, gone)
 	return im.client.distdir.Sync() // before the ledger forgets them
 }

@@ -9,7 +9,6 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -98,7 +97,7 @@ func (im *importer) look(ctx context.Context, kind Kind, local string, sizes ...
 	case errors.Is(err, fs.ErrNotExist):
 		return l, nil
 	case err != nil: // a directory on the way is a link that leads out, or none; the name is too long
-		return l, &leftOutError{"its place here cannot be looked at: " + reasonOf(err)}
+		return l, &leftOutError{reason: "its place here cannot be looked at: " + reasonOf(err)}
 	}
 	l.Exists, l.info, l.Size = true, fi, fi.Size()
 	if !fi.Mode().IsRegular() {
@@ -166,24 +165,6 @@ func (im *importer) digestOf(ctx context.Context, kind Kind, local string, fi fs
 	return sums.Blake2b, nil
 }
 
-// planPackages compares the packages of a generation with the client's PKGDIR.
-func (im *importer) planPackages(ctx context.Context, in *incoming) error {
-	for _, it := range in.gen.Packages() {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		entry, ok := in.entries[it.Path]
-		err := checkEntry(entry, ok, it.Size)
-		if err == nil {
-			err = im.planPackage(ctx, in, deed{item: it, kind: Package, path: it.Path, entry: entry})
-		}
-		if err := in.plannedWithout(Package, it, err); err != nil {
-			return err
-		}
-	}
-	return im.planPrune(ctx, in, Package, func(path string) bool { _, ok := in.entries[path]; return ok })
-}
-
 // checkEntry refuses an entry that cannot be the package's: what the index says is what Portage compares the file with.
 func checkEntry(e pkgindex.Entry, ok bool, signed int64) error {
 	const lastSecond = 1<<32 - 1 // as OpenPGP; no file system that holds a PKGDIR has fewer than half of it
@@ -191,22 +172,12 @@ func checkEntry(e pkgindex.Entry, ok bool, signed int64) error {
 	mtime, hasTime := e.MTime()
 	switch {
 	case !ok:
-		return &leftOutError{"the catalogue has no entry for it"}
+		return &leftOutError{reason: "the catalogue has no entry for it"}
 	case !known || size != signed:
-		return &leftOutError{"the catalogue gives another size"}
+		return &leftOutError{reason: "the catalogue gives another size"}
 	case hasTime && (mtime < 0 || mtime > lastSecond):
-		return &leftOutError{fmt.Sprintf("the catalogue gives the impossible MTIME %d", mtime)}
+		return &leftOutError{reason: fmt.Sprintf("the catalogue gives the impossible MTIME %d", mtime)}
 	}
-	return nil
-}
-
-// plannedWithout puts a file that cannot be brought in on its list. Another error than such a reason ends the run.
-func (in *incoming) plannedWithout(kind Kind, it drive.Item, err error) error {
-	var reason *leftOutError
-	if !errors.As(err, &reason) {
-		return err
-	}
-	in.Plan.LeftOut = append(in.Plan.LeftOut, Item{Kind: kind, Path: it.Path, Size: it.Size, Reason: reason.reason})
 	return nil
 }
 
@@ -223,131 +194,12 @@ func (im *importer) readCatalogue(in *incoming) (err error) {
 	return nil
 }
 
-// planPackage decides about one package. It is looked for where it was put the last time, and then where the origin has it.
-func (im *importer) planPackage(ctx context.Context, in *incoming, d deed) error {
-	item := Item{Kind: Package, Path: d.path, Size: d.item.Size}
-	before, known := in.imports[Package][d.path]
-	places := []string{d.path}
-	if known && before.Local != d.path {
-		places = []string{before.Local, d.path}
-	}
-	state := absent
-	for _, place := range places {
-		l, err := im.look(ctx, Package, place, d.item.Size, before.Size)
-		if err != nil {
-			return err
-		}
-		delivered := manifest.Digest{}
-		if known && before.Local == place {
-			delivered = before.Sum
-		}
-		switch state = judge(l.clientFile, d.item.Sum, delivered); state {
-		case present:
-			in.Plan.Present.Add(d.item.Size)
-			if known && before.Local == place {
-				in.imports[Package][d.path] = ledger.Import{Local: place, Size: d.item.Size, Sum: d.item.Sum}
-			}
-			return nil
-		case outdated:
-			d.local, d.owned = place, &pkgdir.Owned{Path: place, Verified: l.info}
-			item.Reason, item.Local = "rebuilt by the origin", elsewhere(place, d.path)
-			in.Plan.Replace = append(in.Plan.Replace, item)
-			in.deeds = append(in.deeds, d)
-			return nil
-		}
-	}
-	d.local = d.path
-	if state == occupied {
-		item.Reason = "a local file has its name"
-		in.Plan.Beside = append(in.Plan.Beside, item)
-	} else {
-		in.Plan.Copy = append(in.Plan.Copy, item)
-	}
-	in.deeds = append(in.deeds, d)
-	return nil
-}
-
 // elsewhere returns local if it is not the path that one would expect.
 func elsewhere(local, path string) string {
 	if local == path {
 		return ""
 	}
 	return local
-}
-
-// planDistfiles compares the distfiles of a generation with the client's DISTDIR, which is flat.
-func (im *importer) planDistfiles(ctx context.Context, in *incoming) error {
-	for _, it := range in.gen.Distfiles() {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		err := im.planDistfile(ctx, in, deed{item: it, kind: Distfile, path: it.Path, local: it.Path})
-		if err := in.plannedWithout(Distfile, it, err); err != nil {
-			return err
-		}
-	}
-	return im.planPrune(ctx, in, Distfile, func(path string) bool { _, ok := in.gen.Find(driveKind(Distfile), path); return ok })
-}
-
-func (im *importer) planDistfile(ctx context.Context, in *incoming, d deed) error {
-	if err := distdir.CheckName(d.path); err != nil {
-		return &leftOutError{err.Error()}
-	}
-	item := Item{Kind: Distfile, Path: d.path, Size: d.item.Size}
-	before, known := in.imports[Distfile][d.path]
-	l, err := im.look(ctx, Distfile, d.local, d.item.Size, before.Size)
-	if err != nil {
-		return err
-	}
-	switch judge(l.clientFile, d.item.Sum, before.Sum) {
-	case present:
-		in.Plan.Present.Add(d.item.Size)
-		if known {
-			in.imports[Distfile][d.path] = ledger.Import{Local: d.local, Size: d.item.Size, Sum: d.item.Sum}
-		}
-		return nil
-	case absent:
-		in.Plan.Copy = append(in.Plan.Copy, item)
-	case outdated:
-		d.over, item.Reason = l.info, "changed by the origin"
-		in.Plan.Replace = append(in.Plan.Replace, item)
-	default:
-		if !im.o.Replace || !l.info.Mode().IsRegular() {
-			item.Reason, item.Hint = "a local file with other contents has its name", "pkgsneak import --replace"
-			in.Plan.LeftOut = append(in.Plan.LeftOut, item)
-			return nil
-		}
-		d.over, item.Reason = l.info, "a local file with other contents is replaced"
-		in.Plan.Replace = append(in.Plan.Replace, item)
-	}
-	in.deeds = append(in.deeds, d)
-	return nil
-}
-
-// planPrune finds what came from the origin and has left it. A file that was changed here since is local and does not count; an older generation says nothing about what is gone.
-func (im *importer) planPrune(ctx context.Context, in *incoming, kind Kind, has func(path string) bool) error {
-	if in.Plan.Older {
-		return nil
-	}
-	for path, before := range in.imports[kind] {
-		if has(path) {
-			continue
-		}
-		l, err := im.look(ctx, kind, before.Local, before.Size)
-		if isLeftOut(err) {
-			continue // it is not where it was put
-		}
-		if err != nil {
-			return err
-		}
-		if !l.Exists || l.Sum != manifest.Digest(before.Sum) {
-			continue
-		}
-		in.Plan.Prune = append(in.Plan.Prune, Item{Kind: kind, Path: path, Size: before.Size, Local: elsewhere(before.Local, path), Reason: "gone from the origin"})
-		in.prune = append(in.prune, deed{kind: kind, path: path, local: before.Local, owned: &pkgdir.Owned{Path: before.Local, Verified: l.info}})
-	}
-	sortItems(in.Plan.Prune)
-	return nil
 }
 
 // checkSpace compares what will be staged with the room there is, before the first byte is written.

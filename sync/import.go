@@ -12,7 +12,6 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
-	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
@@ -142,19 +141,19 @@ type incoming struct {
 	catalogue *pkgindex.Index
 	entries   map[string]pkgindex.Entry // of the catalogue, by PATH; CHOST and REPO stand in each
 	imports   map[Kind]map[string]ledger.Import
-	deeds     []deed
-	prune     []deed
+	deeds     []*deed
+	prune     []*deed
 }
 
 // deed is one thing to be done on the client.
 type deed struct {
-	item  drive.Item
-	kind  Kind
-	path  string         // the origin's
-	local string         // where it shall go, or where it lies
-	owned *pkgdir.Owned  // the older file of the origin that it replaces, or that is pruned
-	entry pkgindex.Entry // of a package
-	over  fs.FileInfo    // the file that a distfile may replace
+	item   drive.Item
+	kind   Kind
+	path   string         // the origin's
+	local  string         // where it shall go, or where it lies
+	seen   fs.FileInfo    // the file at local that it takes the place of, or that is pruned; nil: the name is free
+	entry  pkgindex.Entry // of a package
+	owners []owner        // the origins that list it, the one that brings it in first
 }
 
 func (im *importer) close() {
@@ -400,12 +399,26 @@ func (im *importer) plan(ctx context.Context) error {
 	}
 }
 
-// planAll plans every origin, and returns those of which nothing is to be used.
+// planAll plans all origins together, and returns those of which nothing is to be used.
 func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error) {
 	for _, in := range im.origins {
-		if err := im.planOrigin(ctx, in); err != nil {
+		if err := im.beginPlan(in); err != nil {
 			return nil, err
 		}
+	}
+	if im.wants(Package) {
+		if err := im.planPackages(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if im.wants(Distfile) {
+		if err := im.planDistfiles(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, in := range im.origins {
+		in.Plan.sort()
+		in.LeftOut = slices.Clone(in.Plan.LeftOut)
 		if in.Plan.Older && len(in.deeds) > 0 && !im.o.AllowOlder {
 			im.refuse(in.Plan.Dir, &OlderError{Origin: in.Plan.Origin, Serial: in.Plan.Serial, Have: in.seen.Serial})
 			refused = append(refused, in)
@@ -414,7 +427,11 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error
 	return refused, nil
 }
 
-func (im *importer) planOrigin(ctx context.Context, in *incoming) (err error) {
+// beginPlan forgets what was planned for an origin, and reads what the ledger remembers of it.
+func (im *importer) beginPlan(in *incoming) (err error) {
+	p := in.Plan
+	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present = []Item{}, []Item{}, []Item{}, []Item{}, []Item{}, Tally{}
+	in.deeds, in.prune, in.LeftOut = nil, nil, []Item{}
 	in.imports = make(map[Kind]map[string]ledger.Import)
 	for _, kind := range []Kind{Package, Distfile} {
 		if im.wants(kind) {
@@ -423,18 +440,14 @@ func (im *importer) planOrigin(ctx context.Context, in *incoming) (err error) {
 			}
 		}
 	}
-	if im.wants(Package) {
-		if err := im.planPackages(ctx, in); err != nil {
-			return err
-		}
-	}
-	if im.wants(Distfile) {
-		if err := im.planDistfiles(ctx, in); err != nil {
-			return err
-		}
-	}
-	in.LeftOut = append(in.LeftOut, in.Plan.LeftOut...)
 	return nil
+}
+
+// sort orders the lists by kind and path.
+func (p *ImportPlan) sort() {
+	for _, list := range [][]Item{p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut} {
+		sortItems(list)
+	}
 }
 
 func (im *importer) wants(k Kind) bool {

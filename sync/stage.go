@@ -21,13 +21,13 @@ import (
 
 // stageAll copies everything that has to be copied into the staging directories and checks it there. What a killed run has staged is not copied again. As many files are copied at a time as the medium
 // likes; others are unpacked and checked beside, as many as there are processors.
-func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) {
+func (im *importer) stageAll(ctx context.Context, in *incoming) ([]*deed, error) {
 	readers, checkers := im.o.Workers, im.o.Workers
 	if im.o.Workers <= 0 {
 		readers, checkers = cmp.Or(im.o.Source.Readers, 2), runtime.GOMAXPROCS(0)
 	}
 	for _, kind := range []Kind{Package, Distfile} {
-		wanted := slices.ContainsFunc(in.deeds, func(d deed) bool { return d.kind == kind })
+		wanted := slices.ContainsFunc(in.deeds, func(d *deed) bool { return d.kind == kind })
 		if !wanted {
 			continue
 		}
@@ -44,7 +44,7 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) 
 	order := pipeline.LargeFirst(len(in.deeds), func(i int) int64 { return in.deeds[i].item.Size })
 	there := make([]bool, len(in.deeds))
 	stage := func(ctx context.Context, i int) error {
-		return im.stage(ctx, in, &in.deeds[i], t, func(n int64) { p.read(in.deeds[i].path, n) })
+		return im.stage(ctx, in, in.deeds[i], t, func(n int64) { p.read(in.deeds[i].path, n) })
 	}
 	err := pipeline.Ordered(ctx, len(in.deeds), readers+checkers, copyWindow, func(ctx context.Context, n int) error {
 		i := order[n]
@@ -62,7 +62,7 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) 
 		var reason *leftOutError
 		switch {
 		case errors.As(err, &reason):
-			in.LeftOut = append(in.LeftOut, Item{Kind: d.kind, Path: d.path, Size: d.item.Size, Reason: reason.reason})
+			d.leaveOut(reason.reason)
 		case err != nil:
 			return err
 		default:
@@ -70,7 +70,7 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]deed, error) 
 		}
 		return nil
 	}, func(error) {})
-	var staged []deed
+	var staged []*deed
 	for i, d := range in.deeds {
 		if there[i] {
 			staged = append(staged, d)
@@ -86,7 +86,7 @@ type turns struct {
 }
 
 // twins marks the deeds whose contents an earlier one of the same kind has: they are staged under one name.
-func twins(deeds []deed) []bool {
+func twins(deeds []*deed) []bool {
 	type contents struct {
 		kind Kind
 		sum  manifest.Digest
@@ -110,7 +110,7 @@ type staging struct {
 	over int64 // bytes read of those that are not
 }
 
-func newStaging(w Watcher, deeds []deed) *staging {
+func newStaging(w Watcher, deeds []*deed) *staging {
 	p := &staging{w: w}
 	for _, d := range deeds {
 		p.total.Add(d.item.Size)
@@ -127,7 +127,7 @@ func (p *staging) read(path string, n int64) {
 }
 
 // finished counts a file, however much of it had to be read.
-func (p *staging) finished(d deed) {
+func (p *staging) finished(d *deed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done.Add(d.item.Size)
@@ -190,7 +190,7 @@ func copyStaged(ctx context.Context, gen *drive.Generation, st durable.Staging, 
 	})
 	var damaged *drive.DamagedError
 	if errors.As(err, &damaged) {
-		return digest.Sums{}, &leftOutError{"damaged on the drive: " + damaged.Reason}
+		return digest.Sums{}, &leftOutError{reason: "damaged on the drive: " + damaged.Reason}
 	}
 	return hash.Sum(), err
 }
@@ -201,14 +201,14 @@ const indexHashes = digest.MD5 | digest.SHA1
 // seal makes sure that the hashes of the entry are the package's: Portage renames a package away that is not what the index says.
 func (d *deed) seal(sums digest.Sums) error {
 	if md5, ok := d.entry.MD5(); d.entry.Get("MD5") != "" && (!ok || md5 != sums.MD5) {
-		return &leftOutError{"the catalogue's MD5 is not the package's own"}
+		return &leftOutError{reason: "the catalogue's MD5 is not the package's own"}
 	}
 	if sha1, ok := d.entry.SHA1(); d.entry.Get("SHA1") != "" && (!ok || sha1 != sums.SHA1) {
-		return &leftOutError{"the catalogue's SHA1 is not the package's own"}
+		return &leftOutError{reason: "the catalogue's SHA1 is not the package's own"}
 	}
 	e, err := d.entry.With("MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
 	if err != nil {
-		return &leftOutError{err.Error()}
+		return &leftOutError{reason: err.Error()}
 	}
 	d.entry = e
 	return nil
@@ -242,17 +242,17 @@ func checkStaged(ctx context.Context, st durable.Staging, d *deed) error {
 	}
 	var invalid *binpkg.InvalidError
 	if errors.As(err, &invalid) {
-		return &leftOutError{invalid.Reason}
+		return &leftOutError{reason: invalid.Reason}
 	}
 	if err != nil {
 		return err
 	}
 	own, err := pkgindex.NewEntry(pkg.Get)
 	if err != nil {
-		return &leftOutError{err.Error()}
+		return &leftOutError{reason: err.Error()}
 	}
 	if key, ok := sameIdentity(d.entry, own); !ok {
-		return &leftOutError{fmt.Sprintf("the catalogue's %s is not the package's own", key)}
+		return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own", key)}
 	}
 	return nil
 }

@@ -74,6 +74,17 @@ func (l *Ledger) Imports(id OriginID, kind Kind) (map[string]Import, error) {
 	return m, nil
 }
 
+// Importers returns the origins of which files of that kind were brought in, in a fixed order.
+func (l *Ledger) Importers(kind Kind) []OriginID {
+	var ids []OriginID
+	for _, id := range slices.SortedFunc(maps.Keys(l.memory.imports), importsID.compare) {
+		if id.Kind == kind {
+			ids = append(ids, id.OriginID)
+		}
+	}
+	return ids
+}
+
 func parseImports(id importsID, text string) (map[string]Import, int, error) {
 	m := map[string]Import{}
 	line, err := importsTable(id).parse(text, func(f []string) error {
