@@ -9,10 +9,10 @@ import (
 	"slices"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
-	"pkgsneak/sync/pkgdir"
 )
 
 // The plan of an import is made for all accepted origins together, one kind of payload after the other, and is complete before it is shown:
@@ -267,7 +267,7 @@ func (p *placements) aside(m *missing) error {
 	if p.kind == Distfile {
 		return p.overwrite(m, by)
 	}
-	free, err := pkgdir.FreeName(d.path, path.Dir(d.entry.CPV()), func(name string) bool {
+	free, err := binpkg.FreePath(d.path, path.Dir(d.entry.CPV()), func(name string) bool {
 		if p.taken[name] != nil {
 			return true
 		}
