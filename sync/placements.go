@@ -73,7 +73,7 @@ func (im *importer) newPlacements(kind Kind) (*placements, error) {
 		here = append(here, in.id, in.known)
 	}
 	for _, id := range im.l.Importers(ledgerKind(kind)) {
-		if key, ok := im.know.ring.Find(id.Key); !ok || key.Revoked() || slices.Contains(here, id) {
+		if key, ok := im.know.Ring.Find(id.Key); !ok || key.Revoked() || slices.Contains(here, id) {
 			continue // what came under a key that is not trusted any longer is nobody's
 		}
 		rows, err := im.l.Imports(id, ledgerKind(kind))
