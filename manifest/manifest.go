@@ -102,7 +102,6 @@ package manifest
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -190,7 +189,14 @@ func (s *Signed) Find(path string) (File, bool) {
 
 // ErrUntrusted is what every refusal for want of trust is: errors.Is finds it in
 // ErrNotSigned, *UnknownKeyError, *SignatureError and *KeyError.
-var ErrUntrusted = errors.New("not trusted")
+var ErrUntrusted error = untrustedError{}
+
+type untrustedError struct{}
+
+func (untrustedError) Error() string { return "not trusted" }
+
+// Class is the class of the error in package fault, which this package does not import.
+func (untrustedError) Class() string { return "untrusted" }
 
 // ErrNotSigned says that the data does not begin as a clear-signed message:
 // empty, padding only, torn, or some other file.
@@ -198,7 +204,11 @@ var ErrNotSigned error = notSignedError{}
 
 type notSignedError struct{}
 
-func (notSignedError) Error() string        { return "no signed message" }
+func (notSignedError) Error() string { return "no signed message" }
+
+// Class is the class of the error in package fault, which this package does not import.
+func (notSignedError) Class() string { return "untrusted" }
+
 func (notSignedError) Is(target error) bool { return target == ErrUntrusted }
 
 // An UnknownKeyError says that the signature claims to be of a key that is not in
@@ -212,6 +222,9 @@ func (e *UnknownKeyError) Error() string {
 	return fmt.Sprintf("signed by the key %s, which is not trusted here", Fingerprint(e.Signer).Grouped())
 }
 
+// Class is the class of the error in package fault, which this package does not import.
+func (e *UnknownKeyError) Class() string { return "untrusted" }
+
 // Is reports whether target is ErrUntrusted.
 func (e *UnknownKeyError) Is(target error) bool { return target == ErrUntrusted }
 
@@ -219,6 +232,9 @@ func (e *UnknownKeyError) Is(target error) bool { return target == ErrUntrusted 
 type SignatureError struct{ Reason string }
 
 func (e *SignatureError) Error() string { return "bad signature: " + e.Reason }
+
+// Class is the class of the error in package fault, which this package does not import.
+func (e *SignatureError) Class() string { return "untrusted" }
 
 // Is reports whether target is ErrUntrusted.
 func (e *SignatureError) Is(target error) bool { return target == ErrUntrusted }
@@ -233,6 +249,9 @@ type KeyError struct {
 func (e *KeyError) Error() string {
 	return fmt.Sprintf("key %s: %s", e.Fingerprint.Grouped(), e.Reason)
 }
+
+// Class is the class of the error in package fault, which this package does not import.
+func (e *KeyError) Class() string { return "untrusted" }
 
 // Is reports whether target is ErrUntrusted.
 func (e *KeyError) Is(target error) bool { return target == ErrUntrusted }

@@ -52,6 +52,7 @@ var floors = map[string]int{
 	"sync/digest":              0,
 	"sync/durable":             0,
 	"sync/durable/durabletest": 1,
+	"sync/fault":               0,
 	"sync/listing":             0,
 	"sync/payload":             0,
 	"sync/pipeline":            0,
@@ -65,6 +66,10 @@ var floors = map[string]int{
 // Rooms of the lowest floor that stand on another of it: a level between the floors.
 var levels = map[string][]string{
 	"sync/depend": {"sync/cpv"},
+
+	// Errors carry a class, on every floor.
+	"sync/durable": {"sync/fault"},
+	"sync/watch":   {"sync/fault"},
 }
 
 // Rooms for tests: any test may import them, and nothing else.

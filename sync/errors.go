@@ -1,14 +1,15 @@
 package sync
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"pkgsneak/sync/fault"
 )
 
 // ErrDeclined: the person was asked and said no.
-var ErrDeclined = errors.New("stopped at the question")
+var ErrDeclined error = fault.New(fault.Declined, "cancelled, nothing changed")
 
 // NothingError says that neither PKGDIR nor DISTDIR holds anything that could be exported, and that the drive has no generation yet.
 type NothingError struct {

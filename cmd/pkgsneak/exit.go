@@ -1,20 +1,16 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"os"
 	"slices"
 	"strings"
-	"syscall"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync"
 	"pkgsneak/sync/auto"
-	"pkgsneak/sync/drive"
-	"pkgsneak/sync/durable"
-	"pkgsneak/sync/trust"
+	"pkgsneak/sync/fault"
 )
 
 // The exit codes. They are part of the command line: scripts and the units of auto read them.
@@ -64,6 +60,9 @@ type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
+
+// Class is fault.Usage.
+func (e *usageError) Class() fault.Class { return fault.Usage }
 
 func usageErrorf(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
@@ -116,126 +115,87 @@ func explainRefused(refused []sync.Refused, message, place string) failure {
 	return f
 }
 
-// explain is the one switch from an error to what a person reads and a script sees. place is the argument of the command line (a drive, mostly), for the hints.
+// answers is the table from the class of an error to its exit code and to what a person reads: the message, where the error's own is not enough, and what helps, where the
+// error has no hint of its own. In a hint DRIVE stands for the drive.
+var answers = map[fault.Class]struct {
+	code    int
+	message func(error) string
+	hint    string
+}{
+	fault.Failed:      {code: exitFailed},
+	fault.Usage:       {code: exitUsage},
+	fault.Nothing:     {code: exitFailed},
+	fault.NoTree:      {code: exitNoTree, hint: "on the build host: pkgsneak export DRIVE"},
+	fault.Locked:      {code: exitLocked, hint: "wait for the other program, or wait longer for it: --lock-wait 1h"},
+	fault.Untrusted:   {code: exitUntrusted},
+	fault.Older:       {code: exitOlder},
+	fault.Gone:        {code: exitGone, hint: "plug it in, mount it and run the same command again: what is complete stays"},
+	fault.Failing:     {code: exitGone},
+	fault.Space:       {code: exitSpace, message: spaceMessage, hint: "free some space there, or leave something out (--no-distfiles), and run the same command again"},
+	fault.Permission:  {code: exitFailed},
+	fault.Declined:    {code: exitInterrupted},
+	fault.Interrupted: {code: exitInterrupted, message: interrupted, hint: "what is complete stays: the same command goes on from there"},
+}
+
+// explain turns an error into what a person reads and a script sees. place is the argument of the command line (a drive, mostly), for the hints.
 func explain(err error, place string) failure {
 	var refused *sync.RefusedError
 	if errors.As(err, &refused) && len(refused.Refused) > 0 {
 		return explainRefused(refused.Refused, err.Error(), place)
 	}
 	f := failure{code: exitFailed, message: err.Error()}
-	hint := func(format string, args ...any) { f.hints = append(f.hints, fmt.Sprintf(format, args...)) }
-	var (
-		usage     *usageError
-		nothing   *sync.NothingError
-		mounted   *sync.NotMountedError
-		shrink    *sync.ShrinkError
-		taken     *sync.NameTakenError
-		older     *sync.OlderError
-		fork      *sync.ForkError
-		future    *sync.FutureError
-		stale     *sync.StaleError
-		refusal   *trust.Refusal
-		noOrigin  *sync.NoOriginError
-		empty     *sync.EmptyMountError
-		space     *sync.SpaceError
-		driveFull *drive.SpaceError
-		gone      *drive.GoneError
-		readOnly  *drive.ReadOnlyError
-		pulled    *drive.PullDamageError
-		readBack  *drive.ReadBackError
-		damaged   *drive.DamagedError
-		unknown   *manifest.UnknownKeyError
-		keyState  *manifest.KeyError
-		worker    *auto.WorkerError
-	)
-	switch {
-	case errors.As(err, &worker): // explained where it came from
-		f.code, f.hints = worker.Code, worker.Hints
-	case errors.As(err, &usage):
-		f.code = exitUsage
-	case errors.Is(err, context.Canceled):
-		f.code, f.message = exitInterrupted, "interrupted"
-		hint("what is complete stays: the same command goes on from there")
-	case errors.Is(err, sync.ErrDeclined):
-		f.code = exitInterrupted
-	case errors.As(err, &nothing):
-		f.hints = append(f.hints, nothing.Notices...)
-	case errors.As(err, &mounted):
-		hint("mount the drive first, or write into this directory with --any-directory")
-	case errors.As(err, &shrink):
-		hint("look at %s; if the files are meant to be gone: --allow-shrink", shellWord(shrink.Dir))
-	case errors.As(err, &taken):
-		hint("give this PKGDIR a name of its own: pkgsneak export %s --name NAME", shellWord(place))
-	case errors.As(err, &older):
-		f.code = exitOlder
-		hint("if it is meant, this once: pkgsneak import %s --allow-older", shellWord(place))
-	case errors.As(err, &fork):
-		f.code = exitUntrusted
-		hint("find out who else signs with this key; a new export from the build host gets a new number")
-	case errors.As(err, &future):
-		f.code = exitUntrusted
-		hint("if this machine's clock is wrong, set it; if the generation is known to be good: pkgsneak import %s --accept-future", shellWord(place))
-	case errors.As(err, &stale):
-		f.code = exitOlder
-		hint("export again on the build host; to take it all the same, leave --max-age out")
-	case errors.As(err, &refusal):
-		f.code = exitUntrusted
-		hint("%s", refusal.Hint(shellWord(place)))
-	case errors.As(err, &noOrigin):
-		hint("the drive has %s", strings.Join(noOrigin.Have, ", "))
-	case errors.As(err, &space):
-		f.code = exitSpace
-		f.message = fmt.Sprintf("not enough space in %q: %s needed, %s free", space.Where, exactSize(space.Need), exactSize(space.Free))
-		hint("%s would fit", tally(space.Fits, "file"))
-	case errors.As(err, &driveFull):
-		f.code = exitSpace
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		f.code = exitSpace
-	case errors.As(err, &pulled):
-		f.code = exitGone
-		hint("%s", pulled.Hint())
-	case errors.As(err, &gone) && gone.Check != "":
-		f.code = exitGone
-		hint("if it was pulled out before: %s; if this comes again then, do not use this drive any longer", gone.Check)
-	case errors.As(err, &gone):
-		f.code = exitGone
-		hint("plug it in, mount it and run the same command again: what is complete stays")
-	case errors.As(err, &readBack):
-		f.code = exitGone
-		hint("do not use this drive any longer; what it held before may be damaged: pkgsneak verify %s", shellWord(place))
-	case errors.As(err, &damaged): // what describes a generation: without it nothing can be taken
-		f.code = exitGone
-		hint("on the build host: pkgsneak export %s writes it again; pkgsneak verify says what else is damaged", shellWord(place))
-	case errors.As(err, &readOnly) && readOnly.Turned:
-		f.code = exitGone
-		hint("%s, and run the same command again", readOnly.Check)
-	case errors.As(err, &readOnly):
-		hint("mount -o remount,rw %s", shellWord(place))
-	case errors.Is(err, durable.ErrLocked):
-		f.code = exitLocked
-		hint("wait for the other program, or wait longer for it: --lock-wait 1h")
-	case errors.As(err, &empty):
-		f.code = exitNoTree
-		hint("mount the drive first")
-	case errors.Is(err, drive.ErrNoTree):
-		f.code = exitNoTree
-		hint("on the build host: pkgsneak export %s", shellWord(place))
-	case errors.As(err, &unknown):
-		f.code = exitUntrusted
-		hint("compare the fingerprint with \"pkgsneak key\" on the build host, then: pkgsneak trust %s", shellWord(place))
-	case errors.As(err, &keyState):
-		f.code = exitUntrusted
-		hint("on the build host: pkgsneak key rotate, and export again; or, if its key was renewed: pkgsneak trust %s --fingerprint %s", shellWord(place), keyState.Fingerprint)
-	case errors.Is(err, manifest.ErrUntrusted):
-		f.code = exitUntrusted
-	case errors.Is(err, fs.ErrPermission):
-		hint("as root, or with a --state-dir, --pkgdir and --distdir of your own")
+	var worker *auto.WorkerError
+	if errors.As(err, &worker) { // explained where it came from
+		f.code, f.hints = worker.Code, worker.Help
+		return f
+	}
+	drive, class := "DRIVE", fault.Of(err)
+	if place != "" {
+		drive = fault.Quote(place)
+	}
+	row := answers[class]
+	f.code = row.code
+	if row.message != nil {
+		f.message = row.message(err)
+	}
+	switch f.hints = fault.Hints(err, drive); {
+	case len(f.hints) > 0:
+	case class == fault.Untrusted:
+		f.hints = keyHints(err, drive)
+	case class == fault.Permission && os.Geteuid() != 0:
+		f.hints = []string{"as root, or with a --state-dir, --pkgdir and --distdir of your own"}
+	case row.hint != "":
+		f.hints = []string{strings.ReplaceAll(row.hint, "DRIVE", drive)}
 	}
 	var own *hintError
 	if errors.As(err, &own) {
 		f.hints = append([]string{own.hint}, f.hints...)
 	}
 	return f
+}
+
+func interrupted(error) string { return "interrupted" }
+
+// spaceMessage says how much is missing, in sizes that people read and in bytes.
+func spaceMessage(err error) string {
+	var before *sync.SpaceError
+	if !errors.As(err, &before) {
+		return err.Error()
+	}
+	return fmt.Sprintf("not enough space in %q: %s needed, %s free; %s would fit", before.Where, exactSize(before.Need), exactSize(before.Free), tally(before.Fits, "file"))
+}
+
+// keyHints are what helps against a key that package manifest refused.
+func keyHints(err error, drive string) []string {
+	var unknown *manifest.UnknownKeyError
+	var state *manifest.KeyError
+	switch {
+	case errors.As(err, &unknown):
+		return []string{fmt.Sprintf("compare the fingerprint with \"pkgsneak key\" on the build host, then: pkgsneak trust %s", drive)}
+	case errors.As(err, &state):
+		return []string{fmt.Sprintf("on the build host: pkgsneak key rotate, and export again; or, if its key was renewed: pkgsneak trust %s --fingerprint %s", drive, state.Fingerprint)}
+	}
+	return nil
 }
 
 // exactSize is a size for people who have to make room: rounded and exact.
@@ -251,11 +211,5 @@ func shellWord(s string) string {
 	if s == "" {
 		return "DRIVE"
 	}
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+,:@%=", r)
-	}
-	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 && s[0] != '-' {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	return fault.Quote(s)
 }

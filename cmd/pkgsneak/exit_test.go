@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,14 +15,20 @@ import (
 	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
+	"pkgsneak/sync/watch"
 )
 
 func TestExplain(t *testing.T) {
 	unknown := &manifest.UnknownKeyError{Signer: "AB"}
 	signed := func(s trust.State) error {
 		return &trust.Refusal{Origin: "a", Signer: trust.Signer{State: s, Key: "AB"}, Err: unknown}
+	}
+	asRoot := "as root"
+	if os.Geteuid() == 0 {
+		asRoot = "" // it is root already
 	}
 	tests := []struct {
 		name string
@@ -40,9 +48,10 @@ func TestExplain(t *testing.T) {
 		{"older", &sync.OlderError{}, 13, "pkgsneak import /mnt/usb --allow-older"},
 		{"fork", &sync.ForkError{}, 12, "number"},
 		{"no such origin", &sync.NoOriginError{Name: "a", Have: []string{"b", "c"}}, 1, "the drive has b, c"},
-		{"no room before the first byte", &sync.SpaceError{Where: "/p", Fits: sync.Tally{Files: 2, Bytes: 2048}}, 15, "2 files, 2.0 KiB would fit"},
-		{"no room on the drive", fmt.Errorf("x: %w", &drive.SpaceError{}), 15, ""},
-		{"disk full", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, 15, ""},
+		{"no room before the first byte", &sync.SpaceError{Where: "/p", Fits: sync.Tally{Files: 2, Bytes: 2048}}, 15, "free some space"},
+		{"no room on the drive", fmt.Errorf("x: %w", &drive.SpaceError{}), 15, "free some space"},
+		{"disk full", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, 15, "free some space"},
+		{"no more watches", &watch.LimitError{Sysctl: "fs.inotify.max_user_watches", Have: 5, Err: syscall.ENOSPC}, 1, "sysctl"},
 		{"drive gone", &drive.GoneError{Vanished: true, Err: syscall.ENODEV}, 14, "run the same command again"},
 		{"drive read-only", &drive.ReadOnlyError{}, 1, "remount,rw /mnt/usb"},
 		{"damaged by a pull", &drive.PullDamageError{Device: "/dev/sdb1", FS: volume.VFAT, Err: syscall.EIO}, 14, "fsck.vfat -a /dev/sdb1"},
@@ -67,7 +76,7 @@ func TestExplain(t *testing.T) {
 		{"new key", signed(trust.Successor), 12, "pkgsneak import /mnt/usb --accept-rotation"},
 		{"from the future", &sync.FutureError{}, 12, "pkgsneak import /mnt/usb --accept-future"},
 		{"too old", &sync.StaleError{}, 13, "--max-age"},
-		{"permission", &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 1, "as root"},
+		{"permission", &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 1, asRoot},
 	}
 	known := map[int]bool{}
 	for _, m := range exitMeanings {
@@ -106,5 +115,40 @@ func TestTheWorstCodeOfSeveralOrigins(t *testing.T) {
 	err := &sync.RefusedError{Refused: []sync.Refused{{Err: &sync.OlderError{}}, {Err: &drive.DamagedError{}}, {Err: &manifest.SignatureError{}}}}
 	if f := explain(fmt.Errorf("outer: %w", err), "/mnt/usb"); f.code != 14 || len(f.hints) != 2 {
 		t.Errorf("none accepted: %+v", f)
+	}
+}
+
+// Each class has its row, and each exit code but those of outcomes is reached by one.
+func TestAnswers(t *testing.T) {
+	codes := map[int]bool{exitDone: true, exitLeftOut: true, exitFound: true}
+	for _, class := range fault.Classes {
+		row, ok := answers[class]
+		if !ok {
+			t.Errorf("class %q has no row", class)
+		}
+		codes[row.code] = true
+	}
+	if len(answers) != len(fault.Classes) {
+		t.Errorf("%d rows for %d classes", len(answers), len(fault.Classes))
+	}
+	for _, m := range exitMeanings {
+		if !codes[m.code] {
+			t.Errorf("nothing ends with %d", m.code)
+		}
+	}
+}
+
+// A full disk is told with what would fit, and a path with a control character can be pasted.
+func TestExplainWords(t *testing.T) {
+	f := explain(&sync.SpaceError{Where: "/p", Need: 4096, Free: 2048, Fits: sync.Tally{Files: 2, Bytes: 2048}}, "")
+	if want := `not enough space in "/p": 4.0 KiB (4096 bytes) needed, 2.0 KiB (2048 bytes) free; 2 files, 2.0 KiB would fit`; f.message != want {
+		t.Errorf("%s\nwant %s", f.message, want)
+	}
+	f = explain(drive.ErrNoTree, "/mnt/a\nb")
+	if want := []string{`on the build host: pkgsneak export $'/mnt/a\012b'`}; !slices.Equal(f.hints, want) {
+		t.Errorf("%q, want %q", f.hints, want)
+	}
+	if f = explain(drive.ErrNoTree, ""); !slices.Equal(f.hints, []string{"on the build host: pkgsneak export DRIVE"}) {
+		t.Errorf("%q", f.hints)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/volume"
 )
@@ -364,7 +365,8 @@ func (r *runner) work(ctx context.Context) error {
 	}
 	r.tree = true
 	if r.o.Role.exports() {
-		if err := r.export(ctx); err != nil && !(r.o.Role == Both && hasNothing(err)) {
+		// A machine that has nothing to export may have something to import.
+		if err := r.export(ctx); err != nil && !(r.o.Role == Both && fault.Of(err) == fault.Nothing) {
 			return err
 		}
 	}
@@ -378,12 +380,6 @@ func (r *runner) work(ctx context.Context) error {
 		r.result.Outcome = Unchanged
 	}
 	return nil
-}
-
-// hasNothing is the error of a machine that has nothing to export. One that also imports has its other half to do.
-func hasNothing(err error) bool {
-	var nothing *sync.NothingError
-	return errors.As(err, &nothing)
 }
 
 // isOurs looks for the tree, or for the label that asks for one.
@@ -477,9 +473,8 @@ func (r *runner) finish(ctx context.Context, err error) {
 }
 
 func (r *runner) outcome(ctx context.Context, err error) Outcome {
-	var gone *drive.GoneError
 	switch {
-	case errors.As(err, &gone) && gone.Vanished, r.found && !r.sys.Present(r.result.Device):
+	case fault.Of(err) == fault.Gone, r.found && !r.sys.Present(r.result.Device):
 		return Pulled
 	case ctx.Err() != nil:
 		return Interrupted

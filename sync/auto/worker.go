@@ -10,10 +10,8 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"pkgsneak/sync"
-	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/sandbox"
 )
 
@@ -43,30 +41,28 @@ type answer struct {
 
 // WorkerError is an error that a worker had.
 type WorkerError struct {
-	Text     string   `json:"text"`
-	Code     int      `json:"code"` // exit code
-	Hints    []string `json:"hints,omitempty"`
-	Nothing  bool     `json:"nothing,omitempty"`  // it was a *sync.NothingError
-	Vanished bool     `json:"vanished,omitempty"` // it was a *drive.GoneError of a drive that is not there any more
+	Text  string      `json:"text"`
+	Fault fault.Class `json:"class"`
+	Code  int         `json:"code"` // exit code
+	Help  []string    `json:"hints,omitempty"`
 }
 
 func newWorkerError(err error, code int, hints []string) *WorkerError {
-	var gone *drive.GoneError
-	return &WorkerError{Text: err.Error(), Code: code, Hints: hints, Nothing: hasNothing(err), Vanished: errors.As(err, &gone) && gone.Vanished}
+	return &WorkerError{Text: err.Error(), Fault: fault.Of(err), Code: code, Help: hints}
 }
 
 func (e *WorkerError) Error() string { return e.Text }
 
-// Unwrap gives an error of the kind that it was, as far as a run asks for it.
-func (e *WorkerError) Unwrap() error {
-	switch {
-	case e.Nothing:
-		return &sync.NothingError{}
-	case e.Vanished:
-		return &drive.GoneError{Op: "reach", Vanished: true, Err: unix.ENODEV}
+// Class is the class of the error in the worker. One that this program does not have is fault.Failed.
+func (e *WorkerError) Class() fault.Class {
+	if slices.Contains(fault.Classes, e.Fault) {
+		return e.Fault
 	}
-	return nil
+	return fault.Failed
 }
+
+// Hints are what the worker said that helps.
+func (e *WorkerError) Hints(string) []string { return e.Help }
 
 // workerJourneys are journeys that a worker makes, each a process. heard gets what it says of its confinement.
 func workerJourneys(start func(context.Context) *exec.Cmd, heard func(string)) *journeys {

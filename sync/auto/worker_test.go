@@ -21,6 +21,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/portage"
 )
@@ -211,7 +212,7 @@ func TestWorkerFails(t *testing.T) {
 	o.Worker = workerOf(t, c, workerStage{})
 	_, err := Run(t.Context(), c, o)
 	var worker *WorkerError
-	if !errors.As(err, &worker) || worker.Error() != want.Error() || worker.Code != 7 || !slices.Equal(worker.Hints, []string{"what helps"}) {
+	if !errors.As(err, &worker) || worker.Error() != want.Error() || worker.Code != 7 || worker.Class() != fault.Untrusted || !slices.Equal(worker.Hints(""), []string{"what helps"}) {
 		t.Errorf("%#v, want what is said without a worker: %v", err, want)
 	}
 }
@@ -312,8 +313,8 @@ func FuzzListen(f *testing.F) {
 		`{"confined":"confined by landlock 7"}{"event":{"Phase":"copy","Done":1}}{"import":{"origins":[{"plan":{"origin":"bighost"},"copied":[{"path":"a"}]}],"next":["emerge"]}}`,
 		`{"import":{"origins":[null,{"plan":null}],"refused":[{}]}}`,
 		`{"export":{"plan":{"origin":"bighost"},"left_out":[{"path":"\u001b[2J","reason":"x"}]}}`,
-		`{"error":{"text":"x","code":-1,"hints":["y"],"vanished":true}}`,
-		`{"error":{"nothing":true}}`, `[]`, `null`, ``,
+		`{"error":{"text":"x","code":-1,"hints":["y"],"class":"gone"}}`,
+		`{"error":{"class":"no class"}}`, `[]`, `null`, ``,
 	} {
 		f.Add([]byte(seed))
 	}

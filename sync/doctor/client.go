@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/portage"
@@ -74,7 +75,7 @@ func (e *examiner) driveWord() string {
 	if e.o.Drive == "" {
 		return "DRIVE"
 	}
-	return shellWord(e.o.Drive)
+	return fault.Quote(e.o.Drive)
 }
 
 const (

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 )
@@ -129,7 +130,7 @@ func (e *examiner) room(key, dir, topic string) {
 	}
 	if int64(st.Flags)&unix.ST_RDONLY != 0 {
 		e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q lies on a file system that is mounted read-only", key, dir),
-			Why: "nothing can be built, indexed or imported there", Mend: []Mend{run("mount -o remount,rw " + shellWord(at))}})
+			Why: "nothing can be built, indexed or imported there", Mend: []Mend{run("mount -o remount,rw " + fault.Quote(at))}})
 		return
 	}
 	free := freeBytes(&st)
@@ -300,12 +301,4 @@ func compareIndex(scan *pkgdir.Scan, index *pkgindex.Index) (missing, stale []st
 	}
 	slices.Sort(stale)
 	return missing, stale, bytes
-}
-
-// shellWord quotes a name so that it can be typed into a shell.
-func shellWord(s string) string {
-	if s != "" && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@%=") == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync"
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -270,7 +271,7 @@ func (x *comparer) profile() {
 		weight, why = Wrong, "packages of another kind of profile do not fit the libraries and the layout of this machine"
 	}
 	x.differ(Difference{What: "profile", Origin: theirs, Here: ours}, Finding{Topic: "profile", Weight: weight, What: fmt.Sprintf("origin %q has the profile %s, this machine %s", x.c.Origin, theirs, ours),
-		Why: why, Mend: []Mend{run("eselect profile set " + shellWord(theirs))}})
+		Why: why, Mend: []Mend{run("eselect profile set " + fault.Quote(theirs))}})
 }
 
 func kindOf(profile string) []string {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/portage"
 )
 
@@ -280,7 +281,7 @@ func (e *examiner) key() {
 		e.tell(Finding{Topic: "key", Weight: Note, Role: Host, What: "there is no signing key yet", Why: "the first export makes one", Mend: []Mend{run("pkgsneak key generate")}})
 	case err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0:
 		e.tell(Finding{Topic: "key", Weight: Wrong, Role: Host, What: fmt.Sprintf("the signing key can be read by others (mode %04o)", fi.Mode().Perm()), Why: "whoever reads it can sign packages that all clients install",
-			Mend: []Mend{run("chmod 600 " + shellWord(path))}})
+			Mend: []Mend{run("chmod 600 " + fault.Quote(path))}})
 	}
 }
 

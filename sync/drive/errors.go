@@ -7,11 +7,12 @@ import (
 	"syscall"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/fault"
 )
 
 // ErrNoTree is returned where a mount point has no pkgsneak tree, or an origin
 // has never committed a generation.
-var ErrNoTree = errors.New("no pkgsneak tree there")
+var ErrNoTree error = fault.New(fault.NoTree, "no pkgsneak tree there")
 
 // unfinishedError says that an origin was begun and never committed: its first
 // export was pulled or canceled. It is ErrNoTree.

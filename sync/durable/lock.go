@@ -12,13 +12,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/fault"
 )
 
 // PackagesLock is the file in a PKGDIR that Portage locks while it changes the index.
 const PackagesLock = ".Packages.portage_lockfile"
 
 // ErrLocked is returned when another program kept the lock for longer than the caller would wait.
-var ErrLocked = errors.New("locked by another program")
+var ErrLocked error = fault.New(fault.Locked, "locked by another program")
 
 const (
 	lockMode  = 0o660

@@ -9,6 +9,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 )
 
@@ -250,6 +251,12 @@ func (e *Refusal) Hint(place string) string {
 	}
 	return "nothing of this origin was used: the drive is damaged, or somebody changed it; on the build host: pkgsneak export " + place
 }
+
+// Class is fault.Untrusted.
+func (e *Refusal) Class() fault.Class { return fault.Untrusted }
+
+// Hints are the one of Hint.
+func (e *Refusal) Hints(place string) []string { return []string{e.Hint(place)} }
 
 // A Loaded is an origin's generation, and whether it is to be believed.
 type Loaded struct {

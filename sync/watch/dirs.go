@@ -12,6 +12,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/fault"
 )
 
 // maxDepth is how many directories deep a tree is watched, as deep as a PKGDIR is walked.
@@ -42,6 +44,12 @@ func (e *LimitError) Error() string {
 
 // Unwrap gives the kernel's error.
 func (e *LimitError) Unwrap() error { return e.Err }
+
+// Class is that of no particular error: the ENOSPC inside speaks of watches, not of a disk.
+func (e *LimitError) Class() fault.Class { return fault.Failed }
+
+// Hints name the command that raises the limit.
+func (e *LimitError) Hints(string) []string { return []string{e.Hint()} }
 
 // Hint is the command that raises the limit until the next boot.
 func (e *LimitError) Hint() string {

@@ -1,0 +1,72 @@
+package drive
+
+import (
+	"fmt"
+
+	"pkgsneak/sync/fault"
+)
+
+// The classes of the errors of this package, and what helps against each.
+
+// Class is fault.NoTree.
+func (unfinishedError) Class() fault.Class { return fault.NoTree }
+
+// Class is fault.Untrusted.
+func (e *ListError) Class() fault.Class { return fault.Untrusted }
+
+// Class is fault.Gone, or fault.Failing while the device is there.
+func (e *GoneError) Class() fault.Class {
+	if e.Vanished {
+		return fault.Gone
+	}
+	return fault.Failing
+}
+
+// Hints name the check of a file system that may be damaged.
+func (e *GoneError) Hints(string) []string {
+	if e.Check == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("if it was pulled out before: %s; if this comes again then, do not use this drive any longer", e.Check)}
+}
+
+// Class is fault.Failing where the kernel found damage.
+func (e *ReadOnlyError) Class() fault.Class {
+	if e.Turned {
+		return fault.Failing
+	}
+	return fault.Failed
+}
+
+// Hints name the command that makes the drive writable again.
+func (e *ReadOnlyError) Hints(drive string) []string {
+	if e.Turned {
+		return []string{e.Check + ", and run the same command again"}
+	}
+	return []string{"mount -o remount,rw " + drive}
+}
+
+// Class is fault.Space.
+func (e *SpaceError) Class() fault.Class { return fault.Space }
+
+// Class is fault.Failing.
+func (e *PullDamageError) Class() fault.Class { return fault.Failing }
+
+// Hints name the check.
+func (e *PullDamageError) Hints(string) []string { return []string{e.Hint()} }
+
+// Class is fault.Failing: what describes a generation, without which nothing can be taken.
+func (e *DamagedError) Class() fault.Class { return fault.Failing }
+
+// Hints name the command that writes it again.
+func (e *DamagedError) Hints(drive string) []string {
+	return []string{fmt.Sprintf("on the build host: pkgsneak export %s writes it again; pkgsneak verify %s names what else is damaged", drive, drive)}
+}
+
+// Class is fault.Failing.
+func (e *ReadBackError) Class() fault.Class { return fault.Failing }
+
+// Hints warn of the drive.
+func (e *ReadBackError) Hints(drive string) []string {
+	return []string{"do not use this drive any longer; what it held before may be damaged: pkgsneak verify " + drive}
+}
