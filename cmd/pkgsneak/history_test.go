@@ -25,7 +25,7 @@ type step struct {
 	Op                  string
 	Host, Client, Drive int
 	Flags               string // of the command line
-	Fate                string // what befalls the command: kill, interrupt, full
+	Fate                string // what befalls the command: kill, interrupt, full (a disk), fail (operations on a file)
 	At                  int    // when: after how many changes in the file system, or events
 	N                   uint64
 }
@@ -64,8 +64,8 @@ func draw(seed uint64) []step {
 			return s
 		}
 		s.Flags = drawFlags(r, op)
-		if r.IntN(6) == 0 {
-			s.Fate = []string{"kill", "interrupt", "full"}[r.IntN(3)]
+		if r.IntN(4) == 0 {
+			s.Fate = []string{"kill", "kill", "interrupt", "full", "fail"}[r.IntN(5)]
 			s.At = 1 + r.IntN(1<<r.IntN(7))
 		}
 		return s

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -22,6 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/durable/durabletest"
 )
 
 // The promises that are held after each step.
@@ -740,13 +743,14 @@ func (r result) sane() error {
 
 // run runs a command on a machine, in this process.
 func (w *world) run(m *computer, words ...string) result {
-	return w.runIn(context.Background(), m, nil, words)
+	return w.runIn(context.Background(), m, nil, nil, words)
 }
 
-func (w *world) runIn(ctx context.Context, m *computer, observe func(), words []string) result {
+// runIn is run with somebody who sees each event, and with a hook under the changes of files.
+func (w *world) runIn(ctx context.Context, m *computer, observe func(), hook durable.Hook, words []string) result {
 	w.commands++
 	var out bytes.Buffer
-	e := &env{stdin: strings.NewReader(""), stdout: &out, stderr: &out, hostname: m.name, root: m.root, version: "story", now: func() time.Time { return m.clock(w.now) }}
+	e := &env{stdin: strings.NewReader(""), stdout: &out, stderr: &out, hostname: m.name, root: m.root, version: "story", now: func() time.Time { return m.clock(w.now) }, hook: hook}
 	e.lookup = func(key string) (string, bool) {
 		v, ok := map[string]string{"PKGSNEAK_ANY_DIRECTORY": "yes", "LC_ALL": "C.UTF-8"}[key]
 		return v, ok
@@ -779,7 +783,13 @@ func (w *world) runWithFate(m *computer, disk string, s step, words []string) re
 			if events++; events == s.At {
 				cancel()
 			}
-		}, words)
+		}, nil, words)
+	case "fail":
+		hook := durabletest.FailFrom(s.At, syscall.ENOSPC)
+		if s.N%3 == 0 {
+			hook = durabletest.FailAt(s.At, syscall.EIO)
+		}
+		return w.runIn(context.Background(), m, nil, hook, words)
 	case "full":
 		if !w.mounted {
 			break
@@ -796,7 +806,7 @@ func (w *world) runWithFate(m *computer, disk string, s step, words []string) re
 			if events++; events == s.At {
 				fill()
 			}
-		}, words)
+		}, nil, words)
 	}
 	return w.run(m, words...)
 }
@@ -821,7 +831,8 @@ func fillDisk(disk, ballast string, leave int64) error {
 	return f.Close()
 }
 
-// runKilled runs a command in a process of its own and kills it at a change in the file system.
+// runKilled runs a command in a process of its own and kills it: an import, whose changes all go through the hook, before a change of its own; an export at a
+// change that is seen in the file system.
 func (w *world) runKilled(m *computer, at int, words []string) result {
 	w.commands++
 	changes, err := newChanges(w.dir)
@@ -831,6 +842,10 @@ func (w *world) runKilled(m *computer, at int, words []string) result {
 	cmd.Dir = w.dir
 	cmd.Env = []string{"PKGSNEAK_ANY_DIRECTORY=yes", "LC_ALL=C.UTF-8", "PATH=" + os.Getenv("PATH"), "STORY_ROOT=" + m.root, "STORY_NAME=" + m.name,
 		"STORY_NOW=" + m.clock(w.now).UTC().Format(storyClock)}
+	if words[0] == "import" {
+		cmd.Env = append(cmd.Env, fmt.Sprint("STORY_KILL=", at))
+		at = math.MaxInt
+	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	w.check(cmd.Start())

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"pkgsneak/sync"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/sandbox"
 )
@@ -33,6 +34,7 @@ type env struct {
 	root                           string               // in front of the machine's paths; "" is the machine itself
 	portageq                       portage.PortageqFunc // nil: there is none
 	observe                        func(sync.Event)     // sees every event before it is shown; nil: nobody
+	hook                           durable.Hook         // sees every change of a file on this machine first; nil outside of tests
 	// They take from this process, for ever, what a journey does not need; nil: nothing.
 	confineExport func(sync.Machine, sync.ExportOptions) sandbox.Confined
 	confineImport func(sync.Machine, sync.ImportOptions) sandbox.Confined
@@ -186,6 +188,7 @@ func (c *call) machine() (sync.Machine, error) {
 		Executable: c.env.executable,
 		Version:    c.env.version,
 		LockWait:   c.opt.lockWait,
+		Hook:       c.env.hook,
 	}, nil
 }
 

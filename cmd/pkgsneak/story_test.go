@@ -28,6 +28,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/durable/durabletest"
 )
 
 // The stories in testdata run the real command, each machine being a directory: "as host" makes $WORK/host with etc, var/cache/binpkgs, var/cache/distfiles and
@@ -38,6 +39,7 @@ import (
 //	STORY_NOW   its clock, RFC 3339; without it the real one
 //	STORY_TTY   set: all three streams are terminals
 //	STORY_PROGRAM  the program that is offered on the drive
+//	STORY_KILL  the number of the change of a file on this machine before which the process is killed
 const storyClock = time.RFC3339
 
 func TestMain(m *testing.M) {
@@ -60,6 +62,14 @@ func storyMain() {
 			os.Exit(99)
 		}
 		e.now = func() time.Time { return now }
+	}
+	if s := os.Getenv("STORY_KILL"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(99)
+		}
+		e.hook = durabletest.KillAt(n)
 	}
 	code := run(ctx, e, os.Args[1:])
 	stop()
