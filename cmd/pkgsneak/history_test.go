@@ -46,10 +46,10 @@ var chances = []struct {
 	op    string
 	times int
 }{
-	{"export", 18}, {"import", 18},
+	{"export", 22}, {"import", 22},
 	{"host-add", 8}, {"host-rebuild", 7}, {"host-remove", 5}, {"host-index", 3},
 	{"own-add", 5}, {"own-rebuild", 2}, {"own-remove", 2}, {"client-delete", 2}, {"client-index", 2},
-	{"flip", 6}, {"drive-lose", 2}, {"drive-copy", 2}, {"drive-new", 1},
+	{"flip", 6}, {"drive-lose", 2}, {"drive-copy", 2}, {"drive-new", 2},
 	{"host-lost", 1}, {"client-lost", 1}, {"key-rotate", 1}, {"trust", 2},
 	{"host-clock", 2}, {"client-clock", 2}, {"look", 2},
 }
@@ -99,7 +99,7 @@ func drawFlags(r *rand.Rand, op string) string {
 		flag string
 		of   int // once in so many
 	}{
-		"export": {{"--no-packages", 8}, {"--no-distfiles", 8}, {"--allow-shrink", 8}, {"--no-read-back", 10}},
+		"export": {{"--no-packages", 5}, {"--no-distfiles", 5}, {"--allow-shrink", 8}, {"--no-read-back", 10}},
 		"import": {{"--prune", 3}, {"--no-packages", 10}, {"--no-distfiles", 10}, {"--allow-older", 16}},
 	}
 	var drawn []string
