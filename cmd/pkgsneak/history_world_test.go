@@ -60,6 +60,7 @@ type computer struct {
 
 	has   content         // a host's files; a client's own
 	key   string          // a host's fingerprint
+	last  *usbDrive       // where a host's newest generation is; an older one removes nothing from a client
 	dirty map[string]bool // a client's packages that were changed by hand since the index was written
 }
 
@@ -172,7 +173,7 @@ func (w *world) begin() {
 		for _, dir := range []string{filepath.Join(m.root, "etc/portage"), m.pkgdir(), m.distdir()} {
 			w.check(os.MkdirAll(dir, 0o755))
 		}
-		m.has, m.dirty, m.key = content{}, map[string]bool{}, ""
+		m.has, m.dirty, m.key, m.last = content{}, map[string]bool{}, "", nil
 		m.clock = func(t time.Time) time.Time { return t }
 	}
 	for _, d := range w.drives {
@@ -477,6 +478,9 @@ func (w *world) export(h *computer, d *usbDrive, s step) error {
 		}
 	}
 	d.carries[h.key] = after
+	if !strings.Contains(res.out, "nothing changed") {
+		h.last = d
+	}
 	if err := w.untouched(h); err != nil {
 		return err
 	}
@@ -630,7 +634,7 @@ func (w *world) complete(c *computer, d *usbDrive) error {
 	if err := w.indexHolds(c, false); err != nil {
 		return err
 	}
-	if w.lost {
+	if w.lost || slices.ContainsFunc(w.hosts, func(h *computer) bool { return h.last != d }) {
 		return nil
 	}
 	for key, sum := range here {
