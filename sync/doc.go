@@ -31,6 +31,8 @@
 //	outdated   the name belongs to what this origin brought        replaced
 //	occupied   a local file has the name                           beside it, under the next free number; a distfile is left out
 //
+// All origins are planned together (placements.go): a file belongs to every accepted origin that lists it, and what only one of them has dropped or rebuilt stays.
+//
 // Staged files are named after their contents and survive a run that is killed; what has arrived is not copied twice. The names are given and the index is written
 // in one transaction under Portage's lock (package pkgdir).
 //

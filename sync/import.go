@@ -25,6 +25,7 @@ type ImportOptions struct {
 	NoDistfiles bool
 	Prune       bool // remove what came from an origin and has left it
 	Replace     bool // a distfile that is here with other contents is replaced
+	AllowShrink bool // let Prune remove more than half of an origin's packages
 	AllowOlder  bool // import a generation older than the last one
 	// MaxAge refuses what was signed longer ago; 0: no limit.
 	MaxAge time.Duration
@@ -52,10 +53,19 @@ type ImportPlan struct {
 	Replace     []Item    `json:"replace"` // an older build of the same origin lies there
 	Beside      []Item    `json:"beside"`  // a local file has the name: it gets the next free one
 	Prune       []Item    `json:"prune"`   // came from the origin and has left it; removed with --prune only
+	Held        []Held    `json:"held"`    // what Prune does not remove, and why
 	LeftOut     []Item    `json:"left_out"`
 	Present     Tally     `json:"present"`
 	NotCarried  int       `json:"not_carried"` // packages the origin has and this drive has not
 	Need        int64     `json:"need"`
+}
+
+// Held says that what came from an origin, and may have left it, is not pruned.
+type Held struct {
+	Kind   Kind   `json:"kind"`
+	Tally  Tally  `json:"files"`
+	Reason string `json:"reason"`
+	Hint   string `json:"hint,omitempty"` // the command that removes it all the same; "": this generation does not tell what has left the origin
 }
 
 // OriginImport is what an import did for one origin. Each file of the plan is in exactly one list.
@@ -139,6 +149,7 @@ type incoming struct {
 	known     ledger.OriginID // under which it is remembered: with the key that it had before, if that one introduced its key
 	seen      ledger.Seen
 	catalogue *pkgindex.Index
+	stock     map[Kind]*drive.Stock     // what the origin has, whether this drive carries it or not
 	entries   map[string]pkgindex.Entry // of the catalogue, by PATH; CHOST and REPO stand in each
 	imports   map[Kind]map[string]ledger.Import
 	deeds     []*deed
@@ -307,6 +318,12 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 			return nil, err
 		}
 	}
+	in.stock = make(map[Kind]*drive.Stock)
+	for _, kind := range []Kind{Package, Distfile} {
+		if in.stock[kind], err = gen.Stock(driveKind(kind)); err != nil {
+			return nil, err
+		}
+	}
 	return in, im.acceptRotation(in, seen)
 }
 
@@ -430,7 +447,7 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error
 // beginPlan forgets what was planned for an origin, and reads what the ledger remembers of it.
 func (im *importer) beginPlan(in *incoming) (err error) {
 	p := in.Plan
-	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present = []Item{}, []Item{}, []Item{}, []Item{}, []Item{}, Tally{}
+	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []Item{}, []Item{}, []Item{}, []Item{}, []Item{}, Tally{}, []Held{}
 	in.deeds, in.prune, in.LeftOut = nil, nil, []Item{}
 	in.imports = make(map[Kind]map[string]ledger.Import)
 	for _, kind := range []Kind{Package, Distfile} {

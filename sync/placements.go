@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"path"
@@ -133,7 +134,8 @@ func (in *incoming) mayHave(kind Kind, path string, sum manifest.Digest) bool {
 	if it, ok := in.gen.Find(driveKind(kind), path); ok {
 		return it.Sum == sum
 	}
-	return in.Plan.Older || in.has(kind, path)
+	stock := in.stock[kind]
+	return in.Plan.Older || !stock.Complete || stock.Has(path)
 }
 
 // add takes a file of an origin into the plan: it is present, or comes on the list of what is missing. An error that is a reason leaves it out.
@@ -322,10 +324,16 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 	if in.Plan.Older {
 		return nil
 	}
-	rows := in.imports[p.kind]
+	rows, stock := in.imports[p.kind], in.stock[p.kind]
+	var tasks []*deed
+	var left Tally // files here of which this drive cannot tell whether they have left the origin
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[name]
-		if in.has(p.kind, name) {
+		if stock.Has(name) {
+			continue
+		}
+		if !stock.Complete {
+			left.Add(row.Size)
 			continue
 		}
 		l, err := p.im.look(ctx, p.kind, row.Local, row.Size)
@@ -340,16 +348,34 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 			delete(rows, name)
 			continue
 		}
-		if d := removed[row.Local]; d != nil { // two origins had it, and neither has it now
-			d.owners = append(d.owners, owner{in, name})
-			continue
+		tasks = append(tasks, &deed{kind: p.kind, path: name, local: row.Local, item: drive.Item{Size: row.Size}, seen: l.info, owners: []owner{{in, name}}})
+	}
+	switch {
+	case left.Files > 0:
+		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: left, Reason: stock.Reason})
+	case p.kind == Package && shrunk(len(rows), len(rows)-len(tasks)) && !p.im.o.AllowShrink:
+		h := Held{Kind: p.kind, Reason: fmt.Sprintf("they are %d of the %d that came from it", len(tasks), len(rows)), Hint: "pkgsneak import --prune --allow-shrink"}
+		for _, d := range tasks {
+			h.Tally.Add(d.item.Size)
 		}
-		d := &deed{kind: p.kind, path: name, local: row.Local, seen: l.info, owners: []owner{{in, name}}}
-		removed[row.Local] = d
-		in.Plan.Prune = append(in.Plan.Prune, Item{Kind: p.kind, Path: name, Size: row.Size, Local: elsewhere(row.Local, name), Reason: "gone from the origin"})
-		in.prune = append(in.prune, d)
+		in.Plan.Held = append(in.Plan.Held, h)
+	default:
+		p.remove(in, tasks, removed)
 	}
 	return nil
+}
+
+// remove puts what shall be pruned on the list of an origin. What two origins had, and neither has now, is removed once.
+func (p *placements) remove(in *incoming, tasks []*deed, removed map[string]*deed) {
+	for _, d := range tasks {
+		if first := removed[d.local]; first != nil {
+			first.owners = append(first.owners, d.owners...)
+			continue
+		}
+		removed[d.local] = d
+		in.Plan.Prune = append(in.Plan.Prune, Item{Kind: p.kind, Path: d.path, Size: d.item.Size, Local: elsewhere(d.local, d.path), Reason: "gone from the origin"})
+		in.prune = append(in.prune, d)
+	}
 }
 
 // planPackages compares the packages of all origins with PKGDIR.
@@ -415,14 +441,4 @@ func (in *incoming) leaveOut(d deed, err error) {
 		it.Reason, it.Hint = reason.reason, reason.hint
 	}
 	in.Plan.LeftOut = append(in.Plan.LeftOut, it)
-}
-
-// has reports whether the origin has a file, whether this drive carries it or not.
-func (in *incoming) has(kind Kind, path string) bool {
-	if kind == Package {
-		_, ok := in.entries[path]
-		return ok
-	}
-	_, ok := in.gen.Find(drive.Distfile, path)
-	return ok
 }

@@ -75,7 +75,7 @@ func autoDevice(c *call) error {
 	}
 	result, err := auto.Run(c.ctx, machine, o)
 	done()
-	code := autoCode(result, err)
+	code := autoCode(result, err, c.opt.imports.Prune)
 	c.result(code, result)
 	if c.ctx.Err() == nil && auto.Another(o.System, result) {
 		return autoDevice(c)
@@ -122,8 +122,8 @@ func autoWorker(c *call) error {
 	return nil
 }
 
-// autoCode is the exit code of a run, which has been told already.
-func autoCode(r *auto.Result, err error) int {
+// autoCode is the exit code of a run, which has been told already. prune says that its import was to remove files.
+func autoCode(r *auto.Result, err error, prune bool) int {
 	switch {
 	case r.Outcome == auto.Pulled:
 		return exitGone
@@ -136,7 +136,7 @@ func autoCode(r *auto.Result, err error) int {
 	case r.Export != nil && len(r.Export.LeftOut) > 0:
 		return exitLeftOut
 	case r.Import != nil:
-		return importCode(r.Import)
+		return importCode(r.Import, prune)
 	}
 	return exitDone
 }

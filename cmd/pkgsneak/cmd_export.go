@@ -19,7 +19,7 @@ func exportCommand(f *face) *cli.Command {
 		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the drive does not have yet, removes what is\n" +
 			"gone here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
 			"files are not touched. The drive can be pulled at any moment: it then holds the generation before.",
-		Flags:  flags(common, progress, pretend, ask, kindsLeft, exporting, jobs, dirs, lock),
+		Flags:  flags(common, progress, pretend, ask, kindsLeft, exporting, shrink, jobs, dirs, lock),
 		Action: f.action(1, 1, export),
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,7 +21,7 @@ func importCommand(f *face) *cli.Command {
 		Description: "Verifies the drive's signed list against the keys that are trusted here, copies into PKGDIR and DISTDIR what is\n" +
 			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
 			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.",
-		Flags:  flags(common, progress, pretend, ask, kindsLeft, oneOrigin, importing, older, guards, jobs, dirs, lock),
+		Flags:  flags(common, progress, pretend, ask, kindsLeft, oneOrigin, importing, shrink, older, guards, jobs, dirs, lock),
 		Action: f.action(1, 1, importDrive),
 	}
 }
@@ -64,19 +65,19 @@ func importDrive(c *call) error {
 		r.Code, r.Hints = f.code, f.hints
 	}
 	c.importSummary(report)
-	code := importCode(report)
+	code := importCode(report, c.opt.imports.Prune)
 	c.result(code, report)
 	return outcome(code)
 }
 
-// importCode is the exit code of an import that came to its end: the worst of what happened to its origins.
-func importCode(report *sync.ImportReport) int {
+// importCode is the exit code of an import that came to its end: the worst of what happened to its origins. prune says that files were to be removed.
+func importCode(report *sync.ImportReport, prune bool) int {
 	code := exitDone
 	for _, r := range report.Refused {
 		code = worse(code, r.Code)
 	}
 	for _, o := range report.Origins {
-		if len(o.LeftOut) > 0 {
+		if len(o.LeftOut) > 0 || prune && heldBack(o) {
 			code = worse(code, exitLeftOut)
 		}
 	}
@@ -184,9 +185,22 @@ func elsewhere(items []sync.Item) []sync.Item {
 	return moved
 }
 
-// gone says what an origin no longer has and this machine still has.
+// gone says what an origin no longer has and this machine still has, and what is not removed although that was wanted.
 func (c *call) gone(o *sync.OriginImport) {
 	if o.Gone.Files > 0 {
 		c.out.say("  still here     %s from %s that have left it; --prune removes them", tally(o.Gone, "file"), o.Plan.Origin)
 	}
+	for _, h := range o.Plan.Held {
+		switch files := tally(h.Tally, string(h.Kind)); {
+		case h.Hint != "":
+			c.out.say("  still here     %s from %s that have left it: %s; %s removes them", files, o.Plan.Origin, h.Reason, h.Hint)
+		case c.opt.imports.Prune:
+			c.out.say("  not removed    %s from %s: %s, so that nobody can tell whether they have left it", files, o.Plan.Origin, h.Reason)
+		}
+	}
+}
+
+// heldBack reports whether a person has to decide before what he wants removed is removed.
+func heldBack(o *sync.OriginImport) bool {
+	return slices.ContainsFunc(o.Plan.Held, func(h sync.Held) bool { return h.Hint != "" })
 }

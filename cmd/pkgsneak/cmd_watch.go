@@ -20,7 +20,7 @@ func watchCommand(f *face) *cli.Command {
 		UsageText: "watch [DRIVE]",
 		Description: "Exports each time PKGDIR and DISTDIR have come to rest, so that a drive which stays plugged in always has the\n" +
 			"finished packages. DRIVE is where it is mounted, by somebody else; it may come and go. SIGINT or SIGTERM end it.",
-		Flags:  flags(common, progress, watching, kindsLeft, exporting, dirs, lock),
+		Flags:  flags(common, progress, watching, kindsLeft, exporting, shrink, dirs, lock),
 		Action: f.action(0, 1, watchDrive),
 	}
 }

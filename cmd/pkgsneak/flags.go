@@ -136,12 +136,15 @@ var kindsLeft = flagSet{
 var exporting = flagSet{
 	{name: "name", value: "NAME", usage: "what this origin is called on the drive (its last name, else this host's)",
 		to: func(o *options) flag.Value { return text{&o.export.Name} }},
-	{name: "allow-shrink", usage: "allow removing more than half of the packages from the drive",
-		to: func(o *options) flag.Value { return toggle{&o.export.AllowShrink} }},
 	{name: "any-directory", usage: "DRIVE may be an ordinary directory",
 		to: func(o *options) flag.Value { return toggle{&o.export.AnyDirectory} }},
 	{name: "no-read-back", usage: "do not compare the drive with what was written, nor test the capacity of a new one",
 		to: func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
+}
+
+var shrink = flagSet{
+	{name: "allow-shrink", usage: "allow removing more than half of an origin's packages",
+		to: func(o *options) flag.Value { return toggle{&o.export.AllowShrink, &o.imports.AllowShrink} }},
 }
 
 var oneOrigin = flagSet{
@@ -288,7 +291,7 @@ var trusting = flagSet{
 }
 
 // The sets of auto, which its worker takes too.
-var unattended = []flagSet{kindsLeft, exporting, importing, guards, dirs, lock}
+var unattended = []flagSet{kindsLeft, exporting, importing, shrink, guards, dirs, lock}
 
 // flags gives the flags of a command.
 func flags(sets ...flagSet) []cli.Flag {
