@@ -167,7 +167,6 @@ func (im *importer) digestOf(ctx context.Context, kind Kind, local string, fi fs
 
 // checkEntry refuses an entry that cannot be the package's: what the index says is what Portage compares the file with.
 func checkEntry(e pkgindex.Entry, ok bool, signed int64) error {
-	const lastSecond = 1<<32 - 1 // as OpenPGP; no file system that holds a PKGDIR has fewer than half of it
 	size, known := e.Size()
 	mtime, hasTime := e.MTime()
 	switch {
@@ -175,7 +174,7 @@ func checkEntry(e pkgindex.Entry, ok bool, signed int64) error {
 		return &leftOutError{reason: "the catalogue has no entry for it"}
 	case !known || size != signed:
 		return &leftOutError{reason: "the catalogue gives another size"}
-	case hasTime && (mtime < 0 || mtime > lastSecond):
+	case hasTime && !pkgindex.ValidMTime(mtime):
 		return &leftOutError{reason: fmt.Sprintf("the catalogue gives the impossible MTIME %d", mtime)}
 	}
 	return nil

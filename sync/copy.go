@@ -212,7 +212,7 @@ func (c *copier) carry(ctx context.Context, j *job) (f carried) {
 			f.sums = j.hash.Sum()
 		}
 		f.set = digest.All
-		if f.entry, f.reason = c.x.entryOf(j.h, j.own, f.sums); f.reason != nil {
+		if f.entry, f.reason = entryOf(j.h, j.own, f.sums); f.reason != nil {
 			f.hint = c.x.hintIndex()
 		}
 	}

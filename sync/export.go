@@ -361,15 +361,20 @@ func (x *exporter) plan(ctx context.Context) error {
 	}
 	x.vouched()
 	x.stock = newStock(x.host, x.m, x.o, x.told, x.entries)
+	if x.o.Pretend {
+		x.changed = x.changed || len(x.undescribed()) > 0
+	} else if err := x.compare(ctx); err != nil {
+		return err
+	}
+	x.todo = append(slices.Clip(p.Copy), p.Compare...)
 	if !x.o.Pretend {
-		if err := x.compare(ctx); err != nil {
+		if err := healCatalogue(ctx, x); err != nil {
 			return err
 		}
 		if err := x.stock.complete(ctx, x.host, x.unknown(), x.o.Workers); err != nil {
 			return err
 		}
 	}
-	x.todo = append(slices.Clip(p.Copy), p.Compare...)
 	return x.measure()
 }
 
@@ -430,6 +435,7 @@ func driveKind(k Kind) drive.Kind {
 
 // chooseHeader takes the header of the catalogue from the host's index, or from its settings where there is no index.
 func (x *exporter) chooseHeader() {
+	defer x.rebase()
 	switch {
 	case x.host.header != nil:
 		x.header = x.host.header.Clone()
@@ -440,10 +446,23 @@ func (x *exporter) chooseHeader() {
 	}
 }
 
-// keep leaves a file on the drive as it is. The host's index may know more of it by now than it did when it was copied.
+// rebase makes the entries of the catalogue on the drive those of a catalogue with the new header: what stood in the old one for all of them has to stand in each.
+func (x *exporter) rebase() {
+	if x.before == nil || x.before.Get("CHOST") == x.header.Get("CHOST") && x.before.Get("REPO") == x.header.Get("REPO") {
+		return
+	}
+	for path, e := range x.entries {
+		x.setEntry(path, pkgindex.Rebase(e, *x.before, x.header))
+	}
+}
+
+// keep leaves a file on the drive as it is. The host's index may tell more of it by now than it did when it was copied; where it tells something else, the package itself is asked.
 func (x *exporter) keep(it Item, h *hostFile) {
 	x.report.Kept.Add(it.Size)
-	if it.Kind == Package && h.Index != (IndexSums{}) && indexSums(x.entries[it.Path]) == h.Index {
+	if it.Kind != Package || h.Index == (IndexSums{}) || x.entries[it.Path].IsZero() {
+		return
+	}
+	if indexSums(x.entries[it.Path]) == h.Index {
 		x.setEntry(it.Path, h.entry)
 	}
 }
@@ -464,6 +483,9 @@ func (x *exporter) dropEntry(path string) {
 // vouched brings the entries up to date of what this drive does not carry: the catalogue is the origin's whole index. Entries of packages that are gone from the host and
 // of which the drive has no file are dropped.
 func (x *exporter) vouched() {
+	if x.o.NoPackages { // nobody looked whether they are gone
+		return
+	}
 	for path := range x.entries {
 		key := fileKey{Package, path}
 		if _, carried := x.current[key]; carried {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -211,10 +212,21 @@ func (h *host) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
 		case same && hasSize && size != f.Info.Size():
 			hf.odd = fmt.Sprintf("the index says %d bytes, the file has %d", size, f.Info.Size())
 		case same && hasSize && e.Complete(*h.header):
-			hf.entry, hf.Index = e, indexSums(e)
+			hf.vouchedBy(e)
 		}
 	}
 	h.files[fileKey{Package, f.Path}] = hf
+}
+
+// vouchedBy takes an entry of the host's index for the file's, in the form that it has in the catalogue: an index of an old Portage has no PATH.
+func (f *hostFile) vouchedBy(e pkgindex.Entry) {
+	if mtime := f.info.ModTime().Unix(); e.Get("PATH") == "" || !pkgindex.ValidMTime(mtime) {
+		var err error
+		if e, err = e.With("PATH", f.Path, "MTIME", strconv.FormatInt(carriedMTime(e, mtime), 10)); err != nil {
+			return
+		}
+	}
+	f.entry, f.Index = e, indexSums(e)
 }
 
 // known returns the BLAKE2B of a file if it is remembered and the file is unchanged since.

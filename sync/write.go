@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -208,18 +207,22 @@ func (x *exporter) makeRoom(ctx context.Context, w *drive.Writer) error {
 // forget takes a file out of what the next commit lists.
 func (x *exporter) forget(key fileKey) {
 	delete(x.current, key)
-	if key.kind == Package {
+	if key.kind != Package {
+		return
+	}
+	delete(x.stock.facts, key.path)
+	if h := x.host.files[key]; h != nil && h.Index != (IndexSums{}) {
+		x.setEntry(key.path, h.entry) // the origin has it all the same
+	} else {
 		x.dropEntry(key.path)
-		delete(x.stock.facts, key.path)
 	}
 }
 
 // drop takes out what is gone from the host.
 func (x *exporter) drop() {
 	for _, it := range x.report.Plan.Remove {
-		key := fileKey{it.Kind, it.Path}
-		if _, ok := x.current[key]; ok {
-			x.forget(key)
+		if _, ok := x.current[fileKey{it.Kind, it.Path}]; ok {
+			x.forget(fileKey{it.Kind, it.Path})
 			x.report.Removed = append(x.report.Removed, it)
 		}
 	}
@@ -258,12 +261,10 @@ func (x *exporter) leaveOut(it Item, why error, hint string) {
 
 // entryOf makes the catalogue's entry of a package that was copied, with the hashes of what was read. Where the host's index vouches for the file, its entry is taken over, after
 // it was compared with the package itself: no index is authenticated by anything.
-func (x *exporter) entryOf(h *hostFile, own pkgindex.Entry, sums digest.Sums) (pkgindex.Entry, error) {
-	var computed IndexSums
-	copy(computed[copy(computed[:], sums.MD5[:]):], sums.SHA1[:])
+func entryOf(h *hostFile, own pkgindex.Entry, sums digest.Sums) (pkgindex.Entry, error) {
 	base := own
 	if !h.entry.IsZero() {
-		if h.Index != (IndexSums{}) && h.Index != computed {
+		if h.Index != (IndexSums{}) && h.Index != indexSumsOf(sums) {
 			return base, errors.New("damaged, or the index is stale: its contents are not those that the index has the hashes of")
 		}
 		if key, ok := sameIdentity(h.entry, own); !ok {
@@ -271,8 +272,7 @@ func (x *exporter) entryOf(h *hostFile, own pkgindex.Entry, sums digest.Sums) (p
 		}
 		base = h.entry
 	}
-	return base.With("PATH", h.Path, "SIZE", strconv.FormatInt(h.Size, 10), "MTIME", strconv.FormatInt(h.info.ModTime().Unix(), 10),
-		"MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
+	return withFile(base, h.Path, h.Size, h.info.ModTime().Unix(), sums)
 }
 
 // sameIdentity compares what an index says of a package with what the package says of itself, and names the key that differs.

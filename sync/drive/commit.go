@@ -161,10 +161,28 @@ func checkContents(c Contents) error {
 	case c.Facts != nil:
 		reason = stockFault(c.Record.Has, c.Facts, c.Items)
 	}
+	if missing := withoutEntry(c.Catalogue, c.Items); reason == "" && len(missing) > 0 {
+		reason = fmt.Sprintf("the catalogue has no entry of %d packages, as %q", len(missing), missing[0].Path)
+	}
 	if reason != "" {
 		return fmt.Errorf("committing generation %d: %s", c.Serial, reason)
 	}
 	return nil
+}
+
+// withoutEntry returns the packages of which a catalogue has no entry, or one
+// of another size.
+func withoutEntry(catalogue *pkgindex.Index, items []Item) []Item {
+	sizes := make(map[string]int64, len(catalogue.Entries))
+	for _, e := range catalogue.Entries {
+		if size, ok := e.Size(); ok {
+			sizes[e.Path()] = size
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(items), func(it Item) bool {
+		size, ok := sizes[it.Path]
+		return it.Kind != Package || ok && size == it.Size
+	})
 }
 
 // putOwn puts one of the files that are not payload, unless it is there.

@@ -264,3 +264,30 @@ func TestStockThatContradicts(t *testing.T) {
 		}
 	}
 }
+
+// A generation with a package that its catalogue does not describe is not signed; of one that an older program signed verify tells it.
+func TestCatalogueWithoutAnEntry(t *testing.T) {
+	t.Parallel()
+	mount, h := tempDir(t), small()
+	mustExport(t, h, mount)
+	before := load(t, h, mount)
+	h.pkg("app-misc/foo-1.unknown", "no entry is made of it") // index makes entries of what ends like a package
+	if err := h.export(t.Context(), mount); err == nil || load(t, h, mount).Serial() != before.Serial() {
+		t.Errorf("signed: %v", err)
+	}
+	h.drop(Package, "app-misc/foo-1.unknown")
+	name, packed := CatalogueFile(before.Serial()), pack(t, []byte("VERSION: 0\n\n"))
+	writeFile(t, filepath.Join(mount, TreeDir, "buildhost", name), string(packed))
+	reforge(t, h, mount, func(l *manifest.List, r *Record) {
+		r.Counts.CatalogueBytes = int64(len("VERSION: 0\n\n"))
+		for i := range l.Files {
+			if l.Files[i].Path == name {
+				l.Files[i].Size, l.Files[i].Sum = int64(len(packed)), digest.Bytes(packed)
+			}
+		}
+	})
+	report, err := load(t, h, mount).Verify(t.Context(), VerifyOptions{})
+	if err != nil || len(report.Bad) != len(before.Packages()) || !strings.Contains(report.Bad[0].Reason, "no entry") {
+		t.Errorf("%v %+v", err, report.Bad)
+	}
+}

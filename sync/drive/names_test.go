@@ -242,7 +242,7 @@ func TestDirectoriesOnVfatDoNotGrow(t *testing.T) {
 			overflow := false
 			for generation := range 6 {
 				for i := range 60 {
-					name := fmt.Sprintf("name-%0*d", 1+random.IntN(90), generation*1000+i)
+					name := fmt.Sprintf("names%0*d", 1+random.IntN(90), generation*1000+i)
 					switch random.IntN(3) {
 					case 0:
 						h.pkg("app-misc/"+name+"-1.tbz2", name)

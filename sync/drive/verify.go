@@ -57,6 +57,9 @@ func (g *Generation) Verify(ctx context.Context, o VerifyOptions) (*Report, erro
 	if err := v.readAll(ctx); err != nil {
 		return nil, err
 	}
+	if err := v.entries(); err != nil {
+		return nil, err
+	}
 	if g.Other.Err != nil {
 		v.report.Slots = append(v.report.Slots, g.Other)
 	}
@@ -189,6 +192,22 @@ func where(it Item, damaged *DamagedError) string {
 		}
 	}
 	return it.Stored[0].Path
+}
+
+// entries looks whether the catalogue has an entry of each package: without one
+// no client can take it. A catalogue that cannot be read is in the report.
+func (v *verifier) entries() error {
+	catalogue, err := v.g.Catalogue()
+	switch {
+	case err != nil && vanished(err):
+		return err
+	case err != nil:
+		return nil
+	}
+	for _, it := range withoutEntry(catalogue, v.g.Packages()) {
+		v.report.Bad = append(v.report.Bad, Bad{it.Stored[0].Path, "the catalogue has no entry of it, and no client can take it"})
+	}
+	return nil
 }
 
 // maxUndeclared bounds the list of undeclared files.

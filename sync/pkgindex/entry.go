@@ -201,6 +201,12 @@ func (e Entry) Size() (int64, bool) { return parseInt(e.Get("SIZE")) }
 // MTime returns MTIME, the modification time of the file in whole Unix seconds.
 func (e Entry) MTime() (int64, bool) { return parseInt(e.Get("MTIME")) }
 
+// MaxMTime is the latest MTIME that a package carried to another machine may have, in Unix seconds, as of OpenPGP. The earliest is 0.
+const MaxMTime = math.MaxUint32
+
+// ValidMTime reports whether a package that is carried to another machine may have the modification time: one that every file system which holds a PKGDIR can store.
+func ValidMTime(seconds int64) bool { return seconds >= 0 && seconds <= MaxMTime }
+
 // MD5 returns the digest of the file. One that is not lower-case hex of the right length counts as none: Portage would not take
 // the file for the same.
 func (e Entry) MD5() (sum [16]byte, ok bool) { return sum, decodeHex(sum[:], e.Get("MD5")) }
