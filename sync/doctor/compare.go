@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync"
+	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
@@ -161,6 +162,7 @@ func (x *comparer) compare() {
 	x.chost()
 	x.profile()
 	x.eapi()
+	x.format()
 	if x.s.Profile == "" {
 		x.unknown("what this machine's profile says: USE, ACCEPT_KEYWORDS and ACCEPT_LICENSE are not compared")
 	} else {
@@ -385,6 +387,26 @@ func (x *comparer) eapi() {
 	x.differ(Difference{What: "EAPI", Origin: strconv.Itoa(newest), Here: strconv.Itoa(most), Packages: len(names)},
 		Finding{Topic: "eapi", Weight: Broken, Role: Client, What: fmt.Sprintf("%s of an EAPI that this machine's Portage does not know (%d)", plural(len(names), "package"), newest),
 			Why: "emerge masks them until Portage itself is newer", Names: names, Mend: []Mend{run("emerge -1auK sys-apps/portage")}})
+}
+
+// format tells which packages are in a format that the installed Portage cannot read at all.
+func (x *comparer) format() {
+	if reads, known := x.s.ReadsGPKG(); reads || !known {
+		return
+	}
+	var names []string
+	for _, entry := range x.entries {
+		if format, _ := binpkg.FormatOf(path.Base(entry.Get("PATH"))); format == binpkg.GPKG {
+			names = append(names, entry.CPV())
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	x.differ(Difference{What: "format", Origin: "gpkg", Here: "xpak", Packages: len(names)},
+		Finding{Topic: "format", Weight: Broken, Role: Client, What: fmt.Sprintf("%s in the GPKG format, which this machine's Portage cannot read", plural(len(names), "package")),
+			Why:   "there is no portage/gpkg.py here (Portage 3.0.31 and later have it): emerge drops such packages from the index",
+			Names: names, Mend: []Mend{{Do: "install a newer Portage here, or on the host, in make.conf, and build the packages again", Lines: []string{assign("BINPKG_FORMAT", "xpak")}}}})
 }
 
 // space tells whether an import has room enough.

@@ -184,6 +184,37 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// A Portage without portage/gpkg.py cannot read GPKG packages at all: each of them is named, and no XPAK one.
+func TestFormatThatPortageCannotRead(t *testing.T) {
+	t.Parallel()
+	for _, old := range []bool{false, true} {
+		host := newPatient(t, "host-good")
+		host.builds("app-misc/a-1", nil)
+		data, err := os.ReadFile("../../testdata/golden/gpkg-classic/pkgdir/app-misc/labhello-1.0-r2.gpkg.tar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		host.write("var/cache/binpkgs/app-misc/labhello-1.0-r2.gpkg.tar", string(data))
+		mount := t.TempDir()
+		host.exports(mount)
+		client := newPatient(t, "host-good")
+		client.auto = "import"
+		client.trustsHost(host)
+		if old {
+			if err := os.Remove(client.path("usr/lib/python3.13/site-packages/portage/gpkg.py")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var names []string
+		if f := find(client.compare(mount), "format"); f != nil && f.Role == Client {
+			names = f.Names
+		}
+		if old != slices.Equal(names, []string{"app-misc/labhello-1.0-r2"}) || !old && names != nil {
+			t.Errorf("an old Portage: %t; told of %q", old, names)
+		}
+	}
+}
+
 // What the table's lines say makes the two machines one.
 func TestDifferencesMend(t *testing.T) {
 	t.Parallel()

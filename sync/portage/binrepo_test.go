@@ -107,10 +107,31 @@ func TestPortageEAPI(t *testing.T) {
 		{"typed", map[string]string{"/usr/lib/python3.14" + tail: "EAPI: int = 9\n"}, 9, true},
 		{"two pythons", map[string]string{"/usr/lib/python3.9" + tail: "EAPI = 7\n", "/usr/lib/python3.13" + tail: "EAPI = 8\n"}, 8, true},
 		{"old place", map[string]string{"/usr/lib/portage/pym/portage/const.py": "EAPI                    = 5\nEAPI = 5\n"}, 5, true},
+		{"3.0.14", map[string]string{"/usr/lib/python3.8" + tail: "SUPPORTED_X             = 1\nEAPI                     = 7\n"}, 7, true},
+		{"no blanks, and a tab", map[string]string{"/usr/lib/python3.9" + tail: "EAPI=6\n", "/usr/lib/python3.8" + tail: "EAPI\t=\t5\n"}, 6, true},
 		{"something else", map[string]string{"/usr/lib/python3.13" + tail: "OTHER_EAPI = 9\n"}, 0, false},
 	} {
 		if got, known := load(t, tt.files, nil).PortageEAPI(); got != tt.want || known != tt.known {
 			t.Errorf("%s: %d, %v", tt.name, got, known)
+		}
+	}
+}
+
+func TestReadsGPKG(t *testing.T) {
+	t.Parallel()
+	const dir = "/usr/lib/python3.9/site-packages/portage/"
+	for _, tt := range []struct {
+		name         string
+		files        map[string]string
+		reads, known bool
+	}{
+		{"no Portage", nil, false, false},
+		{"before 3.0.31", map[string]string{dir + "const.py": "EAPI = 8\n"}, false, true},
+		{"today", map[string]string{dir + "const.py": "EAPI = 8\n", dir + "gpkg.py": ""}, true, true},
+		{"lib64", map[string]string{"/usr/lib64/python3.9/site-packages/portage/const.py": "EAPI = 8\n"}, false, true},
+	} {
+		if reads, known := load(t, tt.files, nil).ReadsGPKG(); reads != tt.reads || known != tt.known {
+			t.Errorf("%s: %v, %v", tt.name, reads, known)
 		}
 	}
 }

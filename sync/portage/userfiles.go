@@ -66,37 +66,54 @@ func (s *Settings) LicenseGroups() map[string][]string {
 	return groups
 }
 
-var eapiLine = regexp.MustCompile(`(?m)^EAPI(?:: *\w+)? = (\d+)`)
+// eapiLine is the assignment in const.py: "EAPI = 8", with a type since 3.0.66, with blanks up to a column before 3.0.15.
+var eapiLine = regexp.MustCompile(`(?m)^EAPI(?:[ \t]*:[ \t]*\w+)?[ \t]*=[ \t]*["']?(\d+)`)
 
 // PortageEAPI returns the highest EAPI that the installed Portage knows, and false if no installed Portage was found. It
 // is what portage/const.py says, which is read and not executed.
 func (s *Settings) PortageEAPI() (int, bool) {
 	best, found := 0, false
+	for _, dir := range s.portageDirs() {
+		text, err := s.tree.readFile(path.Join(dir, "const.py"))
+		if err != nil {
+			continue
+		}
+		if m := eapiLine.FindSubmatch(text); m != nil {
+			if n, err := strconv.Atoi(string(m[1])); err == nil {
+				best, found = max(best, n), true
+			}
+		}
+	}
+	return best, found
+}
+
+// ReadsGPKG reports whether the installed Portage reads packages in the GPKG format: 3.0.31 and later have
+// portage/gpkg.py, forks of older ones do not. It is also false if no installed Portage was found, and then not known.
+func (s *Settings) ReadsGPKG() (reads, known bool) {
+	for _, dir := range s.portageDirs() {
+		known = known || s.tree.exists(path.Join(dir, "const.py"))
+		reads = reads || s.tree.exists(path.Join(dir, "gpkg.py"))
+	}
+	return reads, known
+}
+
+// portageDirs are the directories in which the modules of an installed Portage may lie.
+func (s *Settings) portageDirs() []string {
+	var dirs []string
 	for _, lib := range []string{"usr/lib", "usr/lib64"} {
 		dir := path.Join("/", s.EPREFIX, lib)
 		names, err := s.tree.names(dir)
 		if err != nil {
 			continue
 		}
-		places := []string{"portage/pym/portage/const.py"}
+		dirs = append(dirs, path.Join(dir, "portage/pym/portage"))
 		for _, n := range names {
 			if strings.HasPrefix(n, "python") {
-				places = append(places, n+"/site-packages/portage/const.py")
-			}
-		}
-		for _, p := range places {
-			text, err := s.tree.readFile(path.Join(dir, p))
-			if err != nil {
-				continue
-			}
-			if m := eapiLine.FindSubmatch(text); m != nil {
-				if n, err := strconv.Atoi(string(m[1])); err == nil {
-					best, found = max(best, n), true
-				}
+				dirs = append(dirs, path.Join(dir, n, "site-packages/portage"))
 			}
 		}
 	}
-	return best, found
+	return dirs
 }
 
 // MakeConf returns the file to which a line for make.conf belongs: the one that has the last word, be it in a directory.
