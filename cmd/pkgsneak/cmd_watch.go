@@ -1,14 +1,12 @@
 package main
 
 import (
-	"errors"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/sync"
 	"pkgsneak/sync/auto"
-	"pkgsneak/sync/watch"
 )
 
 func watchCommand(f *face) *cli.Command {
@@ -49,7 +47,7 @@ func watchDrive(c *call) error {
 	defer done()
 	o := c.opt.watch
 	o.Export, o.Log, o.Events = c.opt.export, c.logger(), events
-	o.Export.Drive = place
+	o.Export.Drive, c.place = place, place
 	o.Done = func(r *sync.ExportReport, err error) {
 		done()
 		c.watchExported(place, r, err)
@@ -57,25 +55,20 @@ func watchDrive(c *call) error {
 	if o.Quiet <= 0 {
 		o.Quiet = time.Millisecond
 	}
-	err = auto.Watch(c.ctx, machine, o)
-	var limit *watch.LimitError
-	if errors.As(err, &limit) {
-		return withHint(err, "%s", limit.Hint())
-	}
-	if err == nil {
+	if err = auto.Watch(c.ctx, machine, o); err == nil {
 		c.result(exitDone, nil)
 	}
 	return err
 }
 
-// watchExported says what one export of a watch did; why one failed says the log.
+// watchExported tells what one export of a watch did. The log has told why it failed, and the end of the program will where it ends the watch.
 func (c *call) watchExported(place string, r *sync.ExportReport, err error) {
 	if err != nil {
-		e := exportEvent{Event: "export", Error: err.Error(), Hints: explain(err, place).hints}
+		f := explain(err, place)
 		if c.out.json {
-			c.out.event(e)
-		} else if c.ctx.Err() == nil {
-			c.out.failure(failure{hints: e.Hints})
+			c.out.event(exportEvent{Event: "export", Error: f.message, Hints: f.hints})
+		} else if c.ctx.Err() == nil && !c.opt.watch.Once {
+			c.out.hint(f.hints...)
 		}
 		return
 	}

@@ -28,7 +28,7 @@ type WatchOptions struct {
 	Quiet  time.Duration      // nothing changes for so long, then an export; 0 is DefaultQuiet
 	Most   time.Duration      // changes that do not stop wait no longer than this; 0 is DefaultMost
 	Retry  time.Duration      // after an export that failed for another reason than the drive; 0 is DefaultRetry
-	Once   bool               // end after the first export that succeeds
+	Once   bool               // end after the first export, with its error
 
 	Log    func(Level, string)             // nil: nobody
 	Done   func(*sync.ExportReport, error) // after each export; nil: nobody
@@ -36,8 +36,8 @@ type WatchOptions struct {
 }
 
 // Watch exports whenever PKGDIR and DISTDIR have settled and a drive is there, until ctx ends. An end between two exports is none with an error; one that cuts an
-// export off is. The other errors are those of watching: a *watch.LimitError above all. What goes wrong with an export is told, and tried again when
-// something has changed: files, the drive, or after Retry.
+// export off is. The other errors are those of watching: a *watch.LimitError above all. An export that fails is told, and tried again when something has changed: files,
+// the drive, or after Retry. With Once its error is Watch's.
 func Watch(ctx context.Context, m sync.Machine, o WatchOptions) error {
 	o.defaults()
 	m.Unattended = true
@@ -97,8 +97,9 @@ func (w *watcher) log(level Level, format string, args ...any) {
 
 func (w *watcher) run(ctx context.Context) error {
 	w.look()
+	w.log(Info, "watching %q and %q: what is new is exported when nothing has changed for %v", w.m.PKGDIR, w.m.DISTDIR, w.o.Quiet)
 	if w.here == "" {
-		w.log(Info, "there is no drive on %q yet", w.o.Export.Drive)
+		w.log(Info, "waiting for a drive on %q", w.o.Export.Drive)
 	}
 	for {
 		moved := false
@@ -126,11 +127,8 @@ func (w *watcher) run(ctx context.Context) error {
 		if !w.due || w.here == "" || w.here == w.bad {
 			continue
 		}
-		switch ok, err := w.export(ctx); {
-		case err != nil:
+		if err := w.export(ctx); err != nil || w.o.Once {
 			return err
-		case ok && w.o.Once:
-			return nil
 		}
 	}
 }
@@ -177,29 +175,41 @@ func (w *watcher) look() {
 	}
 }
 
-// export exports once. The error ends the watch; what is wrong with the export is told, and leaves it due.
-func (w *watcher) export(ctx context.Context) (ok bool, err error) {
+// export exports once. The error ends the watch; an export that failed otherwise is told, and stays due.
+func (w *watcher) export(ctx context.Context) error {
 	w.retry = nil
+	w.log(Info, "export to %q begins", w.o.Export.Drive)
 	report, err := sync.Export(ctx, w.m, w.o.Export, w.o.Events)
+	if err == nil {
+		w.due = false
+		w.remember(report)
+	} else if ctx.Err() == nil && !w.o.Once {
+		w.failed(err)
+	}
 	if w.o.Done != nil {
 		w.o.Done(report, err)
 	}
-	var gone *drive.GoneError
 	switch {
 	case err == nil:
-		w.due = false
-		w.remember(report)
-		return true, nil
+		return nil
 	case ctx.Err() != nil:
-		return false, context.Cause(ctx)
-	case errors.As(err, &gone):
+		return context.Cause(ctx)
+	case w.o.Once:
+		return err
+	}
+	return nil
+}
+
+// failed tells why an export failed, and when the next one is tried.
+func (w *watcher) failed(err error) {
+	var gone *drive.GoneError
+	if errors.As(err, &gone) {
 		w.bad = w.here
 		w.log(Warning, "%v", err)
-	default:
-		w.log(Error, "%v", err)
-		w.retry = time.After(w.o.Retry)
+		return
 	}
-	return false, nil
+	w.log(Error, "%v", err)
+	w.retry = time.After(w.o.Retry)
 }
 
 // remember adds an export that wrote something to what status shows.
