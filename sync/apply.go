@@ -286,7 +286,7 @@ func (im *importer) finish() error {
 
 // placeDistfiles gives the staged distfiles their names, and removes those that left the origin if that is wanted.
 func (im *importer) placeDistfiles(ctx context.Context, in *incoming, staged []*deed) error {
-	if im.client.distdir == nil {
+	if im.client.distdir == nil || im.blocked != "" {
 		return nil
 	}
 	var files []distdir.Incoming

@@ -133,6 +133,7 @@ type importer struct {
 	offered manifest.Ring // keys on the drive
 	origins []*incoming
 	client  *client
+	blocked string // why nothing can be brought into DISTDIR, "" if it can
 
 	successors []successor // keys that were accepted in the place of trusted ones
 

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
@@ -333,4 +336,31 @@ func TestPruneOfMoreThanHalfHasToBeAllowed(t *testing.T) {
 		t.Errorf("pruned %v", r.Origins[0].Pruned)
 	}
 	settled(t, client, ImportOptions{Drive: mount, Prune: true})
+}
+
+func TestADISTDIRThatCannotBeWrittenStopsNoPackages(t *testing.T) {
+	host, client, mount := machine(t, "host", epoch), machine(t, "client", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	write(t, filepath.Join(host.DISTDIR, "here.tar"), "here")
+	write(t, filepath.Join(host.DISTDIR, "new.tar"), "new")
+	mustExport(t, host, ExportOptions{Drive: mount})
+	trustEach(t, client, host)
+	write(t, filepath.Join(client.DISTDIR, "here.tar"), "here")
+	if err := unix.Mount(client.DISTDIR, client.DISTDIR, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("nothing can be mounted here: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(client.DISTDIR, unix.MNT_DETACH) })
+	if err := unix.Mount("", client.DISTDIR, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, pretend := range []bool{true, false} {
+		r := mustImport(t, client, ImportOptions{Drive: mount, Pretend: pretend, Prune: true})
+		o := r.Origins[0]
+		if len(o.LeftOut) != 1 || o.LeftOut[0].Path != "new.tar" || !strings.Contains(o.LeftOut[0].Reason, "cannot be written") || o.Plan.Present.Files != 1 {
+			t.Errorf("pretend %v: left out %+v, present %+v", pretend, o.LeftOut, o.Plan.Present)
+		}
+		if !pretend && r.Packages != 12 {
+			t.Errorf("%d packages in the index", r.Packages)
+		}
+	}
 }

@@ -9,11 +9,14 @@ import (
 	"path"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"pkgsneak/manifest"
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/volume"
 )
 
 // The plan of an import is made for all accepted origins together, one kind of payload after the other, and is complete before it is shown:
@@ -50,6 +53,7 @@ type placements struct {
 	taken   map[string]*deed       // paths here that the plan gives to a file
 	joint   map[wantedFile][]*deed // tasks by what they bring in
 	missing []*missing
+	blocked string // why nothing can be brought in, "" if it can
 }
 
 // wantedFile is what makes files of two origins one file.
@@ -190,6 +194,10 @@ func (p *placements) present(in *incoming, d deed, l looked, known bool) {
 func (p *placements) place() {
 	var rest []*missing
 	for _, m := range p.missing {
+		if p.blocked != "" {
+			m.in.leaveOut(m.deed, &leftOutError{reason: p.blocked})
+			continue
+		}
 		if !p.replace(m) && !p.join(m) && !p.copy(m) {
 			rest = append(rest, m)
 		}
@@ -311,6 +319,9 @@ func (p *placements) task(in *incoming, d deed, list *[]Item, reason string) {
 // prune finds what came from the origins and has left them. A file that was changed here since is local; one that anybody else wants only ceases to be this
 // origin's. Of an older generation, and of one that does not say all that its origin has, nothing is concluded.
 func (p *placements) prune(ctx context.Context) error {
+	if p.blocked != "" {
+		return nil
+	}
 	removed := make(map[string]*deed)
 	for _, in := range p.im.origins {
 		if err := p.pruneOrigin(ctx, in, removed); err != nil {
@@ -403,6 +414,8 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	im.blocked = unwritable(im.m.DISTDIR, im.o.Pretend)
+	p.blocked = im.blocked
 	for _, in := range im.origins {
 		for _, it := range in.gen.Distfiles() {
 			var unfit error
@@ -441,4 +454,16 @@ func (in *incoming) leaveOut(d deed, err error) {
 		it.Reason, it.Hint = reason.reason, reason.hint
 	}
 	in.Plan.LeftOut = append(in.Plan.LeftOut, it)
+}
+
+// unwritable says why nothing can be brought into a directory, "" if nothing speaks against it. What only this user may not is no reason where nothing will be written.
+func unwritable(dir string, pretend bool) string {
+	err := unix.Faccessat(unix.AT_FDCWD, volume.Existing(dir), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return fmt.Sprintf("%q lies on a file system that cannot be written", dir)
+	case errors.Is(err, fs.ErrPermission) && !pretend:
+		return fmt.Sprintf("%q cannot be written: %v", dir, err)
+	}
+	return ""
 }

@@ -67,6 +67,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 )
 
 const (
@@ -98,6 +99,24 @@ func (e *FileError) Error() string {
 		return fmt.Sprintf("state file %q, line %d: %s", e.Path, e.Line, e.Reason)
 	}
 	return fmt.Sprintf("state file %q: %s", e.Path, e.Reason)
+}
+
+// Hints says the way out: a copy, or to begin anew without what the file held.
+func (e *FileError) Hints(string) []string {
+	const copied = "bring it back from a copy of the state directory"
+	dir, name := path.Split(e.Path)
+	state, below := path.Split(strings.TrimSuffix(dir, "/"))
+	switch {
+	case name == memoryName:
+		below, state = "", dir
+		fallthrough
+	case below == importsDir:
+		return []string{copied, fmt.Sprintf("without one: rm -rf %s %s; the keys stay, and what was imported before counts as this machine's own from then on",
+			fault.Quote(state+memoryName), fault.Quote(state+importsDir))}
+	case below == trustedDir:
+		return []string{copied, fmt.Sprintf("without one: rm %s, and \"pkgsneak trust\" the key again", fault.Quote(e.Path))}
+	}
+	return []string{copied}
 }
 
 // Options for Open. The zero value opens for writing and does not wait for another pkgsneak.

@@ -575,3 +575,45 @@ func TestSigningKeyThatChanges(t *testing.T) {
 		t.Errorf("retired: %v, %v", retired, err)
 	}
 }
+
+func TestHintsLeadOutOfALostFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	l := openDir(t, dir, Options{})
+	if err := l.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {Local: "a/b-1.tbz2", Size: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	for _, lost := range []string{importsFile(importsID{host, Packages}), memoryName} {
+		if err := os.Remove(filepath.Join(dir, lost)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(t.Context(), dir, Options{})
+		if lost == memoryName && err == nil {
+			continue // nothing shows any longer that there was one
+		}
+		var odd *FileError
+		if !errors.As(err, &odd) {
+			t.Fatalf("%s: %v", lost, err)
+		}
+		hints := strings.Join(odd.Hints("DRIVE"), "\n")
+		_, command, ok := strings.Cut(hints, "rm -rf ")
+		command, _, also := strings.Cut(command, ";")
+		if !ok || !also {
+			t.Fatalf("%s: hints %q", lost, hints)
+		}
+		for _, name := range strings.Fields(command) {
+			if err := os.RemoveAll(name); err != nil || filepath.Dir(name) != dir {
+				t.Errorf("%s: %q is removed: %v", lost, name, err)
+			}
+		}
+		again, err := Open(t.Context(), dir, Options{})
+		if err != nil {
+			t.Errorf("%s: after what the hint says: %v", lost, err)
+			continue
+		}
+		if err := again.SaveImports(host, Packages, nil); err != nil {
+			t.Error(err)
+		}
+		again.Close()
+	}
+}

@@ -886,3 +886,22 @@ func TestOpenWithoutOpenat2(t *testing.T) {
 		}
 	}
 }
+
+func TestLostAndFoundIsTheFileSystemsOwn(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "lost+found/app-misc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "lost+found/app-misc/foo-1.tbz2"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s, err := d.Scan(t.Context())
+	if err != nil || len(s.Files)+len(s.Misplaced)+len(s.Ignored) > 0 {
+		t.Errorf("%+v, %v: below it nothing is looked at, which often only root may", s, err)
+	}
+}

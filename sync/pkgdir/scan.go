@@ -178,9 +178,9 @@ func key(e *listing.Entry) string {
 	return e.Name()
 }
 
-// isOwn reports whether a name at the top belongs to the index, or to pkgsneak.
+// isOwn reports whether a name at the top belongs to the index, to pkgsneak or to the file system itself: lost+found may be read by root alone.
 func isOwn(name string) bool {
-	return name == indexName || name == indexName+gzSuffix || name == stagingDir
+	return name == indexName || name == indexName+gzSuffix || name == stagingDir || name == "lost+found"
 }
 
 // foreign says what a name is that does not end like a package; "" for locks and temporary files of
