@@ -46,8 +46,8 @@ var chances = []struct {
 	op    string
 	times int
 }{
-	{"export", 22}, {"import", 22},
-	{"host-add", 8}, {"host-rebuild", 7}, {"host-remove", 5}, {"host-index", 3},
+	{"export", 26}, {"import", 34},
+	{"host-add", 6}, {"host-rebuild", 10}, {"host-remove", 5}, {"host-index", 3},
 	{"own-add", 5}, {"own-rebuild", 2}, {"own-remove", 2}, {"client-delete", 2}, {"client-index", 2},
 	{"flip", 6}, {"drive-lose", 2}, {"drive-copy", 2}, {"drive-new", 2},
 	{"host-lost", 1}, {"client-lost", 1}, {"key-rotate", 1}, {"trust", 2},
@@ -58,8 +58,15 @@ var chances = []struct {
 func draw(seed uint64) []step {
 	r := rand.New(rand.NewPCG(seed, 13))
 	hosts, clients, drives := 1+r.IntN(2), 1+r.IntN(2), 1+r.IntN(3)
+	var exported []int // drives, the last one more often than the others
 	some := func(op string) step {
 		s := step{Op: op, Host: r.IntN(hosts), Client: r.IntN(clients), Drive: r.IntN(drives), N: r.Uint64()}
+		switch n := len(exported); {
+		case op == "export":
+			exported = append(exported, s.Drive)
+		case op == "import" && n > 0: // most people import what was exported
+			s.Drive = exported[max(n-1-r.IntN(3), 0)]
+		}
 		if op != "export" && op != "import" {
 			return s
 		}
@@ -82,7 +89,7 @@ func draw(seed uint64) []step {
 	for _, c := range chances {
 		total += c.times
 	}
-	for range 8 + r.IntN(24) {
+	for range 10 + r.IntN(30) {
 		n := r.IntN(total)
 		for _, c := range chances {
 			if n -= c.times; n < 0 {
@@ -99,8 +106,8 @@ func drawFlags(r *rand.Rand, op string) string {
 		flag string
 		of   int // once in so many
 	}{
-		"export": {{"--no-packages", 5}, {"--no-distfiles", 5}, {"--allow-shrink", 8}, {"--no-read-back", 10}},
-		"import": {{"--prune", 3}, {"--no-packages", 10}, {"--no-distfiles", 10}, {"--allow-older", 16}},
+		"export": {{"--no-packages", 4}, {"--no-distfiles", 4}, {"--allow-shrink", 8}, {"--no-read-back", 10}},
+		"import": {{"--prune", 2}, {"--no-packages", 10}, {"--no-distfiles", 10}, {"--allow-older", 16}},
 	}
 	var drawn []string
 	for _, f := range flags[op] {
