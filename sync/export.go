@@ -126,7 +126,8 @@ type exporter struct {
 	current map[fileKey]*drive.Item
 	entries map[string]pkgindex.Entry // by PATH
 	header  pkgindex.Header
-	changed bool // an entry is not that of the catalogue on the drive
+	origin  drive.Record // its descriptive fields
+	changed bool         // an entry is not that of the catalogue on the drive
 }
 
 func (x *exporter) close() {
@@ -338,6 +339,9 @@ func (x *exporter) scan(ctx context.Context) (err error) {
 
 // plan compares host and drive and makes what the next commit lists out of what the drive holds.
 func (x *exporter) plan(ctx context.Context) error {
+	var notes []string
+	x.origin, notes = describeOrigin(x.m.Settings, x.m.Version, x.m.Now())
+	x.report.Notices = append(x.report.Notices, notes...)
 	x.chooseHeader()
 	held := x.heldFiles()
 	p := &x.report.Plan
@@ -436,6 +440,11 @@ func driveKind(k Kind) drive.Kind {
 // chooseHeader takes the header of the catalogue from the host's index, or from its settings where there is no index.
 func (x *exporter) chooseHeader() {
 	defer x.rebase()
+	var notes []string
+	defer func() {
+		x.header, notes = writable(x.header)
+		x.report.Notices = append(x.report.Notices, notes...)
+	}()
 	switch {
 	case x.host.header != nil:
 		x.header = x.host.header.Clone()

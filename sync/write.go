@@ -29,6 +29,9 @@ func (x *exporter) write(ctx context.Context) (err error) {
 	if err := x.prepareKey(); err != nil {
 		return err
 	}
+	if err := x.tryRecord(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	running := pipeline.Future(func() (self, error) { return readSelf(ctx, x.m.Executable) })
 	defer func() {
@@ -95,6 +98,17 @@ func (x *exporter) prepareKey() (err error) {
 	}
 	x.report.NewKey = true
 	x.report.Plan.Fingerprint = string(x.key.Public().Fingerprint())
+	return nil
+}
+
+// tryRecord writes, to nowhere, what of a generation does not depend on the run: it shall not fail when everything has been copied.
+func (x *exporter) tryRecord() error {
+	r := x.origin
+	r.Format, r.Origin, r.Serial, r.Fingerprint = 1, x.name, 1, x.key.Public().Fingerprint()
+	_, r.Has = x.stock.tell(x.current)
+	if _, err := r.Marshal(); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
 	return nil
 }
 
@@ -401,27 +415,11 @@ func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
 		return strings.Compare(a.Path, b.Path)
 	})
 	facts, has := x.stock.tell(x.current)
-	record := x.record()
+	record := x.origin
 	record.Has = has
 	gen, err := w.Commit(ctx, drive.Contents{Serial: serial, At: at, Items: items, Catalogue: x.catalogue(), Facts: facts, Record: record})
 	if gen != nil {
 		x.report.Serial = gen.Serial()
 	}
 	return err
-}
-
-// record describes the origin for the people and programs on the other side.
-func (x *exporter) record() drive.Record {
-	s := x.m.Settings
-	chost, _ := s.CHOST()
-	r := drive.Record{Created: x.m.Now().UTC().Truncate(time.Second), Tool: "pkgsneak " + x.m.Version, CHOST: chost, ARCH: s.ARCH(),
-		Profile: s.ProfileName(), USE: s.Get("USE"), CFLAGS: s.Get("CFLAGS")}
-	repos, err := s.Repos()
-	if err != nil {
-		return r
-	}
-	for _, repo := range repos {
-		r.Repositories = append(r.Repositories, drive.Repository{Name: repo.Name, Revision: repo.Revision, Timestamp: repo.Timestamp})
-	}
-	return r
 }

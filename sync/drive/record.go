@@ -31,11 +31,11 @@ const (
 
 // Limits of a record.
 const (
-	MaxRecord     = 32 << 20 // bytes of JSON
-	MaxExceptions = 200_000  // renamed and split files, and parts of one file
-	maxText       = 64 << 10 // bytes of one descriptive value
-	maxRepos      = 1_000
-	maxSize       = 1 << 53 // bytes of one file, as in the manifest
+	MaxRecord       = 32 << 20 // bytes of JSON
+	MaxRepositories = 1_000
+	MaxExceptions   = 200_000  // renamed and split files, and parts of one file
+	maxText         = 64 << 10 // bytes of one descriptive value
+	maxSize         = 1 << 53  // bytes of one file, as in the manifest
 )
 
 // Record is generation/N.json: who made generation N, from what, and which
@@ -228,8 +228,8 @@ func (r *Record) fault() string {
 			return reason
 		}
 	}
-	if len(r.Repositories) > maxRepos {
-		return fmt.Sprintf("more than %d repositories", maxRepos)
+	if len(r.Repositories) > MaxRepositories {
+		return fmt.Sprintf("more than %d repositories", MaxRepositories)
 	}
 	for _, repo := range r.Repositories {
 		if reason := textFault(repo.Name + repo.Revision); reason != "" {
@@ -247,13 +247,47 @@ func (r *Record) fault() string {
 	return r.exceptionsFault()
 }
 
+// RecordText makes a descriptive value of a record out of any text: white space
+// becomes single blanks; other control characters and bytes that are not UTF-8
+// are written as \xNN, and what is too long is cut at a blank: then why says so.
+func RecordText(text string) (clean, why string) {
+	clean = strings.Join(strings.Fields(text), " ")
+	if textFault(clean) == "" {
+		return clean, ""
+	}
+	if !utf8.ValidString(clean) || strings.ContainsFunc(clean, control) {
+		why = "it has control characters or is not UTF-8"
+		var b []byte
+		for i := 0; i < len(clean); {
+			r, size := utf8.DecodeRuneInString(clean[i:])
+			if r == utf8.RuneError && size == 1 || control(r) {
+				b = fmt.Appendf(b, `\x%02X`, clean[i])
+			} else {
+				b = append(b, clean[i:i+size]...)
+			}
+			i += size
+		}
+		clean = string(b)
+	}
+	if len(clean) > maxText {
+		why = fmt.Sprintf("it is longer than %d bytes", maxText)
+		clean = strings.ToValidUTF8(clean[:maxText], "")
+		if i := strings.LastIndexByte(clean, ' '); i > 0 {
+			clean = clean[:i]
+		}
+	}
+	return clean, why
+}
+
+func control(r rune) bool { return r < ' ' || r == 0x7f }
+
 // textFault refuses what would not come back from JSON as it is, or would
 // trouble a terminal.
 func textFault(text string) string {
 	if len(text) > maxText {
 		return fmt.Sprintf("a value is longer than %d bytes", maxText)
 	}
-	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, control) {
 		return fmt.Sprintf("the value %.80q has control characters or is not UTF-8", text)
 	}
 	return ""
