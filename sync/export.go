@@ -26,6 +26,7 @@ type ExportOptions struct {
 	Name         string        // the origin's name; "" takes the one this PKGDIR was exported under, else the host's name
 	NoPackages   bool          // leave the packages on the drive as they are
 	NoDistfiles  bool          // leave the distfiles on the drive as they are
+	AcceptClock  bool          // the machine's clock is right, however far ahead it is
 	AllowShrink  bool          // a host that lost most of its packages means it
 	AnyDirectory bool          // Drive need not be a mounted file system of its own
 	NoReadBack   bool          // do not compare the medium with what was written
@@ -152,7 +153,7 @@ func (x *exporter) letGo() {
 }
 
 func (x *exporter) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{x.identify, x.openDrive, x.scan, x.plan, x.guard} {
+	for _, step := range []func(context.Context) error{x.identify, x.openDrive, x.scan, x.checkClock, x.plan, x.guard} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -337,11 +338,27 @@ func (x *exporter) scan(ctx context.Context) (err error) {
 	return nil
 }
 
-// plan compares host and drive and makes what the next commit lists out of what the drive holds.
-func (x *exporter) plan(ctx context.Context) error {
+// checkClock looks at the clock before anything depends on it, and describes the origin.
+func (x *exporter) checkClock(context.Context) error {
 	var notes []string
 	x.origin, notes = describeOrigin(x.m.Settings, x.m.Version, x.m.Now())
 	x.report.Notices = append(x.report.Notices, notes...)
+	if x.o.AcceptClock {
+		return nil
+	}
+	var key *manifest.PublicKey
+	if x.key != nil {
+		key = x.key.Public()
+	}
+	var last time.Time
+	if e, ok := x.l.Exported(x.name); ok {
+		last = time.Unix(e.Serial, 0)
+	}
+	return checkClock(x.m.Now(), evidenceOf(x.m, x.l, x.held, x.host, x.origin.Repositories), key, last)
+}
+
+// plan compares host and drive and makes what the next commit lists out of what the drive holds.
+func (x *exporter) plan(ctx context.Context) error {
 	x.chooseHeader()
 	held := x.heldFiles()
 	p := &x.report.Plan

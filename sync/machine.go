@@ -12,6 +12,8 @@ type Machine struct {
 	Settings   *portage.Settings
 	Hostname   string           // proposes the origin's name
 	Now        func() time.Time // the machine's clock; never decides about trust alone
+	Built      time.Time        // when this program was built; zero: it does not tell
+	Booted     time.Time        // when this machine was started, by its clock; zero: not known
 	StateDir   string           // /var/lib/pkgsneak or what --state-dir says
 	PKGDIR     string           // what flag, environment or configuration say
 	DISTDIR    string

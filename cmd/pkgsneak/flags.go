@@ -136,6 +136,8 @@ var kindsLeft = flagSet{
 var exporting = flagSet{
 	{name: "name", value: "NAME", usage: "what this origin is called on the drive (its last name, else this host's)",
 		to: func(o *options) flag.Value { return text{&o.export.Name} }},
+	{name: "accept-clock", usage: "the clock is right, however far ahead of everything here it is",
+		to: func(o *options) flag.Value { return toggle{&o.export.AcceptClock} }},
 	{name: "any-directory", usage: "DRIVE may be an ordinary directory",
 		to: func(o *options) flag.Value { return toggle{&o.export.AnyDirectory} }},
 	{name: "no-read-back", usage: "do not compare the drive with what was written, nor test the capacity of a new one",

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"pkgsneak/sync"
@@ -31,6 +32,7 @@ type env struct {
 	hostname                       string
 	executable                     string // path of the running program, "" if it is not known
 	version                        string
+	built, booted                  time.Time            // the program and the machine's run; zero: not known
 	root                           string               // in front of the machine's paths; "" is the machine itself
 	portageq                       portage.PortageqFunc // nil: there is none
 	observe                        func(sync.Event)     // sees every event before it is shown; nil: nobody
@@ -54,6 +56,8 @@ func processEnv(version string) *env {
 		hostname:   hostname,
 		executable: executable,
 		version:    buildVersion(version),
+		built:      buildTime(),
+		booted:     bootTime(),
 
 		confineExport: sync.Machine.ConfineExport,
 		confineImport: sync.Machine.ConfineImport,
@@ -103,6 +107,30 @@ func buildVersion(linked string) string {
 		return "devel"
 	}
 	return "devel-" + revision + modified
+}
+
+// buildTime is the time of the commit that was built; zero if the build does not tell it.
+func buildTime() time.Time {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return time.Time{}
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			at, _ := time.Parse(time.RFC3339, s.Value) // zero if it is none
+			return at
+		}
+	}
+	return time.Time{}
+}
+
+// bootTime is when this machine was started, by the clock that it has now.
+func bootTime() time.Time {
+	var up unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &up) != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(-time.Duration(up.Nano()))
 }
 
 // platform is what --version shows beside the version.
@@ -187,6 +215,8 @@ func (c *call) machine() (sync.Machine, error) {
 		DISTDIR:    c.dir(c.opt.distdir, settings.DISTDIR),
 		Executable: c.env.executable,
 		Version:    c.env.version,
+		Built:      c.env.built,
+		Booted:     c.env.booted,
 		LockWait:   c.opt.lockWait,
 		Hook:       c.env.hook,
 	}, nil
