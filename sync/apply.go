@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"pkgsneak/manifest"
@@ -14,9 +15,14 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// carryOut does what was planned, one origin after the other.
-func (im *importer) carryOut(ctx context.Context) error {
-	if err := im.createClient(); err != nil {
+// carryOut does what was planned. On a disk that is full it leaves nothing behind: what is staged cannot be seen.
+func (im *importer) carryOut(ctx context.Context) (err error) {
+	defer func() {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			err = errors.Join(err, im.client.clearStaging())
+		}
+	}()
+	if err := im.createClient(ctx); err != nil {
 		return err
 	}
 	for _, in := range im.origins {
@@ -30,6 +36,9 @@ func (im *importer) carryOut(ctx context.Context) error {
 		}
 	}
 	if err := im.indexOnly(ctx); err != nil {
+		return err
+	}
+	if err := im.client.clearStaging(); err != nil {
 		return err
 	}
 	return im.finish()
@@ -47,17 +56,22 @@ func (im *importer) apply(ctx context.Context, in *incoming) error {
 	if err := im.placeDistfiles(ctx, in, staged); err != nil {
 		return err
 	}
-	return im.saveImports(in)
+	for _, o := range im.origins { // a file belongs to each that lists it
+		if err := im.saveImports(o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// saveImports remembers what is an origin's here. What is remembered under the key that it had before is its own from now on.
+// saveImports remembers what is an origin's here, and settles what was noted before (settlePending). What is remembered under the key that it had before is its own from now on.
 func (im *importer) saveImports(in *incoming) error {
 	for kind, m := range in.imports {
-		if err := im.l.SaveImports(in.id, ledgerKind(kind), m); err != nil {
+		if err := im.l.Pending(in.id, ledgerKind(kind)).Settle(m); err != nil {
 			return err
 		}
 		if in.known != in.id {
-			if err := im.l.SaveImports(in.known, ledgerKind(kind), nil); err != nil {
+			if err := im.l.Pending(in.known, ledgerKind(kind)).Settle(nil); err != nil {
 				return err
 			}
 		}
@@ -79,6 +93,59 @@ func (d *deed) place(local string) {
 	for _, o := range d.owners {
 		o.in.imports[d.kind][o.path] = ledger.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum}
 	}
+}
+
+// note notes where a file is about to lie, for every origin that lists it.
+func (d *deed) note(n notes, local string) {
+	for _, o := range d.owners {
+		n.add(o.in.id, o.path, ledger.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum})
+	}
+}
+
+// removals are the notes of the files of a kind that will be removed.
+func removals(in *incoming, kind Kind, prune bool) notes {
+	n := make(notes)
+	for _, d := range in.prune {
+		if prune && d.kind == kind {
+			for _, o := range d.owners {
+				n.add(o.in.id, o.path, ledger.Import{Local: d.local})
+			}
+		}
+	}
+	return n
+}
+
+// settlePending settles what a run had noted that ended between its steps.
+func settlePending(ctx context.Context, im *importer, in *incoming) error {
+	for kind, mine := range in.imports {
+		if !im.client.has(kind) {
+			continue // the directory may only not be mounted
+		}
+		for _, id := range []ledger.OriginID{in.known, in.id} {
+			pending := im.l.Pending(id, ledgerKind(kind))
+			rows, err := pending.Rows()
+			if err != nil {
+				return err
+			}
+			if len(rows) == 0 {
+				continue
+			}
+			err = settleRows(rows, mine, func(p ledger.Import) (lies, error) {
+				l, err := im.look(ctx, kind, p.Local, p.Size)
+				if isLeftOut(err) {
+					return lies{unknown: true}, nil
+				}
+				return lies{exists: l.Exists, sum: l.Sum}, err
+			})
+			if err == nil && !im.o.Pretend {
+				err = pending.Settle(mine)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // leaveOut notes that a file did not come, for every origin that lists it.
@@ -139,18 +206,16 @@ func (im *importer) commitPackages(ctx context.Context, in *incoming, staged []*
 	if im.client.pkgdir == nil {
 		return nil
 	}
-	change, byLocal := im.change(in, staged)
+	change, added := im.change(in, staged)
 	if len(change.Add)+len(change.Remove) == 0 {
 		return nil
 	}
 	change.Placing = func(places []pkgdir.Placed) error {
+		n := removals(in, Package, im.o.Prune)
 		for _, p := range places {
-			d := byLocal[p.Wanted]
-			if d.seen == nil { // an older file stays known as the origin's until it is replaced
-				d.place(p.Local)
-			}
+			added[p.Index].note(n, p.Local)
 		}
-		return im.saveImports(in)
+		return n.save(im.l, ledger.Packages)
 	}
 	r, err := im.client.pkgdir.Commit(ctx, change, im.indexOptions(in.catalogue.Header))
 	if err != nil {
@@ -158,16 +223,16 @@ func (im *importer) commitPackages(ctx context.Context, in *incoming, staged []*
 	}
 	im.indexed(r)
 	for _, p := range r.Placed {
-		d := byLocal[p.Wanted]
+		d := added[p.Index]
 		d.place(p.Local)
 		im.cachePlaced(Package, p.Local, d.item.Sum)
 		in.Copied = append(in.Copied, Item{Kind: Package, Path: d.path, Size: d.item.Size, Local: elsewhere(p.Local, d.path)})
 	}
 	for _, p := range r.Skipped {
-		byLocal[p.Path].leaveOut(p.Reason)
+		added[p.Index].leaveOut(p.Reason)
 	}
 	in.pruned(Package, r.Removed)
-	return im.client.pkgdir.Staging().Clear()
+	return nil
 }
 
 // pruned notes that the files at these paths here were removed.
@@ -187,10 +252,10 @@ func (in *incoming) pruned(kind Kind, removed []string) {
 	}
 }
 
-// change puts the packages' part of the plan into PKGDIR's terms. The map finds the deed of a wanted path again.
-func (im *importer) change(in *incoming, staged []*deed) (pkgdir.Change, map[string]*deed) {
+// change puts the packages' part of the plan into PKGDIR's terms, and returns the deed of each package to be added.
+func (im *importer) change(in *incoming, staged []*deed) (pkgdir.Change, []*deed) {
 	var c pkgdir.Change
-	byLocal := make(map[string]*deed)
+	var added []*deed
 	for _, d := range staged {
 		if d.kind != Package {
 			continue
@@ -201,7 +266,7 @@ func (im *importer) change(in *incoming, staged []*deed) (pkgdir.Change, map[str
 		}
 		mtime, _ := d.entry.MTime()
 		c.Add = append(c.Add, pkgdir.Incoming{Path: d.local, Size: d.item.Size, ModTime: time.Unix(mtime, 0), Sum: d.item.Sum, Entry: d.entry, Replaces: older})
-		byLocal[d.local] = d
+		added = append(added, d)
 	}
 	if im.o.Prune {
 		for _, d := range in.prune {
@@ -210,7 +275,7 @@ func (im *importer) change(in *incoming, staged []*deed) (pkgdir.Change, map[str
 			}
 		}
 	}
-	return c, byLocal
+	return c, added
 }
 
 // indexOptions are those of a transaction. A fresh index gets the origin's header, without what is the origin's alone; its CHOST is this machine's, if that is known.
@@ -254,7 +319,7 @@ func (im *importer) indexOnly(ctx context.Context) error {
 		return err
 	}
 	im.indexed(r)
-	return im.client.pkgdir.Staging().Clear()
+	return nil
 }
 
 // cachePlaced remembers the digest of a file that was brought in: it was computed on its way.
@@ -297,6 +362,13 @@ func (im *importer) placeDistfiles(ctx context.Context, in *incoming, staged []*
 			byName[d.local] = d
 		}
 	}
+	n := removals(in, Distfile, im.o.Prune)
+	for _, d := range byName {
+		d.note(n, d.local)
+	}
+	if err := n.save(im.l, ledger.Distfiles); err != nil {
+		return err
+	}
 	r, err := im.client.distdir.Place(ctx, files)
 	if err != nil {
 		return err
@@ -310,10 +382,7 @@ func (im *importer) placeDistfiles(ctx context.Context, in *incoming, staged []*
 	for _, p := range r.Skipped {
 		byName[p.Name].leaveOut(p.Reason)
 	}
-	if err := im.pruneDistfiles(in); err != nil {
-		return err
-	}
-	return im.client.distdir.Staging().Clear()
+	return im.pruneDistfiles(in)
 }
 
 func (im *importer) pruneDistfiles(in *incoming) error {

@@ -9,10 +9,10 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
-	"pkgsneak/sync/volume"
 )
 
 // client is this machine's PKGDIR and DISTDIR, with what is remembered of the digests in them. A directory that does not exist yet is nil: everything is absent there.
@@ -21,9 +21,13 @@ type client struct {
 	distdir   *distdir.Dir
 	packages  *ledger.Cache
 	distfiles *ledger.Cache
+	locks     map[Kind]*durable.Lock // held until the end
 }
 
 func (c *client) close() {
+	for _, l := range c.locks {
+		l.Release() // the file is unlinked or it is not; the lock itself ends with the process
+	}
 	if c.pkgdir != nil {
 		c.pkgdir.Close()
 	}
@@ -32,12 +36,58 @@ func (c *client) close() {
 	}
 }
 
-// openClient opens what is there. Nothing is created before the plan is made.
-func (im *importer) openClient(context.Context) (err error) {
-	c := &client{}
+// lock is held in a directory from before the plan to the end.
+func (c *client) lock(ctx context.Context, im *importer, kind Kind) error {
+	store, other := c.store(kind), c.store(Package)
+	if im.o.Pretend || store == nil {
+		return nil
+	}
+	if kind == Package {
+		other = nil
+	}
+	l, err := lockStore(ctx, store, other, durable.LockOptions{Wait: im.m.LockWait, OnWait: func() {
+		im.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q", store.Path()))
+	}})
+	if l != nil {
+		c.locks[kind] = l
+	}
+	return err
+}
+
+// store is the directory of a kind; nil if it is not there.
+func (c *client) store(kind Kind) *durable.Store {
+	switch {
+	case kind == Package && c.pkgdir != nil:
+		return c.pkgdir.Store
+	case kind == Distfile && c.distdir != nil:
+		return c.distdir.Store
+	}
+	return nil
+}
+
+// has reports whether the directory of a kind is there.
+func (c *client) has(kind Kind) bool { return c.store(kind) != nil }
+
+// clearStaging removes everything that is staged.
+func (c *client) clearStaging() error {
+	var errs []error
+	for _, kind := range []Kind{Package, Distfile} {
+		if s := c.store(kind); s != nil {
+			errs = append(errs, s.Staging().Clear())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openClient opens what is there, and keeps other imports out of it. Nothing is created before the plan is made.
+func (im *importer) openClient(ctx context.Context) (err error) {
+	c := &client{locks: make(map[Kind]*durable.Lock)}
 	im.client = c
 	if im.wants(Package) {
 		if c.pkgdir, err = pkgdir.OpenWith(im.m.PKGDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := c.lock(ctx, im, Package); err != nil {
 			return err
 		}
 		if c.packages, err = im.l.Cache(im.m.PKGDIR, im.m.Now()); err != nil {
@@ -48,6 +98,9 @@ func (im *importer) openClient(context.Context) (err error) {
 		if c.distdir, err = distdir.OpenWith(im.m.DISTDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		if err := c.lock(ctx, im, Distfile); err != nil {
+			return err
+		}
 		if c.distfiles, err = im.l.Cache(im.m.DISTDIR, im.m.Now()); err != nil {
 			return err
 		}
@@ -56,15 +109,21 @@ func (im *importer) openClient(context.Context) (err error) {
 }
 
 // createClient makes the directories that are missing.
-func (im *importer) createClient() (err error) {
+func (im *importer) createClient(ctx context.Context) (err error) {
 	c := im.client
 	if c.pkgdir == nil && im.wants(Package) && im.any(Package) {
 		if c.pkgdir, err = pkgdir.Create(im.m.PKGDIR, im.m.Hook); err != nil {
 			return err
 		}
+		if err := c.lock(ctx, im, Package); err != nil {
+			return err
+		}
 	}
 	if c.distdir == nil && im.wants(Distfile) && im.any(Distfile) {
 		if c.distdir, err = distdir.Create(im.m.DISTDIR, im.m.Hook); err != nil {
+			return err
+		}
+		if err := c.lock(ctx, im, Distfile); err != nil {
 			return err
 		}
 	}
@@ -201,34 +260,28 @@ func elsewhere(local, path string) string {
 	return local
 }
 
-// checkSpace compares what will be staged with the room there is, before the first byte is written.
+// checkSpace compares what is needed with the free space (spaceCheck), before the first byte is written.
 func (im *importer) checkSpace() error {
-	needs := make(map[string]int64)
+	c := spaceCheck{pretend: im.o.Pretend}
+	for _, kind := range []Kind{Package, Distfile} {
+		if im.wants(kind) {
+			c.stores = append(c.stores, spaceStore{kind, im.dirOf(kind), im.client.store(kind)})
+		}
+	}
 	var todo []Item
 	for _, in := range im.origins {
 		in.Plan.Need = 0
 		for _, d := range in.deeds {
 			in.Plan.Need = plus(in.Plan.Need, d.item.Size)
+			c.files = append(c.files, spaceFile{d.kind, d.local, d.item.Size, d.item.Sum})
 			todo = append(todo, Item{Size: d.item.Size})
-			needs[im.dirOf(d.kind)] = plus(needs[im.dirOf(d.kind)], d.item.Size)
 		}
 	}
-	if dp, err1 := device(volume.Existing(im.m.PKGDIR)); err1 == nil {
-		if dd, err2 := device(volume.Existing(im.m.DISTDIR)); err2 == nil && dp == dd && im.m.PKGDIR != im.m.DISTDIR {
-			needs[im.m.PKGDIR] = plus(needs[im.m.PKGDIR], needs[im.m.DISTDIR])
-			delete(needs, im.m.DISTDIR)
-		}
+	short, err := c.run()
+	if err != nil || short == nil {
+		return err
 	}
-	for dir, need := range needs {
-		room, err := volume.SpaceAt(volume.Existing(dir))
-		if err != nil {
-			return err
-		}
-		if need > room.Free {
-			return fmt.Errorf("import: %w", &SpaceError{Where: dir, Need: need, Free: room.Free, Fits: fitting(todo, room.Free)})
-		}
-	}
-	return nil
+	return fmt.Errorf("import: %w", &SpaceError{Where: short.where, Need: short.need, Free: short.free, Fits: fitting(todo, short.free)})
 }
 
 func (im *importer) dirOf(kind Kind) string {

@@ -114,7 +114,7 @@ func (e *RefusedError) Unwrap() []error {
 // SpaceError says that there is too little room, before the first byte was written.
 type SpaceError struct {
 	Where      string // the directory
-	Need, Free int64  // bytes
+	Need, Free int64  // bytes; Need with what has to stay free
 	Fits       Tally  // how many of the planned files would fit, smallest first
 }
 

@@ -420,7 +420,7 @@ func (im *importer) plan(ctx context.Context) error {
 // planAll plans all origins together, and returns those of which nothing is to be used.
 func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error) {
 	for _, in := range im.origins {
-		if err := im.beginPlan(in); err != nil {
+		if err := im.beginPlan(ctx, in); err != nil {
 			return nil, err
 		}
 	}
@@ -446,7 +446,7 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error
 }
 
 // beginPlan forgets what was planned for an origin, and reads what the ledger remembers of it.
-func (im *importer) beginPlan(in *incoming) (err error) {
+func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	p := in.Plan
 	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []Item{}, []Item{}, []Item{}, []Item{}, []Item{}, Tally{}, []Held{}
 	in.deeds, in.prune, in.LeftOut = nil, nil, []Item{}
@@ -458,7 +458,7 @@ func (im *importer) beginPlan(in *incoming) (err error) {
 			}
 		}
 	}
-	return nil
+	return settlePending(ctx, im, in)
 }
 
 // sort orders the lists by kind and path.

@@ -15,6 +15,8 @@ import (
 var version string
 
 func main() {
+	// As emerge and emaint do: packages, index and the tree on a drive are read by others. What is secret has a mode of its own.
+	syscall.Umask(0o022)
 	tuneMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() {

@@ -23,7 +23,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -34,51 +33,37 @@ import (
 	"pkgsneak/sync/listing"
 )
 
-const stagingDir = ".pkgsneak"
-
 // MaxNames is how many names a DISTDIR may have.
 const MaxNames = 4_000_000
 
-// A Dir is an open DISTDIR. Only Place changes it, and the files of Staging.
+// A Dir is an open DISTDIR. Only Place and Remove change it, and the files of Staging.
 type Dir struct {
-	path string
+	*durable.Store
 	root *durable.Root
 }
+
+const storeName = "DISTDIR"
 
 // Open opens the DISTDIR at path, which may be a symbolic link. Nothing inside is followed out of it.
 func Open(path string) (*Dir, error) { return OpenWith(path, nil) }
 
 // OpenWith is Open with a hook that is shown each change of a file, in tests.
 func OpenWith(path string, hook durable.Hook) (*Dir, error) {
-	root, err := durable.OpenRoot(path, hook)
+	store, root, err := durable.OpenStore(storeName, path, hook)
 	if err != nil {
-		return nil, fmt.Errorf("opening DISTDIR: %w", err)
+		return nil, err
 	}
-	return &Dir{path: path, root: root}, nil
+	return &Dir{store, root}, nil
 }
 
 // Create opens the DISTDIR at path, and creates it first if there is none.
 func Create(path string, hook durable.Hook) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return nil, fmt.Errorf("creating DISTDIR: %w", err)
+	store, root, err := durable.CreateStore(storeName, path, hook)
+	if err != nil {
+		return nil, err
 	}
-	return OpenWith(path, hook)
+	return &Dir{store, root}, nil
 }
-
-// Path returns what the Dir was opened as.
-func (d *Dir) Path() string { return d.path }
-
-// Close closes the directory.
-func (d *Dir) Close() error { return d.root.Close() }
-
-// Staging returns where files are staged for Place. The caller clears it when a run is done.
-func (d *Dir) Staging() durable.Staging { return durable.NewStaging(d.root, stagingDir) }
-
-// Lstat returns the status of a name in DISTDIR.
-func (d *Dir) Lstat(name string) (fs.FileInfo, error) { return d.root.Lstat(name) }
-
-// OpenFile opens a distfile for reading: a regular file, not reached through a link.
-func (d *Dir) OpenFile(name string) (*os.File, fs.FileInfo, error) { return d.root.OpenRegular(name) }
 
 // A File is a distfile.
 type File struct {
@@ -102,7 +87,7 @@ type Scan struct {
 func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
 	s, err := d.scan(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("scanning %q: %w", d.path, err)
+		return nil, fmt.Errorf("scanning %q: %w", d.Path(), err)
 	}
 	return s, nil
 }
@@ -214,7 +199,7 @@ type Report struct {
 func (d *Dir) Place(ctx context.Context, files []Incoming) (*Report, error) {
 	r, err := d.place(ctx, files)
 	if err != nil {
-		return nil, fmt.Errorf("changing %q: %w", d.path, err)
+		return nil, fmt.Errorf("changing %q: %w", d.Path(), err)
 	}
 	return r, nil
 }
@@ -288,10 +273,7 @@ func (d *Dir) prepare(name string, f Incoming, gid int) error {
 	if !fi.Mode().IsRegular() || fi.Size() != f.Size {
 		return fmt.Errorf("staged are %d bytes instead of %d", fi.Size(), f.Size)
 	}
-	if err := permitted(d.root.Lchown(name, -1, gid)); err != nil {
-		return err
-	}
-	if err := permitted(d.root.Chmod(name, fi.Mode().Perm()|0o664)); err != nil {
+	if err := d.root.SetAccess(name, gid, 0o664); err != nil {
 		return err
 	}
 	if f.ModTime.IsZero() {
@@ -300,27 +282,20 @@ func (d *Dir) prepare(name string, f Incoming, gid int) error {
 	return d.root.Chtimes(name, f.ModTime, f.ModTime)
 }
 
-func permitted(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
-		return nil
-	}
-	return err
-}
-
 // move renames one file and says why not, if it does not.
 func (d *Dir) move(staged string, f Incoming) (reason string, err error) {
 	if f.Replaces != nil {
 		now, err := d.root.Lstat(f.Name)
 		switch {
-		case err == nil && !same(now, f.Replaces):
+		case err == nil && !durable.Unchanged(now, f.Replaces):
 			return "the file that has its name changed since it was compared", nil
 		case err == nil:
-			return "", d.root.Rename(staged, f.Name)
+			return "", d.root.Place(staged, f.Name, true)
 		case !errors.Is(err, fs.ErrNotExist):
 			return "", err
 		}
 	}
-	err = d.root.MoveNew(staged, f.Name)
+	err = d.root.Place(staged, f.Name, false)
 	if errors.Is(err, fs.ErrExist) {
 		return "another file has its name", nil
 	}
@@ -337,19 +312,12 @@ func (d *Dir) Remove(name string, seen fs.FileInfo) (bool, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("removing from %q: %w", d.path, err)
-	case !same(now, seen):
+		return false, fmt.Errorf("removing from %q: %w", d.Path(), err)
+	case !durable.Unchanged(now, seen):
 		return false, nil
 	}
 	if err := d.root.Remove(name); err != nil {
-		return false, fmt.Errorf("removing from %q: %w", d.path, err)
+		return false, fmt.Errorf("removing from %q: %w", d.Path(), err)
 	}
 	return true, nil
-}
-
-// same reports whether two status of one name are of one file that has not changed in between.
-func same(a, b fs.FileInfo) bool {
-	x, ok := a.Sys().(*syscall.Stat_t)
-	y, also := b.Sys().(*syscall.Stat_t)
-	return ok && also && a.Mode().IsRegular() && b.Mode().IsRegular() && x.Ino == y.Ino && x.Dev == y.Dev && x.Size == y.Size && x.Mtim == y.Mtim && x.Ctim == y.Ctim
 }

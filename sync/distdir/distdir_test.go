@@ -28,7 +28,7 @@ func openDir(t *testing.T) *Dir {
 	return d
 }
 
-func (d *Dir) file(name string) string { return filepath.Join(d.path, name) }
+func (d *Dir) file(name string) string { return filepath.Join(d.Path(), name) }
 
 func write(t *testing.T, d *Dir, name, text string) {
 	t.Helper()
@@ -237,7 +237,7 @@ func TestPlaceGivesPortagesModes(t *testing.T) {
 	if os.Geteuid() == 0 {
 		gid = 4321
 	}
-	if err := os.Chown(d.path, -1, gid); err != nil {
+	if err := os.Chown(d.Path(), -1, gid); err != nil {
 		t.Fatal(err)
 	}
 	place(t, d, incoming(t, d, "a.tar.gz", "x"))

@@ -14,7 +14,7 @@ func TestOrderOfPlaceAndRemove(t *testing.T) {
 	write(t, plain, "gone-1.tar.gz", "gone")
 	f := incoming(t, plain, "hello-2.10.tar.gz", "hello")
 	rec := &durabletest.Recorder{}
-	d, err := OpenWith(plain.path, rec.Hook)
+	d, err := OpenWith(plain.Path(), rec.Hook)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestOrderOfPlaceAndRemove(t *testing.T) {
 		"fsync " + staged, "rename " + staged + " " + f.Name, "fsync-dir .",
 		"unlink gone-1.tar.gz", "fsync-dir .",
 	}
-	got := slices.DeleteFunc(rec.Changes(d.path), func(c string) bool {
+	got := slices.DeleteFunc(rec.Changes(d.Path()), func(c string) bool {
 		return strings.HasPrefix(c, "ch") || strings.HasPrefix(c, "utimes ")
 	})
 	if !slices.Equal(got, want) {

@@ -12,7 +12,7 @@
 // package. A killed process leaves it behind; [IsTemp] knows such names, so that a room which holds the
 // lock of a directory can remove them ([Root.Sweep]).
 //
-// [Open] opens regular files only. [Root.MoveNew] is a rename that never replaces anything: two programs that want the same name cannot
+// [Open] opens regular files only. [Root.Place] gives a file its name, on another file system too; [Root.MoveNew] is a rename that never replaces anything: two programs that want the same name cannot
 // destroy each other's file. [Staging] keeps complete files that wait for their names. [Root.SyncFiles] and
 // [Root.SyncDir] are for those who write many files and want them on the disk before the next step.
 //
@@ -145,13 +145,11 @@ func (r *Root) createTemp(name string, mode fs.FileMode) (*File, string, error) 
 
 // setAttr changes the owner first: a change of owner may clear mode bits.
 func (r *Root) setAttr(name string, f *File, a Attr) error {
-	if a.UID != -1 || a.GID != -1 {
-		if err := chown(f, a.UID, a.GID); err != nil {
-			return err
-		}
+	if err := setOwner(f, a.UID, a.GID); err != nil {
+		return err
 	}
 	if a.Mode|a.Add != 0 {
-		if err := chmod(f, a.Mode.Perm(), a.Add.Perm()); err != nil && !errors.Is(err, fs.ErrPermission) {
+		if err := Permitted(chmod(f, a.Mode.Perm(), a.Add.Perm())); err != nil {
 			return err
 		}
 	}
@@ -171,18 +169,6 @@ func chmod(f *File, mode, add fs.FileMode) error {
 		mode = fi.Mode().Perm()
 	}
 	return f.Chmod(mode | add)
-}
-
-// chown gives f to uid and gid as far as this process may.
-func chown(f *File, uid, gid int) error {
-	err := f.Chown(uid, gid)
-	if errors.Is(err, fs.ErrPermission) && uid != -1 && gid != -1 {
-		err = f.Chown(-1, gid) // the group alone may be one of ours
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return nil
-	}
-	return err
 }
 
 // Open opens a regular file below root for reading and returns its status. Anything else that may have

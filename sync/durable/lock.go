@@ -145,7 +145,9 @@ func openLock(root *os.Root, name string) (*os.File, error) {
 		f, err := OpenFile(root, name, flags|os.O_CREATE|os.O_EXCL, lockMode)
 		if err == nil {
 			if st, err := root.Stat(path.Dir(name)); err == nil {
-				f.Chown(-1, groupOf(st)) // as far as permitted, like the mode
+				if fi, err := f.Stat(); err == nil && groupOf(fi) != groupOf(st) {
+					f.Chown(-1, groupOf(st)) // as far as permitted, like the mode
+				}
 			}
 			f.Chmod(lockMode)
 			return f, nil

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"syscall"
 )
 
 // A Staging is a directory where complete files wait for their names. A file is called after its
@@ -40,7 +41,7 @@ func (s Staging) Dir() string { return s.dir }
 
 // Path returns where the file with that BLAKE2B-512 is staged, below the root.
 func (s Staging) Path(sum [64]byte) string {
-	return path.Join(s.dir, hex.EncodeToString(sum[:stagingDigits/2]))
+	return path.Join(s.dir, StagedName(sum))
 }
 
 // Open opens a staged file for reading; fs.ErrNotExist if there is none.
@@ -50,7 +51,7 @@ func (s Staging) Open(sum [64]byte) (*os.File, error) {
 }
 
 // Write stages what fill writes: size bytes with that sum, which fill has checked when it returns nil.
-// Fewer or more bytes are an error. The file gets the mode that the umask leaves of 0666.
+// Fewer or more bytes are an error. The file is its owner's alone until whoever gives it its name gives it a mode.
 func (s Staging) Write(sum [64]byte, size int64, fill func(io.Writer) error) error {
 	if err := s.write(s.Path(sum), size, fill); err != nil {
 		return fmt.Errorf("staging in %q: %w", path.Join(s.root.Name(), s.dir), err)
@@ -110,7 +111,7 @@ func (r *Root) writeNew(name string, fill func(io.Writer) error) (err error) {
 	if err := removeIfThere(r.Remove(name)); err != nil {
 		return err
 	}
-	f, err := r.Create(name, 0o666)
+	f, err := r.Create(name, 0o600)
 	if err != nil {
 		return err
 	}
@@ -160,8 +161,53 @@ func (s Staging) make() error {
 	return err
 }
 
+// A Staged file lies in the directory, whole or not.
+type Staged struct {
+	Name string
+	Size int64 // bytes
+	Held int64 // bytes that its blocks take on the disk
+}
+
+// List returns what lies in the directory; nothing if there is none.
+func (s Staging) List() ([]Staged, error) {
+	names, err := readNames(s.root.root, s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("staging in %q: %w", path.Join(s.root.Name(), s.dir), err)
+	}
+	var all []Staged
+	for _, name := range names {
+		fi, err := s.root.Lstat(path.Join(s.dir, name))
+		if err != nil {
+			continue // gone since
+		}
+		st := Staged{Name: name, Size: fi.Size(), Held: fi.Size()}
+		if sys, ok := fi.Sys().(*syscall.Stat_t); ok {
+			st.Held = sys.Blocks * 512
+		}
+		all = append(all, st)
+	}
+	return all, nil
+}
+
+// StagedName is the name of the whole file with that BLAKE2B-512.
+func StagedName(sum [64]byte) string { return hex.EncodeToString(sum[:stagingDigits/2]) }
+
+// Remove removes a file of List.
+func (s Staging) Remove(f Staged) error {
+	if err := removeIfThere(s.root.RemoveAll(path.Join(s.dir, f.Name))); err != nil {
+		return fmt.Errorf("staging in %q: %w", path.Join(s.root.Name(), s.dir), err)
+	}
+	return nil
+}
+
 // Clear removes the directory and what is left in it.
 func (s Staging) Clear() error {
+	if _, err := s.root.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err := s.root.RemoveAll(s.dir); err != nil {
 		return fmt.Errorf("removing %q: %w", path.Join(s.root.Name(), s.dir), err)
 	}

@@ -308,12 +308,12 @@ func FuzzParseImports(f *testing.F) {
 	f.Add("pkgsneak imports 1\t" + string(host.Key) + "\tbighost\tpackages\na\\t\tb\t5\t" + strings.Repeat("0f", 64) + "\nend\t1\n")
 	f.Add("pkgsneak imports 1\t" + string(host.Key) + "\tbighost\tpackages\nend\t0\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		m, _, err := parseImports(id, text)
+		m, _, err := parseImports(importsTable(id), text)
 		if err != nil {
 			return
 		}
 		var b strings.Builder
-		if err := writeImports(&b, id, m); err != nil || b.String() != text {
+		if err := writeImports(&b, importsTable(id), m); err != nil || b.String() != text {
 			t.Errorf("%q was read, and is written as %q, %v", text, b.String(), err)
 		}
 	})

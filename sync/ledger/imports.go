@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -51,6 +52,17 @@ func importsFile(id importsID) string {
 	return path.Join(importsDir, string(id.Key)+"."+name+"."+string(id.Kind))
 }
 
+// pendingFile is where the steps of id are noted that may have been taken.
+func pendingFile(id importsID) string {
+	return path.Join(pendingDir, path.Base(importsFile(id)))
+}
+
+func pendingTable(id importsID) table {
+	t := importsTable(id)
+	t.kind = "pkgsneak pending"
+	return t
+}
+
 func importsTable(id importsID) table {
 	return table{kind: "pkgsneak imports", version: 1, about: []string{string(id.Key), id.Name, string(id.Kind)}, fields: 4}
 }
@@ -67,7 +79,7 @@ func (l *Ledger) Imports(id OriginID, kind Kind) (map[string]Import, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, line, err := parseImports(key, string(data))
+	m, line, err := parseImports(importsTable(key), string(data))
 	if err != nil {
 		return nil, l.odd(file, line, err.Error())
 	}
@@ -85,9 +97,63 @@ func (l *Ledger) Importers(kind Kind) []OriginID {
 	return ids
 }
 
-func parseImports(id importsID, text string) (map[string]Import, int, error) {
+// Pending is what is about to happen to the files of an origin: what may lie at its place by now if a run ended between
+// its steps. The zero Sum stands for a file that may have been removed.
+type Pending struct {
+	l   *Ledger
+	key importsID
+}
+
+// Pending returns the notes of an origin and kind.
+func (l *Ledger) Pending(id OriginID, kind Kind) Pending { return Pending{l, importsID{id, kind}} }
+
+// Rows returns what Save has noted and Settle has not settled.
+func (p Pending) Rows() (map[string]Import, error) {
+	file := pendingFile(p.key)
+	data, err := p.l.read(file, maxText)
+	if errors.Is(err, fs.ErrNotExist) {
+		return map[string]Import{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, line, err := parseImports(pendingTable(p.key), string(data))
+	if err != nil {
+		return nil, p.l.odd(file, line, err.Error())
+	}
+	return m, nil
+}
+
+// Save notes, before any name changes, what is going to lie where: the imports keep what lies there now, so that the file
+// counts as the origin's whichever of the two it is.
+func (p Pending) Save(m map[string]Import) error {
+	if err := checkImports(m); err != nil {
+		return fmt.Errorf("noting imports from %q: %w", p.key.Name, err)
+	}
+	if err := p.l.ensureMemory(); err != nil {
+		return err
+	}
+	return p.l.write(pendingFile(p.key), 0o644, func(w io.Writer) error { return writeImports(w, pendingTable(p.key), m) })
+}
+
+// Settle is SaveImports, and ends what Save began.
+func (p Pending) Settle(m map[string]Import) error {
+	if err := p.l.SaveImports(p.key.OriginID, p.key.Kind, m); err != nil {
+		return err
+	}
+	file := pendingFile(p.key)
+	if _, err := p.l.root.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := p.l.root.Remove(file); err != nil {
+		return fmt.Errorf("state directory %q: %w", p.l.dir, err)
+	}
+	return p.l.root.SyncDir(pendingDir)
+}
+
+func parseImports(t table, text string) (map[string]Import, int, error) {
 	m := map[string]Import{}
-	line, err := importsTable(id).parse(text, func(f []string) error {
+	line, err := t.parse(text, func(f []string) error {
 		i := Import{Local: f[1]}
 		var err error
 		if i.Size, err = parseInt(f[2]); err != nil {
@@ -115,7 +181,7 @@ func (l *Ledger) SaveImports(id OriginID, kind Kind, m map[string]Import) error 
 	if err := l.ensureMemory(); err != nil {
 		return err
 	}
-	err := l.write(file, 0o644, func(w io.Writer) error { return writeImports(w, key, m) })
+	err := l.write(file, 0o644, func(w io.Writer) error { return writeImports(w, importsTable(key), m) })
 	if err != nil || l.memory.imports[key] != "" {
 		return err
 	}
@@ -139,9 +205,9 @@ func (i Import) check(name string) error {
 	return nil
 }
 
-func writeImports(w io.Writer, id importsID, m map[string]Import) error {
+func writeImports(w io.Writer, t table, m map[string]Import) error {
 	names := slices.Sorted(maps.Keys(m))
-	return importsTable(id).write(w, len(names), func(b []byte, n int) []byte {
+	return t.write(w, len(names), func(b []byte, n int) []byte {
 		i := m[names[n]]
 		b = append(b, escape(names[n])...)
 		b = append(append(b, '\t'), escape(i.Local)...)

@@ -34,13 +34,17 @@
 // An imports line for a file that is not there is an error, and so is a directory imports/ with files
 // but without memory.
 //
-// imports/* and digests/* are lines of fields with a tab between. A backslash, tab, line feed or
+// imports/*, pending/* and digests/* are lines of fields with a tab between. A backslash, tab, line feed or
 // carriage return in a name is written \\, \t, \n or \r. Lines are in bytewise order of the name, each
 // name once:
 //
 //	pkgsneak imports 1<TAB>KEY<TAB>NAME<TAB>packages
 //	ORIGIN'S PATH<TAB>PATH HERE<TAB>SIZE<TAB>BLAKE2B-512 in hex
 //	end<TAB>1
+//
+// pending/* is the same under the heading "pkgsneak pending 1": it is written before a name changes, and removed
+// when imports/* is saved. Until then a file is the origin's if its digest is that of either; a digest of zeros
+// stands for a file that is to be removed. A program that does not read it takes such a file for a local one.
 //
 //	pkgsneak digests 2<TAB>DIRECTORY
 //	NAME<TAB>SIZE<TAB>MTIME<TAB>CTIME<TAB>INODE<TAB>MD5<TAB>SHA1<TAB>BLAKE2B-512<TAB>RULES
@@ -76,6 +80,7 @@ const (
 	trustedDir  = "trusted"
 	retiredDir  = "retired"
 	importsDir  = "imports"
+	pendingDir  = "pending"
 	digestsDir  = "digests"
 	memoryName  = "memory"
 	keySuffix   = ".asc"
@@ -181,7 +186,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Ledger, err error) {
 
 // sweep removes what killed runs left.
 func (l *Ledger) sweep() error {
-	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, digestsDir} {
+	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, pendingDir, digestsDir} {
 		if err := l.root.Sweep(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

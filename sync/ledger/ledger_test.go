@@ -455,7 +455,7 @@ func TestKilledBetweenImportsAndMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := importsID{host, Packages}
-	if err := l.write(importsFile(id), 0o644, func(w io.Writer) error { return writeImports(w, id, nil) }); err != nil {
+	if err := l.write(importsFile(id), 0o644, func(w io.Writer) error { return writeImports(w, importsTable(id), nil) }); err != nil {
 		t.Fatal(err)
 	}
 	l = reopen(t, l)

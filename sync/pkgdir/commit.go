@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -48,8 +49,15 @@ type Change struct {
 
 // Placed says where an Incoming package went.
 type Placed struct {
+	Index         int // in Change.Add
 	Wanted, Local string
 	Sum           [64]byte
+}
+
+// Skipped says why an Incoming package could not be placed; Path is the wanted one.
+type Skipped struct {
+	Index int // in Change.Add
+	Problem
 }
 
 // Commit carries out a change, and brings the rest of the index up to date as Reindex does. See the
@@ -58,7 +66,7 @@ type Placed struct {
 func (d *Dir) Commit(ctx context.Context, c Change, o Options) (*Report, error) {
 	r, err := d.commit(ctx, c, o)
 	if err != nil {
-		return nil, fmt.Errorf("changing %q: %w", d.path, err)
+		return nil, fmt.Errorf("changing %q: %w", d.Path(), err)
 	}
 	return r, nil
 }
@@ -128,7 +136,7 @@ func (d *Dir) prepareFile(name string, a Incoming, acc access) error {
 	if !fi.Mode().IsRegular() || fi.Size() != a.Size {
 		return fmt.Errorf("staged are %d bytes instead of %d", fi.Size(), a.Size)
 	}
-	if err := d.openUp(name, acc); err != nil {
+	if err := d.root.SetAccess(name, acc.gid, acc.file()); err != nil {
 		return err
 	}
 	return d.root.Chtimes(name, a.ModTime, a.ModTime)
@@ -185,7 +193,7 @@ func (d *Dir) decide(c *change, report *Report) {
 		}
 		name, err := d.choose(c, a)
 		if err != nil {
-			report.Skipped = append(report.Skipped, Problem{a.Path, reasonOf(err)})
+			report.Skipped = append(report.Skipped, Skipped{i, Problem{a.Path, reasonOf(err)}})
 			continue
 		}
 		c.promise(i, name)
@@ -203,7 +211,7 @@ func (d *Dir) stillOwned(o Owned, report *Report) bool {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
-	if err == nil && o.Verified != nil && sameStatus(fi, o.Verified) {
+	if err == nil && o.Verified != nil && durable.Unchanged(fi, o.Verified) {
 		return true
 	}
 	reason := "changed since it was compared"
@@ -273,7 +281,7 @@ func (c *change) places(which func(i int) bool) []Placed {
 	var places []Placed
 	for i, a := range c.Add {
 		if which(i) {
-			places = append(places, Placed{a.Path, c.target[i], a.Sum})
+			places = append(places, Placed{i, a.Path, c.target[i], a.Sum})
 		}
 	}
 	return places
@@ -356,11 +364,7 @@ func (d *Dir) place(c *change, i int, o Options) error {
 			return err
 		}
 		o.at("rename " + target)
-		move := d.root.MoveNew
-		if c.over[i] {
-			move = d.root.Rename
-		}
-		err := move(c.staged[i], target)
+		err := d.root.Place(c.staged[i], target, c.over[i])
 		if err == nil {
 			c.touched[path.Dir(target)] = true
 			return nil
@@ -391,11 +395,11 @@ func (d *Dir) makeDirs(c *change, dir string, o Options) error {
 		return err
 	}
 	o.at("mkdir " + dir)
-	if err := d.root.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := d.root.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	c.touched[path.Dir(dir)] = true
-	return d.openUp(dir, c.access)
+	return d.root.SetAccess(dir, c.access.gid, c.access.dir())
 }
 
 func (d *Dir) syncDirs(c *change, o Options) error {
@@ -419,7 +423,7 @@ func (d *Dir) finish(c *change, p *plan, report *Report, o Options) error {
 			return fmt.Errorf("package %q: %w", a.Path, err)
 		}
 		p.entries = append(p.entries, e)
-		report.Placed = append(report.Placed, Placed{a.Path, c.target[i], a.Sum})
+		report.Placed = append(report.Placed, Placed{i, a.Path, c.target[i], a.Sum})
 	}
 	report.Packages = len(p.entries)
 	if !p.dirty(o) {

@@ -245,7 +245,7 @@ func TestCommitNeverTakesALocalName(t *testing.T) {
 			var told []Placed
 			c := Change{Add: []Incoming{incoming(t, d, tt.layout, tt.path)}, Placing: func(p []Placed) error { told = p; return nil }}
 			r := commit(t, d, c, Options{Now: later})
-			want := []Placed{{tt.path, tt.want, c.Add[0].Sum}}
+			want := []Placed{{0, tt.path, tt.want, c.Add[0].Sum}}
 			if !slices.Equal(r.Placed, want) || !slices.Equal(told, want) {
 				t.Errorf("placed %v, told %v, want %v", r.Placed, told, want)
 			}
@@ -346,7 +346,7 @@ func TestCommitSkipsWhatPortageWouldNotFind(t *testing.T) {
 			a := incoming(t, d, "xpak-classic", screen)
 			a.Path = tt.path
 			r := commit(t, d, Change{Add: []Incoming{a}}, Options{Now: later})
-			if len(r.Placed) != 0 || !slices.Equal(problemPaths(r.Skipped), []string{tt.path}) || r.Skipped[0].Reason == "" {
+			if len(r.Placed) != 0 || !slices.Equal([]string{r.Skipped[0].Path}, []string{tt.path}) || r.Skipped[0].Reason == "" {
 				t.Errorf("report %+v", r)
 			}
 			check(t, d)
@@ -568,7 +568,7 @@ func TestCommitGivesPortagesModes(t *testing.T) {
 			if os.Geteuid() == 0 {
 				gid = 4321
 			}
-			if err := errors.Join(os.Chown(d.path, -1, gid), os.Chmod(d.path, tt.pkgdir)); err != nil {
+			if err := errors.Join(os.Chown(d.Path(), -1, gid), os.Chmod(d.Path(), tt.pkgdir)); err != nil {
 				t.Fatal(err)
 			}
 			p := "app-misc/labhello/labhello-1.0-r2-1.xpak"

@@ -193,7 +193,7 @@ func stageOnce(t testing.TB, d *Dir, a Incoming, data []byte, step func(string))
 	if err != nil {
 		t.Fatal(err)
 	}
-	note, err := os.OpenFile(d.path+".copied", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	note, err := os.OpenFile(d.Path()+".copied", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,10 +250,10 @@ func client(t *testing.T) string {
 	for _, p := range ours {
 		m.Imports[p] = place{p, sumOf(d.file(p))}
 	}
-	if err := m.save(d.path); err != nil {
+	if err := m.save(d.Path()); err != nil {
 		t.Fatal(err)
 	}
-	return d.path
+	return d.Path()
 }
 
 func TestKilledAtEachStep(t *testing.T) {
@@ -307,7 +307,7 @@ func checkImported(t *testing.T, d *Dir, local map[string]string) {
 			t.Errorf("the local %s has changed", p)
 		}
 	}
-	m := loadMemory(t, d.path)
+	m := loadMemory(t, d.Path())
 	if len(m.Pending) != 0 {
 		t.Errorf("still pending: %v", m.Pending)
 	}
@@ -327,7 +327,7 @@ func checkImported(t *testing.T, d *Dir, local map[string]string) {
 	if n := len(paths(t, d)); n != 18-1+3 {
 		t.Errorf("%d packages in the index: %q", n, paths(t, d))
 	}
-	copied, err := os.ReadFile(d.path + ".copied")
+	copied, err := os.ReadFile(d.Path() + ".copied")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +338,7 @@ func checkImported(t *testing.T, d *Dir, local map[string]string) {
 		}
 		seen[p] = true
 	}
-	left, err := os.ReadDir(d.path)
+	left, err := os.ReadDir(d.Path())
 	if err != nil {
 		t.Fatal(err)
 	}

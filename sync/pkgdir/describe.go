@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/listing"
 	"pkgsneak/sync/pkgindex"
 )
@@ -182,7 +183,7 @@ func unchanged(fd int, f File) error {
 	if err != nil {
 		return &fs.PathError{Op: "stat", Path: f.Path, Err: err}
 	}
-	if !sameStatus(now, f.Info) {
+	if !durable.Unchanged(now, f.Info) {
 		return errChanged
 	}
 	return nil
@@ -195,7 +196,7 @@ func (r *reader) readLarge(ctx context.Context, f File) (*binpkg.Package, digest
 		return nil, digest.Sums{}, err
 	}
 	defer file.Close()
-	if !sameStatus(fi, f.Info) {
+	if !durable.Unchanged(fi, f.Info) {
 		return nil, digest.Sums{}, errChanged
 	}
 	p, err := binpkg.Read(file, fi.Size(), f.Path)
@@ -204,7 +205,7 @@ func (r *reader) readLarge(ctx context.Context, f File) (*binpkg.Package, digest
 		sums, err = digest.Reader(ctx, file, r.set, r.buf)
 	}
 	r.done(f)
-	if now, statErr := file.Stat(); statErr == nil && !sameStatus(now, fi) || err == nil && sums.Size != fi.Size() {
+	if now, statErr := file.Stat(); statErr == nil && !durable.Unchanged(now, fi) || err == nil && sums.Size != fi.Size() {
 		err = errChanged
 	}
 	return p, sums, err
@@ -235,7 +236,7 @@ type described struct {
 func (d *Dir) describeAll(ctx context.Context, files []File, known map[string]described, o Options) error {
 	var todo []File
 	for _, f := range files {
-		if k, ok := known[f.Path]; !ok || !sameStatus(k.info, f.Info) {
+		if k, ok := known[f.Path]; !ok || !durable.Unchanged(k.info, f.Info) {
 			todo = append(todo, f)
 		}
 	}

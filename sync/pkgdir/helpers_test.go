@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -107,7 +108,7 @@ func at(t testing.TB, text string) time.Time {
 	return time.Unix(unix, 0)
 }
 
-func (d *Dir) file(name string) string { return filepath.Join(d.path, name) }
+func (d *Dir) file(name string) string { return filepath.Join(d.Path(), name) }
 
 func readFile(t testing.TB, d *Dir, name string) string {
 	t.Helper()
@@ -243,7 +244,7 @@ func check(t testing.TB, d *Dir) {
 	if !r.OK() {
 		t.Errorf("check finds: %+v", r)
 	}
-	for _, name := range []string{".Packages.portage_lockfile", stagingDir} {
+	for _, name := range []string{".Packages.portage_lockfile", durable.StagingDir} {
 		if exists(t, d, name) {
 			t.Errorf("%s was left behind", name)
 		}

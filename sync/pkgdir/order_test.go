@@ -14,7 +14,7 @@ import (
 func reopened(t *testing.T, d *Dir) (*Dir, *durabletest.Recorder) {
 	t.Helper()
 	rec := &durabletest.Recorder{}
-	again, err := OpenWith(d.path, rec.Hook)
+	again, err := OpenWith(d.Path(), rec.Hook)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestOrderOfACommit(t *testing.T) {
 	c := Change{Add: []Incoming{a, b}, Remove: []Owned{*owned(t, plain, unzip1)}}
 	d, rec := reopened(t, plain)
 	c.Placing = func([]Placed) error {
-		return rec.Hook(durable.Change{Op: "remember", Root: d.path, Name: "."})
+		return rec.Hook(durable.Change{Op: "remember", Root: d.Path(), Name: "."})
 	}
 	commit(t, d, c, Options{Now: later, Workers: 1})
 
@@ -47,8 +47,8 @@ func TestOrderOfACommit(t *testing.T) {
 		want = append(want, "fsync-dir "+dir)
 	}
 	want = append(want, indexWritten...)
-	want = append(want, "remove-all "+stagingDir)
-	if got := withoutAttr(rec.Changes(d.path)); !slices.Equal(got, want) {
+	want = append(want, "remove-all "+durable.StagingDir)
+	if got := withoutAttr(rec.Changes(d.Path())); !slices.Equal(got, want) {
 		t.Errorf("changes:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -50,6 +50,8 @@
 //  2. files are removed, renamed over their predecessors, or renamed to free names, and the directories synced,
 //  3. the final index is written.
 //
+// A directory below PKGDIR may be another file system: what goes there is copied beside its name in step 2, and renamed.
+//
 // Killed at any point, that leaves files without entries at worst; the next Commit or Reindex indexes them.
 // A file is replaced or removed only if it still is the one that the caller had verified. A name that
 // is taken by anything else is left alone, and the package goes to the next free CAT/PN/PF-N
@@ -60,7 +62,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -72,52 +73,39 @@ import (
 )
 
 const (
-	indexName  = "Packages"
-	gzSuffix   = ".gz"
-	stagingDir = ".pkgsneak"
-	maxLinks   = 8
+	indexName = "Packages"
+	gzSuffix  = ".gz"
+	maxLinks  = 8
 )
 
 // A Dir is an open PKGDIR. Only Reindex and Commit change it, and the files of Staging.
 type Dir struct {
-	path string
+	*durable.Store
 	root *durable.Root
 }
+
+const storeName = "PKGDIR"
 
 // Open opens the PKGDIR at path, which may be a symbolic link. Nothing inside is followed out of it.
 func Open(path string) (*Dir, error) { return OpenWith(path, nil) }
 
 // OpenWith is Open with a hook that is shown each change of a file, in tests.
 func OpenWith(path string, hook durable.Hook) (*Dir, error) {
-	root, err := durable.OpenRoot(path, hook)
+	store, root, err := durable.OpenStore(storeName, path, hook)
 	if err != nil {
-		return nil, fmt.Errorf("opening PKGDIR: %w", err)
+		return nil, err
 	}
-	return &Dir{path: path, root: root}, nil
+	return &Dir{store, root}, nil
 }
 
 // Create opens the PKGDIR at path, and creates it first if there is none.
 func Create(path string, hook durable.Hook) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return nil, fmt.Errorf("creating PKGDIR: %w", err)
+	store, root, err := durable.CreateStore(storeName, path, hook)
+	if err != nil {
+		return nil, err
 	}
-	return OpenWith(path, hook)
+	return &Dir{store, root}, nil
 }
-
-// Path returns what the Dir was opened as.
-func (d *Dir) Path() string { return d.path }
-
-// Close closes the directory.
-func (d *Dir) Close() error { return d.root.Close() }
-
-// Staging returns where files are staged for Commit. The caller clears it when a run is done.
-func (d *Dir) Staging() durable.Staging { return durable.NewStaging(d.root, stagingDir) }
-
-// OpenFile opens a package for reading: a regular file, not reached through a link.
-func (d *Dir) OpenFile(path string) (*os.File, fs.FileInfo, error) { return d.root.OpenRegular(path) }
-
-// Lstat returns the status of a name below PKGDIR.
-func (d *Dir) Lstat(path string) (fs.FileInfo, error) { return d.root.Lstat(path) }
 
 // Index reads the index as it is; fs.ErrNotExist if there is none.
 func (d *Dir) Index() (*pkgindex.Index, error) { return d.IndexShared(nil) }
@@ -134,12 +122,12 @@ func (d *Dir) IndexShared(known func(path string) pkgindex.Entry) (*pkgindex.Ind
 func (d *Dir) readIndex(name string, known func(path string) pkgindex.Entry) (*pkgindex.Index, error) {
 	f, _, err := d.OpenFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("reading the index of %q: %w", d.path, err)
+		return nil, fmt.Errorf("reading the index of %q: %w", d.Path(), err)
 	}
 	defer f.Close()
 	x, err := pkgindex.ReadShared(f, known)
 	if err != nil {
-		return nil, fmt.Errorf("reading the index %q: %w", path.Join(d.path, name), err)
+		return nil, fmt.Errorf("reading the index %q: %w", path.Join(d.Path(), name), err)
 	}
 	return x, nil
 }
@@ -154,22 +142,22 @@ func (d *Dir) indexFile(name string) (string, error) {
 			return name, nil
 		}
 		if err != nil {
-			return "", fmt.Errorf("following %q: %w", path.Join(d.path, start), err)
+			return "", fmt.Errorf("following %q: %w", path.Join(d.Path(), start), err)
 		}
 		if fi.Mode()&fs.ModeSymlink == 0 {
 			return name, nil
 		}
 		target, err := d.root.Readlink(name)
 		if err != nil {
-			return "", fmt.Errorf("following %q: %w", path.Join(d.path, start), err)
+			return "", fmt.Errorf("following %q: %w", path.Join(d.Path(), start), err)
 		}
 		next, inside := d.inside(path.Dir(name), target)
 		if !inside {
-			return "", fmt.Errorf("the index %q is a symbolic link that leads out of PKGDIR, to %q", path.Join(d.path, start), target)
+			return "", fmt.Errorf("the index %q is a symbolic link that leads out of PKGDIR, to %q", path.Join(d.Path(), start), target)
 		}
 		name = next
 	}
-	return "", fmt.Errorf("following %q: too many symbolic links", path.Join(d.path, start))
+	return "", fmt.Errorf("following %q: too many symbolic links", path.Join(d.Path(), start))
 }
 
 // inside returns where the target of a link in dir lies below PKGDIR, if it does. Whether directories
@@ -179,7 +167,7 @@ func (d *Dir) inside(dir, target string) (string, bool) {
 		p := path.Join(dir, target)
 		return p, p != ".." && !strings.HasPrefix(p, "../")
 	}
-	top, err := filepath.Abs(d.path)
+	top, err := filepath.Abs(d.Path())
 	if err != nil {
 		return "", false
 	}
@@ -206,42 +194,17 @@ const (
 func (d *Dir) access() (access, error) {
 	fi, err := d.root.Stat(".")
 	if err != nil {
-		return access{}, fmt.Errorf("looking at %q: %w", d.path, err)
+		return access{}, fmt.Errorf("looking at %q: %w", d.Path(), err)
 	}
 	return access{gid: int(statOf(fi).Gid), mode: fi.Mode()}, nil
 }
 
 func statOf(fi fs.FileInfo) *syscall.Stat_t { return fi.Sys().(*syscall.Stat_t) }
 
-// openUp gives a file PKGDIR's group, and that group the bits it has in PKGDIR. What may not be changed
-// stays, as in Portage.
-func (d *Dir) openUp(name string, a access) error {
-	fi, err := d.root.Lstat(name)
-	if err != nil {
-		return err
-	}
-	if int(statOf(fi).Gid) != a.gid {
-		if err := permitted(d.root.Lchown(name, -1, a.gid)); err != nil {
-			return err
-		}
-	}
-	add := a.mode & groupFile
-	if fi.IsDir() {
-		add = a.mode & (groupDir | fs.ModeSetgid)
-	}
-	mode := fi.Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky)
-	if mode|add == mode {
-		return nil
-	}
-	return permitted(d.root.Chmod(name, mode|add))
-}
-
-func permitted(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
-		return nil
-	}
-	return err
-}
+// file is the mode of a file that is new, dir that of a directory: as Portage makes them, and for PKGDIR's group the bits that
+// it has there.
+func (a access) file() fs.FileMode { return durable.SharedFile | a.mode&groupFile }
+func (a access) dir() fs.FileMode  { return 0o755 | a.mode&(groupDir|fs.ModeSetgid) }
 
 // reasonOf is an error as a Problem tells it: without the path, which stands beside it.
 func reasonOf(err error) string {

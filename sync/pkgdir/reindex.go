@@ -61,14 +61,14 @@ type Report struct {
 	// Kept are files of Change.Remove and Replaces that were not touched because somebody changed them.
 	Kept []Problem
 	// Skipped are those of Change.Add that could not be placed, by their wanted path.
-	Skipped []Problem
+	Skipped []Skipped
 }
 
 // Reindex does what `emaint binhost --fix` does; see the package comment.
 func (d *Dir) Reindex(ctx context.Context, o Options) (*Report, error) {
 	r, err := d.renew(ctx, nil, o)
 	if err != nil {
-		return nil, fmt.Errorf("indexing %q: %w", d.path, err)
+		return nil, fmt.Errorf("indexing %q: %w", d.Path(), err)
 	}
 	return r, nil
 }
@@ -324,9 +324,11 @@ func (d *Dir) writeFile(name string, unix int64, fill func(io.Writer) error) err
 		a.UID, a.Mode = int(statOf(fi).Uid), fi.Mode().Perm()
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
+	} else {
+		a.Mode = durable.SharedFile
 	}
 	if err := d.root.WriteFile(name, a, fill); err != nil {
-		return fmt.Errorf("in %q: %w", d.path, err)
+		return fmt.Errorf("in %q: %w", d.Path(), err)
 	}
 	return nil
 }
@@ -355,7 +357,7 @@ func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
 	known := map[string]described{}
 	s, err := d.look(ctx, doubtfulToo, known, o)
 	if err != nil {
-		return nil, fmt.Errorf("checking %q: %w", d.path, err)
+		return nil, fmt.Errorf("checking %q: %w", d.Path(), err)
 	}
 	p := s.settle(known, o.Rebuild)
 	r := &CheckReport{Invalid: p.invalid, Remarks: p.index.Remarks}

@@ -262,7 +262,7 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 				t.Errorf("dropped: %q, want %q", r.Dropped, tt.report.Dropped)
 			}
 			for _, p := range slices.Concat(r.Invalid, r.Ignored) {
-				if p.Reason == "" || strings.Contains(p.Reason, d.path) {
+				if p.Reason == "" || strings.Contains(p.Reason, d.Path()) {
 					t.Errorf("%s: reason %q", p.Path, p.Reason)
 				}
 			}
@@ -772,7 +772,7 @@ func TestIndexHasPKGDIRsGroupAndModes(t *testing.T) {
 			old := syscall.Umask(0o022)
 			defer syscall.Umask(old)
 			d := layoutDir(t, "xpak-classic")
-			if err := errors.Join(os.Chown(d.path, -1, group), os.Chmod(d.path, tt.pkgdir)); err != nil {
+			if err := errors.Join(os.Chown(d.Path(), -1, group), os.Chmod(d.Path(), tt.pkgdir)); err != nil {
 				t.Fatal(err)
 			}
 			if tt.old != 0 {
@@ -818,7 +818,7 @@ func TestOpenIsAWall(t *testing.T) {
 		}
 	}
 	link := filepath.Join(t.TempDir(), "binpkgs")
-	if err := os.Symlink(d.path, link); err != nil {
+	if err := os.Symlink(d.Path(), link); err != nil {
 		t.Fatal(err)
 	}
 	if r := reindex(t, openDir(t, link), Options{}); r.Packages != 12 {

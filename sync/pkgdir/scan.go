@@ -7,11 +7,11 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/listing"
 )
 
@@ -49,12 +49,12 @@ type Scan struct {
 func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
 	top, err := d.root.Open(".")
 	if err != nil {
-		return nil, fmt.Errorf("scanning %q: %w", d.path, err)
+		return nil, fmt.Errorf("scanning %q: %w", d.Path(), err)
 	}
 	defer top.Close()
 	w := walk{scan: &Scan{}}
 	if err := w.list(ctx, int(top.Fd()), ".", 0); err != nil {
-		return nil, fmt.Errorf("scanning %q: %w", d.path, err)
+		return nil, fmt.Errorf("scanning %q: %w", d.Path(), err)
 	}
 	return w.scan, nil
 }
@@ -180,7 +180,7 @@ func key(e *listing.Entry) string {
 
 // isOwn reports whether a name at the top belongs to the index, to pkgsneak or to the file system itself: lost+found may be read by root alone.
 func isOwn(name string) bool {
-	return name == indexName || name == indexName+gzSuffix || name == stagingDir || name == "lost+found"
+	return name == indexName || name == indexName+gzSuffix || name == durable.StagingDir || name == "lost+found"
 }
 
 // foreign says what a name is that does not end like a package; "" for locks and temporary files of
@@ -188,6 +188,8 @@ func isOwn(name string) bool {
 func foreign(fi *listing.Entry) string {
 	name := fi.Name()
 	switch {
+	case durable.IsTemp(name), durable.IsStoreLock(name):
+		return ""
 	case strings.HasSuffix(name, ".portage_lockfile"), strings.Contains(name, ".portage_lockfile.hardlock-"):
 		return ""
 	case strings.HasPrefix(name, indexName), strings.HasPrefix(name, "."+indexName), name == ".__portage_test_write__":
@@ -202,12 +204,4 @@ func foreign(fi *listing.Entry) string {
 		return "a symbolic link"
 	}
 	return "not a package"
-}
-
-// sameStatus reports whether two status of one path are of one file that has not changed in between.
-func sameStatus(a, b fs.FileInfo) bool {
-	x, ok := a.Sys().(*syscall.Stat_t)
-	y, also := b.Sys().(*syscall.Stat_t)
-	return ok && also && a.Mode().IsRegular() && b.Mode().IsRegular() &&
-		x.Ino == y.Ino && x.Dev == y.Dev && x.Size == y.Size && x.Mtim == y.Mtim && x.Ctim == y.Ctim
 }

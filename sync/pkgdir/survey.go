@@ -80,7 +80,7 @@ func (d *Dir) stamp(name string) (file string, unix int64, err error) {
 		return file, absent, nil
 	}
 	if err != nil {
-		return "", 0, fmt.Errorf("looking at %q: %w", path.Join(d.path, file), err)
+		return "", 0, fmt.Errorf("looking at %q: %w", path.Join(d.Path(), file), err)
 	}
 	return file, fi.ModTime().Unix(), nil
 }
