@@ -1,0 +1,619 @@
+package resolve
+
+import (
+	"slices"
+
+	"pkgsneak/sync/depend"
+)
+
+// maxProduct bounds how many alternatives several any-of groups with common names are multiplied out to. Portage has no bound.
+const maxProduct = 4096
+
+// want is one occurrence of an atom. Occurrences of the same atom are told apart by where they stand.
+type want struct {
+	a     *atom
+	under *pkg  // the package or virtual that has it
+	orig  *want // for the atom that stands for one version of a virtual: the atom that named the virtual
+	virt  *pkg  // ... and that version
+}
+
+// origin returns the occurrence in the metadata.
+func (w *want) origin() *want {
+	if w.orig != nil {
+		return w.orig
+	}
+	return w
+}
+
+// alt is an item with its virtuals expanded: one atom, any of several, or all of several.
+type alt struct {
+	w   *want
+	any []alt
+	all []alt
+}
+
+// picked is what was chosen for the dependencies of a package.
+type picked struct {
+	own      []*want
+	virtuals []virtPick
+}
+
+// virtPick is a virtual that was gone through, with what was chosen for it.
+type virtPick struct {
+	p, parent *pkg
+	a         *atom
+	atoms     []*want
+}
+
+// search looks for the alternatives to take for one package.
+type search struct {
+	g      *graph
+	parent *pkg
+	under  map[*pkg][]*want // all occurrences, in order, by who has them
+	path   []*pkg           // virtuals being expanded
+}
+
+// selectAtoms chooses among the alternatives of a package's dependencies.
+func (g *graph) selectAtoms(items []item, parent *pkg) picked {
+	s := &search{g: g, parent: parent, under: make(map[*pkg][]*want)}
+	outer := g.virtual.asking
+	g.virtual.asking = parent
+	chosen := s.check(items, parent)
+	g.virtual.asking = outer
+	if s.under[parent] == nil {
+		return picked{own: chosen}
+	}
+	return s.assign(chosen)
+}
+
+// assign says which of the chosen atoms belong to the package itself, and which to virtuals that it goes through.
+func (s *search) assign(chosen []*want) picked {
+	in := make(map[*want]bool, 2*len(chosen))
+	for _, w := range chosen {
+		in[w], in[w.origin()] = true, true
+	}
+	type step struct {
+		p, parent *pkg
+		a         *atom
+	}
+	var out picked
+	stack := []step{{p: s.parent}}
+	seen := make(map[*pkg]bool)
+	for len(stack) > 0 {
+		st := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		seen[st.p] = true
+		var atoms []*want
+		for _, w := range s.under[st.p] {
+			if !in[w] {
+				continue
+			}
+			atoms = append(atoms, w)
+			if w.virt != nil && !seen[w.virt] && w.a.matches(w.virt) {
+				stack = append(stack, step{w.virt, st.p, w.a})
+			}
+		}
+		if st.p == s.parent {
+			out.own = atoms
+		} else {
+			out.virtuals = append(out.virtuals, virtPick{st.p, st.parent, st.a, atoms})
+		}
+	}
+	return out
+}
+
+// check is Portage's dep_check: expand the virtuals, multiply out what overlaps, choose.
+func (s *search) check(items []item, under *pkg) []*want {
+	alts := s.expand(items, under, false)
+	alts, product := overlap(alts)
+	return s.zapAll(alts, product)
+}
+
+// expand replaces the atoms of virtuals by what the virtuals need, so that virtuals cost nothing when alternatives are compared.
+func (s *search) expand(items []item, under *pkg, inAny bool) []alt {
+	var out []alt
+	for _, it := range items {
+		switch {
+		case it.a != nil:
+			out = append(out, s.expandAtom(it.a, under, inAny)...)
+		case it.any != nil:
+			out = append(out, alt{any: s.expand(it.any, under, true)})
+		default:
+			members := s.expand(it.all, under, false)
+			switch {
+			case len(members) == 1 && members[0].any != nil:
+				out = append(out, members[0].any...)
+			case len(members) == 1:
+				out = append(out, members[0])
+			default:
+				out = append(out, alt{all: members})
+			}
+		}
+	}
+	return out
+}
+
+func (s *search) expandAtom(a *atom, under *pkg, inAny bool) []alt {
+	w := &want{a: a, under: under}
+	*s.g.steps++
+	if !a.isVirtual() || a.Block != 0 || len(s.path) > depend.MaxDepth || *s.g.steps > maxSteps {
+		return s.note(w)
+	}
+	matches := s.g.available(a.bare)
+	var choices []alt
+	for _, p := range slices.Backward(matches) {
+		if !p.virtual() || slices.Contains(s.path, p) {
+			continue
+		}
+		stands := &want{a: s.g.st.versionAtom(p, a, under.uses), under: under, orig: w, virt: p}
+		s.under[under] = append(s.under[under], stands)
+		if !slices.Contains(s.under[under], w) {
+			s.under[under] = append(s.under[under], w)
+		}
+		s.path = append(s.path, p)
+		s.g.st.read(p)
+		chosen := s.check(p.deps[0], p)
+		s.path = s.path[:len(s.path)-1]
+		members := make([]alt, 0, len(chosen)+1)
+		for _, c := range chosen {
+			members = append(members, alt{w: c})
+		}
+		choices = append(choices, alt{all: append(members, alt{w: stands})})
+	}
+	switch {
+	case len(choices) == 0:
+		return s.note(w)
+	case inAny:
+		return choices
+	case len(choices) == 1:
+		return choices[0].all
+	}
+	return []alt{{any: choices}}
+}
+
+func (s *search) note(w *want) []alt {
+	s.under[w.under] = append(s.under[w.under], w)
+	return []alt{{w: w}}
+}
+
+// versionAtom returns the atom that stands for one version of a virtual: its version, with the USE dependencies of the atom that
+// named the virtual.
+func (s *stock) versionAtom(p *pkg, named *atom, use func(string) bool) *atom {
+	text := "=" + p.CPV
+	for i, u := range named.written {
+		if i == 0 {
+			text += "["
+		} else {
+			text += ","
+		}
+		text += u.String()
+	}
+	if len(named.written) > 0 {
+		text += "]"
+	}
+	a, err := depend.ParseAtom(text)
+	if err != nil {
+		return named
+	}
+	return s.intern(a.Evaluate(use), a)
+}
+
+// zapAll chooses for a list of which all is needed. What package.provided satisfies is left out.
+func (s *search) zapAll(list []alt, product bool) []*want {
+	var out []*want
+	for i := range list {
+		switch x := &list[i]; {
+		case x.any != nil:
+			out = append(out, s.zapAny(x.any, product)...)
+		case x.all != nil:
+			out = append(out, s.zapAll(x.all, product)...)
+		case x.w != nil && !s.satisfied(x):
+			out = append(out, x.w)
+		}
+	}
+	return out
+}
+
+// satisfied reports whether package.provided satisfies an alternative.
+func (s *search) satisfied(x *alt) bool {
+	switch {
+	case len(s.g.st.provided) == 0:
+		return false
+	case x.w != nil:
+		return x.w.a.Block == 0 && s.g.st.isProvided(x.w.a)
+	case x.any != nil:
+		return slices.ContainsFunc(x.any, func(y alt) bool { return s.satisfied(&y) })
+	}
+	return !slices.ContainsFunc(x.all, func(y alt) bool { return !s.satisfied(&y) })
+}
+
+// option is one alternative of an any-of group, judged.
+type option struct {
+	wants          []*want
+	slots          map[string]*pkg // the package for each slot
+	slotOrder      []string
+	names          map[string]*pkg // the highest package for each CP
+	available      bool
+	useSatisfied   bool
+	downgrade      bool
+	installedSlots bool
+	inGraph        bool
+	newSlots       int
+	update         bool
+	bin            int
+}
+
+// The bins of an any-of group, best first.
+const (
+	binPreferred = iota // in the graph, or every name installed
+	binNew
+	binUseInGraph
+	binUseInstalled
+	binUseNew
+	binOtherInstalled
+	binOtherSome
+	binOtherName
+	binOther
+	bins
+)
+
+// zapAny chooses one alternative. Each goes into a bin; the first of the first bin counts. Within a bin the written order holds,
+// except that an alternative moves before one with slots that are not installed, with lower versions of the same names, or that is
+// not wholly in the graph.
+func (s *search) zapAny(list []alt, product bool) []*want {
+	for i := range list {
+		if s.satisfied(&list[i]) {
+			return nil
+		}
+	}
+	var sorted [bins][]*option
+	for i := range list {
+		o := &option{slots: make(map[string]*pkg), names: make(map[string]*pkg)}
+		if list[i].w != nil {
+			o.wants = []*want{list[i].w}
+		} else {
+			o.wants = s.zapAll([]alt{list[i]}, product)
+		}
+		s.judge(o)
+		sorted[o.bin] = append(sorted[o.bin], o)
+	}
+	for bin := range sorted {
+		promote(sorted[bin], product)
+	}
+	for _, masked := range [...]bool{false, true} {
+		for _, options := range sorted {
+			for _, o := range options {
+				if o.available || masked {
+					return o.wants
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// judge fills in what is known of an option and finds its bin.
+func (s *search) judge(o *option) {
+	g := s.g
+	o.available, o.useSatisfied = true, true
+	members := make(map[string][]*atom)
+	for _, w := range o.wants {
+		if w.a.Block != 0 {
+			continue
+		}
+		*g.steps++
+		if !s.judgeAtom(o, w.a, members) {
+			o.available, o.useSatisfied = false, false
+			break
+		}
+	}
+	for _, key := range o.slotOrder {
+		p := o.slots[key]
+		o.update = o.update || s.parent != nil && !p.excluded && !g.complete
+		if !p.virtual() && len(g.endSlot(p)) == 0 {
+			o.newSlots++
+		}
+	}
+	if !o.available {
+		o.bin = s.binUnavailable(o)
+		return
+	}
+	allInstalled := s.allInstalled(o)
+	o.installedSlots = allInstalled && !slices.ContainsFunc(o.slotOrder, func(key string) bool {
+		p := o.slots[key]
+		return !p.virtual() && !g.slotInstalled(p)
+	})
+	if o.downgrade {
+		o.bin = binOther
+		return
+	}
+	o.inGraph = s.allInGraph(o)
+	switch {
+	case o.useSatisfied && (o.inGraph || allInstalled):
+		o.bin = binPreferred
+	case o.useSatisfied:
+		o.bin = binNew
+	case o.inGraph:
+		o.bin = binUseInGraph
+	case o.installedSlots:
+		o.bin = binUseInstalled
+	default:
+		o.bin = binUseNew
+	}
+}
+
+// judgeAtom finds the package that an atom of the option would bring, USE aside, and reports whether there is one.
+func (s *search) judgeAtom(o *option, a *atom, members map[string][]*atom) bool {
+	g := s.g
+	var replacing *pkg
+	if s.parent != nil {
+		replacing = g.willReplace(s.parent, a)
+	}
+	list := g.available(a.bare)
+	if len(list) == 0 && replacing != nil {
+		list = []*pkg{replacing}
+	}
+	if len(list) == 0 {
+		return false
+	}
+	p := list[len(list)-1]
+	if replacing == nil {
+		end := g.endSlot(p)
+		if len(end) > 1 && p.less(end[len(end)-1]) && !g.downgradeWanted(p) {
+			o.downgrade = true
+		}
+	}
+	if a.bare != a && len(a.Use) > 0 {
+		if withUse := g.available(a); len(withUse) > 0 {
+			p = withUse[len(withUse)-1]
+		} else {
+			o.useSatisfied = false
+		}
+	}
+	if replacing == nil {
+		in := g.available(g.st.slotAtom(p))
+		if len(in) > 0 {
+			highest := in[len(in)-1]
+			if p.less(highest) && !g.downgradeWanted(p) && (highest.installed || g.has(highest)) {
+				o.downgrade = true
+			}
+		}
+	}
+	if o.slots[p.slotKey] == nil {
+		o.slotOrder = append(o.slotOrder, p.slotKey)
+	}
+	o.slots[p.slotKey] = p
+	members[p.slotKey] = append(members[p.slotKey], a)
+	highest := o.names[p.cp]
+	if highest == nil {
+		o.names[p.cp] = p
+		return true
+	}
+	matchesAll := func(q *pkg) bool {
+		return !slices.ContainsFunc(members[p.slotKey], func(b *atom) bool { return !b.matches(q) })
+	}
+	current, previous := false, false
+	if highest.slotKey == p.slotKey {
+		current, previous = matchesAll(p), matchesAll(highest)
+		if previous && !current {
+			return true
+		}
+	}
+	if compareVersions(p, highest) > 0 || current && !previous {
+		o.names[p.cp] = p
+	}
+	return true
+}
+
+func (s *search) binUnavailable(o *option) int {
+	all, some, name := true, false, false
+	for _, w := range o.wants {
+		if w.a.Block != 0 {
+			continue
+		}
+		if s.g.installedFor(w.a) {
+			some = true
+		} else {
+			all = false
+		}
+		name = name || s.g.nameInstalled(w.a.CP)
+	}
+	switch {
+	case all:
+		o.installedSlots = true
+		return binOtherInstalled
+	case some:
+		return binOtherSome
+	case name:
+		return binOtherName
+	}
+	return binOther
+}
+
+// allInstalled reports whether of each name something is installed, in any version. Virtuals cost nothing.
+func (s *search) allInstalled(o *option) bool {
+	for _, w := range o.wants {
+		if w.a.Block == 0 && !w.a.isVirtual() && !s.g.nameInstalled(w.a.CP) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *search) allInGraph(o *option) bool {
+	for _, w := range o.wants {
+		if w.a.Block == 0 && !w.a.isVirtual() && !slices.ContainsFunc(s.g.end(w.a), s.g.has) {
+			return false
+		}
+	}
+	return true
+}
+
+// promote orders the options of one bin.
+func promote(list []*option, product bool) {
+	if len(list) < 2 {
+		return
+	}
+	if product {
+		slices.SortStableFunc(list, func(a, b *option) int { return a.newSlots - b.newSlots })
+	}
+	for i := 1; i < len(list); i++ {
+		for j := range i {
+			if list[i].before(list[j]) {
+				o := list[i]
+				copy(list[j+1:i+1], list[j:i])
+				list[j] = o
+				break
+			}
+		}
+	}
+}
+
+// before reports whether an option moves before one that is written earlier.
+func (o *option) before(e *option) bool {
+	if o.installedSlots && !e.installedSlots && !e.update {
+		return true
+	}
+	up, down := false, false
+	for cp, p := range o.names {
+		if q := e.names[cp]; q != nil {
+			c := compareVersions(p, q)
+			up, down = up || c > 0, down || c < 0
+		}
+	}
+	return up && !down || o.inGraph && !e.inGraph && (up || !down)
+}
+
+// overlap multiplies out the any-of groups that share a name, so that one package may serve several of them. It reports whether
+// there were any; then the fewest new slots win.
+func overlap(list []alt) ([]alt, bool) {
+	byName := make(map[string][]int) // the groups that have a CP
+	groups := 0
+	for i := range list {
+		if list[i].any == nil {
+			continue
+		}
+		groups++
+		names := make(map[string]bool)
+		namesOf(list[i:i+1], names)
+		for cp := range names {
+			byName[cp] = append(byName[cp], i)
+		}
+	}
+	if groups < 2 {
+		return list, false
+	}
+	component := make([]int, len(list))
+	for i := range component {
+		component[i] = i
+	}
+	find := func(i int) int {
+		for component[i] != i {
+			i = component[i]
+		}
+		return i
+	}
+	for _, members := range byName {
+		for _, m := range members[1:] {
+			a, b := find(members[0]), find(m)
+			component[max(a, b)] = min(a, b)
+		}
+	}
+	var out []alt
+	var joined []alt
+	product := false
+	for i := range list {
+		if list[i].any == nil {
+			out = append(out, list[i])
+			continue
+		}
+		if find(i) != i {
+			continue
+		}
+		var same []alt
+		for j := i; j < len(list); j++ {
+			if list[j].any != nil && find(j) == i && !slices.ContainsFunc(same, func(x alt) bool { return equalAlt(&x, &list[j]) }) {
+				same = append(same, list[j])
+			}
+		}
+		if len(same) == 1 {
+			joined = append(joined, same[0])
+			product = product || countComponent(component, find, i, list) > 1
+			continue
+		}
+		if multiplied, ok := multiply(same); ok {
+			joined, product = append(joined, multiplied), true
+		} else {
+			joined = append(joined, same...)
+		}
+	}
+	return append(out, joined...), product
+}
+
+func countComponent(component []int, find func(int) int, i int, list []alt) int {
+	n := 0
+	for j := range component {
+		if list[j].any != nil && find(j) == i {
+			n++
+		}
+	}
+	return n
+}
+
+func namesOf(list []alt, names map[string]bool) {
+	for i := range list {
+		if w := list[i].w; w != nil && w.a.Block == 0 {
+			names[w.a.CP] = true
+		}
+		namesOf(list[i].any, names)
+		namesOf(list[i].all, names)
+	}
+}
+
+func equalAlt(x, y *alt) bool {
+	if (x.w == nil) != (y.w == nil) || x.w != nil && x.w.a != y.w.a || len(x.any) != len(y.any) || len(x.all) != len(y.all) {
+		return false
+	}
+	for i := range x.any {
+		if !equalAlt(&x.any[i], &y.any[i]) {
+			return false
+		}
+	}
+	for i := range x.all {
+		if !equalAlt(&x.all[i], &y.all[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// multiply makes one any-of group of several: each of its members takes one member of each group.
+func multiply(groups []alt) (alt, bool) {
+	n := 1
+	for i := range groups {
+		if n *= len(groups[i].any); n > maxProduct {
+			return alt{}, false
+		}
+	}
+	product := [][]alt{nil}
+	for i := range groups {
+		next := make([][]alt, 0, len(product)*len(groups[i].any))
+		for _, sofar := range product {
+			for _, member := range groups[i].any {
+				row := slices.Clone(sofar)
+				if member.all != nil {
+					row = append(row, member.all...)
+				} else {
+					row = append(row, member)
+				}
+				next = append(next, row)
+			}
+		}
+		product = next
+	}
+	out := alt{any: make([]alt, 0, len(product))}
+	for _, row := range product {
+		out.any = append(out.any, alt{all: row})
+	}
+	return out, true
+}

@@ -1,0 +1,306 @@
+package resolve
+
+import (
+	"maps"
+	"slices"
+)
+
+// maxTries is how often emerge walks again (--backtrack), and maxMasks how many masks deep.
+const (
+	maxTries = 20
+	maxMasks = 10
+)
+
+// state is what earlier walks taught: candidates that must not be chosen, and slots in which another build is wanted.
+type state struct {
+	masks        map[*pkg]mask
+	replace      map[string]bool
+	replaceOrder []string
+	steps        int
+	depth        int
+	terminal     bool // holds no masks for lacks or conflicts
+}
+
+// mask is why a package must not be chosen.
+type mask struct {
+	missing  bool        // it needs what is not there
+	lack     *need       // ... namely this
+	built    bool        // another build is wanted
+	conflict bool        // it lost a slot
+	atoms    []ownedAtom // the needs it does not satisfy there
+}
+
+// lesson is what one walk taught.
+type lesson struct {
+	missing   []*need
+	conflicts [][]maskChoice
+	config    bool
+	maskBuilt []*pkg
+	replace   []string
+}
+
+func newState() *state {
+	return &state{masks: make(map[*pkg]mask), replace: make(map[string]bool), terminal: true}
+}
+
+func (s *state) clone() *state {
+	c := *s
+	c.masks, c.replace, c.replaceOrder = maps.Clone(s.masks), maps.Clone(s.replace), slices.Clone(s.replaceOrder)
+	c.depth++
+	return &c
+}
+
+func (s *state) equal(t *state) bool {
+	return maps.Equal(s.replace, t.replace) && maps.EqualFunc(s.masks, t.masks, func(a, b mask) bool {
+		return a.missing == b.missing && a.built == b.built && a.conflict == b.conflict && sameAtoms(a.atoms, b.atoms)
+	})
+}
+
+func sameAtoms(a, b []ownedAtom) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, x := range a {
+		if !slices.Contains(b, x) {
+			return false
+		}
+	}
+	return true
+}
+
+// valid refuses a state in which a package is masked because of parents that are all masked themselves.
+func (s *state) valid() bool {
+	for _, m := range s.masks {
+		if m.missing || m.built || len(m.atoms) == 0 {
+			continue
+		}
+		stands := slices.ContainsFunc(m.atoms, func(oa ownedAtom) bool {
+			if oa.owner.p == nil {
+				return true
+			}
+			_, masked := s.masks[oa.owner.p]
+			return !masked
+		})
+		if !stands {
+			return false
+		}
+	}
+	return true
+}
+
+// tree is the tree of states that are tried, depth first.
+type tree struct {
+	open    []*state
+	all     []*state
+	current *state
+}
+
+func newTree() *tree {
+	t := &tree{}
+	t.add(newState(), true)
+	return t
+}
+
+func (t *tree) add(s *state, open bool) {
+	if !s.valid() || s.steps > maxMasks || slices.ContainsFunc(t.all, s.equal) {
+		return
+	}
+	if open {
+		t.open = append(t.open, s)
+	}
+	t.all = append(t.all, s)
+}
+
+func (t *tree) next() *state {
+	n := len(t.open) - 1
+	t.current = t.open[n]
+	t.open = t.open[:n]
+	return t.current
+}
+
+// learn adds the states that a walk's lesson leads to.
+func (t *tree) learn(l *lesson, batch bool) {
+	if l.config {
+		s := t.current.clone()
+		for _, p := range l.maskBuilt {
+			m := s.masks[p]
+			m.built = true
+			s.masks[p] = m
+		}
+		for _, key := range l.replace {
+			if !s.replace[key] {
+				s.replace[key] = true
+				s.replaceOrder = append(s.replaceOrder, key)
+			}
+		}
+		t.add(s, len(l.conflicts)+len(l.missing) == 0)
+		t.current = s
+	}
+	switch {
+	case len(l.conflicts) > 0:
+		for _, choice := range l.conflicts[0] {
+			s := t.current.clone()
+			s.terminal = false
+			s.steps++
+			for _, mk := range choice {
+				m := s.masks[mk.p]
+				m.conflict, m.atoms = true, mk.atoms
+				s.masks[mk.p] = m
+			}
+			t.add(s, true)
+		}
+	case len(l.missing) > 0:
+		s := t.current.clone()
+		s.terminal = false
+		if !batch {
+			s.steps++
+		}
+		for _, d := range l.missing {
+			m := s.masks[d.owner.p]
+			if !m.missing {
+				m.missing, m.lack = true, d
+			}
+			s.masks[d.owner.p] = m
+		}
+		t.add(s, true)
+	}
+}
+
+// best returns the deepest state without masks for lacks or conflicts.
+func (t *tree) best() *state {
+	best := t.all[0]
+	for _, s := range t.all {
+		if s.terminal && s.depth > best.depth {
+			best = s
+		}
+	}
+	return best
+}
+
+// outcome is how a resolution ended: the last walk, and whether emerge would end with 0.
+type outcome struct {
+	g       *graph
+	ok      bool
+	verdict verdict
+	left    [][]*pkg // slot conflicts that remain
+	tries   int
+	seen    map[*pkg]*need // candidates that lacked something in any walk, and what
+}
+
+// predict walks as emerge does, learns from what fails, and walks again.
+//
+// With batch all lacks of a walk are learned at once, and as often as it takes: the end is the same, but emerge would have given up
+// on the way where there are many. It serves to find what has to be excluded.
+func (s *stock) predict(batch bool, limit int) outcome {
+	t := newTree()
+	steps := 0
+	var out outcome
+	seen := make(map[*pkg]*need)
+	for tries := 0; len(t.open) > 0; tries++ {
+		g := newGraph(s, t.next(), &steps)
+		g.batch = batch
+		out = g.resolve()
+		out.tries, out.seen = tries, seen
+		for _, d := range g.lesson.missing {
+			if p := d.owner.p; seen[p] == nil {
+				seen[p] = d
+			}
+		}
+		if out.ok || tries >= limit || steps > maxSteps {
+			break
+		}
+		if g.restart && !g.noReturn {
+			t.learn(&g.lesson, batch)
+		}
+	}
+	if !out.ok && out.tries > 0 && steps <= maxSteps {
+		g := newGraph(s, t.best(), &steps)
+		g.final = true
+		last := g.resolve()
+		if last.ok {
+			last.tries, last.seen = out.tries, seen
+			return last
+		}
+	}
+	return out
+}
+
+// resolve makes one walk and settles what it left open.
+func (g *graph) resolve() outcome {
+	out := outcome{g: g}
+	if !g.walkRoots() || g.batch && (len(g.lesson.missing) > 0 || len(g.lacks) > 0) || !g.completeGraph() || !g.solveConflicts() {
+		return out
+	}
+	out.verdict = g.judgeBlockers()
+	for _, c := range g.conflicts() {
+		g.learnConflict(c)
+	}
+	if !g.final {
+		g.triggerReplacements()
+	}
+	out.left = g.conflicts()
+	if len(out.verdict.unsolved) > 0 || len(out.left) > 0 || g.restart || g.failed != nil {
+		return out
+	}
+	out.ok = true
+	return out
+}
+
+// completeGraph makes sure that the sets' atoms are still satisfied once an installed package changes. From then on only what is in
+// the graph, or stays, is chosen.
+func (g *graph) completeGraph() bool {
+	if !g.complete && !g.changesInstalled() && (g.final || len(g.conflicts()) == 0) {
+		return true
+	}
+	g.complete, g.tolerateLack = true, true
+	defer func() { g.tolerateLack = false }()
+	g.forgetAll()
+	for i := range g.st.roots {
+		r := &g.st.roots[i]
+		for _, a := range r.atoms {
+			if !g.addNeedOf(&need{owner: owner{set: r}, a: a}) {
+				return false
+			}
+		}
+	}
+	if !g.run() {
+		return false
+	}
+	for len(g.unsatisfied) > 0 {
+		n := len(g.unsatisfied) - 1
+		d := g.unsatisfied[n]
+		g.unsatisfied = g.unsatisfied[:n]
+		if len(d.a.installed) == 0 {
+			continue
+		}
+		if !g.addPkg(d.a.installed[0], d) || !g.run() {
+			return false
+		}
+	}
+	return true
+}
+
+// changesInstalled reports whether an installed package gets another version, slot or USE.
+func (g *graph) changesInstalled() bool {
+	for _, p := range g.order {
+		if p.installed {
+			continue
+		}
+		sameSlot, sameSub, any := false, false, false
+		for _, q := range g.st.shelf(p.cp).installed {
+			any = true
+			if q.slotKey == p.slotKey {
+				sameSlot = true
+				if q.compare(p) != 0 || q.Sub != p.Sub || useWithin(p) != useWithin(q) {
+					return true
+				}
+			}
+			sameSub = sameSub || q.Slot == p.Slot && q.Sub == p.Sub
+		}
+		_ = sameSlot
+		if any && !sameSub {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,245 @@
+package resolve
+
+import (
+	"slices"
+
+	"pkgsneak/sync/cpv"
+)
+
+// choice is the answer of choose: a package, and whether it is one that is in the graph already.
+type choice struct {
+	p     *pkg
+	reuse bool
+}
+
+func compareVersions(p, q *pkg) int { return cpv.CompareVersions(p.version, q.version) }
+
+// choose picks the package for an atom. parent is who asks, or nil.
+//
+// Portage's rule is about the atom, not about the slot: of the binaries that match it the highest, of the installed packages that
+// match it the highest; between the two the binary if it was built later, else the higher version, else the installed one. What
+// is in the graph for that slot and matches too goes before both.
+func (g *graph) choose(a *atom, parent *pkg) choice {
+	if g.complete {
+		return g.chooseInGraph(a)
+	}
+	c, known := g.chosen[a]
+	if !known {
+		c = g.chooseHighest(a, parent)
+		g.chosen[a] = c
+	}
+	if p := c.p; p != nil && (p.visible() || g.has(p)) && !(p.installed && p.reason.counts()) {
+		g.sawVisible(p)
+	}
+	return c
+}
+
+// sawVisible notes a package as the one of its slot that an atom without slot may mean.
+func (g *graph) sawVisible(p *pkg) {
+	list := g.visibles[p.cp]
+	for i, q := range list {
+		if q.slotKey == p.slotKey {
+			list[i] = p
+			return
+		}
+	}
+	g.visibles[p.cp] = append(list, p)
+}
+
+func (g *graph) masked(p *pkg) bool {
+	_, found := g.state.masks[p]
+	return found
+}
+
+func (g *graph) chooseHighest(a *atom, parent *pkg) choice {
+	if p := g.reusable(a); p != nil {
+		return choice{p, true}
+	}
+	var binary, inst *pkg
+	for _, p := range a.candidates {
+		if !g.masked(p) && !p.excluded && p.visible() {
+			binary = p
+			break
+		}
+	}
+	if binary == nil || !g.reinstall(binary, a, parent) {
+		inst = g.highestInstalled(a, binary, parent)
+	}
+	switch {
+	case binary == nil || inst == nil:
+		if binary == nil {
+			return choice{p: inst}
+		}
+		return choice{p: binary}
+	case g.rebuildWanted(a, parent, binary, inst):
+		return choice{p: binary}
+	case binary.BuildTime > inst.BuildTime: // whatever the versions; a binary without a time has 0
+		return choice{p: binary}
+	case parent != nil && inst.excluded:
+		return choice{p: inst}
+	case compareVersions(binary, inst) > 0:
+		return choice{p: binary}
+	case compareVersions(binary, inst) < 0 && !inst.visible():
+		return choice{p: binary}
+	}
+	return choice{p: inst}
+}
+
+// reusable returns the package that is in the graph for the slot which the atom leads to, if the atom matches it.
+func (g *graph) reusable(a *atom) *pkg {
+	var highest *pkg
+	for _, list := range [...][]*pkg{a.candidates, a.installed} {
+		for _, p := range list {
+			if g.masked(p) || !p.installed && (p.excluded || !p.visible()) {
+				continue
+			}
+			if highest == nil || highest.less(p) {
+				highest = p
+			}
+			in := g.inSlot(p)
+			if len(in) == 0 {
+				break
+			}
+			e := in[len(in)-1]
+			if a.matches(e) && !(e.less(highest) && e.slotKey != highest.slotKey) {
+				return e
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// highestInstalled returns the installed package for the atom. Beside a binary that can be had, one that the configuration does
+// not accept any more counts as absent; without one it stays.
+func (g *graph) highestInstalled(a *atom, binary, parent *pkg) *pkg {
+	for _, p := range a.installed {
+		if g.masked(p) {
+			continue
+		}
+		if binary == nil || parent != nil && p.excluded {
+			return p
+		}
+		if !p.visible() && !g.has(p) {
+			continue
+		}
+		identical := binary.CPV == p.CPV && binary.BuildTime == p.BuildTime
+		if !identical && p.reason.counts() {
+			continue
+		}
+		return p
+	}
+	return nil
+}
+
+// reinstall reports whether the package belongs to those that a lesson wants replaced, so that the installed one does not count.
+func (g *graph) reinstall(p *pkg, a *atom, parent *pkg) bool {
+	if !g.state.replace[p.slotKey] {
+		return false
+	}
+	return parent == nil || g.willReplace(parent, a) == nil
+}
+
+// rebuildWanted: a parent that is replaced because of a slot operator takes the newer child.
+func (g *graph) rebuildWanted(a *atom, parent, binary, inst *pkg) bool {
+	return parent != nil && g.state.replace[parent.slotKey] && a.SlotOp == "=" && a.Sub == "" && !inst.excluded &&
+		compareVersions(binary, inst) > 0
+}
+
+// chooseInGraph picks for an atom what is in the graph, else what is installed.
+func (g *graph) chooseInGraph(a *atom) choice {
+	list := g.end(a)
+	for _, p := range slices.Backward(list) {
+		if g.has(p) {
+			return choice{p, true}
+		}
+	}
+	if len(list) == 0 {
+		return choice{}
+	}
+	return choice{p: g.chooseInstalled(a)}
+}
+
+func (g *graph) chooseInstalled(a *atom) *pkg {
+	if len(a.installed) == 0 {
+		return nil
+	}
+	for _, good := range [...]func(*pkg) bool{
+		func(p *pkg) bool { return p.visible() && !p.reason.counts() },
+		func(p *pkg) bool { return p.visible() || g.has(p) },
+	} {
+		if i := slices.IndexFunc(a.installed, good); i >= 0 {
+			return a.installed[i]
+		}
+	}
+	return a.installed[0]
+}
+
+// willReplace returns the installed package that matches the atom and whose place parent itself takes.
+func (g *graph) willReplace(parent *pkg, a *atom) *pkg {
+	if parent.cp != a.CP {
+		return nil
+	}
+	for _, p := range a.installed {
+		if p.slotKey == parent.slotKey {
+			return p
+		}
+	}
+	return nil
+}
+
+// similar returns the candidates that could be taken for an atom of the package's CP: not masked, not excluded, acceptable, and not the
+// build that is installed.
+func (g *graph) similar(a *atom) []*pkg {
+	var list []*pkg
+	for _, p := range a.candidates {
+		if g.masked(p) || p.excluded || !(p.visible() || g.has(p)) || g.isInstalled(p) {
+			continue
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+func (g *graph) similarInSlot(p *pkg) []*pkg { return g.similar(g.st.slotAtom(p)) }
+
+func (g *graph) isInstalled(p *pkg) bool {
+	if p.BuildTime == 0 {
+		return false
+	}
+	for _, q := range g.st.shelf(p.cp).installed {
+		if q.CPV == p.CPV {
+			return q.BuildTime == p.BuildTime
+		}
+	}
+	return false
+}
+
+// upgradeAvailable reports whether a higher candidate exists in the package's slot.
+func (g *graph) upgradeAvailable(p *pkg) bool {
+	return slices.ContainsFunc(g.similarInSlot(p), func(q *pkg) bool { return p.less(q) })
+}
+
+// downgradeWanted reports whether the slot has candidates, all of them lower than the package.
+func (g *graph) downgradeWanted(p *pkg) bool {
+	list := g.similarInSlot(p)
+	return len(list) > 0 && !slices.ContainsFunc(list, func(q *pkg) bool { return !q.less(p) })
+}
+
+// argumentsOf returns the atoms of @world that mean this package. An atom that a higher chosen package of another slot satisfies does
+// not.
+func (g *graph) argumentsOf(p *pkg) []rootAtom {
+	var list []rootAtom
+	for _, ra := range g.st.rootsOf[p.cp] {
+		if ra.a.matches(p) && !g.higherSlot(p, ra.a) {
+			list = append(list, ra)
+		}
+	}
+	return list
+}
+
+func (g *graph) higherSlot(p *pkg, a *atom) bool {
+	return slices.ContainsFunc(g.visibles[p.cp], func(q *pkg) bool {
+		return q.slotKey != p.slotKey && !(q.less(p) || q.compare(p) == 0) && a.matches(q)
+	})
+}

@@ -1,0 +1,333 @@
+package resolve
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"pkgsneak/sync/depend"
+)
+
+// stock is all that there is, ordered: what is installed and what could be. It does not change while a graph is walked.
+type stock struct {
+	all      []*pkg
+	shelves  map[string]*shelf
+	atoms    map[string]*atom
+	roots    []root
+	rootsOf  map[string][]rootAtom // by CP
+	provided map[string][]depend.Package
+	exclude  []depend.Atom
+}
+
+// shelf holds the packages of one CP, highest first: Portage looks at them in this order.
+type shelf struct {
+	candidates []*pkg
+	installed  []*pkg
+}
+
+// root is one of the sets that @world consists of.
+type root struct {
+	name  string // "selected", "system", "profile" or that of a user's set
+	atoms []*atom
+}
+
+// tolerant reports whether an atom of the set that nothing satisfies is only told. One of any other set ends emerge's run.
+func (r *root) tolerant() bool { return r.name == "selected" }
+
+type rootAtom struct {
+	root *root
+	a    *atom
+}
+
+// atom is an atom of the stock; there is one for each pair of text and text before its conditional USE dependencies were
+// evaluated. Both count: a flag that the package lacks altogether is looked for in the latter.
+type atom struct {
+	depend.Atom
+	id         int
+	written    []depend.UseDep // before evaluation
+	bare       *atom           // without USE dependencies
+	shelf      *shelf
+	candidates []*pkg // that match, highest first
+	installed  []*pkg
+}
+
+// item is a member of a dependency string in normal form: an atom, any of several, or (below that) all of several.
+type item struct {
+	a   *atom
+	any []item
+	all []item
+}
+
+func newStock(in *Input) (*stock, error) {
+	if len(in.Installed) > MaxPackages || len(in.Candidates) > MaxPackages {
+		return nil, fmt.Errorf("more than %d packages", MaxPackages)
+	}
+	s := &stock{shelves: make(map[string]*shelf), atoms: make(map[string]*atom), rootsOf: make(map[string][]rootAtom)}
+	for _, group := range []struct {
+		list      []Package
+		installed bool
+	}{{in.Candidates, false}, {in.Installed, true}} {
+		for i := range group.list {
+			p, err := newPkg(group.list[i], i, len(s.all), group.installed, in.Implicit)
+			if err != nil {
+				return nil, err
+			}
+			s.add(p)
+		}
+	}
+	for _, sh := range s.shelves {
+		sortDown(sh.candidates)
+		sortDown(sh.installed)
+		sh.candidates = slices.CompactFunc(sh.candidates, func(p, q *pkg) bool {
+			return p.compare(q) == 0 && p.CPV == q.CPV && p.BuildID == q.BuildID
+		})
+	}
+	if err := s.setProvided(in.Provided); err != nil {
+		return nil, err
+	}
+	s.judge(in.Accept)
+	return s, s.setRoots(in)
+}
+
+func sortDown(list []*pkg) {
+	slices.SortStableFunc(list, func(p, q *pkg) int { return q.compare(p) })
+}
+
+func (s *stock) add(p *pkg) {
+	s.all = append(s.all, p)
+	sh := s.shelf(p.cp)
+	if p.installed {
+		sh.installed = append(sh.installed, p)
+	} else {
+		sh.candidates = append(sh.candidates, p)
+	}
+}
+
+func (s *stock) shelf(cp string) *shelf {
+	sh := s.shelves[cp]
+	if sh == nil {
+		sh = new(shelf)
+		s.shelves[cp] = sh
+	}
+	return sh
+}
+
+// judge asks for each package whether it is acceptable here. A candidate whose dependencies are not valid never is.
+func (s *stock) judge(accept func(Package, bool) Reason) {
+	for _, p := range s.all {
+		if accept != nil {
+			if r := accept(p.Package, p.installed); !p.installed || r.counts() {
+				p.reason = r
+			}
+		}
+		if !p.installed && p.reason.Kind == Acceptable {
+			p.reason = validate(p)
+		}
+	}
+}
+
+// validate refuses what Portage drops from sight without a word: dependencies that do not parse, or not in the package's EAPI.
+func validate(p *pkg) Reason {
+	for _, text := range [...]string{p.RDepend, p.PDepend, p.IDepend} {
+		if text == "" {
+			continue
+		}
+		tree, err := depend.Parse(text, depend.Options{Atoms: true})
+		if err != nil {
+			return Reason{Invalid, err.Error()}
+		}
+		reason := Reason{}
+		tree.Leaves(func(n *depend.Node) bool {
+			since, ok := n.Atom.Since()
+			if !ok || !eapiAtLeast(p.EAPI, since) {
+				reason = Reason{Invalid, "dependency " + n.Word + " in EAPI " + p.EAPI}
+			}
+			for _, u := range n.Atom.Use {
+				if u.Suffix != "" && !p.dep.Valid(u.Flag) {
+					reason = Reason{Invalid, "dependency " + n.Word + ": no flag " + u.Flag}
+				}
+			}
+			return reason.Kind == Acceptable
+		})
+		tree.Conditions(func(n *depend.Node) bool {
+			if !p.dep.Valid(n.Flag) {
+				reason = Reason{Invalid, "condition on " + n.Flag + ", which is no flag of it"}
+			}
+			return reason.Kind == Acceptable
+		})
+		if reason.Kind != Acceptable {
+			return reason
+		}
+	}
+	return Reason{}
+}
+
+func (s *stock) setProvided(list []string) error {
+	s.provided = make(map[string][]depend.Package)
+	for _, text := range list {
+		p, err := newPkg(Package{CPV: text}, 0, 0, true, nil)
+		if err != nil {
+			return fmt.Errorf("package.provided: %w", err)
+		}
+		s.provided[p.cp] = append(s.provided[p.cp], depend.Package{CP: p.cp, Version: p.version})
+	}
+	return nil
+}
+
+// isProvided reports whether package.provided satisfies an atom. It has neither slots nor USE: atoms that ask for them are not asked.
+func (s *stock) isProvided(a *atom) bool {
+	bare := a.Atom
+	bare.Slot, bare.Sub, bare.Use, bare.Repo = "", "", nil, ""
+	for i := range s.provided[a.CP] {
+		if depend.Match(&bare, &s.provided[a.CP][i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// setRoots orders the sets as emerge walks them: @system, @selected with the user's sets, @profile; atoms by their text.
+func (s *stock) setRoots(in *Input) error {
+	names := make([]string, 0, len(in.Sets))
+	for name := range in.Sets {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	slices.Reverse(names)
+	s.roots = make([]root, 0, 3+len(names))
+	s.addRoot("system", in.System)
+	s.addRoot("selected", in.World)
+	for _, name := range names {
+		s.addRoot(name, in.Sets[name])
+	}
+	s.addRoot("profile", in.Profile)
+	for i := range s.roots {
+		for _, a := range s.roots[i].atoms {
+			s.rootsOf[a.CP] = append(s.rootsOf[a.CP], rootAtom{&s.roots[i], a})
+		}
+	}
+	return nil
+}
+
+func (s *stock) addRoot(name string, atoms []depend.Atom) {
+	r := root{name: name}
+	for _, a := range atoms {
+		r.atoms = append(r.atoms, s.intern(a, a))
+	}
+	slices.SortStableFunc(r.atoms, func(a, b *atom) int { return strings.Compare(a.String(), b.String()) })
+	s.roots = append(s.roots, r)
+}
+
+// setExclude says what emerge gets as --exclude.
+func (s *stock) setExclude(list []depend.Atom) {
+	s.exclude = list
+	for _, p := range s.all {
+		p.excluded = slices.ContainsFunc(list, func(a depend.Atom) bool { return depend.Match(&a, &p.dep) })
+	}
+}
+
+// intern returns the stock's atom for an evaluated atom and the one it was made from.
+func (s *stock) intern(a, written depend.Atom) *atom {
+	key := a.String()
+	if w := written.String(); w != key {
+		key += "\x00" + w
+	}
+	if known := s.atoms[key]; known != nil {
+		return known
+	}
+	n := &atom{Atom: a, id: len(s.atoms), written: written.Use, shelf: s.shelf(a.CP)}
+	s.atoms[key] = n
+	for _, p := range n.shelf.candidates {
+		if n.matches(p) {
+			n.candidates = append(n.candidates, p)
+		}
+	}
+	for _, p := range n.shelf.installed {
+		if n.matches(p) {
+			n.installed = append(n.installed, p)
+		}
+	}
+	n.bare = n
+	if n.written != nil {
+		bare := a.WithoutUse()
+		n.bare = s.intern(bare, bare)
+	}
+	return n
+}
+
+// matches reports whether the atom matches a package, whatever is chosen.
+func (a *atom) matches(p *pkg) bool {
+	return depend.Match(&a.Atom, &p.dep) && (a.written == nil || depend.Requires(a.written, &p.dep))
+}
+
+func (a *atom) isVirtual() bool { return strings.HasPrefix(a.CP, "virtual/") }
+
+// read parses the dependencies of a package. A string that does not parse (of an installed package: others are not acceptable)
+// counts as empty, as in Portage.
+func (s *stock) read(p *pkg) {
+	if p.read {
+		return
+	}
+	p.read = true
+	for i, text := range [...]string{p.RDepend, p.IDepend, p.PDepend} {
+		if text == "" {
+			continue
+		}
+		tree, err := depend.Parse(text, depend.Options{Atoms: true})
+		if err != nil {
+			p.broken = true
+			continue
+		}
+		p.deps[i] = s.items(&tree, p)
+	}
+}
+
+// items puts the members of a group into normal form for a package with its flags.
+func (s *stock) items(n *depend.Node, p *pkg) []item {
+	pairs := pairUp(n, p.uses)
+	return s.convert(n.Reduce(p.uses, eapiAtLeast(p.EAPI, 7)), pairs)
+}
+
+// pairUp notes, for each atom that evaluation changes, how it was written.
+func pairUp(n *depend.Node, use func(string) bool) map[string]depend.Atom {
+	var pairs map[string]depend.Atom
+	n.Leaves(func(leaf *depend.Node) bool {
+		if leaf.Atom.Conditional() {
+			if pairs == nil {
+				pairs = make(map[string]depend.Atom)
+			}
+			pairs[leaf.Atom.Evaluate(use).String()] = leaf.Atom
+		}
+		return true
+	})
+	return pairs
+}
+
+func (s *stock) convert(nodes []depend.Node, pairs map[string]depend.Atom) []item {
+	items := make([]item, 0, len(nodes))
+	for i := range nodes {
+		n := &nodes[i]
+		switch n.Kind {
+		case depend.Leaf:
+			written, found := pairs[n.Atom.String()]
+			if !found {
+				written = n.Atom
+			}
+			items = append(items, item{a: s.intern(n.Atom, written)})
+		case depend.AnyOf:
+			items = append(items, item{any: s.convert(n.Nodes, pairs)})
+		default:
+			items = append(items, item{all: s.convert(n.Nodes, pairs)})
+		}
+	}
+	return items
+}
+
+// slotAtom returns the atom for the slot of a package.
+func (s *stock) slotAtom(p *pkg) *atom {
+	if known := s.atoms[p.slotKey]; known != nil {
+		return known
+	}
+	a, _ := depend.ParseAtom(p.slotKey) // newPkg tried it
+	return s.intern(a, a)
+}

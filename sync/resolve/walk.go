@@ -1,0 +1,346 @@
+package resolve
+
+import (
+	"errors"
+	"slices"
+)
+
+// maxSteps bounds the work of one resolution, in looks at an alternative. The largest real machine takes about a hundredth.
+const maxSteps = 20_000_000
+
+var errTooMuch = errors.New("the alternatives (||) nest too deeply to be searched")
+
+// walkRoots adds what the sets name and, from there, everything that is needed. It reports whether the walk came to its end.
+func (g *graph) walkRoots() bool {
+	for i := range g.st.roots {
+		r := &g.st.roots[i]
+		for _, a := range r.atoms {
+			if g.st.isProvided(a) {
+				continue
+			}
+			c := g.choose(a, nil)
+			if c.p == nil {
+				if g.excludedSomewhere(a) {
+					continue
+				}
+				g.missing = append(g.missing, rootAtom{r, a})
+				if !r.tolerant() {
+					g.failed = errRoot
+					return false
+				}
+				continue
+			}
+			if !g.addPkg(c.p, &need{owner: owner{set: r}, a: a}) {
+				return false
+			}
+		}
+	}
+	for _, key := range g.state.replaceOrder {
+		if p := g.replacement(key); p != nil && !g.addPkg(p, &need{}) {
+			return false
+		}
+	}
+	return g.run()
+}
+
+var errRoot = errors.New("a set of the profile or of the user names a package that is neither installed nor to be had")
+
+// replacement returns what a lesson wants in a slot.
+func (g *graph) replacement(key string) *pkg {
+	for _, a := range g.st.atoms {
+		if a.String() == key {
+			return g.choose(a, nil).p
+		}
+	}
+	return nil
+}
+
+func (g *graph) excludedSomewhere(a *atom) bool {
+	excluded := func(p *pkg) bool { return p.excluded }
+	return slices.ContainsFunc(a.candidates, excluded) || slices.ContainsFunc(a.installed, excluded)
+}
+
+// run looks at the dependencies of the packages on the stack and, when it is empty, at the any-of groups that wait, last come first.
+func (g *graph) run() bool {
+	for len(g.stack) > 0 || len(g.choices) > 0 {
+		if *g.steps > maxSteps {
+			g.failed = errTooMuch
+			return false
+		}
+		if n := len(g.stack); n > 0 {
+			p := g.stack[n-1]
+			g.stack = g.stack[:n-1]
+			if !g.addDeps(p) {
+				return false
+			}
+			continue
+		}
+		n := len(g.choices)
+		d := g.choices[n-1]
+		g.choices = g.choices[:n-1]
+		if !g.addItems(d.p, d.items) {
+			return false
+		}
+	}
+	return true
+}
+
+// addDeps looks at the dependencies of a package: plain atoms at once, any-of groups and virtuals later.
+func (g *graph) addDeps(p *pkg) bool {
+	g.st.read(p)
+	for _, items := range p.deps {
+		var plain, later []item
+		for _, it := range items {
+			if it.a == nil || it.a.isVirtual() {
+				later = append(later, it)
+			} else {
+				plain = append(plain, it)
+			}
+		}
+		if later != nil {
+			g.choices = append(g.choices, disjunct{p, later})
+		}
+		if plain != nil && !g.addItems(p, plain) {
+			return false
+		}
+	}
+	g.read[p] = true
+	return true
+}
+
+// addItems chooses among the alternatives and adds what was chosen.
+func (g *graph) addItems(p *pkg, items []item) bool {
+	picked := g.selectAtoms(items, p)
+	through := make(map[*pkg]bool)
+	for _, pair := range g.minimize(p, picked.own) {
+		w := pair.w.origin()
+		d := &need{owner: owner{p: p}, a: w.a, child: pair.p}
+		if !g.addNeedOf(d) {
+			return false
+		}
+		if pair.w.orig != nil && d.child != nil {
+			through[d.child] = true
+		}
+	}
+	for _, v := range picked.virtuals {
+		if !through[v.p] {
+			continue
+		}
+		if !g.addPkg(v.p, &need{owner: owner{p: v.parent}, a: v.a, child: v.p}) {
+			return false
+		}
+		for _, pair := range g.minimize(p, v.atoms) {
+			d := &need{owner: owner{p: v.p}, a: pair.w.origin().a, child: pair.p}
+			if !g.addNeedOf(d) {
+				return false
+			}
+			if pair.w.orig != nil && d.child != nil {
+				through[d.child] = true
+			}
+		}
+	}
+	return true
+}
+
+// addNeedOf adds the package for one dependency, or notes a blocker or a lack.
+func (g *graph) addNeedOf(d *need) bool {
+	if d.a.Block != 0 {
+		g.addBlocker(d.a, d.owner.p)
+		return true
+	}
+	p := d.child
+	if p == nil {
+		p = g.choose(d.a, nil).p
+	}
+	if p == nil {
+		return g.lacking(d)
+	}
+	return g.addPkg(p, d)
+}
+
+// lacking decides about a dependency that nothing satisfies. Portage masks who has it and walks again, unless only USE flags are
+// in the way: then the run is over, because the user is asked to change them.
+func (g *graph) lacking(d *need) bool {
+	if g.complete && g.tolerateLack {
+		g.unsatisfied = append(g.unsatisfied, d)
+		return true
+	}
+	parent := d.owner.p
+	if g.final || parent == nil {
+		g.lacks = append(g.lacks, lack{need: d})
+		return false
+	}
+	if !g.masked(parent) && d.a.Built() && g.slotOpCurable(d) {
+		g.learnReplace(parent)
+		return true
+	}
+	if parent.installed && g.masked(parent) && len(d.a.candidates)+len(d.a.installed) == 0 {
+		return true // it was so before
+	}
+	if g.choose(d.a.bare, nil).p != nil {
+		g.lacks = append(g.lacks, lack{need: d, use: true})
+		return g.batch
+	}
+	if g.givenUp(d.a) {
+		g.noReturn = true
+		return false
+	}
+	g.lacks = append(g.lacks, lack{need: d})
+	g.lesson.missing = append(g.lesson.missing, d)
+	g.restart = true
+	return g.batch
+}
+
+// givenUp reports whether the atom matches a package that was masked after a slot conflict although all its users were content.
+func (g *graph) givenUp(a *atom) bool {
+	for p, m := range g.state.masks {
+		if m.conflict && !m.missing && !m.built && len(m.atoms) == 0 && a.matches(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// addPkg adds a package to the graph for a dependency, or takes the one that is there for its slot.
+func (g *graph) addPkg(p *pkg, d *need) bool {
+	known := g.has(p)
+	if in := g.inSlot(p); len(in) > 0 {
+		e := in[0]
+		fits := p.CPV == e.CPV
+		if p != e && d.a != nil {
+			fits = d.a.matches(e)
+		}
+		parent := d.owner.p
+		switch {
+		case fits:
+			if p != e {
+				p, known = e, true
+			}
+		case p.installed && parent != nil && p.slotKey == parent.slotKey:
+			return true // the parent takes its place
+		}
+	}
+	if !known {
+		g.trackPkg(p)
+	}
+	if d.owner.p != p {
+		g.connect(p, d.owner)
+		if d.a != nil && d.owner != (owner{}) {
+			g.addNeed(p, d.owner, d.a)
+		}
+	} else if !known {
+		g.connect(p, owner{})
+	}
+	for _, ra := range g.argumentsOf(p) {
+		g.connect(p, owner{set: ra.root})
+		g.addNeed(p, owner{set: ra.root}, ra.a)
+	}
+	d.child, d.wantUpdate = p, !g.complete
+	if d.a != nil && d.a.SlotOp == "=" {
+		g.slotDeps = append(g.slotDeps, d)
+	}
+	if !known {
+		g.stack = append(g.stack, p)
+	}
+	return true
+}
+
+// pair is an atom and the package chosen for it.
+type pair struct {
+	w *want
+	p *pkg
+}
+
+// minimize chooses for several atoms at once and leaves out packages that others make superfluous: two atoms that bound a version
+// from both sides mean one package.
+func (g *graph) minimize(parent *pkg, wants []*want) []pair {
+	var out []pair
+	byCP := make(map[string][]pair)
+	var cps []string
+	n := 0
+	for _, w := range wants {
+		if w.a.Block != 0 {
+			out = append(out, pair{w: w})
+			continue
+		}
+		c := g.choose(w.a, parent)
+		if c.p == nil {
+			out = append(out, pair{w: w})
+			continue
+		}
+		if byCP[c.p.cp] == nil {
+			cps = append(cps, c.p.cp)
+		}
+		byCP[c.p.cp] = append(byCP[c.p.cp], pair{w, c.p})
+		n++
+	}
+	for _, cp := range cps {
+		out = append(out, g.minimizeOne(byCP[cp])...)
+	}
+	return out
+}
+
+func (g *graph) minimizeOne(pairs []pair) []pair {
+	var pkgs []*pkg
+	for _, pr := range pairs {
+		if !slices.Contains(pkgs, pr.p) {
+			pkgs = append(pkgs, pr.p)
+		}
+	}
+	if len(pkgs) < 2 {
+		return pairs
+	}
+	// Installed ones go first, lower ones first.
+	slices.SortStableFunc(pkgs, func(p, q *pkg) int {
+		if p.installed != q.installed {
+			if p.installed {
+				return -1
+			}
+			return 1
+		}
+		return p.compare(q)
+	})
+	fit := make([][]*pkg, len(pairs)) // the packages that satisfy each atom
+	for i, pr := range pairs {
+		for _, p := range pkgs {
+			if p == pr.p || pr.w.a.matches(p) {
+				fit[i] = append(fit[i], p)
+			}
+		}
+	}
+	for _, p := range pkgs {
+		needed := slices.ContainsFunc(fit, func(list []*pkg) bool { return len(list) == 1 && list[0] == p })
+		if needed {
+			continue
+		}
+		for i := range fit {
+			fit[i] = slices.DeleteFunc(fit[i], func(q *pkg) bool { return q == p })
+		}
+	}
+	var bound, conflict, normal []pair
+	for i, pr := range pairs {
+		best := fit[i][0]
+		for _, p := range fit[i][1:] {
+			if best.less(p) {
+				best = p
+			}
+		}
+		pr.p = best
+		switch {
+		case pr.w.a.Built():
+			bound = append(bound, pr)
+		case g.wouldConflict(fit[i], pr.w.a):
+			conflict = append(conflict, pr)
+		default:
+			normal = append(normal, pr)
+		}
+	}
+	return slices.Concat(bound, conflict, normal)
+}
+
+func (g *graph) wouldConflict(list []*pkg, a *atom) bool {
+	return slices.ContainsFunc(list, func(p *pkg) bool {
+		in := g.inSlot(p)
+		return len(in) > 0 && in[0] != p && !a.matches(in[0])
+	})
+}
