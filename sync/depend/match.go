@@ -24,7 +24,7 @@ type Package struct {
 // Conditional USE dependencies have to be evaluated before, except that a flag without a default has to be one of the package
 // either way (Requires).
 func Match(a *Atom, p *Package) bool {
-	return a.CP == p.CP && a.CP != "" && a.matchVersion(p) && a.MatchSlot(p) && (a.Repo == "" || a.Repo == p.Repo) &&
+	return a.CP == p.CP && a.CP != "" && a.matchVersion(p) && a.MatchSlot(p) && a.matchRepo(p) &&
 		MatchUse(a.Use, p)
 }
 
@@ -52,6 +52,11 @@ func (a *Atom) matchVersion(p *Package) bool {
 		return c >= 0
 	}
 	return false
+}
+
+// matchRepo: a package of which nobody wrote down where it is from matches every repository.
+func (a *Atom) matchRepo(p *Package) bool {
+	return a.Repo == "" || p.Repo == "" || p.Repo == "__unknown__" || a.Repo == p.Repo
 }
 
 func withoutRevision(version string) string {

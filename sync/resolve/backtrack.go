@@ -183,6 +183,7 @@ type outcome struct {
 	ok      bool
 	verdict verdict
 	left    [][]*pkg // slot conflicts that remain
+	useOnly bool     // they could be settled by other USE flags
 	tries   int
 	seen    map[*pkg]*need // candidates that lacked something in any walk, and what
 }
@@ -208,6 +209,10 @@ func (s *stock) predict(batch bool, limit int) outcome {
 		}
 		if out.ok || tries >= limit || steps > maxSteps {
 			break
+		}
+		if !(batch && len(g.lesson.missing) > 0) && g.useWouldSettle() {
+			out.useOnly = true
+			return out
 		}
 		if g.restart && !g.noReturn {
 			t.learn(&g.lesson, batch)

@@ -183,7 +183,7 @@ func (v *vector) accept(t testing.TB) func(Package, bool) Reason {
 			return Reason{Invalid, err.Error()}
 		}
 		matches := func(a depend.Atom) bool {
-			return depend.Match(&a, &q.dep) || a.CP == "" && (a.Repo == "" || a.Repo == p.Repo)
+			return depend.Match(&a, &q.dep) || a.CP == "" && (a.Repo == "" || p.Repo == "" || a.Repo == p.Repo)
 		}
 		switch {
 		case p.EAPI != "" && !slices.Contains(strings.Fields("0 1 2 3 4 5 6 7 8 9"), p.EAPI):
@@ -204,25 +204,48 @@ func (v *vector) accept(t testing.TB) func(Package, bool) Reason {
 	}
 }
 
+// missingLicense returns a license that is not accepted and that no alternative makes up for.
 func (v *vector) missingLicense(p Package) string {
-	groups, _ := v.Config["license_groups"].(map[string]any)
-	for l := range strings.FieldsSeq(p.License) {
-		if l == "(" || l == ")" || l == "||" {
-			continue
-		}
-		ok := false
-		for _, word := range v.words("ACCEPT_LICENSE") {
-			name, denied := strings.CutPrefix(word, "-")
-			group, isGroup := strings.CutPrefix(name, "@")
-			if name == "*" || name == l || isGroup && slices.Contains(strings.Fields(value(groups, group)), l) {
-				ok = !denied
-			}
-		}
-		if !ok {
-			return l
+	tree, err := depend.Parse(p.License, depend.Options{})
+	if err != nil {
+		return err.Error()
+	}
+	q := pkg{Package: p}
+	for _, n := range tree.Reduce(q.uses, false) {
+		if missing := v.missingOf(n); missing != "" {
+			return missing
 		}
 	}
 	return ""
+}
+
+func (v *vector) missingOf(n depend.Node) string {
+	missing := ""
+	for _, m := range n.Nodes {
+		one := v.missingOf(m)
+		if one == "" && n.Kind == depend.AnyOf {
+			return ""
+		}
+		if one != "" {
+			missing = one
+		}
+	}
+	if n.Kind != depend.Leaf {
+		return missing
+	}
+	groups, _ := v.Config["license_groups"].(map[string]any)
+	ok := false
+	for _, word := range v.words("ACCEPT_LICENSE") {
+		name, denied := strings.CutPrefix(word, "-")
+		group, isGroup := strings.CutPrefix(name, "@")
+		if name == "*" || name == n.Word || isGroup && slices.Contains(strings.Fields(value(groups, group)), n.Word) {
+			ok = !denied
+		}
+	}
+	if ok {
+		return ""
+	}
+	return n.Word
 }
 
 func (v *vector) keywordAccepted(t testing.TB, p Package, matches func(depend.Atom) bool) bool {
@@ -319,7 +342,9 @@ type agreement struct {
 }
 
 func (a *agreement) String() string {
-	percent := func(n, of int) string { return fmt.Sprintf("%d of %d (%.1f %%)", n, of, 100*float64(n)/float64(max(of, 1))) }
+	percent := func(n, of int) string {
+		return fmt.Sprintf("%d of %d (%.1f %%)", n, of, 100*float64(n)/float64(max(of, 1)))
+	}
 	return fmt.Sprintf("rc 0: %d machines, lists exact %s, merges predicted %s, too many %d; downgrades %d of %d, too many %d; rc right %d",
 		a.machines, percent(a.exact, a.machines), percent(a.hit, a.merges), a.tooMany, a.downgradesHit, a.downgrades, a.downgradesToo, a.rcRight)
 }
