@@ -9,6 +9,9 @@ import (
 // maxProduct bounds how many alternatives several any-of groups with common names are multiplied out to. Portage has no bound.
 const maxProduct = 4096
 
+// maxSearch bounds the looks at alternatives for one package.
+const maxSearch = 50_000
+
 // want is one occurrence of an atom. Occurrences of the same atom are told apart by where they stand.
 type want struct {
 	a     *atom
@@ -51,6 +54,7 @@ type search struct {
 	parent *pkg
 	under  map[*pkg][]*want // all occurrences, in order, by who has them
 	path   []*pkg           // virtuals being expanded
+	size   int              // atoms and alternatives looked at
 }
 
 // selectAtoms chooses among the alternatives of a package's dependencies.
@@ -135,8 +139,7 @@ func (s *search) expand(items []item, under *pkg, inAny bool) []alt {
 
 func (s *search) expandAtom(a *atom, under *pkg, inAny bool) []alt {
 	w := &want{a: a, under: under}
-	*s.g.steps++
-	if !a.isVirtual() || a.Block != 0 || len(s.path) > depend.MaxDepth || *s.g.steps > maxSteps {
+	if !a.isVirtual() || a.Block != 0 || len(s.path) > depend.MaxDepth || !s.step() {
 		return s.note(w)
 	}
 	matches := s.g.available(a.bare)
@@ -147,7 +150,7 @@ func (s *search) expandAtom(a *atom, under *pkg, inAny bool) []alt {
 		}
 		stands := &want{a: s.g.st.versionAtom(p, a, under.uses), under: under, orig: w, virt: p}
 		s.under[under] = append(s.under[under], stands)
-		if !slices.Contains(s.under[under], w) {
+		if len(choices) == 0 {
 			s.under[under] = append(s.under[under], w)
 		}
 		s.path = append(s.path, p)
@@ -169,6 +172,17 @@ func (s *search) expandAtom(a *atom, under *pkg, inAny bool) []alt {
 		return choices[0].all
 	}
 	return []alt{{any: choices}}
+}
+
+// step counts a look at an alternative, and reports false where there were too many.
+func (s *search) step() bool {
+	s.size++
+	*s.g.steps++
+	if s.size > maxSearch || *s.g.steps > maxSteps {
+		s.g.failed = errTooMuch
+		return false
+	}
+	return true
 }
 
 func (s *search) note(w *want) []alt {

@@ -194,11 +194,10 @@ type outcome struct {
 // on the way where there are many. It serves to find what has to be excluded.
 func (s *stock) predict(batch bool, limit int) outcome {
 	t := newTree()
-	steps := 0
 	var out outcome
 	seen := make(map[*pkg]*need)
 	for tries := 0; len(t.open) > 0; tries++ {
-		g := newGraph(s, t.next(), &steps)
+		g := newGraph(s, t.next(), &s.steps)
 		g.batch = batch
 		out = g.resolve()
 		out.tries, out.seen = tries, seen
@@ -207,7 +206,7 @@ func (s *stock) predict(batch bool, limit int) outcome {
 				seen[p] = d
 			}
 		}
-		if out.ok || tries >= limit || steps > maxSteps {
+		if out.ok || tries >= limit || s.steps > maxSteps || g.failed == errTooMuch {
 			break
 		}
 		if !(batch && len(g.lesson.missing) > 0) && g.useWouldSettle() {
@@ -218,8 +217,8 @@ func (s *stock) predict(batch bool, limit int) outcome {
 			t.learn(&g.lesson, batch)
 		}
 	}
-	if !out.ok && out.tries > 0 && steps <= maxSteps {
-		g := newGraph(s, t.best(), &steps)
+	if !out.ok && out.tries > 0 && s.steps <= maxSteps && out.g.failed != errTooMuch {
+		g := newGraph(s, t.best(), &s.steps)
 		g.final = true
 		last := g.resolve()
 		if last.ok {

@@ -23,10 +23,15 @@ func (g *graph) choose(a *atom, parent *pkg) choice {
 	if g.complete {
 		return g.chooseInGraph(a)
 	}
-	c, known := g.chosen[a]
+	cache := g.chosen[a.CP]
+	c, known := cache[a]
 	if !known {
 		c = g.chooseHighest(a, parent)
-		g.chosen[a] = c
+		if cache == nil {
+			cache = make(map[*atom]choice)
+			g.chosen[a.CP] = cache
+		}
+		cache[a] = c
 	}
 	if p := c.p; p != nil && (p.visible() || g.has(p)) && !(p.installed && p.reason.counts()) {
 		g.sawVisible(p)

@@ -25,7 +25,7 @@ type graph struct {
 	slotDeps []*need       // dependencies with a slot operator, in order
 	read     map[*pkg]bool // dependencies were looked at
 
-	chosen  map[*atom]choice // cache of choose
+	chosen  map[string]map[*atom]choice // cache of choose, by CP
 	virtual virtualState
 	steps   *int // work done; shared by all walks of one resolution
 
@@ -85,7 +85,7 @@ func newGraph(st *stock, s *state, steps *int) *graph {
 	return &graph{
 		st: st, state: s, steps: steps,
 		nodes: make(map[*pkg]*node), tracked: make(map[string]*track), visibles: make(map[string][]*pkg),
-		read: make(map[*pkg]bool), chosen: make(map[*atom]choice), virtual: newVirtualState(),
+		read: make(map[*pkg]bool), chosen: make(map[string]map[*atom]choice), virtual: newVirtualState(),
 	}
 }
 
@@ -121,11 +121,7 @@ func (g *graph) cover(cp string, t *track) {
 
 // forget drops what was cached about a CP, and what the search through alternatives cached altogether.
 func (g *graph) forget(cp string) {
-	for a := range g.chosen {
-		if a.CP == cp {
-			delete(g.chosen, a)
-		}
-	}
+	delete(g.chosen, cp)
 	g.virtual.forget()
 }
 

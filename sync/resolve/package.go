@@ -77,11 +77,11 @@ const (
 	Keyword
 	License
 	Mask
-	Machine // CHOST or ARCH
-	Unreadable
-	Invalid // EAPI unknown to the installed Portage is Unreadable; dependencies that do not parse are Invalid
-	CPU
-	OtherUse // USE differs from this machine's and the user wants it respected
+	Machine    // CHOST or ARCH
+	Unreadable // an EAPI or a format that the installed Portage does not have
+	Invalid    // dependencies that do not parse, or not in the package's EAPI
+	CPU        // needs a feature that this CPU lacks; Portage does not see that, so the package is excluded
+	OtherUse   // USE differs from this machine's, which is to be respected; Portage does not see that either
 )
 
 // Reason is Accept's answer. The zero value means that the package is acceptable.
@@ -90,19 +90,17 @@ type Reason struct {
 	Text string // what to tell, for example the keyword: "~amd64"
 }
 
-// hides reports whether the reason makes a package invisible. Portage goes on using an installed package whose keyword or CHOST
-// is not accepted any more, as long as nothing else is there.
+// hides reports whether the reason makes a package invisible to Portage. It goes on using an installed package whose keyword or
+// CHOST is not accepted any more, as long as nothing else is there.
 func (r Reason) hides(installed bool) bool {
 	switch r.Kind {
-	case Acceptable:
-		return false
 	case License, Mask, Unreadable, Invalid:
 		return true
 	}
-	return !installed
+	return r.counts() && !installed
 }
 
-// counts reports whether the reason is one that Portage has for an installed package, too.
+// counts reports whether the reason is one that Portage has: it sees neither CPUs nor, with --usepkgonly, the machine's USE.
 func (r Reason) counts() bool { return r.Kind != Acceptable && r.Kind != CPU && r.Kind != OtherUse }
 
 // pkg is a Package in the form that the walk needs. Two builds of one version are two of them.
@@ -153,9 +151,6 @@ func (p *pkg) uses(flag string) bool { return hasWord(p.Use, flag, false) }
 func (p *pkg) visible() bool { return !p.reason.hides(p.installed) }
 
 func (p *pkg) virtual() bool { return strings.HasPrefix(p.cp, "virtual/") }
-
-// name is how people name a build: the CPV, with its number if there is one.
-func (p *pkg) String() string { return p.CPV }
 
 // less orders builds of one package: by version, then by build time.
 func (p *pkg) less(q *pkg) bool { return p.compare(q) < 0 }

@@ -26,7 +26,6 @@ type Merge struct {
 	Index   int
 	// Old is what is replaced, nil if nothing is.
 	Old *Package
-	// Size is how much more the installed package takes, in bytes, as far as it is known.
 	For string // who needed it first: a CPV, or "@" and a set
 }
 

@@ -10,13 +10,16 @@ import (
 
 // stock is all that there is, ordered: what is installed and what could be. It does not change while a graph is walked.
 type stock struct {
-	all      []*pkg
-	shelves  map[string]*shelf
-	atoms    map[string]*atom
-	roots    []root
-	rootsOf  map[string][]rootAtom // by CP
-	provided map[string][]depend.Package
-	exclude  []depend.Atom
+	all        []*pkg // the candidates, then the installed packages, as they were given
+	candidates int
+	steps      int // work done so far, in looks at an alternative
+	shelves    map[string]*shelf
+	atoms      map[string]*atom
+	roots      []root
+	rootsOf    map[string][]rootAtom // by CP
+	provided   map[string][]depend.Package
+	exclude    []depend.Atom
+	providers  map[string][]*pkg // by soname; made on first use
 }
 
 // shelf holds the packages of one CP, highest first: Portage looks at them in this order.
@@ -62,7 +65,7 @@ func newStock(in *Input) (*stock, error) {
 	if len(in.Installed) > MaxPackages || len(in.Candidates) > MaxPackages {
 		return nil, fmt.Errorf("more than %d packages", MaxPackages)
 	}
-	s := &stock{shelves: make(map[string]*shelf), atoms: make(map[string]*atom), rootsOf: make(map[string][]rootAtom)}
+	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf), atoms: make(map[string]*atom), rootsOf: make(map[string][]rootAtom)}
 	for _, group := range []struct {
 		list      []Package
 		installed bool

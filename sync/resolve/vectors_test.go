@@ -390,4 +390,42 @@ func TestPredictAsEmerge(t *testing.T) {
 		}
 	}
 	t.Log(&sum)
+	if sum.hit*1000 < sum.merges*988 || sum.exact*1000 < sum.machines*967 || sum.downgradesHit*70 < sum.downgrades*68 || sum.downgradesToo > 0 {
+		t.Error("the prediction agrees less with emerge than it should")
+	}
+}
+
+// TestPredictExcludeAsEmerge: what emerge does under the --exclude of the vectors, slot atoms among them.
+func TestPredictExcludeAsEmerge(t *testing.T) {
+	var sum agreement
+	for _, v := range readVectors(t) {
+		if v.WithExclude == nil {
+			continue
+		}
+		in := v.input(t)
+		in.Exclude = atoms(t, v.WithExclude.Exclude)
+		plan, err := Predict(in)
+		if err != nil || plan.OK != (v.WithExclude.RC == 0) {
+			t.Errorf("%s: ok %v, emerge rc %d; %v", v.Name, plan.OK, v.WithExclude.RC, err)
+			continue
+		}
+		if !plan.OK {
+			continue
+		}
+		got, want := names(plan.Merges), v.WithExclude.names(&v)
+		lacking, extra := missingFrom(want, got), missingFrom(got, want)
+		sum.machines++
+		sum.merges += len(want)
+		sum.hit += len(want) - len(lacking)
+		sum.tooMany += len(extra)
+		if len(lacking)+len(extra) == 0 {
+			sum.exact++
+		} else {
+			t.Logf("%s: missed %q, too many %q", v.Name, lacking, extra)
+		}
+	}
+	t.Log(&sum)
+	if sum.hit*1000 < sum.merges*988 || sum.exact*1000 < sum.machines*967 {
+		t.Error("the prediction agrees less with emerge than it should")
+	}
 }

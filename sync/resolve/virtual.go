@@ -15,8 +15,12 @@ func newVirtualState() virtualState {
 }
 
 func (v *virtualState) forget() {
-	clear(v.known)
-	clear(v.deps)
+	if len(v.known) > 0 {
+		v.known = make(map[*atom][]*pkg)
+	}
+	if len(v.deps) > 0 {
+		v.deps = make(map[*pkg]bool)
+	}
 }
 
 // available returns the packages that an alternative with this atom could count on, lowest first: the one that choose would pick, unless

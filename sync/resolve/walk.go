@@ -6,7 +6,7 @@ import (
 )
 
 // maxSteps bounds the work of one resolution, in looks at an alternative. The largest real machine takes about a hundredth.
-const maxSteps = 20_000_000
+const maxSteps = 2_000_000
 
 var errTooMuch = errors.New("the alternatives (||) nest too deeply to be searched")
 
@@ -47,10 +47,8 @@ var errRoot = errors.New("a set of the profile or of the user names a package th
 
 // replacement returns what a lesson wants in a slot.
 func (g *graph) replacement(key string) *pkg {
-	for _, a := range g.st.atoms {
-		if a.String() == key {
-			return g.choose(a, nil).p
-		}
+	if a := g.st.atoms[key]; a != nil {
+		return g.choose(a, nil).p
 	}
 	return nil
 }
@@ -63,7 +61,7 @@ func (g *graph) excludedSomewhere(a *atom) bool {
 // run looks at the dependencies of the packages on the stack and, when it is empty, at the any-of groups that wait, last come first.
 func (g *graph) run() bool {
 	for len(g.stack) > 0 || len(g.choices) > 0 {
-		if *g.steps > maxSteps {
+		if *g.steps > maxSteps || g.failed != nil {
 			g.failed = errTooMuch
 			return false
 		}

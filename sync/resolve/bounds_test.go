@@ -1,0 +1,170 @@
+package resolve
+
+import (
+	"fmt"
+	"math/rand"
+	"strings"
+	"testing"
+
+	"pkgsneak/sync/depend"
+)
+
+// large makes a machine with the given numbers of installed packages and of candidates: libraries with sub-slots, programs that need
+// some of them, alternatives, virtuals, and a part of the rebuilds lost.
+func large(installed, candidates int) Input {
+	rng := rand.New(rand.NewSource(5))
+	in := Input{}
+	name := func(i int) string { return fmt.Sprintf("cat-%c/p%d", 'a'+i%20, i) }
+	deps := func(i int, sub func(int) int) string {
+		var list []string
+		for range min(i, 4+rng.Intn(12)) {
+			j := rng.Intn(i)
+			switch rng.Intn(8) {
+			case 0:
+				list = append(list, fmt.Sprintf("%s:0/%d=", name(j), sub(j)))
+			case 1:
+				list = append(list, fmt.Sprintf("|| ( %s %s )", name(j), name(rng.Intn(i))))
+			case 2:
+				list = append(list, fmt.Sprintf(">=%s-1[ssl(+)]", name(j)))
+			default:
+				list = append(list, fmt.Sprintf(">=%s-1", name(j)))
+			}
+		}
+		return strings.Join(list, " ")
+	}
+	bumped := func(i int) int { return (i*7)%10/9 + 1 } // one library in ten gets a new sub-slot
+	for i := range installed {
+		in.Installed = append(in.Installed, Package{CPV: name(i) + "-1", Sub: "1", Use: "ssl amd64", IUse: "ssl gtk", EAPI: "8",
+			RDepend: deps(i, func(int) int { return 1 }), BuildTime: 1000})
+	}
+	for i := range candidates {
+		j := i % installed
+		p := Package{CPV: fmt.Sprintf("%s-%d", name(j), 2+i/installed), Sub: fmt.Sprint(bumped(j)), Use: "ssl amd64", IUse: "ssl gtk",
+			EAPI: "8", RDepend: deps(j, bumped), BuildTime: 2000 + int64(i), Size: 1 << 20}
+		if rng.Intn(100) == 0 {
+			p.RDepend += " cat-z/lost"
+		}
+		in.Candidates = append(in.Candidates, p)
+	}
+	for i := range installed {
+		if i%3 == 0 || i > installed-50 {
+			a, err := depend.ParseAtom(name(i))
+			if err != nil {
+				panic(err)
+			}
+			in.World = append(in.World, a)
+		}
+	}
+	return in
+}
+
+// BenchmarkResolve has the numbers of a real desktop and its host: 1,808 installed packages, an index of 2,111.
+func BenchmarkResolve(b *testing.B) {
+	in := large(1808, 2111)
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := Resolve(in)
+		if err != nil || !r.OK || len(r.Merges) == 0 {
+			b.Fatal(r.Trouble, err)
+		}
+		b.ReportMetric(float64(len(r.Merges)), "merges")
+		b.ReportMetric(float64(len(r.Exclude)), "excluded")
+	}
+}
+
+func BenchmarkBundles(b *testing.B) {
+	r, err := Resolve(large(1808, 2111))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		for i := range r.Merges {
+			r.Bundle(i)
+		}
+	}
+}
+
+func atomsOf(t testing.TB, text string) []depend.Atom {
+	t.Helper()
+	return atoms(t, strings.Fields(text))
+}
+
+func TestBounds(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		in   Input
+		want string
+	}{
+		{"too many", Input{Candidates: make([]Package, MaxPackages+1)}, "more than 200000 packages"},
+		{"long string", Input{Candidates: []Package{{CPV: "a/b-1", RDepend: strings.Repeat("x", MaxString+1)}}}, "a string of 262145 bytes"},
+		{"no package", Input{Installed: []Package{{CPV: "a/b"}}}, "parse cpv"},
+		{"no slot", Input{Installed: []Package{{CPV: "a/b-1", Slot: "a b"}}}, "for a slot"},
+		{"provided", Input{Provided: []string{"a/b"}}, "package.provided"},
+	} {
+		if _, err := Resolve(c.in); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestNestedAlternatives: alternatives that multiply, and virtuals that lead to one another, come to an end.
+func TestNestedAlternatives(t *testing.T) {
+	var groups []string
+	for i := range 40 {
+		groups = append(groups, fmt.Sprintf("|| ( c/a%d c/a%d ( c/a%d c/a%d ) )", i, i+1, i+2, i+3))
+	}
+	in := Input{
+		World:      atomsOf(t, "c/top virtual/v0"),
+		Candidates: []Package{{CPV: "c/top-1", EAPI: "8", RDepend: strings.Join(groups, " ") + " " + strings.Repeat("|| ( ( ", 40) + "c/a1" + strings.Repeat(" ) c/a2 )", 40)}},
+	}
+	for i := range 60 {
+		in.Candidates = append(in.Candidates, Package{CPV: fmt.Sprintf("c/a%d-1", i), EAPI: "8"})
+	}
+	for i := range 30 {
+		deps := fmt.Sprintf("|| ( virtual/v%d virtual/v%d virtual/v%d )", (i+1)%30, (i+2)%30, (i+3)%30)
+		for slot := range 3 {
+			in.Candidates = append(in.Candidates, Package{CPV: fmt.Sprintf("virtual/v%d-%d", i, slot+1), Slot: fmt.Sprint(slot), EAPI: "8", RDepend: deps})
+		}
+	}
+	if _, err := Resolve(in); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FuzzResolve: whatever the strings are, it ends, without a panic; each name of the list is an atom; with the list the prediction
+// downgrades nothing.
+func FuzzResolve(f *testing.F) {
+	f.Add("a/b-1 a/c-1", "a/b-2 a/c-2", "a/b", ">=a/c-1", "|| ( a/c a/b )", "0/1", int64(5))
+	f.Add("a/b-2 virtual/v-1", "a/b-1 virtual/v-2", "a/b virtual/v", "!a/c", "virtual/v", "0", int64(50))
+	f.Fuzz(func(t *testing.T, installed, candidates, world, deps1, deps2, slot string, built int64) {
+		var in Input
+		main, sub, _ := strings.Cut(slot, "/")
+		for i, name := range strings.Fields(installed) {
+			in.Installed = append(in.Installed, Package{CPV: name, EAPI: "8", RDepend: []string{deps1, deps2}[i%2], BuildTime: 10})
+		}
+		for i, name := range strings.Fields(candidates) {
+			in.Candidates = append(in.Candidates, Package{CPV: name, Slot: main, Sub: sub, EAPI: "8", RDepend: []string{deps2, deps1}[i%2],
+				PDepend: deps1, BuildTime: built})
+		}
+		for _, s := range strings.Fields(world) {
+			if a, err := depend.ParseAtom(s); err == nil && a.Block == 0 && !a.Conditional() {
+				in.World = append(in.World, a)
+			}
+		}
+		r, err := Resolve(in)
+		if err != nil {
+			return
+		}
+		for i := range r.Merges {
+			if r.Merges[i].Kind == Downgrade && r.OK {
+				t.Fatalf("%s goes backwards", r.Merges[i].Package.CPV)
+			}
+			r.Bundle(i)
+		}
+		for _, name := range r.Exclude {
+			if _, err := depend.ParseAtom(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
