@@ -39,6 +39,7 @@ var floors = map[string]int{
 	"sync/distdir": 2,
 	"sync/drive":   2,
 	"sync/pkgdir":  2,
+	"sync/resolve": 2,
 
 	"sync/binpkg":   1,
 	"sync/ledger":   1,

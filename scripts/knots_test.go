@@ -34,6 +34,7 @@ var (
 		"sync/drive.Writer":    82,
 		"sync/pkgdir.Dir":      43,
 		"sync/portage.loader":  45,
+		"sync/resolve.graph":   89,
 	}
 	largeKnots = map[string]int{
 		"cmd/pkgsneak": 26,
@@ -43,6 +44,7 @@ var (
 		"sync/doctor":  10,
 		"sync/drive":   21,
 		"sync/portage": 9,
+		"sync/resolve": 16,
 	}
 )
 
