@@ -27,8 +27,13 @@ func (e *ClockError) Error() string {
 
 func stampOf(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Class is that of no particular error.
-func (e *ClockError) Class() fault.Class { return fault.Failed }
+// Class is that of no particular error, and of a key that has ended where it seems to have.
+func (e *ClockError) Class() fault.Class {
+	if e.Key != nil {
+		return fault.Untrusted
+	}
+	return fault.Failed
+}
 
 // Hints name both ways out.
 func (e *ClockError) Hints(drive string) []string {
@@ -86,7 +91,7 @@ func checkClock(now time.Time, e clockEvidence, key *manifest.PublicKey, last ti
 	if e.anchor && now.After(e.latest.Add(maxAhead)) {
 		return &ClockError{Now: now, Latest: e.latest, From: e.from}
 	}
-	if key == nil || last.IsZero() {
+	if key == nil || last.IsZero() || now.Before(last) {
 		return nil
 	}
 	if err := key.Check(now); err != nil && key.Check(last) == nil {
