@@ -304,7 +304,10 @@ func TestPruneGoesByWhatTheOriginHas(t *testing.T) {
 	small := t.TempDir()
 	write(t, filepath.Join(host.DISTDIR, "new.tar"), "new")
 	mustExport(t, host, ExportOptions{Drive: small, NoPackages: true})
-	r := mustImport(t, client, ImportOptions{Drive: small, Prune: true})
+	r := mustImport(t, client, ImportOptions{Drive: small, Prune: true, AllowShrink: true})
+	if held := r.Origins[0].Plan.Held; len(held) != 1 || held[0].Tally.Files != before-1 || !strings.Contains(held[0].Reason, "--no-packages") || held[0].Hint != "" {
+		t.Errorf("held: %+v", held)
+	}
 	if len(files(t, client.PKGDIR)) != before || len(r.Origins[0].Pruned) > 0 {
 		t.Errorf("a drive that carries no packages pruned them: %+v", r.Origins[0].Pruned)
 	}
@@ -363,4 +366,33 @@ func TestADISTDIRThatCannotBeWrittenStopsNoPackages(t *testing.T) {
 			t.Errorf("%d packages in the index", r.Packages)
 		}
 	}
+}
+
+func TestTwoOriginsBesideOneLocalPackage(t *testing.T) {
+	const plain = "app-misc/labhello-1.0-r2.tbz2"
+	a, b, client, mount := machine(t, "a", epoch), machine(t, "b", epoch), machine(t, "client", epoch), t.TempDir()
+	give(t, client.PKGDIR, "xpak-classic", plain)
+	for _, host := range []Machine{a, b} {
+		give(t, host.PKGDIR, "xpak-classic", plain)
+		rebuild(t, filepath.Join(host.PKGDIR, plain))
+	}
+	rebuild(t, filepath.Join(b.PKGDIR, plain))
+	local := files(t, client.PKGDIR)[plain]
+	for _, host := range []Machine{a, b} {
+		mustExport(t, host, ExportOptions{Drive: mount})
+		trustEach(t, client, host)
+	}
+	planned := mustImport(t, client, ImportOptions{Drive: mount, Pretend: true})
+	mustImport(t, client, ImportOptions{Drive: mount})
+	here := files(t, client.PKGDIR)
+	for i, host := range []Machine{a, b} {
+		place := planned.Origins[i].Plan.Beside[0].Local
+		if here[place] != files(t, host.PKGDIR)[plain] {
+			t.Errorf("%s's package is not at %q, as planned", host.Hostname, place)
+		}
+	}
+	if here[plain] != local || len(here) != 4 {
+		t.Errorf("%d files, want three packages and the index", len(here))
+	}
+	settled(t, client, ImportOptions{Drive: mount, Prune: true})
 }
