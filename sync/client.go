@@ -87,6 +87,11 @@ func (im *importer) openClient(ctx context.Context) (err error) {
 		if c.pkgdir, err = pkgdir.OpenWith(im.m.PKGDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		if c.pkgdir != nil {
+			if err := c.pkgdir.Ready(); err != nil {
+				return err
+			}
+		}
 		if err := c.lock(ctx, im, Package); err != nil {
 			return err
 		}

@@ -47,7 +47,8 @@
 //	.NAME.hardlock-HOST-PID
 //
 // is linked to NAME, and whoever sees exactly two links on it owns the lock; it belongs to the process,
-// which must not ask twice. Locks that ran out (ENOLCK) count as held by another, as in Portage.
+// which must not ask twice. Locks that ran out (ENOLCK) may come back, so they are asked for again for a while, as by Portage
+// without end; then the error says so ([ErrNoLocks]).
 package durable
 
 import (

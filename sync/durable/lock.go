@@ -22,7 +22,14 @@ const PackagesLock = ".Packages.portage_lockfile"
 // ErrLocked is returned when another program kept the lock for longer than the caller would wait.
 var ErrLocked error = fault.New(fault.Locked, "locked by another program")
 
+// ErrNoLocks is returned when the kernel had no locks to give for noLocksWait: not another program, but mostly an NFS mount
+// without a lock daemon. It is unix.ENOLCK too.
+var ErrNoLocks = fmt.Errorf("%w: is rpc.statd running? (NFS)", unix.ENOLCK)
+
 const (
+	// noLocksWait is how long ENOLCK is taken for something that passes.
+	noLocksWait = 3 * time.Second
+
 	lockMode  = 0o660
 	lockPoll  = 50 * time.Millisecond
 	waitSaid  = time.Second
@@ -73,6 +80,7 @@ func acquire(ctx context.Context, root *os.Root, name string, o LockOptions) (*L
 	defer say.Stop()
 	poll := time.NewTicker(lockPoll)
 	defer poll.Stop()
+	var noLocks <-chan time.Time // since the kernel answers ENOLCK
 	for {
 		l, err := tryLock(root, name, o)
 		switch {
@@ -82,22 +90,32 @@ func acquire(ctx context.Context, root *os.Root, name string, o LockOptions) (*L
 			continue
 		case errors.Is(err, errRemoved):
 			return nil, context.Cause(ctx)
-		case !errors.Is(err, errHeld):
+		case !errors.Is(err, errHeld) && !errors.Is(err, ErrNoLocks):
 			return nil, err
 		}
+		failed := ErrLocked
+		if errors.Is(err, ErrNoLocks) {
+			if failed = ErrNoLocks; noLocks == nil {
+				noLocks = time.After(noLocksWait)
+			}
+		} else {
+			noLocks = nil
+		}
 		if o.Wait <= 0 {
-			return nil, ErrLocked
+			return nil, failed
 		}
 		for waiting := true; waiting; {
 			select {
 			case <-poll.C:
 				waiting = false
 			case <-say.C:
-				if o.OnWait != nil {
+				if o.OnWait != nil && noLocks == nil { // else there is nobody to wait for
 					o.OnWait()
 				}
+			case <-noLocks:
+				return nil, ErrNoLocks
 			case <-giveUp.C:
-				return nil, ErrLocked
+				return nil, failed
 			case <-ctx.Done():
 				return nil, context.Cause(ctx)
 			}
@@ -119,8 +137,10 @@ func tryLock(root *os.Root, name string, o LockOptions) (*Lock, error) {
 	if err := o.setlk(f); err != nil {
 		f.Close()
 		switch {
-		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOLCK):
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES):
 			return nil, errHeld
+		case errors.Is(err, unix.ENOLCK):
+			return nil, ErrNoLocks
 		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP):
 			return tryLink(root, name)
 		}

@@ -385,3 +385,16 @@ func TestLockAgainstPortage(t *testing.T) {
 		t.Errorf("lock file: %v", err)
 	}
 }
+
+// Without a lock daemon there is no other program to wait for, and no sense in waiting longer.
+func TestLockThatTheKernelDoesNotGive(t *testing.T) {
+	root := openRoot(t)
+	o := LockOptions{setlk: func(*os.File) error { return unix.ENOLCK }, OnWait: func() { t.Error("waits for another program") }}
+	for _, wait := range []time.Duration{0, enough} {
+		o.Wait = wait
+		_, err := Acquire(t.Context(), root, "lock", o)
+		if !errors.Is(err, ErrNoLocks) || !errors.Is(err, unix.ENOLCK) || errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "rpc.statd") {
+			t.Errorf("wait %v: %v", wait, err)
+		}
+	}
+}

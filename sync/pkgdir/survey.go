@@ -44,10 +44,14 @@ func (d *Dir) survey(ctx context.Context, b belief) (*survey, error) {
 		return nil, err
 	}
 	if s.indexTime != absent {
-		if s.index, err = d.readIndex(s.indexName, nil); err != nil {
+		if s.index, err = d.readOrForget(s.indexName); err != nil {
 			return nil, err
 		}
-		s.usable = s.index.Header.Supported()
+		if s.usable = s.index.Header.Supported(); !s.usable {
+			if err := d.checkForeign(s.indexName); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if !s.usable {
 		// To Portage an index of another version is no index. Only its time is kept, as clients know that.
@@ -57,6 +61,16 @@ func (d *Dir) survey(ctx context.Context, b belief) (*survey, error) {
 	}
 	s.match(b)
 	return s, nil
+}
+
+// readOrForget reads the index; one that passes every limit is as good as none, since the packages say it all again.
+func (d *Dir) readOrForget(name string) (*pkgindex.Index, error) {
+	x, err := d.readIndex(name, nil)
+	var format *pkgindex.FormatError
+	if errors.As(err, &format) {
+		return &pkgindex.Index{Remarks: []pkgindex.Remark{{Line: format.Line, Reason: format.Reason + ": made anew from the packages", Dropped: true, Count: 1}}}, nil
+	}
+	return x, err
 }
 
 // belief is which entries are believed.

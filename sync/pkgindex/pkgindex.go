@@ -48,7 +48,8 @@
 //
 // # Limits
 //
-// MaxSize bytes in all, MaxBlock in a block, MaxLine in a line, MaxEntries entries. Beyond them Read returns a *FormatError. What
+// MaxSize bytes in all, MaxBlock in a block, MaxLine in a line, MaxEntries entries. A longer block is dropped, and so is an entry with a
+// longer line; beyond the other two Read returns a *FormatError. What
 // could not be read back is not written: Write and With return a *ValueError.
 package pkgindex
 

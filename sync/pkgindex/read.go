@@ -79,8 +79,15 @@ func (p *parser) nextLine() (l line, ok, more bool, err error) {
 		if len(raw) == 0 {
 			return line{}, false, true, nil
 		}
+		if p.lines.cut {
+			p.remark(p.lines.number, true, "a line longer than %d bytes: dropped with its entry", MaxLine)
+			p.size, p.invalid = p.size+1, "a line is too long"
+			continue
+		}
 		if p.size += len(raw) + 1; p.size > MaxBlock {
-			return line{}, false, false, p.lines.fail("a block longer than %d bytes", MaxBlock)
+			p.remark(p.lines.number, true, "a block longer than %d bytes: dropped", MaxBlock)
+			p.size, p.invalid = MaxBlock, "too long"
+			continue
 		}
 		if l, ok := p.split(raw); ok {
 			return l, true, true, nil
@@ -293,6 +300,7 @@ type lineReader struct {
 	rest    []byte // behind a CR in the middle
 	hasRest bool
 	long    []byte // a line that is longer than the reader's buffer
+	cut     bool   // the line is longer than MaxLine and was passed over
 	number  int    // of the line returned last, from 1
 	size    int64
 	returns int // lines with a CR
@@ -325,22 +333,27 @@ func (l *lineReader) next() ([]byte, error) {
 	return b, nil
 }
 
-// read returns what stands before the next LF.
+// read returns what stands before the next LF; of a line longer than MaxLine only that there is one (cut).
 func (l *lineReader) read() ([]byte, error) {
-	l.long = l.long[:0]
+	l.long, l.cut = l.long[:0], false
 	for {
 		b, err := l.r.ReadSlice('\n')
 		if l.size += int64(len(b)); l.size > MaxSize {
 			return nil, l.fail("the index is longer than %d bytes", MaxSize)
 		}
 		if len(l.long)+len(b) > MaxLine+1 {
-			return nil, l.fail("longer than %d bytes", MaxLine)
+			l.cut = true
+		}
+		if l.cut {
+			l.long, b = append(l.long[:0], '-'), nil // it stands for the line
 		}
 		if err == bufio.ErrBufferFull || len(l.long) > 0 {
 			l.long = append(l.long, b...)
 			b = l.long
 		}
 		switch {
+		case l.cut && (err == nil || err == io.EOF):
+			return b, nil
 		case err == nil:
 			return b[:len(b)-1], nil
 		case err == io.EOF && len(b) > 0:

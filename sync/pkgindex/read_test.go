@@ -148,8 +148,6 @@ func TestLimits(t *testing.T) {
 		r    io.Reader
 		want string
 	}{
-		{"line", repeat("x", MaxLine+2), "read index: line 1: longer than 1048576 bytes"},
-		{"header", repeat("a: b\n", MaxBlock+5), fmt.Sprintf("read index: line %d: a block longer than 2097152 bytes", MaxBlock/5+1)},
 		{"entries", io.MultiReader(strings.NewReader(plainHeader), repeat("CPV: a/b-1\n\n", 12*(MaxEntries+1))), "more than 1000000 entries"},
 		{"empty blocks", io.MultiReader(strings.NewReader(plainHeader), repeat("\n", 1<<30)), "the index is longer than 268435456 bytes"},
 		{"index", repeat("SHA256: "+strings.Repeat("0", 100_000)+"\n\n", MaxSize+1), "the index is longer than 268435456 bytes"},
@@ -164,6 +162,28 @@ func TestLimits(t *testing.T) {
 	}
 	if _, err := Read(repeat("x", MaxLine)); err != nil {
 		t.Errorf("a line of MaxLine: %v", err)
+	}
+}
+
+// A line or a block that is too long costs no more than its entry: the others are read, and it is said.
+func TestLongLinesCostTheirEntry(t *testing.T) {
+	long := strings.Repeat("x", MaxLine)
+	for name, text := range map[string]string{
+		"line":            plainHeader + "CPV: a/b-1\nDESC: " + long + "\n\nCPV: a/c-1\n\n",
+		"line at its end": plainHeader + "CPV: a/c-1\n\nCPV: a/b-1\nDESC: " + long,
+		"first line":      plainHeader + "DESC: " + long + "\nCPV: a/b-1\n\nCPV: a/c-1\n\n",
+		"block":           plainHeader + "CPV: a/b-1\n" + strings.Repeat("KEYWORDS: "+long[:MaxLine/2]+"\n", 5) + "\nCPV: a/c-1\n\n",
+		"header":          "FEATURES: " + long + "\n" + plainHeader + "CPV: a/c-1\n\n",
+		"long header":     strings.Repeat("a: b\n", MaxBlock/5+1) + "\nCPV: a/c-1\n\n",
+	} {
+		x, err := Read(strings.NewReader(text))
+		if err != nil || len(x.Entries) != 1 || x.Entries[0].CPV() != "a/c-1" {
+			t.Errorf("%s: %v, %v", name, x, err)
+			continue
+		}
+		if !slices.ContainsFunc(x.Remarks, func(r Remark) bool { return r.Dropped && strings.Contains(r.Reason, "longer than") }) {
+			t.Errorf("%s: remarks %v", name, x.Remarks)
+		}
 	}
 }
 
