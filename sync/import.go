@@ -92,6 +92,7 @@ type Refused struct {
 type ImportReport struct {
 	Origins   []*OriginImport `json:"origins"`
 	Refused   []Refused       `json:"refused"`
+	Unwanted  int             `json:"unwanted,omitempty"` // origins of keys that are not wanted here: no part of what should have come
 	Pretended bool            `json:"pretended,omitempty"`
 	Unchanged bool            `json:"unchanged"`
 	Packages  int             `json:"packages"` // entries in the index now
@@ -178,7 +179,14 @@ func (im *importer) close() {
 }
 
 func (im *importer) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{im.load, im.openClient, im.plan} {
+	if err := im.load(ctx); err != nil {
+		return err
+	}
+	if len(im.origins) == 0 { // all that is there is not wanted
+		im.report.Unchanged = true
+		return nil
+	}
+	for _, step := range []func(context.Context) error{im.openClient, im.plan} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -259,6 +267,8 @@ func (im *importer) load(ctx context.Context) (err error) {
 			im.unfinished = err
 		case endsImport(ctx, err):
 			return err
+		case im.o.Origin == "" && unwanted(err):
+			im.report.Unwanted++
 		default:
 			im.refuse(dir, err)
 		}
@@ -276,6 +286,8 @@ func endsImport(ctx context.Context, err error) bool {
 func (im *importer) nothingAccepted() error {
 	switch {
 	case len(im.origins) > 0:
+		return nil
+	case len(im.report.Refused) == 0 && im.report.Unwanted > 0: // as it was decided here
 		return nil
 	case len(im.report.Refused) > 0:
 		return &RefusedError{Refused: im.report.Refused}

@@ -54,6 +54,12 @@ func (im *importer) acceptRotation(in *incoming, seen trust.Loaded) error {
 	return nil
 }
 
+// unwanted reports whether an origin was refused because nobody here wants it.
+func unwanted(err error) bool {
+	var refusal *trust.Refusal
+	return errors.As(err, &refusal) && refusal.Signer.State == trust.Never
+}
+
 // successor is a key that was accepted in the place of an old one.
 type successor struct {
 	old manifest.Fingerprint

@@ -66,7 +66,7 @@ func (f *face) end(ctx context.Context, err error) int {
 		err = f.out.broken
 	}
 	fail := explain(err, f.place)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !unanswered(err) {
 		fail = explain(context.Canceled, f.place) // whatever broke off because of it
 	}
 	f.out.failure(fail)

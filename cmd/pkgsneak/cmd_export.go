@@ -39,7 +39,7 @@ func export(c *call) error {
 		}
 		o.Confirm = func(p *sync.ExportPlan) (bool, error) {
 			c.exportPlan(p)
-			return c.out.ask("Write this to the drive?")
+			return c.out.ask(c.ctx, "Write this to the drive?")
 		}
 	}
 	if c.env.confineExport != nil {

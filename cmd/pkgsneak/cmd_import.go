@@ -46,7 +46,7 @@ func importDrive(c *call) error {
 			for _, p := range plans {
 				c.importPlan(p)
 			}
-			return c.out.ask("Bring this to this machine?")
+			return c.out.ask(c.ctx, "Bring this to this machine?")
 		}
 	}
 	if c.env.confineImport != nil {
@@ -91,7 +91,7 @@ func (c *call) confirmRotation(r *trust.Refusal) (bool, error) {
 	c.out.say("%s      %s", bold("new"), r.Signer.Key.Grouped())
 	c.out.say("%s  %s", bold("user id"), r.Signer.UserID)
 	c.out.notice("Compare it with what \"pkgsneak key\" shows on the build host.")
-	return c.out.ask("Trust the new key instead of the old one?")
+	return c.out.ask(c.ctx, "Trust the new key instead of the old one?")
 }
 
 // signed says when a generation was signed, and how long ago that is if it is long.
@@ -136,6 +136,9 @@ func (c *call) importSummary(r *sync.ImportReport) {
 	}
 	if r.Indexed {
 		c.out.say("the index has %s now", count(r.Packages, "package"))
+	}
+	if r.Unwanted > 0 {
+		c.out.say("%s here that nobody wants (pkgsneak trust list): passed over", count(r.Unwanted, "origin"))
 	}
 	for _, refused := range r.Refused {
 		c.out.warn("%s", refused.Reason)

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,6 +16,7 @@ import (
 	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/trust"
 )
 
 func trustCommand(f *face) *cli.Command {
@@ -21,10 +25,13 @@ func trustCommand(f *face) *cli.Command {
 		Category:  "keys",
 		Usage:     "whose drives this machine imports",
 		ArgsUsage: "DRIVE|FILE",
-		UsageText: "trust DRIVE|FILE [--fingerprint FPR]\ntrust list\ntrust remove FPR",
+		UsageText: "trust DRIVE|FILE [--fingerprint FPR [--replaces OLD]]\ntrust DRIVE|FILE --never [--fingerprint FPR]\ntrust list\ntrust remove FPR",
 		Description: "Shows the keys that a drive offers, or the key in a file (\"-\": standard input), and asks for each whether it\n" +
 			"is trusted from now on. Compare the fingerprint with what \"pkgsneak key\" shows on the build host: a key is not\n" +
 			"to be trusted for lying on the drive. Scripts give the fingerprint with --fingerprint and are not asked.\n" +
+			"A key that an origin has instead of an older one takes the place of that: what came in under the old key is the new\n" +
+			"one's, and the old one is trusted no longer. A person is asked for it; scripts say it with --replaces. With --never\n" +
+			"the key's origins are passed over in silence from now on; trust or trust remove takes that back.\n" +
 			"A drive or file that is called list or remove is ./list or ./remove.",
 		Flags:  flags(common, trusting),
 		Action: f.action(1, 1, trustKeys),
@@ -37,38 +44,82 @@ func trustCommand(f *face) *cli.Command {
 
 // trustReport is what trust did, in JSON.
 type trustReport struct {
-	Trusted []keyReport `json:"trusted"`           // from now on
-	Already []keyReport `json:"already,omitempty"` // trusted before
+	Trusted  []keyReport   `json:"trusted"`            // from now on
+	Already  []keyReport   `json:"already,omitempty"`  // trusted before
+	Replaced []replacedKey `json:"replaced,omitempty"` // trusted no longer, in whose place another one is
+	Never    []keyReport   `json:"never,omitempty"`    // not wanted from now on
+}
+
+// replacedKey is a key and the one that took its place.
+type replacedKey struct {
+	Old manifest.Fingerprint `json:"old"`
+	New manifest.Fingerprint `json:"new"`
+}
+
+// candidateKey is a key that may become trusted, and how it stands to this machine.
+type candidateKey struct {
+	key    *manifest.PublicKey
+	signer trust.Signer
+}
+
+// enrolment is one run of trust.
+type enrolment struct {
+	*call
+	l         *ledger.Ledger
+	view      trust.View
+	ring      manifest.Ring        // trusted by hand; the view has this machine's own key too
+	want      manifest.Fingerprint // of --fingerprint: nobody is asked
+	replaces  manifest.Fingerprint // of --replaces
+	report    trustReport
+	decisions []func() error // carried out when every question was answered
+	declined  bool
 }
 
 func trustKeys(c *call) error {
-	want, err := c.wantedKey()
+	e := &enrolment{call: c, report: trustReport{Trusted: []keyReport{}}}
+	var err error
+	if e.want, err = wantedKey(c.opt.fingerprint); err != nil {
+		return err
+	}
+	if e.replaces, err = wantedKey(c.opt.replaces); err != nil {
+		return err
+	}
+	if c.opt.never && e.replaces != "" {
+		return usageErrorf("--never and --replaces exclude each other")
+	}
+	if e.l, err = c.openLedger(false); err != nil {
+		return err
+	}
+	defer e.l.Close()
+	if e.view, err = trust.Read(e.l, c.env.now()); err != nil {
+		return err
+	}
+	if e.ring, err = e.l.Trusted(); err != nil {
+		return err
+	}
+	keys, err := e.candidates(c.args[0])
 	if err != nil {
 		return err
 	}
-	offered, err := c.offeredKeys(c.args[0])
-	if err != nil {
-		return err
-	}
-	if want != "" {
-		key, ok := offered.Find(want)
-		if !ok {
-			return withHint(fmt.Errorf("%q offers no key with the fingerprint %s: %w", c.args[0], want.Grouped(), manifest.ErrUntrusted),
-				"it offers %s", fingerprints(offered))
+	for _, k := range keys {
+		if err := e.consider(k); err != nil {
+			return err
 		}
-		offered = manifest.Ring{key}
 	}
-	l, err := c.openLedger(false)
-	if err != nil {
-		return err
+	for _, do := range e.decisions {
+		if err := do(); err != nil {
+			return err
+		}
 	}
-	defer l.Close()
-	return c.enrol(l, offered, want != "")
+	if e.declined && len(e.decisions) == 0 {
+		return sync.ErrDeclined
+	}
+	c.result(exitDone, e.report)
+	return nil
 }
 
-// wantedKey is what --fingerprint says.
-func (c *call) wantedKey() (manifest.Fingerprint, error) {
-	s := c.opt.fingerprint
+// wantedKey reads a fingerprint of the command line; "" stays.
+func wantedKey(s string) (manifest.Fingerprint, error) {
 	if s == "" {
 		return "", nil
 	}
@@ -87,51 +138,211 @@ func fingerprints(ring manifest.Ring) string {
 	return strings.Join(all, ", ")
 }
 
-// enrol trusts keys, after a question unless they are confirmed.
-func (c *call) enrol(l *ledger.Ledger, offered manifest.Ring, confirmed bool) error {
-	ring, err := l.Trusted()
+// candidates are the keys to be decided about: the one that --fingerprint names, else those that can still be trusted.
+func (e *enrolment) candidates(where string) ([]candidateKey, error) {
+	offered, names, err := e.offeredKeys(where)
+	if err != nil {
+		return nil, err
+	}
+	if e.want != "" {
+		key, ok := offered.Find(e.want)
+		if !ok {
+			return nil, withHint(fmt.Errorf("%q offers no key with the fingerprint %s: %w", where, e.want.Grouped(), manifest.ErrUntrusted),
+				"it offers %s", fingerprints(offered))
+		}
+		return []candidateKey{{key, e.view.Judge(key, names[e.want], offered)}}, nil
+	}
+	keys, past := e.sift(offered, names)
+	if len(keys) == 0 {
+		err := fmt.Errorf("%q offers no key that can still be trusted: %w", where, manifest.ErrUntrusted)
+		for _, s := range past {
+			err = withHint(err, "%s", strings.TrimSpace(s.Sentence()))
+		}
+		return nil, err
+	}
+	if e.replaces != "" && len(keys) > 1 {
+		return nil, withHint(usageErrorf("%q offers %s: which of them takes the place of %s?", where, count(len(keys), "key"), e.replaces.Grouped()),
+			"pkgsneak trust %s --fingerprint FPR --replaces %s", shellWord(where), e.replaces)
+	}
+	return keys, nil
+}
+
+// sift leaves out the keys that cannot be trusted any more, or that the drive itself has left behind: revoked, expired, replaced, not wanted, or in nobody's
+// use where others sign.
+func (e *enrolment) sift(offered manifest.Ring, names map[manifest.Fingerprint]string) (keys []candidateKey, past []trust.Signer) {
+	for _, key := range offered {
+		s := e.view.Judge(key, names[key.Fingerprint()], offered)
+		_, known := e.ring.Find(key.Fingerprint())
+		_, signs := names[key.Fingerprint()]
+		switch {
+		case known: // what is to be said of it, consider says
+		case s.State == trust.Unknown && (signs || len(names) == 0), s.State == trust.Successor && (signs || len(names) == 0):
+		case s.State == trust.Unknown || s.State == trust.Successor:
+			e.out.detail("%s %s signs nothing on this drive: left out", key.Fingerprint().Grouped(), key.UserID())
+			continue
+		default:
+			past = append(past, s)
+			e.out.detail("%s: left out", s.Sentence())
+			continue
+		}
+		keys = append(keys, candidateKey{key, s})
+	}
+	return keys, past
+}
+
+// consider asks about one key, unless it was named on the command line, and notes what follows.
+func (e *enrolment) consider(k candidateKey) error {
+	have, known := e.ring.Find(k.key.Fingerprint())
+	switch {
+	case e.opt.never:
+		return e.refuseForEver(k, known)
+	case known && k.key.Revoked() && !have.Revoked():
+		e.do(func() error { return e.l.Trust(k.key) })
+		have = k.key
+	}
+	done := e.replaces == "" || e.view.ReplacedBy(e.replaces) == k.key.Fingerprint()
+	if known && (have.Revoked() || !renews(k.key, have) && done) {
+		e.known(have)
+		e.report.Already = append(e.report.Already, newKeyReport(have))
+		return nil
+	}
+	if k.signer.State == trust.Revoked && !known {
+		return fmt.Errorf("trust %q: %s: nothing makes it trusted again: %w", e.args[0], k.signer.Sentence(), manifest.ErrUntrusted)
+	}
+	old, err := e.predecessor(k)
 	if err != nil {
 		return err
 	}
-	report := trustReport{Trusted: []keyReport{}}
-	declined := false
-	for _, key := range offered {
-		have, known := ring.Find(key.Fingerprint())
-		if known && key.Revoked() && !have.Revoked() {
-			if err := l.Trust(key); err != nil {
-				return err
-			}
-			have = key
+	e.introduce(k, known)
+	if old != "" {
+		e.describeOld(old)
+	}
+	yes, replace, err := e.confirm(k, old)
+	switch {
+	case err != nil:
+		return err
+	case !yes:
+		e.declined = true
+	case replace:
+		e.replace(old, k.key)
+	default:
+		e.trust(k)
+	}
+	return nil
+}
+
+// predecessor is the key whose place the new one would take: the one of --replaces, the one that introduced it, or the one under which its origin was imported.
+func (e *enrolment) predecessor(k candidateKey) (manifest.Fingerprint, error) {
+	if e.replaces == "" {
+		if k.signer.State == trust.Successor {
+			return k.signer.Introducer, nil
 		}
-		if known && (have.Revoked() || !renews(key, have)) {
-			c.known(have)
-			report.Already = append(report.Already, newKeyReport(have))
-			continue
+		return k.signer.Before, nil
+	}
+	_, trusted := e.view.Ring.Find(e.replaces)
+	seen := slices.ContainsFunc(ledger.SeenOrigins(e.l), func(id ledger.OriginID) bool { return id.Key == e.replaces })
+	switch {
+	case e.replaces == k.key.Fingerprint():
+		return "", usageErrorf("--replaces names the key itself")
+	case e.replaces == e.view.Own:
+		return "", withHint(usageErrorf("--replaces names this machine's own key"), "pkgsneak key rotate")
+	case !trusted && !seen:
+		return "", withHint(fmt.Errorf("nothing here came in under the key %s, and it is not trusted", e.replaces.Grouped()), "pkgsneak trust list")
+	}
+	return e.replaces, nil
+}
+
+// confirm asks what is not settled by the command line: whether the key is trusted, and whether it takes the place of the old one.
+func (e *enrolment) confirm(k candidateKey, old manifest.Fingerprint) (yes, replace bool, err error) {
+	if e.want != "" {
+		replace = old != "" && (e.replaces != "" || k.signer.State == trust.Successor)
+		if old != "" && !replace {
+			e.out.notice("what came in under the old key stays its own; to hand it over: pkgsneak trust %s --fingerprint %s --replaces %s", shellWord(e.args[0]), e.want, old)
 		}
-		c.introduce(key, ring)
-		if known {
-			c.out.say("%s it is trusted already, and its expiry was changed", bold("note:"))
+		return true, replace, nil
+	}
+	if !e.out.asks {
+		line := fmt.Sprintf("pkgsneak trust %s --fingerprint %s", shellWord(e.args[0]), k.key.Fingerprint())
+		if old != "" && k.signer.State != trust.Successor {
+			line += " --replaces " + string(old)
 		}
-		if !confirmed {
-			yes, err := c.confirmKey(key)
-			if err != nil {
-				return err
-			}
-			if !yes {
-				declined = true
-				continue
-			}
+		return false, false, withHint(usageErrorf("trust asks before it trusts a key, and there is no terminal"), "%s", line)
+	}
+	e.out.notice("Compare it with what \"pkgsneak key\" shows on the build host.")
+	if old != "" {
+		yes, err = e.out.ask(e.ctx, "Trust this key in the place of the old one?")
+		if yes || err != nil || e.replaces != "" || k.signer.State == trust.Successor {
+			return yes, yes, err
 		}
-		if err := l.Trust(key); err != nil {
+		yes, err = e.out.ask(e.ctx, "Trust it beside the old one, as another machine's?")
+		return yes, false, err
+	}
+	yes, err = e.out.ask(e.ctx, "Trust this key?")
+	return yes, false, err
+}
+
+func (e *enrolment) do(f func() error) { e.decisions = append(e.decisions, f) }
+
+func (e *enrolment) trust(k candidateKey) {
+	e.do(func() error {
+		if err := e.l.Trust(k.key); err != nil {
 			return err
 		}
-		c.out.say("%s", green("trusted from now on"))
-		report.Trusted = append(report.Trusted, newKeyReport(key))
+		if err := ledger.Undecide(e.l, k.key.Fingerprint()); err != nil {
+			return err
+		}
+		e.out.say("%s", green("trusted from now on"))
+		e.report.Trusted = append(e.report.Trusted, newKeyReport(k.key))
+		return nil
+	})
+}
+
+func (e *enrolment) replace(old manifest.Fingerprint, key *manifest.PublicKey) {
+	e.do(func() error {
+		if err := ledger.Replace(e.l, old, key, e.view.Now); err != nil {
+			return err
+		}
+		e.out.say("%s, in the place of %s: what came in under that key is the new one's", green("trusted from now on"), old.Grouped())
+		e.report.Trusted = append(e.report.Trusted, newKeyReport(key))
+		e.report.Replaced = append(e.report.Replaced, replacedKey{old, key.Fingerprint()})
+		return nil
+	})
+}
+
+// refuseForEver notes that nothing is to be imported that a key signs.
+func (e *enrolment) refuseForEver(k candidateKey, trusted bool) error {
+	switch {
+	case k.key.Fingerprint() == e.view.Own:
+		return usageErrorf("trust --never: this is the key that this machine signs with")
+	case trusted && e.want == "":
+		return nil
+	case trusted:
+		return withHint(fmt.Errorf("the key %s is trusted here", k.key.Fingerprint().Grouped()), "pkgsneak trust remove %s", k.key.Fingerprint())
 	}
-	if declined && len(report.Trusted) == 0 {
-		return sync.ErrDeclined
+	if e.want == "" {
+		e.introduce(k, false)
+		if !e.out.asks {
+			return withHint(usageErrorf("trust --never asks first, and there is no terminal"),
+				"pkgsneak trust %s --never --fingerprint %s", shellWord(e.args[0]), k.key.Fingerprint())
+		}
+		yes, err := e.out.ask(e.ctx, "Never import what this key signs?")
+		if err != nil {
+			return err
+		}
+		if !yes {
+			e.declined = true
+			return nil
+		}
 	}
-	c.result(exitDone, report)
+	e.do(func() error {
+		d := ledger.Decision{Key: k.key.Fingerprint(), Verdict: ledger.Never, At: e.view.Now, UserID: k.key.UserID()}
+		if err := ledger.Decide(e.l, d); err != nil {
+			return err
+		}
+		e.out.say("%s %s: not wanted from now on; pkgsneak trust takes that back", d.Key.Grouped(), d.UserID)
+		e.report.Never = append(e.report.Never, newKeyReport(k.key))
+		return nil
+	})
 	return nil
 }
 
@@ -143,74 +354,92 @@ func renews(offered, have *manifest.PublicKey) bool {
 }
 
 // known says that there is nothing to do about a key.
-func (c *call) known(key *manifest.PublicKey) {
+func (e *enrolment) known(key *manifest.PublicKey) {
 	if key.Revoked() {
-		c.out.warn("%s %s is revoked by its owner: nothing makes it trusted again", key.Fingerprint().Grouped(), key.UserID())
+		e.out.warn("%s %s is revoked by its owner: nothing makes it trusted again", key.Fingerprint().Grouped(), key.UserID())
 		return
 	}
-	c.out.say("%s %s is trusted already", key.Fingerprint().Grouped(), key.UserID())
+	e.out.say("%s %s is trusted already", key.Fingerprint().Grouped(), key.UserID())
 }
 
 // introduce shows a key that may be trusted, and what speaks for or against it.
-func (c *call) introduce(key *manifest.PublicKey, ring manifest.Ring) {
-	c.describeKey(key)
-	now := c.env.now()
-	if err := key.Check(now); err != nil && !now.Before(key.Created()) {
-		c.out.warn("%v", err)
+func (e *enrolment) introduce(k candidateKey, known bool) {
+	e.describeKey(k.key)
+	if err := k.key.Check(trust.Latest(e.env.now(), k.key.Created())); err != nil {
+		e.out.warn("%v", err)
 	}
-	if by, ok := key.CertifiedBy(ring, now); ok {
-		known, _ := ring.Find(by)
-		c.out.say("%s it was certified by %s %s, which is trusted here", bold("note:"), by.Grouped(), known.UserID())
+	if known {
+		e.out.say("%s it is trusted already, and its expiry was changed", bold("note:"))
+		return
+	}
+	switch k.signer.State {
+	case trust.Successor, trust.Retired, trust.Never:
+		e.out.say("%s %s", bold("note:"), k.signer.Sentence())
+	case trust.Unknown:
+		if k.signer.Before != "" {
+			e.out.say("%s %s", bold("note:"), k.signer.Sentence())
+		}
 	}
 }
 
-func (c *call) confirmKey(key *manifest.PublicKey) (bool, error) {
-	if !c.out.asks {
-		return false, withHint(usageErrorf("trust asks before it trusts a key, and there is no terminal"),
-			"pkgsneak trust %s --fingerprint %s", shellWord(c.args[0]), key.Fingerprint())
+// describeOld shows the key whose place a new one may take, and when it was used last.
+func (e *enrolment) describeOld(old manifest.Fingerprint) {
+	e.out.say("%s      %s", bold("old key"), old.Grouped())
+	if key, ok := e.view.Ring.Find(old); ok {
+		e.out.say("%s         %s", bold("made"), key.Created().Local().Format("2006-01-02"))
 	}
-	c.out.notice("Compare it with what \"pkgsneak key\" shows on the build host.")
-	return c.out.ask("Trust this key?")
+	for _, id := range ledger.SeenOrigins(e.l) {
+		if s, _ := e.l.Seen(id); id.Key == old {
+			e.out.say("%s     %s, signed %s", bold("imported"), id.Name, when(s.Highest, e.env.now()))
+		}
+	}
 }
 
-// offeredKeys reads the keys on a drive, or the one in a file.
-func (c *call) offeredKeys(where string) (manifest.Ring, error) {
+// offeredKeys reads the keys on a drive with the names of the origins that they sign, or the one in a file.
+func (e *enrolment) offeredKeys(where string) (manifest.Ring, map[manifest.Fingerprint]string, error) {
 	if info, err := os.Stat(where); err == nil && info.IsDir() {
-		return c.driveKeys(where)
+		return e.driveKeys(where)
 	}
-	data, err := c.readInput(where, manifest.MaxKey)
+	data, err := e.readInput(where, manifest.MaxKey)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key, err := manifest.ReadPublicKey(data)
 	if err != nil {
-		return nil, fmt.Errorf("%q: %w", where, err)
+		return nil, nil, fmt.Errorf("%q: %w", where, err)
 	}
-	return manifest.Ring{key}, nil
+	return manifest.Ring{key}, nil, nil
 }
 
-func (c *call) driveKeys(mount string) (manifest.Ring, error) {
+func (e *enrolment) driveKeys(mount string) (manifest.Ring, map[manifest.Fingerprint]string, error) {
 	d, err := drive.Open(mount)
 	if err != nil {
-		return nil, fmt.Errorf("trust %q: %w", mount, err)
+		if empty, _ := os.ReadDir(mount); errors.Is(err, drive.ErrNoTree) && len(empty) == 0 {
+			err = &sync.EmptyMountError{Drive: mount, Err: err}
+		}
+		return nil, nil, fmt.Errorf("trust %q: %w", mount, err)
 	}
 	defer d.Close()
 	offers, err := d.Keys()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if _, err := e.view.ApplyRevocations(d); err != nil {
+		return nil, nil, err
 	}
 	var ring manifest.Ring
 	for _, o := range offers {
 		if o.Err != nil {
-			c.out.warn("%q on the drive is left out: %v", o.Path, o.Err)
+			e.out.warn("%q on the drive is left out: %v", o.Path, o.Err)
 			continue
 		}
 		ring = append(ring, o.Key)
 	}
 	if len(ring) == 0 {
-		return nil, fmt.Errorf("%q offers no key", mount)
+		return nil, nil, fmt.Errorf("%q offers no key", mount)
 	}
-	return ring, nil
+	names, err := e.view.Signers(d, ring)
+	return ring, names, err
 }
 
 func trustList(c *call) error {
@@ -223,12 +452,23 @@ func trustList(c *call) error {
 	if err != nil {
 		return err
 	}
+	decisions, err := ledger.Decisions(l)
+	if err != nil {
+		return err
+	}
 	report := struct {
-		Keys []keyReport `json:"keys"`
-	}{Keys: []keyReport{}}
+		Keys  []keyReport            `json:"keys"`
+		Never []manifest.Fingerprint `json:"never"`
+	}{Keys: []keyReport{}, Never: []manifest.Fingerprint{}}
 	for _, k := range ring {
-		c.out.say("%s  %s  %s%s", k.Fingerprint().Grouped(), k.Created().Local().Format("2006-01-02"), k.UserID(), c.keyProblem(k))
+		c.out.say("%s  %s  %s%s", k.Fingerprint().Grouped(), k.Created().Local().Format("2006-01-02"), k.UserID(), keyProblem(k, c.env.now()))
 		report.Keys = append(report.Keys, newKeyReport(k))
+	}
+	for _, fpr := range slices.Sorted(maps.Keys(decisions)) {
+		if d := decisions[fpr]; d.Verdict == ledger.Never {
+			c.out.say("%s  %s  %s  (not wanted)", fpr.Grouped(), d.At.Local().Format("2006-01-02"), d.UserID)
+			report.Never = append(report.Never, fpr)
+		}
 	}
 	if len(ring) == 0 {
 		c.out.notice("no key is trusted; with a drive at hand: pkgsneak trust DRIVE")
@@ -238,13 +478,9 @@ func trustList(c *call) error {
 }
 
 // keyProblem says why a trusted key is not believed, "" if it is. A clock that is before the key says nothing.
-func (c *call) keyProblem(k *manifest.PublicKey) string {
-	now := c.env.now()
-	if now.Before(k.Created()) {
-		now = k.Created()
-	}
+func keyProblem(k *manifest.PublicKey, now time.Time) string {
 	var problem *manifest.KeyError
-	if errors.As(k.Check(now), &problem) {
+	if errors.As(k.Check(trust.Latest(now, k.Created())), &problem) {
 		return "  (" + problem.Reason + ")"
 	}
 	return ""
@@ -260,8 +496,19 @@ func trustRemove(c *call) error {
 	if err != nil {
 		return err
 	}
+	if done, err := c.wantAfterAll(l, c.args[0]); done || err != nil {
+		return err
+	}
 	key, err := pickKey(ring, c.args[0])
 	if err != nil {
+		return err
+	}
+	// The decision first: a key that is gone without one is a stranger's.
+	d := ledger.Decision{Key: key.Fingerprint(), Verdict: ledger.Removed, At: c.env.now(), UserID: key.UserID()}
+	if key.Revoked() {
+		d.Verdict = ledger.Revoked
+	}
+	if err := ledger.Decide(l, d); err != nil {
 		return err
 	}
 	if err := l.Distrust(key.Fingerprint()); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -270,6 +517,24 @@ func trustRemove(c *call) error {
 	c.out.say("%s %s is trusted no longer", key.Fingerprint().Grouped(), key.UserID())
 	c.result(exitDone, newKeyReport(key))
 	return nil
+}
+
+// wantAfterAll takes trust --never back, if that is what was decided about the key.
+func (c *call) wantAfterAll(l *ledger.Ledger, name string) (bool, error) {
+	fpr, err := manifest.ParseFingerprint(name)
+	if err != nil {
+		return false, nil
+	}
+	decisions, err := ledger.Decisions(l)
+	if err != nil || decisions[fpr].Verdict != ledger.Never {
+		return false, err
+	}
+	if err := ledger.Undecide(l, fpr); err != nil {
+		return false, err
+	}
+	c.out.say("%s %s: an import reports its origins again; to trust it: pkgsneak trust DRIVE", fpr.Grouped(), decisions[fpr].UserID)
+	c.result(exitDone, keyReport{Fingerprint: fpr, UserID: decisions[fpr].UserID})
+	return true, nil
 }
 
 // pickKey finds the trusted key that a fingerprint, or its last 16 digits, names.

@@ -55,6 +55,8 @@ type options struct {
 	armor       bool
 	revoke      bool
 	fingerprint string
+	replaces    string // a fingerprint
+	never       bool
 }
 
 // defaultListen is where serve listens unless --listen names another place.
@@ -290,10 +292,14 @@ var revoking = flagSet{
 var trusting = flagSet{
 	{name: "fingerprint", value: "FPR", usage: "trust the key with this fingerprint, without a question",
 		to: func(o *options) flag.Value { return text{&o.fingerprint} }},
+	{name: "replaces", value: "FPR", usage: "the key takes the place of this one, which is trusted no longer",
+		to: func(o *options) flag.Value { return text{&o.replaces} }},
+	{name: "never", usage: "never import what the key signs, and do not report it as left out",
+		to: func(o *options) flag.Value { return toggle{&o.never} }},
 }
 
 // The sets of auto, which its worker takes too.
-var unattended = []flagSet{kindsLeft, exporting, importing, shrink, guards, dirs, lock}
+var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, shrink, guards, dirs, lock}
 
 // flags gives the flags of a command.
 func flags(sets ...flagSet) []cli.Flag {

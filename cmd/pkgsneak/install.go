@@ -39,7 +39,7 @@ func (c *call) install(o auto.InstallOptions, away bool, next func()) error {
 		do, question = auto.Uninstall, "%s was changed here. Remove it?"
 	}
 	if c.out.asks {
-		o.Confirm = func(path string) (bool, error) { return c.out.ask(question, path) }
+		o.Confirm = func(path string) (bool, error) { return c.out.ask(c.ctx, question, path) }
 	}
 	changes, err := do(c.ctx, o)
 	if err != nil {

@@ -18,7 +18,7 @@ func main() {
 	// As emerge and emaint do: packages, index and the tree on a drive are read by others. What is secret has a mode of its own.
 	syscall.Umask(0o022)
 	tuneMemory()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	go func() {
 		<-ctx.Done()
 		stop() // a second signal ends the process at once

@@ -16,7 +16,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -40,8 +39,9 @@ type printer struct {
 
 	// state
 	out, err screen
-	bar      *bar  // the line that moves, if there is one
-	broken   error // the first error of writing a result
+	bar      *bar          // the line that moves, if there is one
+	answers  *bufio.Reader // what is left of the input, from the first question on
+	broken   error         // the first error of writing a result
 }
 
 // screen is one output and whether it takes colours.
@@ -129,23 +129,6 @@ func (p *printer) alert(format string, args ...any) {
 	p.hideBar()
 	p.err.line(format, args...)
 	p.showBar()
-}
-
-// ask puts a question to the person at the terminal; only a word that begins with y is a yes.
-func (p *printer) ask(format string, args ...any) (bool, error) {
-	if !p.asks {
-		return false, noTerminal()
-	}
-	p.hideBar()
-	fmt.Fprint(p.err.w, p.err.format(format+" [y/N] ", args...))
-	answer, err := bufio.NewReader(io.LimitReader(p.in, 1024)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, fmt.Errorf("read the answer: %w", err)
-	}
-	if !strings.HasSuffix(answer, "\n") {
-		fmt.Fprintln(p.err.w)
-	}
-	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y"), nil
 }
 
 // keep remembers the first error of writing a result: a full disk behind `> list` is a failed run.

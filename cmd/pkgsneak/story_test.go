@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 
 // storyMain is main with a machine of the story around it.
 func storyMain() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	e := processEnv("story")
 	e.root, e.hostname, e.executable = os.Getenv("STORY_ROOT"), os.Getenv("STORY_NAME"), os.Getenv("STORY_PROGRAM")
 	e.portageq = nil

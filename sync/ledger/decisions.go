@@ -22,6 +22,7 @@ const (
 	Never    Verdict = "never"    // the administrator does not want what it signs
 	Replaced Verdict = "replaced" // another key took its place
 	Removed  Verdict = "removed"  // it was trusted, and the administrator took that back
+	Revoked  Verdict = "revoked"  // as Removed; its owner had withdrawn it, which no drive makes undone
 )
 
 // A Decision is what was decided about a key that is not trusted.
@@ -70,7 +71,7 @@ func parseDecisions(text string) (map[manifest.Fingerprint]Decision, int, error)
 			return err
 		}
 		switch d.Verdict {
-		case Never, Removed:
+		case Never, Removed, Revoked:
 			if f[3] != "-" {
 				return fmt.Errorf("%q has no next key", f[2])
 			}

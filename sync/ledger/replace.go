@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -112,10 +113,8 @@ func finishReplacing(l *Ledger) error {
 
 // handOver makes everything that is remembered of origins of the old key the new key's.
 func (r *replacement) handOver(l *Ledger) error {
-	var emptied []string
-	for id, file := range l.memory.imports {
+	for id := range maps.Clone(l.memory.imports) { // which grows meanwhile
 		if id.Key == r.old {
-			emptied = append(emptied, file)
 			if err := r.handOverImports(l, id); err != nil {
 				return err
 			}
@@ -135,8 +134,15 @@ func (r *replacement) handOver(l *Ledger) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range emptied {
-		if err := l.root.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	files, err := l.names(importsDir)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if !strings.HasPrefix(path.Base(file), string(r.old)+".") {
+			continue
+		}
+		if err := l.root.Remove(file); err != nil {
 			return fmt.Errorf("state directory %q: %w", l.dir, err)
 		}
 	}

@@ -149,7 +149,7 @@ func (v View) Judge(key *manifest.PublicKey, name string, offered manifest.Ring)
 		s.invalid(trusted.Check(Latest(v.Now, trusted.Created())), trusted)
 		return s
 	}
-	if s.State == Never {
+	if s.State == Never || s.State == Revoked {
 		return s
 	}
 	if err := key.Check(Latest(v.Now, key.Created())); err != nil {
@@ -186,8 +186,11 @@ func (v View) judgeClaim(claimed, name string) Signer {
 		}
 		s.Key, s.UserID, s.Since, s.State = fpr, d.UserID, d.At, Retired
 		s.Introducer = d.By
-		if d.Verdict == ledger.Never {
+		switch d.Verdict {
+		case ledger.Never:
 			s.State = Never
+		case ledger.Revoked:
+			s.State, s.Reason = Revoked, "revoked by its owner, as was seen here before "+day(d.At)
 		}
 		return s
 	}
@@ -330,4 +333,26 @@ func failedAs(dir string, err error) error {
 		return &Refusal{Origin: dir, Err: err}
 	}
 	return err
+}
+
+// Signers returns the names of the origins on a drive by the key of offered that signed them, newest
+// generations only.
+func (v View) Signers(d *drive.Drive, offered manifest.Ring) (map[manifest.Fingerprint]string, error) {
+	dirs, err := d.Origins()
+	if err != nil {
+		return nil, err
+	}
+	names := map[manifest.Fingerprint]string{}
+	for _, dir := range dirs {
+		gen, err := d.Load(dir, offered, v.Now)
+		var gone *drive.GoneError
+		switch {
+		case errors.As(err, &gone) && gone.Vanished:
+			return nil, err
+		case err == nil:
+			names[gen.Signed.Signer] = gen.Record.Origin
+			gen.Close()
+		}
+	}
+	return names, nil
 }

@@ -51,6 +51,9 @@ func Read(l *ledger.Ledger, clock time.Time) (View, error) {
 	return v, nil
 }
 
+// ReplacedBy returns the key that took the place of another one here; "" if none did.
+func (v View) ReplacedBy(old manifest.Fingerprint) manifest.Fingerprint { return v.decisions[old].By }
+
 // Latest returns the later one of two times.
 func Latest(a, b time.Time) time.Time {
 	if b.After(a) {

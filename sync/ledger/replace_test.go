@@ -1,0 +1,179 @@
+package ledger
+
+import (
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
+)
+
+// replaced makes a state directory in which two origins came in under one key.
+func replaced(t *testing.T, dir string) (old, next *manifest.PublicKey) {
+	t.Helper()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	keys := make([]*manifest.PublicKey, 2)
+	for i, name := range []string{"old", "next"} {
+		k, err := manifest.GenerateKey(name, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[i] = k.Public()
+	}
+	l := openDir(t, dir, Options{})
+	defer l.Close()
+	var errs []error
+	for _, name := range []string{"host", "chroot"} {
+		id := OriginID{keys[0].Fingerprint(), name}
+		errs = append(errs, l.SaveImports(id, Packages, map[string]Import{"a/a-1.tbz2": {Local: "a/a-1.tbz2", Size: 1}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}),
+			l.SaveImports(id, Distfiles, map[string]Import{"a.tar": {Local: "a.tar", Size: 3}}),
+			l.SaveSeen(id, Seen{Serial: 7, Highest: at}))
+	}
+	// The administrator trusted the new key before, and imported: its own row is the newer one.
+	errs = append(errs, l.SaveImports(OriginID{keys[1].Fingerprint(), "host"}, Packages, map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}}),
+		l.SaveSeen(OriginID{keys[1].Fingerprint(), "host"}, Seen{Serial: 9, Highest: at}), l.Trust(keys[0]))
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	return keys[0], keys[1]
+}
+
+// checkReplaced holds a state directory against what it has to say once the new key has the place of the old one.
+func checkReplaced(t *testing.T, l *Ledger, old, next *manifest.PublicKey) {
+	t.Helper()
+	ring, err := l.Trusted()
+	if err != nil || len(ring) != 1 || ring[0].Fingerprint() != next.Fingerprint() {
+		t.Errorf("trusted: %v, %v", ring, err)
+	}
+	for _, id := range SeenOrigins(l) {
+		if id.Key != next.Fingerprint() {
+			t.Errorf("%q is remembered under the old key", id.Name)
+		}
+	}
+	host, chroot := OriginID{next.Fingerprint(), "host"}, OriginID{next.Fingerprint(), "chroot"}
+	rows, err := l.Imports(host, Packages)
+	if want := map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}; err != nil || !maps.Equal(rows, want) {
+		t.Errorf("rows of host: %v, %v", rows, err)
+	}
+	if rows, err := l.Imports(chroot, Distfiles); err != nil || len(rows) != 1 {
+		t.Errorf("rows of chroot: %v, %v", rows, err)
+	}
+	if s, _ := l.Seen(host); s.Serial != 9 {
+		t.Errorf("host's serial is %d", s.Serial)
+	}
+	if s, _ := l.Seen(chroot); s.Serial != 7 {
+		t.Errorf("chroot's serial is %d", s.Serial)
+	}
+	names, err := l.names(importsDir)
+	for _, name := range names {
+		if strings.Contains(name, string(old.Fingerprint())) {
+			t.Errorf("%s is left", name)
+		}
+	}
+	decisions, derr := Decisions(l)
+	d := decisions[old.Fingerprint()]
+	if err != nil || derr != nil || d.Verdict != Replaced || d.By != next.Fingerprint() || d.UserID != "old" {
+		t.Errorf("decision %+v, %v, %v", d, err, derr)
+	}
+}
+
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	old, next := replaced(t, dir)
+	l := openDir(t, dir, Options{})
+	if err := Replace(l, old.Fingerprint(), next, time.Unix(1_772_452_800, 0)); err != nil {
+		t.Fatal(err)
+	}
+	checkReplaced(t, l, old, next)
+	if err := Replace(l, next.Fingerprint(), next, time.Now()); err == nil {
+		t.Error("a key replaced itself")
+	}
+}
+
+var errStopped = errors.New("stopped")
+
+// The process ends before each change of a file in turn. The next one trusts one key and one only, and finishes what was begun.
+func TestReplaceStopped(t *testing.T) {
+	whole, none := 0, 0
+	for n := 0; ; n++ {
+		dir := t.TempDir()
+		old, next := replaced(t, dir)
+		left := n
+		l := openDir(t, dir, Options{Hook: func(durable.Change) error {
+			if left--; left < 0 {
+				return errStopped
+			}
+			return nil
+		}})
+		err := Replace(l, old.Fingerprint(), next, time.Unix(1_772_452_800, 0))
+		l.Close()
+		reader := openDir(t, dir, Options{ReadOnly: true})
+		ring, rerr := reader.Trusted()
+		if rerr != nil || len(ring) != 1 {
+			t.Fatalf("stopped at change %d: a reader trusts %v, %v", n, ring, rerr)
+		}
+		reader.Close()
+		l = openDir(t, dir, Options{})
+		if _, ok := l.Seen(OriginID{old.Fingerprint(), "host"}); ok {
+			none++
+			if ring, _ := l.Trusted(); len(ring) != 1 || ring[0].Fingerprint() != old.Fingerprint() {
+				t.Fatalf("stopped at change %d: half of it happened: %v", n, ring)
+			}
+		} else {
+			whole++
+			checkReplaced(t, l, old, next)
+		}
+		l.Close()
+		if err == nil {
+			break
+		}
+		if t.Failed() {
+			t.Fatalf("stopped at change %d", n)
+		}
+	}
+	if whole < 10 || none < 2 {
+		t.Errorf("%d ends of it and %d beginnings are too few to be all", whole, none)
+	}
+}
+
+// A key that its owner revoked stays where its revocation is remembered.
+func TestReplaceRevoked(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	k, err := manifest.GenerateKey("old", at)
+	if err == nil {
+		k, err = k.Revoked(at)
+	}
+	next, err2 := manifest.GenerateKey("next", at)
+	l := openDir(t, t.TempDir(), Options{})
+	if err := errors.Join(err, err2, l.Trust(k.Public()), Replace(l, k.Public().Fingerprint(), next.Public(), at)); err != nil {
+		t.Fatal(err)
+	}
+	ring, err := l.Trusted()
+	if old, ok := ring.Find(k.Public().Fingerprint()); err != nil || !ok || !old.Revoked() {
+		t.Errorf("trusted: %v, %v", ring, err)
+	}
+}
+
+func TestDecisionsOdd(t *testing.T) {
+	const fpr = "0123456789ABCDEF0123456789ABCDEF01234567"
+	row := func(s string) string { return "pkgsneak decisions 1\n" + s + "\nend\t1\n" }
+	if _, _, err := parseDecisions(row(fpr + "\ta\tnever\t-\t5")); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"empty":           "",
+		"another verdict": row(fpr + "\ta\tmaybe\t-\t5"),
+		"small letters":   row(strings.ToLower(fpr) + "\ta\tnever\t-\t5"),
+		"next of never":   row(fpr + "\ta\tnever\t" + fpr + "\t5"),
+		"no next":         row(fpr + "\ta\treplaced\t-\t5"),
+		"no time":         row(fpr + "\ta\tnever\t-\t"),
+		"cut off":         "pkgsneak decisions 1\n" + fpr + "\ta\tnever\t-\t5\n",
+	} {
+		if _, _, err := parseDecisions(text); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
