@@ -244,6 +244,25 @@ func TestExportRestoresWhatIsMissingOnTheDrive(t *testing.T) {
 	}
 }
 
+// What is damaged or missing on the drive and of a kind that is switched off is no longer carried: that is said.
+func TestExportNamesWhatItCannotRestore(t *testing.T) {
+	host, drive := machine(t, "host", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-multi")
+	write(t, filepath.Join(host.DISTDIR, "a.tar"), "a\n")
+	mustExport(t, host, ExportOptions{Drive: drive})
+	const lost = "app-misc/mc/mc-2.3.1-r10-1.xpak"
+	if err := os.Remove(filepath.Join(drive, "pkgsneak/host/packages", lost)); err != nil {
+		t.Fatal(err)
+	}
+	r := mustExport(t, host, ExportOptions{Drive: drive, NoPackages: true})
+	if len(r.LeftOut) != 1 || r.LeftOut[0].Path != lost || r.LeftOut[0].Hint != "pkgsneak export "+drive {
+		t.Errorf("left out %+v, want %q", r.LeftOut, lost)
+	}
+	if r := mustExport(t, host, ExportOptions{Drive: drive}); len(r.Copied) != 1 || len(r.LeftOut) != 0 {
+		t.Errorf("copied %v, left out %v", r.Copied, r.LeftOut)
+	}
+}
+
 func TestExportGuards(t *testing.T) {
 	host, drive := machine(t, "host", epoch), t.TempDir()
 	if _, err := Export(t.Context(), host, ExportOptions{Drive: drive}, nil); !isA[*NotMountedError](err) {

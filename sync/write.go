@@ -16,6 +16,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
@@ -170,7 +171,8 @@ func (x *exporter) progress() func(drive.Stage, string, int64) {
 	}
 }
 
-// again adds files to the plan that the drive's list has and the drive has not: somebody deleted them there.
+// again adds files to the plan that the drive's list has and the drive has not: somebody deleted them there, or they are damaged. Those of a kind that is switched off cannot be written again
+// now: they are left out, and the origin still has them.
 func (x *exporter) again(missing []drive.Item) {
 	for _, it := range missing {
 		kind := Package
@@ -191,10 +193,23 @@ func (x *exporter) again(missing []drive.Item) {
 			x.report.Kept.Files--
 			x.report.Kept.Bytes -= it.Size
 			x.todo = append(x.todo, Item{Kind: kind, Path: it.Path, Size: h.Size, Reason: "missing on the drive"})
+		case x.off(kind):
+			x.report.Kept.Files--
+			x.report.Kept.Bytes -= it.Size
+			x.leaveOut(Item{Kind: kind, Path: it.Path, Size: it.Size}, errAway,
+				"pkgsneak export "+fault.Quote(x.o.Drive))
 		default:
 			x.dropEntry(it.Path)
 		}
 	}
+}
+
+// errAway is why a file of the drive's list is not carried any longer.
+var errAway = errors.New("damaged or missing on the drive, and files of its kind were not looked at here")
+
+// off reports whether a kind is switched off.
+func (x *exporter) off(kind Kind) bool {
+	return kind == Package && x.o.NoPackages || kind == Distfile && x.o.NoDistfiles
 }
 
 // makeRoom checks that everything fits. Where it fits only without the files that are replaced or removed, a generation without them is committed first.

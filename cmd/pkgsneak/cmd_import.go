@@ -195,6 +195,9 @@ func (c *call) gone(o *sync.OriginImport) {
 	}
 	for _, h := range o.Plan.Held {
 		switch files := tally(h.Tally, string(h.Kind)); {
+		case h.Hint != "" && c.opt.imports.Prune: // it was asked for, and a person has to decide: not under --quiet either
+			c.out.warn("not removed: %s from %s that have left it: %s", files, o.Plan.Origin, h.Reason)
+			c.out.hint(h.Hint)
 		case h.Hint != "":
 			c.out.say("  still here     %s from %s that have left it: %s; %s removes them", files, o.Plan.Origin, h.Reason, h.Hint)
 		case c.opt.imports.Prune:

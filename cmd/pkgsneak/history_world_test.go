@@ -470,9 +470,10 @@ func (w *world) export(h *computer, d *usbDrive, s step) error {
 			after[key] = sum
 		}
 	}
-	if off := res.flag("--no-packages"); off || res.flag("--no-distfiles") { // what this kind has on the drive stays as it is
+	if off := res.flag("--no-packages"); off || res.flag("--no-distfiles") { // what this kind has on the drive stays as it is, but for what is named
 		for key, sum := range before {
-			if key[0] == 'p' && off || key[0] == 'd' && !off {
+			named := res.code == exitLeftOut && strings.Contains(res.out, key[2:])
+			if (key[0] == 'p' && off || key[0] == 'd' && !off) && !named {
 				after[key] = sum
 			}
 		}
@@ -633,6 +634,9 @@ func (w *world) complete(c *computer, d *usbDrive) error {
 	clear(c.dirty)
 	if err := w.indexHolds(c, false); err != nil {
 		return err
+	}
+	if strings.Contains(w.last.out, "not removed") { // it was said, with the reason
+		return nil
 	}
 	if w.lost || slices.ContainsFunc(w.hosts, func(h *computer) bool { return h.last != d }) {
 		return nil
