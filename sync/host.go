@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -178,7 +179,29 @@ func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m Machine, kn
 	for _, p := range scan.Misplaced {
 		h.leftOut = append(h.leftOut, Item{Kind: Package, Path: p.Path, Reason: p.Reason})
 	}
+	h.leftOut = append(h.leftOut, missed(m.PKGDIR, scan.Ignored, entries)...)
 	return nil
+}
+
+// missed are the names in a PKGDIR that are no packages although somebody could take them for some: a link with what is listed behind it, an empty file, a package that Portage set aside.
+func missed(pkgdirPath string, ignored []pkgdir.Problem, entries map[string]pkgindex.Entry) []Item {
+	var items []Item
+	for _, p := range ignored {
+		behind := 0
+		for path := range entries {
+			if strings.HasPrefix(path, p.Path+"/") {
+				behind++
+			}
+		}
+		switch {
+		case behind > 0:
+			items = append(items, Item{Kind: Package, Path: p.Path, Hint: "a directory or a bind mount in its place is followed, a link is not: " + filepath.Join(pkgdirPath, p.Path),
+				Reason: fmt.Sprintf("%s, which is not followed: %d packages that the index lists behind it are not carried", p.Reason, behind)})
+		case binpkg.HasPackageSuffix(p.Path), strings.Contains(p.Path, "._checksum_failure_."), strings.HasSuffix(p.Path, ".partial"):
+			items = append(items, Item{Kind: Package, Path: p.Path, Reason: p.Reason})
+		}
+	}
+	return items
 }
 
 // readIndex maps PKGDIR's index by path. Where two entries have one path, Portage's last wins.
@@ -264,6 +287,9 @@ func scanDistfiles(ctx context.Context, path string) (*distdir.Scan, error) {
 func (h *host) addDistfiles(l *ledger.Ledger, m Machine, scan *distdir.Scan) (err error) {
 	if h.distfiles, err = h.openPayloadDir(l, m, Distfile, m.DISTDIR); h.distfiles == nil {
 		return err
+	}
+	for _, p := range scan.Ignored {
+		h.leftOut = append(h.leftOut, Item{Kind: Distfile, Path: p.Name, Reason: p.Reason})
 	}
 	for _, f := range scan.Files {
 		if err := distdir.CheckName(f.Name); err != nil {

@@ -4,6 +4,7 @@
 //
 // A regular, non-empty file directly in DISTDIR whose name is none of Portage's own:
 //
+//	layout.conf, Packages, Packages.gz  of the directory itself, were it a mirror or a PKGDIR too
 //	.anything                       locks (.NAME.portage_lockfile), .mirror-cache.json, .layout.conf.HOST
 //	NAME.__download__, NAME.partial  a download on its way
 //	NAME.portage_lockfile           a lock of older versions
@@ -153,10 +154,13 @@ func (s *Scan) add(dir int, e *listing.Entry) error {
 // own marks what is nobody's concern.
 const own = "Portage's own"
 
+// ownNames are files that belong to the directory itself: of a mirror (GLEP 75), and of a PKGDIR that is the same directory.
+var ownNames = []string{"layout.conf", "Packages", "Packages.gz"}
+
 // foreignName is what the name alone says.
 func foreignName(name string) string {
 	switch {
-	case strings.HasPrefix(name, "."), strings.HasSuffix(name, ".portage_lockfile"):
+	case strings.HasPrefix(name, "."), strings.HasSuffix(name, ".portage_lockfile"), slices.Contains(ownNames, name):
 		return own
 	case strings.Contains(name, "._checksum_failure_."):
 		return "set aside by Portage: its contents were not what a Manifest says"

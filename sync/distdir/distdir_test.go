@@ -83,12 +83,12 @@ func place(t *testing.T, d *Dir, files ...Incoming) *Report {
 
 func TestScanTellsDistfilesFromTheRest(t *testing.T) {
 	d := openDir(t)
-	files := []string{"hello-2.10.tar.gz", "font:weird name?.zip", "Makefile", "x.tbz2", "layout.conf"}
+	files := []string{"hello-2.10.tar.gz", "font:weird name?.zip", "Makefile", "x.tbz2"}
 	for _, name := range files {
 		write(t, d, name, "x")
 	}
 	for _, name := range []string{
-		".hello-2.10.tar.gz.portage_lockfile", ".mirror-cache.json", ".layout.conf.distfiles.gentoo.org", ".locks/x", "old.portage_lockfile",
+		"layout.conf", "Packages", "Packages.gz", ".hello-2.10.tar.gz.portage_lockfile", ".mirror-cache.json", ".layout.conf.distfiles.gentoo.org", ".locks/x", "old.portage_lockfile",
 		"git3-src/repo/HEAD", ".pkgsneak/0123",
 	} {
 		write(t, d, name, "x")
