@@ -21,6 +21,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/trust"
 )
 
 // Comparison is what an origin on the drive and this machine differ in.
@@ -120,20 +121,27 @@ func (e *examiner) origin(ctx context.Context, d *drive.Drive, ring manifest.Rin
 
 // originTrust tells that an import would take nothing of the origin.
 func (e *examiner) originTrust(o *sync.OriginStatus) {
-	var unknown *manifest.UnknownKeyError
+	var refusal *trust.Refusal
 	switch {
 	case o.Err == nil:
-	case errors.As(o.Err, &unknown):
+	case errors.As(o.Err, &refusal) && refusal.Signer.State == trust.Never: // as it was decided here
+	case errors.As(o.Err, &refusal) && refusal.Signer.State != trust.NoSigner:
 		if e.is(Host) && !e.is(Client) {
 			return
 		}
-		e.tell(Finding{Topic: "trust", Weight: Broken, Role: Client, What: fmt.Sprintf("origin %q is signed with a key that is not trusted here", o.Dir),
+		e.tell(Finding{Topic: "trust", Weight: Broken, Role: Client, What: refusal.Error(),
 			Why: "an import copies nothing of it", Names: []string{o.Fingerprint},
-			Mend: []Mend{{Do: "compare the fingerprint with what \"pkgsneak key\" shows on the build host: run", Lines: []string{"pkgsneak trust " + e.driveWord()}}}})
+			Mend: []Mend{advice(refusal.Signer, e.driveWord())}})
 	default:
 		e.tell(Finding{Topic: "drive", Weight: Broken, What: fmt.Sprintf("origin %q on the drive: %v", o.Dir, o.Err), Why: "an import takes nothing of it",
 			Mend: []Mend{run("pkgsneak verify " + e.driveWord())}})
 	}
+}
+
+// advice is what leads out of the state of a signer, as import and status print it.
+func advice(s trust.Signer, place string) Mend {
+	do, command := s.Advice(place)
+	return Mend{Do: do, Lines: []string{command}}
 }
 
 // comparer is one comparison.
