@@ -689,6 +689,11 @@ func (w *world) follow(m *computer, d *usbDrive, verb string, res result) (extra
 		if !ok {
 			continue
 		}
+		if strings.Contains(hint, "pkgsneak key renew") {
+			w.run(m, "key", "renew")
+			w.learnKey(m)
+			w.lost = true
+		}
 		for _, flag := range hintFlag.FindAllString(hint, -1) {
 			if !slices.Contains(extra, flag) {
 				extra = append(extra, flag)
