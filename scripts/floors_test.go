@@ -48,6 +48,7 @@ var floors = map[string]int{
 
 	"manifest":                 0,
 	"scripts":                  0,
+	"sync/cpu":                 0,
 	"sync/cpv":                 0,
 	"sync/depend":              0,
 	"sync/digest":              0,

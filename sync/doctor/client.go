@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -359,7 +360,7 @@ func (e *examiner) localPackages() {
 	e.tellCHOST(e.foreignCHOST(e.index), "PKGDIR")
 	var names []string
 	for _, entry := range e.index.Entries {
-		if e.have != nil && len(lacks(fromUse(cpuUse(entry)), e.have)) > 0 {
+		if e.have != nil && len(cpu.Lacks(cpu.FromUse(cpuUse(entry)), e.have)) > 0 {
 			names = append(names, entry.CPV())
 		}
 	}

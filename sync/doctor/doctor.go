@@ -14,6 +14,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync"
+	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -100,7 +101,7 @@ func (r *Report) Found() bool {
 func Examine(ctx context.Context, o Options) (*Report, error) {
 	e := &examiner{o: o, m: o.Machine, s: o.Machine.Settings, r: &Report{Roles: []Role{}, Because: []string{}, Findings: []Finding{}, Unknown: []string{}}}
 	e.opts = parseOpts(e.s.Get("EMERGE_DEFAULT_OPTS"))
-	e.have = cpuFlags(o.CPUInfo)
+	e.have = cpu.Read(o.CPUInfo)
 	if err := e.memory(ctx); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/portage"
 )
@@ -48,7 +49,7 @@ func (e *examiner) march() {
 		if key != "COMMON_FLAGS" && value != "" && value == e.s.Get("COMMON_FLAGS") {
 			continue // it says ${COMMON_FLAGS}
 		}
-		c := parseFlags(value, x86)
+		c := cpu.ParseFlags(value, x86)
 		if key == "COMMON_FLAGS" && !e.usesCommonFlags() {
 			continue
 		}
@@ -100,34 +101,34 @@ func archOf(chost string) string {
 }
 
 // judgeFlags says whether packages that are built with these flags run on other CPUs of the architecture.
-func (e *examiner) judgeFlags(key, value string, c cpu, arch string) (Finding, bool) {
+func (e *examiner) judgeFlags(key, value string, c cpu.Flags, arch string) (Finding, bool) {
 	x86 := arch == "amd64" || arch == "x86"
 	f := Finding{Topic: "march", Weight: Wrong, Role: Host}
-	needs, isKnown := c.needs()
+	needs, isKnown := c.Needs()
 	switch {
-	case c.native:
+	case c.Native:
 		f.What = key + " has -march=native"
 		if key == "RUSTFLAGS" {
 			f.What = key + " has target-cpu=native"
 		}
 		f.Why = "packages run on this very CPU and its like only; elsewhere they end with \"Illegal instruction\", and glibc or python take the machine with them"
-	case x86 && c.generic(arch):
+	case x86 && c.Generic(arch):
 		return f, false
 	case x86 && len(needs) == 0 && isKnown:
 		return f, false
-	case x86 && c.level():
-		f.Weight, f.What = Note, fmt.Sprintf("%s is for %s", key, c.name)
-		f.Why = "made for sharing, but cannot run on: " + whoLacks(needs)
+	case x86 && c.Level():
+		f.Weight, f.What = Note, fmt.Sprintf("%s is for %s", key, c.Name)
+		f.Why = "made for sharing, but cannot run on: " + cpu.LackedBy(needs)
 	case x86 && isKnown:
-		f.What = fmt.Sprintf("%s is for one family of CPUs (%s)", key, strings.Join(c.said(), " "))
-		f.Why = "packages cannot run on: " + whoLacks(needs)
+		f.What = fmt.Sprintf("%s is for one family of CPUs (%s)", key, strings.Join(c.Said(), " "))
+		f.Why = "packages cannot run on: " + cpu.LackedBy(needs)
 	case x86:
-		f.What = fmt.Sprintf("%s is for one family of CPUs (%s)", key, strings.Join(c.said(), " "))
+		f.What = fmt.Sprintf("%s is for one family of CPUs (%s)", key, strings.Join(c.Said(), " "))
 		f.Why = "packages may not run on any other"
-	case c.name == "" || strings.HasPrefix(c.name, "armv") || strings.HasPrefix(c.name, "rv"):
+	case c.Name == "" || strings.HasPrefix(c.Name, "armv") || strings.HasPrefix(c.Name, "rv"):
 		return f, false // a level of the architecture
 	default:
-		f.What = fmt.Sprintf("%s is for one CPU (%s)", key, c.name)
+		f.What = fmt.Sprintf("%s is for one CPU (%s)", key, c.Name)
 		f.Why = "packages may not run on others of the same architecture"
 	}
 	f.Mend = []Mend{inConf(e.s, key, assign(key, generic(key, value, arch)))}
@@ -135,15 +136,6 @@ func (e *examiner) judgeFlags(key, value string, c cpu, arch string) (Finding, b
 		f.Mend = nil
 	}
 	return f, true
-}
-
-// said is how the flags were written.
-func (c cpu) said() []string {
-	var w []string
-	if c.name != "" {
-		w = append(w, "-march="+c.name)
-	}
-	return append(w, c.extra...)
 }
 
 // genericName is the CPU for which all machines of an architecture can share packages; "" is the compiler's own choice.
@@ -155,14 +147,14 @@ func generic(key, value, arch string) string {
 	words := strings.Fields(value)
 	var rest []string
 	for i, w := range words {
-		_, rust := rustCPU(words, i)
-		one := parseFlags(w, x86)
+		_, rust := cpu.RustCPU(words, i)
+		one := cpu.ParseFlags(w, x86)
 		switch {
 		case rust:
 			if words[i] == strings.TrimPrefix(words[i], "-C") { // "-C" stands alone before it
 				rest = rest[:len(rest)-1]
 			}
-		case strings.HasPrefix(w, "-march="), strings.HasPrefix(w, "-mcpu="), len(one.extra)+len(one.off) > 0, w == "-mtune=native":
+		case strings.HasPrefix(w, "-march="), strings.HasPrefix(w, "-mcpu="), len(one.Extra)+len(one.Off) > 0, w == "-mtune=native":
 		default:
 			rest = append(rest, w)
 		}
@@ -182,9 +174,9 @@ func (e *examiner) hostCPUFlags() {
 	if arch != "amd64" && arch != "x86" {
 		return
 	}
-	c := parseFlags(e.s.Get("CFLAGS"), true)
-	promised, _ := marchFeatures("x86-64")
-	if more, ok := c.needs(); ok && c.level() { // a family that is told above promises nothing to others
+	c := cpu.ParseFlags(e.s.Get("CFLAGS"), true)
+	promised, _ := cpu.MarchFeatures("x86-64")
+	if more, ok := c.Needs(); ok && c.Level() { // a family that is told above promises nothing to others
 		for _, f := range more {
 			promised[f] = true
 		}
@@ -192,7 +184,7 @@ func (e *examiner) hostCPUFlags() {
 	promised["mmxext"] = true // part of sse
 	var beyond, keep, needs []string
 	for _, flag := range strings.Fields(e.s.Get("CPU_FLAGS_X86")) {
-		feature := fromUse([]string{flag})
+		feature := cpu.FromUse([]string{flag})
 		if len(feature) > 0 && !promised[feature[0]] {
 			beyond, needs = append(beyond, flag), append(needs, feature...)
 		} else {
@@ -203,7 +195,7 @@ func (e *examiner) hostCPUFlags() {
 		return
 	}
 	e.tell(Finding{Topic: "cpu-flags", Weight: Wrong, Role: Host, What: "CPU_FLAGS_X86 has more than CFLAGS promise: " + strings.Join(beyond, " "),
-		Why: "ebuilds turn these into code for that CPU; it cannot run on: " + whoLacks(needs), Mend: []Mend{e.cpuFlagsMend(keep)}})
+		Why: "ebuilds turn these into code for that CPU; it cannot run on: " + cpu.LackedBy(needs), Mend: []Mend{e.cpuFlagsMend(keep)}})
 }
 
 // cpuFlagsMend says where CPU_FLAGS_X86 is to be changed: in make.conf if it is set there, which wins, else in the line of package.use that sets it.

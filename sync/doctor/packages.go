@@ -14,6 +14,7 @@ import (
 
 	"pkgsneak/sync"
 	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pkgindex"
@@ -51,7 +52,7 @@ func (x *comparer) cpu(ctx context.Context) error {
 	}
 	t := &cpuTally{have: x.have, reasons: map[string][]string{}}
 	for _, entry := range x.entries {
-		t.needs(entry.CPV(), fromUse(cpuUse(entry)), "CPU_FLAGS_X86")
+		t.needs(entry.CPV(), cpu.FromUse(cpuUse(entry)), "CPU_FLAGS_X86")
 	}
 	if err := x.readFlags(ctx, t); err != nil {
 		return err
@@ -69,7 +70,7 @@ type cpuTally struct {
 }
 
 func (t *cpuTally) needs(name string, features []string, why string) {
-	if missing := lacks(features, t.have); len(missing) > 0 {
+	if missing := cpu.Lacks(features, t.have); len(missing) > 0 {
 		t.reasons[name] = append(t.reasons[name], fmt.Sprintf("%s: %s", why, strings.Join(missing, " ")))
 	}
 }
@@ -79,20 +80,20 @@ func (t *cpuTally) flags(p *binpkg.Package) {
 	name := p.Category + "/" + p.PF
 	seen := map[string]bool{}
 	for _, key := range []string{"CFLAGS", "CXXFLAGS"} {
-		c := parseFlags(p.Get(key), true)
-		features, ok := c.needs()
-		why := strings.Join(c.said(), " ")
+		c := cpu.ParseFlags(p.Get(key), true)
+		features, ok := c.Needs()
+		why := strings.Join(c.Said(), " ")
 		switch {
 		case seen[why]:
 			continue
-		case c.native:
+		case c.Native:
 			t.native = append(t.native, name)
 		case !ok:
 			t.odd = append(t.odd, name+" ("+why+")")
 		}
 		seen[why] = true
 		t.needs(name, features, why)
-		if c.native {
+		if c.Native {
 			return
 		}
 	}
@@ -213,16 +214,16 @@ func (x *comparer) tellNative(t *cpuTally) {
 	}
 	f := Finding{Topic: "cpu", Weight: Wrong, Role: Client, What: plural(len(t.native), "package") + " on the drive built with -march=native, for the build host's own CPU",
 		Why: "whether they run on this one is not written anywhere", Names: t.native, Mend: []Mend{x.otherCPU()}}
-	theirs := fromUse(strings.Fields(x.header.Get("CPU_FLAGS_X86")))
+	theirs := cpu.FromUse(strings.Fields(x.header.Get("CPU_FLAGS_X86")))
 	if len(theirs) == 0 {
 		for _, flag := range strings.Fields(x.header.Get("USE")) {
 			if w, ok := strings.CutPrefix(flag, "cpu_flags_x86_"); ok {
-				theirs = append(theirs, fromUse([]string{w})...)
+				theirs = append(theirs, cpu.FromUse([]string{w})...)
 			}
 		}
 	}
 	here := "not known"
-	if missing := lacks(theirs, x.have); len(missing) > 0 {
+	if missing := cpu.Lacks(theirs, x.have); len(missing) > 0 {
 		here = "lacks " + strings.Join(missing, " ")
 		f.Weight, f.Why = Broken, "that CPU has what this one has not: "+strings.Join(missing, " ")+"; programs end with \"Illegal instruction\""
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/portage"
 )
@@ -205,7 +206,7 @@ func (x *comparer) tellUse(u *useFlags, key string) {
 			words = append(words, "-"+w)
 		}
 		mend = inConf(x.s, "USE", add("USE", words...))
-	case key == "CPU_FLAGS_X86" && x.have != nil && len(lacks(fromUse(theirs), x.have)) > 0:
+	case key == "CPU_FLAGS_X86" && x.have != nil && len(cpu.Lacks(cpu.FromUse(theirs), x.have)) > 0:
 		mend = x.otherCPU()
 	case key == "CPU_FLAGS_X86":
 		mend = x.cpuFlagsMend(theirs)

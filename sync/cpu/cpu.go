@@ -1,4 +1,9 @@
-package doctor
+// Package cpu holds what x86 CPUs can do: the features that Linux names, what compiler flags and USE flags ask of them, and which
+// CPUs lack what. It reads text that is handed in (/proc/cpuinfo, CFLAGS) and opens nothing.
+//
+// Features are called as Linux calls them in /proc/cpuinfo. Only those are in the tables that change what a compiler or an ebuild
+// does: a missing name must mean a program that ends with an illegal instruction, not a table that has grown old.
+package cpu
 
 import (
 	"maps"
@@ -6,16 +11,12 @@ import (
 	"strings"
 )
 
-// Features of x86 CPUs are called here as Linux calls them in /proc/cpuinfo. Only those are known that change what a
-// compiler or an ebuild does: a missing name must mean a program that ends with an illegal instruction, not a table
-// that has grown old.
-
-// cpu is what the compiler was told about the CPU.
-type cpu struct {
-	native bool     // -march=native and its relatives
-	name   string   // -march=NAME (x86), -march or -mcpu=NAME elsewhere, "" for none
-	extra  []string // features of single -m flags
-	off    []string // features that -mno- flags take away
+// Flags is what a compiler was told about the CPU.
+type Flags struct {
+	Native bool     // -march=native and its relatives
+	Name   string   // -march=NAME (x86), -march or -mcpu=NAME elsewhere, "" for none
+	Extra  []string // features of single -m flags
+	Off    []string // features that -mno- flags take away
 }
 
 // The flags of GCC and Clang for single features, where they are not -mNAME with the kernel's name.
@@ -72,8 +73,8 @@ var marchText = map[string]string{
 	"c3-2": "cmov mmx sse", "c7": "c3-2 sse2 pni", "samuel-2": "c3", "nehemiah": "c3-2", "esther": "c7",
 }
 
-// marchFeatures returns what code for -march=name may use.
-func marchFeatures(name string) (map[string]bool, bool) {
+// MarchFeatures returns what code for -march=name may use.
+func MarchFeatures(name string) (map[string]bool, bool) {
 	text, ok := marchText[name]
 	if !ok {
 		return nil, false
@@ -84,18 +85,18 @@ func marchFeatures(name string) (map[string]bool, bool) {
 			set[w] = true
 			continue
 		}
-		more, _ := marchFeatures(w)
+		more, _ := MarchFeatures(w)
 		maps.Copy(set, more)
 	}
 	return set, true
 }
 
-// parseFlags finds what CFLAGS and their relatives say about the CPU. x86 tells how to read -mcpu, which only tunes there.
-func parseFlags(flags string, x86 bool) cpu {
-	var c cpu
+// ParseFlags finds what CFLAGS and their relatives say about the CPU. x86 tells how to read -mcpu, which only tunes there.
+func ParseFlags(flags string, x86 bool) Flags {
+	var c Flags
 	words := strings.Fields(flags)
 	for i, w := range words {
-		if rust, ok := rustCPU(words, i); ok {
+		if rust, ok := RustCPU(words, i); ok {
 			c.set(rust)
 			continue
 		}
@@ -105,16 +106,16 @@ func parseFlags(flags string, x86 bool) cpu {
 		case strings.HasPrefix(w, "-mcpu=") && !x86:
 			c.set(w[len("-mcpu="):])
 		case strings.HasPrefix(w, "-mno-") && x86:
-			c.off = append(c.off, features(w[len("-mno-"):])...)
+			c.Off = append(c.Off, features(w[len("-mno-"):])...)
 		case strings.HasPrefix(w, "-m") && x86:
-			c.extra = append(c.extra, features(w[len("-m"):])...)
+			c.Extra = append(c.Extra, features(w[len("-m"):])...)
 		}
 	}
 	return c
 }
 
-// rustCPU reads -C target-cpu=NAME and -Ctarget-cpu=NAME of RUSTFLAGS.
-func rustCPU(words []string, i int) (string, bool) {
+// RustCPU reads -C target-cpu=NAME and -Ctarget-cpu=NAME of RUSTFLAGS.
+func RustCPU(words []string, i int) (string, bool) {
 	w := strings.TrimPrefix(words[i], "-C")
 	if w == words[i] && (i == 0 || words[i-1] != "-C") {
 		return "", false
@@ -122,10 +123,10 @@ func rustCPU(words []string, i int) (string, bool) {
 	return strings.CutPrefix(w, "target-cpu=")
 }
 
-func (c *cpu) set(name string) {
-	c.native, c.name = name == "native", name
-	if c.native || name == "generic" {
-		c.name = ""
+func (c *Flags) set(name string) {
+	c.Native, c.Name = name == "native", name
+	if c.Native || name == "generic" {
+		c.Name = ""
 	}
 }
 
@@ -140,50 +141,50 @@ func features(flag string) []string {
 	return nil
 }
 
-// needs is what x86 code built with these flags may use beyond what every 64-bit CPU has, sorted. ok is false where the name is unknown.
-func (c cpu) needs() (list []string, ok bool) {
+// Needs is what x86 code built with these flags may use beyond what every 64-bit CPU has, sorted. ok is false where the name is unknown.
+func (c Flags) Needs() (list []string, ok bool) {
 	set, ok := map[string]bool{}, true
-	if c.name != "" {
-		if set, ok = marchFeatures(c.name); !ok {
+	if c.Name != "" {
+		if set, ok = MarchFeatures(c.Name); !ok {
 			set = map[string]bool{}
 		}
 	}
-	for _, f := range c.extra {
+	for _, f := range c.Extra {
 		set[f] = true
 	}
-	for _, f := range c.off {
+	for _, f := range c.Off {
 		delete(set, f)
 	}
-	base, _ := marchFeatures("x86-64")
+	base, _ := MarchFeatures("x86-64")
 	for f := range base {
 		delete(set, f)
 	}
 	return slices.Sorted(maps.Keys(set)), ok
 }
 
-// level tells whether the flags say no more than one of the psABI's levels, which are made for sharing.
-func (c cpu) level() bool {
-	set, ok := marchFeatures(c.name)
-	beyond := slices.ContainsFunc(c.extra, func(f string) bool { return !set[f] })
-	return ok && strings.HasPrefix(c.name, "x86-64-v") && !beyond
+// Level tells whether the flags say no more than one of the psABI's levels, which are made for sharing.
+func (c Flags) Level() bool {
+	set, ok := MarchFeatures(c.Name)
+	beyond := slices.ContainsFunc(c.Extra, func(f string) bool { return !set[f] })
+	return ok && strings.HasPrefix(c.Name, "x86-64-v") && !beyond
 }
 
-// generic x86 names run on every CPU of their architecture.
-func (c cpu) generic(arch string) bool {
-	if c.native || len(c.extra) > 0 {
+// Generic x86 names run on every CPU of their architecture.
+func (c Flags) Generic(arch string) bool {
+	if c.Native || len(c.Extra) > 0 {
 		return false
 	}
 	if arch == "x86" {
-		switch c.name {
+		switch c.Name {
 		case "i386", "i486", "i586", "i686", "pentium", "pentiumpro":
 			return true
 		}
 	}
-	return c.name == "" || c.name == "x86-64"
+	return c.Name == "" || c.Name == "x86-64"
 }
 
-// lacks returns which of the features a CPU does not have.
-func lacks(needs []string, have map[string]bool) []string {
+// Lacks returns which of the features a CPU does not have.
+func Lacks(needs []string, have map[string]bool) []string {
 	var missing []string
 	for _, f := range needs {
 		if !have[f] && !(f == "mmxext" && have["sse"]) {
@@ -193,8 +194,8 @@ func lacks(needs []string, have map[string]bool) []string {
 	return missing
 }
 
-// cpuFlags reads /proc/cpuinfo: the features that all CPUs have in common. nil means that it does not tell (not x86, or no such file).
-func cpuFlags(cpuinfo []byte) map[string]bool {
+// Read reads /proc/cpuinfo: the features that all CPUs have in common. nil means that it does not tell (not x86, or no such file).
+func Read(cpuinfo []byte) map[string]bool {
 	var common map[string]bool
 	for line := range strings.SplitSeq(string(cpuinfo), "\n") {
 		name, value, ok := strings.Cut(line, ":")
@@ -212,8 +213,8 @@ func cpuFlags(cpuinfo []byte) map[string]bool {
 	return common
 }
 
-// fromUse turns flags of CPU_FLAGS_X86 ("avx2 fma3") into features; what is not known is left out.
-func fromUse(flags []string) []string {
+// FromUse turns flags of CPU_FLAGS_X86 ("avx2 fma3") into features; what is not known is left out.
+func FromUse(flags []string) []string {
 	var list []string
 	for _, f := range flags {
 		if name, ok := useFeatures[f]; ok {
@@ -226,8 +227,8 @@ func fromUse(flags []string) []string {
 	return list
 }
 
-// whoLacks says which CPUs cannot run code that uses the features, "" if all 64-bit ones can.
-func whoLacks(needs []string) string {
+// LackedBy says which CPUs cannot run code that uses the features, "" if all 64-bit ones can.
+func LackedBy(needs []string) string {
 	has := func(names ...string) bool {
 		return slices.ContainsFunc(needs, func(f string) bool { return slices.Contains(names, f) })
 	}
@@ -264,4 +265,13 @@ func whoLacks(needs []string) string {
 		who = append(who, "every Intel")
 	}
 	return strings.Join(who, "; ")
+}
+
+// Said is how the flags were written.
+func (c Flags) Said() []string {
+	var w []string
+	if c.Name != "" {
+		w = append(w, "-march="+c.Name)
+	}
+	return append(w, c.Extra...)
 }
