@@ -634,8 +634,12 @@ func (x *exporter) unchanged() (bool, error) {
 		return false, nil
 	}
 	state, err := x.state()
-	x.stale = !state.Packages
-	return state.Whole(), err
+	x.stale = !state.Packages || len(state.Own) > 0
+	if !state.Whole() || err != nil || !x.hidden && !x.drive.Offers(append(manifest.Ring{x.key.Public()}, x.past...)) {
+		return false, err
+	}
+	x.report.Notices = append(x.report.Notices, foreignNotice(x.dir, state.Others)...)
+	return true, nil
 }
 
 // sameCatalogue reports whether the next generation's catalogue and facts would say what the drive's say.

@@ -125,10 +125,33 @@ func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
 			return nil, err
 		}
 	}
-	return x.drive.Begin(ctx, drive.BeginOptions{
-		Dir: x.dir, Name: x.name, Key: x.key, Earlier: x.past, Now: x.now,
+	last, _ := x.l.Exported(x.name)
+	var foreign []string
+	w, err := x.drive.Begin(ctx, drive.BeginOptions{
+		Dir: x.dir, Name: x.name, Key: x.key, Earlier: x.past, Now: x.now, Last: last.Serial,
 		PartSize: x.o.PartSize, NoReadBack: x.o.NoReadBack, Progress: x.progress(),
+		Foreign: func(path string) { foreign = append(foreign, path) },
 	})
+	x.report.Notices = append(x.report.Notices, foreignNotice(x.dir, foreign)...)
+	return w, err
+}
+
+// foreignNotice names the files in an origin's directory that no export put there: they stay.
+func foreignNotice(dir string, files []string) []string {
+	if len(files) == 0 {
+		return nil
+	}
+	const most = 5
+	named := make([]string, 0, most)
+	for _, file := range files[:min(len(files), most)] {
+		named = append(named, fmt.Sprintf("%q", file))
+	}
+	more := ""
+	if len(files) > most {
+		more = fmt.Sprintf(" and %d more", len(files)-most)
+	}
+	return []string{fmt.Sprintf("%q on the drive has files that pkgsneak did not put there; they were left alone: %s%s",
+		drive.TreeDir+"/"+dir, strings.Join(named, ", "), more)}
 }
 
 // adopt goes over to the generation as the writer has read it: one copy of the list in memory is enough.

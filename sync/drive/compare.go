@@ -69,10 +69,23 @@ func (w *Writer) lostIfWrong(err error) error {
 	return err
 }
 
+// proveLayout compares layout.conf, which is small and without which Portage finds no distfile on
+// the drive. A changed one is written again.
+func (w *Writer) proveLayout(ctx context.Context) error {
+	if w.held == nil {
+		return nil
+	}
+	right, err := w.held.matches(ctx, LayoutFile)
+	if at, absent := slices.BinarySearch(w.absent, LayoutFile); err == nil && !right && !absent {
+		w.absent = slices.Insert(w.absent, at, LayoutFile)
+	}
+	return err
+}
+
 // prove reads a sample of the held generation's files.
 func (w *Writer) prove(ctx context.Context) error {
-	if w.held == nil || w.o.NoReadBack {
-		return nil
+	if err := w.proveLayout(ctx); err != nil || w.held == nil || w.o.NoReadBack {
+		return err
 	}
 	var names []string
 	for name := range w.listed {

@@ -354,18 +354,33 @@ func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time, 
 	slices.SortStableFunc(names, func(a, b string) int { return rank(a, name, long) - rank(b, name, long) })
 	ring := append(manifest.Ring{key}, earlier...)
 	for _, dir := range names {
-		g, err := d.Load(dir, ring, now)
+		g, err := d.loadOwn(dir, ring, now)
+		var newer *NewerError
 		switch {
 		case err == nil && g.Record.Origin == name:
 			return dir, g, nil
 		case err == nil:
 			g.Close()
-		case vanished(err):
+		case vanished(err), errors.As(err, &newer) && rank(dir, name, long) < 2:
 			return "", nil, err
 		}
 	}
-	dir, err = d.freshOrigin(ring, name, long)
+	dir, err = d.freshOrigin(ring, name, long, now)
 	return dir, nil, err
+}
+
+// loadOwn is Load for the keys of this machine.
+func (d *Drive) loadOwn(dir string, ring manifest.Ring, now time.Time) (*Generation, error) {
+	best, other, err := d.ownSlots(dir, ring, now)
+	if err != nil {
+		return nil, err
+	}
+	g, err := d.generation(dir, best, other)
+	var format *FormatError
+	if errors.As(err, &format) {
+		return nil, &NewerError{path.Join(dir, best.state.Name), err}
+	}
+	return g, err
 }
 
 // rank puts the likely directories first.
@@ -380,9 +395,8 @@ func rank(dir, name, long string) int {
 }
 
 // freshOrigin chooses between the plain name and the one with the fingerprint.
-// A directory in which nothing was ever committed, or which one of the keys claims to
-// have signed, is taken over; so is one that has the fingerprint in its name.
-func (d *Drive) freshOrigin(ring manifest.Ring, name, long string) (string, error) {
+// The plain one is taken unless something stands there that is not this origin's.
+func (d *Drive) freshOrigin(ring manifest.Ring, name, long string, now time.Time) (string, error) {
 	entries, err := d.readDir(d.root, ".", maxOrigins+16)
 	if err != nil {
 		return "", err
@@ -391,50 +405,33 @@ func (d *Drive) freshOrigin(ring manifest.Ring, name, long string) (string, erro
 		if foldName(entry.Name()) != foldName(name) {
 			continue
 		}
-		if entry.Name() == name && entry.IsDir() && d.mayTakeOver(ring, name) {
-			return name, nil
+		if entry.Name() == name && entry.IsDir() {
+			switch as, err := d.mayBegin(name, ring, now); {
+			case err != nil:
+				return "", err
+			case as:
+				return name, nil
+			}
 		}
 		return long, CheckOriginName(long)
 	}
 	return name, nil
 }
 
-func (d *Drive) mayTakeOver(ring manifest.Ring, dir string) bool {
-	var written, others bool // Manifest has something in it; another key claims one of the slots
-	for _, slot := range []string{Slot, NextSlot} {
-		data, err := d.readSlot(dir, slot)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false
-		}
-		written = written || slot == Slot && len(data) > 0
-		if signer, err := manifest.Claimed(data); err == nil {
-			if slices.ContainsFunc(ring, func(k *manifest.PublicKey) bool { return claims(signer, k.Fingerprint()) }) {
-				return true
-			}
-			others = true
-		}
+// mayBegin says whether an origin of which there is no generation may begin in a directory. One that
+// has a generation of ours and cannot be read belongs to the origin of its name.
+func (d *Drive) mayBegin(dir string, ring manifest.Ring, now time.Time) (bool, error) {
+	as, best, other, err := d.standingOf(dir, ring, now)
+	if err != nil || as != committed {
+		return as != foreign, err
 	}
-	// Manifest is written after Manifest.next: if there is nothing in it and no
-	// whole signature beside it, nothing was committed, and whoever began has
-	// nothing to lose.
-	return !written && !others && d.onlyOurs(dir)
+	g, err := d.generation(dir, best, other)
+	if err == nil {
+		g.Close() // another origin of this key
+	}
+	return err != nil, nil
 }
 
 func claims(signer string, fpr manifest.Fingerprint) bool {
 	return len(signer) >= 16 && strings.HasSuffix(string(fpr), strings.ToUpper(signer))
-}
-
-// onlyOurs says whether a directory has no other names than an origin's.
-func (d *Drive) onlyOurs(dir string) bool {
-	entries, err := d.readDir(d.root, dir, 64)
-	if err != nil {
-		return false
-	}
-	for _, entry := range entries {
-		name := entry.Name()
-		if name != Slot && name != NextSlot && !slices.Contains(originDirs, name) {
-			return false
-		}
-	}
-	return true
 }

@@ -64,6 +64,8 @@ type slot struct {
 	state  SlotState
 	text   []byte // without the room
 	signed *manifest.Signed
+
+	newlines bool // it has nothing else; standingOf looks
 }
 
 // Load reads both slots of an origin and returns the generation of the valid

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 )
 
@@ -60,6 +61,62 @@ func CatalogueFile(serial int64) string {
 // FactsFile returns the path of generation serial's facts below ORIGIN.
 func FactsFile(serial int64) string {
 	return GenerationDir + "/" + strconv.FormatInt(serial, 10) + ".facts.zst"
+}
+
+// madeHere says whether a path below an origin is one that this layout gives to a file: with it, and
+// only in an origin of ours, an unlisted file is a leftover of a run that was pulled.
+func madeHere(name string) bool {
+	top, rest, below := strings.Cut(name, "/")
+	base := path.Base(name)
+	dir, _, deeper := strings.Cut(rest, "/")
+	switch {
+	case isPlaceholder(base):
+		return true
+	case !below:
+		return false
+	case top == GenerationDir:
+		digits, _, found := strings.Cut(rest, ".")
+		return found && allDigits(digits) && !deeper || rest == path.Base(probeFile) ||
+			strings.HasPrefix(name, reserveFile) && allDigits(name[len(reserveFile):])
+	case top == PackagesDir:
+		return binpkg.HasPackageSuffix(withoutPart(base)) && deeper
+	case top == DistfilesDir && deeper:
+		file := strings.TrimPrefix(rest, dir+"/")
+		bucket, overflow, moved := strings.Cut(dir, ".")
+		whole := withoutPart(file)
+		return !strings.Contains(file, "/") && (!moved || allDigits(overflow)) &&
+			(strings.EqualFold(bucket, Bucket(whole)) || file != whole && len(whole) == MaxName-partRoom)
+	case top == DistfilesDir:
+		return name == LayoutFile
+	case top == ReposDir:
+		stem, ok := strings.CutSuffix(rest, ".tar.zst")
+		cut := strings.LastIndexByte(stem, '-')
+		return ok && !deeper && cut > 0 && allDigits(stem[cut+1:])
+	case top == BinDir:
+		whole := withoutPart(base)
+		number, other := strings.CutPrefix(whole, "pkgsneak-")
+		return strings.HasPrefix(dir, "linux-") && deeper && path.Join(top, dir, base) == name &&
+			(whole == "pkgsneak" || other && allDigits(number))
+	}
+	return false
+}
+
+// withoutPart takes the ending off that partPath gives a part.
+func withoutPart(name string) string {
+	stem, digits, ok := cutLast(name, ".part")
+	if ok && len(digits) >= 2 && allDigits(digits) {
+		return stem
+	}
+	return name
+}
+
+func allDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 // KeyFile returns the path of a public key on offer, below TreeDir.

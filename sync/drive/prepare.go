@@ -3,11 +3,13 @@ package drive
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
 
+	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
 )
 
@@ -112,18 +114,39 @@ func (w *Writer) foundOrigin() error {
 	return nil
 }
 
-// loose writes what lies beside the origins: README.txt and the public keys.
-// Nothing of it is believed, so it needs no order.
+// looseFiles is what lies beside the origins, by path: README.txt and the public keys. Nothing of it
+// is believed, so it needs no order.
+func looseFiles(ring manifest.Ring) map[string][]byte {
+	files := map[string][]byte{ReadmeFile: []byte(Readme)}
+	for _, key := range ring {
+		files[KeyFile(key.Fingerprint())] = key.Armor()
+	}
+	return files
+}
+
+// Offers says whether README.txt and the keys lie on the drive as an export would put them there. On a
+// drive that is mounted read-only nothing is missed.
+func (d *Drive) Offers(ring manifest.Ring) bool {
+	for name, data := range looseFiles(ring) {
+		if old, err := d.readAll(d.root, name, 1<<20); !d.readOnly && (err != nil || string(old) != string(data)) {
+			return false
+		}
+	}
+	return true
+}
+
+// loose writes what lies beside the origins.
 func (w *Writer) loose() error {
 	if err := w.mkdirTree(KeysDir); err != nil {
 		return err
 	}
-	for _, key := range w.ring() {
-		if err := w.writeLoose(KeyFile(key.Fingerprint()), key.Armor()); err != nil {
+	files := looseFiles(w.ring())
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := w.writeLoose(name, files[name]); err != nil {
 			return err
 		}
 	}
-	return w.writeLoose(ReadmeFile, []byte(Readme))
+	return nil
 }
 
 // mkdirTree makes a directory beside the origins, unless it is there.

@@ -14,7 +14,7 @@ wrote this ("use a newer pkgsneak").
 Each directory here except keys and clients is one ORIGIN, a machine that
 exported. What belongs to it stands in its file Manifest, with sizes and
 digests, signed with OpenPGP. Do not change, rename or add files in it: they
-would not be believed, and the next export removes them. Unmount the drive
+would not be believed. Unmount the drive
 before you pull it; if it was pulled too early, the last complete state is
 still there, and the next export goes on from it.
 

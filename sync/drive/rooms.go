@@ -214,6 +214,13 @@ func placeholder(dir string, i int) string {
 	return path.Join(dir, name+strings.Repeat("x", longestName-len(name)))
 }
 
+// isPlaceholder tells the names of placeholder, which a pull may leave.
+func isPlaceholder(base string) bool {
+	digits, rest, ok := strings.Cut(strings.TrimPrefix(base, "room-"), "-")
+	return ok && len(base) == longestName && len(digits) == 5 && allDigits(digits) && strings.Trim(rest, "x") == "" &&
+		strings.HasPrefix(base, "room-")
+}
+
 // drop counts a name that was removed.
 func (r *room) drop(name string) {
 	r.names--

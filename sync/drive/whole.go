@@ -16,13 +16,18 @@ type State struct {
 	Slots    bool     // both slots hold the generation
 	Packages bool     // packages/Packages is the generation's
 	Absent   []string // listed files that are not there or have another size, below ORIGIN, sorted
-	Leftover bool     // there are files that the generation does not list
+	Own      []string // those of the listed files that are no payload and are not there or damaged, below ORIGIN, sorted
+	Leftover bool     // a pulled run left files that the generation does not list
+	Others   []string // files that are neither listed nor leftovers: somebody else's, at most maxUndeclared
 }
 
 // Whole says whether nothing is left to do.
-func (s State) Whole() bool { return s.Slots && s.Packages && len(s.Absent) == 0 && !s.Leftover }
+func (s State) Whole() bool {
+	return s.Slots && s.Packages && len(s.Absent)+len(s.Own) == 0 && !s.Leftover
+}
 
-// State looks whether the generation is finished and all its files are there. It reads names, sizes and packages/Packages, but no payload: Verify does.
+// State looks whether the generation is finished and all its files are there. It reads names, sizes, packages/Packages and
+// layout.conf, but no payload: Verify does.
 func (g *Generation) State(ctx context.Context) (State, error) {
 	s := State{Slots: g.Slot == Slot && g.Other.Serial == g.Serial()}
 	missing := make(map[string]manifest.File, len(g.Signed.Files)) // by folded path
@@ -33,13 +38,25 @@ func (g *Generation) State(ctx context.Context) (State, error) {
 	if err := look.through(ctx, nil, "", ".", 0); err != nil {
 		return State{}, err
 	}
-	s.Leftover = look.leftover
+	s.Leftover, s.Others = look.leftover, look.others
 	for _, f := range missing {
 		s.Absent = append(s.Absent, f.Path)
 	}
 	slices.Sort(s.Absent)
-	var err error
-	s.Packages, err = g.packagesMatch(ctx)
+	for _, name := range s.Absent {
+		if _, _, payload := kindOf(name); !payload && name != PackagesFile {
+			s.Own = append(s.Own, name)
+		}
+	}
+	layout, err := g.matches(ctx, LayoutFile)
+	if err != nil {
+		return s, err
+	}
+	if _, found := slices.BinarySearch(s.Own, LayoutFile); !layout && !found {
+		s.Own = append(s.Own, LayoutFile)
+		slices.Sort(s.Own)
+	}
+	s.Packages, err = g.matches(ctx, PackagesFile)
 	return s, err
 }
 
@@ -47,7 +64,8 @@ func (g *Generation) State(ctx context.Context) (State, error) {
 type looking struct {
 	g        *Generation
 	missing  map[string]manifest.File // by folded path; what is there is taken out
-	leftover bool                     // there is something else
+	leftover bool                     // there is what a pulled run left
+	others   []string                 // there is something else
 	dirs     listing.Reader
 }
 
@@ -76,20 +94,24 @@ func (k *looking) through(ctx context.Context, above *level, name, dir string, d
 			if err := k.through(ctx, l, e.Name(), path, depth+1); err != nil {
 				return err
 			}
-		case path != Slot && path != NextSlot:
+		case path == Slot || path == NextSlot:
+		case madeHere(path):
 			k.leftover = true
+		case len(k.others) < maxUndeclared:
+			k.others = append(k.others, path)
 		}
 	}
 	return nil
 }
 
-// packagesMatch compares the derived index with the signed list.
-func (g *Generation) packagesMatch(ctx context.Context) (bool, error) {
-	f, ok := g.Signed.Find(PackagesFile)
+// matches compares one of the generation's own files with the signed list; one that is not listed
+// does.
+func (g *Generation) matches(ctx context.Context, name string) (bool, error) {
+	f, ok := g.Signed.Find(name)
 	if !ok {
 		return true, nil
 	}
-	r := g.openItem(Item{Path: PackagesFile, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
+	r := g.openItem(Item{Path: name, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
 	defer r.Close()
 	_, err := io.Copy(io.Discard, contextReader{ctx, r})
 	var damaged *DamagedError

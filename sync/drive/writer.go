@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
-	"pkgsneak/sync/listing"
 )
 
 // DefaultPartSize is the largest file that FAT can hold.
@@ -32,6 +30,11 @@ type BeginOptions struct {
 	// that knows one of them can see who introduced Key, or that one was revoked.
 	Earlier manifest.Ring
 	Now     time.Time // for the verification of what is there
+	// Last is the origin's highest serial as this machine remembers it, 0 if it does not.
+	Last int64
+	// Foreign hears of each file of the origin's directory, below it, that no pkgsneak put there: it
+	// stays. May be nil.
+	Foreign func(path string)
 
 	PartSize   int64 // bytes of a stored file at most; 0: DefaultPartSize
 	NoReadBack bool  // do not compare the medium with what was written
@@ -77,10 +80,12 @@ type Writer struct {
 	listed   map[string]manifest.File // what is committed, by path
 	serial   int64                    // the highest on this drive
 	unmended []byte                   // the text of the generation that only Manifest.next has; nil if there is none
+	as       standing                 // of the origin's directory, as it was found
 
 	names  namespace
 	rooms  map[string]*room // directories, of interest on vfat
 	dirs   map[string]bool  // directories that are there
+	others []string         // files that are there, and neither listed nor leftovers
 	absent []string         // listed files that are not there, have another size, or were found wrong
 	proven map[string]bool  // listed files that this session saw to be right on the medium
 
@@ -137,6 +142,9 @@ func (w *Writer) begin(ctx context.Context) error {
 		if err := CheckOriginName(name); err != nil {
 			return err
 		}
+	}
+	if err := w.checkKey(w.o.Last); err != nil {
+		return err
 	}
 	if err := w.takeLock(); err != nil {
 		return err
@@ -212,7 +220,7 @@ func (w *Writer) open(context.Context) error {
 	case !info.IsDir():
 		return fmt.Errorf("writing to %q: not a directory", dir)
 	}
-	best, other, err := w.d.loadSlots(dir, w.ring(), w.o.Now)
+	as, best, other, err := w.d.standingOf(dir, w.ring(), w.o.Now)
 	for _, s := range []slot{best, other} {
 		if failing(s.state.Err) {
 			return w.d.pullDamage("reading", path.Join(dir, s.state.Name), bare(s.state.Err))
@@ -220,14 +228,21 @@ func (w *Writer) open(context.Context) error {
 		w.serial = max(w.serial, s.state.Serial)
 	}
 	if err != nil {
-		if err := w.mayBegin(err); err != nil {
-			return err
-		}
-	} else if err := w.hold(best, other); err != nil {
 		return err
 	}
-	if best.signed != nil && best.state.Name != Slot {
-		w.unmended = best.text
+	switch w.as = as; as {
+	case foreign:
+		return w.foreignError()
+	case committed:
+		if err := w.checkKey(w.serial); err != nil {
+			return err
+		}
+		if err := w.hold(best, other); err != nil {
+			return err
+		}
+		if best.state.Name != Slot {
+			w.unmended = best.text
+		}
 	}
 	w.root, err = w.d.root.OpenRoot(dir)
 	return w.d.pullDamage("opening", dir, err)
@@ -236,14 +251,28 @@ func (w *Writer) open(context.Context) error {
 // ring is the keys whose generations are this origin's own.
 func (w *Writer) ring() manifest.Ring { return append(manifest.Ring{w.o.Key.Public()}, w.o.Earlier...) }
 
-// mayBegin decides about a directory without a valid slot of our key.
-func (w *Writer) mayBegin(err error) error {
-	key := w.o.Key.Public()
-	if errors.Is(err, ErrNoTree) && !w.d.onlyOurs(w.o.Dir) {
-		return fmt.Errorf("writing to %q: there are other files in it", w.o.Dir)
+// checkKey signs a list and reads it again as the commit will: a key that is revoked or expired, or
+// will be at the time of the next serial, fails before anything is changed.
+func (w *Writer) checkKey(last int64) error {
+	at := time.Unix(max(w.o.Now.Unix(), last+1), 0)
+	if made := w.o.Key.Public().Created(); at.Before(made) {
+		at = made
 	}
-	if w.d.mayTakeOver(w.ring(), w.o.Dir) || w.o.Dir == qualified(w.o.Name, key.Fingerprint()) && w.d.onlyOurs(w.o.Dir) {
-		return nil
+	text, err := manifest.Sign(&manifest.List{Timestamp: at.UTC().Truncate(time.Second)}, w.o.Key, at)
+	if err == nil {
+		_, err = manifest.Open(text, manifest.Ring{w.o.Key.Public()}, at)
+	}
+	if err != nil {
+		return fmt.Errorf("signing with this machine's key: %w", err)
+	}
+	return nil
+}
+
+// foreignError says why nothing is written to a directory that is not this origin's.
+func (w *Writer) foreignError() error {
+	_, _, err := w.d.ownSlots(w.o.Dir, w.ring(), w.o.Now)
+	if err == nil || errors.Is(err, ErrNoTree) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("writing to %q: there are other files in it; move them away, or give the origin another name", w.o.Dir)
 	}
 	return err
 }
@@ -256,8 +285,12 @@ func (w *Writer) hold(best, other slot) error {
 	}
 	held, err := w.d.generation(w.o.Dir, best, other)
 	var damaged *DamagedError
-	if errors.As(err, &damaged) {
+	var format *FormatError
+	switch {
+	case errors.As(err, &damaged):
 		return nil
+	case errors.As(err, &format):
+		return &NewerError{path.Join(w.o.Dir, best.state.Name), err}
 	}
 	if err == nil && held.Record.Origin != w.o.Name {
 		name := held.Record.Origin
@@ -308,109 +341,6 @@ func (w *Writer) Missing() []Item {
 	return items
 }
 
-// tidy is step 3: what N does not list was left by a pulled run, and may share
-// clusters with anything. Only when it is gone, from the medium too, may
-// anything be allocated.
-func (w *Writer) tidy(ctx context.Context) error {
-	if w.root == nil {
-		w.remember()
-		return nil
-	}
-	w.o.Progress(Tidying, "", 0)
-	t := tidying{w: w, ctx: ctx, listed: make(map[string]int64), needed: make(map[string]bool), seen: make(map[string]bool)}
-	for name, f := range w.listed {
-		t.listed[foldName(name)] = f.Size
-		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			t.needed[foldName(dir)] = true
-		}
-	}
-	if _, err := t.walk(nil, "", ".", 0); err != nil {
-		return err
-	}
-	for name := range w.listed {
-		if !t.seen[foldName(name)] {
-			w.absent = append(w.absent, name)
-		}
-	}
-	slices.Sort(w.absent)
-	w.remember()
-	return nil
-}
-
-// maxDepth bounds the walk; this package writes four levels.
-const maxDepth = 32
-
-type tidying struct {
-	w      *Writer
-	ctx    context.Context
-	listed map[string]int64 // sizes by folded path: on FAT another spelling is the same file
-	needed map[string]bool  // folded directories
-	seen   map[string]bool
-	dirs   listing.Reader
-}
-
-// walk removes what is not listed below dir, which is name below the level
-// above, makes that durable, and says whether dir is empty then.
-func (t *tidying) walk(above *level, name, dir string, depth int) (empty bool, err error) {
-	if err := context.Cause(t.ctx); err != nil {
-		return false, err
-	}
-	if depth > maxDepth {
-		return false, fmt.Errorf("reading the directory %q: too deep", dir)
-	}
-	w := t.w
-	w.dirs[dir] = true
-	l, err := w.d.enter(&t.dirs, w.root, above, name, dir, true)
-	if err != nil {
-		return false, w.d.pullDamage("reading the directory", dir, err)
-	}
-	defer l.close()
-	empty, lost := true, false
-	for _, entry := range l.entries {
-		removed, err := t.visit(l, path.Join(dir, entry.Name()), entry, depth)
-		if err != nil {
-			return false, err
-		}
-		empty, lost = empty && removed, lost || removed
-		if !removed && w.vfat {
-			w.roomOf(dir).add(entry.Name())
-		}
-	}
-	if !lost {
-		return empty, nil
-	}
-	return empty, w.d.pullDamage("removing from", dir, w.fsync(dir))
-}
-
-// visit looks at one entry. What is listed and is no file of its size stays
-// until a generation without it is committed, but counts as absent.
-func (t *tidying) visit(l *level, name string, entry *listing.Entry, depth int) (removed bool, err error) {
-	w, key := t.w, foldName(name)
-	if entry.IsDir() {
-		empty, err := t.walk(l, entry.Name(), name, depth+1)
-		if err != nil || !empty || t.needed[key] || lasting(name) {
-			return false, err
-		}
-		delete(w.dirs, name)
-		return true, w.d.pullDamage("removing", name, w.remove("rmdir", w.root, name))
-	}
-	if want, ok := t.listed[key]; ok {
-		t.seen[key] = entry.IsRegular() && entry.Size() == want
-		return false, nil
-	}
-	if name == Slot || name == NextSlot || name == PackagesFile {
-		return false, nil
-	}
-	return true, w.d.pullDamage("removing", name, w.remove("unlink", w.root, name))
-}
-
-// lasting tells the directories that stay when they are empty: those that the
-// origin always has, categories and buckets.
-func lasting(dir string) bool {
-	top, rest, _ := strings.Cut(dir, "/")
-	return slices.Contains(originDirs, top) && !strings.Contains(rest, "/")
-}
-
 // remember takes the names of what is committed.
 func (w *Writer) remember() {
 	w.names = namespace{}
@@ -424,6 +354,9 @@ func (w *Writer) remember() {
 		w.names.takeDir(dir)
 	}
 	for name := range w.listed {
+		w.names.take(name)
+	}
+	for _, name := range w.others {
 		w.names.take(name)
 	}
 	for name := range w.fresh {
@@ -582,7 +515,7 @@ func (w *Writer) mkdir(dir string) error {
 	err := w.do("mkdir", dir, func() error {
 		err := w.root.Mkdir(dir, 0o755)
 		if errors.Is(err, fs.ErrExist) {
-			return nil
+			return w.mustBeDir(dir)
 		}
 		if err != nil {
 			return w.d.explainName("making", dir, err)
@@ -591,6 +524,15 @@ func (w *Writer) mkdir(dir string) error {
 	})
 	if err == nil {
 		w.dirs[dir] = true
+	}
+	return err
+}
+
+// mustBeDir fails if something else than a directory has the name.
+func (w *Writer) mustBeDir(dir string) error {
+	info, err := w.root.Lstat(dir)
+	if err == nil && !info.IsDir() {
+		return fmt.Errorf("making the directory %q: a file that is not pkgsneak's has this name: move it away", path.Join(w.o.Dir, dir))
 	}
 	return err
 }
