@@ -548,3 +548,31 @@ func TestParseRole(t *testing.T) {
 		t.Error("yes is a role")
 	}
 }
+
+// What is mounted is never checked: not what another program has mounted meanwhile, and not what was
+// only detached. While it is checked nobody can mount it.
+func TestOnlyWhatIsHeldIsChecked(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		prepare func(*stick)
+		want    string
+	}{
+		"held":         {func(*stick) {}, "fsck.vfat -a /dev/sda1"},
+		"detached":     {func(s *stick) { s.detached = true }, ""},
+		"faster":       {func(s *stick) { s.others = []watch.Mount{{Point: "/media/x", Device: "99:99"}} }, ""},
+		"alone itself": {func(s *stick) { s.selfish = true }, "fsck.vfat in vain; fsck.vfat -a /dev/sda1"},
+	} {
+		s, _ := carried(t, "vfat")
+		row.prepare(s)
+		at := &station{sys: s.system(), dev: s.dev, fstype: volume.VFAT, dir: t.TempDir(), note: func(Level, string, ...any) {}}
+		if err := at.check(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := s.history(); got != row.want {
+			t.Errorf("%s: did %q, expected %q", name, got, row.want)
+		}
+		if s.held {
+			t.Errorf("%s: the device is still held", name)
+		}
+	}
+}

@@ -32,6 +32,9 @@ type stick struct {
 	others    []watch.Mount   // of other programs
 	booting   int             // looks at a machine that is not ready
 	busy      int             // unmounts that fail first
+	detached  bool            // a mount out of sight lives on
+	held      bool            // by hold
+	selfish   bool            // fsck wants the device for itself alone
 	faster    *watch.Mount    // somebody who mounts it in the moment before we do
 	programs  map[string]int  // exit codes of those that are installed
 	mounted   map[string]bool // by us
@@ -98,6 +101,7 @@ func (s *stick) system() System {
 			defer s.mu.Unlock()
 			return len(s.mounted) == 0 && len(s.others) == 0, nil
 		},
+		Hold: s.hold,
 		Mounts: func() ([]watch.Mount, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -121,6 +125,26 @@ func (s *stick) system() System {
 			return now
 		},
 	}
+}
+
+// hold is refused while the stick is mounted, in sight or not.
+func (s *stick) hold(Device) (io.Closer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.mounted) > 0 || len(s.others) > 0 || s.detached {
+		return nil, &fs.PathError{Op: "open", Path: s.dev.Path, Err: unix.EBUSY}
+	}
+	s.held = true
+	return releasing{s}, nil
+}
+
+type releasing struct{ s *stick }
+
+func (r releasing) Close() error {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.s.held = false
+	return nil
 }
 
 type sectorReader struct{ *bytes.Reader }
@@ -170,7 +194,7 @@ func (s *stick) unmount(target string, flags int) error {
 	}
 	how := "unmount"
 	if flags&unix.MNT_DETACH != 0 {
-		how = "detach"
+		how, s.detached = "detach", s.busy > 0
 	}
 	s.did("%s", how)
 	for i, m := range s.others {
@@ -197,6 +221,13 @@ func (s *stick) run(_ context.Context, c Command) ([]byte, int, error) {
 	code, ok := s.programs[c.Name]
 	if !ok {
 		return nil, 0, fmt.Errorf("%s: %w", c.Name, exec.ErrNotFound)
+	}
+	if s.selfish && s.held {
+		s.did("%s in vain", c.Name)
+		return []byte("open failed: Device or resource busy\n"), 16, nil
+	}
+	if !s.selfish && !s.held {
+		s.did("unprotected")
 	}
 	s.did("%s %s", c.Name, strings.Join(c.Args, " "))
 	return []byte("said by " + c.Name + "\n"), code, nil

@@ -1,6 +1,7 @@
 package auto
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -165,9 +166,24 @@ func (s *station) check(ctx context.Context) error {
 	if check == nil || s.checked {
 		return nil
 	}
+	// A file system that is mounted must not be mended: somebody may have been faster, and a mount of
+	// ours that was only detached lives on while a program looks into it.
+	held, err := s.sys.Hold(s.dev)
+	if errors.Is(err, unix.EBUSY) {
+		s.note(Warning, "%s is in use: it is not checked", s.dev.Path)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("check %q: %w", s.dev.Path, err)
+	}
 	s.checked = true
 	c := Command{Name: check[0], Args: append(slices.Clone(check[1:]), s.dev.Path)}
 	out, code, err := s.sys.Run(ctx, c)
+	held.Close()
+	if err == nil && code > 1 && bytes.Contains(bytes.ToLower(out), []byte(unix.EBUSY.Error())) {
+		// This one takes the device for itself alone (fsck.exfat does), and is as safe without us.
+		out, code, err = s.sys.Run(ctx, c)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +42,9 @@ type System struct {
 	Open func(Device) (Reader, error)
 	// Free says whether nobody has mounted the device, in any name space.
 	Free func(Device) (bool, error)
+	// Hold keeps everybody from mounting the device until it is closed. EBUSY says that it is mounted
+	// somewhere, also where only a detached mount is left.
+	Hold func(Device) (io.Closer, error)
 	// Mounts reads the mount table.
 	Mounts func() ([]watch.Mount, error)
 	// Mount and Unmount are mount(2) and umount2(2).
@@ -76,6 +78,7 @@ func Linux() System {
 		},
 		Open:    func(d Device) (Reader, error) { return os.Open(d.Path) },
 		Free:    isFree,
+		Hold:    hold,
 		Mounts:  watch.Mounts,
 		Mount:   unix.Mount,
 		Unmount: unix.Unmount,
@@ -139,16 +142,21 @@ func plugOf(number string) (string, error) {
 	return where, nil
 }
 
-// isFree opens the device exclusively, which the kernel refuses while it is mounted anywhere.
+// hold opens the device exclusively, which the kernel refuses while it is mounted anywhere, as it
+// refuses every mount from then on.
+func hold(d Device) (io.Closer, error) {
+	return os.OpenFile(d.Path, os.O_RDONLY|unix.O_EXCL|unix.O_NONBLOCK, 0)
+}
+
 func isFree(d Device) (bool, error) {
-	fd, err := unix.Open(d.Path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	f, err := hold(d)
 	if errors.Is(err, unix.EBUSY) {
 		return false, nil
 	}
 	if err != nil {
-		return false, &fs.PathError{Op: "open", Path: d.Path, Err: err}
+		return false, err
 	}
-	return true, unix.Close(fd)
+	return true, f.Close()
 }
 
 // lookPath finds a program, also where a PATH of udev does not lead.
