@@ -42,15 +42,15 @@ var mutants = []mutant{
 	},
 	{
 		name: "with a slot that is renamed into place", file: "sync/drive/slots.go",
-		old: "		f, err := durable.OpenFile(w.root, name, os.O_RDWR, 0)\n		if err != nil {\n			return err\n		}\n		defer f.Close()\n		end, err := textEnd(f, \"\\n\")\n",
-		new: "		if name != PackagesFile {\n			return w.replace(name, fill)\n		}\n		f, err := durable.OpenFile(w.root, name, os.O_RDWR, 0)\n		if err != nil {\n			return err\n		}\n		defer f.Close()\n		end, err := textEnd(f, \"\\n\")\n",
+		old: "	var f *os.File\n	err := w.do(\"overwrite\", name, func() (err error) {\n		f, err = durable.OpenFile(w.root, name, os.O_RDWR, 0)\n",
+		new: "	if name != PackagesFile {\n		return w.replace(name, fill)\n	}\n	var f *os.File\n	err := w.do(\"overwrite\", name, func() (err error) {\n		f, err = durable.OpenFile(w.root, name, os.O_RDWR, 0)\n",
 	},
 }
 
 // extra is what a mutant needs beside its change.
 var extra = map[string]string{"with a slot that is renamed into place": `
 func (w *Writer) replace(name string, fill func(io.Writer) error) error {
-	f, err := w.root.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	f, err := durable.OpenFile(w.root, name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}

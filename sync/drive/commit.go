@@ -60,8 +60,8 @@ type generationFiles struct {
 // failed before needs another serial when it is tried again.
 // The generation is open until the next Commit or Close.
 func (w *Writer) Commit(ctx context.Context, c Contents) (*Generation, error) {
-	if w.err != nil {
-		return nil, w.err
+	if err := w.ended.cause(); err != nil {
+		return nil, err
 	}
 	if err := w.Prepare(ctx, nil); err != nil {
 		return nil, err
@@ -427,7 +427,7 @@ func (w *Writer) commit(files *generationFiles) error {
 // the last look at the slots.
 func (w *Writer) after(ctx context.Context, files *generationFiles) error {
 	if err := w.makeRoom(context.WithoutCancel(ctx), Slot, int64(len(files.text))); err != nil {
-		return w.lost(err)
+		return w.ended.with(err)
 	}
 	if err := w.overwrite(Slot, content(files.text)); err != nil {
 		return err

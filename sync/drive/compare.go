@@ -24,10 +24,10 @@ import (
 func (w *Writer) readOnce(name string, read func(io.Reader) error) error {
 	f, err := openMedium(w.root, name)
 	if err != nil {
-		return w.end("reading back", name, err)
+		return w.d.explain("reading back", name, err)
 	}
 	defer f.Close()
-	return w.end("reading back", name, read(f))
+	return w.d.explain("reading back", name, read(f))
 }
 
 // compare is step 8: every new file and a sample of the old ones are read from
@@ -59,12 +59,13 @@ func (w *Writer) compare(ctx context.Context, signed *manifest.Signed) error {
 	return nil
 }
 
-// lostIfWrong ends the session if the medium was found wrong; a canceled
-// comparison ends nothing.
+// lostIfWrong ends the session if the medium was found wrong or could not be
+// read; a canceled comparison ends nothing.
 func (w *Writer) lostIfWrong(err error) error {
 	var wrong *ReadBackError
-	if errors.As(err, &wrong) {
-		return w.lost(err)
+	var gone *GoneError
+	if errors.As(err, &wrong) || errors.As(err, &gone) {
+		return w.ended.with(err)
 	}
 	return err
 }
@@ -104,7 +105,7 @@ func (w *Writer) prove(ctx context.Context) error {
 		case err == nil:
 			w.proven[f.Path] = true
 		case errors.As(err, &wrong), errors.As(err, &gone) && !gone.Vanished:
-			w.err = nil // nothing was written yet that could be lost
+			// Nothing was written yet that could be lost: the session goes on.
 			w.absent = append(w.absent, f.Path)
 		default:
 			return err
@@ -197,10 +198,10 @@ func (w *Writer) compareSlots(files *generationFiles) error {
 			return err
 		})
 		if err != nil {
-			return err
+			return w.lostIfWrong(err)
 		}
 		if offset := want.wrong(); offset >= 0 {
-			return w.lost(&ReadBackError{Path: own.name, Offset: offset, Reason: "the medium has other bytes than were written"})
+			return w.ended.with(&ReadBackError{Path: own.name, Offset: offset, Reason: "the medium has other bytes than were written"})
 		}
 	}
 	return w.lostIfWrong(w.compareFile(context.Background(), files.packages, false, alignedBuffer()))

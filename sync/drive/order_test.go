@@ -425,3 +425,129 @@ func TestCanceledWhileMakingRoom(t *testing.T) {
 		checkHolds(t, h, mount)
 	}
 }
+
+// spelled is the steps as text.
+func spelled(steps []step) []string {
+	var lines []string
+	for _, s := range steps {
+		lines = append(lines, s.op+" "+s.name)
+	}
+	return lines
+}
+
+// The commit, step for step: nothing is between the flush and the slot, each slot is synced by itself
+// before the next thing is written, and each directory that lost a name in the end.
+func TestCommitStepByStep(t *testing.T) {
+	t.Parallel()
+	mount, h := tempDir(t), small()
+	steps := record(h)
+	mustExport(t, h, mount)
+	before := h.clock
+	h.drop(Distfile, "foo-1.tar.gz")
+	h.pkg("app-misc/foo-1.tbz2", "rebuilt")
+	mustExport(t, h, mount)
+	own := []string{RecordFile(h.clock), CatalogueFile(h.clock)}
+	from := last(*steps, func(s step) bool { return s.op == "write" && s.name != ReadmeFile })
+	if from < 0 || !slices.ContainsFunc(own, func(name string) bool { return (*steps)[from].name == name }) && !strings.HasPrefix((*steps)[from].name, GenerationDir) {
+		t.Fatalf("the record is not the last file: %v", *steps)
+	}
+	got := spelled((*steps)[from+1:])
+	want := []string{
+		"syncfs buildhost", "fsync Manifest.next",
+		"overwrite Manifest.next", "fsync Manifest.next",
+		"overwrite Manifest", "fsync Manifest",
+		"overwrite packages/Packages", "fsync packages/Packages", "syncfs buildhost", "fsync packages/Packages",
+	}
+	if len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+		t.Fatalf("steps:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	var unlinked, synced []string
+	for i, line := range got[len(want):] {
+		op, name, _ := strings.Cut(line, " ")
+		switch op {
+		case "unlink":
+			unlinked = append(unlinked, name)
+			if len(synced) > 0 {
+				t.Errorf("step %d unlinks after the directories were synced: %q", i, got)
+			}
+		case "fsync":
+			synced = append(synced, name)
+		case "rmdir":
+		default:
+			t.Errorf("step %d is %q", i, line)
+		}
+	}
+	if !slices.Contains(unlinked, RecordFile(before)) || !slices.Contains(unlinked, "packages/app-misc/foo-1.tbz2") {
+		t.Errorf("unlinked %q", unlinked)
+	}
+	for _, name := range unlinked {
+		if !slices.Contains(synced, path.Dir(name)) {
+			t.Errorf("the directory of %q was not synced", name)
+		}
+	}
+}
+
+// A slot that is outgrown gets its room as a change of its own: the file system first, then the file.
+func TestGrowingStepByStep(t *testing.T) {
+	t.Parallel()
+	mount, h := tempDir(t), small()
+	mustExport(t, h, mount)
+	var steps []step
+	h.opened = func(w *Writer) {
+		w.hook = func(op, name string) error {
+			steps = append(steps, step{op, name})
+			return nil
+		}
+		if err := w.makeRoom(t.Context(), NextSlot, 2*RoomUnit); err != nil {
+			t.Error(err)
+		}
+		w.hook = nil
+	}
+	mustExport(t, h, mount)
+	if got := spelled(steps); !slices.Equal(got, []string{"extend Manifest.next", "syncfs buildhost", "fsync Manifest.next"}) {
+		t.Errorf("steps: %q", got)
+	}
+}
+
+// Whatever a sync reports ends the session, also what elsewhere could be tried again: a full drive
+// that says so only then has lost what was written before.
+func TestFailedSyncEndsTheSession(t *testing.T) {
+	t.Parallel()
+	for _, op := range []string{"syncfs", "fsync"} {
+		for nth := 1; ; nth++ {
+			mount, h := tempDir(t), small()
+			var after []step
+			n, failed := 0, false
+			h.tweak = func(w *Writer) {
+				w.hook = func(did, name string) error {
+					if failed {
+						after = append(after, step{did, name})
+					}
+					if did == op {
+						n++
+					}
+					if did != op || n != nth {
+						return nil
+					}
+					failed = true
+					return syscall.ENOSPC
+				}
+			}
+			var put error
+			inTime := false
+			h.closing = func(w *Writer) {
+				if inTime = failed; !failed {
+					return
+				}
+				_, put = w.Put(t.Context(), NewFile{Kind: Package, Path: "a-b/c-1.tbz2", Size: 1}, func(io.Writer) error { return nil })
+			}
+			err := h.export(t.Context(), mount)
+			if !inTime && !failed {
+				break
+			}
+			if !errors.Is(err, syscall.ENOSPC) || inTime && !errors.Is(put, syscall.ENOSPC) || len(after) > 0 {
+				t.Errorf("%s %d: %v; a further put: %v; changes after it: %v", op, nth, err, put, after)
+			}
+		}
+	}
+}

@@ -26,8 +26,8 @@ type NewFile struct {
 // every directory, so that none has to be made between the payload. It may be called again; what is put
 // without it is prepared by itself, at the price of a flush each.
 func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
-	if w.err != nil {
-		return w.err
+	if err := w.ended.cause(); err != nil {
+		return err
 	}
 	if err := w.found(ctx, len(files)); err != nil {
 		return err

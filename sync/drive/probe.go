@@ -192,7 +192,7 @@ func (w *Writer) runProbe(ctx context.Context, plan probePlan) error {
 	}
 	var wrong *ReadBackError
 	if errors.As(err, &wrong) {
-		return w.lost(wrong)
+		return w.ended.with(wrong)
 	}
 	return err
 }
@@ -406,7 +406,7 @@ func (p *prober) remove() error {
 			f.Close()
 		}
 	}
-	if p.w.err != nil {
+	if p.w.ended.cause() != nil {
 		return nil // nothing follows; the next Begin tidies
 	}
 	for _, name := range p.names {

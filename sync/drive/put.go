@@ -25,7 +25,7 @@ import (
 // Files that were prepared may be put at the same time, by several goroutines.
 // A medium with heads that move, and a cheap stick, want one after the other.
 func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error) (Item, error) {
-	if err := w.ended(); err != nil {
+	if err := w.ended.cause(); err != nil {
 		return Item{}, err
 	}
 	key := itemKey{f.Kind, f.Path}
@@ -165,7 +165,7 @@ func (s *splitter) write(p []byte) error {
 	}
 	s.size += int64(len(p))
 	if err := s.w.flow.wrote(s.file, name, s.size, &s.flow); err != nil {
-		return s.w.lost(s.w.end("writing", name, err))
+		return s.w.ended.with(s.w.end("writing", name, err))
 	}
 	return nil
 }
@@ -217,7 +217,7 @@ func (s *splitter) closePart() error {
 		marks: s.marks.end(),
 	})
 	if err := s.w.flow.finished(f, name, s.size, &s.flow); err != nil {
-		return s.w.lost(s.w.end("writing", name, err))
+		return s.w.ended.with(s.w.end("writing", name, err))
 	}
 	return nil
 }

@@ -52,13 +52,17 @@ func (w *Writer) makeRoom(ctx context.Context, name string, n int64) error {
 
 // shorten cuts a file that somebody made larger than this package would.
 func (w *Writer) shorten(name string, size int64) error {
-	return w.do("shorten", name, func() error {
+	err := w.do("shorten", name, func() error {
 		f, err := durable.OpenFile(w.root, name, os.O_WRONLY, 0)
 		if err != nil {
 			return err
 		}
-		return errors.Join(f.Truncate(size), f.Sync(), f.Close())
+		return errors.Join(f.Truncate(size), f.Close())
 	})
+	if err != nil {
+		return err
+	}
+	return w.fsync(name)
 }
 
 // size returns the size of a file, 0 if there is none.
@@ -129,12 +133,12 @@ func appendNewlines(ctx context.Context, f *os.File, from, to int64) (stopped, e
 // the old one, and fsyncs it. The file keeps its size: nothing is allocated
 // and no name changes, so that a pull can tear the contents and nothing else.
 func (w *Writer) overwrite(name string, fill func(io.Writer) error) error {
-	err := w.do("overwrite", name, func() error {
-		f, err := durable.OpenFile(w.root, name, os.O_RDWR, 0)
+	var f *os.File
+	err := w.do("overwrite", name, func() (err error) {
+		f, err = durable.OpenFile(w.root, name, os.O_RDWR, 0)
 		if err != nil {
 			return err
 		}
-		defer f.Close()
 		end, err := textEnd(f, "\n")
 		if err != nil {
 			return err
@@ -147,15 +151,16 @@ func (w *Writer) overwrite(name string, fill func(io.Writer) error) error {
 		if err := b.Flush(); err != nil {
 			return err
 		}
-		if _, err := appendNewlines(context.Background(), f, text.n, end); err != nil {
-			return err
-		}
-		return f.Sync()
+		_, err = appendNewlines(context.Background(), f, text.n, end)
+		return err
 	})
-	if err != nil {
-		return w.lost(err)
+	if f != nil {
+		defer f.Close()
 	}
-	return nil
+	if err != nil { // nobody can tell what the slot says until the next session reads it
+		return w.ended.with(err)
+	}
+	return w.sync("fsync", name, f.Sync)
 }
 
 // content fills with what is in memory.
@@ -164,17 +169,6 @@ func content(text []byte) func(io.Writer) error {
 		_, err := out.Write(text)
 		return err
 	}
-}
-
-// lost ends the session: after a failed overwrite nobody knows what the slot
-// says until it is read by the next one.
-func (w *Writer) lost(err error) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil {
-		w.err = err
-	}
-	return err
 }
 
 // textEnd is the offset behind the last byte of f that is none of room.

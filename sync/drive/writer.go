@@ -89,13 +89,13 @@ type Writer struct {
 	absent []string         // listed files that are not there, have another size, or were found wrong
 	proven map[string]bool  // listed files that this session saw to be right on the medium
 
-	mu       sync.Mutex           // guards what follows, and err, while files are put side by side
+	mu       sync.Mutex           // guards what follows, while files are put side by side
 	reserved map[itemKey][]string // names given by Prepare
 	fresh    map[string]written   // written since the last commit, by path
 	strays   []string             // written since the last commit and given up
 
-	flow flow
-	err  error
+	flow  flow
+	ended ending
 
 	// hook, in tests, is asked before each change of the drive.
 	hook func(op, path string) error
@@ -377,7 +377,7 @@ func (w *Writer) remember() {
 // the drive has failed; the next Begin does it then.
 func (w *Writer) Close() error {
 	var err error
-	if w.err == nil && w.root != nil {
+	if w.ended.cause() == nil && w.root != nil {
 		for name := range w.fresh {
 			w.strays = append(w.strays, name)
 		}
@@ -405,14 +405,12 @@ func (w *Writer) release() {
 		w.lock.Close()
 		w.lock = nil
 	}
-	if w.err == nil {
-		w.err = fmt.Errorf("writing to %q: the session has ended", w.d.mount)
-	}
+	w.ended.with(fmt.Errorf("writing to %q: the session has ended", w.d.mount))
 }
 
 // do does one change of the drive. An error of the drive ends the session.
 func (w *Writer) do(op, name string, change func() error) error {
-	if err := w.ended(); err != nil {
+	if err := w.ended.cause(); err != nil {
 		return err
 	}
 	if w.hook != nil {
@@ -423,8 +421,7 @@ func (w *Writer) do(op, name string, change func() error) error {
 	return w.end(op, name, change())
 }
 
-// end explains an error and remembers it if nothing can follow it. Whatever a
-// sync reports means that something written before is lost.
+// end explains an error, and ends the session if the drive is gone, failing or read-only.
 func (w *Writer) end(op, name string, err error) error {
 	if err == nil {
 		return nil
@@ -432,19 +429,39 @@ func (w *Writer) end(op, name string, err error) error {
 	err = w.d.explain(op, name, err)
 	var gone *GoneError
 	var readOnly *ReadOnlyError
-	if errors.As(err, &gone) || errors.As(err, &readOnly) || op == "syncfs" || op == "fsync" {
-		w.mu.Lock()
-		w.err = err
-		w.mu.Unlock()
+	if errors.As(err, &gone) || errors.As(err, &readOnly) {
+		return w.ended.with(err)
 	}
 	return err
 }
 
-// ended returns the error of the drive after which nothing can follow.
-func (w *Writer) ended() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.err
+// sync does one step that makes earlier changes durable. Whatever it reports, a full drive too, means
+// that something that was written before is lost: it ends the session.
+func (w *Writer) sync(op, name string, step func() error) error {
+	return w.ended.with(w.do(op, name, step))
+}
+
+// ending is the error after which nothing of a session can be believed.
+type ending struct {
+	mu  sync.Mutex
+	err error
+}
+
+// cause returns the error, nil while the session goes on.
+func (e *ending) cause() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.err
+}
+
+// with ends the session with err, unless that is nil or it has ended, and returns err.
+func (e *ending) with(err error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err == nil {
+		e.err = err
+	}
+	return err
 }
 
 // remove unlinks a file or an empty directory. What is not there, on a drive
@@ -474,7 +491,7 @@ func (w *Writer) syncDirs(dirs []string) error {
 // fsync makes a file or directory below the origin durable, and sends the
 // drive a flush of its cache, even if it was clean.
 func (w *Writer) fsync(name string) error {
-	return w.do("fsync", name, func() error {
+	return w.sync("fsync", name, func() error {
 		f, err := durable.OpenFile(w.root, name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return err
@@ -493,7 +510,7 @@ func (w *Writer) fsync(name string) error {
 // does the second.
 func (w *Writer) flush() error {
 	if err := w.flow.drain(); err != nil {
-		return w.lost(w.end("writing", w.o.Dir, err))
+		return w.ended.with(w.end("writing", w.o.Dir, err))
 	}
 	if err := w.syncfs(); err != nil {
 		return err
@@ -502,7 +519,7 @@ func (w *Writer) flush() error {
 }
 
 func (w *Writer) syncfs() error {
-	return w.do("syncfs", w.o.Dir, func() error {
+	return w.sync("syncfs", w.o.Dir, func() error {
 		return unix.Syncfs(int(w.d.top.Fd()))
 	})
 }
