@@ -606,6 +606,9 @@ func (x *exporter) guard(context.Context) error {
 	if x.held == nil && len(x.todo) == 0 {
 		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices})
 	}
+	if err := drive.CheckCapacity(carriedAfter(x.current, x.todo, p.Remove), x.o.PartSize); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
 	if x.o.AllowShrink || x.held == nil {
 		return nil
 	}

@@ -136,6 +136,25 @@ func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
 	return w, err
 }
 
+// carriedAfter lists what the drive carries once the plan is carried out: what it has, less what is removed, and what is copied.
+func carriedAfter(current map[fileKey]*drive.Item, copied, removed []Item) []drive.NewFile {
+	gone := make(map[fileKey]bool, len(copied)+len(removed))
+	files := make([]drive.NewFile, 0, len(current)+len(copied))
+	for _, it := range copied {
+		gone[fileKey{it.Kind, it.Path}] = true
+		files = append(files, drive.NewFile{Kind: driveKind(it.Kind), Path: it.Path, Size: it.Size})
+	}
+	for _, it := range removed {
+		gone[fileKey{it.Kind, it.Path}] = true
+	}
+	for key, it := range current {
+		if !gone[key] {
+			files = append(files, drive.NewFile{Kind: it.Kind, Path: it.Path, Size: it.Size})
+		}
+	}
+	return files
+}
+
 // foreignNotice names the files in an origin's directory that no export put there: they stay.
 func foreignNotice(dir string, files []string) []string {
 	if len(files) == 0 {
