@@ -2,7 +2,6 @@ package drive
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -26,20 +25,30 @@ func TestCapacity(t *testing.T) {
 		"long names":                {200_000, 1, long, false},
 		"not quite so many of them": {140_000, 1, long, true},
 	} {
-		var files []NewFile
-		list := manifest.List{Timestamp: epoch}
-		for i := range row.files {
-			f := NewFile{Kind: Distfile, Path: fmt.Sprintf("%s-%d", row.path, i), Size: row.size}
-			files = append(files, f)
-			list.Files = append(list.Files, manifest.File{Path: wantedPath(f.Kind, f.Path)})
+		files := make([]NewFile, row.files)
+		for i := range files {
+			files[i] = NewFile{Kind: Distfile, Path: row.path, Size: row.size}
 		}
 		var full *CapacityError
-		err := CheckCapacity(files, 2)
-		if row.want != (err == nil) || !row.want && !errors.As(err, &full) {
+		if err := CheckCapacity(files, 2); row.want != (err == nil) || !row.want && !errors.As(err, &full) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, marshal := list.MarshalText(); err == nil && marshal != nil {
-			t.Errorf("%s: accepted, and no list can be made: %v", name, marshal)
+	}
+	// The estimate is never too low: the line of each file is in it.
+	for _, f := range []NewFile{
+		{Kind: Distfile, Path: "a b c.tar.gz", Size: 1 << 50}, {Kind: Package, Path: "app-misc/foo/foo-1-1.xpak", Size: 7},
+		{Kind: Distfile, Path: long, Size: 1}, {Kind: Distfile, Path: "odd\x01name", Size: 1},
+	} {
+		other, _ := otherPath(f, 12)
+		for _, stored := range []string{wantedPath(f.Kind, f.Path), other, overflowPath(other, 2), partPath(other, 3, 1200)} {
+			if pathFault(stored) != "" {
+				continue
+			}
+			list := manifest.List{Timestamp: epoch, Files: []manifest.File{{Path: stored, Size: f.Size}}}
+			text, err := list.MarshalText()
+			if got := len(text) - len("TIMESTAMP 2026-03-01T12:00:00Z\n"); err != nil || got > lineRoom+len(f.Path)+3*strings.Count(f.Path, " ") {
+				t.Errorf("%q takes %d bytes, %v", stored, got, err)
+			}
 		}
 	}
 }

@@ -253,7 +253,7 @@ func TestDirectoriesOnVfatDoNotGrow(t *testing.T) {
 					}
 				}
 				for i := range generation / 5 * 100 {
-					h.pkg(fmt.Sprintf("app-misc/a-package-with-quite-a-long-name-%d-%d.tbz2", generation, i), "many at once")
+					h.pkg(fmt.Sprintf("app-misc/a-package-with-quite-a-long-name-g%d-%d.tbz2", generation, i), "many at once")
 				}
 				for key := range h.files {
 					if random.IntN(4) == 0 {
