@@ -29,8 +29,9 @@ const (
 	// committed has a generation of ours; what it does not list are leftovers.
 	committed
 	// broken is ours, and neither manifest can be used: both are torn or damaged, or the key was
-	// revoked since. Nobody can tell what is listed, so nothing is removed, and no name is used again,
-	// until a generation is committed beside it. That one lists none of it: then they are leftovers.
+	// revoked since. Nobody can tell what is listed, so nothing is removed and no name is used again
+	// before a generation is committed that has everything; the session removes the rest when it ends,
+	// or the next one does, for which it is a leftover.
 	broken
 )
 

@@ -119,6 +119,19 @@ func (w *Writer) stay(name string) {
 	}
 }
 
+// outlived are the files that nobody could tell the list of, once a generation has replaced them.
+func (w *Writer) outlived() (names []string) {
+	if w.as != broken || w.held == nil || len(w.fresh)+len(w.reserved) > 0 {
+		return nil
+	}
+	for _, name := range w.others {
+		if madeHere(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // lasting tells the directories that stay when they are empty: those that the
 // origin always has, categories and buckets.
 func lasting(dir string) bool {

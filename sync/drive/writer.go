@@ -374,10 +374,12 @@ func (w *Writer) remember() {
 }
 
 // Close ends the session. What was put and not committed is removed, unless
-// the drive has failed; the next Begin does it then.
+// the drive has failed; the next Begin does it then. So is what was found in an
+// origin without a valid manifest, if everything that was planned is committed.
 func (w *Writer) Close() error {
 	var err error
 	if w.ended.cause() == nil && w.root != nil {
+		w.strays = append(w.strays, w.outlived()...)
 		for name := range w.fresh {
 			w.strays = append(w.strays, name)
 		}
