@@ -406,7 +406,7 @@ func (d *Drive) freshOrigin(ring manifest.Ring, name, long string, now time.Time
 			continue
 		}
 		if entry.Name() == name && entry.IsDir() {
-			switch as, err := d.mayBegin(name, ring, now); {
+			switch as, err := mayBegin(d, name, ring, now); {
 			case err != nil:
 				return "", err
 			case as:
@@ -420,7 +420,7 @@ func (d *Drive) freshOrigin(ring manifest.Ring, name, long string, now time.Time
 
 // mayBegin says whether an origin of which there is no generation may begin in a directory. One that
 // has a generation of ours and cannot be read belongs to the origin of its name.
-func (d *Drive) mayBegin(dir string, ring manifest.Ring, now time.Time) (bool, error) {
+func mayBegin(d *Drive, dir string, ring manifest.Ring, now time.Time) (bool, error) {
 	as, best, other, err := d.standingOf(dir, ring, now)
 	if err != nil || as != committed {
 		return as != foreign, err

@@ -102,17 +102,17 @@ func (d *Drive) standingOf(dir string, ring manifest.Ring, now time.Time) (as st
 		return foreign, best, other, err
 	}
 	for _, s := range []*slot{&best, &other} {
-		if err := d.lookBlank(dir, s); err != nil {
+		if err := lookBlank(d, dir, s); err != nil {
 			return foreign, best, other, err
 		}
 	}
 	slots := map[string]slot{best.state.Name: best, other.state.Name: other}
-	as, err = d.uncommitted(dir, ring, slots[Slot], slots[NextSlot])
+	as, err = uncommitted(d, dir, ring, slots[Slot], slots[NextSlot])
 	return as, best, other, err
 }
 
 // uncommitted tells apart what has no valid manifest of ours.
-func (d *Drive) uncommitted(dir string, ring manifest.Ring, current, next slot) (standing, error) {
+func uncommitted(d *Drive, dir string, ring manifest.Ring, current, next slot) (standing, error) {
 	ours, others := false, false // a whole signed message claims to be by one of the ring, by another
 	for _, s := range []slot{current, next} {
 		if signer, err := manifest.Claimed(s.text); err == nil {
@@ -131,13 +131,13 @@ func (d *Drive) uncommitted(dir string, ring manifest.Ring, current, next slot) 
 	case others:
 		return foreign, nil
 	}
-	files, err := d.hasFiles(dir)
+	files, err := hasFiles(d, dir)
 	switch {
 	case err != nil:
 		return foreign, err
 	case !files:
 		return empty, nil
-	case d.recordsAre(dir, ring):
+	case recordsAre(d, dir, ring):
 		return broken, nil
 	}
 	return foreign, nil
@@ -148,7 +148,7 @@ func (s *slot) blank() bool { return s.newlines }
 
 // lookBlank finds out whether a slot without text has newlines and nothing else. Zeros are what a
 // file system may make of lost contents; they prove nothing.
-func (d *Drive) lookBlank(dir string, s *slot) error {
+func lookBlank(d *Drive, dir string, s *slot) error {
 	if !errors.Is(s.state.Err, errBlank) {
 		return nil
 	}
@@ -164,7 +164,7 @@ func (d *Drive) lookBlank(dir string, s *slot) error {
 
 // hasFiles says whether there is anything in a directory besides directories and blank files that an
 // origin begins with.
-func (d *Drive) hasFiles(dir string) (bool, error) {
+func hasFiles(d *Drive, dir string) (bool, error) {
 	root, err := d.root.OpenRoot(dir)
 	if err != nil {
 		return false, d.explain("opening", dir, err)
@@ -215,7 +215,7 @@ const maxRecordsRead = 16
 // recordsAre says whether there are records of generations, and each names one of the keys. They are
 // not signed, as things are: it is enough to tell an origin of ours, in which nothing is removed on
 // that account, from another key's.
-func (d *Drive) recordsAre(dir string, ring manifest.Ring) bool {
+func recordsAre(d *Drive, dir string, ring manifest.Ring) bool {
 	entries, err := d.readDir(d.root, path.Join(dir, GenerationDir), 1024)
 	if err != nil {
 		return false

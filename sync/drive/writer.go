@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/listing"
 )
 
 // DefaultPartSize is the largest file that FAT can hold.
@@ -232,7 +234,7 @@ func (w *Writer) open(context.Context) error {
 	}
 	switch w.as = as; as {
 	case foreign:
-		return w.foreignError()
+		return foreignError(w)
 	case committed:
 		if err := w.checkKey(w.serial); err != nil {
 			return err
@@ -269,7 +271,7 @@ func (w *Writer) checkKey(last int64) error {
 }
 
 // foreignError says why nothing is written to a directory that is not this origin's.
-func (w *Writer) foreignError() error {
+func foreignError(w *Writer) error {
 	_, _, err := w.d.ownSlots(w.o.Dir, w.ring(), w.o.Now)
 	if err == nil || errors.Is(err, ErrNoTree) || errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("writing to %q: there are other files in it; move them away, or give the origin another name", w.o.Dir)
@@ -341,6 +343,136 @@ func (w *Writer) Missing() []Item {
 	return items
 }
 
+// tidy is step 3: what N does not list under a name of the layout was left by a pulled run, and may
+// share clusters with anything. Only when it is gone, from the medium too, may anything be allocated.
+// Everything else stays for good, and is named: an entry that is never removed frees nobody's clusters.
+func (w *Writer) tidy(ctx context.Context) error {
+	if w.root == nil {
+		w.remember()
+		return nil
+	}
+	w.o.Progress(Tidying, "", 0)
+	t := tidying{w: w, ctx: ctx, listed: make(map[string]int64), needed: make(map[string]bool), seen: make(map[string]bool)}
+	for name, f := range w.listed {
+		t.listed[foldName(name)] = f.Size
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			t.needed[foldName(dir)] = true
+		}
+	}
+	if _, err := t.walk(nil, "", ".", 0); err != nil {
+		return err
+	}
+	for name := range w.listed {
+		if !t.seen[foldName(name)] {
+			w.absent = append(w.absent, name)
+		}
+	}
+	slices.Sort(w.absent)
+	w.remember()
+	return nil
+}
+
+// maxDepth bounds the walk; this package writes four levels.
+const maxDepth = 32
+
+type tidying struct {
+	w      *Writer
+	ctx    context.Context
+	listed map[string]int64 // sizes by folded path: on FAT another spelling is the same file
+	needed map[string]bool  // folded directories
+	seen   map[string]bool
+	dirs   listing.Reader
+}
+
+// walk removes what is not listed below dir, which is name below the level
+// above, makes that durable, and says whether dir is empty then.
+func (t *tidying) walk(above *level, name, dir string, depth int) (empty bool, err error) {
+	if err := context.Cause(t.ctx); err != nil {
+		return false, err
+	}
+	if depth > maxDepth {
+		return false, fmt.Errorf("reading the directory %q: too deep", dir)
+	}
+	w := t.w
+	w.dirs[dir] = true
+	l, err := w.d.enter(&t.dirs, w.root, above, name, dir, true)
+	if err != nil {
+		return false, w.d.pullDamage("reading the directory", dir, err)
+	}
+	defer l.close()
+	empty, lost := true, false
+	for _, entry := range l.entries {
+		removed, err := t.visit(l, path.Join(dir, entry.Name()), entry, depth)
+		if err != nil {
+			return false, err
+		}
+		empty, lost = empty && removed, lost || removed
+		if !removed && w.vfat {
+			w.roomOf(dir).add(entry.Name())
+		}
+	}
+	if !lost {
+		return empty, nil
+	}
+	return empty, w.d.pullDamage("removing from", dir, w.fsync(dir))
+}
+
+// visit looks at one entry. What is listed and is no file of its size stays
+// until a generation without it is committed, but counts as absent.
+func (t *tidying) visit(l *level, name string, entry *listing.Entry, depth int) (removed bool, err error) {
+	w, key := t.w, foldName(name)
+	if entry.IsDir() {
+		empty, err := t.walk(l, entry.Name(), name, depth+1)
+		if err != nil || !empty || t.needed[key] || lasting(name) || !ofLayout(name) || !w.as.hasLeftovers() {
+			return false, err
+		}
+		delete(w.dirs, name)
+		return true, w.d.pullDamage("removing", name, w.remove("rmdir", w.root, name))
+	}
+	if want, ok := t.listed[key]; ok {
+		t.seen[key] = entry.IsRegular() && entry.Size() == want
+		return false, nil
+	}
+	switch {
+	case name == Slot || name == NextSlot || name == PackagesFile:
+		return false, nil
+	case madeHere(name) && (w.as.hasLeftovers() || name == LayoutFile):
+	default:
+		t.stay(name)
+		return false, nil
+	}
+	return true, w.d.pullDamage("removing", name, w.remove("unlink", w.root, name))
+}
+
+// stay keeps a file that is not of this generation: nothing gets its name.
+func (t *tidying) stay(name string) {
+	w := t.w
+	w.others = append(w.others, name)
+	if w.o.Foreign != nil && !(w.as == broken && madeHere(name)) {
+		w.o.Foreign(name)
+	}
+}
+
+// outlived are the files that nobody could tell the list of, once a generation has replaced them.
+func outlived(w *Writer) (names []string) {
+	if w.as != broken || w.held == nil || len(w.fresh)+len(w.reserved) > 0 {
+		return nil
+	}
+	for _, name := range w.others {
+		if madeHere(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// lasting tells the directories that stay when they are empty: those that the
+// origin always has, categories and buckets.
+func lasting(dir string) bool {
+	top, rest, _ := strings.Cut(dir, "/")
+	return slices.Contains(originDirs, top) && !strings.Contains(rest, "/")
+}
+
 // remember takes the names of what is committed.
 func (w *Writer) remember() {
 	w.names = namespace{}
@@ -379,7 +511,7 @@ func (w *Writer) remember() {
 func (w *Writer) Close() error {
 	var err error
 	if w.ended.cause() == nil && w.root != nil {
-		w.strays = append(w.strays, w.outlived()...)
+		w.strays = append(w.strays, outlived(w)...)
 		for name := range w.fresh {
 			w.strays = append(w.strays, name)
 		}
@@ -534,7 +666,7 @@ func (w *Writer) mkdir(dir string) error {
 	err := w.do("mkdir", dir, func() error {
 		err := w.root.Mkdir(dir, 0o755)
 		if errors.Is(err, fs.ErrExist) {
-			return w.mustBeDir(dir)
+			return mustBeDir(w, dir)
 		}
 		if err != nil {
 			return w.d.explainName("making", dir, err)
@@ -548,7 +680,7 @@ func (w *Writer) mkdir(dir string) error {
 }
 
 // mustBeDir fails if something else than a directory has the name.
-func (w *Writer) mustBeDir(dir string) error {
+func mustBeDir(w *Writer, dir string) error {
 	info, err := w.root.Lstat(dir)
 	if err == nil && !info.IsDir() {
 		return fmt.Errorf("making the directory %q: a file that is not pkgsneak's has this name: move it away", path.Join(w.o.Dir, dir))
