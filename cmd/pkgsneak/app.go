@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync/fault"
 )
 
 // face is what all verbs share: where they run and where they print.
@@ -43,10 +47,10 @@ func dispatch(ctx context.Context, f *face, app *cli.App, words []string) error 
 		f.out.json = slices.Contains(words, "--json")
 		return err
 	}
+	f.out.json = slices.Contains(req.flags, "--json") || slices.Contains(req.flags, "--json=true")
 	switch {
 	case req.about:
-		f.out.put("pkgsneak %s (%s)", f.env.version, platform())
-		return nil
+		return f.about()
 	case req.help:
 		return f.help(app, req)
 	case len(req.path) == 0:
@@ -54,6 +58,16 @@ func dispatch(ctx context.Context, f *face, app *cli.App, words []string) error 
 		return outcome(exitUsage)
 	}
 	return app.RunContext(ctx, append([]string{app.Name}, req.argv()...))
+}
+
+// about answers --version.
+func (f *face) about() error {
+	if f.out.json {
+		f.out.event(resultEvent{Event: "result", Verb: "version", Exit: exitDone, Report: map[string]string{"version": f.env.version, "platform": platform()}})
+		return nil
+	}
+	f.out.put("pkgsneak %s (%s)", f.env.version, platform())
+	return nil
 }
 
 // end says how a run ended, to people or as the last line of JSON, and gives the exit code.
@@ -125,6 +139,9 @@ func unknownVerb(c *cli.Context) error {
 		}
 	}
 	err := usageErrorf("there is no command %q", word)
+	if word == "version" {
+		return withHint(err, "pkgsneak --version")
+	}
 	if near := nearest(word, names); near != "" {
 		return withHint(err, "pkgsneak %s", near)
 	}
@@ -138,15 +155,62 @@ func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
 		f.verb, f.place = strings.TrimPrefix(ctx.Command.HelpName, "pkgsneak "), ctx.Args().First()
 		f.out.json = ctx.Bool("json")
 		var err error
-		if c.opt, err = read(ctx, f.env.variables(f.out)); err != nil {
+		vars := f.env.variables(f.out)
+		if c.opt, err = read(ctx, vars); err != nil {
 			return err
+		}
+		if !ctx.Command.Hidden {
+			vars.unknown(f.out, ctx.App, f.env.names)
 		}
 		f.out.quiet, f.out.verbose, f.out.json = c.opt.quiet, c.opt.verbose, c.opt.json
 		if n := len(c.args); n < least || n > most {
-			return c.wrongArguments(least, most)
+			return c.subcommandMeant(c.wrongArguments(least, most))
 		}
-		return profiled(c.opt, func() error { return do(c) })
+		if err := c.checkDrive(); err != nil {
+			return err
+		}
+		err = profiled(c.opt, func() error { return do(c) })
+		return c.subcommandMeant(err)
 	}
+}
+
+// checkDrive refuses a device where the place is meant on which it is mounted, and a run that has nothing to do.
+func (c *call) checkDrive() error {
+	if c.opt.export.NoPackages && c.opt.export.NoDistfiles {
+		return usageErrorf("--no-packages and --no-distfiles together leave nothing to do")
+	}
+	if len(c.args) == 0 || !strings.Contains(c.flags.Command.ArgsUsage, "DRIVE") {
+		return nil
+	}
+	info, err := os.Stat(c.args[0])
+	if err != nil || info.Mode()&fs.ModeDevice == 0 || info.Mode()&fs.ModeCharDevice != 0 {
+		return nil
+	}
+	return withHint(usageErrorf("%q is a device; DRIVE is the directory where it is mounted", c.args[0]),
+		"mount %s /mnt/usb && pkgsneak %s /mnt/usb", shellWord(c.args[0]), c.verb)
+}
+
+// otherWords are words that other programs have for our subcommands.
+var otherWords = map[string]string{"rm": "remove", "del": "remove", "delete": "remove", "ls": "list", "gen": "generate", "new": "generate", "print": "show"}
+
+// subcommandMeant adds the hint to a failure whose argument is no file, and nearly a subcommand: trust rm.
+func (c *call) subcommandMeant(err error) error {
+	if len(c.args) == 0 || strings.Contains(c.args[0], "/") || !(errors.Is(err, fs.ErrNotExist) || fault.Of(err) == fault.Usage) {
+		return err
+	}
+	var names []string
+	for _, sub := range c.flags.Command.Subcommands {
+		names = append(names, sub.Name)
+	}
+	word := c.args[0]
+	if other := otherWords[word]; slices.Contains(names, other) {
+		word = other
+	}
+	near := nearest(word, names)
+	if near == "" || near == c.args[0] {
+		return err
+	}
+	return withHint(usageErrorf("%s has no command %q", c.verb, c.args[0]), "pkgsneak %s %s", c.verb, near)
 }
 
 func (c *call) wrongArguments(least, most int) error {

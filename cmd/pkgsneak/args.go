@@ -212,20 +212,49 @@ func (p *argParser) check() error {
 
 func (p *argParser) unknownFlag(written string) error {
 	err := usageErrorf("there is no flag %q", written)
-	names := make([]string, 0, len(p.table))
-	for n := range p.table {
-		if len(n) > 1 {
-			names = append(names, n)
-		}
-	}
-	if near := nearest(strings.TrimLeft(written, "-"), names); near != "" && strings.HasPrefix(written, "--") {
+	if near := p.nearestFlag(strings.TrimLeft(written, "-")); near != "" && strings.HasPrefix(written, "--") {
 		return withHint(err, "--%s", near)
+	}
+	if p.verb != nil {
+		return withHint(err, "pkgsneak %s --help", p.verb.Name)
 	}
 	return withHint(err, "pkgsneak --help")
 }
 
-// nearest gives the candidate that differs from word by at most two letters and half of them, the closest first, or "".
+// nearestFlag looks among the flags of the command first, if there is one already.
+func (p *argParser) nearestFlag(word string) string {
+	leaf := p.verb
+	if p.sub != nil {
+		leaf = p.sub
+	}
+	var own, all []string
+	if leaf != nil {
+		for _, f := range visible(leaf.Flags) {
+			own = append(own, f.Names()[0])
+		}
+	}
+	for n := range p.table {
+		if len(n) > 1 {
+			all = append(all, n)
+		}
+	}
+	if near := nearest(word, own); near != "" {
+		return near
+	}
+	return nearest(word, all)
+}
+
+// nearest gives the candidate that word begins, if there is one alone; else the one that differs from it by at most two letters and half of them, the closest first; or "".
 func nearest(word string, candidates []string) string {
+	var begun []string
+	for _, c := range candidates {
+		if len(word) > 1 && strings.HasPrefix(c, word) {
+			begun = append(begun, c)
+		}
+	}
+	if len(begun) == 1 {
+		return begun[0]
+	}
 	best, at := "", 3
 	slices.Sort(candidates)
 	for _, c := range candidates {

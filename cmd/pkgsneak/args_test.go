@@ -105,7 +105,7 @@ func TestParseArgsHelp(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	verbs := []string{"export", "import", "index", "key", "status", "trust", "verify"}
-	for word, want := range map[string]string{"exprot": "export", "imprt": "import", "satus": "status", "eport": "export", "kyt": "", "watch": "", "k": "", "": ""} {
+	for word, want := range map[string]string{"exprot": "export", "imprt": "import", "satus": "status", "eport": "export", "kyt": "", "watch": "", "k": "", "": "", "imp": "import", "i": "", "in": "index"} {
 		if got := nearest(word, slices.Clone(verbs)); got != want {
 			t.Errorf("nearest(%q) is %q, want %q", word, got, want)
 		}

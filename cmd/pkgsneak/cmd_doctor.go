@@ -88,20 +88,42 @@ func (c *call) proc(name string) []byte {
 	return data
 }
 
+// topicsReport is what --explain prints, in JSON.
+type topicsReport struct {
+	Topics []topicReport `json:"topics"`
+}
+
+type topicReport struct {
+	Topic string `json:"topic"`
+	Title string `json:"title"`
+	Text  string `json:"text"`
+}
+
 // explainTopic prints the short why.
 func (c *call) explainTopic() error {
-	if len(c.args) == 0 {
-		for _, t := range doctor.Topics() {
+	topics := doctor.Topics()
+	if len(c.args) > 0 {
+		t, ok := doctor.Explain(c.args[0])
+		if !ok {
+			return noTopic(c.args[0])
+		}
+		topics = []doctor.Topic{t}
+	}
+	report := topicsReport{Topics: []topicReport{}}
+	for _, t := range topics {
+		report.Topics = append(report.Topics, topicReport{t.Name, t.Title, strings.TrimSpace(t.Text)})
+	}
+	switch {
+	case c.out.json:
+	case len(c.args) > 0:
+		c.out.put("%s: %s\n", bold(topics[0].Name), topics[0].Title)
+		c.out.put("%s", raw(strings.TrimSpace(topics[0].Text)))
+	default:
+		for _, t := range topics {
 			c.out.put("  %-18s %s", bold(t.Name), t.Title)
 		}
-		return nil
 	}
-	t, ok := doctor.Explain(c.args[0])
-	if !ok {
-		return noTopic(c.args[0])
-	}
-	c.out.put("%s: %s\n", bold(t.Name), t.Title)
-	c.out.put("%s", raw(strings.TrimSpace(t.Text)))
+	c.result(exitDone, report)
 	return nil
 }
 

@@ -352,9 +352,12 @@ func isSwitch(f cli.Flag) bool {
 	return d.value == ""
 }
 
+// ownPrefix begins the name of each of our variables.
+const ownPrefix = "PKGSNEAK_"
+
 // variable is the name of a flag's variable.
 func variable(flag string) string {
-	return "PKGSNEAK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	return ownPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // read gives the options of a command: each flag has the value of the command line, else that of its variable.

@@ -53,6 +53,9 @@ func (c *call) install(o auto.InstallOptions, away bool, next func()) error {
 			c.out.say("  %-9s  %s", l.word, p)
 		}
 	}
+	for _, p := range changes.Edited {
+		c.out.say("  %-9s  %s, your settings", blue("kept"), p)
+	}
 	for _, p := range changes.Kept {
 		c.out.warn("%s was changed here, and stays as it is (--force)", p)
 	}

@@ -295,12 +295,12 @@ func tally(t sync.Tally, noun string) string {
 	return count(t.Files, noun) + ", " + size(t.Bytes)
 }
 
-// when is a moment for people: the local time, and how long ago it was.
+// when is a moment for people: all times are UTC and say so, and how long ago it was.
 func when(t, now time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return t.Local().Format("2006-01-02 15:04") + " (" + ago(t, now) + ")"
+	return t.UTC().Format("2006-01-02 15:04 UTC") + " (" + ago(t, now) + ")"
 }
 
 // ago is the distance of a moment from now.

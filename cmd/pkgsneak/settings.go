@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
@@ -28,6 +32,7 @@ type env struct {
 	stdout, stderr                 io.Writer
 	stdinTTY, stdoutTTY, stderrTTY bool
 	lookup                         func(key string) (string, bool) // the environment
+	names                          []string                        // of the variables of the environment that begin with PKGSNEAK_
 	now                            func() time.Time
 	hostname                       string
 	executable                     string // path of the running program, "" if it is not known
@@ -52,6 +57,7 @@ func processEnv(version string) *env {
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		stdinTTY: isTerminal(os.Stdin), stdoutTTY: isTerminal(os.Stdout), stderrTTY: isTerminal(os.Stderr),
 		lookup:     os.LookupEnv,
+		names:      ownNames(os.Environ()),
 		now:        time.Now,
 		hostname:   hostname,
 		executable: executable,
@@ -67,6 +73,16 @@ func processEnv(version string) *env {
 		e.portageq = runPortageq(program)
 	}
 	return e
+}
+
+// ownNames picks the names of our variables out of an environment. Those of tests are none of a person's.
+func ownNames(environment []string) (names []string) {
+	for _, line := range environment {
+		if name, _, _ := strings.Cut(line, "="); strings.HasPrefix(name, ownPrefix) && !strings.HasPrefix(name, ownPrefix+"TEST_") {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // runPortageq asks Portage itself.
@@ -191,6 +207,33 @@ func (e *env) variables(p *printer) variables {
 	}
 	v.conf = conf
 	return v
+}
+
+// unknown warns of variables of ours that no flag has: a name that is spelled wrong sets nothing, and nobody would hear of it.
+func (v variables) unknown(p *printer, app *cli.App, inEnvironment []string) {
+	var known []string
+	for _, c := range app.Commands {
+		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
+			for _, f := range leaf.Flags {
+				known = append(known, variable(f.Names()[0]))
+			}
+		}
+	}
+	tell := func(name, source string) {
+		if !strings.HasPrefix(name, ownPrefix) || slices.Contains(known, name) {
+			return
+		}
+		p.warn("%s sets %s, which means nothing to pkgsneak", source, name)
+		if near := nearest(name, slices.Clone(known)); near != "" {
+			p.hint(near)
+		}
+	}
+	for _, name := range inEnvironment {
+		tell(name, "the environment")
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.conf)) {
+		tell(name, confFile)
+	}
 }
 
 func (c *call) stateDir() string {

@@ -26,8 +26,9 @@ func flagValueOf(t *testing.T, vars map[string]string, conf, flag string, words 
 	f := &face{env: e, out: newPrinter(e)}
 	app := newApp(f)
 	app.Commands = []*cli.Command{{
-		Name:  "probe",
-		Flags: flags(common, pretend, lock, newKey),
+		Name:   "probe",
+		Hidden: true, // the other flags that the file names belong to no command of this program
+		Flags:  flags(common, pretend, lock, newKey),
 		Action: f.action(0, 0, func(c *call) error {
 			for _, f := range c.flags.Command.Flags {
 				if d, ok := f.(declared); ok && d.name == flag {
@@ -122,5 +123,26 @@ func TestColours(t *testing.T) {
 		if newPrinter(e).out.paint {
 			t.Errorf("%v: a file is painted", tt.vars)
 		}
+	}
+}
+
+// A name that is spelled wrong is told, with the likely one; those of other programs, of tests and the right ones are not.
+func TestUnknownVariables(t *testing.T) {
+	e, out, errOut := testEnv(t, nil)
+	e.names = ownNames([]string{"HOME=/", "PKGSNEAK_TEST_X=1", "PKGSNEAK_PKGDR=/x", "PKGSNEAK_PKGDIR=/y"})
+	file := filepath.Join(e.root, "etc/conf.d/pkgsneak")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("PKGSNEAK_AUTOO=import\nOTHER=1\nPKGSNEAK_LABEL=X\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code := run(context.Background(), e, []string{"status", "--state-dir", t.TempDir()}); code != exitDone {
+		t.Fatalf("exit code %d, %s%s", code, out, errOut)
+	}
+	want := "warning: the environment sets PKGSNEAK_PKGDR, which means nothing to pkgsneak\nhint: PKGSNEAK_PKGDIR\n" +
+		"warning: /etc/conf.d/pkgsneak sets PKGSNEAK_AUTOO, which means nothing to pkgsneak\nhint: PKGSNEAK_AUTO\n"
+	if got := errOut.String(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -32,29 +32,33 @@ const defaultProgram = "/usr/bin/pkgsneak"
 
 // Piece is a file of the system.
 type Piece struct {
-	Path string // below the root, with slashes
-	Mode fs.FileMode
-	Text string
+	Path     string // below the root, with slashes
+	Mode     fs.FileMode
+	Text     string
+	Settings bool // it is there to be edited: what the user made of it stays, and a new version goes beside it
 }
+
+// exampleExt is the end of the name of a settings file that lies beside the user's.
+const exampleExt = ".example"
 
 // Pieces are the files of auto and watch for a program that lies at the path; "" is /usr/bin/pkgsneak.
 func Pieces(program string) ([]Piece, error) {
 	return signed(program, []Piece{
-		{"etc/udev/rules.d/90-pkgsneak.rules", 0o644, scripts.UdevRules},
-		{"etc/systemd/system/pkgsneak@.service", 0o644, scripts.AutoUnit},
-		{"etc/systemd/system/pkgsneak-watch.service", 0o644, scripts.WatchUnit},
-		{"etc/init.d/pkgsneak-watch", 0o755, scripts.WatchInit},
-		{"etc/conf.d/pkgsneak", 0o644, scripts.Conf},
+		{Path: "etc/udev/rules.d/90-pkgsneak.rules", Mode: 0o644, Text: scripts.UdevRules},
+		{Path: "etc/systemd/system/pkgsneak@.service", Mode: 0o644, Text: scripts.AutoUnit},
+		{Path: "etc/systemd/system/pkgsneak-watch.service", Mode: 0o644, Text: scripts.WatchUnit},
+		{Path: "etc/init.d/pkgsneak-watch", Mode: 0o755, Text: scripts.WatchInit},
+		{Path: "etc/conf.d/pkgsneak", Mode: 0o644, Text: scripts.Conf, Settings: true},
 	})
 }
 
 // ServePieces are those of serve.
 func ServePieces(program string) ([]Piece, error) {
 	return signed(program, []Piece{
-		{"etc/systemd/system/pkgsneak-serve.service", 0o644, scripts.ServeUnit},
-		{"etc/systemd/system/pkgsneak-serve.socket", 0o644, scripts.ServeSocket},
-		{"etc/init.d/pkgsneak-serve", 0o755, scripts.ServeInit},
-		{"etc/conf.d/pkgsneak-serve", 0o644, scripts.ServeConf},
+		{Path: "etc/systemd/system/pkgsneak-serve.service", Mode: 0o644, Text: scripts.ServeUnit},
+		{Path: "etc/systemd/system/pkgsneak-serve.socket", Mode: 0o644, Text: scripts.ServeSocket},
+		{Path: "etc/init.d/pkgsneak-serve", Mode: 0o755, Text: scripts.ServeInit},
+		{Path: "etc/conf.d/pkgsneak-serve", Mode: 0o644, Text: scripts.ServeConf, Settings: true},
 	})
 }
 
@@ -112,12 +116,13 @@ type Changes struct {
 	Written []string `json:"written"`
 	Same    []string `json:"same"`    // was there already
 	Removed []string `json:"removed"` // or not there
-	Kept    []string `json:"kept"`    // changed by the user
+	Kept    []string `json:"kept"`    // changed by the user, and not as it should be
+	Edited  []string `json:"edited"`  // settings that are the user's, and stay
 	Notices []string `json:"notices"`
 }
 
 func newChanges() *Changes {
-	return &Changes{Written: []string{}, Same: []string{}, Removed: []string{}, Kept: []string{}, Notices: []string{}}
+	return &Changes{Written: []string{}, Same: []string{}, Removed: []string{}, Kept: []string{}, Edited: []string{}, Notices: []string{}}
 }
 
 // system says whether the running system is meant.
@@ -189,6 +194,11 @@ func (o InstallOptions) put(root *os.Root, p Piece, c *Changes) error {
 	case err == nil && string(data) == p.Text:
 		c.Same = append(c.Same, o.at(p))
 		return nil
+	case err == nil && !isOurs(data) && p.Settings && !o.Force:
+		c.Edited = append(c.Edited, o.at(p))
+		example := p
+		example.Path, example.Settings = p.Path+exampleExt, false
+		return o.put(root, example, c)
 	case err == nil && !isOurs(data):
 		if ok, err := o.mayChange(p); err != nil || !ok {
 			c.Kept = append(c.Kept, o.at(p))
@@ -213,12 +223,22 @@ func (o InstallOptions) put(root *os.Root, p Piece, c *Changes) error {
 
 // remove removes one file, unless it is the user's.
 func (o InstallOptions) remove(root *os.Root, p Piece, c *Changes) error {
+	if p.Settings {
+		example := p
+		example.Path, example.Settings = p.Path+exampleExt, false
+		if err := o.remove(root, example, c); err != nil {
+			return err
+		}
+	}
 	data, err := readPiece(root, p.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
+	case !isOurs(data) && p.Settings && !o.Force:
+		c.Edited = append(c.Edited, o.at(p))
+		return nil
 	case !isOurs(data):
 		if ok, err := o.mayChange(p); err != nil || !ok {
 			c.Kept = append(c.Kept, o.at(p))

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,7 +112,7 @@ func TestInstallKeepsChanges(t *testing.T) {
 			o := tt.o
 			o.Root, o.Run = t.TempDir(), absent
 			install(t, o)
-			conf := o.Root + "/etc/conf.d/pkgsneak"
+			conf := o.Root + "/etc/init.d/pkgsneak-watch"
 			data, err := os.ReadFile(conf)
 			if err != nil {
 				t.Fatal(err)
@@ -139,6 +140,50 @@ func TestInstallKeepsChanges(t *testing.T) {
 				install(t, o)
 			}
 		})
+	}
+}
+
+// Settings are the user's, whoever answers what: they stay, and what is new lies beside them until it is removed.
+func TestInstallKeepsSettings(t *testing.T) {
+	const mine = "PKGSNEAK_AUTO=import\n"
+	yes := func(string) (bool, error) { return true, nil }
+	root := t.TempDir()
+	for name, o := range map[string]InstallOptions{"without asking": {}, "confirmed": {Confirm: yes}, "serve": {Serve: true}} {
+		o.Root, o.Run = root, absent
+		install(t, o)
+		conf := root + "/etc/conf.d/pkgsneak"
+		if o.Serve {
+			conf += "-serve"
+		}
+		fresh, err := os.ReadFile(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(conf, []byte(mine), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if c := install(t, o); len(c.Kept) != 0 || !slices.Equal(c.Edited, []string{conf}) {
+			t.Errorf("%s: %+v", name, c)
+		}
+		if beside, err := os.ReadFile(conf + ".example"); err != nil || string(beside) != string(fresh) {
+			t.Errorf("%s: beside the settings lies %q: %v", name, beside, err)
+		}
+		if c, err := Uninstall(t.Context(), o); err != nil || len(c.Kept) != 0 || !slices.Equal(c.Edited, []string{conf}) {
+			t.Errorf("%s: uninstall: %v, %+v", name, err, c)
+		}
+		if got, err := os.ReadFile(conf); err != nil || string(got) != mine {
+			t.Errorf("%s: the settings became %q: %v", name, got, err)
+		}
+		if _, err := os.Stat(conf + ".example"); err == nil {
+			t.Errorf("%s: the example was left behind", name)
+		}
+		o.Force = true
+		if _, err := Uninstall(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(conf); err == nil {
+			t.Errorf("%s: --force leaves the settings", name)
+		}
 	}
 }
 
