@@ -26,7 +26,6 @@ const (
 // What is larger today, by type and by package. A number here is not to be passed. One that could be lower is logged; one that the bound covers has to go.
 var (
 	largeTypes = map[string]int{
-		"cmd/pkgsneak.call":    73,
 		"sync.exporter":        58,
 		"sync.importer":        58,
 		"sync/doctor.examiner": 62,
@@ -37,7 +36,6 @@ var (
 		"sync/resolve.graph":   89,
 	}
 	largeKnots = map[string]int{
-		"cmd/pkgsneak": 26,
 		"sync":         18,
 		"sync/binhost": 11,
 		"sync/binpkg":  10,

@@ -2,36 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
-	"io/fs"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
-
-	"pkgsneak/sync/fault"
 )
-
-// face is what all verbs share: where they run and where they print.
-type face struct {
-	env *env
-	out *printer
-
-	// state, for the end of the run
-	verb  string // with its subcommand
-	place string // its first argument
-}
-
-// call is one verb at work.
-type call struct {
-	*face
-	ctx   context.Context
-	flags *cli.Context
-	opt   *options
-	args  []string
-}
 
 // run is a whole run: words are the arguments behind the program's name, the result is the exit code.
 func run(ctx context.Context, e *env, words []string) int {
@@ -68,26 +43,6 @@ func (f *face) about() error {
 	}
 	f.out.put("pkgsneak %s (%s)", f.env.version, platform())
 	return nil
-}
-
-// end says how a run ended, to people or as the last line of JSON, and gives the exit code.
-func (f *face) end(ctx context.Context, err error) int {
-	var code outcome
-	if err == nil || errors.As(err, &code) {
-		if f.out.broken == nil {
-			return int(code)
-		}
-		err = f.out.broken
-	}
-	fail := explain(err, f.place)
-	if ctx.Err() != nil && !unanswered(err) {
-		fail = explain(context.Canceled, f.place) // whatever broke off because of it
-	}
-	f.out.failure(fail)
-	if f.out.json {
-		f.out.event(resultEvent{Event: "result", Verb: f.verb, Exit: fail.code, Error: fail.message, Hints: fail.hints})
-	}
-	return fail.code
 }
 
 // newApp puts the verbs together. cli parses and dispatches; help, printing and exit codes are ours.
@@ -146,84 +101,4 @@ func unknownVerb(c *cli.Context) error {
 		return withHint(err, "pkgsneak %s", near)
 	}
 	return withHint(err, "pkgsneak --help")
-}
-
-// action wraps what a command does: settings from variables, the number of arguments, the printer's mood.
-func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
-	return func(ctx *cli.Context) error {
-		c := &call{face: f, ctx: ctx.Context, flags: ctx, args: ctx.Args().Slice()}
-		f.verb, f.place = strings.TrimPrefix(ctx.Command.HelpName, "pkgsneak "), ctx.Args().First()
-		f.out.json = ctx.Bool("json")
-		var err error
-		vars := f.env.variables(f.out)
-		if c.opt, err = read(ctx, vars); err != nil {
-			return err
-		}
-		if !ctx.Command.Hidden {
-			vars.unknown(f.out, ctx.App, f.env.names)
-		}
-		f.out.quiet, f.out.verbose, f.out.json = c.opt.quiet, c.opt.verbose, c.opt.json
-		if n := len(c.args); n < least || n > most {
-			return c.subcommandMeant(c.wrongArguments(least, most))
-		}
-		if err := c.checkDrive(); err != nil {
-			return err
-		}
-		err = profiled(c.opt, func() error { return do(c) })
-		return c.subcommandMeant(err)
-	}
-}
-
-// checkDrive refuses a device where the place is meant on which it is mounted, and a run that has nothing to do.
-func (c *call) checkDrive() error {
-	if c.opt.export.NoPackages && c.opt.export.NoDistfiles {
-		return usageErrorf("--no-packages and --no-distfiles together leave nothing to do")
-	}
-	if len(c.args) == 0 || !strings.Contains(c.flags.Command.ArgsUsage, "DRIVE") {
-		return nil
-	}
-	info, err := os.Stat(c.args[0])
-	if err != nil || info.Mode()&fs.ModeDevice == 0 || info.Mode()&fs.ModeCharDevice != 0 {
-		return nil
-	}
-	return withHint(usageErrorf("%q is a device; DRIVE is the directory where it is mounted", c.args[0]),
-		"mount %s /mnt/usb && pkgsneak %s /mnt/usb", shellWord(c.args[0]), c.verb)
-}
-
-// otherWords are words that other programs have for our subcommands.
-var otherWords = map[string]string{"rm": "remove", "del": "remove", "delete": "remove", "ls": "list", "gen": "generate", "new": "generate", "print": "show"}
-
-// subcommandMeant adds the hint to a failure whose argument is no file, and nearly a subcommand: trust rm.
-func (c *call) subcommandMeant(err error) error {
-	if len(c.args) == 0 || strings.Contains(c.args[0], "/") || !(errors.Is(err, fs.ErrNotExist) || fault.Of(err) == fault.Usage) {
-		return err
-	}
-	var names []string
-	for _, sub := range c.flags.Command.Subcommands {
-		names = append(names, sub.Name)
-	}
-	word := c.args[0]
-	if other := otherWords[word]; slices.Contains(names, other) {
-		word = other
-	}
-	near := nearest(word, names)
-	if near == "" || near == c.args[0] {
-		return err
-	}
-	return withHint(usageErrorf("%s has no command %q", c.verb, c.args[0]), "pkgsneak %s %s", c.verb, near)
-}
-
-func (c *call) wrongArguments(least, most int) error {
-	line := "pkgsneak " + c.verb
-	if u := c.flags.Command.ArgsUsage; u != "" {
-		line += " " + u
-	}
-	switch n := len(c.args); {
-	case n < least:
-		return withHint(usageErrorf("%s: %s is missing", c.verb, c.flags.Command.ArgsUsage), "%s", line)
-	case most == 0:
-		return withHint(usageErrorf("%s takes no argument, and %q is one", c.verb, c.args[0]), "%s", line)
-	default:
-		return withHint(usageErrorf("%s: %q is one argument too many", c.verb, c.args[most]), "%s", line)
-	}
 }

@@ -37,12 +37,12 @@ func workerCommand(f *face) *cli.Command {
 }
 
 func autoVerb(c *call) error {
-	asked, away, err := c.installs()
+	asked, away, err := installer{c}.installs()
 	switch {
 	case err != nil:
 		return err
 	case asked:
-		return c.install(auto.InstallOptions{}, away, c.afterInstall)
+		return installer{c}.install(auto.InstallOptions{}, away, autoRun{c}.afterInstall)
 	case len(c.args) == 0:
 		return c.wrongArguments(1, 1)
 	}
@@ -58,7 +58,7 @@ func autoDevice(c *call) error {
 	if err != nil {
 		return err
 	}
-	o := c.unattended()
+	o := autoRun{c}.unattended()
 	watch, done := c.watcher()
 	defer done()
 	o.Device = c.args[0]
@@ -67,7 +67,7 @@ func autoDevice(c *call) error {
 	o.Log = c.logger()
 	o.Events = watch
 	o.System = auto.Linux()
-	o.Worker = c.worker()
+	o.Worker = autoRun{c}.worker()
 	if !c.env.stderrTTY && c.env.root == "" {
 		o.Users = func(lines []string) error {
 			return auto.SayAll(c.ctx, o.System, auto.Terminals{Dev: "/dev", Utmp: "/var/run/utmp"}, lines)
@@ -83,8 +83,11 @@ func autoDevice(c *call) error {
 	return outcome(code)
 }
 
+// autoRun is auto at work, or its worker.
+type autoRun struct{ *call }
+
 // unattended are the options that auto and its worker have in common.
-func (c *call) unattended() auto.Options {
+func (c autoRun) unattended() auto.Options {
 	o := c.opt.auto
 	o.Export, o.Import = c.opt.export, c.opt.imports
 	o.Explain = func(err error) (int, []string) {
@@ -95,7 +98,7 @@ func (c *call) unattended() auto.Options {
 }
 
 // worker starts this program again, also where another version of it lies in its place by now, with the settings of this run.
-func (c *call) worker() func(context.Context) *exec.Cmd {
+func (c autoRun) worker() func(context.Context) *exec.Cmd {
 	words := []string{"pkgsneak", "worker"}
 	for _, f := range flags(unattended...) {
 		d := f.(declared)
@@ -116,7 +119,7 @@ func autoWorker(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := auto.Work(c.ctx, machine, c.unattended(), c.env.stdin, c.env.stdout); err != nil {
+	if err := auto.Work(c.ctx, machine, (autoRun{c}).unattended(), c.env.stdin, c.env.stdout); err != nil {
 		return outcome(explain(err, "").code)
 	}
 	return nil
@@ -185,7 +188,7 @@ func (e *env) toJournal() bool {
 }
 
 // afterInstall says what to do next.
-func (c *call) afterInstall() {
+func (c autoRun) afterInstall() {
 	c.out.say("Next: in %s, set PKGSNEAK_AUTO=export where packages are built, PKGSNEAK_AUTO=import where they go to; then plug a drive in", confFile)
 	c.out.say("  an empty drive is taken for an export if its label is %s: mkfs.vfat -n %s /dev/sdX1", auto.DefaultLabel, auto.DefaultLabel)
 	c.out.say("  a client imports only what is signed by a key that it trusts: mount the drive there once, and pkgsneak trust DRIVE")

@@ -56,7 +56,7 @@ func complete(c *call) error {
 	if len(c.args) == 0 {
 		return nil
 	}
-	for _, line := range c.candidates(c.flags.App, c.args[:len(c.args)-1], c.args[len(c.args)-1]) {
+	for _, line := range (completer{c}).candidates(c.flags.App, c.args[:len(c.args)-1], c.args[len(c.args)-1]) {
 		c.out.put("%s", raw(printableTab(line)))
 	}
 	return nil
@@ -79,8 +79,11 @@ func printableTab(c candidate) string {
 	return printable(c.word) + "\t" + printable(c.meaning)
 }
 
+// completer answers what the word under the cursor can become.
+type completer struct{ *call }
+
 // candidates lists what the word current can become behind the words before.
-func (c *call) candidates(app *cli.App, before []string, current string) []candidate {
+func (c completer) candidates(app *cli.App, before []string, current string) []candidate {
 	p := &argParser{app: app, table: flagTable(app)}
 	for i := 0; i < len(before); {
 		n, err := p.take(before[i:])
@@ -133,7 +136,7 @@ func flagCandidates(p *argParser) []candidate {
 }
 
 // valueCandidates lists values of a flag that is the last word of the line.
-func (c *call) valueCandidates(p *argParser, flag string) []candidate {
+func (c completer) valueCandidates(p *argParser, flag string) []candidate {
 	switch p.table[strings.TrimLeft(flag, "-")].value {
 	case "DIR", "DRIVE":
 		return []candidate{{word: askDirs}}
@@ -149,7 +152,7 @@ func (c *call) valueCandidates(p *argParser, flag string) []candidate {
 	return nil
 }
 
-func (c *call) originCandidates(p *argParser) []candidate {
+func (c completer) originCandidates(p *argParser) []candidate {
 	if len(p.args) == 0 {
 		return nil
 	}
@@ -170,7 +173,7 @@ func (c *call) originCandidates(p *argParser) []candidate {
 }
 
 // argumentCandidates lists what a verb can be about.
-func (c *call) argumentCandidates(p *argParser) []candidate {
+func (c completer) argumentCandidates(p *argParser) []candidate {
 	var list []candidate
 	if p.sub == nil && len(p.args) == 0 {
 		for _, s := range p.verb.Subcommands {
@@ -214,7 +217,7 @@ func topicCandidates() []candidate {
 	return list
 }
 
-func (c *call) trustedCandidates(p *argParser) []candidate {
+func (c completer) trustedCandidates(p *argParser) []candidate {
 	dir := c.stateDir()
 	for _, f := range p.flags {
 		if d, ok := strings.CutPrefix(f, "--state-dir="); ok {
@@ -238,7 +241,7 @@ func (c *call) trustedCandidates(p *argParser) []candidate {
 }
 
 // mounts lists the places where a drive is likely to be mounted.
-func (c *call) mounts() []candidate {
+func (c completer) mounts() []candidate {
 	table, err := os.ReadFile(filepath.Join(c.env.root, "/proc/mounts"))
 	if err != nil {
 		return nil

@@ -58,7 +58,7 @@ func examine(c *call) error {
 		return err
 	}
 	done()
-	c.examined(r)
+	doctorText{c}.examined(r)
 	code := exitDone
 	if r.Found() {
 		code = exitFound
@@ -127,8 +127,11 @@ func (c *call) explainTopic() error {
 	return nil
 }
 
+// doctorText prints what doctor found.
+type doctorText struct{ *call }
+
 // examined prints what was found.
-func (c *call) examined(r *doctor.Report) {
+func (c doctorText) examined(r *doctor.Report) {
 	switch roles := roleWords(r.Roles); {
 	case roles == "":
 		c.out.say("this machine has no role yet")
@@ -183,7 +186,7 @@ func roleWords(roles []doctor.Role) string {
 }
 
 // finding prints one finding. What has to be mended is said under --quiet too.
-func (c *call) finding(f *doctor.Finding) {
+func (c doctorText) finding(f *doctor.Finding) {
 	say := c.out.say
 	if f.Weight != doctor.Note && !c.out.json {
 		say = c.out.put
@@ -215,7 +218,7 @@ func (c *call) finding(f *doctor.Finding) {
 }
 
 // compared prints the table of differences of an origin.
-func (c *call) compared(o *doctor.Comparison) {
+func (c doctorText) compared(o *doctor.Comparison) {
 	c.out.say("")
 	name := o.Origin
 	if name == "" {

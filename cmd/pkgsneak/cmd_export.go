@@ -38,7 +38,7 @@ func export(c *call) error {
 			return noTerminal()
 		}
 		o.Confirm = func(p *sync.ExportPlan) (bool, error) {
-			c.exportPlan(p)
+			exportText{c}.exportPlan(p)
 			return c.out.ask(c.ctx, "Write this to the drive?")
 		}
 	}
@@ -52,12 +52,15 @@ func export(c *call) error {
 		return err
 	}
 	done()
-	c.exportSummary(report)
+	exportText{c}.exportSummary(report)
 	return c.finish(left(report.Pretended, report.Plan.LeftOut, report.LeftOut), report)
 }
 
+// exportText prints what an export would do, and what it did.
+type exportText struct{ *call }
+
 // exportPlan says what an export would do.
-func (c *call) exportPlan(p *sync.ExportPlan) {
+func (c exportText) exportPlan(p *sync.ExportPlan) {
 	c.out.say("%s to %s", bold(p.Origin), p.Drive)
 	c.list(green("new"), withReason(p.Copy, "new", true), true)
 	c.list(yellow("rebuilt"), withReason(p.Copy, "new", false), true)
@@ -81,7 +84,7 @@ func withReason(items []sync.Item, reason string, have bool) []sync.Item {
 }
 
 // exportSummary says what an export did.
-func (c *call) exportSummary(r *sync.ExportReport) {
+func (c exportText) exportSummary(r *sync.ExportReport) {
 	p := &r.Plan
 	if r.NewKey {
 		c.out.say("made the key that signs this machine's exports: %s", grouped(p.Fingerprint))

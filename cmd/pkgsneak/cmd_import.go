@@ -34,7 +34,7 @@ func importDrive(c *call) error {
 	o := c.opt.imports
 	o.Drive, o.Source = c.args[0], volume.MediumOf(c.args[0])
 	if c.out.asks {
-		o.ConfirmRotation = c.confirmRotation
+		o.ConfirmRotation = importText{c}.confirmRotation
 	}
 	watch, done := c.watcher()
 	defer done()
@@ -44,7 +44,7 @@ func importDrive(c *call) error {
 		}
 		o.Confirm = func(plans []*sync.ImportPlan) (bool, error) {
 			for _, p := range plans {
-				c.importPlan(p)
+				importText{c}.importPlan(p)
 			}
 			return c.out.ask(c.ctx, "Bring this to this machine?")
 		}
@@ -64,7 +64,7 @@ func importDrive(c *call) error {
 		f := explain(r.Err, c.place)
 		r.Code, r.Hints = f.code, f.hints
 	}
-	c.importSummary(report)
+	importText{c}.importSummary(report)
 	code := importCode(report, c.opt.imports.Prune)
 	c.result(code, report)
 	return outcome(code)
@@ -84,8 +84,11 @@ func importCode(report *sync.ImportReport, prune bool) int {
 	return code
 }
 
+// importText prints what an import would do, and what it did.
+type importText struct{ *call }
+
 // confirmRotation asks whether a new key is to be trusted that the old one introduces.
-func (c *call) confirmRotation(r *trust.Refusal) (bool, error) {
+func (c importText) confirmRotation(r *trust.Refusal) (bool, error) {
 	c.out.say("%s signs with a new key. The key that is trusted here introduced it.", bold(r.Origin))
 	c.out.say("%s  %s", bold("trusted"), r.Signer.Introducer.Grouped())
 	c.out.say("%s      %s", bold("new"), r.Signer.Key.Grouped())
@@ -95,7 +98,7 @@ func (c *call) confirmRotation(r *trust.Refusal) (bool, error) {
 }
 
 // signed says when a generation was signed, and how long ago that is if it is long.
-func (c *call) signed(p *sync.ImportPlan) string {
+func (c importText) signed(p *sync.ImportPlan) string {
 	const day = 24 * 60 * 60
 	if p.Age < 2*day {
 		return c.generation(p.Serial)
@@ -104,7 +107,7 @@ func (c *call) signed(p *sync.ImportPlan) string {
 }
 
 // importPlan says what an import would do for one origin.
-func (c *call) importPlan(p *sync.ImportPlan) {
+func (c importText) importPlan(p *sync.ImportPlan) {
 	c.out.say("%s, generation %s", bold(p.Origin), c.signed(p))
 	c.list(green("new"), p.Copy, true)
 	c.list(yellow("renew"), p.Replace, true)
@@ -122,7 +125,7 @@ func (c *call) importPlan(p *sync.ImportPlan) {
 }
 
 // importSummary says what an import did.
-func (c *call) importSummary(r *sync.ImportReport) {
+func (c importText) importSummary(r *sync.ImportReport) {
 	for _, o := range r.Origins {
 		switch {
 		case r.Pretended && !r.Unchanged:
@@ -160,7 +163,7 @@ func (c *call) importSummary(r *sync.ImportReport) {
 }
 
 // importedOrigin says what was done for one origin.
-func (c *call) importedOrigin(o *sync.OriginImport) {
+func (c importText) importedOrigin(o *sync.OriginImport) {
 	c.out.say("%s %s, generation %s", green("imported"), bold(o.Plan.Origin), c.signed(o.Plan))
 	c.details(green("copied"), o.Copied)
 	c.details(red("removed"), o.Pruned)
@@ -189,7 +192,7 @@ func elsewhere(items []sync.Item) []sync.Item {
 }
 
 // gone says what an origin no longer has and this machine still has, and what is not removed although that was wanted.
-func (c *call) gone(o *sync.OriginImport) {
+func (c importText) gone(o *sync.OriginImport) {
 	if o.Gone.Files > 0 {
 		c.out.say("  still here     %s from %s that have left it; --prune removes them", tally(o.Gone, "file"), o.Plan.Origin)
 	}

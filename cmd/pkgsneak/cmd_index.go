@@ -57,18 +57,21 @@ func index(c *call) error {
 			return err
 		}
 		done()
-		return c.indexChecked(machine.PKGDIR, r)
+		return indexText{c}.indexChecked(machine.PKGDIR, r)
 	}
 	r, err := sync.Index(c.ctx, machine, o, watch)
 	if err != nil {
 		return err
 	}
 	done()
-	return c.indexed(machine.PKGDIR, r)
+	return indexText{c}.indexed(machine.PKGDIR, r)
 }
 
+// indexText prints what index found and did.
+type indexText struct{ *call }
+
 // indexed says what index did.
-func (c *call) indexed(dir string, r *pkgdir.Report) error {
+func (c indexText) indexed(dir string, r *pkgdir.Report) error {
 	report := indexReport{PKGDIR: dir, Written: r.Written, Packages: r.Packages, Added: r.Added, Renewed: r.Renewed, Moved: r.Moved, Dropped: r.Dropped,
 		Invalid: problems(r.Invalid)}
 	for _, remark := range r.Remarks {
@@ -94,7 +97,7 @@ func (c *call) indexed(dir string, r *pkgdir.Report) error {
 }
 
 // remarks tells what was odd in the old index, so that nothing goes without a word.
-func (c *call) remarks(lines []string) {
+func (c indexText) remarks(lines []string) {
 	for i, line := range lines {
 		if i == listLimit && !c.out.verbose {
 			c.out.notice("    %s", "... and "+count(len(lines)-i, "remark")+" more (-v lists all)")
@@ -105,7 +108,7 @@ func (c *call) remarks(lines []string) {
 }
 
 // indexChecked says what index --check found.
-func (c *call) indexChecked(dir string, r *pkgdir.CheckReport) error {
+func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
 	report := indexReport{PKGDIR: dir, Missing: problems(r.Missing), Stale: problems(r.Stale), Index: r.Index, Invalid: problems(r.Invalid)}
 	for _, remark := range r.Remarks {
 		report.Remarks = append(report.Remarks, remark.String())

@@ -38,14 +38,14 @@ func serveCommand(f *face) *cli.Command {
 }
 
 func serve(c *call) error {
-	asked, away, err := c.installs()
+	asked, away, err := installer{c}.installs()
 	switch {
 	case err != nil:
 		return err
 	case asked:
-		return c.install(auto.InstallOptions{Serve: true}, away, c.afterServeInstall)
+		return installer{c}.install(auto.InstallOptions{Serve: true}, away, serveRun{c}.afterServeInstall)
 	}
-	source, trees, err := c.served()
+	source, trees, err := serveRun{c}.served()
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func serve(c *call) error {
 	problem := func(err error) { log.add(func() { c.out.warn("%v", err) }) }
 	o := binhost.Options{Prefix: c.opt.serve.prefix, Now: c.env.now, Problem: problem}
 	if c.out.json || !c.out.quiet {
-		o.Access = func(a binhost.Access) { log.add(func() { c.access(a) }) }
+		o.Access = func(a binhost.Access) { log.add(func() { serveRun{c}.access(a) }) }
 	}
 	handler, err := binhost.NewHandler(source, o)
 	if err != nil {
@@ -70,17 +70,17 @@ func serve(c *call) error {
 			return err
 		}
 	}
-	listeners, err := c.listeners()
+	listeners, err := serveRun{c}.listeners()
 	if err != nil {
 		return err
 	}
 	for _, l := range listeners {
-		c.listening(strings.Join(trees, " and "), l.Addr(), server.TLS != nil)
+		serveRun{c}.listening(strings.Join(trees, " and "), l.Addr(), server.TLS != nil)
 	}
 	if os.Geteuid() == 0 {
 		c.out.notice("%s any user can serve, and root need not", bold("note:"))
 	}
-	c.confine(trees)
+	serveRun{c}.confine(trees)
 	flush, restore := c.out.buffered()
 	go log.print(flush)
 	err = server.Serve(c.ctx, listeners...)
@@ -92,8 +92,11 @@ func serve(c *call) error {
 	return err
 }
 
+// serveRun is serve at work.
+type serveRun struct{ *call }
+
 // afterServeInstall says what to do next.
-func (c *call) afterServeInstall() {
+func (c serveRun) afterServeInstall() {
 	c.out.say("Next: systemctl enable --now pkgsneak-serve, or where OpenRC runs: rc-update add pkgsneak-serve default && rc-service pkgsneak-serve start")
 	c.out.say("  port, prefix and certificate are PKGSNEAK_LISTEN and the like in %s; what is served and by whom, under OpenRC, is in /etc/conf.d/pkgsneak-serve", confFile)
 }
@@ -157,7 +160,7 @@ func (q *logQueue) end() {
 }
 
 // served is what is to be served, and the directories that have to be read for it. A drive on which nothing could be served is an error now, not a page later.
-func (c *call) served() (source binhost.Source, dirs []string, err error) {
+func (c serveRun) served() (source binhost.Source, dirs []string, err error) {
 	if len(c.args) == 0 {
 		machine, err := c.machine()
 		if err != nil {
@@ -188,7 +191,7 @@ func (c *call) served() (source binhost.Source, dirs []string, err error) {
 
 // confine leaves this process only what a server needs: reading what it serves. A drive that comes again is another file system at the same place, and is reached by way of
 // the directory above, unless that is the root directory. The keys that are trusted may become more.
-func (c *call) confine(trees []string) {
+func (c serveRun) confine(trees []string) {
 	if c.env.confineServe == nil {
 		return
 	}
@@ -204,7 +207,7 @@ func (c *call) confine(trees []string) {
 }
 
 // trusted gives the keys that are trusted here and the latest time that is sure.
-func (c *call) trusted() (manifest.Ring, time.Time, error) {
+func (c serveRun) trusted() (manifest.Ring, time.Time, error) {
 	l, err := ledger.Open(c.ctx, c.stateDir(), ledger.Options{ReadOnly: true})
 	if err != nil {
 		return nil, time.Time{}, err
@@ -229,7 +232,7 @@ func (c *call) trusted() (manifest.Ring, time.Time, error) {
 }
 
 // listeners are systemd's sockets, else one of our own.
-func (c *call) listeners() ([]net.Listener, error) {
+func (c serveRun) listeners() ([]net.Listener, error) {
 	listeners, err := binhost.Activated(c.env.lookup, os.Getpid())
 	if err != nil || len(listeners) > 0 {
 		return listeners, err
@@ -270,7 +273,7 @@ type serveEvent struct {
 	URL   string `json:"url"`
 }
 
-func (c *call) listening(what string, at net.Addr, secure bool) {
+func (c serveRun) listening(what string, at net.Addr, secure bool) {
 	scheme := "http"
 	if secure {
 		scheme = "https"
@@ -300,7 +303,7 @@ type accessEvent struct {
 }
 
 // access prints one answer: as the combined log format that tools for access logs read, or as JSON.
-func (c *call) access(a binhost.Access) {
+func (c serveRun) access(a binhost.Access) {
 	if c.out.json {
 		c.out.event(accessEvent{"access", a.When.UTC(), a.Remote, a.Method, a.URI, a.Status, a.Bytes, a.Took.Seconds(), a.UserAgent})
 		return

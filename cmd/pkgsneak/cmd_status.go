@@ -39,10 +39,10 @@ func status(c *call) error {
 	}
 	code := exitDone
 	if r.Drive != nil {
-		c.driveStatus(r.Drive)
+		statusText{c}.driveStatus(r.Drive)
 		code = statusCode(r.Drive)
 	}
-	c.machineStatus(&r.Machine)
+	statusText{c}.machineStatus(&r.Machine)
 	c.result(code, r)
 	return outcome(code)
 }
@@ -60,7 +60,10 @@ func statusCode(d *sync.DriveStatus) int {
 	return exitDone
 }
 
-func (c *call) driveStatus(d *sync.DriveStatus) {
+// statusText prints a status.
+type statusText struct{ *call }
+
+func (c statusText) driveStatus(d *sync.DriveStatus) {
 	mode := ""
 	if d.ReadOnly {
 		mode = ", read-only"
@@ -75,7 +78,7 @@ func (c *call) driveStatus(d *sync.DriveStatus) {
 	c.out.say("")
 }
 
-func (c *call) originStatus(o *sync.OriginStatus) {
+func (c statusText) originStatus(o *sync.OriginStatus) {
 	c.out.say("  %s", bold(o.Dir))
 	if o.Name != "" && o.Name != o.Dir {
 		c.out.say("    name        %s", o.Name)
@@ -105,7 +108,7 @@ func trustWord(o *sync.OriginStatus) styled {
 	return red("NOT trusted here")
 }
 
-func (c *call) importedWord(o *sync.OriginStatus) string {
+func (c statusText) importedWord(o *sync.OriginStatus) string {
 	switch {
 	case o.Imported == 0:
 		return "never"
@@ -117,7 +120,7 @@ func (c *call) importedWord(o *sync.OriginStatus) string {
 	return "an older generation: " + c.generation(o.Imported)
 }
 
-func (c *call) machineStatus(m *sync.MachineStatus) {
+func (c statusText) machineStatus(m *sync.MachineStatus) {
 	c.out.say("%s", bold("this machine"))
 	c.out.say("  PKGDIR        %s", m.PKGDIR)
 	c.out.say("  DISTDIR       %s", m.DISTDIR)
@@ -147,7 +150,7 @@ func (c *call) machineStatus(m *sync.MachineStatus) {
 const autoShown = 5
 
 // autoRuns lists what was done without a person, the newest first.
-func (c *call) autoRuns(runs []ledger.Run) {
+func (c statusText) autoRuns(runs []ledger.Run) {
 	shown := 0
 	for i := len(runs) - 1; i >= 0 && (shown < autoShown || c.out.verbose); i-- {
 		r := runs[i]
@@ -184,6 +187,6 @@ func lastRun(runs []ledger.Run, verb string) (ledger.Run, bool) {
 	return ledger.Run{}, false
 }
 
-func (c *call) runLine(r ledger.Run) string {
+func (c statusText) runLine(r ledger.Run) string {
 	return fmt.Sprintf("%s: %s, %s, %s, %s", when(r.When, c.env.now()), r.Origin, r.Drive, tally(sync.Tally{Files: r.Files, Bytes: r.Bytes}, "file"), r.Result)
 }

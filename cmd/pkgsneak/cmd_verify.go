@@ -42,14 +42,17 @@ func verify(c *call) error {
 	}
 	code := exitDone
 	for _, o := range r.Origins {
-		code = worse(code, c.verified(o))
+		code = worse(code, verifyText{c}.verified(o))
 	}
 	c.result(code, r)
 	return outcome(code)
 }
 
+// verifyText prints what reading a drive has shown.
+type verifyText struct{ *call }
+
 // verified says what reading one origin has shown, and gives its exit code: 0 only if everything in it is what was signed.
-func (c *call) verified(o *sync.OriginVerify) int {
+func (c verifyText) verified(o *sync.OriginVerify) int {
 	if o.Files.Files > 0 {
 		c.out.say("%s: read %s, generation %s", bold(o.Dir), tally(o.Files, "file"), c.generation(o.Serial))
 	}
@@ -68,7 +71,7 @@ func (c *call) verified(o *sync.OriginVerify) int {
 }
 
 // findings names what is not as it was signed.
-func (c *call) findings(o *sync.OriginVerify) bool {
+func (c verifyText) findings(o *sync.OriginVerify) bool {
 	found := false
 	list := func(what string, items []sync.Item) {
 		if len(items) == 0 {

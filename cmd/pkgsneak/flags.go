@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -354,6 +355,14 @@ func isSwitch(f cli.Flag) bool {
 
 // ownPrefix begins the name of each of our variables.
 const ownPrefix = "PKGSNEAK_"
+
+// visible leaves out the flags that are in no help.
+func visible(flags []cli.Flag) []cli.Flag {
+	return slices.DeleteFunc(slices.Clone(flags), func(f cli.Flag) bool {
+		v, ok := f.(cli.VisibleFlag)
+		return ok && !v.IsVisible()
+	})
+}
 
 // variable is the name of a flag's variable.
 func variable(flag string) string {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -67,14 +66,6 @@ func verbHelp(c *cli.Command) string {
 		}
 	}
 	return strings.TrimSuffix(b.String(), "\n")
-}
-
-// visible leaves out the flags that are in no help.
-func visible(flags []cli.Flag) []cli.Flag {
-	return slices.DeleteFunc(slices.Clone(flags), func(f cli.Flag) bool {
-		v, ok := f.(cli.VisibleFlag)
-		return ok && !v.IsVisible()
-	})
 }
 
 // flagLines lists flags, one a line.

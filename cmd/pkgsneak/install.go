@@ -8,8 +8,11 @@ import (
 	"pkgsneak/sync/auto"
 )
 
+// installer puts files of the system in place, or takes them away.
+type installer struct{ *call }
+
 // installs says whether the line asks for an installation, and not for the reverse.
-func (c *call) installs() (asked, away bool, err error) {
+func (c installer) installs() (asked, away bool, err error) {
 	in, out := c.opt.install, c.opt.uninstall
 	switch {
 	case in && out:
@@ -21,7 +24,7 @@ func (c *call) installs() (asked, away bool, err error) {
 }
 
 // install puts the files in place or takes them away.
-func (c *call) install(o auto.InstallOptions, away bool, next func()) error {
+func (c installer) install(o auto.InstallOptions, away bool, next func()) error {
 	root := c.opt.root
 	program, err := c.programToInstall(root)
 	if err != nil {
@@ -77,7 +80,7 @@ func (c *call) install(o auto.InstallOptions, away bool, next func()) error {
 var systemDirs = []string{"/usr/", "/opt/", "/bin/", "/sbin/"}
 
 // programToInstall is the path that will be started: this program, or, for packagers, where their package puts it.
-func (c *call) programToInstall(root string) (string, error) {
+func (c installer) programToInstall(root string) (string, error) {
 	program := c.env.executable
 	if root != "" || program == "" || c.opt.uninstall {
 		return "", nil
