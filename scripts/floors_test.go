@@ -87,7 +87,6 @@ var (
 		"github.com/landlock-lsm/go-landlock": {"sync/sandbox"},
 		"github.com/pierrec/lz4/v4":           {"sync/binhost", "sync/binpkg", "sync/drive"},
 		"github.com/rogpeppe/go-internal":     {"cmd/pkgsneak"},
-		"github.com/schollz/progressbar/v3":   {"cmd/pkgsneak"},
 		"github.com/ulikunitz/xz":             {"sync/binhost", "sync/binpkg", "sync/drive"},
 		"github.com/urfave/cli/v2":            {"cmd/pkgsneak"},
 		"golang.org/x/crypto/blake2b":         {"scripts/bench", "sync/digest"},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,6 +20,7 @@ type face struct {
 	out *printer
 
 	// state, for the end of the run
+	began time.Time
 	verb  string // with its subcommand
 	place string // its first argument
 }
@@ -56,6 +58,7 @@ func (f *face) end(ctx context.Context, err error) int {
 func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
 	return func(ctx *cli.Context) error {
 		c := &call{face: f, ctx: ctx.Context, flags: ctx, args: ctx.Args().Slice()}
+		f.began = f.env.now()
 		f.verb, f.place = strings.TrimPrefix(ctx.Command.HelpName, "pkgsneak "), ctx.Args().First()
 		f.out.json = ctx.Bool("json")
 		var err error
@@ -129,5 +132,12 @@ func (c *call) wrongArguments(least, most int) error {
 		return withHint(usageErrorf("%s takes no argument, and %q is one", c.verb, c.args[0]), "%s", line)
 	default:
 		return withHint(usageErrorf("%s: %q is one argument too many", c.verb, c.args[most]), "%s", line)
+	}
+}
+
+// took tells how long a run lasted, where that is a second at least.
+func (c *call) took() {
+	if d := c.env.now().Sub(c.began); d >= time.Second {
+		c.out.say("  took           %s", lasting(d))
 	}
 }

@@ -107,6 +107,7 @@ func (c exportText) exportSummary(r *sync.ExportReport) {
 			c.out.say("  kept           %s", tally(r.Kept, "file"))
 		}
 		c.out.say("  generation     %s%s", c.generation(r.Serial), readBack(r))
+		c.took()
 	}
 	c.leftOut(left(r.Pretended, p.LeftOut, r.LeftOut))
 	for _, n := range r.Notices {

@@ -137,6 +137,9 @@ func (c importText) importSummary(r *sync.ImportReport) {
 		}
 		c.gone(o)
 	}
+	if !r.Pretended && !r.Unchanged {
+		c.took()
+	}
 	if r.Indexed {
 		c.out.say("the index has %s now", count(r.Packages, "package"))
 	}

@@ -15,6 +15,7 @@ func testEnv(t *testing.T, vars map[string]string) (e *env, out, errOut *bytes.B
 		stdin: strings.NewReader(""), stdout: out, stderr: errOut,
 		lookup:   func(key string) (string, bool) { v, ok := vars[key]; return v, ok },
 		now:      func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) },
+		columns:  func() int { return 80 },
 		hostname: "testhost",
 		version:  "1.2.3",
 		root:     t.TempDir(),

@@ -3,8 +3,6 @@ package main
 import (
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-
 	"pkgsneak/sync"
 )
 
@@ -19,7 +17,7 @@ func (c *call) watcher() (watch sync.Watcher, done func()) {
 	case c.out.json:
 		show = c.jsonEvents()
 	case c.env.stderrTTY && !c.out.quiet && !c.opt.noProgress:
-		b := &bar{screen: c.out.err}
+		b := newBar(c.out.err, c.env.now, c.env.columns)
 		c.out.bar = b
 		show = func(e sync.Event) {
 			if e.Notice != "" {
@@ -29,7 +27,7 @@ func (c *call) watcher() (watch sync.Watcher, done func()) {
 			b.event(e)
 		}
 		done = func() {
-			b.hide()
+			b.end()
 			c.out.bar = nil
 		}
 	}
@@ -61,64 +59,5 @@ func (c *call) jsonEvents() func(sync.Event) {
 			phase, next = e.Phase, now.Add(tick)
 		}
 		c.out.event(newProgressEvent(e))
-	}
-}
-
-// bar is the one line on a terminal that moves.
-type bar struct {
-	screen screen
-	phase  sync.Phase
-	total  int64
-	line   *progressbar.ProgressBar
-}
-
-// event moves the line; a new phase or a new total begins a new one.
-func (b *bar) event(e sync.Event) {
-	done, total, bytes := e.Done, e.Total, true
-	if total == 0 {
-		done, total, bytes = int64(e.Files), int64(e.FilesTotal), false
-	}
-	if b.line == nil || e.Phase != b.phase || total != b.total {
-		b.hide()
-		b.phase, b.total = e.Phase, total
-		b.line = b.newLine(total, bytes)
-	}
-	_ = b.line.Set64(done) // a terminal that does not take the bar takes nothing else either
-}
-
-func (b *bar) newLine(total int64, bytes bool) *progressbar.ProgressBar {
-	if total == 0 {
-		total = -1 // a spinner
-	}
-	options := []progressbar.Option{
-		progressbar.OptionSetWriter(b.screen.w),
-		progressbar.OptionSetDescription(string(b.phase)),
-		progressbar.OptionShowBytes(bytes),
-		progressbar.OptionShowTotalBytes(bytes),
-		progressbar.OptionUseIECUnits(true),
-		progressbar.OptionSetWidth(24),
-		progressbar.OptionThrottle(100 * time.Millisecond),
-		progressbar.OptionClearOnFinish(),
-		progressbar.OptionEnableColorCodes(false),
-		progressbar.OptionSetPredictTime(bytes),
-		progressbar.OptionSetSpinnerChangeInterval(0), // no goroutine that draws when we are printing
-	}
-	if !bytes {
-		options = append(options, progressbar.OptionShowCount())
-	}
-	return progressbar.NewOptions64(total, options...)
-}
-
-// hide takes the line off the screen, so that something else can be printed.
-func (b *bar) hide() {
-	if b.line != nil {
-		_ = b.line.Clear()
-	}
-}
-
-// show brings it back.
-func (b *bar) show() {
-	if b.line != nil && !b.line.IsFinished() {
-		_ = b.line.RenderBlank()
 	}
 }

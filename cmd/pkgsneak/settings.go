@@ -34,6 +34,7 @@ type env struct {
 	lookup                         func(key string) (string, bool) // the environment
 	names                          []string                        // of the variables of the environment that begin with PKGSNEAK_
 	now                            func() time.Time
+	columns                        func() int // of the terminal behind standard error
 	hostname                       string
 	executable                     string // path of the running program, "" if it is not known
 	version                        string
@@ -59,6 +60,7 @@ func processEnv(version string) *env {
 		lookup:     os.LookupEnv,
 		names:      ownNames(os.Environ()),
 		now:        time.Now,
+		columns:    columnsBehind(os.Stderr),
 		hostname:   hostname,
 		executable: executable,
 		version:    buildVersion(version),
@@ -73,6 +75,16 @@ func processEnv(version string) *env {
 		e.portageq = runPortageq(program)
 	}
 	return e
+}
+
+// columnsBehind gives the width of the terminal behind a file, which may change while a run lasts.
+func columnsBehind(f *os.File) func() int {
+	return func() int {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+			return n
+		}
+		return 80
+	}
 }
 
 // ownNames picks the names of our variables out of an environment. Those of tests are none of a person's.
