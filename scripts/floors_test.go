@@ -72,6 +72,9 @@ var levels = map[string][]string{
 	// Errors carry a class, on every floor.
 	"sync/durable": {"sync/fault"},
 	"sync/watch":   {"sync/fault"},
+
+	// Files below a root have one way to be opened.
+	"sync/portage": {"sync/durable"},
 }
 
 // Rooms for tests: any test may import them, and nothing else.

@@ -98,9 +98,13 @@ func (p Installed) number(key string) int64 {
 	return n
 }
 
-// Lookups are the files and directories, as this process finds them, that Repos and Installed read, for a process that wants to open nothing else. What is absent is among them.
+// Lookups are the files and directories, as this process finds them, that Repos, Installed, Records, Sets, Masks, PackageLines,
+// Advisories, News, PortageEAPI and ReadsGPKG read, for a process that wants to open nothing else. What is absent is among them.
 func (s *Settings) Lookups() []string {
-	paths := []string{path.Join(s.ConfigRoot, "etc/portage/repos.conf"), path.Join(s.eroot(), "usr/share/portage/config/repos.conf"), path.Join(s.eroot(), "var/db/pkg")}
+	paths := []string{path.Join(s.ConfigRoot, "etc/portage"), path.Join(s.eroot(), "usr/share/portage/config/repos.conf"),
+		path.Join(s.eroot(), "var/db/pkg"), path.Join(s.eroot(), "var/lib/portage"), path.Join(s.eroot(), "var/lib/gentoo/news")}
+	paths = append(paths, s.modules...)
+	paths = append(paths, s.Profiles...)
 	if repos, err := s.Repos(); err == nil {
 		for _, r := range repos {
 			paths = append(paths, r.Location)

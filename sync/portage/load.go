@@ -23,6 +23,7 @@ func Load(ctx context.Context, o Options) (*Settings, error) {
 		}
 		step()
 	}
+	l.s.modules = l.findModules()
 	if o.UsePortageq && o.Portageq != nil {
 		if err := l.portageq(ctx, o.Portageq); err != nil {
 			return nil, err
@@ -462,4 +463,23 @@ func ParsePortageq(out []byte) (map[string]string, error) {
 		return nil, err
 	}
 	return values, nil
+}
+
+// findModules lists the directories in which the modules of an installed Portage may lie.
+func (l *loader) findModules() []string {
+	var dirs []string
+	for _, lib := range []string{"usr/lib", "usr/lib64"} {
+		dir := path.Join("/", l.s.EPREFIX, lib)
+		names, err := l.tree.names(dir)
+		if err != nil {
+			continue
+		}
+		dirs = append(dirs, path.Join(dir, "portage/pym/portage"))
+		for _, n := range names {
+			if strings.HasPrefix(n, "python") {
+				dirs = append(dirs, path.Join(dir, n, "site-packages/portage"))
+			}
+		}
+	}
+	return dirs
 }

@@ -73,7 +73,7 @@ func (l *loader) addProfile(dir string, depth int) *profileError {
 	if depth > maxProfileDepth || len(l.nodes) >= maxProfiles {
 		return &profileError{dir, "profiles are parents of one another"}
 	}
-	repo := l.repoOf(dir)
+	repo := l.s.repoOf(dir)
 	parents := path.Join(dir, "parent")
 	if l.tree.exists(parents) {
 		text, ok := l.text(parents)
@@ -98,11 +98,11 @@ func (l *loader) addProfile(dir string, depth int) *profileError {
 	return nil
 }
 
-// repoOf returns the repository in which a directory lies, the innermost one.
-func (l *loader) repoOf(dir string) *Repo {
+// repoOf returns the innermost repository in which a directory lies, nil if there is none.
+func (s *Settings) repoOf(dir string) *Repo {
 	var best *Repo
-	for i := range l.s.repos {
-		r := &l.s.repos[i]
+	for i := range s.repos {
+		r := &s.repos[i]
 		if strings.HasPrefix(dir, r.Location+"/") && (best == nil || len(r.Location) > len(best.Location)) {
 			best = r
 		}

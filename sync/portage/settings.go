@@ -67,6 +67,7 @@ type Settings struct {
 
 	tree       tree
 	env        Env
+	modules    []string        // where an installed Portage may lie
 	repos      []Repo          // without revision and timestamp
 	knownFlags map[string]bool // what FEATURES says of each name anywhere: the default is not needed then
 	defaults   bool            // Portage's own defaults are known: make.globals or portageq

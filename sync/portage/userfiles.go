@@ -19,10 +19,15 @@ type PackageLine struct {
 // PackageLines reads /etc/portage/FILE ("package.use", "package.license", "package.accept_keywords"), a file or a directory
 // of files. In package.use the words behind "NAME:" come as flags of that USE_EXPAND variable (name_word).
 func (s *Settings) PackageLines(file string) ([]PackageLine, []Problem) {
+	return s.packageLinesAt(path.Join(s.ConfigRoot, "etc/portage", file), file == "package.use")
+}
+
+// packageLinesAt reads a file, or a directory of files, of which each line has an atom and words; what is absent is empty.
+func (s *Settings) packageLinesAt(p string, use bool) ([]PackageLine, []Problem) {
 	var problems []Problem
 	fail := func(p Problem) { problems = append(problems, p) }
 	var lines []PackageLine
-	for _, f := range s.configFiles(path.Join(s.ConfigRoot, "etc/portage", file), fail) {
+	for _, f := range s.configFiles(p, fail) {
 		text, err := s.tree.readFile(f)
 		if err != nil {
 			fail(Problem{Path: f, Reason: bare(err).Error(), Fatal: true})
@@ -36,7 +41,7 @@ func (s *Settings) PackageLines(file string) ([]PackageLine, []Problem) {
 				continue
 			}
 			l := PackageLine{Atom: w[0], Words: w[1:], Path: f, Line: n}
-			if file == "package.use" {
+			if use {
 				l.Words = prefixed(l.Words)
 			}
 			lines = append(lines, l)
@@ -73,7 +78,7 @@ var eapiLine = regexp.MustCompile(`(?m)^EAPI(?:[ \t]*:[ \t]*\w+)?[ \t]*=[ \t]*["
 // is what portage/const.py says, which is read and not executed.
 func (s *Settings) PortageEAPI() (int, bool) {
 	best, found := 0, false
-	for _, dir := range s.portageDirs() {
+	for _, dir := range s.modules {
 		text, err := s.tree.readFile(path.Join(dir, "const.py"))
 		if err != nil {
 			continue
@@ -90,30 +95,11 @@ func (s *Settings) PortageEAPI() (int, bool) {
 // ReadsGPKG reports whether the installed Portage reads packages in the GPKG format: 3.0.31 and later have
 // portage/gpkg.py, forks of older ones do not. It is also false if no installed Portage was found, and then not known.
 func (s *Settings) ReadsGPKG() (reads, known bool) {
-	for _, dir := range s.portageDirs() {
+	for _, dir := range s.modules {
 		known = known || s.tree.exists(path.Join(dir, "const.py"))
 		reads = reads || s.tree.exists(path.Join(dir, "gpkg.py"))
 	}
 	return reads, known
-}
-
-// portageDirs are the directories in which the modules of an installed Portage may lie.
-func (s *Settings) portageDirs() []string {
-	var dirs []string
-	for _, lib := range []string{"usr/lib", "usr/lib64"} {
-		dir := path.Join("/", s.EPREFIX, lib)
-		names, err := s.tree.names(dir)
-		if err != nil {
-			continue
-		}
-		dirs = append(dirs, path.Join(dir, "portage/pym/portage"))
-		for _, n := range names {
-			if strings.HasPrefix(n, "python") {
-				dirs = append(dirs, path.Join(dir, n, "site-packages/portage"))
-			}
-		}
-	}
-	return dirs
 }
 
 // MakeConf returns the file to which a line for make.conf belongs: the one that has the last word, be it in a directory.
