@@ -50,7 +50,7 @@ type virtPick struct {
 
 // search looks for the alternatives to take for one package.
 type search struct {
-	g      *graph
+	g      *finder
 	parent *pkg
 	under  map[*pkg][]*want // all occurrences, in order, by who has them
 	path   []*pkg           // virtuals being expanded
@@ -58,12 +58,12 @@ type search struct {
 }
 
 // selectAtoms chooses among the alternatives of a package's dependencies.
-func (g *graph) selectAtoms(items []item, parent *pkg) picked {
+func (g *finder) selectAtoms(items []item, parent *pkg) picked {
 	s := &search{g: g, parent: parent, under: make(map[*pkg][]*want)}
-	outer := g.virtual.asking
-	g.virtual.asking = parent
+	outer := g.asking
+	g.asking = parent
 	chosen := s.check(items, parent)
-	g.virtual.asking = outer
+	g.asking = outer
 	if s.under[parent] == nil {
 		return picked{own: chosen}
 	}
@@ -139,13 +139,13 @@ func (s *search) expand(items []item, under *pkg, inAny bool) []alt {
 
 func (s *search) expandAtom(a *atom, under *pkg, inAny bool) []alt {
 	w := &want{a: a, under: under}
-	if !a.isVirtual() || a.Block != 0 || len(s.path) > depend.MaxDepth || !s.step() {
+	if !a.virtual || a.Block != 0 || len(s.path) > depend.MaxDepth || !s.step() {
 		return s.note(w)
 	}
 	matches := s.g.available(a.bare)
 	var choices []alt
 	for _, p := range slices.Backward(matches) {
-		if !p.virtual() || slices.Contains(s.path, p) {
+		if !p.virtual || slices.Contains(s.path, p) {
 			continue
 		}
 		stands := &want{a: s.g.st.versionAtom(p, a, under.uses), under: under, orig: w, virt: p}
@@ -177,8 +177,8 @@ func (s *search) expandAtom(a *atom, under *pkg, inAny bool) []alt {
 // step counts a look at an alternative, and reports false where there were too many.
 func (s *search) step() bool {
 	s.size++
-	*s.g.steps++
-	if s.size > maxSearch || *s.g.steps > maxSteps {
+	s.g.st.steps++
+	if s.size > maxSearch || s.g.st.steps > maxSteps {
 		s.g.failed = errTooMuch
 		return false
 	}
@@ -315,7 +315,7 @@ func (s *search) judge(o *option) {
 		if w.a.Block != 0 {
 			continue
 		}
-		*g.steps++
+		g.st.steps++
 		if !s.judgeAtom(o, w.a, members) {
 			o.available, o.useSatisfied = false, false
 			break
@@ -324,7 +324,7 @@ func (s *search) judge(o *option) {
 	for _, key := range o.slotOrder {
 		p := o.slots[key]
 		o.update = o.update || s.parent != nil && !p.excluded && !g.complete
-		if !p.virtual() && len(g.endSlot(p)) == 0 {
+		if !p.virtual && len(g.endSlot(p)) == 0 {
 			o.newSlots++
 		}
 	}
@@ -335,7 +335,7 @@ func (s *search) judge(o *option) {
 	allInstalled := s.allInstalled(o)
 	o.installedSlots = allInstalled && !slices.ContainsFunc(o.slotOrder, func(key string) bool {
 		p := o.slots[key]
-		return !p.virtual() && !g.slotInstalled(p)
+		return !p.virtual && !g.slotInstalled(p)
 	})
 	if o.downgrade {
 		o.bin = binOther
@@ -430,7 +430,7 @@ func (s *search) binUnavailable(o *option) int {
 		} else {
 			all = false
 		}
-		name = name || s.g.nameInstalled(w.a.CP)
+		name = name || s.g.nameInstalled(w.a.shelf)
 	}
 	switch {
 	case all:
@@ -447,7 +447,7 @@ func (s *search) binUnavailable(o *option) int {
 // allInstalled reports whether of each name something is installed, in any version. Virtuals cost nothing.
 func (s *search) allInstalled(o *option) bool {
 	for _, w := range o.wants {
-		if w.a.Block == 0 && !w.a.isVirtual() && !s.g.nameInstalled(w.a.CP) {
+		if w.a.Block == 0 && !w.a.virtual && !s.g.nameInstalled(w.a.shelf) {
 			return false
 		}
 	}
@@ -456,7 +456,7 @@ func (s *search) allInstalled(o *option) bool {
 
 func (s *search) allInGraph(o *option) bool {
 	for _, w := range o.wants {
-		if w.a.Block == 0 && !w.a.isVirtual() && !slices.ContainsFunc(s.g.end(w.a), s.g.has) {
+		if w.a.Block == 0 && !w.a.virtual && !slices.ContainsFunc(s.g.end(w.a), s.g.has) {
 			return false
 		}
 	}

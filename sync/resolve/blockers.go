@@ -7,12 +7,6 @@ import (
 	"pkgsneak/sync/depend"
 )
 
-// blocker is an atom that must not match, and the package that says so.
-type blocker struct {
-	a     *atom
-	owner *pkg
-}
-
 // verdict is what the blockers lead to.
 type verdict struct {
 	unsolved  []blockage
@@ -43,14 +37,12 @@ func (g *graph) addBlocker(a *atom, p *pkg) {
 // inConflict returns the place of a package among those that were chosen for its slot, in the order in which they came.
 func (g *graph) inConflict(p *pkg) int {
 	place := 0
-	if t := g.tracked[p.cp]; t != nil {
-		for _, q := range t.added {
-			if q == p {
-				return place
-			}
-			if q.slotKey == p.slotKey {
-				place++
-			}
+	for _, q := range g.track(p.shelf).added {
+		if q == p {
+			return place
+		}
+		if q.slotKey == p.slotKey {
+			place++
 		}
 	}
 	return 0
@@ -116,7 +108,7 @@ func (g *graph) judgeBlocker(b *blocker, v *verdict) {
 		return blockage{b.a, b.owner, p}
 	}
 	for _, p := range remove {
-		if n := g.nodes[p]; unsolved == nil && n != nil && len(n.parents) > 0 {
+		if n := g.nodes[p.id]; unsolved == nil && n != nil && len(n.parents) > 0 {
 			unsolved = p
 		}
 	}
@@ -137,7 +129,7 @@ func (g *graph) judgeBlocker(b *blocker, v *verdict) {
 
 // isSystem reports whether an atom of @system matches the package: Portage never removes that for a blocker of an old EAPI.
 func (g *graph) isSystem(p *pkg) bool {
-	return slices.ContainsFunc(g.st.rootsOf[p.cp], func(ra rootAtom) bool { return ra.root.name == "system" && ra.a.matches(p) })
+	return slices.ContainsFunc(p.shelf.roots, func(ra rootAtom) bool { return ra.root.name == "system" && ra.a.matches(p) })
 }
 
 // blockersOf returns the blockers of an installed package that no walk has read.

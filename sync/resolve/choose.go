@@ -12,6 +12,19 @@ type choice struct {
 	reuse bool
 }
 
+// chooser picks packages for atoms.
+type chooser struct {
+	*graph
+	cache []cached // by atom.id
+}
+
+// cached is an answer of choose, good while its CP does not change.
+type cached struct {
+	choice
+	known   bool
+	changes int
+}
+
 func compareVersions(p, q *pkg) int { return cpv.CompareVersions(p.version, q.version) }
 
 // choose picks the package for an atom. parent is who asks, or nil.
@@ -19,19 +32,18 @@ func compareVersions(p, q *pkg) int { return cpv.CompareVersions(p.version, q.ve
 // Portage's rule is about the atom, not about the slot: of the binaries that match it the highest, of the installed packages that
 // match it the highest; between the two the binary if it was built later, else the higher version, else the installed one. What
 // is in the graph for that slot and matches too goes before both.
-func (g *graph) choose(a *atom, parent *pkg) choice {
+func (g *chooser) choose(a *atom, parent *pkg) choice {
 	if g.complete {
 		return g.chooseInGraph(a)
 	}
-	cache := g.chosen[a.CP]
-	c, known := cache[a]
-	if !known {
+	if a.id >= len(g.cache) {
+		g.cache = append(g.cache, make([]cached, len(g.st.atoms)+256-len(g.cache))...)
+	}
+	now := g.track(a.shelf).changes
+	c := g.cache[a.id].choice
+	if !g.cache[a.id].known || g.cache[a.id].changes != now {
 		c = g.chooseHighest(a, parent)
-		if cache == nil {
-			cache = make(map[*atom]choice)
-			g.chosen[a.CP] = cache
-		}
-		cache[a] = c
+		g.cache[a.id] = cached{c, true, now}
 	}
 	if p := c.p; p != nil && (p.visible() || g.has(p)) && !(p.installed && p.reason.counts()) {
 		g.sawVisible(p)
@@ -40,23 +52,26 @@ func (g *graph) choose(a *atom, parent *pkg) choice {
 }
 
 // sawVisible notes a package as the one of its slot that an atom without slot may mean.
-func (g *graph) sawVisible(p *pkg) {
-	list := g.visibles[p.cp]
-	for i, q := range list {
+func (g *chooser) sawVisible(p *pkg) {
+	t := g.track(p.shelf)
+	for i, q := range t.visible {
 		if q.slotKey == p.slotKey {
-			list[i] = p
+			t.visible[i] = p
 			return
 		}
 	}
-	g.visibles[p.cp] = append(list, p)
+	t.visible = append(t.visible, p)
 }
 
-func (g *graph) masked(p *pkg) bool {
+func (g *chooser) masked(p *pkg) bool {
+	if len(g.state.masks) == 0 {
+		return false
+	}
 	_, found := g.state.masks[p]
 	return found
 }
 
-func (g *graph) chooseHighest(a *atom, parent *pkg) choice {
+func (g *chooser) chooseHighest(a *atom, parent *pkg) choice {
 	if p := g.reusable(a); p != nil {
 		return choice{p, true}
 	}
@@ -91,7 +106,7 @@ func (g *graph) chooseHighest(a *atom, parent *pkg) choice {
 }
 
 // reusable returns the package that is in the graph for the slot which the atom leads to, if the atom matches it.
-func (g *graph) reusable(a *atom) *pkg {
+func (g *chooser) reusable(a *atom) *pkg {
 	var highest *pkg
 	for _, list := range [...][]*pkg{a.candidates, a.installed} {
 		for _, p := range list {
@@ -117,7 +132,7 @@ func (g *graph) reusable(a *atom) *pkg {
 
 // highestInstalled returns the installed package for the atom. Beside a binary that can be had, one that the configuration does
 // not accept any more counts as absent; without one it stays.
-func (g *graph) highestInstalled(a *atom, binary, parent *pkg) *pkg {
+func (g *chooser) highestInstalled(a *atom, binary, parent *pkg) *pkg {
 	for _, p := range a.installed {
 		if g.masked(p) {
 			continue
@@ -138,7 +153,7 @@ func (g *graph) highestInstalled(a *atom, binary, parent *pkg) *pkg {
 }
 
 // reinstall reports whether the package belongs to those that a lesson wants replaced, so that the installed one does not count.
-func (g *graph) reinstall(p *pkg, a *atom, parent *pkg) bool {
+func (g *chooser) reinstall(p *pkg, a *atom, parent *pkg) bool {
 	if !g.state.replace[p.slotKey] {
 		return false
 	}
@@ -146,13 +161,13 @@ func (g *graph) reinstall(p *pkg, a *atom, parent *pkg) bool {
 }
 
 // rebuildWanted: a parent that is replaced because of a slot operator takes the newer child.
-func (g *graph) rebuildWanted(a *atom, parent, binary, inst *pkg) bool {
+func (g *chooser) rebuildWanted(a *atom, parent, binary, inst *pkg) bool {
 	return parent != nil && g.state.replace[parent.slotKey] && a.SlotOp == "=" && a.Sub == "" && !inst.excluded &&
 		compareVersions(binary, inst) > 0
 }
 
 // chooseInGraph picks for an atom what is in the graph, else what is installed.
-func (g *graph) chooseInGraph(a *atom) choice {
+func (g *chooser) chooseInGraph(a *atom) choice {
 	list := g.end(a)
 	for _, p := range slices.Backward(list) {
 		if g.has(p) {
@@ -165,7 +180,7 @@ func (g *graph) chooseInGraph(a *atom) choice {
 	return choice{p: g.chooseInstalled(a)}
 }
 
-func (g *graph) chooseInstalled(a *atom) *pkg {
+func (g *chooser) chooseInstalled(a *atom) *pkg {
 	if len(a.installed) == 0 {
 		return nil
 	}
@@ -181,7 +196,7 @@ func (g *graph) chooseInstalled(a *atom) *pkg {
 }
 
 // willReplace returns the installed package that matches the atom and whose place parent itself takes.
-func (g *graph) willReplace(parent *pkg, a *atom) *pkg {
+func (g *chooser) willReplace(parent *pkg, a *atom) *pkg {
 	if parent.cp != a.CP {
 		return nil
 	}
@@ -195,7 +210,7 @@ func (g *graph) willReplace(parent *pkg, a *atom) *pkg {
 
 // similar returns the candidates that could be taken for an atom of the package's CP: not masked, not excluded, acceptable, and not the
 // build that is installed.
-func (g *graph) similar(a *atom) []*pkg {
+func (g *chooser) similar(a *atom) []*pkg {
 	var list []*pkg
 	for _, p := range a.candidates {
 		if g.masked(p) || p.excluded || !(p.visible() || g.has(p)) || g.isInstalled(p) {
@@ -206,13 +221,13 @@ func (g *graph) similar(a *atom) []*pkg {
 	return list
 }
 
-func (g *graph) similarInSlot(p *pkg) []*pkg { return g.similar(g.st.slotAtom(p)) }
+func (g *chooser) similarInSlot(p *pkg) []*pkg { return g.similar(g.st.slotAtom(p)) }
 
-func (g *graph) isInstalled(p *pkg) bool {
+func (g *chooser) isInstalled(p *pkg) bool {
 	if p.BuildTime == 0 {
 		return false
 	}
-	for _, q := range g.st.shelf(p.cp).installed {
+	for _, q := range p.shelf.installed {
 		if q.CPV == p.CPV {
 			return q.BuildTime == p.BuildTime
 		}
@@ -221,21 +236,21 @@ func (g *graph) isInstalled(p *pkg) bool {
 }
 
 // upgradeAvailable reports whether a higher candidate exists in the package's slot.
-func (g *graph) upgradeAvailable(p *pkg) bool {
+func (g *chooser) upgradeAvailable(p *pkg) bool {
 	return slices.ContainsFunc(g.similarInSlot(p), func(q *pkg) bool { return p.less(q) })
 }
 
 // downgradeWanted reports whether the slot has candidates, all of them lower than the package.
-func (g *graph) downgradeWanted(p *pkg) bool {
+func (g *chooser) downgradeWanted(p *pkg) bool {
 	list := g.similarInSlot(p)
 	return len(list) > 0 && !slices.ContainsFunc(list, func(q *pkg) bool { return !q.less(p) })
 }
 
 // argumentsOf returns the atoms of @world that mean this package. An atom that a higher chosen package of another slot satisfies does
 // not.
-func (g *graph) argumentsOf(p *pkg) []rootAtom {
+func (g *chooser) argumentsOf(p *pkg) []rootAtom {
 	var list []rootAtom
-	for _, ra := range g.st.rootsOf[p.cp] {
+	for _, ra := range p.shelf.roots {
 		if ra.a.matches(p) && !g.higherSlot(p, ra.a) {
 			list = append(list, ra)
 		}
@@ -243,8 +258,8 @@ func (g *graph) argumentsOf(p *pkg) []rootAtom {
 	return list
 }
 
-func (g *graph) higherSlot(p *pkg, a *atom) bool {
-	return slices.ContainsFunc(g.visibles[p.cp], func(q *pkg) bool {
+func (g *chooser) higherSlot(p *pkg, a *atom) bool {
+	return slices.ContainsFunc(g.track(p.shelf).visible, func(q *pkg) bool {
 		return q.slotKey != p.slotKey && !(q.less(p) || q.compare(p) == 0) && a.matches(q)
 	})
 }

@@ -7,7 +7,7 @@ import (
 
 // solveConflicts settles slots for which several packages were chosen: those that somebody outside needs stay, and what one of
 // them can stand in for goes. Slots that a lesson wants replaced are left alone.
-func (g *graph) solveConflicts() bool {
+func (g *walker) solveConflicts() bool {
 	var conflicts [][]*pkg
 	for _, c := range g.conflicts() {
 		if !g.state.replace[c[0].slotKey] {
@@ -40,14 +40,8 @@ func (g *graph) solveConflicts() bool {
 	return g.run()
 }
 
-// dropping is a package that gave way to another one in its slot, and who would not have it.
-type dropping struct {
-	p     *pkg
-	needs []ownedAtom
-}
-
 // rivalNeeds returns the needs of the other packages in the slot that p does not satisfy.
-func (g *graph) rivalNeeds(p *pkg, conflicts [][]*pkg) []ownedAtom {
+func (g *walker) rivalNeeds(p *pkg, conflicts [][]*pkg) []ownedAtom {
 	var list []ownedAtom
 	for _, c := range conflicts {
 		if !slices.Contains(c, p) {
@@ -66,7 +60,7 @@ func (g *graph) rivalNeeds(p *pkg, conflicts [][]*pkg) []ownedAtom {
 
 // settlement is a graph of who needs which of the rivals. nil stands for everybody outside of the conflicts.
 type settlement struct {
-	g         *graph
+	g         *walker
 	rivals    map[*pkg]bool
 	indirect  map[*pkg]bool // needed only by rivals
 	edges     map[*pkg][]edge
@@ -80,7 +74,7 @@ type edge struct {
 	pkgs []*pkg
 }
 
-func newSettlement(g *graph, conflicts [][]*pkg) *settlement {
+func newSettlement(g *walker, conflicts [][]*pkg) *settlement {
 	s := &settlement{g: g, rivals: make(map[*pkg]bool), indirect: make(map[*pkg]bool), edges: make(map[*pkg][]edge),
 		together: make(map[*pkg]bool), conflicts: conflicts}
 	for _, c := range conflicts {
@@ -146,7 +140,7 @@ func (s *settlement) findIndirect() {
 	var open []*pkg
 	for _, c := range s.conflicts {
 		for _, p := range c {
-			if n := s.g.nodes[p]; n != nil {
+			if n := s.g.nodes[p.id]; n != nil {
 				open = append(open, n.children...)
 			}
 		}
@@ -162,7 +156,7 @@ func (s *settlement) findIndirect() {
 			continue
 		}
 		s.indirect[p] = true
-		open = append(open, s.g.nodes[p].children...)
+		open = append(open, s.g.nodes[p.id].children...)
 	}
 }
 
@@ -248,7 +242,7 @@ func (s *settlement) againAfter(drop []*pkg, forced map[*pkg]bool) []*pkg {
 
 // learnConflict decides what to mask for a slot that could not be settled: a build of the parent that is bound to another of the
 // rivals, if there is one; else each of the rivals in turn.
-func (g *graph) learnConflict(c []*pkg) {
+func (g *walker) learnConflict(c []*pkg) {
 	var needs []ownedAtom
 	for _, p := range c {
 		for _, oa := range g.needsOf(p) {
@@ -296,7 +290,7 @@ func (g *graph) learnConflict(c []*pkg) {
 }
 
 // rebuildInstead reports whether a parent could be exchanged for a build that agrees with another rival, and learns it.
-func (g *graph) rebuildInstead(c []*pkg, order []ownedAtom, misses map[ownedAtom][]*pkg) bool {
+func (g *walker) rebuildInstead(c []*pkg, order []ownedAtom, misses map[ownedAtom][]*pkg) bool {
 	found := false
 	for _, oa := range order {
 		if oa.owner.p == nil || !oa.a.Built() {
@@ -325,7 +319,7 @@ type masking struct {
 }
 
 // learnMasks orders the ways out: the last one is tried first. It is the rival that fails most needs, lower versions before higher.
-func (g *graph) learnMasks(losers []*pkg, needs []ownedAtom) {
+func (g *walker) learnMasks(losers []*pkg, needs []ownedAtom) {
 	if first := g.inSlot(losers[0]); len(first) > 0 && !slices.Contains(losers, first[0]) {
 		losers = append(losers, first[0])
 	}

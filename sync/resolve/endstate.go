@@ -32,7 +32,7 @@ func (s *stock) endState(g *graph) *endState {
 
 func (e *endState) add(p *pkg) {
 	e.merges = append(e.merges, p)
-	for _, q := range e.st.shelf(p.cp).installed {
+	for _, q := range p.shelf.installed {
 		if q.slotKey == p.slotKey || q.CPV == p.CPV {
 			e.replaces[q] = p
 		}

@@ -56,7 +56,7 @@ type excluder struct {
 
 // name is how emerge's --exclude names a candidate: the CP, with the slot where the CP has several.
 func (s *stock) name(p *pkg) string {
-	sh := s.shelf(p.cp)
+	sh := p.shelf
 	other := func(q *pkg) bool { return q.Slot != p.Slot }
 	if slices.ContainsFunc(sh.candidates, other) || slices.ContainsFunc(sh.installed, other) {
 		return p.slotKey
@@ -194,7 +194,7 @@ func (x *excluder) guard(out *outcome) bool {
 		if p.reason.Kind != Acceptable {
 			longer = x.exclude(p, Refusal{Cause: NotAccepted, Reason: p.reason}) || longer
 		}
-		for _, q := range x.st.shelf(p.cp).installed {
+		for _, q := range p.shelf.installed {
 			if q.slotKey == p.slotKey && compareVersions(p, q) < 0 {
 				longer = x.exclude(p, Refusal{Cause: Older, Other: q.CPV}) || longer
 			}
@@ -212,7 +212,7 @@ func (x *excluder) guard(out *outcome) bool {
 			longer = x.exclude(culprit, Refusal{Cause: Blocks, Atom: u.a.String(), Other: u.hit.CPV}) || longer
 		}
 	}
-	for _, b := range x.st.broken(out.g) {
+	for _, b := range x.st.broken(out.g.graph) {
 		longer = x.exclude(b.culprit, Refusal{Cause: b.cause, Atom: b.what, Other: b.victim.CPV}) || longer
 	}
 	return longer
@@ -406,7 +406,7 @@ func gain(s *stock, out *outcome) int {
 		if p.installed {
 			continue
 		}
-		lower := slices.ContainsFunc(s.shelf(p.cp).installed, func(q *pkg) bool {
+		lower := slices.ContainsFunc(p.shelf.installed, func(q *pkg) bool {
 			return q.slotKey == p.slotKey && compareVersions(p, q) < 0
 		})
 		if !lower {

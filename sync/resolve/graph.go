@@ -3,31 +3,24 @@ package resolve
 import "slices"
 
 // graph is the state of one walk: which packages were chosen, for whom, and what went wrong. It is thrown away when a walk has to
-// be made again with more packages masked.
+// be made again with more packages masked. What works on it lies in layers: a chooser picks packages for atoms, a finder
+// alternatives, a prober looks for other builds, a walker adds what they find.
 type graph struct {
 	st    *stock
 	state *state // what earlier walks taught
 	batch bool   // note each lack and go on, instead of ending the walk at the first
 	final bool   // nothing may be learned any more: a lack is a failure
 
-	complete     bool // choose only among what is in the graph or stays installed
-	tolerateLack bool // ... and note what nothing satisfies
-	unsatisfied  []*need
-	nodes        map[*pkg]*node
-	order        []*pkg // nodes in the order in which they were added
-	tracked      map[string]*track
-	visibles     map[string][]*pkg // by CP: the packages that were chosen, the last one of each slot
+	complete bool     // choose only among what is in the graph or stays installed
+	nodes    []*node  // by pkg.id
+	order    []*pkg   // nodes in the order in which they were added
+	tracks   []*track // by shelf.id
+	changes  int      // counts what makes cached answers stale
 
-	stack    []*pkg     // packages whose dependencies are to be looked at, last come first
-	choices  []disjunct // any-of groups and virtuals, which wait until the stack is empty
+	slotDeps []*need // dependencies with a slot operator, in order
 	blockers []*blocker
 	blocked  map[*pkg]bool // packages in a blocker conflict; nil before the blockers were looked at
-	slotDeps []*need       // dependencies with a slot operator, in order
 	read     map[*pkg]bool // dependencies were looked at
-
-	chosen  map[string]map[*atom]choice // cache of choose, by CP
-	virtual virtualState
-	steps   *int // work done; shared by all walks of one resolution
 
 	lacks    []lack
 	restart  bool // the walk has to be made again
@@ -36,6 +29,18 @@ type graph struct {
 	dropped  []dropping // gave way to another package in their slot
 	missing  []rootAtom // world atoms that nothing satisfies
 	failed   error
+}
+
+// dropping is a package that gave way to another one in its slot, and who would not have it.
+type dropping struct {
+	p     *pkg
+	needs []ownedAtom
+}
+
+// blocker is an atom that must not match, and the package that says so.
+type blocker struct {
+	a     *atom
+	owner *pkg
 }
 
 // node is a package in the graph.
@@ -59,7 +64,9 @@ type ownedAtom struct {
 // track is what the graph has of one CP. Packages in the graph cover installed ones of the same slot or the same version.
 type track struct {
 	added    []*pkg
-	replaced map[*pkg]bool // of the installed ones
+	replaced []*pkg // of the installed ones
+	visible  []*pkg // what was chosen, the last one of each slot
+	changes  int    // counts what makes cached answers about the CP stale
 }
 
 // need is a dependency on its way: an atom, who has it, and the package that was chosen for it, if there is one yet.
@@ -70,70 +77,70 @@ type need struct {
 	wantUpdate bool // chosen while updates were still looked for
 }
 
-// disjunct is a waiting group of any-of groups and virtuals of one package.
-type disjunct struct {
-	p     *pkg
-	items []item
-}
-
+// lack is a dependency that nothing satisfies.
 type lack struct {
 	need *need
 	use  bool // the package is there, with other flags
 }
 
-func newGraph(st *stock, s *state, steps *int) *graph {
-	return &graph{
-		st: st, state: s, steps: steps,
-		nodes: make(map[*pkg]*node), tracked: make(map[string]*track), visibles: make(map[string][]*pkg),
-		read: make(map[*pkg]bool), chosen: make(map[string]map[*atom]choice), virtual: newVirtualState(),
-	}
+func newGraph(st *stock, s *state) *graph {
+	return &graph{st: st, state: s, nodes: make([]*node, len(st.all)), tracks: make([]*track, len(st.shelves)), read: make(map[*pkg]bool)}
 }
 
-func (g *graph) track(cp string) *track {
-	t := g.tracked[cp]
+func (g *graph) track(sh *shelf) *track {
+	if sh.id >= len(g.tracks) { // a CP that only atoms name
+		g.tracks = append(g.tracks, make([]*track, len(g.st.shelves)-len(g.tracks))...)
+	}
+	t := g.tracks[sh.id]
 	if t == nil {
-		t = &track{replaced: make(map[*pkg]bool)}
-		g.tracked[cp] = t
+		t = new(track)
+		g.tracks[sh.id] = t
 	}
 	return t
 }
 
 // trackPkg notes that a package was chosen.
 func (g *graph) trackPkg(p *pkg) {
-	t := g.track(p.cp)
+	t := g.track(p.shelf)
 	if slices.Contains(t.added, p) {
 		return
 	}
 	t.added = append(t.added, p)
-	g.cover(p.cp, t)
-	g.forget(p.cp)
+	g.cover(p.shelf, t)
 }
 
 // cover notes which installed packages the chosen ones replace.
-func (g *graph) cover(cp string, t *track) {
-	clear(t.replaced)
-	for _, q := range g.st.shelf(cp).installed {
+func (g *graph) cover(sh *shelf, t *track) {
+	t.replaced = t.replaced[:0]
+	for _, q := range sh.installed {
 		if slices.ContainsFunc(t.added, func(p *pkg) bool { return p.slotKey == q.slotKey || p.CPV == q.CPV }) {
-			t.replaced[q] = true
+			t.replaced = append(t.replaced, q)
+		}
+	}
+	t.changes++
+	g.changes++
+}
+
+// forgetAll makes all cached answers stale.
+func (g *graph) forgetAll() {
+	g.changes++
+	for _, t := range g.tracks {
+		if t != nil {
+			t.changes++
 		}
 	}
 }
 
-// forget drops what was cached about a CP, and what the search through alternatives cached altogether.
-func (g *graph) forget(cp string) {
-	delete(g.chosen, cp)
-	g.virtual.forget()
-}
-
-func (g *graph) forgetAll() {
-	clear(g.chosen)
-	g.virtual.forget()
-}
-
 // inSlot returns the chosen packages of a slot, lowest first.
 func (g *graph) inSlot(p *pkg) []*pkg {
-	t := g.tracked[p.cp]
-	if t == nil {
+	t := g.track(p.shelf)
+	switch len(t.added) {
+	case 0:
+		return nil
+	case 1:
+		if t.added[0].slotKey == p.slotKey {
+			return t.added[:1:1]
+		}
 		return nil
 	}
 	var list []*pkg
@@ -149,23 +156,23 @@ func (g *graph) inSlot(p *pkg) []*pkg {
 // sortUp orders by version alone and keeps the order of equals, as Portage's tracker does.
 func sortUp(list []*pkg) {
 	if len(list) > 1 {
-		slices.SortStableFunc(list, func(p, q *pkg) int { return compareVersions(p, q) })
+		slices.SortStableFunc(list, compareVersions)
 	}
 }
 
+// stays reports whether an installed package is still there in the state that the graph leads to.
+func (g *graph) stays(p *pkg) bool { return !slices.Contains(g.track(p.shelf).replaced, p) }
+
 // end returns the packages that match an atom in the state that the graph leads to, lowest version first.
 func (g *graph) end(a *atom) []*pkg {
-	t := g.tracked[a.CP]
 	var list []*pkg
-	if t != nil {
-		for _, p := range t.added {
-			if a.matches(p) {
-				list = append(list, p)
-			}
+	for _, p := range g.track(a.shelf).added {
+		if a.matches(p) {
+			list = append(list, p)
 		}
 	}
 	for _, p := range a.installed {
-		if t == nil || !t.replaced[p] {
+		if g.stays(p) {
 			list = append(list, p)
 		}
 	}
@@ -179,46 +186,48 @@ func (g *graph) endSlot(p *pkg) []*pkg {
 	if len(list) > 0 {
 		return list
 	}
-	t := g.tracked[p.cp]
-	for _, q := range g.st.shelf(p.cp).installed {
-		if q.slotKey == p.slotKey && (t == nil || !t.replaced[q]) {
+	for _, q := range p.shelf.installed {
+		if q.slotKey == p.slotKey && g.stays(q) {
 			list = append(list, q)
 		}
 	}
 	return list
 }
 
-func (g *graph) has(p *pkg) bool { return g.nodes[p] != nil }
+func (g *graph) has(p *pkg) bool { return g.nodes[p.id] != nil }
 
 // connect adds a package to the graph for an owner.
-func (g *graph) connect(p *pkg, o owner) *node {
-	n := g.nodes[p]
+func (g *graph) connect(p *pkg, o owner) {
+	n := g.nodes[p.id]
 	if n == nil {
 		n = new(node)
-		g.nodes[p] = n
+		g.nodes[p.id] = n
 		g.order = append(g.order, p)
 	}
-	if o != (owner{}) && !slices.Contains(n.parents, o) {
-		n.parents = append(n.parents, o)
-		if o.p != nil {
-			if m := g.nodes[o.p]; m != nil && !slices.Contains(m.children, p) {
-				m.children = append(m.children, p)
-			}
+	if o == (owner{}) || recent(n.parents, o) {
+		return
+	}
+	n.parents = append(n.parents, o)
+	if o.p != nil {
+		if m := g.nodes[o.p.id]; m != nil {
+			m.children = append(m.children, p)
 		}
 	}
-	return n
 }
 
+// recent reports whether x is among the last entries: what one package needs is added in one go, so that most duplicates are found, and
+// the others do no harm.
+func recent[T comparable](list []T, x T) bool { return slices.Contains(list[max(0, len(list)-16):], x) }
+
 func (g *graph) addNeed(p *pkg, o owner, a *atom) {
-	n := g.nodes[p]
-	if n != nil && !slices.Contains(n.needs, ownedAtom{o, a}) {
+	if n := g.nodes[p.id]; n != nil && !recent(n.needs, ownedAtom{o, a}) {
 		n.needs = append(n.needs, ownedAtom{o, a})
 	}
 }
 
 // needsOf returns who needs a package, and by which atoms.
 func (g *graph) needsOf(p *pkg) []ownedAtom {
-	if n := g.nodes[p]; n != nil {
+	if n := g.nodes[p.id]; n != nil {
 		return n.needs
 	}
 	return nil
@@ -227,10 +236,10 @@ func (g *graph) needsOf(p *pkg) []ownedAtom {
 // conflicts returns the slots that more than one package was chosen for, each in the order in which they came.
 func (g *graph) conflicts() [][]*pkg {
 	var all [][]*pkg
-	seen := make(map[string]bool)
+	seen := map[string]bool{}
 	for _, p := range g.order {
-		t := g.tracked[p.cp]
-		if t == nil || len(t.added) < 2 || seen[p.slotKey] {
+		t := g.track(p.shelf)
+		if len(t.added) < 2 || seen[p.slotKey] {
 			continue
 		}
 		seen[p.slotKey] = true
@@ -249,25 +258,27 @@ func (g *graph) conflicts() [][]*pkg {
 
 // remove takes a package out of the graph, with all that nobody else needs.
 func (g *graph) remove(p *pkg) {
-	n := g.nodes[p]
+	n := g.nodes[p.id]
 	if n == nil {
 		return
 	}
-	delete(g.nodes, p)
+	g.nodes[p.id] = nil
 	g.order = slices.DeleteFunc(g.order, func(q *pkg) bool { return q == p })
 	for _, o := range n.parents {
-		if m := g.nodes[o.p]; o.p != nil && m != nil {
+		if o.p == nil {
+			continue
+		}
+		if m := g.nodes[o.p.id]; m != nil {
 			m.children = slices.DeleteFunc(m.children, func(q *pkg) bool { return q == p })
 		}
 	}
-	if t := g.tracked[p.cp]; t != nil {
-		t.added = slices.DeleteFunc(t.added, func(q *pkg) bool { return q == p })
-		g.cover(p.cp, t)
-	}
+	t := g.track(p.shelf)
+	t.added = slices.DeleteFunc(t.added, func(q *pkg) bool { return q == p })
+	g.cover(p.shelf, t)
 	g.slotDeps = slices.DeleteFunc(g.slotDeps, func(d *need) bool { return d.child == p })
 	g.blockers = slices.DeleteFunc(g.blockers, func(b *blocker) bool { return b.owner == p })
 	for _, child := range n.children {
-		m := g.nodes[child]
+		m := g.nodes[child.id]
 		if m == nil || child == p {
 			continue
 		}
@@ -275,7 +286,7 @@ func (g *graph) remove(p *pkg) {
 		m.needs = slices.DeleteFunc(m.needs, func(oa ownedAtom) bool { return oa.owner.p == p })
 	}
 	for _, child := range n.children {
-		if m := g.nodes[child]; m != nil && child != p && len(m.parents) == 0 {
+		if m := g.nodes[child.id]; m != nil && child != p && len(m.parents) == 0 {
 			g.remove(child)
 		}
 	}

@@ -110,6 +110,8 @@ type pkg struct {
 	id        int // among all
 	installed bool
 	cp        string
+	virtual   bool
+	shelf     *shelf
 	version   string
 	slotKey   string // CP:SLOT
 	reason    Reason
@@ -134,7 +136,7 @@ func newPkg(p Package, index, id int, installed bool, implicit func(string) bool
 	if p.Sub == "" {
 		p.Sub = p.Slot
 	}
-	q := &pkg{Package: p, index: index, id: id, installed: installed, cp: c.Category + "/" + c.PN, version: c.Version}
+	q := &pkg{Package: p, index: index, id: id, installed: installed, cp: c.Category + "/" + c.PN, version: c.Version, virtual: c.Category == "virtual"}
 	q.slotKey = q.cp + ":" + p.Slot
 	if a, err := depend.ParseAtom(q.slotKey); err != nil || a.Slot != p.Slot || a.Sub != "" {
 		return nil, fmt.Errorf("package %q has %q for a slot", p.CPV, p.Slot)
@@ -149,8 +151,6 @@ func newPkg(p Package, index, id int, installed bool, implicit func(string) bool
 func (p *pkg) uses(flag string) bool { return hasWord(p.Use, flag, false) }
 
 func (p *pkg) visible() bool { return !p.reason.hides(p.installed) }
-
-func (p *pkg) virtual() bool { return strings.HasPrefix(p.cp, "virtual/") }
 
 // less orders builds of one package: by version, then by build time.
 func (p *pkg) less(q *pkg) bool { return p.compare(q) < 0 }

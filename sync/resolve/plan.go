@@ -55,7 +55,7 @@ func (s *stock) merges(out *outcome) []Merge {
 			continue
 		}
 		m := Merge{Package: p.Package, Index: p.index, Kind: New, For: out.g.ownerName(p)}
-		for _, q := range s.shelf(p.cp).installed {
+		for _, q := range p.shelf.installed {
 			if q.slotKey != p.slotKey && q.CPV != p.CPV {
 				if m.Kind == New {
 					m.Kind = NewSlot
@@ -86,7 +86,7 @@ func (s *stock) merges(out *outcome) []Merge {
 
 // ownerName says who needed a package first.
 func (g *graph) ownerName(p *pkg) string {
-	n := g.nodes[p]
+	n := g.nodes[p.id]
 	if n == nil {
 		return ""
 	}

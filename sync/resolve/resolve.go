@@ -1,31 +1,6 @@
 package resolve
 
-import (
-	"strings"
-
-	"pkgsneak/sync/depend"
-)
-
-// Input is the machine and what could be installed on it.
-type Input struct {
-	Installed  []Package
-	Candidates []Package
-	// Accept says whether the machine's configuration accepts a package. nil accepts all.
-	Accept func(p Package, installed bool) Reason
-	// World are the atoms of /var/lib/portage/world, Sets those of the sets in world_sets, by name without "@".
-	World []depend.Atom
-	Sets  map[string][]depend.Atom
-	// System and Profile are the atoms of the profile's packages files, with and without "*".
-	System, Profile []depend.Atom
-	// Provided are the CPVs of package.provided.
-	Provided []string
-	// Implicit reports whether a flag is valid without being in IUSE: the profile's IUSE_EFFECTIVE.
-	Implicit func(flag string) bool
-	// UseOf returns, for a candidate, which flags the machine's configuration sets. nil: what is replaced says.
-	UseOf func(p Package) func(flag string) bool
-	// Exclude is what emerge gets as --exclude beside the list that is made.
-	Exclude []depend.Atom
-}
+import "strings"
 
 // Result is what can be installed, what cannot and why, and the list that makes emerge do just that.
 type Result struct {
@@ -110,7 +85,7 @@ func (r *Result) fill(s *stock, out *outcome) {
 		if p.installed {
 			continue
 		}
-		for _, q := range s.shelf(p.cp).installed {
+		for _, q := range p.shelf.installed {
 			if q.slotKey == p.slotKey || q.CPV == p.CPV {
 				r.successor[q] = p
 			}
@@ -154,7 +129,7 @@ func (x *excluder) noteRest(out *outcome) {
 		x.note(d.p, r)
 	}
 	for _, p := range x.st.all[:x.st.candidates] {
-		if p.reason.counts() && x.newer(out.g, p) {
+		if p.reason.counts() && x.newer(out.g.graph, p) {
 			x.note(p, Refusal{Cause: NotAccepted, Reason: p.reason})
 		}
 	}

@@ -2,9 +2,12 @@ package resolve
 
 import "slices"
 
+// prober looks for other builds where slot operators hold something back.
+type prober struct{ finder }
+
 // slotOpCurable reports whether a package whose built slot operator nothing satisfies could be replaced by a build of it that is
 // bound to something else.
-func (g *graph) slotOpCurable(d *need) bool {
+func (g *prober) slotOpCurable(d *need) bool {
 	parent := d.owner.p
 	if parent.installed && parent.excluded {
 		return false
@@ -40,7 +43,7 @@ func (s *stock) flatten(p *pkg) []*atom {
 }
 
 // learnReplace masks a candidate, or wants another build in the place of an installed package.
-func (g *graph) learnReplace(p *pkg) {
+func (g *prober) learnReplace(p *pkg) {
 	if !p.installed {
 		g.lesson.maskBuilt = append(g.lesson.maskBuilt, p)
 	} else if key := g.replacementSlot(p); key != "" {
@@ -50,9 +53,9 @@ func (g *graph) learnReplace(p *pkg) {
 }
 
 // replacementSlot returns the slot that a replacement of an installed package would have: of the same version first.
-func (g *graph) replacementSlot(p *pkg) string {
+func (g *prober) replacementSlot(p *pkg) string {
 	var best *pkg
-	sh := g.st.shelf(p.cp)
+	sh := p.shelf
 	for _, q := range sh.candidates {
 		if g.masked(q) || q.excluded || !q.visible() || g.isInstalled(q) || q.CPV != p.CPV && q.slotKey != p.slotKey {
 			continue
@@ -68,7 +71,7 @@ func (g *graph) replacementSlot(p *pkg) string {
 }
 
 // learnUpdate notes what has to be masked and replaced so that a parent moves to another child.
-func (g *graph) learnUpdate(d *need, newSlot *pkg, replacement *need) {
+func (g *prober) learnUpdate(d *need, newSlot *pkg, replacement *need) {
 	child := d.child
 	if newSlot != nil {
 		child = newSlot
@@ -94,7 +97,7 @@ func (g *graph) learnUpdate(d *need, newSlot *pkg, replacement *need) {
 
 // triggerReplacements looks for packages whose built slot operators hold back an update of what they need, although a build of
 // them against the update is there.
-func (g *graph) triggerReplacements() {
+func (g *prober) triggerReplacements() {
 	for _, d := range slices.Clone(g.slotDeps) {
 		if !d.a.Built() || d.owner.p == nil {
 			continue
@@ -113,7 +116,7 @@ func (g *graph) triggerReplacements() {
 
 // updateProbe looks for a build that could replace the parent of a slot operator dependency and would take another, higher child;
 // with newSlot one in another slot. It returns the dependency as it would be, or nil.
-func (g *graph) updateProbe(d *need, newSlot bool) *need {
+func (g *prober) updateProbe(d *need, newSlot bool) *need {
 	child, parent := d.child, d.owner.p
 	if child.installed && child.excluded || parent.installed && parent.excluded {
 		return nil
@@ -130,7 +133,7 @@ func (g *graph) updateProbe(d *need, newSlot bool) *need {
 }
 
 // replacementChild returns the highest child on which all atoms of a replacement for the parent agree.
-func (g *graph) replacementChild(d *need, q *pkg, newSlot bool) (*pkg, *atom) {
+func (g *prober) replacementChild(d *need, q *pkg, newSlot bool) (*pkg, *atom) {
 	var selected map[*atom]bool
 	isSelected := func(a *atom) bool {
 		if selected == nil {
@@ -148,7 +151,6 @@ func (g *graph) replacementChild(d *need, q *pkg, newSlot bool) (*pkg, *atom) {
 			continue
 		}
 		var list []found
-		asked := false
 		for _, p := range g.similar(a.bare) {
 			if !g.betterChild(d, p, newSlot) {
 				continue
@@ -157,7 +159,6 @@ func (g *graph) replacementChild(d *need, q *pkg, newSlot bool) (*pkg, *atom) {
 			if insignificant {
 				continue
 			}
-			asked = true
 			if !isSelected(a) {
 				break
 			}
@@ -168,7 +169,6 @@ func (g *graph) replacementChild(d *need, q *pkg, newSlot bool) (*pkg, *atom) {
 		if !isSelected(a) {
 			continue
 		}
-		_ = asked
 		all = append(all, list)
 	}
 	var best found
@@ -189,7 +189,7 @@ func (g *graph) replacementChild(d *need, q *pkg, newSlot bool) (*pkg, *atom) {
 }
 
 // betterChild reports whether p is a child that a rebuild of the parent would be worth.
-func (g *graph) betterChild(d *need, p *pkg, newSlot bool) bool {
+func (g *prober) betterChild(d *need, p *pkg, newSlot bool) bool {
 	child := d.child
 	if p.Slot == child.Slot && p.Sub == child.Sub {
 		return false
@@ -200,7 +200,7 @@ func (g *graph) betterChild(d *need, p *pkg, newSlot bool) bool {
 	return p.Slot == child.Slot && (!p.less(child) || g.downgradeWanted(child))
 }
 
-func (g *graph) selectedAtoms(p *pkg) map[*atom]bool {
+func (g *prober) selectedAtoms(p *pkg) map[*atom]bool {
 	g.st.read(p)
 	set := make(map[*atom]bool)
 	for _, items := range p.deps {
@@ -213,7 +213,7 @@ func (g *graph) selectedAtoms(p *pkg) map[*atom]bool {
 
 // pleasesParents reports whether a candidate would do for all who need a package of the graph, except for those who would be replaced
 // themselves, or may be.
-func (g *graph) pleasesParents(existing, candidate, replacement *pkg) bool {
+func (g *prober) pleasesParents(existing, candidate, replacement *pkg) bool {
 	bound := make(map[*pkg]bool)
 	for _, oa := range g.needsOf(existing) {
 		if oa.a.Built() {
@@ -250,20 +250,19 @@ func (s *stock) unbound(a *atom) *atom {
 }
 
 // rivals reports whether another package is in the graph, or stays, for the slot or the version of p.
-func (g *graph) rivals(p *pkg) bool {
+func (g *prober) rivals(p *pkg) bool {
 	other := func(q *pkg) bool { return q != p && (q.slotKey == p.slotKey || q.CPV == p.CPV) }
-	t := g.tracked[p.cp]
-	if t != nil && slices.ContainsFunc(t.added, other) {
+	if slices.ContainsFunc(g.track(p.shelf).added, other) {
 		return true
 	}
-	return slices.ContainsFunc(g.st.shelf(p.cp).installed, func(q *pkg) bool { return other(q) && (t == nil || !t.replaced[q]) })
+	return slices.ContainsFunc(p.shelf.installed, func(q *pkg) bool { return other(q) && g.stays(q) })
 }
 
 // mayGo reports whether a parent may be replaced or removed, so that its needs do not count.
-func (g *graph) mayGo(parent, existing *pkg) bool {
+func (g *prober) mayGo(parent, existing *pkg) bool {
 	if g.upgradeAvailable(parent) || parent.installed && g.inBlockerConflict(parent) {
 		return true
 	}
-	n := g.nodes[existing]
+	n := g.nodes[existing.id]
 	return n != nil && slices.Contains(n.children, parent)
 }

@@ -16,7 +16,6 @@ type stock struct {
 	shelves    map[string]*shelf
 	atoms      map[string]*atom
 	roots      []root
-	rootsOf    map[string][]rootAtom // by CP
 	provided   map[string][]depend.Package
 	exclude    []depend.Atom
 	providers  map[string][]*pkg // by soname; made on first use
@@ -24,8 +23,10 @@ type stock struct {
 
 // shelf holds the packages of one CP, highest first: Portage looks at them in this order.
 type shelf struct {
+	id         int
 	candidates []*pkg
 	installed  []*pkg
+	roots      []rootAtom // the atoms of the sets
 }
 
 // root is one of the sets that @world consists of.
@@ -50,6 +51,7 @@ type atom struct {
 	written    []depend.UseDep // before evaluation
 	bare       *atom           // without USE dependencies
 	shelf      *shelf
+	virtual    bool
 	candidates []*pkg // that match, highest first
 	installed  []*pkg
 }
@@ -65,7 +67,7 @@ func newStock(in *Input) (*stock, error) {
 	if len(in.Installed) > MaxPackages || len(in.Candidates) > MaxPackages {
 		return nil, fmt.Errorf("more than %d packages", MaxPackages)
 	}
-	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf), atoms: make(map[string]*atom), rootsOf: make(map[string][]rootAtom)}
+	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf), atoms: make(map[string]*atom)}
 	for _, group := range []struct {
 		list      []Package
 		installed bool
@@ -99,6 +101,7 @@ func sortDown(list []*pkg) {
 func (s *stock) add(p *pkg) {
 	s.all = append(s.all, p)
 	sh := s.shelf(p.cp)
+	p.shelf = sh
 	if p.installed {
 		sh.installed = append(sh.installed, p)
 	} else {
@@ -109,7 +112,7 @@ func (s *stock) add(p *pkg) {
 func (s *stock) shelf(cp string) *shelf {
 	sh := s.shelves[cp]
 	if sh == nil {
-		sh = new(shelf)
+		sh = &shelf{id: len(s.shelves)}
 		s.shelves[cp] = sh
 	}
 	return sh
@@ -206,7 +209,7 @@ func (s *stock) setRoots(in *Input) error {
 	s.addRoot("profile", in.Profile)
 	for i := range s.roots {
 		for _, a := range s.roots[i].atoms {
-			s.rootsOf[a.CP] = append(s.rootsOf[a.CP], rootAtom{&s.roots[i], a})
+			a.shelf.roots = append(a.shelf.roots, rootAtom{&s.roots[i], a})
 		}
 	}
 	return nil
@@ -238,7 +241,7 @@ func (s *stock) intern(a, written depend.Atom) *atom {
 	if known := s.atoms[key]; known != nil {
 		return known
 	}
-	n := &atom{Atom: a, id: len(s.atoms), written: written.Use, shelf: s.shelf(a.CP)}
+	n := &atom{Atom: a, id: len(s.atoms), written: written.Use, shelf: s.shelf(a.CP), virtual: strings.HasPrefix(a.CP, "virtual/")}
 	s.atoms[key] = n
 	for _, p := range n.shelf.candidates {
 		if n.matches(p) {
@@ -262,8 +265,6 @@ func (s *stock) intern(a, written depend.Atom) *atom {
 func (a *atom) matches(p *pkg) bool {
 	return depend.Match(&a.Atom, &p.dep) && (a.written == nil || depend.Requires(a.written, &p.dep))
 }
-
-func (a *atom) isVirtual() bool { return strings.HasPrefix(a.CP, "virtual/") }
 
 // read parses the dependencies of a package. A string that does not parse (of an installed package: others are not acceptable)
 // counts as empty, as in Portage.

@@ -2,43 +2,41 @@ package resolve
 
 import "slices"
 
-// virtualState is what the search through virtuals remembers while the graph does not change.
-type virtualState struct {
-	known   map[*atom][]*pkg // answers of available
-	deps    map[*pkg]bool    // answers of depsVisible
-	looking map[*pkg]bool    // virtuals whose dependencies are being looked at
-	asking  *pkg             // the package whose alternatives are being chosen
+// finder chooses among alternatives, and remembers what it found while the graph does not change.
+type finder struct {
+	chooser
+	known   []lookup      // answers of available, by atom.id
+	deps    map[*pkg]bool // answers of depsVisible, good for depsAt
+	depsAt  int
+	looking map[*pkg]bool // virtuals whose dependencies are being looked at
+	asking  *pkg          // the package whose alternatives are being chosen
 }
 
-func newVirtualState() virtualState {
-	return virtualState{known: make(map[*atom][]*pkg), deps: make(map[*pkg]bool), looking: make(map[*pkg]bool)}
-}
-
-func (v *virtualState) forget() {
-	if len(v.known) > 0 {
-		v.known = make(map[*atom][]*pkg)
-	}
-	if len(v.deps) > 0 {
-		v.deps = make(map[*pkg]bool)
-	}
+// lookup is an answer of available.
+type lookup struct {
+	list    []*pkg
+	changes int // of the graph, plus one; 0 is no answer
 }
 
 // available returns the packages that an alternative with this atom could count on, lowest first: the one that choose would pick, unless
 // it would bring a slot conflict. While the graph is completed it is what the end state has.
-func (g *graph) available(a *atom) []*pkg {
+func (g *finder) available(a *atom) []*pkg {
 	if g.complete {
 		return g.end(a)
 	}
-	list, known := g.virtual.known[a]
-	if !known {
-		list = g.lookUp(a)
-		g.virtual.known[a] = list
+	if a.id >= len(g.known) {
+		g.known = append(g.known, make([]lookup, len(g.st.atoms)+256-len(g.known))...)
 	}
+	if k := g.known[a.id]; k.changes == g.changes+1 {
+		return k.list
+	}
+	list := g.lookUp(a)
+	g.known[a.id] = lookup{list, g.changes + 1}
 	return list
 }
 
-func (g *graph) lookUp(a *atom) []*pkg {
-	*g.steps++
+func (g *finder) lookUp(a *atom) []*pkg {
+	g.st.steps++
 	p := g.choose(a, nil).p
 	if p == nil {
 		return nil
@@ -46,14 +44,14 @@ func (g *graph) lookUp(a *atom) []*pkg {
 	if g.usable(p, a, true, true) {
 		return []*pkg{p}
 	}
-	if a.Sub != "" || !p.virtual() {
+	if a.Sub != "" || !p.virtual {
 		return nil
 	}
 	return g.otherSlots(a, p)
 }
 
 // otherSlots looks for versions of a virtual in all its slots and sub-slots: one of them may be satisfied already.
-func (g *graph) otherSlots(a *atom, first *pkg) []*pkg {
+func (g *finder) otherSlots(a *atom, first *pkg) []*pkg {
 	type slot struct{ slot, sub string }
 	open := []slot{{first.Slot, first.Sub}}
 	for _, list := range [...][]*pkg{a.candidates, a.installed} {
@@ -92,7 +90,7 @@ func (g *graph) otherSlots(a *atom, first *pkg) []*pkg {
 }
 
 // chooseWithin is choose for an atom with a further condition.
-func (g *graph) chooseWithin(a *atom, fits func(*pkg) bool) *pkg {
+func (g *finder) chooseWithin(a *atom, fits func(*pkg) bool) *pkg {
 	narrow := *a
 	narrow.candidates, narrow.installed = nil, nil
 	for _, p := range a.candidates {
@@ -109,11 +107,11 @@ func (g *graph) chooseWithin(a *atom, fits func(*pkg) bool) *pkg {
 }
 
 // usable reports whether a package may stand for an atom in an alternative.
-func (g *graph) usable(p *pkg, a *atom, avoidConflict, probe bool) bool {
+func (g *finder) usable(p *pkg, a *atom, avoidConflict, probe bool) bool {
 	if p.installed && (g.state.replace[p.slotKey] && !p.excluded || p.reason.counts() || !(p.visible() || g.has(p))) {
 		return false
 	}
-	if p.virtual() {
+	if p.virtual {
 		if !g.depsVisible(p) {
 			return false
 		}
@@ -134,13 +132,13 @@ func (g *graph) usable(p *pkg, a *atom, avoidConflict, probe bool) bool {
 }
 
 // virtualUpdates returns the candidates for a virtual that could be taken now.
-func (g *graph) virtualUpdates(a *atom) []*pkg {
-	if g.virtual.asking == nil {
+func (g *finder) virtualUpdates(a *atom) []*pkg {
+	if g.asking == nil {
 		return nil
 	}
 	var list []*pkg
 	for _, p := range g.similar(a) {
-		if p.virtual() && g.depsVisible(p) && g.usable(p, a, false, false) {
+		if p.virtual && g.depsVisible(p) && g.usable(p, a, false, false) {
 			list = append(list, p)
 		}
 	}
@@ -148,22 +146,25 @@ func (g *graph) virtualUpdates(a *atom) []*pkg {
 }
 
 // depsVisible reports whether all that a virtual needs could be had. A circle of virtuals is none that could.
-func (g *graph) depsVisible(p *pkg) bool {
-	if known, found := g.virtual.deps[p]; found {
+func (g *finder) depsVisible(p *pkg) bool {
+	if g.deps == nil || g.depsAt != g.changes {
+		g.deps, g.depsAt = make(map[*pkg]bool), g.changes
+	}
+	if known, found := g.deps[p]; found {
 		return known
 	}
-	if g.virtual.looking[p] {
+	if g.looking[p] {
 		return false
 	}
-	g.virtual.looking[p] = true
+	g.looking[p] = true
 	ok := g.lookAtDeps(p)
-	delete(g.virtual.looking, p)
-	g.virtual.deps[p] = ok
+	delete(g.looking, p)
+	g.deps[p] = ok
 	return ok
 }
 
-func (g *graph) lookAtDeps(p *pkg) bool {
-	if *g.steps > maxSteps {
+func (g *finder) lookAtDeps(p *pkg) bool {
+	if g.st.steps > maxSteps {
 		return false
 	}
 	g.st.read(p)
@@ -190,24 +191,23 @@ func (g *graph) lookAtDeps(p *pkg) bool {
 }
 
 // installedFor reports whether an installed package satisfies an atom; while the graph is completed, one of the end state.
-func (g *graph) installedFor(a *atom) bool {
+func (g *finder) installedFor(a *atom) bool {
 	if g.complete {
 		return len(g.end(a)) > 0
 	}
 	return len(a.installed) > 0
 }
 
-func (g *graph) nameInstalled(cp string) bool {
+func (g *finder) nameInstalled(sh *shelf) bool {
 	if g.complete {
-		t := g.tracked[cp]
-		return t != nil && len(t.added) > 0 || len(g.st.shelf(cp).installed) > 0
+		return len(g.track(sh).added) > 0 || len(sh.installed) > 0
 	}
-	return len(g.st.shelf(cp).installed) > 0
+	return len(sh.installed) > 0
 }
 
-func (g *graph) slotInstalled(p *pkg) bool {
+func (g *finder) slotInstalled(p *pkg) bool {
 	if g.complete {
 		return len(g.endSlot(p)) > 0
 	}
-	return slices.ContainsFunc(g.st.shelf(p.cp).installed, func(q *pkg) bool { return q.slotKey == p.slotKey })
+	return slices.ContainsFunc(p.shelf.installed, func(q *pkg) bool { return q.slotKey == p.slotKey })
 }

@@ -10,8 +10,27 @@ const maxSteps = 2_000_000
 
 var errTooMuch = errors.New("the alternatives (||) nest too deeply to be searched")
 
+// walker adds to a graph what a set needs, and what that needs.
+type walker struct {
+	prober
+	stack        []*pkg     // packages whose dependencies are to be looked at, last come first
+	choices      []disjunct // any-of groups and virtuals, which wait until the stack is empty
+	tolerateLack bool       // note in unsatisfied what nothing satisfies, and go on
+	unsatisfied  []*need
+}
+
+// disjunct is a waiting group of any-of groups and virtuals of one package.
+type disjunct struct {
+	p     *pkg
+	items []item
+}
+
+func newWalker(st *stock, s *state) *walker {
+	return &walker{prober: prober{finder{chooser: chooser{graph: newGraph(st, s)}, looking: make(map[*pkg]bool)}}}
+}
+
 // walkRoots adds what the sets name and, from there, everything that is needed. It reports whether the walk came to its end.
-func (g *graph) walkRoots() bool {
+func (g *walker) walkRoots() bool {
 	for i := range g.st.roots {
 		r := &g.st.roots[i]
 		for _, a := range r.atoms {
@@ -46,22 +65,22 @@ func (g *graph) walkRoots() bool {
 var errRoot = errors.New("a set of the profile or of the user names a package that is neither installed nor to be had")
 
 // replacement returns what a lesson wants in a slot.
-func (g *graph) replacement(key string) *pkg {
+func (g *walker) replacement(key string) *pkg {
 	if a := g.st.atoms[key]; a != nil {
 		return g.choose(a, nil).p
 	}
 	return nil
 }
 
-func (g *graph) excludedSomewhere(a *atom) bool {
+func (g *walker) excludedSomewhere(a *atom) bool {
 	excluded := func(p *pkg) bool { return p.excluded }
 	return slices.ContainsFunc(a.candidates, excluded) || slices.ContainsFunc(a.installed, excluded)
 }
 
 // run looks at the dependencies of the packages on the stack and, when it is empty, at the any-of groups that wait, last come first.
-func (g *graph) run() bool {
+func (g *walker) run() bool {
 	for len(g.stack) > 0 || len(g.choices) > 0 {
-		if *g.steps > maxSteps || g.failed != nil {
+		if g.st.steps > maxSteps || g.failed != nil {
 			g.failed = errTooMuch
 			return false
 		}
@@ -84,12 +103,12 @@ func (g *graph) run() bool {
 }
 
 // addDeps looks at the dependencies of a package: plain atoms at once, any-of groups and virtuals later.
-func (g *graph) addDeps(p *pkg) bool {
+func (g *walker) addDeps(p *pkg) bool {
 	g.st.read(p)
 	for _, items := range p.deps {
 		var plain, later []item
 		for _, it := range items {
-			if it.a == nil || it.a.isVirtual() {
+			if it.a == nil || it.a.virtual {
 				later = append(later, it)
 			} else {
 				plain = append(plain, it)
@@ -107,7 +126,7 @@ func (g *graph) addDeps(p *pkg) bool {
 }
 
 // addItems chooses among the alternatives and adds what was chosen.
-func (g *graph) addItems(p *pkg, items []item) bool {
+func (g *walker) addItems(p *pkg, items []item) bool {
 	picked := g.selectAtoms(items, p)
 	through := make(map[*pkg]bool)
 	for _, pair := range g.minimize(p, picked.own) {
@@ -141,7 +160,7 @@ func (g *graph) addItems(p *pkg, items []item) bool {
 }
 
 // addNeedOf adds the package for one dependency, or notes a blocker or a lack.
-func (g *graph) addNeedOf(d *need) bool {
+func (g *walker) addNeedOf(d *need) bool {
 	if d.a.Block != 0 {
 		g.addBlocker(d.a, d.owner.p)
 		return true
@@ -158,7 +177,7 @@ func (g *graph) addNeedOf(d *need) bool {
 
 // lacking decides about a dependency that nothing satisfies. Portage masks who has it and walks again, unless only USE flags are
 // in the way: then the run is over, because the user is asked to change them.
-func (g *graph) lacking(d *need) bool {
+func (g *walker) lacking(d *need) bool {
 	if g.complete && g.tolerateLack {
 		g.unsatisfied = append(g.unsatisfied, d)
 		return true
@@ -190,7 +209,7 @@ func (g *graph) lacking(d *need) bool {
 }
 
 // givenUp reports whether the atom matches a package that was masked after a slot conflict although all its users were content.
-func (g *graph) givenUp(a *atom) bool {
+func (g *walker) givenUp(a *atom) bool {
 	for p, m := range g.state.masks {
 		if m.conflict && !m.missing && !m.built && len(m.atoms) == 0 && a.matches(p) {
 			return true
@@ -200,7 +219,7 @@ func (g *graph) givenUp(a *atom) bool {
 }
 
 // addPkg adds a package to the graph for a dependency, or takes the one that is there for its slot.
-func (g *graph) addPkg(p *pkg, d *need) bool {
+func (g *walker) addPkg(p *pkg, d *need) bool {
 	known := g.has(p)
 	if in := g.inSlot(p); len(in) > 0 {
 		e := in[0]
@@ -251,7 +270,7 @@ type pair struct {
 
 // minimize chooses for several atoms at once and leaves out packages that others make superfluous: two atoms that bound a version
 // from both sides mean one package.
-func (g *graph) minimize(parent *pkg, wants []*want) []pair {
+func (g *walker) minimize(parent *pkg, wants []*want) []pair {
 	var out []pair
 	byCP := make(map[string][]pair)
 	var cps []string
@@ -278,7 +297,7 @@ func (g *graph) minimize(parent *pkg, wants []*want) []pair {
 	return out
 }
 
-func (g *graph) minimizeOne(pairs []pair) []pair {
+func (g *walker) minimizeOne(pairs []pair) []pair {
 	var pkgs []*pkg
 	for _, pr := range pairs {
 		if !slices.Contains(pkgs, pr.p) {
@@ -336,7 +355,7 @@ func (g *graph) minimizeOne(pairs []pair) []pair {
 	return slices.Concat(bound, conflict, normal)
 }
 
-func (g *graph) wouldConflict(list []*pkg, a *atom) bool {
+func (g *walker) wouldConflict(list []*pkg, a *atom) bool {
 	return slices.ContainsFunc(list, func(p *pkg) bool {
 		in := g.inSlot(p)
 		return len(in) > 0 && in[0] != p && !a.matches(in[0])
