@@ -12,22 +12,6 @@ const maxProduct = 4096
 // maxSearch bounds the looks at alternatives for one package.
 const maxSearch = 50_000
 
-// want is one occurrence of an atom. Occurrences of the same atom are told apart by where they stand.
-type want struct {
-	a     *atom
-	under *pkg  // the package or virtual that has it
-	orig  *want // for the atom that stands for one version of a virtual: the atom that named the virtual
-	virt  *pkg  // ... and that version
-}
-
-// origin returns the occurrence in the metadata.
-func (w *want) origin() *want {
-	if w.orig != nil {
-		return w.orig
-	}
-	return w
-}
-
 // alt is an item with its virtuals expanded: one atom, any of several, or all of several.
 type alt struct {
 	w   *want

@@ -9,8 +9,9 @@ import (
 	"pkgsneak/sync/depend"
 )
 
-// large makes a machine with the given numbers of installed packages and of candidates: libraries with sub-slots, programs that need
-// some of them, alternatives, virtuals, and a part of the rebuilds lost.
+// large makes a machine with the given numbers of installed packages and of candidates, shaped like a real one after some weeks: three
+// candidates in four are the builds that are installed, the others newer; libraries get new sub-slots, programs are rebuilt
+// against them or the rebuild is lost, and some candidates lack something or are older.
 func large(installed, candidates int) Input {
 	rng := rand.New(rand.NewSource(5))
 	in := Input{}
@@ -25,24 +26,47 @@ func large(installed, candidates int) Input {
 			case 1:
 				list = append(list, fmt.Sprintf("|| ( %s %s )", name(j), name(rng.Intn(i))))
 			case 2:
-				list = append(list, fmt.Sprintf(">=%s-1[ssl(+)]", name(j)))
+				list = append(list, fmt.Sprintf("%s[ssl(+)]", name(j)))
+			case 3:
+				list = append(list, fmt.Sprintf(">=%s-0.5", name(j)))
 			default:
-				list = append(list, fmt.Sprintf(">=%s-1", name(j)))
+				list = append(list, name(j))
 			}
 		}
 		return strings.Join(list, " ")
 	}
-	bumped := func(i int) int { return (i*7)%10/9 + 1 } // one library in ten gets a new sub-slot
+	newer := func(i int) bool { return i*7%4 == 0 }
+	bumped := func(i int) int { // a new sub-slot in every twentieth library that is newer
+		if newer(i) && i%20 == 0 {
+			return 2
+		}
+		return 1
+	}
+	var texts []string
 	for i := range installed {
+		seed := rng.Int63()
+		rng.Seed(seed)
+		old := deps(i, func(int) int { return 1 })
+		rng.Seed(seed)
+		texts = append(texts, deps(i, bumped))
 		in.Installed = append(in.Installed, Package{CPV: name(i) + "-1", Sub: "1", Use: "ssl amd64", IUse: "ssl gtk", EAPI: "8",
-			RDepend: deps(i, func(int) int { return 1 }), BuildTime: 1000})
+			RDepend: old, BuildTime: 1000})
 	}
 	for i := range candidates {
 		j := i % installed
-		p := Package{CPV: fmt.Sprintf("%s-%d", name(j), 2+i/installed), Sub: fmt.Sprint(bumped(j)), Use: "ssl amd64", IUse: "ssl gtk",
-			EAPI: "8", RDepend: deps(j, bumped), BuildTime: 2000 + int64(i), Size: 1 << 20}
-		if rng.Intn(100) == 0 {
-			p.RDepend += " cat-z/lost"
+		p := in.Installed[j]
+		p.Size = 1 << 20
+		switch {
+		case i >= installed: // a second build
+			p.CPV, p.BuildTime, p.BuildID = name(j)+"-0.9", 900, "2"
+		case newer(j) || texts[j] != p.RDepend && rng.Intn(8) != 0:
+			p.CPV, p.Sub, p.RDepend, p.BuildTime = name(j)+"-2", fmt.Sprint(bumped(j)), texts[j], 2000+int64(i)
+			if rng.Intn(50) == 0 {
+				p.RDepend += " cat-z/lost"
+			}
+			if rng.Intn(60) == 0 {
+				p.CPV = name(j) + "-0.8"
+			}
 		}
 		in.Candidates = append(in.Candidates, p)
 	}

@@ -77,10 +77,14 @@ func (g *chooser) chooseHighest(a *atom, parent *pkg) choice {
 	}
 	var binary, inst *pkg
 	for _, p := range a.candidates {
-		if !g.masked(p) && !p.excluded && p.visible() {
+		if p.excluded || !p.visible() {
+			continue
+		}
+		if !g.masked(p) {
 			binary = p
 			break
 		}
+		g.passed[p] = true
 	}
 	if binary == nil || !g.reinstall(binary, a, parent) {
 		inst = g.highestInstalled(a, binary, parent)

@@ -310,14 +310,6 @@ func (g *walker) rebuildInstead(c []*pkg, order []ownedAtom, misses map[ownedAto
 	return found
 }
 
-// maskChoice is one way out of a conflict: packages to mask, and the needs each of them does not satisfy.
-type maskChoice []masking
-
-type masking struct {
-	p     *pkg
-	atoms []ownedAtom
-}
-
 // learnMasks orders the ways out: the last one is tried first. It is the rival that fails most needs, lower versions before higher.
 func (g *walker) learnMasks(losers []*pkg, needs []ownedAtom) {
 	if first := g.inSlot(losers[0]); len(first) > 0 && !slices.Contains(losers, first[0]) {

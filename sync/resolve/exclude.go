@@ -11,6 +11,8 @@ const (
 	maxRounds = 100
 	// maxTrials bounds how many ways out of one failure are compared.
 	maxTrials = 8
+	// maxTrialSteps is the work after which the first way out is taken without comparing.
+	maxTrialSteps = 100_000
 )
 
 // Cause says why a candidate cannot be installed, or stays out.
@@ -51,6 +53,7 @@ type excluder struct {
 	atoms    []depend.Atom
 	refusals map[*pkg]Refusal
 	order    []*pkg
+	seed     map[*pkg]mask   // candidates that earlier rounds found lacking, or losing a slot
 	soft     map[string]bool // names that came from a conflict, a blocker or USE: perhaps others made them superfluous
 }
 
@@ -98,16 +101,29 @@ func (x *excluder) note(p *pkg, r Refusal) {
 
 func (x *excluder) predict(batch bool, limit int) outcome {
 	x.st.setExclude(slices.Concat(x.given, x.atoms))
-	return x.st.predict(batch, limit)
+	if !batch {
+		return x.st.predict(nil, limit)
+	}
+	out := x.st.predict(x.seed, limit)
+	clear(x.seed)
+	for p, m := range out.g.state.masks {
+		if !p.installed && !m.built {
+			x.seed[p] = m
+		}
+	}
+	return out
 }
 
 // run makes the list. The outcome is the last prediction.
 func (x *excluder) run() outcome {
 	var out outcome
 	for range maxRounds {
-		out = x.predict(true, maxRounds)
+		out = x.predict(true, maxTries)
 		if out.ok && !x.guard(&out) || !out.ok && !x.cure(&out) {
 			break
+		}
+		if out.ok {
+			x.excludeLosers(&out)
 		}
 	}
 	if !out.ok {
@@ -118,6 +134,7 @@ func (x *excluder) run() outcome {
 
 // confirm adds what only lacks, so that emerge need not find that out walk by walk, and holds the list against the exact prediction.
 func (x *excluder) confirm(out outcome) outcome {
+	x.excludeLosers(&out)
 	slots := mergedSlots(&out)
 	for _, p := range sortedLacks(out.seen) {
 		if p.installed {
@@ -150,6 +167,26 @@ func (x *excluder) confirm(out outcome) outcome {
 		}
 	}
 	return out
+}
+
+// excludeLosers adds the candidates that were masked for a slot conflict, where nothing else comes to their slot: emerge would have to
+// find that out by walking again, as often as it may.
+func (x *excluder) excludeLosers(out *outcome) {
+	slots := mergedSlots(out)
+	var losers []*pkg
+	for p, m := range out.g.state.masks {
+		if m.conflict && !p.installed && !slots[x.st.name(p)] {
+			losers = append(losers, p)
+		}
+	}
+	slices.SortFunc(losers, func(p, q *pkg) int { return p.id - q.id })
+	for _, p := range losers {
+		r := Refusal{Cause: Conflicts}
+		if atoms := out.g.state.masks[p].atoms; len(atoms) > 0 {
+			r.Atom, r.Other = atoms[0].a.String(), ownerText(atoms[0].owner)
+		}
+		x.excludeSoft(way{p, r})
+	}
 }
 
 func sortedLacks(seen map[*pkg]*need) []*pkg {
@@ -382,7 +419,7 @@ func (x *excluder) bestWay(ways []way) (way, bool) {
 		return way{}, false
 	}
 	best, most := open[0], -1
-	if len(open) == 1 {
+	if len(open) == 1 || x.st.steps > maxTrialSteps {
 		return best, true
 	}
 	for _, w := range open[:min(len(open), maxTrials)] {
@@ -391,7 +428,7 @@ func (x *excluder) bestWay(ways []way) (way, bool) {
 			continue
 		}
 		x.st.setExclude(slices.Concat(x.given, x.atoms, []depend.Atom{a}))
-		out := x.st.predict(true, maxRounds)
+		out := x.st.predict(x.seed, maxTries)
 		if n := gain(x.st, &out); out.ok && n > most {
 			best, most = w, n
 		}
@@ -420,7 +457,7 @@ func gain(s *stock, out *outcome) int {
 func (x *excluder) prune(out outcome) outcome {
 	trials := 0
 	for _, name := range slices.Clone(x.names) {
-		if !x.soft[name] || trials >= maxTrials {
+		if !x.soft[name] || trials >= maxTrials || x.st.steps > maxTrialSteps {
 			continue
 		}
 		trials++

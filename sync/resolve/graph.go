@@ -22,6 +22,7 @@ type graph struct {
 	blocked  map[*pkg]bool // packages in a blocker conflict; nil before the blockers were looked at
 	read     map[*pkg]bool // dependencies were looked at
 
+	passed   map[*pkg]bool // candidates that would have been chosen were they not masked
 	lacks    []lack
 	restart  bool // the walk has to be made again
 	noReturn bool // ... but nothing can be learned
@@ -67,6 +68,7 @@ type track struct {
 	replaced []*pkg // of the installed ones
 	visible  []*pkg // what was chosen, the last one of each slot
 	changes  int    // counts what makes cached answers about the CP stale
+	round    int    // the last call of minimize that met the CP
 }
 
 // need is a dependency on its way: an atom, who has it, and the package that was chosen for it, if there is one yet.
@@ -84,7 +86,7 @@ type lack struct {
 }
 
 func newGraph(st *stock, s *state) *graph {
-	return &graph{st: st, state: s, nodes: make([]*node, len(st.all)), tracks: make([]*track, len(st.shelves)), read: make(map[*pkg]bool)}
+	return &graph{st: st, state: s, nodes: make([]*node, len(st.all)), tracks: make([]*track, len(st.shelves)), read: make(map[*pkg]bool), passed: make(map[*pkg]bool)}
 }
 
 func (g *graph) track(sh *shelf) *track {

@@ -117,9 +117,10 @@ type pkg struct {
 	reason    Reason
 	excluded  bool
 	dep       depend.Package
-	deps      [3][]item // RDEPEND, IDEPEND, PDEPEND; read on first use
+	deps      [3][]item  // RDEPEND, IDEPEND, PDEPEND; read on first use
+	plain     [3][]*want // of deps the plain atoms
+	later     [3][]item  // of deps the rest
 	read      bool
-	broken    bool // the dependencies do not parse
 }
 
 func newPkg(p Package, index, id int, installed bool, implicit func(string) bool) (*pkg, error) {
@@ -147,6 +148,8 @@ func newPkg(p Package, index, id int, installed bool, implicit func(string) bool
 		}}
 	return q, nil
 }
+
+func (p *pkg) depends() [3]string { return [...]string{p.RDepend, p.IDepend, p.PDepend} }
 
 func (p *pkg) uses(flag string) bool { return hasWord(p.Use, flag, false) }
 

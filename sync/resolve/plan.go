@@ -43,7 +43,7 @@ func Predict(in Input) (Plan, error) {
 		return Plan{}, err
 	}
 	s.setExclude(in.Exclude)
-	out := s.predict(false, maxTries)
+	out := s.predict(nil, maxTries)
 	return Plan{OK: out.ok, Merges: s.merges(&out), Tries: out.tries}, nil
 }
 

@@ -13,10 +13,20 @@ type outcome struct {
 
 // predict walks as emerge does, learns from what fails, and walks again.
 //
-// With batch all lacks of a walk are learned at once, and as often as it takes: the end is the same, but emerge would have given up
+// With a seed, of candidates that must not be chosen, it is a search of our own: all lacks and conflicts of a walk are learned at once, and as often as it takes: the end is the same, but emerge would have given up
 // on the way where there are many. It serves to find what has to be excluded.
-func (s *stock) predict(batch bool, limit int) outcome {
-	t := newTree()
+func (s *stock) predict(seed map[*pkg]mask, limit int) outcome {
+	batch := seed != nil
+	known := make(map[*pkg]mask)
+	if batch {
+		known = s.hopeless()
+		for p, m := range seed {
+			if _, found := known[p]; !found && !p.excluded {
+				known[p] = m
+			}
+		}
+	}
+	t := newTree(known)
 	var out outcome
 	seen := make(map[*pkg]*need)
 	for tries := 0; len(t.open) > 0; tries++ {
@@ -27,6 +37,11 @@ func (s *stock) predict(batch bool, limit int) outcome {
 		for _, d := range g.lesson.missing {
 			if p := d.owner.p; seen[p] == nil {
 				seen[p] = d
+			}
+		}
+		for p := range g.passed {
+			if m := g.state.masks[p]; m.missing && seen[p] == nil {
+				seen[p] = m.lack
 			}
 		}
 		if out.ok || tries >= limit || s.steps > maxSteps || g.failed == errTooMuch {

@@ -45,7 +45,7 @@ func Resolve(in Input) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &excluder{st: s, given: in.Exclude, refusals: make(map[*pkg]Refusal), soft: make(map[string]bool)}
+	x := &excluder{st: s, given: in.Exclude, refusals: make(map[*pkg]Refusal), seed: make(map[*pkg]mask), soft: make(map[string]bool)}
 	out := x.run()
 	r := &Result{OK: out.ok, Exclude: x.names, stock: s, successor: make(map[*pkg]*pkg)}
 	if !out.ok {

@@ -30,6 +30,14 @@ type mask struct {
 	atoms    []ownedAtom // the needs it does not satisfy there
 }
 
+// maskChoice is one way out of a conflict: packages to mask, and the needs each of them does not satisfy.
+type maskChoice []masking
+
+type masking struct {
+	p     *pkg
+	atoms []ownedAtom
+}
+
 // lesson is what one walk taught.
 type lesson struct {
 	missing   []*need
@@ -71,21 +79,25 @@ func sameAtoms(a, b []ownedAtom) bool {
 // valid refuses a state in which a package is masked because of parents that are all masked themselves.
 func (s *state) valid() bool {
 	for _, m := range s.masks {
-		if m.missing || m.built || len(m.atoms) == 0 {
-			continue
-		}
-		stands := slices.ContainsFunc(m.atoms, func(oa ownedAtom) bool {
-			if oa.owner.p == nil {
-				return true
-			}
-			_, masked := s.masks[oa.owner.p]
-			return !masked
-		})
-		if !stands {
+		if s.unfounded(m) {
 			return false
 		}
 	}
 	return true
+}
+
+// unfounded reports whether a mask was put for the needs of packages that are all masked by now.
+func (s *state) unfounded(m mask) bool {
+	if m.missing || m.built || len(m.atoms) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(m.atoms, func(oa ownedAtom) bool {
+		if oa.owner.p == nil {
+			return true
+		}
+		_, masked := s.masks[oa.owner.p]
+		return !masked
+	})
 }
 
 // tree is the tree of states that are tried, depth first.
@@ -95,9 +107,11 @@ type tree struct {
 	current *state
 }
 
-func newTree() *tree {
+func newTree(masks map[*pkg]mask) *tree {
 	t := &tree{}
-	t.add(newState(), true)
+	s := newState()
+	maps.Copy(s.masks, masks)
+	t.open, t.all = []*state{s}, []*state{s}
 	return t
 }
 
@@ -116,6 +130,18 @@ func (t *tree) next() *state {
 	t.current = t.open[n]
 	t.open = t.open[:n]
 	return t.current
+}
+
+// addFounded adds a state without its unfounded masks; with them if that state was tried already.
+func (t *tree) addFounded(s *state) {
+	c := s.clone()
+	maps.DeleteFunc(c.masks, func(_ *pkg, m mask) bool { return s.unfounded(m) })
+	if slices.ContainsFunc(t.all, c.equal) {
+		c = s
+	}
+	if !slices.ContainsFunc(t.all, c.equal) {
+		t.open, t.all = append(t.open, c), append(t.all, c)
+	}
 }
 
 // learn adds the states that a walk's lesson leads to.
@@ -137,16 +163,19 @@ func (t *tree) learn(l *lesson, batch bool) {
 		t.current = s
 	}
 	switch {
+	case len(l.conflicts) > 0 && batch:
+		s := t.current.clone()
+		s.terminal = false
+		for _, choices := range l.conflicts {
+			s.take(lastCandidate(choices))
+		}
+		t.addFounded(s)
 	case len(l.conflicts) > 0:
 		for _, choice := range l.conflicts[0] {
 			s := t.current.clone()
 			s.terminal = false
 			s.steps++
-			for _, mk := range choice {
-				m := s.masks[mk.p]
-				m.conflict, m.atoms = true, mk.atoms
-				s.masks[mk.p] = m
-			}
+			s.take(choice)
 			t.add(s, true)
 		}
 	case len(l.missing) > 0:
@@ -162,7 +191,31 @@ func (t *tree) learn(l *lesson, batch bool) {
 			}
 			s.masks[d.owner.p] = m
 		}
-		t.add(s, true)
+		if batch {
+			t.addFounded(s)
+		} else {
+			t.add(s, true)
+		}
+	}
+}
+
+// lastCandidate returns the first way out, in emerge's order, that masks a candidate: whatever an installed package is masked for, who
+// needs it falls with it.
+func lastCandidate(choices []maskChoice) maskChoice {
+	for _, c := range slices.Backward(choices) {
+		if !c[len(c)-1].p.installed {
+			return c
+		}
+	}
+	return choices[len(choices)-1]
+}
+
+// take masks what one way out of a conflict masks.
+func (s *state) take(choice maskChoice) {
+	for _, mk := range choice {
+		m := s.masks[mk.p]
+		m.conflict, m.atoms = true, mk.atoms
+		s.masks[mk.p] = m
 	}
 }
 

@@ -63,6 +63,22 @@ type item struct {
 	all []item
 }
 
+// want is one occurrence of an atom. Occurrences of the same atom are told apart by where they stand.
+type want struct {
+	a     *atom
+	under *pkg  // the package or virtual that has it
+	orig  *want // for the atom that stands for one version of a virtual: the atom that named the virtual
+	virt  *pkg  // ... and that version
+}
+
+// origin returns the occurrence in the metadata.
+func (w *want) origin() *want {
+	if w.orig != nil {
+		return w.orig
+	}
+	return w
+}
+
 func newStock(in *Input) (*stock, error) {
 	if len(in.Installed) > MaxPackages || len(in.Candidates) > MaxPackages {
 		return nil, fmt.Errorf("more than %d packages", MaxPackages)
@@ -127,14 +143,16 @@ func (s *stock) judge(accept func(Package, bool) Reason) {
 			}
 		}
 		if !p.installed && p.reason.Kind == Acceptable {
-			p.reason = validate(p)
+			p.reason = s.check(p)
 		}
 	}
 }
 
-// validate refuses what Portage drops from sight without a word: dependencies that do not parse, or not in the package's EAPI.
-func validate(p *pkg) Reason {
-	for _, text := range [...]string{p.RDepend, p.PDepend, p.IDepend} {
+// check reads the dependencies of a candidate and refuses what Portage drops from sight without a word: those that do not parse, or
+// not in the package's EAPI.
+func (s *stock) check(p *pkg) Reason {
+	p.read = true
+	for i, text := range p.depends() {
 		if text == "" {
 			continue
 		}
@@ -142,30 +160,72 @@ func validate(p *pkg) Reason {
 		if err != nil {
 			return Reason{Invalid, err.Error()}
 		}
-		reason := Reason{}
-		tree.Leaves(func(n *depend.Node) bool {
-			since, ok := n.Atom.Since()
-			if !ok || !eapiAtLeast(p.EAPI, since) {
-				reason = Reason{Invalid, "dependency " + n.Word + " in EAPI " + p.EAPI}
+		if r := validate(p, &tree); r.Kind != Acceptable {
+			return r
+		}
+		p.deps[i] = s.items(&tree, p)
+	}
+	p.split()
+	return Reason{}
+}
+
+func validate(p *pkg, tree *depend.Node) Reason {
+	reason := Reason{}
+	tree.Leaves(func(n *depend.Node) bool {
+		since, ok := n.Atom.Since()
+		if !ok || !eapiAtLeast(p.EAPI, since) {
+			reason = Reason{Invalid, "dependency " + n.Word + " in EAPI " + p.EAPI}
+		}
+		for _, u := range n.Atom.Use {
+			if u.Suffix != "" && !p.dep.Valid(u.Flag) {
+				reason = Reason{Invalid, "dependency " + n.Word + ": no flag " + u.Flag}
 			}
-			for _, u := range n.Atom.Use {
-				if u.Suffix != "" && !p.dep.Valid(u.Flag) {
-					reason = Reason{Invalid, "dependency " + n.Word + ": no flag " + u.Flag}
-				}
+		}
+		return reason.Kind == Acceptable
+	})
+	tree.Conditions(func(n *depend.Node) bool {
+		if !p.dep.Valid(n.Flag) {
+			reason = Reason{Invalid, "condition on " + n.Flag + ", which is no flag of it"}
+		}
+		return reason.Kind == Acceptable
+	})
+	return reason
+}
+
+// hopeless returns the candidates of which some plain dependency cannot be satisfied by anything that emerge would take, and, as it goes
+// on from there, those that need them. It is what walk after walk would find out.
+func (s *stock) hopeless() map[*pkg]mask {
+	masks := make(map[*pkg]mask)
+	free := func(p *pkg) bool {
+		_, masked := masks[p]
+		return !masked && !p.excluded && p.visible()
+	}
+	gone := func(a *atom) bool { return len(a.installed) == 0 && !slices.ContainsFunc(a.candidates, free) }
+	for again := true; again; {
+		again = false
+		for _, p := range s.all[:s.candidates] {
+			if !free(p) {
+				continue
 			}
-			return reason.Kind == Acceptable
-		})
-		tree.Conditions(func(n *depend.Node) bool {
-			if !p.dep.Valid(n.Flag) {
-				reason = Reason{Invalid, "condition on " + n.Flag + ", which is no flag of it"}
+			if a := s.lackOf(p, gone); a != nil {
+				masks[p] = mask{missing: true, lack: &need{owner: owner{p: p}, a: a}}
+				again = true
 			}
-			return reason.Kind == Acceptable
-		})
-		if reason.Kind != Acceptable {
-			return reason
 		}
 	}
-	return Reason{}
+	return masks
+}
+
+// lackOf returns a plain dependency that is gone, USE aside.
+func (s *stock) lackOf(p *pkg, gone func(*atom) bool) *atom {
+	for _, items := range p.deps {
+		for _, it := range items {
+			if it.a != nil && it.a.Block == 0 && !it.a.virtual && gone(it.a) && gone(it.a.bare) && !s.isProvided(it.a) {
+				return it.a
+			}
+		}
+	}
+	return nil
 }
 
 func (s *stock) setProvided(list []string) error {
@@ -273,16 +333,29 @@ func (s *stock) read(p *pkg) {
 		return
 	}
 	p.read = true
-	for i, text := range [...]string{p.RDepend, p.IDepend, p.PDepend} {
+	for i, text := range p.depends() {
 		if text == "" {
 			continue
 		}
 		tree, err := depend.Parse(text, depend.Options{Atoms: true})
 		if err != nil {
-			p.broken = true
 			continue
 		}
 		p.deps[i] = s.items(&tree, p)
+	}
+	p.split()
+}
+
+// split separates the plain atoms of a package from the any-of groups and virtuals.
+func (p *pkg) split() {
+	for i, items := range p.deps {
+		for _, it := range items {
+			if it.a == nil || it.a.virtual {
+				p.later[i] = append(p.later[i], it)
+			} else {
+				p.plain[i] = append(p.plain[i], &want{a: it.a, under: p})
+			}
+		}
 	}
 }
 

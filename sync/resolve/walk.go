@@ -17,6 +17,7 @@ type walker struct {
 	choices      []disjunct // any-of groups and virtuals, which wait until the stack is empty
 	tolerateLack bool       // note in unsatisfied what nothing satisfies, and go on
 	unsatisfied  []*need
+	round        int // counts the calls of minimize
 }
 
 // disjunct is a waiting group of any-of groups and virtuals of one package.
@@ -105,19 +106,11 @@ func (g *walker) run() bool {
 // addDeps looks at the dependencies of a package: plain atoms at once, any-of groups and virtuals later.
 func (g *walker) addDeps(p *pkg) bool {
 	g.st.read(p)
-	for _, items := range p.deps {
-		var plain, later []item
-		for _, it := range items {
-			if it.a == nil || it.a.virtual {
-				later = append(later, it)
-			} else {
-				plain = append(plain, it)
-			}
+	for i := range p.deps {
+		if p.later[i] != nil {
+			g.choices = append(g.choices, disjunct{p, p.later[i]})
 		}
-		if later != nil {
-			g.choices = append(g.choices, disjunct{p, later})
-		}
-		if plain != nil && !g.addItems(p, plain) {
+		if p.plain[i] != nil && !g.addPicked(p, picked{own: g.notProvided(p.plain[i])}) {
 			return false
 		}
 	}
@@ -127,7 +120,18 @@ func (g *walker) addDeps(p *pkg) bool {
 
 // addItems chooses among the alternatives and adds what was chosen.
 func (g *walker) addItems(p *pkg, items []item) bool {
-	picked := g.selectAtoms(items, p)
+	return g.addPicked(p, g.selectAtoms(items, p))
+}
+
+// notProvided leaves out what package.provided satisfies.
+func (g *walker) notProvided(list []*want) []*want {
+	if len(g.st.provided) == 0 {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(w *want) bool { return w.a.Block == 0 && g.st.isProvided(w.a) })
+}
+
+func (g *walker) addPicked(p *pkg, picked picked) bool {
 	through := make(map[*pkg]bool)
 	for _, pair := range g.minimize(p, picked.own) {
 		w := pair.w.origin()
@@ -198,7 +202,7 @@ func (g *walker) lacking(d *need) bool {
 		g.lacks = append(g.lacks, lack{need: d, use: true})
 		return g.batch
 	}
-	if g.givenUp(d.a) {
+	if !g.batch && g.givenUp(d.a) {
 		g.noReturn = true
 		return false
 	}
@@ -271,28 +275,40 @@ type pair struct {
 // minimize chooses for several atoms at once and leaves out packages that others make superfluous: two atoms that bound a version
 // from both sides mean one package.
 func (g *walker) minimize(parent *pkg, wants []*want) []pair {
-	var out []pair
-	byCP := make(map[string][]pair)
-	var cps []string
-	n := 0
+	out := make([]pair, 0, len(wants))
+	chosen := make([]pair, 0, len(wants))
+	g.round++
+	several := false
 	for _, w := range wants {
-		if w.a.Block != 0 {
-			out = append(out, pair{w: w})
-			continue
+		var c choice
+		if w.a.Block == 0 {
+			c = g.choose(w.a, parent)
 		}
-		c := g.choose(w.a, parent)
 		if c.p == nil {
 			out = append(out, pair{w: w})
 			continue
 		}
-		if byCP[c.p.cp] == nil {
-			cps = append(cps, c.p.cp)
-		}
-		byCP[c.p.cp] = append(byCP[c.p.cp], pair{w, c.p})
-		n++
+		t := g.track(c.p.shelf)
+		several = several || t.round == g.round
+		t.round = g.round
+		chosen = append(chosen, pair{w, c.p})
 	}
-	for _, cp := range cps {
-		out = append(out, g.minimizeOne(byCP[cp])...)
+	if !several {
+		return append(out, chosen...)
+	}
+	done := make(map[*shelf]bool)
+	for i, pr := range chosen {
+		if done[pr.p.shelf] {
+			continue
+		}
+		done[pr.p.shelf] = true
+		same := []pair{pr}
+		for _, other := range chosen[i+1:] {
+			if other.p.shelf == pr.p.shelf {
+				same = append(same, other)
+			}
+		}
+		out = append(out, g.minimizeOne(same)...)
 	}
 	return out
 }
