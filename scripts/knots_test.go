@@ -33,7 +33,6 @@ var (
 		"sync/drive.Writer":    82,
 		"sync/pkgdir.Dir":      43,
 		"sync/portage.loader":  45,
-		"sync/resolve.graph":   89,
 	}
 	largeKnots = map[string]int{
 		"sync":         18,
@@ -42,7 +41,6 @@ var (
 		"sync/doctor":  10,
 		"sync/drive":   21,
 		"sync/portage": 9,
-		"sync/resolve": 16,
 	}
 )
 

@@ -23,8 +23,8 @@ type Node struct {
 	Kind Kind
 	// Word is the text of a Leaf.
 	Word string
-	// Atom is a Leaf's, where atoms are asked for.
-	Atom Atom
+	// Atom is a Leaf's, where atoms are asked for; nil elsewhere.
+	Atom *Atom
 	// Flag and Not are a When's condition.
 	Flag string
 	Not  bool
@@ -120,10 +120,11 @@ func (p *treeParser) leaf(tok string) (Node, error) {
 	if !p.o.Atoms {
 		return n, nil
 	}
-	var err error
-	if n.Atom, err = parseAtom(tok); err != nil {
+	a, err := parseAtom(tok)
+	if err != nil {
 		return n, fail(p.pos, "invalid atom %q%s", tok, missingBlank(tok))
 	}
+	n.Atom = &a
 	return n, nil
 }
 
@@ -199,36 +200,39 @@ func (n *Node) Conditions(yield func(*Node) bool) bool {
 // evaluated, no AllOf directly in an AllOf, no AnyOf directly in an AnyOf, no group of one. An AnyOf that lost all its
 // members is left out, or with strict (EAPI 7 and later) becomes the atom EmptyAnyOf.
 func (n *Node) Reduce(use func(flag string) bool, strict bool) []Node {
-	var out []Node
+	out := make([]Node, 0, len(n.Nodes))
 	for i := range n.Nodes {
-		out = append(out, n.Nodes[i].reduce(use, strict)...)
+		out = n.Nodes[i].reduce(out, use, strict)
 	}
 	return out
 }
 
-// reduce returns the nodes that stand for n in an AllOf.
-func (n *Node) reduce(use func(string) bool, strict bool) []Node {
+// reduce appends the nodes that stand for n in an AllOf.
+func (n *Node) reduce(out []Node, use func(string) bool, strict bool) []Node {
 	switch n.Kind {
 	case Leaf:
-		if !n.Atom.conditional {
-			return []Node{*n}
+		if n.Atom == nil || !n.Atom.conditional {
+			return append(out, *n)
 		}
 		a := n.Atom.Evaluate(use)
-		return []Node{{Word: a.text, Atom: a}}
+		return append(out, Node{Word: a.text, Atom: &a})
 	case When:
 		if use(n.Flag) == n.Not {
-			return nil
+			return out
 		}
 	case AnyOf:
-		return n.reduceAny(use, strict)
+		return n.reduceAny(out, use, strict)
 	}
-	return n.Reduce(use, strict)
+	for i := range n.Nodes {
+		out = n.Nodes[i].reduce(out, use, strict)
+	}
+	return out
 }
 
-func (n *Node) reduceAny(use func(string) bool, strict bool) []Node {
-	var choices []Node
+func (n *Node) reduceAny(out []Node, use func(string) bool, strict bool) []Node {
+	choices := make([]Node, 0, len(n.Nodes))
 	for i := range n.Nodes {
-		switch members := n.Nodes[i].reduce(use, strict); {
+		switch members := n.Nodes[i].reduce(nil, use, strict); {
 		case len(members) == 1 && members[0].Kind == AnyOf:
 			choices = append(choices, members[0].Nodes...)
 		case len(members) == 1:
@@ -239,14 +243,14 @@ func (n *Node) reduceAny(use func(string) bool, strict bool) []Node {
 	}
 	switch {
 	case len(choices) == 1 && choices[0].Kind == AllOf:
-		return choices[0].Nodes
+		return append(out, choices[0].Nodes...)
 	case len(choices) == 1:
-		return choices
+		return append(out, choices[0])
 	case len(choices) > 1:
-		return []Node{{Kind: AnyOf, Nodes: choices}}
+		return append(out, Node{Kind: AnyOf, Nodes: choices})
 	case strict:
 		a, _ := parseAtom(EmptyAnyOf)
-		return []Node{{Word: EmptyAnyOf, Atom: a}}
+		return append(out, Node{Word: EmptyAnyOf, Atom: &a})
 	}
-	return nil
+	return out
 }

@@ -36,19 +36,20 @@ type virtPick struct {
 type search struct {
 	g      *finder
 	parent *pkg
-	under  map[*pkg][]*want // all occurrences, in order, by who has them
-	path   []*pkg           // virtuals being expanded
-	size   int              // atoms and alternatives looked at
+	under  []*want // all occurrences, in order
+	path   []*pkg  // virtuals being expanded
+	size   int     // atoms and alternatives looked at
+	simple bool    // no virtual was gone through, nothing was multiplied out
 }
 
 // selectAtoms chooses among the alternatives of a package's dependencies.
 func (g *finder) selectAtoms(items []item, parent *pkg) picked {
-	s := &search{g: g, parent: parent, under: make(map[*pkg][]*want)}
+	s := &search{g: g, parent: parent, simple: true}
 	outer := g.asking
 	g.asking = parent
 	chosen := s.check(items, parent)
 	g.asking = outer
-	if s.under[parent] == nil {
+	if s.simple {
 		return picked{own: chosen}
 	}
 	return s.assign(chosen)
@@ -72,8 +73,8 @@ func (s *search) assign(chosen []*want) picked {
 		stack = stack[:len(stack)-1]
 		seen[st.p] = true
 		var atoms []*want
-		for _, w := range s.under[st.p] {
-			if !in[w] {
+		for _, w := range s.under {
+			if w.under != st.p || !in[w] {
 				continue
 			}
 			atoms = append(atoms, w)
@@ -94,6 +95,7 @@ func (s *search) assign(chosen []*want) picked {
 func (s *search) check(items []item, under *pkg) []*want {
 	alts := s.expand(items, under, false)
 	alts, product := overlap(alts)
+	s.simple = s.simple && !product
 	return s.zapAll(alts, product)
 }
 
@@ -133,9 +135,10 @@ func (s *search) expandAtom(a *atom, under *pkg, inAny bool) []alt {
 			continue
 		}
 		stands := &want{a: s.g.st.versionAtom(p, a, under.uses), under: under, orig: w, virt: p}
-		s.under[under] = append(s.under[under], stands)
+		s.simple = false
+		s.under = append(s.under, stands)
 		if len(choices) == 0 {
-			s.under[under] = append(s.under[under], w)
+			s.under = append(s.under, w)
 		}
 		s.path = append(s.path, p)
 		s.g.st.read(p)
@@ -170,7 +173,7 @@ func (s *search) step() bool {
 }
 
 func (s *search) note(w *want) []alt {
-	s.under[w.under] = append(s.under[w.under], w)
+	s.under = append(s.under, w)
 	return []alt{{w: w}}
 }
 
@@ -193,7 +196,8 @@ func (s *stock) versionAtom(p *pkg, named *atom, use func(string) bool) *atom {
 	if err != nil {
 		return named
 	}
-	return s.intern(a.Evaluate(use), a)
+	evaluated := a.Evaluate(use)
+	return s.intern(&evaluated, &a)
 }
 
 // zapAll chooses for a list of which all is needed. What package.provided satisfies is left out.
@@ -228,9 +232,8 @@ func (s *search) satisfied(x *alt) bool {
 // option is one alternative of an any-of group, judged.
 type option struct {
 	wants          []*want
-	slots          map[string]*pkg // the package for each slot
-	slotOrder      []string
-	names          map[string]*pkg // the highest package for each CP
+	slots          []slotPick
+	names          []*pkg // the highest package for each CP
 	available      bool
 	useSatisfied   bool
 	downgrade      bool
@@ -239,6 +242,12 @@ type option struct {
 	newSlots       int
 	update         bool
 	bin            int
+}
+
+// slotPick is the package that an option brings for a slot, and the atoms that lead there.
+type slotPick struct {
+	p     *pkg
+	atoms []*atom
 }
 
 // The bins of an any-of group, best first.
@@ -266,7 +275,7 @@ func (s *search) zapAny(list []alt, product bool) []*want {
 	}
 	var sorted [bins][]*option
 	for i := range list {
-		o := &option{slots: make(map[string]*pkg), names: make(map[string]*pkg)}
+		o := new(option)
 		if list[i].w != nil {
 			o.wants = []*want{list[i].w}
 		} else {
@@ -294,19 +303,18 @@ func (s *search) zapAny(list []alt, product bool) []*want {
 func (s *search) judge(o *option) {
 	g := s.g
 	o.available, o.useSatisfied = true, true
-	members := make(map[string][]*atom)
 	for _, w := range o.wants {
 		if w.a.Block != 0 {
 			continue
 		}
 		g.st.steps++
-		if !s.judgeAtom(o, w.a, members) {
+		if !s.judgeAtom(o, w.a) {
 			o.available, o.useSatisfied = false, false
 			break
 		}
 	}
-	for _, key := range o.slotOrder {
-		p := o.slots[key]
+	for _, pick := range o.slots {
+		p := pick.p
 		o.update = o.update || s.parent != nil && !p.excluded && !g.complete
 		if !p.virtual && len(g.endSlot(p)) == 0 {
 			o.newSlots++
@@ -317,9 +325,8 @@ func (s *search) judge(o *option) {
 		return
 	}
 	allInstalled := s.allInstalled(o)
-	o.installedSlots = allInstalled && !slices.ContainsFunc(o.slotOrder, func(key string) bool {
-		p := o.slots[key]
-		return !p.virtual && !g.slotInstalled(p)
+	o.installedSlots = allInstalled && !slices.ContainsFunc(o.slots, func(pick slotPick) bool {
+		return !pick.p.virtual && !g.slotInstalled(pick.p)
 	})
 	if o.downgrade {
 		o.bin = binOther
@@ -341,7 +348,7 @@ func (s *search) judge(o *option) {
 }
 
 // judgeAtom finds the package that an atom of the option would bring, USE aside, and reports whether there is one.
-func (s *search) judgeAtom(o *option, a *atom, members map[string][]*atom) bool {
+func (s *search) judgeAtom(o *option, a *atom) bool {
 	g := s.g
 	var replacing *pkg
 	if s.parent != nil {
@@ -377,30 +384,38 @@ func (s *search) judgeAtom(o *option, a *atom, members map[string][]*atom) bool 
 			}
 		}
 	}
-	if o.slots[p.slotKey] == nil {
-		o.slotOrder = append(o.slotOrder, p.slotKey)
+	o.take(p, a)
+	return true
+}
+
+// take notes the package that an atom brings. Of several for one CP the highest counts, unless only another one satisfies all atoms.
+func (o *option) take(p *pkg, a *atom) {
+	i := slices.IndexFunc(o.slots, func(pick slotPick) bool { return pick.p.slotKey == p.slotKey })
+	if i < 0 {
+		i = len(o.slots)
+		o.slots = append(o.slots, slotPick{})
 	}
-	o.slots[p.slotKey] = p
-	members[p.slotKey] = append(members[p.slotKey], a)
-	highest := o.names[p.cp]
-	if highest == nil {
-		o.names[p.cp] = p
-		return true
+	o.slots[i].p = p
+	o.slots[i].atoms = append(o.slots[i].atoms, a)
+	n := slices.IndexFunc(o.names, func(q *pkg) bool { return q.cp == p.cp })
+	if n < 0 {
+		o.names = append(o.names, p)
+		return
 	}
+	highest := o.names[n]
 	matchesAll := func(q *pkg) bool {
-		return !slices.ContainsFunc(members[p.slotKey], func(b *atom) bool { return !b.matches(q) })
+		return !slices.ContainsFunc(o.slots[i].atoms, func(b *atom) bool { return !b.matches(q) })
 	}
 	current, previous := false, false
 	if highest.slotKey == p.slotKey {
 		current, previous = matchesAll(p), matchesAll(highest)
 		if previous && !current {
-			return true
+			return
 		}
 	}
 	if compareVersions(p, highest) > 0 || current && !previous {
-		o.names[p.cp] = p
+		o.names[n] = p
 	}
-	return true
 }
 
 func (s *search) binUnavailable(o *option) int {
@@ -473,10 +488,12 @@ func (o *option) before(e *option) bool {
 		return true
 	}
 	up, down := false, false
-	for cp, p := range o.names {
-		if q := e.names[cp]; q != nil {
-			c := compareVersions(p, q)
-			up, down = up || c > 0, down || c < 0
+	for _, p := range o.names {
+		for _, q := range e.names {
+			if p.cp == q.cp {
+				c := compareVersions(p, q)
+				up, down = up || c > 0, down || c < 0
+			}
 		}
 	}
 	return up && !down || o.inGraph && !e.inGraph && (up || !down)

@@ -12,7 +12,7 @@ const (
 	// maxTrials bounds how many ways out of one failure are compared.
 	maxTrials = 8
 	// maxTrialSteps is the work after which the first way out is taken without comparing.
-	maxTrialSteps = 100_000
+	maxTrialSteps = 50_000
 )
 
 // Cause says why a candidate cannot be installed, or stays out.

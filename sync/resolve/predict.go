@@ -100,7 +100,7 @@ func (g *walker) completeGraph() bool {
 	for i := range g.st.roots {
 		r := &g.st.roots[i]
 		for _, a := range r.atoms {
-			if !g.addNeedOf(&need{owner: owner{set: r}, a: a}) {
+			if _, ok := g.addNeedOf(owner{set: r}, a, nil); !ok {
 				return false
 			}
 		}
@@ -115,7 +115,8 @@ func (g *walker) completeGraph() bool {
 		if len(d.a.installed) == 0 {
 			continue
 		}
-		if !g.addPkg(d.a.installed[0], d) || !g.run() {
+		g.addPkg(d.a.installed[0], d.owner, d.a)
+		if !g.run() {
 			return false
 		}
 	}

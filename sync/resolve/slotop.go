@@ -246,7 +246,7 @@ func (s *stock) unbound(a *atom) *atom {
 	if n := s.atoms[u.String()]; n != nil {
 		return n
 	}
-	return s.intern(u, w)
+	return s.intern(&u, &w)
 }
 
 // rivals reports whether another package is in the graph, or stays, for the slot or the version of p.

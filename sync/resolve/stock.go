@@ -278,7 +278,7 @@ func (s *stock) setRoots(in *Input) error {
 func (s *stock) addRoot(name string, atoms []depend.Atom) {
 	r := root{name: name}
 	for _, a := range atoms {
-		r.atoms = append(r.atoms, s.intern(a, a))
+		r.atoms = append(r.atoms, s.intern(&a, &a))
 	}
 	slices.SortStableFunc(r.atoms, func(a, b *atom) int { return strings.Compare(a.String(), b.String()) })
 	s.roots = append(s.roots, r)
@@ -293,7 +293,7 @@ func (s *stock) setExclude(list []depend.Atom) {
 }
 
 // intern returns the stock's atom for an evaluated atom and the one it was made from.
-func (s *stock) intern(a, written depend.Atom) *atom {
+func (s *stock) intern(a, written *depend.Atom) *atom {
 	key := a.String()
 	if w := written.String(); w != key {
 		key += "\x00" + w
@@ -301,7 +301,7 @@ func (s *stock) intern(a, written depend.Atom) *atom {
 	if known := s.atoms[key]; known != nil {
 		return known
 	}
-	n := &atom{Atom: a, id: len(s.atoms), written: written.Use, shelf: s.shelf(a.CP), virtual: strings.HasPrefix(a.CP, "virtual/")}
+	n := &atom{Atom: *a, id: len(s.atoms), written: written.Use, shelf: s.shelf(a.CP), virtual: strings.HasPrefix(a.CP, "virtual/")}
 	s.atoms[key] = n
 	for _, p := range n.shelf.candidates {
 		if n.matches(p) {
@@ -316,7 +316,7 @@ func (s *stock) intern(a, written depend.Atom) *atom {
 	n.bare = n
 	if n.written != nil {
 		bare := a.WithoutUse()
-		n.bare = s.intern(bare, bare)
+		n.bare = s.intern(&bare, &bare)
 	}
 	return n
 }
@@ -366,12 +366,12 @@ func (s *stock) items(n *depend.Node, p *pkg) []item {
 }
 
 // pairUp notes, for each atom that evaluation changes, how it was written.
-func pairUp(n *depend.Node, use func(string) bool) map[string]depend.Atom {
-	var pairs map[string]depend.Atom
+func pairUp(n *depend.Node, use func(string) bool) map[string]*depend.Atom {
+	var pairs map[string]*depend.Atom
 	n.Leaves(func(leaf *depend.Node) bool {
 		if leaf.Atom.Conditional() {
 			if pairs == nil {
-				pairs = make(map[string]depend.Atom)
+				pairs = make(map[string]*depend.Atom)
 			}
 			pairs[leaf.Atom.Evaluate(use).String()] = leaf.Atom
 		}
@@ -380,15 +380,15 @@ func pairUp(n *depend.Node, use func(string) bool) map[string]depend.Atom {
 	return pairs
 }
 
-func (s *stock) convert(nodes []depend.Node, pairs map[string]depend.Atom) []item {
+func (s *stock) convert(nodes []depend.Node, pairs map[string]*depend.Atom) []item {
 	items := make([]item, 0, len(nodes))
 	for i := range nodes {
 		n := &nodes[i]
 		switch n.Kind {
 		case depend.Leaf:
-			written, found := pairs[n.Atom.String()]
-			if !found {
-				written = n.Atom
+			written := n.Atom
+			if pairs != nil && pairs[n.Word] != nil {
+				written = pairs[n.Word]
 			}
 			items = append(items, item{a: s.intern(n.Atom, written)})
 		case depend.AnyOf:
@@ -406,5 +406,5 @@ func (s *stock) slotAtom(p *pkg) *atom {
 		return known
 	}
 	a, _ := depend.ParseAtom(p.slotKey) // newPkg tried it
-	return s.intern(a, a)
+	return s.intern(&a, &a)
 }

@@ -17,6 +17,7 @@ type walker struct {
 	choices      []disjunct // any-of groups and virtuals, which wait until the stack is empty
 	tolerateLack bool       // note in unsatisfied what nothing satisfies, and go on
 	unsatisfied  []*need
+	scratch      []pair
 	round        int // counts the calls of minimize
 }
 
@@ -50,14 +51,12 @@ func (g *walker) walkRoots() bool {
 				}
 				continue
 			}
-			if !g.addPkg(c.p, &need{owner: owner{set: r}, a: a}) {
-				return false
-			}
+			g.addPkg(c.p, owner{set: r}, a)
 		}
 	}
 	for _, key := range g.state.replaceOrder {
-		if p := g.replacement(key); p != nil && !g.addPkg(p, &need{}) {
-			return false
+		if p := g.replacement(key); p != nil {
+			g.addPkg(p, owner{}, nil)
 		}
 	}
 	return g.run()
@@ -132,51 +131,51 @@ func (g *walker) notProvided(list []*want) []*want {
 }
 
 func (g *walker) addPicked(p *pkg, picked picked) bool {
-	through := make(map[*pkg]bool)
-	for _, pair := range g.minimize(p, picked.own) {
-		w := pair.w.origin()
-		d := &need{owner: owner{p: p}, a: w.a, child: pair.p}
-		if !g.addNeedOf(d) {
-			return false
+	var through map[*pkg]bool
+	add := func(from *pkg, wants []*want) bool {
+		for _, pair := range g.minimize(p, wants) {
+			child, ok := g.addNeedOf(owner{p: from}, pair.w.origin().a, pair.p)
+			if !ok {
+				return false
+			}
+			if pair.w.orig != nil && child != nil {
+				if through == nil {
+					through = make(map[*pkg]bool)
+				}
+				through[child] = true
+			}
 		}
-		if pair.w.orig != nil && d.child != nil {
-			through[d.child] = true
-		}
+		return true
+	}
+	if !add(p, picked.own) {
+		return false
 	}
 	for _, v := range picked.virtuals {
 		if !through[v.p] {
 			continue
 		}
-		if !g.addPkg(v.p, &need{owner: owner{p: v.parent}, a: v.a, child: v.p}) {
+		g.addPkg(v.p, owner{p: v.parent}, v.a)
+		if !add(v.p, v.atoms) {
 			return false
-		}
-		for _, pair := range g.minimize(p, v.atoms) {
-			d := &need{owner: owner{p: v.p}, a: pair.w.origin().a, child: pair.p}
-			if !g.addNeedOf(d) {
-				return false
-			}
-			if pair.w.orig != nil && d.child != nil {
-				through[d.child] = true
-			}
 		}
 	}
 	return true
 }
 
-// addNeedOf adds the package for one dependency, or notes a blocker or a lack.
-func (g *walker) addNeedOf(d *need) bool {
-	if d.a.Block != 0 {
-		g.addBlocker(d.a, d.owner.p)
-		return true
-	}
-	p := d.child
-	if p == nil {
-		p = g.choose(d.a, nil).p
+// addNeedOf adds the package for one dependency, or notes a blocker or a lack. p is the one chosen, nil if there is none. It returns the
+// package that is in the graph for it, and whether the walk goes on.
+func (g *walker) addNeedOf(o owner, a *atom, p *pkg) (*pkg, bool) {
+	if a.Block != 0 {
+		g.addBlocker(a, o.p)
+		return nil, true
 	}
 	if p == nil {
-		return g.lacking(d)
+		p = g.choose(a, nil).p
 	}
-	return g.addPkg(p, d)
+	if p == nil {
+		return nil, g.lacking(&need{owner: o, a: a})
+	}
+	return g.addPkg(p, o, a), true
 }
 
 // lacking decides about a dependency that nothing satisfies. Portage masks who has it and walks again, unless only USE flags are
@@ -222,48 +221,49 @@ func (g *walker) givenUp(a *atom) bool {
 	return false
 }
 
-// addPkg adds a package to the graph for a dependency, or takes the one that is there for its slot.
-func (g *walker) addPkg(p *pkg, d *need) bool {
+// addPkg adds a package to the graph for a dependency, or takes the one that is there for its slot. It returns which; nil where the
+// owner itself takes the place of the package.
+func (g *walker) addPkg(p *pkg, o owner, a *atom) *pkg {
 	known := g.has(p)
 	if in := g.inSlot(p); len(in) > 0 {
 		e := in[0]
 		fits := p.CPV == e.CPV
-		if p != e && d.a != nil {
-			fits = d.a.matches(e)
+		if p != e && a != nil {
+			fits = a.matches(e)
 		}
-		parent := d.owner.p
 		switch {
 		case fits:
 			if p != e {
 				p, known = e, true
 			}
-		case p.installed && parent != nil && p.slotKey == parent.slotKey:
-			return true // the parent takes its place
+		case p.installed && o.p != nil && p.slotKey == o.p.slotKey:
+			return nil
 		}
 	}
 	if !known {
 		g.trackPkg(p)
 	}
-	if d.owner.p != p {
-		g.connect(p, d.owner)
-		if d.a != nil && d.owner != (owner{}) {
-			g.addNeed(p, d.owner, d.a)
+	if o.p != p {
+		g.connect(p, o)
+		if a != nil && o != (owner{}) {
+			g.addNeed(p, o, a)
 		}
 	} else if !known {
 		g.connect(p, owner{})
 	}
-	for _, ra := range g.argumentsOf(p) {
-		g.connect(p, owner{set: ra.root})
-		g.addNeed(p, owner{set: ra.root}, ra.a)
+	if len(p.shelf.roots) > 0 {
+		for _, ra := range g.argumentsOf(p) {
+			g.connect(p, owner{set: ra.root})
+			g.addNeed(p, owner{set: ra.root}, ra.a)
+		}
 	}
-	d.child, d.wantUpdate = p, !g.complete
-	if d.a != nil && d.a.SlotOp == "=" {
-		g.slotDeps = append(g.slotDeps, d)
+	if a != nil && a.SlotOp == "=" {
+		g.slotDeps = append(g.slotDeps, &need{owner: o, a: a, child: p, wantUpdate: !g.complete})
 	}
 	if !known {
 		g.stack = append(g.stack, p)
 	}
-	return true
+	return p
 }
 
 // pair is an atom and the package chosen for it.
@@ -276,7 +276,8 @@ type pair struct {
 // from both sides mean one package.
 func (g *walker) minimize(parent *pkg, wants []*want) []pair {
 	out := make([]pair, 0, len(wants))
-	chosen := make([]pair, 0, len(wants))
+	chosen := g.scratch[:0]
+	defer func() { g.scratch = chosen }()
 	g.round++
 	several := false
 	for _, w := range wants {
