@@ -1,5 +1,7 @@
 package resolve
 
+import "maps"
+
 // outcome is how a resolution ended: the last walk, and whether emerge would end with 0.
 type outcome struct {
 	g       *walker
@@ -19,12 +21,8 @@ func (s *stock) predict(seed map[*pkg]mask, limit int) outcome {
 	batch := seed != nil
 	known := make(map[*pkg]mask)
 	if batch {
-		known = s.hopeless()
-		for p, m := range seed {
-			if _, found := known[p]; !found && !p.excluded {
-				known[p] = m
-			}
-		}
+		maps.Copy(known, seed)
+		s.hopeless(known)
 	}
 	t := newTree(known)
 	var out outcome
@@ -53,6 +51,9 @@ func (s *stock) predict(seed map[*pkg]mask, limit int) outcome {
 		}
 		if g.restart && !g.noReturn {
 			t.learn(&g.lesson, batch)
+			if n := len(t.open); batch && n > 0 {
+				s.hopeless(t.open[n-1].masks)
+			}
 		}
 	}
 	if !out.ok && out.tries > 0 && s.steps <= maxSteps && out.g.failed != errTooMuch {

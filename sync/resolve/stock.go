@@ -192,10 +192,9 @@ func validate(p *pkg, tree *depend.Node) Reason {
 	return reason
 }
 
-// hopeless returns the candidates of which some plain dependency cannot be satisfied by anything that emerge would take, and, as it goes
-// on from there, those that need them. It is what walk after walk would find out.
-func (s *stock) hopeless() map[*pkg]mask {
-	masks := make(map[*pkg]mask)
+// hopeless adds to masks the candidates of which some plain dependency cannot be satisfied by anything that emerge would take, and, as it
+// goes on from there, those that need them. It is what walk after walk would find out.
+func (s *stock) hopeless(masks map[*pkg]mask) {
 	free := func(p *pkg) bool {
 		_, masked := masks[p]
 		return !masked && !p.excluded && p.visible()
@@ -213,7 +212,6 @@ func (s *stock) hopeless() map[*pkg]mask {
 			}
 		}
 	}
-	return masks
 }
 
 // lackOf returns a plain dependency that is gone, USE aside.
