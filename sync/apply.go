@@ -11,6 +11,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 )
@@ -166,12 +167,12 @@ func (im *importer) countGone(in *incoming) {
 		return
 	}
 	in.Gone = Tally{}
-	pruned := make(map[fileKey]bool)
+	pruned := make(map[payload.Key]bool)
 	for _, it := range in.Pruned {
-		pruned[fileKey{it.Kind, it.Path}] = true
+		pruned[payload.Key{Kind: it.Kind, Path: it.Path}] = true
 	}
 	for _, it := range in.Plan.Prune {
-		if !pruned[fileKey{it.Kind, it.Path}] {
+		if !pruned[payload.Key{Kind: it.Kind, Path: it.Path}] {
 			in.Gone.Add(it.Size)
 		}
 	}
@@ -280,7 +281,7 @@ func (im *importer) change(in *incoming, staged []*deed) (pkgdir.Change, []*deed
 
 // indexOptions are those of a transaction. A fresh index gets the origin's header, without what is the origin's alone; its CHOST is this machine's, if that is known.
 func (im *importer) indexOptions(origin pkgindex.Header) pkgdir.Options {
-	o := im.m.indexWriting(im.w)
+	o := Writing(im.m, im.w)
 	o.Workers = im.o.Workers
 	o.Header = func(h pkgindex.Header) pkgindex.Header {
 		if len(h.Keys()) > 0 {

@@ -13,6 +13,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 )
@@ -27,8 +28,8 @@ func describes(e pkgindex.Entry, path string, size int64) bool {
 func (x *exporter) undescribed() []string {
 	var paths []string
 	for key, it := range x.current {
-		if key.kind == Package && !describes(x.entries[key.path], key.path, it.Size) {
-			paths = append(paths, key.path)
+		if key.Kind == Package && !describes(x.entries[key.Path], key.Path, it.Size) {
+			paths = append(paths, key.Path)
 		}
 	}
 	slices.Sort(paths)
@@ -49,7 +50,7 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 	}
 	for _, it := range x.report.Plan.Remove {
 		if it.Kind == Package && slices.Contains(missing, it.Path) {
-			x.forget(fileKey{it.Kind, it.Path})
+			x.forget(payload.Key{Kind: it.Kind, Path: it.Path})
 			x.report.Removed = append(x.report.Removed, it)
 			missing = slices.DeleteFunc(missing, func(path string) bool { return path == it.Path })
 		}
@@ -71,8 +72,8 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 			if errors.As(found.err, &gone) {
 				return found.err
 			}
-			it := x.current[fileKey{Package, path}]
-			x.forget(fileKey{Package, path})
+			it := x.current[payload.Key{Kind: Package, Path: path}]
+			x.forget(payload.Key{Kind: Package, Path: path})
 			if !d.unlike[path] {
 				x.report.Plan.LeftOut = append(x.report.Plan.LeftOut, Item{Kind: Package, Path: path, Size: it.Size,
 					Reason: fmt.Sprintf("the drive's catalogue lost its entry, and its copy there cannot tell it: %v", found.err)})
@@ -91,12 +92,12 @@ type description struct {
 type describer struct {
 	host    *host
 	held    *drive.Generation
-	current map[fileKey]*drive.Item
+	current map[payload.Key]*drive.Item
 	unlike  map[string]bool // the host's file has other bytes
 }
 
 func (d *describer) describe(ctx context.Context, path string) description {
-	key := fileKey{Package, path}
+	key := payload.Key{Kind: Package, Path: path}
 	it := d.current[key]
 	if h := d.host.files[key]; h != nil && !d.unlike[path] {
 		if e, err := d.fromHost(ctx, h, it.Sum); err == nil {

@@ -47,7 +47,7 @@ func TestConfinedChild(t *testing.T) {
 	if s.Serve {
 		c = sandbox.ConfineReading(s.Drive, m.PKGDIR)
 	} else {
-		c = m.ConfineImport(ImportOptions{Drive: s.Drive})
+		c = ConfineImport(m, ImportOptions{Drive: s.Drive})
 	}
 	t.Log(c)
 	if !c.Files || !c.Network || !c.NoNewPrivs {

@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 )
@@ -122,7 +123,7 @@ func (c *copier) prefetch(j *job) {
 // carriedOver notes what came of a file, of which nothing else is needed any more.
 func (x *exporter) carriedOver(j *job, f carried) {
 	it := j.it
-	key := fileKey{it.Kind, it.Path}
+	key := payload.Key{Kind: it.Kind, Path: it.Path}
 	delete(x.host.files, key)
 	if f.reason != nil {
 		x.leaveOut(it, f.reason, f.hint) // if it was put, it is not listed: the next commit removes it
@@ -143,9 +144,9 @@ func (x *exporter) carriedOver(j *job, f carried) {
 
 // forgetHost lets go of what is known of the files that stay as they are.
 func (x *exporter) forgetHost(todo []Item) {
-	wanted := make(map[fileKey]*hostFile, len(todo))
+	wanted := make(map[payload.Key]*hostFile, len(todo))
 	for _, it := range todo {
-		key := fileKey{it.Kind, it.Path}
+		key := payload.Key{Kind: it.Kind, Path: it.Path}
 		wanted[key] = x.host.files[key]
 	}
 	x.host.files = wanted
@@ -234,7 +235,7 @@ type job struct {
 }
 
 func (x *exporter) newJob(it Item) *job {
-	h := x.host.files[fileKey{it.Kind, it.Path}]
+	h := x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]
 	return &job{it: it, h: h, known: x.checkedBefore(it, h)}
 }
 

@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/volume"
@@ -90,7 +91,7 @@ func Export(ctx context.Context, m Machine, o ExportOptions, w Watcher) (*Export
 	}
 	defer l.Close()
 	x := &exporter{m: m, o: o, w: w, l: l,
-		current: make(map[fileKey]*drive.Item), entries: make(map[string]pkgindex.Entry),
+		current: make(map[payload.Key]*drive.Item), entries: make(map[string]pkgindex.Entry),
 		report: &ExportReport{Pretended: o.Pretend, Copied: []Item{}, Removed: []Item{}, LeftOut: []Item{}, Notices: []string{}}}
 	defer x.close()
 	err = x.run(ctx)
@@ -124,7 +125,7 @@ type exporter struct {
 	copied atomic.Int64 // files of it that were
 
 	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
-	current map[fileKey]*drive.Item
+	current map[payload.Key]*drive.Item
 	entries map[string]pkgindex.Entry // by PATH
 	header  pkgindex.Header
 	origin  drive.Record // its descriptive fields
@@ -365,7 +366,7 @@ func (x *exporter) plan(ctx context.Context) error {
 	p.Copy, p.Compare, p.Remove = []Item{}, []Item{}, []Item{}
 	p.LeftOut = append([]Item{}, x.host.leftOut...)
 	for _, s := range planExport(x.host.list(), held) {
-		h := x.host.files[fileKey{s.Item.Kind, s.Item.Path}]
+		h := x.host.files[payload.Key{Kind: s.Item.Kind, Path: s.Item.Path}]
 		switch {
 		case s.Action == Remove:
 			p.Remove = append(p.Remove, s.Item)
@@ -403,8 +404,8 @@ func (x *exporter) plan(ctx context.Context) error {
 func (x *exporter) unknown() []string {
 	var paths []string
 	for key := range x.host.files {
-		if _, carried := x.current[key]; carried && key.kind == Package && x.stock.facts[key.path] == nil {
-			paths = append(paths, key.path)
+		if _, carried := x.current[key]; carried && key.Kind == Package && x.stock.facts[key.Path] == nil {
+			paths = append(paths, key.Path)
 		}
 	}
 	return paths
@@ -426,7 +427,7 @@ func (x *exporter) heldFiles() []DriveFile {
 		files = slices.Grow(files, len(items))
 		for i := range items {
 			it := &items[i]
-			x.current[fileKey{kind, it.Path}] = it
+			x.current[payload.Key{Kind: kind, Path: it.Path}] = it
 			if kind == Package && x.o.NoPackages || kind == Distfile && x.o.NoDistfiles {
 				x.report.Kept.Add(it.Size)
 				continue
@@ -436,7 +437,7 @@ func (x *exporter) heldFiles() []DriveFile {
 	}
 	programs := x.held.Programs()
 	for i := range programs {
-		x.current[fileKey{program, programs[i].Path}] = &programs[i]
+		x.current[payload.Key{Kind: program, Path: programs[i].Path}] = &programs[i]
 	}
 	return files
 }
@@ -513,7 +514,7 @@ func (x *exporter) vouched() {
 		return
 	}
 	for path := range x.entries {
-		key := fileKey{Package, path}
+		key := payload.Key{Kind: Package, Path: path}
 		if _, carried := x.current[key]; carried {
 			continue
 		}
@@ -522,8 +523,8 @@ func (x *exporter) vouched() {
 		}
 	}
 	for key, h := range x.host.files {
-		if _, carried := x.current[key]; key.kind == Package && !carried && h.Index != (IndexSums{}) {
-			x.setEntry(key.path, h.entry)
+		if _, carried := x.current[key]; key.Kind == Package && !carried && h.Index != (IndexSums{}) {
+			x.setEntry(key.Path, h.entry)
 		}
 	}
 }
@@ -535,7 +536,7 @@ func (x *exporter) compare(ctx context.Context) error {
 	var done Tally
 	for _, it := range p.Compare {
 		x.w.Tell(Event{Phase: PhaseCheck, Path: it.Path, Done: done.Bytes, Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
-		key := fileKey{it.Kind, it.Path}
+		key := payload.Key{Kind: it.Kind, Path: it.Path}
 		h := x.host.files[key]
 		sums, err := x.host.dir(it.Kind).sum(ctx, it.Path, h.info)
 		switch {
@@ -686,7 +687,7 @@ func (x *exporter) checkSpace() error {
 func (x *exporter) freed() int64 {
 	sum := Count(x.report.Plan.Remove).Bytes
 	for _, it := range x.todo {
-		if old, ok := x.current[fileKey{it.Kind, it.Path}]; ok {
+		if old, ok := x.current[payload.Key{Kind: it.Kind, Path: it.Path}]; ok {
 			sum += old.Size
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -28,7 +29,7 @@ type host struct {
 	packages  *payloadDir // nil where packages are not looked at, or PKGDIR is absent
 	distfiles *payloadDir
 	header    *pkgindex.Header // of PKGDIR's index; nil where it has none that can be used
-	files     map[fileKey]*hostFile
+	files     map[payload.Key]*hostFile
 	leftOut   []Item       // what lies there and is no payload that could be carried
 	before    map[Kind]int // how many files of each directory are remembered
 	notices   []string
@@ -136,7 +137,7 @@ func inode(fi fs.FileInfo) uint64 {
 // readHost scans PKGDIR and DISTDIR. What is not wanted is not looked at.
 // known are the entries of the drive's catalogue: where the host's index says the same, one of the two is enough.
 func readHost(ctx context.Context, l *ledger.Ledger, m Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *host, err error) {
-	h := &host{files: make(map[fileKey]*hostFile), before: make(map[Kind]int)}
+	h := &host{files: make(map[payload.Key]*hostFile), before: make(map[Kind]int)}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -238,7 +239,7 @@ func (h *host) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
 			hf.vouchedBy(e)
 		}
 	}
-	h.files[fileKey{Package, f.Path}] = hf
+	h.files[payload.Key{Kind: Package, Path: f.Path}] = hf
 }
 
 // vouchedBy takes an entry of the host's index for the file's, in the form that it has in the catalogue: an index of an old Portage has no PATH.
@@ -298,7 +299,7 @@ func (h *host) addDistfiles(l *ledger.Ledger, m Machine, scan *distdir.Scan) (er
 		}
 		hf := &hostFile{HostFile: HostFile{Kind: Distfile, Path: f.Name, Size: f.Info.Size()}, info: f.Info}
 		hf.Sum = h.distfiles.known(f.Name, f.Info)
-		h.files[fileKey{Distfile, f.Name}] = hf
+		h.files[payload.Key{Kind: Distfile, Path: f.Name}] = hf
 	}
 	return nil
 }
@@ -307,7 +308,7 @@ func (h *host) addDistfiles(l *ledger.Ledger, m Machine, scan *distdir.Scan) (er
 func (h *host) count(k Kind) int {
 	n := 0
 	for key := range h.files {
-		if key.kind == k {
+		if key.Kind == k {
 			n++
 		}
 	}
@@ -351,7 +352,7 @@ func (h *host) withoutBinary(m Machine) (missing, installed int) {
 	}
 	have := make(map[string]bool, len(h.files))
 	for k := range h.files {
-		if name, err := binpkg.ParseName(k.path); k.kind == Package && err == nil {
+		if name, err := binpkg.ParseName(k.Path); k.Kind == Package && err == nil {
 			have[name.Category+"/"+name.PF] = true // without a category below All
 		}
 	}

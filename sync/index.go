@@ -23,7 +23,7 @@ func Index(ctx context.Context, m Machine, o IndexOptions, w Watcher) (*pkgdir.R
 		return nil, err
 	}
 	defer d.Close()
-	return d.Reindex(ctx, m.indexing(o, w))
+	return d.Reindex(ctx, Indexing(m, o, w))
 }
 
 // CheckIndex compares the index with the packages, as `emaint binhost --check` does, and changes nothing.
@@ -33,12 +33,12 @@ func CheckIndex(ctx context.Context, m Machine, o IndexOptions, w Watcher) (*pkg
 		return nil, err
 	}
 	defer d.Close()
-	return d.Check(ctx, m.indexing(o, w))
+	return d.Check(ctx, Indexing(m, o, w))
 }
 
 // indexing is how this machine's own Portage would write the index: the header says what its configuration says, and there is a Packages.gz if FEATURES wants one.
-func (m Machine) indexing(o IndexOptions, w Watcher) pkgdir.Options {
-	opts := m.indexWriting(w)
+func Indexing(m Machine, o IndexOptions, w Watcher) pkgdir.Options {
+	opts := Writing(m, w)
 	opts.Rebuild, opts.Workers = o.Rebuild, o.Workers
 	if opts.Workers <= 0 {
 		opts.Workers = max(runtime.GOMAXPROCS(0), volume.MediumOf(m.PKGDIR).Readers)
@@ -49,8 +49,8 @@ func (m Machine) indexing(o IndexOptions, w Watcher) pkgdir.Options {
 	return opts
 }
 
-// indexWriting is what each writing of the index on this machine has in common. The header is kept.
-func (m Machine) indexWriting(w Watcher) pkgdir.Options {
+// Writing is what each writing of the index on this machine has in common. The header is kept.
+func Writing(m Machine, w Watcher) pkgdir.Options {
 	o := pkgdir.Options{Now: m.Now(), LockWait: m.LockWait,
 		OnWait: func() { w.Notice(fmt.Sprintf("waiting for another program to release the lock on %q", m.PKGDIR)) }}
 	if on, known := m.Settings.HasFeature("compress-index"); known {

@@ -47,22 +47,16 @@ type Step struct {
 	Item   Item
 }
 
-// fileKey is the identity of a payload file within an origin.
-type fileKey struct {
-	kind Kind
-	path string
-}
-
 // planExport compares what the host has with what the drive holds. It is a pure function; steps come ordered by kind and path.
 func planExport(host []HostFile, held []DriveFile) []Step {
-	onDrive := make(map[fileKey]*DriveFile, len(held))
+	onDrive := make(map[payload.Key]*DriveFile, len(held))
 	for i := range held {
-		onDrive[fileKey{held[i].Kind, held[i].Path}] = &held[i]
+		onDrive[payload.Key{Kind: held[i].Kind, Path: held[i].Path}] = &held[i]
 	}
 	steps := make([]Step, 0, len(host))
 	for i := range host {
 		h := &host[i]
-		k := fileKey{h.Kind, h.Path}
+		k := payload.Key{Kind: h.Kind, Path: h.Path}
 		steps = append(steps, exportStep(h, onDrive[k]))
 		delete(onDrive, k)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/payload"
 )
 
 func sum(b byte) (d manifest.Digest) { d[0] = b; return d }
@@ -33,18 +34,18 @@ func TestPlanExport(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			steps := planExport(tc.host, held)
-			got := map[fileKey]Step{}
+			got := map[payload.Key]Step{}
 			for _, s := range steps {
-				got[fileKey{s.Item.Kind, s.Item.Path}] = s
+				got[payload.Key{Kind: s.Item.Kind, Path: s.Item.Path}] = s
 			}
 			h := tc.host[0]
-			k := fileKey{h.Kind, h.Path}
+			k := payload.Key{Kind: h.Kind, Path: h.Path}
 			if s := got[k]; s.Action != tc.action || s.Item.Reason != tc.reason || s.Item.Size != h.Size {
 				t.Errorf("got %+v, want action %d for %q", s, tc.action, tc.reason)
 			}
 			delete(got, k)
 			for _, d := range held {
-				dk := fileKey{d.Kind, d.Path}
+				dk := payload.Key{Kind: d.Kind, Path: d.Path}
 				if dk == k {
 					continue
 				}

@@ -11,6 +11,7 @@ import (
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 )
@@ -18,7 +19,7 @@ import (
 // originStock is what the origin has, as the host was found, whatever of it a generation carries, and what is known of its packages.
 type originStock struct {
 	why   map[Kind]string                // why the list of a kind is not complete; it is where there is no reason
-	sizes map[fileKey]int64              // bytes of everything that the origin has
+	sizes map[payload.Key]int64          // bytes of everything that the origin has
 	facts map[string]*drive.PackageFacts // by path: of the file that the drive carries, if it carries one
 }
 
@@ -31,7 +32,7 @@ const (
 // newStock notes what was found on the host. Of a kind that was not looked at it has what the drive's generation tells, which may be out of date by now. A directory that lost so much
 // that a mistake is likelier than intent is not taken for all that the origin has, though the drive never had any of it.
 func newStock(h *host, m Machine, o ExportOptions, known *drive.Facts, catalogue map[string]pkgindex.Entry) *originStock {
-	s := &originStock{why: make(map[Kind]string), sizes: make(map[fileKey]int64, len(h.files)), facts: make(map[string]*drive.PackageFacts, len(h.files))}
+	s := &originStock{why: make(map[Kind]string), sizes: make(map[payload.Key]int64, len(h.files)), facts: make(map[string]*drive.PackageFacts, len(h.files))}
 	for key, f := range h.files {
 		s.sizes[key] = f.Size
 	}
@@ -41,7 +42,7 @@ func newStock(h *host, m Machine, o ExportOptions, known *drive.Facts, catalogue
 		s.why[Package] = noPackages
 		for path, e := range catalogue {
 			size, _ := e.Size()
-			s.sizes[fileKey{Package, path}] = size
+			s.sizes[payload.Key{Kind: Package, Path: path}] = size
 		}
 	case shrunk(h.before[Package], packages) && !o.AllowShrink:
 		s.why[Package] = fmt.Sprintf("PKGDIR %q had %d packages and has %d: not taken for a deletion (--allow-shrink)", m.PKGDIR, h.before[Package], packages)
@@ -51,7 +52,7 @@ func newStock(h *host, m Machine, o ExportOptions, known *drive.Facts, catalogue
 		s.why[Distfile] = noDistfiles
 		if known != nil {
 			for _, d := range known.Distfiles {
-				s.sizes[fileKey{Distfile, d.Name}] = d.Size
+				s.sizes[payload.Key{Kind: Distfile, Path: d.Name}] = d.Size
 			}
 		}
 	case h.before[Distfile] > 0 && distfiles == 0 && !o.AllowShrink:
@@ -75,23 +76,23 @@ func factsOf(path string, p *binpkg.Package, rules int) *drive.PackageFacts {
 }
 
 // tell makes what the record and the facts of a generation with these files say. What is carried is the origin's, until a generation without it is committed.
-func (s *originStock) tell(current map[fileKey]*drive.Item) (*drive.Facts, *drive.Holdings) {
+func (s *originStock) tell(current map[payload.Key]*drive.Item) (*drive.Facts, *drive.Holdings) {
 	all := maps.Clone(s.sizes)
 	for key, it := range current {
-		if _, ok := all[key]; !ok && key.kind != program {
+		if _, ok := all[key]; !ok && key.Kind != program {
 			all[key] = it.Size
 		}
 	}
 	facts := &drive.Facts{}
 	has := &drive.Holdings{Packages: s.holding(Package), Distfiles: s.holding(Distfile)}
 	for key, size := range all {
-		if key.kind == Distfile {
-			facts.Distfiles = append(facts.Distfiles, drive.DistfileFacts{Name: key.path, Size: size})
+		if key.Kind == Distfile {
+			facts.Distfiles = append(facts.Distfiles, drive.DistfileFacts{Name: key.Path, Size: size})
 			has.Distfiles.Bytes = plus(has.Distfiles.Bytes, size)
 			continue
 		}
-		p := drive.PackageFacts{Path: key.path}
-		if known := s.facts[key.path]; known != nil {
+		p := drive.PackageFacts{Path: key.Path}
+		if known := s.facts[key.Path]; known != nil {
 			p = *known
 		}
 		facts.Packages = append(facts.Packages, p)
@@ -122,7 +123,7 @@ func (s *originStock) complete(ctx context.Context, h *host, paths []string, wor
 }
 
 func (h *host) factsOf(path string) *drive.PackageFacts {
-	f := h.files[fileKey{Package, path}]
+	f := h.files[payload.Key{Kind: Package, Path: path}]
 	if f == nil || h.packages == nil {
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 )
@@ -182,7 +183,7 @@ func (x *exporter) adopt(w *drive.Writer) {
 	for _, kind := range []Kind{Package, Distfile, program} {
 		items := held.Items(driveKind(kind))
 		for i := range items {
-			if key := (fileKey{kind, items[i].Path}); x.current[key] != nil {
+			if key := (payload.Key{Kind: kind, Path: items[i].Path}); x.current[key] != nil {
 				x.current[key] = &items[i]
 			}
 		}
@@ -222,10 +223,10 @@ func (x *exporter) again(missing []drive.Item) {
 		case drive.Distfile:
 			kind = Distfile
 		case drive.Program:
-			delete(x.current, fileKey{program, it.Path})
+			delete(x.current, payload.Key{Kind: program, Path: it.Path})
 			continue
 		}
-		key := fileKey{kind, it.Path}
+		key := payload.Key{Kind: kind, Path: it.Path}
 		delete(x.current, key)
 		planned := slices.ContainsFunc(x.todo, func(t Item) bool { return t.Kind == kind && t.Path == it.Path })
 		h, here := x.host.files[key]
@@ -269,31 +270,31 @@ func (x *exporter) makeRoom(ctx context.Context, w *drive.Writer) error {
 		return err
 	}
 	for _, it := range x.todo {
-		x.forget(fileKey{it.Kind, it.Path})
+		x.forget(payload.Key{Kind: it.Kind, Path: it.Path})
 	}
 	x.drop()
 	return x.commit(ctx, w)
 }
 
 // forget takes a file out of what the next commit lists.
-func (x *exporter) forget(key fileKey) {
+func (x *exporter) forget(key payload.Key) {
 	delete(x.current, key)
-	if key.kind != Package {
+	if key.Kind != Package {
 		return
 	}
-	delete(x.stock.facts, key.path)
+	delete(x.stock.facts, key.Path)
 	if h := x.host.files[key]; h != nil && h.Index != (IndexSums{}) {
-		x.setEntry(key.path, h.entry) // the origin has it all the same
+		x.setEntry(key.Path, h.entry) // the origin has it all the same
 	} else {
-		x.dropEntry(key.path)
+		x.dropEntry(key.Path)
 	}
 }
 
 // drop takes out what is gone from the host.
 func (x *exporter) drop() {
 	for _, it := range x.report.Plan.Remove {
-		if _, ok := x.current[fileKey{it.Kind, it.Path}]; ok {
-			x.forget(fileKey{it.Kind, it.Path})
+		if _, ok := x.current[payload.Key{Kind: it.Kind, Path: it.Path}]; ok {
+			x.forget(payload.Key{Kind: it.Kind, Path: it.Path})
 			x.report.Removed = append(x.report.Removed, it)
 		}
 	}
@@ -305,7 +306,7 @@ func (x *exporter) prepare(ctx context.Context, w *drive.Writer) ([]Item, error)
 	for {
 		files := make([]drive.NewFile, len(todo))
 		for i, it := range todo {
-			files[i] = x.host.files[fileKey{it.Kind, it.Path}].newFile()
+			files[i] = x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}].newFile()
 		}
 		err := w.Prepare(ctx, files)
 		var name *drive.NameError
@@ -384,7 +385,7 @@ func (x *exporter) putProgram(ctx context.Context, w *drive.Writer, s self) erro
 	}
 	file, size := s.file, s.size
 	path := drive.BinFile(runtime.GOARCH)
-	key := fileKey{program, path}
+	key := payload.Key{Kind: program, Path: path}
 	if old, ok := x.current[key]; ok && old.Sum == s.sum {
 		return nil
 	}
@@ -441,7 +442,7 @@ func (x *exporter) sameAsHeld(w *drive.Writer) bool {
 	}
 	for _, kind := range []Kind{Package, Distfile, program} {
 		for _, it := range held.Items(driveKind(kind)) {
-			now, ok := x.current[fileKey{kind, it.Path}]
+			now, ok := x.current[payload.Key{Kind: kind, Path: it.Path}]
 			if !ok || now.Sum != it.Sum || kind == program && now.Stored[0] != it.Stored[0] {
 				return false
 			}

@@ -67,8 +67,8 @@ func processEnv(version string) *env {
 		built:      buildTime(),
 		booted:     bootTime(),
 
-		confineExport: sync.Machine.ConfineExport,
-		confineImport: sync.Machine.ConfineImport,
+		confineExport: sync.ConfineExport,
+		confineImport: sync.ConfineImport,
 		confineServe:  sandbox.ConfineReading,
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {

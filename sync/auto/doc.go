@@ -19,7 +19,7 @@
 // # The worker
 //
 // A run has to mount, to start fsck and to start the hook, so it cannot confine itself. What reads the drive can: export and import are made by a process of their own, which
-// is this program again, with the settings that this one was started with. It takes everything from itself that the journey does not need (sync.Machine.ConfineImport,
+// is this program again, with the settings that this one was started with. It takes everything from itself that the journey does not need (sync.ConfineImport,
 // ConfineExport), makes it, and ends. On its standard input it gets one line, and then nothing; the end of its input, which is also that of a run that was killed, tells it to
 // stop, as a signal does.
 //

@@ -181,14 +181,14 @@ func (o *Options) journey(ctx context.Context, m sync.Machine, j job, say *json.
 	case Export:
 		e := o.Export
 		e.Drive = j.Drive
-		if err := confined(m.ConfineExport(e)); err != nil {
+		if err := confined(sync.ConfineExport(m, e)); err != nil {
 			return answer{}, err
 		}
 		done.Export, err = sync.Export(ctx, m, e, tell)
 	case Import:
 		i := o.Import
 		i.Drive = j.Drive
-		if err := confined(m.ConfineImport(i)); err != nil {
+		if err := confined(sync.ConfineImport(m, i)); err != nil {
 			return answer{}, err
 		}
 		if done.Import, err = sync.Import(ctx, m, i, tell); done.Import != nil {
