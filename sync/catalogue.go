@@ -13,6 +13,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
@@ -130,13 +131,13 @@ func (d *describer) fromHost(ctx context.Context, h *hostFile, sum manifest.Dige
 		}
 	}
 	if sums.Blake2b != sum {
-		return pkgindex.Entry{}, errChanged
+		return pkgindex.Entry{}, durable.ErrChanged
 	}
 	own, err := ownEntry(file, h.Size, h.Path)
 	if err != nil {
 		return pkgindex.Entry{}, err
 	}
-	if err := unchanged(file, h.info); err != nil {
+	if err := durable.CheckUnchanged(file, h.info); err != nil {
 		return pkgindex.Entry{}, err
 	}
 	if e, err := entryOf(h, own, sums); err == nil {

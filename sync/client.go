@@ -222,7 +222,7 @@ func (im *importer) digestOf(ctx context.Context, kind Kind, local string, fi fs
 	if ctx.Err() != nil {
 		return manifest.Digest{}, context.Cause(ctx)
 	}
-	if err != nil || unchanged(f, now) != nil {
+	if err != nil || durable.CheckUnchanged(f, now) != nil {
 		return manifest.Digest{}, nil
 	}
 	cache.Put(local, now, sums, digest.BLAKE2B)

@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
@@ -285,11 +286,11 @@ func (c *copier) load(j *job, buf []byte) ([]byte, error) {
 	data := buf[:j.h.Size]
 	if _, err := io.ReadFull(file, data); err != nil {
 		if pipeline.AtEnd(err) == nil {
-			err = errChanged
+			err = durable.ErrChanged
 		}
 		return nil, err
 	}
-	return data, unchanged(file, j.h.info)
+	return data, durable.CheckUnchanged(file, j.h.info)
 }
 
 func (j *job) lookAt(ctx context.Context, data []byte) error {
@@ -369,10 +370,10 @@ func pour(ctx context.Context, dst io.Writer, src *os.File, scanned fs.FileInfo,
 		return writeErr
 	}
 	if readErr == nil && rest.N > 0 {
-		readErr = errChanged
+		readErr = durable.ErrChanged
 	}
 	if readErr == nil {
-		readErr = unchanged(src, scanned)
+		readErr = durable.CheckUnchanged(src, scanned)
 	}
 	if readErr != nil {
 		return &sourceError{readErr}

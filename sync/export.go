@@ -14,10 +14,12 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
 
@@ -183,7 +185,7 @@ func (x *exporter) run(ctx context.Context) error {
 
 // identify finds out who exports: the key, and the name.
 func (x *exporter) identify(context.Context) error {
-	x.now = latest(x.m.Now(), x.l.HighestTime())
+	x.now = trust.Latest(x.m.Now(), x.l.HighestTime())
 	key, err := x.l.SigningKey()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -195,7 +197,7 @@ func (x *exporter) identify(context.Context) error {
 	default:
 		x.key = key
 		x.report.Plan.Fingerprint = string(key.Public().Fingerprint())
-		x.now = latest(x.now, key.Public().Created())
+		x.now = trust.Latest(x.now, key.Public().Created())
 		if err := x.readPast(); err != nil {
 			return err
 		}
@@ -566,7 +568,7 @@ func (d *payloadDir) sum(ctx context.Context, path string, scanned fs.FileInfo) 
 	defer f.Close()
 	sums, err := digest.Reader(ctx, f, digest.All, nil)
 	if err == nil {
-		err = unchanged(f, scanned)
+		err = durable.CheckUnchanged(f, scanned)
 	}
 	if err != nil {
 		return digest.Sums{}, err

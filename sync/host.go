@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/binpkg"
@@ -99,39 +98,17 @@ func (h *host) openPayloadDir(l *ledger.Ledger, m Machine, k Kind, path string) 
 	return &payloadDir{path: path, root: root, cache: cache}, nil
 }
 
-// errChanged says that a file was written to while it was read.
-var errChanged = errors.New("it changed while it was read")
-
 // open opens a payload file that was scanned before. It is the same regular file, or there is an error.
 func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
 	f, _, err := durable.Open(d.root, path)
 	if err != nil {
 		return nil, err
 	}
-	if err := unchanged(f, scanned); err != nil {
+	if err := durable.CheckUnchanged(f, scanned); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
-}
-
-// unchanged compares an open file with what a scan saw: emerge may be writing while we read.
-func unchanged(f *os.File, scanned fs.FileInfo) error {
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !fi.Mode().IsRegular() || fi.Size() != scanned.Size() || !fi.ModTime().Equal(scanned.ModTime()) || inode(fi) != inode(scanned) {
-		return errChanged
-	}
-	return nil
-}
-
-func inode(fi fs.FileInfo) uint64 {
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		return uint64(st.Ino)
-	}
-	return 0
 }
 
 // readHost scans PKGDIR and DISTDIR. What is not wanted is not looked at.

@@ -358,8 +358,8 @@ func (im *importer) accept(in *incoming) {
 // the far future would refuse every honest one.
 func (im *importer) checkTime(in *incoming) error {
 	signed := in.gen.Signed
-	stamp := latest(signed.SignedAt, signed.Timestamp)
-	if limit := latest(im.know.Now, notBefore).Add(maxAhead); stamp.After(limit) && !im.o.AcceptFuture {
+	stamp := trust.Latest(signed.SignedAt, signed.Timestamp)
+	if limit := trust.Latest(im.know.Now, notBefore).Add(maxAhead); stamp.After(limit) && !im.o.AcceptFuture {
 		return &FutureError{Origin: in.Plan.Origin, Time: stamp, Limit: limit}
 	}
 	age := max(0, im.know.Now.Sub(signed.SignedAt))

@@ -2,8 +2,6 @@ package sync
 
 import (
 	"time"
-
-	"pkgsneak/sync/trust"
 )
 
 // maxAhead is how far a generation may lie ahead of the latest time that is known: as much as a clock may be wrong, or as a machine without a battery may have missed.
@@ -11,8 +9,6 @@ const maxAhead = 366 * 24 * time.Hour
 
 // notBefore is a time that has passed, whatever a clock says.
 var notBefore = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-
-func latest(a, b time.Time) time.Time { return trust.Latest(a, b) }
 
 // chosen returns the origins to work on: the one of the given name (its directory, or the origin's name within it), or all.
 func chosen(have []string, name string) ([]string, error) {

@@ -21,6 +21,7 @@ import (
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/trust"
 )
 
 // commitEvery is how many bytes of payload are written before a generation is committed that has what is there so far: a drive that is pulled later keeps it.
@@ -458,7 +459,7 @@ func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
 		last = max(last, e.Serial)
 	}
 	serial := max(x.m.Now().Unix(), last+1)
-	at := latest(time.Unix(serial, 0), x.key.Public().Created())
+	at := trust.Latest(time.Unix(serial, 0), x.key.Public().Created())
 	if err := x.l.SaveExported(x.name, ledger.Exported{PKGDIR: realPath(x.m.PKGDIR), Serial: serial}); err != nil {
 		return err
 	}

@@ -110,3 +110,16 @@ func Unchanged(a, b fs.FileInfo) bool {
 	return ok && also && a.Mode().IsRegular() && b.Mode().IsRegular() &&
 		x.Ino == y.Ino && x.Dev == y.Dev && x.Size == y.Size && x.Mtim == y.Mtim && x.Ctim == y.Ctim
 }
+
+// ErrChanged says that a file was written to, or replaced, while it was read.
+var ErrChanged = errors.New("it changed while it was read")
+
+// CheckUnchanged compares an open file with the status that it had when it was scanned: emerge may be
+// writing to it.
+func CheckUnchanged(f *os.File, scanned fs.FileInfo) error {
+	now, err := f.Stat()
+	if err == nil && !Unchanged(now, scanned) {
+		err = ErrChanged
+	}
+	return err
+}
