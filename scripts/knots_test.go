@@ -26,21 +26,22 @@ const (
 // What is larger today, by type and by package. A number here is not to be passed. One that could be lower is logged; one that the bound covers has to go.
 var (
 	largeTypes = map[string]int{
-		"sync.exporter":        58,
-		"sync.importer":        58,
-		"sync/doctor.examiner": 62,
-		"sync/drive.Drive":     42,
-		"sync/drive.Writer":    82,
-		"sync/pkgdir.Dir":      43,
-		"sync/portage.loader":  45,
+		"sync/exporter.exporter": 58,
+		"sync/importer.importer": 58,
+		"sync/doctor.examiner":   62,
+		"sync/drive.Drive":       42,
+		"sync/drive.Writer":      82,
+		"sync/pkgdir.Dir":        43,
+		"sync/portage.loader":    45,
 	}
 	largeKnots = map[string]int{
-		"sync":         18,
-		"sync/binhost": 11,
-		"sync/binpkg":  10,
-		"sync/doctor":  10,
-		"sync/drive":   21,
-		"sync/portage": 9,
+		"sync/exporter": 8,
+		"sync/importer": 8,
+		"sync/binhost":  11,
+		"sync/binpkg":   10,
+		"sync/doctor":   10,
+		"sync/drive":    21,
+		"sync/portage":  9,
 	}
 )
 

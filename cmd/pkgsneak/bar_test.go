@@ -2,11 +2,10 @@ package main
 
 import (
 	"bytes"
+	"pkgsneak/sync/progress"
 	"strings"
 	"testing"
 	"time"
-
-	"pkgsneak/sync"
 )
 
 // testBar is a bar whose clock stands still, and whose own clock does not draw.
@@ -22,7 +21,7 @@ func testBar(columns int) (*bar, *bytes.Buffer, *time.Time) {
 func TestBarText(t *testing.T) {
 	const mib = 1 << 20
 	b, _, now := testBar(200)
-	at := func(after time.Duration, e sync.Event, want string) {
+	at := func(after time.Duration, e progress.Event, want string) {
 		t.Helper()
 		*now = now.Add(after)
 		if e.Phase != "" {
@@ -32,9 +31,9 @@ func TestBarText(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
-	at(0, sync.Event{}, "starting")
-	at(5*time.Second, sync.Event{}, "starting, 5 s")
-	copying := sync.Event{Phase: sync.PhaseCopy, Total: 100 * mib, FilesTotal: 1200, Path: "app-misc/foo-1.tbz2"}
+	at(0, progress.Event{}, "starting")
+	at(5*time.Second, progress.Event{}, "starting, 5 s")
+	copying := progress.Event{Phase: progress.PhaseCopy, Total: 100 * mib, FilesTotal: 1200, Path: "app-misc/foo-1.tbz2"}
 	at(0, copying, "copying, 0 B of 100 MiB, 0 of 1,200 files: app-misc/foo-1.tbz2")
 	copying.Done, copying.Files = 50*mib, 600
 	at(time.Millisecond, copying, "copying, 50 MiB of 100 MiB, 600 of 1,200 files: app-misc/foo-1.tbz2") // no rate out of a millisecond
@@ -43,16 +42,16 @@ func TestBarText(t *testing.T) {
 	at(3*time.Second, copying, "copying, 75 MiB of 100 MiB, 600 of 1,200 files, 15 MiB/s, 2 s left: app-misc/foo-1.tbz2")
 	copying.Done, copying.Files = 100*mib, 1200
 	at(0, copying, "copying, 100 MiB of 100 MiB, 1,200 of 1,200 files, 20 MiB/s: app-misc/foo-1.tbz2")
-	at(time.Second, sync.Event{Phase: sync.PhaseFlush}, "waiting until the drive has written everything")
-	at(65*time.Second, sync.Event{}, "waiting until the drive has written everything, 1 min 5 s")
-	at(0, sync.Event{Phase: sync.PhaseReadBack, Done: 1 * mib}, "reading back what was written, 1.0 MiB")
-	at(0, sync.Event{Phase: "another"}, "another")
+	at(time.Second, progress.Event{Phase: progress.PhaseFlush}, "waiting until the drive has written everything")
+	at(65*time.Second, progress.Event{}, "waiting until the drive has written everything, 1 min 5 s")
+	at(0, progress.Event{Phase: progress.PhaseReadBack, Done: 1 * mib}, "reading back what was written, 1.0 MiB")
+	at(0, progress.Event{Phase: "another"}, "another")
 }
 
 // A drive that stops taking data has no rate, and no time left.
 func TestBarStalls(t *testing.T) {
 	b, _, now := testBar(200)
-	e := sync.Event{Phase: sync.PhaseCopy, Total: 1 << 30}
+	e := progress.Event{Phase: progress.PhaseCopy, Total: 1 << 30}
 	for range 40 {
 		*now = now.Add(time.Second)
 		e.Done = min(e.Done+10<<20, 100<<20)
@@ -69,7 +68,7 @@ func TestBarFits(t *testing.T) {
 		b, out, now := testBar(columns)
 		for _, path := range []string{strings.Repeat("long/", 60), "字字字字字字字字字字字字字字字字字字字字字字字字字", "\x1b[2J\n", "a"} {
 			*now = now.Add(time.Second)
-			b.event(sync.Event{Phase: sync.PhaseCopy, Done: 1 << 20, Total: 1 << 30, Files: 1, FilesTotal: 20000, Path: path})
+			b.event(progress.Event{Phase: progress.PhaseCopy, Done: 1 << 20, Total: 1 << 30, Files: 1, FilesTotal: 20000, Path: path})
 		}
 		b.hide()
 		text := out.String()
@@ -94,7 +93,7 @@ func TestBarDrawsItself(t *testing.T) {
 	if line := <-drawn; !strings.Contains(line, "starting") {
 		t.Errorf("%q", line)
 	}
-	b.event(sync.Event{Phase: sync.PhaseFlush})
+	b.event(progress.Event{Phase: progress.PhaseFlush})
 	for range 2 {
 		if line := <-drawn; !strings.Contains(line, "waiting until the drive has written everything") {
 			t.Errorf("%q", line)

@@ -26,7 +26,7 @@ func autoCommand(f *face) *cli.Command {
 			"in " + confFile + " says, unmounts it, and tells the log, the users and PKGSNEAK_ON_DONE. A drive without\n" +
 			"a tree is left alone, unless its label asks for one. No key is ever trusted by this.\n" +
 			"--install makes udev do it; what was changed in the files is asked about before it is lost.",
-		Flags:  flags(slices.Concat([]flagSet{common, progress, autoMode, plugged, installing}, unattended)...),
+		Flags:  flags(slices.Concat([]flagSet{common, noProgress, autoMode, plugged, installing}, unattended)...),
 		Action: f.action(0, 1, autoVerb),
 	}
 }

@@ -25,7 +25,7 @@ func doctorCommand(f *face) *cli.Command {
 			"drive it compares this machine with the one that exported: USE, profile, keywords, licenses, CPU. Whether this\n" +
 			"machine is a host, a client or both shows in what it has done, and before that in FEATURES. Changes nothing; ends\n" +
 			"with 4 if it found something.",
-		Flags:  flags(common, progress, examining, autoMode, dirs),
+		Flags:  flags(common, noProgress, examining, autoMode, dirs),
 		Action: f.action(0, 1, examine),
 	}
 }

@@ -5,7 +5,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"pkgsneak/sync"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/volume"
 )
 
@@ -19,7 +20,7 @@ func exportCommand(f *face) *cli.Command {
 		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the drive does not have yet, removes what is\n" +
 			"gone here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
 			"files are not touched. The drive can be pulled at any moment: it then holds the generation before.",
-		Flags:  flags(common, progress, pretend, ask, kindsLeft, exporting, shrink, jobs, dirs, lock),
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, exporting, shrink, jobs, dirs, lock),
 		Action: f.action(1, 1, export),
 	}
 }
@@ -37,7 +38,7 @@ func export(c *call) error {
 		if !c.out.asks {
 			return noTerminal()
 		}
-		o.Confirm = func(p *sync.ExportPlan) (bool, error) {
+		o.Confirm = func(p *exporter.ExportPlan) (bool, error) {
 			exportText{c}.exportPlan(p)
 			return c.out.ask(c.ctx, "Write this to the drive?")
 		}
@@ -47,7 +48,7 @@ func export(c *call) error {
 			c.out.notice("%s", done)
 		}
 	}
-	report, err := sync.Export(c.ctx, machine, o, watch)
+	report, err := exporter.Export(c.ctx, machine, o, watch)
 	if err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func export(c *call) error {
 type exportText struct{ *call }
 
 // exportPlan says what an export would do.
-func (c exportText) exportPlan(p *sync.ExportPlan) {
+func (c exportText) exportPlan(p *exporter.ExportPlan) {
 	c.out.say("%s to %s", bold(p.Origin), p.Drive)
 	c.list(green("new"), withReason(p.Copy, "new", true), true)
 	c.list(yellow("rebuilt"), withReason(p.Copy, "new", false), true)
@@ -73,8 +74,8 @@ func (c exportText) exportPlan(p *sync.ExportPlan) {
 }
 
 // withReason keeps the items that have a reason, or those that have another one.
-func withReason(items []sync.Item, reason string, have bool) []sync.Item {
-	var kept []sync.Item
+func withReason(items []payload.Item, reason string, have bool) []payload.Item {
+	var kept []payload.Item
 	for _, it := range items {
 		if (it.Reason == reason) == have {
 			kept = append(kept, it)
@@ -84,7 +85,7 @@ func withReason(items []sync.Item, reason string, have bool) []sync.Item {
 }
 
 // exportSummary says what an export did.
-func (c exportText) exportSummary(r *sync.ExportReport) {
+func (c exportText) exportSummary(r *exporter.ExportReport) {
 	p := &r.Plan
 	if r.NewKey {
 		c.out.say("made the key that signs this machine's exports: %s", grouped(p.Fingerprint))
@@ -118,7 +119,7 @@ func (c exportText) exportSummary(r *sync.ExportReport) {
 	}
 }
 
-func readBack(r *sync.ExportReport) string {
+func readBack(r *exporter.ExportReport) string {
 	if r.ReadBack {
 		return ", compared with what was written"
 	}

@@ -6,7 +6,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"pkgsneak/sync"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
@@ -21,7 +22,7 @@ func importCommand(f *face) *cli.Command {
 		Description: "Verifies the drive's signed list against the keys that are trusted here, copies into PKGDIR and DISTDIR what is\n" +
 			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
 			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.",
-		Flags:  flags(common, progress, pretend, ask, kindsLeft, oneOrigin, importing, shrink, older, guards, jobs, dirs, lock),
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, shrink, older, guards, jobs, dirs, lock),
 		Action: f.action(1, 1, importDrive),
 	}
 }
@@ -42,7 +43,7 @@ func importDrive(c *call) error {
 		if !c.out.asks {
 			return noTerminal()
 		}
-		o.Confirm = func(plans []*sync.ImportPlan) (bool, error) {
+		o.Confirm = func(plans []*importer.ImportPlan) (bool, error) {
 			for _, p := range plans {
 				importText{c}.importPlan(p)
 			}
@@ -54,7 +55,7 @@ func importDrive(c *call) error {
 			c.out.notice("%s", done)
 		}
 	}
-	report, err := sync.Import(c.ctx, machine, o, watch)
+	report, err := importer.Import(c.ctx, machine, o, watch)
 	if err != nil {
 		return err
 	}
@@ -71,7 +72,7 @@ func importDrive(c *call) error {
 }
 
 // importCode is the exit code of an import that came to its end: the worst of what happened to its origins. prune says that files were to be removed.
-func importCode(report *sync.ImportReport, prune bool) int {
+func importCode(report *importer.ImportReport, prune bool) int {
 	code := exitDone
 	for _, r := range report.Refused {
 		code = worse(code, r.Code)
@@ -98,7 +99,7 @@ func (c importText) confirmRotation(r *trust.Refusal) (bool, error) {
 }
 
 // signed says when a generation was signed, and how long ago that is if it is long.
-func (c importText) signed(p *sync.ImportPlan) string {
+func (c importText) signed(p *importer.ImportPlan) string {
 	const day = 24 * 60 * 60
 	if p.Age < 2*day {
 		return c.generation(p.Serial)
@@ -107,7 +108,7 @@ func (c importText) signed(p *sync.ImportPlan) string {
 }
 
 // importPlan says what an import would do for one origin.
-func (c importText) importPlan(p *sync.ImportPlan) {
+func (c importText) importPlan(p *importer.ImportPlan) {
 	c.out.say("%s, generation %s", bold(p.Origin), c.signed(p))
 	c.list(green("new"), p.Copy, true)
 	c.list(yellow("renew"), p.Replace, true)
@@ -125,7 +126,7 @@ func (c importText) importPlan(p *sync.ImportPlan) {
 }
 
 // importSummary says what an import did.
-func (c importText) importSummary(r *sync.ImportReport) {
+func (c importText) importSummary(r *importer.ImportReport) {
 	for _, o := range r.Origins {
 		switch {
 		case r.Pretended && !r.Unchanged:
@@ -166,7 +167,7 @@ func (c importText) importSummary(r *sync.ImportReport) {
 }
 
 // importedOrigin says what was done for one origin.
-func (c importText) importedOrigin(o *sync.OriginImport) {
+func (c importText) importedOrigin(o *importer.OriginImport) {
 	c.out.say("%s %s, generation %s", green("imported"), bold(o.Plan.Origin), c.signed(o.Plan))
 	c.details(green("copied"), o.Copied)
 	c.details(red("removed"), o.Pruned)
@@ -184,8 +185,8 @@ func (c importText) importedOrigin(o *sync.OriginImport) {
 }
 
 // elsewhere are the files that got another name than the origin's.
-func elsewhere(items []sync.Item) []sync.Item {
-	var moved []sync.Item
+func elsewhere(items []payload.Item) []payload.Item {
+	var moved []payload.Item
 	for _, it := range items {
 		if it.Local != "" && it.Local != it.Path {
 			moved = append(moved, it)
@@ -195,7 +196,7 @@ func elsewhere(items []sync.Item) []sync.Item {
 }
 
 // gone says what an origin no longer has and this machine still has, and what is not removed although that was wanted.
-func (c importText) gone(o *sync.OriginImport) {
+func (c importText) gone(o *importer.OriginImport) {
 	if o.Gone.Files > 0 {
 		c.out.say("  still here     %s from %s that have left it; --prune removes them", tally(o.Gone, "file"), o.Plan.Origin)
 	}
@@ -213,6 +214,6 @@ func (c importText) gone(o *sync.OriginImport) {
 }
 
 // heldBack reports whether a person has to decide before what he wants removed is removed.
-func heldBack(o *sync.OriginImport) bool {
-	return slices.ContainsFunc(o.Plan.Held, func(h sync.Held) bool { return h.Hint != "" })
+func heldBack(o *importer.OriginImport) bool {
+	return slices.ContainsFunc(o.Plan.Held, func(h importer.Held) bool { return h.Hint != "" })
 }

@@ -5,8 +5,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"pkgsneak/sync"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/reindex"
 )
 
 func indexCommand(f *face) *cli.Command {
@@ -19,25 +20,25 @@ func indexCommand(f *face) *cli.Command {
 		Description: "Does what \"emaint binhost --fix\" does, and with --check what its check does, on machines with or without Portage\n" +
 			"and under Portage's own lock. Entries that fit their files stay and the files are not read; new and changed\n" +
 			"packages are read, entries without a file go. A package that cannot be read is named, and the rest is indexed.",
-		Flags:  flags(common, progress, pretend, indexing, jobs, dirs, lock),
+		Flags:  flags(common, noProgress, pretend, indexing, jobs, dirs, lock),
 		Action: f.action(0, 1, index),
 	}
 }
 
 // indexReport is what index and index --check found, in JSON. Paths are below PKGDIR.
 type indexReport struct {
-	PKGDIR   string      `json:"pkgdir"`
-	Written  bool        `json:"written"`
-	Packages int         `json:"packages,omitempty"` // entries
-	Added    []string    `json:"added,omitempty"`
-	Renewed  []string    `json:"renewed,omitempty"`
-	Moved    []string    `json:"moved,omitempty"`
-	Dropped  []string    `json:"dropped,omitempty"`
-	Missing  []sync.Item `json:"missing,omitempty"` // --check: packages that are not in the index as they are
-	Stale    []sync.Item `json:"stale,omitempty"`   // --check: entries without a package
-	Index    []string    `json:"index,omitempty"`   // --check: what is wrong with the index as such
-	Invalid  []sync.Item `json:"invalid,omitempty"` // packages that cannot be indexed
-	Remarks  []string    `json:"remarks,omitempty"` // what was odd in the old index
+	PKGDIR   string         `json:"pkgdir"`
+	Written  bool           `json:"written"`
+	Packages int            `json:"packages,omitempty"` // entries
+	Added    []string       `json:"added,omitempty"`
+	Renewed  []string       `json:"renewed,omitempty"`
+	Moved    []string       `json:"moved,omitempty"`
+	Dropped  []string       `json:"dropped,omitempty"`
+	Missing  []payload.Item `json:"missing,omitempty"` // --check: packages that are not in the index as they are
+	Stale    []payload.Item `json:"stale,omitempty"`   // --check: entries without a package
+	Index    []string       `json:"index,omitempty"`   // --check: what is wrong with the index as such
+	Invalid  []payload.Item `json:"invalid,omitempty"` // packages that cannot be indexed
+	Remarks  []string       `json:"remarks,omitempty"` // what was odd in the old index
 }
 
 func index(c *call) error {
@@ -52,14 +53,14 @@ func index(c *call) error {
 	defer done()
 	o := c.opt.index
 	if c.opt.check || c.opt.pretend {
-		r, err := sync.CheckIndex(c.ctx, machine, o, watch)
+		r, err := reindex.Check(c.ctx, machine, o, watch)
 		if err != nil {
 			return err
 		}
 		done()
 		return indexText{c}.indexChecked(machine.PKGDIR, r)
 	}
-	r, err := sync.Index(c.ctx, machine, o, watch)
+	r, err := reindex.Index(c.ctx, machine, o, watch)
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
 	for _, line := range r.Index {
 		c.out.warn("%s", line)
 	}
-	for _, it := range append(append([]sync.Item{}, report.Missing...), report.Stale...) {
+	for _, it := range append(append([]payload.Item{}, report.Missing...), report.Stale...) {
 		c.out.alert("    %s", join(it.Path, it.Reason))
 	}
 	code := exitDone
@@ -137,10 +138,10 @@ func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
 	return outcome(code)
 }
 
-func problems(list []pkgdir.Problem) []sync.Item {
-	var items []sync.Item
+func problems(list []pkgdir.Problem) []payload.Item {
+	var items []payload.Item
 	for _, p := range list {
-		items = append(items, sync.Item{Kind: sync.Package, Path: p.Path, Reason: p.Reason})
+		items = append(items, payload.Item{Kind: payload.Package, Path: p.Path, Reason: p.Reason})
 	}
 	return items
 }

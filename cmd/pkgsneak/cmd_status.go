@@ -6,8 +6,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
+	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
 )
 
 func statusCommand(f *face) *cli.Command {
@@ -29,11 +30,11 @@ func status(c *call) error {
 	if err != nil {
 		return err
 	}
-	o := sync.StatusOptions{}
+	o := inspect.StatusOptions{}
 	if len(c.args) == 1 {
 		o.Drive = c.args[0]
 	}
-	r, err := sync.Status(c.ctx, machine, o)
+	r, err := inspect.Status(c.ctx, machine, o)
 	if err != nil {
 		return err
 	}
@@ -51,7 +52,7 @@ func status(c *call) error {
 func grouped(fpr string) string { return manifest.Fingerprint(fpr).Grouped() }
 
 // statusCode: a key that is not trusted here is an answer; a generation that cannot be read is a failure.
-func statusCode(d *sync.DriveStatus) int {
+func statusCode(d *inspect.DriveStatus) int {
 	for _, o := range d.Origins {
 		if o.Err != nil && !isUnknownKey(o.Err) {
 			return explain(o.Err, d.Mount).code
@@ -63,7 +64,7 @@ func statusCode(d *sync.DriveStatus) int {
 // statusText prints a status.
 type statusText struct{ *call }
 
-func (c statusText) driveStatus(d *sync.DriveStatus) {
+func (c statusText) driveStatus(d *inspect.DriveStatus) {
 	mode := ""
 	if d.ReadOnly {
 		mode = ", read-only"
@@ -78,7 +79,7 @@ func (c statusText) driveStatus(d *sync.DriveStatus) {
 	c.out.say("")
 }
 
-func (c statusText) originStatus(o *sync.OriginStatus) {
+func (c statusText) originStatus(o *inspect.OriginStatus) {
 	c.out.say("  %s", bold(o.Dir))
 	if o.Name != "" && o.Name != o.Dir {
 		c.out.say("    name        %s", o.Name)
@@ -98,7 +99,7 @@ func (c statusText) originStatus(o *sync.OriginStatus) {
 	}
 }
 
-func trustWord(o *sync.OriginStatus) styled {
+func trustWord(o *inspect.OriginStatus) styled {
 	switch {
 	case o.Mine:
 		return green("this machine's own key")
@@ -108,7 +109,7 @@ func trustWord(o *sync.OriginStatus) styled {
 	return red("NOT trusted here")
 }
 
-func (c statusText) importedWord(o *sync.OriginStatus) string {
+func (c statusText) importedWord(o *inspect.OriginStatus) string {
 	switch {
 	case o.Imported == 0:
 		return "never"
@@ -120,7 +121,7 @@ func (c statusText) importedWord(o *sync.OriginStatus) string {
 	return "an older generation: " + c.generation(o.Imported)
 }
 
-func (c statusText) machineStatus(m *sync.MachineStatus) {
+func (c statusText) machineStatus(m *inspect.MachineStatus) {
 	c.out.say("%s", bold("this machine"))
 	c.out.say("  PKGDIR        %s", m.PKGDIR)
 	c.out.say("  DISTDIR       %s", m.DISTDIR)
@@ -172,7 +173,7 @@ func autoResult(r ledger.Run) string {
 	}
 	s := r.Result + ", " + r.Origin
 	if r.Files > 0 {
-		s += ", " + tally(sync.Tally{Files: r.Files, Bytes: r.Bytes}, "file")
+		s += ", " + tally(payload.Tally{Files: r.Files, Bytes: r.Bytes}, "file")
 	}
 	return s
 }
@@ -188,5 +189,5 @@ func lastRun(runs []ledger.Run, verb string) (ledger.Run, bool) {
 }
 
 func (c statusText) runLine(r ledger.Run) string {
-	return fmt.Sprintf("%s: %s, %s, %s, %s", when(r.When, c.env.now()), r.Origin, r.Drive, tally(sync.Tally{Files: r.Files, Bytes: r.Bytes}, "file"), r.Result)
+	return fmt.Sprintf("%s: %s, %s, %s, %s", when(r.When, c.env.now()), r.Origin, r.Drive, tally(payload.Tally{Files: r.Files, Bytes: r.Bytes}, "file"), r.Result)
 }

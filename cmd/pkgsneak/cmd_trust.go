@@ -13,8 +13,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/trust"
 )
@@ -112,7 +112,7 @@ func trustKeys(c *call) error {
 		}
 	}
 	if e.declined && len(e.decisions) == 0 {
-		return sync.ErrDeclined
+		return fault.ErrDeclined
 	}
 	c.result(exitDone, e.report)
 	return nil
@@ -415,7 +415,7 @@ func (e *enrolment) driveKeys(mount string) (manifest.Ring, map[manifest.Fingerp
 	d, err := drive.Open(mount)
 	if err != nil {
 		if empty, _ := os.ReadDir(mount); errors.Is(err, drive.ErrNoTree) && len(empty) == 0 {
-			err = &sync.EmptyMountError{Drive: mount, Err: err}
+			err = &drive.EmptyMountError{Drive: mount, Err: err}
 		}
 		return nil, nil, fmt.Errorf("trust %q: %w", mount, err)
 	}

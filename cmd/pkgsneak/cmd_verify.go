@@ -7,8 +7,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
 )
 
 func verifyCommand(f *face) *cli.Command {
@@ -21,18 +23,18 @@ func verifyCommand(f *face) *cli.Command {
 		Description: "Checks the signature and every file that it lists, and names the files that are damaged or missing, and those\n" +
 			"that nobody signed for. Nothing is written. What an origin exported whose key is not trusted here is compared\n" +
 			"with the key that lies on the drive, and reported as not trusted.",
-		Flags:  flags(common, progress, oneOrigin, jobs),
+		Flags:  flags(common, noProgress, oneOrigin, jobs),
 		Action: f.action(1, 1, verify),
 	}
 }
 
 func verify(c *call) error {
-	machine := sync.Machine{Now: c.env.now, StateDir: c.stateDir()}
+	machine := machine.Machine{Now: c.env.now, StateDir: c.stateDir()}
 	o := c.opt.verify
 	o.Drive = c.args[0]
 	watch, done := c.watcher()
 	defer done()
-	r, err := sync.Verify(c.ctx, machine, o, watch)
+	r, err := inspect.Verify(c.ctx, machine, o, watch)
 	if err != nil {
 		return err
 	}
@@ -52,7 +54,7 @@ func verify(c *call) error {
 type verifyText struct{ *call }
 
 // verified says what reading one origin has shown, and gives its exit code: 0 only if everything in it is what was signed.
-func (c verifyText) verified(o *sync.OriginVerify) int {
+func (c verifyText) verified(o *inspect.OriginVerify) int {
 	if o.Files.Files > 0 {
 		c.out.say("%s: read %s, generation %s", bold(o.Dir), tally(o.Files, "file"), c.generation(o.Serial))
 	}
@@ -71,9 +73,9 @@ func (c verifyText) verified(o *sync.OriginVerify) int {
 }
 
 // findings names what is not as it was signed.
-func (c verifyText) findings(o *sync.OriginVerify) bool {
+func (c verifyText) findings(o *inspect.OriginVerify) bool {
 	found := false
-	list := func(what string, items []sync.Item) {
+	list := func(what string, items []payload.Item) {
 		if len(items) == 0 {
 			return
 		}
@@ -101,10 +103,10 @@ func join(path, reason string) string {
 	return path + ": " + reason
 }
 
-func named(paths []string) []sync.Item {
-	var items []sync.Item
+func named(paths []string) []payload.Item {
+	var items []payload.Item
 	for _, p := range paths {
-		items = append(items, sync.Item{Path: p})
+		items = append(items, payload.Item{Path: p})
 	}
 	return items
 }

@@ -5,8 +5,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"pkgsneak/sync"
 	"pkgsneak/sync/auto"
+	"pkgsneak/sync/exporter"
 )
 
 func watchCommand(f *face) *cli.Command {
@@ -18,17 +18,17 @@ func watchCommand(f *face) *cli.Command {
 		UsageText: "watch [DRIVE]",
 		Description: "Exports each time PKGDIR and DISTDIR have come to rest, so that a drive which stays plugged in always has the\n" +
 			"finished packages. DRIVE is where it is mounted, by somebody else; it may come and go. SIGINT or SIGTERM end it.",
-		Flags:  flags(common, progress, watching, kindsLeft, exporting, shrink, dirs, lock),
+		Flags:  flags(common, noProgress, watching, kindsLeft, exporting, shrink, dirs, lock),
 		Action: f.action(0, 1, watchDrive),
 	}
 }
 
 // exportEvent is a line of JSON for each export of a watch.
 type exportEvent struct {
-	Event  string             `json:"event"` // "export"
-	Error  string             `json:"error,omitempty"`
-	Hints  []string           `json:"hints,omitempty"`
-	Report *sync.ExportReport `json:"report,omitempty"`
+	Event  string                 `json:"event"` // "export"
+	Error  string                 `json:"error,omitempty"`
+	Hints  []string               `json:"hints,omitempty"`
+	Report *exporter.ExportReport `json:"report,omitempty"`
 }
 
 func watchDrive(c *call) error {
@@ -48,7 +48,7 @@ func watchDrive(c *call) error {
 	o := c.opt.watch
 	o.Export, o.Log, o.Events = c.opt.export, c.logger(), events
 	o.Export.Drive, c.place = place, place
-	o.Done = func(r *sync.ExportReport, err error) {
+	o.Done = func(r *exporter.ExportReport, err error) {
 		done()
 		c.watchExported(place, r, err)
 	}
@@ -62,7 +62,7 @@ func watchDrive(c *call) error {
 }
 
 // watchExported tells what one export of a watch did. The log has told why it failed, and the end of the program will where it ends the watch.
-func (c *call) watchExported(place string, r *sync.ExportReport, err error) {
+func (c *call) watchExported(place string, r *exporter.ExportReport, err error) {
 	if err != nil {
 		f := explain(err, place)
 		if c.out.json {

@@ -8,9 +8,10 @@ import (
 	"strings"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/volume"
 )
 
 // The exit codes. They are part of the command line: scripts and the units of auto read them.
@@ -101,7 +102,7 @@ func worse(a, b int) int {
 }
 
 // explainRefused is explain for an import that accepted no origin: the worst reason decides, the hints of all are shown.
-func explainRefused(refused []sync.Refused, message, place string) failure {
+func explainRefused(refused []importer.Refused, message, place string) failure {
 	f := failure{code: exitDone, message: message}
 	for _, r := range refused {
 		one := explain(r.Err, place)
@@ -139,7 +140,7 @@ var answers = map[fault.Class]struct {
 
 // explain turns an error into what a person reads and a script sees. place is the argument of the command line (a drive, mostly), for the hints.
 func explain(err error, place string) failure {
-	var refused *sync.RefusedError
+	var refused *importer.RefusedError
 	if errors.As(err, &refused) && len(refused.Refused) > 0 {
 		return explainRefused(refused.Refused, err.Error(), place)
 	}
@@ -178,7 +179,7 @@ func interrupted(error) string { return "interrupted" }
 
 // spaceMessage says how much is missing, in sizes that people read and in bytes.
 func spaceMessage(err error) string {
-	var before *sync.SpaceError
+	var before *volume.SpaceError
 	if !errors.As(err, &before) {
 		return err.Error()
 	}

@@ -12,10 +12,13 @@ import (
 	"testing"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 	"pkgsneak/sync/watch"
@@ -40,15 +43,15 @@ func TestExplain(t *testing.T) {
 		{"wrong usage", usageErrorf("x"), 2, ""},
 		{"own hint", withHint(errors.New("x"), "type %s", "y"), 1, "type y"},
 		{"interrupted", fmt.Errorf("copy: %w", context.Canceled), 130, "goes on from there"},
-		{"no at the question", sync.ErrDeclined, 130, ""},
-		{"nothing there", fmt.Errorf("export: %w", &sync.NothingError{Notices: []string{"quickpkg it"}}), 1, "quickpkg it"},
-		{"not mounted", &sync.NotMountedError{Drive: "/mnt/usb", Same: "/"}, 1, "--any-directory"},
-		{"shrunk", &sync.ShrinkError{Kind: sync.Package, Dir: "/p"}, 1, "--allow-shrink"},
-		{"name taken", &sync.NameTakenError{Name: "a"}, 1, "pkgsneak export /mnt/usb --name NAME"},
-		{"older", &sync.OlderError{}, 13, "pkgsneak import /mnt/usb --allow-older"},
-		{"fork", &sync.ForkError{}, 12, "number"},
-		{"no such origin", &sync.NoOriginError{Name: "a", Have: []string{"b", "c"}}, 1, "the drive has b, c"},
-		{"no room before the first byte", &sync.SpaceError{Where: "/p", Fits: sync.Tally{Files: 2, Bytes: 2048}}, 15, "free some space"},
+		{"no at the question", fault.ErrDeclined, 130, ""},
+		{"nothing there", fmt.Errorf("export: %w", &exporter.NothingError{Notices: []string{"quickpkg it"}}), 1, "quickpkg it"},
+		{"not mounted", &machine.NotMountedError{Drive: "/mnt/usb", Same: "/"}, 1, "--any-directory"},
+		{"shrunk", &exporter.ShrinkError{Kind: payload.Package, Dir: "/p"}, 1, "--allow-shrink"},
+		{"name taken", &exporter.NameTakenError{Name: "a"}, 1, "pkgsneak export /mnt/usb --name NAME"},
+		{"older", &importer.OlderError{}, 13, "pkgsneak import /mnt/usb --allow-older"},
+		{"fork", &importer.ForkError{}, 12, "number"},
+		{"no such origin", &drive.NoOriginError{Name: "a", Have: []string{"b", "c"}}, 1, "the drive has b, c"},
+		{"no room before the first byte", &volume.SpaceError{Where: "/p", Fits: payload.Tally{Files: 2, Bytes: 2048}}, 15, "free some space"},
 		{"no room on the drive", fmt.Errorf("x: %w", &drive.SpaceError{}), 15, "free some space"},
 		{"disk full", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, 15, "free some space"},
 		{"no more watches", &watch.LimitError{Sysctl: "fs.inotify.max_user_watches", Have: 5, Err: syscall.ENOSPC}, 1, "sysctl"},
@@ -61,7 +64,7 @@ func TestExplain(t *testing.T) {
 		{"list of something else", &drive.ListError{Reason: "it has no record"}, 12, ""},
 		{"drive lies", &drive.ReadBackError{}, 14, "do not use this drive"},
 		{"no tree", fmt.Errorf("import: %w", drive.ErrNoTree), 10, "pkgsneak export /mnt/usb"},
-		{"nothing is mounted", &sync.EmptyMountError{Drive: "/mnt/usb", Err: drive.ErrNoTree}, 10, "mount"},
+		{"nothing is mounted", &drive.EmptyMountError{Drive: "/mnt/usb", Err: drive.ErrNoTree}, 10, "mount"},
 		{"locked", fmt.Errorf("x: %w", durable.ErrLocked), 11, "--lock-wait"},
 		{"unknown key", signed(trust.Unknown), 12, "pkgsneak trust /mnt/usb"},
 		{"unknown key alone", unknown, 12, "pkgsneak trust /mnt/usb"},
@@ -74,8 +77,8 @@ func TestExplain(t *testing.T) {
 		{"nothing signed", manifest.ErrNotSigned, 12, ""},
 		{"expired key", &manifest.KeyError{Reason: "expired"}, 12, "pkgsneak key rotate"},
 		{"new key", signed(trust.Successor), 12, "pkgsneak import /mnt/usb --accept-rotation"},
-		{"from the future", &sync.FutureError{}, 12, "pkgsneak import /mnt/usb --accept-future"},
-		{"too old", &sync.StaleError{}, 13, "--max-age"},
+		{"from the future", &importer.FutureError{}, 12, "pkgsneak import /mnt/usb --accept-future"},
+		{"too old", &importer.StaleError{}, 13, "--max-age"},
 		{"permission", &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 1, asRoot},
 	}
 	known := map[int]bool{}
@@ -112,7 +115,7 @@ func TestTheWorstCodeOfSeveralOrigins(t *testing.T) {
 			t.Errorf("of %d and 0: %d", m.code, worse(m.code, exitDone))
 		}
 	}
-	err := &sync.RefusedError{Refused: []sync.Refused{{Err: &sync.OlderError{}}, {Err: &drive.DamagedError{}}, {Err: &manifest.SignatureError{}}}}
+	err := &importer.RefusedError{Refused: []importer.Refused{{Err: &importer.OlderError{}}, {Err: &drive.DamagedError{}}, {Err: &manifest.SignatureError{}}}}
 	if f := explain(fmt.Errorf("outer: %w", err), "/mnt/usb"); f.code != 14 || len(f.hints) != 2 {
 		t.Errorf("none accepted: %+v", f)
 	}
@@ -140,7 +143,7 @@ func TestAnswers(t *testing.T) {
 
 // A full disk is told with what would fit, and a path with a control character can be pasted.
 func TestExplainWords(t *testing.T) {
-	f := explain(&sync.SpaceError{Where: "/p", Need: 4096, Free: 2048, Fits: sync.Tally{Files: 2, Bytes: 2048}}, "")
+	f := explain(&volume.SpaceError{Where: "/p", Need: 4096, Free: 2048, Fits: payload.Tally{Files: 2, Bytes: 2048}}, "")
 	if want := `not enough space in "/p": 4.0 KiB (4096 bytes) needed, 2.0 KiB (2048 bytes) free; 2 files, 2.0 KiB would fit`; f.message != want {
 		t.Errorf("%s\nwant %s", f.message, want)
 	}

@@ -10,9 +10,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"pkgsneak/sync"
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/doctor"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/reindex"
 )
 
 // Every flag is declared here, once: its names, what --help says, and the field of options that it sets. A command lists the sets that it takes:
@@ -32,11 +35,11 @@ type options struct {
 	portageq                  bool
 	lockWait                  time.Duration
 
-	export  sync.ExportOptions
-	imports sync.ImportOptions
-	index   sync.IndexOptions
+	export  exporter.ExportOptions
+	imports importer.ImportOptions
+	index   reindex.IndexOptions
 	check   bool
-	verify  sync.VerifyOptions
+	verify  inspect.VerifyOptions
 
 	doctor       doctor.Options
 	host, client bool
@@ -113,7 +116,7 @@ var common = flagSet{
 		to: func(o *options) flag.Value { return text{&o.stateDir} }},
 }
 
-var progress = flagSet{
+var noProgress = flagSet{
 	{name: "no-progress", usage: "no progress bar on a terminal",
 		to: func(o *options) flag.Value { return toggle{&o.noProgress} }},
 }

@@ -22,9 +22,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pkgsneak/sync"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/durable/durabletest"
+	"pkgsneak/sync/progress"
 )
 
 // The promises that are held after each step.
@@ -785,7 +785,7 @@ func (w *world) runIn(ctx context.Context, m *computer, observe func(), hook dur
 		return v, ok
 	}
 	if observe != nil {
-		e.observe = func(sync.Event) { observe() }
+		e.observe = func(progress.Event) { observe() }
 	}
 	return w.ended(m, words, run(ctx, e, words), out.String())
 }

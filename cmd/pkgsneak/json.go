@@ -1,23 +1,23 @@
 package main
 
-import "pkgsneak/sync"
+import "pkgsneak/sync/progress"
 
 // The lines of --json. Each is one object with the member "event"; the last line of a run is the one with "event":"result". Sizes are bytes, times are RFC 3339 in
 // UTC, digests lower-case hex. Members may be added, never renamed.
 
 // progressEvent is a line with "event":"progress" or "event":"notice".
 type progressEvent struct {
-	Event      string     `json:"event"`
-	Phase      sync.Phase `json:"phase,omitempty"`
-	Path       string     `json:"path,omitempty"`
-	Done       int64      `json:"done,omitempty"`
-	Total      int64      `json:"total,omitempty"`
-	Files      int        `json:"files,omitempty"`
-	FilesTotal int        `json:"files_total,omitempty"`
-	Text       string     `json:"text,omitempty"`
+	Event      string         `json:"event"`
+	Phase      progress.Phase `json:"phase,omitempty"`
+	Path       string         `json:"path,omitempty"`
+	Done       int64          `json:"done,omitempty"`
+	Total      int64          `json:"total,omitempty"`
+	Files      int            `json:"files,omitempty"`
+	FilesTotal int            `json:"files_total,omitempty"`
+	Text       string         `json:"text,omitempty"`
 }
 
-func newProgressEvent(e sync.Event) progressEvent {
+func newProgressEvent(e progress.Event) progressEvent {
 	if e.Notice != "" {
 		return progressEvent{Event: "notice", Text: e.Notice}
 	}

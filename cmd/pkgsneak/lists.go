@@ -1,17 +1,16 @@
 package main
 
 import (
+	"pkgsneak/sync/payload"
 	"slices"
 	"strings"
-
-	"pkgsneak/sync"
 )
 
 // listLimit is how many files a list of a summary names; --verbose names all, and so do --pretend and --ask, which are there to be read.
 const listLimit = 10
 
 // list names files, one a line, each behind a mark.
-func (c *call) list(mark styled, items []sync.Item, all bool) {
+func (c *call) list(mark styled, items []payload.Item, all bool) {
 	for i, it := range items {
 		if i == listLimit && !all && !c.out.verbose {
 			c.out.say("    %s", "... and "+count(len(items)-i, "file")+" more (-v lists all)")
@@ -26,18 +25,18 @@ func (c *call) list(mark styled, items []sync.Item, all bool) {
 }
 
 // details is list that only --verbose shows.
-func (c *call) details(mark styled, items []sync.Item) {
+func (c *call) details(mark styled, items []payload.Item) {
 	if c.out.verbose {
 		c.list(mark, items, true)
 	}
 }
 
 // leftOut names the files that were left out, each with its reason, and each hint once. It stays under --quiet: it is what went wrong.
-func (c *call) leftOut(items []sync.Item) {
+func (c *call) leftOut(items []payload.Item) {
 	if len(items) == 0 {
 		return
 	}
-	c.out.warn("left out: %s", tally(sync.Count(items), "file"))
+	c.out.warn("left out: %s", tally(payload.Count(items), "file"))
 	var hints []string
 	for i, it := range items {
 		if i == listLimit && !c.out.verbose {
@@ -57,11 +56,11 @@ func (c *call) leftOut(items []sync.Item) {
 // counted is a list and what is done with it.
 type counted struct {
 	verb  string
-	items []sync.Item
+	items []payload.Item
 }
 
 // counts is the line below a plan: what there is of each list that is not empty, and what is there already.
-func counts(lists []counted, already string, there sync.Tally) string {
+func counts(lists []counted, already string, there payload.Tally) string {
 	var parts []string
 	for _, l := range lists {
 		if len(l.items) > 0 {
@@ -75,11 +74,11 @@ func counts(lists []counted, already string, there sync.Tally) string {
 }
 
 // kinds splits a list into packages and distfiles and tallies both: "3 packages, 1.2 MiB; 1 distfile, 30 KiB".
-func kinds(items []sync.Item) string {
-	var packages, distfiles sync.Tally
+func kinds(items []payload.Item) string {
+	var packages, distfiles payload.Tally
 	for _, it := range items {
 		t := &packages
-		if it.Kind == sync.Distfile {
+		if it.Kind == payload.Distfile {
 			t = &distfiles
 		}
 		t.Files++
@@ -88,7 +87,7 @@ func kinds(items []sync.Item) string {
 	return bothKinds(packages, distfiles)
 }
 
-func bothKinds(packages, distfiles sync.Tally) string {
+func bothKinds(packages, distfiles payload.Tally) string {
 	switch {
 	case distfiles.Files == 0:
 		return tally(packages, "package")
@@ -99,7 +98,7 @@ func bothKinds(packages, distfiles sync.Tally) string {
 }
 
 // left is the list of what a run left out, or would.
-func left(pretended bool, planned, done []sync.Item) []sync.Item {
+func left(pretended bool, planned, done []payload.Item) []payload.Item {
 	if pretended {
 		return planned
 	}
@@ -107,7 +106,7 @@ func left(pretended bool, planned, done []sync.Item) []sync.Item {
 }
 
 // finish ends a verb that came to its end: the result in JSON, and the exit code that tells whether something was left out.
-func (c *call) finish(leftOut []sync.Item, report any) error {
+func (c *call) finish(leftOut []payload.Item, report any) error {
 	code := exitDone
 	if len(leftOut) > 0 {
 		code = exitLeftOut

@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"pkgsneak/sync/payload"
 	"strconv"
 	"strings"
 	"time"
@@ -25,8 +26,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
-
-	"pkgsneak/sync"
 )
 
 // printer is the only way to the outputs.
@@ -288,7 +287,7 @@ func count(n int, noun string) string {
 }
 
 // tally is a number of files of a kind and their size: "12 packages, 3.4 MiB".
-func tally(t sync.Tally, noun string) string {
+func tally(t payload.Tally, noun string) string {
 	if t.Files == 0 {
 		return count(0, noun)
 	}

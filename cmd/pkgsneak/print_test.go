@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/progress"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
-
-	"pkgsneak/sync"
 )
 
 // What a drive can hold in a file name to harm a terminal, a reader or a log.
@@ -29,7 +29,7 @@ var nasty = []string{
 
 func TestPrinterMakesForeignTextPrintable(t *testing.T) {
 	for _, s := range nasty {
-		for _, arg := range []any{s, errors.New(s), styled{s, "1"}, fmt.Errorf("x: %w", errors.New(s)), sync.Phase(s)} {
+		for _, arg := range []any{s, errors.New(s), styled{s, "1"}, fmt.Errorf("x: %w", errors.New(s)), progress.Phase(s)} {
 			for _, format := range []string{"<%s>", "<%v>", "<%q>", "<%-40s>"} {
 				line := screen{}.format(format, arg)
 				for _, r := range line {
@@ -90,8 +90,8 @@ func TestNumbersForPeople(t *testing.T) {
 		{size(5 << 40), "5.0 TiB"},
 		{count(1, "file"), "1 file"},
 		{count(1234567, "file"), "1,234,567 files"},
-		{tally(sync.Tally{Files: 2, Bytes: 2048}, "package"), "2 packages, 2.0 KiB"},
-		{tally(sync.Tally{}, "package"), "0 packages"},
+		{tally(payload.Tally{Files: 2, Bytes: 2048}, "package"), "2 packages, 2.0 KiB"},
+		{tally(payload.Tally{}, "package"), "0 packages"},
 		{exactSize(2048), "2.0 KiB (2048 bytes)"},
 		{exactSize(10), "10 B"},
 		{ago(now.Add(-3*24*time.Hour), now), "3 days ago"},

@@ -1,16 +1,15 @@
 package main
 
 import (
+	"pkgsneak/sync/progress"
 	"time"
-
-	"pkgsneak/sync"
 )
 
 // tick is the time between two events of JSON that only say how far a phase is.
 const tick = time.Second
 
 // watcher shows the events of a run: as a bar on a terminal, as lines of JSON, or only the notices. The bar is gone when done is called.
-func (c *call) watcher() (watch sync.Watcher, done func()) {
+func (c *call) watcher() (watch progress.Watcher, done func()) {
 	show := c.notices
 	done = func() {}
 	switch {
@@ -19,7 +18,7 @@ func (c *call) watcher() (watch sync.Watcher, done func()) {
 	case c.env.stderrTTY && !c.out.quiet && !c.opt.noProgress:
 		b := newBar(c.out.err, c.env.now, c.env.columns)
 		c.out.bar = b
-		show = func(e sync.Event) {
+		show = func(e progress.Event) {
 			if e.Notice != "" {
 				c.notices(e)
 				return
@@ -31,7 +30,7 @@ func (c *call) watcher() (watch sync.Watcher, done func()) {
 			c.out.bar = nil
 		}
 	}
-	return func(e sync.Event) {
+	return func(e progress.Event) {
 		if c.env.observe != nil {
 			c.env.observe(e)
 		}
@@ -39,17 +38,17 @@ func (c *call) watcher() (watch sync.Watcher, done func()) {
 	}, done
 }
 
-func (c *call) notices(e sync.Event) {
+func (c *call) notices(e progress.Event) {
 	if e.Notice != "" {
 		c.out.notice("%s", e.Notice)
 	}
 }
 
 // jsonEvents prints the first and the last event of each phase, in between one a tick, and every notice.
-func (c *call) jsonEvents() func(sync.Event) {
-	var phase sync.Phase
+func (c *call) jsonEvents() func(progress.Event) {
+	var phase progress.Phase
 	var next time.Time
-	return func(e sync.Event) {
+	return func(e progress.Event) {
 		now := c.env.now()
 		last := e.Total > 0 && e.Done == e.Total && e.Files == e.FilesTotal
 		if e.Notice == "" && e.Phase == phase && !last && now.Before(next) {

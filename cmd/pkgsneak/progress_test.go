@@ -4,23 +4,22 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"pkgsneak/sync/progress"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/urfave/cli/v2"
-
-	"pkgsneak/sync"
 )
 
 // watched sends events through the watcher of a run with the given flags, and gives what came out.
-func watched(t *testing.T, e *env, words string, events []sync.Event) {
+func watched(t *testing.T, e *env, words string, events []progress.Event) {
 	t.Helper()
 	f := &face{env: e, out: newPrinter(e)}
 	app := newApp(f)
 	app.Commands = []*cli.Command{{
 		Name:  "probe",
-		Flags: flags(common, progress),
+		Flags: flags(common, noProgress),
 		Action: f.action(0, 0, func(c *call) error {
 			watch, done := c.watcher()
 			for _, ev := range events {
@@ -36,13 +35,13 @@ func watched(t *testing.T, e *env, words string, events []sync.Event) {
 	}
 }
 
-var someEvents = []sync.Event{
-	{Phase: sync.PhaseScan, Path: "/pkgdir"},
-	{Phase: sync.PhaseCopy, Path: "a\x1b[2J", Done: 10, Total: 100, Files: 1, FilesTotal: 2},
-	{Phase: sync.PhaseCopy, Path: "b", Done: 60, Total: 100, Files: 1, FilesTotal: 2},
+var someEvents = []progress.Event{
+	{Phase: progress.PhaseScan, Path: "/pkgdir"},
+	{Phase: progress.PhaseCopy, Path: "a\x1b[2J", Done: 10, Total: 100, Files: 1, FilesTotal: 2},
+	{Phase: progress.PhaseCopy, Path: "b", Done: 60, Total: 100, Files: 1, FilesTotal: 2},
 	{Notice: "waiting for another program\x1b[2J"},
-	{Phase: sync.PhaseCopy, Path: "b", Done: 100, Total: 100, Files: 2, FilesTotal: 2},
-	{Phase: sync.PhaseFlush},
+	{Phase: progress.PhaseCopy, Path: "b", Done: 100, Total: 100, Files: 2, FilesTotal: 2},
+	{Phase: progress.PhaseFlush},
 }
 
 func TestProgressIsForTerminalsOnly(t *testing.T) {
@@ -95,11 +94,11 @@ func TestJSONEventsAreThrottled(t *testing.T) {
 	e, out, _ := testEnv(t, nil)
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	e.now = func() time.Time { now = now.Add(10 * time.Millisecond); return now }
-	var events []sync.Event
+	var events []progress.Event
 	for i := range 1000 {
-		events = append(events, sync.Event{Phase: sync.PhaseCopy, Done: int64(i + 1), Total: 1000, Files: i / 100, FilesTotal: 9})
+		events = append(events, progress.Event{Phase: progress.PhaseCopy, Done: int64(i + 1), Total: 1000, Files: i / 100, FilesTotal: 9})
 	}
-	events = append(events, sync.Event{Notice: "read me"})
+	events = append(events, progress.Event{Notice: "read me"})
 	watched(t, e, "--json", events)
 	var last progressEvent
 	lines := 0

@@ -7,15 +7,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"pkgsneak/sync/fault"
 	"strings"
 	"syscall"
 	"time"
-
-	"pkgsneak/sync"
 )
 
 // errNoAnswer ends a run at a question that nobody answered: Ctrl-C, the end of the input, a terminal that was closed. It is a no to everything.
-var errNoAnswer = fmt.Errorf("interrupted at the question: %w", sync.ErrDeclined)
+var errNoAnswer = fmt.Errorf("interrupted at the question: %w", fault.ErrDeclined)
 
 // maxAnswer is the longest answer, in bytes.
 const maxAnswer = 1024

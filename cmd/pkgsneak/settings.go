@@ -20,9 +20,12 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
-	"pkgsneak/sync"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/progress"
 	"pkgsneak/sync/sandbox"
 )
 
@@ -41,11 +44,11 @@ type env struct {
 	built, booted                  time.Time            // the program and the machine's run; zero: not known
 	root                           string               // in front of the machine's paths; "" is the machine itself
 	portageq                       portage.PortageqFunc // nil: there is none
-	observe                        func(sync.Event)     // sees every event before it is shown; nil: nobody
+	observe                        func(progress.Event) // sees every event before it is shown; nil: nobody
 	hook                           durable.Hook         // sees every change of a file on this machine first; nil outside of tests
 	// They take from this process, for ever, what a journey does not need; nil: nothing.
-	confineExport func(sync.Machine, sync.ExportOptions) sandbox.Confined
-	confineImport func(sync.Machine, sync.ImportOptions) sandbox.Confined
+	confineExport func(machine.Machine, exporter.ExportOptions) sandbox.Confined
+	confineImport func(machine.Machine, importer.ImportOptions) sandbox.Confined
 	confineServe  func(paths ...string) sandbox.Confined
 }
 
@@ -67,8 +70,8 @@ func processEnv(version string) *env {
 		built:      buildTime(),
 		booted:     bootTime(),
 
-		confineExport: sync.ConfineExport,
-		confineImport: sync.ConfineImport,
+		confineExport: exporter.Confine,
+		confineImport: importer.Confine,
 		confineServe:  sandbox.ConfineReading,
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {
@@ -256,12 +259,12 @@ func (c *call) stateDir() string {
 }
 
 // machine reads the settings of the machine that a journey needs.
-func (c *call) machine() (sync.Machine, error) {
+func (c *call) machine() (machine.Machine, error) {
 	settings, err := c.settings()
 	if err != nil {
-		return sync.Machine{}, err
+		return machine.Machine{}, err
 	}
-	return sync.Machine{
+	return machine.Machine{
 		Settings:   settings,
 		Hostname:   c.env.hostname,
 		Now:        c.env.now,

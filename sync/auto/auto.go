@@ -15,11 +15,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/importer"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/progress"
 	"pkgsneak/sync/volume"
 )
 
@@ -71,13 +75,13 @@ type Options struct {
 	Hook       string // a line for /bin/sh, run when all is done
 	ResultFile bool   // leave a text on the drive that says what was done
 	RunDir     string // "" is DefaultRunDir
-	Export     sync.ExportOptions
-	Import     sync.ImportOptions
+	Export     exporter.ExportOptions
+	Import     importer.ImportOptions
 
 	Log     func(Level, string)                    // nil: nobody
 	Users   func([]string) error                   // tells the users who are logged in, a line each; nil: nobody
 	Explain func(error) (code int, hints []string) // the exit code of an error, and what helps against it; nil: 1, and nothing
-	Events  sync.Watcher                           // progress
+	Events  progress.Watcher                       // progress
 	System  System                                 // Linux()
 	// Worker is a process that calls Work with the same machine and options and makes the journeys confined; nil: they are made in this process, which is not confined.
 	Worker func(context.Context) *exec.Cmd
@@ -95,8 +99,8 @@ func (o *Options) explain(err error) (code int, hints []string) {
 
 // journeys are the functions of package sync, or a worker's.
 type journeys struct {
-	export func(context.Context, sync.Machine, sync.ExportOptions, sync.Watcher) (*sync.ExportReport, error)
-	bring  func(context.Context, sync.Machine, sync.ImportOptions, sync.Watcher) (*sync.ImportReport, error)
+	export func(context.Context, machine.Machine, exporter.ExportOptions, progress.Watcher) (*exporter.ExportReport, error)
+	bring  func(context.Context, machine.Machine, importer.ImportOptions, progress.Watcher) (*importer.ImportReport, error)
 }
 
 // Outcome is how a run ended.
@@ -116,26 +120,26 @@ const (
 
 // Result is what a run did.
 type Result struct {
-	Host       string             `json:"host"`
-	Device     Device             `json:"device"`
-	FS         volume.Superblock  `json:"fs"`
-	Mount      string             `json:"mount,omitempty"` // somebody else's, if it was used
-	Role       Role               `json:"role"`
-	Outcome    Outcome            `json:"outcome"`
-	SafeToPull bool               `json:"safe_to_pull"`
-	Message    string             `json:"message"`
-	Error      string             `json:"error,omitempty"`
-	Hints      []string           `json:"hints,omitempty"`
-	Export     *sync.ExportReport `json:"export,omitempty"`
-	Import     *sync.ImportReport `json:"import,omitempty"`
-	Began      time.Time          `json:"began"`
-	Ended      time.Time          `json:"ended"`
+	Host       string                 `json:"host"`
+	Device     Device                 `json:"device"`
+	FS         volume.Superblock      `json:"fs"`
+	Mount      string                 `json:"mount,omitempty"` // somebody else's, if it was used
+	Role       Role                   `json:"role"`
+	Outcome    Outcome                `json:"outcome"`
+	SafeToPull bool                   `json:"safe_to_pull"`
+	Message    string                 `json:"message"`
+	Error      string                 `json:"error,omitempty"`
+	Hints      []string               `json:"hints,omitempty"`
+	Export     *exporter.ExportReport `json:"export,omitempty"`
+	Import     *importer.ImportReport `json:"import,omitempty"`
+	Began      time.Time              `json:"began"`
+	Ended      time.Time              `json:"ended"`
 
 	left bool // the drive was pulled as soon as all was done
 }
 
 // Run does everything for one device that was plugged in. A drive that is none of ours, and a machine without a role, are no errors. The Result is never nil.
-func Run(ctx context.Context, m sync.Machine, o Options) (*Result, error) {
+func Run(ctx context.Context, m machine.Machine, o Options) (*Result, error) {
 	r := newRunner(m, o)
 	err := r.run(ctx)
 	r.finish(ctx, err)
@@ -151,7 +155,7 @@ func Another(sys System, r *Result) bool {
 
 // runner is one run. The first block is given.
 type runner struct {
-	m   sync.Machine
+	m   machine.Machine
 	o   Options
 	sys System
 
@@ -162,7 +166,7 @@ type runner struct {
 	tree   bool // the drive is ours: it has a tree, or shall get one
 }
 
-func newRunner(m sync.Machine, o Options) *runner {
+func newRunner(m machine.Machine, o Options) *runner {
 	if o.Label == "" {
 		o.Label = DefaultLabel
 	}
@@ -176,7 +180,7 @@ func newRunner(m sync.Machine, o Options) *runner {
 	case o.Worker != nil:
 		r.o.journeys = workerJourneys(o.Worker, func(what string) { r.log(Debug, "%s", what) })
 	default:
-		r.o.journeys = &journeys{sync.Export, sync.Import}
+		r.o.journeys = &journeys{exporter.Export, importer.Import}
 	}
 	return r
 }
@@ -411,7 +415,7 @@ func (r *runner) export(ctx context.Context) error {
 		r.log(Info, "export to drive %q begins", r.result.FS.Label)
 		o := r.o.Export
 		o.Drive = r.at.point()
-		var report *sync.ExportReport
+		var report *exporter.ExportReport
 		if report, err = r.o.journeys.export(ctx, r.m, o, r.o.Events); err == nil {
 			r.result.Export = report
 		}
@@ -427,7 +431,7 @@ func (r *runner) bring(ctx context.Context) error {
 		r.log(Info, "import from drive %q begins", r.result.FS.Label)
 		o := r.o.Import
 		o.Drive = r.at.point()
-		var report *sync.ImportReport
+		var report *importer.ImportReport
 		if report, err = r.o.journeys.bring(ctx, r.m, o, r.o.Events); err == nil {
 			r.result.Import = report
 			r.o.explainRefused(report.Refused)
@@ -493,7 +497,7 @@ func (r *runner) remember(run ledger.Run) {
 	}
 }
 
-func remember(m sync.Machine, run ledger.Run) error {
+func remember(m machine.Machine, run ledger.Run) error {
 	l, err := ledger.Open(context.Background(), m.StateDir, ledger.Options{LockWait: ledgerWait})
 	if err != nil {
 		return err
@@ -501,13 +505,13 @@ func remember(m sync.Machine, run ledger.Run) error {
 	return errors.Join(l.AddRun(run), l.Close())
 }
 
-func exportRun(e *sync.ExportReport, err error) ledger.Run {
+func exportRun(e *exporter.ExportReport, err error) ledger.Run {
 	run := ledger.Run{Verb: "export", Result: "done"}
 	if err != nil {
 		run.Result = err.Error()
 		return run
 	}
-	t := sync.Count(e.Copied)
+	t := payload.Count(e.Copied)
 	run.Origin, run.Serial, run.Files, run.Bytes = e.Plan.Origin, e.Serial, t.Files, t.Bytes
 	switch n := len(e.LeftOut); {
 	case n > 0:
@@ -518,7 +522,7 @@ func exportRun(e *sync.ExportReport, err error) ledger.Run {
 	return run
 }
 
-func importRun(i *sync.ImportReport, err error) ledger.Run {
+func importRun(i *importer.ImportReport, err error) ledger.Run {
 	run := ledger.Run{Verb: "import", Result: "done"}
 	if err != nil {
 		run.Result = err.Error()
@@ -527,7 +531,7 @@ func importRun(i *sync.ImportReport, err error) ledger.Run {
 	var names []string
 	left := 0
 	for _, o := range i.Origins {
-		t := sync.Count(o.Copied)
+		t := payload.Count(o.Copied)
 		run.Files += t.Files
 		run.Bytes += t.Bytes
 		run.Serial = max(run.Serial, o.Plan.Serial)

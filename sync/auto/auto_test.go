@@ -12,10 +12,14 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/reindex"
 	"pkgsneak/sync/volume"
 	"pkgsneak/sync/watch"
 )
@@ -25,14 +29,14 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // patience is how long a test waits for what must come.
 const patience = 30 * time.Second
 
-func machine(t *testing.T, name string) sync.Machine {
+func newMachine(t *testing.T, name string) machine.Machine {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
 	settings, err := portage.Load(t.Context(), portage.Options{Root: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := sync.Machine{Settings: settings, Hostname: name, Now: func() time.Time { return noon }, StateDir: filepath.Join(dir, "state"),
+	m := machine.Machine{Settings: settings, Hostname: name, Now: func() time.Time { return noon }, StateDir: filepath.Join(dir, "state"),
 		PKGDIR: filepath.Join(dir, "packages"), DISTDIR: filepath.Join(dir, "distfiles"), Version: "test", LockWait: patience}
 	for _, d := range []string{m.PKGDIR, m.DISTDIR} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
@@ -43,13 +47,13 @@ func machine(t *testing.T, name string) sync.Machine {
 }
 
 // host is a machine with something to export.
-func host(t *testing.T) sync.Machine {
+func host(t *testing.T) machine.Machine {
 	t.Helper()
-	m := machine(t, "bighost")
+	m := newMachine(t, "bighost")
 	if err := os.CopyFS(filepath.Join(m.PKGDIR, "app-misc"), os.DirFS("../../testdata/golden/xpak-classic/pkgdir/app-misc")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sync.Index(t.Context(), m, sync.IndexOptions{}, nil); err != nil {
+	if _, err := reindex.Index(t.Context(), m, reindex.IndexOptions{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(m.DISTDIR, "foo-1.0.tar.xz"), []byte("distfile"), 0o644); err != nil {
@@ -59,16 +63,16 @@ func host(t *testing.T) sync.Machine {
 }
 
 // carried is a stick with an export of a host.
-func carried(t *testing.T, fstype string) (*stick, sync.Machine) {
+func carried(t *testing.T, fstype string) (*stick, machine.Machine) {
 	t.Helper()
 	s, h := newStick(t, fstype, "DATA"), host(t)
-	if _, err := sync.Export(t.Context(), h, sync.ExportOptions{Drive: s.dir, AnyDirectory: true}, nil); err != nil {
+	if _, err := exporter.Export(t.Context(), h, exporter.ExportOptions{Drive: s.dir, AnyDirectory: true}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return s, h
 }
 
-func trust(t *testing.T, client, host sync.Machine) {
+func trust(t *testing.T, client, host machine.Machine) {
 	t.Helper()
 	h, err := ledger.Open(t.Context(), host.StateDir, ledger.Options{ReadOnly: true})
 	if err != nil {
@@ -90,7 +94,7 @@ func trust(t *testing.T, client, host sync.Machine) {
 // options are those of a run on the stick.
 func optionsOf(t *testing.T, s *stick, role Role, j *journal) Options {
 	t.Helper()
-	return Options{Device: "sda1", Role: role, RunDir: filepath.Join(t.TempDir(), "run"), Export: sync.ExportOptions{AnyDirectory: true},
+	return Options{Device: "sda1", Role: role, RunDir: filepath.Join(t.TempDir(), "run"), Export: exporter.ExportOptions{AnyDirectory: true},
 		Log: j.log, Users: j.say, Hook: "hook", System: s.system(), Explain: func(error) (int, []string) { return 7, []string{"what helps"} }}
 }
 
@@ -128,8 +132,8 @@ func nothingLeft(t *testing.T, s *stick, runDir string) {
 }
 
 func TestRun(t *testing.T) {
-	empty := func(fstype, label string) func(*testing.T) (*stick, sync.Machine) {
-		return func(t *testing.T) (*stick, sync.Machine) {
+	empty := func(fstype, label string) func(*testing.T) (*stick, machine.Machine) {
+		return func(t *testing.T) (*stick, machine.Machine) {
 			s := newStick(t, fstype, label)
 			if err := os.WriteFile(filepath.Join(s.dir, "photo.jpg"), []byte("a user's own"), 0o644); err != nil {
 				t.Fatal(err)
@@ -137,19 +141,19 @@ func TestRun(t *testing.T) {
 			return s, host(t)
 		}
 	}
-	onHost := func(fstype string) func(*testing.T) (*stick, sync.Machine) {
-		return func(t *testing.T) (*stick, sync.Machine) { return carried(t, fstype) }
+	onHost := func(fstype string) func(*testing.T) (*stick, machine.Machine) {
+		return func(t *testing.T) (*stick, machine.Machine) { return carried(t, fstype) }
 	}
-	onClient := func(fstype string) func(*testing.T) (*stick, sync.Machine) {
-		return func(t *testing.T) (*stick, sync.Machine) {
+	onClient := func(fstype string) func(*testing.T) (*stick, machine.Machine) {
+		return func(t *testing.T) (*stick, machine.Machine) {
 			s, h := carried(t, fstype)
-			c := machine(t, "client")
+			c := newMachine(t, "client")
 			trust(t, c, h)
 			return s, c
 		}
 	}
-	changed := func(with func(*stick), make func(*testing.T) (*stick, sync.Machine)) func(*testing.T) (*stick, sync.Machine) {
-		return func(t *testing.T) (*stick, sync.Machine) {
+	changed := func(with func(*stick), make func(*testing.T) (*stick, machine.Machine)) func(*testing.T) (*stick, machine.Machine) {
+		return func(t *testing.T) (*stick, machine.Machine) {
 			s, m := make(t)
 			with(s)
 			return s, m
@@ -165,7 +169,7 @@ func TestRun(t *testing.T) {
 	}
 	tests := []struct {
 		name    string
-		make    func(*testing.T) (*stick, sync.Machine)
+		make    func(*testing.T) (*stick, machine.Machine)
 		role    Role
 		outcome Outcome
 		deeds   string
@@ -264,12 +268,12 @@ func TestRunIsRemembered(t *testing.T) {
 	if _, err := Run(t.Context(), h, optionsOf(t, s, Export, &journal{})); err != nil {
 		t.Fatal(err)
 	}
-	c := machine(t, "client")
+	c := newMachine(t, "client")
 	if _, err := Run(t.Context(), c, optionsOf(t, s, Import, &journal{})); !errors.Is(err, manifest.ErrUntrusted) {
 		t.Fatalf("import from an unknown key: %v", err)
 	}
 	for _, tt := range []struct {
-		m            sync.Machine
+		m            machine.Machine
 		verb, result string
 		files        int
 	}{{h, "export", "done", 4}, {c, "import", "is not trusted", 0}} {
@@ -291,7 +295,7 @@ func TestRunIsRemembered(t *testing.T) {
 // An unknown key is refused, said, and not made known.
 func TestRunNeverTrusts(t *testing.T) {
 	s, _ := carried(t, "vfat")
-	c := machine(t, "client")
+	c := newMachine(t, "client")
 	j := &journal{}
 	r, err := Run(t.Context(), c, optionsOf(t, s, Import, j))
 	if !errors.Is(err, manifest.ErrUntrusted) {
@@ -353,7 +357,7 @@ func TestRunFails(t *testing.T) {
 // blocked is a journey that lasts until its ctx ends.
 func blocked(begun chan<- struct{}) *journeys {
 	return &journeys{
-		export: func(ctx context.Context, _ sync.Machine, _ sync.ExportOptions, _ sync.Watcher) (*sync.ExportReport, error) {
+		export: func(ctx context.Context, _ machine.Machine, _ exporter.ExportOptions, _ progress.Watcher) (*exporter.ExportReport, error) {
 			begun <- struct{}{}
 			<-ctx.Done()
 			return nil, errors.New("write: input/output error") // as the kernel says it
@@ -514,7 +518,7 @@ func TestRunSweeps(t *testing.T) {
 
 func TestRunLeavesText(t *testing.T) {
 	s, h := carried(t, "vfat")
-	c := machine(t, "client")
+	c := newMachine(t, "client")
 	trust(t, c, h)
 	o := optionsOf(t, s, Import, &journal{})
 	o.ResultFile = true
@@ -533,7 +537,7 @@ func TestRunLeavesText(t *testing.T) {
 			t.Errorf("the text has no %q: %q", want, text)
 		}
 	}
-	if r, err := sync.Verify(t.Context(), c, sync.VerifyOptions{Drive: s.dir}, nil); err != nil || len(r.Origins) != 1 || len(r.Origins[0].Undeclared) > 0 || r.Origins[0].Err != nil {
+	if r, err := inspect.Verify(t.Context(), c, inspect.VerifyOptions{Drive: s.dir}, nil); err != nil || len(r.Origins) != 1 || len(r.Origins[0].Undeclared) > 0 || r.Origins[0].Err != nil {
 		t.Errorf("verify: %+v, %v", r, err)
 	}
 }

@@ -7,8 +7,8 @@
 //	turn       one run for a machine: the second drive waits
 //	identify   file system and label from the first sectors, nothing mounted yet
 //	look       an existing mount, else a private one that writes nothing at all, not even a journal. No tree pkgsneak/, and no label that asks for one: left alone
-//	export     fsck on the FATs, mounted for writing, sync.Export in a worker
-//	import     mounted read-only, sync.Import in a worker
+//	export     fsck on the FATs, mounted for writing, exporter.Export in a worker
+//	import     mounted read-only, importer.Import in a worker
 //	unmount    and, as proof, the device opened exclusively
 //	tell       log, users at their terminals, the hook; the ledger
 //
@@ -19,7 +19,7 @@
 // # The worker
 //
 // A run has to mount, to start fsck and to start the hook, so it cannot confine itself. What reads the drive can: export and import are made by a process of their own, which
-// is this program again, with the settings that this one was started with. It takes everything from itself that the journey does not need (sync.ConfineImport,
+// is this program again, with the settings that this one was started with. It takes everything from itself that the journey does not need (importer.Confine,
 // ConfineExport), makes it, and ends. On its standard input it gets one line, and then nothing; the end of its input, which is also that of a run that was killed, tells it to
 // stop, as a signal does.
 //

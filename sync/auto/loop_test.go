@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"pkgsneak/sync"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/watch"
 )
 
@@ -53,9 +53,9 @@ func TestRealDevices(t *testing.T) {
 		t.Run(fstype, func(t *testing.T) {
 			file := image(t, sizeOf(fstype), mkfs(fstype, "PKGSNEAK")...)
 			device := loop(t, fstype, file)
-			h, c := host(t), machine(t, "client")
+			h, c := host(t), newMachine(t, "client")
 			runDir := filepath.Join(t.TempDir(), "run")
-			plug := func(m sync.Machine, role Role) *Result {
+			plug := func(m machine.Machine, role Role) *Result {
 				t.Helper()
 				j := &journal{}
 				r, err := Run(t.Context(), m, Options{Device: device, Role: role, RunDir: runDir, Log: j.log, Users: j.say, System: Linux(), Worker: workerOf(t, m, workerStage{})})

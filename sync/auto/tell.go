@@ -13,9 +13,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/payload"
 )
 
 // driveName is the drive for people: its label and its device.
@@ -70,7 +72,7 @@ func (r *Result) pullWords() string {
 	return "; it is still in use: do not pull it yet"
 }
 
-func exportWords(e *sync.ExportReport) string {
+func exportWords(e *exporter.ExportReport) string {
 	if e.Unchanged {
 		return fmt.Sprintf("nothing has changed since the last export as %q", e.Plan.Origin) + leftWords(len(e.LeftOut))
 	}
@@ -81,7 +83,7 @@ func exportWords(e *sync.ExportReport) string {
 	return s + leftWords(len(e.LeftOut))
 }
 
-func importWords(i *sync.ImportReport) string {
+func importWords(i *importer.ImportReport) string {
 	var parts []string
 	for _, o := range i.Origins {
 		s := fmt.Sprintf("imported %s of %q", files(len(o.Copied)), o.Plan.Origin)
@@ -211,7 +213,7 @@ func (r *runner) leaveText(ctx context.Context, failed error) error {
 func (r *runner) text(failed error) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pkgsneak on %s, %s\n\n", r.m.Hostname, r.m.Now().UTC().Format("2006-01-02 15:04:05 UTC"))
-	var left []sync.Item
+	var left []payload.Item
 	if e := r.result.Export; e != nil {
 		b.WriteString(exportWords(e) + "\n")
 		left = append(left, e.LeftOut...)

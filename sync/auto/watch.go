@@ -9,9 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"pkgsneak/sync"
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/progress"
 	"pkgsneak/sync/watch"
 )
 
@@ -24,21 +26,21 @@ const (
 
 // WatchOptions says what to watch for, and where to.
 type WatchOptions struct {
-	Export sync.ExportOptions // Drive is the mount point, on which a drive comes and goes
-	Quiet  time.Duration      // nothing changes for so long, then an export; 0 is DefaultQuiet
-	Most   time.Duration      // changes that do not stop wait no longer than this; 0 is DefaultMost
-	Retry  time.Duration      // after an export that failed for another reason than the drive; 0 is DefaultRetry
-	Once   bool               // end after the first export, with its error
+	Export exporter.ExportOptions // Drive is the mount point, on which a drive comes and goes
+	Quiet  time.Duration          // nothing changes for so long, then an export; 0 is DefaultQuiet
+	Most   time.Duration          // changes that do not stop wait no longer than this; 0 is DefaultMost
+	Retry  time.Duration          // after an export that failed for another reason than the drive; 0 is DefaultRetry
+	Once   bool                   // end after the first export, with its error
 
-	Log    func(Level, string)             // nil: nobody
-	Done   func(*sync.ExportReport, error) // after each export; nil: nobody
-	Events sync.Watcher                    // progress
+	Log    func(Level, string)                 // nil: nobody
+	Done   func(*exporter.ExportReport, error) // after each export; nil: nobody
+	Events progress.Watcher                    // progress
 }
 
 // Watch exports whenever PKGDIR and DISTDIR have settled and a drive is there, until ctx ends. An end between two exports is none with an error; one that cuts an
 // export off is. The other errors are those of watching: a *watch.LimitError above all. An export that fails is told, and tried again when something has changed: files,
 // the drive, or after Retry. With Once its error is Watch's.
-func Watch(ctx context.Context, m sync.Machine, o WatchOptions) error {
+func Watch(ctx context.Context, m machine.Machine, o WatchOptions) error {
 	o.defaults()
 	m.Unattended = true
 	w := &watcher{m: m, o: o}
@@ -77,7 +79,7 @@ func isDistfile(base string) bool {
 
 // watcher is a watch at work. The first block is given.
 type watcher struct {
-	m       sync.Machine
+	m       machine.Machine
 	o       WatchOptions
 	dirs    *watch.Dirs
 	mounts  <-chan struct{}
@@ -179,7 +181,7 @@ func (w *watcher) look() {
 func (w *watcher) export(ctx context.Context) error {
 	w.retry = nil
 	w.log(Info, "export to %q begins", w.o.Export.Drive)
-	report, err := sync.Export(ctx, w.m, w.o.Export, w.o.Events)
+	report, err := exporter.Export(ctx, w.m, w.o.Export, w.o.Events)
 	if err == nil {
 		w.due = false
 		w.remember(report)
@@ -213,7 +215,7 @@ func (w *watcher) failed(err error) {
 }
 
 // remember adds an export that wrote something to what status shows.
-func (w *watcher) remember(report *sync.ExportReport) {
+func (w *watcher) remember(report *exporter.ExportReport) {
 	if report.Unchanged {
 		return
 	}

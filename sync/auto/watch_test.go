@@ -14,17 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/reindex"
 )
 
 // builder writes packages into a PKGDIR as emerge does: the name is reserved by an empty file, the package is written beside it under a name of its own, renamed to
 // its place, and the index is written anew under Portage's lock.
 type builder struct {
 	t    *testing.T
-	m    sync.Machine
+	m    machine.Machine
 	from string // golden packages
 }
 
@@ -53,7 +56,7 @@ func (b builder) build(path string) {
 
 func (b builder) index() {
 	b.t.Helper()
-	_, err := sync.Index(b.t.Context(), b.m, sync.IndexOptions{}, nil)
+	_, err := reindex.Index(b.t.Context(), b.m, reindex.IndexOptions{}, nil)
 	check(b.t, err)
 }
 
@@ -78,7 +81,7 @@ func check(t *testing.T, err error) {
 }
 
 // contents is what the newest generation on a drive lists: each file with size and digest, and the catalogue without its time.
-func contents(t *testing.T, m sync.Machine, dir string) string {
+func contents(t *testing.T, m machine.Machine, dir string) string {
 	t.Helper()
 	d, err := drive.Open(dir)
 	if errors.Is(err, drive.ErrNoTree) {
@@ -111,10 +114,10 @@ func contents(t *testing.T, m sync.Machine, dir string) string {
 }
 
 // watching runs Watch until the test ends, and gives a token after each export.
-func watching(t *testing.T, m sync.Machine, o WatchOptions) (exports chan error, stop func() error) {
+func watching(t *testing.T, m machine.Machine, o WatchOptions) (exports chan error, stop func() error) {
 	t.Helper()
 	exports = make(chan error, 1000)
-	o.Done = func(_ *sync.ExportReport, err error) { exports <- err }
+	o.Done = func(_ *exporter.ExportReport, err error) { exports <- err }
 	if o.Quiet == 0 {
 		o.Quiet = 20 * time.Millisecond
 	}
@@ -153,10 +156,10 @@ func until(t *testing.T, exports <-chan error, what string, holds func() bool) {
 
 // A host builds, fetches, rebuilds and removes while the watch exports; in the end the drive holds what a fresh export would.
 func TestWatchEndsAsFreshExport(t *testing.T) {
-	m := machine(t, "bighost")
+	m := newMachine(t, "bighost")
 	b := builder{t, m, "../../testdata/golden/gpkg-multi/pkgdir"}
 	usb := t.TempDir()
-	exports, stop := watching(t, m, WatchOptions{Export: sync.ExportOptions{Drive: usb, AnyDirectory: true}})
+	exports, stop := watching(t, m, WatchOptions{Export: exporter.ExportOptions{Drive: usb, AnyDirectory: true}})
 	packages, err := filepath.Glob(b.from + "/*/*/*.gpkg.tar")
 	check(t, err)
 	if len(packages) < 6 {
@@ -177,7 +180,7 @@ func TestWatchEndsAsFreshExport(t *testing.T) {
 	check(t, os.Remove(filepath.Join(m.PKGDIR, filepath.Dir(gone))))
 
 	fresh := t.TempDir()
-	_, err = sync.Export(t.Context(), m, sync.ExportOptions{Drive: fresh, AnyDirectory: true}, nil)
+	_, err = exporter.Export(t.Context(), m, exporter.ExportOptions{Drive: fresh, AnyDirectory: true}, nil)
 	check(t, err)
 	want := contents(t, m, fresh)
 	until(t, exports, "the drive is as a fresh export", func() bool { return contents(t, m, usb) == want })
@@ -187,7 +190,7 @@ func TestWatchEndsAsFreshExport(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Errorf("stopped: %v", err)
 	}
-	r, err := sync.Verify(t.Context(), m, sync.VerifyOptions{Drive: usb}, nil)
+	r, err := inspect.Verify(t.Context(), m, inspect.VerifyOptions{Drive: usb}, nil)
 	if err != nil || len(r.Origins) != 1 || r.Origins[0].Err != nil || len(r.Origins[0].Bad)+len(r.Origins[0].Undeclared)+len(r.Origins[0].Stale) > 0 {
 		t.Errorf("verify: %+v, %v", r, err)
 	}
@@ -195,13 +198,13 @@ func TestWatchEndsAsFreshExport(t *testing.T) {
 
 // A PKGDIR that is removed and made anew, as by a user who cleans up, is followed.
 func TestWatchFollowsPKGDIR(t *testing.T) {
-	m := machine(t, "bighost")
+	m := newMachine(t, "bighost")
 	check(t, os.Remove(m.PKGDIR))
 	b := builder{t, m, "../../testdata/golden/gpkg-classic/pkgdir"}
 	packages, err := filepath.Glob(b.from + "/*/*.gpkg.tar")
 	check(t, err)
 	usb := t.TempDir()
-	exports, _ := watching(t, m, WatchOptions{Export: sync.ExportOptions{Drive: usb, AnyDirectory: true, AllowShrink: true}})
+	exports, _ := watching(t, m, WatchOptions{Export: exporter.ExportOptions{Drive: usb, AnyDirectory: true, AllowShrink: true}})
 	for n := range 2 {
 		path, err := filepath.Rel(b.from, packages[n])
 		check(t, err)
@@ -214,7 +217,7 @@ func TestWatchFollowsPKGDIR(t *testing.T) {
 func TestWatchOnce(t *testing.T) {
 	m := host(t)
 	usb := t.TempDir()
-	err := Watch(t.Context(), m, WatchOptions{Export: sync.ExportOptions{Drive: usb, AnyDirectory: true}, Quiet: time.Millisecond, Once: true})
+	err := Watch(t.Context(), m, WatchOptions{Export: exporter.ExportOptions{Drive: usb, AnyDirectory: true}, Quiet: time.Millisecond, Once: true})
 	check(t, err)
 	if !strings.Contains(contents(t, m, usb), "foo-1.0.tar.xz") {
 		t.Error("nothing was exported")
@@ -231,7 +234,7 @@ func TestWatchDriveComesAndGoes(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: only root can mount")
 	}
-	m := machine(t, "bighost")
+	m := newMachine(t, "bighost")
 	b := builder{t, m, "../../testdata/golden/gpkg-classic/pkgdir"}
 	packages, err := filepath.Glob(b.from + "/*/*.gpkg.tar")
 	check(t, err)
@@ -241,7 +244,7 @@ func TestWatchDriveComesAndGoes(t *testing.T) {
 	}
 	defer unix.Unmount(stick, unix.MNT_DETACH)
 	j := &journal{}
-	exports, _ := watching(t, m, WatchOptions{Export: sync.ExportOptions{Drive: point}, Log: j.log})
+	exports, _ := watching(t, m, WatchOptions{Export: exporter.ExportOptions{Drive: point}, Log: j.log})
 	for n := range 3 {
 		path, err := filepath.Rel(b.from, packages[n])
 		check(t, err)
@@ -266,7 +269,7 @@ func TestWatchRetries(t *testing.T) {
 	check(t, err)
 	usb := t.TempDir()
 	j := &journal{}
-	exports, _ := watching(t, m, WatchOptions{Export: sync.ExportOptions{Drive: usb, AnyDirectory: true}, Retry: time.Millisecond, Log: j.log})
+	exports, _ := watching(t, m, WatchOptions{Export: exporter.ExportOptions{Drive: usb, AnyDirectory: true}, Retry: time.Millisecond, Log: j.log})
 	if err := <-exports; !errors.Is(err, durable.ErrLocked) {
 		t.Fatalf("while another pkgsneak is at work: %v", err)
 	}

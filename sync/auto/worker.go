@@ -10,8 +10,11 @@ import (
 	"slices"
 	"time"
 
-	"pkgsneak/sync"
+	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/progress"
 	"pkgsneak/sync/sandbox"
 )
 
@@ -32,11 +35,11 @@ type job struct {
 
 // answer is a line of what a worker says. One of its members is set.
 type answer struct {
-	Confined string             `json:"confined,omitempty"`
-	Event    *sync.Event        `json:"event,omitempty"`
-	Export   *sync.ExportReport `json:"export,omitempty"`
-	Import   *sync.ImportReport `json:"import,omitempty"`
-	Error    *WorkerError       `json:"error,omitempty"`
+	Confined string                 `json:"confined,omitempty"`
+	Event    *progress.Event        `json:"event,omitempty"`
+	Export   *exporter.ExportReport `json:"export,omitempty"`
+	Import   *importer.ImportReport `json:"import,omitempty"`
+	Error    *WorkerError           `json:"error,omitempty"`
 }
 
 // WorkerError is an error that a worker had.
@@ -67,14 +70,14 @@ func (e *WorkerError) Hints(string) []string { return e.Help }
 // workerJourneys are journeys that a worker makes, each a process. heard gets what it says of its confinement.
 func workerJourneys(start func(context.Context) *exec.Cmd, heard func(string)) *journeys {
 	return &journeys{
-		export: func(ctx context.Context, _ sync.Machine, o sync.ExportOptions, w sync.Watcher) (*sync.ExportReport, error) {
+		export: func(ctx context.Context, _ machine.Machine, o exporter.ExportOptions, w progress.Watcher) (*exporter.ExportReport, error) {
 			a, err := employ(ctx, start, job{Export, o.Drive}, w, heard)
 			if err == nil && a.Export == nil {
 				return nil, errNoAnswer
 			}
 			return a.Export, err
 		},
-		bring: func(ctx context.Context, _ sync.Machine, o sync.ImportOptions, w sync.Watcher) (*sync.ImportReport, error) {
+		bring: func(ctx context.Context, _ machine.Machine, o importer.ImportOptions, w progress.Watcher) (*importer.ImportReport, error) {
 			a, err := employ(ctx, start, job{Import, o.Drive}, w, heard)
 			if err == nil && !isWhole(a.Import) {
 				return nil, errNoAnswer
@@ -87,12 +90,12 @@ func workerJourneys(start func(context.Context) *exec.Cmd, heard func(string)) *
 var errNoAnswer = errors.New("the worker has answered something else than what it was asked for")
 
 // isWhole reports whether all is there that every report of an import has.
-func isWhole(r *sync.ImportReport) bool {
-	return r != nil && !slices.ContainsFunc(r.Origins, func(o *sync.OriginImport) bool { return o == nil || o.Plan == nil })
+func isWhole(r *importer.ImportReport) bool {
+	return r != nil && !slices.ContainsFunc(r.Origins, func(o *importer.OriginImport) bool { return o == nil || o.Plan == nil })
 }
 
 // employ starts a worker, gives it a job and listens until it has said its last word. It is told to end then, or when ctx ends, and killed if it does not.
-func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j job, w sync.Watcher, heard func(string)) (answer, error) {
+func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j job, w progress.Watcher, heard func(string)) (answer, error) {
 	working, end := context.WithCancel(ctx)
 	defer end()
 	cmd := start(working)
@@ -132,7 +135,7 @@ func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j job, w
 }
 
 // listen passes on what a worker says until it has said its last word.
-func listen(out io.Reader, w sync.Watcher, heard func(string)) (answer, error) {
+func listen(out io.Reader, w progress.Watcher, heard func(string)) (answer, error) {
 	d := json.NewDecoder(io.LimitReader(out, maxAnswer))
 	for {
 		var a answer
@@ -152,7 +155,7 @@ func listen(out io.Reader, w sync.Watcher, heard func(string)) (answer, error) {
 
 // Work is a worker's life: it reads the job, confines the process it runs in for ever, does the job and answers. What goes wrong with the job is answered too; the error
 // is also returned.
-func Work(ctx context.Context, m sync.Machine, o Options, in io.Reader, out io.Writer) error {
+func Work(ctx context.Context, m machine.Machine, o Options, in io.Reader, out io.Writer) error {
 	m.Unattended = true
 	var j job
 	if err := json.NewDecoder(io.LimitReader(in, maxJob)).Decode(&j); err != nil {
@@ -174,24 +177,24 @@ func Work(ctx context.Context, m sync.Machine, o Options, in io.Reader, out io.W
 }
 
 // journey confines this process and does the job.
-func (o *Options) journey(ctx context.Context, m sync.Machine, j job, say *json.Encoder) (done answer, err error) {
+func (o *Options) journey(ctx context.Context, m machine.Machine, j job, say *json.Encoder) (done answer, err error) {
 	confined := func(c sandbox.Confined) error { return say.Encode(answer{Confined: c.String()}) }
 	tell := eventLines(say, m.Now)
 	switch j.Journey {
 	case Export:
 		e := o.Export
 		e.Drive = j.Drive
-		if err := confined(sync.ConfineExport(m, e)); err != nil {
+		if err := confined(exporter.Confine(m, e)); err != nil {
 			return answer{}, err
 		}
-		done.Export, err = sync.Export(ctx, m, e, tell)
+		done.Export, err = exporter.Export(ctx, m, e, tell)
 	case Import:
 		i := o.Import
 		i.Drive = j.Drive
-		if err := confined(sync.ConfineImport(m, i)); err != nil {
+		if err := confined(importer.Confine(m, i)); err != nil {
 			return answer{}, err
 		}
-		if done.Import, err = sync.Import(ctx, m, i, tell); done.Import != nil {
+		if done.Import, err = importer.Import(ctx, m, i, tell); done.Import != nil {
 			o.explainRefused(done.Import.Refused)
 		}
 	default:
@@ -201,7 +204,7 @@ func (o *Options) journey(ctx context.Context, m sync.Machine, j job, say *json.
 }
 
 // explainRefused gives each refused origin its exit code and its hints while its error is at hand.
-func (o *Options) explainRefused(refused []sync.Refused) {
+func (o *Options) explainRefused(refused []importer.Refused) {
 	for i := range refused {
 		if refused[i].Err != nil {
 			refused[i].Code, refused[i].Hints = o.explain(refused[i].Err)
@@ -210,10 +213,10 @@ func (o *Options) explainRefused(refused []sync.Refused) {
 }
 
 // eventLines says the first event of each phase and the one that completes it, in between one a tick, and every notice. Whoever does not listen any more ends the input too.
-func eventLines(say *json.Encoder, now func() time.Time) sync.Watcher {
-	var phase sync.Phase
+func eventLines(say *json.Encoder, now func() time.Time) progress.Watcher {
+	var phase progress.Phase
 	var next time.Time
-	return func(e sync.Event) {
+	return func(e progress.Event) {
 		complete := e.Total > 0 && e.Done == e.Total && e.Files == e.FilesTotal
 		if t := now(); e.Notice == "" {
 			if e.Phase == phase && !complete && t.Before(next) {

@@ -20,10 +20,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
+	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/progress"
 )
 
 // A workerStage is the machine of a worker, and what it does beside its work. It travels in workerVariable.
@@ -44,7 +46,7 @@ func TestMain(m *testing.M) {
 }
 
 // workerOf gives a worker for a machine of the tests.
-func workerOf(t *testing.T, m sync.Machine, with workerStage) func(context.Context) *exec.Cmd {
+func workerOf(t *testing.T, m machine.Machine, with workerStage) func(context.Context) *exec.Cmd {
 	t.Helper()
 	with.Name, with.StateDir, with.PKGDIR, with.DISTDIR = m.Hostname, m.StateDir, m.PKGDIR, m.DISTDIR
 	text, err := json.Marshal(with)
@@ -69,14 +71,14 @@ func workerMain(text string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 99
 	}
-	m := sync.Machine{Settings: settings, Hostname: s.Name, Now: func() time.Time { return noon }, StateDir: s.StateDir, PKGDIR: s.PKGDIR, DISTDIR: s.DISTDIR, Version: "test",
+	m := machine.Machine{Settings: settings, Hostname: s.Name, Now: func() time.Time { return noon }, StateDir: s.StateDir, PKGDIR: s.PKGDIR, DISTDIR: s.DISTDIR, Version: "test",
 		LockWait: patience}
 	switch s.Mood {
 	case "dies":
 		fmt.Fprintln(os.Stderr, "what it said last")
 		return 7
 	case "waits": // until its input ends
-		_ = json.NewEncoder(os.Stdout).Encode(answer{Event: &sync.Event{Phase: sync.PhaseScan}})
+		_ = json.NewEncoder(os.Stdout).Encode(answer{Event: &progress.Event{Phase: progress.PhaseScan}})
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		return 0
 	case "talks for ever":
@@ -95,7 +97,7 @@ func workerMain(text string) int {
 		fmt.Println("<html>")
 		return 0
 	}
-	o := Options{Export: sync.ExportOptions{AnyDirectory: true}, Explain: func(error) (int, []string) { return 7, []string{"what helps"} }}
+	o := Options{Export: exporter.ExportOptions{AnyDirectory: true}, Explain: func(error) (int, []string) { return 7, []string{"what helps"} }}
 	var j strings.Builder
 	err = Work(context.Background(), m, o, io.TeeReader(os.Stdin, &j), os.Stdout)
 	if s.Mood == "breaks out" {
@@ -164,9 +166,9 @@ func TestWorkerIsConfined(t *testing.T) {
 		t.Run(string(role), func(t *testing.T) {
 			s, m := newStick(t, "vfat", "PKGSNEAK"), host(t)
 			if role == Import {
-				h := sync.Machine{}
+				h := machine.Machine{}
 				s, h = carried(t, "vfat")
-				m = machine(t, "client")
+				m = newMachine(t, "client")
 				trust(t, m, h)
 			}
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -202,7 +204,7 @@ func TestWorkerIsConfined(t *testing.T) {
 // An error keeps its words, its exit code and its hints on the way through the pipe.
 func TestWorkerFails(t *testing.T) {
 	s, _ := carried(t, "vfat")
-	c := machine(t, "client")
+	c := newMachine(t, "client")
 	plain := optionsOf(t, s, Import, &journal{})
 	_, want := Run(t.Context(), c, plain)
 	if !errors.Is(want, manifest.ErrUntrusted) {
@@ -229,7 +231,7 @@ func TestWorkerMisbehaves(t *testing.T) {
 		t.Run(mood, func(t *testing.T) {
 			t.Parallel()
 			s, h := carried(t, "vfat")
-			c := machine(t, "client")
+			c := newMachine(t, "client")
 			trust(t, c, h)
 			j := &journal{}
 			o := optionsOf(t, s, Import, j)
@@ -255,7 +257,7 @@ func TestWorkerIsStopped(t *testing.T) {
 			defer interrupt()
 			o := optionsOf(t, s, Export, &journal{})
 			o.Worker = workerOf(t, h, workerStage{Mood: "waits"})
-			o.Events = func(sync.Event) {
+			o.Events = func(progress.Event) {
 				if want == Pulled {
 					s.pull()
 				} else {
@@ -319,11 +321,11 @@ func FuzzListen(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {
-		a, err := listen(bytes.NewReader(said), func(sync.Event) {}, func(string) {})
+		a, err := listen(bytes.NewReader(said), func(progress.Event) {}, func(string) {})
 		if err != nil {
 			return
 		}
-		r := &runner{m: sync.Machine{Now: func() time.Time { return noon }, Hostname: "host"}, result: &Result{Device: Device{Name: "sda1", Path: "/dev/sda1"}, Export: a.Export}}
+		r := &runner{m: machine.Machine{Now: func() time.Time { return noon }, Hostname: "host"}, result: &Result{Device: Device{Name: "sda1", Path: "/dev/sda1"}, Export: a.Export}}
 		if isWhole(a.Import) {
 			r.result.Import = a.Import
 			importRun(a.Import, nil)

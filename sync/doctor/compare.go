@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/trust"
 )
@@ -51,7 +51,7 @@ func (e *examiner) drive(ctx context.Context) error {
 	if e.o.Drive == "" {
 		return nil
 	}
-	status, err := sync.Status(ctx, e.m, sync.StatusOptions{Drive: e.o.Drive})
+	status, err := inspect.Status(ctx, e.m, inspect.StatusOptions{Drive: e.o.Drive})
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (e *examiner) anyKey(d *drive.Drive) (manifest.Ring, error) {
 	return ring, nil
 }
 
-func (e *examiner) origin(ctx context.Context, d *drive.Drive, ring manifest.Ring, o *sync.OriginStatus) error {
+func (e *examiner) origin(ctx context.Context, d *drive.Drive, ring manifest.Ring, o *inspect.OriginStatus) error {
 	c := Comparison{Dir: o.Dir, Origin: o.Name, Trusted: o.Trusted, Mine: o.Mine, Packages: o.Packages.Files, Differences: []Difference{}}
 	defer func() { e.r.Origins = append(e.r.Origins, c) }()
 	e.originTrust(o)
@@ -120,7 +120,7 @@ func (e *examiner) origin(ctx context.Context, d *drive.Drive, ring manifest.Rin
 }
 
 // originTrust tells that an import would take nothing of the origin.
-func (e *examiner) originTrust(o *sync.OriginStatus) {
+func (e *examiner) originTrust(o *inspect.OriginStatus) {
 	var refusal *trust.Refusal
 	switch {
 	case o.Err == nil:

@@ -14,9 +14,11 @@ import (
 	"strings"
 	"testing"
 
-	"pkgsneak/sync"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/reindex"
 )
 
 // xpak makes a package with an empty image.
@@ -54,11 +56,11 @@ func (p *patient) builds(cpv string, meta map[string]string) {
 // exports puts everything onto a drive.
 func (p *patient) exports(mount string) {
 	p.t.Helper()
-	m := p.machine(nil)
-	if _, err := sync.Index(p.t.Context(), m, sync.IndexOptions{}, nil); err != nil {
+	m := p.newMachine(nil)
+	if _, err := reindex.Index(p.t.Context(), m, reindex.IndexOptions{}, nil); err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := sync.Export(p.t.Context(), m, sync.ExportOptions{Drive: mount, AnyDirectory: true}, nil); err != nil {
+	if _, err := exporter.Export(p.t.Context(), m, exporter.ExportOptions{Drive: mount, AnyDirectory: true}, nil); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -301,8 +303,8 @@ func TestDeep(t *testing.T) {
 	if c := r.Origins[0]; c.Read != Sampled || len(r.Unknown) != 1 || len(find(r, "cpu").Names) != Sampled {
 		t.Errorf("read %d, not known %q", c.Read, r.Unknown)
 	}
-	var last sync.Event
-	o.Deep, o.Watch = true, func(e sync.Event) { last = e }
+	var last progress.Event
+	o.Deep, o.Watch = true, func(e progress.Event) { last = e }
 	r = client.examine(o)
 	if c := r.Origins[0]; c.Read != len(packages) || len(r.Unknown) != 0 || len(find(r, "cpu").Names) != len(packages) || last.FilesTotal != len(packages) {
 		t.Errorf("read %d, not known %q, last event %+v", c.Read, r.Unknown, last)
@@ -342,7 +344,7 @@ func TestIndexAndPKGDIR(t *testing.T) {
 	p.builds("app-misc/a-1", nil)
 	check("no index", "broken index")
 	index := func() {
-		if _, err := sync.Index(t.Context(), p.machine(nil), sync.IndexOptions{}, nil); err != nil {
+		if _, err := reindex.Index(t.Context(), p.newMachine(nil), reindex.IndexOptions{}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -404,7 +406,7 @@ func TestEmergeLines(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	p.builds("app-misc/a-1", nil)
-	if _, err := sync.Index(t.Context(), p.machine(nil), sync.IndexOptions{}, nil); err != nil {
+	if _, err := reindex.Index(t.Context(), p.newMachine(nil), reindex.IndexOptions{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	p.write("var/db/pkg/app-misc/a-1/BUILD_TIME", "1780000001\n")

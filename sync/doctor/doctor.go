@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
 	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/progress"
 )
 
 // Role is what a machine does.
@@ -44,7 +45,7 @@ func (w Weight) rank() int { return slices.Index([]Weight{Broken, Wrong, Note}, 
 
 // Options says what to look at. Machine has to be filled in; the zero value of the rest looks at this machine without a drive.
 type Options struct {
-	Machine sync.Machine
+	Machine machine.Machine
 	Root    string   // in front of the machine's paths that Machine's settings name; "" is "/"
 	Drive   string   // mount point of a drive to compare with; "" for none
 	Roles   []Role   // what the machine is; none: find out
@@ -54,7 +55,7 @@ type Options struct {
 	Routes6 []byte   // /proc/net/ipv6_route
 	Ignore  []string // topics that are not told
 	Deep    bool     // read the CFLAGS of every package on the drive, not of some
-	Watch   sync.Watcher
+	Watch   progress.Watcher
 }
 
 // Mend is what to do: lines for a file, or, without a File, what Do says.
@@ -123,7 +124,7 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 // examiner is Examine's state.
 type examiner struct {
 	o Options
-	m sync.Machine
+	m machine.Machine
 	s *portage.Settings
 	r *Report
 

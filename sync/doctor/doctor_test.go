@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
 )
 
@@ -84,20 +84,20 @@ func (p *patient) write(name, text string) {
 }
 
 // machine is what a journey knows of the patient.
-func (p *patient) machine(env map[string]string) sync.Machine {
+func (p *patient) newMachine(env map[string]string) machine.Machine {
 	p.t.Helper()
 	s, err := portage.Load(p.t.Context(), portage.Options{Root: p.root, Env: func(k string) (string, bool) { v, ok := env[k]; return v, ok }})
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return sync.Machine{Settings: s, Hostname: "patient", Now: func() time.Time { return today }, StateDir: p.path("var/lib/pkgsneak"),
+	return machine.Machine{Settings: s, Hostname: "patient", Now: func() time.Time { return today }, StateDir: p.path("var/lib/pkgsneak"),
 		PKGDIR: p.path(s.PKGDIR()), DISTDIR: p.path(s.DISTDIR()), Version: "test"}
 }
 
 // options are those of a run of the doctor there; what the machine that tests has of room says nothing.
 func (p *patient) options(roles ...Role) Options {
 	p.t.Helper()
-	o := Options{Machine: p.machine(nil), Root: p.root, Roles: roles, Auto: p.auto, Ignore: []string{"room"}}
+	o := Options{Machine: p.newMachine(nil), Root: p.root, Roles: roles, Auto: p.auto, Ignore: []string{"room"}}
 	o.CPUInfo, _ = os.ReadFile(p.path("proc/cpuinfo"))
 	o.Routes, _ = os.ReadFile(p.path("proc/net/route"))
 	return o
@@ -257,7 +257,7 @@ func TestMendsMend(t *testing.T) {
 			t.Parallel()
 			p := newPatient(t, tt.tree)
 			if tt.extra != "" {
-				p.append(p.machine(nil).Settings.MakeConf(), tt.extra)
+				p.append(p.newMachine(nil).Settings.MakeConf(), tt.extra)
 			}
 			before := p.examine(p.options(tt.roles))
 			if find(before, tt.topic) == nil {
@@ -299,7 +299,7 @@ func TestAllMendsTogether(t *testing.T) {
 	} {
 		p := newPatient(t, tt.tree)
 		p.trusts()
-		p.append(p.machine(nil).Settings.MakeConf(), tt.extra)
+		p.append(p.newMachine(nil).Settings.MakeConf(), tt.extra)
 		before := p.examine(p.options(tt.roles...))
 		for _, f := range before.Findings {
 			for _, m := range f.Mend {

@@ -12,12 +12,12 @@ import (
 	"strings"
 	"syscall"
 
-	"pkgsneak/sync"
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/progress"
 )
 
 // Sampled is how many packages of a drive are read for their CFLAGS without Options.Deep: a few seconds on a slow drive, and
@@ -121,7 +121,7 @@ func (x *comparer) readFlags(ctx context.Context, t *cpuTally) error {
 			return err
 		}
 		if x.o.Watch != nil {
-			x.o.Watch(sync.Event{Phase: sync.PhaseScan, Path: it.Path, Files: i, FilesTotal: len(items)})
+			x.o.Watch(progress.Event{Phase: progress.PhaseScan, Path: it.Path, Files: i, FilesTotal: len(items)})
 		}
 		p, err := readStored(root, it)
 		if err != nil {

@@ -53,7 +53,7 @@ func does(op string) func(step) bool { return func(s step) bool { return s.op ==
 
 func on(op, name string) func(step) bool { return func(s step) bool { return s == step{op, name} } }
 
-func payload(op string) func(step) bool {
+func payloadStep(op string) func(step) bool {
 	return func(s step) bool { return s.op == op && isPayload(s.name) }
 }
 
@@ -75,8 +75,8 @@ func TestOrderOfTheFirstExport(t *testing.T) {
 	mustExport(t, h, mount)
 	inOrder(t, *steps, []string{"slots", "room of Packages", "last mkdir", "flush of directories", "payload", "last payload", "record", "syncfs", "flush", "commit", "manifest", "packages"},
 		first(*steps, on("extend", NextSlot)), first(*steps, on("extend", PackagesFile)), last(*steps, does("mkdir")),
-		last((*steps)[:first(*steps, payload("create"))], on("fsync", NextSlot)),
-		first(*steps, payload("create")), last(*steps, payload("write")), first(*steps, on("write", RecordFile(h.clock))),
+		last((*steps)[:first(*steps, payloadStep("create"))], on("fsync", NextSlot)),
+		first(*steps, payloadStep("create")), last(*steps, payloadStep("write")), first(*steps, on("write", RecordFile(h.clock))),
 		last((*steps)[:first(*steps, does("overwrite"))], does("syncfs")),
 		last((*steps)[:first(*steps, does("overwrite"))], on("fsync", NextSlot)),
 		first(*steps, on("overwrite", NextSlot)), first(*steps, on("overwrite", Slot)), first(*steps, on("overwrite", PackagesFile)))
@@ -96,7 +96,7 @@ func TestOrderOfANextExport(t *testing.T) {
 	old := "distfiles/" + Bucket("foo-1.tar.gz") + "/foo-1.tar.gz"
 	inOrder(t, *steps, []string{"leftover", "its directory", "mkdir", "payload", "flush", "commit", "manifest", "packages", "unlink", "its directory"},
 		first(*steps, on("unlink", "packages/app-misc/leftover-1.tbz2")), first(*steps, on("fsync", "packages/app-misc")),
-		first(*steps, does("mkdir")), first(*steps, payload("create")),
+		first(*steps, does("mkdir")), first(*steps, payloadStep("create")),
 		last((*steps)[:first(*steps, does("overwrite"))], on("fsync", NextSlot)),
 		first(*steps, on("overwrite", NextSlot)), first(*steps, on("overwrite", Slot)), first(*steps, on("overwrite", PackagesFile)),
 		first(*steps, on("unlink", old)), last(*steps, on("fsync", path.Dir(old))))

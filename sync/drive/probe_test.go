@@ -314,7 +314,7 @@ func TestProbeOnFileSystems(t *testing.T) {
 			at := func(match func(step) bool) int { return first(*steps, match) }
 			names := []string{"probe", "write", "comparison", "unlink", "its directory", "payload"}
 			inOrder(t, *steps, names, at(on("create", probeFile)), at(on("write", probeFile)), at(on("reading back", probeFile)),
-				at(on("unlink", probeFile)), at(on("fsync", GenerationDir)), at(payload("create")))
+				at(on("unlink", probeFile)), at(on("fsync", GenerationDir)), at(payloadStep("create")))
 			synced := (*steps)[at(on("create", probeFile)):at(on("reading back", probeFile))]
 			if fat := kind.kind == volume.VFAT || kind.kind == volume.ExFAT && kernelSince(6, 8); fat == slices.ContainsFunc(synced, does("syncfs")) {
 				t.Errorf("on %s: %v", kind.name, synced)

@@ -3,6 +3,7 @@
 package payload
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -76,3 +77,21 @@ type Key struct {
 
 // Key returns the key of the item.
 func (it Item) Key() Key { return Key{it.Kind, it.Path} }
+
+// Fitting counts how many of the items fit into free bytes, smallest first.
+func Fitting(items []Item, free int64) Tally {
+	sorted := slices.Clone(items)
+	slices.SortFunc(sorted, func(a, b Item) int { return cmp.Compare(a.Size, b.Size) })
+	var t Tally
+	for _, it := range sorted {
+		if t.Bytes+it.Size > free {
+			break
+		}
+		t.Add(it.Size)
+	}
+	return t
+}
+
+// Shrunk reports whether so many files fell away that a mistake is likelier than intent: all of them,
+// or more than half.
+func Shrunk(before, after int) bool { return before > 0 && after*2 < before }

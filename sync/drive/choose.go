@@ -1,0 +1,103 @@
+package drive
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
+)
+
+// NoOriginError says that the drive has no origin of the wanted name.
+type NoOriginError struct {
+	Name string
+	Have []string
+}
+
+func (e *NoOriginError) Error() string { return fmt.Sprintf("the drive has no origin %q", e.Name) }
+
+// Class is that of no particular error.
+func (e *NoOriginError) Class() fault.Class { return fault.Failed }
+
+// Hints name the origins that are there.
+func (e *NoOriginError) Hints(string) []string {
+	if len(e.Have) == 0 {
+		return nil
+	}
+	return []string{"the drive has " + strings.Join(e.Have, ", ")}
+}
+
+// EmptyMountError says that a drive's path is an empty directory: most likely nothing is mounted there. It wraps the error of a missing tree.
+type EmptyMountError struct {
+	Drive string
+	Err   error
+}
+
+func (e *EmptyMountError) Error() string {
+	return fmt.Sprintf("%q is empty: is the drive mounted?", e.Drive)
+}
+
+// Unwrap gives the error of the missing tree.
+func (e *EmptyMountError) Unwrap() error { return e.Err }
+
+// Class is fault.NoTree.
+func (e *EmptyMountError) Class() fault.Class { return fault.NoTree }
+
+// Hints say what is missing.
+func (e *EmptyMountError) Hints(string) []string { return []string{"mount the drive first"} }
+
+// DriveKind returns the kind of file on a drive that a payload file is.
+func DriveKind(k payload.Kind) Kind {
+	switch k {
+	case payload.Package:
+		return Package
+	case payload.Distfile:
+		return Distfile
+	}
+	return Program
+}
+
+// OpenFor opens a tree for reading and says what was being done when there is none.
+func OpenFor(verb, mount string) (*Drive, error) {
+	if err := machine.NeedDirectory(verb, mount); err != nil {
+		return nil, err
+	}
+	d, err := Open(mount)
+	if err != nil && errors.Is(err, ErrNoTree) {
+		if empty, _ := emptyDir(mount); empty {
+			return nil, &EmptyMountError{Drive: mount, Err: err}
+		}
+	}
+	return d, err
+}
+
+// emptyDir reports whether a directory has no entries: most likely nothing is mounted there.
+func emptyDir(dir string) (bool, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	_, err = f.ReadDir(1)
+	if err == nil {
+		return false, nil
+	}
+	return errors.Is(err, io.EOF), nil
+}
+
+// Choose returns the origins to work on: the one of the given name (its directory, or the origin's name within it), or all.
+func Choose(have []string, name string) ([]string, error) {
+	if name == "" {
+		return have, nil
+	}
+	for _, h := range have {
+		if h == name {
+			return []string{h}, nil
+		}
+	}
+	return nil, &NoOriginError{Name: name, Have: have}
+}

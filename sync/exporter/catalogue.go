@@ -1,0 +1,201 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strconv"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/progress"
+)
+
+// describes reports whether an entry is one of the file that lies under path and has size bytes.
+func describes(e pkgindex.Entry, path string, size int64) bool {
+	n, ok := e.Size()
+	return ok && n == size && e.Path() == path
+}
+
+// undescribed lists the packages on the drive of which the catalogue has no entry, or one of another file, sorted.
+func (x *exporter) undescribed() []string {
+	var paths []string
+	for key, it := range x.current {
+		if key.Kind == payload.Package && !describes(x.entries[key.Path], key.Path, it.Size) {
+			paths = append(paths, key.Path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+// healCatalogue makes the entries that the catalogue on the drive lacks: it is what the packages say, whatever the one before it was like. They come from the host's index or the host's package
+// where that is the file on the drive, else from the drive. What leaves the drive anyway leaves it now. A file of which neither tells what it is is left out.
+func healCatalogue(ctx context.Context, x *exporter) error {
+	missing := x.undescribed()
+	if len(missing) == 0 {
+		return nil
+	}
+	x.changed = true
+	d := describer{host: x.host, held: x.held, current: x.current, unlike: make(map[string]bool)}
+	for _, it := range x.todo {
+		d.unlike[it.Path] = d.unlike[it.Path] || it.Kind == payload.Package
+	}
+	for _, it := range x.report.Plan.Remove {
+		if it.Kind == payload.Package && slices.Contains(missing, it.Path) {
+			x.forget(payload.Key{Kind: it.Kind, Path: it.Path})
+			x.report.Removed = append(x.report.Removed, it)
+			missing = slices.DeleteFunc(missing, func(path string) bool { return path == it.Path })
+		}
+	}
+	workers := x.o.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	return pipeline.Ordered(ctx, len(missing), workers, pipeline.Window,
+		func(ctx context.Context, i int) description { return d.describe(ctx, missing[i]) },
+		func(i int, found description) error {
+			path := missing[i]
+			x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: path, Files: i + 1, FilesTotal: len(missing)})
+			if found.err == nil {
+				x.setEntry(path, found.entry)
+				return nil
+			}
+			var gone *drive.GoneError
+			if errors.As(found.err, &gone) {
+				return found.err
+			}
+			it := x.current[payload.Key{Kind: payload.Package, Path: path}]
+			x.forget(payload.Key{Kind: payload.Package, Path: path})
+			if !d.unlike[path] {
+				x.report.Plan.LeftOut = append(x.report.Plan.LeftOut, payload.Item{Kind: payload.Package, Path: path, Size: it.Size,
+					Reason: fmt.Sprintf("the drive's catalogue lost its entry, and its copy there cannot tell it: %v", found.err)})
+			}
+			return nil
+		}, func(description) {})
+}
+
+// description is the entry of a package, or why there is none.
+type description struct {
+	entry pkgindex.Entry
+	err   error
+}
+
+// describer makes entries of packages on the drive.
+type describer struct {
+	host    *host
+	held    *drive.Generation
+	current map[payload.Key]*drive.Item
+	unlike  map[string]bool // the host's file has other bytes
+}
+
+func (d *describer) describe(ctx context.Context, path string) description {
+	key := payload.Key{Kind: payload.Package, Path: path}
+	it := d.current[key]
+	if h := d.host.files[key]; h != nil && !d.unlike[path] {
+		if e, err := d.fromHost(ctx, h, it.Sum); err == nil {
+			return description{entry: e}
+		}
+	}
+	e, err := d.fromDrive(ctx, *it)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return description{e, err}
+}
+
+// fromHost describes a file of the host that has the sum. Its contents are not read where its digests are known, and nothing of it where the host's index vouches for it.
+func (d *describer) fromHost(ctx context.Context, h *hostFile, sum manifest.Digest) (pkgindex.Entry, error) {
+	dir := d.host.packages
+	sums, set, known := dir.cache.Lookup(h.Path, h.info)
+	known = known && set == digest.All
+	if known && sums.Blake2b == sum && h.Index == indexSumsOf(sums) {
+		return h.entry, nil
+	}
+	file, err := dir.open(h.Path, h.info)
+	if err != nil {
+		return pkgindex.Entry{}, err
+	}
+	defer file.Close()
+	if !known {
+		if sums, err = digest.Reader(ctx, file, digest.All, nil); err != nil {
+			return pkgindex.Entry{}, err
+		}
+	}
+	if sums.Blake2b != sum {
+		return pkgindex.Entry{}, durable.ErrChanged
+	}
+	own, err := ownEntry(file, h.Size, h.Path)
+	if err != nil {
+		return pkgindex.Entry{}, err
+	}
+	if err := durable.CheckUnchanged(file, h.info); err != nil {
+		return pkgindex.Entry{}, err
+	}
+	if e, err := entryOf(h, own, sums); err == nil {
+		return e, nil
+	}
+	return withFile(own, h.Path, h.Size, h.info.ModTime().Unix(), sums) // what the index says of it is not true
+}
+
+// fromDrive describes the copy on the drive. Its mtime was the host's and is lost: it becomes the time of the build.
+func (d *describer) fromDrive(ctx context.Context, it drive.Item) (pkgindex.Entry, error) {
+	r, err := d.held.Open(it)
+	if err != nil {
+		return pkgindex.Entry{}, err
+	}
+	sums, err := digest.Reader(ctx, r, digest.All, nil) // compares with what was signed
+	if err := errors.Join(err, r.Close()); err != nil {
+		return pkgindex.Entry{}, err
+	}
+	at, err := d.held.OpenAt(it)
+	if err != nil {
+		return pkgindex.Entry{}, err
+	}
+	defer at.Close()
+	own, err := ownEntry(at, it.Size, it.Path)
+	if err != nil {
+		return pkgindex.Entry{}, err
+	}
+	return withFile(own, it.Path, it.Size, -1, sums)
+}
+
+func ownEntry(r io.ReaderAt, size int64, path string) (pkgindex.Entry, error) {
+	p, err := binpkg.Read(r, size, path)
+	if err != nil {
+		return pkgindex.Entry{}, err
+	}
+	return pkgindex.NewEntry(p.Get)
+}
+
+// withFile adds to an entry what only the file tells. A modification time that no client could take, because it is before 1970 or after 2106, becomes the time of the build.
+func withFile(e pkgindex.Entry, path string, size, mtime int64, sums digest.Sums) (pkgindex.Entry, error) {
+	mtime = carriedMTime(e, mtime)
+	return e.With("PATH", path, "SIZE", strconv.FormatInt(size, 10), "MTIME", strconv.FormatInt(mtime, 10),
+		"MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
+}
+
+// carriedMTime is the modification time that a package has in the catalogue and on a client.
+func carriedMTime(e pkgindex.Entry, mtime int64) int64 {
+	if pkgindex.ValidMTime(mtime) {
+		return mtime
+	}
+	if built, ok := e.BuildTime(); ok && pkgindex.ValidMTime(built) {
+		return built
+	}
+	return 0
+}
+
+func indexSumsOf(sums digest.Sums) (s IndexSums) {
+	copy(s[copy(s[:], sums.MD5[:]):], sums.SHA1[:])
+	return s
+}

@@ -1,0 +1,379 @@
+package exporter
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	stdsync "sync"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/pkgindex"
+)
+
+// carried is what came of copying one file of the host.
+type carried struct {
+	put    drive.Item
+	entry  pkgindex.Entry // of a package: what the catalogue says
+	sums   digest.Sums
+	set    digest.Set // of sums, that are known
+	reason error      // why it is left out; nil: it was copied
+	hint   string
+	err    error // of the drive, or the end of ctx
+}
+
+// copyAll copies the files, several at a time, and commits what has arrived every now and then.
+func (x *exporter) copyAll(ctx context.Context, w *drive.Writer, todo []payload.Item) error {
+	every := x.o.CommitEvery
+	if every == 0 {
+		every = commitEvery
+	}
+	for len(todo) > 0 {
+		n, bytes := 0, int64(0)
+		for n < len(todo) && bytes < every {
+			bytes += todo[n].Size
+			n++
+		}
+		if err := x.copySome(ctx, w, todo[:n]); err != nil {
+			return err
+		}
+		if todo = todo[n:]; len(todo) > 0 {
+			if err := x.commit(ctx, w); err != nil {
+				return err
+			}
+		}
+	}
+	payload.Sort(x.report.Copied)
+	return nil
+}
+
+// copySome copies files: as many large ones at a time as the media like, while small ones are read and checked ahead.
+func (x *exporter) copySome(ctx context.Context, w *drive.Writer, todo []payload.Item) error {
+	readers, writers, workers := x.o.Workers, x.o.Workers, x.o.Workers
+	if workers <= 0 {
+		readers, writers = cmp.Or(x.o.Source.Readers, 2), cmp.Or(x.o.Medium.Writers, 1)
+		workers = runtime.GOMAXPROCS(0) + writers
+	}
+	c := copier{x: x, w: w, read: make(chan struct{}, readers), write: make(chan struct{}, writers), bufs: make(chan *pipeline.Buffers, workers)}
+	for range workers {
+		c.bufs <- &pipeline.Buffers{}
+	}
+	jobs := make([]*job, len(todo))
+	for i, it := range todo {
+		jobs[i] = x.newJob(it)
+	}
+	order := pipeline.LargeFirst(len(todo), func(i int) int64 { return todo[i].Size })
+	return pipeline.Ordered(ctx, len(todo), workers, pipeline.Window,
+		func(ctx context.Context, i int) carried {
+			if next := i + workers; next < len(order) && readers > prefetchReaders {
+				var soon stdsync.WaitGroup
+				soon.Go(func() { c.prefetch(jobs[order[next]]) })
+				defer soon.Wait()
+			}
+			return c.carry(ctx, jobs[order[i]])
+		},
+		func(i int, f carried) error {
+			if f.err != nil {
+				return f.err
+			}
+			x.carriedOver(jobs[order[i]], f)
+			jobs[order[i]] = nil
+			return nil
+		}, func(carried) {})
+}
+
+const (
+	// prefetchReaders is how many readers a medium likes at most that had better not be asked for what is read later.
+	prefetchReaders = 2
+	// prefetchHead and prefetchTail are how many bytes of a large file are asked for: what its first readers look at, and what the kernel reads ahead when it sees that the file is read in turn.
+	prefetchHead = 8 << 20
+	prefetchTail = 64 << 10
+)
+
+// prefetch asks the medium for a large file that is read soon. Whoever comes to the file then says what is wrong with it.
+func (c *copier) prefetch(j *job) {
+	if j.h.Size <= pipeline.SmallSize {
+		return
+	}
+	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	_ = unix.Fadvise(int(file.Fd()), 0, prefetchHead, unix.FADV_WILLNEED)
+	if tail := j.h.Size - prefetchTail; tail > prefetchHead {
+		_ = unix.Fadvise(int(file.Fd()), tail, prefetchTail, unix.FADV_WILLNEED)
+	}
+}
+
+// carriedOver notes what came of a file, of which nothing else is needed any more.
+func (x *exporter) carriedOver(j *job, f carried) {
+	it := j.it
+	key := payload.Key{Kind: it.Kind, Path: it.Path}
+	delete(x.host.files, key)
+	if f.reason != nil {
+		x.leaveOut(it, f.reason, f.hint) // if it was put, it is not listed: the next commit removes it
+		return
+	}
+	cache := x.host.dir(it.Kind).cache
+	cache.Put(it.Path, j.h.info, f.sums, f.set)
+	if it.Kind == payload.Package {
+		x.setEntry(it.Path, f.entry)
+		x.stock.facts[it.Path] = j.facts
+		cache.Approve(it.Path, j.h.info, binpkg.Rules)
+	}
+	put := f.put // without the rest of f
+	x.current[key] = &put
+	x.report.Copied = append(x.report.Copied, it)
+	x.copied.Add(1)
+}
+
+// forgetHost lets go of what is known of the files that stay as they are.
+func (x *exporter) forgetHost(todo []payload.Item) {
+	wanted := make(map[payload.Key]*hostFile, len(todo))
+	for _, it := range todo {
+		key := payload.Key{Kind: it.Kind, Path: it.Path}
+		wanted[key] = x.host.files[key]
+	}
+	x.host.files = wanted
+}
+
+// checkedBefore returns the digests of a package that was looked through by an earlier export and has not changed since, as far as its status tells; the copying makes sure of it. Else nil.
+func (x *exporter) checkedBefore(it payload.Item, h *hostFile) *digest.Sums {
+	if it.Kind != payload.Package {
+		return nil
+	}
+	cache := x.host.packages.cache
+	sums, set, ok := cache.Lookup(it.Path, h.info)
+	if !ok || set != digest.All || cache.Approved(it.Path, h.info) != binpkg.Rules {
+		return nil
+	}
+	return &sums
+}
+
+// copier copies several files at a time.
+type copier struct {
+	x           *exporter
+	w           *drive.Writer
+	read, write chan struct{}          // places at the media
+	bufs        chan *pipeline.Buffers // of each worker
+}
+
+// sourceError marks an error of the host's file among those of the drive.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+func (e *sourceError) Unwrap() error { return e.err }
+
+// carry puts one file on the drive in one pass: read, checked, hashed, written. A file that cannot be carried is left out and the run goes on; only the drive's errors end it. A package whose digests are known
+// was checked when they were computed.
+func (c *copier) carry(ctx context.Context, j *job) (f carried) {
+	if f.err = context.Cause(ctx); f.err != nil {
+		return f
+	}
+	it := j.it
+	if j.check() {
+		j.hash = digest.New(pkgindex.IndexHashes)
+	}
+	f.put, f.err = c.run(ctx, j)
+	var mine *sourceError
+	switch {
+	case context.Cause(ctx) != nil:
+		f.err = context.Cause(ctx)
+		return f
+	case errors.As(f.err, &mine):
+		f.reason, f.err = mine.err, nil
+		return f
+	case f.err != nil:
+		return f
+	}
+	f.set = digest.BLAKE2B
+	if it.Kind == payload.Package {
+		if j.known != nil {
+			if f.put.Sum != j.known.Blake2b {
+				f.reason, f.hint = errRotten, "if the file is good: touch "+filepath.Join(c.x.m.PKGDIR, it.Path)
+				return f
+			}
+			f.sums = *j.known
+		} else {
+			f.sums = j.hash.Sum()
+		}
+		f.set = digest.All
+		if f.entry, f.reason = entryOf(j.h, j.own, f.sums); f.reason != nil {
+			f.hint = c.x.hintIndex()
+		}
+	}
+	f.sums.Blake2b = f.put.Sum
+	return f
+}
+
+// errRotten is about a file that changed behind the back of its file system.
+var errRotten = errors.New("damaged: its contents are not what they were when it was read before, and its times say that nobody changed it")
+
+// job is one file on its way.
+type job struct {
+	it    payload.Item
+	h     *hostFile
+	known *digest.Sums   // of a package that was looked through before
+	hash  *digest.Hash   // of a package that is looked through now
+	own   pkgindex.Entry // of a package: what its own metadata says
+	facts *drive.PackageFacts
+}
+
+func (x *exporter) newJob(it payload.Item) *job {
+	h := x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]
+	return &job{it: it, h: h, known: x.checkedBefore(it, h)}
+}
+
+// check says whether it is a package that nobody has looked through yet.
+func (j *job) check() bool { return j.it.Kind == payload.Package && j.known == nil }
+
+// run copies a file. Errors of the file are *sourceError.
+func (c *copier) run(ctx context.Context, j *job) (drive.Item, error) {
+	bufs := <-c.bufs
+	defer func() { c.bufs <- bufs }()
+	if j.h.Size <= pipeline.SmallSize {
+		return c.runSmall(ctx, j, bufs)
+	}
+	return c.runLarge(ctx, j, bufs)
+}
+
+func (c *copier) put(ctx context.Context, j *job, fill func(io.Writer) error) (drive.Item, error) {
+	return c.w.Put(ctx, j.h.newFile(), fill)
+}
+
+// runSmall looks at a file in memory, while others are at the media.
+func (c *copier) runSmall(ctx context.Context, j *job, bufs *pipeline.Buffers) (drive.Item, error) {
+	data, err := c.load(j, bufs.Small())
+	if err == nil && j.it.Kind == payload.Package {
+		err = j.lookAt(ctx, data)
+	}
+	if err != nil {
+		return drive.Item{}, &sourceError{err}
+	}
+	c.write <- struct{}{}
+	defer func() { <-c.write }()
+	return c.put(ctx, j, func(dst io.Writer) error {
+		_, err := dst.Write(data)
+		return err
+	})
+}
+
+// load reads a whole file into buf.
+func (c *copier) load(j *job, buf []byte) ([]byte, error) {
+	c.read <- struct{}{}
+	defer func() { <-c.read }()
+	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data := buf[:j.h.Size]
+	if _, err := io.ReadFull(file, data); err != nil {
+		if pipeline.AtEnd(err) == nil {
+			err = durable.ErrChanged
+		}
+		return nil, err
+	}
+	return data, durable.CheckUnchanged(file, j.h.info)
+}
+
+func (j *job) lookAt(ctx context.Context, data []byte) error {
+	r := bytes.NewReader(data)
+	pkg, err := j.read(r)
+	if err == nil && j.check() {
+		j.hash.Write(data)
+		err = pkg.Check(ctx, r)
+	}
+	return err
+}
+
+func (j *job) read(r io.ReaderAt) (*binpkg.Package, error) {
+	pkg, err := binpkg.Read(r, j.h.Size, j.it.Path)
+	if err == nil {
+		j.own, err = pkgindex.NewEntry(pkg.Get)
+		j.facts = factsOf(j.it.Path, pkg, binpkg.Rules)
+	}
+	return pkg, err
+}
+
+// runLarge looks at a file while it is on its way.
+func (c *copier) runLarge(ctx context.Context, j *job, bufs *pipeline.Buffers) (drive.Item, error) {
+	c.write <- struct{}{}
+	defer func() { <-c.write }()
+	c.read <- struct{}{}
+	defer func() { <-c.read }()
+	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
+	if err != nil {
+		return drive.Item{}, &sourceError{err}
+	}
+	defer file.Close()
+	fill := func(dst io.Writer) error { return pour(ctx, dst, file, j.h.info, bufs) }
+	if j.it.Kind == payload.Package {
+		pkg, err := j.read(file)
+		if err != nil {
+			return drive.Item{}, &sourceError{err}
+		}
+		if j.check() {
+			fill = func(dst io.Writer) error { return j.pourChecked(ctx, dst, file, pkg, bufs) }
+		}
+	}
+	return c.put(ctx, j, fill)
+}
+
+// pourChecked copies a package to dst, and checks and hashes it on its way.
+func (j *job) pourChecked(ctx context.Context, dst io.Writer, file *os.File, pkg *binpkg.Package, bufs *pipeline.Buffers) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t := pipeline.NewTap(file)
+	checked := make(chan error, 1)
+	go func() {
+		err := pkg.Check(ctx, t)
+		t.Close()
+		if err != nil {
+			cancel(err) // it need not be copied to its end
+		}
+		checked <- err
+	}()
+	err := pour(ctx, dst, file, j.h.info, bufs, j.hash, t)
+	t.End()
+	if err != nil {
+		cancel(err)
+	}
+	var mine *sourceError
+	if bad := <-checked; bad != nil && (err == nil || errors.As(err, &mine)) {
+		return &sourceError{bad}
+	}
+	return err
+}
+
+// pour copies a file to dst and shows it to each of beside on the way. Its errors are *sourceError unless they are dst's.
+func pour(ctx context.Context, dst io.Writer, src *os.File, scanned fs.FileInfo, bufs *pipeline.Buffers, beside ...io.Writer) error {
+	rest := io.LimitedReader{R: pipeline.Reader{Ctx: ctx, R: src}, N: scanned.Size()}
+	readErr, writeErr := pipeline.Copy(dst, &rest, scanned.Size(), bufs, beside...)
+	if writeErr != nil {
+		return writeErr
+	}
+	if readErr == nil && rest.N > 0 {
+		readErr = durable.ErrChanged
+	}
+	if readErr == nil {
+		readErr = durable.CheckUnchanged(src, scanned)
+	}
+	if readErr != nil {
+		return &sourceError{readErr}
+	}
+	return nil
+}

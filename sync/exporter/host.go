@@ -1,0 +1,369 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/pkgindex"
+)
+
+// host is what the build host has, read once at the start of an export.
+type host struct {
+	packages  *payloadDir // nil where packages are not looked at, or PKGDIR is absent
+	distfiles *payloadDir
+	header    *pkgindex.Header // of PKGDIR's index; nil where it has none that can be used
+	files     map[payload.Key]*hostFile
+	leftOut   []payload.Item       // what lies there and is no payload that could be carried
+	before    map[payload.Kind]int // how many files of each directory are remembered
+	notices   []string
+}
+
+// payloadDir is PKGDIR or DISTDIR with what is remembered of the digests in it.
+type payloadDir struct {
+	path  string
+	root  *os.Root
+	cache *ledger.Cache
+}
+
+// hostFile is a payload file of the host.
+type hostFile struct {
+	HostFile
+	info  fs.FileInfo
+	entry pkgindex.Entry // of the host's index, if it vouches for the file (size, mtime and all that Portage needs); else none
+	odd   string         // why the index and the file disagree although the mtime is the same
+}
+
+// newFile is the file as it is put on the drive. The category is told where only the index has it.
+func (h *hostFile) newFile() drive.NewFile {
+	f := drive.NewFile{Kind: drive.DriveKind(h.Kind), Path: h.Path, Size: h.Size}
+	if h.Kind == payload.Package && !h.entry.IsZero() {
+		f.Category, _, _ = strings.Cut(h.entry.CPV(), "/")
+	}
+	return f
+}
+
+func (h *host) close() {
+	for _, d := range []*payloadDir{h.packages, h.distfiles} {
+		if d != nil {
+			d.root.Close()
+		}
+	}
+}
+
+func (h *host) dir(k payload.Kind) *payloadDir {
+	if k == payload.Package {
+		return h.packages
+	}
+	return h.distfiles
+}
+
+func (h *host) list() []HostFile {
+	files := make([]HostFile, 0, len(h.files))
+	for _, f := range h.files {
+		files = append(files, f.HostFile)
+	}
+	return files
+}
+
+// openPayloadDir opens PKGDIR or DISTDIR; nil where it is absent. It notes how many files are remembered of it.
+func (h *host) openPayloadDir(l *ledger.Ledger, m machine.Machine, k payload.Kind, path string) (*payloadDir, error) {
+	cache, err := l.Cache(path, m.Now())
+	if err != nil {
+		return nil, err
+	}
+	h.before[k] = cache.Len()
+	root, err := os.OpenRoot(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %q: %w", path, err)
+	}
+	return &payloadDir{path: path, root: root, cache: cache}, nil
+}
+
+// open opens a payload file that was scanned before. It is the same regular file, or there is an error.
+func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
+	f, _, err := durable.Open(d.root, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := durable.CheckUnchanged(f, scanned); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readHost scans PKGDIR and DISTDIR. What is not wanted is not looked at.
+// known are the entries of the drive's catalogue: where the host's index says the same, one of the two is enough.
+func readHost(ctx context.Context, l *ledger.Ledger, m machine.Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *host, err error) {
+	h := &host{files: make(map[payload.Key]*hostFile), before: make(map[payload.Kind]int)}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	scan := func() (*distdir.Scan, error) { return nil, nil }
+	if distfiles {
+		scan = pipeline.Future(func() (*distdir.Scan, error) { return scanDistfiles(ctx, m.DISTDIR) })
+	}
+	if packages {
+		if err := h.readPackages(ctx, l, m, known); err != nil {
+			scan()
+			return nil, err
+		}
+	}
+	found, err := scan()
+	if err == nil && distfiles {
+		err = h.addDistfiles(l, m, found)
+	}
+	return h, err
+}
+
+func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m machine.Machine, known map[string]pkgindex.Entry) (err error) {
+	if h.packages, err = h.openPayloadDir(l, m, payload.Package, m.PKGDIR); h.packages == nil {
+		return err
+	}
+	dir, err := pkgdir.Open(m.PKGDIR)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	entries := h.readIndex(dir, known)
+	scan, err := dir.Scan(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range scan.Files {
+		h.addPackage(f, entries)
+	}
+	for _, p := range scan.Misplaced {
+		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Package, Path: p.Path, Reason: p.Reason})
+	}
+	h.leftOut = append(h.leftOut, missed(m.PKGDIR, scan.Ignored, entries)...)
+	return nil
+}
+
+// missed are the names in a PKGDIR that are no packages although somebody could take them for some: a link with what is listed behind it, an empty file, a package that Portage set aside.
+func missed(pkgdirPath string, ignored []pkgdir.Problem, entries map[string]pkgindex.Entry) []payload.Item {
+	var items []payload.Item
+	for _, p := range ignored {
+		behind := 0
+		for path := range entries {
+			if strings.HasPrefix(path, p.Path+"/") {
+				behind++
+			}
+		}
+		switch {
+		case behind > 0:
+			items = append(items, payload.Item{Kind: payload.Package, Path: p.Path, Hint: "a directory or a bind mount in its place is followed, a link is not: " + filepath.Join(pkgdirPath, p.Path),
+				Reason: fmt.Sprintf("%s, which is not followed: %d packages that the index lists behind it are not carried", p.Reason, behind)})
+		case binpkg.HasPackageSuffix(p.Path), strings.Contains(p.Path, "._checksum_failure_."), strings.HasSuffix(p.Path, ".partial"):
+			items = append(items, payload.Item{Kind: payload.Package, Path: p.Path, Reason: p.Reason})
+		}
+	}
+	return items
+}
+
+// readIndex maps PKGDIR's index by path. Where two entries have one path, Portage's last wins.
+func (h *host) readIndex(dir *pkgdir.Dir, known map[string]pkgindex.Entry) map[string]pkgindex.Entry {
+	index, err := dir.IndexShared(func(path string) pkgindex.Entry { return known[path] })
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			h.notices = append(h.notices, fmt.Sprintf("the index of %q cannot be used: %v; every package is read", dir.Path(), err))
+		}
+		return nil
+	}
+	if !index.Header.Supported() {
+		return nil
+	}
+	header := index.Header // not the index: its entries shall not live on
+	h.header = &header
+	entries := make(map[string]pkgindex.Entry, len(index.Entries))
+	for _, e := range index.Entries {
+		entries[e.Path()] = e
+	}
+	return entries
+}
+
+func (h *host) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
+	hf := &hostFile{HostFile: HostFile{Kind: payload.Package, Path: f.Path, Size: f.Info.Size()}, info: f.Info}
+	hf.Sum = h.packages.known(f.Path, f.Info)
+	if e, ok := entries[f.Path]; ok {
+		size, hasSize := e.Size()
+		mtime, hasTime := e.MTime()
+		switch same := hasTime && mtime == f.Info.ModTime().Unix(); {
+		case same && hasSize && size != f.Info.Size():
+			hf.odd = fmt.Sprintf("the index says %d bytes, the file has %d", size, f.Info.Size())
+		case same && hasSize && e.Complete(*h.header):
+			hf.vouchedBy(e)
+		}
+	}
+	h.files[payload.Key{Kind: payload.Package, Path: f.Path}] = hf
+}
+
+// vouchedBy takes an entry of the host's index for the file's, in the form that it has in the catalogue: an index of an old Portage has no PATH.
+func (f *hostFile) vouchedBy(e pkgindex.Entry) {
+	if mtime := f.info.ModTime().Unix(); e.Get("PATH") == "" || !pkgindex.ValidMTime(mtime) {
+		var err error
+		if e, err = e.With("PATH", f.Path, "MTIME", strconv.FormatInt(carriedMTime(e, mtime), 10)); err != nil {
+			return
+		}
+	}
+	f.entry, f.Index = e, indexSums(e)
+}
+
+// known returns the BLAKE2B of a file if it is remembered and the file is unchanged since.
+func (d *payloadDir) known(name string, fi fs.FileInfo) manifest.Digest {
+	sums, set, ok := d.cache.Lookup(name, fi)
+	if !ok || set&digest.BLAKE2B == 0 {
+		return manifest.Digest{}
+	}
+	return sums.Blake2b
+}
+
+// indexSums returns the digests of an entry in the form that is compared.
+func indexSums(e pkgindex.Entry) (sums IndexSums) {
+	md5, ok1 := e.MD5()
+	sha1, ok2 := e.SHA1()
+	if ok1 && ok2 {
+		copy(sums[copy(sums[:], md5[:]):], sha1[:])
+	}
+	return sums
+}
+
+// scanDistfiles lists a DISTDIR; an absent one has nothing.
+func scanDistfiles(ctx context.Context, path string) (*distdir.Scan, error) {
+	d, err := distdir.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &distdir.Scan{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Scan(ctx)
+}
+
+func (h *host) addDistfiles(l *ledger.Ledger, m machine.Machine, scan *distdir.Scan) (err error) {
+	if h.distfiles, err = h.openPayloadDir(l, m, payload.Distfile, m.DISTDIR); h.distfiles == nil {
+		return err
+	}
+	for _, p := range scan.Ignored {
+		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: p.Name, Reason: p.Reason})
+	}
+	for _, f := range scan.Files {
+		if err := distdir.CheckName(f.Name); err != nil {
+			h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size(), Reason: err.Error()})
+			continue
+		}
+		hf := &hostFile{HostFile: HostFile{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size()}, info: f.Info}
+		hf.Sum = h.distfiles.known(f.Name, f.Info)
+		h.files[payload.Key{Kind: payload.Distfile, Path: f.Name}] = hf
+	}
+	return nil
+}
+
+// count returns how many files of a kind the host has.
+func (h *host) count(k payload.Kind) int {
+	n := 0
+	for key := range h.files {
+		if key.Kind == k {
+			n++
+		}
+	}
+	return n
+}
+
+// thin says what to do about a PKGDIR that has few packages or none: most hosts that run pkgsneak for the first time never built any.
+func (h *host) thin(m machine.Machine) []string {
+	var notices []string
+	packages := h.count(payload.Package)
+	switch {
+	case h.packages == nil:
+		notices = append(notices, fmt.Sprintf("there is no PKGDIR at %q", m.PKGDIR))
+	case packages == 0:
+		notices = append(notices, fmt.Sprintf("PKGDIR %q has no packages", m.PKGDIR))
+	}
+	missing, installed := h.withoutBinary(m)
+	if installed > 0 && missing*2 > installed {
+		notices = append(notices, fmt.Sprintf("%d of %d installed packages have no binary package", missing, installed))
+	}
+	if len(notices) == 0 {
+		return nil
+	}
+	if on, _ := m.Settings.HasFeature("buildpkg"); !on {
+		notices = append(notices, `to keep what is compiled from now on: FEATURES="buildpkg" in make.conf`)
+	}
+	if missing > 0 || packages == 0 {
+		notices = append(notices, `to pack what is installed: quickpkg --include-config=y "*/*"`)
+	}
+	for _, dir := range fetched(m) {
+		notices = append(notices, fmt.Sprintf("packages that binrepos.conf fetched lie in %q: export them with --pkgdir %s", dir, dir))
+	}
+	return notices
+}
+
+// withoutBinary counts the installed packages, and those of them of which PKGDIR has no build of that version.
+func (h *host) withoutBinary(m machine.Machine) (missing, installed int) {
+	list, err := m.Settings.Installed()
+	if err != nil {
+		return 0, 0
+	}
+	have := make(map[string]bool, len(h.files))
+	for k := range h.files {
+		if name, err := binpkg.ParseName(k.Path); k.Kind == payload.Package && err == nil {
+			have[name.Category+"/"+name.PF] = true // without a category below All
+		}
+	}
+	for _, p := range list {
+		if !have[p.Category+"/"+p.PF] && !have["/"+p.PF] {
+			missing++
+		}
+	}
+	return missing, len(list)
+}
+
+// fetched lists the directories into which Portage 3.0.77 and later puts what it fetched from a binrepos.conf host: they are not PKGDIR.
+func fetched(m machine.Machine) []string {
+	base := fetchedDir(m)
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	for _, e := range entries {
+		dir := base + "/" + e.Name()
+		if e.IsDir() && dir != m.PKGDIR && hasIndex(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+func fetchedDir(m machine.Machine) string {
+	return strings.TrimSuffix(m.Settings.EPREFIX, "/") + "/var/cache/binhost"
+}
+
+func hasIndex(dir string) bool {
+	fi, err := os.Stat(dir + "/Packages")
+	return err == nil && fi.Size() > 0
+}

@@ -1,0 +1,141 @@
+package exporter
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/pkgindex"
+)
+
+// originStock is what the origin has, as the host was found, whatever of it a generation carries, and what is known of its packages.
+type originStock struct {
+	why   map[payload.Kind]string        // why the list of a kind is not complete; it is where there is no reason
+	sizes map[payload.Key]int64          // bytes of everything that the origin has
+	facts map[string]*drive.PackageFacts // by path: of the file that the drive carries, if it carries one
+}
+
+// The reasons of a kind that was switched off.
+const (
+	ReasonNoPackages  = "the packages were not looked at (--no-packages)"
+	ReasonNoDistfiles = "the distfiles were not looked at (--no-distfiles)"
+)
+
+// newStock notes what was found on the host. Of a kind that was not looked at it has what the drive's generation tells, which may be out of date by now. A directory that lost so much
+// that a mistake is likelier than intent is not taken for all that the origin has, though the drive never had any of it.
+func newStock(h *host, m machine.Machine, o ExportOptions, known *drive.Facts, catalogue map[string]pkgindex.Entry) *originStock {
+	s := &originStock{why: make(map[payload.Kind]string), sizes: make(map[payload.Key]int64, len(h.files)), facts: make(map[string]*drive.PackageFacts, len(h.files))}
+	for key, f := range h.files {
+		s.sizes[key] = f.Size
+	}
+	packages, distfiles := h.count(payload.Package), h.count(payload.Distfile)
+	switch {
+	case o.NoPackages:
+		s.why[payload.Package] = ReasonNoPackages
+		for path, e := range catalogue {
+			size, _ := e.Size()
+			s.sizes[payload.Key{Kind: payload.Package, Path: path}] = size
+		}
+	case payload.Shrunk(h.before[payload.Package], packages) && !o.AllowShrink:
+		s.why[payload.Package] = fmt.Sprintf("PKGDIR %q had %d packages and has %d: not taken for a deletion (--allow-shrink)", m.PKGDIR, h.before[payload.Package], packages)
+	}
+	switch {
+	case o.NoDistfiles:
+		s.why[payload.Distfile] = ReasonNoDistfiles
+		if known != nil {
+			for _, d := range known.Distfiles {
+				s.sizes[payload.Key{Kind: payload.Distfile, Path: d.Name}] = d.Size
+			}
+		}
+	case h.before[payload.Distfile] > 0 && distfiles == 0 && !o.AllowShrink:
+		s.why[payload.Distfile] = fmt.Sprintf("DISTDIR %q had %d files and has none: not taken for a deletion (--allow-shrink)", m.DISTDIR, h.before[payload.Distfile])
+	}
+	if known != nil {
+		for i := range known.Packages {
+			s.facts[known.Packages[i].Path] = &known.Packages[i]
+		}
+	}
+	return s
+}
+
+// factsOf is what a package says of itself.
+func factsOf(path string, p *binpkg.Package, rules int) *drive.PackageFacts {
+	f := &drive.PackageFacts{Path: path, Rules: rules, Flags: drive.MakeFlags(p.Get("CFLAGS"), p.Get("CXXFLAGS"), p.Get("RUSTFLAGS"), p.Get("USE"))}
+	if n, err := strconv.ParseUint(p.Get("SIZE"), 10, 63); err == nil {
+		f.Installed = int64(n)
+	}
+	return f
+}
+
+// tell makes what the record and the facts of a generation with these files say. What is carried is the origin's, until a generation without it is committed.
+func (s *originStock) tell(current map[payload.Key]*drive.Item) (*drive.Facts, *drive.Holdings) {
+	all := maps.Clone(s.sizes)
+	for key, it := range current {
+		if _, ok := all[key]; !ok && key.Kind != program {
+			all[key] = it.Size
+		}
+	}
+	facts := &drive.Facts{}
+	has := &drive.Holdings{Packages: s.holding(payload.Package), Distfiles: s.holding(payload.Distfile)}
+	for key, size := range all {
+		if key.Kind == payload.Distfile {
+			facts.Distfiles = append(facts.Distfiles, drive.DistfileFacts{Name: key.Path, Size: size})
+			has.Distfiles.Bytes = payload.Plus(has.Distfiles.Bytes, size)
+			continue
+		}
+		p := drive.PackageFacts{Path: key.Path}
+		if known := s.facts[key.Path]; known != nil {
+			p = *known
+		}
+		facts.Packages = append(facts.Packages, p)
+		has.Packages.Bytes = payload.Plus(has.Packages.Bytes, size)
+	}
+	has.Packages.Count, has.Distfiles.Count = len(facts.Packages), len(facts.Distfiles)
+	slices.SortFunc(facts.Packages, func(a, b drive.PackageFacts) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(facts.Distfiles, func(a, b drive.DistfileFacts) int { return strings.Compare(a.Name, b.Name) })
+	return facts, has
+}
+
+func (s *originStock) holding(k payload.Kind) drive.Holding {
+	return drive.Holding{Complete: s.why[k] == "", Reason: s.why[k]}
+}
+
+// complete reads the metadata of the packages of which nothing is known yet: the drive has them from an older program, or another drive got them. A package that cannot be read says nothing.
+func (s *originStock) complete(ctx context.Context, h *host, paths []string, workers int) error {
+	slices.Sort(paths)
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	return pipeline.Ordered(ctx, len(paths), workers, pipeline.Window,
+		func(_ context.Context, i int) *drive.PackageFacts { return h.factsOf(paths[i]) },
+		func(i int, f *drive.PackageFacts) error {
+			s.facts[paths[i]] = f
+			return nil
+		}, func(*drive.PackageFacts) {})
+}
+
+func (h *host) factsOf(path string) *drive.PackageFacts {
+	f := h.files[payload.Key{Kind: payload.Package, Path: path}]
+	if f == nil || h.packages == nil {
+		return nil
+	}
+	file, err := h.packages.open(path, f.info)
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	p, err := binpkg.Read(file, f.Size, path)
+	if err != nil {
+		return nil
+	}
+	return factsOf(path, p, h.packages.cache.Approved(path, f.info))
+}

@@ -1,0 +1,300 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/volume"
+)
+
+// client is this machine's PKGDIR and DISTDIR, with what is remembered of the digests in them. A directory that does not exist yet is nil: everything is absent there.
+type client struct {
+	pkgdir    *pkgdir.Dir
+	distdir   *distdir.Dir
+	packages  *ledger.Cache
+	distfiles *ledger.Cache
+	locks     map[payload.Kind]*durable.Lock // held until the end
+}
+
+func (c *client) close() {
+	for _, l := range c.locks {
+		l.Release() // the file is unlinked or it is not; the lock itself ends with the process
+	}
+	if c.pkgdir != nil {
+		c.pkgdir.Close()
+	}
+	if c.distdir != nil {
+		c.distdir.Close()
+	}
+}
+
+// lock is held in a directory from before the plan to the end.
+func (c *client) lock(ctx context.Context, im *importer, kind payload.Kind) error {
+	store, other := c.store(kind), c.store(payload.Package)
+	if im.o.Pretend || store == nil {
+		return nil
+	}
+	if kind == payload.Package {
+		other = nil
+	}
+	l, err := lockStore(ctx, store, other, durable.LockOptions{Wait: im.m.LockWait, OnWait: func() {
+		im.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q", store.Path()))
+	}})
+	if l != nil {
+		c.locks[kind] = l
+	}
+	return err
+}
+
+// store is the directory of a kind; nil if it is not there.
+func (c *client) store(kind payload.Kind) *durable.Store {
+	switch {
+	case kind == payload.Package && c.pkgdir != nil:
+		return c.pkgdir.Store
+	case kind == payload.Distfile && c.distdir != nil:
+		return c.distdir.Store
+	}
+	return nil
+}
+
+// has reports whether the directory of a kind is there.
+func (c *client) has(kind payload.Kind) bool { return c.store(kind) != nil }
+
+// clearStaging removes everything that is staged.
+func (c *client) clearStaging() error {
+	var errs []error
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		if s := c.store(kind); s != nil {
+			errs = append(errs, s.Staging().Clear())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openClient opens what is there, and keeps other imports out of it. Nothing is created before the plan is made.
+func (im *importer) openClient(ctx context.Context) (err error) {
+	c := &client{locks: make(map[payload.Kind]*durable.Lock)}
+	im.client = c
+	if im.wants(payload.Package) {
+		if c.pkgdir, err = pkgdir.OpenWith(im.m.PKGDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if c.pkgdir != nil {
+			if err := c.pkgdir.Ready(); err != nil {
+				return err
+			}
+		}
+		if err := c.lock(ctx, im, payload.Package); err != nil {
+			return err
+		}
+		if c.packages, err = im.l.Cache(im.m.PKGDIR, im.m.Now()); err != nil {
+			return err
+		}
+	}
+	if im.wants(payload.Distfile) {
+		if c.distdir, err = distdir.OpenWith(im.m.DISTDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := c.lock(ctx, im, payload.Distfile); err != nil {
+			return err
+		}
+		if c.distfiles, err = im.l.Cache(im.m.DISTDIR, im.m.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// createClient makes the directories that are missing.
+func (im *importer) createClient(ctx context.Context) (err error) {
+	c := im.client
+	if c.pkgdir == nil && im.wants(payload.Package) && im.any(payload.Package) {
+		if c.pkgdir, err = pkgdir.Create(im.m.PKGDIR, im.m.Hook); err != nil {
+			return err
+		}
+		if err := c.lock(ctx, im, payload.Package); err != nil {
+			return err
+		}
+	}
+	if c.distdir == nil && im.wants(payload.Distfile) && im.any(payload.Distfile) {
+		if c.distdir, err = distdir.Create(im.m.DISTDIR, im.m.Hook); err != nil {
+			return err
+		}
+		if err := c.lock(ctx, im, payload.Distfile); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// any reports whether files of a kind will be brought in.
+func (im *importer) any(kind payload.Kind) bool {
+	for _, in := range im.origins {
+		for _, d := range in.deeds {
+			if d.kind == kind {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// looked is a place on the client and its status.
+type looked struct {
+	clientFile
+	info fs.FileInfo
+}
+
+// look finds out what lies at a place. Contents are read only if their size could make them one of the wanted, and only if they are not remembered.
+func (im *importer) look(ctx context.Context, kind payload.Kind, local string, sizes ...int64) (looked, error) {
+	l := looked{clientFile: clientFile{Local: local}}
+	fi, err := im.client.lstat(kind, local)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return l, nil
+	case err != nil: // a directory on the way is a link that leads out, or none; the name is too long
+		return l, &leftOutError{reason: "its place here cannot be looked at: " + reasonOf(err)}
+	}
+	l.Exists, l.info, l.Size = true, fi, fi.Size()
+	if !fi.Mode().IsRegular() {
+		return l, nil
+	}
+	for _, size := range sizes {
+		if size == fi.Size() {
+			l.Sum, err = im.digestOf(ctx, kind, local, fi)
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+// reasonOf is what the kernel or os.Root said, without the operation and the path.
+func reasonOf(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return err.Error()
+}
+
+func (c *client) lstat(kind payload.Kind, local string) (fs.FileInfo, error) {
+	switch {
+	case kind == payload.Package && c.pkgdir != nil:
+		return c.pkgdir.Lstat(local)
+	case kind == payload.Distfile && c.distdir != nil:
+		return c.distdir.Lstat(local)
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (c *client) cache(kind payload.Kind) *ledger.Cache {
+	if kind == payload.Package {
+		return c.packages
+	}
+	return c.distfiles
+}
+
+// digestOf returns the BLAKE2B of a local file, from memory or by reading it.
+func (im *importer) digestOf(ctx context.Context, kind payload.Kind, local string, fi fs.FileInfo) (manifest.Digest, error) {
+	cache := im.client.cache(kind)
+	if sums, set, ok := cache.Lookup(local, fi); ok && set&digest.BLAKE2B != 0 {
+		return sums.Blake2b, nil
+	}
+	im.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: local})
+	open := im.client.distdir.OpenFile
+	if kind == payload.Package {
+		open = im.client.pkgdir.OpenFile
+	}
+	f, now, err := open(local)
+	if err != nil {
+		return manifest.Digest{}, nil // what cannot be read is not known to be anybody's: it is local
+	}
+	defer f.Close()
+	sums, err := digest.Reader(ctx, f, digest.BLAKE2B, nil)
+	if ctx.Err() != nil {
+		return manifest.Digest{}, context.Cause(ctx)
+	}
+	if err != nil || durable.CheckUnchanged(f, now) != nil {
+		return manifest.Digest{}, nil
+	}
+	cache.Put(local, now, sums, digest.BLAKE2B)
+	return sums.Blake2b, nil
+}
+
+// checkEntry refuses an entry that cannot be the package's: what the index says is what Portage compares the file with.
+func checkEntry(e pkgindex.Entry, ok bool, signed int64) error {
+	size, known := e.Size()
+	mtime, hasTime := e.MTime()
+	switch {
+	case !ok:
+		return &leftOutError{reason: "the catalogue has no entry for it"}
+	case !known || size != signed:
+		return &leftOutError{reason: "the catalogue gives another size"}
+	case hasTime && !pkgindex.ValidMTime(mtime):
+		return &leftOutError{reason: fmt.Sprintf("the catalogue gives the impossible MTIME %d", mtime)}
+	}
+	return nil
+}
+
+// readCatalogue makes the origin's entries ready for another machine's index: CHOST and REPO stand in each, because its header may say something else.
+func (im *importer) readCatalogue(in *incoming) (err error) {
+	if in.catalogue, err = in.gen.Catalogue(); err != nil {
+		return err
+	}
+	in.entries = make(map[string]pkgindex.Entry, len(in.catalogue.Entries))
+	for _, e := range in.catalogue.Entries {
+		in.entries[e.Path()] = pkgindex.Rebase(e, in.catalogue.Header, pkgindex.Header{})
+	}
+	in.Plan.NotCarried = max(0, len(in.entries)-len(in.gen.Packages()))
+	return nil
+}
+
+// elsewhere returns local if it is not the path that one would expect.
+func elsewhere(local, path string) string {
+	if local == path {
+		return ""
+	}
+	return local
+}
+
+// checkSpace compares what is needed with the free space (spaceCheck), before the first byte is written.
+func (im *importer) checkSpace() error {
+	c := spaceCheck{pretend: im.o.Pretend}
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		if im.wants(kind) {
+			c.stores = append(c.stores, spaceStore{kind, im.dirOf(kind), im.client.store(kind)})
+		}
+	}
+	var todo []payload.Item
+	for _, in := range im.origins {
+		in.Plan.Need = 0
+		for _, d := range in.deeds {
+			in.Plan.Need = payload.Plus(in.Plan.Need, d.item.Size)
+			c.files = append(c.files, spaceFile{d.kind, d.local, d.item.Size, d.item.Sum})
+			todo = append(todo, payload.Item{Size: d.item.Size})
+		}
+	}
+	short, err := c.run()
+	if err != nil || short == nil {
+		return err
+	}
+	return fmt.Errorf("import: %w", &volume.SpaceError{Where: short.where, Need: short.need, Free: short.free, Fits: payload.Fitting(todo, short.free)})
+}
+
+func (im *importer) dirOf(kind payload.Kind) string {
+	if kind == payload.Package {
+		return im.m.PKGDIR
+	}
+	return im.m.DISTDIR
+}

@@ -1,0 +1,470 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/volume"
+)
+
+// The plan of an import is made for all accepted origins together, one kind of payload after the other, and is complete before it is shown:
+//
+//	present   for every file of every origin: is it here already, at its own place or where another origin brought the same file in?
+//	place     what is missing replaces the origin's own older file, or gets its own name if that is free
+//	beside    the rest goes beside what has the name; its name is chosen when all others are
+//	prune     what came from an origin and has left it, unless anybody still wants the file
+//
+// A file here belongs to every accepted origin that lists it, and to those whose drives are not at hand it belongs as the ledger says. What belongs to somebody
+// else is neither replaced nor pruned. No two tasks of a plan have one name, and what several origins list under one path with the same bytes is brought in once.
+
+// An owner is an accepted origin of which a file was brought in.
+type owner struct {
+	in   *incoming // nil: its drive is not at hand, or nothing of it is used in this run
+	path string    // the origin's
+}
+
+// owned is a file that the ledger remembers for an owner.
+type owned struct {
+	owner
+	size int64
+	sum  manifest.Digest
+}
+
+// placements is the plan of one kind on its way.
+type placements struct {
+	im   *importer
+	kind payload.Kind
+
+	owned   map[string][]owned     // by the path here
+	byPath  map[string][]string    // where other origins have files of one path: paths here, by the origin's path
+	kept    map[string]bool        // paths here whose files are what an origin wants
+	taken   map[string]*deed       // paths here that the plan gives to a file
+	joint   map[wantedFile][]*deed // tasks by what they bring in
+	missing []*missing
+	blocked string // why nothing can be brought in, "" if it can
+}
+
+// wantedFile is what makes files of two origins one file.
+type wantedFile struct {
+	path string
+	sum  manifest.Digest
+}
+
+// missing is a file of an origin that is not here.
+type missing struct {
+	in   *incoming
+	deed deed
+	own  []looked // the places of the file, as they are now; the last is the one of its path
+}
+
+func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
+	p := &placements{im: im, kind: kind, owned: make(map[string][]owned), byPath: make(map[string][]string), kept: make(map[string]bool),
+		taken: make(map[string]*deed), joint: make(map[wantedFile][]*deed)}
+	var here []ledger.OriginID
+	for _, in := range im.origins {
+		p.remember(in, in.imports[kind])
+		here = append(here, in.id, in.known)
+	}
+	for _, id := range im.l.Importers(ledgerKind(kind)) {
+		if key, ok := im.know.Ring.Find(id.Key); !ok || key.Revoked() || slices.Contains(here, id) {
+			continue // what came under a key that is not trusted any longer is nobody's
+		}
+		rows, err := im.l.Imports(id, ledgerKind(kind))
+		if err != nil {
+			return nil, err
+		}
+		p.remember(nil, rows)
+	}
+	return p, nil
+}
+
+func (p *placements) remember(in *incoming, rows map[string]ledger.Import) {
+	for path, row := range rows {
+		p.owned[row.Local] = append(p.owned[row.Local], owned{owner{in, path}, row.Size, row.Sum})
+		if row.Local != path {
+			p.byPath[path] = append(p.byPath[path], row.Local)
+		}
+	}
+}
+
+// sizesAt are the sizes of the files that were brought in at a place, and of the one that is wanted there.
+func (p *placements) sizesAt(local string, wanted int64) []int64 {
+	sizes := []int64{wanted}
+	for _, o := range p.owned[local] {
+		sizes = append(sizes, o.size)
+	}
+	return sizes
+}
+
+// belongs reports whether the file at a place is one that an accepted origin brought in.
+func (p *placements) belongs(l looked) bool {
+	return slices.ContainsFunc(p.owned[l.Local], func(o owned) bool { return o.sum == l.Sum && l.Sum != manifest.Digest{} })
+}
+
+// delivered is the digest of the file at a place if this origin brought it in for this path, else zero.
+func (p *placements) delivered(in *incoming, path string, l looked) manifest.Digest {
+	for _, o := range p.owned[l.Local] {
+		if o.in == in && o.path == path && o.sum == l.Sum {
+			return l.Sum
+		}
+	}
+	return manifest.Digest{}
+}
+
+// wanted reports whether anybody but one file of one origin still wants what lies at a place.
+func (p *placements) wanted(l looked, but owner) bool {
+	if p.kept[l.Local] {
+		return true
+	}
+	return slices.ContainsFunc(p.owned[l.Local], func(o owned) bool {
+		return o.owner != but && o.sum == l.Sum && (o.in == nil || o.in.mayHave(p.kind, o.path, o.sum))
+	})
+}
+
+// mayHave reports whether an origin has a file, or may have it: this drive need not carry it, and an older generation does not tell what has gone.
+func (in *incoming) mayHave(kind payload.Kind, path string, sum manifest.Digest) bool {
+	if it, ok := in.gen.Find(drive.DriveKind(kind), path); ok {
+		return it.Sum == sum
+	}
+	stock := in.stock[kind]
+	return in.Plan.Older || !stock.Complete || stock.Has(path)
+}
+
+// add takes a file of an origin into the plan: it is present, or comes on the list of what is missing. An error that is a reason leaves it out.
+func (p *placements) add(ctx context.Context, in *incoming, d deed) error {
+	var own []looked
+	row, known := in.imports[p.kind][d.path]
+	if known && row.Local != d.path {
+		own = append(own, looked{clientFile: clientFile{Local: row.Local}})
+	}
+	own = append(own, looked{clientFile: clientFile{Local: d.path}})
+	mine := false // an older file of this origin is here
+	for i := range own {
+		l, err := p.im.look(ctx, p.kind, own[i].Local, p.sizesAt(own[i].Local, d.item.Size)...)
+		if err != nil {
+			return err
+		}
+		switch own[i] = l; judge(l.clientFile, d.item.Sum, p.delivered(in, d.path, l)) {
+		case present:
+			p.present(in, d, l, known && row.Local == l.Local)
+			return nil
+		case outdated:
+			mine = true
+		}
+	}
+	for _, local := range p.byPath[d.path] {
+		if mine || known && row.Local == local {
+			continue
+		}
+		l, err := p.im.look(ctx, p.kind, local, p.sizesAt(local, d.item.Size)...)
+		if err == nil && l.Exists && l.Sum == d.item.Sum && p.belongs(l) {
+			p.present(in, d, l, true)
+			return nil
+		}
+		if err != nil && !isLeftOut(err) {
+			return err
+		}
+	}
+	p.missing = append(p.missing, &missing{in, d, own})
+	return nil
+}
+
+// present notes a file that is here. It becomes the origin's if it is that of any.
+func (p *placements) present(in *incoming, d deed, l looked, known bool) {
+	in.Plan.Present.Add(d.item.Size)
+	p.kept[l.Local] = true
+	if known || p.belongs(l) {
+		in.imports[p.kind][d.path] = ledger.Import{Local: l.Local, Size: d.item.Size, Sum: d.item.Sum}
+	}
+}
+
+// place finds a place for everything that is missing.
+func (p *placements) place() {
+	var rest []*missing
+	for _, m := range p.missing {
+		if p.blocked != "" {
+			m.in.leaveOut(m.deed, &leftOutError{reason: p.blocked})
+			continue
+		}
+		if !p.replace(m) && !p.join(m) && !p.copy(m) {
+			rest = append(rest, m)
+		}
+	}
+	for _, m := range rest {
+		if p.join(m) {
+			continue
+		}
+		if err := p.aside(m); err != nil {
+			m.in.leaveOut(m.deed, err)
+		}
+	}
+}
+
+// replace lets a file take the place of the older one that this origin brought in, if nobody else wants that.
+func (p *placements) replace(m *missing) bool {
+	for _, l := range m.own {
+		if judge(l.clientFile, m.deed.item.Sum, p.delivered(m.in, m.deed.path, l)) != outdated || p.wanted(l, owner{m.in, m.deed.path}) {
+			continue
+		}
+		if other := p.taken[l.Local]; other != nil {
+			if other.item.Sum == m.deed.item.Sum && other.path == m.deed.path {
+				p.joinTo(m, other)
+				return true
+			}
+			continue
+		}
+		d := m.deed
+		reason := "rebuilt by the origin"
+		if p.kind == payload.Distfile {
+			reason = "changed by the origin"
+		}
+		d.local, d.seen = l.Local, l.info
+		p.task(m.in, d, &m.in.Plan.Replace, reason)
+		return true
+	}
+	return false
+}
+
+// join leaves a file to the task of another origin that brings in the very same one.
+func (p *placements) join(m *missing) bool {
+	tasks := p.joint[wantedFile{m.deed.path, m.deed.item.Sum}]
+	if len(tasks) == 0 {
+		return false
+	}
+	p.joinTo(m, tasks[0])
+	return true
+}
+
+func (p *placements) joinTo(m *missing, d *deed) {
+	d.owners = append(d.owners, owner{m.in, m.deed.path})
+	m.in.Plan.Present.Add(m.deed.item.Size)
+}
+
+// copy gives a file its own name if nothing has it.
+func (p *placements) copy(m *missing) bool {
+	l := m.own[len(m.own)-1]
+	if l.Exists || p.taken[l.Local] != nil {
+		return false
+	}
+	d := m.deed
+	d.local = l.Local
+	p.task(m.in, d, &m.in.Plan.Copy, "")
+	return true
+}
+
+// aside brings a file in although something else has its name: a package beside it, a distfile only in its place.
+func (p *placements) aside(m *missing) error {
+	d, l := m.deed, m.own[len(m.own)-1]
+	by := "a local file"
+	switch {
+	case p.taken[l.Local] != nil:
+		by = "another file of this import"
+	case p.belongs(l) && p.wanted(l, owner{m.in, d.path}):
+		by = "a file of another origin"
+	}
+	if p.kind == payload.Distfile {
+		return p.overwrite(m, by)
+	}
+	free, err := binpkg.FreePath(d.path, path.Dir(d.entry.CPV()), func(name string) bool {
+		if p.taken[name] != nil {
+			return true
+		}
+		_, err := p.im.client.lstat(payload.Package, name)
+		return !errors.Is(err, fs.ErrNotExist)
+	})
+	if err != nil {
+		return &leftOutError{reason: err.Error()}
+	}
+	d.local = free
+	p.task(m.in, d, &m.in.Plan.Beside, by+" has its name")
+	return nil
+}
+
+// overwrite replaces a distfile that is no origin's, if that is wanted.
+func (p *placements) overwrite(m *missing, by string) error {
+	d, l := m.deed, m.own[len(m.own)-1]
+	switch {
+	case p.taken[l.Local] != nil || p.belongs(l) && p.wanted(l, owner{m.in, d.path}):
+		return &leftOutError{reason: by + " with other contents has its name"}
+	case !p.im.o.Replace || !l.info.Mode().IsRegular():
+		return &leftOutError{reason: by + " with other contents has its name", hint: "pkgsneak import --replace"}
+	}
+	d.local, d.seen = l.Local, l.info
+	p.task(m.in, d, &m.in.Plan.Replace, by+" with other contents is replaced")
+	return nil
+}
+
+// task puts a file that will be brought in on the list of its origin.
+func (p *placements) task(in *incoming, d deed, list *[]payload.Item, reason string) {
+	d.owners = []owner{{in, d.path}}
+	*list = append(*list, payload.Item{Kind: p.kind, Path: d.path, Size: d.item.Size, Reason: reason, Local: elsewhere(d.local, d.path)})
+	in.deeds = append(in.deeds, &d)
+	p.taken[d.local] = &d
+	key := wantedFile{d.path, d.item.Sum}
+	p.joint[key] = append(p.joint[key], &d)
+}
+
+// prune finds what came from the origins and has left them. A file that was changed here since is local; one that anybody else wants only ceases to be this
+// origin's. Of an older generation, and of one that does not say all that its origin has, nothing is concluded.
+func (p *placements) prune(ctx context.Context) error {
+	if p.blocked != "" {
+		return nil
+	}
+	removed := make(map[string]*deed)
+	for _, in := range p.im.origins {
+		if err := p.pruneOrigin(ctx, in, removed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[string]*deed) error {
+	if in.Plan.Older {
+		return nil
+	}
+	rows, stock := in.imports[p.kind], in.stock[p.kind]
+	var tasks []*deed
+	var left payload.Tally // files here of which this drive cannot tell whether they have left the origin
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		row := rows[name]
+		if stock.Has(name) {
+			continue
+		}
+		if !stock.Complete {
+			left.Add(row.Size)
+			continue
+		}
+		l, err := p.im.look(ctx, p.kind, row.Local, row.Size)
+		switch {
+		case isLeftOut(err): // what cannot be looked at may be there another time
+			continue
+		case err != nil:
+			return err
+		case l.Exists && l.Size == row.Size && l.Sum == manifest.Digest{}: // nor what cannot be read
+			continue
+		case !l.Exists, l.Sum != row.Sum, p.taken[row.Local] != nil, p.wanted(l, owner{in, name}):
+			delete(rows, name)
+			continue
+		}
+		tasks = append(tasks, &deed{kind: p.kind, path: name, local: row.Local, item: drive.Item{Size: row.Size}, seen: l.info, owners: []owner{{in, name}}})
+	}
+	switch {
+	case left.Files > 0:
+		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: left, Reason: stock.Reason})
+	case p.kind == payload.Package && payload.Shrunk(len(rows), len(rows)-len(tasks)) && !p.im.o.AllowShrink:
+		h := Held{Kind: p.kind, Reason: fmt.Sprintf("they are %d of the %d that came from it", len(tasks), len(rows)), Hint: "pkgsneak import --prune --allow-shrink"}
+		for _, d := range tasks {
+			h.Tally.Add(d.item.Size)
+		}
+		in.Plan.Held = append(in.Plan.Held, h)
+	default:
+		p.remove(in, tasks, removed)
+	}
+	return nil
+}
+
+// remove puts what shall be pruned on the list of an origin. What two origins had, and neither has now, is removed once.
+func (p *placements) remove(in *incoming, tasks []*deed, removed map[string]*deed) {
+	for _, d := range tasks {
+		if first := removed[d.local]; first != nil {
+			first.owners = append(first.owners, d.owners...)
+			continue
+		}
+		removed[d.local] = d
+		in.Plan.Prune = append(in.Plan.Prune, payload.Item{Kind: p.kind, Path: d.path, Size: d.item.Size, Local: elsewhere(d.local, d.path), Reason: "gone from the origin"})
+		in.prune = append(in.prune, d)
+	}
+}
+
+// planPackages compares the packages of all origins with PKGDIR.
+func (im *importer) planPackages(ctx context.Context) error {
+	p, err := im.newPlacements(payload.Package)
+	if err != nil {
+		return err
+	}
+	for _, in := range im.origins {
+		for _, it := range in.gen.Packages() {
+			entry, ok := in.entries[it.Path]
+			err := checkEntry(entry, ok, it.Size)
+			if err := p.addOr(ctx, in, deed{item: it, kind: payload.Package, path: it.Path, entry: entry}, err); err != nil {
+				return err
+			}
+		}
+	}
+	p.place()
+	return p.prune(ctx)
+}
+
+// planDistfiles compares the distfiles of all origins with DISTDIR, which is flat.
+func (im *importer) planDistfiles(ctx context.Context) error {
+	p, err := im.newPlacements(payload.Distfile)
+	if err != nil {
+		return err
+	}
+	im.blocked = unwritable(im.m.DISTDIR, im.o.Pretend)
+	p.blocked = im.blocked
+	for _, in := range im.origins {
+		for _, it := range in.gen.Distfiles() {
+			var unfit error
+			if err := distdir.CheckName(it.Path); err != nil {
+				unfit = &leftOutError{reason: err.Error()}
+			}
+			if err := p.addOr(ctx, in, deed{item: it, kind: payload.Distfile, path: it.Path}, unfit); err != nil {
+				return err
+			}
+		}
+	}
+	p.place()
+	return p.prune(ctx)
+}
+
+// addOr is add for a file that nothing speaks against. What is left out with a reason is no error.
+func (p *placements) addOr(ctx context.Context, in *incoming, d deed, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if err == nil {
+		err = p.add(ctx, in, d)
+	}
+	if isLeftOut(err) {
+		in.leaveOut(d, err)
+		return nil
+	}
+	return err
+}
+
+// leaveOut puts a file that cannot be brought in on its list.
+func (in *incoming) leaveOut(d deed, err error) {
+	it := payload.Item{Kind: d.kind, Path: d.path, Size: d.item.Size}
+	var reason *leftOutError
+	if errors.As(err, &reason) {
+		it.Reason, it.Hint = reason.reason, reason.hint
+	}
+	in.Plan.LeftOut = append(in.Plan.LeftOut, it)
+}
+
+// unwritable says why nothing can be brought into a directory, "" if nothing speaks against it. What only this user may not is no reason where nothing will be written.
+func unwritable(dir string, pretend bool) string {
+	err := unix.Faccessat(unix.AT_FDCWD, volume.Existing(dir), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return fmt.Sprintf("%q lies on a file system that cannot be written", dir)
+	case errors.Is(err, fs.ErrPermission) && !pretend:
+		return fmt.Sprintf("%q cannot be written: %v", dir, err)
+	}
+	return ""
+}

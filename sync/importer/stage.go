@@ -1,0 +1,257 @@
+package importer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	stdsync "sync"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/progress"
+)
+
+// stageAll copies everything that has to be copied into the staging directories and checks it there. What a killed run has staged is not copied again. As many files are copied at a time as the medium
+// likes; others are unpacked and checked beside, as many as there are processors.
+func (im *importer) stageAll(ctx context.Context, in *incoming) ([]*deed, error) {
+	readers, checkers := im.o.Workers, im.o.Workers
+	if im.o.Workers <= 0 {
+		readers, checkers = cmp.Or(im.o.Source.Readers, 2), runtime.GOMAXPROCS(0)
+	}
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		wanted := slices.ContainsFunc(in.deeds, func(d *deed) bool { return d.kind == kind })
+		if !wanted {
+			continue
+		}
+		if err := im.staging(kind).Make(); err != nil {
+			return nil, err
+		}
+	}
+	t := turns{medium: make(chan *pipeline.Buffers, readers), processor: make(chan struct{}, checkers)}
+	for range readers {
+		t.medium <- &pipeline.Buffers{}
+	}
+	p := newStaging(im.w, in.deeds)
+	twin := twins(in.deeds)
+	order := pipeline.LargeFirst(len(in.deeds), func(i int) int64 { return in.deeds[i].item.Size })
+	there := make([]bool, len(in.deeds))
+	stage := func(ctx context.Context, i int) error {
+		return im.stage(ctx, in, in.deeds[i], t, func(n int64) { p.read(in.deeds[i].path, n) })
+	}
+	err := pipeline.Ordered(ctx, len(in.deeds), readers+checkers, pipeline.Window, func(ctx context.Context, n int) error {
+		i := order[n]
+		if twin[i] {
+			return nil // its turn comes when the other one is there
+		}
+		return stage(ctx, i)
+	}, func(n int, err error) error {
+		i := order[n]
+		if twin[i] {
+			err = stage(ctx, i)
+		}
+		d := in.deeds[i]
+		p.finished(d)
+		var reason *leftOutError
+		switch {
+		case errors.As(err, &reason):
+			d.leaveOut(reason.reason)
+		case err != nil:
+			return err
+		default:
+			there[i] = true
+		}
+		return nil
+	}, func(error) {})
+	var staged []*deed
+	for i, d := range in.deeds {
+		if there[i] {
+			staged = append(staged, d)
+		}
+	}
+	return staged, err
+}
+
+// turns are what a file waits for: the buffers of one reader of the medium, and a place at the processors.
+type turns struct {
+	medium    chan *pipeline.Buffers
+	processor chan struct{}
+}
+
+// twins marks the deeds whose contents an earlier one of the same kind has: they are staged under one name.
+func twins(deeds []*deed) []bool {
+	type contents struct {
+		kind payload.Kind
+		sum  manifest.Digest
+	}
+	twin := make([]bool, len(deeds))
+	seen := make(map[contents]bool, len(deeds))
+	for i, d := range deeds {
+		c := contents{d.kind, d.item.Sum}
+		twin[i], seen[c] = seen[c], true
+	}
+	return twin
+}
+
+// staging is how far the copying is. Several copy at the same time.
+type staging struct {
+	w     progress.Watcher
+	total payload.Tally
+
+	mu   stdsync.Mutex
+	done payload.Tally // files that are finished
+	over int64         // bytes read of those that are not
+}
+
+func newStaging(w progress.Watcher, deeds []*deed) *staging {
+	p := &staging{w: w}
+	for _, d := range deeds {
+		p.total.Add(d.item.Size)
+	}
+	return p
+}
+
+// read counts bytes that came from the drive.
+func (p *staging) read(path string, n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over += n
+	p.tell(path)
+}
+
+// finished counts a file, however much of it had to be read.
+func (p *staging) finished(d *deed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done.Add(d.item.Size)
+	p.over = max(0, p.over-d.item.Size)
+	p.tell(d.path)
+}
+
+func (p *staging) tell(path string) {
+	p.w.Tell(progress.Event{Phase: progress.PhaseCopy, Path: path, Done: min(p.done.Bytes+p.over, p.total.Bytes), Total: p.total.Bytes, Files: p.done.Files, FilesTotal: p.total.Files})
+}
+
+func (im *importer) staging(kind payload.Kind) durable.Staging {
+	if kind == payload.Package {
+		return im.client.pkgdir.Staging()
+	}
+	return im.client.distdir.Staging()
+}
+
+// stage copies one file in one pass: read, compared with what was signed, hashed for the index, written. A package is then looked through as a whole: signed does not mean
+// harmless. Only the copying waits for the medium.
+func (im *importer) stage(ctx context.Context, in *incoming, d *deed, t turns, tell func(int64)) error {
+	st := im.staging(d.kind)
+	sums, there := im.staged(ctx, st, d)
+	if !there {
+		bufs := <-t.medium
+		var err error
+		sums, err = copyStaged(ctx, in.gen, st, d, bufs, tell)
+		t.medium <- bufs
+		if err != nil {
+			return err
+		}
+	}
+	if d.kind != payload.Package {
+		return nil
+	}
+	t.processor <- struct{}{}
+	err := checkStaged(ctx, st, d)
+	<-t.processor
+	if err != nil {
+		return err
+	}
+	return d.seal(sums)
+}
+
+// copyStaged copies a file from the drive. What is damaged there is a *leftOutError.
+func copyStaged(ctx context.Context, gen *drive.Generation, st durable.Staging, d *deed, bufs *pipeline.Buffers, tell func(int64)) (digest.Sums, error) {
+	set := digest.Set(0)
+	if d.kind == payload.Package {
+		set = pkgindex.IndexHashes
+	}
+	hash := digest.New(set)
+	err := st.Write(d.item.Sum, d.item.Size, func(w io.Writer) error {
+		r, err := gen.Open(d.item)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		readErr, writeErr := pipeline.Copy(w, pipeline.Reader{Ctx: ctx, R: r, Tell: tell}, d.item.Size, bufs, hash)
+		return cmp.Or(readErr, writeErr)
+	})
+	var damaged *drive.DamagedError
+	if errors.As(err, &damaged) {
+		return digest.Sums{}, &leftOutError{reason: "damaged on the drive: " + damaged.Reason}
+	}
+	return hash.Sum(), err
+}
+
+// seal makes sure that the hashes of the entry are the package's: Portage renames a package away that is not what the index says.
+func (d *deed) seal(sums digest.Sums) error {
+	if md5, ok := d.entry.MD5(); d.entry.Get("MD5") != "" && (!ok || md5 != sums.MD5) {
+		return &leftOutError{reason: "the catalogue's MD5 is not the package's own"}
+	}
+	if sha1, ok := d.entry.SHA1(); d.entry.Get("SHA1") != "" && (!ok || sha1 != sums.SHA1) {
+		return &leftOutError{reason: "the catalogue's SHA1 is not the package's own"}
+	}
+	e, err := d.entry.With("MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
+	if err != nil {
+		return &leftOutError{reason: err.Error()}
+	}
+	d.entry = e
+	return nil
+}
+
+// staged reports whether an earlier run has left the whole file there, and its hashes.
+func (im *importer) staged(ctx context.Context, st durable.Staging, d *deed) (digest.Sums, bool) {
+	f, err := st.Open(d.item.Sum)
+	if err != nil {
+		return digest.Sums{}, false
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil || fi.Size() != d.item.Size {
+		return digest.Sums{}, false
+	}
+	sums, err := digest.Reader(ctx, f, digest.All, nil)
+	return sums, err == nil && manifest.Digest(sums.Blake2b) == d.item.Sum
+}
+
+// checkStaged refuses a package that would hurt Portage, or is another one than the catalogue says.
+func checkStaged(ctx context.Context, st durable.Staging, d *deed) error {
+	f, err := st.Open(d.item.Sum)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	pkg, err := binpkg.Read(f, d.item.Size, d.path)
+	if err == nil {
+		err = pkg.Check(ctx, f)
+	}
+	var invalid *binpkg.InvalidError
+	if errors.As(err, &invalid) {
+		return &leftOutError{reason: invalid.Reason}
+	}
+	if err != nil {
+		return err
+	}
+	own, err := pkgindex.NewEntry(pkg.Get)
+	if err != nil {
+		return &leftOutError{reason: err.Error()}
+	}
+	if key, ok := pkgindex.SameIdentity(d.entry, own); !ok {
+		return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own", key)}
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/trust"
+)
+
+// StatusOptions says what to look at.
+type StatusOptions struct {
+	Drive string // "" looks at this machine only
+}
+
+// StatusReport is what a drive carries and what this machine remembers.
+type StatusReport struct {
+	Drive   *DriveStatus  `json:"drive,omitempty"`
+	Machine MachineStatus `json:"machine"`
+}
+
+// DriveStatus is what lies on a drive.
+type DriveStatus struct {
+	Mount    string         `json:"mount"`
+	Device   string         `json:"device,omitempty"`
+	FS       string         `json:"fs"`
+	ReadOnly bool           `json:"read_only"`
+	Free     int64          `json:"free"`
+	Total    int64          `json:"total"`
+	Origins  []OriginStatus `json:"origins"`
+}
+
+// OriginStatus is the newest generation of one origin on a drive. Where nothing could be verified, Problem says why and the rest is empty.
+type OriginStatus struct {
+	Dir         string           `json:"dir"` // below pkgsneak/
+	Name        string           `json:"name,omitempty"`
+	Fingerprint string           `json:"fingerprint,omitempty"`
+	UserID      string           `json:"user_id,omitempty"`
+	Trusted     bool             `json:"trusted"`
+	Mine        bool             `json:"mine"` // signed with this machine's key
+	SignerState string           `json:"signer_state,omitempty"`
+	Serial      int64            `json:"serial,omitempty"`
+	Signed      time.Time        `json:"signed,omitzero"`
+	Packages    payload.Tally    `json:"packages"`
+	Distfiles   payload.Tally    `json:"distfiles"`
+	Catalogue   int              `json:"catalogue"` // packages the origin has, carried or not
+	Profile     string           `json:"profile,omitempty"`
+	CHOST       string           `json:"chost,omitempty"`
+	Imported    int64            `json:"imported,omitempty"` // the highest generation imported here
+	Problem     string           `json:"problem,omitempty"`
+	Err         error            `json:"-"` // the same, for the exit code
+	Record      *drive.Record    `json:"-"`
+	Signer      *manifest.Signed `json:"-"`
+}
+
+// MachineStatus is this machine's part.
+type MachineStatus struct {
+	PKGDIR   string       `json:"pkgdir"`
+	DISTDIR  string       `json:"distdir"`
+	StateDir string       `json:"state_dir"`
+	Key      string       `json:"key,omitempty"` // fingerprint of the signing key
+	Trusted  []TrustedKey `json:"trusted"`
+	Origins  []string     `json:"origins"` // names under which this machine exports
+	Runs     []ledger.Run `json:"runs"`    // newest last
+}
+
+// TrustedKey is a key whose exports are imported here.
+type TrustedKey struct {
+	Fingerprint string `json:"fingerprint"`
+	UserID      string `json:"user_id"`
+	Problem     string `json:"problem,omitempty"` // expired or revoked
+}
+
+// Status looks at a drive and at this machine. It changes nothing and works for ordinary users. An origin that cannot be verified is part of the report, not an error.
+func Status(ctx context.Context, m machine.Machine, o StatusOptions) (*StatusReport, error) {
+	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	k, err := trust.Read(l, m.Now())
+	if err != nil {
+		return nil, err
+	}
+	r := &StatusReport{Machine: machineStatus(m, l, k)}
+	if o.Drive != "" {
+		r.Drive, err = driveStatus(ctx, l, k, o.Drive)
+	}
+	return r, err
+}
+
+func machineStatus(m machine.Machine, l *ledger.Ledger, k trust.View) MachineStatus {
+	s := MachineStatus{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR, StateDir: m.StateDir, Key: string(k.Own),
+		Trusted: []TrustedKey{}, Origins: l.Origins(), Runs: l.Runs()}
+	for _, key := range k.Ring {
+		if key.Fingerprint() == k.Own {
+			continue
+		}
+		t := TrustedKey{Fingerprint: string(key.Fingerprint()), UserID: key.UserID()}
+		if err := key.Check(k.Now); err != nil {
+			t.Problem = err.Error()
+		}
+		s.Trusted = append(s.Trusted, t)
+	}
+	return s
+}
+
+func driveStatus(ctx context.Context, l *ledger.Ledger, k trust.View, mount string) (*DriveStatus, error) {
+	d, err := drive.OpenFor("status of", mount)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	s := &DriveStatus{Mount: mount, Device: d.Device(), FS: d.FSType().String(), ReadOnly: d.ReadOnly(), Origins: []OriginStatus{}}
+	if space, err := d.Space(); err == nil {
+		s.Free, s.Total = space.Free, space.Total
+	}
+	dirs, err := d.Origins()
+	if err != nil {
+		return nil, err
+	}
+	offered, err := trust.Offers(d)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := k.ApplyRevocations(d); err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		o, err := originStatus(l, k, d, dir, offered)
+		if err != nil {
+			return nil, err
+		}
+		s.Origins = append(s.Origins, o)
+	}
+	return s, nil
+}
+
+func originStatus(l *ledger.Ledger, k trust.View, d *drive.Drive, dir string, offered manifest.Ring) (OriginStatus, error) {
+	o := OriginStatus{Dir: dir}
+	seen, err := k.Load(d, dir, offered)
+	var gone *drive.GoneError
+	switch {
+	case errors.As(err, &gone) && gone.Vanished:
+		return o, err
+	case err != nil:
+		o.Err = err
+	default:
+		defer seen.Gen.Close()
+		o.Err = seen.Err
+		o.fill(seen, k)
+		id := ledger.OriginID{Key: seen.Gen.Signed.Signer, Name: o.Name}
+		if s, ok := l.Seen(k.Predecessor(l, id, offered)); ok {
+			o.Imported = s.Serial
+		}
+	}
+	if o.Err != nil {
+		o.Problem = o.Err.Error()
+	}
+	return o, nil
+}
+
+func (o *OriginStatus) fill(seen trust.Loaded, k trust.View) {
+	g := seen.Gen
+	o.Name, o.Fingerprint, o.Serial, o.Signed = g.Record.Origin, string(g.Signed.Signer), g.Serial(), g.Signed.SignedAt
+	o.Trusted, o.Mine, o.SignerState = seen.Err == nil, g.Signed.Signer == k.Own, seen.Signer.State.String()
+	if seen.Key != nil {
+		o.UserID = seen.Key.UserID()
+	}
+	o.Packages, o.Distfiles = tally(g.Packages()), tally(g.Distfiles())
+	o.Catalogue, o.Profile, o.CHOST = g.Record.Counts.Catalogue, g.Record.Profile, g.Record.CHOST
+	o.Record, o.Signer = g.Record, g.Signed
+}
+
+func tally(items []drive.Item) payload.Tally {
+	t := payload.Tally{Files: len(items)}
+	for _, it := range items {
+		t.Bytes = payload.Plus(t.Bytes, it.Size)
+	}
+	return t
+}

@@ -1,0 +1,153 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	stdsync "sync"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/trust"
+	"pkgsneak/sync/volume"
+)
+
+// VerifyOptions says what to read.
+type VerifyOptions struct {
+	Drive   string
+	Origin  string // the directory of one origin; "" reads all
+	Workers int    // files read at the same time; 0 chooses
+}
+
+// OriginVerify is what reading one origin from end to end has shown.
+type OriginVerify struct {
+	Dir         string         `json:"dir"`
+	Name        string         `json:"name,omitempty"`
+	Fingerprint string         `json:"fingerprint,omitempty"`
+	UserID      string         `json:"user_id,omitempty"`
+	Trusted     bool           `json:"trusted"`
+	Serial      int64          `json:"serial,omitempty"`
+	Signed      time.Time      `json:"signed,omitzero"`
+	Files       payload.Tally  `json:"files"` // read
+	Bad         []payload.Item `json:"bad"`   // damaged, missing or unreadable
+	Stale       []string       `json:"stale"` // derived files of an older generation: the next export mends them
+	Undeclared  []string       `json:"undeclared"`
+	Unreadable  []payload.Item `json:"unreadable"`        // directories that could not be looked through: most likely left by a pull
+	Slots       []string       `json:"slots"`             // of the two slots, those that are not valid
+	Problem     string         `json:"problem,omitempty"` // why the generation is not to be believed, or cannot be read at all
+	Err         error          `json:"-"`
+}
+
+// VerifyReport is what verify found.
+type VerifyReport struct {
+	Origins []*OriginVerify `json:"origins"`
+}
+
+// Verify reads everything on a drive and compares it with what was signed. It changes nothing and works for ordinary users. What is wrong with an origin is in the report; the error is the
+// drive's.
+func Verify(ctx context.Context, m machine.Machine, o VerifyOptions, w progress.Watcher) (*VerifyReport, error) {
+	d, err := drive.OpenFor("verify", o.Drive)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	k, err := trust.Read(l, m.Now())
+	if err != nil {
+		return nil, err
+	}
+	have, err := d.Origins()
+	if err != nil {
+		return nil, err
+	}
+	dirs, err := drive.Choose(have, o.Origin)
+	if err != nil {
+		return nil, err
+	}
+	offered, err := trust.Offers(d)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := k.ApplyRevocations(d); err != nil {
+		return nil, err
+	}
+	if o.Workers <= 0 {
+		o.Workers = volume.MediumOf(o.Drive).Readers
+	}
+	r := &VerifyReport{Origins: []*OriginVerify{}}
+	for _, dir := range dirs {
+		v, err := verifyOrigin(ctx, k, d, dir, offered, o, w)
+		if err != nil {
+			return r, err
+		}
+		r.Origins = append(r.Origins, v)
+	}
+	return r, nil
+}
+
+func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string, offered manifest.Ring, o VerifyOptions, w progress.Watcher) (*OriginVerify, error) {
+	v := &OriginVerify{Dir: dir, Bad: []payload.Item{}, Stale: []string{}, Undeclared: []string{}, Unreadable: []payload.Item{}, Slots: []string{}}
+	seen, err := k.Load(d, dir, offered)
+	var gone *drive.GoneError
+	switch {
+	case errors.As(err, &gone) && gone.Vanished:
+		return nil, err
+	case err != nil:
+		v.Err, v.Problem = err, err.Error()
+		return v, nil
+	}
+	defer seen.Gen.Close()
+	g := seen.Gen
+	v.Name, v.Fingerprint, v.Serial, v.Signed, v.Trusted = g.Record.Origin, string(g.Signed.Signer), g.Serial(), g.Signed.SignedAt, seen.Err == nil
+	if seen.Key != nil {
+		v.UserID = seen.Key.UserID()
+	}
+	if v.Err = seen.Err; v.Err != nil {
+		v.Problem = v.Err.Error()
+	}
+	rep, err := g.Verify(ctx, drive.VerifyOptions{Workers: o.Workers, Progress: verifyProgress(g, w)})
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range rep.Bad {
+		f, _ := g.Signed.Find(b.Path)
+		v.Bad = append(v.Bad, payload.Item{Kind: "file", Path: b.Path, Size: f.Size, Reason: b.Reason})
+	}
+	v.Files = payload.Tally{Files: rep.Files, Bytes: rep.Bytes}
+	v.Stale, v.Undeclared = append(v.Stale, rep.Stale...), append(v.Undeclared, rep.Undeclared...)
+	for _, b := range rep.Unreadable {
+		v.Unreadable = append(v.Unreadable, payload.Item{Kind: "directory", Path: b.Path, Reason: b.Reason})
+	}
+	for _, slot := range rep.Slots {
+		v.Slots = append(v.Slots, fmt.Sprintf("%s: %v", slot.Name, slot.Err))
+	}
+	return v, nil
+}
+
+// verifyProgress counts what several readers have read.
+func verifyProgress(g *drive.Generation, w progress.Watcher) func(string, int64) {
+	if w == nil {
+		return nil
+	}
+	var total payload.Tally
+	for _, f := range g.Signed.Files {
+		total.Add(f.Size)
+	}
+	var mu stdsync.Mutex
+	var done int64
+	return func(path string, n int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		done += n
+		w.Tell(progress.Event{Phase: progress.PhaseVerify, Path: path, Done: done, Total: total.Bytes, FilesTotal: total.Files})
+	}
+}

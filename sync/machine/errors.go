@@ -1,0 +1,19 @@
+package machine
+
+import (
+	"fmt"
+)
+
+// NotMountedError says that a drive's path is no mounted drive: it lies on the file system of something else.
+type NotMountedError struct {
+	Drive  string // as given
+	Same   string // what is on the same file system: "/" or PKGDIR
+	Memory bool   // it lies on a file system in memory instead
+}
+
+func (e *NotMountedError) Error() string {
+	if e.Memory {
+		return fmt.Sprintf("%q is not a mounted drive: it lies on a file system in memory (tmpfs)", e.Drive)
+	}
+	return fmt.Sprintf("%q is not a mounted drive: it lies on the file system of %q", e.Drive, e.Same)
+}

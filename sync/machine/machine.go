@@ -1,0 +1,25 @@
+package machine
+
+import (
+	"time"
+
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/portage"
+)
+
+// Machine is what a journey knows of the computer it runs on. Everything is handed in; nothing below reads the environment or the clock by itself.
+type Machine struct {
+	Settings   *portage.Settings
+	Hostname   string           // proposes the origin's name
+	Now        func() time.Time // the machine's clock; never decides about trust alone
+	Built      time.Time        // when this program was built; zero: it does not tell
+	Booted     time.Time        // when this machine was started, by its clock; zero: not known
+	StateDir   string           // /var/lib/pkgsneak or what --state-dir says
+	PKGDIR     string           // what flag, environment or configuration say
+	DISTDIR    string
+	Executable string // path of the running program, offered on the drive when it is a static binary; "" offers none
+	Version    string // of this program, recorded in a generation
+	LockWait   time.Duration
+	Hook       durable.Hook // shown each change of a file on this machine; nil outside of tests
+	Unattended bool         // who started the run remembers it himself (ledger.Run.By)
+}

@@ -1,0 +1,61 @@
+package machine
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// CheckMounted refuses a drive that is only a directory: an unmounted /mnt/usb would fill the root disk, and its tree would vanish below the next mount.
+// PKGDIR may be absent: then only the root file system counts. A directory of a file system in memory is no drive either: below /run, where drives are mounted,
+// an unmounted one lies on such.
+func CheckMounted(drive, pkgdir string) error {
+	d, err := device(drive)
+	if err != nil {
+		return fmt.Errorf("export to %q: %w", drive, err)
+	}
+	if above, err := device(drive + "/.."); inMemory(drive) && err == nil && above == d {
+		return &NotMountedError{Drive: drive, Memory: true}
+	}
+	for _, other := range []string{"/", pkgdir} {
+		if o, err := device(other); err == nil && o == d {
+			return &NotMountedError{Drive: drive, Same: other}
+		}
+	}
+	return nil
+}
+
+// inMemory says whether a path lies on a file system that ends with the machine.
+func inMemory(path string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return false
+	}
+	switch uint32(st.Type) {
+	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
+		return true
+	}
+	return false
+}
+
+// device returns the number of the file system that path lies on.
+func device(path string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, err
+	}
+	return uint64(st.Dev), nil
+}
+
+// needDirectory gives an error that says what is wrong with a path that ought to be a directory.
+func NeedDirectory(verb, path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("%s %q: %w", verb, path, err)
+	}
+	if !fi.IsDir() {
+		return fmt.Errorf("%s %q: not a directory", verb, path)
+	}
+	return nil
+}

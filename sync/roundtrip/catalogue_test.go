@@ -1,0 +1,171 @@
+package roundtrip
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/pkgindex"
+)
+
+func catalogueOf(t *testing.T, m machine.Machine, path string) map[string]pkgindex.Entry {
+	t.Helper()
+	index, err := generationOf(t, m, path).Catalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := make(map[string]pkgindex.Entry)
+	for _, e := range index.Entries {
+		entries[e.Path()] = e
+	}
+	return entries
+}
+
+// A damaged byte in the catalogue on the drive is gone with the next export: the catalogue is what the packages say, whatever the one before it was like.
+func TestDamagedCatalogueHeals(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(t *testing.T, host machine.Machine)
+		o      exporter.ExportOptions
+		mtimes bool // are the host's
+	}{
+		"the host's index tells it":      {func(*testing.T, machine.Machine) {}, exporter.ExportOptions{}, true},
+		"the host has no index any more": {func(t *testing.T, m machine.Machine) { remove(t, filepath.Join(m.PKGDIR, "Packages")) }, exporter.ExportOptions{}, true},
+		"the host remembers nothing":     {func(t *testing.T, m machine.Machine) { forgetDigests(t, m) }, exporter.ExportOptions{}, true},
+		"neither": {func(t *testing.T, m machine.Machine) {
+			remove(t, filepath.Join(m.PKGDIR, "Packages"))
+			forgetDigests(t, m)
+		}, exporter.ExportOptions{}, true},
+		"the packages are not looked at": {func(*testing.T, machine.Machine) {}, exporter.ExportOptions{NoPackages: true}, false},
+		"most are gone, and meant to be": {func(t *testing.T, m machine.Machine) { removeAll(t, filepath.Join(m.PKGDIR, "app-misc")) }, exporter.ExportOptions{AllowShrink: true}, true},
+		"one of them was rebuilt since then": {func(t *testing.T, m machine.Machine) {
+			rebuild(t, filepath.Join(m.PKGDIR, "virtual/labvirt-0-r1.tbz2"))
+		}, exporter.ExportOptions{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host, client, path := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+			pack(t, host.PKGDIR, "mixed")
+			mustExport(t, host, exporter.ExportOptions{Drive: path})
+			before := catalogueOf(t, host, path)
+			damage(t, filepath.Join(path, "pkgsneak/host", drive.CatalogueFile(generationOf(t, host, path).Serial())))
+			row.change(t, host)
+			row.o.Drive = path
+			r := mustExport(t, host, row.o)
+			if len(r.LeftOut) > 0 || r.Unchanged {
+				t.Errorf("left out %v, unchanged %v", r.LeftOut, r.Unchanged)
+			}
+			after := catalogueOf(t, host, path)
+			for _, it := range generationOf(t, host, path).Packages() {
+				e := after[it.Path]
+				if was := before[it.Path]; it.Path != "virtual/labvirt-0-r1.tbz2" && sumsOf(e) != sumsOf(was) || e.IsZero() {
+					t.Errorf("%q, before it %q", e, was)
+				} else if same := e.Get("MTIME") == was.Get("MTIME"); row.mtimes && !same && it.Path != "virtual/labvirt-0-r1.tbz2" {
+					t.Errorf("%s: MTIME %s, was %s", it.Path, e.Get("MTIME"), was.Get("MTIME"))
+				}
+			}
+			if v, err := inspect.Verify(t.Context(), host, inspect.VerifyOptions{Drive: path}, nil); err != nil || len(v.Origins[0].Bad) > 0 {
+				t.Errorf("verify: %v, %+v", err, v.Origins[0].Bad)
+			}
+			row.o.AllowShrink = false
+			if r := mustExport(t, host, row.o); !r.Unchanged {
+				t.Errorf("one more export of the same: %+v", r)
+			}
+			trustEach(t, client, host)
+			got := mustImport(t, client, importer.ImportOptions{Drive: path})
+			if want := len(generationOf(t, host, path).Packages()); got.Packages != want || len(got.Origins[0].LeftOut) > 0 {
+				t.Errorf("imported %d of %d, left out %v", got.Packages, want, got.Origins[0].LeftOut)
+			}
+		})
+	}
+}
+
+func removeAll(t *testing.T, name string) {
+	t.Helper()
+	if err := os.RemoveAll(name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forgetDigests takes from a machine what it remembers of its files.
+func forgetDigests(t *testing.T, m machine.Machine) {
+	t.Helper()
+	found, _ := filepath.Glob(filepath.Join(m.StateDir, "digests*"))
+	if len(found) == 0 {
+		t.Fatal("nothing is remembered")
+	}
+	for _, name := range found {
+		removeAll(t, name)
+	}
+}
+
+// An index of an old Portage has no PATH. The catalogue does not depend on how often it was made.
+func TestIndexWithoutPaths(t *testing.T) {
+	t.Parallel()
+	host, path := newMachine(t, "host", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	name := filepath.Join(host.PKGDIR, "Packages")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	for _, line := range strings.SplitAfter(string(data), "\n") {
+		if !strings.HasPrefix(line, "PATH: ") {
+			kept = append(kept, line)
+		}
+	}
+	write(t, name, strings.Join(kept, ""))
+	mustExport(t, host, exporter.ExportOptions{Drive: path})
+	for path, e := range catalogueOf(t, host, path) {
+		if e.Get("PATH") != path {
+			t.Errorf("%q", e)
+		}
+	}
+	if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); !r.Unchanged {
+		t.Errorf("a second export: %+v", r)
+	}
+}
+
+// A modification time that no client could take is not carried.
+func TestImpossibleTimes(t *testing.T) {
+	t.Parallel()
+	host, client, path := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-multi")
+	var names []string
+	for p := range files(t, host.PKGDIR) {
+		if strings.HasSuffix(p, ".xpak") {
+			names = append(names, p)
+		}
+	}
+	for i, p := range names {
+		when := []time.Time{time.Unix(-1000, 0), time.Unix(1<<32, 0), epoch}[i%3]
+		if err := os.Chtimes(filepath.Join(host.PKGDIR, p), when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); len(r.LeftOut) > 0 || len(r.Copied) != len(names) {
+		t.Errorf("copied %v, left out %v", r.Copied, r.LeftOut)
+	}
+	for path, e := range catalogueOf(t, host, path) {
+		if mtime, ok := e.MTime(); !ok || !pkgindex.ValidMTime(mtime) {
+			t.Errorf("%s: MTIME %d", path, mtime)
+		}
+	}
+	if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); !r.Unchanged {
+		t.Errorf("a second export: %+v", r)
+	}
+	trustEach(t, client, host)
+	if r := mustImport(t, client, importer.ImportOptions{Drive: path}); r.Packages != len(names) || len(r.Origins[0].LeftOut) > 0 {
+		t.Errorf("imported %d of %d: left out %v", r.Packages, len(names), r.Origins[0].LeftOut)
+	}
+}
+
+// sumsOf are the hashes that an entry has.
+func sumsOf(e pkgindex.Entry) string { return e.Get("MD5") + " " + e.Get("SHA1") }

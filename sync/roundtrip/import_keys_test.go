@@ -1,0 +1,128 @@
+package roundtrip
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
+)
+
+// withKey gives a host's signing key and its open ledger.
+func withKey(t *testing.T, host machine.Machine) (*ledger.Ledger, *manifest.PrivateKey) {
+	t.Helper()
+	l, err := ledger.Open(t.Context(), host.StateDir, ledger.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	key, err := l.SigningKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, key
+}
+
+// trusts lists the keys that a machine trusts and that are not revoked.
+func trusts(t *testing.T, m machine.Machine) map[manifest.Fingerprint]bool {
+	t.Helper()
+	l, err := ledger.Open(t.Context(), m.StateDir, ledger.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ring, err := l.Trusted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[manifest.Fingerprint]bool)
+	for _, key := range ring {
+		found[key.Fingerprint()] = !key.Revoked()
+	}
+	return found
+}
+
+func TestARevocationIsRememberedOnTheNextDrive(t *testing.T) {
+	host, client, clean := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	mustExport(t, host, exporter.ExportOptions{Drive: clean})
+	trustEach(t, client, host)
+	told := t.TempDir()
+	if err := os.CopyFS(told, os.DirFS(clean)); err != nil {
+		t.Fatal(err)
+	}
+	_, key := withKey(t, host)
+	revoked, err := key.Revoked(epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fpr := key.Public().Fingerprint()
+	write(t, filepath.Join(told, drive.TreeDir, drive.KeyFile(fpr)), string(revoked.Public().Armor()))
+	for _, mount := range []string{told, clean} {
+		if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, nil); !errors.Is(err, manifest.ErrUntrusted) {
+			t.Fatalf("the key is revoked, and: %v", err)
+		}
+		if trusts(t, client)[fpr] {
+			t.Error("the revocation is not remembered")
+		}
+	}
+	if len(files(t, client.PKGDIR)) > 0 {
+		t.Error("something was imported")
+	}
+}
+
+func TestASuccessorIsTrustedOnceTheImportIsCertain(t *testing.T) {
+	host, client, mount := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	trustEach(t, client, host)
+	mustImport(t, client, importer.ImportOptions{Drive: mount})
+	stale := t.TempDir()
+	if err := os.CopyFS(stale, os.DirFS(mount)); err != nil {
+		t.Fatal(err)
+	}
+
+	l, old := withKey(t, host)
+	next, err := manifest.GenerateKey("the next", epoch)
+	if err == nil {
+		next, err = next.IntroducedBy(old, epoch)
+	}
+	if err == nil {
+		err = l.ReplaceSigningKey(next)
+	}
+	if err = errors.Join(err, l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	rebuild(t, filepath.Join(host.PKGDIR, "app-misc/labhello-1.0-r2.tbz2"))
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	before, after := old.Public().Fingerprint(), next.Public().Fingerprint()
+
+	// Neither a look nor a plan that is declined changes who is trusted.
+	mustImport(t, client, importer.ImportOptions{Drive: mount, AcceptRotation: true, Pretend: true})
+	no := func([]*importer.ImportPlan) (bool, error) { return false, nil }
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount, AcceptRotation: true, Confirm: no}, nil); !errors.Is(err, fault.ErrDeclined) {
+		t.Errorf("declined: %v", err)
+	}
+	if got := trusts(t, client); !got[before] || got[after] {
+		t.Fatalf("trusted before the import was certain: %v", got)
+	}
+
+	r := mustImport(t, client, importer.ImportOptions{Drive: mount, AcceptRotation: true})
+	if got := trusts(t, client); got[before] || !got[after] {
+		t.Errorf("trusted: %v, want the new key alone", got)
+	}
+	if o := r.Origins[0]; len(o.Plan.Replace) != 1 || len(o.Plan.Beside) > 0 {
+		t.Errorf("what came under the old key is not the origin's any more: %+v", o.Plan)
+	}
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: stale}, nil); !errors.Is(err, manifest.ErrUntrusted) {
+		t.Errorf("signed by the old key: %v", err)
+	}
+	settled(t, client, importer.ImportOptions{Drive: mount, Prune: true})
+}
