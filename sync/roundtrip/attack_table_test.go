@@ -870,7 +870,7 @@ func catalogueAttacks() []attack {
 
 // packageAttacks: packages that real Portage trips over, signed by a host that does not know it.
 func packageAttacks(t *testing.T) []attack {
-	const corrupt = "../testdata/golden/corrupt/"
+	const corrupt = "../../testdata/golden/corrupt/"
 	// What Portage takes without harm is taken.
 	taken := []string{"g00-good", "g01-truncated-half", "x07-datasize-wrong", "x00-good", "g13-manifest-first", "g14d-metadata-lz4", "g14f-metadata-gz-but-named-zst", "g18b-prefix-other-than-filename", "g19d-manifest-uppercase-hex-crlf",
 		"g22-pax-format"}

@@ -42,7 +42,7 @@ func newMachine(t *testing.T, name string, when time.Time) machine.Machine {
 	return m
 }
 
-const golden = "../testdata/golden/"
+const golden = "../../testdata/golden/"
 
 // pack puts the packages and the index of a golden layout into a PKGDIR, with the times that the index says.
 func pack(t *testing.T, pkgdir, layout string) {
