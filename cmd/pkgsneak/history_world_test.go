@@ -462,20 +462,19 @@ func (w *world) export(h *computer, d *usbDrive, s step) error {
 	res := w.runWithFate(h, d.root, s, append([]string{"export", "--no-progress", "-v"}, append(strings.Fields(s.Flags), d.root)...))
 	w.learnKey(h)
 	before, after := d.carries[h.key], content{}
+	switchedOff := func(key string) bool {
+		return key[0] == 'p' && res.flag("--no-packages") || key[0] == 'd' && res.flag("--no-distfiles")
+	}
+	named := func(key string) bool { return res.code == exitLeftOut && strings.Contains(res.out, key[2:]) }
 	for key, sum := range h.has {
-		off := key[0] == 'p' && res.flag("--no-packages") || key[0] == 'd' && res.flag("--no-distfiles")
-		written := res.code == exitDone || res.code == exitLeftOut && !strings.Contains(res.out, key[2:])
 		// A run that failed may have committed generations on its way: what was there and is still wanted is there at the least.
-		if written && !off || before[key] == sum {
+		if !named(key) && !switchedOff(key) && (res.code == exitDone || res.code == exitLeftOut || before[key] == sum) {
 			after[key] = sum
 		}
 	}
-	if off := res.flag("--no-packages"); off || res.flag("--no-distfiles") { // what this kind has on the drive stays as it is, but for what is named
-		for key, sum := range before {
-			named := res.code == exitLeftOut && strings.Contains(res.out, key[2:])
-			if (key[0] == 'p' && off || key[0] == 'd' && !off) && !named {
-				after[key] = sum
-			}
+	for key, sum := range before { // what a kind that is switched off has on the drive stays as it is
+		if switchedOff(key) && !named(key) {
+			after[key] = sum
 		}
 	}
 	d.carries[h.key] = after
@@ -672,7 +671,11 @@ func (w *world) settle(m *computer, d *usbDrive, words ...string) error {
 		if res.code == exitDone {
 			return nil
 		}
-		extra = w.follow(m, d, words[0], res)
+		for _, flag := range w.follow(m, d, words[0], res) {
+			if !slices.Contains(extra, flag) {
+				extra = append(extra, flag)
+			}
+		}
 	}
 	return &broken{promiseWay, fmt.Sprintf("%s: %s never ends with 0, but with %d: %.300s", m.name, strings.Join(words, " "), res.code, res.out)}
 }
