@@ -212,11 +212,7 @@ func (im *importer) digestOf(ctx context.Context, kind payload.Kind, local strin
 		return sums.Blake2b, nil
 	}
 	im.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: local})
-	open := im.client.distdir.OpenFile
-	if kind == payload.Package {
-		open = im.client.pkgdir.OpenFile
-	}
-	f, now, err := open(local)
+	f, now, err := im.client.store(kind).OpenFile(local)
 	if err != nil {
 		return manifest.Digest{}, nil // what cannot be read is not known to be anybody's: it is local
 	}

@@ -249,6 +249,22 @@ func TestExportRestoresWhatIsMissingOnTheDrive(t *testing.T) {
 	}
 }
 
+// A kind that is switched off has no directory; files of the other kind are looked at all the same.
+func TestImportOfOneKindLooksAtWhatIsThere(t *testing.T) {
+	host, client, drive := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+	for _, m := range []machine.Machine{host, client} {
+		pack(t, m.PKGDIR, "xpak-multi")
+		write(t, filepath.Join(m.DISTDIR, "a.tar"), "a\n")
+	}
+	mustExport(t, host, exporter.ExportOptions{Drive: drive})
+	trustEach(t, client, host)
+	for _, o := range []importer.ImportOptions{{Drive: drive, NoDistfiles: true}, {Drive: drive, NoPackages: true}} {
+		if r := mustImport(t, client, o); len(r.Origins[0].Copied) != 0 || len(r.Origins[0].LeftOut) != 0 {
+			t.Errorf("copied %v, left out %v", r.Origins[0].Copied, r.Origins[0].LeftOut)
+		}
+	}
+}
+
 // What is damaged or missing on the drive and of a kind that is switched off is no longer carried: that is said.
 func TestExportNamesWhatItCannotRestore(t *testing.T) {
 	host, drive := newMachine(t, "host", epoch), t.TempDir()
