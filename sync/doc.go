@@ -21,22 +21,22 @@
 //	5  exporter     what changed on a host goes to a drive, as a signed generation
 //	   importer     what is new on a drive comes into PKGDIR and DISTDIR
 //	   inspect      status and verify: what a drive holds, and whether it is whole
-//
-//	4  drivewriter  the order of writes, with which a pulled drive keeps an old or a new generation
-//	   trust        who may sign: the state of a signer, rotation, revocation, enrolment
 //	   binhost      a tree over HTTP, for Portage and for people
 //
-//	3  drive        a tree on a drive, read: manifest copies, record, catalogue, payload
+//	4  reindex      the index of this machine's PKGDIR, as its own Portage would write it
+//	   trust        who may sign: the state of a signer, rotation, revocation, enrolment
+//
+//	3  drive        a tree on a drive: reading it, and the order of writes with which a pulled drive
+//	                keeps an old or a new generation
 //	   pkgdir       a PKGDIR: scan, and the index renewed under Portage's own lock
 //	   resolve      what can be installed out of an index, and why not
 //
-//	2  layout       names, records and facts of the tree: pure
-//	   volume       file systems and media, in one table
+//	2  volume       file systems and media, in one table
 //	   machine      this computer: directories, settings, clock
 //	   distdir      a DISTDIR: scan, and files placed in it
 //	   binpkg       metadata out of XPAK and GPKG, and a look through the package
 //	   pkgindex     the Packages file, read and written
-//	   state        what this machine remembers: keys, imports, digests
+//	   ledger       what this machine remembers: keys, imports, digests
 //
 //	1  manifest     the trust kernel (not below sync): GLEP 74 text, OpenPGP signatures, keys
 //	   payload      the coin: Kind, Item, Tally
@@ -47,6 +47,7 @@
 //	   durable      a file appears whole or not at all; locks; staging; the hook of tests
 //	   digest       several hashes in one pass
 //	   listing      directories with few system calls
+//	   cpu          what a compiler's flags ask of a processor
 //	   cpv          names and versions of packages
 //	   depend       dependency strings and atoms (on cpv)
 //	   portage      the machine's configuration of Portage

@@ -1,0 +1,43 @@
+// Package exporter brings what changed on a build host to a drive, as a new signed generation.
+//
+//	who exports (key, name)  ->  what the drive holds  ->  what the host has  ->  plan  ->  guards  ->  write
+//
+// # Scan and plan
+//
+// A host's file is compared with the drive's without being read wherever something vouches for its
+// contents: the digest that is remembered for a file of this size, mtime, ctime and inode; or, for a
+// package, MD5 and SHA1 of the host's own index, if its entry has the file's size and mtime, against
+// those of the catalogue. A file for which nothing vouches is read (Compare); one that differs is
+// copied in one pass that reads, checks, hashes and writes, several files at a time where the media
+// like it (volume.MediumOf). A package whose digests were computed when it passed the checks is not
+// checked again: the copying compares its BLAKE2B.
+//
+// A package that the index describes otherwise is left out and named: on the client a wrong hash would
+// make Portage rename it away. So is one that would hurt Portage (binpkg.Package.Check), or that
+// changed while it was read. Where the drive has an older file of the same name, that one stays.
+//
+// # What the origin has, and what the drive carries
+//
+// The catalogue is a function of the origin's packages: an entry comes from the host's index, from the
+// package itself, or from the copy on the drive, never from the catalogue before it alone. The record
+// says per kind what the origin has, complete or not and why not (stock.go); the signed list says what
+// this drive carries. A list that the catalogue does not describe is not signed.
+//
+// # Guards
+//
+// Key, clock, format and record are tried before the first byte. A clock that nothing explains is
+// refused (clock.go), a host that lost most of its packages is taken for one whose PKGDIR is not
+// mounted, and a path that is no mounted drive would fill the root disk.
+//
+// # Write
+//
+// What the next generation lists begins as what the drive holds and follows each file that is put
+// there, so that a long export commits generations as it goes: a drive that is pulled keeps what had
+// arrived. Nothing changed means no new generation, and nothing is written. The serial of a generation
+// is the time in Unix seconds, but at least one more than any that this origin or this drive has seen.
+//
+// The plan is plain data; --pretend prints it. The report has disjoint lists, and every file that was
+// left out is in one of them with its reason.
+//
+// Confine takes from the process, before any of this, what an export does not need.
+package exporter
