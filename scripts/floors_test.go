@@ -37,8 +37,9 @@ var floors = map[string]int{
 	"sync/importer": 5,
 	"sync/inspect":  5,
 
-	"sync/reindex": 4,
-	"sync/trust":   4,
+	"sync/forecast": 4,
+	"sync/reindex":  4,
+	"sync/trust":    4,
 
 	"sync/drive":   3,
 	"sync/pkgdir":  3,

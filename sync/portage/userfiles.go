@@ -1,6 +1,8 @@
 package portage
 
 import (
+	"io/fs"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -100,6 +102,38 @@ func (s *Settings) ReadsGPKG() (reads, known bool) {
 		reads = reads || s.tree.exists(path.Join(dir, "gpkg.py"))
 	}
 	return reads, known
+}
+
+// UserFile returns the file to which a line for one of /etc/portage/package.* belongs: that file or, where it is a directory, one of
+// ours in it.
+func (s *Settings) UserFile(name string) string {
+	p := path.Join(s.ConfigRoot, "etc/portage", name)
+	if s.tree.isDir(p) {
+		return path.Join(p, "pkgsneak")
+	}
+	return p
+}
+
+// HostPath returns the path under which this process finds a path of the machine.
+func (s *Settings) HostPath(p string) string {
+	h, err := s.tree.host(p)
+	if err != nil {
+		return p
+	}
+	return h
+}
+
+// UsrLayout reports whether /bin is a directory of its own, or a link into /usr; neither where it is not there.
+func (s *Settings) UsrLayout() (split, merged bool) {
+	dir, err := s.tree.host(s.eroot())
+	if err != nil {
+		return false, false
+	}
+	fi, err := os.Lstat(path.Join(dir, "bin"))
+	if err != nil {
+		return false, false
+	}
+	return fi.IsDir(), fi.Mode()&fs.ModeSymlink != 0
 }
 
 // MakeConf returns the file to which a line for make.conf belongs: the one that has the last word, be it in a directory.

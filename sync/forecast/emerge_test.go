@@ -1,0 +1,141 @@
+package forecast
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var mergeLine = regexp.MustCompile(`(?m)^\[(binary|uninstall)([^\]]*)\] (\S+)`)
+
+// merged reads what emerge -p lists, sorted, and which of that goes backwards.
+func merged(out string) (names, down []string) {
+	for _, f := range mergeLine.FindAllStringSubmatch(out, -1) {
+		name, _, _ := strings.Cut(f[3], "::")
+		names = append(names, name)
+		if strings.Contains(f[2], "D") {
+			down = append(down, name)
+		}
+	}
+	slices.Sort(names)
+	return names, down
+}
+
+func needEmerge(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("emerge"); err != nil {
+		t.Skip("there is no emerge in PATH: the printed line is not tried")
+	}
+}
+
+// TestPrintedLine: the line that is printed, run as it is with -p in the place of -a: emerge ends with 0, nothing goes backwards, and
+// it installs what was said.
+func TestPrintedLine(t *testing.T) {
+	needEmerge(t)
+	every, n, ran, asSaid := 6, 0, 0, 0
+	if os.Getenv("PKGSNEAK_ALL_VECTORS") != "" {
+		every = 1
+	}
+	for _, v := range readVectors(t) {
+		_, broken := v.Config["profile-missing"]
+		if broken || len(v.Ebuilds) > 0 {
+			continue
+		}
+		root := t.TempDir()
+		m := v.machine(root)
+		list := m.write(t, v.Packages)
+		f, err := Make(m.read(t), Input{Candidates: list})
+		if err != nil {
+			t.Fatalf("%s: %v", v.Name, err)
+		}
+		if len(f.Exclude) == 0 || f.Line("") == "" {
+			continue
+		}
+		if n++; n%every != 0 {
+			continue
+		}
+		file := ""
+		if n%(2*every) == 0 {
+			file = filepath.Join(root, "exclude 1")
+			if err := os.WriteFile(file, f.ExcludeFile(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rc, out := emergeLine(t, m, f.Line(file), strings.Join(strings.Fields(v.Options)[2:], " "))
+		names, down := merged(out)
+		if ran++; rc != 0 || len(down) > 0 {
+			t.Errorf("%s: %s\nends with %d, backwards %q\n%s", v.Name, f.Line(file), rc, down, out)
+			continue
+		}
+		var said []string
+		for _, x := range f.Merges {
+			said = append(said, strings.TrimSuffix(x.Name+"-"+x.Build, "-"))
+		}
+		if slices.Sort(said); slices.Equal(said, names) {
+			asSaid++
+		} else {
+			t.Logf("%s: emerge installs %q, said were %q", v.Name, names, said)
+		}
+	}
+	t.Logf("%d lines run with real emerge, on %d machines it installs exactly what was said", ran, asSaid)
+	if ran == 0 || asSaid*100 < ran*90 {
+		t.Error("emerge installs something else than was said")
+	}
+}
+
+// long makes a machine on which more than MostNames packages would go backwards, one of them glibc.
+func long() *vector {
+	v := &vector{Config: map[string]any{"ACCEPT_KEYWORDS": "amd64", "CHOST": "x86_64-pc-linux-gnu", "ACCEPT_LICENSE": "*"}, Options: "-puDK x --dynamic-deps=n"}
+	add := func(name, have, comes string) {
+		v.World = append(v.World, name)
+		for _, p := range []struct {
+			list    *[]map[string]any
+			version string
+			when    float64
+		}{{&v.Installed, have, 1700000000}, {&v.Packages, comes, 1700000060}} {
+			*p.list = append(*p.list, map[string]any{"CPV": name + "-" + p.version, "SLOT": "0", "EAPI": "8", "BUILD_TIME": p.when, "KEYWORDS": "amd64", "LICENSE": "GPL-2",
+				"REPO": "gentoo", "USE": "amd64 elibc_glibc kernel_linux"})
+		}
+	}
+	for i := range MostNames + 5 {
+		add(fmt.Sprintf("app-misc/old%d", i), "2", "1")
+	}
+	add("sys-libs/glibc", "2.40", "2.38")
+	add("app-misc/new", "1", "2")
+	return v
+}
+
+// A list of more than MostNames names lies in a file; without the file the line fails instead of excluding nothing.
+func TestPrintedLineWithFile(t *testing.T) {
+	needEmerge(t)
+	v := long()
+	m := v.machine(t.TempDir())
+	list := m.write(t, v.Packages)
+	f, err := Make(m.read(t), Input{Candidates: list})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !f.NeedsFile() || len(f.Older) != MostNames+6 {
+		t.Fatalf("%d names excluded, %d older", len(f.Exclude), len(f.Older))
+	}
+	file := filepath.Join(m.root, "exclude-7")
+	if rc, out := emergeLine(t, m, f.Line(file), ""); rc == 0 || strings.Contains(out, "[binary") {
+		t.Errorf("without the file: rc %d\n%s", rc, out)
+	}
+	if err := os.WriteFile(file, f.ExcludeFile(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	rc, out := emergeLine(t, m, f.Line(file), "--dynamic-deps=n")
+	if names, down := merged(out); rc != 0 || len(down) > 0 || !slices.Equal(names, []string{"app-misc/new-2"}) {
+		t.Errorf("rc %d, merges %q, backwards %q\n%s", rc, names, down, out)
+	}
+	// The line that used to be printed takes glibc backwards: the fact that all this is for.
+	if _, out := emergeLine(t, m, "emerge -auDK --dynamic-deps=n @world", ""); !strings.Contains(out, "sys-libs/glibc-2.38") {
+		t.Errorf("the old line does no harm any more:\n%s", out)
+	}
+}
