@@ -1,4 +1,4 @@
 package fault
 
-// ErrDeclined: the person was asked and said no.
+// ErrDeclined is returned where a person was asked and said no.
 var ErrDeclined error = New(Declined, "cancelled, nothing changed")

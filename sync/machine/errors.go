@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"pkgsneak/sync/fault"
 )
 
 // NotMountedError says that a drive's path is no mounted drive: it lies on the file system of something else.
@@ -16,4 +17,12 @@ func (e *NotMountedError) Error() string {
 		return fmt.Sprintf("%q is not a mounted drive: it lies on a file system in memory (tmpfs)", e.Drive)
 	}
 	return fmt.Sprintf("%q is not a mounted drive: it lies on the file system of %q", e.Drive, e.Same)
+}
+
+// Class is that of no particular error.
+func (e *NotMountedError) Class() fault.Class { return fault.Failed }
+
+// Hints name the two ways out.
+func (e *NotMountedError) Hints(string) []string {
+	return []string{"mount the drive first, or write into this directory with --any-directory"}
 }

@@ -75,3 +75,7 @@ func LargeFirst(n int, size func(i int) int64) []int {
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(size(b)/LargeSize, size(a)/LargeSize) })
 	return order
 }
+
+// Window is how many items Ordered is usefully given at most: so many may be begun, or be done, before
+// the first of them is used.
+const Window = 256

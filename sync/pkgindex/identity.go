@@ -4,10 +4,11 @@ import (
 	"pkgsneak/sync/digest"
 )
 
-// indexHashes are those that Portage compares a package with.
+// IndexHashes are the hashes by which Portage compares a package with its entry.
 const IndexHashes = digest.MD5 | digest.SHA1
 
-// sameIdentity compares what an index says of a package with what the package says of itself, and names the key that differs.
+// SameIdentity compares the entry of an index with what the package says of itself, and names the key
+// that differs.
 func SameIdentity(index, own Entry) (string, bool) {
 	for _, key := range []string{"CPV", "SLOT", "BUILD_ID"} {
 		if index.Get(key) != own.Get(key) {

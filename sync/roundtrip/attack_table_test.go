@@ -642,7 +642,7 @@ func generationAttacks() []attack {
 			a.imported()
 			a.must(os.Remove(filepath.Join(a.client.DISTDIR, tarball))) // so that the old one would change something
 			a.opts.Drive = old
-		}, refused, "is older than generation"},
+		}, refused, "is older than the one of"},
 		{"rollback in one slot", func(a *arena) {
 			old := a.slot()
 			a.again()

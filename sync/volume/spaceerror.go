@@ -7,9 +7,6 @@ import (
 	"pkgsneak/sync/payload"
 )
 
-// Class is fault.Space.
-func (e *SpaceError) Class() fault.Class { return fault.Space }
-
 // SpaceError says that there is too little room, before the first byte was written.
 type SpaceError struct {
 	Where      string        // the directory
@@ -20,3 +17,6 @@ type SpaceError struct {
 func (e *SpaceError) Error() string {
 	return fmt.Sprintf("%q has room for %d bytes, %d are needed", e.Where, e.Free, e.Need)
 }
+
+// Class is fault.Space.
+func (e *SpaceError) Class() fault.Class { return fault.Space }
