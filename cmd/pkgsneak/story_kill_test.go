@@ -42,7 +42,10 @@ func storyKilled(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("POINT", strconv.Itoa(n))
 		runChecks(ts, checks)
 	}
-	if kills < 10 {
+	// inotify tells of a change after it has happened: on a fast disk a short command is at its end by
+	// then, so that only some of its points are reached.
+	const fewest = 3
+	if kills < fewest {
 		ts.Fatalf("%q was killed at %d points only", args[2:], kills)
 	}
 	ts.Logf("killed at %d points", kills)
