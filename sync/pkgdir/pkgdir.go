@@ -110,7 +110,7 @@ func Create(path string, hook durable.Hook) (*Dir, error) {
 // Index reads the index as it is; fs.ErrNotExist if there is none.
 func (d *Dir) Index() (*pkgindex.Index, error) { return d.IndexShared(nil) }
 
-// IndexShared is Index with entries shared as pkgindex.ReadShared does.
+// IndexShared is Index with entries shared as pkgindex.ReadLocal shares them.
 func (d *Dir) IndexShared(known func(path string) pkgindex.Entry) (*pkgindex.Index, error) {
 	name, err := d.indexFile(indexName)
 	if err != nil {
@@ -125,7 +125,7 @@ func (d *Dir) readIndex(name string, known func(path string) pkgindex.Entry) (*p
 		return nil, fmt.Errorf("reading the index of %q: %w", d.Path(), err)
 	}
 	defer f.Close()
-	x, err := pkgindex.ReadShared(f, known)
+	x, err := pkgindex.ReadLocal(f, known)
 	if err != nil {
 		return nil, fmt.Errorf("reading the index %q: %w", path.Join(d.Path(), name), err)
 	}

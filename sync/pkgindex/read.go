@@ -11,12 +11,18 @@ import (
 
 // Read reads an index. See the package comment for what it makes of odd ones. The error is a *FormatError where a limit is passed, or
 // the reader's; then nothing is returned.
-func Read(r io.Reader) (*Index, error) { return ReadShared(r, nil) }
+func Read(r io.Reader) (*Index, error) { return read(r, nil, false) }
 
-// ReadShared is Read for a caller who has another index with much the same entries: an entry that is equal to what known returns for its PATH is
-// that one, so that both indices together take little more memory than one.
-func ReadShared(r io.Reader, known func(path string) Entry) (*Index, error) {
-	p := parser{lines: newLineReader(r), remarks: make(map[string]int), known: known}
+// ReadLocal is Read for an index of this machine's own, which nobody else can make anew: a line or a block that is too long costs no
+// more than its entry. A caller who has another index with much the same entries may give known: an entry that is equal to what known
+// returns for its PATH is that one, so that both indices together take little more memory than one.
+func ReadLocal(r io.Reader, known func(path string) Entry) (*Index, error) {
+	return read(r, known, true)
+}
+
+func read(r io.Reader, known func(path string) Entry, local bool) (*Index, error) {
+	p := parser{lines: newLineReader(r), remarks: make(map[string]int), known: known, local: local}
+	p.lines.passOver = local
 	if err := p.readHeader(); err != nil {
 		return nil, err
 	}
@@ -32,6 +38,7 @@ type parser struct {
 	index   Index
 	remarks map[string]int // reason to place in index.Remarks
 	known   func(path string) Entry
+	local   bool // what is too long costs its entry, not the index
 
 	// the block being read
 	values  fields[[]byte]
@@ -46,7 +53,10 @@ type parser struct {
 const maxRemarks = 1000
 
 func (p *parser) remark(line int, dropped bool, format string, args ...any) {
-	reason := fmt.Sprintf(format, args...)
+	reason := format
+	if len(args) > 0 {
+		reason = fmt.Sprintf(format, args...)
+	}
 	if _, known := p.remarks[reason]; !known && len(p.remarks) >= maxRemarks {
 		reason = "more of the like"
 	}
@@ -84,9 +94,15 @@ func (p *parser) nextLine() (l line, ok, more bool, err error) {
 			p.size, p.invalid = p.size+1, "a line is too long"
 			continue
 		}
+		if p.size > MaxBlock { // that was said
+			continue
+		}
 		if p.size += len(raw) + 1; p.size > MaxBlock {
+			if !p.local {
+				return line{}, false, false, p.lines.fail("a block longer than %d bytes", MaxBlock)
+			}
 			p.remark(p.lines.number, true, "a block longer than %d bytes: dropped", MaxBlock)
-			p.size, p.invalid = MaxBlock, "too long"
+			p.invalid = "too long"
 			continue
 		}
 		if l, ok := p.split(raw); ok {
@@ -164,7 +180,10 @@ func (p *parser) readEntries() error {
 			return err
 		}
 		if empty {
-			ended = true // newlines may follow without end: a drive's index has them for room
+			ended = true // newlines may follow without end: a drive's index has them for padding
+			if err := p.lines.skipEmpty(); err != nil {
+				return err
+			}
 		} else if err := p.addEntry(start, ended); err != nil {
 			return err
 		}
@@ -304,6 +323,8 @@ type lineReader struct {
 	number  int    // of the line returned last, from 1
 	size    int64
 	returns int // lines with a CR
+
+	passOver bool // lines longer than MaxLine, instead of failing
 }
 
 func newLineReader(r io.Reader) *lineReader {
@@ -312,6 +333,24 @@ func newLineReader(r io.Reader) *lineReader {
 
 func (l *lineReader) fail(format string, args ...any) error {
 	return &FormatError{Line: l.number, Reason: fmt.Sprintf(format, args...)}
+}
+
+// skipEmpty passes over the empty lines that come next, many at a time.
+func (l *lineReader) skipEmpty() error {
+	for !l.hasRest {
+		_, _ = l.r.Peek(1) // fills the buffer; an error comes again with the next line
+		b, _ := l.r.Peek(l.r.Buffered())
+		n := len(b) - len(bytes.TrimLeft(b, "\n"))
+		if n == 0 {
+			return nil
+		}
+		_, _ = l.r.Discard(n) // which are there
+		l.number += n
+		if l.size += int64(n); l.size > MaxSize {
+			return l.fail("the index is longer than %d bytes", MaxSize)
+		}
+	}
+	return nil
 }
 
 // next returns a line without its end, valid until the next call, or io.EOF behind the last one.
@@ -342,6 +381,9 @@ func (l *lineReader) read() ([]byte, error) {
 			return nil, l.fail("the index is longer than %d bytes", MaxSize)
 		}
 		if len(l.long)+len(b) > MaxLine+1 {
+			if !l.passOver {
+				return nil, l.fail("longer than %d bytes", MaxLine)
+			}
 			l.cut = true
 		}
 		if l.cut {

@@ -148,8 +148,12 @@ func TestLimits(t *testing.T) {
 		r    io.Reader
 		want string
 	}{
+		{"line", repeat("x", MaxLine+2), "read index: line 1: longer than 1048576 bytes"},
+		{"header", repeat("a: b\n", MaxBlock+5), fmt.Sprintf("read index: line %d: a block longer than 2097152 bytes", MaxBlock/5+1)},
+		{"block", io.MultiReader(strings.NewReader(plainHeader), repeat("USE: b\n", MaxBlock+7)), "a block longer than 2097152 bytes"},
 		{"entries", io.MultiReader(strings.NewReader(plainHeader), repeat("CPV: a/b-1\n\n", 12*(MaxEntries+1))), "more than 1000000 entries"},
 		{"empty blocks", io.MultiReader(strings.NewReader(plainHeader), repeat("\n", 1<<30)), "the index is longer than 268435456 bytes"},
+		{"empty blocks at the end of lines", io.MultiReader(strings.NewReader(plainHeader), repeat("\r\n", 1<<21), repeat("\n", 1<<30)), "the index is longer than 268435456 bytes"},
 		{"index", repeat("SHA256: "+strings.Repeat("0", 100_000)+"\n\n", MaxSize+1), "the index is longer than 268435456 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -165,7 +169,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// A line or a block that is too long costs no more than its entry: the others are read, and it is said.
+// A line or a block that is too long costs an index of this machine's own no more than its entry: the others are read, and it is said. From
+// elsewhere it is refused.
 func TestLongLinesCostTheirEntry(t *testing.T) {
 	long := strings.Repeat("x", MaxLine)
 	for name, text := range map[string]string{
@@ -176,13 +181,31 @@ func TestLongLinesCostTheirEntry(t *testing.T) {
 		"header":          "FEATURES: " + long + "\n" + plainHeader + "CPV: a/c-1\n\n",
 		"long header":     strings.Repeat("a: b\n", MaxBlock/5+1) + "\nCPV: a/c-1\n\n",
 	} {
-		x, err := Read(strings.NewReader(text))
+		x, err := ReadLocal(strings.NewReader(text), nil)
 		if err != nil || len(x.Entries) != 1 || x.Entries[0].CPV() != "a/c-1" {
 			t.Errorf("%s: %v, %v", name, x, err)
 			continue
 		}
 		if !slices.ContainsFunc(x.Remarks, func(r Remark) bool { return r.Dropped && strings.Contains(r.Reason, "longer than") }) {
 			t.Errorf("%s: remarks %v", name, x.Remarks)
+		}
+		var e *FormatError
+		if x, err := Read(strings.NewReader(text)); x != nil || !errors.As(err, &e) {
+			t.Errorf("%s: read from elsewhere: %v", name, err)
+		}
+	}
+}
+
+// What is too long is said once, not once a line: an index that is nothing else takes no time and no memory.
+func TestEndlessBlockIsSaidOnce(t *testing.T) {
+	text := "a: b\n"
+	x, err := ReadLocal(io.LimitReader(&cycle{text: text}, 10*MaxBlock), nil)
+	if err != nil || len(x.Entries) != 0 {
+		t.Fatalf("%v, %v", x, err)
+	}
+	for _, r := range x.Remarks {
+		if strings.Contains(r.Reason, "longer than") && r.Count != 1 {
+			t.Errorf("%q is said %d times", r.Reason, r.Count)
 		}
 	}
 }
@@ -195,6 +218,11 @@ type cycle struct {
 
 func (c *cycle) Read(p []byte) (int, error) {
 	n := copy(p, c.text[c.at:])
+	if n == len(c.text) { // doubled as often as it goes in
+		for n < len(p) {
+			n += copy(p[n:], p[:n])
+		}
+	}
 	c.at = (c.at + n) % len(c.text)
 	return n, nil
 }
