@@ -19,8 +19,9 @@ func exportCommand(f *face) *cli.Command {
 		UsageText: "export DRIVE",
 		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the drive does not have yet, removes what is\n" +
 			"gone here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
-			"files are not touched. The drive can be pulled at any moment: it then holds the generation before.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, exporting, shrink, jobs, dirs, lock),
+			"files are not touched. The drive can be pulled at any moment: it then holds the generation before.\n" +
+			"What verify found damaged on the drive is written again; --repair looks for more.",
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, exporting, shrink, repair, jobs, dirs, lock),
 		Action: f.action(1, 1, export),
 	}
 }
@@ -64,7 +65,8 @@ type exportText struct{ *call }
 func (c exportText) exportPlan(p *exporter.ExportPlan) {
 	c.out.say("%s to %s", bold(p.Origin), p.Drive)
 	c.list(green("new"), withReason(p.Copy, "new", true), true)
-	c.list(yellow("rebuilt"), withReason(p.Copy, "new", false), true)
+	c.list(yellow("rebuilt"), withReason(withReason(p.Copy, "new", false), exporter.DamagedOnDrive, false), true)
+	c.list(yellow("repair"), withReason(p.Copy, exporter.DamagedOnDrive, true), true)
 	c.list(blue("compare"), p.Compare, true)
 	c.list(red("remove"), p.Remove, true)
 	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"compare first", p.Compare}, {"remove", p.Remove}}, "on the drive already", p.Keep))

@@ -21,7 +21,7 @@ func verifyCommand(f *face) *cli.Command {
 		ArgsUsage: "DRIVE",
 		UsageText: "verify DRIVE",
 		Description: "Checks the signature and every file that it lists, and names the files that are damaged or missing, and those\n" +
-			"that nobody signed for. Nothing is written. What an origin exported whose key is not trusted here is compared\n" +
+			"that nobody signed for. Nothing is written to the drive. What an origin exported whose key is not trusted here is compared\n" +
 			"with the key that lies on the drive, and reported as not trusted.",
 		Flags:  flags(common, noProgress, oneOrigin, jobs),
 		Action: f.action(1, 1, verify),
@@ -87,7 +87,7 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 	}
 	list("damaged or missing", o.Bad)
 	if len(o.Bad) > 0 {
-		c.out.hint("remove the damaged files from the drive: the next export on the build host writes them again")
+		c.out.hint("on the build host: pkgsneak export " + shellWord(c.args[0]) + " --repair")
 	}
 	list("unreadable directories", o.Unreadable)
 	list("nobody signed for", named(o.Undeclared))

@@ -155,6 +155,11 @@ var shrink = flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.export.AllowShrink, &o.imports.AllowShrink} }},
 }
 
+var repair = flagSet{
+	{name: "repair", usage: "read everything on the drive, and write again what is damaged there",
+		to: func(o *options) flag.Value { return toggle{&o.export.Repair} }},
+}
+
 var oneOrigin = flagSet{
 	{name: "origin", value: "ORIGIN", usage: "only what this origin exported",
 		to: func(o *options) flag.Value { return text{&o.imports.Origin, &o.verify.Origin} }},

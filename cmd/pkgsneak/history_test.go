@@ -111,7 +111,8 @@ func drawFlags(r *rand.Rand, op string) string {
 	}
 	var drawn []string
 	for _, f := range flags[op] {
-		if r.IntN(f.of) == 0 {
+		drawing := r.IntN(f.of) == 0
+		if drawing && (f.flag != "--no-distfiles" || !slices.Contains(drawn, "--no-packages")) { // both are a usage error
 			drawn = append(drawn, f.flag)
 		}
 	}

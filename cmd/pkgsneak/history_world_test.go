@@ -718,7 +718,11 @@ func (w *world) follow(m *computer, d *usbDrive, verb string, res result) (extra
 				if verb != "export" {
 					for _, h := range w.hosts {
 						w.now = w.now.Add(time.Minute)
-						_ = w.export(h, d, step{}) // the next import shows what came of it
+						flags := ""
+						if strings.Contains(found[2], "--repair") {
+							flags = "--repair"
+						}
+						_ = w.export(h, d, step{Flags: flags}) // the next import shows what came of it
 					}
 				}
 			case "index":
@@ -730,26 +734,8 @@ func (w *world) follow(m *computer, d *usbDrive, verb string, res result) (extra
 				w.run(m, append([]string{found[1]}, strings.Fields(found[2])...)...)
 			}
 		}
-		if strings.Contains(hint, "remove the damaged files") {
-			w.removeDamaged(d, res)
-		}
 	}
 	return extra
-}
-
-// removeDamaged removes from the drive what a message calls damaged.
-func (w *world) removeDamaged(d *usbDrive, res result) {
-	for _, name := range w.driveFiles(d, "/") {
-		for line := range strings.Lines(res.out) {
-			path, _, ok := strings.Cut(strings.TrimSpace(line), ": ")
-			if ok && strings.HasPrefix(line, "    ") && strings.HasSuffix(name, "/"+path) {
-				fmt.Fprintf(&w.story, "%s is removed by hand\n", name)
-				if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					w.check(err)
-				}
-			}
-		}
-	}
 }
 
 // result is how a command ended.

@@ -18,6 +18,9 @@ import (
 type VerifyOptions struct {
 	Workers  int                            // files read at the same time; 0: 2
 	Progress func(path string, bytes int64) // hears of bytes that were read; called from several goroutines
+	// Only are listed files, below ORIGIN: nothing but these, and the other parts of theirs, is looked
+	// at, and nothing else is reported. nil: everything.
+	Only map[string]bool
 }
 
 // Bad is a file that is not what was signed.
@@ -57,6 +60,10 @@ func (g *Generation) Verify(ctx context.Context, o VerifyOptions) (*Report, erro
 	if err := v.readAll(ctx); err != nil {
 		return nil, err
 	}
+	if o.Only != nil {
+		v.sort()
+		return &v.report, nil
+	}
 	if err := v.entries(); err != nil {
 		return nil, err
 	}
@@ -66,9 +73,13 @@ func (g *Generation) Verify(ctx context.Context, o VerifyOptions) (*Report, erro
 	if err := v.walk(ctx, nil, "", ".", 0); err != nil {
 		return nil, err
 	}
+	v.sort()
+	return &v.report, nil
+}
+
+func (v *verifier) sort() {
 	slices.SortFunc(v.report.Bad, func(a, b Bad) int { return strings.Compare(a.Path, b.Path) })
 	slices.Sort(v.report.Undeclared)
-	return &v.report, nil
 }
 
 type verifier struct {
@@ -96,6 +107,11 @@ func (v *verifier) jobs() []Item {
 		if !payload[f.Path] {
 			jobs = append(jobs, Item{Path: f.Path, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
 		}
+	}
+	if only := v.o.Only; only != nil {
+		jobs = slices.DeleteFunc(jobs, func(it Item) bool {
+			return !slices.ContainsFunc(it.Stored, func(f manifest.File) bool { return only[f.Path] })
+		})
 	}
 	// The large ones first: the one that is read last, alone, should not be the largest.
 	slices.SortStableFunc(jobs, func(a, b Item) int { return cmp.Compare(b.Size/largeItem, a.Size/largeItem) })

@@ -35,6 +35,7 @@ type ExportOptions struct {
 	AcceptClock  bool          // the machine's clock is right, however far ahead it is
 	AllowShrink  bool          // a host that lost most of its packages means it
 	AnyDirectory bool          // Drive need not be a mounted file system of its own
+	Repair       bool          // read everything on the drive, and write again what is damaged
 	NoReadBack   bool          // do not compare the medium with what was written
 	PartSize     int64         // bytes of the largest file on the drive; 0 is what FAT can hold
 	Workers      int           // files that are worked on at a time; 0 chooses: as many as there are processors, as many of them read and written as the media like
@@ -96,7 +97,7 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.
 	}
 	defer l.Close()
 	x := &exporter{m: m, o: o, w: w, l: l,
-		current: make(map[payload.Key]*drive.Item), entries: make(map[string]pkgindex.Entry),
+		broken: &damage{}, current: make(map[payload.Key]*drive.Item), entries: make(map[string]pkgindex.Entry),
 		report: &ExportReport{Pretended: o.Pretend, Copied: []payload.Item{}, Removed: []payload.Item{}, LeftOut: []payload.Item{}, Notices: []string{}}}
 	defer x.close()
 	err = x.run(ctx)
@@ -123,7 +124,8 @@ type exporter struct {
 	enough context.CancelFunc          // ends that
 	before *pkgindex.Header            // of its catalogue; nil if there is none that can be read
 	told   *drive.Facts                // its facts; nil if it does not tell, or they cannot be read
-	stale  bool                        // its packages/Packages is an older generation's, which only a new generation mends
+	stale  bool                        // its packages/Packages is an older generation's, or a file of its own is damaged, which only a new generation mends
+	broken *damage                     // what was found damaged in it
 	host   *host
 	stock  *originStock
 	todo   []payload.Item // to be copied
@@ -393,6 +395,9 @@ func (x *exporter) plan(ctx context.Context) error {
 	} else if err := x.compare(ctx); err != nil {
 		return err
 	}
+	if err := findDamage(ctx, x); err != nil {
+		return err
+	}
 	x.todo = append(slices.Clip(p.Copy), p.Compare...)
 	if !x.o.Pretend {
 		if err := healCatalogue(ctx, x); err != nil {
@@ -627,14 +632,14 @@ func (x *exporter) unchanged() (bool, error) {
 	if x.held == nil {
 		return false, nil
 	}
-	if len(x.todo)+len(x.report.Plan.Remove) > 0 || !x.sameKey() || !x.sameCatalogue() {
+	if len(x.todo)+len(x.report.Plan.Remove)+len(x.broken.files) > 0 || !x.sameKey() || !x.sameCatalogue() {
 		x.enough()
 		x.state()
 		return false, nil
 	}
 	state, err := x.state()
-	x.stale = !state.Packages || len(state.Own) > 0
-	if !state.Whole() || err != nil || !x.hidden && !x.drive.Offers(append(manifest.Ring{x.key.Public()}, x.past...)) {
+	x.stale = x.stale || !state.Packages || len(state.Own) > 0
+	if x.stale || !state.Whole() || err != nil || !x.hidden && !x.drive.Offers(append(manifest.Ring{x.key.Public()}, x.past...)) {
 		return false, err
 	}
 	x.report.Notices = append(x.report.Notices, foreignNotice(x.dir, state.Others)...)

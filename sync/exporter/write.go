@@ -58,6 +58,7 @@ func (x *exporter) write(ctx context.Context) (err error) {
 	if err := x.makeRoom(ctx, w); err != nil {
 		return err
 	}
+	x.broken.drop(x)
 	files, err := x.prepare(ctx, w)
 	if err != nil {
 		return err
@@ -220,6 +221,9 @@ func (x *exporter) progress() func(drive.Stage, string, int64) {
 // now: they are left out, and the origin still has them.
 func (x *exporter) again(missing []drive.Item) {
 	for _, it := range missing {
+		if x.broken.has(it) {
+			continue // it is in the plan already
+		}
 		kind := payload.Package
 		switch it.Kind {
 		case drive.Distfile:
@@ -470,6 +474,7 @@ func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
 	gen, err := w.Commit(ctx, drive.Contents{Serial: serial, At: at, Items: items, Catalogue: x.catalogue(), Facts: facts, Record: record})
 	if gen != nil {
 		x.report.Serial = gen.Serial()
+		err = errors.Join(err, x.broken.follow(x, serial))
 	}
 	return err
 }

@@ -150,14 +150,14 @@ func settlePending(ctx context.Context, im *importer, in *incoming) error {
 	return nil
 }
 
-// leaveOut notes that a file did not come, for every origin that lists it.
-func (d *deed) leaveOut(reason string) {
+// leaveOut notes that a file did not come, for every origin that lists it. hint is the command that helps, "" for none.
+func (d *deed) leaveOut(reason, hint string) {
 	for i, o := range d.owners {
 		if i > 0 {
 			o.in.Plan.Present.Files--
 			o.in.Plan.Present.Bytes -= d.item.Size
 		}
-		o.in.LeftOut = append(o.in.LeftOut, payload.Item{Kind: d.kind, Path: o.path, Size: d.item.Size, Reason: reason})
+		o.in.LeftOut = append(o.in.LeftOut, payload.Item{Kind: d.kind, Path: o.path, Size: d.item.Size, Reason: reason, Hint: hint})
 	}
 }
 
@@ -231,7 +231,7 @@ func (im *importer) commitPackages(ctx context.Context, in *incoming, staged []*
 		in.Copied = append(in.Copied, payload.Item{Kind: payload.Package, Path: d.path, Size: d.item.Size, Local: elsewhere(p.Local, d.path)})
 	}
 	for _, p := range r.Skipped {
-		added[p.Index].leaveOut(p.Reason)
+		added[p.Index].leaveOut(p.Reason, "")
 	}
 	in.pruned(payload.Package, r.Removed)
 	return nil
@@ -382,7 +382,7 @@ func (im *importer) placeDistfiles(ctx context.Context, in *incoming, staged []*
 		in.Copied = append(in.Copied, payload.Item{Kind: payload.Distfile, Path: d.path, Size: d.item.Size})
 	}
 	for _, p := range r.Skipped {
-		byName[p.Name].leaveOut(p.Reason)
+		byName[p.Name].leaveOut(p.Reason, "")
 	}
 	return im.pruneDistfiles(in)
 }

@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
@@ -64,7 +65,7 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]*deed, error)
 		var reason *leftOutError
 		switch {
 		case errors.As(err, &reason):
-			d.leaveOut(reason.reason)
+			d.leaveOut(reason.reason, reason.hint)
 		case err != nil:
 			return err
 		default:
@@ -158,6 +159,10 @@ func (im *importer) stage(ctx context.Context, in *incoming, d *deed, t turns, t
 		var err error
 		sums, err = copyStaged(ctx, in.gen, st, d, bufs, tell)
 		t.medium <- bufs
+		var bad *leftOutError
+		if errors.As(err, &bad) {
+			bad.hint = "on the build host: pkgsneak export " + fault.Quote(im.o.Drive) + " --repair"
+		}
 		if err != nil {
 			return err
 		}

@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	stdsync "sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -48,8 +53,8 @@ type VerifyReport struct {
 	Origins []*OriginVerify `json:"origins"`
 }
 
-// Verify reads everything on a drive and compares it with what was signed. It changes nothing and works for ordinary users. What is wrong with an origin is in the report; the error is the
-// drive's.
+// Verify reads everything on a drive and compares it with what was signed. It does not write to the drive, and works for ordinary users. What is wrong with an origin is in the report; the error is the
+// drive's. Where this machine exported what is damaged, and the user may write its state directory, that is remembered: the next export writes it again.
 func Verify(ctx context.Context, m machine.Machine, o VerifyOptions, w progress.Watcher) (*VerifyReport, error) {
 	d, err := drive.OpenFor("verify", o.Drive)
 	if err != nil {
@@ -91,7 +96,54 @@ func Verify(ctx context.Context, m machine.Machine, o VerifyOptions, w progress.
 		}
 		r.Origins = append(r.Origins, v)
 	}
+	if err := rememberDamage(ctx, m, l, r.Origins); err != nil {
+		w.Notice(fmt.Sprintf("the next export cannot be told what is damaged: %v", err))
+	}
 	return r, nil
+}
+
+// rememberDamage notes for the next export what is damaged in the origins of this machine. An ordinary
+// user cannot, and where another pkgsneak is at work nobody waits for it: export --repair finds the same.
+func rememberDamage(ctx context.Context, m machine.Machine, l *ledger.Ledger, origins []*OriginVerify) error {
+	mine := ownKeys(l)
+	origins = slices.DeleteFunc(slices.Clone(origins), func(v *OriginVerify) bool {
+		return len(v.Bad) == 0 || !mine[v.Fingerprint]
+	})
+	if len(origins) == 0 {
+		return nil
+	}
+	state, err := ledger.Open(ctx, m.StateDir, ledger.Options{Hook: m.Hook})
+	if errors.Is(err, durable.ErrLocked) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	for _, v := range origins {
+		paths := make([]string, len(v.Bad))
+		for i, it := range v.Bad {
+			paths[i] = it.Path
+		}
+		if err := ledger.SetDamaged(state, v.Name, v.Serial, v.Serial, paths); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ownKeys are the fingerprints of the keys that this machine signs and signed with, as far as this user
+// may read them.
+func ownKeys(l *ledger.Ledger) map[string]bool {
+	mine := make(map[string]bool)
+	if key, err := l.SigningKey(); err == nil {
+		mine[string(key.Public().Fingerprint())] = true
+	}
+	retired, _ := l.Retired()
+	for _, key := range retired {
+		mine[string(key.Public().Fingerprint())] = true
+	}
+	return mine
 }
 
 func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string, offered manifest.Ring, o VerifyOptions, w progress.Watcher) (*OriginVerify, error) {

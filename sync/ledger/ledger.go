@@ -10,6 +10,7 @@
 //	  retired/FINGERPRINT.asc  0600, the keys that signing.asc took the place of
 //	  trusted/FINGERPRINT.asc  public keys the administrator trusts; every *.asc here counts
 //	  decisions                the keys that are not to be trusted, or no longer (Decisions)
+//	  damaged                  files that verify found wrong on drives of this machine (Damaged)
 //	  replacing                one key is about to take the place of another (Replace)
 //	  memory                   serials, exports, runs (below)
 //	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
@@ -19,7 +20,7 @@
 // that counts the lines before it, so that a file which lost its end is not taken for a shorter one.
 // What is odd, unreadable or lost is an error that names the file: forgetting the highest serial would
 // let an old generation in, and forgetting what was imported would turn the origin's packages into
-// local ones. Only the digests are a cache; an odd one starts empty and says so ([Cache.Lost]).
+// local ones. Only the digests are a cache; an odd one starts empty and says so ([Cache.Lost]). So does damaged.
 //
 // memory is JSON, one object a line, each with one key:
 //

@@ -1,0 +1,188 @@
+package exporter
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	stdsync "sync"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/progress"
+)
+
+// DamagedOnDrive is the reason of a file of the plan that is copied because the drive's copy is not
+// what was signed.
+const DamagedOnDrive = "damaged on the drive"
+
+// damage is what was found wrong in the generation on the drive: with --repair, after everything was
+// read, else after those files were read that verify had found wrong in this generation.
+type damage struct {
+	files []drive.Item // of the generation, as no client could take them
+	paths []string     // of all that is wrong, below the origin's directory
+	held  int64        // the generation that paths are remembered of
+}
+
+// findDamage reads what may be damaged on the drive and puts what is into the plan. What lies there is
+// replaced, not removed first: a file that is written again gets another name until the next generation
+// is committed.
+func findDamage(ctx context.Context, x *exporter) error {
+	if x.held == nil {
+		return nil
+	}
+	remembered, err := rememberedDamage(x)
+	if err != nil || !x.o.Repair && len(remembered) == 0 {
+		return err
+	}
+	if _, err := x.state(); err != nil { // one reader of the drive's directories at a time
+		return err
+	}
+	o := drive.VerifyOptions{Workers: x.o.Medium.Readers, Only: remembered}
+	if x.o.Repair {
+		o.Only = nil
+	}
+	o.Progress = readingProgress(x, o.Only)
+	found, err := x.held.Verify(ctx, o)
+	if err != nil {
+		return err
+	}
+	x.broken.held = x.held.Serial()
+	wrong := make(map[string]bool, len(found.Bad))
+	for _, b := range found.Bad {
+		wrong[b.Path] = true
+		x.broken.paths = append(x.broken.paths, b.Path)
+	}
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
+		for _, it := range x.held.Items(drive.DriveKind(kind)) {
+			if storedIn(it, wrong) {
+				x.broken.add(x, kind, it)
+			}
+		}
+	}
+	x.stale = x.stale || len(wrong)+len(found.Stale) > 0
+	if x.o.Pretend {
+		return nil
+	}
+	return ledger.SetDamaged(x.l, x.name, x.broken.held, x.broken.held, x.broken.paths)
+}
+
+// storedIn reports whether one of the files that hold an item is among paths.
+func storedIn(it drive.Item, paths map[string]bool) bool {
+	return slices.ContainsFunc(it.Stored, func(f manifest.File) bool { return paths[f.Path] })
+}
+
+// rememberedDamage returns the files that verify found wrong in the generation on the drive.
+func rememberedDamage(x *exporter) (map[string]bool, error) {
+	all, err := ledger.DamagedFiles(x.l)
+	paths := make(map[string]bool)
+	for _, d := range all {
+		if d.Origin == x.name && d.Serial == x.held.Serial() {
+			paths[d.Path] = true
+		}
+	}
+	return paths, err
+}
+
+// readingProgress tells how much of the drive has been read. It is called by several goroutines.
+func readingProgress(x *exporter, only map[string]bool) func(string, int64) {
+	var total payload.Tally
+	for _, f := range x.held.Signed.Files {
+		if only == nil || only[f.Path] {
+			total.Add(f.Size)
+		}
+	}
+	var mu stdsync.Mutex
+	var done int64
+	return func(path string, n int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		done += n
+		x.w.Tell(progress.Event{Phase: progress.PhaseVerify, Path: path, Done: min(done, total.Bytes), Total: total.Bytes, FilesTotal: total.Files})
+	}
+}
+
+// add puts a damaged file into the plan. One that cannot be written again is not listed any longer, and
+// named: of a kind that is switched off, or for another architecture.
+func (d *damage) add(x *exporter, kind payload.Kind, it drive.Item) {
+	p, key := &x.report.Plan, payload.Key{Kind: kind, Path: it.Path}
+	same := func(other payload.Item) bool { return other.Kind == kind && other.Path == it.Path }
+	if slices.ContainsFunc(p.Remove, same) {
+		return
+	}
+	d.files = append(d.files, it)
+	if slices.ContainsFunc(p.Copy, same) || slices.ContainsFunc(p.LeftOut, same) {
+		return
+	}
+	again := payload.Item{Kind: kind, Path: it.Path, Size: it.Size, Reason: DamagedOnDrive}
+	h, here := x.host.files[key]
+	switch {
+	case kind == program:
+		x.report.Notices = append(x.report.Notices, x.broken.programNotice(x, it))
+		return
+	case slices.ContainsFunc(p.Compare, same): // only with Pretend; it is copied, whatever the contents
+		p.Compare = slices.DeleteFunc(p.Compare, same)
+	default:
+		x.report.Kept.Files--
+		x.report.Kept.Bytes -= it.Size
+	}
+	if x.off(kind) || !here {
+		again.Reason, again.Hint = errAway.Error(), "pkgsneak export "+fault.Quote(x.o.Drive)
+		p.LeftOut = append(p.LeftOut, again)
+		return
+	}
+	again.Size = h.Size
+	p.Copy = append(p.Copy, again)
+}
+
+// programNotice says what becomes of a copy of pkgsneak that is damaged.
+func (d *damage) programNotice(x *exporter, it drive.Item) string {
+	file, _ := openStatic(x.m.Executable)
+	if file != nil {
+		file.Close()
+	}
+	if file == nil || it.Path != drive.BinFile(runtime.GOARCH) {
+		return fmt.Sprintf("%q on the drive is damaged and is removed: an export by that program brings it back", it.Stored[0].Path)
+	}
+	return fmt.Sprintf("%q on the drive is damaged: it is written again", it.Stored[0].Path)
+}
+
+// has reports whether an item was found damaged before anything was written.
+func (d *damage) has(it drive.Item) bool {
+	return slices.ContainsFunc(d.files, func(f drive.Item) bool { return f.Kind == it.Kind && f.Path == it.Path })
+}
+
+// drop takes the damaged files out of what the next commit lists, once there is room for the new ones.
+func (d *damage) drop(x *exporter) {
+	for _, it := range d.files {
+		kind := program
+		switch it.Kind {
+		case drive.Package:
+			kind = payload.Package
+		case drive.Distfile:
+			kind = payload.Distfile
+		}
+		delete(x.current, payload.Key{Kind: kind, Path: it.Path})
+	}
+}
+
+// follow remembers, after a commit, which damaged files the new generation still lists: all but those
+// of it that were written again by then.
+func (d *damage) follow(x *exporter, serial int64) error {
+	if d.held == 0 && len(d.paths) == 0 {
+		return nil
+	}
+	listed := make(map[string]bool)
+	for _, it := range x.current {
+		for _, f := range it.Stored {
+			listed[f.Path] = true
+		}
+	}
+	left := slices.DeleteFunc(slices.Clone(d.paths), func(path string) bool { return !listed[path] })
+	before := d.held
+	d.held = serial
+	return ledger.SetDamaged(x.l, x.name, before, serial, left)
+}
