@@ -28,7 +28,6 @@ var (
 	largeTypes = map[string]int{
 		"sync/exporter.exporter": 58,
 		"sync/importer.importer": 58,
-		"sync/doctor.examiner":   62,
 		"sync/drive.Drive":       42,
 		"sync/drive.Writer":      82,
 		"sync/pkgdir.Dir":        43,
@@ -39,7 +38,6 @@ var (
 		"sync/importer": 8,
 		"sync/binhost":  11,
 		"sync/binpkg":   10,
-		"sync/doctor":   10,
 		"sync/drive":    21,
 		"sync/portage":  9,
 	}

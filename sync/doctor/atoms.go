@@ -16,7 +16,8 @@ const (
 	yes
 )
 
-// atomMatches tells whether an atom of /etc/portage/package.* means a package. A range of versions, a slot or a repository is maybe.
+// atomMatches tells whether an atom of /etc/portage/package.* means a package. A range of versions,
+// a slot or a repository is maybe.
 func atomMatches(atom, name string) answer {
 	result := yes
 	atom, _, _ = strings.Cut(atom, "[")

@@ -18,17 +18,22 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// common is what every machine needs.
-func (e *examiner) common(ctx context.Context) error {
-	if len(e.r.Roles) == 0 {
+// commonRules look at what every machine needs.
+type commonRules struct {
+	*facts
+	*findings
+}
+
+func (e *commonRules) look(ctx context.Context) error {
+	if len(e.roles) == 0 {
 		e.tell(Finding{Topic: "role", Weight: Note, What: "this machine has neither exported nor imported yet",
 			Why: "what is wrong depends on what the machine is for",
 			Mend: []Mend{{Do: "on the machine that builds", Lines: []string{"pkgsneak doctor --host", "pkgsneak export DRIVE"}},
 				{Do: "on a machine that gets the packages", Lines: []string{"pkgsneak doctor --client", "pkgsneak trust DRIVE", "pkgsneak import DRIVE"}}}})
 	}
 	e.config()
-	e.clock(time.Time{})
-	if len(e.r.Roles) == 0 {
+	judgeClock(e.facts, e.findings, time.Time{})
+	if len(e.roles) == 0 {
 		return nil
 	}
 	e.directories()
@@ -36,7 +41,7 @@ func (e *examiner) common(ctx context.Context) error {
 }
 
 // config tells what makes Portage itself stop.
-func (e *examiner) config() {
+func (e *commonRules) config() {
 	for _, p := range e.s.Problems {
 		if !p.Fatal {
 			continue
@@ -56,8 +61,9 @@ func (e *examiner) config() {
 // oldest is a time before which no clock can be right: there was no pkgsneak.
 var oldest = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// clock compares the clock with what cannot be later than now: what was signed on other machines, here or on a drive.
-func (e *examiner) clock(signed time.Time) {
+// judgeClock compares the clock with what cannot be later than now: what was signed on other
+// machines, here or on a drive.
+func judgeClock(e *facts, l *findings, signed time.Time) {
 	least := signed
 	if e.ledger != nil && least.Before(e.ledger.HighestTime()) {
 		least = e.ledger.HighestTime()
@@ -68,7 +74,7 @@ func (e *examiner) clock(signed time.Time) {
 	if e.now.After(least.Add(-24 * time.Hour)) {
 		return
 	}
-	for _, f := range e.r.Findings {
+	for _, f := range l.r.Findings {
 		if f.Topic == "clock" {
 			return
 		}
@@ -78,21 +84,21 @@ func (e *examiner) clock(signed time.Time) {
 		weight = Broken
 	}
 	const form = "2006-01-02 15:04"
-	e.tell(Finding{Topic: "clock", Weight: weight,
+	l.tell(Finding{Topic: "clock", Weight: weight,
 		What: fmt.Sprintf("the clock says %s, but it is at least %s (UTC)", e.now.UTC().Format(form), least.UTC().Format(form)),
 		Why:  "what is built or exported now gets that date, and looks older than what it replaces; import itself does not believe the clock",
 		Mend: []Mend{run(`date -s "YEAR-MONTH-DAY HOUR:MINUTE"`, "hwclock --systohc")}})
 }
 
 // directories looks at PKGDIR, and at DISTDIR of a host: there, a directory, writable, roomy.
-func (e *examiner) directories() {
+func (e *commonRules) directories() {
 	e.directory("PKGDIR", e.m.PKGDIR, "pkgdir")
 	if e.is(Host) && e.m.DISTDIR != e.m.PKGDIR {
 		e.directory("DISTDIR", e.m.DISTDIR, "distdir")
 	}
 }
 
-func (e *examiner) directory(key, dir, topic string) {
+func (e *commonRules) directory(key, dir, topic string) {
 	fi, err := os.Stat(dir)
 	switch {
 	case err == nil && !fi.IsDir():
@@ -121,7 +127,7 @@ const (
 )
 
 // room looks at the file system on which a directory lies, or will lie.
-func (e *examiner) room(key, dir, topic string) {
+func (e *commonRules) room(key, dir, topic string) {
 	at := existing(dir)
 	var st unix.Statfs_t
 	if err := unix.Statfs(at, &st); err != nil {
@@ -151,7 +157,8 @@ func blockSize(st *unix.Statfs_t) int64 {
 
 func freeBytes(st *unix.Statfs_t) int64 { return int64(st.Bavail) * blockSize(st) }
 
-// judgeRoom weighs bytes of room: "" is enough. A small file system has less, and that is as it should be.
+// judgeRoom weighs bytes of room: "" is enough. A small file system has less, and that is as it
+// should be.
 func judgeRoom(free, total int64) Weight {
 	switch {
 	case free < noRoom:
@@ -179,7 +186,7 @@ const (
 )
 
 // indexState tells whether the index says what lies in PKGDIR.
-func (e *examiner) indexState(ctx context.Context) error {
+func (e *commonRules) indexState(ctx context.Context) error {
 	if e.dir == nil {
 		return nil
 	}
@@ -217,13 +224,14 @@ func (e *examiner) indexState(ctx context.Context) error {
 }
 
 // trusts tells whether emerge believes the index without looking: the default since Portage 3.0.52.
-func (e *examiner) trusts() bool {
+func (e *commonRules) trusts() bool {
 	on, known := e.s.HasFeature("pkgdir-index-trusted")
 	return on || !known
 }
 
-// indexFits compares the index with the files. Only if few files differ are they read, as emaint would.
-func (e *examiner) indexFits(ctx context.Context, scan *pkgdir.Scan, f Finding) error {
+// indexFits compares the index with the files. Only if few files differ are they read, as emaint
+// would.
+func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, f Finding) error {
 	missing, stale, bytes := compareIndex(scan, e.index)
 	if len(missing) <= mostRead && bytes <= mostReadBytes {
 		o := pkgdir.Options{Now: e.now}
@@ -279,7 +287,8 @@ func paths(list []pkgdir.Problem) []string {
 	return p
 }
 
-// compareIndex lists files that no entry describes by size and time, the entries whose file is gone, and the bytes of the former.
+// compareIndex lists files that no entry describes by size and time, the entries whose file is
+// gone, and the bytes of the former.
 func compareIndex(scan *pkgdir.Scan, index *pkgindex.Index) (missing, stale []string, bytes int64) {
 	byPath := make(map[string]pkgindex.Entry, len(index.Entries))
 	for _, e := range index.Entries {

@@ -16,7 +16,6 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/binpkg"
-	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
@@ -24,33 +23,13 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// Comparison is what an origin on the drive and this machine differ in.
-type Comparison struct {
-	Dir         string       `json:"dir"` // below pkgsneak/
-	Origin      string       `json:"origin,omitempty"`
-	Trusted     bool         `json:"trusted"`
-	Mine        bool         `json:"mine"`              // exported by this machine: not compared
-	Problem     string       `json:"problem,omitempty"` // why nothing was compared
-	Packages    int          `json:"packages"`          // on the drive
-	Read        int          `json:"read"`              // of them, those whose CFLAGS were read
-	Differences []Difference `json:"differences"`
+// driveRules compare each origin on a drive with this machine.
+type driveRules struct {
+	*facts
+	*findings
 }
 
-// Difference is a line of the table: a setting for which packages on the drive do not fit this machine. A finding of the same topic says why that
-// matters and what makes the two one.
-type Difference struct {
-	Topic    string `json:"topic"`
-	What     string `json:"what"` // CHOST, profile, USE, VIDEO_CARDS, ...
-	Origin   string `json:"origin"`
-	Here     string `json:"here"`
-	Packages int    `json:"packages,omitempty"` // that it concerns; 0: all, or not counted
-}
-
-// drive compares each origin on the drive with this machine.
-func (e *examiner) drive(ctx context.Context) error {
-	if e.o.Drive == "" {
-		return nil
-	}
+func (e *driveRules) look(ctx context.Context) error {
 	status, err := inspect.Status(ctx, e.m, inspect.StatusOptions{Drive: e.o.Drive})
 	if err != nil {
 		return err
@@ -72,8 +51,9 @@ func (e *examiner) drive(ctx context.Context) error {
 	return nil
 }
 
-// anyKey returns the keys by which a generation may be shown: trusted ones, this machine's, and those that lie on the drive.
-func (e *examiner) anyKey(d *drive.Drive) (manifest.Ring, error) {
+// anyKey returns the keys by which a generation may be shown: trusted ones, this machine's, and
+// those that lie on the drive.
+func (e *driveRules) anyKey(d *drive.Drive) (manifest.Ring, error) {
 	ring := slices.Clone(e.ring)
 	if e.own != nil {
 		ring = append(ring, e.own)
@@ -90,7 +70,7 @@ func (e *examiner) anyKey(d *drive.Drive) (manifest.Ring, error) {
 	return ring, nil
 }
 
-func (e *examiner) origin(ctx context.Context, d *drive.Drive, ring manifest.Ring, o *inspect.OriginStatus) error {
+func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.Ring, o *inspect.OriginStatus) error {
 	c := Comparison{Dir: o.Dir, Origin: o.Name, Trusted: o.Trusted, Mine: o.Mine, Packages: o.Packages.Files, Differences: []Difference{}}
 	defer func() { e.r.Origins = append(e.r.Origins, c) }()
 	e.originTrust(o)
@@ -98,7 +78,7 @@ func (e *examiner) origin(ctx context.Context, d *drive.Drive, ring manifest.Rin
 		c.Problem = o.Problem
 		return nil
 	}
-	e.clock(o.Signed)
+	judgeClock(e.facts, e.findings, o.Signed)
 	if o.Mine {
 		return nil
 	}
@@ -113,14 +93,14 @@ func (e *examiner) origin(ctx context.Context, d *drive.Drive, ring manifest.Rin
 		c.Problem = err.Error()
 		return nil
 	}
-	x := &comparer{examiner: e, c: &c, gen: gen, header: catalogue.Header}
+	x := &comparer{facts: e.facts, findings: e.findings, c: &c, gen: gen, header: catalogue.Header}
 	x.carried(catalogue)
 	x.compare()
 	return x.cpu(ctx)
 }
 
 // originTrust tells that an import would take nothing of the origin.
-func (e *examiner) originTrust(o *inspect.OriginStatus) {
+func (e *driveRules) originTrust(o *inspect.OriginStatus) {
 	var refusal *trust.Refusal
 	switch {
 	case o.Err == nil:
@@ -144,25 +124,6 @@ func advice(s trust.Signer, place string) Mend {
 	return Mend{Do: do, Lines: []string{command}}
 }
 
-// comparer is one comparison.
-type comparer struct {
-	*examiner
-	c       *Comparison
-	gen     *drive.Generation
-	header  pkgindex.Header
-	entries []pkgindex.Entry // of the packages that the drive carries; CHOST and REPO stand in each
-}
-
-// carried picks the entries of what is on the drive.
-func (x *comparer) carried(catalogue *pkgindex.Index) {
-	for _, entry := range catalogue.Entries {
-		_, carried := x.gen.Find(drive.Package, entry.Path())
-		if _, err := cpv.Parse(entry.CPV()); carried && err == nil { // names stand in lines that a person will paste
-			x.entries = append(x.entries, pkgindex.Rebase(entry, catalogue.Header, pkgindex.Header{}))
-		}
-	}
-}
-
 func (x *comparer) compare() {
 	if x.arch() {
 		return // everything else follows from it
@@ -181,17 +142,10 @@ func (x *comparer) compare() {
 	x.space()
 }
 
-// differ adds a line to the table and the finding to it.
-func (x *comparer) differ(d Difference, f Finding) {
-	d.Topic = f.Topic
-	x.c.Differences = append(x.c.Differences, d)
-	x.tell(f)
-}
-
 func (x *comparer) arch() bool {
 	theirs, ours := x.gen.Record.ARCH, x.s.ARCH()
 	if theirs == "" || ours == "" {
-		theirs, ours = archOf(x.gen.Record.CHOST), x.architecture()
+		theirs, ours = archOf(x.gen.Record.CHOST), architecture(x.s)
 		if x.gen.Record.CHOST == "" || x.s.Get("CHOST") == "" && x.s.ARCH() == "" {
 			return false
 		}
@@ -205,65 +159,11 @@ func (x *comparer) arch() bool {
 }
 
 func (x *comparer) chost() {
-	foreign := x.foreignCHOST(&pkgindex.Index{Entries: x.entries})
+	foreign := foreignCHOST(x.s, &pkgindex.Index{Entries: x.entries})
 	for _, chost := range slices.Sorted(maps.Keys(foreign)) {
 		x.c.Differences = append(x.c.Differences, Difference{Topic: "chost", What: "CHOST", Origin: chost, Here: x.s.Get("CHOST"), Packages: len(foreign[chost])})
 	}
-	x.tellCHOST(foreign, fmt.Sprintf("origin %q", x.c.Origin))
-}
-
-// foreignCHOST lists the packages that emerge masks here because of their CHOST, by CHOST.
-func (e *examiner) foreignCHOST(index *pkgindex.Index) map[string][]string {
-	accept := strings.Fields(e.s.Get("ACCEPT_CHOSTS"))
-	if len(accept) == 0 {
-		if chost, known := e.s.CHOST(); known {
-			accept = []string{chost}
-		}
-	}
-	if len(accept) == 0 {
-		return nil
-	}
-	re, err := regexp.Compile("^(?:" + strings.Join(accept, "|") + ")$")
-	if err != nil {
-		return nil // one of Python's that Go does not have
-	}
-	foreign := map[string][]string{}
-	for _, entry := range index.Entries {
-		chost := entry.Get("CHOST")
-		if chost == "" {
-			chost = index.Header.Get("CHOST")
-		}
-		if chost != "" && !re.MatchString(chost) {
-			foreign[chost] = append(foreign[chost], entry.CPV())
-		}
-	}
-	return foreign
-}
-
-var plainCHOST = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
-
-// tellCHOST tells that packages are masked by their CHOST.
-func (e *examiner) tellCHOST(foreign map[string][]string, where string) {
-	own := e.s.Get("CHOST")
-	accept := []string{own}
-	if words := strings.Fields(e.s.Get("ACCEPT_CHOSTS")); len(words) > 0 {
-		accept = words
-	}
-	for _, chost := range slices.Sorted(maps.Keys(foreign)) {
-		if archOf(chost) == archOf(own) && plainCHOST.MatchString(chost) {
-			accept = append(accept, chost)
-		}
-	}
-	for _, chost := range slices.Sorted(maps.Keys(foreign)) {
-		names := foreign[chost]
-		f := Finding{Topic: "chost", Weight: Broken, Role: Client, What: fmt.Sprintf("%s of %s made for %s", plural(len(names), "package"), where, chost),
-			Why: "this machine's CHOST is " + own + ": emerge masks them", Names: names}
-		if slices.Contains(accept, chost) {
-			f.Mend = []Mend{inConf(e.s, "ACCEPT_CHOSTS", assign("ACCEPT_CHOSTS", strings.Join(accept, " ")))}
-			f.Why += "; only the middle of the name differs, so they can be accepted if both machines have the same C library"
-		}
-		e.tell(f)
-	}
+	tellCHOST(x.findings, x.s, foreign, fmt.Sprintf("origin %q", x.c.Origin))
 }
 
 var profileVersion = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
@@ -295,16 +195,13 @@ func kindOf(profile string) []string {
 	return kind
 }
 
-// mostLines is how many packages get a line of their own in a mend.
-const mostLines = 20
-
 // keywords tells which packages are masked here by their KEYWORDS.
 func (x *comparer) keywords() {
 	accept := strings.Fields(x.s.Get("ACCEPT_KEYWORDS"))
 	if len(accept) == 0 {
 		return
 	}
-	own := x.mentioned("package.accept_keywords", "package.keywords")
+	own := mentioned(x.s, "package.accept_keywords", "package.keywords")
 	var names, lines []string
 	for _, entry := range x.entries {
 		if words := strings.Fields(entry.Get("KEYWORDS")); !keywordsAccepted(words, accept) && !own(entry.CPV()) {
@@ -350,29 +247,6 @@ func keywordsAccepted(keywords, accept []string) bool {
 		}
 	}
 	return testing && slices.Contains(accept, "~*") || stable && slices.Contains(accept, "*") || slices.Contains(accept, "**")
-}
-
-// userFile is where a line for one of the files package.* belongs, which may be a directory.
-func (e *examiner) userFile(name string) string {
-	p := e.etc(name)
-	if fi, err := os.Stat(e.place(p)); err == nil && fi.IsDir() {
-		return path.Join(p, "pkgsneak")
-	}
-	return p
-}
-
-// mentioned tells whether a package of some version is spoken of in /etc/portage/FILE: then the machine's owner has decided.
-func (e *examiner) mentioned(files ...string) func(cpv string) bool {
-	var atoms []string
-	for _, file := range files {
-		lines, _ := e.s.PackageLines(file)
-		for _, l := range lines {
-			atoms = append(atoms, l.Atom)
-		}
-	}
-	return func(cpv string) bool {
-		return slices.ContainsFunc(atoms, func(atom string) bool { return atomMatches(atom, cpv) != no })
-	}
 }
 
 // eapi tells which packages the installed Portage is too old for.

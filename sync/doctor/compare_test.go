@@ -80,7 +80,8 @@ func (p *patient) trustsHost(host *patient) {
 	p.remember(func(l *ledger.Ledger) error { return l.Trust(key.Public()) })
 }
 
-// pair is a host that has exported and a client that trusts it. Both have the tree name's settings, and lines of their own.
+// pair is a host that has exported and a client that trusts it. Both have the tree name's settings,
+// and lines of their own.
 func pair(t *testing.T, hostLines, clientLines string, packages map[string]map[string]string) (client *patient, mount string) {
 	t.Helper()
 	host := newPatient(t, "host-good")
@@ -186,7 +187,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// A Portage without portage/gpkg.py cannot read GPKG packages at all: each of them is named, and no XPAK one.
+// A Portage without portage/gpkg.py cannot read GPKG packages at all: each of them is named, and no
+// XPAK one.
 func TestFormatThatPortageCannotRead(t *testing.T) {
 	t.Parallel()
 	for _, old := range []bool{false, true} {
@@ -390,7 +392,8 @@ func TestIndexAndPKGDIR(t *testing.T) {
 	check("PKGDIR is a link to nowhere", "broken pkgdir")
 }
 
-// The emerge line keeps what was built here later, and does not offer to compile where there is no tree.
+// The emerge line keeps what was built here later, and does not offer to compile where there is no
+// tree.
 func TestEmergeLines(t *testing.T) {
 	t.Parallel()
 	p := newPatient(t, "client-good")

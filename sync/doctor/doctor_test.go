@@ -94,7 +94,8 @@ func (p *patient) newMachine(env map[string]string) machine.Machine {
 		PKGDIR: p.path(s.PKGDIR()), DISTDIR: p.path(s.DISTDIR()), Version: "test"}
 }
 
-// options are those of a run of the doctor there; what the machine that tests has of room says nothing.
+// options are those of a run of the doctor there; what the machine that tests has of room says
+// nothing.
 func (p *patient) options(roles ...Role) Options {
 	p.t.Helper()
 	o := Options{Machine: p.newMachine(nil), Root: p.root, Roles: roles, Auto: p.auto, Ignore: []string{"room"}}
@@ -545,12 +546,10 @@ func TestNetworkDecidesAboutGetbinpkg(t *testing.T) {
 	} {
 		p := newPatient(t, "client-page")
 		o := p.options(Client)
-		e := &examiner{o: o}
-		e.o.Routes, e.o.Routes6 = []byte(tt.route), []byte(tt.route6)
-		if got := e.reaches(tt.uri); got != tt.want {
+		o.Routes, o.Routes6 = []byte(tt.route), []byte(tt.route6)
+		if got := readNetwork(o.Routes, o.Routes6).reaches(tt.uri); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
-		o.Routes, o.Routes6 = e.o.Routes, e.o.Routes6
 		if got := find(p.examine(o), "getbinpkg") != nil; tt.uri == page && got != (tt.want == no) {
 			t.Errorf("%s: told %v", tt.name, got)
 		}
@@ -563,7 +562,8 @@ func TestNetworkDecidesAboutGetbinpkg(t *testing.T) {
 	}
 }
 
-// Every finding's topic can be explained, and the topics are sorted into the order of findings by their place.
+// Every finding's topic can be explained, and the topics are sorted into the order of findings by
+// their place.
 func TestTopics(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}

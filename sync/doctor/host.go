@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -12,22 +11,23 @@ import (
 	"pkgsneak/sync/portage"
 )
 
-// host looks at what makes packages that others can use.
-func (e *examiner) host(context.Context) error {
-	if !e.is(Host) {
-		return nil
-	}
+// hostRules look at the settings of a machine that makes packages which others can use.
+type hostRules struct {
+	*facts
+	*findings
+}
+
+func (e *hostRules) look() {
 	e.buildpkg()
 	e.march()
 	e.hostCPUFlags()
 	e.format()
 	e.signing()
 	e.key()
-	e.auto()
-	return nil
+	judgeAuto(e.facts, e.findings)
 }
 
-func (e *examiner) buildpkg() {
+func (e *hostRules) buildpkg() {
 	on, known := e.s.HasFeature("buildpkg")
 	if on || !known && len(e.s.Files) == 0 || e.opts.on(optBuildpkg) {
 		return
@@ -40,8 +40,8 @@ func (e *examiner) buildpkg() {
 var flagVariables = []string{"COMMON_FLAGS", "CFLAGS", "CXXFLAGS", "FFLAGS", "FCFLAGS", "RUSTFLAGS"}
 
 // march looks for compiler flags that tie packages to a CPU.
-func (e *examiner) march() {
-	arch := e.architecture()
+func (e *hostRules) march() {
+	arch := architecture(e.s)
 	x86 := arch == "amd64" || arch == "x86"
 	var specific []Finding
 	for _, key := range flagVariables {
@@ -72,36 +72,16 @@ func (e *examiner) march() {
 	}
 }
 
-// usesCommonFlags tells whether COMMON_FLAGS, which only make.conf itself knows, is what one of the real variables says.
-func (e *examiner) usesCommonFlags() bool {
+// usesCommonFlags tells whether COMMON_FLAGS, which only make.conf itself knows, is what one of the
+// real variables says.
+func (e *hostRules) usesCommonFlags() bool {
 	common := e.s.Get("COMMON_FLAGS")
 	return common != "" && (e.s.Get("CFLAGS") == common || e.s.Get("CXXFLAGS") == common)
 }
 
-// architecture is the profile's ARCH, else what CHOST says.
-func (e *examiner) architecture() string {
-	if arch := e.s.ARCH(); arch != "" {
-		return arch
-	}
-	chost, _ := e.s.CHOST()
-	return archOf(chost)
-}
-
-func archOf(chost string) string {
-	switch cpu, _, _ := strings.Cut(chost, "-"); {
-	case cpu == "" || cpu == "x86_64":
-		return "amd64"
-	case len(cpu) == 4 && cpu[0] == 'i' && strings.HasSuffix(cpu, "86"):
-		return "x86"
-	case cpu == "aarch64":
-		return "arm64"
-	default:
-		return cpu
-	}
-}
-
-// judgeFlags says whether packages that are built with these flags run on other CPUs of the architecture.
-func (e *examiner) judgeFlags(key, value string, c cpu.Flags, arch string) (Finding, bool) {
+// judgeFlags says whether packages that are built with these flags run on other CPUs of the
+// architecture.
+func (e *hostRules) judgeFlags(key, value string, c cpu.Flags, arch string) (Finding, bool) {
 	x86 := arch == "amd64" || arch == "x86"
 	f := Finding{Topic: "march", Weight: Wrong, Role: Host}
 	needs, isKnown := c.Needs()
@@ -138,7 +118,8 @@ func (e *examiner) judgeFlags(key, value string, c cpu.Flags, arch string) (Find
 	return f, true
 }
 
-// genericName is the CPU for which all machines of an architecture can share packages; "" is the compiler's own choice.
+// genericName is the CPU for which all machines of an architecture can share packages; "" is the
+// compiler's own choice.
 var genericName = map[string]string{"amd64": "x86-64", "x86": "i686", "arm64": "armv8-a"}
 
 // generic returns flags without what ties them to a CPU, for any CPU of the architecture.
@@ -168,9 +149,10 @@ func generic(key, value, arch string) string {
 	return strings.Join(rest, " ")
 }
 
-// hostCPUFlags looks for CPU_FLAGS_X86 beyond what CFLAGS promise: ebuilds build whole files for them.
-func (e *examiner) hostCPUFlags() {
-	arch := e.architecture()
+// hostCPUFlags looks for CPU_FLAGS_X86 beyond what CFLAGS promise: ebuilds build whole files for
+// them.
+func (e *hostRules) hostCPUFlags() {
+	arch := architecture(e.s)
 	if arch != "amd64" && arch != "x86" {
 		return
 	}
@@ -195,27 +177,28 @@ func (e *examiner) hostCPUFlags() {
 		return
 	}
 	e.tell(Finding{Topic: "cpu-flags", Weight: Wrong, Role: Host, What: "CPU_FLAGS_X86 has more than CFLAGS promise: " + strings.Join(beyond, " "),
-		Why: "ebuilds turn these into code for that CPU; it cannot run on: " + cpu.LackedBy(needs), Mend: []Mend{e.cpuFlagsMend(keep)}})
+		Why: "ebuilds turn these into code for that CPU; it cannot run on: " + cpu.LackedBy(needs), Mend: []Mend{cpuFlagsMend(e.s, keep)}})
 }
 
-// cpuFlagsMend says where CPU_FLAGS_X86 is to be changed: in make.conf if it is set there, which wins, else in the line of package.use that sets it.
-func (e *examiner) cpuFlagsMend(words []string) Mend {
+// cpuFlagsMend says where CPU_FLAGS_X86 is to be changed: in make.conf if it is set there, which
+// wins, else in the line of package.use that sets it.
+func cpuFlagsMend(s *portage.Settings, words []string) Mend {
 	const key = "CPU_FLAGS_X86"
 	line := "*/* " + key + ": -* " + strings.Join(words, " ")
-	lines, _ := e.s.PackageLines("package.use")
+	lines, _ := s.PackageLines("package.use")
 	for _, l := range slices.Backward(lines) {
-		if e.s.InMakeConf(e.s.Sources[key]) {
+		if s.InMakeConf(s.Sources[key]) {
 			break
 		}
 		if l.Atom == "*/*" && slices.ContainsFunc(l.Words, func(w string) bool { return strings.HasPrefix(strings.TrimPrefix(w, "-"), "cpu_flags_x86_") }) {
 			return Mend{Do: fmt.Sprintf("instead of line %d", l.Line), File: l.Path, Lines: []string{line}}
 		}
 	}
-	return inConf(e.s, key, assign(key, strings.Join(words, " ")))
+	return inConf(s, key, assign(key, strings.Join(words, " ")))
 }
 
 // format looks for packages that this machine makes and others cannot read.
-func (e *examiner) format() {
+func (e *hostRules) format() {
 	format := e.s.Get("BINPKG_FORMAT")
 	compress, set := e.s.Lookup("BINPKG_COMPRESS")
 	switch format {
@@ -246,7 +229,7 @@ func (e *examiner) format() {
 	e.tell(f)
 }
 
-func (e *examiner) signing() {
+func (e *hostRules) signing() {
 	if on, _ := e.s.HasFeature("binpkg-signing"); on {
 		e.tell(Finding{Topic: "signing", Weight: Note, Role: Host, What: "FEATURES has binpkg-signing", Why: "emerge refuses a signed package where the signer's key is not in /etc/portage/gnupg; pkgsneak's own signature is another one",
 			Mend: []Mend{{Do: "on each client, if it has no such key: at the end of make.conf", File: "", Lines: []string{add("FEATURES", "binpkg-ignore-signature")}}}})
@@ -254,7 +237,7 @@ func (e *examiner) signing() {
 }
 
 // key looks for the key with which exports are signed.
-func (e *examiner) key() {
+func (e *hostRules) key() {
 	if e.ledger == nil {
 		return
 	}
@@ -275,59 +258,4 @@ func (e *examiner) key() {
 		e.tell(Finding{Topic: "key", Weight: Wrong, Role: Host, What: fmt.Sprintf("the signing key can be read by others (mode %04o)", fi.Mode().Perm()), Why: "whoever reads it can sign packages that all clients install",
 			Mend: []Mend{run("chmod 600 " + fault.Quote(path))}})
 	}
-}
-
-// Where udev finds rules, in the order in which the first of a name counts.
-var ruleDirs = []string{"/etc/udev/rules.d", "/run/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"}
-
-// ruleFile is the udev rule of the automatic run.
-const ruleFile = "90-pkgsneak.rules"
-
-// hasRule tells whether udev has the rule. Of files with one name the first counts, and an empty one switches it off.
-func (e *examiner) hasRule() bool {
-	for _, dir := range ruleDirs {
-		if fi, err := os.Stat(e.place(dir + "/" + ruleFile)); err == nil {
-			return fi.Size() > 0
-		}
-	}
-	return false
-}
-
-// auto looks whether a plugged-in drive starts something. It is a comfort, so its absence is a note.
-func (e *examiner) auto() {
-	installed := e.hasRule()
-	role := "export"
-	if e.is(Client) {
-		role = "import"
-		if e.is(Host) {
-			role = "both"
-		}
-	}
-	who := Role("")
-	if len(e.r.Roles) == 1 {
-		who = e.r.Roles[0]
-	}
-	conf := Mend{Do: "at the end of the file", File: "/etc/conf.d/pkgsneak", Lines: []string{"PKGSNEAK_AUTO=" + role}}
-	switch auto := e.o.Auto; {
-	case auto != "" && !slices.Contains([]string{"export", "import", "both"}, strings.ToLower(auto)):
-		e.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: fmt.Sprintf("PKGSNEAK_AUTO=%s is none of export, import and both", auto), Why: "a drive that is plugged in does nothing", Mend: []Mend{conf}})
-	case installed && e.o.Auto == "":
-		e.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: "the udev rule is installed, but PKGSNEAK_AUTO is not set", Why: "a drive that is plugged in does nothing: the machine has not been told what it is",
-			Mend: []Mend{conf}})
-	case !installed && e.o.Auto != "":
-		e.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: fmt.Sprintf("PKGSNEAK_AUTO=%s is set, but no udev rule is installed", e.o.Auto), Why: "nothing notices a drive that is plugged in",
-			Mend: []Mend{run("pkgsneak auto --install")}})
-	case !installed:
-		e.tell(Finding{Topic: "auto", Weight: Note, Role: who, What: "a drive that is plugged in does nothing by itself", Why: "with the udev rule and PKGSNEAK_AUTO=" + role + " it needs no command",
-			Mend: []Mend{run("pkgsneak auto --install"), conf}})
-	}
-}
-
-// repos is the machine's repositories, nil where that cannot be known.
-func (e *examiner) repos() []portage.Repo {
-	list, err := e.s.Repos()
-	if err != nil {
-		return nil
-	}
-	return list
 }

@@ -19,7 +19,7 @@ func (x *comparer) license() {
 			return
 		}
 	}
-	own := x.mentioned("package.license")
+	own := mentioned(x.s, "package.license")
 	expanded := expandLicenses(accept, groups)
 	var names, lines []string
 	for _, entry := range x.entries {
@@ -78,7 +78,8 @@ func expandLicenses(words []string, groups map[string][]string) []string {
 	return out
 }
 
-// maskedLicenses returns the licenses that a LICENSE, reduced by USE, wants and that are not accepted; of alternatives none if one is.
+// maskedLicenses returns the licenses that a LICENSE, reduced by USE, wants and that are not
+// accepted; of alternatives none if one is.
 func maskedLicenses(license string, accept []string) []string {
 	words := strings.Fields(license)
 	ok := map[string]bool{}

@@ -8,8 +8,18 @@ import (
 	"strings"
 )
 
-// routes are the networks to which the kernel has a way (/proc/net/route, /proc/net/ipv6_route), but the machine itself.
+// routes are the networks to which the kernel has a way (/proc/net/route, /proc/net/ipv6_route),
+// but the machine itself.
 type routes []netip.Prefix
+
+// network is how far this machine gets.
+type network struct {
+	known  bool
+	routes routes
+}
+
+// readNetwork reads /proc/net/route and /proc/net/ipv6_route; without the former nothing is known.
+func readNetwork(v4, v6 []byte) network { return network{v4 != nil, parseRoutes(v4, v6)} }
 
 func parseRoutes(v4, v6 []byte) routes {
 	var list routes
@@ -44,7 +54,8 @@ func parseRoutes(v4, v6 []byte) routes {
 	return list
 }
 
-// hexIPv4 reads an address as the kernel prints it: the bytes of the network in the order of a little-endian machine.
+// hexIPv4 reads an address as the kernel prints it: the bytes of the network in the order of a
+// little-endian machine.
 func hexIPv4(s string) (netip.Addr, bool) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != 4 {
@@ -53,9 +64,10 @@ func hexIPv4(s string) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte{b[3], b[2], b[1], b[0]}), true
 }
 
-// reaches tells whether there is a way to the host of a URI: no if there is none at all, maybe if only a name server could tell.
-func (e *examiner) reaches(uri string) answer {
-	if e.o.Routes == nil {
+// reaches tells whether there is a way to the host of a URI: no if there is none at all, maybe if
+// only a name server could tell.
+func (n network) reaches(uri string) answer {
+	if !n.known {
 		return maybe
 	}
 	u, err := url.Parse(uri)
@@ -68,11 +80,10 @@ func (e *examiner) reaches(uri string) answer {
 	case u.Hostname() == "localhost", !byName && addr.IsLoopback():
 		return yes
 	}
-	ways := parseRoutes(e.o.Routes, e.o.Routes6)
-	if len(ways) == 0 {
+	if len(n.routes) == 0 {
 		return no
 	}
-	for _, p := range ways {
+	for _, p := range n.routes {
 		if p.Bits() == 0 && (byName || p.Addr().Is4() == addr.Is4()) || !byName && p.Contains(addr) {
 			return yes
 		}

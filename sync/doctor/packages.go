@@ -20,11 +20,12 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// Sampled is how many packages of a drive are read for their CFLAGS without Options.Deep: a few seconds on a slow drive, and
-// nearly sure to meet what a host does to all of them.
+// Sampled is how many packages of a drive are read for their CFLAGS without Options.Deep: a few
+// seconds on a slow drive, and nearly sure to meet what a host does to all of them.
 const Sampled = 100
 
-// cpuUse returns the words of CPU_FLAGS_X86 with which a package was built and that mean something to it.
+// cpuUse returns the words of CPU_FLAGS_X86 with which a package was built and that mean something
+// to it.
 func cpuUse(entry pkgindex.Entry) []string {
 	const prefix = "cpu_flags_x86_"
 	iuse := map[string]bool{}
@@ -42,7 +43,7 @@ func cpuUse(entry pkgindex.Entry) []string {
 
 // cpu names the packages that need another CPU than this one.
 func (x *comparer) cpu(ctx context.Context) error {
-	arch := x.architecture()
+	arch := architecture(x.s)
 	if arch != "amd64" && arch != "x86" || len(x.entries) == 0 {
 		return nil
 	}
@@ -199,7 +200,7 @@ func (x *comparer) tellCPU(t *cpuTally) {
 		}
 		slices.Sort(names)
 		x.differ(Difference{What: "CPU", Origin: x.gen.Record.CFLAGS, Here: "lacks what they need", Packages: len(names)}, Finding{Topic: "cpu", Weight: Broken, Role: Client,
-			What: plural(len(names), "package") + " on the drive built for a CPU with more than this one has", Why: "they end with \"Illegal instruction\"; glibc or python take the machine with them", Names: names, Mend: []Mend{x.otherCPU()}})
+			What: plural(len(names), "package") + " on the drive built for a CPU with more than this one has", Why: "they end with \"Illegal instruction\"; glibc or python take the machine with them", Names: names, Mend: []Mend{otherCPU()}})
 	}
 	if len(t.odd) > 0 {
 		x.unknown("whether %s of origin %q run on this CPU: %s", plural(len(t.odd), "package"), x.c.Origin, some(t.odd))
@@ -207,13 +208,14 @@ func (x *comparer) tellCPU(t *cpuTally) {
 	x.tellNative(t)
 }
 
-// tellNative judges packages that were built for the origin's own CPU by what the origin says of it.
+// tellNative judges packages that were built for the origin's own CPU by what the origin says of
+// it.
 func (x *comparer) tellNative(t *cpuTally) {
 	if len(t.native) == 0 {
 		return
 	}
 	f := Finding{Topic: "cpu", Weight: Wrong, Role: Client, What: plural(len(t.native), "package") + " on the drive built with -march=native, for the build host's own CPU",
-		Why: "whether they run on this one is not written anywhere", Names: t.native, Mend: []Mend{x.otherCPU()}}
+		Why: "whether they run on this one is not written anywhere", Names: t.native, Mend: []Mend{otherCPU()}}
 	theirs := cpu.FromUse(strings.Fields(x.header.Get("CPU_FLAGS_X86")))
 	if len(theirs) == 0 {
 		for _, flag := range strings.Fields(x.header.Get("USE")) {
@@ -228,4 +230,8 @@ func (x *comparer) tellNative(t *cpuTally) {
 		f.Weight, f.Why = Broken, "that CPU has what this one has not: "+strings.Join(missing, " ")+"; programs end with \"Illegal instruction\""
 	}
 	x.differ(Difference{What: "CPU", Origin: "-march=native", Here: here, Packages: len(t.native)}, f)
+}
+
+func otherCPU() Mend {
+	return Mend{Do: "on the build host, then build them again: in make.conf", Lines: []string{`CFLAGS="-march=x86-64 -mtune=generic -O2 -pipe"`, `CPU_FLAGS_X86="mmx mmxext sse sse2"`}}
 }

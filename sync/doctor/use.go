@@ -12,10 +12,12 @@ import (
 	"pkgsneak/sync/portage"
 )
 
-// expanded are the variables whose words are USE flags with a prefix, where neither machine's profile tells.
+// expanded are the variables whose words are USE flags with a prefix, where neither machine's
+// profile tells.
 const expanded = "ABI_X86 ALSA_CARDS APACHE2_MODULES CPU_FLAGS_ARM CPU_FLAGS_X86 INPUT_DEVICES L10N LLVM_TARGETS LUA_TARGETS LUA_SINGLE_TARGET PHP_TARGETS PYTHON_SINGLE_TARGET PYTHON_TARGETS QEMU_SOFTMMU_TARGETS QEMU_USER_TARGETS RUBY_TARGETS VIDEO_CARDS"
 
-// followTree are the variables that the profile sets and changes with time: they differ because the trees do.
+// followTree are the variables that the profile sets and changes with time: they differ because the
+// trees do.
 var followTree = []string{"LLVM_SLOT", "LUA_SINGLE_TARGET", "LUA_TARGETS", "PHP_TARGETS", "POSTGRES_TARGETS", "PYTHON_SINGLE_TARGET", "PYTHON_TARGETS", "RUBY_TARGETS"}
 
 // useFlags is the comparison of USE.
@@ -133,7 +135,8 @@ type flagState struct {
 	sure certainty
 }
 
-// flagStates is what lines say of a package's flags; "*" stands for all that a line may have taken away.
+// flagStates is what lines say of a package's flags; "*" stands for all that a line may have taken
+// away.
 type flagStates map[string]flagState
 
 func (s flagStates) of(flag string) flagState {
@@ -207,9 +210,9 @@ func (x *comparer) tellUse(u *useFlags, key string) {
 		}
 		mend = inConf(x.s, "USE", add("USE", words...))
 	case key == "CPU_FLAGS_X86" && x.have != nil && len(cpu.Lacks(cpu.FromUse(theirs), x.have)) > 0:
-		mend = x.otherCPU()
+		mend = otherCPU()
 	case key == "CPU_FLAGS_X86":
-		mend = x.cpuFlagsMend(theirs)
+		mend = cpuFlagsMend(x.s, theirs)
 	case slices.Contains(followTree, key):
 		f.Why = "the profile sets it, so the two trees are of different age; with one tree on both it is gone"
 		mend = Mend{Do: "until the trees are the same: at the end of the file", File: x.userFile("package.use"), Lines: []string{"*/* " + key + ": -* " + strings.Join(theirs, " ")}}

@@ -1,0 +1,55 @@
+package doctor
+
+import (
+	"slices"
+
+	"pkgsneak/sync/cpv"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/portage"
+)
+
+// comparer is one comparison.
+type comparer struct {
+	*facts
+	*findings
+	c       *Comparison
+	gen     *drive.Generation
+	header  pkgindex.Header
+	entries []pkgindex.Entry // of the packages that the drive carries; CHOST and REPO stand in each
+}
+
+// carried picks the entries of what is on the drive.
+func (x *comparer) carried(catalogue *pkgindex.Index) {
+	for _, entry := range catalogue.Entries {
+		_, carried := x.gen.Find(drive.Package, entry.Path())
+		if _, err := cpv.Parse(entry.CPV()); carried && err == nil { // names stand in lines that a person will paste
+			x.entries = append(x.entries, pkgindex.Rebase(entry, catalogue.Header, pkgindex.Header{}))
+		}
+	}
+}
+
+// differ adds a line to the table and the finding to it.
+func (x *comparer) differ(d Difference, f Finding) {
+	d.Topic = f.Topic
+	x.c.Differences = append(x.c.Differences, d)
+	x.tell(f)
+}
+
+// mentioned tells whether a package of some version is spoken of in /etc/portage/FILE: then the
+// machine's owner has decided.
+func mentioned(s *portage.Settings, files ...string) func(cpv string) bool {
+	var atoms []string
+	for _, file := range files {
+		lines, _ := s.PackageLines(file)
+		for _, l := range lines {
+			atoms = append(atoms, l.Atom)
+		}
+	}
+	return func(cpv string) bool {
+		return slices.ContainsFunc(atoms, func(atom string) bool { return atomMatches(atom, cpv) != no })
+	}
+}
+
+// mostLines is how many packages get a line of their own in a mend.
+const mostLines = 20

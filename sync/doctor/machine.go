@@ -1,0 +1,160 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/cpu"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/portage"
+)
+
+// facts are what the rules look at: the options, Portage's settings, the state directory and
+// PKGDIR, each read once.
+type facts struct {
+	o     Options
+	m     machine.Machine
+	s     *portage.Settings
+	opts  emergeOpts
+	have  map[string]bool // features of this CPU; nil: unknown
+	now   time.Time
+	roles []Role
+
+	ledger *ledger.Ledger // nil: cannot be read
+	ring   manifest.Ring  // trusted keys
+	own    *manifest.PublicKey
+	hasKey bool // there is a signing key, readable or not
+
+	dir      *pkgdir.Dir     // nil: no PKGDIR
+	index    *pkgindex.Index // nil: no index that can be read
+	indexErr error           // why not
+}
+
+// readFacts reads the machine. A state directory that cannot be used is a finding; the error is
+// ctx's.
+func readFacts(ctx context.Context, o Options, l *findings) (*facts, error) {
+	e := &facts{o: o, m: o.Machine, s: o.Machine.Settings, have: cpu.Read(o.CPUInfo), now: o.Machine.Now()}
+	e.opts = parseOpts(e.s.Get("EMERGE_DEFAULT_OPTS"))
+	if err := e.readState(ctx, l); err != nil {
+		return nil, err
+	}
+	var because []string
+	e.roles, because = e.findRoles()
+	l.r.Roles, l.r.Because = append(l.r.Roles, e.roles...), append(l.r.Because, because...)
+	e.readPKGDIR()
+	return e, nil
+}
+
+func (e *facts) close() {
+	if e.ledger != nil {
+		e.ledger.Close()
+	}
+	if e.dir != nil {
+		e.dir.Close()
+	}
+}
+
+func (e *facts) is(r Role) bool { return slices.Contains(e.roles, r) }
+
+func (e *facts) isOwn(f manifest.Fingerprint) bool {
+	return e.own != nil && e.own.Fingerprint() == f
+}
+
+// readState reads the state directory.
+func (e *facts) readState(ctx context.Context, l *findings) error {
+	led, err := ledger.Open(ctx, e.m.StateDir, ledger.Options{ReadOnly: true})
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		l.badState(e.m.StateDir, err)
+		return nil
+	}
+	e.ledger = led
+	if e.ring, err = led.Trusted(); err != nil {
+		l.badState(e.m.StateDir, err)
+	}
+	key, err := led.SigningKey()
+	switch {
+	case err == nil:
+		e.own, e.hasKey = key.Public(), true
+	case errors.Is(err, fs.ErrPermission):
+		e.hasKey = true
+	case !errors.Is(err, fs.ErrNotExist):
+		l.badState(e.m.StateDir, err)
+	}
+	return nil
+}
+
+// badState tells that the state directory cannot be used. An ordinary user who may not look is told
+// so, and that is all.
+func (l *findings) badState(dir string, err error) {
+	if errors.Is(err, fs.ErrPermission) {
+		l.unknown("the state directory: %v", err)
+		return
+	}
+	l.tell(Finding{Topic: "state", Weight: Broken, What: fmt.Sprintf("the state directory %q cannot be used: %v", dir, err),
+		Why:  "keys and memory of this machine are there; nothing is exported or imported without them",
+		Mend: []Mend{run("pkgsneak doctor --explain state")}})
+}
+
+// readPKGDIR opens PKGDIR and reads its index.
+func (e *facts) readPKGDIR() {
+	dir, err := pkgdir.Open(e.m.PKGDIR)
+	if err != nil {
+		e.indexErr = err
+		return
+	}
+	e.dir = dir
+	e.index, e.indexErr = dir.Index()
+}
+
+// place is where the running process finds a path of this machine.
+func (e *facts) place(p string) string { return filepath.Join(e.o.Root, p) }
+
+// etc is a path of this machine below its etc/portage.
+func (e *facts) etc(name string) string { return path.Join(e.s.ConfigRoot, "etc/portage", name) }
+
+// userFile is where a line for one of the files package.* belongs, which may be a directory.
+func (e *facts) userFile(name string) string {
+	p := e.etc(name)
+	if fi, err := os.Stat(e.place(p)); err == nil && fi.IsDir() {
+		return path.Join(p, "pkgsneak")
+	}
+	return p
+}
+
+func (e *facts) driveWord() string {
+	if e.o.Drive == "" {
+		return "DRIVE"
+	}
+	return fault.Quote(e.o.Drive)
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// repos is the machine's repositories, nil where that cannot be known.
+func (e *facts) repos() []portage.Repo {
+	list, err := e.s.Repos()
+	if err != nil {
+		return nil
+	}
+	return list
+}
