@@ -94,7 +94,7 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 	}
 	switch {
 	case r.Unchanged:
-		c.out.say("nothing changed since generation %s: nothing was written", c.generation(r.Serial))
+		c.out.say("nothing changed in %s since generation %s: nothing was written", bold(p.Origin), c.generation(r.Serial))
 		c.out.say("  the drive has  %s", tally(r.Kept, "file"))
 	case r.Pretended:
 		c.exportPlan(p)

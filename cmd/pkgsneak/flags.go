@@ -12,6 +12,7 @@ import (
 
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/doctor"
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/inspect"
@@ -141,7 +142,7 @@ var kindsLeft = flagSet{
 // exporting says how to export, with or without a person to ask.
 var exporting = flagSet{
 	{name: "name", value: "NAME", usage: "what this origin is called on the drive (its last name, else this host's)",
-		to: func(o *options) flag.Value { return text{&o.export.Name} }},
+		to: func(o *options) flag.Value { return originName{&o.export.Name} }},
 	{name: "accept-clock", usage: "the clock is right, however far ahead of everything here it is",
 		to: func(o *options) flag.Value { return toggle{&o.export.AcceptClock} }},
 	{name: "any-directory", usage: "DRIVE may be an ordinary directory",
@@ -456,6 +457,29 @@ func (t text) Set(s string) error {
 
 // Get implements flag.Getter.
 func (t text) Get() any { return t }
+
+// originName is a name that an origin can have as it is.
+type originName struct{ name *string }
+
+// String implements flag.Value.
+func (n originName) String() string {
+	if n.name == nil {
+		return ""
+	}
+	return *n.name
+}
+
+// Set implements flag.Value.
+func (n originName) Set(s string) error {
+	if err := drive.CheckNewOrigin(s); err != nil {
+		return err
+	}
+	*n.name = s
+	return nil
+}
+
+// Get implements flag.Getter.
+func (n originName) Get() any { return n }
 
 // whole is a whole number between two bounds; 0 where nobody gave one.
 type whole struct {

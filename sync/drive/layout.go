@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -147,6 +148,21 @@ func OriginName(name string) (string, error) {
 		return "", fmt.Errorf("origin name %q: nothing in it can be a directory name", name)
 	}
 	return clean, nil
+}
+
+// CheckNewOrigin returns an error if a new origin cannot have just this name: it would be stored under
+// another one, which nobody asked for.
+func CheckNewOrigin(name string) error {
+	stored, err := OriginName(name)
+	switch {
+	case name == "":
+		return errors.New("the name of an origin is empty")
+	case err != nil:
+		return err
+	case stored != name:
+		return fmt.Errorf("%q cannot be the name of an origin; %q can", name, stored)
+	}
+	return nil
 }
 
 // CheckOriginName says whether name can be an origin's name as it is: a plain

@@ -231,23 +231,32 @@ func (x *exporter) readPast() error {
 func (x *exporter) chooseName() (string, error) {
 	here := realPath(x.m.PKGDIR)
 	name := x.o.Name
-	for _, known := range x.l.Origins() {
-		if e, _ := x.l.Exported(known); name == "" && realPath(e.PKGDIR) == here {
-			name = known
+	if name != "" {
+		if err := drive.CheckNewOrigin(name); err != nil {
+			return "", err
 		}
-	}
-	if name == "" {
-		name = x.m.Hostname
-	}
-	name, err := drive.OriginName(name)
-	if err != nil {
-		return "", err
+	} else if name = lastName(x.l, here); name == "" {
+		var err error
+		if name, err = drive.OriginName(x.m.Hostname); err != nil {
+			return "", err
+		}
 	}
 	// A PKGDIR that is gone from its place was moved: the name moves with it.
 	if e, ok := x.l.Exported(name); ok && realPath(e.PKGDIR) != here && machine.NeedDirectory("", e.PKGDIR) == nil {
 		return "", &NameTakenError{Name: name, PKGDIR: x.m.PKGDIR, Have: e.PKGDIR}
 	}
 	return name, nil
+}
+
+// lastName is the name under which a PKGDIR was exported last, "" if it never was. Serials are times.
+func lastName(l *ledger.Ledger, pkgdir string) (name string) {
+	var last int64
+	for _, known := range l.Origins() {
+		if e, _ := l.Exported(known); e.Serial > last && realPath(e.PKGDIR) == pkgdir {
+			name, last = known, e.Serial
+		}
+	}
+	return name
 }
 
 func realPath(path string) string {
