@@ -244,10 +244,11 @@ func (g *chooser) upgradeAvailable(p *pkg) bool {
 	return slices.ContainsFunc(g.similarInSlot(p), func(q *pkg) bool { return p.less(q) })
 }
 
-// downgradeWanted reports whether the slot has candidates, all of them lower than the package.
+// downgradeWanted reports whether the slot has candidates, all of them of lower versions than the package. Portage's order counts the
+// build time where it asks for lower or higher, not where it asks for at least or at most.
 func (g *chooser) downgradeWanted(p *pkg) bool {
 	list := g.similarInSlot(p)
-	return len(list) > 0 && !slices.ContainsFunc(list, func(q *pkg) bool { return !q.less(p) })
+	return len(list) > 0 && !slices.ContainsFunc(list, func(q *pkg) bool { return compareVersions(q, p) >= 0 })
 }
 
 // argumentsOf returns the atoms of @world that mean this package. An atom that a higher chosen package of another slot satisfies does
@@ -264,6 +265,6 @@ func (g *chooser) argumentsOf(p *pkg) []rootAtom {
 
 func (g *chooser) higherSlot(p *pkg, a *atom) bool {
 	return slices.ContainsFunc(g.track(p.shelf).visible, func(q *pkg) bool {
-		return q.slotKey != p.slotKey && !(q.less(p) || q.compare(p) == 0) && a.matches(q)
+		return q.slotKey != p.slotKey && compareVersions(q, p) > 0 && a.matches(q)
 	})
 }

@@ -155,7 +155,7 @@ func (g *prober) replacementChild(d *need, q *pkg, newSlot bool) (*pkg, *atom) {
 			if !g.betterChild(d, p, newSlot) {
 				continue
 			}
-			insignificant := d.owner.p.installed && d.child.installed && !d.owner.p.less(q) && d.child.CPV == p.CPV
+			insignificant := d.owner.p.installed && d.child.installed && compareVersions(d.owner.p, q) >= 0 && d.child.CPV == p.CPV
 			if insignificant {
 				continue
 			}
