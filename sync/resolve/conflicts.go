@@ -301,8 +301,8 @@ func (g *walker) rebuildInstead(c []*pkg, order []ownedAtom, misses map[ownedAto
 				continue
 			}
 			d := &need{owner: oa.owner, a: oa.a, child: other}
-			if n := g.updateProbe(d, false); n != nil {
-				g.learnUpdate(d, nil, n)
+			if n := g.updateProbe(d); n != nil {
+				g.learnUpdate(d, n)
 				found = true
 			}
 		}

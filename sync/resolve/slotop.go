@@ -71,13 +71,9 @@ func (g *prober) replacementSlot(p *pkg) string {
 }
 
 // learnUpdate notes what has to be masked and replaced so that a parent moves to another child.
-func (g *prober) learnUpdate(d *need, newSlot *pkg, replacement *need) {
-	child := d.child
-	if newSlot != nil {
-		child = newSlot
-	}
-	parent := d.owner.p
-	if newSlot == nil && !child.installed {
+func (g *prober) learnUpdate(d *need, replacement *need) {
+	child, parent := d.child, d.owner.p
+	if !child.installed {
 		g.lesson.maskBuilt = append(g.lesson.maskBuilt, child)
 	}
 	if !parent.installed {
@@ -87,7 +83,7 @@ func (g *prober) learnUpdate(d *need, newSlot *pkg, replacement *need) {
 	} else if key := g.replacementSlot(parent); key != "" {
 		g.lesson.replace = append(g.lesson.replace, key)
 	}
-	if newSlot == nil && child.installed {
+	if child.installed {
 		if key := g.replacementSlot(child); key != "" {
 			g.lesson.replace = append(g.lesson.replace, key)
 		}
@@ -105,18 +101,15 @@ func (g *prober) triggerReplacements() {
 		if !d.wantUpdate && d.owner.p.installed {
 			continue
 		}
-		if n := g.updateProbe(d, true); n != nil {
-			g.learnUpdate(d, n.child, nil)
-		}
-		if g.updateProbe(d, false) != nil {
-			g.learnUpdate(d, nil, nil)
+		if g.updateProbe(d) != nil {
+			g.learnUpdate(d, nil)
 		}
 	}
 }
 
-// updateProbe looks for a build that could replace the parent of a slot operator dependency and would take another, higher child;
-// with newSlot one in another slot. It returns the dependency as it would be, or nil.
-func (g *prober) updateProbe(d *need, newSlot bool) *need {
+// updateProbe looks for a build that could replace the parent of a slot operator dependency and would take another, higher child
+// of the same slot. It returns the dependency as it would be, or nil.
+func (g *prober) updateProbe(d *need) *need {
 	child, parent := d.child, d.owner.p
 	if child.installed && child.excluded || parent.installed && parent.excluded {
 		return nil
@@ -125,7 +118,7 @@ func (g *prober) updateProbe(d *need, newSlot bool) *need {
 		if q == parent || q.less(parent) && !g.downgradeWanted(parent) || !g.pleasesParents(parent, q, nil) {
 			continue
 		}
-		if p, a := g.replacementChild(d, q, newSlot); p != nil {
+		if p, a := g.replacementChild(d, q); p != nil {
 			return &need{owner: owner{p: q}, a: a, child: p}
 		}
 	}
@@ -133,7 +126,7 @@ func (g *prober) updateProbe(d *need, newSlot bool) *need {
 }
 
 // replacementChild returns the highest child on which all atoms of a replacement for the parent agree.
-func (g *prober) replacementChild(d *need, q *pkg, newSlot bool) (*pkg, *atom) {
+func (g *prober) replacementChild(d *need, q *pkg) (*pkg, *atom) {
 	var selected map[*atom]bool
 	isSelected := func(a *atom) bool {
 		if selected == nil {
@@ -152,7 +145,7 @@ func (g *prober) replacementChild(d *need, q *pkg, newSlot bool) (*pkg, *atom) {
 		}
 		var list []found
 		for _, p := range g.similar(a.bare) {
-			if !g.betterChild(d, p, newSlot) {
+			if !g.betterChild(d, p) {
 				continue
 			}
 			insignificant := d.owner.p.installed && d.child.installed && compareVersions(d.owner.p, q) >= 0 && d.child.CPV == p.CPV
@@ -189,15 +182,9 @@ func (g *prober) replacementChild(d *need, q *pkg, newSlot bool) (*pkg, *atom) {
 }
 
 // betterChild reports whether p is a child that a rebuild of the parent would be worth.
-func (g *prober) betterChild(d *need, p *pkg, newSlot bool) bool {
+func (g *prober) betterChild(d *need, p *pkg) bool {
 	child := d.child
-	if p.Slot == child.Slot && p.Sub == child.Sub {
-		return false
-	}
-	if newSlot {
-		return p.Slot != child.Slot && !p.less(child)
-	}
-	return p.Slot == child.Slot && (!p.less(child) || g.downgradeWanted(child))
+	return p.Slot == child.Slot && p.Sub != child.Sub && (!p.less(child) || g.downgradeWanted(child))
 }
 
 func (g *prober) selectedAtoms(p *pkg) map[*atom]bool {
