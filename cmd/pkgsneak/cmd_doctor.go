@@ -17,7 +17,7 @@ func doctorCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "doctor",
 		Category:  "this machine",
-		Usage:     "what is wrong with the settings here, and the lines that mend it",
+		Usage:     "what is wrong with the settings here, and how to fix it",
 		ArgsUsage: "[DRIVE]",
 		UsageText: "doctor [DRIVE]\ndoctor --explain [TOPIC]",
 		Description: "Reads Portage's configuration, which it never executes, and this machine's packages, index and keys. Says in the\n" +

@@ -104,7 +104,7 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 		c.details(red("removed"), r.Removed)
 		c.out.say("  copied         %s", kinds(r.Copied))
 		if len(r.Removed) > 0 {
-			c.out.say("  removed        %s that are gone here", kinds(r.Removed))
+			c.out.say("  removed        %s no longer on this machine", kinds(r.Removed))
 		}
 		if r.Kept.Files > 0 {
 			c.out.say("  kept           %s", tally(r.Kept, "file"))

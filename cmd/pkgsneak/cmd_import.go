@@ -176,7 +176,7 @@ func (c importText) importedOrigin(o *importer.OriginImport) {
 		c.out.say("  already here   %s", tally(o.Plan.Present, "file"))
 	}
 	if len(o.Pruned) > 0 {
-		c.out.say("  removed        %s that have left the origin", kinds(o.Pruned))
+		c.out.say("  removed        %s that the origin no longer has", kinds(o.Pruned))
 	}
 	if beside := elsewhere(o.Copied); len(beside) > 0 {
 		c.out.say("  beside local packages of the same name:")
@@ -198,17 +198,17 @@ func elsewhere(items []payload.Item) []payload.Item {
 // gone says what an origin no longer has and this machine still has, and what is not removed although that was wanted.
 func (c importText) gone(o *importer.OriginImport) {
 	if o.Gone.Files > 0 {
-		c.out.say("  still here     %s from %s that have left it; --prune removes them", tally(o.Gone, "file"), o.Plan.Origin)
+		c.out.say("  still here     %s that %s no longer has; --prune removes them", tally(o.Gone, "file"), o.Plan.Origin)
 	}
 	for _, h := range o.Plan.Held {
 		switch files := tally(h.Tally, string(h.Kind)); {
 		case h.Hint != "" && c.opt.imports.Prune: // it was asked for, and a person has to decide: not under --quiet either
-			c.out.warn("not removed: %s from %s that have left it: %s", files, o.Plan.Origin, h.Reason)
+			c.out.warn("not removed: %s that %s no longer has: %s", files, o.Plan.Origin, h.Reason)
 			c.out.hint(h.Hint)
 		case h.Hint != "":
-			c.out.say("  still here     %s from %s that have left it: %s; %s removes them", files, o.Plan.Origin, h.Reason, h.Hint)
+			c.out.say("  still here     %s that %s no longer has: %s; %s removes them", files, o.Plan.Origin, h.Reason, h.Hint)
 		case c.opt.imports.Prune:
-			c.out.say("  not removed    %s from %s: %s, so that nobody can tell whether they have left it", files, o.Plan.Origin, h.Reason)
+			c.out.say("  not removed    %s from %s: %s, so it is not known whether it still has them", files, o.Plan.Origin, h.Reason)
 		}
 	}
 }

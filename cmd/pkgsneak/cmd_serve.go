@@ -78,7 +78,7 @@ func serve(c *call) error {
 		serveRun{c}.listening(strings.Join(trees, " and "), l.Addr(), server.TLS != nil)
 	}
 	if os.Geteuid() == 0 {
-		c.out.notice("%s any user can serve, and root need not", bold("note:"))
+		c.out.notice("%s serve does not need root", bold("note:"))
 	}
 	serveRun{c}.confine(trees)
 	flush, restore := c.out.buffered()

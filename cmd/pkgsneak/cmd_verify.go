@@ -21,7 +21,7 @@ func verifyCommand(f *face) *cli.Command {
 		ArgsUsage: "DRIVE",
 		UsageText: "verify DRIVE",
 		Description: "Checks the signature and every file that it lists, and names the files that are damaged or missing, and those\n" +
-			"that nobody signed for. Nothing is written to the drive. What an origin exported whose key is not trusted here is compared\n" +
+			"that are not in the signed list. Nothing is written to the drive. What an origin exported whose key is not trusted here is compared\n" +
 			"with the key that lies on the drive, and reported as not trusted.",
 		Flags:  flags(common, noProgress, oneOrigin, jobs),
 		Action: f.action(1, 1, verify),
@@ -68,7 +68,7 @@ func (c verifyText) verified(o *inspect.OriginVerify) int {
 	case damaged:
 		return exitLeftOut
 	}
-	c.out.say("  everything is as %s signed it", o.UserID)
+	c.out.say("  all %s match the signature of %s", count(o.Files.Files, "file"), o.UserID)
 	return exitDone
 }
 
@@ -90,7 +90,7 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 		c.out.hint("on the build host: pkgsneak export " + shellWord(c.args[0]) + " --repair")
 	}
 	list("unreadable directories", o.Unreadable)
-	list("nobody signed for", named(o.Undeclared))
+	list("not in the signed list", named(o.Undeclared))
 	list("of an older generation, which the next export renews", named(o.Stale))
 	list("not valid, and the other one is", named(o.Slots))
 	return found

@@ -176,7 +176,7 @@ func TestRun(t *testing.T) {
 		says    string // to the users; "": nothing, and no hook
 		logs    string
 	}{
-		{"no role", onHost("vfat"), None, NoRole, "", "", "this machine has no role"},
+		{"no role", onHost("vfat"), None, NoRole, "", "", "PKGSNEAK_AUTO is not set"},
 		{"another file system", empty("ntfs", ""), Export, Ignored, "", "", "left alone: no file system"},
 		{"a foreign stick", empty("vfat", "HOLIDAY"), Export, Ignored, "mount ro; unmount", "", `its label is not "PKGSNEAK"`},
 		{"a foreign stick with a journal", empty("ext4", "HOLIDAY"), Export, Ignored, "mount ro,noload; unmount", "", "left alone"},

@@ -32,7 +32,7 @@ func (r *Result) driveName() string {
 func (r *Result) sentence() string {
 	switch r.Outcome {
 	case NoRole:
-		return "this machine has no role: nothing is done with the drive. PKGSNEAK_AUTO=export, import or both gives it one"
+		return "PKGSNEAK_AUTO is not set; the drive was left alone (set it to export, import or both)"
 	case Busy:
 		return "another run is at work on this drive"
 	}

@@ -5,7 +5,7 @@
 //
 //	DRIVE/pkgsneak/
 //	  README.txt                   what this is, and how to use it without pkgsneak
-//	  keys/FINGERPRINT.asc         public keys on offer; never trusted for lying here
+//	  keys/FINGERPRINT.asc         public keys; lying here does not make them trusted
 //	  keys/FINGERPRINT.rev.asc     revocation certificates: whoever has one may put it here
 //	  clients/                     reserved
 //	  ORIGIN/                      one per origin

@@ -353,7 +353,7 @@ func (im *importer) accept(in *incoming) {
 	}
 	im.report.Origins = append(im.report.Origins, in.OriginImport)
 	if signed := in.gen.Signed.SignedAt; im.m.Now().Before(signed) {
-		im.note("this machine's clock says %s, before origin %q signed at %s: it is not taken into account",
+		im.note("this machine's clock says %s, before origin %q signed at %s: this machine's clock is ignored",
 			im.m.Now().UTC().Format(time.RFC3339), in.Plan.Origin, signed.UTC().Format(time.RFC3339))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime"
 	"slices"
 	stdsync "sync"
@@ -197,7 +198,7 @@ func copyStaged(ctx context.Context, gen *drive.Generation, st durable.Staging, 
 	})
 	var damaged *drive.DamagedError
 	if errors.As(err, &damaged) {
-		return digest.Sums{}, &leftOutError{reason: "damaged on the drive: " + damaged.Reason}
+		return digest.Sums{}, &leftOutError{reason: onTheDrive(damaged)}
 	}
 	return hash.Sum(), err
 }
@@ -259,4 +260,12 @@ func checkStaged(ctx context.Context, st durable.Staging, d *deed) error {
 		return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own", key)}
 	}
 	return nil
+}
+
+// onTheDrive says what is wrong with a file of the drive.
+func onTheDrive(damaged *drive.DamagedError) string {
+	if errors.Is(damaged, fs.ErrNotExist) {
+		return "missing on the drive"
+	}
+	return "damaged on the drive: " + damaged.Reason
 }

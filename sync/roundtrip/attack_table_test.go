@@ -694,7 +694,7 @@ func generationAttacks() []attack {
 				a.must(os.RemoveAll(a.on(dir)))
 				a.must(os.CopyFS(a.on(dir), os.DirFS(filepath.Join(old, "pkgsneak/host", dir))))
 			}
-		}, leftOut, "new.tar: damaged on the drive: it is missing"},
+		}, leftOut, "new.tar: missing on the drive"},
 		{"mixed: old list, new files", func(a *arena) {
 			old := a.slot()
 			a.again()
