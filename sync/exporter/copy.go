@@ -280,14 +280,19 @@ func (c *copier) load(j *job, buf []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	data := buf[:j.h.Size]
+	return readWhole(file, j.h.info, buf)
+}
+
+// readWhole reads a file that was scanned, into buf. One that was changed since, or while it was read, is durable.ErrChanged.
+func readWhole(file *os.File, scanned fs.FileInfo, buf []byte) ([]byte, error) {
+	data := buf[:scanned.Size()]
 	if _, err := io.ReadFull(file, data); err != nil {
 		if pipeline.AtEnd(err) == nil {
 			err = durable.ErrChanged
 		}
 		return nil, err
 	}
-	return data, durable.CheckUnchanged(file, j.h.info)
+	return data, durable.CheckUnchanged(file, scanned)
 }
 
 func (j *job) lookAt(ctx context.Context, data []byte) error {
