@@ -47,6 +47,7 @@ func (f *face) end(ctx context.Context, err error) int {
 	if ctx.Err() != nil && !unanswered(err) {
 		fail = explain(context.Canceled, f.place) // whatever broke off because of it
 	}
+	fail.hints = f.out.repeated(fail.hints)
 	f.out.failure(fail)
 	if f.out.json {
 		f.out.event(resultEvent{Event: "result", Verb: f.verb, Exit: fail.code, Error: fail.message, Hints: fail.hints})

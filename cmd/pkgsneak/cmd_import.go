@@ -27,10 +27,18 @@ func importCommand(f *face) *cli.Command {
 	}
 }
 
+// decisions are the flags of an import that stand for what a person has decided.
+var decisions = []string{"accept-future", "accept-rotation", "allow-older", "allow-shrink", "no-distfiles", "no-packages", "prune", "replace"}
+
 func importDrive(c *call) error {
 	machine, err := c.machine()
 	if err != nil {
 		return err
+	}
+	for _, name := range decisions {
+		if c.flags.Bool(name) {
+			c.out.given = append(c.out.given, "--"+name)
+		}
 	}
 	o := c.opt.imports
 	o.Drive, o.Source = c.args[0], volume.MediumOf(c.args[0])
@@ -63,7 +71,7 @@ func importDrive(c *call) error {
 	for i := range report.Refused {
 		r := &report.Refused[i]
 		f := explain(r.Err, c.place)
-		r.Code, r.Hints = f.code, f.hints
+		r.Code, r.Hints = f.code, c.out.repeated(f.hints)
 	}
 	importText{c}.importSummary(report)
 	code := importCode(report, c.opt.imports.Prune)

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"pkgsneak/sync/payload"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +42,7 @@ type printer struct {
 	bar      *bar          // the line that moves, if there is one
 	answers  *bufio.Reader // what is left of the input, from the first question on
 	broken   error         // the first error of writing a result
+	given    []string      // flags of this import that a hint repeats
 }
 
 // screen is one output and whether it takes colours.
@@ -105,9 +107,26 @@ func (p *printer) failure(f failure) {
 
 // hint prints commands that help, below an error or a warning.
 func (p *printer) hint(lines ...string) {
-	for _, line := range lines {
+	for _, line := range p.repeated(lines) {
 		p.alert("%s %s", bold("hint:"), line)
 	}
+}
+
+// repeated adds the flags that an import was given to the imports that hints name: without them the next one would fail where this one did not.
+func (p *printer) repeated(hints []string) []string {
+	var all []string
+	for _, hint := range hints {
+		if strings.Contains(hint, "pkgsneak import ") {
+			words := strings.FieldsFunc(hint, func(r rune) bool { return r == ' ' || r == ';' || r == ',' })
+			for _, flag := range p.given {
+				if !slices.Contains(words, flag) {
+					hint = strings.Replace(hint, "pkgsneak import ", "pkgsneak import "+flag+" ", 1)
+				}
+			}
+		}
+		all = append(all, hint)
+	}
+	return all
 }
 
 // event prints one line of JSON.

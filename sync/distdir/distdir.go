@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -189,7 +190,7 @@ type Incoming struct {
 	Size    int64     // bytes
 	Sum     [64]byte  // BLAKE2B-512, under which it is staged
 	ModTime time.Time // the file will have it; zero leaves the time of staging
-	// Replaces is the file that may be replaced, as the caller has seen it; nil: the name has to be free.
+	// Replaces is the file or the symbolic link that may be replaced, as the caller has seen it; nil: the name has to be free.
 	Replaces fs.FileInfo
 }
 
@@ -291,7 +292,7 @@ func (d *Dir) move(staged string, f Incoming) (reason string, err error) {
 	if f.Replaces != nil {
 		now, err := d.root.Lstat(f.Name)
 		switch {
-		case err == nil && !durable.Unchanged(now, f.Replaces):
+		case err == nil && !durable.Unchanged(now, f.Replaces) && !sameLink(now, f.Replaces):
 			return "the file that has its name changed since it was compared", nil
 		case err == nil:
 			return "", d.root.Place(staged, f.Name, true)
@@ -304,6 +305,12 @@ func (d *Dir) move(staged string, f Incoming) (reason string, err error) {
 		return "another file has its name", nil
 	}
 	return "", err
+}
+
+// sameLink reports whether both are one symbolic link, unchanged.
+func sameLink(a, b fs.FileInfo) bool {
+	const link = fs.ModeSymlink
+	return a.Mode()&link != 0 && b.Mode()&link != 0 && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 // Sync makes the removal of files durable.

@@ -300,8 +300,25 @@ func (im *importer) indexOptions(origin pkgindex.Header) pkgdir.Options {
 func (im *importer) indexed(r *pkgdir.Report) {
 	im.report.Packages = r.Packages
 	im.report.Indexed = im.report.Indexed || r.Written
+	im.noteRemarks(r.Remarks)
 	for _, p := range r.Invalid {
 		im.report.Notices = append(im.report.Notices, fmt.Sprintf("%q in PKGDIR is not indexed: %s", p.Path, p.Reason))
+	}
+}
+
+// noteRemarks says what was dropped from the index that was here. The rest of what is odd in it is for "pkgsneak index".
+func (im *importer) noteRemarks(remarks []pkgindex.Remark) {
+	const most = 3
+	said := 0
+	for _, r := range remarks {
+		if !r.Dropped {
+			continue
+		}
+		if said++; said > most {
+			im.note("the index that was in PKGDIR: more of the like")
+			return
+		}
+		im.note("the index that was in PKGDIR: %s", r)
 	}
 }
 

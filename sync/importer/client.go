@@ -4,7 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
@@ -156,6 +162,9 @@ type looked struct {
 	info fs.FileInfo
 }
 
+// isLink reports whether a symbolic link has the place: a person's, or Portage's to a file of PORTAGE_RO_DISTDIRS. It is no origin's.
+func (l looked) isLink() bool { return l.info != nil && l.info.Mode()&fs.ModeSymlink != 0 }
+
 // look finds out what lies at a place. Contents are read only if their size could make them one of the wanted, and only if they are not remembered.
 func (im *importer) look(ctx context.Context, kind payload.Kind, local string, sizes ...int64) (looked, error) {
 	l := looked{clientFile: clientFile{Local: local}}
@@ -167,6 +176,9 @@ func (im *importer) look(ctx context.Context, kind payload.Kind, local string, s
 		return l, &leftOutError{reason: "its place here cannot be looked at: " + reasonOf(err)}
 	}
 	l.Exists, l.info, l.Size = true, fi, fi.Size()
+	if l.isLink() && kind == payload.Distfile {
+		return im.lookBehind(ctx, l, sizes)
+	}
 	if !fi.Mode().IsRegular() {
 		return l, nil
 	}
@@ -175,6 +187,37 @@ func (im *importer) look(ctx context.Context, kind payload.Kind, local string, s
 			l.Sum, err = im.digestOf(ctx, kind, local, fi)
 			return l, err
 		}
+	}
+	return l, nil
+}
+
+// lookBehind finds out what a link in DISTDIR leads to, wherever that lies: Portage follows it. One that leads to nothing is no file, and may be replaced, as Portage
+// itself does. Nothing is remembered of the contents, which can change while the link stays as it is.
+func (im *importer) lookBehind(ctx context.Context, l looked, sizes []int64) (looked, error) {
+	name := filepath.Join(im.m.DISTDIR, l.Local)
+	fi, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.clientFile = clientFile{Local: l.Local}
+		return l, nil
+	}
+	if err != nil || !fi.Mode().IsRegular() {
+		return l, nil
+	}
+	if l.Size = fi.Size(); !slices.Contains(sizes, l.Size) {
+		return l, nil
+	}
+	im.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: l.Local})
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return l, nil // it cannot be told from any other file
+	}
+	defer f.Close()
+	sums, err := digest.Reader(ctx, io.LimitReader(f, l.Size+1), digest.BLAKE2B, nil)
+	if ctx.Err() != nil {
+		return l, context.Cause(ctx)
+	}
+	if err == nil && durable.CheckUnchanged(f, fi) == nil {
+		l.Sum = sums.Blake2b
 	}
 	return l, nil
 }

@@ -1,6 +1,10 @@
 package importer
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
+
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/sandbox"
 )
@@ -18,6 +22,7 @@ func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
 	}
 	if !o.NoDistfiles {
 		dirs = append(dirs, m.DISTDIR)
+		c.Read = append(c.Read, linked(m.DISTDIR)...)
 	}
 	if o.Pretend {
 		c.Read = append(c.Read, dirs...)
@@ -25,4 +30,29 @@ func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
 	}
 	c.Write = dirs
 	return m.ConfineWriting(c)
+}
+
+// maxLinked is how many files behind links can be read by a confined import. Those behind further ones count as local files with other contents.
+const maxLinked = 4096
+
+// linked are the files outside of a directory that symbolic links in it lead to: what lies in PORTAGE_RO_DISTDIRS has to be compared.
+func linked(dir string) []string {
+	entries, err := os.ReadDir(dir)
+	if err != nil { // it is said when the directory is opened
+		return nil
+	}
+	var files []string
+	for _, e := range entries {
+		if e.Type()&fs.ModeSymlink == 0 || len(files) == maxLinked {
+			continue
+		}
+		file, err := filepath.EvalSymlinks(filepath.Join(dir, e.Name()))
+		if err != nil {
+			continue
+		}
+		if fi, err := os.Stat(file); err == nil && fi.Mode().IsRegular() {
+			files = append(files, file)
+		}
+	}
+	return files
 }

@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/volume"
@@ -39,6 +40,7 @@ type owner struct {
 // owned is a file that the ledger remembers for an owner.
 type owned struct {
 	owner
+	id   ledger.OriginID
 	size int64
 	sum  manifest.Digest
 }
@@ -75,7 +77,7 @@ func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 		taken: make(map[string]*deed), joint: make(map[wantedFile][]*deed)}
 	var here []ledger.OriginID
 	for _, in := range im.origins {
-		p.remember(in, in.imports[kind])
+		p.remember(in.id, in, in.imports[kind])
 		here = append(here, in.id, in.known)
 	}
 	for _, id := range im.l.Importers(ledgerKind(kind)) {
@@ -86,14 +88,14 @@ func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.remember(nil, rows)
+		p.remember(id, nil, rows)
 	}
 	return p, nil
 }
 
-func (p *placements) remember(in *incoming, rows map[string]ledger.Import) {
+func (p *placements) remember(id ledger.OriginID, in *incoming, rows map[string]ledger.Import) {
 	for path, row := range rows {
-		p.owned[row.Local] = append(p.owned[row.Local], owned{owner{in, path}, row.Size, row.Sum})
+		p.owned[row.Local] = append(p.owned[row.Local], owned{owner{in, path}, id, row.Size, row.Sum})
 		if row.Local != path {
 			p.byPath[path] = append(p.byPath[path], row.Local)
 		}
@@ -186,7 +188,7 @@ func (p *placements) add(ctx context.Context, in *incoming, d deed) error {
 func (p *placements) present(in *incoming, d deed, l looked, known bool) {
 	in.Plan.Present.Add(d.item.Size)
 	p.kept[l.Local] = true
-	if known || p.belongs(l) {
+	if !l.isLink() && (known || p.belongs(l)) {
 		in.imports[p.kind][d.path] = ledger.Import{Local: l.Local, Size: d.item.Size, Sum: d.item.Sum}
 	}
 }
@@ -260,7 +262,7 @@ func (p *placements) copy(m *missing) bool {
 		return false
 	}
 	d := m.deed
-	d.local = l.Local
+	d.local, d.seen = l.Local, l.info // nil, or a link to nothing
 	p.task(m.in, d, &m.in.Plan.Copy, "")
 	return true
 }
@@ -298,13 +300,52 @@ func (p *placements) overwrite(m *missing, by string) error {
 	d, l := m.deed, m.own[len(m.own)-1]
 	switch {
 	case p.taken[l.Local] != nil || p.belongs(l) && p.wanted(l, owner{m.in, d.path}):
-		return &leftOutError{reason: by + " with other contents has its name"}
-	case !p.im.o.Replace || !l.info.Mode().IsRegular():
+		return &leftOutError{reason: by + " with other contents has its name", hint: p.handOver(m, l)}
+	case !l.info.Mode().IsRegular() && !l.isLink():
+		return &leftOutError{reason: "what has its name here is no file"}
+	case !p.im.o.Replace:
 		return &leftOutError{reason: by + " with other contents has its name", hint: "pkgsneak import --replace"}
 	}
 	d.local, d.seen = l.Local, l.info
 	p.task(m.in, d, &m.in.Plan.Replace, by+" with other contents is replaced")
 	return nil
+}
+
+// handOver is the command that ends the contest of two origins for a name, where they are one machine's, which lost its key and made
+// another: the new key takes the place of the old one. "" for origins of different names.
+func (p *placements) handOver(m *missing, l looked) string {
+	other := ledger.OriginID{}
+	isOther := func(id ledger.OriginID) bool { return id.Name == m.in.id.Name && id.Key != m.in.id.Key }
+	if d := p.taken[l.Local]; d != nil {
+		if o := d.owners[0].in; isOther(o.id) {
+			other = o.id
+		}
+	}
+	for _, o := range p.owned[l.Local] {
+		if other.Key == "" && isOther(o.id) {
+			other = o.id
+		}
+	}
+	if other.Key == "" {
+		return ""
+	}
+	successor, old := m.in.id.Key, other.Key
+	if p.signed(other) > m.in.gen.Serial() {
+		successor, old = old, successor
+	}
+	return fmt.Sprintf("if %s lost its key and has a new one: pkgsneak trust %s --fingerprint %s --replaces %s",
+		fault.Quote(other.Name), fault.Quote(p.im.o.Drive), successor, old)
+}
+
+// signed is the newest generation of an origin that is at hand or was imported; 0 for none.
+func (p *placements) signed(id ledger.OriginID) int64 {
+	for _, in := range p.im.origins {
+		if in.id == id {
+			return in.gen.Serial()
+		}
+	}
+	seen, _ := p.im.l.Seen(id)
+	return seen.Serial
 }
 
 // task puts a file that will be brought in on the list of its origin.
@@ -333,10 +374,11 @@ func (p *placements) prune(ctx context.Context) error {
 }
 
 func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[string]*deed) error {
+	rows, stock := in.imports[p.kind], in.stock[p.kind]
 	if in.Plan.Older {
+		p.holdAll(in, rows, stock)
 		return nil
 	}
-	rows, stock := in.imports[p.kind], in.stock[p.kind]
 	var tasks []*deed
 	var left payload.Tally // files here of which this drive cannot tell whether they have left the origin
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
@@ -356,7 +398,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 			return err
 		case l.Exists && l.Size == row.Size && l.Sum == manifest.Digest{}: // nor what cannot be read
 			continue
-		case !l.Exists, l.Sum != row.Sum, p.taken[row.Local] != nil, p.wanted(l, owner{in, name}):
+		case !l.Exists, l.isLink(), l.Sum != row.Sum, p.taken[row.Local] != nil, p.wanted(l, owner{in, name}):
 			delete(rows, name)
 			continue
 		}
@@ -375,6 +417,19 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 		p.remove(in, tasks, removed)
 	}
 	return nil
+}
+
+// holdAll notes that an older generation removes nothing: what it does not have may be newer than it is.
+func (p *placements) holdAll(in *incoming, rows map[string]ledger.Import, stock *drive.Stock) {
+	h := Held{Kind: p.kind, Reason: fmt.Sprintf("this drive's state is older than that of %s, which was imported here", stamp(in.seen.Serial))}
+	for name, row := range rows {
+		if !stock.Has(name) {
+			h.Tally.Add(row.Size)
+		}
+	}
+	if h.Tally.Files > 0 {
+		in.Plan.Held = append(in.Plan.Held, h)
+	}
 }
 
 // remove puts what shall be pruned on the list of an origin. What two origins had, and neither has now, is removed once.
