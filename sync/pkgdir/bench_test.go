@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// PKGSNEAK_BENCH_PKGDIR names a PKGDIR with many packages, which these only read. Without it a small one
-// is measured.
+// PKGSNEAK_BENCH_PKGDIR names a PKGDIR with many packages, which these only read. Without it a
+// small one is measured.
 func benchDir(b *testing.B) *Dir {
 	b.Helper()
 	if path := os.Getenv("PKGSNEAK_BENCH_PKGDIR"); path != "" {

@@ -16,8 +16,8 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// An Owned file is one in PKGDIR that the caller knows to be an origin's: when it had this status, its
-// digest was the one that was remembered. It is touched only while the status is the same.
+// An Owned file is one in PKGDIR that the caller knows to be an origin's: when it had this status,
+// its digest was the one that was remembered. It is touched only while the status is the same.
 type Owned struct {
 	Path     string
 	Verified fs.FileInfo // by Scan, Lstat or OpenFile of the Dir
@@ -29,11 +29,11 @@ type Incoming struct {
 	Size    int64     // bytes
 	ModTime time.Time // whole seconds; the file will have it
 	Sum     [64]byte  // BLAKE2B-512, under which it is staged
-	// Entry is what the index will say about it. MD5 and SHA1 are the caller's; PATH, SIZE and MTIME are
-	// set here.
+	// Entry is what the index will say about it. MD5 and SHA1 are the caller's; PATH, SIZE and
+	// MTIME are set here.
 	Entry pkgindex.Entry
-	// Replaces is the older file of the origin that this one takes the place of, nil for none. At Path it is
-	// renamed over; elsewhere it is removed.
+	// Replaces is the older file of the origin that this one takes the place of, nil for none. At
+	// Path it is renamed over; elsewhere it is removed.
 	Replaces *Owned
 }
 
@@ -41,9 +41,9 @@ type Incoming struct {
 type Change struct {
 	Add    []Incoming
 	Remove []Owned
-	// Placing is called under the lock when all names are decided and before anything has moved, so that
-	// they can be remembered first; again if a name was taken at the last moment. An error ends the
-	// transaction.
+	// Placing is called under the lock when all names are decided and before anything has moved, so
+	// that they can be remembered first; again if a name was taken at the last moment. An error
+	// ends the transaction.
 	Placing func([]Placed) error
 }
 
@@ -61,8 +61,8 @@ type Skipped struct {
 }
 
 // Commit carries out a change, and brings the rest of the index up to date as Reindex does. See the
-// package comment for the order. It is complete when it returns nil, except for what Report.Kept and
-// Report.Skipped list. An empty change is a Reindex.
+// package comment for the order. It is complete when it returns nil, except for what Report.Kept
+// and Report.Skipped list. An empty change is a Reindex.
 func (d *Dir) Commit(ctx context.Context, c Change, o Options) (*Report, error) {
 	r, err := d.commit(ctx, c, o)
 	if err != nil {
@@ -82,9 +82,11 @@ func (d *Dir) commit(ctx context.Context, c Change, o Options) (*Report, error) 
 	return d.renew(ctx, prepared, o)
 }
 
-// change is a Change whose files are ready to be renamed.
+// change is a Change whose files are ready to be renamed, and what it comes to under the lock.
 type change struct {
 	Change
+	d      *Dir
+	o      Options
 	access access
 	staged []string // where the file of each Add lies
 	target []string // its name, decided under the lock; "" if it is skipped
@@ -99,7 +101,7 @@ type change struct {
 // prepare gives the staged files their owner, mode and time and puts them on the disk.
 func (d *Dir) prepare(ctx context.Context, c Change, o Options) (*change, error) {
 	p := &change{
-		Change: c, staged: make([]string, len(c.Add)), target: make([]string, len(c.Add)), over: make([]bool, len(c.Add)),
+		Change: c, d: d, o: o, staged: make([]string, len(c.Add)), target: make([]string, len(c.Add)), over: make([]bool, len(c.Add)),
 		gone: map[string]bool{}, promised: map[string]bool{}, touched: map[string]bool{},
 	}
 	var err error
@@ -118,7 +120,7 @@ func (d *Dir) prepare(ctx context.Context, c Change, o Options) (*change, error)
 		used[name] = true
 		p.staged[i] = name
 		o.at("prepare " + a.Path)
-		if err := d.prepareFile(name, a, p.access); err != nil {
+		if err := p.prepareFile(name, a); err != nil {
 			return nil, fmt.Errorf("preparing %q: %w", a.Path, err)
 		}
 	}
@@ -128,56 +130,56 @@ func (d *Dir) prepare(ctx context.Context, c Change, o Options) (*change, error)
 	return p, nil
 }
 
-func (d *Dir) prepareFile(name string, a Incoming, acc access) error {
-	fi, err := d.root.Lstat(name)
+func (c *change) prepareFile(name string, a Incoming) error {
+	fi, err := c.d.root.Lstat(name)
 	if err != nil {
 		return err
 	}
 	if !fi.Mode().IsRegular() || fi.Size() != a.Size {
 		return fmt.Errorf("staged are %d bytes instead of %d", fi.Size(), a.Size)
 	}
-	if err := d.root.SetAccess(name, acc.gid, acc.file()); err != nil {
+	if err := c.d.root.SetAccess(name, c.access.gid, c.access.file()); err != nil {
 		return err
 	}
-	return d.root.Chtimes(name, a.ModTime, a.ModTime)
+	return c.d.root.Chtimes(name, a.ModTime, a.ModTime)
 }
 
 // transact runs under the lock. From the first rename on it does not stop for the end of ctx: the
 // rest is short, and the index must follow the files.
-func (d *Dir) transact(ctx context.Context, c *change, p *plan, report *Report, o Options) error {
-	d.decide(c, report)
+func (c *change) transact(ctx context.Context, p *plan, report *Report) error {
+	c.decide(report)
 	if err := c.tellPlaces(); err != nil {
 		return err
 	}
-	if err := d.distinguish(c, p, o); err != nil {
+	if err := c.distinguish(p); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if d.without(c, p) {
-		if err := d.writeIndex(p, report, o); err != nil {
+	if c.without(p) {
+		if err := c.d.writeIndex(p, report, c.o); err != nil {
 			return err
 		}
 	}
-	if err := d.move(c, report, o); err != nil {
+	if err := c.move(report); err != nil {
 		// What has moved, and what has not, is indexed all the same.
-		_, again := d.renewLocked(context.WithoutCancel(ctx), nil, map[string]described{}, o)
+		_, again := c.d.renewLocked(context.WithoutCancel(ctx), nil, map[string]described{}, c.o)
 		return errors.Join(err, again)
 	}
-	return d.finish(c, p, report, o)
+	return c.finish(p, report)
 }
 
 // decide finds out what still is the origin's, and which names there will be.
-func (d *Dir) decide(c *change, report *Report) {
+func (c *change) decide(report *Report) {
 	for _, owned := range c.Remove {
-		if d.stillOwned(owned, report) {
+		if c.stillOwned(owned, report) {
 			c.delete = append(c.delete, owned.Path)
 			c.gone[owned.Path] = true
 		}
 	}
 	for i, a := range c.Add {
-		if r := a.Replaces; r != nil && d.stillOwned(*r, report) && !c.gone[r.Path] {
+		if r := a.Replaces; r != nil && c.stillOwned(*r, report) && !c.gone[r.Path] {
 			c.gone[r.Path] = true
 			if c.over[i] = r.Path == a.Path; !c.over[i] {
 				c.delete = append(c.delete, r.Path)
@@ -191,7 +193,7 @@ func (d *Dir) decide(c *change, report *Report) {
 		if c.over[i] {
 			continue
 		}
-		name, err := d.choose(c, a)
+		name, err := c.choose(a)
 		if err != nil {
 			report.Skipped = append(report.Skipped, Skipped{i, Problem{a.Path, reasonOf(err)}})
 			continue
@@ -206,8 +208,8 @@ func (c *change) promise(i int, name string) {
 }
 
 // stillOwned reports whether a file is there and unchanged. A changed one is somebody's own.
-func (d *Dir) stillOwned(o Owned, report *Report) bool {
-	fi, err := d.root.Lstat(o.Path)
+func (c *change) stillOwned(o Owned, report *Report) bool {
+	fi, err := c.d.root.Lstat(o.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
@@ -223,13 +225,13 @@ func (d *Dir) stillOwned(o Owned, report *Report) bool {
 }
 
 // choose returns the wanted name or, if that is taken, the next free one.
-func (d *Dir) choose(c *change, a Incoming) (string, error) {
+func (c *change) choose(a Incoming) (string, error) {
 	var failed error
 	taken := func(p string) bool {
 		if c.promised[p] || c.gone[p] {
 			return c.promised[p]
 		}
-		_, err := d.root.Lstat(p)
+		_, err := c.d.root.Lstat(p)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && failed == nil {
 			failed = err
 		}
@@ -242,24 +244,24 @@ func (d *Dir) choose(c *change, a Incoming) (string, error) {
 	if !fits(a.Entry, File{Name: name}) {
 		return "", fmt.Errorf("its index entry is that of %q", a.Entry.CPV())
 	}
-	if err := d.checkDirs(a.Path); err != nil {
+	if err := c.checkDirs(a.Path); err != nil {
 		return "", err
 	}
 	free := a.Path
 	if taken(free) {
 		free, err = binpkg.FreePath(a.Path, path.Dir(a.Entry.CPV()), taken)
 		if err == nil {
-			err = d.checkDirs(free)
+			err = c.checkDirs(free)
 		}
 	}
 	return free, errors.Join(err, failed)
 }
 
-// checkDirs refuses a path through anything but real directories: Portage does not follow links when
-// it looks for packages.
-func (d *Dir) checkDirs(name string) error {
+// checkDirs refuses a path through anything but real directories: Portage does not follow links
+// when it looks for packages.
+func (c *change) checkDirs(name string) error {
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-		fi, err := d.root.Lstat(dir)
+		fi, err := c.d.root.Lstat(dir)
 		if err == nil && !fi.IsDir() {
 			return fmt.Errorf("%q is not a directory", dir)
 		}
@@ -287,9 +289,9 @@ func (c *change) places(which func(i int) bool) []Placed {
 	return places
 }
 
-// distinguish gives a package a later time if Portage would take it for another one that is indexed: it
-// looks up digests by exactly that, finds the other's, and renames the package away.
-func (d *Dir) distinguish(c *change, p *plan, o Options) error {
+// distinguish gives a package a later time if Portage would take it for another one that is
+// indexed: it looks up digests by exactly that, finds the other's, and renames the package away.
+func (c *change) distinguish(p *plan) error {
 	taken := map[pkgindex.Instance]string{} // MD5
 	for _, e := range p.entries {
 		if !c.gone[e.Path()] {
@@ -312,8 +314,8 @@ func (d *Dir) distinguish(c *change, p *plan, o Options) error {
 				break
 			}
 			a.ModTime = a.ModTime.Add(time.Second)
-			o.at("distinguish " + a.Path)
-			if err := d.root.Chtimes(c.staged[i], a.ModTime, a.ModTime); err != nil {
+			c.o.at("distinguish " + a.Path)
+			if err := c.d.root.Chtimes(c.staged[i], a.ModTime, a.ModTime); err != nil {
 				return fmt.Errorf("package %q: %w", a.Path, err)
 			}
 		}
@@ -321,22 +323,22 @@ func (d *Dir) distinguish(c *change, p *plan, o Options) error {
 	return nil
 }
 
-// without takes the entries out of p whose files will go, and reports whether the index on the disk has
-// any of them.
-func (d *Dir) without(c *change, p *plan) bool {
+// without takes the entries out of p whose files will go, and reports whether the index on the disk
+// has any of them.
+func (c *change) without(p *plan) bool {
 	p.entries = slices.DeleteFunc(slices.Clone(p.entries), func(e pkgindex.Entry) bool { return c.gone[e.Path()] })
 	return p.usable && slices.ContainsFunc(p.index.Entries, func(e pkgindex.Entry) bool { return c.gone[e.Path()] })
 }
 
 // move does what can be seen: it removes and renames.
-func (d *Dir) move(c *change, report *Report, o Options) error {
+func (c *change) move(report *Report) error {
 	removing := map[string]bool{}
 	for _, r := range c.Remove {
 		removing[r.Path] = true
 	}
 	for _, name := range c.delete {
-		o.at("remove " + name)
-		if err := d.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.o.at("remove " + name)
+		if err := c.d.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing: %w", err)
 		}
 		c.touched[path.Dir(name)] = true
@@ -348,23 +350,23 @@ func (d *Dir) move(c *change, report *Report, o Options) error {
 		if c.target[i] == "" {
 			continue
 		}
-		if err := d.place(c, i, o); err != nil {
+		if err := c.place(i); err != nil {
 			return fmt.Errorf("placing %q: %w", c.Add[i].Path, err)
 		}
 	}
-	return d.syncDirs(c, o)
+	return c.syncDirs()
 }
 
-// place renames the i-th package to its name, or to another if that was taken meanwhile: emerge reserves
-// names without the lock.
-func (d *Dir) place(c *change, i int, o Options) error {
+// place renames the i-th package to its name, or to another if that was taken meanwhile: emerge
+// reserves names without the lock.
+func (c *change) place(i int) error {
 	for {
 		target := c.target[i]
-		if err := d.makeDirs(c, path.Dir(target), o); err != nil {
+		if err := c.makeDirs(path.Dir(target)); err != nil {
 			return err
 		}
-		o.at("rename " + target)
-		err := d.root.Place(c.staged[i], target, c.over[i])
+		c.o.at("rename " + target)
+		err := c.d.root.Place(c.staged[i], target, c.over[i])
 		if err == nil {
 			c.touched[path.Dir(target)] = true
 			return nil
@@ -372,7 +374,7 @@ func (d *Dir) place(c *change, i int, o Options) error {
 		if !errors.Is(err, fs.ErrExist) || c.over[i] {
 			return err
 		}
-		name, err := d.choose(c, c.Add[i])
+		name, err := c.choose(c.Add[i])
 		if err != nil {
 			return err
 		}
@@ -384,28 +386,28 @@ func (d *Dir) place(c *change, i int, o Options) error {
 }
 
 // makeDirs creates directories as Portage does: PKGDIR's group, and for it the bits it has there.
-func (d *Dir) makeDirs(c *change, dir string, o Options) error {
+func (c *change) makeDirs(dir string) error {
 	if dir == "." {
 		return nil
 	}
-	if _, err := d.root.Lstat(dir); err == nil {
+	if _, err := c.d.root.Lstat(dir); err == nil {
 		return nil
 	}
-	if err := d.makeDirs(c, path.Dir(dir), o); err != nil {
+	if err := c.makeDirs(path.Dir(dir)); err != nil {
 		return err
 	}
-	o.at("mkdir " + dir)
-	if err := d.root.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	c.o.at("mkdir " + dir)
+	if err := c.d.root.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	c.touched[path.Dir(dir)] = true
-	return d.root.SetAccess(dir, c.access.gid, c.access.dir())
+	return c.d.root.SetAccess(dir, c.access.gid, c.access.dir())
 }
 
-func (d *Dir) syncDirs(c *change, o Options) error {
+func (c *change) syncDirs() error {
 	for _, dir := range slices.Sorted(maps.Keys(c.touched)) {
-		o.at("sync " + dir)
-		if err := d.root.SyncDir(dir); err != nil {
+		c.o.at("sync " + dir)
+		if err := c.d.root.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -413,12 +415,12 @@ func (d *Dir) syncDirs(c *change, o Options) error {
 }
 
 // finish writes the final index: what was there, less what is gone, and what was placed.
-func (d *Dir) finish(c *change, p *plan, report *Report, o Options) error {
+func (c *change) finish(p *plan, report *Report) error {
 	for i, a := range c.Add {
 		if c.target[i] == "" {
 			continue
 		}
-		e, err := d.entryOf(a, c.target[i])
+		e, err := c.entryOf(a, c.target[i])
 		if err != nil {
 			return fmt.Errorf("package %q: %w", a.Path, err)
 		}
@@ -426,15 +428,15 @@ func (d *Dir) finish(c *change, p *plan, report *Report, o Options) error {
 		report.Placed = append(report.Placed, Placed{i, a.Path, c.target[i], a.Sum})
 	}
 	report.Packages = len(p.entries)
-	if !p.dirty(o) {
+	if !p.dirty(c.o) {
 		return nil
 	}
-	return d.writeIndex(p, report, o)
+	return c.d.writeIndex(p, report, c.o)
 }
 
 // entryOf is the entry of a package as it lies there now.
-func (d *Dir) entryOf(a Incoming, name string) (pkgindex.Entry, error) {
-	fi, err := d.root.Lstat(name)
+func (c *change) entryOf(a Incoming, name string) (pkgindex.Entry, error) {
+	fi, err := c.d.root.Lstat(name)
 	if err != nil {
 		return pkgindex.Entry{}, err
 	}

@@ -26,7 +26,8 @@ const (
 	mc     = "app-misc/mc-0_pre20220101-r1.tbz2"
 )
 
-// incoming stages a golden package and returns it as an import would: with the origin's index entry.
+// incoming stages a golden package and returns it as an import would: with the origin's index
+// entry.
 func incoming(t testing.TB, d *Dir, layout, p string) Incoming {
 	t.Helper()
 	data, err := os.ReadFile(goldenPackage(layout, p))
@@ -54,7 +55,8 @@ func wanted(t testing.TB, layout, p string) Incoming {
 	return Incoming{}
 }
 
-// rebuilt is a golden XPAK package as another build of the same version: one byte of its image differs.
+// rebuilt is a golden XPAK package as another build of the same version: one byte of its image
+// differs.
 func rebuilt(t testing.TB, layout, p string) (Incoming, []byte) {
 	t.Helper()
 	data, err := os.ReadFile(goldenPackage(layout, p))
@@ -307,7 +309,8 @@ func TestCommitKeepsWhatSomebodyChanged(t *testing.T) {
 	})
 }
 
-// The origin moved on to the multi-instance layout: the old file goes, the new one has another name.
+// The origin moved on to the multi-instance layout: the old file goes, the new one has another
+// name.
 func TestCommitReplacesAFileOfAnotherName(t *testing.T) {
 	d := indexed(t, "mixed")
 	a := incoming(t, d, "xpak-multi", "app-misc/labhello/labhello-1.0-r2-1.xpak")
@@ -505,8 +508,8 @@ func TestCommitOfATakenNameInAll(t *testing.T) {
 	check(t, d)
 }
 
-// quickpkg repeats version, build and size: with the same time as well, Portage would look up the digests
-// of one for the other.
+// quickpkg repeats version, build and size: with the same time as well, Portage would look up the
+// digests of one for the other.
 func TestCommitTellsEqualInstancesApart(t *testing.T) {
 	d := indexed(t, "xpak-classic")
 	a, data := rebuilt(t, "xpak-classic", hello)
@@ -531,7 +534,8 @@ func TestCommitTellsEqualInstancesApart(t *testing.T) {
 	}
 }
 
-// Local packages of a client that never had an index would vanish behind one that lists only the new.
+// Local packages of a client that never had an index would vanish behind one that lists only the
+// new.
 func TestCommitIndexesLocalPackagesToo(t *testing.T) {
 	d := layoutDir(t, "mixed")
 	remove(t, d, virt)

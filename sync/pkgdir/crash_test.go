@@ -18,10 +18,10 @@ import (
 	"golang.org/x/crypto/blake2b"
 )
 
-// These tests kill an import at each of its steps, with SIGKILL, and run it again. The import is a small
-// one with a memory of its own, as an importer has to do it: names are remembered before they are
-// given, a file is the origin's only while its digest is the remembered one, and a staged file is
-// compared before it is used.
+// These tests kill an import at each of its steps, with SIGKILL, and run it again. The import is a
+// small one with a memory of its own, as an importer has to do it: names are remembered before they
+// are given, a file is the origin's only while its digest is the remembered one, and a staged file
+// is compared before it is used.
 
 // localBuild is the client's own, at a path that the origin uses as well.
 const localBuild = "app-misc/labhello/labhello-1.0-r2-1.gpkg.tar"

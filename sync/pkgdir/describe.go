@@ -22,11 +22,14 @@ import (
 )
 
 const (
-	// readSize is how much is read at a time, in bytes. A smaller package is read once, for metadata and digests.
+	// readSize is how much is read at a time, in bytes. A smaller package is read once, for
+	// metadata and digests.
 	readSize = 1 << 20
-	// largeSize is the size from which a package is read before the smaller ones: the one that is read last, alone, should not be the largest.
+	// largeSize is the size from which a package is read before the smaller ones: the one that is
+	// read last, alone, should not be the largest.
 	largeSize = 32 << 20
-	// A batch is what a worker takes at a time: so many packages, or so many bytes. Handing over each for itself would cost as much as reading a small one.
+	// A batch is what a worker takes at a time: so many packages, or so many bytes. Handing over
+	// each for itself would cost as much as reading a small one.
 	batchFiles = 64
 	batchBytes = 4 << 20
 )
@@ -34,9 +37,9 @@ const (
 // errChanged is the reason for a file that somebody writes to.
 var errChanged = errors.New("changed while it was read")
 
-// Describe reads a package as it was found by Scan, and returns its index entry with PATH, SIZE, MTIME,
-// MD5 and SHA1, and the sums of set as well. The error is a *binpkg.InvalidError or *pkgindex.ValueError
-// for a file that is no package to Portage.
+// Describe reads a package as it was found by Scan, and returns its index entry with PATH, SIZE,
+// MTIME, MD5 and SHA1, and the sums of set as well. The error is a *binpkg.InvalidError or
+// *pkgindex.ValueError for a file that is no package to Portage.
 func (d *Dir) Describe(ctx context.Context, f File, set digest.Set) (pkgindex.Entry, digest.Sums, error) {
 	r := newReader(d, set)
 	defer r.close()
@@ -83,8 +86,8 @@ func (r *reader) describe(ctx context.Context, f File) (pkgindex.Entry, digest.S
 	return e, sums, err
 }
 
-// readSmall reads a package once and takes everything from memory. Ten thousand of them are common, so
-// it spends five system calls on each.
+// readSmall reads a package once and takes everything from memory. Ten thousand of them are common,
+// so it spends five system calls on each.
 func (r *reader) readSmall(_ context.Context, f File) (*binpkg.Package, digest.Sums, error) {
 	data, err := r.load(f)
 	if err != nil {
@@ -133,7 +136,8 @@ func (r *reader) done(f File) {
 	}
 }
 
-// open opens a file below PKGDIR, not through any link: in one system call where the kernel is Linux 5.6 or newer and lets us, directory by directory elsewhere.
+// open opens a file below PKGDIR, not through any link: in one system call where the kernel is
+// Linux 5.6 or newer and lets us, directory by directory elsewhere.
 func (r *reader) open(path string) (int, error) {
 	if !fs.ValidPath(path) {
 		return -1, unix.EINVAL
@@ -231,8 +235,8 @@ type described struct {
 	err   error
 }
 
-// describeAll reads files that are not in known, or have changed since, and adds them to it. Only the end
-// of ctx is an error.
+// describeAll reads files that are not in known, or have changed since, and adds them to it. Only
+// the end of ctx is an error.
 func (d *Dir) describeAll(ctx context.Context, files []File, known map[string]described, o Options) error {
 	var todo []File
 	for _, f := range files {

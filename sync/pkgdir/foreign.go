@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// ForeignIndexError says that the file where the index belongs is that of another packaging system. It is left alone: its
-// directory is no PKGDIR.
+// ForeignIndexError says that the file where the index belongs is that of another packaging system.
+// It is left alone: its directory is no PKGDIR.
 type ForeignIndexError struct {
 	Path string
 	Like string // "a Debian or opkg index"
@@ -22,8 +22,8 @@ func (e *ForeignIndexError) Error() string {
 	return fmt.Sprintf("%q is %s, not one of Portage's: it is not replaced; if this is to be a PKGDIR, move the file away first", e.Path, e.Like)
 }
 
-// Ready returns an error if the index could not be written in the end, whatever is brought in: Packages is a link out of
-// the directory, or another packaging system's.
+// Ready returns an error if the index could not be written in the end, whatever is brought in:
+// Packages is a link out of the directory, or another packaging system's.
 func (d *Dir) Ready() error {
 	for _, name := range []string{indexName, indexName + gzSuffix} {
 		file, err := d.indexFile(name)
@@ -62,14 +62,15 @@ func (d *Dir) checkForeign(name string) error {
 	return nil
 }
 
-// Keys that Portage's index has and the others' do not, and the other way round (deb822: dpkg, apt, opkg, Cydia).
+// Keys that Portage's index has and the others' do not, and the other way round (deb822: dpkg, apt,
+// opkg, Cydia).
 var (
 	portageKeys = []string{"CPV", "VERSION", "TIMESTAMP", "PACKAGES", "PROFILE", "BUILD_TIME", "MTIME"}
 	debianKeys  = []string{"Version", "Architecture", "Filename", "Depends", "Maintainer", "Description"}
 )
 
-// foreignIndex says what the beginning of a file looks like if it is the index of another system, else "". A file that is
-// nothing at all, as a crash may leave it, is nobody's.
+// foreignIndex says what the beginning of a file looks like if it is the index of another system,
+// else "". A file that is nothing at all, as a crash may leave it, is nobody's.
 func foreignIndex(head []byte) string {
 	keys := map[string]bool{}
 	for line := range bytes.Lines(head) {

@@ -1,6 +1,6 @@
-// Package pkgdir is a PKGDIR: the directory with a machine's binary packages and their index. It finds
-// the packages, brings the index up to date as `emaint binhost --fix` does on machines that have no
-// Portage, and carries out the transaction that an import is.
+// Package pkgdir is a PKGDIR: the directory with a machine's binary packages and their index. It
+// finds the packages, brings the index up to date as `emaint binhost --fix` does on machines that
+// have no Portage, and carries out the transaction that an import is.
 //
 // # What lies there
 //
@@ -13,49 +13,54 @@
 //	  .pkgsneak/                     complete files that wait for their names (durable.Staging)
 //
 // A package is a regular, non-empty file with such a name. Links, names reserved for a build (empty
-// files), half-written files and everything else are left alone. A file of Portage's three extensions
-// in any other place is reported and not indexed.
+// files), half-written files and everything else are left alone. A file of Portage's three
+// extensions in any other place is reported and not indexed.
 //
 // # When a file is not read
 //
-// An index entry is believed without opening the file, as by emaint, if the base name of its PATH is
-// the file's, SIZE and MTIME are, and MD5 is there. When the index is going to be written, the entry must
-// have a repository and a CHOST too (own or the header's). Unlike in Portage the CPV must fit the name as
-// well, and an entry is believed for one file only: a second file of that name elsewhere is read.
+// An index entry is believed without opening the file, as by emaint, if the base name of its PATH
+// is the file's, SIZE and MTIME are, and MD5 is there. When the index is going to be written, the
+// entry must have a repository and a CHOST too (own or the header's). Unlike in Portage the CPV
+// must fit the name as well, and an entry is believed for one file only: a second file of that name
+// elsewhere is read.
 //
-// Everything else is read and hashed: an entry of the same package, build, size and time keeps the keys
-// that the package does not have. Entries without a file go. Files that are no packages, cannot be read
-// or change while they are read are listed with the reason and not indexed; they never stop the rest.
-// Of several files that Portage takes for one (pkgindex.Instance) the one that is indexed already stays.
+// Everything else is read and hashed: an entry of the same package, build, size and time keeps the
+// keys that the package does not have. Entries without a file go. Files that are no packages,
+// cannot be read or change while they are read are listed with the reason and not indexed; they
+// never stop the rest. Of several files that Portage takes for one (pkgindex.Instance) the one that
+// is indexed already stays.
 //
 // If all that leads to the entries that are there, and Packages.gz is as it should be, nothing is
-// written, not even the lock file. Files are read before the lock is taken; under the lock everything is
-// looked at again and only what has changed meanwhile is read, so that emerge never waits long.
+// written, not even the lock file. Files are read before the lock is taken; under the lock
+// everything is looked at again and only what has changed meanwhile is read, so that emerge never
+// waits long.
 //
 // # The index on the disk
 //
-// TIMESTAMP is now, or one more than the old one if that is greater: a client with a copy takes only a
-// greater one. The modification time of Packages and Packages.gz is TIMESTAMP. Packages.gz is written or
-// removed as Options.CompressIndex says; without it, one that is there is renewed. Owner and mode are those of the
-// old file; the group is PKGDIR's, which may read and write as far as it may in PKGDIR. New directories and packages get the
-// group and its bits likewise. A Packages that is a symbolic link is followed inside PKGDIR; one
-// that leads out is an error.
+// TIMESTAMP is now, or one more than the old one if that is greater: a client with a copy takes
+// only a greater one. The modification time of Packages and Packages.gz is TIMESTAMP. Packages.gz
+// is written or removed as Options.CompressIndex says; without it, one that is there is renewed.
+// Owner and mode are those of the old file; the group is PKGDIR's, which may read and write as far
+// as it may in PKGDIR. New directories and packages get the group and its bits likewise. A Packages
+// that is a symbolic link is followed inside PKGDIR; one that leads out is an error.
 //
 // # The transaction
 //
-// [Dir.Commit] gives staged files their names and removes others so that at every instant each index
-// entry matches its file: Portage renames a package away when it does not. Under Portage's lock
+// [Dir.Commit] gives staged files their names and removes others so that at every instant each
+// index entry matches its file: Portage renames a package away when it does not. Under Portage's
+// lock
 //
 //  1. the index is written without the entries of files that will be replaced or removed (if there are any),
 //  2. files are removed, renamed over their predecessors, or renamed to free names, and the directories synced,
 //  3. the final index is written.
 //
-// A directory below PKGDIR may be another file system: what goes there is copied beside its name in step 2, and renamed.
+// A directory below PKGDIR may be another file system: what goes there is copied beside its name in
+// step 2, and renamed.
 //
-// Killed at any point, that leaves files without entries at worst; the next Commit or Reindex indexes them.
-// A file is replaced or removed only if it still is the one that the caller had verified. A name that
-// is taken by anything else is left alone, and the package goes to the next free CAT/PN/PF-N
-// ([binpkg.FreePath]).
+// Killed at any point, that leaves files without entries at worst; the next Commit or Reindex
+// indexes them. A file is replaced or removed only if it still is the one that the caller had
+// verified. A name that is taken by anything else is left alone, and the package goes to the next
+// free CAT/PN/PF-N ([binpkg.FreePath]).
 package pkgdir
 
 import (
@@ -86,7 +91,8 @@ type Dir struct {
 
 const storeName = "PKGDIR"
 
-// Open opens the PKGDIR at path, which may be a symbolic link. Nothing inside is followed out of it.
+// Open opens the PKGDIR at path, which may be a symbolic link. Nothing inside is followed out of
+// it.
 func Open(path string) (*Dir, error) { return OpenWith(path, nil) }
 
 // OpenWith is Open with a hook that is shown each change of a file, in tests.
@@ -132,8 +138,8 @@ func (d *Dir) readIndex(name string, known func(path string) pkgindex.Entry) (*p
 	return x, nil
 }
 
-// indexFile follows the symbolic links that Packages or Packages.gz may be, as Portage does, and returns
-// the name of the file below PKGDIR.
+// indexFile follows the symbolic links that Packages or Packages.gz may be, as Portage does, and
+// returns the name of the file below PKGDIR.
 func (d *Dir) indexFile(name string) (string, error) {
 	start := name
 	for range maxLinks {
@@ -160,8 +166,8 @@ func (d *Dir) indexFile(name string) (string, error) {
 	return "", fmt.Errorf("following %q: too many symbolic links", path.Join(d.Path(), start))
 }
 
-// inside returns where the target of a link in dir lies below PKGDIR, if it does. Whether directories
-// on the way lead out is for os.Root to see.
+// inside returns where the target of a link in dir lies below PKGDIR, if it does. Whether
+// directories on the way lead out is for os.Root to see.
 func (d *Dir) inside(dir, target string) (string, bool) {
 	if !path.IsAbs(target) {
 		p := path.Join(dir, target)
@@ -201,8 +207,8 @@ func (d *Dir) access() (access, error) {
 
 func statOf(fi fs.FileInfo) *syscall.Stat_t { return fi.Sys().(*syscall.Stat_t) }
 
-// file is the mode of a file that is new, dir that of a directory: as Portage makes them, and for PKGDIR's group the bits that
-// it has there.
+// file is the mode of a file that is new, dir that of a directory: as Portage makes them, and for
+// PKGDIR's group the bits that it has there.
 func (a access) file() fs.FileMode { return durable.SharedFile | a.mode&groupFile }
 func (a access) dir() fs.FileMode  { return 0o755 | a.mode&(groupDir|fs.ModeSetgid) }
 

@@ -20,8 +20,8 @@ type Options struct {
 	Now time.Time
 	// Rebuild reads every package, whatever the index says.
 	Rebuild bool
-	// Header brings the header of the index up to date when it is written (pkgindex.UpdateHeader); nil keeps
-	// it. For a new index h is empty.
+	// Header brings the header of the index up to date when it is written (pkgindex.UpdateHeader);
+	// nil keeps it. For a new index h is empty.
 	Header func(h pkgindex.Header) pkgindex.Header
 	// CompressIndex is whether compress-index is in FEATURES; nil if that is not known.
 	CompressIndex *bool
@@ -32,7 +32,8 @@ type Options struct {
 	// Progress is called after each package that was read, with its size in bytes.
 	Progress func(path string, bytes int64)
 
-	// step is called before each step that changes something and, by the workers, after each file that was read; in tests.
+	// step is called before each step that changes something and, by the workers, after each file
+	// that was read; in tests.
 	step func(what string)
 }
 
@@ -58,7 +59,8 @@ type Report struct {
 	Placed []Placed
 	// Removed are the paths of Change.Remove that are gone.
 	Removed []string
-	// Kept are files of Change.Remove and Replaces that were not touched because somebody changed them.
+	// Kept are files of Change.Remove and Replaces that were not touched because somebody changed
+	// them.
 	Kept []Problem
 	// Skipped are those of Change.Add that could not be placed, by their wanted path.
 	Skipped []Skipped
@@ -110,7 +112,7 @@ func (d *Dir) renewLocked(ctx context.Context, c *change, known map[string]descr
 	p := s.settle(known, o.Rebuild)
 	report := p.report()
 	if c != nil {
-		return report, d.transact(ctx, c, p, report, o)
+		return report, c.transact(ctx, p, report)
 	}
 	if p.dirty(o) {
 		err = d.writeIndex(p, report, o)

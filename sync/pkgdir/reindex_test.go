@@ -25,8 +25,9 @@ var (
 	later   = time.Date(2027, 5, 5, 12, 0, 0, 0, time.UTC)
 )
 
-// What `emaint binhost --fix` writes for a PKGDIR without an index. Portage keeps entries of one CPV in the order in
-// which it came upon the files, which differs between file systems; such entries are compared by path.
+// What `emaint binhost --fix` writes for a PKGDIR without an index. Portage keeps entries of one
+// CPV in the order in which it came upon the files, which differs between file systems; such
+// entries are compared by path.
 func TestReindexWritesWhatEmaintWrites(t *testing.T) {
 	variants := map[string]*bool{"Packages": &off, "Packages.no-profile": &off, "Packages.ttl-uri": &off, "Packages.of-gz": &on}
 	for _, layout := range layouts {
@@ -841,7 +842,8 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// Where the kernel has no openat2, a path is opened directory by directory, and no link on it is followed either.
+// Where the kernel has no openat2, a path is opened directory by directory, and no link on it is
+// followed either.
 func TestOpenWithoutOpenat2(t *testing.T) {
 	top := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(top, "cat/pn"), 0o755); err != nil {

@@ -40,7 +40,8 @@ type Scan struct {
 	Files []File
 	// Misplaced files end like packages, but their name or place is none that Portage indexes.
 	Misplaced []Problem
-	// Ignored are the other names: reserved for a build, links, half-written, set aside by Portage, foreign.
+	// Ignored are the other names: reserved for a build, links, half-written, set aside by Portage,
+	// foreign.
 	Ignored []Problem
 }
 
@@ -63,15 +64,16 @@ func sortProblems(p []Problem) {
 	slices.SortFunc(p, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
 }
 
-// walk is a Scan on its way. Multi-instance PKGDIRs have a directory for each package, and all of it is looked at
-// twice when the index is written.
+// walk is a Scan on its way. Multi-instance PKGDIRs have a directory for each package, and all of
+// it is looked at twice when the index is written.
 type walk struct {
 	scan  *Scan
 	names int
 	dirs  listing.Reader
 }
 
-// enter lists the directory that has a name in an open one. It is not entered through a link, so that nothing leads out.
+// enter lists the directory that has a name in an open one. It is not entered through a link, so
+// that nothing leads out.
 func (w *walk) enter(ctx context.Context, parent int, name, dir string, depth int) error {
 	if depth > MaxDepth {
 		return fmt.Errorf("%q lies more than %d directories deep", dir, MaxDepth)
@@ -141,8 +143,8 @@ func (w *walk) visit(p string, fi *listing.Entry) {
 	}
 }
 
-// read returns the names in an open directory, in the order in which a walk comes to the paths that begin with them. Those that may be
-// packages have their whole status, the others their type.
+// read returns the names in an open directory, in the order in which a walk comes to the paths that
+// begin with them. Those that may be packages have their whole status, the others their type.
 func (w *walk) read(fd int, dir string) ([]*listing.Entry, error) {
 	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: dir, Err: err} }
 	all, err := w.dirs.Names(fd, MaxNames)
@@ -178,7 +180,8 @@ func key(e *listing.Entry) string {
 	return e.Name()
 }
 
-// isOwn reports whether a name at the top belongs to the index, to pkgsneak or to the file system itself: lost+found may be read by root alone.
+// isOwn reports whether a name at the top belongs to the index, to pkgsneak or to the file system
+// itself: lost+found may be read by root alone.
 func isOwn(name string) bool {
 	return name == indexName || name == indexName+gzSuffix || name == durable.StagingDir || name == "lost+found"
 }

@@ -54,7 +54,8 @@ func (d *Dir) survey(ctx context.Context, b belief) (*survey, error) {
 		}
 	}
 	if !s.usable {
-		// To Portage an index of another version is no index. Only its time is kept, as clients know that.
+		// To Portage an index of another version is no index. Only its time is kept, as clients
+		// know that.
 		t, _ := s.index.Timestamp()
 		s.index = &pkgindex.Index{Remarks: s.index.Remarks}
 		s.index.SetTimestamp(t)
@@ -63,7 +64,8 @@ func (d *Dir) survey(ctx context.Context, b belief) (*survey, error) {
 	return s, nil
 }
 
-// readOrForget reads the index; one that passes every limit is as good as none, since the packages say it all again.
+// readOrForget reads the index; one that passes every limit is as good as none, since the packages
+// say it all again.
 func (d *Dir) readOrForget(name string) (*pkgindex.Index, error) {
 	x, err := d.readIndex(name, nil)
 	var format *pkgindex.FormatError
@@ -77,8 +79,8 @@ func (d *Dir) readOrForget(name string) (*pkgindex.Index, error) {
 type belief int
 
 const (
-	// doubtfulToo believes an entry without repository or CHOST. Many packages have no repository; to read them
-	// in vain each time would cost more than all the rest.
+	// doubtfulToo believes an entry without repository or CHOST. Many packages have no repository;
+	// to read them in vain each time would cost more than all the rest.
 	doubtfulToo belief = iota
 	strict             // as Portage when it writes
 	nothing            // to read everything
@@ -196,8 +198,8 @@ func fits(e pkgindex.Entry, f File) bool {
 	return pf == f.Name.PF && (f.Name.InAll || cat == f.Name.Category+"/")
 }
 
-// matchMoved finds, among the files that are left, those that were moved inside PKGDIR: there is an entry
-// with their base name that no file had.
+// matchMoved finds, among the files that are left, those that were moved inside PKGDIR: there is an
+// entry with their base name that no file had.
 func (s *survey) matchMoved(claims []claim) {
 	byBase := map[string]int{}
 	for i := range claims {
