@@ -30,8 +30,6 @@ var (
 		"sync/importer.importer": 58,
 		"sync/drive.Drive":       42,
 		"sync/drive.Writer":      82,
-		"sync/pkgdir.Dir":        43,
-		"sync/portage.loader":    45,
 	}
 	largeKnots = map[string]int{
 		"sync/exporter": 8,
@@ -39,7 +37,6 @@ var (
 		"sync/binhost":  11,
 		"sync/binpkg":   10,
 		"sync/drive":    21,
-		"sync/portage":  9,
 	}
 )
 

@@ -11,8 +11,9 @@ const (
 	MaxAdvisories = 50_000
 )
 
-// Advisories gives each security advisory (metadata/glsa/glsa-YYYYMM-NN.xml) of a repository to take, in the order of their names,
-// until that returns false. What cannot be read or is larger than MaxAdvisory is passed over.
+// Advisories gives each security advisory (metadata/glsa/glsa-YYYYMM-NN.xml) of a repository to
+// take, in the order of their names, until that returns false. What cannot be read or is larger
+// than MaxAdvisory is passed over.
 func (r Repo) Advisories(take func(id string, xml []byte) bool) {
 	dir := path.Join(r.Location, "metadata/glsa")
 	names, err := r.tree.names(dir)
@@ -44,7 +45,8 @@ func (r Repo) Advisories(take func(id string, xml []byte) bool) {
 	}
 }
 
-// UnreadNews counts the news items that Portage has found to concern this machine and that nobody has read yet.
+// UnreadNews counts the news items that Portage has found to concern this machine and that nobody
+// has read yet.
 func (s *Settings) UnreadNews() int {
 	n := 0
 	for _, r := range s.repos {

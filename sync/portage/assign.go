@@ -10,16 +10,18 @@ import (
 // MaxAssignments bounds the bytes that ParseAssignments reads.
 const MaxAssignments = 1 << 20
 
-// ParseAssignments reads a file of KEY=value lines that OpenRC's shell (/etc/conf.d/NAME) and systemd (EnvironmentFile=)
-// both read, and to which both give the same meaning: blank lines, comments that begin a line with "#", and
+// ParseAssignments reads a file of KEY=value lines that OpenRC's shell (/etc/conf.d/NAME) and
+// systemd (EnvironmentFile=) both read, and to which both give the same meaning: blank lines,
+// comments that begin a line with "#", and
 //
 //	KEY=value   KEY='any $text'   KEY="with \"escapes\" and \$"   KEY=a\ b   KEY='joined '"parts"
 //
-// where a quoted value may have several lines, and the last assignment of a key counts. What the two read
-// differently is left out and reported: $ and backticks that a shell would expand, blanks beside "=" or in an
-// unquoted value, text behind a closed quote, a comment behind a value, export, "+=", CRLF. A line that is refused
-// says nothing about the others: they are taken as they stand. name is the file's name for the problems. The error
-// is r's, or that the input passes MaxAssignments.
+// where a quoted value may have several lines, and the last assignment of a key counts. What the
+// two read differently is left out and reported: $ and backticks that a shell would expand, blanks
+// beside "=" or in an unquoted value, text behind a closed quote, a comment behind a value, export,
+// "+=", CRLF. A line that is refused says nothing about the others: they are taken as they stand.
+// name is the file's name for the problems. The error is r's, or that the input passes
+// MaxAssignments.
 func ParseAssignments(r io.Reader, name string) (map[string]string, []Problem, error) {
 	data, err := readAll(r, nil, MaxAssignments)
 	if err != nil {
@@ -97,7 +99,8 @@ func (p *assignParser) statement() (key, value, reason string) {
 	return key, value, reason
 }
 
-// afterComment skips the line that systemd takes for a part of a comment, and returns the key that a shell would set there.
+// afterComment skips the line that systemd takes for a part of a comment, and returns the key that
+// a shell would set there.
 func (p *assignParser) afterComment() string {
 	key, _, _ := strings.Cut(strings.TrimLeft(p.src[p.pos:], " \t"), "=")
 	p.skipRefused()

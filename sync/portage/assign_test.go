@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestAssignmentsAsShellAndSystemd holds ParseAssignments against what dash and systemd made of the same files
-// (testdata/portage/assignments.py): a value that it returns is the value that both see.
+// TestAssignmentsAsShellAndSystemd holds ParseAssignments against what dash and systemd made of the
+// same files (testdata/portage/assignments.py): a value that it returns is the value that both see.
 func TestAssignmentsAsShellAndSystemd(t *testing.T) {
 	t.Parallel()
 	name := "../../testdata/portage/assignments.jsonl"

@@ -18,13 +18,15 @@ type BinRepo struct {
 	File     string // the file in which the section stands first; "" for PORTAGE_BINHOST
 	Priority int
 	Frozen   bool // a copy of the index is used for ever
-	// Verify is verify-signature: packages without an OpenPGP signature are refused, and XPAK packages of all
-	// repositories are ignored. A PORTAGE_BINHOST does not say; FEATURES=binpkg-request-signature does.
+	// Verify is verify-signature: packages without an OpenPGP signature are refused, and XPAK
+	// packages of all repositories are ignored. A PORTAGE_BINHOST does not say;
+	// FEATURES=binpkg-request-signature does.
 	Verify bool
 }
 
-// BinRepos returns what binrepos.conf and PORTAGE_BINHOST name, in Portage's order, the highest priority last, and what
-// is wrong with the files. As in Portage, a section without a sync-uri does not count.
+// BinRepos returns what binrepos.conf and PORTAGE_BINHOST name, in Portage's order, the highest
+// priority last, and what is wrong with the files. As in Portage, a section without a sync-uri does
+// not count.
 func (s *Settings) BinRepos() ([]BinRepo, []Problem) {
 	var problems []Problem
 	fail := func(p Problem) { problems = append(problems, p) }
@@ -62,7 +64,8 @@ func (s *Settings) BinRepos() ([]BinRepo, []Problem) {
 	return repos, problems
 }
 
-// readBinRepos reads Portage's own binrepos.conf and the machine's, and says in which file each section stands first.
+// readBinRepos reads Portage's own binrepos.conf and the machine's, and says in which file each
+// section stands first.
 func (s *Settings) readBinRepos(fail func(Problem)) (*ini, map[string]string) {
 	conf := newINI(map[string]string{
 		"frozen": "false", "eprefix": s.EPREFIX, "eroot": s.eroot(), "portage_configroot": s.ConfigRoot, "root": s.Values["ROOT"],

@@ -20,13 +20,16 @@ const (
 	maxExpanded = 16 << 20 // bytes of all values
 )
 
-// ConfOptions says how ParseConf reads. The zero value reads a make.defaults: variables are expanded, source is a plain word.
+// ConfOptions says how ParseConf reads. The zero value reads a make.defaults: variables are
+// expanded, source is a plain word.
 type ConfOptions struct {
-	// Vars are the variables known before, for ${VAR}; each assignment adds to it. nil begins with none.
+	// Vars are the variables known before, for ${VAR}; each assignment adds to it. nil begins with
+	// none.
 	Vars map[string]string
 	// NoExpand leaves values as they are written (profile.env).
 	NoExpand bool
-	// Open reads a file named by a source statement. nil: source is a plain word, as everywhere but in make.conf.
+	// Open reads a file named by a source statement. nil: source is a plain word, as everywhere but
+	// in make.conf.
 	Open func(name string) ([]byte, error)
 }
 
@@ -37,9 +40,10 @@ type Assignment struct {
 	Line        int    // from 1
 }
 
-// ParseConf reads the text of a make.conf, make.defaults or make.globals as Portage's getconfig does, in the order of
-// the text. name is the file's path: it stands in problems, and relative names of source statements begin at its directory.
-// What Portage refuses is a fatal Problem; assignments before it are returned.
+// ParseConf reads the text of a make.conf, make.defaults or make.globals as Portage's getconfig
+// does, in the order of the text. name is the file's path: it stands in problems, and relative
+// names of source statements begin at its directory. What Portage refuses is a fatal Problem;
+// assignments before it are returned.
 func ParseConf(text []byte, name string, o ConfOptions) ([]Assignment, []Problem) {
 	p := &confParser{vars: o.Vars, noExpand: o.NoExpand, open: o.Open}
 	if p.vars == nil {
@@ -51,7 +55,8 @@ func ParseConf(text []byte, name string, o ConfOptions) ([]Assignment, []Problem
 	return p.done, p.problems
 }
 
-// plainText decodes a file as Python opens one: UTF-8 with replacement characters, and \r\n and \r are \n.
+// plainText decodes a file as Python opens one: UTF-8 with replacement characters, and \r\n and \r
+// are \n.
 func plainText(text []byte, finalNewline bool) string {
 	if bytes.IndexByte(text, '\r') >= 0 {
 		text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
@@ -289,7 +294,8 @@ const (
 	wordChars          = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" + `~!@$%*_:;?,./-+{}`
 )
 
-// isWordChar is the alphabet of unquoted words; any other character outside quotes is a token of its own.
+// isWordChar is the alphabet of unquoted words; any other character outside quotes is a token of
+// its own.
 var isWordChar = func() (set [128]bool) {
 	for _, c := range wordChars {
 		set[c] = true
@@ -302,7 +308,8 @@ var (
 	errNoEscape = errors.New("nothing after the last backslash")
 )
 
-// lexer cuts a text as Python's shlex does in POSIX mode with Portage's alphabet of word characters.
+// lexer cuts a text as Python's shlex does in POSIX mode with Portage's alphabet of word
+// characters.
 type lexer struct {
 	src    string
 	pos    int
@@ -447,9 +454,10 @@ var (
 	errLongValue  = fmt.Errorf("a value larger than %d bytes", MaxValue)
 )
 
-// expand substitutes variables as Portage's varexpand does: $NAME and ${NAME}, nothing else; \\ and \$ lose a backslash,
-// an escaped newline vanishes, any other newline is a space. Quotation marks that are left in the value (the lexer
-// has taken the outer ones) protect what is between single ones. An error comes with an empty value, as in Portage.
+// expand substitutes variables as Portage's varexpand does: $NAME and ${NAME}, nothing else; \\ and
+// \$ lose a backslash, an escaped newline vanishes, any other newline is a space. Quotation marks
+// that are left in the value (the lexer has taken the outer ones) protect what is between single
+// ones. An error comes with an empty value, as in Portage.
 func expand(s string, vars map[string]string) (string, error) {
 	if len(s) <= MaxValue && !strings.ContainsAny(s, "$\\\n") {
 		return s, nil
@@ -490,7 +498,8 @@ func expand(s string, vars map[string]string) (string, error) {
 	return b.String(), nil
 }
 
-// unescape writes what the backslash at the start of s stands for and returns how many bytes it read.
+// unescape writes what the backslash at the start of s stands for and returns how many bytes it
+// read.
 func unescape(b *strings.Builder, s string) int {
 	switch s[1] {
 	case '$':

@@ -76,13 +76,13 @@ func vectors(t testing.TB, name string) []vector {
 
 // readVector reads a vector's files as Load reads make.conf.
 func readVector(v vector, dir string) (map[string]string, []Problem) {
-	l := newLoader(Options{})
+	r := newReader(newTree(""))
 	got := map[string]string{}
 	mode := confMode{source: v.Mode == "conf", dir: v.Mode == "conf", noExpand: v.Mode == "plain"}
-	l.parse(path.Join(dir, "make.conf"), maps.Clone(v.Vars), mode, func(a Assignment) {
+	r.parse(path.Join(dir, "make.conf"), maps.Clone(v.Vars), mode, func(a Assignment) {
 		got[a.Name] = strings.ReplaceAll(a.Value, dir, "@DIR@")
 	})
-	return got, l.s.Problems
+	return got, r.problems
 }
 
 func fatal(problems []Problem) bool {
@@ -218,7 +218,8 @@ func FuzzParseConf(f *testing.F) {
 	})
 }
 
-// FuzzExpand holds that what has no special character is not touched, and that nothing grows by itself.
+// FuzzExpand holds that what has no special character is not touched, and that nothing grows by
+// itself.
 func FuzzExpand(f *testing.F) {
 	for _, s := range []string{"a", "$A", "${A}", "\\$A", "'$A'", "\"'$A'\"", "${", "$", "\\\\$", "a\nb"} {
 		f.Add(s)

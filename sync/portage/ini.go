@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// ini is what Python's ConfigParser keeps of repos.conf: sections in order, option names in lower case, DEFAULT apart.
+// ini is what Python's ConfigParser keeps of repos.conf: sections in order, option names in lower
+// case, DEFAULT apart.
 type ini struct {
 	defaults map[string]string
 	sections []string
@@ -28,9 +29,10 @@ func (x *ini) section(name string) map[string]string {
 	return x.options[name]
 }
 
-// parse reads one file into x as ConfigParser.read_file does: [section], name = value or name: value, lines that begin
-// with # or ; are comments, a line that is indented more than its option's goes on with its value. What
-// ConfigParser refuses is fatal, for Portage then ignores the whole of repos.conf; here only the line is left out.
+// parse reads one file into x as ConfigParser.read_file does: [section], name = value or name:
+// value, lines that begin with # or ; are comments, a line that is indented more than its option's
+// goes on with its value. What ConfigParser refuses is fatal, for Portage then ignores the whole of
+// repos.conf; here only the line is left out.
 func (x *ini) parse(text, file string, fail func(Problem)) {
 	var (
 		current map[string]string
@@ -172,7 +174,8 @@ func keyValues(text string) map[string]string {
 	return m
 }
 
-// words returns the lines of a list file (parent, use.mask) with blanks collapsed and comments removed.
+// words returns the lines of a list file (parent, use.mask) with blanks collapsed and comments
+// removed.
 func wordLines(text string) []string {
 	var lines []string
 	for line := range strings.SplitSeq(text, "\n") {
@@ -191,4 +194,19 @@ func lineWords(line string) []string {
 		f = f[:i]
 	}
 	return f
+}
+
+func prefixed(words []string) (flags []string) {
+	prefix := ""
+	for _, w := range words {
+		switch {
+		case strings.HasSuffix(w, ":"):
+			prefix = strings.ToLower(w[:len(w)-1]) + "_"
+		case w[0] == '-':
+			flags = append(flags, "-"+prefix+w[1:])
+		default:
+			flags = append(flags, prefix+w)
+		}
+	}
+	return flags
 }

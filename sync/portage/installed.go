@@ -10,8 +10,8 @@ import (
 // MaxInstalled bounds the packages that Installed lists.
 const MaxInstalled = 200_000
 
-// Installed is a package that the database of installed packages (EROOT/var/db/pkg) has. Only the names are known at
-// once; each method reads one small file when it is called.
+// Installed is a package that the database of installed packages (EROOT/var/db/pkg) has. Only the
+// names are known at once; each method reads one small file when it is called.
 type Installed struct {
 	Category string
 	PF       string
@@ -20,7 +20,8 @@ type Installed struct {
 	dir  string
 }
 
-// Installed lists the installed packages, sorted by category and PF. A machine without the database has none.
+// Installed lists the installed packages, sorted by category and PF. A machine without the database
+// has none.
 func (s *Settings) Installed() ([]Installed, error) {
 	db := path.Join(s.eroot(), "var/db/pkg")
 	categories, err := s.tree.names(db)
@@ -68,8 +69,8 @@ func isPF(name string) bool {
 	return false
 }
 
-// Get returns what a file of the package's record holds ("SLOT", "repository", "USE"), "" if it is absent.
-// Only files of one line are meant: at most 4096 bytes are read.
+// Get returns what a file of the package's record holds ("SLOT", "repository", "USE"), "" if it is
+// absent. Only files of one line are meant: at most 4096 bytes are read.
 func (p Installed) Get(key string) string {
 	if key == "" || key[0] == '.' || strings.Contains(key, "/") {
 		return ""
@@ -98,8 +99,9 @@ func (p Installed) number(key string) int64 {
 	return n
 }
 
-// Lookups are the files and directories, as this process finds them, that Repos, Installed, Records, Sets, Masks, PackageLines,
-// Advisories, News, PortageEAPI and ReadsGPKG read, for a process that wants to open nothing else. What is absent is among them.
+// Lookups are the files and directories, as this process finds them, that Repos, Installed,
+// Records, Sets, Masks, PackageLines, Advisories, News, PortageEAPI and ReadsGPKG read, for a
+// process that wants to open nothing else. What is absent is among them.
 func (s *Settings) Lookups() []string {
 	paths := []string{path.Join(s.ConfigRoot, "etc/portage"), path.Join(s.eroot(), "usr/share/portage/config/repos.conf"),
 		path.Join(s.eroot(), "var/db/pkg"), path.Join(s.eroot(), "var/lib/portage"), path.Join(s.eroot(), "var/lib/gentoo/news")}

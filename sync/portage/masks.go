@@ -6,21 +6,23 @@ import (
 	"strings"
 )
 
-// Masks are the lines that decide which packages the machine's owner, its profile and its repositories let in. Nobody checked
-// their atoms; in files of /etc/portage they may have wildcards ("dev-libs/*", "*/*::overlay").
+// Masks are the lines that decide which packages the machine's owner, its profile and its
+// repositories let in. Nobody checked their atoms; in files of /etc/portage they may have wildcards
+// ("dev-libs/*", "*/*::overlay").
 type Masks struct {
-	// Mask and Unmask are stacked: lines of a repository end in "::" and its name, then come those of the profile's chain and of
-	// /etc/portage; what a later "-atom" takes away is gone.
+	// Mask and Unmask are stacked: lines of a repository end in "::" and its name, then come those
+	// of the profile's chain and of /etc/portage; what a later "-atom" takes away is gone.
 	Mask, Unmask []string
-	// Accept are package.keywords and package.accept_keywords of the profile's chain and of /etc/portage. Without words a line
-	// means the testing keywords of what is accepted anyway.
+	// Accept are package.keywords and package.accept_keywords of the profile's chain and of
+	// /etc/portage. Without words a line means the testing keywords of what is accepted anyway.
 	Accept []PackageLine
 	// Keywords are the lines of the profile's package.keywords: they change what packages have.
 	Keywords []PackageLine
 	// License is package.license of /etc/portage.
 	License []PackageLine
-	// Use is package.use of /etc/portage; ProfileUse are the lines of the chain's package.use, package.use.mask and
-	// package.use.force, of which one thing counts here: that the profile says something of a flag.
+	// Use is package.use of /etc/portage; ProfileUse are the lines of the chain's package.use,
+	// package.use.mask and package.use.force, of which one thing counts here: that the profile says
+	// something of a flag.
 	Use, ProfileUse []PackageLine
 	Problems        []Problem
 }
@@ -76,7 +78,8 @@ func (r *setReader) masks(file string) []string {
 	return stackLines(all, r.lines(r.etc(file)))
 }
 
-// masters returns the repositories that a repository builds on: those that its layout.conf names, the main one if it names none.
+// masters returns the repositories that a repository builds on: those that its layout.conf names,
+// the main one if it names none.
 func (s *Settings) masters(repo *Repo) []*Repo {
 	names, said := repo.layout["masters"]
 	var list []*Repo

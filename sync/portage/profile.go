@@ -21,44 +21,19 @@ type node struct {
 	dirs bool // make.defaults, use.mask and others may be directories
 }
 
-// profile finds the chain and reads what each of its directories says.
-func (l *loader) profile() {
-	top := l.profileDir()
-	if top == "" {
-		return
-	}
-	l.s.Profile = top
-	if err := l.addProfile(top, 0); err != nil {
-		// Portage goes on without any profile then.
-		l.nodes = nil
-		l.fail(Problem{Path: err.path, Reason: err.reason, Fatal: true})
-		return
-	}
-	if own := path.Join(l.s.ConfigRoot, "etc/portage/profile"); l.tree.exists(own) {
-		l.nodes = append(l.nodes, node{own, true})
-	}
-	for _, n := range l.nodes {
-		l.s.Profiles = append(l.s.Profiles, n.dir)
-		delete(l.vars, "USE") // USE="${USE} x" must not undo what a parent said per package
-		values := map[string]string{}
-		l.parse(path.Join(n.dir, "make.defaults"), l.vars, confMode{dir: n.dirs}, func(a Assignment) { values[a.Name] = a.Value })
-		l.nodeConfs = append(l.nodeConfs, values)
-		for k, v := range values {
-			file := path.Join(n.dir, "make.defaults")
-			if isIncremental(k) {
-				l.defaults.add(k, v, file)
-			} else {
-				l.defaults.set(k, v, file)
-			}
-		}
-	}
+// chain is a profile with its parents, the parents first, and /etc/portage/profile.
+type chain struct {
+	*reader
+	repos []Repo
+	nodes []node
 }
 
-func (l *loader) profileDir() string {
+// profileDir returns the real path of the profile, "" if there is none.
+func profileDir(t tree, configRoot string) string {
 	for _, p := range []string{"etc/portage/make.profile", "etc/make.profile"} {
-		p = path.Join(l.s.ConfigRoot, p)
-		if l.tree.isDir(p) {
-			if real, err := l.tree.real(p); err == nil {
+		p = path.Join(configRoot, p)
+		if t.isDir(p) {
+			if real, err := t.real(p); err == nil {
 				return real
 			}
 		}
@@ -68,58 +43,46 @@ func (l *loader) profileDir() string {
 
 type profileError struct{ path, reason string }
 
-// addProfile appends a directory after its parents.
-func (l *loader) addProfile(dir string, depth int) *profileError {
-	if depth > maxProfileDepth || len(l.nodes) >= maxProfiles {
+// add appends a directory after its parents.
+func (c *chain) add(dir string, depth int) *profileError {
+	if depth > maxProfileDepth || len(c.nodes) >= maxProfiles {
 		return &profileError{dir, "profiles are parents of one another"}
 	}
-	repo := l.s.repoOf(dir)
+	repo := repoOf(c.repos, dir)
 	parents := path.Join(dir, "parent")
-	if l.tree.exists(parents) {
-		text, ok := l.text(parents)
+	if c.tree.exists(parents) {
+		text, ok := c.text(parents)
 		lines := wordLines(text)
 		if !ok || len(lines) == 0 {
 			return &profileError{parents, "names no parent"}
 		}
 		for _, line := range lines {
-			p, err := l.parentPath(dir, line, repo)
-			if err == nil && !l.tree.exists(p) {
+			p, err := c.parentPath(dir, line, repo)
+			if err == nil && !c.tree.exists(p) {
 				err = fmt.Errorf("parent %q does not exist", line)
 			}
 			if err != nil {
 				return &profileError{parents, err.Error()}
 			}
-			if err := l.addProfile(p, depth+1); err != nil {
+			if err := c.add(p, depth+1); err != nil {
 				return err
 			}
 		}
 	}
-	l.nodes = append(l.nodes, node{dir, l.allowsDirs(dir, repo)})
+	c.nodes = append(c.nodes, node{dir, c.allowsDirs(dir, repo)})
 	return nil
 }
 
-// repoOf returns the innermost repository in which a directory lies, nil if there is none.
-func (s *Settings) repoOf(dir string) *Repo {
-	var best *Repo
-	for i := range s.repos {
-		r := &s.repos[i]
-		if strings.HasPrefix(dir, r.Location+"/") && (best == nil || len(r.Location) > len(best.Location)) {
-			best = r
-		}
-	}
-	return best
-}
-
-// parentPath resolves a line of a parent file: a relative or absolute path, or REPO:PATH and :PATH below a
-// repository's profiles where its layout.conf allows that.
-func (l *loader) parentPath(dir, line string, repo *Repo) (string, error) {
+// parentPath resolves a line of a parent file: a relative or absolute path, or REPO:PATH and :PATH
+// below a repository's profiles where its layout.conf allows that.
+func (c *chain) parentPath(dir, line string, repo *Repo) (string, error) {
 	p := line
 	if !path.IsAbs(line) {
 		name, rest, colon := strings.Cut(line, ":")
 		if colon && (repo == nil || slices.Contains(strings.Fields(repo.layout["profile-formats"]), "portage-2")) {
 			from := repo
 			if name != "" {
-				from = l.repo(name)
+				from = namedRepo(c.repos, name)
 			}
 			if from == nil {
 				return "", fmt.Errorf("parent %q is in no known repository", line)
@@ -133,16 +96,16 @@ func (l *loader) parentPath(dir, line string, repo *Repo) (string, error) {
 	if !path.IsAbs(line) && repo != nil && strings.HasPrefix(p, repo.Location+"/") {
 		return p, nil
 	}
-	real, err := l.tree.real(p)
+	real, err := c.tree.real(p)
 	if err != nil {
 		return "", errors.New(bare(err).Error())
 	}
 	return real, nil
 }
 
-// allowsDirs tells whether a profile's files may be directories: everywhere but in repositories of the plain PMS format
-// before EAPI 7.
-func (l *loader) allowsDirs(dir string, repo *Repo) bool {
+// allowsDirs tells whether a profile's files may be directories: everywhere but in repositories of
+// the plain PMS format before EAPI 7.
+func (c *chain) allowsDirs(dir string, repo *Repo) bool {
 	if repo == nil {
 		return true
 	}
@@ -153,22 +116,22 @@ func (l *loader) allowsDirs(dir string, repo *Repo) bool {
 	if !ok {
 		return true
 	}
-	text, _ := l.quietText(path.Join(dir, "eapi"))
+	text, _ := c.quietText(path.Join(dir, "eapi"))
 	eapi, _, _ := strings.Cut(text, "\n")
 	eapi = cmp.Or(strings.TrimSpace(eapi), repo.layout["profile_eapi_when_unspecified"], "0")
 	return !slices.Contains([]string{"0", "1", "2", "3", "4", "5", "6"}, eapi)
 }
 
 // flags stacks a list of USE flags (use.mask, use.force) over the chain.
-func (l *loader) flags(file string) map[string]bool {
+func (c *chain) flags(file string) map[string]bool {
 	set := map[string]bool{}
-	for _, n := range l.nodes {
+	for _, n := range c.nodes {
 		files := []string{path.Join(n.dir, file)}
 		if n.dirs {
-			files = l.list(files[0])
+			files = c.list(files[0])
 		}
 		for _, f := range files {
-			text, _ := l.text(f)
+			text, _ := c.text(f)
 			for _, flag := range wordLines(text) {
 				switch name, off := strings.CutPrefix(flag, "-"); {
 				case !isFlag(name):

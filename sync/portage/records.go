@@ -32,12 +32,13 @@ type Record struct {
 // CPV returns CATEGORY/PF.
 func (r Record) CPV() string { return r.Category + "/" + r.PF }
 
-// Get returns what a file of the record holds, with blanks and newlines collapsed to single blanks; "" if it is absent or was
-// not asked for.
+// Get returns what a file of the record holds, with blanks and newlines collapsed to single blanks;
+// "" if it is absent or was not asked for.
 func (r Record) Get(key string) string { return r.values[key] }
 
-// Records reads the given files ("SLOT", "RDEPEND", "repository") of all installed packages, sorted by category and PF. A file
-// that cannot be read or is larger than MaxRecordValue counts as absent, and is told.
+// Records reads the given files ("SLOT", "RDEPEND", "repository") of all installed packages, sorted
+// by category and PF. A file that cannot be read or is larger than MaxRecordValue counts as absent,
+// and is told.
 func (s *Settings) Records(keys ...string) ([]Record, []Problem, error) {
 	installed, err := s.Installed()
 	if err != nil || len(installed) == 0 {
@@ -150,7 +151,8 @@ func readValue(dir *os.Root, key string) ([]byte, error) {
 	return data, err
 }
 
-// oneLine collapses blanks and newlines, of which records have none in most cases but the one at the end.
+// oneLine collapses blanks and newlines, of which records have none in most cases but the one at
+// the end.
 func oneLine(data []byte) string {
 	text := strings.TrimSpace(string(data))
 	if strings.ContainsAny(text, "\n\t\r\v\f") || strings.Contains(text, "  ") {

@@ -110,8 +110,9 @@ func TestSets(t *testing.T) {
 	}
 }
 
-// A profile's "-atom" does not take back a line of the repository; the user's does where it names the repository, and package.unmask
-// does in any case (vectors b-mask-profile-minus, b-mask-unmask).
+// A profile's "-atom" does not take back a line of the repository; the user's does where it names
+// the repository, and package.unmask does in any case (vectors b-mask-profile-minus,
+// b-mask-unmask).
 func TestMasks(t *testing.T) {
 	t.Parallel()
 	s := theMachine(t, map[string]string{

@@ -9,18 +9,21 @@ import (
 // maxSets bounds the sets that name one another.
 const maxSets = 1000
 
-// Sets is what @world consists of on this machine, as lines of files: atoms that nobody checked yet.
+// Sets is what @world consists of on this machine, as lines of files: atoms that nobody checked
+// yet.
 type Sets struct {
 	World []string            // atoms of var/lib/portage/world
 	User  map[string][]string // of each set in var/lib/portage/world_sets, and those it names, by name without "@"
-	// System and Profile are the lines of the profile's files packages that begin with "*", without it, and that do not.
+	// System and Profile are the lines of the profile's files packages that begin with "*", without
+	// it, and that do not.
 	System, Profile []string
 	Provided        []string // CPVs of package.provided
 	Problems        []Problem
 }
 
-// Sets reads what emerge @world means on this machine. User's sets are those of /etc/portage/sets and of the repositories' sets
-// directories; sets that programs make (@preserved-rebuild) are told as problems.
+// Sets reads what emerge @world means on this machine. User's sets are those of /etc/portage/sets
+// and of the repositories' sets directories; sets that programs make (@preserved-rebuild) are told
+// as problems.
 func (s *Settings) Sets() Sets {
 	r := &setReader{s: s, sets: Sets{User: map[string][]string{}}}
 	var names []string
@@ -48,7 +51,8 @@ type setReader struct {
 
 func (r *setReader) fail(p Problem) { r.sets.Problems = append(r.sets.Problems, p) }
 
-// lines reads a file of one atom or set a line, or a directory of such files; what is absent is empty.
+// lines reads a file of one atom or set a line, or a directory of such files; what is absent is
+// empty.
 func (r *setReader) lines(p string) []string {
 	var all []string
 	for _, f := range r.s.configFiles(p, r.fail) {
@@ -126,10 +130,10 @@ func (r *setReader) profiles() {
 	}
 }
 
-// profileSet reports whether the lines of a profile's file packages without "*" mean @profile: where layout.conf says so, and in
-// /etc/portage/profile.
+// profileSet reports whether the lines of a profile's file packages without "*" mean @profile:
+// where layout.conf says so, and in /etc/portage/profile.
 func (s *Settings) profileSet(dir string) bool {
-	repo := s.repoOf(dir)
+	repo := repoOf(s.repos, dir)
 	return repo == nil || slices.Contains(strings.Fields(repo.layout["profile-formats"]), "profile-set")
 }
 

@@ -2,7 +2,6 @@ package portage
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -11,41 +10,25 @@ import (
 // Env looks up one variable of the environment that is handed in; nil means an empty environment.
 type Env func(key string) (string, bool)
 
-// PortageqFunc runs `portageq envvar -v VARS...` and returns what it printed, one value per variable (see ParsePortageq).
-// An error means that there is no portageq or that it failed; Load then goes on with what the files say.
+// PortageqFunc runs `portageq envvar -v VARS...` and returns what it printed, one value per
+// variable (see ParsePortageq). An error means that there is no portageq or that it failed; Load
+// then goes on with what the files say.
 type PortageqFunc func(ctx context.Context, vars ...string) (map[string]string, error)
 
-// Options says where Load reads. The zero value reads the machine's own configuration with an empty environment.
+// Options says where Load reads. The zero value reads the machine's own configuration with an empty
+// environment.
 type Options struct {
-	// Root is put in front of every path, and absolute symlinks below it stay below it, as in a chroot. "" is "/".
+	// Root is put in front of every path, and absolute symlinks below it stay below it, as in a
+	// chroot. "" is "/".
 	Root string
 	// Env is the environment: it has the last word, as in Portage.
 	Env Env
-	// UsePortageq asks Portageq for the variables of PortageqVars. It takes about a second where reading the files takes
-	// milliseconds, and it is the only way to see what a patched Portage makes of them.
+	// UsePortageq asks Portageq for the variables of PortageqVars. It takes about a second where
+	// reading the files takes milliseconds, and it is the only way to see what a patched Portage
+	// makes of them.
 	UsePortageq bool
 	// Portageq is the runner; nil means that there is none.
 	Portageq PortageqFunc
-}
-
-// Problem is a thing in a configuration file that is wrong, odd, or not understood.
-type Problem struct {
-	Path   string // the file, as the machine names it (without Options.Root); "" if it is the environment
-	Line   int    // from 1; 0 if the whole file is meant
-	Reason string // lower case
-	// Fatal says that real Portage stops here. What was read before is kept, what follows in that file is not read.
-	Fatal bool
-}
-
-// String is "PATH:LINE: REASON", for printing.
-func (p Problem) String() string {
-	switch {
-	case p.Path == "":
-		return p.Reason
-	case p.Line == 0:
-		return fmt.Sprintf("%s: %s", p.Path, p.Reason)
-	}
-	return fmt.Sprintf("%s:%d: %s", p.Path, p.Line, p.Reason)
 }
 
 // Sources of values that come from no file.
@@ -73,7 +56,8 @@ type Settings struct {
 	defaults   bool            // Portage's own defaults are known: make.globals or portageq
 }
 
-// Get returns the effective value of a variable, "" if it is unset. A variable that no file mentions is looked up in the environment.
+// Get returns the effective value of a variable, "" if it is unset. A variable that no file
+// mentions is looked up in the environment.
 func (s *Settings) Get(key string) string {
 	v, _ := s.Lookup(key)
 	return v
@@ -99,8 +83,8 @@ func (e Env) lookup(key string) (string, bool) {
 	return e(key)
 }
 
-// PKGDIR returns the directory of binary packages: what is configured, else the first of the defaults of Gentoo, Funtoo
-// and old Portage that exists, else Gentoo's /var/cache/binpkgs.
+// PKGDIR returns the directory of binary packages: what is configured, else the first of the
+// defaults of Gentoo, Funtoo and old Portage that exists, else Gentoo's /var/cache/binpkgs.
 func (s *Settings) PKGDIR() string {
 	return s.directory("PKGDIR", "var/cache/binpkgs", "var/cache/portage/packages", "usr/portage/packages")
 }
@@ -131,8 +115,9 @@ func (s *Settings) CHOST() (chost string, known bool) {
 // ARCH returns the profile's keyword of the architecture ("amd64"), "" if there is no profile.
 func (s *Settings) ARCH() string { return s.Get("ARCH") }
 
-// Features returns the effective FEATURES. They are known if Portage's own defaults (make.globals) could be read or
-// portageq answered; else the set holds only what the other files and the environment switch on.
+// Features returns the effective FEATURES. They are known if Portage's own defaults (make.globals)
+// could be read or portageq answered; else the set holds only what the other files and the
+// environment switch on.
 func (s *Settings) Features() (set map[string]bool, known bool) {
 	set = make(map[string]bool)
 	for _, f := range strings.Fields(s.Get("FEATURES")) {
@@ -141,17 +126,30 @@ func (s *Settings) Features() (set map[string]bool, known bool) {
 	return set, s.defaults
 }
 
-// HasFeature tells whether one of the FEATURES is on. It is known if all FEATURES are (see Features), or if a file or the
-// environment says name or -name (or -*) by itself.
+// HasFeature tells whether one of the FEATURES is on. It is known if all FEATURES are (see
+// Features), or if a file or the environment says name or -name (or -*) by itself.
 func (s *Settings) HasFeature(name string) (on, known bool) {
 	set, known := s.Features()
 	return set[name], known || s.knownFlags[name] || s.knownFlags["*"]
 }
 
-// ProfileName returns the profile below its repository's profiles directory ("default/linux/amd64/23.0"), else its whole path.
+// ProfileName returns the profile below its repository's profiles directory
+// ("default/linux/amd64/23.0"), else its whole path.
 func (s *Settings) ProfileName() string {
 	if _, name, ok := strings.Cut(s.Profile, "/profiles/"); ok {
 		return name
 	}
 	return s.Profile
+}
+
+// Repos returns the machine's repositories, lowest priority first, each with revision and timestamp
+// as far as its files tell. They come from repos.conf and PORTDIR, PORTDIR_OVERLAY; where nothing
+// is configured, from the usual places.
+func (s *Settings) Repos() ([]Repo, error) {
+	repos := slices.Clone(s.repos)
+	for i := range repos {
+		r := &repos[i]
+		r.Revision, r.Timestamp = s.tree.revision(r.Location)
+	}
+	return repos, nil
 }

@@ -383,7 +383,8 @@ func TestInstalled(t *testing.T) {
 	}
 }
 
-// TestNothingIsExecutedOrWritten reads a machine whose files try, and compares the tree before and after.
+// TestNothingIsExecutedOrWritten reads a machine whose files try, and compares the tree before and
+// after.
 func TestNothingIsExecutedOrWritten(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

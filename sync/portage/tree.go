@@ -13,7 +13,8 @@ import (
 	"syscall"
 )
 
-// Limits of what is read. They are far above what real configurations have; passing one is reported, never cut in silence.
+// Limits of what is read. They are far above what real configurations have; passing one is
+// reported, never cut in silence.
 const (
 	MaxFile  = 4 << 20  // bytes of one configuration file
 	MaxTotal = 64 << 20 // bytes of all configuration files of one Load
@@ -24,8 +25,9 @@ const maxLinks = 40 // symlinks followed in one path, as Linux does
 
 var errTooLarge = errors.New("larger than a configuration file can be")
 
-// tree opens files below a root: every absolute path, and every absolute symlink, starts there. It is a value for
-// finding files of a tree laid out as a machine (a chroot, a test), not a wall against its owner.
+// tree opens files below a root: every absolute path, and every absolute symlink, starts there. It
+// is a value for finding files of a tree laid out as a machine (a chroot, a test), not a wall
+// against its owner.
 type tree struct {
 	root string // "" is the machine itself
 }
@@ -184,9 +186,10 @@ func isHidden(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~")
 }
 
-// list returns p itself if it is a file, and if it is a directory all files below it, sorted, files and directories
-// together by name; hidden files, backups (name~) and version control are left out. This is how Portage reads
-// each configuration file that may be a directory. Unreadable directories are given to fail.
+// list returns p itself if it is a file, and if it is a directory all files below it, sorted, files
+// and directories together by name; hidden files, backups (name~) and version control are left out.
+// This is how Portage reads each configuration file that may be a directory. Unreadable directories
+// are given to fail.
 func (t tree) list(p string, fail func(path string, err error)) []string {
 	var files []string
 	var walk func(p string, depth int)

@@ -16,67 +16,68 @@ type useState struct {
 	on         map[string]bool
 }
 
-// use computes USE as Portage does for no package in particular: USE and the USE_EXPAND variables of each source in
-// USE_ORDER, then use.force and ARCH, without use.mask; the USE_EXPAND variables then say what USE says.
-func (l *loader) use() {
+// use computes USE as Portage does for no package in particular: USE and the USE_EXPAND variables
+// of each source in USE_ORDER, then use.force and ARCH, without use.mask; the USE_EXPAND variables
+// then say what USE says.
+func (t *stacker) use() {
 	u := &useState{
-		expand:     strings.Fields(l.s.Values["USE_EXPAND"]),
-		unprefixed: strings.Fields(l.s.Values["USE_EXPAND_UNPREFIXED"]),
+		expand:     strings.Fields(t.values["USE_EXPAND"]),
+		unprefixed: strings.Fields(t.values["USE_EXPAND_UNPREFIXED"]),
 		on:         map[string]bool{},
 	}
-	order, ok := l.s.Values["USE_ORDER"]
+	order, ok := t.values["USE_ORDER"]
 	if !ok {
 		order = defaultUseOrder
-		l.s.Values["USE_ORDER"] = order
+		t.values["USE_ORDER"] = order
 	}
 	sources := strings.Split(order, ":")
 	slices.Reverse(sources)
 	for _, name := range sources {
 		switch name {
 		case "env":
-			u.apply(l.environ.values, false)
+			u.apply(t.layers.environ.values, false)
 		case "conf":
-			u.apply(l.conf.values, false)
+			u.apply(t.layers.conf.values, false)
 		case "defaults":
-			defaults := maps.Clone(l.defaults.values)
-			defaults["USE"] = l.profileUse(u)
+			defaults := maps.Clone(t.layers.defaults.values)
+			defaults["USE"] = t.profileUse(u)
 			u.apply(defaults, true)
 		case "features":
-			if l.testing() {
+			if t.testing() {
 				u.on["test"] = true
 			}
 		case "env.d":
-			u.apply(l.envd.values, false)
+			u.apply(t.layers.envd.values, false)
 		case "globals":
-			u.apply(l.globals.values, false)
+			u.apply(t.layers.globals.values, false)
 		}
 	}
-	for f := range l.flags("use.force") {
+	for f := range t.profile.forced {
 		u.on[f] = true
 	}
-	if arch := l.defaults.values["ARCH"]; arch != "" {
+	if arch := t.layers.defaults.values["ARCH"]; arch != "" {
 		u.on[arch] = true
 	}
-	for f := range l.flags("use.mask") {
+	for f := range t.profile.masked {
 		delete(u.on, f)
 	}
-	l.useResult(u)
+	t.useResult(u)
 }
 
-func (l *loader) testing() bool {
-	return slices.Contains(strings.Fields(l.s.Values["FEATURES"]), "test")
+func (t *stacker) testing() bool {
+	return slices.Contains(strings.Fields(t.values["FEATURES"]), "test")
 }
 
-// profileUse turns the make.defaults of the chain into flags, each with its USE_EXPAND variables, so that a child's
-// "-flag" takes away what a parent's variable gave.
-func (l *loader) profileUse(u *useState) string {
+// profileUse turns the make.defaults of the chain into flags, each with its USE_EXPAND variables,
+// so that a child's "-flag" takes away what a parent's variable gave.
+func (t *stacker) profileUse(u *useState) string {
 	var all []string
-	for _, values := range l.nodeConfs {
+	for _, values := range t.profile.defaults {
 		for _, k := range u.unprefixed {
 			all = append(all, strings.Fields(values[k])...)
 		}
 		for _, k := range u.expand {
-			if _, set := l.s.Values[k]; !set {
+			if _, set := t.values[k]; !set {
 				continue
 			}
 			prefix := strings.ToLower(k) + "_"
@@ -93,7 +94,8 @@ func (l *loader) profileUse(u *useState) string {
 	return strings.Join(all, " ")
 }
 
-// apply adds one source. Where the source is the profile, its USE_EXPAND variables are in its USE already.
+// apply adds one source. Where the source is the profile, its USE_EXPAND variables are in its USE
+// already.
 func (u *useState) apply(values map[string]string, profile bool) {
 	for _, k := range u.unprefixed {
 		for _, w := range strings.Fields(values[k]) {
@@ -142,8 +144,8 @@ func (u *useState) drop(prefix string) {
 	}
 }
 
-// variable applies a USE_EXPAND variable of make.conf or the environment: it replaces what was said before, so
-// neither "+" nor "-" belongs there.
+// variable applies a USE_EXPAND variable of make.conf or the environment: it replaces what was said
+// before, so neither "+" nor "-" belongs there.
 func (u *useState) variable(key string, words []string) {
 	prefix := strings.ToLower(key) + "_"
 	incremental := isIncremental(key)
@@ -163,8 +165,8 @@ func (u *useState) variable(key string, words []string) {
 }
 
 // useResult stores USE, and makes the expanded variables agree with it.
-func (l *loader) useResult(u *useState) {
-	l.s.Values["USE"] = strings.Join(slices.Sorted(maps.Keys(u.on)), " ")
+func (t *stacker) useResult(u *useState) {
+	t.values["USE"] = strings.Join(slices.Sorted(maps.Keys(u.on)), " ")
 	for _, k := range u.expand {
 		prefix := strings.ToLower(k) + "_"
 		rest := map[string]bool{}
@@ -173,7 +175,7 @@ func (l *loader) useResult(u *useState) {
 				rest[name] = true
 			}
 		}
-		old, set := l.s.Values[k]
+		old, set := t.values[k]
 		var words []string
 		for _, w := range strings.Fields(old) {
 			if rest[w] {
@@ -184,13 +186,13 @@ func (l *loader) useResult(u *useState) {
 			delete(rest, w)
 		}
 		if words = append(words, slices.Sorted(maps.Keys(rest))...); set || len(words) > 0 {
-			l.s.Values[k] = strings.Join(words, " ")
+			t.values[k] = strings.Join(words, " ")
 		}
 	}
 	for _, k := range u.unprefixed {
-		if old, set := l.s.Values[k]; set {
+		if old, set := t.values[k]; set {
 			words := slices.DeleteFunc(strings.Fields(old), func(w string) bool { return !u.on[w] })
-			l.s.Values[k] = strings.Join(words, " ")
+			t.values[k] = strings.Join(words, " ")
 		}
 	}
 }

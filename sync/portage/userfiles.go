@@ -18,13 +18,15 @@ type PackageLine struct {
 	Line  int // from 1
 }
 
-// PackageLines reads /etc/portage/FILE ("package.use", "package.license", "package.accept_keywords"), a file or a directory
-// of files. In package.use the words behind "NAME:" come as flags of that USE_EXPAND variable (name_word).
+// PackageLines reads /etc/portage/FILE ("package.use", "package.license",
+// "package.accept_keywords"), a file or a directory of files. In package.use the words behind
+// "NAME:" come as flags of that USE_EXPAND variable (name_word).
 func (s *Settings) PackageLines(file string) ([]PackageLine, []Problem) {
 	return s.packageLinesAt(path.Join(s.ConfigRoot, "etc/portage", file), file == "package.use")
 }
 
-// packageLinesAt reads a file, or a directory of files, of which each line has an atom and words; what is absent is empty.
+// packageLinesAt reads a file, or a directory of files, of which each line has an atom and words;
+// what is absent is empty.
 func (s *Settings) packageLinesAt(p string, use bool) ([]PackageLine, []Problem) {
 	var problems []Problem
 	fail := func(p Problem) { problems = append(problems, p) }
@@ -52,8 +54,8 @@ func (s *Settings) packageLinesAt(p string, use bool) ([]PackageLine, []Problem)
 	return lines, problems
 }
 
-// LicenseGroups reads the license groups of all repositories and of /etc/portage: name without "@", and members, which
-// may be groups ("@NAME").
+// LicenseGroups reads the license groups of all repositories and of /etc/portage: name without "@",
+// and members, which may be groups ("@NAME").
 func (s *Settings) LicenseGroups() map[string][]string {
 	groups := map[string][]string{}
 	files := make([]string, 0, len(s.repos)+1)
@@ -73,11 +75,12 @@ func (s *Settings) LicenseGroups() map[string][]string {
 	return groups
 }
 
-// eapiLine is the assignment in const.py: "EAPI = 8", with a type since 3.0.66, with blanks up to a column before 3.0.15.
+// eapiLine is the assignment in const.py: "EAPI = 8", with a type since 3.0.66, with blanks up to a
+// column before 3.0.15.
 var eapiLine = regexp.MustCompile(`(?m)^EAPI(?:[ \t]*:[ \t]*\w+)?[ \t]*=[ \t]*["']?(\d+)`)
 
-// PortageEAPI returns the highest EAPI that the installed Portage knows, and false if no installed Portage was found. It
-// is what portage/const.py says, which is read and not executed.
+// PortageEAPI returns the highest EAPI that the installed Portage knows, and false if no installed
+// Portage was found. It is what portage/const.py says, which is read and not executed.
 func (s *Settings) PortageEAPI() (int, bool) {
 	best, found := 0, false
 	for _, dir := range s.modules {
@@ -94,8 +97,9 @@ func (s *Settings) PortageEAPI() (int, bool) {
 	return best, found
 }
 
-// ReadsGPKG reports whether the installed Portage reads packages in the GPKG format: 3.0.31 and later have
-// portage/gpkg.py, forks of older ones do not. It is also false if no installed Portage was found, and then not known.
+// ReadsGPKG reports whether the installed Portage reads packages in the GPKG format: 3.0.31 and
+// later have portage/gpkg.py, forks of older ones do not. It is also false if no installed Portage
+// was found, and then not known.
 func (s *Settings) ReadsGPKG() (reads, known bool) {
 	for _, dir := range s.modules {
 		known = known || s.tree.exists(path.Join(dir, "const.py"))
@@ -104,8 +108,8 @@ func (s *Settings) ReadsGPKG() (reads, known bool) {
 	return reads, known
 }
 
-// UserFile returns the file to which a line for one of /etc/portage/package.* belongs: that file or, where it is a directory, one of
-// ours in it.
+// UserFile returns the file to which a line for one of /etc/portage/package.* belongs: that file
+// or, where it is a directory, one of ours in it.
 func (s *Settings) UserFile(name string) string {
 	p := path.Join(s.ConfigRoot, "etc/portage", name)
 	if s.tree.isDir(p) {
@@ -123,7 +127,8 @@ func (s *Settings) HostPath(p string) string {
 	return h
 }
 
-// UsrLayout reports whether /bin is a directory of its own, or a link into /usr; neither where it is not there.
+// UsrLayout reports whether /bin is a directory of its own, or a link into /usr; neither where it
+// is not there.
 func (s *Settings) UsrLayout() (split, merged bool) {
 	dir, err := s.tree.host(s.eroot())
 	if err != nil {
@@ -136,7 +141,8 @@ func (s *Settings) UsrLayout() (split, merged bool) {
 	return fi.IsDir(), fi.Mode()&fs.ModeSymlink != 0
 }
 
-// MakeConf returns the file to which a line for make.conf belongs: the one that has the last word, be it in a directory.
+// MakeConf returns the file to which a line for make.conf belongs: the one that has the last word,
+// be it in a directory.
 func (s *Settings) MakeConf() string {
 	now, old := path.Join(s.ConfigRoot, "etc/portage/make.conf"), path.Join(s.ConfigRoot, "etc/make.conf")
 	if !s.tree.exists(now) && s.tree.exists(old) {
@@ -151,8 +157,9 @@ func (s *Settings) MakeConf() string {
 	return path.Join(now, "pkgsneak")
 }
 
-// InMakeConf tells whether a file is one that the machine's owner writes variables into: make.conf, a file of that
-// directory or one that it sources, not one of Portage's, a profile's or of the environment.
+// InMakeConf tells whether a file is one that the machine's owner writes variables into: make.conf,
+// a file of that directory or one that it sources, not one of Portage's, a profile's or of the
+// environment.
 func (s *Settings) InMakeConf(file string) bool {
 	if !slices.Contains(s.Files, file) || strings.Contains(file, "/etc/portage/package.") {
 		return false
