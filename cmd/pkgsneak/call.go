@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 )
 
@@ -82,6 +83,16 @@ func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
 	}
 }
 
+// meansDrive takes a path into a drive's tree for the drive, and says so.
+func (c *call) meansDrive(place string) string {
+	mount := drive.Within(place)
+	if mount == "" {
+		return place
+	}
+	c.out.notice("%s %s lies in the tree of the drive %s, which is taken", bold("note:"), shellWord(place), shellWord(mount))
+	return mount
+}
+
 // checkDrive refuses a device where the place is meant on which it is mounted, and a run that has nothing to do.
 func (c *call) checkDrive() error {
 	if c.opt.export.NoPackages && c.opt.export.NoDistfiles {
@@ -90,6 +101,10 @@ func (c *call) checkDrive() error {
 	if len(c.args) == 0 || !strings.Contains(c.flags.Command.ArgsUsage, "DRIVE") {
 		return nil
 	}
+	for i, place := range c.args {
+		c.args[i] = c.meansDrive(place)
+	}
+	c.place = c.args[0]
 	info, err := os.Stat(c.args[0])
 	if err != nil || info.Mode()&fs.ModeDevice == 0 || info.Mode()&fs.ModeCharDevice != 0 {
 		return nil

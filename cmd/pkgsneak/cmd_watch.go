@@ -32,7 +32,7 @@ type exportEvent struct {
 }
 
 func watchDrive(c *call) error {
-	place := c.opt.watchedDrive
+	place := c.meansDrive(c.opt.watchedDrive)
 	if len(c.args) > 0 {
 		place = c.args[0]
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"pkgsneak/sync/fault"
@@ -73,6 +74,32 @@ func OpenFor(verb, mount string) (*Drive, error) {
 		}
 	}
 	return d, err
+}
+
+// Within returns the mount point of the tree that a directory is, or lies in, as an absolute path; "" if
+// it lies in none. People complete DRIVE/pkgsneak with the tab key: as a mount point it would get a tree
+// in the tree. A mount point that has a tree of its own is none of that, whatever its name.
+func Within(dir string) string {
+	if info, err := os.Stat(filepath.Join(dir, TreeDir)); err == nil && info.IsDir() {
+		return ""
+	}
+	at, err := filepath.Abs(dir)
+	if info, statErr := os.Stat(dir); err != nil || statErr != nil || !info.IsDir() {
+		return ""
+	}
+	for ; at != filepath.Dir(at); at = filepath.Dir(at) {
+		if filepath.Base(at) == TreeDir && isTree(at) {
+			return filepath.Dir(at)
+		}
+	}
+	return ""
+}
+
+// isTree reports whether a directory has what every export lays beside the origins.
+func isTree(dir string) bool {
+	readme, err := os.Lstat(filepath.Join(dir, ReadmeFile))
+	keys, keysErr := os.Lstat(filepath.Join(dir, KeysDir))
+	return err == nil && keysErr == nil && readme.Mode().IsRegular() && keys.IsDir()
 }
 
 // emptyDir reports whether a directory has no entries: most likely nothing is mounted there.
