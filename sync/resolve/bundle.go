@@ -5,7 +5,7 @@ import "slices"
 // Bundle returns what has to be installed together with a merge, as places in Merges: itself, what it needs that is not here, and
 // what would break without being rebuilt with it. A bundle can be carried and installed alone.
 func (r *Result) Bundle(i int) []int {
-	e := &endState{st: r.stock, replaces: make(map[*pkg]*pkg)}
+	e := newEndState(r.stock)
 	in := make(map[*pkg]bool)
 	open := []*pkg{r.merged[i]}
 	for len(open) > 0 {
@@ -24,7 +24,7 @@ func (r *Result) Bundle(i int) []int {
 	}
 	var list []int
 	for j, p := range r.merged {
-		if p != nil && in[p] {
+		if in[p] {
 			list = append(list, j)
 		}
 	}
@@ -36,7 +36,7 @@ func (r *Result) companions(e *endState, p *pkg) []*pkg {
 	if p.installed { // an uninstall
 		return nil
 	}
-	list := r.providers(e, p)
+	list := slices.Clone(r.providers(e, p))
 	for q, by := range e.replaces {
 		if by != p {
 			continue
@@ -72,15 +72,14 @@ func (r *Result) fulfil(e *endState, it *item) []*pkg {
 		if e.satisfied(it, false) {
 			return nil
 		}
-		for _, p := range r.merged {
-			if p != nil && !p.installed && it.a.matches(p) {
-				return []*pkg{p}
-			}
+		r.possible(it)
+		if i := slices.IndexFunc(it.a.candidates, func(p *pkg) bool { return r.whole.merged[p] }); i >= 0 {
+			return it.a.candidates[i : i+1]
 		}
 		return nil
 	case it.any != nil:
 		for i := range it.any {
-			if r.possible(e, &it.any[i]) {
+			if r.possible(&it.any[i]) {
 				return r.fulfil(e, &it.any[i])
 			}
 		}
@@ -94,13 +93,16 @@ func (r *Result) fulfil(e *endState, it *item) []*pkg {
 }
 
 // possible reports whether the whole plan satisfies an item.
-func (r *Result) possible(e *endState, it *item) bool {
-	whole := &endState{st: e.st, merges: r.candidates(), replaces: r.successor}
-	return whole.satisfied(it, false)
-}
-
-func (r *Result) candidates() []*pkg {
-	return slices.DeleteFunc(slices.Clone(r.merged), func(p *pkg) bool { return p == nil || p.installed })
+func (r *Result) possible(it *item) bool {
+	if r.whole == nil {
+		r.whole = newEndState(r.stock)
+		for _, p := range r.merged {
+			if !p.installed {
+				r.whole.add(p)
+			}
+		}
+	}
+	return r.whole.satisfied(it, false)
 }
 
 // breaks reports whether an installed package loses something in a state.

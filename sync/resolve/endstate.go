@@ -16,12 +16,16 @@ type breakage struct {
 // endState answers what is there before a plan and after it.
 type endState struct {
 	st       *stock
-	merges   []*pkg
+	merged   map[*pkg]bool
 	replaces map[*pkg]*pkg // installed -> the candidate in its place
 }
 
+func newEndState(s *stock) *endState {
+	return &endState{st: s, merged: make(map[*pkg]bool), replaces: make(map[*pkg]*pkg)}
+}
+
 func (s *stock) endState(g *graph) *endState {
-	e := &endState{st: s, replaces: make(map[*pkg]*pkg)}
+	e := newEndState(s)
 	for _, p := range g.order {
 		if !p.installed {
 			e.add(p)
@@ -31,7 +35,7 @@ func (s *stock) endState(g *graph) *endState {
 }
 
 func (e *endState) add(p *pkg) {
-	e.merges = append(e.merges, p)
+	e.merged[p] = true
 	for _, q := range p.shelf.installed {
 		if q.slotKey == p.slotKey || q.CPV == p.CPV {
 			e.replaces[q] = p
@@ -52,7 +56,7 @@ func (e *endState) satisfied(it *item, old bool) bool {
 		if slices.ContainsFunc(it.a.installed, func(p *pkg) bool { return old || e.stays(p) }) {
 			return true
 		}
-		return !old && slices.ContainsFunc(e.merges, it.a.matches)
+		return !old && slices.ContainsFunc(it.a.candidates, func(p *pkg) bool { return e.merged[p] })
 	case it.any != nil:
 		return slices.ContainsFunc(it.any, func(m item) bool { return e.satisfied(&m, old) })
 	}
@@ -63,18 +67,18 @@ func (e *endState) satisfied(it *item, old bool) bool {
 // is a library that no dependency names. What was lacking before does not count.
 func (s *stock) broken(g *graph) []breakage {
 	e := s.endState(g)
-	if len(e.merges) == 0 {
+	if len(e.merged) == 0 {
 		return nil
 	}
 	var list []breakage
 	for _, p := range s.all {
-		if !p.installed || !e.stays(p) || g.has(p) || !e.touches(p) {
+		if !p.installed || !e.stays(p) || g.has(p) {
 			continue
 		}
 		s.read(p)
 		for _, items := range p.deps {
 			for i := range items {
-				if !e.satisfied(&items[i], false) && e.satisfied(&items[i], true) {
+				if e.touches(items[i:i+1]) && !e.satisfied(&items[i], false) && e.satisfied(&items[i], true) {
 					list = append(list, e.blame(p, &items[i])...)
 				}
 			}
@@ -83,14 +87,14 @@ func (s *stock) broken(g *graph) []breakage {
 	return append(list, s.brokenSonames(e)...)
 }
 
-// touches reports whether the text of a package's dependencies names something that the plan replaces.
-func (e *endState) touches(p *pkg) bool {
-	for q := range e.replaces {
-		if strings.Contains(p.RDepend, q.cp) || strings.Contains(p.PDepend, q.cp) || strings.Contains(p.IDepend, q.cp) {
-			return true
+// touches reports whether dependencies name something that the plan replaces.
+func (e *endState) touches(items []item) bool {
+	return slices.ContainsFunc(items, func(it item) bool {
+		if it.a == nil {
+			return e.touches(it.any) || e.touches(it.all)
 		}
-	}
-	return false
+		return slices.ContainsFunc(it.a.installed, func(q *pkg) bool { return !e.stays(q) })
+	})
 }
 
 // blame names the candidates that take away what satisfied an item.
@@ -131,11 +135,7 @@ func (s *stock) brokenSonames(e *endState) []breakage {
 	if len(providers) == 0 {
 		return nil
 	}
-	merged := make(map[*pkg]bool, len(e.merges))
-	for _, p := range e.merges {
-		merged[p] = true
-	}
-	there := func(p *pkg) bool { return p.installed && e.stays(p) || merged[p] }
+	there := func(p *pkg) bool { return p.installed && e.stays(p) || e.merged[p] }
 	var list []breakage
 	for _, p := range s.all {
 		if p.Requires == "" || !there(p) {

@@ -25,6 +25,7 @@ type Result struct {
 	merged    []*pkg // beside Merges
 	successor map[*pkg]*pkg
 	users     map[string][]*pkg
+	whole     *endState // all merges done; made on first use
 }
 
 // MissingRoot is an atom of a set that nothing satisfies.

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// maxSteps bounds the work of one resolution, in looks at an alternative. The largest real machine takes about a hundredth.
+// maxSteps bounds the work of one resolution, in looks at an alternative. A machine of 1,808 packages with 400 updates takes a twentieth.
 const maxSteps = 2_000_000
 
-var errTooMuch = errors.New("the alternatives (||) nest too deeply to be searched")
+var errTooMuch = errors.New("the search takes too long: too many packages, or alternatives (||) that nest too deeply")
 
 // walker adds to a graph what a set needs, and what that needs.
 type walker struct {
