@@ -15,8 +15,8 @@ import (
 // commands, and after each step holds what is there against a model that is written without the code under test (history_world_test.go): a plain map of what must be
 // there. A history ends with the plain commands, and with those that hints name, until everything is on every client.
 //
-//	PKGSNEAK_HISTORIES  how many histories are tried
-//	PKGSNEAK_SEED       the first seed; each history has the next one
+//	PKGSNEAK_HISTORIES  how many histories are tried; 20 if it is not set, and scripts/test sets more
+//	PKGSNEAK_SEED       the first seed, 1 if it is not set, so that each run tries the same; each history has the next one
 //	PKGSNEAK_HISTORY    a file with the steps of one history, as a failure prints them: that one is taken, and no other
 //
 // Each step carries a number of its own from which all its choices are drawn: a step that is dropped leaves the others as they were, and so a failing history is
@@ -142,9 +142,9 @@ func TestHistories(t *testing.T) {
 		}
 		return
 	}
-	count, seed := number(t, "PKGSNEAK_HISTORIES", 0), number(t, "PKGSNEAK_SEED", 1)
+	count, seed := number(t, "PKGSNEAK_HISTORIES", 20), number(t, "PKGSNEAK_SEED", 1)
 	if count == 0 {
-		t.Skip("NO HISTORIES ARE TRIED: PKGSNEAK_HISTORIES=100 tries a hundred")
+		t.Skip("NO HISTORIES ARE TRIED: PKGSNEAK_HISTORIES is 0")
 	}
 	failures, began := 0, time.Now()
 	for n := range count {

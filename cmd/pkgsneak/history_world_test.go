@@ -705,6 +705,10 @@ func (w *world) follow(m *computer, d *usbDrive, verb string, res result) (extra
 		for _, found := range hintCommand.FindAllStringSubmatch(hint, -1) {
 			switch found[1] {
 			case "trust":
+				if words := strings.Fields(found[2]); slices.Contains(words, "--replaces") && slices.Contains(words, "--fingerprint") {
+					w.run(m, append([]string{"trust"}, words...)...)
+					continue
+				}
 				if strings.Contains(found[2], "--replaces") {
 					for _, h := range w.hosts {
 						w.run(m, append([]string{"trust", "--fingerprint", h.key}, strings.Fields(found[2])...)...)

@@ -277,7 +277,24 @@ func (im *importer) load(ctx context.Context) (err error) {
 			im.refuse(dir, err)
 		}
 	}
+	im.passOverRetired()
 	return im.nothingAccepted()
+}
+
+// passOverRetired takes the origin of an old key out of what was refused, where the key that took its place signed another origin of this drive, and that is accepted:
+// everything that should come comes from there. A build host that lost its key leaves such an origin behind.
+func (im *importer) passOverRetired() {
+	im.report.Refused = slices.DeleteFunc(im.report.Refused, func(r Refused) bool {
+		var refusal *trust.Refusal
+		if !errors.As(r.Err, &refusal) || refusal.Signer.State != trust.Retired {
+			return false
+		}
+		i := slices.IndexFunc(im.origins, func(in *incoming) bool { return in.id.Key == refusal.Signer.Introducer })
+		if i >= 0 {
+			im.note("origin %q is signed by the old key, and %q by the one that took its place: only the new one is used", r.Origin, im.origins[i].Plan.Dir)
+		}
+		return i >= 0
+	})
 }
 
 // endsImport tells the errors that are nobody's but the run's from those that only cost the origin they came from.
