@@ -15,11 +15,6 @@ import (
 	"time"
 )
 
-const (
-	packagesDir  = "packages"
-	distfilesDir = "distfiles"
-)
-
 // Options says how a handler serves.
 type Options struct {
 	Prefix  string // in front of every path, "/funtoo"; "" is none
@@ -136,7 +131,8 @@ func ofNow(p string) bool {
 	return p == "" || strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/"+indexName) || strings.HasSuffix(p, "/"+gzipName)
 }
 
-// below cuts the prefix off a path. What is not written in the one plain way is not there: no empty names, no dots.
+// below cuts the prefix off a path. What is not written in the one plain way is not there: no empty
+// names, no dots.
 func (h *Handler) below(p string) (string, error) {
 	rest, ok := strings.CutPrefix(p, h.o.Prefix)
 	switch {
@@ -221,7 +217,8 @@ func (h *Handler) shelf(w *meter, r *http.Request, p place) error {
 	})
 }
 
-// page makes a page when it is its turn, and sends it when that is over: a client that takes its time keeps nobody else from a page.
+// page makes a page when it is its turn, and sends it when that is over: a client that takes its
+// time keeps nobody else from a page.
 func (h *Handler) page(w *meter, r *http.Request, make func() (*page, error)) error {
 	p, err := h.inTurn(r, make)
 	if err != nil {
@@ -255,7 +252,8 @@ func (h *Handler) href(p string) string {
 	return h.o.Prefix + "/" + (&url.URL{Path: "/" + p}).EscapedPath()[1:]
 }
 
-// fail answers with an error; where the answer has begun, it ends there, and the client sees that it is short.
+// fail answers with an error; where the answer has begun, it ends there, and the client sees that
+// it is short.
 func (h *Handler) fail(w *meter, r *http.Request, err error) {
 	var (
 		status  *statusError
@@ -296,7 +294,8 @@ func (h *Handler) problem(err error) {
 	}
 }
 
-// address is how the client got here: scheme, host and prefix. The host is what the client said; one that could not be typed into a configuration is not repeated.
+// address is how the client got here: scheme, host and prefix. The host is what the client said;
+// one that could not be typed into a configuration is not repeated.
 func (h *Handler) address(r *http.Request) string {
 	scheme, host := "http", r.Host
 	if r.TLS != nil {
@@ -336,7 +335,8 @@ func (m *meter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom implements io.ReaderFrom, by which net/http lets the kernel copy a file to a connection. Everything else is copied here.
+// ReadFrom implements io.ReaderFrom, by which net/http lets the kernel copy a file to a connection.
+// Everything else is copied here.
 func (m *meter) ReadFrom(src io.Reader) (int64, error) {
 	if m.status == 0 {
 		m.status = http.StatusOK

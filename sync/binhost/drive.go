@@ -21,10 +21,11 @@ import (
 
 // DriveOptions says whom to believe.
 type DriveOptions struct {
-	// Trust gives the keys that are trusted here and the latest time that is sure. It is asked whenever something on the drive is looked at, so that `pkgsneak trust` needs no
-	// new start.
+	// Trust gives the keys that are trusted here and the latest time that is sure. It is asked
+	// whenever something on the drive is looked at, so that `pkgsneak trust` needs no new start.
 	Trust func() (manifest.Ring, time.Time, error)
-	// Untrusted serves a generation whose key is not trusted as well, if it is signed with a key that lies on the drive. The pages say so.
+	// Untrusted serves a generation whose key is not trusted as well, if it is signed with a key
+	// that lies on the drive. The pages say so.
 	Untrusted bool
 	Now       func() time.Time
 }
@@ -58,7 +59,8 @@ func Drive(mount string, o DriveOptions) Source {
 	return &mounted{mount: mount, o: o, origins: map[string]*origin{}}
 }
 
-// CheckDrive looks at a drive as Drive does and says what would not be served. The error is why nothing would.
+// CheckDrive looks at a drive as Drive does and says what would not be served. The error is why
+// nothing would.
 func CheckDrive(mount string, o DriveOptions) ([]Refused, error) {
 	m := &mounted{mount: mount, o: o, origins: map[string]*origin{}}
 	s := m.look(o.Now())
@@ -82,7 +84,8 @@ func (m *mounted) site(bool) *site {
 	return m.last
 }
 
-// look opens the drive, judges what has changed, and closes it again: a server without work keeps no drive from being unmounted.
+// look opens the drive, judges what has changed, and closes it again: a server without work keeps
+// no drive from being unmounted.
 func (m *mounted) look(now time.Time) *site {
 	s := &site{title: filepath.Base(m.mount)}
 	d, err := drive.Open(m.mount)
@@ -156,7 +159,8 @@ func (m *mounted) slots(dir string) (slots [2]stamp) {
 	return slots
 }
 
-// load verifies a generation: with the trusted keys, and where it is allowed and they do not know the signer, with those that the drive offers.
+// load verifies a generation: with the trusted keys, and where it is allowed and they do not know
+// the signer, with those that the drive offers.
 func (m *mounted) load(d *drive.Drive, dir string, ring manifest.Ring, sure time.Time) (g *drive.Generation, trusted bool, err error) {
 	g, err = d.Load(dir, ring, sure)
 	var unknown *manifest.UnknownKeyError
@@ -231,7 +235,8 @@ func (m *mounted) tree(g *drive.Generation, dir string, trusted bool, user strin
 	return t, nil
 }
 
-// carried is the index of the packages that a generation has on the drive. As on the drive it neither sends Portage elsewhere (URI) nor keeps it from looking (TTL).
+// carried is the index of the packages that a generation has on the drive. As on the drive it
+// neither sends Portage elsewhere (URI) nor keeps it from looking (TTL).
 func carried(g *drive.Generation) (*index, error) {
 	whole, err := g.Catalogue()
 	if err != nil {
@@ -343,7 +348,8 @@ func (s *driveShelf) item(kind drive.Kind, name string, modified time.Time) (*fi
 	return f, err
 }
 
-// SmallFile is the size in bytes up to which a file of a drive is compared before the first byte of it is sent.
+// SmallFile is the size in bytes up to which a file of a drive is compared before the first byte of
+// it is sent.
 const SmallFile = 8 << 20
 
 // parts opens the stored files of an item.
@@ -366,16 +372,6 @@ func (s *driveShelf) parts(it drive.Item) (parts, error) {
 	}
 	return ps, nil
 }
-
-// awayError says that the drive is not there.
-type awayError struct{ err error }
-
-func (e *awayError) Error() string { return fmt.Sprintf("the drive is not there: %v", e.err) }
-
-// damagedError says that a file on the drive is not what was signed.
-type damagedError struct{ path, reason string }
-
-func (e *damagedError) Error() string { return fmt.Sprintf("%q is damaged: %s", e.path, e.reason) }
 
 // proven remembers which files were compared, as they were then.
 type proven struct {

@@ -18,10 +18,6 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// settled is when a file or directory that was found changed is looked at once more: the clocks of file systems tick every few milliseconds (ext4) to two seconds (vfat), and
-// what changes twice within a tick looks the same.
-const settled = 3 * time.Second
-
 // glance is how long what was seen of Packages is good for files that it listed then.
 const glance = 100 * time.Millisecond
 
@@ -45,7 +41,8 @@ type machine struct {
 	shelf   *distShelf
 }
 
-// Machine is the source of a computer's own PKGDIR and DISTDIR. Either may be absent, and appear later.
+// Machine is the source of a computer's own PKGDIR and DISTDIR. Either may be absent, and appear
+// later.
 func Machine(title, pkgdir, distdir string, now func() time.Time) Source {
 	files := newMemory(now)
 	return &machine{title: title, pkgdir: pkgdir, distdir: distdir, now: now, files: files, shelf: &distShelf{dir: distdir, now: now, files: files}}
@@ -91,18 +88,8 @@ func (m *machine) renew() {
 	}
 }
 
-// due tells whether it is time to look again.
-func due(again, now time.Time) bool { return !again.IsZero() && !now.Before(again) }
-
-// onceMore is when to look again at what was just read, and was the same as before or not.
-func onceMore(same bool, now time.Time) time.Time {
-	if same {
-		return time.Time{}
-	}
-	return now.Add(settled)
-}
-
-// read reads the index. Portage replaces the file as a whole; one that is being written in place is read again when it has changed.
+// read reads the index. Portage replaces the file as a whole; one that is being written in place is
+// read again when it has changed.
 func (m *machine) read() (x *index, real string, err error) {
 	if real, err = filepath.EvalSymlinks(m.pkgdir); err != nil {
 		return nil, "", fmt.Errorf("reading the index: %w", err)
@@ -185,7 +172,8 @@ func (s *distShelf) open(p string) (*file, error) {
 	return s.files.open(real, name)
 }
 
-// has gives the directory without links if a name in it is one of a distfile. One that is there and not known makes it look again.
+// has gives the directory without links if a name in it is one of a distfile. One that is there and
+// not known makes it look again.
 func (s *distShelf) has(name string) (real string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

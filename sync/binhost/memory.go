@@ -11,15 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// smallRead is the size in bytes up to which a file is read into memory, and goes out in one write. For larger ones sendfile is cheaper.
-const smallRead = 32 << 10
-
 // halfMemory is how much memory in bytes each half of a memory may take, about.
 const halfMemory = 8 << 20
 
-// memory opens files of this machine as they are, and keeps the contents of small ones: to open, read and close them costs more than to send them. What it has is good as long
-// as the name leads to the same file of the same size and times, which it looks up each time. A link that is on the way by then makes no difference: the bytes are those of a
-// file that was reached without one.
+// memory opens files of this machine as they are, and keeps the contents of small ones: to open,
+// read and close them costs more than to send them. What it has is good as long as the name leads
+// to the same file of the same size and times, which it looks up each time. A link that is on the
+// way by then makes no difference: the bytes are those of a file that was reached without one.
 type memory struct {
 	now func() time.Time
 

@@ -5,65 +5,17 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/durable"
 )
 
-// stamp tells whether a file is still the one that was looked at.
-type stamp struct {
-	dev, ino     uint64
-	size         int64
-	mtime, ctime int64 // ns
-}
-
-func stampOf(fi fs.FileInfo) stamp {
-	s := stamp{size: fi.Size(), mtime: fi.ModTime().UnixNano()}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		s.dev, s.ino, s.ctime = uint64(st.Dev), uint64(st.Ino), st.Ctim.Nano()
-	}
-	return s
-}
-
-// statStamp looks at what a path leads to.
-func statStamp(name string) (stamp, error) {
-	var st unix.Stat_t
-	for {
-		if err := unix.Stat(name, &st); err != unix.EINTR {
-			return stampOfStat(&st), err
-		}
-	}
-}
-
-func stampOfStat(st *unix.Stat_t) stamp {
-	if st.Mode == 0 {
-		return stamp{}
-	}
-	return stamp{uint64(st.Dev), uint64(st.Ino), st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
-}
-
-func (s stamp) modified() time.Time { return time.Unix(0, s.mtime) }
-
-// etag is a strong validator: no two contents of a name have the same, because a name gets other contents by another file being renamed to it, or by a write.
-func (s stamp) etag() string {
-	b := append(make([]byte, 0, 64), '"')
-	for i, n := range [...]uint64{s.ino, uint64(s.size), uint64(s.mtime), uint64(s.ctime)} {
-		if i > 0 {
-			b = append(b, '-')
-		}
-		b = strconv.AppendUint(b, n, 16)
-	}
-	return string(append(b, '"'))
-}
-
-// openBeneath opens a regular file below dir for reading. dir has no symbolic link in it (filepath.EvalSymlinks), and name is plain. No link is followed on the way, not
-// even one that stays inside: what an index lists is reached without, and os.Root follows links whatever flags it is given. What is no regular file is never waited for.
+// openBeneath opens a regular file below dir for reading. dir has no symbolic link in it
+// (filepath.EvalSymlinks), and name is plain. No link is followed on the way, not even one that
+// stays inside: what an index lists is reached without, and os.Root follows links whatever flags it
+// is given. What is no regular file is never waited for.
 func openBeneath(dir, name string) (fd int, at stamp, err error) {
 	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
 	fd, err = retry(func() (int, error) { return unix.Openat2(unix.AT_FDCWD, dir+"/"+name, &how) })
@@ -90,7 +42,8 @@ func retry(call func() (int, error)) (int, error) {
 	}
 }
 
-// openStepwise looks at each part of the name first, and then whether it got what it had looked at. os.Root keeps it inside whatever happens in between.
+// openStepwise looks at each part of the name first, and then whether it got what it had looked at.
+// os.Root keeps it inside whatever happens in between.
 func openStepwise(dir, name string) (int, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -118,8 +71,3 @@ func openStepwise(dir, name string) (int, error) {
 	}
 	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 }
-
-// buffers are for held answers: as many as there are small answers under way.
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
-
-type buffer [smallRead + 4<<10]byte // a small file and the header of an answer

@@ -14,7 +14,8 @@ import (
 
 // A Source has what is to be served; Machine and Drive make one.
 type Source interface {
-	// site is what there is at the moment, or, if it need not be fresh, was a moment ago. It is called for each request.
+	// site is what there is at the moment, or, if it need not be fresh, was a moment ago. It is
+	// called for each request.
 	site(fresh bool) *site
 }
 
@@ -74,7 +75,8 @@ type item struct {
 	Modified time.Time // zero: not known
 }
 
-// tree finds the tree of a path below the prefix, and the rest of the path. Without one the path is about the site.
+// tree finds the tree of a path below the prefix, and the rest of the path. Without one the path is
+// about the site.
 func (s *site) tree(p string) (*tree, string) {
 	first, rest, _ := strings.Cut(p, "/")
 	if len(s.trees) == 1 && (first == packagesDir || first == distfilesDir || p == "") {
@@ -122,7 +124,8 @@ func unixTime(seconds int64) time.Time {
 	return time.Unix(seconds, 0).UTC()
 }
 
-// layout says how distfiles may be asked for (GLEP 75): Portage takes the first structure that it knows.
+// layout says how distfiles may be asked for (GLEP 75): Portage takes the first structure that it
+// knows.
 const layout = "[structure]\n0=filename-hash BLAKE2B 8\n1=flat\n"
 
 const layoutName = "layout.conf"
@@ -133,7 +136,8 @@ func layoutFile() *file {
 		etag: `"` + digest.Hex(sum[:8]) + `"`}
 }
 
-// distfileName is the distfile that a path below /distfiles asks for: NAME, or XX/NAME with the right XX.
+// distfileName is the distfile that a path below /distfiles asks for: NAME, or XX/NAME with the
+// right XX.
 func distfileName(p string) (string, error) {
 	if dir, name, ok := strings.Cut(p, "/"); ok {
 		sum := digest.Name(name)
@@ -147,3 +151,8 @@ func distfileName(p string) (string, error) {
 	}
 	return p, nil
 }
+
+const (
+	packagesDir  = "packages"
+	distfilesDir = "distfiles"
+)
