@@ -34,8 +34,6 @@ var (
 	largeKnots = map[string]int{
 		"sync/exporter": 8,
 		"sync/importer": 8,
-		"sync/binhost":  11,
-		"sync/binpkg":   10,
 		"sync/drive":    21,
 	}
 )

@@ -195,12 +195,6 @@ type decoder struct {
 	narrowed bool // the data may need zstandardWide
 }
 
-// byteReader is what decompressors read from without reading ahead.
-type byteReader interface {
-	io.Reader
-	io.ByteReader
-}
-
 // open starts to decompress r. No match can reach back further than limit
 // bytes, because no more will be read.
 func (c codec) open(r byteReader, limit int64) (decoder, error) {

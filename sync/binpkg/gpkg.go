@@ -400,20 +400,6 @@ func (g *gpkg) checkImage(ctx context.Context) error {
 	return walked
 }
 
-// record is a line of a Manifest.
-type record struct {
-	size    int64
-	blake2b [64]byte
-	sha512  [64]byte
-}
-
-func (r record) compare(name string, s digest.Sums) error {
-	if s.Size != r.size || s.Blake2b != r.blake2b || s.SHA512 != r.sha512 {
-		return faultf("member %q does not have the sums that the Manifest says", name)
-	}
-	return nil
-}
-
 // isSignature reports whether b is a detached OpenPGP signature as far as its
 // first bytes tell: armored, or a packet with tag 2.
 func isSignature(b []byte) bool {

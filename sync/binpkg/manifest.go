@@ -122,3 +122,17 @@ func unarmor(b []byte) (inside []byte, signed bool, err error) {
 	}
 	return text.Bytes(), true, nil
 }
+
+// record is a line of a Manifest.
+type record struct {
+	size    int64
+	blake2b [64]byte
+	sha512  [64]byte
+}
+
+func (r record) compare(name string, s digest.Sums) error {
+	if s.Size != r.size || s.Blake2b != r.blake2b || s.SHA512 != r.sha512 {
+		return faultf("member %q does not have the sums that the Manifest says", name)
+	}
+	return nil
+}

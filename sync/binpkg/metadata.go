@@ -1,13 +1,10 @@
 package binpkg
 
 import (
-	"bytes"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/pytext"
 )
 
@@ -81,61 +78,6 @@ func (g *gather) done() metadata {
 		m.value[i], text = text[:len(v)], text[len(v):]
 	}
 	return m
-}
-
-// fit refuses metadata that is incomplete or contradicts the name, and
-// completes the name of a package below All.
-func (p *Package) fit() error {
-	for _, key := range [...]string{"CATEGORY", "PF", "SLOT"} {
-		if p.Get(key) == "" {
-			return faultf("no %s in the metadata", key)
-		}
-	}
-	if pf := p.Get("PF"); pf != p.PF {
-		return faultf("the name says %q, the metadata %q", p.PF, pf)
-	}
-	if id := p.Get("BUILD_ID"); id != "" {
-		if _, err := strconv.ParseUint(id, 10, 63); err != nil {
-			return faultf("BUILD_ID %q is not a number", id)
-		}
-	}
-	cat := p.Get("CATEGORY")
-	switch {
-	case !cpv.ValidCategory(cat):
-		return faultf("CATEGORY %q is not a category", cat)
-	case p.InAll:
-		p.Category = cat
-	case cat != p.Category:
-		return faultf("the directory says category %q, the metadata %q", p.Category, cat)
-	}
-	return nil
-}
-
-// maxPath is the longest path that a file system takes, in bytes, and maxName
-// its longest component.
-const (
-	maxPath = 4095
-	maxName = 255
-)
-
-// plainPath reports whether name is a relative path that stays below where it
-// starts, without empty, "." and ".." components.
-func plainPath(name []byte) bool {
-	if len(name) > maxPath || bytes.IndexByte(name, 0) >= 0 {
-		return false
-	}
-	for more := true; more; {
-		var part []byte
-		part, name, more = bytes.Cut(name, []byte{'/'})
-		switch string(part) {
-		case "", ".", "..":
-			return false
-		}
-		if len(part) > maxName {
-			return false
-		}
-	}
-	return true
 }
 
 // collapse is Portage's " ".join(value.split()) after decoding with

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
-	"sync"
 )
 
 // Marks of an XPAK segment.
@@ -25,27 +24,6 @@ const (
 // tailGuess is what is read from the end of a file at first: the whole XPAK
 // segment of most packages.
 const tailGuess = 32 << 10
-
-// buffers holds what the metadata of one package is read into. Buffers that a
-// large package made large are not kept.
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
-
-type buffer struct{ b []byte }
-
-const keepBuffer = 1 << 20
-
-func (b *buffer) of(n int) []byte {
-	if cap(b.b) < n {
-		b.b = make([]byte, n)
-	}
-	return b.b[:n]
-}
-
-func (b *buffer) free() {
-	if cap(b.b) <= keepBuffer {
-		buffers.Put(b)
-	}
-}
 
 // xpak is an XPAK package whose segment has been read.
 type xpak struct {

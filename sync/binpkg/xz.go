@@ -335,3 +335,9 @@ func (c *counted) ReadByte() (byte, error) {
 	}
 	return b, err
 }
+
+// byteReader is what decompressors read from without reading ahead.
+type byteReader interface {
+	io.Reader
+	io.ByteReader
+}
