@@ -10,7 +10,8 @@
 //	NAME.portage_lockfile           a lock of older versions
 //	NAME._checksum_failure_.RANDOM  set aside: not what a Manifest says
 //
-// Links are left out: with PORTAGE_RO_DISTDIRS Portage makes links to files that lie elsewhere. Directories (git3-src, svn-src, .locks) are not Portage's
+// Links are no distfiles of this directory, and a Scan names them: with PORTAGE_RO_DISTDIRS Portage makes
+// links to files that lie elsewhere, which an export carries from there. Directories (git3-src, svn-src, .locks) are not Portage's
 // flat store. There is no index; a distfile is told by its name, and accepted by its size and digests in an ebuild repository. Its mtime does not matter.
 //
 // # Bringing files in

@@ -11,6 +11,7 @@ import (
 // The process can neither mount, unmount nor run a program afterwards.
 func Confine(m machine.Machine, o ExportOptions) sandbox.Confined {
 	c := sandbox.Grants{Read: append([]string{m.PKGDIR, m.DISTDIR, fetchedDir(m)}, m.Settings.Lookups()...)}
+	c.Read = append(c.Read, readOnlyDistdirs(m)...)
 	if m.Executable != "" {
 		c.Read = append(c.Read, m.Executable)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +41,7 @@ type payloadDir struct {
 	path  string
 	root  *os.Root
 	cache *ledger.Cache
+	links []*linkedDir // where links of it may lead
 }
 
 // hostFile is a payload file of the host.
@@ -63,6 +65,7 @@ func (h *host) close() {
 	for _, d := range []*payloadDir{h.packages, h.distfiles} {
 		if d != nil {
 			d.root.Close()
+			closeLinked(d.links)
 		}
 	}
 }
@@ -101,7 +104,7 @@ func (h *host) openPayloadDir(l *ledger.Ledger, m machine.Machine, k payload.Kin
 
 // open opens a payload file that was scanned before. It is the same regular file, or there is an error.
 func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
-	f, _, err := durable.Open(d.root, path)
+	f, err := openLinkedFile(d.links, d.root, path)
 	if err != nil {
 		return nil, err
 	}
@@ -267,10 +270,16 @@ func (h *host) addDistfiles(l *ledger.Ledger, m machine.Machine, scan *distdir.S
 	if h.distfiles, err = h.openPayloadDir(l, m, payload.Distfile, m.DISTDIR); h.distfiles == nil {
 		return err
 	}
+	h.distfiles.links = openLinked(readOnlyDistdirs(m))
+	files := slices.Clip(scan.Files)
 	for _, p := range scan.Ignored {
+		if f, ok := findLinked(h.distfiles.links, h.distfiles.root, m.DISTDIR, p.Name); ok {
+			files = append(files, f)
+			continue
+		}
 		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: p.Name, Reason: p.Reason})
 	}
-	for _, f := range scan.Files {
+	for _, f := range files {
 		if err := distdir.CheckName(f.Name); err != nil {
 			h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size(), Reason: err.Error()})
 			continue

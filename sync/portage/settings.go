@@ -94,6 +94,18 @@ func (s *Settings) DISTDIR() string {
 	return s.directory("DISTDIR", "var/cache/distfiles", "var/cache/portage/distfiles", "usr/portage/distfiles")
 }
 
+// ReadOnlyDistdirs returns the directories of PORTAGE_RO_DISTDIRS: where one has a distfile, Portage puts a
+// link to it into DISTDIR instead of a copy.
+func ReadOnlyDistdirs(s *Settings) []string {
+	var dirs []string
+	for _, dir := range shellWords(s.Get("PORTAGE_RO_DISTDIRS")) {
+		if path.IsAbs(dir) {
+			dirs = append(dirs, path.Clean(dir))
+		}
+	}
+	return dirs
+}
+
 func (s *Settings) directory(key string, defaults ...string) string {
 	if v := s.Get(key); v != "" {
 		return path.Clean(v)
