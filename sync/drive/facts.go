@@ -34,12 +34,14 @@ const (
 // catalogue. Unpacked it is text, lines of fields with tabs between them:
 //
 //	pkgsneak facts  1
-//	flags           CFLAGS  CXXFLAGS  RUSTFLAGS  CPU_FLAGS
+//	flags           CFLAGS  CXXFLAGS  RUSTFLAGS  CPU_FLAGS  [NATIVE]
 //	package         PATH  INSTALLED  RULES  FLAGS
 //	distfile        NAME  SIZE
 //
 // The first line has the version. A line of flags has those that some packages
-// were built with; FLAGS of a package is the number of such a line, counted
+// were built with; NATIVE, which may be absent, are the features of the CPU it
+// was built on (as Linux names them), noted for -march=native by an export within
+// a day of the build. FLAGS of a package is the number of such a line, counted
 // from 1, or 0. INSTALLED is the size of the installed package in bytes, 0 if
 // it is not known; RULES the number of the rules by which the package was
 // looked through (binpkg.Rules), 0 if nobody did. Packages are sorted by path,
@@ -72,6 +74,8 @@ type PackageFacts struct {
 type Flags struct {
 	CFLAGS, CXXFLAGS, RUSTFLAGS string
 	CPU                         string // the words of USE that begin with cpu_flags_
+	// Native are the features of the CPU it was built on, "" if nobody noted them.
+	Native string
 }
 
 // DistfileFacts is a distfile of the origin.
@@ -127,7 +131,7 @@ func MakeFlags(cflags, cxxflags, rustflags, use string) *Flags {
 			cpu = append(cpu, flag)
 		}
 	}
-	f := Flags{cutWords(cflags), cutWords(cxxflags), cutWords(rustflags), cutWords(strings.Join(cpu, " "))}
+	f := Flags{CFLAGS: cutWords(cflags), CXXFLAGS: cutWords(cxxflags), RUSTFLAGS: cutWords(rustflags), CPU: cutWords(strings.Join(cpu, " "))}
 	if f == (Flags{}) {
 		return nil
 	}
@@ -195,7 +199,13 @@ func distfileFault(d DistfileFacts) string {
 	return originPathFault(Distfile, d.Name)
 }
 
-func (f *Flags) fields() [4]string { return [4]string{f.CFLAGS, f.CXXFLAGS, f.RUSTFLAGS, f.CPU} }
+func (f *Flags) fields() []string {
+	list := []string{f.CFLAGS, f.CXXFLAGS, f.RUSTFLAGS, f.CPU}
+	if f.Native != "" {
+		list = append(list, f.Native)
+	}
+	return list
+}
 
 // appendField writes a tab and a text as it stands in a field.
 func appendField(b []byte, text string) []byte {
@@ -312,13 +322,13 @@ func (p *factsReader) readFlags(fields []string) string {
 	if len(fields) < 4 || len(p.flags) == maxFactNames {
 		return "a line of flags has four fields"
 	}
-	var texts [4]PathText
-	for i := range texts {
+	var texts [5]PathText
+	for i := range min(len(fields), len(texts)) {
 		if err := texts[i].UnmarshalText([]byte(fields[i])); err != nil {
 			return err.Error()
 		}
 	}
-	p.flags = append(p.flags, &Flags{string(texts[0]), string(texts[1]), string(texts[2]), string(texts[3])})
+	p.flags = append(p.flags, &Flags{string(texts[0]), string(texts[1]), string(texts[2]), string(texts[3]), string(texts[4])})
 	return ""
 }
 

@@ -230,11 +230,12 @@ type job struct {
 	hash  *digest.Hash   // of a package that is looked through now
 	own   pkgindex.Entry // of a package: what its own metadata says
 	facts *drive.PackageFacts
+	by    builder
 }
 
 func (x *exporter) newJob(it payload.Item) *job {
 	h := x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]
-	return &job{it: it, h: h, known: x.checkedBefore(it, h)}
+	return &job{it: it, h: h, known: x.checkedBefore(it, h), by: x.host.builder}
 }
 
 // check says whether it is a package that nobody has looked through yet.
@@ -309,7 +310,7 @@ func (j *job) read(r io.ReaderAt) (*binpkg.Package, error) {
 	pkg, err := binpkg.Read(r, j.h.Size, j.it.Path)
 	if err == nil {
 		j.own, err = pkgindex.NewEntry(pkg.Get)
-		j.facts = factsOf(j.it.Path, pkg, binpkg.Rules)
+		j.facts = factsOf(j.it.Path, pkg, binpkg.Rules, j.by)
 	}
 	return pkg, err
 }

@@ -31,7 +31,8 @@ type host struct {
 	distfiles *payloadDir
 	header    *pkgindex.Header // of PKGDIR's index; nil where it has none that can be used
 	files     map[payload.Key]*hostFile
-	leftOut   []payload.Item       // what lies there and is no payload that could be carried
+	leftOut   []payload.Item // what lies there and is no payload that could be carried
+	builder   builder
 	before    map[payload.Kind]int // how many files of each directory are remembered
 	notices   []string
 }
@@ -118,7 +119,7 @@ func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
 // readHost scans PKGDIR and DISTDIR. What is not wanted is not looked at.
 // known are the entries of the drive's catalogue: where the host's index says the same, one of the two is enough.
 func readHost(ctx context.Context, l *ledger.Ledger, m machine.Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *host, err error) {
-	h := &host{files: make(map[payload.Key]*hostFile), before: make(map[payload.Kind]int)}
+	h := &host{files: make(map[payload.Key]*hostFile), before: make(map[payload.Kind]int), builder: newBuilder(m)}
 	defer func() {
 		if err != nil {
 			h.close()

@@ -18,6 +18,7 @@ type Machine struct {
 	PKGDIR     string           // what flag, environment or configuration say
 	DISTDIR    string
 	Executable string // path of the running program, offered on the drive when it is a static binary; "" offers none
+	CPUInfo    []byte // /proc/cpuinfo; nil: the CPU is not known
 	Version    string // of this program, recorded in a generation
 	LockWait   time.Duration
 	Hook       durable.Hook // shown each change of a file on this machine; nil outside of tests
