@@ -1,16 +1,12 @@
 package main
 
 import (
-	"errors"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/sync/doctor"
+	"pkgsneak/sync/forecast"
 )
 
 func doctorCommand(f *face) *cli.Command {
@@ -65,27 +61,6 @@ func examine(c *call) error {
 	}
 	c.result(code, r)
 	return outcome(code)
-}
-
-// maxProc is far more than one of the files of /proc that are read here has.
-const maxProc = 8 << 20
-
-// proc reads a file of /proc; nil where it cannot be read.
-func (c *call) proc(name string) []byte {
-	f, err := os.Open(filepath.Join(c.env.root, "/proc", name))
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			c.out.warn("%v", err)
-		}
-		return nil
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxProc))
-	if err != nil {
-		c.out.warn("%v", err)
-		return nil
-	}
-	return data
 }
 
 // topicsReport is what --explain prints, in JSON.
@@ -150,13 +125,9 @@ func (c doctorText) examined(r *doctor.Report) {
 			mend++
 		}
 	}
-	if len(r.Emerge) > 0 {
+	if r.Outlook != nil {
 		c.out.say("")
-		c.out.say("what to type here:")
-		for _, e := range r.Emerge {
-			c.out.say("    %s", bold(e.Line))
-			c.out.say("        %s", e.Why)
-		}
+		tellOutlook(c.out, r.Outlook, forecast.TextOptions{})
 	}
 	if len(r.Unknown) > 0 {
 		c.out.say("")

@@ -6,6 +6,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/trust"
@@ -22,7 +24,7 @@ func importCommand(f *face) *cli.Command {
 		Description: "Verifies the drive's signed list against the keys that are trusted here, copies into PKGDIR and DISTDIR what is\n" +
 			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
 			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, shrink, older, guards, jobs, dirs, lock),
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, fitting, shrink, older, guards, jobs, dirs, lock),
 		Action: f.action(1, 1, importDrive),
 	}
 }
@@ -79,11 +81,28 @@ func importDrive(c *call) error {
 	return outcome(code)
 }
 
+// unfit reports whether a drive has packages and this machine can use none of them.
+func unfit(report *importer.ImportReport) bool {
+	unusable := false
+	for _, o := range report.Origins {
+		if len(o.Copied)+len(o.Pruned)+o.Plan.Present.Files > 0 || len(o.Plan.Copy)+len(o.Plan.Replace)+len(o.Plan.Beside) > 0 {
+			return false
+		}
+		unusable = unusable || len(o.Plan.Unusable) > 0
+	}
+	return unusable
+}
+
 // importCode is the exit code of an import that came to its end: the worst of what happened to its origins. prune says that files were to be removed.
 func importCode(report *importer.ImportReport, prune bool) int {
 	code := exitDone
 	for _, r := range report.Refused {
-		code = worse(code, r.Code)
+		if fault.Of(r.Err) != fault.Unfit { // told; it is no part of what should have come
+			code = worse(code, r.Code)
+		}
+	}
+	if unfit(report) {
+		code = worse(code, exitLeftOut)
 	}
 	for _, o := range report.Origins {
 		if len(o.LeftOut) > 0 || prune && heldBack(o) {
@@ -161,16 +180,23 @@ func (c importText) importSummary(r *importer.ImportReport) {
 	}
 	for _, o := range r.Origins {
 		c.leftOut(o.LeftOut)
+		c.unusable(o.Plan)
 	}
 	for _, n := range r.Notices {
 		c.out.notice("%s %s", bold("note:"), n)
 	}
-	for i, line := range r.Next {
-		word := "Next:"
-		if i > 0 {
-			word = "or:  "
+	if r.Outlook != nil {
+		tellOutlook(c.out, r.Outlook, forecast.TextOptions{File: r.ExcludeFile})
+	}
+}
+
+// unusable says in one line what this machine can never use; the names with --verbose.
+func (c importText) unusable(p *importer.ImportPlan) {
+	if text := forecast.UnusableText(p.UnusableKinds); text != "" {
+		c.out.say("  not taken      %s", text)
+		if c.out.verbose {
+			c.list(yellow("unfit"), p.Unusable, false)
 		}
-		c.out.say("%s %s", word, line)
 	}
 }
 

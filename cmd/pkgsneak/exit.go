@@ -134,6 +134,7 @@ var answers = map[fault.Class]struct {
 	fault.Failing:     {code: exitGone},
 	fault.Space:       {code: exitSpace, message: spaceMessage, hint: "free some space there, or leave something out (--no-distfiles), and run the same command again"},
 	fault.Permission:  {code: exitFailed},
+	fault.Unfit:       {code: exitLeftOut},
 	fault.Declined:    {code: exitInterrupted},
 	fault.Interrupted: {code: exitInterrupted, message: interrupted, hint: "what is complete stays: the same command goes on from there"},
 }

@@ -166,6 +166,16 @@ var oneOrigin = flagSet{
 		to: func(o *options) flag.Value { return text{&o.imports.Origin, &o.verify.Origin} }},
 }
 
+// fitting says which packages are let in that do not fit this machine, and which are left out that do.
+var fitting = flagSet{
+	{name: "any-arch", usage: "take packages for another machine too (ARCH, CHOST)",
+		to: func(o *options) flag.Value { return toggle{&o.imports.AnyArch} }},
+	{name: "any-cpu", usage: "take packages for a CPU with more than this one has too",
+		to: func(o *options) flag.Value { return toggle{&o.imports.AnyCPU} }},
+	{name: "respect-use", usage: "let the line to type leave out packages with other USE than this machine sets",
+		to: func(o *options) flag.Value { return toggle{&o.imports.RespectUse} }},
+}
+
 // importing says what an import may do to what is here.
 var importing = flagSet{
 	{name: "prune", usage: "remove what came from an origin that no longer has it; local files stay",
@@ -309,7 +319,7 @@ var trusting = flagSet{
 }
 
 // The sets of auto, which its worker takes too.
-var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, shrink, guards, dirs, lock}
+var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, fitting, shrink, guards, dirs, lock}
 
 // flags gives the flags of a command.
 func flags(sets ...flagSet) []cli.Flag {

@@ -274,6 +274,7 @@ func (c *call) machine() (machine.Machine, error) {
 		Executable: c.env.executable,
 		Version:    c.env.version,
 		Built:      c.env.built,
+		CPUInfo:    c.proc("cpuinfo"),
 		Booted:     c.env.booted,
 		LockWait:   c.opt.lockWait,
 		Hook:       c.env.hook,
@@ -323,4 +324,25 @@ func unclear(s *portage.Settings) bool {
 		}
 	}
 	return false
+}
+
+// maxProc is far more than one of the files of /proc that are read here has.
+const maxProc = 8 << 20
+
+// proc reads a file of /proc; nil where it cannot be read.
+func (c *call) proc(name string) []byte {
+	f, err := os.Open(filepath.Join(c.env.root, "/proc", name))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			c.out.warn("%v", err)
+		}
+		return nil
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxProc))
+	if err != nil {
+		c.out.warn("%v", err)
+		return nil
+	}
+	return data
 }

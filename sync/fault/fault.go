@@ -48,12 +48,13 @@ const (
 	Failing     Class = "failing"     // the drive is there, and does not hold what it should
 	Space       Class = "space"       // no space, or a quota
 	Permission  Class = "permission"  // the system forbids it to this user
+	Unfit       Class = "unfit"       // of no use to this machine
 	Declined    Class = "declined"    // a person was asked, and said no
 	Interrupted Class = "interrupted" // a signal
 )
 
 // Classes are all of them.
-var Classes = []Class{Failed, Usage, Nothing, NoTree, Locked, Untrusted, Older, Gone, Failing, Space, Permission, Declined, Interrupted}
+var Classes = []Class{Failed, Usage, Nothing, NoTree, Locked, Untrusted, Older, Gone, Failing, Space, Permission, Unfit, Declined, Interrupted}
 
 // Error is an error without fields that has a class: what errors.New is to others.
 type Error struct {

@@ -324,8 +324,8 @@ func maskedIn(words []string, i int, any bool, ok map[string]bool) (masked []str
 	return masked, i + 1
 }
 
-// reasonText says a reason in words, behind "is".
-func reasonText(r resolve.Reason) string {
+// ReasonText says a reason in words, behind "is".
+func ReasonText(r resolve.Reason) string {
 	switch r.Kind {
 	case resolve.Keyword:
 		return "masked here by " + r.Text

@@ -240,7 +240,7 @@ func explain(m *Machine, x *resolve.Refusal, far shelves) (Lack, bool) {
 		l.Cause, l.Why = "lacks", "needs "+x.Atom+", which the host has not built"
 		switch {
 		case x.Hidden != nil:
-			l.Why = "needs " + x.Atom + "; " + x.Hidden.CPV + " is " + reasonText(x.Reason)
+			l.Why = "needs " + x.Atom + "; " + x.Hidden.CPV + " is " + ReasonText(x.Reason)
 			l.Line = unmaskLine(m, x.Hidden.CPV, x.Reason)
 		case far.has(x.Atom, false):
 			l.Why = "needs " + x.Atom + ", which the host has and this drive has not"
@@ -263,7 +263,7 @@ func explain(m *Machine, x *resolve.Refusal, far shelves) (Lack, bool) {
 	case resolve.Blocks:
 		l.Cause, l.Why = "blocked", "cannot be beside "+x.Other+" ("+x.Atom+")"
 	case resolve.NotAccepted:
-		l.Cause, l.Why = "masked", "is "+reasonText(x.Reason)
+		l.Cause, l.Why = "masked", "is "+ReasonText(x.Reason)
 		l.Line = unmaskLine(m, x.Package.CPV, x.Reason)
 		switch x.Reason.Kind {
 		case resolve.CPU, resolve.Machine, resolve.Unreadable, resolve.Invalid:

@@ -70,7 +70,7 @@ func TestLines(t *testing.T) {
 	text := strings.Join(f.Lines(TextOptions{Drive: "/mnt/usb", Size: func(n int64) string { return fmt.Sprintf("%dB", n) }}), "\n")
 	text = strings.ReplaceAll(text, m.root, "")
 	for _, want := range []string{
-		"4 packages can be installed now: 2 updates, 1 rebuilds, 1 new (download 0, on disk +4110B and 1 of unknown size). 1 security fix: GLSA 202611-07",
+		"4 packages can be installed now: 2 updates, 1 rebuild, 1 new (download 0, on disk +4110B and 1 of unknown size). 1 security fix: GLSA 202611-07",
 		"app-misc/shell-2   needs >=gnome-extra/server-3, which the host has not built",
 		"app-misc/key-2     is masked here by ~amd64:   echo '=app-misc/key-2 ~amd64' >>/etc/portage/package.accept_keywords/pkgsneak",
 		"app-misc/eula-2    is masked here by its license nonfree:   echo '=app-misc/eula-2 nonfree' >>/etc/portage/package.license",

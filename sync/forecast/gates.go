@@ -18,8 +18,6 @@ type Candidate struct {
 	Entry pkgindex.Entry // with CHOST and REPO in it
 	// Facts is what the origin says of it; the zero value is nothing.
 	Facts drive.PackageFacts
-	// Native are the features of the CPU it was built on, nil if unknown.
-	Native []string
 }
 
 func (c *Candidate) pkg() resolve.Package {
@@ -128,7 +126,7 @@ func number(s string) (n int, ok bool) {
 func (j *Judge) needs(c *Candidate) cpu.Needs {
 	use := cpuUse(c.Entry)
 	if f := c.Facts.Flags; f != nil {
-		return cpu.PackageNeeds(f.CFLAGS, f.CXXFLAGS, f.RUSTFLAGS, use, c.Native)
+		return cpu.PackageNeeds(f.CFLAGS, f.CXXFLAGS, f.RUSTFLAGS, use, strings.Fields(f.Native))
 	}
 	return cpu.PackageNeeds("", "", "", use, nil)
 }

@@ -64,6 +64,12 @@ type (
 	}
 )
 
+// Reason is why a step is to be made, with sizes in bytes.
+func (d *Document) Reason(s Step) string {
+	o := TextOptions{}
+	return o.sizes(s.Why)
+}
+
 // Document makes it. file is where the names to exclude are, "" if they stand in the line.
 func (f *Forecast) Document(file string) *Document {
 	c := f.Counts()

@@ -17,9 +17,10 @@ const emergeWorld = "emerge -auDK --rebuilt-binaries-timestamp=0"
 func quotePath(p string) string { return fault.Quote(p) }
 
 // Line is the line to type, with the names to exclude in it, or in a file where one is named: it fails where the file is missing,
-// instead of excluding nothing. "" if there is nothing to install or nothing helps.
+// instead of excluding nothing. "" if there is nothing to install or nothing helps. Where nothing is installed nothing can go
+// backwards, and the line is there as soon as there are packages.
 func (f *Forecast) Line(file string) string {
-	if !f.OK || len(f.Merges) == 0 {
+	if f.Installed > 0 && (!f.OK || len(f.Merges) == 0) || f.Candidates == 0 {
 		return ""
 	}
 	line := emergeWorld

@@ -50,6 +50,13 @@ func (f *Forecast) Lines(o TextOptions) []string {
 			say("  %s", s.Line)
 		}
 	}
+	if f.Installed == 0 {
+		say("/var/db/pkg has no installed package: what emerge can do is not worked out")
+		if line := f.Line(o.File); line != "" {
+			say("Next: %s", line)
+		}
+		return t
+	}
 	f.sayMerges(o, say)
 	f.sayCannot(o, say)
 	if n := len(f.Older); n > 0 {
@@ -86,7 +93,8 @@ func (f *Forecast) Summary(o TextOptions) string {
 		return "no package can be installed or updated now"
 	}
 	c := f.Counts()
-	return fmt.Sprintf("%s can be installed now: %d updates, %d rebuilds, %d new", plural(len(f.Merges)-c.Removed, "package"), c.Updates, c.Rebuilds, c.New) + f.onDisk(o)
+	return fmt.Sprintf("%s can be installed now: %s, %s, %d new", plural(len(f.Merges)-c.Removed, "package"), plural(c.Updates, "update"),
+		plural(c.Rebuilds, "rebuild"), c.New) + f.onDisk(o)
 }
 
 // Counts are the merges by kind.

@@ -12,11 +12,13 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/resolve"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
@@ -30,6 +32,9 @@ type ImportOptions struct {
 	Prune       bool // remove what came from an origin and has left it
 	Replace     bool // a distfile that is here with other contents is replaced
 	AllowShrink bool // let Prune remove more than half of an origin's packages
+	AnyArch     bool // bring in packages for another machine
+	AnyCPU      bool // and those for another CPU
+	RespectUse  bool // let emerge leave out what has other USE than this machine sets
 	AllowOlder  bool // import a generation older than the last one
 	// MaxAge refuses what was signed longer ago; 0: no limit.
 	MaxAge time.Duration
@@ -44,7 +49,7 @@ type ImportOptions struct {
 	Confirm         func([]*ImportPlan) (bool, error)
 }
 
-// ImportPlan is what an import would do for one origin. Each payload file of the generation is counted in exactly one of Copy, Replace, Beside, Present and LeftOut.
+// ImportPlan is what an import would do for one origin. Each payload file of the generation is counted in exactly one of Copy, Replace, Beside, Present, Unusable and LeftOut.
 type ImportPlan struct {
 	Dir         string         `json:"dir"` // of the origin on the drive
 	Origin      string         `json:"origin"`
@@ -54,14 +59,17 @@ type ImportPlan struct {
 	Age         int64          `json:"age"`             // seconds since it was signed, as far as this machine knows
 	Older       bool           `json:"older,omitempty"` // than what was imported before
 	Copy        []payload.Item `json:"copy"`
-	Replace     []payload.Item `json:"replace"` // an older build of the same origin lies there
-	Beside      []payload.Item `json:"beside"`  // a local file has the name: it gets the next free one
-	Prune       []payload.Item `json:"prune"`   // came from the origin and has left it; removed with --prune only
-	Held        []Held         `json:"held"`    // what Prune does not remove, and why
+	Replace     []payload.Item `json:"replace"`  // an older build of the same origin lies there
+	Beside      []payload.Item `json:"beside"`   // a local file has the name: it gets the next free one
+	Prune       []payload.Item `json:"prune"`    // came from the origin and has left it; removed with --prune only
+	Held        []Held         `json:"held"`     // what Prune does not remove, and why
+	Unusable    []payload.Item `json:"unusable"` // packages that this machine can never use: no part of what should come
 	LeftOut     []payload.Item `json:"left_out"`
 	Present     payload.Tally  `json:"present"`
 	NotCarried  int            `json:"not_carried"` // packages the origin has and this drive has not
 	Need        int64          `json:"need"`
+
+	UnusableKinds map[resolve.ReasonKind]int `json:"-"`
 }
 
 // Held says that what came from an origin, and may have left it, is not pruned.
@@ -103,6 +111,10 @@ type ImportReport struct {
 	Indexed   bool            `json:"indexed"`  // the index was written
 	Notices   []string        `json:"notices"`
 	Next      []string        `json:"next"` // what to type now
+	// Forecast is what emerge can do now, and what it cannot; nil if packages were not wanted. Outlook is the same for people.
+	Forecast    *forecast.Document `json:"forecast,omitempty"`
+	Outlook     *forecast.Forecast `json:"-"`
+	ExcludeFile string             `json:"exclude_file,omitempty"`
 }
 
 // Import verifies the drive and brings what is new into this client's PKGDIR and DISTDIR. Nothing on the drive is written, and nothing on it is believed before its signature.
@@ -138,6 +150,7 @@ type importer struct {
 	offered manifest.Ring // keys on the drive
 	origins []*incoming
 	client  *client
+	outlook *outlook
 	blocked string // why nothing can be brought into DISTDIR, "" if it can
 
 	successors []successor // keys that were accepted in the place of trusted ones
@@ -155,6 +168,7 @@ type incoming struct {
 	known     ledger.OriginID // under which it is remembered: with the key that it had before, if that one introduced its key
 	seen      ledger.Seen
 	catalogue *pkgindex.Index
+	facts     *drive.Facts                  // nil: an older program does not tell
 	stock     map[payload.Kind]*drive.Stock // what the origin has, whether this drive carries it or not
 	entries   map[string]pkgindex.Entry     // of the catalogue, by PATH; CHOST and REPO stand in each
 	imports   map[payload.Kind]map[string]ledger.Import
@@ -183,6 +197,14 @@ func (im *importer) close() {
 }
 
 func (im *importer) run(ctx context.Context) error {
+	im.outlook = &outlook{}
+	if im.wants(payload.Package) {
+		var err error
+		o := forecast.GateOptions{AnyCPU: im.o.AnyCPU, AnyArch: im.o.AnyArch, RespectUse: im.o.RespectUse}
+		if im.outlook, err = newOutlook(im.m, o); err != nil {
+			im.note("%v", err)
+		}
+	}
 	if err := im.load(ctx); err != nil {
 		return err
 	}
@@ -197,6 +219,7 @@ func (im *importer) run(ctx context.Context) error {
 	}
 	if im.o.Pretend {
 		im.report.Unchanged = !im.busy()
+		im.advise()
 		return im.checkSpace()
 	}
 	if im.busy() {
@@ -336,7 +359,7 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	in := &incoming{gen: gen, id: ledger.OriginID{Key: gen.Signed.Signer, Name: gen.Record.Origin}, OriginImport: &OriginImport{
 		Copied: []payload.Item{}, Pruned: []payload.Item{}, LeftOut: []payload.Item{},
 		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin, Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(), Signed: gen.Signed.SignedAt,
-			Copy: []payload.Item{}, Replace: []payload.Item{}, Beside: []payload.Item{}, Prune: []payload.Item{}, LeftOut: []payload.Item{}}}}
+			Copy: []payload.Item{}, Replace: []payload.Item{}, Beside: []payload.Item{}, Prune: []payload.Item{}, Unusable: []payload.Item{}, LeftOut: []payload.Item{}}}}
 	if in.sum, err = listSum(gen); err != nil {
 		return nil, err
 	}
@@ -348,7 +371,13 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 		return nil, err
 	}
 	if im.wants(payload.Package) {
+		if err := im.outlook.origin(gen); err != nil {
+			return nil, err
+		}
 		if err := im.readCatalogue(in); err != nil {
+			return nil, err
+		}
+		if in.facts, err = gen.Facts(); err != nil {
 			return nil, err
 		}
 	}
@@ -482,6 +511,7 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error
 func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	p := in.Plan
 	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, payload.Tally{}, []Held{}
+	p.Unusable, p.UnusableKinds = []payload.Item{}, nil
 	in.deeds, in.prune, in.LeftOut = nil, nil, []payload.Item{}
 	in.imports = make(map[payload.Kind]map[string]ledger.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
@@ -496,7 +526,7 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 
 // sort orders the lists by kind and path.
 func (p *ImportPlan) sort() {
-	for _, list := range [][]payload.Item{p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut} {
+	for _, list := range [][]payload.Item{p.Copy, p.Replace, p.Beside, p.Prune, p.Unusable, p.LeftOut} {
 		payload.Sort(list)
 	}
 }

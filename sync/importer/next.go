@@ -2,36 +2,35 @@ package importer
 
 import (
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
-	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/resolve"
 )
 
-// The two lines that end an import. The first installs binaries only and takes rebuilds of what is installed, the second compiles what has no binary, but does not fall for the two traps of a
-// plain --usepkg: it ignores a package whose version has no ebuild here, and every rebuild of an installed version.
-const (
-	nextBinaries = "emerge -auDK @world"
-	nextCompile  = "emerge -auDk --useoldpkg-atoms='*/*' @world"
-)
-
-// advise says what to type now, and what will not work as hoped.
-func (im *importer) advise() {
-	im.report.Next = []string{nextBinaries, nextCompile}
+// noteRepositories compares the ebuild repositories of the origins with those of this machine.
+func (im *importer) noteRepositories() {
 	repos, err := im.m.Settings.Repos()
 	if err != nil || len(repos) == 0 {
 		return
 	}
 	for _, in := range im.origins {
-		if in.catalogue == nil {
-			continue
+		if in.catalogue != nil {
+			im.noteTrees(in, repos)
 		}
-		im.noteTrees(in, repos)
-		im.noteEbuilds(in, repos)
 	}
-	im.noteNewer()
 }
 
 // noteTrees compares the ebuild repositories of the origin with those of this machine.
@@ -74,82 +73,6 @@ func olderBy(ours, theirs time.Time) string {
 	return fmt.Sprintf("%d hours %s", int(d.Hours()), word)
 }
 
-// noteEbuilds counts the packages that plain --usepkg will ignore: their version has no ebuild in any repository here.
-func (im *importer) noteEbuilds(in *incoming, repos []portage.Repo) {
-	var without []string
-	for _, it := range in.gen.Packages() {
-		name, err := binpkg.ParseName(it.Path)
-		entry, ok := in.entries[it.Path]
-		if err != nil || !ok {
-			continue
-		}
-		category := name.Category
-		if name.InAll {
-			category = entry.CPV()[:len(entry.CPV())-len(name.PF)-1]
-		}
-		if !hasEbuild(repos, category, name.PN, name.PF) {
-			without = append(without, entry.CPV())
-		}
-	}
-	if len(without) > 0 {
-		im.note("%d packages have no ebuild here (%s): emerge --usepkg ignores them, -K and --useoldpkg-atoms do not", len(without), some(without))
-	}
-}
-
-func hasEbuild(repos []portage.Repo, category, pn, pf string) bool {
-	for _, r := range repos {
-		if r.HasEbuild(category, pn, pf) {
-			return true
-		}
-	}
-	return false
-}
-
-// some names the first few of a list.
-func some(list []string) string {
-	const most = 3
-	text := ""
-	for i, s := range list {
-		if i == most {
-			return text + ", ..."
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += s
-	}
-	return text
-}
-
-// noteNewer warns of installed builds that are newer than the origin's: -K with rebuilds would replace them.
-func (im *importer) noteNewer() {
-	built := make(map[string]int64)
-	for _, in := range im.origins {
-		for _, it := range in.gen.Packages() {
-			e := in.entries[it.Path]
-			if e.IsZero() {
-				continue
-			}
-			when, _ := e.BuildTime()
-			built[e.CPV()] = max(built[e.CPV()], when)
-		}
-	}
-	installed, err := im.m.Settings.Installed()
-	if err != nil {
-		return
-	}
-	var newer []string
-	for _, p := range installed {
-		cpv := p.Category + "/" + p.PF
-		if when, ok := built[cpv]; ok && when > 0 && p.BuildTime() > when {
-			newer = append(newer, cpv)
-		}
-	}
-	if len(newer) > 0 {
-		im.note("%d installed packages were built later than the origin's (%s): add --rebuilt-binaries-timestamp=0 to keep them", len(newer), some(newer))
-	}
-}
-
 // history adds this run to what status shows.
 func (im *importer) history() error {
 	if im.m.Unattended {
@@ -166,6 +89,165 @@ func (im *importer) history() error {
 		t := payload.Count(in.Copied)
 		err := im.l.AddRun(ledger.Run{When: im.m.Now(), Verb: "import", Origin: in.Plan.Origin, Drive: im.o.Drive, Result: result, Serial: in.Plan.Serial, Files: t.Files, Bytes: t.Bytes})
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// candidate is a package of an origin, with what the origin says of it.
+func (in *incoming) candidate(path string, entry pkgindex.Entry) forecast.Candidate {
+	c := forecast.Candidate{Entry: entry}
+	if f, known := in.facts.Package(path); known {
+		c.Facts = f
+	}
+	return c
+}
+
+// unusable puts a package that can never be used here on its list: it is no part of what should have come.
+func (in *incoming) unusable(d deed, r resolve.Reason) {
+	in.Plan.Unusable = append(in.Plan.Unusable, payload.Item{Kind: d.kind, Path: d.path, Size: d.item.Size, Reason: forecast.ReasonText(r)})
+	if in.Plan.UnusableKinds == nil {
+		in.Plan.UnusableKinds = make(map[resolve.ReasonKind]int)
+	}
+	in.Plan.UnusableKinds[r.Kind]++
+}
+
+// predict works out what emerge can do when this import is done, or would be.
+func predict(im *importer) (*forecast.Forecast, error) {
+	candidates, here := candidatesOf(im)
+	in := forecast.Input{Candidates: candidates, GateOptions: im.outlook.o}
+	for _, origin := range im.origins {
+		for path, entry := range origin.entries {
+			if _, carried := origin.gen.Find(drive.Package, path); !carried && !here[entry.CPV()] {
+				in.Elsewhere = append(in.Elsewhere, entry)
+			}
+		}
+	}
+	return forecast.Make(im.outlook.machine, in)
+}
+
+// candidatesOf are the packages that PKGDIR has, or would have, by their CPVs too.
+func candidatesOf(im *importer) (list []forecast.Candidate, here map[string]bool) {
+	byPath := make(map[string]forecast.Candidate)
+	if im.client.pkgdir != nil {
+		if x, err := im.client.pkgdir.Index(); err == nil {
+			for _, e := range x.Entries {
+				byPath[e.Path()] = forecast.Candidate{Entry: pkgindex.Rebase(e, x.Header, pkgindex.Header{})}
+			}
+		}
+	}
+	for _, in := range im.origins {
+		for path, row := range in.imports[payload.Package] {
+			if c, found := byPath[row.Local]; found {
+				entry := c.Entry
+				c = in.candidate(path, entry)
+				byPath[row.Local] = c
+			}
+		}
+		if !im.o.Pretend {
+			continue
+		}
+		for _, d := range in.deeds {
+			if d.kind == payload.Package {
+				byPath[d.local] = in.candidate(d.path, d.entry)
+			}
+		}
+	}
+	here = make(map[string]bool, len(byPath))
+	for _, path := range slices.Sorted(keys(byPath)) {
+		list = append(list, byPath[path])
+		here[byPath[path].Entry.CPV()] = true
+	}
+	return list, here
+}
+
+func keys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// advise says what to type now, and what will not work as hoped.
+func (im *importer) advise() {
+	if im.outlook.machine == nil {
+		return
+	}
+	f, err := predict(im)
+	if err != nil {
+		im.note("%v", err)
+		return
+	}
+	r := im.report
+	if f.NeedsFile() && !im.o.Pretend {
+		if r.ExcludeFile, err = saveExclude(im, f); err != nil {
+			im.note("the list of names to exclude cannot be written: %v", err)
+		}
+	}
+	r.Outlook, r.Forecast = f, f.Document(r.ExcludeFile)
+	for _, s := range f.Before {
+		if s.Line != "" {
+			r.Next = append(r.Next, s.Line)
+		}
+	}
+	if line := f.Line(r.ExcludeFile); line != "" {
+		r.Next = append(r.Next, line)
+	}
+	im.noteRepositories()
+}
+
+const (
+	excludePrefix = "exclude-"
+	keptExcludes  = 3
+)
+
+// saveExclude writes the names that emerge has to exclude to a file in the state directory, and keeps the last few such files.
+func saveExclude(im *importer, f *forecast.Forecast) (string, error) {
+	var serial int64
+	for _, in := range im.origins {
+		serial = max(serial, in.Plan.Serial)
+	}
+	state, err := durable.OpenRoot(im.m.StateDir, im.m.Hook)
+	if err != nil {
+		return "", err
+	}
+	defer state.Close()
+	name := excludePrefix + strconv.FormatInt(serial, 10)
+	err = state.WriteFile(name, durable.Attr{Mode: 0o644, Add: 0o444, UID: -1, GID: -1, ModTime: im.m.Now()}, func(w io.Writer) error {
+		_, err := w.Write(f.ExcludeFile())
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(im.m.StateDir, name), removeOldExcludes(im.m.StateDir)
+}
+
+// removeOldExcludes removes all but the newest lists.
+func removeOldExcludes(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var serials []int64
+	for _, e := range names {
+		text, ours := strings.CutPrefix(e.Name(), excludePrefix)
+		if n, err := strconv.ParseInt(text, 10, 64); ours && err == nil && n >= 0 && text == strconv.FormatInt(n, 10) && e.Type().IsRegular() {
+			serials = append(serials, n)
+		}
+	}
+	slices.Sort(serials)
+	for _, n := range serials[:max(0, len(serials)-keptExcludes)] {
+		if err := root.Remove(excludePrefix + strconv.FormatInt(n, 10)); err != nil {
 			return err
 		}
 	}

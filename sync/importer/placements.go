@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/resolve"
 	"pkgsneak/sync/volume"
 )
 
@@ -201,6 +202,9 @@ func (p *placements) place() {
 			m.in.leaveOut(m.deed, &leftOutError{reason: p.blocked})
 			continue
 		}
+		if p.unusable(m) {
+			continue
+		}
 		if !p.replace(m) && !p.join(m) && !p.copy(m) {
 			rest = append(rest, m)
 		}
@@ -213,6 +217,19 @@ func (p *placements) place() {
 			m.in.leaveOut(m.deed, err)
 		}
 	}
+}
+
+// unusable puts a package that this machine can never use on its list.
+func (p *placements) unusable(m *missing) bool {
+	if p.kind != payload.Package {
+		return false
+	}
+	r := p.im.outlook.refuses(m.in.candidate(m.deed.path, m.deed.entry))
+	if r.Kind == resolve.Acceptable {
+		return false
+	}
+	m.in.unusable(m.deed, r)
+	return true
 }
 
 // replace lets a file take the place of the older one that this origin brought in, if nobody else wants that.
