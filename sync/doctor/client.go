@@ -2,9 +2,10 @@ package doctor
 
 import (
 	"fmt"
-	"strings"
 
 	"pkgsneak/sync/cpu"
+	"pkgsneak/sync/forecast"
+	"pkgsneak/sync/pkgindex"
 )
 
 // clientRules look at the settings that keep emerge from using packages that were brought in.
@@ -125,43 +126,32 @@ func (e *clientRules) localPackages() {
 	}
 }
 
-// emerge says which line to type here, and why.
+// emerge says what emerge can do with what lies in PKGDIR, what it cannot, and which line to type here.
 func (e *clientRules) emerge() {
-	binaries := Command{"emerge -auDK @world", "takes only binary packages: also those whose version has no ebuild here, and rebuilds of what is installed"}
-	if e.opts.on(optUsepkgOnly) {
-		binaries = Command{"emerge -auD @world", "--usepkgonly stands in EMERGE_DEFAULT_OPTS already: only binary packages, rebuilds too"}
-	}
-	if n := e.newerHere(); n > 0 {
-		binaries.Line = strings.Replace(binaries.Line, " @world", " --rebuilt-binaries-timestamp=0 @world", 1)
-		binaries.Why += fmt.Sprintf("; but %s built here later stay", plural(n, "package"))
-	}
-	e.r.Emerge = append(e.r.Emerge, binaries)
-	if len(e.repos()) > 0 {
-		e.r.Emerge = append(e.r.Emerge, Command{"emerge -auDk --useoldpkg-atoms='*/*' @world",
-			"compiles what has no package; a plain -k would ignore packages whose version has no ebuild here"})
-	}
-}
-
-// newerHere counts installed packages that were built later than the newest package of the same
-// version in PKGDIR.
-func (e *clientRules) newerHere() int {
-	if e.index == nil {
-		return 0
-	}
-	built := map[string]int64{}
-	for _, entry := range e.index.Entries {
-		t, _ := entry.BuildTime()
-		built[entry.CPV()] = max(built[entry.CPV()], t)
-	}
-	installed, err := e.s.Installed()
+	m, err := forecast.ReadMachine(e.s, e.o.CPUInfo)
 	if err != nil {
-		return 0
+		e.unknown("what emerge can do: %v", err)
+		return
 	}
-	n := 0
-	for _, p := range installed {
-		if t := built[p.Category+"/"+p.PF]; t > 0 && p.BuildTime() > t {
-			n++
+	in := forecast.Input{}
+	if e.index != nil {
+		for _, entry := range e.index.Entries {
+			c := forecast.Candidate{Entry: pkgindex.Rebase(entry, e.index.Header, pkgindex.Header{})}
+			in.Candidates = append(in.Candidates, c)
 		}
 	}
-	return n
+	f, err := forecast.Make(m, in)
+	if err != nil {
+		e.unknown("what emerge can do: %v", err)
+		return
+	}
+	e.r.Outlook, e.r.Forecast = f, f.Document("")
+	for _, s := range f.Before {
+		if s.Line != "" {
+			e.r.Emerge = append(e.r.Emerge, Command{s.Line, e.r.Forecast.Reason(s)})
+		}
+	}
+	if line := f.Line(""); line != "" {
+		e.r.Emerge = append(e.r.Emerge, Command{line, "only binary packages, nothing goes backwards, and what cannot be installed is left out"})
+	}
 }

@@ -99,11 +99,11 @@ PKGSNEAK_AUTO in /etc/conf.d/pkgsneak says: export, import or both. A machine th
 agree; else it compiles, and it never takes a rebuild of what is installed. On a client whose tree is older than
 the host's it does nothing, without a word. -K (--usepkgonly) takes what packages there are.
 
-  emerge -auDK @world                             binaries only, rebuilds too
-  emerge -auDk --useoldpkg-atoms='*/*' @world     binaries where there are any, the rest is compiled
+  emerge -auDK --rebuilt-binaries-timestamp=0 --exclude "NAMES" @world
 
---rebuilt-binaries=y makes -k take rebuilds, --rebuilt-binaries-timestamp=0 keeps -K from replacing builds of this
-machine that are newer.`},
+--rebuilt-binaries-timestamp=0 keeps -K from replacing builds of this machine that are newer. It still takes a lower
+version where that was built later, glibc included, and one package that lacks something can end the whole run; so
+import and doctor work out which names are to be excluded, and print the line with them.`},
 	{"respect-use", "--binpkg-respect-use", `
 With -k Portage looks whether a package was built with the USE flags that this machine wants, and else compiles it;
 --binpkg-respect-use=n takes it as it is. With -K that is so anyway. It hides that the machines differ. Equal USE

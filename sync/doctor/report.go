@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/progress"
 )
@@ -57,13 +58,16 @@ type Command struct {
 
 // Report is what was found.
 type Report struct {
-	Roles    []Role       `json:"roles"`
-	Because  []string     `json:"because"` // how the roles are known
-	Findings []Finding    `json:"findings"`
-	Emerge   []Command    `json:"emerge,omitempty"`  // for a client
-	Origins  []Comparison `json:"origins,omitempty"` // with a drive
-	Unknown  []string     `json:"unknown"`           // what could not be looked at, and why
-	Ignored  int          `json:"ignored,omitempty"` // findings that Options.Ignore silenced
+	Roles    []Role    `json:"roles"`
+	Because  []string  `json:"because"` // how the roles are known
+	Findings []Finding `json:"findings"`
+	Emerge   []Command `json:"emerge,omitempty"` // for a client
+	// Forecast is what emerge can do with what is in PKGDIR, for a client; Outlook is the same for people.
+	Forecast *forecast.Document `json:"forecast,omitempty"`
+	Outlook  *forecast.Forecast `json:"-"`
+	Origins  []Comparison       `json:"origins,omitempty"` // with a drive
+	Unknown  []string           `json:"unknown"`           // what could not be looked at, and why
+	Ignored  int                `json:"ignored,omitempty"` // findings that Options.Ignore silenced
 }
 
 // Found tells whether anything has to be mended.
