@@ -48,7 +48,8 @@ type Atom struct {
 	BuildID string // of "=a/b-1.0-3"; "" if there is none
 	Slot    string // "" is any
 	Sub     string // "" is any
-	// SlotOp is "=" (rebuilt when the sub-slot changes; with a Slot and a Sub the atom of a built package), "*" (any slot) or "".
+	// SlotOp is "=" (rebuilt when the sub-slot changes; with a Slot and a Sub the atom of a built
+	// package), "*" (any slot) or "".
 	SlotOp string
 	Repo   string
 	Use    []UseDep
@@ -69,8 +70,8 @@ type UseDep struct {
 
 func (u UseDep) String() string { return u.Prefix + u.Flag + u.Default + u.Suffix }
 
-// ParseAtom checks s against the grammar of Atom, which is the permissive one that Portage uses where no EAPI is given; Since
-// says which EAPI an atom needs.
+// ParseAtom checks s against the grammar of Atom, which is the permissive one that Portage uses
+// where no EAPI is given; Since says which EAPI an atom needs.
 func ParseAtom(s string) (Atom, error) {
 	if len(s) > MaxLength {
 		return Atom{}, fmt.Errorf("parse atom: longer than %d bytes", MaxLength)
@@ -94,7 +95,8 @@ func (a Atom) Category() string {
 // Conditional reports whether the atom has USE dependencies that Evaluate decides.
 func (a Atom) Conditional() bool { return a.conditional }
 
-// Built reports whether this is the atom of a built package that is bound to the sub-slot it was built against: ":0/2=".
+// Built reports whether this is the atom of a built package that is bound to the sub-slot it was
+// built against: ":0/2=".
 func (a Atom) Built() bool { return a.SlotOp == "=" && a.Sub != "" }
 
 // parseAtom checks tok against the grammar.
@@ -296,7 +298,8 @@ func parseUseDep(s string) (UseDep, bool) {
 	return u, isFlag(u.Flag)
 }
 
-// parseUse takes the USE dependencies, and checks that no flag has two different defaults (none is one of them).
+// parseUse takes the USE dependencies, and checks that no flag has two different defaults (none is
+// one of them).
 func (a *Atom) parseUse(use string) error {
 	var defaults map[string]string
 	if strings.Contains(use, "(") {
@@ -323,7 +326,8 @@ func (a *Atom) parseUse(use string) error {
 	return nil
 }
 
-// evaluate returns the atom for a package with these flags on, as Portage writes it into an index: without its repository.
+// evaluate returns the atom for a package with these flags on, as Portage writes it into an index:
+// without its repository.
 func (a *Atom) evaluate(use func(string) bool) string {
 	if !a.conditional {
 		return a.text
@@ -364,7 +368,8 @@ func (a *Atom) render(slot, repo string, use []UseDep) string {
 	return b.String()
 }
 
-// Evaluate returns the atom for a depending package with these flags on: no USE dependency is conditional any more.
+// Evaluate returns the atom for a depending package with these flags on: no USE dependency is
+// conditional any more.
 func (a Atom) Evaluate(use func(flag string) bool) Atom {
 	if !a.conditional {
 		return a
@@ -392,8 +397,8 @@ func (a Atom) Unbound() Atom {
 	return a
 }
 
-// Since returns the first EAPI that has all of the atom's syntax, and false if none has: repositories and build IDs are for
-// users' files only.
+// Since returns the first EAPI that has all of the atom's syntax, and false if none has:
+// repositories and build IDs are for users' files only.
 func (a Atom) Since() (eapi int, ok bool) {
 	if a.Slot != "" {
 		eapi = 1

@@ -16,13 +16,14 @@ type Package struct {
 	Repo    string
 	// Use reports whether a flag was on; nil: none was.
 	Use func(flag string) bool
-	// Valid reports whether the package has a flag: in IUSE, or implicitly by its profile. nil: it has none.
+	// Valid reports whether the package has a flag: in IUSE, or implicitly by its profile. nil: it
+	// has none.
 	Valid func(flag string) bool
 }
 
-// Match reports whether an atom, its blocker aside, matches a package, as Portage's match_from_list and dbapi._match_use do.
-// Conditional USE dependencies have to be evaluated before, except that a flag without a default has to be one of the package
-// either way (Requires).
+// Match reports whether an atom, its blocker aside, matches a package, as Portage's match_from_list
+// and dbapi._match_use do. Conditional USE dependencies have to be evaluated before, except that a
+// flag without a default has to be one of the package either way (Requires).
 func Match(a *Atom, p *Package) bool {
 	return a.CP == p.CP && a.CP != "" && a.matchVersion(p) && a.MatchSlot(p) && a.matchRepo(p) &&
 		MatchUse(a.Use, p)
@@ -66,7 +67,8 @@ func withoutRevision(version string) string {
 	return version
 }
 
-// matchGlob is "=*": a prefix of the text, zeros before the first number aside, that ends at a boundary: 1* is no prefix of 10.
+// matchGlob is "=*": a prefix of the text, zeros before the first number aside, that ends at a
+// boundary: 1* is no prefix of 10.
 func matchGlob(pattern, version string) bool {
 	pattern, version = trimZeros(pattern), trimZeros(version)
 	rest, found := strings.CutPrefix(version, pattern)
@@ -84,7 +86,8 @@ func trimZeros(version string) string {
 	return trimmed
 }
 
-// MatchSlot reports whether slot and sub-slot of the package are those of the atom, if it names any.
+// MatchSlot reports whether slot and sub-slot of the package are those of the atom, if it names
+// any.
 func (a *Atom) MatchSlot(p *Package) bool {
 	if a.Slot == "" {
 		return true
@@ -96,8 +99,9 @@ func (a *Atom) MatchSlot(p *Package) bool {
 	return a.Slot == p.Slot && (a.Sub == "" || a.Sub == sub)
 }
 
-// MatchUse reports whether a built package has its flags as deps want them. A flag that the package does not have counts as its
-// default says, and matches nothing if there is none, neither on nor off. On a flag that it has the default says nothing.
+// MatchUse reports whether a built package has its flags as deps want them. A flag that the package
+// does not have counts as its default says, and matches nothing if there is none, neither on nor
+// off. On a flag that it has the default says nothing.
 func MatchUse(deps []UseDep, p *Package) bool {
 	for _, u := range deps {
 		valid := p.Valid != nil && p.Valid(u.Flag)
@@ -118,8 +122,9 @@ func MatchUse(deps []UseDep, p *Package) bool {
 	return true
 }
 
-// Requires reports whether a package has each flag that deps name without a default, conditional ones included: Portage looks
-// at the atom as it stands in the metadata for that, so "[x?]" refuses a package without x even where x is off.
+// Requires reports whether a package has each flag that deps name without a default, conditional
+// ones included: Portage looks at the atom as it stands in the metadata for that, so "[x?]" refuses
+// a package without x even where x is off.
 func Requires(deps []UseDep, p *Package) bool {
 	for _, u := range deps {
 		if u.Default == "" && (p.Valid == nil || !p.Valid(u.Flag)) {

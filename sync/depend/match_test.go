@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestMatchAsPortage: the answers of portage.dep.match_from_list for built packages (testdata/match.jsonl).
+// TestMatchAsPortage: the answers of portage.dep.match_from_list for built packages
+// (testdata/match.jsonl).
 func TestMatchAsPortage(t *testing.T) {
 	f, err := os.Open("testdata/match.jsonl")
 	if err != nil {
@@ -146,7 +147,8 @@ func TestTreeReduce(t *testing.T) {
 	}
 }
 
-// TestTreeAsReduce: whatever Reduce refuses Parse refuses too, at the same token, and the other way round.
+// TestTreeAsReduce: whatever Reduce refuses Parse refuses too, at the same token, and the other way
+// round.
 func TestTreeAsReduce(t *testing.T) {
 	for _, name := range []string{"../../testdata/golden/use_reduce.jsonl", "testdata/portage.jsonl"} {
 		for _, v := range readVectors(t, name) {

@@ -14,8 +14,8 @@ const (
 	When                   // "flag? ( ... )" and "!flag? ( ... )"
 )
 
-// EmptyAnyOf is the package that stands for a "||" whose members all vanished: nothing is called so. Up to EAPI 6 such a
-// group is satisfied, since EAPI 7 it is not.
+// EmptyAnyOf is the package that stands for a "||" whose members all vanished: nothing is called
+// so. Up to EAPI 6 such a group is satisfied, since EAPI 7 it is not.
 const EmptyAnyOf = emptyAnyOf
 
 // Node is a dependency string in parsed form. Parse returns the whole of it as an AllOf.
@@ -128,7 +128,8 @@ func (p *treeParser) leaf(tok string) (Node, error) {
 	return n, nil
 }
 
-// String writes the node as a dependency string: single blanks between the tokens. What Parse read comes back token by token.
+// String writes the node as a dependency string: single blanks between the tokens. What Parse read
+// comes back token by token.
 func (n Node) String() string {
 	var b strings.Builder
 	if n.Kind == AllOf {
@@ -196,9 +197,10 @@ func (n *Node) Conditions(yield func(*Node) bool) bool {
 	return true
 }
 
-// Reduce returns the members of the node for a package with these flags on, in Portage's normal form: no conditions, atoms
-// evaluated, no AllOf directly in an AllOf, no AnyOf directly in an AnyOf, no group of one. An AnyOf that lost all its
-// members is left out, or with strict (EAPI 7 and later) becomes the atom EmptyAnyOf.
+// Reduce returns the members of the node for a package with these flags on, in Portage's normal
+// form: no conditions, atoms evaluated, no AllOf directly in an AllOf, no AnyOf directly in an
+// AnyOf, no group of one. An AnyOf that lost all its members is left out, or with strict (EAPI 7
+// and later) becomes the atom EmptyAnyOf.
 func (n *Node) Reduce(use func(flag string) bool, strict bool) []Node {
 	out := make([]Node, 0, len(n.Nodes))
 	for i := range n.Nodes {

@@ -6,7 +6,8 @@ import (
 	"pkgsneak/sync/depend"
 )
 
-// maxProduct bounds how many alternatives several any-of groups with common names are multiplied out to. Portage has no bound.
+// maxProduct bounds how many alternatives several any-of groups with common names are multiplied
+// out to. Portage has no bound.
 const maxProduct = 4096
 
 // maxSearch bounds the looks at alternatives for one package.
@@ -55,7 +56,8 @@ func (g *finder) selectAtoms(items []item, parent *pkg) picked {
 	return s.assign(chosen)
 }
 
-// assign says which of the chosen atoms belong to the package itself, and which to virtuals that it goes through.
+// assign says which of the chosen atoms belong to the package itself, and which to virtuals that it
+// goes through.
 func (s *search) assign(chosen []*want) picked {
 	in := make(map[*want]bool, 2*len(chosen))
 	for _, w := range chosen {
@@ -99,7 +101,8 @@ func (s *search) check(items []item, under *pkg) []*want {
 	return s.zapAll(alts, product)
 }
 
-// expand replaces the atoms of virtuals by what the virtuals need, so that virtuals cost nothing when alternatives are compared.
+// expand replaces the atoms of virtuals by what the virtuals need, so that virtuals cost nothing
+// when alternatives are compared.
 func (s *search) expand(items []item, under *pkg, inAny bool) []alt {
 	var out []alt
 	for _, it := range items {
@@ -177,8 +180,8 @@ func (s *search) note(w *want) []alt {
 	return []alt{{w: w}}
 }
 
-// versionAtom returns the atom that stands for one version of a virtual: its version, with the USE dependencies of the atom that
-// named the virtual.
+// versionAtom returns the atom that stands for one version of a virtual: its version, with the USE
+// dependencies of the atom that named the virtual.
 func (s *stock) versionAtom(p *pkg, named *atom, use func(string) bool) *atom {
 	text := "=" + p.CPV
 	for i, u := range named.written {
@@ -264,9 +267,9 @@ const (
 	bins
 )
 
-// zapAny chooses one alternative. Each goes into a bin; the first of the first bin counts. Within a bin the written order holds,
-// except that an alternative moves before one with slots that are not installed, with lower versions of the same names, or that is
-// not wholly in the graph.
+// zapAny chooses one alternative. Each goes into a bin; the first of the first bin counts. Within a
+// bin the written order holds, except that an alternative moves before one with slots that are not
+// installed, with lower versions of the same names, or that is not wholly in the graph.
 func (s *search) zapAny(list []alt, product bool) []*want {
 	for i := range list {
 		if s.satisfied(&list[i]) {
@@ -347,7 +350,8 @@ func (s *search) judge(o *option) {
 	}
 }
 
-// judgeAtom finds the package that an atom of the option would bring, USE aside, and reports whether there is one.
+// judgeAtom finds the package that an atom of the option would bring, USE aside, and reports
+// whether there is one.
 func (s *search) judgeAtom(o *option, a *atom) bool {
 	g := s.g
 	var replacing *pkg
@@ -388,7 +392,8 @@ func (s *search) judgeAtom(o *option, a *atom) bool {
 	return true
 }
 
-// take notes the package that an atom brings. Of several for one CP the highest counts, unless only another one satisfies all atoms.
+// take notes the package that an atom brings. Of several for one CP the highest counts, unless only
+// another one satisfies all atoms.
 func (o *option) take(p *pkg, a *atom) {
 	i := slices.IndexFunc(o.slots, func(pick slotPick) bool { return pick.p.slotKey == p.slotKey })
 	if i < 0 {
@@ -443,7 +448,8 @@ func (s *search) binUnavailable(o *option) int {
 	return binOther
 }
 
-// allInstalled reports whether of each name something is installed, in any version. Virtuals cost nothing.
+// allInstalled reports whether of each name something is installed, in any version. Virtuals cost
+// nothing.
 func (s *search) allInstalled(o *option) bool {
 	for _, w := range o.wants {
 		if w.a.Block == 0 && !w.a.virtual && !s.g.nameInstalled(w.a.shelf) {
@@ -499,8 +505,8 @@ func (o *option) before(e *option) bool {
 	return up && !down || o.inGraph && !e.inGraph && (up || !down)
 }
 
-// overlap multiplies out the any-of groups that share a name, so that one package may serve several of them. It reports whether
-// there were any; then the fewest new slots win.
+// overlap multiplies out the any-of groups that share a name, so that one package may serve several
+// of them. It reports whether there were any; then the fewest new slots win.
 func overlap(list []alt) ([]alt, bool) {
 	byName := make(map[string][]int) // the groups that have a CP
 	groups := 0

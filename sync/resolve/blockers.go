@@ -34,7 +34,8 @@ func (g *graph) addBlocker(a *atom, p *pkg) {
 	}
 }
 
-// inConflict returns the place of a package among those that were chosen for its slot, in the order in which they came.
+// inConflict returns the place of a package among those that were chosen for its slot, in the order
+// in which they came.
 func (g *graph) inConflict(p *pkg) int {
 	place := 0
 	for _, q := range g.track(p.shelf).added {
@@ -55,8 +56,9 @@ func (g *graph) inBlockerConflict(p *pkg) bool {
 	return g.blocked[p] || slices.ContainsFunc(g.blockers, func(b *blocker) bool { return b.owner == p })
 }
 
-// judgeBlockers decides about each blocker of the graph and of all installed packages. One that hits a package which stays is
-// unsolved if anybody needs that package; else the package is removed.
+// judgeBlockers decides about each blocker of the graph and of all installed packages. One that
+// hits a package which stays is unsolved if anybody needs that package; else the package is
+// removed.
 func (g *graph) judgeBlockers() verdict {
 	g.blocked = make(map[*pkg]bool)
 	all := slices.Clone(g.blockers)
@@ -127,7 +129,8 @@ func (g *graph) judgeBlocker(b *blocker, v *verdict) {
 	}
 }
 
-// isSystem reports whether an atom of @system matches the package: Portage never removes that for a blocker of an old EAPI.
+// isSystem reports whether an atom of @system matches the package: Portage never removes that for a
+// blocker of an old EAPI.
 func (g *graph) isSystem(p *pkg) bool {
 	return slices.ContainsFunc(p.shelf.roots, func(ra rootAtom) bool { return ra.root.name == "system" && ra.a.matches(p) })
 }

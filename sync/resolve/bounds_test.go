@@ -9,9 +9,10 @@ import (
 	"pkgsneak/sync/depend"
 )
 
-// large makes a machine with the given numbers of installed packages and of candidates, shaped like a real one after some weeks: three
-// candidates in four are the builds that are installed, the others newer; libraries get new sub-slots, programs are rebuilt
-// against them or the rebuild is lost, and some candidates lack something or are older.
+// large makes a machine with the given numbers of installed packages and of candidates, shaped like
+// a real one after some weeks: three candidates in four are the builds that are installed, the
+// others newer; libraries get new sub-slots, programs are rebuilt against them or the rebuild is
+// lost, and some candidates lack something or are older.
 func large(installed, candidates int) Input {
 	rng := rand.New(rand.NewSource(5))
 	in := Input{}
@@ -82,7 +83,8 @@ func large(installed, candidates int) Input {
 	return in
 }
 
-// BenchmarkResolve has the numbers of a real desktop and its host: 1,808 installed packages, an index of 2,111.
+// BenchmarkResolve has the numbers of a real desktop and its host: 1,808 installed packages, an
+// index of 2,111.
 func BenchmarkResolve(b *testing.B) {
 	in := large(1808, 2111)
 	b.ReportAllocs()
@@ -131,7 +133,8 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestNestedAlternatives: alternatives that multiply, and virtuals that lead to one another, come to an end.
+// TestNestedAlternatives: alternatives that multiply, and virtuals that lead to one another, come
+// to an end.
 func TestNestedAlternatives(t *testing.T) {
 	var groups []string
 	for i := range 40 {
@@ -155,8 +158,8 @@ func TestNestedAlternatives(t *testing.T) {
 	}
 }
 
-// FuzzResolve: whatever the strings are, it ends, without a panic; each name of the list is an atom; with the list the prediction
-// downgrades nothing.
+// FuzzResolve: whatever the strings are, it ends, without a panic; each name of the list is an
+// atom; with the list the prediction downgrades nothing.
 func FuzzResolve(f *testing.F) {
 	f.Add("a/b-1 a/c-1", "a/b-2 a/c-2", "a/b", ">=a/c-1", "|| ( a/c a/b )", "0/1", int64(5))
 	f.Add("a/b-2 virtual/v-1", "a/b-1 virtual/v-2", "a/b virtual/v", "!a/c", "virtual/v", "0", int64(50))

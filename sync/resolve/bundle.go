@@ -2,8 +2,9 @@ package resolve
 
 import "slices"
 
-// Bundle returns what has to be installed together with a merge, as places in Merges: itself, what it needs that is not here, and
-// what would break without being rebuilt with it. A bundle can be carried and installed alone.
+// Bundle returns what has to be installed together with a merge, as places in Merges: itself, what
+// it needs that is not here, and what would break without being rebuilt with it. A bundle can be
+// carried and installed alone.
 func (r *Result) Bundle(i int) []int {
 	e := newEndState(r.stock)
 	in := make(map[*pkg]bool)
@@ -31,7 +32,8 @@ func (r *Result) Bundle(i int) []int {
 	return list
 }
 
-// companions returns the merges that p needs beside what is there, and those of packages that p would break.
+// companions returns the merges that p needs beside what is there, and those of packages that p
+// would break.
 func (r *Result) companions(e *endState, p *pkg) []*pkg {
 	if p.installed { // an uninstall
 		return nil
@@ -65,7 +67,8 @@ func (r *Result) providers(e *endState, p *pkg) []*pkg {
 	return list
 }
 
-// fulfil returns the merges of the plan that satisfy an item: of alternatives the first that they can.
+// fulfil returns the merges of the plan that satisfy an item: of alternatives the first that they
+// can.
 func (r *Result) fulfil(e *endState, it *item) []*pkg {
 	switch {
 	case it.a != nil:

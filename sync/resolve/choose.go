@@ -29,9 +29,10 @@ func compareVersions(p, q *pkg) int { return cpv.CompareVersions(p.version, q.ve
 
 // choose picks the package for an atom. parent is who asks, or nil.
 //
-// Portage's rule is about the atom, not about the slot: of the binaries that match it the highest, of the installed packages that
-// match it the highest; between the two the binary if it was built later, else the higher version, else the installed one. What
-// is in the graph for that slot and matches too goes before both.
+// Portage's rule is about the atom, not about the slot: of the binaries that match it the highest,
+// of the installed packages that match it the highest; between the two the binary if it was built
+// later, else the higher version, else the installed one. What is in the graph for that slot and
+// matches too goes before both.
 func (g *chooser) choose(a *atom, parent *pkg) choice {
 	if g.complete {
 		return g.chooseInGraph(a)
@@ -109,7 +110,8 @@ func (g *chooser) chooseHighest(a *atom, parent *pkg) choice {
 	return choice{p: inst}
 }
 
-// reusable returns the package that is in the graph for the slot which the atom leads to, if the atom matches it.
+// reusable returns the package that is in the graph for the slot which the atom leads to, if the
+// atom matches it.
 func (g *chooser) reusable(a *atom) *pkg {
 	var highest *pkg
 	for _, list := range [...][]*pkg{a.candidates, a.installed} {
@@ -134,8 +136,8 @@ func (g *chooser) reusable(a *atom) *pkg {
 	return nil
 }
 
-// highestInstalled returns the installed package for the atom. Beside a binary that can be had, one that the configuration does
-// not accept any more counts as absent; without one it stays.
+// highestInstalled returns the installed package for the atom. Beside a binary that can be had, one
+// that the configuration does not accept any more counts as absent; without one it stays.
 func (g *chooser) highestInstalled(a *atom, binary, parent *pkg) *pkg {
 	for _, p := range a.installed {
 		if g.masked(p) {
@@ -156,7 +158,8 @@ func (g *chooser) highestInstalled(a *atom, binary, parent *pkg) *pkg {
 	return nil
 }
 
-// reinstall reports whether the package belongs to those that a lesson wants replaced, so that the installed one does not count.
+// reinstall reports whether the package belongs to those that a lesson wants replaced, so that the
+// installed one does not count.
 func (g *chooser) reinstall(p *pkg, a *atom, parent *pkg) bool {
 	if !g.state.replace[p.slotKey] {
 		return false
@@ -199,7 +202,8 @@ func (g *chooser) chooseInstalled(a *atom) *pkg {
 	return a.installed[0]
 }
 
-// willReplace returns the installed package that matches the atom and whose place parent itself takes.
+// willReplace returns the installed package that matches the atom and whose place parent itself
+// takes.
 func (g *chooser) willReplace(parent *pkg, a *atom) *pkg {
 	if parent.cp != a.CP {
 		return nil
@@ -212,8 +216,8 @@ func (g *chooser) willReplace(parent *pkg, a *atom) *pkg {
 	return nil
 }
 
-// similar returns the candidates that could be taken for an atom of the package's CP: not masked, not excluded, acceptable, and not the
-// build that is installed.
+// similar returns the candidates that could be taken for an atom of the package's CP: not masked,
+// not excluded, acceptable, and not the build that is installed.
 func (g *chooser) similar(a *atom) []*pkg {
 	var list []*pkg
 	for _, p := range a.candidates {
@@ -244,15 +248,16 @@ func (g *chooser) upgradeAvailable(p *pkg) bool {
 	return slices.ContainsFunc(g.similarInSlot(p), func(q *pkg) bool { return p.less(q) })
 }
 
-// downgradeWanted reports whether the slot has candidates, all of them of lower versions than the package. Portage's order counts the
-// build time where it asks for lower or higher, not where it asks for at least or at most.
+// downgradeWanted reports whether the slot has candidates, all of them of lower versions than the
+// package. Portage's order counts the build time where it asks for lower or higher, not where it
+// asks for at least or at most.
 func (g *chooser) downgradeWanted(p *pkg) bool {
 	list := g.similarInSlot(p)
 	return len(list) > 0 && !slices.ContainsFunc(list, func(q *pkg) bool { return compareVersions(q, p) >= 0 })
 }
 
-// argumentsOf returns the atoms of @world that mean this package. An atom that a higher chosen package of another slot satisfies does
-// not.
+// argumentsOf returns the atoms of @world that mean this package. An atom that a higher chosen
+// package of another slot satisfies does not.
 func (g *chooser) argumentsOf(p *pkg) []rootAtom {
 	var list []rootAtom
 	for _, ra := range p.shelf.roots {

@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// solveConflicts settles slots for which several packages were chosen: those that somebody outside needs stay, and what one of
-// them can stand in for goes. Slots that a lesson wants replaced are left alone.
+// solveConflicts settles slots for which several packages were chosen: those that somebody outside
+// needs stay, and what one of them can stand in for goes. Slots that a lesson wants replaced are
+// left alone.
 func (g *walker) solveConflicts() bool {
 	var conflicts [][]*pkg
 	for _, c := range g.conflicts() {
@@ -58,7 +59,8 @@ func (g *walker) rivalNeeds(p *pkg, conflicts [][]*pkg) []ownedAtom {
 	return list
 }
 
-// settlement is a graph of who needs which of the rivals. nil stands for everybody outside of the conflicts.
+// settlement is a graph of who needs which of the rivals. nil stands for everybody outside of the
+// conflicts.
 type settlement struct {
 	g         *walker
 	rivals    map[*pkg]bool
@@ -160,7 +162,8 @@ func (s *settlement) findIndirect() {
 	}
 }
 
-// force returns what has to stay: first all that only one package can serve, then, one by one, the first of those that several can.
+// force returns what has to stay: first all that only one package can serve, then, one by one, the
+// first of those that several can.
 func (s *settlement) force() map[*pkg]bool {
 	forced := make(map[*pkg]bool)
 	for p := range s.together {
@@ -217,7 +220,8 @@ func (s *settlement) closeOver(forced map[*pkg]bool) {
 	}
 }
 
-// againAfter returns the packages whose dependencies have to be looked at again once the dropped ones are gone.
+// againAfter returns the packages whose dependencies have to be looked at again once the dropped
+// ones are gone.
 func (s *settlement) againAfter(drop []*pkg, forced map[*pkg]bool) []*pkg {
 	var list []*pkg
 	add := func(p *pkg) {
@@ -240,8 +244,8 @@ func (s *settlement) againAfter(drop []*pkg, forced map[*pkg]bool) []*pkg {
 	return list
 }
 
-// learnConflict decides what to mask for a slot that could not be settled: a build of the parent that is bound to another of the
-// rivals, if there is one; else each of the rivals in turn.
+// learnConflict decides what to mask for a slot that could not be settled: a build of the parent
+// that is bound to another of the rivals, if there is one; else each of the rivals in turn.
 func (g *walker) learnConflict(c []*pkg) {
 	var needs []ownedAtom
 	for _, p := range c {
@@ -289,7 +293,8 @@ func (g *walker) learnConflict(c []*pkg) {
 	}
 }
 
-// rebuildInstead reports whether a parent could be exchanged for a build that agrees with another rival, and learns it.
+// rebuildInstead reports whether a parent could be exchanged for a build that agrees with another
+// rival, and learns it.
 func (g *walker) rebuildInstead(c []*pkg, order []ownedAtom, misses map[ownedAtom][]*pkg) bool {
 	found := false
 	for _, oa := range order {
@@ -310,7 +315,8 @@ func (g *walker) rebuildInstead(c []*pkg, order []ownedAtom, misses map[ownedAto
 	return found
 }
 
-// learnMasks orders the ways out: the last one is tried first. It is the rival that fails most needs, lower versions before higher.
+// learnMasks orders the ways out: the last one is tried first. It is the rival that fails most
+// needs, lower versions before higher.
 func (g *walker) learnMasks(losers []*pkg, needs []ownedAtom) {
 	if first := g.inSlot(losers[0]); len(first) > 0 && !slices.Contains(losers, first[0]) {
 		losers = append(losers, first[0])

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// machine is a vector written out: /var/db/pkg, PKGDIR with nothing but an index, and a configuration, below a folder that Portage
-// takes for its prefix.
+// machine is a vector written out: /var/db/pkg, PKGDIR with nothing but an index, and a
+// configuration, below a folder that Portage takes for its prefix.
 type machine struct {
 	emerge, root string
 }
@@ -184,7 +184,8 @@ func (v *vector) index() string {
 
 var mergeLine = regexp.MustCompile(`(?m)^\[(binary|uninstall)([^\]]*)\] (\S+)`)
 
-// run calls emerge and returns its exit code and what it would merge, each as its flags and its name.
+// run calls emerge and returns its exit code and what it would merge, each as its flags and its
+// name.
 func (m *machine) run(t *testing.T, options string, exclude []string) (rc int, merges [][2]string, text string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -205,12 +206,13 @@ func (m *machine) run(t *testing.T, options string, exclude []string) (rc int, m
 	return cmd.ProcessState.ExitCode(), merges, string(out)
 }
 
-// curable reports whether excluding anything can make emerge end with 0: it cannot where a set of the profile or of the user names
-// what is nowhere.
+// curable reports whether excluding anything can make emerge end with 0: it cannot where a set of
+// the profile or of the user names what is nowhere.
 func (v *vector) curable() bool { return v.WithExclude == nil || v.WithExclude.RC == 0 }
 
-// TestExcludeList: under the forecast's own list real emerge ends with 0, downgrades nothing, and still installs nearly all that it
-// installs under a list that was made by hand for the same machine.
+// TestExcludeList: under the forecast's own list real emerge ends with 0, downgrades nothing, and
+// still installs nearly all that it installs under a list that was made by hand for the same
+// machine.
 func TestExcludeList(t *testing.T) {
 	emerge, err := exec.LookPath("emerge")
 	if err != nil {
@@ -280,7 +282,8 @@ func checkWithEmerge(t *testing.T, emerge string, v *vector, r *Result) {
 	}
 }
 
-// checkWithPrediction judges a list by the prediction, whose agreement with emerge TestPredictAsEmerge measures.
+// checkWithPrediction judges a list by the prediction, whose agreement with emerge
+// TestPredictAsEmerge measures.
 func checkWithPrediction(t *testing.T, v *vector, r *Result) {
 	in := v.input(t)
 	in.Exclude = atoms(t, r.Exclude)

@@ -46,7 +46,8 @@ func (e *endState) add(p *pkg) {
 // stays reports whether an installed package is still there in the end.
 func (e *endState) stays(p *pkg) bool { return e.replaces[p] == nil }
 
-// satisfied reports whether an item is satisfied; before the plan with old. Blockers and package.provided count as satisfied.
+// satisfied reports whether an item is satisfied; before the plan with old. Blockers and
+// package.provided count as satisfied.
 func (e *endState) satisfied(it *item, old bool) bool {
 	switch {
 	case it.a != nil:
@@ -63,8 +64,9 @@ func (e *endState) satisfied(it *item, old bool) bool {
 	return !slices.ContainsFunc(it.all, func(m item) bool { return !e.satisfied(&m, old) })
 }
 
-// broken returns what a plan takes from installed packages that stay, where emerge does not look: the walk did not reach them, or it
-// is a library that no dependency names. What was lacking before does not count.
+// broken returns what a plan takes from installed packages that stay, where emerge does not look:
+// the walk did not reach them, or it is a library that no dependency names. What was lacking before
+// does not count.
 func (s *stock) broken(g *graph) []breakage {
 	e := s.endState(g)
 	if len(e.merged) == 0 {
@@ -128,8 +130,8 @@ func sonames(text string, yield func(string)) {
 	}
 }
 
-// brokenSonames returns the libraries that merges lack, and those that they take away. What nobody here provides comes from
-// elsewhere, and is not counted.
+// brokenSonames returns the libraries that merges lack, and those that they take away. What nobody
+// here provides comes from elsewhere, and is not counted.
 func (s *stock) brokenSonames(e *endState) []breakage {
 	providers := s.sonameProviders()
 	if len(providers) == 0 {

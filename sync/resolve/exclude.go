@@ -39,13 +39,16 @@ type Refusal struct {
 	Atom    string
 	Other   string // CPV
 	Reason  Reason
-	// Hidden is a candidate that would satisfy Atom, were it accepted, with the reason why it is not in Reason.
+	// Hidden is a candidate that would satisfy Atom, were it accepted, with the reason why it is
+	// not in Reason.
 	Hidden *Package
-	// Name is the entry of the exclude list that keeps it out, "" if emerge leaves it out by itself.
+	// Name is the entry of the exclude list that keeps it out, "" if emerge leaves it out by
+	// itself.
 	Name string
 }
 
-// excluder makes the exclude list longer until emerge would end with 0, downgrade nothing and break nothing.
+// excluder makes the exclude list longer until emerge would end with 0, downgrade nothing and break
+// nothing.
 type excluder struct {
 	st       *stock
 	given    []depend.Atom
@@ -86,7 +89,8 @@ func (x *excluder) exclude(p *pkg, r Refusal) bool {
 	return true
 }
 
-// note keeps the first reason for a candidate; an exclusion goes before what emerge would leave out by itself.
+// note keeps the first reason for a candidate; an exclusion goes before what emerge would leave out
+// by itself.
 func (x *excluder) note(p *pkg, r Refusal) {
 	r.Package, r.Index = p.Package, p.index
 	old, found := x.refusals[p]
@@ -132,7 +136,8 @@ func (x *excluder) run() outcome {
 	return x.confirm(out)
 }
 
-// confirm adds what only lacks, so that emerge need not find that out walk by walk, and holds the list against the exact prediction.
+// confirm adds what only lacks, so that emerge need not find that out walk by walk, and holds the
+// list against the exact prediction.
 func (x *excluder) confirm(out outcome) outcome {
 	x.excludeLosers(&out)
 	slots := mergedSlots(&out)
@@ -169,8 +174,8 @@ func (x *excluder) confirm(out outcome) outcome {
 	return out
 }
 
-// excludeLosers adds the candidates that were masked for a slot conflict, where nothing else comes to their slot: emerge would have to
-// find that out by walking again, as often as it may.
+// excludeLosers adds the candidates that were masked for a slot conflict, where nothing else comes
+// to their slot: emerge would have to find that out by walking again, as often as it may.
 func (x *excluder) excludeLosers(out *outcome) {
 	slots := mergedSlots(out)
 	var losers []*pkg
@@ -220,8 +225,9 @@ func (x *excluder) lackRefusal(d *need) Refusal {
 	return r
 }
 
-// guard excludes what emerge would do and we do not: downgrades, what the configuration refuses without Portage seeing it, what
-// breaks an installed package that emerge does not look at, what lacks a library. It reports whether the list got longer.
+// guard excludes what emerge would do and we do not: downgrades, what the configuration refuses
+// without Portage seeing it, what breaks an installed package that emerge does not look at, what
+// lacks a library. It reports whether the list got longer.
 func (x *excluder) guard(out *outcome) bool {
 	longer := false
 	for _, p := range out.g.order {
@@ -271,8 +277,9 @@ type way struct {
 	r Refusal
 }
 
-// cure excludes what makes emerge fail. emerge names one culprit, and often not the real one; here each way out is tried and the one
-// that leaves most to install is taken. It reports whether there was any.
+// cure excludes what makes emerge fail. emerge names one culprit, and often not the real one; here
+// each way out is tried and the one that leaves most to install is taken. It reports whether there
+// was any.
 func (x *excluder) cure(out *outcome) bool {
 	if out.g.failed == errTooMuch {
 		return false
@@ -318,8 +325,8 @@ func (x *excluder) excludeSoft(w way) bool {
 	return true
 }
 
-// useWays returns the ways out of a dependency that is there with other flags: exclude who has it, or, if that is installed, what hides
-// the installed package which satisfied it.
+// useWays returns the ways out of a dependency that is there with other flags: exclude who has it,
+// or, if that is installed, what hides the installed package which satisfied it.
 func (x *excluder) useWays(d *need) []way {
 	parent := d.owner.p
 	if parent == nil {
@@ -336,8 +343,9 @@ func (x *excluder) useWays(d *need) []way {
 	return ways
 }
 
-// rootWays returns the ways out where an atom of a set that has to be satisfied is not: if a package matches it, be it one that cannot
-// be installed or an installed one that lacks something, excluding that makes emerge pass over the atom.
+// rootWays returns the ways out where an atom of a set that has to be satisfied is not: if a
+// package matches it, be it one that cannot be installed or an installed one that lacks something,
+// excluding that makes emerge pass over the atom.
 func (x *excluder) rootWays(out *outcome) []way {
 	var ways []way
 	for _, ra := range out.g.missing {
@@ -362,7 +370,8 @@ func blockerWays(b blockage) []way {
 	return ways
 }
 
-// conflictWays returns the ways out of a slot conflict: exclude the slot, or one of the candidates that need something of it.
+// conflictWays returns the ways out of a slot conflict: exclude the slot, or one of the candidates
+// that need something of it.
 func (g *graph) conflictWays(c []*pkg) []way {
 	var ways []way
 	var needs []ownedAtom
@@ -406,7 +415,8 @@ func ownerText(o owner) string {
 	return ""
 }
 
-// bestWay tries the ways out and returns the one that leaves most to install; if none leads out at once, the first.
+// bestWay tries the ways out and returns the one that leaves most to install; if none leads out at
+// once, the first.
 func (x *excluder) bestWay(ways []way) (way, bool) {
 	var open []way
 	for _, w := range ways {
@@ -453,7 +463,8 @@ func gain(s *stock, out *outcome) int {
 	return n
 }
 
-// prune takes names back that turned out to be superfluous: without them emerge would end well, too, and install no less.
+// prune takes names back that turned out to be superfluous: without them emerge would end well,
+// too, and install no less.
 func (x *excluder) prune(out outcome) outcome {
 	trials := 0
 	for _, name := range slices.Clone(x.names) {

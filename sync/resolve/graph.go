@@ -2,9 +2,10 @@ package resolve
 
 import "slices"
 
-// graph is the state of one walk: which packages were chosen, for whom, and what went wrong. It is thrown away when a walk has to
-// be made again with more packages masked. What works on it lies in layers: a chooser picks packages for atoms, a finder
-// alternatives, a prober looks for other builds, a walker adds what they find.
+// graph is the state of one walk: which packages were chosen, for whom, and what went wrong. It is
+// thrown away when a walk has to be made again with more packages masked. What works on it lies in
+// layers: a chooser picks packages for atoms, a finder alternatives, a prober looks for other
+// builds, a walker adds what they find.
 type graph struct {
 	st    *stock
 	state *state // what earlier walks taught
@@ -62,7 +63,8 @@ type ownedAtom struct {
 	a     *atom
 }
 
-// track is what the graph has of one CP. Packages in the graph cover installed ones of the same slot or the same version.
+// track is what the graph has of one CP. Packages in the graph cover installed ones of the same
+// slot or the same version.
 type track struct {
 	added    []*pkg
 	replaced []*pkg // of the installed ones
@@ -71,7 +73,8 @@ type track struct {
 	round    int    // the last call of minimize that met the CP
 }
 
-// need is a dependency on its way: an atom, who has it, and the package that was chosen for it, if there is one yet.
+// need is a dependency on its way: an atom, who has it, and the package that was chosen for it, if
+// there is one yet.
 type need struct {
 	owner      owner
 	a          *atom
@@ -165,7 +168,8 @@ func sortUp(list []*pkg) {
 // stays reports whether an installed package is still there in the state that the graph leads to.
 func (g *graph) stays(p *pkg) bool { return !slices.Contains(g.track(p.shelf).replaced, p) }
 
-// end returns the packages that match an atom in the state that the graph leads to, lowest version first.
+// end returns the packages that match an atom in the state that the graph leads to, lowest version
+// first.
 func (g *graph) end(a *atom) []*pkg {
 	var list []*pkg
 	for _, p := range g.track(a.shelf).added {
@@ -182,7 +186,8 @@ func (g *graph) end(a *atom) []*pkg {
 	return list
 }
 
-// endSlot returns the packages of a slot in the state that the graph leads to, lowest version first.
+// endSlot returns the packages of a slot in the state that the graph leads to, lowest version
+// first.
 func (g *graph) endSlot(p *pkg) []*pkg {
 	list := g.inSlot(p)
 	if len(list) > 0 {
@@ -217,8 +222,8 @@ func (g *graph) connect(p *pkg, o owner) {
 	}
 }
 
-// recent reports whether x is among the last entries: what one package needs is added in one go, so that most duplicates are found, and
-// the others do no harm.
+// recent reports whether x is among the last entries: what one package needs is added in one go, so
+// that most duplicates are found, and the others do no harm.
 func recent[T comparable](list []T, x T) bool { return slices.Contains(list[max(0, len(list)-16):], x) }
 
 func (g *graph) addNeed(p *pkg, o owner, a *atom) {
@@ -235,7 +240,8 @@ func (g *graph) needsOf(p *pkg) []ownedAtom {
 	return nil
 }
 
-// conflicts returns the slots that more than one package was chosen for, each in the order in which they came.
+// conflicts returns the slots that more than one package was chosen for, each in the order in which
+// they came.
 func (g *graph) conflicts() [][]*pkg {
 	var all [][]*pkg
 	seen := map[string]bool{}

@@ -17,8 +17,9 @@ const (
 	MaxString = depend.MaxLength
 )
 
-// Package is an installed package or a binary package that could be installed. All strings are those of /var/db/pkg and of the
-// index Packages, where dependencies and LICENSE are reduced by USE already.
+// Package is an installed package or a binary package that could be installed. All strings are
+// those of /var/db/pkg and of the index Packages, where dependencies and LICENSE are reduced by USE
+// already.
 type Package struct {
 	CPV       string // CATEGORY/PF
 	Slot      string // without the sub-slot; "" is 0
@@ -41,8 +42,9 @@ type Package struct {
 	Keywords, License, CHOST string
 }
 
-// FromKeys makes a Package of its record: get returns what an entry of an index or a file of /var/db/pkg has under a key, ""
-// if it has none. Keys are those of the index (REPO; /var/db/pkg calls that repository). The package is checked by Resolve.
+// FromKeys makes a Package of its record: get returns what an entry of an index or a file of
+// /var/db/pkg has under a key, "" if it has none. Keys are those of the index (REPO; /var/db/pkg
+// calls that repository). The package is checked by Resolve.
 func FromKeys(get func(key string) string) Package {
 	number := func(key string) int64 {
 		n, _ := strconv.ParseInt(strings.TrimSpace(get(key)), 10, 64)
@@ -90,8 +92,9 @@ type Reason struct {
 	Text string // what to tell, for example the keyword: "~amd64"
 }
 
-// hides reports whether the reason makes a package invisible to Portage. It goes on using an installed package whose keyword or
-// CHOST is not accepted any more, as long as nothing else is there.
+// hides reports whether the reason makes a package invisible to Portage. It goes on using an
+// installed package whose keyword or CHOST is not accepted any more, as long as nothing else is
+// there.
 func (r Reason) hides(installed bool) bool {
 	switch r.Kind {
 	case License, Mask, Unreadable, Invalid:
@@ -100,7 +103,8 @@ func (r Reason) hides(installed bool) bool {
 	return r.counts() && !installed
 }
 
-// counts reports whether the reason is one that Portage has: it sees neither CPUs nor, with --usepkgonly, the machine's USE.
+// counts reports whether the reason is one that Portage has: it sees neither CPUs nor, with
+// --usepkgonly, the machine's USE.
 func (r Reason) counts() bool { return r.Kind != Acceptable && r.Kind != CPU && r.Kind != OtherUse }
 
 // pkg is a Package in the form that the walk needs. Two builds of one version are two of them.
@@ -171,7 +175,8 @@ func (p *pkg) compare(q *pkg) int {
 	return 0
 }
 
-// hasWord reports whether word is among the words of s, with signs if a "+" or "-" before it does not matter.
+// hasWord reports whether word is among the words of s, with signs if a "+" or "-" before it does
+// not matter.
 func hasWord(s, word string, signs bool) bool {
 	if word == "" {
 		return false
@@ -197,7 +202,8 @@ func hasWord(s, word string, signs bool) bool {
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' }
 
-// eapiAtLeast reports whether an EAPI is number n or later. One that is no number counts as the newest.
+// eapiAtLeast reports whether an EAPI is number n or later. One that is no number counts as the
+// newest.
 func eapiAtLeast(eapi string, n int) bool {
 	if eapi == "" {
 		return n <= 0
@@ -206,7 +212,8 @@ func eapiAtLeast(eapi string, n int) bool {
 	return err != nil || have >= n
 }
 
-// useWithin returns the flags of IUSE, sorted, with a sign before those that were off: what a change of USE is judged by.
+// useWithin returns the flags of IUSE, sorted, with a sign before those that were off: what a
+// change of USE is judged by.
 func useWithin(p *pkg) string {
 	flags := strings.Fields(p.IUse)
 	for i, f := range flags {

@@ -21,7 +21,8 @@ func (k Kind) String() string {
 // Merge is one thing that emerge would do.
 type Merge struct {
 	Kind Kind
-	// Package is the candidate, or for an Uninstall the installed package; Index is its place in Candidates or Installed.
+	// Package is the candidate, or for an Uninstall the installed package; Index is its place in
+	// Candidates or Installed.
 	Package Package
 	Index   int
 	// Old is what is replaced, nil if nothing is.

@@ -15,8 +15,10 @@ type outcome struct {
 
 // predict walks as emerge does, learns from what fails, and walks again.
 //
-// With a seed, of candidates that must not be chosen, it is a search of our own: all lacks and conflicts of a walk are learned at once, and as often as it takes: the end is the same, but emerge would have given up
-// on the way where there are many. It serves to find what has to be excluded.
+// With a seed, of candidates that must not be chosen, it is a search of our own: all lacks and
+// conflicts of a walk are learned at once, and as often as it takes: the end is the same, but
+// emerge would have given up on the way where there are many. It serves to find what has to be
+// excluded.
 func (s *stock) predict(seed map[*pkg]mask, limit int) outcome {
 	batch := seed != nil
 	known := make(map[*pkg]mask)
@@ -89,8 +91,8 @@ func (g *walker) resolve() outcome {
 	return out
 }
 
-// completeGraph makes sure that the sets' atoms are still satisfied once an installed package changes. From then on only what is in
-// the graph, or stays, is chosen.
+// completeGraph makes sure that the sets' atoms are still satisfied once an installed package
+// changes. From then on only what is in the graph, or stays, is chosen.
 func (g *walker) completeGraph() bool {
 	if !g.complete && !g.changesInstalled() && (g.final || len(g.conflicts()) == 0) {
 		return true

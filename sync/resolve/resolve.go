@@ -2,23 +2,26 @@ package resolve
 
 import "strings"
 
-// Result is what can be installed, what cannot and why, and the list that makes emerge do just that.
+// Result is what can be installed, what cannot and why, and the list that makes emerge do just
+// that.
 type Result struct {
-	// OK reports that emerge ends with 0 under Exclude. If it is false nothing that could be excluded helps; Trouble says why.
+	// OK reports that emerge ends with 0 under Exclude. If it is false nothing that could be
+	// excluded helps; Trouble says why.
 	OK      bool
 	Trouble string
 	// Merges is what emerge does under Exclude, in the order in which it was found.
 	Merges []Merge
 	// Refusals are the candidates that cannot be installed or must not, each once, with the reason.
 	Refusals []Refusal
-	// Exclude are the names for --exclude: CATEGORY/PN, or CATEGORY/PN:SLOT where the package has several slots here or among the
-	// candidates.
+	// Exclude are the names for --exclude: CATEGORY/PN, or CATEGORY/PN:SLOT where the package has
+	// several slots here or among the candidates.
 	Exclude []string
 	// Missing are atoms of the sets that nothing satisfies.
 	Missing []MissingRoot
 	// OtherUse are merges that come with other flags than the machine sets.
 	OtherUse []UseDifference
-	// Unreached are installed packages that no set leads to. emerge never updates them; what would break them is refused here.
+	// Unreached are installed packages that no set leads to. emerge never updates them; what would
+	// break them is refused here.
 	Unreached []Package
 
 	stock     *stock
@@ -40,7 +43,8 @@ type UseDifference struct {
 	Flags []string // "+flag" or "-flag": as the package has it
 }
 
-// Resolve works out what can be installed. The error is one of the input: a name that is none, or more than the bounds allow.
+// Resolve works out what can be installed. The error is one of the input: a name that is none, or
+// more than the bounds allow.
 func Resolve(in Input) (*Result, error) {
 	s, err := newStock(&in)
 	if err != nil {
@@ -116,8 +120,8 @@ func (o *outcome) trouble() string {
 	return "emerge finds no way"
 }
 
-// noteRest adds what emerge leaves out by itself: losers of a slot, and candidates that the configuration does not accept although they
-// would be newer than what is there in the end.
+// noteRest adds what emerge leaves out by itself: losers of a slot, and candidates that the
+// configuration does not accept although they would be newer than what is there in the end.
 func (x *excluder) noteRest(out *outcome) {
 	for _, d := range out.g.dropped {
 		if d.p.installed {
@@ -136,7 +140,8 @@ func (x *excluder) noteRest(out *outcome) {
 	}
 }
 
-// newer reports whether a candidate is newer than what its slot has in the end, and the walk reached that.
+// newer reports whether a candidate is newer than what its slot has in the end, and the walk
+// reached that.
 func (x *excluder) newer(g *graph, p *pkg) bool {
 	end := g.endSlot(p)
 	if len(end) == 0 {
@@ -146,8 +151,8 @@ func (x *excluder) newer(g *graph, p *pkg) bool {
 	return g.has(last) && compareVersions(p, last) > 0
 }
 
-// compareUse finds the merges with other flags than the machine sets or, where nobody says what that is, than the replaced package
-// had.
+// compareUse finds the merges with other flags than the machine sets or, where nobody says what
+// that is, than the replaced package had.
 func (r *Result) compareUse(useOf func(Package) func(string) bool) {
 	for i, p := range r.merged {
 		if p.installed {

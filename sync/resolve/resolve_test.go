@@ -195,7 +195,8 @@ func TestBundle(t *testing.T) {
 	}
 }
 
-// TestSystemMissing: an atom of @system that is nowhere makes emerge fail whatever is excluded, and it is named.
+// TestSystemMissing: an atom of @system that is nowhere makes emerge fail whatever is excluded, and
+// it is named.
 func TestSystemMissing(t *testing.T) {
 	r, err := Resolve(Input{System: atomsOf(t, "a/none"), World: atomsOf(t, "a/gone"), Installed: []Package{p("a/a-1", "0", 1, "")}})
 	if err != nil || r.OK || !strings.Contains(r.Trouble, "a/none in @system") {

@@ -5,8 +5,8 @@ import "slices"
 // prober looks for other builds where slot operators hold something back.
 type prober struct{ finder }
 
-// slotOpCurable reports whether a package whose built slot operator nothing satisfies could be replaced by a build of it that is
-// bound to something else.
+// slotOpCurable reports whether a package whose built slot operator nothing satisfies could be
+// replaced by a build of it that is bound to something else.
 func (g *prober) slotOpCurable(d *need) bool {
 	parent := d.owner.p
 	if parent.installed && parent.excluded {
@@ -52,7 +52,8 @@ func (g *prober) learnReplace(p *pkg) {
 	g.lesson.config, g.restart = true, true
 }
 
-// replacementSlot returns the slot that a replacement of an installed package would have: of the same version first.
+// replacementSlot returns the slot that a replacement of an installed package would have: of the
+// same version first.
 func (g *prober) replacementSlot(p *pkg) string {
 	var best *pkg
 	sh := p.shelf
@@ -91,8 +92,8 @@ func (g *prober) learnUpdate(d *need, replacement *need) {
 	g.lesson.config, g.restart = true, true
 }
 
-// triggerReplacements looks for packages whose built slot operators hold back an update of what they need, although a build of
-// them against the update is there.
+// triggerReplacements looks for packages whose built slot operators hold back an update of what
+// they need, although a build of them against the update is there.
 func (g *prober) triggerReplacements() {
 	for _, d := range slices.Clone(g.slotDeps) {
 		if !d.a.Built() || d.owner.p == nil {
@@ -107,8 +108,9 @@ func (g *prober) triggerReplacements() {
 	}
 }
 
-// updateProbe looks for a build that could replace the parent of a slot operator dependency and would take another, higher child
-// of the same slot. It returns the dependency as it would be, or nil.
+// updateProbe looks for a build that could replace the parent of a slot operator dependency and
+// would take another, higher child of the same slot. It returns the dependency as it would be, or
+// nil.
 func (g *prober) updateProbe(d *need) *need {
 	child, parent := d.child, d.owner.p
 	if child.installed && child.excluded || parent.installed && parent.excluded {
@@ -125,7 +127,8 @@ func (g *prober) updateProbe(d *need) *need {
 	return nil
 }
 
-// replacementChild returns the highest child on which all atoms of a replacement for the parent agree.
+// replacementChild returns the highest child on which all atoms of a replacement for the parent
+// agree.
 func (g *prober) replacementChild(d *need, q *pkg) (*pkg, *atom) {
 	var selected map[*atom]bool
 	isSelected := func(a *atom) bool {
@@ -198,8 +201,8 @@ func (g *prober) selectedAtoms(p *pkg) map[*atom]bool {
 	return set
 }
 
-// pleasesParents reports whether a candidate would do for all who need a package of the graph, except for those who would be replaced
-// themselves, or may be.
+// pleasesParents reports whether a candidate would do for all who need a package of the graph,
+// except for those who would be replaced themselves, or may be.
 func (g *prober) pleasesParents(existing, candidate, replacement *pkg) bool {
 	bound := make(map[*pkg]bool)
 	for _, oa := range g.needsOf(existing) {
@@ -236,7 +239,8 @@ func (s *stock) unbound(a *atom) *atom {
 	return s.intern(&u, &w)
 }
 
-// rivals reports whether another package is in the graph, or stays, for the slot or the version of p.
+// rivals reports whether another package is in the graph, or stays, for the slot or the version of
+// p.
 func (g *prober) rivals(p *pkg) bool {
 	other := func(q *pkg) bool { return q != p && (q.slotKey == p.slotKey || q.CPV == p.CPV) }
 	if slices.ContainsFunc(g.track(p.shelf).added, other) {

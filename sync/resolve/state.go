@@ -11,7 +11,8 @@ const (
 	maxMasks = 10
 )
 
-// state is what earlier walks taught: candidates that must not be chosen, and slots in which another build is wanted.
+// state is what earlier walks taught: candidates that must not be chosen, and slots in which
+// another build is wanted.
 type state struct {
 	masks        map[*pkg]mask
 	replace      map[string]bool
@@ -30,7 +31,8 @@ type mask struct {
 	atoms    []ownedAtom // the needs it does not satisfy there
 }
 
-// maskChoice is one way out of a conflict: packages to mask, and the needs each of them does not satisfy.
+// maskChoice is one way out of a conflict: packages to mask, and the needs each of them does not
+// satisfy.
 type maskChoice []masking
 
 type masking struct {
@@ -76,7 +78,8 @@ func sameAtoms(a, b []ownedAtom) bool {
 	return true
 }
 
-// valid refuses a state in which a package is masked because of parents that are all masked themselves.
+// valid refuses a state in which a package is masked because of parents that are all masked
+// themselves.
 func (s *state) valid() bool {
 	for _, m := range s.masks {
 		if s.unfounded(m) {
@@ -199,8 +202,8 @@ func (t *tree) learn(l *lesson, batch bool) {
 	}
 }
 
-// lastCandidate returns the first way out, in emerge's order, that masks a candidate: whatever an installed package is masked for, who
-// needs it falls with it.
+// lastCandidate returns the first way out, in emerge's order, that masks a candidate: whatever an
+// installed package is masked for, who needs it falls with it.
 func lastCandidate(choices []maskChoice) maskChoice {
 	for _, c := range slices.Backward(choices) {
 		if !c[len(c)-1].p.installed {

@@ -8,7 +8,8 @@ import (
 	"pkgsneak/sync/depend"
 )
 
-// stock is all that there is, ordered: what is installed and what could be. It does not change while a graph is walked.
+// stock is all that there is, ordered: what is installed and what could be. It does not change
+// while a graph is walked.
 type stock struct {
 	all        []*pkg // the candidates, then the installed packages, as they were given
 	candidates int
@@ -35,7 +36,8 @@ type root struct {
 	atoms []*atom
 }
 
-// tolerant reports whether an atom of the set that nothing satisfies is only told. One of any other set ends emerge's run.
+// tolerant reports whether an atom of the set that nothing satisfies is only told. One of any other
+// set ends emerge's run.
 func (r *root) tolerant() bool { return r.name == "selected" }
 
 type rootAtom struct {
@@ -43,8 +45,9 @@ type rootAtom struct {
 	a    *atom
 }
 
-// atom is an atom of the stock; there is one for each pair of text and text before its conditional USE dependencies were
-// evaluated. Both count: a flag that the package lacks altogether is looked for in the latter.
+// atom is an atom of the stock; there is one for each pair of text and text before its conditional
+// USE dependencies were evaluated. Both count: a flag that the package lacks altogether is looked
+// for in the latter.
 type atom struct {
 	depend.Atom
 	id         int
@@ -56,14 +59,16 @@ type atom struct {
 	installed  []*pkg
 }
 
-// item is a member of a dependency string in normal form: an atom, any of several, or (below that) all of several.
+// item is a member of a dependency string in normal form: an atom, any of several, or (below that)
+// all of several.
 type item struct {
 	a   *atom
 	any []item
 	all []item
 }
 
-// want is one occurrence of an atom. Occurrences of the same atom are told apart by where they stand.
+// want is one occurrence of an atom. Occurrences of the same atom are told apart by where they
+// stand.
 type want struct {
 	a     *atom
 	under *pkg  // the package or virtual that has it
@@ -134,7 +139,8 @@ func (s *stock) shelf(cp string) *shelf {
 	return sh
 }
 
-// judge asks for each package whether it is acceptable here. A candidate whose dependencies are not valid never is.
+// judge asks for each package whether it is acceptable here. A candidate whose dependencies are not
+// valid never is.
 func (s *stock) judge(accept func(Package, bool) Reason) {
 	for _, p := range s.all {
 		if accept != nil {
@@ -148,8 +154,8 @@ func (s *stock) judge(accept func(Package, bool) Reason) {
 	}
 }
 
-// check reads the dependencies of a candidate and refuses what Portage drops from sight without a word: those that do not parse, or
-// not in the package's EAPI.
+// check reads the dependencies of a candidate and refuses what Portage drops from sight without a
+// word: those that do not parse, or not in the package's EAPI.
 func (s *stock) check(p *pkg) Reason {
 	p.read = true
 	for i, text := range p.depends() {
@@ -192,8 +198,9 @@ func validate(p *pkg, tree *depend.Node) Reason {
 	return reason
 }
 
-// hopeless adds to masks the candidates of which some plain dependency cannot be satisfied by anything that emerge would take, and, as it
-// goes on from there, those that need them. It is what walk after walk would find out.
+// hopeless adds to masks the candidates of which some plain dependency cannot be satisfied by
+// anything that emerge would take, and, as it goes on from there, those that need them. It is what
+// walk after walk would find out.
 func (s *stock) hopeless(masks map[*pkg]mask) {
 	free := func(p *pkg) bool {
 		_, masked := masks[p]
@@ -238,7 +245,8 @@ func (s *stock) setProvided(list []string) error {
 	return nil
 }
 
-// isProvided reports whether package.provided satisfies an atom. It has neither slots nor USE: atoms that ask for them are not asked.
+// isProvided reports whether package.provided satisfies an atom. It has neither slots nor USE:
+// atoms that ask for them are not asked.
 func (s *stock) isProvided(a *atom) bool {
 	bare := a.Atom
 	bare.Slot, bare.Sub, bare.Use, bare.Repo = "", "", nil, ""
@@ -250,7 +258,8 @@ func (s *stock) isProvided(a *atom) bool {
 	return false
 }
 
-// setRoots orders the sets as emerge walks them: @system, @selected with the user's sets, @profile; atoms by their text.
+// setRoots orders the sets as emerge walks them: @system, @selected with the user's sets, @profile;
+// atoms by their text.
 func (s *stock) setRoots(in *Input) error {
 	names := make([]string, 0, len(in.Sets))
 	for name := range in.Sets {
@@ -324,8 +333,8 @@ func (a *atom) matches(p *pkg) bool {
 	return depend.Match(&a.Atom, &p.dep) && (a.written == nil || depend.Requires(a.written, &p.dep))
 }
 
-// read parses the dependencies of a package. A string that does not parse (of an installed package: others are not acceptable)
-// counts as empty, as in Portage.
+// read parses the dependencies of a package. A string that does not parse (of an installed package:
+// others are not acceptable) counts as empty, as in Portage.
 func (s *stock) read(p *pkg) {
 	if p.read {
 		return

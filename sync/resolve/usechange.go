@@ -6,11 +6,13 @@ import (
 	"pkgsneak/sync/depend"
 )
 
-// maxArrangements bounds the ways to pick one package of each conflict. With more than four conflicts emerge looks at one way only.
+// maxArrangements bounds the ways to pick one package of each conflict. With more than four
+// conflicts emerge looks at one way only.
 const maxArrangements = 1024
 
-// useWouldSettle reports whether the slot conflicts that remain could be settled by other USE flags alone. Then emerge ends at
-// once and asks for them, although walking again might have found a way: the flags of binaries cannot be changed.
+// useWouldSettle reports whether the slot conflicts that remain could be settled by other USE flags
+// alone. Then emerge ends at once and asks for them, although walking again might have found a way:
+// the flags of binaries cannot be changed.
 func (g *graph) useWouldSettle() bool {
 	all := g.conflicts()
 	if len(all) == 0 {
@@ -55,7 +57,8 @@ func nextPick(all [][]*pkg, pick []int) bool {
 	return false
 }
 
-// arrangementNeedsUse reports whether the picked packages satisfy everybody but for USE flags that they have.
+// arrangementNeedsUse reports whether the picked packages satisfy everybody but for USE flags that
+// they have.
 func (g *graph) arrangementNeedsUse(all [][]*pkg, pick []int, rival map[*pkg]bool) bool {
 	picked := make(map[*pkg]bool)
 	for i, c := range all {
@@ -95,7 +98,8 @@ func (g *graph) arrangementNeedsUse(all [][]*pkg, pick []int, rival map[*pkg]boo
 	return changes
 }
 
-// wishFlags notes the flags that an atom wants of a package otherwise. It reports false where flags do not help.
+// wishFlags notes the flags that an atom wants of a package otherwise. It reports false where flags
+// do not help.
 func (g *graph) wishFlags(a *atom, p *pkg, flags map[string]bool) bool {
 	if p.installed || !a.bare.matches(p) || !depend.Requires(a.written, &p.dep) {
 		return false

@@ -17,7 +17,8 @@ import (
 	"pkgsneak/sync/depend"
 )
 
-// vector is a line of testdata/*.jsonl.gz: a machine, and what real emerge did on it. testdata/README.md describes the format.
+// vector is a line of testdata/*.jsonl.gz: a machine, and what real emerge did on it.
+// testdata/README.md describes the format.
 type vector struct {
 	ours        bool // from testdata, where each has to be predicted exactly
 	Name        string
@@ -45,7 +46,8 @@ type run struct {
 	Messages []string
 }
 
-// readVectors reads the vectors of this package, and those of the folder that PKGSNEAK_VECTORS names.
+// readVectors reads the vectors of this package, and those of the folder that PKGSNEAK_VECTORS
+// names.
 func readVectors(t testing.TB) []vector {
 	t.Helper()
 	names, err := filepath.Glob("testdata/*.jsonl.gz")
@@ -409,7 +411,8 @@ func TestPredictAsEmerge(t *testing.T) {
 	}
 }
 
-// TestPredictExcludeAsEmerge: what emerge does under the --exclude of the vectors, slot atoms among them.
+// TestPredictExcludeAsEmerge: what emerge does under the --exclude of the vectors, slot atoms among
+// them.
 func TestPredictExcludeAsEmerge(t *testing.T) {
 	var sum agreement
 	for _, v := range readVectors(t) {

@@ -18,8 +18,9 @@ type lookup struct {
 	changes int // of the graph, plus one; 0 is no answer
 }
 
-// available returns the packages that an alternative with this atom could count on, lowest first: the one that choose would pick, unless
-// it would bring a slot conflict. While the graph is completed it is what the end state has.
+// available returns the packages that an alternative with this atom could count on, lowest first:
+// the one that choose would pick, unless it would bring a slot conflict. While the graph is
+// completed it is what the end state has.
 func (g *finder) available(a *atom) []*pkg {
 	if g.complete {
 		return g.end(a)
@@ -50,7 +51,8 @@ func (g *finder) lookUp(a *atom) []*pkg {
 	return g.otherSlots(a, p)
 }
 
-// otherSlots looks for versions of a virtual in all its slots and sub-slots: one of them may be satisfied already.
+// otherSlots looks for versions of a virtual in all its slots and sub-slots: one of them may be
+// satisfied already.
 func (g *finder) otherSlots(a *atom, first *pkg) []*pkg {
 	type slot struct{ slot, sub string }
 	open := []slot{{first.Slot, first.Sub}}
@@ -145,7 +147,8 @@ func (g *finder) virtualUpdates(a *atom) []*pkg {
 	return list
 }
 
-// depsVisible reports whether all that a virtual needs could be had. A circle of virtuals is none that could.
+// depsVisible reports whether all that a virtual needs could be had. A circle of virtuals is none
+// that could.
 func (g *finder) depsVisible(p *pkg) bool {
 	if g.deps == nil || g.depsAt != g.changes {
 		g.deps, g.depsAt = make(map[*pkg]bool), g.changes
@@ -190,7 +193,8 @@ func (g *finder) lookAtDeps(p *pkg) bool {
 	return true
 }
 
-// installedFor reports whether an installed package satisfies an atom; while the graph is completed, one of the end state.
+// installedFor reports whether an installed package satisfies an atom; while the graph is
+// completed, one of the end state.
 func (g *finder) installedFor(a *atom) bool {
 	if g.complete {
 		return len(g.end(a)) > 0

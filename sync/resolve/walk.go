@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// maxSteps bounds the work of one resolution, in looks at an alternative. A machine of 1,808 packages with 400 updates takes a twentieth.
+// maxSteps bounds the work of one resolution, in looks at an alternative. A machine of 1,808
+// packages with 400 updates takes a twentieth.
 const maxSteps = 2_000_000
 
 var errTooMuch = errors.New("the search takes too long: too many packages, or alternatives (||) that nest too deeply")
@@ -31,7 +32,8 @@ func newWalker(st *stock, s *state) *walker {
 	return &walker{prober: prober{finder{chooser: chooser{graph: newGraph(st, s)}, looking: make(map[*pkg]bool)}}}
 }
 
-// walkRoots adds what the sets name and, from there, everything that is needed. It reports whether the walk came to its end.
+// walkRoots adds what the sets name and, from there, everything that is needed. It reports whether
+// the walk came to its end.
 func (g *walker) walkRoots() bool {
 	for i := range g.st.roots {
 		r := &g.st.roots[i]
@@ -77,7 +79,8 @@ func (g *walker) excludedSomewhere(a *atom) bool {
 	return slices.ContainsFunc(a.candidates, excluded) || slices.ContainsFunc(a.installed, excluded)
 }
 
-// run looks at the dependencies of the packages on the stack and, when it is empty, at the any-of groups that wait, last come first.
+// run looks at the dependencies of the packages on the stack and, when it is empty, at the any-of
+// groups that wait, last come first.
 func (g *walker) run() bool {
 	for len(g.stack) > 0 || len(g.choices) > 0 {
 		if g.st.steps > maxSteps || g.failed != nil {
@@ -102,7 +105,8 @@ func (g *walker) run() bool {
 	return true
 }
 
-// addDeps looks at the dependencies of a package: plain atoms at once, any-of groups and virtuals later.
+// addDeps looks at the dependencies of a package: plain atoms at once, any-of groups and virtuals
+// later.
 func (g *walker) addDeps(p *pkg) bool {
 	g.st.read(p)
 	for i := range p.deps {
@@ -162,8 +166,9 @@ func (g *walker) addPicked(p *pkg, picked picked) bool {
 	return true
 }
 
-// addNeedOf adds the package for one dependency, or notes a blocker or a lack. p is the one chosen, nil if there is none. It returns the
-// package that is in the graph for it, and whether the walk goes on.
+// addNeedOf adds the package for one dependency, or notes a blocker or a lack. p is the one chosen,
+// nil if there is none. It returns the package that is in the graph for it, and whether the walk
+// goes on.
 func (g *walker) addNeedOf(o owner, a *atom, p *pkg) (*pkg, bool) {
 	if a.Block != 0 {
 		g.addBlocker(a, o.p)
@@ -178,8 +183,9 @@ func (g *walker) addNeedOf(o owner, a *atom, p *pkg) (*pkg, bool) {
 	return g.addPkg(p, o, a), true
 }
 
-// lacking decides about a dependency that nothing satisfies. Portage masks who has it and walks again, unless only USE flags are
-// in the way: then the run is over, because the user is asked to change them.
+// lacking decides about a dependency that nothing satisfies. Portage masks who has it and walks
+// again, unless only USE flags are in the way: then the run is over, because the user is asked to
+// change them.
 func (g *walker) lacking(d *need) bool {
 	if g.complete && g.tolerateLack {
 		g.unsatisfied = append(g.unsatisfied, d)
@@ -211,7 +217,8 @@ func (g *walker) lacking(d *need) bool {
 	return g.batch
 }
 
-// givenUp reports whether the atom matches a package that was masked after a slot conflict although all its users were content.
+// givenUp reports whether the atom matches a package that was masked after a slot conflict although
+// all its users were content.
 func (g *walker) givenUp(a *atom) bool {
 	for p, m := range g.state.masks {
 		if m.conflict && !m.missing && !m.built && len(m.atoms) == 0 && a.matches(p) {
@@ -221,8 +228,8 @@ func (g *walker) givenUp(a *atom) bool {
 	return false
 }
 
-// addPkg adds a package to the graph for a dependency, or takes the one that is there for its slot. It returns which; nil where the
-// owner itself takes the place of the package.
+// addPkg adds a package to the graph for a dependency, or takes the one that is there for its slot.
+// It returns which; nil where the owner itself takes the place of the package.
 func (g *walker) addPkg(p *pkg, o owner, a *atom) *pkg {
 	known := g.has(p)
 	if in := g.inSlot(p); len(in) > 0 {
@@ -272,8 +279,8 @@ type pair struct {
 	p *pkg
 }
 
-// minimize chooses for several atoms at once and leaves out packages that others make superfluous: two atoms that bound a version
-// from both sides mean one package.
+// minimize chooses for several atoms at once and leaves out packages that others make superfluous:
+// two atoms that bound a version from both sides mean one package.
 func (g *walker) minimize(parent *pkg, wants []*want) []pair {
 	out := make([]pair, 0, len(wants))
 	chosen := g.scratch[:0]
