@@ -21,8 +21,8 @@ func verifyCommand(f *face) *cli.Command {
 		ArgsUsage: "DRIVE",
 		UsageText: "verify DRIVE",
 		Description: "Checks the signature and every file that it lists, and names the files that are damaged or missing, and those\n" +
-			"that are not in the signed list. Nothing is written to the drive. What an origin exported whose key is not trusted here is compared\n" +
-			"with the key that lies on the drive, and reported as not trusted.",
+			"that are not in the signed list. Nothing is written to the drive. The files of an origin whose key is not trusted\n" +
+			"here are compared with the key that lies on the drive, and reported as not trusted.",
 		Flags:  flags(common, noProgress, oneOrigin, jobs),
 		Action: f.action(1, 1, verify),
 	}
