@@ -76,11 +76,23 @@ func armorSignaturePacket(sig *packet.Signature) ([]byte, error) {
 // (all of which are ErrUntrusted), or a *FormatError if a trusted key signed
 // something else than a list.
 func Open(data []byte, ring Ring, now time.Time) (*Signed, error) {
+	return open(data, ring, now, func(k *PublicKey, sig *packet.Signature) error { return k.checkSignature(sig, now) })
+}
+
+// OpenPast is Open without a look at what has become of the key, or of the signature, since: revoked
+// and expired keys count. It tells who signed what, for removing it from a drive; nothing that is
+// read so may be brought in.
+func OpenPast(data []byte, ring Ring) (*Signed, error) {
+	return open(data, ring, time.Time{}, func(*PublicKey, *packet.Signature) error { return nil })
+}
+
+// open verifies a Manifest; check judges the key whose signature is good.
+func open(data []byte, ring Ring, now time.Time, check func(*PublicKey, *packet.Signature) error) (*Signed, error) {
 	m, err := splitMessage(data)
 	if err != nil {
 		return nil, err
 	}
-	signer, err := m.verify(ring, now)
+	signer, err := m.verify(ring, check)
 	if err != nil {
 		return nil, err
 	}
@@ -236,8 +248,8 @@ func hashText(h hash.Hash, text []byte) {
 }
 
 // verify returns the key of the ring that made the signature, if that is good and
-// the key valid.
-func (m *message) verify(ring Ring, now time.Time) (*PublicKey, error) {
+// check has nothing against the key.
+func (m *message) verify(ring Ring, check func(*PublicKey, *packet.Signature) error) (*PublicKey, error) {
 	candidates := ring.issuers(m.sig)
 	if len(candidates) == 0 {
 		return nil, &UnknownKeyError{claimedSigner(m.sig)}
@@ -255,7 +267,7 @@ func (m *message) verify(ring Ring, now time.Time) (*PublicKey, error) {
 			continue
 		}
 		// The ring may hold a key twice, only once with its revocation.
-		if err := key.checkSignature(m.sig, now); err != nil {
+		if err := check(key, m.sig); err != nil {
 			return nil, err
 		}
 		signer = key

@@ -782,3 +782,40 @@ func TestExampleOfThePackageComment(t *testing.T) {
 		t.Errorf("signed\n%s\nwant\n%s", got, example)
 	}
 }
+
+// OpenPast tells who signed, whatever has become of the key since, and nothing that was not signed.
+func TestOpenPast(t *testing.T) {
+	t.Parallel()
+	made := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	key, err := GenerateKey("past", made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := Sign(&List{Timestamp: made}, key, made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked, err := key.Revoked(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := Ring{revoked.Public()}
+	if _, err := Open(text, ring, made); err == nil {
+		t.Error("Open takes what a revoked key signed")
+	}
+	signed, err := OpenPast(text, ring)
+	if err != nil || signed.Signer != key.Public().Fingerprint() || !signed.SignedAt.Equal(made) {
+		t.Errorf("%+v, %v", signed, err)
+	}
+	changed := bytes.Replace(text, []byte("2026-03-01"), []byte("2026-03-02"), 1)
+	if signed, err := OpenPast(changed, ring); err == nil {
+		t.Errorf("a changed list is taken: %+v", signed)
+	}
+	other, err := GenerateKey("other", made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenPast(text, Ring{other.Public()}); !errors.As(err, new(*UnknownKeyError)) {
+		t.Errorf("a stranger's list: %v", err)
+	}
+}

@@ -9,8 +9,9 @@
 // bytes of a Manifest with [Sign]. Whoever carries, holds or finds the drive may
 // change those bytes as he likes. A client holds a [Ring] of public keys that its
 // administrator has chosen, and turns the bytes back into a [Signed] list with
-// [Open]. There is no other way to get one, and no type for a list that was read
-// but not verified.
+// [Open]. There is no other way to get one that is believed ([OpenPast] tells who
+// signed what is to be removed), and no type for a list that was read but not
+// verified.
 //
 // # The text
 //
@@ -165,7 +166,7 @@ type List struct {
 	Ignore []string
 }
 
-// A Signed is a List whose signature was verified. Only [Open] makes one.
+// A Signed is a List whose signature was verified. Only [Open] and [OpenPast] make one.
 type Signed struct {
 	List
 	// Signer is the key that signed.
