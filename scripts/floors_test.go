@@ -34,6 +34,7 @@ var floors = map[string]int{
 
 	"sync/binhost":  5,
 	"sync/exporter": 5,
+	"sync/forget":   5,
 	"sync/importer": 5,
 	"sync/inspect":  5,
 

@@ -22,6 +22,7 @@
 //	   importer     what is new on a drive comes into PKGDIR and DISTDIR
 //	   inspect      status and verify: what a drive holds, and whether it is whole
 //	   binhost      a tree over HTTP, for Portage and for people
+//	   forget       an origin is taken off a drive
 //
 //	4  reindex      the index of this machine's PKGDIR, as its own Portage would write it
 //	   trust        who may sign: the state of a signer, rotation, revocation, enrolment

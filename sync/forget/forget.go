@@ -1,0 +1,137 @@
+// Package forget takes an origin off a drive: one whose key is lost, whose host is gone, or that
+// nobody wants any more.
+//
+// An export never touches another key's origin, so that without this such an origin stays for ever,
+// and clients that trust its key go on importing it. What belongs to an origin is told by its own
+// list: whoever signed it must have a key that lies on the drive, is trusted here, or is or was this
+// machine's; whether the key was revoked, has expired or was replaced since does not matter, because
+// nothing is brought in. What the list does not name stays and is reported. The order in which files
+// go is package drive's (Removal).
+package forget
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/trust"
+)
+
+// Options says what to forget.
+type Options struct {
+	Drive   string
+	Origin  string // its directory below the tree
+	Pretend bool   // change nothing
+	// Confirm is asked before anything is removed; nil is a yes.
+	Confirm func(*Report) (bool, error)
+}
+
+// Report is what is, or would be, removed.
+type Report struct {
+	Drive       string               `json:"drive"`
+	Dir         string               `json:"dir"`
+	Name        string               `json:"name,omitempty"` // by the origin's record
+	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
+	UserID      string               `json:"user_id,omitempty"`
+	Serial      int64                `json:"serial,omitempty"`
+	Signed      time.Time            `json:"signed,omitzero"` // when it was last exported
+	Own         bool                 `json:"own"`             // this machine exports it: the next export writes it all again
+	Pretended   bool                 `json:"pretended,omitempty"`
+	Files       payload.Tally        `json:"files"`
+	Others      []string             `json:"others"` // below Dir: in no list of the origin's, and left alone
+}
+
+// Forget removes an origin. Besides the drive's errors it returns fault.ErrDeclined if the answer was
+// no, and what drive.PlanRemoval refuses.
+func Forget(ctx context.Context, m machine.Machine, o Options, w progress.Watcher) (*Report, error) {
+	d, err := drive.OpenFor("forget", o.Drive)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	known, err := readKeys(l, d, m.Now())
+	if err != nil {
+		return nil, err
+	}
+	w.Tell(progress.Event{Phase: progress.PhaseScan, Path: o.Drive})
+	plan, err := d.PlanRemoval(ctx, o.Origin, known.all)
+	if err != nil {
+		return nil, err
+	}
+	r := newReport(o, plan, known)
+	if o.Pretend {
+		return r, nil
+	}
+	if o.Confirm != nil {
+		switch yes, err := o.Confirm(r); {
+		case err != nil:
+			return nil, err
+		case !yes:
+			return nil, fault.ErrDeclined
+		}
+	}
+	var done payload.Tally
+	return r, plan.Run(ctx, func(path string, bytes int64) {
+		done.Add(bytes)
+		w.Tell(progress.Event{Phase: progress.PhaseRemove, Path: path, Done: done.Bytes, Total: r.Files.Bytes, Files: done.Files, FilesTotal: r.Files.Files})
+	})
+}
+
+// keys are those by which a signature can be told.
+type keys struct {
+	all   manifest.Ring
+	own   manifest.Ring // this machine's, former ones too
+	names []string      // under which it exports
+}
+
+func readKeys(l *ledger.Ledger, d *drive.Drive, now time.Time) (keys, error) {
+	view, err := trust.Read(l, now)
+	if err != nil {
+		return keys{}, err
+	}
+	k := keys{names: l.Origins()}
+	if key, ok := view.Ring.Find(view.Own); ok {
+		k.own = append(k.own, key)
+	}
+	retired, err := l.Retired()
+	if err != nil && !errors.Is(err, fs.ErrPermission) { // an ordinary user's plan does without
+		return keys{}, err
+	}
+	for _, key := range retired {
+		k.own = append(k.own, key.Public())
+	}
+	offered, err := trust.Offers(d)
+	if err != nil {
+		return keys{}, err
+	}
+	k.all = slices.Concat(k.own, view.Ring, offered)
+	return k, nil
+}
+
+func newReport(o Options, plan *drive.Removal, k keys) *Report {
+	r := &Report{Drive: o.Drive, Dir: plan.Dir, Name: plan.Name, Fingerprint: plan.Signer, Serial: plan.Serial,
+		Signed: plan.Signed, Pretended: o.Pretend, Others: append([]string{}, plan.Others...)}
+	for _, f := range plan.Files {
+		r.Files.Add(f.Size)
+	}
+	if key, ok := k.all.Find(plan.Signer); ok {
+		r.UserID = key.UserID()
+	}
+	_, own := k.own.Find(plan.Signer)
+	r.Own = own && slices.Contains(k.names, plan.Name)
+	return r
+}
