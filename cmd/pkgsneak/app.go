@@ -68,7 +68,7 @@ func verbs(f *face) []*cli.Command {
 		exportCommand(f), importCommand(f), verifyCommand(f), statusCommand(f),
 		indexCommand(f), doctorCommand(f),
 		autoCommand(f), workerCommand(f), watchCommand(f),
-		serveCommand(f),
+		serveCommand(f), forgetCommand(f),
 		keyCommand(f), trustCommand(f),
 		completionCommand(f), completeCommand(f),
 	}

@@ -32,6 +32,7 @@ var phaseWords = map[events.Phase]string{
 	events.PhaseReadBack: "reading back what was written",
 	events.PhaseCommit:   "committing",
 	events.PhaseIndex:    "indexing",
+	events.PhaseRemove:   "removing",
 	events.PhaseVerify:   "verifying",
 }
 

@@ -23,7 +23,7 @@ type face struct {
 	// state, for the end of the run
 	began time.Time
 	verb  string // with its subcommand
-	place string // its first argument
+	place string // its argument DRIVE, else the first
 }
 
 // call is one verb at work.
@@ -61,7 +61,7 @@ func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
 	return func(ctx *cli.Context) error {
 		c := &call{face: f, ctx: ctx.Context, flags: ctx, args: ctx.Args().Slice()}
 		f.began = f.env.now()
-		f.verb, f.place = strings.TrimPrefix(ctx.Command.HelpName, "pkgsneak "), ctx.Args().First()
+		f.verb, f.place = strings.TrimPrefix(ctx.Command.HelpName, "pkgsneak "), c.drive()
 		f.out.json = ctx.Bool("json")
 		var err error
 		vars := f.env.variables(f.out)
@@ -93,6 +93,19 @@ func (c *call) meansDrive(place string) string {
 	return mount
 }
 
+// driveAt is the place of the argument that is DRIVE by the command's form, else of the first.
+func (c *call) driveAt() int {
+	return max(0, slices.Index(strings.Fields(c.flags.Command.ArgsUsage), "DRIVE"))
+}
+
+// drive is the argument that is DRIVE by the command's form, else the first; "" without it.
+func (c *call) drive() string {
+	if at := c.driveAt(); at < len(c.args) {
+		return c.args[at]
+	}
+	return ""
+}
+
 // checkDrive refuses a device where the place is meant on which it is mounted, and a run that has nothing to do.
 func (c *call) checkDrive() error {
 	if c.opt.export.NoPackages && c.opt.export.NoDistfiles {
@@ -101,16 +114,22 @@ func (c *call) checkDrive() error {
 	if len(c.args) == 0 || !strings.Contains(c.flags.Command.ArgsUsage, "DRIVE") {
 		return nil
 	}
-	for i, place := range c.args {
-		c.args[i] = c.meansDrive(place)
+	for i := c.driveAt(); i < len(c.args); i++ { // an origin's name before it is none
+		c.args[i] = c.meansDrive(c.args[i])
 	}
-	c.place = c.args[0]
-	info, err := os.Stat(c.args[0])
+	c.place = c.drive()
+	info, err := os.Stat(c.drive())
 	if err != nil || info.Mode()&fs.ModeDevice == 0 || info.Mode()&fs.ModeCharDevice != 0 {
 		return nil
 	}
-	return withHint(usageErrorf("%q is a device; DRIVE is the directory where it is mounted", c.args[0]),
-		"mount %s /mnt/usb && pkgsneak %s /mnt/usb", shellWord(c.args[0]), c.verb)
+	line := slices.Clone(c.args)
+	for i, word := range line {
+		if line[i] = shellWord(word); word == c.drive() {
+			line[i] = "/mnt/usb"
+		}
+	}
+	return withHint(usageErrorf("%q is a device; DRIVE is the directory where it is mounted", c.drive()),
+		"mount %s /mnt/usb && pkgsneak %s %s", shellWord(c.drive()), c.verb, strings.Join(line, " "))
 }
 
 // otherWords are words that other programs have for our subcommands.

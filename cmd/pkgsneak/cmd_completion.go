@@ -156,7 +156,22 @@ func (c completer) originCandidates(p *argParser) []candidate {
 	if len(p.args) == 0 {
 		return nil
 	}
-	d, err := drive.Open(p.args[0])
+	return originsOn(p.args[0])
+}
+
+// mountedOrigins are the origins on the drives that are mounted, each with its drive.
+func (c completer) mountedOrigins() []candidate {
+	var list []candidate
+	for _, m := range c.mounts() {
+		for _, o := range originsOn(m.word) {
+			list = append(list, candidate{o.word, "on " + m.word})
+		}
+	}
+	return list
+}
+
+func originsOn(mount string) []candidate {
+	d, err := drive.Open(mount)
 	if err != nil {
 		return nil
 	}
@@ -188,6 +203,13 @@ func (c completer) argumentCandidates(p *argParser) []candidate {
 		fallthrough
 	case "export", "import", "verify", "status", "watch", "serve":
 		if len(p.args) == 0 {
+			list = append(c.mounts(), candidate{word: askDirs})
+		}
+	case "forget":
+		switch len(p.args) {
+		case 0:
+			list = c.mountedOrigins()
+		case 1:
 			list = append(c.mounts(), candidate{word: askDirs})
 		}
 	case "trust":

@@ -29,7 +29,7 @@ import (
 // options is a command line after its flags and variables. Each command reads the part that its flags set.
 type options struct {
 	json, verbose, quiet, noProgress bool
-	pretend, ask                     bool
+	pretend, ask, yes                bool
 	cpuProfile, memProfile           string
 
 	stateDir, pkgdir, distdir string // "": the machine's own
@@ -130,6 +130,11 @@ var pretend = flagSet{
 var ask = flagSet{
 	{name: "ask", also: []string{"a"}, usage: "show what would be done, and ask",
 		to: func(o *options) flag.Value { return toggle{&o.ask} }},
+}
+
+var yes = flagSet{
+	{name: "yes", usage: "do not ask",
+		to: func(o *options) flag.Value { return toggle{&o.yes} }},
 }
 
 var kindsLeft = flagSet{

@@ -513,7 +513,7 @@ func wantArgs(ts *testscript.TestScript, neg bool, args []string, n int) {
 	}
 }
 
-// fingerprint NAME: sets NAME to the fingerprint of this machine's signing key, and NAME_GROUPED to what people compare.
+// fingerprint NAME: sets NAME to the fingerprint of this machine's signing key, NAME_GROUPED to what people compare, and NAME_SHORT to its first digits.
 func storyFingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 1)
 	ts.Check(ts.Exec("pkgsneak", "key", "--json"))
@@ -524,6 +524,7 @@ func storyFingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Setenv(args[0], fpr)
 	ts.Setenv(args[0]+"_GROUPED", manifest.Fingerprint(fpr).Grouped())
+	ts.Setenv(args[0]+"_SHORT", fpr[:8]) // as in the name of a directory
 }
 
 // gpghome: from here on gpg has a home of its own, whose agent ends with the story. Its path is short: the agent's socket lies in it.

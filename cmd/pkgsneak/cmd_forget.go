@@ -1,0 +1,93 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync/forget"
+	"pkgsneak/sync/machine"
+)
+
+func forgetCommand(f *face) *cli.Command {
+	return &cli.Command{
+		Name:      "forget",
+		Category:  "the two journeys",
+		Usage:     "take an origin off a drive",
+		ArgsUsage: "ORIGIN DRIVE",
+		UsageText: "forget ORIGIN DRIVE [--yes]",
+		Description: "Removes what an origin exported to a drive: one whose key was lost, whose host is gone, or that is not wanted any\n" +
+			"more. ORIGIN is its directory below DRIVE/pkgsneak, as status names it. Only what its own signed list names is\n" +
+			"removed; whether its key is trusted, was revoked or has expired does not matter. Other files stay, and are named.\n" +
+			"A run that was stopped, or a drive that was pulled, is finished by the same command. Nothing changes on clients.",
+		Flags:  flags(common, noProgress, pretend, yes),
+		Action: f.action(2, 2, forgetOrigin),
+	}
+}
+
+func forgetOrigin(c *call) error {
+	m := machine.Machine{Now: c.env.now, StateDir: c.stateDir()}
+	o := forget.Options{Drive: c.args[1], Origin: c.args[0], Pretend: c.opt.pretend}
+	watch, done := c.watcher()
+	defer done()
+	if !o.Pretend && !c.opt.yes {
+		if !c.out.asks {
+			return withHint(usageErrorf("forget asks before it removes anything, and there is no terminal"),
+				"pkgsneak forget %s %s --yes", shellWord(o.Origin), shellWord(o.Drive))
+		}
+		o.Confirm = func(r *forget.Report) (bool, error) {
+			forgetText{c}.plan(r)
+			return c.out.ask(c.ctx, "Remove it from the drive?")
+		}
+	}
+	r, err := forget.Forget(c.ctx, m, o, watch)
+	if err != nil {
+		return err
+	}
+	done()
+	text := forgetText{c}
+	if o.Confirm == nil {
+		text.plan(r)
+	}
+	if !o.Pretend {
+		c.out.say("%s %s: %s", red("removed"), bold(r.Dir), tally(r.Files, "file"))
+		c.took()
+	}
+	text.others(r)
+	code := exitDone
+	if len(r.Others) > 0 {
+		code = exitLeftOut
+	}
+	c.result(code, r)
+	return outcome(code)
+}
+
+// forgetText prints what is, or would be, removed.
+type forgetText struct{ *call }
+
+func (c forgetText) plan(r *forget.Report) {
+	c.out.say("%s on %s: %s", bold(r.Dir), r.Drive, tally(r.Files, "file"))
+	if r.Fingerprint == "" {
+		c.out.say("  nothing is left of it but empty directories")
+		return
+	}
+	c.out.say("  key            %s  %s", r.Fingerprint.Grouped(), r.UserID)
+	c.out.say("  last exported  %s", when(r.Signed, c.env.now()))
+	if r.Own {
+		c.out.warn("this machine exports it: the next export to this drive writes it all again")
+	}
+}
+
+// others names what stays.
+func (c forgetText) others(r *forget.Report) {
+	if len(r.Others) == 0 {
+		return
+	}
+	c.out.warn("%s: not in its list, and left there: %s", r.Dir, count(len(r.Others), "file"))
+	for i, name := range r.Others {
+		if i == listLimit && !c.out.verbose {
+			c.out.alert("    %s", "... and "+count(len(r.Others)-i, "file")+" more (-v lists all)")
+			break
+		}
+		c.out.alert("    %s", name)
+	}
+	c.out.hint("look at them; what nobody needs is removed by hand: rm -r " + shellWord(r.Drive+"/pkgsneak/"+r.Dir))
+}
