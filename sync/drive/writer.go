@@ -253,16 +253,19 @@ func (w *Writer) open(context.Context) error {
 // ring is the keys whose generations are this origin's own.
 func (w *Writer) ring() manifest.Ring { return append(manifest.Ring{w.o.Key.Public()}, w.o.Earlier...) }
 
-// checkKey signs a list and reads it again as the commit will: a key that is revoked or expired, or
+// checkKey is CheckKey for this session.
+func (w *Writer) checkKey(last int64) error { return CheckKey(w.o.Key, w.o.Now, last) }
+
+// CheckKey signs a list and reads it again as a commit after the serial last will: a key that is revoked or expired, or
 // will be at the time of the next serial, fails before anything is changed.
-func (w *Writer) checkKey(last int64) error {
-	at := time.Unix(max(w.o.Now.Unix(), last+1), 0)
-	if made := w.o.Key.Public().Created(); at.Before(made) {
+func CheckKey(key *manifest.PrivateKey, now time.Time, last int64) error {
+	at := time.Unix(max(now.Unix(), last+1), 0)
+	if made := key.Public().Created(); at.Before(made) {
 		at = made
 	}
-	text, err := manifest.Sign(&manifest.List{Timestamp: at.UTC().Truncate(time.Second)}, w.o.Key, at)
+	text, err := manifest.Sign(&manifest.List{Timestamp: at.UTC().Truncate(time.Second)}, key, at)
 	if err == nil {
-		_, err = manifest.Open(text, manifest.Ring{w.o.Key.Public()}, at)
+		_, err = manifest.Open(text, manifest.Ring{key.Public()}, at)
 	}
 	if err != nil {
 		return fmt.Errorf("signing with this machine's key: %w", err)

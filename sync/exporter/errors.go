@@ -56,3 +56,19 @@ func (e *NameTakenError) Class() fault.Class { return fault.Failed }
 func (e *NameTakenError) Hints(drive string) []string {
 	return []string{fmt.Sprintf("give this PKGDIR a name of its own: pkgsneak export %s --name NAME", drive)}
 }
+
+// KeyEndedError says that the signing key cannot sign the next generation: it has expired, or is revoked.
+type KeyEndedError struct{ Err error }
+
+func (e *KeyEndedError) Error() string { return "export: " + e.Err.Error() }
+
+// Unwrap gives the reason.
+func (e *KeyEndedError) Unwrap() error { return e.Err }
+
+// Class is that of a key that nobody believes.
+func (e *KeyEndedError) Class() fault.Class { return fault.Untrusted }
+
+// Hints name the ways to a key that signs.
+func (e *KeyEndedError) Hints(string) []string {
+	return []string{"a key that has expired: prolong it with gpg (--quick-set-expire), then pkgsneak key import FILE; else: pkgsneak key renew"}
+}

@@ -610,9 +610,28 @@ func (x *exporter) need(room volume.Space, items []payload.Item) int64 {
 	return sum + room.Need(int64(len(items)+1024)*perFile)
 }
 
+// tryKey signs as the commit will, so that a plan fails where the export would.
+func tryKey(x *exporter) error {
+	if x.key == nil {
+		return nil
+	}
+	e, _ := x.l.Exported(x.name)
+	last := e.Serial
+	if x.held != nil {
+		last = max(last, x.held.Serial())
+	}
+	if err := drive.CheckKey(x.key, x.now, last); err != nil {
+		return &KeyEndedError{Err: err}
+	}
+	return nil
+}
+
 // guard refuses to take a disaster for a deletion.
 func (x *exporter) guard(context.Context) error {
 	p := &x.report.Plan
+	if err := tryKey(x); err != nil {
+		return err
+	}
 	if x.held == nil && len(x.todo) == 0 {
 		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices})
 	}
