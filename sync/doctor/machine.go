@@ -149,12 +149,3 @@ func latest(a, b time.Time) time.Time {
 	}
 	return a
 }
-
-// repos is the machine's repositories, nil where that cannot be known.
-func (e *facts) repos() []portage.Repo {
-	list, err := e.s.Repos()
-	if err != nil {
-		return nil
-	}
-	return list
-}

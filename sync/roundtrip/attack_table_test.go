@@ -1038,9 +1038,10 @@ func clientAttacks() []attack {
 		}, refused, "leads out of PKGDIR"},
 		{"distfile is a link that leads out", func(a *arena) { a.must(os.Symlink(filepath.Join(a.beside, "precious"), dist(a, tarball))) }, leftOut, tarball},
 		{"distfile is a link that leads out, and may be replaced", func(a *arena) {
-			a.opts.Replace = true
+			a.opts.Replace = true // replaces the link, and not what it leads to
 			a.must(os.Symlink(filepath.Join(a.beside, "precious"), dist(a, tarball)))
-		}, leftOut, tarball},
+			a.disposable = append(a.disposable, dist(a, tarball))
+		}, harmless, ""},
 		{"distfile is a directory", func(a *arena) { a.must(os.Mkdir(dist(a, tarball), 0o755)) }, leftOut, tarball},
 		{"distfile is a FIFO", func(a *arena) { a.must(mkfifo(dist(a, tarball))) }, leftOut, tarball},
 		{"distfile's staging is a link", func(a *arena) {
