@@ -21,7 +21,7 @@ func exportCommand(f *face) *cli.Command {
 			"gone here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
 			"files are not touched. The drive can be pulled at any moment: it then holds the generation before.\n" +
 			"What verify found damaged on the drive is written again; --repair looks for more.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, exporting, shrink, repair, jobs, dirs, lock),
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, exporting, acceptClock, shrink, repair, jobs, dirs, lock),
 		Action: f.action(1, 1, export),
 	}
 }

@@ -24,7 +24,7 @@ func importCommand(f *face) *cli.Command {
 		Description: "Verifies the drive's signed list against the keys that are trusted here, copies into PKGDIR and DISTDIR what is\n" +
 			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
 			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, fitting, shrink, older, guards, jobs, dirs, lock),
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, fitting, shrink, older, guards, acceptClock, jobs, dirs, lock),
 		Action: f.action(1, 1, importDrive),
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/ledger"
 )
 
@@ -20,14 +21,16 @@ func keyCommand(f *face) *cli.Command {
 		Name:      "key",
 		Category:  "keys",
 		Usage:     "this machine's signing key",
-		ArgsUsage: "[show|generate|import FILE|rotate|revocation]",
-		UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE\nkey rotate [--revoke]\nkey revocation",
+		ArgsUsage: "[show|generate|import FILE|rotate|renew|revocation]",
+		UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE\nkey rotate [--revoke]\nkey renew [--name NAME]\nkey revocation",
 		Description: "What this machine exports is signed with one OpenPGP key (Ed25519, no passphrase, mode 0600 in the state\n" +
 			"directory). export makes it when there is none; import takes a private key that gpg exported\n" +
 			"(gpg --armor --export-secret-keys), \"-\" from standard input. A key that is there is never replaced but by rotate,\n" +
 			"or by import with itself when its expiry was changed. rotate makes a new key, which the old one introduces: clients\n" +
 			"are asked once, or take it with --accept-rotation. If the old key may be in wrong hands, rotate --revoke withdraws it\n" +
 			"instead: clients that see the next export believe it no longer, and have to trust the new one by its fingerprint.\n" +
+			"After an export with a clock that was far ahead, set it right, and renew gives the origin of PKGDIR a new name:\n" +
+			"its numbers, which are times, start anew. Clients take over what came in under the old name with the next import.\n" +
 			"revocation prints a certificate to be kept in a safe place: who has it can end the key without having the key, by\n" +
 			"putting it on a drive as pkgsneak/keys/FINGERPRINT.rev.asc.",
 		Flags:  flags(common, publicKey),
@@ -37,6 +40,7 @@ func keyCommand(f *face) *cli.Command {
 			{Name: "generate", Usage: "make a key", Flags: flags(common, newKey), Action: f.action(0, 0, keyGenerate)},
 			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE", Flags: flags(common), Action: f.action(1, 1, keyImport)},
 			{Name: "rotate", Usage: "sign with a new key from now on", Flags: flags(common, newKey, revoking), Action: f.action(0, 0, keyRotate)},
+			{Name: "renew", Usage: "a new name for this origin, after an export with a clock far ahead", Flags: flags(common, newName, dirs, lock), Action: f.action(0, 0, keyRenew)},
 			{Name: "revocation", Usage: "print a revocation certificate", Flags: flags(common), Action: f.action(0, 0, keyRevocation)},
 		},
 	}
@@ -65,6 +69,11 @@ func (c *call) openLedger(readOnly bool) (*ledger.Ledger, error) {
 	return ledger.Open(c.ctx, c.stateDir(), ledger.Options{ReadOnly: readOnly})
 }
 
+// noKey is the error of a command that needs the key of a machine that has none.
+func noKey(c *call) error {
+	return withHint(fmt.Errorf("there is no signing key in %q", c.stateDir()), "export makes one, and so does: pkgsneak key generate")
+}
+
 func keyShow(c *call) error {
 	l, err := c.openLedger(true)
 	if err != nil {
@@ -73,7 +82,7 @@ func keyShow(c *call) error {
 	defer l.Close()
 	key, err := l.SigningKey()
 	if errors.Is(err, fs.ErrNotExist) {
-		return withHint(fmt.Errorf("there is no signing key in %q", c.stateDir()), "export makes one, and so does: pkgsneak key generate")
+		return noKey(c)
 	}
 	if err != nil {
 		return err
@@ -144,7 +153,7 @@ func keyRotate(c *call) error {
 	defer l.Close()
 	old, err := l.SigningKey()
 	if errors.Is(err, fs.ErrNotExist) {
-		return withHint(fmt.Errorf("there is no signing key in %q", c.stateDir()), "pkgsneak key generate")
+		return noKey(c)
 	}
 	if err != nil {
 		return err
@@ -180,6 +189,34 @@ func keyRotate(c *call) error {
 	return nil
 }
 
+// keyRenew gives the origin of PKGDIR a new name, and says what that means for drives and clients.
+func keyRenew(c *call) error {
+	machine, err := c.machine()
+	if err != nil {
+		return err
+	}
+	r, err := exporter.Renew(c.ctx, machine, c.opt.keyName)
+	if err != nil {
+		return err
+	}
+	c.out.say("%s       %s, formerly %s", bold("origin"), r.Origin, r.Former)
+	c.out.say("%s      start anew; the last one was of %s", bold("numbers"), time.Unix(r.Serial, 0).UTC().Format(time.RFC3339))
+	if r.Remembered != nil {
+		c.out.say("%s         %s, from a signature, is given up", bold("time"), r.Remembered.Format(time.RFC3339))
+	}
+	c.out.say("next, here:      pkgsneak export DRIVE, which writes all files, beside what the drive has of %s", r.Former)
+	clients := "on each client:  pkgsneak import DRIVE, which takes over what came from %s; nothing is copied again"
+	if r.NewKey != "" {
+		c.out.say("%s          %s; the old one, %s, was made in the future, and is replaced", bold("key"), r.NewKey.Grouped(), r.OldKey.Grouped())
+		clients = "on each client:  pkgsneak trust DRIVE --fingerprint " + string(r.NewKey) + " --replaces " + string(r.OldKey) + "; then pkgsneak import DRIVE, which takes over what came from %s"
+	}
+	c.out.say(clients, r.Former)
+	c.out.say("                 the time of the wrong clock is forgotten there with it; if that already ended a key: pkgsneak import DRIVE --accept-clock")
+	c.out.say("then, here:      pkgsneak forget %s DRIVE", shellWord(r.Former))
+	c.result(exitDone, r)
+	return nil
+}
+
 func (c *call) replaceRevoked(l *ledger.Ledger, old, next *manifest.PrivateKey, now time.Time) error {
 	revoked, err := old.Revoked(now)
 	if err != nil {
@@ -198,6 +235,9 @@ func keyRevocation(c *call) error {
 	}
 	defer l.Close()
 	key, err := l.SigningKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		return noKey(c)
+	}
 	if err != nil {
 		return err
 	}

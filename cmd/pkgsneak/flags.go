@@ -148,12 +148,15 @@ var kindsLeft = flagSet{
 var exporting = flagSet{
 	{name: "name", value: "NAME", usage: "what this origin is called on the drive (its last name, else this host's)",
 		to: func(o *options) flag.Value { return originName{&o.export.Name} }},
-	{name: "accept-clock", usage: "the clock is right, however far ahead of everything here it is",
-		to: func(o *options) flag.Value { return toggle{&o.export.AcceptClock} }},
 	{name: "any-directory", usage: "DRIVE may be an ordinary directory",
 		to: func(o *options) flag.Value { return toggle{&o.export.AnyDirectory} }},
 	{name: "no-read-back", usage: "do not compare the drive with what was written, nor test the capacity of a new one",
 		to: func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
+}
+
+var acceptClock = flagSet{
+	{name: "accept-clock", usage: "the clock is right, whatever times are remembered here",
+		to: func(o *options) flag.Value { return toggle{&o.export.AcceptClock, &o.imports.AcceptClock} }},
 }
 
 var shrink = flagSet{
@@ -309,6 +312,11 @@ var newKey = flagSet{
 		to: func(o *options) flag.Value { return text{&o.keyName} }},
 }
 
+var newName = flagSet{
+	{name: "name", value: "NAME", usage: "the new name of the origin (the old one with a number behind)",
+		to: func(o *options) flag.Value { return originName{&o.keyName} }},
+}
+
 var revoking = flagSet{
 	{name: "revoke", usage: "the old key may be in wrong hands: it is revoked, and introduces nobody",
 		to: func(o *options) flag.Value { return toggle{&o.revoke} }},
@@ -324,7 +332,7 @@ var trusting = flagSet{
 }
 
 // The sets of auto, which its worker takes too.
-var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, fitting, shrink, guards, dirs, lock}
+var unattended = []flagSet{oneOrigin, kindsLeft, exporting, acceptClock, importing, fitting, shrink, guards, dirs, lock}
 
 // flags gives the flags of a command.
 func flags(sets ...flagSet) []cli.Flag {

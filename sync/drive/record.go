@@ -33,6 +33,7 @@ const (
 const (
 	MaxRecord       = 32 << 20 // bytes of JSON
 	MaxRepositories = 1_000
+	MaxFormerly     = 100
 	MaxExceptions   = 200_000  // renamed and split files, and parts of one file
 	maxText         = 64 << 10 // bytes of one descriptive value
 	maxSize         = 1 << 53  // bytes of one file, as in the manifest
@@ -65,8 +66,9 @@ type Record struct {
 	USE          string               `json:"use,omitempty"`
 	CFLAGS       string               `json:"cflags,omitempty"`
 	Repositories []Repository         `json:"repositories,omitempty"`
-	Counts       Counts               `json:"counts"`        // of what this drive carries
-	Has          *Holdings            `json:"has,omitempty"` // what the origin has; nil: an older program does not tell
+	Formerly     []string             `json:"formerly,omitempty"` // names that this origin had before, under the same key; older programs pass over it
+	Counts       Counts               `json:"counts"`             // of what this drive carries
+	Has          *Holdings            `json:"has,omitempty"`      // what the origin has; nil: an older program does not tell
 	Renamed      []Renamed            `json:"renamed,omitempty"`
 	Split        []Split              `json:"split,omitempty"`
 }
@@ -234,6 +236,17 @@ func (r *Record) fault() string {
 	for _, repo := range r.Repositories {
 		if reason := textFault(repo.Name + repo.Revision); reason != "" {
 			return reason
+		}
+	}
+	if len(r.Formerly) > MaxFormerly {
+		return fmt.Sprintf("more than %d former names", MaxFormerly)
+	}
+	for _, name := range r.Formerly {
+		if err := CheckOriginName(name); err != nil {
+			return err.Error()
+		}
+		if name == r.Origin {
+			return fmt.Sprintf("the origin %q was called so before", name)
 		}
 	}
 	if reason := r.Counts.fault(); reason != "" {

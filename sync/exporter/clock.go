@@ -41,7 +41,7 @@ func (e *ClockError) Class() fault.Class {
 func (e *ClockError) Hints(drive string) []string {
 	hints := []string{"set the clock (date, ntpdate, hwclock --systohc), then export again"}
 	if e.Key != nil {
-		return append(hints, "if the clock is right, the key has ended: pkgsneak key renew")
+		return append(hints, "if the clock is right, the key has ended: pkgsneak key rotate")
 	}
 	return append(hints, fmt.Sprintf("if the clock is right: pkgsneak export %s --accept-clock; after an export with a wrong one: pkgsneak key renew", drive))
 }
@@ -100,4 +100,34 @@ func checkClock(now time.Time, e clockEvidence, key *manifest.PublicKey, last ti
 		return &ClockError{Now: now, Latest: last, Key: err}
 	}
 	return nil
+}
+
+// AheadError says that an earlier export was made with a clock that was far ahead: its generation's number refuses
+// each honest one after it, here and on the clients.
+type AheadError struct {
+	Origin    string
+	Last, Now time.Time
+}
+
+func (e *AheadError) Error() string {
+	return fmt.Sprintf("export: the last generation of origin %q is of %s, more than a year after this machine's clock, %s: each one after it would be, too", e.Origin, stampOf(e.Last), stampOf(e.Now))
+}
+
+// Class is that of no particular error.
+func (e *AheadError) Class() fault.Class { return fault.Failed }
+
+// Hints name the ways out: a right clock, a new name, and to go on as it is.
+func (e *AheadError) Hints(drive string) []string {
+	return []string{"if the clock is wrong, set it; if it is right: pkgsneak key renew, then export again",
+		fmt.Sprintf("to go on from that number all the same: pkgsneak export %s --accept-clock", drive)}
+}
+
+// checkAhead refuses to add to generations that were numbered by a clock that was far ahead. A clock that cannot be
+// right decides nothing: a machine without a battery wakes up in 1970.
+func checkAhead(m machine.Machine, name string, last time.Time) error {
+	now := m.Now()
+	if now.Before(trust.NotBefore) || now.Before(m.Built) || !last.After(now.Add(trust.MaxAhead)) {
+		return nil
+	}
+	return &AheadError{Origin: name, Last: last, Now: now}
 }

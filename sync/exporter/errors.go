@@ -7,6 +7,23 @@ import (
 	"pkgsneak/sync/payload"
 )
 
+// RenewedError says that the origin of a name goes on under another one.
+type RenewedError struct {
+	Name, Now string
+}
+
+func (e *RenewedError) Error() string {
+	return fmt.Sprintf("origin %q was renewed, and goes on as %q", e.Name, e.Now)
+}
+
+// Class is that of no particular error.
+func (e *RenewedError) Class() fault.Class { return fault.Failed }
+
+// Hints name the flag, and the variable that may have set it.
+func (e *RenewedError) Hints(drive string) []string {
+	return []string{fmt.Sprintf("without --name %s, and without it in PKGSNEAK_NAME and /etc/conf.d/pkgsneak: pkgsneak export %s --name %s", fault.Quote(e.Name), drive, fault.Quote(e.Now))}
+}
+
 // NothingError says that neither PKGDIR nor DISTDIR holds anything that could be exported, and that the drive has no generation yet.
 type NothingError struct {
 	Notices []string // why that may be, and what to do

@@ -1,6 +1,7 @@
 package exporter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -241,6 +242,9 @@ func (x *exporter) chooseName() (string, error) {
 			return "", err
 		}
 	}
+	if now, err := ledger.RenewedAs(x.l, ledger.OriginID{Name: name}); err != nil || now != "" {
+		return "", cmp.Or(err, error(&RenewedError{Name: name, Now: now}))
+	}
 	// A PKGDIR that is gone from its place was moved: the name moves with it.
 	if e, ok := x.l.Exported(name); ok && realPath(e.PKGDIR) != here && machine.NeedDirectory("", e.PKGDIR) == nil {
 		return "", &NameTakenError{Name: name, PKGDIR: x.m.PKGDIR, Have: e.PKGDIR}
@@ -342,6 +346,26 @@ func (x *exporter) readFacts() (err error) {
 	return err
 }
 
+// noteFormer tells of what the drive still has under the former names of this origin.
+func noteFormer(x *exporter) error {
+	if x.drive == nil || x.key == nil {
+		return nil
+	}
+	for _, name := range x.origin.Formerly {
+		dir, gen, err := x.drive.FindOrigin(x.key.Public(), name, x.now, x.past...)
+		if err != nil {
+			return err
+		}
+		if gen == nil {
+			continue
+		}
+		gen.Close()
+		x.report.Notices = append(x.report.Notices, fmt.Sprintf("the drive still has %q, the former name of this origin (%q); when the clients have imported %q: pkgsneak forget %s %s",
+			dir, name, x.name, fault.Quote(name), fault.Quote(x.o.Drive)))
+	}
+	return nil
+}
+
 func (x *exporter) scan(ctx context.Context) (err error) {
 	x.w.Tell(progress.Event{Phase: progress.PhaseScan, Path: x.m.PKGDIR})
 	x.host, err = readHost(ctx, x.l, x.m, !x.o.NoPackages, !x.o.NoDistfiles, x.entries)
@@ -360,6 +384,14 @@ func (x *exporter) checkClock(context.Context) error {
 	var notes []string
 	x.origin, notes = describeOrigin(x.m.Settings, x.m.Version, x.m.Now())
 	x.report.Notices = append(x.report.Notices, notes...)
+	former, err := ledger.FormerNames(x.l, x.name)
+	if err != nil {
+		return err
+	}
+	x.origin.Formerly = former[:min(len(former), drive.MaxFormerly)]
+	if err := noteFormer(x); err != nil {
+		return err
+	}
 	if x.o.AcceptClock {
 		return nil
 	}
@@ -370,6 +402,13 @@ func (x *exporter) checkClock(context.Context) error {
 	var last time.Time
 	if e, ok := x.l.Exported(x.name); ok {
 		last = time.Unix(e.Serial, 0)
+	}
+	newest := last
+	if x.held != nil {
+		newest = trust.Latest(newest, time.Unix(x.held.Serial(), 0))
+	}
+	if err := checkAhead(x.m, x.name, newest); err != nil {
+		return err
 	}
 	return checkClock(x.m.Now(), evidenceOf(x.m, x.l, x.held, x.host, x.origin.Repositories), key, last)
 }

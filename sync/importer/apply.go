@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -66,14 +67,14 @@ func (im *importer) apply(ctx context.Context, in *incoming) error {
 	return nil
 }
 
-// saveImports remembers what is an origin's here, and settles what was noted before (settlePending). What is remembered under the key that it had before is its own from now on.
+// saveImports remembers what is an origin's here, and settles what was noted before (settlePending). What is remembered under a key or a name that it had before is its own from now on.
 func (im *importer) saveImports(in *incoming) error {
 	for kind, m := range in.imports {
 		if err := im.l.Pending(in.id, ledgerKind(kind)).Settle(m); err != nil {
 			return err
 		}
-		if in.known != in.id {
-			if err := im.l.Pending(in.known, ledgerKind(kind)).Settle(nil); err != nil {
+		for _, id := range takenOver(in, im.l, ledgerKind(kind)) {
+			if err := im.l.Pending(id, ledgerKind(kind)).Settle(nil); err != nil {
 				return err
 			}
 		}
@@ -123,7 +124,7 @@ func settlePending(ctx context.Context, im *importer, in *incoming) error {
 		if !im.client.has(kind) {
 			continue // the directory may only not be mounted
 		}
-		for _, id := range []ledger.OriginID{in.known, in.id} {
+		for _, id := range append(slices.Clone(in.former), in.known, in.id) {
 			pending := im.l.Pending(id, ledgerKind(kind))
 			rows, err := pending.Rows()
 			if err != nil {
@@ -184,6 +185,11 @@ func (im *importer) remember(in *incoming) error {
 	signed := in.gen.Signed
 	if !in.Plan.Older {
 		if err := im.l.SaveSeen(in.id, ledger.Seen{Serial: in.gen.Serial(), Manifest: in.sum, Highest: signed.SignedAt}); err != nil {
+			return err
+		}
+	}
+	if len(in.former) > 0 {
+		if err := ledger.SaveRenewed(im.l, in.id, in.former, signed.SignedAt); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,11 @@ func (e *OlderError) Class() fault.Class { return fault.Older }
 
 // Hints name the flag.
 func (e *OlderError) Hints(drive string) []string {
-	return []string{fmt.Sprintf("if it is meant, this once: pkgsneak import %s --allow-older", drive)}
+	hints := []string{fmt.Sprintf("if it is meant, this once: pkgsneak import %s --allow-older", drive)}
+	if hint := wrongClock(e.Serial, e.Have); hint != "" {
+		hints = append(hints, hint)
+	}
+	return hints
 }
 
 // ForkError says that a generation's number was seen before with other contents: two machines sign with one key, or somebody replays.
@@ -60,7 +64,8 @@ func (e *FutureError) Class() fault.Class { return fault.Untrusted }
 
 // Hints name the flag.
 func (e *FutureError) Hints(drive string) []string {
-	return []string{fmt.Sprintf("if this machine's clock is wrong, set it; if the generation is known to be good: pkgsneak import %s --accept-future", drive)}
+	return []string{fmt.Sprintf("if this machine's clock is wrong, set it; if the generation is known to be good: pkgsneak import %s --accept-future", drive),
+		"if the clock of the build host was wrong, there: set it, pkgsneak key renew, and export again"}
 }
 
 // StaleError says that a generation was signed longer ago than the person allows.

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type ImportOptions struct {
 	MaxAge time.Duration
 	// AcceptFuture imports a generation whose time is further ahead than any clock is wrong.
 	AcceptFuture bool
+	// AcceptClock believes this machine's clock, and gives up a later time that is remembered from a signature.
+	AcceptClock bool
 	// AcceptRotation trusts the successor that a trusted key introduced, in its place. ConfirmRotation is asked where it is not set; nil says no.
 	AcceptRotation  bool
 	ConfirmRotation func(*trust.Refusal) (bool, error)
@@ -164,8 +167,9 @@ type incoming struct {
 	gen       *drive.Generation
 	sum       digest.Blake2b // of what was signed
 	id        ledger.OriginID
-	successor *successor      // its key, if that was accepted in the place of a trusted one
-	known     ledger.OriginID // under which it is remembered: with the key that it had before, if that one introduced its key
+	successor *successor        // its key, if that was accepted in the place of a trusted one
+	former    []ledger.OriginID // names that it had before: their files are its own now, their serials are not
+	known     ledger.OriginID   // under which it is remembered: with the key that it had before, if that one introduced its key
 	seen      ledger.Seen
 	catalogue *pkgindex.Index
 	facts     *drive.Facts                  // nil: an older program does not tell
@@ -233,6 +237,11 @@ func (im *importer) run(ctx context.Context) error {
 	if err := im.trustSuccessors(); err != nil {
 		return err
 	}
+	if im.o.AcceptClock {
+		if err := ledger.LowerTime(im.l, im.know.Now); err != nil {
+			return err
+		}
+	}
 	return im.carryOut(ctx)
 }
 
@@ -267,6 +276,7 @@ func (im *importer) load(ctx context.Context) (err error) {
 	if im.know, err = trust.Read(im.l, im.m.Now()); err != nil {
 		return err
 	}
+	judgeClock(im)
 	im.w.Tell(progress.Event{Phase: progress.PhaseScan, Path: im.o.Drive})
 	if err := im.applyRevocations(); err != nil {
 		return err
@@ -282,6 +292,7 @@ func (im *importer) load(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	var refused []refusedOrigin
 	for _, dir := range dirs {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -297,8 +308,11 @@ func (im *importer) load(ctx context.Context) (err error) {
 		case im.o.Origin == "" && unwanted(err):
 			im.report.Unwanted++
 		default:
-			im.refuse(dir, err)
+			refused = append(refused, refusedOrigin{dir, in, err})
 		}
+	}
+	for _, r := range withoutFormer(im, refused) {
+		im.refuse(r.dir, r.err)
 	}
 	im.passOverRetired()
 	return im.nothingAccepted()
@@ -341,7 +355,7 @@ func (im *importer) nothingAccepted() error {
 	return fmt.Errorf("import from %q: nothing was exported to it yet: %w", im.o.Drive, drive.ErrNoTree)
 }
 
-// loadOrigin verifies one origin up to its catalogue. What it returns is closed by whoever accepts it.
+// loadOrigin verifies one origin up to its catalogue. What it returns is closed by whoever accepts it. With an error comes no more than whose generation it is, if that is certain.
 func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	seen, err := im.know.Load(im.drive, dir, im.offered)
 	if err != nil {
@@ -361,21 +375,19 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin, Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(), Signed: gen.Signed.SignedAt,
 			Copy: []payload.Item{}, Replace: []payload.Item{}, Beside: []payload.Item{}, Prune: []payload.Item{}, Unusable: []payload.Item{}, LeftOut: []payload.Item{}}}}
 	if in.sum, err = listSum(gen); err != nil {
-		return nil, err
+		return in, err
 	}
 	in.known = im.know.Predecessor(im.l, in.id, im.offered)
-	if err := im.checkTime(in); err != nil {
-		return nil, err
-	}
-	if err := im.checkSerial(in); err != nil {
-		return nil, err
+	in.former = formerOf(im, in)
+	if err := cmp.Or(checkName(im, in), im.checkTime(in), im.checkSerial(in)); err != nil {
+		return in, err
 	}
 	if im.wants(payload.Package) {
 		if err := im.outlook.origin(gen); err != nil {
 			return nil, err
 		}
 		if err := im.readCatalogue(in); err != nil {
-			return nil, err
+			return in, err
 		}
 		if in.facts, err = gen.Facts(); err != nil {
 			return nil, err
@@ -384,7 +396,7 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	in.stock = make(map[payload.Kind]*drive.Stock)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if in.stock[kind], err = gen.Stock(drive.DriveKind(kind)); err != nil {
-			return nil, err
+			return in, err
 		}
 	}
 	return in, im.acceptRotation(in, seen)
@@ -408,11 +420,11 @@ func (im *importer) accept(in *incoming) {
 // the far future would refuse every honest one.
 func (im *importer) checkTime(in *incoming) error {
 	signed := in.gen.Signed
-	stamp := trust.Latest(signed.SignedAt, signed.Timestamp)
-	if limit := trust.Latest(im.know.Now, trust.NotBefore).Add(trust.MaxAhead); stamp.After(limit) && !im.o.AcceptFuture {
+	stamp, now := trust.Latest(signed.SignedAt, signed.Timestamp), timeFor(im, in)
+	if limit := trust.Latest(now, trust.NotBefore).Add(trust.MaxAhead); stamp.After(limit) && !im.o.AcceptFuture {
 		return &FutureError{Origin: in.Plan.Origin, Time: stamp, Limit: limit}
 	}
-	age := max(0, im.know.Now.Sub(signed.SignedAt))
+	age := max(0, now.Sub(signed.SignedAt))
 	in.Plan.Age = int64(age / time.Second)
 	if im.o.MaxAge > 0 && age > im.o.MaxAge {
 		return &StaleError{Origin: in.Plan.Origin, Age: age, Max: im.o.MaxAge}
@@ -516,7 +528,7 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	in.imports = make(map[payload.Kind]map[string]ledger.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if im.wants(kind) {
-			if in.imports[kind], err = im.l.Imports(in.known, ledgerKind(kind)); err != nil {
+			if in.imports[kind], err = rememberedRows(im.l, in, ledgerKind(kind)); err != nil {
 				return err
 			}
 		}

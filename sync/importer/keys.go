@@ -73,7 +73,11 @@ func (im *importer) trustSuccessors() error {
 			return fmt.Errorf("trusting the key %s: %w", s.key.Fingerprint(), err)
 		}
 		for _, in := range im.origins {
-			for _, id := range []*ledger.OriginID{&in.id, &in.known} {
+			ids := []*ledger.OriginID{&in.id, &in.known}
+			for i := range in.former {
+				ids = append(ids, &in.former[i])
+			}
+			for _, id := range ids {
 				if id.Key == s.old {
 					id.Key = s.key.Fingerprint()
 				}

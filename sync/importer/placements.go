@@ -79,7 +79,7 @@ func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 	var here []ledger.OriginID
 	for _, in := range im.origins {
 		p.remember(in.id, in, in.imports[kind])
-		here = append(here, in.id, in.known)
+		here = append(append(here, in.former...), in.id, in.known)
 	}
 	for _, id := range im.l.Importers(ledgerKind(kind)) {
 		if key, ok := im.know.Ring.Find(id.Key); !ok || key.Revoked() || slices.Contains(here, id) {

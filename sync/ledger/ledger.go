@@ -12,6 +12,7 @@
 //	  decisions                the keys that are not to be trusted, or no longer (Decisions)
 //	  damaged                  files that verify found wrong on drives of this machine (Damaged)
 //	  replacing                one key is about to take the place of another (Replace)
+//	  renewed                  the origins that go on under another name (Renewals)
 //	  memory                   serials, exports, runs (below)
 //	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
 //	  digests/HEX              one for each directory whose files were read
@@ -182,7 +183,10 @@ func open(ctx context.Context, dir string, o Options) (_ *Ledger, err error) {
 	if err := l.readMemory(); err != nil || o.ReadOnly {
 		return l, err
 	}
-	return l, finishReplacing(l)
+	if err := finishReplacing(l); err != nil {
+		return nil, err
+	}
+	return l, finishRenewing(l)
 }
 
 // sweep removes what killed runs left.

@@ -51,6 +51,9 @@ type Signer struct {
 	// why that one is not valid any more.
 	Before    manifest.Fingerprint
 	Withdrawn string
+	// ByClock says that the key has ended (Expired) by a remembered time that no clock explains, and has not by
+	// this machine's clock.
+	ByClock bool
 }
 
 // Believed reports whether generations of the signer are imported.
@@ -115,6 +118,9 @@ func (s Signer) Advice(place string) (do, command string) {
 	case Revoked:
 		return "on the build host: pkgsneak key rotate --revoke, and export again; then here", "pkgsneak trust " + place
 	case Expired:
+		if s.ByClock {
+			return "if this machine's clock is right", "pkgsneak import " + place + " --accept-clock"
+		}
 		return "on the build host: pkgsneak key rotate, and export again; or, if its key was renewed", fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
 	case Never:
 		return "if it is wanted after all, " + compare, fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
@@ -147,6 +153,7 @@ func (v View) Judge(key *manifest.PublicKey, name string, offered manifest.Ring)
 			s.State = Mine
 		}
 		s.invalid(trusted.Check(Latest(v.Now, trusted.Created())), trusted)
+		s.ByClock = s.State == Expired && v.validByClock(trusted)
 		return s
 	}
 	if s.State == Never || s.State == Revoked {
@@ -154,6 +161,7 @@ func (v View) Judge(key *manifest.PublicKey, name string, offered manifest.Ring)
 	}
 	if err := key.Check(Latest(v.Now, key.Created())); err != nil {
 		s.invalid(err, key)
+		s.ByClock = s.State == Expired && v.validByClock(key)
 		return s
 	}
 	if s.State == Retired {
@@ -301,7 +309,7 @@ func (v View) refuse(dir string, err error) error {
 	if errors.As(err, &problem) {
 		if key, ok := v.Ring.Find(problem.Fingerprint); ok {
 			r.Signer = v.Judge(key, "", nil)
-			r.Signer.State, r.Signer.Reason = Expired, problem.Reason
+			r.Signer.State, r.Signer.Reason, r.Signer.ByClock = Expired, problem.Reason, v.validByClock(key)
 			if key.Revoked() {
 				r.Signer.State = Revoked
 			}

@@ -18,6 +18,7 @@ type View struct {
 	Hidden bool                 // there is such a key, and this user may not read it
 	Now    time.Time            // the latest time that is certain
 
+	clock     time.Time
 	decisions map[manifest.Fingerprint]ledger.Decision
 	seen      []ledger.OriginID // origins of which something was accepted here
 	exports   []string          // names under which this machine exports
@@ -26,7 +27,7 @@ type View struct {
 // Read reads the keys of the state directory. A signing key that an ordinary user may not read is no
 // error: reading a drive does not need it.
 func Read(l *ledger.Ledger, clock time.Time) (View, error) {
-	v := View{Now: Latest(clock, l.HighestTime()), seen: ledger.SeenOrigins(l), exports: l.Origins()}
+	v := View{Now: Latest(clock, l.HighestTime()), clock: clock, seen: ledger.SeenOrigins(l), exports: l.Origins()}
 	var err error
 	if v.decisions, err = ledger.Decisions(l); err != nil {
 		return View{}, err
@@ -161,4 +162,15 @@ func (v View) certifier(fpr manifest.Fingerprint, known manifest.Ring) (manifest
 		}
 	}
 	return "", false
+}
+
+// ClockBehind reports whether a time that is remembered from a signature lies further ahead of the clock than a clock
+// is wrong, while the clock may be right: either may be the one that is wrong.
+func (v View) ClockBehind() bool {
+	return !v.clock.Before(NotBefore) && v.Now.After(v.clock.Add(MaxAhead))
+}
+
+// validByClock reports whether a key that has ended has not by this machine's clock.
+func (v View) validByClock(key *manifest.PublicKey) bool {
+	return v.ClockBehind() && key.Check(Latest(v.clock, key.Created())) == nil
 }

@@ -1,0 +1,171 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/trust"
+)
+
+// Renewed is what Renew did.
+type Renewed struct {
+	Former string `json:"former"`
+	Origin string `json:"origin"`
+	PKGDIR string `json:"pkgdir"`
+	Serial int64  `json:"serial"` // of the last generation under the former name, Unix seconds
+	// Remembered is a later time that this machine had from a signature, and has given up; nil: none.
+	Remembered *time.Time `json:"remembered,omitempty"`
+	// NewKey was made if that of the origin bears a time from the same clock, and OldKey signs no longer.
+	NewKey manifest.Fingerprint `json:"new_key,omitempty"`
+	OldKey manifest.Fingerprint `json:"old_key,omitempty"`
+}
+
+// NotAheadError says that there is nothing to renew: the serials of an origin are not ahead of the clock.
+type NotAheadError struct {
+	Origin    string
+	Last, Now time.Time
+}
+
+func (e *NotAheadError) Error() string {
+	return fmt.Sprintf("renewing origin %q: its last generation is of %s, and this machine's clock says %s: there is nothing to renew", e.Origin, stampOf(e.Last), stampOf(e.Now))
+}
+
+// Class is that of no particular error.
+func (e *NotAheadError) Class() fault.Class { return fault.Failed }
+
+// Hints name what else may be meant.
+func (e *NotAheadError) Hints(string) []string {
+	return []string{"set the clock right first (date, ntpdate, hwclock --systohc); to give the origin another name all the same: pkgsneak key renew --name NAME"}
+}
+
+// NoOriginHereError says that a PKGDIR was never exported.
+type NoOriginHereError struct {
+	PKGDIR string
+	Others []string // the origins that are exported here
+}
+
+func (e *NoOriginHereError) Error() string {
+	return fmt.Sprintf("renewing the origin of %q: nothing was exported from there with this state directory", e.PKGDIR)
+}
+
+// Class is that of no particular error.
+func (e *NoOriginHereError) Class() fault.Class { return fault.Failed }
+
+// Hints name the flag.
+func (e *NoOriginHereError) Hints(string) []string {
+	if len(e.Others) == 0 {
+		return []string{"if the state directory was lost, export once, so that the number on the drive is remembered; or name the directory: --state-dir DIR"}
+	}
+	return []string{fmt.Sprintf("another one was (%s): pkgsneak key renew --pkgdir DIR", strings.Join(e.Others, ", "))}
+}
+
+// NameUsedError says that the new name of an origin is one that this machine has used.
+type NameUsedError struct{ Origin, Name string }
+
+func (e *NameUsedError) Error() string {
+	return fmt.Sprintf("renewing origin %q: an origin of this machine has, or had, the name %q", e.Origin, e.Name)
+}
+
+// Class is that of no particular error.
+func (e *NameUsedError) Class() fault.Class { return fault.Failed }
+
+// Hints name the flag.
+func (e *NameUsedError) Hints(string) []string { return []string{"pkgsneak key renew --name NAME"} }
+
+// Renew gives the origin of a PKGDIR a new name, "" for the old one with a number behind: its serials start anew at the real time. Its next export tells the
+// clients its former names.
+func Renew(ctx context.Context, m machine.Machine, name string) (*Renewed, error) {
+	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{LockWait: m.LockWait, Hook: m.Hook})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	old := lastName(l, realPath(m.PKGDIR))
+	if old == "" {
+		return nil, &NoOriginHereError{PKGDIR: m.PKGDIR, Others: l.Origins()}
+	}
+	now := m.Now()
+	if now.Before(trust.NotBefore) {
+		return nil, &NotAheadError{Origin: old, Now: now, Last: lastOf(l, old)}
+	}
+	key, err := l.SigningKey()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	ahead := key != nil && key.Public().Created().After(now.Add(trust.MaxAhead))
+	if name == "" && !ahead && !lastOf(l, old).After(now) {
+		return nil, &NotAheadError{Origin: old, Now: now, Last: lastOf(l, old)}
+	}
+	r := &Renewed{Former: old, PKGDIR: m.PKGDIR, Serial: lastOf(l, old).Unix()}
+	if r.Origin, err = newName(l, old, name); err != nil {
+		return nil, err
+	}
+	if highest := l.HighestTime(); highest.After(now) {
+		r.Remembered = &highest
+	}
+	if ahead {
+		if err := r.replaceKey(l, key, now); err != nil {
+			return nil, err
+		}
+	}
+	return r, ledger.RenewExported(l, old, r.Origin, now)
+}
+
+func lastOf(l *ledger.Ledger, name string) time.Time {
+	e, _ := l.Exported(name)
+	return time.Unix(e.Serial, 0)
+}
+
+// newName finds the new name of an origin, one that no origin of this machine has or had: on a drive, names that differ in case only are one.
+func newName(l *ledger.Ledger, old, name string) (string, error) {
+	renewals, err := ledger.Renewals(l)
+	if err != nil {
+		return "", err
+	}
+	taken := func(name string) bool {
+		same := func(other string) bool { return strings.EqualFold(name, other) }
+		return slices.ContainsFunc(l.Origins(), same) ||
+			slices.ContainsFunc(renewals, func(r ledger.Renewal) bool { return r.Former.Key == "" && same(r.Former.Name) })
+	}
+	if name != "" {
+		name, err := drive.OriginName(name)
+		if err == nil && taken(name) {
+			err = &NameUsedError{Origin: old, Name: name}
+		}
+		return name, err
+	}
+	base, n := old, 2
+	if i := strings.LastIndexByte(old, '-'); i > 0 {
+		if had, err := strconv.Atoi(old[i+1:]); err == nil && had > 1 && had < 1000 {
+			base, n = old[:i], had+1
+		}
+	}
+	for ; ; n++ {
+		suffix := "-" + strconv.Itoa(n)
+		name, err := drive.OriginName(base[:min(len(base), drive.MaxOriginName-len(suffix))] + suffix)
+		if err != nil || !taken(name) {
+			return name, err
+		}
+	}
+}
+
+// replaceKey makes a key whose time is the real one. The old one cannot introduce it: by the time that it bears, it does not exist yet.
+func (r *Renewed) replaceKey(l *ledger.Ledger, old *manifest.PrivateKey, now time.Time) error {
+	next, err := manifest.GenerateKey(old.Public().UserID(), now)
+	if err != nil {
+		return err
+	}
+	r.OldKey, r.NewKey = old.Public().Fingerprint(), next.Public().Fingerprint()
+	return l.ReplaceSigningKey(next)
+}
