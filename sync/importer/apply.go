@@ -73,7 +73,7 @@ func (im *importer) saveImports(in *incoming) error {
 		if err := im.l.Pending(in.id, ledgerKind(kind)).Settle(m); err != nil {
 			return err
 		}
-		for _, id := range takenOver(in, im.l, ledgerKind(kind)) {
+		for _, id := range takenOver(im.l, ledgerKind(kind), in.id, append(slices.Clone(in.former), in.known)...) {
 			if err := im.l.Pending(id, ledgerKind(kind)).Settle(nil); err != nil {
 				return err
 			}

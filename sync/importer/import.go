@@ -276,7 +276,11 @@ func (im *importer) load(ctx context.Context) (err error) {
 	if im.know, err = trust.Read(im.l, im.m.Now()); err != nil {
 		return err
 	}
-	judgeClock(im)
+	if im.o.AcceptClock {
+		im.know.Now = im.m.Now()
+	} else if note := behind(im.know, im.m.Now(), im.o.Drive); note != "" {
+		im.note("%s", note)
+	}
 	im.w.Tell(progress.Event{Phase: progress.PhaseScan, Path: im.o.Drive})
 	if err := im.applyRevocations(); err != nil {
 		return err
@@ -378,8 +382,8 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 		return in, err
 	}
 	in.known = im.know.Predecessor(im.l, in.id, im.offered)
-	in.former = formerOf(im, in)
-	if err := cmp.Or(checkName(im, in), im.checkTime(in), im.checkSerial(in)); err != nil {
+	in.former = formerOf(im.know, im.l, in.id.Key, gen.Record.Formerly, im.offered)
+	if err := cmp.Or(checkName(im.l, in.id), im.checkTime(in), im.checkSerial(in)); err != nil {
 		return in, err
 	}
 	if im.wants(payload.Package) {
@@ -420,7 +424,10 @@ func (im *importer) accept(in *incoming) {
 // the far future would refuse every honest one.
 func (im *importer) checkTime(in *incoming) error {
 	signed := in.gen.Signed
-	stamp, now := trust.Latest(signed.SignedAt, signed.Timestamp), timeFor(im, in)
+	stamp, now := trust.Latest(signed.SignedAt, signed.Timestamp), im.know.Now
+	if len(in.former) > 0 && !im.o.AcceptClock { // the names that it gave up do not count, and neither do their times
+		now = trust.Latest(im.m.Now(), ledger.TimeWithout(im.l, in.former))
+	}
 	if limit := trust.Latest(now, trust.NotBefore).Add(trust.MaxAhead); stamp.After(limit) && !im.o.AcceptFuture {
 		return &FutureError{Origin: in.Plan.Origin, Time: stamp, Limit: limit}
 	}
@@ -430,6 +437,43 @@ func (im *importer) checkTime(in *incoming) error {
 		return &StaleError{Origin: in.Plan.Origin, Age: age, Max: im.o.MaxAge}
 	}
 	return nil
+}
+
+// refusedOrigin is an origin that was not accepted.
+type refusedOrigin struct {
+	dir string
+	in  *incoming // nil: whose it is is not certain
+	err error
+}
+
+// withoutFormer leaves out the origins that go on under another name which is accepted in this run: there is nothing to
+// be had of them. It returns the refused ones that remain.
+func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
+	now := make(map[ledger.OriginID]string)
+	for _, in := range im.origins {
+		for _, id := range in.former {
+			now[id] = in.Plan.Origin
+		}
+	}
+	if len(now) == 0 {
+		return refused
+	}
+	gone := func(id ledger.OriginID, dir string) bool {
+		name, ok := now[id]
+		if ok {
+			im.note("origin %q goes on as %q: %q on the drive is not used any more (on the build host: pkgsneak forget %s DRIVE)", id.Name, name, dir, fault.Quote(id.Name))
+		}
+		return ok
+	}
+	im.origins = slices.DeleteFunc(im.origins, func(in *incoming) bool {
+		if !gone(in.id, in.Plan.Dir) {
+			return false
+		}
+		in.gen.Close()
+		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool { return o == in.OriginImport })
+		return true
+	})
+	return slices.DeleteFunc(refused, func(r refusedOrigin) bool { return r.in != nil && gone(r.in.id, r.dir) })
 }
 
 // refuse leaves an origin out: nothing of it is used.
@@ -528,7 +572,7 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	in.imports = make(map[payload.Kind]map[string]ledger.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if im.wants(kind) {
-			if in.imports[kind], err = rememberedRows(im.l, in, ledgerKind(kind)); err != nil {
+			if in.imports[kind], err = rememberedRows(im.l, ledgerKind(kind), append(slices.Clone(in.former), in.known, in.id)...); err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/trust"
@@ -17,11 +18,11 @@ import (
 // ends in between has lost nothing; the next one copies them again.
 
 // formerOf are the origins that this one was before, as they may be remembered here.
-func formerOf(im *importer, in *incoming) []ledger.OriginID {
+func formerOf(know trust.View, l *ledger.Ledger, key manifest.Fingerprint, names []string, offered manifest.Ring) []ledger.OriginID {
 	var ids []ledger.OriginID
-	for _, name := range slices.Backward(in.gen.Record.Formerly) { // the latest last: its rows count
-		id := ledger.OriginID{Key: in.id.Key, Name: name}
-		for _, id := range []ledger.OriginID{im.know.Predecessor(im.l, id, im.offered), id} {
+	for _, name := range slices.Backward(names) { // the latest last: its rows count
+		id := ledger.OriginID{Key: key, Name: name}
+		for _, id := range []ledger.OriginID{know.Predecessor(l, id, offered), id} {
 			if !slices.Contains(ids, id) {
 				ids = append(ids, id)
 			}
@@ -30,11 +31,11 @@ func formerOf(im *importer, in *incoming) []ledger.OriginID {
 	return ids
 }
 
-// rememberedRows are the files of a kind that came in from an origin: under its own name and key, and under those that
-// it had before.
-func rememberedRows(l *ledger.Ledger, in *incoming, kind ledger.Kind) (map[string]ledger.Import, error) {
+// rememberedRows are the files of a kind that came in from an origin, under the names and keys that it had one after
+// another.
+func rememberedRows(l *ledger.Ledger, kind ledger.Kind, ids ...ledger.OriginID) (map[string]ledger.Import, error) {
 	rows := make(map[string]ledger.Import)
-	for _, id := range append(slices.Clone(in.former), in.known, in.id) {
+	for _, id := range ids {
 		more, err := l.Imports(id, kind)
 		if err != nil {
 			return nil, err
@@ -44,60 +45,18 @@ func rememberedRows(l *ledger.Ledger, in *incoming, kind ledger.Kind) (map[strin
 	return rows, nil
 }
 
-// takenOver are the origins whose rows of a kind are this one's from now on.
-func takenOver(in *incoming, l *ledger.Ledger, kind ledger.Kind) []ledger.OriginID {
+// takenOver are those of an origin's former names and keys under which rows of a kind are remembered: they are its own
+// from now on.
+func takenOver(l *ledger.Ledger, kind ledger.Kind, now ledger.OriginID, former ...ledger.OriginID) []ledger.OriginID {
 	here := l.Importers(kind)
-	var ids []ledger.OriginID
-	for _, id := range append(slices.Clone(in.former), in.known) {
-		if id != in.id && slices.Contains(here, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// refusedOrigin is an origin that was not accepted.
-type refusedOrigin struct {
-	dir string
-	in  *incoming // nil: whose it is is not certain
-	err error
-}
-
-// withoutFormer leaves out the origins that go on under another name which is accepted in this run: there is nothing to
-// be had of them. It returns the refused ones that remain.
-func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
-	now := make(map[ledger.OriginID]string)
-	for _, in := range im.origins {
-		for _, id := range in.former {
-			now[id] = in.Plan.Origin
-		}
-	}
-	if len(now) == 0 {
-		return refused
-	}
-	gone := func(id ledger.OriginID, dir string) bool {
-		name, ok := now[id]
-		if ok {
-			im.note("origin %q goes on as %q: %q on the drive is not used any more (on the build host: pkgsneak forget %s DRIVE)", id.Name, name, dir, fault.Quote(id.Name))
-		}
-		return ok
-	}
-	im.origins = slices.DeleteFunc(im.origins, func(in *incoming) bool {
-		if !gone(in.id, in.Plan.Dir) {
-			return false
-		}
-		in.gen.Close()
-		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool { return o == in.OriginImport })
-		return true
-	})
-	return slices.DeleteFunc(refused, func(r refusedOrigin) bool { return r.in != nil && gone(r.in.id, r.dir) })
+	return slices.DeleteFunc(former, func(id ledger.OriginID) bool { return id == now || !slices.Contains(here, id) })
 }
 
 // checkName refuses an origin that goes on under another name here.
-func checkName(im *importer, in *incoming) error {
-	name, err := ledger.RenewedAs(im.l, in.id)
+func checkName(l *ledger.Ledger, id ledger.OriginID) error {
+	name, err := ledger.RenewedAs(l, id)
 	if err == nil && name != "" {
-		err = &RenewedError{Origin: in.Plan.Origin, Now: name}
+		err = &RenewedError{Origin: id.Name, Now: name}
 	}
 	return err
 }
@@ -119,25 +78,13 @@ func (e *RenewedError) Hints(drive string) []string {
 	return []string{fmt.Sprintf("on the build host: pkgsneak export %s; then: pkgsneak forget %s %s", drive, fault.Quote(e.Origin), drive)}
 }
 
-// timeFor is the latest time that is certain without the signatures of the names that an origin gave up.
-func timeFor(im *importer, in *incoming) time.Time {
-	if im.o.AcceptClock || len(in.former) == 0 {
-		return im.know.Now
+// behind tells of a remembered time that this machine's clock does not explain; "" if there is none.
+func behind(know trust.View, clock time.Time, place string) string {
+	if !know.ClockBehind() {
+		return ""
 	}
-	return trust.Latest(im.m.Now(), ledger.TimeWithout(im.l, in.former))
-}
-
-// judgeClock lets the clock decide if that is wanted, and tells of a remembered time that no clock explains.
-func judgeClock(im *importer) {
-	clock := im.m.Now()
-	if im.o.AcceptClock {
-		im.know.Now = clock
-		return
-	}
-	if im.know.ClockBehind() {
-		im.note("a signature that was verified here is of %s, more than a year after this machine's clock, %s: keys and ages are judged by it; if the clock is right: pkgsneak import %s --accept-clock",
-			im.know.Now.UTC().Format(time.RFC3339), clock.UTC().Format(time.RFC3339), fault.Quote(im.o.Drive))
-	}
+	return fmt.Sprintf("a signature that was verified here is of %s, more than a year after this machine's clock, %s: keys and ages are judged by it; if the clock is right: pkgsneak import %s --accept-clock",
+		know.Now.UTC().Format(time.RFC3339), clock.UTC().Format(time.RFC3339), fault.Quote(place))
 }
 
 // wrongClock is the hint at a generation whose number no honest one reaches; "" if it may be one.
