@@ -87,5 +87,5 @@ func (e *KeyEndedError) Class() fault.Class { return fault.Untrusted }
 
 // Hints name the ways to a key that signs.
 func (e *KeyEndedError) Hints(string) []string {
-	return []string{"a key that has expired: prolong it with gpg (--quick-set-expire), then pkgsneak key import FILE; else: pkgsneak key renew"}
+	return []string{"a key that has expired: prolong it with gpg (--quick-set-expire), then pkgsneak key import FILE; else: pkgsneak key rotate"}
 }
