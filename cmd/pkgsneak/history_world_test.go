@@ -839,7 +839,7 @@ func fillDisk(disk, ballast string, leave int64) error {
 	if err := unix.Statfs(disk, &st); err != nil {
 		return err
 	}
-	n := int64(st.Bfree)*st.Bsize - leave
+	n := int64(st.Bfree)*int64(st.Bsize) - leave
 	if n <= 0 {
 		return nil
 	}
