@@ -26,6 +26,12 @@ type face struct {
 	place string // its argument DRIVE, else the first
 }
 
+// goesOn says what the same command does after an interruption, for those that do not begin anew. An export says it itself.
+var goesOn = map[string]string{
+	"import": "what is complete stays: the same command goes on from there",
+	"forget": "the same command removes the rest",
+}
+
 // call is one verb at work.
 type call struct {
 	*face
@@ -46,7 +52,12 @@ func (f *face) end(ctx context.Context, err error) int {
 	}
 	fail := explain(err, f.place)
 	if ctx.Err() != nil && !unanswered(err) {
-		fail = explain(context.Canceled, f.place) // whatever broke off because of it
+		if fault.Of(err) != fault.Interrupted {
+			fail = explain(context.Canceled, f.place) // whatever broke off because of it
+		}
+		if hint := goesOn[f.verb]; hint != "" && len(fail.hints) == 0 {
+			fail.hints = []string{hint}
+		}
 	}
 	fail.hints = f.out.repeated(fail.hints)
 	f.out.failure(fail)

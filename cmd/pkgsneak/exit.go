@@ -130,13 +130,13 @@ var answers = map[fault.Class]struct {
 	fault.Locked:      {code: exitLocked, hint: "wait for the other program, or wait longer for it: --lock-wait 1h"},
 	fault.Untrusted:   {code: exitUntrusted},
 	fault.Older:       {code: exitOlder},
-	fault.Gone:        {code: exitGone, hint: "plug it in, mount it and run the same command again: what is complete stays"},
+	fault.Gone:        {code: exitGone, hint: "plug it in, mount it and run the same command again"},
 	fault.Failing:     {code: exitGone},
 	fault.Space:       {code: exitSpace, message: spaceMessage, hint: "free some space there, or leave something out (--no-distfiles), and run the same command again"},
 	fault.Permission:  {code: exitFailed},
 	fault.Unfit:       {code: exitLeftOut},
 	fault.Declined:    {code: exitInterrupted},
-	fault.Interrupted: {code: exitInterrupted, message: interrupted, hint: "what is complete stays: the same command goes on from there"},
+	fault.Interrupted: {code: exitInterrupted, message: interrupted},
 }
 
 // explain turns an error into what a person reads and a script sees. place is the argument of the command line (a drive, mostly), for the hints.

@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
 	"syscall"
 )
 
@@ -18,11 +17,7 @@ func main() {
 	// As emerge and emaint do: packages, index and the tree on a drive are read by others. What is secret has a mode of its own.
 	syscall.Umask(0o022)
 	tuneMemory()
-	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
-	go func() {
-		<-ctx.Done()
-		stop() // a second signal ends the process at once
-	}()
+	ctx, stop := untilSignal(context.Background())
 	code := run(ctx, processEnv(version), os.Args[1:])
 	stop()
 	os.Exit(code)

@@ -73,5 +73,12 @@ func stopSignals() []os.Signal {
 	return signals
 }
 
+// untilSignal is the context of a run, which the first signal ends; a second one ends the process at once.
+func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, stopSignals()...)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
 // unanswered reports whether a run ended at a question.
 func unanswered(err error) bool { return errors.Is(err, errNoAnswer) }

@@ -14,7 +14,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -29,6 +28,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/durable/durabletest"
+	"pkgsneak/sync/progress"
 )
 
 // The stories in testdata run the real command, each machine being a directory: "as host" makes $WORK/host with etc, var/cache/binpkgs, var/cache/distfiles and
@@ -39,6 +39,7 @@ import (
 //	STORY_NOW   its clock, RFC 3339; without it the real one
 //	STORY_TTY   set: all three streams are terminals
 //	STORY_PROGRAM  the program that is offered on the drive
+//	STORY_SIGNALS  phases of an operation and bytes, "copy:20000000 flush:0": at each of these points the process sends itself SIGINT and waits for what comes of it
 //	STORY_KILL  the number of the change of a file on this machine before which the process is killed
 const storyClock = time.RFC3339
 
@@ -48,8 +49,9 @@ func TestMain(m *testing.M) {
 
 // storyMain is main with a machine of the story around it.
 func storyMain() {
-	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
+	ctx, stop := untilSignal(context.Background())
 	e := processEnv("story")
+	e.observe = signalsAt(ctx, strings.Fields(os.Getenv("STORY_SIGNALS")))
 	e.root, e.hostname, e.executable = os.Getenv("STORY_ROOT"), os.Getenv("STORY_NAME"), os.Getenv("STORY_PROGRAM")
 	e.portageq = nil
 	if os.Getenv("STORY_TTY") != "" {
@@ -74,6 +76,26 @@ func storyMain() {
 	code := run(ctx, e, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// signalsAt sends this process SIGINT at each of the points, and goes on when the first one has been heard; a further one ends the process.
+func signalsAt(ctx context.Context, points []string) func(progress.Event) {
+	return func(e progress.Event) {
+		if len(points) == 0 {
+			return
+		}
+		phase, bytes, _ := strings.Cut(points[0], ":")
+		if least, err := strconv.ParseInt(bytes, 10, 64); err != nil || string(e.Phase) != phase || e.Done < least {
+			return
+		}
+		points = points[1:]
+		again := ctx.Err() != nil
+		_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+		<-ctx.Done()
+		for again { // until the process no longer catches it
+			_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+		}
+	}
 }
 
 func TestStories(t *testing.T) {

@@ -51,7 +51,7 @@ func (r *Result) sentence() string {
 	}
 	switch r.Outcome {
 	case Pulled:
-		parts = append(parts, "it was pulled before the end. What was complete before is still on it: plug it in again")
+		parts = append(parts, "it was pulled before the end. It holds its last complete state: plug it in again")
 	case Interrupted:
 		parts = append(parts, "interrupted")
 	case Failed:

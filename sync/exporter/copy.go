@@ -25,6 +25,7 @@ import (
 
 // carried is what came of copying one file of the host.
 type carried struct {
+	job    *job
 	put    drive.Item
 	entry  pkgindex.Entry // of a package: what the catalogue says
 	sums   digest.Sums
@@ -85,13 +86,16 @@ func (x *exporter) copySome(ctx context.Context, w *drive.Writer, todo []payload
 			return c.carry(ctx, jobs[order[i]])
 		},
 		func(i int, f carried) error {
-			if f.err != nil {
-				return f.err
-			}
-			x.carriedOver(jobs[order[i]], f)
 			jobs[order[i]] = nil
-			return nil
-		}, func(carried) {})
+			if f.err == nil {
+				x.carriedOver(f)
+			}
+			return f.err
+		}, func(f carried) {
+			if f.err == nil { // complete, when the run was told to end
+				x.carriedOver(f)
+			}
+		})
 }
 
 const (
@@ -119,8 +123,8 @@ func (c *copier) prefetch(j *job) {
 }
 
 // carriedOver notes what came of a file, of which nothing else is needed any more.
-func (x *exporter) carriedOver(j *job, f carried) {
-	it := j.it
+func (x *exporter) carriedOver(f carried) {
+	j, it := f.job, f.job.it
 	key := payload.Key{Kind: it.Kind, Path: it.Path}
 	delete(x.host.files, key)
 	if f.reason != nil {
@@ -180,6 +184,7 @@ func (e *sourceError) Unwrap() error { return e.err }
 // carry puts one file on the drive in one pass: read, checked, hashed, written. A file that cannot be carried is left out and the run goes on; only the drive's errors end it. A package whose digests are known
 // was checked when they were computed.
 func (c *copier) carry(ctx context.Context, j *job) (f carried) {
+	f.job = j
 	if f.err = context.Cause(ctx); f.err != nil {
 		return f
 	}

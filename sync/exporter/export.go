@@ -102,6 +102,9 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.
 		report: &ExportReport{Pretended: o.Pretend, Copied: []payload.Item{}, Removed: []payload.Item{}, LeftOut: []payload.Item{}, Notices: []string{}}}
 	defer x.close()
 	err = x.run(ctx)
+	if cancelled(ctx, err) {
+		err = interruptedExport(x, err)
+	}
 	return x.report, err
 }
 
@@ -131,6 +134,8 @@ type exporter struct {
 	stock  *originStock
 	todo   []payload.Item // to be copied
 	copied atomic.Int64   // files of it that were
+
+	committed payload.Tally // files of it that the drive's list has by now
 
 	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
 	current map[payload.Key]*drive.Item
@@ -766,6 +771,14 @@ func (x *exporter) remember() error {
 	if x.o.Pretend {
 		return nil
 	}
+	if err := saveCaches(x); err != nil {
+		return err
+	}
+	return x.history()
+}
+
+// saveCaches keeps the digests of what was read here for the next export.
+func saveCaches(x *exporter) error {
 	for k, d := range map[payload.Kind]*payloadDir{payload.Package: x.host.packages, payload.Distfile: x.host.distfiles} {
 		if d == nil || x.stock.why[k] != "" { // a directory that is not believed to be so empty keeps its memory
 			continue
@@ -774,7 +787,7 @@ func (x *exporter) remember() error {
 			return err
 		}
 	}
-	return x.history()
+	return nil
 }
 
 // history adds this run to what status shows.

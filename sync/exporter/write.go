@@ -64,14 +64,17 @@ func (x *exporter) write(ctx context.Context) (err error) {
 		return err
 	}
 	x.forgetHost(files)
-	if err := x.copyAll(ctx, w, files); err != nil {
-		return err
-	}
-	s, err := running()
+	err = x.copyAll(ctx, w, files)
 	if err == nil {
-		err = x.putProgram(ctx, w, s)
+		var s self
+		if s, err = running(); err == nil {
+			err = x.putProgram(ctx, w, s)
+		}
 	}
 	if err != nil {
+		if cancelled(ctx, err) {
+			keepComplete(ctx, x, w)
+		}
 		return err
 	}
 	x.drop()
@@ -84,6 +87,24 @@ func (x *exporter) write(ctx context.Context) (err error) {
 	}
 	x.report.ReadBack = !x.o.NoReadBack
 	return x.remember()
+}
+
+// keepComplete commits what was copied until an export was told to end.
+func keepComplete(ctx context.Context, x *exporter, w *drive.Writer) {
+	n := len(x.report.Copied) - x.committed.Files
+	if n == 0 || ctx.Err() == nil {
+		return
+	}
+	x.w.Notice(fmt.Sprintf("interrupted: committing the files that are complete, %d of %d; once more, and the program ends at once",
+		len(x.report.Copied), len(x.todo)))
+	if x.commit(ctx, w) == nil {
+		_ = saveCaches(x) // they only save reading
+	}
+}
+
+// interruptedExport is the error of an export that was told to end.
+func interruptedExport(x *exporter, err error) error {
+	return &InterruptedError{Committed: x.committed, Lost: len(x.report.Copied) - x.committed.Files, Total: len(x.todo), Err: err}
 }
 
 // prepareKey makes the origin's key on the first export of this machine.
@@ -448,7 +469,14 @@ func (x *exporter) sameAsHeld(w *drive.Writer) bool {
 }
 
 // commit makes what is on the drive now the newest generation. Its serial is remembered before anything else can happen: it is never given twice.
+// The end of ctx leaves it some time.
 func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
+	bound := patience
+	if x.m.Unattended {
+		bound = patienceUnattended
+	}
+	ctx, cancel := outlasting(ctx, bound)
+	defer cancel()
 	last := w.Last()
 	if e, ok := x.l.Exported(x.name); ok {
 		last = max(last, e.Serial)
@@ -473,7 +501,7 @@ func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
 	record.Has = has
 	gen, err := w.Commit(ctx, drive.Contents{Serial: serial, At: at, Items: items, Catalogue: x.catalogue(), Facts: facts, Record: record})
 	if gen != nil {
-		x.report.Serial = gen.Serial()
+		x.report.Serial, x.committed = gen.Serial(), payload.Count(x.report.Copied)
 		err = errors.Join(err, x.broken.follow(x, serial))
 	}
 	return err
