@@ -18,15 +18,19 @@ import (
 	"pkgsneak/sync/listing"
 )
 
-// Removal is a plan for taking an origin off a drive: what its own validly signed list names, and
-// nothing else. It is complete before anything is removed, and Run obeys it.
+// Removal is a plan for taking an origin off a drive: what its own validly signed list names, what a
+// pulled export of it left (an unlisted file under a name that the layout makes), and nothing else. It
+// is complete before anything is removed, and Run obeys it.
+//
+// Where another signer's manifest lies beside the origin's, that one and all that it names stay, and so
+// does what no list names: it may be either's. The next removal is that signer's.
 //
 // # The order
 //
 // At every moment the origin has a valid list of all that is still there, so that a run that was
 // stopped is finished by the next one:
 //
-//  1. the files that the lists name, directory by directory; fsync of each directory that lost a name
+//  1. the files, directory by directory; fsync of each directory that lost a name
 //  2. syncfs, then the directories of the layout that are empty, from the bottom up
 //  3. the copy of the manifest that is not valid or the older one; fsync; then the valid one; fsync
 //  4. ORIGIN, if nothing is left in it; fsync of the directory above
@@ -39,9 +43,11 @@ type Removal struct {
 	Signer manifest.Fingerprint // "" if nothing but empty directories is left
 	Serial int64
 	Signed time.Time
-	Files  []manifest.File // that are there and listed, sorted by path
-	// Others are the files, and whatever else is no directory of the layout, that no list names: they
-	// stay. Sorted, at most maxUndeclared.
+	Files  []manifest.File // that are there and go, sorted by path
+	// Beside is another signer, as far as it can be told, of the other copy of the manifest; else "".
+	Beside manifest.Fingerprint
+	// Others are the files, and whatever else is no directory of the layout, that are not the origin's:
+	// they stay. Sorted, at most maxUndeclared.
 	Others []string
 
 	d      *Drive
@@ -82,51 +88,45 @@ func (e *UnsignedError) Hints(drive string) []string {
 	return []string{fmt.Sprintf("on the host whose origin it is: pkgsneak export %s writes its manifest again; then run this again", drive), byHand}
 }
 
-// MixedError says that two keys that have nothing to do with each other signed the two copies of a
-// manifest: nobody can tell whose the files are.
-type MixedError struct {
-	Dir  string
-	Keys [2]manifest.Fingerprint
-}
-
-func (e *MixedError) Error() string {
-	return fmt.Sprintf("forgetting %q: two keys signed what is in it, %s and %s", e.Dir, e.Keys[0].Grouped(), e.Keys[1].Grouped())
-}
-
-// Class is fault.Untrusted.
-func (e *MixedError) Class() fault.Class { return fault.Untrusted }
-
-// Hints name the way out.
-func (e *MixedError) Hints(drive string) []string {
-	return []string{fmt.Sprintf("remove the copy that is not the origin's (%s or %s) in %s/%s/%s, and run this again", Slot, NextSlot, drive, TreeDir, fault.Quote(e.Dir))}
-}
-
-// removable is what may be removed: the listed paths below the directories of the layout. On FAT
-// another spelling is the same file.
+// removable is what may be removed: the listed paths below the directories of the layout, and with
+// leftovers all that the layout names. On FAT another spelling is the same file.
 type removable struct {
 	exact, folded map[string]bool
 	caseless      bool
+	leftovers     bool
+	bytes         int64 // of exact
 }
 
 func newRemovable(d *Drive) removable {
 	return removable{exact: make(map[string]bool), folded: make(map[string]bool), caseless: !d.fs.HasLinks()}
 }
 
-func (r removable) take(files []manifest.File) {
+func (r *removable) take(files []manifest.File) {
 	for _, f := range files {
 		if strings.Contains(f.Path, "/") && ofLayout(f.Path) {
+			if !r.exact[f.Path] {
+				r.bytes += f.Size
+			}
 			r.exact[f.Path], r.folded[foldName(f.Path)] = true, true
 		}
 	}
 }
 
+// leave takes out what another signer's list names.
+func (r removable) leave(files []manifest.File) {
+	for _, f := range files {
+		delete(r.exact, f.Path)
+		delete(r.folded, foldName(f.Path))
+	}
+}
+
 func (r removable) has(name string) bool {
-	return r.exact[name] || r.caseless && r.folded[foldName(name)]
+	return r.exact[name] || r.caseless && r.folded[foldName(name)] || r.leftovers && madeHere(name)
 }
 
 // PlanRemoval finds out what belongs to the origin in a directory of the tree. ring holds all keys
 // that anybody may have signed with; whether one is trusted, expired or revoked does not matter. The
-// error is a *NoOriginError, an *UnsignedError, *MixedError or *NewerError.
+// error is a *NoOriginError, an *UnsignedError or *NewerError.
 func (d *Drive) PlanRemoval(ctx context.Context, dir string, ring manifest.Ring) (*Removal, error) {
 	if err := CheckOriginName(dir); err != nil {
 		return nil, err
@@ -163,22 +163,13 @@ func (r *Removal) readLists() error {
 			return err
 		}
 	}
-	var unknown *manifest.UnknownKeyError
-	switch {
-	case best.signed == nil:
+	if best.signed == nil {
 		return r.nothingSigned(best, other)
-	case errors.As(other.state.Err, &unknown): // perhaps it lists what the other does not
-		return &UnsignedError{r.Dir, other.state.Err}
 	}
-	r.Signer, r.Serial, r.Signed, r.text = best.signed.Signer, best.state.Serial, best.signed.SignedAt, best.text
-	r.names.take(best.signed.Files)
-	r.copies = []string{other.state.Name, best.state.Name}
-	if other.signed != nil {
-		if !r.related(best.signed.Signer, other.signed.Signer) {
-			return &MixedError{r.Dir, [2]manifest.Fingerprint{best.signed.Signer, other.signed.Signer}}
-		}
-		r.names.take(other.signed.Files)
+	if other.signed != nil && !r.related(best.signed.Signer, other.signed.Signer) && !r.bearsName(best) && r.bearsName(other) {
+		best, other = other, best
 	}
+	r.take(best, other)
 	g, err := r.d.generation(r.Dir, best, other)
 	var format *FormatError
 	var damaged *DamagedError
@@ -192,6 +183,37 @@ func (r *Removal) readLists() error {
 	}
 	r.Name = g.Record.Origin
 	return g.Close()
+}
+
+// take takes what the valid copy lists, and the other one if it is the same signer's.
+func (r *Removal) take(own, other slot) {
+	r.Signer, r.Serial, r.Signed, r.text = own.signed.Signer, own.state.Serial, own.signed.SignedAt, own.text
+	r.names.take(own.signed.Files)
+	var unknown *manifest.UnknownKeyError
+	switch {
+	case other.signed != nil && r.related(r.Signer, other.signed.Signer):
+		r.names.take(other.signed.Files)
+	case other.signed != nil:
+		r.Beside = other.signed.Signer
+		r.names.leave(other.signed.Files)
+	case errors.As(other.state.Err, &unknown):
+		r.Beside = manifest.Fingerprint(unknown.Signer)
+	}
+	r.names.leftovers = r.Beside == ""
+	r.copies = []string{own.state.Name}
+	if r.Beside == "" {
+		r.copies = []string{other.state.Name, own.state.Name}
+	}
+}
+
+// bearsName says whether a valid copy of the manifest is of the origin that the directory is named after.
+func (r *Removal) bearsName(s slot) bool {
+	g, err := r.d.generation(r.Dir, s, slot{})
+	if err != nil {
+		return false
+	}
+	defer g.Close()
+	return r.Dir == g.Record.Origin || r.Dir == qualified(g.Record.Origin, s.signed.Signer)
 }
 
 // readSlots is loadSlots for a list that need not be believed any more.
@@ -306,7 +328,7 @@ func (r *Removal) Run(ctx context.Context, told func(path string, bytes int64)) 
 	if err := w.takeLock(); err != nil {
 		return err
 	}
-	if best, _ := r.readSlots(); !bytes.Equal(best.text, r.text) && r.text != nil {
+	if best, other := r.readSlots(); r.text != nil && !bytes.Equal(best.text, r.text) && !bytes.Equal(other.text, r.text) {
 		return fmt.Errorf("forgetting %q: %w", r.Dir, ErrChanged)
 	}
 	var err error

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
@@ -190,7 +191,15 @@ func TestRemovalAttacks(t *testing.T) {
 		others []string // what stays in the origin
 	}{
 		{"a person's file in the origin", func(t *testing.T, o string) { writeFile(t, o+"/packages/app-misc/notes.txt", "mine") }, []string{"packages/app-misc/notes.txt"}},
-		{"a leftover that nobody signed", func(t *testing.T, o string) { writeFile(t, o+"/packages/app-misc/left-1.tbz2", "?") }, []string{"packages/app-misc/left-1.tbz2"}},
+		{"what a pulled export left", func(t *testing.T, o string) {
+			writeFile(t, o+"/packages/app-misc/left-1.tbz2", "?")
+			writeFile(t, o+"/generation/1772600000.json", "{")
+			writeFile(t, o+"/distfiles/"+Bucket("left.tar")+"/left.tar", "?")
+		}, nil},
+		{"a name that no layout makes, beside a leftover", func(t *testing.T, o string) {
+			writeFile(t, o+"/packages/app-misc/left-1.tbz2", "?")
+			writeFile(t, o+"/packages/left-1.tbz2", "mine")
+		}, []string{"packages/left-1.tbz2"}},
 		{"a list that names what is not of the layout", func(t *testing.T, o string) {
 			writeFile(t, o+"/diary.txt", "mine")
 			writeFile(t, o+"/docs/letter.txt", "mine")
@@ -218,7 +227,7 @@ func TestRemovalAttacks(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"packages/app-misc/foo-1.tbz2"}},
-		{"another spelling", func(t *testing.T, o string) { writeFile(t, o+"/packages/APP-MISC/foo-1.tbz2", "?") }, []string{"packages/APP-MISC/foo-1.tbz2"}},
+		{"another spelling", func(t *testing.T, o string) { writeFile(t, o+"/docs/APP-MISC/foo-1.tbz2", "?") }, []string{"docs"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -237,7 +246,13 @@ func TestRemovalAttacks(t *testing.T) {
 			if have := contents(t, mount, removedDir); !maps.Equal(have, kept) {
 				t.Errorf("outside of the origin: %v", slices.Sorted(maps.Keys(have)))
 			}
-			for name, data := range contents(t, origin, "") {
+			var left map[string]string
+			if len(test.others) > 0 {
+				left = contents(t, origin, "")
+			} else if _, err := os.Lstat(origin); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("still there: %v", err)
+			}
+			for name, data := range left {
 				if before[name] != data {
 					t.Errorf("%q has changed", name)
 				}
@@ -284,16 +299,6 @@ func TestRemovalRefused(t *testing.T) {
 				writeFile(t, filepath.Join(o, name), strings.Replace(string(text), "app-misc/foo", "app-misc/bar", 1))
 			}
 		}, new(*UnsignedError)},
-		{"one copy signed by another key", ring, func(t *testing.T, o string) {
-			text, _ := os.ReadFile(o + "/" + Slot)
-			sign(t, o, keys()[1], func(*manifest.List) {})
-			writeFile(t, o+"/"+Slot, string(text))
-		}, new(*MixedError)},
-		{"one copy signed by a key that nobody has", ring[:1], func(t *testing.T, o string) {
-			text, _ := os.ReadFile(o + "/" + Slot)
-			sign(t, o, keys()[1], func(*manifest.List) {})
-			writeFile(t, o+"/"+Slot, string(text))
-		}, new(*UnsignedError)},
 		{"the origin is a link", ring, func(t *testing.T, o string) {
 			if err := errors.Join(os.RemoveAll(o), os.Symlink("second", o)); err != nil {
 				t.Fatal(err)
@@ -334,5 +339,60 @@ func TestRemovalByAPastKey(t *testing.T) {
 	}
 	if _, err := os.Lstat(filepath.Join(mount, removedDir)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("still there: %v", err)
+	}
+}
+
+// Where another signer's manifest lies beside the origin's, the origin's own files go, and the other's
+// stay, whether its key is at hand or not; the next removal is the other's.
+func TestRemovalBesideAnotherSigner(t *testing.T) {
+	t.Parallel()
+	const shared, own, theirs, left = "packages/app-misc/foo-1.tbz2", "packages/app-misc/own-1.tbz2", "packages/app-misc/theirs-1.tbz2", "packages/app-misc/left-1.tbz2"
+	both := manifest.Ring{keys()[0].Public(), keys()[1].Public()}
+	for _, test := range []struct {
+		name  string
+		ring  manifest.Ring
+		later time.Duration // the other's
+		stay  []string
+	}{
+		{"a key at hand", both, -time.Second, []string{NextSlot, shared, left, theirs}},
+		{"a key at hand, newer, of no origin of this name", both, time.Second, []string{NextSlot, shared, left, theirs}},
+		{"a key that nobody has", both[:1], time.Second, []string{NextSlot, left, theirs}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			mount := tempDir(t)
+			h := small()
+			h.pkg(strings.TrimPrefix(own, "packages/"), "own")
+			mustExport(t, h, mount)
+			origin := filepath.Join(mount, removedDir)
+			for _, name := range []string{theirs, left} {
+				writeFile(t, filepath.Join(origin, name), "?")
+			}
+			text, err := os.ReadFile(filepath.Join(origin, Slot))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sign(t, origin, keys()[1], func(l *manifest.List) {
+				l.Timestamp = l.Timestamp.Add(test.later)
+				serial := l.Timestamp.Unix()
+				l.Files = []manifest.File{{Path: theirs}, {Path: shared}, {Path: RecordFile(serial)}, {Path: CatalogueFile(serial)}}
+			})
+			writeFile(t, filepath.Join(origin, Slot), string(text))
+			r, err := remove(t.Context(), mount, test.ring, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Signer != keys()[0].Public().Fingerprint() || r.Beside == "" {
+				t.Errorf("signer %s beside %s", r.Signer, r.Beside)
+			}
+			left := slices.Sorted(maps.Keys(contents(t, origin, "")))
+			if slices.Sort(test.stay); !slices.Equal(left, test.stay) || !slices.Equal(r.Others, test.stay) {
+				t.Errorf("left %q, named %q, want %q", left, r.Others, test.stay)
+			}
+			r, err = remove(t.Context(), mount, both, nil)
+			if err != nil || r.Signer != keys()[1].Public().Fingerprint() || len(r.Others) > 0 {
+				t.Errorf("the other's: %+v, %v", r, err)
+			}
+		})
 	}
 }
