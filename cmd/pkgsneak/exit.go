@@ -9,6 +9,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/auto"
+	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/volume"
@@ -184,7 +185,12 @@ func spaceMessage(err error) string {
 	if !errors.As(err, &before) {
 		return err.Error()
 	}
-	return fmt.Sprintf("not enough space in %q: %s needed, %s free; %s would fit", before.Where, exactSize(before.Need), exactSize(before.Free), tally(before.Fits, "file"))
+	message := fmt.Sprintf("not enough space in %q: %s needed, %s free; %s would fit", before.Where, exactSize(before.Need), exactSize(before.Free), tally(before.Fits, "file"))
+	var room *exporter.RoomError
+	if errors.As(err, &room) {
+		message += fmt.Sprintf("; %s could be reclaimed", exactSize(room.Reclaimable()))
+	}
+	return message
 }
 
 // keyHints are what helps against a key that package manifest refused.

@@ -27,8 +27,6 @@ func (e *ClockError) Error() string {
 	return fmt.Sprintf("export: this machine's clock, %s, is more than a year ahead of the latest time that is known here, %s (%s)", stampOf(e.Now), stampOf(e.Latest), e.From)
 }
 
-func stampOf(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
 // Class is that of no particular error, and of a key that has ended where it seems to have.
 func (e *ClockError) Class() fault.Class {
 	if e.Key != nil {

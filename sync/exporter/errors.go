@@ -2,10 +2,14 @@ package exporter
 
 import (
 	"fmt"
+	"time"
 
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 )
+
+// stampOf is a time in an error or a notice.
+func stampOf(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // RenewedError says that the origin of a name goes on under another one.
 type RenewedError struct {

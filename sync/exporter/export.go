@@ -63,6 +63,7 @@ type ExportPlan struct {
 	LeftOut     []payload.Item `json:"left_out"`
 	Need        int64          `json:"need"` // bytes on the drive for Copy and Compare, in whole clusters
 	Free        int64          `json:"free"`
+	Namesakes   []Namesake     `json:"namesakes"` // other origins of this name on the drive
 }
 
 // ExportReport is what an export did. Each file of the plan is in exactly one list.
@@ -105,7 +106,7 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.
 	if cancelled(ctx, err) {
 		err = interruptedExport(x, err)
 	}
-	return x.report, err
+	return x.report, withNamesakes(err, x.report.Plan.Namesakes)
 }
 
 // exporter is one export on its way. The first block is given, the rest is found out step by step.
@@ -371,6 +372,29 @@ func noteFormer(x *exporter) error {
 	return nil
 }
 
+// noteNamesakes tells of other origins of this name on the drive, and of what to do about them.
+func noteNamesakes(x *exporter) (err error) {
+	p := &x.report.Plan
+	p.Namesakes = []Namesake{}
+	if x.drive == nil || x.hidden {
+		return nil
+	}
+	f := namesakes{drive: x.drive, name: x.name, dir: x.dir, own: x.past, now: x.m.Now()}
+	if x.key != nil {
+		f.own, f.made = append(manifest.Ring{x.key.Public()}, x.past...), x.key.Public().Created()
+	}
+	if f.known, err = x.l.Trusted(); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if p.Namesakes, err = f.find(); err != nil {
+		return err
+	}
+	for _, n := range p.Namesakes {
+		x.report.Notices = append(x.report.Notices, n.notices(x.name, fault.Quote(x.o.Drive))...)
+	}
+	return nil
+}
+
 func (x *exporter) scan(ctx context.Context) (err error) {
 	x.w.Tell(progress.Event{Phase: progress.PhaseScan, Path: x.m.PKGDIR})
 	x.host, err = readHost(ctx, x.l, x.m, !x.o.NoPackages, !x.o.NoDistfiles, x.entries)
@@ -394,7 +418,7 @@ func (x *exporter) checkClock(context.Context) error {
 		return err
 	}
 	x.origin.Formerly = former[:min(len(former), drive.MaxFormerly)]
-	if err := noteFormer(x); err != nil {
+	if err := errors.Join(noteFormer(x), noteNamesakes(x)); err != nil {
 		return err
 	}
 	if x.o.AcceptClock {

@@ -7,12 +7,16 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/forget"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/volume"
 )
@@ -122,5 +126,51 @@ func TestDiskThatBecomesFull(t *testing.T) {
 				t.Errorf("%v: staging is left: %v", errno, err)
 			}
 		}
+	}
+}
+
+// A host that lost its key finds its drive full of what it exported before: it is told what that is, that forgetting it makes
+// room, and then the export fits.
+func TestFullOfANamesake(t *testing.T) {
+	host := newMachine(t, "bighost", epoch)
+	mount := filepath.Join(t.TempDir(), "stick")
+	smallDisk(t, mount, "12m")
+	random(t, filepath.Join(host.DISTDIR, "a.tgz"), 3<<20)
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	lost := host.StateDir
+	host.StateDir = t.TempDir()
+	o := exporter.ExportOptions{Drive: mount}
+	for _, pretend := range []bool{true, false} {
+		o.Pretend = pretend
+		_, err := exporter.Export(t.Context(), host, o, nil)
+		var room *exporter.RoomError
+		var space *volume.SpaceError
+		if !errors.As(err, &room) || !errors.As(err, &space) || fault.Of(err) != fault.Space {
+			t.Fatalf("pretend %v: %v", pretend, err)
+		}
+		if n := room.Namesakes; len(n) != 1 || n[0].Dir != "bighost" || n[0].Own || !n[0].Signed.Equal(epoch) || room.Reclaimable() < 3<<20 || room.Reclaimable() > 9<<20 {
+			t.Errorf("pretend %v: %+v", pretend, room.Namesakes)
+		}
+		if hints := fault.Hints(err, "/mnt/usb"); len(hints) < 2 || !strings.HasPrefix(hints[0], "pkgsneak forget bighost /mnt/usb frees ") {
+			t.Errorf("pretend %v: %q", pretend, hints)
+		}
+	}
+	r, err := forget.Forget(t.Context(), host, forget.Options{Drive: mount, Origin: "bighost"}, nil)
+	if err != nil || r.Own || len(r.Others) > 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if r := mustExport(t, host, o); len(r.Plan.Namesakes) > 0 || len(r.Copied) != 1 || r.Plan.Origin != "bighost" {
+		t.Errorf("%+v", r.Plan)
+	}
+
+	// A machine that is alive has its own directory, and nobody is told to forget it.
+	random(t, filepath.Join(host.DISTDIR, "a.tgz"), 1000)
+	mustExport(t, host, o)
+	twin := host
+	twin.StateDir, twin.Now = lost, func() time.Time { return epoch.Add(time.Hour) }
+	mustExport(t, twin, o)
+	host.Now = func() time.Time { return epoch.Add(2 * time.Hour) }
+	if r := mustExport(t, host, o); len(r.Plan.Namesakes) != 0 {
+		t.Errorf("alive: %+v", r.Plan.Namesakes)
 	}
 }

@@ -1,0 +1,123 @@
+package exporter
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/trust"
+)
+
+// A Namesake is another origin of this one's name on the drive: what this machine exported there before
+// its key was lost, or another machine's that has the same name.
+type Namesake struct {
+	Dir         string               `json:"dir"`
+	Fingerprint manifest.Fingerprint `json:"fingerprint"`
+	UserID      string               `json:"user_id,omitempty"`
+	Serial      int64                `json:"serial"`
+	Signed      time.Time            `json:"signed"` // its last export
+	Files       payload.Tally        `json:"files"`  // forget frees them
+	Own         bool                 `json:"own"`    // this machine has, or had, its key
+}
+
+// namesakes looks for them.
+type namesakes struct {
+	drive *drive.Drive
+	name  string        // the origin's
+	dir   string        // its directory; "" if it has none yet
+	own   manifest.Ring // the keys that this machine has, or had
+	known manifest.Ring // the others that may have signed
+	made  time.Time     // when the key was made; zero if that is still to come
+	now   time.Time     // by the clock
+}
+
+// find returns the namesakes on the drive. The error is that of a drive that is gone.
+func (f *namesakes) find() ([]Namesake, error) {
+	offered, err := trust.Offers(f.drive)
+	if err != nil {
+		return nil, err
+	}
+	ring := slices.Concat(f.own, f.known, offered)
+	found, err := drive.PastOrigins(f.drive, f.name, ring)
+	if err != nil {
+		return nil, err
+	}
+	all := []Namesake{}
+	for _, p := range found {
+		_, own := f.own.Find(p.Signer)
+		if p.Dir == f.dir || !own && f.alive(p.Signed) {
+			continue
+		}
+		n := Namesake{Dir: p.Dir, Fingerprint: p.Signer, Serial: p.Serial, Signed: p.Signed, Own: own, Files: payload.Tally{Files: p.Files, Bytes: p.Bytes}}
+		if key, ok := ring.Find(p.Signer); ok {
+			n.UserID = key.UserID()
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// alive reports whether a signature was made after this machine's key: then another machine exports
+// under the same name, each in its own directory, and nothing was lost.
+func (f *namesakes) alive(signed time.Time) bool {
+	return f.made.After(trust.NotBefore) && signed.After(f.made) && !signed.After(f.now)
+}
+
+// restore is the command that brings a lost key back.
+const restore = "pkgsneak key import COPY/signing.asc --retire"
+
+// notices say what a namesake is, and which ways there are. place is the drive as it is typed.
+func (n *Namesake) notices(name, place string) []string {
+	lines := []string{fmt.Sprintf("the drive has another origin of the name %q: %q, of the key %s (%s), exported last on %s",
+		name, drive.TreeDir+"/"+n.Dir, n.Fingerprint.Grouped(), n.UserID, stampOf(n.Signed))}
+	gone := fmt.Sprintf("pkgsneak forget %s %s", fault.Quote(n.Dir), place)
+	if n.Own {
+		return append(lines, fmt.Sprintf("that is a former key of this machine; when the clients have imported %q with the key of now: %s", name, gone))
+	}
+	return append(lines,
+		fmt.Sprintf("if that key was this machine's, and is lost: %s goes on with it, COPY being a copy of its state directory; or each client types pkgsneak trust %s --replaces %s, and then, here: %s", restore, place, n.Fingerprint, gone),
+		fmt.Sprintf("if it is another machine's: pkgsneak export %s --name NAME gives this one a name of its own", place))
+}
+
+// RoomError says that there is too little room on a drive which has namesakes: forgotten, they make room.
+type RoomError struct {
+	Err       error
+	Namesakes []Namesake
+}
+
+// withNamesakes tells of them where room lacks.
+func withNamesakes(err error, found []Namesake) error {
+	if err == nil || len(found) == 0 || fault.Of(err) != fault.Space {
+		return err
+	}
+	return &RoomError{err, found}
+}
+
+func (e *RoomError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the error of the drive.
+func (e *RoomError) Unwrap() error { return e.Err }
+
+// Reclaimable is what forget frees, in bytes.
+func (e *RoomError) Reclaimable() (bytes int64) {
+	for _, n := range e.Namesakes {
+		bytes += n.Files.Bytes
+	}
+	return bytes
+}
+
+// Hints name the command for each namesake, with what it frees.
+func (e *RoomError) Hints(place string) (hints []string) {
+	for _, n := range e.Namesakes {
+		hints = append(hints, fmt.Sprintf("pkgsneak forget %s %s frees %d bytes: what the key %s exported under this name, last on %s",
+			fault.Quote(n.Dir), place, n.Files.Bytes, n.Fingerprint.Grouped(), stampOf(n.Signed)))
+		if !n.Own {
+			hints = append(hints, "if that key was this machine's, and is lost, this goes on with it and needs no room: "+restore+", COPY being a copy of the state directory")
+		}
+	}
+	return append(hints, "or free some space there, or leave something out (--no-distfiles), and run the same command again")
+}
