@@ -22,13 +22,15 @@ func keyCommand(f *face) *cli.Command {
 		Category:  "keys",
 		Usage:     "this machine's signing key",
 		ArgsUsage: "[show|generate|import FILE|rotate|renew|revocation]",
-		UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE\nkey rotate [--revoke]\nkey renew [--name NAME]\nkey revocation",
+		UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE [--retire]\nkey rotate [--revoke]\nkey renew [--name NAME]\nkey revocation",
 		Description: "What this machine exports is signed with one OpenPGP key (Ed25519, no passphrase, mode 0600 in the state\n" +
 			"directory). export makes it when there is none; import takes a private key that gpg exported\n" +
 			"(gpg --armor --export-secret-keys), \"-\" from standard input. A key that is there is never replaced but by rotate,\n" +
-			"or by import with itself when its expiry was changed. rotate makes a new key, which the old one introduces: clients\n" +
-			"are asked once, or take it with --accept-rotation. If the old key may be in wrong hands, rotate --revoke withdraws it\n" +
-			"instead: clients that see the next export believe it no longer, and have to trust the new one by its fingerprint.\n" +
+			"by import with itself when its expiry was changed, or by import --retire: a lost key that came back takes the place of\n" +
+			"the one that was made without it, which is kept with the former ones.\n" +
+			"rotate makes a new key, which the old one introduces: clients are asked once, or take it with --accept-rotation. If\n" +
+			"the old key may be in wrong hands, rotate --revoke withdraws it instead: clients that see the next export believe it\n" +
+			"no longer, and have to trust the new one by its fingerprint.\n" +
 			"After an export with a clock that was far ahead, set it right, and renew gives the origin of PKGDIR a new name:\n" +
 			"its numbers, which are times, start anew. Clients take over what came in under the old name with the next import.\n" +
 			"revocation prints a certificate to be kept in a safe place: who has it can end the key without having the key, by\n" +
@@ -38,7 +40,7 @@ func keyCommand(f *face) *cli.Command {
 		Subcommands: []*cli.Command{
 			{Name: "show", Usage: "fingerprint of the key", Flags: flags(common, publicKey), Action: f.action(0, 0, keyShow)},
 			{Name: "generate", Usage: "make a key", Flags: flags(common, newKey), Action: f.action(0, 0, keyGenerate)},
-			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE", Flags: flags(common), Action: f.action(1, 1, keyImport)},
+			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE", Flags: flags(common, retiring), Action: f.action(1, 1, keyImport)},
 			{Name: "rotate", Usage: "sign with a new key from now on", Flags: flags(common, newKey, revoking), Action: f.action(0, 0, keyRotate)},
 			{Name: "renew", Usage: "a new name for this origin, after an export with a clock far ahead", Flags: flags(common, newName, dirs, lock), Action: f.action(0, 0, keyRenew)},
 			{Name: "revocation", Usage: "print a revocation certificate", Flags: flags(common), Action: f.action(0, 0, keyRevocation)},
@@ -267,16 +269,24 @@ func (c *call) saveKey(key *manifest.PrivateKey) error {
 	}
 	defer l.Close()
 	err = l.SaveSigningKey(key)
-	if have, e := l.SigningKey(); errors.Is(err, fs.ErrExist) && e == nil && have.Public().Fingerprint() == key.Public().Fingerprint() {
+	have, e := l.SigningKey()
+	switch {
+	case !errors.Is(err, fs.ErrExist) || e != nil:
+	case have.Public().Fingerprint() == key.Public().Fingerprint():
 		err = l.RenewSigningKey(key)
-	}
-	if errors.Is(err, fs.ErrExist) {
-		return withHint(fmt.Errorf("there is a signing key in %q already, and it is never replaced", c.stateDir()), "pkgsneak key show")
+	case c.opt.retire:
+		err = ledger.RestoreSigningKey(l, key, c.env.now())
+	default:
+		return withHint(fmt.Errorf("there is a signing key in %q already, %s, and it is never replaced by itself", c.stateDir(), have.Public().Fingerprint().Grouped()),
+			"pkgsneak key show; a lost key that came back takes its place with: pkgsneak key import FILE --retire")
 	}
 	if err != nil {
 		return err
 	}
 	c.describeKey(key.Public())
+	if c.opt.retire && e == nil && have.Public().Fingerprint() != key.Public().Fingerprint() {
+		c.out.say("takes the place of %s, which is kept with the former keys", have.Public().Fingerprint().Grouped())
+	}
 	c.result(exitDone, newKeyReport(key.Public()))
 	return nil
 }

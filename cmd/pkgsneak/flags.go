@@ -59,6 +59,7 @@ type options struct {
 	keyName     string
 	armor       bool
 	revoke      bool
+	retire      bool
 	fingerprint string
 	replaces    string // a fingerprint
 	never       bool
@@ -96,6 +97,7 @@ type flagDef struct {
 	usage  string
 	shown  string // the default in --help, where it is not the value of the field
 	hidden bool
+	typed  bool                      // it answers a question, so that no variable sets it: nobody would be asked any more
 	to     func(*options) flag.Value // the fields that it sets
 }
 
@@ -133,7 +135,7 @@ var ask = flagSet{
 }
 
 var yes = flagSet{
-	{name: "yes", usage: "do not ask",
+	{name: "yes", usage: "do not ask", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.yes} }},
 }
 
@@ -155,7 +157,7 @@ var exporting = flagSet{
 }
 
 var acceptClock = flagSet{
-	{name: "accept-clock", usage: "the clock is right, whatever times are remembered here",
+	{name: "accept-clock", usage: "the clock is right, whatever times are remembered here", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.export.AcceptClock, &o.imports.AcceptClock} }},
 }
 
@@ -318,21 +320,26 @@ var newName = flagSet{
 }
 
 var revoking = flagSet{
-	{name: "revoke", usage: "the old key may be in wrong hands: it is revoked, and introduces nobody",
+	{name: "revoke", usage: "the old key may be in wrong hands: it is revoked, and introduces nobody", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.revoke} }},
 }
 
 var trusting = flagSet{
 	{name: "fingerprint", value: "FPR", usage: "trust the key with this fingerprint, without a question",
 		to: func(o *options) flag.Value { return text{&o.fingerprint} }},
-	{name: "replaces", value: "FPR", usage: "the key takes the place of this one, which is trusted no longer",
+	{name: "replaces", value: "FPR", usage: "the key takes the place of this one, which is trusted no longer", typed: true,
 		to: func(o *options) flag.Value { return text{&o.replaces} }},
-	{name: "never", usage: "never import what the key signs, and do not report it as left out",
+	{name: "never", usage: "never import what the key signs, and do not report it as left out", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.never} }},
 }
 
-// The sets of auto, which its worker takes too.
-var unattended = []flagSet{oneOrigin, kindsLeft, exporting, acceptClock, importing, fitting, shrink, guards, dirs, lock}
+var retiring = flagSet{
+	{name: "retire", usage: "the key that is there signs no longer, and is kept with the former ones", typed: true,
+		to: func(o *options) flag.Value { return toggle{&o.retire} }},
+}
+
+// The sets of auto, which its worker takes too. A clock is believed by a person only, once.
+var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, fitting, shrink, guards, dirs, lock}
 
 // flags gives the flags of a command.
 func flags(sets ...flagSet) []cli.Flag {
@@ -424,6 +431,9 @@ func read(c *cli.Context, v variables) (*options, error) {
 func (d declared) given(c *cli.Context, v variables) (value, source string) {
 	if c.IsSet(d.name) {
 		return c.Value(d.name).(flag.Value).String(), "the command line"
+	}
+	if d.typed {
+		return "", ""
 	}
 	if value, source := v.get(variable(d.name)); value != "" {
 		return value, source

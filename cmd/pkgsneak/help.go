@@ -44,8 +44,8 @@ func rootHelp(app *cli.App) string {
 	for _, e := range exitMeanings {
 		fmt.Fprintf(&b, "  %3d  %s\n", e.code, e.text)
 	}
-	b.WriteString("\nFlags stand before or after the arguments. Each has a variable, which the environment or " + confFile + " may set:\n" +
-		"--state-dir is " + variable("state-dir") + ".\n")
+	b.WriteString("\nFlags stand before or after the arguments. Each but those that answer a question has a variable, which the\n" +
+		"environment or " + confFile + " may set: --state-dir is " + variable("state-dir") + ".\n")
 	return strings.TrimSuffix(b.String(), "\n")
 }
 

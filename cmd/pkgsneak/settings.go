@@ -227,15 +227,24 @@ func (e *env) variables(p *printer) variables {
 // unknown warns of variables of ours that no flag has: a name that is spelled wrong sets nothing, and nobody would hear of it.
 func (v variables) unknown(p *printer, app *cli.App, inEnvironment []string) {
 	var known []string
+	typed := make(map[string]string)
 	for _, c := range app.Commands {
 		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
 			for _, f := range leaf.Flags {
+				if d, ok := f.(declared); ok && d.typed {
+					typed[variable(d.name)] = d.String()
+					continue
+				}
 				known = append(known, variable(f.Names()[0]))
 			}
 		}
 	}
 	tell := func(name, source string) {
 		if !strings.HasPrefix(name, ownPrefix) || slices.Contains(known, name) {
+			return
+		}
+		if flag := typed[name]; flag != "" {
+			p.warn("%s sets %s, which is not looked at: %s counts on the command line only", source, name, flag)
 			return
 		}
 		p.warn("%s sets %s, which means nothing to pkgsneak", source, name)

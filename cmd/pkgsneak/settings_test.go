@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,7 +29,7 @@ func flagValueOf(t *testing.T, vars map[string]string, conf, flag string, words 
 	app.Commands = []*cli.Command{{
 		Name:   "probe",
 		Hidden: true, // the other flags that the file names belong to no command of this program
-		Flags:  flags(common, pretend, lock, newKey),
+		Flags:  flags(common, pretend, lock, newKey, yes),
 		Action: f.action(0, 0, func(c *call) error {
 			for _, f := range c.flags.Command.Flags {
 				if d, ok := f.(declared); ok && d.name == flag {
@@ -59,6 +60,8 @@ func TestSettingsPrecedence(t *testing.T) {
 		{"file", nil, conf, "", "state-dir", "/conf"},
 		{"environment above file", vars, conf, "", "state-dir", "/env"},
 		{"flag above both", vars, conf, "--state-dir /flag", "state-dir", "/flag"},
+		{"an answer is typed", map[string]string{"PKGSNEAK_YES": "1"}, "PKGSNEAK_YES=yes\n", "", "yes", "false"},
+		{"an answer that is typed", map[string]string{"PKGSNEAK_YES": "no"}, "", "--yes", "yes", "true"},
 		{"empty variable is none", map[string]string{"PKGSNEAK_STATE_DIR": ""}, conf, "", "state-dir", "/conf"},
 		{"switch in the file", nil, conf, "", "pretend", "true"},
 		{"switch off above the file's", vars, conf, "", "pretend", "false"},
@@ -129,7 +132,7 @@ func TestColours(t *testing.T) {
 // A name that is spelled wrong is told, with the likely one; those of other programs, of tests and the right ones are not.
 func TestUnknownVariables(t *testing.T) {
 	e, out, errOut := testEnv(t, nil)
-	e.names = ownNames([]string{"HOME=/", "PKGSNEAK_TEST_X=1", "PKGSNEAK_PKGDR=/x", "PKGSNEAK_PKGDIR=/y"})
+	e.names = ownNames([]string{"HOME=/", "PKGSNEAK_TEST_X=1", "PKGSNEAK_PKGDR=/x", "PKGSNEAK_PKGDIR=/y", "PKGSNEAK_YES=1"})
 	file := filepath.Join(e.root, "etc/conf.d/pkgsneak")
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
@@ -141,8 +144,32 @@ func TestUnknownVariables(t *testing.T) {
 		t.Fatalf("exit code %d, %s%s", code, out, errOut)
 	}
 	want := "warning: the environment sets PKGSNEAK_PKGDR, which means nothing to pkgsneak\nhint: PKGSNEAK_PKGDIR\n" +
+		"warning: the environment sets PKGSNEAK_YES, which is not looked at: --yes counts on the command line only\n" +
 		"warning: /etc/conf.d/pkgsneak sets PKGSNEAK_AUTOO, which means nothing to pkgsneak\nhint: PKGSNEAK_AUTO\n"
 	if got := errOut.String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// No variable gives an answer: it would be given to every question of every run, and to those of auto.
+func TestAnswersAreTyped(t *testing.T) {
+	var typed []string
+	for _, c := range newApp(&face{env: &env{}}).Commands {
+		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
+			for _, f := range leaf.Flags {
+				if d, ok := f.(declared); ok && d.typed && !slices.Contains(typed, d.name) {
+					typed = append(typed, d.name)
+				}
+			}
+		}
+	}
+	slices.Sort(typed)
+	if want := []string{"accept-clock", "never", "replaces", "retire", "revoke", "yes"}; !slices.Equal(typed, want) {
+		t.Errorf("%q, want %q", typed, want)
+	}
+	for _, f := range flags(unattended...) {
+		if d := f.(declared); d.typed {
+			t.Errorf("auto takes --%s", d.name)
+		}
 	}
 }

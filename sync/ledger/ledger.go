@@ -316,6 +316,35 @@ func (l *Ledger) RenewSigningKey(k *manifest.PrivateKey) error {
 	return l.writeBytes(signingName, 0o600, k.Armor())
 }
 
+// RestoreSigningKey makes a key that this machine had, and lost, the one that it signs with again, and
+// keeps the one that was made without it. A key that cannot sign at that time is refused.
+func RestoreSigningKey(l *Ledger, key *manifest.PrivateKey, now time.Time) error {
+	public := key.Public()
+	if made := public.Created(); now.Before(made) {
+		now = made
+	}
+	if err := public.Check(now); err != nil {
+		return fmt.Errorf("restoring a signing key: %w", err)
+	}
+	retired, err := l.Retired()
+	if err != nil {
+		return err
+	}
+	for _, k := range retired {
+		if k.Public().Fingerprint() == public.Fingerprint() && k.Public().Revoked() {
+			return fmt.Errorf("restoring a signing key: %w", k.Public().Check(now))
+		}
+	}
+	if err := l.ReplaceSigningKey(key); err != nil {
+		return err
+	}
+	err = l.root.Remove(path.Join(retiredDir, string(public.Fingerprint())+keySuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, l.root.SyncDir(retiredDir))
+}
+
 // SaveRetired stores a key that signs no longer, or renews the one with the same fingerprint: with its
 // revocation.
 func (l *Ledger) SaveRetired(k *manifest.PrivateKey) error {
