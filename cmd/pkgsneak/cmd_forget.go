@@ -16,7 +16,8 @@ func forgetCommand(f *face) *cli.Command {
 		UsageText: "forget ORIGIN DRIVE [--yes]",
 		Description: "Removes what an origin exported to a drive: one whose key was lost, whose host is gone, or that is not wanted any\n" +
 			"more. ORIGIN is its directory below DRIVE/pkgsneak, as status names it. Only what its own signed list names is\n" +
-			"removed; whether its key is trusted, was revoked or has expired does not matter. Other files stay, and are named.\n" +
+			"removed, and what a pulled export of it left; whether its key is trusted, was revoked or has expired does not\n" +
+			"matter. Other files stay, and are named.\n" +
 			"A run that was stopped, or a drive that was pulled, is finished by the same command. Nothing changes on clients.",
 		Flags:  flags(common, noProgress, pretend, yes),
 		Action: f.action(2, 2, forgetOrigin),
@@ -36,6 +37,11 @@ func forgetOrigin(c *call) error {
 		o.Confirm = func(r *forget.Report) (bool, error) {
 			forgetText{c}.plan(r)
 			return c.out.ask(c.ctx, "Remove it from the drive?")
+		}
+	}
+	if c.env.confineForget != nil {
+		if done := c.env.confineForget(m, o); c.out.verbose {
+			c.out.notice("%s", done)
 		}
 	}
 	r, err := forget.Forget(c.ctx, m, o, watch)
@@ -70,6 +76,9 @@ func (c forgetText) plan(r *forget.Report) {
 		return
 	}
 	c.out.say("  key            %s  %s", r.Fingerprint.Grouped(), r.UserID)
+	if r.Beside != "" {
+		c.out.warn("the key %s signed in %s, too: what that names stays, and so does what no list names; the next forget is for it", r.Beside.Grouped(), r.Dir)
+	}
 	c.out.say("  last exported  %s", when(r.Signed, c.env.now()))
 	if r.Own {
 		c.out.warn("this machine exports it: the next export to this drive writes it all again")

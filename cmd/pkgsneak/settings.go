@@ -22,6 +22,7 @@ import (
 
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/forget"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
@@ -49,6 +50,7 @@ type env struct {
 	// They take from this process, for ever, what a journey does not need; nil: nothing.
 	confineExport func(machine.Machine, exporter.ExportOptions) sandbox.Confined
 	confineImport func(machine.Machine, importer.ImportOptions) sandbox.Confined
+	confineForget func(machine.Machine, forget.Options) sandbox.Confined
 	confineServe  func(paths ...string) sandbox.Confined
 }
 
@@ -72,6 +74,7 @@ func processEnv(version string) *env {
 
 		confineExport: exporter.Confine,
 		confineImport: importer.Confine,
+		confineForget: forget.Confine,
 		confineServe:  sandbox.ConfineReading,
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {

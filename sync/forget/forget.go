@@ -5,8 +5,8 @@
 // and clients that trust its key go on importing it. What belongs to an origin is told by its own
 // list: whoever signed it must have a key that lies on the drive, is trusted here, or is or was this
 // machine's; whether the key was revoked, has expired or was replaced since does not matter, because
-// nothing is brought in. What the list does not name stays and is reported. The order in which files
-// go is package drive's (Removal).
+// nothing is brought in. What an export that was pulled left goes with it; everything else stays and is
+// reported. The order in which files go is package drive's (Removal).
 package forget
 
 import (
@@ -43,8 +43,9 @@ type Report struct {
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
 	UserID      string               `json:"user_id,omitempty"`
 	Serial      int64                `json:"serial,omitempty"`
-	Signed      time.Time            `json:"signed,omitzero"` // when it was last exported
-	Own         bool                 `json:"own"`             // this machine exports it: the next export writes it all again
+	Signed      time.Time            `json:"signed,omitzero"`  // when it was last exported
+	Beside      manifest.Fingerprint `json:"beside,omitempty"` // another key, that signed the other copy of the manifest
+	Own         bool                 `json:"own"`              // this machine exports it: the next export writes it all again
 	Pretended   bool                 `json:"pretended,omitempty"`
 	Files       payload.Tally        `json:"files"`
 	Others      []string             `json:"others"` // below Dir: in no list of the origin's, and left alone
@@ -124,7 +125,7 @@ func readKeys(l *ledger.Ledger, d *drive.Drive, now time.Time) (keys, error) {
 
 func newReport(o Options, plan *drive.Removal, k keys) *Report {
 	r := &Report{Drive: o.Drive, Dir: plan.Dir, Name: plan.Name, Fingerprint: plan.Signer, Serial: plan.Serial,
-		Signed: plan.Signed, Pretended: o.Pretend, Others: append([]string{}, plan.Others...)}
+		Signed: plan.Signed, Beside: plan.Beside, Pretended: o.Pretend, Others: append([]string{}, plan.Others...)}
 	for _, f := range plan.Files {
 		r.Files.Add(f.Size)
 	}
