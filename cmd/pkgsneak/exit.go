@@ -136,6 +136,7 @@ var answers = map[fault.Class]struct {
 	fault.Space:       {code: exitSpace, message: spaceMessage, hint: "free some space there, or leave something out (--no-distfiles), and run the same command again"},
 	fault.Permission:  {code: exitFailed},
 	fault.Unfit:       {code: exitLeftOut},
+	fault.LeftOut:     {code: exitLeftOut},
 	fault.Declined:    {code: exitInterrupted},
 	fault.Interrupted: {code: exitInterrupted, message: interrupted},
 }

@@ -165,8 +165,8 @@ func (d *Drive) ReadOnly() bool { return d.readOnly }
 // file or an empty directory says nothing.
 func (d *Drive) Present() bool { return d.present() }
 
-// Origins returns the names of the directories that have a slot, sorted.
-// Whether one of them holds anything to be believed, Load says.
+// Origins returns the names of the directories that have a copy of the manifest, or the record of a
+// generation without one, sorted. Whether one of them holds anything to be believed, Load says.
 func (d *Drive) Origins() ([]string, error) {
 	entries, err := d.readDir(d.root, ".", maxOrigins+16)
 	if err != nil {
@@ -177,12 +177,8 @@ func (d *Drive) Origins() ([]string, error) {
 		if !entry.IsDir() || CheckOriginName(entry.Name()) != nil || len(names) == maxOrigins {
 			continue
 		}
-		for _, slot := range []string{Slot, NextSlot} {
-			info, err := d.root.Lstat(path.Join(entry.Name(), slot))
-			if err == nil && info.Mode().IsRegular() || err != nil && failing(err) {
-				names = append(names, entry.Name())
-				break
-			}
+		if hasSlot(d, entry.Name()) || hasRecord(d, entry.Name()) {
+			names = append(names, entry.Name())
 		}
 	}
 	if len(names) == 0 && !d.present() {
@@ -190,6 +186,25 @@ func (d *Drive) Origins() ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+func hasSlot(d *Drive, origin string) bool {
+	for _, slot := range []string{Slot, NextSlot} {
+		info, err := d.root.Lstat(path.Join(origin, slot))
+		if err == nil && info.Mode().IsRegular() || err != nil && failing(err) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasRecord tells whether a directory has what no other program makes: an origin whose manifests somebody
+// removed shall not be passed over without a word.
+func hasRecord(d *Drive, origin string) bool {
+	entries, err := d.readDir(d.root, path.Join(origin, GenerationDir), 1024)
+	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return e.Type().IsRegular() && strings.HasSuffix(e.Name(), ".json") && madeHere(GenerationDir+"/"+e.Name())
+	})
 }
 
 // readDir reads at most limit names of a directory. What else has its name, a

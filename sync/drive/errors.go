@@ -14,11 +14,17 @@ import (
 // has never committed a generation.
 var ErrNoTree error = fault.New(fault.NoTree, "no pkgsneak tree there")
 
-// unfinishedError says that an origin was begun and never committed: its first
-// export was pulled or canceled. It is ErrNoTree.
-type unfinishedError struct{}
+// unfinishedError says that neither copy of an origin's manifest tells anything: its first export was
+// pulled or canceled, or, where the files are not there any more, somebody removed them. It is
+// ErrNoTree.
+type unfinishedError struct{ gone bool }
 
-func (unfinishedError) Error() string { return "its first export was not finished" }
+func (e unfinishedError) Error() string {
+	if e.gone {
+		return "both copies of its manifest are gone"
+	}
+	return "its first export was not finished"
+}
 
 // Is makes it ErrNoTree.
 func (unfinishedError) Is(target error) bool { return target == ErrNoTree }

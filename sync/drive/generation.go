@@ -170,7 +170,8 @@ func (d *Drive) worse(origin string, x, y slot) error {
 	}
 	a := x.state.Err
 	if weight(a) == 0 || weight(y.state.Err) == 0 && x.torn() {
-		return fmt.Errorf("reading %q: %w", origin, unfinishedError{})
+		gone := errors.Is(a, fs.ErrNotExist) && errors.Is(y.state.Err, fs.ErrNotExist)
+		return fmt.Errorf("reading %q: %w", origin, unfinishedError{gone})
 	}
 	switch weight(a) {
 	case weightOf.gone:

@@ -199,6 +199,11 @@ func qualified(name string, fpr manifest.Fingerprint) string {
 	return name + "-" + digits
 }
 
+// MayBeIn tells whether a directory of the tree has a name that an origin's directory can have.
+func MayBeIn(dir, origin string, key manifest.Fingerprint) bool {
+	return dir == origin || dir == qualified(origin, key)
+}
+
 // Kind is what a payload file is.
 type Kind uint8
 

@@ -49,12 +49,13 @@ const (
 	Space       Class = "space"       // no space, or a quota
 	Permission  Class = "permission"  // the system forbids it to this user
 	Unfit       Class = "unfit"       // of no use to this machine
+	LeftOut     Class = "left-out"    // should have come, and did not
 	Declined    Class = "declined"    // a person was asked, and said no
 	Interrupted Class = "interrupted" // a signal
 )
 
 // Classes are all of them.
-var Classes = []Class{Failed, Usage, Nothing, NoTree, Locked, Untrusted, Older, Gone, Failing, Space, Permission, Unfit, Declined, Interrupted}
+var Classes = []Class{Failed, Usage, Nothing, NoTree, Locked, Untrusted, Older, Gone, Failing, Space, Permission, Unfit, LeftOut, Declined, Interrupted}
 
 // Error is an error without fields that has a class: what errors.New is to others.
 type Error struct {

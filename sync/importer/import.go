@@ -158,7 +158,7 @@ type importer struct {
 
 	successors []successor // keys that were accepted in the place of trusted ones
 
-	unfinished error // of an origin that was begun and never committed
+	unfinished error // of an origin that has no manifest
 }
 
 // incoming is a verified generation and what is to be done with it.
@@ -296,7 +296,7 @@ func (im *importer) load(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var refused []refusedOrigin
+	var refused, blank []refusedOrigin
 	for _, dir := range dirs {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -305,8 +305,8 @@ func (im *importer) load(ctx context.Context) (err error) {
 		switch {
 		case err == nil:
 			im.accept(in)
-		case errors.Is(err, drive.ErrNoTree): // begun and never committed
-			im.unfinished = err
+		case errors.Is(err, drive.ErrNoTree):
+			blank = append(blank, refusedOrigin{dir, nil, err})
 		case endsImport(ctx, err):
 			return err
 		case im.o.Origin == "" && unwanted(err):
@@ -319,7 +319,31 @@ func (im *importer) load(ctx context.Context) (err error) {
 		im.refuse(r.dir, r.err)
 	}
 	im.passOverRetired()
+	if err := passOverBlank(im, blank); err != nil {
+		return err
+	}
 	return im.nothingAccepted()
+}
+
+// passOverBlank names the origins without a manifest beside those that have one. Where one was imported here before, something that should have come did not.
+func passOverBlank(im *importer, blank []refusedOrigin) error {
+	alone := len(im.origins)+len(im.report.Refused)+im.report.Unwanted == 0
+	for _, b := range blank {
+		id, found, err := remembered(im.l, im.know, b.dir)
+		if err != nil {
+			return err
+		}
+		found = found && !slices.ContainsFunc(im.origins, func(in *incoming) bool { return in.id == id || in.known == id })
+		switch {
+		case found && !alone:
+			im.refuse(b.dir, &NoManifestError{Dir: b.dir, Origin: id.Name, Err: b.err})
+		case !alone:
+			im.note("%v: nothing of it was used", b.err)
+		default:
+			im.unfinished = b.err
+		}
+	}
+	return nil
 }
 
 // passOverRetired takes the origin of an old key out of what was refused, where the key that took its place signed another origin of this drive, and that is accepted:

@@ -1,0 +1,51 @@
+package importer
+
+import (
+	"fmt"
+
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/trust"
+)
+
+// An origin without a manifest was begun and never committed, or lost both copies of it since. Which of the two, only the
+// memory of this machine tells: nothing that such a directory holds can be believed.
+
+// remembered finds an origin that was imported here, whose directory this may be, and that goes on under its name and
+// key.
+func remembered(l *ledger.Ledger, know trust.View, dir string) (id ledger.OriginID, found bool, err error) {
+	for _, id := range ledger.SeenOrigins(l) {
+		if !drive.MayBeIn(dir, id.Name, id.Key) || know.ReplacedBy(id.Key) != "" {
+			continue
+		}
+		if _, trusted := know.Ring.Find(id.Key); !trusted {
+			continue
+		}
+		if renewed, err := ledger.RenewedAs(l, id); err != nil || renewed == "" {
+			return id, err == nil, err
+		}
+	}
+	return ledger.OriginID{}, false, nil
+}
+
+// NoManifestError says that an origin that was imported before has no manifest on this drive any more.
+type NoManifestError struct {
+	Dir, Origin string
+	Err         error // drive.ErrNoTree, with the reason
+}
+
+func (e *NoManifestError) Error() string {
+	return fmt.Sprintf("%v; origin %q was imported here before, and nothing of it was used", e.Err, e.Origin)
+}
+
+// Unwrap gives the reason.
+func (e *NoManifestError) Unwrap() error { return e.Err }
+
+// Class is fault.LeftOut.
+func (e *NoManifestError) Class() fault.Class { return fault.LeftOut }
+
+// Hints name the ways out.
+func (e *NoManifestError) Hints(place string) []string {
+	return []string{fmt.Sprintf("on the build host: pkgsneak export %s; if its key is lost: pkgsneak forget %s %s", place, fault.Quote(e.Dir), place)}
+}
