@@ -184,6 +184,11 @@ func textEnd(f *os.File, room string) (int64, error) {
 		if _, err := f.ReadAt(piece, at); err != nil {
 			return 0, err
 		}
+		// Room is newlines, mostly, and a megabyte of it.
+		if room[0] == '\n' && bytes.Equal(piece, newlines[:len(piece)]) {
+			end = at
+			continue
+		}
 		if text := bytes.TrimRight(piece, room); len(text) > 0 {
 			return at + int64(len(text)), nil
 		}
