@@ -192,6 +192,8 @@ var importing = flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.imports.Prune} }},
 	{name: "replace", usage: "let a distfile of the drive replace a different one that is here",
 		to: func(o *options) flag.Value { return toggle{&o.imports.Replace} }},
+	{name: "check", usage: "unpack and look through packages that the build host vouches for too",
+		to: func(o *options) flag.Value { return toggle{&o.imports.Check} }},
 }
 
 var older = flagSet{

@@ -6,8 +6,8 @@ import (
 )
 
 // Rules is the number of the rules that Check goes by. It grows whenever Check
-// would judge a package otherwise than before, so that a remembered verdict can
-// be told from one of today.
+// would refuse a package that it accepted before, so that a remembered verdict
+// can be told from one of today.
 const Rules = 1
 
 // Read reads the metadata of the package file r of size bytes; path is its

@@ -190,7 +190,7 @@ func (c *copier) carry(ctx context.Context, j *job) (f carried) {
 	}
 	it := j.it
 	if j.check() {
-		j.hash = digest.New(pkgindex.IndexHashes)
+		j.hash = digest.New(j.wanted())
 	}
 	f.put, f.err = c.run(ctx, j)
 	var mine *sourceError
@@ -213,7 +213,7 @@ func (c *copier) carry(ctx context.Context, j *job) (f carried) {
 			}
 			f.sums = *j.known
 		} else {
-			f.sums = j.hash.Sum()
+			f.sums = j.sums()
 		}
 		f.set = digest.All
 		if f.entry, f.reason = entryOf(j.h, j.own, f.sums); f.reason != nil {
@@ -245,6 +245,24 @@ func (x *exporter) newJob(it payload.Item) *job {
 
 // check says whether it is a package that nobody has looked through yet.
 func (j *job) check() bool { return j.it.Kind == payload.Package && j.known == nil }
+
+// wanted is the set of sums that are computed on the way, beside the BLAKE2B. Where the host's index
+// vouches for the file, SHA1, the faster one, is enough to hold the file against its entry.
+func (j *job) wanted() digest.Set {
+	if j.h.Index != (IndexSums{}) {
+		return digest.SHA1
+	}
+	return pkgindex.IndexHashes
+}
+
+// sums are those that were computed, with the MD5 of the host's index where that was not.
+func (j *job) sums() digest.Sums {
+	sums := j.hash.Sum()
+	if j.h.Index != (IndexSums{}) {
+		copy(sums.MD5[:], j.h.Index[:])
+	}
+	return sums
+}
 
 // run copies a file. Errors of the file are *sourceError.
 func (c *copier) run(ctx context.Context, j *job) (drive.Item, error) {

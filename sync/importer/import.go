@@ -37,6 +37,7 @@ type ImportOptions struct {
 	AnyCPU      bool // and those for another CPU
 	RespectUse  bool // let emerge leave out what has other USE than this machine sets
 	AllowOlder  bool // import a generation older than the last one
+	Check       bool // look through packages that the exporting side vouches for, too
 	// MaxAge refuses what was signed longer ago; 0: no limit.
 	MaxAge time.Duration
 	// AcceptFuture imports a generation whose time is further ahead than any clock is wrong.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,11 +25,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/reindex"
 )
@@ -796,6 +799,13 @@ func catalogueAttacks() []attack {
 	entry := func(key, value string) func(*arena) {
 		return func(a *arena) { a.resign(func(s *statement) { s.entry(a, victim, key, value) }) }
 	}
+	// The catalogue contradicts the package: an import that takes the exporting side's word does not look.
+	inside := func(key, value string) func(*arena) {
+		return func(a *arena) {
+			a.opts.Check = true
+			entry(key, value)(a)
+		}
+	}
 	bomb := func(line string, size int) func(*arena) {
 		return func(a *arena) {
 			a.memory = 256 << 20
@@ -835,11 +845,11 @@ func catalogueAttacks() []attack {
 		{"empty", index(func(string) string { return "" }), leftOut, "the catalogue has no entry"},
 		{"entry that leaves PKGDIR", index(func(s string) string { return strings.Replace(s, "PATH: "+victim, "PATH: ../../evil.tbz2", 1) }), leftOut, "the catalogue has no entry"},
 		{"another version of the format", index(func(s string) string { return strings.Replace(s, "VERSION: 0", "VERSION: 9", 1) }), harmless, ""},
-		{"another package's name", entry("CPV", "app-misc/evil-9"), leftOut, "CPV"},
-		{"another slot", entry("SLOT", "evil"), leftOut, "SLOT"},
-		{"another build", entry("BUILD_ID", "7"), leftOut, "BUILD_ID"},
-		{"wrong MD5", entry("MD5", strings.Repeat("0", 32)), leftOut, "MD5"},
-		{"wrong SHA1", entry("SHA1", strings.Repeat("0", 40)), leftOut, "SHA1"},
+		{"another package's name", entry("CPV", "app-misc/evil-9"), leftOut, "its index entry is that of"},
+		{"another slot", inside("SLOT", "evil"), leftOut, "SLOT"},
+		{"another build", inside("BUILD_ID", "7"), leftOut, "BUILD_ID"},
+		{"wrong MD5", inside("MD5", strings.Repeat("0", 32)), leftOut, "MD5"},
+		{"wrong SHA1", inside("SHA1", strings.Repeat("0", 40)), leftOut, "SHA1"},
 		{"no digests", func(a *arena) {
 			a.resign(func(s *statement) { s.entry(a, victim, "MD5", ""); s.entry(a, victim, "SHA1", "") })
 		}, harmless, ""},
@@ -868,53 +878,140 @@ func catalogueAttacks() []attack {
 	}
 }
 
-// packageAttacks: packages that real Portage trips over, signed by a host that does not know it.
-func packageAttacks(t *testing.T) []attack {
+// A badPackage is one that real Portage trips over.
+type badPackage struct {
+	name string
+	at   string // its place below PKGDIR
+	data func(*arena) []byte
+	want string // what the reason speaks of
+}
+
+const classic = "app-misc/labhello-1.0-r2.tbz2"
+
+// badPackages are those of testdata/golden/corrupt that Portage does not take without harm, and some
+// that unpack to more than anybody has.
+func badPackages(t *testing.T) []badPackage {
 	const corrupt = "../../testdata/golden/corrupt/"
-	// What Portage takes without harm is taken.
-	taken := []string{"g00-good", "g01-truncated-half", "x07-datasize-wrong", "x00-good", "g13-manifest-first", "g14d-metadata-lz4", "g14f-metadata-gz-but-named-zst", "g18b-prefix-other-than-filename", "g19d-manifest-uppercase-hex-crlf",
-		"g22-pax-format"}
+	harmless := []string{"g00-good", "g01-truncated-half", "x07-datasize-wrong", "x00-good", "g13-manifest-first", "g14d-metadata-lz4",
+		"g14f-metadata-gz-but-named-zst", "g18b-prefix-other-than-filename", "g19d-manifest-uppercase-hex-crlf", "g22-pax-format",
+		"g26-BUILD_ID-2-in-file-1", "x10-duplicate-key"}
 	dirs, err := os.ReadDir(corrupt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []attack
+	var all []badPackage
 	for _, dir := range dirs {
-		if !dir.IsDir() || slices.Contains(taken, dir.Name()) {
+		if !dir.IsDir() || slices.Contains(harmless, dir.Name()) {
 			continue
 		}
-		name := dir.Name()
-		all = append(all, attack{name, func(a *arena) {
-			at, file := victim, filepath.Join(corrupt, name, victim)
-			if _, err := os.Stat(file); err != nil {
-				at = "app-misc/labhello-1.0-r2.tbz2"
-				file = filepath.Join(corrupt, name, at)
-			}
-			data, err := os.ReadFile(file)
+		at := victim
+		if _, err := os.Stat(filepath.Join(corrupt, dir.Name(), at)); err != nil {
+			at = classic
+		}
+		all = append(all, badPackage{dir.Name(), at, func(a *arena) []byte {
+			data, err := os.ReadFile(filepath.Join(corrupt, dir.Name(), at))
 			a.must(err)
-			if at != victim { // the client's own has the name
-				a.must(os.Remove(filepath.Join(a.client.PKGDIR, at)))
-				_, err := reindex.Index(a.t.Context(), a.client, reindex.IndexOptions{}, nil)
-				a.must(err)
-			}
-			a.resign(func(s *statement) { s.pretend(a, at, data) })
-		}, leftOut, ""})
+			return data
+		}, ""})
 	}
-	return append(all, bombAttacks()...)
+	bomb := func(name string, data func() []byte) badPackage {
+		return badPackage{"bomb in " + name, victim, func(a *arena) []byte {
+			a.memory = 256 << 20
+			return a.withMember(name, data())
+		}, "more than 67108864 bytes"}
+	}
+	return append(all, bomb("metadata.tar.gz", gzipBomb), bomb("metadata.tar.zst", zstdBomb), bomb("metadata.tar.xz", xzBomb))
 }
 
-// bombAttacks: packages that unpack to more than anybody has.
-func bombAttacks() []attack {
-	member := func(name, want string, data func() []byte) attack {
-		return attack{"bomb in " + name, func(a *arena) {
-			a.memory = 256 << 20
-			a.resign(func(s *statement) { s.pretend(a, victim, a.withMember(name, data())) })
-		}, leftOut, want}
+// The bombs take a while to make.
+var (
+	gzipBomb = sync.OnceValue(func() []byte { return repeated(gzipWriter, "\x00", 1<<30) })
+	zstdBomb = sync.OnceValue(func() []byte { return repeated(zstdWriter, "\x00", 1<<30) })
+	xzBomb   = sync.OnceValue(func() []byte { return repeated(xzWriter, "\x00", 65<<20) })
+)
+
+// packageAttacks: bad packages signed by a host that vouches for them, met by an import that looks.
+func packageAttacks(t *testing.T) []attack {
+	var all []attack
+	for _, bad := range badPackages(t) {
+		all = append(all, attack{bad.name, func(a *arena) {
+			a.opts.Check = true
+			a.makeRoom(bad.at)
+			data := bad.data(a)
+			a.resign(func(s *statement) { s.pretend(a, bad.at, data) })
+		}, leftOut, bad.want})
 	}
-	return []attack{
-		member("metadata.tar.gz", "more than 67108864 bytes", func() []byte { return repeated(gzipWriter, "\x00", 1<<30) }),
-		member("metadata.tar.zst", "more than 67108864 bytes", func() []byte { return repeated(zstdWriter, "\x00", 1<<30) }),
-		member("metadata.tar.xz", "more than 67108864 bytes", func() []byte { return repeated(xzWriter, "\x00", 65<<20) }),
+	return all
+}
+
+// makeRoom removes a package of the client's own that has a name of the origin's.
+func (a *arena) makeRoom(at string) {
+	if os.Remove(filepath.Join(a.client.PKGDIR, at)) == nil {
+		_, err := reindex.Index(a.t.Context(), a.client, reindex.IndexOptions{}, nil)
+		a.must(err)
+	}
+}
+
+// Bad packages do not leave the host. An import takes the exporting side's word for what is inside, so
+// this is where they are found.
+func TestBadPackagesStayOnTheHost(t *testing.T) {
+	p := newTemplate(t)
+	for _, bad := range badPackages(t) {
+		t.Run(strings.ReplaceAll(bad.name, " ", "-"), func(t *testing.T) {
+			a := p.arena(t)
+			a.must(os.WriteFile(filepath.Join(a.host.PKGDIR, bad.at), bad.data(a), 0o644))
+			report := mustExport(t, a.host, exporter.ExportOptions{Drive: a.drive, NoReadBack: true})
+			if !slices.ContainsFunc(report.LeftOut, func(it payload.Item) bool { return it.Path == bad.at && strings.Contains(it.Reason, bad.want) }) {
+				t.Errorf("left out %v", report.LeftOut)
+			}
+		})
+	}
+}
+
+// The signed facts say by which rules the exporting side looked through a package. An import looks
+// itself where those are not its own, and where it is told to.
+func TestVouchedPackages(t *testing.T) {
+	p := newTemplate(t)
+	const bad = "../../testdata/golden/corrupt/g25-no-image/" + victim
+	data, err := os.ReadFile(bad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := func(n int) func(*statement) {
+		return func(s *statement) {
+			i := slices.IndexFunc(s.facts.Packages, func(f drive.PackageFacts) bool { return f.Path == victim })
+			s.facts.Packages[i].Rules = n
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		check  bool
+		change func(*statement)
+		looks  bool
+	}{
+		{"by today's rules", false, rules(binpkg.Rules), false},
+		{"by today's rules, and told to look", true, rules(binpkg.Rules), true},
+		{"by none", false, rules(0), true},
+		{"by older rules", false, rules(binpkg.Rules - 1), true},
+		{"by newer rules", false, rules(binpkg.Rules + 1), true},
+		{"facts without the package", false, func(s *statement) {
+			s.facts.Packages = slices.DeleteFunc(s.facts.Packages, func(f drive.PackageFacts) bool { return f.Path == victim })
+		}, true},
+		{"without facts", false, func(s *statement) { s.facts = nil }, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := p.arena(t)
+			a.opts.Check = c.check
+			a.resign(func(s *statement) { s.pretend(a, victim, data); c.change(s) })
+			report, err := importer.Import(t.Context(), a.client, a.opts, nil)
+			a.must(err)
+			if looked := len(reasons(report)) > 0; looked != c.looks {
+				t.Errorf("left out %q", reasons(report))
+			}
+			for _, problem := range indexFaults(t, a.client.PKGDIR) {
+				t.Error(problem)
+			}
+		})
 	}
 }
 

@@ -217,6 +217,7 @@ type statement struct {
 	list   manifest.List
 	record drive.Record
 	index  string // text of the catalogue
+	facts  *drive.Facts
 
 	json     []byte                   // instead of the record
 	zst      []byte                   // instead of the catalogue
@@ -241,6 +242,8 @@ func (a *arena) resignWith(key *forger, change func(*statement)) {
 	var text bytes.Buffer
 	a.must(catalogue.Write(&text))
 	s.index = text.String()
+	s.facts, err = gen.Facts()
+	a.must(err)
 	before := s.list.Timestamp.Unix()
 	change(s)
 	s.write(a, before, key)
@@ -262,7 +265,12 @@ func (s *statement) write(a *arena, before int64, key *forger) {
 		a.must(err)
 		s.json = data
 	}
-	s.drop(drive.RecordFile(before), drive.CatalogueFile(before))
+	s.drop(drive.RecordFile(before), drive.CatalogueFile(before), drive.FactsFile(before))
+	if s.facts != nil {
+		var text bytes.Buffer
+		a.must(s.facts.Write(&text))
+		s.put(a, drive.FactsFile(serial), packed(text.Bytes()))
+	}
 	s.put(a, drive.RecordFile(serial), s.json)
 	s.put(a, drive.CatalogueFile(serial), s.zst)
 	text, err := s.list.MarshalText()
