@@ -141,7 +141,7 @@ func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
 func problems(list []pkgdir.Problem) []payload.Item {
 	var items []payload.Item
 	for _, p := range list {
-		items = append(items, payload.Item{Kind: payload.Package, Path: p.Path, Reason: p.Reason})
+		items = append(items, payload.Item{Kind: payload.Package, Path: p.Path, Size: p.Size, Reason: p.Reason})
 	}
 	return items
 }

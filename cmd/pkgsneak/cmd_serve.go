@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/binhost"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/portage"
 )
 
 func serveCommand(f *face) *cli.Command {
@@ -45,7 +46,7 @@ func serve(c *call) error {
 	case asked:
 		return installer{c}.install(auto.InstallOptions{Serve: true}, away, serveRun{c}.afterServeInstall)
 	}
-	source, trees, err := serveRun{c}.served()
+	source, trees, linked, err := serveRun{c}.served()
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func serve(c *call) error {
 	if os.Geteuid() == 0 {
 		c.out.notice("%s serve does not need root", bold("note:"))
 	}
-	serveRun{c}.confine(trees)
+	serveRun{c}.confine(trees, linked)
 	flush, restore := c.out.buffered()
 	go log.print(flush)
 	err = server.Serve(c.ctx, listeners...)
@@ -159,12 +160,12 @@ func (q *logQueue) end() {
 	<-q.ended
 }
 
-// served is what is to be served, and the directories that have to be read for it. A drive on which nothing could be served is an error now, not a page later.
-func (c serveRun) served() (source binhost.Source, dirs []string, err error) {
+// served is what is to be served, and the directories that have to be read for it: its own, and those into which links of DISTDIR may lead. A drive on which nothing could be served is an error now, not a page later.
+func (c serveRun) served() (source binhost.Source, dirs, linked []string, err error) {
 	if len(c.args) == 0 {
 		machine, err := c.machine()
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		dirs = []string{machine.PKGDIR, machine.DISTDIR}
 		for _, dir := range dirs {
@@ -172,26 +173,28 @@ func (c serveRun) served() (source binhost.Source, dirs []string, err error) {
 				c.out.warn("%v", err)
 			}
 		}
-		return binhost.Machine(c.env.hostname, machine.PKGDIR, machine.DISTDIR, c.env.now), dirs, nil
+		linked = portage.ReadOnlyDistdirs(machine.Settings)
+		c.leftOut(binhost.LeftOut(c.ctx, machine.PKGDIR, machine.DISTDIR, linked...))
+		return binhost.Machine(c.env.hostname, machine.PKGDIR, machine.DISTDIR, c.env.now, linked...), dirs, linked, nil
 	}
 	mount, err := filepath.Abs(c.args[0])
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	o := binhost.DriveOptions{Trust: c.trusted, Untrusted: c.opt.serve.untrusted, Now: c.env.now}
 	refused, err := binhost.CheckDrive(mount, o)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	for _, r := range refused {
 		c.out.warn("%q is not served: %s", r.Origin, r.Reason)
 	}
-	return binhost.Drive(mount, o), []string{mount}, nil
+	return binhost.Drive(mount, o), []string{mount}, nil, nil
 }
 
 // confine leaves this process only what a server needs: reading what it serves. A drive that comes again is another file system at the same place, and is reached by way of
-// the directory above, unless that is the root directory. The keys that are trusted may become more.
-func (c serveRun) confine(trees []string) {
+// the directory above, unless that is the root directory. The keys that are trusted may become more. linked is where links may lead.
+func (c serveRun) confine(trees, linked []string) {
 	if c.env.confineServe == nil {
 		return
 	}
@@ -201,7 +204,7 @@ func (c serveRun) confine(trees []string) {
 		}
 		trees = append(trees, c.stateDir())
 	}
-	if done := c.env.confineServe(trees...); c.out.verbose {
+	if done := c.env.confineServe(append(trees, linked...)...); c.out.verbose {
 		c.out.notice("%s", done)
 	}
 }

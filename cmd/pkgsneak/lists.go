@@ -36,21 +36,67 @@ func (c *call) leftOut(items []payload.Item) {
 	if len(items) == 0 {
 		return
 	}
-	c.out.warn("left out: %s", tally(payload.Count(items), "file"))
-	var hints []string
-	for i, it := range items {
+	total := payload.Count(items)
+	if total.Bytes == 0 { // links, and names without a file
+		c.out.warn("left out: %s", count(total.Files, "file"))
+	} else {
+		c.out.warn("left out: %s", tally(total, "file"))
+	}
+	named := 0
+	for i, group := range byReason(items, c.out.verbose) {
 		if i == listLimit && !c.out.verbose {
-			c.out.alert("    %s", "... and "+count(len(items)-i, "file")+" more (-v lists all)")
+			c.out.alert("    %s", "... and "+count(len(items)-named, "file")+" more (-v lists all)")
 			break
 		}
-		c.out.alert("    %s: %s", it.Path, it.Reason)
+		named += len(group)
+		if len(group) == 1 {
+			c.out.alert("    %s: %s", group[0].Path, group[0].Reason)
+			continue
+		}
+		c.out.alert("    %s: %s (%s, ...; -v lists all)", count(len(group), string(group[0].Kind)), group[0].Reason, examples(group))
 	}
+	var hints []string
 	for _, it := range items {
 		if it.Hint != "" && !slices.Contains(hints, it.Hint) {
 			hints = append(hints, it.Hint)
 		}
 	}
 	c.out.hint(hints...)
+}
+
+// namedAlone is how many files with one reason are named in a line each; of more of them one line gives the number and examples.
+const namedAlone = 3
+
+// byReason puts together what one line names: each file by itself, or all of a kind that have one reason, in the place of the first.
+func byReason(items []payload.Item, alone bool) [][]payload.Item {
+	type kind struct {
+		kind   payload.Kind
+		reason string
+	}
+	all := make(map[kind][]payload.Item)
+	for _, it := range items {
+		all[kind{it.Kind, it.Reason}] = append(all[kind{it.Kind, it.Reason}], it)
+	}
+	var lines [][]payload.Item
+	for _, it := range items {
+		switch k := (kind{it.Kind, it.Reason}); {
+		case alone || len(all[k]) > 0 && len(all[k]) <= namedAlone:
+			lines = append(lines, []payload.Item{it})
+		case len(all[k]) > 0:
+			lines = append(lines, all[k])
+			all[k] = nil
+		}
+	}
+	return lines
+}
+
+// examples are the first paths of a list.
+func examples(items []payload.Item) string {
+	var names []string
+	for _, it := range items[:min(len(items), namedAlone)] {
+		names = append(names, it.Path)
+	}
+	return strings.Join(names, ", ")
 }
 
 // counted is a list and what is done with it.

@@ -402,6 +402,7 @@ func TestHostileMetadata(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 	h := newHost(t)
 	put := func(cpv, path string, more ...string) {
+		write(t, filepath.Join(h.pkgdir, path), []byte("x"))
 		h.index.Entries = append(h.index.Entries, entry(t, cpv, path, []byte("x"), time.Unix(firstTimestamp, 0), more...))
 	}
 	put("app-misc/a-1", "app-misc/javascript:alert(1).tbz2", "SLOT", evil, "repository", evil, "USE", evil+" on \u202egnp.exe", "IUSE", evil+" on \u202egnp.exe")
@@ -413,6 +414,7 @@ func TestHostileMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	write(t, filepath.Join(h.pkgdir, "app-misc/e-1.tbz2"), []byte("x"))
 	h.index.Entries = append(h.index.Entries, e)
 	h.index.Header.Set("CHOST", evil)
 	h.index.Header.Set("PROFILE", evil+"\u202e")

@@ -36,6 +36,8 @@ type index struct {
 	dirs       map[string]*indexDir // "" is the top
 	categories []category
 	bytes      int64 // of all packages
+
+	withoutFile int // entries that were taken out because PKGDIR has no file for them
 }
 
 // row is a package as the pages show it.

@@ -10,9 +10,10 @@
 //	NAME.portage_lockfile           a lock of older versions
 //	NAME._checksum_failure_.RANDOM  set aside: not what a Manifest says
 //
-// Links are no distfiles of this directory, and a Scan names them: with PORTAGE_RO_DISTDIRS Portage makes
-// links to files that lie elsewhere, which an export carries from there. Directories (git3-src, svn-src, .locks) are not Portage's
-// flat store. There is no index; a distfile is told by its name, and accepted by its size and digests in an ebuild repository. Its mtime does not matter.
+// Links are no distfiles of this directory, and a Scan names them, but for those that Portage makes: links to files of a directory
+// in PORTAGE_RO_DISTDIRS (ScanLinked), which Portage has verified. Directories (git3-src, svn-src, .locks) are not Portage's
+// flat store; where layout.conf makes a mirror's tree of the directory (GLEP 75), the files in its folders are named, because no
+// emerge looks there. There is no index; a distfile is told by its name, and accepted by its size and digests in an ebuild repository. Its mtime does not matter.
 //
 // # Bringing files in
 //
@@ -72,12 +73,16 @@ func Create(path string, hook durable.Hook) (*Dir, error) {
 type File struct {
 	Name string
 	Info fs.FileInfo
+	// Dir and Path are where the file behind a link lies: the directory, as it was given to ScanLinked, and the path below it. Both are "" for
+	// a file of DISTDIR's own.
+	Dir, Path string
 }
 
 // A Problem is a name, and why it is not what one could take it for.
 type Problem struct {
 	Name   string
 	Reason string
+	Size   int64 // bytes of the file; 0 for what is none
 }
 
 // A Scan is what is in a DISTDIR, both lists sorted by name.
@@ -95,6 +100,15 @@ func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
 	return s, nil
 }
 
+// ScanLinked is Scan, and takes links to files of DISTDIR or of one of the directories for what they lead to.
+func (d *Dir) ScanLinked(ctx context.Context, dirs []string) (*Scan, error) {
+	s, err := d.Scan(ctx)
+	if err == nil {
+		s.followLinks(d, append(slices.Clip(dirs), d.Path()))
+	}
+	return s, err
+}
+
 func (d *Dir) scan(ctx context.Context) (*Scan, error) {
 	f, err := d.root.Open(".")
 	if err != nil {
@@ -110,6 +124,7 @@ func (d *Dir) scan(ctx context.Context) (*Scan, error) {
 		return nil, err
 	}
 	s := &Scan{}
+	var dirs []string
 	for i, e := range names {
 		if i%4096 == 4095 && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -117,6 +132,12 @@ func (d *Dir) scan(ctx context.Context) (*Scan, error) {
 		if err := s.add(int(f.Fd()), e); err != nil {
 			return nil, err
 		}
+		if e.IsDir() {
+			dirs = append(dirs, e.Name())
+		}
+	}
+	if err := s.addFolders(ctx, d, int(f.Fd()), dirs); err != nil {
+		return nil, err
 	}
 	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Ignored, func(a, b Problem) int { return strings.Compare(a.Name, b.Name) })
@@ -138,23 +159,42 @@ func (s *Scan) add(dir int, e *listing.Entry) error {
 		return nil // nobody's concern
 	case reason != "":
 	case e.Mode()&fs.ModeSymlink != 0:
-		reason = "a symbolic link"
+		reason = Link
 	case !e.IsRegular():
 		reason = "not a regular file"
 	case e.Size() == 0:
-		reason = "an empty file"
+		reason = emptyFile
 	default:
-		s.Files = append(s.Files, File{e.Name(), e})
+		s.Files = append(s.Files, File{Name: e.Name(), Info: e})
 		return nil
 	}
 	if reason != own {
-		s.Ignored = append(s.Ignored, Problem{e.Name(), reason})
+		s.Ignored = append(s.Ignored, problem(dir, e, reason))
 	}
 	return nil
 }
 
+// problem names a file that is no distfile, with its size.
+func problem(dir int, e *listing.Entry, reason string) Problem {
+	p := Problem{Name: e.Name(), Reason: reason}
+	if e.Size() == 0 && reason != emptyFile { // the name alone said enough
+		if e.Lstat(dir) != nil {
+			return p
+		}
+	}
+	if e.IsRegular() {
+		p.Size = e.Size()
+	}
+	return p
+}
+
 // own marks what is nobody's concern.
 const own = "Portage's own"
+
+// Link is the reason of a symbolic link that was not followed.
+const Link = "a symbolic link"
+
+const emptyFile = "an empty file"
 
 // ownNames are files that belong to the directory itself: of a mirror (GLEP 75), and of a PKGDIR that is the same directory.
 var ownNames = []string{"layout.conf", "Packages", "Packages.gz"}
@@ -241,7 +281,7 @@ func (d *Dir) place(ctx context.Context, files []Incoming) (*Report, error) {
 			return nil, fmt.Errorf("placing %q: %w", f.Name, err)
 		}
 		if reason != "" {
-			r.Skipped = append(r.Skipped, Problem{f.Name, reason})
+			r.Skipped = append(r.Skipped, Problem{Name: f.Name, Reason: reason, Size: f.Size})
 			continue
 		}
 		r.Placed = append(r.Placed, f.Name)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -188,7 +189,7 @@ const (
 // indexState tells whether the index says what lies in PKGDIR.
 func (e *commonRules) indexState(ctx context.Context) error {
 	if e.dir == nil {
-		return nil
+		return e.leftOut(ctx, nil)
 	}
 	scan, err := e.dir.Scan(ctx)
 	if err != nil {
@@ -198,11 +199,19 @@ func (e *commonRules) indexState(ctx context.Context) error {
 		e.unknown("packages in %q: %v", e.m.PKGDIR, err)
 		return nil
 	}
+	missed := e.dir.Missed(scan, e.listed())
+	links := e.behindLinks(missed)
+	if err := e.leftOut(ctx, missed); err != nil {
+		return err
+	}
 	if len(scan.Files) == 0 && e.index == nil {
 		return nil
 	}
 	f := Finding{Topic: "index", Weight: Wrong, Why: "emaint reads what is missing; emerge with pkgdir-index-trusted (the default) sees what is in the index and nothing else",
 		Mend: []Mend{run("pkgsneak index")}}
+	if len(links) > 0 {
+		f.Mend = []Mend{{Do: "not before the links in PKGDIR are directories, because it drops the entries behind them: run", Lines: []string{"pkgsneak index"}}}
+	}
 	if e.trusts() {
 		f.Weight = Broken
 	}
@@ -217,7 +226,7 @@ func (e *commonRules) indexState(ctx context.Context) error {
 	case !e.index.Header.Supported():
 		f.What = fmt.Sprintf("the index of %q has no VERSION: 0: Portage takes it for empty", e.m.PKGDIR)
 	default:
-		return e.indexFits(ctx, scan, f)
+		return e.indexFits(ctx, scan, links, f)
 	}
 	e.tell(f)
 	return nil
@@ -229,9 +238,23 @@ func (e *commonRules) trusts() bool {
 	return on || !known
 }
 
+// listed are the paths of the index.
+func (e *commonRules) listed() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if e.index == nil || !e.index.Header.Supported() {
+			return
+		}
+		for _, entry := range e.index.Entries {
+			if !yield(entry.Path()) {
+				return
+			}
+		}
+	}
+}
+
 // indexFits compares the index with the files. Only if few files differ are they read, as emaint
-// would.
-func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, f Finding) error {
+// would. Entries behind links are told elsewhere.
+func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, links []string, f Finding) error {
 	missing, stale, bytes := compareIndex(scan, e.index)
 	if len(missing) <= mostRead && bytes <= mostReadBytes {
 		o := pkgdir.Options{Now: e.now}
@@ -256,6 +279,7 @@ func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, f Findin
 			return nil
 		}
 	}
+	stale = withoutLinked(stale, links)
 	switch {
 	case len(missing) > 0 && len(stale) > 0:
 		f.What = fmt.Sprintf("%s in %q not in the index as they are, and %s without a file", plural(len(missing), "package"), e.m.PKGDIR, entries(len(stale)))

@@ -80,6 +80,10 @@ of them ends the indexing of a whole PKGDIR. zstd is quick and small.`},
 Since Portage 3.0.52 emerge believes PKGDIR/Packages and looks at no file (FEATURES=pkgdir-index-trusted): a package
 that is not in it does not exist, and without the file there are no packages. Entries that differ from their file make
 emerge rename the package away. pkgsneak index does what emaint binhost --fix does.`},
+	{"left-out", "what an export leaves out", `
+An export carries regular files with a package's name and place, and DISTDIR's files. Links are followed in DISTDIR only,
+into the directories of PORTAGE_RO_DISTDIRS. Empty files, downloads on their way, what Portage set aside and the folders
+of a mirror's tree are named by export, doctor and serve in the same words, and an export that met one ends with 3.`},
 	{"key", "the signing key", `
 A host signs what it exports, with a key that is made on the first export: /var/lib/pkgsneak/signing.asc. Clients know
 the host by it and by nothing else. Keep a copy elsewhere (pkgsneak key shows it); whoever has it can give packages to

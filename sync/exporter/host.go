@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -127,7 +126,7 @@ func readHost(ctx context.Context, l *ledger.Ledger, m machine.Machine, packages
 	}()
 	scan := func() (*distdir.Scan, error) { return nil, nil }
 	if distfiles {
-		scan = pipeline.Future(func() (*distdir.Scan, error) { return scanDistfiles(ctx, m.DISTDIR) })
+		scan = pipeline.Future(func() (*distdir.Scan, error) { return scanDistfiles(ctx, m) })
 	}
 	if packages {
 		if err := h.readPackages(ctx, l, m, known); err != nil {
@@ -159,32 +158,10 @@ func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m machine.Mac
 	for _, f := range scan.Files {
 		h.addPackage(f, entries)
 	}
-	for _, p := range scan.Misplaced {
-		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Package, Path: p.Path, Reason: p.Reason})
+	for _, p := range dir.Missed(scan, maps.Keys(entries)) {
+		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Package, Path: p.Path, Size: p.Size, Reason: p.Reason, Hint: p.Hint})
 	}
-	h.leftOut = append(h.leftOut, missed(m.PKGDIR, scan.Ignored, entries)...)
 	return nil
-}
-
-// missed are the names in a PKGDIR that are no packages although somebody could take them for some: a link with what is listed behind it, an empty file, a package that Portage set aside.
-func missed(pkgdirPath string, ignored []pkgdir.Problem, entries map[string]pkgindex.Entry) []payload.Item {
-	var items []payload.Item
-	for _, p := range ignored {
-		behind := 0
-		for path := range entries {
-			if strings.HasPrefix(path, p.Path+"/") {
-				behind++
-			}
-		}
-		switch {
-		case behind > 0:
-			items = append(items, payload.Item{Kind: payload.Package, Path: p.Path, Hint: "a directory or a bind mount in its place is followed, a link is not: " + filepath.Join(pkgdirPath, p.Path),
-				Reason: fmt.Sprintf("%s, which is not followed: %d packages that the index lists behind it are not carried", p.Reason, behind)})
-		case binpkg.HasPackageSuffix(p.Path), strings.Contains(p.Path, "._checksum_failure_."), strings.HasSuffix(p.Path, ".partial"):
-			items = append(items, payload.Item{Kind: payload.Package, Path: p.Path, Reason: p.Reason})
-		}
-	}
-	return items
 }
 
 // readIndex maps PKGDIR's index by path. Where two entries have one path, Portage's last wins.
@@ -255,8 +232,8 @@ func indexSums(e pkgindex.Entry) (sums IndexSums) {
 }
 
 // scanDistfiles lists a DISTDIR; an absent one has nothing.
-func scanDistfiles(ctx context.Context, path string) (*distdir.Scan, error) {
-	d, err := distdir.Open(path)
+func scanDistfiles(ctx context.Context, m machine.Machine) (*distdir.Scan, error) {
+	d, err := distdir.Open(m.DISTDIR)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &distdir.Scan{}, nil
 	}
@@ -264,23 +241,21 @@ func scanDistfiles(ctx context.Context, path string) (*distdir.Scan, error) {
 		return nil, err
 	}
 	defer d.Close()
-	return d.Scan(ctx)
+	return d.ScanLinked(ctx, readOnlyDistdirs(m))
 }
 
 func (h *host) addDistfiles(l *ledger.Ledger, m machine.Machine, scan *distdir.Scan) (err error) {
 	if h.distfiles, err = h.openPayloadDir(l, m, payload.Distfile, m.DISTDIR); h.distfiles == nil {
 		return err
 	}
-	h.distfiles.links = openLinked(readOnlyDistdirs(m))
-	files := slices.Clip(scan.Files)
-	for _, p := range scan.Ignored {
-		if f, ok := findLinked(h.distfiles.links, h.distfiles.root, m.DISTDIR, p.Name); ok {
-			files = append(files, f)
-			continue
-		}
-		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: p.Name, Reason: p.Reason})
+	h.distfiles.links = openLinked(append(readOnlyDistdirs(m), m.DISTDIR))
+	for _, p := range scan.Missed(m.DISTDIR) {
+		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: p.Name, Size: p.Size, Reason: p.Reason, Hint: p.Hint})
 	}
-	for _, f := range files {
+	for _, f := range scan.Files {
+		if !noteLinked(h.distfiles.links, f) {
+			continue // gone since
+		}
 		if err := distdir.CheckName(f.Name); err != nil {
 			h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size(), Reason: err.Error()})
 			continue

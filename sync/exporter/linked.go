@@ -2,8 +2,6 @@ package exporter
 
 import (
 	"os"
-	"path/filepath"
-	"strings"
 
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/durable"
@@ -44,35 +42,18 @@ func closeLinked(dirs []*linkedDir) {
 	}
 }
 
-// findLinked finds the file behind a link of DISTDIR, which is root at the path at, that leads into one of the directories. Any other link, or
-// one to something else than a regular file with contents, is none of Portage's.
-func findLinked(dirs []*linkedDir, root *os.Root, at, name string) (distdir.File, bool) {
-	target, err := root.Readlink(name)
-	if err != nil || distdir.CheckName(name) != nil {
-		return distdir.File{}, false
-	}
-	if !filepath.IsAbs(target) {
-		target = filepath.Join(at, target)
-	}
+// noteLinked notes where the file behind a link of DISTDIR is opened. It is false where the directory is gone since.
+func noteLinked(dirs []*linkedDir, f distdir.File) bool {
 	for _, dir := range dirs {
-		below, ok := strings.CutPrefix(filepath.Clean(target), strings.TrimSuffix(dir.path, "/")+"/")
-		if !ok {
-			continue
-		}
-		f, info, err := durable.Open(dir.root, below)
-		if err != nil {
-			continue
-		}
-		f.Close()
-		if info.Size() > 0 {
-			dir.names[name] = below
-			return distdir.File{Name: name, Info: info}, true
+		if dir.path == f.Dir {
+			dir.names[f.Name] = f.Path
+			return true
 		}
 	}
-	return distdir.File{}, false
+	return f.Dir == ""
 }
 
-// openLinkedFile opens a regular file of a directory, or the one to which findLinked found its link to lead.
+// openLinkedFile opens a regular file of a directory, or the one to which its link was found to lead.
 func openLinkedFile(dirs []*linkedDir, root *os.Root, path string) (*os.File, error) {
 	name := path
 	for _, dir := range dirs {

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/resolve"
 	"pkgsneak/sync/volume"
 )
@@ -468,10 +470,11 @@ func (im *importer) planPackages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	links := linkedDirs{}
 	for _, in := range im.origins {
 		for _, it := range in.gen.Packages() {
 			entry, ok := in.entries[it.Path]
-			err := checkEntry(entry, ok, it.Size)
+			err := cmp.Or(checkEntry(entry, ok, it.Size), links.check(im.client.pkgdir, it.Path))
 			if err := p.addOr(ctx, in, deed{item: it, kind: payload.Package, path: it.Path, entry: entry}, err); err != nil {
 				return err
 			}
@@ -479,6 +482,23 @@ func (im *importer) planPackages(ctx context.Context) error {
 	}
 	p.place()
 	return p.prune(ctx)
+}
+
+// linkedDirs are the directories below PKGDIR that were looked at: the error of those that a link has in its path.
+type linkedDirs map[string]error
+
+// check refuses a place behind a symbolic link: Portage does not look there when it makes the index, and no more do others.
+func (l linkedDirs) check(d *pkgdir.Dir, name string) error {
+	dir := path.Dir(name)
+	err, known := l[dir]
+	if known || d == nil {
+		return err
+	}
+	if link := d.LinkOn(name); link != "" {
+		err = &leftOutError{reason: fmt.Sprintf("%q in PKGDIR is a symbolic link, which is not followed", link), hint: d.BindHint(link)}
+	}
+	l[dir] = err
+	return err
 }
 
 // planDistfiles compares the distfiles of all origins with DISTDIR, which is flat.

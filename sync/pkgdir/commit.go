@@ -195,7 +195,7 @@ func (c *change) decide(report *Report) {
 		}
 		name, err := c.choose(a)
 		if err != nil {
-			report.Skipped = append(report.Skipped, Skipped{i, Problem{a.Path, reasonOf(err)}})
+			report.Skipped = append(report.Skipped, Skipped{i, Problem{Path: a.Path, Reason: reasonOf(err)}})
 			continue
 		}
 		c.promise(i, name)
@@ -220,7 +220,7 @@ func (c *change) stillOwned(o Owned, report *Report) bool {
 	if err != nil {
 		reason = reasonOf(err)
 	}
-	report.Kept = append(report.Kept, Problem{o.Path, reason})
+	report.Kept = append(report.Kept, Problem{Path: o.Path, Reason: reason})
 	return false
 }
 

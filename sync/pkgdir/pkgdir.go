@@ -67,6 +67,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,7 @@ import (
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -159,11 +161,34 @@ func (d *Dir) indexFile(name string) (string, error) {
 		}
 		next, inside := d.inside(path.Dir(name), target)
 		if !inside {
-			return "", fmt.Errorf("the index %q is a symbolic link that leads out of PKGDIR, to %q", path.Join(d.Path(), start), target)
+			return "", &OutwardIndexError{Path: path.Join(d.Path(), start), Target: target}
 		}
 		name = next
 	}
 	return "", fmt.Errorf("following %q: too many symbolic links", path.Join(d.Path(), start))
+}
+
+// An OutwardIndexError says that Packages or Packages.gz is a symbolic link that leads out of PKGDIR.
+type OutwardIndexError struct {
+	Path   string // of the link
+	Target string // as the link says
+}
+
+func (e *OutwardIndexError) Error() string {
+	return fmt.Sprintf("the index %q is a symbolic link that leads out of PKGDIR, to %q", e.Path, e.Target)
+}
+
+// Hints are the commands that put the index in the place of the link.
+func (e *OutwardIndexError) Hints(string) []string {
+	dir, link := filepath.Dir(e.Path), fault.Quote(e.Path)
+	target := e.Target
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(dir, target)
+	}
+	if fi, err := os.Stat(target); err == nil && fi.Mode().IsRegular() {
+		return []string{"the file itself in the place of the link: cp --remove-destination " + fault.Quote(target) + " " + link}
+	}
+	return []string{"an index of its own in the place of the link: rm " + link + " && pkgsneak index " + fault.Quote(dir)}
 }
 
 // inside returns where the target of a link in dir lies below PKGDIR, if it does. Whether

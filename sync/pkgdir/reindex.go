@@ -159,7 +159,7 @@ func (s *survey) settle(known map[string]described, rebuild bool) *plan {
 			continue
 		}
 		if k.err != nil {
-			p.invalid = append(p.invalid, Problem{f.Path, reasonOf(k.err)})
+			p.invalid = append(p.invalid, Problem{Path: f.Path, Reason: reasonOf(k.err), Size: f.Info.Size()})
 			continue
 		}
 		i, ok := at[k.key]
@@ -169,7 +169,8 @@ func (s *survey) settle(known map[string]described, rebuild bool) *plan {
 			slots = append(slots, pkgindex.Entry{})
 		}
 		if !slots[i].IsZero() {
-			p.invalid = append(p.invalid, Problem{f.Path, fmt.Sprintf("the same package, build, size and time as %q, which is indexed", slots[i].Path())})
+			p.invalid = append(p.invalid, Problem{Path: f.Path, Size: f.Info.Size(),
+				Reason: fmt.Sprintf("the same package, build, size and time as %q, which is indexed", slots[i].Path())})
 			continue
 		}
 		// An entry that was read from the index has the header's CHOST and REPO too.
@@ -364,16 +365,16 @@ func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
 	p := s.settle(known, o.Rebuild)
 	r := &CheckReport{Invalid: p.invalid, Remarks: p.index.Remarks}
 	for _, path := range p.added {
-		r.Missing = append(r.Missing, Problem{path, "not in " + indexName})
+		r.Missing = append(r.Missing, Problem{Path: path, Reason: "not in " + indexName})
 	}
 	for _, path := range p.renewed {
-		r.Missing = append(r.Missing, Problem{path, "not as " + indexName + " says"})
+		r.Missing = append(r.Missing, Problem{Path: path, Reason: "not as " + indexName + " says"})
 	}
 	for _, path := range p.movedTo {
-		r.Missing = append(r.Missing, Problem{path, "elsewhere in " + indexName})
+		r.Missing = append(r.Missing, Problem{Path: path, Reason: "elsewhere in " + indexName})
 	}
 	for _, path := range p.dropped {
-		r.Stale = append(r.Stale, Problem{path, "in " + indexName + ", but not a package there"})
+		r.Stale = append(r.Stale, Problem{Path: path, Reason: "in " + indexName + ", but not a package there"})
 	}
 	sortProblems(r.Missing)
 	r.Index = p.indexWrong(o)

@@ -183,12 +183,12 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 		{"moved-to-All", func(t *testing.T, d *Dir) { rename(t, d, hello, "All/labhello-1.0-r2.tbz2") },
 			with(without(hello), "All/labhello-1.0-r2.tbz2"), Report{Moved: []string{"All/labhello-1.0-r2.tbz2"}, Dropped: nil}},
 		{"moved-to-another-category", func(t *testing.T, d *Dir) { rename(t, d, hello, "sys-apps/labhello-1.0-r2.tbz2") },
-			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{"sys-apps/labhello-1.0-r2.tbz2", ""}}}},
+			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{Path: "sys-apps/labhello-1.0-r2.tbz2"}}}},
 		{"moved-out-of-the-layout", func(t *testing.T, d *Dir) { rename(t, d, hello, "a/b/c/labhello-1.0-r2.tbz2") },
-			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{"a/b/c/labhello-1.0-r2.tbz2", ""}}}},
+			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{Path: "a/b/c/labhello-1.0-r2.tbz2"}}}},
 		{"same-base-name-in-two-places", func(t *testing.T, d *Dir) {
 			copyWithTime(t, d.file(hello), d, "All/labhello-1.0-r2.tbz2", mtime(t, d, hello))
-		}, all, Report{Invalid: []Problem{{"All/labhello-1.0-r2.tbz2", ""}}}},
+		}, all, Report{Invalid: []Problem{{Path: "All/labhello-1.0-r2.tbz2"}}}},
 		{"moved-to-All-and-replaced", func(t *testing.T, d *Dir) {
 			rename(t, d, hello, "All/labhello-1.0-r2.tbz2")
 			copyWithTime(t, d.file("All/labhello-1.0-r2.tbz2"), d, hello, later)
@@ -204,16 +204,16 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 			if err := os.Symlink("../"+hello, d.file("All/labhello-1.0-r2.tbz2")); err != nil {
 				t.Fatal(err)
 			}
-		}, all, Report{Ignored: []Problem{{"All/labhello-1.0-r2.tbz2", ""}, {"All/x", ""}}}},
+		}, all, Report{Ignored: []Problem{{Path: "All/labhello-1.0-r2.tbz2"}, {Path: "All/x"}}}},
 		{"linked-directory", func(t *testing.T, d *Dir) {
 			if err := os.Symlink("app-arch", d.file("app-copy")); err != nil {
 				t.Fatal(err)
 			}
-		}, all, Report{Ignored: []Problem{{"app-copy", ""}}}},
+		}, all, Report{Ignored: []Problem{{Path: "app-copy"}}}},
 		{"name-reserved-by-emerge", func(t *testing.T, d *Dir) { writeFile(t, d, "app-arch/unzip/unzip-4.19.325-r2-3.xpak", "") },
-			all, Report{Ignored: []Problem{{"app-arch/unzip/unzip-4.19.325-r2-3.xpak", ""}}}},
+			all, Report{Ignored: []Problem{{Path: "app-arch/unzip/unzip-4.19.325-r2-3.xpak"}}}},
 		{"emptied", func(t *testing.T, d *Dir) { writeFile(t, d, hello, "") },
-			without(hello), Report{Dropped: []string{hello}, Ignored: []Problem{{hello, ""}}}},
+			without(hello), Report{Dropped: []string{hello}, Ignored: []Problem{{Path: hello}}}},
 		{"half-written-and-set-aside", func(t *testing.T, d *Dir) {
 			for _, name := range []string{"app-misc/x-1.tbz2.partial", "app-misc/x-1.tbz2._checksum_failure_.abcd", "app-misc/x-1.tbz2abcdefgh.123", "app-misc/README"} {
 				writeFile(t, d, name, "x")
@@ -221,21 +221,21 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 			for _, name := range []string{"Packagesabcdefgh", ".__portage_test_write__", "app-misc/.x-1.tbz2.partial.portage_lockfile"} {
 				writeFile(t, d, name, "x")
 			}
-		}, all, Report{Ignored: []Problem{{"app-misc/README", ""}, {"app-misc/x-1.tbz2._checksum_failure_.abcd", ""}, {"app-misc/x-1.tbz2.partial", ""}, {"app-misc/x-1.tbz2abcdefgh.123", ""}}}},
+		}, all, Report{Ignored: []Problem{{Path: "app-misc/README"}, {Path: "app-misc/x-1.tbz2._checksum_failure_.abcd"}, {Path: "app-misc/x-1.tbz2.partial"}, {Path: "app-misc/x-1.tbz2abcdefgh.123"}}}},
 		{"truncated", func(t *testing.T, d *Dir) { truncate(t, d, hello) },
-			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{hello, ""}}}},
+			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{Path: hello}}}},
 		{"gpkg-truncated", func(t *testing.T, d *Dir) { truncate(t, d, gpkgVim) },
-			without(gpkgVim), Report{Dropped: []string{gpkgVim}, Invalid: []Problem{{gpkgVim, ""}}}},
+			without(gpkgVim), Report{Dropped: []string{gpkgVim}, Invalid: []Problem{{Path: gpkgVim}}}},
 		{"misnamed", func(t *testing.T, d *Dir) {
 			writeFile(t, d, "app-misc/x.tbz2", "x")
 			writeFile(t, d, "app-misc/x-1.xpak", "x")
 			writeFile(t, d, "x-1.tbz2", "x")
-		}, all, Report{Invalid: []Problem{{"app-misc/x-1.xpak", ""}, {"app-misc/x.tbz2", ""}, {"x-1.tbz2", ""}}}},
+		}, all, Report{Invalid: []Problem{{Path: "app-misc/x-1.xpak"}, {Path: "app-misc/x.tbz2"}, {Path: "x-1.tbz2"}}}},
 		{"fifo", func(t *testing.T, d *Dir) {
 			if err := syscall.Mkfifo(d.file("app-misc/x-1.tbz2"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, all, Report{Ignored: []Problem{{"app-misc/x-1.tbz2", ""}}}},
+		}, all, Report{Ignored: []Problem{{Path: "app-misc/x-1.tbz2"}}}},
 		{"all-removed", func(t *testing.T, d *Dir) {
 			for _, p := range all {
 				remove(t, d, p)
@@ -415,7 +415,7 @@ func TestReindexReportsUnreadableFiles(t *testing.T) {
 	}
 	r := reindex(t, d, Options{})
 	if len(r.Invalid) != 1 || r.Invalid[0].Path != hello || !strings.Contains(r.Invalid[0].Reason, "permission denied") {
-		t.Errorf("invalid: %q", r.Invalid)
+		t.Errorf("invalid: %v", r.Invalid)
 	}
 }
 

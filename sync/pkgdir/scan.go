@@ -33,6 +33,7 @@ type File struct {
 type Problem struct {
 	Path   string
 	Reason string
+	Size   int64 // bytes of the file; 0 where there is none, or it was not looked at
 }
 
 // A Scan is what one walk through a PKGDIR found. The lists are disjoint and sorted by path.
@@ -133,14 +134,22 @@ func (w *walk) visit(p string, fi *listing.Entry) {
 	default:
 		name, err := binpkg.ParseName(p)
 		if err != nil {
-			w.scan.Misplaced = append(w.scan.Misplaced, Problem{p, reasonOf(err)})
+			w.scan.Misplaced = append(w.scan.Misplaced, Problem{Path: p, Reason: reasonOf(err), Size: fi.Size()})
 			return
 		}
 		w.scan.Files = append(w.scan.Files, File{p, fi, name})
 	}
 	if ignored != "" {
-		w.scan.Ignored = append(w.scan.Ignored, Problem{p, ignored})
+		w.scan.Ignored = append(w.scan.Ignored, Problem{Path: p, Reason: ignored, Size: sizeOf(fi)})
 	}
+}
+
+// sizeOf is the size of a file that has contents of its own, else 0: that of a link means nothing.
+func sizeOf(fi *listing.Entry) int64 {
+	if fi.IsRegular() {
+		return fi.Size()
+	}
+	return 0
 }
 
 // read returns the names in an open directory, in the order in which a walk comes to the paths that
@@ -153,7 +162,7 @@ func (w *walk) read(fd int, dir string) ([]*listing.Entry, error) {
 	}
 	found, dirs := all[:0], false
 	for _, e := range all {
-		if !e.TypeKnown() || binpkg.HasPackageSuffix(e.Name()) && !e.IsDir() {
+		if !e.TypeKnown() || !e.IsDir() && (binpkg.HasPackageSuffix(e.Name()) || isSetAside(e.Name())) {
 			switch err := e.Lstat(fd); err {
 			case nil:
 			case unix.ENOENT: // gone since

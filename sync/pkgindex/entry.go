@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"pkgsneak/sync/cpv"
 )
@@ -278,10 +279,32 @@ func checkIdentity(name, path string) string {
 	if _, err := cpv.Parse(name); err != nil {
 		return "not a category/package-version"
 	}
-	if path != "" && (path == "." || !fs.ValidPath(path)) {
-		return "its PATH is none below PKGDIR"
+	switch {
+	case path == "", path != "." && fs.ValidPath(path):
+		return ""
+	case stays(path):
+		return "its PATH is not written as Portage writes it, without \".\", \"..\" and double slashes"
 	}
-	return ""
+	return "its PATH is none below PKGDIR"
+}
+
+// stays reports whether a path that is not in its plain form names something below the directory it starts in, and leaves it nowhere on the way.
+func stays(path string) bool {
+	depth := 0
+	for i, part := range strings.Split(path, "/") {
+		switch {
+		case part == "" && i == 0, !utf8.ValidString(part):
+			return false
+		case part == "", part == ".":
+		case part == "..":
+			if depth--; depth < 0 {
+				return false
+			}
+		default:
+			depth++
+		}
+	}
+	return depth > 0
 }
 
 // Complete reports whether the entry, in an index with header h, has all that Portage wants to see before it believes an entry without

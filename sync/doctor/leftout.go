@@ -1,0 +1,94 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/portage"
+)
+
+// leftOut tells what an export of this machine leaves out, in the words of the export.
+func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error {
+	t := leftOutTally{hints: map[string][]string{}, names: map[string][]string{}}
+	if e.is(Host) {
+		for _, m := range missed {
+			if !m.Link || m.Listed == 0 { // told by itself
+				t.add("PKGDIR", m.Path, m.Reason, "")
+			}
+		}
+		d, err := distdir.Open(e.m.DISTDIR)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			e.unknown("DISTDIR: %v", err)
+		default:
+			defer d.Close()
+			scan, err := d.ScanLinked(ctx, portage.ReadOnlyDistdirs(e.s))
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			if err != nil {
+				e.unknown("DISTDIR: %v", err)
+				break
+			}
+			for _, m := range scan.Missed(e.m.DISTDIR) {
+				t.add("DISTDIR", m.Name, m.Reason, m.Hint)
+			}
+		}
+	}
+	for _, what := range slices.Sorted(maps.Keys(t.names)) {
+		f := Finding{Topic: "left-out", Weight: Wrong, Role: Host, What: fmt.Sprintf(what, plural(len(t.names[what]), "file")),
+			Why: "an export leaves that out, and ends with 3", Names: t.names[what]}
+		for _, hint := range t.hints[what] {
+			f.Mend = append(f.Mend, Mend{Do: hint, Lines: []string{}})
+		}
+		e.tell(f)
+	}
+	return nil
+}
+
+// leftOutTally puts together what one sentence tells.
+type leftOutTally struct{ names, hints map[string][]string }
+
+// add takes a file in. What the index lists in vain is told of the index.
+func (t *leftOutTally) add(dir, name, reason, hint string) {
+	if reason == pkgdir.NoFile {
+		return
+	}
+	what := "%s in " + dir + ": " + strings.ReplaceAll(reason, "%", "%%")
+	t.names[what] = append(t.names[what], name)
+	if hint != "" && !slices.Contains(t.hints[what], hint) {
+		t.hints[what] = append(t.hints[what], hint)
+	}
+}
+
+// behindLinks tells of each link in PKGDIR behind which the index lists packages, and returns the links' paths.
+func (e *commonRules) behindLinks(missed []pkgdir.Missed) (links []string) {
+	for _, m := range missed {
+		if !m.Link || m.Listed == 0 {
+			continue
+		}
+		links = append(links, m.Path+"/")
+		f := Finding{Topic: "index", Weight: Wrong, What: fmt.Sprintf("%q in PKGDIR is %s", m.Path, m.Reason),
+			Why: "emerge finds what is behind it as long as it believes the index; emaint and pkgsneak index drop it, export and import pass it over"}
+		if hint, lines, ok := strings.Cut(m.Hint, ": "); ok {
+			f.Mend = []Mend{{Do: hint + ": run", Lines: strings.Split(lines, " && ")}}
+		}
+		e.tell(f)
+	}
+	return links
+}
+
+// withoutLinked takes the paths behind links out of a list.
+func withoutLinked(paths, links []string) []string {
+	return slices.DeleteFunc(paths, func(p string) bool {
+		return slices.ContainsFunc(links, func(link string) bool { return strings.HasPrefix(p, link) })
+	})
+}
