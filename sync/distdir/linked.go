@@ -15,9 +15,9 @@ import (
 func (s *Scan) followLinks(d *Dir, dirs []string) {
 	roots := make(map[string]*os.Root)
 	for _, dir := range dirs {
-		if root, err := os.OpenRoot(dir); err == nil { // Portage passes over one that is not there too
-			defer root.Close()
-			roots[dir] = root
+		if top, err := os.OpenRoot(dir); err == nil { // Portage passes over one that is not there too
+			defer top.Close()
+			roots[dir] = top
 		}
 	}
 	s.Ignored = slices.DeleteFunc(s.Ignored, func(p Problem) bool {
