@@ -19,20 +19,32 @@ func run(ctx context.Context, e *env, words []string) int {
 func dispatch(ctx context.Context, f *face, app *cli.App, words []string) error {
 	req, err := parseArgs(app, words)
 	if err != nil {
-		f.out.json = slices.Contains(words, "--json")
+		f.out.json = slices.Contains(words, "--json") || f.wantsJSON()
 		return err
 	}
-	f.out.json = slices.Contains(req.flags, "--json") || slices.Contains(req.flags, "--json=true")
+	f.out.json = slices.Contains(req.flags, "--json") || slices.Contains(req.flags, "--json=true") ||
+		!slices.Contains(req.flags, "--json=false") && f.wantsJSON()
 	switch {
 	case req.about:
 		return f.about()
 	case req.help:
 		return f.help(app, req)
 	case len(req.path) == 0:
+		if f.out.json {
+			return withHint(usageErrorf("a command is missing"), "pkgsneak --help")
+		}
 		f.out.err.line("%s", raw(rootHelp(app)))
 		return outcome(exitUsage)
 	}
 	return app.RunContext(ctx, append([]string{app.Name}, req.argv()...))
+}
+
+// wantsJSON reports whether the variable of --json asks for it, for answers that are given before a command has its options. The settings file is
+// read there for the first time: what is wrong with it is told then.
+func (f *face) wantsJSON() bool {
+	value, _ := f.env.variables(&printer{err: screen{w: io.Discard}}).get(variable("json"))
+	on, err := parseBool(value)
+	return err == nil && on
 }
 
 // about answers --version.

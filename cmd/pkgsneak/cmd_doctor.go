@@ -17,7 +17,7 @@ func doctorCommand(f *face) *cli.Command {
 		ArgsUsage: "[DRIVE]",
 		UsageText: "doctor [DRIVE]\ndoctor --explain [TOPIC]",
 		Description: "Reads Portage's configuration, which it never executes, and this machine's packages, index and keys. Says in the\n" +
-			"order of importance what keeps packages from being built, carried or used, why, and which lines mend it. With a\n" +
+			"order of importance what keeps packages from being built, carried or used, why, and how to fix it. With a\n" +
 			"drive it compares this machine with the one that exported: USE, profile, keywords, licenses, CPU. Whether this\n" +
 			"machine is a host, a client or both shows in what it has done, and before that in FEATURES. Changes nothing; ends\n" +
 			"with 4 if it found something.",
@@ -138,11 +138,11 @@ func (c doctorText) examined(r *doctor.Report) {
 	c.out.say("")
 	switch {
 	case mend > 0:
-		c.out.say("%s to mend, %s; more about one: pkgsneak doctor --explain %s", count(mend, "thing"), count(notes, "note"), r.Findings[0].Topic)
+		c.out.say("%s to fix, %s; more about one: pkgsneak doctor --explain %s", count(mend, "thing"), count(notes, "note"), r.Findings[0].Topic)
 	case notes > 0:
-		c.out.say("nothing to mend, %s", count(notes, "note"))
+		c.out.say("nothing to fix, %s", count(notes, "note"))
 	default:
-		c.out.say("nothing to mend")
+		c.out.say("nothing to fix")
 	}
 }
 

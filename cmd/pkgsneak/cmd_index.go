@@ -1,8 +1,6 @@
 package main
 
 import (
-	"strings"
-
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/sync/payload"
@@ -29,16 +27,17 @@ func indexCommand(f *face) *cli.Command {
 type indexReport struct {
 	PKGDIR   string         `json:"pkgdir"`
 	Written  bool           `json:"written"`
-	Packages int            `json:"packages,omitempty"` // entries
+	Packages int            `json:"packages"` // entries
+	Wrong    int            `json:"wrong"`    // --check: how many of Missing, Stale and Index there are
 	Added    []string       `json:"added,omitempty"`
 	Renewed  []string       `json:"renewed,omitempty"`
 	Moved    []string       `json:"moved,omitempty"`
 	Dropped  []string       `json:"dropped,omitempty"`
-	Missing  []payload.Item `json:"missing,omitempty"` // --check: packages that are not in the index as they are
-	Stale    []payload.Item `json:"stale,omitempty"`   // --check: entries without a package
-	Index    []string       `json:"index,omitempty"`   // --check: what is wrong with the index as such
-	Invalid  []payload.Item `json:"invalid,omitempty"` // packages that cannot be indexed
-	Remarks  []string       `json:"remarks,omitempty"` // what was odd in the old index
+	Missing  []payload.Item `json:"missing,omitempty"`  // --check: packages that are not in the index as they are
+	Stale    []payload.Item `json:"stale,omitempty"`    // --check: entries without a package
+	Index    []string       `json:"index,omitempty"`    // --check: what is wrong with the index as such
+	Invalid  []payload.Item `json:"left_out,omitempty"` // packages that cannot be indexed
+	Remarks  []string       `json:"notices,omitempty"`  // what was odd in the old index
 }
 
 func index(c *call) error {
@@ -110,7 +109,7 @@ func (c indexText) remarks(lines []string) {
 
 // indexChecked says what index --check found.
 func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
-	report := indexReport{PKGDIR: dir, Missing: problems(r.Missing), Stale: problems(r.Stale), Index: r.Index, Invalid: problems(r.Invalid)}
+	report := indexReport{PKGDIR: dir, Packages: r.Packages, Wrong: len(r.Missing) + len(r.Stale) + len(r.Index), Missing: problems(r.Missing), Stale: problems(r.Stale), Index: r.Index, Invalid: problems(r.Invalid)}
 	for _, remark := range r.Remarks {
 		report.Remarks = append(report.Remarks, remark.String())
 	}
@@ -124,14 +123,19 @@ func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
 	code := exitDone
 	switch {
 	case !r.OK():
-		c.out.hint(strings.TrimSpace("pkgsneak index " + c.place))
+		c.out.warn("the index of %s is wrong in %s (%s)", dir, count(report.Wrong, "place"), count(r.Packages, "package"))
+		line := "pkgsneak index"
+		if c.place != "" {
+			line += " " + shellWord(c.place)
+		}
+		c.out.hint(line)
 		if code = exitFound; c.opt.pretend && !c.opt.check {
 			code = exitDone
 		}
 	case len(report.Invalid) > 0:
 		code = exitLeftOut
 	default:
-		c.out.say("the index of %s is as it should be", dir)
+		c.out.say("the index of %s is as it should be: %s", dir, count(r.Packages, "package"))
 	}
 	c.leftOut(report.Invalid)
 	c.result(code, report)

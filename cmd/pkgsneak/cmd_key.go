@@ -143,7 +143,7 @@ func keyImport(c *call) error {
 // rotated is what rotate did, in JSON.
 type rotated struct {
 	keyReport
-	Old     manifest.Fingerprint `json:"old"`
+	Old     manifest.Fingerprint `json:"old_fingerprint"`
 	Revoked bool                 `json:"old_revoked,omitempty"`
 }
 

@@ -52,8 +52,8 @@ type trustReport struct {
 
 // replacedKey is a key and the one that took its place.
 type replacedKey struct {
-	Old manifest.Fingerprint `json:"old"`
-	New manifest.Fingerprint `json:"new"`
+	Old manifest.Fingerprint `json:"old_fingerprint"`
+	New manifest.Fingerprint `json:"fingerprint"`
 }
 
 // candidateKey is a key that may become trusted, and how it stands to this machine.
@@ -442,6 +442,13 @@ func (e *enrolment) driveKeys(mount string) (manifest.Ring, map[manifest.Fingerp
 	return ring, names, err
 }
 
+// neverReport is a key that is not wanted here, in JSON.
+type neverReport struct {
+	Fingerprint manifest.Fingerprint `json:"fingerprint"`
+	UserID      string               `json:"user_id"`
+	When        time.Time            `json:"when"`
+}
+
 func trustList(c *call) error {
 	l, err := c.openLedger(true)
 	if err != nil {
@@ -457,9 +464,9 @@ func trustList(c *call) error {
 		return err
 	}
 	report := struct {
-		Keys  []keyReport            `json:"keys"`
-		Never []manifest.Fingerprint `json:"never"`
-	}{Keys: []keyReport{}, Never: []manifest.Fingerprint{}}
+		Keys  []keyReport   `json:"trusted"`
+		Never []neverReport `json:"never"`
+	}{}
 	for _, k := range ring {
 		c.out.say("%s  %s  %s%s", k.Fingerprint().Grouped(), k.Created().Local().Format("2006-01-02"), k.UserID(), keyProblem(k, c.env.now()))
 		report.Keys = append(report.Keys, newKeyReport(k))
@@ -467,7 +474,7 @@ func trustList(c *call) error {
 	for _, fpr := range slices.Sorted(maps.Keys(decisions)) {
 		if d := decisions[fpr]; d.Verdict == ledger.Never {
 			c.out.say("%s  %s  %s  (not wanted)", fpr.Grouped(), d.At.Local().Format("2006-01-02"), d.UserID)
-			report.Never = append(report.Never, fpr)
+			report.Never = append(report.Never, neverReport{fpr, d.UserID, d.At})
 		}
 	}
 	if len(ring) == 0 {

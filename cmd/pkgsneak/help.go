@@ -11,15 +11,24 @@ import (
 func (f *face) help(app *cli.App, req *request) error {
 	words := append(append([]string{}, req.path...), req.args...)
 	if len(words) == 0 {
-		f.out.put("%s", raw(rootHelp(app)))
+		f.helpText(rootHelp(app))
 		return nil
 	}
 	verb := app.Command(words[0])
 	if verb == nil {
 		return withHint(usageErrorf("there is no command %q", words[0]), "pkgsneak --help")
 	}
-	f.out.put("%s", raw(verbHelp(verb)))
+	f.helpText(verbHelp(verb))
 	return nil
+}
+
+// helpText prints a help that was asked for, also under --json.
+func (f *face) helpText(text string) {
+	if f.out.json {
+		f.out.event(resultEvent{Event: "result", Verb: "help", Exit: exitDone, Report: map[string]string{"text": text}})
+		return
+	}
+	f.out.put("%s", raw(text))
 }
 
 // rootHelp is the help of the program: the verbs in groups, what each knows of, exit codes.

@@ -1,9 +1,14 @@
 package main
 
-import "pkgsneak/sync/progress"
+import (
+	"reflect"
+
+	"pkgsneak/sync/progress"
+)
 
 // The lines of --json. Each is one object with the member "event"; the last line of a run is the one with "event":"result". Sizes are bytes, times are RFC 3339 in
-// UTC, digests lower-case hex. Members may be added, never renamed.
+// UTC, digests lower-case hex. A list that is empty is [], never null. One thing has one name in all commands: origin (its name), dir (its directory on a drive), fingerprint, serial,
+// left_out, notices, removed. Members may be added, never renamed.
 
 // progressEvent is a line with "event":"progress" or "event":"notice".
 type progressEvent struct {
@@ -38,5 +43,45 @@ type resultEvent struct {
 func (c *call) result(code int, report any) {
 	if c.out.json {
 		c.out.event(resultEvent{Event: "result", Verb: c.verb, Exit: code, Report: report})
+	}
+}
+
+// withLists gives a copy of what is to be encoded in which each list that is nil is an empty one.
+func withLists(v any) any {
+	if v == nil {
+		return nil
+	}
+	filled := reflect.New(reflect.TypeOf(v)).Elem()
+	filled.Set(reflect.ValueOf(v))
+	fillLists(filled)
+	return filled.Interface()
+}
+
+func fillLists(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			fillLists(v.Elem())
+		}
+	case reflect.Interface:
+		if !v.IsNil() {
+			v.Set(reflect.ValueOf(withLists(v.Interface())))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); (f.IsExported() || f.Anonymous) && f.Tag.Get("json") != "-" {
+				fillLists(v.Field(i))
+			}
+		}
+	case reflect.Slice:
+		switch {
+		case v.Type().Elem().Kind() == reflect.Uint8: // bytes are a text
+		case v.IsNil():
+			v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+		default:
+			for i := range v.Len() {
+				fillLists(v.Index(i))
+			}
+		}
 	}
 }

@@ -134,7 +134,7 @@ func (p *printer) event(v any) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	if err := enc.Encode(withLists(v)); err != nil {
 		p.keep(fmt.Errorf("encode the result: %w", err))
 		return
 	}

@@ -623,6 +623,9 @@ func storyJSONLines(ts *testscript.TestScript, neg bool, args []string) {
 		Exit        int
 	}
 	results := 0
+	if strings.Contains(ts.ReadFile("stdout"), ":null") {
+		ts.Fatalf("a member is null; an empty list is []")
+	}
 	for line := range strings.Lines(ts.ReadFile("stdout")) {
 		last.Event, last.Verb, last.Exit = "", "", -1
 		if err := json.Unmarshal([]byte(line), &last); err != nil {

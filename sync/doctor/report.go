@@ -47,7 +47,7 @@ type Finding struct {
 	What   string   `json:"what"`
 	Why    string   `json:"why"`
 	Names  []string `json:"names,omitempty"` // packages, keys or files that are meant; foreign text
-	Mend   []Mend   `json:"mend"`
+	Mend   []Mend   `json:"fix"`
 }
 
 // Command is a line to type, and why it is this one.

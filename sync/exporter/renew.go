@@ -27,8 +27,8 @@ type Renewed struct {
 	// Remembered is a later time that this machine had from a signature, and has given up; nil: none.
 	Remembered *time.Time `json:"remembered,omitempty"`
 	// NewKey was made if that of the origin bears a time from the same clock, and OldKey signs no longer.
-	NewKey manifest.Fingerprint `json:"new_key,omitempty"`
-	OldKey manifest.Fingerprint `json:"old_key,omitempty"`
+	NewKey manifest.Fingerprint `json:"fingerprint,omitempty"`
+	OldKey manifest.Fingerprint `json:"old_fingerprint,omitempty"`
 }
 
 // NotAheadError says that there is nothing to renew: the serials of an origin are not ahead of the clock.

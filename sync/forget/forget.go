@@ -39,16 +39,16 @@ type Options struct {
 type Report struct {
 	Drive       string               `json:"drive"`
 	Dir         string               `json:"dir"`
-	Name        string               `json:"name,omitempty"` // by the origin's record
+	Name        string               `json:"origin,omitempty"` // by the origin's record
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
 	UserID      string               `json:"user_id,omitempty"`
 	Serial      int64                `json:"serial,omitempty"`
 	Signed      time.Time            `json:"signed,omitzero"`  // when it was last exported
 	Beside      manifest.Fingerprint `json:"beside,omitempty"` // another key, that signed the other copy of the manifest
-	Own         bool                 `json:"own"`              // this machine exports it: the next export writes it all again
+	Own         bool                 `json:"mine"`             // this machine exports it: the next export writes it all again
 	Pretended   bool                 `json:"pretended,omitempty"`
 	Files       payload.Tally        `json:"files"`
-	Others      []string             `json:"others"` // below Dir: in no list of the origin's, and left alone
+	Others      []string             `json:"undeclared"` // below Dir: in no list of the origin's, and left alone
 }
 
 // Forget removes an origin. Besides the drive's errors it returns fault.ErrDeclined if the answer was

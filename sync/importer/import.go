@@ -65,7 +65,7 @@ type ImportPlan struct {
 	Copy        []payload.Item `json:"copy"`
 	Replace     []payload.Item `json:"replace"`  // an older build of the same origin lies there
 	Beside      []payload.Item `json:"beside"`   // a local file has the name: it gets the next free one
-	Prune       []payload.Item `json:"prune"`    // came from the origin and has left it; removed with --prune only
+	Prune       []payload.Item `json:"remove"`   // came from the origin and has left it; removed with --prune only
 	Held        []Held         `json:"held"`     // what Prune does not remove, and why
 	Unusable    []payload.Item `json:"unusable"` // packages that this machine can never use: no part of what should come
 	LeftOut     []payload.Item `json:"left_out"`
@@ -88,7 +88,7 @@ type Held struct {
 type OriginImport struct {
 	Plan    *ImportPlan    `json:"plan"`
 	Copied  []payload.Item `json:"copied"`
-	Pruned  []payload.Item `json:"pruned"`
+	Pruned  []payload.Item `json:"removed"`
 	LeftOut []payload.Item `json:"left_out"`
 	Gone    payload.Tally  `json:"gone"` // came from the origin, has left it, and is still here
 }
@@ -96,11 +96,11 @@ type OriginImport struct {
 // Refused is an origin of which nothing was used.
 type Refused struct {
 	Origin string `json:"origin"`
-	Signer string `json:"signer,omitempty"` // as claimed
+	Signer string `json:"fingerprint,omitempty"` // as claimed
 	Reason string `json:"reason"`
 	Err    error  `json:"-"`
 	// Code is the exit code that the reason would have by itself, Hints are the commands that help; whoever shows the report fills both in.
-	Code  int      `json:"code"`
+	Code  int      `json:"exit"`
 	Hints []string `json:"hints,omitempty"`
 }
 

@@ -38,7 +38,7 @@ type DriveStatus struct {
 // OriginStatus is the newest generation of one origin on a drive. Where nothing could be verified, Problem says why and the rest is empty.
 type OriginStatus struct {
 	Dir         string           `json:"dir"` // below pkgsneak/
-	Name        string           `json:"name,omitempty"`
+	Name        string           `json:"origin,omitempty"`
 	Fingerprint string           `json:"fingerprint,omitempty"`
 	UserID      string           `json:"user_id,omitempty"`
 	Trusted     bool             `json:"trusted"`

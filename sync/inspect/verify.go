@@ -32,7 +32,7 @@ type VerifyOptions struct {
 // OriginVerify is what reading one origin from end to end has shown.
 type OriginVerify struct {
 	Dir         string         `json:"dir"`
-	Name        string         `json:"name,omitempty"`
+	Name        string         `json:"origin,omitempty"`
 	Fingerprint string         `json:"fingerprint,omitempty"`
 	UserID      string         `json:"user_id,omitempty"`
 	Trusted     bool           `json:"trusted"`

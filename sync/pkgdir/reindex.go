@@ -344,11 +344,12 @@ func (o Options) at(what string) {
 
 // A CheckReport says what `emaint binhost --check` would, by file. The lists are sorted by path.
 type CheckReport struct {
-	Missing []Problem // packages that are not in the index, or not as they are
-	Stale   []Problem // entries without a file
-	Index   []string  // what is wrong with Packages and Packages.gz
-	Invalid []Problem // package files that cannot be indexed; no reason to write the index
-	Remarks []pkgindex.Remark
+	Packages int       // entries of the index
+	Missing  []Problem // packages that are not in the index, or not as they are
+	Stale    []Problem // entries without a file
+	Index    []string  // what is wrong with Packages and Packages.gz
+	Invalid  []Problem // package files that cannot be indexed; no reason to write the index
+	Remarks  []pkgindex.Remark
 }
 
 // OK reports whether Reindex would have nothing to write.
@@ -363,7 +364,7 @@ func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
 		return nil, fmt.Errorf("checking %q: %w", d.Path(), err)
 	}
 	p := s.settle(known, o.Rebuild)
-	r := &CheckReport{Invalid: p.invalid, Remarks: p.index.Remarks}
+	r := &CheckReport{Packages: len(p.index.Entries), Invalid: p.invalid, Remarks: p.index.Remarks}
 	for _, path := range p.added {
 		r.Missing = append(r.Missing, Problem{Path: path, Reason: "not in " + indexName})
 	}
