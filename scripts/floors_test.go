@@ -38,9 +38,10 @@ var floors = map[string]int{
 	"sync/importer": 5,
 	"sync/inspect":  5,
 
-	"sync/forecast": 4,
-	"sync/reindex":  4,
-	"sync/trust":    4,
+	"sync/drivewriter": 4,
+	"sync/forecast":    4,
+	"sync/reindex":     4,
+	"sync/trust":       4,
 
 	"sync/drive":   3,
 	"sync/pkgdir":  3,
@@ -48,6 +49,7 @@ var floors = map[string]int{
 
 	"sync/binpkg":   2,
 	"sync/distdir":  2,
+	"sync/layout":   2,
 	"sync/ledger":   2,
 	"sync/machine":  2,
 	"sync/pkgindex": 2,
@@ -81,6 +83,9 @@ var levels = map[string][]string{
 	"sync/durable": {"sync/fault"},
 	"sync/watch":   {"sync/fault"},
 
+	// A name on the drive follows the naming rule of packages, and the catalogue is an index.
+	"sync/layout": {"sync/binpkg", "sync/pkgindex"},
+
 	// Files below a root have one way to be opened.
 	"sync/portage": {"sync/durable"},
 }
@@ -94,11 +99,11 @@ var (
 		"github.com/ProtonMail/go-crypto":     {"manifest"},
 		"github.com/dustin/go-humanize":       {"cmd/pkgsneak", "sync/binhost"},
 		"github.com/fsnotify/fsnotify":        {"sync/watch"},
-		"github.com/klauspost/compress":       {"scripts/bench", "sync/binhost", "sync/binpkg", "sync/drive", "sync/pkgindex"},
+		"github.com/klauspost/compress":       {"scripts/bench", "sync/binhost", "sync/binpkg", "sync/layout", "sync/pkgindex"},
 		"github.com/landlock-lsm/go-landlock": {"sync/sandbox"},
-		"github.com/pierrec/lz4/v4":           {"sync/binhost", "sync/binpkg", "sync/drive"},
+		"github.com/pierrec/lz4/v4":           {"sync/binhost", "sync/binpkg"},
 		"github.com/rogpeppe/go-internal":     {"cmd/pkgsneak"},
-		"github.com/ulikunitz/xz":             {"sync/binhost", "sync/binpkg", "sync/drive"},
+		"github.com/ulikunitz/xz":             {"sync/binhost", "sync/binpkg"},
 		"github.com/urfave/cli/v2":            {"cmd/pkgsneak"},
 		"golang.org/x/crypto/blake2b":         {"scripts/bench", "sync/digest"},
 		"golang.org/x/sys":                    anywhere,

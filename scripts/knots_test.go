@@ -26,15 +26,15 @@ const (
 // What is larger today, by type and by package. A number here is not to be passed. One that could be lower is logged; one that the bound covers has to go.
 var (
 	largeTypes = map[string]int{
-		"sync/exporter.exporter": 58,
-		"sync/importer.importer": 58,
-		"sync/drive.Drive":       42,
-		"sync/drive.Writer":      82,
+		"sync/exporter.exporter": 57,
+		"sync/importer.importer": 56,
+
+		"sync/drivewriter.Writer": 79,
 	}
 	largeKnots = map[string]int{
-		"sync/exporter": 8,
-		"sync/importer": 8,
-		"sync/drive":    21,
+		"sync/exporter":    8,
+		"sync/importer":    8,
+		"sync/drivewriter": 8,
 	}
 )
 

@@ -24,15 +24,16 @@
 //	   binhost      a tree over HTTP, for Portage and for people
 //	   forget       an origin is taken off a drive
 //
-//	4  reindex      the index of this machine's PKGDIR, as its own Portage would write it
+//	4  drivewriter  the order of writes, with which a pulled drive keeps an old or a new generation
+//	   reindex      the index of this machine's PKGDIR, as its own Portage would write it
 //	   trust        who may sign: the state of a signer, rotation, revocation, enrolment
 //
-//	3  drive        a tree on a drive: reading it, and the order of writes with which a pulled drive
-//	                keeps an old or a new generation
+//	3  drive        a tree on a drive, read: manifest copies, record, catalogue, payload
 //	   pkgdir       a PKGDIR: scan, and the index renewed under Portage's own lock
 //	   resolve      what can be installed out of an index, and why not
 //
-//	2  volume       file systems and media, in one table
+//	2  layout       names, records and facts of the tree on a drive: pure (on binpkg and pkgindex)
+//	   volume       file systems and media, in one table
 //	   machine      this computer: directories, settings, clock
 //	   distdir      a DISTDIR: scan, and files placed in it
 //	   binpkg       metadata out of XPAK and GPKG, and a look through the package

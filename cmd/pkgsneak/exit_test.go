@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/trust"
@@ -64,7 +65,7 @@ func TestExplain(t *testing.T) {
 		{"drive is failing", &drive.GoneError{Check: "umount it; fsck.vfat -a /dev/sdb1; mount it again", Err: syscall.EIO}, 14, "fsck.vfat -a /dev/sdb1"},
 		{"turned read-only", &drive.ReadOnlyError{Turned: true, Check: "umount it; fsck.vfat -a /dev/sdb1; mount it again"}, 14, "fsck.vfat -a /dev/sdb1"},
 		{"record is damaged", &drive.DamagedError{Path: "generation/1.json", Reason: "it is missing"}, 14, "pkgsneak export /mnt/usb"},
-		{"list of something else", &drive.ListError{Reason: "it has no record"}, 12, ""},
+		{"list of something else", &layout.ListError{Reason: "it has no record"}, 12, ""},
 		{"drive lies", &drive.ReadBackError{}, 14, "do not use this drive"},
 		{"no tree", fmt.Errorf("import: %w", drive.ErrNoTree), 10, "pkgsneak export /mnt/usb"},
 		{"nothing is mounted", &drive.EmptyMountError{Drive: "/mnt/usb", Err: drive.ErrNoTree}, 10, "mount"},

@@ -12,10 +12,10 @@ import (
 
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/doctor"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/reindex"
 )
 
@@ -506,7 +506,7 @@ func (n originName) String() string {
 
 // Set implements flag.Value.
 func (n originName) Set(s string) error {
-	if err := drive.CheckNewOrigin(s); err != nil {
+	if err := layout.CheckNewOrigin(s); err != nil {
 		return err
 	}
 	*n.name = s

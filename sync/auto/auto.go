@@ -20,6 +20,7 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -388,16 +389,16 @@ func (r *runner) work(ctx context.Context) error {
 
 // isOurs looks for the tree, or for the label that asks for one.
 func (r *runner) isOurs() (bool, error) {
-	fi, err := os.Lstat(filepath.Join(r.at.point(), drive.TreeDir))
+	fi, err := os.Lstat(filepath.Join(r.at.point(), layout.TreeDir))
 	switch {
 	case err == nil && fi.IsDir():
 		return true, nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return false, fmt.Errorf("look for the tree on the drive: %w", err)
 	case err == nil:
-		r.ignore("%s on it is no directory", drive.TreeDir)
+		r.ignore("%s on it is no directory", layout.TreeDir)
 	case !r.label:
-		r.ignore("there is no %s/ on it, and its label is not %q", drive.TreeDir, r.o.Label)
+		r.ignore("there is no %s/ on it, and its label is not %q", layout.TreeDir, r.o.Label)
 	case !r.o.Role.exports():
 		r.ignore("its label is %q, but nothing was exported to it yet", r.result.FS.Label)
 	default:

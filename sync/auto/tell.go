@@ -13,10 +13,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 )
 
@@ -181,7 +181,7 @@ const resultLines = 100
 
 // leaveText writes what was done into pkgsneak/RESULT-HOST.txt, for whoever carries the drive. The file lies beside the origins, and belongs to no generation.
 func (r *runner) leaveText(ctx context.Context, failed error) error {
-	host, err := drive.OriginName(r.m.Hostname)
+	host, err := layout.OriginName(r.m.Hostname)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (r *runner) leaveText(ctx context.Context, failed error) error {
 		return err
 	}
 	defer root.Close()
-	tree, err := root.OpenRoot(drive.TreeDir)
+	tree, err := root.OpenRoot(layout.TreeDir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // the export that would have made it has failed
 	}

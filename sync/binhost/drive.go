@@ -16,6 +16,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -151,8 +152,8 @@ func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 }
 
 func (m *mounted) slots(dir string) (slots [2]stamp) {
-	for i, name := range []string{drive.Slot, drive.NextSlot} {
-		if fi, err := os.Lstat(filepath.Join(m.mount, drive.TreeDir, dir, name)); err == nil {
+	for i, name := range []string{layout.Slot, layout.NextSlot} {
+		if fi, err := os.Lstat(filepath.Join(m.mount, layout.TreeDir, dir, name)); err == nil {
 			slots[i] = stampOf(fi)
 		}
 	}
@@ -247,7 +248,7 @@ func carried(g *drive.Generation) (*index, error) {
 	part.Header.Delete("TTL")
 	part.SetTimestamp(g.Serial())
 	for _, e := range whole.Entries {
-		it, ok := g.Find(drive.Package, e.Path())
+		it, ok := g.Find(layout.Package, e.Path())
 		if size, has := e.Size(); ok && has && size == it.Size {
 			part.Entries = append(part.Entries, e)
 		}
@@ -281,7 +282,7 @@ func (s *drivePackages) open(name string) (*file, error) {
 		return nil, errHidden
 	}
 	modified, _ := s.index.rows[i].entry.MTime()
-	return s.item(drive.Package, name, unixTime(modified))
+	return s.item(layout.Package, name, unixTime(modified))
 }
 
 func (s *drivePackages) list(dir string) ([]item, error) { return listIndex(s.index, dir) }
@@ -303,7 +304,7 @@ func (s *driveDistfiles) open(p string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.item(drive.Distfile, name, s.generation.Signed.Timestamp)
+	return s.item(layout.Distfile, name, s.generation.Signed.Timestamp)
 }
 
 func (s *driveDistfiles) list(dir string) ([]item, error) {
@@ -316,7 +317,7 @@ func (s *driveDistfiles) list(dir string) ([]item, error) {
 func (s *driveDistfiles) count() (int, int64) { return len(s.items), s.bytes }
 
 // item opens a file of the list. Its bytes are those that were signed, or the reader gets an error.
-func (s *driveShelf) item(kind drive.Kind, name string, modified time.Time) (*file, error) {
+func (s *driveShelf) item(kind layout.Kind, name string, modified time.Time) (*file, error) {
 	it, ok := s.generation.Find(kind, name)
 	if !ok {
 		return nil, errHidden
@@ -353,13 +354,13 @@ func (s *driveShelf) item(kind drive.Kind, name string, modified time.Time) (*fi
 const SmallFile = 8 << 20
 
 // parts opens the stored files of an item.
-func (s *driveShelf) parts(it drive.Item) (parts, error) {
+func (s *driveShelf) parts(it layout.Item) (parts, error) {
 	var ps parts
 	for _, stored := range it.Stored {
-		fd, at, err := openBeneath(s.real, path.Join(drive.TreeDir, s.dir, stored.Path))
+		fd, at, err := openBeneath(s.real, path.Join(layout.TreeDir, s.dir, stored.Path))
 		if err != nil {
 			ps.close()
-			if _, statErr := os.Lstat(filepath.Join(s.real, drive.TreeDir, s.dir)); statErr != nil {
+			if _, statErr := os.Lstat(filepath.Join(s.real, layout.TreeDir, s.dir)); statErr != nil {
 				return nil, &awayError{err}
 			}
 			return nil, &damagedError{it.Path, err.Error()}

@@ -22,6 +22,8 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/binhost"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -72,7 +74,7 @@ func (o *origin) export(t testing.TB, mount string) {
 	if held != nil {
 		held.Close()
 	}
-	w, err := d.Begin(context.Background(), drive.BeginOptions{Dir: dir, Name: o.name, Key: o.key, Now: epoch, PartSize: 10 << 20, NoReadBack: true})
+	w, err := drivewriter.Begin(context.Background(), d, drivewriter.BeginOptions{Dir: dir, Name: o.name, Key: o.key, Now: epoch, PartSize: 10 << 20, NoReadBack: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,15 +83,15 @@ func (o *origin) export(t testing.TB, mount string) {
 	for k, v := range map[string]string{"CHOST": "x86_64-pc-linux-gnu", "URI": "http://elsewhere.example/", "TTL": "86400"} {
 		index.Header.Set(k, v)
 	}
-	var items []drive.Item
-	put := func(kind drive.Kind, name string, data []byte) {
+	var items []layout.Item
+	put := func(kind layout.Kind, name string, data []byte) {
 		if w.Held() != nil {
 			if it, ok := w.Held().Find(kind, name); ok && it.Size == int64(len(data)) {
 				items = append(items, it)
 				return
 			}
 		}
-		it, err := w.Put(context.Background(), drive.NewFile{Kind: kind, Path: name, Size: int64(len(data))}, func(out io.Writer) error {
+		it, err := w.Put(context.Background(), drivewriter.NewFile{Kind: kind, Path: name, Size: int64(len(data))}, func(out io.Writer) error {
 			_, err := out.Write(data)
 			return err
 		})
@@ -101,14 +103,14 @@ func (o *origin) export(t testing.TB, mount string) {
 	for _, name := range slices.Sorted(maps.Keys(o.packages)) {
 		data := o.packages[name]
 		index.Entries = append(index.Entries, entry(t, strings.TrimSuffix(name, ".tbz2"), name, data, time.Unix(firstTimestamp, 0)))
-		put(drive.Package, name, data)
+		put(layout.Package, name, data)
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.distfiles)) {
-		put(drive.Distfile, name, o.distfiles[name])
+		put(layout.Distfile, name, o.distfiles[name])
 	}
 	o.serial = max(o.serial, w.Last()) + 1
-	if _, err := w.Commit(context.Background(), drive.Contents{Serial: o.serial, At: epoch, Items: items, Catalogue: index,
-		Record: drive.Record{Created: epoch, CHOST: "x86_64-pc-linux-gnu", Profile: "default/linux/amd64"}}); err != nil {
+	if _, err := w.Commit(context.Background(), drivewriter.Contents{Serial: o.serial, At: epoch, Items: items, Catalogue: index,
+		Record: layout.Record{Created: epoch, CHOST: "x86_64-pc-linux-gnu", Profile: "default/linux/amd64"}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -124,15 +124,15 @@ func unixTime(seconds int64) time.Time {
 	return time.Unix(seconds, 0).UTC()
 }
 
-// layout says how distfiles may be asked for (GLEP 75): Portage takes the first structure that it
+// flatLayout says how distfiles may be asked for (GLEP 75): Portage takes the first structure that it
 // knows.
-const layout = "[structure]\n0=filename-hash BLAKE2B 8\n1=flat\n"
+const flatLayout = "[structure]\n0=filename-hash BLAKE2B 8\n1=flat\n"
 
 const layoutName = "layout.conf"
 
 func layoutFile() *file {
-	sum := digest.Bytes([]byte(layout))
-	return &file{content: strings.NewReader(layout), close: func() error { return nil }, name: layoutName, size: int64(len(layout)),
+	sum := digest.Bytes([]byte(flatLayout))
+	return &file{content: strings.NewReader(flatLayout), close: func() error { return nil }, name: layoutName, size: int64(len(flatLayout)),
 		etag: `"` + digest.Hex(sum[:8]) + `"`}
 }
 

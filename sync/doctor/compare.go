@@ -19,6 +19,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/trust"
 )
@@ -295,7 +296,7 @@ func (x *comparer) format() {
 func (x *comparer) space() {
 	needs := map[string]int64{} // by file system
 	at := map[string]string{}
-	count := func(dir string, items []drive.Item) {
+	count := func(dir string, items []layout.Item) {
 		var st unix.Stat_t
 		if unix.Stat(existing(dir), &st) != nil {
 			return

@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/reindex"
@@ -255,7 +256,7 @@ func TestOriginsThatAreNotBelieved(t *testing.T) {
 		t.Errorf("an origin that is not trusted yet is compared too: %+v", r.Origins)
 	}
 
-	slots, err := filepath.Glob(filepath.Join(mount, drive.TreeDir, "*", "Manifest*"))
+	slots, err := filepath.Glob(filepath.Join(mount, layout.TreeDir, "*", "Manifest*"))
 	if err != nil || len(slots) != 2 {
 		t.Fatalf("%q, %v", slots, err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/portage"
 )
@@ -22,7 +23,7 @@ type comparer struct {
 // carried picks the entries of what is on the drive.
 func (x *comparer) carried(catalogue *pkgindex.Index) {
 	for _, entry := range catalogue.Entries {
-		_, carried := x.gen.Find(drive.Package, entry.Path())
+		_, carried := x.gen.Find(layout.Package, entry.Path())
 		if _, err := cpv.Parse(entry.CPV()); carried && err == nil { // names stand in lines that a person will paste
 			x.entries = append(x.entries, pkgindex.Rebase(entry, catalogue.Header, pkgindex.Header{}))
 		}

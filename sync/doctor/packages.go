@@ -14,8 +14,8 @@ import (
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/cpu"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
 )
@@ -104,14 +104,14 @@ func (t *cpuTally) flags(p *binpkg.Package) {
 func (x *comparer) readFlags(ctx context.Context, t *cpuTally) error {
 	items := x.gen.Packages()
 	if n := len(items); n > Sampled && !x.o.Deep {
-		var some []drive.Item
+		var some []layout.Item
 		for i := range Sampled {
 			some = append(some, items[i*n/Sampled])
 		}
 		items = some
 		x.unknown("CFLAGS of %d of %d packages of origin %q: --deep reads them all", n-Sampled, n, x.c.Origin)
 	}
-	root, err := os.OpenRoot(filepath.Join(x.o.Drive, drive.TreeDir, x.gen.Dir))
+	root, err := os.OpenRoot(filepath.Join(x.o.Drive, layout.TreeDir, x.gen.Dir))
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (x *comparer) readFlags(ctx context.Context, t *cpuTally) error {
 }
 
 // readStored reads the metadata of a package as it lies on the drive.
-func readStored(root *os.Root, it drive.Item) (*binpkg.Package, error) {
+func readStored(root *os.Root, it layout.Item) (*binpkg.Package, error) {
 	var r joined
 	defer r.close()
 	for _, part := range it.Stored {

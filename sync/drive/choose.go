@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 )
@@ -52,14 +53,14 @@ func (e *EmptyMountError) Class() fault.Class { return fault.NoTree }
 func (e *EmptyMountError) Hints(string) []string { return []string{"mount the drive first"} }
 
 // DriveKind returns the kind of file on a drive that a payload file is.
-func DriveKind(k payload.Kind) Kind {
+func DriveKind(k payload.Kind) layout.Kind {
 	switch k {
 	case payload.Package:
-		return Package
+		return layout.Package
 	case payload.Distfile:
-		return Distfile
+		return layout.Distfile
 	}
-	return Program
+	return layout.Program
 }
 
 // OpenFor opens a tree for reading and says what was being done when there is none.
@@ -80,7 +81,7 @@ func OpenFor(verb, mount string) (*Drive, error) {
 // it lies in none. People complete DRIVE/pkgsneak with the tab key: as a mount point it would get a tree
 // in the tree. A mount point that has a tree of its own is none of that, whatever its name.
 func Within(dir string) string {
-	if info, err := os.Stat(filepath.Join(dir, TreeDir)); err == nil && info.IsDir() {
+	if info, err := os.Stat(filepath.Join(dir, layout.TreeDir)); err == nil && info.IsDir() {
 		return ""
 	}
 	at, err := filepath.Abs(dir)
@@ -88,7 +89,7 @@ func Within(dir string) string {
 		return ""
 	}
 	for ; at != filepath.Dir(at); at = filepath.Dir(at) {
-		if filepath.Base(at) == TreeDir && isTree(at) {
+		if filepath.Base(at) == layout.TreeDir && isTree(at) {
 			return filepath.Dir(at)
 		}
 	}
@@ -97,8 +98,8 @@ func Within(dir string) string {
 
 // isTree reports whether a directory has what every export lays beside the origins.
 func isTree(dir string) bool {
-	readme, err := os.Lstat(filepath.Join(dir, ReadmeFile))
-	keys, keysErr := os.Lstat(filepath.Join(dir, KeysDir))
+	readme, err := os.Lstat(filepath.Join(dir, layout.ReadmeFile))
+	keys, keysErr := os.Lstat(filepath.Join(dir, layout.KeysDir))
 	return err == nil && keysErr == nil && readme.Mode().IsRegular() && keys.IsDir()
 }
 

@@ -11,9 +11,6 @@ import (
 // Class is fault.NoTree.
 func (unfinishedError) Class() fault.Class { return fault.NoTree }
 
-// Class is fault.Untrusted.
-func (e *ListError) Class() fault.Class { return fault.Untrusted }
-
 // Class is fault.Gone, or fault.Failing while the device is there.
 func (e *GoneError) Class() fault.Class {
 	if e.Vanished {

@@ -1,32 +1,94 @@
 package drive
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/volume"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// The kinds of file system, and the space on one, which package volume has.
-type (
-	FSType = volume.Type
-	Space  = volume.Space
-)
+// Mounted is the mounted file system that a tree lies on, and the device below it. It says whether the
+// drive is still there, and what an error of the kernel means on it.
+type Mounted struct {
+	mount    string
+	top      *os.File // the mount point: for statfs, and for syncfs from before the first write
+	fs       volume.Type
+	sysfs    string   // of the block device, "" if there is none
+	readOnly bool     // when it was opened
+	witness  *os.File // a slot, to see whether the medium can be read; nil before one was
+}
+
+// openMounted opens a mount point.
+func openMounted(mount string) (*Mounted, error) {
+	top, err := os.Open(mount)
+	if err != nil {
+		return nil, fmt.Errorf("opening the drive: %w", err)
+	}
+	d := &Mounted{mount: mount, top: top}
+	if err := d.identify(); err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// identify learns what the tree lies on.
+func (d *Mounted) identify() error {
+	st, err := d.statfs()
+	if err != nil {
+		return err
+	}
+	d.fs = volume.OfMagic(uint32(st.Type))
+	d.readOnly = int64(st.Flags)&unix.ST_RDONLY != 0
+	d.sysfs = volume.BlockDevice(d.top)
+	return nil
+}
+
+// close closes the mount point.
+func (d *Mounted) close() error {
+	var errs []error
+	for _, f := range []*os.File{d.witness, d.top} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Mount returns the mount point that was opened.
+func (d *Mounted) Mount() string { return d.mount }
+
+// FSType returns the kind of file system.
+func (d *Mounted) FSType() volume.Type { return d.fs }
+
+// HasDevice says whether the file system lies on a block device of its own.
+func (d *Mounted) HasDevice() bool { return d.sysfs != "" }
+
+// ReadOnly says whether the drive was mounted read-only when it was opened.
+func (d *Mounted) ReadOnly() bool { return d.readOnly }
+
+// Top is the mount point, open since before the first write: for syncfs, which reports an error of
+// writing to descriptors that were open when it happened.
+func (d *Mounted) Top() *os.File { return d.top }
 
 // Space asks the drive for its room. On vfat the first call after mounting
 // counts the whole FAT and can take a second.
-func (d *Drive) Space() (Space, error) {
+func (d *Mounted) Space() (volume.Space, error) {
 	st, err := d.statfs()
 	if err != nil {
-		return Space{}, err
+		return volume.Space{}, err
 	}
 	return volume.SpaceOf(&st), nil
 }
 
-func (d *Drive) statfs() (unix.Statfs_t, error) {
+func (d *Mounted) statfs() (unix.Statfs_t, error) {
 	var st unix.Statfs_t
 	err := unix.Fstatfs(int(d.top.Fd()), &st)
 	if err != nil {
@@ -35,12 +97,13 @@ func (d *Drive) statfs() (unix.Statfs_t, error) {
 	return st, err
 }
 
-// present says whether the drive is still there: its device is in sysfs, and
+// Present says whether the drive is still there; where it is not, an absent
+// file or an empty directory says nothing. Its device is in sysfs, and
 // the slot that could be read before can be read from the medium again (the
 // first errors come before the kernel has taken the device out of sysfs). A
 // drive without a device of its own (a directory on tmpfs, overlay, a network
 // file system) is there while it answers.
-func (d *Drive) present() bool {
+func (d *Mounted) Present() bool {
 	if d.sysfs == "" {
 		_, err := d.statfs()
 		return err == nil
@@ -51,20 +114,20 @@ func (d *Drive) present() bool {
 	if d.witness == nil {
 		return true
 	}
-	_, err := d.witness.ReadAt(alignedBuffer()[:alignment], 0)
-	return !failing(err)
+	_, err := d.witness.ReadAt(AlignedBuffer()[:Alignment], 0)
+	return !Failing(err)
 }
 
 // callWitness opens a slot for later questions whether the drive is there.
-func (d *Drive) callWitness(origin string) {
+func (d *Mounted) callWitness(root *os.Root, origin string) {
 	if d.witness != nil || d.sysfs == "" {
 		return
 	}
-	m, err := openMedium(d.root, path.Join(origin, Slot))
+	m, err := OpenMedium(root, path.Join(origin, layout.Slot))
 	if err != nil {
 		return
 	}
-	if _, err := m.f.ReadAt(alignedBuffer()[:alignment], 0); err != nil || !m.direct {
+	if _, err := m.f.ReadAt(AlignedBuffer()[:Alignment], 0); err != nil || !m.direct {
 		m.Close()
 		return
 	}
@@ -73,7 +136,7 @@ func (d *Drive) callWitness(origin string) {
 
 // Device is the path of the drive's block device ("/dev/sdb1"), "" if it has
 // none or is gone.
-func (d *Drive) Device() string {
+func (d *Mounted) Device() string {
 	if d.sysfs == "" {
 		return ""
 	}
@@ -82,4 +145,69 @@ func (d *Drive) Device() string {
 		return ""
 	}
 	return "/dev/" + filepath.Base(target)
+}
+
+// Explain turns what the kernel said into one of the errors above. Whatever it
+// said is believed only while the device is there: on a drive that was pulled
+// files are absent (vfat), and ext4 has been seen to answer that it is full.
+func (d *Mounted) Explain(op, path string, err error) error {
+	if err == nil || explained(err) {
+		return err
+	}
+	switch {
+	case !d.Present():
+		return &GoneError{Op: op, Path: path, Vanished: true, Err: Bare(err)}
+	case Failing(err):
+		return &GoneError{Op: op, Path: path, Check: d.fs.RepairHint(d.Device()), Err: Bare(err)}
+	case errors.Is(err, syscall.EROFS):
+		e := &ReadOnlyError{Op: op, Path: path, Turned: !d.readOnly, Err: Bare(err)}
+		if e.Turned {
+			e.Check = d.fs.RepairHint(d.Device())
+		}
+		return e
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		space, _ := d.Space()
+		return &SpaceError{Path: path, Free: space.Free}
+	case errors.Is(err, syscall.EFBIG):
+		return &LimitError{Path: path, Err: Bare(err)}
+	}
+	return fmt.Errorf("%s %q: %w", op, path, Bare(err))
+}
+
+// ExplainName is Explain where a name is made: there, EINVAL and its like are
+// about the name.
+func (d *Mounted) ExplainName(op, path string, err error) error {
+	for _, errno := range []syscall.Errno{syscall.EINVAL, syscall.EILSEQ, syscall.ENAMETOOLONG, syscall.EOVERFLOW} {
+		if errors.Is(err, errno) && !explained(err) && d.Present() {
+			return &NameError{Path: path, Reason: errno.Error(), Err: errno}
+		}
+	}
+	return d.Explain(op, path, err)
+}
+
+// PullDamage is Explain for the steps before anything is written: an entry
+// that cannot be read there, on a drive that is there, was left by a pull.
+func (d *Mounted) PullDamage(op, path string, err error) error {
+	err = d.Explain(op, path, err)
+	var gone *GoneError
+	var readOnly *ReadOnlyError
+	switch {
+	case errors.As(err, &gone) && !gone.Vanished:
+		return &PullDamageError{Op: op, Path: path, Device: d.Device(), FS: d.fs, Err: gone.Err}
+	case errors.As(err, &readOnly) && readOnly.Turned:
+		return &PullDamageError{Op: op, Path: path, Device: d.Device(), FS: d.fs, Err: readOnly.Err}
+	}
+	return err
+}
+
+// awaitGone gives the kernel a second to take a device out of sysfs. It is for
+// a name that was there a moment ago: when a drive is pulled the kernel forgets
+// its names first, and looks in vain for them on the medium.
+func (d *Mounted) awaitGone() {
+	for range 100 {
+		if !d.Present() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }

@@ -6,8 +6,8 @@ import (
 	"io/fs"
 	"syscall"
 
-	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/volume"
 )
 
 // ErrNoTree is returned where a mount point has no pkgsneak tree, or an origin
@@ -28,15 +28,6 @@ func (e unfinishedError) Error() string {
 
 // Is makes it ErrNoTree.
 func (unfinishedError) Is(target error) bool { return target == ErrNoTree }
-
-// ListError says that a trusted key signed a list that this package did not
-// write. Nothing of it is used: it is manifest.ErrUntrusted.
-type ListError struct{ Reason string }
-
-func (e *ListError) Error() string { return e.Reason }
-
-// Is makes it manifest.ErrUntrusted.
-func (e *ListError) Is(target error) bool { return target == manifest.ErrUntrusted }
 
 // GoneError says that the drive was pulled or is failing. It ends the run:
 // nothing is tried again, because the kernel reports a lost write only once.
@@ -99,7 +90,7 @@ func (e *SpaceError) Unwrap() error { return syscall.ENOSPC }
 type PullDamageError struct {
 	Op, Path string
 	Device   string // "/dev/sdb1"; "" if it is not known
-	FS       FSType
+	FS       volume.Type
 	Err      error
 }
 
@@ -172,10 +163,10 @@ func (e *ReadBackError) Error() string {
 	return fmt.Sprintf("reading back %q: %s%s; most likely %s", e.Path, e.Reason, where, cause)
 }
 
-// failing tells the errors with which the kernel speaks of a drive that is
+// Failing tells the errors with which the kernel speaks of a drive that is
 // pulled or dying. With EUCLEAN and EBADMSG ext4, xfs and btrfs say that they
 // found damage.
-func failing(err error) bool {
+func Failing(err error) bool {
 	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ESHUTDOWN,
 		syscall.EREMOTEIO, syscall.ETIMEDOUT, syscall.ENOTCONN, syscall.ENOMEDIUM, syscall.ESTALE,
 		syscall.EUCLEAN, syscall.EBADMSG} {
@@ -184,59 +175,6 @@ func failing(err error) bool {
 		}
 	}
 	return false
-}
-
-// explain turns what the kernel said into one of the errors above. Whatever it
-// said is believed only while the device is there: on a drive that was pulled
-// files are absent (vfat), and ext4 has been seen to answer that it is full.
-func (d *Drive) explain(op, path string, err error) error {
-	if err == nil || explained(err) {
-		return err
-	}
-	switch {
-	case !d.present():
-		return &GoneError{Op: op, Path: path, Vanished: true, Err: bare(err)}
-	case failing(err):
-		return &GoneError{Op: op, Path: path, Check: d.fs.RepairHint(d.Device()), Err: bare(err)}
-	case errors.Is(err, syscall.EROFS):
-		e := &ReadOnlyError{Op: op, Path: path, Turned: !d.readOnly, Err: bare(err)}
-		if e.Turned {
-			e.Check = d.fs.RepairHint(d.Device())
-		}
-		return e
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		space, _ := d.Space()
-		return &SpaceError{Path: path, Free: space.Free}
-	case errors.Is(err, syscall.EFBIG):
-		return &LimitError{Path: path, Err: bare(err)}
-	}
-	return fmt.Errorf("%s %q: %w", op, path, bare(err))
-}
-
-// explainName is explain where a name is made: there, EINVAL and its like are
-// about the name.
-func (d *Drive) explainName(op, path string, err error) error {
-	for _, errno := range []syscall.Errno{syscall.EINVAL, syscall.EILSEQ, syscall.ENAMETOOLONG, syscall.EOVERFLOW} {
-		if errors.Is(err, errno) && !explained(err) && d.present() {
-			return &NameError{Path: path, Reason: errno.Error(), Err: errno}
-		}
-	}
-	return d.explain(op, path, err)
-}
-
-// pullDamage is explain for the steps before anything is written: an entry
-// that cannot be read there, on a drive that is there, was left by a pull.
-func (d *Drive) pullDamage(op, path string, err error) error {
-	err = d.explain(op, path, err)
-	var gone *GoneError
-	var readOnly *ReadOnlyError
-	switch {
-	case errors.As(err, &gone) && !gone.Vanished:
-		return &PullDamageError{Op: op, Path: path, Device: d.Device(), FS: d.fs, Err: gone.Err}
-	case errors.As(err, &readOnly) && readOnly.Turned:
-		return &PullDamageError{Op: op, Path: path, Device: d.Device(), FS: d.fs, Err: readOnly.Err}
-	}
-	return err
 }
 
 // explained tells the errors that have been through explain, which may wrap
@@ -253,11 +191,17 @@ func explained(err error) bool {
 		errors.As(err, &limit) || errors.As(err, &name) || errors.As(err, &damaged)
 }
 
-// bare takes the operation and the path off, which the caller says better.
-func bare(err error) error {
+// Bare takes the operation and the path off, which the caller says better.
+func Bare(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		return p.Err
 	}
 	return err
+}
+
+// Vanished tells the error of a drive that is not there any more.
+func Vanished(err error) bool {
+	var gone *GoneError
+	return errors.As(err, &gone) && gone.Vanished
 }

@@ -16,52 +16,56 @@ import (
 // for pages that were synced.
 
 const (
-	alignment  = 4096 // bytes; devices ask for 512, some for 4096
+	Alignment  = 4096 // bytes; devices ask for 512, some for 4096
 	mediumRead = 1 << 20
 )
 
-// alignedBuffer returns a buffer that O_DIRECT takes.
-func alignedBuffer() []byte {
-	buf := make([]byte, mediumRead+alignment)
-	skip := (alignment - int(uintptr(unsafe.Pointer(&buf[0]))%alignment)) % alignment
+// AlignedBuffer returns a buffer that O_DIRECT takes.
+func AlignedBuffer() []byte {
+	buf := make([]byte, mediumRead+Alignment)
+	skip := (Alignment - int(uintptr(unsafe.Pointer(&buf[0]))%Alignment)) % Alignment
 	return buf[skip : skip+mediumRead]
 }
 
-// medium is a file that is read past the page cache.
-type medium struct {
+// Medium is a file that is read past the page cache.
+type Medium struct {
 	f      *os.File
 	direct bool
 	ended  bool
 }
 
-// openMedium opens a regular file. O_DIRECT is asked for afterwards, so that
+// OpenMedium opens a regular file. O_DIRECT is asked for afterwards, so that
 // where it is refused the file need not be opened again.
-func openMedium(root *os.Root, name string) (*medium, error) {
+func OpenMedium(root *os.Root, name string) (*Medium, error) {
 	f, _, err := durable.Open(root, name)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_DIRECT); err == nil {
-		return &medium{f: f, direct: true}, nil
+		return &Medium{f: f, direct: true}, nil
 	}
 	dropCache(f)
-	return &medium{f: f}, nil
+	return &Medium{f: f}, nil
 }
 
 // Read reads into an aligned buffer. A direct read that comes back short is
 // the end of the file: the next one would be unaligned.
-func (m *medium) Read(p []byte) (int, error) {
+func (m *Medium) Read(p []byte) (int, error) {
 	if m.ended {
 		return 0, io.EOF
 	}
 	n, err := m.f.Read(p)
-	if m.direct && err == nil && n%alignment != 0 {
+	if m.direct && err == nil && n%Alignment != 0 {
 		m.ended = true
 	}
 	return n, err
 }
 
-func (m *medium) Close() error { return m.f.Close() }
+// ReadAt reads at an offset, into an aligned buffer.
+func (m *Medium) ReadAt(p []byte, off int64) (int, error) { return m.f.ReadAt(p, off) }
+
+// Close closes the file.
+func (m *Medium) Close() error { return m.f.Close() }
 
 // dropCache makes the kernel forget the clean pages of a file, which will be
 // read from end to end. It is advice; there is nothing to do about an error.

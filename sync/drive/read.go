@@ -1,6 +1,8 @@
 package drive
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,26 +11,28 @@ import (
 	"syscall"
 
 	"pkgsneak/sync/durable"
+
+	"golang.org/x/sys/unix"
 )
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
 // openRegular opens a file for reading if it is a regular one and no link. A
 // FIFO does not block.
-func (d *Drive) openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+func (d *Mounted) openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	f, info, err := durable.Open(root, name)
 	var errno syscall.Errno
 	switch {
 	case err == nil:
 		return f, info, nil
 	case !errors.As(err, &errno): // of another kind, or it leads out of the tree
-		return nil, nil, &DamagedError{Path: name, Reason: bare(err).Error()}
+		return nil, nil, &DamagedError{Path: name, Reason: Bare(err).Error()}
 	}
-	return nil, nil, d.explain("opening", name, err)
+	return nil, nil, d.Explain("opening", name, err)
 }
 
-// readAll reads a small file of at most limit bytes.
-func (d *Drive) readAll(root *os.Root, name string, limit int64) ([]byte, error) {
+// ReadAll reads a small file of at most limit bytes.
+func (d *Mounted) ReadAll(root *os.Root, name string, limit int64) ([]byte, error) {
 	f, info, err := d.openRegular(root, name)
 	if err != nil {
 		return nil, err
@@ -40,7 +44,81 @@ func (d *Drive) readAll(root *os.Root, name string, limit int64) ([]byte, error)
 	data := make([]byte, info.Size())
 	n, err := io.ReadFull(f, data)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !isEOF(err) {
-		return nil, d.explain("reading", name, err)
+		return nil, d.Explain("reading", name, err)
 	}
 	return data[:n], nil
+}
+
+// readDir reads at most limit names of a directory. What else has its name, a
+// FIFO for instance, does not block.
+func (d *Mounted) readDir(root *os.Root, dir string, limit int) ([]fs.DirEntry, error) {
+	f, err := d.openDir(root, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return d.names(f, dir, limit)
+}
+
+func (d *Mounted) openDir(root *os.Root, dir string) (*os.File, error) {
+	f, err := durable.OpenFile(root, dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	return f, d.Explain("reading the directory", dir, err)
+}
+
+// names reads the names of an open directory.
+func (d *Mounted) names(f *os.File, dir string, limit int) ([]fs.DirEntry, error) {
+	var entries []fs.DirEntry
+	for len(entries) < limit {
+		some, err := f.ReadDir(min(1024, limit-len(entries)))
+		entries = append(entries, some...)
+		if len(some) == 0 {
+			if err != nil && !isEOF(err) {
+				return nil, d.Explain("reading the directory", dir, err)
+			}
+			break
+		}
+	}
+	return entries, nil
+}
+
+// newlines is what lies behind the text of a manifest copy.
+var newlines = bytes.Repeat([]byte{'\n'}, 64<<10)
+
+// TextEnd is the offset behind the last byte of f that is none of room.
+func TextEnd(f *os.File, room string) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	buf := make([]byte, min(info.Size(), 64<<10))
+	for end := info.Size(); end > 0; {
+		at := max(0, end-int64(len(buf)))
+		piece := buf[:end-at]
+		if _, err := f.ReadAt(piece, at); err != nil {
+			return 0, err
+		}
+		// Room is newlines, mostly, and a megabyte of it.
+		if room[0] == '\n' && bytes.Equal(piece, newlines[:len(piece)]) {
+			end = at
+			continue
+		}
+		if text := bytes.TrimRight(piece, room); len(text) > 0 {
+			return at + int64(len(text)), nil
+		}
+		end = at
+	}
+	return 0, nil
+}
+
+// contextReader asks ctx before each read.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/listing"
 )
 
@@ -93,7 +94,7 @@ type verifier struct {
 
 // jobs are the payload, whole files even when in parts, and then the rest of
 // the list.
-func (v *verifier) jobs() []Item {
+func (v *verifier) jobs() []layout.Item {
 	jobs := slices.Clone(v.g.items)
 	payload := make(map[string]bool)
 	for _, it := range jobs {
@@ -105,16 +106,16 @@ func (v *verifier) jobs() []Item {
 	for _, f := range v.g.Signed.Files {
 		v.listed[f.Path] = true
 		if !payload[f.Path] {
-			jobs = append(jobs, Item{Path: f.Path, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
+			jobs = append(jobs, layout.Item{Path: f.Path, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
 		}
 	}
 	if only := v.o.Only; only != nil {
-		jobs = slices.DeleteFunc(jobs, func(it Item) bool {
+		jobs = slices.DeleteFunc(jobs, func(it layout.Item) bool {
 			return !slices.ContainsFunc(it.Stored, func(f manifest.File) bool { return only[f.Path] })
 		})
 	}
 	// The large ones first: the one that is read last, alone, should not be the largest.
-	slices.SortStableFunc(jobs, func(a, b Item) int { return cmp.Compare(b.Size/largeItem, a.Size/largeItem) })
+	slices.SortStableFunc(jobs, func(a, b layout.Item) int { return cmp.Compare(b.Size/largeItem, a.Size/largeItem) })
 	return jobs
 }
 
@@ -124,7 +125,7 @@ const largeItem = 32 << 20
 func (v *verifier) readAll(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	queue := make(chan Item)
+	queue := make(chan layout.Item)
 	var group sync.WaitGroup
 	for range v.o.Workers {
 		group.Go(func() {
@@ -151,7 +152,7 @@ func (v *verifier) readAll(ctx context.Context) error {
 
 // read compares one file. Damage goes into the report, the end of everything
 // is returned.
-func (v *verifier) read(ctx context.Context, it Item, buf []byte) error {
+func (v *verifier) read(ctx context.Context, it layout.Item, buf []byte) error {
 	r := v.g.openItem(it)
 	r.fresh = true
 	defer r.Close()
@@ -172,7 +173,7 @@ func (v *verifier) read(ctx context.Context, it Item, buf []byte) error {
 		case errors.As(err, &damaged):
 			v.count(it, size, damaged)
 			return nil
-		case err != nil && vanished(err):
+		case err != nil && Vanished(err):
 			return err
 		case err != nil:
 			v.count(it, size, &DamagedError{Path: it.Stored[0].Path, Reason: err.Error()})
@@ -181,27 +182,22 @@ func (v *verifier) read(ctx context.Context, it Item, buf []byte) error {
 	}
 }
 
-func vanished(err error) bool {
-	var gone *GoneError
-	return errors.As(err, &gone) && gone.Vanished
-}
-
-func (v *verifier) count(it Item, size int64, damaged *DamagedError) {
+func (v *verifier) count(it layout.Item, size int64, damaged *DamagedError) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	v.report.Files += len(it.Stored)
 	v.report.Bytes += size
 	switch {
 	case damaged == nil:
-	case it.Stored[0].Path == PackagesFile:
-		v.report.Stale = append(v.report.Stale, PackagesFile)
+	case it.Stored[0].Path == layout.PackagesFile:
+		v.report.Stale = append(v.report.Stale, layout.PackagesFile)
 	default:
-		v.report.Bad = append(v.report.Bad, Bad{where(it, damaged), damaged.Reason})
+		v.report.Bad = append(v.report.Bad, Bad{Path: where(it, damaged), Reason: damaged.Reason})
 	}
 }
 
 // where names the stored file if it is known, else the first one.
-func where(it Item, damaged *DamagedError) string {
+func where(it layout.Item, damaged *DamagedError) string {
 	for _, f := range it.Stored {
 		if f.Path == damaged.Path {
 			return f.Path
@@ -215,46 +211,46 @@ func where(it Item, damaged *DamagedError) string {
 func (v *verifier) entries() error {
 	catalogue, err := v.g.Catalogue()
 	switch {
-	case err != nil && vanished(err):
+	case err != nil && Vanished(err):
 		return err
 	case err != nil:
 		return nil
 	}
-	for _, it := range withoutEntry(catalogue, v.g.Packages()) {
-		v.report.Bad = append(v.report.Bad, Bad{it.Stored[0].Path, "the catalogue has no entry of it, and no client can take it"})
+	for _, it := range layout.WithoutEntry(catalogue, v.g.Packages()) {
+		v.report.Bad = append(v.report.Bad, Bad{Path: it.Stored[0].Path, Reason: "the catalogue has no entry of it, and no client can take it"})
 	}
 	return nil
 }
 
-// maxUndeclared bounds the list of undeclared files.
-const maxUndeclared = 10_000
+// MaxUndeclared bounds the list of undeclared files.
+const MaxUndeclared = 10_000
 
 // walk looks for undeclared files in a directory: name below the level above. It comes last: a directory that a pull left
 // half made can turn the drive read-only when it is read.
-func (v *verifier) walk(ctx context.Context, above *level, name, dir string, depth int) error {
+func (v *verifier) walk(ctx context.Context, above *Level, name, dir string, depth int) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	l, err := v.g.drive.enter(&v.dirs, v.g.root, above, name, dir, false)
+	l, err := v.g.drive.Enter(&v.dirs, v.g.root, above, name, dir, false)
 	switch {
-	case err != nil && vanished(err):
+	case err != nil && Vanished(err):
 		return err
 	case err != nil:
-		v.report.Unreadable = append(v.report.Unreadable, Bad{dir, err.Error()})
+		v.report.Unreadable = append(v.report.Unreadable, Bad{Path: dir, Reason: err.Error()})
 		return nil
 	}
-	defer l.close()
-	for _, entry := range l.entries {
+	defer l.Close()
+	for _, entry := range l.Entries {
 		name := path.Join(dir, entry.Name())
 		switch {
-		case len(v.report.Undeclared) >= maxUndeclared:
+		case len(v.report.Undeclared) >= MaxUndeclared:
 			v.report.More = true
 			return nil
-		case entry.IsDir() && depth < maxDepth:
+		case entry.IsDir() && depth < MaxDepth:
 			if err := v.walk(ctx, l, entry.Name(), name, depth+1); err != nil {
 				return err
 			}
-		case name != Slot && name != NextSlot && !v.listed[name]:
+		case name != layout.Slot && name != layout.NextSlot && !v.listed[name]:
 			v.report.Undeclared = append(v.report.Undeclared, name)
 		}
 	}

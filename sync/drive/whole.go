@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/listing"
 )
 
@@ -29,10 +30,10 @@ func (s State) Whole() bool {
 // State looks whether the generation is finished and all its files are there. It reads names, sizes, packages/Packages and
 // layout.conf, but no payload: Verify does.
 func (g *Generation) State(ctx context.Context) (State, error) {
-	s := State{Slots: g.Slot == Slot && g.Other.Serial == g.Serial()}
+	s := State{Slots: g.Slot == layout.Slot && g.Other.Serial == g.Serial()}
 	missing := make(map[string]manifest.File, len(g.Signed.Files)) // by folded path
 	for _, f := range g.Signed.Files {
-		missing[foldName(f.Path)] = f
+		missing[layout.FoldName(f.Path)] = f
 	}
 	look := looking{g: g, missing: missing}
 	if err := look.through(ctx, nil, "", ".", 0); err != nil {
@@ -44,19 +45,19 @@ func (g *Generation) State(ctx context.Context) (State, error) {
 	}
 	slices.Sort(s.Absent)
 	for _, name := range s.Absent {
-		if _, _, payload := kindOf(name); !payload && name != PackagesFile {
+		if _, _, payload := layout.KindOf(name); !payload && name != layout.PackagesFile {
 			s.Own = append(s.Own, name)
 		}
 	}
-	layout, err := g.matches(ctx, LayoutFile)
+	right, err := g.Matches(ctx, layout.LayoutFile)
 	if err != nil {
 		return s, err
 	}
-	if _, found := slices.BinarySearch(s.Own, LayoutFile); !layout && !found {
-		s.Own = append(s.Own, LayoutFile)
+	if _, found := slices.BinarySearch(s.Own, layout.LayoutFile); !right && !found {
+		s.Own = append(s.Own, layout.LayoutFile)
 		slices.Sort(s.Own)
 	}
-	s.Packages, err = g.matches(ctx, PackagesFile)
+	s.Packages, err = g.Matches(ctx, layout.PackagesFile)
 	return s, err
 }
 
@@ -70,69 +71,56 @@ type looking struct {
 }
 
 // through looks at a directory: name below the level above. One that cannot be read on a drive that is there has no names.
-func (k *looking) through(ctx context.Context, above *level, name, dir string, depth int) error {
+func (k *looking) through(ctx context.Context, above *Level, name, dir string, depth int) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	l, err := k.g.drive.enter(&k.dirs, k.g.root, above, name, dir, true)
+	l, err := k.g.drive.Enter(&k.dirs, k.g.root, above, name, dir, true)
 	switch {
-	case err != nil && vanished(err):
+	case err != nil && Vanished(err):
 		return err
 	case err != nil:
 		return nil
 	}
-	defer l.close()
-	for _, e := range l.entries {
+	defer l.Close()
+	for _, e := range l.Entries {
 		path := path.Join(dir, e.Name())
-		folded := foldName(path)
+		folded := layout.FoldName(path)
 		switch f, listed := k.missing[folded]; {
 		case listed && !e.IsDir():
 			if e.IsRegular() && e.Size() == f.Size {
 				delete(k.missing, folded)
 			}
-		case e.IsDir() && depth < maxDepth:
+		case e.IsDir() && depth < MaxDepth:
 			if err := k.through(ctx, l, e.Name(), path, depth+1); err != nil {
 				return err
 			}
-		case path == Slot || path == NextSlot:
-		case madeHere(path):
+		case path == layout.Slot || path == layout.NextSlot:
+		case layout.MadeHere(path):
 			k.leftover = true
-		case len(k.others) < maxUndeclared:
+		case len(k.others) < MaxUndeclared:
 			k.others = append(k.others, path)
 		}
 	}
 	return nil
 }
 
-// matches compares one of the generation's own files with the signed list; one that is not listed
+// Matches compares one of the generation's own files with the signed list; one that is not listed
 // does.
-func (g *Generation) matches(ctx context.Context, name string) (bool, error) {
+func (g *Generation) Matches(ctx context.Context, name string) (bool, error) {
 	f, ok := g.Signed.Find(name)
 	if !ok {
 		return true, nil
 	}
-	r := g.openItem(Item{Path: name, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
+	r := g.openItem(layout.Item{Path: name, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
 	defer r.Close()
 	_, err := io.Copy(io.Discard, contextReader{ctx, r})
 	var damaged *DamagedError
 	switch {
 	case err == nil:
 		return true, nil
-	case errors.As(err, &damaged) && !vanished(err):
+	case errors.As(err, &damaged) && !Vanished(err):
 		return false, nil
 	}
 	return false, err
-}
-
-// contextReader asks ctx before each read.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

@@ -14,6 +14,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
@@ -94,7 +95,7 @@ type description struct {
 type describer struct {
 	host    *host
 	held    *drive.Generation
-	current map[payload.Key]*drive.Item
+	current map[payload.Key]*layout.Item
 	unlike  map[string]bool // the host's file has other bytes
 }
 
@@ -148,7 +149,7 @@ func (d *describer) fromHost(ctx context.Context, h *hostFile, sum manifest.Dige
 }
 
 // fromDrive describes the copy on the drive. Its mtime was the host's and is lost: it becomes the time of the build.
-func (d *describer) fromDrive(ctx context.Context, it drive.Item) (pkgindex.Entry, error) {
+func (d *describer) fromDrive(ctx context.Context, it layout.Item) (pkgindex.Entry, error) {
 	r, err := d.held.Open(it)
 	if err != nil {
 		return pkgindex.Entry{}, err

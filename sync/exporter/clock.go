@@ -7,6 +7,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/trust"
@@ -58,7 +59,7 @@ func (e *clockEvidence) add(t time.Time, from string) {
 }
 
 // evidenceOf gathers what is known: the program's build, the last serials, the newest build, the newest file from before this boot, the ebuild repositories.
-func evidenceOf(m machine.Machine, l *ledger.Ledger, held *drive.Generation, h *host, repos []drive.Repository) (e clockEvidence) {
+func evidenceOf(m machine.Machine, l *ledger.Ledger, held *drive.Generation, h *host, repos []layout.Repository) (e clockEvidence) {
 	if !m.Built.IsZero() {
 		e.anchor = true
 		e.add(m.Built, "when this program was built")

@@ -16,8 +16,9 @@ import (
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
-	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
@@ -26,7 +27,7 @@ import (
 // carried is what came of copying one file of the host.
 type carried struct {
 	job    *job
-	put    drive.Item
+	put    layout.Item
 	entry  pkgindex.Entry // of a package: what the catalogue says
 	sums   digest.Sums
 	set    digest.Set // of sums, that are known
@@ -36,7 +37,7 @@ type carried struct {
 }
 
 // copyAll copies the files, several at a time, and commits what has arrived every now and then.
-func (x *exporter) copyAll(ctx context.Context, w *drive.Writer, todo []payload.Item) error {
+func (x *exporter) copyAll(ctx context.Context, w *drivewriter.Writer, todo []payload.Item) error {
 	every := x.o.CommitEvery
 	if every == 0 {
 		every = commitEvery
@@ -61,7 +62,7 @@ func (x *exporter) copyAll(ctx context.Context, w *drive.Writer, todo []payload.
 }
 
 // copySome copies files: as many large ones at a time as the media like, while small ones are read and checked ahead.
-func (x *exporter) copySome(ctx context.Context, w *drive.Writer, todo []payload.Item) error {
+func (x *exporter) copySome(ctx context.Context, w *drivewriter.Writer, todo []payload.Item) error {
 	readers, writers, workers := x.o.Workers, x.o.Workers, x.o.Workers
 	if workers <= 0 {
 		readers, writers = cmp.Or(x.o.Source.Readers, 2), cmp.Or(x.o.Medium.Writers, 1)
@@ -170,7 +171,7 @@ func (x *exporter) checkedBefore(it payload.Item, h *hostFile) *digest.Sums {
 // copier copies several files at a time.
 type copier struct {
 	x           *exporter
-	w           *drive.Writer
+	w           *drivewriter.Writer
 	read, write chan struct{}          // places at the media
 	bufs        chan *pipeline.Buffers // of each worker
 }
@@ -234,7 +235,7 @@ type job struct {
 	known *digest.Sums   // of a package that was looked through before
 	hash  *digest.Hash   // of a package that is looked through now
 	own   pkgindex.Entry // of a package: what its own metadata says
-	facts *drive.PackageFacts
+	facts *layout.PackageFacts
 	by    builder
 }
 
@@ -265,7 +266,7 @@ func (j *job) sums() digest.Sums {
 }
 
 // run copies a file. Errors of the file are *sourceError.
-func (c *copier) run(ctx context.Context, j *job) (drive.Item, error) {
+func (c *copier) run(ctx context.Context, j *job) (layout.Item, error) {
 	bufs := <-c.bufs
 	defer func() { c.bufs <- bufs }()
 	if j.h.Size <= pipeline.SmallSize {
@@ -274,18 +275,18 @@ func (c *copier) run(ctx context.Context, j *job) (drive.Item, error) {
 	return c.runLarge(ctx, j, bufs)
 }
 
-func (c *copier) put(ctx context.Context, j *job, fill func(io.Writer) error) (drive.Item, error) {
+func (c *copier) put(ctx context.Context, j *job, fill func(io.Writer) error) (layout.Item, error) {
 	return c.w.Put(ctx, j.h.newFile(), fill)
 }
 
 // runSmall looks at a file in memory, while others are at the media.
-func (c *copier) runSmall(ctx context.Context, j *job, bufs *pipeline.Buffers) (drive.Item, error) {
+func (c *copier) runSmall(ctx context.Context, j *job, bufs *pipeline.Buffers) (layout.Item, error) {
 	data, err := c.load(j, bufs.Small())
 	if err == nil && j.it.Kind == payload.Package {
 		err = j.lookAt(ctx, data)
 	}
 	if err != nil {
-		return drive.Item{}, &sourceError{err}
+		return layout.Item{}, &sourceError{err}
 	}
 	c.write <- struct{}{}
 	defer func() { <-c.write }()
@@ -339,21 +340,21 @@ func (j *job) read(r io.ReaderAt) (*binpkg.Package, error) {
 }
 
 // runLarge looks at a file while it is on its way.
-func (c *copier) runLarge(ctx context.Context, j *job, bufs *pipeline.Buffers) (drive.Item, error) {
+func (c *copier) runLarge(ctx context.Context, j *job, bufs *pipeline.Buffers) (layout.Item, error) {
 	c.write <- struct{}{}
 	defer func() { <-c.write }()
 	c.read <- struct{}{}
 	defer func() { <-c.read }()
 	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
 	if err != nil {
-		return drive.Item{}, &sourceError{err}
+		return layout.Item{}, &sourceError{err}
 	}
 	defer file.Close()
 	fill := func(dst io.Writer) error { return pour(ctx, dst, file, j.h.info, bufs) }
 	if j.it.Kind == payload.Package {
 		pkg, err := j.read(file)
 		if err != nil {
-			return drive.Item{}, &sourceError{err}
+			return layout.Item{}, &sourceError{err}
 		}
 		if j.check() {
 			fill = func(dst io.Writer) error { return j.pourChecked(ctx, dst, file, pkg, bufs) }

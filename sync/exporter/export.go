@@ -15,8 +15,10 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -99,7 +101,7 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.
 	}
 	defer l.Close()
 	x := &exporter{m: m, o: o, w: w, l: l,
-		broken: &damage{}, current: make(map[payload.Key]*drive.Item), entries: make(map[string]pkgindex.Entry),
+		broken: &damage{}, current: make(map[payload.Key]*layout.Item), entries: make(map[string]pkgindex.Entry),
 		report: &ExportReport{Pretended: o.Pretend, Copied: []payload.Item{}, Removed: []payload.Item{}, LeftOut: []payload.Item{}, Notices: []string{}}}
 	defer x.close()
 	err = x.run(ctx)
@@ -128,7 +130,7 @@ type exporter struct {
 	state  func() (drive.State, error) // what is left to do there; it is found out while the host is looked at
 	enough context.CancelFunc          // ends that
 	before *pkgindex.Header            // of its catalogue; nil if there is none that can be read
-	told   *drive.Facts                // its facts; nil if it does not tell, or they cannot be read
+	told   *layout.Facts               // its facts; nil if it does not tell, or they cannot be read
 	stale  bool                        // its packages/Packages is an older generation's, or a file of its own is damaged, which only a new generation mends
 	broken *damage                     // what was found damaged in it
 	host   *host
@@ -139,11 +141,11 @@ type exporter struct {
 	committed payload.Tally // files of it that the drive's list has by now
 
 	// What the next commit lists. It begins as what the drive holds and follows what is put there, so that a generation can be committed at any time.
-	current map[payload.Key]*drive.Item
+	current map[payload.Key]*layout.Item
 	entries map[string]pkgindex.Entry // by PATH
 	header  pkgindex.Header
-	origin  drive.Record // its descriptive fields
-	changed bool         // an entry is not that of the catalogue on the drive
+	origin  layout.Record // its descriptive fields
+	changed bool          // an entry is not that of the catalogue on the drive
 }
 
 func (x *exporter) close() {
@@ -239,12 +241,12 @@ func (x *exporter) chooseName() (string, error) {
 	here := realPath(x.m.PKGDIR)
 	name := x.o.Name
 	if name != "" {
-		if err := drive.CheckNewOrigin(name); err != nil {
+		if err := layout.CheckNewOrigin(name); err != nil {
 			return "", err
 		}
 	} else if name = lastName(x.l, here); name == "" {
 		var err error
-		if name, err = drive.OriginName(x.m.Hostname); err != nil {
+		if name, err = layout.OriginName(x.m.Hostname); err != nil {
 			return "", err
 		}
 	}
@@ -344,7 +346,7 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 func (x *exporter) readFacts() (err error) {
 	x.told, err = x.held.Facts()
 	var damaged *drive.DamagedError
-	var newer *drive.FactsVersionError
+	var newer *layout.FactsVersionError
 	if errors.As(err, &damaged) || errors.As(err, &newer) {
 		x.told = nil
 		return nil
@@ -417,7 +419,7 @@ func (x *exporter) checkClock(context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.origin.Formerly = former[:min(len(former), drive.MaxFormerly)]
+	x.origin.Formerly = former[:min(len(former), layout.MaxFormerly)]
 	if err := errors.Join(noteFormer(x), noteNamesakes(x)); err != nil {
 		return err
 	}
@@ -688,7 +690,7 @@ func tryKey(x *exporter) error {
 	if x.held != nil {
 		last = max(last, x.held.Serial())
 	}
-	if err := drive.CheckKey(x.key, x.now, last); err != nil {
+	if err := drivewriter.CheckKey(x.key, x.now, last); err != nil {
 		return &KeyEndedError{Err: err}
 	}
 	return nil
@@ -703,7 +705,7 @@ func (x *exporter) guard(context.Context) error {
 	if x.held == nil && len(x.todo) == 0 {
 		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices})
 	}
-	if err := drive.CheckCapacity(carriedAfter(x.current, x.todo, p.Remove), x.o.PartSize); err != nil {
+	if err := drivewriter.CheckCapacity(carriedAfter(x.current, x.todo, p.Remove), x.o.PartSize); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	if x.o.AllowShrink || x.held == nil {
@@ -735,7 +737,7 @@ func (x *exporter) unchanged() (bool, error) {
 	}
 	state, err := x.state()
 	x.stale = x.stale || !state.Packages || len(state.Own) > 0
-	if x.stale || !state.Whole() || err != nil || !x.hidden && !x.drive.Offers(append(manifest.Ring{x.key.Public()}, x.past...)) {
+	if x.stale || !state.Whole() || err != nil || !x.hidden && !drivewriter.Offers(x.drive, append(manifest.Ring{x.key.Public()}, x.past...)) {
 		return false, err
 	}
 	x.report.Notices = append(x.report.Notices, foreignNotice(x.dir, state.Others)...)

@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
@@ -53,8 +54,8 @@ type hostFile struct {
 }
 
 // newFile is the file as it is put on the drive. The category is told where only the index has it.
-func (h *hostFile) newFile() drive.NewFile {
-	f := drive.NewFile{Kind: drive.DriveKind(h.Kind), Path: h.Path, Size: h.Size}
+func (h *hostFile) newFile() drivewriter.NewFile {
+	f := drivewriter.NewFile{Kind: drive.DriveKind(h.Kind), Path: h.Path, Size: h.Size}
 	if h.Kind == payload.Package && !h.entry.IsZero() {
 		f.Category, _, _ = strings.Cut(h.entry.CPV(), "/")
 	}

@@ -7,7 +7,9 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/trust"
 )
@@ -42,7 +44,7 @@ func (f *namesakes) find() ([]Namesake, error) {
 		return nil, err
 	}
 	ring := slices.Concat(f.own, f.known, offered)
-	found, err := drive.PastOrigins(f.drive, f.name, ring)
+	found, err := drivewriter.PastOrigins(f.drive, f.name, ring)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +75,7 @@ const restore = "pkgsneak key import COPY/signing.asc --retire"
 // notices say what a namesake is, and which ways there are. place is the drive as it is typed.
 func (n *Namesake) notices(name, place string) []string {
 	lines := []string{fmt.Sprintf("the drive has another origin of the name %q: %q, of the key %s (%s), exported last on %s",
-		name, drive.TreeDir+"/"+n.Dir, n.Fingerprint.Grouped(), n.UserID, stampOf(n.Signed))}
+		name, layout.TreeDir+"/"+n.Dir, n.Fingerprint.Grouped(), n.UserID, stampOf(n.Signed))}
 	gone := fmt.Sprintf("pkgsneak forget %s %s", fault.Quote(n.Dir), place)
 	if n.Own {
 		return append(lines, fmt.Sprintf("that is a former key of this machine; when the clients have imported %q with the key of now: %s", name, gone))

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/trust"
@@ -139,7 +139,7 @@ func newName(l *ledger.Ledger, old, name string) (string, error) {
 			slices.ContainsFunc(renewals, func(r ledger.Renewal) bool { return r.Former.Key == "" && same(r.Former.Name) })
 	}
 	if name != "" {
-		name, err := drive.OriginName(name)
+		name, err := layout.OriginName(name)
 		if err == nil && taken(name) {
 			err = &NameUsedError{Origin: old, Name: name}
 		}
@@ -153,7 +153,7 @@ func newName(l *ledger.Ledger, old, name string) (string, error) {
 	}
 	for ; ; n++ {
 		suffix := "-" + strconv.Itoa(n)
-		name, err := drive.OriginName(base[:min(len(base), drive.MaxOriginName-len(suffix))] + suffix)
+		name, err := layout.OriginName(base[:min(len(base), layout.MaxOriginName-len(suffix))] + suffix)
 		if err != nil || !taken(name) {
 			return name, err
 		}

@@ -10,6 +10,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
@@ -22,9 +23,9 @@ const DamagedOnDrive = "damaged on the drive"
 // damage is what was found wrong in the generation on the drive: with --repair, after everything was
 // read, else after those files were read that verify had found wrong in this generation.
 type damage struct {
-	files []drive.Item // of the generation, as no client could take them
-	paths []string     // of all that is wrong, below the origin's directory
-	held  int64        // the generation that paths are remembered of
+	files []layout.Item // of the generation, as no client could take them
+	paths []string      // of all that is wrong, below the origin's directory
+	held  int64         // the generation that paths are remembered of
 }
 
 // findDamage reads what may be damaged on the drive and puts what is into the plan. What lies there is
@@ -71,7 +72,7 @@ func findDamage(ctx context.Context, x *exporter) error {
 }
 
 // storedIn reports whether one of the files that hold an item is among paths.
-func storedIn(it drive.Item, paths map[string]bool) bool {
+func storedIn(it layout.Item, paths map[string]bool) bool {
 	return slices.ContainsFunc(it.Stored, func(f manifest.File) bool { return paths[f.Path] })
 }
 
@@ -107,7 +108,7 @@ func readingProgress(x *exporter, only map[string]bool) func(string, int64) {
 
 // add puts a damaged file into the plan. One that cannot be written again is not listed any longer, and
 // named: of a kind that is switched off, or for another architecture.
-func (d *damage) add(x *exporter, kind payload.Kind, it drive.Item) {
+func (d *damage) add(x *exporter, kind payload.Kind, it layout.Item) {
 	p, key := &x.report.Plan, payload.Key{Kind: kind, Path: it.Path}
 	same := func(other payload.Item) bool { return other.Kind == kind && other.Path == it.Path }
 	if slices.ContainsFunc(p.Remove, same) {
@@ -139,20 +140,20 @@ func (d *damage) add(x *exporter, kind payload.Kind, it drive.Item) {
 }
 
 // programNotice says what becomes of a copy of pkgsneak that is damaged.
-func (d *damage) programNotice(x *exporter, it drive.Item) string {
+func (d *damage) programNotice(x *exporter, it layout.Item) string {
 	file, _ := openStatic(x.m.Executable)
 	if file != nil {
 		file.Close()
 	}
-	if file == nil || it.Path != drive.BinFile(runtime.GOARCH) {
+	if file == nil || it.Path != layout.BinFile(runtime.GOARCH) {
 		return fmt.Sprintf("%q on the drive is damaged and is removed: an export by that program brings it back", it.Stored[0].Path)
 	}
 	return fmt.Sprintf("%q on the drive is damaged: it is written again", it.Stored[0].Path)
 }
 
 // has reports whether an item was found damaged before anything was written.
-func (d *damage) has(it drive.Item) bool {
-	return slices.ContainsFunc(d.files, func(f drive.Item) bool { return f.Kind == it.Kind && f.Path == it.Path })
+func (d *damage) has(it layout.Item) bool {
+	return slices.ContainsFunc(d.files, func(f layout.Item) bool { return f.Kind == it.Kind && f.Path == it.Path })
 }
 
 // drop takes the damaged files out of what the next commit lists, once there is room for the new ones.
@@ -160,9 +161,9 @@ func (d *damage) drop(x *exporter) {
 	for _, it := range d.files {
 		kind := program
 		switch it.Kind {
-		case drive.Package:
+		case layout.Package:
 			kind = payload.Package
-		case drive.Distfile:
+		case layout.Distfile:
 			kind = payload.Distfile
 		}
 		delete(x.current, payload.Key{Kind: kind, Path: it.Path})

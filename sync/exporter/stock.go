@@ -11,7 +11,7 @@ import (
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/cpu"
-	"pkgsneak/sync/drive"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
@@ -20,9 +20,9 @@ import (
 
 // originStock is what the origin has, as the host was found, whatever of it a generation carries, and what is known of its packages.
 type originStock struct {
-	why   map[payload.Kind]string        // why the list of a kind is not complete; it is where there is no reason
-	sizes map[payload.Key]int64          // bytes of everything that the origin has
-	facts map[string]*drive.PackageFacts // by path: of the file that the drive carries, if it carries one
+	why   map[payload.Kind]string         // why the list of a kind is not complete; it is where there is no reason
+	sizes map[payload.Key]int64           // bytes of everything that the origin has
+	facts map[string]*layout.PackageFacts // by path: of the file that the drive carries, if it carries one
 }
 
 // The reasons of a kind that was switched off.
@@ -33,8 +33,8 @@ const (
 
 // newStock notes what was found on the host. Of a kind that was not looked at it has what the drive's generation tells, which may be out of date by now. A directory that lost so much
 // that a mistake is likelier than intent is not taken for all that the origin has, though the drive never had any of it.
-func newStock(h *host, m machine.Machine, o ExportOptions, known *drive.Facts, catalogue map[string]pkgindex.Entry) *originStock {
-	s := &originStock{why: make(map[payload.Kind]string), sizes: make(map[payload.Key]int64, len(h.files)), facts: make(map[string]*drive.PackageFacts, len(h.files))}
+func newStock(h *host, m machine.Machine, o ExportOptions, known *layout.Facts, catalogue map[string]pkgindex.Entry) *originStock {
+	s := &originStock{why: make(map[payload.Kind]string), sizes: make(map[payload.Key]int64, len(h.files)), facts: make(map[string]*layout.PackageFacts, len(h.files))}
 	for key, f := range h.files {
 		s.sizes[key] = f.Size
 	}
@@ -83,7 +83,7 @@ const fresh = 24 * 60 * 60
 
 // native returns what "-march=native" meant for a package: this CPU, where the package was built a short while ago. An older one may
 // have been built elsewhere, or before the CPU was another.
-func (b builder) native(p *binpkg.Package, f *drive.Flags) string {
+func (b builder) native(p *binpkg.Package, f *layout.Flags) string {
 	when, err := strconv.ParseInt(p.Get("BUILD_TIME"), 10, 64)
 	if f == nil || err != nil || when > b.now+fresh || when < b.now-fresh {
 		return ""
@@ -95,8 +95,8 @@ func (b builder) native(p *binpkg.Package, f *drive.Flags) string {
 }
 
 // factsOf is what a package says of itself.
-func factsOf(path string, p *binpkg.Package, rules int, by builder) *drive.PackageFacts {
-	f := &drive.PackageFacts{Path: path, Rules: rules, Flags: drive.MakeFlags(p.Get("CFLAGS"), p.Get("CXXFLAGS"), p.Get("RUSTFLAGS"), p.Get("USE"))}
+func factsOf(path string, p *binpkg.Package, rules int, by builder) *layout.PackageFacts {
+	f := &layout.PackageFacts{Path: path, Rules: rules, Flags: layout.MakeFlags(p.Get("CFLAGS"), p.Get("CXXFLAGS"), p.Get("RUSTFLAGS"), p.Get("USE"))}
 	if n, err := strconv.ParseUint(p.Get("SIZE"), 10, 63); err == nil {
 		f.Installed = int64(n)
 	}
@@ -107,22 +107,22 @@ func factsOf(path string, p *binpkg.Package, rules int, by builder) *drive.Packa
 }
 
 // tell makes what the record and the facts of a generation with these files say. What is carried is the origin's, until a generation without it is committed.
-func (s *originStock) tell(current map[payload.Key]*drive.Item) (*drive.Facts, *drive.Holdings) {
+func (s *originStock) tell(current map[payload.Key]*layout.Item) (*layout.Facts, *layout.Holdings) {
 	all := maps.Clone(s.sizes)
 	for key, it := range current {
 		if _, ok := all[key]; !ok && key.Kind != program {
 			all[key] = it.Size
 		}
 	}
-	facts := &drive.Facts{}
-	has := &drive.Holdings{Packages: s.holding(payload.Package), Distfiles: s.holding(payload.Distfile)}
+	facts := &layout.Facts{}
+	has := &layout.Holdings{Packages: s.holding(payload.Package), Distfiles: s.holding(payload.Distfile)}
 	for key, size := range all {
 		if key.Kind == payload.Distfile {
-			facts.Distfiles = append(facts.Distfiles, drive.DistfileFacts{Name: key.Path, Size: size})
+			facts.Distfiles = append(facts.Distfiles, layout.DistfileFacts{Name: key.Path, Size: size})
 			has.Distfiles.Bytes = payload.Plus(has.Distfiles.Bytes, size)
 			continue
 		}
-		p := drive.PackageFacts{Path: key.Path}
+		p := layout.PackageFacts{Path: key.Path}
 		if known := s.facts[key.Path]; known != nil {
 			p = *known
 		}
@@ -130,13 +130,13 @@ func (s *originStock) tell(current map[payload.Key]*drive.Item) (*drive.Facts, *
 		has.Packages.Bytes = payload.Plus(has.Packages.Bytes, size)
 	}
 	has.Packages.Count, has.Distfiles.Count = len(facts.Packages), len(facts.Distfiles)
-	slices.SortFunc(facts.Packages, func(a, b drive.PackageFacts) int { return strings.Compare(a.Path, b.Path) })
-	slices.SortFunc(facts.Distfiles, func(a, b drive.DistfileFacts) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(facts.Packages, func(a, b layout.PackageFacts) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(facts.Distfiles, func(a, b layout.DistfileFacts) int { return strings.Compare(a.Name, b.Name) })
 	return facts, has
 }
 
-func (s *originStock) holding(k payload.Kind) drive.Holding {
-	return drive.Holding{Complete: s.why[k] == "", Reason: s.why[k]}
+func (s *originStock) holding(k payload.Kind) layout.Holding {
+	return layout.Holding{Complete: s.why[k] == "", Reason: s.why[k]}
 }
 
 // complete reads the metadata of the packages of which nothing is known yet: the drive has them from an older program, or another drive got them. A package that cannot be read says nothing.
@@ -146,14 +146,14 @@ func (s *originStock) complete(ctx context.Context, h *host, paths []string, wor
 		workers = runtime.GOMAXPROCS(0)
 	}
 	return pipeline.Ordered(ctx, len(paths), workers, pipeline.Window,
-		func(_ context.Context, i int) *drive.PackageFacts { return h.factsOf(paths[i]) },
-		func(i int, f *drive.PackageFacts) error {
+		func(_ context.Context, i int) *layout.PackageFacts { return h.factsOf(paths[i]) },
+		func(i int, f *layout.PackageFacts) error {
 			s.facts[paths[i]] = f
 			return nil
-		}, func(*drive.PackageFacts) {})
+		}, func(*layout.PackageFacts) {})
 }
 
-func (h *host) factsOf(path string) *drive.PackageFacts {
+func (h *host) factsOf(path string) *layout.PackageFacts {
 	f := h.files[payload.Key{Kind: payload.Package, Path: path}]
 	if f == nil || h.packages == nil {
 		return nil

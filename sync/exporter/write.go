@@ -16,7 +16,9 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
@@ -90,7 +92,7 @@ func (x *exporter) write(ctx context.Context) (err error) {
 }
 
 // keepComplete commits what was copied until an export was told to end.
-func keepComplete(ctx context.Context, x *exporter, w *drive.Writer) {
+func keepComplete(ctx context.Context, x *exporter, w *drivewriter.Writer) {
 	n := len(x.report.Copied) - x.committed.Files
 	if n == 0 || ctx.Err() == nil {
 		return
@@ -139,7 +141,7 @@ func (x *exporter) tryRecord() error {
 }
 
 // begin opens the drive for writing: it is mended and tidied then.
-func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
+func (x *exporter) begin(ctx context.Context) (_ *drivewriter.Writer, err error) {
 	if x.drive == nil {
 		if x.drive, err = drive.Create(x.o.Drive); err != nil {
 			return nil, err
@@ -152,7 +154,7 @@ func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
 	}
 	last, _ := x.l.Exported(x.name)
 	var foreign []string
-	w, err := x.drive.Begin(ctx, drive.BeginOptions{
+	w, err := drivewriter.Begin(ctx, x.drive, drivewriter.BeginOptions{
 		Dir: x.dir, Name: x.name, Key: x.key, Earlier: x.past, Now: x.now, Last: last.Serial,
 		PartSize: x.o.PartSize, NoReadBack: x.o.NoReadBack, Progress: x.progress(),
 		Foreign: func(path string) { foreign = append(foreign, path) },
@@ -162,19 +164,19 @@ func (x *exporter) begin(ctx context.Context) (_ *drive.Writer, err error) {
 }
 
 // carriedAfter lists what the drive carries once the plan is carried out: what it has, less what is removed, and what is copied.
-func carriedAfter(current map[payload.Key]*drive.Item, copied, removed []payload.Item) []drive.NewFile {
+func carriedAfter(current map[payload.Key]*layout.Item, copied, removed []payload.Item) []drivewriter.NewFile {
 	gone := make(map[payload.Key]bool, len(copied)+len(removed))
-	files := make([]drive.NewFile, 0, len(current)+len(copied))
+	files := make([]drivewriter.NewFile, 0, len(current)+len(copied))
 	for _, it := range copied {
 		gone[payload.Key{Kind: it.Kind, Path: it.Path}] = true
-		files = append(files, drive.NewFile{Kind: drive.DriveKind(it.Kind), Path: it.Path, Size: it.Size})
+		files = append(files, drivewriter.NewFile{Kind: drive.DriveKind(it.Kind), Path: it.Path, Size: it.Size})
 	}
 	for _, it := range removed {
 		gone[payload.Key{Kind: it.Kind, Path: it.Path}] = true
 	}
 	for key, it := range current {
 		if !gone[key] {
-			files = append(files, drive.NewFile{Kind: it.Kind, Path: it.Path, Size: it.Size})
+			files = append(files, drivewriter.NewFile{Kind: it.Kind, Path: it.Path, Size: it.Size})
 		}
 	}
 	return files
@@ -195,11 +197,11 @@ func foreignNotice(dir string, files []string) []string {
 		more = fmt.Sprintf(" and %d more", len(files)-most)
 	}
 	return []string{fmt.Sprintf("%q on the drive has files that pkgsneak did not put there; they were left alone: %s%s",
-		drive.TreeDir+"/"+dir, strings.Join(named, ", "), more)}
+		layout.TreeDir+"/"+dir, strings.Join(named, ", "), more)}
 }
 
 // adopt goes over to the generation as the writer has read it: one copy of the list in memory is enough.
-func (x *exporter) adopt(w *drive.Writer) {
+func (x *exporter) adopt(w *drivewriter.Writer) {
 	held := w.Held()
 	if x.held == nil || held == nil || held.Sum != x.held.Sum {
 		return
@@ -217,20 +219,20 @@ func (x *exporter) adopt(w *drive.Writer) {
 }
 
 // progress turns what the drive tells into events. Only bytes that have reached the drive are counted, and of those only payload: what the drive writes for itself comes after it.
-func (x *exporter) progress() func(drive.Stage, string, int64) {
-	phases := map[drive.Stage]progress.Phase{drive.Tidying: progress.PhaseScan, drive.Preparing: progress.PhaseScan, drive.Probing: progress.PhaseProbe, drive.Writing: progress.PhaseCopy, drive.Flushing: progress.PhaseFlush,
-		drive.Comparing: progress.PhaseReadBack, drive.Committing: progress.PhaseCommit, drive.Removing: progress.PhaseCommit}
+func (x *exporter) progress() func(drivewriter.Stage, string, int64) {
+	phases := map[drivewriter.Stage]progress.Phase{drivewriter.Tidying: progress.PhaseScan, drivewriter.Preparing: progress.PhaseScan, drivewriter.Probing: progress.PhaseProbe, drivewriter.Writing: progress.PhaseCopy, drivewriter.Flushing: progress.PhaseFlush,
+		drivewriter.Comparing: progress.PhaseReadBack, drivewriter.Committing: progress.PhaseCommit, drivewriter.Removing: progress.PhaseCommit}
 	total := payload.Count(x.todo)
 	var compared int64
-	return func(stage drive.Stage, path string, bytes int64) {
+	return func(stage drivewriter.Stage, path string, bytes int64) {
 		e := progress.Event{Phase: phases[stage], Path: path, Done: x.report.Written, Total: total.Bytes, Files: int(x.copied.Load()), FilesTotal: total.Files}
 		switch {
-		case stage == drive.Writing && x.report.Written < total.Bytes:
+		case stage == drivewriter.Writing && x.report.Written < total.Bytes:
 			x.report.Written = min(x.report.Written+bytes, total.Bytes)
 			e.Done = x.report.Written
-		case stage == drive.Writing:
+		case stage == drivewriter.Writing:
 			e.Phase = progress.PhaseFlush
-		case stage == drive.Comparing:
+		case stage == drivewriter.Comparing:
 			compared = min(compared+bytes, total.Bytes)
 			e.Done = compared
 		}
@@ -240,16 +242,16 @@ func (x *exporter) progress() func(drive.Stage, string, int64) {
 
 // again adds files to the plan that the drive's list has and the drive has not: somebody deleted them there, or they are damaged. Those of a kind that is switched off cannot be written again
 // now: they are left out, and the origin still has them.
-func (x *exporter) again(missing []drive.Item) {
+func (x *exporter) again(missing []layout.Item) {
 	for _, it := range missing {
 		if x.broken.has(it) {
 			continue // it is in the plan already
 		}
 		kind := payload.Package
 		switch it.Kind {
-		case drive.Distfile:
+		case layout.Distfile:
 			kind = payload.Distfile
-		case drive.Program:
+		case layout.Program:
 			delete(x.current, payload.Key{Kind: program, Path: it.Path})
 			continue
 		}
@@ -283,7 +285,7 @@ func (x *exporter) off(kind payload.Kind) bool {
 }
 
 // makeRoom checks that everything fits. Where it fits only without the files that are replaced or removed, a generation without them is committed first.
-func (x *exporter) makeRoom(ctx context.Context, w *drive.Writer) error {
+func (x *exporter) makeRoom(ctx context.Context, w *drivewriter.Writer) error {
 	room, err := x.drive.Space()
 	if err != nil {
 		return err
@@ -328,10 +330,10 @@ func (x *exporter) drop() {
 }
 
 // prepare lets the drive choose names and make directories for everything that is to be copied. A file whose name no drive could store is left out.
-func (x *exporter) prepare(ctx context.Context, w *drive.Writer) ([]payload.Item, error) {
+func (x *exporter) prepare(ctx context.Context, w *drivewriter.Writer) ([]payload.Item, error) {
 	todo := x.todo
 	for {
-		files := make([]drive.NewFile, len(todo))
+		files := make([]drivewriter.NewFile, len(todo))
 		for i, it := range todo {
 			files[i] = x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}].newFile()
 		}
@@ -396,12 +398,12 @@ func readSelf(ctx context.Context, path string) (s self, _ error) {
 }
 
 // putProgram lays the running program on the drive, so that a bare client can import. Only a static binary is of use there.
-func (x *exporter) putProgram(ctx context.Context, w *drive.Writer, s self) error {
+func (x *exporter) putProgram(ctx context.Context, w *drivewriter.Writer, s self) error {
 	if s.file == nil {
 		return nil
 	}
 	file, size := s.file, s.size
-	path := drive.BinFile(runtime.GOARCH)
+	path := layout.BinFile(runtime.GOARCH)
 	key := payload.Key{Kind: program, Path: path}
 	if old, ok := x.current[key]; ok && old.Sum == s.sum {
 		return nil
@@ -414,7 +416,7 @@ func (x *exporter) putProgram(ctx context.Context, w *drive.Writer, s self) erro
 		x.report.Notices = append(x.report.Notices, "there is no room on the drive for pkgsneak itself: a client that does not have it cannot take it from there")
 		return err
 	}
-	put, err := w.Put(ctx, drive.NewFile{Kind: drive.Program, Path: path, Size: size}, func(dst io.Writer) error {
+	put, err := w.Put(ctx, drivewriter.NewFile{Kind: layout.Program, Path: path, Size: size}, func(dst io.Writer) error {
 		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			return &sourceError{err}
 		}
@@ -452,7 +454,7 @@ func openStatic(path string) (*os.File, int64) {
 }
 
 // sameAsHeld reports whether, after all that was left out, there is nothing to commit.
-func (x *exporter) sameAsHeld(w *drive.Writer) bool {
+func (x *exporter) sameAsHeld(w *drivewriter.Writer) bool {
 	held := w.Held()
 	if held == nil || len(x.report.Copied)+len(x.report.Removed) > 0 || x.stale || !x.sameKey() || !x.sameCatalogue() {
 		return false
@@ -470,7 +472,7 @@ func (x *exporter) sameAsHeld(w *drive.Writer) bool {
 
 // commit makes what is on the drive now the newest generation. Its serial is remembered before anything else can happen: it is never given twice.
 // The end of ctx leaves it some time.
-func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
+func (x *exporter) commit(ctx context.Context, w *drivewriter.Writer) error {
 	bound := patience
 	if x.m.Unattended {
 		bound = patienceUnattended
@@ -486,11 +488,11 @@ func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
 	if err := x.l.SaveExported(x.name, ledger.Exported{PKGDIR: realPath(x.m.PKGDIR), Serial: serial}); err != nil {
 		return err
 	}
-	items := make([]drive.Item, 0, len(x.current))
+	items := make([]layout.Item, 0, len(x.current))
 	for _, it := range x.current {
 		items = append(items, *it)
 	}
-	slices.SortFunc(items, func(a, b drive.Item) int {
+	slices.SortFunc(items, func(a, b layout.Item) int {
 		if a.Kind != b.Kind {
 			return int(a.Kind) - int(b.Kind)
 		}
@@ -499,7 +501,7 @@ func (x *exporter) commit(ctx context.Context, w *drive.Writer) error {
 	facts, has := x.stock.tell(x.current)
 	record := x.origin
 	record.Has = has
-	gen, err := w.Commit(ctx, drive.Contents{Serial: serial, At: at, Items: items, Catalogue: x.catalogue(), Facts: facts, Record: record})
+	gen, err := w.Commit(ctx, drivewriter.Contents{Serial: serial, At: at, Items: items, Catalogue: x.catalogue(), Facts: facts, Record: record})
 	if gen != nil {
 		x.report.Serial, x.committed = gen.Serial(), payload.Count(x.report.Copied)
 		err = errors.Join(err, x.broken.follow(x, serial))

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"pkgsneak/sync/cpu"
-	"pkgsneak/sync/drive"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/resolve"
 )
@@ -131,7 +131,7 @@ func TestGates(t *testing.T) {
 		[]map[string]any{pk("a-b/c-2"), pk("a-b/d-2", "EAPI=9", "BUILD_ID=1"), pk("a-b/e-2", "CHOST=aarch64-unknown-linux-gnu"), pk("sys-apps/portage-3.0.77")})
 	v.World = append(v.World, "sys-apps/portage")
 	flags := func(in *Input) {
-		in.Candidates[0].Facts.Flags = &drive.Flags{CFLAGS: "-march=haswell"}
+		in.Candidates[0].Facts.Flags = &layout.Flags{CFLAGS: "-march=haswell"}
 	}
 	f, _ := make1(t, v, nil, func(m *Machine, in *Input) {
 		m.EAPI, m.NoGPKG, m.CPU = 8, true, cpu.Read([]byte("flags: sse sse2 pni ssse3\n"))

@@ -8,7 +8,7 @@ import (
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/cpu"
-	"pkgsneak/sync/drive"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/resolve"
 )
@@ -17,7 +17,7 @@ import (
 type Candidate struct {
 	Entry pkgindex.Entry // with CHOST and REPO in it
 	// Facts is what the origin says of it; the zero value is nothing.
-	Facts drive.PackageFacts
+	Facts layout.PackageFacts
 }
 
 func (c *Candidate) pkg() resolve.Package {

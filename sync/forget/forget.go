@@ -18,6 +18,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
@@ -52,7 +53,7 @@ type Report struct {
 }
 
 // Forget removes an origin. Besides the drive's errors it returns fault.ErrDeclined if the answer was
-// no, and what drive.PlanRemoval refuses.
+// no, and what drivewriter.PlanRemoval refuses.
 func Forget(ctx context.Context, m machine.Machine, o Options, w progress.Watcher) (*Report, error) {
 	d, err := drive.OpenFor("forget", o.Drive)
 	if err != nil {
@@ -69,7 +70,7 @@ func Forget(ctx context.Context, m machine.Machine, o Options, w progress.Watche
 		return nil, err
 	}
 	w.Tell(progress.Event{Phase: progress.PhaseScan, Path: o.Drive})
-	plan, err := d.PlanRemoval(ctx, o.Origin, known.all)
+	plan, err := drivewriter.PlanRemoval(ctx, d, o.Origin, known.all)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +124,7 @@ func readKeys(l *ledger.Ledger, d *drive.Drive, now time.Time) (keys, error) {
 	return k, nil
 }
 
-func newReport(o Options, plan *drive.Removal, k keys) *Report {
+func newReport(o Options, plan *drivewriter.Removal, k keys) *Report {
 	r := &Report{Drive: o.Drive, Dir: plan.Dir, Name: plan.Name, Fingerprint: plan.Signer, Serial: plan.Serial,
 		Signed: plan.Signed, Beside: plan.Beside, Pretended: o.Pretend, Others: append([]string{}, plan.Others...)}
 	for _, f := range plan.Files {

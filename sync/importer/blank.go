@@ -3,8 +3,8 @@ package importer
 import (
 	"fmt"
 
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/trust"
 )
@@ -16,7 +16,7 @@ import (
 // key.
 func remembered(l *ledger.Ledger, know trust.View, dir string) (id ledger.OriginID, found bool, err error) {
 	for _, id := range ledger.SeenOrigins(l) {
-		if !drive.MayBeIn(dir, id.Name, id.Key) || know.ReplacedBy(id.Key) != "" {
+		if !layout.MayBeIn(dir, id.Name, id.Key) || know.ReplacedBy(id.Key) != "" {
 			continue
 		}
 		if _, trusted := know.Ring.Find(id.Key); !trusted {

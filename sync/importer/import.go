@@ -14,6 +14,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -173,7 +174,7 @@ type incoming struct {
 	known     ledger.OriginID   // under which it is remembered: with the key that it had before, if that one introduced its key
 	seen      ledger.Seen
 	catalogue *pkgindex.Index
-	facts     *drive.Facts                  // nil: an older program does not tell
+	facts     *layout.Facts                 // nil: an older program does not tell
 	stock     map[payload.Kind]*drive.Stock // what the origin has, whether this drive carries it or not
 	entries   map[string]pkgindex.Entry     // of the catalogue, by PATH; CHOST and REPO stand in each
 	imports   map[payload.Kind]map[string]ledger.Import
@@ -183,7 +184,7 @@ type incoming struct {
 
 // deed is one thing to be done on the client.
 type deed struct {
-	item   drive.Item
+	item   layout.Item
 	kind   payload.Kind
 	path   string         // the origin's
 	local  string         // where it shall go, or where it lies

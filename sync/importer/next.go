@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/forecast"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
@@ -119,7 +119,7 @@ func predict(im *importer) (*forecast.Forecast, error) {
 	in := forecast.Input{Candidates: candidates, GateOptions: im.outlook.o}
 	for _, origin := range im.origins {
 		for path, entry := range origin.entries {
-			if _, carried := origin.gen.Find(drive.Package, path); !carried && !here[entry.CPV()] {
+			if _, carried := origin.gen.Find(layout.Package, path); !carried && !here[entry.CPV()] {
 				in.Elsewhere = append(in.Elsewhere, entry)
 			}
 		}

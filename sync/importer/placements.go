@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
@@ -421,7 +422,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 			delete(rows, name)
 			continue
 		}
-		tasks = append(tasks, &deed{kind: p.kind, path: name, local: row.Local, item: drive.Item{Size: row.Size}, seen: l.info, owners: []owner{{in, name}}})
+		tasks = append(tasks, &deed{kind: p.kind, path: name, local: row.Local, item: layout.Item{Size: row.Size}, seen: l.info, owners: []owner{{in, name}}})
 	}
 	switch {
 	case left.Files > 0:

@@ -7,6 +7,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -54,7 +55,7 @@ type OriginStatus struct {
 	Imported    int64            `json:"imported,omitempty"` // the highest generation imported here
 	Problem     string           `json:"problem,omitempty"`
 	Err         error            `json:"-"` // the same, for the exit code
-	Record      *drive.Record    `json:"-"`
+	Record      *layout.Record   `json:"-"`
 	Signer      *manifest.Signed `json:"-"`
 }
 
@@ -180,7 +181,7 @@ func (o *OriginStatus) fill(seen trust.Loaded, k trust.View) {
 	o.Record, o.Signer = g.Record, g.Signed
 }
 
-func tally(items []drive.Item) payload.Tally {
+func tally(items []layout.Item) payload.Tally {
 	t := payload.Tally{Files: len(items)}
 	for _, it := range items {
 		t.Bytes = payload.Plus(t.Bytes, it.Size)

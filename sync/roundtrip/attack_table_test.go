@@ -27,9 +27,9 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
@@ -54,7 +54,7 @@ func keyAttacks() []attack {
 		{"signed by an unknown key that lies on the drive", func(a *arena) {
 			a.resignWith(stranger, func(*statement) {})
 			key := stranger.key(a.t, 0)
-			write(a.t, filepath.Join(a.drive, "pkgsneak", drive.KeyFile(key.Fingerprint())), string(key.Armor()))
+			write(a.t, filepath.Join(a.drive, "pkgsneak", layout.KeyFile(key.Fingerprint())), string(key.Armor()))
 		}, refused, "not trusted here"},
 		{"signed by an unknown key that says it is the trusted one", func(a *arena) {
 			a.slots(framed(a.text(), "Hash: SHA512\n", stranger.textSignature(a.text(), how{issuer: a.key})))
@@ -202,11 +202,11 @@ func endlessAttacks() []attack {
 	}
 	return []attack{
 		{"manifest of gigabytes", func(a *arena) {
-			for _, slot := range []string{drive.Slot, drive.NextSlot} {
+			for _, slot := range []string{layout.Slot, layout.NextSlot} {
 				a.must(os.Truncate(a.on(slot), 5<<30))
 			}
 		}, refused, "longer than"},
-		{"manifest of gigabytes in one slot", func(a *arena) { a.must(os.Truncate(a.on(drive.Slot), 5<<30)) }, harmless, ""},
+		{"manifest of gigabytes in one slot", func(a *arena) { a.must(os.Truncate(a.on(layout.Slot), 5<<30)) }, harmless, ""},
 		{"million lines", func(a *arena) { a.slots(a.key.clearSigned(listed(1_000_000), how{})) }, refused, "longer than"},
 		{"lines as many as fit", func(a *arena) {
 			a.memory = twoSlots
@@ -285,9 +285,9 @@ func pathAttacks() []attack {
 	named := func(name string) func(*arena) {
 		return func(a *arena) {
 			a.resign(func(s *statement) {
-				const stored = drive.DistfilesDir + "/00/renamed.1.pkgsneak"
+				const stored = layout.DistfilesDir + "/00/renamed.1.pkgsneak"
 				s.put(a, stored, []byte("evil\n"))
-				s.record.Renamed = append(s.record.Renamed, drive.Renamed{Kind: drive.Distfile, Path: drive.PathText(name), Stored: stored})
+				s.record.Renamed = append(s.record.Renamed, layout.Renamed{Kind: layout.Distfile, Path: layout.PathText(name), Stored: stored})
 				data, err := json.Marshal(s.record)
 				a.must(err)
 				s.json = data
@@ -320,7 +320,7 @@ func pathAttacks() []attack {
 		{"no UTF-8", listing("packages/a\xff"), refused, "UTF-8"},
 		{"300 bytes", listing("packages/" + strings.Repeat("a", 300)), refused, "more than 255 bytes"},
 		{"5000 bytes", listing("packages/" + strings.Repeat("a/", 2500) + "a"), refused, "more than 4095 bytes"},
-		{"one path twice", listing(drive.LayoutFile), refused, "listed twice"},
+		{"one path twice", listing(layout.LayoutFile), refused, "listed twice"},
 		{"case twins", listing("packages/APP-misc/a", "packages/app-misc/A"), refused, "differ in case only"},
 		{"Unicode twins", listing("packages/app-misc/\u212a", "packages/app-misc/k"), refused, "differ in case only"},
 		{"file that is a directory of another", listing("packages/app-misc"), leftOut, "the catalogue has no entry"},
@@ -399,7 +399,7 @@ func sizeAttacks() []attack {
 
 func (a *arena) sized(s *statement, size int64) {
 	for i, f := range s.list.Files {
-		if f.Path == drive.PackagesDir+"/"+victim {
+		if f.Path == layout.PackagesDir+"/"+victim {
 			s.list.Files[i].Size = size
 		}
 	}
@@ -407,7 +407,7 @@ func (a *arena) sized(s *statement, size int64) {
 
 // fileAttacks: what lies where a listed file should, and what lies there unlisted.
 func fileAttacks() []attack {
-	at := drive.PackagesDir + "/" + victim
+	at := layout.PackagesDir + "/" + victim
 	instead := func(make func(a *arena, name string) error) func(*arena) {
 		return func(a *arena) {
 			a.must(os.Remove(a.on(at)))
@@ -488,13 +488,13 @@ func fileAttacks() []attack {
 			a.must(mkfifo(filepath.Join(a.drive, "pkgsneak/keys")))
 		}, harmless, ""},
 		{"slots are FIFOs", func(a *arena) {
-			for _, slot := range []string{drive.Slot, drive.NextSlot} {
+			for _, slot := range []string{layout.Slot, layout.NextSlot} {
 				a.must(os.Remove(a.on(slot)))
 				a.must(mkfifo(a.on(slot)))
 			}
 		}, refused, "nothing was exported"},
 		{"slots are links", func(a *arena) {
-			for _, slot := range []string{drive.Slot, drive.NextSlot} {
+			for _, slot := range []string{layout.Slot, layout.NextSlot} {
 				a.must(os.Rename(a.on(slot), filepath.Join(a.beside, slot)))
 				a.must(os.Symlink(filepath.Join(a.beside, slot), a.on(slot)))
 			}
@@ -506,7 +506,7 @@ func fileAttacks() []attack {
 			write(a.t, a.on("generation/99999999999.json"), "evil")
 			write(a.t, a.on("evil"), "evil")
 		}, harmless, ""},
-		{"index for Portage that lies", func(a *arena) { write(a.t, a.on(drive.PackagesFile), "evil") }, harmless, ""},
+		{"index for Portage that lies", func(a *arena) { write(a.t, a.on(layout.PackagesFile), "evil") }, harmless, ""},
 		{"file that changes while it is copied", func(a *arena) {
 			a.large(8 << 20)
 			a.watch = once(func(e progress.Event) bool { return e.Path == "large.tar" && e.Done > 0 }, func() {
@@ -545,7 +545,7 @@ func fileAttacks() []attack {
 		}, harmless, ""},
 		{"contents swapped between plan and copy", func(a *arena) {
 			a.opts.Confirm = func([]*importer.ImportPlan) (bool, error) {
-				other := a.on(drive.PackagesDir + "/virtual/labvirt/labvirt-0-r1-1.gpkg.tar")
+				other := a.on(layout.PackagesDir + "/virtual/labvirt/labvirt-0-r1-1.gpkg.tar")
 				return true, joinErrors(os.Rename(a.on(at), a.on("x")), os.Rename(other, a.on(at)), os.Rename(a.on("x"), other))
 			}
 		}, leftOut, "signed"},
@@ -589,7 +589,9 @@ func (a *arena) large(size int) {
 }
 
 // stored is where a distfile lies below the origin.
-func (a *arena) stored(name string) string { return join(drive.DistfilesDir, drive.Bucket(name), name) }
+func (a *arena) stored(name string) string {
+	return join(layout.DistfilesDir, layout.Bucket(name), name)
+}
 
 // trust makes a key the only one that the client trusts.
 func (a *arena) trust(k *manifest.PublicKey) {
@@ -650,7 +652,7 @@ func generationAttacks() []attack {
 			old := a.slot()
 			a.again()
 			a.imported()
-			a.must(os.WriteFile(a.on(drive.NextSlot), []byte(old), 0o644))
+			a.must(os.WriteFile(a.on(layout.NextSlot), []byte(old), 0o644))
 		}, harmless, ""},
 		{"fork", func(a *arena) {
 			a.imported()
@@ -704,16 +706,16 @@ func generationAttacks() []attack {
 			a.slots([]byte(old))
 		}, refused, "missing"},
 		{"mixed: new list, old record", func(a *arena) {
-			old, err := os.ReadFile(a.on(drive.RecordFile(epoch.Unix())))
+			old, err := os.ReadFile(a.on(layout.RecordFile(epoch.Unix())))
 			a.must(err)
 			a.again()
-			a.must(os.WriteFile(a.on(drive.RecordFile(epoch.Add(24*time.Hour).Unix())), old, 0o644))
+			a.must(os.WriteFile(a.on(layout.RecordFile(epoch.Add(24*time.Hour).Unix())), old, 0o644))
 		}, refused, "signed"},
 		{"mixed: new list, old catalogue", func(a *arena) {
-			old, err := os.ReadFile(a.on(drive.CatalogueFile(epoch.Unix())))
+			old, err := os.ReadFile(a.on(layout.CatalogueFile(epoch.Unix())))
 			a.must(err)
 			a.again()
-			a.must(os.WriteFile(a.on(drive.CatalogueFile(epoch.Add(24*time.Hour).Unix())), old, 0o644))
+			a.must(os.WriteFile(a.on(layout.CatalogueFile(epoch.Add(24*time.Hour).Unix())), old, 0o644))
 		}, refused, "signed"},
 		{"another origin's directory under this name", func(a *arena) {
 			a.must(os.Rename(a.origin, filepath.Join(a.drive, "pkgsneak/other")))
@@ -769,10 +771,10 @@ func recordAttacks() []attack {
 		{"record of another serial", raw(func(m map[string]any) { m["serial"] = 5 }), refused, "serial"},
 		{"format of the future", raw(func(m map[string]any) { m["format"] = 99 }), refused, "newer pkgsneak"},
 		{"counts below zero", raw(func(m map[string]any) { m["counts"] = map[string]any{"packages": -1} }), refused, "negative"},
-		{"file in two exceptions", split("distfiles/"+drive.Bucket(tarball)+"/"+tarball, "distfiles/"+drive.Bucket(tarball)+"/"+tarball), refused, "two exceptions"},
+		{"file in two exceptions", split("distfiles/"+layout.Bucket(tarball)+"/"+tarball, "distfiles/"+layout.Bucket(tarball)+"/"+tarball), refused, "two exceptions"},
 		{"part outside", split("../../../etc/passwd"), refused, "stored as"},
 		{"part that is not listed", split("distfiles/00/none"), refused, "not in the list"},
-		{"parts that lie about the whole", split("distfiles/" + drive.Bucket(tarball) + "/" + tarball), leftOut, "joined: damaged on the drive: its contents"},
+		{"parts that lie about the whole", split("distfiles/" + layout.Bucket(tarball) + "/" + tarball), leftOut, "joined: damaged on the drive: its contents"},
 		{"no JSON", func(a *arena) { a.resign(func(s *statement) { s.json = []byte("evil") }) }, refused, "generation/"},
 		{"JSON twice", func(a *arena) {
 			a.resign(func(s *statement) {
@@ -786,7 +788,7 @@ func recordAttacks() []attack {
 		}, refused, "generation/"},
 		{"JSON that is endless", func(a *arena) {
 			a.memory = 2 * ordinaryMemory
-			a.resign(func(s *statement) { s.json = bytes.Repeat([]byte(" "), drive.MaxRecord+1) })
+			a.resign(func(s *statement) { s.json = bytes.Repeat([]byte(" "), layout.MaxRecord+1) })
 		}, refused, "longer than"},
 	}
 }
@@ -979,7 +981,7 @@ func TestVouchedPackages(t *testing.T) {
 	}
 	rules := func(n int) func(*statement) {
 		return func(s *statement) {
-			i := slices.IndexFunc(s.facts.Packages, func(f drive.PackageFacts) bool { return f.Path == victim })
+			i := slices.IndexFunc(s.facts.Packages, func(f layout.PackageFacts) bool { return f.Path == victim })
 			s.facts.Packages[i].Rules = n
 		}
 	}
@@ -995,7 +997,7 @@ func TestVouchedPackages(t *testing.T) {
 		{"by older rules", false, rules(binpkg.Rules - 1), true},
 		{"by newer rules", false, rules(binpkg.Rules + 1), true},
 		{"facts without the package", false, func(s *statement) {
-			s.facts.Packages = slices.DeleteFunc(s.facts.Packages, func(f drive.PackageFacts) bool { return f.Path == victim })
+			s.facts.Packages = slices.DeleteFunc(s.facts.Packages, func(f layout.PackageFacts) bool { return f.Path == victim })
 		}, true},
 		{"without facts", false, func(s *statement) { s.facts = nil }, true},
 	} {
@@ -1152,7 +1154,7 @@ func clientAttacks() []attack {
 				s.list.Timestamp = s.list.Timestamp.Add(time.Hour)
 				s.drop(slices.Collect(func(yield func(string) bool) {
 					for _, f := range s.list.Files {
-						if strings.HasPrefix(f.Path, "packages/") && f.Path != drive.PackagesFile && !yield(f.Path) {
+						if strings.HasPrefix(f.Path, "packages/") && f.Path != layout.PackagesFile && !yield(f.Path) {
 							return
 						}
 					}

@@ -27,6 +27,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/progress"
@@ -183,14 +184,14 @@ func (a *arena) must(err error) {
 
 // slots writes both slots.
 func (a *arena) slots(data []byte) {
-	for _, slot := range []string{drive.Slot, drive.NextSlot} {
+	for _, slot := range []string{layout.Slot, layout.NextSlot} {
 		a.must(os.WriteFile(a.on(slot), data, 0o644))
 	}
 }
 
 // slot reads the slot as it was exported, without the room behind.
 func (a *arena) slot() string {
-	data, err := os.ReadFile(a.on(drive.Slot))
+	data, err := os.ReadFile(a.on(layout.Slot))
 	a.must(err)
 	return strings.TrimRight(string(data), "\n") + "\n"
 }
@@ -215,9 +216,9 @@ func (a *arena) edit(change func(string) string) {
 // A statement is what the host will be made to sign.
 type statement struct {
 	list   manifest.List
-	record drive.Record
+	record layout.Record
 	index  string // text of the catalogue
-	facts  *drive.Facts
+	facts  *layout.Facts
 
 	json     []byte                   // instead of the record
 	zst      []byte                   // instead of the catalogue
@@ -265,14 +266,14 @@ func (s *statement) write(a *arena, before int64, key *forger) {
 		a.must(err)
 		s.json = data
 	}
-	s.drop(drive.RecordFile(before), drive.CatalogueFile(before), drive.FactsFile(before))
+	s.drop(layout.RecordFile(before), layout.CatalogueFile(before), layout.FactsFile(before))
 	if s.facts != nil {
 		var text bytes.Buffer
 		a.must(s.facts.Write(&text))
-		s.put(a, drive.FactsFile(serial), packed(text.Bytes()))
+		s.put(a, layout.FactsFile(serial), packed(text.Bytes()))
 	}
-	s.put(a, drive.RecordFile(serial), s.json)
-	s.put(a, drive.CatalogueFile(serial), s.zst)
+	s.put(a, layout.RecordFile(serial), s.json)
+	s.put(a, layout.CatalogueFile(serial), s.zst)
 	text, err := s.list.MarshalText()
 	a.must(err)
 	if s.editText != nil {
@@ -317,7 +318,7 @@ func (s *statement) entry(a *arena, name, key, value string) {
 // pretend lists a package under a name, with an entry in the catalogue that fits.
 func (s *statement) pretend(a *arena, name string, data []byte) {
 	a.t.Helper()
-	s.put(a, drive.PackagesDir+"/"+name, data)
+	s.put(a, layout.PackagesDir+"/"+name, data)
 	sum5, sum1 := md5.Sum(data), sha1.Sum(data)
 	s.entry(a, name, "SIZE", strconv.Itoa(len(data)))
 	s.entry(a, name, "MD5", hex.EncodeToString(sum5[:]))
@@ -326,10 +327,10 @@ func (s *statement) pretend(a *arena, name string, data []byte) {
 
 // rename gives a package another path in list and catalogue.
 func (s *statement) rename(a *arena, from, to string) {
-	data, err := os.ReadFile(a.on(drive.PackagesDir + "/" + from))
+	data, err := os.ReadFile(a.on(layout.PackagesDir + "/" + from))
 	a.must(err)
-	s.drop(drive.PackagesDir + "/" + from)
-	s.put(a, drive.PackagesDir+"/"+to, data)
+	s.drop(layout.PackagesDir + "/" + from)
+	s.put(a, layout.PackagesDir+"/"+to, data)
 	s.index = strings.Replace(s.index, "PATH: "+from+"\n", "PATH: "+to+"\n", 1)
 }
 

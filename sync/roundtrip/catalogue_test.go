@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
@@ -57,7 +57,7 @@ func TestDamagedCatalogueHeals(t *testing.T) {
 			pack(t, host.PKGDIR, "mixed")
 			mustExport(t, host, exporter.ExportOptions{Drive: path})
 			before := catalogueOf(t, host, path)
-			damage(t, filepath.Join(path, "pkgsneak/host", drive.CatalogueFile(generationOf(t, host, path).Serial())))
+			damage(t, filepath.Join(path, "pkgsneak/host", layout.CatalogueFile(generationOf(t, host, path).Serial())))
 			row.change(t, host)
 			row.o.Drive = path
 			r := mustExport(t, host, row.o)

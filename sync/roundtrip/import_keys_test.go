@@ -7,10 +7,10 @@ import (
 	"testing"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 )
@@ -64,7 +64,7 @@ func TestARevocationIsRememberedOnTheNextDrive(t *testing.T) {
 		t.Fatal(err)
 	}
 	fpr := key.Public().Fingerprint()
-	write(t, filepath.Join(told, drive.TreeDir, drive.KeyFile(fpr)), string(revoked.Public().Armor()))
+	write(t, filepath.Join(told, layout.TreeDir, layout.KeyFile(fpr)), string(revoked.Public().Armor()))
 	for _, mount := range []string{told, clean} {
 		if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, nil); !errors.Is(err, manifest.ErrUntrusted) {
 			t.Fatalf("the key is revoked, and: %v", err)

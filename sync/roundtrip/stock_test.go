@@ -14,6 +14,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/progress"
@@ -54,11 +55,11 @@ type told struct {
 func tellsOf(t *testing.T, m machine.Machine, path string) (tells told, g *drive.Generation) {
 	t.Helper()
 	g = generationOf(t, m, path)
-	p, err := g.Stock(drive.Package)
+	p, err := g.Stock(layout.Package)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := g.Stock(drive.Distfile)
+	d, err := g.Stock(layout.Distfile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func TestRecordOfAnIntermediateGeneration(t *testing.T) {
 		if got.format != 2 || got.packages != 18 || got.carried == 0 || got.carried == 18 || got.whyPackages+got.whyDist != "" {
 			t.Errorf("%+v", got)
 		}
-		s, _ := g.Stock(drive.Package)
+		s, _ := g.Stock(layout.Package)
 		if !s.Has("app-arch/unzip-5-r2.tbz2") || s.Has("app-misc/none-1.tbz2") {
 			t.Errorf("%+v", s)
 		}
@@ -227,12 +228,12 @@ func TestFactsOfPackages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			flags := drive.MakeFlags(pkg.Get("CFLAGS"), pkg.Get("CXXFLAGS"), pkg.Get("RUSTFLAGS"), pkg.Get("USE"))
+			flags := layout.MakeFlags(pkg.Get("CFLAGS"), pkg.Get("CXXFLAGS"), pkg.Get("RUSTFLAGS"), pkg.Get("USE"))
 			if p.Rules != binpkg.Rules || (p.Flags == nil) != (flags == nil) || flags != nil && *flags != *p.Flags {
 				t.Errorf("%+v", p)
 			}
 		}
-		if !slices.ContainsFunc(facts.Packages, func(p drive.PackageFacts) bool { return p.Flags != nil && p.Flags.CFLAGS != "" }) {
+		if !slices.ContainsFunc(facts.Packages, func(p layout.PackageFacts) bool { return p.Flags != nil && p.Flags.CFLAGS != "" }) {
 			t.Error("no package has flags")
 		}
 	}

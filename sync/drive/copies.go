@@ -1,0 +1,216 @@
+package drive
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"pkgsneak/manifest"
+	"pkgsneak/sync/layout"
+	"time"
+)
+
+// errBlank is the error of a slot that nothing was ever written to but its room.
+var errBlank = fmt.Errorf("blank: %w", manifest.ErrNotSigned)
+
+// ManifestCopy is one of the two copies of an origin's manifest, as it was read.
+type ManifestCopy struct {
+	State  SlotState
+	Text   []byte // without the room
+	Signed *manifest.Signed
+
+	newlines bool // it has nothing else; standingOf looks
+}
+
+// loadSlots verifies both slots.
+func (d *Drive) loadCopies(origin string, ring manifest.Ring, now time.Time) (best, other ManifestCopy, err error) {
+	if err := layout.CheckOriginName(origin); err != nil {
+		return ManifestCopy{}, ManifestCopy{}, err
+	}
+	best, other = d.loadCopy(origin, layout.Slot), d.loadCopy(origin, layout.NextSlot)
+	best.verify(ring, now)
+	if best.Signed != nil && bytes.Equal(best.Text, other.Text) {
+		other.Text = best.Text                                            // one of them is enough
+		other.Signed, other.State.Serial = best.Signed, best.State.Serial // as after each whole export
+	} else {
+		other.verify(ring, now)
+	}
+	if best.Signed == nil || other.Signed != nil && other.State.Serial > best.State.Serial {
+		best, other = other, best
+	}
+	if best.Signed != nil {
+		d.callWitness(d.root, origin)
+		return best, other, nil
+	}
+	return best, other, d.worse(origin, best, other)
+}
+
+// torn says whether a slot has the beginning of a signed message and not its
+// end, as a pull in the middle of a commit leaves it.
+func (s *ManifestCopy) torn() bool {
+	return bytes.HasPrefix(s.Text, []byte("-----BEGIN PGP SIGNED MESSAGE-----\n")) && !bytes.Contains(s.Text, []byte("\n-----END PGP SIGNATURE-----\n"))
+}
+
+func (d *Drive) loadCopy(origin, name string) ManifestCopy {
+	s := ManifestCopy{State: SlotState{Name: name}}
+	s.Text, s.State.Err = d.ReadCopy(origin, name)
+	return s
+}
+
+// verify opens what was read.
+func (s *ManifestCopy) verify(ring manifest.Ring, now time.Time) {
+	s.open(func(text []byte) (*manifest.Signed, error) { return manifest.Open(text, ring, now) })
+}
+
+func (s *ManifestCopy) open(verify func([]byte) (*manifest.Signed, error)) {
+	if s.State.Err != nil {
+		return
+	}
+	if len(s.Text) == 0 {
+		s.State.Err = errBlank
+		return
+	}
+	signed, err := verify(s.Text)
+	if err == nil {
+		err = layout.CheckList(signed)
+	}
+	if err != nil {
+		s.State.Err = err
+		return
+	}
+	s.Signed, s.State.Serial = signed, signed.Timestamp.Unix()
+}
+
+// ReadCopy returns a copy's contents without the room behind it. What a pull
+// leaves at the end of a file may be zeros too.
+func (d *Drive) ReadCopy(origin, name string) ([]byte, error) {
+	at := path.Join(origin, name)
+	f, info, err := d.openRegular(d.root, at)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info.Size() > manifest.MaxManifest {
+		return nil, &DamagedError{Path: at, Reason: fmt.Sprintf("longer than %d bytes", manifest.MaxManifest)}
+	}
+	end, err := TextEnd(f, "\n\x00")
+	if err != nil || end == 0 {
+		return nil, d.Explain("reading", at, err)
+	}
+	text := make([]byte, end, end+1)
+	n, err := io.ReadFull(f, text)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !isEOF(err) {
+		return nil, d.Explain("reading", at, err)
+	}
+	return append(text[:n], '\n'), nil
+}
+
+// worse chooses the error that tells more about an origin without a valid slot.
+func (d *Drive) worse(origin string, x, y ManifestCopy) error {
+	if weight(y.State.Err) > weight(x.State.Err) {
+		x, y = y, x
+	}
+	a := x.State.Err
+	if weight(a) == 0 || weight(y.State.Err) == 0 && x.torn() {
+		gone := errors.Is(a, fs.ErrNotExist) && errors.Is(y.State.Err, fs.ErrNotExist)
+		return fmt.Errorf("reading %q: %w", origin, unfinishedError{gone})
+	}
+	switch weight(a) {
+	case weightOf.gone:
+		return a
+	}
+	return fmt.Errorf("reading %q: %w", origin, a)
+}
+
+var weightOf = struct{ gone, unknown, key, signature, other int }{6, 5, 4, 3, 2}
+
+func weight(err error) int {
+	var gone *GoneError
+	var unknown *manifest.UnknownKeyError
+	var key *manifest.KeyError
+	var signature *manifest.SignatureError
+	switch {
+	case errors.As(err, &gone) && gone.Vanished:
+		return weightOf.gone
+	case errors.As(err, &unknown):
+		return weightOf.unknown
+	case errors.As(err, &key):
+		return weightOf.key
+	case errors.As(err, &signature):
+		return weightOf.signature
+	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, errBlank):
+		return 0
+	case errors.Is(err, manifest.ErrNotSigned):
+		return weightOf.signature
+	}
+	return weightOf.other
+}
+
+// OwnCopies reads and verifies both copies for the keys of this machine. A key that has expired since is good for what
+// it signed before: it is asked what lies there, not whom to believe.
+func (d *Drive) OwnCopies(dir string, ring manifest.Ring, now time.Time) (best, other ManifestCopy, err error) {
+	best, other, err = d.loadCopies(dir, ring, now)
+	var key *manifest.KeyError
+	if errors.As(err, &key) {
+		if b, o, e := d.loadCopies(dir, ring, time.Time{}); e == nil {
+			best, other, err = b, o, nil
+		}
+	}
+	for _, s := range []ManifestCopy{best, other} {
+		if e := Newer(dir, s.State); e != nil {
+			return best, other, e
+		}
+	}
+	return best, other, err
+}
+
+// PastCopies reads both copies of a list that need not be believed any more: whether a key of the ring
+// is trusted, expired or revoked does not matter. If neither is valid, best has the error that tells more.
+func (d *Drive) PastCopies(dir string, ring manifest.Ring) (best, other ManifestCopy) {
+	best, other = d.loadCopy(dir, layout.Slot), d.loadCopy(dir, layout.NextSlot)
+	for _, s := range []*ManifestCopy{&best, &other} {
+		s.open(func(text []byte) (*manifest.Signed, error) { return manifest.OpenPast(text, ring) })
+	}
+	if best.Signed == nil || other.Signed != nil && other.State.Serial > best.State.Serial {
+		best, other = other, best
+	}
+	switch {
+	case best.Signed != nil:
+		d.callWitness(d.root, dir)
+	case weight(other.State.Err) > weight(best.State.Err):
+		best, other = other, best
+	}
+	return best, other
+}
+
+// blank says whether a slot is there and has nothing in it but newlines.
+func (s *ManifestCopy) blank() bool { return s.newlines }
+
+// lookBlank finds out whether a slot without text has newlines and nothing else. Zeros are what a
+// file system may make of lost contents; they prove nothing.
+func lookBlank(d *Drive, dir string, s *ManifestCopy) error {
+	if !errors.Is(s.State.Err, errBlank) {
+		return nil
+	}
+	f, info, err := d.openRegular(d.root, path.Join(dir, s.State.Name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	end, err := TextEnd(f, "\n")
+	s.newlines = err == nil && end == 0 && info.Size() > 0
+	return d.Explain("reading", path.Join(dir, s.State.Name), err)
+}
+
+// Newer returns a *NewerError for a manifest that is signed by one of ours and that this program
+// cannot read.
+func Newer(dir string, s SlotState) error {
+	var list *layout.ListError
+	var text *manifest.FormatError
+	if errors.As(s.Err, &list) || errors.As(s.Err, &text) {
+		return &NewerError{path.Join(dir, s.Name), s.Err}
+	}
+	return nil
+}

@@ -1,0 +1,426 @@
+package drivewriter
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/volume"
+)
+
+// The probe of a drive that was never used. One that claims more than it has
+// either drops what is written behind its real end, or writes it somewhere
+// else, at the address modulo its real size. So blocks that nobody can guess
+// are written at even distances over the free space, and at the end a run of
+// them without gaps, and all are read back from the medium: what was dropped
+// is wrong, and so is what another block was written over. A run as long as
+// the distance finds each real size; a shorter one, on a large drive, finds
+// those that are near a multiple of the distance, which is a power of two.
+//
+// Between the blocks the space is only reserved, which writes no data:
+//
+//	ext4, xfs, btrfs  one file, fallocate, the blocks at their places in it
+//	vfat              fallocate that keeps the size; blocks and reservations by
+//	                  turns, because these allocate one behind the other
+//	exfat             ftruncate likewise, from Linux 6.8 on; before, that would
+//	                  write zeros
+//	others            no spreading: the run alone, which finds little more than
+//	                  a drive that keeps nothing
+//
+// The files lie in the generation directory of an origin that has no
+// generation. They are removed at once; after a pull, by the next Begin. On
+// the two FATs only data goes to the drive before that, no entry and no FAT: a
+// pull in between would leave most of the drive allocated to nothing. So
+// there is no flush there; what the drive has a cache for, the run displaces.
+
+const (
+	probeBlocks  = 64          // at most, twice what there is at least
+	probeRun     = 16 << 20    // bytes of the run at most
+	probePlain   = 32 << 20    // bytes of the run where nothing can be reserved
+	probeWritten = 8 << 20     // bytes of the blocks at most
+	probeSpan    = 256 << 30   // bytes of the free space at most
+	probeUnits   = 1 << 20     // clusters at most: each one is an entry in a FAT
+	reserveUnits = 64 << 10    // clusters in one call, which cannot be canceled
+	reserveMax   = 2 << 30     // bytes of a file on vfat
+	probePiece   = 1 << 20     // bytes compared at once
+	reserveTime  = time.Minute // for all reservations: then there are fewer blocks
+)
+
+// spreading is how a file system lets space be reserved, on this kernel.
+type spreading = volume.Reserve
+
+const (
+	plain   = volume.NoReserve
+	sparse  = volume.ReserveHoles
+	turns   = volume.ReserveFiles // by turns
+	growing = volume.ReserveGrow  // by turns
+)
+
+// probePlan is where the blocks shall lie, all sizes in bytes.
+type probePlan struct {
+	spreading
+	unit   int64 // cluster
+	blocks int64
+	block  int64
+	gap    int64 // from one block's begin to the next one's
+	run    int64
+}
+
+// planProbe chooses. An eighth of the free space stays free.
+func planProbe(how spreading, space volume.Space) probePlan {
+	p := probePlan{spreading: how, unit: max(space.Cluster, 512), block: max(space.Cluster, drive.Alignment)}
+	p.block = (p.block + drive.Alignment - 1) / drive.Alignment * drive.Alignment
+	span := min(space.Free/8*7, probeSpan)
+	if how == turns || how == growing {
+		span = min(span, probeUnits*p.unit)
+	}
+	limit := min(probeBlocks, probeWritten/p.block)
+	if how == plain || limit < 8 || span < 1<<20 {
+		p.spreading, p.run = plain, min(span, probePlain)/drive.Alignment*drive.Alignment
+		return p
+	}
+	p.gap = p.block
+	for p.gap*limit < span {
+		p.gap *= 2
+	}
+	p.run = min(p.gap, probeRun)
+	p.blocks = (span - p.run) / p.gap
+	return p
+}
+
+// probe does nothing but on the first export to a drive: a mounted device on
+// which nobody has committed anything.
+func (w *Writer) probe(ctx context.Context) error {
+	if w.probed || w.o.NoReadBack || !w.isDrive() {
+		return nil
+	}
+	w.probed = true
+	if used, err := used(w.d); used || err != nil {
+		return err
+	}
+	space, err := w.d.Space()
+	if err != nil {
+		return w.end("looking at", w.o.Dir, err)
+	}
+	return w.runProbe(ctx, planProbe(spreadingOf(w.d.FSType(), kernelSince(6, 8)), space))
+}
+
+// onMount says whether the mount point is one, of a block device: in a
+// directory of a disk that is in use nothing is reserved.
+func (w *Writer) onMount() bool {
+	if !w.d.HasDevice() {
+		return false
+	}
+	var here, above unix.Stat_t
+	fd := int(w.d.Top().Fd())
+	if unix.Fstat(fd, &here) != nil || unix.Fstatat(fd, "..", &above, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return false
+	}
+	return here.Dev != above.Dev
+}
+
+// used says whether a slot on the drive claims to be signed, by whomever. One
+// that cannot be read was used, too.
+func used(d *drive.Drive) (bool, error) {
+	origins, err := d.Origins()
+	if err != nil {
+		return false, err
+	}
+	for _, origin := range origins {
+		for _, slot := range []string{layout.Slot, layout.NextSlot} {
+			data, err := d.ReadCopy(origin, slot)
+			if drive.Vanished(err) {
+				return false, err
+			}
+			if _, unsigned := manifest.Claimed(data); err == nil && unsigned == nil || err != nil && drive.Failing(err) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+func spreadingOf(kind volume.Type, truncateKeeps bool) spreading {
+	how := kind.Reserve()
+	if how == growing && !truncateKeeps {
+		return plain
+	}
+	return how
+}
+
+// kernelSince says whether the kernel is of that release or a later one.
+func kernelSince(major, minor int) bool {
+	var name unix.Utsname
+	if unix.Uname(&name) != nil {
+		return false
+	}
+	var a, b int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &a, &b); err != nil {
+		return false
+	}
+	return a > major || a == major && b >= minor
+}
+
+// runProbe writes and compares, and removes everything, whatever came of it.
+func (w *Writer) runProbe(ctx context.Context, plan probePlan) error {
+	w.o.Progress(Probing, "", 0)
+	p := &prober{w: w, plan: plan}
+	rand.Read(p.seed[:])
+	err := p.write(ctx)
+	if err == nil && (plan.spreading == sparse || plan.spreading == plain) {
+		err = w.flush()
+	}
+	if err == nil {
+		err = p.compare(ctx)
+	}
+	if e := p.remove(); err == nil {
+		err = e
+	}
+	var wrong *drive.ReadBackError
+	if errors.As(err, &wrong) {
+		return w.ended.with(wrong)
+	}
+	return err
+}
+
+type prober struct {
+	w    *Writer
+	plan probePlan
+	seed [32]byte
+
+	stream *mathrand.ChaCha8 // yields the bytes of the pieces, one after the other
+	buf    []byte
+	file   *os.File
+	pieces []piece // as they were written
+	rooms  []*os.File
+	names  []string // of all files
+	room   int64    // bytes of the last reservation file
+}
+
+// piece is a part of the probe file.
+type piece struct{ at, size int64 }
+
+// write reserves and writes. A drive with less room than it said gets fewer
+// blocks.
+func (p *prober) write(ctx context.Context) (err error) {
+	if p.file, err = p.create(layout.ProbeFile); err != nil {
+		return err
+	}
+	if p.plan.spreading == sparse && !p.reserveFile() {
+		p.plan.spreading, p.plan.blocks = plain, 0
+	}
+	p.stream, p.buf = mathrand.NewChaCha8(p.seed), drive.AlignedBuffer()
+	if err := p.writeBlocks(ctx); err != nil {
+		return err
+	}
+	at := p.begin(p.plan.blocks)
+	for done := int64(0); done < p.plan.run; done += probePiece {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if full, err := p.put(piece{at + done, min(probePiece, p.plan.run-done)}); full || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeBlocks ends early where the space does, or the time.
+func (p *prober) writeBlocks(ctx context.Context) error {
+	hurry, stop := context.WithTimeout(ctx, reserveTime)
+	defer stop()
+	for i := range p.plan.blocks {
+		full, err := p.reserve(hurry, p.plan.gap-p.plan.block)
+		if !full && err == nil {
+			full, err = p.put(piece{p.begin(i), p.plan.block})
+		}
+		if err != nil {
+			return err
+		}
+		if full {
+			p.plan.blocks = i
+			break
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// begin is where a block lies in the probe file; the run lies like a last one.
+func (p *prober) begin(block int64) int64 {
+	if p.plan.spreading == sparse {
+		return block * p.plan.gap
+	}
+	return block * p.plan.block
+}
+
+func (p *prober) create(name string) (*os.File, error) {
+	p.names = append(p.names, name)
+	var f *os.File
+	err := p.w.do("create", name, func() (err error) {
+		f, err = durable.OpenFile(p.w.root, name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+		return err
+	})
+	return f, err
+}
+
+// put writes the next bytes of the stream and sees to it that little is dirty.
+func (p *prober) put(at piece) (full bool, err error) {
+	data := p.buf[:at.size]
+	p.stream.Read(data)
+	err = p.w.do("write", layout.ProbeFile, func() error {
+		if _, err := p.file.WriteAt(data, at.at); err != nil {
+			return err
+		}
+		return syncRange(p.file, at.at, at.size, rangeWait)
+	})
+	if isAny(err, unix.ENOSPC, unix.EDQUOT) {
+		return true, nil
+	}
+	if err == nil {
+		p.pieces = append(p.pieces, at)
+	}
+	return false, err
+}
+
+// reserveFile reserves the whole probe file; less if there is no room for it.
+func (p *prober) reserveFile() bool {
+	for ; p.plan.blocks > 0; p.plan.blocks /= 2 {
+		size := p.plan.blocks*p.plan.gap + p.plan.run
+		err := p.w.do("reserve", layout.ProbeFile, func() error { return unix.Fallocate(int(p.file.Fd()), 0, 0, size) })
+		if err == nil {
+			return true
+		}
+		if !isAny(err, unix.ENOSPC, unix.EDQUOT, unix.EFBIG) {
+			return false
+		}
+	}
+	return false
+}
+
+// reserve takes n bytes of free space behind what was allocated last. full
+// says that it could not, or not in time.
+func (p *prober) reserve(ctx context.Context, n int64) (full bool, err error) {
+	if p.plan.spreading == sparse {
+		return ctx.Err() != nil, nil // it has been
+	}
+	if p.plan.spreading == growing {
+		p.room = reserveMax // a file that has one piece only needs no FAT
+	}
+	for n > 0 {
+		if ctx.Err() != nil {
+			return true, nil
+		}
+		if len(p.rooms) == 0 || p.room >= reserveMax {
+			f, err := p.create(layout.ReserveFile + strconv.Itoa(len(p.rooms)))
+			if err != nil {
+				return false, err
+			}
+			p.rooms, p.room = append(p.rooms, f), 0
+		}
+		f, step := p.rooms[len(p.rooms)-1], min(n, reserveMax-p.room, reserveUnits*p.plan.unit)
+		err := p.w.do("reserve", p.names[len(p.names)-1], func() error {
+			if p.plan.spreading == growing {
+				return f.Truncate(p.room + step)
+			}
+			return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, p.room+step)
+		})
+		if isAny(err, unix.ENOSPC, unix.EDQUOT, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.EFBIG) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		p.room, n = p.room+step, n-step
+	}
+	return false, nil
+}
+
+// compare reads all pieces from the medium, through to the end: how many are
+// wrong tells a drive that fails from one that is too small.
+func (p *prober) compare(ctx context.Context) error {
+	var m *drive.Medium
+	err := p.w.do("reading back", layout.ProbeFile, func() (err error) {
+		m, err = drive.OpenMedium(p.w.root, layout.ProbeFile)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	p.stream.Seed(p.seed)
+	want, wrong, first, failure := make([]byte, probePiece), 0, int64(-1), error(nil)
+	for _, at := range p.pieces {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		p.stream.Read(want[:at.size])
+		n, err := m.ReadAt(p.buf[:at.size], at.at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			failure = err
+		}
+		if !bytes.Equal(want[:at.size], p.buf[:n]) {
+			if wrong++; first < 0 {
+				first = at.at
+			}
+		}
+	}
+	if failure != nil && !p.answers(m) {
+		return p.w.end("reading back", layout.ProbeFile, failure)
+	}
+	if wrong == 0 {
+		return nil
+	}
+	return &drive.ReadBackError{Path: layout.ProbeFile, Offset: first, Probe: true,
+		Reason: fmt.Sprintf("of %d test blocks on %d bytes of free space %d are not what was written", len(p.pieces), p.span(), wrong)}
+}
+
+// answers says whether the first block can be read: a drive that was pulled
+// has none, one that ends too soon has.
+func (p *prober) answers(m *drive.Medium) bool {
+	_, err := m.ReadAt(p.buf[:p.pieces[0].size], p.pieces[0].at)
+	return err == nil || errors.Is(err, io.EOF)
+}
+
+// span is how much of the free space was looked at.
+func (p *prober) span() int64 { return p.plan.blocks*p.plan.gap + p.plan.run }
+
+// remove takes all files away, durably: only then may anything be allocated.
+// syncfs writes a FAT in long pieces, fsync alone sector by sector.
+func (p *prober) remove() error {
+	for _, f := range append(p.rooms, p.file) {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if p.w.ended.cause() != nil {
+		return nil // nothing follows; the next Begin tidies
+	}
+	for _, name := range p.names {
+		if err := p.w.remove("unlink", p.w.root, name); err != nil {
+			return err
+		}
+	}
+	if err := p.w.syncfs(); err != nil {
+		return err
+	}
+	return p.w.fsync(path.Dir(layout.ProbeFile))
+}
+
+func isAny(err error, errnos ...unix.Errno) bool {
+	return slices.ContainsFunc(errnos, func(errno unix.Errno) bool { return errors.Is(err, errno) })
+}

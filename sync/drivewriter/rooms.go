@@ -1,0 +1,213 @@
+package drivewriter
+
+import (
+	"os"
+	"path"
+	"pkgsneak/sync/layout"
+	"strings"
+)
+
+// A vfat directory that grows links a new cluster, and a pull at that moment
+// makes the whole directory unreadable, with the committed files in it. So a
+// directory is grown while nothing is committed in it, and never after. The
+// other file systems need none of this.
+
+// room is what a vfat directory holds.
+type room struct {
+	names    int64 // files and directories in it
+	slots    int64 // directory entries of 32 bytes that they take
+	planned  int64 // names that this session will still make
+	capacity int64 // entries that the directory has without growing; -1: not known yet
+	keep     bool  // it holds committed files, or directories with such
+}
+
+const (
+	entrySize = 32 // bytes
+	// reservedSlots is what a name that comes later is expected to take.
+	reservedSlots = 8
+)
+
+// slotsOf is the number of entries that a name takes at most.
+func slotsOf(name string) int64 { return 2 + int64(len(name))/13 }
+
+func (r *room) add(name string) {
+	r.names++
+	r.slots += slotsOf(name)
+}
+
+// fits says whether the last of several names of that length can be made
+// without growing the directory. The entries of a name lie side by side, so in
+// a directory from which names were removed there must be so many free ones
+// that one gap between the names is long enough.
+func (r *room) fits(name string, several int64) bool {
+	need := slotsOf(name)
+	names, slots := r.names+several-1, r.slots+(several-1)*need
+	return r.capacity-slots > (need-1)*(names+1)
+}
+
+// wanted is the number of entries with which names and a reserve fit, in
+// whatever order names come and go.
+func (r *room) wanted(reserve int64) int64 {
+	return 2 + r.slots + reserve*reservedSlots + reservedSlots*(r.names+reserve+1)
+}
+
+// reserveOf is how many more names than planned a new directory gets room for.
+func reserveOf(dir string) int64 {
+	top, rest, below := strings.Cut(dir, "/")
+	switch {
+	case dir == layout.PackagesDir || dir == layout.DistfilesDir:
+		return 512 // categories, buckets, overflow directories
+	case !below:
+		return 64
+	case top == layout.DistfilesDir:
+		return 32 // a bucket, one of 256
+	case !strings.Contains(rest, "/"):
+		return 64 // a category
+	}
+	return 16 // one package's builds
+}
+
+// roomOf returns what is known of a directory. Elsewhere than on vfat nobody
+// wants to know, and nothing is kept.
+func (w *Writer) roomOf(dir string) *room {
+	if !w.vfat {
+		return &room{capacity: -1}
+	}
+	r := w.rooms[dir]
+	if r == nil {
+		r = &room{capacity: -1}
+		w.rooms[dir] = r
+	}
+	return r
+}
+
+// roomsCommitted marks the directories that must not grow any more.
+func (w *Writer) roomsCommitted() {
+	if !w.vfat {
+		return
+	}
+	for name := range w.listed {
+		for dir := path.Dir(name); ; dir = path.Dir(dir) {
+			r := w.roomOf(dir)
+			if r.keep {
+				break
+			}
+			r.keep = true
+			if dir == "." {
+				break
+			}
+		}
+	}
+}
+
+// statDir tells the size of a directory, which on vfat is that of its clusters.
+func (w *Writer) statDir(root *os.Root, dir string) (int64, error) {
+	info, err := root.Stat(dir)
+	if err != nil {
+		return 0, w.end("looking at", dir, err)
+	}
+	return info.Size(), nil
+}
+
+// canHold says whether a path can be made without growing a directory that
+// holds committed files.
+func (w *Writer) canHold(file string, several int64) (bool, error) {
+	if !w.vfat {
+		return true, nil
+	}
+	for p := file; p != "."; p = path.Dir(p) {
+		dir := path.Dir(p)
+		r := w.rooms[dir]
+		if r == nil || !r.keep || p != file && w.names.HasDir(p) {
+			continue
+		}
+		if r.capacity < 0 {
+			size, err := w.dirSize(w.root, dir)
+			if err != nil {
+				return false, err
+			}
+			r.capacity = size/entrySize - 2
+		}
+		if !r.fits(path.Base(p), several) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// account counts the names that a path adds to its directories.
+func (w *Writer) account(file string) {
+	if !w.vfat {
+		return
+	}
+	for p := file; p != "."; p = path.Dir(p) {
+		if p != file && w.names.HasDir(p) {
+			return
+		}
+		r := w.roomOf(path.Dir(p))
+		r.add(path.Base(p))
+		r.planned++
+	}
+}
+
+// maxPlaceholders bounds the growing of one directory: 21 entries each.
+const maxPlaceholders = 20_000
+
+// grow gives a directory without committed files the room that it needs.
+func (w *Writer) grow(dir string) error {
+	r := w.roomOf(dir)
+	if !w.vfat || r.keep {
+		return nil
+	}
+	r.planned = 0
+	capacity, err := w.blowUp(w.root, dir, r.wanted(max(r.names, reserveOf(dir))))
+	r.capacity = capacity
+	return err
+}
+
+// growTree is grow for the tree's directory, while no origin is in it.
+func (w *Writer) growTree() error {
+	if !w.vfat {
+		return nil
+	}
+	origins, err := w.d.Origins()
+	if err != nil || len(origins) > 0 {
+		return err
+	}
+	_, err = w.blowUp(w.d.Root(), ".", (&room{}).wanted(64))
+	return err
+}
+
+// blowUp makes placeholders of the longest names until a directory has room
+// for so many entries, and removes them again.
+func (w *Writer) blowUp(root *os.Root, dir string, want int64) (capacity int64, err error) {
+	made := 0
+	for ; made < maxPlaceholders; made++ {
+		size, err := w.dirSize(root, dir)
+		if err != nil {
+			return 0, err
+		}
+		if capacity = size/entrySize - 2; capacity >= want {
+			break
+		}
+		f, err := w.create(root, layout.Placeholder(dir, made), 0o644)
+		if err != nil {
+			return 0, err
+		}
+		if err := f.Close(); err != nil {
+			return 0, w.end("growing", dir, err)
+		}
+	}
+	for i := range made {
+		if err := w.remove("unlink", root, layout.Placeholder(dir, i)); err != nil {
+			return 0, err
+		}
+	}
+	return capacity, nil
+}
+
+// drop counts a name that was removed.
+func (r *room) drop(name string) {
+	r.names--
+	r.slots -= slotsOf(name)
+}

@@ -1,0 +1,174 @@
+package drivewriter
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/layout"
+)
+
+// RoomUnit is the least room of a slot and of Packages, in bytes: made at the
+// first export, so that they need not grow. A file that grows can read as an
+// I/O error after a pull, because its size reaches the medium before its
+// clusters do.
+const RoomUnit = 1 << 20
+
+// roomFor is the size that a file with a text of n bytes gets.
+func roomFor(n int64) int64 {
+	return max(1, (2*n+RoomUnit-1)/RoomUnit) * RoomUnit
+}
+
+// slotRoom is roomFor, within what a reader takes.
+func slotRoom(n int64) int64 {
+	return max(n, min(roomFor(n), manifest.MaxManifest))
+}
+
+// newlines is what lies behind the text of a slot.
+var newlines = bytes.Repeat([]byte{'\n'}, 64<<10)
+
+// makeRoom makes sure that the text of n bytes fits into a slot without
+// growing it: newlines are appended and made durable, as a change of its own,
+// while what the slot says stays readable.
+func (w *Writer) makeRoom(ctx context.Context, name string, n int64) error {
+	size, err := w.size(name)
+	if err != nil {
+		return err
+	}
+	if size > manifest.MaxManifest { // no reader takes it, so it says nothing
+		return w.shorten(name, slotRoom(n))
+	}
+	if size >= n && size > 0 {
+		return nil
+	}
+	return w.extend(ctx, name, size, slotRoom(n))
+}
+
+// shorten cuts a file that somebody made larger than this package would.
+func (w *Writer) shorten(name string, size int64) error {
+	err := w.do("shorten", name, func() error {
+		f, err := durable.OpenFile(w.root, name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Truncate(size), f.Close())
+	})
+	if err != nil {
+		return err
+	}
+	return w.fsync(name)
+}
+
+// size returns the size of a file, 0 if there is none.
+func (w *Writer) size(name string) (int64, error) {
+	info, err := w.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) && w.d.Present() {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, w.end("looking at", name, err)
+	}
+	if !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("looking at %q: not a regular file", name)
+	}
+	return info.Size(), nil
+}
+
+// extend appends newlines up to a size: syncfs first, so that the clusters
+// are in the FAT before the file's own fsync. What a canceled one has appended
+// is made durable too; the room is then less.
+func (w *Writer) extend(ctx context.Context, name string, from, to int64) error {
+	var stopped error
+	err := w.do("extend", name, func() error {
+		f, err := durable.OpenFile(w.root, name, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if stopped, err = appendNewlines(ctx, f, from, to); err != nil {
+			return err
+		}
+		return f.Close()
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.syncfs(); err != nil {
+		return err
+	}
+	if err := w.fsync(name); err != nil {
+		return err
+	}
+	return stopped
+}
+
+// appendNewlines leaves little dirty, so that a cancel takes effect soon.
+func appendNewlines(ctx context.Context, f *os.File, from, to int64) (stopped, err error) {
+	for at, sent := from, from; at < to; {
+		if stopped := context.Cause(ctx); stopped != nil {
+			return stopped, nil
+		}
+		n, err := f.WriteAt(newlines[:min(int64(len(newlines)), to-at)], at)
+		if err != nil {
+			return nil, err
+		}
+		if at += int64(n); at-sent < syncEvery {
+			continue
+		}
+		if err := syncRange(f, sent, at-sent, rangeWait); err != nil {
+			return nil, err
+		}
+		sent = at
+	}
+	return nil, nil
+}
+
+// overwrite writes text into a slot in place, newlines over what is left of
+// the old one, and fsyncs it. The file keeps its size: nothing is allocated
+// and no name changes, so that a pull can tear the contents and nothing else.
+func (w *Writer) overwrite(name string, fill func(io.Writer) error) error {
+	var f *os.File
+	err := w.do("overwrite", name, func() (err error) {
+		f, err = durable.OpenFile(w.root, name, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		end, err := drive.TextEnd(f, "\n")
+		if err != nil {
+			return err
+		}
+		text := &layout.Counter{W: io.NewOffsetWriter(f, 0)}
+		b := bufio.NewWriterSize(text, 1<<20)
+		if err := fill(b); err != nil {
+			return err
+		}
+		if err := b.Flush(); err != nil {
+			return err
+		}
+		_, err = appendNewlines(context.Background(), f, text.N, end)
+		return err
+	})
+	if f != nil {
+		defer f.Close()
+	}
+	if err != nil { // nobody can tell what the slot says until the next session reads it
+		return w.ended.with(err)
+	}
+	return w.sync("fsync", name, f.Sync)
+}
+
+// content fills with what is in memory.
+func content(text []byte) func(io.Writer) error {
+	return func(out io.Writer) error {
+		_, err := out.Write(text)
+		return err
+	}
+}

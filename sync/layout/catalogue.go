@@ -1,0 +1,111 @@
+package layout
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"pkgsneak/sync/pkgindex"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Limits of a catalogue.
+const (
+	MaxCatalogue     = 1 << 30   // bytes of index text
+	MaxCatalogueFile = 256 << 20 // bytes compressed
+	maxWindow        = 64 << 20  // zstd window
+)
+
+// PackCatalogue compresses the origin's index, with the serial as its TIMESTAMP, and says how long it is before. It is never in memory as a whole.
+func PackCatalogue(catalogue *pkgindex.Index, serial int64) (packed []byte, plain int64, err error) {
+	index := pkgindex.Index{Header: catalogue.Header.Clone(), Entries: catalogue.Entries}
+	index.SetTimestamp(serial)
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20))
+	if err != nil {
+		return nil, 0, fmt.Errorf("compressing the catalogue: %w", err)
+	}
+	counted := &Counter{W: z}
+	err = index.Write(counted)
+	if err := errors.Join(err, z.Close()); err != nil {
+		return nil, 0, fmt.Errorf("writing the catalogue: %w", err)
+	}
+	switch {
+	case counted.N > MaxCatalogue:
+		return nil, 0, fmt.Errorf("writing the catalogue: longer than %d bytes", MaxCatalogue)
+	case b.Len() > MaxCatalogueFile:
+		return nil, 0, fmt.Errorf("compressing the catalogue: longer than %d bytes", MaxCatalogueFile)
+	}
+	return b.Bytes(), counted.N, nil
+}
+
+// UnpackCatalogue reads what packCatalogue wrote, plain bytes long as the record says, into no more
+// memory than its limits.
+func UnpackCatalogue(packed []byte, plain int64) (*pkgindex.Index, error) {
+	z, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(MaxCatalogue))
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	limit := min(plain, MaxCatalogue)
+	counted := &capped{r: z, left: limit, why: errors.New("longer than the record says")}
+	index, err := pkgindex.Read(counted)
+	if err != nil {
+		return nil, err
+	}
+	if counted.left != 0 {
+		return nil, fmt.Errorf("unpacks to %d bytes, the record says %d", limit-counted.left, limit)
+	}
+	return index, nil
+}
+
+// PackagesIndex is packages/Packages: the entries of the packages that lie on
+// the drive in one piece, with the PATHs that they have there. It has no URI,
+// which would send Portage to the network, and no TTL, which would make it
+// trust an old copy.
+func PackagesIndex(catalogue *pkgindex.Index, items []Item, serial int64) (*pkgindex.Index, error) {
+	index := &pkgindex.Index{Header: catalogue.Header.Clone()}
+	index.Header.Delete("URI")
+	index.Header.Delete("TTL")
+	index.SetTimestamp(serial)
+	stored := make(map[string]Item, len(items))
+	for _, it := range items {
+		if it.Kind == Package && len(it.Stored) == 1 {
+			stored[it.Path] = it
+		}
+	}
+	for _, entry := range catalogue.Entries {
+		it, ok := stored[entry.Path()]
+		if size, known := entry.Size(); !ok || !known || size != it.Size {
+			continue
+		}
+		onDrive := strings.TrimPrefix(it.Stored[0].Path, PackagesDir+"/")
+		if onDrive != it.Path {
+			moved, err := entry.With("PATH", onDrive)
+			if err != nil {
+				return nil, fmt.Errorf("writing %q: %w", PackagesFile, err)
+			}
+			entry = moved
+		}
+		index.Entries = append(index.Entries, entry)
+	}
+	return index, nil
+}
+
+// WithoutEntry returns the packages of which a catalogue has no entry, or one
+// of another size.
+func WithoutEntry(catalogue *pkgindex.Index, items []Item) []Item {
+	sizes := make(map[string]int64, len(catalogue.Entries))
+	for _, e := range catalogue.Entries {
+		if size, ok := e.Size(); ok {
+			sizes[e.Path()] = size
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(items), func(it Item) bool {
+		size, ok := sizes[it.Path]
+		return it.Kind != Package || ok && size == it.Size
+	})
+}

@@ -1,0 +1,84 @@
+package layout
+
+import "fmt"
+
+// Holding is what the record says of a Stock.
+type Holding struct {
+	Complete bool   `json:"complete"`
+	Reason   string `json:"reason,omitempty"` // why not
+	Count    int    `json:"count"`            // files
+	Bytes    int64  `json:"bytes"`            // of all of them
+}
+
+// Holdings is what the origin has, by kind.
+type Holdings struct {
+	Packages  Holding `json:"packages"`
+	Distfiles Holding `json:"distfiles"`
+}
+
+func (h *Holdings) Of(kind Kind) *Holding {
+	if kind == Package {
+		return &h.Packages
+	}
+	return &h.Distfiles
+}
+
+// fault says what is wrong with it, "" if nothing is.
+func (h Holding) fault() string {
+	switch {
+	case h.Count < 0 || h.Bytes < 0:
+		return "a negative count"
+	case h.Complete == (h.Reason != ""):
+		return "what the origin has is complete, or there is a reason why not"
+	}
+	return textFault(h.Reason)
+}
+
+// FormatOf chooses the format of a generation: 1 if it carries all that the
+// origin has. Of any other an older program would believe that what is not
+// here has left the origin.
+func FormatOf(has *Holdings, facts *Facts, items []Item) int {
+	if facts == nil || has == nil {
+		return formatWhole
+	}
+	if !has.Packages.Complete || !has.Distfiles.Complete {
+		return formatPart
+	}
+	carried := make(map[Key]bool, len(items))
+	for _, it := range items {
+		carried[Key{Kind: it.Kind, Path: it.Path}] = true
+	}
+	for _, p := range facts.Packages {
+		if !carried[Key{Kind: Package, Path: p.Path}] {
+			return formatPart
+		}
+	}
+	for _, d := range facts.Distfiles {
+		if !carried[Key{Kind: Distfile, Path: d.Name}] {
+			return formatPart
+		}
+	}
+	return formatWhole
+}
+
+// StockFault says how what the origin has contradicts what the generation
+// carries, "" if it does not: everything that is carried is the origin's.
+func StockFault(has *Holdings, facts *Facts, items []Item) string {
+	if has.Packages.Count != len(facts.Packages) || has.Distfiles.Count != len(facts.Distfiles) {
+		return fmt.Sprintf("the record has %d packages and %d distfiles, the list %d and %d",
+			has.Packages.Count, has.Distfiles.Count, len(facts.Packages), len(facts.Distfiles))
+	}
+	for _, it := range items {
+		known := true
+		switch it.Kind {
+		case Package:
+			_, known = facts.Package(it.Path)
+		case Distfile:
+			known = facts.HasDistfile(it.Path)
+		}
+		if !known {
+			return fmt.Sprintf("the %s %q is carried, and not in the list of what the origin has", it.Kind, it.Path)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,330 @@
+package layout
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/digest"
+)
+
+// Names of the tree. The names below an origin's directory are fixed at its
+// first export and never change, so that the directory with the slots in it
+// never grows.
+const (
+	TreeDir    = "pkgsneak"   // below the mount point
+	ReadmeFile = "README.txt" // below TreeDir, as the next two
+	KeysDir    = "keys"
+	ClientsDir = "clients"
+
+	Slot     = "Manifest"      // below an origin's directory, as all that follow
+	NextSlot = "Manifest.next" // the commit slot
+
+	GenerationDir = "generation"
+	PackagesDir   = "packages"
+	DistfilesDir  = "distfiles"
+	ReposDir      = "repos"
+	BinDir        = "bin"
+
+	PackagesFile = PackagesDir + "/Packages"     // Portage's index, derived
+	LayoutFile   = DistfilesDir + "/layout.conf" // GLEP 75
+)
+
+// Layout is the contents of layout.conf: GLEP 75's filename-hash with the
+// first 8 bits of BLAKE2B. Portage uses the first structure that it knows, so
+// a second line would only be looked at by what does not know this one.
+const Layout = "[structure]\n0=filename-hash BLAKE2B 8\n"
+
+// OriginDirs are the directories of an origin, made before its slots.
+var OriginDirs = []string{GenerationDir, PackagesDir, DistfilesDir, ReposDir, BinDir}
+
+// Bucket returns the directory below distfiles for a file of that name: the
+// first two hex digits of BLAKE2B-512 of the name (GLEP 75).
+func Bucket(name string) string {
+	sum := digest.Name(name)
+	return fmt.Sprintf("%02x", sum[0])
+}
+
+// RecordFile returns the path of generation serial's record below ORIGIN.
+func RecordFile(serial int64) string {
+	return GenerationDir + "/" + strconv.FormatInt(serial, 10) + ".json"
+}
+
+// CatalogueFile returns the path of generation serial's catalogue below ORIGIN.
+func CatalogueFile(serial int64) string {
+	return GenerationDir + "/" + strconv.FormatInt(serial, 10) + ".Packages.zst"
+}
+
+// FactsFile returns the path of generation serial's facts below ORIGIN.
+func FactsFile(serial int64) string {
+	return GenerationDir + "/" + strconv.FormatInt(serial, 10) + ".facts.zst"
+}
+
+// Names of the files with which a drive is probed: one with blocks, and some that take space.
+const (
+	ProbeFile   = GenerationDir + "/probe"
+	ReserveFile = GenerationDir + "/probe-room-"
+)
+
+// longestName is NAME_MAX. Such a name takes 21 entries of a directory on vfat: one of its own and one
+// for each 13 characters.
+const longestName = 255
+
+// Placeholder is the name of file i of those with which a directory is grown.
+func Placeholder(dir string, i int) string {
+	name := fmt.Sprintf("room-%05d-", i)
+	return path.Join(dir, name+strings.Repeat("x", longestName-len(name)))
+}
+
+// IsPlaceholder tells the names of placeholder, which a pull may leave.
+func IsPlaceholder(base string) bool {
+	digits, rest, ok := strings.Cut(strings.TrimPrefix(base, "room-"), "-")
+	return ok && len(base) == longestName && len(digits) == 5 && allDigits(digits) && strings.Trim(rest, "x") == "" &&
+		strings.HasPrefix(base, "room-")
+}
+
+// OfLayout says whether a directory is, or lies below, one of an origin's.
+func OfLayout(dir string) bool {
+	top, _, _ := strings.Cut(dir, "/")
+	return slices.Contains(OriginDirs, top)
+}
+
+// Lasting tells the directories that stay when they are empty: those that the
+// origin always has, categories and buckets.
+func Lasting(dir string) bool {
+	top, rest, _ := strings.Cut(dir, "/")
+	return slices.Contains(OriginDirs, top) && !strings.Contains(rest, "/")
+}
+
+// MadeHere says whether a path below an origin is one that this layout gives to a file: with it, and
+// only in an origin of ours, an unlisted file is a leftover of a run that was pulled.
+func MadeHere(name string) bool {
+	top, rest, below := strings.Cut(name, "/")
+	base := path.Base(name)
+	dir, _, deeper := strings.Cut(rest, "/")
+	switch {
+	case IsPlaceholder(base):
+		return true
+	case !below:
+		return false
+	case top == GenerationDir:
+		digits, _, found := strings.Cut(rest, ".")
+		return found && allDigits(digits) && !deeper || rest == path.Base(ProbeFile) ||
+			strings.HasPrefix(name, ReserveFile) && allDigits(name[len(ReserveFile):])
+	case top == PackagesDir:
+		return binpkg.HasPackageSuffix(withoutPart(base)) && deeper
+	case top == DistfilesDir && deeper:
+		file := strings.TrimPrefix(rest, dir+"/")
+		bucket, overflow, moved := strings.Cut(dir, ".")
+		whole := withoutPart(file)
+		return !strings.Contains(file, "/") && (!moved || allDigits(overflow)) &&
+			(strings.EqualFold(bucket, Bucket(whole)) || file != whole && len(whole) == MaxName-partRoom)
+	case top == DistfilesDir:
+		return name == LayoutFile
+	case top == ReposDir:
+		stem, ok := strings.CutSuffix(rest, ".tar.zst")
+		cut := strings.LastIndexByte(stem, '-')
+		return ok && !deeper && cut > 0 && allDigits(stem[cut+1:])
+	case top == BinDir:
+		whole := withoutPart(base)
+		number, other := strings.CutPrefix(whole, "pkgsneak-")
+		return strings.HasPrefix(dir, "linux-") && deeper && path.Join(top, dir, base) == name &&
+			(whole == "pkgsneak" || other && allDigits(number))
+	}
+	return false
+}
+
+// withoutPart takes the ending off that partPath gives a part.
+func withoutPart(name string) string {
+	stem, digits, ok := cutLast(name, ".part")
+	if ok && len(digits) >= 2 && allDigits(digits) {
+		return stem
+	}
+	return name
+}
+
+func allDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// KeyFile returns the path of a public key on offer, below TreeDir.
+func KeyFile(fpr manifest.Fingerprint) string {
+	return KeysDir + "/" + string(fpr) + ".asc"
+}
+
+// LooseFiles is what lies beside the origins, by path below TreeDir: README.txt and the public keys. Nothing of it
+// is believed, so it needs no order.
+func LooseFiles(ring manifest.Ring) map[string][]byte {
+	files := map[string][]byte{ReadmeFile: []byte(Readme)}
+	for _, key := range ring {
+		files[KeyFile(key.Fingerprint())] = key.Armor()
+	}
+	return files
+}
+
+// BinFile returns the wanted path below bin of the program for one machine
+// architecture in Go's spelling (amd64, arm64, 386 ...).
+func BinFile(goarch string) string { return "linux-" + goarch + "/pkgsneak" }
+
+// MaxOriginName is the longest origin name, in bytes.
+const MaxOriginName = 64
+
+// OriginName makes a directory name out of a host's or a user's name for an
+// origin: what cannot be stored becomes an underscore, what is too long is
+// cut. It returns an error if nothing is left.
+func OriginName(name string) (string, error) {
+	clean := strings.Trim(cleanName(name), "_. ")
+	clean = strings.ReplaceAll(clean, " ", "_")
+	if len(clean) > MaxOriginName {
+		clean = strings.Trim(clean[:MaxOriginName], "_. ")
+	}
+	if reservedOrigin(clean) {
+		clean += "_"
+	}
+	if err := CheckOriginName(clean); err != nil {
+		return "", fmt.Errorf("origin name %q: nothing in it can be a directory name", name)
+	}
+	return clean, nil
+}
+
+// CheckNewOrigin returns an error if a new origin cannot have just this name: it would be stored under
+// another one, which nobody asked for.
+func CheckNewOrigin(name string) error {
+	stored, err := OriginName(name)
+	switch {
+	case name == "":
+		return errors.New("the name of an origin is empty")
+	case err != nil:
+		return err
+	case stored != name:
+		return fmt.Errorf("%q cannot be the name of an origin; %q can", name, stored)
+	}
+	return nil
+}
+
+// CheckOriginName says whether name can be an origin's name as it is: a plain
+// directory name of the tree, none of its own names.
+func CheckOriginName(name string) error {
+	switch reason := nameFault(name); {
+	case reason != "":
+		return fmt.Errorf("origin name %q: %s", name, reason)
+	case len(name) > MaxOriginName+1+8:
+		return fmt.Errorf("origin name %q: longer than %d bytes", name, MaxOriginName)
+	case reservedOrigin(name):
+		return fmt.Errorf("origin name %q: reserved", name)
+	}
+	return nil
+}
+
+// reservedOrigin tells the names that the tree needs for itself, and those
+// that a later layout may.
+func reservedOrigin(name string) bool {
+	switch FoldName(name) {
+	case FoldName(KeysDir), FoldName(ClientsDir), FoldName(ReadmeFile), FoldName(TreeDir):
+		return true
+	}
+	return false
+}
+
+// Qualified is the directory name of an origin whose plain name is taken by
+// another key: with the first eight digits of the fingerprint.
+func Qualified(name string, fpr manifest.Fingerprint) string {
+	digits := string(fpr)
+	if len(digits) > 8 {
+		digits = digits[:8]
+	}
+	return name + "-" + digits
+}
+
+// MayBeIn tells whether a directory of the tree has a name that an origin's directory can have.
+func MayBeIn(dir, origin string, key manifest.Fingerprint) bool {
+	return dir == origin || dir == Qualified(origin, key)
+}
+
+// Kind is what a payload file is.
+type Kind uint8
+
+// The kinds of payload. A Package's path is the one below the origin's PKGDIR,
+// a Distfile's is its name in DISTDIR, a Program's is the one below bin.
+const (
+	Package Kind = iota + 1
+	Distfile
+	Program
+)
+
+var kinds = []struct {
+	kind Kind
+	name string
+	dir  string
+}{
+	{Package, "package", PackagesDir},
+	{Distfile, "distfile", DistfilesDir},
+	{Program, "program", BinDir},
+}
+
+// String returns the kind's name, as in the record.
+func (k Kind) String() string {
+	for _, row := range kinds {
+		if row.kind == k {
+			return row.name
+		}
+	}
+	return "kind " + strconv.Itoa(int(k))
+}
+
+// dir is the directory below ORIGIN in which files of the kind lie.
+func (k Kind) dir() string {
+	for _, row := range kinds {
+		if row.kind == k {
+			return row.dir
+		}
+	}
+	return ""
+}
+
+// MarshalText writes the kind's name.
+func (k Kind) MarshalText() ([]byte, error) {
+	if k.dir() == "" {
+		return nil, fmt.Errorf("kind %d has no name", k)
+	}
+	return []byte(k.String()), nil
+}
+
+// UnmarshalText reads the kind's name.
+func (k *Kind) UnmarshalText(text []byte) error {
+	for _, row := range kinds {
+		if row.name == string(text) {
+			*k = row.kind
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown kind %q", text)
+}
+
+// KindOf tells the kind of a listed file, and the origin's path it stands for
+// when the record says nothing else. Files that are not payload have no kind.
+func KindOf(stored string) (kind Kind, plain string, ok bool) {
+	dir, rest, found := strings.Cut(stored, "/")
+	if !found || rest == "" {
+		return 0, "", false
+	}
+	switch dir {
+	case PackagesDir:
+		return Package, rest, stored != PackagesFile
+	case BinDir:
+		return Program, rest, true
+	case DistfilesDir:
+		return Distfile, path.Base(rest), stored != LayoutFile
+	}
+	return 0, "", false
+}

@@ -1,0 +1,47 @@
+package layout
+
+import (
+	"strings"
+	"testing"
+)
+
+// The names that are given are the names that are recognised.
+func TestMadeHere(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"foo-1.tar.gz", "a b.zip", "nul", "x\x01y", strings.Repeat("l", 250)} {
+		other, _ := OtherPath(Distfile, name, "", 3)
+		for _, stored := range []string{WantedPath(Distfile, name), other} {
+			for _, p := range []string{stored, PartPath(stored, 0, 12), OverflowPath(stored, 2)} {
+				if PathFault(p) == "" && !MadeHere(p) {
+					t.Errorf("%q is not recognised", p)
+				}
+			}
+		}
+	}
+	for _, name := range []string{"app-misc/foo-1.tbz2", "app-misc/foo/foo-1-1.xpak", "app-misc/foo/foo-1-2.gpkg.tar", "All/foo-1.tbz2"} {
+		other, also := OtherPath(Package, name, "", 3)
+		if also == "" {
+			also = other
+		}
+		for _, stored := range []string{WantedPath(Package, name), other, also} {
+			for _, p := range []string{stored, PartPath(stored, 0, 12), OverflowPath(stored, 2)} {
+				if !MadeHere(p) {
+					t.Errorf("%q is not recognised", p)
+				}
+			}
+		}
+	}
+	for _, p := range []string{RecordFile(7), CatalogueFile(7), "generation/7.facts.zst", LayoutFile, "bin/linux-arm64/pkgsneak", "bin/linux-386/pkgsneak-2",
+		"repos/gentoo-1700000000.tar.zst", ProbeFile, ReserveFile + "12", Placeholder("packages/app-misc", 3), Placeholder(".", 0)} {
+		if !MadeHere(p) {
+			t.Errorf("%q is not recognised", p)
+		}
+	}
+	for _, p := range []string{"diary", "packages/foo-1.tbz2", "packages/app-misc/notes.txt", "packages/Packages.gz", "generation/x.json", "generation/7",
+		"generation/7/8.json", "distfiles/foo-1.tar.gz", "distfiles/zz/foo-1.tar.gz", "distfiles/00/00/x", "repos/gentoo", "repos/gentoo.tar.zst",
+		"bin/pkgsneak", "bin/linux-amd64/other", "bin/linux-amd64/a/pkgsneak", "photos/app-misc/foo-1.tbz2", "clients/a/7.json", "room-1-x"} {
+		if MadeHere(p) {
+			t.Errorf("%q is somebody else's", p)
+		}
+	}
+}
