@@ -504,6 +504,7 @@ func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
 
 // refuse leaves an origin out: nothing of it is used.
 func (im *importer) refuse(dir string, err error) {
+	err = trust.Damaged(dir, err)
 	var unknown *manifest.UnknownKeyError
 	var key *manifest.KeyError
 	signer := ""

@@ -12,6 +12,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/machine"
 )
@@ -87,6 +88,12 @@ func TestOneOriginThatIsRefusedStopsNoOther(t *testing.T) {
 			r := mustImport(t, client, importer.ImportOptions{Drive: mount})
 			if len(r.Refused) != 1 || r.Refused[0].Origin != "a" || !tc.is(r.Refused[0].Err) {
 				t.Fatalf("refused: %+v", r.Refused)
+			}
+			if IsA[*drive.DamagedError](r.Refused[0].Err) { // no export comes from a host that is gone
+				hints := strings.Join(fault.Hints(r.Refused[0].Err, "D"), "; ")
+				if !strings.HasPrefix(r.Refused[0].Reason, `origin "a": `) || !strings.Contains(hints, "pkgsneak export D") || !strings.Contains(hints, "pkgsneak forget a D") {
+					t.Errorf("%s; %s", r.Refused[0].Reason, hints)
+				}
 			}
 			if len(r.Origins) != 1 || r.Origins[0].Plan.Origin != "b" || len(r.Origins[0].LeftOut) > 0 {
 				t.Fatalf("imported: %+v", r.Origins)

@@ -266,8 +266,45 @@ func (e *Refusal) Hint(place string) string {
 // Class is fault.Untrusted.
 func (e *Refusal) Class() fault.Class { return fault.Untrusted }
 
-// Hints are the one of Hint.
-func (e *Refusal) Hints(place string) []string { return []string{e.Hint(place)} }
+// Hints are the one of Hint, and what takes the origin off the drive where nobody may write it any more.
+func (e *Refusal) Hints(place string) []string {
+	hints := []string{e.Hint(place)}
+	if e.Signer.State == Retired && e.Signer.Introducer != "" {
+		hints = append(hints, left(e.Origin, place))
+	}
+	return hints
+}
+
+// left says what to do about an origin whose host is gone, lost its key or goes on under another name.
+func left(origin, place string) string {
+	return fmt.Sprintf("if nobody exports it any more: pkgsneak forget %s %s", fault.Quote(origin), place)
+}
+
+// DamagedError says that what describes an origin's generation is damaged or missing: its record, its catalogue.
+type DamagedError struct {
+	Origin string // its directory on the drive
+	Err    error  // a *drive.DamagedError
+}
+
+// Damaged names the origin in an error of its description; other errors, and nil, stay as they are.
+func Damaged(dir string, err error) error {
+	var damaged *drive.DamagedError
+	var named *DamagedError
+	if errors.As(err, &named) || !errors.As(err, &damaged) {
+		return err
+	}
+	return &DamagedError{dir, err}
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("origin %q: %v", e.Origin, e.Err) }
+
+// Unwrap gives the error that it names the origin of.
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Hints are those of the error, and what takes the origin off the drive where nobody writes it any more.
+func (e *DamagedError) Hints(place string) []string {
+	return append(slices.Clone(fault.Hints(e.Err, place)), left(e.Origin, place))
+}
 
 // A Loaded is an origin's generation, and whether it is to be believed.
 type Loaded struct {
@@ -302,7 +339,7 @@ func (v View) Load(d *drive.Drive, dir string, offered manifest.Ring) (Loaded, e
 // refuse names the origin and its signer in an error of trust; other errors stay as they are.
 func (v View) refuse(dir string, err error) error {
 	if !errors.Is(err, manifest.ErrUntrusted) {
-		return err
+		return Damaged(dir, err)
 	}
 	r := &Refusal{Origin: dir, Err: err}
 	var problem *manifest.KeyError
@@ -340,7 +377,7 @@ func failedAs(dir string, err error) error {
 	if errors.Is(err, manifest.ErrUntrusted) {
 		return &Refusal{Origin: dir, Err: err}
 	}
-	return err
+	return Damaged(dir, err)
 }
 
 // Signers returns the names of the origins on a drive by the key of offered that signed them, newest
