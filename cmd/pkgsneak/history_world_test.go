@@ -36,6 +36,7 @@ const (
 	promiseSaid    = "what was left out is said"
 	promiseWay     = "the plain commands and the hints lead back to all that there is"
 	promiseExact   = "in the end there is nothing but what the origins have and what is the client's own"
+	promiseOthers  = "forget touches one origin"
 	promiseErrors  = "a failure has a code of the list and says why"
 	historiesBegin = 1_780_000_000 // 2026-05-28
 )
@@ -59,14 +60,35 @@ type computer struct {
 	clock func(time.Time) time.Time
 
 	has   content         // a host's files; a client's own
+	came  map[string]bool // the bytes that imports brought to a client, once
+	never map[string]bool // the keys that a client does not want
 	key   string          // a host's fingerprint
+	keys  []string        // all that it ever had, the newest last
+	lives *computer       // of a second PKGDIR: the host that has it, and whose key it is exported with
 	last  *usbDrive       // where a host's newest generation is; an older one removes nothing from a client
 	dirty map[string]bool // a client's packages that were changed by hand since the index was written
 }
 
 func (m *computer) pkgdir() string  { return filepath.Join(m.root, "var/cache/binpkgs") }
 func (m *computer) distdir() string { return filepath.Join(m.root, "var/cache/distfiles") }
-func (m *computer) state() string   { return filepath.Join(m.root, "var/lib/pkgsneak") }
+
+func (m *computer) state() string {
+	if m.lives != nil {
+		return m.lives.state()
+	}
+	return filepath.Join(m.root, "var/lib/pkgsneak")
+}
+
+// id is the origin as which a host exports.
+func (m *computer) id() string { return m.key + " " + m.name }
+
+// second gives the words of a command of a second PKGDIR what makes them work there.
+func (m *computer) second(words []string) []string {
+	if m.lives == nil || len(words) == 0 {
+		return words
+	}
+	return append(words, "--state-dir", m.state())
+}
 
 // file is where the model's key lies.
 func (m *computer) file(key string) string {
@@ -76,7 +98,7 @@ func (m *computer) file(key string) string {
 	return filepath.Join(m.pkgdir(), strings.TrimPrefix(key, "p/"))
 }
 
-// usbDrive is a drive, and for each key that exported to it what it carries at the least.
+// usbDrive is a drive, and for each origin that was exported to it what it carries at the least.
 type usbDrive struct {
 	root    string
 	carries map[string]content
@@ -101,6 +123,7 @@ type world struct {
 	program string
 
 	hosts, clients []*computer
+	gone           []*computer // hosts that left, and whose origins are on drives still
 	drives         []*usbDrive
 	now            time.Time
 	keys           map[string]bool // all that ever signed
@@ -110,11 +133,13 @@ type world struct {
 
 	last result // of the last command
 
+	part map[*computer]bool // the machines of this history
+
 	steps, commands, kills int
 }
 
 const (
-	worldHosts, worldClients, worldDrives = 2, 2, 3
+	worldHosts, worldClients, worldDrives = 3, 2, 3 // the last host is a second PKGDIR of the first
 
 	worldDisk = 24 << 20 // bytes of each file system
 )
@@ -127,8 +152,9 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	for i := range worldHosts {
-		w.hosts = append(w.hosts, &computer{name: "host" + string(rune('a'+i)), root: w.disk("host", i)})
+		w.hosts = append(w.hosts, &computer{root: w.disk("host", i)})
 	}
+	w.hosts[worldHosts-1].lives = w.hosts[0]
 	for i := range worldClients {
 		w.clients = append(w.clients, &computer{name: "client" + string(rune('a'+i)), root: w.disk("client", i)})
 	}
@@ -166,14 +192,17 @@ func (w *world) computers() []*computer { return slices.Concat(w.hosts, w.client
 
 // begin empties the world. Each host has a key, and each client trusts it: that is made once.
 func (w *world) begin() {
-	w.now, w.lost, w.keys = time.Unix(historiesBegin, 0), false, map[string]bool{}
+	w.now, w.lost, w.keys, w.gone = time.Unix(historiesBegin, 0), false, map[string]bool{}, nil
 	w.story.Reset()
+	for i, h := range w.hosts {
+		h.name, h.keys = "host"+string(rune('a'+i)), nil
+	}
 	for _, m := range w.computers() {
 		w.clear(m.root)
 		for _, dir := range []string{filepath.Join(m.root, "etc/portage"), m.pkgdir(), m.distdir()} {
 			w.check(os.MkdirAll(dir, 0o755))
 		}
-		m.has, m.dirty, m.key, m.last = content{}, map[string]bool{}, "", nil
+		m.has, m.dirty, m.key, m.last, m.came, m.never = content{}, map[string]bool{}, "", nil, map[string]bool{}, map[string]bool{}
 		m.clock = func(t time.Time) time.Time { return t }
 	}
 	for _, d := range w.drives {
@@ -181,7 +210,8 @@ func (w *world) begin() {
 		d.carries = map[string]content{}
 	}
 	for _, h := range w.hosts {
-		if _, err := os.Stat(w.keptState(h)); err == nil {
+		if h.lives != nil {
+		} else if _, err := os.Stat(w.keptState(h)); err == nil {
 			w.check(copyTree(w.keptState(h), h.state()))
 		} else {
 			w.run(h, "key", "generate")
@@ -193,13 +223,15 @@ func (w *world) begin() {
 			w.check(copyTree(w.keptState(c), c.state()))
 			continue
 		}
-		for _, h := range w.hosts {
+		for _, h := range w.hosts[:worldHosts-1] {
 			w.trust(c, h)
 		}
 	}
 	for _, m := range w.computers() {
-		w.check(os.MkdirAll(w.keptState(m), 0o755))
-		w.check(copyTree(m.state(), w.keptState(m)))
+		if m.lives == nil {
+			w.check(os.MkdirAll(w.keptState(m), 0o755))
+			w.check(copyTree(m.state(), w.keptState(m)))
+		}
 	}
 	w.story.Reset()
 }
@@ -225,7 +257,7 @@ func (w *world) clear(dir string) {
 
 // log is what happened, the last of it if it is much.
 func (w *world) log() string {
-	const most = 12_000
+	const most = 30_000
 	text := w.story.String()
 	if len(text) > most {
 		text = "...\n" + text[len(text)-most:]
@@ -236,6 +268,10 @@ func (w *world) log() string {
 // live takes a history from its beginning to its end, and then goes for the state in which all is there.
 func (w *world) live(steps []step) error {
 	w.begin()
+	w.part = map[*computer]bool{w.hosts[0]: true, w.clients[0]: true}
+	for _, s := range steps {
+		w.part[w.hosts[s.Host]], w.part[w.clients[s.Client]] = true, true
+	}
 	for _, s := range steps {
 		if err := w.take(s); err != nil {
 			return err
@@ -291,6 +327,9 @@ func (w *world) take(s step) error {
 			m = client
 		}
 		w.check(os.RemoveAll(m.state()))
+		if s.Op == "client-lost" {
+			clear(m.never)
+		}
 		w.lost = true
 	case "key-rotate":
 		w.run(host, "key", "rotate")
@@ -298,6 +337,19 @@ func (w *world) take(s step) error {
 		w.lost = true
 	case "trust":
 		w.trust(client, host)
+	case "trust-never":
+		w.trustNever(client, host)
+	case "trust-replaces":
+		w.trustReplaces(client, host)
+	case "forget":
+		return w.forget(host, drive, s, r)
+	case "own-copy":
+		w.copyOwn(client, host, r)
+		return w.promises(client)
+	case "import-twice":
+		return w.importsTwice(client, drive, s)
+	case "host-leaves":
+		w.leave(host)
 	case "host-clock", "client-clock":
 		m := host
 		if s.Op == "client-clock" {
@@ -461,7 +513,7 @@ func (w *world) contentOf(m *computer) content {
 func (w *world) export(h *computer, d *usbDrive, s step) error {
 	res := w.runWithFate(h, d.root, s, append([]string{"export", "--no-progress", "-v"}, append(strings.Fields(s.Flags), d.root)...))
 	w.learnKey(h)
-	before, after := d.carries[h.key], content{}
+	before, after := d.carries[h.id()], content{}
 	switchedOff := func(key string) bool {
 		return key[0] == 'p' && res.flag("--no-packages") || key[0] == 'd' && res.flag("--no-distfiles")
 	}
@@ -477,7 +529,7 @@ func (w *world) export(h *computer, d *usbDrive, s step) error {
 			after[key] = sum
 		}
 	}
-	d.carries[h.key] = after
+	d.carries[h.id()] = after
 	if !strings.Contains(res.out, "nothing changed") {
 		h.last = d
 	}
@@ -513,16 +565,20 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 	if err := res.sane(); err != nil {
 		return err
 	}
-	after := w.contentOf(c).sums()
+	here := w.contentOf(c)
+	for key, sum := range here {
+		c.came[sum] = c.came[sum] || c.has[key] != sum
+	}
+	after := here.sums()
 	if !res.flag("--allow-older") {
 		for key, sum := range before {
 			if after[sum] || c.has[key] == sum || key[0] == 'd' && res.flag("--replace") {
 				continue
 			}
-			for _, h := range w.hosts {
+			for _, h := range slices.Concat(w.hosts, w.gone) {
 				for path, wanted := range h.has {
 					// What is shared may have been away in between, and this drive may have it or not.
-					if wanted == sum && (!strings.Contains(path, "shared") || w.trusts(c, h) && d.carries[h.key][path] == sum) {
+					if wanted == sum && (!strings.Contains(path, "shared") || w.trusts(c, h) && d.carries[h.id()][path] == sum) {
 						return &broken{promiseKept, fmt.Sprintf("%s had %s of %s, which has it as %s, and lost it", c.name, key, h.name, path)}
 					}
 				}
@@ -541,7 +597,7 @@ func (w *world) allSaid(c *computer, d *usbDrive, here map[string]bool, res resu
 		if !w.trusts(c, h) {
 			continue
 		}
-		for key, sum := range d.carries[h.key] {
+		for key, sum := range d.carries[h.id()] {
 			off := key[0] == 'p' && res.flag("--no-packages") || key[0] == 'd' && res.flag("--no-distfiles")
 			if off || here[sum] || res.code == exitLeftOut && (strings.Contains(res.out, key[2:]) || strings.Contains(res.out, fmt.Sprintf("origin %q", h.name))) {
 				continue
@@ -602,6 +658,9 @@ func (w *world) recover() error {
 	}
 	d := w.drives[0]
 	for _, h := range w.hosts {
+		if !w.part[h] {
+			continue
+		}
 		if len(h.has) == 0 { // an export of nothing fails, rightly
 			w.build(h, "p/app-misc/last-1.0.tbz2", rand.New(rand.NewPCG(1, 1)))
 		}
@@ -610,6 +669,14 @@ func (w *world) recover() error {
 		}
 	}
 	for _, c := range w.clients {
+		if !w.part[c] {
+			continue
+		}
+		for _, h := range w.hosts { // who did not want something and does now, says so
+			if c.never[h.key] {
+				w.trust(c, h)
+			}
+		}
 		for _, words := range [][]string{{"import"}, {"import", "--prune"}} {
 			if err := w.settle(c, d, words...); err != nil {
 				return err
@@ -640,7 +707,7 @@ func (w *world) complete(c *computer, d *usbDrive) error {
 	if strings.Contains(w.last.out, "not removed") { // it was said, with the reason
 		return nil
 	}
-	if w.lost || slices.ContainsFunc(w.hosts, func(h *computer) bool { return h.last != d }) {
+	if w.lost || slices.ContainsFunc(w.hosts, func(h *computer) bool { return w.part[h] && h.last != d }) {
 		return nil
 	}
 	for key, sum := range here {
@@ -655,7 +722,7 @@ func (w *world) complete(c *computer, d *usbDrive) error {
 func (w *world) settle(m *computer, d *usbDrive, words ...string) error {
 	var extra []string
 	var res result
-	for range 8 {
+	for round := range 8 {
 		w.now = w.now.Add(time.Minute)
 		command := slices.Concat(words, []string{"--no-progress", "-v"}, extra, []string{d.root})
 		switch words[0] {
@@ -674,7 +741,7 @@ func (w *world) settle(m *computer, d *usbDrive, words ...string) error {
 		if res.code == exitDone {
 			return nil
 		}
-		for _, flag := range w.follow(m, d, words[0], res) {
+		for _, flag := range w.follow(m, d, words[0], res, round+1) {
 			if !slices.Contains(extra, flag) {
 				extra = append(extra, flag)
 			}
@@ -686,19 +753,23 @@ func (w *world) settle(m *computer, d *usbDrive, words ...string) error {
 var (
 	hintCommand = regexp.MustCompile(`pkgsneak ([a-z]+)((?: +(?:--?[a-zA-Z-]+(?:[= ][0-9A-F]{40})?|/[^ ;,]+|[0-9A-F]{40}))*)`)
 	hintFlag    = regexp.MustCompile(`--(?:allow-shrink|accept-clock|accept-future|accept-rotation|allow-older|replace)`)
+	forgetHint  = regexp.MustCompile(`pkgsneak forget ('[^']+'|[^ ';]+) (/[^ ;,]+)`)
+	removeHint  = regexp.MustCompile(`rm -r (/[^ ;,]+)`)
 )
 
-// follow does what hints say, and gives the flags that they add to the command.
-func (w *world) follow(m *computer, d *usbDrive, verb string, res result) (extra []string) {
+// follow does what hints say, and gives the flags that they add to the command. Rounds are counted from 1: what cannot be taken back is done when the rest did not help.
+func (w *world) follow(m *computer, d *usbDrive, verb string, res result, round int) (extra []string) {
+	const patient = 2
 	for line := range strings.Lines(res.out) {
 		hint, ok := strings.CutPrefix(strings.TrimSpace(line), "hint: ")
 		if !ok {
 			continue
 		}
 		if strings.Contains(hint, "pkgsneak key renew") {
-			w.run(m, "key", "renew")
-			w.learnKey(m)
-			w.lost = true
+			w.renew(m, verb, res, round > patient)
+		}
+		if round > patient {
+			w.forgetAsTold(m, d, hint)
 		}
 		for _, flag := range hintFlag.FindAllString(hint, -1) {
 			if !slices.Contains(extra, flag) {
@@ -706,43 +777,86 @@ func (w *world) follow(m *computer, d *usbDrive, verb string, res result) (extra
 			}
 		}
 		for _, found := range hintCommand.FindAllStringSubmatch(hint, -1) {
+			words := strings.Fields(found[2])
 			switch found[1] {
 			case "trust":
-				if words := strings.Fields(found[2]); slices.Contains(words, "--replaces") && slices.Contains(words, "--fingerprint") {
-					w.run(m, append([]string{"trust"}, words...)...)
-					continue
-				}
-				if strings.Contains(found[2], "--replaces") {
-					for _, h := range w.hosts {
-						w.run(m, append([]string{"trust", "--fingerprint", h.key}, strings.Fields(found[2])...)...)
-					}
-					continue
-				}
-				for _, key := range slices.Sorted(maps.Keys(w.keys)) {
-					w.run(m, "trust", d.root, "--fingerprint", key)
-				}
+				w.trustAsTold(m, d, words)
 			case "export":
 				if verb != "export" {
-					for _, h := range w.hosts {
-						w.now = w.now.Add(time.Minute)
-						flags := ""
-						if strings.Contains(found[2], "--repair") {
-							flags = "--repair"
-						}
-						_ = w.export(h, d, step{Flags: flags}) // the next import shows what came of it
-					}
+					w.exportAsTold(d, slices.Contains(words, "--repair"), round > patient)
 				}
 			case "index":
 				if w.run(m, "index").code == exitDone {
 					clear(m.dirty)
 				}
-			case "import", "key", "verify", "status":
+			case "import", "key", "verify", "status", "forget":
 			default:
-				w.run(m, append([]string{found[1]}, strings.Fields(found[2])...)...)
+				w.run(m, append([]string{found[1]}, words...)...)
 			}
 		}
 	}
 	return extra
+}
+
+// renew gives an origin another name, where its host is told to, or the people at a client have nothing else left to try.
+func (w *world) renew(m *computer, verb string, res result, last bool) {
+	hosts := []*computer{m}
+	if verb != "export" {
+		if hosts = nil; last {
+			hosts = slices.DeleteFunc(slices.Clone(w.hosts), func(h *computer) bool { return !strings.Contains(res.out, `origin "`+h.name) })
+		}
+	}
+	for _, h := range hosts {
+		w.run(h, "key", "renew")
+		w.learnKey(h)
+		w.lost = true
+	}
+}
+
+func (w *world) trustAsTold(m *computer, d *usbDrive, words []string) {
+	switch {
+	case slices.Contains(words, "--replaces") && slices.Contains(words, "--fingerprint"):
+		w.run(m, append([]string{"trust"}, words...)...)
+	case slices.Contains(words, "--replaces"):
+		for _, h := range w.hosts {
+			w.run(m, append([]string{"trust", "--fingerprint", h.key}, words...)...)
+		}
+	default:
+		for _, key := range slices.Sorted(maps.Keys(w.keys)) {
+			w.run(m, "trust", d.root, "--fingerprint", key)
+		}
+	}
+}
+
+// exportAsTold exports from each host; the next import shows what came of it. What the export says of origins that nobody writes any more is done at last.
+func (w *world) exportAsTold(d *usbDrive, repair, last bool) {
+	for _, h := range w.hosts {
+		if !w.part[h] {
+			continue
+		}
+		w.now = w.now.Add(time.Minute)
+		flags := ""
+		if repair {
+			flags = "--repair"
+		}
+		_ = w.export(h, d, step{Flags: flags})
+		if last {
+			w.forgetAsTold(h, d, w.last.out)
+		}
+	}
+}
+
+// forgetAsTold takes origins off a drive that a text says are to be forgotten, by hand where nothing else does it.
+func (w *world) forgetAsTold(m *computer, d *usbDrive, text string) {
+	for _, found := range forgetHint.FindAllStringSubmatch(text, -1) {
+		res := w.run(m, "forget", strings.Trim(found[1], "'"), d.root, "--yes")
+		for _, by := range removeHint.FindAllStringSubmatch(res.out, -1) {
+			if strings.HasPrefix(by[1], d.root+"/pkgsneak/") {
+				fmt.Fprintf(&w.story, "rm -r %s\n", by[1])
+				w.check(os.RemoveAll(by[1]))
+			}
+		}
+	}
 }
 
 // result is how a command ended.
@@ -774,6 +888,7 @@ func (w *world) run(m *computer, words ...string) result {
 // runIn is run with somebody who sees each event, and with a hook under the changes of files.
 func (w *world) runIn(ctx context.Context, m *computer, observe func(), hook durable.Hook, words []string) result {
 	w.commands++
+	words = m.second(slices.Clone(words))
 	var out bytes.Buffer
 	e := &env{stdin: strings.NewReader(""), stdout: &out, stderr: &out, hostname: m.name, root: m.root, version: "story", now: func() time.Time { return m.clock(w.now) }, hook: hook}
 	e.lookup = func(key string) (string, bool) {
@@ -860,13 +975,13 @@ func fillDisk(disk, ballast string, leave int64) error {
 // change that is seen in the file system.
 func (w *world) runKilled(m *computer, at int, words []string) result {
 	w.commands++
+	words = m.second(slices.Clone(words))
 	changes, err := newChanges(w.dir)
 	w.check(err)
 	defer changes.close()
 	cmd := exec.Command(w.program, words...)
 	cmd.Dir = w.dir
-	cmd.Env = []string{"PKGSNEAK_ANY_DIRECTORY=yes", "LC_ALL=C.UTF-8", "PATH=" + os.Getenv("PATH"), "STORY_ROOT=" + m.root, "STORY_NAME=" + m.name,
-		"STORY_NOW=" + m.clock(w.now).UTC().Format(storyClock)}
+	cmd.Env = w.environment(m)
 	if words[0] == "import" {
 		cmd.Env = append(cmd.Env, fmt.Sprint("STORY_KILL=", at))
 		at = math.MaxInt
@@ -902,19 +1017,30 @@ func (w *world) runKilled(m *computer, at int, words []string) result {
 	}
 }
 
+// environment is that of a command of a machine in a process of its own.
+func (w *world) environment(m *computer) []string {
+	return []string{"PKGSNEAK_ANY_DIRECTORY=yes", "LC_ALL=C.UTF-8", "PATH=" + os.Getenv("PATH"), "STORY_ROOT=" + m.root, "STORY_NAME=" + m.name,
+		"STORY_NOW=" + m.clock(w.now).UTC().Format(storyClock)}
+}
+
 // learnKey reads which key a host signs with.
 func (w *world) learnKey(h *computer) {
 	var out bytes.Buffer
 	e := &env{stdin: strings.NewReader(""), stdout: &out, stderr: &out, hostname: h.name, root: h.root, version: "story", now: func() time.Time { return w.now },
 		lookup: func(string) (string, bool) { return "", false }}
-	if run(context.Background(), e, []string{"key", "--json"}) != exitDone {
+	if run(context.Background(), e, h.second([]string{"key", "--json"})) != exitDone {
 		return
 	}
 	var line struct {
 		Report struct{ Fingerprint string }
 	}
 	w.check(json.Unmarshal(out.Bytes(), &line))
-	h.key = line.Report.Fingerprint
+	for _, m := range w.hosts { // a second PKGDIR has the same
+		if m.state() == h.state() && m.key != line.Report.Fingerprint {
+			m.key = line.Report.Fingerprint
+			m.keys = append(m.keys, m.key)
+		}
+	}
 	w.keys[h.key] = true
 }
 
@@ -926,7 +1052,9 @@ func (w *world) trust(c, h *computer) {
 	}
 	file := filepath.Join(w.dir, "key.asc")
 	w.check(os.WriteFile(file, []byte(armor.out), 0o644))
-	w.run(c, "trust", file, "--fingerprint", h.key)
+	if w.run(c, "trust", file, "--fingerprint", h.key).code == exitDone {
+		delete(c.never, h.key)
+	}
 }
 
 // trusts tells whether a client trusts a host's key, by the file that says so.
