@@ -1,6 +1,9 @@
 package roundtrip
 
 import (
+	"crypto/md5"
+	"crypto/sha1"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,6 +170,42 @@ func TestImpossibleTimes(t *testing.T) {
 	trustEach(t, client, host)
 	if r := mustImport(t, client, importer.ImportOptions{Drive: path}); r.Packages != len(names) || len(r.Origins[0].LeftOut) > 0 {
 		t.Errorf("imported %d of %d: left out %v", r.Packages, len(names), r.Origins[0].LeftOut)
+	}
+}
+
+// The hashes of the host's index are held against the package: SHA1 by computing it, MD5 is taken over
+// with it.
+func TestIndexWithOtherHashes(t *testing.T) {
+	t.Parallel()
+	host, path := newMachine(t, "host", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	name := filepath.Join(host.PKGDIR, "Packages")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, found := strings.Cut(string(data), "\nSHA1: ")
+	if !found {
+		t.Fatal("the index has no SHA1")
+	}
+	write(t, name, before+"\nSHA1: "+strings.Repeat("0", 40)+after[40:])
+	r := mustExport(t, host, exporter.ExportOptions{Drive: path})
+	if len(r.LeftOut) != 1 || !strings.Contains(r.LeftOut[0].Reason, "not those that the index has the hashes of") {
+		t.Fatalf("left out %v", r.LeftOut)
+	}
+	catalogue := catalogueOf(t, host, path)
+	delete(catalogue, r.LeftOut[0].Path) // the origin has it, the drive has not
+	if len(catalogue) == 0 {
+		t.Fatal("the catalogue is empty")
+	}
+	for p, e := range catalogue {
+		data, err := os.ReadFile(filepath.Join(host.PKGDIR, p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("%x %x", md5.Sum(data), sha1.Sum(data)); sumsOf(e) != want {
+			t.Errorf("%s: %s, want %s", p, sumsOf(e), want)
+		}
 	}
 }
 
