@@ -28,13 +28,10 @@ var (
 	largeTypes = map[string]int{
 		"sync/exporter.exporter": 57,
 		"sync/importer.importer": 56,
-
-		"sync/drivewriter.Writer": 79,
 	}
 	largeKnots = map[string]int{
-		"sync/exporter":    8,
-		"sync/importer":    8,
-		"sync/drivewriter": 8,
+		"sync/exporter": 8,
+		"sync/importer": 8,
 	}
 )
 

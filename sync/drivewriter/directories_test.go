@@ -21,17 +21,16 @@ func FuzzNames(f *testing.F) {
 		names := strings.Split(list, "\n")
 		var first []string
 		for range 2 {
-			w := &Writer{o: BeginOptions{PartSize: 10}}
-			w.init()
+			w := newWriter(nil, BeginOptions{PartSize: 10})
 			w.remember()
 			var all []string
 			seen := make(map[string]string)
 			for _, name := range names {
 				file := NewFile{Kind: layout.Kind(kind%3 + 1), Path: name, Size: min(max(size, 0), 100)}
-				if err := w.reserve(file); err != nil {
+				if err := w.places.reserve(file); err != nil {
 					continue
 				}
-				for _, stored := range w.reserved[layout.Key{Kind: file.Kind, Path: name}] {
+				for _, stored := range w.places.reserved[layout.Key{Kind: file.Kind, Path: name}] {
 					if reason := layout.StoredPathFault(file.Kind, stored); reason != "" {
 						t.Fatalf("%q is stored as %q: %s", name, stored, reason)
 					}
@@ -133,7 +132,7 @@ func (f *fat) size(root *os.Root, dir string) (int64, error) {
 }
 
 func (f *fat) tweak(w *Writer) {
-	f.w, w.vfat, w.hook, w.dirSize = w, true, f.hook, f.size
+	f.w, w.dirs.vfat, w.hook, w.dirs.size = w, true, f.hook, f.size
 	f.held = make(map[string]bool)
 }
 

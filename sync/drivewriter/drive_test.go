@@ -24,7 +24,6 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
-	"pkgsneak/sync/volume"
 )
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -84,7 +83,7 @@ func (h *host) export(ctx context.Context, mount string) error {
 	if held != nil {
 		held.Close()
 	}
-	w := &Writer{d: d, vfat: d.FSType() == volume.VFAT, o: BeginOptions{Dir: dir, Name: h.name, Key: h.key, Now: epoch, PartSize: h.part}}
+	w := newWriter(d, BeginOptions{Dir: dir, Name: h.name, Key: h.key, Now: epoch, PartSize: h.part})
 	if h.tweak != nil {
 		h.tweak(w)
 	}

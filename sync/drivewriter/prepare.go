@@ -2,26 +2,13 @@ package drivewriter
 
 import (
 	"context"
-	"errors"
 	"maps"
-	"os"
-	"path"
 	"slices"
-	"strings"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
-	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
 )
-
-// NewFile is a file that shall be put on the drive.
-type NewFile struct {
-	Kind     layout.Kind
-	Path     string // the origin's: below PKGDIR, in DISTDIR, below bin
-	Size     int64  // bytes
-	Category string // of a package below All, whose path does not tell it; "" if not known
-}
 
 // Prepare does steps 4 and 5 of the order for files that will be put: the first
 // export's foundation and the probe of the drive, a name for each file, and
@@ -41,11 +28,11 @@ func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
 		if i%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := w.reserve(f); err != nil {
+		if err := w.places.reserve(f); err != nil {
 			return err
 		}
 	}
-	return w.makeDirs(ctx)
+	return w.places.makeDirs(ctx)
 }
 
 // found is step 4, for the first export: directories, both slots and Packages,
@@ -89,7 +76,7 @@ func (w *Writer) found(ctx context.Context, files int) error {
 // their names. A pulled first export may have made some of them.
 func (w *Writer) foundOrigin() error {
 	if w.root == nil {
-		if err := w.growTree(); err != nil {
+		if err := w.dirs.growTree(); err != nil {
 			return err
 		}
 		if err := w.mkdirTree(w.o.Dir); err != nil {
@@ -99,19 +86,19 @@ func (w *Writer) foundOrigin() error {
 		if err != nil {
 			return w.end("opening", w.o.Dir, err)
 		}
-		w.root, w.dirs["."] = root, true
+		w.root, w.dirs.made["."] = root, true
 	}
-	if err := w.grow("."); err != nil {
+	if err := w.dirs.grow("."); err != nil {
 		return err
 	}
 	for _, dir := range layout.OriginDirs {
-		if w.dirs[dir] {
+		if w.dirs.made[dir] {
 			continue
 		}
-		if err := w.mkdir(dir); err != nil {
+		if err := w.dirs.mkdir(dir); err != nil {
 			return err
 		}
-		w.roomOf(".").add(dir)
+		w.dirs.roomOf(".").add(dir)
 	}
 	return nil
 }
@@ -141,169 +128,19 @@ func (w *Writer) loose() error {
 	return nil
 }
 
-// mkdirTree makes a directory beside the origins, unless it is there.
-func (w *Writer) mkdirTree(dir string) error {
-	if info, err := w.d.Root().Lstat(dir); err == nil && info.IsDir() {
+// probe does nothing but on the first export to a drive: a mounted device on
+// which nobody has committed anything.
+func (w *Writer) probe(ctx context.Context) error {
+	if w.probed || w.o.NoReadBack || !w.isDrive() {
 		return nil
 	}
-	return w.do("mkdir", dir, func() error { return w.d.Root().Mkdir(dir, 0o755) })
-}
-
-func (w *Writer) writeLoose(name string, data []byte) error {
-	old, err := w.d.ReadAll(w.d.Root(), name, 1<<20)
-	if err == nil && string(old) == string(data) {
-		return nil
-	}
-	return w.do("write", name, func() error {
-		f, err := durable.OpenFile(w.d.Root(), name, os.O_WRONLY|os.O_CREATE, 0o644)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if _, err := f.WriteAt(data, 0); err != nil {
-			return err
-		}
-		if err := f.Truncate(int64(len(data))); err != nil {
-			return err
-		}
-		return f.Close()
-	})
-}
-
-// reserve gives a file its stored names.
-func (w *Writer) reserve(f NewFile) error {
-	key := layout.Key{Kind: f.Kind, Path: f.Path}
-	if reason := layout.OriginPathFault(f.Kind, f.Path); reason != "" {
-		return &drive.NameError{Path: f.Path, Reason: reason, Err: errors.ErrUnsupported}
-	}
-	if _, known := w.reserved[key]; known {
-		return nil
-	}
-	stored, err := w.choose(f)
-	if err != nil {
+	w.probed = true
+	if used, err := used(w.d); used || err != nil {
 		return err
 	}
-	for _, name := range stored {
-		w.account(name)
-		w.names.Take(name)
+	space, err := w.d.Space()
+	if err != nil {
+		return w.end("looking at", w.o.Dir, err)
 	}
-	w.reserved[key] = stored
-	return nil
-}
-
-// Bounds of the search for a name.
-const (
-	maxOverflow = 99
-	maxTries    = 10_000
-)
-
-// choose finds the first free name of a file, or names of its parts.
-func (w *Writer) choose(f NewFile) ([]string, error) {
-	wanted := layout.WantedPath(f.Kind, f.Path)
-	own := layout.PathFault(wanted) == "" && !strings.HasSuffix(wanted, layout.RenamedSuffix)
-	for overflow := 1; overflow <= maxOverflow; overflow++ {
-		for n := range maxTries {
-			candidate, also := wanted, ""
-			if n > 0 {
-				candidate, also = layout.OtherPath(f.Kind, f.Path, f.Category, n)
-			} else if !own {
-				continue
-			}
-			if overflow > 1 {
-				candidate, also = layout.OverflowPath(candidate, overflow), layout.OverflowPath(also, overflow)
-			}
-			stored, where := w.parts(candidate, f.Size)
-			if where == layout.Taken || w.names.Has(also) {
-				continue
-			}
-			if where == layout.Blocked {
-				break
-			}
-			ok, err := w.canHoldAll(stored)
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				return stored, nil
-			}
-			break // the directory is full
-		}
-	}
-	return nil, &drive.NameError{Path: f.Path, Reason: "no free name was found for it", Err: errors.ErrUnsupported}
-}
-
-// parts returns the names for a file of that size at a path, if all are free.
-func (w *Writer) parts(stored string, size int64) ([]string, layout.Place) {
-	count := int((max(size, 1) + w.o.PartSize - 1) / w.o.PartSize)
-	if count == 1 {
-		name, where := w.names.Look(stored)
-		return []string{name}, where
-	}
-	names := make([]string, count)
-	for i := range names {
-		name, where := w.names.Look(layout.PartPath(stored, i, count))
-		if where != layout.Vacant {
-			return nil, where
-		}
-		names[i] = name
-	}
-	return names, layout.Vacant
-}
-
-func (w *Writer) canHoldAll(stored []string) (bool, error) {
-	for i, name := range stored {
-		if ok, err := w.canHold(name, int64(i)+1); !ok || err != nil {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// makeDirs is step 5: all new directories, grown on vfat, then everything to
-// the medium. A directory that is pulled half made is unreadable, so none may
-// be half made when payload follows.
-func (w *Writer) makeDirs(ctx context.Context) error {
-	need := make(map[string]bool)
-	for _, stored := range w.reserved {
-		for _, name := range stored {
-			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-				need[dir] = true
-			}
-		}
-	}
-	for _, dir := range layout.OriginDirs {
-		need[dir] = true
-	}
-	dirs := make([]string, 0, len(need))
-	for dir := range need {
-		dirs = append(dirs, dir)
-	}
-	slices.Sort(dirs) // a directory comes before what is in it
-	changed := false
-	for _, dir := range dirs {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		made, err := w.makeDir(dir)
-		if err != nil {
-			return err
-		}
-		changed = changed || made
-	}
-	if !changed {
-		return nil
-	}
-	w.o.Progress(Preparing, "", 0)
-	return w.flush()
-}
-
-func (w *Writer) makeDir(dir string) (made bool, err error) {
-	r := w.roomOf(dir)
-	if w.dirs[dir] && (r.keep || r.planned == 0 && r.capacity >= 0 || !w.vfat) {
-		return false, nil
-	}
-	if err := w.mkdir(dir); err != nil {
-		return false, err
-	}
-	return true, w.grow(dir)
+	return runProbe(ctx, w.session, planProbe(spreadingOf(w.d.FSType(), kernelSince(6, 8)), space))
 }

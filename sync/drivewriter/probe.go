@@ -103,31 +103,14 @@ func planProbe(how spreading, space volume.Space) probePlan {
 	return p
 }
 
-// probe does nothing but on the first export to a drive: a mounted device on
-// which nobody has committed anything.
-func (w *Writer) probe(ctx context.Context) error {
-	if w.probed || w.o.NoReadBack || !w.isDrive() {
-		return nil
-	}
-	w.probed = true
-	if used, err := used(w.d); used || err != nil {
-		return err
-	}
-	space, err := w.d.Space()
-	if err != nil {
-		return w.end("looking at", w.o.Dir, err)
-	}
-	return w.runProbe(ctx, planProbe(spreadingOf(w.d.FSType(), kernelSince(6, 8)), space))
-}
-
 // onMount says whether the mount point is one, of a block device: in a
 // directory of a disk that is in use nothing is reserved.
-func (w *Writer) onMount() bool {
-	if !w.d.HasDevice() {
+func onMount(d *drive.Drive) bool {
+	if !d.HasDevice() {
 		return false
 	}
 	var here, above unix.Stat_t
-	fd := int(w.d.Top().Fd())
+	fd := int(d.Top().Fd())
 	if unix.Fstat(fd, &here) != nil || unix.Fstatat(fd, "..", &above, unix.AT_SYMLINK_NOFOLLOW) != nil {
 		return false
 	}
@@ -177,13 +160,13 @@ func kernelSince(major, minor int) bool {
 }
 
 // runProbe writes and compares, and removes everything, whatever came of it.
-func (w *Writer) runProbe(ctx context.Context, plan probePlan) error {
-	w.o.Progress(Probing, "", 0)
-	p := &prober{w: w, plan: plan}
+func runProbe(ctx context.Context, s *session, plan probePlan) error {
+	s.progress(Probing, "", 0)
+	p := &prober{s: s, plan: plan}
 	rand.Read(p.seed[:])
 	err := p.write(ctx)
 	if err == nil && (plan.spreading == sparse || plan.spreading == plain) {
-		err = w.flush()
+		err = s.flush()
 	}
 	if err == nil {
 		err = p.compare(ctx)
@@ -193,13 +176,13 @@ func (w *Writer) runProbe(ctx context.Context, plan probePlan) error {
 	}
 	var wrong *drive.ReadBackError
 	if errors.As(err, &wrong) {
-		return w.ended.with(wrong)
+		return s.ended.with(wrong)
 	}
 	return err
 }
 
 type prober struct {
-	w    *Writer
+	s    *session
 	plan probePlan
 	seed [32]byte
 
@@ -271,8 +254,8 @@ func (p *prober) begin(block int64) int64 {
 func (p *prober) create(name string) (*os.File, error) {
 	p.names = append(p.names, name)
 	var f *os.File
-	err := p.w.do("create", name, func() (err error) {
-		f, err = durable.OpenFile(p.w.root, name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	err := p.s.do("create", name, func() (err error) {
+		f, err = durable.OpenFile(p.s.root, name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 		return err
 	})
 	return f, err
@@ -282,7 +265,7 @@ func (p *prober) create(name string) (*os.File, error) {
 func (p *prober) put(at piece) (full bool, err error) {
 	data := p.buf[:at.size]
 	p.stream.Read(data)
-	err = p.w.do("write", layout.ProbeFile, func() error {
+	err = p.s.do("write", layout.ProbeFile, func() error {
 		if _, err := p.file.WriteAt(data, at.at); err != nil {
 			return err
 		}
@@ -301,7 +284,7 @@ func (p *prober) put(at piece) (full bool, err error) {
 func (p *prober) reserveFile() bool {
 	for ; p.plan.blocks > 0; p.plan.blocks /= 2 {
 		size := p.plan.blocks*p.plan.gap + p.plan.run
-		err := p.w.do("reserve", layout.ProbeFile, func() error { return unix.Fallocate(int(p.file.Fd()), 0, 0, size) })
+		err := p.s.do("reserve", layout.ProbeFile, func() error { return unix.Fallocate(int(p.file.Fd()), 0, 0, size) })
 		if err == nil {
 			return true
 		}
@@ -333,7 +316,7 @@ func (p *prober) reserve(ctx context.Context, n int64) (full bool, err error) {
 			p.rooms, p.room = append(p.rooms, f), 0
 		}
 		f, step := p.rooms[len(p.rooms)-1], min(n, reserveMax-p.room, reserveUnits*p.plan.unit)
-		err := p.w.do("reserve", p.names[len(p.names)-1], func() error {
+		err := p.s.do("reserve", p.names[len(p.names)-1], func() error {
 			if p.plan.spreading == growing {
 				return f.Truncate(p.room + step)
 			}
@@ -354,8 +337,8 @@ func (p *prober) reserve(ctx context.Context, n int64) (full bool, err error) {
 // wrong tells a drive that fails from one that is too small.
 func (p *prober) compare(ctx context.Context) error {
 	var m *drive.Medium
-	err := p.w.do("reading back", layout.ProbeFile, func() (err error) {
-		m, err = drive.OpenMedium(p.w.root, layout.ProbeFile)
+	err := p.s.do("reading back", layout.ProbeFile, func() (err error) {
+		m, err = drive.OpenMedium(p.s.root, layout.ProbeFile)
 		return err
 	})
 	if err != nil {
@@ -380,7 +363,7 @@ func (p *prober) compare(ctx context.Context) error {
 		}
 	}
 	if failure != nil && !p.answers(m) {
-		return p.w.end("reading back", layout.ProbeFile, failure)
+		return p.s.end("reading back", layout.ProbeFile, failure)
 	}
 	if wrong == 0 {
 		return nil
@@ -407,18 +390,18 @@ func (p *prober) remove() error {
 			f.Close()
 		}
 	}
-	if p.w.ended.cause() != nil {
+	if p.s.ended.cause() != nil {
 		return nil // nothing follows; the next Begin tidies
 	}
 	for _, name := range p.names {
-		if err := p.w.remove("unlink", p.w.root, name); err != nil {
+		if err := p.s.remove("unlink", p.s.root, name); err != nil {
 			return err
 		}
 	}
-	if err := p.w.syncfs(); err != nil {
+	if err := p.s.syncfs(); err != nil {
 		return err
 	}
-	return p.w.fsync(path.Dir(layout.ProbeFile))
+	return p.s.fsync(path.Dir(layout.ProbeFile))
 }
 
 func isAny(err error, errnos ...unix.Errno) bool {

@@ -130,7 +130,7 @@ func TestProbe(t *testing.T) {
 					}
 					return change(filepath.Join(dir, layout.ProbeFile), row.spoil)
 				}
-				err := w.runProbe(t.Context(), plan)
+				err := runProbe(t.Context(), w.session, plan)
 				var wrong *drive.ReadBackError
 				if errors.As(err, &wrong) != row.found || !row.found && err != nil {
 					t.Errorf("found: %v", err)
@@ -175,7 +175,7 @@ func TestProbeInTrouble(t *testing.T) {
 						}
 						return nil
 					}
-					err := w.runProbe(t.Context(), plan)
+					err := runProbe(t.Context(), w.session, plan)
 					reached := left < 0 || op != "reserve" && op != "write"
 					var gone *drive.GoneError
 					var readOnly *drive.ReadOnlyError
@@ -219,7 +219,7 @@ func TestProbeCanceled(t *testing.T) {
 				}
 				return nil
 			}
-			if err := w.runProbe(ctx, plan); !errors.Is(err, context.Canceled) {
+			if err := runProbe(ctx, w.session, plan); !errors.Is(err, context.Canceled) {
 				t.Errorf("%s, canceled in %s: %v", way, op, err)
 			}
 			cancel()
@@ -257,7 +257,7 @@ func TestWhenToProbe(t *testing.T) {
 	}
 	same := func(*Writer) {}
 	empty := func() { os.RemoveAll(filepath.Join(mount, layout.TreeDir)) }
-	if export(h, func(w *Writer) { w.isDrive = nil }) {
+	if export(h, func(w *Writer) { w.isDrive = func() bool { return onMount(w.d) } }) {
 		t.Error("a directory was probed")
 	}
 	empty()

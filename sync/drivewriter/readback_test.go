@@ -105,7 +105,7 @@ func TestNoReadBack(t *testing.T) {
 	compared := false
 	h.tweak = func(w *Writer) {
 		w.o.NoReadBack = true
-		w.o.Progress = func(stage Stage, _ string, _ int64) { compared = compared || stage == Comparing }
+		w.tellTo(func(stage Stage, _ string, _ int64) { compared = compared || stage == Comparing })
 	}
 	mustExport(t, h, mount)
 	mustExport(t, h, mount)
@@ -139,14 +139,14 @@ func TestProgress(t *testing.T) {
 	got := make(map[string]int64)
 	var steps []int64
 	h.tweak = func(w *Writer) {
-		w.o.Progress = func(stage Stage, name string, n int64) {
+		w.tellTo(func(stage Stage, name string, n int64) {
 			if stage == Writing {
 				got[name] += n
 				if strings.HasPrefix(name, layout.PackagesDir) {
 					steps = append(steps, n)
 				}
 			}
-		}
+		})
 	}
 	mustExport(t, h, mount)
 	g := checkHolds(t, h, mount)

@@ -306,30 +306,30 @@ func (r *Removal) Run(ctx context.Context, told func(path string, bytes int64)) 
 	if r.d.ReadOnly() {
 		return &drive.ReadOnlyError{Op: "removing from", Path: r.d.Mount(), Err: unix.EROFS}
 	}
-	w := &Writer{d: r.d, o: BeginOptions{Dir: r.Dir}, hook: r.hook}
-	w.init()
-	defer w.release()
-	if err := w.takeLock(); err != nil {
+	s := newSession(r.d, r.Dir, nil)
+	s.hook = r.hook
+	defer s.release()
+	if err := s.takeLock(); err != nil {
 		return err
 	}
 	if best, other := r.d.PastCopies(r.Dir, r.ring); r.text != nil && !bytes.Equal(best.Text, r.text) && !bytes.Equal(other.Text, r.text) {
-		return fmt.Errorf("forgetting %q: %w", r.Dir, ErrChanged)
+		return fmt.Errorf("forgetting %q: %s", r.Dir, ErrChanged)
 	}
 	var err error
-	if w.root, err = r.d.Root().OpenRoot(r.Dir); err != nil {
+	if s.root, err = r.d.Root().OpenRoot(r.Dir); err != nil {
 		return r.d.Explain("opening", r.Dir, err)
 	}
 	if told == nil {
 		told = func(string, int64) {}
 	}
-	m := removing{r: r, w: w, ctx: ctx, told: told}
+	m := removing{r: r, s: s, ctx: ctx, told: told}
 	return m.run()
 }
 
 // removing is a Removal at work.
 type removing struct {
 	r    *Removal
-	w    *Writer
+	s    *session
 	ctx  context.Context
 	told func(path string, bytes int64)
 	dirs listing.Reader
@@ -339,7 +339,7 @@ func (m *removing) run() error {
 	if _, err := m.walk(nil, "", ".", 0, false); err != nil {
 		return err
 	}
-	if err := m.w.syncfs(); err != nil {
+	if err := m.s.syncfs(); err != nil {
 		return err
 	}
 	if _, err := m.walk(nil, "", ".", 0, true); err != nil {
@@ -359,9 +359,9 @@ func (m *removing) walk(above *drive.Level, name, dir string, depth int, empty b
 	if err := context.Cause(m.ctx); err != nil {
 		return false, err
 	}
-	l, err := m.w.d.Enter(&m.dirs, m.w.root, above, name, dir, false)
+	l, err := m.s.d.Enter(&m.dirs, m.s.root, above, name, dir, false)
 	if err != nil {
-		return false, m.w.d.PullDamage("reading the directory", dir, err)
+		return false, m.s.d.PullDamage("reading the directory", dir, err)
 	}
 	defer l.Close()
 	for _, e := range l.Entries {
@@ -387,7 +387,7 @@ func (m *removing) walk(above *drive.Level, name, dir string, depth int, empty b
 		}
 	}
 	if lost {
-		err = m.w.sync("fsync", dir, func() error { return syncOpenDir(l.FD) })
+		err = m.s.sync("fsync", dir, func() error { return syncOpenDir(l.FD) })
 	}
 	return lost, errors.Join(err, context.Cause(m.ctx))
 }
@@ -403,9 +403,9 @@ func syncOpenDir(fd int) error {
 
 func (m *removing) removeFile(l *drive.Level, e *listing.Entry, file string) error {
 	if err := e.Lstat(l.FD); err != nil || !e.IsRegular() {
-		return m.w.end("looking at", file, err)
+		return m.s.end("looking at", file, err)
 	}
-	err := m.w.do("unlink", file, func() error {
+	err := m.s.do("unlink", file, func() error {
 		return listing.Retry(func() error { return unix.Unlinkat(l.FD, e.Name(), 0) })
 	})
 	if err == nil {
@@ -415,7 +415,7 @@ func (m *removing) removeFile(l *drive.Level, e *listing.Entry, file string) err
 }
 
 func (m *removing) removeDir(l *drive.Level, name, dir string) (gone bool, err error) {
-	err = m.w.do("rmdir", dir, func() error {
+	err = m.s.do("rmdir", dir, func() error {
 		return listing.Retry(func() error { return unix.Unlinkat(l.FD, name, unix.AT_REMOVEDIR) })
 	})
 	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
@@ -426,29 +426,29 @@ func (m *removing) removeDir(l *drive.Level, name, dir string) (gone bool, err e
 
 // removeCopy removes one copy of the manifest, if it is a file, and makes that durable.
 func (m *removing) removeCopy(name string) error {
-	info, err := m.w.root.Lstat(name)
+	info, err := m.s.root.Lstat(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && m.w.d.Present():
+	case errors.Is(err, fs.ErrNotExist) && m.s.d.Present():
 		return nil
 	case err != nil:
-		return m.w.end("looking at", name, err)
+		return m.s.end("looking at", name, err)
 	case !info.Mode().IsRegular():
 		return nil
 	}
-	if err := m.w.remove("unlink", m.w.root, name); err != nil {
+	if err := m.s.remove("unlink", m.s.root, name); err != nil {
 		return err
 	}
-	return m.w.fsync(".")
+	return m.s.fsync(".")
 }
 
 // removeOrigin removes the origin's directory, unless somebody's files are left in it.
 func (m *removing) removeOrigin() error {
-	err := m.w.remove("rmdir", m.w.d.Root(), m.r.Dir)
+	err := m.s.remove("rmdir", m.s.d.Root(), m.r.Dir)
 	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return m.w.sync("fsync", layout.TreeDir, func() error { return syncOpenDir(int(m.w.lock.Fd())) })
+	return m.s.sync("fsync", layout.TreeDir, func() error { return syncOpenDir(int(m.s.lock.Fd())) })
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"sync"
@@ -15,9 +14,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
-	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/listing"
 )
 
 // DefaultPartSize is the largest file that FAT can hold.
@@ -46,38 +43,12 @@ type BeginOptions struct {
 	Progress func(stage Stage, path string, bytes int64)
 }
 
-// Stage is what a Writer is doing.
-type Stage uint8
-
-// The stages, in the order in which they come.
-const (
-	Tidying    Stage = iota + 1 // leftovers of a pulled run
-	Preparing                   // directories
-	Probing                     // a drive that was never used
-	Writing                     // payload
-	Flushing                    // waiting for the drive
-	Comparing                   // reading back
-	Committing                  // the slots
-	Removing                    // what the new generation does not list
-)
-
-// String returns the stage's name.
-func (s Stage) String() string {
-	names := [...]string{"", "tidying", "preparing", "probing", "writing", "flushing", "comparing", "committing", "removing"}
-	if int(s) < len(names) {
-		return names[s]
-	}
-	return ""
-}
-
 // Writer is a session of writing to one origin. After an error of the drive
 // each further call returns that error: a lost write is reported only once, so
 // nothing that follows could be believed. Close ends it.
 type Writer struct {
-	d    *drive.Drive
-	o    BeginOptions
-	root *os.Root // the origin's directory, nil before the first export made it
-	lock *os.File
+	*session
+	o BeginOptions
 
 	held     *drive.Generation        // the committed generation, nil if there is none to keep files of
 	listed   map[string]manifest.File // what is committed, by path
@@ -85,36 +56,19 @@ type Writer struct {
 	unmended []byte                   // the text of the generation that only Manifest.next has; nil if there is none
 	as       drive.Standing           // of the origin's directory, as it was found
 
-	names  layout.Namespace
-	rooms  map[string]*room // directories, of interest on vfat
-	dirs   map[string]bool  // directories that are there
-	others []string         // files that are there, and neither listed nor leftovers
-	absent []string         // listed files that are not there, have another size, or were found wrong
-	proven map[string]bool  // listed files that this session saw to be right on the medium
+	places places
+	dirs   *directories
+	others []string        // files that are there, and neither listed nor leftovers
+	absent []string        // listed files that are not there, have another size, or were found wrong
+	proven map[string]bool // listed files that this session saw to be right on the medium
 
-	mu       sync.Mutex              // guards what follows, while files are put side by side
-	reserved map[layout.Key][]string // names given by Prepare
-	fresh    map[string]written      // written since the last commit, by path
-	strays   []string                // written since the last commit and given up
+	mu     sync.Mutex         // guards what follows, while files are put side by side
+	fresh  map[string]written // written since the last commit, by path
+	strays []string           // written since the last commit and given up
 
-	flow  flow
-	ended ending
-
-	// hook, in tests, is asked before each change of the drive.
-	hook func(op, path string) error
-	// dirSize tells the size of a directory in bytes; tests put their own in.
-	dirSize func(root *os.Root, dir string) (int64, error)
-	vfat    bool
 	// isDrive says whether the tree is alone on a device; tests say so themselves.
 	isDrive func() bool
 	probed  bool
-}
-
-// written is a file that this session wrote, with marks to find the first
-// wrong byte by.
-type written struct {
-	manifest.File
-	marks []uint32
 }
 
 // Begin takes the drive for writing and does steps 1 to 3 of the order: opens,
@@ -126,7 +80,7 @@ func Begin(ctx context.Context, d *drive.Drive, o BeginOptions) (*Writer, error)
 	if d.ReadOnly() {
 		return nil, &drive.ReadOnlyError{Op: "writing to", Path: d.Mount(), Err: unix.EROFS}
 	}
-	w := &Writer{d: d, o: o, vfat: d.FSType().FixedDirectories()}
+	w := newWriter(d, o)
 	if err := w.begin(ctx); err != nil {
 		w.release()
 		return nil, err
@@ -135,13 +89,12 @@ func Begin(ctx context.Context, d *drive.Drive, o BeginOptions) (*Writer, error)
 }
 
 func (w *Writer) begin(ctx context.Context) error {
-	w.init()
 	for _, name := range []string{w.o.Dir, w.o.Name} {
 		if err := layout.CheckOriginName(name); err != nil {
 			return err
 		}
 	}
-	if err := w.checkKey(w.o.Last); err != nil {
+	if err := CheckKey(w.o.Key, w.o.Now, w.o.Last); err != nil {
 		return err
 	}
 	if err := w.takeLock(); err != nil {
@@ -158,50 +111,20 @@ func (w *Writer) begin(ctx context.Context) error {
 	return nil
 }
 
-func (w *Writer) init() {
-	if w.o.PartSize <= 0 {
-		w.o.PartSize = DefaultPartSize
+// newWriter is a Writer that has done nothing yet.
+func newWriter(d *drive.Drive, o BeginOptions) *Writer {
+	if o.PartSize <= 0 {
+		o.PartSize = DefaultPartSize
 	}
-	hear := w.o.Progress
-	if hear == nil {
-		hear = func(Stage, string, int64) {}
+	w := &Writer{
+		session: newSession(d, o.Dir, o.Progress), o: o,
+		listed: make(map[string]manifest.File), proven: make(map[string]bool),
+		fresh: make(map[string]written),
 	}
-	var telling sync.Mutex // files are sent off beside everything else
-	w.o.Progress = func(stage Stage, name string, n int64) {
-		telling.Lock()
-		defer telling.Unlock()
-		hear(stage, name, n)
-	}
-	w.listed = make(map[string]manifest.File)
-	w.rooms = make(map[string]*room)
-	w.dirs = make(map[string]bool)
-	w.reserved = make(map[layout.Key][]string)
-	w.fresh = make(map[string]written)
-	w.proven = make(map[string]bool)
-	w.flow.tell = func(name string, n int64) { w.o.Progress(Writing, name, n) }
-	if w.dirSize == nil {
-		w.dirSize = w.statDir
-	}
-	if w.isDrive == nil {
-		w.isDrive = w.onMount
-	}
-}
-
-// takeLock keeps a second exporter of this machine away. The lock is on the
-// tree's directory, so that nothing has to be written for it.
-func (w *Writer) takeLock() error {
-	f, err := durable.OpenDir(w.d.Root(), ".")
-	if err != nil {
-		return w.d.Explain("opening", layout.TreeDir, err)
-	}
-	w.lock = f
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return fmt.Errorf("writing to %q: %w", w.d.Mount(), durable.ErrLocked)
-	case err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOLCK):
-		return w.d.Explain("locking", layout.TreeDir, err)
-	}
-	return nil
+	w.dirs = newDirectories(w.session, &w.places.names)
+	w.places.dirs, w.places.partSize, w.places.reserved = w.dirs, o.PartSize, make(map[layout.Key][]string)
+	w.isDrive = func() bool { return onMount(d) }
+	return w
 }
 
 // open is step 1. The descriptor for syncfs is the one of the mount point,
@@ -232,7 +155,7 @@ func (w *Writer) open(context.Context) error {
 	case drive.Foreign:
 		return foreignError(w)
 	case drive.Committed:
-		if err := w.checkKey(w.serial); err != nil {
+		if err := CheckKey(w.o.Key, w.o.Now, w.serial); err != nil {
 			return err
 		}
 		if err := w.hold(best, other); err != nil {
@@ -248,9 +171,6 @@ func (w *Writer) open(context.Context) error {
 
 // ring is the keys whose generations are this origin's own.
 func (w *Writer) ring() manifest.Ring { return append(manifest.Ring{w.o.Key.Public()}, w.o.Earlier...) }
-
-// checkKey is CheckKey for this session.
-func (w *Writer) checkKey(last int64) error { return CheckKey(w.o.Key, w.o.Now, last) }
 
 // CheckKey signs a list and reads it again as a commit after the serial last will: a key that is revoked or expired, or
 // will be at the time of the next serial, fails before anything is changed.
@@ -342,156 +262,36 @@ func (w *Writer) Missing() []layout.Item {
 	return items
 }
 
-// tidy is step 3: what N does not list under a name of the layout was left by a pulled run, and may
-// share clusters with anything. Only when it is gone, from the medium too, may anything be allocated.
-// Everything else stays for good, and is named: an entry that is never removed frees nobody's clusters.
-func (w *Writer) tidy(ctx context.Context) error {
-	if w.root == nil {
-		w.remember()
-		return nil
-	}
-	w.o.Progress(Tidying, "", 0)
-	t := tidying{w: w, ctx: ctx, listed: make(map[string]int64), needed: make(map[string]bool), seen: make(map[string]bool)}
-	for name, f := range w.listed {
-		t.listed[layout.FoldName(name)] = f.Size
-		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			t.needed[layout.FoldName(dir)] = true
-		}
-	}
-	if _, err := t.walk(nil, "", ".", 0); err != nil {
-		return err
-	}
-	for name := range w.listed {
-		if !t.seen[layout.FoldName(name)] {
-			w.absent = append(w.absent, name)
-		}
-	}
-	slices.Sort(w.absent)
-	w.remember()
-	return nil
-}
-
-type tidying struct {
-	w      *Writer
-	ctx    context.Context
-	listed map[string]int64 // sizes by folded path: on FAT another spelling is the same file
-	needed map[string]bool  // folded directories
-	seen   map[string]bool
-	dirs   listing.Reader
-}
-
-// walk removes what is not listed below dir, which is name below the level
-// above, makes that durable, and says whether dir is empty then.
-func (t *tidying) walk(above *drive.Level, name, dir string, depth int) (empty bool, err error) {
-	if err := context.Cause(t.ctx); err != nil {
-		return false, err
-	}
-	if depth > drive.MaxDepth {
-		return false, fmt.Errorf("reading the directory %q: too deep", dir)
-	}
-	w := t.w
-	w.dirs[dir] = true
-	l, err := w.d.Enter(&t.dirs, w.root, above, name, dir, true)
-	if err != nil {
-		return false, w.d.PullDamage("reading the directory", dir, err)
-	}
-	defer l.Close()
-	empty, lost := true, false
-	for _, entry := range l.Entries {
-		removed, err := t.visit(l, path.Join(dir, entry.Name()), entry, depth)
-		if err != nil {
-			return false, err
-		}
-		empty, lost = empty && removed, lost || removed
-		if !removed && w.vfat {
-			w.roomOf(dir).add(entry.Name())
-		}
-	}
-	if !lost {
-		return empty, nil
-	}
-	return empty, w.d.PullDamage("removing from", dir, w.fsync(dir))
-}
-
-// visit looks at one entry. What is listed and is no file of its size stays
-// until a generation without it is committed, but counts as absent.
-func (t *tidying) visit(l *drive.Level, name string, entry *listing.Entry, depth int) (removed bool, err error) {
-	w, key := t.w, layout.FoldName(name)
-	if entry.IsDir() {
-		empty, err := t.walk(l, entry.Name(), name, depth+1)
-		if err != nil || !empty || t.needed[key] || layout.Lasting(name) || !layout.OfLayout(name) || !w.as.HasLeftovers() {
-			return false, err
-		}
-		delete(w.dirs, name)
-		return true, w.d.PullDamage("removing", name, w.remove("rmdir", w.root, name))
-	}
-	if want, ok := t.listed[key]; ok {
-		t.seen[key] = entry.IsRegular() && entry.Size() == want
-		return false, nil
-	}
-	switch {
-	case name == layout.Slot || name == layout.NextSlot || name == layout.PackagesFile:
-		return false, nil
-	case layout.MadeHere(name) && (w.as.HasLeftovers() || name == layout.LayoutFile):
-	default:
-		t.stay(name)
-		return false, nil
-	}
-	return true, w.d.PullDamage("removing", name, w.remove("unlink", w.root, name))
-}
-
-// stay keeps a file that is not of this generation: nothing gets its name.
-func (t *tidying) stay(name string) {
-	w := t.w
-	w.others = append(w.others, name)
-	if w.o.Foreign != nil && !(w.as == drive.Broken && layout.MadeHere(name)) {
-		w.o.Foreign(name)
-	}
-}
-
-// outlived are the files that nobody could tell the list of, once a generation has replaced them.
-func outlived(w *Writer) (names []string) {
-	if w.as != drive.Broken || w.held == nil || len(w.fresh)+len(w.reserved) > 0 {
-		return nil
-	}
-	for _, name := range w.others {
-		if layout.MadeHere(name) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // remember takes the names of what is committed.
 func (w *Writer) remember() {
-	w.names = layout.Namespace{}
+	w.places.names = layout.Namespace{}
 	for _, dir := range layout.OriginDirs {
-		w.names.TakeDir(dir)
+		w.places.names.TakeDir(dir)
 	}
 	for _, file := range []string{layout.Slot, layout.NextSlot, layout.PackagesFile, layout.PackagesFile + ".gz", layout.LayoutFile} {
-		w.names.Take(file)
+		w.places.names.Take(file)
 	}
-	for dir := range w.dirs {
-		w.names.TakeDir(dir)
+	for dir := range w.dirs.made {
+		w.places.names.TakeDir(dir)
 	}
 	for name := range w.listed {
-		w.names.Take(name)
+		w.places.names.Take(name)
 	}
 	for _, name := range w.others {
-		w.names.Take(name)
+		w.places.names.Take(name)
 	}
 	for name := range w.fresh {
-		w.names.Take(name)
+		w.places.names.Take(name)
 	}
 	for _, name := range w.strays {
-		w.names.Take(name)
+		w.places.names.Take(name)
 	}
-	for _, stored := range w.reserved {
+	for _, stored := range w.places.reserved {
 		for _, name := range stored {
-			w.names.Take(name)
+			w.places.names.Take(name)
 		}
 	}
-	w.roomsCommitted()
+	w.dirs.committed(w.listed)
 }
 
 // Close ends the session. What was put and not committed is removed, unless
@@ -505,7 +305,7 @@ func (w *Writer) Close() error {
 			w.strays = append(w.strays, name)
 		}
 		clear(w.fresh)
-		clear(w.reserved)
+		clear(w.places.reserved)
 		w.flow.drop()
 		err = w.unlinkAll(context.Background(), w.strays)
 		w.strays = nil
@@ -514,178 +314,11 @@ func (w *Writer) Close() error {
 	return err
 }
 
+// release closes the held generation, too.
 func (w *Writer) release() {
-	w.flow.drop()
 	if w.held != nil {
 		w.held.Close()
 		w.held = nil
 	}
-	if w.root != nil {
-		w.root.Close()
-		w.root = nil
-	}
-	if w.lock != nil {
-		w.lock.Close()
-		w.lock = nil
-	}
-	w.ended.with(fmt.Errorf("writing to %q: the session has ended", w.d.Mount()))
-}
-
-// do does one change of the drive. An error of the drive ends the session.
-func (w *Writer) do(op, name string, change func() error) error {
-	if err := w.ended.cause(); err != nil {
-		return err
-	}
-	if w.hook != nil {
-		if err := w.hook(op, name); err != nil {
-			return w.end(op, name, err)
-		}
-	}
-	return w.end(op, name, change())
-}
-
-// end explains an error, and ends the session if the drive is gone, failing or read-only.
-func (w *Writer) end(op, name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	err = w.d.Explain(op, name, err)
-	var gone *drive.GoneError
-	var readOnly *drive.ReadOnlyError
-	if errors.As(err, &gone) || errors.As(err, &readOnly) {
-		return w.ended.with(err)
-	}
-	return err
-}
-
-// sync does one step that makes earlier changes durable. Whatever it reports, a full drive too, means
-// that something that was written before is lost: it ends the session.
-func (w *Writer) sync(op, name string, step func() error) error {
-	return w.ended.with(w.do(op, name, step))
-}
-
-// ending is the error after which nothing of a session can be believed.
-type ending struct {
-	mu  sync.Mutex
-	err error
-}
-
-// cause returns the error, nil while the session goes on.
-func (e *ending) cause() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.err
-}
-
-// with ends the session with err, unless that is nil or it has ended, and returns err.
-func (e *ending) with(err error) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.err == nil {
-		e.err = err
-	}
-	return err
-}
-
-// remove unlinks a file or an empty directory. What is not there, on a drive
-// that is, has been removed.
-func (w *Writer) remove(op string, root *os.Root, name string) error {
-	return w.do(op, name, func() error {
-		err := root.Remove(name)
-		if errors.Is(err, fs.ErrNotExist) && w.d.Present() {
-			return nil
-		}
-		return err
-	})
-}
-
-// syncDirs makes the loss of names durable: until then a new file could share
-// the clusters of an old entry.
-func (w *Writer) syncDirs(dirs []string) error {
-	slices.Sort(dirs)
-	for _, dir := range slices.Compact(dirs) {
-		if err := w.fsync(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fsync makes a file or directory below the origin durable, and sends the
-// drive a flush of its cache, even if it was clean.
-func (w *Writer) fsync(name string) error {
-	return w.sync("fsync", name, func() error {
-		f, err := durable.OpenFile(w.root, name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		err = f.Sync()
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
-			return nil // a file system that cannot sync a directory needs no sync
-		}
-		return err
-	})
-}
-
-// flush is step 7: everything to the drive, and then the cache of the drive to
-// the medium. syncfs on vfat does only the first; the fsync of a clean file
-// does the second.
-func (w *Writer) flush() error {
-	if err := w.flow.drain(); err != nil {
-		return w.ended.with(w.end("writing", w.o.Dir, err))
-	}
-	if err := w.syncfs(); err != nil {
-		return err
-	}
-	return w.fsync(layout.NextSlot)
-}
-
-func (w *Writer) syncfs() error {
-	return w.sync("syncfs", w.o.Dir, func() error {
-		return unix.Syncfs(int(w.d.Top().Fd()))
-	})
-}
-
-// mkdir makes a directory below the origin.
-func (w *Writer) mkdir(dir string) error {
-	if w.dirs[dir] {
-		return nil
-	}
-	err := w.do("mkdir", dir, func() error {
-		err := w.root.Mkdir(dir, 0o755)
-		if errors.Is(err, fs.ErrExist) {
-			return mustBeDir(w, dir)
-		}
-		if err != nil {
-			return w.d.ExplainName("making", dir, err)
-		}
-		return nil
-	})
-	if err == nil {
-		w.dirs[dir] = true
-	}
-	return err
-}
-
-// mustBeDir fails if something else than a directory has the name.
-func mustBeDir(w *Writer, dir string) error {
-	info, err := w.root.Lstat(dir)
-	if err == nil && !info.IsDir() {
-		return fmt.Errorf("making the directory %q: a file that is not pkgsneak's has this name: move it away", path.Join(w.o.Dir, dir))
-	}
-	return err
-}
-
-// create makes a new file for writing.
-func (w *Writer) create(root *os.Root, name string, mode fs.FileMode) (*os.File, error) {
-	var f *os.File
-	err := w.do("create", name, func() (err error) {
-		f, err = durable.OpenFile(root, name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-		if err != nil {
-			err = w.d.ExplainName("making", name, err)
-		}
-		return err
-	})
-	return f, err
+	w.session.release()
 }

@@ -1,8 +1,12 @@
 package drivewriter
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path"
+	"pkgsneak/manifest"
 	"pkgsneak/sync/layout"
 	"strings"
 )
@@ -67,28 +71,46 @@ func reserveOf(dir string) int64 {
 	return 16 // one package's builds
 }
 
+// directories are those of an origin: which ones are there, and on vfat what they hold and have room for.
+type directories struct {
+	*session
+	names *layout.Namespace
+	vfat  bool             // they are of interest
+	rooms map[string]*room // by path, on vfat
+	made  map[string]bool  // those that are there
+	// size tells the size of a directory in bytes; tests put their own in.
+	size func(root *os.Root, dir string) (int64, error)
+}
+
+func newDirectories(s *session, names *layout.Namespace) *directories {
+	t := &directories{session: s, names: names, rooms: make(map[string]*room), made: make(map[string]bool)}
+	t.vfat = s.d != nil && s.d.FSType().FixedDirectories()
+	t.size = t.stat
+	return t
+}
+
 // roomOf returns what is known of a directory. Elsewhere than on vfat nobody
 // wants to know, and nothing is kept.
-func (w *Writer) roomOf(dir string) *room {
-	if !w.vfat {
+func (t *directories) roomOf(dir string) *room {
+	if !t.vfat {
 		return &room{capacity: -1}
 	}
-	r := w.rooms[dir]
+	r := t.rooms[dir]
 	if r == nil {
 		r = &room{capacity: -1}
-		w.rooms[dir] = r
+		t.rooms[dir] = r
 	}
 	return r
 }
 
-// roomsCommitted marks the directories that must not grow any more.
-func (w *Writer) roomsCommitted() {
-	if !w.vfat {
+// committed marks the directories that must not grow any more.
+func (t *directories) committed(listed map[string]manifest.File) {
+	if !t.vfat {
 		return
 	}
-	for name := range w.listed {
+	for name := range listed {
 		for dir := path.Dir(name); ; dir = path.Dir(dir) {
-			r := w.roomOf(dir)
+			r := t.roomOf(dir)
 			if r.keep {
 				break
 			}
@@ -100,29 +122,29 @@ func (w *Writer) roomsCommitted() {
 	}
 }
 
-// statDir tells the size of a directory, which on vfat is that of its clusters.
-func (w *Writer) statDir(root *os.Root, dir string) (int64, error) {
+// stat tells the size of a directory, which on vfat is that of its clusters.
+func (t *directories) stat(root *os.Root, dir string) (int64, error) {
 	info, err := root.Stat(dir)
 	if err != nil {
-		return 0, w.end("looking at", dir, err)
+		return 0, t.end("looking at", dir, err)
 	}
 	return info.Size(), nil
 }
 
 // canHold says whether a path can be made without growing a directory that
 // holds committed files.
-func (w *Writer) canHold(file string, several int64) (bool, error) {
-	if !w.vfat {
+func (t *directories) canHold(file string, several int64) (bool, error) {
+	if !t.vfat {
 		return true, nil
 	}
 	for p := file; p != "."; p = path.Dir(p) {
 		dir := path.Dir(p)
-		r := w.rooms[dir]
-		if r == nil || !r.keep || p != file && w.names.HasDir(p) {
+		r := t.rooms[dir]
+		if r == nil || !r.keep || p != file && t.names.HasDir(p) {
 			continue
 		}
 		if r.capacity < 0 {
-			size, err := w.dirSize(w.root, dir)
+			size, err := t.size(t.root, dir)
 			if err != nil {
 				return false, err
 			}
@@ -136,15 +158,15 @@ func (w *Writer) canHold(file string, several int64) (bool, error) {
 }
 
 // account counts the names that a path adds to its directories.
-func (w *Writer) account(file string) {
-	if !w.vfat {
+func (t *directories) account(file string) {
+	if !t.vfat {
 		return
 	}
 	for p := file; p != "."; p = path.Dir(p) {
-		if p != file && w.names.HasDir(p) {
+		if p != file && t.names.HasDir(p) {
 			return
 		}
-		r := w.roomOf(path.Dir(p))
+		r := t.roomOf(path.Dir(p))
 		r.add(path.Base(p))
 		r.planned++
 	}
@@ -154,52 +176,52 @@ func (w *Writer) account(file string) {
 const maxPlaceholders = 20_000
 
 // grow gives a directory without committed files the room that it needs.
-func (w *Writer) grow(dir string) error {
-	r := w.roomOf(dir)
-	if !w.vfat || r.keep {
+func (t *directories) grow(dir string) error {
+	r := t.roomOf(dir)
+	if !t.vfat || r.keep {
 		return nil
 	}
 	r.planned = 0
-	capacity, err := w.blowUp(w.root, dir, r.wanted(max(r.names, reserveOf(dir))))
+	capacity, err := t.blowUp(t.root, dir, r.wanted(max(r.names, reserveOf(dir))))
 	r.capacity = capacity
 	return err
 }
 
 // growTree is grow for the tree's directory, while no origin is in it.
-func (w *Writer) growTree() error {
-	if !w.vfat {
+func (t *directories) growTree() error {
+	if !t.vfat {
 		return nil
 	}
-	origins, err := w.d.Origins()
+	origins, err := t.d.Origins()
 	if err != nil || len(origins) > 0 {
 		return err
 	}
-	_, err = w.blowUp(w.d.Root(), ".", (&room{}).wanted(64))
+	_, err = t.blowUp(t.d.Root(), ".", (&room{}).wanted(64))
 	return err
 }
 
 // blowUp makes placeholders of the longest names until a directory has room
 // for so many entries, and removes them again.
-func (w *Writer) blowUp(root *os.Root, dir string, want int64) (capacity int64, err error) {
+func (t *directories) blowUp(root *os.Root, dir string, want int64) (capacity int64, err error) {
 	made := 0
 	for ; made < maxPlaceholders; made++ {
-		size, err := w.dirSize(root, dir)
+		size, err := t.size(root, dir)
 		if err != nil {
 			return 0, err
 		}
 		if capacity = size/entrySize - 2; capacity >= want {
 			break
 		}
-		f, err := w.create(root, layout.Placeholder(dir, made), 0o644)
+		f, err := t.create(root, layout.Placeholder(dir, made), 0o644)
 		if err != nil {
 			return 0, err
 		}
 		if err := f.Close(); err != nil {
-			return 0, w.end("growing", dir, err)
+			return 0, t.end("growing", dir, err)
 		}
 	}
 	for i := range made {
-		if err := w.remove("unlink", root, layout.Placeholder(dir, i)); err != nil {
+		if err := t.remove("unlink", root, layout.Placeholder(dir, i)); err != nil {
 			return 0, err
 		}
 	}
@@ -210,4 +232,46 @@ func (w *Writer) blowUp(root *os.Root, dir string, want int64) (capacity int64, 
 func (r *room) drop(name string) {
 	r.names--
 	r.slots -= slotsOf(name)
+}
+
+// mkdir makes a directory below the origin.
+func (t *directories) mkdir(dir string) error {
+	if t.made[dir] {
+		return nil
+	}
+	err := t.do("mkdir", dir, func() error {
+		err := t.root.Mkdir(dir, 0o755)
+		if errors.Is(err, fs.ErrExist) {
+			return mustBeDir(t.session, dir)
+		}
+		if err != nil {
+			return t.d.ExplainName("making", dir, err)
+		}
+		return nil
+	})
+	if err == nil {
+		t.made[dir] = true
+	}
+	return err
+}
+
+// mustBeDir fails if something else than a directory has the name.
+func mustBeDir(s *session, dir string) error {
+	info, err := s.root.Lstat(dir)
+	if err == nil && !info.IsDir() {
+		return fmt.Errorf("making the directory %q: a file that is not pkgsneak's has this name: move it away", path.Join(s.dir, dir))
+	}
+	return err
+}
+
+// make makes a directory and gives it room, unless that has been done.
+func (t *directories) make(dir string) (made bool, err error) {
+	r := t.roomOf(dir)
+	if t.made[dir] && (r.keep || r.planned == 0 && r.capacity >= 0 || !t.vfat) {
+		return false, nil
+	}
+	if err := t.mkdir(dir); err != nil {
+		return false, err
+	}
+	return true, t.grow(dir)
 }

@@ -9,11 +9,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/pkgindex"
 )
 
 // RoomUnit is the least room of a slot and of Packages, in bytes: made at the
@@ -38,24 +38,24 @@ var newlines = bytes.Repeat([]byte{'\n'}, 64<<10)
 // makeRoom makes sure that the text of n bytes fits into a slot without
 // growing it: newlines are appended and made durable, as a change of its own,
 // while what the slot says stays readable.
-func (w *Writer) makeRoom(ctx context.Context, name string, n int64) error {
-	size, err := w.size(name)
+func (s *session) makeRoom(ctx context.Context, name string, n int64) error {
+	size, err := s.size(name)
 	if err != nil {
 		return err
 	}
 	if size > manifest.MaxManifest { // no reader takes it, so it says nothing
-		return w.shorten(name, slotRoom(n))
+		return s.shorten(name, slotRoom(n))
 	}
 	if size >= n && size > 0 {
 		return nil
 	}
-	return w.extend(ctx, name, size, slotRoom(n))
+	return s.extend(ctx, name, size, slotRoom(n))
 }
 
 // shorten cuts a file that somebody made larger than this package would.
-func (w *Writer) shorten(name string, size int64) error {
-	err := w.do("shorten", name, func() error {
-		f, err := durable.OpenFile(w.root, name, os.O_WRONLY, 0)
+func (s *session) shorten(name string, size int64) error {
+	err := s.do("shorten", name, func() error {
+		f, err := durable.OpenFile(s.root, name, os.O_WRONLY, 0)
 		if err != nil {
 			return err
 		}
@@ -64,17 +64,17 @@ func (w *Writer) shorten(name string, size int64) error {
 	if err != nil {
 		return err
 	}
-	return w.fsync(name)
+	return s.fsync(name)
 }
 
 // size returns the size of a file, 0 if there is none.
-func (w *Writer) size(name string) (int64, error) {
-	info, err := w.root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) && w.d.Present() {
+func (s *session) size(name string) (int64, error) {
+	info, err := s.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) && s.d.Present() {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, w.end("looking at", name, err)
+		return 0, s.end("looking at", name, err)
 	}
 	if !info.Mode().IsRegular() {
 		return 0, fmt.Errorf("looking at %q: not a regular file", name)
@@ -85,10 +85,10 @@ func (w *Writer) size(name string) (int64, error) {
 // extend appends newlines up to a size: syncfs first, so that the clusters
 // are in the FAT before the file's own fsync. What a canceled one has appended
 // is made durable too; the room is then less.
-func (w *Writer) extend(ctx context.Context, name string, from, to int64) error {
+func (s *session) extend(ctx context.Context, name string, from, to int64) error {
 	var stopped error
-	err := w.do("extend", name, func() error {
-		f, err := durable.OpenFile(w.root, name, os.O_WRONLY|os.O_CREATE, 0o644)
+	err := s.do("extend", name, func() error {
+		f, err := durable.OpenFile(s.root, name, os.O_WRONLY|os.O_CREATE, 0o644)
 		if err != nil {
 			return err
 		}
@@ -101,10 +101,10 @@ func (w *Writer) extend(ctx context.Context, name string, from, to int64) error 
 	if err != nil {
 		return err
 	}
-	if err := w.syncfs(); err != nil {
+	if err := s.syncfs(); err != nil {
 		return err
 	}
-	if err := w.fsync(name); err != nil {
+	if err := s.fsync(name); err != nil {
 		return err
 	}
 	return stopped
@@ -134,10 +134,10 @@ func appendNewlines(ctx context.Context, f *os.File, from, to int64) (stopped, e
 // overwrite writes text into a slot in place, newlines over what is left of
 // the old one, and fsyncs it. The file keeps its size: nothing is allocated
 // and no name changes, so that a pull can tear the contents and nothing else.
-func (w *Writer) overwrite(name string, fill func(io.Writer) error) error {
+func (s *session) overwrite(name string, fill func(io.Writer) error) error {
 	var f *os.File
-	err := w.do("overwrite", name, func() (err error) {
-		f, err = durable.OpenFile(w.root, name, os.O_RDWR, 0)
+	err := s.do("overwrite", name, func() (err error) {
+		f, err = durable.OpenFile(s.root, name, os.O_RDWR, 0)
 		if err != nil {
 			return err
 		}
@@ -160,9 +160,9 @@ func (w *Writer) overwrite(name string, fill func(io.Writer) error) error {
 		defer f.Close()
 	}
 	if err != nil { // nobody can tell what the slot says until the next session reads it
-		return w.ended.with(err)
+		return s.ended.with(err)
 	}
-	return w.sync("fsync", name, f.Sync)
+	return s.sync("fsync", name, f.Sync)
 }
 
 // content fills with what is in memory.
@@ -171,4 +171,17 @@ func content(text []byte) func(io.Writer) error {
 		_, err := out.Write(text)
 		return err
 	}
+}
+
+// derive is step 10: Packages in place. The signed list has its digest
+// already; a pull here leaves it stale, which verify says and the next
+// generation mends. Nothing else reads it.
+func (s *session) derive(index *pkgindex.Index) error {
+	if err := s.overwrite(layout.PackagesFile, index.Write); err != nil {
+		return err
+	}
+	if err := s.syncfs(); err != nil {
+		return err
+	}
+	return s.fsync(layout.PackagesFile)
 }

@@ -1,0 +1,213 @@
+package drivewriter
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/layout"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// session is the writing to one drive as far as all writers of this package share it: the lock, the
+// origin's directory, and the error after which nothing can be believed any more.
+type session struct {
+	d    *drive.Drive
+	dir  string   // of the origin, below the tree's
+	root *os.Root // the origin's directory, nil before the first export made it
+	lock *os.File
+
+	progress func(stage Stage, path string, bytes int64) // one call ends before the next begins
+
+	flow  flow
+	ended ending
+
+	// hook, in tests, is asked before each change of the drive.
+	hook func(op, path string) error
+}
+
+// newSession begins nothing yet: takeLock does. hear may be nil.
+func newSession(d *drive.Drive, dir string, hear func(stage Stage, path string, bytes int64)) *session {
+	s := &session{d: d, dir: dir}
+	s.tellTo(hear)
+	return s
+}
+
+// tellTo makes hear the one that hears of the progress.
+func (s *session) tellTo(hear func(stage Stage, path string, bytes int64)) {
+	if hear == nil {
+		hear = func(Stage, string, int64) {}
+	}
+	var telling sync.Mutex // files are sent off beside everything else
+	s.progress = func(stage Stage, name string, n int64) {
+		telling.Lock()
+		defer telling.Unlock()
+		hear(stage, name, n)
+	}
+	s.flow.tell = func(name string, n int64) { s.progress(Writing, name, n) }
+}
+
+// takeLock keeps a second exporter of this machine away. The lock is on the
+// tree's directory, so that nothing has to be written for it.
+func (s *session) takeLock() error {
+	f, err := durable.OpenDir(s.d.Root(), ".")
+	if err != nil {
+		return s.d.Explain("opening", layout.TreeDir, err)
+	}
+	s.lock = f
+	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return fmt.Errorf("writing to %q: %w", s.d.Mount(), durable.ErrLocked)
+	case err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOLCK):
+		return s.d.Explain("locking", layout.TreeDir, err)
+	}
+	return nil
+}
+
+// release gives back what the session holds open. Whatever is tried with it after that fails.
+func (s *session) release() {
+	s.flow.drop()
+	if s.root != nil {
+		s.root.Close()
+		s.root = nil
+	}
+	if s.lock != nil {
+		s.lock.Close()
+		s.lock = nil
+	}
+	s.ended.with(fmt.Errorf("writing to %q: the session has ended", s.d.Mount()))
+}
+
+// do does one change of the drive. An error of the drive ends the session.
+func (s *session) do(op, name string, change func() error) error {
+	if err := s.ended.cause(); err != nil {
+		return err
+	}
+	if s.hook != nil {
+		if err := s.hook(op, name); err != nil {
+			return s.end(op, name, err)
+		}
+	}
+	return s.end(op, name, change())
+}
+
+// end explains an error, and ends the session if the drive is gone, failing or read-only.
+func (s *session) end(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = s.d.Explain(op, name, err)
+	var gone *drive.GoneError
+	var readOnly *drive.ReadOnlyError
+	if errors.As(err, &gone) || errors.As(err, &readOnly) {
+		return s.ended.with(err)
+	}
+	return err
+}
+
+// sync does one step that makes earlier changes durable. Whatever it reports, a full drive too, means
+// that something that was written before is lost: it ends the session.
+func (s *session) sync(op, name string, step func() error) error {
+	return s.ended.with(s.do(op, name, step))
+}
+
+// ending is the error after which nothing of a session can be believed.
+type ending struct {
+	mu  sync.Mutex
+	err error
+}
+
+// cause returns the error, nil while the session goes on.
+func (e *ending) cause() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.err
+}
+
+// with ends the session with err, unless that is nil or it has ended, and returns err.
+func (e *ending) with(err error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err == nil {
+		e.err = err
+	}
+	return err
+}
+
+// remove unlinks a file or an empty directory. What is not there, on a drive
+// that is, has been removed.
+func (s *session) remove(op string, root *os.Root, name string) error {
+	return s.do(op, name, func() error {
+		err := root.Remove(name)
+		if errors.Is(err, fs.ErrNotExist) && s.d.Present() {
+			return nil
+		}
+		return err
+	})
+}
+
+// syncDirs makes the loss of names durable: until then a new file could share
+// the clusters of an old entry.
+func (s *session) syncDirs(dirs []string) error {
+	slices.Sort(dirs)
+	for _, dir := range slices.Compact(dirs) {
+		if err := s.fsync(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fsync makes a file or directory below the origin durable, and sends the
+// drive a flush of its cache, even if it was clean.
+func (s *session) fsync(name string) error {
+	return s.sync("fsync", name, func() error {
+		f, err := durable.OpenFile(s.root, name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		err = f.Sync()
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+			return nil // a file system that cannot sync a directory needs no sync
+		}
+		return err
+	})
+}
+
+// flush is step 7: everything to the drive, and then the cache of the drive to
+// the medium. syncfs on vfat does only the first; the fsync of a clean file
+// does the second.
+func (s *session) flush() error {
+	if err := s.flow.drain(); err != nil {
+		return s.ended.with(s.end("writing", s.dir, err))
+	}
+	if err := s.syncfs(); err != nil {
+		return err
+	}
+	return s.fsync(layout.NextSlot)
+}
+
+func (s *session) syncfs() error {
+	return s.sync("syncfs", s.dir, func() error {
+		return unix.Syncfs(int(s.d.Top().Fd()))
+	})
+}
+
+// create makes a new file for writing.
+func (s *session) create(root *os.Root, name string, mode fs.FileMode) (*os.File, error) {
+	var f *os.File
+	err := s.do("create", name, func() (err error) {
+		f, err = durable.OpenFile(root, name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if err != nil {
+			err = s.d.ExplainName("making", name, err)
+		}
+		return err
+	})
+	return f, err
+}

@@ -1,0 +1,87 @@
+package drivewriter
+
+import (
+	"context"
+	"errors"
+	"path"
+	"pkgsneak/sync/layout"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// unlinkAll removes files and the package directories that they leave empty,
+// and syncs each directory that lost a name, also if ctx ends it early: what is
+// left then the next Begin removes.
+func (w *Writer) unlinkAll(ctx context.Context, names []string) error {
+	slices.Sort(names)
+	used := w.usedDirs()
+	lost := make(map[string]bool)
+	for _, name := range names {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := w.remove("unlink", w.root, name); err != nil {
+			return err
+		}
+		dir := path.Dir(name)
+		lost[dir] = true
+		w.dirs.roomOf(dir).drop(path.Base(name))
+	}
+	dirs := make([]string, 0, len(lost))
+	for dir := range lost {
+		dirs = append(dirs, dir)
+	}
+	if err := w.syncDirs(dirs); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return w.removeEmpty(dirs, used)
+}
+
+// usedDirs are the directories with files that are listed, new or planned.
+func (w *Writer) usedDirs() map[string]bool {
+	used := make(map[string]bool)
+	mark := func(name string) {
+		for dir := path.Dir(name); dir != "." && !used[dir]; dir = path.Dir(dir) {
+			used[dir] = true
+		}
+	}
+	for name := range w.listed {
+		mark(name)
+	}
+	for name := range w.fresh {
+		mark(name)
+	}
+	for _, stored := range w.places.reserved {
+		for _, name := range stored {
+			mark(name)
+		}
+	}
+	return used
+}
+
+// removeEmpty removes those of dirs that nothing uses, except the lasting
+// ones, and syncs the directories above.
+func (w *Writer) removeEmpty(dirs []string, used map[string]bool) error {
+	var above []string
+	for _, dir := range dirs {
+		if used[dir] || layout.Lasting(dir) || !w.dirs.made[dir] {
+			continue
+		}
+		err := w.remove("rmdir", w.root, dir)
+		if errors.Is(err, unix.ENOTEMPTY) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		delete(w.dirs.made, dir)
+		delete(w.dirs.rooms, dir)
+		w.dirs.roomOf(path.Dir(dir)).drop(path.Base(dir))
+		above = append(above, path.Dir(dir))
+	}
+	return w.syncDirs(above)
+}
