@@ -102,6 +102,9 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 		c.out.say("%s %s to %s", green("exported"), bold(p.Origin), p.Drive)
 		c.details(green("copied"), r.Copied)
 		c.details(red("removed"), r.Removed)
+		for _, it := range p.Duplicates {
+			c.out.detail("    %-9s %s: %s", blue("once"), it.Path, it.Reason)
+		}
 		c.out.say("  copied         %s", kinds(r.Copied))
 		if len(r.Removed) > 0 {
 			c.out.say("  removed        %s no longer on this machine", kinds(r.Removed))

@@ -86,6 +86,9 @@ func (c indexText) indexed(dir string, r *pkgdir.Report) error {
 			c.out.detail("    %-9s %s", list.mark, p)
 		}
 	}
+	for _, p := range r.Ignored {
+		c.out.detail("    %-9s %s: %s", blue("ignored"), p.Path, p.Reason)
+	}
 	if r.Written {
 		c.out.say("indexed %s: %s (%d added, %d renewed, %d moved, %d dropped)", dir, count(r.Packages, "package"),
 			len(r.Added), len(r.Renewed), len(r.Moved), len(r.Dropped))

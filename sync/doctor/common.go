@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -318,8 +319,21 @@ func compareIndex(scan *pkgdir.Scan, index *pkgindex.Index) (missing, stale []st
 	for _, e := range index.Entries {
 		byPath[e.Path()] = e
 	}
+	type alike struct { // to Portage one package, under whatever names
+		base        string
+		size, mtime int64
+	}
+	listed := make(map[alike]bool, len(index.Entries))
+	for _, e := range index.Entries {
+		size, _ := e.Size()
+		mtime, _ := e.MTime()
+		listed[alike{path.Base(e.Path()), size, mtime}] = true
+	}
 	for _, f := range scan.Files {
 		e, ok := byPath[f.Path]
+		if !ok && listed[alike{path.Base(f.Path), f.Info.Size(), f.Info.ModTime().Unix()}] {
+			continue // moved, or a duplicate: told as an entry without a file, or not at all
+		}
 		delete(byPath, f.Path)
 		size, _ := e.Size()
 		mtime, _ := e.MTime()

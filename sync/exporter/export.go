@@ -63,7 +63,8 @@ type ExportPlan struct {
 	Keep        payload.Tally  `json:"keep"`
 	Remove      []payload.Item `json:"remove"`
 	LeftOut     []payload.Item `json:"left_out"`
-	Need        int64          `json:"need"` // bytes on the drive for Copy and Compare, in whole clusters
+	Duplicates  []payload.Item `json:"duplicates,omitempty"` // other names of packages that are carried once
+	Need        int64          `json:"need"`                 // bytes on the drive for Copy and Compare, in whole clusters
 	Free        int64          `json:"free"`
 	Namesakes   []Namesake     `json:"namesakes"` // other origins of this name on the drive
 }
@@ -450,7 +451,7 @@ func (x *exporter) plan(ctx context.Context) error {
 	held := x.heldFiles()
 	p := &x.report.Plan
 	p.Copy, p.Compare, p.Remove = []payload.Item{}, []payload.Item{}, []payload.Item{}
-	p.LeftOut = append([]payload.Item{}, x.host.leftOut...)
+	p.LeftOut, p.Duplicates = append([]payload.Item{}, x.host.leftOut...), x.host.duplicates
 	for _, s := range planExport(x.host.list(), held) {
 		h := x.host.files[payload.Key{Kind: s.Item.Kind, Path: s.Item.Path}]
 		switch {

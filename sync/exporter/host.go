@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,9 +33,11 @@ type host struct {
 	header    *pkgindex.Header // of PKGDIR's index; nil where it has none that can be used
 	files     map[payload.Key]*hostFile
 	leftOut   []payload.Item // what lies there and is no payload that could be carried
-	builder   builder
-	before    map[payload.Kind]int // how many files of each directory are remembered
-	notices   []string
+	// duplicates are packages that lie there under another name too, which is carried.
+	duplicates []payload.Item
+	builder    builder
+	before     map[payload.Kind]int // how many files of each directory are remembered
+	notices    []string
 }
 
 // payloadDir is PKGDIR or DISTDIR with what is remembered of the digests in it.
@@ -159,10 +162,49 @@ func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m machine.Mac
 	for _, f := range scan.Files {
 		h.addPackage(f, entries)
 	}
+	if err := h.dropDuplicates(ctx, scan.Files); err != nil {
+		return err
+	}
 	for _, p := range dir.Missed(scan, maps.Keys(entries)) {
 		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Package, Path: p.Path, Size: p.Size, Reason: p.Reason, Hint: p.Hint})
 	}
 	return nil
+}
+
+// dropDuplicates leaves one name of each package that has several.
+func (h *host) dropDuplicates(ctx context.Context, files []pkgdir.File) error {
+	list := make([]candidate, len(files))
+	for i, f := range files {
+		hf := h.files[payload.Key{Kind: payload.Package, Path: f.Path}]
+		list[i] = candidate{File: f, listed: !hf.entry.IsZero(), sum: hf.Sum, index: hf.Index,
+			read: func(ctx context.Context) (manifest.Digest, error) { return h.packages.readSum(ctx, hf) }}
+	}
+	same, err := duplicates(ctx, list)
+	for _, path := range slices.Sorted(maps.Keys(same)) {
+		k := payload.Key{Kind: payload.Package, Path: path}
+		h.duplicates = append(h.duplicates, payload.Item{Kind: k.Kind, Path: path, Size: h.files[k].Size, Reason: "the same package as " + same[path]})
+		delete(h.files, k)
+	}
+	return err
+}
+
+// readSum reads a file for its digests, which are remembered.
+func (d *payloadDir) readSum(ctx context.Context, f *hostFile) (manifest.Digest, error) {
+	file, err := d.open(f.Path, f.info)
+	if err != nil {
+		return manifest.Digest{}, nil
+	}
+	defer file.Close()
+	sums, err := digest.Reader(ctx, file, digest.All, nil)
+	switch {
+	case ctx.Err() != nil:
+		return manifest.Digest{}, context.Cause(ctx)
+	case err != nil || durable.CheckUnchanged(file, f.info) != nil:
+		return manifest.Digest{}, nil
+	}
+	d.cache.Put(f.Path, f.info, sums, digest.All)
+	f.Sum = sums.Blake2b
+	return f.Sum, nil
 }
 
 // readIndex maps PKGDIR's index by path. Where two entries have one path, Portage's last wins.

@@ -250,3 +250,17 @@ func check(t testing.TB, d *Dir) {
 		}
 	}
 }
+
+// writeOther writes a package with the metadata, size and time of another one, and other contents.
+func writeOther(t testing.TB, d *Dir, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(d.file(from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/4] ^= 1
+	writeFile(t, d, to, string(b))
+	if at := mtime(t, d, from); os.Chtimes(d.file(to), at, at) != nil {
+		t.Fatal("the time cannot be set")
+	}
+}

@@ -50,7 +50,8 @@ type Report struct {
 	Dropped []string // entries without a file, or for a file that is in Invalid now
 	// Invalid are package files that are not indexed, and why.
 	Invalid []Problem
-	// Ignored are the files that are no packages.
+	// Ignored are the files that are no packages, or duplicates of one that is indexed: hard links,
+	// copies with the same bytes and time. To Portage they are one package.
 	Ignored []Problem
 	// Remarks are what was odd in the old index.
 	Remarks []pkgindex.Remark
@@ -129,6 +130,8 @@ type plan struct {
 	movedTo []string
 	dropped []string
 	invalid []Problem
+	// duplicates have the very bytes of a package that is indexed under another name.
+	duplicates []Problem
 }
 
 // look surveys the PKGDIR and reads what must be read and is not known yet.
@@ -169,8 +172,14 @@ func (s *survey) settle(known map[string]described, rebuild bool) *plan {
 			slots = append(slots, pkgindex.Entry{})
 		}
 		if !slots[i].IsZero() {
-			p.invalid = append(p.invalid, Problem{Path: f.Path, Size: f.Info.Size(),
-				Reason: fmt.Sprintf("the same package, build, size and time as %q, which is indexed", slots[i].Path())})
+			other := Problem{Path: f.Path, Size: f.Info.Size()}
+			if md5 := k.entry.Get("MD5"); md5 != "" && md5 == slots[i].Get("MD5") {
+				other.Reason = fmt.Sprintf("a duplicate of %q, which is indexed", slots[i].Path())
+				p.duplicates = append(p.duplicates, other)
+			} else {
+				other.Reason = fmt.Sprintf("the same package, build, size and time as %q, which is indexed", slots[i].Path())
+				p.invalid = append(p.invalid, other)
+			}
 			continue
 		}
 		// An entry that was read from the index has the header's CHOST and REPO too.
@@ -257,12 +266,22 @@ func (p *plan) dirty(o Options) bool {
 		p.index.Header.Get("PACKAGES") != fmt.Sprint(len(p.entries)) || p.gzWrong(o.CompressIndex) != ""
 }
 
+// ignored are the files that are not indexed and need not be.
+func (p *plan) ignored() []Problem {
+	if len(p.duplicates) == 0 {
+		return p.scan.Ignored
+	}
+	all := slices.Concat(p.scan.Ignored, p.duplicates)
+	sortProblems(all)
+	return all
+}
+
 func (p *plan) report() *Report {
 	t, _ := p.index.Timestamp()
 	return &Report{
 		Timestamp: t, Packages: len(p.entries),
 		Added: p.added, Renewed: p.renewed, Moved: p.movedTo, Dropped: p.dropped,
-		Invalid: p.invalid, Ignored: p.scan.Ignored, Remarks: p.index.Remarks,
+		Invalid: p.invalid, Ignored: p.ignored(), Remarks: p.index.Remarks,
 	}
 }
 

@@ -188,6 +188,9 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{Path: "a/b/c/labhello-1.0-r2.tbz2"}}}},
 		{"same-base-name-in-two-places", func(t *testing.T, d *Dir) {
 			copyWithTime(t, d.file(hello), d, "All/labhello-1.0-r2.tbz2", mtime(t, d, hello))
+		}, all, Report{Ignored: []Problem{{Path: "All/labhello-1.0-r2.tbz2"}}}},
+		{"same-base-name-size-and-time-and-other-bytes", func(t *testing.T, d *Dir) {
+			writeOther(t, d, hello, "All/labhello-1.0-r2.tbz2")
 		}, all, Report{Invalid: []Problem{{Path: "All/labhello-1.0-r2.tbz2"}}}},
 		{"moved-to-All-and-replaced", func(t *testing.T, d *Dir) {
 			rename(t, d, hello, "All/labhello-1.0-r2.tbz2")
