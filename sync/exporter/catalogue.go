@@ -178,6 +178,51 @@ func ownEntry(r io.ReaderAt, size int64, path string) (pkgindex.Entry, error) {
 	return pkgindex.NewEntry(p.Get)
 }
 
+// checkCatalogue says before the first byte whether the origin's index has room for all packages.
+func checkCatalogue(x *exporter) error {
+	gone := make(map[string]bool)
+	for _, it := range x.report.Plan.Remove {
+		if it.Kind == payload.Package {
+			gone[it.Path] = true
+		}
+	}
+	index := &pkgindex.Index{Header: x.header}
+	unread := 0
+	for _, it := range x.todo {
+		if it.Kind != payload.Package {
+			continue
+		}
+		gone[it.Path] = true
+		if h := x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]; h != nil && !h.entry.IsZero() {
+			index.Entries = append(index.Entries, h.entry)
+		} else {
+			unread++
+		}
+	}
+	for path, e := range x.entries {
+		if !gone[path] {
+			index.Entries = append(index.Entries, e)
+		}
+	}
+	return catalogueFits(index, unread)
+}
+
+// An entry is taken for unreadEntry bytes where only the package has it, and grows by movedEntry where
+// its package gets another directory on the drive.
+const (
+	unreadEntry = 512
+	movedEntry  = 32
+)
+
+// catalogueFits checks an index that has entries of packages, too, which are not read yet.
+func catalogueFits(index *pkgindex.Index, unread int) error {
+	n := len(index.Entries) + unread
+	if err := index.CheckSize(unread, int64(unread)*unreadEntry+int64(n)*movedEntry); err != nil {
+		return fmt.Errorf("export: %w", &CatalogueSizeError{n, err})
+	}
+	return nil
+}
+
 // withFile adds to an entry what only the file tells. A modification time that no client could take, because it is before 1970 or after 2106, becomes the time of the build.
 func withFile(e pkgindex.Entry, path string, size, mtime int64, sums digest.Sums) (pkgindex.Entry, error) {
 	mtime = carriedMTime(e, mtime)

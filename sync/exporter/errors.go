@@ -93,3 +93,24 @@ func (e *KeyEndedError) Class() fault.Class { return fault.Untrusted }
 func (e *KeyEndedError) Hints(string) []string {
 	return []string{"a key that has expired: prolong it with gpg (--quick-set-expire), then pkgsneak key import FILE; else: pkgsneak key rotate"}
 }
+
+// CatalogueSizeError says that the origin has more packages than one index can name.
+type CatalogueSizeError struct {
+	Packages int
+	Err      error
+}
+
+func (e *CatalogueSizeError) Error() string {
+	return fmt.Sprintf("the index of %d packages cannot be written: %v", e.Packages, e.Err)
+}
+
+// Unwrap gives the limit.
+func (e *CatalogueSizeError) Unwrap() error { return e.Err }
+
+// Class is that of no particular error.
+func (e *CatalogueSizeError) Class() fault.Class { return fault.Failed }
+
+// Hints say how there are fewer.
+func (e *CatalogueSizeError) Hints(string) []string {
+	return []string{"remove packages that nobody needs: eclean-pkg; or divide PKGDIR into several: --pkgdir DIR --name NAME"}
+}

@@ -709,6 +709,9 @@ func (x *exporter) guard(context.Context) error {
 	if err := drivewriter.CheckCapacity(carriedAfter(x.current, x.todo, p.Remove), x.o.PartSize); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
+	if err := checkCatalogue(x); err != nil {
+		return err
+	}
 	if x.o.AllowShrink || x.held == nil {
 		return nil
 	}

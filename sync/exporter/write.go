@@ -133,8 +133,12 @@ func (x *exporter) prepareKey() (err error) {
 func (x *exporter) tryRecord() error {
 	r := x.origin
 	r.Format, r.Origin, r.Serial, r.Fingerprint = 1, x.name, 1, x.key.Public().Fingerprint()
-	_, r.Has = x.stock.tell(x.current)
+	facts, has := x.stock.tell(x.current)
+	r.Has = has
 	if _, err := r.Marshal(); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	if err := layout.CheckFacts(facts); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	return nil

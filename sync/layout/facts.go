@@ -393,6 +393,18 @@ func readFields(fields []string, numbers []int64) (name, reason string) {
 	return string(text), ""
 }
 
+// CheckFacts says before the first byte whether the facts of a generation can be written.
+func CheckFacts(f *Facts) error {
+	counted := &Counter{W: io.Discard}
+	if err := f.Write(counted); err != nil {
+		return err
+	}
+	if counted.N > MaxFacts {
+		return fmt.Errorf("writing the facts of a generation: longer than %d bytes", MaxFacts)
+	}
+	return nil
+}
+
 // Pack compresses the text of the facts.
 func (f *Facts) Pack() ([]byte, error) {
 	var b bytes.Buffer

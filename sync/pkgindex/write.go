@@ -53,10 +53,6 @@ func (x *Index) prepare() (h Header, size int64, err error) {
 	if _, ok := x.Timestamp(); !ok {
 		return h, 0, &ValueError{Key: "TIMESTAMP", Value: h.Get("TIMESTAMP"), Reason: "no time to write into the header"}
 	}
-	if len(x.Entries) > MaxEntries {
-		return h, 0, &ValueError{Key: "PACKAGES", Value: h.Get("PACKAGES"), Reason: "too many entries"}
-	}
-	size = MaxBlock
 	for _, e := range x.Entries {
 		if e.IsZero() {
 			return h, 0, &ValueError{Key: "CPV", Reason: "an entry without content"}
@@ -64,12 +60,33 @@ func (x *Index) prepare() (h Header, size int64, err error) {
 		if len(e.text) > MaxBlock {
 			return h, 0, &ValueError{Key: "CPV", Value: e.cpv, Reason: "its entry is too long"}
 		}
+	}
+	if size, err = x.checkSize(0, 0); err != nil {
+		return h, 0, err
+	}
+	return h, size - MaxBlock + 4096, nil
+}
+
+// CheckSize returns the error of Write for an index that has so many more entries, of so many bytes, and
+// is too long with them.
+func (x *Index) CheckSize(entries int, bytes int64) error {
+	_, err := x.checkSize(entries, bytes)
+	return err
+}
+
+func (x *Index) checkSize(more int, bytes int64) (size int64, err error) {
+	n := len(x.Entries) + more
+	if n > MaxEntries {
+		return 0, &ValueError{Key: "PACKAGES", Value: strconv.Itoa(n), Reason: "too many entries"}
+	}
+	size = MaxBlock + bytes
+	for _, e := range x.Entries {
 		size += int64(len(e.text)) + 1
 	}
 	if size > MaxSize {
-		return h, 0, &ValueError{Key: "PACKAGES", Value: h.Get("PACKAGES"), Reason: "the index is too long"}
+		return 0, &ValueError{Key: "PACKAGES", Value: strconv.Itoa(n), Reason: "the index is too long"}
 	}
-	return h, size - MaxBlock + 4096, nil
+	return size, nil
 }
 
 func (x *Index) writeText(h Header, w io.StringWriter) {

@@ -1,11 +1,15 @@
 package roundtrip
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
-	"pkgsneak/sync/exporter"
 	"strings"
 	"testing"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drivewriter"
+	"pkgsneak/sync/exporter"
 )
 
 // What lies in the two directories and is not carried is named, with its reason; their own files are nobody's concern and no distfiles.
@@ -45,5 +49,26 @@ func TestNothingIsLeftOutInSilence(t *testing.T) {
 	}
 	if got := generationOf(t, host, path).Distfiles(); len(got) != 1 || got[0].Path != "good.tar" {
 		t.Errorf("carried: %v", got)
+	}
+}
+
+// What one signed list cannot name is refused before anything is written: with parts of a byte each, a sparse file is too much.
+func TestTooMuchForOneList(t *testing.T) {
+	host := newMachine(t, "bighost", epoch)
+	name := filepath.Join(host.DISTDIR, "sparse.tar")
+	write(t, name, "")
+	if err := os.Truncate(name, manifest.MaxFiles+1); err != nil {
+		t.Fatal(err)
+	}
+	mount := t.TempDir()
+	for _, pretend := range []bool{true, false} {
+		_, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: mount, AnyDirectory: true, PartSize: 1, Pretend: pretend}, nil)
+		var full *drivewriter.CapacityError
+		if !errors.As(err, &full) {
+			t.Fatalf("pretend %v: %v", pretend, err)
+		}
+	}
+	if left, err := os.ReadDir(mount); err != nil || len(left) > 0 {
+		t.Errorf("on the drive: %v, %v", left, err)
 	}
 }
