@@ -395,8 +395,15 @@ func (p *placements) prune(ctx context.Context) error {
 
 func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[string]*deed) error {
 	rows, stock := in.imports[p.kind], in.stock[p.kind]
+	gone := p.gone(rows)
+	here := len(rows) - len(gone)
+	if !payload.Shrunk(len(rows), here) {
+		for name := range gone {
+			delete(rows, name)
+		}
+	}
 	if in.Plan.Older {
-		p.holdAll(in, rows, stock)
+		p.holdAll(in, rows, gone, stock)
 		return nil
 	}
 	var tasks []*deed
@@ -407,7 +414,9 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 			continue
 		}
 		if !stock.Complete {
-			left.Add(row.Size)
+			if !gone[name] {
+				left.Add(row.Size)
+			}
 			continue
 		}
 		l, err := p.im.look(ctx, p.kind, row.Local, row.Size)
@@ -427,8 +436,8 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 	switch {
 	case left.Files > 0:
 		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: left, Reason: stock.Reason})
-	case p.kind == payload.Package && payload.Shrunk(len(rows), len(rows)-len(tasks)) && !p.im.o.AllowShrink:
-		h := Held{Kind: p.kind, Reason: fmt.Sprintf("they are %d of the %d that came from it", len(tasks), len(rows)), Hint: "pkgsneak import --prune --allow-shrink"}
+	case p.kind == payload.Package && payload.Shrunk(here, here-len(tasks)) && !p.im.o.AllowShrink:
+		h := Held{Kind: p.kind, Reason: fmt.Sprintf("they are %d of the %d that came from it", len(tasks), here), Hint: "pkgsneak import --prune --allow-shrink"}
 		for _, d := range tasks {
 			h.Tally.Add(d.item.Size)
 		}
@@ -439,11 +448,26 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 	return nil
 }
 
+// gone are the rows whose files are neither here any more nor brought in by the plan: somebody removed them. Where most are gone at once the
+// directory is rather not mounted, and they stay the origin's.
+func (p *placements) gone(rows map[string]ledger.Import) map[string]bool {
+	gone := make(map[string]bool)
+	for name, row := range rows {
+		if p.kept[row.Local] || p.taken[row.Local] != nil {
+			continue
+		}
+		if _, err := p.im.client.lstat(p.kind, row.Local); errors.Is(err, fs.ErrNotExist) {
+			gone[name] = true
+		}
+	}
+	return gone
+}
+
 // holdAll notes that an older generation removes nothing: what it does not have may be newer than it is.
-func (p *placements) holdAll(in *incoming, rows map[string]ledger.Import, stock *drive.Stock) {
+func (p *placements) holdAll(in *incoming, rows map[string]ledger.Import, gone map[string]bool, stock *drive.Stock) {
 	h := Held{Kind: p.kind, Reason: fmt.Sprintf("this drive's state is older than that of %s, which was imported here", stamp(in.seen.Serial))}
 	for name, row := range rows {
-		if !stock.Has(name) {
+		if !stock.Has(name) && !gone[name] {
 			h.Tally.Add(row.Size)
 		}
 	}

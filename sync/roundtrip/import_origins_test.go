@@ -2,8 +2,10 @@ package roundtrip
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +16,7 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
+	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 )
 
@@ -407,4 +410,52 @@ func TestTwoOriginsBesideOneLocalPackage(t *testing.T) {
 		t.Errorf("%d files, want three packages and the index", len(here))
 	}
 	settled(t, client, importer.ImportOptions{Drive: mount, Prune: true})
+}
+
+// A package that somebody removed here is forgotten by the next import that does not bring it again, and counts nowhere; where nearly all are gone at once
+// the directory is rather not mounted, and what came from the origin stays its.
+func TestRowsOfFilesThatAreGone(t *testing.T) {
+	host, client, mount := newMachine(t, "bighost", epoch), newMachine(t, "client", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	trustEach(t, client, host)
+	mustImport(t, client, importer.ImportOptions{Drive: mount})
+	var left []string
+	for path := range files(t, client.PKGDIR) {
+		if strings.HasSuffix(path, ".tbz2") {
+			left = append(left, path)
+		}
+	}
+	slices.Sort(left)
+	lost := left[0]
+	remove(t, filepath.Join(client.PKGDIR, lost))
+	left = left[1:]
+	small := t.TempDir()
+	for i, step := range []func(){func() {}, func() {
+		if err := errors.Join(os.Rename(client.PKGDIR, client.PKGDIR+".away"), os.Mkdir(client.PKGDIR, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}} {
+		step()
+		write(t, filepath.Join(host.DISTDIR, strings.Repeat("n", i+1)+".tar"), "new")
+		mustExport(t, host, exporter.ExportOptions{Drive: small, NoPackages: true})
+		r := mustImport(t, client, importer.ImportOptions{Drive: small})
+		rows(t, client, ledger.Packages, left...)
+		held := r.Origins[0].Plan.Held
+		if i == 0 && (len(held) != 1 || held[0].Tally.Files != len(left)) || i == 1 && len(held) > 0 {
+			t.Errorf("held: %+v, of %d that are left", held, len(left))
+		}
+	}
+	if err := errors.Join(os.RemoveAll(client.PKGDIR), os.Rename(client.PKGDIR+".away", client.PKGDIR)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range append(left[:len(left)-1:len(left)-1], lost) {
+		remove(t, filepath.Join(host.PKGDIR, path))
+	}
+	mustExport(t, host, exporter.ExportOptions{Drive: mount, AllowShrink: true})
+	if r := mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true}); len(r.Origins[0].Plan.Held) != 1 {
+		t.Errorf("more than half of what is here was pruned: %+v", r.Origins[0].Pruned)
+	}
+	mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true, AllowShrink: true})
+	rows(t, client, ledger.Packages, left[len(left)-1])
 }
