@@ -7,8 +7,11 @@ import (
 )
 
 // maxProduct bounds how many alternatives several any-of groups with common names are multiplied
-// out to. Portage has no bound.
-const maxProduct = 4096
+// out to, maxMembers how many atoms and groups these have together. Portage has no bound.
+const (
+	maxProduct = 4096
+	maxMembers = 1 << 16
+)
 
 // maxSearch bounds the looks at alternatives for one package.
 const maxSearch = 50_000
@@ -43,12 +46,46 @@ type search struct {
 	simple bool    // no virtual was gone through, nothing was multiplied out
 }
 
+// prepared are alternatives without virtuals, expanded and multiplied out: the same in every walk.
+type prepared struct {
+	alts    []alt
+	under   []*want
+	product bool
+}
+
+// maxKept is how many alternatives a group has that is kept for the next walk. Those that were
+// multiplied out have more, and would take much memory.
+const maxKept = 64
+
+func (p *pkg) keep(first *item, k *prepared) {
+	if slices.ContainsFunc(k.alts, func(x alt) bool { return len(x.any) > maxKept }) {
+		return
+	}
+	if p.prepared == nil {
+		p.prepared = make(map[*item]*prepared)
+	}
+	p.prepared[first] = k
+}
+
 // selectAtoms chooses among the alternatives of a package's dependencies.
 func (g *finder) selectAtoms(items []item, parent *pkg) picked {
 	s := &search{g: g, parent: parent, simple: true}
 	outer := g.asking
 	g.asking = parent
-	chosen := s.check(items, parent)
+	var chosen []*want
+	if len(items) == 0 || virtualIn(items) {
+		chosen = s.check(items, parent)
+	} else {
+		k := parent.prepared[&items[0]]
+		if k == nil {
+			k = new(prepared)
+			k.alts, k.product = s.overlap(s.expand(items, parent, false))
+			k.under = s.under
+			parent.keep(&items[0], k)
+		}
+		s.under, s.simple = k.under, !k.product
+		chosen = s.zapAll(k.alts, k.product)
+	}
 	g.asking = outer
 	if s.simple {
 		return picked{own: chosen}
@@ -74,6 +111,7 @@ func (s *search) assign(chosen []*want) picked {
 		st := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		seen[st.p] = true
+		s.g.st.charge(1 + len(s.under)/8)
 		var atoms []*want
 		for _, w := range s.under {
 			if w.under != st.p || !in[w] {
@@ -93,10 +131,17 @@ func (s *search) assign(chosen []*want) picked {
 	return out
 }
 
+// virtualIn reports whether there is a virtual among items.
+func virtualIn(items []item) bool {
+	return slices.ContainsFunc(items, func(it item) bool {
+		return it.a != nil && it.a.virtual || virtualIn(it.any) || virtualIn(it.all)
+	})
+}
+
 // check is Portage's dep_check: expand the virtuals, multiply out what overlaps, choose.
 func (s *search) check(items []item, under *pkg) []*want {
 	alts := s.expand(items, under, false)
-	alts, product := overlap(alts)
+	alts, product := s.overlap(alts)
 	s.simple = s.simple && !product
 	return s.zapAll(alts, product)
 }
@@ -168,7 +213,7 @@ func (s *search) expandAtom(a *atom, under *pkg, inAny bool) []alt {
 func (s *search) step() bool {
 	s.size++
 	s.g.st.steps++
-	if s.size > maxSearch || s.g.st.steps > maxSteps {
+	if !s.g.st.charge(1) || s.size > maxSearch {
 		s.g.failed = errTooMuch
 		return false
 	}
@@ -206,6 +251,9 @@ func (s *stock) versionAtom(p *pkg, named *atom, use func(string) bool) *atom {
 // zapAll chooses for a list of which all is needed. What package.provided satisfies is left out.
 func (s *search) zapAll(list []alt, product bool) []*want {
 	var out []*want
+	if !s.g.st.charge(1 + len(list)/8) {
+		return nil
+	}
 	for i := range list {
 		switch x := &list[i]; {
 		case x.any != nil:
@@ -235,6 +283,7 @@ func (s *search) satisfied(x *alt) bool {
 // option is one alternative of an any-of group, judged.
 type option struct {
 	wants          []*want
+	single         [1]*want
 	slots          []slotPick
 	names          []*pkg // the highest package for each CP
 	available      bool
@@ -276,30 +325,48 @@ func (s *search) zapAny(list []alt, product bool) []*want {
 			return nil
 		}
 	}
-	var sorted [bins][]*option
+	mark := s.g.optionsUsed
+	defer func() { s.g.optionsUsed = mark }()
+	options := make([]*option, len(list))
 	for i := range list {
-		o := new(option)
+		o := s.g.newOption()
 		if list[i].w != nil {
-			o.wants = []*want{list[i].w}
+			o.single[0] = list[i].w
+			o.wants = o.single[:]
 		} else {
-			o.wants = s.zapAll([]alt{list[i]}, product)
+			o.wants = s.zapAll(list[i:i+1], product)
 		}
 		s.judge(o)
-		sorted[o.bin] = append(sorted[o.bin], o)
+		options[i] = o
 	}
-	for bin := range sorted {
-		promote(sorted[bin], product)
+	slices.SortStableFunc(options, func(o, e *option) int { return o.bin - e.bin })
+	for from := 0; from < len(options); {
+		to := from + 1
+		for to < len(options) && options[to].bin == options[from].bin {
+			to++
+		}
+		if n := to - from; s.g.st.charge(n * n / 8) {
+			promote(options[from:to], product)
+		}
+		from = to
 	}
-	for _, masked := range [...]bool{false, true} {
-		for _, options := range sorted {
-			for _, o := range options {
-				if o.available || masked {
-					return o.wants
-				}
-			}
+	for _, o := range options {
+		if o.available {
+			return o.wants
 		}
 	}
-	return nil
+	return options[0].wants
+}
+
+// newOption returns an empty option. Who takes it gives it back by setting optionsUsed as it was.
+func (g *finder) newOption() *option {
+	if g.optionsUsed == len(g.options) {
+		g.options = append(g.options, new(option))
+	}
+	o := g.options[g.optionsUsed]
+	g.optionsUsed++
+	*o = option{slots: o.slots[:0], names: o.names[:0]}
+	return o
 }
 
 // judge fills in what is known of an option and finds its bin.
@@ -311,7 +378,7 @@ func (s *search) judge(o *option) {
 			continue
 		}
 		g.st.steps++
-		if !s.judgeAtom(o, w.a) {
+		if !g.st.charge(1) || !s.judgeAtom(o, w.a) {
 			o.available, o.useSatisfied = false, false
 			break
 		}
@@ -398,7 +465,12 @@ func (o *option) take(p *pkg, a *atom) {
 	i := slices.IndexFunc(o.slots, func(pick slotPick) bool { return pick.p.slotKey == p.slotKey })
 	if i < 0 {
 		i = len(o.slots)
-		o.slots = append(o.slots, slotPick{})
+		if i < cap(o.slots) {
+			o.slots = o.slots[:i+1]
+			o.slots[i].atoms = o.slots[i].atoms[:0]
+		} else {
+			o.slots = append(o.slots, slotPick{})
+		}
 	}
 	o.slots[i].p = p
 	o.slots[i].atoms = append(o.slots[i].atoms, a)
@@ -461,7 +533,7 @@ func (s *search) allInstalled(o *option) bool {
 
 func (s *search) allInGraph(o *option) bool {
 	for _, w := range o.wants {
-		if w.a.Block == 0 && !w.a.virtual && !slices.ContainsFunc(s.g.end(w.a), s.g.has) {
+		if w.a.Block == 0 && !w.a.virtual && !s.g.hasFor(w.a) {
 			return false
 		}
 	}
@@ -507,7 +579,7 @@ func (o *option) before(e *option) bool {
 
 // overlap multiplies out the any-of groups that share a name, so that one package may serve several
 // of them. It reports whether there were any; then the fewest new slots win.
-func overlap(list []alt) ([]alt, bool) {
+func (s *search) overlap(list []alt) ([]alt, bool) {
 	byName := make(map[string][]int) // the groups that have a CP
 	groups := 0
 	for i := range list {
@@ -552,7 +624,13 @@ func overlap(list []alt) ([]alt, bool) {
 			continue
 		}
 		var same []alt
+		if !s.g.st.charge((len(list) - i) / 8) {
+			break
+		}
 		for j := i; j < len(list); j++ {
+			if !s.g.st.charge(len(same) / 8) {
+				break
+			}
 			if list[j].any != nil && find(j) == i && !slices.ContainsFunc(same, func(x alt) bool { return equalAlt(&x, &list[j]) }) {
 				same = append(same, list[j])
 			}
@@ -562,7 +640,7 @@ func overlap(list []alt) ([]alt, bool) {
 			product = product || countComponent(component, find, i, list) > 1
 			continue
 		}
-		if multiplied, ok := multiply(same); ok {
+		if multiplied, ok := multiply(same); ok && s.g.st.charge(len(multiplied.any)) {
 			joined, product = append(joined, multiplied), true
 		} else {
 			joined = append(joined, same...)
@@ -610,9 +688,14 @@ func equalAlt(x, y *alt) bool {
 
 // multiply makes one any-of group of several: each of its members takes one member of each group.
 func multiply(groups []alt) (alt, bool) {
-	n := 1
+	n, longest := 1, 0
 	for i := range groups {
-		if n *= len(groups[i].any); n > maxProduct {
+		most := 1
+		for j := range groups[i].any {
+			most = max(most, len(groups[i].any[j].all))
+		}
+		longest += most
+		if n *= len(groups[i].any); n > maxProduct || n*longest > maxMembers {
 			return alt{}, false
 		}
 	}

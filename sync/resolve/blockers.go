@@ -29,6 +29,7 @@ func (g *graph) addBlocker(a *atom, p *pkg) {
 		return
 	}
 	b := &blocker{a, p}
+	g.st.charge(len(g.blockers) / 8)
 	if !slices.ContainsFunc(g.blockers, func(c *blocker) bool { return *c == *b }) {
 		g.blockers = append(g.blockers, b)
 	}
@@ -53,6 +54,7 @@ func (g *graph) inBlockerConflict(p *pkg) bool {
 	if g.blocked == nil {
 		g.judgeBlockers()
 	}
+	g.st.charge(len(g.blockers) / 8)
 	return g.blocked[p] || slices.ContainsFunc(g.blockers, func(b *blocker) bool { return b.owner == p })
 }
 
@@ -78,6 +80,9 @@ func (g *graph) judgeBlockers() verdict {
 
 func (g *graph) judgeBlocker(b *blocker, v *verdict) {
 	strong := b.a.Block == depend.StrongBlock
+	if !g.st.charge(1 + len(v.uninstall)/8) {
+		return
+	}
 	unsolved := (*pkg)(nil)
 	var remove []*pkg
 	if !b.owner.installed {

@@ -158,6 +158,104 @@ func TestNestedAlternatives(t *testing.T) {
 	}
 }
 
+// A search that is ended says so, and lists what goes backwards and what must not come.
+func TestGivesUp(t *testing.T) {
+	in := Input{World: atomsOf(t, "a/old a/new a/cpu a/two"), Installed: []Package{{CPV: "a/old-2", EAPI: "8", BuildTime: 1}, {CPV: "a/new-1", EAPI: "8", BuildTime: 1},
+		{CPV: "a/two-1", EAPI: "8", BuildTime: 1}, {CPV: "a/two-3", Slot: "3", EAPI: "8", BuildTime: 1}},
+		Candidates: []Package{{CPV: "a/old-1", EAPI: "8", BuildTime: 2}, {CPV: "a/new-2", EAPI: "8", BuildTime: 2}, {CPV: "a/cpu-2", EAPI: "8", BuildTime: 2},
+			{CPV: "a/two-2", Slot: "3", EAPI: "8", BuildTime: 2}, {CPV: "a/deep-1", EAPI: "8", RDepend: "|| ( a/x ( a/y a/z ) )"}},
+		Accept: func(p Package, installed bool) Reason {
+			if p.CPV == "a/cpu-2" {
+				return Reason{Kind: CPU}
+			}
+			return Reason{}
+		}}
+	s, err := newStock(&in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.spent = true
+	r := s.resolve(&in)
+	if want := "a/cpu a/old a/two:3"; !r.GaveUp || r.OK || r.Trouble == "" || len(r.Merges) > 0 || strings.Join(r.Exclude, " ") != want {
+		t.Errorf("%+v, want %s excluded", r, want)
+	}
+	r, err = Resolve(in)
+	if err != nil || r.GaveUp || !r.OK {
+		t.Errorf("nobody ends it: %+v, %v", r, err)
+	}
+}
+
+// Machines that somebody made to keep the search busy, or to fill memory. Each ends, by what its work is charged and not by a
+// clock: the bound is a small part of the real one, so that this takes no time.
+func TestHostileIndexes(t *testing.T) {
+	numbered := func(n int, p func(i int) Package) []Package {
+		var list []Package
+		for i := range n {
+			q := p(i)
+			q.EAPI = "8"
+			list = append(list, q)
+		}
+		return list
+	}
+	wide := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format+" ", i, i+1)
+		}
+		return b.String()
+	}
+	for _, c := range []struct {
+		name, world string
+		candidates  []Package
+	}{
+		{"chain of virtuals", "virtual/v0", numbered(1000, func(i int) Package {
+			return Package{CPV: fmt.Sprintf("virtual/v%d-1", i), RDepend: fmt.Sprintf("|| ( virtual/v%d a/b )", i+1)}
+		})},
+		{"many versions", "a/b", numbered(1200, func(i int) Package {
+			return Package{CPV: fmt.Sprintf("a/b-%d", i), RDepend: fmt.Sprintf("<a/b-%d a/lack", i)}
+		})},
+		{"chain that lacks its end", "a/v0", numbered(1200, func(i int) Package {
+			return Package{CPV: fmt.Sprintf("a/v%d-1", i), RDepend: fmt.Sprintf("a/v%d", i+1)}
+		})},
+		{"any-of chain that lacks its end", "a/v0", numbered(1200, func(i int) Package {
+			return Package{CPV: fmt.Sprintf("a/v%d-1", i), RDepend: fmt.Sprintf("|| ( a/v%d a/nix )", i+1)}
+		})},
+		{"overlapping groups", "a/b", numbered(1, func(int) Package { return Package{CPV: "a/b-1", RDepend: wide(2000, "|| ( a/x%d a/x%d )")} })},
+		{"many words", "a/b", numbered(1, func(int) Package { return Package{CPV: "a/b-1", RDepend: wide(2000, "a/x%d:%d")} })},
+		{"blockers", "a/x0", numbered(600, func(i int) Package {
+			return Package{CPV: fmt.Sprintf("a/x%d-1", i), RDepend: fmt.Sprintf("!a/x%d a/x%d a/l:0/%d=", (i+2)%600, (i+1)%600, i%50)}
+		})},
+		{"dense circles", "a/b0", numbered(300, func(i int) Package {
+			return Package{CPV: fmt.Sprintf("a/b%d-1", i), RDepend: wide(200, "a/b%d || ( a/b%d a/none )")}
+		})},
+	} {
+		in := Input{World: atomsOf(t, c.world), Candidates: c.candidates}
+		s, err := newStock(&in)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		s.left = min(s.left, maxWork/500)
+		s.ask = s.left
+		r := s.resolve(&in)
+		t.Logf("%s: ok %v, gave up %v, %d left", c.name, r.OK, r.GaveUp, s.left)
+		if over := -s.left; over > maxWork/500 {
+			t.Errorf("%s: the work goes on after its end, by %d", c.name, over)
+		}
+	}
+}
+
+// More words than are read end the search: each takes memory.
+func TestTooManyWords(t *testing.T) {
+	s, err := newStock(&Input{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.words = maxWords + 1
+	if n := s.parse("a/b || ( a/c a/d )"); n.err != nil || len(n.tree.Nodes) > 0 || !s.spent {
+		t.Errorf("read %+v, spent %v", n, s.spent)
+	}
+}
+
 // FuzzResolve: whatever the strings are, it ends, without a panic; each name of the list is an
 // atom; with the list the prediction downgrades nothing.
 func FuzzResolve(f *testing.F) {

@@ -25,7 +25,13 @@ type cached struct {
 	changes int
 }
 
-func compareVersions(p, q *pkg) int { return cpv.CompareVersions(p.version, q.version) }
+// compareVersions compares by version alone. Within a shelf that was found out beforehand.
+func compareVersions(p, q *pkg) int {
+	if p.shelf != q.shelf || p.rank == 0 || q.rank == 0 {
+		return cpv.CompareVersions(p.version, q.version)
+	}
+	return p.rank - q.rank
+}
 
 // choose picks the package for an atom. parent is who asks, or nil.
 //
@@ -221,12 +227,15 @@ func (g *chooser) willReplace(parent *pkg, a *atom) *pkg {
 func (g *chooser) similar(a *atom) []*pkg {
 	var list []*pkg
 	for _, p := range a.candidates {
-		if g.masked(p) || p.excluded || !(p.visible() || g.has(p)) || g.isInstalled(p) {
-			continue
+		if g.couldTake(p) {
+			list = append(list, p)
 		}
-		list = append(list, p)
 	}
 	return list
+}
+
+func (g *chooser) couldTake(p *pkg) bool {
+	return !g.masked(p) && !p.excluded && (p.visible() || g.has(p)) && !g.isInstalled(p)
 }
 
 func (g *chooser) similarInSlot(p *pkg) []*pkg { return g.similar(g.st.slotAtom(p)) }
@@ -245,15 +254,24 @@ func (g *chooser) isInstalled(p *pkg) bool {
 
 // upgradeAvailable reports whether a higher candidate exists in the package's slot.
 func (g *chooser) upgradeAvailable(p *pkg) bool {
-	return slices.ContainsFunc(g.similarInSlot(p), func(q *pkg) bool { return p.less(q) })
+	return slices.ContainsFunc(g.st.slotAtom(p).candidates, func(q *pkg) bool { return p.less(q) && g.couldTake(q) })
 }
 
 // downgradeWanted reports whether the slot has candidates, all of them of lower versions than the
 // package. Portage's order counts the build time where it asks for lower or higher, not where it
 // asks for at least or at most.
 func (g *chooser) downgradeWanted(p *pkg) bool {
-	list := g.similarInSlot(p)
-	return len(list) > 0 && !slices.ContainsFunc(list, func(q *pkg) bool { return compareVersions(q, p) >= 0 })
+	any := false
+	for _, q := range g.st.slotAtom(p).candidates { // highest first
+		if !g.couldTake(q) {
+			continue
+		}
+		if compareVersions(q, p) >= 0 {
+			return false
+		}
+		any = true
+	}
+	return any
 }
 
 // argumentsOf returns the atoms of @world that mean this package. An atom that a higher chosen

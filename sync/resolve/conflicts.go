@@ -88,6 +88,9 @@ func newSettlement(g *walker, conflicts [][]*pkg) *settlement {
 	for _, c := range conflicts {
 		var needs []ownedAtom
 		for _, p := range c {
+			if n := len(g.needsOf(p)); !g.st.charge(n * (n + len(needs)) / 16) {
+				return s
+			}
 			for _, oa := range g.needsOf(p) {
 				if !slices.Contains(needs, oa) {
 					needs = append(needs, oa)
@@ -249,6 +252,9 @@ func (s *settlement) againAfter(drop []*pkg, forced map[*pkg]bool) []*pkg {
 func (g *walker) learnConflict(c []*pkg) {
 	var needs []ownedAtom
 	for _, p := range c {
+		if n := len(g.needsOf(p)); !g.st.charge(n * (n + len(needs)) / 8) {
+			return
+		}
 		for _, oa := range g.needsOf(p) {
 			if !slices.Contains(needs, oa) {
 				needs = append(needs, oa)

@@ -67,5 +67,7 @@
 // # Limits
 //
 // MaxPackages installed and as many candidates, MaxString bytes a string; deeper, the looks at
-// alternatives are bounded: beyond that Result.OK is false and Trouble says so.
+// alternatives are bounded, as is the work of a whole resolution, and its memory by the number of
+// words: beyond that, and where Input.Stop says so, Result.GaveUp is true. Then nothing is said of
+// what can be installed, and the list holds what would go backwards.
 package resolve

@@ -77,6 +77,9 @@ func (s *stock) broken(g *graph) []breakage {
 		if !p.installed || !e.stays(p) || g.has(p) {
 			continue
 		}
+		if !s.charge(1) {
+			return nil
+		}
 		s.read(p)
 		for _, items := range p.deps {
 			for i := range items {

@@ -77,7 +77,7 @@ func (x *excluder) exclude(p *pkg, r Refusal) bool {
 	if !p.installed {
 		x.note(p, r)
 	}
-	if slices.Contains(x.names, name) {
+	if !x.st.charge(1+len(x.names)/16) || slices.Contains(x.names, name) {
 		return false
 	}
 	a, err := depend.ParseAtom(name)
@@ -281,7 +281,7 @@ type way struct {
 // each way out is tried and the one that leaves most to install is taken. It reports whether there
 // was any.
 func (x *excluder) cure(out *outcome) bool {
-	if out.g.failed == errTooMuch {
+	if out.g.failed == errTooMuch || x.st.spent {
 		return false
 	}
 	var ways []way
@@ -468,7 +468,7 @@ func gain(s *stock, out *outcome) int {
 func (x *excluder) prune(out outcome) outcome {
 	trials := 0
 	for _, name := range slices.Clone(x.names) {
-		if !x.soft[name] || trials >= maxTrials || x.st.steps > maxTrialSteps {
+		if !x.soft[name] || trials >= maxTrials || x.st.spent || x.st.steps > maxTrialSteps {
 			continue
 		}
 		trials++

@@ -14,6 +14,7 @@ type graph struct {
 
 	complete bool     // choose only among what is in the graph or stays installed
 	nodes    []*node  // by pkg.id
+	spare    []node   // new ones
 	order    []*pkg   // nodes in the order in which they were added
 	tracks   []*track // by shelf.id
 	changes  int      // counts what makes cached answers stale
@@ -186,6 +187,16 @@ func (g *graph) end(a *atom) []*pkg {
 	return list
 }
 
+// endHas reports whether end returns any.
+func (g *graph) endHas(a *atom) bool {
+	return slices.ContainsFunc(g.track(a.shelf).added, a.matches) || slices.ContainsFunc(a.installed, g.stays)
+}
+
+// hasFor reports whether a package in the graph matches an atom.
+func (g *graph) hasFor(a *atom) bool {
+	return slices.ContainsFunc(g.track(a.shelf).added, func(p *pkg) bool { return g.has(p) && a.matches(p) })
+}
+
 // endSlot returns the packages of a slot in the state that the graph leads to, lowest version
 // first.
 func (g *graph) endSlot(p *pkg) []*pkg {
@@ -207,7 +218,7 @@ func (g *graph) has(p *pkg) bool { return g.nodes[p.id] != nil }
 func (g *graph) connect(p *pkg, o owner) {
 	n := g.nodes[p.id]
 	if n == nil {
-		n = new(node)
+		n = g.newNode()
 		g.nodes[p.id] = n
 		g.order = append(g.order, p)
 	}
@@ -220,6 +231,23 @@ func (g *graph) connect(p *pkg, o owner) {
 			m.children = append(m.children, p)
 		}
 	}
+}
+
+// newNode returns a node with room for a few entries: most nodes have no more, and there are many.
+func (g *graph) newNode() *node {
+	const few = 4
+	if len(g.spare) == 0 {
+		const block = 128
+		g.spare = make([]node, block)
+		parents, needs, children := make([]owner, few*block), make([]ownedAtom, few*block), make([]*pkg, few*block)
+		for i := range g.spare {
+			from, to := few*i, few*(i+1)
+			g.spare[i] = node{parents[from:from:to], needs[from:from:to], children[from:from:to]}
+		}
+	}
+	n := &g.spare[0]
+	g.spare = g.spare[1:]
+	return n
 }
 
 // recent reports whether x is among the last entries: what one package needs is added in one go, so

@@ -23,4 +23,6 @@ type Input struct {
 	UseOf func(p Package) func(flag string) bool
 	// Exclude is what emerge gets as --exclude beside the list that is made.
 	Exclude []depend.Atom
+	// Stop is asked now and then; true ends the search, as far as it has come. nil: never.
+	Stop func() bool
 }

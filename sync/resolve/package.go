@@ -117,7 +117,9 @@ type pkg struct {
 	virtual   bool
 	shelf     *shelf
 	version   string
+	rank      int    // of the version among those of the shelf; 0 is none yet
 	slotKey   string // CP:SLOT
+	slotAtom  *atom  // for the slot; made on first use
 	reason    Reason
 	excluded  bool
 	dep       depend.Package
@@ -125,6 +127,8 @@ type pkg struct {
 	plain     [3][]*want // of deps the plain atoms
 	later     [3][]item  // of deps the rest
 	read      bool
+	prepared  map[*item]*prepared // by the first of the items
+	alone     [1]*pkg             // the package itself
 }
 
 func newPkg(p Package, index, id int, installed bool, implicit func(string) bool) (*pkg, error) {
@@ -142,6 +146,7 @@ func newPkg(p Package, index, id int, installed bool, implicit func(string) bool
 		p.Sub = p.Slot
 	}
 	q := &pkg{Package: p, index: index, id: id, installed: installed, cp: c.Category + "/" + c.PN, version: c.Version, virtual: c.Category == "virtual"}
+	q.alone[0] = q
 	q.slotKey = q.cp + ":" + p.Slot
 	if a, err := depend.ParseAtom(q.slotKey); err != nil || a.Slot != p.Slot || a.Sub != "" {
 		return nil, fmt.Errorf("package %q has %q for a slot", p.CPV, p.Slot)
@@ -163,7 +168,7 @@ func (p *pkg) visible() bool { return !p.reason.hides(p.installed) }
 func (p *pkg) less(q *pkg) bool { return p.compare(q) < 0 }
 
 func (p *pkg) compare(q *pkg) int {
-	if c := cpv.CompareVersions(p.version, q.version); c != 0 {
+	if c := compareVersions(p, q); c != 0 {
 		return c
 	}
 	switch {

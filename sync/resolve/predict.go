@@ -44,7 +44,7 @@ func (s *stock) predict(seed map[*pkg]mask, limit int) outcome {
 				seen[p] = m.lack
 			}
 		}
-		if out.ok || tries >= limit || s.steps > maxSteps || g.failed == errTooMuch {
+		if out.ok || tries >= limit || s.spent || g.failed == errTooMuch {
 			break
 		}
 		if !(batch && len(g.lesson.missing) > 0) && g.useWouldSettle() {
@@ -58,7 +58,7 @@ func (s *stock) predict(seed map[*pkg]mask, limit int) outcome {
 			}
 		}
 	}
-	if !out.ok && out.tries > 0 && s.steps <= maxSteps && out.g.failed != errTooMuch {
+	if !out.ok && out.tries > 0 && !s.spent && out.g.failed != errTooMuch {
 		g := newWalker(s, t.best())
 		g.final = true
 		last := g.resolve()

@@ -1,6 +1,9 @@
 package resolve
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Result is what can be installed, what cannot and why, and the list that makes emerge do just
 // that.
@@ -9,6 +12,10 @@ type Result struct {
 	// excluded helps; Trouble says why.
 	OK      bool
 	Trouble string
+	// GaveUp reports that the search ended before it was done: it took too long, or Input.Stop said
+	// so. OK is false then, nothing is in the lists, and Exclude holds what can be told without a
+	// search: what would go backwards, and what must not come.
+	GaveUp bool
 	// Merges is what emerge does under Exclude, in the order in which it was found.
 	Merges []Merge
 	// Refusals are the candidates that cannot be installed or must not, each once, with the reason.
@@ -50,8 +57,15 @@ func Resolve(in Input) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.resolve(&in), nil
+}
+
+func (s *stock) resolve(in *Input) *Result {
 	x := &excluder{st: s, given: in.Exclude, refusals: make(map[*pkg]Refusal), seed: make(map[*pkg]mask), soft: make(map[string]bool)}
 	out := x.run()
+	if s.spent || out.g.failed == errTooMuch {
+		return s.giveUp()
+	}
 	r := &Result{OK: out.ok, Exclude: x.names, stock: s, successor: make(map[*pkg]*pkg)}
 	if !out.ok {
 		r.Trouble = out.trouble()
@@ -62,7 +76,23 @@ func Resolve(in Input) (*Result, error) {
 		r.Refusals = append(r.Refusals, x.refusals[p])
 	}
 	r.compareUse(in.UseOf)
-	return r, nil
+	return r
+}
+
+// giveUp is the result of a search that was not done.
+func (s *stock) giveUp() *Result {
+	r := &Result{GaveUp: true, Trouble: errTooMuch.Error(), stock: s}
+	for _, p := range s.all[:s.candidates] {
+		backwards := func(q *pkg) bool {
+			return q.slotKey == p.slotKey && p.BuildTime > q.BuildTime && compareVersions(p, q) < 0
+		}
+		if p.visible() && (p.reason.Kind != Acceptable || slices.ContainsFunc(p.shelf.installed, backwards)) {
+			r.Exclude = append(r.Exclude, s.name(p))
+		}
+	}
+	slices.Sort(r.Exclude)
+	r.Exclude = slices.Compact(r.Exclude)
+	return r
 }
 
 // fill takes over what the last walk found.

@@ -205,6 +205,9 @@ func (g *prober) selectedAtoms(p *pkg) map[*atom]bool {
 // except for those who would be replaced themselves, or may be.
 func (g *prober) pleasesParents(existing, candidate, replacement *pkg) bool {
 	bound := make(map[*pkg]bool)
+	if !g.st.charge(1 + len(g.needsOf(existing))) {
+		return false
+	}
 	for _, oa := range g.needsOf(existing) {
 		if oa.a.Built() {
 			bound[oa.owner.p] = true

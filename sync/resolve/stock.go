@@ -13,13 +13,16 @@ import (
 type stock struct {
 	all        []*pkg // the candidates, then the installed packages, as they were given
 	candidates int
-	steps      int // work done so far, in looks at an alternative
-	shelves    map[string]*shelf
-	atoms      map[string]*atom
-	roots      []root
-	provided   map[string][]depend.Package
-	exclude    []depend.Atom
-	providers  map[string][]*pkg // by soname; made on first use
+	steps      int // looks at an alternative so far
+	words      int // of dependency strings so far
+	*budget
+	shelves   map[string]*shelf
+	atoms     map[string]*atom
+	roots     []root
+	provided  map[string][]depend.Package
+	texts     map[string]*text
+	users     map[*shelf][]*pkg // candidates by the CPs that they need; made on first use
+	providers map[string][]*pkg // by soname; made on first use
 }
 
 // shelf holds the packages of one CP, highest first: Portage looks at them in this order.
@@ -88,7 +91,7 @@ func newStock(in *Input) (*stock, error) {
 	if len(in.Installed) > MaxPackages || len(in.Candidates) > MaxPackages {
 		return nil, fmt.Errorf("more than %d packages", MaxPackages)
 	}
-	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf), atoms: make(map[string]*atom)}
+	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf), atoms: make(map[string]*atom), texts: make(map[string]*text), budget: newBudget(in.Stop)}
 	for _, group := range []struct {
 		list      []Package
 		installed bool
@@ -102,6 +105,7 @@ func newStock(in *Input) (*stock, error) {
 		}
 	}
 	for _, sh := range s.shelves {
+		sh.setRanks()
 		sortDown(sh.candidates)
 		sortDown(sh.installed)
 		sh.candidates = slices.CompactFunc(sh.candidates, func(p, q *pkg) bool {
@@ -113,6 +117,22 @@ func newStock(in *Input) (*stock, error) {
 	}
 	s.judge(in.Accept)
 	return s, s.setRoots(in)
+}
+
+// setRanks compares the versions of a shelf, once.
+func (sh *shelf) setRanks() {
+	all := slices.Concat(sh.candidates, sh.installed)
+	slices.SortFunc(all, compareVersions)
+	ranks := make([]int, len(all))
+	for i, p := range all {
+		ranks[i] = 1
+		if i > 0 {
+			ranks[i] = ranks[i-1] + min(1, compareVersions(p, all[i-1]))
+		}
+	}
+	for i, p := range all {
+		p.rank = ranks[i]
+	}
 }
 
 func sortDown(list []*pkg) {
@@ -158,25 +178,29 @@ func (s *stock) judge(accept func(Package, bool) Reason) {
 // word: those that do not parse, or not in the package's EAPI.
 func (s *stock) check(p *pkg) Reason {
 	p.read = true
-	for i, text := range p.depends() {
-		if text == "" {
+	for i, deps := range p.depends() {
+		if deps == "" {
 			continue
 		}
-		tree, err := depend.Parse(text, depend.Options{Atoms: true})
-		if err != nil {
-			return Reason{Invalid, err.Error()}
+		t := s.parse(deps)
+		if t.err != nil {
+			return Reason{Invalid, t.err.Error()}
 		}
-		if r := validate(p, &tree); r.Kind != Acceptable {
+		if r := validate(p, t); r.Kind != Acceptable {
 			return r
 		}
-		p.deps[i] = s.items(&tree, p)
+		p.deps[i] = s.items(t, p)
 	}
 	p.split()
 	return Reason{}
 }
 
-func validate(p *pkg, tree *depend.Node) Reason {
+func validate(p *pkg, t *text) Reason {
 	reason := Reason{}
+	if t.fixed && eapiAtLeast(p.EAPI, t.since) {
+		return reason
+	}
+	tree := &t.tree
 	tree.Leaves(func(n *depend.Node) bool {
 		since, ok := n.Atom.Since()
 		if !ok || !eapiAtLeast(p.EAPI, since) {
@@ -207,18 +231,40 @@ func (s *stock) hopeless(masks map[*pkg]mask) {
 		return !masked && !p.excluded && p.visible()
 	}
 	gone := func(a *atom) bool { return len(a.installed) == 0 && !slices.ContainsFunc(a.candidates, free) }
-	for again := true; again; {
-		again = false
-		for _, p := range s.all[:s.candidates] {
+	for open := s.all[:s.candidates]; len(open) > 0; {
+		var next []*pkg
+		for _, p := range open {
+			if !s.charge(1) {
+				return
+			}
 			if !free(p) {
 				continue
 			}
 			if a := s.lackOf(p, gone); a != nil {
 				masks[p] = mask{missing: true, lack: &need{owner: owner{p: p}, a: a}}
-				again = true
+				next = append(next, s.usersOf(p.shelf)...)
+			}
+		}
+		slices.SortFunc(next, func(p, q *pkg) int { return p.id - q.id })
+		open = slices.Compact(next)
+	}
+}
+
+// usersOf returns the candidates that name a CP in a plain dependency.
+func (s *stock) usersOf(sh *shelf) []*pkg {
+	if s.users == nil {
+		s.users = make(map[*shelf][]*pkg)
+		for _, p := range s.all[:s.candidates] {
+			for _, wants := range p.plain {
+				for _, w := range wants {
+					if list := s.users[w.a.shelf]; len(list) == 0 || list[len(list)-1] != p {
+						s.users[w.a.shelf] = append(list, p)
+					}
+				}
 			}
 		}
 	}
+	return s.users[sh]
 }
 
 // lackOf returns a plain dependency that is gone, USE aside.
@@ -293,9 +339,12 @@ func (s *stock) addRoot(name string, atoms []depend.Atom) {
 
 // setExclude says what emerge gets as --exclude.
 func (s *stock) setExclude(list []depend.Atom) {
-	s.exclude = list
+	byCP := make(map[string][]*depend.Atom, len(list))
+	for i := range list {
+		byCP[list[i].CP] = append(byCP[list[i].CP], &list[i])
+	}
 	for _, p := range s.all {
-		p.excluded = slices.ContainsFunc(list, func(a depend.Atom) bool { return depend.Match(&a, &p.dep) })
+		p.excluded = slices.ContainsFunc(byCP[p.cp], func(a *depend.Atom) bool { return depend.Match(a, &p.dep) })
 	}
 }
 
@@ -310,6 +359,10 @@ func (s *stock) intern(a, written *depend.Atom) *atom {
 	}
 	n := &atom{Atom: *a, id: len(s.atoms), written: written.Use, shelf: s.shelf(a.CP), virtual: strings.HasPrefix(a.CP, "virtual/")}
 	s.atoms[key] = n
+	if !s.charge(1 + len(n.shelf.candidates) + len(n.shelf.installed)) {
+		n.bare = n
+		return n
+	}
 	for _, p := range n.shelf.candidates {
 		if n.matches(p) {
 			n.candidates = append(n.candidates, p)
@@ -340,15 +393,13 @@ func (s *stock) read(p *pkg) {
 		return
 	}
 	p.read = true
-	for i, text := range p.depends() {
-		if text == "" {
+	for i, deps := range p.depends() {
+		if deps == "" {
 			continue
 		}
-		tree, err := depend.Parse(text, depend.Options{Atoms: true})
-		if err != nil {
-			continue
+		if t := s.parse(deps); t.err == nil {
+			p.deps[i] = s.items(t, p)
 		}
-		p.deps[i] = s.items(&tree, p)
 	}
 	p.split()
 }
@@ -356,20 +407,34 @@ func (s *stock) read(p *pkg) {
 // split separates the plain atoms of a package from the any-of groups and virtuals.
 func (p *pkg) split() {
 	for i, items := range p.deps {
+		wants := make([]want, 0, len(items))
 		for _, it := range items {
 			if it.a == nil || it.a.virtual {
 				p.later[i] = append(p.later[i], it)
 			} else {
-				p.plain[i] = append(p.plain[i], &want{a: it.a, under: p})
+				wants = append(wants, want{a: it.a, under: p})
 			}
+		}
+		for j := range wants {
+			p.plain[i] = append(p.plain[i], &wants[j])
 		}
 	}
 }
 
 // items puts the members of a group into normal form for a package with its flags.
-func (s *stock) items(n *depend.Node, p *pkg) []item {
-	pairs := pairUp(n, p.uses)
-	return s.convert(n.Reduce(p.uses, eapiAtLeast(p.EAPI, 7)), pairs)
+func (s *stock) items(t *text, p *pkg) []item {
+	strict := eapiAtLeast(p.EAPI, 7)
+	if !t.fixed {
+		return s.convert(t.tree.Reduce(p.uses, strict), pairUp(&t.tree, p.uses))
+	}
+	form := &t.forms[0]
+	if strict {
+		form = &t.forms[1]
+	}
+	if *form == nil {
+		*form = s.convert(t.tree.Reduce(p.uses, strict), nil)
+	}
+	return *form
 }
 
 // pairUp notes, for each atom that evaluation changes, how it was written.
@@ -409,9 +474,9 @@ func (s *stock) convert(nodes []depend.Node, pairs map[string]*depend.Atom) []it
 
 // slotAtom returns the atom for the slot of a package.
 func (s *stock) slotAtom(p *pkg) *atom {
-	if known := s.atoms[p.slotKey]; known != nil {
-		return known
+	if p.slotAtom == nil {
+		a, _ := depend.ParseAtom(p.slotKey) // newPkg tried it
+		p.slotAtom = s.intern(&a, &a)
 	}
-	a, _ := depend.ParseAtom(p.slotKey) // newPkg tried it
-	return s.intern(&a, &a)
+	return p.slotAtom
 }

@@ -1,6 +1,10 @@
 package resolve
 
-import "slices"
+import (
+	"slices"
+
+	"pkgsneak/sync/depend"
+)
 
 // finder chooses among alternatives, and remembers what it found while the graph does not change.
 type finder struct {
@@ -10,6 +14,9 @@ type finder struct {
 	depsAt  int
 	looking map[*pkg]bool // virtuals whose dependencies are being looked at
 	asking  *pkg          // the package whose alternatives are being chosen
+
+	options     []*option // for use again
+	optionsUsed int
 }
 
 // lookup is an answer of available.
@@ -38,12 +45,13 @@ func (g *finder) available(a *atom) []*pkg {
 
 func (g *finder) lookUp(a *atom) []*pkg {
 	g.st.steps++
+	g.st.charge(1)
 	p := g.choose(a, nil).p
 	if p == nil {
 		return nil
 	}
 	if g.usable(p, a, true, true) {
-		return []*pkg{p}
+		return p.alone[:]
 	}
 	if a.Sub != "" || !p.virtual {
 		return nil
@@ -167,7 +175,7 @@ func (g *finder) depsVisible(p *pkg) bool {
 }
 
 func (g *finder) lookAtDeps(p *pkg) bool {
-	if g.st.steps > maxSteps {
+	if !g.st.charge(1) || len(g.looking) > depend.MaxDepth {
 		return false
 	}
 	g.st.read(p)
@@ -197,7 +205,7 @@ func (g *finder) lookAtDeps(p *pkg) bool {
 // completed, one of the end state.
 func (g *finder) installedFor(a *atom) bool {
 	if g.complete {
-		return len(g.end(a)) > 0
+		return g.endHas(a)
 	}
 	return len(a.installed) > 0
 }

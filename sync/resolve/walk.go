@@ -5,12 +5,6 @@ import (
 	"slices"
 )
 
-// maxSteps bounds the work of one resolution, in looks at an alternative. A machine of 1,808
-// packages with 400 updates takes a twentieth.
-const maxSteps = 2_000_000
-
-var errTooMuch = errors.New("the search takes too long: too many packages, or alternatives (||) that nest too deeply")
-
 // walker adds to a graph what a set needs, and what that needs.
 type walker struct {
 	prober
@@ -83,8 +77,10 @@ func (g *walker) excludedSomewhere(a *atom) bool {
 // groups that wait, last come first.
 func (g *walker) run() bool {
 	for len(g.stack) > 0 || len(g.choices) > 0 {
-		if g.st.steps > maxSteps || g.failed != nil {
+		if !g.st.charge(1) {
 			g.failed = errTooMuch
+		}
+		if g.failed != nil {
 			return false
 		}
 		if n := len(g.stack); n > 0 {
@@ -287,6 +283,7 @@ func (g *walker) minimize(parent *pkg, wants []*want) []pair {
 	defer func() { g.scratch = chosen }()
 	g.round++
 	several := false
+	g.st.charge(len(wants))
 	for _, w := range wants {
 		var c choice
 		if w.a.Block == 0 {
@@ -323,6 +320,7 @@ func (g *walker) minimize(parent *pkg, wants []*want) []pair {
 
 func (g *walker) minimizeOne(pairs []pair) []pair {
 	var pkgs []*pkg
+	g.st.charge(len(pairs) * len(pairs) / 8)
 	for _, pr := range pairs {
 		if !slices.Contains(pkgs, pr.p) {
 			pkgs = append(pkgs, pr.p)
