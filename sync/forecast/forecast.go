@@ -2,9 +2,11 @@ package forecast
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/depend"
@@ -18,8 +20,13 @@ type Input struct {
 	Candidates []Candidate
 	// Elsewhere are entries of origins' catalogues that are neither here nor on the drive: the host has built them.
 	Elsewhere []pkgindex.Entry
+	// Stop is asked now and then; true ends the search. nil: never. It ends after Patience anyway.
+	Stop func() bool
 	GateOptions
 }
+
+// Patience is how long a forecast is worked at: twenty times what a large machine takes.
+const Patience = 8 * time.Second
 
 // Merge is a package that emerge would install.
 type Merge struct {
@@ -60,6 +67,8 @@ type Forecast struct {
 	// OK says that emerge ends well under Exclude. If not, nothing helps that could be excluded: Trouble says why.
 	OK      bool
 	Trouble string
+	// GaveUp says that it took too long. Exclude then has what would go backwards and what must not come, and nothing else is said.
+	GaveUp bool
 
 	Merges   []Merge
 	Growth   int64 // bytes on disk, of the merges of which it is known
@@ -98,7 +107,10 @@ func Make(m *Machine, in Input) (*Forecast, error) {
 	j := NewJudge(m, in.GateOptions)
 	list, reasons := f.candidates(j, in.Candidates)
 	f.Candidates = len(list)
+	limited, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
 	r, err := resolve.Resolve(resolve.Input{
+		Stop:      func() bool { return limited.Err() != nil || in.Stop != nil && in.Stop() },
 		Installed: m.Installed, Candidates: list, World: m.World, Sets: m.Sets, System: m.System, Profile: m.ProfileSet, Provided: m.Provided,
 		Implicit: func(flag string) bool { return m.implicit[flag] },
 		UseOf:    j.a.wants,
@@ -156,7 +168,7 @@ func (f *Forecast) candidates(j *Judge, from []Candidate) ([]resolve.Package, ma
 
 // take makes the lists out of what the resolver found.
 func (f *Forecast) take(m *Machine, r *resolve.Result, elsewhere []pkgindex.Entry) {
-	f.OK, f.Trouble, f.Exclude, f.Orphans = r.OK, r.Trouble, slices.Clone(r.Exclude), len(r.Unreached)
+	f.OK, f.Trouble, f.GaveUp, f.Exclude, f.Orphans = r.OK, r.Trouble, r.GaveUp, slices.Clone(r.Exclude), len(r.Unreached)
 	slices.Sort(f.Exclude)
 	for i := range r.Merges {
 		f.addMerge(&r.Merges[i])

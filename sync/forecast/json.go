@@ -4,6 +4,7 @@ package forecast
 type Document struct {
 	OK        bool           `json:"ok"` // emerge ends well under the line
 	Trouble   string         `json:"trouble,omitempty"`
+	GaveUp    bool           `json:"gave_up,omitempty"` // it took too long: nothing is said of packages, and the line only shows
 	Installed int            `json:"installed"`
 	Packages  int            `json:"packages"` // candidates
 	Updates   int            `json:"updates"`
@@ -73,7 +74,7 @@ func (d *Document) Reason(s Step) string {
 // Document makes it. file is where the names to exclude are, "" if they stand in the line.
 func (f *Forecast) Document(file string) *Document {
 	c := f.Counts()
-	d := &Document{OK: f.OK, Trouble: f.Trouble, Installed: f.Installed, Packages: f.Candidates, Updates: c.Updates, Rebuilds: c.Rebuilds, New: c.New, Removed: c.Removed,
+	d := &Document{OK: f.OK, Trouble: f.Trouble, GaveUp: f.GaveUp, Installed: f.Installed, Packages: f.Candidates, Updates: c.Updates, Rebuilds: c.Rebuilds, New: c.New, Removed: c.Removed,
 		Growth: f.Growth, Unknown: f.Unknown, Merges: []DocMerge{}, Cannot: []DocLack{}, Older: []DocOlder{}, OtherUse: []DocUse{}, Security: []DocAdvisory{},
 		Missing: f.Missing, Orphans: f.Orphans, News: f.News, Exclude: append([]string{}, f.Exclude...), File: file, Before: []DocStep{}, After: []DocStep{},
 		Line: f.Line(file), Problems: f.Problem}

@@ -12,18 +12,27 @@ import (
 // MostNames is how many names the printed line excludes by itself; a longer list goes to a file.
 const MostNames = 20
 
-const emergeWorld = "emerge -auDK --rebuilt-binaries-timestamp=0"
+const (
+	emergeWorld = "emerge -auDK --rebuilt-binaries-timestamp=0"
+	// lookAtWorld only shows what it would do.
+	lookAtWorld = "emerge -pvuDK --rebuilt-binaries-timestamp=0"
+)
 
 func quotePath(p string) string { return fault.Quote(p) }
 
 // Line is the line to type, with the names to exclude in it, or in a file where one is named: it fails where the file is missing,
 // instead of excluding nothing. "" if there is nothing to install or nothing helps. Where nothing is installed nothing can go
-// backwards, and the line is there as soon as there are packages.
+// backwards, and the line is there as soon as there are packages. Where the search was given up it is one that only shows.
 func (f *Forecast) Line(file string) string {
-	if f.Installed > 0 && (!f.OK || len(f.Merges) == 0) || f.Candidates == 0 {
+	line := emergeWorld
+	switch {
+	case f.Candidates == 0:
+		return ""
+	case f.GaveUp:
+		line = lookAtWorld
+	case f.Installed > 0 && (!f.OK || len(f.Merges) == 0):
 		return ""
 	}
-	line := emergeWorld
 	if changesPlan(f.opts) {
 		line += " --ignore-default-opts"
 	}
@@ -35,6 +44,9 @@ func (f *Forecast) Line(file string) string {
 	}
 	return line + ` --exclude "` + strings.Join(f.Exclude, " ") + `" @world`
 }
+
+// IgnoresDefaults reports whether the line leaves EMERGE_DEFAULT_OPTS out.
+func (f *Forecast) IgnoresDefaults() bool { return changesPlan(f.opts) }
 
 // NeedsFile reports whether the list is too long for a line that people read.
 func (f *Forecast) NeedsFile() bool { return len(f.Exclude) > MostNames && f.Line("") != "" }

@@ -133,6 +133,11 @@ func (f *Forecast) onDisk(o TextOptions) string {
 }
 
 func (f *Forecast) sayMerges(o TextOptions, say func(string, ...any)) {
+	if f.GaveUp {
+		say("not worked out what emerge can do: %s", f.Trouble)
+		say("the line below only shows what emerge would do; it leaves out what would go backwards (%s)", plural(len(f.Exclude), "name"))
+		return
+	}
 	if !f.OK {
 		say("emerge finds no way to update @world, whatever is excluded: %s", f.Trouble)
 		return
