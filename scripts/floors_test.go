@@ -63,6 +63,7 @@ var floors = map[string]int{
 	"sync/depend":              1,
 	"sync/digest":              1,
 	"sync/durable":             1,
+	"sync/emerge":              1,
 	"sync/durable/durabletest": 2,
 	"sync/fault":               1,
 	"sync/listing":             1,

@@ -53,6 +53,7 @@
 //	   cpv          names and versions of packages
 //	   depend       dependency strings and atoms (on cpv)
 //	   portage      the machine's configuration of Portage
+//	   emerge       real emerge, asked what it would do
 //	   watch        directories and mounts that change
 //	   pytext       Python's idea of white space and text
 package sync

@@ -19,8 +19,9 @@ func doctorCommand(f *face) *cli.Command {
 		Description: "Reads Portage's configuration, which it never executes, and this machine's packages, index and keys. Says in the\n" +
 			"order of importance what keeps packages from being built, carried or used, why, and how to fix it. With a\n" +
 			"drive it compares this machine with the one that exported: USE, profile, keywords, licenses, CPU. Whether this\n" +
-			"machine is a host, a client or both shows in what it has done, and before that in FEATURES. Changes nothing; ends\n" +
-			"with 4 if it found something.",
+			"machine is a host, a client or both shows in what it has done, and before that in FEATURES. With --portage it runs\n" +
+			"emerge -p with the line that it prints, and shows where emerge differs. Changes nothing; ends with 4 if it found\n" +
+			"something.",
 		Flags:  flags(common, noProgress, examining, autoMode, dirs),
 		Action: f.action(0, 1, examine),
 	}
@@ -35,7 +36,7 @@ func examine(c *call) error {
 		return err
 	}
 	o := c.opt.doctor
-	o.Machine, o.Root, o.Auto = machine, c.env.root, c.opt.autoMode
+	o.Machine, o.Root, o.Auto, o.Ask = machine, c.env.root, c.opt.autoMode, c.env.askEmerge
 	o.CPUInfo, o.Routes, o.Routes6 = c.proc("cpuinfo"), c.proc("net/route"), c.proc("net/ipv6_route")
 	if len(c.args) == 1 {
 		o.Drive = c.args[0]
@@ -129,6 +130,9 @@ func (c doctorText) examined(r *doctor.Report) {
 		c.out.say("")
 		tellOutlook(c.out, r.Outlook, forecast.TextOptions{})
 	}
+	if r.Portage != nil {
+		c.confirmed(r.Portage)
+	}
 	if len(r.Unknown) > 0 {
 		c.out.say("")
 		for _, u := range r.Unknown {
@@ -143,6 +147,36 @@ func (c doctorText) examined(r *doctor.Report) {
 		c.out.say("nothing to fix, %s", count(notes, "note"))
 	default:
 		c.out.say("nothing to fix")
+	}
+}
+
+// confirmed says where emerge and the forecast differ. Its words are foreign text.
+func (c doctorText) confirmed(p *doctor.Confirmation) {
+	c.out.say("")
+	if p.Agrees() {
+		c.out.say("emerge says the same of this line: %s", count(p.Same, "package"))
+		return
+	}
+	c.out.say("emerge ends with %d under this line and lists %s, %d of them as forecast", p.Exit, count(p.Merges, "package"), p.Same)
+	if p.Cut {
+		c.out.say("its list is longer than what is read of it")
+	}
+	for _, l := range []struct {
+		what  string
+		names []string
+	}{{"emerge would go backwards", p.Backwards}, {"emerge would compile", p.Compiled}, {"emerge would install as well", p.OnlyThere},
+		{"emerge would not install", p.OnlyHere}, {"it says", p.Said}} {
+		if len(l.names) == 0 {
+			continue
+		}
+		c.out.say("%s:", l.what)
+		for i, name := range l.names {
+			if i == listLimit && !c.out.verbose {
+				c.out.say("  %s", "... and "+count(len(l.names)-i, "other")+" (-v lists all)")
+				break
+			}
+			c.out.say("  %s", name)
+		}
 	}
 }
 

@@ -244,6 +244,8 @@ var examining = flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.host} }},
 	{name: "client", usage: "examine this machine as one that imports",
 		to: func(o *options) flag.Value { return toggle{&o.client} }},
+	{name: "portage", usage: "ask emerge itself about the line to type (-p, as the user portage; 3 to 30 seconds)",
+		to: func(o *options) flag.Value { return toggle{&o.doctor.Portage} }},
 	{name: "deep", usage: "read the compiler flags of every package on the drive, not of some",
 		to: func(o *options) flag.Value { return toggle{&o.doctor.Deep} }},
 	{name: "explain", usage: "explain why a topic matters; without a topic, list them",

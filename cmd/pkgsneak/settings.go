@@ -20,7 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"pkgsneak/sync/doctor"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/emerge"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/forget"
 	"pkgsneak/sync/importer"
@@ -45,6 +47,7 @@ type env struct {
 	built, booted                  time.Time            // the program and the machine's run; zero: not known
 	root                           string               // in front of the machine's paths; "" is the machine itself
 	portageq                       portage.PortageqFunc // nil: there is none
+	askEmerge                      doctor.AskFunc       // nil: there is no emerge
 	observe                        func(progress.Event) // sees every event before it is shown; nil: nobody
 	hook                           durable.Hook         // sees every change of a file on this machine first; nil outside of tests
 	// They take from this process, for ever, what a journey does not need; nil: nothing.
@@ -79,6 +82,12 @@ func processEnv(version string) *env {
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {
 		e.portageq = runPortageq(program)
+	}
+	if program, err := exec.LookPath("emerge"); err == nil {
+		e.askEmerge = func(ctx context.Context, q emerge.Question) (*emerge.Answer, error) {
+			q.Program, q.Environ = program, os.Environ()
+			return emerge.Ask(ctx, q)
+		}
 	}
 	return e
 }

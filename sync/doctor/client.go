@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
 
 	"pkgsneak/sync/cpu"
@@ -15,7 +16,7 @@ type clientRules struct {
 	fixed emergeOpts // EMERGE_DEFAULT_OPTS without what is wrong in them
 }
 
-func (e *clientRules) look() {
+func (e *clientRules) look(ctx context.Context) error {
 	repos, problems := e.s.BinRepos()
 	b := &binhostRules{facts: e.facts, findings: e.findings, network: readNetwork(e.o.Routes, e.o.Routes6), repos: repos}
 	b.judge()
@@ -29,7 +30,11 @@ func (e *clientRules) look() {
 	if !e.is(Host) {
 		judgeAuto(e.facts, e.findings)
 	}
-	e.emerge()
+	f := e.emerge(ctx)
+	if !e.o.Portage || f == nil {
+		return nil
+	}
+	return e.confirm(ctx, f)
 }
 
 // trust looks at the keys whose exports are imported here.
@@ -127,13 +132,13 @@ func (e *clientRules) localPackages() {
 }
 
 // emerge says what emerge can do with what lies in PKGDIR, what it cannot, and which line to type here.
-func (e *clientRules) emerge() {
+func (e *clientRules) emerge(ctx context.Context) *forecast.Forecast {
 	m, err := forecast.ReadMachine(e.s, e.o.CPUInfo)
 	if err != nil {
 		e.unknown("what emerge can do: %v", err)
-		return
+		return nil
 	}
-	in := forecast.Input{}
+	in := forecast.Input{Stop: func() bool { return ctx.Err() != nil }}
 	if e.index != nil {
 		for _, entry := range e.index.Entries {
 			c := forecast.Candidate{Entry: pkgindex.Rebase(entry, e.index.Header, pkgindex.Header{})}
@@ -143,7 +148,7 @@ func (e *clientRules) emerge() {
 	f, err := forecast.Make(m, in)
 	if err != nil {
 		e.unknown("what emerge can do: %v", err)
-		return
+		return nil
 	}
 	e.r.Outlook, e.r.Forecast = f, f.Document("")
 	for _, s := range f.Before {
@@ -151,7 +156,12 @@ func (e *clientRules) emerge() {
 			e.r.Emerge = append(e.r.Emerge, Command{s.Line, e.r.Forecast.Reason(s)})
 		}
 	}
-	if line := f.Line(""); line != "" {
+	switch line := f.Line(""); {
+	case line == "":
+	case f.GaveUp:
+		e.r.Emerge = append(e.r.Emerge, Command{line, "shows what emerge would do: that was not worked out, " + f.Trouble})
+	default:
 		e.r.Emerge = append(e.r.Emerge, Command{line, "only binary packages, nothing goes backwards, and what cannot be installed is left out"})
 	}
+	return f
 }

@@ -33,6 +33,9 @@ func (e *commonRules) look(ctx context.Context) error {
 			Mend: []Mend{{Do: "on the machine that builds", Lines: []string{"pkgsneak doctor --host", "pkgsneak export DRIVE"}},
 				{Do: "on a machine that gets the packages", Lines: []string{"pkgsneak doctor --client", "pkgsneak trust DRIVE", "pkgsneak import DRIVE"}}}})
 	}
+	if e.o.Portage && !e.is(Client) {
+		e.unknown("what emerge says: that is asked for a machine that imports (--client)")
+	}
 	e.config()
 	judgeClock(e.facts, e.findings, time.Time{})
 	if len(e.roles) == 0 {

@@ -18,7 +18,7 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 	}{
 		{true, (&commonRules{f, l}).look},
 		{f.is(Host), func(context.Context) error { (&hostRules{f, l}).look(); return nil }},
-		{f.is(Client), func(context.Context) error { (&clientRules{facts: f, findings: l}).look(); return nil }},
+		{f.is(Client), (&clientRules{facts: f, findings: l}).look},
 		{o.Drive != "", (&driveRules{f, l}).look},
 	} {
 		if err := context.Cause(ctx); err != nil {

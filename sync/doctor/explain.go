@@ -108,6 +108,11 @@ the host's it does nothing, without a word. -K (--usepkgonly) takes what package
 --rebuilt-binaries-timestamp=0 keeps -K from replacing builds of this machine that are newer. It still takes a lower
 version where that was built later, glibc included, and one package that lacks something can end the whole run; so
 import and doctor work out which names are to be excluded, and print the line with them.`},
+	{"emerge", "what emerge says itself", `
+The forecast is worked out from /var/db/pkg, the index and /etc/portage, in a fraction of a second. pkgsneak doctor
+--portage asks real emerge with the same line and -p, which takes 3 to 30 seconds, and shows where the two differ. As root
+it runs emerge as the user portage. Where they differ, emerge is right; the line must not be used where emerge would go
+backwards, and does nothing where emerge ends with an error.`},
 	{"respect-use", "--binpkg-respect-use", `
 With -k Portage looks whether a package was built with the USE flags that this machine wants, and else compiles it;
 --binpkg-respect-use=n takes it as it is. With -K that is so anyway. It hides that the machines differ. Equal USE

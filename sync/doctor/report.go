@@ -65,9 +65,11 @@ type Report struct {
 	// Forecast is what emerge can do with what is in PKGDIR, for a client; Outlook is the same for people.
 	Forecast *forecast.Document `json:"forecast,omitempty"`
 	Outlook  *forecast.Forecast `json:"-"`
-	Origins  []Comparison       `json:"origins,omitempty"` // with a drive
-	Unknown  []string           `json:"unknown"`           // what could not be looked at, and why
-	Ignored  int                `json:"ignored,omitempty"` // findings that Options.Ignore silenced
+	// Portage is what real emerge says about the line, if it was asked.
+	Portage *Confirmation `json:"portage,omitempty"`
+	Origins []Comparison  `json:"origins,omitempty"` // with a drive
+	Unknown []string      `json:"unknown"`           // what could not be looked at, and why
+	Ignored int           `json:"ignored,omitempty"` // findings that Options.Ignore silenced
 }
 
 // Found tells whether anything has to be mended.
@@ -142,6 +144,8 @@ type Options struct {
 	Routes  []byte   // /proc/net/route; nil: it is not known whether there is a network
 	Routes6 []byte   // /proc/net/ipv6_route
 	Ignore  []string // topics that are not told
+	Portage bool     // ask real emerge about the line, by Ask
+	Ask     AskFunc  // nil: there is no emerge
 	Deep    bool     // read the CFLAGS of every package on the drive, not of some
 	Watch   progress.Watcher
 }
