@@ -15,27 +15,6 @@ import (
 // PortageTimeout is how long emerge may take for its answer; on a large machine it takes 7 to 30 seconds.
 const PortageTimeout = 5 * time.Minute
 
-// AskFunc asks real emerge.
-type AskFunc func(context.Context, emerge.Question) (*emerge.Answer, error)
-
-// Confirmation is what real emerge says about the forecast's line.
-type Confirmation struct {
-	Exit      int      `json:"exit"`      // of emerge; 0: the line works
-	Merges    int      `json:"merges"`    // packages that emerge lists
-	Same      int      `json:"same"`      // of them those that the forecast has, too
-	OnlyHere  []string `json:"only_here"` // the forecast has them, emerge has not
-	OnlyThere []string `json:"only_emerge"`
-	Backwards []string `json:"backwards"` // emerge would go back to them
-	Compiled  []string `json:"compiled"`  // emerge would compile them; with -K there are none
-	Said      []string `json:"said"`      // emerge's messages; foreign text
-	Cut       bool     `json:"cut,omitempty"`
-}
-
-// Agrees reports whether emerge would do what the forecast says.
-func (c *Confirmation) Agrees() bool {
-	return c.Exit == 0 && len(c.OnlyHere)+len(c.OnlyThere)+len(c.Backwards)+len(c.Compiled) == 0 && !c.Cut
-}
-
 // planOptions are the options of EMERGE_DEFAULT_OPTS that count although the line keeps them: they change what emerge takes into
 // account, not what it installs.
 var planOptions = []string{"--with-bdeps", "--backtrack"}

@@ -2,10 +2,12 @@ package doctor
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
+	"pkgsneak/sync/emerge"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/progress"
@@ -148,6 +150,27 @@ type Options struct {
 	Ask     AskFunc  // nil: there is no emerge
 	Deep    bool     // read the CFLAGS of every package on the drive, not of some
 	Watch   progress.Watcher
+}
+
+// AskFunc asks real emerge.
+type AskFunc func(context.Context, emerge.Question) (*emerge.Answer, error)
+
+// Confirmation is what real emerge says about the forecast's line.
+type Confirmation struct {
+	Exit      int      `json:"exit"`      // of emerge; 0: the line works
+	Merges    int      `json:"merges"`    // packages that emerge lists
+	Same      int      `json:"same"`      // of them those that the forecast has, too
+	OnlyHere  []string `json:"only_here"` // the forecast has them, emerge has not
+	OnlyThere []string `json:"only_emerge"`
+	Backwards []string `json:"backwards"` // emerge would go back to them
+	Compiled  []string `json:"compiled"`  // emerge would compile them; with -K there are none
+	Said      []string `json:"said"`      // emerge's messages; foreign text
+	Cut       bool     `json:"cut,omitempty"`
+}
+
+// Agrees reports whether emerge would do what the forecast says.
+func (c *Confirmation) Agrees() bool {
+	return c.Exit == 0 && len(c.OnlyHere)+len(c.OnlyThere)+len(c.Backwards)+len(c.Compiled) == 0 && !c.Cut
 }
 
 // Comparison is what an origin on the drive and this machine differ in.

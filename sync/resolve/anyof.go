@@ -16,13 +16,6 @@ const (
 // maxSearch bounds the looks at alternatives for one package.
 const maxSearch = 50_000
 
-// alt is an item with its virtuals expanded: one atom, any of several, or all of several.
-type alt struct {
-	w   *want
-	any []alt
-	all []alt
-}
-
 // picked is what was chosen for the dependencies of a package.
 type picked struct {
 	own      []*want
@@ -44,27 +37,6 @@ type search struct {
 	path   []*pkg  // virtuals being expanded
 	size   int     // atoms and alternatives looked at
 	simple bool    // no virtual was gone through, nothing was multiplied out
-}
-
-// prepared are alternatives without virtuals, expanded and multiplied out: the same in every walk.
-type prepared struct {
-	alts    []alt
-	under   []*want
-	product bool
-}
-
-// maxKept is how many alternatives a group has that is kept for the next walk. Those that were
-// multiplied out have more, and would take much memory.
-const maxKept = 64
-
-func (p *pkg) keep(first *item, k *prepared) {
-	if slices.ContainsFunc(k.alts, func(x alt) bool { return len(x.any) > maxKept }) {
-		return
-	}
-	if p.prepared == nil {
-		p.prepared = make(map[*item]*prepared)
-	}
-	p.prepared[first] = k
 }
 
 // selectAtoms chooses among the alternatives of a package's dependencies.

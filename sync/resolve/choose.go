@@ -1,10 +1,6 @@
 package resolve
 
-import (
-	"slices"
-
-	"pkgsneak/sync/cpv"
-)
+import "slices"
 
 // choice is the answer of choose: a package, and whether it is one that is in the graph already.
 type choice struct {
@@ -23,14 +19,6 @@ type cached struct {
 	choice
 	known   bool
 	changes int
-}
-
-// compareVersions compares by version alone. Within a shelf that was found out beforehand.
-func compareVersions(p, q *pkg) int {
-	if p.shelf != q.shelf || p.rank == 0 || q.rank == 0 {
-		return cpv.CompareVersions(p.version, q.version)
-	}
-	return p.rank - q.rank
 }
 
 // choose picks the package for an atom. parent is who asks, or nil.

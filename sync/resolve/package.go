@@ -180,6 +180,14 @@ func (p *pkg) compare(q *pkg) int {
 	return 0
 }
 
+// compareVersions compares by version alone. Within a shelf that was found out beforehand.
+func compareVersions(p, q *pkg) int {
+	if p.shelf != q.shelf || p.rank == 0 || q.rank == 0 {
+		return cpv.CompareVersions(p.version, q.version)
+	}
+	return p.rank - q.rank
+}
+
 // hasWord reports whether word is among the words of s, with signs if a "+" or "-" before it does
 // not matter.
 func hasWord(s, word string, signs bool) bool {

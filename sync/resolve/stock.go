@@ -87,6 +87,34 @@ func (w *want) origin() *want {
 	return w
 }
 
+// alt is an item with its virtuals expanded: one atom, any of several, or all of several.
+type alt struct {
+	w   *want
+	any []alt
+	all []alt
+}
+
+// prepared are alternatives without virtuals, expanded and multiplied out: the same in every walk.
+type prepared struct {
+	alts    []alt
+	under   []*want
+	product bool
+}
+
+// maxKept is how many alternatives a group has that is kept for the next walk. Those that were
+// multiplied out have more, and would take much memory.
+const maxKept = 64
+
+func (p *pkg) keep(first *item, k *prepared) {
+	if slices.ContainsFunc(k.alts, func(x alt) bool { return len(x.any) > maxKept }) {
+		return
+	}
+	if p.prepared == nil {
+		p.prepared = make(map[*item]*prepared)
+	}
+	p.prepared[first] = k
+}
+
 func newStock(in *Input) (*stock, error) {
 	if len(in.Installed) > MaxPackages || len(in.Candidates) > MaxPackages {
 		return nil, fmt.Errorf("more than %d packages", MaxPackages)
