@@ -42,8 +42,13 @@ func (b *bench) cases() []contest {
 	return append(all, b.startCases()...)
 }
 
-func emaint(h host, goal float64) peer {
-	return peer{"emaint binhost --fix", []string{"emaint", "binhost", "--fix"}, []string{"PKGDIR=" + h.path("packages")}, goal}
+func emaint(h host) peer {
+	return peer{"emaint binhost --fix", []string{"emaint", "binhost", "--fix"}, []string{"PKGDIR=" + h.path("packages")}, 0}
+}
+
+// floor is the peer that makes the system calls of an index and does nothing with what they say.
+func (b *bench) floor(h host, flags ...string) peer {
+	return peer{"its system calls alone", append(append([]string{b.self}, flags...), "-floor", h.path("packages")), nil, 0.5}
 }
 
 // bash is a peer that is a line of shell.
@@ -60,21 +65,17 @@ const (
 func (b *bench) indexCases() []contest {
 	var all []contest
 	for _, f := range []format{gpkg, xpak, tbz2} {
-		goal := 30.0
-		if f == gpkg {
-			goal = 100
-		}
 		h, n := b.host("small-"+string(f)), 10_000/b.scale
 		index := b.command([]string{"index"}, h.flags()...)
 		noIndex := func() error { return removeAll(h.path("packages/Packages")) }
 		all = append(all, contest{
 			name: fmt.Sprintf("index, cold, %d small %s", n, strings.ToUpper(string(f))), by: cpu, warm: true,
 			setup: func() error { return b.smallPackages(h, n, f) }, reset: noIndex,
-			ours: index, peers: []peer{emaint(h, goal)},
+			ours: index, peers: []peer{emaint(h), b.floor(h, "-contents")},
 		}, contest{
 			name: fmt.Sprintf("index, nothing changed, %d %s", n, strings.ToUpper(string(f))), by: cpu, warm: true,
 			setup: func() error { return b.quiet(index...) },
-			ours:  index, peers: []peer{emaint(h, 30)},
+			ours:  index, peers: []peer{emaint(h), b.floor(h)},
 		})
 	}
 	h := b.large()

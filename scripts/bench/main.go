@@ -25,6 +25,8 @@ func main() {
 	only := flag.String("only", "", "only benchmarks whose name contains the word")
 	quick := flag.Bool("quick", false, "a hundredth of everything, to see that it works")
 	hash := flag.String("hash", "", "for its own use: read each file below the directory once, with md5 and sha1")
+	least := flag.String("floor", "", "for its own use: only the system calls of an index of the directory")
+	contents := flag.Bool("contents", false, "for its own use: with those of reading every package")
 	job := flag.String("make", "", "for its own use: a task in JSON")
 	flag.Parse()
 	if *job != "" {
@@ -37,6 +39,9 @@ func main() {
 	}
 	if *hash != "" {
 		exit(hashPass(*hash))
+	}
+	if *least != "" {
+		exit(floorPass(*least, *contents))
 	}
 	b := &bench{runs: *runs, size: *size, only: *only, scale: 1}
 	if *quick {

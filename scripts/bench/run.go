@@ -37,7 +37,7 @@ type peer struct {
 	name string
 	args []string
 	env  []string
-	goal float64 // how many times as much it should take
+	goal float64 // how many times as much it should take; 0: it is only compared
 }
 
 // figure is what is compared.
@@ -128,11 +128,7 @@ func print(c contest, ours []usage, theirs [][]usage) {
 			continue
 		}
 		mine, its := median(ours, c.by), median(theirs[i], c.by)
-		goal := "missed"
-		if its/mine >= p.goal {
-			goal = "reached"
-		}
-		fmt.Printf("| %s, %s | %s | %s | %s | %.2f | %.2f %s |\n", c.name, c.by.name, c.by.text(mine), p.name, c.by.text(its), its/mine, p.goal, goal)
+		fmt.Printf("| %s, %s | %s | %s | %s | %.2f | %s |\n", c.name, c.by.name, c.by.text(mine), p.name, c.by.text(its), its/mine, p.verdict(its/mine))
 	}
 	for _, f := range c.also {
 		limit := 0.0
@@ -141,6 +137,17 @@ func print(c contest, ours []usage, theirs [][]usage) {
 		}
 		alone(c.name, f, ours, limit)
 	}
+}
+
+// verdict compares a ratio with the goal.
+func (p peer) verdict(ratio float64) string {
+	switch {
+	case p.goal == 0:
+		return ""
+	case ratio >= p.goal:
+		return fmt.Sprintf("%.2f reached", p.goal)
+	}
+	return fmt.Sprintf("%.2f missed", p.goal)
 }
 
 // mostMemory is the goal for the peak of memory, in MiB.
