@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -74,7 +75,7 @@ func (b *bench) indexCases() []contest {
 			ours: index, peers: []peer{emaint(h), b.floor(h, "-contents")},
 		}, contest{
 			name: fmt.Sprintf("index, nothing changed, %d %s", n, strings.ToUpper(string(f))), by: cpu, warm: true,
-			setup: func() error { return b.quiet(index...) },
+			setup: func() error { return cmp.Or(b.smallPackages(h, n, f), b.quiet(index...)) },
 			ours:  index, peers: []peer{emaint(h), b.floor(h)},
 		})
 	}
