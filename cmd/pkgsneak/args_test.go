@@ -204,6 +204,9 @@ func fieldsOf(v flag.Value) (fields []any) {
 	if w, ok := v.(topics); ok {
 		return []any{w.list}
 	}
+	if l, ok := v.(loudness); ok {
+		return []any{l.times}
+	}
 	if n, ok := v.(originName); ok {
 		return []any{n.name}
 	}

@@ -21,9 +21,10 @@ type face struct {
 	out *printer
 
 	// state, for the end of the run
-	began time.Time
-	verb  string // with its subcommand
-	place string // its argument DRIVE, else the first
+	began  time.Time
+	verb   string   // with its subcommand
+	place  string   // its argument DRIVE, else the first
+	places []string // its flags that name a directory of this machine
 }
 
 // goesOn says what the same command does after an interruption, for those that do not begin anew. An export says it itself.
@@ -59,6 +60,9 @@ func (f *face) end(ctx context.Context, err error) int {
 			fail.hints = []string{hint}
 		}
 	}
+	if i := slices.Index(fail.hints, asRoot); i >= 0 && len(f.places) > 0 {
+		fail.hints[i] += ", or with a directory of your own: " + strings.Join(f.places, ", ")
+	}
 	fail.hints = f.out.repeated(fail.hints)
 	f.out.failure(fail)
 	if f.out.json {
@@ -73,6 +77,11 @@ func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
 		c := &call{face: f, ctx: ctx.Context, flags: ctx, args: ctx.Args().Slice()}
 		f.began = f.env.now()
 		f.verb, f.place = strings.TrimPrefix(ctx.Command.HelpName, "pkgsneak "), c.drive()
+		for _, flag := range ctx.Command.Flags {
+			if name := flag.Names()[0]; slices.Contains([]string{"state-dir", "pkgdir", "distdir"}, name) {
+				f.places = append(f.places, "--"+name)
+			}
+		}
 		f.out.json = ctx.Bool("json")
 		var err error
 		vars := f.env.variables(f.out)
@@ -82,7 +91,7 @@ func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
 		if !ctx.Command.Hidden {
 			vars.unknown(f.out, ctx.App, f.env.names)
 		}
-		f.out.quiet, f.out.verbose, f.out.json = c.opt.quiet, c.opt.verbose, c.opt.json
+		f.out.quiet, f.out.verbose, f.out.debug, f.out.json = c.opt.quiet, c.opt.verbose > 0, c.opt.verbose > 1, c.opt.json
 		if n := len(c.args); n < least || n > most {
 			return c.subcommandMeant(c.wrongArguments(least, most))
 		}
@@ -163,7 +172,11 @@ func (c *call) subcommandMeant(err error) error {
 	if near == "" || near == c.args[0] {
 		return err
 	}
-	return withHint(usageErrorf("%s has no command %q", c.verb, c.args[0]), "pkgsneak %s %s", c.verb, near)
+	line := []string{"pkgsneak", c.verb, near}
+	for _, arg := range c.args[1:] {
+		line = append(line, shellWord(arg))
+	}
+	return withHint(usageErrorf("%s has no command %q", c.verb, c.args[0]), "%s", strings.Join(line, " "))
 }
 
 func (c *call) wrongArguments(least, most int) error {

@@ -152,7 +152,7 @@ func (c *call) logger() func(auto.Level, string) {
 	broken := journal || c.env.stderrTTY || c.env.root != ""
 	return func(level auto.Level, text string) {
 		switch {
-		case level == auto.Debug && !c.out.verbose:
+		case level == auto.Debug && !c.out.debug:
 			return
 		case journal:
 			c.out.alert("%s%s", raw(fmt.Sprintf("<%d>", level)), text)

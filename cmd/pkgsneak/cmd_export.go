@@ -41,11 +41,11 @@ func export(c *call) error {
 		}
 		o.Confirm = func(p *exporter.ExportPlan) (bool, error) {
 			exportText{c}.exportPlan(p)
-			return c.out.ask(c.ctx, "Write this to the drive?")
+			return c.out.askToGoOn(c.ctx, "Write this to the drive?")
 		}
 	}
 	if c.env.confineExport != nil {
-		if done := c.env.confineExport(machine, o); c.out.verbose {
+		if done := c.env.confineExport(machine, o); c.out.debug {
 			c.out.notice("%s", done)
 		}
 	}

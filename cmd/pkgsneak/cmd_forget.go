@@ -40,7 +40,7 @@ func forgetOrigin(c *call) error {
 		}
 	}
 	if c.env.confineForget != nil {
-		if done := c.env.confineForget(m, o); c.out.verbose {
+		if done := c.env.confineForget(m, o); c.out.debug {
 			c.out.notice("%s", done)
 		}
 	}

@@ -57,11 +57,11 @@ func importDrive(c *call) error {
 			for _, p := range plans {
 				importText{c}.importPlan(p)
 			}
-			return c.out.ask(c.ctx, "Bring this to this machine?")
+			return c.out.askToGoOn(c.ctx, "Bring this to this machine?")
 		}
 	}
 	if c.env.confineImport != nil {
-		if done := c.env.confineImport(machine, o); c.out.verbose {
+		if done := c.env.confineImport(machine, o); c.out.debug {
 			c.out.notice("%s", done)
 		}
 	}

@@ -107,9 +107,9 @@ func keyShow(c *call) error {
 func (c *call) describeKey(k *manifest.PublicKey) {
 	c.out.say("%s  %s", bold("fingerprint"), k.Fingerprint().Grouped())
 	c.out.say("%s      %s", bold("user id"), k.UserID())
-	c.out.say("%s         %s", bold("made"), k.Created().Local().Format("2006-01-02"))
+	c.out.say("%s         %s", bold("made"), day(k.Created()))
 	if at, ok := k.Expires(); ok {
-		c.out.say("%s      %s", bold("expires"), at.Local().Format("2006-01-02"))
+		c.out.say("%s      %s", bold("expires"), day(at))
 	}
 	if k.Revoked() {
 		c.out.say("%s      %s", bold("revoked"), "yes")
@@ -202,9 +202,9 @@ func keyRenew(c *call) error {
 		return err
 	}
 	c.out.say("%s       %s, formerly %s", bold("origin"), r.Origin, r.Former)
-	c.out.say("%s      start anew; the last one was of %s", bold("numbers"), time.Unix(r.Serial, 0).UTC().Format(time.RFC3339))
+	c.out.say("%s      start anew; the last one was of %s", bold("numbers"), when(time.Unix(r.Serial, 0), c.env.now()))
 	if r.Remembered != nil {
-		c.out.say("%s         %s, from a signature, is given up", bold("time"), r.Remembered.Format(time.RFC3339))
+		c.out.say("%s         %s, from a signature, is given up", bold("time"), when(*r.Remembered, c.env.now()))
 	}
 	c.out.say("next, here:      pkgsneak export DRIVE, which writes all files, beside what the drive has of %s", r.Former)
 	clients := "on each client:  pkgsneak import DRIVE, which takes over what came from %s; nothing is copied again"

@@ -32,7 +32,7 @@ func serveCommand(f *face) *cli.Command {
 			"write into a client's configuration. Of a drive only what the signed list has is served, and only of origins whose key\n" +
 			"is trusted. The access log goes to stdout; --quiet leaves it out. The end of it is SIGINT or SIGTERM. Sockets of\n" +
 			"systemd (LISTEN_FDS) are used instead of --listen. No privileges are needed, and what the process does not need it gives up\n" +
-			"(--verbose tells what the kernel could do about it). --install makes the system serve, when it is told to.",
+			"(-vv tells what the kernel could do about it). --install makes the system serve, when it is told to.",
 		Flags:  flags(common, serving, installing, dirs),
 		Action: f.action(0, 1, serve),
 	}
@@ -204,7 +204,7 @@ func (c serveRun) confine(trees, linked []string) {
 		}
 		trees = append(trees, c.stateDir())
 	}
-	if done := c.env.confineServe(append(trees, linked...)...); c.out.verbose {
+	if done := c.env.confineServe(append(trees, linked...)...); c.out.debug {
 		c.out.notice("%s", done)
 	}
 }

@@ -386,7 +386,7 @@ func (e *enrolment) introduce(k candidateKey, known bool) {
 func (e *enrolment) describeOld(old manifest.Fingerprint) {
 	e.out.say("%s      %s", bold("old key"), old.Grouped())
 	if key, ok := e.view.Ring.Find(old); ok {
-		e.out.say("%s         %s", bold("made"), key.Created().Local().Format("2006-01-02"))
+		e.out.say("%s         %s", bold("made"), day(key.Created()))
 	}
 	for _, id := range ledger.SeenOrigins(e.l) {
 		if s, _ := e.l.Seen(id); id.Key == old {
@@ -468,12 +468,12 @@ func trustList(c *call) error {
 		Never []neverReport `json:"never"`
 	}{}
 	for _, k := range ring {
-		c.out.say("%s  %s  %s%s", k.Fingerprint().Grouped(), k.Created().Local().Format("2006-01-02"), k.UserID(), keyProblem(k, c.env.now()))
+		c.out.say("%s  %s  %s%s", k.Fingerprint().Grouped(), day(k.Created()), k.UserID(), keyProblem(k, c.env.now()))
 		report.Keys = append(report.Keys, newKeyReport(k))
 	}
 	for _, fpr := range slices.Sorted(maps.Keys(decisions)) {
 		if d := decisions[fpr]; d.Verdict == ledger.Never {
-			c.out.say("%s  %s  %s  (not wanted)", fpr.Grouped(), d.At.Local().Format("2006-01-02"), d.UserID)
+			c.out.say("%s  %s  %s  (not wanted)", fpr.Grouped(), day(d.At), d.UserID)
 			report.Never = append(report.Never, neverReport{fpr, d.UserID, d.At})
 		}
 	}

@@ -145,9 +145,9 @@ var answers = map[fault.Class]struct {
 func explain(err error, place string) failure {
 	var refused *importer.RefusedError
 	if errors.As(err, &refused) && len(refused.Refused) > 0 {
-		return explainRefused(refused.Refused, err.Error(), place)
+		return explainRefused(refused.Refused, fault.Text(err), place)
 	}
-	f := failure{code: exitFailed, message: err.Error()}
+	f := failure{code: exitFailed, message: fault.Text(err)}
 	var worker *auto.WorkerError
 	if errors.As(err, &worker) { // explained where it came from
 		f.code, f.hints = worker.Code, worker.Help
@@ -167,7 +167,7 @@ func explain(err error, place string) failure {
 	case class == fault.Untrusted:
 		f.hints = keyHints(err, drive)
 	case class == fault.Permission && os.Geteuid() != 0:
-		f.hints = []string{"as root, or with a --state-dir, --pkgdir and --distdir of your own"}
+		f.hints = []string{asRoot}
 	case row.hint != "":
 		f.hints = []string{strings.ReplaceAll(row.hint, "DRIVE", drive)}
 	}
@@ -178,13 +178,16 @@ func explain(err error, place string) failure {
 	return f
 }
 
+// asRoot helps against what the system forbids to an ordinary user; call.end names the flags that the command has.
+const asRoot = "run it as root"
+
 func interrupted(error) string { return "interrupted" }
 
 // spaceMessage says how much is missing, in sizes that people read and in bytes.
 func spaceMessage(err error) string {
 	var before *volume.SpaceError
 	if !errors.As(err, &before) {
-		return err.Error()
+		return fault.Text(err)
 	}
 	message := fmt.Sprintf("not enough space in %q: %s needed, %s free; %s would fit", before.Where, exactSize(before.Need), exactSize(before.Free), tally(before.Fits, "file"))
 	var room *exporter.RoomError

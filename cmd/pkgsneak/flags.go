@@ -28,9 +28,10 @@ import (
 
 // options is a command line after its flags and variables. Each command reads the part that its flags set.
 type options struct {
-	json, verbose, quiet, noProgress bool
-	pretend, ask, yes                bool
-	cpuProfile, memProfile           string
+	json, quiet, noProgress bool
+	verbose                 int
+	pretend, ask, yes       bool
+	cpuProfile, memProfile  string
 
 	stateDir, pkgdir, distdir string // "": the machine's own
 	portageq                  bool
@@ -111,8 +112,8 @@ var common = flagSet{
 		to: func(o *options) flag.Value { return text{&o.memProfile} }},
 	{name: "json", usage: "one JSON object a line on stdout: events, then the result",
 		to: func(o *options) flag.Value { return toggle{&o.json} }},
-	{name: "verbose", also: []string{"v"}, usage: "list each file, not only how many",
-		to: func(o *options) flag.Value { return toggle{&o.verbose} }},
+	{name: "verbose", also: []string{"v"}, usage: "list each file, not only how many; -vv: also what confines the process",
+		to: func(o *options) flag.Value { return loudness{&o.verbose} }},
 	{name: "quiet", also: []string{"q"}, usage: "print only errors and warnings",
 		to: func(o *options) flag.Value { return toggle{&o.quiet} }},
 	{name: "state-dir", value: "DIR", usage: "keys and state of this machine", shown: stateDir,
@@ -472,6 +473,41 @@ func (t toggle) IsBoolFlag() bool { return true }
 
 // Get implements flag.Getter.
 func (t toggle) Get() any { return t }
+
+// loudness is a switch that may be given twice.
+type loudness struct{ times *int }
+
+// String implements flag.Value.
+func (l loudness) String() string {
+	if l.times == nil {
+		return "0"
+	}
+	return strconv.Itoa(*l.times)
+}
+
+// Set implements flag.Value: 2 stands in a variable for -vv, and a yes is one time more.
+func (l loudness) Set(s string) error {
+	if s == "2" {
+		*l.times = 2
+		return nil
+	}
+	on, err := parseBool(s)
+	switch {
+	case err != nil:
+		return err
+	case on:
+		*l.times = min(*l.times+1, 2)
+	default:
+		*l.times = 0
+	}
+	return nil
+}
+
+// IsBoolFlag makes package flag take it without a value.
+func (l loudness) IsBoolFlag() bool { return true }
+
+// Get implements flag.Getter.
+func (l loudness) Get() any { return l }
 
 // text is a word of any kind.
 type text []*string

@@ -5,7 +5,7 @@ package main
 //   - Results go to stdout: summaries, lists, help that was asked for, keys. Everything that accompanies a run goes to stderr: progress, notices, warnings, errors,
 //     questions. So `pkgsneak status | less` and `pkgsneak key --armor > key.asc` do what they look like.
 //   - With --json stdout carries one JSON object a line: events while the run lasts, then the result as the last line, and nothing else, whatever happens.
-//   - --quiet leaves errors, warnings and questions. --verbose lists what a summary only counts.
+//   - --quiet leaves errors, warnings and questions. --verbose lists what a summary only counts; twice, it also tells what confines the process.
 //   - Text from a drive, a package, an index or a file name never reaches a terminal as it is: every argument of every line is made printable here. Only the format
 //     strings, which are ours, may hold control characters.
 //   - Colours only on a terminal, never with NO_COLOR or NOCOLOR. A line says the same without them.
@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 	"slices"
 	"strconv"
@@ -35,6 +36,7 @@ type printer struct {
 	in             io.Reader
 	asks           bool // somebody is there to answer
 	quiet, verbose bool
+	debug          bool // --verbose twice
 	json           bool
 
 	// state
@@ -206,7 +208,7 @@ func (s screen) printable(arg any) any {
 		}
 		return cell(a)
 	case error:
-		return cell{text: a.Error()}
+		return cell{text: fault.Text(a)}
 	}
 	return cell{text: fmt.Sprint(arg)}
 }
@@ -320,6 +322,9 @@ func when(t, now time.Time) string {
 	}
 	return t.UTC().Format("2006-01-02 15:04 UTC") + " (" + ago(t, now) + ")"
 }
+
+// day is a date for people, in UTC like all times.
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 UTC") }
 
 // ago is the distance of a moment from now.
 func ago(t, now time.Time) string { return humanize.RelTime(t, now, "ago", "from now") }

@@ -19,14 +19,28 @@ var errNoAnswer = fmt.Errorf("interrupted at the question: %w", fault.ErrDecline
 // maxAnswer is the longest answer, in bytes.
 const maxAnswer = 1024
 
-// ask puts a question to the person at the terminal; only a word that begins with y is a yes. All questions of all commands are asked here. An answer
-// counts only while ctx lives: whoever pressed Ctrl-C has said all that there is to say, whatever is typed after it.
+// ask puts a question to the person at the terminal; only a word that begins with y is a yes.
 func (p *printer) ask(ctx context.Context, format string, args ...any) (bool, error) {
+	return p.question(ctx, false, format, args...)
+}
+
+// askToGoOn is the question of --ask: Enter alone is a yes, as in emerge.
+func (p *printer) askToGoOn(ctx context.Context, format string, args ...any) (bool, error) {
+	return p.question(ctx, true, format, args...)
+}
+
+// question asks; enter is what Enter alone means. All questions of all commands are asked here. An answer counts only while ctx lives: whoever pressed
+// Ctrl-C has said all that there is to say, whatever is typed after it.
+func (p *printer) question(ctx context.Context, enter bool, format string, args ...any) (bool, error) {
 	if !p.asks {
 		return false, noTerminal()
 	}
 	p.hideBar()
-	fmt.Fprint(p.err.w, p.err.format(format+" [y/N] ", args...))
+	choice := " [y/N] "
+	if enter {
+		choice = " [Y/n] "
+	}
+	fmt.Fprint(p.err.w, p.err.format(format+choice, args...))
 	if p.answers == nil {
 		p.answers = bufio.NewReaderSize(p.in, maxAnswer)
 	}
@@ -43,7 +57,8 @@ func (p *printer) ask(ctx context.Context, format string, args ...any) (bool, er
 	case <-ctx.Done():
 	case answer, ok := <-line:
 		if ok && !stopped(ctx) {
-			return strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y"), nil
+			answer = strings.ToLower(strings.TrimSpace(answer))
+			return strings.HasPrefix(answer, "y") || enter && answer == "", nil
 		}
 	}
 	fmt.Fprintln(p.err.w)

@@ -42,7 +42,7 @@ func TestConfinedServeChild(t *testing.T) {
 		now: time.Now, hostname: "bighost", root: x.Root, version: "test", confineServe: sandbox.ConfineReading}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
-	go func() { ended <- run(ctx, e, []string{"serve", "--verbose", "--listen", "127.0.0.1:0"}) }()
+	go func() { ended <- run(ctx, e, []string{"serve", "-vv", "--listen", "127.0.0.1:0"}) }()
 	if _, err := in.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}

@@ -465,7 +465,7 @@ func (r *runner) release(ctx context.Context, failed error) error {
 func (r *runner) finish(ctx context.Context, err error) {
 	r.result.Ended = r.m.Now()
 	if err != nil {
-		r.result.Outcome, r.result.Error = r.outcome(ctx, err), err.Error()
+		r.result.Outcome, r.result.Error = r.outcome(ctx, err), fault.Text(err)
 		if r.result.Outcome != Pulled {
 			_, r.result.Hints = r.o.explain(err)
 		}
@@ -509,7 +509,7 @@ func remember(m machine.Machine, run ledger.Run) error {
 func exportRun(e *exporter.ExportReport, err error) ledger.Run {
 	run := ledger.Run{Verb: "export", Result: "done"}
 	if err != nil {
-		run.Result = err.Error()
+		run.Result = fault.Text(err)
 		return run
 	}
 	t := payload.Count(e.Copied)
@@ -526,7 +526,7 @@ func exportRun(e *exporter.ExportReport, err error) ledger.Run {
 func importRun(i *importer.ImportReport, err error) ledger.Run {
 	run := ledger.Run{Verb: "import", Result: "done"}
 	if err != nil {
-		run.Result = err.Error()
+		run.Result = fault.Text(err)
 		return run
 	}
 	var names []string

@@ -51,7 +51,7 @@ type WorkerError struct {
 }
 
 func newWorkerError(err error, code int, hints []string) *WorkerError {
-	return &WorkerError{Text: err.Error(), Fault: fault.Of(err), Code: code, Help: hints}
+	return &WorkerError{Text: fault.Text(err), Fault: fault.Of(err), Code: code, Help: hints}
 }
 
 func (e *WorkerError) Error() string { return e.Text }

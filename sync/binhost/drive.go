@@ -16,6 +16,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
 )
@@ -91,13 +92,13 @@ func (m *mounted) look(now time.Time) *site {
 	s := &site{title: filepath.Base(m.mount)}
 	d, err := drive.Open(m.mount)
 	if err != nil {
-		s.err, s.trouble, s.away = err, err.Error(), true
+		s.err, s.trouble, s.away = err, fault.Text(err), true
 		return s
 	}
 	defer d.Close()
 	dirs, err := d.Origins()
 	if err != nil {
-		s.err, s.trouble, s.away = err, err.Error(), true
+		s.err, s.trouble, s.away = err, fault.Text(err), true
 		return s
 	}
 	for name := range m.origins {
@@ -131,7 +132,7 @@ func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 	m.origins[dir] = o
 	ring, sure, err := m.o.Trust()
 	if err != nil {
-		o.refused = &Refused{Origin: dir, Reason: err.Error(), err: err}
+		o.refused = &Refused{Origin: dir, Reason: fault.Text(err), err: err}
 		return o
 	}
 	g, trusted, err := m.load(d, dir, ring, sure)
@@ -185,7 +186,7 @@ func (m *mounted) load(d *drive.Drive, dir string, ring manifest.Ring, sure time
 }
 
 func (m *mounted) refuse(dir string, err error) *Refused {
-	r := &Refused{Origin: dir, Reason: err.Error(), err: err}
+	r := &Refused{Origin: dir, Reason: fault.Text(err), err: err}
 	var unknown *manifest.UnknownKeyError
 	if errors.As(err, &unknown) {
 		r.Reason = fmt.Sprintf("signed by %s, which is not trusted here", unknown.Signer)
@@ -363,7 +364,7 @@ func (s *driveShelf) parts(it layout.Item) (parts, error) {
 			if _, statErr := os.Lstat(filepath.Join(s.real, layout.TreeDir, s.dir)); statErr != nil {
 				return nil, &awayError{err}
 			}
-			return nil, &damagedError{it.Path, err.Error()}
+			return nil, &damagedError{it.Path, fault.Text(err)}
 		}
 		ps = append(ps, part{os.NewFile(uintptr(fd), stored.Path), at})
 		if at.size != stored.Size {

@@ -19,6 +19,7 @@ import (
 
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -103,7 +104,7 @@ func (m *machine) missed() {
 func (m *machine) renew() {
 	x, real, err := m.read()
 	if err != nil {
-		m.trouble = err.Error()
+		m.trouble = fault.Text(err)
 		return
 	}
 	m.trouble, m.real = "", real

@@ -85,13 +85,13 @@ func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.R
 	}
 	gen, err := d.Load(o.Dir, ring, latest(e.now, o.Signed))
 	if err != nil {
-		c.Problem = err.Error()
+		c.Problem = fault.Text(err)
 		return nil
 	}
 	defer gen.Close()
 	catalogue, err := gen.Catalogue()
 	if err != nil {
-		c.Problem = err.Error()
+		c.Problem = fault.Text(err)
 		return nil
 	}
 	x := &comparer{facts: e.facts, findings: e.findings, c: &c, gen: gen, header: catalogue.Header}

@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
@@ -209,7 +210,7 @@ func (c *copier) carry(ctx context.Context, j *job) (f carried) {
 	if it.Kind == payload.Package {
 		if j.known != nil {
 			if f.put.Sum != j.known.Blake2b {
-				f.reason, f.hint = errRotten, "if the file is good: touch "+filepath.Join(c.x.m.PKGDIR, it.Path)
+				f.reason, f.hint = errRotten, "if the file is good: touch "+fault.Quote(filepath.Join(c.x.m.PKGDIR, it.Path))
 				return f
 			}
 			f.sums = *j.known

@@ -319,8 +319,8 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 	ctx, x.enough = context.WithCancel(ctx)
 	x.state = pipeline.Future(func() (drive.State, error) { return x.held.State(ctx) })
 	if e, _ := x.l.Exported(x.name); x.held.Serial() > e.Serial {
-		x.report.Notices = append(x.report.Notices, fmt.Sprintf("this machine does not remember generation %d, which the drive has of %q and its key signed: "+
-			"its state directory was restored, or another machine signs with a copy of the key", x.held.Serial(), x.name))
+		x.report.Notices = append(x.report.Notices, fmt.Sprintf("this machine does not remember the generation of %s, which the drive has of %q and its key signed: "+
+			"its state directory was restored, or another machine signs with a copy of the key", stampOf(time.Unix(x.held.Serial(), 0)), x.name))
 	}
 	x.report.Plan.Previous, x.report.Serial = x.held.Serial(), x.held.Serial()
 	if err := x.readFacts(); err != nil {
@@ -503,7 +503,7 @@ func (x *exporter) unknown() []string {
 
 // hintIndex is what mends an index that says of a good file what is not true: entries with the file's size and time are believed otherwise.
 func (x *exporter) hintIndex() string {
-	return "if the file is good: pkgsneak index --rebuild " + x.m.PKGDIR
+	return "if the file is good: pkgsneak index --rebuild " + fault.Quote(x.m.PKGDIR)
 }
 
 // heldFiles lists what the drive holds of the kinds that are looked at, and takes everything it holds as the beginning of the next generation.
@@ -623,7 +623,7 @@ func (x *exporter) compare(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
-			it.Reason = err.Error()
+			it.Reason = fault.Text(err)
 			p.LeftOut = append(p.LeftOut, it)
 		case manifest.Digest(sums.Blake2b) == x.current[key].Sum:
 			x.keep(it, h)

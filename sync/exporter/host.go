@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -300,7 +301,7 @@ func (h *host) addDistfiles(l *ledger.Ledger, m machine.Machine, scan *distdir.S
 			continue // gone since
 		}
 		if err := distdir.CheckName(f.Name); err != nil {
-			h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size(), Reason: err.Error()})
+			h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size(), Reason: fault.Text(err)})
 			continue
 		}
 		hf := &hostFile{HostFile: HostFile{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size()}, info: f.Info}

@@ -356,7 +356,7 @@ func (x *exporter) prepare(ctx context.Context, w *drivewriter.Writer) ([]payloa
 }
 
 func (x *exporter) leaveOut(it payload.Item, why error, hint string) {
-	it.Reason, it.Hint = why.Error(), hint
+	it.Reason, it.Hint = fault.Text(why), hint
 	var invalid *binpkg.InvalidError
 	if errors.As(why, &invalid) {
 		it.Reason = invalid.Reason

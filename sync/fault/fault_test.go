@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -66,6 +67,28 @@ func TestHints(t *testing.T) {
 	}
 	if got := Hints(errors.New("x"), "/mnt/usb"); got != nil {
 		t.Errorf("%q from an error that has no hint", got)
+	}
+}
+
+func TestText(t *testing.T) {
+	missing := &fs.PathError{Op: "stat", Path: "usb", Err: fs.ErrNotExist}
+	tests := []struct {
+		err  error
+		want string
+	}{
+		{errors.New("x"), "x"},
+		{missing, `stat "usb": file does not exist`},
+		{fmt.Errorf("export to %q: %w", "usb", missing), `export to "usb": file does not exist`},
+		{fmt.Errorf("export to %q: %w", "usb2", missing), `export to "usb2": stat "usb": file does not exist`},
+		{fmt.Errorf("look: %w", &fs.PathError{Op: "openat", Path: "a\x1bb", Err: syscall.EACCES}), `look: open "a\x1bb": permission denied`},
+		{fmt.Errorf("move %q: %w", "a", &os.LinkError{Op: "renameat", Old: "a", New: "b", Err: syscall.EXDEV}), `move "a": rename "a" "b": invalid cross-device link`},
+		{errors.Join(fmt.Errorf("a: %w", missing), errors.New("b")), `a: stat "usb": file does not exist; b`},
+		{fmt.Errorf("read %q: %w", "usb", &fs.PathError{Op: "open", Path: "usb", Err: missing}), `read "usb": file does not exist`},
+	}
+	for _, tt := range tests {
+		if got := Text(tt.err); got != tt.want {
+			t.Errorf("%q\nis  %s\nnot %s", tt.err, got, tt.want)
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ type ForkError struct {
 }
 
 func (e *ForkError) Error() string {
-	return fmt.Sprintf("origin %q: its state of %s (generation %d) was seen here before with other contents", e.Origin, stamp(e.Serial), e.Serial)
+	return fmt.Sprintf("origin %q: its state of %s was seen here before with other contents", e.Origin, stamp(e.Serial))
 }
 
 // Class is fault.Untrusted.

@@ -514,7 +514,7 @@ func (im *importer) refuse(dir string, err error) {
 	case errors.As(err, &key):
 		signer = string(key.Fingerprint)
 	}
-	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Signer: signer, Reason: err.Error(), Err: err})
+	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Signer: signer, Reason: fault.Text(err), Err: err})
 }
 
 // listSum is the digest of what a generation says. The bytes of the slot would not do: those of a signature that are not signed themselves can be changed without breaking it.

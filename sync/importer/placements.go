@@ -308,7 +308,7 @@ func (p *placements) aside(m *missing) error {
 		return !errors.Is(err, fs.ErrNotExist)
 	})
 	if err != nil {
-		return &leftOutError{reason: err.Error()}
+		return &leftOutError{reason: fault.Text(err)}
 	}
 	d.local = free
 	p.task(m.in, d, &m.in.Plan.Beside, by+" has its name")
@@ -324,7 +324,7 @@ func (p *placements) overwrite(m *missing, by string) error {
 	case !l.info.Mode().IsRegular() && !l.isLink():
 		return &leftOutError{reason: "what has its name here is no file"}
 	case !p.im.o.Replace:
-		return &leftOutError{reason: by + " with other contents has its name", hint: "pkgsneak import --replace"}
+		return &leftOutError{reason: by + " with other contents has its name", hint: "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --replace"}
 	}
 	d.local, d.seen = l.Local, l.info
 	p.task(m.in, d, &m.in.Plan.Replace, by+" with other contents is replaced")
@@ -437,7 +437,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 	case left.Files > 0:
 		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: left, Reason: stock.Reason})
 	case p.kind == payload.Package && payload.Shrunk(here, here-len(tasks)) && !p.im.o.AllowShrink:
-		h := Held{Kind: p.kind, Reason: fmt.Sprintf("they are %d of the %d that came from it", len(tasks), here), Hint: "pkgsneak import --prune --allow-shrink"}
+		h := Held{Kind: p.kind, Reason: fmt.Sprintf("they are %d of the %d that came from it", len(tasks), here), Hint: "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --prune --allow-shrink"}
 		for _, d := range tasks {
 			h.Tally.Add(d.item.Size)
 		}
@@ -538,7 +538,7 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 		for _, it := range in.gen.Distfiles() {
 			var unfit error
 			if err := distdir.CheckName(it.Path); err != nil {
-				unfit = &leftOutError{reason: err.Error()}
+				unfit = &leftOutError{reason: fault.Text(err)}
 			}
 			if err := p.addOr(ctx, in, deed{item: it, kind: payload.Distfile, path: it.Path}, unfit); err != nil {
 				return err

@@ -227,7 +227,7 @@ func (d *deed) seal(sums digest.Sums) error {
 	}
 	e, err := d.entry.With("MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
 	if err != nil {
-		return &leftOutError{reason: err.Error()}
+		return &leftOutError{reason: fault.Text(err)}
 	}
 	d.entry = e
 	return nil
@@ -268,7 +268,7 @@ func checkStaged(ctx context.Context, st durable.Staging, d *deed) error {
 	}
 	own, err := pkgindex.NewEntry(pkg.Get)
 	if err != nil {
-		return &leftOutError{reason: err.Error()}
+		return &leftOutError{reason: fault.Text(err)}
 	}
 	if key, ok := pkgindex.SameIdentity(d.entry, own); !ok {
 		return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own", key)}

@@ -7,6 +7,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
@@ -104,7 +105,7 @@ func machineStatus(m machine.Machine, l *ledger.Ledger, k trust.View) MachineSta
 		}
 		t := TrustedKey{Fingerprint: string(key.Fingerprint()), UserID: key.UserID()}
 		if err := key.Check(k.Now); err != nil {
-			t.Problem = err.Error()
+			t.Problem = fault.Text(err)
 		}
 		s.Trusted = append(s.Trusted, t)
 	}
@@ -164,7 +165,7 @@ func originStatus(l *ledger.Ledger, k trust.View, d *drive.Drive, dir string, of
 		}
 	}
 	if o.Err != nil {
-		o.Problem = o.Err.Error()
+		o.Problem = fault.Text(o.Err)
 	}
 	return o, nil
 }

@@ -14,6 +14,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -154,7 +155,7 @@ func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
 	case errors.As(err, &gone) && gone.Vanished:
 		return nil, err
 	case err != nil:
-		v.Err, v.Problem = err, err.Error()
+		v.Err, v.Problem = err, fault.Text(err)
 		return v, nil
 	}
 	defer seen.Gen.Close()
@@ -164,7 +165,7 @@ func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
 		v.UserID = seen.Key.UserID()
 	}
 	if v.Err = seen.Err; v.Err != nil {
-		v.Problem = v.Err.Error()
+		v.Problem = fault.Text(v.Err)
 	}
 	rep, err := g.Verify(ctx, drive.VerifyOptions{Workers: o.Workers, Progress: verifyProgress(g, w)})
 	if err != nil {

@@ -334,7 +334,7 @@ func (l *Ledger) Seen(id OriginID) (Seen, bool) {
 func (l *Ledger) SaveSeen(id OriginID, s Seen) error {
 	old, ok := l.memory.seen[id]
 	if ok && old.Serial == s.Serial && old.Manifest != s.Manifest {
-		return fmt.Errorf("remembering origin %q: generation %d was seen with other contents", id.Name, s.Serial)
+		return fmt.Errorf("remembering origin %q: its generation of %s was seen with other contents", id.Name, time.Unix(s.Serial, 0).UTC().Format(time.RFC3339))
 	}
 	if ok && old.Serial > s.Serial {
 		s.Serial, s.Manifest = old.Serial, old.Manifest
