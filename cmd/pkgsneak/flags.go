@@ -485,14 +485,13 @@ func (l loudness) String() string {
 	return strconv.Itoa(*l.times)
 }
 
-// Set implements flag.Value: 2 stands in a variable for -vv, and a yes is one time more.
+// Set implements flag.Value: a digit is how many times, which is how cli copies a value to the flag's other name; a yes is one time more.
 func (l loudness) Set(s string) error {
-	if s == "2" {
-		*l.times = 2
+	if len(s) == 1 && s >= "0" && s <= "2" {
+		*l.times = int(s[0] - '0')
 		return nil
 	}
-	on, err := parseBool(s)
-	switch {
+	switch on, err := parseBool(s); {
 	case err != nil:
 		return err
 	case on:
