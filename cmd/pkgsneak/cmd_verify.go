@@ -11,6 +11,7 @@ import (
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/trust"
 )
 
 func verifyCommand(f *face) *cli.Command {
@@ -87,7 +88,8 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 	}
 	list("damaged or missing", o.Bad)
 	if len(o.Bad) > 0 {
-		c.out.hint("on the build host: pkgsneak export " + shellWord(c.args[0]) + " --repair")
+		place := shellWord(c.args[0])
+		c.out.hint("on the build host: pkgsneak export " + place + " --repair; " + trust.Abandoned(o.Dir, place))
 	}
 	list("unreadable directories", o.Unreadable)
 	list("not in the signed list", named(o.Undeclared))

@@ -47,5 +47,5 @@ func (e *NoManifestError) Class() fault.Class { return fault.LeftOut }
 
 // Hints name the ways out.
 func (e *NoManifestError) Hints(place string) []string {
-	return []string{fmt.Sprintf("on the build host: pkgsneak export %s; if its key is lost: pkgsneak forget %s %s", place, fault.Quote(e.Dir), place)}
+	return []string{fmt.Sprintf("on the build host: pkgsneak export %s; %s", place, trust.Abandoned(e.Dir, place))}
 }

@@ -21,6 +21,7 @@ import (
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/trust"
 )
 
 // stageAll copies everything that has to be copied into the staging directories and checks it there. What a killed run has staged is not copied again. As many files are copied at a time as the medium
@@ -178,7 +179,8 @@ func (im *importer) stage(ctx context.Context, in *incoming, d *deed, t turns, t
 		t.medium <- bufs
 		var bad *leftOutError
 		if errors.As(err, &bad) {
-			bad.hint = "on the build host: pkgsneak export " + fault.Quote(im.o.Drive) + " --repair"
+			place := fault.Quote(im.o.Drive)
+			bad.hint = "on the build host: pkgsneak export " + place + " --repair; " + trust.Abandoned(in.Plan.Dir, place)
 		}
 		if err != nil {
 			return err

@@ -269,14 +269,17 @@ func (e *Refusal) Class() fault.Class { return fault.Untrusted }
 // Hints are the one of Hint, and what takes the origin off the drive where nobody may write it any more.
 func (e *Refusal) Hints(place string) []string {
 	hints := []string{e.Hint(place)}
-	if e.Signer.State == Retired && e.Signer.Introducer != "" {
-		hints = append(hints, left(e.Origin, place))
+	switch s := e.Signer; {
+	case s.State == Retired && s.Introducer != "":
+		hints = append(hints, Abandoned(e.Origin, place))
+	case s.State == Unknown && s.UserID == "": // nothing to trust is there
+		hints = []string{fmt.Sprintf("its key does not lie on the drive; on the build host: pkgsneak export %s writes it there", place), Abandoned(e.Origin, place)}
 	}
 	return hints
 }
 
-// left says what to do about an origin whose host is gone, lost its key or goes on under another name.
-func left(origin, place string) string {
+// Abandoned says what to do about an origin whose host is gone, lost its key or goes on under another name; origin is its directory, place the drive as it is typed.
+func Abandoned(origin, place string) string {
 	return fmt.Sprintf("if nobody exports it any more: pkgsneak forget %s %s", fault.Quote(origin), place)
 }
 
@@ -303,7 +306,7 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 
 // Hints are those of the error, and what takes the origin off the drive where nobody writes it any more.
 func (e *DamagedError) Hints(place string) []string {
-	return append(slices.Clone(fault.Hints(e.Err, place)), left(e.Origin, place))
+	return append(slices.Clone(fault.Hints(e.Err, place)), Abandoned(e.Origin, place))
 }
 
 // A Loaded is an origin's generation, and whether it is to be believed.
