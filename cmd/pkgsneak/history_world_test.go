@@ -599,7 +599,7 @@ func (w *world) allSaid(c *computer, d *usbDrive, here map[string]bool, res resu
 		}
 		for key, sum := range d.carries[h.id()] {
 			off := key[0] == 'p' && res.flag("--no-packages") || key[0] == 'd' && res.flag("--no-distfiles")
-			if off || here[sum] || res.code == exitLeftOut && (strings.Contains(res.out, key[2:]) || strings.Contains(res.out, fmt.Sprintf("origin %q", h.name))) {
+			if off || here[sum] || here[h.has[key]] || res.code == exitLeftOut && (strings.Contains(res.out, key[2:]) || strings.Contains(res.out, fmt.Sprintf("origin %q", h.name))) {
 				continue
 			}
 			if res.flag("--replace") && key[0] == 'd' && d.disagree(key) {
@@ -753,8 +753,8 @@ func (w *world) settle(m *computer, d *usbDrive, words ...string) error {
 var (
 	hintCommand = regexp.MustCompile(`pkgsneak ([a-z]+)((?: +(?:--?[a-zA-Z-]+(?:[= ][0-9A-F]{40})?|/[^ ;,]+|[0-9A-F]{40}))*)`)
 	hintFlag    = regexp.MustCompile(`--(?:allow-shrink|accept-clock|accept-future|accept-rotation|allow-older|replace)`)
-	forgetHint  = regexp.MustCompile(`pkgsneak forget ('[^']+'|[^ ';]+) (/[^ ;,]+)`)
-	removeHint  = regexp.MustCompile(`rm -r (/[^ ;,]+)`)
+	forgetHint  = regexp.MustCompile(`pkgsneak forget ('[^']+'|[^\s';]+) (/[^\s;,]+)`)
+	removeHint  = regexp.MustCompile(`rm -r (/[^\s;,]+)`)
 )
 
 // follow does what hints say, and gives the flags that they add to the command. Rounds are counted from 1: what cannot be taken back is done when the rest did not help.

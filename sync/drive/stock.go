@@ -14,6 +14,7 @@ type Stock struct {
 	Complete bool
 	Reason   string // why it is not complete, for people
 	Count    int    // files
+	AsOf     int64  // serial of the generation for which the origin was looked at last; 0: this one
 
 	has func(path string) bool
 }
@@ -47,7 +48,7 @@ func (g *Generation) Stock(kind layout.Kind) (*Stock, error) {
 		return g.carried(kind, older), nil
 	}
 	h := g.Record.Has.Of(kind)
-	s := &Stock{Complete: h.Complete, Reason: h.Reason}
+	s := &Stock{Complete: h.Complete, Reason: h.Reason, AsOf: h.AsOf}
 	if kind == layout.Package {
 		s.Count = len(facts.Packages)
 		s.has = func(path string) bool { _, ok := facts.Package(path); return ok }

@@ -470,6 +470,7 @@ func (x *exporter) plan(ctx context.Context) error {
 	}
 	x.vouched()
 	x.stock = newStock(x.host, x.m, x.o, x.told, x.entries)
+	x.stock.lastLooked(x.held, x.o)
 	if x.o.Pretend {
 		x.changed = x.changed || len(x.undescribed()) > 0
 	} else if err := x.compare(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/cpu"
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -23,6 +24,7 @@ type originStock struct {
 	why   map[payload.Kind]string         // why the list of a kind is not complete; it is where there is no reason
 	sizes map[payload.Key]int64           // bytes of everything that the origin has
 	facts map[string]*layout.PackageFacts // by path: of the file that the drive carries, if it carries one
+	asOf  map[payload.Kind]int64          // of a kind that was not looked at: the serial of the generation for which it was
 }
 
 // The reasons of a kind that was switched off.
@@ -66,6 +68,23 @@ func newStock(h *host, m machine.Machine, o ExportOptions, known *layout.Facts, 
 		}
 	}
 	return s
+}
+
+// lastLooked notes for the kinds that are not looked at as of which generation they are carried.
+func (s *originStock) lastLooked(held *drive.Generation, o ExportOptions) {
+	s.asOf = make(map[payload.Kind]int64)
+	if held == nil {
+		return
+	}
+	for kind, off := range map[payload.Kind]bool{payload.Package: o.NoPackages, payload.Distfile: o.NoDistfiles} {
+		if !off {
+			continue
+		}
+		s.asOf[kind] = held.Serial()
+		if has := held.Record.Has; has != nil && has.Of(drive.DriveKind(kind)).AsOf > 0 {
+			s.asOf[kind] = has.Of(drive.DriveKind(kind)).AsOf
+		}
+	}
 }
 
 // builder is this machine, as the one that may have built a package.
@@ -136,7 +155,7 @@ func (s *originStock) tell(current map[payload.Key]*layout.Item) (*layout.Facts,
 }
 
 func (s *originStock) holding(k payload.Kind) layout.Holding {
-	return layout.Holding{Complete: s.why[k] == "", Reason: s.why[k]}
+	return layout.Holding{Complete: s.why[k] == "", Reason: s.why[k], AsOf: s.asOf[k]}
 }
 
 // complete reads the metadata of the packages of which nothing is known yet: the drive has them from an older program, or another drive got them. A package that cannot be read says nothing.

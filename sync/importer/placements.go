@@ -168,6 +168,10 @@ func (p *placements) add(ctx context.Context, in *incoming, d deed) error {
 			p.present(in, d, l, known && row.Local == l.Local)
 			return nil
 		case outdated:
+			if in.stale(p.kind) {
+				p.newer(in, d, l)
+				return nil
+			}
 			mine = true
 		}
 	}
@@ -195,6 +199,23 @@ func (p *placements) present(in *incoming, d deed, l looked, known bool) {
 	if !l.isLink() && (known || p.belongs(l)) {
 		in.imports[p.kind][d.path] = ledger.Import{Local: l.Local, Size: d.item.Size, Sum: d.item.Sum}
 	}
+}
+
+// stale reports whether a kind was not looked at on the host for this generation, and not since one that is older than what was imported here: two drives take turns, and
+// one of them goes without a kind.
+func (in *incoming) stale(kind payload.Kind) bool {
+	stock := in.stock[kind]
+	return stock.AsOf > 0 && in.seen.Serial > stock.AsOf
+}
+
+// newer leaves a file alone that came from the same origin with a generation for which it was looked at later.
+func (p *placements) newer(in *incoming, d deed, l looked) {
+	in.Plan.Present.Add(d.item.Size)
+	p.kept[l.Local] = true
+	if in.newer == nil {
+		in.newer = make(map[payload.Kind]int)
+	}
+	in.newer[p.kind]++
 }
 
 // place finds a place for everything that is missing.

@@ -8,6 +8,9 @@ type Holding struct {
 	Reason   string `json:"reason,omitempty"` // why not
 	Count    int    `json:"count"`            // files
 	Bytes    int64  `json:"bytes"`            // of all of them
+	// AsOf is the serial of the generation for which the kind was last looked at on the host, where that
+	// is not this one: what is carried is of then, whatever the origin has by now.
+	AsOf int64 `json:"as_of,omitempty"`
 }
 
 // Holdings is what the origin has, by kind.
@@ -28,6 +31,8 @@ func (h Holding) fault() string {
 	switch {
 	case h.Count < 0 || h.Bytes < 0:
 		return "a negative count"
+	case h.AsOf < 0 || h.AsOf > 0 && h.Complete:
+		return "what the origin has is complete, and was not looked at"
 	case h.Complete == (h.Reason != ""):
 		return "what the origin has is complete, or there is a reason why not"
 	}

@@ -50,7 +50,7 @@ const (
 //	  "created": "2026-01-01T00:00:00Z",
 //	  "counts": {"packages": 2, "package_bytes": 123, "distfiles": 1, "distfile_bytes": 45, "catalogue": 2, "catalogue_bytes": 900},
 //	  "has": {"packages": {"complete": true, "count": 2, "bytes": 123},
-//	          "distfiles": {"complete": false, "reason": "not looked at (--no-distfiles)", "count": 1, "bytes": 45}},
+//	          "distfiles": {"complete": false, "reason": "not looked at (--no-distfiles)", "count": 1, "bytes": 45, "as_of": 1767139200}},
 //	  "renamed": [{"kind": "package", "path": "app-misc/foo-1.tbz2", "stored": "packages/app-misc/foo/foo-1-1.xpak"}]
 //	}
 type Record struct {

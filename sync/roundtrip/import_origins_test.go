@@ -2,7 +2,9 @@ package roundtrip
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +20,7 @@ import (
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
 )
 
 // twoOrigins are two hosts that exported to one drive, and a client that trusts both.
@@ -458,4 +461,50 @@ func TestRowsOfFilesThatAreGone(t *testing.T) {
 	}
 	mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true, AllowShrink: true})
 	rows(t, client, ledger.Packages, left[len(left)-1])
+}
+
+// Two drives take turns, and one of them goes without a kind: what it carries of that kind is of the last export that looked, and replaces nothing that came later.
+func TestAKindThatWasNotLookedAtReplacesNothingNewer(t *testing.T) {
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		t.Run(string(kind), func(t *testing.T) {
+			host, client, first, second := newMachine(t, "h", epoch), newMachine(t, "c", epoch), t.TempDir(), t.TempDir()
+			pack(t, host.PKGDIR, "xpak-classic")
+			name, newer := filepath.Join(host.DISTDIR, "a.tar"), filepath.Join(client.DISTDIR, "a.tar")
+			write(t, name, "old")
+			o := exporter.ExportOptions{Drive: second, NoDistfiles: true}
+			if kind == payload.Package {
+				name, newer = filepath.Join(host.PKGDIR, "app-misc/labhello-1.0-r2.tbz2"), filepath.Join(client.PKGDIR, "app-misc/labhello-1.0-r2.tbz2")
+				o = exporter.ExportOptions{Drive: second, NoPackages: true}
+			}
+			mustExport(t, host, exporter.ExportOptions{Drive: second})
+			trustEach(t, client, host)
+			mustImport(t, client, importer.ImportOptions{Drive: second})
+			if kind == payload.Package {
+				rebuild(t, name)
+			} else {
+				write(t, name, "rebuilt")
+			}
+			mustExport(t, host, exporter.ExportOptions{Drive: first})
+			mustImport(t, client, importer.ImportOptions{Drive: first})
+			want, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the second one was not looked at either
+				write(t, filepath.Join(host.DISTDIR, "another.tar"), rand.Text()) // which is a reason for a generation
+				mustExport(t, host, o)
+				r := mustImport(t, client, importer.ImportOptions{Drive: second})
+				if got, err := os.ReadFile(newer); err != nil || !bytes.Equal(got, want) {
+					t.Fatalf("what came with a newer generation was replaced (%v)", err)
+				}
+				if notices := strings.Join(r.Notices, "\n"); !strings.Contains(notices, fmt.Sprintf("1 of its %ss are newer here", kind)) {
+					t.Errorf("notices: %s", notices)
+				}
+			}
+			mustExport(t, host, exporter.ExportOptions{Drive: second})
+			if r := mustImport(t, client, importer.ImportOptions{Drive: second}); len(r.Origins[0].Plan.Replace) > 0 || strings.Contains(strings.Join(r.Notices, "\n"), "newer here") {
+				t.Errorf("looked at again: %+v, %q", r.Origins[0].Plan.Replace, r.Notices)
+			}
+		})
+	}
 }
