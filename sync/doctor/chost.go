@@ -1,38 +1,27 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
 
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/portage"
 )
 
 // foreignCHOST lists the packages that emerge masks here because of their CHOST, by CHOST.
-func foreignCHOST(s *portage.Settings, index *pkgindex.Index) map[string][]string {
-	accept := strings.Fields(s.Get("ACCEPT_CHOSTS"))
-	if len(accept) == 0 {
-		if chost, known := s.CHOST(); known {
-			accept = []string{chost}
-		}
-	}
-	if len(accept) == 0 {
-		return nil
-	}
-	re, err := regexp.Compile("^(?:" + strings.Join(accept, "|") + ")$")
-	if err != nil {
-		return nil // one of Python's that Go does not have
-	}
+func (j *judge) foreignCHOST(index *pkgindex.Index) map[string][]string {
 	foreign := map[string][]string{}
 	for _, entry := range index.Entries {
 		chost := entry.Get("CHOST")
 		if chost == "" {
 			chost = index.Header.Get("CHOST")
 		}
-		if chost != "" && !re.MatchString(chost) {
+		if !j.AcceptsHost(chost) {
 			foreign[chost] = append(foreign[chost], entry.CPV())
 		}
 	}
@@ -74,15 +63,5 @@ func architecture(s *portage.Settings) string {
 	return archOf(chost)
 }
 
-func archOf(chost string) string {
-	switch cpu, _, _ := strings.Cut(chost, "-"); {
-	case cpu == "" || cpu == "x86_64":
-		return "amd64"
-	case len(cpu) == 4 && cpu[0] == 'i' && strings.HasSuffix(cpu, "86"):
-		return "x86"
-	case cpu == "aarch64":
-		return "arm64"
-	default:
-		return cpu
-	}
-}
+// archOf is the architecture of a CHOST; without one it is the usual one.
+func archOf(chost string) string { return cmp.Or(forecast.ArchOf(chost), "amd64") }

@@ -115,10 +115,25 @@ func (e *clientRules) requestSignature() {
 
 // localPackages looks for packages in PKGDIR that this machine masks or cannot run.
 func (e *clientRules) localPackages() {
-	if e.index == nil || e.is(Host) {
+	if e.index == nil {
 		return
 	}
-	tellCHOST(e.findings, e.s, foreignCHOST(e.s, e.index), "PKGDIR")
+	judge, err := e.judged()
+	if err != nil {
+		e.unknown("what emerge can do: %v", err)
+		return
+	}
+	here := judge.unreadable(e.index.Entries)
+	if len(here.eapi) > 0 {
+		e.tell(here.eapiFinding("PKGDIR"))
+	}
+	if len(here.gpkg) > 0 {
+		e.tell(here.formatFinding("PKGDIR"))
+	}
+	if e.is(Host) {
+		return
+	}
+	tellCHOST(e.findings, e.s, judge.foreignCHOST(e.index), "PKGDIR")
 	var names []string
 	for _, entry := range e.index.Entries {
 		if e.have != nil && len(cpu.Lacks(cpu.FromUse(cpuUse(entry)), e.have)) > 0 {
@@ -133,9 +148,11 @@ func (e *clientRules) localPackages() {
 
 // emerge says what emerge can do with what lies in PKGDIR, what it cannot, and which line to type here.
 func (e *clientRules) emerge(ctx context.Context) *forecast.Forecast {
-	m, err := forecast.ReadMachine(e.s, e.o.CPUInfo)
+	judge, err := e.judged()
 	if err != nil {
-		e.unknown("what emerge can do: %v", err)
+		if e.index == nil {
+			e.unknown("what emerge can do: %v", err)
+		}
 		return nil
 	}
 	in := forecast.Input{Stop: func() bool { return ctx.Err() != nil }}
@@ -145,7 +162,7 @@ func (e *clientRules) emerge(ctx context.Context) *forecast.Forecast {
 			in.Candidates = append(in.Candidates, c)
 		}
 	}
-	f, err := forecast.Make(m, in)
+	f, err := forecast.Make(judge.machine, in)
 	if err != nil {
 		e.unknown("what emerge can do: %v", err)
 		return nil

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
@@ -94,7 +94,12 @@ func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.R
 		c.Problem = fault.Text(err)
 		return nil
 	}
-	x := &comparer{facts: e.facts, findings: e.findings, c: &c, gen: gen, header: catalogue.Header}
+	judge, err := e.judged()
+	if err != nil {
+		c.Problem = err.Error()
+		return nil
+	}
+	x := &comparer{facts: e.facts, findings: e.findings, judge: judge, c: &c, gen: gen, header: catalogue.Header}
 	x.carried(catalogue)
 	x.compare()
 	return x.cpu(ctx)
@@ -131,8 +136,7 @@ func (x *comparer) compare() {
 	}
 	x.chost()
 	x.profile()
-	x.eapi()
-	x.format()
+	x.unreadable()
 	if x.s.Profile == "" {
 		x.unknown("what this machine's profile says: USE, ACCEPT_KEYWORDS and ACCEPT_LICENSE are not compared")
 	} else {
@@ -140,7 +144,54 @@ func (x *comparer) compare() {
 		x.license()
 		x.use()
 	}
+	x.fit()
 	x.space()
+}
+
+// fit tells what an import tells of the origin, and what no finding above has said: masks, and ebuilds and repositories that this machine
+// lacks.
+func (x *comparer) fit() {
+	list := make([]forecast.Candidate, len(x.entries))
+	for i, entry := range x.entries {
+		list[i].Entry = entry
+	}
+	for _, m := range x.judge.Mismatches(list) {
+		f := Finding{Weight: Note, Role: Client, Names: m.Names, What: x.ofOrigin(m.Names, m.Text)}
+		switch m.Topic {
+		case "config":
+			f.Topic, f.Why = "config", "emerge does not take what package.mask names"
+			f.Mend = []Mend{{Do: "at the end of the file", File: x.userFile("package.unmask"), Lines: exactAtoms(m.Names)}}
+		case "usepkg":
+			f.Topic, f.Why = "usepkg", "the tree here is older than the build host's, or another one"
+		default:
+			continue
+		}
+		x.tell(f)
+	}
+	repos, err := x.s.Repos()
+	if err != nil {
+		return
+	}
+	for _, line := range forecast.Trees(repos, x.c.Origin, x.gen.Record.Repositories) {
+		x.tell(Finding{Topic: "profile", Weight: Note, Role: Client, What: line, Why: "what emerge computes from ebuilds, updates and sets, it computes from the tree here"})
+	}
+}
+
+// exactAtoms are lines for one of the files package.*, at most mostLines.
+func exactAtoms(names []string) []string {
+	var lines []string
+	for _, name := range names[:min(len(names), mostLines)] {
+		lines = append(lines, "="+name)
+	}
+	return lines
+}
+
+// origin is the words for the origin that is compared.
+func (x *comparer) origin() string { return fmt.Sprintf("origin %q", x.c.Origin) }
+
+// ofOrigin says how many of the origin's packages are something.
+func (x *comparer) ofOrigin(names []string, what string) string {
+	return fmt.Sprintf("%s of origin %q %s", plural(len(names), "package"), x.c.Origin, what)
 }
 
 func (x *comparer) arch() bool {
@@ -160,7 +211,7 @@ func (x *comparer) arch() bool {
 }
 
 func (x *comparer) chost() {
-	foreign := foreignCHOST(x.s, &pkgindex.Index{Entries: x.entries})
+	foreign := x.judge.foreignCHOST(&pkgindex.Index{Entries: x.entries})
 	for _, chost := range slices.Sorted(maps.Keys(foreign)) {
 		x.c.Differences = append(x.c.Differences, Difference{Topic: "chost", What: "CHOST", Origin: chost, Here: x.s.Get("CHOST"), Packages: len(foreign[chost])})
 	}
@@ -202,17 +253,10 @@ func (x *comparer) keywords() {
 	if len(accept) == 0 {
 		return
 	}
-	own := mentioned(x.s, "package.accept_keywords", "package.keywords")
 	var names, lines []string
 	for _, entry := range x.entries {
-		if words := strings.Fields(entry.Get("KEYWORDS")); !keywordsAccepted(words, accept) && !own(entry.CPV()) {
+		if want := x.judge.Keyword(&forecast.Candidate{Entry: entry}); want != "" {
 			names = append(names, entry.CPV())
-			want := "**"
-			for _, w := range words {
-				if strings.TrimPrefix(w, "~") == x.s.ARCH() && x.s.ARCH() != "" {
-					want = w
-				}
-			}
 			if line := "=" + entry.CPV() + " " + want; !slices.Contains(lines, line) {
 				lines = append(lines, line)
 			}
@@ -227,69 +271,23 @@ func (x *comparer) keywords() {
 		mend = inConf(x.s, "ACCEPT_KEYWORDS", assign("ACCEPT_KEYWORDS", strings.Join(more, " ")))
 	}
 	x.differ(Difference{What: "ACCEPT_KEYWORDS", Origin: theirs, Here: strings.Join(accept, " "), Packages: len(names)},
-		Finding{Topic: "keywords", Weight: Wrong, Role: Client, What: plural(len(names), "package") + " on the drive masked here by KEYWORDS", Why: "emerge does not take what ACCEPT_KEYWORDS does not allow", Names: names, Mend: []Mend{mend}})
+		Finding{Topic: "keywords", Weight: Wrong, Role: Client, What: x.ofOrigin(names, "masked here by KEYWORDS"), Why: "emerge does not take what ACCEPT_KEYWORDS does not allow", Names: names, Mend: []Mend{mend}})
 }
 
 func beyond(theirs string, ours []string) []string {
 	return slices.DeleteFunc(strings.Fields(theirs), func(w string) bool { return slices.Contains(ours, w) })
 }
 
-// keywordsAccepted is Portage's rule.
-func keywordsAccepted(keywords, accept []string) bool {
-	var stable, testing bool
-	for _, k := range keywords {
-		switch {
-		case k == "*" || slices.Contains(accept, k):
-			return true
-		case k == "~*" || k[0] == '~':
-			testing = true
-		case k[0] != '-':
-			stable = true
-		}
+// unreadable tells which packages the installed Portage cannot read.
+func (x *comparer) unreadable() {
+	theirs := x.judge.unreadable(x.entries)
+	if names := theirs.eapi; len(names) > 0 {
+		most, _ := x.s.PortageEAPI()
+		x.differ(Difference{What: "EAPI", Origin: strconv.Itoa(theirs.newest), Here: strconv.Itoa(most), Packages: len(names)}, theirs.eapiFinding(x.origin()))
 	}
-	return testing && slices.Contains(accept, "~*") || stable && slices.Contains(accept, "*") || slices.Contains(accept, "**")
-}
-
-// eapi tells which packages the installed Portage is too old for.
-func (x *comparer) eapi() {
-	most, known := x.s.PortageEAPI()
-	if !known {
-		return
+	if names := theirs.gpkg; len(names) > 0 {
+		x.differ(Difference{What: "format", Origin: "gpkg", Here: "xpak", Packages: len(names)}, theirs.formatFinding(x.origin()))
 	}
-	var names []string
-	newest := 0
-	for _, entry := range x.entries {
-		if n, err := strconv.Atoi(entry.Get("EAPI")); err == nil && n > most {
-			names = append(names, entry.CPV())
-			newest = max(newest, n)
-		}
-	}
-	if len(names) == 0 {
-		return
-	}
-	x.differ(Difference{What: "EAPI", Origin: strconv.Itoa(newest), Here: strconv.Itoa(most), Packages: len(names)},
-		Finding{Topic: "eapi", Weight: Broken, Role: Client, What: fmt.Sprintf("%s of an EAPI that this machine's Portage does not know (%d)", plural(len(names), "package"), newest),
-			Why: "emerge masks them until Portage itself is newer", Names: names, Mend: []Mend{run("emerge -1auK sys-apps/portage")}})
-}
-
-// format tells which packages are in a format that the installed Portage cannot read at all.
-func (x *comparer) format() {
-	if reads, known := x.s.ReadsGPKG(); reads || !known {
-		return
-	}
-	var names []string
-	for _, entry := range x.entries {
-		if format, _ := binpkg.FormatOf(path.Base(entry.Get("PATH"))); format == binpkg.GPKG {
-			names = append(names, entry.CPV())
-		}
-	}
-	if len(names) == 0 {
-		return
-	}
-	x.differ(Difference{What: "format", Origin: "gpkg", Here: "xpak", Packages: len(names)},
-		Finding{Topic: "format", Weight: Broken, Role: Client, What: fmt.Sprintf("%s in the GPKG format, which this machine's Portage cannot read", plural(len(names), "package")),
-			Why:   "there is no portage/gpkg.py here (Portage 3.0.31 and later have it): emerge drops such packages from the index",
-			Names: names, Mend: []Mend{{Do: "install a newer Portage here, or on the host, in make.conf, and build the packages again", Lines: []string{assign("BINPKG_FORMAT", "xpak")}}}})
 }
 
 // space tells whether an import has room enough.

@@ -147,6 +147,10 @@ func TestCompare(t *testing.T) {
 		{name: "KEYWORDS, decided here", files: map[string]string{"etc/portage/package.accept_keywords": "app-misc/a\n"}, packages: map[string]meta{"app-misc/a-1": {"KEYWORDS": "~amd64"}}},
 		{name: "LICENSE", host: `ACCEPT_LICENSE="*"`, packages: map[string]meta{"x11-drivers/nvidia-drivers-1": {"LICENSE": "NVIDIA-r2 MIT"}, "app-misc/b-1": {"LICENSE": "|| ( MIT weird )"}},
 			rows: []string{"ACCEPT_LICENSE: * | @FREE (1)"}, told: []string{"wrong license"}, mend: "=x11-drivers/nvidia-drivers-1 NVIDIA-r2"},
+		{name: "missing ebuilds", packages: map[string]meta{"app-misc/a-1": {}, "app-misc/b-1": {}}, files: map[string]string{"var/db/repos/gentoo/app-misc/b/b-1.ebuild": ""},
+			told: []string{"note usepkg"}},
+		{name: "another tree", packages: map[string]meta{"app-misc/a-1": {}}, files: map[string]string{"var/db/repos/gentoo/profiles/repo_name": "own\n"}, told: []string{"note profile"}},
+		{name: "package.mask", packages: map[string]meta{"app-misc/a-1": {}}, files: map[string]string{"etc/portage/package.mask": "<app-misc/a-2\n"}, told: []string{"note config"}, mend: "=app-misc/a-1"},
 		{name: "EAPI", packages: map[string]meta{"app-misc/a-1": {"EAPI": "9"}, "app-misc/b-1": {"EAPI": "8"}}, rows: []string{"EAPI: 9 | 8 (1)"}, told: []string{"broken eapi"}, mend: "emerge -1auK sys-apps/portage"},
 		{name: "CHOST", client: `CHOST="x86_64-gentoo-linux-gnu"`, packages: map[string]meta{"app-misc/a-1": {}}, rows: []string{"CHOST: x86_64-pc-linux-gnu | x86_64-gentoo-linux-gnu (1)"}, told: []string{"broken chost"},
 			mend: `ACCEPT_CHOSTS="x86_64-gentoo-linux-gnu x86_64-pc-linux-gnu"`},
@@ -185,6 +189,33 @@ func TestCompare(t *testing.T) {
 				t.Errorf("mend %+v, want %q", r.Findings[0].Mend, tt.mend)
 			}
 		})
+	}
+}
+
+// The same is told of what lies in PKGDIR already, with and without a drive.
+func TestLocalPackagesThatPortageCannotRead(t *testing.T) {
+	t.Parallel()
+	client := newPatient(t, "host-good")
+	client.auto = "import"
+	client.builds("app-misc/new-1", map[string]string{"EAPI": "9"})
+	data, err := os.ReadFile("../../testdata/golden/gpkg-classic/pkgdir/app-misc/labhello-1.0-r2.gpkg.tar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.write("var/cache/binpkgs/app-misc/labhello-1.0-r2.gpkg.tar", string(data))
+	if _, err := reindex.Index(t.Context(), client.newMachine(nil), reindex.IndexOptions{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	const modules = "usr/lib/python3.13/site-packages/portage/"
+	client.write(modules+"const.py", "X                        = 1\nEAPI                     = 7\n")
+	if err := os.Remove(client.path(modules + "gpkg.py")); err != nil {
+		t.Fatal(err)
+	}
+	r := client.examine(client.options())
+	for topic, want := range map[string]string{"eapi": "app-misc/new-1", "format": "app-misc/labhello-1.0-r2"} {
+		if f := find(r, topic); f == nil || f.Weight != Broken || !slices.Equal(f.Names, []string{want}) || !strings.Contains(f.What, "of PKGDIR") {
+			t.Errorf("%s: %+v", topic, f)
+		}
 	}
 }
 

@@ -1,19 +1,17 @@
 package doctor
 
 import (
-	"slices"
-
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
-	"pkgsneak/sync/portage"
 )
 
 // comparer is one comparison.
 type comparer struct {
 	*facts
 	*findings
+	judge   *judge
 	c       *Comparison
 	gen     *drive.Generation
 	header  pkgindex.Header
@@ -35,21 +33,6 @@ func (x *comparer) differ(d Difference, f Finding) {
 	d.Topic = f.Topic
 	x.c.Differences = append(x.c.Differences, d)
 	x.tell(f)
-}
-
-// mentioned tells whether a package of some version is spoken of in /etc/portage/FILE: then the
-// machine's owner has decided.
-func mentioned(s *portage.Settings, files ...string) func(cpv string) bool {
-	var atoms []string
-	for _, file := range files {
-		lines, _ := s.PackageLines(file)
-		for _, l := range lines {
-			atoms = append(atoms, l.Atom)
-		}
-	}
-	return func(cpv string) bool {
-		return slices.ContainsFunc(atoms, func(atom string) bool { return atomMatches(atom, cpv) != no })
-	}
 }
 
 // mostLines is how many packages get a line of their own in a mend.

@@ -40,6 +40,9 @@ type facts struct {
 	dir      *pkgdir.Dir     // nil: no PKGDIR
 	index    *pkgindex.Index // nil: no index that can be read
 	indexErr error           // why not
+
+	judge    *judge // nil: not read yet, or not to be read
+	judgeErr error  // why not
 }
 
 // readFacts reads the machine. A state directory that cannot be used is a finding; the error is

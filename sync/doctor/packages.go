@@ -200,7 +200,7 @@ func (x *comparer) tellCPU(t *cpuTally) {
 		}
 		slices.Sort(names)
 		x.differ(Difference{What: "CPU", Origin: x.gen.Record.CFLAGS, Here: "lacks what they need", Packages: len(names)}, Finding{Topic: "cpu", Weight: Broken, Role: Client,
-			What: plural(len(names), "package") + " on the drive built for a CPU with more than this one has", Why: "they end with \"Illegal instruction\"; glibc or python take the machine with them", Names: names, Mend: []Mend{otherCPU()}})
+			What: x.ofOrigin(names, "built for a CPU with more than this one has"), Why: "they end with \"Illegal instruction\"; glibc or python take the machine with them", Names: names, Mend: []Mend{otherCPU()}})
 	}
 	if len(t.odd) > 0 {
 		x.unknown("whether %s of origin %q run on this CPU: %s", plural(len(t.odd), "package"), x.c.Origin, some(t.odd))
@@ -214,7 +214,7 @@ func (x *comparer) tellNative(t *cpuTally) {
 	if len(t.native) == 0 {
 		return
 	}
-	f := Finding{Topic: "cpu", Weight: Wrong, Role: Client, What: plural(len(t.native), "package") + " on the drive built with -march=native, for the build host's own CPU",
+	f := Finding{Topic: "cpu", Weight: Wrong, Role: Client, What: x.ofOrigin(t.native, "built with -march=native, for the build host's own CPU"),
 		Why: "whether they run on this one is not written anywhere", Names: t.native, Mend: []Mend{otherCPU()}}
 	theirs := cpu.FromUse(strings.Fields(x.header.Get("CPU_FLAGS_X86")))
 	if len(theirs) == 0 {

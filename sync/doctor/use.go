@@ -196,7 +196,7 @@ func (u *useFlags) words(use map[string]bool, key string) []string {
 func (x *comparer) tellUse(u *useFlags, key string) {
 	on, off := slices.Sorted(maps.Keys(u.on[key])), slices.Sorted(maps.Keys(u.off[key]))
 	names := slices.Sorted(maps.Keys(u.count[key]))
-	f := Finding{Topic: "use", Weight: Wrong, Role: Client, What: fmt.Sprintf("%s built with other %s than this machine has", plural(len(names), "package"), key),
+	f := Finding{Topic: "use", Weight: Wrong, Role: Client, What: x.ofOrigin(names, fmt.Sprintf("built with other %s than this machine has", key)),
 		Why: "emerge --usepkg ignores them and compiles; --usepkgonly takes them, and gives other features than were asked for", Names: names}
 	if x.opts.on(optUsepkgOnly) {
 		f.Weight = Note
@@ -232,6 +232,6 @@ func (x *comparer) tellExplicit(names []string) {
 		weight = Note
 	}
 	x.differ(Difference{What: "package.use", Origin: "", Here: some(names), Packages: len(names)}, Finding{Topic: "use", Weight: weight, Role: Client,
-		What: plural(len(names), "package") + " built otherwise than this machine's package.use says", Why: "emerge --usepkg ignores them and compiles; --usepkgonly takes them as they are", Names: names,
+		What: x.ofOrigin(names, "built otherwise than this machine's package.use says"), Why: "emerge --usepkg ignores them and compiles; --usepkgonly takes them as they are", Names: names,
 		Mend: []Mend{{Do: "put the same lines into package.use of the build host, or take them out here", File: x.etc("package.use"), Lines: []string{}}}})
 }

@@ -311,3 +311,36 @@ func TestPatterns(t *testing.T) {
 		}
 	}
 }
+
+// The rules are LicenseManager's and KeywordsManager's of Portage 3.0.82.
+func TestMasks(t *testing.T) {
+	t.Parallel()
+	groups := map[string][]string{"FREE": {"@GPL", "MIT"}, "GPL": {"GPL-2", "GPL-3", "@FREE"}}
+	for _, tt := range []struct{ license, accept, masked string }{
+		{"GPL-2", "* -@EULA", ""},
+		{"GPL-2 MIT", "-* @FREE", ""},
+		{"GPL-2 x", "-* @FREE", "x"},
+		{"|| ( x GPL-3 )", "-* @FREE", ""},
+		{"|| ( x ( y MIT ) )", "-* @FREE", "x y"},
+		{"|| ( x ( GPL-2 MIT ) ) z", "-* @FREE", "z"},
+		{"MIT", "@FREE -@FREE", "MIT"},
+		{"", "-*", ""},
+		{"|| ( )", "-*", ""},
+		{"a ) b (", "-* a", ""}, // what is no LICENSE does no harm
+	} {
+		if got := strings.Join(MissingLicenses(tt.license, ExpandLicenses(strings.Fields(tt.accept), groups)), " "); got != tt.masked {
+			t.Errorf("%q with %q: masked %q, want %q", tt.license, tt.accept, got, tt.masked)
+		}
+	}
+	for _, tt := range []struct {
+		keywords, accept string
+		want             bool
+	}{
+		{"amd64 ~arm64", "amd64", true}, {"~amd64", "amd64", false}, {"~amd64", "amd64 ~amd64", true}, {"", "amd64 ~amd64", false}, {"", "**", true},
+		{"~x86", "~*", true}, {"x86", "*", true}, {"~x86", "*", false}, {"-* ~x86", "amd64", false}, {"*", "amd64", true},
+	} {
+		if got := KeywordsAccepted(strings.Fields(tt.keywords), strings.Fields(tt.accept)); got != tt.want {
+			t.Errorf("%q with %q: %v", tt.keywords, tt.accept, got)
+		}
+	}
+}

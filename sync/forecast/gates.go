@@ -83,7 +83,7 @@ func ArchOf(chost string) string {
 // Package says why a package can never be used on this machine as it is: its CPU, its machine, its Portage. The zero value is: it can.
 // What the configuration masks can be unmasked, and is not judged here.
 func (j *Judge) Package(c *Candidate) resolve.Reason {
-	if r := j.readable(c); r.Kind != resolve.Acceptable {
+	if r := j.Readable(c); r.Kind != resolve.Acceptable {
 		return r
 	}
 	if chost := c.Entry.Get("CHOST"); !j.o.AnyArch && !j.a.acceptsHost(chost) {
@@ -98,8 +98,8 @@ func (j *Judge) Package(c *Candidate) resolve.Reason {
 	return resolve.Reason{}
 }
 
-// readable judges what the installed Portage can read.
-func (j *Judge) readable(c *Candidate) resolve.Reason {
+// Readable judges what the installed Portage can read: its EAPI, and whether it has GPKG.
+func (j *Judge) Readable(c *Candidate) resolve.Reason {
 	if format, _ := binpkg.FormatOf(path.Base(c.Entry.Path())); j.m.NoGPKG && format == binpkg.GPKG {
 		return resolve.Reason{Kind: resolve.Unreadable, Text: "the format GPKG"}
 	}

@@ -52,6 +52,9 @@ func (f *Forecast) Lines(o TextOptions) []string {
 	}
 	if f.Installed == 0 {
 		say("/var/db/pkg has no installed package: what emerge can do is not worked out")
+		if text := f.UnusableText(); text != "" {
+			say("%s", text)
+		}
 		if line := f.Line(o.File); line != "" {
 			say("Next: %s", line)
 		}

@@ -8,69 +8,47 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
-	"pkgsneak/sync/portage"
 	"pkgsneak/sync/resolve"
 )
 
-// noteRepositories compares the ebuild repositories of the origins with those of this machine.
-func (im *importer) noteRepositories() {
+// noteFit tells how the origins do not fit this machine: their ebuild repositories, and the packages that it masks or would build otherwise.
+func noteFit(im *importer, f *forecast.Forecast) {
 	repos, err := im.m.Settings.Repos()
-	if err != nil || len(repos) == 0 {
-		return
+	if err != nil {
+		repos = nil
 	}
 	for _, in := range im.origins {
-		if in.catalogue != nil {
-			im.noteTrees(in, repos)
+		if in.catalogue == nil {
+			continue
 		}
-	}
-}
-
-// noteTrees compares the ebuild repositories of the origin with those of this machine.
-func (im *importer) noteTrees(in *incoming, here []portage.Repo) {
-	for _, theirs := range in.gen.Record.Repositories {
-		ours, ok := findRepo(here, theirs.Name)
-		switch {
-		case !ok:
-			im.note("origin %q has the repository %q, this machine has not", in.Plan.Origin, theirs.Name)
-		case theirs.Revision != "" && theirs.Revision == ours.Revision, theirs.Timestamp.IsZero(), ours.Timestamp.IsZero():
-		case !ours.Timestamp.Equal(theirs.Timestamp):
-			im.note("repository %q is %s here than on origin %q (%s against %s)", theirs.Name, olderBy(ours.Timestamp, theirs.Timestamp), in.Plan.Origin,
-				ours.Timestamp.UTC().Format(time.DateOnly), theirs.Timestamp.UTC().Format(time.DateOnly))
+		for _, line := range forecast.Trees(repos, in.Plan.Origin, in.gen.Record.Repositories) {
+			im.note("%s", line)
+		}
+		var carried []forecast.Candidate
+		for _, it := range in.gen.Packages() {
+			if entry, ok := in.entries[it.Path]; ok {
+				carried = append(carried, in.candidate(it.Path, entry))
+			}
+		}
+		for _, m := range im.outlook.judge.Mismatches(carried) {
+			if m.Topic == "use" && len(f.OtherUse) > 0 {
+				continue // the forecast tells it of those that would be installed
+			}
+			im.note("origin %q: %s; the lines: pkgsneak doctor %s", in.Plan.Origin, m.String(), fault.Quote(im.o.Drive))
 		}
 	}
 }
 
 func (im *importer) note(format string, args ...any) {
 	im.report.Notices = append(im.report.Notices, fmt.Sprintf(format, args...))
-}
-
-func findRepo(repos []portage.Repo, name string) (portage.Repo, bool) {
-	for _, r := range repos {
-		if r.Name == name {
-			return r, true
-		}
-	}
-	return portage.Repo{}, false
-}
-
-// olderBy says how many days lie between two trees.
-func olderBy(ours, theirs time.Time) string {
-	word, d := "newer", ours.Sub(theirs)
-	if d < 0 {
-		word, d = "older", -d
-	}
-	if days := int(d.Hours() / 24); days > 1 {
-		return fmt.Sprintf("%d days %s", days, word)
-	}
-	return fmt.Sprintf("%d hours %s", int(d.Hours()), word)
 }
 
 // history adds this run to what status shows.
@@ -197,7 +175,7 @@ func (im *importer) advise() {
 	if line := f.Line(r.ExcludeFile); line != "" {
 		r.Next = append(r.Next, line)
 	}
-	im.noteRepositories()
+	noteFit(im, f)
 }
 
 const (
