@@ -82,7 +82,7 @@ func (term *terminal) start(t *testing.T, root string, words ...string) *exec.Cm
 		}
 	}()
 	patience := time.After(30 * time.Second)
-	for !strings.Contains(term.text(), "[y/N] ") {
+	for !strings.Contains(strings.ToLower(term.text()), "[y/n] ") {
 		select {
 		case <-term.news:
 		case <-patience:
