@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
-	"strconv"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
@@ -21,39 +18,21 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// describes reports whether an entry is one of the file that lies under path and has size bytes.
-func describes(e pkgindex.Entry, path string, size int64) bool {
-	n, ok := e.Size()
-	return ok && n == size && e.Path() == path
-}
-
-// undescribed lists the packages on the drive of which the catalogue has no entry, or one of another file, sorted.
-func (x *exporter) undescribed() []string {
-	var paths []string
-	for key, it := range x.current {
-		if key.Kind == payload.Package && !describes(x.entries[key.Path], key.Path, it.Size) {
-			paths = append(paths, key.Path)
-		}
-	}
-	slices.Sort(paths)
-	return paths
-}
-
 // healCatalogue makes the entries that the catalogue on the drive lacks: it is what the packages say, whatever the one before it was like. They come from the host's index or the host's package
 // where that is the file on the drive, else from the drive. What leaves the drive anyway leaves it now. A file of which neither tells what it is is left out.
 func healCatalogue(ctx context.Context, x *exporter) error {
-	missing := x.undescribed()
+	missing := x.next.undescribed()
 	if len(missing) == 0 {
 		return nil
 	}
-	x.changed = true
-	d := describer{host: x.host, held: x.held, current: x.current, unlike: make(map[string]bool)}
+	x.next.changed = true
+	d := describer{host: x.host, held: x.held, current: x.next.current, unlike: make(map[string]bool)}
 	for _, it := range x.todo {
 		d.unlike[it.Path] = d.unlike[it.Path] || it.Kind == payload.Package
 	}
 	for _, it := range x.report.Plan.Remove {
 		if it.Kind == payload.Package && slices.Contains(missing, it.Path) {
-			x.forget(payload.Key{Kind: it.Kind, Path: it.Path})
+			forget(x, payload.Key{Kind: it.Kind, Path: it.Path})
 			x.report.Removed = append(x.report.Removed, it)
 			missing = slices.DeleteFunc(missing, func(path string) bool { return path == it.Path })
 		}
@@ -68,15 +47,15 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 			path := missing[i]
 			x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: path, Files: i + 1, FilesTotal: len(missing)})
 			if found.err == nil {
-				x.setEntry(path, found.entry)
+				x.next.setEntry(path, found.entry)
 				return nil
 			}
 			var gone *drive.GoneError
 			if errors.As(found.err, &gone) {
 				return found.err
 			}
-			it := x.current[payload.Key{Kind: payload.Package, Path: path}]
-			x.forget(payload.Key{Kind: payload.Package, Path: path})
+			it := x.next.current[payload.Key{Kind: payload.Package, Path: path}]
+			forget(x, payload.Key{Kind: payload.Package, Path: path})
 			if !d.unlike[path] {
 				x.report.Plan.LeftOut = append(x.report.Plan.LeftOut, payload.Item{Kind: payload.Package, Path: path, Size: it.Size,
 					Reason: fmt.Sprintf("the drive's catalogue lost its entry, and its copy there cannot tell it: %v", found.err)})
@@ -93,7 +72,7 @@ type description struct {
 
 // describer makes entries of packages on the drive.
 type describer struct {
-	host    *host
+	host    *source
 	held    *drive.Generation
 	current map[payload.Key]*layout.Item
 	unlike  map[string]bool // the host's file has other bytes
@@ -115,7 +94,7 @@ func (d *describer) describe(ctx context.Context, path string) description {
 }
 
 // fromHost describes a file of the host that has the sum. Its contents are not read where its digests are known, and nothing of it where the host's index vouches for it.
-func (d *describer) fromHost(ctx context.Context, h *hostFile, sum manifest.Digest) (pkgindex.Entry, error) {
+func (d *describer) fromHost(ctx context.Context, h *sourceFile, sum manifest.Digest) (pkgindex.Entry, error) {
 	dir := d.host.packages
 	sums, set, known := dir.cache.Lookup(h.Path, h.info)
 	known = known && set == digest.All
@@ -170,12 +149,20 @@ func (d *describer) fromDrive(ctx context.Context, it layout.Item) (pkgindex.Ent
 	return withFile(own, it.Path, it.Size, -1, sums)
 }
 
-func ownEntry(r io.ReaderAt, size int64, path string) (pkgindex.Entry, error) {
-	p, err := binpkg.Read(r, size, path)
-	if err != nil {
-		return pkgindex.Entry{}, err
+// entryOf makes the catalogue's entry of a package that was copied, with the hashes of what was read. Where the host's index vouches for the file, its entry is taken over, after
+// it was compared with the package itself: no index is authenticated by anything.
+func entryOf(h *sourceFile, own pkgindex.Entry, sums digest.Sums) (pkgindex.Entry, error) {
+	base := own
+	if !h.entry.IsZero() {
+		if h.Index != (IndexSums{}) && h.Index != indexSumsOf(sums) {
+			return base, errors.New("damaged, or the index is stale: its contents are not those that the index has the hashes of")
+		}
+		if key, ok := pkgindex.SameIdentity(h.entry, own); !ok {
+			return base, fmt.Errorf("the index is stale: its %s is not the package's own", key)
+		}
+		base = h.entry
 	}
-	return pkgindex.NewEntry(p.Get)
+	return withFile(base, h.Path, h.Size, h.info.ModTime().Unix(), sums)
 }
 
 // checkCatalogue says before the first byte whether the origin's index has room for all packages.
@@ -186,7 +173,7 @@ func checkCatalogue(x *exporter) error {
 			gone[it.Path] = true
 		}
 	}
-	index := &pkgindex.Index{Header: x.header}
+	index := &pkgindex.Index{Header: x.next.header}
 	unread := 0
 	for _, it := range x.todo {
 		if it.Kind != payload.Package {
@@ -199,7 +186,7 @@ func checkCatalogue(x *exporter) error {
 			unread++
 		}
 	}
-	for path, e := range x.entries {
+	for path, e := range x.next.entries {
 		if !gone[path] {
 			index.Entries = append(index.Entries, e)
 		}
@@ -221,27 +208,4 @@ func catalogueFits(index *pkgindex.Index, unread int) error {
 		return fmt.Errorf("export: %w", &CatalogueSizeError{n, err})
 	}
 	return nil
-}
-
-// withFile adds to an entry what only the file tells. A modification time that no client could take, because it is before 1970 or after 2106, becomes the time of the build.
-func withFile(e pkgindex.Entry, path string, size, mtime int64, sums digest.Sums) (pkgindex.Entry, error) {
-	mtime = carriedMTime(e, mtime)
-	return e.With("PATH", path, "SIZE", strconv.FormatInt(size, 10), "MTIME", strconv.FormatInt(mtime, 10),
-		"MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
-}
-
-// carriedMTime is the modification time that a package has in the catalogue and on a client.
-func carriedMTime(e pkgindex.Entry, mtime int64) int64 {
-	if pkgindex.ValidMTime(mtime) {
-		return mtime
-	}
-	if built, ok := e.BuildTime(); ok && pkgindex.ValidMTime(built) {
-		return built
-	}
-	return 0
-}
-
-func indexSumsOf(sums digest.Sums) (s IndexSums) {
-	copy(s[copy(s[:], sums.MD5[:]):], sums.SHA1[:])
-	return s
 }

@@ -38,10 +38,10 @@ func TestCatalogueTooLarge(t *testing.T) {
 		{indexed: 250, unread: 10, want: true},
 		{indexed: 250, unread: 10_000},
 	} {
-		x := &exporter{report: &ExportReport{}, host: &host{files: make(map[payload.Key]*hostFile)}, entries: make(map[string]pkgindex.Entry)}
+		x := &exporter{report: &ExportReport{}, host: &source{files: make(map[payload.Key]*sourceFile)}, next: newNext()}
 		add := func(path string, entry pkgindex.Entry) payload.Item {
 			it := payload.Item{Kind: payload.Package, Path: path, Size: 1}
-			x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}] = &hostFile{entry: entry}
+			x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}] = &sourceFile{entry: entry}
 			return it
 		}
 		for i := range row.indexed {
@@ -49,7 +49,7 @@ func TestCatalogueTooLarge(t *testing.T) {
 		}
 		for i := range row.kept {
 			path := fmt.Sprintf("cat/kept-%d.tbz2", i)
-			if x.entries[path] = e; i < row.removed {
+			if x.next.entries[path] = e; i < row.removed {
 				x.report.Plan.Remove = append(x.report.Plan.Remove, payload.Item{Kind: payload.Package, Path: path})
 			}
 		}

@@ -59,7 +59,7 @@ func (e *clockEvidence) add(t time.Time, from string) {
 }
 
 // evidenceOf gathers what is known: the program's build, the last serials, the newest build, the newest file from before this boot, the ebuild repositories.
-func evidenceOf(m machine.Machine, l *ledger.Ledger, held *drive.Generation, h *host, repos []layout.Repository) (e clockEvidence) {
+func evidenceOf(m machine.Machine, l *ledger.Ledger, held *drive.Generation, h *source, repos []layout.Repository) (e clockEvidence) {
 	if !m.Built.IsZero() {
 		e.anchor = true
 		e.add(m.Built, "when this program was built")

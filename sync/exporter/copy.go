@@ -38,8 +38,8 @@ type carried struct {
 }
 
 // copyAll copies the files, several at a time, and commits what has arrived every now and then.
-func (x *exporter) copyAll(ctx context.Context, w *drivewriter.Writer, todo []payload.Item) error {
-	every := x.o.CommitEvery
+func (p *Plan) copyAll(ctx context.Context, w *drivewriter.Writer, todo []payload.Item) error {
+	every := p.o.CommitEvery
 	if every == 0 {
 		every = commitEvery
 	}
@@ -49,33 +49,33 @@ func (x *exporter) copyAll(ctx context.Context, w *drivewriter.Writer, todo []pa
 			bytes += todo[n].Size
 			n++
 		}
-		if err := x.copySome(ctx, w, todo[:n]); err != nil {
+		if err := p.copySome(ctx, w, todo[:n]); err != nil {
 			return err
 		}
 		if todo = todo[n:]; len(todo) > 0 {
-			if err := x.commit(ctx, w); err != nil {
+			if err := p.commit(ctx, w); err != nil {
 				return err
 			}
 		}
 	}
-	payload.Sort(x.report.Copied)
+	payload.Sort(p.report.Copied)
 	return nil
 }
 
 // copySome copies files: as many large ones at a time as the media like, while small ones are read and checked ahead.
-func (x *exporter) copySome(ctx context.Context, w *drivewriter.Writer, todo []payload.Item) error {
-	readers, writers, workers := x.o.Workers, x.o.Workers, x.o.Workers
+func (p *Plan) copySome(ctx context.Context, w *drivewriter.Writer, todo []payload.Item) error {
+	readers, writers, workers := p.o.Workers, p.o.Workers, p.o.Workers
 	if workers <= 0 {
-		readers, writers = cmp.Or(x.o.Source.Readers, 2), cmp.Or(x.o.Medium.Writers, 1)
+		readers, writers = cmp.Or(p.o.Source.Readers, 2), cmp.Or(p.o.Medium.Writers, 1)
 		workers = runtime.GOMAXPROCS(0) + writers
 	}
-	c := copier{x: x, w: w, read: make(chan struct{}, readers), write: make(chan struct{}, writers), bufs: make(chan *pipeline.Buffers, workers)}
+	c := copier{plan: p, w: w, read: make(chan struct{}, readers), write: make(chan struct{}, writers), bufs: make(chan *pipeline.Buffers, workers)}
 	for range workers {
 		c.bufs <- &pipeline.Buffers{}
 	}
 	jobs := make([]*job, len(todo))
 	for i, it := range todo {
-		jobs[i] = x.newJob(it)
+		jobs[i] = p.newJob(it)
 	}
 	order := pipeline.LargeFirst(len(todo), func(i int) int64 { return todo[i].Size })
 	return pipeline.Ordered(ctx, len(todo), workers, pipeline.Window,
@@ -90,12 +90,12 @@ func (x *exporter) copySome(ctx context.Context, w *drivewriter.Writer, todo []p
 		func(i int, f carried) error {
 			jobs[order[i]] = nil
 			if f.err == nil {
-				x.carriedOver(f)
+				p.carriedOver(f)
 			}
 			return f.err
 		}, func(f carried) {
 			if f.err == nil { // complete, when the run was told to end
-				x.carriedOver(f)
+				p.carriedOver(f)
 			}
 		})
 }
@@ -113,7 +113,7 @@ func (c *copier) prefetch(j *job) {
 	if j.h.Size <= pipeline.SmallSize {
 		return
 	}
-	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
+	file, err := c.plan.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
 	if err != nil {
 		return
 	}
@@ -125,43 +125,43 @@ func (c *copier) prefetch(j *job) {
 }
 
 // carriedOver notes what came of a file, of which nothing else is needed any more.
-func (x *exporter) carriedOver(f carried) {
+func (p *Plan) carriedOver(f carried) {
 	j, it := f.job, f.job.it
 	key := payload.Key{Kind: it.Kind, Path: it.Path}
-	delete(x.host.files, key)
+	delete(p.host.files, key)
 	if f.reason != nil {
-		x.leaveOut(it, f.reason, f.hint) // if it was put, it is not listed: the next commit removes it
+		p.leaveOut(it, f.reason, f.hint) // if it was put, it is not listed: the next commit removes it
 		return
 	}
-	cache := x.host.dir(it.Kind).cache
+	cache := p.host.dir(it.Kind).cache
 	cache.Put(it.Path, j.h.info, f.sums, f.set)
 	if it.Kind == payload.Package {
-		x.setEntry(it.Path, f.entry)
-		x.stock.facts[it.Path] = j.facts
+		p.next.setEntry(it.Path, f.entry)
+		p.next.stock.facts[it.Path] = j.facts
 		cache.Approve(it.Path, j.h.info, binpkg.Rules)
 	}
 	put := f.put // without the rest of f
-	x.current[key] = &put
-	x.report.Copied = append(x.report.Copied, it)
-	x.copied.Add(1)
+	p.next.current[key] = &put
+	p.report.Copied = append(p.report.Copied, it)
+	p.copied.Add(1)
 }
 
 // forgetHost lets go of what is known of the files that stay as they are.
-func (x *exporter) forgetHost(todo []payload.Item) {
-	wanted := make(map[payload.Key]*hostFile, len(todo))
+func (p *Plan) forgetHost(todo []payload.Item) {
+	wanted := make(map[payload.Key]*sourceFile, len(todo))
 	for _, it := range todo {
 		key := payload.Key{Kind: it.Kind, Path: it.Path}
-		wanted[key] = x.host.files[key]
+		wanted[key] = p.host.files[key]
 	}
-	x.host.files = wanted
+	p.host.files = wanted
 }
 
 // checkedBefore returns the digests of a package that was looked through by an earlier export and has not changed since, as far as its status tells; the copying makes sure of it. Else nil.
-func (x *exporter) checkedBefore(it payload.Item, h *hostFile) *digest.Sums {
+func (p *Plan) checkedBefore(it payload.Item, h *sourceFile) *digest.Sums {
 	if it.Kind != payload.Package {
 		return nil
 	}
-	cache := x.host.packages.cache
+	cache := p.host.packages.cache
 	sums, set, ok := cache.Lookup(it.Path, h.info)
 	if !ok || set != digest.All || cache.Approved(it.Path, h.info) != binpkg.Rules {
 		return nil
@@ -171,7 +171,7 @@ func (x *exporter) checkedBefore(it payload.Item, h *hostFile) *digest.Sums {
 
 // copier copies several files at a time.
 type copier struct {
-	x           *exporter
+	plan        *Plan
 	w           *drivewriter.Writer
 	read, write chan struct{}          // places at the media
 	bufs        chan *pipeline.Buffers // of each worker
@@ -210,7 +210,7 @@ func (c *copier) carry(ctx context.Context, j *job) (f carried) {
 	if it.Kind == payload.Package {
 		if j.known != nil {
 			if f.put.Sum != j.known.Blake2b {
-				f.reason, f.hint = errRotten, "if the file is good: touch "+fault.Quote(filepath.Join(c.x.m.PKGDIR, it.Path))
+				f.reason, f.hint = errRotten, "if the file is good: touch "+fault.Quote(filepath.Join(c.plan.m.PKGDIR, it.Path))
 				return f
 			}
 			f.sums = *j.known
@@ -219,7 +219,7 @@ func (c *copier) carry(ctx context.Context, j *job) (f carried) {
 		}
 		f.set = digest.All
 		if f.entry, f.reason = entryOf(j.h, j.own, f.sums); f.reason != nil {
-			f.hint = c.x.hintIndex()
+			f.hint = c.plan.hintIndex()
 		}
 	}
 	f.sums.Blake2b = f.put.Sum
@@ -232,7 +232,7 @@ var errRotten = errors.New("damaged: its contents are not what they were when it
 // job is one file on its way.
 type job struct {
 	it    payload.Item
-	h     *hostFile
+	h     *sourceFile
 	known *digest.Sums   // of a package that was looked through before
 	hash  *digest.Hash   // of a package that is looked through now
 	own   pkgindex.Entry // of a package: what its own metadata says
@@ -240,9 +240,9 @@ type job struct {
 	by    builder
 }
 
-func (x *exporter) newJob(it payload.Item) *job {
-	h := x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]
-	return &job{it: it, h: h, known: x.checkedBefore(it, h), by: x.host.builder}
+func (p *Plan) newJob(it payload.Item) *job {
+	h := p.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]
+	return &job{it: it, h: h, known: p.checkedBefore(it, h), by: p.host.builder}
 }
 
 // check says whether it is a package that nobody has looked through yet.
@@ -301,7 +301,7 @@ func (c *copier) runSmall(ctx context.Context, j *job, bufs *pipeline.Buffers) (
 func (c *copier) load(j *job, buf []byte) ([]byte, error) {
 	c.read <- struct{}{}
 	defer func() { <-c.read }()
-	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
+	file, err := c.plan.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
 	if err != nil {
 		return nil, err
 	}
@@ -346,7 +346,7 @@ func (c *copier) runLarge(ctx context.Context, j *job, bufs *pipeline.Buffers) (
 	defer func() { <-c.write }()
 	c.read <- struct{}{}
 	defer func() { <-c.read }()
-	file, err := c.x.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
+	file, err := c.plan.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
 	if err != nil {
 		return layout.Item{}, &sourceError{err}
 	}

@@ -20,14 +20,6 @@ import (
 // what was signed.
 const DamagedOnDrive = "damaged on the drive"
 
-// damage is what was found wrong in the generation on the drive: with --repair, after everything was
-// read, else after those files were read that verify had found wrong in this generation.
-type damage struct {
-	files []layout.Item // of the generation, as no client could take them
-	paths []string      // of all that is wrong, below the origin's directory
-	held  int64         // the generation that paths are remembered of
-}
-
 // findDamage reads what may be damaged on the drive and puts what is into the plan. What lies there is
 // replaced, not removed first: a file that is written again gets another name until the next generation
 // is committed.
@@ -60,7 +52,7 @@ func findDamage(ctx context.Context, x *exporter) error {
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
 		for _, it := range x.held.Items(drive.DriveKind(kind)) {
 			if storedIn(it, wrong) {
-				x.broken.add(x, kind, it)
+				addDamaged(x, kind, it)
 			}
 		}
 	}
@@ -106,15 +98,15 @@ func readingProgress(x *exporter, only map[string]bool) func(string, int64) {
 	}
 }
 
-// add puts a damaged file into the plan. One that cannot be written again is not listed any longer, and
+// addDamaged puts a damaged file into the plan. One that cannot be written again is not listed any longer, and
 // named: of a kind that is switched off, or for another architecture.
-func (d *damage) add(x *exporter, kind payload.Kind, it layout.Item) {
+func addDamaged(x *exporter, kind payload.Kind, it layout.Item) {
 	p, key := &x.report.Plan, payload.Key{Kind: kind, Path: it.Path}
 	same := func(other payload.Item) bool { return other.Kind == kind && other.Path == it.Path }
 	if slices.ContainsFunc(p.Remove, same) {
 		return
 	}
-	d.files = append(d.files, it)
+	x.broken.files = append(x.broken.files, it)
 	if slices.ContainsFunc(p.Copy, same) || slices.ContainsFunc(p.LeftOut, same) {
 		return
 	}
@@ -122,7 +114,7 @@ func (d *damage) add(x *exporter, kind payload.Kind, it layout.Item) {
 	h, here := x.host.files[key]
 	switch {
 	case kind == program:
-		x.report.Notices = append(x.report.Notices, x.broken.programNotice(x, it))
+		x.report.Notices = append(x.report.Notices, programNotice(x, it))
 		return
 	case slices.ContainsFunc(p.Compare, same): // only with Pretend; it is copied, whatever the contents
 		p.Compare = slices.DeleteFunc(p.Compare, same)
@@ -140,7 +132,7 @@ func (d *damage) add(x *exporter, kind payload.Kind, it layout.Item) {
 }
 
 // programNotice says what becomes of a copy of pkgsneak that is damaged.
-func (d *damage) programNotice(x *exporter, it layout.Item) string {
+func programNotice(x *exporter, it layout.Item) string {
 	file, _ := openStatic(x.m.Executable)
 	if file != nil {
 		file.Close()
@@ -149,41 +141,4 @@ func (d *damage) programNotice(x *exporter, it layout.Item) string {
 		return fmt.Sprintf("%q on the drive is damaged and is removed: an export by that program brings it back", it.Stored[0].Path)
 	}
 	return fmt.Sprintf("%q on the drive is damaged: it is written again", it.Stored[0].Path)
-}
-
-// has reports whether an item was found damaged before anything was written.
-func (d *damage) has(it layout.Item) bool {
-	return slices.ContainsFunc(d.files, func(f layout.Item) bool { return f.Kind == it.Kind && f.Path == it.Path })
-}
-
-// drop takes the damaged files out of what the next commit lists, once there is room for the new ones.
-func (d *damage) drop(x *exporter) {
-	for _, it := range d.files {
-		kind := program
-		switch it.Kind {
-		case layout.Package:
-			kind = payload.Package
-		case layout.Distfile:
-			kind = payload.Distfile
-		}
-		delete(x.current, payload.Key{Kind: kind, Path: it.Path})
-	}
-}
-
-// follow remembers, after a commit, which damaged files the new generation still lists: all but those
-// of it that were written again by then.
-func (d *damage) follow(x *exporter, serial int64) error {
-	if d.held == 0 && len(d.paths) == 0 {
-		return nil
-	}
-	listed := make(map[string]bool)
-	for _, it := range x.current {
-		for _, f := range it.Stored {
-			listed[f.Path] = true
-		}
-	}
-	left := slices.DeleteFunc(slices.Clone(d.paths), func(path string) bool { return !listed[path] })
-	before := d.held
-	d.held = serial
-	return ledger.SetDamaged(x.l, x.name, before, serial, left)
 }

@@ -6,11 +6,9 @@ import (
 	"maps"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 
 	"pkgsneak/sync/binpkg"
-	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
@@ -35,7 +33,7 @@ const (
 
 // newStock notes what was found on the host. Of a kind that was not looked at it has what the drive's generation tells, which may be out of date by now. A directory that lost so much
 // that a mistake is likelier than intent is not taken for all that the origin has, though the drive never had any of it.
-func newStock(h *host, m machine.Machine, o ExportOptions, known *layout.Facts, catalogue map[string]pkgindex.Entry) *originStock {
+func newStock(h *source, m machine.Machine, o ExportOptions, known *layout.Facts, catalogue map[string]pkgindex.Entry) *originStock {
 	s := &originStock{why: make(map[payload.Kind]string), sizes: make(map[payload.Key]int64, len(h.files)), facts: make(map[string]*layout.PackageFacts, len(h.files))}
 	for key, f := range h.files {
 		s.sizes[key] = f.Size
@@ -87,44 +85,6 @@ func (s *originStock) lastLooked(held *drive.Generation, o ExportOptions) {
 	}
 }
 
-// builder is this machine, as the one that may have built a package.
-type builder struct {
-	cpu string // what its CPU can, as Linux names it; "" if that is not known
-	now int64  // Unix seconds
-}
-
-func newBuilder(m machine.Machine) builder {
-	return builder{strings.Join(cpu.Judged(cpu.Read(m.CPUInfo)), " "), m.Now().Unix()}
-}
-
-// fresh is how old a package may be, in seconds, to be taken for one that was built on this very CPU.
-const fresh = 24 * 60 * 60
-
-// native returns what "-march=native" meant for a package: this CPU, where the package was built a short while ago. An older one may
-// have been built elsewhere, or before the CPU was another.
-func (b builder) native(p *binpkg.Package, f *layout.Flags) string {
-	when, err := strconv.ParseInt(p.Get("BUILD_TIME"), 10, 64)
-	if f == nil || err != nil || when > b.now+fresh || when < b.now-fresh {
-		return ""
-	}
-	if n := cpu.PackageNeeds(f.CFLAGS, f.CXXFLAGS, f.RUSTFLAGS, "", nil); !n.Native {
-		return ""
-	}
-	return b.cpu
-}
-
-// factsOf is what a package says of itself.
-func factsOf(path string, p *binpkg.Package, rules int, by builder) *layout.PackageFacts {
-	f := &layout.PackageFacts{Path: path, Rules: rules, Flags: layout.MakeFlags(p.Get("CFLAGS"), p.Get("CXXFLAGS"), p.Get("RUSTFLAGS"), p.Get("USE"))}
-	if n, err := strconv.ParseUint(p.Get("SIZE"), 10, 63); err == nil {
-		f.Installed = int64(n)
-	}
-	if native := by.native(p, f.Flags); native != "" {
-		f.Flags.Native = native
-	}
-	return f
-}
-
 // tell makes what the record and the facts of a generation with these files say. What is carried is the origin's, until a generation without it is committed.
 func (s *originStock) tell(current map[payload.Key]*layout.Item) (*layout.Facts, *layout.Holdings) {
 	all := maps.Clone(s.sizes)
@@ -159,7 +119,7 @@ func (s *originStock) holding(k payload.Kind) layout.Holding {
 }
 
 // complete reads the metadata of the packages of which nothing is known yet: the drive has them from an older program, or another drive got them. A package that cannot be read says nothing.
-func (s *originStock) complete(ctx context.Context, h *host, paths []string, workers int) error {
+func (s *originStock) complete(ctx context.Context, h *source, paths []string, workers int) error {
 	slices.Sort(paths)
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -172,7 +132,7 @@ func (s *originStock) complete(ctx context.Context, h *host, paths []string, wor
 		}, func(*layout.PackageFacts) {})
 }
 
-func (h *host) factsOf(path string) *layout.PackageFacts {
+func (h *source) factsOf(path string) *layout.PackageFacts {
 	f := h.files[payload.Key{Kind: payload.Package, Path: path}]
 	if f == nil || h.packages == nil {
 		return nil

@@ -492,13 +492,13 @@ func fileAttacks() []attack {
 				a.must(os.Remove(a.on(slot)))
 				a.must(mkfifo(a.on(slot)))
 			}
-		}, refused, "nothing was exported"},
+		}, refused, "not a regular file"},
 		{"slots are links", func(a *arena) {
 			for _, slot := range []string{layout.Slot, layout.NextSlot} {
 				a.must(os.Rename(a.on(slot), filepath.Join(a.beside, slot)))
 				a.must(os.Symlink(filepath.Join(a.beside, slot), a.on(slot)))
 			}
-		}, refused, "nothing was exported"},
+		}, refused, "not a regular file"},
 		{"undeclared files", func(a *arena) {
 			write(a.t, a.on("packages/app-misc/evil-1.tbz2"), "evil")
 			write(a.t, a.on("distfiles/00/evil.tar"), "evil")

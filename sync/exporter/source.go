@@ -27,12 +27,12 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// host is what the build host has, read once at the start of an export.
-type host struct {
+// source is what the build host has, read once at the start of an export.
+type source struct {
 	packages  *payloadDir // nil where packages are not looked at, or PKGDIR is absent
 	distfiles *payloadDir
 	header    *pkgindex.Header // of PKGDIR's index; nil where it has none that can be used
-	files     map[payload.Key]*hostFile
+	files     map[payload.Key]*sourceFile
 	leftOut   []payload.Item // what lies there and is no payload that could be carried
 	// duplicates are packages that lie there under another name too, which is carried.
 	duplicates []payload.Item
@@ -49,8 +49,8 @@ type payloadDir struct {
 	links []*linkedDir // where links of it may lead
 }
 
-// hostFile is a payload file of the host.
-type hostFile struct {
+// sourceFile is a payload file of the host.
+type sourceFile struct {
 	HostFile
 	info  fs.FileInfo
 	entry pkgindex.Entry // of the host's index, if it vouches for the file (size, mtime and all that Portage needs); else none
@@ -58,7 +58,7 @@ type hostFile struct {
 }
 
 // newFile is the file as it is put on the drive. The category is told where only the index has it.
-func (h *hostFile) newFile() drivewriter.NewFile {
+func (h *sourceFile) newFile() drivewriter.NewFile {
 	f := drivewriter.NewFile{Kind: drive.DriveKind(h.Kind), Path: h.Path, Size: h.Size}
 	if h.Kind == payload.Package && !h.entry.IsZero() {
 		f.Category, _, _ = strings.Cut(h.entry.CPV(), "/")
@@ -66,7 +66,7 @@ func (h *hostFile) newFile() drivewriter.NewFile {
 	return f
 }
 
-func (h *host) close() {
+func (h *source) close() {
 	for _, d := range []*payloadDir{h.packages, h.distfiles} {
 		if d != nil {
 			d.root.Close()
@@ -75,14 +75,14 @@ func (h *host) close() {
 	}
 }
 
-func (h *host) dir(k payload.Kind) *payloadDir {
+func (h *source) dir(k payload.Kind) *payloadDir {
 	if k == payload.Package {
 		return h.packages
 	}
 	return h.distfiles
 }
 
-func (h *host) list() []HostFile {
+func (h *source) list() []HostFile {
 	files := make([]HostFile, 0, len(h.files))
 	for _, f := range h.files {
 		files = append(files, f.HostFile)
@@ -91,7 +91,7 @@ func (h *host) list() []HostFile {
 }
 
 // openPayloadDir opens PKGDIR or DISTDIR; nil where it is absent. It notes how many files are remembered of it.
-func (h *host) openPayloadDir(l *ledger.Ledger, m machine.Machine, k payload.Kind, path string) (*payloadDir, error) {
+func (h *source) openPayloadDir(l *ledger.Ledger, m machine.Machine, k payload.Kind, path string) (*payloadDir, error) {
 	cache, err := l.Cache(path, m.Now())
 	if err != nil {
 		return nil, err
@@ -120,10 +120,10 @@ func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
 	return f, nil
 }
 
-// readHost scans PKGDIR and DISTDIR. What is not wanted is not looked at.
+// readSource scans PKGDIR and DISTDIR. What is not wanted is not looked at.
 // known are the entries of the drive's catalogue: where the host's index says the same, one of the two is enough.
-func readHost(ctx context.Context, l *ledger.Ledger, m machine.Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *host, err error) {
-	h := &host{files: make(map[payload.Key]*hostFile), before: make(map[payload.Kind]int), builder: newBuilder(m)}
+func readSource(ctx context.Context, l *ledger.Ledger, m machine.Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *source, err error) {
+	h := &source{files: make(map[payload.Key]*sourceFile), before: make(map[payload.Kind]int), builder: newBuilder(m)}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -146,7 +146,7 @@ func readHost(ctx context.Context, l *ledger.Ledger, m machine.Machine, packages
 	return h, err
 }
 
-func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m machine.Machine, known map[string]pkgindex.Entry) (err error) {
+func (h *source) readPackages(ctx context.Context, l *ledger.Ledger, m machine.Machine, known map[string]pkgindex.Entry) (err error) {
 	if h.packages, err = h.openPayloadDir(l, m, payload.Package, m.PKGDIR); h.packages == nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (h *host) readPackages(ctx context.Context, l *ledger.Ledger, m machine.Mac
 }
 
 // dropDuplicates leaves one name of each package that has several.
-func (h *host) dropDuplicates(ctx context.Context, files []pkgdir.File) error {
+func (h *source) dropDuplicates(ctx context.Context, files []pkgdir.File) error {
 	list := make([]candidate, len(files))
 	for i, f := range files {
 		hf := h.files[payload.Key{Kind: payload.Package, Path: f.Path}]
@@ -190,7 +190,7 @@ func (h *host) dropDuplicates(ctx context.Context, files []pkgdir.File) error {
 }
 
 // readSum reads a file for its digests, which are remembered.
-func (d *payloadDir) readSum(ctx context.Context, f *hostFile) (manifest.Digest, error) {
+func (d *payloadDir) readSum(ctx context.Context, f *sourceFile) (manifest.Digest, error) {
 	file, err := d.open(f.Path, f.info)
 	if err != nil {
 		return manifest.Digest{}, nil
@@ -209,7 +209,7 @@ func (d *payloadDir) readSum(ctx context.Context, f *hostFile) (manifest.Digest,
 }
 
 // readIndex maps PKGDIR's index by path. Where two entries have one path, Portage's last wins.
-func (h *host) readIndex(dir *pkgdir.Dir, known map[string]pkgindex.Entry) map[string]pkgindex.Entry {
+func (h *source) readIndex(dir *pkgdir.Dir, known map[string]pkgindex.Entry) map[string]pkgindex.Entry {
 	index, err := dir.IndexShared(func(path string) pkgindex.Entry { return known[path] })
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -229,8 +229,8 @@ func (h *host) readIndex(dir *pkgdir.Dir, known map[string]pkgindex.Entry) map[s
 	return entries
 }
 
-func (h *host) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
-	hf := &hostFile{HostFile: HostFile{Kind: payload.Package, Path: f.Path, Size: f.Info.Size()}, info: f.Info}
+func (h *source) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
+	hf := &sourceFile{HostFile: HostFile{Kind: payload.Package, Path: f.Path, Size: f.Info.Size()}, info: f.Info}
 	hf.Sum = h.packages.known(f.Path, f.Info)
 	if e, ok := entries[f.Path]; ok {
 		size, hasSize := e.Size()
@@ -246,7 +246,7 @@ func (h *host) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
 }
 
 // vouchedBy takes an entry of the host's index for the file's, in the form that it has in the catalogue: an index of an old Portage has no PATH.
-func (f *hostFile) vouchedBy(e pkgindex.Entry) {
+func (f *sourceFile) vouchedBy(e pkgindex.Entry) {
 	if mtime := f.info.ModTime().Unix(); e.Get("PATH") == "" || !pkgindex.ValidMTime(mtime) {
 		var err error
 		if e, err = e.With("PATH", f.Path, "MTIME", strconv.FormatInt(carriedMTime(e, mtime), 10)); err != nil {
@@ -265,16 +265,6 @@ func (d *payloadDir) known(name string, fi fs.FileInfo) manifest.Digest {
 	return sums.Blake2b
 }
 
-// indexSums returns the digests of an entry in the form that is compared.
-func indexSums(e pkgindex.Entry) (sums IndexSums) {
-	md5, ok1 := e.MD5()
-	sha1, ok2 := e.SHA1()
-	if ok1 && ok2 {
-		copy(sums[copy(sums[:], md5[:]):], sha1[:])
-	}
-	return sums
-}
-
 // scanDistfiles lists a DISTDIR; an absent one has nothing.
 func scanDistfiles(ctx context.Context, m machine.Machine) (*distdir.Scan, error) {
 	d, err := distdir.Open(m.DISTDIR)
@@ -288,7 +278,7 @@ func scanDistfiles(ctx context.Context, m machine.Machine) (*distdir.Scan, error
 	return d.ScanLinked(ctx, readOnlyDistdirs(m))
 }
 
-func (h *host) addDistfiles(l *ledger.Ledger, m machine.Machine, scan *distdir.Scan) (err error) {
+func (h *source) addDistfiles(l *ledger.Ledger, m machine.Machine, scan *distdir.Scan) (err error) {
 	if h.distfiles, err = h.openPayloadDir(l, m, payload.Distfile, m.DISTDIR); h.distfiles == nil {
 		return err
 	}
@@ -304,7 +294,7 @@ func (h *host) addDistfiles(l *ledger.Ledger, m machine.Machine, scan *distdir.S
 			h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size(), Reason: fault.Text(err)})
 			continue
 		}
-		hf := &hostFile{HostFile: HostFile{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size()}, info: f.Info}
+		hf := &sourceFile{HostFile: HostFile{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size()}, info: f.Info}
 		hf.Sum = h.distfiles.known(f.Name, f.Info)
 		h.files[payload.Key{Kind: payload.Distfile, Path: f.Name}] = hf
 	}
@@ -312,7 +302,7 @@ func (h *host) addDistfiles(l *ledger.Ledger, m machine.Machine, scan *distdir.S
 }
 
 // count returns how many files of a kind the host has.
-func (h *host) count(k payload.Kind) int {
+func (h *source) count(k payload.Kind) int {
 	n := 0
 	for key := range h.files {
 		if key.Kind == k {
@@ -323,7 +313,7 @@ func (h *host) count(k payload.Kind) int {
 }
 
 // thin says what to do about a PKGDIR that has few packages or none: most hosts that run pkgsneak for the first time never built any.
-func (h *host) thin(m machine.Machine) []string {
+func (h *source) thin(m machine.Machine) []string {
 	var notices []string
 	packages := h.count(payload.Package)
 	switch {
@@ -352,7 +342,7 @@ func (h *host) thin(m machine.Machine) []string {
 }
 
 // withoutBinary counts the installed packages, and those of them of which PKGDIR has no build of that version.
-func (h *host) withoutBinary(m machine.Machine) (missing, installed int) {
+func (h *source) withoutBinary(m machine.Machine) (missing, installed int) {
 	list, err := m.Settings.Installed()
 	if err != nil {
 		return 0, 0

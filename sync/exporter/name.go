@@ -1,0 +1,25 @@
+package exporter
+
+import (
+	"path/filepath"
+
+	"pkgsneak/sync/ledger"
+)
+
+// lastName is the name under which a PKGDIR was exported last, "" if it never was. Serials are times.
+func lastName(l *ledger.Ledger, pkgdir string) (name string) {
+	var last int64
+	for _, known := range l.Origins() {
+		if e, _ := l.Exported(known); e.Serial > last && realPath(e.PKGDIR) == pkgdir {
+			name, last = known, e.Serial
+		}
+	}
+	return name
+}
+
+func realPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return filepath.Clean(path)
+}

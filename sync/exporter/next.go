@@ -1,0 +1,179 @@
+package exporter
+
+import (
+	"cmp"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgindex"
+	"slices"
+	"strings"
+	"time"
+)
+
+// nextGeneration is what the next commit lists. It begins as what the drive holds and follows what is
+// put there, so that a generation can be committed at any time. It is data: nothing is read or written.
+type nextGeneration struct {
+	current map[payload.Key]*layout.Item
+	entries map[string]pkgindex.Entry // of the catalogue, by PATH
+	header  pkgindex.Header
+	before  *pkgindex.Header // of the catalogue on the drive; nil if there is none that can be read
+	changed bool             // an entry is not that of the catalogue on the drive
+	stock   *originStock
+	record  layout.Record // its descriptive fields
+}
+
+func newNext() *nextGeneration {
+	return &nextGeneration{current: make(map[payload.Key]*layout.Item), entries: make(map[string]pkgindex.Entry)}
+}
+
+// rebase makes the entries of the catalogue on the drive those of a catalogue with the new header: what
+// stood in the old one for all of them has to stand in each.
+func (n *nextGeneration) rebase() {
+	if n.before == nil || n.before.Get("CHOST") == n.header.Get("CHOST") && n.before.Get("REPO") == n.header.Get("REPO") {
+		return
+	}
+	for path, e := range n.entries {
+		n.setEntry(path, pkgindex.Rebase(e, *n.before, n.header))
+	}
+}
+
+func (n *nextGeneration) setEntry(path string, e pkgindex.Entry) {
+	if n.entries[path] != e {
+		n.entries[path], n.changed = e, true
+	}
+}
+
+func (n *nextGeneration) dropEntry(path string) {
+	if _, ok := n.entries[path]; ok {
+		delete(n.entries, path)
+		n.changed = true
+	}
+}
+
+// keep leaves a file as it is. The host's index may tell more of it by now than it did when it was
+// copied; where it tells something else, the package itself is asked.
+func (n *nextGeneration) keep(it payload.Item, h *sourceFile) {
+	if it.Kind != payload.Package || h.Index == (IndexSums{}) || n.entries[it.Path].IsZero() {
+		return
+	}
+	if indexSums(n.entries[it.Path]) == h.Index {
+		n.setEntry(it.Path, h.entry)
+	}
+}
+
+// vouched brings the entries up to date of what this drive does not carry: the catalogue is the origin's
+// whole index. Entries of packages that are gone from the host and of which the drive has no file are
+// dropped.
+func (n *nextGeneration) vouched(files map[payload.Key]*sourceFile) {
+	for path := range n.entries {
+		key := payload.Key{Kind: payload.Package, Path: path}
+		if _, carried := n.current[key]; carried {
+			continue
+		}
+		if h := files[key]; h == nil || h.Index == (IndexSums{}) {
+			n.dropEntry(path)
+		}
+	}
+	for key, h := range files {
+		if _, carried := n.current[key]; key.Kind == payload.Package && !carried && h.Index != (IndexSums{}) {
+			n.setEntry(key.Path, h.entry)
+		}
+	}
+}
+
+// unknown are the packages that stay as they are and of which the drive tells nothing beyond their entries.
+func (n *nextGeneration) unknown(files map[payload.Key]*sourceFile) []string {
+	var paths []string
+	for key := range files {
+		if _, carried := n.current[key]; carried && key.Kind == payload.Package && n.stock.facts[key.Path] == nil {
+			paths = append(paths, key.Path)
+		}
+	}
+	return paths
+}
+
+// undescribed lists the packages on the drive of which the catalogue has no entry, or one of another file, sorted.
+func (n *nextGeneration) undescribed() []string {
+	var paths []string
+	for key, it := range n.current {
+		if key.Kind == payload.Package && !describes(n.entries[key.Path], key.Path, it.Size) {
+			paths = append(paths, key.Path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+// forget takes a file out. h is the host's file of that name, nil if it has none.
+func (n *nextGeneration) forget(key payload.Key, h *sourceFile) {
+	delete(n.current, key)
+	if key.Kind != payload.Package {
+		return
+	}
+	delete(n.stock.facts, key.Path)
+	if h != nil && h.Index != (IndexSums{}) {
+		n.setEntry(key.Path, h.entry) // the origin has it all the same
+	} else {
+		n.dropEntry(key.Path)
+	}
+}
+
+// says reports whether catalogue and facts would say what those of a generation say: told are its facts,
+// has is what its record says of them.
+func (n *nextGeneration) says(told *layout.Facts, has *layout.Holdings) bool {
+	facts, now := n.stock.tell(n.current)
+	if told == nil || has == nil || *has != *now || !told.Equal(facts) {
+		return false
+	}
+	return n.before != nil && !n.changed && n.header.Same(*n.before)
+}
+
+// catalogue is the origin's whole index as the next generation has it.
+func (n *nextGeneration) catalogue() *pkgindex.Index {
+	index := &pkgindex.Index{Header: n.header.Clone(), Entries: make([]pkgindex.Entry, 0, len(n.entries))}
+	paths := make([]string, 0, len(n.entries))
+	for path := range n.entries {
+		paths = append(paths, path)
+	}
+	slices.SortFunc(paths, func(a, b string) int {
+		return cmp.Or(strings.Compare(n.entries[a].CPV(), n.entries[b].CPV()), strings.Compare(a, b))
+	})
+	for _, path := range paths {
+		index.Entries = append(index.Entries, n.entries[path])
+	}
+	return index
+}
+
+// contents is what is committed.
+func (n *nextGeneration) contents(serial int64, at time.Time) drivewriter.Contents {
+	items := make([]layout.Item, 0, len(n.current))
+	for _, it := range n.current {
+		items = append(items, *it)
+	}
+	slices.SortFunc(items, layout.CompareItems)
+	facts, has := n.stock.tell(n.current)
+	record := n.record
+	record.Has = has
+	return drivewriter.Contents{Serial: serial, At: at, Items: items, Catalogue: n.catalogue(), Facts: facts, Record: record}
+}
+
+// carriedAfter lists what the drive carries once the plan is carried out: what it has, less what is removed, and what is copied.
+func carriedAfter(current map[payload.Key]*layout.Item, copied, removed []payload.Item) []drivewriter.NewFile {
+	gone := make(map[payload.Key]bool, len(copied)+len(removed))
+	files := make([]drivewriter.NewFile, 0, len(current)+len(copied))
+	for _, it := range copied {
+		gone[payload.Key{Kind: it.Kind, Path: it.Path}] = true
+		files = append(files, drivewriter.NewFile{Kind: drive.DriveKind(it.Kind), Path: it.Path, Size: it.Size})
+	}
+	for _, it := range removed {
+		gone[payload.Key{Kind: it.Kind, Path: it.Path}] = true
+	}
+	for key, it := range current {
+		if !gone[key] {
+			files = append(files, drivewriter.NewFile{Kind: it.Kind, Path: it.Path, Size: it.Size})
+		}
+	}
+	return files
+}

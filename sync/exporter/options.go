@@ -1,0 +1,62 @@
+package exporter
+
+import (
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/volume"
+)
+
+// ExportOptions says what to export and how. The zero value of everything but Drive is what a person wants.
+type ExportOptions struct {
+	Drive        string        // mount point (or directory) that holds, or will hold, the tree
+	Name         string        // the origin's name; "" takes the one this PKGDIR was exported under, else the host's name
+	NoPackages   bool          // leave the packages on the drive as they are
+	NoDistfiles  bool          // leave the distfiles on the drive as they are
+	AcceptClock  bool          // the machine's clock is right, however far ahead it is
+	AllowShrink  bool          // a host that lost most of its packages means it
+	AnyDirectory bool          // Drive need not be a mounted file system of its own
+	Repair       bool          // read everything on the drive, and write again what is damaged
+	NoReadBack   bool          // do not compare the medium with what was written
+	PartSize     int64         // bytes of the largest file on the drive; 0 is what FAT can hold
+	Workers      int           // files that are worked on at a time; 0 chooses: as many as there are processors, as many of them read and written as the media like
+	Source       volume.Medium // MediumOf PKGDIR, while this process was still allowed to look
+	Medium       volume.Medium // MediumOf Drive, likewise
+	Pretend      bool          // plan only; nothing is written anywhere
+	Confirm      func(*ExportPlan) (bool, error)
+
+	CommitEvery int64 // bytes, instead of the constant, in tests
+}
+
+// ExportPlan is what an export would do: plain data, made before the first byte is written.
+type ExportPlan struct {
+	Drive       string         `json:"drive"`
+	Origin      string         `json:"origin"`
+	Fingerprint string         `json:"fingerprint,omitempty"` // "" where the first export will make the key
+	PKGDIR      string         `json:"pkgdir"`
+	DISTDIR     string         `json:"distdir"`
+	Previous    int64          `json:"previous,omitempty"` // the generation on the drive; 0: none
+	Copy        []payload.Item `json:"copy"`
+	Compare     []payload.Item `json:"compare"` // read first, copied if they differ
+	Keep        payload.Tally  `json:"keep"`
+	Remove      []payload.Item `json:"remove"`
+	LeftOut     []payload.Item `json:"left_out"`
+	Duplicates  []payload.Item `json:"duplicates,omitempty"` // other names of packages that are carried once
+	Need        int64          `json:"need"`                 // bytes on the drive for Copy and Compare, in whole clusters
+	Free        int64          `json:"free"`
+	Namesakes   []Namesake     `json:"namesakes"` // other origins of this name on the drive
+}
+
+// ExportReport is what an export did. Each file of the plan is in exactly one list.
+type ExportReport struct {
+	Plan      ExportPlan     `json:"plan"`
+	Pretended bool           `json:"pretended,omitempty"`
+	Unchanged bool           `json:"unchanged"` // nothing to do: no generation was written
+	NewKey    bool           `json:"new_key,omitempty"`
+	Serial    int64          `json:"serial,omitempty"` // the generation on the drive now
+	Copied    []payload.Item `json:"copied"`
+	Removed   []payload.Item `json:"removed"`
+	Kept      payload.Tally  `json:"kept"`
+	LeftOut   []payload.Item `json:"left_out"`
+	Written   int64          `json:"written"` // bytes of payload
+	ReadBack  bool           `json:"read_back"`
+	Notices   []string       `json:"notices"`
+}

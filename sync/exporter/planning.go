@@ -1,0 +1,293 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/trust"
+	"pkgsneak/sync/volume"
+	"slices"
+	"time"
+)
+
+// plan finds out what is to be done, and refuses what must not be.
+func (x *exporter) plan(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{x.identify, x.openDrive, x.scan, x.checkClock, x.compareAll, x.guard} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *exporter) scan(ctx context.Context) (err error) {
+	x.w.Tell(progress.Event{Phase: progress.PhaseScan, Path: x.m.PKGDIR})
+	x.host, err = readSource(ctx, x.l, x.m, !x.o.NoPackages, !x.o.NoDistfiles, x.next.entries)
+	if err != nil {
+		return err
+	}
+	x.report.Notices = append(x.report.Notices, x.host.notices...)
+	if !x.o.NoPackages {
+		x.report.Notices = append(x.report.Notices, x.host.thin(x.m)...)
+	}
+	return nil
+}
+
+// checkClock looks at the clock before anything depends on it, and describes the origin.
+func (x *exporter) checkClock(context.Context) error {
+	var notes []string
+	x.next.record, notes = describeOrigin(x.m.Settings, x.m.Version, x.m.Now())
+	x.report.Notices = append(x.report.Notices, notes...)
+	former, err := ledger.FormerNames(x.l, x.name)
+	if err != nil {
+		return err
+	}
+	x.next.record.Formerly = former[:min(len(former), layout.MaxFormerly)]
+	if err := errors.Join(noteFormer(x), noteNamesakes(x)); err != nil {
+		return err
+	}
+	if x.o.AcceptClock {
+		return nil
+	}
+	var key *manifest.PublicKey
+	if x.key != nil {
+		key = x.key.Public()
+	}
+	var last time.Time
+	if e, ok := x.l.Exported(x.name); ok {
+		last = time.Unix(e.Serial, 0)
+	}
+	newest := last
+	if x.held != nil {
+		newest = trust.Latest(newest, time.Unix(x.held.Serial(), 0))
+	}
+	if err := checkAhead(x.m, x.name, newest); err != nil {
+		return err
+	}
+	return checkClock(x.m.Now(), evidenceOf(x.m, x.l, x.held, x.host, x.next.record.Repositories), key, last)
+}
+
+// compareAll compares host and drive and makes what the next commit lists out of what the drive holds.
+func (x *exporter) compareAll(ctx context.Context) error {
+	x.chooseHeader()
+	held := x.heldFiles()
+	p := &x.report.Plan
+	p.Copy, p.Compare, p.Remove = []payload.Item{}, []payload.Item{}, []payload.Item{}
+	p.LeftOut, p.Duplicates = append([]payload.Item{}, x.host.leftOut...), x.host.duplicates
+	for _, s := range planExport(x.host.list(), held) {
+		h := x.host.files[payload.Key{Kind: s.Item.Kind, Path: s.Item.Path}]
+		switch {
+		case s.Action == Remove:
+			p.Remove = append(p.Remove, s.Item)
+		case h.odd != "" && s.Action != Keep:
+			s.Item.Reason, s.Item.Hint = "damaged, or the index is stale: "+h.odd, x.hintIndex()
+			p.LeftOut = append(p.LeftOut, s.Item)
+		case s.Action == Copy:
+			p.Copy = append(p.Copy, s.Item)
+		case s.Action == Compare:
+			p.Compare = append(p.Compare, s.Item)
+		default:
+			x.keep(s.Item, h)
+		}
+	}
+	if !x.o.NoPackages { // else nobody looked whether they are gone
+		x.next.vouched(x.host.files)
+	}
+	x.next.stock = newStock(x.host, x.m, x.o, x.told, x.next.entries)
+	x.next.stock.lastLooked(x.held, x.o)
+	if x.o.Pretend {
+		x.next.changed = x.next.changed || len(x.next.undescribed()) > 0
+	} else if err := x.compare(ctx); err != nil {
+		return err
+	}
+	if err := findDamage(ctx, x); err != nil {
+		return err
+	}
+	x.todo = append(slices.Clip(p.Copy), p.Compare...)
+	if !x.o.Pretend {
+		if err := healCatalogue(ctx, x); err != nil {
+			return err
+		}
+		if err := x.next.stock.complete(ctx, x.host, x.next.unknown(x.host.files), x.o.Workers); err != nil {
+			return err
+		}
+	}
+	return x.measure()
+}
+
+// heldFiles lists what the drive holds of the kinds that are looked at, and takes everything it holds as the beginning of the next generation.
+func (x *exporter) heldFiles() []DriveFile {
+	if x.held == nil {
+		return nil
+	}
+	var files []DriveFile
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		items := x.held.Items(drive.DriveKind(kind))
+		files = slices.Grow(files, len(items))
+		for i := range items {
+			it := &items[i]
+			x.next.current[payload.Key{Kind: kind, Path: it.Path}] = it
+			if kind == payload.Package && x.o.NoPackages || kind == payload.Distfile && x.o.NoDistfiles {
+				x.report.Kept.Add(it.Size)
+				continue
+			}
+			files = append(files, DriveFile{Kind: kind, Path: it.Path, Size: it.Size, Sum: it.Sum, Index: indexSums(x.next.entries[it.Path])})
+		}
+	}
+	programs := x.held.Programs()
+	for i := range programs {
+		x.next.current[payload.Key{Kind: program, Path: programs[i].Path}] = &programs[i]
+	}
+	return files
+}
+
+// chooseHeader takes the header of the catalogue from the host's index, or from its settings where there is no index.
+func (x *exporter) chooseHeader() {
+	defer func() { x.next.rebase() }()
+	var notes []string
+	defer func() {
+		x.next.header, notes = writable(x.next.header)
+		x.report.Notices = append(x.report.Notices, notes...)
+	}()
+	switch {
+	case x.host.header != nil:
+		x.next.header = x.host.header.Clone()
+	case x.o.NoPackages && x.next.before != nil:
+		x.next.header = x.next.before.Clone()
+	default:
+		x.next.header = pkgindex.UpdateHeader(pkgindex.Header{}, x.m.Settings.Get, x.m.Settings.ProfileName())
+	}
+}
+
+// compare reads the files of which the drive has one of the same name and size, and moves them to where they belong in the plan.
+func (x *exporter) compare(ctx context.Context) error {
+	p := &x.report.Plan
+	total := payload.Count(p.Compare)
+	var done payload.Tally
+	for _, it := range p.Compare {
+		x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: it.Path, Done: done.Bytes, Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
+		key := payload.Key{Kind: it.Kind, Path: it.Path}
+		h := x.host.files[key]
+		sums, err := x.host.dir(it.Kind).sum(ctx, it.Path, h.info)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			it.Reason = fault.Text(err)
+			p.LeftOut = append(p.LeftOut, it)
+		case manifest.Digest(sums.Blake2b) == x.next.current[key].Sum:
+			x.keep(it, h)
+		default:
+			it.Reason = "rebuilt"
+			p.Copy = append(p.Copy, it)
+		}
+		done.Add(it.Size)
+	}
+	p.Compare = []payload.Item{}
+	return nil
+}
+
+// sum reads a file of the host and remembers its digests.
+func (d *payloadDir) sum(ctx context.Context, path string, scanned fs.FileInfo) (digest.Sums, error) {
+	f, err := d.open(path, scanned)
+	if err != nil {
+		return digest.Sums{}, err
+	}
+	defer f.Close()
+	sums, err := digest.Reader(ctx, f, digest.All, nil)
+	if err == nil {
+		err = durable.CheckUnchanged(f, scanned)
+	}
+	if err != nil {
+		return digest.Sums{}, err
+	}
+	d.cache.Put(path, scanned, sums, digest.All)
+	return sums, nil
+}
+
+// measure fills in the figures of the plan.
+func (x *exporter) measure() error {
+	room, err := volume.SpaceAt(x.o.Drive)
+	if err != nil {
+		return err
+	}
+	p := &x.report.Plan
+	p.Keep, p.Free = x.report.Kept, room.Free
+	p.Need = x.need(room, x.todo)
+	x.report.LeftOut = slices.Clone(p.LeftOut)
+	return nil
+}
+
+// tryKey signs as the commit will, so that a plan fails where the export would.
+func tryKey(x *exporter) error {
+	if x.key == nil {
+		return nil
+	}
+	e, _ := x.l.Exported(x.name)
+	last := e.Serial
+	if x.held != nil {
+		last = max(last, x.held.Serial())
+	}
+	if err := drivewriter.CheckKey(x.key, x.now, last); err != nil {
+		return &KeyEndedError{Err: err}
+	}
+	return nil
+}
+
+// guard refuses to take a disaster for a deletion.
+func (x *exporter) guard(context.Context) error {
+	p := &x.report.Plan
+	if err := tryKey(x); err != nil {
+		return err
+	}
+	if x.held == nil && len(x.todo) == 0 {
+		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices})
+	}
+	if err := drivewriter.CheckCapacity(carriedAfter(x.next.current, x.todo, p.Remove), x.o.PartSize); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	if err := checkCatalogue(x); err != nil {
+		return err
+	}
+	if x.o.AllowShrink || x.held == nil {
+		return nil
+	}
+	if before, after := len(x.held.Packages()), x.host.count(payload.Package); !x.o.NoPackages && payload.Shrunk(before, after) {
+		return &ShrinkError{Kind: payload.Package, Dir: p.PKGDIR, Before: before, After: after}
+	}
+	if before := len(x.held.Distfiles()); !x.o.NoDistfiles && before > 0 && x.host.count(payload.Distfile) == 0 {
+		return &ShrinkError{Kind: payload.Distfile, Dir: p.DISTDIR, Before: before}
+	}
+	return nil
+}
+
+// unchanged reports whether the drive says already what the next generation would say, and lacks nothing: a pull, or somebody who deleted files there, may have left something to mend.
+func (x *exporter) unchanged() (bool, error) {
+	if x.held == nil {
+		return false, nil
+	}
+	if len(x.todo)+len(x.report.Plan.Remove)+len(x.broken.files) > 0 || !x.sameKey() || !x.next.says(x.told, x.held.Record.Has) {
+		x.enough()
+		x.state()
+		return false, nil
+	}
+	state, err := x.state()
+	x.stale = x.stale || !state.Packages || len(state.Own) > 0
+	if x.stale || !state.Whole() || err != nil || !x.hidden && !drivewriter.Offers(x.drive, append(manifest.Ring{x.key.Public()}, x.past...)) {
+		return false, err
+	}
+	x.report.Notices = append(x.report.Notices, foreignNotice(x.dir, state.Others)...)
+	return true, nil
+}

@@ -1,0 +1,371 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/trust"
+)
+
+// commitEvery is how many bytes of payload are written before a generation is committed that has what is there so far: a drive that is pulled later keeps it.
+const commitEvery = 2 << 30
+
+// Plan is an export as it was planned: what it is to copy is in exporter's todo, what the next generation
+// lists in its next, and both are complete before the plan is shown. Run obeys it.
+type Plan struct {
+	*exporter
+	copied    atomic.Int64  // files of todo that are put
+	committed payload.Tally // files of todo that the drive's list has by now
+}
+
+// Run carries the plan out. From here on the drive changes; at every moment it holds a complete old or a
+// complete new generation.
+func (p *Plan) Run(ctx context.Context) (err error) {
+	if err := p.prepareKey(); err != nil {
+		return err
+	}
+	if err := p.tryRecord(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	running := pipeline.Future(func() (self, error) { return readSelf(ctx, p.m.Executable) })
+	defer func() {
+		cancel()
+		if s, _ := running(); s.file != nil {
+			s.file.Close()
+		}
+	}()
+	w, err := p.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := w.Close(); err == nil {
+			err = e
+		}
+	}()
+	p.adopt(w)
+	p.again(w.Missing())
+	if err := p.makeRoom(ctx, w); err != nil {
+		return err
+	}
+	p.broken.drop(p.next)
+	files, err := p.prepare(ctx, w)
+	if err != nil {
+		return err
+	}
+	p.forgetHost(files)
+	err = p.copyAll(ctx, w, files)
+	if err == nil {
+		var s self
+		if s, err = running(); err == nil {
+			err = p.putProgram(ctx, w, s)
+		}
+	}
+	if err != nil {
+		if cancelled(ctx, err) {
+			keepComplete(ctx, p, w)
+		}
+		return err
+	}
+	p.drop()
+	if p.sameAsHeld(w) {
+		p.report.Unchanged = true
+		return p.remember()
+	}
+	if err := p.commit(ctx, w); err != nil {
+		return err
+	}
+	p.report.ReadBack = !p.o.NoReadBack
+	return p.remember()
+}
+
+// keepComplete commits what was copied until an export was told to end.
+func keepComplete(ctx context.Context, p *Plan, w *drivewriter.Writer) {
+	n := len(p.report.Copied) - p.committed.Files
+	if n == 0 || ctx.Err() == nil {
+		return
+	}
+	p.w.Notice(fmt.Sprintf("interrupted: committing the files that are complete, %d of %d; once more, and the program ends at once",
+		len(p.report.Copied), len(p.todo)))
+	if p.commit(ctx, w) == nil {
+		_ = saveCaches(p.exporter) // they only save reading
+	}
+}
+
+// interruptedExport is the error of an export that was told to end.
+func interruptedExport(p *Plan, err error) error {
+	return &InterruptedError{Committed: p.committed, Lost: len(p.report.Copied) - p.committed.Files, Total: len(p.todo), Err: err}
+}
+
+// prepareKey makes the origin's key on the first export of this machine.
+func (p *Plan) prepareKey() (err error) {
+	if p.key != nil {
+		return nil
+	}
+	host := p.m.Hostname
+	if host == "" {
+		host = p.name
+	}
+	if p.key, err = manifest.GenerateKey("pkgsneak on "+host, p.now); err != nil {
+		return err
+	}
+	if err := p.l.SaveSigningKey(p.key); err != nil {
+		return err
+	}
+	p.report.NewKey = true
+	p.report.Plan.Fingerprint = string(p.key.Public().Fingerprint())
+	return nil
+}
+
+// tryRecord writes, to nowhere, what of a generation does not depend on the run: it shall not fail when everything has been copied.
+func (p *Plan) tryRecord() error {
+	r := p.next.record
+	r.Format, r.Origin, r.Serial, r.Fingerprint = 1, p.name, 1, p.key.Public().Fingerprint()
+	facts, has := p.next.stock.tell(p.next.current)
+	r.Has = has
+	if _, err := r.Marshal(); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	if err := layout.CheckFacts(facts); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	return nil
+}
+
+// begin opens the drive for writing: it is mended and tidied then.
+func (p *Plan) begin(ctx context.Context) (_ *drivewriter.Writer, err error) {
+	if p.drive == nil {
+		if p.drive, err = drive.Create(p.o.Drive); err != nil {
+			return nil, err
+		}
+	}
+	if p.dir == "" {
+		if err := p.findOrigin(ctx, p.key.Public()); err != nil {
+			return nil, err
+		}
+	}
+	last, _ := p.l.Exported(p.name)
+	var foreign []string
+	w, err := drivewriter.Begin(ctx, p.drive, drivewriter.BeginOptions{
+		Dir: p.dir, Name: p.name, Key: p.key, Earlier: p.past, Now: p.now, Last: last.Serial,
+		PartSize: p.o.PartSize, NoReadBack: p.o.NoReadBack, Progress: p.progress(),
+		Foreign: func(path string) { foreign = append(foreign, path) },
+	})
+	p.report.Notices = append(p.report.Notices, foreignNotice(p.dir, foreign)...)
+	return w, err
+}
+
+// foreignNotice names the files in an origin's directory that no export put there: they stay.
+func foreignNotice(dir string, files []string) []string {
+	if len(files) == 0 {
+		return nil
+	}
+	const most = 5
+	named := make([]string, 0, most)
+	for _, file := range files[:min(len(files), most)] {
+		named = append(named, fmt.Sprintf("%q", file))
+	}
+	more := ""
+	if len(files) > most {
+		more = fmt.Sprintf(" and %d more", len(files)-most)
+	}
+	return []string{fmt.Sprintf("%q on the drive has files that pkgsneak did not put there; they were left alone: %s%s",
+		layout.TreeDir+"/"+dir, strings.Join(named, ", "), more)}
+}
+
+// adopt goes over to the generation as the writer has read it: one copy of the list in memory is enough.
+func (p *Plan) adopt(w *drivewriter.Writer) {
+	held := w.Held()
+	if p.held == nil || held == nil || held.Sum != p.held.Sum {
+		return
+	}
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
+		items := held.Items(drive.DriveKind(kind))
+		for i := range items {
+			if key := (payload.Key{Kind: kind, Path: items[i].Path}); p.next.current[key] != nil {
+				p.next.current[key] = &items[i]
+			}
+		}
+	}
+	p.letGo()
+	p.held = held
+}
+
+// progress turns what the drive tells into events. Only bytes that have reached the drive are counted, and of those only payload: what the drive writes for itself comes after it.
+func (p *Plan) progress() func(drivewriter.Stage, string, int64) {
+	phases := map[drivewriter.Stage]progress.Phase{drivewriter.Tidying: progress.PhaseScan, drivewriter.Preparing: progress.PhaseScan, drivewriter.Probing: progress.PhaseProbe, drivewriter.Writing: progress.PhaseCopy, drivewriter.Flushing: progress.PhaseFlush,
+		drivewriter.Comparing: progress.PhaseReadBack, drivewriter.Committing: progress.PhaseCommit, drivewriter.Removing: progress.PhaseCommit}
+	total := payload.Count(p.todo)
+	var compared int64
+	return func(stage drivewriter.Stage, path string, bytes int64) {
+		e := progress.Event{Phase: phases[stage], Path: path, Done: p.report.Written, Total: total.Bytes, Files: int(p.copied.Load()), FilesTotal: total.Files}
+		switch {
+		case stage == drivewriter.Writing && p.report.Written < total.Bytes:
+			p.report.Written = min(p.report.Written+bytes, total.Bytes)
+			e.Done = p.report.Written
+		case stage == drivewriter.Writing:
+			e.Phase = progress.PhaseFlush
+		case stage == drivewriter.Comparing:
+			compared = min(compared+bytes, total.Bytes)
+			e.Done = compared
+		}
+		p.w.Tell(e)
+	}
+}
+
+// again adds files to the plan that the drive's list has and the drive has not: somebody deleted them there, or they are damaged. Those of a kind that is switched off cannot be written again
+// now: they are left out, and the origin still has them.
+func (p *Plan) again(missing []layout.Item) {
+	for _, it := range missing {
+		if p.broken.has(it) {
+			continue // it is in the plan already
+		}
+		kind := payload.Package
+		switch it.Kind {
+		case layout.Distfile:
+			kind = payload.Distfile
+		case layout.Program:
+			delete(p.next.current, payload.Key{Kind: program, Path: it.Path})
+			continue
+		}
+		key := payload.Key{Kind: kind, Path: it.Path}
+		delete(p.next.current, key)
+		planned := slices.ContainsFunc(p.todo, func(t payload.Item) bool { return t.Kind == kind && t.Path == it.Path })
+		h, here := p.host.files[key]
+		switch {
+		case planned:
+		case here:
+			p.report.Kept.Files--
+			p.report.Kept.Bytes -= it.Size
+			p.todo = append(p.todo, payload.Item{Kind: kind, Path: it.Path, Size: h.Size, Reason: "missing on the drive"})
+		case p.off(kind):
+			p.report.Kept.Files--
+			p.report.Kept.Bytes -= it.Size
+			p.leaveOut(payload.Item{Kind: kind, Path: it.Path, Size: it.Size}, errAway,
+				"pkgsneak export "+fault.Quote(p.o.Drive))
+		default:
+			p.next.dropEntry(it.Path)
+		}
+	}
+}
+
+// makeRoom checks that everything fits. Where it fits only without the files that are replaced or removed, a generation without them is committed first.
+func (p *Plan) makeRoom(ctx context.Context, w *drivewriter.Writer) error {
+	room, err := p.drive.Space()
+	if err != nil {
+		return err
+	}
+	shown := &p.report.Plan
+	shown.Free, shown.Need = room.Free, p.need(room, p.todo)
+	if shown.Need <= shown.Free {
+		return nil
+	}
+	if err := p.checkSpace(); err != nil {
+		return err
+	}
+	for _, it := range p.todo {
+		forget(p.exporter, payload.Key{Kind: it.Kind, Path: it.Path})
+	}
+	p.drop()
+	return p.commit(ctx, w)
+}
+
+// drop takes out what is gone from the host.
+func (p *Plan) drop() {
+	for _, it := range p.report.Plan.Remove {
+		if _, ok := p.next.current[payload.Key{Kind: it.Kind, Path: it.Path}]; ok {
+			forget(p.exporter, payload.Key{Kind: it.Kind, Path: it.Path})
+			p.report.Removed = append(p.report.Removed, it)
+		}
+	}
+}
+
+// prepare lets the drive choose names and make directories for everything that is to be copied. A file whose name no drive could store is left out.
+func (p *Plan) prepare(ctx context.Context, w *drivewriter.Writer) ([]payload.Item, error) {
+	todo := p.todo
+	for {
+		files := make([]drivewriter.NewFile, len(todo))
+		for i, it := range todo {
+			files[i] = p.host.files[payload.Key{Kind: it.Kind, Path: it.Path}].newFile()
+		}
+		err := w.Prepare(ctx, files)
+		var name *drive.NameError
+		if !errors.As(err, &name) {
+			return todo, err
+		}
+		bad := slices.IndexFunc(todo, func(it payload.Item) bool { return it.Path == name.Path })
+		if bad < 0 {
+			return nil, err
+		}
+		p.leaveOut(todo[bad], err, "")
+		todo = slices.Delete(slices.Clone(todo), bad, bad+1)
+	}
+}
+
+func (p *Plan) leaveOut(it payload.Item, why error, hint string) {
+	it.Reason, it.Hint = fault.Text(why), hint
+	var invalid *binpkg.InvalidError
+	if errors.As(why, &invalid) {
+		it.Reason = invalid.Reason
+	}
+	p.report.LeftOut = append(p.report.LeftOut, it)
+}
+
+// sameAsHeld reports whether, after all that was left out, there is nothing to commit.
+func (p *Plan) sameAsHeld(w *drivewriter.Writer) bool {
+	held := w.Held()
+	if held == nil || len(p.report.Copied)+len(p.report.Removed) > 0 || p.stale || !p.sameKey() || !p.next.says(p.told, p.held.Record.Has) {
+		return false
+	}
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
+		for _, it := range held.Items(drive.DriveKind(kind)) {
+			now, ok := p.next.current[payload.Key{Kind: kind, Path: it.Path}]
+			if !ok || now.Sum != it.Sum || kind == program && now.Stored[0] != it.Stored[0] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// commit makes what is on the drive now the newest generation. Its serial is remembered before anything else can happen: it is never given twice.
+// The end of ctx leaves it some time.
+func (p *Plan) commit(ctx context.Context, w *drivewriter.Writer) error {
+	bound := patience
+	if p.m.Unattended {
+		bound = patienceUnattended
+	}
+	ctx, cancel := outlasting(ctx, bound)
+	defer cancel()
+	last := w.Last()
+	if e, ok := p.l.Exported(p.name); ok {
+		last = max(last, e.Serial)
+	}
+	serial := max(p.m.Now().Unix(), last+1)
+	at := trust.Latest(time.Unix(serial, 0), p.key.Public().Created())
+	if err := p.l.SaveExported(p.name, ledger.Exported{PKGDIR: realPath(p.m.PKGDIR), Serial: serial}); err != nil {
+		return err
+	}
+	gen, err := w.Commit(ctx, p.next.contents(serial, at))
+	if gen != nil {
+		p.report.Serial, p.committed = gen.Serial(), payload.Count(p.report.Copied)
+		err = errors.Join(err, p.broken.follow(p.l, p.name, p.next, serial))
+	}
+	return err
+}
