@@ -26,41 +26,41 @@ type mutant struct {
 
 var mutants = []mutant{
 	{
-		name: "without mend", file: "sync/drive/writer.go", second: true,
+		name: "without mend", file: "sync/drivewriter/writer.go", second: true,
 		old: "{w.open, w.mend, w.tidy, w.prove}",
 		new: "{w.open, w.tidy, w.prove}",
 	},
 	{
-		name: "without the flush", file: "sync/drive/writer.go",
-		old: "	if err := w.syncfs(); err != nil {\n		return err\n	}\n	return w.fsync(NextSlot)\n}\n\nfunc (w *Writer) syncfs",
-		new: "	return w.syncfs()\n}\n\nfunc (w *Writer) syncfs",
+		name: "without the flush", file: "sync/drivewriter/session.go",
+		old: "	if err := s.syncfs(); err != nil {\n		return err\n	}\n	return s.fsync(layout.NextSlot)\n}\n\nfunc (s *session) syncfs",
+		new: "	return s.syncfs()\n}\n\nfunc (s *session) syncfs",
 	},
 	{
-		name: "without the sync of parents", file: "sync/drive/writer.go",
-		old: "		return unix.Syncfs(int(w.d.top.Fd()))\n",
-		new: "		for name := range w.fresh {\n			if err := w.fsync(name); err != nil {\n				return err\n			}\n		}\n		_ = unix.Syncfs\n		return nil\n",
+		name: "without the sync of parents", file: "sync/drivewriter/session.go",
+		old: "		return unix.Syncfs(int(s.d.Top().Fd()))\n",
+		new: "		_ = unix.Syncfs\n		return fs.WalkDir(s.root.FS(), \".\", func(name string, e fs.DirEntry, err error) error {\n			if err != nil || !e.Type().IsRegular() {\n				return err\n			}\n			return s.fsync(name)\n		})\n",
 	},
 	{
-		name: "with a slot that is renamed into place", file: "sync/drive/slots.go",
-		old: "	var f *os.File\n	err := w.do(\"overwrite\", name, func() (err error) {\n		f, err = durable.OpenFile(w.root, name, os.O_RDWR, 0)\n",
-		new: "	if name != PackagesFile {\n		return w.replace(name, fill)\n	}\n	var f *os.File\n	err := w.do(\"overwrite\", name, func() (err error) {\n		f, err = durable.OpenFile(w.root, name, os.O_RDWR, 0)\n",
+		name: "with a slot that is renamed into place", file: "sync/drivewriter/inplace.go",
+		old: "	var f *os.File\n	err := s.do(\"overwrite\", name, func() (err error) {\n		f, err = durable.OpenFile(s.root, name, os.O_RDWR, 0)\n",
+		new: "	if name != layout.PackagesFile {\n		return s.replace(name, fill)\n	}\n	var f *os.File\n	err := s.do(\"overwrite\", name, func() (err error) {\n		f, err = durable.OpenFile(s.root, name, os.O_RDWR, 0)\n",
 	},
 }
 
 // extra is what a mutant needs beside its change.
 var extra = map[string]string{"with a slot that is renamed into place": `
-func (w *Writer) replace(name string, fill func(io.Writer) error) error {
-	f, err := durable.OpenFile(w.root, name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+func (s *session) replace(name string, fill func(io.Writer) error) error {
+	f, err := durable.OpenFile(s.root, name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}
 	if err = fill(f); err == nil {
 		err = f.Sync()
 	}
-	if err := errors.Join(err, f.Close(), w.root.Rename(name+".new", name)); err != nil {
+	if err := errors.Join(err, f.Close(), s.root.Rename(name+".new", name)); err != nil {
 		return err
 	}
-	return w.fsync(".")
+	return s.fsync(".")
 }
 `}
 
