@@ -128,6 +128,9 @@ func (c doctorText) examined(r *doctor.Report) {
 	}
 	if r.Outlook != nil {
 		c.out.say("")
+		if r.ToImport > 0 {
+			c.out.say("after pkgsneak import %s, which brings %s:", shellWord(c.args[0]), count(r.ToImport, "package"))
+		}
 		tellOutlook(c.out, r.Outlook, forecast.TextOptions{})
 	}
 	if r.Portage != nil {

@@ -7,6 +7,7 @@ import (
 	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/resolve"
 )
 
 // clientRules look at the settings that keep emerge from using packages that were brought in.
@@ -155,19 +156,17 @@ func (e *clientRules) emerge(ctx context.Context) *forecast.Forecast {
 		}
 		return nil
 	}
-	in := forecast.Input{Stop: func() bool { return ctx.Err() != nil }}
-	if e.index != nil {
-		for _, entry := range e.index.Entries {
-			c := forecast.Candidate{Entry: pkgindex.Rebase(entry, e.index.Header, pkgindex.Header{})}
-			in.Candidates = append(in.Candidates, c)
-		}
-	}
+	in := forecast.Input{Stop: func() bool { return ctx.Err() != nil }, Elsewhere: e.elsewhere}
+	in.Candidates, e.r.ToImport = e.candidates(judge.Judge)
 	f, err := forecast.Make(judge.machine, in)
 	if err != nil {
 		e.unknown("what emerge can do: %v", err)
 		return nil
 	}
 	e.r.Outlook, e.r.Forecast = f, f.Document("")
+	if e.r.ToImport > 0 && f.Line("") != "" {
+		e.r.Emerge = append(e.r.Emerge, Command{"pkgsneak import " + e.driveWord(), plural(e.r.ToImport, "package") + " on the drive are not here yet"})
+	}
 	for _, s := range f.Before {
 		if s.Line != "" {
 			e.r.Emerge = append(e.r.Emerge, Command{s.Line, e.r.Forecast.Reason(s)})
@@ -181,4 +180,33 @@ func (e *clientRules) emerge(ctx context.Context) *forecast.Forecast {
 		e.r.Emerge = append(e.r.Emerge, Command{line, "only binary packages, nothing goes backwards, and what cannot be installed is left out"})
 	}
 	return f
+}
+
+// candidates are the packages that PKGDIR has and, with a drive, those that an import would bring: how many these are is the second
+// result. What the drive's origins say of a package counts for the same one in PKGDIR, too.
+func (e *clientRules) candidates(j *forecast.Judge) (list []forecast.Candidate, brought int) {
+	type build struct{ cpv, id, slot, when, size string }
+	identify := func(x pkgindex.Entry) build {
+		return build{x.CPV(), x.Get("BUILD_ID"), x.Get("SLOT"), x.Get("BUILD_TIME"), x.Get("SIZE")}
+	}
+	here := make(map[build]int)
+	if e.index != nil {
+		for _, entry := range e.index.Entries {
+			here[identify(entry)] = len(list)
+			list = append(list, forecast.Candidate{Entry: pkgindex.Rebase(entry, e.index.Header, pkgindex.Header{})})
+		}
+	}
+	for i := range e.brought {
+		c := &e.brought[i]
+		if at, found := here[identify(c.Entry)]; found {
+			list[at].Facts = c.Facts
+			continue
+		}
+		if j.Package(c).Kind != resolve.Acceptable { // an import leaves it out
+			continue
+		}
+		here[identify(c.Entry)] = len(list)
+		list, brought = append(list, *c), brought+1
+	}
+	return list, brought
 }

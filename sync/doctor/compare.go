@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
@@ -101,8 +102,34 @@ func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.R
 	}
 	x := &comparer{facts: e.facts, findings: e.findings, judge: judge, c: &c, gen: gen, header: catalogue.Header}
 	x.carried(catalogue)
+	if o.Trusted && o.Err == nil {
+		e.bring(&c, gen, catalogue)
+	}
 	x.compare()
 	return x.cpu(ctx)
+}
+
+// bring notes what an import would take of an origin.
+func (e *driveRules) bring(c *Comparison, gen *drive.Generation, catalogue *pkgindex.Index) {
+	facts, err := gen.Facts()
+	if err != nil {
+		e.unknown("sizes and compiler flags of the packages of origin %q: %v", c.Origin, err)
+	}
+	for _, entry := range catalogue.Entries {
+		if _, err := cpv.Parse(entry.CPV()); err != nil {
+			continue
+		}
+		based := pkgindex.Rebase(entry, catalogue.Header, pkgindex.Header{})
+		if _, carried := gen.Find(layout.Package, entry.Path()); !carried {
+			e.elsewhere = append(e.elsewhere, based)
+			continue
+		}
+		b := forecast.Candidate{Entry: based}
+		if f, known := facts.Package(entry.Path()); known {
+			b.Facts = f
+		}
+		e.brought = append(e.brought, b)
+	}
 }
 
 // originTrust tells that an import would take nothing of the origin.

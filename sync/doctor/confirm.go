@@ -29,6 +29,10 @@ func (e *clientRules) confirm(ctx context.Context, f *forecast.Forecast) error {
 		e.unknown("what emerge says: there is no line to ask about")
 		return nil
 	}
+	if e.r.ToImport > 0 {
+		e.unknown("what emerge says: %s on the drive are not here yet, run pkgsneak import first", plural(e.r.ToImport, "package"))
+		return nil
+	}
 	q := emerge.Question{Exclude: f.Exclude, PKGDIR: e.m.PKGDIR}
 	if !f.IgnoresDefaults() {
 		for _, option := range planOptions {

@@ -18,8 +18,8 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 	}{
 		{true, (&commonRules{f, l}).look},
 		{f.is(Host), func(context.Context) error { (&hostRules{f, l}).look(); return nil }},
+		{o.Drive != "", (&driveRules{f, l}).look}, // before the client's: what the drive has counts there
 		{f.is(Client), (&clientRules{facts: f, findings: l}).look},
-		{o.Drive != "", (&driveRules{f, l}).look},
 	} {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err

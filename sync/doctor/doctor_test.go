@@ -360,8 +360,8 @@ func TestMendKeepsTheRest(t *testing.T) {
 		{"host-native", "cpu-flags", `/etc/portage/package.use/00cpu-flags: */* CPU_FLAGS_X86: -* mmx mmxext sse sse2`},
 		{"host-traps", "buildpkg", `/etc/portage/make.conf: FEATURES="${FEATURES} buildpkg" | : quickpkg --include-config=y "*/*"`},
 		{"client-page", "respect-use", `/etc/make.conf: EMERGE_DEFAULT_OPTS="--quiet-build=y"`},
-		{"client-usepkg", "usepkg", `/etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="--jobs 2 --with-bdeps y --usepkg --useoldpkg-atoms=*/* --rebuilt-binaries=y"`},
-		{"client-usepkg", "getbinpkg", `/etc/portage/make.conf/all: FEATURES="${FEATURES} -getbinpkg" | /etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="--jobs 2 --with-bdeps y --usepkg --useoldpkg-atoms=*/* --rebuilt-binaries=y"`},
+		{"client-usepkg", "usepkg", `/etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="--jobs 2 --with-bdeps y --usepkgonly"`},
+		{"client-usepkg", "getbinpkg", `/etc/portage/make.conf/all: FEATURES="${FEATURES} -getbinpkg" | /etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="--jobs 2 --with-bdeps y --usepkgonly"`},
 	} {
 		p := newPatient(t, tt.tree)
 		role := Host

@@ -14,6 +14,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/pkgdir"
@@ -43,6 +44,9 @@ type facts struct {
 
 	judge    *judge // nil: not read yet, or not to be read
 	judgeErr error  // why not
+
+	brought   []forecast.Candidate // what an import of Options.Drive would bring, or has brought
+	elsewhere []pkgindex.Entry     // what those origins have and the drive has not
 }
 
 // readFacts reads the machine. A state directory that cannot be used is a finding; the error is

@@ -141,7 +141,7 @@ func (o emergeOpts) String() string {
 	return strings.Join(quoted, " ")
 }
 
-// plainUsepkg: --usepkg without what makes it take all packages.
+// plainUsepkg: --usepkg without what makes it take packages of which the ebuild is gone.
 func (o emergeOpts) plainUsepkg() bool {
 	_, old := o.value(optOldpkg)
 	return o.on(optUsepkg) && !o.on(optUsepkgOnly) && !o.on(optGetOnly) && !old
@@ -157,6 +157,9 @@ func (o emergeOpts) strictOnly() bool {
 // same line: one that fixed only its own part would bring back another's. noBinhost: asking a
 // binhost cannot succeed.
 func (o emergeOpts) fixed(noBinhost bool) emergeOpts {
+	if o.plainUsepkg() {
+		o = o.without(optUsepkg, optRebuilt).with("--usepkgonly")
+	}
 	if o.strictOnly() {
 		o = o.without(optRespect)
 	}
@@ -165,9 +168,6 @@ func (o emergeOpts) fixed(noBinhost bool) emergeOpts {
 		if o = o.without(optGetbinpkg, optGetOnly); only {
 			o = o.with("--usepkgonly")
 		}
-	}
-	if o.plainUsepkg() {
-		o = o.without(optUsepkg, optRebuilt).with("--usepkg", optOldpkg+"=*/*", optRebuilt+"=y")
 	}
 	return o
 }

@@ -67,6 +67,8 @@ type Report struct {
 	// Forecast is what emerge can do with what is in PKGDIR, for a client; Outlook is the same for people.
 	Forecast *forecast.Document `json:"forecast,omitempty"`
 	Outlook  *forecast.Forecast `json:"-"`
+	// ToImport counts the packages on the drive that are not in PKGDIR yet and that the forecast counts on.
+	ToImport int `json:"to_import,omitempty"`
 	// Portage is what real emerge says about the line, if it was asked.
 	Portage *Confirmation `json:"portage,omitempty"`
 	Origins []Comparison  `json:"origins,omitempty"` // with a drive
