@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
@@ -92,6 +93,11 @@ func (c statusText) originStatus(o *inspect.OriginStatus) {
 			c.out.say("    made for    %s %s", o.CHOST, o.Profile)
 		}
 		c.out.say("    imported    %s", c.importedWord(o))
+		for _, text := range []string{o.Unfit, forecast.UnusableText(o.Fit.Unusable), o.First} {
+			if text != "" {
+				c.out.say("    here        %s", text)
+			}
+		}
 	}
 	if o.Err != nil {
 		c.out.warn("%s", o.Problem)

@@ -104,13 +104,6 @@ func (f *Forecast) Document(file string) *Document {
 	for _, s := range f.After {
 		d.After = append(d.After, DocStep(s))
 	}
-	for k, n := range f.Unusable {
-		if n > 0 {
-			if d.Unusable == nil {
-				d.Unusable = map[string]int{}
-			}
-			d.Unusable[kindNames[k]] = n
-		}
-	}
+	d.Unusable = KindNames(f.Unusable)
 	return d
 }

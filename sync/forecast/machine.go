@@ -54,6 +54,17 @@ var recordKeys = []string{"SLOT", "USE", "IUSE", "EAPI", "RDEPEND", "PDEPEND", "
 // ReadMachine reads it from this machine's files. cpuinfo is /proc/cpuinfo, nil if it cannot be had. The error is that the database
 // of installed packages cannot be read; everything else that is wrong is in Problems.
 func ReadMachine(s *portage.Settings, cpuinfo []byte) (*Machine, error) {
+	m := ReadGates(s, cpuinfo)
+	if err := m.readInstalled(); err != nil {
+		return nil, err
+	}
+	m.readSets()
+	m.readPlaces()
+	return m, nil
+}
+
+// ReadGates reads as much of the machine as a Judge needs: nothing of what is installed.
+func ReadGates(s *portage.Settings, cpuinfo []byte) *Machine {
 	chost, _ := s.CHOST()
 	m := &Machine{ARCH: s.ARCH(), CHOST: chost, Profile: s.ProfileName(), CPU: cpu.Read(cpuinfo), settings: s, RootFree: -1, TmpFree: -1,
 		DefaultOpts: s.Get("EMERGE_DEFAULT_OPTS"), MakeConf: s.MakeConf(), UnreadNews: s.UnreadNews(), masks: s.Masks(),
@@ -68,12 +79,8 @@ func ReadMachine(s *portage.Settings, cpuinfo []byte) (*Machine, error) {
 	for _, p := range m.masks.Problems {
 		m.Problems = append(m.Problems, p.String())
 	}
-	if err := m.readInstalled(); err != nil {
-		return nil, err
-	}
-	m.readSets()
-	m.readPlaces()
-	return m, nil
+	m.SplitUsr, m.MergedUsr = s.UsrLayout()
+	return m
 }
 
 func (m *Machine) readInstalled() error {
@@ -176,7 +183,6 @@ func (m *Machine) readPlaces() {
 	if space, err := volume.SpaceAt(volume.Existing(s.HostPath(m.TmpDir))); err == nil {
 		m.TmpFree = space.Free
 	}
-	m.SplitUsr, m.MergedUsr = s.UsrLayout()
 }
 
 // implicitFlags are the flags that packages have without naming them: Portage's IUSE_EFFECTIVE.

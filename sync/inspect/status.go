@@ -8,10 +8,12 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/trust"
 )
 
@@ -39,25 +41,30 @@ type DriveStatus struct {
 
 // OriginStatus is the newest generation of one origin on a drive. Where nothing could be verified, Problem says why and the rest is empty.
 type OriginStatus struct {
-	Dir         string           `json:"dir"` // below pkgsneak/
-	Name        string           `json:"origin,omitempty"`
-	Fingerprint string           `json:"fingerprint,omitempty"`
-	UserID      string           `json:"user_id,omitempty"`
-	Trusted     bool             `json:"trusted"`
-	Mine        bool             `json:"mine"` // signed with this machine's key
-	SignerState string           `json:"signer_state,omitempty"`
-	Serial      int64            `json:"serial,omitempty"`
-	Signed      time.Time        `json:"signed,omitzero"`
-	Packages    payload.Tally    `json:"packages"`
-	Distfiles   payload.Tally    `json:"distfiles"`
-	Catalogue   int              `json:"catalogue"` // packages the origin has, carried or not
-	Profile     string           `json:"profile,omitempty"`
-	CHOST       string           `json:"chost,omitempty"`
-	Imported    int64            `json:"imported,omitempty"` // the highest generation imported here
-	Problem     string           `json:"problem,omitempty"`
-	Err         error            `json:"-"` // the same, for the exit code
-	Record      *layout.Record   `json:"-"`
-	Signer      *manifest.Signed `json:"-"`
+	Dir         string        `json:"dir"` // below pkgsneak/
+	Name        string        `json:"origin,omitempty"`
+	Fingerprint string        `json:"fingerprint,omitempty"`
+	UserID      string        `json:"user_id,omitempty"`
+	Trusted     bool          `json:"trusted"`
+	Mine        bool          `json:"mine"` // signed with this machine's key
+	SignerState string        `json:"signer_state,omitempty"`
+	Serial      int64         `json:"serial,omitempty"`
+	Signed      time.Time     `json:"signed,omitzero"`
+	Packages    payload.Tally `json:"packages"`
+	Distfiles   payload.Tally `json:"distfiles"`
+	Catalogue   int           `json:"catalogue"` // packages the origin has, carried or not
+	Profile     string        `json:"profile,omitempty"`
+	CHOST       string        `json:"chost,omitempty"`
+	Imported    int64         `json:"imported,omitempty"` // the highest generation imported here
+	// Unfit, Unusable and First are what an import and doctor say of its packages on the drive (forecast.Fit).
+	Unfit    string           `json:"unfit,omitempty"`
+	Unusable map[string]int   `json:"unusable,omitempty"`
+	First    string           `json:"first,omitempty"`
+	Fit      forecast.Fit     `json:"-"`
+	Problem  string           `json:"problem,omitempty"`
+	Err      error            `json:"-"` // the same, for the exit code
+	Record   *layout.Record   `json:"-"`
+	Signer   *manifest.Signed `json:"-"`
 }
 
 // MachineStatus is this machine's part.
@@ -91,7 +98,7 @@ func Status(ctx context.Context, m machine.Machine, o StatusOptions) (*StatusRep
 	}
 	r := &StatusReport{Machine: machineStatus(m, l, k)}
 	if o.Drive != "" {
-		r.Drive, err = driveStatus(ctx, l, k, o.Drive)
+		r.Drive, err = driveStatus(ctx, l, k, o.Drive, forecast.NewJudge(forecast.ReadGates(m.Settings, m.CPUInfo), forecast.GateOptions{}))
 	}
 	return r, err
 }
@@ -112,7 +119,7 @@ func machineStatus(m machine.Machine, l *ledger.Ledger, k trust.View) MachineSta
 	return s
 }
 
-func driveStatus(ctx context.Context, l *ledger.Ledger, k trust.View, mount string) (*DriveStatus, error) {
+func driveStatus(ctx context.Context, l *ledger.Ledger, k trust.View, mount string, j *forecast.Judge) (*DriveStatus, error) {
 	d, err := drive.OpenFor("status of", mount)
 	if err != nil {
 		return nil, err
@@ -137,7 +144,7 @@ func driveStatus(ctx context.Context, l *ledger.Ledger, k trust.View, mount stri
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		o, err := originStatus(l, k, d, dir, offered)
+		o, err := originStatus(l, k, d, dir, offered, j)
 		if err != nil {
 			return nil, err
 		}
@@ -146,7 +153,7 @@ func driveStatus(ctx context.Context, l *ledger.Ledger, k trust.View, mount stri
 	return s, nil
 }
 
-func originStatus(l *ledger.Ledger, k trust.View, d *drive.Drive, dir string, offered manifest.Ring) (OriginStatus, error) {
+func originStatus(l *ledger.Ledger, k trust.View, d *drive.Drive, dir string, offered manifest.Ring, j *forecast.Judge) (OriginStatus, error) {
 	o := OriginStatus{Dir: dir}
 	seen, err := k.Load(d, dir, offered)
 	var gone *drive.GoneError
@@ -159,6 +166,12 @@ func originStatus(l *ledger.Ledger, k trust.View, d *drive.Drive, dir string, of
 		defer seen.Gen.Close()
 		o.Err = seen.Err
 		o.fill(seen, k)
+		if o.Trusted && !o.Mine {
+			o.Err = o.judge(seen.Gen, j)
+		}
+		if errors.As(o.Err, &gone) && gone.Vanished {
+			return o, o.Err
+		}
 		id := ledger.OriginID{Key: seen.Gen.Signed.Signer, Name: o.Name}
 		if s, ok := l.Seen(k.Predecessor(l, id, offered)); ok {
 			o.Imported = s.Serial
@@ -180,6 +193,32 @@ func (o *OriginStatus) fill(seen trust.Loaded, k trust.View) {
 	o.Packages, o.Distfiles = tally(g.Packages()), tally(g.Distfiles())
 	o.Catalogue, o.Profile, o.CHOST = g.Record.Counts.Catalogue, g.Record.Profile, g.Record.CHOST
 	o.Record, o.Signer = g.Record, g.Signed
+}
+
+// judge says what its packages are for this machine. A catalogue that cannot be read is a problem of the origin.
+func (o *OriginStatus) judge(g *drive.Generation, j *forecast.Judge) error {
+	x, err := g.Catalogue()
+	if err != nil {
+		return err
+	}
+	facts, err := g.Facts()
+	if err != nil {
+		return err
+	}
+	var list []forecast.Candidate
+	for _, e := range x.Entries {
+		if _, carried := g.Find(layout.Package, e.Path()); !carried {
+			continue
+		}
+		c := forecast.Candidate{Entry: pkgindex.Rebase(e, x.Header, pkgindex.Header{})}
+		if f, known := facts.Package(e.Path()); known {
+			c.Facts = f
+		}
+		list = append(list, c)
+	}
+	o.Fit = j.Fit(g.Record.ARCH, g.Record.CHOST, list)
+	o.Unfit, o.First, o.Unusable = o.Fit.Unfit, o.Fit.First, forecast.KindNames(o.Fit.Unusable)
+	return nil
 }
 
 func tally(items []layout.Item) payload.Tally {
