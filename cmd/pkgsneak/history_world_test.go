@@ -102,6 +102,12 @@ func (m *computer) file(key string) string {
 type usbDrive struct {
 	root    string
 	carries map[string]content
+	hurt    bool // what describes a generation was damaged or lost: of a kind that the next export does not look at, it cannot tell what was there
+}
+
+// harmed notes what happened to a file of the drive.
+func (d *usbDrive) harmed(name string) {
+	d.hurt = d.hurt || strings.Contains(name, "/generation/") || strings.Contains(filepath.Base(name), "Manifest")
 }
 
 // disagree tells whether origins of the drive have different files under the name.
@@ -207,7 +213,7 @@ func (w *world) begin() {
 	}
 	for _, d := range w.drives {
 		w.clear(d.root)
-		d.carries = map[string]content{}
+		d.carries, d.hurt = map[string]content{}, false
 	}
 	for _, h := range w.hosts {
 		if h.lives != nil {
@@ -315,12 +321,13 @@ func (w *world) take(s step) error {
 			name := files[r.IntN(len(files))]
 			fmt.Fprintf(&w.story, "%s is gone\n", name)
 			w.check(os.Remove(name))
+			drive.harmed(name)
 		}
 	case "drive-copy":
 		w.copyDrive(drive, w.drives[r.IntN(len(w.drives))])
 	case "drive-new":
 		w.clear(drive.root)
-		drive.carries = map[string]content{}
+		drive.carries, drive.hurt = map[string]content{}, false
 	case "host-lost", "client-lost":
 		m := host
 		if s.Op == "client-lost" {
@@ -475,6 +482,7 @@ func (w *world) flip(d *usbDrive, r *rand.Rand) {
 	fmt.Fprintf(&w.story, "%s: bit flip at %d of %d\n", name, at, used)
 	info, err := os.Stat(name)
 	w.check(err)
+	d.harmed(name)
 	data[at] ^= 1 << r.IntN(8)
 	w.check(os.WriteFile(name, data, 0o644))
 	w.check(os.Chtimes(name, info.ModTime(), info.ModTime()))
@@ -487,7 +495,7 @@ func (w *world) copyDrive(from, to *usbDrive) {
 	}
 	w.clear(to.root)
 	w.check(copyTree(from.root, to.root))
-	to.carries = map[string]content{}
+	to.carries, to.hurt = map[string]content{}, from.hurt
 	for key, c := range from.carries {
 		to.carries[key] = maps.Clone(c)
 	}
@@ -525,7 +533,7 @@ func (w *world) export(h *computer, d *usbDrive, s step) error {
 		}
 	}
 	for key, sum := range before { // what a kind that is switched off has on the drive stays as it is
-		if switchedOff(key) && !named(key) {
+		if switchedOff(key) && !named(key) && !d.hurt {
 			after[key] = sum
 		}
 	}
