@@ -979,8 +979,8 @@ func fillDisk(disk, ballast string, leave int64) error {
 	return f.Close()
 }
 
-// runKilled runs a command in a process of its own and kills it: an import, whose changes all go through the hook, before a change of its own; an export at a
-// change that is seen in the file system.
+// runKilled runs a command in a process of its own and kills it: mostly before a change of its own, which all go through the hook; else at a change that is seen in the
+// file system.
 func (w *world) runKilled(m *computer, at int, words []string) result {
 	w.commands++
 	words = m.second(slices.Clone(words))
@@ -990,7 +990,7 @@ func (w *world) runKilled(m *computer, at int, words []string) result {
 	cmd := exec.Command(w.program, words...)
 	cmd.Dir = w.dir
 	cmd.Env = w.environment(m)
-	if words[0] == "import" {
+	if words[0] == "import" || words[0] == "export" && at%3 > 0 {
 		cmd.Env = append(cmd.Env, fmt.Sprint("STORY_KILL=", at))
 		at = math.MaxInt
 	}

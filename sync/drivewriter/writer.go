@@ -14,6 +14,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
 )
 
@@ -41,6 +42,9 @@ type BeginOptions struct {
 	// Progress hears of bytes that reached the drive (Writing), and of those that
 	// were read from it again (Comparing). One call ends before the next begins.
 	Progress func(stage Stage, path string, bytes int64)
+	// Hook is shown each change before it is made; nil outside of tests. The Root of a change is the mount
+	// point, its Name a path below the origin's directory.
+	Hook durable.Hook
 }
 
 // Writer is a session of writing to one origin. After an error of the drive
@@ -124,6 +128,11 @@ func newWriter(d *drive.Drive, o BeginOptions) *Writer {
 	w.dirs = newDirectories(w.session, &w.places.names)
 	w.places.dirs, w.places.partSize, w.places.reserved = w.dirs, o.PartSize, make(map[layout.Key][]string)
 	w.isDrive = func() bool { return onMount(d) }
+	if o.Hook != nil {
+		w.hook = func(op, name string) error {
+			return o.Hook(durable.Change{Op: durable.Op(op), Root: d.Mount(), Name: name})
+		}
+	}
 	return w
 }
 

@@ -165,7 +165,7 @@ func (p *Plan) begin(ctx context.Context) (_ *drivewriter.Writer, err error) {
 	w, err := drivewriter.Begin(ctx, p.drive, drivewriter.BeginOptions{
 		Dir: p.dir, Name: p.name, Key: p.key, Earlier: p.past, Now: p.now, Last: last.Serial,
 		PartSize: p.o.PartSize, NoReadBack: p.o.NoReadBack, Progress: p.progress(),
-		Foreign: func(path string) { foreign = append(foreign, path) },
+		Foreign: func(path string) { foreign = append(foreign, path) }, Hook: p.m.Hook,
 	})
 	p.report.Notices = append(p.report.Notices, foreignNotice(p.dir, foreign)...)
 	return w, err

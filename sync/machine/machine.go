@@ -21,6 +21,6 @@ type Machine struct {
 	CPUInfo    []byte // /proc/cpuinfo; nil: the CPU is not known
 	Version    string // of this program, recorded in a generation
 	LockWait   time.Duration
-	Hook       durable.Hook // shown each change of a file on this machine; nil outside of tests
+	Hook       durable.Hook // shown each change of a file on this machine, and of the drive that an export writes to; nil outside of tests
 	Unattended bool         // who started the run remembers it himself (ledger.Run.By)
 }
