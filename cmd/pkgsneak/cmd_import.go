@@ -19,15 +19,19 @@ func importCommand(f *face) *cli.Command {
 		Name:      "import",
 		Category:  "the two journeys",
 		Usage:     "bring what a drive carries to this machine",
-		ArgsUsage: "DRIVE",
-		UsageText: "import DRIVE",
+		ArgsUsage: "DRIVE [DRIVE...]",
+		UsageText: "import DRIVE [DRIVE...]",
 		Description: "Verifies the drive's signed list against the keys that are trusted here, copies into PKGDIR and DISTDIR what is\n" +
 			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
-			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.",
+			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.\n" +
+			"With several drives the newest state of each origin counts; what is damaged on its drive comes from another one.",
 		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, fitting, shrink, older, guards, acceptClock, jobs, dirs, lock),
-		Action: f.action(1, 1, importDrive),
+		Action: f.action(1, maxDrives, importDrive),
 	}
 }
+
+// maxDrives is how many drives one import takes.
+const maxDrives = 16
 
 // decisions are the flags of an import that stand for what a person has decided.
 var decisions = []string{"accept-future", "accept-rotation", "allow-older", "allow-shrink", "no-distfiles", "no-packages", "prune", "replace"}
@@ -43,7 +47,7 @@ func importDrive(c *call) error {
 		}
 	}
 	o := c.opt.imports
-	o.Drive, o.Source = c.args[0], volume.MediumOf(c.args[0])
+	o.Drive, o.Further, o.Source = c.args[0], c.args[1:], volume.MediumOf(c.args[0])
 	if c.out.asks {
 		o.ConfirmRotation = importText{c}.confirmRotation
 	}
@@ -72,7 +76,7 @@ func importDrive(c *call) error {
 	done()
 	for i := range report.Refused {
 		r := &report.Refused[i]
-		f := explain(r.Err, c.place)
+		f := explain(r.Err, r.Drive)
 		r.Code, r.Hints = f.code, c.out.repeated(f.hints)
 	}
 	importText{c}.importSummary(report)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -106,7 +107,7 @@ func worse(a, b int) int {
 func explainRefused(refused []importer.Refused, message, place string) failure {
 	f := failure{code: exitDone, message: message}
 	for _, r := range refused {
-		one := explain(r.Err, place)
+		one := explain(r.Err, cmp.Or(r.Drive, place))
 		f.code = worse(f.code, one.code)
 		for _, h := range one.hints {
 			if !slices.Contains(f.hints, h) {

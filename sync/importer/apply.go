@@ -53,6 +53,7 @@ func (im *importer) apply(ctx context.Context, in *incoming) error {
 	if err != nil {
 		return err
 	}
+	noteSubstitutes(im, in)
 	if err := im.commitPackages(ctx, in, staged); err != nil {
 		return err
 	}

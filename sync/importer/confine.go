@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/sandbox"
@@ -15,7 +16,7 @@ import (
 // neither mount, unmount nor run a program afterwards; a caller that has to imports in a process of its
 // own.
 func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
-	c := sandbox.Grants{Read: append([]string{o.Drive}, m.Settings.Lookups()...)}
+	c := sandbox.Grants{Read: slices.Concat([]string{o.Drive}, o.Further, m.Settings.Lookups())}
 	dirs := []string{m.StateDir}
 	if !o.NoPackages {
 		dirs = append(dirs, m.PKGDIR)

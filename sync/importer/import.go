@@ -28,7 +28,8 @@ import (
 // ImportOptions says what to import and how. The zero value of everything but Drive is what a person wants.
 type ImportOptions struct {
 	Drive       string
-	Origin      string // the directory of one origin on the drive; "" imports all that are trusted
+	Further     []string // more drives: what Drive has damaged or not at all of an origin comes from them, and what else they carry
+	Origin      string   // the directory of one origin on the drive; "" imports all that are trusted
 	NoPackages  bool
 	NoDistfiles bool
 	Prune       bool // remove what came from an origin and has left it
@@ -97,6 +98,7 @@ type OriginImport struct {
 // Refused is an origin of which nothing was used.
 type Refused struct {
 	Origin string `json:"origin"`
+	Drive  string `json:"drive"`
 	Signer string `json:"fingerprint,omitempty"` // as claimed
 	Reason string `json:"reason"`
 	Err    error  `json:"-"`
@@ -124,18 +126,18 @@ type ImportReport struct {
 
 // Import verifies the drive and brings what is new into this client's PKGDIR and DISTDIR. Nothing on the drive is written, and nothing on it is believed before its signature.
 func Import(ctx context.Context, m machine.Machine, o ImportOptions, w progress.Watcher) (*ImportReport, error) {
-	d, err := drive.OpenFor("import from", o.Drive)
+	drives, err := openDrives(append([]string{o.Drive}, o.Further...))
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
+	defer closeDrives(drives)
 	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
 		OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
-	im := &importer{m: m, o: o, w: w, l: l, drive: d, report: &ImportReport{Pretended: o.Pretend,
+	im := &importer{m: m, o: o, w: w, l: l, drives: drives, report: &ImportReport{Pretended: o.Pretend,
 		Origins: []*OriginImport{}, Refused: []Refused{}, Notices: []string{}, Next: []string{}}}
 	defer im.close()
 	err = im.run(ctx)
@@ -144,11 +146,14 @@ func Import(ctx context.Context, m machine.Machine, o ImportOptions, w progress.
 
 // importer is one import on its way.
 type importer struct {
-	m     machine.Machine
-	o     ImportOptions
-	w     progress.Watcher
-	l     *ledger.Ledger
-	drive *drive.Drive
+	m machine.Machine
+	o ImportOptions
+	w progress.Watcher
+	l *ledger.Ledger
+
+	drives []mounted
+	drive  *drive.Drive // the one that is looked at
+	at     string       // where that is
 
 	report  *ImportReport
 	know    trust.View
@@ -167,6 +172,8 @@ type importer struct {
 type incoming struct {
 	*OriginImport
 	gen       *drive.Generation
+	at        string         // its drive
+	further   []source       // drives that have an older state of the origin, or the same
 	sum       digest.Blake2b // of what was signed
 	id        ledger.OriginID
 	successor *successor        // its key, if that was accepted in the place of a trusted one
@@ -192,11 +199,12 @@ type deed struct {
 	seen   fs.FileInfo    // the file at local that it takes the place of, or that is pruned; nil: the name is free
 	entry  pkgindex.Entry // of a package
 	owners []owner        // the origins that list it, the one that brings it in first
+	from   string         // the other drive that it came from, "" if it did not
 }
 
 func (im *importer) close() {
 	for _, in := range im.origins {
-		in.gen.Close()
+		closeSources(in)
 	}
 	if im.client != nil {
 		im.client.close()
@@ -285,47 +293,130 @@ func (im *importer) load(ctx context.Context) (err error) {
 		im.note("%s", note)
 	}
 	im.w.Tell(progress.Event{Phase: progress.PhaseScan, Path: im.o.Drive})
-	if err := im.applyRevocations(); err != nil {
-		return err
-	}
-	if im.offered, err = trust.Offers(im.drive); err != nil {
-		return err
-	}
-	have, err := im.drive.Origins()
+	refused, blank, err := loadDrives(ctx, im)
 	if err != nil {
 		return err
-	}
-	dirs, err := drive.Choose(have, im.o.Origin)
-	if err != nil {
-		return err
-	}
-	var refused, blank []refusedOrigin
-	for _, dir := range dirs {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		in, err := im.loadOrigin(dir)
-		switch {
-		case err == nil:
-			im.accept(in)
-		case errors.Is(err, drive.ErrNoTree):
-			blank = append(blank, refusedOrigin{dir, nil, err})
-		case endsImport(ctx, err):
-			return err
-		case im.o.Origin == "" && unwanted(err):
-			im.report.Unwanted++
-		default:
-			refused = append(refused, refusedOrigin{dir, in, err})
-		}
 	}
 	for _, r := range withoutFormer(im, refused) {
-		im.refuse(r.dir, r.err)
+		im.refuse(r.dir, r.at, r.err)
 	}
 	im.passOverRetired()
 	if err := passOverBlank(im, blank); err != nil {
 		return err
 	}
 	return im.nothingAccepted()
+}
+
+// loadDrives verifies every wanted origin of every drive.
+func loadDrives(ctx context.Context, im *importer) (refused, blank []refusedOrigin, err error) {
+	for _, d := range im.drives { // all of them before anything is believed
+		im.drive, im.at = d.Drive, d.path
+		if err := im.applyRevocations(); err != nil {
+			return nil, nil, err
+		}
+		offered, err := trust.Offers(d.Drive)
+		if err != nil {
+			return nil, nil, err
+		}
+		im.offered = append(im.offered, offered...)
+	}
+	chosen := false
+	var missing error
+	for _, d := range im.drives {
+		im.drive, im.at = d.Drive, d.path
+		have, err := d.Origins()
+		if err != nil {
+			return nil, nil, err
+		}
+		dirs, err := drive.Choose(have, im.o.Origin)
+		if err != nil {
+			missing = err
+			continue
+		}
+		chosen = true
+		r, b, err := loadOrigins(ctx, im, dirs)
+		if err != nil {
+			return nil, nil, err
+		}
+		refused, blank = append(refused, r...), append(blank, b...)
+	}
+	if !chosen {
+		return nil, nil, missing
+	}
+	return joinDrives(im, refused), blank, nil
+}
+
+// loadOrigins verifies origins of one drive.
+func loadOrigins(ctx context.Context, im *importer, dirs []string) (refused, blank []refusedOrigin, err error) {
+	for _, dir := range dirs {
+		if err := context.Cause(ctx); err != nil {
+			return nil, nil, err
+		}
+		in, err := im.loadOrigin(dir)
+		switch {
+		case err == nil:
+			im.accept(in)
+		case errors.Is(err, drive.ErrNoTree):
+			blank = append(blank, refusedOrigin{dir, im.at, nil, err})
+		case endsImport(ctx, err):
+			return nil, nil, err
+		case im.o.Origin == "" && unwanted(err):
+			im.report.Unwanted++
+		default:
+			refused = append(refused, refusedOrigin{dir, im.at, in, err})
+		}
+	}
+	return refused, blank, nil
+}
+
+// joinDrives leaves the newest state of each origin, with the others as its further sources. An origin that
+// is damaged on one drive and accepted from another is told, and no more refused.
+func joinDrives(im *importer, refused []refusedOrigin) []refusedOrigin {
+	if len(im.drives) == 1 {
+		return refused
+	}
+	var kept []*incoming
+	drop := func(in *incoming) {
+		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool { return o == in.OriginImport })
+	}
+	for _, in := range im.origins {
+		i := slices.IndexFunc(kept, func(k *incoming) bool { return k.id == in.id })
+		switch {
+		case i < 0:
+			kept = append(kept, in)
+		case in.gen.Serial() == kept[i].gen.Serial() && in.sum != kept[i].sum:
+			refused = append(refused, refusedOrigin{in.Plan.Dir, in.at, in, &ForkError{Origin: in.Plan.Origin, Serial: in.gen.Serial()}})
+			drop(in)
+			in.gen.Close()
+		case in.gen.Serial() > kept[i].gen.Serial():
+			in.further = append(kept[i].further, source{kept[i].gen, kept[i].at})
+			drop(kept[i])
+			kept[i] = in
+		default:
+			kept[i].further = append(kept[i].further, source{in.gen, in.at})
+			drop(in)
+		}
+	}
+	im.origins = kept
+	return slices.DeleteFunc(refused, func(r refusedOrigin) bool {
+		var damaged *drive.DamagedError
+		if !errors.As(r.err, &damaged) {
+			return false
+		}
+		i := slices.IndexFunc(im.origins, func(in *incoming) bool { return in.Plan.Dir == r.dir && in.at != r.at })
+		if i >= 0 {
+			im.note("origin %q on %q: %v; it is taken from %q", r.dir, r.at, r.err, im.origins[i].at)
+		}
+		return i >= 0
+	})
+}
+
+// closeSources closes what an origin is read from.
+func closeSources(in *incoming) {
+	in.gen.Close()
+	for _, s := range in.further {
+		s.gen.Close()
+	}
 }
 
 // passOverBlank names the origins without a manifest beside those that have one. Where one was imported here before, something that should have come did not.
@@ -339,7 +430,7 @@ func passOverBlank(im *importer, blank []refusedOrigin) error {
 		found = found && !slices.ContainsFunc(im.origins, func(in *incoming) bool { return in.id == id || in.known == id })
 		switch {
 		case found && !alone:
-			im.refuse(b.dir, &NoManifestError{Dir: b.dir, Origin: id.Name, Err: b.err})
+			im.refuse(b.dir, b.at, &NoManifestError{Dir: b.dir, Origin: id.Name, Err: b.err})
 		case !alone:
 			im.note("%v: nothing of it was used", b.err)
 		default:
@@ -401,7 +492,7 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	if !believable(seen) {
 		return nil, seen.Err
 	}
-	in := &incoming{gen: gen, id: ledger.OriginID{Key: gen.Signed.Signer, Name: gen.Record.Origin}, OriginImport: &OriginImport{
+	in := &incoming{gen: gen, at: im.at, id: ledger.OriginID{Key: gen.Signed.Signer, Name: gen.Record.Origin}, OriginImport: &OriginImport{
 		Copied: []payload.Item{}, Pruned: []payload.Item{}, LeftOut: []payload.Item{},
 		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin, Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(), Signed: gen.Signed.SignedAt,
 			Copy: []payload.Item{}, Replace: []payload.Item{}, Beside: []payload.Item{}, Prune: []payload.Item{}, Unusable: []payload.Item{}, LeftOut: []payload.Item{}}}}
@@ -469,6 +560,7 @@ func (im *importer) checkTime(in *incoming) error {
 // refusedOrigin is an origin that was not accepted.
 type refusedOrigin struct {
 	dir string
+	at  string    // the drive
 	in  *incoming // nil: whose it is is not certain
 	err error
 }
@@ -496,7 +588,7 @@ func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
 		if !gone(in.id, in.Plan.Dir) {
 			return false
 		}
-		in.gen.Close()
+		closeSources(in)
 		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool { return o == in.OriginImport })
 		return true
 	})
@@ -504,7 +596,7 @@ func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
 }
 
 // refuse leaves an origin out: nothing of it is used.
-func (im *importer) refuse(dir string, err error) {
+func (im *importer) refuse(dir, at string, err error) {
 	err = trust.Damaged(dir, err)
 	var unknown *manifest.UnknownKeyError
 	var key *manifest.KeyError
@@ -515,7 +607,7 @@ func (im *importer) refuse(dir string, err error) {
 	case errors.As(err, &key):
 		signer = string(key.Fingerprint)
 	}
-	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Signer: signer, Reason: fault.Text(err), Err: err})
+	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Drive: at, Signer: signer, Reason: fault.Text(err), Err: err})
 }
 
 // listSum is the digest of what a generation says. The bytes of the slot would not do: those of a signature that are not signed themselves can be changed without breaking it.
@@ -556,7 +648,7 @@ func (im *importer) plan(ctx context.Context) error {
 			return slices.ContainsFunc(refused, func(in *incoming) bool { return in.OriginImport == o })
 		})
 		for _, in := range refused {
-			in.gen.Close()
+			closeSources(in)
 		}
 		if err := im.nothingAccepted(); err != nil {
 			return err
@@ -596,7 +688,7 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error
 		in.Plan.sort()
 		in.LeftOut = slices.Clone(in.Plan.LeftOut)
 		if in.Plan.Older && len(in.deeds) > 0 && !im.o.AllowOlder {
-			im.refuse(in.Plan.Dir, &OlderError{Origin: in.Plan.Origin, Serial: in.Plan.Serial, Have: in.seen.Serial})
+			im.refuse(in.Plan.Dir, in.at, &OlderError{Origin: in.Plan.Origin, Serial: in.Plan.Serial, Have: in.seen.Serial})
 			refused = append(refused, in)
 		}
 	}

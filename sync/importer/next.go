@@ -42,7 +42,7 @@ func noteFit(im *importer, f *forecast.Forecast) {
 			if m.Topic == "use" && len(f.OtherUse) > 0 {
 				continue // the forecast tells it of those that would be installed
 			}
-			im.note("origin %q: %s; the lines: pkgsneak doctor %s", in.Plan.Origin, m.String(), fault.Quote(im.o.Drive))
+			im.note("origin %q: %s; the lines: pkgsneak doctor %s", in.Plan.Origin, m.String(), fault.Quote(in.at))
 		}
 	}
 }
@@ -65,7 +65,7 @@ func (im *importer) history() error {
 			result = "nothing to do"
 		}
 		t := payload.Count(in.Copied)
-		err := im.l.AddRun(ledger.Run{When: im.m.Now(), Verb: "import", Origin: in.Plan.Origin, Drive: im.o.Drive, Result: result, Serial: in.Plan.Serial, Files: t.Files, Bytes: t.Bytes})
+		err := im.l.AddRun(ledger.Run{When: im.m.Now(), Verb: "import", Origin: in.Plan.Origin, Drive: in.at, Result: result, Serial: in.Plan.Serial, Files: t.Files, Bytes: t.Bytes})
 		if err != nil {
 			return err
 		}

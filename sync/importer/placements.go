@@ -375,7 +375,7 @@ func (p *placements) handOver(m *missing, l looked) string {
 		successor, old = old, successor
 	}
 	return fmt.Sprintf("if %s lost its key and has a new one: pkgsneak trust %s --fingerprint %s --replaces %s",
-		fault.Quote(other.Name), fault.Quote(p.im.o.Drive), successor, old)
+		fault.Quote(other.Name), fault.Quote(m.in.at), successor, old)
 }
 
 // signed is the newest generation of an origin that is at hand or was imported; 0 for none.

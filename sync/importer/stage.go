@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
@@ -175,11 +176,11 @@ func (im *importer) stage(ctx context.Context, in *incoming, d *deed, t turns, t
 	if !there {
 		bufs := <-t.medium
 		var err error
-		sums, err = copyStaged(ctx, in.gen, st, d, own, bufs, tell)
+		sums, err = copyFrom(ctx, in, st, d, own, bufs, tell)
 		t.medium <- bufs
 		var bad *leftOutError
 		if errors.As(err, &bad) {
-			place := fault.Quote(im.o.Drive)
+			place := fault.Quote(in.at)
 			bad.hint = "on the build host: pkgsneak export " + place + " --repair; " + trust.Abandoned(in.Plan.Dir, place)
 		}
 		if err != nil {
@@ -198,18 +199,42 @@ func (im *importer) stage(ctx context.Context, in *incoming, d *deed, t turns, t
 	return d.seal(sums)
 }
 
+// copyFrom copies a file from the first of an origin's drives that has it whole. The error is that of the
+// drive whose state is imported.
+func copyFrom(ctx context.Context, in *incoming, st durable.Staging, d *deed, set digest.Set, bufs *pipeline.Buffers,
+	tell func(int64)) (digest.Sums, error) {
+	sums, err := copyStaged(ctx, source{in.gen, in.at}, d.item, st, set, bufs, tell)
+	if !isLeftOut(err) {
+		return sums, err
+	}
+	for _, s := range in.further {
+		item, ok := sameContents(s.gen, d.kind, d.item)
+		if !ok {
+			continue
+		}
+		switch sums, again := copyStaged(ctx, s, item, st, set, bufs, tell); {
+		case again == nil:
+			d.from = s.at
+			return sums, nil
+		case !isLeftOut(again):
+			return sums, again
+		}
+	}
+	return sums, err
+}
+
 // copyStaged copies a file from the drive, which compares it with its BLAKE2B, and computes the sums of
 // set on the way. What is damaged on the drive is a *leftOutError.
-func copyStaged(ctx context.Context, gen *drive.Generation, st durable.Staging, d *deed, set digest.Set, bufs *pipeline.Buffers,
+func copyStaged(ctx context.Context, from source, item layout.Item, st durable.Staging, set digest.Set, bufs *pipeline.Buffers,
 	tell func(int64)) (digest.Sums, error) {
 	hash := digest.New(set)
-	err := st.Write(d.item.Sum, d.item.Size, func(w io.Writer) error {
-		r, err := gen.Open(d.item)
+	err := st.Write(item.Sum, item.Size, func(w io.Writer) error {
+		r, err := from.gen.Open(item)
 		if err != nil {
 			return err
 		}
 		defer r.Close()
-		readErr, writeErr := pipeline.Copy(w, pipeline.Reader{Ctx: ctx, R: r, Tell: tell}, d.item.Size, bufs, hash)
+		readErr, writeErr := pipeline.Copy(w, pipeline.Reader{Ctx: ctx, R: r, Tell: tell}, item.Size, bufs, hash)
 		return cmp.Or(readErr, writeErr)
 	})
 	var damaged *drive.DamagedError
@@ -284,4 +309,25 @@ func onTheDrive(damaged *drive.DamagedError) string {
 		return "missing on the drive"
 	}
 	return "damaged on the drive: " + damaged.Reason
+}
+
+// noteSubstitutes tells what came from another drive than the one whose state is imported.
+func noteSubstitutes(im *importer, in *incoming) {
+	counts := make(map[string]int)
+	for _, d := range in.deeds {
+		if d.from != "" {
+			counts[d.from]++
+		}
+	}
+	for _, s := range in.further {
+		if n := counts[s.at]; n > 0 {
+			delete(counts, s.at)
+			files := "1 file"
+			if n > 1 {
+				files = fmt.Sprintf("%d files", n)
+			}
+			im.note("origin %q: %s that %q has damaged or not at all came from %q; on the build host: pkgsneak export %s --repair", in.Plan.Origin,
+				files, in.at, s.at, fault.Quote(in.at))
+		}
+	}
 }
