@@ -145,6 +145,7 @@ type rotated struct {
 	keyReport
 	Old     manifest.Fingerprint `json:"old_fingerprint"`
 	Revoked bool                 `json:"old_revoked,omitempty"`
+	Ended   bool                 `json:"old_ended,omitempty"` // it had expired, or was revoked, before: it introduces nobody
 }
 
 func keyRotate(c *call) error {
@@ -172,18 +173,27 @@ func keyRotate(c *call) error {
 		return err
 	}
 	report := rotated{Old: old.Public().Fingerprint(), Revoked: c.opt.revoke}
-	if report.Revoked {
+	switch report.Ended = old.Public().Check(now) != nil; {
+	case report.Revoked:
 		err = c.replaceRevoked(l, old, next, now)
-	} else if next, err = next.IntroducedBy(old, now); err == nil {
+	case report.Ended:
 		err = l.ReplaceSigningKey(next)
+	default:
+		if next, err = next.IntroducedBy(old, now); err == nil {
+			err = l.ReplaceSigningKey(next)
+		}
 	}
 	if err != nil {
 		return err
 	}
 	c.describeKey(next.Public())
-	if report.Revoked {
+	switch {
+	case report.Revoked:
 		c.out.say("takes the place of %s, which is revoked: the next export tells the clients", report.Old.Grouped())
-	} else {
+	case report.Ended:
+		c.out.say("takes the place of %s, which has ended and introduces nobody; on each client, after the next export: pkgsneak trust DRIVE --fingerprint %s --replaces %s",
+			report.Old.Grouped(), next.Public().Fingerprint(), report.Old)
+	default:
 		c.out.say("takes the place of %s, which introduces it to the clients with the next export", report.Old.Grouped())
 	}
 	report.keyReport = newKeyReport(next.Public())

@@ -265,7 +265,9 @@ func (v variables) unknown(p *printer, app *cli.App, inEnvironment []string) {
 		}
 	}
 	for _, name := range inEnvironment {
-		tell(name, "the environment")
+		if value, set := v.env(name); value != "" || !set {
+			tell(name, "the environment")
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.conf)) {
 		tell(name, confFile)

@@ -283,3 +283,60 @@ func TestSerialIsTriedFirst(t *testing.T) {
 		t.Error("something was changed")
 	}
 }
+
+// Where both manifests are torn, nobody can tell what is listed: wherever the export is cut off that goes on there, either all that
+// lay there is there with its bytes, or the new generation is whole; and the next export goes through and leaves no trace.
+func TestCutOffInABrokenOrigin(t *testing.T) {
+	t.Parallel()
+	base, old := tempDir(t), small()
+	mustExport(t, old, base)
+	dir := filepath.Join(base, removedDir)
+	spoil(t, dir, torn)
+	before := contents(t, dir, "")
+	for left := 1; ; left += 3 { // all of them take long, and were tried
+		mount, h := tempDir(t), small()
+		h.clock = old.clock
+		h.pkg("app-misc/foo-1.tbz2", "rebuilt")
+		if err := os.CopyFS(mount, os.DirFS(base)); err != nil {
+			t.Fatal(err)
+		}
+		origin := filepath.Join(mount, removedDir)
+		c := &cutter{t: t, dir: origin, left: left}
+		h.tweak = func(w *Writer) { w.hook = c.hook }
+		err := h.export(t.Context(), mount)
+		h.tweak = nil
+		if err == nil {
+			checkHolds(t, h, mount)
+			t.Logf("cut at every third of %d changes", left-1)
+			return
+		}
+		if !errors.Is(err, errCut) {
+			t.Fatalf("cut at %d: %v", left, err)
+		}
+		if d, err := drive.Open(mount); err != nil {
+			t.Fatal(err)
+		} else if g, err := d.Load("buildhost", h.ring(), epoch); err == nil {
+			if got, err := readItems(g); err != nil || !maps.Equal(got, h.files) {
+				t.Fatalf("cut at %d %v: %v, %v", left, c.at, slices.Collect(maps.Keys(got)), err)
+			}
+			g.Close()
+			d.Close()
+		} else {
+			d.Close()
+			now := contents(t, origin, "")
+			for name, data := range before {
+				if name == layout.LayoutFile {
+					continue // always the same; it is made anew
+				}
+				if strings.HasPrefix(name, layout.PackagesDir+"/app") || strings.HasPrefix(name, layout.GenerationDir+"/") || strings.HasPrefix(name, layout.DistfilesDir+"/") {
+					if now[name] != data {
+						t.Fatalf("cut at %d %v: %q is gone before there is a generation", left, c.at, name)
+					}
+				}
+			}
+		}
+		mustExport(t, h, mount)
+		checkHolds(t, h, mount)
+		os.RemoveAll(mount)
+	}
+}

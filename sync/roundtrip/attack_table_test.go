@@ -93,6 +93,34 @@ func keyAttacks() []attack {
 			a.onDrive(stranger.fingerprint(), ".asc", armored("PUBLIC KEY BLOCK", stranger.block("forger", 0), good))
 			a.resignWith(stranger, func(s *statement) { s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint() })
 		}, refused, "introduced as its successor"},
+		{"a stranger's key under the trusted one's name", func(a *arena) {
+			a.onDrive(a.key.fingerprint(), ".asc", stranger.block("forger", 0))
+			a.resignWith(stranger, func(s *statement) { s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint() })
+		}, refused, "not trusted here"},
+		{"the trusted key, moved to another name, and a stranger's generation", func(a *arena) {
+			a.onDrive(stranger.fingerprint(), ".asc", a.key.block("forger", 0))
+			a.resignWith(stranger, func(*statement) {}) // the record names the trusted key
+		}, refused, "not trusted here"},
+		{"a stranger's origin in the place of one that was imported", func(a *arena) {
+			a.imported()
+			a.opts.AcceptRotation = true
+			a.onDrive(stranger.fingerprint(), ".asc", stranger.block("forger", 0))
+			a.resignWith(stranger, func(s *statement) {
+				s.list.Timestamp = s.list.Timestamp.Add(day)
+				s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint()
+			})
+		}, refused, "was imported under the key"},
+		{"a key that is not wanted, in another directory", func(a *arena) {
+			key := stranger.key(a.t, 0)
+			a.decide(ledger.Decision{Key: key.Fingerprint(), Verdict: ledger.Never, UserID: key.UserID(), At: epoch})
+			a.onDrive(stranger.fingerprint(), ".asc", armored("PUBLIC KEY BLOCK", stranger.block("forger", 0), stranger.introduction("forger", a.key, a.key)))
+			a.opts.AcceptRotation = true
+			a.resignWith(stranger, func(s *statement) {
+				s.record.Fingerprint = key.Fingerprint()
+				s.record.Origin = "elsewhere"
+			})
+			a.must(os.Rename(a.origin, filepath.Join(a.drive, "pkgsneak/elsewhere")))
+		}, harmless, ""},
 		{"signature before its key", signed(how{at: epoch.Add(-time.Hour)}), refused, "before its key was made"},
 		{"signature that has expired", func(a *arena) {
 			a.clock(epoch.Add(2 * time.Hour))
@@ -603,6 +631,15 @@ func (a *arena) trust(k *manifest.PublicKey) {
 	if k != nil {
 		a.must(l.Trust(k))
 	}
+}
+
+// decide lets the administrator of the client decide about a key.
+func (a *arena) decide(d ledger.Decision) {
+	a.t.Helper()
+	l, err := ledger.Open(a.t.Context(), a.client.StateDir, ledger.Options{})
+	a.must(err)
+	defer l.Close()
+	a.must(ledger.Decide(l, d))
 }
 
 // onDrive puts a file among the keys on the drive.

@@ -1,12 +1,14 @@
 package roundtrip
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/importer"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/progress"
 )
@@ -83,5 +85,30 @@ func TestAPackageThatRotsBetweenTwoDrives(t *testing.T) {
 		if it.Path == victim {
 			t.Error("it is on the drive")
 		}
+	}
+}
+
+// A file behind a link in DISTDIR that is written to while it is looked at counts as unknown, although its bytes are the wanted ones by then.
+func TestALinkedFileThatChangesWhileItIsLookedAt(t *testing.T) {
+	host, client, mount := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+	write(t, filepath.Join(host.DISTDIR, "a.tar"), "right")
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	trustEach(t, client, host)
+	elsewhere := filepath.Join(t.TempDir(), "a.tar")
+	write(t, elsewhere, "wrong")
+	if err := errors.Join(os.Chtimes(elsewhere, epoch, epoch), os.Symlink(elsewhere, filepath.Join(client.DISTDIR, "a.tar"))); err != nil {
+		t.Fatal(err)
+	}
+	watch := func(e progress.Event) {
+		if e.Phase == progress.PhaseCheck && e.Path == "a.tar" {
+			write(t, elsewhere, "right")
+		}
+	}
+	r, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, watch)
+	if err != nil || len(r.Origins[0].LeftOut) != 1 {
+		t.Errorf("%v, %+v", err, r.Origins[0])
+	}
+	if r := mustImport(t, client, importer.ImportOptions{Drive: mount}); !r.Unchanged {
+		t.Errorf("the file is not taken as it is: %+v", r.Origins[0])
 	}
 }

@@ -286,3 +286,50 @@ func TestOneImportPerDirectory(t *testing.T) {
 	}
 	k.checkFiles(t, m) // each ledger has what its own run did
 }
+
+// A file that two origins list comes in with the task of the first, and is the second's, too. What was noted of that is settled before the second notes what it
+// brings itself: a run that is ended there forgets nothing.
+func TestSharedFileOfARunThatEnded(t *testing.T) {
+	a, b, client, mount := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch), t.TempDir()
+	for _, host := range []machine.Machine{a, b} {
+		write(t, filepath.Join(host.DISTDIR, "shared.tar"), "shared")
+		write(t, filepath.Join(host.DISTDIR, "only-"+host.Hostname+".tar"), "of "+host.Hostname)
+		mustExport(t, host, exporter.ExportOptions{Drive: mount})
+		trustEach(t, client, host)
+	}
+	client.Hook = func(c durable.Change) error {
+		if c.Op == durable.OpRename && c.To == "only-b.tar" {
+			return unix.EIO
+		}
+		return nil
+	}
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, nil); !errors.Is(err, unix.EIO) {
+		t.Fatal(err)
+	}
+	client.Hook = nil
+	l, err := ledger.Open(t.Context(), client.StateDir, ledger.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ring, err := l.Trusted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range ring {
+		name := strings.TrimPrefix(key.UserID(), "pkgsneak on ")
+		id := ledger.OriginID{Key: key.Fingerprint(), Name: name}
+		have, err := l.Imports(id, ledger.Distfiles)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pending, err := l.Pending(id, ledger.Distfiles).Rows()
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(have, pending)
+		if got, want := slices.Sorted(maps.Keys(have)), []string{"only-" + name + ".tar", "shared.tar"}; !slices.Equal(got, want) {
+			t.Errorf("%s: %q is remembered or noted, want %q", name, got, want)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/layout"
 )
 
 // rot changes a byte in the middle of a file and keeps size and time.
@@ -95,6 +96,41 @@ func TestRepairOfEachFile(t *testing.T) {
 		}
 		if r := mustExport(t, host, exporter.ExportOptions{Drive: mount, NoReadBack: true, Repair: true}); !r.Unchanged {
 			t.Errorf("%s: the second repair wrote again: %+v", name, r.Copied)
+		}
+	}
+}
+
+// What lies beside the generations is written again, too, although nothing else has changed: the key on offer, damaged or gone, and
+// layout.conf with as many bytes.
+func TestKeyAndLayoutAreWrittenAgain(t *testing.T) {
+	host, mount := newMachine(t, "host", epoch), t.TempDir()
+	write(t, filepath.Join(host.DISTDIR, "a.tar"), "a")
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	keys, err := filepath.Glob(filepath.Join(mount, "pkgsneak/keys/*.asc"))
+	if err != nil || len(keys) != 1 {
+		t.Fatal(keys, err)
+	}
+	for name, spoil := range map[string]func(name string) error{
+		keys[0]: os.Remove,
+		keys[0] + " ": func(name string) error {
+			return os.WriteFile(strings.TrimSuffix(name, " "), []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----\n"), 0o644)
+		},
+		filepath.Join(mount, "pkgsneak/host", layout.LayoutFile): func(name string) error {
+			info, err := os.Stat(name)
+			return errors.Join(err, os.WriteFile(name, bytes.Repeat([]byte("#"), int(info.Size())), 0o644))
+		},
+	} {
+		file := strings.TrimSuffix(name, " ")
+		want, err := os.ReadFile(file)
+		if err := errors.Join(err, spoil(name)); err != nil {
+			t.Fatal(err)
+		}
+		mustExport(t, host, exporter.ExportOptions{Drive: mount})
+		if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+		if r := mustExport(t, host, exporter.ExportOptions{Drive: mount}); !r.Unchanged {
+			t.Errorf("%s: written a second time", name)
 		}
 	}
 }
