@@ -400,3 +400,28 @@ func TestRemovalBesideAnotherSigner(t *testing.T) {
 		})
 	}
 }
+
+// Both copies of the manifest may be valid, of two generations: what either names goes, also under a name that no layout makes.
+func TestRemovalOfTwoGenerations(t *testing.T) {
+	t.Parallel()
+	mount, h := twoOrigins(t)
+	origin := filepath.Join(mount, removedDir)
+	newest, err := os.ReadFile(filepath.Join(origin, layout.Slot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign(t, origin, keys()[0], func(l *manifest.List) {
+		l.Timestamp = l.Timestamp.Add(-time.Second)
+		serial := l.Timestamp.Unix()
+		l.Files = []manifest.File{{Path: "packages/of-old"}, {Path: layout.RecordFile(serial)}, {Path: layout.CatalogueFile(serial)}}
+	})
+	writeFile(t, filepath.Join(origin, layout.Slot), string(newest))
+	writeFile(t, filepath.Join(origin, "packages/of-old"), "listed by the older one only")
+	r, err := remove(t.Context(), mount, h.ring(), nil)
+	if err != nil || len(r.Others) > 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, err := os.Lstat(origin); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("still there: %v", err)
+	}
+}
