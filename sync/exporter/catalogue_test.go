@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 )
@@ -64,37 +63,6 @@ func TestCatalogueTooLarge(t *testing.T) {
 		}
 		if row.indexed == 270 && !errors.As(x.guard(t.Context()), &full) {
 			t.Error("the plan is let through")
-		}
-	}
-}
-
-// What makes room on a full drive is not carried for a while, and the origin has it all the same: its entry stays in the catalogue
-// where the host's index vouches for it.
-func TestForgetKeepsWhatTheOriginHas(t *testing.T) {
-	t.Parallel()
-	e := largeEntry(t)
-	values := map[string]string{"CATEGORY": "cat", "PF": "pkg-1", "SLOT": "0"}
-	old, err := pkgindex.NewEntry(func(key string) string { return values[key] })
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := payload.Key{Kind: payload.Package, Path: "cat/pkg-1.tbz2"}
-	for name, row := range map[string]struct {
-		host *hostFile
-		want pkgindex.Entry
-	}{
-		"vouched for":     {&hostFile{HostFile: HostFile{Index: IndexSums{1}}, entry: e}, e},
-		"in no index":     {&hostFile{}, pkgindex.Entry{}},
-		"gone from there": {nil, pkgindex.Entry{}},
-	} {
-		x := &exporter{host: &host{files: make(map[payload.Key]*hostFile)}, stock: &originStock{}, current: map[payload.Key]*layout.Item{key: {}},
-			entries: map[string]pkgindex.Entry{key.Path: old}}
-		if row.host != nil {
-			x.host.files[key] = row.host
-		}
-		x.forget(key)
-		if got := x.entries[key.Path]; !got.Equal(row.want) || len(x.current) > 0 || !x.changed {
-			t.Errorf("%s: %d carried, entry of %q", name, len(x.current), got.CPV())
 		}
 	}
 }
