@@ -1,15 +1,15 @@
 // Package manifest is the trust kernel: the signed list of files that every
 // generation on a drive is, and the keys that sign it. Nothing else in pkgsneak
-// decides what is believed, and nothing here touches a file, a clock or a
+// decides what is accepted, and nothing here touches a file, a clock or a
 // terminal. This comment is the specification of the format and of its limits.
 //
 // # Who takes part
 //
 // An origin (a build host) holds a [PrivateKey] and turns a [List] into the
-// bytes of a Manifest with [Sign]. Whoever carries, holds or finds the drive may
-// change those bytes as he likes. A client holds a [Ring] of public keys that its
+// bytes of a Manifest with [Sign]. Anyone who carries, holds or finds the drive can
+// change those bytes at will. A client holds a [Ring] of public keys that its
 // administrator has chosen, and turns the bytes back into a [Signed] list with
-// [Open]. There is no other way to get one that is believed ([OpenPast] tells who
+// [Open]. There is no other way to get one that is verified ([OpenPast] tells who
 // signed what is to be removed), and no type for a list that was read but not
 // verified.
 //
@@ -38,7 +38,7 @@
 // accepts, [List.MarshalText] writes the same bytes, so no two readers can differ
 // about what was signed. A Manifest that somebody changed with `gemato update`
 // and signed again has to be made by pkgsneak instead. In the other direction
-// nothing is lost: gemato and everything else that knows GLEP 74 reads this form.
+// nothing is lost: gemato and everything else that implements GLEP 74 reads this form.
 //
 // # The signature
 //
@@ -63,8 +63,8 @@
 // nothing but newlines, the padding that lets a drive overwrite the file in
 // place. No line of the text starts with a dash, so nothing in it is
 // dash-escaped, and there is no carriage return, tab or trailing blank anywhere:
-// clear-signing leaves those out of the hash, so they are not believed either.
-// What is parsed is what was hashed, byte for byte.
+// clear-signing leaves those out of the hash, so they are ignored, too.
+// The parsed bytes are the hashed bytes, one for one.
 //
 // The signature is version 4, type 0x01 (text), EdDSA over Ed25519, with
 // SHA-256, SHA-384 or SHA-512; [Sign] uses SHA-512. Critical notations and

@@ -12,7 +12,7 @@
 // # Floors
 //
 // An arrow, that is an import, runs downwards only, and rooms on one floor do not import each other. A
-// test in scripts holds this table; cmd/pkgsneak is floor 7 and imports what it likes.
+// test in scripts holds this table; cmd/pkgsneak is floor 7 and may import all of them.
 //
 //	6  auto         a drive that was plugged in: mount, role, run, report
 //	   doctor       the settings of this machine, and what is wrong with them

@@ -18,14 +18,15 @@ import (
 func autoCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "auto",
-		Category:  "by itself",
-		Usage:     "serve a drive that was plugged in",
+		Category:  "automatically",
+		Usage:     "export to or import from a drive that was plugged in",
 		ArgsUsage: "DEVICE",
 		UsageText: "auto DEVICE\nauto --install [--root DIR]\nauto --uninstall [--root DIR]",
-		Description: "What udev runs when a drive is plugged in: mounts it where nobody else sees it, exports or imports as PKGSNEAK_AUTO\n" +
-			"in " + confFile + " says, unmounts it, and tells the log, the users and PKGSNEAK_ON_DONE. A drive without\n" +
-			"a tree is left alone, unless its label asks for one. No key is ever trusted by this.\n" +
-			"--install makes udev do it; what was changed in the files is asked about before it is lost.",
+		Description: "udev runs this when a drive is plugged in: the drive is mounted privately, exported to or imported from as\n" +
+			"PKGSNEAK_AUTO in " + confFile + " says, and unmounted. The result goes to the log, to logged-in users\n" +
+			"and to PKGSNEAK_ON_DONE. A drive without a tree is left alone unless its label asks for an export. Only USB\n" +
+			"devices and memory cards count. auto never trusts a new key.\n" +
+			"--install installs the udev rule and the units, and asks before it replaces a file that was changed here.",
 		Flags:  flags(slices.Concat([]flagSet{common, noProgress, autoMode, plugged, installing}, unattended)...),
 		Action: f.action(0, 1, autoVerb),
 	}

@@ -13,7 +13,7 @@ func doctorCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "doctor",
 		Category:  "this machine",
-		Usage:     "what is wrong with the settings here, and how to fix it",
+		Usage:     "find what is wrong with the settings here, and how to fix it",
 		ArgsUsage: "[DRIVE]",
 		UsageText: "doctor [DRIVE]\ndoctor --explain [TOPIC]",
 		Description: "Reads Portage's configuration, which it never executes, and this machine's packages, index and keys. Says in the\n" +
@@ -110,7 +110,7 @@ type doctorText struct{ *call }
 func (c doctorText) examined(r *doctor.Report) {
 	switch roles := roleWords(r.Roles); {
 	case roles == "":
-		c.out.say("this machine has no role yet")
+		c.out.say("this machine has not exported or imported anything yet")
 	default:
 		c.out.say("this machine is %s: %s", bold(roles), strings.Join(r.Because, ", "))
 	}

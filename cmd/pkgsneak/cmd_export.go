@@ -13,14 +13,14 @@ import (
 func exportCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "export",
-		Category:  "the two journeys",
+		Category:  "export and import",
 		Usage:     "write what changed here to a drive",
 		ArgsUsage: "DRIVE",
 		UsageText: "export DRIVE",
 		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the drive does not have yet, removes what is\n" +
-			"gone here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
-			"files are not touched. The drive can be pulled at any moment: it then holds the generation before.\n" +
-			"What verify found damaged on the drive is written again; --repair looks for more.",
+			"no longer here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
+			"files are not touched. If the drive is pulled, it still holds either the old or the new state, complete.\n" +
+			"Files that verify found damaged on the drive are written again; --repair looks for more.",
 		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, exporting, acceptClock, shrink, repair, jobs, dirs, lock),
 		Action: f.action(1, 1, export),
 	}

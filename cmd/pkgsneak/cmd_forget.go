@@ -10,7 +10,7 @@ import (
 func forgetCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "forget",
-		Category:  "the two journeys",
+		Category:  "export and import",
 		Usage:     "take an origin off a drive",
 		ArgsUsage: "ORIGIN DRIVE",
 		UsageText: "forget ORIGIN DRIVE [--yes]",

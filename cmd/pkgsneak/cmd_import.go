@@ -17,7 +17,7 @@ import (
 func importCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "import",
-		Category:  "the two journeys",
+		Category:  "export and import",
 		Usage:     "bring what a drive carries to this machine",
 		ArgsUsage: "DRIVE [DRIVE...]",
 		UsageText: "import DRIVE [DRIVE...]",
@@ -125,7 +125,7 @@ func (c importText) confirmRotation(r *trust.Refusal) (bool, error) {
 	c.out.say("%s  %s", bold("trusted"), r.Signer.Introducer.Grouped())
 	c.out.say("%s      %s", bold("new"), r.Signer.Key.Grouped())
 	c.out.say("%s  %s", bold("user id"), r.Signer.UserID)
-	c.out.notice("Compare it with what \"pkgsneak key\" shows on the build host.")
+	c.out.notice("Compare it with the fingerprint that \"pkgsneak key\" shows on the build host.")
 	return c.out.ask(c.ctx, "Trust the new key instead of the old one?")
 }
 

@@ -29,7 +29,7 @@ func keyCommand(f *face) *cli.Command {
 			"by import with itself when its expiry was changed, or by import --retire: a lost key that came back takes the place of\n" +
 			"the one that was made without it, which is kept with the former ones.\n" +
 			"rotate makes a new key, which the old one introduces: clients are asked once, or take it with --accept-rotation. If\n" +
-			"the old key may be in wrong hands, rotate --revoke withdraws it instead: clients that see the next export believe it\n" +
+			"the old key may be in wrong hands, rotate --revoke withdraws it instead: clients that see the next export accept it\n" +
 			"no longer, and have to trust the new one by its fingerprint.\n" +
 			"After an export with a clock that was far ahead, set it right, and renew gives the origin of PKGDIR a new name:\n" +
 			"its numbers, which are times, start anew. Clients take over what came in under the old name with the next import.\n" +

@@ -24,15 +24,15 @@ func serveCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "serve",
 		Category:  "over a network",
-		Usage:     "be a binhost over HTTP",
+		Usage:     "serve packages and distfiles over HTTP",
 		ArgsUsage: "[DRIVE]",
 		UsageText: "serve [DRIVE]\nserve --install [--root DIR]\nserve --uninstall [--root DIR]",
 		Description: "Serves this machine's PKGDIR and DISTDIR, or what the origins on a drive have signed, read-only: packages at\n" +
 			"/packages (PORTAGE_BINHOST), distfiles at /distfiles (GENTOO_MIRRORS), and pages for people, which also say what to\n" +
-			"write into a client's configuration. Of a drive only what the signed list has is served, and only of origins whose key\n" +
-			"is trusted. The access log goes to stdout; --quiet leaves it out. The end of it is SIGINT or SIGTERM. Sockets of\n" +
-			"systemd (LISTEN_FDS) are used instead of --listen. No privileges are needed, and what the process does not need it gives up\n" +
-			"(-vv tells what the kernel could do about it). --install makes the system serve, when it is told to.",
+			"write into a client's configuration. Of a drive, only files of the signed list are served, and only of origins whose\n" +
+			"key is trusted. The access log goes to stdout; --quiet leaves it out. SIGINT or SIGTERM end it. Sockets of\n" +
+			"systemd (LISTEN_FDS) are used instead of --listen. It needs no privileges, and gives up those that it has\n" +
+			"(-vv tells what the kernel could do about it). --install installs units that start it.",
 		Flags:  flags(common, serving, installing, dirs),
 		Action: f.action(0, 1, serve),
 	}

@@ -15,8 +15,8 @@ import (
 func statusCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "status",
-		Category:  "the two journeys",
-		Usage:     "what is on a drive, and what this machine did",
+		Category:  "export and import",
+		Usage:     "show what is on a drive, and what this machine did",
 		ArgsUsage: "[DRIVE]",
 		UsageText: "status [DRIVE]",
 		Description: "Shows each origin on the drive: its generation and age, who signed it and whether that key is trusted here, how\n" +

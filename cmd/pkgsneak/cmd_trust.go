@@ -23,12 +23,12 @@ func trustCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "trust",
 		Category:  "keys",
-		Usage:     "whose drives this machine imports",
+		Usage:     "the keys whose exports this machine imports",
 		ArgsUsage: "DRIVE|FILE",
 		UsageText: "trust DRIVE|FILE [--fingerprint FPR [--replaces OLD]]\ntrust DRIVE|FILE --never [--fingerprint FPR]\ntrust list\ntrust remove FPR",
 		Description: "Shows the keys that a drive offers, or the key in a file (\"-\": standard input), and asks for each whether it\n" +
-			"is trusted from now on. Compare the fingerprint with what \"pkgsneak key\" shows on the build host: a key is not\n" +
-			"to be trusted for lying on the drive. Scripts give the fingerprint with --fingerprint and are not asked.\n" +
+			"is trusted from now on. Compare the fingerprint with the one that \"pkgsneak key\" shows on the build host: lying on\n" +
+			"the drive does not make a key trusted. Scripts give the fingerprint with --fingerprint and are not asked.\n" +
 			"A key that an origin has instead of an older one takes the place of that: what came in under the old key is the new\n" +
 			"one's, and the old one is trusted no longer. A person is asked for it; scripts say it with --replaces. With --never\n" +
 			"the key's origins are passed over in silence from now on; trust or trust remove takes that back.\n" +
@@ -268,7 +268,7 @@ func (e *enrolment) confirm(k candidateKey, old manifest.Fingerprint) (yes, repl
 		}
 		return false, false, withHint(usageErrorf("trust asks before it trusts a key, and there is no terminal"), "%s", line)
 	}
-	e.out.notice("Compare it with what \"pkgsneak key\" shows on the build host.")
+	e.out.notice("Compare it with the fingerprint that \"pkgsneak key\" shows on the build host.")
 	if old != "" {
 		yes, err = e.out.ask(e.ctx, "Trust this key in the place of the old one?")
 		if yes || err != nil || e.replaces != "" || k.signer.State == trust.Successor {

@@ -17,7 +17,7 @@ import (
 func verifyCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
-		Category:  "the two journeys",
+		Category:  "export and import",
 		Usage:     "read a drive from end to end and compare it with what was signed",
 		ArgsUsage: "DRIVE",
 		UsageText: "verify DRIVE",

@@ -12,7 +12,7 @@ import (
 func watchCommand(f *face) *cli.Command {
 	return &cli.Command{
 		Name:      "watch",
-		Category:  "by itself",
+		Category:  "automatically",
 		Usage:     "export while packages are built",
 		ArgsUsage: "[DRIVE]",
 		UsageText: "watch [DRIVE]",

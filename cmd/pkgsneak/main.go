@@ -1,6 +1,6 @@
 // Command pkgsneak carries Gentoo and Funtoo binary packages and distfiles over an air gap on a USB drive.
 //
-// This package is the face: flags, settings, printing and exit codes. What is done is done by the rooms below; what is said is said in print.go, and how it ends is
+// This package is the command line: flags, settings, printing and exit codes. The packages below do the work; print.go prints, and the exit code is
 // decided in exit.go. Everything a run takes from its process is a value of env, so that tests run the same code in their own process.
 package main
 

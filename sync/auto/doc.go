@@ -18,8 +18,8 @@
 //
 // # The worker
 //
-// A run has to mount, to start fsck and to start the hook, so it cannot confine itself. What reads the drive can: export and import are made by a process of their own, which
-// is this program again, with the settings that this one was started with. It takes everything from itself that the journey does not need (importer.Confine,
+// A run has to mount, to start fsck and to start the hook, so it cannot confine itself. The part that reads the drive can: export and import are made by a process of their own, which
+// is this program again, with the settings that this one was started with. It takes everything from itself that the operation does not need (importer.Confine,
 // ConfineExport), makes it, and ends. On its standard input it gets one line, and then nothing; the end of its input, which is also that of a run that was killed, tells it to
 // stop, as a signal does.
 //
@@ -32,7 +32,7 @@
 //	{"import":{"origins":[...],...}}
 //	{"error":{"text":"origin \"bighost\": ...","code":12,"hints":["..."]}}
 //
-// A worker that was taken over by what it read can say what it likes there, and no more: its words are capped, and shown.
+// A worker that was taken over by the contents of a drive can write anything there, and no more: its words are capped, and shown.
 //
 // # The drive is pulled
 //

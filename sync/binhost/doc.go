@@ -20,11 +20,11 @@
 // # What is served
 //
 // Of a machine: the files that PKGDIR's index lists, and the distfiles of DISTDIR (sync/distdir says what is one). Everything else is not there: files the index does
-// not know, names that begin with a dot, lock files, half-written files, symbolic links, whatever lies outside. What is built or replaced while the server runs is served
+// not know, names that begin with a dot, lock files, half-written files, symbolic links, whatever lies outside. A package that is built or replaced while the server runs is served
 // as soon as the index has it; whoever is reading the file before goes on reading that one.
 //
 // Of a drive: what the signed list of a verified generation has, under the paths of the origin. Names that were changed for the drive, and files that are split there,
-// are whole again; the index is made of the signed catalogue, with TIMESTAMP the generation's serial. A drive is not believed: a generation whose key is not trusted is
+// are whole again; the index is made of the signed catalogue, with TIMESTAMP the generation's serial. Nothing on a drive is taken on trust: a generation whose key is not trusted is
 // not served but for DriveOptions.Untrusted, one whose signature is wrong never; a file is compared with its signed digest when it is read for the first time, and one that
 // is not the same does not reach a client whole: up to SmallFile bytes it is refused, else the answer ends before its last bytes. A drive may be unmounted whenever no
 // file is being read, and is picked up again when it is back.

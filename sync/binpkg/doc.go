@@ -5,9 +5,9 @@
 // `emaint binhost --fix` indexes, unless that package keeps Portage from
 // indexing any other. Package.Check is what moving a package needs: it also reads
 // the image, and accepts what emerge can install, unless it writes outside the
-// image or never ends. What Portage accepts and is harmless is accepted.
+// image or never ends. Packages that Portage accepts and that are harmless are accepted.
 //
-// Who takes part: Portage reads metadata and GPKG images with Python's tarfile,
+// The other programs: Portage reads metadata and GPKG images with Python's tarfile,
 // XPAK images with GNU tar, and calls a program for each compression. The rules
 // below were found by asking the real ones.
 //

@@ -1,7 +1,7 @@
 // Package digest computes the sums of one pass over a stream: the length and
 // any of MD5, SHA1, BLAKE2B-512 and SHA512.
 //
-// Who wants which: Portage's Packages index carries MD5 and SHA1 of a package
+// The users of each: Portage's Packages index carries MD5 and SHA1 of a package
 // file; Manifests (GLEP 74) and the layout of distfiles (GLEP 75) use
 // BLAKE2B-512; the Manifest inside a GPKG (GLEP 78) has BLAKE2B-512 and SHA512
 // of each member.

@@ -91,7 +91,7 @@ func judgeClock(e *facts, l *findings, signed time.Time) {
 	const form = "2006-01-02 15:04"
 	l.tell(Finding{Topic: "clock", Weight: weight,
 		What: fmt.Sprintf("the clock says %s, but it is at least %s (UTC)", e.now.UTC().Format(form), least.UTC().Format(form)),
-		Why:  "what is built or exported now gets that date, and looks older than what it replaces; import itself does not believe the clock",
+		Why:  "what is built or exported now gets that date, and looks older than what it replaces; import itself ignores the clock",
 		Mend: []Mend{run(`date -s "YEAR-MONTH-DAY HOUR:MINUTE"`, "hwclock --systohc")}})
 }
 

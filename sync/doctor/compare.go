@@ -255,7 +255,7 @@ func (x *comparer) profile() {
 	if theirs == "" || ours == "" || theirs == ours || strings.HasPrefix(theirs, "/") || strings.HasPrefix(ours, "/") {
 		return
 	}
-	weight, why := Note, "defaults differ; what matters of them is told apart"
+	weight, why := Note, "defaults differ; differences that matter are listed separately"
 	if a, b := kindOf(theirs), kindOf(ours); !slices.Equal(a, b) {
 		weight, why = Wrong, "packages of another kind of profile do not fit the libraries and the layout of this machine"
 	}

@@ -1,9 +1,9 @@
 // Package doctor looks at this machine's settings and says what is wrong with them for the work that the machine does,
-// why, and which lines mend it. It reads; nothing is executed, written or asked for over a network.
+// why, and how to fix it. It reads; nothing is executed, written or asked for over a network.
 //
 // # Roles
 //
-// A host builds and exports, a client imports, a machine can be both. What it is, is told by Options.Role; else by what it
+// A host builds and exports, a client imports, a machine can be both. Options.Role tells which; else it follows from what it
 // has done and is set up for:
 //
 //	host    a signing key, an export that is remembered, PKGSNEAK_AUTO=export or both
@@ -14,18 +14,18 @@
 //
 // # Findings
 //
-// Each finding has a topic, a weight, what is wrong, why that matters, and what mends it:
+// Each finding has a topic, a weight, what is wrong, why that matters, and how to fix it:
 //
-//	broken  something does not work, or will do harm, until it is mended
+//	broken  something does not work, or will do harm, until it is fixed
 //	wrong   works, but not as hoped: packages are ignored, or cannot run elsewhere
 //	note    good to know; a healthy machine may have notes
 //
-// Findings come in order of weight, then in the order in which they should be mended. Only broken and wrong ones count
+// Findings come in order of weight, then in the order in which they should be fixed. Only broken and wrong ones count
 // (Report.Found). A doctor that cries wolf is not read twice: what cannot be known is no finding but a line in
 // Report.Unknown, and Options.Ignore silences topics that are meant to be as they are.
 //
 // A Mend is lines for a file, or commands. Lines for make.conf are such that Portage's own parser makes of them what is
-// meant, wherever the variable was set before, if they stand where the mend says.
+// meant, wherever the variable was set before, if they stand where the fix says.
 //
 // # A drive
 //

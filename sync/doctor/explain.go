@@ -77,7 +77,7 @@ Packages are unpacked with programs that the client must have: bzip2, gzip, xz a
 lzop are not. A GPKG that is not compressed at all is taken for whatever the reader's own BINPKG_COMPRESS says, and one
 of them ends the indexing of a whole PKGDIR. zstd is quick and small.`},
 	{"index", "the Packages file", `
-Since Portage 3.0.52 emerge believes PKGDIR/Packages and looks at no file (FEATURES=pkgdir-index-trusted): a package
+Since Portage 3.0.52 emerge trusts PKGDIR/Packages and looks at no file (FEATURES=pkgdir-index-trusted): a package
 that is not in it does not exist, and without the file there are no packages. Entries that differ from their file make
 emerge rename the package away. pkgsneak index does what emaint binhost --fix does.`},
 	{"left-out", "what an export leaves out", `

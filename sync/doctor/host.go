@@ -91,7 +91,7 @@ func (e *hostRules) judgeFlags(key, value string, c cpu.Flags, arch string) (Fin
 		if key == "RUSTFLAGS" {
 			f.What = key + " has target-cpu=native"
 		}
-		f.Why = "packages run on this very CPU and its like only; elsewhere they end with \"Illegal instruction\", and glibc or python take the machine with them"
+		f.Why = "packages run on this very CPU and its like only; elsewhere they end with \"Illegal instruction\", and a glibc or python like that can leave the machine unusable"
 	case x86 && c.Generic(arch):
 		return f, false
 	case x86 && len(needs) == 0 && isKnown:

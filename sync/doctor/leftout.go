@@ -77,7 +77,7 @@ func (e *commonRules) behindLinks(missed []pkgdir.Missed) (links []string) {
 		}
 		links = append(links, m.Path+"/")
 		f := Finding{Topic: "index", Weight: Wrong, What: fmt.Sprintf("%q in PKGDIR is %s", m.Path, m.Reason),
-			Why: "emerge finds what is behind it as long as it believes the index; emaint and pkgsneak index drop it, export and import pass it over"}
+			Why: "emerge finds what is behind it as long as it trusts the index; emaint and pkgsneak index drop it, export and import pass it over"}
 		if hint, lines, ok := strings.Cut(m.Hint, ": "); ok {
 			f.Mend = []Mend{{Do: hint + ": run", Lines: strings.Split(lines, " && ")}}
 		}

@@ -200,7 +200,7 @@ func (x *comparer) tellCPU(t *cpuTally) {
 		}
 		slices.Sort(names)
 		x.differ(Difference{What: "CPU", Origin: x.gen.Record.CFLAGS, Here: "lacks what they need", Packages: len(names)}, Finding{Topic: "cpu", Weight: Broken, Role: Client,
-			What: x.ofOrigin(names, "built for a CPU with more than this one has"), Why: "they end with \"Illegal instruction\"; glibc or python take the machine with them", Names: names, Mend: []Mend{otherCPU()}})
+			What: x.ofOrigin(names, "built for a CPU with more than this one has"), Why: "they end with \"Illegal instruction\"; glibc or python can leave the machine unusable", Names: names, Mend: []Mend{otherCPU()}})
 	}
 	if len(t.odd) > 0 {
 		x.unknown("whether %s of origin %q run on this CPU: %s", plural(len(t.odd), "package"), x.c.Origin, some(t.odd))

@@ -2,7 +2,7 @@
 // are, verifies a generation, and reads what it lists. Package layout says what lies where, package
 // drivewriter writes.
 //
-// # What is believed
+// # Trust
 //
 // Nothing before the signature. After it, only files that the signed list
 // names are opened, by name, below an os.Root, regular files only, never more

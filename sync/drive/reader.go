@@ -160,7 +160,7 @@ func (r *itemReader) fail(op string, err error) error {
 	case errors.As(err, &gone) && gone.Vanished:
 		return err
 	case errors.Is(err, fs.ErrNotExist):
-		return r.damaged("it is missing", err)
+		return r.damaged("missing", err)
 	case errors.As(err, &gone):
 		return r.damaged("it cannot be read: "+gone.Err.Error(), err)
 	case explained(err):

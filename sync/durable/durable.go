@@ -9,7 +9,7 @@
 //	.NAME.pkgsneak-XXXXXXXXXXXXXXXX      (16 hex digits)
 //
 // It begins with a dot and ends with none of Portage's package extensions, so nobody takes it for a
-// package. A killed process leaves it behind; [IsTemp] knows such names, so that a room which holds the
+// package. A killed process leaves it behind; [IsTemp] recognises such names, so that a package which holds the
 // lock of a directory can remove them ([Root.Sweep]).
 //
 // [Open] opens regular files only. [Root.Place] gives a file its name, on another file system too; [Root.MoveNew] is a rename that never replaces anything: two programs that want the same name cannot
@@ -20,7 +20,7 @@
 // can: which file or directory was on the disk before which name was given.
 //
 // This is the order for a file system that keeps renames atomic (ext4, xfs, btrfs, zfs, f2fs, tmpfs).
-// FAT does not; what is written to a drive has another order, and another room.
+// FAT does not; what is written to a drive has another order, and another package.
 //
 // # The lock
 //
@@ -32,7 +32,7 @@
 //  3. prove that NAME still is the file that was locked: the one who held it before has unlinked it.
 //     If not, begin again.
 //
-// Releasing it: unlink NAME while the lock is held, then close. Whoever waited on the unlinked file
+// Releasing it: unlink NAME while the lock is held, then close. A process that waited on the unlinked file
 // notices in step 3.
 //
 // The record lock is an open-file-description lock (F_OFD_SETLK): it excludes the classic POSIX locks

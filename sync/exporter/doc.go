@@ -31,7 +31,7 @@
 //
 // # Write
 //
-// What the next generation lists begins as what the drive holds and follows each file that is put
+// The list of the next generation begins as that of the drive and follows each file that is put
 // there, so that a long export commits generations as it goes: a drive that is pulled keeps what had
 // arrived. Nothing changed means no new generation, and nothing is written. The serial of a generation
 // is the time in Unix seconds, but at least one more than any that this origin or this drive has seen.

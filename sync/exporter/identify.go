@@ -25,7 +25,7 @@ func (x *exporter) identify(context.Context) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.Is(err, fs.ErrPermission) && x.o.Pretend:
-		x.report.Notices = append(x.report.Notices, "the signing key cannot be read by this user: the plan believes the key that lies on the drive")
+		x.report.Notices = append(x.report.Notices, "the signing key cannot be read by this user: the plan is made with the key on the drive")
 		x.hidden = true
 	case err != nil:
 		return err

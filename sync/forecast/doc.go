@@ -28,7 +28,7 @@
 //
 // A Judge says for an origin whether its packages are for this machine (ARCH, CHOST), and for a package whether the CPU has what it
 // was built for and the installed Portage can read it. Import leaves that out, as one count; the owner cannot change it by a line in
-// /etc/portage. What the configuration masks is another thing: it is imported, and told with the line that unmasks it.
+// /etc/portage. A package that the configuration masks is another thing: it is imported, and told with the line that unmasks it.
 //
 // Of the CPU only those features count that compilers use unasked (cpu.IsHard). A package built with -march=native counts only where
 // the features of the CPU it was built on were noted.
@@ -37,11 +37,11 @@
 //
 // emerge -K takes packages whatever their USE; that they differ is told. With RespectUse they are among the excluded. A flag counts as
 // set where package.use of /etc/portage or USE says so; where only the ebuild's default or the profile's package.use decides, the
-// package is believed.
+// package is used.
 //
 // # Sizes
 //
-// What the machine grows by is known of packages whose installed size the origin recorded, against SIZE of the record in /var/db/pkg.
+// The growth on disk is known for packages whose installed size the origin recorded, against SIZE of the record in /var/db/pkg.
 //
 // # Advisories
 //

@@ -2,10 +2,10 @@
 // nobody wants any more.
 //
 // An export never touches another key's origin, so that without this such an origin stays for ever,
-// and clients that trust its key go on importing it. What belongs to an origin is told by its own
+// and clients that trust its key go on importing it. The files of an origin are told by its own
 // list: whoever signed it must have a key that lies on the drive, is trusted here, or is or was this
 // machine's; whether the key was revoked, has expired or was replaced since does not matter, because
-// nothing is brought in. What an export that was pulled left goes with it; everything else stays and is
+// nothing is brought in. Leftovers of an export that was pulled go with it; everything else stays and is
 // reported. The order in which files go is package drive's (Removal).
 package forget
 

@@ -4,7 +4,7 @@
 //
 // # Trust
 //
-// Nothing on a drive is believed before its signature, and then only the bytes that were signed: each
+// Nothing on a drive is used before its signature is verified, and then only the bytes that were signed: each
 // file is hashed on its way. Each origin on a drive is judged alone: one that is damaged, forged, older
 // or not trusted does not stop the others. Revocations that lie on the drive are honoured and
 // remembered. A new key that a trusted one introduced takes its place if a person says so; the change

@@ -26,9 +26,9 @@
 // serial; a torn, blank or unreadable slot does not matter while the other is
 // good. gpg and gemato accept the newlines.
 //
-// What the origin has and what this drive carries are two things: the record
+// The origin's files and those that this drive carries are two things: the record
 // and the facts say the one, whatever was left out here, the Manifest the
-// other. What has left the origin is told by the former alone
+// other. A file has left the origin if the former says so
 // (drive.Generation.Stock).
 //
 // # Names
@@ -39,7 +39,7 @@
 // shape of a short alias (LONGNA~1.TAR), and unique in its directory without
 // regard to case. A package lies at packages/ plus its path below PKGDIR, a
 // distfile at distfiles/XX/NAME, XX being the first two digits of
-// BLAKE2B-512(NAME). What cannot have its own name gets another one, which the
+// BLAKE2B-512(NAME). A file that cannot have its own name gets another one, which the
 // record maps back:
 //
 //	package   CAT/PN/PF-N.xpak or PF-N.gpkg.tar, N the next free number

@@ -1,6 +1,6 @@
 package layout
 
-// Readme is README.txt on the drive, for whoever finds it and has no pkgsneak.
+// Readme is README.txt on the drive, for people who find it and have no pkgsneak.
 const Readme = `This directory carries Gentoo and Funtoo binary packages and distfiles
 between machines that have no network in common. pkgsneak wrote it.
 
@@ -12,10 +12,9 @@ checking it as below; so can one whose pkgsneak is older than the one that
 wrote this ("use a newer pkgsneak").
 
 Each directory here except keys and clients is one ORIGIN, a machine that
-exported. What belongs to it stands in its file Manifest, with sizes and
-digests, signed with OpenPGP. Do not change, rename or add files in it: they
-would not be believed. Unmount the drive
-before you pull it; if it was pulled too early, the last complete state is
+exported. Its files are listed in its file Manifest, with sizes and digests,
+signed with OpenPGP. Do not change, rename or add files in it: they would be
+ignored. Unmount the drive before you pull it; if it was pulled too early, the last complete state is
 still there, and the next export goes on from it.
 
 Without pkgsneak

@@ -19,7 +19,7 @@
 //
 // Every file is text, is replaced as a whole, begins with its format and version and ends with a line
 // that counts the lines before it, so that a file which lost its end is not taken for a shorter one.
-// What is odd, unreadable or lost is an error that names the file: forgetting the highest serial would
+// Anything odd, unreadable or lost is an error that names the file: forgetting the highest serial would
 // let an old generation in, and forgetting what was imported would turn the origin's packages into
 // local ones. Only the digests are a cache; an odd one starts empty and says so ([Cache.Lost]). So does damaged.
 //

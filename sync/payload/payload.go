@@ -1,4 +1,4 @@
-// Package payload has the one coin that all rooms pay with: an Item is a package or a distfile, with
+// Package payload has the type that all packages exchange: an Item is a package or a distfile, with
 // its path, its size and the reason for the list in which it stands; a Tally counts items.
 package payload
 

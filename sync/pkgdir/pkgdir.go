@@ -18,10 +18,10 @@
 //
 // # When a file is not read
 //
-// An index entry is believed without opening the file, as by emaint, if the base name of its PATH
+// An index entry is trusted without opening the file, as by emaint, if the base name of its PATH
 // is the file's, SIZE and MTIME are, and MD5 is there. When the index is going to be written, the
 // entry must have a repository and a CHOST too (own or the header's). Unlike in Portage the CPV
-// must fit the name as well, and an entry is believed for one file only: a second file of that name
+// must fit the name as well, and an entry is trusted for one file only: a second file of that name
 // elsewhere is read.
 //
 // Everything else is read and hashed: an entry of the same package, build, size and time keeps the

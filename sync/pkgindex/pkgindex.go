@@ -49,7 +49,7 @@
 // # Limits
 //
 // MaxSize bytes in all, MaxBlock in a block, MaxLine in a line, MaxEntries entries. Beyond them Read returns a *FormatError. In an index
-// of this machine's own (ReadLocal) a longer block is dropped, and so is an entry with a longer line. What could not be read back is not
+// of this machine's own (ReadLocal) a longer block is dropped, and so is an entry with a longer line. An index that could not be read back is not
 // written: Write and With return a *ValueError.
 package pkgindex
 

@@ -3,7 +3,7 @@
 //
 // # The state of a signer
 //
-// Whoever signed a generation is in one of these states here, and each state has one sentence and one
+// The signer of a generation is in one of these states here, and each state has one sentence and one
 // command that leads out of it (Signer.Sentence, Signer.Advice). Import, status, verify, trust, doctor
 // and auto print those and nothing of their own.
 //

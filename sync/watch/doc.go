@@ -3,7 +3,7 @@
 // # Directories
 //
 // Dirs watches directories with inotify (fsnotify), never files: a PKGDIR of 20,000 packages needs one watch for each of its directories, of which
-// fs.inotify.max_user_watches allows some ten thousand to a million. What does not fit is a *LimitError that names the sysctl.
+// fs.inotify.max_user_watches allows some ten thousand to a million. A directory that does not fit is a *LimitError that names the sysctl.
 //
 //	new directory        watched, and looked through: what was made in it before the watch counts as a change
 //	removed directory    its watch goes with it

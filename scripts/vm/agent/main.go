@@ -3,7 +3,7 @@
 // a virtio serial port until the machine is switched off. In a guest with an
 // init of its own a child does that, and the first process becomes that init.
 //
-// It has no arguments and no settings. What it finds in its initramfs:
+// It has no arguments and no settings. Its initramfs has:
 //
 //	/modules/order   names of module files below /modules, in the order to load
 //	/bin/busybox     the shell and its tools
