@@ -12,8 +12,8 @@
 //	the lines for */* in /etc/portage/package.{use,license,properties,accept_restrict,env}
 //	the environment
 //
-// /etc lies below PORTAGE_CONFIGROOT, else below EPREFIX (PORTAGE_OVERRIDE_EPREFIX or EPREFIX of the environment). The
-// profile is /etc/portage/make.profile, else /etc/make.profile: a directory or a symlink to one. A file parent names
+// /etc lies below PORTAGE_CONFIGROOT, else below EPREFIX (PORTAGE_OVERRIDE_EPREFIX or EPREFIX of the environment; with
+// both, the latter is that of ROOT alone). The profile is /etc/portage/make.profile, else /etc/make.profile: a directory or a symlink to one. A file parent names
 // further directories, one a line: relative or absolute paths, REPO:PATH, :PATH. A directory of files is read
 // recursively, sorted by name, without hidden files, backups (name~) and version control (CVS, .git, ...).
 //

@@ -24,7 +24,7 @@ func Load(ctx context.Context, o Options) (*Settings, error) {
 		}
 		step()
 	}
-	l.s.modules = findModules(l.tree, l.at.eprefix)
+	l.s.modules = findModules(l.tree, l.at.broot)
 	if o.UsePortageq && o.Portageq != nil {
 		if err := l.portageq(ctx, o.Portageq); err != nil {
 			return nil, err

@@ -8,7 +8,8 @@ import (
 
 // places are the directories from which all else is read, with a slash at the end.
 type places struct {
-	eprefix    string // without a slash
+	eprefix    string // of the target; without a slash
+	broot      string // prefix of the Portage that runs, which is the same but where ROOT has another; without a slash
 	configRoot string
 	global     string // with make.globals and repos.conf; without a slash
 	rootdir    string // ROOT
@@ -18,16 +19,15 @@ type places struct {
 // findPlaces finds the directories from which all else is read.
 func findPlaces(t tree, env Env) places {
 	var at places
+	target, ofTarget := env.lookup("EPREFIX")
 	prefix, ok := env.lookup("PORTAGE_OVERRIDE_EPREFIX")
 	if !ok {
-		prefix, _ = env.lookup("EPREFIX")
+		prefix = target
+	} else if !ofTarget {
+		target = prefix
 	}
-	if prefix != "" {
-		if prefix = path.Join("/", prefix); prefix == "/" {
-			prefix = ""
-		}
-	}
-	at.eprefix = prefix
+	prefix, target = prefixPath(prefix), prefixPath(target)
+	at.broot, at.eprefix = prefix, target
 	at.configRoot = slashed(prefix)
 	if c, ok := env.lookup("PORTAGE_CONFIGROOT"); ok && c != "" {
 		at.configRoot = slashed(c)
@@ -39,6 +39,17 @@ func findPlaces(t tree, env Env) places {
 		}
 	}
 	return at
+}
+
+// prefixPath is a prefix as Portage writes it: absolute and clean, "" for the root.
+func prefixPath(p string) string {
+	if p == "" {
+		return ""
+	}
+	if p = path.Join("/", p); p == "/" {
+		return ""
+	}
+	return p
 }
 
 // slashed makes a path absolute and clean with a slash at the end, as Portage writes its roots.
@@ -64,7 +75,7 @@ func (at places) makeConfs(t tree) []string {
 // else can set them.
 func (at places) roots() map[string]string {
 	return map[string]string{
-		"BROOT": at.eprefix, "EPREFIX": at.eprefix, "EROOT": at.eroot, "ESYSROOT": slashed(at.eprefix),
+		"BROOT": at.broot, "EPREFIX": at.eprefix, "EROOT": at.eroot, "ESYSROOT": slashed(at.eprefix),
 		"PORTAGE_CONFIGROOT": at.configRoot, "ROOT": at.rootdir, "SYSROOT": "/",
 	}
 }
