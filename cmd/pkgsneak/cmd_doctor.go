@@ -22,7 +22,7 @@ func doctorCommand(f *face) *cli.Command {
 			"machine is a host, a client or both shows in what it has done, and before that in FEATURES. With --portage it runs\n" +
 			"emerge -p with the line that it prints, and shows where emerge differs. Changes nothing; ends with 4 if it found\n" +
 			"something.",
-		Flags:  flags(common, noProgress, examining, autoMode, dirs),
+		Flags:  flags(common, noProgress, examining, excluding, autoMode, dirs),
 		Action: f.action(0, 1, examine),
 	}
 }
@@ -40,6 +40,9 @@ func examine(c *call) error {
 	o.CPUInfo, o.Routes, o.Routes6 = c.proc("cpuinfo"), c.proc("net/route"), c.proc("net/ipv6_route")
 	if len(c.args) == 1 {
 		o.Drive = c.args[0]
+	}
+	if o.ExcludeFile, err = excludeFile(o.ExcludeFile, o.Drive); err != nil {
+		return err
 	}
 	if c.opt.host {
 		o.Roles = append(o.Roles, doctor.Host)
@@ -131,7 +134,7 @@ func (c doctorText) examined(r *doctor.Report) {
 		if r.ToImport > 0 {
 			c.out.say("after pkgsneak import %s, which brings %s:", shellWord(c.args[0]), count(r.ToImport, "package"))
 		}
-		tellOutlook(c.out, r.Outlook, forecast.TextOptions{})
+		tellOutlook(c.out, r.Outlook, forecast.TextOptions{File: r.ExcludeFile})
 	}
 	if r.Portage != nil {
 		c.confirmed(r.Portage)

@@ -25,7 +25,7 @@ func importCommand(f *face) *cli.Command {
 			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
 			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.\n" +
 			"With several drives the newest state of each origin counts; what is damaged on its drive comes from another one.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, fitting, shrink, older, guards, acceptClock, jobs, dirs, lock),
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, fitting, excluding, shrink, older, guards, acceptClock, jobs, dirs, lock),
 		Action: f.action(1, maxDrives, importDrive),
 	}
 }
@@ -48,6 +48,9 @@ func importDrive(c *call) error {
 	}
 	o := c.opt.imports
 	o.Drive, o.Further, o.Source = c.args[0], c.args[1:], volume.MediumOf(c.args[0])
+	if o.ExcludeFile, err = excludeFile(o.ExcludeFile, c.args...); err != nil {
+		return err
+	}
 	if c.out.asks {
 		o.ConfirmRotation = importText{c}.confirmRotation
 	}

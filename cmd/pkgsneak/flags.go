@@ -187,6 +187,11 @@ var fitting = flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.imports.RespectUse} }},
 }
 
+var excluding = flagSet{
+	{name: "exclude-file", value: "FILE", usage: "write the names that the line to type excludes to FILE, which the line then reads",
+		to: func(o *options) flag.Value { return text{&o.imports.ExcludeFile, &o.doctor.ExcludeFile} }},
+}
+
 // importing says what an import may do to what is here.
 var importing = flagSet{
 	{name: "prune", usage: "remove what came from an origin that no longer has it; local files stay",

@@ -31,9 +31,9 @@ func (e *clientRules) look(ctx context.Context) error {
 	if !e.is(Host) {
 		judgeAuto(e.facts, e.findings)
 	}
-	f := e.emerge(ctx)
-	if !e.o.Portage || f == nil {
-		return nil
+	f, err := e.emerge(ctx)
+	if err != nil || !e.o.Portage || f == nil {
+		return err
 	}
 	return e.confirm(ctx, f)
 }
@@ -148,22 +148,28 @@ func (e *clientRules) localPackages() {
 }
 
 // emerge says what emerge can do with what lies in PKGDIR, what it cannot, and which line to type here.
-func (e *clientRules) emerge(ctx context.Context) *forecast.Forecast {
+func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 	judge, err := e.judged()
 	if err != nil {
 		if e.index == nil {
 			e.unknown("what emerge can do: %v", err)
 		}
-		return nil
+		return nil, nil
 	}
 	in := forecast.Input{Stop: func() bool { return ctx.Err() != nil }, Elsewhere: e.elsewhere}
 	in.Candidates, e.r.ToImport = e.candidates(judge.Judge)
 	f, err := forecast.Make(judge.machine, in)
 	if err != nil {
 		e.unknown("what emerge can do: %v", err)
-		return nil
+		return nil, nil
 	}
-	e.r.Outlook, e.r.Forecast = f, f.Document("")
+	if file := e.o.ExcludeFile; file != "" && len(f.Exclude) > 0 && f.Line("") != "" {
+		if err := f.SaveExclude(file, e.now, nil); err != nil {
+			return nil, fmt.Errorf("write the names to exclude: %w", err)
+		}
+		e.r.ExcludeFile = file
+	}
+	e.r.Outlook, e.r.Forecast = f, f.Document(e.r.ExcludeFile)
 	if e.r.ToImport > 0 && f.Line("") != "" {
 		e.r.Emerge = append(e.r.Emerge, Command{"pkgsneak import " + e.driveWord(), plural(e.r.ToImport, "package") + " on the drive are not here yet"})
 	}
@@ -172,14 +178,14 @@ func (e *clientRules) emerge(ctx context.Context) *forecast.Forecast {
 			e.r.Emerge = append(e.r.Emerge, Command{s.Line, e.r.Forecast.Reason(s)})
 		}
 	}
-	switch line := f.Line(""); {
+	switch line := f.Line(e.r.ExcludeFile); {
 	case line == "":
 	case f.GaveUp:
 		e.r.Emerge = append(e.r.Emerge, Command{line, "shows what emerge would do: that was not worked out, " + f.Trouble})
 	default:
 		e.r.Emerge = append(e.r.Emerge, Command{line, "only binary packages, nothing goes backwards, and what cannot be installed is left out"})
 	}
-	return f
+	return f, nil
 }
 
 // candidates are the packages that PKGDIR has and, with a drive, those that an import would bring: how many these are is the second

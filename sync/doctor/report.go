@@ -65,8 +65,9 @@ type Report struct {
 	Findings []Finding `json:"findings"`
 	Emerge   []Command `json:"emerge,omitempty"` // for a client
 	// Forecast is what emerge can do with what is in PKGDIR, for a client; Outlook is the same for people.
-	Forecast *forecast.Document `json:"forecast,omitempty"`
-	Outlook  *forecast.Forecast `json:"-"`
+	Forecast    *forecast.Document `json:"forecast,omitempty"`
+	Outlook     *forecast.Forecast `json:"-"`
+	ExcludeFile string             `json:"exclude_file,omitempty"`
 	// ToImport counts the packages on the drive that are not in PKGDIR yet and that the forecast counts on.
 	ToImport int `json:"to_import,omitempty"`
 	// Portage is what real emerge says about the line, if it was asked.
@@ -150,8 +151,10 @@ type Options struct {
 	Ignore  []string // topics that are not told
 	Portage bool     // ask real emerge about the line, by Ask
 	Ask     AskFunc  // nil: there is no emerge
-	Deep    bool     // read the CFLAGS of every package on the drive, not of some
-	Watch   progress.Watcher
+	// ExcludeFile takes the names that the line to type excludes; "": they stand in the line.
+	ExcludeFile string
+	Deep        bool // read the CFLAGS of every package on the drive, not of some
+	Watch       progress.Watcher
 }
 
 // AskFunc asks real emerge.

@@ -1,10 +1,14 @@
 package forecast
 
 import (
+	"io"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"pkgsneak/sync/cpv"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/resolve"
 )
@@ -53,6 +57,19 @@ func (f *Forecast) NeedsFile() bool { return len(f.Exclude) > MostNames && f.Lin
 
 // ExcludeFile is what such a file holds.
 func (f *Forecast) ExcludeFile() []byte { return []byte(strings.Join(f.Exclude, "\n") + "\n") }
+
+// SaveExclude writes the names to a file, which appears whole or not at all. Whoever reads it may.
+func (f *Forecast) SaveExclude(file string, now time.Time, hook durable.Hook) error {
+	dir, err := durable.OpenRoot(filepath.Dir(file), hook)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.WriteFile(filepath.Base(file), durable.Attr{Mode: 0o644, Add: 0o444, UID: -1, GID: -1, ModTime: now}, func(w io.Writer) error {
+		_, err := w.Write(f.ExcludeFile())
+		return err
+	})
+}
 
 // harmless are options in EMERGE_DEFAULT_OPTS that change nothing in what is installed.
 var harmless = []string{"--ask", "--alert", "--verbose", "--quiet", "--quiet-build", "--quiet-fail", "--jobs", "--load-average", "--keep-going",

@@ -12,7 +12,7 @@ import (
 
 // Confine confines this process, for ever, to what Import needs on this machine: it reads the drive and
 // what the advice at the end is made of (ebuild repositories, installed packages), and writes PKGDIR,
-// DISTDIR and the state directory. To be called when the configuration was read. The process can
+// DISTDIR and the state directory, and the directory of ExcludeFile. To be called when the configuration was read. The process can
 // neither mount, unmount nor run a program afterwards; a caller that has to imports in a process of its
 // own.
 func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
@@ -25,11 +25,14 @@ func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
 		dirs = append(dirs, m.DISTDIR)
 		c.Read = append(c.Read, linked(m.DISTDIR)...)
 	}
+	if o.ExcludeFile != "" {
+		c.Write = append(c.Write, filepath.Dir(o.ExcludeFile))
+	}
 	if o.Pretend {
 		c.Read = append(c.Read, dirs...)
 		return sandbox.Confine(c)
 	}
-	c.Write = dirs
+	c.Write = append(c.Write, dirs...)
 	return m.ConfineWriting(c)
 }
 

@@ -36,6 +36,8 @@ type ImportOptions struct {
 	Replace     bool // a distfile that is here with other contents is replaced
 	AllowShrink bool // let Prune remove more than half of an origin's packages
 	AnyArch     bool // bring in packages for another machine
+	// ExcludeFile takes the names that the line to type excludes; "": a file in the state directory if there are many.
+	ExcludeFile string
 	AnyCPU      bool // and those for another CPU
 	RespectUse  bool // let emerge leave out what has other USE than this machine sets
 	AllowOlder  bool // import a generation older than the last one

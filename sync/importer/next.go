@@ -2,14 +2,12 @@ package importer
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
@@ -161,7 +159,14 @@ func (im *importer) advise() {
 		return
 	}
 	r := im.report
-	if f.NeedsFile() && !im.o.Pretend {
+	switch given := im.o.ExcludeFile; {
+	case given != "" && len(f.Exclude) > 0 && f.Line("") != "":
+		if err := f.SaveExclude(given, im.m.Now(), im.m.Hook); err != nil {
+			im.note("the list of names to exclude cannot be written to %q: %v", given, err)
+		} else {
+			r.ExcludeFile = given
+		}
+	case given == "" && f.NeedsFile() && !im.o.Pretend:
 		if r.ExcludeFile, err = saveExclude(im, f); err != nil {
 			im.note("the list of names to exclude cannot be written: %v", err)
 		}
@@ -189,20 +194,11 @@ func saveExclude(im *importer, f *forecast.Forecast) (string, error) {
 	for _, in := range im.origins {
 		serial = max(serial, in.Plan.Serial)
 	}
-	state, err := durable.OpenRoot(im.m.StateDir, im.m.Hook)
-	if err != nil {
+	file := filepath.Join(im.m.StateDir, excludePrefix+strconv.FormatInt(serial, 10))
+	if err := f.SaveExclude(file, im.m.Now(), im.m.Hook); err != nil {
 		return "", err
 	}
-	defer state.Close()
-	name := excludePrefix + strconv.FormatInt(serial, 10)
-	err = state.WriteFile(name, durable.Attr{Mode: 0o644, Add: 0o444, UID: -1, GID: -1, ModTime: im.m.Now()}, func(w io.Writer) error {
-		_, err := w.Write(f.ExcludeFile())
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(im.m.StateDir, name), removeOldExcludes(im.m.StateDir)
+	return file, removeOldExcludes(im.m.StateDir)
 }
 
 // removeOldExcludes removes all but the newest lists.
