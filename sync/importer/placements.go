@@ -370,12 +370,23 @@ func (p *placements) handOver(m *missing, l looked) string {
 	if other.Key == "" {
 		return ""
 	}
-	successor, old := m.in.id.Key, other.Key
-	if p.signed(other) > m.in.gen.Serial() {
+	successor, old := m.in.id, other
+	if p.later(old, successor) {
 		successor, old = old, successor
 	}
-	return fmt.Sprintf("if %s lost its key and has a new one: pkgsneak trust %s --fingerprint %s --replaces %s",
-		fault.Quote(other.Name), fault.Quote(m.in.at), successor, old)
+	return fmt.Sprintf("if %s lost its key, and \"pkgsneak key\" shows %s there: pkgsneak trust %s --fingerprint %s --replaces %s",
+		fault.Quote(other.Name), successor.Key, fault.Quote(m.in.at), successor.Key, old.Key)
+}
+
+// later reports whether the key of the first of two origins was made after that of the second. The clock of an export may have run ahead without the key: generations
+// decide only where the keys do not.
+func (p *placements) later(x, y ledger.OriginID) bool {
+	a, aKnown := p.im.know.Ring.Find(x.Key)
+	b, bKnown := p.im.know.Ring.Find(y.Key)
+	if aKnown && bKnown && !a.Created().Equal(b.Created()) {
+		return a.Created().After(b.Created())
+	}
+	return p.signed(x) > p.signed(y)
 }
 
 // signed is the newest generation of an origin that is at hand or was imported; 0 for none.

@@ -1,15 +1,18 @@
 package roundtrip
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/machine"
 )
 
 // An origin that lost both copies of its manifest is named by whoever looks at the drive, and costs an import its 0 where it came from there before.
@@ -66,5 +69,31 @@ func TestAnOriginWithoutManifestsIsNamed(t *testing.T) {
 				t.Errorf("after another export: %+v", r.Refused)
 			}
 		})
+	}
+}
+
+// A host with a clock far ahead loses its key: of its two keys the one that was made later takes the place of the other, whatever the generations say.
+func TestTheLaterKeyTakesThePlace(t *testing.T) {
+	old, now, client, mount := newMachine(t, "h", epoch), newMachine(t, "h", epoch.Add(time.Hour)), newMachine(t, "client", epoch.Add(2*time.Hour)), t.TempDir()
+	pack(t, old.PKGDIR, "xpak-classic")
+	write(t, filepath.Join(old.DISTDIR, "a.tar"), "old")
+	write(t, filepath.Join(now.DISTDIR, "a.tar"), "rebuilt")
+	mustExport(t, old, exporter.ExportOptions{Drive: t.TempDir()})
+	old.Now = func() time.Time { return epoch.Add(200 * 24 * time.Hour) }
+	for _, host := range []machine.Machine{old, now} {
+		mustExport(t, host, exporter.ExportOptions{Drive: mount})
+		trustEach(t, client, host)
+	}
+	_, oldKey := withKey(t, old)
+	_, newKey := withKey(t, now)
+	r := mustImport(t, client, importer.ImportOptions{Drive: mount})
+	hints := ""
+	for _, o := range r.Origins {
+		for _, it := range o.LeftOut {
+			hints += it.Hint
+		}
+	}
+	if want := fmt.Sprintf("--fingerprint %s --replaces %s", newKey.Public().Fingerprint(), oldKey.Public().Fingerprint()); !strings.HasSuffix(hints, want) {
+		t.Errorf("hint %q, want %q", hints, want)
 	}
 }
