@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/volume"
 )
 
 // commonRules look at what every machine needs.
@@ -144,6 +145,11 @@ func (e *commonRules) room(key, dir, topic string) {
 			Why: "nothing can be built, indexed or imported there", Mend: []Mend{run("mount -o remount,rw " + fault.Quote(at))}})
 		return
 	}
+	if f, ok := withoutLinks(key, dir, topic, volume.TypeAt(at)); ok {
+		if on, known := e.s.HasFeature("distlocks"); key == "PKGDIR" || on || !known {
+			e.tell(f)
+		}
+	}
 	free := freeBytes(&st)
 	weight := judgeRoom(free, int64(st.Blocks)*blockSize(&st))
 	if weight == "" {
@@ -151,6 +157,23 @@ func (e *commonRules) room(key, dir, topic string) {
 	}
 	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %d MiB of room left", key, dir, free>>20),
 		Why: "a build or an import ends in the middle when the file system is full", Mend: []Mend{run("eclean-pkg --deep", "eclean-dist --deep")}})
+}
+
+// withoutLinks tells of a directory on a file system without hard links. Portage makes one each time it has
+// waited for a lock (locks.py, _lockfile_was_removed): there its commands end in a traceback. This program
+// works there.
+func withoutLinks(key, dir, topic string, on volume.Type) (Finding, bool) {
+	if on.HasLinks() {
+		return Finding{}, false
+	}
+	f := Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("PKGDIR %q lies on %s: emerge cannot write its index there (no hard links)", dir, on),
+		Why: "emaint binhost --fix, and what emerge does after each build, end in a traceback; installing from there works, and so do pkgsneak index and import"}
+	if key != "PKGDIR" {
+		f.Weight, f.What = Wrong, fmt.Sprintf("%s %q lies on %s: emerge cannot lock its downloads there (FEATURES=distlocks, no hard links)", key, dir, on)
+		f.Why = "a fetch ends in a traceback; what lies there is found and used"
+	}
+	f.Mend = []Mend{{Do: "move it to a file system of Linux (ext4, xfs, btrfs), and point " + key + " in make.conf there", Lines: []string{}}}
+	return f, true
 }
 
 func blockSize(st *unix.Statfs_t) int64 {

@@ -55,3 +55,39 @@ func mountedDevice(f *os.File) string {
 	}
 	return ""
 }
+
+// fuseMagic is FUSE_SUPER_MAGIC of linux/magic.h: exfat-fuse, ntfs-3g and the like.
+const fuseMagic = 0x65735546
+
+// TypeAt returns the file system that an existing path lies on. Behind FUSE it is that of the block device,
+// where there is one and this process may read it.
+func TypeAt(path string) Type {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return Unknown
+	}
+	if uint32(st.Type) != fuseMagic {
+		return OfMagic(uint32(st.Type))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return Unknown
+	}
+	defer f.Close()
+	event, err := os.ReadFile(BlockDevice(f) + "/uevent")
+	if err != nil {
+		return Unknown
+	}
+	_, name, _ := strings.Cut(string(event), "DEVNAME=")
+	name, _, _ = strings.Cut(name, "\n")
+	device, err := os.Open("/dev/" + name)
+	if name == "" || err != nil {
+		return Unknown
+	}
+	defer device.Close()
+	found, err := Identify(device)
+	if err != nil {
+		return Unknown
+	}
+	return found.Type
+}
