@@ -20,6 +20,7 @@ import (
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
+	computer "pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -193,6 +194,7 @@ func LeftOut(ctx context.Context, pkgs, dists string, readOnly ...string) []payl
 	var items []payload.Item
 	if d, err := pkgdir.Open(pkgs); err == nil {
 		defer d.Close()
+		d.Distdir, _ = computer.DistdirIn(pkgs, dists)
 		var listed iter.Seq[string] = func(func(string) bool) {}
 		if x, err := d.Index(); err == nil && x.Header.Supported() {
 			listed = func(yield func(string) bool) {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/volume"
@@ -101,6 +102,10 @@ func (e *commonRules) directories() {
 	e.directory("PKGDIR", e.m.PKGDIR, "pkgdir")
 	if e.is(Host) && e.m.DISTDIR != e.m.PKGDIR {
 		e.directory("DISTDIR", e.m.DISTDIR, "distdir")
+	}
+	if both := machine.Overlap(e.m.PKGDIR, e.m.DISTDIR); both != "" {
+		e.tell(Finding{Topic: "distdir", Weight: Note, What: both, Why: "emaint and eclean go through the whole of PKGDIR and of DISTDIR, and take files of the one for the other's",
+			Mend: []Mend{inConf(e.s, "DISTDIR", assign("DISTDIR", "/var/cache/distfiles"))}})
 	}
 }
 

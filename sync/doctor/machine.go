@@ -125,6 +125,7 @@ func (e *facts) readPKGDIR() {
 		return
 	}
 	e.dir = dir
+	dir.Distdir, _ = machine.DistdirIn(e.m.PKGDIR, e.m.DISTDIR)
 	e.index, e.indexErr = dir.Index()
 }
 

@@ -155,6 +155,10 @@ func (h *source) readPackages(ctx context.Context, l *ledger.Ledger, m machine.M
 		return err
 	}
 	defer dir.Close()
+	dir.Distdir, _ = machine.DistdirIn(m.PKGDIR, m.DISTDIR)
+	if both := machine.Overlap(m.PKGDIR, m.DISTDIR); both != "" {
+		h.notices = append(h.notices, both)
+	}
 	entries := h.readIndex(dir, known)
 	scan, err := dir.Scan(ctx)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -99,6 +100,10 @@ func (im *importer) openClient(ctx context.Context) (err error) {
 		if c.pkgdir != nil {
 			if err := c.pkgdir.Ready(); err != nil {
 				return err
+			}
+			c.pkgdir.Distdir, _ = machine.DistdirIn(im.m.PKGDIR, im.m.DISTDIR)
+			if both := machine.Overlap(im.m.PKGDIR, im.m.DISTDIR); both != "" {
+				im.note("%s", both)
 			}
 		}
 		if err := c.lock(ctx, im, payload.Package); err != nil {

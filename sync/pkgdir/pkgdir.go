@@ -89,6 +89,9 @@ const (
 type Dir struct {
 	*durable.Store
 	root *durable.Root
+	// Distdir is where DISTDIR lies below PKGDIR, "." if both are one directory, and "" elsewhere. What
+	// lies there is no package, whatever its name: of DISTDIR only files at its top count.
+	Distdir string
 }
 
 const storeName = "PKGDIR"
@@ -103,7 +106,7 @@ func OpenWith(path string, hook durable.Hook) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{store, root}, nil
+	return &Dir{Store: store, root: root}, nil
 }
 
 // Create opens the PKGDIR at path, and creates it first if there is none.
@@ -112,7 +115,7 @@ func Create(path string, hook durable.Hook) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{store, root}, nil
+	return &Dir{Store: store, root: root}, nil
 }
 
 // Index reads the index as it is; fs.ErrNotExist if there is none.

@@ -54,7 +54,7 @@ func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
 		return nil, fmt.Errorf("scanning %q: %w", d.Path(), err)
 	}
 	defer top.Close()
-	w := walk{scan: &Scan{}}
+	w := walk{scan: &Scan{}, distdir: d.Distdir}
 	if err := w.list(ctx, int(top.Fd()), ".", 0); err != nil {
 		return nil, fmt.Errorf("scanning %q: %w", d.Path(), err)
 	}
@@ -68,9 +68,11 @@ func sortProblems(p []Problem) {
 // walk is a Scan on its way. Multi-instance PKGDIRs have a directory for each package, and all of
 // it is looked at twice when the index is written.
 type walk struct {
-	scan  *Scan
-	names int
-	dirs  listing.Reader
+	scan *Scan
+	// distdir is as in a Dir.
+	distdir string
+	names   int
+	dirs    listing.Reader
 }
 
 // enter lists the directory that has a name in an open one. It is not entered through a link, so
@@ -109,6 +111,7 @@ func (w *walk) list(ctx context.Context, fd int, dir string, depth int) error {
 		}
 		switch {
 		case depth == 0 && isOwn(fi.Name()):
+		case p == w.distdir, w.distdir == "." && depth == 0 && !fi.IsDir():
 		case fi.IsDir():
 			if err := w.enter(ctx, fd, fi.Name(), p, depth+1); err != nil {
 				return err

@@ -26,6 +26,7 @@ func Index(ctx context.Context, m machine.Machine, o IndexOptions, w progress.Wa
 		return nil, err
 	}
 	defer d.Close()
+	d.Distdir, _ = machine.DistdirIn(m.PKGDIR, m.DISTDIR)
 	return d.Reindex(ctx, Indexing(m, o, w))
 }
 
@@ -36,6 +37,7 @@ func Check(ctx context.Context, m machine.Machine, o IndexOptions, w progress.Wa
 		return nil, err
 	}
 	defer d.Close()
+	d.Distdir, _ = machine.DistdirIn(m.PKGDIR, m.DISTDIR)
 	return d.Check(ctx, Indexing(m, o, w))
 }
 
