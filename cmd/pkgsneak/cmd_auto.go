@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/auto"
+	"pkgsneak/sync/machine"
 )
 
 func autoCommand(f *face) *cli.Command {
@@ -47,7 +49,29 @@ func autoVerb(c *call) error {
 	case len(c.args) == 0:
 		return c.wrongArguments(1, 1)
 	}
+	autoRun{c}.ignored()
 	return autoDevice(c)
+}
+
+// ignored tells of settings that an export or import takes and auto does not, because they are decisions of a person: set in a file, they would be made each time.
+func (c autoRun) ignored() {
+	vars := c.env.variables(&printer{err: screen{w: io.Discard}}) // what is wrong in the file has been told
+	own := c.flags.Command.Flags
+	told := map[string]bool{}
+	for _, verb := range []string{"export", "import"} {
+		for _, f := range c.flags.App.Command(verb).Flags {
+			name := f.Names()[0]
+			if slices.ContainsFunc(own, func(o cli.Flag) bool { return o.Names()[0] == name }) || told[name] {
+				continue
+			}
+			value, source := vars.get(variable(name))
+			if on, err := parseBool(value); value == "" || err == nil && !on {
+				continue
+			}
+			told[name] = true
+			c.out.warn("%s sets %s, which auto ignores: --%s is for a person", source, variable(name), name)
+		}
+	}
 }
 
 func autoDevice(c *call) error {
@@ -193,5 +217,9 @@ func (c autoRun) afterInstall() {
 	c.out.say("Next: in %s, set PKGSNEAK_AUTO=export where packages are built, PKGSNEAK_AUTO=import where they go to; then plug a drive in", confFile)
 	c.out.say("  an empty drive is taken for an export if its label is %s: mkfs.vfat -n %s /dev/sdX1", auto.DefaultLabel, auto.DefaultLabel)
 	c.out.say("  a client imports only what is signed by a key that it trusts: mount the drive there once, and pkgsneak trust DRIVE")
+	for _, line := range machine.AutoUses {
+		c.out.say("  %s", line)
+	}
+	c.out.say("  log: %s; pkgsneak status lists the last runs", machine.AutoLog(c.env.root))
 	c.out.say("  to export while packages are built: PKGSNEAK_WATCH, then systemctl enable --now pkgsneak-watch, or rc-update add pkgsneak-watch default")
 }

@@ -7,6 +7,7 @@ import (
 
 	"pkgsneak/sync/doctor"
 	"pkgsneak/sync/forecast"
+	pkgmachine "pkgsneak/sync/machine"
 )
 
 func doctorCommand(f *face) *cli.Command {
@@ -58,6 +59,9 @@ func examine(c *call) error {
 		return err
 	}
 	done()
+	if r.Auto = o.Auto; r.Auto != "" {
+		r.AutoLog = pkgmachine.AutoLog(c.env.root)
+	}
 	doctorText{c}.examined(r)
 	code := exitDone
 	if r.Found() {
@@ -116,6 +120,12 @@ func (c doctorText) examined(r *doctor.Report) {
 		c.out.say("this machine has not exported or imported anything yet")
 	default:
 		c.out.say("this machine is %s: %s", bold(roles), strings.Join(r.Because, ", "))
+	}
+	if r.Auto != "" {
+		c.out.say("a drive that is plugged in: %s; log: %s", r.Auto, r.AutoLog)
+		for _, line := range pkgmachine.AutoUses {
+			c.out.detail("  %s", line)
+		}
 	}
 	for i := range r.Origins {
 		c.compared(&r.Origins[i])

@@ -9,6 +9,7 @@ import (
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/ledger"
+	pkgmachine "pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 )
 
@@ -21,7 +22,7 @@ func statusCommand(f *face) *cli.Command {
 		UsageText: "status [DRIVE]",
 		Description: "Shows each origin on the drive: its generation and age, who signed it and whether that key is trusted here, how\n" +
 			"much it carries, and what was imported of it; then this machine's directories, keys, and last runs.",
-		Flags:  flags(common, dirs),
+		Flags:  flags(common, autoMode, dirs),
 		Action: f.action(0, 1, status),
 	}
 }
@@ -38,6 +39,9 @@ func status(c *call) error {
 	r, err := inspect.Status(c.ctx, machine, o)
 	if err != nil {
 		return err
+	}
+	if r.Machine.Auto = c.opt.autoMode; r.Machine.Auto != "" {
+		r.Machine.AutoLog = pkgmachine.AutoLog(c.env.root)
 	}
 	code := exitDone
 	if r.Drive != nil {
@@ -144,6 +148,9 @@ func (c statusText) machineStatus(m *inspect.MachineStatus) {
 			problem = " (" + k.Problem + ")"
 		}
 		c.out.say("  trusts        %s %s%s", grouped(k.Fingerprint), k.UserID, problem)
+	}
+	if m.Auto != "" {
+		c.out.say("  when plugged  %s; log: %s", m.Auto, m.AutoLog)
 	}
 	for _, verb := range []string{"export", "import"} {
 		if r, ok := lastRun(m.Runs, verb); ok {

@@ -349,7 +349,7 @@ var retiring = flagSet{
 }
 
 // The sets of auto, which its worker takes too. A clock is believed by a person only, once.
-var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, fitting, shrink, guards, dirs, lock}
+var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, fitting, shrink, guards, jobs, dirs, lock}
 
 // flags gives the flags of a command.
 func flags(sets ...flagSet) []cli.Flag {

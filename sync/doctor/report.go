@@ -63,7 +63,9 @@ type Report struct {
 	Roles    []Role    `json:"roles"`
 	Because  []string  `json:"because"` // how the roles are known
 	Findings []Finding `json:"findings"`
-	Emerge   []Command `json:"emerge,omitempty"` // for a client
+	Auto     string    `json:"auto,omitempty"`     // PKGSNEAK_AUTO
+	AutoLog  string    `json:"auto_log,omitempty"` // the line that shows the log of automatic runs; filled in by the command line
+	Emerge   []Command `json:"emerge,omitempty"`   // for a client
 	// Forecast is what emerge can do with what is in PKGDIR, for a client; Outlook is the same for people.
 	Forecast    *forecast.Document `json:"forecast,omitempty"`
 	Outlook     *forecast.Forecast `json:"-"`

@@ -76,6 +76,10 @@ type MachineStatus struct {
 	Trusted  []TrustedKey `json:"trusted"`
 	Origins  []string     `json:"origins"` // names under which this machine exports
 	Runs     []ledger.Run `json:"runs"`    // newest last
+
+	// Auto and AutoLog are filled in by the command line: PKGSNEAK_AUTO, and the line that shows the log of automatic runs.
+	Auto    string `json:"auto,omitempty"`
+	AutoLog string `json:"auto_log,omitempty"`
 }
 
 // TrustedKey is a key whose exports are imported here.
