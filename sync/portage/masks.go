@@ -72,10 +72,27 @@ func (r *setReader) masks(file string) []string {
 			all = append(all, w)
 		}
 	}
+	var profile []string // a profile takes back lines of its parents only
 	for _, dir := range r.s.Profiles {
-		all = stackLines(all, r.lines(path.Join(dir, file)))
+		profile = stackLines(profile, r.lines(path.Join(dir, file)))
 	}
-	return stackLines(all, r.lines(r.etc(file)))
+	return stackUser(stackLines(all, profile), r.lines(r.etc(file)))
+}
+
+// stackUser adds the user's lines: "-atom" takes back an atom of any repository, "-atom::repo" of that one.
+func stackUser(list, lines []string) []string {
+	for _, w := range lines {
+		off, isOff := strings.CutPrefix(w, "-")
+		if isOff && off != "*" && !strings.Contains(off, "::") {
+			list = slices.DeleteFunc(slices.Clone(list), func(have string) bool {
+				bare, _, _ := strings.Cut(have, "::")
+				return bare == off
+			})
+			continue
+		}
+		list = stackLines(list, []string{w})
+	}
+	return list
 }
 
 // masters returns the repositories that a repository builds on: those that its layout.conf names,
