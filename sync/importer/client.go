@@ -17,12 +17,10 @@ import (
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ledger"
-	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
-	"pkgsneak/sync/volume"
 )
 
 // client is this machine's PKGDIR and DISTDIR, with what is remembered of the digests in them. A directory that does not exist yet is nil: everything is absent there.
@@ -32,6 +30,8 @@ type client struct {
 	packages  *ledger.Cache
 	distfiles *ledger.Cache
 	locks     map[payload.Kind]*durable.Lock // held until the end
+	links     string                         // DISTDIR: links in it are followed, as Portage does
+	w         progress.Watcher
 }
 
 func (c *client) close() {
@@ -44,24 +44,6 @@ func (c *client) close() {
 	if c.distdir != nil {
 		c.distdir.Close()
 	}
-}
-
-// lock is held in a directory from before the plan to the end.
-func (c *client) lock(ctx context.Context, im *importer, kind payload.Kind) error {
-	store, other := c.store(kind), c.store(payload.Package)
-	if im.o.Pretend || store == nil {
-		return nil
-	}
-	if kind == payload.Package {
-		other = nil
-	}
-	l, err := lockStore(ctx, store, other, durable.LockOptions{Wait: im.m.LockWait, OnWait: func() {
-		im.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q", store.Path()))
-	}})
-	if l != nil {
-		c.locks[kind] = l
-	}
-	return err
 }
 
 // store is the directory of a kind; nil if it is not there.
@@ -89,78 +71,6 @@ func (c *client) clearStaging() error {
 	return errors.Join(errs...)
 }
 
-// openClient opens what is there, and keeps other imports out of it. Nothing is created before the plan is made.
-func (im *importer) openClient(ctx context.Context) (err error) {
-	c := &client{locks: make(map[payload.Kind]*durable.Lock)}
-	im.client = c
-	if im.wants(payload.Package) {
-		if c.pkgdir, err = pkgdir.OpenWith(im.m.PKGDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if c.pkgdir != nil {
-			if err := c.pkgdir.Ready(); err != nil {
-				return err
-			}
-			c.pkgdir.Distdir, _ = machine.DistdirIn(im.m.PKGDIR, im.m.DISTDIR)
-			if both := machine.Overlap(im.m.PKGDIR, im.m.DISTDIR); both != "" {
-				im.note("%s", both)
-			}
-		}
-		if err := c.lock(ctx, im, payload.Package); err != nil {
-			return err
-		}
-		if c.packages, err = im.l.Cache(im.m.PKGDIR, im.m.Now()); err != nil {
-			return err
-		}
-	}
-	if im.wants(payload.Distfile) {
-		if c.distdir, err = distdir.OpenWith(im.m.DISTDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err := c.lock(ctx, im, payload.Distfile); err != nil {
-			return err
-		}
-		if c.distfiles, err = im.l.Cache(im.m.DISTDIR, im.m.Now()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// createClient makes the directories that are missing.
-func (im *importer) createClient(ctx context.Context) (err error) {
-	c := im.client
-	if c.pkgdir == nil && im.wants(payload.Package) && im.any(payload.Package) {
-		if c.pkgdir, err = pkgdir.Create(im.m.PKGDIR, im.m.Hook); err != nil {
-			return err
-		}
-		if err := c.lock(ctx, im, payload.Package); err != nil {
-			return err
-		}
-	}
-	if c.distdir == nil && im.wants(payload.Distfile) && im.any(payload.Distfile) {
-		if c.distdir, err = distdir.Create(im.m.DISTDIR, im.m.Hook); err != nil {
-			return err
-		}
-		if err := c.lock(ctx, im, payload.Distfile); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// any reports whether files of a kind will be brought in.
-func (im *importer) any(kind payload.Kind) bool {
-	for _, in := range im.origins {
-		for _, d := range in.deeds {
-			if d.kind == kind {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // looked is a place on the client and its status.
 type looked struct {
 	clientFile
@@ -171,9 +81,9 @@ type looked struct {
 func (l looked) isLink() bool { return l.info != nil && l.info.Mode()&fs.ModeSymlink != 0 }
 
 // look finds out what lies at a place. Contents are read only if their size could make them one of the wanted, and only if they are not remembered.
-func (im *importer) look(ctx context.Context, kind payload.Kind, local string, sizes ...int64) (looked, error) {
+func (c *client) look(ctx context.Context, kind payload.Kind, local string, sizes ...int64) (looked, error) {
 	l := looked{clientFile: clientFile{Local: local}}
-	fi, err := im.client.lstat(kind, local)
+	fi, err := c.lstat(kind, local)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return l, nil
@@ -182,14 +92,14 @@ func (im *importer) look(ctx context.Context, kind payload.Kind, local string, s
 	}
 	l.Exists, l.info, l.Size = true, fi, fi.Size()
 	if l.isLink() && kind == payload.Distfile {
-		return im.lookBehind(ctx, l, sizes)
+		return c.lookBehind(ctx, l, sizes)
 	}
 	if !fi.Mode().IsRegular() {
 		return l, nil
 	}
 	for _, size := range sizes {
 		if size == fi.Size() {
-			l.Sum, err = im.digestOf(ctx, kind, local, fi)
+			l.Sum, err = c.digestOf(ctx, kind, local, fi)
 			return l, err
 		}
 	}
@@ -198,8 +108,8 @@ func (im *importer) look(ctx context.Context, kind payload.Kind, local string, s
 
 // lookBehind finds out what a link in DISTDIR leads to, wherever that lies: Portage follows it. One that leads to nothing is no file, and may be replaced, as Portage
 // itself does. Nothing is remembered of the contents, which can change while the link stays as it is.
-func (im *importer) lookBehind(ctx context.Context, l looked, sizes []int64) (looked, error) {
-	name := filepath.Join(im.m.DISTDIR, l.Local)
+func (c *client) lookBehind(ctx context.Context, l looked, sizes []int64) (looked, error) {
+	name := filepath.Join(c.links, l.Local)
 	fi, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		l.clientFile = clientFile{Local: l.Local}
@@ -211,7 +121,7 @@ func (im *importer) lookBehind(ctx context.Context, l looked, sizes []int64) (lo
 	if l.Size = fi.Size(); !slices.Contains(sizes, l.Size) {
 		return l, nil
 	}
-	im.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: l.Local})
+	c.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: l.Local})
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return l, nil // it cannot be told from any other file
@@ -225,15 +135,6 @@ func (im *importer) lookBehind(ctx context.Context, l looked, sizes []int64) (lo
 		l.Sum = sums.Blake2b
 	}
 	return l, nil
-}
-
-// reasonOf is what the kernel or os.Root said, without the operation and the path.
-func reasonOf(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		err = p.Err
-	}
-	return err.Error()
 }
 
 func (c *client) lstat(kind payload.Kind, local string) (fs.FileInfo, error) {
@@ -254,13 +155,13 @@ func (c *client) cache(kind payload.Kind) *ledger.Cache {
 }
 
 // digestOf returns the BLAKE2B of a local file, from memory or by reading it.
-func (im *importer) digestOf(ctx context.Context, kind payload.Kind, local string, fi fs.FileInfo) (manifest.Digest, error) {
-	cache := im.client.cache(kind)
+func (c *client) digestOf(ctx context.Context, kind payload.Kind, local string, fi fs.FileInfo) (manifest.Digest, error) {
+	cache := c.cache(kind)
 	if sums, set, ok := cache.Lookup(local, fi); ok && set&digest.BLAKE2B != 0 {
 		return sums.Blake2b, nil
 	}
-	im.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: local})
-	f, now, err := im.client.store(kind).OpenFile(local)
+	c.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: local})
+	f, now, err := c.store(kind).OpenFile(local)
 	if err != nil {
 		return manifest.Digest{}, nil // what cannot be read is not known to be anybody's: it is local
 	}
@@ -291,54 +192,10 @@ func checkEntry(e pkgindex.Entry, ok bool, signed int64) error {
 	return nil
 }
 
-// readCatalogue makes the origin's entries ready for another machine's index: CHOST and REPO stand in each, because its header may say something else.
-func (im *importer) readCatalogue(in *incoming) (err error) {
-	if in.catalogue, err = in.gen.Catalogue(); err != nil {
-		return err
-	}
-	in.entries = make(map[string]pkgindex.Entry, len(in.catalogue.Entries))
-	for _, e := range in.catalogue.Entries {
-		in.entries[e.Path()] = pkgindex.Rebase(e, in.catalogue.Header, pkgindex.Header{})
-	}
-	in.Plan.NotCarried = max(0, len(in.entries)-len(in.gen.Packages()))
-	return nil
-}
-
 // elsewhere returns local if it is not the path that one would expect.
 func elsewhere(local, path string) string {
 	if local == path {
 		return ""
 	}
 	return local
-}
-
-// checkSpace compares what is needed with the free space (spaceCheck), before the first byte is written.
-func (im *importer) checkSpace() error {
-	c := spaceCheck{pretend: im.o.Pretend}
-	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		if im.wants(kind) {
-			c.stores = append(c.stores, spaceStore{kind, im.dirOf(kind), im.client.store(kind)})
-		}
-	}
-	var todo []payload.Item
-	for _, in := range im.origins {
-		in.Plan.Need = 0
-		for _, d := range in.deeds {
-			in.Plan.Need = payload.Plus(in.Plan.Need, d.item.Size)
-			c.files = append(c.files, spaceFile{d.kind, d.local, d.item.Size, d.item.Sum})
-			todo = append(todo, payload.Item{Size: d.item.Size})
-		}
-	}
-	short, err := c.run()
-	if err != nil || short == nil {
-		return err
-	}
-	return fmt.Errorf("import: %w", &volume.SpaceError{Where: short.where, Need: short.need, Free: short.free, Fits: payload.Fitting(todo, short.free)})
-}
-
-func (im *importer) dirOf(kind payload.Kind) string {
-	if kind == payload.Package {
-		return im.m.PKGDIR
-	}
-	return im.m.DISTDIR
 }

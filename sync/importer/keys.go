@@ -4,10 +4,20 @@ import (
 	"errors"
 	"fmt"
 
-	"pkgsneak/manifest"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/trust"
 )
+
+// believable reports whether a generation is signed by a key that is trusted, or that a trusted one introduced.
+func believable(seen trust.Loaded) bool {
+	return seen.Err == nil || seen.Signer.State == trust.Successor
+}
+
+// unwanted reports whether an origin was refused because nobody here wants it.
+func unwanted(err error) bool {
+	var refusal *trust.Refusal
+	return errors.As(err, &refusal) && refusal.Signer.State == trust.Never
+}
 
 // applyRevocations believes the revocations on the drive, and remembers them: a key that was seen revoked once is never believed again, whatever the next drive carries.
 func (im *importer) applyRevocations() error {
@@ -25,11 +35,6 @@ func (im *importer) applyRevocations() error {
 		}
 	}
 	return nil
-}
-
-// believable reports whether a generation is signed by a key that is trusted, or that a trusted one introduced.
-func believable(seen trust.Loaded) bool {
-	return seen.Err == nil || seen.Signer.State == trust.Successor
 }
 
 // acceptRotation asks whether the successor of a trusted key takes its place. Nothing is changed yet: that comes when the import is certain to go on (trustSuccessors).
@@ -52,18 +57,6 @@ func (im *importer) acceptRotation(in *incoming, seen trust.Loaded) error {
 	in.successor = &successor{s.Introducer, seen.Key}
 	im.note("the key %s %s takes the place of %s, which introduced it", s.Key.Grouped(), s.UserID, s.Introducer.Grouped())
 	return nil
-}
-
-// unwanted reports whether an origin was refused because nobody here wants it.
-func unwanted(err error) bool {
-	var refusal *trust.Refusal
-	return errors.As(err, &refusal) && refusal.Signer.State == trust.Never
-}
-
-// successor is a key that was accepted in the place of an old one.
-type successor struct {
-	old manifest.Fingerprint
-	key *manifest.PublicKey
 }
 
 // trustSuccessors makes the accepted keys the trusted ones. The old ones are trusted no longer, and what came in under them is the new ones'.

@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,10 +10,8 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
-	"pkgsneak/sync/resolve"
 )
 
 // noteFit tells how the origins do not fit this machine: their ebuild repositories, and the packages that it masks or would build otherwise.
@@ -43,50 +40,6 @@ func noteFit(im *importer, f *forecast.Forecast) {
 			im.note("origin %q: %s; the lines: pkgsneak doctor %s", in.Plan.Origin, m.String(), fault.Quote(in.at))
 		}
 	}
-}
-
-func (im *importer) note(format string, args ...any) {
-	im.report.Notices = append(im.report.Notices, fmt.Sprintf(format, args...))
-}
-
-// history adds this run to what status shows.
-func (im *importer) history() error {
-	if im.m.Unattended {
-		return nil
-	}
-	for _, in := range im.origins {
-		result := "done"
-		switch {
-		case len(in.LeftOut) > 0:
-			result = fmt.Sprintf("done, %d files left out", len(in.LeftOut))
-		case len(in.Copied)+len(in.Pruned) == 0:
-			result = "nothing to do"
-		}
-		t := payload.Count(in.Copied)
-		err := im.l.AddRun(ledger.Run{When: im.m.Now(), Verb: "import", Origin: in.Plan.Origin, Drive: in.at, Result: result, Serial: in.Plan.Serial, Files: t.Files, Bytes: t.Bytes})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// candidate is a package of an origin, with what the origin says of it.
-func (in *incoming) candidate(path string, entry pkgindex.Entry) forecast.Candidate {
-	c := forecast.Candidate{Entry: entry}
-	if f, known := in.facts.Package(path); known {
-		c.Facts = f
-	}
-	return c
-}
-
-// unusable puts a package that can never be used here on its list: it is no part of what should have come.
-func (in *incoming) unusable(d deed, r resolve.Reason) {
-	in.Plan.Unusable = append(in.Plan.Unusable, payload.Item{Kind: d.kind, Path: d.path, Size: d.item.Size, Reason: forecast.ReasonText(r)})
-	if in.Plan.UnusableKinds == nil {
-		in.Plan.UnusableKinds = make(map[resolve.ReasonKind]int)
-	}
-	in.Plan.UnusableKinds[r.Kind]++
 }
 
 // predict works out what emerge can do when this import is done, or would be.
@@ -148,41 +101,6 @@ func keys[V any](m map[string]V) func(func(string) bool) {
 	}
 }
 
-// advise says what to type now, and what will not work as hoped.
-func (im *importer) advise() {
-	if im.outlook.machine == nil {
-		return
-	}
-	f, err := predict(im)
-	if err != nil {
-		im.note("%v", err)
-		return
-	}
-	r := im.report
-	switch given := im.o.ExcludeFile; {
-	case given != "" && len(f.Exclude) > 0 && f.Line("") != "":
-		if err := f.SaveExclude(given, im.m.Now(), im.m.Hook); err != nil {
-			im.note("the list of names to exclude cannot be written to %q: %v", given, err)
-		} else {
-			r.ExcludeFile = given
-		}
-	case given == "" && f.NeedsFile() && !im.o.Pretend:
-		if r.ExcludeFile, err = saveExclude(im, f); err != nil {
-			im.note("the list of names to exclude cannot be written: %v", err)
-		}
-	}
-	r.Outlook, r.Forecast = f, f.Document(r.ExcludeFile)
-	for _, s := range f.Before {
-		if s.Line != "" {
-			r.Next = append(r.Next, s.Line)
-		}
-	}
-	if line := f.Line(r.ExcludeFile); line != "" {
-		r.Next = append(r.Next, line)
-	}
-	noteFit(im, f)
-}
-
 const (
 	excludePrefix = "exclude-"
 	keptExcludes  = 3
@@ -226,4 +144,39 @@ func removeOldExcludes(dir string) error {
 		}
 	}
 	return nil
+}
+
+// advise says what to type now, and what will not work as hoped.
+func (im *importer) advise() {
+	if im.outlook.machine == nil {
+		return
+	}
+	f, err := predict(im)
+	if err != nil {
+		im.note("%v", err)
+		return
+	}
+	r := im.report
+	switch given := im.o.ExcludeFile; {
+	case given != "" && len(f.Exclude) > 0 && f.Line("") != "":
+		if err := f.SaveExclude(given, im.m.Now(), im.m.Hook); err != nil {
+			im.note("the list of names to exclude cannot be written to %q: %v", given, err)
+		} else {
+			r.ExcludeFile = given
+		}
+	case given == "" && f.NeedsFile() && !im.o.Pretend:
+		if r.ExcludeFile, err = saveExclude(im, f); err != nil {
+			im.note("the list of names to exclude cannot be written: %v", err)
+		}
+	}
+	r.Outlook, r.Forecast = f, f.Document(r.ExcludeFile)
+	for _, s := range f.Before {
+		if s.Line != "" {
+			r.Next = append(r.Next, s.Line)
+		}
+	}
+	if line := f.Line(r.ExcludeFile); line != "" {
+		r.Next = append(r.Next, line)
+	}
+	noteFit(im, f)
 }

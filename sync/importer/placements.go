@@ -35,18 +35,54 @@ import (
 // A file here belongs to every accepted origin that lists it, and to those whose drives are not at hand it belongs as the ledger says. What belongs to somebody
 // else is neither replaced nor pruned. No two tasks of a plan have one name, and what several origins list under one path with the same bytes is brought in once.
 
-// An owner is an accepted origin of which a file was brought in.
-type owner struct {
-	in   *incoming // nil: its drive is not at hand, or nothing of it is used in this run
-	path string    // the origin's
-}
-
 // owned is a file that the ledger remembers for an owner.
 type owned struct {
 	owner
 	id   ledger.OriginID
 	size int64
 	sum  manifest.Digest
+}
+
+// wantedFile is what makes files of two origins one file.
+type wantedFile struct {
+	path string
+	sum  manifest.Digest
+}
+
+// missing is a file of an origin that is not here.
+type missing struct {
+	in   *incoming
+	deed deed
+	own  []looked // the places of the file, as they are now; the last is the one of its path
+}
+
+// linkedDirs are the directories below PKGDIR that were looked at: the error of those that a link has in its path.
+type linkedDirs map[string]error
+
+// check refuses a place behind a symbolic link: Portage does not look there when it makes the index, and no more do others.
+func (l linkedDirs) check(d *pkgdir.Dir, name string) error {
+	dir := path.Dir(name)
+	err, known := l[dir]
+	if known || d == nil {
+		return err
+	}
+	if link := d.LinkOn(name); link != "" {
+		err = &leftOutError{reason: fmt.Sprintf("%q in PKGDIR is a symbolic link, which is not followed", link), hint: d.BindHint(link)}
+	}
+	l[dir] = err
+	return err
+}
+
+// unwritable says why nothing can be brought into a directory, "" if nothing speaks against it. What only this user may not is no reason where nothing will be written.
+func unwritable(dir string, pretend bool) string {
+	err := unix.Faccessat(unix.AT_FDCWD, volume.Existing(dir), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return fmt.Sprintf("%q lies on a file system that cannot be written", dir)
+	case errors.Is(err, fs.ErrPermission) && !pretend:
+		return fmt.Sprintf("%q cannot be written: %v", dir, err)
+	}
+	return ""
 }
 
 // placements is the plan of one kind on its way.
@@ -61,19 +97,6 @@ type placements struct {
 	joint   map[wantedFile][]*deed // tasks by what they bring in
 	missing []*missing
 	blocked string // why nothing can be brought in, "" if it can
-}
-
-// wantedFile is what makes files of two origins one file.
-type wantedFile struct {
-	path string
-	sum  manifest.Digest
-}
-
-// missing is a file of an origin that is not here.
-type missing struct {
-	in   *incoming
-	deed deed
-	own  []looked // the places of the file, as they are now; the last is the one of its path
 }
 
 func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
@@ -140,15 +163,6 @@ func (p *placements) wanted(l looked, but owner) bool {
 	})
 }
 
-// mayHave reports whether an origin has a file, or may have it: this drive need not carry it, and an older generation does not tell what has gone.
-func (in *incoming) mayHave(kind payload.Kind, path string, sum manifest.Digest) bool {
-	if it, ok := in.gen.Find(drive.DriveKind(kind), path); ok {
-		return it.Sum == sum
-	}
-	stock := in.stock[kind]
-	return in.Plan.Older || !stock.Complete || stock.Has(path)
-}
-
 // add takes a file of an origin into the plan: it is present, or comes on the list of what is missing. An error that is a reason leaves it out.
 func (p *placements) add(ctx context.Context, in *incoming, d deed) error {
 	var own []looked
@@ -159,7 +173,7 @@ func (p *placements) add(ctx context.Context, in *incoming, d deed) error {
 	own = append(own, looked{clientFile: clientFile{Local: d.path}})
 	mine := false // an older file of this origin is here
 	for i := range own {
-		l, err := p.im.look(ctx, p.kind, own[i].Local, p.sizesAt(own[i].Local, d.item.Size)...)
+		l, err := p.im.client.look(ctx, p.kind, own[i].Local, p.sizesAt(own[i].Local, d.item.Size)...)
 		if err != nil {
 			return err
 		}
@@ -179,7 +193,7 @@ func (p *placements) add(ctx context.Context, in *incoming, d deed) error {
 		if mine || known && row.Local == local {
 			continue
 		}
-		l, err := p.im.look(ctx, p.kind, local, p.sizesAt(local, d.item.Size)...)
+		l, err := p.im.client.look(ctx, p.kind, local, p.sizesAt(local, d.item.Size)...)
 		if err == nil && l.Exists && l.Sum == d.item.Sum && p.belongs(l) {
 			p.present(in, d, l, true)
 			return nil
@@ -199,13 +213,6 @@ func (p *placements) present(in *incoming, d deed, l looked, known bool) {
 	if !l.isLink() && (known || p.belongs(l)) {
 		in.imports[p.kind][d.path] = ledger.Import{Local: l.Local, Size: d.item.Size, Sum: d.item.Sum}
 	}
-}
-
-// stale reports whether a kind was not looked at on the host for this generation, and not since one that is older than what was imported here: two drives take turns, and
-// one of them goes without a kind.
-func (in *incoming) stale(kind payload.Kind) bool {
-	stock := in.stock[kind]
-	return stock.AsOf > 0 && in.seen.Serial > stock.AsOf
 }
 
 // newer leaves a file alone that came from the same origin with a generation for which it was looked at later.
@@ -451,7 +458,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 			}
 			continue
 		}
-		l, err := p.im.look(ctx, p.kind, row.Local, row.Size)
+		l, err := p.im.client.look(ctx, p.kind, row.Local, row.Size)
 		switch {
 		case isLeftOut(err): // what cannot be looked at may be there another time
 			continue
@@ -541,23 +548,6 @@ func (im *importer) planPackages(ctx context.Context) error {
 	return p.prune(ctx)
 }
 
-// linkedDirs are the directories below PKGDIR that were looked at: the error of those that a link has in its path.
-type linkedDirs map[string]error
-
-// check refuses a place behind a symbolic link: Portage does not look there when it makes the index, and no more do others.
-func (l linkedDirs) check(d *pkgdir.Dir, name string) error {
-	dir := path.Dir(name)
-	err, known := l[dir]
-	if known || d == nil {
-		return err
-	}
-	if link := d.LinkOn(name); link != "" {
-		err = &leftOutError{reason: fmt.Sprintf("%q in PKGDIR is a symbolic link, which is not followed", link), hint: d.BindHint(link)}
-	}
-	l[dir] = err
-	return err
-}
-
 // planDistfiles compares the distfiles of all origins with DISTDIR, which is flat.
 func (im *importer) planDistfiles(ctx context.Context) error {
 	p, err := im.newPlacements(payload.Distfile)
@@ -594,26 +584,4 @@ func (p *placements) addOr(ctx context.Context, in *incoming, d deed, err error)
 		return nil
 	}
 	return err
-}
-
-// leaveOut puts a file that cannot be brought in on its list.
-func (in *incoming) leaveOut(d deed, err error) {
-	it := payload.Item{Kind: d.kind, Path: d.path, Size: d.item.Size}
-	var reason *leftOutError
-	if errors.As(err, &reason) {
-		it.Reason, it.Hint = reason.reason, reason.hint
-	}
-	in.Plan.LeftOut = append(in.Plan.LeftOut, it)
-}
-
-// unwritable says why nothing can be brought into a directory, "" if nothing speaks against it. What only this user may not is no reason where nothing will be written.
-func unwritable(dir string, pretend bool) string {
-	err := unix.Faccessat(unix.AT_FDCWD, volume.Existing(dir), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
-	switch {
-	case errors.Is(err, unix.EROFS):
-		return fmt.Sprintf("%q lies on a file system that cannot be written", dir)
-	case errors.Is(err, fs.ErrPermission) && !pretend:
-		return fmt.Sprintf("%q cannot be written: %v", dir, err)
-	}
-	return ""
 }

@@ -78,15 +78,6 @@ func (e *RenewedError) Hints(drive string) []string {
 	return []string{fmt.Sprintf("on the build host: pkgsneak export %s; then: pkgsneak forget %s %s", drive, fault.Quote(e.Origin), drive)}
 }
 
-// behind tells of a remembered time that this machine's clock does not explain; "" if there is none.
-func behind(know trust.View, clock time.Time, place string) string {
-	if !know.ClockBehind() {
-		return ""
-	}
-	return fmt.Sprintf("a signature that was verified here is of %s, more than a year after this machine's clock, %s: keys and ages are judged by it; if the clock is right: pkgsneak import %s --accept-clock",
-		know.Now.UTC().Format(time.RFC3339), clock.UTC().Format(time.RFC3339), fault.Quote(place))
-}
-
 // wrongClock is the hint at a generation whose number no honest one reaches; "" if it may be one.
 func wrongClock(serial, have int64) string {
 	if time.Unix(have, 0).After(time.Unix(serial, 0).Add(trust.MaxAhead)) {

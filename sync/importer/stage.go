@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"runtime"
 	"slices"
 	stdsync "sync"
@@ -27,17 +26,17 @@ import (
 
 // stageAll copies everything that has to be copied into the staging directories and checks it there. What a killed run has staged is not copied again. As many files are copied at a time as the medium
 // likes; others are unpacked and checked beside, as many as there are processors.
-func (im *importer) stageAll(ctx context.Context, in *incoming) ([]*deed, error) {
-	readers, checkers := im.o.Workers, im.o.Workers
-	if im.o.Workers <= 0 {
-		readers, checkers = cmp.Or(im.o.Source.Readers, 2), runtime.GOMAXPROCS(0)
+func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*deed, error) {
+	readers, checkers := ap.o.Workers, ap.o.Workers
+	if ap.o.Workers <= 0 {
+		readers, checkers = cmp.Or(ap.o.Source.Readers, 2), runtime.GOMAXPROCS(0)
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		wanted := slices.ContainsFunc(in.deeds, func(d *deed) bool { return d.kind == kind })
 		if !wanted {
 			continue
 		}
-		if err := im.staging(kind).Make(); err != nil {
+		if err := ap.staging(kind).Make(); err != nil {
 			return nil, err
 		}
 	}
@@ -45,12 +44,12 @@ func (im *importer) stageAll(ctx context.Context, in *incoming) ([]*deed, error)
 	for range readers {
 		t.medium <- &pipeline.Buffers{}
 	}
-	p := newStaging(im.w, in.deeds)
+	p := newStaging(ap.w, in.deeds)
 	twin := twins(in.deeds)
 	order := pipeline.LargeFirst(len(in.deeds), func(i int) int64 { return in.deeds[i].item.Size })
 	there := make([]bool, len(in.deeds))
 	stage := func(ctx context.Context, i int) error {
-		return im.stage(ctx, in, in.deeds[i], t, func(n int64) { p.read(in.deeds[i].path, n) })
+		return ap.stage(ctx, in, in.deeds[i], t, func(n int64) { p.read(in.deeds[i].path, n) })
 	}
 	err := pipeline.Ordered(ctx, len(in.deeds), readers+checkers, pipeline.Window, func(ctx context.Context, n int) error {
 		i := order[n]
@@ -145,11 +144,11 @@ func (p *staging) tell(path string) {
 	p.w.Tell(progress.Event{Phase: progress.PhaseCopy, Path: path, Done: min(p.done.Bytes+p.over, p.total.Bytes), Total: p.total.Bytes, Files: p.done.Files, FilesTotal: p.total.Files})
 }
 
-func (im *importer) staging(kind payload.Kind) durable.Staging {
+func (ap *applier) staging(kind payload.Kind) durable.Staging {
 	if kind == payload.Package {
-		return im.client.pkgdir.Staging()
+		return ap.client.pkgdir.Staging()
 	}
-	return im.client.distdir.Staging()
+	return ap.client.distdir.Staging()
 }
 
 // vouched reports whether the signed generation vouches for the inside of a package: its exporting
@@ -165,14 +164,14 @@ func vouched(in *incoming, d *deed) bool {
 // stage copies one file in one pass: read, compared with what was signed, written. A package that the
 // generation does not vouch for is hashed for the index, too, and looked through as a whole. Only the
 // copying waits for the medium.
-func (im *importer) stage(ctx context.Context, in *incoming, d *deed, t turns, tell func(int64)) error {
-	st := im.staging(d.kind)
-	look := d.kind == payload.Package && (im.o.Check || !vouched(in, d))
+func (ap *applier) stage(ctx context.Context, in *incoming, d *deed, t turns, tell func(int64)) error {
+	st := ap.staging(d.kind)
+	look := d.kind == payload.Package && (ap.o.Check || !vouched(in, d))
 	own := digest.Set(0) // beside the BLAKE2B
 	if look {
 		own = pkgindex.IndexHashes
 	}
-	sums, there := im.staged(ctx, st, d, own)
+	sums, there := ap.staged(ctx, st, d, own)
 	if !there {
 		bufs := <-t.medium
 		var err error
@@ -244,24 +243,8 @@ func copyStaged(ctx context.Context, from source, item layout.Item, st durable.S
 	return hash.Sum(), err
 }
 
-// seal makes sure that the hashes of the entry are the package's: Portage renames a package away that is not what the index says.
-func (d *deed) seal(sums digest.Sums) error {
-	if md5, ok := d.entry.MD5(); d.entry.Get("MD5") != "" && (!ok || md5 != sums.MD5) {
-		return &leftOutError{reason: "the catalogue's MD5 is not the package's own"}
-	}
-	if sha1, ok := d.entry.SHA1(); d.entry.Get("SHA1") != "" && (!ok || sha1 != sums.SHA1) {
-		return &leftOutError{reason: "the catalogue's SHA1 is not the package's own"}
-	}
-	e, err := d.entry.With("MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
-	if err != nil {
-		return &leftOutError{reason: fault.Text(err)}
-	}
-	d.entry = e
-	return nil
-}
-
 // staged reports whether an earlier run has left the whole file there, and its sums of set.
-func (im *importer) staged(ctx context.Context, st durable.Staging, d *deed, set digest.Set) (digest.Sums, bool) {
+func (ap *applier) staged(ctx context.Context, st durable.Staging, d *deed, set digest.Set) (digest.Sums, bool) {
 	f, err := st.Open(d.item.Sum)
 	if err != nil {
 		return digest.Sums{}, false
@@ -301,14 +284,6 @@ func checkStaged(ctx context.Context, st durable.Staging, d *deed) error {
 		return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own", key)}
 	}
 	return nil
-}
-
-// onTheDrive says what is wrong with a file of the drive.
-func onTheDrive(damaged *drive.DamagedError) string {
-	if errors.Is(damaged, fs.ErrNotExist) {
-		return "missing on the drive"
-	}
-	return "damaged on the drive: " + damaged.Reason
 }
 
 // noteSubstitutes tells what came from another drive than the one whose state is imported.

@@ -1,0 +1,247 @@
+package importer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/forecast"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/resolve"
+	"pkgsneak/sync/trust"
+)
+
+// place notes where a file lies now, for every origin that lists it.
+func (d *deed) place(local string) {
+	for _, o := range d.owners {
+		o.in.imports[d.kind][o.path] = ledger.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum}
+	}
+}
+
+// note notes where a file is about to lie, for every origin that lists it.
+func (d *deed) note(n notes, local string) {
+	for _, o := range d.owners {
+		n.add(o.in.id, o.path, ledger.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum})
+	}
+}
+
+// leaveOut notes that a file did not come, for every origin that lists it. hint is the command that helps, "" for none.
+func (d *deed) leaveOut(reason, hint string) {
+	for i, o := range d.owners {
+		if i > 0 {
+			o.in.Plan.Present.Files--
+			o.in.Plan.Present.Bytes -= d.item.Size
+		}
+		o.in.LeftOut = append(o.in.LeftOut, payload.Item{Kind: d.kind, Path: o.path, Size: d.item.Size, Reason: reason, Hint: hint})
+	}
+}
+
+// pruned notes that the files at these paths here were removed.
+func (in *incoming) pruned(kind payload.Kind, removed []string) {
+	gone := make(map[string]bool, len(removed))
+	for _, local := range removed {
+		gone[local] = true
+	}
+	for _, d := range in.prune {
+		if d.kind != kind || !gone[d.local] {
+			continue
+		}
+		in.Pruned = append(in.Pruned, payload.Item{Kind: kind, Path: d.path, Size: in.imports[kind][d.path].Size, Local: elsewhere(d.local, d.path)})
+		for _, o := range d.owners {
+			delete(o.in.imports[kind], o.path)
+		}
+	}
+}
+
+// importer is one import on its way.
+type importer struct {
+	m machine.Machine
+	o ImportOptions
+	w progress.Watcher
+	l *ledger.Ledger
+
+	drives []mounted
+	drive  *drive.Drive // the one that is looked at
+	at     string       // where that is
+
+	report  *ImportReport
+	know    trust.View
+	offered manifest.Ring // keys on the drive
+	origins []*incoming
+	client  *client
+	outlook *outlook
+	blocked string // why nothing can be brought into DISTDIR, "" if it can
+
+	successors []successor // keys that were accepted in the place of trusted ones
+
+	unfinished error // of an origin that has no manifest
+}
+
+// incoming is a verified generation and what is to be done with it.
+type incoming struct {
+	*OriginImport
+	gen       *drive.Generation
+	at        string         // its drive
+	further   []source       // drives that have an older state of the origin, or the same
+	sum       digest.Blake2b // of what was signed
+	id        ledger.OriginID
+	successor *successor        // its key, if that was accepted in the place of a trusted one
+	former    []ledger.OriginID // names that it had before: their files are its own now, their serials are not
+	known     ledger.OriginID   // under which it is remembered: with the key that it had before, if that one introduced its key
+	seen      ledger.Seen
+	catalogue *pkgindex.Index
+	facts     *layout.Facts                 // nil: an older program does not tell
+	stock     map[payload.Kind]*drive.Stock // what the origin has, whether this drive carries it or not
+	entries   map[string]pkgindex.Entry     // of the catalogue, by PATH; CHOST and REPO stand in each
+	imports   map[payload.Kind]map[string]ledger.Import
+	deeds     []*deed
+	prune     []*deed
+	newer     map[payload.Kind]int // files that are of a newer generation here, and stay
+}
+
+// deed is one thing to be done on the client.
+type deed struct {
+	item   layout.Item
+	kind   payload.Kind
+	path   string         // the origin's
+	local  string         // where it shall go, or where it lies
+	seen   fs.FileInfo    // the file at local that it takes the place of, or that is pruned; nil: the name is free
+	entry  pkgindex.Entry // of a package
+	owners []owner        // the origins that list it, the one that brings it in first
+	from   string         // the other drive that it came from, "" if it did not
+}
+
+func (im *importer) close() {
+	for _, in := range im.origins {
+		closeSources(in)
+	}
+	if im.client != nil {
+		im.client.close()
+	}
+}
+
+// closeSources closes what an origin is read from.
+func closeSources(in *incoming) {
+	in.gen.Close()
+	for _, s := range in.further {
+		s.gen.Close()
+	}
+}
+
+func (im *importer) wants(k payload.Kind) bool {
+	return k == payload.Package && !im.o.NoPackages || k == payload.Distfile && !im.o.NoDistfiles
+}
+
+func ledgerKind(k payload.Kind) ledger.Kind {
+	if k == payload.Package {
+		return ledger.Packages
+	}
+	return ledger.Distfiles
+}
+
+// successor is a key that was accepted in the place of an old one.
+type successor struct {
+	old manifest.Fingerprint
+	key *manifest.PublicKey
+}
+
+func (im *importer) note(format string, args ...any) {
+	im.report.Notices = append(im.report.Notices, fmt.Sprintf(format, args...))
+}
+
+// history adds this run to what status shows.
+func (im *importer) history() error {
+	if im.m.Unattended {
+		return nil
+	}
+	for _, in := range im.origins {
+		result := "done"
+		switch {
+		case len(in.LeftOut) > 0:
+			result = fmt.Sprintf("done, %d files left out", len(in.LeftOut))
+		case len(in.Copied)+len(in.Pruned) == 0:
+			result = "nothing to do"
+		}
+		t := payload.Count(in.Copied)
+		err := im.l.AddRun(ledger.Run{When: im.m.Now(), Verb: "import", Origin: in.Plan.Origin, Drive: in.at, Result: result, Serial: in.Plan.Serial, Files: t.Files, Bytes: t.Bytes})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// candidate is a package of an origin, with what the origin says of it.
+func (in *incoming) candidate(path string, entry pkgindex.Entry) forecast.Candidate {
+	c := forecast.Candidate{Entry: entry}
+	if f, known := in.facts.Package(path); known {
+		c.Facts = f
+	}
+	return c
+}
+
+// unusable puts a package that can never be used here on its list: it is no part of what should have come.
+func (in *incoming) unusable(d deed, r resolve.Reason) {
+	in.Plan.Unusable = append(in.Plan.Unusable, payload.Item{Kind: d.kind, Path: d.path, Size: d.item.Size, Reason: forecast.ReasonText(r)})
+	if in.Plan.UnusableKinds == nil {
+		in.Plan.UnusableKinds = make(map[resolve.ReasonKind]int)
+	}
+	in.Plan.UnusableKinds[r.Kind]++
+}
+
+// An owner is an accepted origin of which a file was brought in.
+type owner struct {
+	in   *incoming // nil: its drive is not at hand, or nothing of it is used in this run
+	path string    // the origin's
+}
+
+// mayHave reports whether an origin has a file, or may have it: this drive need not carry it, and an older generation does not tell what has gone.
+func (in *incoming) mayHave(kind payload.Kind, path string, sum manifest.Digest) bool {
+	if it, ok := in.gen.Find(drive.DriveKind(kind), path); ok {
+		return it.Sum == sum
+	}
+	stock := in.stock[kind]
+	return in.Plan.Older || !stock.Complete || stock.Has(path)
+}
+
+// stale reports whether a kind was not looked at on the host for this generation, and not since one that is older than what was imported here: two drives take turns, and
+// one of them goes without a kind.
+func (in *incoming) stale(kind payload.Kind) bool {
+	stock := in.stock[kind]
+	return stock.AsOf > 0 && in.seen.Serial > stock.AsOf
+}
+
+// leaveOut puts a file that cannot be brought in on its list.
+func (in *incoming) leaveOut(d deed, err error) {
+	it := payload.Item{Kind: d.kind, Path: d.path, Size: d.item.Size}
+	var reason *leftOutError
+	if errors.As(err, &reason) {
+		it.Reason, it.Hint = reason.reason, reason.hint
+	}
+	in.Plan.LeftOut = append(in.Plan.LeftOut, it)
+}
+
+// seal makes sure that the hashes of the entry are the package's: Portage renames a package away that is not what the index says.
+func (d *deed) seal(sums digest.Sums) error {
+	if md5, ok := d.entry.MD5(); d.entry.Get("MD5") != "" && (!ok || md5 != sums.MD5) {
+		return &leftOutError{reason: "the catalogue's MD5 is not the package's own"}
+	}
+	if sha1, ok := d.entry.SHA1(); d.entry.Get("SHA1") != "" && (!ok || sha1 != sums.SHA1) {
+		return &leftOutError{reason: "the catalogue's SHA1 is not the package's own"}
+	}
+	e, err := d.entry.With("MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
+	if err != nil {
+		return &leftOutError{reason: fault.Text(err)}
+	}
+	d.entry = e
+	return nil
+}

@@ -1,0 +1,38 @@
+package importer
+
+import (
+	"errors"
+	"io/fs"
+
+	"pkgsneak/sync/drive"
+)
+
+// leftOutError is the reason why one file is not brought in, while the rest is.
+type leftOutError struct {
+	reason string
+	hint   string // the command that helps, "" for none
+}
+
+func (e *leftOutError) Error() string { return e.reason }
+
+func isLeftOut(err error) bool {
+	var reason *leftOutError
+	return errors.As(err, &reason)
+}
+
+// reasonOf is what the kernel or os.Root said, without the operation and the path.
+func reasonOf(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return err.Error()
+}
+
+// onTheDrive says what is wrong with a file of the drive.
+func onTheDrive(damaged *drive.DamagedError) string {
+	if errors.Is(damaged, fs.ErrNotExist) {
+		return "missing on the drive"
+	}
+	return "damaged on the drive: " + damaged.Reason
+}

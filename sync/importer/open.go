@@ -1,0 +1,151 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/volume"
+)
+
+// lockClient holds a lock in a directory from before the plan to the end.
+func lockClient(ctx context.Context, im *importer, kind payload.Kind) error {
+	c := im.client
+	store, other := c.store(kind), c.store(payload.Package)
+	if im.o.Pretend || store == nil {
+		return nil
+	}
+	if kind == payload.Package {
+		other = nil
+	}
+	l, err := lockStore(ctx, store, other, durable.LockOptions{Wait: im.m.LockWait, OnWait: func() {
+		im.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q", store.Path()))
+	}})
+	if l != nil {
+		c.locks[kind] = l
+	}
+	return err
+}
+
+// openClient opens what is there, and keeps other imports out of it. Nothing is created before the plan is made.
+func (im *importer) openClient(ctx context.Context) (err error) {
+	c := &client{locks: make(map[payload.Kind]*durable.Lock), links: im.m.DISTDIR, w: im.w}
+	im.client = c
+	if im.wants(payload.Package) {
+		if c.pkgdir, err = pkgdir.OpenWith(im.m.PKGDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if c.pkgdir != nil {
+			if err := c.pkgdir.Ready(); err != nil {
+				return err
+			}
+			c.pkgdir.Distdir, _ = machine.DistdirIn(im.m.PKGDIR, im.m.DISTDIR)
+			if both := machine.Overlap(im.m.PKGDIR, im.m.DISTDIR); both != "" {
+				im.note("%s", both)
+			}
+		}
+		if err := lockClient(ctx, im, payload.Package); err != nil {
+			return err
+		}
+		if c.packages, err = im.l.Cache(im.m.PKGDIR, im.m.Now()); err != nil {
+			return err
+		}
+	}
+	if im.wants(payload.Distfile) {
+		if c.distdir, err = distdir.OpenWith(im.m.DISTDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := lockClient(ctx, im, payload.Distfile); err != nil {
+			return err
+		}
+		if c.distfiles, err = im.l.Cache(im.m.DISTDIR, im.m.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// createClient makes the directories that are missing.
+func (im *importer) createClient(ctx context.Context) (err error) {
+	c := im.client
+	if c.pkgdir == nil && im.wants(payload.Package) && im.any(payload.Package) {
+		if c.pkgdir, err = pkgdir.Create(im.m.PKGDIR, im.m.Hook); err != nil {
+			return err
+		}
+		if err := lockClient(ctx, im, payload.Package); err != nil {
+			return err
+		}
+	}
+	if c.distdir == nil && im.wants(payload.Distfile) && im.any(payload.Distfile) {
+		if c.distdir, err = distdir.Create(im.m.DISTDIR, im.m.Hook); err != nil {
+			return err
+		}
+		if err := lockClient(ctx, im, payload.Distfile); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// any reports whether files of a kind will be brought in.
+func (im *importer) any(kind payload.Kind) bool {
+	for _, in := range im.origins {
+		for _, d := range in.deeds {
+			if d.kind == kind {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// readCatalogue makes the origin's entries ready for another machine's index: CHOST and REPO stand in each, because its header may say something else.
+func (im *importer) readCatalogue(in *incoming) (err error) {
+	if in.catalogue, err = in.gen.Catalogue(); err != nil {
+		return err
+	}
+	in.entries = make(map[string]pkgindex.Entry, len(in.catalogue.Entries))
+	for _, e := range in.catalogue.Entries {
+		in.entries[e.Path()] = pkgindex.Rebase(e, in.catalogue.Header, pkgindex.Header{})
+	}
+	in.Plan.NotCarried = max(0, len(in.entries)-len(in.gen.Packages()))
+	return nil
+}
+
+// checkSpace compares what is needed with the free space (spaceCheck), before the first byte is written.
+func (im *importer) checkSpace() error {
+	c := spaceCheck{pretend: im.o.Pretend}
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		if im.wants(kind) {
+			c.stores = append(c.stores, spaceStore{kind, im.dirOf(kind), im.client.store(kind)})
+		}
+	}
+	var todo []payload.Item
+	for _, in := range im.origins {
+		in.Plan.Need = 0
+		for _, d := range in.deeds {
+			in.Plan.Need = payload.Plus(in.Plan.Need, d.item.Size)
+			c.files = append(c.files, spaceFile{d.kind, d.local, d.item.Size, d.item.Sum})
+			todo = append(todo, payload.Item{Size: d.item.Size})
+		}
+	}
+	short, err := c.run()
+	if err != nil || short == nil {
+		return err
+	}
+	return fmt.Errorf("import: %w", &volume.SpaceError{Where: short.where, Need: short.need, Free: short.free, Fits: payload.Fitting(todo, short.free)})
+}
+
+func (im *importer) dirOf(kind payload.Kind) string {
+	if kind == payload.Package {
+		return im.m.PKGDIR
+	}
+	return im.m.DISTDIR
+}

@@ -1,0 +1,122 @@
+package importer
+
+import (
+	"context"
+	"slices"
+
+	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/payload"
+)
+
+// settlePending settles what a run had noted that ended between its steps.
+func settlePending(ctx context.Context, im *importer, in *incoming) error {
+	for kind, mine := range in.imports {
+		if !im.client.has(kind) {
+			continue // the directory may only not be mounted
+		}
+		for _, id := range append(slices.Clone(in.former), in.known, in.id) {
+			pending := im.l.Pending(id, ledgerKind(kind))
+			rows, err := pending.Rows()
+			if err != nil {
+				return err
+			}
+			if len(rows) == 0 {
+				continue
+			}
+			err = settleRows(rows, mine, func(p ledger.Import) (lies, error) {
+				l, err := im.client.look(ctx, kind, p.Local, p.Size)
+				if isLeftOut(err) {
+					return lies{unknown: true}, nil
+				}
+				return lies{exists: l.Exists, sum: l.Sum}, err
+			})
+			if err == nil && !im.o.Pretend {
+				err = pending.Settle(mine)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// plan finds out for every origin what is to be done. One that turns out to be refused has no part in the plan of the others.
+func (im *importer) plan(ctx context.Context) error {
+	for {
+		refused, err := im.planAll(ctx)
+		if err != nil {
+			return err
+		}
+		if len(refused) == 0 {
+			noteNewer(im)
+			return nil
+		}
+		im.origins = slices.DeleteFunc(im.origins, func(in *incoming) bool { return slices.Contains(refused, in) })
+		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool {
+			return slices.ContainsFunc(refused, func(in *incoming) bool { return in.OriginImport == o })
+		})
+		for _, in := range refused {
+			closeSources(in)
+		}
+		if err := im.nothingAccepted(); err != nil {
+			return err
+		}
+	}
+}
+
+// noteNewer tells of files that this drive has in an older state than this machine.
+func noteNewer(im *importer) {
+	for _, in := range im.origins {
+		for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+			if n := in.newer[kind]; n > 0 {
+				im.note("origin %q: %d of its %ss are newer here than on this drive, whose export did not look at them since %s: they stay", in.Plan.Origin, n, kind, stamp(in.stock[kind].AsOf))
+			}
+		}
+	}
+}
+
+// planAll plans all origins together, and returns those of which nothing is to be used.
+func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error) {
+	for _, in := range im.origins {
+		if err := im.beginPlan(ctx, in); err != nil {
+			return nil, err
+		}
+	}
+	if im.wants(payload.Package) {
+		if err := im.planPackages(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if im.wants(payload.Distfile) {
+		if err := im.planDistfiles(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, in := range im.origins {
+		in.Plan.sort()
+		in.LeftOut = slices.Clone(in.Plan.LeftOut)
+		if in.Plan.Older && len(in.deeds) > 0 && !im.o.AllowOlder {
+			im.refuse(in.Plan.Dir, in.at, &OlderError{Origin: in.Plan.Origin, Serial: in.Plan.Serial, Have: in.seen.Serial})
+			refused = append(refused, in)
+		}
+	}
+	return refused, nil
+}
+
+// beginPlan forgets what was planned for an origin, and reads what the ledger remembers of it.
+func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
+	p := in.Plan
+	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, payload.Tally{}, []Held{}
+	p.Unusable, p.UnusableKinds = []payload.Item{}, nil
+	in.deeds, in.prune, in.LeftOut, in.newer = nil, nil, []payload.Item{}, nil
+	in.imports = make(map[payload.Kind]map[string]ledger.Import)
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		if im.wants(kind) {
+			if in.imports[kind], err = rememberedRows(im.l, ledgerKind(kind), append(slices.Clone(in.former), in.known, in.id)...); err != nil {
+				return err
+			}
+		}
+	}
+	return settlePending(ctx, im, in)
+}
