@@ -135,7 +135,7 @@ func keyImport(c *call) error {
 	}
 	key, err := manifest.ReadPrivateKey(data)
 	if err != nil {
-		return fmt.Errorf("%q: %w", c.args[0], err)
+		return withHint(fmt.Errorf("%q: %w", c.args[0], err), "a private key without a passphrase is wanted: gpg --armor --export-secret-keys KEY >FILE, or a copy of signing.asc")
 	}
 	return c.saveKey(key)
 }

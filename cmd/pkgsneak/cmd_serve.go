@@ -184,7 +184,7 @@ func (c serveRun) served() (source binhost.Source, dirs, linked []string, err er
 	o := binhost.DriveOptions{Trust: c.trusted, Untrusted: c.opt.serve.untrusted, Now: c.env.now}
 	refused, err := binhost.CheckDrive(mount, o)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, asEmptyMount(mount, err)
 	}
 	for _, r := range refused {
 		c.out.warn("%q is not served: %s", r.Origin, r.Reason)

@@ -414,10 +414,7 @@ func (e *enrolment) offeredKeys(where string) (manifest.Ring, map[manifest.Finge
 func (e *enrolment) driveKeys(mount string) (manifest.Ring, map[manifest.Fingerprint]string, error) {
 	d, err := drive.Open(mount)
 	if err != nil {
-		if empty, _ := os.ReadDir(mount); errors.Is(err, drive.ErrNoTree) && len(empty) == 0 {
-			err = &drive.EmptyMountError{Drive: mount, Err: err}
-		}
-		return nil, nil, fmt.Errorf("trust %q: %w", mount, err)
+		return nil, nil, asEmptyMount(mount, fmt.Errorf("trust %q: %w", mount, err))
 	}
 	defer d.Close()
 	offers, err := d.Keys()
@@ -447,6 +444,14 @@ type neverReport struct {
 	Fingerprint manifest.Fingerprint `json:"fingerprint"`
 	UserID      string               `json:"user_id"`
 	When        time.Time            `json:"when"`
+}
+
+// asEmptyMount says of an empty directory without a tree that a drive may not be mounted on it.
+func asEmptyMount(mount string, err error) error {
+	if entries, readErr := os.ReadDir(mount); readErr == nil && len(entries) == 0 && errors.Is(err, drive.ErrNoTree) {
+		return &drive.EmptyMountError{Drive: mount, Err: err}
+	}
+	return err
 }
 
 func trustList(c *call) error {

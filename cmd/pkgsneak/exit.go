@@ -134,7 +134,7 @@ var answers = map[fault.Class]struct {
 	fault.Older:       {code: exitOlder},
 	fault.Gone:        {code: exitGone, hint: "plug it in, mount it and run the same command again"},
 	fault.Failing:     {code: exitGone},
-	fault.Space:       {code: exitSpace, message: spaceMessage, hint: "free some space there, or leave something out (--no-distfiles), and run the same command again"},
+	fault.Space:       {code: exitSpace, message: spaceMessage, hint: "free some space there, and run the same command again"},
 	fault.Permission:  {code: exitFailed},
 	fault.Unfit:       {code: exitLeftOut},
 	fault.LeftOut:     {code: exitLeftOut},
@@ -169,6 +169,8 @@ func explain(err error, place string) failure {
 		f.hints = keyHints(err, drive)
 	case class == fault.Permission && os.Geteuid() != 0:
 		f.hints = []string{asRoot}
+	case errors.As(err, new(*volume.SpaceError)):
+		f.hints = []string{"free some space there, or leave something out (--no-distfiles), and run the same command again"}
 	case row.hint != "":
 		f.hints = []string{strings.ReplaceAll(row.hint, "DRIVE", drive)}
 	}
