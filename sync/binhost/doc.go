@@ -19,9 +19,11 @@
 //
 // # What is served
 //
-// Of a machine: the files that PKGDIR's index lists, and the distfiles of DISTDIR (sync/distdir says what is one). Everything else is not there: files the index does
-// not know, names that begin with a dot, lock files, half-written files, symbolic links, whatever lies outside. A package that is built or replaced while the server runs is served
-// as soon as the index has it; whoever is reading the file before goes on reading that one.
+// Of a machine: the files that PKGDIR's index lists (an entry without a file is not listed), and the
+// distfiles of DISTDIR (sync/distdir says what is one), with links into PORTAGE_RO_DISTDIRS. Everything
+// else is not there: files the index does not have, names that begin with a dot, lock files, half-written
+// files, other symbolic links, whatever lies outside. A package that is built or replaced while the server
+// runs is served as soon as the index has it; whoever is reading the file before goes on reading that one.
 //
 // Of a drive: what the signed list of a verified generation has, under the paths of the origin. Names that were changed for the drive, and files that are split there,
 // are whole again; the index is made of the signed catalogue, with TIMESTAMP the generation's serial. Nothing on a drive is taken on trust: a generation whose key is not trusted is

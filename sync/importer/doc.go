@@ -40,5 +40,8 @@
 // one transaction under Portage's lock (package pkgdir), so that at every instant each entry matches its
 // file.
 //
+// Of an origin that is on several of the drives the newest state is imported; the others are further
+// sources of its files (drives.go).
+//
 // Confine takes from the process, before any of this, what an import does not need.
 package importer
