@@ -1,0 +1,258 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"pkgsneak/sync/cpv"
+)
+
+// month is a host and a client over four weeks. The client keeps the ebuilds of the first day, has built one package itself, and
+// types each week what import says.
+type month struct {
+	*portageWorld
+	host, client         *portageMachine
+	hostRepo, clientRepo string
+	drive                string
+}
+
+// monthReport is what the test reads of import's last line.
+type monthReport struct {
+	Report struct {
+		Forecast struct {
+			OK     bool `json:"ok"`
+			Merges []struct {
+				Name string `json:"name"`
+				Kind string `json:"kind"`
+			} `json:"merges"`
+			Exclude  []string `json:"exclude"`
+			OtherUse []struct {
+				Name string `json:"name"`
+			} `json:"other_use"`
+			Older []struct {
+				Name string `json:"name"`
+			} `json:"older"`
+			Line string `json:"line"`
+		} `json:"forecast"`
+	} `json:"report"`
+}
+
+// monthEbuild writes an ebuild whose package installs one file. body goes before its src_install.
+func monthEbuild(t *testing.T, repo, name, body string) {
+	t.Helper()
+	c, err := cpv.Parse(name)
+	must(t, err)
+	file := filepath.Join(repo, c.Category, c.PN, c.PN+"-"+c.Version+".ebuild")
+	must(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	if !strings.Contains(body, "SLOT=") {
+		body = "SLOT=0\n" + body
+	}
+	must(t, os.WriteFile(file, fmt.Appendf(nil, `EAPI=8
+DESCRIPTION="One file"
+HOMEPAGE="https://month.example/"
+S="${WORKDIR}"
+LICENSE="MIT"
+KEYWORDS="amd64"
+%s
+src_install() {
+	insinto /usr/share/%[2]s
+	newins - version <<< "${PV}"
+}
+`, body, c.PN), 0o644))
+}
+
+const (
+	needsLib = "RDEPEND=\"dev-libs/lib:=\"\nDEPEND=\"dev-libs/lib:=\""
+	// As the real glibc does: all of emerge's run ends before the first package.
+	noDowngrade = "pkg_pretend() {\n\thas_version \">${CATEGORY}/${PF}\" && die \"Downgrading glibc is not supported\"\n}"
+)
+
+// week exports what the host has, imports it, types the line, and holds what came of it against what was said.
+func (m *month) week(t *testing.T, importCode int, more ...string) *monthReport {
+	t.Helper()
+	o := m.client.try(t, nil, m.pkgsneak, slices.Concat([]string{"import", "--json", m.drive}, more)...)
+	if o.code != importCode {
+		t.Fatalf("import: exit %d, want %d\n%s", o.code, importCode, o.text)
+	}
+	return m.install(t, o.text)
+}
+
+// install types the line of an import.
+func (m *month) install(t *testing.T, imported string) *monthReport {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(imported), "\n")
+	r := new(monthReport)
+	must(t, json.Unmarshal([]byte(lines[len(lines)-1]), r))
+	f := &r.Report.Forecast
+	before := m.versions(t)
+	if f.Line == "" {
+		t.Fatalf("import prints no line:\n%s", imported)
+	}
+	line := strings.Replace(f.Line, "emerge -a", "emerge --color=n -", 1)
+	out := m.client.run(t, nil, "sh", "-c", line)
+	after := m.versions(t)
+	for slot, version := range before {
+		switch now, found := after[slot]; {
+		case !found:
+			t.Errorf("after %s\n%s is gone\n%s", line, slot, out)
+		case cpv.CompareVersions(now, version) < 0:
+			t.Errorf("after %s\n%s went from %s back to %s\n%s", line, slot, version, now, out)
+		}
+	}
+	have := m.client.installed(t)
+	for _, x := range f.Merges {
+		if x.Kind != "uninstall" && !slices.Contains(have, x.Name) {
+			t.Errorf("after %s\n%s was said to be installed, and is not; installed: %q\n%s", line, x.Name, have, out)
+		}
+	}
+	m.client.check(t, "")
+	return r
+}
+
+// versions maps CATEGORY/PN:SLOT to the version that is installed.
+func (m *month) versions(t *testing.T) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	for _, name := range m.client.installed(t) {
+		c, err := cpv.Parse(name)
+		must(t, err)
+		slot, _, _ := strings.Cut(strings.TrimSpace(readFile(t, filepath.Join(m.client.root, "var/db/pkg", name, "SLOT"))), "/")
+		all[c.Category+"/"+c.PN+":"+slot] = c.Version
+	}
+	return all
+}
+
+// build builds on the host.
+func (m *month) build(t *testing.T, use string, names ...string) {
+	t.Helper()
+	args := []string{"--oneshot"}
+	for _, name := range names {
+		args = append(args, "="+name)
+	}
+	m.host.emerge(t, []string{"USE=" + use, "FEATURES=binpkg-multi-instance", "BINPKG_FORMAT=gpkg"}, args...)
+}
+
+// holds reports what is not installed in exactly these versions.
+func (m *month) holds(t *testing.T, when string, want map[string]string) {
+	t.Helper()
+	got := m.versions(t)
+	for slot, version := range want {
+		if got[slot] != version {
+			t.Errorf("%s: %s is %q, want %q; installed: %v", when, slot, got[slot], version, maps.All(got))
+		}
+	}
+}
+
+// TestPortageMonth is a month of a host and a client with real Portage: another USE, a package that is lost on the way, changes of
+// a sub-slot with a package that only the client has, a new glibc and an old one again, a rotation of the key, a Ctrl-C and a lost
+// state directory, while the client's tree grows old. After each week the printed line ends well, nothing went backwards, and
+// what was said to be installed is installed.
+func TestPortageMonth(t *testing.T) {
+	w := newPortageWorld(t)
+	m := &month{portageWorld: w, drive: w.newDrive(t, "month")}
+	m.host = w.machine(t, "month-host", "")
+	m.client = w.machine(t, "month-client", "USE=\"-ssl\"\n")
+	m.hostRepo, m.clientRepo = m.host.ownRepo(t), m.client.ownRepo(t)
+	for _, repo := range []string{m.hostRepo, m.clientRepo} { // the client's tree stays as it is now
+		categories := filepath.Join(repo, "profiles/categories")
+		must(t, os.WriteFile(categories, []byte(readFile(t, categories)+"sys-libs\n"), 0o644))
+		monthEbuild(t, repo, "sys-libs/glibc-2.38", noDowngrade)
+		monthEbuild(t, repo, "dev-libs/lib-1", "SLOT=0/1")
+		monthEbuild(t, repo, "app-misc/app-1", needsLib)
+		monthEbuild(t, repo, "app-misc/tool-1", "IUSE=ssl")
+		monthEbuild(t, repo, "app-misc/lost-1", "")
+		monthEbuild(t, repo, "app-misc/mine-1", needsLib)
+	}
+	must(t, os.MkdirAll(filepath.Join(m.client.root, "var/lib/portage"), 0o755))
+	must(t, os.WriteFile(filepath.Join(m.client.root, "var/lib/portage/world"), []byte("app-misc/app\napp-misc/lost\napp-misc/tool\nsys-libs/glibc\n"), 0o644))
+
+	// The first day. What is built here is in world from now on.
+	m.build(t, "", "sys-libs/glibc-2.38", "dev-libs/lib-1", "app-misc/app-1", "app-misc/tool-1", "app-misc/lost-1")
+	m.host.export(t, m.drive, "month")
+	m.client.trust(t, m.drive)
+	m.week(t, 0)
+	m.client.emerge(t, []string{"FEATURES=-buildpkg"}, "app-misc/mine")
+	m.holds(t, "on the first day", map[string]string{"sys-libs/glibc:0": "2.38", "app-misc/app:0": "1", "app-misc/mine:0": "1", "app-misc/lost:0": "1"})
+
+	// Week 1: other flags on the host, and a package that gets lost with one that needs it.
+	monthEbuild(t, m.hostRepo, "app-misc/tool-2", "IUSE=ssl")
+	monthEbuild(t, m.hostRepo, "app-misc/lost-2", "")
+	monthEbuild(t, m.hostRepo, "app-misc/app-2", "RDEPEND=\"dev-libs/lib:= >=app-misc/lost-2\"\nDEPEND=\"dev-libs/lib:=\"")
+	m.build(t, "ssl", "app-misc/tool-2", "app-misc/lost-2", "app-misc/app-2")
+	m.host.export(t, m.drive, "month")
+	lost, err := filepath.Glob(filepath.Join(m.drive, "pkgsneak/month/packages/app-misc/lost/lost-2*"))
+	must(t, err)
+	if len(lost) != 1 {
+		t.Fatalf("the drive has %q", lost)
+	}
+	must(t, os.Remove(lost[0]))
+	r := m.week(t, 3)
+	if use := r.Report.Forecast.OtherUse; len(use) != 1 || use[0].Name != "app-misc/tool-2" {
+		t.Errorf("week 1: with other USE come %v", use)
+	}
+	m.holds(t, "week 1", map[string]string{"app-misc/tool:0": "2", "app-misc/app:0": "1", "app-misc/lost:0": "1"})
+
+	// Week 2: the lost package comes after all; a new sub-slot, for which the client's own package is not rebuilt; a Ctrl-C.
+	monthEbuild(t, m.hostRepo, "dev-libs/lib-2", "SLOT=0/2")
+	monthEbuild(t, m.hostRepo, "app-misc/app-3", needsLib)
+	monthEbuild(t, m.hostRepo, "app-misc/tool-3", "IUSE=ssl")
+	m.build(t, "ssl", "dev-libs/lib-2", "app-misc/app-3", "app-misc/tool-3")
+	m.host.export(t, m.drive, "month", "--repair")
+	m.interrupt(t)
+	m.week(t, 0)
+	m.holds(t, "week 2", map[string]string{"app-misc/tool:0": "3", "dev-libs/lib:0": "1", "app-misc/mine:0": "1", "app-misc/lost:0": "2"})
+
+	// Week 3: the client's package is built on the host as well, so that the sub-slot can move; a new glibc; the key is rotated.
+	monthEbuild(t, m.hostRepo, "sys-libs/glibc-2.40", noDowngrade)
+	monthEbuild(t, m.hostRepo, "app-misc/app-4", needsLib+"\nRDEPEND+=\" >=sys-libs/glibc-2.40\"")
+	m.build(t, "ssl", "sys-libs/glibc-2.40", "app-misc/app-4", "app-misc/mine-1")
+	m.host.sneak(t, 0, "key", "rotate")
+	m.host.export(t, m.drive, "month")
+	m.client.sneak(t, 12, "import", m.drive)
+	m.week(t, 0, "--accept-rotation")
+	m.holds(t, "week 3", map[string]string{"sys-libs/glibc:0": "2.40", "dev-libs/lib:0": "2", "app-misc/app:0": "4", "app-misc/mine:0": "1"})
+
+	// Week 4: the host went back with glibc and builds everything anew; the client has lost its state.
+	m.host.emerge(t, nil, "--unmerge", "sys-libs/glibc")
+	must(t, os.RemoveAll(filepath.Join(m.host.pkgdir, "sys-libs")))
+	must(t, os.Remove(filepath.Join(m.hostRepo, "sys-libs/glibc/glibc-2.40.ebuild")))
+	must(t, os.Remove(filepath.Join(m.hostRepo, "app-misc/app/app-4.ebuild")))
+	monthEbuild(t, m.hostRepo, "app-misc/app-5", needsLib)
+	m.build(t, "ssl", "sys-libs/glibc-2.38", "app-misc/app-5")
+	m.host.sneak(t, 0, "index", m.host.pkgdir)
+	m.host.export(t, m.drive, "month")
+	must(t, os.RemoveAll(filepath.Join(m.client.dir, "state")))
+	m.client.sneak(t, 12, "import", m.drive)
+	m.client.trust(t, m.drive)
+	must(t, os.RemoveAll(filepath.Join(m.client.pkgdir, "sys-libs"))) // of the newest glibc no package is left anywhere
+	m.client.sneak(t, 0, "index", m.client.pkgdir)
+	r = m.week(t, 0)
+	if older := r.Report.Forecast.Older; len(older) != 1 || older[0].Name != "sys-libs/glibc-2.38" || !slices.Contains(r.Report.Forecast.Exclude, "sys-libs/glibc") {
+		t.Errorf("week 4: older are %v, excluded %q", older, r.Report.Forecast.Exclude)
+	}
+	m.holds(t, "week 4", map[string]string{"sys-libs/glibc:0": "2.40", "app-misc/app:0": "5", "app-misc/mine:0": "1", "dev-libs/lib:0": "2"})
+}
+
+// interrupt presses Ctrl-C in an import: while it waits for the lock that Portage holds.
+func (m *month) interrupt(t *testing.T) {
+	t.Helper()
+	portage := m.client.start(t, []string{"PYTHONPATH=" + m.pythonLib}, "python", "-c", portageLockScript, filepath.Join(m.client.pkgdir, "Packages"))
+	portage.waitFor(t, "held")
+	waiting := m.client.start(t, nil, m.pkgsneak, "import", m.drive)
+	waiting.waitFor(t, "lock")
+	must(t, waiting.cmd.Process.Signal(syscall.SIGINT))
+	<-waiting.done
+	if code := waiting.cmd.ProcessState.ExitCode(); code != 130 {
+		text, _ := waiting.output()
+		t.Errorf("an interrupted import ends with %d\n%s", code, text)
+	}
+	must(t, portage.in.Close())
+	portage.wait(t)
+}
