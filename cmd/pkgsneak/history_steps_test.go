@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -115,33 +115,46 @@ func (w *world) copyOwn(c, h *computer, r *rand.Rand) {
 	c.dirty[strings.TrimPrefix(key, "p/")] = true
 }
 
-// importsTwice lets two imports meet in one PKGDIR and DISTDIR, with a state directory each. The second one is a process of its own, and can be killed.
+// importsTwice lets two imports meet in one PKGDIR and DISTDIR, with a state directory each: in the middle of the first one, at an event of its own, the second comes, a
+// process that does not wait and can be killed. Either it finds the directories locked, or it does all of its work.
 func (w *world) importsTwice(c *computer, d *usbDrive, s step) error {
 	other := filepath.Join(c.root, "var/lib/other")
 	if _, err := os.Stat(other); err != nil {
 		w.check(copyTree(w.keptState(c), other))
 	}
 	before := w.contentOf(c)
-	words := []string{"import", "--no-progress", "-v", d.root, "--state-dir", other}
+	w.lost = true // what the other one brought is local for this one
+	var second result
+	events, at := 0, 1+int(s.N%12)
+	meet := func() {
+		if events++; events == at {
+			second = w.importBeside(c, other, d, s)
+		}
+	}
+	w.fated = false
+	res := w.runIn(context.Background(), c, meet, nil, append([]string{"import", "--no-progress", "-v", d.root}, strings.Fields(s.Flags)...))
+	if events < at {
+		second = w.importBeside(c, other, d, s)
+	}
+	return errors.Join(w.imported(c, d, before, res), second.sane())
+}
+
+func (w *world) importBeside(c *computer, state string, d *usbDrive, s step) result {
+	words := []string{"import", "--no-progress", "-v", d.root, "--state-dir", state, "--lock-wait", "1ms"}
 	cmd := exec.Command(w.program, words...)
 	cmd.Dir, cmd.Env = w.dir, w.environment(c)
 	if s.Fate == "kill" {
 		cmd.Env = append(cmd.Env, fmt.Sprint("STORY_KILL=", s.At))
 	}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	w.check(cmd.Start())
-	w.lost = true // what the other one brought is local for this one
-	res := w.run(c, append([]string{"import", "--no-progress", "-v", d.root}, strings.Fields(s.Flags)...)...)
+	w.commands++
+	out, err := cmd.CombinedOutput()
 	code := 0
 	var failed *exec.ExitError
-	if err := cmd.Wait(); errors.As(err, &failed) {
+	if errors.As(err, &failed) {
 		code = failed.ExitCode()
 	} else {
 		w.check(err)
 	}
-	w.commands++
-	second := w.ended(c, words, code, out.String())
-	w.last = res
-	return errors.Join(w.imported(c, d, before, res), second.sane())
+	fmt.Fprintf(&w.story, "%s$ pkgsneak %s\n%s  -> %d\n", c.name, strings.Join(words, " "), out, code)
+	return result{words, code, string(out)}
 }

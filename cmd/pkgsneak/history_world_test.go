@@ -137,7 +137,8 @@ type world struct {
 	story          strings.Builder
 	sabotage       func() // for the test of the model: happens with the next command
 
-	last result // of the last command
+	last  result // of the last command
+	fated bool   // something befell it
 
 	part map[*computer]bool // the machines of this history
 
@@ -598,16 +599,17 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 
 // allSaid: after 0 everything is here, after 3 everything but what was named.
 func (w *world) allSaid(c *computer, d *usbDrive, here map[string]bool, res result) error {
-	if res.code != exitDone && res.code != exitLeftOut {
+	judged := res.code == exitUntrusted || res.code == exitOlder || res.code == exitGone // each origin alone: the others are here
+	if res.code != exitDone && res.code != exitLeftOut && (!judged || w.fated) {
 		return nil
 	}
 	for _, h := range w.hosts {
-		if !w.trusts(c, h) {
+		if !w.trusts(c, h) || judged && strings.Contains(res.out, `origin "`+h.name) {
 			continue
 		}
 		for key, sum := range d.carries[h.id()] {
 			off := key[0] == 'p' && res.flag("--no-packages") || key[0] == 'd' && res.flag("--no-distfiles")
-			if off || here[sum] || here[h.has[key]] || res.code == exitLeftOut && (strings.Contains(res.out, key[2:]) || strings.Contains(res.out, fmt.Sprintf("origin %q", h.name))) {
+			if off || here[sum] || here[h.has[key]] || (judged || res.code == exitLeftOut) && (strings.Contains(res.out, key[2:]) || strings.Contains(res.out, fmt.Sprintf("origin %q", h.name))) {
 				continue
 			}
 			if res.flag("--replace") && key[0] == 'd' && d.disagree(key) {
@@ -740,6 +742,7 @@ func (w *world) settle(m *computer, d *usbDrive, words ...string) error {
 			}
 			res = w.last
 		case "import":
+			w.fated = false
 			before := w.contentOf(m)
 			res = w.run(m, command...)
 			if err := w.imported(m, d, before, res); err != nil {
@@ -920,6 +923,7 @@ func (w *world) ended(m *computer, words []string, code int, out string) result 
 
 // runWithFate runs a command, and what the step has in mind befalls it. disk is where it writes.
 func (w *world) runWithFate(m *computer, disk string, s step, words []string) result {
+	w.fated = s.Fate != ""
 	switch s.Fate {
 	case "kill":
 		return w.runKilled(m, s.At, words)
