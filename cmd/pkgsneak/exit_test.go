@@ -28,7 +28,7 @@ import (
 func TestExplain(t *testing.T) {
 	unknown := &manifest.UnknownKeyError{Signer: "AB"}
 	signed := func(s trust.State) error {
-		return &trust.Refusal{Origin: "a", Signer: trust.Signer{State: s, Key: "AB"}, Err: unknown}
+		return &trust.Refusal{Origin: "a", Signer: trust.Signer{State: s, Key: "AB", UserID: "pkgsneak on a"}, Err: unknown}
 	}
 	asRoot := "as root"
 	if os.Geteuid() == 0 {
