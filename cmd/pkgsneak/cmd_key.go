@@ -281,7 +281,9 @@ func (c *call) saveKey(key *manifest.PrivateKey) error {
 	err = l.SaveSigningKey(key)
 	have, e := l.SigningKey()
 	switch {
-	case !errors.Is(err, fs.ErrExist) || e != nil:
+	case !errors.Is(err, fs.ErrExist):
+	case e != nil: // there is one that cannot be read
+		err = e
 	case have.Public().Fingerprint() == key.Public().Fingerprint():
 		err = l.RenewSigningKey(key)
 	case c.opt.retire:

@@ -23,6 +23,18 @@ type Stock struct {
 // name). If the stock is not complete, no says nothing.
 func (s *Stock) Has(path string) bool { return s.has(path) }
 
+// ReadableFacts returns the facts of a generation, nil where they are damaged, of a newer program, or not
+// told: nothing that is carried depends on them. The error is the drive's.
+func ReadableFacts(g *Generation) (*layout.Facts, error) {
+	facts, err := g.Facts()
+	var damaged *DamagedError
+	var newer *layout.FactsVersionError
+	if errors.As(err, &damaged) || errors.As(err, &newer) {
+		return nil, nil
+	}
+	return facts, err
+}
+
 // older is why the stock of a generation without facts is not complete.
 const older = "the generation was written by an older pkgsneak"
 

@@ -147,13 +147,7 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 
 // readFacts reads what the generation on the drive tells of the origin. Facts that cannot be read are made anew.
 func (x *exporter) readFacts() (err error) {
-	x.told, err = x.held.Facts()
-	var damaged *drive.DamagedError
-	var newer *layout.FactsVersionError
-	if errors.As(err, &damaged) || errors.As(err, &newer) {
-		x.told = nil
-		return nil
-	}
+	x.told, err = drive.ReadableFacts(x.held)
 	return err
 }
 

@@ -240,7 +240,7 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 		if err := im.readCatalogue(in); err != nil {
 			return in, err
 		}
-		if in.facts, err = gen.Facts(); err != nil {
+		if in.facts, err = drive.ReadableFacts(gen); err != nil {
 			return nil, err
 		}
 	}

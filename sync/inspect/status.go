@@ -205,7 +205,7 @@ func (o *OriginStatus) judge(g *drive.Generation, j *forecast.Judge) error {
 	if err != nil {
 		return err
 	}
-	facts, err := g.Facts()
+	facts, err := drive.ReadableFacts(g)
 	if err != nil {
 		return err
 	}

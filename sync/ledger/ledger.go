@@ -122,6 +122,8 @@ func (e *FileError) Hints(string) []string {
 			fault.Quote(state+memoryName), fault.Quote(state+importsDir))}
 	case below == trustedDir:
 		return []string{copied, fmt.Sprintf("without one: rm %s, and \"pkgsneak trust\" the key again", fault.Quote(e.Path))}
+	case name == signingName:
+		return []string{copied, fmt.Sprintf("without one: mv %s %s.damaged; the next export makes a new key, and says what to do about the drives and clients of the old one", fault.Quote(e.Path), fault.Quote(e.Path))}
 	}
 	return []string{copied}
 }

@@ -577,6 +577,10 @@ func TestSigningKeyThatChanges(t *testing.T) {
 }
 
 func TestHintsLeadOutOfALostFile(t *testing.T) {
+	key := (&FileError{Path: "/var/lib/pkgsneak/" + signingName}).Hints("DRIVE")
+	if len(key) != 2 || !strings.Contains(key[1], "mv /var/lib/pkgsneak/signing.asc ") {
+		t.Errorf("a key that cannot be read: %q", key)
+	}
 	dir := filepath.Join(t.TempDir(), "state")
 	l := openDir(t, dir, Options{})
 	if err := l.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {Local: "a/b-1.tbz2", Size: 1}}); err != nil {

@@ -247,3 +247,20 @@ func TestFactsOfPackages(t *testing.T) {
 	}
 	check() // of what was not read this time too
 }
+
+// Facts that are damaged on the drive stop neither packages nor distfiles: the packages are looked through here, and nothing is pruned.
+func TestDamagedFactsStopNothing(t *testing.T) {
+	host, client, mount := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	trustEach(t, client, host)
+	facts, err := filepath.Glob(filepath.Join(mount, "pkgsneak/host/generation/*.facts.zst"))
+	if err != nil || len(facts) != 1 {
+		t.Fatal(facts, err)
+	}
+	damage(t, facts[0])
+	r := mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true})
+	if len(r.Origins) != 1 || len(r.Origins[0].LeftOut) > 0 || r.Packages != len(r.Origins[0].Copied) || r.Packages == 0 {
+		t.Errorf("%+v", r.Origins)
+	}
+}
