@@ -14,6 +14,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/importer"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
