@@ -79,8 +79,8 @@ func (s *originStock) lastLooked(held *drive.Generation, o ExportOptions) {
 			continue
 		}
 		s.asOf[kind] = held.Serial()
-		if has := held.Record.Has; has != nil && has.Of(drive.DriveKind(kind)).AsOf > 0 {
-			s.asOf[kind] = has.Of(drive.DriveKind(kind)).AsOf
+		if has := held.Record.Has; has != nil && !has.Of(drive.DriveKind(kind)).Complete {
+			s.asOf[kind] = has.Of(drive.DriveKind(kind)).AsOf // 0: the kind never was looked at, which is no news
 		}
 	}
 }
