@@ -105,7 +105,6 @@ type incoming struct {
 	imports   map[payload.Kind]map[string]ledger.Import
 	deeds     []*deed
 	prune     []*deed
-	newer     map[payload.Kind]int // files that are of a newer generation here, and stay
 }
 
 // deed is one thing to be done on the client.

@@ -183,8 +183,8 @@ func (p *placements) add(ctx context.Context, in *incoming, d deed) error {
 			return nil
 		case outdated:
 			if in.stale(p.kind) {
-				p.newer(in, d, l)
-				return nil
+				p.kept[l.Local] = true
+				return newer(in, p.kind)
 			}
 			mine = true
 		}
@@ -215,14 +215,11 @@ func (p *placements) present(in *incoming, d deed, l looked, known bool) {
 	}
 }
 
-// newer leaves a file alone that came from the same origin with a generation for which it was looked at later.
-func (p *placements) newer(in *incoming, d deed, l looked) {
-	in.Plan.Present.Add(d.item.Size)
-	p.kept[l.Local] = true
-	if in.newer == nil {
-		in.newer = make(map[payload.Kind]int)
-	}
-	in.newer[p.kind]++
+// newer is why a file stays that may have come from the same origin with a generation for which it was looked at later: which of the two states is the newer one is not known
+// here.
+func newer(in *incoming, kind payload.Kind) error {
+	return &leftOutError{reason: fmt.Sprintf("what is here may be newer: the export to this drive did not look at %ss since %s", kind, stamp(in.stock[kind].AsOf)),
+		hint: fmt.Sprintf("on the build host, without --no-%ss: pkgsneak export %s", kind, fault.Quote(in.at))}
 }
 
 // place finds a place for everything that is missing.

@@ -49,7 +49,6 @@ func (im *importer) plan(ctx context.Context) error {
 			return err
 		}
 		if len(refused) == 0 {
-			noteNewer(im)
 			return nil
 		}
 		im.origins = slices.DeleteFunc(im.origins, func(in *incoming) bool { return slices.Contains(refused, in) })
@@ -61,17 +60,6 @@ func (im *importer) plan(ctx context.Context) error {
 		}
 		if err := im.nothingAccepted(); err != nil {
 			return err
-		}
-	}
-}
-
-// noteNewer tells of files that this drive has in an older state than this machine.
-func noteNewer(im *importer) {
-	for _, in := range im.origins {
-		for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-			if n := in.newer[kind]; n > 0 {
-				im.note("origin %q: %d of its %ss are newer here than on this drive, whose export did not look at them since %s: they stay", in.Plan.Origin, n, kind, stamp(in.stock[kind].AsOf))
-			}
 		}
 	}
 }
@@ -109,7 +97,7 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	p := in.Plan
 	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, payload.Tally{}, []Held{}
 	p.Unusable, p.UnusableKinds = []payload.Item{}, nil
-	in.deeds, in.prune, in.LeftOut, in.newer = nil, nil, []payload.Item{}, nil
+	in.deeds, in.prune, in.LeftOut = nil, nil, []payload.Item{}
 	in.imports = make(map[payload.Kind]map[string]ledger.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if im.wants(kind) {

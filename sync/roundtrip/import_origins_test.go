@@ -497,13 +497,13 @@ func TestAKindThatWasNotLookedAtReplacesNothingNewer(t *testing.T) {
 				if got, err := os.ReadFile(newer); err != nil || !bytes.Equal(got, want) {
 					t.Fatalf("what came with a newer generation was replaced (%v)", err)
 				}
-				if notices := strings.Join(r.Notices, "\n"); !strings.Contains(notices, fmt.Sprintf("1 of its %ss are newer here", kind)) {
-					t.Errorf("notices: %s", notices)
+				if left := r.Origins[0].LeftOut; len(left) != 1 || !strings.Contains(left[0].Reason, "may be newer") || !strings.Contains(left[0].Hint, fmt.Sprintf("without --no-%ss: pkgsneak export", kind)) {
+					t.Errorf("left out: %+v", left)
 				}
 			}
 			mustExport(t, host, exporter.ExportOptions{Drive: second})
-			if r := mustImport(t, client, importer.ImportOptions{Drive: second}); len(r.Origins[0].Plan.Replace) > 0 || strings.Contains(strings.Join(r.Notices, "\n"), "newer here") {
-				t.Errorf("looked at again: %+v, %q", r.Origins[0].Plan.Replace, r.Notices)
+			if r := mustImport(t, client, importer.ImportOptions{Drive: second}); len(r.Origins[0].Plan.Replace) > 0 || len(r.Origins[0].LeftOut) > 0 {
+				t.Errorf("looked at again: %+v, %+v", r.Origins[0].Plan.Replace, r.Origins[0].LeftOut)
 			}
 		})
 	}
