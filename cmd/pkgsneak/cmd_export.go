@@ -94,7 +94,12 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 	}
 	switch {
 	case r.Unchanged:
-		c.out.say("nothing changed in %s since generation %s: nothing was written", bold(p.Origin), c.generation(r.Serial))
+		written := ": nothing was written"
+		if len(r.Leftovers) > 0 {
+			written = ""
+		}
+		c.out.say("nothing changed in %s since generation %s%s", bold(p.Origin), c.generation(r.Serial), written)
+		c.leftovers(r)
 		c.out.say("  the drive has  %s", tally(r.Kept, "file"))
 	case r.Pretended:
 		c.exportPlan(p)
@@ -105,6 +110,7 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 		for _, it := range p.Duplicates {
 			c.out.detail("    %-9s %s: %s", blue("once"), it.Path, it.Reason)
 		}
+		c.leftovers(r)
 		c.out.say("  copied         %s", kinds(r.Copied))
 		if len(r.Removed) > 0 {
 			c.out.say("  removed        %s no longer on this machine", kinds(r.Removed))
@@ -122,6 +128,17 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 	if !r.Pretended {
 		c.out.say("Next: umount %s, and on the client: pkgsneak import %s", shellWord(p.Drive), shellWord(p.Drive))
 	}
+}
+
+// leftovers says what was removed of an export that was interrupted.
+func (c exportText) leftovers(r *exporter.ExportReport) {
+	if len(r.Leftovers) == 0 {
+		return
+	}
+	for _, file := range r.Leftovers {
+		c.out.detail("    %-9s %s", red("leftover"), file)
+	}
+	c.out.say("  cleaned up     %s that an interrupted export had left", count(len(r.Leftovers), "file"))
 }
 
 func readBack(r *exporter.ExportReport) string {

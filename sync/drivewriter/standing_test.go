@@ -216,16 +216,30 @@ func TestOthersFilesAreNamed(t *testing.T) {
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
 	dir := filepath.Join(mount, layout.TreeDir, "buildhost")
-	others := []string{"bin/linux-amd64/notes", "diary", "distfiles/00/00/x", "packages/app-misc/README"}
-	lay(t, dir, append(others, "packages/app-misc/old-1.tbz2")...)
+	others := []string{"bin/linux-amd64/notes", "diary", "distfiles/00/00/x", "packages/app-arch/deep/deeper/z-1-1.xpak", "packages/app-arch/mine.tbz2",
+		"packages/app-misc/README", "packages/photos/b.xpak"}
+	left := []string{"generation/7.json", "packages/app-misc/old-1.tbz2", "packages/app-misc/old/old-1-1.xpak"}
+	lay(t, dir, append(left, others...)...)
+	empty := filepath.Join(dir, "packages/app-misc/mine/empty")
+	if err := os.MkdirAll(empty, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if state, err := load(t, h, mount).State(t.Context()); err != nil || !slices.Equal(sorted(state.Others), others) || !state.Leftover {
 		t.Errorf("state: %+v, %v", state, err)
 	}
-	var named []string
-	h.tweak = func(w *Writer) { w.o.Foreign = func(name string) { named = append(named, name) } }
+	var named, removed []string
+	h.tweak = func(w *Writer) {
+		w.o.Foreign = func(name string) { named = append(named, name) }
+		w.o.Leftover = func(name string) { removed = append(removed, name) }
+	}
 	mustExport(t, h, mount)
-	if !slices.Equal(sorted(named), others) {
-		t.Errorf("named: %q", named)
+	if !slices.Equal(sorted(named), others) || !slices.Equal(sorted(removed), left) {
+		t.Errorf("named: %q, removed: %q", named, removed)
+	}
+	for _, file := range append(others, "packages/app-misc/mine/empty") {
+		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -87,7 +87,7 @@ func (t *tidying) visit(l *drive.Level, name string, entry *listing.Entry, depth
 	w, key := t.w, layout.FoldName(name)
 	if entry.IsDir() {
 		empty, err := t.walk(l, entry.Name(), name, depth+1)
-		if err != nil || !empty || t.needed[key] || layout.Lasting(name) || !layout.OfLayout(name) || !w.as.HasLeftovers() {
+		if err != nil || !empty || t.needed[key] || !t.removable(name) || !w.as.HasLeftovers() {
 			return false, err
 		}
 		delete(w.dirs.made, name)
@@ -105,7 +105,27 @@ func (t *tidying) visit(l *drive.Level, name string, entry *listing.Entry, depth
 		t.stay(name)
 		return false, nil
 	}
-	return true, w.d.PullDamage("removing", name, w.remove("unlink", w.root, name))
+	if err := w.remove("unlink", w.root, name); err != nil {
+		return true, w.d.PullDamage("removing", name, err)
+	}
+	if w.o.Leftover != nil {
+		w.o.Leftover(name)
+	}
+	return true, nil
+}
+
+// removable tells the directories that go when they are empty: those that the layout makes and that need not
+// last, and those in the place of a file of ours, or below it.
+func (t *tidying) removable(dir string) bool {
+	if layout.MadeDir(dir) {
+		return !layout.Lasting(dir)
+	}
+	for at := dir; at != "."; at = path.Dir(at) {
+		if _, listed := t.listed[layout.FoldName(at)]; listed || layout.MadeHere(at) {
+			return true
+		}
+	}
+	return false
 }
 
 // stay keeps a file that is not of this generation: nothing gets its name.

@@ -36,6 +36,8 @@ type BeginOptions struct {
 	// Foreign hears of each file of the origin's directory, below it, that no pkgsneak put there: it
 	// stays. May be nil.
 	Foreign func(path string)
+	// Leftover hears of each file that a pulled run had left, once it is removed. May be nil.
+	Leftover func(path string)
 
 	PartSize   int64 // bytes of a stored file at most; 0: DefaultPartSize
 	NoReadBack bool  // do not compare the medium with what was written

@@ -56,7 +56,8 @@ type ExportReport struct {
 	Removed   []payload.Item `json:"removed"`
 	Kept      payload.Tally  `json:"kept"`
 	LeftOut   []payload.Item `json:"left_out"`
-	Written   int64          `json:"written"` // bytes of payload
+	Leftovers []string       `json:"leftovers,omitempty"` // of an interrupted export, which were removed; below the origin's directory
+	Written   int64          `json:"written"`             // bytes of payload
 	ReadBack  bool           `json:"read_back"`
 	Notices   []string       `json:"notices"`
 }

@@ -165,7 +165,8 @@ func (p *Plan) begin(ctx context.Context) (_ *drivewriter.Writer, err error) {
 	w, err := drivewriter.Begin(ctx, p.drive, drivewriter.BeginOptions{
 		Dir: p.dir, Name: p.name, Key: p.key, Earlier: p.past, Now: p.now, Last: last.Serial,
 		PartSize: p.o.PartSize, NoReadBack: p.o.NoReadBack, Progress: p.progress(),
-		Foreign: func(path string) { foreign = append(foreign, path) }, Hook: p.m.Hook,
+		Foreign:  func(path string) { foreign = append(foreign, path) },
+		Leftover: func(path string) { p.report.Leftovers = append(p.report.Leftovers, path) }, Hook: p.m.Hook,
 	})
 	p.report.Notices = append(p.report.Notices, foreignNotice(p.dir, foreign)...)
 	return w, err
@@ -176,6 +177,7 @@ func foreignNotice(dir string, files []string) []string {
 	if len(files) == 0 {
 		return nil
 	}
+	slices.Sort(files)
 	const most = 5
 	named := make([]string, 0, most)
 	for _, file := range files[:min(len(files), most)] {

@@ -10,6 +10,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/digest"
 )
 
@@ -117,7 +118,7 @@ func MadeHere(name string) bool {
 		return found && allDigits(digits) && !deeper || rest == path.Base(ProbeFile) ||
 			strings.HasPrefix(name, ReserveFile) && allDigits(name[len(ReserveFile):])
 	case top == PackagesDir:
-		return binpkg.HasPackageSuffix(withoutPart(base)) && deeper
+		return packageMadeHere(rest)
 	case top == DistfilesDir && deeper:
 		file := strings.TrimPrefix(rest, dir+"/")
 		bucket, overflow, moved := strings.Cut(dir, ".")
@@ -137,6 +138,53 @@ func MadeHere(name string) bool {
 			(whole == "pkgsneak" || other && allDigits(number))
 	}
 	return false
+}
+
+// packageMadeHere says whether a path below packages is one that a package, or a part of one, gets here:
+// a name that Portage takes, on FAT below directories in another spelling of it, or one that
+// otherPackage makes up.
+func packageMadeHere(name string) bool {
+	dir, base := path.Split(name)
+	whole := withoutPart(base)
+	category, sub, deep := strings.Cut(strings.TrimSuffix(dir, "/"), "/")
+	if deep && len(whole) > len(sub) && strings.EqualFold(whole[:len(sub)], sub) {
+		sub = whole[:len(sub)]
+	}
+	inAll := category == allDir || strings.HasPrefix(category, allDir+".")
+	if inAll {
+		category = allDir
+	}
+	dir = path.Join(category, sub)
+	if _, err := binpkg.ParseName(path.Join(dir, whole)); err == nil {
+		return true
+	}
+	if MadeDir(PackagesDir+"/"+dir) && len(whole) == MaxName-partRoom && (base != whole || binpkg.HasPackageSuffix(whole)) {
+		return true // cut off to get room for its end
+	}
+	stem, ext := binpkg.CutExt(whole)
+	stem, number, ok := cutLast(stem, "-")
+	if !ok || !allDigits(number) || !inAll && !strings.HasPrefix(category, "_") {
+		return false
+	}
+	_, err := binpkg.ParseName(path.Join(dir, stem+ext))
+	return err == nil
+}
+
+// allDir is the directory below packages for those whose category is not known.
+const allDir = "All"
+
+// MadeDir says whether a directory below an origin is one that this layout makes when it needs it:
+// categories, those of packages with build numbers below them, buckets and the directories of bin.
+func MadeDir(dir string) bool {
+	top, rest, below := strings.Cut(dir, "/")
+	category, sub, deep := strings.Cut(rest, "/")
+	switch {
+	case !below:
+		return OfLayout(dir)
+	case top != PackagesDir:
+		return OfLayout(dir) && !deep
+	}
+	return cpv.ValidCategory(category) && !strings.Contains(sub, "/")
 }
 
 // withoutPart takes the ending off that partPath gives a part.

@@ -31,15 +31,18 @@ func TestMadeHere(t *testing.T) {
 			}
 		}
 	}
+	long := strings.Repeat("l", MaxName-partRoom)
 	for _, p := range []string{RecordFile(7), CatalogueFile(7), "generation/7.facts.zst", LayoutFile, "bin/linux-arm64/pkgsneak", "bin/linux-386/pkgsneak-2",
-		"repos/gentoo-1700000000.tar.zst", ProbeFile, ReserveFile + "12", Placeholder("packages/app-misc", 3), Placeholder(".", 0)} {
+		"repos/gentoo-1700000000.tar.zst", "packages/app-misc/Foo/foo-1-1.xpak", "packages/_con/foo-1-2.tbz2", "packages/x-y/z/" + long + ".part01", ProbeFile, ReserveFile + "12", Placeholder("packages/app-misc", 3), Placeholder(".", 0)} {
 		if !MadeHere(p) {
 			t.Errorf("%q is not recognised", p)
 		}
 	}
 	for _, p := range []string{"diary", "packages/foo-1.tbz2", "packages/app-misc/notes.txt", "packages/Packages.gz", "generation/x.json", "generation/7",
 		"generation/7/8.json", "distfiles/foo-1.tar.gz", "distfiles/zz/foo-1.tar.gz", "distfiles/00/00/x", "repos/gentoo", "repos/gentoo.tar.zst",
-		"bin/pkgsneak", "bin/linux-amd64/other", "bin/linux-amd64/a/pkgsneak", "photos/app-misc/foo-1.tbz2", "clients/a/7.json", "room-1-x"} {
+		"bin/pkgsneak", "bin/linux-amd64/other", "bin/linux-amd64/a/pkgsneak", "photos/app-misc/foo-1.tbz2",
+		"packages/app-arch/mine.tbz2", "packages/photos/b.xpak", "packages/app-arch/deep/deeper/z-1-1.xpak", "packages/app-arch/z/y-1-1.xpak",
+		"packages/app-arch/z-1-1.xpak", "packages/app-arch/z/z-1.xpak", "packages/-x/z-1.tbz2", "packages/app-arch/z-1-1.tbz2", "packages/All/z-1-1-1.tbz2", "clients/a/7.json", "room-1-x"} {
 		if MadeHere(p) {
 			t.Errorf("%q is somebody else's", p)
 		}
