@@ -112,7 +112,7 @@ var common = flagSet{
 		to: func(o *options) flag.Value { return text{&o.memProfile} }},
 	{name: "json", usage: "one JSON object a line on stdout: events, then the result",
 		to: func(o *options) flag.Value { return toggle{&o.json} }},
-	{name: "verbose", also: []string{"v"}, usage: "list each file, not only how many; -vv: also what confines the process",
+	{name: "verbose", also: []string{"v"}, usage: "list each file that is copied, removed or left out; -vv: also what confines the process",
 		to: func(o *options) flag.Value { return loudness{&o.verbose} }},
 	{name: "quiet", also: []string{"q"}, usage: "print only errors and warnings",
 		to: func(o *options) flag.Value { return toggle{&o.quiet} }},
