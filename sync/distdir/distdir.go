@@ -12,7 +12,7 @@
 //
 // Links are no distfiles of this directory, and a Scan names them, but for those that Portage makes: links to files of a directory
 // in PORTAGE_RO_DISTDIRS (ScanLinked), which Portage has verified. Directories (git3-src, svn-src, .locks) are not Portage's
-// flat store; where layout.conf makes a mirror's tree of the directory (GLEP 75), the files in its folders are named, because no
+// flat store, and one whose name is like a distfile's is named; where layout.conf makes a mirror's tree of the directory (GLEP 75), the files in its folders are named, because no
 // emerge looks there. There is no index; a distfile is told by its name, and accepted by its size and digests in an ebuild repository. Its mtime does not matter.
 //
 // # Bringing files in
@@ -155,11 +155,13 @@ func (s *Scan) add(dir int, e *listing.Entry) error {
 		}
 	}
 	switch {
-	case e.IsDir():
+	case e.IsDir() && !likeFile(e.Name()):
 		return nil // nobody's concern
 	case reason != "":
 	case e.Mode()&fs.ModeSymlink != 0:
 		reason = Link
+	case e.IsDir():
+		reason = "a directory"
 	case !e.IsRegular():
 		reason = "not a regular file"
 	case e.Size() == 0:
@@ -204,13 +206,31 @@ func foreignName(name string) string {
 	switch {
 	case strings.HasPrefix(name, "."), strings.HasSuffix(name, ".portage_lockfile"), slices.Contains(ownNames, name):
 		return own
-	case strings.Contains(name, "._checksum_failure_."):
+	case strings.Contains(name, setAside):
 		return "set aside by Portage: its contents were not what a Manifest says"
-	case strings.HasSuffix(name, ".__download__"), strings.HasSuffix(name, ".partial"):
+	case slices.ContainsFunc(unfinished, func(end string) bool { return strings.HasSuffix(name, end) }):
 		return "an incomplete download"
 	}
 	return ""
 }
+
+// likeFile reports whether a directory has a name like a distfile's: those of Portage's stores have no dot.
+func likeFile(name string) bool { return strings.Contains(name, ".") && foreignName(name) == "" }
+
+// MeantBy returns the distfile whose place a name of Portage's has taken: that of a download on its way,
+// or of a file that was set aside. Any other name means itself.
+func MeantBy(name string) string {
+	name, _, _ = strings.Cut(name, setAside)
+	for _, end := range unfinished {
+		name = strings.TrimSuffix(name, end)
+	}
+	return name
+}
+
+const setAside = "._checksum_failure_."
+
+// unfinished end the names of downloads on their way.
+var unfinished = []string{".__download__", ".partial"}
 
 // CheckName returns an error if no distfile can have the name.
 func CheckName(name string) error {

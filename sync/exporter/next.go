@@ -65,11 +65,12 @@ func (n *nextGeneration) keep(it payload.Item, h *sourceFile) {
 
 // vouched brings the entries up to date of what this drive does not carry: the catalogue is the origin's
 // whole index. Entries of packages that are gone from the host and of which the drive has no file are
-// dropped.
-func (n *nextGeneration) vouched(files map[payload.Key]*sourceFile) {
+// dropped, but for those whose names are taken there.
+func (n *nextGeneration) vouched(files map[payload.Key]*sourceFile, taken map[payload.Key]payload.Item) {
 	for path := range n.entries {
 		key := payload.Key{Kind: payload.Package, Path: path}
-		if _, carried := n.current[key]; carried {
+		_, carried := n.current[key]
+		if _, had := taken[key]; carried || had {
 			continue
 		}
 		if h := files[key]; h == nil || h.Index == (IndexSums{}) {

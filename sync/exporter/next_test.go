@@ -57,11 +57,11 @@ func TestNextGeneration(t *testing.T) {
 		{"left out, and the host has it", func(n *nextGeneration) { n.forget(pkg(foo), onHost(foo, 3, "new")) },
 			gone, foo + "=new " + gone + "=old", true},
 		{"vouched for and not carried", func(n *nextGeneration) {
-			n.vouched(map[payload.Key]*sourceFile{pkg(foo): onHost(foo, 3, "new"), pkg(bar): onHost(bar, 5, "new")})
+			n.vouched(map[payload.Key]*sourceFile{pkg(foo): onHost(foo, 3, "new"), pkg(bar): onHost(bar, 5, "new")}, nil)
 		}, foo + " " + gone, bar + "=new " + foo + "=old " + gone + "=old", true},
 		{"neither carried nor on the host", func(n *nextGeneration) {
 			delete(n.current, pkg(gone))
-			n.vouched(nil)
+			n.vouched(nil, nil)
 		}, foo, foo + "=old", true},
 	} {
 		n := newNext()

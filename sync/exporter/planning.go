@@ -86,9 +86,12 @@ func (x *exporter) compareAll(ctx context.Context) error {
 	p := &x.report.Plan
 	p.Copy, p.Compare, p.Remove = []payload.Item{}, []payload.Item{}, []payload.Item{}
 	p.LeftOut, p.Duplicates = append([]payload.Item{}, x.host.leftOut...), x.host.duplicates
+	taken := x.findTaken()
 	for _, s := range planExport(x.host.list(), held) {
-		h := x.host.files[payload.Key{Kind: s.Item.Kind, Path: s.Item.Path}]
+		key := payload.Key{Kind: s.Item.Kind, Path: s.Item.Path}
+		h := x.host.files[key]
 		switch {
+		case s.Action == Remove && taken[key].Path != "": // named below
 		case s.Action == Remove:
 			p.Remove = append(p.Remove, s.Item)
 		case h.odd != "" && s.Action != Keep:
@@ -103,9 +106,11 @@ func (x *exporter) compareAll(ctx context.Context) error {
 		}
 	}
 	if !x.o.NoPackages { // else nobody looked whether they are gone
-		x.next.vouched(x.host.files)
+		x.next.vouched(x.host.files, taken)
 	}
+	x.leaveTaken(taken)
 	x.next.stock = newStock(x.host, x.m, x.o, x.told, x.next.entries)
+	x.next.stock.addTaken(taken)
 	x.next.stock.lastLooked(x.held, x.o)
 	if x.o.Pretend {
 		x.next.changed = x.next.changed || len(x.next.undescribed()) > 0

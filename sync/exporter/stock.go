@@ -68,6 +68,13 @@ func newStock(h *source, m machine.Machine, o ExportOptions, known *layout.Facts
 	return s
 }
 
+// addTaken adds names that are not free on the host: the origin has them, as far as anybody can tell.
+func (s *originStock) addTaken(taken map[payload.Key]payload.Item) {
+	for key, it := range taken {
+		s.sizes[key] = it.Size
+	}
+}
+
 // lastLooked notes for the kinds that are not looked at as of which generation they are carried.
 func (s *originStock) lastLooked(held *drive.Generation, o ExportOptions) {
 	s.asOf = make(map[payload.Kind]int64)

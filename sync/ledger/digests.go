@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"math"
 	"path"
@@ -103,6 +104,20 @@ func (c *Cache) Lost() error { return c.lost }
 
 // Len returns of how many files the cache remembers anything, whether they are still there or not.
 func (c *Cache) Len() int { return len(c.files) }
+
+// Names returns the files of which it remembers anything, in no order.
+func (c *Cache) Names() iter.Seq[string] { return maps.Keys(c.files) }
+
+// Keep has Save keep what is remembered of a name, whatever that name is now, and returns the size of
+// the file in bytes; false where nothing is remembered.
+func (c *Cache) Keep(name string) (size int64, ok bool) {
+	e := c.files[name]
+	if e == nil {
+		return 0, false
+	}
+	e.used = true
+	return e.stamp.size, true
+}
 
 // Lookup returns the sums of the file name, and which of them are known, if it is still the file that
 // they were computed from.

@@ -185,9 +185,22 @@ func (d *Dir) LinkOn(name string) string {
 	return ""
 }
 
+// MeantBy returns the path of the package that a path of Portage's stands for: a download on its way, or a
+// package that was set aside. Any other path means itself.
+func MeantBy(p string) string {
+	dir, base := path.Split(p)
+	base, _, _ = strings.Cut(base, setAside)
+	return dir + strings.TrimSuffix(base, unfinished)
+}
+
+const (
+	setAside   = "._checksum_failure_."
+	unfinished = ".partial"
+)
+
 // isSetAside reports whether a name is one that Portage gave to a package that it could not use.
 func isSetAside(name string) bool {
-	return strings.Contains(name, "._checksum_failure_.") || strings.HasSuffix(name, ".partial")
+	return strings.Contains(name, setAside) || strings.HasSuffix(name, unfinished)
 }
 
 func packages(n int) string {

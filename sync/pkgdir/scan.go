@@ -113,6 +113,9 @@ func (w *walk) list(ctx context.Context, fd int, dir string, depth int) error {
 		case depth == 0 && isOwn(fi.Name()):
 		case p == w.distdir, w.distdir == "." && depth == 0 && !fi.IsDir():
 		case fi.IsDir():
+			if binpkg.HasPackageSuffix(fi.Name()) {
+				w.scan.Ignored = append(w.scan.Ignored, Problem{Path: p, Reason: "a directory"})
+			}
 			if err := w.enter(ctx, fd, fi.Name(), p, depth+1); err != nil {
 				return err
 			}
@@ -209,9 +212,9 @@ func foreign(fi *listing.Entry) string {
 		return ""
 	case strings.HasPrefix(name, indexName), strings.HasPrefix(name, "."+indexName), name == ".__portage_test_write__":
 		return ""
-	case strings.Contains(name, "._checksum_failure_."):
+	case strings.Contains(name, setAside):
 		return "set aside by Portage: its contents were not what the index said"
-	case strings.HasSuffix(name, ".partial"):
+	case strings.HasSuffix(name, unfinished):
 		return "an incomplete download"
 	case binpkg.IsPartial(name):
 		return "a package being written"

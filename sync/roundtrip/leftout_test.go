@@ -4,12 +4,16 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/importer"
 )
 
 // What lies in the two directories and is not carried is named, with its reason; their own files are nobody's concern and no distfiles.
@@ -70,5 +74,81 @@ func TestTooMuchForOneList(t *testing.T) {
 	}
 	if left, err := os.ReadDir(mount); err != nil || len(left) > 0 {
 		t.Errorf("on the drive: %v, %v", left, err)
+	}
+}
+
+// What is left out under a name that the origin had is no deletion: the drive keeps its copy, and no
+// client is told to prune its own, not even by a drive that never had the file.
+func TestWhatIsLeftOutIsNoDeletion(t *testing.T) {
+	t.Parallel()
+	host, client, path := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	names := []string{"dir.tar", "download.tar", "empty.tar", "fifo.tar", "link.tar", "removed.tar", "setaside.tar", "stays.tar"}
+	old := epoch.Add(-time.Hour) // what was written just now is not remembered
+	for _, name := range names {
+		write(t, filepath.Join(host.DISTDIR, name), name)
+		if err := os.Chtimes(filepath.Join(host.DISTDIR, name), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustExport(t, host, exporter.ExportOptions{Drive: path})
+	packages := generationOf(t, host, path).Packages()
+	trustEach(t, client, host)
+	mustImport(t, client, importer.ImportOptions{Drive: path})
+
+	at := func(name string) string { return filepath.Join(host.DISTDIR, name) }
+	emptied, piped, gone := packages[0].Path, packages[1].Path, packages[2].Path
+	write(t, at("empty.tar"), "")
+	write(t, filepath.Join(host.PKGDIR, emptied), "")
+	for _, name := range []string{at("dir.tar"), at("fifo.tar"), at("link.tar"), at("removed.tar"),
+		filepath.Join(host.PKGDIR, piped), filepath.Join(host.PKGDIR, gone), filepath.Join(host.PKGDIR, "Packages")} {
+		remove(t, name)
+	}
+	for from, to := range map[string]string{"download.tar": "download.tar.__download__", "setaside.tar": "setaside.tar._checksum_failure_.ab12"} {
+		if err := os.Rename(at(from), at(to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(at("dir.tar"), 0o755), os.Symlink("/nowhere", at("link.tar")),
+		syscall.Mkfifo(at("fifo.tar"), 0o600), syscall.Mkfifo(filepath.Join(host.PKGDIR, piped), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, fresh := range []bool{false, true} {
+		if fresh {
+			path = t.TempDir()
+		}
+		r := mustExport(t, host, exporter.ExportOptions{Drive: path})
+		left := make(map[string]bool)
+		for _, it := range r.LeftOut {
+			left[it.Path] = it.Reason != ""
+		}
+		for _, name := range []string{"dir.tar", "empty.tar", "fifo.tar", "link.tar", emptied, piped} {
+			if !left[name] {
+				t.Errorf("fresh drive %t: %s is not among what was left out: %v", fresh, name, r.LeftOut)
+			}
+		}
+		var removed []string
+		for _, it := range r.Removed {
+			removed = append(removed, it.Path)
+		}
+		if want := []string{gone, "removed.tar"}; !fresh && !slices.Equal(removed, want) {
+			t.Errorf("removed from the drive: %q, want %q", removed, want)
+		}
+		mustImport(t, client, importer.ImportOptions{Drive: path, Prune: true})
+		for _, name := range names {
+			_, err := os.Stat(filepath.Join(client.DISTDIR, name))
+			if there := err == nil; there != (name != "removed.tar") {
+				t.Errorf("fresh drive %t: the client's %s is there: %t", fresh, name, there)
+			}
+		}
+		for _, name := range []string{emptied, piped} {
+			if _, err := os.Stat(filepath.Join(client.PKGDIR, name)); err != nil {
+				t.Errorf("fresh drive %t: %v", fresh, err)
+			}
+		}
+		if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); !r.Unchanged {
+			t.Errorf("fresh drive %t: the same again is a new generation: %v %v", fresh, r.Copied, r.Removed)
+		}
 	}
 }
