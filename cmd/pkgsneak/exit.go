@@ -195,7 +195,10 @@ func spaceMessage(err error) string {
 	message := fmt.Sprintf("not enough space in %q: %s needed, %s free; %s would fit", before.Where, exactSize(before.Need), exactSize(before.Free), tally(before.Fits, "file"))
 	var room *exporter.RoomError
 	if errors.As(err, &room) {
-		message += fmt.Sprintf("; %s could be reclaimed", exactSize(room.Reclaimable()))
+		if n := room.Reclaimable(); n > 0 {
+			message += fmt.Sprintf("; %s could be reclaimed", exactSize(n))
+		}
+		message += room.Told()
 	}
 	return message
 }

@@ -1,9 +1,65 @@
 package drivewriter
 
 import (
+	"errors"
 	"os"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/layout"
 )
+
+// OfferRevoked puts those of the origin's earlier keys that are revoked beside the origins and makes them
+// durable: that needs a few kilobytes and no generation, and shall not wait until there is room for one.
+// It returns those that are on the drive now; a drive without even that much room has none of them.
+func OfferRevoked(w *Writer) ([]manifest.Fingerprint, error) {
+	var revoked manifest.Ring
+	var told []manifest.Fingerprint
+	for _, key := range w.o.Earlier {
+		if key.Revoked() {
+			revoked, told = append(revoked, key), append(told, key.Fingerprint())
+		}
+	}
+	if len(revoked) == 0 || Offers(w.d, revoked) {
+		return told, nil
+	}
+	var full *drive.SpaceError
+	switch err := w.offer(revoked); {
+	case errors.As(err, &full):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return told, nil
+}
+
+// offer writes the keys of a ring beside the origins, and sees to it that they are on the medium.
+func (s *session) offer(ring manifest.Ring) error {
+	if err := s.mkdirTree(layout.KeysDir); err != nil {
+		return err
+	}
+	for _, key := range ring {
+		if err := s.writeLoose(layout.KeyFile(key.Fingerprint()), key.Armor()); err != nil {
+			return err
+		}
+	}
+	if err := s.syncfs(); err != nil {
+		return err
+	}
+	return s.sync("fsync", layout.KeysDir, func() error {
+		for _, key := range ring { // clean by now: this flushes the cache of the drive
+			f, err := durable.OpenFile(s.d.Root(), layout.KeyFile(key.Fingerprint()), os.O_RDONLY, 0)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(f.Sync(), f.Close()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
 
 // mkdirTree makes a directory beside the origins, unless it is there.
 func (s *session) mkdirTree(dir string) error {

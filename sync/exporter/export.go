@@ -36,7 +36,7 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.
 	if cancelled(ctx, err) {
 		err = interruptedExport(p, err)
 	}
-	return x.report, withNamesakes(err, x.report.Plan.Namesakes)
+	return x.report, withNamesakes(err, x.report.Plan.Namesakes, x.revoked)
 }
 
 // carryOut shows a plan and runs it, if there is something to do and that is wanted.

@@ -40,6 +40,8 @@ type exporter struct {
 	host   *source
 	todo   []payload.Item  // to be copied
 	next   *nextGeneration // what the next commit lists
+
+	revoked []manifest.Fingerprint // former keys whose revocation is on the drive, whatever becomes of the export
 }
 
 func (x *exporter) close() {

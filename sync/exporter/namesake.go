@@ -86,20 +86,31 @@ func (n *Namesake) notices(name, place string) []string {
 }
 
 // RoomError says that there is too little room on a drive which has namesakes: forgotten, they make room.
+// The revocation of a key is there all the same.
 type RoomError struct {
 	Err       error
 	Namesakes []Namesake
+	Revoked   []manifest.Fingerprint
 }
 
-// withNamesakes tells of them where room lacks.
-func withNamesakes(err error, found []Namesake) error {
-	if err == nil || len(found) == 0 || fault.Of(err) != fault.Space {
+// withNamesakes tells of them, and of the revoked keys that the drive tells of, where room lacks.
+func withNamesakes(err error, found []Namesake, revoked []manifest.Fingerprint) error {
+	if err == nil || len(found)+len(revoked) == 0 || fault.Of(err) != fault.Space {
 		return err
 	}
-	return &RoomError{err, found}
+	return &RoomError{err, found, revoked}
 }
 
-func (e *RoomError) Error() string { return e.Err.Error() }
+func (e *RoomError) Error() string { return e.Err.Error() + e.Told() }
+
+// Told says that the drive tells the clients of the revoked keys; "" if there are none.
+func (e *RoomError) Told() string {
+	var text string
+	for _, key := range e.Revoked {
+		text += fmt.Sprintf("; that the key %s is revoked is on the drive", key.Grouped())
+	}
+	return text
+}
 
 // Unwrap gives the error of the drive.
 func (e *RoomError) Unwrap() error { return e.Err }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"pkgsneak/manifest"
@@ -75,6 +77,52 @@ func TestARevocationIsRememberedOnTheNextDrive(t *testing.T) {
 	}
 	if len(files(t, client.PKGDIR)) > 0 {
 		t.Error("something was imported")
+	}
+}
+
+// The revocation of a key needs no room for a generation of the one that follows it.
+func TestARevocationIsOnADriveThatIsTooFull(t *testing.T) {
+	t.Parallel()
+	host, client, mount := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	trustEach(t, client, host)
+	l, old := withKey(t, host)
+	revoked, err := old.Revoked(epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := manifest.GenerateKey("the next", epoch)
+	if err = errors.Join(err, l.ReplaceSigningKey(next), l.SaveRetired(revoked), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	sparse := filepath.Join(host.DISTDIR, "sparse.tar")
+	write(t, sparse, "")
+	if err := os.Truncate(sparse, 1<<43); err != nil {
+		t.Fatal(err)
+	}
+	o := exporter.ExportOptions{Drive: mount, AnyDirectory: true, Pretend: true}
+	for _, o.Pretend = range []bool{true, false} {
+		_, err := exporter.Export(t.Context(), host, o, nil)
+		var room *exporter.RoomError
+		if !errors.As(err, &room) && !o.Pretend || fault.Of(err) != fault.Space {
+			t.Fatalf("pretend %t: %v", o.Pretend, err)
+		}
+		if o.Pretend {
+			continue
+		}
+		if !slices.Equal(room.Revoked, []manifest.Fingerprint{old.Public().Fingerprint()}) || !strings.Contains(err.Error(), "is revoked is on the drive") {
+			t.Errorf("told of %v: %v", room.Revoked, err)
+		}
+	}
+	if got := serials(t, mount, "host"); len(got) != 1 {
+		t.Errorf("generations: %v", got)
+	}
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, nil); !errors.Is(err, manifest.ErrUntrusted) {
+		t.Errorf("the key is revoked, and: %v", err)
+	}
+	if trusts(t, client)[old.Public().Fingerprint()] {
+		t.Error("the revocation is not remembered")
 	}
 }
 
