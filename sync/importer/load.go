@@ -170,9 +170,17 @@ func passOverBlank(im *importer, blank []refusedOrigin) error {
 }
 
 // passOverRetired takes the origin of an old key out of what was refused, where the key that took its place signed another origin of this drive, and that is accepted:
-// everything that should come comes from there. A build host that lost its key leaves such an origin behind.
+// everything that should come comes from there. A build host that lost its key leaves such an origin behind; one that found it again goes on with it, and then stays refused here.
 func (im *importer) passOverRetired() {
+	for i := range im.report.Refused {
+		if r := &im.report.Refused[i]; im.wentBack(r) {
+			r.Reason = fault.Text(r.Err)
+		}
+	}
 	im.report.Refused = slices.DeleteFunc(im.report.Refused, func(r Refused) bool {
+		if returned := (*ReturnedError)(nil); errors.As(r.Err, &returned) {
+			return false
+		}
 		var refusal *trust.Refusal
 		if !errors.As(r.Err, &refusal) || refusal.Signer.State != trust.Retired {
 			return false
@@ -219,7 +227,7 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 		}
 	}()
 	if !believable(seen) {
-		return nil, seen.Err
+		return nil, withSerial(seen)
 	}
 	in := &incoming{gen: gen, at: im.at, id: ledger.OriginID{Key: gen.Signed.Signer, Name: gen.Record.Origin}, OriginImport: &OriginImport{
 		Copied: []payload.Item{}, Pruned: []payload.Item{}, LeftOut: []payload.Item{},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/exporter"
@@ -173,4 +174,44 @@ func TestASuccessorIsTrustedOnceTheImportIsCertain(t *testing.T) {
 		t.Errorf("signed by the old key: %v", err)
 	}
 	settled(t, client, importer.ImportOptions{Drive: mount, Prune: true})
+}
+
+// A host that had lost its key goes on with it, from a copy: the old key's origin beside that of the interim key is no leavings any more.
+func TestAKeyThatCameBackIsTold(t *testing.T) {
+	host, interim := newMachine(t, "host", epoch), newMachine(t, "host", epoch.Add(time.Hour))
+	client, mount := newMachine(t, "client", epoch), t.TempDir()
+	interim.PKGDIR, interim.DISTDIR = host.PKGDIR, host.DISTDIR
+	pack(t, host.PKGDIR, "xpak-classic")
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	trustEach(t, client, host)
+	mustImport(t, client, importer.ImportOptions{Drive: mount})
+	mustExport(t, interim, exporter.ExportOptions{Drive: mount})
+	state, old := withKey(t, host)
+	_, next := withKey(t, interim)
+	if err := state.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before, after := old.Public().Fingerprint(), next.Public().Fingerprint()
+	l, err := ledger.Open(t.Context(), client.StateDir, ledger.Options{})
+	if err == nil {
+		err = errors.Join(ledger.Replace(l, before, next.Public(), epoch), l.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := mustImport(t, client, importer.ImportOptions{Drive: mount}); len(r.Refused) > 0 {
+		t.Errorf("what the lost key left: %v", r.Refused)
+	}
+
+	host.Now = func() time.Time { return epoch.Add(2 * time.Hour) }
+	rebuild(t, filepath.Join(host.PKGDIR, "app-misc/labhello-1.0-r2.tbz2"))
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	r, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, nil)
+	if err != nil || len(r.Refused) != 1 || fault.Of(r.Refused[0].Err) != fault.Untrusted {
+		t.Fatalf("%v, refused: %v", err, r.Refused)
+	}
+	want := "--fingerprint " + string(before) + " --replaces " + string(after)
+	if hints := fault.Hints(r.Refused[0].Err, "DRIVE"); len(hints) == 0 || !strings.HasSuffix(hints[0], want) {
+		t.Errorf("hints: %q, want %s", hints, want)
+	}
 }

@@ -1,0 +1,75 @@
+package importer
+
+import (
+	"errors"
+	"fmt"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/trust"
+)
+
+// ReturnedError says that a key whose place another one took here has signed a generation that is newer than all of
+// that one's: its host has it again, or somebody else does.
+type ReturnedError struct {
+	Origin  string // its directory
+	Old     manifest.Fingerprint
+	Now     manifest.Fingerprint // the one that took its place
+	Serial  int64                // of the old key's generation
+	Refusal error
+}
+
+func (e *ReturnedError) Error() string {
+	return fmt.Sprintf("%v; its state of %s is newer than all that the key %s signed", e.Refusal, stamp(e.Serial), e.Now.Grouped())
+}
+
+// Unwrap gives the refusal.
+func (e *ReturnedError) Unwrap() error { return e.Refusal }
+
+// Class is fault.Untrusted.
+func (e *ReturnedError) Class() fault.Class { return fault.Untrusted }
+
+// Hints name the way back to the old key, and the way to be rid of it.
+func (e *ReturnedError) Hints(place string) []string {
+	return []string{
+		fmt.Sprintf("if \"pkgsneak key\" on the build host shows %s again: pkgsneak trust %s --fingerprint %s --replaces %s", e.Old, place, e.Old, e.Now),
+		trust.Abandoned(e.Origin, place),
+	}
+}
+
+// withSerial adds to the refusal of a retired key which generation it signed.
+func withSerial(seen trust.Loaded) error {
+	if seen.Signer.State != trust.Retired || seen.Gen == nil {
+		return seen.Err
+	}
+	return &retiredAt{seen.Err, seen.Gen.Serial()}
+}
+
+// retiredAt is the refusal of a generation of a retired key.
+type retiredAt struct {
+	error
+	serial int64
+}
+
+func (e *retiredAt) Unwrap() error { return e.error }
+
+// wentBack turns the refusal of a retired key into a *ReturnedError, if its generation is newer than that on the drive of
+// the key that took its place, and than what is remembered of either.
+func (im *importer) wentBack(r *Refused) bool {
+	var at *retiredAt
+	var refusal *trust.Refusal
+	if !errors.As(r.Err, &at) || !errors.As(r.Err, &refusal) {
+		return false
+	}
+	for _, in := range im.origins {
+		if in.id.Key != refusal.Signer.Introducer {
+			continue
+		}
+		seen, _ := im.l.Seen(in.known)
+		if at.serial > max(in.gen.Serial(), seen.Serial) {
+			r.Err = &ReturnedError{Origin: r.Origin, Old: refusal.Signer.Key, Now: in.id.Key, Serial: at.serial, Refusal: r.Err}
+			return true
+		}
+	}
+	return false
+}
