@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/sync/forget"
@@ -71,7 +73,11 @@ type forgetText struct{ *call }
 
 func (c forgetText) plan(r *forget.Report) {
 	c.out.say("%s on %s: %s", bold(r.Dir), r.Drive, tally(r.Files, "file"))
-	if r.Fingerprint == "" {
+	switch {
+	case r.Fingerprint == "" && len(r.Others) > 0:
+		c.out.say("  nothing is left of it; other files lie there")
+		return
+	case r.Fingerprint == "":
 		c.out.say("  nothing is left of it but empty directories")
 		return
 	}
@@ -98,5 +104,6 @@ func (c forgetText) others(r *forget.Report) {
 		}
 		c.out.alert("    %s", name)
 	}
-	c.out.hint("look at them; what nobody needs is removed by hand: rm -r " + shellWord(r.Drive+"/pkgsneak/"+r.Dir))
+	c.out.hint(fmt.Sprintf("they are not pkgsneak's: move them out of %s, then: pkgsneak forget %s %s",
+		shellWord(r.Drive+"/pkgsneak/"+r.Dir), shellWord(r.Dir), shellWord(r.Drive)))
 }

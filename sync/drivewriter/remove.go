@@ -57,7 +57,9 @@ type Removal struct {
 	names  removable
 	copies []string // of the manifest, in the order in which they go
 	text   []byte   // of the valid one
-	hook   func(op, path string) error
+	// doubtful says that a file that stays has a name of the layout.
+	doubtful bool
+	hook     func(op, path string) error
 }
 
 // UnsignedError says that no valid list tells what belongs to an origin, so that nothing of it is
@@ -149,6 +151,9 @@ func PlanRemoval(ctx context.Context, d *drive.Drive, dir string, ring manifest.
 		return nil, err
 	}
 	err = r.walk(ctx, nil, "", ".", 0)
+	if err == nil && r.doubtful && r.text == nil {
+		return nil, &UnsignedError{Dir: r.Dir}
+	}
 	slices.SortFunc(r.Files, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
 	slices.Sort(r.Others)
 	return r, err
@@ -166,7 +171,7 @@ func (r *Removal) readLists() error {
 		}
 	}
 	if best.Signed == nil {
-		return r.nothingSigned(best)
+		return r.nothingSigned(best, other)
 	}
 	if other.Signed != nil && !r.related(best.Signed.Signer, other.Signed.Signer) && !r.bearsName(best) && r.bearsName(other) {
 		best, other = other, best
@@ -220,10 +225,15 @@ func (r *Removal) bearsName(s drive.ManifestCopy) bool {
 
 // nothingSigned is for an origin without a valid list. Where there is no file at all, a run that was
 // stopped left it, or a first export that wrote nothing: its empty directories and blank files can go.
-func (r *Removal) nothingSigned(best drive.ManifestCopy) error {
+// The copies of the manifest are the last files of an origin that go: without both, files under other
+// names than the layout's are somebody else's, and the rest was removed.
+func (r *Removal) nothingSigned(best, other drive.ManifestCopy) error {
 	files, err := drive.HasFiles(r.d, r.Dir)
 	if err != nil {
 		return err
+	}
+	if files && errors.Is(best.State.Err, fs.ErrNotExist) && errors.Is(other.State.Err, fs.ErrNotExist) {
+		return nil
 	}
 	if files {
 		if errors.Is(best.State.Err, fs.ErrNotExist) {
@@ -291,6 +301,7 @@ func (r *Removal) walk(ctx context.Context, above *drive.Level, name, dir string
 }
 
 func (r *Removal) stays(file string) {
+	r.doubtful = r.doubtful || layout.MadeHere(file) || file == layout.PackagesFile
 	if len(r.Others) < drive.MaxUndeclared {
 		r.Others = append(r.Others, file)
 	}

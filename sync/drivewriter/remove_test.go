@@ -425,3 +425,37 @@ func TestRemovalOfTwoGenerations(t *testing.T) {
 		t.Errorf("still there: %v", err)
 	}
 }
+
+// Once the manifest of an origin is gone, its removal ends: what lies there under no name of the layout is named, and
+// stays; under such a name it may be anybody's.
+func TestRemovalWithoutManifest(t *testing.T) {
+	t.Parallel()
+	mount, h := twoOrigins(t)
+	origin := filepath.Join(mount, removedDir)
+	lay(t, origin, "packages/app-misc/diary")
+	for _, when := range []string{"first", "again"} {
+		r, err := remove(t.Context(), mount, h.ring(), nil)
+		if err != nil || !slices.Equal(r.Others, []string{"packages/app-misc/diary"}) {
+			t.Fatalf("%s: %+v, %v", when, r, err)
+		}
+		if left := contents(t, origin, ""); len(left) != 1 {
+			t.Errorf("%s: %v", when, left)
+		}
+	}
+	lay(t, origin, "packages/app-misc/foo-1.tbz2")
+	var unsigned *UnsignedError
+	if _, err := remove(t.Context(), mount, h.ring(), nil); !errors.As(err, &unsigned) {
+		t.Errorf("with a package: %v", err)
+	}
+	for _, file := range []string{"packages/app-misc/foo-1.tbz2", "packages/app-misc/diary"} {
+		if err := os.Remove(filepath.Join(origin, file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := remove(t.Context(), mount, h.ring(), nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(origin); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the origin: %v", err)
+	}
+}
