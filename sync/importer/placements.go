@@ -321,6 +321,8 @@ func (p *placements) aside(m *missing) error {
 		by = "another file of this import"
 	case p.belongs(l) && p.wanted(l, owner{m.in, d.path}):
 		by = "a file of another origin"
+	case p.belongs(l):
+		by = "a file that has left its origin"
 	}
 	if p.kind == payload.Distfile {
 		return p.overwrite(m, by)
@@ -348,6 +350,12 @@ func (p *placements) overwrite(m *missing, by string) error {
 		return &leftOutError{reason: by + " with other contents has its name", hint: p.handOver(m, l)}
 	case !l.info.Mode().IsRegular() && !l.isLink():
 		return &leftOutError{reason: "what has its name here is no file"}
+	case p.belongs(l) && p.im.o.Prune:
+		d.local, d.seen = l.Local, l.info
+		p.task(m.in, d, &m.in.Plan.Replace, by+" is replaced")
+		return nil
+	case p.belongs(l) && !p.im.o.Replace:
+		return &leftOutError{reason: by + " has its name", hint: "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --prune"}
 	case !p.im.o.Replace:
 		return &leftOutError{reason: by + " with other contents has its name", hint: "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --replace"}
 	}
@@ -462,6 +470,8 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 		case err != nil:
 			return err
 		case l.Exists && l.Size == row.Size && l.Sum == manifest.Digest{}: // nor what cannot be read
+			continue
+		case p.taken[row.Local] != nil && !l.isLink() && l.Sum == row.Sum: // this origin's until the other file has its place
 			continue
 		case !l.Exists, l.isLink(), l.Sum != row.Sum, p.taken[row.Local] != nil, p.wanted(l, owner{in, name}):
 			delete(rows, name)

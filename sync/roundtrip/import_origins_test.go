@@ -508,3 +508,32 @@ func TestAKindThatWasNotLookedAtReplacesNothingNewer(t *testing.T) {
 		})
 	}
 }
+
+// A distfile of one origin takes the place of another's that has left that one, in the run that prunes; before it the reason says so.
+func TestADistfileInThePlaceOfOneThatIsPruned(t *testing.T) {
+	a, b, client, mount := twoOrigins(t)
+	name := "f1.tar"
+	write(t, filepath.Join(a.DISTDIR, name), "the one")
+	write(t, filepath.Join(a.DISTDIR, "f2.tar"), "stays")
+	write(t, filepath.Join(b.DISTDIR, name), "the other")
+	write(t, filepath.Join(b.DISTDIR, "f3.tar"), "stays")
+	mustExport(t, a, exporter.ExportOptions{Drive: mount})
+	mustExport(t, b, exporter.ExportOptions{Drive: mount})
+	mustImport(t, client, importer.ImportOptions{Drive: mount})
+	remove(t, filepath.Join(a.DISTDIR, name))
+	mustExport(t, a, exporter.ExportOptions{Drive: mount})
+	r := mustImport(t, client, importer.ImportOptions{Drive: mount})
+	if left := r.Origins[1].LeftOut; len(left) != 1 || !strings.HasSuffix(left[0].Hint, "--prune") || files(t, client.DISTDIR)[name] != "the one" {
+		t.Errorf("without --prune: %+v", left)
+	}
+	r = mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true})
+	if left := r.Origins[1].LeftOut; len(left) != 0 || files(t, client.DISTDIR)[name] != "the other" {
+		t.Errorf("with --prune: %+v", left)
+	}
+	settled(t, client, importer.ImportOptions{Drive: mount, Prune: true})
+	remove(t, filepath.Join(b.DISTDIR, name))
+	mustExport(t, b, exporter.ExportOptions{Drive: mount})
+	if r := mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true}); len(r.Origins[1].Pruned) != 1 {
+		t.Errorf("it is not the other's: %+v", r.Origins[1])
+	}
+}
