@@ -133,6 +133,11 @@ func (x *exporter) remember() error {
 	if err := saveCaches(x); err != nil {
 		return err
 	}
+	if _, known := x.l.Exported(x.name); !known && x.held != nil { // its name is this PKGDIR's from now on, though nothing changed
+		if err := x.l.SaveExported(x.name, ledger.Exported{PKGDIR: realPath(x.m.PKGDIR), Serial: x.held.Serial()}); err != nil {
+			return err
+		}
+	}
 	return x.history()
 }
 

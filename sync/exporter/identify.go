@@ -96,6 +96,9 @@ func (x *exporter) openDrive(ctx context.Context) (err error) {
 	case x.key == nil:
 		return nil
 	}
+	if err := checkForgotten(x, append(manifest.Ring{x.key.Public()}, x.past...)); err != nil {
+		return err
+	}
 	return x.findOrigin(ctx, x.key.Public())
 }
 

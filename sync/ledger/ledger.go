@@ -99,6 +99,8 @@ type FileError struct {
 	Path   string
 	Line   int // 0: the file as a whole
 	Reason string
+	// Exports is set where the machine has a key that signs exports.
+	Exports bool
 }
 
 func (e *FileError) Error() string {
@@ -118,8 +120,12 @@ func (e *FileError) Hints(string) []string {
 		below, state = "", dir
 		fallthrough
 	case below == importsDir:
-		return []string{copied, fmt.Sprintf("without one: rm -rf %s %s; the keys stay, and what was imported before counts as this machine's own from then on",
+		hints := []string{copied, fmt.Sprintf("without one: rm -rf %s %s; the keys stay, and what was imported before counts as this machine's own from then on",
 			fault.Quote(state+memoryName), fault.Quote(state+importsDir))}
+		if e.Exports {
+			hints = append(hints, "the names and numbers of the exports of this machine are forgotten with it: to go on with an origin, pkgsneak export DRIVE --name ORIGIN; \"pkgsneak verify DRIVE\" shows which there are")
+		}
+		return hints
 	case below == trustedDir:
 		return []string{copied, fmt.Sprintf("without one: rm %s, and \"pkgsneak trust\" the key again", fault.Quote(e.Path))}
 	case name == signingName:
@@ -260,7 +266,8 @@ func (l *Ledger) read(name string, limit int64) ([]byte, error) {
 }
 
 func (l *Ledger) odd(name string, line int, reason string) error {
-	return &FileError{Path: path.Join(l.dir, name), Line: line, Reason: reason}
+	_, err := l.root.Lstat(signingName)
+	return &FileError{Path: path.Join(l.dir, name), Line: line, Reason: reason, Exports: err == nil}
 }
 
 // SigningKey returns the key this machine signs with; fs.ErrNotExist if it has none.

@@ -581,6 +581,10 @@ func TestHintsLeadOutOfALostFile(t *testing.T) {
 	if len(key) != 2 || !strings.Contains(key[1], "mv /var/lib/pkgsneak/signing.asc ") {
 		t.Errorf("a key that cannot be read: %q", key)
 	}
+	memory := (&FileError{Path: "/var/lib/pkgsneak/" + memoryName, Exports: true}).Hints("DRIVE")
+	if len(memory) != 3 || !strings.Contains(memory[2], "export DRIVE --name ") {
+		t.Errorf("a host's memory: %q", memory)
+	}
 	dir := filepath.Join(t.TempDir(), "state")
 	l := openDir(t, dir, Options{})
 	if err := l.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {Local: "a/b-1.tbz2", Size: 1}}); err != nil {
@@ -600,6 +604,9 @@ func TestHintsLeadOutOfALostFile(t *testing.T) {
 			t.Fatalf("%s: %v", lost, err)
 		}
 		hints := strings.Join(odd.Hints("DRIVE"), "\n")
+		if odd.Exports || strings.Contains(hints, "forgotten") {
+			t.Errorf("nothing is exported here, and: %q", hints)
+		}
 		_, command, ok := strings.Cut(hints, "rm -rf ")
 		command, _, also := strings.Cut(command, ";")
 		if !ok || !also {
