@@ -123,7 +123,7 @@ func (e *FileError) Hints(string) []string {
 		hints := []string{copied, fmt.Sprintf("without one: rm -rf %s %s; the keys stay, and what was imported before counts as this machine's own from then on",
 			fault.Quote(state+memoryName), fault.Quote(state+importsDir))}
 		if e.Exports {
-			hints = append(hints, "the names and numbers of the exports of this machine are forgotten with it: to go on with an origin, pkgsneak export DRIVE --name ORIGIN; \"pkgsneak verify DRIVE\" shows which there are")
+			hints = append(hints, "the names and numbers of the exports of this machine are forgotten with it; where a drive has them, the next export names them: pkgsneak export DRIVE --name ORIGIN goes on with one")
 		}
 		return hints
 	case below == trustedDir:
