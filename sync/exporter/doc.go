@@ -16,6 +16,10 @@
 // make Portage rename it away. So is one that would hurt Portage (binpkg.Package.Check), or that
 // changed while it was read. Where the drive has an older file of the same name, that one stays.
 //
+// A name that is not free is no deletion (taken.go): where an empty file, a link, a directory or half a
+// download has the name of a file that the origin had, it is left out and named, the drive's copy stays,
+// and the origin is said to have it, so that no client prunes its own.
+//
 // # What the origin has, and what the drive carries
 //
 // The catalogue is a function of the origin's packages: an entry comes from the host's index, from the
@@ -27,9 +31,13 @@
 //
 // Key, clock, format and record are tried before the first byte. A clock that nothing explains is
 // refused (clock.go), a host that lost most of its packages is taken for one whose PKGDIR is not
-// mounted, and a path that is no mounted drive would fill the root disk.
+// mounted, and a path that is no mounted drive would fill the root disk. A PKGDIR of which nothing is
+// remembered begins no origin while the drive has forgotten ones of this machine's key (forgotten.go).
 //
 // # Write
+//
+// The revocation of a former key is put on the drive before there is room for anything else, and whatever
+// becomes of the export.
 //
 // The list of the next generation begins as that of the drive and follows each file that is put
 // there, so that a long export commits generations as it goes: a drive that is pulled keeps what had

@@ -1,6 +1,7 @@
 package exporter
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -98,10 +99,25 @@ func withNamesakes(err error, found []Namesake, revoked []manifest.Fingerprint) 
 	if err == nil || len(found)+len(revoked) == 0 || fault.Of(err) != fault.Space {
 		return err
 	}
+	var room *RoomError
+	if errors.As(err, &room) {
+		room.Namesakes = append(room.Namesakes, found...)
+		return err
+	}
 	return &RoomError{err, found, revoked}
 }
 
 func (e *RoomError) Error() string { return e.Err.Error() + e.Told() }
+
+// revokedInPlace is what a revoked key exported in the very directory in which the origin begins anew.
+func revokedInPlace(p *Plan) []Namesake {
+	if len(p.revoked) == 0 || p.held != nil {
+		return nil
+	}
+	f := namesakes{drive: p.drive, name: p.name, own: p.past, now: p.m.Now()}
+	found, _ := f.find() // they only help to make room
+	return slices.DeleteFunc(found, func(n Namesake) bool { return n.Dir != p.dir || !slices.Contains(p.revoked, n.Fingerprint) })
+}
 
 // Told says that the drive tells the clients of the revoked keys; "" if there are none.
 func (e *RoomError) Told() string {
@@ -132,5 +148,9 @@ func (e *RoomError) Hints(place string) (hints []string) {
 			hints = append(hints, "if that key was this machine's, and is lost, this goes on with it and needs no room: "+restore+", COPY being a copy of the state directory")
 		}
 	}
-	return append(hints, "or free some space there, or leave something out (--no-distfiles), and run the same command again")
+	last := "free some space there, or leave something out (--no-distfiles), and run the same command again"
+	if len(hints) > 0 {
+		last = "or " + last
+	}
+	return append(hints, last)
 }

@@ -283,7 +283,7 @@ func (p *Plan) makeRoom(ctx context.Context, w *drivewriter.Writer) error {
 		return nil
 	}
 	if err := p.checkSpace(); err != nil {
-		return err
+		return withNamesakes(err, revokedInPlace(p), p.revoked)
 	}
 	for _, it := range p.todo {
 		forget(p.exporter, payload.Key{Kind: it.Kind, Path: it.Path})

@@ -115,6 +115,9 @@ func TestARevocationIsOnADriveThatIsTooFull(t *testing.T) {
 		if !slices.Equal(room.Revoked, []manifest.Fingerprint{old.Public().Fingerprint()}) || !strings.Contains(err.Error(), "is revoked is on the drive") {
 			t.Errorf("told of %v: %v", room.Revoked, err)
 		}
+		if hints := room.Hints("/mnt"); !strings.HasPrefix(hints[0], "pkgsneak forget host /mnt frees ") {
+			t.Errorf("hints %q", hints)
+		}
 	}
 	if got := serials(t, mount, "host"); len(got) != 1 {
 		t.Errorf("generations: %v", got)
