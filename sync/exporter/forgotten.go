@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
@@ -48,42 +49,49 @@ func (e *ForgottenError) Hints(place string) (hints []string) {
 	return append(hints, fmt.Sprintf("for a new origin beside: pkgsneak export %s --name %s", place, name))
 }
 
-// checkForgotten refuses to begin an origin for a PKGDIR of which nothing is remembered while the drive
-// has others of this machine's keys of which nothing is remembered either. The host's own name alone is
-// taken for what it was; so is a name that was given.
-func checkForgotten(x *exporter, own manifest.Ring) error {
-	pkgdir := realPath(x.m.PKGDIR)
-	if x.o.Name != "" || lastName(x.l, pkgdir) != "" {
+// forgotten looks for them on a drive.
+type forgotten struct {
+	drive  *drive.Drive
+	ledger *ledger.Ledger
+	own    manifest.Ring // the keys that this machine has, or had
+	now    time.Time
+}
+
+// check refuses to begin an origin of that name for a PKGDIR of which nothing is remembered while the
+// drive has others of this machine's keys of which nothing is remembered either. The host's own name alone
+// is taken for what it was.
+func (f *forgotten) check(pkgdir, name string) error {
+	if lastName(f.ledger, realPath(pkgdir)) != "" {
 		return nil
 	}
-	names, err := x.forgotten(own)
-	if err != nil || len(names) == 0 || slices.Equal(names, []string{x.name}) {
+	names, err := f.find()
+	if err != nil || len(names) == 0 || slices.Equal(names, []string{name}) {
 		return err
 	}
-	e := &ForgottenError{PKGDIR: x.m.PKGDIR, Origins: names, Name: x.name}
-	if slices.Contains(names, x.name) {
+	e := &ForgottenError{PKGDIR: pkgdir, Origins: names, Name: name}
+	if slices.Contains(names, name) {
 		e.Name = ""
 	}
 	return fmt.Errorf("export: %w", e)
 }
 
-// forgotten lists the origins on the drive that a key of this machine signed, and that it neither
-// remembers nor has renewed. What cannot be read is nobody's.
-func (x *exporter) forgotten(own manifest.Ring) ([]string, error) {
-	dirs, err := x.drive.Origins()
+// find lists the origins on the drive that a key of this machine signed, and that it neither remembers
+// nor has renewed, sorted.
+func (f *forgotten) find() ([]string, error) {
+	dirs, err := f.drive.Origins()
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, dir := range dirs {
-		name, err := x.ownName(dir, own)
+		name, err := f.nameOf(dir)
 		if err != nil {
 			return nil, err
 		}
-		if _, known := x.l.Exported(name); known || name == "" || slices.Contains(names, name) {
+		if _, known := f.ledger.Exported(name); known || name == "" || slices.Contains(names, name) {
 			continue
 		}
-		now, err := ledger.RenewedAs(x.l, ledger.OriginID{Name: name})
+		now, err := ledger.RenewedAs(f.ledger, ledger.OriginID{Name: name})
 		if err != nil {
 			return nil, err
 		}
@@ -95,13 +103,13 @@ func (x *exporter) forgotten(own manifest.Ring) ([]string, error) {
 	return names, nil
 }
 
-// ownName is the name of the origin in a directory that one of our keys signed; "" for any other, and
-// for one that cannot be read. The error is that of a drive that is gone.
-func (x *exporter) ownName(dir string, own manifest.Ring) (string, error) {
-	best, other, err := x.drive.OwnCopies(dir, own, x.now)
+// nameOf is the name of the origin in a directory that one of our keys signed; "" for any other, and for
+// one that cannot be read. The error is that of a drive that is gone.
+func (f *forgotten) nameOf(dir string) (string, error) {
+	best, other, err := f.drive.OwnCopies(dir, f.own, f.now)
 	if err == nil {
 		var g *drive.Generation
-		if g, err = x.drive.FromCopies(dir, best, other); err == nil {
+		if g, err = f.drive.FromCopies(dir, best, other); err == nil {
 			defer g.Close()
 			return g.Record.Origin, nil
 		}

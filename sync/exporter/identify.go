@@ -96,8 +96,11 @@ func (x *exporter) openDrive(ctx context.Context) (err error) {
 	case x.key == nil:
 		return nil
 	}
-	if err := checkForgotten(x, append(manifest.Ring{x.key.Public()}, x.past...)); err != nil {
-		return err
+	if x.o.Name == "" {
+		f := forgotten{drive: x.drive, ledger: x.l, own: append(manifest.Ring{x.key.Public()}, x.past...), now: x.now}
+		if err := f.check(x.m.PKGDIR, x.name); err != nil {
+			return err
+		}
 	}
 	return x.findOrigin(ctx, x.key.Public())
 }

@@ -109,14 +109,13 @@ func withNamesakes(err error, found []Namesake, revoked []manifest.Fingerprint) 
 
 func (e *RoomError) Error() string { return e.Err.Error() + e.Told() }
 
-// revokedInPlace is what a revoked key exported in the very directory in which the origin begins anew.
-func revokedInPlace(p *Plan) []Namesake {
-	if len(p.revoked) == 0 || p.held != nil {
+// revokedIn is what revoked keys exported in the very directory in which the origin begins anew.
+func (f *namesakes) revokedIn(dir string, revoked []manifest.Fingerprint) []Namesake {
+	if len(revoked) == 0 {
 		return nil
 	}
-	f := namesakes{drive: p.drive, name: p.name, own: p.past, now: p.m.Now()}
 	found, _ := f.find() // they only help to make room
-	return slices.DeleteFunc(found, func(n Namesake) bool { return n.Dir != p.dir || !slices.Contains(p.revoked, n.Fingerprint) })
+	return slices.DeleteFunc(found, func(n Namesake) bool { return n.Dir != dir || !slices.Contains(revoked, n.Fingerprint) })
 }
 
 // Told says that the drive tells the clients of the revoked keys; "" if there are none.

@@ -283,7 +283,11 @@ func (p *Plan) makeRoom(ctx context.Context, w *drivewriter.Writer) error {
 		return nil
 	}
 	if err := p.checkSpace(); err != nil {
-		return withNamesakes(err, revokedInPlace(p), p.revoked)
+		if p.held != nil {
+			return err
+		}
+		anew := namesakes{drive: p.drive, name: p.name, own: p.past, now: p.m.Now()}
+		return withNamesakes(err, anew.revokedIn(p.dir, p.revoked), p.revoked)
 	}
 	for _, it := range p.todo {
 		forget(p.exporter, payload.Key{Kind: it.Kind, Path: it.Path})
