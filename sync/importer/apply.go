@@ -144,7 +144,7 @@ func (ap *applier) remember(in *incoming) error {
 
 // commitPackages gives the staged packages their names and renews the index, as one transaction.
 func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*deed) error {
-	if ap.client.pkgdir == nil {
+	if ap.client.pkgdir == nil || ap.client.blocked[payload.Package] != "" {
 		return nil
 	}
 	change, added := ap.change(in, staged)
@@ -246,7 +246,7 @@ func (ap *applier) noteRemarks(remarks []pkgindex.Remark) {
 
 // indexOnly brings the index up to date where no package was brought in: a run that was killed may have left it behind its files.
 func (ap *applier) indexOnly(ctx context.Context) error {
-	if ap.client.pkgdir == nil || ap.report.Packages > 0 {
+	if ap.client.pkgdir == nil || ap.client.blocked[payload.Package] != "" || ap.report.Packages > 0 {
 		return nil
 	}
 	var header pkgindex.Header
@@ -292,7 +292,7 @@ func (ap *applier) finish() error {
 
 // placeDistfiles gives the staged distfiles their names, and removes those that left the origin if that is wanted.
 func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*deed) error {
-	if ap.client.distdir == nil || ap.blocked != "" {
+	if ap.client.distdir == nil || ap.client.blocked[payload.Distfile] != "" {
 		return nil
 	}
 	var files []distdir.Incoming

@@ -31,6 +31,7 @@ type client struct {
 	distfiles *ledger.Cache
 	locks     map[payload.Kind]*durable.Lock // held until the end
 	links     string                         // DISTDIR: links in it are followed, as Portage does
+	blocked   map[payload.Kind]string        // why nothing can be brought in, "" if it can
 	w         progress.Watcher
 }
 
@@ -64,7 +65,7 @@ func (c *client) has(kind payload.Kind) bool { return c.store(kind) != nil }
 func (c *client) clearStaging() error {
 	var errs []error
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		if s := c.store(kind); s != nil {
+		if s := c.store(kind); s != nil && c.blocked[kind] == "" {
 			errs = append(errs, s.Staging().Clear())
 		}
 	}

@@ -79,7 +79,6 @@ type importer struct {
 	origins []*incoming
 	client  *client
 	outlook *outlook
-	blocked string // why nothing can be brought into DISTDIR, "" if it can
 
 	successors []successor // keys that were accepted in the place of trusted ones
 

@@ -8,6 +8,7 @@ import (
 
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
@@ -19,7 +20,7 @@ import (
 func lockClient(ctx context.Context, im *importer, kind payload.Kind) error {
 	c := im.client
 	store, other := c.store(kind), c.store(payload.Package)
-	if im.o.Pretend || store == nil {
+	if im.o.Pretend || store == nil || c.blocked[kind] != "" {
 		return nil
 	}
 	if kind == payload.Package {
@@ -36,10 +37,11 @@ func lockClient(ctx context.Context, im *importer, kind payload.Kind) error {
 
 // openClient opens what is there, and keeps other imports out of it. Nothing is created before the plan is made.
 func (im *importer) openClient(ctx context.Context) (err error) {
-	c := &client{locks: make(map[payload.Kind]*durable.Lock), links: im.m.DISTDIR, w: im.w}
+	c := &client{locks: make(map[payload.Kind]*durable.Lock), blocked: make(map[payload.Kind]string), links: im.m.DISTDIR, w: im.w}
 	im.client = c
 	if im.wants(payload.Package) {
-		if c.pkgdir, err = pkgdir.OpenWith(im.m.PKGDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.pkgdir, err = pkgdir.OpenWith(im.m.PKGDIR, im.m.Hook)
+		if err := im.block(payload.Package, err); err != nil {
 			return err
 		}
 		if c.pkgdir != nil {
@@ -59,7 +61,8 @@ func (im *importer) openClient(ctx context.Context) (err error) {
 		}
 	}
 	if im.wants(payload.Distfile) {
-		if c.distdir, err = distdir.OpenWith(im.m.DISTDIR, im.m.Hook); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.distdir, err = distdir.OpenWith(im.m.DISTDIR, im.m.Hook)
+		if err := im.block(payload.Distfile, err); err != nil {
 			return err
 		}
 		if err := lockClient(ctx, im, payload.Distfile); err != nil {
@@ -68,6 +71,24 @@ func (im *importer) openClient(ctx context.Context) (err error) {
 		if c.distfiles, err = im.l.Cache(im.m.DISTDIR, im.m.Now()); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// block notes why nothing can be brought into the directory of a kind, which was opened with err: the other kind goes on
+// without it. It returns the error where there is no other kind to go on with.
+func (im *importer) block(kind payload.Kind, err error) error {
+	c, other := im.client, payload.Package
+	if kind == payload.Package {
+		other = payload.Distfile
+	}
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+		c.blocked[kind] = unwritable(im.dirOf(kind), im.o.Pretend)
+	case !im.wants(other) || c.blocked[other] != "":
+		return err
+	default:
+		c.blocked[kind] = fault.Text(err)
 	}
 	return nil
 }
@@ -123,7 +144,7 @@ func (im *importer) readCatalogue(in *incoming) (err error) {
 func (im *importer) checkSpace() error {
 	c := spaceCheck{pretend: im.o.Pretend}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		if im.wants(kind) {
+		if im.wants(kind) && im.client.blocked[kind] == "" {
 			c.stores = append(c.stores, spaceStore{kind, im.dirOf(kind), im.client.store(kind)})
 		}
 	}

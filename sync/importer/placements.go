@@ -101,7 +101,7 @@ type placements struct {
 
 func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 	p := &placements{im: im, kind: kind, owned: make(map[string][]owned), byPath: make(map[string][]string), kept: make(map[string]bool),
-		taken: make(map[string]*deed), joint: make(map[wantedFile][]*deed)}
+		taken: make(map[string]*deed), joint: make(map[wantedFile][]*deed), blocked: im.client.blocked[kind]}
 	var here []ledger.OriginID
 	for _, in := range im.origins {
 		p.remember(in.id, in, in.imports[kind])
@@ -227,7 +227,8 @@ func (p *placements) place() {
 	var rest []*missing
 	for _, m := range p.missing {
 		if p.blocked != "" {
-			m.in.leaveOut(m.deed, &leftOutError{reason: p.blocked})
+			m.in.leaveOut(m.deed, &leftOutError{reason: p.blocked,
+				hint: fmt.Sprintf("make it a directory that can be written; without it: pkgsneak import %s --no-%ss", fault.Quote(p.im.o.Drive), p.kind)})
 			continue
 		}
 		if p.unusable(m) {
@@ -561,8 +562,6 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	im.blocked = unwritable(im.m.DISTDIR, im.o.Pretend)
-	p.blocked = im.blocked
 	for _, in := range im.origins {
 		for _, it := range in.gen.Distfiles() {
 			var unfit error

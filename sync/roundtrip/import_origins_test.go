@@ -386,6 +386,49 @@ func TestADISTDIRThatCannotBeWrittenStopsNoPackages(t *testing.T) {
 	}
 }
 
+// The directory of one kind cannot be opened or written: the files of the other come in all the same.
+func TestADirectoryOfOneKindStopsNotTheOther(t *testing.T) {
+	host, mount := newMachine(t, "host", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	write(t, filepath.Join(host.DISTDIR, "new.tar"), "new")
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	readOnly := func(t *testing.T, dir string) {
+		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+			t.Skipf("nothing can be mounted here: %v", err)
+		}
+		t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+		if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	aFile := func(t *testing.T, dir string) { remove(t, dir); write(t, dir, "a file") }
+	aLink := func(t *testing.T, dir string) {
+		remove(t, dir)
+		if err := os.Symlink("nowhere", dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, harm := range map[string]func(*testing.T, string){"read-only": readOnly, "a file": aFile, "a dangling link": aLink} {
+		for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+			t.Run(fmt.Sprint(kind, " ", name), func(t *testing.T) {
+				client := newMachine(t, "client", epoch)
+				trustEach(t, client, host)
+				dir, left, copied := client.PKGDIR, 12, 1
+				if kind == payload.Distfile {
+					dir, left, copied = client.DISTDIR, 1, 12
+				}
+				harm(t, dir)
+				for _, pretend := range []bool{true, false} {
+					o := mustImport(t, client, importer.ImportOptions{Drive: mount, Pretend: pretend, Prune: true}).Origins[0]
+					if len(o.LeftOut) != left || o.LeftOut[0].Kind != kind || !strings.HasSuffix(o.LeftOut[0].Hint, fmt.Sprintf("--no-%ss", kind)) || !pretend && len(o.Copied) != copied {
+						t.Errorf("pretend %v: left out %+v, copied %v", pretend, o.LeftOut, o.Copied)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestTwoOriginsBesideOneLocalPackage(t *testing.T) {
 	const plain = "app-misc/labhello-1.0-r2.tbz2"
 	a, b, client, mount := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch), t.TempDir()

@@ -133,9 +133,13 @@ func TestDanglingDirectories(t *testing.T) {
 		if err := errors.Join(os.RemoveAll(dir), os.Symlink(gone, dir)); err != nil {
 			t.Fatal(err)
 		}
-		_, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second}, nil)
+		o := mustImport(t, m, importer.ImportOptions{Drive: k.second}).Origins[0]
+		if len(o.LeftOut) == 0 || !strings.Contains(o.LeftOut[0].Reason, gone) {
+			t.Errorf("%s: %+v", kind, o.LeftOut)
+		}
+		_, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second, NoPackages: kind == "DISTDIR", NoDistfiles: kind == "PKGDIR"}, nil)
 		if !IsA[*durable.DanglingError](err) || !strings.Contains(err.Error(), gone) {
-			t.Errorf("%s: %v", kind, err)
+			t.Errorf("%s alone: %v", kind, err)
 		}
 		if _, err := os.Lstat(gone); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v", kind, err)
