@@ -2,6 +2,7 @@ package main
 
 import (
 	"pkgsneak/sync/payload"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -53,7 +54,7 @@ func (c *call) leftOut(items []payload.Item) {
 			c.out.alert("    %s: %s", group[0].Path, group[0].Reason)
 			continue
 		}
-		c.out.alert("    %s: %s (%s, ...; -v lists all)", count(len(group), string(group[0].Kind)), group[0].Reason, examples(group))
+		c.out.alert("    %s: %s (%s, ...; -v lists all)", count(len(group), string(group[0].Kind)), shared(group), examples(group))
 	}
 	var hints []string
 	for _, it := range items {
@@ -75,11 +76,12 @@ func byReason(items []payload.Item, alone bool) [][]payload.Item {
 	}
 	all := make(map[kind][]payload.Item)
 	for _, it := range items {
-		all[kind{it.Kind, it.Reason}] = append(all[kind{it.Kind, it.Reason}], it)
+		k := kind{it.Kind, alike(it.Reason)}
+		all[k] = append(all[k], it)
 	}
 	var lines [][]payload.Item
 	for _, it := range items {
-		switch k := (kind{it.Kind, it.Reason}); {
+		switch k := (kind{it.Kind, alike(it.Reason)}); {
 		case alone || len(all[k]) > 0 && len(all[k]) <= namedAlone:
 			lines = append(lines, []payload.Item{it})
 		case len(all[k]) > 0:
@@ -88,6 +90,22 @@ func byReason(items []payload.Item, alone bool) [][]payload.Item {
 		}
 	}
 	return lines
+}
+
+// particular is the part of a reason that is about one file: a quoted name, a number.
+var particular = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|[0-9]+`)
+
+// alike is a reason without what is particular in it.
+func alike(reason string) string { return particular.ReplaceAllLiteralString(reason, "...") }
+
+// shared is the reason of several files: as it stands where they have the same one.
+func shared(group []payload.Item) string {
+	for _, it := range group {
+		if it.Reason != group[0].Reason {
+			return alike(it.Reason)
+		}
+	}
+	return group[0].Reason
 }
 
 // examples are the first paths of a list.

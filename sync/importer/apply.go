@@ -3,7 +3,6 @@ package importer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"syscall"
 	"time"
@@ -223,8 +222,13 @@ func (ap *applier) indexed(r *pkgdir.Report) {
 	ap.report.Packages = r.Packages
 	ap.report.Indexed = ap.report.Indexed || r.Written
 	ap.noteRemarks(r.Remarks)
-	for _, p := range r.Invalid {
-		ap.report.Notices = append(ap.report.Notices, fmt.Sprintf("%q in PKGDIR is not indexed: %s", p.Path, p.Reason))
+	const most = 3
+	for i, p := range r.Invalid {
+		if i == most {
+			ap.note("%d further files in PKGDIR are not indexed: pkgsneak index --check -v names them", len(r.Invalid)-most)
+			break
+		}
+		ap.note("%q in PKGDIR is not indexed: %s", p.Path, p.Reason)
 	}
 }
 
