@@ -145,7 +145,7 @@ func splitMessage(data []byte) (*message, error) {
 	if !ok {
 		return nil, &SignatureError{"the header is not one Hash line of SHA256, SHA384 or SHA512"}
 	}
-	// What is cut at is a line of its own, even if the text is empty.
+	// The line at which the message is cut is one of its own, even if the text is empty.
 	end := bytes.Index(rest, []byte("\n"+beginSignature))
 	if end < 0 {
 		return nil, &SignatureError{"the message has no signature"}

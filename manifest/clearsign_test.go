@@ -572,7 +572,7 @@ func TestManifestByGPG(t *testing.T) {
 	}
 }
 
-// Whatever Open accepts gpg accepts too, and takes the same text for signed.
+// gpg accepts every message that Open accepts, and takes the same text for signed.
 func TestGPGAgrees(t *testing.T) {
 	t.Parallel()
 	g := newGPG(t)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// What gpg itself signs, told to do it oddly: our reading must never be the looser one, and what is accepted must be the text that gpg takes for signed.
+// gpg itself signs, told to do it oddly: our reading must never be the looser one, and a text that
+// is accepted must be the one that gpg takes for signed.
 func TestGPGSignsOddly(t *testing.T) {
 	t.Parallel()
 	g := newGPG(t)

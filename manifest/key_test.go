@@ -549,7 +549,7 @@ func TestGPGUsesOurKeys(t *testing.T) {
 	if s, err := Open([]byte(signed), Ring{old.Public()}, signTime); err != nil || s.Signer != old.Public().Fingerprint() {
 		t.Errorf("%v, %v", s, err)
 	}
-	// What gpg exports is the same key.
+	// The key that gpg exports is the same one.
 	exported, _ := g.must(signTime, nil, "--armor", "--export-secret-keys", string(old.Public().Fingerprint()))
 	if k, err := ReadPrivateKey([]byte(exported)); err != nil || !bytes.Equal(k.Armor(), old.Armor()) {
 		t.Errorf("%v, %v", k, err)

@@ -307,7 +307,7 @@ func TestTextsThatAreSignedButNotCanonical(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			signed, err := Open(forge(t, k, test.text, nil), ring, signTime)
 			got := kindOf(err)
-			// What clear-signing would not hash is refused before it is hashed.
+			// A text with bytes that clear-signing would not hash is refused before it is hashed.
 			frame := got == badSig && strings.ContainsAny(test.text, "\r")
 			blank := got == badSig && (strings.Contains(test.text, " \n") || strings.Contains(test.text, "\t\n"))
 			if got != badFormat && !frame && !blank || signed != nil {

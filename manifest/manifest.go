@@ -160,7 +160,7 @@ type File struct {
 type List struct {
 	// Timestamp is the TIMESTAMP line, in whole seconds.
 	Timestamp time.Time
-	// Files are the DATA lines. What was read is sorted by path.
+	// Files are the DATA lines. In a List that was read they are sorted by path.
 	Files []File
 	// Ignore are the IGNORE lines: paths that gemato shall not look at.
 	Ignore []string

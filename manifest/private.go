@@ -223,8 +223,8 @@ func checkSecretKind(raw rawPacket) error {
 // Public returns the public half.
 func (k *PrivateKey) Public() *PublicKey { return k.public }
 
-// Armor returns the private key as gpg --export-secret-keys --armor writes it.
-// Whoever reads it can sign.
+// Armor returns the private key as gpg --export-secret-keys --armor writes it. Anybody who reads it
+// can sign.
 func (k *PrivateKey) Armor() []byte {
 	raws := k.public.packets()
 	raws[0] = k.secret().raw
@@ -260,8 +260,8 @@ func (k *PrivateKey) Certify(next *PublicKey, at time.Time) (*PublicKey, error) 
 	return newPublicKey(signed.packets())
 }
 
-// Revocation returns a revocation certificate of k as gpg --import takes it.
-// Whoever publishes it ends the key.
+// Revocation returns a revocation certificate of k as gpg --import takes it. Anybody who publishes
+// it ends the key.
 func (k *PrivateKey) Revocation(at time.Time) ([]byte, error) {
 	if at.Before(k.public.Created()) || at.Unix() > math.MaxUint32 {
 		return nil, fmt.Errorf("revoke: %w", k.public.fail("cannot be revoked at %s", stamp(at)))

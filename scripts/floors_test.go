@@ -115,13 +115,14 @@ var (
 	anywhere []string = nil
 )
 
-// What may lie at the top of the tree beside names that begin with a dot.
+// topLevel are the names that may lie at the top of the tree beside names that begin with a dot.
 var topLevel = []string{"LICENSE", "README.md", "cmd", "go.mod", "go.sum", "manifest", "scripts", "sync", "testdata"}
 
 // Folders that say nothing about what is inside.
 var forbiddenNames = []string{"common", "helpers", "types", "util", "utils"}
 
-// What only the face may touch: below cmd the clock, the environment, the arguments and the outputs are handed in.
+// faceOnly are the names, by package, that only the face may touch: below cmd the clock, the
+// environment, the arguments and the outputs are handed in.
 var faceOnly = map[string][]string{
 	"fmt":  {"Print", "Printf", "Println"},
 	"os":   {"Args", "Environ", "Exit", "Getenv", "Hostname", "LookupEnv", "Stderr", "Stdin", "Stdout"},

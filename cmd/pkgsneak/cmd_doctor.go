@@ -206,7 +206,7 @@ func roleWords(roles []doctor.Role) string {
 	return "a host and a client"
 }
 
-// finding prints one finding. What has to be mended is said under --quiet too.
+// finding prints one finding. A finding that has to be mended is printed under --quiet too.
 func (c doctorText) finding(f *doctor.Finding) {
 	say := c.out.say
 	if f.Weight != doctor.Note && !c.out.json {

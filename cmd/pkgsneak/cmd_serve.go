@@ -102,7 +102,8 @@ func (c serveRun) afterServeInstall() {
 	c.out.say("  port, prefix and certificate are PKGSNEAK_LISTEN and the like in %s; what is served and by whom, under OpenRC, is in /etc/conf.d/pkgsneak-serve", confFile)
 }
 
-// logQueue lets many goroutines print, one after the other. What comes after the end is dropped.
+// logQueue lets many goroutines print, one after the other. Lines that come after the end are
+// dropped.
 type logQueue struct {
 	lines       chan func()
 	over, ended chan struct{}

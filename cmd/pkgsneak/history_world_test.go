@@ -387,8 +387,9 @@ func (w *world) setClock(m *computer, r *rand.Rand) {
 	fmt.Fprintf(&w.story, "clock of %s: %s\n", m.name, m.clock(w.now).UTC())
 }
 
-// places are the names that packages and distfiles have; few, so that they meet. What is shared has the same bytes on every host; a distfile of a host has the host's
-// name in it, since two distfiles with one name cannot both be there.
+// places are the names that packages and distfiles have; few, so that they meet. A shared file has
+// the same bytes on every host; a distfile of a host has the host's name in it, since two distfiles
+// with one name cannot both be there.
 var places = []string{"p/app-misc/shared-1.0.tbz2", "p/dev-libs/shared/shared-2-1.xpak", "d/shared-1.tar.gz",
 	"p/app-misc/a-1.0.tbz2", "p/app-misc/b-2-r1.tbz2", "p/dev-libs/c-1.0.tbz2", "p/app-misc/a/a-1.0-1.xpak", "p/app-misc/a/a-1.0-2.xpak",
 	"p/dev-libs/c/c-1.0-1.gpkg.tar", "p/dev-libs/d/d-3-1.gpkg.tar", "p/dev-libs/d/d-3-2.gpkg.tar", "d/HOST-1.0.tar.gz", "d/HOST-2.tar.xz"}
@@ -586,7 +587,7 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 			}
 			for _, h := range slices.Concat(w.hosts, w.gone) {
 				for path, wanted := range h.has {
-					// What is shared may have been away in between, and this drive may have it or not.
+					// A shared file may have been away in between, and this drive may lack it.
 					if wanted == sum && (!strings.Contains(path, "shared") || w.trusts(c, h) && d.carries[h.id()][path] == sum) {
 						return &broken{promiseKept, fmt.Sprintf("%s had %s of %s, which has it as %s, and lost it", c.name, key, h.name, path)}
 					}
@@ -839,7 +840,8 @@ func (w *world) trustAsTold(m *computer, d *usbDrive, words []string) {
 	}
 }
 
-// exportAsTold exports from each host; the next import shows what came of it. What the export says of origins that nobody writes any more is done at last.
+// exportAsTold exports from each host; the next import shows what came of it. The advice of an
+// export to forget origins that nobody writes any more is followed only if last is set.
 func (w *world) exportAsTold(d *usbDrive, repair, last bool) {
 	for _, h := range w.hosts {
 		if !w.part[h] {

@@ -14,7 +14,8 @@ import (
 var version string
 
 func main() {
-	// As emerge and emaint do: packages, index and the tree on a drive are read by others. What is secret has a mode of its own.
+	// As emerge and emaint do: packages, index and the tree on a drive are read by others. A secret
+	// file has a mode of its own.
 	syscall.Umask(0o022)
 	tuneMemory()
 	ctx, stop := untilSignal(context.Background())

@@ -19,7 +19,8 @@ const (
 	softLimit = 176 << 20
 )
 
-// tuneMemory lets small runs do without the garbage collector, and lets it run more often in large ones than Go does by itself. Who sets GOGC or GOMEMLIMIT knows better.
+// tuneMemory lets small runs do without the garbage collector, and lets it run more often in large
+// ones than Go does by itself. A user who sets GOGC or GOMEMLIMIT knows better.
 func tuneMemory() {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return

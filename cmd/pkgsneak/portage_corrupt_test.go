@@ -45,7 +45,8 @@ func goldenDamaged(t *testing.T) []*portageVerdict {
 	return all
 }
 
-// testPortageCorrupt asks real emaint again what it says about each damaged package. What emerge does with them is not tried here: some write outside of ROOT.
+// testPortageCorrupt asks real emaint again what it says about each damaged package. Emerge is not
+// tried with them here: some write outside of ROOT.
 func testPortageCorrupt(t *testing.T, s *portageStage) {
 	m := s.machine(t, "damaged", "")
 	for _, v := range goldenDamaged(t) {

@@ -18,7 +18,8 @@ import (
 	"pkgsneak/sync/durable"
 )
 
-// What the host of TestPortage builds: every format in every layout. Entries of equal CPV would have no defined order in the index, so each is built once.
+// portageHostPackages are the packages that the host of TestPortage builds: every format in every
+// layout. Entries of equal CPV would have no defined order in the index, so each is built once.
 var portageHostPackages = []string{
 	"app-misc/gate-1.gpkg.tar",
 	"app-misc/hello/hello-1.0-r2-1.xpak",
@@ -178,7 +179,8 @@ func testPortageImportCheck(t *testing.T, s *portageStage) {
 			t.Errorf("FEATURES=%q: Packages.gz: %v", features, err)
 		}
 
-		// What an emerge does not trust it reads anew, and writes the index: not one byte may change.
+		// An emerge reads the entries anew that it does not trust, and writes the index: not one
+		// byte may change.
 		ours := m.index(t)
 		m.emerge(t, nil, "--pretend", "--usepkgonly", "app-misc/hello")
 		if got := m.index(t); got != ours {

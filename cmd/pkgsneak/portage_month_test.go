@@ -173,7 +173,7 @@ func TestPortageMonth(t *testing.T) {
 	must(t, os.MkdirAll(filepath.Join(m.client.root, "var/lib/portage"), 0o755))
 	must(t, os.WriteFile(filepath.Join(m.client.root, "var/lib/portage/world"), []byte("app-misc/app\napp-misc/lost\napp-misc/tool\nsys-libs/glibc\n"), 0o644))
 
-	// The first day. What is built here is in world from now on.
+	// The first day. The packages that are built here are in world from now on.
 	m.build(t, "", "sys-libs/glibc-2.38", "dev-libs/lib-1", "app-misc/app-1", "app-misc/tool-1", "app-misc/lost-1")
 	m.host.export(t, m.drive, "month")
 	m.client.trust(t, m.drive)

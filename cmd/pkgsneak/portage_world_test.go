@@ -32,8 +32,9 @@ import (
 //
 // Portage's tests of itself separate the prefix in the same way.
 
-// portageFeatures turns off what needs privileges, users, kernels or a network that a test may not have, and makes every build leave a package. What pkgsneak has to
-// do with stays as Portage ships it: compress-index, pkgdir-index-trusted, binpkg-multi-instance.
+// portageFeatures turns off what needs privileges, users, kernels or a network that a test may not
+// have, and makes every build leave a package. The features that pkgsneak has to do with stay as
+// Portage ships them: compress-index, pkgdir-index-trusted, binpkg-multi-instance.
 const portageFeatures = "-sandbox -usersandbox -network-sandbox -ipc-sandbox -pid-sandbox -mount-sandbox -userpriv -userfetch -usersync -news -xattr " +
 	"-merge-sync -sign -strict -assume-digests -ebuild-locks -binpkg-logs -unmerge-logs -parallel-fetch -multilib-strict buildpkg"
 

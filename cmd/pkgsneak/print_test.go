@@ -13,7 +13,7 @@ import (
 	"unicode"
 )
 
-// What a drive can hold in a file name to harm a terminal, a reader or a log.
+// nasty are names that a file on a drive can have to harm a terminal, a reader or a log.
 var nasty = []string{
 	"\x1b]0;owned\x07name",
 	"\x1b[2J\x1b[31mname",

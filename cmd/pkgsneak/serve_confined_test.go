@@ -27,7 +27,8 @@ type escape struct {
 	Root, Pkgdir, Beside, Listener string
 }
 
-// The child serves as `pkgsneak serve` does, and after a word on its standard input does what an attacker would who had taken it over. What worked is told.
+// The child serves as `pkgsneak serve` does, and after a word on its standard input does what an
+// attacker would who had taken it over. Each step that worked is told.
 func TestConfinedServeChild(t *testing.T) {
 	text := os.Getenv(confinedVariable)
 	if text == "" {
@@ -188,7 +189,8 @@ func TestServeConfined(t *testing.T) {
 		}
 	}
 	fmt.Fprintln(word)
-	// What ends this package's tests cannot remove its temporary directory when it is confined; the exit code is about that.
+	// The code that ends this package's tests cannot remove its temporary directory when it is
+	// confined; the exit code is about that.
 	if err := <-ended; !strings.Contains(said.String(), "--- PASS: TestConfinedServeChild") {
 		t.Errorf("%v\n%s", err, said.String())
 	}

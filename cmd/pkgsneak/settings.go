@@ -213,7 +213,7 @@ func (v variables) get(name string) (value, source string) {
 	return v.conf[name], confFile
 }
 
-// variables reads confFile. What is wrong in it is told, and does not end the run.
+// variables reads confFile. An error in the file is told, and does not end the run.
 func (e *env) variables(p *printer) variables {
 	v := variables{env: e.lookup}
 	f, err := os.Open(filepath.Join(e.root, "/", confFile))

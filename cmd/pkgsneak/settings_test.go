@@ -91,7 +91,7 @@ func TestSettingsRefuses(t *testing.T) {
 	}
 }
 
-// What is wrong in the file is told, and what is right in it still counts.
+// Errors in the file are told, and the lines that are right still count.
 func TestSettingsFileWithErrors(t *testing.T) {
 	got, out, code := flagValueOf(t, nil, "PKGSNEAK_STATE_DIR=/conf\n$(rm -rf /)\n", "state-dir")
 	if got != "/conf" || code != 0 || !strings.Contains(out, "warning: /etc/conf.d/pkgsneak:2") {

@@ -31,8 +31,9 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// The stories in testdata run the real command, each machine being a directory: "as host" makes $WORK/host with etc, var/cache/binpkgs, var/cache/distfiles and
-// var/lib/pkgsneak, and everything after it happens there. What a script says of the process around the command travels in STORY_ variables:
+// The stories in testdata run the real command, each machine being a directory: "as host" makes
+// $WORK/host with etc, var/cache/binpkgs, var/cache/distfiles and var/lib/pkgsneak, and everything
+// after it happens there. A script tells of the process around the command in STORY_ variables:
 //
 //	STORY_ROOT  the machine's directory
 //	STORY_NAME  its host name

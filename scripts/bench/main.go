@@ -2,9 +2,12 @@
 //
 //	go run ./scripts/bench [-dir DIR] [-runs N] [-size BYTES] [-only WORD] [-quick]
 //
-// It makes its data in a directory of its own below DIR (the same packages every time), runs pkgsneak and its peers in turn, and prints the median of each, and their ratio, as a table in Markdown.
-// Where processor time is compared the files are in the page cache; where time on the clock is, root drops it before each run, except where one package has changed, and for the start-up. Cases of more than 45 seconds are run once. Peers that are not in PATH
-// (rsync, emaint) are left out, which is said. All of it takes twenty minutes.
+// It makes its data in a directory of its own below DIR (the same packages every time), runs
+// pkgsneak and its peers in turn, and prints the median of each, and their ratio, as a table in
+// Markdown. If processor time is compared, the files are in the page cache; if time on the clock
+// is, root drops it before each run, except where one package has changed, and for the start-up.
+// Cases of more than 45 seconds are run once. Peers that are not in PATH (rsync, emaint) are left
+// out, which is said. All of it takes twenty minutes.
 package main
 
 import (

@@ -50,7 +50,7 @@ type told struct {
 	Began, Ended time.Time
 }
 
-// Where the hook leaves its results, and the settings.
+// The files with the hook's results and with the settings.
 const (
 	doneFile = "/var/lab/done"
 	confFile = "/etc/conf.d/pkgsneak"
@@ -561,7 +561,8 @@ func foreignStick(t *testing.T, b *booted) {
 	}
 }
 
-// What a key has signed that nobody trusts is refused, and everybody is told.
+// A drive that is signed by a key that nobody trusts is refused, and everybody
+// is told.
 func untrustedKey(t *testing.T, b *booted) {
 	image := b.used(t, 3)
 	resetClient(t, b.Machine)

@@ -9,9 +9,9 @@ import (
 	"pkgsneak/scripts/vm/wire"
 )
 
-// What durability and the read-back cost, against cp and sync of the same files
-// on the same drive of 20 MB/s (read 30). The processor is emulated: only the
-// ratios say something, and they are worse than on a real one.
+// The cost of durability and of the read-back, against cp and sync of the same
+// files on the same drive of 20 MB/s (read 30). The processor is emulated: only
+// the ratios say something, and they are worse than on a real one.
 //
 //	PKGSNEAK_VM=short go test -run '^$' -bench Cost -benchtime 1x ./scripts/vm
 func BenchmarkCost(b *testing.B) {

@@ -32,7 +32,8 @@ type flavour struct {
 	// sectors in mind; ext4, xfs and btrfs take for granted that a block, their
 	// superblock above all, is written whole, and cannot be mounted otherwise.
 	unit int
-	// Where the file system begins: 0, or in the first partition of a table.
+	// The byte at which the file system begins: 0, or that of the first partition
+	// of a table.
 	start int64
 }
 

@@ -20,7 +20,7 @@
 // Two ways to look at a pull: a live one (Stick.Pull), and the replay of a
 // write log (Guest.Try), which tries hundreds of states in the time that ten
 // live pulls take. The log is made by QEMU below the USB drive (Stick.Log), or
-// by the agent below a network block device. Each state is mounted. Where the
+// by the agent below a network block device. Each state is mounted. If the
 // slots and all files that they list read as in a state before, import and
 // verify are not run again, but for one in twenty, to see that this is no loss.
 //
@@ -34,8 +34,9 @@
 // # What it needs
 //
 // QEMU, busybox as a static program, mkfs of the file systems, dpkg and apt-get
-// for the kernel, or a kernel that was fetched before (Config.Cache). What is
-// missing is an *UnavailableError. Nothing is installed and nothing needs root.
-// The kernel's package is unpacked into the cache, never installed; those of a
-// system are downloaded there, as for a machine that has none, and only read.
+// for the kernel, or a kernel that was fetched before (Config.Cache). If one of
+// them is missing, the error is an *UnavailableError. Nothing is installed and
+// nothing needs root. The kernel's package is unpacked into the cache, never
+// installed; those of a system are downloaded there, as for a machine that has
+// none, and only read.
 package vm

@@ -43,8 +43,8 @@ var modules = []string{
 }
 
 // FindKernel returns the kernel of Debian's package linux-image-amd64. It is
-// unpacked in the cache; if there is none, apt-get downloads it. Who wants a
-// newer one removes what is there.
+// unpacked in the cache; if there is none, apt-get downloads it. A user who
+// wants a newer one removes what is there.
 func FindKernel(ctx context.Context, cache string) (*Kernel, error) {
 	if have, _ := filepath.Glob(filepath.Join(cache, "linux-image-*")); len(have) > 0 {
 		return loadKernel(ctx, slices.Max(have))

@@ -156,9 +156,9 @@ func livePulls(t *testing.T, f flavour, pulls int) {
 	began := time.Now()
 	s.exported()
 	s.unplug()
-	// What follows has less to do than the first export. How long it takes depends
-	// on what else this machine does, so pulls that come too late bring the next
-	// ones forward.
+	// The runs that follow have less to do than the first export. How long they
+	// take depends on what else this machine does, so pulls that come too late
+	// bring the next ones forward.
 	took := map[string]time.Duration{"export": time.Since(began) / 2, "import": time.Since(began) / 6}
 	hit, done, overdue := make(map[string]int), 0, share(pullShare)
 	for i := range pulls {

@@ -165,8 +165,8 @@ func (p *Plugged) dismantle(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Pull pulls the drive out, without a word to the guest, and returns when it
-// is out. What the host has of it stays in its file.
+// Pull pulls the drive out, without a word to the guest, and returns when it is
+// out. The data that has reached the host stays in the drive's file.
 func (p *Plugged) Pull(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pluggingTime)
 	defer cancel()

@@ -173,7 +173,7 @@ func result(r wire.Result) (report, error) {
 	return last, nil
 }
 
-// Where the guest keeps its hosts and clients.
+// The paths at which the guest keeps its hosts and clients.
 const (
 	hostState   = "/t/host/state"
 	hostPkgdir  = "/t/host/pkgdir"

@@ -245,7 +245,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// What the hook gets is the result, with the report.
+// The hook gets the result, with the report.
 func TestRunHookGetsResult(t *testing.T) {
 	s := newStick(t, "vfat", "PKGSNEAK")
 	r, err := Run(t.Context(), host(t), optionsOf(t, s, Export, &journal{}))
@@ -503,7 +503,7 @@ func TestAnother(t *testing.T) {
 	}
 }
 
-// What a killed run has left mounted is taken away before the next one begins.
+// A mount that a killed run has left is taken away before the next run begins.
 func TestRunSweeps(t *testing.T) {
 	s, h := carried(t, "vfat")
 	o := optionsOf(t, s, Export, &journal{})
@@ -553,8 +553,8 @@ func TestParseRole(t *testing.T) {
 	}
 }
 
-// What is mounted is never checked: not what another program has mounted meanwhile, and not what was
-// only detached. While it is checked nobody can mount it.
+// A mounted drive is never checked: not one that another program has mounted meanwhile, and not one
+// that was only detached. While a drive is checked nobody can mount it.
 func TestOnlyWhatIsHeldIsChecked(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {

@@ -12,7 +12,8 @@
 //	unmount    and, as proof, the device opened exclusively
 //	tell       log, users at their terminals, the hook; the ledger
 //
-// Where a machine has both roles it exports first: what was deleted here leaves the drive, instead of coming back from it. The import then brings what others exported.
+// If a machine has both roles, it exports first: a file that was deleted here leaves the drive,
+// instead of coming back from it. The import then brings what others exported.
 //
 // Nothing here makes a key trusted: an import from an unknown key is refused, and says how to trust it.
 //

@@ -275,7 +275,8 @@ func readPiece(root *os.Root, name string) ([]byte, error) {
 // udevVerify is the first version of systemd's udevadm that can verify; eudev's says 251 and cannot.
 const udevVerify = 254
 
-// validate lets the programs that will read the files check them, in a directory of their own. What a program does not know how to check is not checked.
+// validate lets the programs that will read the files check them, in a directory of their own. A
+// file that a program does not know how to check is not checked.
 func (o InstallOptions) validate(ctx context.Context, pieces []Piece, c *Changes) error {
 	dir, err := os.MkdirTemp("", "pkgsneak-install-")
 	if err != nil {

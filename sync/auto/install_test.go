@@ -85,13 +85,13 @@ func TestInstallProgram(t *testing.T) {
 			t.Errorf("%q is taken", program)
 		}
 	}
-	// What an older one wrote is renewed.
+	// Files that an older pkgsneak wrote are renewed.
 	if c := install(t, InstallOptions{Root: root}); len(c.Written) != 4 || len(c.Kept) != 0 {
 		t.Errorf("renewed: %+v", c)
 	}
 }
 
-// What the user has changed stays, unless he is asked.
+// A file that the user has changed stays, unless he is asked and agrees, or Force is set.
 func TestInstallKeepsChanges(t *testing.T) {
 	const mine = "PKGSNEAK_AUTO=import\n"
 	asked := func(answer bool) func(string) (bool, error) {

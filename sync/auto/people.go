@@ -139,7 +139,8 @@ func sayTo(dev *os.Root, line, text string) error {
 	return errors.Join(err, wrote)
 }
 
-// What a record of utmp holds (utmp(5)): its type, and the terminal's name below /dev. The size of a record depends on the architecture's time_t.
+// A record of utmp (utmp(5)) holds its type, and the terminal's name below /dev. The size of a
+// record depends on the architecture's time_t.
 const (
 	utmpLine = 8
 	utmpName = 32 // bytes

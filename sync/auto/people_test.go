@@ -207,7 +207,8 @@ func TestTerminalsStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(slave)
-	// What ^S does. (Filling the terminal is not the same: the kernel moves what was written on to the master's buffer some time later, and there is space again.)
+	// This is what ^S does. (Filling the terminal is not the same: the kernel moves what was
+	// written on to the master's buffer some time later, and there is space again.)
 	if err := unix.IoctlSetInt(slave, unix.TCXONC, tcooff); err != nil {
 		t.Fatal(err)
 	}

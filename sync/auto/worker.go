@@ -153,8 +153,8 @@ func listen(out io.Reader, w progress.Watcher, heard func(string)) (answer, erro
 	}
 }
 
-// Work is a worker's life: it reads the job, confines the process it runs in for ever, does the job and answers. What goes wrong with the job is answered too; the error
-// is also returned.
+// Work is a worker's life: it reads the job, confines the process it runs in for ever, does the job
+// and answers. An error of the job is answered too; it is also returned.
 func Work(ctx context.Context, m machine.Machine, o Options, in io.Reader, out io.Writer) error {
 	m.Unattended = true
 	var j job
@@ -212,7 +212,8 @@ func (o *Options) explainRefused(refused []importer.Refused) {
 	}
 }
 
-// eventLines says the first event of each phase and the one that completes it, in between one a tick, and every notice. Whoever does not listen any more ends the input too.
+// eventLines says the first event of each phase and the one that completes it, in between one a
+// tick, and every notice. A run that does not listen any more ends the input too.
 func eventLines(say *json.Encoder, now func() time.Time) progress.Watcher {
 	var phase progress.Phase
 	var next time.Time

@@ -309,7 +309,7 @@ func TestWorkerEndsWithItsInput(t *testing.T) {
 	}
 }
 
-// Whatever a worker that was taken over says, the run that listens finds words for it.
+// The run that listens finds words for anything that a worker says that was taken over.
 func FuzzListen(f *testing.F) {
 	for _, seed := range []string{
 		`{"confined":"confined by landlock 7"}{"event":{"Phase":"copy","Done":1}}{"import":{"origins":[{"plan":{"origin":"bighost"},"copied":[{"path":"a"}]}],"next":["emerge"]}}`,

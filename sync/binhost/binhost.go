@@ -131,8 +131,8 @@ func ofNow(p string) bool {
 	return p == "" || strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/"+indexName) || strings.HasSuffix(p, "/"+gzipName)
 }
 
-// below cuts the prefix off a path. What is not written in the one plain way is not there: no empty
-// names, no dots.
+// below cuts the prefix off a path. A path that is not written in the one plain way is not there:
+// no empty names, no dots.
 func (h *Handler) below(p string) (string, error) {
 	rest, ok := strings.CutPrefix(p, h.o.Prefix)
 	switch {

@@ -244,7 +244,8 @@ func TestIndexReplacedWhileServing(t *testing.T) {
 	}
 }
 
-// What appears or is replaced is served at once, and who reads the old file reads it to its end.
+// A file that appears or is replaced is served at once, and a client that reads the old one reads
+// it to its end.
 func TestFilesReplacedWhileServing(t *testing.T) {
 	h := newHost(t)
 	first, second := random("first", 8<<20), random("second", 8<<20)

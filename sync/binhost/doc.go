@@ -14,8 +14,9 @@
 //	PREFIX/ORIGIN/...                the same for each origin of a drive
 //	PREFIX/style.css, icon.svg       for the pages
 //
-// A drive with one origin to serve has it at PREFIX/packages and PREFIX/distfiles too. Where an origin is called like one of these names, the name above wins as long as
-// there is one origin, else the origin's.
+// A drive with one origin to serve has it at PREFIX/packages and PREFIX/distfiles too. If an origin
+// is called like one of these names, the name above wins as long as there is one origin, else the
+// origin's.
 //
 // # What is served
 //

@@ -222,7 +222,7 @@ func TestDriveRangesFirst(t *testing.T) {
 	}
 }
 
-// What is not what was signed does not reach a client whole, whichever way it asks.
+// A file that is not as it was signed does not reach a client whole, whichever way the client asks.
 func TestDriveDamaged(t *testing.T) {
 	o, mount := fullOrigin(t), t.TempDir()
 	o.export(t, mount)
@@ -488,7 +488,8 @@ func TestDriveStreams(t *testing.T) {
 	if _, err := io.CopyN(&got, res.Body, 100_000); err != nil {
 		t.Fatal(err)
 	}
-	// What was not read yet turns bad under the reader's feet: the last part lies behind what the kernel's buffers hold. The end of it does not come.
+	// The part that was not read yet turns bad under the reader's feet: the last part of the
+	// file lies behind what the kernel's buffers hold. The end of the file does not come.
 	flip(t, filepath.Join(mount, "pkgsneak/buildhost"), lastPart(t, mount), -1)
 	n, err := io.Copy(&got, res.Body)
 	if want := len(o.packages["app-misc/split-1.tbz2"]); !errors.Is(err, io.ErrUnexpectedEOF) || got.Len() >= want {

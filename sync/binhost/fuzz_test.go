@@ -12,7 +12,7 @@ import (
 	"pkgsneak/sync/binhost"
 )
 
-// Whatever is asked for, the answer is a file of the trees, a page, a way to one, or no.
+// For any path that is asked for, the answer is a file of the trees, a page, a way to one, or no.
 func FuzzPath(f *testing.F) {
 	h := newHost(f)
 	h.put(f, "app-misc/a-1", "app-misc/a-1.tbz2", []byte("package"))

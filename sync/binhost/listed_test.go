@@ -12,7 +12,8 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// What Packages lists can be fetched: entries without a file, and those behind a link, which is not followed, are not listed.
+// Every file that Packages lists can be fetched: entries without a file, and those behind a link,
+// which is not followed, are not listed.
 func TestListedIsServed(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

@@ -15,8 +15,8 @@ import (
 const halfMemory = 8 << 20
 
 // memory opens files of this machine as they are, and keeps the contents of small ones: to open,
-// read and close them costs more than to send them. What it has is good as long as the name leads
-// to the same file of the same size and times, which it looks up each time. A link that is on the
+// read and close them costs more than to send them. A kept file is good as long as the name leads
+// to the same file of the same size and times, which is looked up each time. A link that is on the
 // way by then makes no difference: the bytes are those of a file that was reached without one.
 type memory struct {
 	now func() time.Time

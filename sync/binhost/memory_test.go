@@ -12,7 +12,8 @@ import (
 	"pkgsneak/sync/binhost"
 )
 
-// Small files are kept in memory. Whatever happens to one under its name is seen by the next request.
+// Small files are kept in memory. Anything that happens to one under its name is seen by the next
+// request.
 func TestKeptFileThatChanges(t *testing.T) {
 	const path = "app-misc/kept/kept-1-1.xpak"
 	old, other := random("old", 4096), random("other", 4096)

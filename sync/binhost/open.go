@@ -15,7 +15,7 @@ import (
 // openBeneath opens a regular file below dir for reading. dir has no symbolic link in it
 // (filepath.EvalSymlinks), and name is plain. No link is followed on the way, not even one that
 // stays inside: what an index lists is reached without, and os.Root follows links whatever flags it
-// is given. What is no regular file is never waited for.
+// is given. A file that is not a regular one is never waited for.
 func openBeneath(dir, name string) (fd int, at stamp, err error) {
 	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
 	fd, err = retry(func() (int, error) { return unix.Openat2(unix.AT_FDCWD, dir+"/"+name, &how) })

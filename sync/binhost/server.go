@@ -222,7 +222,8 @@ func hold(w http.ResponseWriter, r *http.Request) (release func()) {
 	}
 	c.held = buffers.Get().(*buffer)
 	return func() {
-		http.NewResponseController(w).Flush() // out of the buffers of net/http. Whoever went away needs no answer
+		// Out of the buffers of net/http. A client that went away needs no answer.
+		http.NewResponseController(w).Flush()
 		c.letGo()
 		buffers.Put(c.held)
 		c.held = nil

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Where udev finds rules, in the order in which the first of a name counts.
+// ruleDirs are the directories in which udev finds rules, in the order in which the first of a name
+// counts.
 var ruleDirs = []string{"/etc/udev/rules.d", "/run/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"}
 
 // ruleFile is the udev rule of the automatic run.

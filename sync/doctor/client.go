@@ -188,8 +188,9 @@ func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 	return f, nil
 }
 
-// candidates are the packages that PKGDIR has and, with a drive, those that an import would bring: how many these are is the second
-// result. What the drive's origins say of a package counts for the same one in PKGDIR, too.
+// candidates are the packages that PKGDIR has and, with a drive, those that an import would bring:
+// how many these are is the second result. The facts that the drive's origins have about a package
+// count for the same one in PKGDIR, too.
 func (e *clientRules) candidates(j *forecast.Judge) (list []forecast.Candidate, brought int) {
 	type build struct{ cpv, id, slot, when, size string }
 	identify := func(x pkgindex.Entry) build {

@@ -212,7 +212,8 @@ func existing(path string) string {
 	return path
 }
 
-// What may be read to be sure about an index; more differences than that are told as they look.
+// The limits, in files and in bytes, of what is read to be sure about an index; more differences
+// than that are told as they look.
 const (
 	mostRead      = 50
 	mostReadBytes = 512 << 20

@@ -251,7 +251,8 @@ func TestFormatThatPortageCannotRead(t *testing.T) {
 	}
 }
 
-// What the table's lines say makes the two machines one.
+// The settings that the table's lines name, once they are made, leave no difference between the two
+// machines.
 func TestDifferencesMend(t *testing.T) {
 	t.Parallel()
 	client, mount := pair(t, `USE="-ssl qt6"`+"\n"+`VIDEO_CARDS="nvidia"`+"\n"+`PYTHON_TARGETS="python3_14"`+"\n"+`ACCEPT_LICENSE="*"`, `CHOST="x86_64-gentoo-linux-gnu"`, map[string]map[string]string{

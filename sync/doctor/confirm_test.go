@@ -31,7 +31,7 @@ func TestCompareAnswer(t *testing.T) {
 	}
 }
 
-// What doctor does with emerge's answer, and what it asks.
+// Both are tested: the question that doctor asks emerge, and what it does with the answer.
 func TestPortageIsAsked(t *testing.T) {
 	t.Parallel()
 	p := newPatient(t, "client-good")

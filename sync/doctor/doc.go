@@ -9,8 +9,8 @@
 //	host    a signing key, an export that is remembered, PKGSNEAK_AUTO=export or both
 //	client  a trusted key, an import that is remembered, PKGSNEAK_AUTO=import or both
 //
-// Where all that says nothing and a drive is given, the machine is looked at as a client. A machine that is neither is not
-// blamed for what it lacks; it is told how to become one.
+// If all that says nothing and a drive is given, the machine is looked at as a client. A machine
+// that is neither is not blamed for what it lacks; it is told how to become one.
 //
 // # Findings
 //

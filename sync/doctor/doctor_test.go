@@ -225,7 +225,7 @@ func TestMachines(t *testing.T) {
 	}
 }
 
-// What a finding says mends it: the lines are put where they belong, and the finding is gone.
+// The lines of a finding mend it: they are put where they belong, and the finding is gone.
 func TestMendsMend(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -57,7 +57,7 @@ func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error
 // leftOutTally puts together what one sentence tells.
 type leftOutTally struct{ names, hints map[string][]string }
 
-// add takes a file in. What the index lists in vain is told of the index.
+// add takes a file in. A file that the index lists in vain is left to the findings about the index.
 func (t *leftOutTally) add(dir, name, reason, hint string) {
 	if reason == pkgdir.NoFile {
 		return

@@ -130,8 +130,9 @@ func (v View) introducer(key *manifest.PublicKey, offered manifest.Ring, depth i
 	return "", false
 }
 
-// Predecessor finds under which key an origin is remembered here: its own, or one that introduced it,
-// over the keys on the drive. What came in under that one is the origin's still, and its numbers go on.
+// Predecessor finds under which key an origin is remembered here: its own, or one that introduced
+// it, over the keys on the drive. Files that came in under that key are the origin's still, and its
+// numbers go on.
 func (v View) Predecessor(l *ledger.Ledger, id ledger.OriginID, offered manifest.Ring) ledger.OriginID {
 	if _, ok := l.Seen(id); ok {
 		return id

@@ -55,7 +55,7 @@ func identify(t *testing.T, file string) (Superblock, error) {
 	return Identify(f)
 }
 
-// What the real programs make is what is found.
+// The file systems that the real programs make are found for what they are.
 func TestIdentify(t *testing.T) {
 	tests := []struct {
 		name    string

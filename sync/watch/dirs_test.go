@@ -194,7 +194,8 @@ func TestDirsRootComesLater(t *testing.T) {
 	wait(t, d)
 }
 
-// What does not count is not told: files of other names, a flat tree's subdirectories, what a program keeps in a hidden directory.
+// A change that does not count is not told: one of a file of another name, in a flat tree's
+// subdirectory, or of what a program keeps in a hidden directory.
 func TestDirsSilent(t *testing.T) {
 	tests := []struct {
 		name string

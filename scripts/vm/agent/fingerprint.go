@@ -12,10 +12,11 @@ import (
 	"pkgsneak/scripts/vm/wire"
 )
 
-// fingerprinter tells mounted drives apart by what a reader may believe of them:
-// the slots, the keys, and every file that a slot lists, whole or torn, with all
-// that is in it; and which directories cannot be read. What nobody lists is what
-// pulled runs leave behind: its names come and go without anyone opening it.
+// fingerprinter tells mounted drives apart by what a reader may believe of
+// them: the slots, the keys, and every file that a slot lists, whole or torn,
+// with all that is in it; and which directories cannot be read. Files that
+// nobody lists are those that pulled runs leave behind: their names come and go
+// without anyone opening them.
 type fingerprinter struct {
 	h      maphash.Hash
 	buf    []byte

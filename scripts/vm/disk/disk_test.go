@@ -42,7 +42,7 @@ func TestLogRoundTrip(t *testing.T) {
 	}
 }
 
-// What QEMU's blklogwrites itself writes, driven by qemu-io.
+// The log is one that QEMU's blklogwrites itself writes, driven by qemu-io.
 func TestReadLogOfQEMU(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"qemu-io", "qemu-img"} {
@@ -158,7 +158,7 @@ func TestReplay(t *testing.T) {
 			if got := content(t, m, 9); !bytes.Equal(got, tt.want) {
 				t.Errorf("%s, %s: got %v, want %v", tt.name, name, got, tt.want)
 			}
-			// What is written to a state does not show in the next one.
+			// A write to a state does not show in the next one.
 			if _, err := m.WriteAt(fill(99, 4096), 0); err != nil {
 				t.Fatal(err)
 			}

@@ -23,7 +23,7 @@ import (
 // TransmissionFlags say what Serve understands: flags, flush.
 const TransmissionFlags = 1<<0 | 1<<2
 
-// What the two sides say.
+// The numbers that the two sides say, and limits of size.
 const (
 	greeting       = 0x4e42444d41474943 // NBDMAGIC
 	optionMagic    = 0x49484156454f5054 // IHAVEOPT

@@ -70,7 +70,8 @@ type Put struct {
 	Mode uint32
 }
 
-// Copy makes To a copy of the tree From, times included. Whatever was there goes.
+// Copy makes To a copy of the tree From, times included. Anything that was at
+// To before goes.
 type Copy struct{ From, To string }
 
 // Load reads a write log from a file, to be called by a name.
