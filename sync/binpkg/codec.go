@@ -187,8 +187,7 @@ func (c codec) unpackInto(out, data []byte) ([]byte, error) {
 	return nil, faultf("more than %d bytes of metadata", len(out)-1)
 }
 
-// decoder is an open decompressor. What it was made of may be used again after
-// free.
+// decoder is an open decompressor. The parts that it was made of may be used again after free.
 type decoder struct {
 	io.Reader
 	free     func()
@@ -228,8 +227,8 @@ func (c codec) open(r byteReader, limit int64) (decoder, error) {
 	return decoder{}, faultf("cannot read %s compression", c)
 }
 
-// Where a zstd frame that is not a single segment says its window (RFC 8878,
-// section 3.1.1.1): the exponent less 10 in the upper five bits.
+// The place where a zstd frame that is not a single segment says its window (RFC 8878, section
+// 3.1.1.1): the exponent less 10 in the upper five bits.
 const (
 	zstdFlagsAt  = 4
 	zstdSingle   = 1 << 5

@@ -12,9 +12,8 @@ import (
 
 const golden = "../../testdata/golden"
 
-// verdicts has every case of golden/corrupt, each a package that real Portage
-// was asked about. An empty reason: accepted. Where read is set, Check says the
-// same.
+// verdicts has every case of golden/corrupt, each a package that real Portage was asked about. An
+// empty reason: accepted. If read is set, Check says the same.
 var verdicts = []struct {
 	name, read, check string
 }{

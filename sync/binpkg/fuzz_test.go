@@ -24,8 +24,9 @@ func sealXZ(header []byte) {
 	binary.LittleEndian.PutUint32(header[n:], crc32.ChecksumIEEE(header[:n]))
 }
 
-// What an input may cost: the metadata and the names of an image, each as large as allowed and held a few times on the way, and the widest window; far more time than a
-// package takes of which a fuzzer can think.
+// The most that an input may cost: the metadata and the names of an image, each as large as allowed
+// and held a few times on the way, and the widest window; far more time than a package takes of
+// which a fuzzer can think.
 const (
 	fuzzMemory = 4*(MaxMetadata+MaxImageNames) + 1<<31
 	fuzzTime   = 2 * time.Minute

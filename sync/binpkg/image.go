@@ -17,10 +17,9 @@ import (
 // decompressor that cannot write into its full pipe, which has 64 KiB.
 const trailing = 64 << 10
 
-// checkXPAKImage walks over the image of an XPAK. Portage tells its compression
-// by the first bytes and has GNU tar unpack it. What this package cannot
-// decompress is accepted unchecked: GNU tar defends itself, and there is no
-// harm but that it may be damaged.
+// checkXPAKImage walks over the image of an XPAK. Portage tells its compression by the first bytes
+// and has GNU tar unpack it. An image that this package cannot decompress is accepted unchecked:
+// GNU tar defends itself, and there is no harm but that it may be damaged.
 func checkXPAKImage(ctx context.Context, r *io.SectionReader) error {
 	if r.Size() == 0 {
 		return fault("no image")

@@ -12,10 +12,9 @@ import (
 	"strings"
 )
 
-// The tar archives in a package are read by two programs, Python's tarfile
-// (GPKG) and GNU tar (XPAK). Where those two read a header differently, and
-// where a sloppy field would let them see something else than this reader
-// does, the archive is refused; packages as they are built have none of that.
+// The tar archives in a package are read by two programs, Python's tarfile (GPKG) and GNU tar
+// (XPAK). If those two read a header differently, or if a sloppy field would let them see something
+// else than this reader does, the archive is refused; packages as they are built have none of that.
 
 const blockSize = 512
 

@@ -41,7 +41,8 @@ var known = func() map[string]bool {
 	return m
 }()
 
-// What the levels of the psABI and the families have; a name in capitals is another line.
+// The features that the levels of the psABI and the families have; a name in capitals is another
+// line.
 var marchText = map[string]string{
 	"i386": "", "i486": "", "i586": "", "pentium": "", "pentiumpro": "cmov", "i686": "cmov",
 	"pentium-mmx": "mmx", "winchip-c6": "mmx", "k6": "mmx", "k6-2": "mmx 3dnow", "k6-3": "mmx 3dnow", "geode": "mmx 3dnow 3dnowext cmov",

@@ -198,10 +198,9 @@ func cutSuffix(s string) (rank int, number, rest string, ok bool) {
 	return 0, "", s, false
 }
 
-// CompareVersions orders two versions as Portage does (PMS, section 3.3): it
-// is negative if a is older than b, 0 if they count as the same (1.0 and
-// 1.0-r0), positive if a is newer. What is not a version is older than every
-// version and ordered bytewise among its like.
+// CompareVersions orders two versions as Portage does (PMS, section 3.3): it is negative if a is
+// older than b, 0 if they count as the same (1.0 and 1.0-r0), positive if a is newer. A string that
+// is not a version is older than every version and ordered bytewise among its like.
 func CompareVersions(a, b string) int {
 	va, aok := parseVersion(a)
 	vb, bok := parseVersion(b)

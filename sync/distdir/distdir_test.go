@@ -128,7 +128,7 @@ func TestScanTellsDistfilesFromTheRest(t *testing.T) {
 	if !slices.Equal(ignored, want) {
 		t.Errorf("ignored %q, want %q", ignored, want)
 	}
-	// What Scan lists can be brought in, what it does not list by its name cannot.
+	// A file that Scan lists can be brought in, one that it does not list by its name cannot.
 	for _, name := range slices.Concat(files, []string{"empty.tar.gz", "other.tar.gz", "pipe.tar.gz"}) {
 		if err := CheckName(name); err != nil {
 			t.Error(err)

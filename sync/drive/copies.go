@@ -83,8 +83,8 @@ func (s *ManifestCopy) open(verify func([]byte) (*manifest.Signed, error)) {
 	s.Signed, s.State.Serial = signed, signed.Timestamp.Unix()
 }
 
-// ReadCopy returns a copy's contents without the room behind it. What a pull
-// leaves at the end of a file may be zeros too.
+// ReadCopy returns a copy's contents without the room behind it. The bytes that a pull leaves at
+// the end of a file may be zeros too.
 func (d *Drive) ReadCopy(origin, name string) ([]byte, error) {
 	at := path.Join(origin, name)
 	f, info, err := d.openRegular(d.root, at)

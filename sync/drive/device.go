@@ -147,9 +147,9 @@ func (d *Mounted) Device() string {
 	return "/dev/" + filepath.Base(target)
 }
 
-// Explain turns what the kernel said into one of the errors above. Whatever it
-// said is believed only while the device is there: on a drive that was pulled
-// files are absent (vfat), and ext4 has been seen to answer that it is full.
+// Explain turns what the kernel said into one of the errors above. The answer of the kernel is
+// believed only while the device is there: on a drive that was pulled files are absent (vfat), and
+// ext4 has been seen to answer that it is full.
 func (d *Mounted) Explain(op, path string, err error) error {
 	if err == nil || explained(err) {
 		return err

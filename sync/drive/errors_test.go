@@ -93,7 +93,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// What a user reads: one sentence for each trouble, with the file in it.
+// The messages that a user reads: one sentence for each trouble, with the file in it.
 func TestWords(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {

@@ -10,10 +10,9 @@ import (
 	"time"
 )
 
-// FindOrigin returns the directory of the origin that has this key and name:
-// the one whose signed record says so, wherever it lies; else the name that a
-// first export shall use. held is nil unless a generation was found. What the
-// key's own predecessors signed counts as the key's.
+// FindOrigin returns the directory of the origin that has this key and name: the one whose signed
+// record says so, wherever it lies; else the name that a first export shall use. held is nil unless
+// a generation was found. Everything that the key's own predecessors signed counts as the key's.
 func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time, earlier ...*manifest.PublicKey) (dir string, held *Generation, err error) {
 	if err := layout.CheckOriginName(name); err != nil {
 		return "", nil, err

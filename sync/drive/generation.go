@@ -35,10 +35,10 @@ type SlotState struct {
 	Err    error // why it is not valid; manifest.ErrNotSigned if blank or torn at the start
 }
 
-// Load reads both slots of an origin and returns the generation of the valid
-// one with the higher serial. Where neither is valid, the error is the most
-// telling of the two: an *manifest.UnknownKeyError before a broken signature,
-// that before a blank slot (ErrNoTree). A damaged record is a *DamagedError.
+// Load reads both slots of an origin and returns the generation of the valid one with the higher
+// serial. If neither is valid, the error is the most telling of the two: an
+// *manifest.UnknownKeyError before a broken signature, that before a blank slot (ErrNoTree). A
+// damaged record is a *DamagedError.
 func (d *Drive) Load(origin string, ring manifest.Ring, now time.Time) (*Generation, error) {
 	best, other, err := d.loadCopies(origin, ring, now)
 	if err != nil {

@@ -49,8 +49,8 @@ func (d *Mounted) ReadAll(root *os.Root, name string, limit int64) ([]byte, erro
 	return data[:n], nil
 }
 
-// readDir reads at most limit names of a directory. What else has its name, a
-// FIFO for instance, does not block.
+// readDir reads at most limit names of a directory. Another kind of file that has its name, a FIFO
+// for instance, does not block.
 func (d *Mounted) readDir(root *os.Root, dir string, limit int) ([]fs.DirEntry, error) {
 	f, err := d.openDir(root, dir)
 	if err != nil {

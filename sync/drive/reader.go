@@ -173,7 +173,7 @@ func (r *itemReader) damaged(reason string, err error) error {
 	return &DamagedError{Path: r.it.Stored[r.at].Path, Reason: reason, Err: err}
 }
 
-// Close closes the item. What was not read to its end is not compared.
+// Close closes the item. An item that was not read to its end is not compared.
 func (r *itemReader) Close() error {
 	if r.file == nil {
 		return nil

@@ -25,7 +25,8 @@ const (
 	Empty
 	// begun is a first export that was never committed. Manifest, made before any payload and
 	// written after Manifest.next, has nothing in it but its newlines, and Manifest.next no whole
-	// signed message of another key. What lies there under names of the layout are leftovers.
+	// signed message of another key. The files that lie there under names of the layout are
+	// leftovers.
 	Begun
 	// committed has a generation of ours; what it does not list are leftovers.
 	Committed

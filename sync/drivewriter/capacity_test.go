@@ -9,8 +9,8 @@ import (
 	"pkgsneak/sync/layout"
 )
 
-// What one list cannot name is told before anything is written, and what it can is not refused: the
-// lists are made as well.
+// Files that one list cannot name are told before anything is written, and those that it can name
+// are not refused: the lists are made as well.
 func TestCapacity(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("l", 180)

@@ -19,8 +19,8 @@ import (
 type Contents struct {
 	Serial int64     // above Last
 	At     time.Time // of the signature
-	// Items are all files of the generation: of the held one what stays, and what
-	// was put. What is in neither leaves the drive.
+	// Items are all files of the generation: of the held one what stays, and what was put. A file
+	// that is in neither leaves the drive.
 	Items []layout.Item
 	// Catalogue is the origin's whole index, by PATHs of its PKGDIR. It is not
 	// changed; what is written has the serial for TIMESTAMP.

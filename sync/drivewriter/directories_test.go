@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Whatever an origin has gets names that are safe, alone in their directory,
-// and the same on every drive.
+// Every file that an origin has gets names that are safe, alone in their directory, and the same on
+// every drive.
 func FuzzNames(f *testing.F) {
 	f.Add("app-misc/foo-1.tbz2\napp-misc/Foo-1.tbz2\napp-misc/foo/foo-1-1.xpak\nAPP-MISC/foo-1.tbz2", uint8(1), int64(30))
 	f.Add("a\nA\na.\nA:\n\xff\ncon\n.a\na~1\nx.1.pkgsneak", uint8(2), int64(5))

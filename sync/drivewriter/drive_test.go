@@ -335,7 +335,7 @@ func TestFirstAndSecondExport(t *testing.T) {
 	}
 }
 
-// What Portage reads must have the packages where they lie, no URI and no TTL.
+// The index that Portage reads must have the packages where they lie, no URI and no TTL.
 func TestDerivedIndex(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
@@ -552,7 +552,7 @@ func TestOutgrownSlots(t *testing.T) {
 	if err != nil || before.Size() != RoomUnit {
 		t.Fatalf("%v %v", before, err)
 	}
-	// What an earlier first export with less room would have left.
+	// The files become those that an earlier first export with less room would have left.
 	for _, name := range []string{layout.Slot, layout.NextSlot, layout.PackagesFile} {
 		file := filepath.Join(mount, layout.TreeDir, "buildhost", name)
 		data, err := os.ReadFile(file)

@@ -289,7 +289,7 @@ func TestVerifyReports(t *testing.T) {
 	}
 }
 
-// What was lost on the drive is said, and written again.
+// A file that was lost on the drive is reported, and written again.
 func TestMissingIsWrittenAgain(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
@@ -308,8 +308,8 @@ func TestMissingIsWrittenAgain(t *testing.T) {
 	checkHolds(t, h, mount)
 }
 
-// What has a listed name and is not the file counts as missing: it was cut short
-// by a check of the file system, or somebody put something else there.
+// A file that has a listed name and is not the listed one counts as missing: it was cut short by a
+// check of the file system, or somebody put something else there.
 func TestReplacedIsWrittenAgain(t *testing.T) {
 	t.Parallel()
 	const pkg, dist = "packages/app-misc/foo-1.tbz2", "app-misc/foo-1.tbz2"

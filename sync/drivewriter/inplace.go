@@ -82,9 +82,9 @@ func (s *session) size(name string) (int64, error) {
 	return info.Size(), nil
 }
 
-// extend appends newlines up to a size: syncfs first, so that the clusters
-// are in the FAT before the file's own fsync. What a canceled one has appended
-// is made durable too; the room is then less.
+// extend appends newlines up to a size: syncfs first, so that the clusters are in the FAT before
+// the file's own fsync. The newlines that a canceled extend has appended are made durable too; the
+// room is then less.
 func (s *session) extend(ctx context.Context, name string, from, to int64) error {
 	var stopped error
 	err := s.do("extend", name, func() error {

@@ -511,8 +511,8 @@ func TestGrowingStepByStep(t *testing.T) {
 	}
 }
 
-// Whatever a sync reports ends the session, also what elsewhere could be tried again: a full drive
-// that says so only then has lost what was written before.
+// Every error that a sync reports ends the session, also one that elsewhere could be tried again: a
+// full drive that says so only then has lost what was written before.
 func TestFailedSyncEndsTheSession(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"syncfs", "fsync"} {

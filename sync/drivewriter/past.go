@@ -21,10 +21,10 @@ type Past struct {
 	Bytes  int64     // of them
 }
 
-// PastOrigins returns the origins of a name, sorted by directory: those in the directory that has the
-// name and in those that have it with a fingerprint behind. ring holds all keys that anybody may have
-// signed with. What cannot be read or has no valid list is left out; the error is that of a drive that
-// is gone.
+// PastOrigins returns the origins of a name, sorted by directory: those in the directory that has
+// the name and in those that have it with a fingerprint behind. ring holds all keys that anybody
+// may have signed with. An origin that cannot be read or has no valid list is left out; the error
+// is that of a drive that is gone.
 func PastOrigins(d *drive.Drive, name string, ring manifest.Ring) ([]Past, error) {
 	dirs, err := d.Origins()
 	if err != nil {

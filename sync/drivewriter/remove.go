@@ -24,8 +24,8 @@ import (
 // pulled export of it left (an unlisted file under a name that the layout makes), and nothing else. It
 // is complete before anything is removed, and Run obeys it.
 //
-// Where another signer's manifest lies beside the origin's, that one and all that it names stay, and so
-// does what no list names: it may be either's. The next removal is that signer's.
+// If another signer's manifest lies beside the origin's, that one and all that it names stay, and
+// so does what no list names: it may be either's. The next removal is that signer's.
 //
 // # The order
 //
@@ -223,10 +223,10 @@ func (r *Removal) bearsName(s drive.ManifestCopy) bool {
 	return r.Dir == g.Record.Origin || r.Dir == layout.Qualified(g.Record.Origin, s.Signed.Signer)
 }
 
-// nothingSigned is for an origin without a valid list. Where there is no file at all, a run that was
-// stopped left it, or a first export that wrote nothing: its empty directories and blank files can go.
-// The copies of the manifest are the last files of an origin that go: without both, files under other
-// names than the layout's are somebody else's, and the rest was removed.
+// nothingSigned is for an origin without a valid list. If there is no file at all, a run that was
+// stopped left it, or a first export that wrote nothing: its empty directories and blank files can
+// go. The copies of the manifest are the last files of an origin that go: without both, files under
+// other names than the layout's are somebody else's, and the rest was removed.
 func (r *Removal) nothingSigned(best, other drive.ManifestCopy) error {
 	files, err := drive.HasFiles(r.d, r.Dir)
 	if err != nil {

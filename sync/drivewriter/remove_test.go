@@ -186,7 +186,7 @@ func sign(t *testing.T, origin string, key *manifest.PrivateKey, change func(*ma
 	}
 }
 
-// What is not the origin's stays, whatever lists and links say.
+// A file that is not the origin's stays, whatever lists and links say.
 func TestRemovalAttacks(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -346,7 +346,7 @@ func TestRemovalByAPastKey(t *testing.T) {
 	}
 }
 
-// Where another signer's manifest lies beside the origin's, the origin's own files go, and the other's
+// If another signer's manifest lies beside the origin's, the origin's own files go, and the other's
 // stay, whether its key is at hand or not; the next removal is the other's.
 func TestRemovalBesideAnotherSigner(t *testing.T) {
 	t.Parallel()

@@ -69,7 +69,8 @@ func (s *session) takeLock() error {
 	return nil
 }
 
-// release gives back what the session holds open. Whatever is tried with it after that fails.
+// release gives back what the session holds open. Every operation that is tried with it after that
+// fails.
 func (s *session) release() {
 	s.flow.drop()
 	if s.root != nil {
@@ -110,8 +111,8 @@ func (s *session) end(op, name string, err error) error {
 	return err
 }
 
-// sync does one step that makes earlier changes durable. Whatever it reports, a full drive too, means
-// that something that was written before is lost: it ends the session.
+// sync does one step that makes earlier changes durable. Every error that it reports, a full drive
+// too, means that something that was written before is lost: it ends the session.
 func (s *session) sync(op, name string, step func() error) error {
 	return s.ended.with(s.do(op, name, step))
 }
@@ -139,8 +140,8 @@ func (e *ending) with(err error) error {
 	return err
 }
 
-// remove unlinks a file or an empty directory. What is not there, on a drive
-// that is, has been removed.
+// remove unlinks a file or an empty directory. An entry that is not there, on a drive that is, has
+// been removed.
 func (s *session) remove(op string, root *os.Root, name string) error {
 	return s.do(op, name, func() error {
 		err := root.Remove(name)

@@ -73,7 +73,8 @@ func allOf(more ...string) []string {
 	return append(files, more...)
 }
 
-// Whatever lies where an origin goes: what is not known to be a leftover of its own stays.
+// The directory where an origin goes may have any files: one that is not known to be a leftover of
+// the origin stays.
 func TestWhatLiesThere(t *testing.T) {
 	t.Parallel()
 	stray := []string{"packages/notes.txt", "diary", "distfiles/ff/foo-1.tar.gz", "photos/one.jpg", "packages/Packages.gz"}
@@ -298,8 +299,9 @@ func TestSerialIsTriedFirst(t *testing.T) {
 	}
 }
 
-// Where both manifests are torn, nobody can tell what is listed: wherever the export is cut off that goes on there, either all that
-// lay there is there with its bytes, or the new generation is whole; and the next export goes through and leaves no trace.
+// If both manifests are torn, nobody can tell what is listed: wherever the export is cut off that
+// goes on there, either all that lay there is there with its bytes, or the new generation is whole;
+// and the next export goes through and leaves no trace.
 func TestCutOffInABrokenOrigin(t *testing.T) {
 	t.Parallel()
 	base, old := tempDir(t), small()

@@ -35,7 +35,8 @@ func telling(h *host, more ...string) {
 	}
 }
 
-// What the origin has is told apart from what is here; a generation with less is of another format, so that a program that knew only one takes nothing for gone.
+// The files that the origin has are told apart from those that are here; a generation with less is
+// of another format, so that a program that knew only one takes nothing for gone.
 func TestStock(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()

@@ -81,8 +81,8 @@ func (t *tidying) walk(above *drive.Level, name, dir string, depth int) (empty b
 	return empty, w.d.PullDamage("removing from", dir, w.fsync(dir))
 }
 
-// visit looks at one entry. What is listed and is no file of its size stays
-// until a generation without it is committed, but counts as absent.
+// visit looks at one entry. A listed entry that is no file of the listed size stays until a
+// generation without it is committed, but counts as absent.
 func (t *tidying) visit(l *drive.Level, name string, entry *listing.Entry, depth int) (removed bool, err error) {
 	w, key := t.w, layout.FoldName(name)
 	if entry.IsDir() {

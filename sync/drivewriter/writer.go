@@ -305,9 +305,9 @@ func (w *Writer) remember() {
 	w.dirs.committed(w.listed)
 }
 
-// Close ends the session. What was put and not committed is removed, unless
-// the drive has failed; the next Begin does it then. So is what was found in an
-// origin without a valid manifest, if everything that was planned is committed.
+// Close ends the session. A file that was put and not committed is removed, unless the drive has
+// failed; the next Begin does it then. So is what was found in an origin without a valid manifest,
+// if everything that was planned is committed.
 func (w *Writer) Close() error {
 	var err error
 	if w.ended.cause() == nil && w.root != nil {

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Place gives the staged, synced file from the name to, which must be free (fs.ErrExist), or is replaced with replace. Where the name
-// lies on another file system (EXDEV: something is mounted below the directory, or a union of several disks is), a
-// copy is made beside the name, with owner, group, mode and time, synced, and renamed. The directories are synced by the
-// caller.
+// Place gives the staged, synced file from the name to, which must be free (fs.ErrExist), or is
+// replaced with replace. If the name lies on another file system (EXDEV: something is mounted below
+// the directory, or a union of several disks is), a copy is made beside the name, with owner,
+// group, mode and time, synced, and renamed. The directories are synced by the caller.
 func (r *Root) Place(from, to string, replace bool) error {
 	err := r.move(from, to, replace)
 	if !errors.Is(err, unix.EXDEV) {

@@ -40,8 +40,8 @@
 // goroutines exclude each other too and closing another descriptor of the file does not drop it. A
 // kernel without it (EINVAL) gets the classic one. flock(2) is another world: neither side sees it.
 //
-// On NFS a stat may be answered from the attribute cache, so step 3 makes a hard link of NAME to prove
-// that the server still has it. Where record locks do not exist (ENOSYS, EOPNOTSUPP) the lock is
+// On NFS a stat may be answered from the attribute cache, so step 3 makes a hard link of NAME to
+// prove that the server still has it. If record locks do not exist (ENOSYS, EOPNOTSUPP) the lock is
 // Portage's hard-link lock: the private name
 //
 //	.NAME.hardlock-HOST-PID
@@ -79,8 +79,8 @@ const (
 type Attr struct {
 	Mode fs.FileMode // permission bits only
 	Add  fs.FileMode // permission bits that it has as well, whatever Mode or the umask say
-	// UID and GID own the file; -1 leaves what the system gives. What this process or the file
-	// system may not do about owner and mode is left away in silence, as Portage does.
+	// UID and GID own the file; -1 leaves what the system gives. A change of owner or mode that
+	// this process or the file system may not make is left away in silence, as Portage does.
 	UID, GID int
 	ModTime  time.Time // access time too
 }

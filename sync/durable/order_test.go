@@ -47,7 +47,8 @@ func TestOrderOfWriteFile(t *testing.T) {
 	})
 }
 
-// Whatever single operation fails, the old contents stay complete or the new ones are, and nothing is left behind.
+// If any single operation fails, the old contents stay complete or the new ones are, and nothing is
+// left behind.
 func TestWriteFileWithEachOperationFailing(t *testing.T) {
 	for n, failed := 1, true; failed; n++ {
 		dir := t.TempDir()

@@ -28,8 +28,8 @@ type Store struct {
 	root *Root
 }
 
-// OpenStore opens the directory at path, which may be a symbolic link; what is how messages call it. Whoever opens the
-// Store may change it through the Root.
+// OpenStore opens the directory at path, which may be a symbolic link; what is how messages call
+// it. The caller that opens the Store may change it through the Root.
 func OpenStore(what, path string, hook Hook) (*Store, *Root, error) {
 	root, err := OpenRoot(path, hook)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -89,7 +89,7 @@ func (s *Store) Path() string { return s.path }
 // Close closes the directory.
 func (s *Store) Close() error { return s.root.Close() }
 
-// Staging returns where files are staged. Whoever holds the Lock clears it when a run is done.
+// Staging returns where files are staged. The holder of the Lock clears it when a run is done.
 func (s *Store) Staging() Staging { return NewStaging(s.root, StagingDir) }
 
 // Lock keeps every other pkgsneak from staging and placing files there, whatever its state directory.

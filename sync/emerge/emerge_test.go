@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// What emerge of Portage 3.0.82 printed, shortened.
+// The output of emerge of Portage 3.0.82, shortened.
 const listed = `
 These are the packages that would be merged, in order:
 

@@ -18,8 +18,10 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// healCatalogue makes the entries that the catalogue on the drive lacks: it is what the packages say, whatever the one before it was like. They come from the host's index or the host's package
-// where that is the file on the drive, else from the drive. What leaves the drive anyway leaves it now. A file of which neither tells what it is is left out.
+// healCatalogue makes the entries that the catalogue on the drive lacks: it is what the packages
+// say, whatever the one before it was like. They come from the host's index or the host's package
+// where that is the file on the drive, else from the drive. A package among these that leaves the
+// drive anyway leaves it now. A file of which neither tells what it is is left out.
 func healCatalogue(ctx context.Context, x *exporter) error {
 	missing := x.next.undescribed()
 	if len(missing) == 0 {
@@ -149,8 +151,9 @@ func (d *describer) fromDrive(ctx context.Context, it layout.Item) (pkgindex.Ent
 	return withFile(own, it.Path, it.Size, -1, sums)
 }
 
-// entryOf makes the catalogue's entry of a package that was copied, with the hashes of what was read. Where the host's index vouches for the file, its entry is taken over, after
-// it was compared with the package itself: no index is authenticated by anything.
+// entryOf makes the catalogue's entry of a package that was copied, with the hashes of what was
+// read. If the host's index vouches for the file, its entry is taken over, after it was compared
+// with the package itself: no index is authenticated by anything.
 func entryOf(h *sourceFile, own pkgindex.Entry, sums digest.Sums) (pkgindex.Entry, error) {
 	base := own
 	if !h.entry.IsZero() {

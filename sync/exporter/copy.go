@@ -108,7 +108,8 @@ const (
 	prefetchTail = 64 << 10
 )
 
-// prefetch asks the medium for a large file that is read soon. Whoever comes to the file then says what is wrong with it.
+// prefetch asks the medium for a large file that is read soon. The step that comes to the file then
+// says what is wrong with it.
 func (c *copier) prefetch(j *job) {
 	if j.h.Size <= pipeline.SmallSize {
 		return
@@ -248,7 +249,7 @@ func (p *Plan) newJob(it payload.Item) *job {
 // check says whether it is a package that nobody has looked through yet.
 func (j *job) check() bool { return j.it.Kind == payload.Package && j.known == nil }
 
-// wanted is the set of sums that are computed on the way, beside the BLAKE2B. Where the host's index
+// wanted is the set of sums that are computed on the way, beside the BLAKE2B. If the host's index
 // vouches for the file, SHA1, the faster one, is enough to hold the file against its entry.
 func (j *job) wanted() digest.Set {
 	if j.h.Index != (IndexSums{}) {

@@ -12,9 +12,9 @@
 // like it (volume.MediumOf). A package whose digests were computed when it passed the checks is not
 // checked again: the copying compares its BLAKE2B.
 //
-// A package that the index describes otherwise is left out and named: on the client a wrong hash would
-// make Portage rename it away. So is one that would hurt Portage (binpkg.Package.Check), or that
-// changed while it was read. Where the drive has an older file of the same name, that one stays.
+// A package that the index describes otherwise is left out and named: on the client a wrong hash
+// would make Portage rename it away. So is one that would hurt Portage (binpkg.Package.Check), or
+// that changed while it was read. If the drive has an older file of the same name, that one stays.
 //
 // A name that is not free is no deletion (taken.go): where an empty file, a link, a directory or half a
 // download has the name of a file that the origin had, it is left out and named, the drive's copy stays,

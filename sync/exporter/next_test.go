@@ -26,8 +26,8 @@ func entryFor(t *testing.T, path string, size int64, mark string) pkgindex.Entry
 	return index.Entries[0]
 }
 
-// What the next commit lists follows each step of an export: the files that are carried, the catalogue
-// of all that the origin has, and whether anything is other than on the drive.
+// The contents of the next commit follow each step of an export: the files that are carried, the
+// catalogue of all that the origin has, and whether anything is other than on the drive.
 func TestNextGeneration(t *testing.T) {
 	t.Parallel()
 	const foo, bar, gone = "app-misc/foo-1.tbz2", "app-misc/bar-1.tbz2", "app-misc/gone-1.tbz2"

@@ -20,9 +20,9 @@ import (
 // what was signed.
 const DamagedOnDrive = "damaged on the drive"
 
-// findDamage reads what may be damaged on the drive and puts what is into the plan. What lies there is
-// replaced, not removed first: a file that is written again gets another name until the next generation
-// is committed.
+// findDamage reads what may be damaged on the drive and puts what is into the plan. A damaged file
+// that lies there is replaced, not removed first: a file that is written again gets another name
+// until the next generation is committed.
 func findDamage(ctx context.Context, x *exporter) error {
 	if x.held == nil {
 		return nil

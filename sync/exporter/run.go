@@ -267,7 +267,9 @@ func (p *Plan) again(missing []layout.Item) {
 	}
 }
 
-// makeRoom checks that everything fits, after the clients can learn of revoked keys. Where it fits only without the files that are replaced or removed, a generation without them is committed first.
+// makeRoom checks that everything fits, after the clients can learn of revoked keys. If it fits
+// only without the files that are replaced or removed, a generation without them is committed
+// first.
 func (p *Plan) makeRoom(ctx context.Context, w *drivewriter.Writer) error {
 	var err error
 	if p.revoked, err = drivewriter.OfferRevoked(w); err != nil {

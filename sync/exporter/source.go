@@ -120,8 +120,9 @@ func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
 	return f, nil
 }
 
-// readSource scans PKGDIR and DISTDIR. What is not wanted is not looked at.
-// known are the entries of the drive's catalogue: where the host's index says the same, one of the two is enough.
+// readSource scans PKGDIR and DISTDIR. A directory that is not wanted is not looked at. known are
+// the entries of the drive's catalogue: where the host's index says the same, one of the two is
+// enough.
 func readSource(ctx context.Context, l *ledger.Ledger, m machine.Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *source, err error) {
 	h := &source{files: make(map[payload.Key]*sourceFile), before: make(map[payload.Kind]int), builder: newBuilder(m)}
 	defer func() {
@@ -212,7 +213,7 @@ func (d *payloadDir) readSum(ctx context.Context, f *sourceFile) (manifest.Diges
 	return f.Sum, nil
 }
 
-// readIndex maps PKGDIR's index by path. Where two entries have one path, Portage's last wins.
+// readIndex maps PKGDIR's index by path. If two entries have one path, Portage's last wins.
 func (h *source) readIndex(dir *pkgdir.Dir, known map[string]pkgindex.Entry) map[string]pkgindex.Entry {
 	index, err := dir.IndexShared(func(path string) pkgindex.Entry { return known[path] })
 	if err != nil {

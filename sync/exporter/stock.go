@@ -92,7 +92,8 @@ func (s *originStock) lastLooked(held *drive.Generation, o ExportOptions) {
 	}
 }
 
-// tell makes what the record and the facts of a generation with these files say. What is carried is the origin's, until a generation without it is committed.
+// tell makes what the record and the facts of a generation with these files say. A file that is
+// carried is the origin's, until a generation without it is committed.
 func (s *originStock) tell(current map[payload.Key]*layout.Item) (*layout.Facts, *layout.Holdings) {
 	all := maps.Clone(s.sizes)
 	for key, it := range current {

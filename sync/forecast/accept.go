@@ -188,8 +188,9 @@ func KeywordsAccepted(keywords, accept []string) bool {
 	return testing && slices.Contains(accept, "~*") || stable && slices.Contains(accept, "*") || slices.Contains(accept, "**")
 }
 
-// wants returns what this machine sets of a package's flags. Where that is not sure (the ebuild's own default, which a word of
-// make.conf may have taken back, or a line of the profile) it is what the package has.
+// wants returns what this machine sets of a package's flags. If that is not sure (the ebuild's own
+// default, which a word of make.conf may have taken back, or a line of the profile), it is what the
+// package has.
 func (a *acceptance) wants(p resolve.Package) func(flag string) bool {
 	q, ok := dependPackage(&p)
 	if !ok || a.noProfile {

@@ -18,11 +18,12 @@
 //
 //	names=$(cat /var/lib/pkgsneak/exclude-N) && emerge ... --exclude "$names" @world
 //
-// Where EMERGE_DEFAULT_OPTS has options under which emerge would install something else, the line begins with
-// --ignore-default-opts.
+// If EMERGE_DEFAULT_OPTS has options under which emerge would install something else, the line
+// begins with --ignore-default-opts.
 //
-// The search is bounded, by the work that package resolve does and by Patience. Where it is given up, that is said, and the line is one
-// with -p that only shows what emerge would do; what would go backwards is left out of it, too.
+// The search is bounded, by the work that package resolve does and by Patience. If it is given up,
+// that is said, and the line is one with -p that only shows what emerge would do; what would go
+// backwards is left out of it, too.
 //
 // # What this machine can never use
 //

@@ -101,7 +101,8 @@ const advisoryText = `<?xml version="1.0" encoding="UTF-8"?>
 <package name="app-misc/good" auto="yes" arch="*"><unaffected range="ge">1.5</unaffected><vulnerable range="lt">1.5</vulnerable></package>
 </affected></glsa>`
 
-// What the host has built and this drive does not carry is another lack than what nobody has built.
+// A package that the host has built and this drive does not carry is another lack than one that
+// nobody has built.
 func TestElsewhere(t *testing.T) {
 	v := small([]string{"a-b/c"}, []map[string]any{pk("a-b/c-1")}, []map[string]any{pk("a-b/c-2", "RDEPEND=>=x-y/z-2")})
 	f, _ := make1(t, v, nil, func(_ *Machine, in *Input) {

@@ -80,8 +80,9 @@ func ArchOf(chost string) string {
 	}
 }
 
-// Package says why a package can never be used on this machine as it is: its CPU, its machine, its Portage. The zero value is: it can.
-// What the configuration masks can be unmasked, and is not judged here.
+// Package says why a package can never be used on this machine as it is: its CPU, its machine, its
+// Portage. The zero value is: it can. A mask of the configuration can be taken away, and is not
+// judged here.
 func (j *Judge) Package(c *Candidate) resolve.Reason {
 	if r := j.Readable(c); r.Kind != resolve.Acceptable {
 		return r

@@ -47,7 +47,8 @@ func (j *Judge) Licenses(c *Candidate) []string {
 // AcceptsHost reports whether ACCEPT_CHOSTS, or the machine's own CHOST, lets packages of a CHOST in.
 func (j *Judge) AcceptsHost(chost string) bool { return j.a.acceptsHost(chost) }
 
-// Mismatches tells how packages do not fit this machine's configuration. What can never be used here (Judge.Package) is told elsewhere.
+// Mismatches tells how packages do not fit this machine's configuration. A package that can never
+// be used here (Judge.Package) is told elsewhere.
 func (j *Judge) Mismatches(list []Candidate) []Mismatch {
 	keywords := Mismatch{Topic: "keywords", Text: "masked here by KEYWORDS"}
 	licenses := Mismatch{Topic: "license", Text: "masked here by LICENSE"}

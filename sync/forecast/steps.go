@@ -24,9 +24,10 @@ const (
 
 func quotePath(p string) string { return fault.Quote(p) }
 
-// Line is the line to type, with the names to exclude in it, or in a file where one is named: it fails where the file is missing,
-// instead of excluding nothing. "" if there is nothing to install or nothing helps. Where nothing is installed nothing can go
-// backwards, and the line is there as soon as there are packages. Where the search was given up it is one that only shows.
+// Line is the line to type, with the names to exclude in it, or in a file where one is named: it
+// fails where the file is missing, instead of excluding nothing. "" if there is nothing to install
+// or nothing helps. If nothing is installed, nothing can go backwards, and the line is there as
+// soon as there are packages. If the search was given up, it is one that only shows.
 func (f *Forecast) Line(file string) string {
 	line := emergeWorld
 	switch {
@@ -58,7 +59,8 @@ func (f *Forecast) NeedsFile() bool { return len(f.Exclude) > MostNames && f.Lin
 // ExcludeFile is what such a file holds.
 func (f *Forecast) ExcludeFile() []byte { return []byte(strings.Join(f.Exclude, "\n") + "\n") }
 
-// SaveExclude writes the names to a file, which appears whole or not at all. Whoever reads it may.
+// SaveExclude writes the names to a file, which appears whole or not at all. Every user may read
+// it.
 func (f *Forecast) SaveExclude(file string, now time.Time, hook durable.Hook) error {
 	dir, err := durable.OpenRoot(filepath.Dir(file), hook)
 	if err != nil {

@@ -70,7 +70,9 @@ func (ap *applier) apply(ctx context.Context, in *incoming) error {
 	return nil
 }
 
-// saveImports remembers what is an origin's here, and settles what was noted before (settlePending). What is remembered under a key or a name that it had before is its own from now on.
+// saveImports remembers what is an origin's here, and settles what was noted before
+// (settlePending). A row that is remembered under a key or a name that the origin had before is its
+// own from now on.
 func (ap *applier) saveImports(in *incoming) error {
 	for kind, m := range in.imports {
 		if err := ap.l.Pending(in.id, ledgerKind(kind)).Settle(m); err != nil {

@@ -21,9 +21,9 @@ const (
 	entrySize = 4 << 10
 )
 
-// spaceCheck compares what an import needs with the free space. What a run that was interrupted has staged counts as
-// there; of what it has staged and nobody wants any more the disk is rid first. Where it does not suffice, nothing
-// stays staged: it could not be seen, and would keep the disk full.
+// spaceCheck compares what an import needs with the free space. A file that an interrupted run has
+// staged counts as there; one that it has staged and nobody wants any more is removed first. If the
+// space does not suffice, nothing stays staged: it could not be seen, and would keep the disk full.
 type spaceCheck struct {
 	pretend bool // nothing is removed
 	stores  []spaceStore

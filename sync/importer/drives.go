@@ -8,10 +8,10 @@ import (
 	"pkgsneak/sync/payload"
 )
 
-// An import may have several drives. Each is verified like a single one. Of an origin that is on more than
-// one of them the newest state is imported, and the other drives are its further sources: a file that is
-// damaged or missing on the one comes from another that lists the same bytes. Who signed what decides
-// nothing there, as the BLAKE2B of the newest list does.
+// An import may have several drives. Each is verified like a single one. Of an origin that is on
+// more than one of them the newest state is imported, and the other drives are its further sources:
+// a file that is damaged or missing on the one comes from another that lists the same bytes. The
+// signers of the lists decide nothing there, as the BLAKE2B of the newest list does.
 
 // mounted is one of the drives.
 type mounted struct {

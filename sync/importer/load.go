@@ -148,7 +148,8 @@ func joinDrives(im *importer, refused []refusedOrigin) []refusedOrigin {
 	})
 }
 
-// passOverBlank names the origins without a manifest beside those that have one. Where one was imported here before, something that should have come did not.
+// passOverBlank names the origins without a manifest beside those that have one. If one was
+// imported here before, something that should have come did not.
 func passOverBlank(im *importer, blank []refusedOrigin) error {
 	alone := len(im.origins)+len(im.report.Refused)+im.report.Unwanted == 0
 	for _, b := range blank {
@@ -214,7 +215,8 @@ func (im *importer) nothingAccepted() error {
 	return fmt.Errorf("import from %q: nothing was exported to it yet: %w", im.o.Drive, drive.ErrNoTree)
 }
 
-// loadOrigin verifies one origin up to its catalogue. What it returns is closed by whoever accepts it. With an error comes no more than whose generation it is, if that is certain.
+// loadOrigin verifies one origin up to its catalogue. The caller that accepts the result closes it.
+// With an error comes no more than whose generation it is, if that is certain.
 func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	seen, err := im.know.Load(im.drive, dir, im.offered)
 	if err != nil {

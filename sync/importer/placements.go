@@ -32,8 +32,10 @@ import (
 //	beside    the rest goes beside what has the name; its name is chosen when all others are
 //	prune     what came from an origin and has left it, unless anybody still wants the file
 //
-// A file here belongs to every accepted origin that lists it, and to those whose drives are not at hand it belongs as the ledger says. What belongs to somebody
-// else is neither replaced nor pruned. No two tasks of a plan have one name, and what several origins list under one path with the same bytes is brought in once.
+// A file here belongs to every accepted origin that lists it, and to those whose drives are not at
+// hand it belongs as the ledger says. A file that belongs to somebody else is neither replaced nor
+// pruned. No two tasks of a plan have one name, and what several origins list under one path with
+// the same bytes is brought in once.
 
 // owned is a file that the ledger remembers for an owner.
 type owned struct {
@@ -73,7 +75,8 @@ func (l linkedDirs) check(d *pkgdir.Dir, name string) error {
 	return err
 }
 
-// unwritable says why nothing can be brought into a directory, "" if nothing speaks against it. What only this user may not is no reason where nothing will be written.
+// unwritable says why nothing can be brought into a directory, "" if nothing speaks against it. A
+// lack of permission of this user alone is no reason if nothing will be written.
 func unwritable(dir string, pretend bool) string {
 	err := unix.Faccessat(unix.AT_FDCWD, volume.Existing(dir), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 	switch {
@@ -495,8 +498,9 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 	return nil
 }
 
-// gone are the rows whose files are neither here any more nor brought in by the plan: somebody removed them. Where most are gone at once the
-// directory is rather not mounted, and they stay the origin's.
+// gone are the rows whose files are neither here any more nor brought in by the plan: somebody
+// removed them. If most are gone at once, the directory is rather not mounted, and they stay the
+// origin's.
 func (p *placements) gone(rows map[string]ledger.Import) map[string]bool {
 	gone := make(map[string]bool)
 	for name, row := range rows {
@@ -523,7 +527,8 @@ func (p *placements) holdAll(in *incoming, rows map[string]ledger.Import, gone m
 	}
 }
 
-// remove puts what shall be pruned on the list of an origin. What two origins had, and neither has now, is removed once.
+// remove puts what shall be pruned on the list of an origin. A file that two origins had, and
+// neither has now, is removed once.
 func (p *placements) remove(in *incoming, tasks []*deed, removed map[string]*deed) {
 	for _, d := range tasks {
 		if first := removed[d.local]; first != nil {
@@ -577,7 +582,8 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 	return p.prune(ctx)
 }
 
-// addOr is add for a file that nothing speaks against. What is left out with a reason is no error.
+// addOr is add for a file that nothing speaks against. A file that is left out with a reason is no
+// error.
 func (p *placements) addOr(ctx context.Context, in *incoming, d deed, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause

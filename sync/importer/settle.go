@@ -4,9 +4,9 @@ import (
 	"pkgsneak/sync/ledger"
 )
 
-// A file changes its name on the disk and its row in the ledger at two different moments. What is going to happen is
-// therefore noted before (ledger.Pending) and settled after; what a run left that ended in between is settled
-// by the next one: by what lies there.
+// A file changes its name on the disk and its row in the ledger at two different moments. The
+// change that is going to happen is therefore noted before (ledger.Pending) and settled after; what
+// a run left that ended in between is settled by the next one: by what lies there.
 
 // notes are the rows that are written before names change, of each origin that lists the files.
 type notes map[ledger.OriginID]map[string]ledger.Import

@@ -24,8 +24,10 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// stageAll copies everything that has to be copied into the staging directories and checks it there. What a killed run has staged is not copied again. As many files are copied at a time as the medium
-// likes; others are unpacked and checked beside, as many as there are processors.
+// stageAll copies everything that has to be copied into the staging directories and checks it
+// there. A file that a killed run has staged is not copied again. As many files are copied at a
+// time as the medium likes; others are unpacked and checked beside, as many as there are
+// processors.
 func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*deed, error) {
 	readers, checkers := ap.o.Workers, ap.o.Workers
 	if ap.o.Workers <= 0 {
@@ -222,8 +224,8 @@ func copyFrom(ctx context.Context, in *incoming, st durable.Staging, d *deed, se
 	return sums, err
 }
 
-// copyStaged copies a file from the drive, which compares it with its BLAKE2B, and computes the sums of
-// set on the way. What is damaged on the drive is a *leftOutError.
+// copyStaged copies a file from the drive, which compares it with its BLAKE2B, and computes the
+// sums of set on the way. The error for a file that is damaged on the drive is a *leftOutError.
 func copyStaged(ctx context.Context, from source, item layout.Item, st durable.Staging, set digest.Set, bufs *pipeline.Buffers,
 	tell func(int64)) (digest.Sums, error) {
 	hash := digest.New(set)

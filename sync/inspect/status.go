@@ -39,7 +39,8 @@ type DriveStatus struct {
 	Origins  []OriginStatus `json:"origins"`
 }
 
-// OriginStatus is the newest generation of one origin on a drive. Where nothing could be verified, Problem says why and the rest is empty.
+// OriginStatus is the newest generation of one origin on a drive. If nothing could be verified,
+// Problem says why and the rest is empty.
 type OriginStatus struct {
 	Dir         string        `json:"dir"` // below pkgsneak/
 	Name        string        `json:"origin,omitempty"`

@@ -54,8 +54,10 @@ type VerifyReport struct {
 	Origins []*OriginVerify `json:"origins"`
 }
 
-// Verify reads everything on a drive and compares it with what was signed. It does not write to the drive, and works for ordinary users. What is wrong with an origin is in the report; the error is the
-// drive's. Where this machine exported what is damaged, and the user may write its state directory, that is remembered: the next export writes it again.
+// Verify reads everything on a drive and compares it with what was signed. It does not write to the
+// drive, and works for ordinary users. The faults of an origin are in the report; the error is the
+// drive's. If this machine exported what is damaged, and the user may write its state directory,
+// that is remembered: the next export writes it again.
 func Verify(ctx context.Context, m machine.Machine, o VerifyOptions, w progress.Watcher) (*VerifyReport, error) {
 	d, err := drive.OpenFor("verify", o.Drive)
 	if err != nil {

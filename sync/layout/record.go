@@ -160,7 +160,7 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("the generation has format %d, this program knows up to %d: use a newer pkgsneak", e.Format, RecordFormat)
 }
 
-// ParseRecord reads and checks a record. What it accepts, Marshal writes.
+// ParseRecord reads and checks a record. Every record that it accepts can be written by Marshal.
 func ParseRecord(data []byte) (*Record, error) {
 	if len(data) > MaxRecord {
 		return nil, &RecordError{fmt.Sprintf("longer than %d bytes", MaxRecord)}

@@ -25,8 +25,8 @@ const racy = 2 * time.Second
 
 // A Cache remembers the digests of the files in one directory, so that they need not be read again.
 //
-// A file is taken for unchanged if size, mtime, ctime and inode are (git's rule). What changed so
-// recently that one more change could leave all four as they are is not remembered.
+// A file is taken for unchanged if size, mtime, ctime and inode are (git's rule). A file that
+// changed so recently that one more change could leave all four as they are is not remembered.
 type Cache struct {
 	l       *Ledger
 	dir     string
@@ -141,8 +141,9 @@ func (c *Cache) Put(name string, fi fs.FileInfo, sums digest.Sums, set digest.Se
 	c.changed = true
 }
 
-// Approve remembers that a file passed the caller's rules of that number, which is greater than 0, when its remembered sums were computed. What is not remembered, or has another
-// status, is not approved. Put takes it back.
+// Approve remembers that a file passed the caller's rules of that number, which is greater than 0,
+// when its remembered sums were computed. A file that is not remembered, or has another status, is
+// not approved. Put takes it back.
 func (c *Cache) Approve(name string, fi fs.FileInfo, rules int) {
 	if e := c.lookup(name, fi); e != nil && e.rules != rules {
 		e.rules, c.changed = rules, true
@@ -173,7 +174,7 @@ func (c *Cache) isRacy(s stamp) bool {
 	return near(s.mtime, s.ctime) && s.ctime >= c.now.UnixNano()-int64(racy)
 }
 
-// Save writes the cache. What was neither looked up nor put since Cache is forgotten.
+// Save writes the cache. A file that was neither looked up nor put since Cache is forgotten.
 func (c *Cache) Save() error {
 	before := len(c.files)
 	maps.DeleteFunc(c.files, func(_ string, e *cached) bool { return !e.used })

@@ -98,8 +98,8 @@ func writeRenewals(w io.Writer, list []Renewal) error {
 	})
 }
 
-// addRenewals remembers that origins of one key go on as name. What became one of them before goes on
-// as name too.
+// addRenewals remembers that origins of one key go on as name. An origin that became one of them
+// before goes on as name too.
 func addRenewals(l *Ledger, key manifest.Fingerprint, former []string, name string, at time.Time) error {
 	had, err := Renewals(l)
 	if err != nil {

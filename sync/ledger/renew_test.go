@@ -64,7 +64,7 @@ func TestRenewExported(t *testing.T) {
 	}
 }
 
-// What is parsed is written again byte for byte.
+// A text that is parsed is written again byte for byte.
 func FuzzRenewals(f *testing.F) {
 	const key = "62F8B0D5A5A5C6D0B8E7F1A2B3C4D5E6F7A8B9C0"
 	f.Add("pkgsneak renewed 1\nend\t0\n")

@@ -149,7 +149,7 @@ func (r *replacement) handOver(l *Ledger) error {
 	return nil
 }
 
-// handOverImports copies one table. Where both keys brought in a file of one name, the new key's is
+// handOverImports copies one table. If both keys brought in a file of one name, the new key's is
 // the one that its origin has now.
 func (r *replacement) handOverImports(l *Ledger, id importsID) error {
 	rows, err := l.Imports(id.OriginID, id.Kind)

@@ -108,8 +108,9 @@ type Reader struct{ buf []byte }
 // direntsSize is how much the kernel is asked for at a time, in bytes: some hundred names.
 const direntsSize = 32 << 10
 
-// Names returns the names in an open directory, in the order of the file system, without "." and "..". It fails for more than limit. What it knows of each is the type, where the file
-// system tells it. Other errors are a syscall.Errno.
+// Names returns the names in an open directory, in the order of the file system, without "." and
+// "..". It fails for more than limit. It knows the type of each, if the file system tells it. Other
+// errors are a syscall.Errno.
 func (r *Reader) Names(fd, limit int) ([]*Entry, error) {
 	if r.buf == nil {
 		r.buf = make([]byte, direntsSize)
@@ -133,7 +134,7 @@ func (r *Reader) Names(fd, limit int) ([]*Entry, error) {
 	}
 }
 
-// Where a struct linux_dirent64 has what is wanted of it (getdents64(2)).
+// The offsets of the fields of a struct linux_dirent64 that are wanted (getdents64(2)).
 const (
 	direntLength = 16 // two bytes
 	direntType   = 18

@@ -22,7 +22,7 @@ func opened(t *testing.T, dir string, made ...error) *os.File {
 	return f
 }
 
-// What os says of a directory is what is listed, whatever lies in it.
+// The entries that are listed are those that os gives for a directory, whatever lies in it.
 func TestNamesAgreeWithOS(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 3000 { // more than one call returns

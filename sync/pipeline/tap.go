@@ -47,7 +47,7 @@ func (t *Tap) End() { close(t.pieces) }
 // Close ends the reading. No piece is looked at after it.
 func (t *Tap) Close() { t.ending.Do(func() { close(t.closed) }) }
 
-// ReadAt implements io.ReaderAt for one goroutine. What was not written yet is waited for.
+// ReadAt implements io.ReaderAt for one goroutine. Bytes that were not written yet are waited for.
 func (t *Tap) ReadAt(p []byte, off int64) (int, error) {
 	n := 0
 	for n < len(p) {

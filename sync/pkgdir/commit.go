@@ -163,7 +163,7 @@ func (c *change) transact(ctx context.Context, p *plan, report *Report) error {
 		}
 	}
 	if err := c.move(report); err != nil {
-		// What has moved, and what has not, is indexed all the same.
+		// The files that have moved, and those that have not, are indexed all the same.
 		_, again := c.d.renewLocked(context.WithoutCancel(ctx), nil, map[string]described{}, c.o)
 		return errors.Join(err, again)
 	}

@@ -38,8 +38,8 @@ func TestForeignIndexIsLeftAlone(t *testing.T) {
 	}
 }
 
-// Whatever else is no index of Portage's is made anew: what a crash left, and what is Portage's and
-// lost its VERSION.
+// Every other file that is no index of Portage's is made anew: one that a crash left, and one that
+// is Portage's and lost its VERSION.
 func TestRuinsAreReplaced(t *testing.T) {
 	for _, text := range []string{"", strings.Repeat("\x00", 4096), "CPV: a-b/c-1\nPackage: x\nVersion: 1\n\n", "garbage\n"} {
 		d := layoutDir(t, "xpak-classic")

@@ -22,8 +22,8 @@ func reopened(t *testing.T, d *Dir) (*Dir, *durabletest.Recorder) {
 	return again, rec
 }
 
-// What a name promises is on the disk before the name, and each index before and after the files it
-// speaks of.
+// The contents that a name promises are on the disk before the name, and each index before and
+// after the files it speaks of.
 func TestOrderOfACommit(t *testing.T) {
 	plain := indexed(t, "mixed")
 	a, _ := stageRebuilt(t, plain, "xpak-classic", hello)

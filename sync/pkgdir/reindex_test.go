@@ -25,9 +25,9 @@ var (
 	later   = time.Date(2027, 5, 5, 12, 0, 0, 0, time.UTC)
 )
 
-// What `emaint binhost --fix` writes for a PKGDIR without an index. Portage keeps entries of one
-// CPV in the order in which it came upon the files, which differs between file systems; such
-// entries are compared by path.
+// Reindex writes the index that `emaint binhost --fix` writes for a PKGDIR without one. Portage
+// keeps entries of one CPV in the order in which it came upon the files, which differs between file
+// systems; such entries are compared by path.
 func TestReindexWritesWhatEmaintWrites(t *testing.T) {
 	variants := map[string]*bool{"Packages": &off, "Packages.no-profile": &off, "Packages.ttl-uri": &off, "Packages.of-gz": &on}
 	for _, layout := range layouts {
@@ -325,7 +325,8 @@ func truncate(t testing.TB, d *Dir, p string) {
 	}
 }
 
-// What the package does not say, and a key that Portage keeps but no longer takes from packages.
+// Reindex keeps the values that the package does not say, and a key that Portage keeps but no
+// longer takes from packages.
 func TestReindexKeepsWhatOnlyTheEntryKnows(t *testing.T) {
 	d := indexed(t, "xpak-classic")
 	old := goldenFile(t, "xpak-classic", "Packages")
@@ -845,7 +846,7 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// Where the kernel has no openat2, a path is opened directory by directory, and no link on it is
+// If the kernel has no openat2, a path is opened directory by directory, and no link on it is
 // followed either.
 func TestOpenWithoutOpenat2(t *testing.T) {
 	top := t.TempDir()

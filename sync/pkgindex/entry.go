@@ -156,8 +156,8 @@ func (e Entry) All() iter.Seq2[string, string] {
 	}
 }
 
-// Get returns the value of a key, named as in the file (REPO) or as in Portage (repository). What does not stand in the entry is "",
-// and "0" for EAPI and SLOT.
+// Get returns the value of a key, named as in the file (REPO) or as in Portage (repository). The
+// value of a key that does not stand in the entry is "", and "0" for EAPI and SLOT.
 func (e Entry) Get(key string) string {
 	key = diskName(key)
 	for text := e.text; text != ""; {
@@ -317,8 +317,9 @@ func (e Entry) Complete(h Header) bool {
 		(e.Get("REPO") != "" || h.Get("REPO") != "")
 }
 
-// Rebase returns e, an entry of an index with header from, as an entry for an index with header to: CHOST and REPO stand in it if
-// e or from has them. Where neither does Portage would give it those of to, so these are made plain too.
+// Rebase returns e, an entry of an index with header from, as an entry for an index with header to:
+// CHOST and REPO stand in it if e or from has them. If neither does, Portage would give it those of
+// to, so these are made plain too.
 func Rebase(e Entry, from, to Header) Entry {
 	if e.IsZero() || e.Get("CHOST") != "" && e.Get("REPO") != "" {
 		return e

@@ -196,7 +196,8 @@ func TestLongLinesCostTheirEntry(t *testing.T) {
 	}
 }
 
-// What is too long is said once, not once a line: an index that is nothing else takes no time and no memory.
+// A block that is too long is said once, not once a line: an index that is nothing else takes no
+// time and no memory.
 func TestEndlessBlockIsSaidOnce(t *testing.T) {
 	text := "a: b\n"
 	x, err := ReadLocal(io.LimitReader(&cycle{text: text}, 10*MaxBlock), nil)

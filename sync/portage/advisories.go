@@ -12,8 +12,8 @@ const (
 )
 
 // Advisories gives each security advisory (metadata/glsa/glsa-YYYYMM-NN.xml) of a repository to
-// take, in the order of their names, until that returns false. What cannot be read or is larger
-// than MaxAdvisory is passed over.
+// take, in the order of their names, until that returns false. An advisory that cannot be read or
+// is larger than MaxAdvisory is passed over.
 func (r Repo) Advisories(take func(id string, xml []byte) bool) {
 	dir := path.Join(r.Location, "metadata/glsa")
 	names, err := r.tree.names(dir)

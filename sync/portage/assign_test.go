@@ -53,7 +53,8 @@ func TestAssignmentsAsShellAndSystemd(t *testing.T) {
 			if sh, ok := v.Sh[k]; !ok || sh != val {
 				t.Errorf("%q: %s is %q, a shell says %q", v.Text, k, val, v.Sh)
 			}
-			// What the vectors have of systemd is after an expansion, and without empty values.
+			// The values of systemd in the vectors are after an expansion, and without empty
+			// values.
 			if sd, ok := v.Systemd[k]; !strings.Contains(v.Text, "$") && val != "" && (!ok || sd != val) {
 				t.Errorf("%q: %s is %q, systemd says %q", v.Text, k, val, v.Systemd)
 			}
@@ -145,7 +146,7 @@ func FuzzParseAssignments(f *testing.F) {
 				t.Errorf("line %d of %d: %s", p.Line, lines, p.Reason)
 			}
 		}
-		// What was read can be written in one form and is read again as the same.
+		// The values that were read can be written in one form and are read again as the same.
 		var b strings.Builder
 		for k, v := range got {
 			b.WriteString(k + "='" + strings.ReplaceAll(v, "'", `'"'"'`) + "'\n")

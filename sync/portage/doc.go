@@ -39,8 +39,8 @@
 //	E="$(uname)"                 E is empty, with a complaint
 //	F+=" more"                   an error: F+ is no name
 //
-// Where real Portage stops (emerge does, portageq goes on where it can) there is a fatal Problem, and what was read
-// before counts.
+// If real Portage stops (emerge does, portageq goes on where it can), there is a fatal Problem, and
+// what was read before counts.
 //
 // # How values are stacked
 //

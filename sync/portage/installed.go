@@ -101,7 +101,7 @@ func (p Installed) number(key string) int64 {
 
 // Lookups are the files and directories, as this process finds them, that Repos, Installed,
 // Records, Sets, Masks, PackageLines, Advisories, News, PortageEAPI and ReadsGPKG read, for a
-// process that wants to open nothing else. What is absent is among them.
+// process that wants to open nothing else. Those that are absent are among them.
 func (s *Settings) Lookups() []string {
 	paths := []string{path.Join(s.ConfigRoot, "etc/portage"), path.Join(s.eroot(), "usr/share/portage/config/repos.conf"),
 		path.Join(s.eroot(), "var/db/pkg"), path.Join(s.eroot(), "var/lib/portage"), path.Join(s.eroot(), "var/lib/gentoo/news")}

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Load reads the machine's configuration. What is absent is no error; what is unreadable or wrong
-// is in Settings.Problems. The error is ctx's, or that Options.Root is no directory.
+// Load reads the machine's configuration. A file that is absent is no error; what is unreadable or
+// wrong is in Settings.Problems. The error is ctx's, or that Options.Root is no directory.
 func Load(ctx context.Context, o Options) (*Settings, error) {
 	l := newLoader(o)
 	if !l.tree.isDir("/") {

@@ -7,8 +7,8 @@ type Problem struct {
 	Path   string // the file, as the machine names it (without Options.Root); "" if it is the environment
 	Line   int    // from 1; 0 if the whole file is meant
 	Reason string // lower case
-	// Fatal says that real Portage stops here. What was read before is kept, what follows in that
-	// file is not read.
+	// Fatal says that real Portage stops here. Everything that was read before is kept, what
+	// follows in that file is not read.
 	Fatal bool
 }
 

@@ -82,8 +82,9 @@ func (t *stacker) environment() {
 	}
 }
 
-// fromEnvironment takes a variable of the environment. What only profiles may set is refused by
-// Portage where it is incremental; other such variables slip through, and so they do here.
+// fromEnvironment takes a variable of the environment. A variable that only profiles may set is
+// refused by Portage where it is incremental; other such variables slip through, and so they do
+// here.
 func (t *stacker) fromEnvironment(key string) {
 	v, ok := t.env.lookup(key)
 	if !ok || slices.Contains(blacklist, key) || t.profOnly[key] && isIncremental(key) {

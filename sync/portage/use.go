@@ -94,7 +94,7 @@ func (t *stacker) profileUse(u *useState) string {
 	return strings.Join(all, " ")
 }
 
-// apply adds one source. Where the source is the profile, its USE_EXPAND variables are in its USE
+// apply adds one source. If the source is the profile, its USE_EXPAND variables are in its USE
 // already.
 func (u *useState) apply(values map[string]string, profile bool) {
 	for _, k := range u.unprefixed {

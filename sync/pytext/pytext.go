@@ -6,8 +6,9 @@ package pytext
 
 import "unicode/utf8"
 
-// DecodeRune returns the first character of s and how many bytes it takes. Where s begins with no character it is utf8.RuneError with as many bytes as could have been the
-// start of one, at least one; for an empty s it is utf8.RuneError and 0.
+// DecodeRune returns the first character of s and how many bytes it takes. If s begins with no
+// character, it is utf8.RuneError with as many bytes as could have been the start of one, at least
+// one; for an empty s it is utf8.RuneError and 0.
 func DecodeRune(s []byte) (rune, int) {
 	r, n := utf8.DecodeRune(s)
 	if r == utf8.RuneError && n == 1 {

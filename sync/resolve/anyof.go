@@ -220,7 +220,8 @@ func (s *stock) versionAtom(p *pkg, named *atom, use func(string) bool) *atom {
 	return s.intern(&evaluated, &a)
 }
 
-// zapAll chooses for a list of which all is needed. What package.provided satisfies is left out.
+// zapAll chooses for a list of which all is needed. An alternative that package.provided satisfies
+// is left out.
 func (s *search) zapAll(list []alt, product bool) []*want {
 	var out []*want
 	if !s.g.st.charge(1 + len(list)/8) {
@@ -330,7 +331,8 @@ func (s *search) zapAny(list []alt, product bool) []*want {
 	return options[0].wants
 }
 
-// newOption returns an empty option. Who takes it gives it back by setting optionsUsed as it was.
+// newOption returns an empty option. The caller that takes it gives it back by setting optionsUsed
+// as it was.
 func (g *finder) newOption() *option {
 	if g.optionsUsed == len(g.options) {
 		g.options = append(g.options, new(option))

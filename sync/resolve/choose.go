@@ -25,8 +25,8 @@ type cached struct {
 //
 // Portage's rule is about the atom, not about the slot: of the binaries that match it the highest,
 // of the installed packages that match it the highest; between the two the binary if it was built
-// later, else the higher version, else the installed one. What is in the graph for that slot and
-// matches too goes before both.
+// later, else the higher version, else the installed one. A package that is in the graph for that
+// slot and matches too goes before both.
 func (g *chooser) choose(a *atom, parent *pkg) choice {
 	if g.complete {
 		return g.chooseInGraph(a)

@@ -65,8 +65,8 @@ func (e *endState) satisfied(it *item, old bool) bool {
 }
 
 // broken returns what a plan takes from installed packages that stay, where emerge does not look:
-// the walk did not reach them, or it is a library that no dependency names. What was lacking before
-// does not count.
+// the walk did not reach them, or it is a library that no dependency names. A dependency or library
+// that was lacking before does not count.
 func (s *stock) broken(g *graph) []breakage {
 	e := s.endState(g)
 	if len(e.merged) == 0 {
@@ -133,8 +133,8 @@ func sonames(text string, yield func(string)) {
 	}
 }
 
-// brokenSonames returns the libraries that merges lack, and those that they take away. What nobody
-// here provides comes from elsewhere, and is not counted.
+// brokenSonames returns the libraries that merges lack, and those that they take away. A library
+// that nobody here provides comes from elsewhere, and is not counted.
 func (s *stock) brokenSonames(e *endState) []breakage {
 	providers := s.sonameProviders()
 	if len(providers) == 0 {

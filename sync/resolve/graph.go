@@ -3,9 +3,9 @@ package resolve
 import "slices"
 
 // graph is the state of one walk: which packages were chosen, for whom, and what went wrong. It is
-// thrown away when a walk has to be made again with more packages masked. What works on it lies in
-// layers: a chooser picks packages for atoms, a finder alternatives, a prober looks for other
-// builds, a walker adds what they find.
+// thrown away when a walk has to be made again with more packages masked. The types that work on it
+// lie in layers: a chooser picks packages for atoms, a finder alternatives, a prober looks for
+// other builds, a walker adds what they find.
 type graph struct {
 	st    *stock
 	state *state // what earlier walks taught

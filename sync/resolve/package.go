@@ -38,7 +38,7 @@ type Package struct {
 	Size      int64 // of the package file, in bytes
 	Installed int64 // bytes that it takes when it is installed, 0 if unknown
 
-	// What Accept may ask for.
+	// The values that Accept may ask for.
 	Keywords, License, CHOST string
 }
 

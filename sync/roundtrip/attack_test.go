@@ -54,7 +54,7 @@ type arena struct {
 // ordinaryMemory is what an import of the few small files of an arena may allocate from its beginning to its end: a tenth of what a bomb would take.
 const ordinaryMemory = 64 << 20
 
-// What becomes of an attack.
+// The outcomes of an attack.
 const (
 	refused  = "refused"  // the import ends with an error before the first byte, nothing has changed
 	leftOut  = "left out" // one file is named with its reason, the rest is imported

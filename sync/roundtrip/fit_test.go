@@ -15,8 +15,9 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// A Portage without gpkg.py, as of before 3.0.31 and of forks, drops GPKG packages from its index: they are not brought in, and that is
-// no part of what should have come. What is here already stays.
+// A Portage without gpkg.py, as of before 3.0.31 and of forks, drops GPKG packages from its index:
+// they are not brought in, and that is no part of what should have come. A package that is here
+// already stays.
 func TestImportTakesWhatPortageReads(t *testing.T) {
 	host, client, drive := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
 	pack(t, host.PKGDIR, "mixed")

@@ -94,7 +94,8 @@ func TestImportOnAFullDisk(t *testing.T) {
 		}
 	}
 
-	// What does not fit says so before it is copied, and what an earlier run had staged of it goes.
+	// A file that does not fit is reported before it is copied, and what an earlier run had staged
+	// of it goes.
 	random(t, filepath.Join(host.DISTDIR, "dddd.tgz"), 2*size)
 	mustExport(t, host, exporter.ExportOptions{Drive: drive})
 	write(t, filepath.Join(staging, "0123456789abcdef0123456789abcdef"), "nobody's")

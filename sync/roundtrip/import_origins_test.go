@@ -251,7 +251,7 @@ func TestWhatWasPutBesideHasANameThatTheOriginUses(t *testing.T) {
 	}
 	settled(t, client, importer.ImportOptions{Drive: mount})
 
-	// What the origin loses is pruned under the names that it has here.
+	// A file that the origin loses is pruned under the names that it has here.
 	remove(t, filepath.Join(host.PKGDIR, numbered))
 	mustExport(t, host, exporter.ExportOptions{Drive: mount})
 	mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true})

@@ -265,7 +265,8 @@ func TestImportOfOneKindLooksAtWhatIsThere(t *testing.T) {
 	}
 }
 
-// What is damaged or missing on the drive and of a kind that is switched off is no longer carried: that is said.
+// A file that is damaged or missing on the drive and of a kind that is switched off is no longer
+// carried: that is said.
 func TestExportNamesWhatItCannotRestore(t *testing.T) {
 	host, drive := newMachine(t, "host", epoch), t.TempDir()
 	pack(t, host.PKGDIR, "xpak-multi")

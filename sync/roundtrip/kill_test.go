@@ -111,8 +111,8 @@ func (k *killed) at(t *testing.T, hook durable.Hook) machine.Machine {
 	return m
 }
 
-// Whatever operation a run ends before, the origin's files stay the origin's: the next generation replaces
-// them in place, what left the origin is pruned, and the ledger has no row too many.
+// A run may end before any operation, and the origin's files stay the origin's: the next generation
+// replaces them in place, what left the origin is pruned, and the ledger has no row too many.
 func TestImportEndedBeforeEachOperation(t *testing.T) {
 	k := newKilled(t)
 	rec := &durabletest.Recorder{}
@@ -201,7 +201,8 @@ func rows(t *testing.T, m machine.Machine, kind ledger.Kind, want ...string) {
 	}
 }
 
-// What was removed is durably gone before the ledger forgets it, and what was placed is remembered as placed at once.
+// A file that was removed is durably gone before the ledger forgets it, and one that was placed is
+// remembered as placed at once.
 func TestOrderOfForgetting(t *testing.T) {
 	k := newKilled(t)
 	rec := &durabletest.Recorder{}
@@ -287,8 +288,9 @@ func TestOneImportPerDirectory(t *testing.T) {
 	k.checkFiles(t, m) // each ledger has what its own run did
 }
 
-// A file that two origins list comes in with the task of the first, and is the second's, too. What was noted of that is settled before the second notes what it
-// brings itself: a run that is ended there forgets nothing.
+// A file that two origins list comes in with the task of the first, and is the second's, too. The
+// note of that is settled before the second notes what it brings itself: a run that is ended there
+// forgets nothing.
 func TestSharedFileOfARunThatEnded(t *testing.T) {
 	a, b, client, mount := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch), t.TempDir()
 	for _, host := range []machine.Machine{a, b} {

@@ -50,7 +50,8 @@ func largePackage(t *testing.T, golden string, members ...tar.Header) []byte {
 	return append(image.Bytes(), data[len(data)-8-int(segment):]...)
 }
 
-// What is wrong with a large package is found while it is copied; it stays out of what is signed, and the others are carried.
+// A fault of a large package is found while it is copied; the package stays out of what is signed,
+// and the others are carried.
 func TestExportChecksLargePackagesOnTheirWay(t *testing.T) {
 	const name = "app-misc/screen-1.10-r100.tbz2"
 	file := tar.Header{Typeflag: tar.TypeReg, Name: "./usr/bin/screen", Mode: 0o755, Size: 20 * pipeline.SmallSize}

@@ -16,7 +16,8 @@ import (
 	"pkgsneak/sync/importer"
 )
 
-// What lies in the two directories and is not carried is named, with its reason; their own files are nobody's concern and no distfiles.
+// A file that lies in the two directories and is not carried is named, with its reason; their own
+// files are nobody's concern and no distfiles.
 func TestNothingIsLeftOutInSilence(t *testing.T) {
 	t.Parallel()
 	host, path := newMachine(t, "host", epoch), t.TempDir()
@@ -56,7 +57,8 @@ func TestNothingIsLeftOutInSilence(t *testing.T) {
 	}
 }
 
-// What one signed list cannot name is refused before anything is written: with parts of a byte each, a sparse file is too much.
+// Files that one signed list cannot name are refused before anything is written: with parts of a
+// byte each, a sparse file is too much.
 func TestTooMuchForOneList(t *testing.T) {
 	host := newMachine(t, "bighost", epoch)
 	name := filepath.Join(host.DISTDIR, "sparse.tar")
@@ -77,8 +79,8 @@ func TestTooMuchForOneList(t *testing.T) {
 	}
 }
 
-// What is left out under a name that the origin had is no deletion: the drive keeps its copy, and no
-// client is told to prune its own, not even by a drive that never had the file.
+// A file that is left out under a name that the origin had is no deletion: the drive keeps its
+// copy, and no client is told to prune its own, not even by a drive that never had the file.
 func TestWhatIsLeftOutIsNoDeletion(t *testing.T) {
 	t.Parallel()
 	host, client, path := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()

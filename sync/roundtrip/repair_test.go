@@ -100,8 +100,8 @@ func TestRepairOfEachFile(t *testing.T) {
 	}
 }
 
-// What lies beside the generations is written again, too, although nothing else has changed: the key on offer, damaged or gone, and
-// layout.conf with as many bytes.
+// The files that lie beside the generations are written again, too, although nothing else has
+// changed: the key on offer, damaged or gone, and layout.conf with as many bytes.
 func TestKeyAndLayoutAreWrittenAgain(t *testing.T) {
 	host, mount := newMachine(t, "host", epoch), t.TempDir()
 	write(t, filepath.Join(host.DISTDIR, "a.tar"), "a")

@@ -71,7 +71,7 @@ func tellsOf(t *testing.T, m machine.Machine, path string) (tells told, g *drive
 		whyPackages: p.Reason, whyDist: d.Reason}, g
 }
 
-// What a generation says of its origin is true, whatever the drive carries of it.
+// The holdings that a generation records for its origin are true, whatever the drive carries of it.
 func TestRecordTellsWhatTheOriginHas(t *testing.T) {
 	full := func(t *testing.T) (machine.Machine, string) {
 		host, drive := newMachine(t, "host", epoch), t.TempDir()

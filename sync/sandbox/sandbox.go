@@ -110,7 +110,8 @@ func readable(path string) string {
 	return filepath.Clean(path)
 }
 
-// What is granted. Executing, and making links, devices, FIFOs and sockets, never is.
+// The rights that are granted. Executing, and making links, devices, FIFOs and sockets, is never
+// granted.
 const (
 	readFile  = ll.AccessFSReadFile
 	readDir   = readFile | ll.AccessFSReadDir

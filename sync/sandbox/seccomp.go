@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a filter reads of a system call (struct seccomp_data of linux/seccomp.h): its number and what kind of machine it is for.
+// The parts of a system call that a filter reads (struct seccomp_data of linux/seccomp.h): its
+// number and what kind of machine it is for.
 const (
 	dataNumber = 0
 	dataArch   = 4
@@ -26,8 +27,9 @@ var machines = map[string]struct{ arch, socketcall uint32 }{
 	"riscv64": {unix.AUDIT_ARCH_RISCV64, 0},
 }
 
-// noSockets takes from all threads of this process, for ever, the means to make a socket of whatever family, and to gain privileges. What is open stays open. landlock knows
-// TCP only, and some kernels do not have it.
+// noSockets takes from all threads of this process, for ever, the means to make a socket of
+// whatever family, and to gain privileges. A socket that is open stays open. landlock knows TCP
+// only, and some kernels do not have it.
 func noSockets() error {
 	filter, err := socketFilter()
 	if err != nil {
