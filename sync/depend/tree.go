@@ -128,8 +128,8 @@ func (p *treeParser) leaf(tok string) (Node, error) {
 	return n, nil
 }
 
-// String writes the node as a dependency string: single blanks between the tokens. What Parse read
-// comes back token by token.
+// String writes the node as a dependency string: single blanks between the tokens. A string that
+// Parse read comes back token by token.
 func (n Node) String() string {
 	var b strings.Builder
 	if n.Kind == AllOf {

@@ -42,7 +42,7 @@ type Assignment struct {
 
 // ParseConf reads the text of a make.conf, make.defaults or make.globals as Portage's getconfig
 // does, in the order of the text. name is the file's path: it stands in problems, and relative
-// names of source statements begin at its directory. What Portage refuses is a fatal Problem;
+// names of source statements begin at its directory. Text that Portage refuses is a fatal Problem;
 // assignments before it are returned.
 func ParseConf(text []byte, name string, o ConfOptions) ([]Assignment, []Problem) {
 	p := &confParser{vars: o.Vars, noExpand: o.NoExpand, open: o.Open}

@@ -31,8 +31,8 @@ func (x *ini) section(name string) map[string]string {
 
 // parse reads one file into x as ConfigParser.read_file does: [section], name = value or name:
 // value, lines that begin with # or ; are comments, a line that is indented more than its option's
-// goes on with its value. What ConfigParser refuses is fatal, for Portage then ignores the whole of
-// repos.conf; here only the line is left out.
+// goes on with its value. A line that ConfigParser refuses is fatal, for Portage then ignores the
+// whole of repos.conf; here only the line is left out.
 func (x *ini) parse(text, file string, fail func(Problem)) {
 	var (
 		current map[string]string
