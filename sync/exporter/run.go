@@ -26,7 +26,8 @@ import (
 const commitEvery = 2 << 30
 
 // Plan is an export as it was planned: what it is to copy is in exporter's todo, what the next generation
-// lists in its next, and both are complete before the plan is shown. Run obeys it.
+// lists in its next. Run obeys it, and adds only the files that turn out to be missing on the drive once
+// it is opened for writing (drivewriter's Missing).
 type Plan struct {
 	*exporter
 	copied    atomic.Int64  // files of todo that are put
