@@ -150,7 +150,7 @@ func (c *Confined) restrict(rules []landlock.Rule, moving bool) {
 		c.Problem = "the landlock of this kernel lets nobody move files between directories"
 		return
 	}
-	if err := landlock.V11.BestEffort().Restrict(rules...); err != nil {
+	if err := landlock.V10.BestEffort().Restrict(rules...); err != nil {
 		c.Problem = err.Error()
 		return
 	}
