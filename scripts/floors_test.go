@@ -50,7 +50,7 @@ var floors = map[string]int{
 	"sync/binpkg":   2,
 	"sync/distdir":  2,
 	"sync/layout":   2,
-	"sync/ledger":   2,
+	"sync/state":    2,
 	"sync/machine":  2,
 	"sync/pkgindex": 2,
 	"sync/volume":   2,

@@ -38,7 +38,7 @@
 //	   distdir      a DISTDIR: scan, and files placed in it
 //	   binpkg       metadata out of XPAK and GPKG, and a look through the package
 //	   pkgindex     the Packages file, read and written
-//	   ledger       what this machine remembers: keys, imports, digests
+//	   state        what this machine remembers: keys, imports, digests
 //
 //	1  manifest     the trust kernel (not below sync): GLEP 74 text, OpenPGP signatures, keys
 //	   payload      the coin: Kind, Item, Tally

@@ -11,7 +11,7 @@ import (
 
 	"pkgsneak/sync/doctor"
 	"pkgsneak/sync/drive"
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 )
 
 //go:embed completion
@@ -246,12 +246,12 @@ func (c completer) trustedCandidates(p *argParser) []candidate {
 			dir = d
 		}
 	}
-	l, err := ledger.Open(c.ctx, dir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(c.ctx, dir, state.Options{ReadOnly: true})
 	if err != nil {
 		return nil
 	}
-	defer l.Close()
-	ring, err := l.Trusted()
+	defer st.Close()
+	ring, err := st.Trusted()
 	if err != nil {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/exporter"
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 )
 
 func keyCommand(f *face) *cli.Command {
@@ -66,9 +66,9 @@ func newKeyReport(k *manifest.PublicKey) keyReport {
 	return r
 }
 
-// openLedger opens the state directory; it is the caller's to close.
-func (c *call) openLedger(readOnly bool) (*ledger.Ledger, error) {
-	return ledger.Open(c.ctx, c.stateDir(), ledger.Options{ReadOnly: readOnly})
+// openState opens the state directory; it is the caller's to close.
+func (c *call) openState(readOnly bool) (*state.Dir, error) {
+	return state.Open(c.ctx, c.stateDir(), state.Options{ReadOnly: readOnly})
 }
 
 // noKey is the error of a command that needs the key of a machine that has none.
@@ -77,12 +77,12 @@ func noKey(c *call) error {
 }
 
 func keyShow(c *call) error {
-	l, err := c.openLedger(true)
+	st, err := c.openState(true)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	key, err := l.SigningKey()
+	defer st.Close()
+	key, err := st.SigningKey()
 	if errors.Is(err, fs.ErrNotExist) {
 		return noKey(c)
 	}
@@ -149,12 +149,12 @@ type rotated struct {
 }
 
 func keyRotate(c *call) error {
-	l, err := c.openLedger(false)
+	st, err := c.openState(false)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	old, err := l.SigningKey()
+	defer st.Close()
+	old, err := st.SigningKey()
 	if errors.Is(err, fs.ErrNotExist) {
 		return noKey(c)
 	}
@@ -175,12 +175,12 @@ func keyRotate(c *call) error {
 	report := rotated{Old: old.Public().Fingerprint(), Revoked: c.opt.revoke}
 	switch report.Ended = old.Public().Check(now) != nil; {
 	case report.Revoked:
-		err = c.replaceRevoked(l, old, next, now)
+		err = c.replaceRevoked(st, old, next, now)
 	case report.Ended:
-		err = l.ReplaceSigningKey(next)
+		err = st.ReplaceSigningKey(next)
 	default:
 		if next, err = next.IntroducedBy(old, now); err == nil {
-			err = l.ReplaceSigningKey(next)
+			err = st.ReplaceSigningKey(next)
 		}
 	}
 	if err != nil {
@@ -229,24 +229,24 @@ func keyRenew(c *call) error {
 	return nil
 }
 
-func (c *call) replaceRevoked(l *ledger.Ledger, old, next *manifest.PrivateKey, now time.Time) error {
+func (c *call) replaceRevoked(st *state.Dir, old, next *manifest.PrivateKey, now time.Time) error {
 	revoked, err := old.Revoked(now)
 	if err != nil {
 		return err
 	}
-	if err := l.ReplaceSigningKey(next); err != nil {
+	if err := st.ReplaceSigningKey(next); err != nil {
 		return err
 	}
-	return l.SaveRetired(revoked)
+	return st.SaveRetired(revoked)
 }
 
 func keyRevocation(c *call) error {
-	l, err := c.openLedger(true)
+	st, err := c.openState(true)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	key, err := l.SigningKey()
+	defer st.Close()
+	key, err := st.SigningKey()
 	if errors.Is(err, fs.ErrNotExist) {
 		return noKey(c)
 	}
@@ -273,21 +273,21 @@ func keyRevocation(c *call) error {
 }
 
 func (c *call) saveKey(key *manifest.PrivateKey) error {
-	l, err := c.openLedger(false)
+	st, err := c.openState(false)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	err = l.SaveSigningKey(key)
-	have, e := l.SigningKey()
+	defer st.Close()
+	err = st.SaveSigningKey(key)
+	have, e := st.SigningKey()
 	switch {
 	case !errors.Is(err, fs.ErrExist):
 	case e != nil: // there is one that cannot be read
 		err = e
 	case have.Public().Fingerprint() == key.Public().Fingerprint():
-		err = l.RenewSigningKey(key)
+		err = st.RenewSigningKey(key)
 	case c.opt.retire:
-		err = ledger.RestoreSigningKey(l, key, c.env.now())
+		err = state.RestoreSigningKey(st, key, c.env.now())
 	default:
 		return withHint(fmt.Errorf("there is a signing key in %q already, %s, and it is never replaced by itself", c.stateDir(), have.Public().Fingerprint().Grouped()),
 			"pkgsneak key show; a lost key that came back takes its place with: pkgsneak key import FILE --retire")

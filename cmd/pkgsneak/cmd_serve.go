@@ -16,8 +16,8 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/binhost"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/state"
 )
 
 func serveCommand(f *face) *cli.Command {
@@ -212,16 +212,16 @@ func (c serveRun) confine(trees, linked []string) {
 
 // trusted gives the keys that are trusted here and the latest time that is sure.
 func (c serveRun) trusted() (manifest.Ring, time.Time, error) {
-	l, err := ledger.Open(c.ctx, c.stateDir(), ledger.Options{ReadOnly: true})
+	st, err := state.Open(c.ctx, c.stateDir(), state.Options{ReadOnly: true})
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	defer l.Close()
-	ring, err := l.Trusted()
+	defer st.Close()
+	ring, err := st.Trusted()
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	own, err := l.SigningKey()
+	own, err := st.SigningKey()
 	switch {
 	case err == nil:
 		ring = append(ring, own.Public())
@@ -229,7 +229,7 @@ func (c serveRun) trusted() (manifest.Ring, time.Time, error) {
 		return nil, time.Time{}, err
 	}
 	now := c.env.now()
-	if highest := l.HighestTime(); highest.After(now) {
+	if highest := st.HighestTime(); highest.After(now) {
 		now = highest
 	}
 	return ring, now, nil

@@ -8,9 +8,9 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/inspect"
-	"pkgsneak/sync/ledger"
 	pkgmachine "pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/state"
 )
 
 func statusCommand(f *face) *cli.Command {
@@ -164,7 +164,7 @@ func (c statusText) machineStatus(m *inspect.MachineStatus) {
 const autoShown = 5
 
 // autoRuns lists what was done without a person, the newest first.
-func (c statusText) autoRuns(runs []ledger.Run) {
+func (c statusText) autoRuns(runs []state.Run) {
 	shown := 0
 	for i := len(runs) - 1; i >= 0 && (shown < autoShown || c.out.verbose); i-- {
 		r := runs[i]
@@ -180,7 +180,7 @@ func (c statusText) autoRuns(runs []ledger.Run) {
 }
 
 // autoResult is what came of an automatic run.
-func autoResult(r ledger.Run) string {
+func autoResult(r state.Run) string {
 	if r.Origin == "" {
 		return r.Result
 	}
@@ -192,15 +192,15 @@ func autoResult(r ledger.Run) string {
 }
 
 // lastRun finds the newest run of a verb, besides those that autoRuns lists.
-func lastRun(runs []ledger.Run, verb string) (ledger.Run, bool) {
+func lastRun(runs []state.Run, verb string) (state.Run, bool) {
 	for i := len(runs) - 1; i >= 0; i-- {
 		if runs[i].Verb == verb && runs[i].By == "" {
 			return runs[i], true
 		}
 	}
-	return ledger.Run{}, false
+	return state.Run{}, false
 }
 
-func (c statusText) runLine(r ledger.Run) string {
+func (c statusText) runLine(r state.Run) string {
 	return fmt.Sprintf("%s: %s, %s, %s, %s", when(r.When, c.env.now()), r.Origin, r.Drive, tally(payload.Tally{Files: r.Files, Bytes: r.Bytes}, "file"), r.Result)
 }

@@ -15,7 +15,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -65,7 +65,7 @@ type candidateKey struct {
 // enrolment is one run of trust.
 type enrolment struct {
 	*call
-	l         *ledger.Ledger
+	st        *state.Dir
 	view      trust.View
 	ring      manifest.Ring        // trusted by hand; the view has this machine's own key too
 	want      manifest.Fingerprint // of --fingerprint: nobody is asked
@@ -87,14 +87,14 @@ func trustKeys(c *call) error {
 	if c.opt.never && e.replaces != "" {
 		return usageErrorf("--never and --replaces exclude each other")
 	}
-	if e.l, err = c.openLedger(false); err != nil {
+	if e.st, err = c.openState(false); err != nil {
 		return err
 	}
-	defer e.l.Close()
-	if e.view, err = trust.Read(e.l, c.env.now()); err != nil {
+	defer e.st.Close()
+	if e.view, err = trust.Read(e.st, c.env.now()); err != nil {
 		return err
 	}
-	if e.ring, err = e.l.Trusted(); err != nil {
+	if e.ring, err = e.st.Trusted(); err != nil {
 		return err
 	}
 	keys, err := e.candidates(c.args[0])
@@ -197,7 +197,7 @@ func (e *enrolment) consider(k candidateKey) error {
 	case e.opt.never:
 		return e.refuseForEver(k, known)
 	case known && k.key.Revoked() && !have.Revoked():
-		e.do(func() error { return e.l.Trust(k.key) })
+		e.do(func() error { return e.st.Trust(k.key) })
 		have = k.key
 	}
 	done := e.replaces == "" || e.view.ReplacedBy(e.replaces) == k.key.Fingerprint()
@@ -240,7 +240,7 @@ func (e *enrolment) predecessor(k candidateKey) (manifest.Fingerprint, error) {
 		return k.signer.Before, nil
 	}
 	_, trusted := e.view.Ring.Find(e.replaces)
-	seen := slices.ContainsFunc(ledger.SeenOrigins(e.l), func(id ledger.OriginID) bool { return id.Key == e.replaces })
+	seen := slices.ContainsFunc(state.SeenOrigins(e.st), func(id state.OriginID) bool { return id.Key == e.replaces })
 	switch {
 	case e.replaces == k.key.Fingerprint():
 		return "", usageErrorf("--replaces names the key itself")
@@ -285,10 +285,10 @@ func (e *enrolment) do(f func() error) { e.decisions = append(e.decisions, f) }
 
 func (e *enrolment) trust(k candidateKey) {
 	e.do(func() error {
-		if err := e.l.Trust(k.key); err != nil {
+		if err := e.st.Trust(k.key); err != nil {
 			return err
 		}
-		if err := ledger.Undecide(e.l, k.key.Fingerprint()); err != nil {
+		if err := state.Undecide(e.st, k.key.Fingerprint()); err != nil {
 			return err
 		}
 		e.out.say("%s", green("trusted from now on"))
@@ -299,7 +299,7 @@ func (e *enrolment) trust(k candidateKey) {
 
 func (e *enrolment) replace(old manifest.Fingerprint, key *manifest.PublicKey) {
 	e.do(func() error {
-		if err := ledger.Replace(e.l, old, key, e.view.Now); err != nil {
+		if err := state.Replace(e.st, old, key, e.view.Now); err != nil {
 			return err
 		}
 		e.out.say("%s, in the place of %s: what came in under that key is the new one's", green("trusted from now on"), old.Grouped())
@@ -335,8 +335,8 @@ func (e *enrolment) refuseForEver(k candidateKey, trusted bool) error {
 		}
 	}
 	e.do(func() error {
-		d := ledger.Decision{Key: k.key.Fingerprint(), Verdict: ledger.Never, At: e.view.Now, UserID: k.key.UserID()}
-		if err := ledger.Decide(e.l, d); err != nil {
+		d := state.Decision{Key: k.key.Fingerprint(), Verdict: state.Never, At: e.view.Now, UserID: k.key.UserID()}
+		if err := state.Decide(e.st, d); err != nil {
 			return err
 		}
 		e.out.say("%s %s: not wanted from now on; pkgsneak trust takes that back", d.Key.Grouped(), d.UserID)
@@ -388,8 +388,8 @@ func (e *enrolment) describeOld(old manifest.Fingerprint) {
 	if key, ok := e.view.Ring.Find(old); ok {
 		e.out.say("%s         %s", bold("made"), day(key.Created()))
 	}
-	for _, id := range ledger.SeenOrigins(e.l) {
-		if s, _ := e.l.Seen(id); id.Key == old {
+	for _, id := range state.SeenOrigins(e.st) {
+		if s, _ := e.st.Seen(id); id.Key == old {
 			e.out.say("%s     %s, signed %s", bold("imported"), id.Name, when(s.Highest, e.env.now()))
 		}
 	}
@@ -455,16 +455,16 @@ func asEmptyMount(mount string, err error) error {
 }
 
 func trustList(c *call) error {
-	l, err := c.openLedger(true)
+	st, err := c.openState(true)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	ring, err := l.Trusted()
+	defer st.Close()
+	ring, err := st.Trusted()
 	if err != nil {
 		return err
 	}
-	decisions, err := ledger.Decisions(l)
+	decisions, err := state.Decisions(st)
 	if err != nil {
 		return err
 	}
@@ -477,7 +477,7 @@ func trustList(c *call) error {
 		report.Keys = append(report.Keys, newKeyReport(k))
 	}
 	for _, fpr := range slices.Sorted(maps.Keys(decisions)) {
-		if d := decisions[fpr]; d.Verdict == ledger.Never {
+		if d := decisions[fpr]; d.Verdict == state.Never {
 			c.out.say("%s  %s  %s  (not wanted)", fpr.Grouped(), day(d.At), d.UserID)
 			report.Never = append(report.Never, neverReport{fpr, d.UserID, d.At})
 		}
@@ -499,16 +499,16 @@ func keyProblem(k *manifest.PublicKey, now time.Time) string {
 }
 
 func trustRemove(c *call) error {
-	l, err := c.openLedger(false)
+	st, err := c.openState(false)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	ring, err := l.Trusted()
+	defer st.Close()
+	ring, err := st.Trusted()
 	if err != nil {
 		return err
 	}
-	if done, err := c.wantAfterAll(l, c.args[0]); done || err != nil {
+	if done, err := c.wantAfterAll(st, c.args[0]); done || err != nil {
 		return err
 	}
 	key, err := pickKey(ring, c.args[0])
@@ -516,14 +516,14 @@ func trustRemove(c *call) error {
 		return err
 	}
 	// The decision first: a key that is gone without one is a stranger's.
-	d := ledger.Decision{Key: key.Fingerprint(), Verdict: ledger.Removed, At: c.env.now(), UserID: key.UserID()}
+	d := state.Decision{Key: key.Fingerprint(), Verdict: state.Removed, At: c.env.now(), UserID: key.UserID()}
 	if key.Revoked() {
-		d.Verdict = ledger.Revoked
+		d.Verdict = state.Revoked
 	}
-	if err := ledger.Decide(l, d); err != nil {
+	if err := state.Decide(st, d); err != nil {
 		return err
 	}
-	if err := l.Distrust(key.Fingerprint()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := st.Distrust(key.Fingerprint()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	c.out.say("%s %s is trusted no longer", key.Fingerprint().Grouped(), key.UserID())
@@ -532,16 +532,16 @@ func trustRemove(c *call) error {
 }
 
 // wantAfterAll takes trust --never back, if that is what was decided about the key.
-func (c *call) wantAfterAll(l *ledger.Ledger, name string) (bool, error) {
+func (c *call) wantAfterAll(st *state.Dir, name string) (bool, error) {
 	fpr, err := manifest.ParseFingerprint(name)
 	if err != nil {
 		return false, nil
 	}
-	decisions, err := ledger.Decisions(l)
-	if err != nil || decisions[fpr].Verdict != ledger.Never {
+	decisions, err := state.Decisions(st)
+	if err != nil || decisions[fpr].Verdict != state.Never {
 		return false, err
 	}
-	if err := ledger.Undecide(l, fpr); err != nil {
+	if err := state.Undecide(st, fpr); err != nil {
 		return false, err
 	}
 	c.out.say("%s %s: an import reports its origins again; to trust it: pkgsneak trust DRIVE", fpr.Grouped(), decisions[fpr].UserID)

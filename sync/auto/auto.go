@@ -21,10 +21,10 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/volume"
 )
 
@@ -487,27 +487,27 @@ func (r *runner) outcome(ctx context.Context, err error) Outcome {
 	return Failed
 }
 
-// ledgerWait is how long the memory of a run waits for another pkgsneak to end.
-const ledgerWait = time.Minute
+// stateWait is how long the memory of a run waits for another pkgsneak to end.
+const stateWait = time.Minute
 
 // remember adds a run to what status shows. Its failure is told, and changes nothing.
-func (r *runner) remember(run ledger.Run) {
+func (r *runner) remember(run state.Run) {
 	run.By, run.When, run.Drive = "auto", r.m.Now(), r.result.driveName()
 	if err := remember(r.m, run); err != nil {
 		r.log(Warning, "remember this run: %v", err)
 	}
 }
 
-func remember(m machine.Machine, run ledger.Run) error {
-	l, err := ledger.Open(context.Background(), m.StateDir, ledger.Options{LockWait: ledgerWait})
+func remember(m machine.Machine, run state.Run) error {
+	st, err := state.Open(context.Background(), m.StateDir, state.Options{LockWait: stateWait})
 	if err != nil {
 		return err
 	}
-	return errors.Join(l.AddRun(run), l.Close())
+	return errors.Join(st.AddRun(run), st.Close())
 }
 
-func exportRun(e *exporter.ExportReport, err error) ledger.Run {
-	run := ledger.Run{Verb: "export", Result: "done"}
+func exportRun(e *exporter.ExportReport, err error) state.Run {
+	run := state.Run{Verb: "export", Result: "done"}
 	if err != nil {
 		run.Result = fault.Text(err)
 		return run
@@ -523,8 +523,8 @@ func exportRun(e *exporter.ExportReport, err error) ledger.Run {
 	return run
 }
 
-func importRun(i *importer.ImportReport, err error) ledger.Run {
-	run := ledger.Run{Verb: "import", Result: "done"}
+func importRun(i *importer.ImportReport, err error) state.Run {
+	run := state.Run{Verb: "import", Result: "done"}
 	if err != nil {
 		run.Result = fault.Text(err)
 		return run

@@ -15,11 +15,11 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/inspect"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/reindex"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/volume"
 	"pkgsneak/sync/watch"
 )
@@ -74,7 +74,7 @@ func carried(t *testing.T, fstype string) (*stick, machine.Machine) {
 
 func trust(t *testing.T, client, host machine.Machine) {
 	t.Helper()
-	h, err := ledger.Open(t.Context(), host.StateDir, ledger.Options{ReadOnly: true})
+	h, err := state.Open(t.Context(), host.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func trust(t *testing.T, client, host machine.Machine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := ledger.Open(t.Context(), client.StateDir, ledger.Options{})
+	c, err := state.Open(t.Context(), client.StateDir, state.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,11 +277,11 @@ func TestRunIsRemembered(t *testing.T) {
 		verb, result string
 		files        int
 	}{{h, "export", "done", 4}, {c, "import", "is not trusted", 0}} {
-		l, err := ledger.Open(t.Context(), tt.m.StateDir, ledger.Options{ReadOnly: true})
+		st, err := state.Open(t.Context(), tt.m.StateDir, state.Options{ReadOnly: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		runs := l.Runs()
+		runs := st.Runs()
 		if len(runs) == 0 {
 			t.Fatalf("no run is remembered on %s", tt.m.Hostname)
 		}
@@ -310,11 +310,11 @@ func TestRunNeverTrusts(t *testing.T) {
 	if entries, _ := os.ReadDir(c.PKGDIR); len(entries) > 0 {
 		t.Errorf("in PKGDIR: %v", entries)
 	}
-	l, err := ledger.Open(t.Context(), c.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(t.Context(), c.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ring, err := l.Trusted(); err != nil || len(ring) > 0 {
+	if ring, err := st.Trusted(); err != nil || len(ring) > 0 {
 		t.Errorf("trusted now: %v, %v", ring, err)
 	}
 }

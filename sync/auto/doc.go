@@ -10,7 +10,7 @@
 //	export     fsck on the FATs, mounted for writing, exporter.Export in a worker
 //	import     mounted read-only, importer.Import in a worker
 //	unmount    and, as proof, the device opened exclusively
-//	tell       log, users at their terminals, the hook; the ledger
+//	tell       log, users at their terminals, the hook; the state
 //
 // If a machine has both roles, it exports first: a file that was deleted here leaves the drive,
 // instead of coming back from it. The import then brings what others exported.

@@ -18,9 +18,9 @@ import (
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/inspect"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/reindex"
+	"pkgsneak/sync/state"
 )
 
 // builder writes packages into a PKGDIR as emerge does: the name is reserved by an empty file, the package is written beside it under a name of its own, renamed to
@@ -89,9 +89,9 @@ func contents(t *testing.T, m machine.Machine, dir string) string {
 	}
 	check(t, err)
 	defer d.Close()
-	l, err := ledger.Open(t.Context(), m.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(t.Context(), m.StateDir, state.Options{ReadOnly: true})
 	check(t, err)
-	key, err := l.SigningKey()
+	key, err := st.SigningKey()
 	if errors.Is(err, os.ErrNotExist) {
 		return ""
 	}
@@ -222,9 +222,9 @@ func TestWatchOnce(t *testing.T) {
 	if !strings.Contains(contents(t, m, usb), "foo-1.0.tar.xz") {
 		t.Error("nothing was exported")
 	}
-	l, err := ledger.Open(t.Context(), m.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(t.Context(), m.StateDir, state.Options{ReadOnly: true})
 	check(t, err)
-	if runs := l.Runs(); len(runs) != 1 || runs[0].By != "watch" || runs[0].Verb != "export" || runs[0].Files != 4 {
+	if runs := st.Runs(); len(runs) != 1 || runs[0].By != "watch" || runs[0].Verb != "export" || runs[0].Files != 4 {
 		t.Errorf("remembered %+v", runs)
 	}
 }
@@ -265,7 +265,7 @@ func TestWatchRetries(t *testing.T) {
 	m := host(t)
 	m.LockWait = time.Millisecond
 	check(t, os.MkdirAll(m.StateDir, 0o755))
-	l, err := ledger.Open(t.Context(), m.StateDir, ledger.Options{})
+	st, err := state.Open(t.Context(), m.StateDir, state.Options{})
 	check(t, err)
 	usb := t.TempDir()
 	j := &journal{}
@@ -273,7 +273,7 @@ func TestWatchRetries(t *testing.T) {
 	if err := <-exports; !errors.Is(err, durable.ErrLocked) {
 		t.Fatalf("while another pkgsneak is at work: %v", err)
 	}
-	check(t, l.Close())
+	check(t, st.Close())
 	until(t, exports, "an export", func() bool { return contents(t, m, usb) != "" })
 	if !strings.Contains(j.text(), "locked") {
 		t.Errorf("logged %q", j.text())

@@ -22,10 +22,10 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 )
 
 // A workerStage is the machine of a worker, and what it does beside its work. It travels in workerVariable.
@@ -276,11 +276,11 @@ func TestWorkerIsStopped(t *testing.T) {
 // A worker ends when its input does: so it does not outlive a run that was killed.
 func TestWorkerEndsWithItsInput(t *testing.T) {
 	s, h := carried(t, "vfat")
-	l, err := ledger.Open(t.Context(), h.StateDir, ledger.Options{}) // it will wait for this
+	st, err := state.Open(t.Context(), h.StateDir, state.Options{}) // it will wait for this
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer st.Close()
 	cmd := workerOf(t, h, workerStage{})(t.Context())
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -40,7 +40,7 @@ func (e *clientRules) look(ctx context.Context) error {
 
 // trust looks at the keys whose exports are imported here.
 func (e *clientRules) trust() {
-	if e.ledger == nil {
+	if e.st == nil {
 		return
 	}
 	good := 0
@@ -49,7 +49,7 @@ func (e *clientRules) trust() {
 		if e.isOwn(k.Fingerprint()) {
 			continue
 		}
-		err := k.Check(latest(latest(e.now, e.ledger.HighestTime()), k.Created()))
+		err := k.Check(latest(latest(e.now, e.st.HighestTime()), k.Created()))
 		if err == nil {
 			good++
 			continue

@@ -72,8 +72,8 @@ var oldest = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 // machines, here or on a drive.
 func judgeClock(e *facts, l *findings, signed time.Time) {
 	least := signed
-	if e.ledger != nil && least.Before(e.ledger.HighestTime()) {
-		least = e.ledger.HighestTime()
+	if e.st != nil && least.Before(e.st.HighestTime()) {
+		least = e.st.HighestTime()
 	}
 	if least.Before(oldest) {
 		least = oldest

@@ -17,9 +17,9 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/reindex"
+	"pkgsneak/sync/state"
 )
 
 // xpak makes a package with an empty image.
@@ -69,16 +69,16 @@ func (p *patient) exports(mount string) {
 // trustsHost trusts the key of another machine.
 func (p *patient) trustsHost(host *patient) {
 	p.t.Helper()
-	l, err := ledger.Open(p.t.Context(), host.path("var/lib/pkgsneak"), ledger.Options{ReadOnly: true})
+	st, err := state.Open(p.t.Context(), host.path("var/lib/pkgsneak"), state.Options{ReadOnly: true})
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer l.Close()
-	key, err := l.SigningKey()
+	defer st.Close()
+	key, err := st.SigningKey()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.remember(func(l *ledger.Ledger) error { return l.Trust(key.Public()) })
+	p.remember(func(st *state.Dir) error { return st.Trust(key.Public()) })
 }
 
 // pair is a host that has exported and a client that trusts it. Both have the tree name's settings,

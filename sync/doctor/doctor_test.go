@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/state"
 )
 
 var today = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -114,26 +114,26 @@ func (p *patient) examine(o Options) *Report {
 }
 
 // remember writes to the state directory.
-func (p *patient) remember(do func(*ledger.Ledger) error) {
+func (p *patient) remember(do func(*state.Dir) error) {
 	p.t.Helper()
-	l, err := ledger.Open(p.t.Context(), p.path("var/lib/pkgsneak"), ledger.Options{})
+	st, err := state.Open(p.t.Context(), p.path("var/lib/pkgsneak"), state.Options{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer l.Close()
-	if err := do(l); err != nil {
+	defer st.Close()
+	if err := do(st); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
 func (p *patient) signs() {
 	p.t.Helper()
-	p.remember(func(l *ledger.Ledger) error { return l.SaveSigningKey(newKey(p.t)) })
+	p.remember(func(st *state.Dir) error { return st.SaveSigningKey(newKey(p.t)) })
 }
 
 func (p *patient) trusts() {
 	p.t.Helper()
-	p.remember(func(l *ledger.Ledger) error { return l.Trust(newKey(p.t).Public()) })
+	p.remember(func(st *state.Dir) error { return st.Trust(newKey(p.t).Public()) })
 }
 
 func newKey(t *testing.T) *manifest.PrivateKey {
@@ -393,11 +393,11 @@ func TestRoles(t *testing.T) {
 		{"nothing", func(*patient) {}, []Role{}},
 		{"a signing key", func(p *patient) { p.signs() }, []Role{Host}},
 		{"exported before, the key is gone", func(p *patient) {
-			p.remember(func(l *ledger.Ledger) error { return l.SaveExported("x", ledger.Exported{PKGDIR: "/p", Serial: 1}) })
+			p.remember(func(st *state.Dir) error { return st.SaveExported("x", state.Exported{PKGDIR: "/p", Serial: 1}) })
 		}, []Role{Host}},
 		{"trusts", func(p *patient) { p.trusts() }, []Role{Client}},
 		{"imported before", func(p *patient) {
-			p.remember(func(l *ledger.Ledger) error { return l.AddRun(ledger.Run{When: today, Verb: "import", Result: "done"}) })
+			p.remember(func(st *state.Dir) error { return st.AddRun(state.Run{When: today, Verb: "import", Result: "done"}) })
 		}, []Role{Client}},
 		{"conf.d says export", func(p *patient) { p.auto = "export" }, []Role{Host}},
 		{"conf.d says import", func(p *patient) { p.auto = "import" }, []Role{Client}},
@@ -417,7 +417,7 @@ func TestKeysAndClock(t *testing.T) {
 	t.Parallel()
 	p := newPatient(t, "host-good")
 	p.auto = "export"
-	p.remember(func(l *ledger.Ledger) error { return l.SaveExported("big", ledger.Exported{PKGDIR: "/p", Serial: 1}) })
+	p.remember(func(st *state.Dir) error { return st.SaveExported("big", state.Exported{PKGDIR: "/p", Serial: 1}) })
 	if got := told(p.examine(p.options())); !slices.Equal(got, []string{"broken key"}) {
 		t.Errorf("a host that lost its key: %q", got)
 	}
@@ -438,7 +438,7 @@ func TestKeysAndClock(t *testing.T) {
 	if got := told(p.examine(o)); !slices.Equal(got, []string{"wrong clock"}) {
 		t.Errorf("a clock in 1970: %q", got)
 	}
-	p.remember(func(l *ledger.Ledger) error { return l.RaiseTime(today.Add(48 * time.Hour)) })
+	p.remember(func(st *state.Dir) error { return st.RaiseTime(today.Add(48 * time.Hour)) })
 	r := p.examine(p.options())
 	if f := find(r, "clock"); f == nil || !strings.Contains(f.What, "2026-11-03 12:00") {
 		t.Errorf("a clock behind a signature: %+v", r.Findings)

@@ -238,10 +238,10 @@ func (e *hostRules) signing() {
 
 // key looks for the key with which exports are signed.
 func (e *hostRules) key() {
-	if e.ledger == nil {
+	if e.st == nil {
 		return
 	}
-	names := e.ledger.Origins()
+	names := e.st.Origins()
 	if e.own != nil {
 		if err := e.own.Check(e.now); err != nil {
 			e.tell(Finding{Topic: "key", Weight: Broken, Role: Host, What: fmt.Sprintf("the signing key: %v", err), Why: "no client takes an export that is signed with it", Mend: []Mend{run("pkgsneak key --help")}})

@@ -15,11 +15,11 @@ import (
 	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/state"
 )
 
 // facts are what the rules look at: the options, Portage's settings, the state directory and
@@ -33,8 +33,8 @@ type facts struct {
 	now   time.Time
 	roles []Role
 
-	ledger *ledger.Ledger // nil: cannot be read
-	ring   manifest.Ring  // trusted keys
+	st     *state.Dir    // nil: cannot be read
+	ring   manifest.Ring // trusted keys
 	own    *manifest.PublicKey
 	hasKey bool // there is a signing key, readable or not
 
@@ -65,8 +65,8 @@ func readFacts(ctx context.Context, o Options, l *findings) (*facts, error) {
 }
 
 func (e *facts) close() {
-	if e.ledger != nil {
-		e.ledger.Close()
+	if e.st != nil {
+		e.st.Close()
 	}
 	if e.dir != nil {
 		e.dir.Close()
@@ -81,7 +81,7 @@ func (e *facts) isOwn(f manifest.Fingerprint) bool {
 
 // readState reads the state directory.
 func (e *facts) readState(ctx context.Context, l *findings) error {
-	led, err := ledger.Open(ctx, e.m.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(ctx, e.m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
@@ -89,11 +89,11 @@ func (e *facts) readState(ctx context.Context, l *findings) error {
 		l.badState(e.m.StateDir, err)
 		return nil
 	}
-	e.ledger = led
-	if e.ring, err = led.Trusted(); err != nil {
+	e.st = st
+	if e.ring, err = st.Trusted(); err != nil {
 		l.badState(e.m.StateDir, err)
 	}
-	key, err := led.SigningKey()
+	key, err := st.SigningKey()
 	switch {
 	case err == nil:
 		e.own, e.hasKey = key.Public(), true

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 )
 
 // findRoles finds out what this machine does, and by which signs.
@@ -19,11 +19,11 @@ func (e *facts) findRoles() (roles []Role, because []string) {
 	if e.hasKey {
 		sign(Host, "it has a signing key")
 	}
-	if e.ledger != nil {
-		for _, name := range e.ledger.Origins() {
+	if e.st != nil {
+		for _, name := range e.st.Origins() {
 			sign(Host, "it has exported as %q", name)
 		}
-		if slices.ContainsFunc(e.ledger.Runs(), func(r ledger.Run) bool { return r.Verb == "import" }) {
+		if slices.ContainsFunc(e.st.Runs(), func(r state.Run) bool { return r.Verb == "import" }) {
 			sign(Client, "it has imported")
 		}
 	}

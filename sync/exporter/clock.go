@@ -8,8 +8,8 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -59,13 +59,13 @@ func (e *clockEvidence) add(t time.Time, from string) {
 }
 
 // evidenceOf gathers what is known: the program's build, the last serials, the newest build, the newest file from before this boot, the ebuild repositories.
-func evidenceOf(m machine.Machine, l *ledger.Ledger, held *drive.Generation, h *source, repos []layout.Repository) (e clockEvidence) {
+func evidenceOf(m machine.Machine, st *state.Dir, held *drive.Generation, h *source, repos []layout.Repository) (e clockEvidence) {
 	if !m.Built.IsZero() {
 		e.anchor = true
 		e.add(m.Built, "when this program was built")
 	}
-	for _, name := range l.Origins() {
-		exported, _ := l.Exported(name)
+	for _, name := range st.Origins() {
+		exported, _ := st.Exported(name)
 		e.anchor = true
 		e.add(time.Unix(exported.Serial, 0), "the last export")
 	}

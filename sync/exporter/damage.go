@@ -2,8 +2,8 @@ package exporter
 
 import (
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/state"
 	"slices"
 )
 
@@ -36,7 +36,7 @@ func (d *damage) drop(next *nextGeneration) {
 
 // follow remembers, after a commit, which damaged files the new generation still lists: all but those
 // of it that were written again by then.
-func (d *damage) follow(l *ledger.Ledger, origin string, next *nextGeneration, serial int64) error {
+func (d *damage) follow(st *state.Dir, origin string, next *nextGeneration, serial int64) error {
 	if d.held == 0 && len(d.paths) == 0 {
 		return nil
 	}
@@ -49,5 +49,5 @@ func (d *damage) follow(l *ledger.Ledger, origin string, next *nextGeneration, s
 	left := slices.DeleteFunc(slices.Clone(d.paths), func(path string) bool { return !listed[path] })
 	before := d.held
 	d.held = serial
-	return ledger.SetDamaged(l, origin, before, serial, left)
+	return state.SetDamaged(st, origin, before, serial, left)
 }

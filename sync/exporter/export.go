@@ -4,10 +4,10 @@ import (
 	"context"
 
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 )
 
 // Export writes what changed on this host since the last export to the drive, as a new signed
@@ -21,13 +21,13 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.
 			return nil, err
 		}
 	}
-	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
+	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
 		OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
-	x := &exporter{m: m, o: o, w: w, l: l, broken: &damage{}, next: newNext(),
+	defer st.Close()
+	x := &exporter{m: m, o: o, w: w, st: st, broken: &damage{}, next: newNext(),
 		report: &ExportReport{Pretended: o.Pretend, Copied: []payload.Item{}, Removed: []payload.Item{}, LeftOut: []payload.Item{}, Notices: []string{}}}
 	defer x.close()
 	p := &Plan{exporter: x}

@@ -8,20 +8,20 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/volume"
 	"time"
 )
 
 // exporter is one export on its way. The first block is given, the rest is found out step by step.
 type exporter struct {
-	m machine.Machine
-	o ExportOptions
-	w progress.Watcher
-	l *ledger.Ledger
+	m  machine.Machine
+	o  ExportOptions
+	w  progress.Watcher
+	st *state.Dir
 
 	report *ExportReport
 	key    *manifest.PrivateKey        // nil until the first export makes it
@@ -133,8 +133,8 @@ func (x *exporter) remember() error {
 	if err := saveCaches(x); err != nil {
 		return err
 	}
-	if _, known := x.l.Exported(x.name); !known && x.held != nil { // its name is this PKGDIR's from now on, though nothing changed
-		if err := x.l.SaveExported(x.name, ledger.Exported{PKGDIR: realPath(x.m.PKGDIR), Serial: x.held.Serial()}); err != nil {
+	if _, known := x.st.Exported(x.name); !known && x.held != nil { // its name is this PKGDIR's from now on, though nothing changed
+		if err := x.st.SaveExported(x.name, state.Exported{PKGDIR: realPath(x.m.PKGDIR), Serial: x.held.Serial()}); err != nil {
 			return err
 		}
 	}
@@ -167,5 +167,5 @@ func (x *exporter) history() error {
 		result = fmt.Sprintf("done, %d files left out", len(x.report.LeftOut))
 	}
 	t := payload.Count(x.report.Copied)
-	return x.l.AddRun(ledger.Run{When: x.m.Now(), Verb: "export", Origin: x.name, Drive: x.o.Drive, Result: result, Serial: x.report.Serial, Files: t.Files, Bytes: t.Bytes})
+	return x.st.AddRun(state.Run{When: x.m.Now(), Verb: "export", Origin: x.name, Drive: x.o.Drive, Result: result, Serial: x.report.Serial, Files: t.Files, Bytes: t.Bytes})
 }

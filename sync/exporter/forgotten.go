@@ -9,7 +9,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 )
 
 // ForgottenError says that the drive has origins that this machine's key signed and that its state
@@ -51,17 +51,17 @@ func (e *ForgottenError) Hints(place string) (hints []string) {
 
 // forgotten looks for them on a drive.
 type forgotten struct {
-	drive  *drive.Drive
-	ledger *ledger.Ledger
-	own    manifest.Ring // the keys that this machine has, or had
-	now    time.Time
+	drive *drive.Drive
+	st    *state.Dir
+	own   manifest.Ring // the keys that this machine has, or had
+	now   time.Time
 }
 
 // check refuses to begin an origin of that name for a PKGDIR of which nothing is remembered while the
 // drive has others of this machine's keys of which nothing is remembered either. The host's own name alone
 // is taken for what it was.
 func (f *forgotten) check(pkgdir, name string) error {
-	if lastName(f.ledger, realPath(pkgdir)) != "" {
+	if lastName(f.st, realPath(pkgdir)) != "" {
 		return nil
 	}
 	names, err := f.find()
@@ -88,10 +88,10 @@ func (f *forgotten) find() ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, known := f.ledger.Exported(name); known || name == "" || slices.Contains(names, name) {
+		if _, known := f.st.Exported(name); known || name == "" || slices.Contains(names, name) {
 			continue
 		}
-		now, err := ledger.RenewedAs(f.ledger, ledger.OriginID{Name: name})
+		now, err := state.RenewedAs(f.st, state.OriginID{Name: name})
 		if err != nil {
 			return nil, err
 		}

@@ -10,18 +10,18 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 	"time"
 )
 
 // identify finds out who exports: the key, and the name.
 func (x *exporter) identify(context.Context) error {
-	x.now = trust.Latest(x.m.Now(), x.l.HighestTime())
-	key, err := x.l.SigningKey()
+	x.now = trust.Latest(x.m.Now(), x.st.HighestTime())
+	key, err := x.st.SigningKey()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.Is(err, fs.ErrPermission) && x.o.Pretend:
@@ -47,7 +47,7 @@ func (x *exporter) identify(context.Context) error {
 
 // readPast reads the keys that this machine signed with before. To plan, an ordinary user does not need them.
 func (x *exporter) readPast() error {
-	retired, err := x.l.Retired()
+	retired, err := x.st.Retired()
 	if errors.Is(err, fs.ErrPermission) && x.o.Pretend {
 		return nil
 	}
@@ -65,17 +65,17 @@ func (x *exporter) chooseName() (string, error) {
 		if err := layout.CheckNewOrigin(name); err != nil {
 			return "", err
 		}
-	} else if name = lastName(x.l, here); name == "" {
+	} else if name = lastName(x.st, here); name == "" {
 		var err error
 		if name, err = layout.OriginName(x.m.Hostname); err != nil {
 			return "", err
 		}
 	}
-	if now, err := ledger.RenewedAs(x.l, ledger.OriginID{Name: name}); err != nil || now != "" {
+	if now, err := state.RenewedAs(x.st, state.OriginID{Name: name}); err != nil || now != "" {
 		return "", cmp.Or(err, error(&RenewedError{Name: name, Now: now}))
 	}
 	// A PKGDIR that is gone from its place was moved: the name moves with it.
-	if e, ok := x.l.Exported(name); ok && realPath(e.PKGDIR) != here && machine.NeedDirectory("", e.PKGDIR) == nil {
+	if e, ok := x.st.Exported(name); ok && realPath(e.PKGDIR) != here && machine.NeedDirectory("", e.PKGDIR) == nil {
 		return "", &NameTakenError{Name: name, PKGDIR: x.m.PKGDIR, Have: e.PKGDIR}
 	}
 	return name, nil
@@ -97,7 +97,7 @@ func (x *exporter) openDrive(ctx context.Context) (err error) {
 		return nil
 	}
 	if x.o.Name == "" {
-		f := forgotten{drive: x.drive, ledger: x.l, own: append(manifest.Ring{x.key.Public()}, x.past...), now: x.now}
+		f := forgotten{drive: x.drive, st: x.st, own: append(manifest.Ring{x.key.Public()}, x.past...), now: x.now}
 		if err := f.check(x.m.PKGDIR, x.name); err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 	}
 	ctx, x.enough = context.WithCancel(ctx)
 	x.state = pipeline.Future(func() (drive.State, error) { return x.held.State(ctx) })
-	if e, _ := x.l.Exported(x.name); x.held.Serial() > e.Serial {
+	if e, _ := x.st.Exported(x.name); x.held.Serial() > e.Serial {
 		x.report.Notices = append(x.report.Notices, fmt.Sprintf("this machine does not remember the generation of %s, which the drive has of %q and its key signed: "+
 			"its state directory was restored, or another machine signs with a copy of the key", stampOf(time.Unix(x.held.Serial(), 0)), x.name))
 	}
@@ -188,7 +188,7 @@ func noteNamesakes(x *exporter) (err error) {
 	if x.key != nil {
 		f.own, f.made = append(manifest.Ring{x.key.Public()}, x.past...), x.key.Public().Created()
 	}
-	if f.known, err = x.l.Trusted(); err != nil && !errors.Is(err, fs.ErrPermission) {
+	if f.known, err = x.st.Trusted(); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	if p.Namesakes, err = f.find(); err != nil {

@@ -3,14 +3,14 @@ package exporter
 import (
 	"path/filepath"
 
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 )
 
 // lastName is the name under which a PKGDIR was exported last, "" if it never was. Serials are times.
-func lastName(l *ledger.Ledger, pkgdir string) (name string) {
+func lastName(st *state.Dir, pkgdir string) (name string) {
 	var last int64
-	for _, known := range l.Origins() {
-		if e, _ := l.Exported(known); e.Serial > last && realPath(e.PKGDIR) == pkgdir {
+	for _, known := range st.Origins() {
+		if e, _ := st.Exported(known); e.Serial > last && realPath(e.PKGDIR) == pkgdir {
 			name, last = known, e.Serial
 		}
 	}

@@ -12,10 +12,10 @@ import (
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 	"slices"
@@ -34,7 +34,7 @@ func (x *exporter) plan(ctx context.Context) error {
 
 func (x *exporter) scan(ctx context.Context) (err error) {
 	x.w.Tell(progress.Event{Phase: progress.PhaseScan, Path: x.m.PKGDIR})
-	x.host, err = readSource(ctx, x.l, x.m, !x.o.NoPackages, !x.o.NoDistfiles, x.next.entries)
+	x.host, err = readSource(ctx, x.st, x.m, !x.o.NoPackages, !x.o.NoDistfiles, x.next.entries)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (x *exporter) checkClock(context.Context) error {
 	var notes []string
 	x.next.record, notes = describeOrigin(x.m.Settings, x.m.Version, x.m.Now())
 	x.report.Notices = append(x.report.Notices, notes...)
-	former, err := ledger.FormerNames(x.l, x.name)
+	former, err := state.FormerNames(x.st, x.name)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (x *exporter) checkClock(context.Context) error {
 		key = x.key.Public()
 	}
 	var last time.Time
-	if e, ok := x.l.Exported(x.name); ok {
+	if e, ok := x.st.Exported(x.name); ok {
 		last = time.Unix(e.Serial, 0)
 	}
 	newest := last
@@ -76,7 +76,7 @@ func (x *exporter) checkClock(context.Context) error {
 	if err := checkAhead(x.m, x.name, newest); err != nil {
 		return err
 	}
-	return checkClock(x.m.Now(), evidenceOf(x.m, x.l, x.held, x.host, x.next.record.Repositories), key, last)
+	return checkClock(x.m.Now(), evidenceOf(x.m, x.st, x.held, x.host, x.next.record.Repositories), key, last)
 }
 
 // compareAll compares host and drive and makes what the next commit lists out of what the drive holds.
@@ -240,7 +240,7 @@ func tryKey(x *exporter) error {
 	if x.key == nil {
 		return nil
 	}
-	e, _ := x.l.Exported(x.name)
+	e, _ := x.st.Exported(x.name)
 	last := e.Serial
 	if x.held != nil {
 		last = max(last, x.held.Serial())

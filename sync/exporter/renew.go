@@ -13,8 +13,8 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -86,57 +86,57 @@ func (e *NameUsedError) Hints(string) []string { return []string{"pkgsneak key r
 // Renew gives the origin of a PKGDIR a new name, "" for the old one with a number behind: its serials start anew at the real time. Its next export tells the
 // clients its former names.
 func Renew(ctx context.Context, m machine.Machine, name string) (*Renewed, error) {
-	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{LockWait: m.LockWait, Hook: m.Hook})
+	st, err := state.Open(ctx, m.StateDir, state.Options{LockWait: m.LockWait, Hook: m.Hook})
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
-	old := lastName(l, realPath(m.PKGDIR))
+	defer st.Close()
+	old := lastName(st, realPath(m.PKGDIR))
 	if old == "" {
-		return nil, &NoOriginHereError{PKGDIR: m.PKGDIR, Others: l.Origins()}
+		return nil, &NoOriginHereError{PKGDIR: m.PKGDIR, Others: st.Origins()}
 	}
 	now := m.Now()
 	if now.Before(trust.NotBefore) {
-		return nil, &NotAheadError{Origin: old, Now: now, Last: lastOf(l, old)}
+		return nil, &NotAheadError{Origin: old, Now: now, Last: lastOf(st, old)}
 	}
-	key, err := l.SigningKey()
+	key, err := st.SigningKey()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	ahead := key != nil && key.Public().Created().After(now.Add(trust.MaxAhead))
-	if name == "" && !ahead && !lastOf(l, old).After(now) {
-		return nil, &NotAheadError{Origin: old, Now: now, Last: lastOf(l, old)}
+	if name == "" && !ahead && !lastOf(st, old).After(now) {
+		return nil, &NotAheadError{Origin: old, Now: now, Last: lastOf(st, old)}
 	}
-	r := &Renewed{Former: old, PKGDIR: m.PKGDIR, Serial: lastOf(l, old).Unix()}
-	if r.Origin, err = newName(l, old, name); err != nil {
+	r := &Renewed{Former: old, PKGDIR: m.PKGDIR, Serial: lastOf(st, old).Unix()}
+	if r.Origin, err = newName(st, old, name); err != nil {
 		return nil, err
 	}
-	if highest := l.HighestTime(); highest.After(now) {
+	if highest := st.HighestTime(); highest.After(now) {
 		r.Remembered = &highest
 	}
 	if ahead {
-		if err := r.replaceKey(l, key, now); err != nil {
+		if err := r.replaceKey(st, key, now); err != nil {
 			return nil, err
 		}
 	}
-	return r, ledger.RenewExported(l, old, r.Origin, now)
+	return r, state.RenewExported(st, old, r.Origin, now)
 }
 
-func lastOf(l *ledger.Ledger, name string) time.Time {
-	e, _ := l.Exported(name)
+func lastOf(st *state.Dir, name string) time.Time {
+	e, _ := st.Exported(name)
 	return time.Unix(e.Serial, 0)
 }
 
 // newName finds the new name of an origin, one that no origin of this machine has or had: on a drive, names that differ in case only are one.
-func newName(l *ledger.Ledger, old, name string) (string, error) {
-	renewals, err := ledger.Renewals(l)
+func newName(st *state.Dir, old, name string) (string, error) {
+	renewals, err := state.Renewals(st)
 	if err != nil {
 		return "", err
 	}
 	taken := func(name string) bool {
 		same := func(other string) bool { return strings.EqualFold(name, other) }
-		return slices.ContainsFunc(l.Origins(), same) ||
-			slices.ContainsFunc(renewals, func(r ledger.Renewal) bool { return r.Former.Key == "" && same(r.Former.Name) })
+		return slices.ContainsFunc(st.Origins(), same) ||
+			slices.ContainsFunc(renewals, func(r state.Renewal) bool { return r.Former.Key == "" && same(r.Former.Name) })
 	}
 	if name != "" {
 		name, err := layout.OriginName(name)
@@ -161,11 +161,11 @@ func newName(l *ledger.Ledger, old, name string) (string, error) {
 }
 
 // replaceKey makes a key whose time is the real one. The old one cannot introduce it: by the time that it bears, it does not exist yet.
-func (r *Renewed) replaceKey(l *ledger.Ledger, old *manifest.PrivateKey, now time.Time) error {
+func (r *Renewed) replaceKey(st *state.Dir, old *manifest.PrivateKey, now time.Time) error {
 	next, err := manifest.GenerateKey(old.Public().UserID(), now)
 	if err != nil {
 		return err
 	}
 	r.OldKey, r.NewKey = old.Public().Fingerprint(), next.Public().Fingerprint()
-	return l.ReplaceSigningKey(next)
+	return st.ReplaceSigningKey(next)
 }

@@ -11,9 +11,9 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 )
 
 // DamagedOnDrive is the reason of a file of the plan that is copied because the drive's copy is not
@@ -60,7 +60,7 @@ func findDamage(ctx context.Context, x *exporter) error {
 	if x.o.Pretend {
 		return nil
 	}
-	return ledger.SetDamaged(x.l, x.name, x.broken.held, x.broken.held, x.broken.paths)
+	return state.SetDamaged(x.st, x.name, x.broken.held, x.broken.held, x.broken.paths)
 }
 
 // storedIn reports whether one of the files that hold an item is among paths.
@@ -70,7 +70,7 @@ func storedIn(it layout.Item, paths map[string]bool) bool {
 
 // rememberedDamage returns the files that verify found wrong in the generation on the drive.
 func rememberedDamage(x *exporter) (map[string]bool, error) {
-	all, err := ledger.DamagedFiles(x.l)
+	all, err := state.DamagedFiles(x.st)
 	paths := make(map[string]bool)
 	for _, d := range all {
 		if d.Origin == x.name && d.Serial == x.held.Serial() {

@@ -15,10 +15,10 @@ import (
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -126,7 +126,7 @@ func (p *Plan) prepareKey() (err error) {
 	if p.key, err = manifest.GenerateKey("pkgsneak on "+host, p.now); err != nil {
 		return err
 	}
-	if err := p.l.SaveSigningKey(p.key); err != nil {
+	if err := p.st.SaveSigningKey(p.key); err != nil {
 		return err
 	}
 	p.report.NewKey = true
@@ -161,7 +161,7 @@ func (p *Plan) begin(ctx context.Context) (_ *drivewriter.Writer, err error) {
 			return nil, err
 		}
 	}
-	last, _ := p.l.Exported(p.name)
+	last, _ := p.st.Exported(p.name)
 	var foreign []string
 	w, err := drivewriter.Begin(ctx, p.drive, drivewriter.BeginOptions{
 		Dir: p.dir, Name: p.name, Key: p.key, Earlier: p.past, Now: p.now, Last: last.Serial,
@@ -367,18 +367,18 @@ func (p *Plan) commit(ctx context.Context, w *drivewriter.Writer) error {
 	ctx, cancel := outlasting(ctx, bound)
 	defer cancel()
 	last := w.Last()
-	if e, ok := p.l.Exported(p.name); ok {
+	if e, ok := p.st.Exported(p.name); ok {
 		last = max(last, e.Serial)
 	}
 	serial := max(p.m.Now().Unix(), last+1)
 	at := trust.Latest(time.Unix(serial, 0), p.key.Public().Created())
-	if err := p.l.SaveExported(p.name, ledger.Exported{PKGDIR: realPath(p.m.PKGDIR), Serial: serial}); err != nil {
+	if err := p.st.SaveExported(p.name, state.Exported{PKGDIR: realPath(p.m.PKGDIR), Serial: serial}); err != nil {
 		return err
 	}
 	gen, err := w.Commit(ctx, p.next.contents(serial, at))
 	if gen != nil {
 		p.report.Serial, p.committed = gen.Serial(), payload.Count(p.report.Copied)
-		err = errors.Join(err, p.broken.follow(p.l, p.name, p.next, serial))
+		err = errors.Join(err, p.broken.follow(p.st, p.name, p.next, serial))
 	}
 	return err
 }

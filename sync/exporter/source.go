@@ -19,12 +19,12 @@ import (
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/state"
 )
 
 // source is what the build host has, read once at the start of an export.
@@ -45,7 +45,7 @@ type source struct {
 type payloadDir struct {
 	path  string
 	root  *os.Root
-	cache *ledger.Cache
+	cache *state.Cache
 	links []*linkedDir // where links of it may lead
 }
 
@@ -91,8 +91,8 @@ func (h *source) list() []HostFile {
 }
 
 // openPayloadDir opens PKGDIR or DISTDIR; nil where it is absent. It notes how many files are remembered of it.
-func (h *source) openPayloadDir(l *ledger.Ledger, m machine.Machine, k payload.Kind, path string) (*payloadDir, error) {
-	cache, err := l.Cache(path, m.Now())
+func (h *source) openPayloadDir(st *state.Dir, m machine.Machine, k payload.Kind, path string) (*payloadDir, error) {
+	cache, err := st.Cache(path, m.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
 // readSource scans PKGDIR and DISTDIR. A directory that is not wanted is not looked at. known are
 // the entries of the drive's catalogue: where the host's index says the same, one of the two is
 // enough.
-func readSource(ctx context.Context, l *ledger.Ledger, m machine.Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *source, err error) {
+func readSource(ctx context.Context, st *state.Dir, m machine.Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *source, err error) {
 	h := &source{files: make(map[payload.Key]*sourceFile), before: make(map[payload.Kind]int), builder: newBuilder(m)}
 	defer func() {
 		if err != nil {
@@ -135,20 +135,20 @@ func readSource(ctx context.Context, l *ledger.Ledger, m machine.Machine, packag
 		scan = pipeline.Future(func() (*distdir.Scan, error) { return scanDistfiles(ctx, m) })
 	}
 	if packages {
-		if err := h.readPackages(ctx, l, m, known); err != nil {
+		if err := h.readPackages(ctx, st, m, known); err != nil {
 			scan()
 			return nil, err
 		}
 	}
 	found, err := scan()
 	if err == nil && distfiles {
-		err = h.addDistfiles(l, m, found)
+		err = h.addDistfiles(st, m, found)
 	}
 	return h, err
 }
 
-func (h *source) readPackages(ctx context.Context, l *ledger.Ledger, m machine.Machine, known map[string]pkgindex.Entry) (err error) {
-	if h.packages, err = h.openPayloadDir(l, m, payload.Package, m.PKGDIR); h.packages == nil {
+func (h *source) readPackages(ctx context.Context, st *state.Dir, m machine.Machine, known map[string]pkgindex.Entry) (err error) {
+	if h.packages, err = h.openPayloadDir(st, m, payload.Package, m.PKGDIR); h.packages == nil {
 		return err
 	}
 	dir, err := pkgdir.Open(m.PKGDIR)
@@ -283,8 +283,8 @@ func scanDistfiles(ctx context.Context, m machine.Machine) (*distdir.Scan, error
 	return d.ScanLinked(ctx, readOnlyDistdirs(m))
 }
 
-func (h *source) addDistfiles(l *ledger.Ledger, m machine.Machine, scan *distdir.Scan) (err error) {
-	if h.distfiles, err = h.openPayloadDir(l, m, payload.Distfile, m.DISTDIR); h.distfiles == nil {
+func (h *source) addDistfiles(st *state.Dir, m machine.Machine, scan *distdir.Scan) (err error) {
+	if h.distfiles, err = h.openPayloadDir(st, m, payload.Distfile, m.DISTDIR); h.distfiles == nil {
 		return err
 	}
 	h.distfiles.links = openLinked(append(readOnlyDistdirs(m), m.DISTDIR))

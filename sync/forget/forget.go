@@ -20,10 +20,10 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -60,12 +60,12 @@ func Forget(ctx context.Context, m machine.Machine, o Options, w progress.Watche
 		return nil, err
 	}
 	defer d.Close()
-	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
-	known, err := readKeys(l, d, m.Now())
+	defer st.Close()
+	known, err := readKeys(st, d, m.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -100,16 +100,16 @@ type keys struct {
 	names []string      // under which it exports
 }
 
-func readKeys(l *ledger.Ledger, d *drive.Drive, now time.Time) (keys, error) {
-	view, err := trust.Read(l, now)
+func readKeys(st *state.Dir, d *drive.Drive, now time.Time) (keys, error) {
+	view, err := trust.Read(st, now)
 	if err != nil {
 		return keys{}, err
 	}
-	k := keys{names: l.Origins()}
+	k := keys{names: st.Origins()}
 	if key, ok := view.Ring.Find(view.Own); ok {
 		k.own = append(k.own, key)
 	}
-	retired, err := l.Retired()
+	retired, err := st.Retired()
 	if err != nil && !errors.Is(err, fs.ErrPermission) { // an ordinary user's plan does without
 		return keys{}, err
 	}

@@ -10,11 +10,11 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/reindex"
+	"pkgsneak/sync/state"
 )
 
 // applier carries out what was planned.
@@ -75,11 +75,11 @@ func (ap *applier) apply(ctx context.Context, in *incoming) error {
 // own from now on.
 func (ap *applier) saveImports(in *incoming) error {
 	for kind, m := range in.imports {
-		if err := ap.l.Pending(in.id, ledgerKind(kind)).Settle(m); err != nil {
+		if err := ap.st.Pending(in.id, stateKind(kind)).Settle(m); err != nil {
 			return err
 		}
-		for _, id := range takenOver(ap.l, ledgerKind(kind), in.id, append(slices.Clone(in.former), in.known)...) {
-			if err := ap.l.Pending(id, ledgerKind(kind)).Settle(nil); err != nil {
+		for _, id := range takenOver(ap.st, stateKind(kind), in.id, append(slices.Clone(in.former), in.known)...) {
+			if err := ap.st.Pending(id, stateKind(kind)).Settle(nil); err != nil {
 				return err
 			}
 		}
@@ -102,7 +102,7 @@ func removals(in *incoming, kind payload.Kind, prune bool) notes {
 	for _, d := range in.prune {
 		if prune && d.kind == kind {
 			for _, o := range d.owners {
-				n.add(o.in.id, o.path, ledger.Import{Local: d.local})
+				n.add(o.in.id, o.path, state.Import{Local: d.local})
 			}
 		}
 	}
@@ -131,16 +131,16 @@ func (ap *applier) countGone(in *incoming) {
 func (ap *applier) remember(in *incoming) error {
 	signed := in.gen.Signed
 	if !in.Plan.Older {
-		if err := ap.l.SaveSeen(in.id, ledger.Seen{Serial: in.gen.Serial(), Manifest: in.sum, Highest: signed.SignedAt}); err != nil {
+		if err := ap.st.SaveSeen(in.id, state.Seen{Serial: in.gen.Serial(), Manifest: in.sum, Highest: signed.SignedAt}); err != nil {
 			return err
 		}
 	}
 	if len(in.former) > 0 {
-		if err := ledger.SaveRenewed(ap.l, in.id, in.former, signed.SignedAt); err != nil {
+		if err := state.SaveRenewed(ap.st, in.id, in.former, signed.SignedAt); err != nil {
 			return err
 		}
 	}
-	return ap.l.RaiseTime(signed.SignedAt)
+	return ap.st.RaiseTime(signed.SignedAt)
 }
 
 // commitPackages gives the staged packages their names and renews the index, as one transaction.
@@ -157,7 +157,7 @@ func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*d
 		for _, p := range places {
 			added[p.Index].note(n, p.Local)
 		}
-		return n.save(ap.l, ledger.Packages)
+		return n.save(ap.st, state.Packages)
 	}
 	r, err := ap.client.pkgdir.Commit(ctx, change, ap.indexOptions(in.catalogue.Header))
 	if err != nil {
@@ -278,7 +278,7 @@ func (ap *applier) cachePlaced(kind payload.Kind, local string, sum manifest.Dig
 
 // finish saves what was learned and finds out what to say.
 func (ap *applier) finish() error {
-	for _, c := range []*ledger.Cache{ap.client.packages, ap.client.distfiles} {
+	for _, c := range []*state.Cache{ap.client.packages, ap.client.distfiles} {
 		if c == nil {
 			continue
 		}
@@ -313,7 +313,7 @@ func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*d
 	for _, d := range byName {
 		d.note(n, d.local)
 	}
-	if err := n.save(ap.l, ledger.Distfiles); err != nil {
+	if err := n.save(ap.st, state.Distfiles); err != nil {
 		return err
 	}
 	r, err := ap.client.distdir.Place(ctx, files)
@@ -350,5 +350,5 @@ func (ap *applier) pruneDistfiles(in *incoming) error {
 		}
 	}
 	in.pruned(payload.Distfile, gone)
-	return ap.client.distdir.Sync() // before the ledger forgets them
+	return ap.client.distdir.Sync() // before the state forgets them
 }

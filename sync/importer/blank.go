@@ -5,7 +5,7 @@ import (
 
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -14,19 +14,19 @@ import (
 
 // remembered finds an origin that was imported here, whose directory this may be, and that goes on under its name and
 // key.
-func remembered(l *ledger.Ledger, know trust.View, dir string) (id ledger.OriginID, found bool, err error) {
-	for _, id := range ledger.SeenOrigins(l) {
+func remembered(st *state.Dir, know trust.View, dir string) (id state.OriginID, found bool, err error) {
+	for _, id := range state.SeenOrigins(st) {
 		if !layout.MayBeIn(dir, id.Name, id.Key) || know.ReplacedBy(id.Key) != "" {
 			continue
 		}
 		if _, trusted := know.Ring.Find(id.Key); !trusted {
 			continue
 		}
-		if renewed, err := ledger.RenewedAs(l, id); err != nil || renewed == "" {
+		if renewed, err := state.RenewedAs(st, id); err != nil || renewed == "" {
 			return id, err == nil, err
 		}
 	}
-	return ledger.OriginID{}, false, nil
+	return state.OriginID{}, false, nil
 }
 
 // NoManifestError says that an origin that was imported before has no manifest on this drive any more.

@@ -16,19 +16,19 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
 	"pkgsneak/sync/durable"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 )
 
 // client is this machine's PKGDIR and DISTDIR, with what is remembered of the digests in them. A directory that does not exist yet is nil: everything is absent there.
 type client struct {
 	pkgdir    *pkgdir.Dir
 	distdir   *distdir.Dir
-	packages  *ledger.Cache
-	distfiles *ledger.Cache
+	packages  *state.Cache
+	distfiles *state.Cache
 	locks     map[payload.Kind]*durable.Lock // held until the end
 	links     string                         // DISTDIR: links in it are followed, as Portage does
 	blocked   map[payload.Kind]string        // why nothing can be brought in, "" if it can
@@ -148,7 +148,7 @@ func (c *client) lstat(kind payload.Kind, local string) (fs.FileInfo, error) {
 	return nil, fs.ErrNotExist
 }
 
-func (c *client) cache(kind payload.Kind) *ledger.Cache {
+func (c *client) cache(kind payload.Kind) *state.Cache {
 	if kind == payload.Package {
 		return c.packages
 	}

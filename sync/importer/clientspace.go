@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// An import leaves so much of a disk free, the smaller of the two: a full one hurts other programs, and the ledger
+	// An import leaves so much of a disk free, the smaller of the two: a full one hurts other programs, and the state
 	// has to be written when everything is there.
 	marginPart  = 100 // of the whole: one hundredth
 	marginBytes = 64 << 20

@@ -5,10 +5,10 @@ import (
 
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 )
 
 // Import verifies the drive and brings what is new into this client's PKGDIR and DISTDIR. Nothing on the drive is written, and nothing on it is believed before its signature.
@@ -18,13 +18,13 @@ func Import(ctx context.Context, m machine.Machine, o ImportOptions, w progress.
 		return nil, err
 	}
 	defer closeDrives(drives)
-	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
+	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
 		OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
-	im := &importer{m: m, o: o, w: w, l: l, drives: drives, report: &ImportReport{Pretended: o.Pretend,
+	defer st.Close()
+	im := &importer{m: m, o: o, w: w, st: st, drives: drives, report: &ImportReport{Pretended: o.Pretend,
 		Origins: []*OriginImport{}, Refused: []Refused{}, Notices: []string{}, Next: []string{}}}
 	defer im.close()
 	err = im.run(ctx)
@@ -69,7 +69,7 @@ func (im *importer) run(ctx context.Context) error {
 		return err
 	}
 	if im.o.AcceptClock {
-		if err := ledger.LowerTime(im.l, im.know.Now); err != nil {
+		if err := state.LowerTime(im.st, im.know.Now); err != nil {
 			return err
 		}
 	}

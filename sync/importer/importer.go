@@ -11,26 +11,26 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/resolve"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
 // place notes where a file lies now, for every origin that lists it.
 func (d *deed) place(local string) {
 	for _, o := range d.owners {
-		o.in.imports[d.kind][o.path] = ledger.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum}
+		o.in.imports[d.kind][o.path] = state.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum}
 	}
 }
 
 // note notes where a file is about to lie, for every origin that lists it.
 func (d *deed) note(n notes, local string) {
 	for _, o := range d.owners {
-		n.add(o.in.id, o.path, ledger.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum})
+		n.add(o.in.id, o.path, state.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum})
 	}
 }
 
@@ -64,10 +64,10 @@ func (in *incoming) pruned(kind payload.Kind, removed []string) {
 
 // importer is one import on its way.
 type importer struct {
-	m machine.Machine
-	o ImportOptions
-	w progress.Watcher
-	l *ledger.Ledger
+	m  machine.Machine
+	o  ImportOptions
+	w  progress.Watcher
+	st *state.Dir
 
 	drives []mounted
 	drive  *drive.Drive // the one that is looked at
@@ -92,16 +92,16 @@ type incoming struct {
 	at        string         // its drive
 	further   []source       // drives that have an older state of the origin, or the same
 	sum       digest.Blake2b // of what was signed
-	id        ledger.OriginID
-	successor *successor        // its key, if that was accepted in the place of a trusted one
-	former    []ledger.OriginID // names that it had before: their files are its own now, their serials are not
-	known     ledger.OriginID   // under which it is remembered: with the key that it had before, if that one introduced its key
-	seen      ledger.Seen
+	id        state.OriginID
+	successor *successor       // its key, if that was accepted in the place of a trusted one
+	former    []state.OriginID // names that it had before: their files are its own now, their serials are not
+	known     state.OriginID   // under which it is remembered: with the key that it had before, if that one introduced its key
+	seen      state.Seen
 	catalogue *pkgindex.Index
 	facts     *layout.Facts                 // nil: an older program does not tell
 	stock     map[payload.Kind]*drive.Stock // what the origin has, whether this drive carries it or not
 	entries   map[string]pkgindex.Entry     // of the catalogue, by PATH; CHOST and REPO stand in each
-	imports   map[payload.Kind]map[string]ledger.Import
+	imports   map[payload.Kind]map[string]state.Import
 	deeds     []*deed
 	prune     []*deed
 }
@@ -139,11 +139,11 @@ func (im *importer) wants(k payload.Kind) bool {
 	return k == payload.Package && !im.o.NoPackages || k == payload.Distfile && !im.o.NoDistfiles
 }
 
-func ledgerKind(k payload.Kind) ledger.Kind {
+func stateKind(k payload.Kind) state.Kind {
 	if k == payload.Package {
-		return ledger.Packages
+		return state.Packages
 	}
-	return ledger.Distfiles
+	return state.Distfiles
 }
 
 // successor is a key that was accepted in the place of an old one.
@@ -170,7 +170,7 @@ func (im *importer) history() error {
 			result = "nothing to do"
 		}
 		t := payload.Count(in.Copied)
-		err := im.l.AddRun(ledger.Run{When: im.m.Now(), Verb: "import", Origin: in.Plan.Origin, Drive: in.at, Result: result, Serial: in.Plan.Serial, Files: t.Files, Bytes: t.Bytes})
+		err := im.st.AddRun(state.Run{When: im.m.Now(), Verb: "import", Origin: in.Plan.Origin, Drive: in.at, Result: result, Serial: in.Plan.Serial, Files: t.Files, Bytes: t.Bytes})
 		if err != nil {
 			return err
 		}

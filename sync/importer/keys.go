@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -30,7 +30,7 @@ func (im *importer) applyRevocations() error {
 		if im.o.Pretend {
 			continue
 		}
-		if err := im.l.Trust(key); err != nil {
+		if err := im.st.Trust(key); err != nil {
 			return err
 		}
 	}
@@ -62,11 +62,11 @@ func (im *importer) acceptRotation(in *incoming, seen trust.Loaded) error {
 // trustSuccessors makes the accepted keys the trusted ones. The old ones are trusted no longer, and what came in under them is the new ones'.
 func (im *importer) trustSuccessors() error {
 	for _, s := range im.successors {
-		if err := ledger.Replace(im.l, s.old, s.key, im.know.Now); err != nil {
+		if err := state.Replace(im.st, s.old, s.key, im.know.Now); err != nil {
 			return fmt.Errorf("trusting the key %s: %w", s.key.Fingerprint(), err)
 		}
 		for _, in := range im.origins {
-			ids := []*ledger.OriginID{&in.id, &in.known}
+			ids := []*state.OriginID{&in.id, &in.known}
 			for i := range in.former {
 				ids = append(ids, &in.former[i])
 			}

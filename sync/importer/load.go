@@ -12,16 +12,16 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
 // load verifies every wanted origin, each by itself: one that is damaged, forged, from the future or not trusted stops no other. Only what is no
 // origin's fault ends the run: a drive that goes away, a person who says no.
 func (im *importer) load(ctx context.Context) (err error) {
-	if im.know, err = trust.Read(im.l, im.m.Now()); err != nil {
+	if im.know, err = trust.Read(im.st, im.m.Now()); err != nil {
 		return err
 	}
 	if im.o.AcceptClock {
@@ -153,7 +153,7 @@ func joinDrives(im *importer, refused []refusedOrigin) []refusedOrigin {
 func passOverBlank(im *importer, blank []refusedOrigin) error {
 	alone := len(im.origins)+len(im.report.Refused)+im.report.Unwanted == 0
 	for _, b := range blank {
-		id, found, err := remembered(im.l, im.know, b.dir)
+		id, found, err := remembered(im.st, im.know, b.dir)
 		if err != nil {
 			return err
 		}
@@ -231,16 +231,16 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	if !believable(seen) {
 		return nil, withSerial(seen)
 	}
-	in := &incoming{gen: gen, at: im.at, id: ledger.OriginID{Key: gen.Signed.Signer, Name: gen.Record.Origin}, OriginImport: &OriginImport{
+	in := &incoming{gen: gen, at: im.at, id: state.OriginID{Key: gen.Signed.Signer, Name: gen.Record.Origin}, OriginImport: &OriginImport{
 		Copied: []payload.Item{}, Pruned: []payload.Item{}, LeftOut: []payload.Item{},
 		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin, Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(), Signed: gen.Signed.SignedAt,
 			Copy: []payload.Item{}, Replace: []payload.Item{}, Beside: []payload.Item{}, Prune: []payload.Item{}, Unusable: []payload.Item{}, LeftOut: []payload.Item{}}}}
 	if in.sum, err = listSum(gen); err != nil {
 		return in, err
 	}
-	in.known = im.know.Predecessor(im.l, in.id, im.offered)
-	in.former = formerOf(im.know, im.l, in.id.Key, gen.Record.Formerly, im.offered)
-	if err := cmp.Or(checkName(im.l, in.id), im.checkTime(in), im.checkSerial(in)); err != nil {
+	in.known = im.know.Predecessor(im.st, in.id, im.offered)
+	in.former = formerOf(im.know, im.st, in.id.Key, gen.Record.Formerly, im.offered)
+	if err := cmp.Or(checkName(im.st, in.id), im.checkTime(in), im.checkSerial(in)); err != nil {
 		return in, err
 	}
 	if im.wants(payload.Package) {
@@ -283,7 +283,7 @@ func (im *importer) checkTime(in *incoming) error {
 	signed := in.gen.Signed
 	stamp, now := trust.Latest(signed.SignedAt, signed.Timestamp), im.know.Now
 	if len(in.former) > 0 && !im.o.AcceptClock { // the names that it gave up do not count, and neither do their times
-		now = trust.Latest(im.m.Now(), ledger.TimeWithout(im.l, in.former))
+		now = trust.Latest(im.m.Now(), state.TimeWithout(im.st, in.former))
 	}
 	if limit := trust.Latest(now, trust.NotBefore).Add(trust.MaxAhead); stamp.After(limit) && !im.o.AcceptFuture {
 		return &FutureError{Origin: in.Plan.Origin, Time: stamp, Limit: limit}
@@ -307,7 +307,7 @@ type refusedOrigin struct {
 // withoutFormer leaves out the origins that go on under another name which is accepted in this run: there is nothing to
 // be had of them. It returns the refused ones that remain.
 func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
-	now := make(map[ledger.OriginID]string)
+	now := make(map[state.OriginID]string)
 	for _, in := range im.origins {
 		for _, id := range in.former {
 			now[id] = in.Plan.Origin
@@ -316,7 +316,7 @@ func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
 	if len(now) == 0 {
 		return refused
 	}
-	gone := func(id ledger.OriginID, dir string) bool {
+	gone := func(id state.OriginID, dir string) bool {
 		name, ok := now[id]
 		if ok {
 			im.note("origin %q goes on as %q: %q on the drive is not used any more (on the build host: pkgsneak forget %s DRIVE)", id.Name, name, dir, fault.Quote(id.Name))
@@ -357,7 +357,7 @@ func listSum(g *drive.Generation) (digest.Blake2b, error) {
 
 // checkSerial compares the generation with the newest one that was imported: the same number with other contents is a fork.
 func (im *importer) checkSerial(in *incoming) error {
-	seen, ok := im.l.Seen(in.known)
+	seen, ok := im.st.Seen(in.known)
 	if !ok {
 		return nil
 	}

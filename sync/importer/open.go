@@ -56,7 +56,7 @@ func (im *importer) openClient(ctx context.Context) (err error) {
 		if err := lockClient(ctx, im, payload.Package); err != nil {
 			return err
 		}
-		if c.packages, err = im.l.Cache(im.m.PKGDIR, im.m.Now()); err != nil {
+		if c.packages, err = im.st.Cache(im.m.PKGDIR, im.m.Now()); err != nil {
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ func (im *importer) openClient(ctx context.Context) (err error) {
 		if err := lockClient(ctx, im, payload.Distfile); err != nil {
 			return err
 		}
-		if c.distfiles, err = im.l.Cache(im.m.DISTDIR, im.m.Now()); err != nil {
+		if c.distfiles, err = im.st.Cache(im.m.DISTDIR, im.m.Now()); err != nil {
 			return err
 		}
 	}

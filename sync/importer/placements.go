@@ -18,10 +18,10 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/resolve"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/volume"
 )
 
@@ -33,14 +33,14 @@ import (
 //	prune     what came from an origin and has left it, unless anybody still wants the file
 //
 // A file here belongs to every accepted origin that lists it, and to those whose drives are not at
-// hand it belongs as the ledger says. A file that belongs to somebody else is neither replaced nor
+// hand it belongs as the state says. A file that belongs to somebody else is neither replaced nor
 // pruned. No two tasks of a plan have one name, and what several origins list under one path with
 // the same bytes is brought in once.
 
-// owned is a file that the ledger remembers for an owner.
+// owned is a file that the state remembers for an owner.
 type owned struct {
 	owner
-	id   ledger.OriginID
+	id   state.OriginID
 	size int64
 	sum  manifest.Digest
 }
@@ -105,16 +105,16 @@ type placements struct {
 func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 	p := &placements{im: im, kind: kind, owned: make(map[string][]owned), byPath: make(map[string][]string), kept: make(map[string]bool),
 		taken: make(map[string]*deed), joint: make(map[wantedFile][]*deed), blocked: im.client.blocked[kind]}
-	var here []ledger.OriginID
+	var here []state.OriginID
 	for _, in := range im.origins {
 		p.remember(in.id, in, in.imports[kind])
 		here = append(append(here, in.former...), in.id, in.known)
 	}
-	for _, id := range im.l.Importers(ledgerKind(kind)) {
+	for _, id := range im.st.Importers(stateKind(kind)) {
 		if key, ok := im.know.Ring.Find(id.Key); !ok || key.Revoked() || slices.Contains(here, id) {
 			continue // what came under a key that is not trusted any longer is nobody's
 		}
-		rows, err := im.l.Imports(id, ledgerKind(kind))
+		rows, err := im.st.Imports(id, stateKind(kind))
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +123,7 @@ func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 	return p, nil
 }
 
-func (p *placements) remember(id ledger.OriginID, in *incoming, rows map[string]ledger.Import) {
+func (p *placements) remember(id state.OriginID, in *incoming, rows map[string]state.Import) {
 	for path, row := range rows {
 		p.owned[row.Local] = append(p.owned[row.Local], owned{owner{in, path}, id, row.Size, row.Sum})
 		if row.Local != path {
@@ -214,7 +214,7 @@ func (p *placements) present(in *incoming, d deed, l looked, known bool) {
 	in.Plan.Present.Add(d.item.Size)
 	p.kept[l.Local] = true
 	if !l.isLink() && (known || p.belongs(l)) {
-		in.imports[p.kind][d.path] = ledger.Import{Local: l.Local, Size: d.item.Size, Sum: d.item.Sum}
+		in.imports[p.kind][d.path] = state.Import{Local: l.Local, Size: d.item.Size, Sum: d.item.Sum}
 	}
 }
 
@@ -371,8 +371,8 @@ func (p *placements) overwrite(m *missing, by string) error {
 // handOver is the command that ends the contest of two origins for a name, where they are one machine's, which lost its key and made
 // another: the new key takes the place of the old one. "" for origins of different names.
 func (p *placements) handOver(m *missing, l looked) string {
-	other := ledger.OriginID{}
-	isOther := func(id ledger.OriginID) bool { return id.Name == m.in.id.Name && id.Key != m.in.id.Key }
+	other := state.OriginID{}
+	isOther := func(id state.OriginID) bool { return id.Name == m.in.id.Name && id.Key != m.in.id.Key }
 	if d := p.taken[l.Local]; d != nil {
 		if o := d.owners[0].in; isOther(o.id) {
 			other = o.id
@@ -396,7 +396,7 @@ func (p *placements) handOver(m *missing, l looked) string {
 
 // later reports whether the key of the first of two origins was made after that of the second. The clock of an export may have run ahead without the key: generations
 // decide only where the keys do not.
-func (p *placements) later(x, y ledger.OriginID) bool {
+func (p *placements) later(x, y state.OriginID) bool {
 	a, aKnown := p.im.know.Ring.Find(x.Key)
 	b, bKnown := p.im.know.Ring.Find(y.Key)
 	if aKnown && bKnown && !a.Created().Equal(b.Created()) {
@@ -406,13 +406,13 @@ func (p *placements) later(x, y ledger.OriginID) bool {
 }
 
 // signed is the newest generation of an origin that is at hand or was imported; 0 for none.
-func (p *placements) signed(id ledger.OriginID) int64 {
+func (p *placements) signed(id state.OriginID) int64 {
 	for _, in := range p.im.origins {
 		if in.id == id {
 			return in.gen.Serial()
 		}
 	}
-	seen, _ := p.im.l.Seen(id)
+	seen, _ := p.im.st.Seen(id)
 	return seen.Serial
 }
 
@@ -501,7 +501,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 // gone are the rows whose files are neither here any more nor brought in by the plan: somebody
 // removed them. If most are gone at once, the directory is rather not mounted, and they stay the
 // origin's.
-func (p *placements) gone(rows map[string]ledger.Import) map[string]bool {
+func (p *placements) gone(rows map[string]state.Import) map[string]bool {
 	gone := make(map[string]bool)
 	for name, row := range rows {
 		if p.kept[row.Local] || p.taken[row.Local] != nil {
@@ -515,7 +515,7 @@ func (p *placements) gone(rows map[string]ledger.Import) map[string]bool {
 }
 
 // holdAll notes that an older generation removes nothing: what it does not have may be newer than it is.
-func (p *placements) holdAll(in *incoming, rows map[string]ledger.Import, gone map[string]bool, stock *drive.Stock) {
+func (p *placements) holdAll(in *incoming, rows map[string]state.Import, gone map[string]bool, stock *drive.Stock) {
 	h := Held{Kind: p.kind, Reason: fmt.Sprintf("this drive's state is older than that of %s, which was imported here", stamp(in.seen.Serial))}
 	for name, row := range rows {
 		if !stock.Has(name) && !gone[name] {

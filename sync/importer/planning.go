@@ -4,8 +4,8 @@ import (
 	"context"
 	"slices"
 
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/state"
 )
 
 // settlePending settles what a run had noted that ended between its steps.
@@ -15,7 +15,7 @@ func settlePending(ctx context.Context, im *importer, in *incoming) error {
 			continue // the directory may only not be mounted
 		}
 		for _, id := range append(slices.Clone(in.former), in.known, in.id) {
-			pending := im.l.Pending(id, ledgerKind(kind))
+			pending := im.st.Pending(id, stateKind(kind))
 			rows, err := pending.Rows()
 			if err != nil {
 				return err
@@ -23,7 +23,7 @@ func settlePending(ctx context.Context, im *importer, in *incoming) error {
 			if len(rows) == 0 {
 				continue
 			}
-			err = settleRows(rows, mine, func(p ledger.Import) (lies, error) {
+			err = settleRows(rows, mine, func(p state.Import) (lies, error) {
 				l, err := im.client.look(ctx, kind, p.Local, p.Size)
 				if isLeftOut(err) {
 					return lies{unknown: true}, nil
@@ -92,16 +92,16 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error
 	return refused, nil
 }
 
-// beginPlan forgets what was planned for an origin, and reads what the ledger remembers of it.
+// beginPlan forgets what was planned for an origin, and reads what the state remembers of it.
 func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	p := in.Plan
 	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, payload.Tally{}, []Held{}
 	p.Unusable, p.UnusableKinds = []payload.Item{}, nil
 	in.deeds, in.prune, in.LeftOut = nil, nil, []payload.Item{}
-	in.imports = make(map[payload.Kind]map[string]ledger.Import)
+	in.imports = make(map[payload.Kind]map[string]state.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if im.wants(kind) {
-			if in.imports[kind], err = rememberedRows(im.l, ledgerKind(kind), append(slices.Clone(in.former), in.known, in.id)...); err != nil {
+			if in.imports[kind], err = rememberedRows(im.st, stateKind(kind), append(slices.Clone(in.former), in.known, in.id)...); err != nil {
 				return err
 			}
 		}

@@ -8,7 +8,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -18,11 +18,11 @@ import (
 // ends in between has lost nothing; the next one copies them again.
 
 // formerOf are the origins that this one was before, as they may be remembered here.
-func formerOf(know trust.View, l *ledger.Ledger, key manifest.Fingerprint, names []string, offered manifest.Ring) []ledger.OriginID {
-	var ids []ledger.OriginID
+func formerOf(know trust.View, st *state.Dir, key manifest.Fingerprint, names []string, offered manifest.Ring) []state.OriginID {
+	var ids []state.OriginID
 	for _, name := range slices.Backward(names) { // the latest last: its rows count
-		id := ledger.OriginID{Key: key, Name: name}
-		for _, id := range []ledger.OriginID{know.Predecessor(l, id, offered), id} {
+		id := state.OriginID{Key: key, Name: name}
+		for _, id := range []state.OriginID{know.Predecessor(st, id, offered), id} {
 			if !slices.Contains(ids, id) {
 				ids = append(ids, id)
 			}
@@ -33,10 +33,10 @@ func formerOf(know trust.View, l *ledger.Ledger, key manifest.Fingerprint, names
 
 // rememberedRows are the files of a kind that came in from an origin, under the names and keys that it had one after
 // another.
-func rememberedRows(l *ledger.Ledger, kind ledger.Kind, ids ...ledger.OriginID) (map[string]ledger.Import, error) {
-	rows := make(map[string]ledger.Import)
+func rememberedRows(st *state.Dir, kind state.Kind, ids ...state.OriginID) (map[string]state.Import, error) {
+	rows := make(map[string]state.Import)
 	for _, id := range ids {
-		more, err := l.Imports(id, kind)
+		more, err := st.Imports(id, kind)
 		if err != nil {
 			return nil, err
 		}
@@ -47,14 +47,14 @@ func rememberedRows(l *ledger.Ledger, kind ledger.Kind, ids ...ledger.OriginID) 
 
 // takenOver are those of an origin's former names and keys under which rows of a kind are remembered: they are its own
 // from now on.
-func takenOver(l *ledger.Ledger, kind ledger.Kind, now ledger.OriginID, former ...ledger.OriginID) []ledger.OriginID {
-	here := l.Importers(kind)
-	return slices.DeleteFunc(former, func(id ledger.OriginID) bool { return id == now || !slices.Contains(here, id) })
+func takenOver(st *state.Dir, kind state.Kind, now state.OriginID, former ...state.OriginID) []state.OriginID {
+	here := st.Importers(kind)
+	return slices.DeleteFunc(former, func(id state.OriginID) bool { return id == now || !slices.Contains(here, id) })
 }
 
 // checkName refuses an origin that goes on under another name here.
-func checkName(l *ledger.Ledger, id ledger.OriginID) error {
-	name, err := ledger.RenewedAs(l, id)
+func checkName(st *state.Dir, id state.OriginID) error {
+	name, err := state.RenewedAs(st, id)
 	if err == nil && name != "" {
 		err = &RenewedError{Origin: id.Name, Now: name}
 	}

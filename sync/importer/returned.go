@@ -65,7 +65,7 @@ func (im *importer) wentBack(r *Refused) bool {
 		if in.id.Key != refusal.Signer.Introducer {
 			continue
 		}
-		seen, _ := im.l.Seen(in.known)
+		seen, _ := im.st.Seen(in.known)
 		if at.serial > max(in.gen.Serial(), seen.Serial) {
 			r.Err = &ReturnedError{Origin: r.Origin, Old: refusal.Signer.Key, Now: in.id.Key, Serial: at.serial, Refusal: r.Err}
 			return true

@@ -1,26 +1,26 @@
 package importer
 
 import (
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 )
 
-// A file changes its name on the disk and its row in the ledger at two different moments. The
-// change that is going to happen is therefore noted before (ledger.Pending) and settled after; what
+// A file changes its name on the disk and its row in the state at two different moments. The
+// change that is going to happen is therefore noted before (state.Pending) and settled after; what
 // a run left that ended in between is settled by the next one: by what lies there.
 
 // notes are the rows that are written before names change, of each origin that lists the files.
-type notes map[ledger.OriginID]map[string]ledger.Import
+type notes map[state.OriginID]map[string]state.Import
 
-func (n notes) add(id ledger.OriginID, path string, i ledger.Import) {
+func (n notes) add(id state.OriginID, path string, i state.Import) {
 	if n[id] == nil {
-		n[id] = make(map[string]ledger.Import)
+		n[id] = make(map[string]state.Import)
 	}
 	n[id][path] = i
 }
 
-func (n notes) save(l *ledger.Ledger, kind ledger.Kind) error {
+func (n notes) save(st *state.Dir, kind state.Kind) error {
 	for id, rows := range n {
-		if err := l.Pending(id, kind).Save(rows); err != nil {
+		if err := st.Pending(id, kind).Save(rows); err != nil {
 			return err
 		}
 	}
@@ -35,7 +35,7 @@ type lies struct {
 }
 
 // settleRows brings the rows of an origin up to date with what an interrupted run had noted.
-func settleRows(pending, mine map[string]ledger.Import, look func(ledger.Import) (lies, error)) error {
+func settleRows(pending, mine map[string]state.Import, look func(state.Import) (lies, error)) error {
 	for path, p := range pending {
 		at, err := look(p)
 		if err != nil {

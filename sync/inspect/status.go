@@ -10,10 +10,10 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -76,7 +76,7 @@ type MachineStatus struct {
 	Key      string       `json:"key,omitempty"` // fingerprint of the signing key
 	Trusted  []TrustedKey `json:"trusted"`
 	Origins  []string     `json:"origins"` // names under which this machine exports
-	Runs     []ledger.Run `json:"runs"`    // newest last
+	Runs     []state.Run  `json:"runs"`    // newest last
 
 	// Auto and AutoLog are filled in by the command line: PKGSNEAK_AUTO, and the line that shows the log of automatic runs.
 	Auto    string `json:"auto,omitempty"`
@@ -92,25 +92,25 @@ type TrustedKey struct {
 
 // Status looks at a drive and at this machine. It changes nothing and works for ordinary users. An origin that cannot be verified is part of the report, not an error.
 func Status(ctx context.Context, m machine.Machine, o StatusOptions) (*StatusReport, error) {
-	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
-	k, err := trust.Read(l, m.Now())
+	defer st.Close()
+	k, err := trust.Read(st, m.Now())
 	if err != nil {
 		return nil, err
 	}
-	r := &StatusReport{Machine: machineStatus(m, l, k)}
+	r := &StatusReport{Machine: machineStatus(m, st, k)}
 	if o.Drive != "" {
-		r.Drive, err = driveStatus(ctx, l, k, o.Drive, forecast.NewJudge(forecast.ReadGates(m.Settings, m.CPUInfo), forecast.GateOptions{}))
+		r.Drive, err = driveStatus(ctx, st, k, o.Drive, forecast.NewJudge(forecast.ReadGates(m.Settings, m.CPUInfo), forecast.GateOptions{}))
 	}
 	return r, err
 }
 
-func machineStatus(m machine.Machine, l *ledger.Ledger, k trust.View) MachineStatus {
+func machineStatus(m machine.Machine, st *state.Dir, k trust.View) MachineStatus {
 	s := MachineStatus{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR, StateDir: m.StateDir, Key: string(k.Own),
-		Trusted: []TrustedKey{}, Origins: l.Origins(), Runs: l.Runs()}
+		Trusted: []TrustedKey{}, Origins: st.Origins(), Runs: st.Runs()}
 	for _, key := range k.Ring {
 		if key.Fingerprint() == k.Own {
 			continue
@@ -124,7 +124,7 @@ func machineStatus(m machine.Machine, l *ledger.Ledger, k trust.View) MachineSta
 	return s
 }
 
-func driveStatus(ctx context.Context, l *ledger.Ledger, k trust.View, mount string, j *forecast.Judge) (*DriveStatus, error) {
+func driveStatus(ctx context.Context, st *state.Dir, k trust.View, mount string, j *forecast.Judge) (*DriveStatus, error) {
 	d, err := drive.OpenFor("status of", mount)
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func driveStatus(ctx context.Context, l *ledger.Ledger, k trust.View, mount stri
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		o, err := originStatus(l, k, d, dir, offered, j)
+		o, err := originStatus(st, k, d, dir, offered, j)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +158,7 @@ func driveStatus(ctx context.Context, l *ledger.Ledger, k trust.View, mount stri
 	return s, nil
 }
 
-func originStatus(l *ledger.Ledger, k trust.View, d *drive.Drive, dir string, offered manifest.Ring, j *forecast.Judge) (OriginStatus, error) {
+func originStatus(st *state.Dir, k trust.View, d *drive.Drive, dir string, offered manifest.Ring, j *forecast.Judge) (OriginStatus, error) {
 	o := OriginStatus{Dir: dir}
 	seen, err := k.Load(d, dir, offered)
 	var gone *drive.GoneError
@@ -177,8 +177,8 @@ func originStatus(l *ledger.Ledger, k trust.View, d *drive.Drive, dir string, of
 		if errors.As(o.Err, &gone) && gone.Vanished {
 			return o, o.Err
 		}
-		id := ledger.OriginID{Key: seen.Gen.Signed.Signer, Name: o.Name}
-		if s, ok := l.Seen(k.Predecessor(l, id, offered)); ok {
+		id := state.OriginID{Key: seen.Gen.Signed.Signer, Name: o.Name}
+		if s, ok := st.Seen(k.Predecessor(st, id, offered)); ok {
 			o.Imported = s.Serial
 		}
 	}

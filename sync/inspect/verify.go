@@ -15,10 +15,10 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
@@ -64,12 +64,12 @@ func Verify(ctx context.Context, m machine.Machine, o VerifyOptions, w progress.
 		return nil, err
 	}
 	defer d.Close()
-	l, err := ledger.Open(ctx, m.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
-	k, err := trust.Read(l, m.Now())
+	defer st.Close()
+	k, err := trust.Read(st, m.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func Verify(ctx context.Context, m machine.Machine, o VerifyOptions, w progress.
 		}
 		r.Origins = append(r.Origins, v)
 	}
-	if err := rememberDamage(ctx, m, l, r.Origins); err != nil {
+	if err := rememberDamage(ctx, m, st, r.Origins); err != nil {
 		w.Notice(fmt.Sprintf("the next export cannot be told what is damaged: %v", err))
 	}
 	return r, nil
@@ -107,28 +107,28 @@ func Verify(ctx context.Context, m machine.Machine, o VerifyOptions, w progress.
 
 // rememberDamage notes for the next export what is damaged in the origins of this machine. An ordinary
 // user cannot, and where another pkgsneak is at work nobody waits for it: export --repair finds the same.
-func rememberDamage(ctx context.Context, m machine.Machine, l *ledger.Ledger, origins []*OriginVerify) error {
-	mine := ownKeys(l)
+func rememberDamage(ctx context.Context, m machine.Machine, st *state.Dir, origins []*OriginVerify) error {
+	mine := ownKeys(st)
 	origins = slices.DeleteFunc(slices.Clone(origins), func(v *OriginVerify) bool {
 		return len(v.Bad) == 0 || !mine[v.Fingerprint]
 	})
 	if len(origins) == 0 {
 		return nil
 	}
-	state, err := ledger.Open(ctx, m.StateDir, ledger.Options{Hook: m.Hook})
+	w, err := state.Open(ctx, m.StateDir, state.Options{Hook: m.Hook})
 	if errors.Is(err, durable.ErrLocked) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer state.Close()
+	defer w.Close()
 	for _, v := range origins {
 		paths := make([]string, len(v.Bad))
 		for i, it := range v.Bad {
 			paths[i] = it.Path
 		}
-		if err := ledger.SetDamaged(state, v.Name, v.Serial, v.Serial, paths); err != nil {
+		if err := state.SetDamaged(w, v.Name, v.Serial, v.Serial, paths); err != nil {
 			return err
 		}
 	}
@@ -137,12 +137,12 @@ func rememberDamage(ctx context.Context, m machine.Machine, l *ledger.Ledger, or
 
 // ownKeys are the fingerprints of the keys that this machine signs and signed with, as far as this user
 // may read them.
-func ownKeys(l *ledger.Ledger) map[string]bool {
+func ownKeys(st *state.Dir) map[string]bool {
 	mine := make(map[string]bool)
-	if key, err := l.SigningKey(); err == nil {
+	if key, err := st.SigningKey(); err == nil {
 		mine[string(key.Public().Fingerprint())] = true
 	}
-	retired, _ := l.Retired()
+	retired, _ := st.Retired()
 	for _, key := range retired {
 		mine[string(key.Public().Fingerprint())] = true
 	}

@@ -22,5 +22,5 @@ type Machine struct {
 	Version    string // of this program, recorded in a generation
 	LockWait   time.Duration
 	Hook       durable.Hook // shown each change of a file on this machine, and of the drive that an export writes to; nil outside of tests
-	Unattended bool         // who started the run remembers it himself (ledger.Run.By)
+	Unattended bool         // who started the run remembers it himself (state.Run.By)
 }

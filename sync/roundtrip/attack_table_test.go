@@ -30,10 +30,10 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/reindex"
+	"pkgsneak/sync/state"
 )
 
 // keyAttacks: who signed, with what, and when.
@@ -112,7 +112,7 @@ func keyAttacks() []attack {
 		}, refused, "was imported under the key"},
 		{"a key that is not wanted, in another directory", func(a *arena) {
 			key := stranger.key(a.t, 0)
-			a.decide(ledger.Decision{Key: key.Fingerprint(), Verdict: ledger.Never, UserID: key.UserID(), At: epoch})
+			a.decide(state.Decision{Key: key.Fingerprint(), Verdict: state.Never, UserID: key.UserID(), At: epoch})
 			a.onDrive(stranger.fingerprint(), ".asc", armored("PUBLIC KEY BLOCK", stranger.block("forger", 0), stranger.introduction("forger", a.key, a.key)))
 			a.opts.AcceptRotation = true
 			a.resignWith(stranger, func(s *statement) {
@@ -624,22 +624,22 @@ func (a *arena) stored(name string) string {
 // trust makes a key the only one that the client trusts.
 func (a *arena) trust(k *manifest.PublicKey) {
 	a.t.Helper()
-	l, err := ledger.Open(a.t.Context(), a.client.StateDir, ledger.Options{})
+	st, err := state.Open(a.t.Context(), a.client.StateDir, state.Options{})
 	a.must(err)
-	defer l.Close()
-	a.must(l.Distrust(a.key.key(a.t, 0).Fingerprint()))
+	defer st.Close()
+	a.must(st.Distrust(a.key.key(a.t, 0).Fingerprint()))
 	if k != nil {
-		a.must(l.Trust(k))
+		a.must(st.Trust(k))
 	}
 }
 
 // decide lets the administrator of the client decide about a key.
-func (a *arena) decide(d ledger.Decision) {
+func (a *arena) decide(d state.Decision) {
 	a.t.Helper()
-	l, err := ledger.Open(a.t.Context(), a.client.StateDir, ledger.Options{})
+	st, err := state.Open(a.t.Context(), a.client.StateDir, state.Options{})
 	a.must(err)
-	defer l.Close()
-	a.must(ledger.Decide(l, d))
+	defer st.Close()
+	a.must(state.Decide(st, d))
 }
 
 // onDrive puts a file among the keys on the drive.
@@ -765,10 +765,10 @@ func generationAttacks() []attack {
 
 // remembers has the client know that it is at least as late as that.
 func (a *arena) remembers(t time.Time) {
-	l, err := ledger.Open(a.t.Context(), a.client.StateDir, ledger.Options{})
+	st, err := state.Open(a.t.Context(), a.client.StateDir, state.Options{})
 	a.must(err)
-	defer l.Close()
-	a.must(l.RaiseTime(t))
+	defer st.Close()
+	a.must(st.RaiseTime(t))
 }
 
 // recordAttacks: a record that says what it should not.
@@ -1216,10 +1216,10 @@ func (a *arena) forgetStaging() {
 // pruned takes what came from the origin out of what has to stay.
 func (a *arena) pruned() {
 	a.t.Helper()
-	l, err := ledger.Open(a.t.Context(), a.client.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(a.t.Context(), a.client.StateDir, state.Options{ReadOnly: true})
 	a.must(err)
-	defer l.Close()
-	brought, err := l.Imports(ledger.OriginID{Key: a.key.key(a.t, 0).Fingerprint(), Name: "host"}, ledger.Packages)
+	defer st.Close()
+	brought, err := st.Imports(state.OriginID{Key: a.key.key(a.t, 0).Fingerprint(), Name: "host"}, state.Packages)
 	a.must(err)
 	for _, i := range brought {
 		a.disposable = append(a.disposable, filepath.Join(a.client.PKGDIR, i.Local))

@@ -28,10 +28,10 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/reindex"
+	"pkgsneak/sync/state"
 )
 
 // An arena is a client with packages of its own, and a drive that somebody else had in his hands.
@@ -105,12 +105,12 @@ func newTemplate(t *testing.T) *template {
 	if _, err := reindex.Index(t.Context(), p.client, reindex.IndexOptions{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	l, err := ledger.Open(t.Context(), p.host.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(t.Context(), p.host.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	key, err := l.SigningKey()
+	defer st.Close()
+	key, err := st.SigningKey()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -497,10 +497,10 @@ func indexFaults(t *testing.T, pkgdir string) (faults []string) {
 
 // remembered is the latest time that the client is sure of.
 func (a *arena) remembered() time.Time {
-	l, err := ledger.Open(a.t.Context(), a.client.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(a.t.Context(), a.client.StateDir, state.Options{ReadOnly: true})
 	a.must(err)
-	defer l.Close()
-	return l.HighestTime()
+	defer st.Close()
+	return st.HighestTime()
 }
 
 // forgettable reports whether a path of the client need not stay.

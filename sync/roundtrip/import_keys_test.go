@@ -14,34 +14,34 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/state"
 )
 
-// withKey gives a host's signing key and its open ledger.
-func withKey(t *testing.T, host machine.Machine) (*ledger.Ledger, *manifest.PrivateKey) {
+// withKey gives a host's signing key and its open state.
+func withKey(t *testing.T, host machine.Machine) (*state.Dir, *manifest.PrivateKey) {
 	t.Helper()
-	l, err := ledger.Open(t.Context(), host.StateDir, ledger.Options{})
+	st, err := state.Open(t.Context(), host.StateDir, state.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	key, err := l.SigningKey()
+	t.Cleanup(func() { st.Close() })
+	key, err := st.SigningKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l, key
+	return st, key
 }
 
 // trusts lists the keys that a machine trusts and that are not revoked.
 func trusts(t *testing.T, m machine.Machine) map[manifest.Fingerprint]bool {
 	t.Helper()
-	l, err := ledger.Open(t.Context(), m.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(t.Context(), m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	ring, err := l.Trusted()
+	defer st.Close()
+	ring, err := st.Trusted()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,13 +88,13 @@ func TestARevocationIsOnADriveThatIsTooFull(t *testing.T) {
 	pack(t, host.PKGDIR, "xpak-classic")
 	mustExport(t, host, exporter.ExportOptions{Drive: mount})
 	trustEach(t, client, host)
-	l, old := withKey(t, host)
+	st, old := withKey(t, host)
 	revoked, err := old.Revoked(epoch)
 	if err != nil {
 		t.Fatal(err)
 	}
 	next, err := manifest.GenerateKey("the next", epoch)
-	if err = errors.Join(err, l.ReplaceSigningKey(next), l.SaveRetired(revoked), l.Close()); err != nil {
+	if err = errors.Join(err, st.ReplaceSigningKey(next), st.SaveRetired(revoked), st.Close()); err != nil {
 		t.Fatal(err)
 	}
 	sparse := filepath.Join(host.DISTDIR, "sparse.tar")
@@ -141,15 +141,15 @@ func TestASuccessorIsTrustedOnceTheImportIsCertain(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	l, old := withKey(t, host)
+	st, old := withKey(t, host)
 	next, err := manifest.GenerateKey("the next", epoch)
 	if err == nil {
 		next, err = next.IntroducedBy(old, epoch)
 	}
 	if err == nil {
-		err = l.ReplaceSigningKey(next)
+		err = st.ReplaceSigningKey(next)
 	}
-	if err = errors.Join(err, l.Close()); err != nil {
+	if err = errors.Join(err, st.Close()); err != nil {
 		t.Fatal(err)
 	}
 	rebuild(t, filepath.Join(host.PKGDIR, "app-misc/labhello-1.0-r2.tbz2"))
@@ -189,15 +189,15 @@ func TestAKeyThatCameBackIsTold(t *testing.T) {
 	trustEach(t, client, host)
 	mustImport(t, client, importer.ImportOptions{Drive: mount})
 	mustExport(t, interim, exporter.ExportOptions{Drive: mount})
-	state, old := withKey(t, host)
+	opened, old := withKey(t, host)
 	_, next := withKey(t, interim)
-	if err := state.Close(); err != nil {
+	if err := opened.Close(); err != nil {
 		t.Fatal(err)
 	}
 	before, after := old.Public().Fingerprint(), next.Public().Fingerprint()
-	l, err := ledger.Open(t.Context(), client.StateDir, ledger.Options{})
+	st, err := state.Open(t.Context(), client.StateDir, state.Options{})
 	if err == nil {
-		err = errors.Join(ledger.Replace(l, before, next.Public(), epoch), l.Close())
+		err = errors.Join(state.Replace(st, before, next.Public(), epoch), st.Close())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -17,10 +17,10 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/inspect"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -88,7 +88,7 @@ func write(t *testing.T, name, text string) {
 // trustEach lets a client trust the key of a host.
 func trustEach(t *testing.T, client, host machine.Machine) {
 	t.Helper()
-	h, err := ledger.Open(t.Context(), host.StateDir, ledger.Options{ReadOnly: true})
+	h, err := state.Open(t.Context(), host.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func trustEach(t *testing.T, client, host machine.Machine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := ledger.Open(t.Context(), client.StateDir, ledger.Options{})
+	c, err := state.Open(t.Context(), client.StateDir, state.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

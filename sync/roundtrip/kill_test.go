@@ -17,9 +17,9 @@ import (
 	"pkgsneak/sync/durable/durabletest"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/reindex"
+	"pkgsneak/sync/state"
 )
 
 // killed is a client that has imported a first generation, and three drives: the second generation, which is interrupted, and
@@ -112,7 +112,7 @@ func (k *killed) at(t *testing.T, hook durable.Hook) machine.Machine {
 }
 
 // A run may end before any operation, and the origin's files stay the origin's: the next generation
-// replaces them in place, what left the origin is pruned, and the ledger has no row too many.
+// replaces them in place, what left the origin is pruned, and the state has no row too many.
 func TestImportEndedBeforeEachOperation(t *testing.T) {
 	k := newKilled(t)
 	rec := &durabletest.Recorder{}
@@ -151,8 +151,8 @@ func TestImportEndedBeforeEachOperation(t *testing.T) {
 func (k *killed) check(t *testing.T, m machine.Machine) {
 	t.Helper()
 	k.checkFiles(t, m)
-	rows(t, m, ledger.Packages, killedReplaced, killedNew)
-	rows(t, m, ledger.Distfiles, killedDist)
+	rows(t, m, state.Packages, killedReplaced, killedNew)
+	rows(t, m, state.Distfiles, killedDist)
 }
 
 func (k *killed) checkFiles(t *testing.T, m machine.Machine) {
@@ -170,46 +170,46 @@ func (k *killed) checkFiles(t *testing.T, m machine.Machine) {
 	}
 }
 
-// rows holds the ledger against what has to be in it: nothing more, and nothing unsettled.
-func rows(t *testing.T, m machine.Machine, kind ledger.Kind, want ...string) {
+// rows compares the state with what has to be in it: nothing more, and nothing unsettled.
+func rows(t *testing.T, m machine.Machine, kind state.Kind, want ...string) {
 	t.Helper()
-	l, err := ledger.Open(t.Context(), m.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(t.Context(), m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	ring, err := l.Trusted()
+	defer st.Close()
+	ring, err := st.Trusted()
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := ledger.OriginID{Key: ring[0].Fingerprint(), Name: "bighost"}
-	have, err := l.Imports(id, kind)
+	id := state.OriginID{Key: ring[0].Fingerprint(), Name: "bighost"}
+	have, err := st.Imports(id, kind)
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(want)
 	if got := slices.Sorted(maps.Keys(have)); !slices.Equal(got, want) {
-		t.Errorf("the ledger has %q, want %q", got, want)
+		t.Errorf("the state has %q, want %q", got, want)
 	}
 	for path, i := range have {
 		if i.Local != path {
-			t.Errorf("the ledger has %q at %q", path, i.Local)
+			t.Errorf("the state has %q at %q", path, i.Local)
 		}
 	}
-	if pending, err := l.Pending(id, kind).Rows(); err != nil || len(pending) > 0 {
+	if pending, err := st.Pending(id, kind).Rows(); err != nil || len(pending) > 0 {
 		t.Errorf("unsettled: %v, %v", pending, err)
 	}
 }
 
-// A file that was removed is durably gone before the ledger forgets it, and one that was placed is
+// A file that was removed is durably gone before the state forgets it, and one that was placed is
 // remembered as placed at once.
 func TestOrderOfForgetting(t *testing.T) {
 	k := newKilled(t)
 	rec := &durabletest.Recorder{}
 	m := k.at(t, rec.Hook)
 	mustImport(t, m, importer.ImportOptions{Drive: k.second, Prune: true, Workers: 1})
-	rows(t, m, ledger.Packages, killedReplaced, killedNew)
-	rows(t, m, ledger.Distfiles, killedDist)
+	rows(t, m, state.Packages, killedReplaced, killedNew)
+	rows(t, m, state.Distfiles, killedDist)
 	after := func(root, what string, from int) int {
 		t.Helper()
 		for i, c := range rec.All() {
@@ -240,7 +240,7 @@ func TestOrderOfForgetting(t *testing.T) {
 			}
 		}
 		if saved < synced {
-			t.Errorf("%s: the ledger forgot at %d, the directory was synced at %d", kind.table, saved, synced)
+			t.Errorf("%s: the state forgot at %d, the directory was synced at %d", kind.table, saved, synced)
 		}
 	}
 }
@@ -285,7 +285,7 @@ func TestOneImportPerDirectory(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	k.checkFiles(t, m) // each ledger has what its own run did
+	k.checkFiles(t, m) // each state has what its own run did
 }
 
 // A file that two origins list comes in with the task of the first, and is the second's, too. The
@@ -309,23 +309,23 @@ func TestSharedFileOfARunThatEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.Hook = nil
-	l, err := ledger.Open(t.Context(), client.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(t.Context(), client.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	ring, err := l.Trusted()
+	defer st.Close()
+	ring, err := st.Trusted()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range ring {
 		name := strings.TrimPrefix(key.UserID(), "pkgsneak on ")
-		id := ledger.OriginID{Key: key.Fingerprint(), Name: name}
-		have, err := l.Imports(id, ledger.Distfiles)
+		id := state.OriginID{Key: key.Fingerprint(), Name: name}
+		have, err := st.Imports(id, state.Distfiles)
 		if err != nil {
 			t.Fatal(err)
 		}
-		pending, err := l.Pending(id, ledger.Distfiles).Rows()
+		pending, err := st.Pending(id, state.Distfiles).Rows()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,20 +16,20 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/ledger"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/state"
 )
 
 // generationOf opens what a drive has of a host.
 func generationOf(t *testing.T, m machine.Machine, path string) *drive.Generation {
 	t.Helper()
-	l, err := ledger.Open(t.Context(), m.StateDir, ledger.Options{ReadOnly: true})
+	st, err := state.Open(t.Context(), m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	key, err := l.SigningKey()
+	defer st.Close()
+	key, err := st.SigningKey()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 )
 
 // State is how a signer stands to this machine.
@@ -195,9 +195,9 @@ func (v View) judgeClaim(claimed, name string) Signer {
 		s.Key, s.UserID, s.Since, s.State = fpr, d.UserID, d.At, Retired
 		s.Introducer = d.By
 		switch d.Verdict {
-		case ledger.Never:
+		case state.Never:
 			s.State = Never
-		case ledger.Revoked:
+		case state.Revoked:
 			s.State, s.Reason = Revoked, "revoked by its owner, as was seen here before "+day(d.At)
 		}
 		return s

@@ -8,7 +8,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
-	"pkgsneak/sync/ledger"
+	"pkgsneak/sync/state"
 )
 
 // A View is what this machine judges signatures by.
@@ -19,23 +19,23 @@ type View struct {
 	Now    time.Time            // the latest time that is certain
 
 	clock     time.Time
-	decisions map[manifest.Fingerprint]ledger.Decision
-	seen      []ledger.OriginID // origins of which something was accepted here
-	exports   []string          // names under which this machine exports
+	decisions map[manifest.Fingerprint]state.Decision
+	seen      []state.OriginID // origins of which something was accepted here
+	exports   []string         // names under which this machine exports
 }
 
 // Read reads the keys of the state directory. A signing key that an ordinary user may not read is no
 // error: reading a drive does not need it.
-func Read(l *ledger.Ledger, clock time.Time) (View, error) {
-	v := View{Now: Latest(clock, l.HighestTime()), clock: clock, seen: ledger.SeenOrigins(l), exports: l.Origins()}
+func Read(st *state.Dir, clock time.Time) (View, error) {
+	v := View{Now: Latest(clock, st.HighestTime()), clock: clock, seen: state.SeenOrigins(st), exports: st.Origins()}
 	var err error
-	if v.decisions, err = ledger.Decisions(l); err != nil {
+	if v.decisions, err = state.Decisions(st); err != nil {
 		return View{}, err
 	}
-	if v.Ring, err = l.Trusted(); err != nil {
+	if v.Ring, err = st.Trusted(); err != nil {
 		return View{}, err
 	}
-	signing, err := l.SigningKey()
+	signing, err := st.SigningKey()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return v, nil
@@ -133,8 +133,8 @@ func (v View) introducer(key *manifest.PublicKey, offered manifest.Ring, depth i
 // Predecessor finds under which key an origin is remembered here: its own, or one that introduced
 // it, over the keys on the drive. Files that came in under that key are the origin's still, and its
 // numbers go on.
-func (v View) Predecessor(l *ledger.Ledger, id ledger.OriginID, offered manifest.Ring) ledger.OriginID {
-	if _, ok := l.Seen(id); ok {
+func (v View) Predecessor(st *state.Dir, id state.OriginID, offered manifest.Ring) state.OriginID {
+	if _, ok := st.Seen(id); ok {
 		return id
 	}
 	known := append(slices.Clone(offered), v.Ring...)
@@ -145,7 +145,7 @@ func (v View) Predecessor(l *ledger.Ledger, id ledger.OriginID, offered manifest
 			return id
 		}
 		before.Key = by
-		if _, ok := l.Seen(before); ok {
+		if _, ok := st.Seen(before); ok {
 			return before
 		}
 	}

@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"cmp"
@@ -37,8 +37,8 @@ var damagedTable = table{kind: "pkgsneak damaged", version: 1, fields: 1}
 func (d Damaged) row() string { return strconv.FormatInt(d.Serial, 10) + "/" + d.Origin + "/" + d.Path }
 
 // DamagedFiles returns the damaged files that are remembered. An odd file is as good as none.
-func DamagedFiles(l *Ledger) ([]Damaged, error) {
-	data, err := l.read(damagedName, maxText)
+func DamagedFiles(st *Dir) ([]Damaged, error) {
+	data, err := st.read(damagedName, maxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -63,8 +63,8 @@ func DamagedFiles(l *Ledger) ([]Damaged, error) {
 
 // SetDamaged remembers which files of a generation are damaged, in place of what was remembered of it
 // and of the generation before.
-func SetDamaged(l *Ledger, origin string, before, serial int64, paths []string) error {
-	old, err := DamagedFiles(l)
+func SetDamaged(st *Dir, origin string, before, serial int64, paths []string) error {
+	old, err := DamagedFiles(st)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func SetDamaged(l *Ledger, origin string, before, serial int64, paths []string) 
 	if slices.Equal(all, old) {
 		return nil
 	}
-	return l.write(damagedName, 0o644, func(w io.Writer) error {
+	return st.write(damagedName, 0o644, func(w io.Writer) error {
 		return damagedTable.write(w, len(all), func(b []byte, i int) []byte {
 			return append(b, escape(all[i].row())...)
 		})

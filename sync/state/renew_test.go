@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"bytes"
@@ -17,50 +17,50 @@ func TestRenewExported(t *testing.T) {
 	far, now := time.Date(2036, 3, 1, 12, 0, 0, 0, time.UTC), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for _, killed := range []bool{false, true} {
 		dir := t.TempDir()
-		open := func() *Ledger {
-			l, err := Open(t.Context(), dir, Options{})
+		open := func() *Dir {
+			st, err := Open(t.Context(), dir, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return l
+			return st
 		}
-		l := open()
-		if err := errors.Join(l.SaveExported("host", Exported{"/p", far.Unix()}), l.RaiseTime(far)); err != nil {
+		st := open()
+		if err := errors.Join(st.SaveExported("host", Exported{"/p", far.Unix()}), st.RaiseTime(far)); err != nil {
 			t.Fatal(err)
 		}
 		before, err := os.ReadFile(filepath.Join(dir, memoryName))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := RenewExported(l, "host", "host-2", now); err != nil {
+		if err := RenewExported(st, "host", "host-2", now); err != nil {
 			t.Fatal(err)
 		}
-		if err := RenewExported(l, "host-2", "host", now); !errors.Is(err, fs.ErrExist) {
+		if err := RenewExported(st, "host-2", "host", now); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("a former name is given again: %v", err)
 		}
-		l.Close()
+		st.Close()
 		if killed { // after the first of the two files
 			if err := os.WriteFile(filepath.Join(dir, memoryName), before, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		l = open()
-		if got := l.Origins(); !slices.Equal(got, []string{"host-2"}) {
+		st = open()
+		if got := st.Origins(); !slices.Equal(got, []string{"host-2"}) {
 			t.Errorf("killed %t: origins %q", killed, got)
 		}
-		if e, _ := l.Exported("host-2"); e != (Exported{"/p", now.Unix()}) {
+		if e, _ := st.Exported("host-2"); e != (Exported{"/p", now.Unix()}) {
 			t.Errorf("killed %t: exported %+v", killed, e)
 		}
-		if got := l.HighestTime(); !got.Equal(now) {
+		if got := st.HighestTime(); !got.Equal(now) {
 			t.Errorf("killed %t: highest time %v", killed, got)
 		}
-		if err := RenewExported(l, "host-2", "host-3", now.Add(time.Hour)); err != nil {
+		if err := RenewExported(st, "host-2", "host-3", now.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if names, err := FormerNames(l, "host-3"); err != nil || !slices.Equal(names, []string{"host-2", "host"}) {
+		if names, err := FormerNames(st, "host-3"); err != nil || !slices.Equal(names, []string{"host-2", "host"}) {
 			t.Errorf("killed %t: former names %q, %v", killed, names, err)
 		}
-		l.Close()
+		st.Close()
 	}
 }
 

@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"cmp"
@@ -47,8 +47,8 @@ const decisionsName = "decisions"
 var decisionsTable = table{kind: "pkgsneak decisions", version: 1, fields: 5}
 
 // Decisions returns what was decided about keys that are not trusted, by fingerprint.
-func Decisions(l *Ledger) (map[manifest.Fingerprint]Decision, error) {
-	data, err := l.read(decisionsName, maxText)
+func Decisions(st *Dir) (map[manifest.Fingerprint]Decision, error) {
+	data, err := st.read(decisionsName, maxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		return map[manifest.Fingerprint]Decision{}, nil
 	}
@@ -57,7 +57,7 @@ func Decisions(l *Ledger) (map[manifest.Fingerprint]Decision, error) {
 	}
 	m, line, err := parseDecisions(string(data))
 	if err != nil {
-		return nil, l.odd(decisionsName, line, err.Error())
+		return nil, st.odd(decisionsName, line, err.Error())
 	}
 	return m, nil
 }
@@ -107,17 +107,17 @@ func canonical(s string) (manifest.Fingerprint, error) {
 
 // Decide remembers a decision in place of an earlier one about the same key. It does not change who
 // is trusted.
-func Decide(l *Ledger, d Decision) error {
-	return changeDecisions(l, func(m map[manifest.Fingerprint]Decision) { m[d.Key] = d })
+func Decide(st *Dir, d Decision) error {
+	return changeDecisions(st, func(m map[manifest.Fingerprint]Decision) { m[d.Key] = d })
 }
 
 // Undecide forgets what was decided about a key, which is trusted from now on.
-func Undecide(l *Ledger, fpr manifest.Fingerprint) error {
-	return changeDecisions(l, func(m map[manifest.Fingerprint]Decision) { delete(m, fpr) })
+func Undecide(st *Dir, fpr manifest.Fingerprint) error {
+	return changeDecisions(st, func(m map[manifest.Fingerprint]Decision) { delete(m, fpr) })
 }
 
-func changeDecisions(l *Ledger, change func(map[manifest.Fingerprint]Decision)) error {
-	old, err := Decisions(l)
+func changeDecisions(st *Dir, change func(map[manifest.Fingerprint]Decision)) error {
+	old, err := Decisions(st)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func changeDecisions(l *Ledger, change func(map[manifest.Fingerprint]Decision)) 
 	if maps.Equal(m, old) {
 		return nil
 	}
-	return l.write(decisionsName, 0o644, func(w io.Writer) error { return writeDecisions(w, m) })
+	return st.write(decisionsName, 0o644, func(w io.Writer) error { return writeDecisions(w, m) })
 }
 
 func writeDecisions(w io.Writer, m map[manifest.Fingerprint]Decision) error {

@@ -1,4 +1,4 @@
-// Package ledger is what this machine remembers: its signing key, the keys it trusts, per origin the
+// Package state is what this machine remembers: its signing key, the keys it trusts, per origin the
 // highest serial it has seen and what it brought in as what, what it exported, the last runs, and the
 // digests of files it has read.
 //
@@ -55,8 +55,8 @@
 // Times there are nanoseconds since 1970; a digest that is not known is "-". RULES is the number of the rules that the
 // file has passed (Cache.Approve), or "-". A file of another version is one that is lost.
 //
-// A Ledger and its Caches are for one goroutine.
-package ledger
+// A Dir and its Caches are for one goroutine.
+package state
 
 import (
 	"bytes"
@@ -91,7 +91,7 @@ const (
 	maxText = 512 << 20
 )
 
-// ErrReadOnly is returned by everything that writes when the ledger was opened with Options.ReadOnly.
+// ErrReadOnly is returned by everything that writes when the state was opened with Options.ReadOnly.
 var ErrReadOnly = errors.New("the state directory was opened for reading only")
 
 // A FileError says which state file cannot be used and why. The file is left as it is.
@@ -136,14 +136,14 @@ func (e *FileError) Hints(string) []string {
 
 // Options for Open. The zero value opens for writing and does not wait for another pkgsneak.
 type Options struct {
-	ReadOnly bool          // no lock, nothing is created, an absent directory is an empty ledger
+	ReadOnly bool          // no lock, nothing is created, an absent directory is an empty state
 	LockWait time.Duration // durable.ErrLocked after this long
 	OnWait   func()        // called once after a second of waiting
 	Hook     durable.Hook  // shown each change of a file; nil outside of tests
 }
 
-// A Ledger is an open state directory.
-type Ledger struct {
+// A Dir is an open state directory.
+type Dir struct {
 	dir    string
 	root   *durable.Root // nil: read only, and there is no such directory
 	lock   *durable.Lock
@@ -152,55 +152,55 @@ type Ledger struct {
 
 // Open opens the state directory dir, and creates it (not with ReadOnly). The error is
 // durable.ErrLocked if another pkgsneak uses it, and a *FileError if its memory cannot be used.
-func Open(ctx context.Context, dir string, o Options) (*Ledger, error) {
-	l, err := open(ctx, dir, o)
+func Open(ctx context.Context, dir string, o Options) (*Dir, error) {
+	st, err := open(ctx, dir, o)
 	if err != nil {
 		return nil, fmt.Errorf("opening the state directory: %w", err)
 	}
-	return l, nil
+	return st, nil
 }
 
-func open(ctx context.Context, dir string, o Options) (_ *Ledger, err error) {
-	l := &Ledger{dir: dir}
+func open(ctx context.Context, dir string, o Options) (_ *Dir, err error) {
+	st := &Dir{dir: dir}
 	if !o.ReadOnly {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
 	}
-	l.root, err = durable.OpenRoot(dir, o.Hook)
+	st.root, err = durable.OpenRoot(dir, o.Hook)
 	if o.ReadOnly && errors.Is(err, fs.ErrNotExist) {
-		return l, nil
+		return st, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			l.Close()
+			st.Close()
 		}
 	}()
 	if !o.ReadOnly {
-		l.lock, err = l.root.Acquire(ctx, lockName, durable.LockOptions{Wait: o.LockWait, OnWait: o.OnWait})
+		st.lock, err = st.root.Acquire(ctx, lockName, durable.LockOptions{Wait: o.LockWait, OnWait: o.OnWait})
 		if err != nil {
 			return nil, err
 		}
-		if err := l.sweep(); err != nil {
+		if err := st.sweep(); err != nil {
 			return nil, err
 		}
 	}
-	if err := l.readMemory(); err != nil || o.ReadOnly {
-		return l, err
+	if err := st.readMemory(); err != nil || o.ReadOnly {
+		return st, err
 	}
-	if err := finishReplacing(l); err != nil {
+	if err := finishReplacing(st); err != nil {
 		return nil, err
 	}
-	return l, finishRenewing(l)
+	return st, finishRenewing(st)
 }
 
 // sweep removes what killed runs left.
-func (l *Ledger) sweep() error {
+func (st *Dir) sweep() error {
 	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, pendingDir, digestsDir} {
-		if err := l.root.Sweep(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := st.root.Sweep(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -208,126 +208,126 @@ func (l *Ledger) sweep() error {
 }
 
 // Close lets the next pkgsneak in.
-func (l *Ledger) Close() error {
+func (st *Dir) Close() error {
 	var errs []error
-	if l.lock != nil {
-		errs = append(errs, l.lock.Release())
+	if st.lock != nil {
+		errs = append(errs, st.lock.Release())
 	}
-	if l.root != nil {
-		errs = append(errs, l.root.Close())
+	if st.root != nil {
+		errs = append(errs, st.root.Close())
 	}
-	l.lock, l.root = nil, nil
+	st.lock, st.root = nil, nil
 	return errors.Join(errs...)
 }
 
 // write replaces a state file.
-func (l *Ledger) write(name string, mode fs.FileMode, fill func(io.Writer) error) error {
-	if l.lock == nil {
+func (st *Dir) write(name string, mode fs.FileMode, fill func(io.Writer) error) error {
+	if st.lock == nil {
 		return ErrReadOnly
 	}
 	if dir := path.Dir(name); dir != "." {
-		if err := l.root.MkdirAll(dir, 0o755); err != nil {
+		if err := st.root.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("writing state: %w", err)
 		}
 	}
-	err := l.root.WriteFile(name, durable.Attr{Mode: mode, UID: -1, GID: -1}, fill)
+	err := st.root.WriteFile(name, durable.Attr{Mode: mode, UID: -1, GID: -1}, fill)
 	if err != nil {
-		return fmt.Errorf("state directory %q: %w", l.dir, err)
+		return fmt.Errorf("state directory %q: %w", st.dir, err)
 	}
 	return nil
 }
 
-func (l *Ledger) writeBytes(name string, mode fs.FileMode, data []byte) error {
-	return l.write(name, mode, func(w io.Writer) error {
+func (st *Dir) writeBytes(name string, mode fs.FileMode, data []byte) error {
+	return st.write(name, mode, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})
 }
 
 // read returns a state file of at most limit bytes; absent is fs.ErrNotExist.
-func (l *Ledger) read(name string, limit int64) ([]byte, error) {
-	if l.root == nil {
-		return nil, &fs.PathError{Op: "open", Path: path.Join(l.dir, name), Err: fs.ErrNotExist}
+func (st *Dir) read(name string, limit int64) ([]byte, error) {
+	if st.root == nil {
+		return nil, &fs.PathError{Op: "open", Path: path.Join(st.dir, name), Err: fs.ErrNotExist}
 	}
-	f, fi, err := l.root.OpenRegular(name)
+	f, fi, err := st.root.OpenRegular(name)
 	if err != nil {
-		return nil, fmt.Errorf("reading state below %q: %w", l.dir, err)
+		return nil, fmt.Errorf("reading state below %q: %w", st.dir, err)
 	}
 	defer f.Close()
 	var b bytes.Buffer
 	b.Grow(int(min(fi.Size(), limit)) + bytes.MinRead)
 	if _, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
-		return nil, fmt.Errorf("reading state below %q: %w", l.dir, err)
+		return nil, fmt.Errorf("reading state below %q: %w", st.dir, err)
 	}
 	if int64(b.Len()) > limit {
-		return nil, l.odd(name, 0, fmt.Sprintf("longer than %d bytes", limit))
+		return nil, st.odd(name, 0, fmt.Sprintf("longer than %d bytes", limit))
 	}
 	return b.Bytes(), nil
 }
 
-func (l *Ledger) odd(name string, line int, reason string) error {
-	_, err := l.root.Lstat(signingName)
-	return &FileError{Path: path.Join(l.dir, name), Line: line, Reason: reason, Exports: err == nil}
+func (st *Dir) odd(name string, line int, reason string) error {
+	_, err := st.root.Lstat(signingName)
+	return &FileError{Path: path.Join(st.dir, name), Line: line, Reason: reason, Exports: err == nil}
 }
 
 // SigningKey returns the key this machine signs with; fs.ErrNotExist if it has none.
-func (l *Ledger) SigningKey() (*manifest.PrivateKey, error) {
-	data, err := l.read(signingName, manifest.MaxKey)
+func (st *Dir) SigningKey() (*manifest.PrivateKey, error) {
+	data, err := st.read(signingName, manifest.MaxKey)
 	if err != nil {
 		return nil, err
 	}
 	k, err := manifest.ReadPrivateKey(data)
 	if err != nil {
-		return nil, l.odd(signingName, 0, err.Error())
+		return nil, st.odd(signingName, 0, err.Error())
 	}
 	return k, nil
 }
 
 // SaveSigningKey stores the first key. It returns fs.ErrExist if there is one: a machine that signs
 // with another key is another origin to every client, so that step is the administrator's.
-func (l *Ledger) SaveSigningKey(k *manifest.PrivateKey) error {
-	if l.lock == nil {
+func (st *Dir) SaveSigningKey(k *manifest.PrivateKey) error {
+	if st.lock == nil {
 		return ErrReadOnly
 	}
-	_, err := l.root.Lstat(signingName)
+	_, err := st.root.Lstat(signingName)
 	if err == nil {
 		err = fs.ErrExist
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("saving the signing key %q: %w", path.Join(l.dir, signingName), err)
+		return fmt.Errorf("saving the signing key %q: %w", path.Join(st.dir, signingName), err)
 	}
-	return l.writeBytes(signingName, 0o600, k.Armor())
+	return st.writeBytes(signingName, 0o600, k.Armor())
 }
 
 // ReplaceSigningKey makes next the key that this machine signs with, and keeps the one it had. A
 // machine that has none gets fs.ErrNotExist.
-func (l *Ledger) ReplaceSigningKey(next *manifest.PrivateKey) error {
-	old, err := l.SigningKey()
+func (st *Dir) ReplaceSigningKey(next *manifest.PrivateKey) error {
+	old, err := st.SigningKey()
 	if err != nil {
 		return err
 	}
-	if err := l.SaveRetired(old); err != nil {
+	if err := st.SaveRetired(old); err != nil {
 		return err
 	}
-	return l.writeBytes(signingName, 0o600, next.Armor())
+	return st.writeBytes(signingName, 0o600, next.Armor())
 }
 
 // RenewSigningKey stores the key that is there again, with what was changed about it: its expiry, or
 // another certification. A key with another fingerprint is fs.ErrExist.
-func (l *Ledger) RenewSigningKey(k *manifest.PrivateKey) error {
-	old, err := l.SigningKey()
+func (st *Dir) RenewSigningKey(k *manifest.PrivateKey) error {
+	old, err := st.SigningKey()
 	if err != nil {
 		return err
 	}
 	if old.Public().Fingerprint() != k.Public().Fingerprint() {
-		return fmt.Errorf("saving the signing key %q: %w", path.Join(l.dir, signingName), fs.ErrExist)
+		return fmt.Errorf("saving the signing key %q: %w", path.Join(st.dir, signingName), fs.ErrExist)
 	}
-	return l.writeBytes(signingName, 0o600, k.Armor())
+	return st.writeBytes(signingName, 0o600, k.Armor())
 }
 
 // RestoreSigningKey makes a key that this machine had, and lost, the one that it signs with again, and
 // keeps the one that was made without it. A key that cannot sign at that time is refused.
-func RestoreSigningKey(l *Ledger, key *manifest.PrivateKey, now time.Time) error {
+func RestoreSigningKey(st *Dir, key *manifest.PrivateKey, now time.Time) error {
 	public := key.Public()
 	if made := public.Created(); now.Before(made) {
 		now = made
@@ -335,7 +335,7 @@ func RestoreSigningKey(l *Ledger, key *manifest.PrivateKey, now time.Time) error
 	if err := public.Check(now); err != nil {
 		return fmt.Errorf("restoring a signing key: %w", err)
 	}
-	retired, err := l.Retired()
+	retired, err := st.Retired()
 	if err != nil {
 		return err
 	}
@@ -344,25 +344,25 @@ func RestoreSigningKey(l *Ledger, key *manifest.PrivateKey, now time.Time) error
 			return fmt.Errorf("restoring a signing key: %w", k.Public().Check(now))
 		}
 	}
-	if err := l.ReplaceSigningKey(key); err != nil {
+	if err := st.ReplaceSigningKey(key); err != nil {
 		return err
 	}
-	err = l.root.Remove(path.Join(retiredDir, string(public.Fingerprint())+keySuffix))
+	err = st.root.Remove(path.Join(retiredDir, string(public.Fingerprint())+keySuffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(err, l.root.SyncDir(retiredDir))
+	return errors.Join(err, st.root.SyncDir(retiredDir))
 }
 
 // SaveRetired stores a key that signs no longer, or renews the one with the same fingerprint: with its
 // revocation.
-func (l *Ledger) SaveRetired(k *manifest.PrivateKey) error {
-	return l.writeBytes(path.Join(retiredDir, string(k.Public().Fingerprint())+keySuffix), 0o600, k.Armor())
+func (st *Dir) SaveRetired(k *manifest.PrivateKey) error {
+	return st.writeBytes(path.Join(retiredDir, string(k.Public().Fingerprint())+keySuffix), 0o600, k.Armor())
 }
 
 // Retired returns the keys that this machine signed with before, in the order of their fingerprints.
-func (l *Ledger) Retired() ([]*manifest.PrivateKey, error) {
-	names, err := l.names(retiredDir)
+func (st *Dir) Retired() ([]*manifest.PrivateKey, error) {
+	names, err := st.names(retiredDir)
 	if err != nil {
 		return nil, err
 	}
@@ -371,13 +371,13 @@ func (l *Ledger) Retired() ([]*manifest.PrivateKey, error) {
 		if strings.HasPrefix(path.Base(name), ".") || !strings.HasSuffix(name, keySuffix) {
 			continue
 		}
-		data, err := l.read(name, manifest.MaxKey)
+		data, err := st.read(name, manifest.MaxKey)
 		if err != nil {
 			return nil, err
 		}
 		k, err := manifest.ReadPrivateKey(data)
 		if err != nil {
-			return nil, l.odd(name, 0, err.Error())
+			return nil, st.odd(name, 0, err.Error())
 		}
 		keys = append(keys, k)
 	}
@@ -386,8 +386,8 @@ func (l *Ledger) Retired() ([]*manifest.PrivateKey, error) {
 
 // Trusted returns the keys in trusted/, in the order of their file names; first the one that is about
 // to take the place of another (Replace), without that other.
-func (l *Ledger) Trusted() (manifest.Ring, error) {
-	pending, err := replacing(l)
+func (st *Dir) Trusted() (manifest.Ring, error) {
+	pending, err := replacing(st)
 	if err != nil {
 		return nil, err
 	}
@@ -395,7 +395,7 @@ func (l *Ledger) Trusted() (manifest.Ring, error) {
 	if pending != nil {
 		ring = manifest.Ring{pending.next}
 	}
-	err = l.eachTrusted(func(_ string, k *manifest.PublicKey) error {
+	err = st.eachTrusted(func(_ string, k *manifest.PublicKey) error {
 		if pending != nil && k.Fingerprint() == pending.old && !k.Revoked() {
 			return nil
 		}
@@ -407,8 +407,8 @@ func (l *Ledger) Trusted() (manifest.Ring, error) {
 	return ring, err
 }
 
-func (l *Ledger) eachTrusted(f func(name string, k *manifest.PublicKey) error) error {
-	names, err := l.names(trustedDir)
+func (st *Dir) eachTrusted(f func(name string, k *manifest.PublicKey) error) error {
+	names, err := st.names(trustedDir)
 	if err != nil {
 		return err
 	}
@@ -416,13 +416,13 @@ func (l *Ledger) eachTrusted(f func(name string, k *manifest.PublicKey) error) e
 		if strings.HasPrefix(path.Base(name), ".") || !strings.HasSuffix(name, keySuffix) {
 			continue
 		}
-		data, err := l.read(name, manifest.MaxKey)
+		data, err := st.read(name, manifest.MaxKey)
 		if err != nil {
 			return err
 		}
 		k, err := manifest.ReadPublicKey(data)
 		if err != nil {
-			return l.odd(name, 0, err.Error())
+			return st.odd(name, 0, err.Error())
 		}
 		if err := f(name, k); err != nil {
 			return err
@@ -432,21 +432,21 @@ func (l *Ledger) eachTrusted(f func(name string, k *manifest.PublicKey) error) e
 }
 
 // names lists a directory below the state directory, sorted; an absent one is empty.
-func (l *Ledger) names(dir string) ([]string, error) {
-	if l.root == nil {
+func (st *Dir) names(dir string) ([]string, error) {
+	if st.root == nil {
 		return nil, nil
 	}
-	f, err := l.root.Open(dir)
+	f, err := st.root.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading state below %q: %w", l.dir, err)
+		return nil, fmt.Errorf("reading state below %q: %w", st.dir, err)
 	}
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
 	if err != nil {
-		return nil, fmt.Errorf("reading state below %q: %w", l.dir, err)
+		return nil, fmt.Errorf("reading state below %q: %w", st.dir, err)
 	}
 	for i := range names {
 		names[i] = path.Join(dir, names[i])
@@ -456,22 +456,22 @@ func (l *Ledger) names(dir string) ([]string, error) {
 }
 
 // Trust adds a key, or renews the one with the same fingerprint.
-func (l *Ledger) Trust(k *manifest.PublicKey) error {
-	return l.writeBytes(path.Join(trustedDir, string(k.Fingerprint())+keySuffix), 0o644, k.Armor())
+func (st *Dir) Trust(k *manifest.PublicKey) error {
+	return st.writeBytes(path.Join(trustedDir, string(k.Fingerprint())+keySuffix), 0o644, k.Armor())
 }
 
 // Distrust removes a key under whatever name it lies in trusted/; fs.ErrNotExist if it is not there.
-func (l *Ledger) Distrust(fpr manifest.Fingerprint) error {
-	if l.lock == nil {
+func (st *Dir) Distrust(fpr manifest.Fingerprint) error {
+	if st.lock == nil {
 		return ErrReadOnly
 	}
 	found := false
-	err := l.eachTrusted(func(name string, k *manifest.PublicKey) error {
+	err := st.eachTrusted(func(name string, k *manifest.PublicKey) error {
 		if k.Fingerprint() != fpr {
 			return nil
 		}
 		found = true
-		return l.root.Remove(name)
+		return st.root.Remove(name)
 	})
 	if err != nil {
 		return fmt.Errorf("removing the key %s: %w", fpr, err)
@@ -479,5 +479,5 @@ func (l *Ledger) Distrust(fpr manifest.Fingerprint) error {
 	if !found {
 		return fmt.Errorf("removing the key %s: %w", fpr, fs.ErrNotExist)
 	}
-	return l.root.SyncDir(trustedDir)
+	return st.root.SyncDir(trustedDir)
 }

@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"errors"
@@ -24,23 +24,23 @@ var (
 	host = OriginID{Key: manifest.Fingerprint(strings.Repeat("AB", 20)), Name: "bighost"}
 )
 
-func openDir(t *testing.T, dir string, o Options) *Ledger {
+func openDir(t *testing.T, dir string, o Options) *Dir {
 	t.Helper()
-	l, err := Open(t.Context(), dir, o)
+	st, err := Open(t.Context(), dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	return l
+	t.Cleanup(func() { st.Close() })
+	return st
 }
 
 // reopen is what the next run sees.
-func reopen(t *testing.T, l *Ledger) *Ledger {
+func reopen(t *testing.T, st *Dir) *Dir {
 	t.Helper()
-	if err := l.Close(); err != nil {
+	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return openDir(t, l.dir, Options{})
+	return openDir(t, st.dir, Options{})
 }
 
 func key(t *testing.T, name string) *manifest.PrivateKey {
@@ -54,12 +54,12 @@ func key(t *testing.T, name string) *manifest.PrivateKey {
 
 func TestOpenExcludes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "var", "lib", "pkgsneak")
-	l := openDir(t, dir, Options{})
+	st := openDir(t, dir, Options{})
 	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, durable.ErrLocked) {
 		t.Errorf("second: %v, want ErrLocked", err)
 	}
 	openDir(t, dir, Options{ReadOnly: true})
-	reopen(t, l)
+	reopen(t, st)
 	if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm()&^0o755 != 0 {
 		t.Errorf("directory: %v %v", fi.Mode(), err)
 	}
@@ -67,31 +67,31 @@ func TestOpenExcludes(t *testing.T) {
 
 func TestOpenReadOnlyWritesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "none")
-	l := openDir(t, dir, Options{ReadOnly: true})
-	if _, err := l.SigningKey(); !errors.Is(err, fs.ErrNotExist) {
+	st := openDir(t, dir, Options{ReadOnly: true})
+	if _, err := st.SigningKey(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("signing key: %v", err)
 	}
-	if ring, err := l.Trusted(); err != nil || len(ring) != 0 {
+	if ring, err := st.Trusted(); err != nil || len(ring) != 0 {
 		t.Errorf("trusted: %v %v", ring, err)
 	}
-	if m, err := l.Imports(host, Packages); err != nil || len(m) != 0 {
+	if m, err := st.Imports(host, Packages); err != nil || len(m) != 0 {
 		t.Errorf("imports: %v %v", m, err)
 	}
-	c, err := l.Cache("/pkgdir", noon)
+	c, err := st.Cache("/pkgdir", noon)
 	if err != nil || c.Lost() != nil {
 		t.Errorf("cache: %v %v", err, c.Lost())
 	}
 	k := key(t, "x")
 	c.changed = true
 	for what, err := range map[string]error{
-		"SaveSigningKey": l.SaveSigningKey(k),
-		"Trust":          l.Trust(k.Public()),
-		"Distrust":       l.Distrust(host.Key),
-		"SaveSeen":       l.SaveSeen(host, Seen{Serial: 1}),
-		"RaiseTime":      l.RaiseTime(noon),
-		"SaveImports":    l.SaveImports(host, Packages, nil),
-		"SaveExported":   l.SaveExported("x", Exported{}),
-		"AddRun":         l.AddRun(Run{}),
+		"SaveSigningKey": st.SaveSigningKey(k),
+		"Trust":          st.Trust(k.Public()),
+		"Distrust":       st.Distrust(host.Key),
+		"SaveSeen":       st.SaveSeen(host, Seen{Serial: 1}),
+		"RaiseTime":      st.RaiseTime(noon),
+		"SaveImports":    st.SaveImports(host, Packages, nil),
+		"SaveExported":   st.SaveExported("x", Exported{}),
+		"AddRun":         st.AddRun(Run{}),
 		"Cache.Save":     c.Save(),
 	} {
 		if !errors.Is(err, ErrReadOnly) {
@@ -117,44 +117,44 @@ func TestOpenNeedsWritableDirectory(t *testing.T) {
 }
 
 func TestSigningKeyIsMadeOnce(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
-	if _, err := l.SigningKey(); !errors.Is(err, fs.ErrNotExist) {
+	st := openDir(t, t.TempDir(), Options{})
+	if _, err := st.SigningKey(); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("no key yet: %v", err)
 	}
 	k := key(t, "bighost")
-	if err := l.SaveSigningKey(k); err != nil {
+	if err := st.SaveSigningKey(k); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.SaveSigningKey(key(t, "second")); !errors.Is(err, fs.ErrExist) {
+	if err := st.SaveSigningKey(key(t, "second")); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second key: %v, want exists", err)
 	}
-	l = reopen(t, l)
-	got, err := l.SigningKey()
+	st = reopen(t, st)
+	got, err := st.SigningKey()
 	if err != nil || got.Public().Fingerprint() != k.Public().Fingerprint() {
 		t.Errorf("key %v, %v", got, err)
 	}
-	fi, err := os.Stat(filepath.Join(l.dir, "signing.asc"))
+	fi, err := os.Stat(filepath.Join(st.dir, "signing.asc"))
 	if err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", fi.Mode(), err)
 	}
-	if err := os.WriteFile(filepath.Join(l.dir, "signing.asc"), []byte("junk"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(st.dir, "signing.asc"), []byte("junk"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var odd *FileError
-	if _, err := l.SigningKey(); !errors.As(err, &odd) || !strings.HasSuffix(odd.Path, "signing.asc") {
+	if _, err := st.SigningKey(); !errors.As(err, &odd) || !strings.HasSuffix(odd.Path, "signing.asc") {
 		t.Errorf("damaged key: %v", err)
 	}
 }
 
 func TestTrust(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	a, b := key(t, "a").Public(), key(t, "b").Public()
 	for _, k := range []*manifest.PublicKey{a, b, a} {
-		if err := l.Trust(k); err != nil {
+		if err := st.Trust(k); err != nil {
 			t.Fatal(err)
 		}
 	}
-	trusted := filepath.Join(l.dir, "trusted")
+	trusted := filepath.Join(st.dir, "trusted")
 	// The administrator's own copy, an editor's backup and a hidden file.
 	for _, name := range []string{"from-bighost.asc", "a.asc~", ".hidden.asc"} {
 		data := []byte("junk")
@@ -165,33 +165,33 @@ func TestTrust(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l = reopen(t, l)
+	st = reopen(t, st)
 	want := []manifest.Fingerprint{a.Fingerprint(), b.Fingerprint()}
 	slices.Sort(want)
-	if got := fingerprints(t, l); !slices.Equal(got, want) {
+	if got := fingerprints(t, st); !slices.Equal(got, want) {
 		t.Errorf("trusted %v, want %v", got, want)
 	}
-	if err := l.Distrust(a.Fingerprint()); err != nil {
+	if err := st.Distrust(a.Fingerprint()); err != nil {
 		t.Fatal(err)
 	}
-	if got := fingerprints(t, l); !slices.Equal(got, []manifest.Fingerprint{b.Fingerprint()}) {
+	if got := fingerprints(t, st); !slices.Equal(got, []manifest.Fingerprint{b.Fingerprint()}) {
 		t.Errorf("after Distrust: %v", got)
 	}
-	if err := l.Distrust(a.Fingerprint()); !errors.Is(err, fs.ErrNotExist) {
+	if err := st.Distrust(a.Fingerprint()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("twice: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(trusted, "bad.asc"), []byte("junk"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var odd *FileError
-	if _, err := l.Trusted(); !errors.As(err, &odd) || !strings.HasSuffix(odd.Path, "bad.asc") {
+	if _, err := st.Trusted(); !errors.As(err, &odd) || !strings.HasSuffix(odd.Path, "bad.asc") {
 		t.Errorf("damaged key: %v", err)
 	}
 }
 
-func fingerprints(t *testing.T, l *Ledger) []manifest.Fingerprint {
+func fingerprints(t *testing.T, st *Dir) []manifest.Fingerprint {
 	t.Helper()
-	ring, err := l.Trusted()
+	ring, err := st.Trusted()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,69 +218,69 @@ func TestSeen(t *testing.T) {
 		{"older-serial-later-time", Seen{150, sum1, noon.Add(2 * time.Hour)}, Seen{200, sum2, noon.Add(2 * time.Hour)}, false},
 		{"newer-serial-earlier-time", Seen{300, sum1, noon}, Seen{300, sum1, noon.Add(2 * time.Hour)}, false},
 	}
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	for _, s := range steps {
-		err := l.SaveSeen(host, s.save)
+		err := st.SaveSeen(host, s.save)
 		if (err != nil) != s.wantErr {
 			t.Errorf("%s: error %v", s.name, err)
 		}
-		l = reopen(t, l)
-		if got, ok := l.Seen(host); !ok || got != s.want {
+		st = reopen(t, st)
+		if got, ok := st.Seen(host); !ok || got != s.want {
 			t.Errorf("%s: %v, want %v", s.name, got, s.want)
 		}
 	}
-	if got := l.HighestTime(); !got.Equal(noon.Add(2 * time.Hour)) {
+	if got := st.HighestTime(); !got.Equal(noon.Add(2 * time.Hour)) {
 		t.Errorf("highest time %v", got)
 	}
 	for _, id := range []OriginID{{host.Key, "other"}, {manifest.Fingerprint(strings.Repeat("CD", 20)), host.Name}} {
-		if got, ok := l.Seen(id); ok {
+		if got, ok := st.Seen(id); ok {
 			t.Errorf("%v was never seen, but: %v", id, got)
 		}
 	}
 }
 
 func TestRaiseTime(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	for _, at := range []time.Time{noon, noon.Add(-time.Hour), time.Unix(0, 0)} {
-		if err := l.RaiseTime(at); err != nil {
+		if err := st.RaiseTime(at); err != nil {
 			t.Fatal(err)
 		}
-		if l = reopen(t, l); !l.HighestTime().Equal(noon) {
-			t.Errorf("highest time %v", l.HighestTime())
+		if st = reopen(t, st); !st.HighestTime().Equal(noon) {
+			t.Errorf("highest time %v", st.HighestTime())
 		}
 	}
 }
 
 func TestExported(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
-	if _, ok := l.Exported("bighost"); ok {
+	st := openDir(t, t.TempDir(), Options{})
+	if _, ok := st.Exported("bighost"); ok {
 		t.Error("exported before anything was")
 	}
 	for _, e := range []Exported{{"/var/cache/binpkgs", 200}, {"/moved", 100}} {
-		if err := l.SaveExported("bighost", e); err != nil {
+		if err := st.SaveExported("bighost", e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l = reopen(t, l)
-	if got, ok := l.Exported("bighost"); !ok || got != (Exported{"/moved", 200}) {
+	st = reopen(t, st)
+	if got, ok := st.Exported("bighost"); !ok || got != (Exported{"/moved", 200}) {
 		t.Errorf("exported %v: the serial must not fall", got)
 	}
-	if got := l.Origins(); !slices.Equal(got, []string{"bighost"}) {
+	if got := st.Origins(); !slices.Equal(got, []string{"bighost"}) {
 		t.Errorf("origins %q", got)
 	}
 }
 
 func TestRunsKeepsTheLast(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	var all []Run
 	for i := range MaxRuns + 3 {
 		r := Run{When: noon.Add(time.Duration(i) * time.Minute), Verb: "import", Origin: "a\nb<&>", Drive: "/mnt/usb", Result: "done", Serial: int64(i), Files: i, Bytes: 1 << 40}
 		all = append(all, r)
-		if err := l.AddRun(r); err != nil {
+		if err := st.AddRun(r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := reopen(t, l).Runs(); !reflect.DeepEqual(got, all[3:]) {
+	if got := reopen(t, st).Runs(); !reflect.DeepEqual(got, all[3:]) {
 		t.Errorf("%d runs, first %v, want %d from %v", len(got), got[0], MaxRuns, all[3])
 	}
 }
@@ -297,16 +297,16 @@ func TestImports(t *testing.T) {
 	}
 	for name, m := range maps {
 		t.Run(name, func(t *testing.T) {
-			l := openDir(t, t.TempDir(), Options{})
-			if err := l.SaveImports(host, Packages, m); err != nil {
+			st := openDir(t, t.TempDir(), Options{})
+			if err := st.SaveImports(host, Packages, m); err != nil {
 				t.Fatal(err)
 			}
-			l = reopen(t, l)
-			got, err := l.Imports(host, Packages)
+			st = reopen(t, st)
+			got, err := st.Imports(host, Packages)
 			if err != nil || !reflect.DeepEqual(got, m) {
 				t.Errorf("%v, %v; want %v", got, err, m)
 			}
-			if other, err := l.Imports(host, Distfiles); err != nil || len(other) != 0 {
+			if other, err := st.Imports(host, Distfiles); err != nil || len(other) != 0 {
 				t.Errorf("distfiles: %v %v", other, err)
 			}
 		})
@@ -314,35 +314,35 @@ func TestImports(t *testing.T) {
 }
 
 func TestImportsRefusesNonsense(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	for name, m := range map[string]map[string]Import{
 		"no-name":       {"": {"a", 1, sum1}},
 		"no-local-name": {"a": {"", 1, sum1}},
 		"negative":      {"a": {"a", -1, sum1}},
 	} {
-		if err := l.SaveImports(host, Packages, m); err == nil {
+		if err := st.SaveImports(host, Packages, m); err == nil {
 			t.Errorf("%s: saved", name)
 		}
 	}
 }
 
 func TestImportsOfOddOrigins(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	names := []string{"a", "A", "a.b", "../../etc/passwd", "", ".", "a b", "a%20b", "ä", strings.Repeat("x", 300), strings.Repeat("x", 301), "a.packages"}
 	for i, name := range names {
 		m := map[string]Import{"p": {"p", int64(i), sum1}}
-		if err := l.SaveImports(OriginID{host.Key, name}, Packages, m); err != nil {
+		if err := st.SaveImports(OriginID{host.Key, name}, Packages, m); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
 	}
-	l = reopen(t, l)
+	st = reopen(t, st)
 	for i, name := range names {
-		m, err := l.Imports(OriginID{host.Key, name}, Packages)
+		m, err := st.Imports(OriginID{host.Key, name}, Packages)
 		if err != nil || m["p"].Size != int64(i) {
 			t.Errorf("%q: %v %v", name, m, err)
 		}
 	}
-	files, err := os.ReadDir(filepath.Join(l.dir, importsDir))
+	files, err := os.ReadDir(filepath.Join(st.dir, importsDir))
 	if err != nil || len(files) != len(names) {
 		t.Errorf("%d files for %d origins: %v", len(files), len(names), err)
 	}
@@ -384,24 +384,24 @@ func TestDamagedState(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l := openDir(t, t.TempDir(), Options{})
-			if err := l.SaveSeen(host, Seen{100, sum1, noon}); err != nil {
+			st := openDir(t, t.TempDir(), Options{})
+			if err := st.SaveSeen(host, Seen{100, sum1, noon}); err != nil {
 				t.Fatal(err)
 			}
-			if err := l.SaveImports(host, Packages, map[string]Import{"a": {"a", 1, sum1}, "b": {"b", 1, sum2}}); err != nil {
+			if err := st.SaveImports(host, Packages, map[string]Import{"a": {"a", 1, sum1}, "b": {"b", 1, sum2}}); err != nil {
 				t.Fatal(err)
 			}
-			if err := l.Close(); err != nil {
+			if err := st.Close(); err != nil {
 				t.Fatal(err)
 			}
 			file := tt.file
 			if file == imports {
 				file = importsFile(importsID{host, Packages})
 			}
-			file = filepath.Join(l.dir, file)
+			file = filepath.Join(st.dir, file)
 			damaged := damage(t, file, tt.damage)
 			for _, o := range []Options{{}, {ReadOnly: true}} {
-				err := openAndReadImports(t, l.dir, o)
+				err := openAndReadImports(t, st.dir, o)
 				var odd *FileError
 				if !errors.As(err, &odd) || odd.Path != file {
 					t.Errorf("error %v, want one about %q", err, file)
@@ -415,12 +415,12 @@ func TestDamagedState(t *testing.T) {
 }
 
 func openAndReadImports(t *testing.T, dir string, o Options) error {
-	l, err := Open(t.Context(), dir, o)
+	st, err := Open(t.Context(), dir, o)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	_, err = l.Imports(host, Packages)
+	defer st.Close()
+	_, err = st.Imports(host, Packages)
 	return err
 }
 
@@ -450,38 +450,38 @@ func cutLine(s string, n int) string {
 
 // A first run that is killed between its files must not leave something that looks like a loss.
 func TestKilledBetweenImportsAndMemory(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
-	if err := l.ensureMemory(); err != nil { // SaveImports, up to its last write
+	st := openDir(t, t.TempDir(), Options{})
+	if err := st.ensureMemory(); err != nil { // SaveImports, up to its last write
 		t.Fatal(err)
 	}
 	id := importsID{host, Packages}
-	if err := l.write(importsFile(id), 0o644, func(w io.Writer) error { return writeImports(w, importsTable(id), nil) }); err != nil {
+	if err := st.write(importsFile(id), 0o644, func(w io.Writer) error { return writeImports(w, importsTable(id), nil) }); err != nil {
 		t.Fatal(err)
 	}
-	l = reopen(t, l)
-	if m, err := l.Imports(host, Packages); err != nil || len(m) != 0 {
+	st = reopen(t, st)
+	if m, err := st.Imports(host, Packages); err != nil || len(m) != 0 {
 		t.Errorf("imports %v, %v", m, err)
 	}
 	m := map[string]Import{"a": {"a", 1, sum1}}
-	if err := l.SaveImports(host, Packages, m); err != nil {
+	if err := st.SaveImports(host, Packages, m); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := reopen(t, l).Imports(host, Packages); err != nil || !reflect.DeepEqual(got, m) {
+	if got, err := reopen(t, st).Imports(host, Packages); err != nil || !reflect.DeepEqual(got, m) {
 		t.Errorf("imports %v, %v", got, err)
 	}
 }
 
-// SaveImports on a fresh ledger never has imports without a memory: seen from the first write on.
+// SaveImports on a new state never has imports without a memory: seen from the first write on.
 func TestMemoryComesBeforeImports(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	// A directory where the file should go makes the write of the imports fail.
-	if err := os.MkdirAll(filepath.Join(l.dir, importsFile(importsID{host, Packages}), "x"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(st.dir, importsFile(importsID{host, Packages}), "x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.SaveImports(host, Packages, nil); err == nil {
+	if err := st.SaveImports(host, Packages, nil); err == nil {
 		t.Fatal("saved")
 	}
-	if _, err := os.Lstat(filepath.Join(l.dir, memoryName)); err != nil {
+	if _, err := os.Lstat(filepath.Join(st.dir, memoryName)); err != nil {
 		t.Errorf("no memory when the imports were written: %v", err)
 	}
 }
@@ -517,12 +517,12 @@ func TestOpenSweepsLeftovers(t *testing.T) {
 
 // The examples in the package comment.
 func TestFormat(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	steps := []error{
-		l.SaveSeen(host, Seen{1772366400, sum1, noon}),
-		l.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum2}}),
-		l.SaveExported("bighost", Exported{"/var/cache/binpkgs", 1772366400}),
-		l.AddRun(Run{noon, "import", "auto", "bighost", "/mnt/usb", "done", 1772366400, 3, 12345}),
+		st.SaveSeen(host, Seen{1772366400, sum1, noon}),
+		st.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum2}}),
+		st.SaveExported("bighost", Exported{"/var/cache/binpkgs", 1772366400}),
+		st.AddRun(Run{noon, "import", "auto", "bighost", "/mnt/usb", "done", 1772366400, 3, 12345}),
 	}
 	if err := errors.Join(steps...); err != nil {
 		t.Fatal(err)
@@ -541,7 +541,7 @@ func TestFormat(t *testing.T) {
 			"pkgsneak imports 1\t%s\tbighost\tpackages\na/b-1.tbz2\ta/b/b-1-2.xpak\t12\t02%s\nend\t1\n", host.Key, zeros),
 	}
 	for file, text := range want {
-		got, err := os.ReadFile(filepath.Join(l.dir, file))
+		got, err := os.ReadFile(filepath.Join(st.dir, file))
 		if err != nil || string(got) != text {
 			t.Errorf("%s:\n%s\nwant\n%s\n%v", file, got, text, err)
 		}
@@ -549,28 +549,28 @@ func TestFormat(t *testing.T) {
 }
 
 func TestSigningKeyThatChanges(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	old, next := key(t, "old"), key(t, "next")
-	if err := l.ReplaceSigningKey(next); !errors.Is(err, fs.ErrNotExist) {
+	if err := st.ReplaceSigningKey(next); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("replacing none: %v", err)
 	}
-	if err := l.SaveSigningKey(old); err != nil {
+	if err := st.SaveSigningKey(old); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.RenewSigningKey(next); !errors.Is(err, fs.ErrExist) {
+	if err := st.RenewSigningKey(next); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("renewing with another key: %v", err)
 	}
-	if err := l.RenewSigningKey(old); err != nil {
+	if err := st.RenewSigningKey(old); err != nil {
 		t.Error(err)
 	}
-	if err := l.ReplaceSigningKey(next); err != nil {
+	if err := st.ReplaceSigningKey(next); err != nil {
 		t.Fatal(err)
 	}
-	now, err := l.SigningKey()
+	now, err := st.SigningKey()
 	if err != nil || now.Public().Fingerprint() != next.Public().Fingerprint() {
 		t.Errorf("the signing key is %v, %v", now, err)
 	}
-	retired, err := l.Retired()
+	retired, err := st.Retired()
 	if err != nil || len(retired) != 1 || retired[0].Public().Fingerprint() != old.Public().Fingerprint() {
 		t.Errorf("retired: %v, %v", retired, err)
 	}
@@ -586,11 +586,11 @@ func TestHintsLeadOutOfALostFile(t *testing.T) {
 		t.Errorf("a host's memory: %q", memory)
 	}
 	dir := filepath.Join(t.TempDir(), "state")
-	l := openDir(t, dir, Options{})
-	if err := l.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {Local: "a/b-1.tbz2", Size: 1}}); err != nil {
+	st := openDir(t, dir, Options{})
+	if err := st.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {Local: "a/b-1.tbz2", Size: 1}}); err != nil {
 		t.Fatal(err)
 	}
-	l.Close()
+	st.Close()
 	for _, lost := range []string{importsFile(importsID{host, Packages}), memoryName} {
 		if err := os.Remove(filepath.Join(dir, lost)); err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"fmt"
@@ -36,9 +36,9 @@ var (
 	someSums = digest.Sums{MD5: [16]byte{0xab}, SHA1: [20]byte{0xcd}, Blake2b: [64]byte{0xef}}
 )
 
-func openCache(t *testing.T, l *Ledger) *Cache {
+func openCache(t *testing.T, st *Dir) *Cache {
 	t.Helper()
-	c, err := l.Cache("/var/cache/distfiles", noon)
+	c, err := st.Cache("/var/cache/distfiles", noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,14 +65,14 @@ func TestCacheKnowsUnchangedFiles(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l := openDir(t, t.TempDir(), Options{})
-			c := openCache(t, l)
+			st := openDir(t, t.TempDir(), Options{})
+			c := openCache(t, st)
 			c.Put("a", before, someSums, digest.All)
 			c.Approve("a", before, 3)
 			if err := c.Save(); err != nil {
 				t.Fatal(err)
 			}
-			c = openCache(t, reopen(t, l))
+			c = openCache(t, reopen(t, st))
 			if rules := c.Approved(tt.file, tt.now); (rules == 3) != tt.hit {
 				t.Errorf("passed the rules %d", rules)
 			}
@@ -137,16 +137,16 @@ func TestCacheDoesNotTrustRacyFiles(t *testing.T) {
 }
 
 func TestCachePartialSums(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	fi := fileStatus(5, lastYear, lastYear, 7)
 	for set := range digest.All + 1 {
-		c := openCache(t, l)
+		c := openCache(t, st)
 		name := fmt.Sprint("set", set)
 		c.Put(name, fi, someSums, set|digest.SHA512)
 		if err := c.Save(); err != nil {
 			t.Fatal(err)
 		}
-		_, got, hit := openCache(t, l).Lookup(name, fi)
+		_, got, hit := openCache(t, st).Lookup(name, fi)
 		if got != set || hit != (set != 0) {
 			t.Errorf("set %b: %b, hit %v", set, got, hit)
 		}
@@ -154,9 +154,9 @@ func TestCachePartialSums(t *testing.T) {
 }
 
 func TestCacheForgetsWhatIsNotThere(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	fi := fileStatus(5, lastYear, lastYear, 7)
-	c := openCache(t, l)
+	c := openCache(t, st)
 	odd := "odd\tname\n\\"
 	for _, name := range []string{"a", "b", odd} {
 		c.Put(name, fi, someSums, digest.All)
@@ -164,19 +164,19 @@ func TestCacheForgetsWhatIsNotThere(t *testing.T) {
 	if err := c.Save(); err != nil {
 		t.Fatal(err)
 	}
-	c = openCache(t, l)
+	c = openCache(t, st)
 	c.Lookup("a", fi)
 	c.Lookup(odd, fi)
 	if err := c.Save(); err != nil {
 		t.Fatal(err)
 	}
-	c = openCache(t, l)
+	c = openCache(t, st)
 	for name, want := range map[string]bool{"a": true, "b": false, odd: true} {
 		if _, _, hit := c.Lookup(name, fi); hit != want {
 			t.Errorf("%q: hit %v", name, hit)
 		}
 	}
-	other, err := l.Cache("/elsewhere", noon)
+	other, err := st.Cache("/elsewhere", noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,19 +186,19 @@ func TestCacheForgetsWhatIsNotThere(t *testing.T) {
 }
 
 func TestCacheSavesOnlyChanges(t *testing.T) {
-	l := openDir(t, t.TempDir(), Options{})
+	st := openDir(t, t.TempDir(), Options{})
 	fi := fileStatus(5, lastYear, lastYear, 7)
-	c := openCache(t, l)
+	c := openCache(t, st)
 	c.Put("a", fi, someSums, digest.All)
 	if err := c.Save(); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(l.dir, digestsFile(c.dir))
+	file := filepath.Join(st.dir, digestsFile(c.dir))
 	before, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c = openCache(t, l)
+	c = openCache(t, st)
 	c.Lookup("a", fi)
 	if err := c.Save(); err != nil {
 		t.Fatal(err)
@@ -221,16 +221,16 @@ func TestCacheThatIsOddStartsEmptyAndSaysSo(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := openDir(t, t.TempDir(), Options{})
+			st := openDir(t, t.TempDir(), Options{})
 			fi := fileStatus(5, lastYear, lastYear, 7)
-			c := openCache(t, l)
+			c := openCache(t, st)
 			c.Put("a", fi, someSums, digest.All)
 			if err := c.Save(); err != nil {
 				t.Fatal(err)
 			}
-			file := filepath.Join(l.dir, digestsFile(c.dir))
+			file := filepath.Join(st.dir, digestsFile(c.dir))
 			damage(t, file, f)
-			c = openCache(t, l)
+			c = openCache(t, st)
 			if c.Lost() == nil || !strings.Contains(c.Lost().Error(), file) {
 				t.Errorf("lost: %v", c.Lost())
 			}
@@ -241,7 +241,7 @@ func TestCacheThatIsOddStartsEmptyAndSaysSo(t *testing.T) {
 			if err := c.Save(); err != nil {
 				t.Fatal(err)
 			}
-			if c = openCache(t, l); c.Lost() != nil {
+			if c = openCache(t, st); c.Lost() != nil {
 				t.Errorf("after saving: %v", c.Lost())
 			}
 		})

@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"encoding/hex"
@@ -28,7 +28,7 @@ const racy = 2 * time.Second
 // A file is taken for unchanged if size, mtime, ctime and inode are (git's rule). A file that
 // changed so recently that one more change could leave all four as they are is not remembered.
 type Cache struct {
-	l       *Ledger
+	st      *Dir
 	dir     string
 	now     time.Time
 	files   map[string]*cached
@@ -76,10 +76,10 @@ func digestsTable(dir string) table {
 }
 
 // Cache opens the cache for the directory dir. now is the time before the first file is read.
-func (l *Ledger) Cache(dir string, now time.Time) (*Cache, error) {
-	c := &Cache{l: l, dir: dir, now: now, files: map[string]*cached{}}
+func (st *Dir) Cache(dir string, now time.Time) (*Cache, error) {
+	c := &Cache{st: st, dir: dir, now: now, files: map[string]*cached{}}
 	file := digestsFile(dir)
-	data, err := l.read(file, maxText)
+	data, err := st.read(file, maxText)
 	var odd *FileError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -92,7 +92,7 @@ func (l *Ledger) Cache(dir string, now time.Time) (*Cache, error) {
 	}
 	files, line, err := parseDigests(dir, string(data))
 	if err != nil {
-		c.lost = l.odd(file, line, err.Error())
+		c.lost = st.odd(file, line, err.Error())
 		return c, nil
 	}
 	c.files = files
@@ -181,7 +181,7 @@ func (c *Cache) Save() error {
 	if !c.changed && len(c.files) == before {
 		return nil
 	}
-	err := c.l.write(digestsFile(c.dir), 0o644, c.write)
+	err := c.st.write(digestsFile(c.dir), 0o644, c.write)
 	c.changed = err != nil
 	return err
 }

@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"bytes"
@@ -37,21 +37,21 @@ type replacement struct {
 // from then on, the highest serials go on, and the old key is trusted no longer. A key that was
 // revoked stays in trusted/, because that is where its revocation is remembered. After a crash at
 // any moment the whole of it happens or nothing.
-func Replace(l *Ledger, old manifest.Fingerprint, next *manifest.PublicKey, at time.Time) error {
+func Replace(st *Dir, old manifest.Fingerprint, next *manifest.PublicKey, at time.Time) error {
 	if old == next.Fingerprint() {
 		return fmt.Errorf("replacing the key %s: by itself", old)
 	}
 	r := &replacement{old, next, at.UTC().Truncate(time.Second)}
 	text := fmt.Appendf(nil, "%s%s\t%d\n", replacingHead, r.old, r.at.Unix())
-	if err := l.writeBytes(replacingName, 0o644, append(text, next.Armor()...)); err != nil {
+	if err := st.writeBytes(replacingName, 0o644, append(text, next.Armor()...)); err != nil {
 		return err
 	}
-	return finishReplacing(l)
+	return finishReplacing(st)
 }
 
 // replacing returns what a killed process has begun; nil if nothing.
-func replacing(l *Ledger) (*replacement, error) {
-	data, err := l.read(replacingName, manifest.MaxKey+1024)
+func replacing(st *Dir) (*replacement, error) {
+	data, err := st.read(replacingName, manifest.MaxKey+1024)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -60,7 +60,7 @@ func replacing(l *Ledger) (*replacement, error) {
 	}
 	r, err := parseReplacing(data)
 	if err != nil {
-		return nil, l.odd(replacingName, 0, err.Error())
+		return nil, st.odd(replacingName, 0, err.Error())
 	}
 	return r, nil
 }
@@ -91,36 +91,36 @@ func parseReplacing(data []byte) (*replacement, error) {
 
 // finishReplacing does what the file replacing says, or what is left of it. Each step may be done
 // again.
-func finishReplacing(l *Ledger) error {
-	r, err := replacing(l)
+func finishReplacing(st *Dir) error {
+	r, err := replacing(st)
 	if r == nil || err != nil {
 		return err
 	}
-	if err := r.handOver(l); err != nil {
+	if err := r.handOver(st); err != nil {
 		return err
 	}
-	if err := l.Trust(r.next); err != nil {
+	if err := st.Trust(r.next); err != nil {
 		return err
 	}
-	if err := r.distrust(l); err != nil {
+	if err := r.distrust(st); err != nil {
 		return err
 	}
-	if err := l.root.Remove(replacingName); err != nil {
-		return fmt.Errorf("state directory %q: %w", l.dir, err)
+	if err := st.root.Remove(replacingName); err != nil {
+		return fmt.Errorf("state directory %q: %w", st.dir, err)
 	}
-	return l.root.SyncDir(".")
+	return st.root.SyncDir(".")
 }
 
 // handOver makes everything that is remembered of origins of the old key the new key's.
-func (r *replacement) handOver(l *Ledger) error {
-	for id := range maps.Clone(l.memory.imports) { // which grows meanwhile
+func (r *replacement) handOver(st *Dir) error {
+	for id := range maps.Clone(st.memory.imports) { // which grows meanwhile
 		if id.Key == r.old {
-			if err := r.handOverImports(l, id); err != nil {
+			if err := r.handOverImports(st, id); err != nil {
 				return err
 			}
 		}
 	}
-	err := l.remember(func(m *memory) {
+	err := st.remember(func(m *memory) {
 		maps.DeleteFunc(m.imports, func(id importsID, _ string) bool { return id.Key == r.old })
 		for id, s := range m.seen {
 			if id.Key != r.old {
@@ -134,7 +134,7 @@ func (r *replacement) handOver(l *Ledger) error {
 	if err != nil {
 		return err
 	}
-	files, err := l.names(importsDir)
+	files, err := st.names(importsDir)
 	if err != nil {
 		return err
 	}
@@ -142,8 +142,8 @@ func (r *replacement) handOver(l *Ledger) error {
 		if !strings.HasPrefix(path.Base(file), string(r.old)+".") {
 			continue
 		}
-		if err := l.root.Remove(file); err != nil {
-			return fmt.Errorf("state directory %q: %w", l.dir, err)
+		if err := st.root.Remove(file); err != nil {
+			return fmt.Errorf("state directory %q: %w", st.dir, err)
 		}
 	}
 	return nil
@@ -151,18 +151,18 @@ func (r *replacement) handOver(l *Ledger) error {
 
 // handOverImports copies one table. If both keys brought in a file of one name, the new key's is
 // the one that its origin has now.
-func (r *replacement) handOverImports(l *Ledger, id importsID) error {
-	rows, err := l.Imports(id.OriginID, id.Kind)
+func (r *replacement) handOverImports(st *Dir, id importsID) error {
+	rows, err := st.Imports(id.OriginID, id.Kind)
 	if err != nil {
 		return err
 	}
 	mine := OriginID{Key: r.next.Fingerprint(), Name: id.Name}
-	newer, err := l.Imports(mine, id.Kind)
+	newer, err := st.Imports(mine, id.Kind)
 	if err != nil {
 		return err
 	}
 	maps.Copy(rows, newer)
-	return l.SaveImports(mine, id.Kind, rows)
+	return st.SaveImports(mine, id.Kind, rows)
 }
 
 func newerSeen(a, b Seen) Seen {
@@ -174,16 +174,16 @@ func newerSeen(a, b Seen) Seen {
 	return a
 }
 
-func (r *replacement) distrust(l *Ledger) error {
+func (r *replacement) distrust(st *Dir) error {
 	d := Decision{Key: r.old, Verdict: Replaced, By: r.next.Fingerprint(), At: r.at}
-	old, err := hidden(l, r.old)
+	old, err := hidden(st, r.old)
 	if err != nil {
 		return err
 	}
 	if old != nil {
 		d.UserID = old.UserID()
 	}
-	if err := changeDecisions(l, func(m map[manifest.Fingerprint]Decision) {
+	if err := changeDecisions(st, func(m map[manifest.Fingerprint]Decision) {
 		if was, ok := m[r.old]; ok && d.UserID == "" {
 			d.UserID = was.UserID
 		}
@@ -195,15 +195,15 @@ func (r *replacement) distrust(l *Ledger) error {
 	if old == nil || old.Revoked() {
 		return nil
 	}
-	if err := l.Distrust(r.old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := st.Distrust(r.old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
 // hidden returns a key that lies in trusted/, also one that Trusted leaves out; nil if there is none.
-func hidden(l *Ledger, fpr manifest.Fingerprint) (found *manifest.PublicKey, err error) {
-	err = l.eachTrusted(func(_ string, k *manifest.PublicKey) error {
+func hidden(st *Dir, fpr manifest.Fingerprint) (found *manifest.PublicKey, err error) {
+	err = st.eachTrusted(func(_ string, k *manifest.PublicKey) error {
 		if k.Fingerprint() == fpr {
 			found = k
 		}
@@ -214,6 +214,6 @@ func hidden(l *Ledger, fpr manifest.Fingerprint) (found *manifest.PublicKey, err
 
 // SeenOrigins returns the origins of which a generation was accepted here, in the order of key and
 // name.
-func SeenOrigins(l *Ledger) []OriginID {
-	return slices.SortedFunc(maps.Keys(l.memory.seen), OriginID.compare)
+func SeenOrigins(st *Dir) []OriginID {
+	return slices.SortedFunc(maps.Keys(st.memory.seen), OriginID.compare)
 }

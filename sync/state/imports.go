@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"encoding/hex"
@@ -69,27 +69,27 @@ func importsTable(id importsID) table {
 
 // Imports returns what was brought in from the origin, by the origin's path. Nothing ever brought in
 // is an empty map.
-func (l *Ledger) Imports(id OriginID, kind Kind) (map[string]Import, error) {
+func (st *Dir) Imports(id OriginID, kind Kind) (map[string]Import, error) {
 	key := importsID{id, kind}
-	file, known := l.memory.imports[key]
+	file, known := st.memory.imports[key]
 	if !known {
 		return map[string]Import{}, nil
 	}
-	data, err := l.read(file, maxText)
+	data, err := st.read(file, maxText)
 	if err != nil {
 		return nil, err
 	}
 	m, line, err := parseImports(importsTable(key), string(data))
 	if err != nil {
-		return nil, l.odd(file, line, err.Error())
+		return nil, st.odd(file, line, err.Error())
 	}
 	return m, nil
 }
 
 // Importers returns the origins of which files of that kind were brought in, in a fixed order.
-func (l *Ledger) Importers(kind Kind) []OriginID {
+func (st *Dir) Importers(kind Kind) []OriginID {
 	var ids []OriginID
-	for _, id := range slices.SortedFunc(maps.Keys(l.memory.imports), importsID.compare) {
+	for _, id := range slices.SortedFunc(maps.Keys(st.memory.imports), importsID.compare) {
 		if id.Kind == kind {
 			ids = append(ids, id.OriginID)
 		}
@@ -100,17 +100,17 @@ func (l *Ledger) Importers(kind Kind) []OriginID {
 // Pending is what is about to happen to the files of an origin: what may lie at its place by now if a run ended between
 // its steps. The zero Sum stands for a file that may have been removed.
 type Pending struct {
-	l   *Ledger
+	st  *Dir
 	key importsID
 }
 
 // Pending returns the notes of an origin and kind.
-func (l *Ledger) Pending(id OriginID, kind Kind) Pending { return Pending{l, importsID{id, kind}} }
+func (st *Dir) Pending(id OriginID, kind Kind) Pending { return Pending{st, importsID{id, kind}} }
 
 // Rows returns what Save has noted and Settle has not settled.
 func (p Pending) Rows() (map[string]Import, error) {
 	file := pendingFile(p.key)
-	data, err := p.l.read(file, maxText)
+	data, err := p.st.read(file, maxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]Import{}, nil
 	}
@@ -119,7 +119,7 @@ func (p Pending) Rows() (map[string]Import, error) {
 	}
 	m, line, err := parseImports(pendingTable(p.key), string(data))
 	if err != nil {
-		return nil, p.l.odd(file, line, err.Error())
+		return nil, p.st.odd(file, line, err.Error())
 	}
 	return m, nil
 }
@@ -130,25 +130,25 @@ func (p Pending) Save(m map[string]Import) error {
 	if err := checkImports(m); err != nil {
 		return fmt.Errorf("noting imports from %q: %w", p.key.Name, err)
 	}
-	if err := p.l.ensureMemory(); err != nil {
+	if err := p.st.ensureMemory(); err != nil {
 		return err
 	}
-	return p.l.write(pendingFile(p.key), 0o644, func(w io.Writer) error { return writeImports(w, pendingTable(p.key), m) })
+	return p.st.write(pendingFile(p.key), 0o644, func(w io.Writer) error { return writeImports(w, pendingTable(p.key), m) })
 }
 
 // Settle is SaveImports, and ends what Save began.
 func (p Pending) Settle(m map[string]Import) error {
-	if err := p.l.SaveImports(p.key.OriginID, p.key.Kind, m); err != nil {
+	if err := p.st.SaveImports(p.key.OriginID, p.key.Kind, m); err != nil {
 		return err
 	}
 	file := pendingFile(p.key)
-	if _, err := p.l.root.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+	if _, err := p.st.root.Lstat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := p.l.root.Remove(file); err != nil {
-		return fmt.Errorf("state directory %q: %w", p.l.dir, err)
+	if err := p.st.root.Remove(file); err != nil {
+		return fmt.Errorf("state directory %q: %w", p.st.dir, err)
 	}
-	return p.l.root.SyncDir(pendingDir)
+	return p.st.root.SyncDir(pendingDir)
 }
 
 func parseImports(t table, text string) (map[string]Import, int, error) {
@@ -172,20 +172,20 @@ func parseImports(t table, text string) (map[string]Import, int, error) {
 }
 
 // SaveImports replaces what is remembered of the origin and kind.
-func (l *Ledger) SaveImports(id OriginID, kind Kind, m map[string]Import) error {
+func (st *Dir) SaveImports(id OriginID, kind Kind, m map[string]Import) error {
 	key := importsID{id, kind}
 	file := importsFile(key)
 	if err := checkImports(m); err != nil {
 		return fmt.Errorf("remembering imports from %q: %w", id.Name, err)
 	}
-	if err := l.ensureMemory(); err != nil {
+	if err := st.ensureMemory(); err != nil {
 		return err
 	}
-	err := l.write(file, 0o644, func(w io.Writer) error { return writeImports(w, importsTable(key), m) })
-	if err != nil || l.memory.imports[key] != "" {
+	err := st.write(file, 0o644, func(w io.Writer) error { return writeImports(w, importsTable(key), m) })
+	if err != nil || st.memory.imports[key] != "" {
 		return err
 	}
-	return l.remember(func(mem *memory) { mem.imports[key] = file })
+	return st.remember(func(mem *memory) { mem.imports[key] = file })
 }
 
 // checkImports refuses what parseImports would.

@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"cmp"
@@ -41,8 +41,8 @@ type Renewal struct {
 const ownRenewal = "-"
 
 // Renewals returns the renewals that are remembered, in the order of the former key and name.
-func Renewals(l *Ledger) ([]Renewal, error) {
-	data, err := l.read(renewedName, maxText)
+func Renewals(st *Dir) ([]Renewal, error) {
+	data, err := st.read(renewedName, maxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -51,7 +51,7 @@ func Renewals(l *Ledger) ([]Renewal, error) {
 	}
 	list, line, err := parseRenewals(string(data))
 	if err != nil {
-		return nil, l.odd(renewedName, line, err.Error())
+		return nil, st.odd(renewedName, line, err.Error())
 	}
 	return list, nil
 }
@@ -100,8 +100,8 @@ func writeRenewals(w io.Writer, list []Renewal) error {
 
 // addRenewals remembers that origins of one key go on as name. An origin that became one of them
 // before goes on as name too.
-func addRenewals(l *Ledger, key manifest.Fingerprint, former []string, name string, at time.Time) error {
-	had, err := Renewals(l)
+func addRenewals(st *Dir, key manifest.Fingerprint, former []string, name string, at time.Time) error {
+	had, err := Renewals(st)
 	if err != nil {
 		return err
 	}
@@ -124,13 +124,13 @@ func addRenewals(l *Ledger, key manifest.Fingerprint, former []string, name stri
 	if slices.Equal(had, next) {
 		return nil
 	}
-	return l.write(renewedName, 0o644, func(w io.Writer) error { return writeRenewals(w, next) })
+	return st.write(renewedName, 0o644, func(w io.Writer) error { return writeRenewals(w, next) })
 }
 
 // RenewedAs returns the name under which an origin goes on; "" if it was not renewed. The key is ""
 // for an origin of this machine.
-func RenewedAs(l *Ledger, id OriginID) (string, error) {
-	list, err := Renewals(l)
+func RenewedAs(st *Dir, id OriginID) (string, error) {
+	list, err := Renewals(st)
 	for _, r := range list {
 		if r.Former == id {
 			return r.Name, err
@@ -140,8 +140,8 @@ func RenewedAs(l *Ledger, id OriginID) (string, error) {
 }
 
 // FormerNames returns the names that an origin of this machine had before, the latest first.
-func FormerNames(l *Ledger, name string) ([]string, error) {
-	list, err := Renewals(l)
+func FormerNames(st *Dir, name string) ([]string, error) {
+	list, err := Renewals(st)
 	slices.SortStableFunc(list, func(a, b Renewal) int { return b.At.Compare(a.At) })
 	var names []string
 	for _, r := range list {
@@ -155,36 +155,36 @@ func FormerNames(l *Ledger, name string) ([]string, error) {
 // RenewExported gives what this machine exports as old the name next, with serials that start anew,
 // and believes no time that is later than at any more. After a crash at any moment the whole of it
 // happens or nothing.
-func RenewExported(l *Ledger, old, next string, at time.Time) error {
-	e, ok := l.Exported(old)
+func RenewExported(st *Dir, old, next string, at time.Time) error {
+	e, ok := st.Exported(old)
 	if !ok {
 		return fmt.Errorf("renewing origin %q: %w", old, fs.ErrNotExist)
 	}
-	former, err := RenewedAs(l, OriginID{Name: next})
-	if _, taken := l.Exported(next); err == nil && (taken || former != "" || old == next) {
+	former, err := RenewedAs(st, OriginID{Name: next})
+	if _, taken := st.Exported(next); err == nil && (taken || former != "" || old == next) {
 		err = fs.ErrExist
 	}
 	if err != nil {
 		return fmt.Errorf("renewing origin %q of %q as %q: %w", old, e.PKGDIR, next, err)
 	}
-	if err := addRenewals(l, "", []string{old}, next, at); err != nil {
+	if err := addRenewals(st, "", []string{old}, next, at); err != nil {
 		return err
 	}
-	return finishRenewing(l)
+	return finishRenewing(st)
 }
 
 // finishRenewing takes into memory what the file renewed says of this machine's origins.
-func finishRenewing(l *Ledger) error {
-	list, err := Renewals(l)
+func finishRenewing(st *Dir) error {
+	list, err := Renewals(st)
 	if err != nil {
 		return err
 	}
 	for _, r := range list {
-		e, ok := l.Exported(r.Former.Name)
+		e, ok := st.Exported(r.Former.Name)
 		if r.Former.Key != "" || !ok {
 			continue
 		}
-		err := l.remember(func(m *memory) {
+		err := st.remember(func(m *memory) {
 			delete(m.exported, r.Former.Name)
 			if _, done := m.exported[r.Name]; !done {
 				m.exported[r.Name] = Exported{PKGDIR: e.PKGDIR, Serial: r.At.Unix()} // later than that of any other name of this PKGDIR
@@ -202,40 +202,40 @@ func finishRenewing(l *Ledger) error {
 
 // TimeWithout is HighestTime without the times that only signatures of some origins bore: those under
 // a name that was given up because its time was wrong.
-func TimeWithout(l *Ledger, former []OriginID) time.Time {
+func TimeWithout(st *Dir, former []OriginID) time.Time {
 	var theirs, others time.Time
-	for id, s := range l.memory.seen {
+	for id, s := range st.memory.seen {
 		if slices.Contains(former, id) {
 			theirs = later(theirs, s.Highest)
 		} else {
 			others = later(others, s.Highest)
 		}
 	}
-	if theirs.IsZero() || !theirs.Equal(l.memory.highest) {
-		return l.memory.highest
+	if theirs.IsZero() || !theirs.Equal(st.memory.highest) {
+		return st.memory.highest
 	}
 	return others
 }
 
 // SaveRenewed remembers that origins go on as id, whose generation was signed at a time, and gives up
 // the time that only they bore.
-func SaveRenewed(l *Ledger, id OriginID, former []OriginID, signed time.Time) error {
+func SaveRenewed(st *Dir, id OriginID, former []OriginID, signed time.Time) error {
 	var names []string
 	for _, f := range former {
 		if f.Key == id.Key {
 			names = append(names, f.Name)
 		}
 	}
-	if err := addRenewals(l, id.Key, names, id.Name, signed); err != nil {
+	if err := addRenewals(st, id.Key, names, id.Name, signed); err != nil {
 		return err
 	}
-	return LowerTime(l, later(TimeWithout(l, former), signed.UTC()))
+	return LowerTime(st, later(TimeWithout(st, former), signed.UTC()))
 }
 
 // LowerTime gives up what was remembered of a later time, from signatures whose time was wrong.
-func LowerTime(l *Ledger, t time.Time) error {
-	if !l.memory.highest.After(t) {
+func LowerTime(st *Dir, t time.Time) error {
+	if !st.memory.highest.After(t) {
 		return nil
 	}
-	return l.remember(func(m *memory) { m.highest = t.UTC() })
+	return st.remember(func(m *memory) { m.highest = t.UTC() })
 }

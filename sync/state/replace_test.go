@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"errors"
@@ -23,18 +23,18 @@ func replaced(t *testing.T, dir string) (old, next *manifest.PublicKey) {
 		}
 		keys[i] = k.Public()
 	}
-	l := openDir(t, dir, Options{})
-	defer l.Close()
+	st := openDir(t, dir, Options{})
+	defer st.Close()
 	var errs []error
 	for _, name := range []string{"host", "chroot"} {
 		id := OriginID{keys[0].Fingerprint(), name}
-		errs = append(errs, l.SaveImports(id, Packages, map[string]Import{"a/a-1.tbz2": {Local: "a/a-1.tbz2", Size: 1}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}),
-			l.SaveImports(id, Distfiles, map[string]Import{"a.tar": {Local: "a.tar", Size: 3}}),
-			l.SaveSeen(id, Seen{Serial: 7, Highest: at}))
+		errs = append(errs, st.SaveImports(id, Packages, map[string]Import{"a/a-1.tbz2": {Local: "a/a-1.tbz2", Size: 1}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}),
+			st.SaveImports(id, Distfiles, map[string]Import{"a.tar": {Local: "a.tar", Size: 3}}),
+			st.SaveSeen(id, Seen{Serial: 7, Highest: at}))
 	}
 	// The administrator trusted the new key before, and imported: its own row is the newer one.
-	errs = append(errs, l.SaveImports(OriginID{keys[1].Fingerprint(), "host"}, Packages, map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}}),
-		l.SaveSeen(OriginID{keys[1].Fingerprint(), "host"}, Seen{Serial: 9, Highest: at}), l.Trust(keys[0]))
+	errs = append(errs, st.SaveImports(OriginID{keys[1].Fingerprint(), "host"}, Packages, map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}}),
+		st.SaveSeen(OriginID{keys[1].Fingerprint(), "host"}, Seen{Serial: 9, Highest: at}), st.Trust(keys[0]))
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
@@ -42,38 +42,38 @@ func replaced(t *testing.T, dir string) (old, next *manifest.PublicKey) {
 }
 
 // checkReplaced holds a state directory against what it has to say once the new key has the place of the old one.
-func checkReplaced(t *testing.T, l *Ledger, old, next *manifest.PublicKey) {
+func checkReplaced(t *testing.T, st *Dir, old, next *manifest.PublicKey) {
 	t.Helper()
-	ring, err := l.Trusted()
+	ring, err := st.Trusted()
 	if err != nil || len(ring) != 1 || ring[0].Fingerprint() != next.Fingerprint() {
 		t.Errorf("trusted: %v, %v", ring, err)
 	}
-	for _, id := range SeenOrigins(l) {
+	for _, id := range SeenOrigins(st) {
 		if id.Key != next.Fingerprint() {
 			t.Errorf("%q is remembered under the old key", id.Name)
 		}
 	}
 	host, chroot := OriginID{next.Fingerprint(), "host"}, OriginID{next.Fingerprint(), "chroot"}
-	rows, err := l.Imports(host, Packages)
+	rows, err := st.Imports(host, Packages)
 	if want := map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}; err != nil || !maps.Equal(rows, want) {
 		t.Errorf("rows of host: %v, %v", rows, err)
 	}
-	if rows, err := l.Imports(chroot, Distfiles); err != nil || len(rows) != 1 {
+	if rows, err := st.Imports(chroot, Distfiles); err != nil || len(rows) != 1 {
 		t.Errorf("rows of chroot: %v, %v", rows, err)
 	}
-	if s, _ := l.Seen(host); s.Serial != 9 {
+	if s, _ := st.Seen(host); s.Serial != 9 {
 		t.Errorf("host's serial is %d", s.Serial)
 	}
-	if s, _ := l.Seen(chroot); s.Serial != 7 {
+	if s, _ := st.Seen(chroot); s.Serial != 7 {
 		t.Errorf("chroot's serial is %d", s.Serial)
 	}
-	names, err := l.names(importsDir)
+	names, err := st.names(importsDir)
 	for _, name := range names {
 		if strings.Contains(name, string(old.Fingerprint())) {
 			t.Errorf("%s is left", name)
 		}
 	}
-	decisions, derr := Decisions(l)
+	decisions, derr := Decisions(st)
 	d := decisions[old.Fingerprint()]
 	if err != nil || derr != nil || d.Verdict != Replaced || d.By != next.Fingerprint() || d.UserID != "old" {
 		t.Errorf("decision %+v, %v, %v", d, err, derr)
@@ -83,12 +83,12 @@ func checkReplaced(t *testing.T, l *Ledger, old, next *manifest.PublicKey) {
 func TestReplace(t *testing.T) {
 	dir := t.TempDir()
 	old, next := replaced(t, dir)
-	l := openDir(t, dir, Options{})
-	if err := Replace(l, old.Fingerprint(), next, time.Unix(1_772_452_800, 0)); err != nil {
+	st := openDir(t, dir, Options{})
+	if err := Replace(st, old.Fingerprint(), next, time.Unix(1_772_452_800, 0)); err != nil {
 		t.Fatal(err)
 	}
-	checkReplaced(t, l, old, next)
-	if err := Replace(l, next.Fingerprint(), next, time.Now()); err == nil {
+	checkReplaced(t, st, old, next)
+	if err := Replace(st, next.Fingerprint(), next, time.Now()); err == nil {
 		t.Error("a key replaced itself")
 	}
 }
@@ -102,31 +102,31 @@ func TestReplaceStopped(t *testing.T) {
 		dir := t.TempDir()
 		old, next := replaced(t, dir)
 		left := n
-		l := openDir(t, dir, Options{Hook: func(durable.Change) error {
+		st := openDir(t, dir, Options{Hook: func(durable.Change) error {
 			if left--; left < 0 {
 				return errStopped
 			}
 			return nil
 		}})
-		err := Replace(l, old.Fingerprint(), next, time.Unix(1_772_452_800, 0))
-		l.Close()
+		err := Replace(st, old.Fingerprint(), next, time.Unix(1_772_452_800, 0))
+		st.Close()
 		reader := openDir(t, dir, Options{ReadOnly: true})
 		ring, rerr := reader.Trusted()
 		if rerr != nil || len(ring) != 1 {
 			t.Fatalf("stopped at change %d: a reader trusts %v, %v", n, ring, rerr)
 		}
 		reader.Close()
-		l = openDir(t, dir, Options{})
-		if _, ok := l.Seen(OriginID{old.Fingerprint(), "host"}); ok {
+		st = openDir(t, dir, Options{})
+		if _, ok := st.Seen(OriginID{old.Fingerprint(), "host"}); ok {
 			none++
-			if ring, _ := l.Trusted(); len(ring) != 1 || ring[0].Fingerprint() != old.Fingerprint() {
+			if ring, _ := st.Trusted(); len(ring) != 1 || ring[0].Fingerprint() != old.Fingerprint() {
 				t.Fatalf("stopped at change %d: half of it happened: %v", n, ring)
 			}
 		} else {
 			whole++
-			checkReplaced(t, l, old, next)
+			checkReplaced(t, st, old, next)
 		}
-		l.Close()
+		st.Close()
 		if err == nil {
 			break
 		}
@@ -147,11 +147,11 @@ func TestReplaceRevoked(t *testing.T) {
 		k, err = k.Revoked(at)
 	}
 	next, err2 := manifest.GenerateKey("next", at)
-	l := openDir(t, t.TempDir(), Options{})
-	if err := errors.Join(err, err2, l.Trust(k.Public()), Replace(l, k.Public().Fingerprint(), next.Public(), at)); err != nil {
+	st := openDir(t, t.TempDir(), Options{})
+	if err := errors.Join(err, err2, st.Trust(k.Public()), Replace(st, k.Public().Fingerprint(), next.Public(), at)); err != nil {
 		t.Fatal(err)
 	}
-	ring, err := l.Trusted()
+	ring, err := st.Trusted()
 	if old, ok := ring.Find(k.Public().Fingerprint()); err != nil || !ok || !old.Revoked() {
 		t.Errorf("trusted: %v, %v", ring, err)
 	}

@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"path/filepath"
@@ -13,9 +13,9 @@ import (
 func TestOrderOfSaving(t *testing.T) {
 	dir := t.TempDir()
 	rec := &durabletest.Recorder{}
-	l := openDir(t, dir, Options{Hook: rec.Hook})
+	st := openDir(t, dir, Options{Hook: rec.Hook})
 	rec.Reset()
-	if err := l.SaveImports(host, Packages, map[string]Import{"app-misc/a-1.tbz2": {"app-misc/a-1.tbz2", 3, sum1}}); err != nil {
+	if err := st.SaveImports(host, Packages, map[string]Import{"app-misc/a-1.tbz2": {"app-misc/a-1.tbz2", 3, sum1}}); err != nil {
 		t.Fatal(err)
 	}
 	var want []string

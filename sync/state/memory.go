@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"bytes"
@@ -260,23 +260,23 @@ func (m *memory) addSeen(r seenRecord) error {
 	return nil
 }
 
-func (l *Ledger) readMemory() error {
-	data, err := l.read(memoryName, maxText)
+func (st *Dir) readMemory() error {
+	data, err := st.read(memoryName, maxText)
 	if errors.Is(err, fs.ErrNotExist) {
-		return l.noMemory()
+		return st.noMemory()
 	}
 	if err != nil {
 		return err
 	}
 	m, line, err := parseMemory(data)
 	if err != nil {
-		return l.odd(memoryName, line, err.Error())
+		return st.odd(memoryName, line, err.Error())
 	}
 	m.saved = true
-	l.memory = m
+	st.memory = m
 	for _, file := range m.imports {
-		if _, err := l.root.Lstat(file); errors.Is(err, fs.ErrNotExist) {
-			return l.odd(file, 0, "is missing, although "+memoryName+" knows of it")
+		if _, err := st.root.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+			return st.odd(file, 0, "is missing, although "+memoryName+" knows of it")
 		} else if err != nil {
 			return err
 		}
@@ -285,54 +285,54 @@ func (l *Ledger) readMemory() error {
 }
 
 // noMemory is a fresh start, unless something shows that there was a memory.
-func (l *Ledger) noMemory() error {
-	left, err := l.names(importsDir)
+func (st *Dir) noMemory() error {
+	left, err := st.names(importsDir)
 	if err != nil {
 		return err
 	}
 	if len(left) > 0 {
-		return l.odd(memoryName, 0, "is missing, although "+left[0]+" is there")
+		return st.odd(memoryName, 0, "is missing, although "+left[0]+" is there")
 	}
-	l.memory, _, err = parseMemory([]byte(`{"format":{"name":"` + memoryFormat + `","version":1}}` + "\n" + `{"end":1}` + "\n"))
+	st.memory, _, err = parseMemory([]byte(`{"format":{"name":"` + memoryFormat + `","version":1}}` + "\n" + `{"end":1}` + "\n"))
 	return err
 }
 
 // remember changes the memory on the disk, or neither there nor here.
-func (l *Ledger) remember(change func(*memory)) error {
-	if l.lock == nil {
+func (st *Dir) remember(change func(*memory)) error {
+	if st.lock == nil {
 		return ErrReadOnly
 	}
-	m := memory{true, l.memory.highest, maps.Clone(l.memory.seen), maps.Clone(l.memory.imports), maps.Clone(l.memory.exported), slices.Clone(l.memory.runs)}
+	m := memory{true, st.memory.highest, maps.Clone(st.memory.seen), maps.Clone(st.memory.imports), maps.Clone(st.memory.exported), slices.Clone(st.memory.runs)}
 	change(&m)
 	data, err := m.marshal()
 	if err != nil {
-		return fmt.Errorf("state file %q: %w", path.Join(l.dir, memoryName), err)
+		return fmt.Errorf("state file %q: %w", path.Join(st.dir, memoryName), err)
 	}
-	if err := l.writeBytes(memoryName, 0o644, data); err != nil {
+	if err := st.writeBytes(memoryName, 0o644, data); err != nil {
 		return err
 	}
-	l.memory = m
+	st.memory = m
 	return nil
 }
 
 // ensureMemory comes before the first file in imports/, which without a memory would look like a loss.
-func (l *Ledger) ensureMemory() error {
-	if l.memory.saved {
+func (st *Dir) ensureMemory() error {
+	if st.memory.saved {
 		return nil
 	}
-	return l.remember(func(*memory) {})
+	return st.remember(func(*memory) {})
 }
 
 // Seen returns the newest generation of the origin that was accepted here.
-func (l *Ledger) Seen(id OriginID) (Seen, bool) {
-	s, ok := l.memory.seen[id]
+func (st *Dir) Seen(id OriginID) (Seen, bool) {
+	s, ok := st.memory.seen[id]
 	return s, ok
 }
 
 // SaveSeen remembers that a generation was accepted. A lower serial than the remembered one changes
 // neither that nor its Manifest; the same serial with another Manifest is an error.
-func (l *Ledger) SaveSeen(id OriginID, s Seen) error {
-	old, ok := l.memory.seen[id]
+func (st *Dir) SaveSeen(id OriginID, s Seen) error {
+	old, ok := st.memory.seen[id]
 	if ok && old.Serial == s.Serial && old.Manifest != s.Manifest {
 		return fmt.Errorf("remembering origin %q: its generation of %s was seen with other contents", id.Name, time.Unix(s.Serial, 0).UTC().Format(time.RFC3339))
 	}
@@ -340,10 +340,10 @@ func (l *Ledger) SaveSeen(id OriginID, s Seen) error {
 		s.Serial, s.Manifest = old.Serial, old.Manifest
 	}
 	s.Highest = later(s.Highest.UTC(), old.Highest)
-	if ok && s == old && !l.memory.highest.Before(s.Highest) {
+	if ok && s == old && !st.memory.highest.Before(s.Highest) {
 		return nil
 	}
-	return l.remember(func(m *memory) {
+	return st.remember(func(m *memory) {
 		m.seen[id] = s
 		m.highest = later(m.highest, s.Highest)
 	})
@@ -358,38 +358,38 @@ func later(a, b time.Time) time.Time {
 
 // HighestTime returns the latest time that any verified signature bore; zero if there was none. The
 // real time is not before it, whatever this machine's clock says.
-func (l *Ledger) HighestTime() time.Time { return l.memory.highest }
+func (st *Dir) HighestTime() time.Time { return st.memory.highest }
 
 // RaiseTime remembers the time of a verified signature.
-func (l *Ledger) RaiseTime(t time.Time) error {
-	if !t.After(l.memory.highest) {
+func (st *Dir) RaiseTime(t time.Time) error {
+	if !t.After(st.memory.highest) {
 		return nil
 	}
-	return l.remember(func(m *memory) { m.highest = t.UTC() })
+	return st.remember(func(m *memory) { m.highest = t.UTC() })
 }
 
 // Exported returns what was last written under an origin's name.
-func (l *Ledger) Exported(name string) (Exported, bool) {
-	e, ok := l.memory.exported[name]
+func (st *Dir) Exported(name string) (Exported, bool) {
+	e, ok := st.memory.exported[name]
 	return e, ok
 }
 
 // SaveExported remembers it. The serial never becomes lower.
-func (l *Ledger) SaveExported(name string, e Exported) error {
-	e.Serial = max(e.Serial, l.memory.exported[name].Serial)
-	return l.remember(func(m *memory) { m.exported[name] = e })
+func (st *Dir) SaveExported(name string, e Exported) error {
+	e.Serial = max(e.Serial, st.memory.exported[name].Serial)
+	return st.remember(func(m *memory) { m.exported[name] = e })
 }
 
 // Origins returns the names under which this machine has exported, sorted.
-func (l *Ledger) Origins() []string { return slices.Sorted(maps.Keys(l.memory.exported)) }
+func (st *Dir) Origins() []string { return slices.Sorted(maps.Keys(st.memory.exported)) }
 
 // Runs returns the last MaxRuns runs, the newest last.
-func (l *Ledger) Runs() []Run { return slices.Clone(l.memory.runs) }
+func (st *Dir) Runs() []Run { return slices.Clone(st.memory.runs) }
 
 // AddRun remembers a run.
-func (l *Ledger) AddRun(r Run) error {
+func (st *Dir) AddRun(r Run) error {
 	r.When = r.When.UTC()
-	return l.remember(func(m *memory) {
+	return st.remember(func(m *memory) {
 		m.runs = append(m.runs, r)
 		m.runs = slices.Delete(m.runs, 0, max(0, len(m.runs)-MaxRuns))
 	})
