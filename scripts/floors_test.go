@@ -45,6 +45,7 @@ var floors = map[string]int{
 
 	"sync/drive":   3,
 	"sync/pkgdir":  3,
+	"sync/request": 3,
 	"sync/resolve": 3,
 
 	"sync/binpkg":   2,
@@ -86,6 +87,9 @@ var levels = map[string][]string{
 
 	// A name on the drive follows the naming rule of packages, and the catalogue is an index.
 	"sync/layout": {"sync/binpkg", "sync/pkgindex"},
+
+	// A request is what the resolver on the host takes for the client.
+	"sync/request": {"sync/resolve"},
 
 	// Files below a root have one way to be opened.
 	"sync/portage": {"sync/durable"},

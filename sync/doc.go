@@ -31,6 +31,7 @@
 //	3  drive        a tree on a drive, read: manifest copies, record, catalogue, payload
 //	   pkgdir       a PKGDIR: scan, and the index renewed under Portage's own lock
 //	   resolve      what can be installed out of an index, and why not
+//	   request      what a client tells a host: the format (on resolve)
 //
 //	2  layout       names, records and facts of the tree on a drive: pure (on binpkg and pkgindex)
 //	   volume       file systems and media, in one table

@@ -11,6 +11,7 @@ import (
 	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/portage"
 	"pkgsneak/sync/resolve"
 )
 
@@ -329,7 +330,7 @@ func TestMasks(t *testing.T) {
 		{"|| ( )", "-*", ""},
 		{"a ) b (", "-* a", ""}, // what is no LICENSE does no harm
 	} {
-		if got := strings.Join(MissingLicenses(tt.license, ExpandLicenses(strings.Fields(tt.accept), groups)), " "); got != tt.masked {
+		if got := strings.Join(portage.MissingLicenses(tt.license, portage.ExpandLicenses(strings.Fields(tt.accept), groups)), " "); got != tt.masked {
 			t.Errorf("%q with %q: masked %q, want %q", tt.license, tt.accept, got, tt.masked)
 		}
 	}
@@ -340,7 +341,7 @@ func TestMasks(t *testing.T) {
 		{"amd64 ~arm64", "amd64", true}, {"~amd64", "amd64", false}, {"~amd64", "amd64 ~amd64", true}, {"", "amd64 ~amd64", false}, {"", "**", true},
 		{"~x86", "~*", true}, {"x86", "*", true}, {"~x86", "*", false}, {"-* ~x86", "amd64", false}, {"*", "amd64", true},
 	} {
-		if got := KeywordsAccepted(strings.Fields(tt.keywords), strings.Fields(tt.accept)); got != tt.want {
+		if got := portage.KeywordsAccepted(strings.Fields(tt.keywords), strings.Fields(tt.accept)); got != tt.want {
 			t.Errorf("%q with %q: %v", tt.keywords, tt.accept, got)
 		}
 	}
