@@ -35,7 +35,11 @@ type Result struct {
 	merged    []*pkg // beside Merges
 	successor map[*pkg]*pkg
 	users     map[string][]*pkg
-	whole     *endState // all merges done; made on first use
+	whole     *endState            // all merges done; made on first use
+	needed    map[*pkg]*pkg        // of new merges the one that needs it; made on first use
+	forSets   []*pkg               // merges without which emerge ends; likewise
+	require   map[string][]*pkg    // installed packages by the sonames that they require; likewise
+	blockers  map[string][]blocker // by CP, those of installed packages that are replaced; likewise
 }
 
 // MissingRoot is an atom of a set that nothing satisfies.
