@@ -60,3 +60,24 @@ func TestBundleAlone(t *testing.T) {
 	}
 	t.Logf("%d bundles, %d of several packages, %d not reached alone", bundles, larger, unreached)
 }
+
+// TestClosures: what a package of an index needs of it, alternatives and lacks included, and the way
+// out where it is too much.
+func TestClosures(t *testing.T) {
+	list := []Package{p("a/app-1", "0", 1, "a/l:0= || ( a/none a/second ) !a/blocked a/lost"), p("a/l-1", "0", 1, "a/app"), p("a/l-2", "0", 1, "a/app"),
+		p("a/second-1", "0", 1, ""), p("a/blocked-1", "0", 1, ""), p("a/alone-1", "0", 1, "")}
+	c, err := NewClosures(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := func(int) bool { return true }
+	if got := c.Of(0, all); !slices.Equal(got, []int{0, 2, 3}) {
+		t.Errorf("of app: %v", got)
+	}
+	if got := c.Of(5, all); !slices.Equal(got, []int{5}) {
+		t.Errorf("of alone: %v", got)
+	}
+	if got := c.Of(0, func(i int) bool { return i != 3 }); got != nil {
+		t.Errorf("given up: %v", got)
+	}
+}
