@@ -41,6 +41,7 @@ var floors = map[string]int{
 	"sync/drivewriter": 4,
 	"sync/forecast":    4,
 	"sync/reindex":     4,
+	"sync/selection":   4,
 	"sync/trust":       4,
 
 	"sync/drive":   3,

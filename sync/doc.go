@@ -26,6 +26,7 @@
 //
 //	4  drivewriter  the order of writes, with which a pulled drive keeps an old or a new generation
 //	   reindex      the index of this machine's PKGDIR, as its own Portage would write it
+//	   selection    what goes on a drive that cannot hold it all, and what not
 //	   trust        who may sign: the state of a signer, rotation, revocation, enrolment
 //
 //	3  drive        a tree on a drive, read: manifest copies, record, catalogue, payload

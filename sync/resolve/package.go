@@ -61,6 +61,16 @@ func FromKeys(get func(key string) string) Package {
 	return p
 }
 
+// MatchedBy reports whether an atom matches the package, without what the configuration of a machine
+// adds to its flags.
+func (p *Package) MatchedBy(a *depend.Atom) bool {
+	if !strings.HasPrefix(p.CPV, a.CP+"-") {
+		return false
+	}
+	q, err := newPkg(*p, 0, 0, false, nil)
+	return err == nil && depend.Match(a, &q.dep)
+}
+
 // longest returns the length of the longest string.
 func (p *Package) longest() int {
 	n := 0

@@ -1,0 +1,298 @@
+package selection
+
+import (
+	"cmp"
+	"container/heap"
+	"slices"
+
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/resolve"
+)
+
+// planner makes a plan. Files have places: the packages', then the distfiles', then the extras'.
+type planner struct {
+	in    *Input
+	files []*File
+	taken []bool
+	left  int64 // bytes of the room
+	needs []need
+	spent []int64 // bytes that each client got
+	plan  *Plan
+
+	closures *resolve.Closures // made on first use
+}
+
+func newPlanner(in *Input) *planner {
+	p := &planner{in: in, left: in.Room, spent: make([]int64, len(in.Clients)),
+		plan: &Plan{Groups: []Group{}, Leave: []Leave{}, Shares: []Share{}, Stay: []Part{}, TooLarge: []Part{}, Room: in.Room}}
+	for i := range in.Packages {
+		p.files = append(p.files, &in.Packages[i].File)
+	}
+	for i := range in.Distfiles {
+		p.files = append(p.files, &in.Distfiles[i])
+	}
+	for i := range in.Extras {
+		p.files = append(p.files, &in.Extras[i])
+	}
+	p.taken = make([]bool, len(p.files))
+	return p
+}
+
+func (p *planner) distfile(i int) int { return len(p.in.Packages) + i }
+func (p *planner) extra(i int) int    { return len(p.in.Packages) + len(p.in.Distfiles) + i }
+
+// cost returns the bytes of the files that are not taken yet, how many they are, and whether the drive
+// has all of them.
+func (p *planner) cost(files []int) (bytes int64, n int, held bool) {
+	held = true
+	for _, f := range files {
+		if !p.taken[f] {
+			bytes, n, held = payload.Plus(bytes, p.files[f].Bytes), n+1, held && p.files[f].Held
+		}
+	}
+	return bytes, n, held
+}
+
+// takeFiles takes what is not taken of some files if it fits, as one group.
+func (p *planner) takeFiles(g Group, files []int) bool {
+	bytes, n, _ := p.cost(files)
+	if bytes > p.left {
+		return false
+	}
+	if n == 0 {
+		return true
+	}
+	for _, f := range files {
+		if !p.taken[f] {
+			p.taken[f] = true
+			g.Files = append(g.Files, p.files[f].key())
+		}
+	}
+	g.Bytes = bytes
+	p.left -= bytes
+	p.plan.Groups = append(p.plan.Groups, g)
+	return true
+}
+
+// takeTurns takes the bundles of one level: the client that got least takes the next.
+func (p *planner) takeTurns(level Level) {
+	queues := make([]*queue, len(p.needs))
+	for i := range p.needs {
+		queues[i] = newQueue(p, p.needs[i].bundles, level)
+	}
+	for {
+		next := -1
+		for i, q := range queues {
+			if q.Len() > 0 && (next < 0 || p.spent[i] < p.spent[next]) {
+				next = i
+			}
+		}
+		if next < 0 {
+			return
+		}
+		b := queues[next].take()
+		if b == nil {
+			continue
+		}
+		before := p.left
+		g := Group{Level: level, Client: p.in.Clients[next].Name, For: p.in.Packages[b.lead].CPV}
+		if p.takeFiles(g, b.files) {
+			p.spent[next] += before - p.left
+		}
+	}
+}
+
+// queue has the bundles of a client, the best first. Bundles share packages, so that one becomes
+// cheaper when another is taken: such a bundle is looked at again when its turn comes, and goes back
+// if its turn has changed.
+type queue struct {
+	p    *planner
+	list []queued
+}
+
+type queued struct {
+	b      *bundle
+	held   bool
+	bytes  int64
+	n      int
+	behind int // among equals, the order of the walk
+}
+
+func newQueue(p *planner, bundles []bundle, level Level) *queue {
+	q := &queue{p: p}
+	for i := range bundles {
+		if b := &bundles[i]; b.level == level {
+			q.list = append(q.list, q.look(b, i))
+		}
+	}
+	heap.Init(q)
+	return q
+}
+
+func (q *queue) look(b *bundle, behind int) queued {
+	bytes, n, held := q.p.cost(b.files)
+	return queued{b, held, bytes, n, behind}
+}
+
+// take removes the best bundle and returns it; nil if it fell back.
+func (q *queue) take() *bundle {
+	first := heap.Pop(q).(queued)
+	now := q.look(first.b, first.behind)
+	if q.Len() > 0 && less(&q.list[0], &now) {
+		heap.Push(q, now)
+		return nil
+	}
+	return first.b
+}
+
+// less is the order within a level.
+func less(a, b *queued) bool {
+	switch {
+	case a.held != b.held:
+		return a.held
+	case a.b.waited != b.b.waited:
+		return a.b.waited > b.b.waited
+	}
+	// bytes a package, without division: n is at most the number of packages
+	x, y := float64(a.bytes)*float64(max(b.n, 1)), float64(b.bytes)*float64(max(a.n, 1))
+	return cmp.Or(cmp.Compare(x, y), cmp.Compare(a.behind, b.behind)) < 0
+}
+
+func (q *queue) Len() int           { return len(q.list) }
+func (q *queue) Less(i, j int) bool { return less(&q.list[i], &q.list[j]) }
+func (q *queue) Swap(i, j int)      { q.list[i], q.list[j] = q.list[j], q.list[i] }
+func (q *queue) Push(x any)         { q.list = append(q.list, x.(queued)) }
+func (q *queue) Pop() any {
+	n := len(q.list) - 1
+	x := q.list[n]
+	q.list = q.list[:n]
+	return x
+}
+
+// closure is a package with all that it needs of the catalogue, less what leave says is there. nil if
+// it is larger than limit.
+func (p *planner) closure(i int, limit int64, there func(int) bool) ([]int, error) {
+	if p.closures == nil {
+		var err error
+		if p.closures, err = resolve.NewClosures(p.in.candidates()); err != nil {
+			return nil, err
+		}
+	}
+	var bytes int64
+	list := p.closures.Of(i, func(j int) bool {
+		if !p.taken[j] && !there(j) {
+			bytes = payload.Plus(bytes, p.files[j].Bytes)
+		}
+		return bytes <= limit
+	})
+	return slices.DeleteFunc(list, there), nil
+}
+
+// wishesOfUnknown makes bundles of the wishes of clients of whose packages nothing is known.
+func (p *planner) wishesOfUnknown() error {
+	for c := range p.needs {
+		client, n := &p.in.Clients[c], &p.needs[c]
+		if n.known || len(client.Wishes) == 0 {
+			continue
+		}
+		for i := range p.in.Packages {
+			if client.has(i) || client.inTransit(i) || !matchesAny(client.Wishes, &p.in.Packages[i].Package) {
+				continue
+			}
+			list, err := p.closure(i, 1<<62, client.has)
+			if err != nil {
+				return err
+			}
+			if list != nil {
+				n.bundles = append(n.bundles, bundle{lead: i, files: list, level: Wished, waited: client.waited(i)})
+			}
+		}
+	}
+	return nil
+}
+
+// takeUnasked takes the packages that nobody asked for, with what they need of the catalogue. Closures
+// leave nothing out, because nothing is known of the machines that these are for; where all are known,
+// each package counts alone.
+func (p *planner) takeUnasked() error {
+	if p.in.Only {
+		return nil
+	}
+	var order []int
+	for i := range p.in.Packages {
+		if !p.taken[i] && !p.in.hadByAll(i) {
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		x, y := &p.in.Packages[a], &p.in.Packages[b]
+		if x.Held != y.Held {
+			if x.Held {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(y.BuildTime, x.BuildTime)
+	})
+	there := func(i int) bool { return p.in.hadByAll(i) }
+	for _, i := range order {
+		if p.taken[i] || p.files[i].Bytes > p.left {
+			continue
+		}
+		list := []int{i}
+		if !p.allKnown() {
+			var err error
+			if list, err = p.closure(i, p.left, there); err != nil {
+				return err
+			}
+		}
+		if list != nil {
+			p.takeFiles(Group{Level: Unasked, For: p.in.Packages[i].CPV}, list)
+		}
+	}
+	return nil
+}
+
+// allKnown reports whether there are clients, and it is known of all of them what is installed there.
+func (p *planner) allKnown() bool {
+	return len(p.needs) > 0 && !slices.ContainsFunc(p.needs, func(n need) bool { return !n.known })
+}
+
+// takeDistfiles takes those that clients want by name, then the rest, smallest first.
+func (p *planner) takeDistfiles() {
+	wanted := make(map[string]string)
+	for i := range p.in.Clients {
+		c := &p.in.Clients[i]
+		for _, name := range c.Distfiles {
+			if wanted[name] == "" && !c.hasDistfile(name) {
+				wanted[name] = c.Name
+			}
+		}
+	}
+	var order []int
+	for i := range p.in.Distfiles {
+		if f := &p.in.Distfiles[i]; wanted[f.Path] != "" || !p.in.Only && !p.distfileHad(f.Path) {
+			order = append(order, i)
+		}
+	}
+	rank := func(i int) int {
+		switch f := &p.in.Distfiles[i]; {
+		case wanted[f.Path] != "":
+			return 0
+		case f.Held:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(p.in.Distfiles[a].Bytes, p.in.Distfiles[b].Bytes))
+	})
+	for _, i := range order {
+		p.takeFiles(Group{Level: Distfiles, Client: wanted[p.in.Distfiles[i].Path]}, []int{p.distfile(i)})
+	}
+}
+
+// distfileHad reports whether every client has a distfile.
+func (p *planner) distfileHad(name string) bool {
+	return len(p.in.Clients) > 0 && !slices.ContainsFunc(p.in.Clients, func(c Client) bool { return !c.hasDistfile(name) })
+}
