@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -50,10 +51,14 @@ func (f *face) wantsJSON() bool {
 // about answers --version.
 func (f *face) about() error {
 	if f.out.json {
-		f.out.event(resultEvent{Event: "result", Verb: "version", Exit: exitDone, Report: map[string]string{"version": f.env.version, "platform": platform()}})
+		f.out.event(resultEvent{Event: "result", Verb: "version", Exit: exitDone, Report: map[string]string{"version": f.env.version, "commit": f.env.commit, "platform": platform()}})
 		return nil
 	}
-	f.out.put("pkgsneak %s (%s)", f.env.version, platform())
+	commit := ""
+	if f.env.commit != "" && !strings.Contains(f.env.version, f.env.commit) {
+		commit = "commit " + f.env.commit + ", "
+	}
+	f.out.put("pkgsneak %s (%s%s)", f.env.version, commit, platform())
 	return nil
 }
 

@@ -22,7 +22,7 @@ func watchEnv(t *testing.T, lines chan<- string) (e *env, usb string) {
 	if err := os.MkdirAll(filepath.Join(root, "var/cache/distfiles"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	e = processEnv("test")
+	e = processEnv(build{version: "test"})
 	e.root, e.hostname, e.executable, e.portageq = root, "host", "", nil
 	e.lookup = func(string) (string, bool) { return "", false }
 	e.stdin, e.stdout, e.stderr = strings.NewReader(""), lineWriter(lines), &bytes.Buffer{}

@@ -23,7 +23,7 @@ func autoCommand(f *face) *cli.Command {
 		Category:  "automatically",
 		Usage:     "export to or import from a drive that was plugged in",
 		ArgsUsage: "DEVICE",
-		UsageText: "auto DEVICE\nauto --install [--root DIR]\nauto --uninstall [--root DIR]",
+		UsageText: "auto DEVICE\nauto --install [--root DIR [--packaged]]\nauto --uninstall [--root DIR]",
 		Description: "udev runs this when a drive is plugged in: the drive is mounted privately, exported to or imported from as\n" +
 			"PKGSNEAK_AUTO in " + confFile + " says, and unmounted. The result goes to the log, to logged-in users\n" +
 			"and to PKGSNEAK_ON_DONE. A drive without a tree is left alone unless its label asks for an export. Only USB\n" +

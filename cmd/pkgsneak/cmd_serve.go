@@ -26,7 +26,7 @@ func serveCommand(f *face) *cli.Command {
 		Category:  "over a network",
 		Usage:     "serve packages and distfiles over HTTP",
 		ArgsUsage: "[DRIVE]",
-		UsageText: "serve [DRIVE]\nserve --install [--root DIR]\nserve --uninstall [--root DIR]",
+		UsageText: "serve [DRIVE]\nserve --install [--root DIR [--packaged]]\nserve --uninstall [--root DIR]",
 		Description: "Serves this machine's PKGDIR and DISTDIR, or what the origins on a drive have signed, read-only: packages at\n" +
 			"/packages (PORTAGE_BINHOST), distfiles at /distfiles (GENTOO_MIRRORS), and pages for people, which also say what to\n" +
 			"write into a client's configuration. Of a drive, only files of the signed list are served, and only of origins whose\n" +

@@ -56,6 +56,7 @@ type options struct {
 
 	install, uninstall, force bool
 	root                      string
+	packaged                  bool
 
 	keyName     string
 	armor       bool
@@ -282,6 +283,8 @@ var installing = flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.uninstall} }},
 	{name: "root", value: "DIR", usage: "install below this directory, for packagers",
 		to: func(o *options) flag.Value { return text{&o.root} }},
+	{name: "packaged", usage: "with --root: a package's places (/usr/lib/udev, /usr/lib/systemd), not /etc",
+		to: func(o *options) flag.Value { return toggle{&o.packaged} }},
 	{name: "force", also: []string{"f"}, usage: "with --install: overwrite files that were changed here, too",
 		to: func(o *options) flag.Value { return toggle{&o.force} }},
 }

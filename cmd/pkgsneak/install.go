@@ -19,6 +19,9 @@ func (c installer) installs() (asked, away bool, err error) {
 		return false, false, usageErrorf("--install and --uninstall exclude each other")
 	case (in || out) && len(c.args) > 0:
 		return false, false, usageErrorf("--install and --uninstall take no argument, and %q is one", c.args[0])
+	case c.opt.packaged && c.opt.root == "":
+		return false, false, withHint(usageErrorf("--packaged is for packages, which are made below another directory: it needs --root DIR"),
+			"pkgsneak %s --install --root DIR --packaged", c.flags.Command.Name)
 	}
 	return in || out, out, nil
 }
@@ -36,7 +39,8 @@ func (c installer) install(o auto.InstallOptions, away bool, next func()) error 
 			return err
 		}
 	}
-	o.Root, o.Program, o.Force, o.Run = dir, program, c.opt.force, auto.Linux().Run
+	o.Root, o.Program, o.Packaged, o.Force = dir, program, c.opt.packaged, c.opt.force
+	o.Run = auto.Linux().Run
 	do, question := auto.Install, "%s was changed here. Replace it?"
 	if away {
 		do, question = auto.Uninstall, "%s was changed here. Remove it?"

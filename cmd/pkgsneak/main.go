@@ -10,8 +10,9 @@ import (
 	"syscall"
 )
 
-// version is set by the linker (-X main.version=...); without it the build information of the module speaks.
-var version string
+// They are set by the linker (-X main.version=..., main.commit, main.commitTime); without them the build
+// information of the module speaks.
+var version, commit, commitTime string
 
 func main() {
 	// As emerge and emaint do: packages, index and the tree on a drive are read by others. A secret
@@ -19,7 +20,7 @@ func main() {
 	syscall.Umask(0o022)
 	tuneMemory()
 	ctx, stop := untilSignal(context.Background())
-	code := run(ctx, processEnv(version), os.Args[1:])
+	code := run(ctx, processEnv(build{version, commit, commitTime}), os.Args[1:])
 	stop()
 	os.Exit(code)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,8 +43,8 @@ type env struct {
 	now                            func() time.Time
 	columns                        func() int // of the terminal behind standard error
 	hostname                       string
-	executable                     string // path of the running program, "" if it is not known
-	version                        string
+	executable                     string               // path of the running program, "" if it is not known
+	version, commit                string               // of the program; commit "": not known
 	built, booted                  time.Time            // the program and the machine's run; zero: not known
 	root                           string               // in front of the machine's paths; "" is the machine itself
 	portageq                       portage.PortageqFunc // nil: there is none
@@ -58,7 +59,8 @@ type env struct {
 }
 
 // processEnv is the env of a real process.
-func processEnv(version string) *env {
+func processEnv(b build) *env {
+	b = b.known()
 	hostname, _ := os.Hostname()     // "" asks for --name
 	executable, _ := os.Executable() // "" offers no program on the drive
 	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
@@ -71,8 +73,9 @@ func processEnv(version string) *env {
 		columns:    columnsBehind(os.Stderr),
 		hostname:   hostname,
 		executable: executable,
-		version:    buildVersion(version),
-		built:      buildTime(),
+		version:    b.version,
+		commit:     b.commit,
+		built:      b.time(),
 		booted:     bootTime(),
 
 		confineExport: exporter.Confine,
@@ -123,48 +126,50 @@ func runPortageq(program string) portage.PortageqFunc {
 	}
 }
 
-// buildVersion says what was built: the linker's word, else the module's version or its commit.
-func buildVersion(linked string) string {
-	if linked != "" {
-		return linked
-	}
+// build is what the linker was told of this program (-X main.version=...): of a release, and of a build
+// from a tarball, which has no repository to ask.
+type build struct {
+	version    string // semantic, without v
+	commit     string // full or cut
+	commitTime string // RFC 3339
+}
+
+// known completes the linker's words with those of the module and of its repository.
+func (b build) known() build {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
+		return b
 	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	var revision, modified string
+	var modified string
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
-			revision = s.Value[:min(12, len(s.Value))]
+			b.commit = cmp.Or(b.commit, s.Value)
+		case "vcs.time":
+			b.commitTime = cmp.Or(b.commitTime, s.Value)
 		case "vcs.modified":
 			if s.Value == "true" {
 				modified = "+changes"
 			}
 		}
 	}
-	if revision == "" {
-		return "devel"
+	b.commit = b.commit[:min(12, len(b.commit))]
+	if v := info.Main.Version; b.version == "" && v != "(devel)" {
+		b.version = strings.TrimPrefix(v, "v")
 	}
-	return "devel-" + revision + modified
-}
-
-// buildTime is the time of the commit that was built; zero if the build does not tell it.
-func buildTime() time.Time {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return time.Time{}
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.time" {
-			at, _ := time.Parse(time.RFC3339, s.Value) // zero if it is none
-			return at
+	if b.version == "" {
+		b.version = "devel"
+		if b.commit != "" {
+			b.version += "-" + b.commit + modified
 		}
 	}
-	return time.Time{}
+	return b
+}
+
+// time is that of the commit that was built; zero if the build does not tell it.
+func (b build) time() time.Time {
+	at, _ := time.Parse(time.RFC3339, b.commitTime) // zero if it is none
+	return at
 }
 
 // bootTime is when this machine was started, by the clock that it has now.

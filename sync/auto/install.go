@@ -100,12 +100,31 @@ func isOurs(data []byte) bool {
 // maxPiece is far more than any of the files has.
 const maxPiece = 1 << 20
 
+// packagedDirs are the places of a package's files for those of an administrator. A file of the same
+// name in /etc takes the place of the package's, for udev and for systemd: nothing runs twice where a
+// machine has both. Scripts of OpenRC and settings have one place only.
+var packagedDirs = map[string]string{
+	"etc/udev/rules.d":   "usr/lib/udev/rules.d",
+	"etc/systemd/system": "usr/lib/systemd/system",
+}
+
+// packaged moves the pieces to where a package has them.
+func packaged(pieces []Piece) {
+	for i, p := range pieces {
+		if dir, ok := packagedDirs[path.Dir(p.Path)]; ok {
+			pieces[i].Path = path.Join(dir, path.Base(p.Path))
+		}
+	}
+}
+
 // InstallOptions says where to.
 type InstallOptions struct {
 	Root    string // absolute, in front of all paths; "" or "/" is the running system, which is reloaded
 	Program string // path of pkgsneak; "" is /usr/bin/pkgsneak
 	Serve   bool   // the files of serve, not those of auto and watch
-	Force   bool   // replace or remove also what the user has changed
+	// Packaged takes a package's places (/usr/lib/udev, /usr/lib/systemd), not the administrator's.
+	Packaged bool
+	Force    bool // replace or remove also what the user has changed
 	// Confirm asks whether a file that the user has changed may be replaced or removed. nil: it may not.
 	Confirm func(path string) (bool, error)
 	Run     func(ctx context.Context, c Command) (output []byte, code int, err error) // as of System
@@ -177,10 +196,15 @@ func Uninstall(ctx context.Context, o InstallOptions) (*Changes, error) {
 }
 
 func (o InstallOptions) pieces() ([]Piece, error) {
+	all := Pieces
 	if o.Serve {
-		return ServePieces(o.Program)
+		all = ServePieces
 	}
-	return Pieces(o.Program)
+	pieces, err := all(o.Program)
+	if o.Packaged {
+		packaged(pieces)
+	}
+	return pieces, err
 }
 
 func openRoot(dir string) (*os.Root, error) { return os.OpenRoot(filepath.Join("/", dir)) }
