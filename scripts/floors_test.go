@@ -121,7 +121,7 @@ var (
 )
 
 // topLevel are the names that may lie at the top of the tree beside names that begin with a dot.
-var topLevel = []string{"LICENSE", "README.md", "cmd", "go.mod", "go.sum", "manifest", "scripts", "sync", "testdata"}
+var topLevel = []string{"CHANGELOG.md", "LICENSE", "README.md", "cmd", "go.mod", "go.sum", "manifest", "scripts", "sync", "testdata"}
 
 // Folders that say nothing about what is inside.
 var forbiddenNames = []string{"common", "helpers", "types", "util", "utils"}
