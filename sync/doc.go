@@ -24,7 +24,8 @@
 //	   binhost      a tree over HTTP, for Portage and for people
 //	   forget       an origin is taken off a drive
 //
-//	4  drivewriter  the order of writes, with which a pulled drive keeps an old or a new generation
+//	4  clients      what a host remembers of the machines that it builds for
+//	   drivewriter  the order of writes, with which a pulled drive keeps an old or a new generation
 //	   reindex      the index of this machine's PKGDIR, as its own Portage would write it
 //	   selection    what goes on a drive that cannot hold it all, and what not
 //	   trust        who may sign: the state of a signer, rotation, revocation, enrolment

@@ -1,0 +1,267 @@
+package clients
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/request"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func key(t *testing.T, name string) *manifest.PublicKey {
+	t.Helper()
+	k, err := manifest.GenerateKey(name, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.Public()
+}
+
+func open(t *testing.T, dir string) *Store {
+	t.Helper()
+	s, err := Open(dir, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func sums(b ...byte) (all []request.Sum) {
+	for _, x := range b {
+		all = append(all, request.Sum{x})
+	}
+	return all
+}
+
+var origin = Origin{Key: "62F8A9B1C2D3E4F5061728394A5B6C7D8E9F0A1B", Name: "bighost"}
+
+// found makes a request of a client that has the first, second ... package of the catalogue.
+func found(t *testing.T, c *Client, serial int64, has ...int) *Found {
+	t.Helper()
+	lacks := request.NewBitmap(4)
+	for i := range 4 {
+		if !contains(has, i) {
+			lacks.Set(i)
+		}
+	}
+	list, counts, err := request.PackList([]pkgindex.Entry{}, serial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &request.Record{Format: request.Format, Role: request.Role, Client: c.Name, Fingerprint: c.Key, Serial: serial, Created: now, Installed: counts,
+		Machine: &request.Machine{}, Roots: &request.Roots{},
+		Receipts: []request.Receipt{{Origin: origin.Name, Key: origin.Key, Serial: 7, Entries: 4, Lacks: lacks}}}
+	f := &Found{Dir: c.Name, Client: c, Record: r, List: list, Sum: [64]byte{byte(serial), byte(len(has))}}
+	f.State = c.standing(serial, f.Sum)
+	return f
+}
+
+func contains(list []int, n int) bool {
+	for _, x := range list {
+		if x == n {
+			return true
+		}
+	}
+	return false
+}
+
+func TestAcceptTakeForget(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if _, err := s.Accept(key(t, "bighost"), "bighost", now); err == nil {
+		t.Error("the key of an origin was accepted as a client's")
+	}
+	k := key(t, layout.ClientUserID("attic"))
+	c, err := s.Accept(k, "attic", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ring, err := s.Keys(); err != nil || len(ring) != 1 || ring[0].Fingerprint() != k.Fingerprint() {
+		t.Fatalf("%v, %v", ring, err)
+	}
+	if err := s.SaveCatalogue(origin, 7, sums(1, 2, 3, 4)); err != nil {
+		t.Fatal(err)
+	}
+	catalogues := func(o Origin, serial int64) []request.Sum {
+		sums, err := s.Catalogue(o, serial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sums
+	}
+	take := func(f *Found, want Standing) {
+		t.Helper()
+		if f.State != want {
+			t.Fatalf("%v, want %v", f.State, want)
+		}
+		if err := s.Take(f, catalogues, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has := func(want ...bool) {
+		t.Helper()
+		again, err := s.Find("attic")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, w := range want {
+			if got := again.HasPackage(origin, request.Sum{byte(i + 1)}, now); got != w {
+				t.Errorf("package %d: %v", i, got)
+			}
+		}
+	}
+	take(found(t, c, 100, 0, 2), New)
+	has(true, false, true, false)
+	take(found(t, c, 99, 0, 1, 2, 3), Older)
+	has(true, false, true, false)
+	take(found(t, c, 100, 0, 2), Known)
+	clone := found(t, c, 100, 0, 1, 3)
+	take(clone, Cloned)
+	has(true, false, false, false) // what either lacks
+	take(found(t, c, 101, 0, 1, 2, 3), New)
+	has(true, true, true, true)
+	if r, list, err := s.Request(c); err != nil || r.Serial != 101 || list == nil {
+		t.Fatalf("%v, %v, %v", r, list, err)
+	}
+	if names, err := os.ReadDir(filepath.Join(dir, clientsDir, c.ID())); err != nil || len(names) != 4 {
+		t.Errorf("%v, %v", names, err)
+	}
+	far := found(t, c, 102, 0)
+	far.Record.Receipts[0].Serial = 6
+	take(far, New)
+	if has(false, false); len(c.Unread) != 1 {
+		t.Errorf("%+v", c.Unread)
+	}
+	if err := s.Forget("../x"); err == nil {
+		t.Error("a path was taken for a client")
+	}
+	if err := s.Forget(c.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := s.Clients(); err != nil || len(all) != 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
+func TestInTransit(t *testing.T) {
+	s := open(t, t.TempDir())
+	c, err := s.Accept(key(t, layout.ClientUserID("attic")), "attic", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	drive := func(id string, when time.Time, b ...byte) {
+		t.Helper()
+		if err := s.SaveDrive(Drive{ID: strings.Repeat(id, 16), Label: "BLUE", Origin: origin.Name, Key: origin.Key, Serial: when.Unix(), When: when,
+			Manifest: Digest([64]byte{id[0], 2, 3, 4}), Packages: sums(b...)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	on := func(at time.Time, except string) map[request.Sum]*Drive {
+		t.Helper()
+		drives, err := s.Drives()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return InTransit(c, drives, origin, at, except)
+	}
+	drive("a", now.Add(time.Hour), 1, 2)
+	if got := on(now.Add(2*time.Hour), ""); len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+	if got := on(now.Add(2*time.Hour), strings.Repeat("a", 16)); len(got) != 0 {
+		t.Errorf("the drive that is here: %v", got)
+	}
+	if got := on(now.Add(time.Hour+Transit), ""); len(got) != 0 {
+		t.Errorf("after 45 days: %v", got)
+	}
+	c.Read = now.Add(3 * time.Hour)
+	if got := on(now.Add(4*time.Hour), ""); len(got) != 0 {
+		t.Errorf("after the next request: %v", got)
+	}
+	drive("b", now.Add(5*time.Hour), 2, 3)
+	if got := on(now.Add(6*time.Hour), ""); len(got) != 2 || got[request.Sum{2}].ID[0] != 'b' {
+		t.Errorf("%v", got)
+	}
+	code := request.Code{Client: request.ClientTag("attic"), Manifest: [4]byte{'b', 2, 3, 4}}
+	if _, err := s.TakeCode(c, code, now.Add(7*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if got := on(now.Add(8*time.Hour), ""); len(got) != 0 || !c.HasPackage(origin, request.Sum{3}, now.Add(8*time.Hour)) {
+		t.Errorf("after a receipt was typed: %v", got)
+	}
+	if c.HasPackage(origin, request.Sum{3}, now.Add(7*time.Hour+Transit)) {
+		t.Error("a typed receipt lasts longer than 45 days")
+	}
+	code.Client++
+	if _, err := s.TakeCode(c, code, now); err == nil {
+		t.Error("the receipt of another client was taken")
+	}
+	code = request.Code{Client: request.ClientTag("attic"), Manifest: [4]byte{'z'}}
+	if _, err := s.TakeCode(c, code, now); err == nil {
+		t.Error("a receipt about nothing was taken")
+	}
+	if err := s.SaveDrive(Drive{ID: "../../x", Label: "x", Origin: origin.Name, Key: origin.Key}); err == nil {
+		t.Error("a path was taken for a drive")
+	}
+}
+
+func TestOddFiles(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	c, err := s.Add("attic", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Add("attic", now); err == nil {
+		t.Error("two clients of one name were added")
+	}
+	if _, err := s.Add("../attic", now); err == nil {
+		t.Error("a path was taken for a client")
+	}
+	for _, text := range []string{"", "{", `{"format":2}`, `{"format":1,"name":"other","accepted":"2026-03-01T12:00:00Z"}`} {
+		if err := os.WriteFile(filepath.Join(dir, clientsDir, c.ID(), clientFile), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var odd *FileError
+		if _, err := s.Clients(); !errors.As(err, &odd) || len(odd.Hints("")) != 2 {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if ids, err := s.Broken(); err != nil || len(ids) != 1 || ids[0] != c.ID() {
+		t.Errorf("%v, %v", ids, err)
+	}
+	for n := range int64(MaxCatalogues + 5) {
+		if err := s.SaveCatalogue(origin, 10+n, sums(byte(n), 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := s.Catalogue(origin, 14); err != nil || got != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := s.Catalogue(origin, 15); err != nil || len(got) != 2 || got[0] != (request.Sum{5}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	name := filepath.Join(dir, cataloguesDir, "62F8A9B1.bighost.15")
+	if err := os.WriteFile(name, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Catalogue(origin, 15); err != nil || got != nil {
+		t.Errorf("an odd catalogue: %v, %v", got, err)
+	}
+	empty, err := Open(filepath.Join(dir, "none"), true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := empty.Clients(); err != nil || len(all) != 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+}

@@ -1,0 +1,483 @@
+package clients
+
+import (
+	"cmp"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/request"
+	"pkgsneak/sync/state"
+)
+
+const (
+	clientsDir    = "clients" // below the state directory, as the next two
+	drivesDir     = "drives"
+	cataloguesDir = "catalogues"
+	clientFile    = "client" // below a client's
+	keyFile       = "key.asc"
+
+	// MaxDrives bounds the drives that are remembered; the oldest are forgotten.
+	MaxDrives = 1_000
+	// MaxCatalogues is how many catalogues of an origin are remembered for receipts.
+	MaxCatalogues = 20
+
+	maxFile = 256 << 20 // bytes of a state file
+)
+
+// FileError says which file of the state directory cannot be used, and why. It is left as it is.
+type FileError struct {
+	Path   string
+	Reason string
+	id     string
+}
+
+func (e *FileError) Error() string { return fmt.Sprintf("state file %q: %s", e.Path, e.Reason) }
+
+// Hints says the way out.
+func (e *FileError) Hints(string) []string {
+	return []string{"bring it back from a copy of the state directory",
+		"without one: pkgsneak clients forget " + fault.Quote(strings.TrimPrefix(e.id, nameID)) + ", and accept the client again when its next request is here"}
+}
+
+// Store is the part of the state directory that is about clients.
+type Store struct {
+	root     *durable.Root // nil: there is no such directory
+	dir      string
+	readOnly bool
+}
+
+// Open opens it below the state directory, for a caller that holds its lock unless it only reads. Nothing
+// is made before something is remembered.
+func Open(stateDir string, readOnly bool, hook durable.Hook) (*Store, error) {
+	root, err := durable.OpenRoot(stateDir, hook)
+	if readOnly && errors.Is(err, fs.ErrNotExist) {
+		return &Store{dir: stateDir, readOnly: true}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the state directory: %w", err)
+	}
+	return &Store{root: root, dir: stateDir, readOnly: readOnly}, nil
+}
+
+// Close closes it.
+func (s *Store) Close() error {
+	if s.root == nil {
+		return nil
+	}
+	return s.root.Close()
+}
+
+// Clients returns the clients, by name. One whose file cannot be used is a *FileError beside the others.
+func (s *Store) Clients() ([]*Client, error) {
+	ids, err := s.names(clientsDir)
+	if err != nil {
+		return nil, err
+	}
+	var all []*Client
+	var errs []error
+	for _, id := range ids {
+		c, err := s.client(id)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a directory that a killed run left before the client was in it
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		all = append(all, c)
+	}
+	slices.SortStableFunc(all, func(a, b *Client) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID(), b.ID()))
+	})
+	return all, errors.Join(errs...)
+}
+
+func (s *Store) client(id string) (*Client, error) {
+	name := path.Join(clientsDir, id, clientFile)
+	data, err := s.read(name)
+	if err != nil {
+		return nil, err
+	}
+	var c Client
+	if err := decode(data, &c); err != nil {
+		return nil, &FileError{path.Join(s.dir, name), err.Error(), id}
+	}
+	if err := c.check(id); err != nil {
+		return nil, &FileError{path.Join(s.dir, name), err.Error(), id}
+	}
+	return &c, nil
+}
+
+// Find returns the client of a name or fingerprint, nil if there is none. A name that several have is an
+// error.
+func (s *Store) Find(nameOrKey string) (*Client, error) {
+	all, err := s.Clients()
+	if err != nil {
+		return nil, err
+	}
+	var found *Client
+	for _, c := range all {
+		switch {
+		case c.Key != "" && strings.EqualFold(string(c.Key), strings.ReplaceAll(nameOrKey, " ", "")):
+			return c, nil
+		case c.Name == nameOrKey && found != nil:
+			return nil, fmt.Errorf("several clients are called %q: name the fingerprint", nameOrKey)
+		case c.Name == nameOrKey:
+			found = c
+		}
+	}
+	return found, nil
+}
+
+// Keys returns the keys of the accepted clients.
+func (s *Store) Keys() (manifest.Ring, error) {
+	all, err := s.Clients()
+	if err != nil {
+		return nil, err
+	}
+	var ring manifest.Ring
+	for _, c := range all {
+		if c.Key == "" {
+			continue
+		}
+		name := path.Join(clientsDir, c.ID(), keyFile)
+		data, err := s.read(name)
+		if err != nil {
+			return nil, err
+		}
+		key, err := manifest.ReadPublicKey(data)
+		if err == nil && key.Fingerprint() != c.Key {
+			err = errors.New("another key")
+		}
+		if err != nil {
+			return nil, &FileError{path.Join(s.dir, name), err.Error(), c.ID()}
+		}
+		ring = append(ring, key)
+	}
+	return ring, nil
+}
+
+// Accept remembers a client by its key.
+func (s *Store) Accept(key *manifest.PublicKey, name string, now time.Time) (*Client, error) {
+	if !layout.IsClientKey(key) {
+		return nil, fmt.Errorf("accepting a client: the key %s is none of a client", key)
+	}
+	c := &Client{Format: format, Name: name, Key: key.Fingerprint(), Accepted: now.UTC().Truncate(time.Second)}
+	if old, err := s.client(c.ID()); err == nil {
+		return old, nil
+	}
+	if err := s.mayAdd(c); err != nil {
+		return nil, err
+	}
+	if err := s.write(path.Join(clientsDir, c.ID(), keyFile), key.Armor()); err != nil {
+		return nil, err
+	}
+	return c, s.save(c)
+}
+
+// Add remembers a client without a key, whose receipts are typed.
+func (s *Store) Add(name string, now time.Time) (*Client, error) {
+	c := &Client{Format: format, Name: name, Accepted: now.UTC().Truncate(time.Second)}
+	if err := s.mayAdd(c); err != nil {
+		return nil, err
+	}
+	all, err := s.Clients()
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range all {
+		if o.Name == name {
+			return nil, fmt.Errorf("adding a client: there is one called %q", name)
+		}
+	}
+	return c, s.save(c)
+}
+
+func (s *Store) mayAdd(c *Client) error {
+	if err := c.check(c.ID()); err != nil {
+		return fmt.Errorf("adding a client: %w", err)
+	}
+	ids, err := s.names(clientsDir)
+	if err != nil {
+		return err
+	}
+	if len(ids) >= request.MaxClients {
+		return fmt.Errorf("adding a client: more than %d: pkgsneak clients forget NAME", request.MaxClients)
+	}
+	return nil
+}
+
+// Forget removes a client and what is remembered of it. id is Client.ID.
+func (s *Store) Forget(id string) error {
+	if s.readOnly {
+		return state.ErrReadOnly
+	}
+	dir := path.Join(clientsDir, id)
+	if !fs.ValidPath(dir) || path.Dir(dir) != clientsDir {
+		return fmt.Errorf("forgetting the client %q: no such client", id)
+	}
+	if err := s.root.RemoveAll(dir); err != nil {
+		return fmt.Errorf("forgetting a client: %w", err)
+	}
+	return s.root.SyncDir(clientsDir)
+}
+
+// Broken returns the IDs of the clients whose file cannot be used, so that they can be forgotten.
+func (s *Store) Broken() ([]string, error) {
+	ids, err := s.names(clientsDir)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(ids, func(id string) bool {
+		_, err := s.client(id)
+		var odd *FileError
+		return !errors.As(err, &odd)
+	}), nil
+}
+
+func (s *Store) save(c *Client) error {
+	return s.writeJSON(path.Join(clientsDir, c.ID(), clientFile), c)
+}
+
+// Request returns the newest request of a client and its installed list. Both are nil if none was read, the
+// list alone if the request was minimal.
+func (s *Store) Request(c *Client) (*request.Record, *pkgindex.Index, error) {
+	if c.Serial == 0 {
+		return nil, nil, nil
+	}
+	name := path.Join(clientsDir, c.ID(), recordName(c.Serial))
+	data, err := s.read(name)
+	if err != nil {
+		return nil, nil, s.odd(name, c, err)
+	}
+	r, err := request.Parse(data)
+	if err != nil {
+		return nil, nil, s.odd(name, c, err)
+	}
+	if r.Minimal {
+		return r, nil, nil
+	}
+	name = path.Join(clientsDir, c.ID(), listName(c.Serial))
+	if data, err = s.read(name); err != nil {
+		return nil, nil, s.odd(name, c, err)
+	}
+	list, err := request.UnpackList(data, r.Installed)
+	if err != nil {
+		return nil, nil, s.odd(name, c, err)
+	}
+	return r, list, nil
+}
+
+func (s *Store) odd(name string, c *Client, err error) error {
+	return &FileError{path.Join(s.dir, name), err.Error(), c.ID()}
+}
+
+func recordName(serial int64) string { return strconv.FormatInt(serial, 10) + ".json" }
+func listName(serial int64) string   { return strconv.FormatInt(serial, 10) + ".Packages.zst" }
+
+// Drives returns the drives that were written, in a fixed order. An odd file counts as none.
+func (s *Store) Drives() ([]Drive, error) {
+	names, err := s.names(drivesDir)
+	if err != nil {
+		return nil, err
+	}
+	var all []Drive
+	for _, name := range names {
+		data, err := s.read(path.Join(drivesDir, name))
+		if err != nil {
+			return nil, err
+		}
+		var d Drive
+		if decode(data, &d) == nil && d.check() == nil && d.file() == name {
+			all = append(all, d)
+		}
+	}
+	return all, nil
+}
+
+// file carries the first digits of the key: two origins of one name may be on one drive.
+func (d *Drive) file() string { return d.ID + "." + originFile(Origin{Key: d.Key, Name: d.Origin}) }
+
+func originFile(o Origin) string { return string(o.Key[:8]) + "." + o.Name }
+
+// SaveDrive remembers what is on a drive now, in the place of what was on it before.
+func (s *Store) SaveDrive(d Drive) error {
+	d.Format, d.When, d.Packages = format, d.When.UTC().Truncate(time.Second), request.SortSums(slices.Clone(d.Packages))
+	if err := d.check(); err != nil {
+		return fmt.Errorf("remembering a drive: %w", err)
+	}
+	if err := s.writeJSON(path.Join(drivesDir, d.file()), d); err != nil {
+		return err
+	}
+	all, err := s.Drives()
+	if err != nil || len(all) <= MaxDrives {
+		return err
+	}
+	slices.SortFunc(all, func(a, b Drive) int { return a.When.Compare(b.When) })
+	for _, old := range all[:len(all)-MaxDrives] {
+		if err := s.root.Remove(path.Join(drivesDir, old.file())); err != nil {
+			return fmt.Errorf("forgetting a drive: %w", err)
+		}
+	}
+	return nil
+}
+
+type catalogue struct {
+	Format int    `json:"format"`
+	Sums   string `json:"sums"`
+}
+
+// SaveCatalogue remembers the sums of a catalogue (request.CatalogueSums), and forgets the oldest of more
+// than MaxCatalogues of that origin.
+func (s *Store) SaveCatalogue(o Origin, serial int64, sums []request.Sum) error {
+	text, err := request.Sums(sums).MarshalText()
+	if err != nil {
+		return err
+	}
+	if err := s.writeJSON(path.Join(cataloguesDir, originFile(o)+"."+strconv.FormatInt(serial, 10)), catalogue{format, string(text)}); err != nil {
+		return err
+	}
+	serials, err := s.serials(o)
+	if err != nil || len(serials) <= MaxCatalogues {
+		return err
+	}
+	for _, old := range serials[:len(serials)-MaxCatalogues] {
+		if err := s.root.Remove(path.Join(cataloguesDir, originFile(o)+"."+strconv.FormatInt(old, 10))); err != nil {
+			return fmt.Errorf("forgetting a catalogue: %w", err)
+		}
+	}
+	return nil
+}
+
+// serials are those of the catalogues of an origin, lowest first.
+func (s *Store) serials(o Origin) ([]int64, error) {
+	names, err := s.names(cataloguesDir)
+	if err != nil {
+		return nil, err
+	}
+	var serials []int64
+	for _, name := range names {
+		if digits, ok := strings.CutPrefix(name, originFile(o)+"."); ok {
+			if n, err := strconv.ParseInt(digits, 10, 64); err == nil && n > 0 {
+				serials = append(serials, n)
+			}
+		}
+	}
+	slices.Sort(serials)
+	return serials, nil
+}
+
+// Catalogue returns the sums of a catalogue, nil if it is not remembered.
+func (s *Store) Catalogue(o Origin, serial int64) ([]request.Sum, error) {
+	if _, err := manifest.ParseFingerprint(string(o.Key)); err != nil || layout.CheckOriginName(o.Name) != nil {
+		return nil, nil
+	}
+	data, err := s.read(path.Join(cataloguesDir, originFile(o)+"."+strconv.FormatInt(serial, 10)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var c catalogue
+	var sums request.Sums
+	if decode(data, &c) != nil || c.Format != format || sums.UnmarshalText([]byte(c.Sums)) != nil {
+		return nil, nil
+	}
+	return sums, nil
+}
+
+// LastCatalogue returns the newest catalogue of an origin that is remembered, nil if none is.
+func (s *Store) LastCatalogue(o Origin) ([]request.Sum, error) {
+	serials, err := s.serials(o)
+	if err != nil || len(serials) == 0 {
+		return nil, err
+	}
+	return s.Catalogue(o, serials[len(serials)-1])
+}
+
+// names returns what lies in a directory of the state; nothing if there is none.
+func (s *Store) names(dir string) ([]string, error) {
+	if s.root == nil {
+		return nil, nil
+	}
+	f, err := s.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading state: %w", err)
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("reading state: %w", err)
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, ".") })
+	slices.Sort(names)
+	return names, nil
+}
+
+func (s *Store) read(name string) ([]byte, error) {
+	if s.root == nil {
+		return nil, fs.ErrNotExist
+	}
+	f, info, err := s.root.OpenRegular(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading state below %q: %w", s.dir, err)
+	}
+	defer f.Close()
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("reading state below %q: %q is longer than %d bytes", s.dir, name, maxFile)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return nil, fmt.Errorf("reading state below %q: %w", s.dir, err)
+	}
+	return data, nil
+}
+
+func (s *Store) writeJSON(name string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("writing state: %w", err)
+	}
+	return s.write(name, append(data, '\n'))
+}
+
+func (s *Store) write(name string, data []byte) error {
+	if s.readOnly {
+		return state.ErrReadOnly
+	}
+	if err := s.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return fmt.Errorf("writing state: %w", err)
+	}
+	if err := s.root.Sweep(path.Dir(name)); err != nil {
+		return fmt.Errorf("writing state: %w", err)
+	}
+	err := s.root.WriteFile(name, durable.Attr{Mode: 0o644, UID: -1, GID: -1}, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("state directory %q: %w", s.dir, err)
+	}
+	return nil
+}
+
+// Digest writes a digest as Client and Drive have it.
+func Digest(sum [64]byte) string { return hex.EncodeToString(sum[:]) }
