@@ -94,7 +94,7 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 	list("unreadable directories", o.Unreadable)
 	list("not in the signed list", named(o.Undeclared))
 	list("of an older generation, which the next export renews", named(o.Stale))
-	list("not valid, and the other one is", named(o.Slots))
+	list("not valid, and the other one is", named(o.Copies))
 	return found
 }
 

@@ -153,7 +153,7 @@ func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 }
 
 func (m *mounted) slots(dir string) (slots [2]stamp) {
-	for i, name := range []string{layout.Slot, layout.NextSlot} {
+	for i, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 		if fi, err := os.Lstat(filepath.Join(m.mount, layout.TreeDir, dir, name)); err == nil {
 			slots[i] = stampOf(fi)
 		}

@@ -85,8 +85,8 @@ func (o *origin) export(t testing.TB, mount string) {
 	}
 	var items []layout.Item
 	put := func(kind layout.Kind, name string, data []byte) {
-		if w.Held() != nil {
-			if it, ok := w.Held().Find(kind, name); ok && it.Size == int64(len(data)) {
+		if w.Committed() != nil {
+			if it, ok := w.Committed().Find(kind, name); ok && it.Size == int64(len(data)) {
 				items = append(items, it)
 				return
 			}

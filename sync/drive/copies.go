@@ -12,24 +12,24 @@ import (
 	"time"
 )
 
-// errBlank is the error of a slot that nothing was ever written to but its room.
+// errBlank is the error of a manifest copy that nothing was ever written to but padding.
 var errBlank = fmt.Errorf("blank: %w", manifest.ErrNotSigned)
 
 // ManifestCopy is one of the two copies of an origin's manifest, as it was read.
 type ManifestCopy struct {
-	State  SlotState
+	State  CopyState
 	Text   []byte // without the room
 	Signed *manifest.Signed
 
 	newlines bool // it has nothing else; standingOf looks
 }
 
-// loadSlots verifies both slots.
+// loadCopies verifies both manifest copies.
 func (d *Drive) loadCopies(origin string, ring manifest.Ring, now time.Time) (best, other ManifestCopy, err error) {
 	if err := layout.CheckOriginName(origin); err != nil {
 		return ManifestCopy{}, ManifestCopy{}, err
 	}
-	best, other = d.loadCopy(origin, layout.Slot), d.loadCopy(origin, layout.NextSlot)
+	best, other = d.loadCopy(origin, layout.ManifestFile), d.loadCopy(origin, layout.NextManifestFile)
 	best.verify(ring, now)
 	if best.Signed != nil && bytes.Equal(best.Text, other.Text) {
 		other.Text = best.Text                                            // one of them is enough
@@ -41,20 +41,20 @@ func (d *Drive) loadCopies(origin string, ring manifest.Ring, now time.Time) (be
 		best, other = other, best
 	}
 	if best.Signed != nil {
-		d.callWitness(d.root, origin)
+		d.openProbe(d.root, origin)
 		return best, other, nil
 	}
 	return best, other, d.worse(origin, best, other)
 }
 
-// torn says whether a slot has the beginning of a signed message and not its
+// torn says whether a manifest copy has the beginning of a signed message and not its
 // end, as a pull in the middle of a commit leaves it.
 func (s *ManifestCopy) torn() bool {
 	return bytes.HasPrefix(s.Text, []byte("-----BEGIN PGP SIGNED MESSAGE-----\n")) && !bytes.Contains(s.Text, []byte("\n-----END PGP SIGNATURE-----\n"))
 }
 
 func (d *Drive) loadCopy(origin, name string) ManifestCopy {
-	s := ManifestCopy{State: SlotState{Name: name}}
+	s := ManifestCopy{State: CopyState{Name: name}}
 	s.Text, s.State.Err = d.ReadCopy(origin, name)
 	return s
 }
@@ -83,7 +83,7 @@ func (s *ManifestCopy) open(verify func([]byte) (*manifest.Signed, error)) {
 	s.Signed, s.State.Serial = signed, signed.Timestamp.Unix()
 }
 
-// ReadCopy returns a copy's contents without the room behind it. The bytes that a pull leaves at
+// ReadCopy returns a copy's contents without the padding behind it. The bytes that a pull leaves at
 // the end of a file may be zeros too.
 func (d *Drive) ReadCopy(origin, name string) ([]byte, error) {
 	at := path.Join(origin, name)
@@ -97,17 +97,17 @@ func (d *Drive) ReadCopy(origin, name string) ([]byte, error) {
 	}
 	end, err := TextEnd(f, "\n\x00")
 	if err != nil || end == 0 {
-		return nil, d.Explain("reading", at, err)
+		return nil, d.Classify("reading", at, err)
 	}
 	text := make([]byte, end, end+1)
 	n, err := io.ReadFull(f, text)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !isEOF(err) {
-		return nil, d.Explain("reading", at, err)
+		return nil, d.Classify("reading", at, err)
 	}
 	return append(text[:n], '\n'), nil
 }
 
-// worse chooses the error that tells more about an origin without a valid slot.
+// worse chooses the error that tells more about an origin without a valid manifest copy.
 func (d *Drive) worse(origin string, x, y ManifestCopy) error {
 	if weight(y.State.Err) > weight(x.State.Err) {
 		x, y = y, x
@@ -169,7 +169,7 @@ func (d *Drive) OwnCopies(dir string, ring manifest.Ring, now time.Time) (best, 
 // PastCopies reads both copies of a list that need not be believed any more: whether a key of the ring
 // is trusted, expired or revoked does not matter. If neither is valid, best has the error that tells more.
 func (d *Drive) PastCopies(dir string, ring manifest.Ring) (best, other ManifestCopy) {
-	best, other = d.loadCopy(dir, layout.Slot), d.loadCopy(dir, layout.NextSlot)
+	best, other = d.loadCopy(dir, layout.ManifestFile), d.loadCopy(dir, layout.NextManifestFile)
 	for _, s := range []*ManifestCopy{&best, &other} {
 		s.open(func(text []byte) (*manifest.Signed, error) { return manifest.OpenPast(text, ring) })
 	}
@@ -178,19 +178,19 @@ func (d *Drive) PastCopies(dir string, ring manifest.Ring) (best, other Manifest
 	}
 	switch {
 	case best.Signed != nil:
-		d.callWitness(d.root, dir)
+		d.openProbe(d.root, dir)
 	case weight(other.State.Err) > weight(best.State.Err):
 		best, other = other, best
 	}
 	return best, other
 }
 
-// blank says whether a slot is there and has nothing in it but newlines.
+// blank says whether a manifest copy is there and has nothing in it but newlines.
 func (s *ManifestCopy) blank() bool { return s.newlines }
 
-// lookBlank finds out whether a slot without text has newlines and nothing else. Zeros are what a
-// file system may make of lost contents; they prove nothing.
-func lookBlank(d *Drive, dir string, s *ManifestCopy) error {
+// checkBlank finds out whether a manifest copy without text has newlines and nothing else. Zeros are what a
+// file system may make of lost contents; they say nothing.
+func checkBlank(d *Drive, dir string, s *ManifestCopy) error {
 	if !errors.Is(s.State.Err, errBlank) {
 		return nil
 	}
@@ -201,12 +201,12 @@ func lookBlank(d *Drive, dir string, s *ManifestCopy) error {
 	defer f.Close()
 	end, err := TextEnd(f, "\n")
 	s.newlines = err == nil && end == 0 && info.Size() > 0
-	return d.Explain("reading", path.Join(dir, s.State.Name), err)
+	return d.Classify("reading", path.Join(dir, s.State.Name), err)
 }
 
 // Newer returns a *NewerError for a manifest that is signed by one of ours and that this program
 // cannot read.
-func Newer(dir string, s SlotState) error {
+func Newer(dir string, s CopyState) error {
 	var list *layout.ListError
 	var text *manifest.FormatError
 	if errors.As(s.Err, &list) || errors.As(s.Err, &text) {

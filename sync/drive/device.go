@@ -22,7 +22,7 @@ type Mounted struct {
 	fs       volume.Type
 	sysfs    string   // of the block device, "" if there is none
 	readOnly bool     // when it was opened
-	witness  *os.File // a slot, to see whether the medium can be read; nil before one was
+	probe    *os.File // a manifest copy, to see whether the medium can be read; nil before one was
 }
 
 // openMounted opens a mount point.
@@ -54,7 +54,7 @@ func (d *Mounted) identify() error {
 // close closes the mount point.
 func (d *Mounted) close() error {
 	var errs []error
-	for _, f := range []*os.File{d.witness, d.top} {
+	for _, f := range []*os.File{d.probe, d.top} {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}
@@ -78,7 +78,7 @@ func (d *Mounted) ReadOnly() bool { return d.readOnly }
 // writing to descriptors that were open when it happened.
 func (d *Mounted) Top() *os.File { return d.top }
 
-// Space asks the drive for its room. On vfat the first call after mounting
+// Space asks the drive for its free space. On vfat the first call after mounting
 // counts the whole FAT and can take a second.
 func (d *Mounted) Space() (volume.Space, error) {
 	st, err := d.statfs()
@@ -99,7 +99,7 @@ func (d *Mounted) statfs() (unix.Statfs_t, error) {
 
 // Present says whether the drive is still there; where it is not, an absent
 // file or an empty directory says nothing. Its device is in sysfs, and
-// the slot that could be read before can be read from the medium again (the
+// the copy that could be read before can be read from the medium again (the
 // first errors come before the kernel has taken the device out of sysfs). A
 // drive without a device of its own (a directory on tmpfs, overlay, a network
 // file system) is there while it answers.
@@ -111,19 +111,19 @@ func (d *Mounted) Present() bool {
 	if _, err := os.Lstat(d.sysfs); err != nil {
 		return false
 	}
-	if d.witness == nil {
+	if d.probe == nil {
 		return true
 	}
-	_, err := d.witness.ReadAt(AlignedBuffer()[:Alignment], 0)
+	_, err := d.probe.ReadAt(AlignedBuffer()[:Alignment], 0)
 	return !Failing(err)
 }
 
-// callWitness opens a slot for later questions whether the drive is there.
-func (d *Mounted) callWitness(root *os.Root, origin string) {
-	if d.witness != nil || d.sysfs == "" {
+// openProbe opens a manifest copy for later questions whether the drive is there.
+func (d *Mounted) openProbe(root *os.Root, origin string) {
+	if d.probe != nil || d.sysfs == "" {
 		return
 	}
-	m, err := OpenMedium(root, path.Join(origin, layout.Slot))
+	m, err := OpenMedium(root, path.Join(origin, layout.ManifestFile))
 	if err != nil {
 		return
 	}
@@ -131,7 +131,7 @@ func (d *Mounted) callWitness(root *os.Root, origin string) {
 		m.Close()
 		return
 	}
-	d.witness = m.f
+	d.probe = m.f
 }
 
 // Device is the path of the drive's block device ("/dev/sdb1"), "" if it has
@@ -147,11 +147,11 @@ func (d *Mounted) Device() string {
 	return "/dev/" + filepath.Base(target)
 }
 
-// Explain turns what the kernel said into one of the errors above. The answer of the kernel is
+// Classify turns what the kernel said into one of the errors above. The answer of the kernel is
 // believed only while the device is there: on a drive that was pulled files are absent (vfat), and
 // ext4 has been seen to answer that it is full.
-func (d *Mounted) Explain(op, path string, err error) error {
-	if err == nil || explained(err) {
+func (d *Mounted) Classify(op, path string, err error) error {
+	if err == nil || classified(err) {
 		return err
 	}
 	switch {
@@ -174,21 +174,21 @@ func (d *Mounted) Explain(op, path string, err error) error {
 	return fmt.Errorf("%s %q: %w", op, path, Bare(err))
 }
 
-// ExplainName is Explain where a name is made: there, EINVAL and its like are
+// ClassifyName is Classify where a name is made: there, EINVAL and its like are
 // about the name.
-func (d *Mounted) ExplainName(op, path string, err error) error {
+func (d *Mounted) ClassifyName(op, path string, err error) error {
 	for _, errno := range []syscall.Errno{syscall.EINVAL, syscall.EILSEQ, syscall.ENAMETOOLONG, syscall.EOVERFLOW} {
-		if errors.Is(err, errno) && !explained(err) && d.Present() {
+		if errors.Is(err, errno) && !classified(err) && d.Present() {
 			return &NameError{Path: path, Reason: errno.Error(), Err: errno}
 		}
 	}
-	return d.Explain(op, path, err)
+	return d.Classify(op, path, err)
 }
 
-// PullDamage is Explain for the steps before anything is written: an entry
+// PullDamage is Classify for the steps before anything is written: an entry
 // that cannot be read there, on a drive that is there, was left by a pull.
 func (d *Mounted) PullDamage(op, path string, err error) error {
-	err = d.Explain(op, path, err)
+	err = d.Classify(op, path, err)
 	var gone *GoneError
 	var readOnly *ReadOnlyError
 	switch {

@@ -75,14 +75,14 @@ func (d *Drive) openTree() error {
 	case errors.Is(err, fs.ErrNotExist) && d.Present():
 		return fmt.Errorf("opening %q: %w", path.Join(d.mount, layout.TreeDir), ErrNoTree)
 	case err != nil:
-		return d.Explain("opening", path.Join(d.mount, layout.TreeDir), err)
+		return d.Classify("opening", path.Join(d.mount, layout.TreeDir), err)
 	case !info.IsDir():
 		return fmt.Errorf("opening %q: not a directory: %w", path.Join(d.mount, layout.TreeDir), ErrNoTree)
 	}
 	if d.root, err = d.outer.OpenRoot(layout.TreeDir); errors.Is(err, fs.ErrNotExist) {
 		d.awaitGone()
 	}
-	return d.Explain("opening", path.Join(d.mount, layout.TreeDir), err)
+	return d.Classify("opening", path.Join(d.mount, layout.TreeDir), err)
 }
 
 // makeTree makes the tree's directory if there is none.
@@ -95,7 +95,7 @@ func (d *Drive) makeTree() error {
 		return &ReadOnlyError{Op: "making", Path: path.Join(d.mount, layout.TreeDir), Err: unix.EROFS}
 	}
 	if err := d.outer.Mkdir(layout.TreeDir, 0o755); err != nil {
-		return d.Explain("making", path.Join(d.mount, layout.TreeDir), err)
+		return d.Classify("making", path.Join(d.mount, layout.TreeDir), err)
 	}
 	return d.openTree()
 }
@@ -126,7 +126,7 @@ func (d *Drive) Origins() ([]string, error) {
 		if !entry.IsDir() || layout.CheckOriginName(entry.Name()) != nil || len(names) == maxOrigins {
 			continue
 		}
-		if hasSlot(d, entry.Name()) || hasRecord(d, entry.Name()) {
+		if hasCopy(d, entry.Name()) || hasRecord(d, entry.Name()) {
 			names = append(names, entry.Name())
 		}
 	}
@@ -137,9 +137,9 @@ func (d *Drive) Origins() ([]string, error) {
 	return names, nil
 }
 
-func hasSlot(d *Drive, origin string) bool {
-	for _, slot := range []string{layout.Slot, layout.NextSlot} {
-		info, err := d.root.Lstat(path.Join(origin, slot))
+func hasCopy(d *Drive, origin string) bool {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
+		info, err := d.root.Lstat(path.Join(origin, name))
 		if err == nil && info.Mode().IsRegular() || err != nil && Failing(err) {
 			return true
 		}

@@ -34,7 +34,7 @@ func (unfinishedError) Is(target error) bool { return target == ErrNoTree }
 type GoneError struct {
 	Op, Path string
 	Vanished bool // the device is not there any more; else it is there and fails
-	// Check is the commands that mend a file system which a pull has left damaged,
+	// Check is the commands that repair a file system which a pull has left damaged,
 	// one line; "" if the drive is not there.
 	Check string
 	Err   error
@@ -56,7 +56,7 @@ func (e *GoneError) Unwrap() error { return e.Err }
 type ReadOnlyError struct {
 	Op, Path string
 	Turned   bool   // it was writable when it was opened
-	Check    string // if it turned: the commands that mend the file system, one line
+	Check    string // if it turned: the commands that repair the file system, one line
 	Err      error
 }
 
@@ -100,7 +100,7 @@ func (e *PullDamageError) Error() string {
 
 func (e *PullDamageError) Unwrap() error { return e.Err }
 
-// Hint is the commands that mend the file system, one line.
+// Hint is the commands that repair the file system, one line.
 func (e *PullDamageError) Hint() string { return e.FS.RepairHint(e.Device) }
 
 // LimitError says that a file is too big for the file system.
@@ -177,9 +177,9 @@ func Failing(err error) bool {
 	return false
 }
 
-// explained tells the errors that have been through explain, which may wrap
+// classified tells the errors that have been through Classify, which may wrap
 // another's errno.
-func explained(err error) bool {
+func classified(err error) bool {
 	var gone *GoneError
 	var readOnly *ReadOnlyError
 	var space *SpaceError

@@ -30,7 +30,7 @@ func TestExplain(t *testing.T) {
 
 	type verdict struct {
 		gone, vanished, readOnly, space, limit, name, absent bool
-		check                                                bool // it names the commands that mend a file system
+		check                                                bool // it names the commands that repair a file system
 	}
 	judge := func(err error) (v verdict) {
 		var gone *GoneError
@@ -67,14 +67,14 @@ func TestExplain(t *testing.T) {
 	} {
 		cause := &fs.PathError{Op: "openat", Path: "x", Err: row.errno}
 		for d, want := range map[*Drive]verdict{there: row.there, away: row.away} {
-			err := d.ExplainName("making", "some file", cause)
+			err := d.ClassifyName("making", "some file", cause)
 			if got := judge(err); got != want {
 				t.Errorf("%v: %v is %+v, want %+v", row.errno, err, got, want)
 			}
 			if !errors.Is(err, row.errno) || strings.Contains(err.Error(), "openat") || !strings.Contains(err.Error(), `"some file"`) {
 				t.Errorf("%v: %v", row.errno, err)
 			}
-			if again := d.Explain("doing", "another", fmt.Errorf("wrapped: %w", err)); !(row.errno == syscall.EACCES && d == there) && judge(again) != judge(err) {
+			if again := d.Classify("doing", "another", fmt.Errorf("wrapped: %w", err)); !(row.errno == syscall.EACCES && d == there) && judge(again) != judge(err) {
 				t.Errorf("%v: explained twice: %v", row.errno, again)
 			}
 		}

@@ -36,7 +36,7 @@ func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time, 
 			return "", nil, err
 		}
 	}
-	dir, err = d.freshOrigin(ring, name, long, now)
+	dir, err = d.newOrigin(ring, name, long, now)
 	return dir, nil, err
 }
 
@@ -65,9 +65,9 @@ func rank(dir, name, long string) int {
 	return 2
 }
 
-// freshOrigin chooses between the plain name and the one with the fingerprint.
+// newOrigin chooses between the plain name and the one with the fingerprint.
 // The plain one is taken unless something stands there that is not this origin's.
-func (d *Drive) freshOrigin(ring manifest.Ring, name, long string, now time.Time) (string, error) {
+func (d *Drive) newOrigin(ring manifest.Ring, name, long string, now time.Time) (string, error) {
 	entries, err := d.readDir(d.root, ".", maxOrigins+16)
 	if err != nil {
 		return "", err

@@ -19,25 +19,25 @@ type Generation struct {
 	Dir    string           // the origin's directory below TreeDir
 	Signed *manifest.Signed // the verified list
 	Record *layout.Record
-	Sum    digest.Blake2b // of the signed text as it lies in the slot, without the room behind it
-	Slot   string         // where it was read from: Slot or NextSlot
-	Other  SlotState      // what the other slot was like
+	Sum    digest.Blake2b // of the signed text as it lies in the copy, without the padding behind it
+	File   string         // where it was read from: ManifestFile or NextManifestFile
+	Other  CopyState      // what the other manifest copy was like
 
 	drive *Drive
 	root  *os.Root // the origin's directory
 	items []layout.Item
 }
 
-// SlotState is what one slot was like.
-type SlotState struct {
+// CopyState is what one manifest copy was like.
+type CopyState struct {
 	Name   string
 	Serial int64 // of a valid one
 	Err    error // why it is not valid; manifest.ErrNotSigned if blank or torn at the start
 }
 
-// Load reads both slots of an origin and returns the generation of the valid one with the higher
+// Load reads both manifest copies of an origin and returns the generation of the valid one with the higher
 // serial. If neither is valid, the error is the most telling of the two: an
-// *manifest.UnknownKeyError before a broken signature, that before a blank slot (ErrNoTree). A
+// *manifest.UnknownKeyError before a broken signature, that before a blank manifest copy (ErrNoTree). A
 // damaged record is a *DamagedError.
 func (d *Drive) Load(origin string, ring manifest.Ring, now time.Time) (*Generation, error) {
 	best, other, err := d.loadCopies(origin, ring, now)
@@ -51,9 +51,9 @@ func (d *Drive) Load(origin string, ring manifest.Ring, now time.Time) (*Generat
 func (d *Drive) FromCopies(origin string, best, other ManifestCopy) (*Generation, error) {
 	root, err := d.root.OpenRoot(origin)
 	if err != nil {
-		return nil, d.Explain("opening", origin, err)
+		return nil, d.Classify("opening", origin, err)
 	}
-	g := &Generation{Dir: origin, Signed: best.Signed, Sum: digest.Bytes(best.Text), Slot: best.State.Name,
+	g := &Generation{Dir: origin, Signed: best.Signed, Sum: digest.Bytes(best.Text), File: best.State.Name,
 		Other: other.State, drive: d, root: root}
 	if err := g.readRecord(); err != nil {
 		root.Close()

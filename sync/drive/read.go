@@ -28,7 +28,7 @@ func (d *Mounted) openRegular(root *os.Root, name string) (*os.File, fs.FileInfo
 	case !errors.As(err, &errno): // of another kind, or it leads out of the tree
 		return nil, nil, &DamagedError{Path: name, Reason: Bare(err).Error()}
 	}
-	return nil, nil, d.Explain("opening", name, err)
+	return nil, nil, d.Classify("opening", name, err)
 }
 
 // ReadAll reads a small file of at most limit bytes.
@@ -44,7 +44,7 @@ func (d *Mounted) ReadAll(root *os.Root, name string, limit int64) ([]byte, erro
 	data := make([]byte, info.Size())
 	n, err := io.ReadFull(f, data)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !isEOF(err) {
-		return nil, d.Explain("reading", name, err)
+		return nil, d.Classify("reading", name, err)
 	}
 	return data[:n], nil
 }
@@ -62,7 +62,7 @@ func (d *Mounted) readDir(root *os.Root, dir string, limit int) ([]fs.DirEntry, 
 
 func (d *Mounted) openDir(root *os.Root, dir string) (*os.File, error) {
 	f, err := durable.OpenFile(root, dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
-	return f, d.Explain("reading the directory", dir, err)
+	return f, d.Classify("reading the directory", dir, err)
 }
 
 // names reads the names of an open directory.
@@ -73,7 +73,7 @@ func (d *Mounted) names(f *os.File, dir string, limit int) ([]fs.DirEntry, error
 		entries = append(entries, some...)
 		if len(some) == 0 {
 			if err != nil && !isEOF(err) {
-				return nil, d.Explain("reading the directory", dir, err)
+				return nil, d.Classify("reading the directory", dir, err)
 			}
 			break
 		}
@@ -84,7 +84,7 @@ func (d *Mounted) names(f *os.File, dir string, limit int) ([]fs.DirEntry, error
 // newlines is what lies behind the text of a manifest copy.
 var newlines = bytes.Repeat([]byte{'\n'}, 64<<10)
 
-// TextEnd is the offset behind the last byte of f that is none of room.
+// TextEnd is the offset behind the last byte of f that is not padding.
 func TextEnd(f *os.File, room string) (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

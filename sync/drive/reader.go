@@ -154,7 +154,7 @@ func (r *itemReader) finishPart() error {
 // file's.
 func (r *itemReader) fail(op string, err error) error {
 	stored := r.it.Stored[r.at].Path
-	err = r.d.Explain(op, stored, err)
+	err = r.d.Classify(op, stored, err)
 	var gone *GoneError
 	switch {
 	case errors.As(err, &gone) && gone.Vanished:
@@ -163,7 +163,7 @@ func (r *itemReader) fail(op string, err error) error {
 		return r.damaged("missing", err)
 	case errors.As(err, &gone):
 		return r.damaged("it cannot be read: "+gone.Err.Error(), err)
-	case explained(err):
+	case classified(err):
 		return err
 	}
 	return r.damaged("it cannot be read: "+err.Error(), err) // a link or a file where a directory should be

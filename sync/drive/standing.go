@@ -75,12 +75,12 @@ func (d *Drive) StandingOf(dir string, ring manifest.Ring, now time.Time) (as St
 		return Foreign, best, other, err
 	}
 	for _, s := range []*ManifestCopy{&best, &other} {
-		if err := lookBlank(d, dir, s); err != nil {
+		if err := checkBlank(d, dir, s); err != nil {
 			return Foreign, best, other, err
 		}
 	}
-	slots := map[string]ManifestCopy{best.State.Name: best, other.State.Name: other}
-	as, err = uncommitted(d, dir, ring, slots[layout.Slot], slots[layout.NextSlot])
+	copies := map[string]ManifestCopy{best.State.Name: best, other.State.Name: other}
+	as, err = uncommitted(d, dir, ring, copies[layout.ManifestFile], copies[layout.NextManifestFile])
 	return as, best, other, err
 }
 
@@ -121,7 +121,7 @@ func uncommitted(d *Drive, dir string, ring manifest.Ring, current, next Manifes
 func HasFiles(d *Drive, dir string) (bool, error) {
 	root, err := d.root.OpenRoot(dir)
 	if err != nil {
-		return false, d.Explain("opening", dir, err)
+		return false, d.Classify("opening", dir, err)
 	}
 	defer root.Close()
 	var dirs listing.Reader
@@ -139,7 +139,7 @@ func HasFiles(d *Drive, dir string) (bool, error) {
 				if found, err := look(l, e.Name(), file, depth+1); found || err != nil {
 					return true, err
 				}
-			case e.IsRegular() && slices.Contains([]string{layout.Slot, layout.NextSlot, layout.PackagesFile}, file):
+			case e.IsRegular() && slices.Contains([]string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile}, file):
 				if text, err := d.ReadCopy(dir, file); err != nil || len(text) > 0 {
 					return true, nil
 				}

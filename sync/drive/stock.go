@@ -51,13 +51,13 @@ func (g *Generation) Stock(kind layout.Kind) (*Stock, error) {
 	var newer *layout.FactsVersionError
 	switch {
 	case errors.As(err, &damaged):
-		return g.carried(kind, "its list of what the origin has is damaged: "+damaged.Reason), nil
+		return g.incomplete(kind, "its list of what the origin has is damaged: "+damaged.Reason), nil
 	case errors.As(err, &newer):
-		return g.carried(kind, newer.Error()), nil
+		return g.incomplete(kind, newer.Error()), nil
 	case err != nil:
 		return nil, err
 	case facts == nil || g.Record.Has == nil:
-		return g.carried(kind, older), nil
+		return g.incomplete(kind, older), nil
 	}
 	h := g.Record.Has.Of(kind)
 	s := &Stock{Complete: h.Complete, Reason: h.Reason, AsOf: h.AsOf}
@@ -69,12 +69,12 @@ func (g *Generation) Stock(kind layout.Kind) (*Stock, error) {
 		s.has = facts.HasDistfile
 	}
 	if s.Count != h.Count {
-		return g.carried(kind, fmt.Sprintf("its record has %d %ss, its list %d", h.Count, kind, s.Count)), nil
+		return g.incomplete(kind, fmt.Sprintf("its record has %d %ss, its list %d", h.Count, kind, s.Count)), nil
 	}
 	return s, nil
 }
 
-// carried is the stock that is not complete.
-func (g *Generation) carried(kind layout.Kind, why string) *Stock {
+// incomplete is the stock that is not complete.
+func (g *Generation) incomplete(kind layout.Kind, why string) *Stock {
 	return &Stock{Reason: why, Count: len(g.Items(kind)), has: func(path string) bool { _, ok := g.Find(kind, path); return ok }}
 }

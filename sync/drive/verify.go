@@ -35,12 +35,12 @@ type Report struct {
 	Files      int
 	Bytes      int64
 	Bad        []Bad    // damaged, missing, unreadable
-	Stale      []string // derived files that are not of this generation; the next export mends them
+	Stale      []string // derived files that are not of this generation; the next export renews them
 	Undeclared []string // files that the list does not have, and nobody uses; the next export removes them
 	// Unreadable are directories that could not be looked through: most likely
 	// left by a pull. Nothing that the list has is in them, or it is in Bad.
 	Unreadable []Bad
-	Slots      []SlotState // that are not valid
+	Copies     []CopyState // that are not valid
 	More       bool        // there are more undeclared files than were listed
 }
 
@@ -69,7 +69,7 @@ func (g *Generation) Verify(ctx context.Context, o VerifyOptions) (*Report, erro
 		return nil, err
 	}
 	if g.Other.Err != nil {
-		v.report.Slots = append(v.report.Slots, g.Other)
+		v.report.Copies = append(v.report.Copies, g.Other)
 	}
 	if err := v.walk(ctx, nil, "", ".", 0); err != nil {
 		return nil, err
@@ -92,9 +92,9 @@ type verifier struct {
 	dirs   listing.Reader
 }
 
-// jobs are the payload, whole files even when in parts, and then the rest of
+// tasks are the payload, whole files even when in parts, and then the rest of
 // the list.
-func (v *verifier) jobs() []layout.Item {
+func (v *verifier) tasks() []layout.Item {
 	jobs := slices.Clone(v.g.items)
 	payload := make(map[string]bool)
 	for _, it := range jobs {
@@ -137,7 +137,7 @@ func (v *verifier) readAll(ctx context.Context) error {
 			}
 		})
 	}
-	for _, it := range v.jobs() {
+	for _, it := range v.tasks() {
 		select {
 		case queue <- it:
 			continue
@@ -250,7 +250,7 @@ func (v *verifier) walk(ctx context.Context, above *Level, name, dir string, dep
 			if err := v.walk(ctx, l, entry.Name(), name, depth+1); err != nil {
 				return err
 			}
-		case name != layout.Slot && name != layout.NextSlot && !v.listed[name]:
+		case name != layout.ManifestFile && name != layout.NextManifestFile && !v.listed[name]:
 			v.report.Undeclared = append(v.report.Undeclared, name)
 		}
 	}

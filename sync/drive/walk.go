@@ -34,11 +34,11 @@ func (d *Mounted) Enter(r *listing.Reader, root *os.Root, above *Level, name, di
 		l.FD, err = openTop(root)
 	}
 	if err != nil {
-		return nil, d.Explain("reading the directory", dir, err)
+		return nil, d.Classify("reading the directory", dir, err)
 	}
 	if l.Entries, err = r.Names(l.FD, maxEntries); err != nil {
 		l.Close()
-		return nil, d.Explain("reading the directory", dir, err)
+		return nil, d.Classify("reading the directory", dir, err)
 	}
 	for _, e := range l.Entries {
 		if e.TypeKnown() && !(status && e.IsRegular()) {
@@ -47,7 +47,7 @@ func (d *Mounted) Enter(r *listing.Reader, root *os.Root, above *Level, name, di
 		// An inode or entry lies beside those of its neighbours.
 		if err := e.Lstat(l.FD); err != nil && !d.Present() {
 			l.Close()
-			return nil, d.Explain("looking at", path.Join(dir, e.Name()), err)
+			return nil, d.Classify("looking at", path.Join(dir, e.Name()), err)
 		}
 	}
 	return l, nil

@@ -14,28 +14,28 @@ import (
 
 // State is what may be left to do on a drive although its generation is the one that is wanted.
 type State struct {
-	Slots    bool     // both slots hold the generation
-	Packages bool     // packages/Packages is the generation's
-	Absent   []string // listed files that are not there or have another size, below ORIGIN, sorted
-	Own      []string // those of the listed files that are no payload and are not there or damaged, below ORIGIN, sorted
-	Leftover bool     // a pulled run left files that the generation does not list
-	Others   []string // files that are neither listed nor leftovers: somebody else's, at most maxUndeclared
+	BothCopies bool     // both manifest copies hold the generation
+	Packages   bool     // packages/Packages is the generation's
+	Absent     []string // listed files that are not there or have another size, below ORIGIN, sorted
+	Own        []string // those of the listed files that are no payload and are not there or damaged, below ORIGIN, sorted
+	Leftover   bool     // a pulled run left files that the generation does not list
+	Others     []string // files that are neither listed nor leftovers: somebody else's, at most maxUndeclared
 }
 
 // Whole says whether nothing is left to do.
 func (s State) Whole() bool {
-	return s.Slots && s.Packages && len(s.Absent)+len(s.Own) == 0 && !s.Leftover
+	return s.BothCopies && s.Packages && len(s.Absent)+len(s.Own) == 0 && !s.Leftover
 }
 
 // State looks whether the generation is finished and all its files are there. It reads names, sizes, packages/Packages and
 // layout.conf, but no payload: Verify does.
 func (g *Generation) State(ctx context.Context) (State, error) {
-	s := State{Slots: g.Slot == layout.Slot && g.Other.Serial == g.Serial()}
+	s := State{BothCopies: g.File == layout.ManifestFile && g.Other.Serial == g.Serial()}
 	missing := make(map[string]manifest.File, len(g.Signed.Files)) // by folded path
 	for _, f := range g.Signed.Files {
 		missing[layout.FoldName(f.Path)] = f
 	}
-	look := looking{g: g, missing: missing}
+	look := survey{g: g, missing: missing}
 	if err := look.through(ctx, nil, "", ".", 0); err != nil {
 		return State{}, err
 	}
@@ -61,8 +61,8 @@ func (g *Generation) State(ctx context.Context) (State, error) {
 	return s, err
 }
 
-// looking is a walk through what the drive has of a generation, each directory once.
-type looking struct {
+// survey is a walk through what the drive has of a generation, each directory once.
+type survey struct {
 	g        *Generation
 	missing  map[string]manifest.File // by folded path; what is there is taken out
 	leftover bool                     // there is what a pulled run left
@@ -71,7 +71,7 @@ type looking struct {
 }
 
 // through looks at a directory: name below the level above. One that cannot be read on a drive that is there has no names.
-func (k *looking) through(ctx context.Context, above *Level, name, dir string, depth int) error {
+func (k *survey) through(ctx context.Context, above *Level, name, dir string, depth int) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (k *looking) through(ctx context.Context, above *Level, name, dir string, d
 			if err := k.through(ctx, l, e.Name(), path, depth+1); err != nil {
 				return err
 			}
-		case path == layout.Slot || path == layout.NextSlot:
+		case path == layout.ManifestFile || path == layout.NextManifestFile:
 		case layout.MadeHere(path):
 			k.leftover = true
 		case len(k.others) < MaxUndeclared:

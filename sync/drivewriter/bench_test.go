@@ -29,7 +29,7 @@ func benchDir(b *testing.B) string {
 	return dir
 }
 
-// BenchmarkExport writes 1,000 packages of 4 kB to a fresh drive.
+// BenchmarkExport writes 1,000 packages of 4 kB to a new drive.
 func BenchmarkExport(b *testing.B) {
 	h := benchHost(1000, 4096)
 	b.SetBytes(1000 * 4096)

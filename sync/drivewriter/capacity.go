@@ -35,12 +35,12 @@ func CheckCapacity(files []NewFile, partSize int64) error {
 	if partSize <= 0 {
 		partSize = DefaultPartSize
 	}
-	count, size := ownFiles, ownFiles*lineRoom
+	count, size := ownFiles, ownFiles*lineBytes
 	for _, f := range files {
 		parts := int((max(f.Size, 1) + partSize - 1) / partSize)
 		count += parts
 		// A blank takes four bytes.
-		size += parts * (lineRoom + len(f.Path) + 3*strings.Count(f.Path, " "))
+		size += parts * (lineBytes + len(f.Path) + 3*strings.Count(f.Path, " "))
 	}
 	if count > manifest.MaxFiles || size > manifest.MaxText {
 		return &CapacityError{Files: count - ownFiles, Bytes: size, MaxFiles: manifest.MaxFiles - ownFiles, MaxBytes: manifest.MaxText}
@@ -48,6 +48,6 @@ func CheckCapacity(files []NewFile, partSize int64) error {
 	return nil
 }
 
-// lineRoom is more bytes than a line of the list has without the origin's path: "DATA ", a directory
+// lineBytes is more bytes than a line of the list has without the origin's path: "DATA ", a directory
 // of the layout, a size, " BLAKE2B " and 128 digits, and what a changed name is longer.
-const lineRoom = 5 + 24 + 16 + 9 + 128 + 24
+const lineBytes = 5 + 24 + 16 + 9 + 128 + 24

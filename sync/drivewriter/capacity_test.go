@@ -47,7 +47,7 @@ func TestCapacity(t *testing.T) {
 			}
 			list := manifest.List{Timestamp: epoch, Files: []manifest.File{{Path: stored, Size: f.Size}}}
 			text, err := list.MarshalText()
-			if got := len(text) - len("TIMESTAMP 2026-03-01T12:00:00Z\n"); err != nil || got > lineRoom+len(f.Path)+3*strings.Count(f.Path, " ") {
+			if got := len(text) - len("TIMESTAMP 2026-03-01T12:00:00Z\n"); err != nil || got > lineBytes+len(f.Path)+3*strings.Count(f.Path, " ") {
 				t.Errorf("%q takes %d bytes, %v", stored, got, err)
 			}
 		}

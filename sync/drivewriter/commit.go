@@ -10,10 +10,10 @@ import (
 )
 
 // Commit does steps 7 to 11 and returns the new generation, which is then the
-// held one. If an error comes with a generation, it is committed, and what was
+// committed one. If an error comes with a generation, it is committed, and what was
 // left undone (Manifest, Packages, removals) the next Begin does.
 //
-// A canceled ctx is looked at until the first slot is written, and again
+// A canceled ctx is looked at until the first manifest copy is written, and again
 // between the removals of step 11, of which there may be many. A Commit that
 // failed before needs another serial when it is tried again.
 // The generation is open until the next Commit or Close.
@@ -28,7 +28,7 @@ func (w *Writer) Commit(ctx context.Context, c Contents) (*drive.Generation, err
 	if err != nil {
 		return nil, err
 	}
-	if err := w.makeRooms(ctx, files); err != nil {
+	if err := w.padAll(ctx, files); err != nil {
 		return nil, err
 	}
 	w.progress(Flushing, "", 0)
@@ -44,15 +44,15 @@ func (w *Writer) Commit(ctx context.Context, c Contents) (*drive.Generation, err
 	if err := w.commit(files); err != nil {
 		return nil, err
 	}
-	return w.held, w.after(ctx, files)
+	return w.committed, w.after(ctx, files)
 }
 
-// makeRooms lets Packages and Manifest.next grow where they are outgrown, as
+// padAll lets Packages and Manifest.next grow where they are outgrown, as
 // long as nothing depends on them, and sees to it that Manifest can after the
 // commit.
-func (w *Writer) makeRooms(ctx context.Context, files *generationFiles) error {
+func (w *Writer) padAll(ctx context.Context, files *generationFiles) error {
 	need := int64(len(files.text))
-	if err := w.makeRoom(ctx, layout.NextSlot, need); err != nil {
+	if err := w.pad(ctx, layout.NextManifestFile, need); err != nil {
 		return err
 	}
 	size, err := w.size(layout.PackagesFile)
@@ -68,15 +68,15 @@ func (w *Writer) makeRooms(ctx context.Context, files *generationFiles) error {
 	if err != nil {
 		return err
 	}
-	if size, err = w.size(layout.Slot); err != nil || size >= need {
+	if size, err = w.size(layout.ManifestFile); err != nil || size >= need {
 		return err
 	}
 	space, err := w.d.Space()
 	if err != nil {
 		return w.end("looking at", w.o.Dir, err)
 	}
-	if more := slotRoom(need) - size; space.Free < more {
-		return &drive.SpaceError{Path: layout.Slot, Need: more, Free: space.Free}
+	if more := paddedCopySize(need) - size; space.Free < more {
+		return &drive.SpaceError{Path: layout.ManifestFile, Need: more, Free: space.Free}
 	}
 	return nil
 }
@@ -85,32 +85,32 @@ func (w *Writer) makeRooms(ctx context.Context, files *generationFiles) error {
 // then on the session stands on the new generation.
 func (w *Writer) commit(files *generationFiles) error {
 	w.progress(Committing, "", 0)
-	if err := w.overwrite(layout.NextSlot, content(files.text)); err != nil {
+	if err := w.overwrite(layout.NextManifestFile, content(files.text)); err != nil {
 		return err
 	}
-	held, err := drive.NewGeneration(w.d, drive.Generation{Dir: w.o.Dir, Signed: files.signed, Record: files.record, Sum: digest.Bytes(files.text),
-		Slot: layout.NextSlot, Other: drive.SlotState{Name: layout.Slot, Serial: w.serial}}, files.items)
+	gen, err := drive.NewGeneration(w.d, drive.Generation{Dir: w.o.Dir, Signed: files.signed, Record: files.record, Sum: digest.Bytes(files.text),
+		File: layout.NextManifestFile, Other: drive.CopyState{Name: layout.ManifestFile, Serial: w.serial}}, files.items)
 	if err != nil {
 		return w.end("opening", w.o.Dir, err)
 	}
-	if w.held != nil {
-		w.held.Close()
+	if w.committed != nil {
+		w.committed.Close()
 	}
-	w.held = held
+	w.committed = gen
 	w.serial = files.serial
 	return nil
 }
 
 // after is what follows the commit: Manifest likewise, step 10, step 11, and
-// the last look at the slots.
+// the last look at the manifest copies.
 func (w *Writer) after(ctx context.Context, files *generationFiles) error {
-	if err := w.makeRoom(context.WithoutCancel(ctx), layout.Slot, int64(len(files.text))); err != nil {
+	if err := w.pad(context.WithoutCancel(ctx), layout.ManifestFile, int64(len(files.text))); err != nil {
 		return w.ended.with(err)
 	}
-	if err := w.overwrite(layout.Slot, content(files.text)); err != nil {
+	if err := w.overwrite(layout.ManifestFile, content(files.text)); err != nil {
 		return err
 	}
-	w.held.Other.Serial = files.serial
+	w.committed.Other.Serial = files.serial
 	if err := w.derive(files.index); err != nil {
 		return err
 	}
@@ -120,19 +120,19 @@ func (w *Writer) after(ctx context.Context, files *generationFiles) error {
 	if w.o.NoReadBack {
 		return nil
 	}
-	return w.compareSlots(files.text, files.packages)
+	return w.compareCopies(files.text, files.packages)
 }
 
 // discard is step 11: what only the old generation listed, and what was given
 // up, goes.
 func (w *Writer) discard(ctx context.Context, signed *manifest.Signed) error {
-	gone := w.strays
+	gone := w.orphans
 	for name := range w.listed {
 		if _, ok := signed.Find(name); !ok {
 			gone = append(gone, name)
 		}
 	}
-	for name := range w.fresh {
+	for name := range w.uncommitted {
 		if _, ok := signed.Find(name); !ok {
 			gone = append(gone, name)
 		}
@@ -140,12 +140,12 @@ func (w *Writer) discard(ctx context.Context, signed *manifest.Signed) error {
 	clear(w.listed)
 	for _, f := range signed.Files {
 		w.listed[f.Path] = f
-		if _, ok := w.fresh[f.Path]; ok && !w.o.NoReadBack {
-			w.proven[f.Path] = true
+		if _, ok := w.uncommitted[f.Path]; ok && !w.o.NoReadBack {
+			w.checked[f.Path] = true
 		}
 	}
-	clear(w.fresh)
-	w.strays, w.absent = nil, nil
+	clear(w.uncommitted)
+	w.orphans, w.absent = nil, nil
 	w.progress(Removing, "", int64(len(gone)))
 	if err := w.unlinkAll(ctx, gone); err != nil {
 		return err

@@ -18,18 +18,18 @@ func (w *Writer) compare(ctx context.Context, signed *manifest.Signed) error {
 	if w.o.NoReadBack {
 		return nil
 	}
-	names := make([]string, 0, len(w.fresh))
-	for name := range w.fresh {
+	names := make([]string, 0, len(w.uncommitted))
+	for name := range w.uncommitted {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	buf := drive.AlignedBuffer()
 	for _, name := range names {
-		if err := w.compareFile(ctx, w.fresh[name], false, buf); err != nil {
+		if err := w.compareFile(ctx, w.uncommitted[name], false, buf); err != nil {
 			return w.lostIfWrong(err)
 		}
 	}
-	for _, f := range w.sample(slices.Sorted(maps.Keys(w.proven))) {
+	for _, f := range w.sample(slices.Sorted(maps.Keys(w.checked))) {
 		if _, stays := signed.Find(f.Path); !stays {
 			continue
 		}
@@ -40,22 +40,22 @@ func (w *Writer) compare(ctx context.Context, signed *manifest.Signed) error {
 	return nil
 }
 
-// proveLayout compares layout.conf, which is small and without which Portage finds no distfile on
+// checkLayout compares layout.conf, which is small and without which Portage finds no distfile on
 // the drive. A changed one is written again.
-func (w *Writer) proveLayout(ctx context.Context) error {
-	if w.held == nil {
+func (w *Writer) checkLayout(ctx context.Context) error {
+	if w.committed == nil {
 		return nil
 	}
-	right, err := w.held.Matches(ctx, layout.LayoutFile)
+	right, err := w.committed.Matches(ctx, layout.LayoutFile)
 	if at, absent := slices.BinarySearch(w.absent, layout.LayoutFile); err == nil && !right && !absent {
 		w.absent = slices.Insert(w.absent, at, layout.LayoutFile)
 	}
 	return err
 }
 
-// prove reads a sample of the held generation's files.
-func (w *Writer) prove(ctx context.Context) error {
-	if err := w.proveLayout(ctx); err != nil || w.held == nil || w.o.NoReadBack {
+// spotCheck reads a sample of the committed generation's files.
+func (w *Writer) spotCheck(ctx context.Context) error {
+	if err := w.checkLayout(ctx); err != nil || w.committed == nil || w.o.NoReadBack {
 		return err
 	}
 	var names []string
@@ -73,7 +73,7 @@ func (w *Writer) prove(ctx context.Context) error {
 		var gone *drive.GoneError
 		switch {
 		case err == nil:
-			w.proven[f.Path] = true
+			w.checked[f.Path] = true
 		case errors.As(err, &wrong), errors.As(err, &gone) && !gone.Vanished:
 			// Nothing was written yet that could be lost: the session goes on.
 			w.absent = append(w.absent, f.Path)

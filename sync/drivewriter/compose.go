@@ -19,7 +19,7 @@ import (
 type Contents struct {
 	Serial int64     // above Last
 	At     time.Time // of the signature
-	// Items are all files of the generation: of the held one what stays, and what was put. A file
+	// Items are all files of the generation: of the committed one what stays, and what was put. A file
 	// that is in neither leaves the drive.
 	Items []layout.Item
 	// Catalogue is the origin's whole index, by PATHs of its PKGDIR. It is not
@@ -38,10 +38,10 @@ type generationFiles struct {
 	serial    int64
 	record    *layout.Record
 	catalogue []byte          // compressed
-	packages  written         // Packages with its room
+	packages  written         // Packages with its padding
 	index     *pkgindex.Index // what it says
 	signed    *manifest.Signed
-	text      []byte // of the slots
+	text      []byte // of the manifest copies
 	items     []layout.Item
 }
 
@@ -81,7 +81,7 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	if err != nil {
 		return nil, err
 	}
-	list := manifest.List{Timestamp: time.Unix(c.Serial, 0).UTC(), Ignore: []string{layout.NextSlot}}
+	list := manifest.List{Timestamp: time.Unix(c.Serial, 0).UTC(), Ignore: []string{layout.NextManifestFile}}
 	list.Files = append(list.Files, files.packages.File)
 	for _, it := range c.Items {
 		list.Files = append(list.Files, it.Stored...)
@@ -135,7 +135,7 @@ func (w *Writer) putOwn(ctx context.Context, name string, data []byte) (manifest
 	if f, ok := w.listed[name]; ok && f.Sum == sum && !absent {
 		return f, nil
 	}
-	if f, ok := w.fresh[name]; ok {
+	if f, ok := w.uncommitted[name]; ok {
 		if f.Sum == sum {
 			return f.File, nil
 		}
@@ -152,7 +152,7 @@ func (w *Writer) putOwn(ctx context.Context, name string, data []byte) (manifest
 	return w.putRaw(ctx, name, data)
 }
 
-// signList makes the text of the slots and verifies it.
+// signList makes the text of the manifest copies and verifies it.
 func signList(key *manifest.PrivateKey, files *generationFiles, list *manifest.List, record *layout.Record, at time.Time) (err error) {
 	if files.text, err = manifest.Sign(list, key, at); err != nil {
 		return fmt.Errorf("signing generation %d: %w", files.serial, err)
@@ -175,7 +175,7 @@ func signList(key *manifest.PrivateKey, files *generationFiles, list *manifest.L
 func (w *Writer) checkItems(items []layout.Item) error {
 	for _, it := range items {
 		for _, f := range it.Stored {
-			if w.listed[f.Path] != f && w.fresh[f.Path].File != f {
+			if w.listed[f.Path] != f && w.uncommitted[f.Path].File != f {
 				return fmt.Errorf("committing %s %q: %q is neither on the drive nor was it put there", it.Kind, it.Path, f.Path)
 			}
 		}
@@ -217,29 +217,29 @@ func recordOf(o BeginOptions, c Contents) *layout.Record {
 	return &r
 }
 
-// maxPackages is the size of packages/Packages above which its room is not
+// maxPackages is the size of packages/Packages above which its padding is not
 // kept: a valid index is smaller.
 const maxPackages = 2 * pkgindex.MaxSize
 
 // measurePackages finds out how long Packages will be and what its digest is: it
-// has to be known before it is written. Newlines behind the text fill its room.
+// has to be known before it is written. Newlines behind the text fill its padding.
 // The text is not in memory as a whole at any time.
 func (s *session) measurePackages(index *pkgindex.Index) (written, error) {
 	hash := digest.New(digest.BLAKE2B)
-	var marks marks
-	text := &layout.Counter{W: io.MultiWriter(hash, &marks)}
+	var blocks blockSums
+	text := &layout.Counter{W: io.MultiWriter(hash, &blocks)}
 	if err := index.Write(text); err != nil {
 		return written{}, fmt.Errorf("writing %q: %w", layout.PackagesFile, err)
 	}
-	room, err := s.size(layout.PackagesFile)
+	size, err := s.size(layout.PackagesFile)
 	if err != nil {
 		return written{}, err
 	}
-	if room < text.N || room > maxPackages {
-		room = roomFor(text.N)
+	if size < text.N || size > maxPackages {
+		size = paddedSize(text.N)
 	}
-	for left := room - text.N; left > 0; left -= int64(len(newlines)) {
+	for left := size - text.N; left > 0; left -= int64(len(newlines)) {
 		text.W.Write(newlines[:min(left, int64(len(newlines)))])
 	}
-	return written{manifest.File{Path: layout.PackagesFile, Size: room, Sum: hash.Sum().Blake2b}, marks.end()}, nil
+	return written{manifest.File{Path: layout.PackagesFile, Size: size, Sum: hash.Sum().Blake2b}, blocks.end()}, nil
 }

@@ -13,13 +13,13 @@ import (
 
 // A vfat directory that grows links a new cluster, and a pull at that moment
 // makes the whole directory unreadable, with the committed files in it. So a
-// directory is grown while nothing is committed in it, and never after. The
+// directory is preallocated while nothing is committed in it, and never after. The
 // other file systems need none of this.
 
-// room is what a vfat directory holds.
-type room struct {
+// dirCapacity is what a vfat directory holds and can hold.
+type dirCapacity struct {
 	names    int64 // files and directories in it
-	slots    int64 // directory entries of 32 bytes that they take
+	entries  int64 // directory entries of 32 bytes that they take
 	planned  int64 // names that this session will still make
 	capacity int64 // entries that the directory has without growing; -1: not known yet
 	keep     bool  // it holds committed files, or directories with such
@@ -27,35 +27,35 @@ type room struct {
 
 const (
 	entrySize = 32 // bytes
-	// reservedSlots is what a name that comes later is expected to take.
-	reservedSlots = 8
+	// reservedEntries is what a name that comes later is expected to take.
+	reservedEntries = 8
 )
 
-// slotsOf is the number of entries that a name takes at most.
-func slotsOf(name string) int64 { return 2 + int64(len(name))/13 }
+// entriesOf is the number of entries that a name takes at most.
+func entriesOf(name string) int64 { return 2 + int64(len(name))/13 }
 
-func (r *room) add(name string) {
+func (r *dirCapacity) add(name string) {
 	r.names++
-	r.slots += slotsOf(name)
+	r.entries += entriesOf(name)
 }
 
 // fits says whether the last of several names of that length can be made
 // without growing the directory. The entries of a name lie side by side, so in
 // a directory from which names were removed there must be so many free ones
 // that one gap between the names is long enough.
-func (r *room) fits(name string, several int64) bool {
-	need := slotsOf(name)
-	names, slots := r.names+several-1, r.slots+(several-1)*need
-	return r.capacity-slots > (need-1)*(names+1)
+func (r *dirCapacity) fits(name string, several int64) bool {
+	need := entriesOf(name)
+	names, entries := r.names+several-1, r.entries+(several-1)*need
+	return r.capacity-entries > (need-1)*(names+1)
 }
 
 // wanted is the number of entries with which names and a reserve fit, in
 // whatever order names come and go.
-func (r *room) wanted(reserve int64) int64 {
-	return 2 + r.slots + reserve*reservedSlots + reservedSlots*(r.names+reserve+1)
+func (r *dirCapacity) wanted(reserve int64) int64 {
+	return 2 + r.entries + reserve*reservedEntries + reservedEntries*(r.names+reserve+1)
 }
 
-// reserveOf is how many more names than planned a new directory gets room for.
+// reserveOf is how many more names than planned a new directory has capacity for.
 func reserveOf(dir string) int64 {
 	top, rest, below := strings.Cut(dir, "/")
 	switch {
@@ -71,34 +71,34 @@ func reserveOf(dir string) int64 {
 	return 16 // one package's builds
 }
 
-// directories are those of an origin: which ones are there, and on vfat what they hold and have room for.
+// directories are those of an origin: which ones are there, and on vfat what they hold and have capacity for.
 type directories struct {
 	*session
-	names *layout.Namespace
-	vfat  bool             // they are of interest
-	rooms map[string]*room // by path, on vfat
-	made  map[string]bool  // those that are there
+	names      *layout.Namespace
+	vfat       bool                    // they are of interest
+	capacities map[string]*dirCapacity // by path, on vfat
+	made       map[string]bool         // those that are there
 	// size tells the size of a directory in bytes; tests put their own in.
 	size func(root *os.Root, dir string) (int64, error)
 }
 
 func newDirectories(s *session, names *layout.Namespace) *directories {
-	t := &directories{session: s, names: names, rooms: make(map[string]*room), made: make(map[string]bool)}
+	t := &directories{session: s, names: names, capacities: make(map[string]*dirCapacity), made: make(map[string]bool)}
 	t.vfat = s.d != nil && s.d.FSType().FixedDirectories()
 	t.size = t.stat
 	return t
 }
 
-// roomOf returns what is known of a directory. Elsewhere than on vfat nobody
+// capacityOf returns what is known of a directory. Elsewhere than on vfat nobody
 // wants to know, and nothing is kept.
-func (t *directories) roomOf(dir string) *room {
+func (t *directories) capacityOf(dir string) *dirCapacity {
 	if !t.vfat {
-		return &room{capacity: -1}
+		return &dirCapacity{capacity: -1}
 	}
-	r := t.rooms[dir]
+	r := t.capacities[dir]
 	if r == nil {
-		r = &room{capacity: -1}
-		t.rooms[dir] = r
+		r = &dirCapacity{capacity: -1}
+		t.capacities[dir] = r
 	}
 	return r
 }
@@ -110,7 +110,7 @@ func (t *directories) committed(listed map[string]manifest.File) {
 	}
 	for name := range listed {
 		for dir := path.Dir(name); ; dir = path.Dir(dir) {
-			r := t.roomOf(dir)
+			r := t.capacityOf(dir)
 			if r.keep {
 				break
 			}
@@ -139,7 +139,7 @@ func (t *directories) canHold(file string, several int64) (bool, error) {
 	}
 	for p := file; p != "."; p = path.Dir(p) {
 		dir := path.Dir(p)
-		r := t.rooms[dir]
+		r := t.capacities[dir]
 		if r == nil || !r.keep || p != file && t.names.HasDir(p) {
 			continue
 		}
@@ -166,29 +166,29 @@ func (t *directories) account(file string) {
 		if p != file && t.names.HasDir(p) {
 			return
 		}
-		r := t.roomOf(path.Dir(p))
+		r := t.capacityOf(path.Dir(p))
 		r.add(path.Base(p))
 		r.planned++
 	}
 }
 
-// maxPlaceholders bounds the growing of one directory: 21 entries each.
+// maxPlaceholders bounds the preallocation of one directory: 21 entries each.
 const maxPlaceholders = 20_000
 
-// grow gives a directory without committed files the room that it needs.
-func (t *directories) grow(dir string) error {
-	r := t.roomOf(dir)
+// preallocate gives a directory without committed files the capacity that it needs.
+func (t *directories) preallocate(dir string) error {
+	r := t.capacityOf(dir)
 	if !t.vfat || r.keep {
 		return nil
 	}
 	r.planned = 0
-	capacity, err := t.blowUp(t.root, dir, r.wanted(max(r.names, reserveOf(dir))))
+	capacity, err := t.extendTo(t.root, dir, r.wanted(max(r.names, reserveOf(dir))))
 	r.capacity = capacity
 	return err
 }
 
-// growTree is grow for the tree's directory, while no origin is in it.
-func (t *directories) growTree() error {
+// preallocateTree is preallocate for the tree's directory, while no origin is in it.
+func (t *directories) preallocateTree() error {
 	if !t.vfat {
 		return nil
 	}
@@ -196,13 +196,13 @@ func (t *directories) growTree() error {
 	if err != nil || len(origins) > 0 {
 		return err
 	}
-	_, err = t.blowUp(t.d.Root(), ".", (&room{}).wanted(64))
+	_, err = t.extendTo(t.d.Root(), ".", (&dirCapacity{}).wanted(64))
 	return err
 }
 
-// blowUp makes placeholders of the longest names until a directory has room
+// extendTo makes placeholders of the longest names until a directory has capacity
 // for so many entries, and removes them again.
-func (t *directories) blowUp(root *os.Root, dir string, want int64) (capacity int64, err error) {
+func (t *directories) extendTo(root *os.Root, dir string, want int64) (capacity int64, err error) {
 	made := 0
 	for ; made < maxPlaceholders; made++ {
 		size, err := t.size(root, dir)
@@ -229,9 +229,9 @@ func (t *directories) blowUp(root *os.Root, dir string, want int64) (capacity in
 }
 
 // drop counts a name that was removed.
-func (r *room) drop(name string) {
+func (r *dirCapacity) drop(name string) {
 	r.names--
-	r.slots -= slotsOf(name)
+	r.entries -= entriesOf(name)
 }
 
 // mkdir makes a directory below the origin.
@@ -245,7 +245,7 @@ func (t *directories) mkdir(dir string) error {
 			return mustBeDir(t.session, dir)
 		}
 		if err != nil {
-			return t.d.ExplainName("making", dir, err)
+			return t.d.ClassifyName("making", dir, err)
 		}
 		return nil
 	})
@@ -264,14 +264,14 @@ func mustBeDir(s *session, dir string) error {
 	return err
 }
 
-// make makes a directory and gives it room, unless that has been done.
+// make makes a directory and preallocates it, unless that has been done.
 func (t *directories) make(dir string) (made bool, err error) {
-	r := t.roomOf(dir)
+	r := t.capacityOf(dir)
 	if t.made[dir] && (r.keep || r.planned == 0 && r.capacity >= 0 || !t.vfat) {
 		return false, nil
 	}
 	if err := t.mkdir(dir); err != nil {
 		return false, err
 	}
-	return true, t.grow(dir)
+	return true, t.preallocate(dir)
 }

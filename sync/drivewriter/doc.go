@@ -8,17 +8,17 @@
 // without it, above all on vfat: a rename is not atomic there, a directory
 // that grows can become unreadable as a whole, and syncfs sends no cache flush.
 //
-//  1. open    a descriptor for syncfs before the first write; read both slots
-//  2. mend    unless Manifest is generation N, overwrite it from Manifest.next
-//  3. tidy    remove what N does not list, fsync each directory that lost a name;
+//  1. open    a descriptor for syncfs before the first write; read both manifest copies
+//  2. recover unless Manifest is generation N, overwrite it from Manifest.next
+//  3. garbage remove what N does not list, fsync each directory that lost a name;
 //     what has a listed name and is no file of that size counts as missing
-//  4. found   first export only: directories, both slots and Packages with room;
+//  4. init    first export only: directories, both manifest copies and padded Packages;
 //     on a drive that nobody used before, blocks spread over the free space
 //     are written and compared, to find one that claims more than it has
-//  5. grow    all new directories, on vfat grown while empty; syncfs and flush
+//  5. dirs    all new directories, on vfat preallocated while empty; syncfs and flush
 //  6. put     payload straight under its final name, one file after the other or
 //     several side by side, then the generation's files
-//  7. flush   syncfs, then fsync of the clean slot: that sends the cache flush
+//  7. flush   syncfs, then fsync of the clean copy: that sends the cache flush
 //  8. compare what was written is read back from the medium itself, and the
 //     sample of old files that was right in the beginning
 //  9. commit  Manifest.next in place, fsync; then Manifest, fsync

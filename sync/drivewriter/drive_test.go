@@ -69,7 +69,7 @@ func (h *host) drop(kind layout.Kind, path string) {
 
 func (h *host) ring() manifest.Ring { return manifest.Ring{h.key.Public()} }
 
-// export does what a journey does: writes what the held generation lacks.
+// export does what exporter does: writes what the committed generation lacks.
 func (h *host) export(ctx context.Context, mount string) error {
 	d, err := drive.Create(mount)
 	if err != nil {
@@ -134,7 +134,7 @@ func (h *host) write(ctx context.Context, w *Writer) error {
 func (h *host) diff(w *Writer) (keep []layout.Item, todo []layout.Key) {
 	missing := w.Missing()
 	for _, key := range slices.SortedFunc(maps.Keys(h.files), func(a, b layout.Key) int { return strings.Compare(a.Path, b.Path) }) {
-		if held := w.Held(); held != nil {
+		if held := w.Committed(); held != nil {
 			it, ok := held.Find(key.Kind, key.Path)
 			lost := slices.ContainsFunc(missing, func(m layout.Item) bool { return layout.CompareItems(m, it) == 0 })
 			if ok && !lost && it.Sum == sumOf(h.files[key]) {
@@ -248,7 +248,7 @@ func checkHolds(t *testing.T, h *host, mount string) *drive.Generation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !report.OK() || len(report.Stale)+len(report.Undeclared)+len(report.Unreadable)+len(report.Slots) > 0 {
+	if !report.OK() || len(report.Stale)+len(report.Undeclared)+len(report.Unreadable)+len(report.Copies) > 0 {
 		t.Fatalf("verify: %+v", report)
 	}
 	return g
@@ -456,7 +456,7 @@ func TestCommitsAsItGoes(t *testing.T) {
 	commits := 0
 	h.tweak = func(w *Writer) {
 		w.hook = func(op, name string) error {
-			if op == "overwrite" && name == layout.NextSlot {
+			if op == "overwrite" && name == layout.NextManifestFile {
 				commits++
 			}
 			return nil
@@ -543,17 +543,17 @@ func TestSeveralOrigins(t *testing.T) {
 	}
 }
 
-// A slot and Packages that are outgrown get more room, and stay whole.
+// A manifest copy and Packages that are outgrown get more padding, and stay whole.
 func TestOutgrownSlots(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
-	before, err := os.Stat(filepath.Join(mount, layout.TreeDir, "buildhost", layout.Slot))
-	if err != nil || before.Size() != RoomUnit {
+	before, err := os.Stat(filepath.Join(mount, layout.TreeDir, "buildhost", layout.ManifestFile))
+	if err != nil || before.Size() != PadUnit {
 		t.Fatalf("%v %v", before, err)
 	}
-	// The files become those that an earlier first export with less room would have left.
-	for _, name := range []string{layout.Slot, layout.NextSlot, layout.PackagesFile} {
+	// The files become those that an earlier first export with less padding would have left.
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile} {
 		file := filepath.Join(mount, layout.TreeDir, "buildhost", name)
 		data, err := os.ReadFile(file)
 		if err == nil {
@@ -568,9 +568,9 @@ func TestOutgrownSlots(t *testing.T) {
 	}
 	mustExport(t, h, mount)
 	checkHolds(t, h, mount)
-	for _, name := range []string{layout.Slot, layout.NextSlot, layout.PackagesFile} {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile} {
 		info, err := os.Stat(filepath.Join(mount, layout.TreeDir, "buildhost", name))
-		if err != nil || info.Size() != RoomUnit {
+		if err != nil || info.Size() != PadUnit {
 			t.Errorf("%s did not grow: %v %v", name, info, err)
 		}
 	}
@@ -579,7 +579,7 @@ func TestOutgrownSlots(t *testing.T) {
 	h.pkg("a-b/c-1.tbz2", "c")
 	mustExport(t, h, mount)
 	checkHolds(t, h, mount)
-	data, err := os.ReadFile(filepath.Join(mount, layout.TreeDir, "buildhost", layout.Slot))
+	data, err := os.ReadFile(filepath.Join(mount, layout.TreeDir, "buildhost", layout.ManifestFile))
 	if err != nil || len(bytes.TrimRight(data, "\n")) > 3_000 {
 		t.Errorf("%d bytes of text in the slot, %v", len(bytes.TrimRight(data, "\n")), err)
 	}
@@ -591,7 +591,7 @@ func TestBlownUp(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
-	for name, size := range map[string]int64{layout.NextSlot: manifest.MaxManifest + 1, layout.PackagesFile: 8 << 30} {
+	for name, size := range map[string]int64{layout.NextManifestFile: manifest.MaxManifest + 1, layout.PackagesFile: 8 << 30} {
 		if err := os.Truncate(filepath.Join(mount, layout.TreeDir, "buildhost", name), size); err != nil {
 			t.Skip(err)
 		}
@@ -697,7 +697,7 @@ func TestCancelAfterTheCommit(t *testing.T) {
 	}
 	h.tweak = nil
 	state, err := load(t, h, mount).State(t.Context())
-	if err != nil || !state.Slots || !state.Packages || !state.Leftover || len(state.Absent) > 0 {
+	if err != nil || !state.BothCopies || !state.Packages || !state.Leftover || len(state.Absent) > 0 {
 		t.Errorf("state: %+v, %v", state, err)
 	}
 	mustExport(t, h, mount)

@@ -44,7 +44,7 @@ func reforge(t *testing.T, h *host, mount string, change func(*manifest.List, *l
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, slot := range []string{layout.Slot, layout.NextSlot} {
+	for _, slot := range []string{layout.ManifestFile, layout.NextManifestFile} {
 		writeFile(t, filepath.Join(mount, layout.TreeDir, g.Dir, slot), string(signed))
 	}
 }
@@ -124,7 +124,7 @@ func TestSlotsThatAreNoGood(t *testing.T) {
 			t.Parallel()
 			mount, h := tempDir(t), small()
 			mustExport(t, h, mount)
-			for slot, change := range map[string]func([]byte) []byte{layout.Slot: row.slot, layout.NextSlot: row.next} {
+			for slot, change := range map[string]func([]byte) []byte{layout.ManifestFile: row.slot, layout.NextManifestFile: row.next} {
 				file := filepath.Join(mount, layout.TreeDir, "buildhost", slot)
 				data, err := os.ReadFile(file)
 				if err != nil {
@@ -177,7 +177,7 @@ func TestUnknownKeyComesThrough(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
-	writeFile(t, filepath.Join(mount, layout.TreeDir, "buildhost", layout.NextSlot), "torn")
+	writeFile(t, filepath.Join(mount, layout.TreeDir, "buildhost", layout.NextManifestFile), "torn")
 	d, err := drive.Open(mount)
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +269,7 @@ func TestVerifyReports(t *testing.T) {
 	writeFile(t, filepath.Join(origin, "packages/app-misc/extra-1.tbz2"), "x")
 	writeFile(t, filepath.Join(origin, "diary"), "x")
 	writeFile(t, filepath.Join(origin, layout.PackagesFile), "stale")
-	writeFile(t, filepath.Join(origin, layout.NextSlot), "torn")
+	writeFile(t, filepath.Join(origin, layout.NextManifestFile), "torn")
 	report, err := load(t, h, mount).Verify(t.Context(), drive.VerifyOptions{})
 	if err != nil || !report.OK() {
 		t.Fatalf("%+v %v", report, err)
@@ -277,14 +277,14 @@ func TestVerifyReports(t *testing.T) {
 	if want := []string{"diary", "packages/app-misc/extra-1.tbz2"}; !slices.Equal(report.Undeclared, want) {
 		t.Errorf("undeclared %q, want %q", report.Undeclared, want)
 	}
-	if !slices.Equal(report.Stale, []string{layout.PackagesFile}) || len(report.Slots) != 1 || report.Slots[0].Name != layout.NextSlot {
+	if !slices.Equal(report.Stale, []string{layout.PackagesFile}) || len(report.Copies) != 1 || report.Copies[0].Name != layout.NextManifestFile {
 		t.Errorf("%+v", report)
 	}
-	// The next export mends all of it, and leaves what is not its own.
+	// The next export repairs all of it, and leaves what is not its own.
 	h.pkg("app-misc/foo-1.tbz2", "rebuilt")
 	mustExport(t, h, mount)
 	report, err = load(t, h, mount).Verify(t.Context(), drive.VerifyOptions{})
-	if err != nil || !report.OK() || len(report.Stale)+len(report.Slots) > 0 || !slices.Equal(report.Undeclared, []string{"diary"}) {
+	if err != nil || !report.OK() || len(report.Stale)+len(report.Copies) > 0 || !slices.Equal(report.Undeclared, []string{"diary"}) {
 		t.Errorf("afterwards: %+v %v", report, err)
 	}
 }
@@ -413,7 +413,7 @@ func pack(t *testing.T, plain []byte) []byte {
 	return z.EncodeAll(plain, nil)
 }
 
-// gpg and gemato judge the tree, with the room behind the signature.
+// gpg and gemato judge the tree, with the padding behind the signature.
 func TestTreeWithoutPkgsneak(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
@@ -428,7 +428,7 @@ func TestTreeWithoutPkgsneak(t *testing.T) {
 	t.Run("gpg", func(t *testing.T) {
 		home := t.TempDir()
 		run(t, "gpg", "--batch", "--homedir", home, "--import", key)
-		for _, slot := range []string{layout.Slot, layout.NextSlot} {
+		for _, slot := range []string{layout.ManifestFile, layout.NextManifestFile} {
 			run(t, "gpg", "--batch", "--homedir", home, "--verify", filepath.Join(origin, slot))
 		}
 	})

@@ -16,40 +16,40 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// RoomUnit is the least room of a slot and of Packages, in bytes: made at the
+// PadUnit is the least size of a manifest copy and of Packages, in bytes: made at the
 // first export, so that they need not grow. A file that grows can read as an
 // I/O error after a pull, because its size reaches the medium before its
 // clusters do.
-const RoomUnit = 1 << 20
+const PadUnit = 1 << 20
 
-// roomFor is the size that a file with a text of n bytes gets.
-func roomFor(n int64) int64 {
-	return max(1, (2*n+RoomUnit-1)/RoomUnit) * RoomUnit
+// paddedSize is the size that a file with a text of n bytes gets.
+func paddedSize(n int64) int64 {
+	return max(1, (2*n+PadUnit-1)/PadUnit) * PadUnit
 }
 
-// slotRoom is roomFor, within what a reader takes.
-func slotRoom(n int64) int64 {
-	return max(n, min(roomFor(n), manifest.MaxManifest))
+// paddedCopySize is paddedSize, within what a reader takes.
+func paddedCopySize(n int64) int64 {
+	return max(n, min(paddedSize(n), manifest.MaxManifest))
 }
 
-// newlines is what lies behind the text of a slot.
+// newlines is what lies behind the text of a manifest copy.
 var newlines = bytes.Repeat([]byte{'\n'}, 64<<10)
 
-// makeRoom makes sure that the text of n bytes fits into a slot without
+// pad makes sure that the text of n bytes fits into a manifest copy without
 // growing it: newlines are appended and made durable, as a change of its own,
-// while what the slot says stays readable.
-func (s *session) makeRoom(ctx context.Context, name string, n int64) error {
+// while what the copy says stays readable.
+func (s *session) pad(ctx context.Context, name string, n int64) error {
 	size, err := s.size(name)
 	if err != nil {
 		return err
 	}
 	if size > manifest.MaxManifest { // no reader takes it, so it says nothing
-		return s.shorten(name, slotRoom(n))
+		return s.shorten(name, paddedCopySize(n))
 	}
 	if size >= n && size > 0 {
 		return nil
 	}
-	return s.extend(ctx, name, size, slotRoom(n))
+	return s.extend(ctx, name, size, paddedCopySize(n))
 }
 
 // shorten cuts a file that somebody made larger than this package would.
@@ -84,7 +84,7 @@ func (s *session) size(name string) (int64, error) {
 
 // extend appends newlines up to a size: syncfs first, so that the clusters are in the FAT before
 // the file's own fsync. The newlines that a canceled extend has appended are made durable too; the
-// room is then less.
+// padding is then less.
 func (s *session) extend(ctx context.Context, name string, from, to int64) error {
 	var stopped error
 	err := s.do("extend", name, func() error {
@@ -131,7 +131,7 @@ func appendNewlines(ctx context.Context, f *os.File, from, to int64) (stopped, e
 	return nil, nil
 }
 
-// overwrite writes text into a slot in place, newlines over what is left of
+// overwrite writes text into a manifest copy in place, newlines over what is left of
 // the old one, and fsyncs it. The file keeps its size: nothing is allocated
 // and no name changes, so that a pull can tear the contents and nothing else.
 func (s *session) overwrite(name string, fill func(io.Writer) error) error {
@@ -159,7 +159,7 @@ func (s *session) overwrite(name string, fill func(io.Writer) error) error {
 	if f != nil {
 		defer f.Close()
 	}
-	if err != nil { // nobody can tell what the slot says until the next session reads it
+	if err != nil { // nobody can tell what the copy says until the next session reads it
 		return s.ended.with(err)
 	}
 	return s.sync("fsync", name, f.Sync)
@@ -175,7 +175,7 @@ func content(text []byte) func(io.Writer) error {
 
 // derive is step 10: Packages in place. The signed list has its digest
 // already; a pull here leaves it stale, which verify says and the next
-// generation mends. Nothing else reads it.
+// generation renews. Nothing else reads it.
 func (s *session) derive(index *pkgindex.Index) error {
 	if err := s.overwrite(layout.PackagesFile, index.Write); err != nil {
 		return err

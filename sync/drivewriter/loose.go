@@ -11,8 +11,8 @@ import (
 )
 
 // OfferRevoked puts those of the origin's earlier keys that are revoked beside the origins and makes them
-// durable: that needs a few kilobytes and no generation, and shall not wait until there is room for one.
-// It returns those that are on the drive now; a drive without even that much room has none of them.
+// durable: that needs a few kilobytes and no generation, and shall not wait until there is space for one.
+// It returns those that are on the drive now; a drive without even that much space has none of them.
 func OfferRevoked(w *Writer) ([]manifest.Fingerprint, error) {
 	var revoked manifest.Ring
 	var told []manifest.Fingerprint

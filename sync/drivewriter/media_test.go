@@ -30,7 +30,7 @@ var fileSystems = []struct {
 	{"btrfs", volume.Btrfs, 160 << 20, []string{"mkfs.btrfs", "-q", "-f"}},
 }
 
-// mountImage mounts a fresh file system of a kind, or skips the test loudly.
+// mountImage mounts a new file system of a kind, or skips the test loudly.
 func mountImage(t *testing.T, kind string, size int64, mkfs []string) string {
 	t.Helper()
 	if os.Getuid() != 0 {

@@ -76,12 +76,12 @@ func TestOrderOfTheFirstExport(t *testing.T) {
 	steps := record(h)
 	mustExport(t, h, mount)
 	inOrder(t, *steps, []string{"slots", "room of Packages", "last mkdir", "flush of directories", "payload", "last payload", "record", "syncfs", "flush", "commit", "manifest", "packages"},
-		first(*steps, on("extend", layout.NextSlot)), first(*steps, on("extend", layout.PackagesFile)), last(*steps, does("mkdir")),
-		last((*steps)[:first(*steps, payloadStep("create"))], on("fsync", layout.NextSlot)),
+		first(*steps, on("extend", layout.NextManifestFile)), first(*steps, on("extend", layout.PackagesFile)), last(*steps, does("mkdir")),
+		last((*steps)[:first(*steps, payloadStep("create"))], on("fsync", layout.NextManifestFile)),
 		first(*steps, payloadStep("create")), last(*steps, payloadStep("write")), first(*steps, on("write", layout.RecordFile(h.clock))),
 		last((*steps)[:first(*steps, does("overwrite"))], does("syncfs")),
-		last((*steps)[:first(*steps, does("overwrite"))], on("fsync", layout.NextSlot)),
-		first(*steps, on("overwrite", layout.NextSlot)), first(*steps, on("overwrite", layout.Slot)), first(*steps, on("overwrite", layout.PackagesFile)))
+		last((*steps)[:first(*steps, does("overwrite"))], on("fsync", layout.NextManifestFile)),
+		first(*steps, on("overwrite", layout.NextManifestFile)), first(*steps, on("overwrite", layout.ManifestFile)), first(*steps, on("overwrite", layout.PackagesFile)))
 }
 
 func TestOrderOfANextExport(t *testing.T) {
@@ -99,8 +99,8 @@ func TestOrderOfANextExport(t *testing.T) {
 	inOrder(t, *steps, []string{"leftover", "its directory", "mkdir", "payload", "flush", "commit", "manifest", "packages", "unlink", "its directory"},
 		first(*steps, on("unlink", "packages/app-misc/leftover-1.tbz2")), first(*steps, on("fsync", "packages/app-misc")),
 		first(*steps, does("mkdir")), first(*steps, payloadStep("create")),
-		last((*steps)[:first(*steps, does("overwrite"))], on("fsync", layout.NextSlot)),
-		first(*steps, on("overwrite", layout.NextSlot)), first(*steps, on("overwrite", layout.Slot)), first(*steps, on("overwrite", layout.PackagesFile)),
+		last((*steps)[:first(*steps, does("overwrite"))], on("fsync", layout.NextManifestFile)),
+		first(*steps, on("overwrite", layout.NextManifestFile)), first(*steps, on("overwrite", layout.ManifestFile)), first(*steps, on("overwrite", layout.PackagesFile)),
 		first(*steps, on("unlink", old)), last(*steps, on("fsync", path.Dir(old))))
 	for i, s := range *steps {
 		if s.op == "create" && slices.Contains([]string{"packages/app-misc/foo-1.tbz2", old}, s.name) {
@@ -115,7 +115,7 @@ func TestOrderOfANextExport(t *testing.T) {
 	}
 }
 
-// A run that was pulled between the slots is mended before anything else.
+// A run that was pulled between the manifest copies is recovered before anything else.
 func TestMend(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(old []byte) []byte{
@@ -129,7 +129,7 @@ func TestMend(t *testing.T) {
 			mount, h := tempDir(t), small()
 			steps := record(h)
 			mustExport(t, h, mount)
-			slot := filepath.Join(mount, layout.TreeDir, "buildhost", layout.Slot)
+			slot := filepath.Join(mount, layout.TreeDir, "buildhost", layout.ManifestFile)
 			old, err := os.ReadFile(slot)
 			if err != nil {
 				t.Fatal(err)
@@ -141,13 +141,13 @@ func TestMend(t *testing.T) {
 			} else if err := os.WriteFile(slot, spoil(old), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if g := load(t, h, mount); g.Slot != layout.NextSlot || g.Serial() != h.clock {
-				t.Fatalf("read generation %d from %s", g.Serial(), g.Slot)
+			if g := load(t, h, mount); g.File != layout.NextManifestFile || g.Serial() != h.clock {
+				t.Fatalf("read generation %d from %s", g.Serial(), g.File)
 			}
 			h.pkg("app-misc/foo-1.tbz2", "once more")
 			mustExport(t, h, mount)
 			checkHolds(t, h, mount)
-			if at := first(*steps, on("overwrite", layout.Slot)); at < 0 || at > first(*steps, on("overwrite", layout.NextSlot)) ||
+			if at := first(*steps, on("overwrite", layout.ManifestFile)); at < 0 || at > first(*steps, on("overwrite", layout.NextManifestFile)) ||
 				slices.ContainsFunc((*steps)[:at], func(s step) bool { return s.op == "unlink" || s.op == "create" }) {
 				t.Errorf("not mended first: %v", (*steps)[:5])
 			}
@@ -253,7 +253,7 @@ func TestCutOffAnywhere(t *testing.T) {
 }
 
 // Wherever a drive becomes full, the export says so and the drive holds the old
-// or the new generation, whole; with room again the next export goes through.
+// or the new generation, whole; with free space again the next export goes through.
 func TestFullAtEachStep(t *testing.T) {
 	t.Parallel()
 	allocates := []string{"create", "write", "extend", "mkdir"}
@@ -300,7 +300,7 @@ func TestFullAtEachStep(t *testing.T) {
 	}
 }
 
-// leaveBetweenSlots makes an export that is cut off between the slots.
+// leaveBetweenSlots makes an export that is cut off between the manifest copies.
 func leaveBetweenSlots(t *testing.T, h *host, mount string) {
 	t.Helper()
 	kept := h.files[layout.Key{Kind: layout.Distfile, Path: "foo-1.tar.gz"}]
@@ -313,7 +313,7 @@ func leaveBetweenSlots(t *testing.T, h *host, mount string) {
 			if committed && op == "overwrite" {
 				return &drive.GoneError{Op: op, Path: name, Vanished: true, Err: errCut}
 			}
-			committed = committed || op == "overwrite" && name == layout.NextSlot
+			committed = committed || op == "overwrite" && name == layout.NextManifestFile
 			return nil
 		}
 	}
@@ -399,11 +399,11 @@ func TestNothingIsTriedAgain(t *testing.T) {
 	}
 }
 
-// A canceled export leaves the room that it was making, durable and of use to
+// A canceled export leaves the padding that it was writing, durable and of use to
 // the next one.
 func TestCanceledWhileMakingRoom(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{layout.Slot, layout.NextSlot, layout.PackagesFile} {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile} {
 		mount, h := tempDir(t), small()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -437,7 +437,7 @@ func spelled(steps []step) []string {
 	return lines
 }
 
-// The commit, step for step: nothing is between the flush and the slot, each slot is synced by itself
+// The commit, step for step: nothing is between the flush and the copy, each manifest copy is synced by itself
 // before the next thing is written, and each directory that lost a name in the end.
 func TestCommitStepByStep(t *testing.T) {
 	t.Parallel()
@@ -489,7 +489,7 @@ func TestCommitStepByStep(t *testing.T) {
 	}
 }
 
-// A slot that is outgrown gets its room as a change of its own: the file system first, then the file.
+// A manifest copy that is outgrown is padded as a change of its own: the file system first, then the file.
 func TestGrowingStepByStep(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
@@ -500,7 +500,7 @@ func TestGrowingStepByStep(t *testing.T) {
 			steps = append(steps, step{op, name})
 			return nil
 		}
-		if err := w.makeRoom(t.Context(), layout.NextSlot, 2*RoomUnit); err != nil {
+		if err := w.pad(t.Context(), layout.NextManifestFile, 2*PadUnit); err != nil {
 			t.Error(err)
 		}
 		w.hook = nil

@@ -96,12 +96,12 @@ func (p *places) choose(f NewFile) ([]string, error) {
 func (p *places) parts(stored string, size int64) ([]string, layout.Place) {
 	count := int((max(size, 1) + p.partSize - 1) / p.partSize)
 	if count == 1 {
-		name, where := p.names.Look(stored)
+		name, where := p.names.Lookup(stored)
 		return []string{name}, where
 	}
 	names := make([]string, count)
 	for i := range names {
-		name, where := p.names.Look(layout.PartPath(stored, i, count))
+		name, where := p.names.Lookup(layout.PartPath(stored, i, count))
 		if where != layout.Vacant {
 			return nil, where
 		}

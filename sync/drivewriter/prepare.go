@@ -18,7 +18,7 @@ func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
 	if err := w.ended.cause(); err != nil {
 		return err
 	}
-	if err := w.found(ctx, len(files)); err != nil {
+	if err := w.initialise(ctx, len(files)); err != nil {
 		return err
 	}
 	if err := w.probe(ctx); err != nil {
@@ -35,10 +35,10 @@ func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
 	return w.places.makeDirs(ctx)
 }
 
-// found is step 4, for the first export: directories, both slots and Packages,
-// with room, before any payload.
-func (w *Writer) found(ctx context.Context, files int) error {
-	if err := w.foundOrigin(); err != nil {
+// initialise is step 4, for the first export: directories, both manifest copies and Packages,
+// with padding, before any payload.
+func (w *Writer) initialise(ctx context.Context, files int) error {
+	if err := w.initOrigin(); err != nil {
 		return err
 	}
 	if err := w.loose(); err != nil {
@@ -49,18 +49,18 @@ func (w *Writer) found(ctx context.Context, files int) error {
 	made := false
 	for _, file := range []struct {
 		name string
-		room int64
+		size int64
 	}{
-		{layout.Slot, slotRoom(int64(files) * line)},
-		{layout.NextSlot, slotRoom(int64(files) * line)},
-		{layout.PackagesFile, roomFor(int64(files) * entry)},
+		{layout.ManifestFile, paddedCopySize(int64(files) * line)},
+		{layout.NextManifestFile, paddedCopySize(int64(files) * line)},
+		{layout.PackagesFile, paddedSize(int64(files) * entry)},
 	} {
 		size, err := w.size(file.name)
 		if err != nil {
 			return err
 		}
 		if size == 0 {
-			if err := w.extend(ctx, file.name, 0, file.room); err != nil {
+			if err := w.extend(ctx, file.name, 0, file.size); err != nil {
 				return err
 			}
 			made = true
@@ -72,11 +72,11 @@ func (w *Writer) found(ctx context.Context, files int) error {
 	return nil
 }
 
-// foundOrigin makes the origin's directory and those in it, with room for
+// initOrigin makes the origin's directory and those in it, with capacity for
 // their names. A pulled first export may have made some of them.
-func (w *Writer) foundOrigin() error {
+func (w *Writer) initOrigin() error {
 	if w.root == nil {
-		if err := w.dirs.growTree(); err != nil {
+		if err := w.dirs.preallocateTree(); err != nil {
 			return err
 		}
 		if err := w.mkdirTree(w.o.Dir); err != nil {
@@ -88,7 +88,7 @@ func (w *Writer) foundOrigin() error {
 		}
 		w.root, w.dirs.made["."] = root, true
 	}
-	if err := w.dirs.grow("."); err != nil {
+	if err := w.dirs.preallocate("."); err != nil {
 		return err
 	}
 	for _, dir := range layout.OriginDirs {
@@ -98,7 +98,7 @@ func (w *Writer) foundOrigin() error {
 		if err := w.dirs.mkdir(dir); err != nil {
 			return err
 		}
-		w.dirs.roomOf(".").add(dir)
+		w.dirs.capacityOf(".").add(dir)
 	}
 	return nil
 }

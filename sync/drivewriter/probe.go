@@ -65,10 +65,10 @@ const (
 type spreading = volume.Reserve
 
 const (
-	plain   = volume.NoReserve
-	sparse  = volume.ReserveHoles
-	turns   = volume.ReserveFiles // by turns
-	growing = volume.ReserveGrow  // by turns
+	plain    = volume.NoReserve
+	sparse   = volume.ReserveHoles
+	keepSize = volume.ReserveFiles    // in turn
+	extend   = volume.ReserveTruncate // in turn
 )
 
 // probePlan is where the blocks shall lie, all sizes in bytes.
@@ -86,7 +86,7 @@ func planProbe(how spreading, space volume.Space) probePlan {
 	p := probePlan{spreading: how, unit: max(space.Cluster, 512), block: max(space.Cluster, drive.Alignment)}
 	p.block = (p.block + drive.Alignment - 1) / drive.Alignment * drive.Alignment
 	span := min(space.Free/8*7, probeSpan)
-	if how == turns || how == growing {
+	if how == keepSize || how == extend {
 		span = min(span, probeUnits*p.unit)
 	}
 	limit := min(probeBlocks, probeWritten/p.block)
@@ -117,7 +117,7 @@ func onMount(d *drive.Drive) bool {
 	return here.Dev != above.Dev
 }
 
-// used says whether a slot on the drive claims to be signed, by whomever. One
+// used says whether a manifest copy on the drive claims to be signed, by whomever. One
 // that cannot be read was used, too.
 func used(d *drive.Drive) (bool, error) {
 	origins, err := d.Origins()
@@ -125,8 +125,8 @@ func used(d *drive.Drive) (bool, error) {
 		return false, err
 	}
 	for _, origin := range origins {
-		for _, slot := range []string{layout.Slot, layout.NextSlot} {
-			data, err := d.ReadCopy(origin, slot)
+		for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
+			data, err := d.ReadCopy(origin, name)
 			if drive.Vanished(err) {
 				return false, err
 			}
@@ -140,7 +140,7 @@ func used(d *drive.Drive) (bool, error) {
 
 func spreadingOf(kind volume.Type, truncateKeeps bool) spreading {
 	how := kind.Reserve()
-	if how == growing && !truncateKeeps {
+	if how == extend && !truncateKeeps {
 		return plain
 	}
 	return how
@@ -186,19 +186,19 @@ type prober struct {
 	plan probePlan
 	seed [32]byte
 
-	stream *mathrand.ChaCha8 // yields the bytes of the pieces, one after the other
-	buf    []byte
-	file   *os.File
-	pieces []piece // as they were written
-	rooms  []*os.File
-	names  []string // of all files
-	room   int64    // bytes of the last reservation file
+	stream   *mathrand.ChaCha8 // yields the bytes of the pieces, one after the other
+	buf      []byte
+	file     *os.File
+	pieces   []piece // as they were written
+	reserves []*os.File
+	names    []string // of all files
+	reserved int64    // bytes of the last reservation file
 }
 
 // piece is a part of the probe file.
 type piece struct{ at, size int64 }
 
-// write reserves and writes. A drive with less room than it said gets fewer
+// write reserves and writes. A drive with less space than it said gets fewer
 // blocks.
 func (p *prober) write(ctx context.Context) (err error) {
 	if p.file, err = p.create(layout.ProbeFile); err != nil {
@@ -280,7 +280,7 @@ func (p *prober) put(at piece) (full bool, err error) {
 	return false, err
 }
 
-// reserveFile reserves the whole probe file; less if there is no room for it.
+// reserveFile reserves the whole probe file; less if there is no space for it.
 func (p *prober) reserveFile() bool {
 	for ; p.plan.blocks > 0; p.plan.blocks /= 2 {
 		size := p.plan.blocks*p.plan.gap + p.plan.run
@@ -301,26 +301,26 @@ func (p *prober) reserve(ctx context.Context, n int64) (full bool, err error) {
 	if p.plan.spreading == sparse {
 		return ctx.Err() != nil, nil // it has been
 	}
-	if p.plan.spreading == growing {
-		p.room = reserveMax // a file that has one piece only needs no FAT
+	if p.plan.spreading == extend {
+		p.reserved = reserveMax // a file that has one piece only needs no FAT
 	}
 	for n > 0 {
 		if ctx.Err() != nil {
 			return true, nil
 		}
-		if len(p.rooms) == 0 || p.room >= reserveMax {
-			f, err := p.create(layout.ReserveFile + strconv.Itoa(len(p.rooms)))
+		if len(p.reserves) == 0 || p.reserved >= reserveMax {
+			f, err := p.create(layout.ReserveFile + strconv.Itoa(len(p.reserves)))
 			if err != nil {
 				return false, err
 			}
-			p.rooms, p.room = append(p.rooms, f), 0
+			p.reserves, p.reserved = append(p.reserves, f), 0
 		}
-		f, step := p.rooms[len(p.rooms)-1], min(n, reserveMax-p.room, reserveUnits*p.plan.unit)
+		f, step := p.reserves[len(p.reserves)-1], min(n, reserveMax-p.reserved, reserveUnits*p.plan.unit)
 		err := p.s.do("reserve", p.names[len(p.names)-1], func() error {
-			if p.plan.spreading == growing {
-				return f.Truncate(p.room + step)
+			if p.plan.spreading == extend {
+				return f.Truncate(p.reserved + step)
 			}
-			return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, p.room+step)
+			return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, p.reserved+step)
 		})
 		if isAny(err, unix.ENOSPC, unix.EDQUOT, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.EFBIG) {
 			return true, nil
@@ -328,7 +328,7 @@ func (p *prober) reserve(ctx context.Context, n int64) (full bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		p.room, n = p.room+step, n-step
+		p.reserved, n = p.reserved+step, n-step
 	}
 	return false, nil
 }
@@ -385,13 +385,13 @@ func (p *prober) span() int64 { return p.plan.blocks*p.plan.gap + p.plan.run }
 // remove takes all files away, durably: only then may anything be allocated.
 // syncfs writes a FAT in long pieces, fsync alone sector by sector.
 func (p *prober) remove() error {
-	for _, f := range append(p.rooms, p.file) {
+	for _, f := range append(p.reserves, p.file) {
 		if f != nil {
 			f.Close()
 		}
 	}
 	if p.s.ended.cause() != nil {
-		return nil // nothing follows; the next Begin tidies
+		return nil // nothing follows; the next Begin removes them
 	}
 	for _, name := range p.names {
 		if err := p.s.remove("unlink", p.s.root, name); err != nil {

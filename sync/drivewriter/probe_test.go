@@ -26,14 +26,14 @@ func TestPlanProbe(t *testing.T) {
 		space volume.Space
 		want  probePlan
 	}{
-		"64 MiB vfat, small clusters": {turns, volume.Space{Free: 62 * mib, Cluster: 512}, probePlan{turns, 512, 53, 4096, mib, mib}},
-		"32 GiB vfat":                 {turns, volume.Space{Free: 32 * gib, Cluster: 16 << 10}, probePlan{turns, 16 << 10, 63, 16 << 10, 256 * mib, 16 * mib}},
-		"many small clusters":         {turns, volume.Space{Free: 32 * gib, Cluster: 4 << 10}, probePlan{turns, 4 << 10, 63, 4 << 10, 64 * mib, 16 * mib}},
-		"512 GiB exfat":               {growing, volume.Space{Free: 512 * gib, Cluster: 128 << 10}, probePlan{growing, 128 << 10, 63, 128 << 10, 2 * gib, 16 * mib}},
-		"large clusters":              {growing, volume.Space{Free: 512 * gib, Cluster: 32 * mib}, probePlan{plain, 32 * mib, 0, 32 * mib, 0, 32 * mib}},
+		"64 MiB vfat, small clusters": {keepSize, volume.Space{Free: 62 * mib, Cluster: 512}, probePlan{keepSize, 512, 53, 4096, mib, mib}},
+		"32 GiB vfat":                 {keepSize, volume.Space{Free: 32 * gib, Cluster: 16 << 10}, probePlan{keepSize, 16 << 10, 63, 16 << 10, 256 * mib, 16 * mib}},
+		"many small clusters":         {keepSize, volume.Space{Free: 32 * gib, Cluster: 4 << 10}, probePlan{keepSize, 4 << 10, 63, 4 << 10, 64 * mib, 16 * mib}},
+		"512 GiB exfat":               {extend, volume.Space{Free: 512 * gib, Cluster: 128 << 10}, probePlan{extend, 128 << 10, 63, 128 << 10, 2 * gib, 16 * mib}},
+		"large clusters":              {extend, volume.Space{Free: 512 * gib, Cluster: 32 * mib}, probePlan{plain, 32 * mib, 0, 32 * mib, 0, 32 * mib}},
 		"4 TiB ext4":                  {sparse, volume.Space{Free: 4096 * gib, Cluster: 4096}, probePlan{sparse, 4096, 63, 4096, 4 * gib, 16 * mib}},
 		"nothing can be reserved":     {plain, volume.Space{Free: 60 * mib, Cluster: 32 << 10}, probePlan{plain, 32 << 10, 0, 32 << 10, 0, 32 * mib}},
-		"full":                        {turns, volume.Space{Free: 100 << 10, Cluster: 512}, probePlan{plain, 512, 0, 4096, 0, 84 << 10}},
+		"full":                        {keepSize, volume.Space{Free: 100 << 10, Cluster: 512}, probePlan{plain, 512, 0, 4096, 0, 84 << 10}},
 		"nothing free":                {sparse, volume.Space{Cluster: 4096}, probePlan{plain, 4096, 0, 4096, 0, 0}},
 	} {
 		if got := planProbe(row.how, row.space); got != row.want {
@@ -42,11 +42,11 @@ func TestPlanProbe(t *testing.T) {
 	}
 	for free := int64(0); free < 1<<43; free = free*5/4 + 4096 {
 		for cluster := int64(512); cluster <= 4*mib; cluster *= 2 {
-			for _, how := range []spreading{plain, sparse, turns, growing} {
+			for _, how := range []spreading{plain, sparse, keepSize, extend} {
 				p := planProbe(how, volume.Space{Free: free, Cluster: cluster})
 				if span := p.blocks*p.gap + p.run; span > free/8*7 || p.blocks*p.block > probeWritten || p.blocks > probeBlocks ||
 					p.run > probePlain || p.run%drive.Alignment != 0 || p.gap&(p.gap-1) != 0 || p.blocks > 0 && p.gap < p.block ||
-					how == turns && span > probeUnits*cluster {
+					how == keepSize && span > probeUnits*cluster {
 					t.Fatalf("%d free in clusters of %d, way %d: %+v", free, cluster, how, p)
 				}
 			}
@@ -57,7 +57,7 @@ func TestPlanProbe(t *testing.T) {
 func TestSpreading(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[volume.Type][2]spreading{
-		volume.VFAT: {turns, turns}, volume.ExFAT: {plain, growing}, volume.Ext4: {sparse, sparse}, volume.XFS: {sparse, sparse}, volume.Btrfs: {sparse, sparse}, volume.Unknown: {plain, plain},
+		volume.VFAT: {keepSize, keepSize}, volume.ExFAT: {plain, extend}, volume.Ext4: {sparse, sparse}, volume.XFS: {sparse, sparse}, volume.Btrfs: {sparse, sparse}, volume.Unknown: {plain, plain},
 	} {
 		if old, now := spreadingOf(kind, false), spreadingOf(kind, true); old != want[0] || now != want[1] {
 			t.Errorf("%v: %d before Linux 6.8, %d since", kind, old, now)
@@ -71,8 +71,8 @@ func TestSpreading(t *testing.T) {
 // smallPlans are probes of some megabytes, each in another way.
 var smallPlans = map[string]probePlan{
 	"sparse":  {sparse, 4096, 10, 4096, 256 << 10, 256 << 10},
-	"turns":   {turns, 4096, 10, 8192, 256 << 10, 256 << 10},
-	"growing": {growing, 4096, 10, 4096, 256 << 10, 3 << 20},
+	"turns":   {keepSize, 4096, 10, 8192, 256 << 10, 256 << 10},
+	"growing": {extend, 4096, 10, 4096, 256 << 10, 3 << 20},
 	"plain":   {plain, 4096, 0, 4096, 0, 3<<20 + 4096},
 }
 
@@ -151,7 +151,7 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// Trouble in the middle of a probe: what is only a lack of room or of a
+// Trouble in the middle of a probe: what is only a lack of space or of a
 // function is no fault of the drive; an error of the drive ends the session,
 // and the next one removes what is there.
 func TestProbeInTrouble(t *testing.T) {
@@ -290,7 +290,7 @@ func TestWhenToProbe(t *testing.T) {
 	}
 }
 
-// Real file systems: the probe is made, its room is given back, a spoiled
+// Real file systems: the probe is made, its space is given back, a spoiled
 // block is found past the cache, and Begin removes what a killed run left.
 func TestProbeOnFileSystems(t *testing.T) {
 	for _, kind := range fileSystems {
@@ -328,7 +328,7 @@ func TestProbeOnFileSystems(t *testing.T) {
 				t.Errorf("space reserved: %t, want %t", reserved, spread)
 			}
 			g := checkHolds(t, h, mount)
-			// btrfs gives the room of what was removed back with a later commit of its own.
+			// btrfs gives the space of what was removed back with a later commit of its own.
 			space, err := open(t, mount).Space()
 			for tries := 0; tries < 50 && err == nil && space.Free < space.Total/4; tries++ {
 				unix.Sync()

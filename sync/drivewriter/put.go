@@ -34,7 +34,7 @@ func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error)
 	if f.Kind == layout.Program {
 		mode = 0o755
 	}
-	s := &splitter{s: w.session, ctx: ctx, names: names, limit: w.o.PartSize, marked: !w.o.NoReadBack, mode: mode, whole: digest.New(digest.BLAKE2B)}
+	s := &splitter{s: w.session, ctx: ctx, names: names, limit: w.o.PartSize, keepBlocks: !w.o.NoReadBack, mode: mode, whole: digest.New(digest.BLAKE2B)}
 	err := fill(s)
 	if err == nil {
 		err = s.err // fill may have swallowed it
@@ -43,7 +43,7 @@ func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error)
 		err = s.finish()
 	}
 	if err != nil {
-		w.stray(s.giveUp())
+		w.orphan(s.giveUp())
 		return layout.Item{}, err
 	}
 	sums := s.whole.Sum()
@@ -51,32 +51,32 @@ func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, done := range s.done {
-		w.fresh[done.Path] = done
+		w.uncommitted[done.Path] = done
 		it.Stored = append(it.Stored, done.File)
 	}
 	return it, nil
 }
 
-// stray notes what was given up.
-func (w *Writer) stray(names []string) {
+// orphan notes what was given up.
+func (w *Writer) orphan(names []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.strays = append(w.strays, names...)
+	w.orphans = append(w.orphans, names...)
 }
 
 // putRaw puts a file of this package's own at a path.
 func (w *Writer) putRaw(ctx context.Context, name string, data []byte) (manifest.File, error) {
-	s := &splitter{s: w.session, ctx: ctx, names: []string{name}, limit: DefaultPartSize, marked: !w.o.NoReadBack, mode: 0o644, whole: digest.New(digest.BLAKE2B)}
+	s := &splitter{s: w.session, ctx: ctx, names: []string{name}, limit: DefaultPartSize, keepBlocks: !w.o.NoReadBack, mode: 0o644, whole: digest.New(digest.BLAKE2B)}
 	_, err := s.Write(data)
 	if err == nil {
 		err = s.finish()
 	}
 	if err != nil {
-		w.stray(s.giveUp())
+		w.orphan(s.giveUp())
 		return manifest.File{}, err
 	}
 	w.places.names.Take(name)
-	w.dirs.roomOf(layout.GenerationDir).add(name)
-	w.fresh[name] = s.done[0]
+	w.dirs.capacityOf(layout.GenerationDir).add(name)
+	w.uncommitted[name] = s.done[0]
 	return s.done[0].File, nil
 }

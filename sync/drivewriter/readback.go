@@ -22,10 +22,10 @@ import (
 func (s *session) readOnce(name string, read func(io.Reader) error) error {
 	f, err := drive.OpenMedium(s.root, name)
 	if err != nil {
-		return s.d.Explain("reading back", name, err)
+		return s.d.Classify("reading back", name, err)
 	}
 	defer f.Close()
-	return s.d.Explain("reading back", name, read(f))
+	return s.d.Classify("reading back", name, read(f))
 }
 
 // lostIfWrong ends the session if the medium was found wrong or could not be
@@ -42,7 +42,7 @@ func (s *session) lostIfWrong(err error) error {
 // compareFile reads a file from the medium and compares it. old says that an earlier generation had it.
 func (s *session) compareFile(ctx context.Context, want written, old bool, buf []byte) error {
 	hash := digest.New(digest.BLAKE2B)
-	var got marks
+	var got blockSums
 	err := s.readOnce(want.Path, func(r io.Reader) error {
 		for {
 			if err := context.Cause(ctx); err != nil {
@@ -69,7 +69,7 @@ func (s *session) compareFile(ctx context.Context, want written, old bool, buf [
 		return &drive.ReadBackError{Path: want.Path, Offset: min(sums.Size, want.Size), Old: old,
 			Reason: "it has " + strconv.FormatInt(sums.Size, 10) + " bytes instead of " + strconv.FormatInt(want.Size, 10)}
 	case sums.Blake2b != want.Sum:
-		return &drive.ReadBackError{Path: want.Path, Offset: firstWrong(want.marks, got.end()), Old: old,
+		return &drive.ReadBackError{Path: want.Path, Offset: firstWrong(want.blocks, got.end()), Old: old,
 			Reason: "the medium has other bytes than were written"}
 	}
 	return nil
@@ -79,18 +79,18 @@ func (s *session) compareFile(ctx context.Context, want written, old bool, buf [
 func firstWrong(want, got []uint32) int64 {
 	for i := range min(len(want), len(got)) {
 		if want[i] != got[i] {
-			return int64(i) * markSize
+			return int64(i) * blockSize
 		}
 	}
 	return -1
 }
 
-// compareSlots reads what the commit wrote in place once more from the medium.
-func (s *session) compareSlots(listed []byte, packages written) error {
+// compareCopies reads what the commit wrote in place once more from the medium.
+func (s *session) compareCopies(listed []byte, packages written) error {
 	for _, own := range []struct {
 		name string
 		text []byte
-	}{{layout.Slot, listed}, {layout.NextSlot, listed}} {
+	}{{layout.ManifestFile, listed}, {layout.NextManifestFile, listed}} {
 		want := padded{text: own.text}
 		err := s.readOnce(own.name, func(r io.Reader) error {
 			_, err := io.CopyBuffer(&want, r, drive.AlignedBuffer())

@@ -43,7 +43,7 @@ func TestReadBack(t *testing.T) {
 	}{
 		"one bit of a new file": {"packages/app-misc/large-1.tbz2", func(f string) error {
 			return change(f, func(b []byte) { b[300_000] ^= 4 })
-		}, 300_000 / markSize * markSize, "the drive is failing", false},
+		}, 300_000 / blockSize * blockSize, "the drive is failing", false},
 		"a new file lost its end": {"packages/app-misc/large-1.tbz2", func(f string) error { return os.Truncate(f, 1000) }, 1000, "1000 bytes instead of 800000", false},
 		"a new file of zeros": {"packages/app-misc/large-1.tbz2", func(f string) error {
 			return change(f, func(b []byte) { clear(b) })
@@ -163,7 +163,7 @@ func TestProgress(t *testing.T) {
 func TestMarks(t *testing.T) {
 	t.Parallel()
 	data := bytes.Repeat([]byte("abcdefgh"), 30_000)
-	var whole, pieces marks
+	var whole, pieces blockSums
 	whole.Write(data)
 	for rest := data; len(rest) > 0; rest = rest[min(777, len(rest)):] {
 		pieces.Write(rest[:min(777, len(rest))])
@@ -173,7 +173,7 @@ func TestMarks(t *testing.T) {
 		t.Fatalf("%v %v", a, b)
 	}
 	b[2] ^= 1
-	if at := firstWrong(a, b); at != 2*markSize {
+	if at := firstWrong(a, b); at != 2*blockSize {
 		t.Errorf("first wrong byte at %d", at)
 	}
 }

@@ -144,7 +144,7 @@ func PlanRemoval(ctx context.Context, d *drive.Drive, dir string, ring manifest.
 		}
 		return nil, &drive.NoOriginError{Name: dir, Have: have}
 	case err != nil:
-		return nil, d.Explain("opening", dir, err)
+		return nil, d.Classify("opening", dir, err)
 	}
 	r := &Removal{Dir: dir, d: d, ring: ring, names: newRemovable(d)}
 	if err := r.readLists(); err != nil {
@@ -241,7 +241,7 @@ func (r *Removal) nothingSigned(best, other drive.ManifestCopy) error {
 		}
 		return &UnsignedError{r.Dir, best.State.Err}
 	}
-	r.copies = []string{layout.NextSlot, layout.Slot}
+	r.copies = []string{layout.NextManifestFile, layout.ManifestFile}
 	r.names.exact[layout.PackagesFile], r.names.folded[layout.FoldName(layout.PackagesFile)] = true, true
 	return nil
 }
@@ -275,7 +275,7 @@ func (r *Removal) walk(ctx context.Context, above *drive.Level, name, dir string
 	}
 	root, err := r.d.Root().OpenRoot(r.Dir)
 	if err != nil {
-		return r.d.Explain("opening", r.Dir, err)
+		return r.d.Classify("opening", r.Dir, err)
 	}
 	defer root.Close()
 	l, err := r.d.Enter(&listing.Reader{}, root, above, name, dir, true)
@@ -328,7 +328,7 @@ func (r *Removal) Run(ctx context.Context, told func(path string, bytes int64)) 
 	}
 	var err error
 	if s.root, err = r.d.Root().OpenRoot(r.Dir); err != nil {
-		return r.d.Explain("opening", r.Dir, err)
+		return r.d.Classify("opening", r.Dir, err)
 	}
 	if told == nil {
 		told = func(string, int64) {}

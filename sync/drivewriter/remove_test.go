@@ -83,11 +83,15 @@ func TestRemovalStoppedAnywhere(t *testing.T) {
 	for name, spoil := range map[string]func(origin string) error{
 		"whole": func(string) error { return nil },
 		"manifest torn": func(o string) error {
-			return os.WriteFile(filepath.Join(o, layout.Slot), []byte("-----BEGIN PGP"), 0o644)
+			return os.WriteFile(filepath.Join(o, layout.ManifestFile), []byte("-----BEGIN PGP"), 0o644)
 		},
-		"next manifest is torn":  func(o string) error { return os.WriteFile(filepath.Join(o, layout.NextSlot), []byte("x\n"), 0o644) },
-		"next manifest is blank": func(o string) error { return os.WriteFile(filepath.Join(o, layout.NextSlot), []byte("\n\n\n"), 0o644) },
-		"record lost":            func(o string) error { return os.RemoveAll(filepath.Join(o, layout.GenerationDir)) },
+		"next manifest is torn": func(o string) error {
+			return os.WriteFile(filepath.Join(o, layout.NextManifestFile), []byte("x\n"), 0o644)
+		},
+		"next manifest is blank": func(o string) error {
+			return os.WriteFile(filepath.Join(o, layout.NextManifestFile), []byte("\n\n\n"), 0o644)
+		},
+		"record lost": func(o string) error { return os.RemoveAll(filepath.Join(o, layout.GenerationDir)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -130,7 +134,7 @@ func TestRemovalStoppedAnywhere(t *testing.T) {
 func TestOrderOfARemoval(t *testing.T) {
 	t.Parallel()
 	mount, h := twoOrigins(t)
-	if err := os.WriteFile(filepath.Join(mount, removedDir, layout.Slot), []byte("torn\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(mount, removedDir, layout.ManifestFile), []byte("torn\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var steps []step
@@ -148,15 +152,15 @@ func TestOrderOfARemoval(t *testing.T) {
 	}
 	inOrder(t, steps, []string{"file", "its directory", "syncfs", "rmdir", "above", "torn", "fsync", "valid", "fsync", "rmdir", "tree"},
 		first(steps, on("unlink", bucket+"/foo-1.tar.gz")), first(steps, on("fsync", bucket)), first(steps, does("syncfs")),
-		first(steps, on("rmdir", bucket)), last(steps, on("fsync", layout.DistfilesDir)), first(steps, on("unlink", layout.Slot)),
-		first(steps, on("unlink", layout.Slot))+1, first(steps, on("unlink", layout.NextSlot)), first(steps, on("unlink", layout.NextSlot))+1,
+		first(steps, on("rmdir", bucket)), last(steps, on("fsync", layout.DistfilesDir)), first(steps, on("unlink", layout.ManifestFile)),
+		first(steps, on("unlink", layout.ManifestFile))+1, first(steps, on("unlink", layout.NextManifestFile)), first(steps, on("unlink", layout.NextManifestFile))+1,
 		first(steps, on("rmdir", "buildhost")), first(steps, on("fsync", layout.TreeDir)))
-	for _, at := range []int{first(steps, on("unlink", layout.Slot)) + 1, first(steps, on("unlink", layout.NextSlot)) + 1} {
+	for _, at := range []int{first(steps, on("unlink", layout.ManifestFile)) + 1, first(steps, on("unlink", layout.NextManifestFile)) + 1} {
 		if steps[at] != (step{"fsync", "."}) {
 			t.Errorf("step %d is %v, not the fsync of the origin's directory", at, steps[at])
 		}
 	}
-	if firstUnlink := first(steps, on("unlink", layout.Slot)); slices.ContainsFunc(steps[firstUnlink:], payloadStep("unlink")) {
+	if firstUnlink := first(steps, on("unlink", layout.ManifestFile)); slices.ContainsFunc(steps[firstUnlink:], payloadStep("unlink")) {
 		t.Error("a file goes after a manifest")
 	}
 }
@@ -164,7 +168,7 @@ func TestOrderOfARemoval(t *testing.T) {
 // sign puts a list of its own in both copies of the origin's manifest.
 func sign(t *testing.T, origin string, key *manifest.PrivateKey, change func(*manifest.List)) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(origin, layout.Slot))
+	text, err := os.ReadFile(filepath.Join(origin, layout.ManifestFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +183,7 @@ func sign(t *testing.T, origin string, key *manifest.PrivateKey, change func(*ma
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{layout.Slot, layout.NextSlot} {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 		if err := os.WriteFile(filepath.Join(origin, name), signed, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -279,7 +283,7 @@ func TestRemovalRefused(t *testing.T) {
 	t.Parallel()
 	spoil := func(data string) func(*testing.T, string) {
 		return func(t *testing.T, o string) {
-			for _, name := range []string{layout.Slot, layout.NextSlot} {
+			for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 				if err := os.WriteFile(filepath.Join(o, name), []byte(data), 0o644); err != nil {
 					t.Fatal(err)
 				}
@@ -295,10 +299,13 @@ func TestRemovalRefused(t *testing.T) {
 	}{
 		{"both torn", ring, spoil("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n"), new(*UnsignedError)},
 		{"both blank", ring, spoil("\n\n\n\n"), new(*UnsignedError)},
-		{"no manifest", ring, func(t *testing.T, o string) { os.Remove(o + "/" + layout.Slot); os.Remove(o + "/" + layout.NextSlot) }, new(*UnsignedError)},
+		{"no manifest", ring, func(t *testing.T, o string) {
+			os.Remove(o + "/" + layout.ManifestFile)
+			os.Remove(o + "/" + layout.NextManifestFile)
+		}, new(*UnsignedError)},
 		{"signed by a key that nobody has", manifest.Ring{keys()[1].Public()}, func(*testing.T, string) {}, new(*UnsignedError)},
 		{"changed after it was signed", ring, func(t *testing.T, o string) {
-			for _, name := range []string{layout.Slot, layout.NextSlot} {
+			for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 				text, _ := os.ReadFile(filepath.Join(o, name))
 				writeFile(t, filepath.Join(o, name), strings.Replace(string(text), "app-misc/foo", "app-misc/bar", 1))
 			}
@@ -358,9 +365,9 @@ func TestRemovalBesideAnotherSigner(t *testing.T) {
 		later time.Duration // the other's
 		stay  []string
 	}{
-		{"a key at hand", both, -time.Second, []string{layout.NextSlot, shared, left, theirs}},
-		{"a key at hand, newer, of no origin of this name", both, time.Second, []string{layout.NextSlot, shared, left, theirs}},
-		{"a key that nobody has", both[:1], time.Second, []string{layout.NextSlot, left, theirs}},
+		{"a key at hand", both, -time.Second, []string{layout.NextManifestFile, shared, left, theirs}},
+		{"a key at hand, newer, of no origin of this name", both, time.Second, []string{layout.NextManifestFile, shared, left, theirs}},
+		{"a key that nobody has", both[:1], time.Second, []string{layout.NextManifestFile, left, theirs}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -372,7 +379,7 @@ func TestRemovalBesideAnotherSigner(t *testing.T) {
 			for _, name := range []string{theirs, left} {
 				writeFile(t, filepath.Join(origin, name), "?")
 			}
-			text, err := os.ReadFile(filepath.Join(origin, layout.Slot))
+			text, err := os.ReadFile(filepath.Join(origin, layout.ManifestFile))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -381,7 +388,7 @@ func TestRemovalBesideAnotherSigner(t *testing.T) {
 				serial := l.Timestamp.Unix()
 				l.Files = []manifest.File{{Path: theirs}, {Path: shared}, {Path: layout.RecordFile(serial)}, {Path: layout.CatalogueFile(serial)}}
 			})
-			writeFile(t, filepath.Join(origin, layout.Slot), string(text))
+			writeFile(t, filepath.Join(origin, layout.ManifestFile), string(text))
 			r, err := remove(t.Context(), mount, test.ring, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -406,7 +413,7 @@ func TestRemovalOfTwoGenerations(t *testing.T) {
 	t.Parallel()
 	mount, h := twoOrigins(t)
 	origin := filepath.Join(mount, removedDir)
-	newest, err := os.ReadFile(filepath.Join(origin, layout.Slot))
+	newest, err := os.ReadFile(filepath.Join(origin, layout.ManifestFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +422,7 @@ func TestRemovalOfTwoGenerations(t *testing.T) {
 		serial := l.Timestamp.Unix()
 		l.Files = []manifest.File{{Path: "packages/of-old"}, {Path: layout.RecordFile(serial)}, {Path: layout.CatalogueFile(serial)}}
 	})
-	writeFile(t, filepath.Join(origin, layout.Slot), string(newest))
+	writeFile(t, filepath.Join(origin, layout.ManifestFile), string(newest))
 	writeFile(t, filepath.Join(origin, "packages/of-old"), "listed by the older one only")
 	r, err := remove(t.Context(), mount, h.ring(), nil)
 	if err != nil || len(r.Others) > 0 {

@@ -24,8 +24,8 @@ type session struct {
 
 	progress func(stage Stage, path string, bytes int64) // one call ends before the next begins
 
-	flow  flow
-	ended ending
+	window writeWindow
+	ended  ending
 
 	// hook, in tests, is asked before each change of the drive.
 	hook func(op, path string) error
@@ -43,13 +43,13 @@ func (s *session) tellTo(hear func(stage Stage, path string, bytes int64)) {
 	if hear == nil {
 		hear = func(Stage, string, int64) {}
 	}
-	var telling sync.Mutex // files are sent off beside everything else
+	var telling sync.Mutex // files are written back while all else goes on
 	s.progress = func(stage Stage, name string, n int64) {
 		telling.Lock()
 		defer telling.Unlock()
 		hear(stage, name, n)
 	}
-	s.flow.tell = func(name string, n int64) { s.progress(Writing, name, n) }
+	s.window.tell = func(name string, n int64) { s.progress(Writing, name, n) }
 }
 
 // takeLock keeps a second exporter of this machine away. The lock is on the
@@ -57,14 +57,14 @@ func (s *session) tellTo(hear func(stage Stage, path string, bytes int64)) {
 func (s *session) takeLock() error {
 	f, err := durable.OpenDir(s.d.Root(), ".")
 	if err != nil {
-		return s.d.Explain("opening", layout.TreeDir, err)
+		return s.d.Classify("opening", layout.TreeDir, err)
 	}
 	s.lock = f
 	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return fmt.Errorf("writing to %q: %w", s.d.Mount(), durable.ErrLocked)
 	case err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOLCK):
-		return s.d.Explain("locking", layout.TreeDir, err)
+		return s.d.Classify("locking", layout.TreeDir, err)
 	}
 	return nil
 }
@@ -72,7 +72,7 @@ func (s *session) takeLock() error {
 // release gives back what the session holds open. Every operation that is tried with it after that
 // fails.
 func (s *session) release() {
-	s.flow.drop()
+	s.window.drop()
 	if s.root != nil {
 		s.root.Close()
 		s.root = nil
@@ -97,12 +97,12 @@ func (s *session) do(op, name string, change func() error) error {
 	return s.end(op, name, change())
 }
 
-// end explains an error, and ends the session if the drive is gone, failing or read-only.
+// end classifies an error, and ends the session if the drive is gone, failing or read-only.
 func (s *session) end(op, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = s.d.Explain(op, name, err)
+	err = s.d.Classify(op, name, err)
 	var gone *drive.GoneError
 	var readOnly *drive.ReadOnlyError
 	if errors.As(err, &gone) || errors.As(err, &readOnly) {
@@ -185,13 +185,13 @@ func (s *session) fsync(name string) error {
 // the medium. syncfs on vfat does only the first; the fsync of a clean file
 // does the second.
 func (s *session) flush() error {
-	if err := s.flow.drain(); err != nil {
+	if err := s.window.drain(); err != nil {
 		return s.ended.with(s.end("writing", s.dir, err))
 	}
 	if err := s.syncfs(); err != nil {
 		return err
 	}
-	return s.fsync(layout.NextSlot)
+	return s.fsync(layout.NextManifestFile)
 }
 
 func (s *session) syncfs() error {
@@ -206,7 +206,7 @@ func (s *session) create(root *os.Root, name string, mode fs.FileMode) (*os.File
 	err := s.do("create", name, func() (err error) {
 		f, err = durable.OpenFile(root, name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
-			err = s.d.ExplainName("making", name, err)
+			err = s.d.ClassifyName("making", name, err)
 		}
 		return err
 	})

@@ -12,21 +12,21 @@ import (
 
 // splitter writes a file, or its parts one after the other.
 type splitter struct {
-	s      *session
-	ctx    context.Context
-	names  []string
-	limit  int64 // bytes of a part
-	marked bool  // for the read-back
-	mode   fs.FileMode
-	whole  *digest.Hash
-	done   []written
-	err    error
+	s          *session
+	ctx        context.Context
+	names      []string
+	limit      int64 // bytes of a part
+	keepBlocks bool  // for the read-back
+	mode       fs.FileMode
+	whole      *digest.Hash
+	done       []written
+	err        error
 
-	file  *os.File // the part at hand
-	size  int64
-	flow  stretch
-	part  *digest.Hash // nil if there is one name only
-	marks marks
+	file   *os.File // the part at hand
+	size   int64
+	window fileWindow
+	part   *digest.Hash // nil if there is one name only
+	blocks blockSums
 }
 
 func (s *splitter) Write(p []byte) (int, error) {
@@ -62,7 +62,7 @@ func (s *splitter) open() error {
 	if err != nil {
 		return err
 	}
-	s.file, s.size, s.marks, s.flow = f, 0, marks{}, stretch{}
+	s.file, s.size, s.blocks, s.window = f, 0, blockSums{}, fileWindow{}
 	if len(s.names) > 1 {
 		s.part = digest.New(digest.BLAKE2B)
 	}
@@ -81,14 +81,14 @@ func (s *splitter) write(p []byte) error {
 		return err
 	}
 	s.size += int64(len(p))
-	if err := s.s.flow.wrote(s.file, name, s.size, &s.flow); err != nil {
+	if err := s.s.window.wrote(s.file, name, s.size, &s.window); err != nil {
 		return s.s.ended.with(s.s.end("writing", name, err))
 	}
 	return nil
 }
 
-// besideFrom is the length of a write from which it is hashed beside the writing.
-const besideFrom = 64 << 10
+// teeFrom is the length of a write from which it is hashed while it is written.
+const teeFrom = 64 << 10
 
 // sum hashes what is written, and returns a function that waits for it.
 func (s *splitter) sum(p []byte) (wait func()) {
@@ -97,11 +97,11 @@ func (s *splitter) sum(p []byte) (wait func()) {
 		if s.part != nil {
 			s.part.Write(p)
 		}
-		if s.marked {
-			s.marks.Write(p)
+		if s.keepBlocks {
+			s.blocks.Write(p)
 		}
 	}
-	if len(p) < besideFrom {
+	if len(p) < teeFrom {
 		return hash
 	}
 	var beside sync.WaitGroup
@@ -130,10 +130,10 @@ func (s *splitter) closePart() error {
 		sum = s.part.Sum().Blake2b
 	}
 	s.done = append(s.done, written{
-		File:  manifest.File{Path: name, Size: s.size, Sum: sum},
-		marks: s.marks.end(),
+		File:   manifest.File{Path: name, Size: s.size, Sum: sum},
+		blocks: s.blocks.end(),
 	})
-	if err := s.s.flow.finished(f, name, s.size, &s.flow); err != nil {
+	if err := s.s.window.finished(f, name, s.size, &s.window); err != nil {
 		return s.s.ended.with(s.s.end("writing", name, err))
 	}
 	return nil
@@ -141,7 +141,7 @@ func (s *splitter) closePart() error {
 
 // giveUp returns the names of what was written, which is left to the next commit's removal.
 func (s *splitter) giveUp() (written []string) {
-	_ = s.flow.last.wait()
+	_ = s.window.last.wait()
 	if s.file != nil {
 		s.file.Close()
 		written = append(written, s.names[len(s.done)])

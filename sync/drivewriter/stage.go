@@ -5,13 +5,13 @@ type Stage uint8
 
 // The stages, in the order in which they come.
 const (
-	Tidying    Stage = iota + 1 // leftovers of a pulled run
+	Collecting Stage = iota + 1 // leftovers of a pulled run
 	Preparing                   // directories
 	Probing                     // a drive that was never used
 	Writing                     // payload
 	Flushing                    // waiting for the drive
 	Comparing                   // reading back
-	Committing                  // the slots
+	Committing                  // the manifest copies
 	Removing                    // what the new generation does not list
 )
 

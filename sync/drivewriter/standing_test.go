@@ -38,14 +38,14 @@ func lay(t *testing.T, dir string, names ...string) {
 
 func slots(t *testing.T, dir, current, next string) {
 	t.Helper()
-	writeFile(t, filepath.Join(dir, layout.Slot), current)
-	writeFile(t, filepath.Join(dir, layout.NextSlot), next)
+	writeFile(t, filepath.Join(dir, layout.ManifestFile), current)
+	writeFile(t, filepath.Join(dir, layout.NextManifestFile), next)
 }
 
 // spoil changes both manifests of an origin.
 func spoil(t *testing.T, dir string, edit func([]byte) []byte) {
 	t.Helper()
-	for _, name := range []string{layout.Slot, layout.NextSlot} {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -142,14 +142,14 @@ func TestWhatLiesThere(t *testing.T) {
 		}, err: "a newer pkgsneak wrote it"},
 		"such a list beside an old one": {make: func(t *testing.T, h *host, mount, dir string) {
 			mustExport(t, h, mount)
-			old, err := os.ReadFile(filepath.Join(dir, layout.Slot))
+			old, err := os.ReadFile(filepath.Join(dir, layout.ManifestFile))
 			if err != nil {
 				t.Fatal(err)
 			}
 			reforge(t, h, mount, func(l *manifest.List, _ *layout.Record) {
 				l.Files = slices.DeleteFunc(l.Files, func(f manifest.File) bool { return f.Path == layout.CatalogueFile(h.clock) })
 			})
-			writeFile(t, filepath.Join(dir, layout.Slot), string(old))
+			writeFile(t, filepath.Join(dir, layout.ManifestFile), string(old))
 			lay(t, dir, "packages/x-y/z/z-1-2.xpak")
 		}, err: "a newer pkgsneak wrote it"},
 	} {
@@ -180,7 +180,7 @@ func TestWhatLiesThere(t *testing.T) {
 			after := tree(t, dir)
 			for file, data := range before {
 				switch {
-				case file == layout.Slot || file == layout.NextSlot || file == layout.PackagesFile || strings.HasPrefix(file, layout.GenerationDir):
+				case file == layout.ManifestFile || file == layout.NextManifestFile || file == layout.PackagesFile || strings.HasPrefix(file, layout.GenerationDir):
 				case slices.Contains(row.gone, file):
 				case after[file] != data:
 					t.Errorf("%s was touched", file)

@@ -26,7 +26,7 @@ func (w *Writer) unlinkAll(ctx context.Context, names []string) error {
 		}
 		dir := path.Dir(name)
 		lost[dir] = true
-		w.dirs.roomOf(dir).drop(path.Base(name))
+		w.dirs.capacityOf(dir).drop(path.Base(name))
 	}
 	dirs := make([]string, 0, len(lost))
 	for dir := range lost {
@@ -52,7 +52,7 @@ func (w *Writer) usedDirs() map[string]bool {
 	for name := range w.listed {
 		mark(name)
 	}
-	for name := range w.fresh {
+	for name := range w.uncommitted {
 		mark(name)
 	}
 	for _, stored := range w.places.reserved {
@@ -79,8 +79,8 @@ func (w *Writer) removeEmpty(dirs []string, used map[string]bool) error {
 			return err
 		}
 		delete(w.dirs.made, dir)
-		delete(w.dirs.rooms, dir)
-		w.dirs.roomOf(path.Dir(dir)).drop(path.Base(dir))
+		delete(w.dirs.capacities, dir)
+		w.dirs.capacityOf(path.Dir(dir)).drop(path.Base(dir))
 		above = append(above, path.Dir(dir))
 	}
 	return w.syncDirs(above)

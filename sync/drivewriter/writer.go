@@ -56,21 +56,21 @@ type Writer struct {
 	*session
 	o BeginOptions
 
-	held     *drive.Generation        // the committed generation, nil if there is none to keep files of
-	listed   map[string]manifest.File // what is committed, by path
-	serial   int64                    // the highest on this drive
-	unmended []byte                   // the text of the generation that only Manifest.next has; nil if there is none
-	as       drive.Standing           // of the origin's directory, as it was found
+	committed   *drive.Generation        // the committed generation, nil if there is none to keep files of
+	listed      map[string]manifest.File // what is committed, by path
+	serial      int64                    // the highest on this drive
+	unrecovered []byte                   // the text of the generation that only Manifest.next has; nil if there is none
+	as          drive.Standing           // of the origin's directory, as it was found
 
-	places places
-	dirs   *directories
-	others []string        // files that are there, and neither listed nor leftovers
-	absent []string        // listed files that are not there, have another size, or were found wrong
-	proven map[string]bool // listed files that this session saw to be right on the medium
+	places  places
+	dirs    *directories
+	others  []string        // files that are there, and neither listed nor leftovers
+	absent  []string        // listed files that are not there, have another size, or were found wrong
+	checked map[string]bool // listed files that this session saw to be right on the medium
 
-	mu     sync.Mutex         // guards what follows, while files are put side by side
-	fresh  map[string]written // written since the last commit, by path
-	strays []string           // written since the last commit and given up
+	mu          sync.Mutex         // guards what follows, while files are put side by side
+	uncommitted map[string]written // written since the last commit, by path
+	orphans     []string           // written since the last commit and given up
 
 	// isDrive says whether the tree is alone on a device; tests say so themselves.
 	isDrive func() bool
@@ -78,7 +78,7 @@ type Writer struct {
 }
 
 // Begin takes the drive for writing and does steps 1 to 3 of the order: opens,
-// mends, tidies. It returns an error that is durable.ErrLocked if another
+// recovers, collects garbage. It returns an error that is durable.ErrLocked if another
 // process writes there, *ReadOnlyError, *PullDamageError (an earlier pull left
 // unreadable entries: its Hint helps), *FormatError if a newer program wrote
 // there, and what Load returns for an origin that is another key's.
@@ -106,7 +106,7 @@ func (w *Writer) begin(ctx context.Context) error {
 	if err := w.takeLock(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{w.open, w.mend, w.tidy, w.prove} {
+	for _, step := range []func(context.Context) error{w.open, w.recover, w.collectGarbage, w.spotCheck} {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
@@ -124,8 +124,8 @@ func newWriter(d *drive.Drive, o BeginOptions) *Writer {
 	}
 	w := &Writer{
 		session: newSession(d, o.Dir, o.Progress), o: o,
-		listed: make(map[string]manifest.File), proven: make(map[string]bool),
-		fresh: make(map[string]written),
+		listed: make(map[string]manifest.File), checked: make(map[string]bool),
+		uncommitted: make(map[string]written),
 	}
 	w.dirs = newDirectories(w.session, &w.places.names)
 	w.places.dirs, w.places.partSize, w.places.reserved = w.dirs, o.PartSize, make(map[layout.Key][]string)
@@ -169,11 +169,11 @@ func (w *Writer) open(context.Context) error {
 		if err := CheckKey(w.o.Key, w.o.Now, w.serial); err != nil {
 			return err
 		}
-		if err := w.hold(best, other); err != nil {
+		if err := w.takeCommitted(best, other); err != nil {
 			return err
 		}
-		if best.State.Name != layout.Slot {
-			w.unmended = best.Text
+		if best.State.Name != layout.ManifestFile {
+			w.unrecovered = best.Text
 		}
 	}
 	w.root, err = w.d.Root().OpenRoot(dir)
@@ -209,13 +209,13 @@ func foreignError(w *Writer) error {
 	return err
 }
 
-// hold takes what the valid slot lists as committed. With a damaged record the
+// takeCommitted takes what the valid manifest copy lists as committed. With a damaged record the
 // names stay taken, but no file of that generation can be kept.
-func (w *Writer) hold(best, other drive.ManifestCopy) error {
+func (w *Writer) takeCommitted(best, other drive.ManifestCopy) error {
 	for _, f := range best.Signed.Files {
 		w.listed[f.Path] = f
 	}
-	held, err := w.d.FromCopies(w.o.Dir, best, other)
+	gen, err := w.d.FromCopies(w.o.Dir, best, other)
 	var damaged *drive.DamagedError
 	var format *layout.FormatError
 	switch {
@@ -224,45 +224,45 @@ func (w *Writer) hold(best, other drive.ManifestCopy) error {
 	case errors.As(err, &format):
 		return &drive.NewerError{Path: path.Join(w.o.Dir, best.State.Name), Err: err}
 	}
-	if err == nil && held.Record.Origin != w.o.Name {
-		name := held.Record.Origin
-		held.Close()
+	if err == nil && gen.Record.Origin != w.o.Name {
+		name := gen.Record.Origin
+		gen.Close()
 		return fmt.Errorf("writing to %q: it belongs to the origin %q", w.o.Dir, name)
 	}
-	w.held = held
+	w.committed = gen
 	return err
 }
 
-// mend is step 2. A run that was pulled between the two slots left generation
+// recover is step 2. A run that was pulled between the two manifest copies left generation
 // N in Manifest.next only; writing there next could lose both.
-func (w *Writer) mend(ctx context.Context) error {
-	text := w.unmended
+func (w *Writer) recover(ctx context.Context) error {
+	text := w.unrecovered
 	if text == nil {
 		return nil
 	}
-	w.unmended = nil
-	if err := w.makeRoom(ctx, layout.Slot, int64(len(text))); err != nil {
-		return w.d.PullDamage("mending", layout.Slot, err)
+	w.unrecovered = nil
+	if err := w.pad(ctx, layout.ManifestFile, int64(len(text))); err != nil {
+		return w.d.PullDamage("mending", layout.ManifestFile, err)
 	}
-	return w.d.PullDamage("mending", layout.Slot, w.overwrite(layout.Slot, content(text)))
+	return w.d.PullDamage("mending", layout.ManifestFile, w.overwrite(layout.ManifestFile, content(text)))
 }
 
-// Held returns the generation that is committed on the drive; nil if there is
+// Committed returns the generation that is committed on the drive; nil if there is
 // none whose files could be kept.
-func (w *Writer) Held() *drive.Generation { return w.held }
+func (w *Writer) Committed() *drive.Generation { return w.committed }
 
 // Last returns the highest serial on the drive, 0 if there is none. The next
 // one has to be higher.
 func (w *Writer) Last() int64 { return w.serial }
 
-// Missing returns the files of the held generation that are not there, or were
+// Missing returns the files of the committed generation that are not there, or were
 // found damaged in a sample, sorted: they have to be written again.
 func (w *Writer) Missing() []layout.Item {
-	if w.held == nil || len(w.absent) == 0 {
+	if w.committed == nil || len(w.absent) == 0 {
 		return nil
 	}
 	var items []layout.Item
-	for _, it := range w.held.All() {
+	for _, it := range w.committed.All() {
 		if slices.ContainsFunc(it.Stored, func(f manifest.File) bool {
 			_, found := slices.BinarySearch(w.absent, f.Path)
 			return found
@@ -279,7 +279,7 @@ func (w *Writer) remember() {
 	for _, dir := range layout.OriginDirs {
 		w.places.names.TakeDir(dir)
 	}
-	for _, file := range []string{layout.Slot, layout.NextSlot, layout.PackagesFile, layout.PackagesFile + ".gz", layout.LayoutFile} {
+	for _, file := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile, layout.PackagesFile + ".gz", layout.LayoutFile} {
 		w.places.names.Take(file)
 	}
 	for dir := range w.dirs.made {
@@ -291,10 +291,10 @@ func (w *Writer) remember() {
 	for _, name := range w.others {
 		w.places.names.Take(name)
 	}
-	for name := range w.fresh {
+	for name := range w.uncommitted {
 		w.places.names.Take(name)
 	}
-	for _, name := range w.strays {
+	for _, name := range w.orphans {
 		w.places.names.Take(name)
 	}
 	for _, stored := range w.places.reserved {
@@ -311,25 +311,25 @@ func (w *Writer) remember() {
 func (w *Writer) Close() error {
 	var err error
 	if w.ended.cause() == nil && w.root != nil {
-		w.strays = append(w.strays, outlived(w)...)
-		for name := range w.fresh {
-			w.strays = append(w.strays, name)
+		w.orphans = append(w.orphans, outlived(w)...)
+		for name := range w.uncommitted {
+			w.orphans = append(w.orphans, name)
 		}
-		clear(w.fresh)
+		clear(w.uncommitted)
 		clear(w.places.reserved)
-		w.flow.drop()
-		err = w.unlinkAll(context.Background(), w.strays)
-		w.strays = nil
+		w.window.drop()
+		err = w.unlinkAll(context.Background(), w.orphans)
+		w.orphans = nil
 	}
 	w.release()
 	return err
 }
 
-// release closes the held generation, too.
+// release closes the committed generation, too.
 func (w *Writer) release() {
-	if w.held != nil {
-		w.held.Close()
-		w.held = nil
+	if w.committed != nil {
+		w.committed.Close()
+		w.committed = nil
 	}
 	w.session.release()
 }

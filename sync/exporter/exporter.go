@@ -35,7 +35,7 @@ type exporter struct {
 	state  func() (drive.State, error) // what is left to do there; it is found out while the host is looked at
 	enough context.CancelFunc          // ends that
 	told   *layout.Facts               // its facts; nil if it does not tell, or they cannot be read
-	stale  bool                        // its packages/Packages is an older generation's, or a file of its own is damaged, which only a new generation mends
+	stale  bool                        // its packages/Packages is an older generation's, or a file of its own is damaged, which only a new generation renews
 	broken *damage                     // what was found damaged in it
 	host   *source
 	todo   []payload.Item  // to be copied
@@ -76,9 +76,9 @@ func (x *exporter) need(room volume.Space, items []payload.Item) int64 {
 	for _, it := range items {
 		sum += room.Need(it.Size)
 	}
-	const perFile = 2500 // bytes of both slots, catalogue and Packages for one file, generously
+	const perFile = 2500 // bytes of both manifest copies, catalogue and Packages for one file, generously
 	if x.held == nil {
-		sum += 4 << 20 // the room of slots and Packages
+		sum += 4 << 20 // the padding of the manifest copies and Packages
 	}
 	return sum + room.Need(int64(len(items)+1024)*perFile)
 }

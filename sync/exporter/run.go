@@ -194,7 +194,7 @@ func foreignNotice(dir string, files []string) []string {
 
 // adopt goes over to the generation as the writer has read it: one copy of the list in memory is enough.
 func (p *Plan) adopt(w *drivewriter.Writer) {
-	held := w.Held()
+	held := w.Committed()
 	if p.held == nil || held == nil || held.Sum != p.held.Sum {
 		return
 	}
@@ -212,7 +212,7 @@ func (p *Plan) adopt(w *drivewriter.Writer) {
 
 // progress turns what the drive tells into events. Only bytes that have reached the drive are counted, and of those only payload: what the drive writes for itself comes after it.
 func (p *Plan) progress() func(drivewriter.Stage, string, int64) {
-	phases := map[drivewriter.Stage]progress.Phase{drivewriter.Tidying: progress.PhaseScan, drivewriter.Preparing: progress.PhaseScan, drivewriter.Probing: progress.PhaseProbe, drivewriter.Writing: progress.PhaseCopy, drivewriter.Flushing: progress.PhaseFlush,
+	phases := map[drivewriter.Stage]progress.Phase{drivewriter.Collecting: progress.PhaseScan, drivewriter.Preparing: progress.PhaseScan, drivewriter.Probing: progress.PhaseProbe, drivewriter.Writing: progress.PhaseCopy, drivewriter.Flushing: progress.PhaseFlush,
 		drivewriter.Comparing: progress.PhaseReadBack, drivewriter.Committing: progress.PhaseCommit, drivewriter.Removing: progress.PhaseCommit}
 	total := payload.Count(p.todo)
 	var compared int64
@@ -342,7 +342,7 @@ func (p *Plan) leaveOut(it payload.Item, why error, hint string) {
 
 // sameAsHeld reports whether, after all that was left out, there is nothing to commit.
 func (p *Plan) sameAsHeld(w *drivewriter.Writer) bool {
-	held := w.Held()
+	held := w.Committed()
 	if held == nil || len(p.report.Copied)+len(p.report.Removed) > 0 || p.stale || !p.sameKey() || !p.next.says(p.told, p.held.Record.Has) {
 		return false
 	}

@@ -41,10 +41,10 @@ type OriginVerify struct {
 	Signed      time.Time      `json:"signed,omitzero"`
 	Files       payload.Tally  `json:"files"` // read
 	Bad         []payload.Item `json:"bad"`   // damaged, missing or unreadable
-	Stale       []string       `json:"stale"` // derived files of an older generation: the next export mends them
+	Stale       []string       `json:"stale"` // derived files of an older generation: the next export renews them
 	Undeclared  []string       `json:"undeclared"`
 	Unreadable  []payload.Item `json:"unreadable"`        // directories that could not be looked through: most likely left by a pull
-	Slots       []string       `json:"slots"`             // of the two slots, those that are not valid
+	Copies      []string       `json:"slots"`             // of the two manifest copies, those that are not valid
 	Problem     string         `json:"problem,omitempty"` // why the generation is not to be believed, or cannot be read at all
 	Err         error          `json:"-"`
 }
@@ -150,7 +150,7 @@ func ownKeys(st *state.Dir) map[string]bool {
 }
 
 func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string, offered manifest.Ring, o VerifyOptions, w progress.Watcher) (*OriginVerify, error) {
-	v := &OriginVerify{Dir: dir, Bad: []payload.Item{}, Stale: []string{}, Undeclared: []string{}, Unreadable: []payload.Item{}, Slots: []string{}}
+	v := &OriginVerify{Dir: dir, Bad: []payload.Item{}, Stale: []string{}, Undeclared: []string{}, Unreadable: []payload.Item{}, Copies: []string{}}
 	seen, err := k.Load(d, dir, offered)
 	var gone *drive.GoneError
 	switch {
@@ -182,8 +182,8 @@ func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
 	for _, b := range rep.Unreadable {
 		v.Unreadable = append(v.Unreadable, payload.Item{Kind: "directory", Path: b.Path, Reason: b.Reason})
 	}
-	for _, slot := range rep.Slots {
-		v.Slots = append(v.Slots, fmt.Sprintf("%s: %v", slot.Name, slot.Err))
+	for _, slot := range rep.Copies {
+		v.Copies = append(v.Copies, fmt.Sprintf("%s: %v", slot.Name, slot.Err))
 	}
 	return v, nil
 }

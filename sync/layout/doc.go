@@ -10,7 +10,7 @@
 //	  clients/                     reserved
 //	  ORIGIN/                      one per origin
 //	    Manifest                   GLEP 74, clear-signed: every file below, size and BLAKE2B
-//	    Manifest.next              the commit slot
+//	    Manifest.next              manifest copy B, the one that commits
 //	    generation/N.json          the record of generation N (type Record)
 //	    generation/N.Packages.zst  the catalogue: the origin's whole index, zstd
 //	    generation/N.facts.zst     what the origin has, and facts of its packages (type Facts)
@@ -20,10 +20,10 @@
 //	    bin/linux-ARCH/pkgsneak    the program that exported
 //
 // N, the serial, is the TIMESTAMP of the Manifest in Unix seconds. Manifest
-// and Manifest.next are the two slots: each is a complete clear-signed
-// Manifest with newlines behind it as room, overwritten in place, never
-// truncated and never renamed. A reader takes the valid slot with the higher
-// serial; a torn, blank or unreadable slot does not matter while the other is
+// and Manifest.next are the two manifest copies: each is a complete clear-signed
+// Manifest with newlines behind it as padding, overwritten in place, never
+// truncated and never renamed. A reader takes the valid manifest copy with the higher
+// serial; a torn, blank or unreadable manifest copy does not matter while the other is
 // good. gpg and gemato accept the newlines.
 //
 // The origin's files and those that this drive carries are two things: the record

@@ -15,7 +15,7 @@ import (
 )
 
 // Names of the tree. The names below an origin's directory are fixed at its
-// first export and never change, so that the directory with the slots in it
+// first export and never change, so that the directory with the manifest copies in it
 // never grows.
 const (
 	TreeDir    = "pkgsneak"   // below the mount point
@@ -23,8 +23,8 @@ const (
 	KeysDir    = "keys"
 	ClientsDir = "clients"
 
-	Slot     = "Manifest"      // below an origin's directory, as all that follow
-	NextSlot = "Manifest.next" // the commit slot
+	ManifestFile     = "Manifest"      // below an origin's directory, as all that follow
+	NextManifestFile = "Manifest.next" // manifest copy B, the one that commits
 
 	GenerationDir = "generation"
 	PackagesDir   = "packages"
@@ -41,7 +41,7 @@ const (
 // a second line would only be looked at by what does not know this one.
 const Layout = "[structure]\n0=filename-hash BLAKE2B 8\n"
 
-// OriginDirs are the directories of an origin, made before its slots.
+// OriginDirs are the directories of an origin, made before its manifest copies.
 var OriginDirs = []string{GenerationDir, PackagesDir, DistfilesDir, ReposDir, BinDir}
 
 // Bucket returns the directory below distfiles for a file of that name: the
@@ -124,7 +124,7 @@ func MadeHere(name string) bool {
 		bucket, overflow, moved := strings.Cut(dir, ".")
 		whole := withoutPart(file)
 		return !strings.Contains(file, "/") && (!moved || allDigits(overflow)) &&
-			(strings.EqualFold(bucket, Bucket(whole)) || file != whole && len(whole) == MaxName-partRoom)
+			(strings.EqualFold(bucket, Bucket(whole)) || file != whole && len(whole) == MaxName-partSuffix)
 	case top == DistfilesDir:
 		return name == LayoutFile
 	case top == ReposDir:
@@ -158,7 +158,7 @@ func packageMadeHere(name string) bool {
 	if _, err := binpkg.ParseName(path.Join(dir, whole)); err == nil {
 		return true
 	}
-	if MadeDir(PackagesDir+"/"+dir) && len(whole) == MaxName-partRoom && (base != whole || binpkg.HasPackageSuffix(whole)) {
+	if MadeDir(PackagesDir+"/"+dir) && len(whole) == MaxName-partSuffix && (base != whole || binpkg.HasPackageSuffix(whole)) {
 		return true // cut off to get room for its end
 	}
 	stem, ext := binpkg.CutExt(whole)

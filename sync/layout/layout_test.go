@@ -31,7 +31,7 @@ func TestMadeHere(t *testing.T) {
 			}
 		}
 	}
-	long := strings.Repeat("l", MaxName-partRoom)
+	long := strings.Repeat("l", MaxName-partSuffix)
 	for _, p := range []string{RecordFile(7), CatalogueFile(7), "generation/7.facts.zst", LayoutFile, "bin/linux-arm64/pkgsneak", "bin/linux-386/pkgsneak-2",
 		"repos/gentoo-1700000000.tar.zst", "packages/app-misc/Foo/foo-1-1.xpak", "packages/_con/foo-1-2.tbz2", "packages/x-y/z/" + long + ".part01", ProbeFile, ReserveFile + "12", Placeholder("packages/app-misc", 3), Placeholder(".", 0)} {
 		if !MadeHere(p) {

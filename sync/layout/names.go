@@ -158,7 +158,7 @@ func OtherPath(kind Kind, name, category string, n int) (stored, also string) {
 
 func otherDistfile(name string, n int) string {
 	suffix := fmt.Sprintf(".%d%s", n, RenamedSuffix)
-	stem := shorten(cleanName(name), MaxName-len(suffix)-partRoom)
+	stem := shorten(cleanName(name), MaxName-len(suffix)-partSuffix)
 	return DistfilesDir + "/" + Bucket(stem+suffix) + "/" + stem + suffix
 }
 
@@ -175,7 +175,7 @@ func otherPackage(name, category string, n int) (stored, also string) {
 	}
 	stem, ext := binpkg.CutExt(path.Base(name))
 	suffix := fmt.Sprintf("-%d%s", n, ext)
-	base := shorten(cleanName(stem), MaxName-len(suffix)-partRoom) + suffix
+	base := shorten(cleanName(stem), MaxName-len(suffix)-partSuffix) + suffix
 	return PackagesDir + "/" + path.Join(cleanPath(path.Dir(name)), base), ""
 }
 
@@ -183,7 +183,7 @@ func cleanPath(p string) string {
 	names := strings.Split(p, "/")
 	for i, name := range names {
 		if nameFault(name) != "" {
-			names[i] = shorten(cleanName(name), MaxName-partRoom)
+			names[i] = shorten(cleanName(name), MaxName-partSuffix)
 		}
 	}
 	return strings.Join(names, "/")
@@ -196,16 +196,16 @@ func shorten(name string, limit int) string {
 	return name
 }
 
-// partRoom is kept free behind every stored name that is made up here, so that
+// partSuffix is kept free behind every stored name that is made up here, so that
 // its parts have room for theirs.
-const partRoom = len(".part0000")
+const partSuffix = len(".part0000")
 
 // PartPath is the name of part i (from 0) of n parts of a file. It has none of
 // the three extensions that Portage takes for a package.
 func PartPath(stored string, i, n int) string {
 	width := max(2, len(fmt.Sprint(n)))
 	dir, base := path.Split(stored)
-	return fmt.Sprintf("%s%s.part%0*d", dir, shorten(base, MaxName-partRoom), width, i+1)
+	return fmt.Sprintf("%s%s.part%0*d", dir, shorten(base, MaxName-partSuffix), width, i+1)
 }
 
 // OverflowPath moves a path from packages/CAT/... to packages/CAT.N/...: on

@@ -45,9 +45,9 @@ func (s *Namespace) mark(p string, dir bool) {
 	}
 }
 
-// Look says whether a file can be made at p, and returns p with its
+// Lookup says whether a file can be made at p, and returns p with its
 // directories spelled as they are on the drive.
-func (s *Namespace) Look(p string) (string, Place) {
+func (s *Namespace) Lookup(p string) (string, Place) {
 	dir, ok := s.spelled(path.Dir(p))
 	if !ok {
 		return "", Blocked

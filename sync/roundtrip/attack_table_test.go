@@ -230,11 +230,11 @@ func endlessAttacks() []attack {
 	}
 	return []attack{
 		{"manifest of gigabytes", func(a *arena) {
-			for _, slot := range []string{layout.Slot, layout.NextSlot} {
+			for _, slot := range []string{layout.ManifestFile, layout.NextManifestFile} {
 				a.must(os.Truncate(a.on(slot), 5<<30))
 			}
 		}, refused, "longer than"},
-		{"manifest of gigabytes in one slot", func(a *arena) { a.must(os.Truncate(a.on(layout.Slot), 5<<30)) }, harmless, ""},
+		{"manifest of gigabytes in one slot", func(a *arena) { a.must(os.Truncate(a.on(layout.ManifestFile), 5<<30)) }, harmless, ""},
 		{"million lines", func(a *arena) { a.slots(a.key.clearSigned(listed(1_000_000), how{})) }, refused, "longer than"},
 		{"lines as many as fit", func(a *arena) {
 			a.memory = twoSlots
@@ -516,13 +516,13 @@ func fileAttacks() []attack {
 			a.must(mkfifo(filepath.Join(a.drive, "pkgsneak/keys")))
 		}, harmless, ""},
 		{"slots are FIFOs", func(a *arena) {
-			for _, slot := range []string{layout.Slot, layout.NextSlot} {
+			for _, slot := range []string{layout.ManifestFile, layout.NextManifestFile} {
 				a.must(os.Remove(a.on(slot)))
 				a.must(mkfifo(a.on(slot)))
 			}
 		}, refused, "not a regular file"},
 		{"slots are links", func(a *arena) {
-			for _, slot := range []string{layout.Slot, layout.NextSlot} {
+			for _, slot := range []string{layout.ManifestFile, layout.NextManifestFile} {
 				a.must(os.Rename(a.on(slot), filepath.Join(a.beside, slot)))
 				a.must(os.Symlink(filepath.Join(a.beside, slot), a.on(slot)))
 			}
@@ -689,7 +689,7 @@ func generationAttacks() []attack {
 			old := a.slot()
 			a.again()
 			a.imported()
-			a.must(os.WriteFile(a.on(layout.NextSlot), []byte(old), 0o644))
+			a.must(os.WriteFile(a.on(layout.NextManifestFile), []byte(old), 0o644))
 		}, harmless, ""},
 		{"fork", func(a *arena) {
 			a.imported()

@@ -184,14 +184,14 @@ func (a *arena) must(err error) {
 
 // slots writes both slots.
 func (a *arena) slots(data []byte) {
-	for _, slot := range []string{layout.Slot, layout.NextSlot} {
+	for _, slot := range []string{layout.ManifestFile, layout.NextManifestFile} {
 		a.must(os.WriteFile(a.on(slot), data, 0o644))
 	}
 }
 
 // slot reads the slot as it was exported, without the room behind.
 func (a *arena) slot() string {
-	data, err := os.ReadFile(a.on(layout.Slot))
+	data, err := os.ReadFile(a.on(layout.ManifestFile))
 	a.must(err)
 	return strings.TrimRight(string(data), "\n") + "\n"
 }

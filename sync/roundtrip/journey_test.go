@@ -460,7 +460,7 @@ func TestExportMendsADriveAlthoughNothingChanged(t *testing.T) {
 				t.Errorf("generation %d after %d", r.Serial, first.Serial)
 			}
 			v, err := inspect.Verify(t.Context(), host, inspect.VerifyOptions{Drive: drive}, nil)
-			if err != nil || len(v.Origins[0].Bad)+len(v.Origins[0].Stale)+len(v.Origins[0].Slots) > 0 {
+			if err != nil || len(v.Origins[0].Bad)+len(v.Origins[0].Stale)+len(v.Origins[0].Copies) > 0 {
 				t.Errorf("verify: %v %+v", err, v.Origins[0])
 			}
 			if again := mustExport(t, host, exporter.ExportOptions{Drive: drive}); !again.Unchanged || again.Serial != r.Serial {

@@ -34,10 +34,10 @@ const (
 type Reserve uint8
 
 const (
-	NoReserve    Reserve = iota // it does not
-	ReserveHoles                // a sparse file: blocks at their places in one file
-	ReserveFiles                // fallocate(2) that keeps the size, in files of their own
-	ReserveGrow                 // ftruncate(2) likewise, where the kernel does not write the zeros
+	NoReserve       Reserve = iota // it does not
+	ReserveHoles                   // a sparse file: blocks at their places in one file
+	ReserveFiles                   // fallocate(2) that keeps the size, in files of their own
+	ReserveTruncate                // ftruncate(2) likewise, where the kernel does not write the zeros
 )
 
 // traits is a row of the table.
@@ -76,7 +76,7 @@ var table = [...]traits{
 		name: "exfat", magic: exfatMagic, superblock: disk.exfat,
 		mount: [3]string{exfatMount, exfatMount, exfatMount},
 		check: []string{"fsck.exfat", "-p"}, repair: "fsck.exfat -p",
-		reserve: ReserveGrow,
+		reserve: ReserveTruncate,
 	},
 	Ext4: {
 		name: "ext4", magic: unix.EXT4_SUPER_MAGIC, superblock: disk.ext,

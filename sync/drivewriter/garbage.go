@@ -10,16 +10,16 @@ import (
 	"slices"
 )
 
-// tidy is step 3: what N does not list under a name of the layout was left by a pulled run, and may
+// collectGarbage is step 3: what N does not list under a name of the layout was left by a pulled run, and may
 // share clusters with anything. Only when it is gone, from the medium too, may anything be allocated.
 // Everything else stays for good, and is named: an entry that is never removed frees nobody's clusters.
-func (w *Writer) tidy(ctx context.Context) error {
+func (w *Writer) collectGarbage(ctx context.Context) error {
 	if w.root == nil {
 		w.remember()
 		return nil
 	}
-	w.progress(Tidying, "", 0)
-	t := tidying{w: w, ctx: ctx, listed: make(map[string]int64), needed: make(map[string]bool), seen: make(map[string]bool)}
+	w.progress(Collecting, "", 0)
+	t := garbage{w: w, ctx: ctx, listed: make(map[string]int64), needed: make(map[string]bool), seen: make(map[string]bool)}
 	for name, f := range w.listed {
 		t.listed[layout.FoldName(name)] = f.Size
 		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
@@ -39,7 +39,7 @@ func (w *Writer) tidy(ctx context.Context) error {
 	return nil
 }
 
-type tidying struct {
+type garbage struct {
 	w      *Writer
 	ctx    context.Context
 	listed map[string]int64 // sizes by folded path: on FAT another spelling is the same file
@@ -50,7 +50,7 @@ type tidying struct {
 
 // walk removes what is not listed below dir, which is name below the level
 // above, makes that durable, and says whether dir is empty then.
-func (t *tidying) walk(above *drive.Level, name, dir string, depth int) (empty bool, err error) {
+func (t *garbage) walk(above *drive.Level, name, dir string, depth int) (empty bool, err error) {
 	if err := context.Cause(t.ctx); err != nil {
 		return false, err
 	}
@@ -72,7 +72,7 @@ func (t *tidying) walk(above *drive.Level, name, dir string, depth int) (empty b
 		}
 		empty, lost = empty && removed, lost || removed
 		if !removed && w.dirs.vfat {
-			w.dirs.roomOf(dir).add(entry.Name())
+			w.dirs.capacityOf(dir).add(entry.Name())
 		}
 	}
 	if !lost {
@@ -83,7 +83,7 @@ func (t *tidying) walk(above *drive.Level, name, dir string, depth int) (empty b
 
 // visit looks at one entry. A listed entry that is no file of the listed size stays until a
 // generation without it is committed, but counts as absent.
-func (t *tidying) visit(l *drive.Level, name string, entry *listing.Entry, depth int) (removed bool, err error) {
+func (t *garbage) visit(l *drive.Level, name string, entry *listing.Entry, depth int) (removed bool, err error) {
 	w, key := t.w, layout.FoldName(name)
 	if entry.IsDir() {
 		empty, err := t.walk(l, entry.Name(), name, depth+1)
@@ -98,7 +98,7 @@ func (t *tidying) visit(l *drive.Level, name string, entry *listing.Entry, depth
 		return false, nil
 	}
 	switch {
-	case name == layout.Slot || name == layout.NextSlot || name == layout.PackagesFile:
+	case name == layout.ManifestFile || name == layout.NextManifestFile || name == layout.PackagesFile:
 		return false, nil
 	case layout.MadeHere(name) && (w.as.HasLeftovers() || name == layout.LayoutFile):
 	default:
@@ -116,7 +116,7 @@ func (t *tidying) visit(l *drive.Level, name string, entry *listing.Entry, depth
 
 // removable tells the directories that go when they are empty: those that the layout makes and that need not
 // last, and those in the place of a file of ours, or below it.
-func (t *tidying) removable(dir string) bool {
+func (t *garbage) removable(dir string) bool {
 	if layout.MadeDir(dir) {
 		return !layout.Lasting(dir)
 	}
@@ -129,7 +129,7 @@ func (t *tidying) removable(dir string) bool {
 }
 
 // stay keeps a file that is not of this generation: nothing gets its name.
-func (t *tidying) stay(name string) {
+func (t *garbage) stay(name string) {
 	w := t.w
 	w.others = append(w.others, name)
 	if w.o.Foreign != nil && !(w.as == drive.Broken && layout.MadeHere(name)) {
@@ -139,7 +139,7 @@ func (t *tidying) stay(name string) {
 
 // outlived are the files that nobody could tell the list of, once a generation has replaced them.
 func outlived(w *Writer) (names []string) {
-	if w.as != drive.Broken || w.held == nil || len(w.fresh)+len(w.places.reserved) > 0 {
+	if w.as != drive.Broken || w.committed == nil || len(w.uncommitted)+len(w.places.reserved) > 0 {
 		return nil
 	}
 	for _, name := range w.others {

@@ -16,40 +16,40 @@ const (
 	maxOpen = 128
 )
 
-// flow bounds what is written but not on its way. A large file is sent off while
+// writeWindow bounds what is written but not written back. The write-back of a large file is started while
 // it goes on, and waits for the piece before the last. Ends of files and small
-// files are sent off together, and the next ones wait for them, so that the
+// files are started together, and the next ones wait for them, so that the
 // drive gets them in one go.
-type flow struct {
+type writeWindow struct {
 	tell func(name string, n int64) // that so many bytes arrived
 
-	sending sync.Mutex // held by who sends a batch or waits for one
-	last    sending    // of the batch before
+	order sync.Mutex // held by who starts a batch or waits for one
+	last  inFlight   // of the batch before
 
 	mu    sync.Mutex // guards what is below
 	batch []pendingFile
 	bytes int64
 }
 
-// stretch is how far a large file is on its way.
-type stretch struct {
-	sent    int64   // bytes that are sent off
-	last    sending // of the last piece
-	settled int64   // bytes that arrived; the sending's own while it is under way
+// fileWindow is how far a large file is on its way.
+type fileWindow struct {
+	started int64    // bytes whose write-back was started
+	last    inFlight // of the last piece
+	written int64    // bytes that arrived; the goroutine's own while it is under way
 }
 
-// sending is something that is sent off beside the writing. The zero value is
+// inFlight is something that is written back while the writing goes on. The zero value is
 // nothing.
-type sending struct{ ended chan error }
+type inFlight struct{ ended chan error }
 
-func (s *sending) begin(f func() error) {
+func (s *inFlight) begin(f func() error) {
 	ended := make(chan error, 1)
 	s.ended = ended
 	go func() { ended <- f() }()
 }
 
 // wait waits for its end. Later calls have nothing to wait for.
-func (s *sending) wait() error {
+func (s *inFlight) wait() error {
 	if s.ended == nil {
 		return nil
 	}
@@ -71,79 +71,79 @@ const (
 	rangeWait  = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 )
 
-// wrote sends each full piece of a file off, and waits for the piece before it
+// wrote starts the write-back of each full piece of a file, and waits for the piece before it
 // when the next one is full: asking for the write-back may take as long as that.
-func (q *flow) wrote(f *os.File, name string, size int64, s *stretch) error {
-	if size-s.sent < syncEvery {
+func (q *writeWindow) wrote(f *os.File, name string, size int64, s *fileWindow) error {
+	if size-s.started < syncEvery {
 		return nil
 	}
 	if err := s.last.wait(); err != nil {
 		return err
 	}
-	from := s.sent
-	s.sent = size
+	from := s.started
+	s.started = size
 	s.last.begin(func() error {
 		if err := syncRange(f, from, size-from, rangeStart); err != nil {
 			return err
 		}
-		return q.settle(f, name, from, s)
+		return q.await(f, name, from, s)
 	})
 	return nil
 }
 
-// settle waits until a file is on the drive up to an offset.
-func (q *flow) settle(f *os.File, name string, to int64, s *stretch) error {
-	if to <= s.settled {
+// await waits until a file is on the drive up to an offset.
+func (q *writeWindow) await(f *os.File, name string, to int64, s *fileWindow) error {
+	if to <= s.written {
 		return nil
 	}
-	if err := syncRange(f, s.settled, to-s.settled, rangeWait); err != nil {
+	if err := syncRange(f, s.written, to-s.written, rangeWait); err != nil {
 		return err
 	}
-	q.tell(name, to-s.settled)
-	s.settled = to
+	q.tell(name, to-s.written)
+	s.written = to
 	return nil
 }
 
 // finished takes a file that is written to its end, and closes it later. An
 // error may be about any file that was finished before.
-func (q *flow) finished(f *os.File, name string, size int64, s *stretch) error {
+func (q *writeWindow) finished(f *os.File, name string, size int64, s *fileWindow) error {
 	if err := s.last.wait(); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	q.mu.Lock()
-	q.batch = append(q.batch, pendingFile{f, name, s.settled, size})
-	q.bytes += size - s.settled
+	q.batch = append(q.batch, pendingFile{f, name, s.written, size})
+	q.bytes += size - s.written
 	enough := q.bytes >= syncEvery || len(q.batch) >= maxOpen
 	q.mu.Unlock()
 	if !enough {
 		return nil
 	}
-	return q.send()
+	return q.startBatch()
 }
 
-// send sends off what is finished, once the batch before has arrived.
-func (q *flow) send() error {
-	q.sending.Lock()
-	defer q.sending.Unlock()
+// startBatch starts the write-back of what is finished, once the batch before has arrived.
+func (q *writeWindow) startBatch() error {
+	q.order.Lock()
+	defer q.order.Unlock()
 	if err := q.last.wait(); err != nil {
 		return err
 	}
 	batch := q.take()
-	q.last.begin(func() error { return q.settleAll(batch) })
+	q.last.begin(func() error { return q.awaitAll(batch) })
 	return nil
 }
 
 // drain waits until everything that is finished has arrived.
-func (q *flow) drain() error {
-	q.sending.Lock()
-	defer q.sending.Unlock()
+func (q *writeWindow) drain() error {
+	q.order.Lock()
+	defer q.order.Unlock()
 	if err := q.last.wait(); err != nil {
 		return err
 	}
-	return q.settleAll(q.take())
+	return q.awaitAll(q.take())
 }
 
-func (q *flow) take() []pendingFile {
+func (q *writeWindow) take() []pendingFile {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	batch := q.batch
@@ -151,8 +151,8 @@ func (q *flow) take() []pendingFile {
 	return batch
 }
 
-// settleAll asks for all of a batch, then waits for each file, and closes it.
-func (q *flow) settleAll(batch []pendingFile) error {
+// awaitAll asks for all of a batch, then waits for each file, and closes it.
+func (q *writeWindow) awaitAll(batch []pendingFile) error {
 	var errs []error
 	for _, p := range batch {
 		errs = append(errs, syncRange(p.f, p.from, p.to-p.from, rangeStart))
@@ -168,9 +168,9 @@ func (q *flow) settleAll(batch []pendingFile) error {
 }
 
 // drop closes what is finished, for the end of a session.
-func (q *flow) drop() {
-	q.sending.Lock()
-	defer q.sending.Unlock()
+func (q *writeWindow) drop() {
+	q.order.Lock()
+	defer q.order.Unlock()
 	_ = q.last.wait()
 	for _, p := range q.take() {
 		p.f.Close()

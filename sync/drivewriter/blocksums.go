@@ -5,33 +5,33 @@ import (
 	"pkgsneak/manifest"
 )
 
-// written is a file that this session wrote, with marks to find the first
+// written is a file that this session wrote, with the sums of its blocks, to find the first
 // wrong byte by.
 type written struct {
 	manifest.File
-	marks []uint32
+	blocks []uint32
 }
 
-// markSize is the length of the pieces by which read-back finds the first
+// blockSize is the length of the pieces by which read-back finds the first
 // wrong byte.
-const markSize = 64 << 10
+const blockSize = 64 << 10
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// marks are the check sums of a file's pieces.
-type marks struct {
+// blockSums are the check sums of a file's pieces.
+type blockSums struct {
 	sums []uint32
 	part uint32
 	fill int
 }
 
 // Write never fails.
-func (m *marks) Write(p []byte) (int, error) {
+func (m *blockSums) Write(p []byte) (int, error) {
 	all := len(p)
 	for len(p) > 0 {
-		n := min(len(p), markSize-m.fill)
+		n := min(len(p), blockSize-m.fill)
 		m.part = crc32.Update(m.part, castagnoli, p[:n])
-		if m.fill += n; m.fill == markSize {
+		if m.fill += n; m.fill == blockSize {
 			m.sums, m.part, m.fill = append(m.sums, m.part), 0, 0
 		}
 		p = p[n:]
@@ -39,7 +39,7 @@ func (m *marks) Write(p []byte) (int, error) {
 	return all, nil
 }
 
-func (m *marks) end() []uint32 {
+func (m *blockSums) end() []uint32 {
 	if m.fill > 0 {
 		m.sums, m.part, m.fill = append(m.sums, m.part), 0, 0
 	}
