@@ -34,7 +34,7 @@ func dispatch(ctx context.Context, f *face, app *cli.App, words []string) error 
 		if f.out.json {
 			return withHint(usageErrorf("a command is missing"), "pkgsneak --help")
 		}
-		f.out.err.line("%s", raw(rootHelp(app)))
+		f.out.err.line("%s", raw(rootHelp(app, widest)))
 		return outcome(exitUsage)
 	}
 	return app.RunContext(ctx, append([]string{app.Name}, req.argv()...))

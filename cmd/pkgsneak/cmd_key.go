@@ -27,12 +27,12 @@ func keyCommand(f *face) *cli.Command {
 			"directory). export makes it when there is none; import takes a private key that gpg exported\n" +
 			"(gpg --armor --export-secret-keys), \"-\" from standard input. A key that is there is never replaced but by rotate,\n" +
 			"by import with itself when its expiry was changed, or by import --retire: a lost key that came back takes the place of\n" +
-			"the one that was made without it, which is kept with the former ones.\n" +
+			"the one that was made without it, which is kept with the former ones.\n\n" +
 			"rotate makes a new key, which the old one introduces: clients are asked once, or take it with --accept-rotation. If\n" +
 			"the old key may be in wrong hands, rotate --revoke withdraws it instead: clients that see the next export accept it\n" +
-			"no longer, and have to trust the new one by its fingerprint.\n" +
+			"no longer, and have to trust the new one by its fingerprint.\n\n" +
 			"After an export with a clock that was far ahead, set it right, and renew gives the origin of PKGDIR a new name:\n" +
-			"its numbers, which are times, start anew. Clients take over what came in under the old name with the next import.\n" +
+			"its numbers, which are times, start anew. Clients take over what came in under the old name with the next import.\n\n" +
 			"revocation prints a certificate to be kept in a safe place: who has it can end the key without having the key, by\n" +
 			"putting it on a drive as pkgsneak/keys/FINGERPRINT.rev.asc.",
 		Flags:  flags(common, publicKey),

@@ -28,10 +28,10 @@ func trustCommand(f *face) *cli.Command {
 		UsageText: "trust DRIVE|FILE [--fingerprint FPR [--replaces OLD]]\ntrust DRIVE|FILE --never [--fingerprint FPR]\ntrust list\ntrust remove FPR",
 		Description: "Shows the keys that a drive offers, or the key in a file (\"-\": standard input), and asks for each whether it\n" +
 			"is trusted from now on. Compare the fingerprint with the one that \"pkgsneak key\" shows on the build host: lying on\n" +
-			"the drive does not make a key trusted. Scripts give the fingerprint with --fingerprint and are not asked.\n" +
+			"the drive does not make a key trusted. Scripts give the fingerprint with --fingerprint and are not asked.\n\n" +
 			"A key that an origin has instead of an older one takes the place of that: what came in under the old key is the new\n" +
 			"one's, and the old one is trusted no longer. A person is asked for it; scripts say it with --replaces. With --never\n" +
-			"the key's origins are passed over in silence from now on; trust or trust remove takes that back.\n" +
+			"the key's origins are passed over in silence from now on; trust or trust remove takes that back.\n\n" +
 			"A drive or file that is called list or remove is ./list or ./remove.",
 		Flags:  flags(common, trusting),
 		Action: f.action(1, 1, trustKeys),

@@ -15,7 +15,7 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	help := rootHelp(newApp(testFace(t, nil)))
+	help := rootHelp(newApp(testFace(t, nil)), widest)
 	rows := 0
 	for _, m := range exitMeanings {
 		if row := fmt.Sprintf("| %d | %s |\n", m.code, m.text); !strings.Contains(string(readme), row) {
@@ -30,6 +30,18 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	if rows = strings.Count(table, "\n| ") - 2; rows != len(exitMeanings) {
 		t.Errorf("the README has %d exit codes, exit.go has %d", rows, len(exitMeanings))
 	}
+}
+
+// isRow tells the name of a flag or a command, which stands whole.
+func isRow(line string) bool { return strings.HasPrefix(line, "  ") && strings.Contains(line, "--") }
+
+func isExample(verb, line string) bool {
+	for _, e := range examplesOf[verb] {
+		if line == "  "+e.line {
+			return true
+		}
+	}
+	return false
 }
 
 // Each command and each flag says what it is for, in lines that fit a terminal.
@@ -49,9 +61,16 @@ func TestHelpIsComplete(t *testing.T) {
 				}
 			}
 		}
-		for line := range strings.Lines(verbHelp(c)) {
-			if len(strings.TrimSuffix(line, "\n")) > 130 {
-				t.Errorf("%s: a line of %d letters: %q", c.Name, len(line), line)
+		if len(examplesOf[c.Name]) < 2 {
+			t.Errorf("%s: two examples, please", c.Name)
+		}
+		for _, columns := range []int{40, 60, 80} {
+			for line := range strings.Lines(verbHelp(c, columns)) {
+				// Only one word, or a line that is to be typed, may be wider.
+				line = strings.TrimRight(line, "\n")
+				if len(line) > columns && len(strings.Fields(line)) > 1 && !isRow(line) && !isExample(c.Name, line) {
+					t.Errorf("%s: a line of %d letters at %d columns: %q", c.Name, len(line), columns, line)
+				}
 			}
 		}
 	}

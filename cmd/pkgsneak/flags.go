@@ -97,16 +97,40 @@ type flagDef struct {
 	also   []string // other names
 	value  string   // the name of its value in --help, which tells completion what to offer; "" for a switch
 	usage  string
+	group  group  // under which heading --help lists it; "" is the group of its set
 	shown  string // the default in --help, where it is not the value of the field
 	hidden bool
 	typed  bool                      // it answers a question, so that no variable sets it: nobody would be asked any more
 	to     func(*options) flag.Value // the fields that it sets
 }
 
+// group is a heading of --help.
+type group string
+
+// The groups, in the order in which help shows them.
+const (
+	groupWhat   group = "what"
+	groupWhere  group = "where"
+	groupHow    group = "how"
+	groupOutput group = "output"
+)
+
+var groups = []group{groupWhat, groupWhere, groupHow, groupOutput}
+
 // flagSet is a set of flags that commands take together.
 type flagSet []flagDef
 
-var common = flagSet{
+// of puts the flags that have no group into this one.
+func (g group) of(set flagSet) flagSet {
+	for i := range set {
+		if set[i].group == "" {
+			set[i].group = g
+		}
+	}
+	return set
+}
+
+var common = groupOutput.of(flagSet{
 	{name: "cpuprofile", value: "FILE", usage: "write a profile of the run's CPU time for go tool pprof", hidden: true,
 		to: func(o *options) flag.Value { return text{&o.cpuProfile} }},
 	{name: "memprofile", value: "FILE", usage: "write a profile of what the run allocated for go tool pprof", hidden: true,
@@ -117,197 +141,197 @@ var common = flagSet{
 		to: func(o *options) flag.Value { return loudness{&o.verbose} }},
 	{name: "quiet", also: []string{"q"}, usage: "print only errors and warnings",
 		to: func(o *options) flag.Value { return toggle{&o.quiet} }},
-	{name: "state-dir", value: "DIR", usage: "keys and state of this machine", shown: stateDir,
+	{name: "state-dir", group: groupWhere, value: "DIR", usage: "keys and state of this machine", shown: stateDir,
 		to: func(o *options) flag.Value { return text{&o.stateDir} }},
-}
+})
 
-var noProgress = flagSet{
+var noProgress = groupOutput.of(flagSet{
 	{name: "no-progress", usage: "no progress bar on a terminal",
 		to: func(o *options) flag.Value { return toggle{&o.noProgress} }},
-}
+})
 
-var pretend = flagSet{
+var pretend = groupHow.of(flagSet{
 	{name: "pretend", also: []string{"p", "dry-run"}, usage: "show what would be done, and do nothing",
 		to: func(o *options) flag.Value { return toggle{&o.pretend, &o.export.Pretend, &o.imports.Pretend} }},
-}
+})
 
-var ask = flagSet{
+var ask = groupHow.of(flagSet{
 	{name: "ask", also: []string{"a"}, usage: "show what would be done, and ask",
 		to: func(o *options) flag.Value { return toggle{&o.ask} }},
-}
+})
 
-var yes = flagSet{
+var yes = groupHow.of(flagSet{
 	{name: "yes", usage: "do not ask", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.yes} }},
-}
+})
 
-var kindsLeft = flagSet{
+var kindsLeft = groupWhat.of(flagSet{
 	{name: "no-packages", usage: "leave binary packages alone",
 		to: func(o *options) flag.Value { return toggle{&o.export.NoPackages, &o.imports.NoPackages} }},
 	{name: "no-distfiles", usage: "leave distfiles alone",
 		to: func(o *options) flag.Value { return toggle{&o.export.NoDistfiles, &o.imports.NoDistfiles} }},
-}
+})
 
 // exporting says how to export, with or without a person to ask.
-var exporting = flagSet{
-	{name: "name", value: "NAME", usage: "what this origin is called on the drive (its last name, else this host's)",
+var exporting = groupHow.of(flagSet{
+	{name: "name", group: groupWhat, value: "NAME", usage: "what this origin is called on the drive (its last name, else this host's)",
 		to: func(o *options) flag.Value { return originName{&o.export.Name} }},
-	{name: "any-directory", usage: "DRIVE may be an ordinary directory",
+	{name: "any-directory", group: groupWhere, usage: "DRIVE may be an ordinary directory",
 		to: func(o *options) flag.Value { return toggle{&o.export.AnyDirectory} }},
 	{name: "no-read-back", usage: "do not compare the drive with what was written, nor test the capacity of a new one",
 		to: func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
-}
+})
 
-var acceptClock = flagSet{
+var acceptClock = groupHow.of(flagSet{
 	{name: "accept-clock", usage: "the clock is right, whatever times are remembered here", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.export.AcceptClock, &o.imports.AcceptClock} }},
-}
+})
 
-var shrink = flagSet{
+var shrink = groupHow.of(flagSet{
 	{name: "allow-shrink", usage: "allow removing more than half of an origin's packages",
 		to: func(o *options) flag.Value { return toggle{&o.export.AllowShrink, &o.imports.AllowShrink} }},
-}
+})
 
-var repair = flagSet{
+var repair = groupWhat.of(flagSet{
 	{name: "repair", usage: "read everything on the drive, and write again what is damaged there",
 		to: func(o *options) flag.Value { return toggle{&o.export.Repair} }},
-}
+})
 
-var oneOrigin = flagSet{
+var oneOrigin = groupWhat.of(flagSet{
 	{name: "origin", value: "ORIGIN", usage: "only what this origin exported",
 		to: func(o *options) flag.Value { return text{&o.imports.Origin, &o.verify.Origin} }},
-}
+})
 
 // fitting says which packages are let in that do not fit this machine, and which are left out that do.
-var fitting = flagSet{
+var fitting = groupWhat.of(flagSet{
 	{name: "any-arch", usage: "take packages for another machine too (ARCH, CHOST)",
 		to: func(o *options) flag.Value { return toggle{&o.imports.AnyArch} }},
 	{name: "any-cpu", usage: "take packages for a CPU with more than this one has too",
 		to: func(o *options) flag.Value { return toggle{&o.imports.AnyCPU} }},
 	{name: "respect-use", usage: "let the line to type leave out packages with other USE than this machine sets",
 		to: func(o *options) flag.Value { return toggle{&o.imports.RespectUse} }},
-}
+})
 
-var excluding = flagSet{
+var excluding = groupOutput.of(flagSet{
 	{name: "exclude-file", value: "FILE", usage: "write the names that the line to type excludes to FILE, which the line then reads",
 		to: func(o *options) flag.Value { return text{&o.imports.ExcludeFile, &o.doctor.ExcludeFile} }},
-}
+})
 
 // importing says what an import may do to what is here.
-var importing = flagSet{
+var importing = groupWhat.of(flagSet{
 	{name: "prune", usage: "remove what came from an origin that no longer has it; local files stay",
 		to: func(o *options) flag.Value { return toggle{&o.imports.Prune} }},
 	{name: "replace", usage: "let a distfile of the drive replace a different one that is here",
 		to: func(o *options) flag.Value { return toggle{&o.imports.Replace} }},
 	{name: "check", usage: "unpack and look through packages that the build host vouches for too",
 		to: func(o *options) flag.Value { return toggle{&o.imports.Check} }},
-}
+})
 
-var older = flagSet{
+var older = groupHow.of(flagSet{
 	{name: "allow-older", usage: "import a generation that is older than the last one",
 		to: func(o *options) flag.Value { return toggle{&o.imports.AllowOlder} }},
-}
+})
 
 // guards say which good signatures are accepted.
-var guards = flagSet{
+var guards = groupHow.of(flagSet{
 	{name: "max-age", value: "AGE", usage: "refuse what was signed longer ago, 30d or 12h for instance",
 		to: func(o *options) flag.Value { return age{&o.imports.MaxAge} }},
 	{name: "accept-future", usage: "import a generation from more than a year in the future",
 		to: func(o *options) flag.Value { return toggle{&o.imports.AcceptFuture} }},
 	{name: "accept-rotation", usage: "trust the new key that a trusted one introduces, in its place",
 		to: func(o *options) flag.Value { return toggle{&o.imports.AcceptRotation} }},
-}
+})
 
-var jobs = flagSet{
+var jobs = groupHow.of(flagSet{
 	{name: "jobs", also: []string{"j"}, value: "N", usage: "files worked on at a time (default: chosen to suit disks and CPUs)",
 		to: func(o *options) flag.Value {
 			return whole{1, 1024, []*int{&o.export.Workers, &o.imports.Workers, &o.index.Workers, &o.verify.Workers}}
 		}},
-}
+})
 
-var dirs = flagSet{
+var dirs = groupWhere.of(flagSet{
 	{name: "pkgdir", value: "DIR", usage: "binary packages; else as Portage is configured",
 		to: func(o *options) flag.Value { return text{&o.pkgdir} }},
 	{name: "distdir", value: "DIR", usage: "distfiles; else as Portage is configured",
 		to: func(o *options) flag.Value { return text{&o.distdir} }},
-	{name: "portageq", usage: "ask portageq for the settings, which takes a second, instead of reading the files",
+	{name: "portageq", group: groupHow, usage: "ask portageq for the settings, which takes a second, instead of reading the files",
 		to: func(o *options) flag.Value { return toggle{&o.portageq} }},
-}
+})
 
-var lock = flagSet{
+var lock = groupHow.of(flagSet{
 	{name: "lock-wait", value: "TIME", usage: "how long to wait for another program's lock",
 		to: func(o *options) flag.Value { return span{&o.lockWait} }},
-}
+})
 
-var indexing = flagSet{
+var indexing = groupWhat.of(flagSet{
 	{name: "check", usage: "compare only, and end with 4 if something is wrong",
 		to: func(o *options) flag.Value { return toggle{&o.check} }},
 	{name: "rebuild", usage: "read every package, whatever the index says",
 		to: func(o *options) flag.Value { return toggle{&o.index.Rebuild} }},
-}
+})
 
-var examining = flagSet{
+var examining = groupWhat.of(flagSet{
 	{name: "host", usage: "examine this machine as one that builds and exports",
 		to: func(o *options) flag.Value { return toggle{&o.host} }},
 	{name: "client", usage: "examine this machine as one that imports",
 		to: func(o *options) flag.Value { return toggle{&o.client} }},
-	{name: "portage", usage: "ask emerge itself about the line to type (-p, as the user portage; 3 to 30 seconds)",
+	{name: "portage", group: groupHow, usage: "ask emerge itself about the line to type (-p, as the user portage; 3 to 30 seconds)",
 		to: func(o *options) flag.Value { return toggle{&o.doctor.Portage} }},
-	{name: "deep", usage: "read the compiler flags of every package on the drive, not of some",
+	{name: "deep", group: groupHow, usage: "read the compiler flags of every package on the drive, not of some",
 		to: func(o *options) flag.Value { return toggle{&o.doctor.Deep} }},
 	{name: "explain", usage: "explain why a topic matters; without a topic, list them",
 		to: func(o *options) flag.Value { return toggle{&o.explain} }},
 	{name: "ignore", value: "TOPICS", usage: "topics that are not reported, separated by commas",
 		to: func(o *options) flag.Value { return topics{&o.doctor.Ignore} }},
-}
+})
 
-var autoMode = flagSet{
+var autoMode = groupHow.of(flagSet{
 	{name: "auto", value: "ROLE", usage: "export, import or both: what this machine does with a drive that is plugged in",
 		to: func(o *options) flag.Value { return text{&o.autoMode} }},
-}
+})
 
-var plugged = flagSet{
-	{name: "label", value: "LABEL", usage: "export to a drive without a tree if it has this label", shown: auto.DefaultLabel,
+var plugged = groupHow.of(flagSet{
+	{name: "label", group: groupWhat, value: "LABEL", usage: "export to a drive without a tree if it has this label", shown: auto.DefaultLabel,
 		to: func(o *options) flag.Value { return text{&o.auto.Label} }},
 	{name: "on-done", value: "COMMAND", usage: "run by /bin/sh at the end, with the result as JSON on its standard input",
 		to: func(o *options) flag.Value { return text{&o.auto.Hook} }},
 	{name: "result-file", usage: "leave a text on the drive that tells the result",
 		to: func(o *options) flag.Value { return toggle{&o.auto.ResultFile} }},
-}
+})
 
 // installing is for the commands that a system can start by itself.
-var installing = flagSet{
-	{name: "install", usage: "install the files that make the system start it: udev rule, units, scripts, settings",
+var installing = groupWhere.of(flagSet{
+	{name: "install", group: groupWhat, usage: "install the files that make the system start it: udev rule, units, scripts, settings",
 		to: func(o *options) flag.Value { return toggle{&o.install} }},
-	{name: "uninstall", usage: "remove them",
+	{name: "uninstall", group: groupWhat, usage: "remove them",
 		to: func(o *options) flag.Value { return toggle{&o.uninstall} }},
 	{name: "root", value: "DIR", usage: "install below this directory, for packagers",
 		to: func(o *options) flag.Value { return text{&o.root} }},
 	{name: "packaged", usage: "with --root: a package's places (/usr/lib/udev, /usr/lib/systemd), not /etc",
 		to: func(o *options) flag.Value { return toggle{&o.packaged} }},
-	{name: "force", also: []string{"f"}, usage: "with --install: overwrite files that were changed here, too",
+	{name: "force", group: groupHow, also: []string{"f"}, usage: "with --install: overwrite files that were changed here, too",
 		to: func(o *options) flag.Value { return toggle{&o.force} }},
-}
+})
 
-var watching = flagSet{
-	{name: "watch", value: "DRIVE", usage: "where the drive is mounted, if there is no argument",
+var watching = groupHow.of(flagSet{
+	{name: "watch", group: groupWhere, value: "DRIVE", usage: "where the drive is mounted, if there is no argument",
 		to: func(o *options) flag.Value { return text{&o.watchedDrive} }},
 	{name: "once", usage: "end after the first export",
 		to: func(o *options) flag.Value { return toggle{&o.watch.Once} }},
 	{name: "settle", value: "TIME", usage: "export when nothing has changed for so long",
 		to: func(o *options) flag.Value { return span{&o.watch.Quiet} }},
-}
+})
 
-var serving = flagSet{
-	{name: "listen", value: "ADDRESS", usage: "address and port", shown: defaultListen,
+var serving = groupHow.of(flagSet{
+	{name: "listen", group: groupWhere, value: "ADDRESS", usage: "address and port", shown: defaultListen,
 		to: func(o *options) flag.Value { return text{&o.serve.listen} }},
-	{name: "prefix", value: "PATH", usage: "path in front of all others, /funtoo for instance",
+	{name: "prefix", group: groupWhere, value: "PATH", usage: "path in front of all others, /funtoo for instance",
 		to: func(o *options) flag.Value { return text{&o.serve.prefix} }},
 	{name: "tls-cert", value: "FILE", usage: "certificate for HTTPS, a PEM file",
 		to: func(o *options) flag.Value { return text{&o.serve.tlsCert} }},
 	{name: "tls-key", value: "FILE", usage: "its key, a PEM file",
 		to: func(o *options) flag.Value { return text{&o.serve.tlsKey} }},
-	{name: "untrusted", usage: "serve origins whose key is not trusted here as well; the pages mark them",
+	{name: "untrusted", group: groupWhat, usage: "serve origins whose key is not trusted here as well; the pages mark them",
 		to: func(o *options) flag.Value { return toggle{&o.serve.untrusted} }},
 	{name: "max-connections", value: "N", usage: "how many at a time (1024, less where few files may be open)",
 		to: func(o *options) flag.Value { return whole{1, 1 << 20, []*int{&o.serve.maxConnections}} }},
@@ -315,41 +339,41 @@ var serving = flagSet{
 		to: func(o *options) flag.Value { return span{&o.serve.stall} }},
 	{name: "grace", value: "TIME", usage: "how long downloads may go on after the stop",
 		to: func(o *options) flag.Value { return span{&o.serve.grace} }},
-}
+})
 
-var publicKey = flagSet{
+var publicKey = groupOutput.of(flagSet{
 	{name: "armor", usage: "print the public key as gpg and trust read it",
 		to: func(o *options) flag.Value { return toggle{&o.armor} }},
-}
+})
 
-var newKey = flagSet{
+var newKey = groupWhat.of(flagSet{
 	{name: "name", value: "NAME", usage: "whose key it is (this host's name)",
 		to: func(o *options) flag.Value { return text{&o.keyName} }},
-}
+})
 
-var newName = flagSet{
+var newName = groupWhat.of(flagSet{
 	{name: "name", value: "NAME", usage: "the new name of the origin (the old one with a number behind)",
 		to: func(o *options) flag.Value { return originName{&o.keyName} }},
-}
+})
 
-var revoking = flagSet{
+var revoking = groupHow.of(flagSet{
 	{name: "revoke", usage: "the old key may be in wrong hands: it is revoked, and introduces nobody", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.revoke} }},
-}
+})
 
-var trusting = flagSet{
-	{name: "fingerprint", value: "FPR", usage: "trust the key with this fingerprint, without a question",
+var trusting = groupHow.of(flagSet{
+	{name: "fingerprint", group: groupWhat, value: "FPR", usage: "trust the key with this fingerprint, without a question",
 		to: func(o *options) flag.Value { return text{&o.fingerprint} }},
 	{name: "replaces", value: "FPR", usage: "the key takes the place of this one, which is trusted no longer", typed: true,
 		to: func(o *options) flag.Value { return text{&o.replaces} }},
 	{name: "never", usage: "never import what the key signs, and do not report it as left out", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.never} }},
-}
+})
 
-var retiring = flagSet{
+var retiring = groupHow.of(flagSet{
 	{name: "retire", usage: "the key that is there signs no longer, and is kept with the former ones", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.retire} }},
-}
+})
 
 // The sets of auto, which its worker takes too. A clock is believed by a person only, once.
 var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, fitting, shrink, guards, jobs, dirs, lock}

@@ -2,24 +2,40 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+)
+
+// The bounds of a page's width in columns: wider lines are hard to read, and on a narrower terminal it
+// breaks them itself.
+const (
+	narrowest = 40
+	widest    = 80
 )
 
 // help answers --help, -h and the word help, of the program or of a verb.
 func (f *face) help(app *cli.App, req *request) error {
 	words := append(append([]string{}, req.path...), req.args...)
 	if len(words) == 0 {
-		f.helpText(rootHelp(app))
+		f.helpText(rootHelp(app, f.helpWidth()))
 		return nil
 	}
 	verb := app.Command(words[0])
 	if verb == nil {
 		return withHint(usageErrorf("there is no command %q", words[0]), "pkgsneak --help")
 	}
-	f.helpText(verbHelp(verb))
+	f.helpText(verbHelp(verb, f.helpWidth()))
 	return nil
+}
+
+// helpWidth is the width of a help in columns: that of the terminal, within bounds.
+func (f *face) helpWidth() int {
+	if !f.env.stdoutTTY || f.out.json {
+		return widest
+	}
+	return min(max(f.env.columns()-1, narrowest), widest)
 }
 
 // helpText prints a help that was asked for, also under --json.
@@ -31,10 +47,12 @@ func (f *face) helpText(text string) {
 	f.out.put("%s", raw(text))
 }
 
-// rootHelp is the help of the program: the verbs in groups, what each knows of, exit codes.
-func rootHelp(app *cli.App) string {
-	var b strings.Builder
-	b.WriteString("pkgsneak: " + app.Usage + "\n\n  pkgsneak COMMAND [FLAGS] [ARGUMENTS]\n")
+// rootHelp is the help of the program: the verbs in groups, flags, exit codes.
+func rootHelp(app *cli.App, width int) string {
+	p := &page{width: width}
+	p.paragraph(0, "pkgsneak: "+app.Usage)
+	p.line("")
+	p.line("  pkgsneak COMMAND [FLAGS] [ARGUMENTS]")
 	group := ""
 	for _, c := range app.Commands {
 		if c.Hidden {
@@ -42,65 +60,149 @@ func rootHelp(app *cli.App) string {
 		}
 		if c.Category != group {
 			group = c.Category
-			b.WriteString("\n" + group + "\n")
+			p.heading(group)
 		}
-		fmt.Fprintf(&b, "  %-36s %s\n", strings.TrimSpace(c.Name+" "+c.ArgsUsage), c.Usage)
+		p.row(strings.TrimSpace(c.Name+" "+c.ArgsUsage), c.Usage)
 	}
-	b.WriteString("\nflags of every command\n" + flagLines(flags(common)) +
-		flagLine("-h, --help", "of the program or of a command") +
-		flagLine("-V, --version", "") +
-		"\nexit codes\n")
+	p.heading("flags of every command")
+	p.flags(flags(common))
+	p.row("-h, --help", "help of the program or of a command")
+	p.row("-V, --version", "version, commit and architecture")
+	p.heading("exit codes")
 	for _, e := range exitMeanings {
-		fmt.Fprintf(&b, "  %3d  %s\n", e.code, e.text)
+		p.hanging(fmt.Sprintf("  %3d  ", e.code), 7, e.text)
 	}
-	b.WriteString("\nFlags stand before or after the arguments. Each but those that answer a question has a variable, which the\n" +
-		"environment or " + confFile + " may set: --state-dir is " + variable("state-dir") + ".\n")
-	return strings.TrimSuffix(b.String(), "\n")
+	p.line("")
+	p.paragraph(0, "Flags stand before or after the arguments. Each but those that answer a question has a variable, which the environment or "+
+		confFile+" may set: --state-dir is "+variable("state-dir")+".")
+	return p.text()
 }
 
-// verbHelp is the help of one verb: forms, what it does, flags.
-func verbHelp(c *cli.Command) string {
-	var b strings.Builder
-	b.WriteString("pkgsneak " + c.Name + ": " + c.Usage + "\n\n")
-	for line := range strings.Lines(c.UsageText) {
-		b.WriteString("  pkgsneak " + line)
+// verbHelp is the help of one verb: forms, what it does, examples, flags.
+func verbHelp(c *cli.Command, width int) string {
+	p := &page{width: width}
+	p.paragraph(0, "pkgsneak "+c.Name+": "+c.Usage)
+	p.line("")
+	for form := range strings.Lines(c.UsageText) {
+		p.hanging("  ", 6, "pkgsneak "+strings.TrimSpace(form))
 	}
-	b.WriteString("\n\n" + strings.TrimSpace(c.Description) + "\n")
-	if lines := flagLines(c.Flags); lines != "" {
-		b.WriteString("\nflags\n" + lines)
+	for _, paragraph := range paragraphs(c.Description) {
+		p.line("")
+		p.paragraph(0, paragraph)
 	}
+	if examples := examplesOf[c.Name]; len(examples) > 0 {
+		p.heading("examples")
+		for _, e := range examples {
+			p.line("  " + e.line)
+			p.paragraph(6, e.does)
+		}
+	}
+	p.grouped("", c.Flags)
 	for _, sub := range c.Subcommands {
-		if lines := flagLines(without(sub.Flags, c.Flags)); lines != "" {
-			b.WriteString("\nflags of " + c.Name + " " + sub.Name + "\n" + lines)
-		}
+		p.grouped(" of "+c.Name+" "+sub.Name, without(sub.Flags, c.Flags))
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return p.text()
 }
 
-// flagLines lists flags, one a line.
-func flagLines(flags []cli.Flag) string {
-	var b strings.Builder
+// paragraphs gives a description's paragraphs, which an empty line parts.
+func paragraphs(description string) []string {
+	return strings.Split(strings.TrimSpace(description), "\n\n")
+}
+
+// page is a text for a terminal, wrapped at blanks.
+type page struct {
+	width int // columns
+	b     strings.Builder
+}
+
+func (p *page) text() string { return strings.TrimSuffix(p.b.String(), "\n") }
+
+func (p *page) line(text string) { p.b.WriteString(strings.TrimRight(text, " ") + "\n") }
+
+func (p *page) heading(text string) {
+	p.line("")
+	p.line(text)
+}
+
+// paragraph is a text with a margin on the left.
+func (p *page) paragraph(indent int, text string) {
+	p.hanging(strings.Repeat(" ", indent), indent, text)
+}
+
+// hanging is a text behind a beginning; its further lines are indented. A word that is wider than the
+// page stands on a line of its own, whole: it may be a path.
+func (p *page) hanging(start string, indent int, text string) {
+	line, empty := start, true
+	for _, word := range strings.Fields(text) {
+		if !empty && width(line)+1+width(word) > p.width {
+			p.line(line)
+			line, empty = strings.Repeat(" ", indent), true
+		}
+		if !empty {
+			line += " "
+		}
+		line, empty = line+word, false
+	}
+	p.line(line)
+}
+
+// The columns in which a row's text begins: beside the name, and below one that is too long for that.
+const (
+	besideName = 29
+	belowName  = 8
+)
+
+// row is a name and a text about it.
+func (p *page) row(name, text string) {
+	name = "  " + name
+	switch {
+	case text == "":
+		p.line(name)
+	case p.width < 2*besideName || width(name) > besideName-2:
+		p.line(name)
+		p.paragraph(belowName, text)
+	default:
+		p.hanging(name+strings.Repeat(" ", besideName-width(name)), besideName, text)
+	}
+}
+
+// grouped lists flags under the headings of their groups; of names what they belong to.
+func (p *page) grouped(of string, flags []cli.Flag) {
+	for _, g := range groups {
+		if some := ofGroup(visible(flags), g); len(some) > 0 {
+			p.heading("flags" + of + ": " + string(g))
+			p.flags(some)
+		}
+	}
+}
+
+// ofGroup gives the flags of one group.
+func ofGroup(flags []cli.Flag, g group) []cli.Flag {
+	return slices.DeleteFunc(slices.Clone(flags), func(f cli.Flag) bool {
+		d, ok := f.(declared)
+		return !ok || d.group != g
+	})
+}
+
+// flags lists flags, one a row.
+func (p *page) flags(flags []cli.Flag) {
 	for _, f := range visible(flags) {
-		names := f.Names()
-		line := "    "
-		for _, n := range names[1:] {
-			if len(n) == 1 {
-				line = "-" + n + ", "
-			}
-		}
-		line += "--" + names[0] + flagValue(f)
-		for _, n := range names[1:] {
-			if len(n) > 1 {
-				line += ", --" + n
-			}
-		}
-		b.WriteString(flagLine(line, flagUsage(f)+flagDefault(f)))
+		p.row(flagNames(f), flagUsage(f)+flagDefault(f))
 	}
-	return b.String()
 }
 
-func flagLine(names, usage string) string {
-	return strings.TrimRight(fmt.Sprintf("  %-34s  %s", names, usage), " ") + "\n"
+// flagNames gives a flag's names as they are typed: -v, --verbose.
+func flagNames(f cli.Flag) string {
+	names := f.Names()
+	short, long := "    ", ""
+	for _, n := range names[1:] {
+		if len(n) == 1 {
+			short = "-" + n + ", "
+		} else {
+			long += ", --" + n
+		}
+	}
+	return short + "--" + names[0] + flagValue(f) + long
 }
 
 func flagValue(f cli.Flag) string {
@@ -127,7 +229,7 @@ func flagDefault(f cli.Flag) string {
 	if shown == "" {
 		shown = d.initial().String()
 	}
-	if shown == "" || shown == "0" {
+	if shown == "" || shown == "0" || shown == "0s" {
 		return ""
 	}
 	return " (" + shown + ")"
