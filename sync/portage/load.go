@@ -95,7 +95,8 @@ func (l *loader) early() {
 			overlay = v
 		}
 	}
-	l.s.repos, l.main = findRepos(l.reader, l.at, portdir, overlay)
+	f, main := findRepos(l.reader, l.at, portdir, overlay)
+	l.s.repos, l.s.absent, l.main = f.found, f.absent, main
 }
 
 // profileEnv reads etc/profile.env below EPREFIX and EROOT: some variables count only from one of

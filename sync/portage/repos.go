@@ -16,12 +16,13 @@ type repoFinder struct {
 	at          places
 	found       []Repo
 	prioritized map[string]bool
+	absent      map[string]string // locations that are no directories, by section
 }
 
 // findRepos finds name and location of each repository. portdir and overlay are the values of
 // PORTDIR and PORTDIR_OVERLAY.
-func findRepos(r *reader, at places, portdir, overlay string) (repos []Repo, main string) {
-	f := &repoFinder{reader: r, at: at, prioritized: map[string]bool{}}
+func findRepos(r *reader, at places, portdir, overlay string) (_ *repoFinder, main string) {
+	f := &repoFinder{reader: r, at: at, prioritized: map[string]bool{}, absent: map[string]string{}}
 	conf := newINI(map[string]string{
 		"eprefix": f.at.eprefix, "eroot": f.at.eroot, "portage_configroot": f.at.configRoot, "root": f.at.rootdir,
 	})
@@ -46,7 +47,7 @@ func findRepos(r *reader, at places, portdir, overlay string) (repos []Repo, mai
 	slices.SortStableFunc(f.found, func(a, b Repo) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), strings.Compare(a.Name, b.Name))
 	})
-	return f.found, main
+	return f, main
 }
 
 // configuredRepo adds what a section of repos.conf describes, if Portage would take it.
@@ -66,6 +67,7 @@ func (f *repoFinder) configuredRepo(conf *ini, section string) {
 		return
 	case !f.tree.isDir(location):
 		f.fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] location %q is not a directory", section, location)})
+		f.absent[section] = path.Clean(location)
 		return
 	}
 	r, named := f.repoAt(location, section)

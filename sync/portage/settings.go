@@ -50,10 +50,11 @@ type Settings struct {
 
 	tree       tree
 	env        Env
-	modules    []string        // where an installed Portage may lie
-	repos      []Repo          // without revision and timestamp
-	knownFlags map[string]bool // what FEATURES says of each name anywhere: the default is not needed then
-	defaults   bool            // Portage's own defaults are known: make.globals or portageq
+	modules    []string          // where an installed Portage may lie
+	repos      []Repo            // without revision and timestamp
+	absent     map[string]string // locations of sections of repos.conf that are no directories
+	knownFlags map[string]bool   // what FEATURES says of each name anywhere: the default is not needed then
+	defaults   bool              // Portage's own defaults are known: make.globals or portageq
 }
 
 // Get returns the effective value of a variable, "" if it is unset. A variable that no file

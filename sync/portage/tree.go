@@ -30,6 +30,17 @@ var errTooLarge = errors.New("larger than a configuration file can be")
 // against its owner.
 type tree struct {
 	root string // "" is the machine itself
+	// What lies at the path at is read from the directory instead, which is not below root: a
+	// repository that has not got its name yet. "" is no path.
+	at, instead string
+}
+
+// place is where a path without links really lies.
+func (t tree) place(p string) string {
+	if rest, below := strings.CutPrefix(p, t.at); t.at != "" && below && (rest == "" || rest[0] == '/') {
+		return t.instead + rest
+	}
+	return t.root + p
 }
 
 func newTree(root string) tree {
@@ -43,14 +54,14 @@ func newTree(root string) tree {
 
 // host returns the name under which the running process finds p.
 func (t tree) host(p string) (string, error) {
-	if t.root == "" {
+	if t.root == "" && t.at == "" {
 		return p, nil
 	}
 	real, err := t.real(p)
 	if err != nil {
 		return "", err
 	}
-	return t.root + real, nil
+	return t.place(real), nil
 }
 
 // real resolves every symlink of p, as realpath -m does: parts that do not exist stay as they are.
@@ -67,7 +78,7 @@ func (t tree) real(p string) (string, error) {
 			continue
 		}
 		next := path.Join(done, part)
-		target, err := os.Readlink(t.root + next)
+		target, err := os.Readlink(t.place(next))
 		if err != nil {
 			done = next
 			continue
