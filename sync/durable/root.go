@@ -1,8 +1,10 @@
 package durable
 
 import (
+	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +32,7 @@ func (c Change) String() string {
 type Op string
 
 // The operations. The words are those of the system calls; SyncDir is an fsync of a directory, Syncfs that of a
-// whole file system (durable itself never does it).
+// whole file system.
 const (
 	OpCreate    Op = "create"
 	OpWrite     Op = "write"
@@ -39,6 +41,7 @@ const (
 	OpSyncDir   Op = "fsync-dir"
 	OpSyncfs    Op = "syncfs"
 	OpRename    Op = "rename"
+	OpExchange  Op = "exchange"
 	OpLink      Op = "link"
 	OpUnlink    Op = "unlink"
 	OpRemoveAll Op = "remove-all"
@@ -159,6 +162,52 @@ func (r *Root) Rename(from, to string) error {
 		return err
 	}
 	return r.root.Rename(from, to)
+}
+
+// Exchange lets two names of the root's own directory change places, in one step
+// (renameat2 with RENAME_EXCHANGE). The error is one of [NoExchange] where the file system cannot.
+func (r *Root) Exchange(a, b string) error {
+	for _, name := range []string{a, b} {
+		if !filepath.IsLocal(name) || filepath.Base(name) != name || name == "." {
+			return &fs.PathError{Op: string(OpExchange), Path: name, Err: fs.ErrInvalid}
+		}
+	}
+	if err := r.before(Change{Op: OpExchange, Name: a, To: b}); err != nil {
+		return err
+	}
+	d, err := OpenDir(r.root, ".")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Renameat2(int(d.Fd()), a, int(d.Fd()), b, unix.RENAME_EXCHANGE); err != nil {
+		return &os.LinkError{Op: string(OpExchange), Old: a, New: b, Err: err}
+	}
+	return nil
+}
+
+// NoExchange reports whether an error of Exchange says that two directories cannot change places here:
+// the file system cannot do it at all, or they lie on two of them.
+func NoExchange(err error) bool {
+	for _, e := range []error{unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP, unix.EXDEV} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Syncfs puts the whole file system of the root on the disk.
+func (r *Root) Syncfs() error {
+	if err := r.before(Change{Op: OpSyncfs, Name: "."}); err != nil {
+		return err
+	}
+	d, err := OpenDir(r.root, ".")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return unix.Syncfs(int(d.Fd()))
 }
 
 // Link gives a file a further name; fs.ErrExist if that is taken.
