@@ -202,6 +202,9 @@ func recordOf(o BeginOptions, c Contents) *layout.Record {
 		case layout.Distfile:
 			r.Counts.Distfiles++
 			r.Counts.DistfileBytes += it.Size
+		case layout.Archive:
+			r.Counts.Trees++
+			r.Counts.TreeBytes += it.Size
 		}
 		switch _, plain, _ := layout.KindOf(it.Stored[0].Path); {
 		case len(it.Stored) > 1:

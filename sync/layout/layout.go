@@ -128,9 +128,7 @@ func MadeHere(name string) bool {
 	case top == DistfilesDir:
 		return name == LayoutFile
 	case top == ReposDir:
-		stem, ok := strings.CutSuffix(rest, ".tar.zst")
-		cut := strings.LastIndexByte(stem, '-')
-		return ok && !deeper && cut > 0 && allDigits(stem[cut+1:])
+		return CheckArchive(rest) == ""
 	case top == BinDir:
 		whole := withoutPart(base)
 		number, other := strings.CutPrefix(whole, "pkgsneak-")
@@ -303,11 +301,13 @@ func MayBeIn(dir, origin string, key manifest.Fingerprint) bool {
 type Kind uint8
 
 // The kinds of payload. A Package's path is the one below the origin's PKGDIR,
-// a Distfile's is its name in DISTDIR, a Program's is the one below bin.
+// a Distfile's is its name in DISTDIR, a Program's is the one below bin, an Archive's the one below
+// repos.
 const (
 	Package Kind = iota + 1
 	Distfile
 	Program
+	Archive
 )
 
 var kinds = []struct {
@@ -318,6 +318,7 @@ var kinds = []struct {
 	{Package, "package", PackagesDir},
 	{Distfile, "distfile", DistfilesDir},
 	{Program, "program", BinDir},
+	{Archive, "repository", ReposDir},
 }
 
 // String returns the kind's name, as in the record.
@@ -371,6 +372,8 @@ func KindOf(stored string) (kind Kind, plain string, ok bool) {
 		return Package, rest, stored != PackagesFile
 	case BinDir:
 		return Program, rest, true
+	case ReposDir:
+		return Archive, rest, true
 	case DistfilesDir:
 		return Distfile, path.Base(rest), stored != LayoutFile
 	}

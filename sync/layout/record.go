@@ -78,6 +78,7 @@ type Repository struct {
 	Name      string    `json:"name"`
 	Revision  string    `json:"revision,omitempty"`
 	Timestamp time.Time `json:"timestamp,omitzero"`
+	Tree      *Tree     `json:"tree,omitempty"` // what of it this drive carries; nil: nothing. Older programs pass over it
 }
 
 // Counts says how much a generation is, sizes in bytes.
@@ -88,6 +89,8 @@ type Counts struct {
 	DistfileBytes  int64 `json:"distfile_bytes"`
 	Catalogue      int   `json:"catalogue"`       // entries
 	CatalogueBytes int64 `json:"catalogue_bytes"` // before compression
+	Trees          int   `json:"trees,omitempty"` // ebuild repositories
+	TreeBytes      int64 `json:"tree_bytes,omitempty"`
 }
 
 // Renamed is a file that lies under another name.
@@ -234,7 +237,7 @@ func (r *Record) fault() string {
 		return fmt.Sprintf("more than %d repositories", MaxRepositories)
 	}
 	for _, repo := range r.Repositories {
-		if reason := textFault(repo.Name + repo.Revision); reason != "" {
+		if reason := cmp.Or(textFault(repo.Name+repo.Revision), repo.Tree.fault(repo.Name)); reason != "" {
 			return reason
 		}
 	}
@@ -307,7 +310,7 @@ func textFault(text string) string {
 }
 
 func (c Counts) fault() string {
-	for _, n := range []int64{int64(c.Packages), c.PackageBytes, int64(c.Distfiles), c.DistfileBytes, int64(c.Catalogue), c.CatalogueBytes} {
+	for _, n := range []int64{int64(c.Packages), c.PackageBytes, int64(c.Distfiles), c.DistfileBytes, int64(c.Catalogue), c.CatalogueBytes, int64(c.Trees), c.TreeBytes} {
 		if n < 0 {
 			return "a negative count"
 		}
