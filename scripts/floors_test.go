@@ -46,6 +46,7 @@ var floors = map[string]int{
 	"sync/trust":       4,
 
 	"sync/drive":   3,
+	"sync/ebuilds": 3,
 	"sync/pkgdir":  3,
 	"sync/request": 3,
 	"sync/resolve": 3,
@@ -106,7 +107,7 @@ var (
 		"github.com/ProtonMail/go-crypto":     {"manifest"},
 		"github.com/dustin/go-humanize":       {"cmd/pkgsneak", "sync/binhost"},
 		"github.com/fsnotify/fsnotify":        {"sync/watch"},
-		"github.com/klauspost/compress":       {"scripts/bench", "sync/binhost", "sync/binpkg", "sync/layout", "sync/pkgindex"},
+		"github.com/klauspost/compress":       {"scripts/bench", "sync/binhost", "sync/binpkg", "sync/ebuilds", "sync/layout", "sync/pkgindex"},
 		"github.com/landlock-lsm/go-landlock": {"sync/sandbox"},
 		"github.com/pierrec/lz4/v4":           {"sync/binhost", "sync/binpkg"},
 		"github.com/rogpeppe/go-internal":     {"cmd/pkgsneak"},

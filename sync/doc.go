@@ -34,6 +34,7 @@
 //	   pkgdir       a PKGDIR: scan, and the index renewed under Portage's own lock
 //	   resolve      what can be installed out of an index, and why not
 //	   request      what a client tells a host: the format (on resolve)
+//	   ebuilds      ebuild repositories: packed, unpacked beside, exchanged
 //
 //	2  layout       names, records and facts of the tree on a drive: pure (on binpkg and pkgindex)
 //	   volume       file systems and media, in one table

@@ -1,0 +1,130 @@
+package ebuilds
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strconv"
+)
+
+// Reverts lists the repositories that GoBack could take back: those that the last import replaced or
+// brought, by name.
+func (n *Notes) Reverts() []*Note {
+	var list []*Note
+	for _, note := range n.All() {
+		if note.Kept != nil && !note.Kept.Going && note.Here != nil {
+			list = append(list, note)
+		}
+	}
+	return list
+}
+
+// GoBack puts the tree back that the last import replaced, and deletes the one that it brought; where
+// there was none, there is none again. The error is a *Refusal if the tree was changed here since, or if
+// Portage could not work with the old one any more; ErrRunning if Portage runs. It can be killed like Take,
+// and Recover goes on.
+func (s *Site) GoBack(ctx context.Context, name string) error {
+	note := s.Notes.Note(name)
+	if note == nil || note.Kept == nil || note.Kept.Going || note.Here == nil {
+		return refusal(fmt.Sprintf("of the repository %q nothing is kept that an import replaced", name))
+	}
+	p, err := s.open(note)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if err := p.recover(); err != nil {
+		return err
+	}
+	if err := p.giveUp(); err != nil {
+		return err
+	}
+	if err := p.checkBack(ctx); err != nil {
+		return err
+	}
+	return p.goBack()
+}
+
+// checkBack makes sure that neither tree was changed, and that Portage works with the old one.
+func (p *place) checkBack(ctx context.Context) error {
+	k := p.note.Kept
+	same, why, err := untouched(ctx, p.note.Location, p.note.Here)
+	if err != nil {
+		return err
+	}
+	if !same {
+		return refusal("the repository was changed here since import brought it (" + why + ")")
+	}
+	if k.Dir == "" {
+		return p.running()
+	}
+	old := filepath.Join(p.root.Name(), k.Dir)
+	if p.inode(k.Dir) == 0 {
+		return refusal(fmt.Sprintf("the tree that was replaced is gone (%q)", old))
+	}
+	if k.Own != nil {
+		if same, why, err = untouched(ctx, old, k.Own); err == nil && !same {
+			err = refusal("the tree that was replaced was changed since (" + why + ")")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if refused := checkTree(p.site.Settings, p.note.Name, p.note.Location, old, nil); refused != nil {
+		return refused
+	}
+	return p.running()
+}
+
+func (p *place) running() error {
+	if running := Running(p.site.proc()); running != "" {
+		return fmt.Errorf("%w: %s", ErrRunning, running)
+	}
+	return nil
+}
+
+// goBack is the exchange, in the other direction.
+func (p *place) goBack() (err error) {
+	k := p.note.Kept
+	c := &Coming{Dir: k.Dir, Complete: true, Exchanging: true, Back: true}
+	if k.Dir == "" {
+		if c.Dir, err = p.freeName("." + p.base + comingInfix + strconv.FormatInt(p.note.Here.Serial, 10)); err != nil {
+			return err
+		}
+	}
+	c.Inode = p.inode(k.Dir)
+	if k.Dir == "" {
+		c.Inode = 0 // nothing has the name afterwards
+	}
+	p.note.Coming = c
+	if err := p.save(); err != nil {
+		return err
+	}
+	if k.Dir == "" {
+		err = p.root.MoveNew(p.base, c.Dir)
+	} else {
+		err = p.root.Exchange(p.base, c.Dir)
+	}
+	if err == nil {
+		err = p.root.SyncDir(".")
+	}
+	if err != nil {
+		if p.inode(p.base) != c.Inode {
+			p.note.Coming = nil
+			_ = p.save()
+		}
+		return err
+	}
+	return p.settleBack()
+}
+
+// settleBack notes what is here again, and deletes the tree that was taken back.
+func (p *place) settleBack() error {
+	p.note.Here = p.note.Kept.Own
+	p.note.Kept = nil
+	p.note.Coming.Complete, p.note.Coming.Exchanging, p.note.Coming.Back = false, false, false
+	if err := p.save(); err != nil {
+		return err
+	}
+	return p.giveUp()
+}
