@@ -164,9 +164,9 @@ func (r *Root) Rename(from, to string) error {
 	return r.root.Rename(from, to)
 }
 
-// Exchange lets two names of the root's own directory change places, in one step
+// Exchange lets two names in the directory of a root change places, in one step
 // (renameat2 with RENAME_EXCHANGE). The error is one of [NoExchange] where the file system cannot.
-func (r *Root) Exchange(a, b string) error {
+func Exchange(r *Root, a, b string) error {
 	for _, name := range []string{a, b} {
 		if !filepath.IsLocal(name) || filepath.Base(name) != name || name == "." {
 			return &fs.PathError{Op: string(OpExchange), Path: name, Err: fs.ErrInvalid}
@@ -198,7 +198,7 @@ func NoExchange(err error) bool {
 }
 
 // Syncfs puts the whole file system of the root on the disk.
-func (r *Root) Syncfs() error {
+func Syncfs(r *Root) error {
 	if err := r.before(Change{Op: OpSyncfs, Name: "."}); err != nil {
 		return err
 	}

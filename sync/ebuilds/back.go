@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+
+	"pkgsneak/sync/durable"
 )
 
 // Reverts lists the repositories that GoBack could take back: those that the last import replaced or
@@ -103,7 +105,7 @@ func (p *place) goBack() (err error) {
 	if k.Dir == "" {
 		err = p.root.MoveNew(p.base, c.Dir)
 	} else {
-		err = p.root.Exchange(p.base, c.Dir)
+		err = durable.Exchange(p.root, p.base, c.Dir)
 	}
 	if err == nil {
 		err = p.root.SyncDir(".")

@@ -291,13 +291,16 @@ func TestKilledAnywhere(t *testing.T) {
 		return c
 	}
 	t.Run("own tree", func(t *testing.T) {
+		t.Parallel()
 		killedAnywhere(t, begin, Options{}, next, little(1), []string{".gentoo.pkgsneak-undo", "gentoo"})
 	})
 	t.Run("adopted", func(t *testing.T) {
+		t.Parallel()
 		killedAnywhere(t, func(t *testing.T) client { return newClient(t, little(1)) }, Options{Adopt: []string{"gentoo"}}, next, little(1),
 			[]string{"gentoo", "gentoo.before-pkgsneak"})
 	})
 	t.Run("none", func(t *testing.T) {
+		t.Parallel()
 		killedAnywhere(t, func(t *testing.T) client { return newClient(t, nil) }, Options{}, next, nil, []string{"gentoo"})
 	})
 }
@@ -582,6 +585,7 @@ func TestGoBack(t *testing.T) {
 	}
 	for name, tt := range begins {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ready := func(t *testing.T) client {
 				c := tt.begin(t)
 				if _, errs := c.bring(t, nil, tt.o, next); errs[0] != nil {

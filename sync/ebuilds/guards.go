@@ -38,7 +38,7 @@ func checkTree(s *portage.Settings, name, location, staged string, coming []stri
 		return refusal(fmt.Sprintf("it stands on the repository %q, which is not here", missing),
 			"on the build host: pkgsneak export DRIVE, without --repos or with --repos "+missing+","+name)
 	}
-	dirs, problem := s.ProfileWith(name, location, staged)
+	dirs, problem := portage.ProfileWith(s, name, location, staged)
 	if problem != nil && s.Profile != "" { // else Portage stands still already
 		return profileRefusal(s, problem, staged)
 	}

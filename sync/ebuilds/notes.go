@@ -222,11 +222,11 @@ func (n *Notes) put(name string, note *Note) error {
 }
 
 func (n *Notes) save() error {
-	root, err := durable.OpenRoot(n.dir, n.hook)
+	state, err := durable.OpenRoot(n.dir, n.hook)
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer state.Close()
 	file := notesFile{Format: notesFormat, Here: n.All(), Packed: []Packed{}}
 	for _, at := range slices.Sorted(maps.Keys(n.packed)) {
 		file.Packed = append(file.Packed, n.packed[at])
@@ -235,7 +235,7 @@ func (n *Notes) save() error {
 	if err != nil {
 		return err
 	}
-	err = root.WriteFile(NotesName, durable.Attr{Mode: durable.SharedFile, UID: -1, GID: -1}, func(w io.Writer) error {
+	err = state.WriteFile(NotesName, durable.Attr{Mode: durable.SharedFile, UID: -1, GID: -1}, func(w io.Writer) error {
 		_, err := w.Write(append(data, '\n'))
 		return err
 	})

@@ -184,7 +184,7 @@ func (step *Step) take(refused *Refusal) {
 
 // decideNew is about a repository that Portage does not find here.
 func (s *Site) decideNew(step *Step, note *Note, adopt bool) error {
-	at := s.Settings.RepoLocation(step.Name)
+	at := portage.RepoLocation(s.Settings, step.Name)
 	configured := at != ""
 	if !configured {
 		at = filepath.Join("/", s.Settings.EPREFIX, "var/db/repos", step.Name)

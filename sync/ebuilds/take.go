@@ -229,7 +229,7 @@ func (p *place) unpack(ctx context.Context, step *Step, tell func(files int, byt
 
 // complete notes that a tree is unpacked, compared and on the disk.
 func (p *place) complete(ctx context.Context, c *Coming, offer *Offer) error {
-	if err := p.root.Syncfs(); err != nil {
+	if err := durable.Syncfs(p.root); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(filepath.Join(p.root.Name(), c.Dir))
@@ -362,7 +362,7 @@ func (p *place) swap(c *Coming, absent bool) error {
 	if absent {
 		err = p.root.MoveNew(c.Dir, p.base)
 	} else {
-		err = p.root.Exchange(p.base, c.Dir)
+		err = durable.Exchange(p.root, p.base, c.Dir)
 	}
 	if durable.NoExchange(err) {
 		return refusal(fmt.Sprintf("the file system of %q cannot let two directories change places (%v)", p.root.Name(), err),

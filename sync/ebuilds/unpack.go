@@ -48,9 +48,9 @@ const (
 	entryBytes = 8 << 10  // of the archive for each entry, beside its contents
 )
 
-// unpack makes the tree of an archive in the new directory dir below root. Nothing in the archive is
+// unpack makes the tree of an archive in the new directory dir below into. Nothing in the archive is
 // believed: the record is, whose signature was verified.
-func unpack(ctx context.Context, r io.Reader, root *durable.Root, dir string, want *layout.Tree, a Access, tell func(files int, bytes int64)) (err error) {
+func unpack(ctx context.Context, r io.Reader, into *durable.Root, dir string, want *layout.Tree, a Access, tell func(files int, bytes int64)) (err error) {
 	z, err := zstd.NewReader(pipeline.Reader{Ctx: ctx, R: r}, zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxWindow*2))
 	if err != nil {
@@ -59,7 +59,7 @@ func unpack(ctx context.Context, r io.Reader, root *durable.Root, dir string, wa
 	defer z.Close()
 	limit := want.Bytes + int64(want.Count)*entryBytes + 1<<20
 	whole := &io.LimitedReader{R: z, N: limit + 1}
-	u := &unpacker{root: root, at: dir, want: want, access: a, sum: newContents(), tell: tell}
+	u := &unpacker{into: into, at: dir, want: want, access: a, sum: newContents(), tell: tell}
 	if err := u.mkdir(""); err != nil {
 		return err
 	}
@@ -100,8 +100,8 @@ func isZstd(err error) bool {
 
 // unpacker is one archive on its way into a directory.
 type unpacker struct {
-	root   *durable.Root
-	at     string // below root
+	into   *durable.Root
+	at     string // below into
 	want   *layout.Tree
 	access Access
 	sum    contents
@@ -189,22 +189,22 @@ func (u *unpacker) place(name string) string { return path.Join(u.at, name) }
 
 func (u *unpacker) mkdir(name string) error {
 	at := u.place(name)
-	if err := u.root.Mkdir(at, 0o700); err != nil {
+	if err := u.into.Mkdir(at, 0o700); err != nil {
 		return err
 	}
-	if err := u.root.Chmod(at, u.access.Dir); err != nil {
+	if err := u.into.Chmod(at, u.access.Dir); err != nil {
 		return err
 	}
 	if u.access.UID < 0 && u.access.GID < 0 {
 		return nil
 	}
-	return durable.Permitted(u.root.Lchown(at, u.access.UID, u.access.GID))
+	return durable.Permitted(u.into.Lchown(at, u.access.UID, u.access.GID))
 }
 
 // file writes one file. Its digest is computed on the way.
 func (u *unpacker) file(t io.Reader, name string, h *tar.Header) (err error) {
 	executable := h.Mode&0o100 != 0
-	f, err := u.root.Create(u.place(name), 0o600)
+	f, err := u.into.Create(u.place(name), 0o600)
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (u *unpacker) file(t io.Reader, name string, h *tar.Header) (err error) {
 			return err
 		}
 	}
-	if err := u.root.Chtimes(u.place(name), h.ModTime, h.ModTime); err != nil {
+	if err := u.into.Chtimes(u.place(name), h.ModTime, h.ModTime); err != nil {
 		return err
 	}
 	if u.tell != nil && u.count%256 == 0 {
@@ -266,7 +266,7 @@ func copySum(f io.Writer, t io.Reader, size int64, buf []byte) (digest.Blake2b, 
 // setTimes gives the directories their times, after everything in them was made.
 func (u *unpacker) setTimes() error {
 	for _, h := range u.dirs {
-		if err := u.root.Chtimes(u.place(h.Name), h.ModTime, h.ModTime); err != nil {
+		if err := u.into.Chtimes(u.place(h.Name), h.ModTime, h.ModTime); err != nil {
 			return err
 		}
 	}

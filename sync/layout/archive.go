@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"pkgsneak/manifest"
 )
 
 // ArchiveSuffix ends the name of a packed ebuild repository: repos/NAME-N.tar.zst.
@@ -34,42 +32,6 @@ type Tree struct {
 	EAPI      string    `json:"eapi,omitempty"`     // the highest of its profiles
 }
 
-// fault says what is wrong with what a record says of a tree, "" if nothing is.
-func (t *Tree) fault(name string) string {
-	if t == nil {
-		return ""
-	}
-	if reason := CheckRepoName(name); reason != "" {
-		return fmt.Sprintf("the repository %q: %s", name, reason)
-	}
-	reason := CheckArchive(t.File)
-	switch {
-	case reason != "":
-	case !strings.HasPrefix(t.File, name+"-"):
-		reason = fmt.Sprintf("its file is %q", t.File)
-	case t.Bytes < 0 || t.Bytes > MaxTreeBytes || t.Count < 0 || t.Count > MaxTreeEntries:
-		reason = fmt.Sprintf("%d entries of %d bytes", t.Count, t.Bytes)
-	case len(t.Masters) > maxMasters:
-		reason = fmt.Sprintf("more than %d masters", maxMasters)
-	default:
-		if _, err := manifest.ParseDigest(t.Digest); err != nil {
-			reason = err.Error()
-		}
-	}
-	for _, master := range t.Masters {
-		if reason == "" && CheckRepoName(master) != "" {
-			reason = fmt.Sprintf("its master %q: %s", master, CheckRepoName(master))
-		}
-	}
-	if reason == "" {
-		reason = textFault(t.Revision + t.EAPI)
-	}
-	if reason == "" {
-		return ""
-	}
-	return fmt.Sprintf("the repository %q: %s", name, reason)
-}
-
 // CheckRepoName says why a repository of that name cannot be carried, "" if it can: PMS 3.1.5 allows
 // letters, digits, hyphens and underscores.
 func CheckRepoName(name string) string {
@@ -78,8 +40,6 @@ func CheckRepoName(name string) string {
 		return fmt.Sprintf("its name is empty or longer than %d bytes", MaxRepoName)
 	case name[0] == '-' || strings.ContainsFunc(name, notInRepoName):
 		return "its name has other characters than letters, digits, hyphens and underscores"
-	case nameFault(name) != "":
-		return nameFault(name)
 	}
 	return ""
 }
@@ -96,9 +56,10 @@ func ArchiveName(name string, n int64) string {
 // CheckArchive says why a name below repos is not one of ArchiveName, "" if it is.
 func CheckArchive(name string) string {
 	stem, ok := strings.CutSuffix(name, ArchiveSuffix)
-	repo, digits, found := cutLast(stem, "-")
+	cut := max(strings.LastIndexByte(stem, '-'), 0)
+	repo, digits := stem[:cut], strings.TrimPrefix(stem[cut:], "-")
 	switch {
-	case !ok || !found || !allDigits(digits) || len(digits) > 19:
+	case !ok || digits == "" || len(digits) > 19 || strings.Trim(digits, "0123456789") != "":
 		return fmt.Sprintf("%q is no name of a packed repository", name)
 	case CheckRepoName(repo) != "":
 		return fmt.Sprintf("%q: %s", name, CheckRepoName(repo))

@@ -263,6 +263,42 @@ func (r *Record) fault() string {
 	return r.exceptionsFault()
 }
 
+// fault says what is wrong with what a record says of a tree, "" if nothing is.
+func (t *Tree) fault(name string) string {
+	if t == nil {
+		return ""
+	}
+	if reason := CheckRepoName(name); reason != "" {
+		return fmt.Sprintf("the repository %q: %s", name, reason)
+	}
+	reason := CheckArchive(t.File)
+	switch {
+	case reason != "":
+	case !strings.HasPrefix(t.File, name+"-"):
+		reason = fmt.Sprintf("its file is %q", t.File)
+	case t.Bytes < 0 || t.Bytes > MaxTreeBytes || t.Count < 0 || t.Count > MaxTreeEntries:
+		reason = fmt.Sprintf("%d entries of %d bytes", t.Count, t.Bytes)
+	case len(t.Masters) > maxMasters:
+		reason = fmt.Sprintf("more than %d masters", maxMasters)
+	default:
+		if _, err := manifest.ParseDigest(t.Digest); err != nil {
+			reason = err.Error()
+		}
+	}
+	for _, master := range t.Masters {
+		if reason == "" && CheckRepoName(master) != "" {
+			reason = fmt.Sprintf("its master %q: %s", master, CheckRepoName(master))
+		}
+	}
+	if reason == "" {
+		reason = textFault(t.Revision + t.EAPI)
+	}
+	if reason == "" {
+		return ""
+	}
+	return fmt.Sprintf("the repository %q: %s", name, reason)
+}
+
 // RecordText makes a descriptive value of a record out of any text: white space
 // becomes single blanks; other control characters and bytes that are not UTF-8
 // are written as \xNN, and what is too long is cut at a blank: then why says so.

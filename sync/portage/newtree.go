@@ -33,7 +33,7 @@ func RepoIn(dir string) Repo {
 
 // RepoLocation returns where repos.conf says that a repository lies which is not there; "" if it does
 // not say.
-func (s *Settings) RepoLocation(name string) string { return s.absent[name] }
+func RepoLocation(s *Settings, name string) string { return s.absent[name] }
 
 // ProfileDir is one directory of a profile's chain.
 type ProfileDir struct {
@@ -44,7 +44,7 @@ type ProfileDir struct {
 // ProfileWith finds the directories of this machine's profile, parents first, as they would be if the
 // repository name lay at location and had the contents of the directory staged, both as this process
 // finds them. It is empty where the machine has no profile at all. The problem, if there is one, is that for which Portage would stop.
-func (s *Settings) ProfileWith(name, location, staged string) ([]ProfileDir, *Problem) {
+func ProfileWith(s *Settings, name, location, staged string) ([]ProfileDir, *Problem) {
 	location = strings.TrimPrefix(location, s.tree.root)
 	t := tree{root: s.tree.root, at: location, instead: staged}
 	f := &repoFinder{reader: newReader(t)}
