@@ -13,11 +13,11 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
-	"pkgsneak/manifest"
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/binhost"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/state"
+	"pkgsneak/sync/trust"
 )
 
 func serveCommand(f *face) *cli.Command {
@@ -188,7 +188,14 @@ func (c serveRun) served() (source binhost.Source, dirs, linked []string, err er
 		return nil, nil, nil, asEmptyMount(mount, err)
 	}
 	for _, r := range refused {
+		if r.Unwanted {
+			c.out.detail("%q is not served: %s", r.Origin, r.Reason)
+			continue
+		}
 		c.out.warn("%q is not served: %s", r.Origin, r.Reason)
+		if r.Help != "" {
+			c.out.hint(r.Help)
+		}
 	}
 	return binhost.Drive(mount, o), []string{mount}, nil, nil
 }
@@ -210,29 +217,14 @@ func (c serveRun) confine(trees, linked []string) {
 	}
 }
 
-// trusted gives the keys that are trusted here and the latest time that is sure.
-func (c serveRun) trusted() (manifest.Ring, time.Time, error) {
+// trusted tells whose signatures count here. An ordinary user cannot read this machine's own key, and need not.
+func (c serveRun) trusted() (trust.View, error) {
 	st, err := state.Open(c.ctx, c.stateDir(), state.Options{ReadOnly: true})
 	if err != nil {
-		return nil, time.Time{}, err
+		return trust.View{}, err
 	}
 	defer st.Close()
-	ring, err := st.Trusted()
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	own, err := st.SigningKey()
-	switch {
-	case err == nil:
-		ring = append(ring, own.Public())
-	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission): // an ordinary user cannot read it, and need not
-		return nil, time.Time{}, err
-	}
-	now := c.env.now()
-	if highest := st.HighestTime(); highest.After(now) {
-		now = highest
-	}
-	return ring, now, nil
+	return trust.Read(st, c.env.now())
 }
 
 // listeners are systemd's sockets, else one of our own.

@@ -6,11 +6,13 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/inspect"
 	pkgmachine "pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/state"
+	"pkgsneak/sync/trust"
 )
 
 func statusCommand(f *face) *cli.Command {
@@ -58,12 +60,13 @@ func grouped(fpr string) string { return manifest.Fingerprint(fpr).Grouped() }
 
 // statusCode: a key that is not trusted here is an answer; a generation that cannot be read is a failure.
 func statusCode(d *inspect.DriveStatus) int {
+	code := exitDone
 	for _, o := range d.Origins {
-		if o.Err != nil && !isUnknownKey(o.Err) {
-			return explain(o.Err, d.Mount).code
+		if o.Err != nil && !isUnknownKey(o.Err) && !trust.Unwanted(o.Err) {
+			code = worse(code, explain(o.Err, d.Mount).code)
 		}
 	}
-	return exitDone
+	return code
 }
 
 // statusText prints a status.
@@ -103,20 +106,17 @@ func (c statusText) originStatus(o *inspect.OriginStatus) {
 			}
 		}
 	}
-	if o.Err != nil {
+	if o.Err != nil && !trust.Unwanted(o.Err) {
 		c.out.warn("%s", o.Problem)
 		c.out.hint(explain(o.Err, c.place).hints...)
 	}
 }
 
 func trustWord(o *inspect.OriginStatus) styled {
-	switch {
-	case o.Mine:
-		return green("this machine's own key")
-	case o.Trusted:
-		return green("trusted here")
+	if o.Trusted || o.Mine || trust.Unwanted(o.Err) {
+		return green(o.Signer.Word())
 	}
-	return red("NOT trusted here")
+	return red(o.Signer.Word())
 }
 
 func (c statusText) importedWord(o *inspect.OriginStatus) string {
@@ -138,6 +138,10 @@ func (c statusText) machineStatus(m *inspect.MachineStatus) {
 	c.out.say("  state         %s", m.StateDir)
 	if m.Key != "" {
 		c.out.say("  signs with    %s", grouped(m.Key))
+	}
+	if m.KeyErr != "" {
+		c.out.warn("%s", m.KeyErr)
+		c.out.hint(fault.Hints(m.KeyFault, c.place)...)
 	}
 	for _, name := range m.Origins {
 		c.out.say("  exports as    %s", name)

@@ -73,6 +73,7 @@ type enrolment struct {
 	report    trustReport
 	decisions []func() error // carried out when every question was answered
 	declined  bool
+	spent     []trust.Signer // offered, and trusted by nothing any more
 }
 
 func trustKeys(c *call) error {
@@ -111,11 +112,23 @@ func trustKeys(c *call) error {
 			return err
 		}
 	}
-	if e.declined && len(e.decisions) == 0 {
+	switch {
+	case e.declined && len(e.decisions) == 0:
 		return fault.ErrDeclined
+	case len(e.spent) > 0 && len(e.decisions)+len(e.report.Already) == 0:
+		return nothingToTrust(c.args[0], e.spent)
 	}
 	c.result(exitDone, e.report)
 	return nil
+}
+
+// nothingToTrust is the error of a place whose keys cannot be trusted any more.
+func nothingToTrust(where string, past []trust.Signer) error {
+	err := fmt.Errorf("%q offers no key that can still be trusted: %w", where, manifest.ErrUntrusted)
+	for _, s := range past {
+		err = withHint(err, "%s", s.Sentence())
+	}
+	return err
 }
 
 // wantedKey reads a fingerprint of the command line; "" stays.
@@ -154,11 +167,7 @@ func (e *enrolment) candidates(where string) ([]candidateKey, error) {
 	}
 	keys, past := e.sift(offered, names)
 	if len(keys) == 0 {
-		err := fmt.Errorf("%q offers no key that can still be trusted: %w", where, manifest.ErrUntrusted)
-		for _, s := range past {
-			err = withHint(err, "%s", strings.TrimSpace(s.Sentence()))
-		}
-		return nil, err
+		return nil, nothingToTrust(where, past)
 	}
 	if e.replaces != "" && len(keys) > 1 {
 		return nil, withHint(usageErrorf("%q offers %s: which of them takes the place of %s?", where, count(len(keys), "key"), e.replaces.Grouped()),
@@ -175,7 +184,7 @@ func (e *enrolment) sift(offered manifest.Ring, names map[manifest.Fingerprint]s
 		_, known := e.ring.Find(key.Fingerprint())
 		_, signs := names[key.Fingerprint()]
 		switch {
-		case known: // what is to be said of it, consider says
+		case known, s.State == trust.Mine: // consider tells about it
 		case s.State == trust.Unknown && (signs || len(names) == 0), s.State == trust.Successor && (signs || len(names) == 0):
 		case s.State == trust.Unknown || s.State == trust.Successor:
 			e.out.detail("%s %s signs nothing on this drive: left out", key.Fingerprint().Grouped(), key.UserID())
@@ -194,20 +203,33 @@ func (e *enrolment) sift(offered manifest.Ring, names map[manifest.Fingerprint]s
 func (e *enrolment) consider(k candidateKey) error {
 	have, known := e.ring.Find(k.key.Fingerprint())
 	switch {
-	case e.opt.never:
-		return e.refuseForEver(k, known)
-	case known && k.key.Revoked() && !have.Revoked():
-		e.do(func() error { return e.st.Trust(k.key) })
+	case known && k.key.Revoked() && !have.Revoked(): // remembered, whatever is decided
+		if err := e.st.Trust(k.key); err != nil {
+			return err
+		}
 		have = k.key
 	}
-	done := e.replaces == "" || e.view.ReplacedBy(e.replaces) == k.key.Fingerprint()
-	if known && (have.Revoked() || !renews(k.key, have) && done) {
-		e.known(have)
-		e.report.Already = append(e.report.Already, newKeyReport(have))
+	k.signer = e.named(k, have)
+	switch {
+	case e.opt.never:
+		return e.refuseForEver(k, known)
+	case k.signer.State == trust.Mine && !known:
+		e.out.say("%s %s is this machine's own key: it counts here without being trusted", k.key.Fingerprint().Grouped(), k.key.UserID())
+		e.report.Already = append(e.report.Already, newKeyReport(k.key))
+		return nil
+	case k.signer.State == trust.Revoked && e.want == "":
+		e.out.warn("%s %s is revoked by its owner: nothing makes it trusted again", k.key.Fingerprint().Grouped(), k.key.UserID())
+		e.spent = append(e.spent, k.signer)
 		return nil
 	}
-	if k.signer.State == trust.Revoked && !known {
-		return fmt.Errorf("trust %q: %s: nothing makes it trusted again: %w", e.args[0], k.signer.Sentence(), manifest.ErrUntrusted)
+	if err := e.past(k); err != nil {
+		return err
+	}
+	done := e.replaces == "" || e.view.ReplacedBy(e.replaces) == k.key.Fingerprint()
+	if known && !renews(k.key, have) && done {
+		e.out.say("%s %s is trusted already", have.Fingerprint().Grouped(), have.UserID())
+		e.report.Already = append(e.report.Already, newKeyReport(have))
+		return nil
 	}
 	old, err := e.predecessor(k)
 	if err != nil {
@@ -227,6 +249,30 @@ func (e *enrolment) consider(k candidateKey) error {
 		e.replace(old, k.key)
 	default:
 		e.trust(k)
+	}
+	return nil
+}
+
+// named is the signer of a key that was picked; a revocation that is remembered counts for a copy without it.
+func (e *enrolment) named(k candidateKey, have *manifest.PublicKey) trust.Signer {
+	s := k.signer
+	if s.State != trust.Revoked && (k.key.Revoked() || have != nil && have.Revoked()) {
+		s.State, s.Reason = trust.Revoked, "revoked by its owner"
+	}
+	return s
+}
+
+// past refuses a key that was named and that nothing makes trusted again, or only together with the one that took its place.
+func (e *enrolment) past(k candidateKey) error {
+	place := shellWord(e.args[0])
+	switch s := k.signer; {
+	case s.State == trust.Revoked:
+		return fmt.Errorf("trust %q: %s: nothing makes it trusted again: %w", e.args[0], s.Sentence(), manifest.ErrUntrusted)
+	case s.State == trust.Former:
+		return withHint(fmt.Errorf("trust %q: %s: %w", e.args[0], s.Sentence(), manifest.ErrUntrusted), "%s", s.Hint(place))
+	case s.State == trust.Retired && s.Introducer != "" && e.replaces == "":
+		return withHint(fmt.Errorf("trust %q: %s: %w", e.args[0], s.Sentence(), manifest.ErrUntrusted),
+			"if the build host signs with it again: pkgsneak trust %s --fingerprint %s --replaces %s", place, s.Key, s.Introducer)
 	}
 	return nil
 }
@@ -312,10 +358,15 @@ func (e *enrolment) replace(old manifest.Fingerprint, key *manifest.PublicKey) {
 // refuseForEver notes that nothing is to be imported that a key signs.
 func (e *enrolment) refuseForEver(k candidateKey, trusted bool) error {
 	switch {
+	case k.key.Fingerprint() == e.view.Own && e.want == "":
+		return nil
 	case k.key.Fingerprint() == e.view.Own:
 		return usageErrorf("trust --never: this is the key that this machine signs with")
 	case trusted && e.want == "":
 		return nil
+	case k.signer.State == trust.Revoked:
+		return withHint(fmt.Errorf("trust --never %q: %s: nothing of it is imported here any more: %w", e.args[0], k.signer.Sentence(), manifest.ErrUntrusted),
+			"if nobody exports with it any more: pkgsneak forget ORIGIN %s", shellWord(e.args[0]))
 	case trusted:
 		return withHint(fmt.Errorf("the key %s is trusted here", k.key.Fingerprint().Grouped()), "pkgsneak trust remove %s", k.key.Fingerprint())
 	}
@@ -351,15 +402,6 @@ func renews(offered, have *manifest.PublicKey) bool {
 	was, had := have.Expires()
 	is, has := offered.Expires()
 	return had != has || !was.Equal(is)
-}
-
-// known says that there is nothing to do about a key.
-func (e *enrolment) known(key *manifest.PublicKey) {
-	if key.Revoked() {
-		e.out.warn("%s %s is revoked by its owner: nothing makes it trusted again", key.Fingerprint().Grouped(), key.UserID())
-		return
-	}
-	e.out.say("%s %s is trusted already", key.Fingerprint().Grouped(), key.UserID())
 }
 
 // introduce shows a key that may be trusted, and what speaks for or against it.

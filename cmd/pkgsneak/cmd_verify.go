@@ -56,6 +56,10 @@ type verifyText struct{ *call }
 
 // verified says what reading one origin has shown, and gives its exit code: 0 only if everything in it is what was signed.
 func (c verifyText) verified(o *inspect.OriginVerify) int {
+	if o.PassedOver {
+		c.out.say("%s: not wanted here (pkgsneak trust list): passed over", bold(o.Dir))
+		return exitDone
+	}
 	if o.Files.Files > 0 {
 		c.out.say("%s: read %s, generation %s", bold(o.Dir), tally(o.Files, "file"), c.generation(o.Serial))
 	}

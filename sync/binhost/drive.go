@@ -1,7 +1,6 @@
 package binhost
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -19,13 +18,14 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/trust"
 )
 
 // DriveOptions says whom to believe.
 type DriveOptions struct {
-	// Trust gives the keys that are trusted here and the latest time that is sure. It is asked
-	// whenever something on the drive is looked at, so that `pkgsneak trust` needs no new start.
-	Trust func() (manifest.Ring, time.Time, error)
+	// Trust tells whose signatures count here. It is asked whenever something on the drive is looked
+	// at, so that `pkgsneak trust` needs no new start.
+	Trust func() (trust.View, error)
 	// Untrusted serves a generation whose key is not trusted as well, if it is signed with a key
 	// that lies on the drive. The pages say so.
 	Untrusted bool
@@ -70,7 +70,7 @@ func CheckDrive(mount string, o DriveOptions) ([]Refused, error) {
 	case s.err != nil:
 		return nil, s.err
 	case len(s.trees) == 0 && len(s.refused) > 0:
-		return s.refused, fmt.Errorf("origin %q: %w", s.refused[0].Origin, s.refused[0].err)
+		return s.refused, s.refused[max(0, slices.IndexFunc(s.refused, func(r Refused) bool { return !r.Unwanted }))].err
 	}
 	return s.refused, nil
 }
@@ -130,23 +130,19 @@ func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 	}
 	o := &origin{slots: slots, again: onceMore(old != nil && old.slots == slots, now)}
 	m.origins[dir] = o
-	ring, sure, err := m.o.Trust()
-	if err != nil {
-		o.refused = &Refused{Origin: dir, Reason: fault.Text(err), err: err}
-		return o
-	}
-	g, trusted, err := m.load(d, dir, ring, sure)
+	seen, err := m.load(d, dir)
 	if err != nil {
 		o.refused = m.refuse(dir, err)
 		return o
 	}
+	g, trusted := seen.Gen, seen.Err == nil || trust.IsFormer(seen.Err)
 	defer g.Close()
 	o.sum, o.trusted = g.Sum, trusted
 	if old != nil && old.tree != nil && old.sum == o.sum && old.trusted == trusted && old.slots[0].dev == slots[0].dev {
 		o.tree = old.tree
 		return o
 	}
-	if o.tree, err = m.tree(g, dir, trusted, userID(d, ring, g.Signed.Signer)); err != nil {
+	if o.tree, err = m.tree(g, dir, trusted, seen.Key.UserID()); err != nil {
 		o.refused = m.refuse(dir, err)
 	}
 	return o
@@ -161,55 +157,34 @@ func (m *mounted) slots(dir string) (slots [2]stamp) {
 	return slots
 }
 
-// load verifies a generation: with the trusted keys, and where it is allowed and they do not know
-// the signer, with those that the drive offers.
-func (m *mounted) load(d *drive.Drive, dir string, ring manifest.Ring, sure time.Time) (g *drive.Generation, trusted bool, err error) {
-	g, err = d.Load(dir, ring, sure)
-	var unknown *manifest.UnknownKeyError
-	if err == nil || !m.o.Untrusted || !errors.As(err, &unknown) {
-		return g, err == nil, err
+// load verifies a generation, and judges who signed it. One that is not to be believed is an error, unless
+// it is served as such.
+func (m *mounted) load(d *drive.Drive, dir string) (trust.Loaded, error) {
+	view, err := m.o.Trust()
+	if err != nil {
+		return trust.Loaded{}, err
 	}
-	var offered manifest.Ring
-	keys, kerr := d.Keys()
-	if kerr != nil {
-		return nil, false, err
+	offered, err := trust.Offers(d)
+	if err != nil {
+		return trust.Loaded{}, err
 	}
-	for _, k := range keys {
-		if k.Key != nil {
-			offered = append(offered, k.Key)
-		}
+	if _, err := view.ApplyRevocations(d); err != nil {
+		return trust.Loaded{}, err
 	}
-	if g, kerr = d.Load(dir, offered, sure); kerr != nil {
-		return nil, false, err
+	seen, err := view.Load(d, dir, offered)
+	if err == nil && seen.Err != nil && !trust.IsFormer(seen.Err) && (!m.o.Untrusted || trust.Unwanted(seen.Err)) {
+		seen.Gen.Close()
+		err = seen.Err
 	}
-	return g, false, nil
+	return seen, err
 }
 
 func (m *mounted) refuse(dir string, err error) *Refused {
-	r := &Refused{Origin: dir, Reason: fault.Text(err), err: err}
-	var unknown *manifest.UnknownKeyError
-	if errors.As(err, &unknown) {
-		r.Reason = fmt.Sprintf("signed by %s, which is not trusted here", unknown.Signer)
-		r.Help = "pkgsneak trust " + m.mount
+	r := &Refused{Origin: dir, Reason: trust.Reason(err), Unwanted: trust.Unwanted(err), err: err}
+	if hints := fault.Hints(err, fault.Quote(m.mount)); len(hints) > 0 {
+		r.Help = hints[0]
 	}
 	return r
-}
-
-// userID is the name in the key that signed.
-func userID(d *drive.Drive, ring manifest.Ring, signer manifest.Fingerprint) string {
-	if k, ok := ring.Find(signer); ok {
-		return k.UserID()
-	}
-	keys, err := d.Keys()
-	if err != nil {
-		return ""
-	}
-	for _, k := range keys {
-		if k.Key != nil && k.Key.Fingerprint() == signer {
-			return k.Key.UserID()
-		}
-	}
-	return ""
 }
 
 // tree makes what is served out of a verified generation.

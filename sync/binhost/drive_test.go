@@ -25,6 +25,7 @@ import (
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/trust"
 )
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -129,7 +130,7 @@ func trusting(c *clock, ring ...*manifest.PrivateKey) binhost.DriveOptions {
 	for _, k := range ring {
 		public = append(public, k.Public())
 	}
-	return binhost.DriveOptions{Now: c.now, Trust: func() (manifest.Ring, time.Time, error) { return public, epoch, nil }}
+	return binhost.DriveOptions{Now: c.now, Trust: func() (trust.View, error) { return trust.View{Ring: public, Now: epoch}, nil }}
 }
 
 // fullOrigin has a file that is split on the drive, one whose name the drive cannot have, small ones, and a catalogue that has more than the drive.
@@ -319,7 +320,7 @@ func TestDriveTrust(t *testing.T) {
 			}
 		}
 		page := string(s.get(t, "/").body)
-		for _, want := range []string{fingerprint, "is not served", "pkgsneak trust " + mount} {
+		for _, want := range []string{manifest.Fingerprint(fingerprint).Grouped(), "is not served", "pkgsneak trust " + mount} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page does not say %q:\n%s", want, page)
 			}
@@ -341,7 +342,7 @@ func TestDriveTrust(t *testing.T) {
 		options := trusting(c)
 		var ring atomic.Pointer[manifest.Ring]
 		ring.Store(&manifest.Ring{})
-		options.Trust = func() (manifest.Ring, time.Time, error) { return *ring.Load(), epoch, nil }
+		options.Trust = func() (trust.View, error) { return trust.View{Ring: *ring.Load(), Now: epoch}, nil }
 		s := serve(t, binhost.Drive(mount, options), "", nil)
 		if got := s.get(t, "/packages/Packages"); got.code != 404 {
 			t.Errorf("before: %d", got.code)

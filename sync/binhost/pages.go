@@ -113,9 +113,11 @@ func (h *Handler) overview(s *site) (*page, error) {
 }
 
 func printableRefused(list []Refused) []Refused {
-	out := make([]Refused, len(list))
-	for i, r := range list {
-		out[i] = Refused{Origin: printable(r.Origin), Reason: printable(r.Reason), Help: printable(r.Help)}
+	var out []Refused
+	for _, r := range list {
+		if !r.Unwanted {
+			out = append(out, Refused{Origin: printable(r.Origin), Reason: printable(r.Reason), Help: printable(r.Help)})
+		}
 	}
 	return out
 }

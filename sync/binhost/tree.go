@@ -33,8 +33,10 @@ type site struct {
 type Refused struct {
 	Origin string
 	Reason string
-	Help   string // the command that helps, "" if there is none
-	err    error
+	Help   string // what helps, with the command; "" if there is nothing
+	// Unwanted says that this was decided here (trust --never).
+	Unwanted bool
+	err      error
 }
 
 // tree is one collection of packages and distfiles, at one moment.

@@ -76,6 +76,10 @@ func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.R
 	c := Comparison{Dir: o.Dir, Origin: o.Name, Trusted: o.Trusted, Mine: o.Mine, Packages: o.Packages.Files, Differences: []Difference{}}
 	defer func() { e.r.Origins = append(e.r.Origins, c) }()
 	e.originTrust(o)
+	if trust.Unwanted(o.Err) {
+		c.Problem = o.Signer.Word() + " (pkgsneak trust list)"
+		return nil
+	}
 	if o.Record == nil {
 		c.Problem = o.Problem
 		return nil
@@ -137,7 +141,7 @@ func (e *driveRules) originTrust(o *inspect.OriginStatus) {
 	var refusal *trust.Refusal
 	switch {
 	case o.Err == nil:
-	case errors.As(o.Err, &refusal) && refusal.Signer.State == trust.Never: // as it was decided here
+	case trust.Unwanted(o.Err): // as it was decided here
 	case errors.As(o.Err, &refusal) && refusal.Signer.State != trust.NoSigner:
 		if e.is(Host) && !e.is(Client) {
 			return

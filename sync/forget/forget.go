@@ -10,9 +10,8 @@
 package forget
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -102,20 +101,14 @@ type keys struct {
 
 func readKeys(st *state.Dir, d *drive.Drive, now time.Time) (keys, error) {
 	view, err := trust.Read(st, now)
-	if err != nil {
+	if err = cmp.Or(err, view.Damaged); err != nil {
 		return keys{}, err
 	}
 	k := keys{names: st.Origins()}
 	if key, ok := view.Ring.Find(view.Own); ok {
 		k.own = append(k.own, key)
 	}
-	retired, err := st.Retired()
-	if err != nil && !errors.Is(err, fs.ErrPermission) { // an ordinary user's plan does without
-		return keys{}, err
-	}
-	for _, key := range retired {
-		k.own = append(k.own, key.Public())
-	}
+	k.own = append(k.own, view.Former...)
 	offered, err := trust.Offers(d)
 	if err != nil {
 		return keys{}, err

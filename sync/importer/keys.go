@@ -13,12 +13,6 @@ func believable(seen trust.Loaded) bool {
 	return seen.Err == nil || seen.Signer.State == trust.Successor
 }
 
-// unwanted reports whether an origin was refused because nobody here wants it.
-func unwanted(err error) bool {
-	var refusal *trust.Refusal
-	return errors.As(err, &refusal) && refusal.Signer.State == trust.Never
-}
-
 // applyRevocations believes the revocations on the drive, and remembers them: a key that was seen revoked once is never believed again, whatever the next drive carries.
 func (im *importer) applyRevocations() error {
 	revoked, err := im.know.ApplyRevocations(im.drive)

@@ -24,6 +24,9 @@ func (im *importer) load(ctx context.Context) (err error) {
 	if im.know, err = trust.Read(im.st, im.m.Now()); err != nil {
 		return err
 	}
+	if im.know.Damaged != nil {
+		im.note("%v", im.know.Damaged)
+	}
 	if im.o.AcceptClock {
 		im.know.Now = im.m.Now()
 	} else if note := behind(im.know, im.m.Now(), im.o.Drive); note != "" {
@@ -97,7 +100,7 @@ func loadOrigins(ctx context.Context, im *importer, dirs []string) (refused, bla
 			blank = append(blank, refusedOrigin{dir, im.at, nil, err})
 		case endsImport(ctx, err):
 			return nil, nil, err
-		case im.o.Origin == "" && unwanted(err):
+		case im.o.Origin == "" && trust.Unwanted(err):
 			im.report.Unwanted++
 		default:
 			refused = append(refused, refusedOrigin{dir, im.at, in, err})

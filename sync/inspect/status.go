@@ -47,8 +47,8 @@ type OriginStatus struct {
 	Fingerprint string        `json:"fingerprint,omitempty"`
 	UserID      string        `json:"user_id,omitempty"`
 	Trusted     bool          `json:"trusted"`
-	Mine        bool          `json:"mine"` // signed with this machine's key
-	SignerState string        `json:"signer_state,omitempty"`
+	Mine        bool          `json:"mine"`                   // signed with a key of this machine
+	SignerState string        `json:"signer_state,omitempty"` // trust.State
 	Serial      int64         `json:"serial,omitempty"`
 	Signed      time.Time     `json:"signed,omitzero"`
 	Packages    payload.Tally `json:"packages"`
@@ -58,14 +58,14 @@ type OriginStatus struct {
 	CHOST       string        `json:"chost,omitempty"`
 	Imported    int64         `json:"imported,omitempty"` // the highest generation imported here
 	// Unfit, Unusable and First are what an import and doctor say of its packages on the drive (forecast.Fit).
-	Unfit    string           `json:"unfit,omitempty"`
-	Unusable map[string]int   `json:"unusable,omitempty"`
-	First    string           `json:"first,omitempty"`
-	Fit      forecast.Fit     `json:"-"`
-	Problem  string           `json:"problem,omitempty"`
-	Err      error            `json:"-"` // the same, for the exit code
-	Record   *layout.Record   `json:"-"`
-	Signer   *manifest.Signed `json:"-"`
+	Unfit    string         `json:"unfit,omitempty"`
+	Unusable map[string]int `json:"unusable,omitempty"`
+	First    string         `json:"first,omitempty"`
+	Fit      forecast.Fit   `json:"-"`
+	Problem  string         `json:"problem,omitempty"`
+	Err      error          `json:"-"` // the same, for the exit code
+	Record   *layout.Record `json:"-"`
+	Signer   trust.Signer   `json:"-"`
 }
 
 // MachineStatus is this machine's part.
@@ -73,7 +73,9 @@ type MachineStatus struct {
 	PKGDIR   string       `json:"pkgdir"`
 	DISTDIR  string       `json:"distdir"`
 	StateDir string       `json:"state_dir"`
-	Key      string       `json:"key,omitempty"` // fingerprint of the signing key
+	Key      string       `json:"key,omitempty"`         // fingerprint of the signing key
+	KeyErr   string       `json:"key_problem,omitempty"` // why a key of this machine cannot be read
+	KeyFault error        `json:"-"`                     // the same, for the hints
 	Trusted  []TrustedKey `json:"trusted"`
 	Origins  []string     `json:"origins"` // names under which this machine exports
 	Runs     []state.Run  `json:"runs"`    // newest last
@@ -111,6 +113,9 @@ func Status(ctx context.Context, m machine.Machine, o StatusOptions) (*StatusRep
 func machineStatus(m machine.Machine, st *state.Dir, k trust.View) MachineStatus {
 	s := MachineStatus{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR, StateDir: m.StateDir, Key: string(k.Own),
 		Trusted: []TrustedKey{}, Origins: st.Origins(), Runs: st.Runs()}
+	if k.Damaged != nil {
+		s.KeyErr, s.KeyFault = fault.Text(k.Damaged), k.Damaged
+	}
 	for _, key := range k.Ring {
 		if key.Fingerprint() == k.Own {
 			continue
@@ -167,10 +172,13 @@ func originStatus(st *state.Dir, k trust.View, d *drive.Drive, dir string, offer
 		return o, err
 	case err != nil:
 		o.Err = err
+		o.signer(signerOf(err))
 	default:
 		defer seen.Gen.Close()
-		o.Err = seen.Err
-		o.fill(seen, k)
+		o.fill(seen)
+		if o.Err = seen.Err; trust.IsFormer(o.Err) {
+			o.Err = nil // of this machine, which has another key by now
+		}
 		if o.Trusted && !o.Mine {
 			o.Err = o.judge(seen.Gen, j)
 		}
@@ -188,16 +196,30 @@ func originStatus(st *state.Dir, k trust.View, d *drive.Drive, dir string, offer
 	return o, nil
 }
 
-func (o *OriginStatus) fill(seen trust.Loaded, k trust.View) {
+// signerOf is the signer of an origin of which nothing is to be had.
+func signerOf(err error) trust.Signer {
+	var refusal *trust.Refusal
+	if errors.As(err, &refusal) {
+		return refusal.Signer
+	}
+	return trust.Signer{}
+}
+
+func (o *OriginStatus) signer(s trust.Signer) {
+	o.Signer, o.SignerState, o.UserID, o.Fingerprint = s, s.State.String(), s.UserID, string(s.Key)
+	o.Mine = s.State == trust.Mine || s.State == trust.Former
+}
+
+func (o *OriginStatus) fill(seen trust.Loaded) {
 	g := seen.Gen
-	o.Name, o.Fingerprint, o.Serial, o.Signed = g.Record.Origin, string(g.Signed.Signer), g.Serial(), g.Signed.SignedAt
-	o.Trusted, o.Mine, o.SignerState = seen.Err == nil, g.Signed.Signer == k.Own, seen.Signer.State.String()
+	o.signer(seen.Signer)
+	o.Name, o.Fingerprint, o.Serial, o.Signed, o.Trusted = g.Record.Origin, string(g.Signed.Signer), g.Serial(), g.Signed.SignedAt, seen.Err == nil
 	if seen.Key != nil {
 		o.UserID = seen.Key.UserID()
 	}
 	o.Packages, o.Distfiles = tally(g.Packages()), tally(g.Distfiles())
 	o.Catalogue, o.Profile, o.CHOST = g.Record.Counts.Catalogue, g.Record.Profile, g.Record.CHOST
-	o.Record, o.Signer = g.Record, g.Signed
+	o.Record = g.Record
 }
 
 // judge says what its packages are for this machine. A catalogue that cannot be read is a problem of the origin.

@@ -37,6 +37,7 @@ type OriginVerify struct {
 	Fingerprint string         `json:"fingerprint,omitempty"`
 	UserID      string         `json:"user_id,omitempty"`
 	Trusted     bool           `json:"trusted"`
+	SignerState string         `json:"signer_state,omitempty"` // trust.State
 	Serial      int64          `json:"serial,omitempty"`
 	Signed      time.Time      `json:"signed,omitzero"`
 	Files       payload.Tally  `json:"files"` // read
@@ -47,6 +48,8 @@ type OriginVerify struct {
 	Copies      []string       `json:"slots"`             // of the two manifest copies, those that are not valid
 	Problem     string         `json:"problem,omitempty"` // why the generation is not to be believed, or cannot be read at all
 	Err         error          `json:"-"`
+	// PassedOver says that nothing was read, because nobody here wants what this key signs.
+	PassedOver bool `json:"passed_over,omitempty"`
 }
 
 // VerifyReport is what verify found.
@@ -72,6 +75,9 @@ func Verify(ctx context.Context, m machine.Machine, o VerifyOptions, w progress.
 	k, err := trust.Read(st, m.Now())
 	if err != nil {
 		return nil, err
+	}
+	if k.Damaged != nil {
+		w.Notice(fault.Text(k.Damaged))
 	}
 	have, err := d.Origins()
 	if err != nil {
@@ -157,17 +163,25 @@ func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
 	case errors.As(err, &gone) && gone.Vanished:
 		return nil, err
 	case err != nil:
-		v.Err, v.Problem = err, fault.Text(err)
-		return v, nil
+		s := signerOf(err)
+		v.Err, v.Problem, v.SignerState, v.Fingerprint, v.UserID = err, fault.Text(err), s.State.String(), string(s.Key), s.UserID
+		return passOver(v, o), nil
 	}
 	defer seen.Gen.Close()
 	g := seen.Gen
+	v.SignerState = seen.Signer.State.String()
 	v.Name, v.Fingerprint, v.Serial, v.Signed, v.Trusted = g.Record.Origin, string(g.Signed.Signer), g.Serial(), g.Signed.SignedAt, seen.Err == nil
 	if seen.Key != nil {
 		v.UserID = seen.Key.UserID()
 	}
-	if v.Err = seen.Err; v.Err != nil {
+	if v.Err = seen.Err; trust.IsFormer(v.Err) {
+		v.Err = nil // of this machine, which has another key by now
+	}
+	if v.Err != nil {
 		v.Problem = fault.Text(v.Err)
+	}
+	if passOver(v, o).PassedOver {
+		return v, nil
 	}
 	rep, err := g.Verify(ctx, drive.VerifyOptions{Workers: o.Workers, Progress: verifyProgress(g, w)})
 	if err != nil {
@@ -186,6 +200,14 @@ func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
 		v.Copies = append(v.Copies, fmt.Sprintf("%s: %v", slot.Name, slot.Err))
 	}
 	return v, nil
+}
+
+// passOver takes the problem from an origin that nobody here wants, unless it was named.
+func passOver(v *OriginVerify, o VerifyOptions) *OriginVerify {
+	if o.Origin == "" && trust.Unwanted(v.Err) {
+		v.PassedOver, v.Err, v.Problem = true, nil, ""
+	}
+	return v
 }
 
 // verifyProgress counts what several readers have read.

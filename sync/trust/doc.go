@@ -4,12 +4,14 @@
 // # The state of a signer
 //
 // The signer of a generation is in one of these states here, and each state has one sentence and one
-// command that leads out of it (Signer.Sentence, Signer.Advice). Import, status, verify, trust, doctor
-// and auto print those and nothing of their own.
+// command that leads out of it (Signer.Sentence, Signer.Advice). Import, status, verify, trust, doctor,
+// serve and auto print those and nothing of their own. Where nobody named it, an origin of a key that is
+// never wanted is passed over by all of them, and is no failure (Unwanted).
 //
 //	Trusted      its key lies in the state directory
 //	Mine         this machine signs with it
 //	MineHidden   this machine exports under that name, with a key that this user may not read
+//	Former       this machine signed with it before it had another one: the next export signs anew
 //	Successor    a trusted key introduced it (a certification, on the drive): import --accept-rotation
 //	Retired      it was trusted here, and another key took its place, or the administrator took that back
 //	Revoked      its owner withdrew it

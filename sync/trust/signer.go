@@ -23,6 +23,7 @@ const (
 	Trusted
 	Mine
 	MineHidden
+	Former
 	Successor
 	Retired
 	Revoked
@@ -31,7 +32,7 @@ const (
 	Unknown
 )
 
-var stateNames = [...]string{"", "trusted", "mine", "mine-hidden", "successor", "retired", "revoked", "expired", "never", "unknown"}
+var stateNames = [...]string{"", "trusted", "mine", "mine-hidden", "former", "successor", "retired", "revoked", "expired", "never", "unknown"}
 
 // String returns the state's word in JSON.
 func (s State) String() string { return stateNames[s] }
@@ -45,7 +46,7 @@ type Signer struct {
 	// "" if the administrator took it back).
 	Introducer manifest.Fingerprint
 	Since      time.Time // of Retired and Never
-	Reason     string    // of Revoked and Expired
+	Reason     string    // of Revoked and Expired; of Former if it was revoked here
 	Name       string    // the origin's name, as far as it is known
 	// Before is another key under which an origin of this name was imported here (Unknown), and Withdrawn
 	// why that one is not valid any more.
@@ -55,6 +56,16 @@ type Signer struct {
 	// this machine's clock.
 	ByClock bool
 }
+
+// words say in a few words how a key stands to this machine.
+var words = [...]string{
+	Trusted: "trusted here", Mine: "this machine's own key", MineHidden: "most likely this machine's own key, which this user may not read",
+	Former: "a former key of this machine", Successor: "NOT trusted here, introduced by a trusted key", Retired: "trusted here NO LONGER",
+	Revoked: "REVOKED by its owner", Expired: "EXPIRED", Never: "not wanted here", Unknown: "NOT trusted here", NoSigner: "not known",
+}
+
+// Word says in a few words how the signer stands to this machine.
+func (s Signer) Word() string { return words[s.State] }
 
 // Believed reports whether generations of the signer are imported.
 func (s Signer) Believed() bool { return s.State == Trusted || s.State == Mine }
@@ -69,6 +80,11 @@ func (s Signer) Sentence() string {
 		return fmt.Sprintf("signed by this machine's own key %s", key)
 	case MineHidden:
 		return fmt.Sprintf("signed by the key %s; this machine exports as %q too, with a key that this user may not read", key, s.Name)
+	case Former:
+		if s.Reason != "" {
+			return fmt.Sprintf("signed by the key %s, a former one of this machine: %s", key, s.Reason)
+		}
+		return fmt.Sprintf("signed by the key %s, a former one of this machine", key)
 	case Successor:
 		return fmt.Sprintf("signed by the new key %s, which the trusted key %s introduced as its successor", key, s.Introducer.Grouped())
 	case Retired:
@@ -108,6 +124,8 @@ func (s Signer) Advice(place string) (do, command string) {
 	switch s.State {
 	case MineHidden:
 		return "as root", "pkgsneak status " + place
+	case Former:
+		return "to sign it with the key of now", "pkgsneak export " + place
 	case Successor:
 		return compare, "pkgsneak import " + place + " --accept-rotation"
 	case Retired:
@@ -156,7 +174,7 @@ func (v View) Judge(key *manifest.PublicKey, name string, offered manifest.Ring)
 		s.ByClock = s.State == Expired && v.validByClock(trusted)
 		return s
 	}
-	if s.State == Never || s.State == Revoked {
+	if s.State == Never || s.State == Revoked || s.State == Former {
 		return s
 	}
 	if err := key.Check(Latest(v.Now, key.Created())); err != nil {
@@ -202,6 +220,16 @@ func (v View) judgeClaim(claimed, name string) Signer {
 		}
 		return s
 	}
+	for _, key := range v.Former {
+		if !claims(claimed, key.Fingerprint()) {
+			continue
+		}
+		s.State, s.Key, s.UserID = Former, key.Fingerprint(), key.UserID()
+		if key.Revoked() {
+			s.Reason = "this machine has revoked it"
+		}
+		return s
+	}
 	if v.Hidden && name != "" && slices.Contains(v.exports, name) {
 		s.State = MineHidden
 		return s
@@ -242,14 +270,44 @@ type Refusal struct {
 }
 
 func (e *Refusal) Error() string {
+	return fmt.Sprintf("origin %q: %s", e.Origin, e.reason())
+}
+
+func (e *Refusal) reason() string {
 	if e.Signer.State != NoSigner {
-		return fmt.Sprintf("origin %q: %s", e.Origin, e.Signer.Sentence())
+		return e.Signer.Sentence()
 	}
-	reason := e.Err
-	if inner := errors.Unwrap(reason); inner != nil { // without the operation, which the origin's name replaces
-		reason = inner
+	if inner := errors.Unwrap(e.Err); inner != nil { // without the operation, which the origin's name replaces
+		return fault.Text(inner)
 	}
-	return fmt.Sprintf("origin %q: %v", e.Origin, reason)
+	return fault.Text(e.Err)
+}
+
+// Reason is why an origin is not to be believed or not to be read, without the origin's name, for those
+// that name it before. It is the sentence that every command has.
+func Reason(err error) string {
+	var refusal *Refusal
+	var damaged *DamagedError
+	switch {
+	case errors.As(err, &refusal):
+		return refusal.reason()
+	case errors.As(err, &damaged):
+		return fault.Text(damaged.Err)
+	}
+	return fault.Text(err)
+}
+
+// Unwanted reports whether an origin is refused because it was decided here that nobody wants it
+// (trust --never): it is passed over, and no failure.
+func Unwanted(err error) bool {
+	var refusal *Refusal
+	return errors.As(err, &refusal) && refusal.Signer.State == Never
+}
+
+// IsFormer reports whether an origin is refused only because this machine signs with another key by now.
+func IsFormer(err error) bool {
+	var refusal *Refusal
+	return errors.As(err, &refusal) && refusal.Signer.State == Former && refusal.Signer.Reason == ""
 }
 
 // Unwrap gives the reason: a manifest error.

@@ -16,7 +16,10 @@ type View struct {
 	Ring   manifest.Ring        // the keys that are trusted here, its own among them
 	Own    manifest.Fingerprint // of the key this machine signs with, "" without one
 	Hidden bool                 // there is such a key, and this user may not read it
+	Former manifest.Ring        // the keys this machine signed with before, as far as this user may read them
 	Now    time.Time            // the latest time that is certain
+	// Damaged says that a key of this machine itself cannot be read; nil if all can, or may not be.
+	Damaged error
 
 	clock     time.Time
 	decisions map[manifest.Fingerprint]state.Decision
@@ -35,6 +38,7 @@ func Read(st *state.Dir, clock time.Time) (View, error) {
 	if v.Ring, err = st.Trusted(); err != nil {
 		return View{}, err
 	}
+	v.readFormer(st)
 	signing, err := st.SigningKey()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -42,14 +46,26 @@ func Read(st *state.Dir, clock time.Time) (View, error) {
 	case errors.Is(err, fs.ErrPermission):
 		v.Hidden = true
 		return v, nil
-	case err != nil:
-		return View{}, err
+	case err != nil: // a client's keys are there all the same
+		v.Damaged = err
+		return v, nil
 	}
 	v.Own = signing.Public().Fingerprint()
 	if _, ok := v.Ring.Find(v.Own); !ok {
 		v.Ring = append(v.Ring, signing.Public())
 	}
 	return v, nil
+}
+
+// readFormer reads the keys this machine signed with before.
+func (v *View) readFormer(st *state.Dir) {
+	retired, err := st.Retired()
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		v.Damaged = err
+	}
+	for _, key := range retired {
+		v.Former = append(v.Former, key.Public())
+	}
 }
 
 // ReplacedBy returns the key that took the place of another one here; "" if none did.
