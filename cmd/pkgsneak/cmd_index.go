@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/sync/payload"
@@ -45,12 +47,13 @@ func index(c *call) error {
 	if err != nil {
 		return err
 	}
+	o := c.opt.index
 	if len(c.args) == 1 {
+		o.Named = !sameDirectory(machine.PKGDIR, c.args[0])
 		machine.PKGDIR = c.args[0]
 	}
 	watch, done := c.watcher()
 	defer done()
-	o := c.opt.index
 	if c.opt.check || c.opt.pretend {
 		r, err := reindex.Check(c.ctx, machine, o, watch)
 		if err != nil {
@@ -67,13 +70,20 @@ func index(c *call) error {
 	return indexText{c}.indexed(machine.PKGDIR, r)
 }
 
+// sameDirectory reports whether both names lead to one directory.
+func sameDirectory(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
+}
+
 // indexText prints what index found and did.
 type indexText struct{ *call }
 
 // indexed says what index did.
 func (c indexText) indexed(dir string, r *pkgdir.Report) error {
 	report := indexReport{PKGDIR: dir, Written: r.Written, Packages: r.Packages, Added: r.Added, Renewed: r.Renewed, Moved: r.Moved, Dropped: r.Dropped,
-		Invalid: problems(r.Invalid)}
+		Invalid: append(problems(r.Invalid), missed(r.Missed)...)}
 	for _, remark := range r.Remarks {
 		report.Remarks = append(report.Remarks, remark.String())
 	}
@@ -112,7 +122,7 @@ func (c indexText) remarks(lines []string) {
 
 // indexChecked says what index --check found.
 func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
-	report := indexReport{PKGDIR: dir, Packages: r.Packages, Wrong: len(r.Missing) + len(r.Stale) + len(r.Index), Missing: problems(r.Missing), Stale: problems(r.Stale), Index: r.Index, Invalid: problems(r.Invalid)}
+	report := indexReport{PKGDIR: dir, Packages: r.Packages, Wrong: len(r.Missing) + len(r.Stale) + len(r.Index), Missing: problems(r.Missing), Stale: problems(r.Stale), Index: r.Index, Invalid: append(problems(r.Invalid), missed(r.Missed)...)}
 	for _, remark := range r.Remarks {
 		report.Remarks = append(report.Remarks, remark.String())
 	}
@@ -143,6 +153,15 @@ func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
 	c.leftOut(report.Invalid)
 	c.result(code, report)
 	return outcome(code)
+}
+
+// missed are names in PKGDIR that could be taken for packages, and are none.
+func missed(list []pkgdir.Missed) []payload.Item {
+	var items []payload.Item
+	for _, m := range list {
+		items = append(items, payload.Item{Kind: payload.Package, Path: m.Path, Size: m.Size, Reason: m.Reason, Hint: m.Hint})
+	}
+	return items
 }
 
 func problems(list []pkgdir.Problem) []payload.Item {

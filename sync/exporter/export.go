@@ -2,7 +2,9 @@ package exporter
 
 import (
 	"context"
+	"fmt"
 
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -15,6 +17,9 @@ import (
 func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.Watcher) (*ExportReport, error) {
 	if err := machine.NeedDirectory("export to", o.Drive); err != nil {
 		return nil, err
+	}
+	if err := drive.CheckPlaces(unless(o.NoPackages, m.PKGDIR), unless(o.NoDistfiles, m.DISTDIR), o.Drive); err != nil {
+		return nil, fmt.Errorf("export to %q: %w", o.Drive, err)
 	}
 	if !o.AnyDirectory {
 		if err := machine.CheckMounted(o.Drive, m.PKGDIR); err != nil {
@@ -38,6 +43,14 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.
 		err = interruptedExport(p, err)
 	}
 	return x.report, withNamesakes(err, x.report.Plan.Namesakes, x.revoked)
+}
+
+// unless is a directory that is looked at, "" if it is not.
+func unless(left bool, dir string) string {
+	if left {
+		return ""
+	}
+	return dir
 }
 
 // carryOut shows a plan and runs it, if there is something to do and that is wanted.

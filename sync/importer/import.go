@@ -2,7 +2,9 @@ package importer
 
 import (
 	"context"
+	"fmt"
 
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/machine"
@@ -18,6 +20,16 @@ func Import(ctx context.Context, m machine.Machine, o ImportOptions, w progress.
 		return nil, err
 	}
 	defer closeDrives(drives)
+	pkgs, dists := m.PKGDIR, m.DISTDIR
+	if o.NoPackages {
+		pkgs = ""
+	}
+	if o.NoDistfiles {
+		dists = ""
+	}
+	if err := drive.CheckPlaces(pkgs, dists, append([]string{o.Drive}, o.Further...)...); err != nil {
+		return nil, fmt.Errorf("import from %q: %w", o.Drive, err)
+	}
 	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
 		OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
 	if err != nil {

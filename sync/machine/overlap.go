@@ -21,14 +21,25 @@ func Overlap(pkgs, dists string) string {
 
 // DistdirIn returns where DISTDIR lies below PKGDIR, "." for the same directory; links are followed.
 func DistdirIn(pkgs, dists string) (below string, ok bool) {
-	outer, err := filepath.EvalSymlinks(pkgs)
+	outer, err := realPath(pkgs)
 	if err != nil {
 		return "", false
 	}
-	inner, err := filepath.EvalSymlinks(dists)
+	inner, err := realPath(dists)
 	if err != nil {
 		return "", false
 	}
 	below, err = filepath.Rel(outer, inner)
-	return below, err == nil && below != ".." && !strings.HasPrefix(below, "../")
+	if err != nil || below == ".." || strings.HasPrefix(below, "../") {
+		return "", false
+	}
+	return below, true
+}
+
+func realPath(dir string) (string, error) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(real)
 }

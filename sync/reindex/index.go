@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
@@ -16,7 +17,10 @@ import (
 // IndexOptions says how to index.
 type IndexOptions struct {
 	Rebuild bool // believe no entry: every package is read
-	Workers int  // packages read at a time; 0 chooses: as many as there are processors, or more if the medium likes it
+	// Named says that PKGDIR was named for this run, and is not the one of this machine's settings: one
+	// without any package and any index is then most likely something else.
+	Named   bool
+	Workers int // packages read at a time; 0 chooses: as many as there are processors, or more if the medium likes it
 }
 
 // Index brings the index of the machine's PKGDIR up to date, as `emaint binhost --fix` does, under Portage's lock.
@@ -27,6 +31,12 @@ func Index(ctx context.Context, m machine.Machine, o IndexOptions, w progress.Wa
 	}
 	defer d.Close()
 	d.Distdir, _ = machine.DistdirIn(m.PKGDIR, m.DISTDIR)
+	if err := drive.CheckPlaces(m.PKGDIR, ""); err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	if err := meant(ctx, d, m, o); err != nil {
+		return nil, err
+	}
 	return d.Reindex(ctx, Indexing(m, o, w))
 }
 
@@ -38,6 +48,9 @@ func Check(ctx context.Context, m machine.Machine, o IndexOptions, w progress.Wa
 	}
 	defer d.Close()
 	d.Distdir, _ = machine.DistdirIn(m.PKGDIR, m.DISTDIR)
+	if err := meant(ctx, d, m, o); err != nil {
+		return nil, err
+	}
 	return d.Check(ctx, Indexing(m, o, w))
 }
 
