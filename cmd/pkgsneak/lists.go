@@ -2,7 +2,6 @@ package main
 
 import (
 	"pkgsneak/sync/payload"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -76,12 +75,12 @@ func byReason(items []payload.Item, alone bool) [][]payload.Item {
 	}
 	all := make(map[kind][]payload.Item)
 	for _, it := range items {
-		k := kind{it.Kind, alike(it.Reason)}
+		k := kind{it.Kind, payload.Alike(it.Reason)}
 		all[k] = append(all[k], it)
 	}
 	var lines [][]payload.Item
 	for _, it := range items {
-		switch k := (kind{it.Kind, alike(it.Reason)}); {
+		switch k := (kind{it.Kind, payload.Alike(it.Reason)}); {
 		case alone || len(all[k]) > 0 && len(all[k]) <= namedAlone:
 			lines = append(lines, []payload.Item{it})
 		case len(all[k]) > 0:
@@ -92,17 +91,11 @@ func byReason(items []payload.Item, alone bool) [][]payload.Item {
 	return lines
 }
 
-// particular is the part of a reason that is about one file: a quoted name, a number.
-var particular = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|[0-9]+`)
-
-// alike is a reason without what is particular in it.
-func alike(reason string) string { return particular.ReplaceAllLiteralString(reason, "...") }
-
 // shared is the reason of several files: as it stands where they have the same one.
 func shared(group []payload.Item) string {
 	for _, it := range group {
 		if it.Reason != group[0].Reason {
-			return alike(it.Reason)
+			return payload.Alike(it.Reason)
 		}
 	}
 	return group[0].Reason

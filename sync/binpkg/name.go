@@ -42,6 +42,23 @@ func HasPackageSuffix(base string) bool {
 	return ext != ""
 }
 
+// LikePackage reports whether a file that has no package's name may be one all the same: its extension is
+// written in another way (.XPAK), or something follows it (.xpak.part, .gpkg.tar.zst). A signature or a
+// digest beside a package is none.
+func LikePackage(base string) bool {
+	if HasPackageSuffix(base) || IsPartial(base) {
+		return false
+	}
+	lower := strings.ToLower(base)
+	return slices.ContainsFunc(extensions[:], func(ext string) bool {
+		i := strings.LastIndex(lower, ext)
+		return i > 0 && (i+len(ext) == len(lower) || lower[i+len(ext)] == '.' || lower[i+len(ext)] == '~') && !slices.Contains(beside, lower[i+len(ext):])
+	})
+}
+
+// beside end the names of what people lay beside a package.
+var beside = []string{".sig", ".asc", ".md5", ".sha1", ".sha256", ".sha512", ".b2"}
+
 // FormatOf returns the format of a file of this name; false if it is no package's.
 func FormatOf(base string) (Format, bool) {
 	switch _, ext := CutExt(base); ext {

@@ -9,6 +9,7 @@
 //	NAME.__download__, NAME.partial  a download on its way
 //	NAME.portage_lockfile           a lock of older versions
 //	NAME._checksum_failure_.RANDOM  set aside: not what a Manifest says
+//	NAME.part, NAME.aria2, NAME~     another program's download on its way, an editor's copy
 //
 // Links are no distfiles of this directory, and a Scan names them, but for those that Portage makes: links to files of a directory
 // in PORTAGE_RO_DISTDIRS (ScanLinked), which Portage has verified. Directories (git3-src, svn-src, .locks) are not Portage's
@@ -89,6 +90,9 @@ type Problem struct {
 type Scan struct {
 	Files   []File
 	Ignored []Problem
+	// Hidden are files and folders that nobody's emerge looks for, with the name of what they are: hidden
+	// files that are not Portage's, and folders that are not one of its stores. They are told, and not missed.
+	Hidden []Problem
 }
 
 // Scan lists the distfiles.
@@ -146,6 +150,12 @@ func (d *Dir) scan(ctx context.Context) (*Scan, error) {
 
 func (s *Scan) add(dir int, e *listing.Entry) error {
 	reason := foreignName(e.Name())
+	if reason == "" {
+		reason = otherProgram(e.Name())
+	}
+	if s.addHidden(e) {
+		return nil
+	}
 	if reason == "" || !e.TypeKnown() {
 		switch err := e.Lstat(dir); {
 		case errors.Is(err, fs.ErrNotExist): // gone since
@@ -188,6 +198,49 @@ func problem(dir int, e *listing.Entry, reason string) Problem {
 		p.Size = e.Size()
 	}
 	return p
+}
+
+// addHidden takes in what is told and not missed.
+func (s *Scan) addHidden(e *listing.Entry) bool {
+	name := e.Name()
+	switch {
+	case !e.TypeKnown():
+		return false
+	case e.IsDir() && !strings.HasPrefix(name, ".") && !likeFile(name) && !isBucket(name) && !slices.ContainsFunc(stores, func(end string) bool { return strings.HasSuffix(name, end) }):
+		s.Hidden = append(s.Hidden, Problem{Name: name, Reason: Folder})
+	case !e.IsDir() && strings.HasPrefix(name, ".") && !isPortages(name):
+		s.Hidden = append(s.Hidden, Problem{Name: name, Reason: HiddenFile})
+	default:
+		return false
+	}
+	return true
+}
+
+// The reasons in Scan.Hidden.
+const (
+	Folder     = "folder"
+	HiddenFile = "hidden file"
+)
+
+// stores end the names of folders in which eclasses keep the repositories of live ebuilds, and others.
+var stores = []string{"-src", "-cache", "go-mod", "cargo", "egit", "lost+found"}
+
+// isPortages reports whether a hidden name is Portage's, or of the file system (a silly rename of NFS).
+func isPortages(name string) bool {
+	return strings.HasSuffix(name, ".portage_lockfile") || strings.Contains(name, ".portage_lockfile.hardlock-") || durable.IsTemp(name) || durable.IsStoreLock(name) ||
+		slices.ContainsFunc([]string{".layout.conf.", ".mirror-cache", ".__portage_test_write__", ".keep", ".nfs", ".fuse_hidden", ".pkgsneak", ".Packages"},
+			func(begin string) bool { return strings.HasPrefix(name, begin) })
+}
+
+// otherProgram is what a name says that is not Portage's: such a file may be on its way, and is no distfile.
+func otherProgram(name string) string {
+	switch {
+	case strings.HasSuffix(name, "~"):
+		return "an editor's copy"
+	case slices.ContainsFunc([]string{".part", ".aria2", ".crdownload"}, func(end string) bool { return strings.HasSuffix(name, end) }):
+		return "an incomplete download"
+	}
+	return ""
 }
 
 // own marks what is nobody's concern.

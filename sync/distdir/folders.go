@@ -23,7 +23,13 @@ const (
 // addFolders names what lies in the folders of a mirror's tree.
 func (s *Scan) addFolders(ctx context.Context, d *Dir, fd int, names []string) error {
 	names = slices.DeleteFunc(names, func(name string) bool { return !isBucket(name) })
-	if len(names) == 0 || !d.isTree() {
+	if len(names) == 0 {
+		return nil
+	}
+	if !d.isTree() {
+		for _, name := range names {
+			s.Hidden = append(s.Hidden, Problem{Name: name, Reason: Folder})
+		}
 		return nil
 	}
 	w := folders{scan: s}

@@ -1,6 +1,7 @@
 package distdir
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,6 +96,38 @@ func (s *Scan) Missed(path string) []Missed {
 		}
 	}
 	return list
+}
+
+// HiddenText tells of Hidden in one line, "" if there is none. pkgdir is where PKGDIR lies below DISTDIR, "."
+// for the same directory, "" if it does not: its folders are told elsewhere.
+func (s *Scan) HiddenText(pkgdir string) string {
+	first, _, _ := strings.Cut(pkgdir, "/")
+	var parts []string
+	for _, what := range []string{Folder, HiddenFile} {
+		var names []string
+		for _, p := range s.Hidden {
+			if p.Reason == what && (what != Folder || first != "." && first != p.Name) {
+				names = append(names, p.Name)
+			}
+		}
+		if len(names) == 0 {
+			continue
+		}
+		slices.Sort(names)
+		part := fmt.Sprintf("%d %ss", len(names), what)
+		if len(names) == 1 {
+			part = "1 " + what
+		}
+		more := ""
+		if len(names) > mostHinted {
+			names, more = names[:mostHinted], ", ..."
+		}
+		parts = append(parts, fmt.Sprintf("%s (%q%s)", part, strings.Join(names, `", "`), more))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "not carried, because emerge looks for distfiles directly in DISTDIR: " + strings.Join(parts, " and ")
 }
 
 // mostHinted bounds the directories that are proposed for PORTAGE_RO_DISTDIRS.

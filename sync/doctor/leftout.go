@@ -10,13 +10,15 @@ import (
 	"strings"
 
 	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/portage"
 )
 
 // leftOut tells what an export of this machine leaves out, in the words of the export.
 func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error {
-	t := leftOutTally{hints: map[string][]string{}, names: map[string][]string{}}
+	t := leftOutTally{hints: map[string][]string{}, names: map[string][]string{}, reasons: map[string]string{}, differ: map[string]bool{}}
 	if e.is(Host) {
 		for _, m := range missed {
 			if !m.Link || m.Listed == 0 { // told by itself
@@ -38,15 +40,24 @@ func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error
 				e.unknown("DISTDIR: %v", err)
 				break
 			}
+			below, _ := machine.DistdirIn(e.m.DISTDIR, e.m.PKGDIR)
+			if text := scan.HiddenText(below); text != "" {
+				e.tell(Finding{Topic: "left-out", Weight: Note, Role: Host, What: text, Why: "an export says so, too, and ends with 0"})
+			}
 			for _, m := range scan.Missed(e.m.DISTDIR) {
 				t.add("DISTDIR", m.Name, m.Reason, m.Hint)
 			}
 		}
 	}
 	for _, what := range slices.Sorted(maps.Keys(t.names)) {
-		f := Finding{Topic: "left-out", Weight: Wrong, Role: Host, What: fmt.Sprintf(what, plural(len(t.names[what]), "file")),
-			Why: "an export leaves that out, and ends with 3", Names: t.names[what]}
-		for _, hint := range t.hints[what] {
+		names, hints := t.names[what], t.hints[what]
+		if reason := t.reasons[what]; !t.differ[what] {
+			dir, _, _ := strings.Cut(what, ": ")
+			what = dir + ": " + strings.ReplaceAll(reason, "%", "%%")
+		}
+		f := Finding{Topic: "left-out", Weight: Wrong, Role: Host, What: fmt.Sprintf(what, plural(len(names), "file")),
+			Why: "an export leaves that out, and ends with 3", Names: names}
+		for _, hint := range hints {
 			f.Mend = append(f.Mend, Mend{Do: hint, Lines: []string{}})
 		}
 		e.tell(f)
@@ -55,14 +66,23 @@ func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error
 }
 
 // leftOutTally puts together what one sentence tells.
-type leftOutTally struct{ names, hints map[string][]string }
+type leftOutTally struct {
+	names, hints map[string][]string
+	reasons      map[string]string // the first of each kind
+	differ       map[string]bool   // the kinds of which there are several
+}
 
 // add takes a file in. A file that the index lists in vain is left to the findings about the index.
 func (t *leftOutTally) add(dir, name, reason, hint string) {
 	if reason == pkgdir.NoFile {
 		return
 	}
-	what := "%s in " + dir + ": " + strings.ReplaceAll(reason, "%", "%%")
+	what := "%s in " + dir + ": " + strings.ReplaceAll(payload.Alike(reason), "%", "%%")
+	if first, ok := t.reasons[what]; ok && first != reason {
+		t.differ[what] = true
+	} else if !ok {
+		t.reasons[what] = reason
+	}
 	t.names[what] = append(t.names[what], name)
 	if hint != "" && !slices.Contains(t.hints[what], hint) {
 		t.hints[what] = append(t.hints[what], hint)

@@ -288,6 +288,10 @@ func (h *source) addDistfiles(st *state.Dir, m machine.Machine, scan *distdir.Sc
 		return err
 	}
 	h.distfiles.links = openLinked(append(readOnlyDistdirs(m), m.DISTDIR))
+	below, _ := machine.DistdirIn(m.DISTDIR, m.PKGDIR)
+	if text := scan.HiddenText(below); text != "" {
+		h.notices = append(h.notices, text)
+	}
 	for _, p := range scan.Missed(m.DISTDIR) {
 		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: p.Name, Size: p.Size, Reason: p.Reason, Hint: p.Hint})
 	}

@@ -100,7 +100,7 @@ func (d *Dir) missed(s *Scan, p Problem, listed int) (Missed, bool) {
 	case listed > 0: // no directory at all
 		m.Reason = fmt.Sprintf("%s: the index lists %s below it", p.Reason, packages(listed))
 		return m, true
-	case binpkg.HasPackageSuffix(p.Path), isSetAside(path.Base(p.Path)):
+	case binpkg.HasPackageSuffix(p.Path), isSetAside(path.Base(p.Path)), p.Reason == otherEnding:
 		return m, true
 	}
 	return m, false

@@ -53,9 +53,12 @@ type Report struct {
 	// Ignored are the files that are no packages, or duplicates of one that is indexed: hard links,
 	// copies with the same bytes and time. To Portage they are one package.
 	Ignored []Problem
+	// Missed are the other names that somebody may take for packages; of Reindex.
+	Missed []Missed
 	// Remarks are what was odd in the old index.
 	Remarks []pkgindex.Remark
 
+	scan *Scan
 	// Placed tells under which name each of Change.Add that was placed now lies, in that order.
 	Placed []Placed
 	// Removed are the paths of Change.Remove that are gone.
@@ -73,7 +76,17 @@ func (d *Dir) Reindex(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("indexing %q: %w", d.Path(), err)
 	}
+	r.Missed = d.unindexed(r.scan)
 	return r, nil
+}
+
+// unindexed are the names of a scan that an index leaves out and somebody may miss, but for the misplaced
+// ones, which are invalid.
+func (d *Dir) unindexed(s *Scan) []Missed {
+	if s == nil {
+		return nil
+	}
+	return d.Missed(&Scan{Files: s.Files, Ignored: s.Ignored}, func(func(string) bool) {})
 }
 
 // renew brings the index up to date, and carries out the change if there is one.
@@ -281,7 +294,7 @@ func (p *plan) report() *Report {
 	return &Report{
 		Timestamp: t, Packages: len(p.entries),
 		Added: p.added, Renewed: p.renewed, Moved: p.movedTo, Dropped: p.dropped,
-		Invalid: p.invalid, Ignored: p.ignored(), Remarks: p.index.Remarks,
+		Invalid: p.invalid, Ignored: p.ignored(), Remarks: p.index.Remarks, scan: p.scan,
 	}
 }
 
@@ -368,6 +381,7 @@ type CheckReport struct {
 	Stale    []Problem // entries without a file
 	Index    []string  // what is wrong with Packages and Packages.gz
 	Invalid  []Problem // package files that cannot be indexed; no reason to write the index
+	Missed   []Missed  // as in a Report
 	Remarks  []pkgindex.Remark
 }
 
@@ -383,7 +397,7 @@ func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
 		return nil, fmt.Errorf("checking %q: %w", d.Path(), err)
 	}
 	p := s.settle(known, o.Rebuild)
-	r := &CheckReport{Packages: len(p.index.Entries), Invalid: p.invalid, Remarks: p.index.Remarks}
+	r := &CheckReport{Packages: len(p.index.Entries), Invalid: p.invalid, Remarks: p.index.Remarks, Missed: d.unindexed(p.scan)}
 	for _, path := range p.added {
 		r.Missing = append(r.Missing, Problem{Path: path, Reason: "not in " + indexName})
 	}

@@ -168,7 +168,7 @@ func (w *walk) read(fd int, dir string) ([]*listing.Entry, error) {
 	}
 	found, dirs := all[:0], false
 	for _, e := range all {
-		if !e.TypeKnown() || !e.IsDir() && (binpkg.HasPackageSuffix(e.Name()) || isSetAside(e.Name())) {
+		if !e.TypeKnown() || !e.IsDir() && (binpkg.HasPackageSuffix(e.Name()) || isSetAside(e.Name()) || binpkg.LikePackage(e.Name())) {
 			switch err := e.Lstat(fd); err {
 			case nil:
 			case unix.ENOENT: // gone since
@@ -201,6 +201,9 @@ func isOwn(name string) bool {
 	return name == indexName || name == indexName+gzSuffix || name == durable.StagingDir || name == "lost+found"
 }
 
+// otherEnding is the reason of a file that nobody takes for a package because of its name alone.
+const otherEnding = "a package's name ends in .tbz2, .xpak or .gpkg.tar, and this one does not"
+
 // foreign says what a name is that does not end like a package; "" for locks and temporary files of
 // the index, which are nobody's concern.
 func foreign(fi *listing.Entry) string {
@@ -220,6 +223,8 @@ func foreign(fi *listing.Entry) string {
 		return "a package being written"
 	case fi.Mode()&fs.ModeSymlink != 0:
 		return "a symbolic link"
+	case binpkg.LikePackage(name):
+		return otherEnding
 	}
 	return "not a package"
 }
