@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -48,10 +49,19 @@ func (f *face) wantsJSON() bool {
 	return err == nil && on
 }
 
+// versionReport is the result of --version.
+type versionReport struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"` // "" if the build does not tell it
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"` // as Go calls it
+}
+
 // about answers --version.
 func (f *face) about() error {
 	if f.out.json {
-		f.out.event(resultEvent{Event: "result", Verb: "version", Exit: exitDone, Report: map[string]string{"version": f.env.version, "commit": f.env.commit, "platform": platform()}})
+		f.out.last(envelope{Command: "version", Exit: exitDone, Result: versionReport{f.env.version, f.env.commit, runtime.Version(), runtime.GOOS, runtime.GOARCH}})
 		return nil
 	}
 	commit := ""

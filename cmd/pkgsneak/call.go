@@ -66,7 +66,7 @@ func (f *face) end(ctx context.Context, err error) int {
 	fail.hints = f.out.repeated(fail.hints)
 	f.out.failure(fail)
 	if f.out.json {
-		f.out.event(resultEvent{Event: "result", Verb: f.verb, Exit: fail.code, Error: fail.message, Hints: fail.hints})
+		f.out.last(envelope{Command: f.verb, Exit: fail.code, Error: fail.message, Hints: fail.hints})
 	}
 	return fail.code
 }

@@ -29,6 +29,7 @@ func completionCommand(f *face) *cli.Command {
 		UsageText: "completion bash|zsh|fish",
 		Description: "Prints a script that makes the shell complete pkgsneak's commands, flags, mounted drives and keys.\n" +
 			"Its first lines say where to put it.",
+		Flags:  flags(jsonLines),
 		Action: f.action(1, 1, completion),
 	}
 }
@@ -42,7 +43,10 @@ func completion(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.out.put("%s", raw(strings.TrimSuffix(string(script), "\n")))
+	if !c.out.json {
+		c.out.put("%s", raw(strings.TrimSuffix(string(script), "\n")))
+	}
+	c.result(exitDone, textReport{string(script)})
 	return nil
 }
 

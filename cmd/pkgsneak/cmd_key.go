@@ -240,6 +240,12 @@ func (c *call) replaceRevoked(st *state.Dir, old, next *manifest.PrivateKey, now
 	return st.SaveRetired(revoked)
 }
 
+// revocationReport is the result of key revocation.
+type revocationReport struct {
+	Fingerprint manifest.Fingerprint `json:"fingerprint"`
+	Armor       string               `json:"armor"` // the certificate
+}
+
 func keyRevocation(c *call) error {
 	st, err := c.openState(true)
 	if err != nil {
@@ -265,10 +271,7 @@ func keyRevocation(c *call) error {
 		c.out.put("%s", raw(strings.TrimSuffix(string(cert), "\n")))
 		c.out.notice("whoever has this can end the key %s", key.Public().Fingerprint().Grouped())
 	}
-	c.result(exitDone, struct {
-		Fingerprint manifest.Fingerprint `json:"fingerprint"`
-		Armor       string               `json:"armor"`
-	}{key.Public().Fingerprint(), string(cert)})
+	c.result(exitDone, revocationReport{key.Public().Fingerprint(), string(cert)})
 	return nil
 }
 

@@ -28,7 +28,7 @@ type exportEvent struct {
 	Event  string                 `json:"event"` // "export"
 	Error  string                 `json:"error,omitempty"`
 	Hints  []string               `json:"hints,omitempty"`
-	Report *exporter.ExportReport `json:"report,omitempty"`
+	Result *exporter.ExportReport `json:"result,omitempty"`
 }
 
 func watchDrive(c *call) error {
@@ -73,7 +73,7 @@ func (c *call) watchExported(place string, r *exporter.ExportReport, err error) 
 		return
 	}
 	if c.out.json {
-		c.out.event(exportEvent{Event: "export", Report: r})
+		c.out.event(exportEvent{Event: "export", Result: r})
 		return
 	}
 	if r.Unchanged {

@@ -130,20 +130,23 @@ func (g group) of(set flagSet) flagSet {
 	return set
 }
 
-var common = groupOutput.of(flagSet{
+var jsonLines = groupOutput.of(flagSet{
+	{name: "json", usage: "one JSON object a line on stdout: events, then the result",
+		to: func(o *options) flag.Value { return toggle{&o.json} }},
+})
+
+var common = groupOutput.of(append(flagSet{
 	{name: "cpuprofile", value: "FILE", usage: "write a profile of the run's CPU time for go tool pprof", hidden: true,
 		to: func(o *options) flag.Value { return text{&o.cpuProfile} }},
 	{name: "memprofile", value: "FILE", usage: "write a profile of what the run allocated for go tool pprof", hidden: true,
 		to: func(o *options) flag.Value { return text{&o.memProfile} }},
-	{name: "json", usage: "one JSON object a line on stdout: events, then the result",
-		to: func(o *options) flag.Value { return toggle{&o.json} }},
 	{name: "verbose", also: []string{"v"}, usage: "list each file that is copied, removed or left out; -vv: also what confines the process",
 		to: func(o *options) flag.Value { return loudness{&o.verbose} }},
 	{name: "quiet", also: []string{"q"}, usage: "print only errors and warnings",
 		to: func(o *options) flag.Value { return toggle{&o.quiet} }},
 	{name: "state-dir", group: groupWhere, value: "DIR", usage: "keys and state of this machine", shown: stateDir,
 		to: func(o *options) flag.Value { return text{&o.stateDir} }},
-})
+}, jsonLines...))
 
 var noProgress = groupOutput.of(flagSet{
 	{name: "no-progress", usage: "no progress bar on a terminal",

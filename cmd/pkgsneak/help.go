@@ -38,10 +38,15 @@ func (f *face) helpWidth() int {
 	return min(max(f.env.columns()-1, narrowest), widest)
 }
 
+// textReport is a result that is a text.
+type textReport struct {
+	Text string `json:"text"`
+}
+
 // helpText prints a help that was asked for, also under --json.
 func (f *face) helpText(text string) {
 	if f.out.json {
-		f.out.event(resultEvent{Event: "result", Verb: "help", Exit: exitDone, Report: map[string]string{"text": text}})
+		f.out.last(envelope{Command: "help", Exit: exitDone, Result: textReport{text}})
 		return
 	}
 	f.out.put("%s", raw(text))

@@ -6,9 +6,14 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// The lines of --json. Each is one object with the member "event"; the last line of a run is the one with "event":"result". Sizes are bytes, times are RFC 3339 in
-// UTC, digests lower-case hex. A list that is empty is [], never null. One thing has one name in all commands: origin (its name), dir (its directory on a drive), fingerprint, serial,
-// left_out, notices, removed. Members may be added, never renamed.
+// The lines of --json. Each is one object. The last line of a run is the envelope, and the only one with
+// the member "pkgsneak"; all others have the member "event". Sizes are bytes, times are RFC 3339 in UTC,
+// digests lower-case hex. A list that is empty is [], never null. One thing has one name in all commands:
+// origin (its name), dir (its directory on a drive), fingerprint, serial, left_out, notices, removed.
+// Members may be added, never renamed. The schemas are in doc/schema.
+
+// jsonFormat is the number of the format, which changes when a member loses its meaning.
+const jsonFormat = 1
 
 // progressEvent is a line with "event":"progress" or "event":"notice".
 type progressEvent struct {
@@ -29,20 +34,29 @@ func newProgressEvent(e progress.Event) progressEvent {
 	return progressEvent{Event: "progress", Phase: e.Phase, Path: e.Path, Done: e.Done, Total: e.Total, Files: e.Files, FilesTotal: e.FilesTotal}
 }
 
-// resultEvent is the last line.
-type resultEvent struct {
-	Event  string   `json:"event"` // "result"
-	Verb   string   `json:"verb,omitempty"`
-	Exit   int      `json:"exit"`
-	Error  string   `json:"error,omitempty"`
-	Hints  []string `json:"hints,omitempty"`
-	Report any      `json:"report,omitempty"`
+// envelope is the last line.
+type envelope struct {
+	Format  int      `json:"pkgsneak"`
+	Command string   `json:"command"` // "" where the command line names none
+	Exit    int      `json:"exit"`
+	Error   string   `json:"error,omitempty"`
+	Hints   []string `json:"hints"`  // commands that lead on
+	Result  any      `json:"result"` // {} after an error, and of commands that have none
+}
+
+// last prints the envelope of a run.
+func (p *printer) last(e envelope) {
+	e.Format = jsonFormat
+	if e.Result == nil {
+		e.Result = struct{}{}
+	}
+	p.event(e)
 }
 
 // result prints the last line of a run that came to its end.
-func (c *call) result(code int, report any) {
+func (c *call) result(code int, result any) {
 	if c.out.json {
-		c.out.event(resultEvent{Event: "result", Verb: c.verb, Exit: code, Report: report})
+		c.out.last(envelope{Command: c.verb, Exit: code, Result: result})
 	}
 }
 

@@ -41,7 +41,7 @@ type monthReport struct {
 			} `json:"older"`
 			Line string `json:"line"`
 		} `json:"forecast"`
-	} `json:"report"`
+	} `json:"result"`
 }
 
 // monthEbuild writes an ebuild whose package installs one file. body goes before its src_install.

@@ -619,24 +619,21 @@ func storyInterrupted(ts *testscript.TestScript, neg bool, args []string) {
 // jsonlines VERB EXIT: the standard output of the last command is JSON, one object a line, and the last one is the result of that verb with that exit code.
 func storyJSONLines(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 2)
-	var last struct {
-		Event, Verb string
-		Exit        int
-	}
+	var last envelope
 	results := 0
 	if strings.Contains(ts.ReadFile("stdout"), ":null") {
 		ts.Fatalf("a member is null; an empty list is []")
 	}
 	for line := range strings.Lines(ts.ReadFile("stdout")) {
-		last.Event, last.Verb, last.Exit = "", "", -1
+		last = envelope{Exit: -1}
 		if err := json.Unmarshal([]byte(line), &last); err != nil {
 			ts.Fatalf("%v: %q", err, line)
 		}
-		if last.Event == "result" {
+		if last.Format == jsonFormat {
 			results++
 		}
 	}
-	if results != 1 || last.Event != "result" || last.Verb != args[0] || strconv.Itoa(last.Exit) != args[1] {
+	if results != 1 || last.Format != jsonFormat || last.Command != args[0] || strconv.Itoa(last.Exit) != args[1] {
 		ts.Fatalf("%d results, the last line is %+v", results, last)
 	}
 }

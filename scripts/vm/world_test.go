@@ -158,7 +158,7 @@ type report struct {
 			Problem    string              `json:"problem"`
 			Files      struct{ Files int } `json:"files"`
 		} `json:"origins"`
-	} `json:"report"`
+	} `json:"result"`
 }
 
 type item struct{ Path, Reason string }
