@@ -7,6 +7,7 @@ import (
 
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/selection"
 	"pkgsneak/sync/volume"
 )
 
@@ -20,8 +21,10 @@ func exportCommand(f *face) *cli.Command {
 		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the drive does not have yet, removes what is\n" +
 			"no longer here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
 			"files are not touched. If the drive is pulled, it still holds either the old or the new state, complete.\n" +
-			"Files that verify found damaged on the drive are written again; --repair looks for more.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, exporting, acceptClock, shrink, repair, jobs, dirs, lock),
+			"Files that verify found damaged on the drive are written again; --repair looks for more.\n" +
+			"A drive that is too small gets what is needed most, with what that needs: first what clients lack and wish, by the\n" +
+			"requests on the drive and those before; -p shows the choice. What every client has leaves such a drive first.",
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, exporting, answering, acceptClock, shrink, repair, jobs, dirs, lock),
 		Action: f.action(1, 1, export),
 	}
 }
@@ -68,10 +71,35 @@ func (c exportText) exportPlan(p *exporter.ExportPlan) {
 	c.list(yellow("rebuilt"), withReason(withReason(p.Copy, "new", false), exporter.DamagedOnDrive, false), true)
 	c.list(yellow("repair"), withReason(p.Copy, exporter.DamagedOnDrive, true), true)
 	c.list(blue("compare"), p.Compare, true)
-	c.list(red("remove"), p.Remove, true)
-	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"compare first", p.Compare}, {"remove", p.Remove}}, "on the drive already", p.Keep))
+	gone, leaves := apart(p.Remove)
+	c.list(red("remove"), gone, true)
+	c.list(yellow("leaves"), leaves, true)
+	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"compare first", p.Compare}, {"remove", gone}, {"leave behind", leaves}}, "on the drive already", p.Keep))
 	if p.Need > 0 {
 		c.out.say("needs %s, free %s", size(p.Need), size(p.Free))
+	}
+	c.selection(p)
+}
+
+// apart tells what is gone from this machine from what only leaves the drive.
+func apart(removed []payload.Item) (gone, leaves []payload.Item) {
+	return withReason(removed, exporter.Gone, true), withReason(removed, exporter.Gone, false)
+}
+
+// selection says what a drive that is too small gets, and what not.
+func (c exportText) selection(p *exporter.ExportPlan) {
+	s := p.Selection
+	if s == nil {
+		return
+	}
+	for _, line := range selectionLines(s, p.Enough) {
+		c.out.say("%s", line)
+	}
+	for _, t := range s.TooLarge[:min(len(s.TooLarge), listLimit)] {
+		c.out.say("  %s is larger than this drive with what it needs: %s", t.Name, size(t.Bytes))
+	}
+	if n := len(s.TooLarge) - listLimit; n > 0 {
+		c.out.say("  and so are %s more", count(n, "package"))
 	}
 }
 
@@ -94,6 +122,7 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 	}
 	switch {
 	case r.Unchanged:
+		defer c.selection(p)
 		written := ": nothing was written"
 		if len(r.Leftovers) > 0 {
 			written = ""
@@ -106,20 +135,28 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 	default:
 		c.out.say("%s %s to %s", green("exported"), bold(p.Origin), p.Drive)
 		c.details(green("copied"), r.Copied)
-		c.details(red("removed"), r.Removed)
+		gone, leaves := apart(r.Removed)
+		c.details(red("removed"), gone)
+		c.details(yellow("left"), leaves)
 		for _, it := range p.Duplicates {
 			c.out.detail("    %-9s %s: %s", blue("once"), it.Path, it.Reason)
 		}
 		c.leftovers(r)
 		c.out.say("  copied         %s", kinds(r.Copied))
-		if len(r.Removed) > 0 {
-			c.out.say("  removed        %s no longer on this machine", kinds(r.Removed))
+		if len(gone) > 0 {
+			c.out.say("  removed        %s no longer on this machine", kinds(gone))
+		}
+		for _, reason := range []string{selection.HadByAll, selection.Displaced, exporter.Outdated} {
+			if items := withReason(leaves, reason, true); len(items) > 0 {
+				c.out.say("  off the drive  %s: %s", kinds(items), reason)
+			}
 		}
 		if r.Kept.Files > 0 {
 			c.out.say("  kept           %s", tally(r.Kept, "file"))
 		}
 		c.out.say("  generation     %s%s", c.generation(r.Serial), readBack(r))
 		c.took()
+		c.selection(p)
 	}
 	c.leftOut(left(r.Pretended, p.LeftOut, r.LeftOut))
 	for _, n := range r.Notices {

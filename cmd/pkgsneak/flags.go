@@ -185,6 +185,14 @@ var exporting = groupHow.of(flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
 })
 
+// answering says for whom a drive is that cannot hold everything.
+var answering = groupWhat.of(flagSet{
+	{name: "for", value: "CLIENT", usage: "only what this client needs, by the name that it has here (pkgsneak clients)",
+		to: func(o *options) flag.Value { return text{&o.export.For} }},
+	{name: "again", usage: "carry again what is on its way to a client on another drive",
+		to: func(o *options) flag.Value { return toggle{&o.export.Again} }},
+})
+
 var acceptClock = groupHow.of(flagSet{
 	{name: "accept-clock", usage: "the clock is right, whatever times are remembered here", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.export.AcceptClock, &o.imports.AcceptClock} }},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	stdsync "sync"
 
 	"golang.org/x/sys/unix"
@@ -44,11 +45,7 @@ func (p *Plan) copyAll(ctx context.Context, w *drivewriter.Writer, todo []payloa
 		every = commitEvery
 	}
 	for len(todo) > 0 {
-		n, bytes := 0, int64(0)
-		for n < len(todo) && bytes < every {
-			bytes += todo[n].Size
-			n++
-		}
+		n := p.answer.chunk(todo, every)
 		if err := p.copySome(ctx, w, todo[:n]); err != nil {
 			return err
 		}
@@ -150,9 +147,11 @@ func (p *Plan) carriedOver(f carried) {
 // forgetHost lets go of what is known of the files that stay as they are.
 func (p *Plan) forgetHost(todo []payload.Item) {
 	wanted := make(map[payload.Key]*sourceFile, len(todo))
-	for _, it := range todo {
+	for _, it := range slices.Concat(todo, p.report.Plan.Remove) {
 		key := payload.Key{Kind: it.Kind, Path: it.Path}
-		wanted[key] = p.host.files[key]
+		if h := p.host.files[key]; h != nil {
+			wanted[key] = h
+		}
 	}
 	p.host.files = wanted
 }

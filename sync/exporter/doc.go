@@ -27,6 +27,15 @@
 // says per kind what the origin has, complete or not and why not (stock.go); the signed list says what
 // this drive carries. A list that the catalogue does not describe is not signed.
 //
+// # A drive that is too small
+//
+// If not everything fits, counted with what the plan removes, or if the drive is for one client, package
+// selection chooses (answer.go): the drive carries whole bundles, commits lie between them, and the
+// catalogue lists the rest as ever. Nothing of that is left out, and the export ends well; it is an error
+// only where a drive of which nothing is known yet can hold nothing. A twentieth of the free space stays
+// free, at most 64 MiB; but what is carried does not leave for that. What leaves to make room is named
+// with the reason, and the origin is said to have it.
+//
 // # Guards
 //
 // Key, clock, format and record are tried before the first byte. A clock that nothing explains is

@@ -40,6 +40,7 @@ type exporter struct {
 	host   *source
 	todo   []payload.Item  // to be copied
 	next   *nextGeneration // what the next commit lists
+	answer *answer         // nil: everything goes on the drive
 
 	revoked []manifest.Fingerprint // former keys whose revocation is on the drive, whatever becomes of the export
 }
@@ -76,7 +77,6 @@ func (x *exporter) need(room volume.Space, items []payload.Item) int64 {
 	for _, it := range items {
 		sum += room.Need(it.Size)
 	}
-	const perFile = 2500 // bytes of both manifest copies, catalogue and Packages for one file, generously
 	if x.held == nil {
 		sum += 4 << 20 // the padding of the manifest copies and Packages
 	}

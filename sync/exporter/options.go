@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/selection"
 	"pkgsneak/sync/volume"
 )
 
@@ -14,6 +15,8 @@ type ExportOptions struct {
 	AcceptClock  bool          // the machine's clock is right, however far ahead it is
 	AllowShrink  bool          // a host that lost most of its packages means it
 	AnyDirectory bool          // Drive need not be a mounted file system of its own
+	For          string        // the name of the client that the drive is for; "" for all
+	Again        bool          // carry again what is in transit on another drive
 	Repair       bool          // read everything on the drive, and write again what is damaged
 	NoReadBack   bool          // do not compare the medium with what was written
 	PartSize     int64         // bytes of the largest file on the drive; 0 is what FAT can hold
@@ -43,6 +46,11 @@ type ExportPlan struct {
 	Need        int64          `json:"need"`                 // bytes on the drive for Copy and Compare, in whole clusters
 	Free        int64          `json:"free"`
 	Namesakes   []Namesake     `json:"namesakes"` // other origins of this name on the drive
+	// Selection is what was chosen for a drive that cannot hold everything, or for one client; nil: all
+	// goes there.
+	Selection *selection.Plan `json:"selection,omitempty"`
+	// Enough is the free space, in bytes, of a drive that would take everything; 0 without Selection.
+	Enough int64 `json:"enough,omitempty"`
 }
 
 // ExportReport is what an export did. Each file of the plan is in exactly one list.

@@ -47,6 +47,9 @@ type Step struct {
 	Item   payload.Item
 }
 
+// Gone is why a file is removed from the drive that the host does not have any more.
+const Gone = "gone from the host"
+
 // planExport compares what the host has with what the drive holds. It is a pure function; steps come ordered by kind and path.
 func planExport(host []HostFile, held []DriveFile) []Step {
 	onDrive := make(map[payload.Key]*DriveFile, len(held))
@@ -61,7 +64,7 @@ func planExport(host []HostFile, held []DriveFile) []Step {
 		delete(onDrive, k)
 	}
 	for _, d := range onDrive {
-		steps = append(steps, Step{Remove, payload.Item{Kind: d.Kind, Path: d.Path, Size: d.Size, Reason: "gone from the host"}})
+		steps = append(steps, Step{Remove, payload.Item{Kind: d.Kind, Path: d.Path, Size: d.Size, Reason: Gone}})
 	}
 	slices.SortFunc(steps, func(a, b Step) int { return payload.Compare(a.Item, b.Item) })
 	return steps

@@ -252,7 +252,7 @@ func (p *Plan) again(missing []layout.Item) {
 		planned := slices.ContainsFunc(p.todo, func(t payload.Item) bool { return t.Kind == kind && t.Path == it.Path })
 		h, here := p.host.files[key]
 		switch {
-		case planned:
+		case planned || p.answer.left(key):
 		case here:
 			p.report.Kept.Files--
 			p.report.Kept.Bytes -= it.Size
@@ -302,8 +302,13 @@ func (p *Plan) makeRoom(ctx context.Context, w *drivewriter.Writer) error {
 // drop takes out what is gone from the host.
 func (p *Plan) drop() {
 	for _, it := range p.report.Plan.Remove {
-		if _, ok := p.next.current[payload.Key{Kind: it.Kind, Path: it.Path}]; ok {
-			forget(p.exporter, payload.Key{Kind: it.Kind, Path: it.Path})
+		key := payload.Key{Kind: it.Kind, Path: it.Path}
+		if _, ok := p.next.current[key]; ok {
+			if p.answer.left(key) {
+				delete(p.next.current, key) // what is known of it stays true
+			} else {
+				forget(p.exporter, key)
+			}
 			p.report.Removed = append(p.report.Removed, it)
 		}
 	}

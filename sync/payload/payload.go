@@ -71,8 +71,8 @@ func Compare(a, b Item) int {
 
 // Key identifies a payload file of an origin.
 type Key struct {
-	Kind Kind
-	Path string
+	Kind Kind   `json:"kind"`
+	Path string `json:"path"`
 }
 
 // Key returns the key of the item.

@@ -82,8 +82,13 @@ func (p *planner) account() {
 			continue
 		}
 		p.plan.Whole = payload.Plus(p.plan.Whole, f.Bytes)
-		if len(p.in.Clients) == 0 && !p.taken[i] {
-			p.plan.Stay = append(p.plan.Stay, Part{Name: p.name(i), Bytes: f.Bytes})
+		if len(p.in.Clients) > 0 || p.taken[i] {
+			continue
+		}
+		part := Part{Name: p.name(i), Bytes: f.Bytes}
+		p.plan.Stay = append(p.plan.Stay, part)
+		if f.Bytes > p.in.Room {
+			p.plan.TooLarge = append(p.plan.TooLarge, part)
 		}
 	}
 	largest := func(a, b Part) int { return cmp.Compare(b.Bytes, a.Bytes) }

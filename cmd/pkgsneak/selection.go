@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/selection"
+)
+
+// selectionLines say what goes on a drive that is too small, what stays here, and what would hold it
+// all: a line for each client, or one where nobody is known. enough is the size of such a drive.
+func selectionLines(s *selection.Plan, enough int64) []string {
+	drive := fmt.Sprintf("a drive with %s free would take all", size(enough))
+	if len(s.Shares) == 0 {
+		var files int
+		for _, g := range s.Groups {
+			files += len(g.Files)
+		}
+		return []string{fmt.Sprintf("%s for this drive (%s), %s; %s", count(files, "file"), size(s.Taken), staying(len(s.Stay), s.Stay), drive)}
+	}
+	var lines []string
+	for _, share := range s.Shares {
+		line := fmt.Sprintf("%s for %s (%s)", count(share.Packages, "package"), share.Client, size(share.Bytes))
+		if share.InTransit > 0 {
+			line += fmt.Sprintf(", %d on the way on other drives", share.InTransit)
+		}
+		var stay []selection.Part
+		for _, part := range s.Stay {
+			if part.Client == share.Client {
+				stay = append(stay, part)
+			}
+		}
+		line += ", " + staying(share.Stay, stay)
+		if share.Trouble != "" {
+			line += "; what it needs is not known (" + share.Trouble + ")"
+		}
+		lines = append(lines, line)
+	}
+	lines[len(lines)-1] += "; " + drive
+	return lines
+}
+
+// staying names the largest of what stays here: "93 stay here (1.9 GiB: gcc 258 MiB, ...)".
+func staying(n int, parts []selection.Part) string {
+	if n == 0 {
+		return "nothing stays here"
+	}
+	const named = 3
+	var total int64
+	var names []string
+	for i, part := range parts {
+		total = payload.Plus(total, part.Bytes)
+		if i < named {
+			names = append(names, path.Base(part.Name)+" "+size(part.Bytes))
+		}
+	}
+	if len(parts) > named {
+		names = append(names, "...")
+	}
+	verb := "stay"
+	if n == 1 {
+		verb = "stays"
+	}
+	return fmt.Sprintf("%d %s here (%s: %s)", n, verb, size(total), strings.Join(names, ", "))
+}
