@@ -1,0 +1,229 @@
+package exporter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/resolve"
+	"pkgsneak/sync/selection"
+	"pkgsneak/sync/volume"
+	"runtime"
+)
+
+// copiesRoom is what both manifest copies and Packages take on a new drive.
+const copiesRoom = 4 << 20
+
+// copiesOn is what they take on the drive already.
+func copiesOn(x *exporter, room volume.Space) int64 {
+	if x.held == nil {
+		return 0
+	}
+	var sum int64
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile} {
+		if fi, err := x.drive.Root().Stat(x.dir + "/" + name); err == nil {
+			sum += room.Need(fi.Size())
+		}
+	}
+	return sum
+}
+
+// reserved is how much of the free space stays free: a twentieth, but no more than 64 MiB.
+func reserved(free int64) int64 { return min(free/20, 64<<20) }
+
+// fit cuts the plan down to what the drive can hold. If everything fits, nothing changes.
+func fit(ctx context.Context, x *exporter) error {
+	p := &x.report.Plan
+	if x.o.For == "" && p.Need <= p.Free+x.freed() {
+		return nil
+	}
+	clients, err := recipients(ctx, x)
+	if err != nil {
+		return err
+	}
+	room, err := volume.SpaceAt(x.o.Drive)
+	if err != nil {
+		return err
+	}
+	in, err := newOffer(ctx, x, room)
+	if err != nil {
+		return err
+	}
+	in.Clients, in.Only = clients, x.o.For != ""
+	plan, err := selection.Make(in)
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	payloads := func(g selection.Group) bool { return g.Files[0].Kind != program }
+	if x.held == nil && x.o.For == "" && !slices.ContainsFunc(plan.Groups, payloads) {
+		return nil // checkSpace says so, once revoked keys are on the drive
+	}
+	a := &answer{plan: plan}
+	apply(a, x)
+	x.answer, p.Selection, p.Enough = a, plan, enough(x, plan.Whole)
+	p.Need = x.need(room, x.todo)
+	return nil
+}
+
+// enough is the free space of a drive that would take files of so many bytes.
+func enough(x *exporter, bytes int64) int64 {
+	bytes += 4<<20 + 1024*perFile + int64(len(x.host.files))*perEntry
+	return bytes + min(bytes/19, 64<<20)
+}
+
+// newOffer lists what could go on the drive, with the room that there is for it.
+func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection.Input, err error) {
+	copied := make(map[payload.Key]bool, len(x.todo))
+	for _, it := range x.todo {
+		copied[it.Key()] = true
+	}
+	bytes := func(size int64) int64 { return room.Need(size) + perFile }
+	free, kept := room.Free, int64(0)
+	for _, it := range x.report.Plan.Remove {
+		free += bytes(it.Size)
+	}
+	var packages, distfiles []*sourceFile
+	for key, h := range x.host.files {
+		held := x.next.current[key]
+		if held != nil {
+			free += bytes(held.Size)
+			if !copied[key] {
+				kept += bytes(held.Size)
+			}
+		}
+		switch {
+		case held == nil && !copied[key]:
+		case key.Kind == payload.Package:
+			packages = append(packages, h)
+		default:
+			distfiles = append(distfiles, h)
+		}
+	}
+	byPath := func(a, b *sourceFile) int {
+		return payload.Compare(payload.Item{Path: a.Path}, payload.Item{Path: b.Path})
+	}
+	slices.SortFunc(packages, byPath)
+	slices.SortFunc(distfiles, byPath)
+	file := func(h *sourceFile) selection.File {
+		return selection.File{Kind: h.Kind, Path: h.Path, Bytes: bytes(h.Size), Held: !copied[payload.Key{Kind: h.Kind, Path: h.Path}]}
+	}
+	for _, h := range packages {
+		if err := context.Cause(ctx); err != nil {
+			return in, err
+		}
+		in.Packages = append(in.Packages, selection.Package{File: file(h), Package: describe(x, h)})
+	}
+	for _, h := range distfiles {
+		in.Distfiles = append(in.Distfiles, file(h))
+	}
+	own := room.Need(1024*perFile) + int64(len(packages)+len(distfiles))*perEntry
+	free -= own + max(0, copiesRoom-copiesOn(x, room))
+	in.Room = max(0, free-reserved(free))
+	if room.Free >= own { // nothing leaves for the sake of what stays free
+		in.Room = max(in.Room, kept)
+	}
+	if program := ownProgram(x); program.Bytes > 0 && program.Bytes <= in.Room/4 {
+		in.Extras = append(in.Extras, program)
+	}
+	return in, nil
+}
+
+// ownProgram is the running program as a file for the drive; without bytes if it is none that is of
+// use there.
+func ownProgram(x *exporter) selection.File {
+	file, size := openStatic(x.m.Executable)
+	if file == nil {
+		return selection.File{}
+	}
+	file.Close()
+	key := payload.Key{Kind: program, Path: layout.BinFile(runtime.GOARCH)}
+	held := x.next.current[key]
+	return selection.File{Kind: program, Path: key.Path, Bytes: size + perFile, Held: held != nil && held.Size == size}
+}
+
+// describe is a package as the evaluator wants it: as the host's index has it, or the catalogue on the
+// drive, or the package itself.
+func describe(x *exporter, h *sourceFile) resolve.Package {
+	entry := h.entry
+	if entry.IsZero() && x.next.current[payload.Key{Kind: h.Kind, Path: h.Path}] != nil {
+		entry = x.next.entries[h.Path]
+	}
+	if entry.IsZero() {
+		entry = readEntry(x.host, h)
+	} else {
+		header := x.next.header
+		if x.host.header != nil {
+			header = *x.host.header
+		}
+		entry = pkgindex.Rebase(entry, header, pkgindex.Header{})
+	}
+	p := resolve.FromKeys(entry.Get)
+	if p.CPV == "" {
+		if name, err := binpkg.ParseName(h.Path); err == nil {
+			p.CPV = name.Category + "/" + name.PF
+		}
+	}
+	p.Size = h.Size
+	return p
+}
+
+// readEntry reads what a package says of itself; nothing where it cannot be read, which is told when
+// it is copied.
+func readEntry(s *source, h *sourceFile) pkgindex.Entry {
+	file, err := s.packages.open(h.Path, h.info)
+	if err != nil {
+		return pkgindex.Entry{}
+	}
+	defer file.Close()
+	entry, _ := ownEntry(file, h.Size, h.Path)
+	return entry
+}
+
+// apply makes the plan of an export that of the selection.
+func apply(a *answer, x *exporter) {
+	a.group, a.leaves = make(map[payload.Key]int), make(map[payload.Key]bool)
+	todo := make(map[payload.Key]payload.Item, len(x.todo))
+	for _, it := range x.todo {
+		todo[it.Key()] = it
+	}
+	var chosen []payload.Item
+	for i, g := range a.plan.Groups {
+		for _, key := range g.Files {
+			if it, ok := todo[key]; ok {
+				chosen = append(chosen, it)
+				a.group[key] = i
+				delete(todo, key)
+			}
+		}
+	}
+	p := &x.report.Plan
+	for key := range todo {
+		if old := x.next.current[key]; old != nil {
+			p.Remove = append(p.Remove, payload.Item{Kind: key.Kind, Path: key.Path, Size: old.Size, Reason: Outdated})
+		}
+	}
+	for _, l := range a.plan.Leave {
+		old := x.next.current[l.Key]
+		if old == nil {
+			continue // it is the older build of what stays here, which is gone by now
+		}
+		a.leaves[l.Key] = true
+		p.Remove = append(p.Remove, payload.Item{Kind: l.Kind, Path: l.Path, Size: old.Size, Reason: l.Reason})
+		x.report.Kept.Files--
+		x.report.Kept.Bytes -= old.Size
+	}
+	payload.Sort(p.Remove)
+	stays := func(it payload.Item) bool { _, ok := todo[it.Key()]; return ok }
+	p.Copy, p.Compare, p.Keep = slices.DeleteFunc(p.Copy, stays), slices.DeleteFunc(p.Compare, stays), x.report.Kept
+	x.todo = chosen
+}
+
+// Outdated is why a file leaves the drive whose successor has no room there.
+const Outdated = "it is not what this machine has by now, which does not fit"
+
+// recipients are the machines that an export is for.
+func recipients(context.Context, *exporter) ([]selection.Client, error) { return nil, nil }
