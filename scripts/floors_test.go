@@ -110,6 +110,7 @@ var (
 		"github.com/klauspost/compress":       {"scripts/bench", "sync/binhost", "sync/binpkg", "sync/ebuilds", "sync/layout", "sync/pkgindex"},
 		"github.com/landlock-lsm/go-landlock": {"sync/sandbox"},
 		"github.com/pierrec/lz4/v4":           {"sync/binhost", "sync/binpkg"},
+		"github.com/google/jsonschema-go":     {"cmd/pkgsneak"},
 		"github.com/rogpeppe/go-internal":     {"cmd/pkgsneak"},
 		"github.com/ulikunitz/xz":             {"sync/binhost", "sync/binpkg"},
 		"github.com/urfave/cli/v2":            {"cmd/pkgsneak"},

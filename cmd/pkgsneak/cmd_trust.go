@@ -496,6 +496,12 @@ func asEmptyMount(mount string, err error) error {
 	return err
 }
 
+// trustListReport is the result of trust list.
+type trustListReport struct {
+	Keys  []keyReport   `json:"trusted"`
+	Never []neverReport `json:"never"`
+}
+
 func trustList(c *call) error {
 	st, err := c.openState(true)
 	if err != nil {
@@ -510,10 +516,7 @@ func trustList(c *call) error {
 	if err != nil {
 		return err
 	}
-	report := struct {
-		Keys  []keyReport   `json:"trusted"`
-		Never []neverReport `json:"never"`
-	}{}
+	var report trustListReport
 	for _, k := range ring {
 		c.out.say("%s  %s  %s%s", k.Fingerprint().Grouped(), day(k.Created()), k.UserID(), keyProblem(k, c.env.now()))
 		report.Keys = append(report.Keys, newKeyReport(k))

@@ -629,6 +629,9 @@ func storyJSONLines(ts *testscript.TestScript, neg bool, args []string) {
 		if err := json.Unmarshal([]byte(line), &last); err != nil {
 			ts.Fatalf("%v: %q", err, line)
 		}
+		if err := checkSchema([]byte(line)); err != nil {
+			ts.Fatalf("%v: %q", err, line)
+		}
 		if last.Format == jsonFormat {
 			results++
 		}
