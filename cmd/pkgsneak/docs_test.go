@@ -3,32 +3,44 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/urfave/cli/v2"
 )
 
-// The README and --help say of the exit codes what exit.go means.
-func TestExitCodesAreDocumented(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+// The page that explains exit codes and --help say of them what exit.go means, and no document has a line
+// that is wider than a page.
+func TestDocumentsAreCurrent(t *testing.T) {
 	help := rootHelp(newApp(testFace(t, nil)), widest)
-	rows := 0
 	for _, m := range exitMeanings {
-		if row := fmt.Sprintf("| %d | %s |\n", m.code, m.text); !strings.Contains(string(readme), row) {
-			t.Errorf("the README lacks the row %q", row)
-		}
 		if line := fmt.Sprintf("%5d  %s\n", m.code, m.text); !strings.Contains(help, line) {
 			t.Errorf("--help lacks the line %q", line)
 		}
 	}
-	_, table, _ := strings.Cut(string(readme), "## Exit codes")
-	table, _, _ = strings.Cut(table, "\n## ")
-	if rows = strings.Count(table, "\n| ") - 2; rows != len(exitMeanings) {
-		t.Errorf("the README has %d exit codes, exit.go has %d", rows, len(exitMeanings))
+	documents, err := filepath.Glob("doc/*.md")
+	if err != nil || len(documents) < 5 {
+		t.Fatalf("%q, %v", documents, err)
+	}
+	for _, d := range append(documents, "../../README.md", "../../CHANGELOG.md") {
+		text, err := os.ReadFile(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for line := range strings.Lines(string(text)) {
+			n++
+			if width(strings.TrimSuffix(line, "\n")) > 100 {
+				t.Errorf("%s:%d has more than 100 columns: %q", d, n, line)
+			}
+		}
+		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(d), link[1])); err != nil {
+				t.Errorf("%s links to what is not there: %v", d, err)
+			}
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ const (
 	exitInterrupted = 130
 )
 
-// exitMeanings is what --help and the README say.
+// exitMeanings is what --help and the manual pages say.
 var exitMeanings = []struct {
 	code int
 	text string
