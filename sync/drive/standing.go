@@ -32,7 +32,8 @@ const (
 	Committed
 	// broken is ours, and neither manifest can be used: both are torn or damaged, or the key was
 	// revoked since. Nobody can tell what is listed, so nothing is removed and no name is used again
-	// before a generation is committed that has everything; the session removes the rest when it ends,
+	// before a generation is committed; what holds the bytes that an export would write can be listed
+	// by it where it lies (Remains); the session removes the rest when everything is written,
 	// or the next one does, for which it is a leftover.
 	Broken
 )

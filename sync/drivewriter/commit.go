@@ -145,6 +145,7 @@ func (w *Writer) discard(ctx context.Context, signed *manifest.Signed) error {
 		}
 	}
 	clear(w.uncommitted)
+	gone = append(gone, outlived(w)...)
 	w.orphans, w.absent = nil, nil
 	w.progress(Removing, "", int64(len(gone)))
 	if err := w.unlinkAll(ctx, gone); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 )
@@ -42,20 +43,29 @@ func (w *Writer) compare(ctx context.Context, signed *manifest.Signed) error {
 
 // checkLayout compares layout.conf, which is small and without which Portage finds no distfile on
 // the drive. A changed one is written again.
-func (w *Writer) checkLayout(ctx context.Context) error {
-	if w.committed == nil {
+func (w *Writer) checkLayout() error {
+	at, absent := slices.BinarySearch(w.absent, layout.LayoutFile)
+	want, listed := w.listed[layout.LayoutFile]
+	if absent || !listed && !slices.Contains(w.others, layout.LayoutFile) {
 		return nil
 	}
-	right, err := w.committed.Matches(ctx, layout.LayoutFile)
-	if at, absent := slices.BinarySearch(w.absent, layout.LayoutFile); err == nil && !right && !absent {
+	data, err := w.d.ReadAll(w.root, layout.LayoutFile, 1<<10)
+	if drive.Vanished(err) {
+		return err
+	}
+	if !listed { // as of now the only file that can be kept of a list that cannot be read
+		want = manifest.File{Path: layout.LayoutFile, Size: int64(len(layout.Layout)), Sum: digest.Bytes([]byte(layout.Layout))}
+		w.listed[layout.LayoutFile] = want
+	}
+	if err != nil || digest.Bytes(data) != want.Sum {
 		w.absent = slices.Insert(w.absent, at, layout.LayoutFile)
 	}
-	return err
+	return nil
 }
 
 // spotCheck reads a sample of the committed generation's files.
 func (w *Writer) spotCheck(ctx context.Context) error {
-	if err := w.checkLayout(ctx); err != nil || w.committed == nil || w.o.NoReadBack {
+	if err := w.checkLayout(); err != nil || w.committed == nil || w.o.NoReadBack {
 		return err
 	}
 	var names []string

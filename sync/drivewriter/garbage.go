@@ -100,7 +100,7 @@ func (t *garbage) visit(l *drive.Level, name string, entry *listing.Entry, depth
 	switch {
 	case name == layout.ManifestFile || name == layout.NextManifestFile || name == layout.PackagesFile:
 		return false, nil
-	case layout.MadeHere(name) && (w.as.HasLeftovers() || name == layout.LayoutFile):
+	case layout.MadeHere(name) && w.as.HasLeftovers():
 	default:
 		t.stay(name)
 		return false, nil
@@ -137,15 +137,18 @@ func (t *garbage) stay(name string) {
 	}
 }
 
-// outlived are the files that nobody could tell the list of, once a generation has replaced them.
+// outlived are the files that nobody could tell the list of, once a generation has replaced them. They
+// count as others no longer.
 func outlived(w *Writer) (names []string) {
 	if w.as != drive.Broken || w.committed == nil || len(w.uncommitted)+len(w.places.reserved) > 0 {
 		return nil
 	}
-	for _, name := range w.others {
-		if layout.MadeHere(name) {
+	w.others = slices.DeleteFunc(w.others, func(name string) bool {
+		_, listed := w.listed[name]
+		if !listed && layout.MadeHere(name) {
 			names = append(names, name)
 		}
-	}
+		return listed || layout.MadeHere(name)
+	})
 	return names
 }

@@ -66,7 +66,7 @@ const blankText = "\n\n\n\n\n\n\n\n"
 
 // allOf are the files of a small host where they lie if nothing is in the way, and some more.
 func allOf(more ...string) []string {
-	files := []string{layout.LayoutFile}
+	var files []string
 	for key := range small().files {
 		files = append(files, layout.WantedPath(key.Kind, key.Path))
 	}
@@ -190,7 +190,7 @@ func TestWhatLiesThere(t *testing.T) {
 				t.Error("something was changed in a directory of somebody else")
 			}
 			for _, file := range row.gone {
-				if _, still := after[file]; still && after[file] == before[file] && file != layout.LayoutFile {
+				if _, still := after[file]; still && after[file] == before[file] {
 					t.Errorf("%s is still there", file)
 				}
 			}
@@ -341,9 +341,6 @@ func TestCutOffInABrokenOrigin(t *testing.T) {
 			d.Close()
 			now := contents(t, origin, "")
 			for name, data := range before {
-				if name == layout.LayoutFile {
-					continue // always the same; it is made anew
-				}
 				if strings.HasPrefix(name, layout.PackagesDir+"/app") || strings.HasPrefix(name, layout.GenerationDir+"/") || strings.HasPrefix(name, layout.DistfilesDir+"/") {
 					if now[name] != data {
 						t.Fatalf("cut at %d %v: %q is gone before there is a generation", left, c.at, name)

@@ -88,6 +88,9 @@ func (d *describer) describe(ctx context.Context, path string) description {
 			return description{entry: e}
 		}
 	}
+	if d.held == nil {
+		return description{err: durable.ErrChanged} // it was the host's a moment ago
+	}
 	e, err := d.fromDrive(ctx, *it)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

@@ -36,6 +36,10 @@
 // free, at most 64 MiB; but what is carried does not leave for that. What leaves to make room is named
 // with the reason, and the origin is said to have it.
 //
+// A generation that cannot be read (its record is damaged, or both copies of its manifest are) is no
+// reason to write everything again: what lies there is read once and compared with the host's files, of
+// kinds that are switched off, too, and what is the same is listed again where it is (remains.go).
+//
 // # Guards
 //
 // Key, clock, format and record are tried before the first byte. A clock that nothing explains is

@@ -23,24 +23,25 @@ type exporter struct {
 	w  progress.Watcher
 	st *state.Dir
 
-	report *ExportReport
-	key    *manifest.PrivateKey        // nil until the first export makes it
-	hidden bool                        // there is one, which this user may not read
-	past   manifest.Ring               // the keys before it
-	now    time.Time                   // the clock, or what was signed here before if that is later
-	name   string                      // the origin's
-	drive  *drive.Drive                // nil while there is no tree
-	dir    string                      // the origin's directory
-	held   *drive.Generation           // on the drive; nil on the first export
-	state  func() (drive.State, error) // what is left to do there; it is found out while the host is looked at
-	enough context.CancelFunc          // ends that
-	told   *layout.Facts               // its facts; nil if it does not tell, or they cannot be read
-	stale  bool                        // its packages/Packages is an older generation's, or a file of its own is damaged, which only a new generation renews
-	broken *damage                     // what was found damaged in it
-	host   *source
-	todo   []payload.Item  // to be copied
-	next   *nextGeneration // what the next commit lists
-	answer *answer         // nil: everything goes on the drive
+	report  *ExportReport
+	key     *manifest.PrivateKey        // nil until the first export makes it
+	hidden  bool                        // there is one, which this user may not read
+	past    manifest.Ring               // the keys before it
+	now     time.Time                   // the clock, or what was signed here before if that is later
+	name    string                      // the origin's
+	drive   *drive.Drive                // nil while there is no tree
+	dir     string                      // the origin's directory
+	held    *drive.Generation           // on the drive; nil on the first export
+	state   func() (drive.State, error) // what is left to do there; it is found out while the host is looked at
+	enough  context.CancelFunc          // ends that
+	told    *layout.Facts               // its facts; nil if it does not tell, or they cannot be read
+	stale   bool                        // its packages/Packages is an older generation's, or a file of its own is damaged, which only a new generation renews
+	broken  *damage                     // what was found damaged in it
+	remains *remains                    // of a generation there that cannot be read; nil if held is not, or there is none
+	host    *source
+	todo    []payload.Item  // to be copied
+	next    *nextGeneration // what the next commit lists
+	answer  *answer         // nil: everything goes on the drive
 
 	revoked []manifest.Fingerprint // former keys whose revocation is on the drive, whatever becomes of the export
 }
@@ -77,7 +78,7 @@ func (x *exporter) need(room volume.Space, items []payload.Item) int64 {
 	for _, it := range items {
 		sum += room.Need(it.Size)
 	}
-	if x.held == nil {
+	if x.held == nil && x.remains == nil {
 		sum += 4 << 20 // the padding of the manifest copies and Packages
 	}
 	return sum + room.Need(int64(len(items)+1024)*perFile)
@@ -99,7 +100,7 @@ func (x *exporter) checkSpace() error {
 
 // freed is what the old files take that the new generation does not list any more.
 func (x *exporter) freed() int64 {
-	sum := payload.Count(x.report.Plan.Remove).Bytes
+	sum := payload.Count(x.report.Plan.Remove).Bytes + x.remains.left()
 	for _, it := range x.todo {
 		if old, ok := x.next.current[payload.Key{Kind: it.Kind, Path: it.Path}]; ok {
 			sum += old.Size

@@ -121,8 +121,11 @@ func (x *exporter) findOffered(ctx context.Context) error {
 
 func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err error) {
 	x.dir, x.held, err = x.drive.FindOrigin(key, x.name, x.now, x.past...)
-	if x.held == nil || err != nil {
+	if err != nil {
 		return err
+	}
+	if x.held == nil {
+		return readRemains(x, key)
 	}
 	ctx, x.enough = context.WithCancel(ctx)
 	x.state = pipeline.Future(func() (drive.State, error) { return x.held.State(ctx) })

@@ -35,7 +35,7 @@ func (x *exporter) plan(ctx context.Context) error {
 
 func (x *exporter) scan(ctx context.Context) (err error) {
 	x.w.Tell(progress.Event{Phase: progress.PhaseScan, Path: x.m.PKGDIR})
-	x.host, err = readSource(ctx, x.st, x.m, !x.o.NoPackages, !x.o.NoDistfiles, x.next.entries)
+	x.host, err = scanForRemains(ctx, x)
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,9 @@ func (x *exporter) checkClock(context.Context) error {
 // compareAll compares host and drive and makes what the next commit lists out of what the drive holds.
 func (x *exporter) compareAll(ctx context.Context) error {
 	x.chooseHeader()
+	if err := reuseRemains(ctx, x); err != nil {
+		return err
+	}
 	held := x.heldFiles()
 	p := &x.report.Plan
 	p.Copy, p.Compare, p.Remove = []payload.Item{}, []payload.Item{}, []payload.Item{}
@@ -136,7 +139,7 @@ func (x *exporter) compareAll(ctx context.Context) error {
 // heldFiles lists what the drive holds of the kinds that are looked at, and takes everything it holds as the beginning of the next generation.
 func (x *exporter) heldFiles() []DriveFile {
 	if x.held == nil {
-		return nil
+		return heldRemains(x.next)
 	}
 	var files []DriveFile
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
@@ -258,7 +261,7 @@ func (x *exporter) guard(context.Context) error {
 	if err := tryKey(x); err != nil {
 		return err
 	}
-	if x.held == nil && len(x.todo) == 0 {
+	if x.held == nil && len(x.todo)+len(x.next.current) == 0 {
 		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices})
 	}
 	if err := drivewriter.CheckCapacity(carriedAfter(x.next.current, x.todo, p.Remove), x.o.PartSize); err != nil {
@@ -267,13 +270,13 @@ func (x *exporter) guard(context.Context) error {
 	if err := checkCatalogue(x); err != nil {
 		return err
 	}
-	if x.o.AllowShrink || x.held == nil {
+	if x.o.AllowShrink {
 		return nil
 	}
-	if before, after := len(x.held.Packages()), x.host.count(payload.Package); !x.o.NoPackages && payload.Shrunk(before, after) {
+	if before, after := countOnDrive(x, payload.Package), x.host.count(payload.Package); !x.o.NoPackages && payload.Shrunk(before, after) {
 		return &ShrinkError{Kind: payload.Package, Dir: p.PKGDIR, Before: before, After: after}
 	}
-	if before := len(x.held.Distfiles()); !x.o.NoDistfiles && before > 0 && x.host.count(payload.Distfile) == 0 {
+	if before := countOnDrive(x, payload.Distfile); !x.o.NoDistfiles && before > 0 && x.host.count(payload.Distfile) == 0 {
 		return &ShrinkError{Kind: payload.Distfile, Dir: p.DISTDIR, Before: before}
 	}
 	return nil

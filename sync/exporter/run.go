@@ -61,6 +61,7 @@ func (p *Plan) Run(ctx context.Context) (err error) {
 		}
 	}()
 	p.adopt(w)
+	takeRemains(p, w)
 	p.again(w.Missing())
 	if err := p.makeRoom(ctx, w); err != nil {
 		return err
@@ -348,7 +349,7 @@ func (p *Plan) leaveOut(it payload.Item, why error, hint string) {
 // sameAsHeld reports whether, after all that was left out, there is nothing to commit.
 func (p *Plan) sameAsHeld(w *drivewriter.Writer) bool {
 	held := w.Committed()
-	if held == nil || len(p.report.Copied)+len(p.report.Removed) > 0 || p.stale || !p.sameKey() || !p.next.says(p.told, p.held.Record.Has) {
+	if held == nil || p.held == nil || len(p.report.Copied)+len(p.report.Removed) > 0 || p.stale || !p.sameKey() || !p.next.says(p.told, p.held.Record.Has) {
 		return false
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {

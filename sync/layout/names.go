@@ -2,6 +2,7 @@ package layout
 
 import (
 	"fmt"
+	"iter"
 	"path"
 	"pkgsneak/sync/binpkg"
 	"strings"
@@ -154,6 +155,35 @@ func OtherPath(kind Kind, name, category string, n int) (stored, also string) {
 		return otherPackage(name, category, n)
 	}
 	return fmt.Sprintf("%s/%s-%d", kind.dir(), cleanPath(name), n+1), ""
+}
+
+// Bounds of StoredNames: a name gets a higher number or another directory only where the ones before it
+// are taken, which an export frees.
+const (
+	likelyTries    = 8
+	likelyOverflow = 9
+)
+
+// StoredNames are the names that a file, or its parts, can have been given on a drive, below ORIGIN: the
+// wanted one first, then those that are given where names are taken and directories are full.
+func StoredNames(kind Kind, name, category string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for n := range likelyTries {
+			stored := WantedPath(kind, name)
+			if n > 0 {
+				stored, _ = OtherPath(kind, name, category, n)
+			}
+			for overflow := 1; overflow <= likelyOverflow; overflow++ {
+				at := stored
+				if overflow > 1 {
+					at = OverflowPath(stored, overflow)
+				}
+				if !yield(at) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func otherDistfile(name string, n int) string {

@@ -1,0 +1,121 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/listing"
+)
+
+// Remains are the payload files in the directory of an origin of ours whose last generation cannot be
+// read: its record is damaged, both copies of its manifest are, or its key was revoked since. No list
+// says what they are, but what they hold can be compared with what an export would write.
+type Remains struct {
+	Dir   string          // the origin's, below layout.TreeDir
+	Why   error           // what cannot be read
+	Files []manifest.File // sorted by path; the digest is that of the signed list, zero where there is none
+
+	drive *Drive
+}
+
+// FindRemains looks for them; nil where the directory holds no generation of ours, or a whole one.
+func FindRemains(d *Drive, dir string, ring manifest.Ring, now time.Time) (*Remains, error) {
+	if info, err := d.root.Lstat(dir); errors.Is(err, fs.ErrNotExist) && d.Present() || err == nil && !info.IsDir() {
+		return nil, nil
+	}
+	as, best, other, err := d.StandingOf(dir, ring, now)
+	if err != nil || as != Committed && as != Broken {
+		return nil, err
+	}
+	r := &Remains{Dir: dir, drive: d, Why: d.worse(dir, best, other)}
+	if as == Committed {
+		g, err := d.FromCopies(dir, best, other)
+		if err == nil {
+			g.Close()
+			return nil, nil
+		}
+		r.Why = err
+	}
+	if err := r.walk(best.Signed); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(r.Files, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
+	return r, nil
+}
+
+// walk finds the files of the layout; with a list, only what it has, in the size that it says.
+func (r *Remains) walk(list *manifest.Signed) error {
+	root, err := r.drive.root.OpenRoot(r.Dir)
+	if err != nil {
+		return r.drive.Classify("opening", r.Dir, err)
+	}
+	defer root.Close()
+	var dirs listing.Reader
+	var look func(above *Level, name, at string, depth int) error
+	look = func(above *Level, name, at string, depth int) error {
+		l, err := r.drive.Enter(&dirs, root, above, name, at, true)
+		if err != nil {
+			if Vanished(err) {
+				return err
+			}
+			return nil // the session finds out, and says what to do
+		}
+		defer l.Close()
+		for _, e := range l.Entries {
+			file := path.Join(at, e.Name())
+			if e.IsDir() && depth < MaxDepth && layout.OfLayout(file) {
+				if err := look(l, e.Name(), file, depth+1); err != nil {
+					return err
+				}
+				continue
+			}
+			if !e.IsRegular() || !layout.MadeHere(file) {
+				continue
+			}
+			f := manifest.File{Path: file, Size: e.Size()}
+			if list != nil {
+				if listed, ok := list.Find(file); !ok || listed.Size != f.Size {
+					continue
+				}
+				f, _ = list.Find(file)
+			}
+			if _, _, payload := layout.KindOf(file); payload {
+				r.Files = append(r.Files, f)
+			}
+		}
+		return nil
+	}
+	return look(nil, "", ".", 0)
+}
+
+// Read reads files one after the other from the medium itself and returns them with their digests, and
+// the digest of all of them joined.
+func (r *Remains) Read(ctx context.Context, names []string) (files []manifest.File, whole manifest.Digest, err error) {
+	root, err := r.drive.root.OpenRoot(r.Dir)
+	if err != nil {
+		return nil, whole, r.drive.Classify("opening", r.Dir, err)
+	}
+	defer root.Close()
+	joined, buf := digest.New(digest.BLAKE2B), AlignedBuffer()
+	for _, name := range names {
+		f, err := OpenMedium(root, name)
+		if err != nil {
+			return nil, whole, r.drive.Classify("reading", name, err)
+		}
+		sums, err := digest.Reader(ctx, io.TeeReader(f, joined), digest.BLAKE2B, buf)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, whole, r.drive.Classify("reading", name, err)
+		}
+		files = append(files, manifest.File{Path: name, Size: sums.Size, Sum: sums.Blake2b})
+	}
+	return files, joined.Sum().Blake2b, nil
+}
