@@ -15,26 +15,31 @@ func forgetCommand(f *face) *cli.Command {
 		Category:  "export and import",
 		Usage:     "take an origin off a drive",
 		ArgsUsage: "ORIGIN DRIVE",
-		UsageText: "forget ORIGIN DRIVE [--yes]",
+		UsageText: "forget ORIGIN DRIVE [--unsigned] [--yes]",
 		Description: "Removes what an origin exported to a drive: one whose key was lost, whose host is gone, or that is not wanted any\n" +
 			"more. ORIGIN is its directory below DRIVE/pkgsneak, as status names it. Only what its own signed list names is\n" +
 			"removed, and what a pulled export of it left; whether its key is trusted, was revoked or has expired does not\n" +
-			"matter. Other files stay, and are named.\n" +
+			"matter. Other files stay, and are named. If nothing validly signed tells what belongs to it, nothing goes without\n" +
+			"--unsigned, which removes all that has a name of pkgsneak's there.\n" +
 			"A run that was stopped, or a drive that was pulled, is finished by the same command. Nothing changes on clients.",
-		Flags:  flags(common, noProgress, pretend, yes),
+		Flags:  flags(common, noProgress, pretend, yes, unsigned),
 		Action: f.action(2, 2, forgetOrigin),
 	}
 }
 
 func forgetOrigin(c *call) error {
 	m := machine.Machine{Now: c.env.now, StateDir: c.stateDir()}
-	o := forget.Options{Drive: c.args[1], Origin: c.args[0], Pretend: c.opt.pretend}
+	o := forget.Options{Drive: c.args[1], Origin: c.args[0], Pretend: c.opt.pretend, Unsigned: c.opt.unsigned}
 	watch, done := c.watcher()
 	defer done()
 	if !o.Pretend && !c.opt.yes {
 		if !c.out.asks {
+			also := ""
+			if o.Unsigned {
+				also = " --unsigned"
+			}
 			return withHint(usageErrorf("forget asks before it removes anything, and there is no terminal"),
-				"pkgsneak forget %s %s --yes", shellWord(o.Origin), shellWord(o.Drive))
+				"pkgsneak forget %s %s%s --yes", shellWord(o.Origin), shellWord(o.Drive), also)
 		}
 		o.Confirm = func(r *forget.Report) (bool, error) {
 			forgetText{c}.plan(r)
@@ -74,6 +79,9 @@ type forgetText struct{ *call }
 func (c forgetText) plan(r *forget.Report) {
 	c.out.say("%s on %s: %s", bold(r.Dir), r.Drive, tally(r.Files, "file"))
 	switch {
+	case r.Unsigned != "":
+		c.out.warn("nothing validly signed tells what belongs to %s (%s): all goes that has a name of pkgsneak's there", r.Dir, r.Unsigned)
+		return
 	case r.Fingerprint == "" && len(r.Others) > 0:
 		c.out.say("  nothing is left of it; other files lie there")
 		return
@@ -85,7 +93,11 @@ func (c forgetText) plan(r *forget.Report) {
 	if r.Beside != "" {
 		c.out.warn("the key %s signed in %s, too: what that names stays, and so does what no list names; the next forget is for it", r.Beside.Grouped(), r.Dir)
 	}
-	c.out.say("  last exported  %s", when(r.Signed, c.env.now()))
+	if r.Serial == 0 {
+		c.out.say("  last exported  never: its first export was not finished")
+	} else {
+		c.out.say("  last exported  %s", when(r.Signed, c.env.now()))
+	}
 	if r.Own {
 		c.out.warn("this machine exports it: the next export to this drive writes it all again")
 	}

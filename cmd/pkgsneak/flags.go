@@ -65,6 +65,7 @@ type options struct {
 	fingerprint string
 	replaces    string // a fingerprint
 	never       bool
+	unsigned    bool
 }
 
 // defaultListen is where serve listens unless --listen names another place.
@@ -166,6 +167,11 @@ var ask = groupHow.of(flagSet{
 var yes = groupHow.of(flagSet{
 	{name: "yes", usage: "do not ask", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.yes} }},
+})
+
+var unsigned = groupHow.of(flagSet{
+	{name: "unsigned", usage: "take an origin, too, of which nothing validly signed tells what belongs to it", typed: true,
+		to: func(o *options) flag.Value { return toggle{&o.unsigned} }},
 })
 
 var kindsLeft = groupWhat.of(flagSet{

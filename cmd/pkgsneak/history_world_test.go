@@ -766,7 +766,6 @@ var (
 	hintCommand = regexp.MustCompile(`pkgsneak ([a-z]+)((?: +(?:--?[a-zA-Z-]+(?:[= ][0-9A-F]{40})?|/[^ ;,]+|[0-9A-F]{40}))*)`)
 	hintFlag    = regexp.MustCompile(`--(?:allow-shrink|accept-clock|accept-future|accept-rotation|allow-older|replace)`)
 	forgetHint  = regexp.MustCompile(`pkgsneak forget ('[^']+'|[^\s';]+) (/[^\s;,]+)`)
-	removeHint  = regexp.MustCompile(`rm -r (/[^\s;,]+)`)
 )
 
 // follow does what hints say, and gives the flags that they add to the command. Rounds are counted from 1: what cannot be taken back is done when the rest did not help.
@@ -859,15 +858,12 @@ func (w *world) exportAsTold(d *usbDrive, repair, last bool) {
 	}
 }
 
-// forgetAsTold takes origins off a drive that a text says are to be forgotten, by hand where nothing else does it.
+// forgetAsTold takes origins off a drive that a text says are to be forgotten, unsigned ones where that is the way out.
 func (w *world) forgetAsTold(m *computer, d *usbDrive, text string) {
 	for _, found := range forgetHint.FindAllStringSubmatch(text, -1) {
 		res := w.run(m, "forget", strings.Trim(found[1], "'"), d.root, "--yes")
-		for _, by := range removeHint.FindAllStringSubmatch(res.out, -1) {
-			if strings.HasPrefix(by[1], d.root+"/pkgsneak/") {
-				fmt.Fprintf(&w.story, "rm -r %s\n", by[1])
-				w.check(os.RemoveAll(by[1]))
-			}
+		if strings.Contains(res.out, "--unsigned") {
+			w.run(m, "forget", strings.Trim(found[1], "'"), d.root, "--yes", "--unsigned")
 		}
 	}
 }

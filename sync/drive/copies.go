@@ -185,6 +185,10 @@ func (d *Drive) PastCopies(dir string, ring manifest.Ring) (best, other Manifest
 	return best, other
 }
 
+// Begun says whether a copy has nothing in it but what an export begins with, or the beginning of a
+// message that a pull has cut off.
+func (s *ManifestCopy) Begun() bool { return errors.Is(s.State.Err, errBlank) || s.torn() }
+
 // blank says whether a manifest copy is there and has nothing in it but newlines.
 func (s *ManifestCopy) blank() bool { return s.newlines }
 

@@ -23,10 +23,10 @@ const (
 	Foreign Standing = iota
 	// empty has no file but blank manifests: whoever made it has nothing to lose. Nothing is removed.
 	Empty
-	// begun is a first export that was never committed. Manifest, made before any payload and
-	// written after Manifest.next, has nothing in it but its newlines, and Manifest.next no whole
-	// signed message of another key. The files that lie there under names of the layout are
-	// leftovers.
+	// begun is a first export of ours that was never committed. Manifest, made before any payload and
+	// written after Manifest.next, has nothing in it but its newlines, Manifest.next no whole signed
+	// message of another key, and the note of the owner (OwnerNote), or that message, is ours. The
+	// files that lie there under names of the layout are leftovers. Without the note it is foreign.
 	Begun
 	// committed has a generation of ours; what it does not list are leftovers.
 	Committed
@@ -98,7 +98,7 @@ func uncommitted(d *Drive, dir string, ring manifest.Ring, current, next Manifes
 	switch {
 	case ours && others:
 		return Foreign, nil
-	case current.blank() && !others && !errors.As(next.State.Err, &key):
+	case current.blank() && !others && !errors.As(next.State.Err, &key) && (ours || OwnerOf(d, dir, ring) != ""):
 		return Begun, nil
 	case ours:
 		return Broken, nil
@@ -117,8 +117,35 @@ func uncommitted(d *Drive, dir string, ring manifest.Ring, current, next Manifes
 	return Foreign, nil
 }
 
-// HasFiles says whether there is anything in a directory besides directories and blank files that an
-// origin begins with.
+// maxOwner is the longest note of an owner, in bytes; one is some 400.
+const maxOwner = 16 << 10
+
+// OwnerOf returns the key of a ring that began an origin in a directory and has committed nothing there,
+// by the note that it left; "" if there is none, or another key signed it.
+func OwnerOf(d *Drive, dir string, ring manifest.Ring) manifest.Fingerprint {
+	text, err := d.ReadAll(d.root, path.Join(dir, layout.OwnerFile), maxOwner)
+	if err != nil {
+		return ""
+	}
+	note, err := manifest.OpenPast(text, ring)
+	if err != nil {
+		return ""
+	}
+	return note.Signer
+}
+
+// OwnerNote is the note that says that an origin is a key's, before there is anything else that does: a
+// signed list of nothing.
+func OwnerNote(key *manifest.PrivateKey, now time.Time) ([]byte, error) {
+	at := now.UTC().Truncate(time.Second)
+	if made := key.Public().Created(); at.Before(made) {
+		at = made
+	}
+	return manifest.Sign(&manifest.List{Timestamp: at}, key, at)
+}
+
+// HasFiles says whether there is anything in a directory besides directories, blank files that an origin
+// begins with and the note of its owner.
 func HasFiles(d *Drive, dir string) (bool, error) {
 	root, err := d.root.OpenRoot(dir)
 	if err != nil {
@@ -144,7 +171,7 @@ func HasFiles(d *Drive, dir string) (bool, error) {
 				if text, err := d.ReadCopy(dir, file); err != nil || len(text) > 0 {
 					return true, nil
 				}
-			case e.IsRegular() && layout.IsPlaceholder(e.Name()):
+			case e.IsRegular() && (layout.IsPlaceholder(e.Name()) || file == layout.OwnerFile):
 			default:
 				return true, nil
 			}

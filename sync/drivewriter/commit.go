@@ -146,6 +146,9 @@ func (w *Writer) discard(ctx context.Context, signed *manifest.Signed) error {
 	}
 	clear(w.uncommitted)
 	gone = append(gone, outlived(w)...)
+	if w.noted { // the list tells the owner now
+		gone, w.noted = append(gone, layout.OwnerFile), false
+	}
 	w.orphans, w.absent = nil, nil
 	w.progress(Removing, "", int64(len(gone)))
 	if err := w.unlinkAll(ctx, gone); err != nil {

@@ -100,6 +100,11 @@ func (t *garbage) visit(l *drive.Level, name string, entry *listing.Entry, depth
 	switch {
 	case name == layout.ManifestFile || name == layout.NextManifestFile || name == layout.PackagesFile:
 		return false, nil
+	case name == layout.OwnerFile && w.as == drive.Begun:
+		w.noted = drive.OwnerOf(w.d, w.o.Dir, w.ring()) != "" // till something is committed
+		if w.noted {
+			return false, nil
+		}
 	case layout.MadeHere(name) && w.as.HasLeftovers():
 	default:
 		t.stay(name)

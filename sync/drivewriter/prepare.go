@@ -67,9 +67,44 @@ func (w *Writer) initialise(ctx context.Context, files int) error {
 		}
 	}
 	if made {
-		return w.flush()
+		if err := w.flush(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return noteOwner(w)
+}
+
+// noteOwner sees to it that the drive says whose the first export is before anything of it lies there,
+// so that no other key takes it for its own, and no leftover of it for somebody else's.
+func noteOwner(w *Writer) error {
+	if w.committed != nil || w.noted || w.as == drive.Committed || w.as == drive.Broken {
+		return nil
+	}
+	text, err := drive.OwnerNote(w.o.Key, w.o.Now)
+	if err != nil {
+		return err
+	}
+	if _, err := w.root.Lstat(layout.OwnerFile); err == nil { // somebody else's, who wrote no more than that
+		if err := w.remove("unlink", w.root, layout.OwnerFile); err != nil {
+			return err
+		}
+		if err := w.fsync(layout.GenerationDir); err != nil {
+			return err
+		}
+	}
+	f, err := w.create(w.root, layout.OwnerFile, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := w.do("write", layout.OwnerFile, func() error {
+		_, err := f.Write(text)
+		return err
+	}); err != nil {
+		return err
+	}
+	w.noted = true
+	return w.flush()
 }
 
 // initOrigin makes the origin's directory and those in it, with capacity for

@@ -2,6 +2,7 @@ package drivewriter
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,9 @@ type Removal struct {
 	Signer manifest.Fingerprint // "" if nothing but empty directories is left
 	Serial int64
 	Signed time.Time
-	Files  []manifest.File // that are there and go, sorted by path
+	// Unsigned is why nothing validly signed tells what belongs to it; nil if something does.
+	Unsigned error
+	Files    []manifest.File // that are there and go, sorted by path
 	// Beside is another signer, as far as it can be told, of the other copy of the manifest; else "".
 	Beside manifest.Fingerprint
 	// Others are the files, and whatever else is no directory of the layout, that are not the origin's:
@@ -83,13 +86,13 @@ func (e *UnsignedError) Class() fault.Class { return fault.Untrusted }
 
 // Hints name the ways out.
 func (e *UnsignedError) Hints(drive string) []string {
-	byHand := fmt.Sprintf("else remove the directory by hand, with all that is in it: rm -r %s/%s/%s", drive, layout.TreeDir, fault.Quote(e.Dir))
+	unsigned := fmt.Sprintf("if nobody exports it any more: pkgsneak forget %s %s --unsigned removes what has a name of pkgsneak's there", fault.Quote(e.Dir), drive)
 	var unknown *manifest.UnknownKeyError
 	if errors.As(e.Err, &unknown) {
 		return []string{fmt.Sprintf("put the public key into %s/%s/%s, a copy of which has each client that trusts it (pkgsneak trust list), and run this again",
-			drive, layout.TreeDir, layout.KeysDir), byHand}
+			drive, layout.TreeDir, layout.KeysDir), unsigned}
 	}
-	return []string{fmt.Sprintf("on the host whose origin it is: pkgsneak export %s writes its manifest again; then run this again", drive), byHand}
+	return []string{fmt.Sprintf("on the host whose origin it is: pkgsneak export %s writes its manifest again; then run this again", drive), unsigned}
 }
 
 // removable is what may be removed: the listed paths below the directories of the layout, and with
@@ -159,6 +162,29 @@ func PlanRemoval(ctx context.Context, d *drive.Drive, dir string, ring manifest.
 	return r, err
 }
 
+// PlanUnsigned is PlanRemoval, and plans for an origin of which nothing validly signed tells what belongs
+// to it, too: what has a name of the layout goes then, whosever it is.
+func PlanUnsigned(ctx context.Context, d *drive.Drive, dir string, ring manifest.Ring) (*Removal, error) {
+	r, err := PlanRemoval(ctx, d, dir, ring)
+	var unsigned *UnsignedError
+	if !errors.As(err, &unsigned) {
+		return r, err
+	}
+	r = &Removal{Dir: dir, Unsigned: cmp.Or(unsigned.Err, error(unsigned)), d: d, ring: ring, names: newRemovable(d)}
+	r.takeAll()
+	err = r.walk(ctx, nil, "", ".", 0)
+	slices.SortFunc(r.Files, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
+	slices.Sort(r.Others)
+	return r, err
+}
+
+// takeAll takes whatever has a name of the layout.
+func (r *Removal) takeAll() {
+	r.copies = []string{layout.NextManifestFile, layout.ManifestFile}
+	r.names.leftovers = true
+	r.names.exact[layout.PackagesFile], r.names.folded[layout.FoldName(layout.PackagesFile)] = true, true
+}
+
 // readLists reads both copies of the manifest and takes what they list.
 func (r *Removal) readLists() error {
 	best, other := r.d.PastCopies(r.Dir, r.ring)
@@ -224,9 +250,10 @@ func (r *Removal) bearsName(s drive.ManifestCopy) bool {
 }
 
 // nothingSigned is for an origin without a valid list. If there is no file at all, a run that was
-// stopped left it, or a first export that wrote nothing: its empty directories and blank files can
-// go. The copies of the manifest are the last files of an origin that go: without both, files under
-// other names than the layout's are somebody else's, and the rest was removed.
+// stopped left it, or a first export that wrote nothing: its empty directories and blank files can go.
+// A first export that wrote more is the signer's of the note that it began with. The copies of the
+// manifest are the last files of an origin that go: without both, files under other names than the
+// layout's are somebody else's, and the rest was removed.
 func (r *Removal) nothingSigned(best, other drive.ManifestCopy) error {
 	files, err := drive.HasFiles(r.d, r.Dir)
 	if err != nil {
@@ -235,14 +262,19 @@ func (r *Removal) nothingSigned(best, other drive.ManifestCopy) error {
 	if files && errors.Is(best.State.Err, fs.ErrNotExist) && errors.Is(other.State.Err, fs.ErrNotExist) {
 		return nil
 	}
+	if files && best.Begun() && other.Begun() {
+		if r.Signer = drive.OwnerOf(r.d, r.Dir, r.ring); r.Signer != "" {
+			r.takeAll()
+			return nil
+		}
+	}
 	if files {
 		if errors.Is(best.State.Err, fs.ErrNotExist) {
 			best.State.Err = nil
 		}
 		return &UnsignedError{r.Dir, best.State.Err}
 	}
-	r.copies = []string{layout.NextManifestFile, layout.ManifestFile}
-	r.names.exact[layout.PackagesFile], r.names.folded[layout.FoldName(layout.PackagesFile)] = true, true
+	r.takeAll()
 	return nil
 }
 
@@ -324,7 +356,7 @@ func (r *Removal) Run(ctx context.Context, told func(path string, bytes int64)) 
 		return err
 	}
 	if best, other := r.d.PastCopies(r.Dir, r.ring); r.text != nil && !bytes.Equal(best.Text, r.text) && !bytes.Equal(other.Text, r.text) {
-		return fmt.Errorf("forgetting %q: %s", r.Dir, ErrChanged)
+		return fmt.Errorf("forgetting %q: %w", r.Dir, ErrChanged)
 	}
 	var err error
 	if s.root, err = r.d.Root().OpenRoot(r.Dir); err != nil {

@@ -36,6 +36,16 @@ func lay(t *testing.T, dir string, names ...string) {
 	}
 }
 
+// note lays the note of the key that began an origin.
+func note(t *testing.T, dir string, key *manifest.PrivateKey) {
+	t.Helper()
+	text, err := drive.OwnerNote(key, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, layout.OwnerFile), string(text))
+}
+
 func slots(t *testing.T, dir, current, next string) {
 	t.Helper()
 	writeFile(t, filepath.Join(dir, layout.ManifestFile), current)
@@ -77,7 +87,7 @@ func allOf(more ...string) []string {
 // the origin stays.
 func TestWhatLiesThere(t *testing.T) {
 	t.Parallel()
-	stray := []string{"packages/notes.txt", "diary", "distfiles/ff/foo-1.tar.gz", "photos/one.jpg", "packages/Packages.gz"}
+	stray := []string{"packages/notes.txt", "generation/7.notes", "generation/.json", "diary", "distfiles/ff/foo-1.tar.gz", "photos/one.jpg", "packages/Packages.gz"}
 	for name, row := range map[string]found{
 		"only directories": {make: func(t *testing.T, _ *host, _, dir string) {
 			for _, name := range layout.OriginDirs {
@@ -95,11 +105,34 @@ func TestWhatLiesThere(t *testing.T) {
 			lay(t, dir, payloadNames...)
 			slots(t, dir, "\x00\x00", "\x00\x00")
 		}, elsewhere: true},
-		"a first export that was pulled": {make: func(t *testing.T, _ *host, _, dir string) {
+		"a first export that was pulled": {make: func(t *testing.T, h *host, _, dir string) {
 			lay(t, dir, append(payloadNames, stray...)...)
 			slots(t, dir, blankText, blankText)
-		}, gone: payloadNames},
-		"a first export that was pulled in its commit": {make: func(t *testing.T, _ *host, _, dir string) {
+			note(t, dir, h.key)
+		}, gone: append([]string{layout.OwnerFile}, payloadNames...)},
+		"a first export of another key that was pulled": {make: func(t *testing.T, _ *host, _, dir string) {
+			lay(t, dir, payloadNames...)
+			slots(t, dir, blankText, blankText)
+			note(t, dir, keys()[1])
+		}, elsewhere: true},
+		"a first export of nobody that was pulled": {make: func(t *testing.T, _ *host, _, dir string) {
+			lay(t, dir, payloadNames[:1]...)
+			slots(t, dir, blankText, blankText)
+		}, elsewhere: true},
+		"a first export with half a note": {make: func(t *testing.T, h *host, _, dir string) {
+			lay(t, dir, payloadNames[:1]...)
+			slots(t, dir, blankText, blankText)
+			note(t, dir, h.key)
+			if err := os.Truncate(filepath.Join(dir, layout.OwnerFile), 200); err != nil {
+				t.Fatal(err)
+			}
+		}, elsewhere: true},
+		"another key's note and no payload": {make: func(t *testing.T, h *host, _, dir string) {
+			slots(t, dir, blankText, blankText)
+			note(t, dir, keys()[1])
+		}, gone: []string{layout.OwnerFile}},
+		"a first export that was pulled in its commit": {make: func(t *testing.T, h *host, _, dir string) {
+			note(t, dir, h.key)
 			lay(t, dir, append(payloadNames, stray...)...)
 			slots(t, dir, blankText, "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nTIMESTAMP 2026\x00\x00\x00")
 		}, gone: payloadNames},

@@ -75,6 +75,7 @@ type Writer struct {
 	// isDrive says whether the tree is alone on a device; tests say so themselves.
 	isDrive func() bool
 	probed  bool
+	noted   bool // the note of the owner lies there
 }
 
 // Begin takes the drive for writing and does steps 1 to 3 of the order: opens,

@@ -197,6 +197,10 @@ func noteNamesakes(x *exporter) (err error) {
 	if p.Namesakes, err = f.find(); err != nil {
 		return err
 	}
+	if dir, why := f.unreadable(); dir != "" {
+		x.report.Notices = append(x.report.Notices, fmt.Sprintf("nobody can tell whose %q on the drive is (%s): this origin lies in %q; if nobody exports it any more: pkgsneak forget %s %s --unsigned",
+			layout.TreeDir+"/"+dir, fault.Text(why), layout.TreeDir+"/"+x.dir, fault.Quote(dir), fault.Quote(x.o.Drive)))
+	}
 	for _, n := range p.Namesakes {
 		x.report.Notices = append(x.report.Notices, n.notices(x.name, fault.Quote(x.o.Drive))...)
 	}

@@ -64,6 +64,34 @@ func (f *namesakes) find() ([]Namesake, error) {
 	return all, nil
 }
 
+// unreadable is the directory that has the origin's plain name where this origin lies, or will lie, in
+// another one, and nobody can tell whose it is; "" if there is none. The error says why.
+func (f *namesakes) unreadable() (dir string, why error) {
+	if f.dir == f.name || f.dir == "" {
+		return "", nil
+	}
+	info, err := f.drive.Root().Lstat(f.name)
+	if err != nil || !info.IsDir() {
+		return "", nil
+	}
+	offered, err := trust.Offers(f.drive)
+	if err != nil {
+		return "", nil
+	}
+	ring := slices.Concat(f.own, f.known, offered)
+	best, other := f.drive.PastCopies(f.name, ring)
+	if best.Signed != nil || drive.OwnerOf(f.drive, f.name, ring) != "" {
+		return "", nil
+	}
+	if files, err := drive.HasFiles(f.drive, f.name); !files || err != nil {
+		return "", nil
+	}
+	if best.Begun() && other.Begun() {
+		return f.name, errors.New("an export began there, did not end, and did not say whose it was")
+	}
+	return f.name, best.State.Err
+}
+
 // alive reports whether a signature was made after this machine's key: then another machine exports
 // under the same name, each in its own directory, and nothing was lost.
 func (f *namesakes) alive(signed time.Time) bool {

@@ -5,7 +5,9 @@
 // and clients that trust its key go on importing it. The files of an origin are told by its own
 // list: whoever signed it must have a key that lies on the drive, is trusted here, or is or was this
 // machine's; whether the key was revoked, has expired or was replaced since does not matter, because
-// nothing is brought in. Leftovers of an export that was pulled go with it; everything else stays and is
+// nothing is brought in. An origin of which nothing valid tells what belongs to it (both copies of its
+// manifest are damaged, or nobody has its key) goes only on request, with all that has a name of the
+// layout. Leftovers of an export that was pulled go with it; everything else stays and is
 // reported. The order in which files go is package drive's (Removal).
 package forget
 
@@ -31,6 +33,8 @@ type Options struct {
 	Drive   string
 	Origin  string // its directory below the tree
 	Pretend bool   // change nothing
+	// Unsigned takes an origin, too, of which nothing validly signed tells what belongs to it.
+	Unsigned bool
 	// Confirm is asked before anything is removed; nil is a yes.
 	Confirm func(*Report) (bool, error)
 }
@@ -43,9 +47,10 @@ type Report struct {
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
 	UserID      string               `json:"user_id,omitempty"`
 	Serial      int64                `json:"serial,omitempty"`
-	Signed      time.Time            `json:"signed,omitzero"`  // when it was last exported
-	Beside      manifest.Fingerprint `json:"beside,omitempty"` // another key, that signed the other copy of the manifest
-	Own         bool                 `json:"mine"`             // this machine exports it: the next export writes it all again
+	Signed      time.Time            `json:"signed,omitzero"`    // when it was last exported
+	Beside      manifest.Fingerprint `json:"beside,omitempty"`   // another key, that signed the other copy of the manifest
+	Unsigned    string               `json:"unsigned,omitempty"` // why nothing signed tells what belongs to it
+	Own         bool                 `json:"mine"`               // this machine exports it: the next export writes it all again
 	Pretended   bool                 `json:"pretended,omitempty"`
 	Files       payload.Tally        `json:"files"`
 	Others      []string             `json:"undeclared"` // below Dir: in no list of the origin's, and left alone
@@ -69,7 +74,11 @@ func Forget(ctx context.Context, m machine.Machine, o Options, w progress.Watche
 		return nil, err
 	}
 	w.Tell(progress.Event{Phase: progress.PhaseScan, Path: o.Drive})
-	plan, err := drivewriter.PlanRemoval(ctx, d, o.Origin, known.all)
+	planned := drivewriter.PlanRemoval
+	if o.Unsigned {
+		planned = drivewriter.PlanUnsigned
+	}
+	plan, err := planned(ctx, d, o.Origin, known.all)
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +131,9 @@ func newReport(o Options, plan *drivewriter.Removal, k keys) *Report {
 		Signed: plan.Signed, Beside: plan.Beside, Pretended: o.Pretend, Others: append([]string{}, plan.Others...)}
 	for _, f := range plan.Files {
 		r.Files.Add(f.Size)
+	}
+	if plan.Unsigned != nil {
+		r.Unsigned = plan.Unsigned.Error()
 	}
 	if key, ok := k.all.Find(plan.Signer); ok {
 		r.UserID = key.UserID()

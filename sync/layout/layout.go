@@ -66,6 +66,13 @@ func FactsFile(serial int64) string {
 	return GenerationDir + "/" + strconv.FormatInt(serial, 10) + ".facts.zst"
 }
 
+// OwnerFile is the note, signed by the key of an origin, whose first export has begun there and has not
+// committed anything yet.
+const OwnerFile = GenerationDir + "/0.owner"
+
+// generationFiles are the ends of what a generation has in GenerationDir; its number stands before them.
+var generationFiles = []string{".json", ".Packages.zst", ".facts.zst"}
+
 // Names of the files with which a drive is probed: one with blocks, and some that take space.
 const (
 	ProbeFile   = GenerationDir + "/probe"
@@ -114,8 +121,11 @@ func MadeHere(name string) bool {
 	case !below:
 		return false
 	case top == GenerationDir:
-		digits, _, found := strings.Cut(rest, ".")
-		return found && allDigits(digits) && !deeper || rest == path.Base(ProbeFile) ||
+		own := slices.ContainsFunc(generationFiles, func(end string) bool {
+			digits, ok := strings.CutSuffix(rest, end)
+			return ok && allDigits(digits)
+		})
+		return own || name == OwnerFile || name == ProbeFile ||
 			strings.HasPrefix(name, ReserveFile) && allDigits(name[len(ReserveFile):])
 	case top == PackagesDir:
 		return packageMadeHere(rest)

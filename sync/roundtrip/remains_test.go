@@ -30,7 +30,7 @@ var unreadable = map[string]func(t *testing.T, origin string){
 		remove(t, names[0])
 	},
 	"both copies of the manifest are torn": func(t *testing.T, origin string) {
-		for _, name := range []string{layout.Slot, layout.NextSlot} {
+		for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 			name = filepath.Join(origin, name)
 			data, err := os.ReadFile(name)
 			if err != nil {

@@ -328,12 +328,20 @@ func (e *Refusal) Class() fault.Class { return fault.Untrusted }
 func (e *Refusal) Hints(place string) []string {
 	hints := []string{e.Hint(place)}
 	switch s := e.Signer; {
+	case s.State == NoSigner && unsigned(e.Err):
+		hints = append(hints, Abandoned(e.Origin, place)+" --unsigned")
 	case s.State == Retired && s.Introducer != "":
 		hints = append(hints, Abandoned(e.Origin, place))
 	case s.State == Unknown && s.UserID == "": // nothing to trust is there
 		hints = []string{fmt.Sprintf("its key does not lie on the drive; on the build host: pkgsneak export %s writes it there", place), Abandoned(e.Origin, place)}
 	}
 	return hints
+}
+
+// unsigned says whether an error is about a manifest that nobody signed as it is.
+func unsigned(err error) bool {
+	var signature *manifest.SignatureError
+	return errors.As(err, &signature) || errors.Is(err, manifest.ErrNotSigned)
 }
 
 // Abandoned says what to do about an origin whose host is gone, lost its key or goes on under another name; origin is its directory, place the drive as it is typed.
