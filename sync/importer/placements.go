@@ -22,6 +22,7 @@ import (
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/resolve"
 	"pkgsneak/sync/state"
+	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
 
@@ -354,6 +355,9 @@ func (p *placements) overwrite(m *missing, by string) error {
 		return &leftOutError{reason: by + " with other contents has its name", hint: p.handOver(m, l)}
 	case !l.info.Mode().IsRegular() && !l.isLink():
 		return &leftOutError{reason: "what has its name here is no file"}
+	case p.belongs(l) && p.im.o.Prune && unread(p.im) != "":
+		return &leftOutError{reason: fmt.Sprintf("%s has its name, and origin %q cannot be read, which may have it", by, unread(p.im)),
+			hint: fmt.Sprintf("pkgsneak import %s --prune --origin %s", fault.Quote(p.im.o.Drive), fault.Quote(m.in.Plan.Dir))}
 	case p.belongs(l) && p.im.o.Prune:
 		d.local, d.seen = l.Local, l.info
 		p.task(m.in, d, &m.in.Plan.Replace, by+" is replaced")
@@ -427,7 +431,8 @@ func (p *placements) task(in *incoming, d deed, list *[]payload.Item, reason str
 }
 
 // prune finds what came from the origins and has left them. A file that was changed here since is local; one that anybody else wants only ceases to be this
-// origin's. Of an older generation, and of one that does not say all that its origin has, nothing is concluded.
+// origin's. While an origin cannot be read nothing is removed: it may have what another one has given up.
+// Of an older generation, and of one that does not say all that its origin has, nothing is concluded.
 func (p *placements) prune(ctx context.Context) error {
 	if p.blocked != "" {
 		return nil
@@ -486,16 +491,38 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 	switch {
 	case left.Files > 0:
 		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: left, Reason: stock.Reason})
+	case len(tasks) > 0 && unread(p.im) != "":
+		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: tallyOf(tasks),
+			Reason: fmt.Sprintf("origin %q cannot be read, and may have them", unread(p.im)),
+			Hint:   fmt.Sprintf("pkgsneak import %s --prune --origin %s", fault.Quote(p.im.o.Drive), fault.Quote(in.Plan.Dir))})
 	case p.kind == payload.Package && payload.Shrunk(here, here-len(tasks)) && !p.im.o.AllowShrink:
-		h := Held{Kind: p.kind, Reason: fmt.Sprintf("they are %d of the %d that came from it", len(tasks), here), Hint: "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --prune --allow-shrink"}
-		for _, d := range tasks {
-			h.Tally.Add(d.item.Size)
-		}
-		in.Plan.Held = append(in.Plan.Held, h)
+		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: tallyOf(tasks),
+			Reason: fmt.Sprintf("they are %d of the %d that came from it", len(tasks), here),
+			Hint:   "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --prune --allow-shrink"})
 	default:
 		p.remove(in, tasks, removed)
 	}
 	return nil
+}
+
+func tallyOf(tasks []*deed) (t payload.Tally) {
+	for _, d := range tasks {
+		t.Add(d.item.Size)
+	}
+	return t
+}
+
+// unread is the directory of an origin that may be one of those that are imported here, and of which
+// this run cannot tell what it has; "" if there is none. A signer that is not believed has nothing that
+// counts.
+func unread(im *importer) string {
+	for _, r := range im.report.Refused {
+		var refusal *trust.Refusal
+		if !errors.As(r.Err, &refusal) || refusal.Signer.State == trust.NoSigner {
+			return r.Origin
+		}
+	}
+	return ""
 }
 
 // gone are the rows whose files are neither here any more nor brought in by the plan: somebody

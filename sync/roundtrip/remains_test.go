@@ -182,3 +182,61 @@ func TestGenerationThatCannotBeReadAndChanges(t *testing.T) {
 		})
 	}
 }
+
+// While an origin cannot be read, nothing is pruned that another one has given up: it may have it. One
+// whose signer is not believed holds nothing back.
+func TestPruneBesideAnUnreadableOrigin(t *testing.T) {
+	gone := map[string]func(t *testing.T, origin string){"both copies of the manifest are gone": func(t *testing.T, origin string) {
+		remove(t, filepath.Join(origin, layout.Slot))
+		remove(t, filepath.Join(origin, layout.NextSlot))
+	}}
+	maps.Copy(gone, unreadable)
+	for name, spoil := range gone {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b, client, mount := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch), t.TempDir()
+			write(t, filepath.Join(a.DISTDIR, "stays.tgz"), "a's")
+			write(t, filepath.Join(a.DISTDIR, "moves.tgz"), "a's, then b's")
+			write(t, filepath.Join(b.DISTDIR, "own.tgz"), "b's")
+			for _, m := range []machine.Machine{a, b} {
+				mustExport(t, m, exporter.ExportOptions{Drive: mount})
+				trustEach(t, client, m)
+			}
+			mustImport(t, client, importer.ImportOptions{Drive: mount})
+			remove(t, filepath.Join(a.DISTDIR, "moves.tgz"))
+			write(t, filepath.Join(b.DISTDIR, "moves.tgz"), "a's, then b's")
+			for _, m := range []machine.Machine{a, b} {
+				mustExport(t, m, exporter.ExportOptions{Drive: mount})
+			}
+			spoil(t, filepath.Join(mount, "pkgsneak", "b"))
+			o := importer.ImportOptions{Drive: mount, Prune: true}
+			r := mustImport(t, client, o)
+			if len(r.Refused) != 1 || len(r.Origins) != 1 || len(r.Origins[0].Pruned) > 0 {
+				t.Fatalf("%+v", r)
+			}
+			if h := r.Origins[0].Plan.Held; len(h) != 1 || h[0].Tally.Files != 1 || !strings.Contains(h[0].Reason, `"b" cannot be read`) || h[0].Hint == "" {
+				t.Errorf("held: %+v", h)
+			}
+			if have := files(t, client.DISTDIR); have["moves.tgz"] == "" {
+				t.Errorf("the client has %q", slices.Sorted(maps.Keys(have)))
+			}
+
+			never := newMachine(t, "never", epoch)
+			trustEach(t, never, a)
+			mustImport(t, never, importer.ImportOptions{Drive: mount, Origin: "a"})
+			write(t, filepath.Join(b.DISTDIR, "again.tgz"), "so that it is written again")
+			mustExport(t, b, exporter.ExportOptions{Drive: mount})
+			remove(t, filepath.Join(a.DISTDIR, "stays.tgz"))
+			write(t, filepath.Join(a.DISTDIR, "new.tgz"), "a's")
+			mustExport(t, a, exporter.ExportOptions{Drive: mount})
+			r = mustImport(t, client, o)
+			if have := files(t, client.DISTDIR); have["moves.tgz"] == "" || have["stays.tgz"] != "" {
+				t.Errorf("the client has %q, %+v", slices.Sorted(maps.Keys(have)), r.Origins[0].Plan.Held)
+			}
+			mustImport(t, never, o) // b's key is not trusted there
+			if have := files(t, never.DISTDIR); have["stays.tgz"] != "" || have["new.tgz"] == "" {
+				t.Errorf("the client of a alone has %q", slices.Sorted(maps.Keys(have)))
+			}
+		})
+	}
+}
