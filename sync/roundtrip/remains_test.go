@@ -187,8 +187,8 @@ func TestGenerationThatCannotBeReadAndChanges(t *testing.T) {
 // whose signer is not believed holds nothing back.
 func TestPruneBesideAnUnreadableOrigin(t *testing.T) {
 	gone := map[string]func(t *testing.T, origin string){"both copies of the manifest are gone": func(t *testing.T, origin string) {
-		remove(t, filepath.Join(origin, layout.Slot))
-		remove(t, filepath.Join(origin, layout.NextSlot))
+		remove(t, filepath.Join(origin, layout.ManifestFile))
+		remove(t, filepath.Join(origin, layout.NextManifestFile))
 	}}
 	maps.Copy(gone, unreadable)
 	for name, spoil := range gone {
