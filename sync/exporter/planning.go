@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"pkgsneak/manifest"
-	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
-	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
@@ -206,24 +203,6 @@ func (x *exporter) compare(ctx context.Context) error {
 	}
 	p.Compare = []payload.Item{}
 	return nil
-}
-
-// sum reads a file of the host and remembers its digests.
-func (d *payloadDir) sum(ctx context.Context, path string, scanned fs.FileInfo) (digest.Sums, error) {
-	f, err := d.open(path, scanned)
-	if err != nil {
-		return digest.Sums{}, err
-	}
-	defer f.Close()
-	sums, err := digest.Reader(ctx, f, digest.All, nil)
-	if err == nil {
-		err = durable.CheckUnchanged(f, scanned)
-	}
-	if err != nil {
-		return digest.Sums{}, err
-	}
-	d.cache.Put(path, scanned, sums, digest.All)
-	return sums, nil
 }
 
 // measure fills in the figures of the plan.

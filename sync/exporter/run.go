@@ -211,6 +211,25 @@ func (p *Plan) adopt(w *drivewriter.Writer) {
 	p.held = held
 }
 
+// takeRemains tells the writer what is kept of them. Files that are not there any more are copied.
+func takeRemains(p *Plan, w *drivewriter.Writer) {
+	if p.remains == nil {
+		return
+	}
+	var stored []manifest.File
+	for _, it := range p.next.current {
+		stored = append(stored, it.Stored...)
+	}
+	gone := drivewriter.Reuse(w, stored)
+	var missing []layout.Item
+	for _, it := range p.next.current {
+		if slices.ContainsFunc(it.Stored, func(f manifest.File) bool { return gone[f.Path] }) {
+			missing = append(missing, *it)
+		}
+	}
+	p.again(missing)
+}
+
 // progress turns what the drive tells into events. Only bytes that have reached the drive are counted, and of those only payload: what the drive writes for itself comes after it.
 func (p *Plan) progress() func(drivewriter.Stage, string, int64) {
 	phases := map[drivewriter.Stage]progress.Phase{drivewriter.Collecting: progress.PhaseScan, drivewriter.Preparing: progress.PhaseScan, drivewriter.Probing: progress.PhaseProbe, drivewriter.Writing: progress.PhaseCopy, drivewriter.Flushing: progress.PhaseFlush,

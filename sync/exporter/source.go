@@ -120,6 +120,24 @@ func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
 	return f, nil
 }
 
+// sum reads a file of the host and remembers its digests.
+func (d *payloadDir) sum(ctx context.Context, path string, scanned fs.FileInfo) (digest.Sums, error) {
+	f, err := d.open(path, scanned)
+	if err != nil {
+		return digest.Sums{}, err
+	}
+	defer f.Close()
+	sums, err := digest.Reader(ctx, f, digest.All, nil)
+	if err == nil {
+		err = durable.CheckUnchanged(f, scanned)
+	}
+	if err != nil {
+		return digest.Sums{}, err
+	}
+	d.cache.Put(path, scanned, sums, digest.All)
+	return sums, nil
+}
+
 // readSource scans PKGDIR and DISTDIR. A directory that is not wanted is not looked at. known are
 // the entries of the drive's catalogue: where the host's index says the same, one of the two is
 // enough.
