@@ -32,11 +32,12 @@ var floors = map[string]int{
 	"sync/doctor":    6,
 	"sync/roundtrip": 6,
 
-	"sync/binhost":  5,
-	"sync/exporter": 5,
-	"sync/forget":   5,
-	"sync/importer": 5,
-	"sync/inspect":  5,
+	"sync/binhost":   5,
+	"sync/exporter":  5,
+	"sync/forget":    5,
+	"sync/importer":  5,
+	"sync/inspect":   5,
+	"sync/requester": 5,
 
 	"sync/clients":     4,
 	"sync/drivewriter": 4,

@@ -92,7 +92,7 @@ func newApp(f *face) *cli.App {
 // verbs are the commands in the order in which help shows them.
 func verbs(f *face) []*cli.Command {
 	commands := []*cli.Command{
-		exportCommand(f), importCommand(f), verifyCommand(f), statusCommand(f), forgetCommand(f),
+		exportCommand(f), importCommand(f), verifyCommand(f), statusCommand(f), requestCommand(f), forgetCommand(f),
 		indexCommand(f), doctorCommand(f),
 		autoCommand(f), workerCommand(f), watchCommand(f),
 		serveCommand(f),

@@ -447,6 +447,9 @@ func (e *enrolment) offeredKeys(where string) (manifest.Ring, map[manifest.Finge
 		return nil, nil, err
 	}
 	key, err := manifest.ReadPublicKey(data)
+	if err == nil {
+		err = key.CheckOrigin()
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%q: %w", where, err)
 	}

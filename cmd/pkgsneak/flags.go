@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/reindex"
+	"pkgsneak/sync/requester"
 )
 
 // Every flag is declared here, once: its names, what --help says, and the field of options that it sets. A command lists the sets that it takes:
@@ -42,6 +43,7 @@ type options struct {
 	index   reindex.IndexOptions
 	check   bool
 	verify  inspect.VerifyOptions
+	request requester.Options
 
 	doctor       doctor.Options
 	host, client bool
@@ -156,7 +158,9 @@ var noProgress = groupOutput.of(flagSet{
 
 var pretend = groupHow.of(flagSet{
 	{name: "pretend", also: []string{"p", "dry-run"}, usage: "show what would be done, and do nothing",
-		to: func(o *options) flag.Value { return toggle{&o.pretend, &o.export.Pretend, &o.imports.Pretend} }},
+		to: func(o *options) flag.Value {
+			return toggle{&o.pretend, &o.export.Pretend, &o.imports.Pretend, &o.request.Pretend}
+		}},
 })
 
 var ask = groupHow.of(flagSet{
@@ -189,6 +193,16 @@ var exporting = groupHow.of(flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.export.AnyDirectory} }},
 	{name: "no-read-back", usage: "do not compare the drive with what was written, nor test the capacity of a new one",
 		to: func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
+})
+
+// requesting says what a request tells, and where it is written.
+var requesting = groupWhat.of(flagSet{
+	{name: "name", value: "NAME", usage: "what this client is called (its last name, else this host's)",
+		to: func(o *options) flag.Value { return originName{&o.request.Name} }},
+	{name: "minimal", usage: "tell neither the installed packages nor settings",
+		to: func(o *options) flag.Value { return toggle{&o.request.Minimal} }},
+	{name: "file", value: "FILE", usage: "write a tar archive instead, to be unpacked on a drive", typed: true,
+		to: func(o *options) flag.Value { return text{&o.request.File} }},
 })
 
 // answering says for whom a drive is that cannot hold everything.

@@ -30,6 +30,7 @@ import (
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/requester"
 	"pkgsneak/sync/sandbox"
 )
 
@@ -52,10 +53,11 @@ type env struct {
 	observe                        func(progress.Event) // sees every event before it is shown; nil: nobody
 	hook                           durable.Hook         // sees every change of a file on this machine first; nil outside of tests
 	// They take from this process, for ever, what a journey does not need; nil: nothing.
-	confineExport func(machine.Machine, exporter.ExportOptions) sandbox.Confined
-	confineImport func(machine.Machine, importer.ImportOptions) sandbox.Confined
-	confineForget func(machine.Machine, forget.Options) sandbox.Confined
-	confineServe  func(paths ...string) sandbox.Confined
+	confineExport  func(machine.Machine, exporter.ExportOptions) sandbox.Confined
+	confineImport  func(machine.Machine, importer.ImportOptions) sandbox.Confined
+	confineForget  func(machine.Machine, forget.Options) sandbox.Confined
+	confineRequest func(machine.Machine, requester.Options) sandbox.Confined
+	confineServe   func(paths ...string) sandbox.Confined
 }
 
 // processEnv is the env of a real process.
@@ -78,10 +80,11 @@ func processEnv(b build) *env {
 		built:      b.time(),
 		booted:     bootTime(),
 
-		confineExport: exporter.Confine,
-		confineImport: importer.Confine,
-		confineForget: forget.Confine,
-		confineServe:  sandbox.ConfineReading,
+		confineExport:  exporter.Confine,
+		confineImport:  importer.Confine,
+		confineForget:  forget.Confine,
+		confineRequest: requester.Confine,
+		confineServe:   sandbox.ConfineReading,
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {
 		e.portageq = runPortageq(program)

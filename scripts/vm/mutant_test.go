@@ -32,7 +32,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "without the flush", file: "sync/drivewriter/session.go",
-		old: "	if err := s.syncfs(); err != nil {\n		return err\n	}\n	return s.fsync(layout.NextSlot)\n}\n\nfunc (s *session) syncfs",
+		old: "	if err := s.syncfs(); err != nil {\n		return err\n	}\n	return s.fsync(layout.NextManifestFile)\n}\n\nfunc (s *session) syncfs",
 		new: "	return s.syncfs()\n}\n\nfunc (s *session) syncfs",
 	},
 	{

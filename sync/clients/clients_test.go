@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/request"
 )
@@ -80,7 +79,7 @@ func TestAcceptTakeForget(t *testing.T) {
 	if _, err := s.Accept(key(t, "bighost"), "bighost", now); err == nil {
 		t.Error("the key of an origin was accepted as a client's")
 	}
-	k := key(t, layout.ClientUserID("attic"))
+	k := key(t, manifest.ClientUserID("attic"))
 	c, err := s.Accept(k, "attic", now)
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +153,7 @@ func TestAcceptTakeForget(t *testing.T) {
 
 func TestInTransit(t *testing.T) {
 	s := open(t, t.TempDir())
-	c, err := s.Accept(key(t, layout.ClientUserID("attic")), "attic", now)
+	c, err := s.Accept(key(t, manifest.ClientUserID("attic")), "attic", now)
 	if err != nil {
 		t.Fatal(err)
 	}

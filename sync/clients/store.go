@@ -173,7 +173,7 @@ func (s *Store) Keys() (manifest.Ring, error) {
 
 // Accept remembers a client by its key.
 func (s *Store) Accept(key *manifest.PublicKey, name string, now time.Time) (*Client, error) {
-	if !layout.IsClientKey(key) {
+	if !key.IsClient() {
 		return nil, fmt.Errorf("accepting a client: the key %s is none of a client", key)
 	}
 	c := &Client{Format: format, Name: name, Key: key.Fingerprint(), Accepted: now.UTC().Truncate(time.Second)}
@@ -254,7 +254,7 @@ func (s *Store) save(c *Client) error {
 }
 
 // Request returns the newest request of a client and its installed list. Both are nil if none was read, the
-// list alone if the request was minimal.
+// list alone if the request was minimal, or another host had taken it from the drive.
 func (s *Store) Request(c *Client) (*request.Record, *pkgindex.Index, error) {
 	if c.Serial == 0 {
 		return nil, nil, nil
@@ -272,7 +272,11 @@ func (s *Store) Request(c *Client) (*request.Record, *pkgindex.Index, error) {
 		return r, nil, nil
 	}
 	name = path.Join(clientsDir, c.ID(), listName(c.Serial))
-	if data, err = s.read(name); err != nil {
+	data, err = s.read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil, nil
+	}
+	if err != nil {
 		return nil, nil, s.odd(name, c, err)
 	}
 	list, err := request.UnpackList(data, r.Installed)

@@ -62,10 +62,13 @@ type Catalogues func(o Origin, serial int64) []request.Sum
 // Take remembers a request of an accepted client: a new one in the place of the one before, a clone's with
 // it. Of all others nothing is remembered.
 func (s *Store) Take(f *Found, catalogues Catalogues, now time.Time) error {
-	if f.Client == nil || f.Record == nil || f.State != New && f.State != Cloned {
+	if f.Client == nil || f.Record == nil {
 		return nil
 	}
 	c := *f.Client
+	if f.State = c.standing(f.Record.Serial, f.Sum); f.State != New && f.State != Cloned {
+		return nil
+	}
 	has, unread := receipts(f.Record, catalogues)
 	now = now.UTC().Truncate(time.Second)
 	if f.State == Cloned {
@@ -78,9 +81,6 @@ func (s *Store) Take(f *Found, catalogues Catalogues, now time.Time) error {
 		}
 		*f.Client = c
 		return nil
-	}
-	if !f.Record.Minimal && f.List == nil {
-		return fmt.Errorf("taking the request of %q: its list of installed packages is not on the drive any more", c.Name)
 	}
 	text, err := f.Record.Marshal()
 	if err != nil {

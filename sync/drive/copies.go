@@ -9,6 +9,7 @@ import (
 	"path"
 	"pkgsneak/manifest"
 	"pkgsneak/sync/layout"
+	"slices"
 	"time"
 )
 
@@ -24,18 +25,29 @@ type ManifestCopy struct {
 	newlines bool // it has nothing else; standingOf looks
 }
 
-// loadCopies verifies both manifest copies.
+// loadCopies verifies both manifest copies of an origin. The key of a client signs none.
 func (d *Drive) loadCopies(origin string, ring manifest.Ring, now time.Time) (best, other ManifestCopy, err error) {
 	if err := layout.CheckOriginName(origin); err != nil {
 		return ManifestCopy{}, ManifestCopy{}, err
 	}
+	return d.copiesIn(origin, originKeys(ring), now, layout.CheckList)
+}
+
+// originKeys are those of a ring that may sign an origin.
+func originKeys(ring manifest.Ring) manifest.Ring {
+	return slices.DeleteFunc(slices.Clone(ring), (*manifest.PublicKey).IsClient)
+}
+
+// copiesIn verifies both copies in a directory of the tree; check refuses lists that do not belong there.
+func (d *Drive) copiesIn(origin string, ring manifest.Ring, now time.Time, check func(*manifest.Signed) error) (best, other ManifestCopy, err error) {
 	best, other = d.loadCopy(origin, layout.ManifestFile), d.loadCopy(origin, layout.NextManifestFile)
-	best.verify(ring, now)
+	verify := func(text []byte) (*manifest.Signed, error) { return manifest.Open(text, ring, now) }
+	best.open(verify, check)
 	if best.Signed != nil && bytes.Equal(best.Text, other.Text) {
 		other.Text = best.Text                                            // one of them is enough
 		other.Signed, other.State.Serial = best.Signed, best.State.Serial // as after each whole export
 	} else {
-		other.verify(ring, now)
+		other.open(verify, check)
 	}
 	if best.Signed == nil || other.Signed != nil && other.State.Serial > best.State.Serial {
 		best, other = other, best
@@ -59,12 +71,8 @@ func (d *Drive) loadCopy(origin, name string) ManifestCopy {
 	return s
 }
 
-// verify opens what was read.
-func (s *ManifestCopy) verify(ring manifest.Ring, now time.Time) {
-	s.open(func(text []byte) (*manifest.Signed, error) { return manifest.Open(text, ring, now) })
-}
-
-func (s *ManifestCopy) open(verify func([]byte) (*manifest.Signed, error)) {
+// open verifies what was read.
+func (s *ManifestCopy) open(verify func([]byte) (*manifest.Signed, error), check func(*manifest.Signed) error) {
 	if s.State.Err != nil {
 		return
 	}
@@ -74,7 +82,7 @@ func (s *ManifestCopy) open(verify func([]byte) (*manifest.Signed, error)) {
 	}
 	signed, err := verify(s.Text)
 	if err == nil {
-		err = layout.CheckList(signed)
+		err = check(signed)
 	}
 	if err != nil {
 		s.State.Err = err
@@ -169,9 +177,10 @@ func (d *Drive) OwnCopies(dir string, ring manifest.Ring, now time.Time) (best, 
 // PastCopies reads both copies of a list that need not be believed any more: whether a key of the ring
 // is trusted, expired or revoked does not matter. If neither is valid, best has the error that tells more.
 func (d *Drive) PastCopies(dir string, ring manifest.Ring) (best, other ManifestCopy) {
+	ring = originKeys(ring)
 	best, other = d.loadCopy(dir, layout.ManifestFile), d.loadCopy(dir, layout.NextManifestFile)
 	for _, s := range []*ManifestCopy{&best, &other} {
-		s.open(func(text []byte) (*manifest.Signed, error) { return manifest.OpenPast(text, ring) })
+		s.open(func(text []byte) (*manifest.Signed, error) { return manifest.OpenPast(text, ring) }, layout.CheckList)
 	}
 	if best.Signed == nil || other.Signed != nil && other.State.Serial > best.State.Serial {
 		best, other = other, best

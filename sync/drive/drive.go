@@ -183,6 +183,12 @@ func (d *Drive) Keys() ([]Offered, error) {
 		if err == nil {
 			offered.Key, err = manifest.ReadPublicKey(data)
 		}
+		if err == nil {
+			err = offered.Key.CheckOrigin()
+		}
+		if err != nil {
+			offered.Key = nil
+		}
 		offered.Err = err
 		keys = append(keys, offered)
 	}

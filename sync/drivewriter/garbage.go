@@ -11,9 +11,13 @@ import (
 )
 
 // collectGarbage is step 3: what N does not list under a name of the layout was left by a pulled run, and may
-// share clusters with anything. Only when it is gone, from the medium too, may anything be allocated.
+// share clusters with anything; so may what an unfinished request left. Only when it is gone, from the
+// medium too, may anything be allocated.
 // Everything else stays for good, and is named: an entry that is never removed frees nobody's clusters.
 func (w *Writer) collectGarbage(ctx context.Context) error {
+	if err := collectClientGarbage(w.d, w.session); err != nil {
+		return err
+	}
 	if w.root == nil {
 		w.remember()
 		return nil

@@ -46,6 +46,8 @@ type Lack struct {
 	Cause string // for programs: lacks, lacks-use, lacks-library, breaks, breaks-library, conflicts, blocked, masked, unusable
 	Why   string // for people, behind the name
 	Line  string // a line to type that helps, "" if there is none
+	Atom  string // what is lacking, or needed by Other; "" where no atom is to blame
+	Other string // CPV of the installed package that would be broken
 }
 
 // Older is a package that is older than what is installed.
@@ -246,7 +248,7 @@ func (s shelves) has(atom string, bare bool) bool {
 
 // explain says why a candidate cannot be installed. It is false for what nobody needs to hear.
 func explain(m *Machine, x *resolve.Refusal, far shelves) (Lack, bool) {
-	l := Lack{Name: x.Package.CPV}
+	l := Lack{Name: x.Package.CPV, Atom: x.Atom}
 	switch x.Cause {
 	case resolve.Lacks:
 		l.Cause, l.Why = "lacks", "needs "+x.Atom+", which the host has not built"
@@ -264,8 +266,10 @@ func explain(m *Machine, x *resolve.Refusal, far shelves) (Lack, bool) {
 	case resolve.LacksSoname:
 		l.Cause, l.Why = "lacks-library", "needs the library "+x.Atom+", which nothing here has"
 	case resolve.Breaks:
+		l.Other = x.Other
 		l.Cause, l.Why = "breaks", "breaks "+x.Other+", which needs "+x.Atom+" and was not rebuilt"
 	case resolve.BreaksSoname:
+		l.Other = x.Other
 		l.Cause, l.Why = "breaks-library", "breaks "+x.Other+", which needs the library "+x.Atom+" and was not rebuilt"
 	case resolve.Conflicts:
 		l.Cause, l.Why = "conflicts", "gives way to another version"

@@ -210,6 +210,9 @@ func splitUsr(m *Machine, list []Candidate) string {
 	return ""
 }
 
+// KindName is the kind of a reason for programs.
+func KindName(k resolve.ReasonKind) string { return kindNames[k] }
+
 // kindNames are the kinds of reasons for programs.
 var kindNames = map[resolve.ReasonKind]string{resolve.Keyword: "keyword", resolve.License: "license", resolve.Mask: "mask", resolve.Machine: "machine",
 	resolve.Unreadable: "portage", resolve.Invalid: "invalid", resolve.CPU: "cpu", resolve.OtherUse: "use"}

@@ -45,6 +45,8 @@ type (
 		Cause string `json:"cause"`
 		Why   string `json:"why"`
 		Line  string `json:"line,omitempty"`
+		Atom  string `json:"atom,omitempty"`
+		Other string `json:"other,omitempty"`
 	}
 	DocOlder struct {
 		Name      string `json:"name"`

@@ -68,7 +68,7 @@ func ReadGates(s *portage.Settings, cpuinfo []byte) *Machine {
 	chost, _ := s.CHOST()
 	m := &Machine{ARCH: s.ARCH(), CHOST: chost, Profile: s.ProfileName(), CPU: cpu.Read(cpuinfo), settings: s, RootFree: -1, TmpFree: -1,
 		DefaultOpts: s.Get("EMERGE_DEFAULT_OPTS"), MakeConf: s.MakeConf(), UnreadNews: s.UnreadNews(), masks: s.Masks(),
-		licenses: s.LicenseGroups(), implicit: implicitFlags(s), appliedAdvisory: s.AppliedAdvisories(), files: map[string]string{}}
+		licenses: s.LicenseGroups(), implicit: ImplicitFlags(s), appliedAdvisory: s.AppliedAdvisories(), files: map[string]string{}}
 	m.EAPI, _ = s.PortageEAPI()
 	reads, known := s.ReadsGPKG()
 	m.NoGPKG = known && !reads
@@ -185,8 +185,8 @@ func (m *Machine) readPlaces() {
 	}
 }
 
-// implicitFlags are the flags that packages have without naming them: Portage's IUSE_EFFECTIVE.
-func implicitFlags(s *portage.Settings) map[string]bool {
+// ImplicitFlags are the flags that packages have without naming them: Portage's IUSE_EFFECTIVE.
+func ImplicitFlags(s *portage.Settings) map[string]bool {
 	flags := wordSet(s.Get("IUSE_IMPLICIT"))
 	implicit := strings.Fields(s.Get("USE_EXPAND_IMPLICIT"))
 	unprefixed, expand := strings.Fields(s.Get("USE_EXPAND_UNPREFIXED")), strings.Fields(s.Get("USE_EXPAND"))

@@ -53,11 +53,11 @@ func PackList(entries []pkgindex.Entry, serial int64) ([]byte, Counts, error) {
 	return packed, Counts{len(entries), plain}, nil
 }
 
-// UnpackList reads the installed list of a request whose record gave the counts. It has at most MaxListFile
-// bytes, unpacks into no more than the record says, and is refused if that is not so.
+// UnpackList reads the installed list of a request whose record gave the counts. It has at most
+// MaxListStored bytes, unpacks into no more than the record says, and is refused if that is not so.
 func UnpackList(packed []byte, c Counts) (*pkgindex.Index, error) {
-	if len(packed) > MaxListFile || c.Bytes > MaxList {
-		return nil, refuse("its installed list is longer than %d bytes, or %d compressed", MaxList, MaxListFile)
+	if len(packed) > MaxListStored || c.Bytes > MaxList {
+		return nil, refuse("its installed list is longer than %d bytes, or %d compressed", MaxList, MaxListStored)
 	}
 	index, err := layout.UnpackCatalogue(packed, c.Bytes)
 	if err != nil {

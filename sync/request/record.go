@@ -27,8 +27,10 @@ const Role = "request"
 const (
 	MaxRecord      = 4 << 20  // bytes of JSON
 	MaxList        = 64 << 20 // bytes of the installed list, unpacked
-	MaxListFile    = 16 << 20 // bytes of it as it lies on the drive
-	MaxClients     = 1_000    // clients on one drive, and clients that a host remembers
+	MaxListFile    = 16 << 20 // bytes of it compressed
+	MaxRecordFile  = 6 << 20  // bytes of the files on the drive, which have room for a longer request
+	MaxListStored  = 24 << 20
+	MaxClients     = 1_000 // clients on one drive, and clients that a host remembers
 	MaxReceipts    = 1_000
 	MaxWants       = 20_000
 	MaxRules       = 50_000 // lines of each kind of settings, and atoms of each set

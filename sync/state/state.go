@@ -13,6 +13,9 @@
 //	  damaged                  files that verify found wrong on drives of this machine (Damaged)
 //	  replacing                one key is about to take the place of another (Replace)
 //	  renewed                  the origins that go on under another name (Renewals)
+//	  client.asc               0600, the key with which this machine signs its requests (ClientKey)
+//	  client                   its last request (LastAsked)
+//	  clients/ drives/ catalogues/  what it remembers as a host of clients (package clients)
 //	  memory                   serials, exports, runs (below)
 //	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
 //	  digests/HEX              one for each directory whose files were read
@@ -289,6 +292,9 @@ func (st *Dir) SaveSigningKey(k *manifest.PrivateKey) error {
 	if st.lock == nil {
 		return ErrReadOnly
 	}
+	if err := k.Public().CheckOrigin(); err != nil {
+		return fmt.Errorf("saving the signing key %s: %w", k.Public().Fingerprint(), err)
+	}
 	_, err := st.root.Lstat(signingName)
 	if err == nil {
 		err = fs.ErrExist
@@ -302,6 +308,9 @@ func (st *Dir) SaveSigningKey(k *manifest.PrivateKey) error {
 // ReplaceSigningKey makes next the key that this machine signs with, and keeps the one it had. A
 // machine that has none gets fs.ErrNotExist.
 func (st *Dir) ReplaceSigningKey(next *manifest.PrivateKey) error {
+	if err := next.Public().CheckOrigin(); err != nil {
+		return fmt.Errorf("saving the signing key %s: %w", next.Public().Fingerprint(), err)
+	}
 	old, err := st.SigningKey()
 	if err != nil {
 		return err
@@ -457,6 +466,9 @@ func (st *Dir) names(dir string) ([]string, error) {
 
 // Trust adds a key, or renews the one with the same fingerprint.
 func (st *Dir) Trust(k *manifest.PublicKey) error {
+	if err := k.CheckOrigin(); err != nil {
+		return fmt.Errorf("trusting the key %s: %w", k.Fingerprint(), err)
+	}
 	return st.writeBytes(path.Join(trustedDir, string(k.Fingerprint())+keySuffix), 0o644, k.Armor())
 }
 

@@ -1,0 +1,118 @@
+package clients
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/request"
+)
+
+// Read reads the requests that lie on a drive: one Found for each directory of a client, by name. Nothing
+// is remembered: Take does that. more says that there are too many, and that the rest was not looked at. The
+// error is the drive's, or the state directory's.
+func (s *Store) Read(d *drive.Drive, now time.Time) (found []*Found, more bool, err error) {
+	names, more, err := d.ClientNames()
+	if err != nil || len(names) == 0 {
+		return nil, more, err
+	}
+	all, err := s.Clients()
+	if err != nil {
+		return nil, more, err
+	}
+	ring, err := s.Keys()
+	if err != nil {
+		return nil, more, err
+	}
+	byKey := make(map[manifest.Fingerprint]*Client, len(all))
+	for _, c := range all {
+		if c.Key != "" {
+			byKey[c.Key] = c
+		}
+	}
+	for _, name := range names {
+		f := &Found{Dir: name, State: Damaged}
+		if err := f.read(d, ring, now); err != nil {
+			if drive.Vanished(err) {
+				return nil, more, err
+			}
+			f.Err = err
+		}
+		if f.Client = byKey[f.Signer]; f.Client != nil && f.Record != nil {
+			f.State = f.Client.standing(f.Record.Serial, f.Sum)
+		}
+		found = append(found, f)
+	}
+	return found, more, nil
+}
+
+// read reads one request. Where its key is not accepted it only finds out who signed.
+func (f *Found) read(d *drive.Drive, ring manifest.Ring, now time.Time) error {
+	key, keyErr := d.ClientKey(f.Dir)
+	if keyErr == nil {
+		f.Key = key
+	}
+	best, _, err := d.ClientCopies(f.Dir, ring, now)
+	var unknown *manifest.UnknownKeyError
+	if errors.As(err, &unknown) {
+		if keyErr != nil {
+			return fmt.Errorf("reading the request in %q: %w", f.Dir, keyErr)
+		}
+		if best, _, err = d.ClientCopies(f.Dir, manifest.Ring{key}, now); err != nil {
+			return fmt.Errorf("reading the request in %q: %w", f.Dir, err)
+		}
+		f.State, f.Signer = Unknown, best.Signed.Signer
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the request in %q: %w", f.Dir, err)
+	}
+	f.Signer, f.Sum = best.Signed.Signer, digest.Bytes(best.Text)
+	if err := f.contents(d, best.Signed); err != nil {
+		f.Record, f.List = nil, nil
+		return fmt.Errorf("reading the request in %q: %w", f.Dir, err)
+	}
+	return nil
+}
+
+// contents reads what a list names that an accepted client signed.
+func (f *Found) contents(d *drive.Drive, signed *manifest.Signed) error {
+	n, _ := layout.PairOf(signed)
+	recordName, listName := layout.RequestFiles(n)
+	recordFile, _ := signed.Find(recordName)
+	listFile, _ := signed.Find(listName)
+	data, err := d.ReadClientFile(f.Dir, recordFile, request.MaxRecordFile)
+	if err != nil {
+		return err
+	}
+	r, err := request.Parse(bytes.TrimRight(data, "\n"))
+	if err != nil {
+		return err
+	}
+	switch {
+	case r.Fingerprint != signed.Signer:
+		return fmt.Errorf("it names the key %s, and is signed by %s", r.Fingerprint, signed.Signer)
+	case r.Serial != signed.Timestamp.Unix():
+		return fmt.Errorf("it is of serial %d, and its list of %d", r.Serial, signed.Timestamp.Unix())
+	case !layout.MayBeIn(f.Dir, r.Client, r.Fingerprint):
+		return fmt.Errorf("it is the client %q's, and lies in another one's directory", r.Client)
+	}
+	f.Record = r
+	list, err := d.ReadClientFile(f.Dir, listFile, request.MaxListStored)
+	if request.IsTaken(list) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := request.UnpackList(list, r.Installed); err != nil {
+		return err
+	}
+	f.List = list
+	return nil
+}

@@ -1,0 +1,488 @@
+package drivewriter
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/layout"
+)
+
+// A client's directory has two pairs of files and two copies of the signed list, one for each pair: the list
+// with the higher serial counts. A request overwrites the other pair in place and then that pair's list, so
+// that nothing is allocated, no name changes, and a pull leaves the request before. Only the first request on
+// a drive, and one that has outgrown its files, allocate: all names and all room before any contents, and
+// nothing at all if an operation on the drive was left unfinished (CheckFinished).
+//
+//	1 look      both copies, what is free, and for what is to be allocated CheckFinished
+//	2 allocate  directories, files of newlines; syncfs and a flush
+//	3 write     the pair that does not count, in place, each fsynced; read back from the medium
+//	4 commit    that pair's list in place, fsync
+//	5 remove    the pair that was outgrown, fsync of its directory
+
+// ClientOptions says what is written for a client.
+type ClientOptions struct {
+	Name   string               // the client's
+	Key    *manifest.PrivateKey // signs
+	Serial int64
+	Record []byte // the request, JSON
+	List   []byte // the installed list, zstd
+	Now    time.Time
+	// Hook is shown each change before it is made; nil outside of tests.
+	Hook durable.Hook
+}
+
+// ClientStanding is what a drive has of a client.
+type ClientStanding struct {
+	Dir    string // below ClientsDir: where its requests lie, or will
+	Serial int64  // of the newest, 0 if there is none
+}
+
+// clientWriter is the writing of one request.
+type clientWriter struct {
+	*session
+	o           ClientOptions
+	dirs        *directories
+	best, other drive.ManifestCopy
+	exists      bool
+	pair        int      // that is written
+	drop        []string // files of the pair that was outgrown
+}
+
+// FindClient returns where the requests of a key lie on a drive: in the directory of the client's name, or in
+// the one with the fingerprint if another key has that, or if somebody's first request there was pulled.
+func FindClient(d *drive.Drive, name string, key *manifest.PublicKey, now time.Time) (ClientStanding, error) {
+	w := &clientWriter{session: newSession(d, layout.ClientsDir, nil), o: ClientOptions{Name: name, Now: now}}
+	err := w.find(key)
+	return ClientStanding{path.Base(w.dir), w.best.State.Serial}, err
+}
+
+// WriteClient writes a request to the drive. The error is an *UnfinishedError where nothing may be
+// allocated, durable.ErrLocked if another process writes there, or the drive's.
+func WriteClient(ctx context.Context, d *drive.Drive, o ClientOptions) (ClientStanding, error) {
+	if d.ReadOnly() {
+		return ClientStanding{}, &drive.ReadOnlyError{Op: "writing to", Path: d.Mount(), Err: unix.EROFS}
+	}
+	w := &clientWriter{session: newSession(d, layout.ClientsDir, nil), o: o}
+	w.dirs = newDirectories(w.session, &layout.Namespace{})
+	if o.Hook != nil {
+		w.hook = func(op, name string) error {
+			return o.Hook(durable.Change{Op: durable.Op(op), Root: d.Mount(), Name: name})
+		}
+	}
+	defer w.release()
+	err := w.run(ctx)
+	return ClientStanding{path.Base(w.dir), o.Serial}, err
+}
+
+func (w *clientWriter) run(ctx context.Context) error {
+	if err := CheckKey(w.o.Key, w.o.Now, w.o.Serial-1); err != nil {
+		return err
+	}
+	if err := w.takeLock(); err != nil {
+		return err
+	}
+	if err := w.find(w.o.Key.Public()); err != nil {
+		return err
+	}
+	if w.o.Serial <= w.best.State.Serial {
+		return fmt.Errorf("writing to %q: there is a request with the serial %d already", w.dir, w.best.State.Serial)
+	}
+	if err := w.choose(ctx); err != nil {
+		return err
+	}
+	return w.write(ctx)
+}
+
+// find chooses the directory.
+func (w *clientWriter) find(key *manifest.PublicKey) error {
+	names := []string{w.o.Name, layout.Qualified(w.o.Name, key.Fingerprint())}
+	free := ""
+	for _, name := range names {
+		if err := layout.CheckOriginName(name); err != nil {
+			return err
+		}
+		dir := drive.ClientDir(name)
+		info, err := w.d.Root().Lstat(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && w.d.Present():
+			if free == "" {
+				free = dir
+			}
+			continue
+		case err != nil:
+			return w.d.PullDamage("opening", dir, err)
+		case !info.IsDir():
+			continue
+		}
+		best, other, err := w.d.ClientCopies(name, manifest.Ring{key}, w.o.Now)
+		for _, c := range []drive.ManifestCopy{best, other} {
+			if drive.Failing(c.State.Err) {
+				return w.d.PullDamage("reading", path.Join(dir, c.State.Name), drive.Bare(c.State.Err))
+			}
+		}
+		switch {
+		case err == nil:
+			w.dir, w.best, w.other, w.exists = dir, best, other, true
+			return nil
+		case drive.Vanished(err):
+			return err
+		}
+	}
+	if free == "" {
+		return fmt.Errorf("writing to %q: what lies in %q and %q is not this client's, or was left by a pull; move it away",
+			layout.ClientsDir, names[0], names[1])
+	}
+	w.dir = free
+	return nil
+}
+
+// choose finds the pair that is written, and allocates what is not there.
+func (w *clientWriter) choose(ctx context.Context) error {
+	if !w.exists {
+		return w.first(ctx)
+	}
+	root, err := w.d.Root().OpenRoot(w.dir)
+	if err != nil {
+		return w.d.PullDamage("opening", w.dir, err)
+	}
+	w.root = root
+	files, err := clientFiles(w.d, path.Base(w.dir))
+	if err != nil {
+		return w.d.PullDamage("reading", w.dir, err)
+	}
+	highest := 0
+	for _, file := range files {
+		n, _ := layout.RequestPair(file)
+		highest = max(highest, n)
+	}
+	used, _ := layout.PairOf(w.best.Signed)
+	if w.other.Signed != nil {
+		w.pair, _ = layout.PairOf(w.other.Signed)
+	} else if highest <= 2 {
+		w.pair = 3 - used // made with the first request, before its list
+	}
+	fits, err := w.fits()
+	if err != nil || fits {
+		return err
+	}
+	if w.pair > 0 && w.pair <= highest {
+		record, list := layout.RequestFiles(w.pair)
+		w.drop = []string{record, list}
+	}
+	garbage, err := ClientGarbage(w.d, path.Base(w.dir))
+	if err == nil && len(garbage) > 0 { // of a request that was pulled: nobody has allocated anything since
+		err = removeIn(w.session, w.root, garbage)
+	}
+	if err != nil {
+		return w.d.PullDamage("removing from", w.dir, err)
+	}
+	if err := CheckFinished(ctx, w.d); err != nil {
+		return err
+	}
+	w.pair = max(highest, used) + 1
+	if err := w.allocatePair(w.pair); err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// fits reports whether what is to be written has room in the pair's files.
+func (w *clientWriter) fits() (bool, error) {
+	if w.pair <= 0 {
+		return false, nil
+	}
+	record, list := layout.RequestFiles(w.pair)
+	for _, file := range []struct {
+		name string
+		need int64
+	}{{record, int64(len(w.o.Record))}, {list, int64(len(w.o.List) + frameHeader)}, {w.other.State.Name, listRoom}} {
+		size, err := w.size(file.name)
+		if err != nil || size < file.need {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// listRoom is the size of each copy of the signed list, which has three lines.
+const listRoom = 4 << 10
+
+// clientRoom is the size of a file of n bytes when it is made: a quarter more, in whole clusters of most
+// drives.
+func clientRoom(n int) int64 { return int64(n+n/4+4096+4095) / 4096 * 4096 }
+
+// first makes everything for the first request.
+func (w *clientWriter) first(ctx context.Context) error {
+	if err := CheckFinished(ctx, w.d); err != nil {
+		return err
+	}
+	if _, err := w.d.Root().Lstat(layout.ClientsDir); errors.Is(err, fs.ErrNotExist) {
+		if err := w.dirs.preallocateTree(); err != nil {
+			return err
+		}
+	}
+	if err := w.makeDir(layout.ClientsDir, 32); err != nil {
+		return err
+	}
+	if err := w.makeDir(w.dir, 0); err != nil {
+		return err
+	}
+	root, err := w.d.Root().OpenRoot(w.dir)
+	if err != nil {
+		return w.end("opening", w.dir, err)
+	}
+	w.root = root
+	if err := w.makeDir(path.Join(w.dir, layout.GenerationDir), 4); err != nil {
+		return err
+	}
+	w.best.State.Name, w.other.State.Name = layout.NextManifestFile, layout.ManifestFile
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
+		if err := w.allocate(name, listRoom); err != nil {
+			return err
+		}
+	}
+	if err := w.put(layout.ClientKeyFile, w.o.Key.Public().Armor()); err != nil {
+		return err
+	}
+	for _, pair := range []int{1, 2} {
+		if err := w.allocatePair(pair); err != nil {
+			return err
+		}
+	}
+	w.pair = 1
+	return w.flush()
+}
+
+// makeDir makes a directory of the tree unless it is there, with room for so many names. On vfat none may
+// grow that holds committed files.
+func (w *clientWriter) makeDir(dir string, names int64) error {
+	if info, err := w.d.Root().Lstat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	if err := w.mayHold(path.Dir(dir), path.Base(dir)); err != nil {
+		return err
+	}
+	if err := w.mkdirTree(dir); err != nil {
+		return err
+	}
+	if !w.dirs.vfat || names == 0 {
+		return nil
+	}
+	_, err := w.dirs.extendTo(w.d.Root(), dir, (&dirCapacity{}).wanted(names))
+	return err
+}
+
+// mayHold refuses a name that would let a directory grow which holds committed files.
+func (w *clientWriter) mayHold(dir, name string) error {
+	if !w.dirs.vfat {
+		return nil
+	}
+	f, err := w.d.Root().Open(dir)
+	if err != nil {
+		return w.end("opening", dir, err)
+	}
+	defer f.Close()
+	entries, err := f.Readdirnames(-1)
+	if err != nil {
+		return w.end("reading the directory", dir, err)
+	}
+	size, err := w.dirs.size(w.d.Root(), dir)
+	if err != nil {
+		return err
+	}
+	r := &dirCapacity{capacity: size/entrySize - 2}
+	for _, e := range entries {
+		r.add(e)
+	}
+	if len(entries) > 0 && !r.fits(name, 1) {
+		return fmt.Errorf("making %q: the directory %q has no room for another name without growing, which a pull could make unreadable as a whole: "+
+			"take another drive, or pkgsneak request --file FILE", path.Join(dir, name), path.Join(layout.TreeDir, dir))
+	}
+	return nil
+}
+
+func (w *clientWriter) allocatePair(n int) error {
+	record, list := layout.RequestFiles(n)
+	if err := w.allocate(record, clientRoom(len(w.o.Record))); err != nil {
+		return err
+	}
+	return w.allocate(list, clientRoom(len(w.o.List)))
+}
+
+// allocate makes a file of newlines. Nothing is flushed.
+func (w *clientWriter) allocate(name string, size int64) error {
+	return w.put(name, bytes.Repeat([]byte{'\n'}, int(size)))
+}
+
+func (w *clientWriter) put(name string, data []byte) error {
+	f, err := w.create(w.root, name, 0o644)
+	if err != nil {
+		return err
+	}
+	return w.do("write", name, func() error {
+		_, err := f.Write(data)
+		return errors.Join(err, f.Close())
+	})
+}
+
+// write is 3 to 5.
+func (w *clientWriter) write(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	recordName, listName := layout.RequestFiles(w.pair)
+	record, list, err := w.padded(recordName, listName)
+	if err != nil {
+		return err
+	}
+	armor := w.o.Key.Public().Armor()
+	if old, err := w.d.ReadAll(w.root, layout.ClientKeyFile, manifest.MaxKey); err == nil {
+		armor = old // as it was written at first: the same key, with what was certified since
+	} else {
+		return w.d.PullDamage("reading", layout.ClientKeyFile, err)
+	}
+	l := &manifest.List{Timestamp: time.Unix(w.o.Serial, 0).UTC(), Ignore: []string{layout.NextManifestFile}, Files: []manifest.File{
+		fileOf(listName, list), fileOf(recordName, record), fileOf(layout.ClientKeyFile, armor)}}
+	at := w.o.Now
+	if made := w.o.Key.Public().Created(); at.Before(made) {
+		at = made
+	}
+	text, err := manifest.Sign(l, w.o.Key, at)
+	if err != nil {
+		return err
+	}
+	if int64(len(text)) > listRoom {
+		return fmt.Errorf("writing to %q: the signed list has %d bytes, more than %d", w.dir, len(text), listRoom)
+	}
+	for _, file := range []struct {
+		name string
+		data []byte
+	}{{recordName, record}, {listName, list}} {
+		if err := w.overwrite(file.name, content(file.data)); err != nil {
+			return err
+		}
+		if err := w.readBack(file.name, file.data); err != nil {
+			return err
+		}
+	}
+	if err := w.overwrite(w.other.State.Name, content(text)); err != nil {
+		return err
+	}
+	if len(w.drop) == 0 {
+		return nil
+	}
+	return removeIn(w.session, w.root, w.drop)
+}
+
+func fileOf(name string, data []byte) manifest.File {
+	return manifest.File{Path: name, Size: int64(len(data)), Sum: digest.Bytes(data)}
+}
+
+// padded makes both files as long as they are on the drive: JSON with newlines, zstd with a frame that
+// readers skip.
+func (w *clientWriter) padded(recordName, listName string) (record, list []byte, err error) {
+	size, err := w.size(recordName)
+	if err != nil {
+		return nil, nil, err
+	}
+	record = append(bytes.Clone(w.o.Record), bytes.Repeat([]byte{'\n'}, int(size)-len(w.o.Record))...)
+	if size, err = w.size(listName); err != nil {
+		return nil, nil, err
+	}
+	return record, padFrame(w.o.List, int(size)), nil
+}
+
+const frameHeader = 8
+
+// padFrame appends a skippable frame (RFC 8878 section 3.1.2) up to a size.
+func padFrame(data []byte, size int) []byte {
+	out := append(make([]byte, 0, size), data...)
+	out = binary.LittleEndian.AppendUint32(out, 0x184D2A50)
+	out = binary.LittleEndian.AppendUint32(out, uint32(size-len(data)-frameHeader))
+	return append(out, make([]byte, size-len(out))...)
+}
+
+// readBack compares a file with what was written, from the medium.
+func (w *clientWriter) readBack(name string, want []byte) error {
+	m, err := drive.OpenMedium(w.root, name)
+	if err != nil {
+		return w.end("reading back", name, err)
+	}
+	defer m.Close()
+	buf, at := drive.AlignedBuffer(), 0
+	for {
+		n, err := m.Read(buf)
+		if n > 0 && (at+n > len(want) || !bytes.Equal(buf[:n], want[at:at+n])) {
+			return w.ended.with(&drive.ReadBackError{Path: name, Offset: int64(at), Reason: "it is not what was written"})
+		}
+		at += n
+		if errors.Is(err, io.EOF) || err == nil && n == 0 {
+			break
+		}
+		if err != nil {
+			return w.end("reading back", name, err)
+		}
+	}
+	if at != len(want) {
+		return w.ended.with(&drive.ReadBackError{Path: name, Offset: int64(at), Reason: "it ends too early"})
+	}
+	return nil
+}
+
+func syncIn(root *os.Root, dir string) error {
+	f, err := durable.OpenDir(root, dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	return nil
+}
+
+// BlankClientLists overwrites the installed lists of a client's requests with newlines, in place: the host
+// has read them, and whoever finds the drive need not. Nothing is allocated.
+func BlankClientLists(d *drive.Drive, name string, hook durable.Hook) error {
+	files, err := clientFiles(d, name)
+	if err != nil {
+		return err
+	}
+	s := newSession(d, drive.ClientDir(name), nil)
+	if hook != nil {
+		s.hook = func(op, name string) error {
+			return hook(durable.Change{Op: durable.Op(op), Root: d.Mount(), Name: name})
+		}
+	}
+	if s.root, err = d.Root().OpenRoot(drive.ClientDir(name)); err != nil {
+		return d.Classify("opening", drive.ClientDir(name), err)
+	}
+	defer s.root.Close()
+	for _, file := range files {
+		n, ok := layout.RequestPair(file)
+		if !ok {
+			continue
+		}
+		if _, list := layout.RequestFiles(n); file != list {
+			continue
+		}
+		if err := s.overwrite(file, content(nil)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

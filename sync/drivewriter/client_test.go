@@ -1,0 +1,321 @@
+package drivewriter
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/layout"
+)
+
+var clientKey = func() *manifest.PrivateKey {
+	key, err := manifest.GenerateKey(manifest.ClientUserID("attic"), epoch)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}()
+
+// ask writes request number n, of so many bytes.
+func ask(mount string, n, size int, hook durable.Hook) (ClientStanding, error) {
+	d, err := drive.Create(mount)
+	if err != nil {
+		return ClientStanding{}, err
+	}
+	defer d.Close()
+	return WriteClient(context.Background(), d, ClientOptions{Name: "attic", Key: clientKey, Serial: epoch.Unix() + int64(n), Record: askRecord(n, size), List: askList(n, size), Now: epoch, Hook: hook})
+}
+
+func askRecord(n, size int) []byte {
+	return []byte(fmt.Sprintf(`{"n":%d,"text":"%s"}`, n, strings.Repeat("r", size)))
+}
+
+func askList(n, size int) []byte { return []byte(fmt.Sprintf("%d%s", n, strings.Repeat("l", size))) }
+
+// asked returns the number of the request that lies on the drive, 0 if there is none; its files are those that
+// were written.
+func asked(t *testing.T, mount string) int {
+	t.Helper()
+	d, err := drive.Open(mount)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	names, _, err := d.ClientNames()
+	if err != nil {
+		t.Fatal(err)
+	}
+	highest := 0
+	for _, name := range names {
+		best, _, err := d.ClientCopies(name, manifest.Ring{clientKey.Public()}, epoch)
+		if err != nil {
+			continue
+		}
+		n := int(best.State.Serial - epoch.Unix())
+		for _, f := range best.Signed.Files {
+			data, err := d.ReadClientFile(name, f, 1<<20)
+			if err != nil {
+				t.Fatalf("request %d: %v", n, err)
+			}
+			if strings.HasSuffix(f.Path, ".json") && !bytes.HasPrefix(data, []byte(fmt.Sprintf(`{"n":%d,`, n))) {
+				t.Fatalf("request %d has %.20q", n, data)
+			}
+		}
+		highest = max(highest, n)
+	}
+	return highest
+}
+
+// inodes are those of the files of a client, with their sizes.
+func inodes(t *testing.T, mount string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	dir := filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic")
+	err := filepath.Walk(dir, func(p string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode().IsRegular() {
+			all[strings.TrimPrefix(p, dir)] = fmt.Sprint(info.Sys().(*syscall.Stat_t).Ino, info.Size())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestRequestsAreWrittenInPlace(t *testing.T) {
+	mount := t.TempDir()
+	var before map[string]string
+	for n := 1; n <= 5; n++ {
+		at, err := ask(mount, n, 1000*n, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := asked(t, mount); got != n || at.Dir != "attic" {
+			t.Fatalf("request %d of %+v after %d", got, at, n)
+		}
+		after := inodes(t, mount)
+		if before != nil && fmt.Sprint(before) != fmt.Sprint(after) {
+			t.Fatalf("request %d changed the files\n%v\n%v", n, before, after)
+		}
+		before = after
+	}
+	if _, err := ask(mount, 5, 10, nil); err == nil {
+		t.Error("the same serial was written twice")
+	}
+	if _, err := ask(mount, 6, 50_000, nil); err != nil { // outgrown
+		t.Fatal(err)
+	}
+	if got := asked(t, mount); got != 6 || len(inodes(t, mount)) != 7 {
+		t.Fatalf("request %d, %v", got, inodes(t, mount))
+	}
+	for n := 7; n <= 9; n++ {
+		if _, err := ask(mount, n, 50_000, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := asked(t, mount); got != n || len(inodes(t, mount)) != 7 {
+			t.Fatalf("request %d, %v", got, inodes(t, mount))
+		}
+	}
+}
+
+// A request that ends before any of its changes leaves the one before, and the next goes through.
+func TestRequestsKilled(t *testing.T) {
+	stages := []struct {
+		name         string
+		before, size int // requests before, bytes of the one that is killed
+	}{{"first", 0, 1000}, {"second", 1, 1000}, {"third", 2, 1000}, {"outgrown", 2, 40_000}}
+	for _, stage := range stages {
+		t.Run(stage.name, func(t *testing.T) {
+			for at := 1; ; at++ {
+				mount := t.TempDir()
+				for n := 1; n <= stage.before; n++ {
+					if _, err := ask(mount, n, 500, nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ops := 0
+				n := stage.before + 1
+				_, err := ask(mount, n, stage.size, func(durable.Change) error {
+					if ops++; ops >= at {
+						return syscall.EIO
+					}
+					return nil
+				})
+				if err == nil {
+					if at < 5 {
+						t.Fatalf("only %d operations", at)
+					}
+					return
+				}
+				if got := asked(t, mount); got != stage.before && got != n {
+					t.Fatalf("killed before operation %d: request %d is there", at, got)
+				}
+				if at%4 == 1 { // the order does not depend on it
+					h := newHost(keys()[0], "host")
+					h.pkg("app-misc/a-1.tbz2", "package")
+					if err := h.export(context.Background(), mount); err != nil {
+						t.Fatalf("killed before operation %d: export: %v", at, err)
+					}
+				}
+				if got := asked(t, mount); got != stage.before && got != n {
+					t.Fatalf("killed before operation %d, then an export: request %d is there", at, got)
+				}
+				if _, err := ask(mount, n+1, stage.size, nil); err != nil {
+					t.Fatalf("killed before operation %d: the next: %v", at, err)
+				}
+				if got := asked(t, mount); got != n+1 {
+					t.Fatalf("killed before operation %d: request %d is there after the next", at, got)
+				}
+			}
+		})
+	}
+}
+
+// Beside what an export left unfinished nothing is allocated; what is there already is overwritten.
+func TestRequestBesideLeftovers(t *testing.T) {
+	export := func(t *testing.T) (mount, leftover string, h *host) {
+		mount = t.TempDir()
+		h = newHost(keys()[0], "host")
+		h.pkg("app-misc/a-1.tbz2", "package")
+		if err := h.export(context.Background(), mount); err != nil {
+			t.Fatal(err)
+		}
+		return mount, filepath.Join(mount, layout.TreeDir, "host", "packages", "app-misc", "b-1.tbz2"), h
+	}
+	plant := func(t *testing.T, file string) {
+		if err := os.WriteFile(file, []byte("half"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("first", func(t *testing.T) {
+		mount, leftover, h := export(t)
+		plant(t, leftover)
+		before := contents(t, mount, "")
+		_, err := ask(mount, 1, 100, nil)
+		var unfinished *UnfinishedError
+		if !errors.As(err, &unfinished) || len(unfinished.Hints("DRIVE")) == 0 {
+			t.Fatalf("%v", err)
+		}
+		if after := contents(t, mount, ""); fmt.Sprint(before) != fmt.Sprint(after) {
+			t.Error("the drive changed")
+		}
+		h.pkg("app-misc/c-1.tbz2", "another")
+		if err := h.export(context.Background(), mount); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ask(mount, 1, 100, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("in place", func(t *testing.T) {
+		mount, leftover, _ := export(t)
+		if _, err := ask(mount, 1, 100, nil); err != nil {
+			t.Fatal(err)
+		}
+		plant(t, leftover)
+		if _, err := ask(mount, 2, 200, nil); err != nil || asked(t, mount) != 2 {
+			t.Errorf("%v, %d", err, asked(t, mount))
+		}
+		var unfinished *UnfinishedError
+		if _, err := ask(mount, 3, 100_000, nil); !errors.As(err, &unfinished) || asked(t, mount) != 2 {
+			t.Errorf("outgrown: %v", err)
+		}
+	})
+	t.Run("no list that can be read", func(t *testing.T) {
+		mount, _, _ := export(t)
+		for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
+			if err := os.WriteFile(filepath.Join(mount, layout.TreeDir, "host", name), []byte("torn"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var unfinished *UnfinishedError
+		if _, err := ask(mount, 1, 100, nil); !errors.As(err, &unfinished) {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("another client's", func(t *testing.T) {
+		mount := t.TempDir()
+		if _, err := ask(mount, 1, 100, nil); err != nil {
+			t.Fatal(err)
+		}
+		garbage := filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic", "generation", "7.json")
+		plant(t, garbage)
+		d, err := drive.Open(mount)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		var unfinished *UnfinishedError
+		if err := CheckFinished(context.Background(), d); !errors.As(err, &unfinished) {
+			t.Errorf("%v", err)
+		}
+		h := newHost(keys()[0], "host")
+		h.pkg("app-misc/a-1.tbz2", "package")
+		if err := h.export(context.Background(), mount); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(garbage); !errors.Is(err, os.ErrNotExist) || asked(t, mount) != 1 {
+			t.Errorf("after an export: %v, request %d", err, asked(t, mount))
+		}
+	})
+}
+
+// A host that has read a request blanks its list, and the client writes the next one all the same.
+func TestBlankClientLists(t *testing.T) {
+	mount := t.TempDir()
+	for n := 1; n <= 2; n++ {
+		if _, err := ask(mount, n, 300, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := inodes(t, mount)
+	d, err := drive.Open(mount)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := BlankClientLists(d, "attic", nil); err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	for n := 1; n <= 2; n++ {
+		data, err := os.ReadFile(filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic", "generation", fmt.Sprintf("%d.Packages.zst", n)))
+		if err != nil || len(data) == 0 || strings.Trim(string(data), "\n") != "" {
+			t.Errorf("list %d: %.20q, %v", n, data, err)
+		}
+	}
+	if after := inodes(t, mount); fmt.Sprint(before) != fmt.Sprint(after) {
+		t.Errorf("%v\n%v", before, after)
+	}
+	if _, err := ask(mount, 3, 300, nil); err != nil || asked(t, mount) != 3 {
+		t.Errorf("%v", err)
+	}
+}
+
+// The directory of another key, or of somebody's file, is left alone.
+func TestRequestBesideOthers(t *testing.T) {
+	mount := t.TempDir()
+	dir := filepath.Join(mount, layout.TreeDir, layout.ClientsDir)
+	if err := os.MkdirAll(filepath.Join(dir, "attic"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "attic", "mine.txt"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	at, err := ask(mount, 1, 100, nil)
+	if err != nil || at.Dir != layout.Qualified("attic", clientKey.Public().Fingerprint()) {
+		t.Fatalf("%+v, %v", at, err)
+	}
+	if again, err := ask(mount, 2, 100, nil); err != nil || again.Dir != at.Dir || asked(t, mount) != 2 {
+		t.Errorf("%+v, %v", again, err)
+	}
+}

@@ -1,0 +1,256 @@
+package drivewriter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/listing"
+)
+
+// UnfinishedError says that something on the drive was left unfinished, so that nothing may be allocated
+// beside it: on FAT it may share clusters with whatever is written next, which would be damaged when it is
+// removed.
+type UnfinishedError struct {
+	Path string // below TreeDir
+	FAT  bool   // the file system is a FAT
+	Err  error  // why it cannot be read, nil for a leftover
+}
+
+func (e *UnfinishedError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%q on the drive cannot be read (%v): nothing may be added to the drive before it is repaired", e.Path, e.Err)
+	}
+	return fmt.Sprintf("an operation on the drive was not finished and left %q: nothing may be added before it is removed", e.Path)
+}
+
+// Unwrap returns the reason.
+func (e *UnfinishedError) Unwrap() error { return e.Err }
+
+// Class is that of a drive that does not hold what it should.
+func (e *UnfinishedError) Class() fault.Class { return fault.Failing }
+
+// Hints says the ways out.
+func (e *UnfinishedError) Hints(drive string) []string {
+	return []string{"on the machine that exports to this drive: pkgsneak export " + drive + "   (it removes what was left)",
+		"or take another drive; or write a file, and carry that: pkgsneak request --file FILE"}
+}
+
+// CheckFinished looks for what an unfinished operation left anywhere in the tree: files with names of the
+// layout that the newest readable list of their directory does not name, whoever signed it. It opens
+// nothing for writing. The error is an *UnfinishedError, or the drive's.
+func CheckFinished(ctx context.Context, d *drive.Drive) error {
+	origins, err := d.Origins()
+	if err != nil {
+		return unfinished(d, layout.TreeDir, err)
+	}
+	offered, err := d.Keys()
+	if err != nil {
+		return unfinished(d, layout.KeysDir, err)
+	}
+	var ring manifest.Ring
+	for _, o := range offered {
+		if o.Key != nil {
+			ring = append(ring, o.Key)
+		}
+	}
+	for _, dir := range origins {
+		best, _ := d.PastCopies(dir, ring)
+		if err := checkDir(ctx, d, dir, best); err != nil {
+			return err
+		}
+	}
+	names, _, err := d.ClientNames()
+	if err != nil {
+		return unfinished(d, layout.ClientsDir, err)
+	}
+	for _, name := range names {
+		garbage, err := ClientGarbage(d, name)
+		switch {
+		case err != nil:
+			return unfinished(d, drive.ClientDir(name), err)
+		case len(garbage) > 0:
+			return &UnfinishedError{Path: path.Join(drive.ClientDir(name), garbage[0]), FAT: d.FSType().FixedDirectories()}
+		}
+	}
+	return nil
+}
+
+// unfinished is the error of what cannot be read, or the drive's if it is not there any more.
+func unfinished(d *drive.Drive, name string, err error) error {
+	switch {
+	case drive.Vanished(err):
+		return err
+	case drive.Failing(err):
+		return d.PullDamage("reading", name, drive.Bare(err))
+	}
+	return &UnfinishedError{Path: name, FAT: d.FSType().FixedDirectories(), Err: drive.Bare(err)}
+}
+
+// checkDir looks through the directory of an origin.
+func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.ManifestCopy) error {
+	if best.Signed == nil {
+		if drive.Vanished(best.State.Err) {
+			return best.State.Err
+		}
+		files, err := drive.HasFiles(d, dir)
+		switch {
+		case err != nil:
+			return unfinished(d, dir, err)
+		case files:
+			return &UnfinishedError{Path: dir, Err: errors.New("neither copy of its manifest tells what belongs there")}
+		}
+		return nil
+	}
+	root, err := d.Root().OpenRoot(dir)
+	if err != nil {
+		return unfinished(d, dir, err)
+	}
+	defer root.Close()
+	listed := make(map[string]bool, len(best.Signed.Files))
+	for _, f := range best.Signed.Files {
+		listed[layout.FoldName(f.Path)] = true
+	}
+	var dirs listing.Reader
+	var walk func(above *drive.Level, name, at string, depth int) error
+	walk = func(above *drive.Level, name, at string, depth int) error {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		l, err := d.Enter(&dirs, root, above, name, at, false)
+		if err != nil {
+			return unfinished(d, path.Join(dir, at), err)
+		}
+		defer l.Close()
+		for _, e := range l.Entries {
+			file := path.Join(at, e.Name())
+			switch {
+			case e.IsDir() && depth < drive.MaxDepth:
+				if err := walk(l, e.Name(), file, depth+1); err != nil {
+					return err
+				}
+			case listed[layout.FoldName(file)] || slices.Contains([]string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile}, file):
+			case layout.MadeHere(file):
+				return &UnfinishedError{Path: path.Join(dir, file), FAT: d.FSType().FixedDirectories()}
+			}
+		}
+		return nil
+	}
+	return walk(nil, "", ".", 0)
+}
+
+// ClientGarbage returns the files of a client's directory, below it, that a request which was not finished
+// left: those of pairs that neither valid list names, but for the first two while there is one list. Where no list is valid nobody can tell, and nothing is
+// garbage; nobody ever removes such files.
+func ClientGarbage(d *drive.Drive, name string) ([]string, error) {
+	key, err := d.ClientKey(name)
+	if err != nil {
+		if drive.Vanished(err) || drive.Failing(err) {
+			return nil, err
+		}
+		return nil, nil
+	}
+	best, other := pastClient(d, name, key)
+	if best.Signed == nil {
+		return nil, nil
+	}
+	used := make(map[string]bool)
+	for _, c := range []drive.ManifestCopy{best, other} {
+		if c.Signed == nil {
+			continue
+		}
+		for _, f := range c.Signed.Files {
+			used[layout.FoldName(f.Path)] = true
+		}
+	}
+	if other.Signed == nil { // the first two pairs were made, and flushed, before the first list
+		for n := range 2 {
+			record, list := layout.RequestFiles(n + 1)
+			used[layout.FoldName(record)], used[layout.FoldName(list)] = true, true
+		}
+	}
+	files, err := clientFiles(d, name)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(files, func(file string) bool { return used[layout.FoldName(file)] }), nil
+}
+
+// pastClient reads both copies, whether the key is still good or not.
+func pastClient(d *drive.Drive, name string, key *manifest.PublicKey) (best, other drive.ManifestCopy) {
+	best, other, _ = d.ClientCopies(name, manifest.Ring{key}, key.Created())
+	return best, other
+}
+
+// clientFiles are the files of pairs in a client's directory, below it, sorted.
+func clientFiles(d *drive.Drive, name string) ([]string, error) {
+	dir := path.Join(drive.ClientDir(name), layout.GenerationDir)
+	f, err := d.Root().Open(dir)
+	if errors.Is(err, fs.ErrNotExist) && d.Present() {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, d.Classify("reading the directory", dir, err)
+	}
+	defer f.Close()
+	const most = 1024
+	entries, err := f.ReadDir(most)
+	if err != nil && len(entries) == 0 && !errors.Is(err, io.EOF) {
+		return nil, d.Classify("reading the directory", dir, err)
+	}
+	var files []string
+	for _, e := range entries {
+		file := layout.GenerationDir + "/" + e.Name()
+		if _, ok := layout.RequestPair(file); ok || layout.IsPlaceholder(e.Name()) {
+			files = append(files, file)
+		}
+	}
+	slices.Sort(files)
+	return files, nil
+}
+
+// collectClientGarbage removes what ClientGarbage finds in all directories of clients, and makes that
+// durable. It is for an export, before it allocates anything.
+func collectClientGarbage(d *drive.Drive, s *session) error {
+	names, _, err := d.ClientNames()
+	if err != nil {
+		return d.PullDamage("reading", layout.ClientsDir, err)
+	}
+	for _, name := range names {
+		garbage, err := ClientGarbage(d, name)
+		if err != nil {
+			return d.PullDamage("reading", drive.ClientDir(name), err)
+		}
+		if len(garbage) == 0 {
+			continue
+		}
+		root, err := d.Root().OpenRoot(drive.ClientDir(name))
+		if err != nil {
+			return d.PullDamage("opening", drive.ClientDir(name), err)
+		}
+		err = removeIn(s, root, garbage)
+		if err := errors.Join(err, root.Close()); err != nil {
+			return d.PullDamage("removing from", drive.ClientDir(name), err)
+		}
+	}
+	return nil
+}
+
+// removeIn removes files of a client's pairs and syncs their directory.
+func removeIn(s *session, root *os.Root, files []string) error {
+	for _, file := range files {
+		if err := s.remove("unlink", root, file); err != nil {
+			return err
+		}
+	}
+	return s.sync("fsync", layout.GenerationDir, func() error { return syncIn(root, layout.GenerationDir) })
+}

@@ -1,0 +1,226 @@
+package requester
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/depend"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/drivewriter"
+	"pkgsneak/sync/forecast"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/request"
+	"pkgsneak/sync/state"
+	"pkgsneak/sync/trust"
+)
+
+// Options says what to ask for, and where to write it.
+type Options struct {
+	Drive   string   // where the drive is mounted; "" with File
+	File    string   // write a tar archive instead, to be unpacked on a drive
+	Wishes  []string // atoms that shall come
+	Name    string   // the client's name; "": its last name, else the host's name
+	Minimal bool     // neither the installed packages nor settings
+	Pretend bool     // write nothing
+}
+
+// Report is what was, or would be, told.
+type Report struct {
+	Client      string               `json:"client"`
+	Dir         string               `json:"dir,omitempty"`         // below pkgsneak/clients on the drive
+	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"` // "": the key is made by the first request
+	Serial      int64                `json:"serial"`
+	Record      *request.Record      `json:"request"`
+	Text        []byte               `json:"-"`     // the same, as it is written
+	Bytes       int64                `json:"bytes"` // of the request and its list, as they are carried
+	File        string               `json:"file,omitempty"`
+	NewKey      bool                 `json:"new_key"` // made just now: a host has to accept it
+	Problems    []string             `json:"problems"`
+}
+
+// Request gathers what this machine has and lacks, and writes it.
+func Request(ctx context.Context, m machine.Machine, o Options, watch progress.Watcher) (*Report, error) {
+	for _, w := range o.Wishes {
+		if a, err := depend.ParseAtom(w); err != nil || a.Block != depend.NoBlock {
+			return nil, &AtomError{w}
+		}
+	}
+	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
+		OnWait: func() { watch.Notice("waiting for another pkgsneak") }})
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	r := &Report{File: o.File}
+	d, err := openDrive(o)
+	if err != nil {
+		return nil, err
+	}
+	if d != nil {
+		defer d.Close()
+	}
+	key, err := identify(m, st, o, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.place(d, key, m, st); err != nil {
+		return nil, err
+	}
+	list, err := gather(ctx, m, st, d, o, r)
+	if err != nil {
+		return nil, err
+	}
+	if o.Pretend {
+		return r, nil
+	}
+	return r, send(ctx, m, st, d, o, r, key, list)
+}
+
+// AtomError is a wish that is none.
+type AtomError struct{ Text string }
+
+func (e *AtomError) Error() string { return fmt.Sprintf("%q is not a package atom", e.Text) }
+
+// openDrive opens the drive; one without a tree gets one. It is nil where a file is written.
+func openDrive(o Options) (*drive.Drive, error) {
+	if o.Drive == "" {
+		return nil, nil
+	}
+	if !o.Pretend {
+		return drive.Create(o.Drive)
+	}
+	d, err := drive.Open(o.Drive)
+	if errors.Is(err, drive.ErrNoTree) {
+		return nil, nil
+	}
+	return d, err
+}
+
+// identify finds the client's name and key; the first request makes the key.
+func identify(m machine.Machine, st *state.Dir, o Options, r *Report) (*manifest.PrivateKey, error) {
+	last, err := state.LastAsked(st)
+	if err != nil {
+		return nil, err
+	}
+	name := o.Name
+	if name == "" {
+		name = last.Name
+	}
+	if name == "" {
+		if name, err = layout.OriginName(m.Hostname); err != nil {
+			return nil, fmt.Errorf("naming this client: %w", err)
+		}
+	}
+	if err := layout.CheckNewOrigin(name); err != nil {
+		return nil, fmt.Errorf("naming this client: %w", err)
+	}
+	r.Client = name
+	key, err := state.ClientKey(st)
+	switch {
+	case err == nil:
+		r.Fingerprint = key.Public().Fingerprint()
+		return key, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case o.Pretend:
+		return nil, nil
+	}
+	if key, err = manifest.GenerateKey(manifest.ClientUserID(name), m.Now()); err != nil {
+		return nil, fmt.Errorf("making this client's key: %w", err)
+	}
+	if err := state.SaveClientKey(st, key); err != nil {
+		return nil, err
+	}
+	r.Fingerprint, r.NewKey = key.Public().Fingerprint(), true
+	return key, nil
+}
+
+// place finds the directory on the drive, and the serial.
+func (r *Report) place(d *drive.Drive, key *manifest.PrivateKey, m machine.Machine, st *state.Dir) error {
+	last, err := state.LastAsked(st)
+	if err != nil {
+		return err
+	}
+	r.Serial, r.Dir = max(m.Now().Unix(), last.Serial+1), r.Client
+	if d == nil || key == nil {
+		return nil
+	}
+	at, err := drivewriter.FindClient(d, r.Client, key.Public(), m.Now())
+	if err != nil {
+		return err
+	}
+	r.Dir, r.Serial = at.Dir, max(r.Serial, at.Serial+1)
+	return nil
+}
+
+// gather makes the record, and packs the installed list.
+func gather(ctx context.Context, m machine.Machine, st *state.Dir, d *drive.Drive, o Options, r *Report) ([]byte, error) {
+	here, err := forecast.ReadMachine(m.Settings, m.CPUInfo)
+	if err != nil {
+		return nil, err
+	}
+	view, err := trust.Read(st, m.Now())
+	if err != nil {
+		return nil, err
+	}
+	g := &gatherer{m: m, st: st, o: o, r: r, here: here, view: view, index: &pkgindex.Index{}}
+	g.record = &request.Record{Format: request.Format, Role: request.Role, Client: r.Client, Fingerprint: r.Fingerprint, Serial: r.Serial,
+		Created: m.Now().UTC().Truncate(time.Second), Tool: g.text("pkgsneak " + m.Version), Minimal: o.Minimal}
+	if g.record.Fingerprint == "" {
+		g.record.Fingerprint = pretended
+	}
+	g.readIndex()
+	if d != nil {
+		if err := g.readDrive(ctx, d); err != nil {
+			return nil, err
+		}
+	}
+	g.receipts()
+	g.forecast(ctx)
+	var entries []pkgindex.Entry
+	if !o.Minimal {
+		entries = g.installed()
+		g.settings()
+		g.failures()
+	}
+	list, counts, err := request.PackList(entries, r.Serial)
+	if err != nil {
+		return nil, err
+	}
+	g.record.Installed = counts
+	text, err := g.record.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("writing the request: %w", err)
+	}
+	r.Record, r.Text, r.Bytes = g.record, text, int64(len(text)+len(list))
+	return list, nil
+}
+
+// pretended stands for the key that the first request will make.
+const pretended = "0000000000000000000000000000000000000000"
+
+// send writes the request, and remembers the serial before anything is on the drive: a number that is used
+// twice would look like two machines.
+func send(ctx context.Context, m machine.Machine, st *state.Dir, d *drive.Drive, o Options, r *Report, key *manifest.PrivateKey, list []byte) error {
+	if err := state.SaveAsked(st, state.Asked{Name: r.Client, Serial: r.Serial}); err != nil {
+		return err
+	}
+	if d == nil {
+		return writeArchive(m, o.File, r, key, r.Text, list)
+	}
+	at, err := drivewriter.WriteClient(ctx, d, drivewriter.ClientOptions{Name: r.Client, Key: key, Serial: r.Serial, Record: bytes.TrimRight(r.Text, "\n"),
+		List: list, Now: m.Now(), Hook: m.Hook})
+	if err != nil {
+		return err
+	}
+	r.Dir = at.Dir
+	return nil
+}

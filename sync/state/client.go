@@ -1,0 +1,91 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strconv"
+
+	"pkgsneak/manifest"
+)
+
+const (
+	// clientKeyName is the key with which this machine signs its requests. It is none of an origin, and
+	// lies apart from that.
+	clientKeyName = "client.asc"
+	// clientName is what this machine asked for last, a table of one row:
+	//
+	//	pkgsneak client 1
+	//	NAME<TAB>SERIAL
+	//	end<TAB>1
+	clientName = "client"
+)
+
+// Asked is the last request of this machine.
+type Asked struct {
+	Name   string // of the client
+	Serial int64
+}
+
+var clientTable = table{kind: "pkgsneak client", version: 1, fields: 2}
+
+// ClientKey returns the key with which this machine signs its requests; fs.ErrNotExist if it has none.
+func ClientKey(st *Dir) (*manifest.PrivateKey, error) {
+	data, err := st.read(clientKeyName, manifest.MaxKey)
+	if err != nil {
+		return nil, err
+	}
+	k, err := manifest.ReadPrivateKey(data)
+	if err != nil {
+		return nil, st.odd(clientKeyName, 0, err.Error())
+	}
+	return k, nil
+}
+
+// SaveClientKey stores the key of the first request. It returns fs.ErrExist if there is one: with another
+// key this machine is another client to every host.
+func SaveClientKey(st *Dir, k *manifest.PrivateKey) error {
+	if st.lock == nil {
+		return ErrReadOnly
+	}
+	_, err := st.root.Lstat(clientKeyName)
+	if err == nil {
+		err = fs.ErrExist
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("saving the client's key %q: %w", path.Join(st.dir, clientKeyName), err)
+	}
+	return st.writeBytes(clientKeyName, 0o600, k.Armor())
+}
+
+// LastAsked returns the last request of this machine, the zero value if there was none or it is not
+// remembered: the clock and the drive make a higher serial all the same.
+func LastAsked(st *Dir) (a Asked, err error) {
+	data, err := st.read(clientName, maxText)
+	if errors.Is(err, fs.ErrNotExist) {
+		return a, nil
+	}
+	if err != nil {
+		return a, err
+	}
+	_, err = clientTable.parse(string(data), func(f []string) error {
+		a.Name = f[0]
+		a.Serial, err = parseInt(f[1])
+		return err
+	})
+	if err != nil {
+		return Asked{}, nil
+	}
+	return a, nil
+}
+
+// SaveAsked remembers a request.
+func SaveAsked(st *Dir, a Asked) error {
+	return st.write(clientName, 0o644, func(w io.Writer) error {
+		return clientTable.write(w, 1, func(b []byte, _ int) []byte {
+			return strconv.AppendInt(append(append(b, escape(a.Name)...), '\t'), a.Serial, 10)
+		})
+	})
+}
