@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"time"
 
@@ -439,18 +438,6 @@ func (w *clientWriter) readBack(name string, want []byte) error {
 	}
 	if at != len(want) {
 		return w.ended.with(&drive.ReadBackError{Path: name, Offset: int64(at), Reason: "it ends too early"})
-	}
-	return nil
-}
-
-func syncIn(root *os.Root, dir string) error {
-	f, err := durable.OpenDir(root, dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
-		return err
 	}
 	return nil
 }

@@ -10,8 +10,11 @@ import (
 	"path"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/listing"
@@ -253,4 +256,16 @@ func removeIn(s *session, root *os.Root, files []string) error {
 		}
 	}
 	return s.sync("fsync", layout.GenerationDir, func() error { return syncIn(root, layout.GenerationDir) })
+}
+
+func syncIn(root *os.Root, dir string) error {
+	f, err := durable.OpenDir(root, dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	return nil
 }
