@@ -48,7 +48,7 @@ func BenchmarkMarshalText(b *testing.B) {
 	}
 }
 
-func BenchmarkTwins(b *testing.B) {
+func BenchmarkCollisions(b *testing.B) {
 	l := benchList()
 	paths := make([]string, len(l.Files))
 	for i, f := range l.Files {
@@ -56,8 +56,8 @@ func BenchmarkTwins(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if twins := Twins(paths); twins != nil {
-			b.Fatal(twins)
+		if same := Collisions(paths); same != nil {
+			b.Fatal(same)
 		}
 	}
 }

@@ -512,7 +512,7 @@ func TestCaps(t *testing.T) {
 func second[A, B any](_ A, b B) B { return b }
 
 // A key that is in the ring twice, once with its revocation, is revoked.
-func TestRevokedTwinInTheRing(t *testing.T) {
+func TestRevokedDuplicateInTheRing(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	data := mustSign(t, sampleList(), s.revoked, signTime)

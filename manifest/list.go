@@ -169,7 +169,7 @@ func parseList(text []byte) (List, error) {
 	p := listParser{
 		files: make([]File, 0, len(text)/minData),
 		ends:  make([]int, 0, len(text)/minData),
-		paths: make([]byte, 0, pathRoom(text)),
+		paths: make([]byte, 0, maxPathBytes(text)),
 	}
 	for len(text) > 0 {
 		p.line++
@@ -185,8 +185,8 @@ func parseList(text []byte) (List, error) {
 	return p.finish()
 }
 
-// pathRoom returns the most bytes that the paths in text can have together.
-func pathRoom(text []byte) int {
+// maxPathBytes returns the most bytes that the paths in text can have together.
+func maxPathBytes(text []byte) int {
 	return max(0, len(text)-bytes.Count(text, []byte(hashField))*(minData-1))
 }
 

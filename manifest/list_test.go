@@ -372,14 +372,14 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-func TestTwins(t *testing.T) {
+func TestCollisions(t *testing.T) {
 	t.Parallel()
 	paths := []string{"A/b", "a/B", "a/c", "KELVIN", "\u212aelvin", "kelvin", "straße", "STRASSE", "É", "é", "e\u0301", "ſ", "S", "a/b"}
 	want := [][]string{{"A/b", "a/B", "a/b"}, {"KELVIN", "\u212aelvin", "kelvin"}, {"É", "é"}, {"ſ", "S"}}
-	if got := Twins(paths); !reflect.DeepEqual(got, want) {
+	if got := Collisions(paths); !reflect.DeepEqual(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got := Twins(nil); got != nil {
+	if got := Collisions(nil); got != nil {
 		t.Errorf("%q", got)
 	}
 }

@@ -148,25 +148,25 @@ func unescapeRune(s []byte) (r rune, n int) {
 	return r, n
 }
 
-// Twins returns the groups of paths that a file system without regard to case
+// Collisions returns the groups of paths that a file system without regard to case
 // takes for the same, each group and the list of groups in the order of paths.
 // Simple case folding of Unicode is used; composed and decomposed forms of a
 // letter are different, as they are on vfat, exFAT and ext4.
-func Twins(paths []string) [][]string {
+func Collisions(paths []string) [][]string {
 	groups := make(map[string][]string, len(paths))
 	for _, path := range paths {
 		key := foldCase(path)
 		groups[key] = append(groups[key], path)
 	}
-	var twins [][]string
+	var found [][]string
 	for _, path := range paths {
 		key := foldCase(path)
 		if g := groups[key]; len(g) > 1 {
-			twins = append(twins, g)
+			found = append(found, g)
 			delete(groups, key)
 		}
 	}
-	return twins
+	return found
 }
 
 // foldCase returns s with each letter replaced by the least one that differs

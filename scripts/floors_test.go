@@ -100,7 +100,7 @@ var levels = map[string][]string{
 }
 
 // Rooms for tests: any test may import them, and nothing else.
-var testRooms = []string{"sync/durable/durabletest"}
+var testPackages = []string{"sync/durable/durabletest"}
 
 // Each third-party package has its homes; a package that is not here has none. Tests may also use what testOnly names, anywhere.
 var (
@@ -130,9 +130,9 @@ var topLevel = []string{"CHANGELOG.md", "LICENSE", "README.md", "cmd", "go.mod",
 // Folders that say nothing about what is inside.
 var forbiddenNames = []string{"common", "helpers", "types", "util", "utils"}
 
-// faceOnly are the names, by package, that only the face may touch: below cmd the clock, the
+// cmdOnly are the names, by package, that only the command may touch: below cmd the clock, the
 // environment, the arguments and the outputs are handed in.
-var faceOnly = map[string][]string{
+var cmdOnly = map[string][]string{
 	"fmt":  {"Print", "Printf", "Println"},
 	"os":   {"Args", "Environ", "Exit", "Getenv", "Hostname", "LookupEnv", "Stderr", "Stdin", "Stdout"},
 	"time": {"Now", "Since", "Until"},
@@ -304,7 +304,7 @@ func (c *checker) file(name string) error {
 		c.say("%s: imports both packages called sync", name)
 	}
 	if !test && floor < floors["cmd/pkgsneak"] {
-		c.face(name, f, imports)
+		c.cmd(name, f, imports)
 	}
 	return nil
 }
@@ -333,7 +333,7 @@ func (c *checker) arrow(name, room string, floor int, imported string, test bool
 		case target == room: // a test of the package from outside
 		case !ok:
 			c.say("%s: imports %s, which has no floor", name, target)
-		case slices.Contains(testRooms, target):
+		case slices.Contains(testPackages, target):
 			if !test {
 				c.say("%s: imports %s, which is for tests only", name, target)
 			}
@@ -366,8 +366,8 @@ func home(imported string) (owner string, rooms []string, ok bool) {
 	return "", nil, false
 }
 
-// face reports what a file below cmd takes from the process instead of getting it handed in.
-func (c *checker) face(name string, f *ast.File, imports map[string]string) {
+// cmd reports what a file below cmd takes from the process instead of getting it handed in.
+func (c *checker) cmd(name string, f *ast.File, imports map[string]string) {
 	ast.Inspect(f, func(n ast.Node) bool {
 		sel, ok := n.(*ast.SelectorExpr)
 		if !ok {
@@ -378,7 +378,7 @@ func (c *checker) face(name string, f *ast.File, imports map[string]string) {
 			return true
 		}
 		pkg := imports[id.Name]
-		if names := faceOnly[pkg]; slices.Contains(names, sel.Sel.Name) || slices.Contains(names, "*") {
+		if names := cmdOnly[pkg]; slices.Contains(names, sel.Sel.Name) || slices.Contains(names, "*") {
 			c.say("%s: uses %s.%s, which belongs to cmd", name, pkg, sel.Sel.Name)
 		}
 		return true

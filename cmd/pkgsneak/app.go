@@ -12,13 +12,13 @@ import (
 
 // run is a whole run: words are the arguments behind the program's name, the result is the exit code.
 func run(ctx context.Context, e *env, words []string) int {
-	f := &face{env: e, out: newPrinter(e)}
+	f := &commandLine{env: e, out: newPrinter(e)}
 	app := newApp(f)
 	return f.end(ctx, dispatch(ctx, f, app, words))
 }
 
 // dispatch finds out what is wanted and does it.
-func dispatch(ctx context.Context, f *face, app *cli.App, words []string) error {
+func dispatch(ctx context.Context, f *commandLine, app *cli.App, words []string) error {
 	req, err := parseArgs(app, words)
 	if err != nil {
 		f.out.json = slices.Contains(words, "--json") || f.wantsJSON()
@@ -43,7 +43,7 @@ func dispatch(ctx context.Context, f *face, app *cli.App, words []string) error 
 
 // wantsJSON reports whether the variable of --json asks for it, for answers that are given before a command has its options. The settings file is
 // read there for the first time: what is wrong with it is told then.
-func (f *face) wantsJSON() bool {
+func (f *commandLine) wantsJSON() bool {
 	value, _ := f.env.variables(&printer{err: screen{w: io.Discard}}).get(variable("json"))
 	on, err := parseBool(value)
 	return err == nil && on
@@ -59,7 +59,7 @@ type versionReport struct {
 }
 
 // about answers --version.
-func (f *face) about() error {
+func (f *commandLine) about() error {
 	if f.out.json {
 		f.out.last(envelope{Command: "version", Exit: exitDone, Result: versionReport{f.env.version, f.env.commit, runtime.Version(), runtime.GOOS, runtime.GOARCH}})
 		return nil
@@ -73,7 +73,7 @@ func (f *face) about() error {
 }
 
 // newApp puts the verbs together. cli parses and dispatches; help, printing and exit codes are ours.
-func newApp(f *face) *cli.App {
+func newApp(f *commandLine) *cli.App {
 	return &cli.App{
 		Name:           "pkgsneak",
 		Usage:          "carry Gentoo and Funtoo binary packages over an air gap on a USB drive",
@@ -90,7 +90,7 @@ func newApp(f *face) *cli.App {
 }
 
 // verbs are the commands in the order in which help shows them.
-func verbs(f *face) []*cli.Command {
+func verbs(f *commandLine) []*cli.Command {
 	commands := []*cli.Command{
 		exportCommand(f), importCommand(f), verifyCommand(f), statusCommand(f), requestCommand(f), forgetCommand(f),
 		indexCommand(f), doctorCommand(f),

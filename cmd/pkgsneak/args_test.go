@@ -116,7 +116,7 @@ func TestNearest(t *testing.T) {
 func TestFlagsMeanTheSameEverywhere(t *testing.T) {
 	type meaning struct{ name, value string }
 	seen := map[string]meaning{}
-	app := newApp(testFace(t, nil))
+	app := newApp(testCommandLine(t, nil))
 	for _, c := range app.Commands {
 		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
 			for _, f := range leaf.Flags {
@@ -179,7 +179,7 @@ func TestFlagsRefuseValues(t *testing.T) {
 
 // No two flags of a command set the same field: one would undo the other.
 func TestFlagsHaveTheirOwnFields(t *testing.T) {
-	app := newApp(testFace(t, nil))
+	app := newApp(testCommandLine(t, nil))
 	for _, c := range app.Commands {
 		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
 			owner := map[any]string{}
@@ -221,7 +221,7 @@ func allFlags(t *testing.T) []declared {
 	t.Helper()
 	seen := map[string]bool{}
 	var all []declared
-	for _, c := range newApp(testFace(t, nil)).Commands {
+	for _, c := range newApp(testCommandLine(t, nil)).Commands {
 		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
 			for _, f := range leaf.Flags {
 				if d := f.(declared); !seen[d.name+d.usage] {

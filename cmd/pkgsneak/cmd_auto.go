@@ -17,7 +17,7 @@ import (
 	"pkgsneak/sync/machine"
 )
 
-func autoCommand(f *face) *cli.Command {
+func autoCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "auto",
 		Category:  "automatically",
@@ -34,12 +34,12 @@ func autoCommand(f *face) *cli.Command {
 	}
 }
 
-// workerCommand is what auto starts for each journey: itself again, with the same settings, confined. It gets its job on standard input.
-func workerCommand(f *face) *cli.Command {
+// workerCommand is what auto starts for each operation: itself again, with the same settings, confined. It gets its job on standard input.
+func workerCommand(f *commandLine) *cli.Command {
 	return &cli.Command{Name: "worker", Hidden: true, Flags: flags(append([]flagSet{common}, unattended...)...), Action: f.action(0, 0, autoWorker)}
 }
 
-func autoVerb(c *call) error {
+func autoVerb(c *invocation) error {
 	asked, away, err := installer{c}.installs()
 	switch {
 	case err != nil:
@@ -74,7 +74,7 @@ func (c autoRun) ignored() {
 	}
 }
 
-func autoDevice(c *call) error {
+func autoDevice(c *invocation) error {
 	role, err := auto.ParseRole(c.opt.autoMode)
 	if err != nil {
 		return &usageError{fmt.Errorf("PKGSNEAK_AUTO: %w", err)}
@@ -109,14 +109,14 @@ func autoDevice(c *call) error {
 }
 
 // autoRun is auto at work, or its worker.
-type autoRun struct{ *call }
+type autoRun struct{ *invocation }
 
 // unattended are the options that auto and its worker have in common.
 func (c autoRun) unattended() auto.Options {
 	o := c.opt.auto
 	o.Export, o.Import = c.opt.export, c.opt.imports
-	o.Explain = func(err error) (int, []string) {
-		f := explain(err, "")
+	o.Classify = func(err error) (int, []string) {
+		f := classify(err, "")
 		return f.code, f.hints
 	}
 	return o
@@ -139,13 +139,13 @@ func (c autoRun) worker() func(context.Context) *exec.Cmd {
 	}
 }
 
-func autoWorker(c *call) error {
+func autoWorker(c *invocation) error {
 	machine, err := c.machine()
 	if err != nil {
 		return err
 	}
 	if err := auto.Work(c.ctx, machine, (autoRun{c}).unattended(), c.env.stdin, c.env.stdout); err != nil {
-		return outcome(explain(err, "").code)
+		return outcome(classify(err, "").code)
 	}
 	return nil
 }
@@ -160,7 +160,7 @@ func autoCode(r *auto.Result, err error, prune bool) int {
 	case errors.Is(err, auto.ErrNotDevice):
 		return exitUsage
 	case err != nil:
-		return explain(err, "").code
+		return classify(err, "").code
 	case r.Export != nil && len(r.Export.LeftOut) > 0:
 		return exitLeftOut
 	case r.Import != nil:
@@ -171,7 +171,7 @@ func autoCode(r *auto.Result, err error, prune bool) int {
 
 // logger is the log of what runs without a person: standard error, with priorities where systemd's journal is behind it; where neither the journal nor a terminal is,
 // syslog as well, because whoever started the run may have closed standard error.
-func (c *call) logger() func(auto.Level, string) {
+func (c *invocation) logger() func(auto.Level, string) {
 	journal := c.env.toJournal()
 	syslog := auto.Syslog{Socket: "/dev/log", Now: c.env.now, PID: os.Getpid()}
 	broken := journal || c.env.stderrTTY || c.env.root != ""

@@ -20,7 +20,7 @@ var completionScripts embed.FS
 // shells are those that completion has a script for.
 var shells = []string{"bash", "fish", "zsh"}
 
-func completionCommand(f *face) *cli.Command {
+func completionCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
 		Category:  "help",
@@ -34,7 +34,7 @@ func completionCommand(f *face) *cli.Command {
 	}
 }
 
-func completion(c *call) error {
+func completion(c *invocation) error {
 	shell := c.args[0]
 	if !slices.Contains(shells, shell) {
 		return withHint(usageErrorf("completion: there is no script for %q", shell), "pkgsneak completion bash")
@@ -52,11 +52,11 @@ func completion(c *call) error {
 
 // completeCommand answers the scripts: the words of the line so far, the last one being the one to complete, perhaps empty. An answer is a line each, the word and behind a
 // tab what it means; ":dirs" or ":files" asks the shell for names.
-func completeCommand(f *face) *cli.Command {
+func completeCommand(f *commandLine) *cli.Command {
 	return &cli.Command{Name: "complete", Hidden: true, Action: f.action(0, 1<<10, complete)}
 }
 
-func complete(c *call) error {
+func complete(c *invocation) error {
 	if len(c.args) == 0 {
 		return nil
 	}
@@ -84,7 +84,7 @@ func printableTab(c candidate) string {
 }
 
 // completer answers what the word under the cursor can become.
-type completer struct{ *call }
+type completer struct{ *invocation }
 
 // candidates lists what the word current can become behind the words before.
 func (c completer) candidates(app *cli.App, before []string, current string) []candidate {

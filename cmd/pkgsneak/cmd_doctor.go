@@ -10,7 +10,7 @@ import (
 	pkgmachine "pkgsneak/sync/machine"
 )
 
-func doctorCommand(f *face) *cli.Command {
+func doctorCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "doctor",
 		Category:  "this machine",
@@ -28,9 +28,9 @@ func doctorCommand(f *face) *cli.Command {
 	}
 }
 
-func examine(c *call) error {
+func examine(c *invocation) error {
 	if c.opt.explain {
-		return c.explainTopic()
+		return c.describeTopic()
 	}
 	machine, err := c.machine()
 	if err != nil {
@@ -82,11 +82,11 @@ type topicReport struct {
 	Text  string `json:"text"`
 }
 
-// explainTopic prints the short why.
-func (c *call) explainTopic() error {
+// describeTopic prints the short why.
+func (c *invocation) describeTopic() error {
 	topics := doctor.Topics()
 	if len(c.args) > 0 {
-		t, ok := doctor.Explain(c.args[0])
+		t, ok := doctor.LookUpTopic(c.args[0])
 		if !ok {
 			return noTopic(c.args[0])
 		}
@@ -111,7 +111,7 @@ func (c *call) explainTopic() error {
 }
 
 // doctorText prints what doctor found.
-type doctorText struct{ *call }
+type doctorText struct{ *invocation }
 
 // examined prints what was found.
 func (c doctorText) examined(r *doctor.Report) {
@@ -223,7 +223,7 @@ func (c doctorText) finding(f *doctor.Finding) {
 		}
 		say("            %s", name)
 	}
-	for _, m := range f.Mend {
+	for _, m := range f.Fix {
 		do := m.Do
 		if m.File != "" {
 			do = m.File + ", " + do

@@ -11,7 +11,7 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-func exportCommand(f *face) *cli.Command {
+func exportCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "export",
 		Category:  "export and import",
@@ -29,7 +29,7 @@ func exportCommand(f *face) *cli.Command {
 	}
 }
 
-func export(c *call) error {
+func export(c *invocation) error {
 	machine, err := c.machine()
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func export(c *call) error {
 }
 
 // exportText prints what an export would do, and what it did.
-type exportText struct{ *call }
+type exportText struct{ *invocation }
 
 // exportPlan says what an export would do.
 func (c exportText) exportPlan(p *exporter.ExportPlan) {
@@ -186,7 +186,7 @@ func readBack(r *exporter.ExportReport) string {
 }
 
 // generation is a generation's number, which is the time it was made.
-func (c *call) generation(serial int64) string {
+func (c *invocation) generation(serial int64) string {
 	made, now := time.Unix(serial, 0), c.env.now()
 	text := made.UTC().Format("2006-01-02 15:04:05 UTC")
 	if made.After(now) {

@@ -9,7 +9,7 @@ import (
 	"pkgsneak/sync/machine"
 )
 
-func forgetCommand(f *face) *cli.Command {
+func forgetCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "forget",
 		Category:  "export and import",
@@ -27,7 +27,7 @@ func forgetCommand(f *face) *cli.Command {
 	}
 }
 
-func forgetOrigin(c *call) error {
+func forgetOrigin(c *invocation) error {
 	m := machine.Machine{Now: c.env.now, StateDir: c.stateDir()}
 	o := forget.Options{Drive: c.args[1], Origin: c.args[0], Pretend: c.opt.pretend, Unsigned: c.opt.unsigned}
 	watch, done := c.watcher()
@@ -74,7 +74,7 @@ func forgetOrigin(c *call) error {
 }
 
 // forgetText prints what is, or would be, removed.
-type forgetText struct{ *call }
+type forgetText struct{ *invocation }
 
 func (c forgetText) plan(r *forget.Report) {
 	c.out.say("%s on %s: %s", bold(r.Dir), r.Drive, tally(r.Files, "file"))

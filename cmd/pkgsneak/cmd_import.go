@@ -14,7 +14,7 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-func importCommand(f *face) *cli.Command {
+func importCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "import",
 		Category:  "export and import",
@@ -36,7 +36,7 @@ const maxDrives = 16
 // decisions are the flags of an import that stand for what a person has decided.
 var decisions = []string{"accept-future", "accept-rotation", "allow-older", "allow-shrink", "no-distfiles", "no-packages", "prune", "replace"}
 
-func importDrive(c *call) error {
+func importDrive(c *invocation) error {
 	machine, err := c.machine()
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func importDrive(c *call) error {
 	done()
 	for i := range report.Refused {
 		r := &report.Refused[i]
-		f := explain(r.Err, r.Drive)
+		f := classify(r.Err, r.Drive)
 		r.Code, r.Hints = f.code, c.out.repeated(f.hints)
 	}
 	importText{c}.importSummary(report)
@@ -120,7 +120,7 @@ func importCode(report *importer.ImportReport, prune bool) int {
 }
 
 // importText prints what an import would do, and what it did.
-type importText struct{ *call }
+type importText struct{ *invocation }
 
 // confirmRotation asks whether a new key is to be trusted that the old one introduces.
 func (c importText) confirmRotation(r *trust.Refusal) (bool, error) {

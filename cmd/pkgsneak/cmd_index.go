@@ -10,7 +10,7 @@ import (
 	"pkgsneak/sync/reindex"
 )
 
-func indexCommand(f *face) *cli.Command {
+func indexCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "index",
 		Category:  "this machine",
@@ -42,7 +42,7 @@ type indexReport struct {
 	Remarks  []string       `json:"notices,omitempty"`  // what was odd in the old index
 }
 
-func index(c *call) error {
+func index(c *invocation) error {
 	machine, err := c.machine()
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func sameDirectory(a, b string) bool {
 }
 
 // indexText prints what index found and did.
-type indexText struct{ *call }
+type indexText struct{ *invocation }
 
 // indexed says what index did.
 func (c indexText) indexed(dir string, r *pkgdir.Report) error {

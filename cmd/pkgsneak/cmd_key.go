@@ -16,7 +16,7 @@ import (
 	"pkgsneak/sync/state"
 )
 
-func keyCommand(f *face) *cli.Command {
+func keyCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "key",
 		Category:  "keys",
@@ -67,16 +67,16 @@ func newKeyReport(k *manifest.PublicKey) keyReport {
 }
 
 // openState opens the state directory; it is the caller's to close.
-func (c *call) openState(readOnly bool) (*state.Dir, error) {
+func (c *invocation) openState(readOnly bool) (*state.Dir, error) {
 	return state.Open(c.ctx, c.stateDir(), state.Options{ReadOnly: readOnly})
 }
 
 // noKey is the error of a command that needs the key of a machine that has none.
-func noKey(c *call) error {
+func noKey(c *invocation) error {
 	return withHint(fmt.Errorf("there is no signing key in %q", c.stateDir()), "export makes one, and so does: pkgsneak key generate")
 }
 
-func keyShow(c *call) error {
+func keyShow(c *invocation) error {
 	st, err := c.openState(true)
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func keyShow(c *call) error {
 }
 
 // describeKey shows a key to a person.
-func (c *call) describeKey(k *manifest.PublicKey) {
+func (c *invocation) describeKey(k *manifest.PublicKey) {
 	c.out.say("%s  %s", bold("fingerprint"), k.Fingerprint().Grouped())
 	c.out.say("%s      %s", bold("user id"), k.UserID())
 	c.out.say("%s         %s", bold("made"), day(k.Created()))
@@ -116,7 +116,7 @@ func (c *call) describeKey(k *manifest.PublicKey) {
 	}
 }
 
-func keyGenerate(c *call) error {
+func keyGenerate(c *invocation) error {
 	name := c.opt.keyName
 	if name == "" {
 		name = "pkgsneak on " + c.env.hostname
@@ -128,7 +128,7 @@ func keyGenerate(c *call) error {
 	return c.saveKey(key)
 }
 
-func keyImport(c *call) error {
+func keyImport(c *invocation) error {
 	data, err := c.readInput(c.args[0], manifest.MaxKey)
 	if err != nil {
 		return err
@@ -148,7 +148,7 @@ type rotated struct {
 	Ended   bool                 `json:"old_ended,omitempty"` // it had expired, or was revoked, before: it introduces nobody
 }
 
-func keyRotate(c *call) error {
+func keyRotate(c *invocation) error {
 	st, err := c.openState(false)
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func keyRotate(c *call) error {
 }
 
 // keyRenew gives the origin of PKGDIR a new name, and says what that means for drives and clients.
-func keyRenew(c *call) error {
+func keyRenew(c *invocation) error {
 	machine, err := c.machine()
 	if err != nil {
 		return err
@@ -229,7 +229,7 @@ func keyRenew(c *call) error {
 	return nil
 }
 
-func (c *call) replaceRevoked(st *state.Dir, old, next *manifest.PrivateKey, now time.Time) error {
+func (c *invocation) replaceRevoked(st *state.Dir, old, next *manifest.PrivateKey, now time.Time) error {
 	revoked, err := old.Revoked(now)
 	if err != nil {
 		return err
@@ -246,7 +246,7 @@ type revocationReport struct {
 	Armor       string               `json:"armor"` // the certificate
 }
 
-func keyRevocation(c *call) error {
+func keyRevocation(c *invocation) error {
 	st, err := c.openState(true)
 	if err != nil {
 		return err
@@ -275,7 +275,7 @@ func keyRevocation(c *call) error {
 	return nil
 }
 
-func (c *call) saveKey(key *manifest.PrivateKey) error {
+func (c *invocation) saveKey(key *manifest.PrivateKey) error {
 	st, err := c.openState(false)
 	if err != nil {
 		return err
@@ -307,7 +307,7 @@ func (c *call) saveKey(key *manifest.PrivateKey) error {
 }
 
 // readInput reads a small file that a person names, "-" being standard input. More than limit bytes are an error.
-func (c *call) readInput(name string, limit int64) ([]byte, error) {
+func (c *invocation) readInput(name string, limit int64) ([]byte, error) {
 	var r io.Reader = c.env.stdin
 	if name != "-" {
 		f, err := os.Open(name)

@@ -10,7 +10,7 @@ import (
 	"pkgsneak/sync/requester"
 )
 
-func requestCommand(f *face) *cli.Command {
+func requestCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "request",
 		Category:  "export and import",
@@ -27,7 +27,7 @@ func requestCommand(f *face) *cli.Command {
 	}
 }
 
-func requestDrive(c *call) error {
+func requestDrive(c *invocation) error {
 	machine, err := c.machine()
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func requestDrive(c *call) error {
 }
 
 // requestText prints what a request tells.
-type requestText struct{ *call }
+type requestText struct{ *invocation }
 
 func (c requestText) told(r *requester.Report, o requester.Options) {
 	switch {

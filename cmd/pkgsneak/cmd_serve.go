@@ -20,7 +20,7 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-func serveCommand(f *face) *cli.Command {
+func serveCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "serve",
 		Category:  "over a network",
@@ -38,7 +38,7 @@ func serveCommand(f *face) *cli.Command {
 	}
 }
 
-func serve(c *call) error {
+func serve(c *invocation) error {
 	asked, away, err := installer{c}.installs()
 	switch {
 	case err != nil:
@@ -94,7 +94,7 @@ func serve(c *call) error {
 }
 
 // serveRun is serve at work.
-type serveRun struct{ *call }
+type serveRun struct{ *invocation }
 
 // afterServeInstall says what to do next.
 func (c serveRun) afterServeInstall() {

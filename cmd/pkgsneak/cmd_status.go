@@ -15,7 +15,7 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-func statusCommand(f *face) *cli.Command {
+func statusCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "status",
 		Category:  "export and import",
@@ -29,7 +29,7 @@ func statusCommand(f *face) *cli.Command {
 	}
 }
 
-func status(c *call) error {
+func status(c *invocation) error {
 	machine, err := c.machine()
 	if err != nil {
 		return err
@@ -63,14 +63,14 @@ func statusCode(d *inspect.DriveStatus) int {
 	code := exitDone
 	for _, o := range d.Origins {
 		if o.Err != nil && !isUnknownKey(o.Err) && !trust.Unwanted(o.Err) {
-			code = worse(code, explain(o.Err, d.Mount).code)
+			code = worse(code, classify(o.Err, d.Mount).code)
 		}
 	}
 	return code
 }
 
 // statusText prints a status.
-type statusText struct{ *call }
+type statusText struct{ *invocation }
 
 func (c statusText) driveStatus(d *inspect.DriveStatus) {
 	mode := ""
@@ -108,7 +108,7 @@ func (c statusText) originStatus(o *inspect.OriginStatus) {
 	}
 	if o.Err != nil && !trust.Unwanted(o.Err) {
 		c.out.warn("%s", o.Problem)
-		c.out.hint(explain(o.Err, c.place).hints...)
+		c.out.hint(classify(o.Err, c.place).hints...)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-func trustCommand(f *face) *cli.Command {
+func trustCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "trust",
 		Category:  "keys",
@@ -64,7 +64,7 @@ type candidateKey struct {
 
 // enrolment is one run of trust.
 type enrolment struct {
-	*call
+	*invocation
 	st        *state.Dir
 	view      trust.View
 	ring      manifest.Ring        // trusted by hand; the view has this machine's own key too
@@ -76,8 +76,8 @@ type enrolment struct {
 	spent     []trust.Signer // offered, and trusted by nothing any more
 }
 
-func trustKeys(c *call) error {
-	e := &enrolment{call: c, report: trustReport{Trusted: []keyReport{}}}
+func trustKeys(c *invocation) error {
+	e := &enrolment{invocation: c, report: trustReport{Trusted: []keyReport{}}}
 	var err error
 	if e.want, err = wantedKey(c.opt.fingerprint); err != nil {
 		return err
@@ -505,7 +505,7 @@ type trustListReport struct {
 	Never []neverReport `json:"never"`
 }
 
-func trustList(c *call) error {
+func trustList(c *invocation) error {
 	st, err := c.openState(true)
 	if err != nil {
 		return err
@@ -546,7 +546,7 @@ func keyProblem(k *manifest.PublicKey, now time.Time) string {
 	return ""
 }
 
-func trustRemove(c *call) error {
+func trustRemove(c *invocation) error {
 	st, err := c.openState(false)
 	if err != nil {
 		return err
@@ -580,7 +580,7 @@ func trustRemove(c *call) error {
 }
 
 // wantAfterAll takes trust --never back, if that is what was decided about the key.
-func (c *call) wantAfterAll(st *state.Dir, name string) (bool, error) {
+func (c *invocation) wantAfterAll(st *state.Dir, name string) (bool, error) {
 	fpr, err := manifest.ParseFingerprint(name)
 	if err != nil {
 		return false, nil

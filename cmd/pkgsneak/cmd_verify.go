@@ -14,7 +14,7 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-func verifyCommand(f *face) *cli.Command {
+func verifyCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
 		Category:  "export and import",
@@ -29,7 +29,7 @@ func verifyCommand(f *face) *cli.Command {
 	}
 }
 
-func verify(c *call) error {
+func verify(c *invocation) error {
 	machine := machine.Machine{Now: c.env.now, StateDir: c.stateDir()}
 	o := c.opt.verify
 	o.Drive = c.args[0]
@@ -52,7 +52,7 @@ func verify(c *call) error {
 }
 
 // verifyText prints what reading a drive has shown.
-type verifyText struct{ *call }
+type verifyText struct{ *invocation }
 
 // verified says what reading one origin has shown, and gives its exit code: 0 only if everything in it is what was signed.
 func (c verifyText) verified(o *inspect.OriginVerify) int {
@@ -66,7 +66,7 @@ func (c verifyText) verified(o *inspect.OriginVerify) int {
 	damaged := c.findings(o)
 	switch {
 	case o.Err != nil:
-		f := explain(o.Err, c.place)
+		f := classify(o.Err, c.place)
 		c.out.warn("%s", o.Problem)
 		c.out.hint(f.hints...)
 		return f.code

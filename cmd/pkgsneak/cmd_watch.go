@@ -9,7 +9,7 @@ import (
 	"pkgsneak/sync/exporter"
 )
 
-func watchCommand(f *face) *cli.Command {
+func watchCommand(f *commandLine) *cli.Command {
 	return &cli.Command{
 		Name:      "watch",
 		Category:  "automatically",
@@ -31,7 +31,7 @@ type exportEvent struct {
 	Result *exporter.ExportReport `json:"result,omitempty"`
 }
 
-func watchDrive(c *call) error {
+func watchDrive(c *invocation) error {
 	place := c.meansDrive(c.opt.watchedDrive)
 	if len(c.args) > 0 {
 		place = c.args[0]
@@ -62,9 +62,9 @@ func watchDrive(c *call) error {
 }
 
 // watchExported tells what one export of a watch did. The log has told why it failed, and the end of the program will where it ends the watch.
-func (c *call) watchExported(place string, r *exporter.ExportReport, err error) {
+func (c *invocation) watchExported(place string, r *exporter.ExportReport, err error) {
 	if err != nil {
-		f := explain(err, place)
+		f := classify(err, place)
 		if c.out.json {
 			c.out.event(exportEvent{Event: "export", Error: f.message, Hints: f.hints})
 		} else if c.ctx.Err() == nil && !c.opt.watch.Once {

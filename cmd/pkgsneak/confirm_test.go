@@ -10,7 +10,7 @@ import (
 // emerge's words reach a terminal quoted, and long lists are cut without --verbose.
 func TestConfirmationIsQuoted(t *testing.T) {
 	e, out, _ := testEnv(t, nil)
-	c := doctorText{&call{face: &face{env: e, out: newPrinter(e)}}}
+	c := doctorText{&invocation{commandLine: &commandLine{env: e, out: newPrinter(e)}}}
 	names := make([]string, listLimit+3)
 	for i := range names {
 		names[i] = "a/b-1"

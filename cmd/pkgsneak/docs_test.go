@@ -14,7 +14,7 @@ import (
 // The page that explains exit codes and --help say of them what exit.go means, and no document has a line
 // that is wider than a page.
 func TestDocumentsAreCurrent(t *testing.T) {
-	help := rootHelp(newApp(testFace(t, nil)), widest)
+	help := rootHelp(newApp(testCommandLine(t, nil)), widest)
 	for _, m := range exitMeanings {
 		if line := fmt.Sprintf("%5d  %s\n", m.code, m.text); !strings.Contains(help, line) {
 			t.Errorf("--help lacks the line %q", line)
@@ -58,7 +58,7 @@ func isExample(verb, line string) bool {
 
 // Each command and each flag says what it is for, in lines that fit a terminal.
 func TestHelpIsComplete(t *testing.T) {
-	app := newApp(testFace(t, nil))
+	app := newApp(testCommandLine(t, nil))
 	for _, c := range app.Commands {
 		if c.Hidden {
 			continue

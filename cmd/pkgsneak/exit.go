@@ -103,11 +103,11 @@ func worse(a, b int) int {
 	return exitFailed
 }
 
-// explainRefused is explain for an import that accepted no origin: the worst reason decides, the hints of all are shown.
-func explainRefused(refused []importer.Refused, message, place string) failure {
+// classifyRefused is classify for an import that accepted no origin: the worst reason decides, the hints of all are shown.
+func classifyRefused(refused []importer.Refused, message, place string) failure {
 	f := failure{code: exitDone, message: message}
 	for _, r := range refused {
-		one := explain(r.Err, cmp.Or(r.Drive, place))
+		one := classify(r.Err, cmp.Or(r.Drive, place))
 		f.code = worse(f.code, one.code)
 		for _, h := range one.hints {
 			if !slices.Contains(f.hints, h) {
@@ -143,10 +143,10 @@ var answers = map[fault.Class]struct {
 }
 
 // explain turns an error into what a person reads and a script sees. place is the argument of the command line (a drive, mostly), for the hints.
-func explain(err error, place string) failure {
+func classify(err error, place string) failure {
 	var refused *importer.RefusedError
 	if errors.As(err, &refused) && len(refused.Refused) > 0 {
-		return explainRefused(refused.Refused, fault.Text(err), place)
+		return classifyRefused(refused.Refused, fault.Text(err), place)
 	}
 	f := failure{code: exitFailed, message: fault.Text(err)}
 	var worker *auto.WorkerError
@@ -193,7 +193,7 @@ func spaceMessage(err error) string {
 		return fault.Text(err)
 	}
 	message := fmt.Sprintf("not enough space in %q: %s needed, %s free; %s would fit", before.Where, exactSize(before.Need), exactSize(before.Free), tally(before.Fits, "file"))
-	var room *exporter.RoomError
+	var room *exporter.CrowdedError
 	if errors.As(err, &room) {
 		if n := room.Reclaimable(); n > 0 {
 			message += fmt.Sprintf("; %s could be reclaimed", exactSize(n))

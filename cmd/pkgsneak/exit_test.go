@@ -25,7 +25,7 @@ import (
 	"pkgsneak/sync/watch"
 )
 
-func TestExplain(t *testing.T) {
+func TestClassify(t *testing.T) {
 	unknown := &manifest.UnknownKeyError{Signer: "AB"}
 	signed := func(s trust.State) error {
 		return &trust.Refusal{Origin: "a", Signer: trust.Signer{State: s, Key: "AB", UserID: "pkgsneak on a"}, Err: unknown}
@@ -91,7 +91,7 @@ func TestExplain(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f := explain(fmt.Errorf("outer: %w", tt.err), "/mnt/usb")
+			f := classify(fmt.Errorf("outer: %w", tt.err), "/mnt/usb")
 			if f.code != tt.code || f.message == "" {
 				t.Errorf("code %d, message %q; want code %d", f.code, f.message, tt.code)
 			}
@@ -120,7 +120,7 @@ func TestTheWorstCodeOfSeveralOrigins(t *testing.T) {
 		}
 	}
 	err := &importer.RefusedError{Refused: []importer.Refused{{Err: &importer.OlderError{}}, {Err: &drive.DamagedError{}}, {Err: &manifest.SignatureError{}}}}
-	if f := explain(fmt.Errorf("outer: %w", err), "/mnt/usb"); f.code != 14 || len(f.hints) != 2 {
+	if f := classify(fmt.Errorf("outer: %w", err), "/mnt/usb"); f.code != 14 || len(f.hints) != 2 {
 		t.Errorf("none accepted: %+v", f)
 	}
 }
@@ -146,16 +146,16 @@ func TestAnswers(t *testing.T) {
 }
 
 // A full disk is told with what would fit, and a path with a control character can be pasted.
-func TestExplainWords(t *testing.T) {
-	f := explain(&volume.SpaceError{Where: "/p", Need: 4096, Free: 2048, Fits: payload.Tally{Files: 2, Bytes: 2048}}, "")
+func TestClassifyWords(t *testing.T) {
+	f := classify(&volume.SpaceError{Where: "/p", Need: 4096, Free: 2048, Fits: payload.Tally{Files: 2, Bytes: 2048}}, "")
 	if want := `not enough space in "/p": 4.0 KiB (4096 bytes) needed, 2.0 KiB (2048 bytes) free; 2 files, 2.0 KiB would fit`; f.message != want {
 		t.Errorf("%s\nwant %s", f.message, want)
 	}
-	f = explain(drive.ErrNoTree, "/mnt/a\nb")
+	f = classify(drive.ErrNoTree, "/mnt/a\nb")
 	if want := []string{`on the build host: pkgsneak export $'/mnt/a\012b'`}; !slices.Equal(f.hints, want) {
 		t.Errorf("%q, want %q", f.hints, want)
 	}
-	if f = explain(drive.ErrNoTree, ""); !slices.Equal(f.hints, []string{"on the build host: pkgsneak export DRIVE"}) {
+	if f = classify(drive.ErrNoTree, ""); !slices.Equal(f.hints, []string{"on the build host: pkgsneak export DRIVE"}) {
 		t.Errorf("%q", f.hints)
 	}
 }

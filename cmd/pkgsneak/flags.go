@@ -726,7 +726,7 @@ func (t topics) String() string {
 func (t topics) Set(s string) error {
 	names := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 	for _, name := range names {
-		if _, ok := doctor.Explain(name); !ok {
+		if _, ok := doctor.LookUpTopic(name); !ok {
 			return noTopic(name)
 		}
 	}

@@ -16,7 +16,7 @@ const (
 )
 
 // help answers --help, -h and the word help, of the program or of a verb.
-func (f *face) help(app *cli.App, req *request) error {
+func (f *commandLine) help(app *cli.App, req *request) error {
 	words := append(append([]string{}, req.path...), req.args...)
 	if len(words) == 0 {
 		f.helpText(rootHelp(app, f.helpWidth()))
@@ -31,7 +31,7 @@ func (f *face) help(app *cli.App, req *request) error {
 }
 
 // helpWidth is the width of a help in columns: that of the terminal, within bounds.
-func (f *face) helpWidth() int {
+func (f *commandLine) helpWidth() int {
 	if !f.env.stdoutTTY || f.out.json {
 		return widest
 	}
@@ -44,7 +44,7 @@ type textReport struct {
 }
 
 // helpText prints a help that was asked for, also under --json.
-func (f *face) helpText(text string) {
+func (f *commandLine) helpText(text string) {
 	if f.out.json {
 		f.out.last(envelope{Command: "help", Exit: exitDone, Result: textReport{text}})
 		return

@@ -54,7 +54,7 @@ func (p *printer) last(e envelope) {
 }
 
 // result prints the last line of a run that came to its end.
-func (c *call) result(code int, result any) {
+func (c *invocation) result(code int, result any) {
 	if c.out.json {
 		c.out.last(envelope{Command: c.verb, Exit: code, Result: result})
 	}

@@ -10,7 +10,7 @@ import (
 const listLimit = 10
 
 // list names files, one a line, each behind a mark.
-func (c *call) list(mark styled, items []payload.Item, all bool) {
+func (c *invocation) list(mark styled, items []payload.Item, all bool) {
 	for i, it := range items {
 		if i == listLimit && !all && !c.out.verbose {
 			c.out.say("    %s", "... and "+count(len(items)-i, "file")+" more (-v lists all)")
@@ -25,14 +25,14 @@ func (c *call) list(mark styled, items []payload.Item, all bool) {
 }
 
 // details is list that only --verbose shows.
-func (c *call) details(mark styled, items []payload.Item) {
+func (c *invocation) details(mark styled, items []payload.Item) {
 	if c.out.verbose {
 		c.list(mark, items, true)
 	}
 }
 
 // leftOut names the files that were left out, each with its reason, and each hint once. It stays under --quiet: it is what went wrong.
-func (c *call) leftOut(items []payload.Item) {
+func (c *invocation) leftOut(items []payload.Item) {
 	if len(items) == 0 {
 		return
 	}
@@ -163,7 +163,7 @@ func left(pretended bool, planned, done []payload.Item) []payload.Item {
 }
 
 // finish ends a verb that came to its end: the result in JSON, and the exit code that tells whether something was left out.
-func (c *call) finish(leftOut []payload.Item, report any) error {
+func (c *invocation) finish(leftOut []payload.Item, report any) error {
 	code := exitDone
 	if len(leftOut) > 0 {
 		code = exitLeftOut

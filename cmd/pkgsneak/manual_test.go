@@ -102,7 +102,7 @@ func TestManualPagesAreWellFormed(t *testing.T) {
 // manualPages gives the text of each page by its file name.
 func manualPages(t *testing.T) map[string][]byte {
 	t.Helper()
-	app := newApp(testFace(t, nil))
+	app := newApp(testCommandLine(t, nil))
 	pages := map[string][]byte{"pkgsneak.1": programPage(app)}
 	for _, c := range app.Commands {
 		if !c.Hidden {

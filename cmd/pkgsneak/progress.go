@@ -9,7 +9,7 @@ import (
 const tick = time.Second
 
 // watcher shows the events of a run: as a bar on a terminal, as lines of JSON, or only the notices. The bar is gone when done is called.
-func (c *call) watcher() (watch progress.Watcher, done func()) {
+func (c *invocation) watcher() (watch progress.Watcher, done func()) {
 	show := c.notices
 	done = func() {}
 	switch {
@@ -38,14 +38,14 @@ func (c *call) watcher() (watch progress.Watcher, done func()) {
 	}, done
 }
 
-func (c *call) notices(e progress.Event) {
+func (c *invocation) notices(e progress.Event) {
 	if e.Notice != "" {
 		c.out.notice("%s", e.Notice)
 	}
 }
 
 // jsonEvents prints the first and the last event of each phase, in between one a tick, and every notice.
-func (c *call) jsonEvents() func(progress.Event) {
+func (c *invocation) jsonEvents() func(progress.Event) {
 	var phase progress.Phase
 	var next time.Time
 	return func(e progress.Event) {

@@ -15,12 +15,12 @@ import (
 // watched sends events through the watcher of a run with the given flags, and gives what came out.
 func watched(t *testing.T, e *env, words string, events []progress.Event) {
 	t.Helper()
-	f := &face{env: e, out: newPrinter(e)}
+	f := &commandLine{env: e, out: newPrinter(e)}
 	app := newApp(f)
 	app.Commands = []*cli.Command{{
 		Name:  "probe",
 		Flags: flags(common, noProgress),
-		Action: f.action(0, 0, func(c *call) error {
+		Action: f.action(0, 0, func(c *invocation) error {
 			watch, done := c.watcher()
 			for _, ev := range events {
 				watch(ev)

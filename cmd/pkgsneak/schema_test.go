@@ -92,7 +92,7 @@ func TestSchemas(t *testing.T) {
 			t.Errorf("%s is not what the types say (%v); go generate ./cmd/pkgsneak writes it", path, err)
 		}
 	}
-	for _, c := range newApp(testFace(t, nil)).Commands {
+	for _, c := range newApp(testCommandLine(t, nil)).Commands {
 		if c.Hidden {
 			continue
 		}

@@ -282,7 +282,7 @@ func (v variables) unknown(p *printer, app *cli.App, inEnvironment []string) {
 	}
 }
 
-func (c *call) stateDir() string {
+func (c *invocation) stateDir() string {
 	if dir := c.opt.stateDir; dir != "" {
 		return dir
 	}
@@ -290,7 +290,7 @@ func (c *call) stateDir() string {
 }
 
 // machine reads the settings of the machine that a journey needs.
-func (c *call) machine() (machine.Machine, error) {
+func (c *invocation) machine() (machine.Machine, error) {
 	settings, err := c.settings()
 	if err != nil {
 		return machine.Machine{}, err
@@ -313,7 +313,7 @@ func (c *call) machine() (machine.Machine, error) {
 }
 
 // dir is the flag's directory, else that of Portage's configuration.
-func (c *call) dir(given string, configured func() string) string {
+func (c *invocation) dir(given string, configured func() string) string {
 	if given != "" {
 		return filepath.Clean(given)
 	}
@@ -322,7 +322,7 @@ func (c *call) dir(given string, configured func() string) string {
 
 // settings reads Portage's configuration. The files are read first, in milliseconds; portageq needs a second of Python, so it is asked only where the files leave open what
 // matters (no profile that could be read, an error in them), or when --portageq says so.
-func (c *call) settings() (*portage.Settings, error) {
+func (c *invocation) settings() (*portage.Settings, error) {
 	o := portage.Options{Root: c.env.root, Env: c.env.lookup, Portageq: c.env.portageq, UsePortageq: c.opt.portageq}
 	s, err := portage.Load(c.ctx, o)
 	if err != nil {
@@ -361,7 +361,7 @@ func unclear(s *portage.Settings) bool {
 const maxProc = 8 << 20
 
 // proc reads a file of /proc; nil where it cannot be read.
-func (c *call) proc(name string) []byte {
+func (c *invocation) proc(name string) []byte {
 	f, err := os.Open(filepath.Join(c.env.root, "/proc", name))
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {

@@ -24,13 +24,13 @@ func flagValueOf(t *testing.T, vars map[string]string, conf, flag string, words 
 			t.Fatal(err)
 		}
 	}
-	f := &face{env: e, out: newPrinter(e)}
+	f := &commandLine{env: e, out: newPrinter(e)}
 	app := newApp(f)
 	app.Commands = []*cli.Command{{
 		Name:   "probe",
 		Hidden: true, // the other flags that the file names belong to no command of this program
 		Flags:  flags(common, pretend, lock, newKey, yes),
-		Action: f.action(0, 0, func(c *call) error {
+		Action: f.action(0, 0, func(c *invocation) error {
 			for _, f := range c.flags.Command.Flags {
 				if d, ok := f.(declared); ok && d.name == flag {
 					value = d.to(c.opt).String()
@@ -154,7 +154,7 @@ func TestUnknownVariables(t *testing.T) {
 // No variable gives an answer: it would be given to every question of every run, and to those of auto.
 func TestAnswersAreTyped(t *testing.T) {
 	var typed []string
-	for _, c := range newApp(&face{env: &env{}}).Commands {
+	for _, c := range newApp(&commandLine{env: &env{}}).Commands {
 		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
 			for _, f := range leaf.Flags {
 				if d, ok := f.(declared); ok && d.typed && !slices.Contains(typed, d.name) {

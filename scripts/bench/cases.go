@@ -201,8 +201,8 @@ func (b *bench) trust(h, drive, client host) error {
 	return b.quiet(shell(script)...)
 }
 
-// journey is a host, a drive and a client that are up to date.
-type journey struct {
+// operation is a host, a drive and a client that are up to date.
+type operation struct {
 	b                      *bench
 	packages, distfiles    int
 	host, drive, client    host
@@ -210,16 +210,16 @@ type journey struct {
 	builds                 int
 }
 
-func (b *bench) journey(packages, distfiles int) *journey {
+func (b *bench) operation(packages, distfiles int) *operation {
 	name := func(what string) host { return b.host(fmt.Sprintf("%s-%d-%d", what, packages, distfiles)) }
-	j := &journey{b: b, packages: packages, distfiles: distfiles, host: name("host"), drive: name("drive"), client: name("client"), builds: 1}
+	j := &operation{b: b, packages: packages, distfiles: distfiles, host: name("host"), drive: name("drive"), client: name("client"), builds: 1}
 	j.index = b.command([]string{"index"}, j.host.flags()...)
 	j.export = b.command([]string{"export", j.drive.dir, "--any-directory"}, j.host.flags()...)
 	j.imports = b.command([]string{"import", j.drive.dir}, j.client.flags()...)
 	return j
 }
 
-func (j *journey) String() string {
+func (j *operation) String() string {
 	if j.distfiles == 0 {
 		return fmt.Sprintf("%d packages", j.packages)
 	}
@@ -227,7 +227,7 @@ func (j *journey) String() string {
 }
 
 // make makes what the host has.
-func (j *journey) make() error {
+func (j *operation) make() error {
 	if err := j.b.smallPackages(j.host, j.packages, gpkg, xpak); err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (j *journey) make() error {
 }
 
 // run makes everything and brings it to the client.
-func (j *journey) run() error {
+func (j *operation) run() error {
 	if err := j.make(); err != nil {
 		return err
 	}
@@ -265,7 +265,7 @@ func (j *journey) run() error {
 }
 
 // rebuild gives the host another build of one package.
-func (j *journey) rebuild() error {
+func (j *operation) rebuild() error {
 	j.builds++
 	if err := j.b.make(task{Seed: uint64(j.packages + j.builds), PKGDIR: j.host.path("packages"), Build: j.builds, Formats: []format{xpak}}); err != nil {
 		return err
@@ -275,7 +275,7 @@ func (j *journey) rebuild() error {
 
 // unchangedCases are about finding out that there is nothing to do.
 func (b *bench) unchangedCases() []contest {
-	j := b.journey(10_000/b.scale, 20_000/b.scale)
+	j := b.operation(10_000/b.scale, 20_000/b.scale)
 	rsync := func(to host) peer {
 		return bash("rsync -a --dry-run", equal, "rsync -a --dry-run %s %s %s/", j.host.path("packages"), j.host.path("distfiles"), to.dir)
 	}
@@ -289,7 +289,7 @@ func (b *bench) unchangedCases() []contest {
 func (b *bench) changedCases() []contest {
 	var all []contest
 	for _, n := range []int{1_000, 5_000, 10_000, 50_000} {
-		j := b.journey(n/b.scale, 0)
+		j := b.operation(n/b.scale, 0)
 		limit := 0.0
 		if n == 5_000 {
 			limit = 0.5
@@ -309,7 +309,7 @@ func (b *bench) changedCases() []contest {
 
 // manyCases are about memory.
 func (b *bench) manyCases() []contest {
-	j := b.journey(50_000/b.scale, 1)
+	j := b.operation(50_000/b.scale, 1)
 	anew := func() error {
 		var names []string
 		for _, name := range []string{"packages", "distfiles", "state/imports", "state/digests", "state/memory"} {

@@ -82,14 +82,14 @@ func (b *bench) run(c contest) error {
 		runs = 1
 	}
 	for range runs {
-		if err := b.again(c, &ours, c.ours, nil); err != nil {
+		if err := b.repeat(c, &ours, c.ours, nil); err != nil {
 			return err
 		}
 		for i, p := range c.peers {
 			if _, err := exec.LookPath(p.args[0]); err != nil {
 				continue
 			}
-			if err := b.again(c, &theirs[i], p.args, p.env); err != nil {
+			if err := b.repeat(c, &theirs[i], p.args, p.env); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
@@ -99,7 +99,7 @@ func (b *bench) run(c contest) error {
 }
 
 // again runs a command once more, unless that takes too long.
-func (b *bench) again(c contest, runs *[]usage, args, env []string) error {
+func (b *bench) repeat(c contest, runs *[]usage, args, env []string) error {
 	if n := len(*runs); n > 0 && (*runs)[n-1].wall > slow {
 		return nil
 	}

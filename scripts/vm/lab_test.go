@@ -162,7 +162,7 @@ var provenKVM = sync.OnceValue(func() bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // the kernel may have to be fetched
 	defer cancel()
-	return vm.ProveKVM(ctx, vm.Config{Dir: dir, Cache: cache(), Share: theLab().share("."), Agent: theLab().agent})
+	return vm.CheckKVM(ctx, vm.Config{Dir: dir, Cache: cache(), Share: theLab().share("."), Agent: theLab().agent})
 })
 
 // cache is where kernels are kept.

@@ -29,7 +29,7 @@ type Config struct {
 	Programs []string
 	// System is booted, with its init and udev; nil: the agent alone.
 	System *System
-	// KVM uses the processor's virtualisation. Prove it first: see ProveKVM.
+	// KVM uses the processor's virtualisation. Check it first: see CheckKVM.
 	KVM bool
 }
 
@@ -77,8 +77,8 @@ func Boot(ctx context.Context, c Config) (*Machine, error) {
 	return m, nil
 }
 
-// ProveKVM says whether a machine with KVM boots in seconds.
-func ProveKVM(ctx context.Context, c Config) bool {
+// CheckKVM says whether a machine with KVM boots in seconds.
+func CheckKVM(ctx context.Context, c Config) bool {
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
 		return false

@@ -26,9 +26,9 @@ type mutant struct {
 
 var mutants = []mutant{
 	{
-		name: "without mend", file: "sync/drivewriter/writer.go", second: true,
-		old: "{w.open, w.mend, w.tidy, w.prove}",
-		new: "{w.open, w.tidy, w.prove}",
+		name: "without recover", file: "sync/drivewriter/writer.go", second: true,
+		old: "{w.open, w.recover, w.collectGarbage, w.spotCheck}",
+		new: "{w.open, w.collectGarbage, w.spotCheck}",
 	},
 	{
 		name: "without the flush", file: "sync/drivewriter/session.go",

@@ -79,27 +79,27 @@ type Options struct {
 	Export     exporter.ExportOptions
 	Import     importer.ImportOptions
 
-	Log     func(Level, string)                    // nil: nobody
-	Users   func([]string) error                   // tells the users who are logged in, a line each; nil: nobody
-	Explain func(error) (code int, hints []string) // the exit code of an error, and what helps against it; nil: 1, and nothing
-	Events  progress.Watcher                       // progress
-	System  System                                 // Linux()
-	// Worker is a process that calls Work with the same machine and options and makes the journeys confined; nil: they are made in this process, which is not confined.
+	Log      func(Level, string)                    // nil: nobody
+	Users    func([]string) error                   // tells the users who are logged in, a line each; nil: nobody
+	Classify func(error) (code int, hints []string) // the exit code of an error, and what helps against it; nil: 1, and nothing
+	Events   progress.Watcher                       // progress
+	System   System                                 // Linux()
+	// Worker is a process that calls Work with the same machine and options and makes the operations confined; nil: they are made in this process, which is not confined.
 	Worker func(context.Context) *exec.Cmd
 
-	journeys *journeys // of a test
+	operations *operations // of a test
 }
 
 // explain gives the exit code of an error and what helps against it.
-func (o *Options) explain(err error) (code int, hints []string) {
-	if o.Explain == nil {
+func (o *Options) classify(err error) (code int, hints []string) {
+	if o.Classify == nil {
 		return 1, nil
 	}
-	return o.Explain(err)
+	return o.Classify(err)
 }
 
-// journeys are the functions of package sync, or a worker's.
-type journeys struct {
+// operations are the functions of exporter and importer, or a worker's.
+type operations struct {
 	export func(context.Context, machine.Machine, exporter.ExportOptions, progress.Watcher) (*exporter.ExportReport, error)
 	bring  func(context.Context, machine.Machine, importer.ImportOptions, progress.Watcher) (*importer.ImportReport, error)
 }
@@ -177,11 +177,11 @@ func newRunner(m machine.Machine, o Options) *runner {
 	m.Unattended = true
 	r := &runner{m: m, o: o, sys: o.System, result: &Result{Host: m.Hostname, Role: o.Role, Device: Device{Name: o.Device}, Began: m.Now()}}
 	switch {
-	case o.journeys != nil:
+	case o.operations != nil:
 	case o.Worker != nil:
-		r.o.journeys = workerJourneys(o.Worker, func(what string) { r.log(Debug, "%s", what) })
+		r.o.operations = workerOperations(o.Worker, func(what string) { r.log(Debug, "%s", what) })
 	default:
-		r.o.journeys = &journeys{exporter.Export, importer.Import}
+		r.o.operations = &operations{exporter.Export, importer.Import}
 	}
 	return r
 }
@@ -240,8 +240,8 @@ func gone(device string) error {
 	return &drive.GoneError{Op: "look at", Path: device, Vanished: true, Err: unix.ENODEV}
 }
 
-// lookEvery is how long a pulled drive may stay unnoticed.
-const lookEvery = 500 * time.Millisecond
+// pollEvery is how long a pulled drive may stay unnoticed.
+const pollEvery = 500 * time.Millisecond
 
 // attend ends ctx when the device is not there any more.
 func (r *runner) attend(parent context.Context) (ctx context.Context, end func()) {
@@ -253,7 +253,7 @@ func (r *runner) attend(parent context.Context) (ctx context.Context, end func()
 			select {
 			case <-ctx.Done():
 				return
-			case <-r.sys.After(lookEvery):
+			case <-r.sys.After(pollEvery):
 			}
 			if !r.sys.Present(r.result.Device) {
 				cancel(gone(r.result.Device.Path))
@@ -417,7 +417,7 @@ func (r *runner) export(ctx context.Context) error {
 		o := r.o.Export
 		o.Drive = r.at.point()
 		var report *exporter.ExportReport
-		if report, err = r.o.journeys.export(ctx, r.m, o, r.o.Events); err == nil {
+		if report, err = r.o.operations.export(ctx, r.m, o, r.o.Events); err == nil {
 			r.result.Export = report
 		}
 	}
@@ -433,9 +433,9 @@ func (r *runner) bring(ctx context.Context) error {
 		o := r.o.Import
 		o.Drive = r.at.point()
 		var report *importer.ImportReport
-		if report, err = r.o.journeys.bring(ctx, r.m, o, r.o.Events); err == nil {
+		if report, err = r.o.operations.bring(ctx, r.m, o, r.o.Events); err == nil {
 			r.result.Import = report
-			r.o.explainRefused(report.Refused)
+			r.o.classifyRefused(report.Refused)
 		}
 	}
 	err = r.because(ctx, err)
@@ -467,7 +467,7 @@ func (r *runner) finish(ctx context.Context, err error) {
 	if err != nil {
 		r.result.Outcome, r.result.Error = r.outcome(ctx, err), fault.Text(err)
 		if r.result.Outcome != Pulled {
-			_, r.result.Hints = r.o.explain(err)
+			_, r.result.Hints = r.o.classify(err)
 		}
 	}
 	if r.result.Message == "" {

@@ -95,7 +95,7 @@ func trust(t *testing.T, client, host machine.Machine) {
 func optionsOf(t *testing.T, s *stick, role Role, j *journal) Options {
 	t.Helper()
 	return Options{Device: "sda1", Role: role, RunDir: filepath.Join(t.TempDir(), "run"), Export: exporter.ExportOptions{AnyDirectory: true},
-		Log: j.log, Users: j.say, Hook: "hook", System: s.system(), Explain: func(error) (int, []string) { return 7, []string{"what helps"} }}
+		Log: j.log, Users: j.say, Hook: "hook", System: s.system(), Classify: func(error) (int, []string) { return 7, []string{"what helps"} }}
 }
 
 // tree lists what lies on a stick, with contents.
@@ -172,7 +172,7 @@ func TestRun(t *testing.T) {
 		make    func(*testing.T) (*stick, machine.Machine)
 		role    Role
 		outcome Outcome
-		deeds   string
+		actions string
 		says    string // to the users; "": nothing, and no hook
 		logs    string
 	}{
@@ -228,10 +228,10 @@ func TestRun(t *testing.T) {
 			if r.Outcome != tt.outcome {
 				t.Errorf("outcome %q, want %q", r.Outcome, tt.outcome)
 			}
-			if got := s.history(); got != tt.deeds {
-				t.Errorf("did %q, want %q", got, tt.deeds)
+			if got := s.history(); got != tt.actions {
+				t.Errorf("did %q, want %q", got, tt.actions)
 			}
-			if !strings.Contains(j.told(), tt.says) || tt.says == "" && j.told() != "" && !strings.Contains(tt.deeds, "hook") {
+			if !strings.Contains(j.told(), tt.says) || tt.says == "" && j.told() != "" && !strings.Contains(tt.actions, "hook") {
 				t.Errorf("told the users %q, want %q", j.told(), tt.says)
 			}
 			if !strings.Contains(j.text(), tt.logs) {
@@ -321,11 +321,11 @@ func TestRunNeverTrusts(t *testing.T) {
 
 func TestRunFails(t *testing.T) {
 	tests := []struct {
-		name  string
-		with  func(*stick)
-		role  Role
-		deeds string
-		want  string
+		name    string
+		with    func(*stick)
+		role    Role
+		actions string
+		want    string
 	}{
 		{"write-protected", func(s *stick) { s.protected = true }, Export, "mount ro; unmount; fsck.vfat -a /dev/sda1; hook", "write-protect switch"},
 		{"mounted read-only by another program", func(s *stick) {
@@ -343,8 +343,8 @@ func TestRunFails(t *testing.T) {
 			if err == nil || r.Outcome != Failed || !strings.Contains(j.told(), tt.want) {
 				t.Errorf("got %v, outcome %q, told %q", err, r.Outcome, j.told())
 			}
-			if got := s.history(); got != tt.deeds {
-				t.Errorf("did %q, want %q", got, tt.deeds)
+			if got := s.history(); got != tt.actions {
+				t.Errorf("did %q, want %q", got, tt.actions)
 			}
 			if tree(t, s.dir) != before {
 				t.Error("the stick was changed")
@@ -354,9 +354,9 @@ func TestRunFails(t *testing.T) {
 	}
 }
 
-// blocked is a journey that lasts until its ctx ends.
-func blocked(begun chan<- struct{}) *journeys {
-	return &journeys{
+// blocked is an operation that lasts until its ctx ends.
+func blocked(begun chan<- struct{}) *operations {
+	return &operations{
 		export: func(ctx context.Context, _ machine.Machine, _ exporter.ExportOptions, _ progress.Watcher) (*exporter.ExportReport, error) {
 			begun <- struct{}{}
 			<-ctx.Done()
@@ -370,7 +370,7 @@ func TestRunPulledInTheMiddle(t *testing.T) {
 	j := &journal{}
 	o := optionsOf(t, s, Export, j)
 	begun := make(chan struct{})
-	o.journeys = blocked(begun)
+	o.operations = blocked(begun)
 	go func() {
 		<-begun
 		s.pull()
@@ -394,7 +394,7 @@ func TestRunInterrupted(t *testing.T) {
 	s, h := carried(t, "vfat")
 	o := optionsOf(t, s, Export, &journal{})
 	begun := make(chan struct{})
-	o.journeys = blocked(begun)
+	o.operations = blocked(begun)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-begun
@@ -423,7 +423,7 @@ func TestRunsOnOneMachine(t *testing.T) {
 	runDir := filepath.Join(t.TempDir(), "run")
 	begun := make(chan struct{})
 	o := optionsOf(t, first, Export, &journal{})
-	o.RunDir, o.journeys = runDir, blocked(begun)
+	o.RunDir, o.operations = runDir, blocked(begun)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan struct{})

@@ -24,7 +24,7 @@
 // ConfineExport), makes it, and ends. On its standard input it gets one line, and then nothing; the end of its input, which is also that of a run that was killed, tells it to
 // stop, as a signal does.
 //
-//	{"journey":"import","drive":"/run/pkgsneak/sda1"}
+//	{"operation":"import","drive":"/run/pkgsneak/sda1"}
 //
 // On its standard output it answers with lines, the last of which is a report or an error:
 //

@@ -38,7 +38,7 @@ type stick struct {
 	faster    *watch.Mount    // somebody who mounts it in the moment before we do
 	programs  map[string]int  // exit codes of those that are installed
 	mounted   map[string]bool // by us
-	deeds     []string
+	actions   []string
 	stdin     []byte // of the hook
 	tick      chan time.Time
 }
@@ -69,13 +69,13 @@ func sectors(fstype, label string) []byte {
 }
 
 func (s *stick) did(format string, args ...any) {
-	s.deeds = append(s.deeds, fmt.Sprintf(format, args...))
+	s.actions = append(s.actions, fmt.Sprintf(format, args...))
 }
 
 func (s *stick) history() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return strings.Join(s.deeds, "; ")
+	return strings.Join(s.actions, "; ")
 }
 
 // pull takes the stick out, and lets time pass.
@@ -117,7 +117,7 @@ func (s *stick) system() System {
 			return s.booting < 0
 		},
 		After: func(d time.Duration) <-chan time.Time {
-			if d == lookEvery {
+			if d == pollEvery {
 				return s.tick
 			}
 			now := make(chan time.Time, 1)

@@ -138,7 +138,7 @@ func (s *station) mount(ctx context.Context, w way) error {
 		s.how = w
 		return nil
 	}
-	if err := s.tidy(); err != nil {
+	if err := s.cleanUp(); err != nil {
 		return err
 	}
 	switch {
@@ -222,7 +222,7 @@ func (s *station) leave(ctx context.Context) error {
 		err := s.sys.Unmount(s.dir, unix.UMOUNT_NOFOLLOW)
 		if err == nil {
 			s.how = away
-			return s.tidy()
+			return s.cleanUp()
 		}
 		if !errors.Is(err, unix.EBUSY) {
 			break
@@ -236,11 +236,11 @@ func (s *station) leave(ctx context.Context) error {
 	if err := s.sys.Unmount(s.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 		return fmt.Errorf("unmount %q: %w", s.dir, err)
 	}
-	return s.tidy()
+	return s.cleanUp()
 }
 
-// tidy removes the directory that was mounted on; one that is not empty is none of ours.
-func (s *station) tidy() error {
+// cleanUp removes the directory that was mounted on; one that is not empty is none of ours.
+func (s *station) cleanUp() error {
 	if err := os.Remove(s.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the mount point: %w", err)
 	}

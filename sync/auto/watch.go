@@ -98,7 +98,7 @@ func (w *watcher) log(level Level, format string, args ...any) {
 }
 
 func (w *watcher) run(ctx context.Context) error {
-	w.look()
+	w.poll()
 	w.log(Info, "watching %q and %q: what is new is exported when nothing has changed for %v", w.m.PKGDIR, w.m.DISTDIR, w.o.Quiet)
 	if w.here == "" {
 		w.log(Info, "waiting for a drive on %q", w.o.Export.Drive)
@@ -125,7 +125,7 @@ func (w *watcher) run(ctx context.Context) error {
 			w.moved()
 			continue
 		}
-		w.look() // a directory that serves as a drive comes without a mount
+		w.poll() // a directory that serves as a drive comes without a mount
 		if !w.due || w.here == "" || w.here == w.bad {
 			continue
 		}
@@ -139,7 +139,7 @@ func (w *watcher) run(ctx context.Context) error {
 func (w *watcher) moved() {
 	before, bad := w.here, w.bad
 	w.bad = ""
-	w.look()
+	w.poll()
 	switch {
 	case w.here == before && w.here != "" && bad != "":
 		w.dirs.Touch() // unmounted and mounted again at once, perhaps
@@ -153,7 +153,7 @@ func (w *watcher) moved() {
 }
 
 // look finds out which drive is there: the device that is mounted on the place, on top of others.
-func (w *watcher) look() {
+func (w *watcher) poll() {
 	w.here = ""
 	point, err := filepath.EvalSymlinks(w.o.Export.Drive)
 	if err != nil {

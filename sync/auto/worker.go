@@ -20,17 +20,17 @@ import (
 
 // Limits of what passes between a run and its worker.
 const (
-	maxJob    = 64 << 10  // bytes
+	maxTask   = 64 << 10  // bytes
 	maxAnswer = 256 << 20 // bytes of all lines together: a report names every file, at most a quarter of a million
 	eventTick = 100 * time.Millisecond
 	// endTime is how long a worker may take to end when it was told to. The one that is in its way is the kernel, with what it has still to write.
 	endTime = 30 * time.Second
 )
 
-// job is what a worker is told.
-type job struct {
-	Journey Role   `json:"journey"` // Export or Import
-	Drive   string `json:"drive"`   // where it is mounted
+// task is what a worker is told.
+type task struct {
+	Operation Role   `json:"journey"` // Export or Import
+	Drive     string `json:"drive"`   // where it is mounted
 }
 
 // answer is a line of what a worker says. One of its members is set.
@@ -67,18 +67,18 @@ func (e *WorkerError) Class() fault.Class {
 // Hints are what the worker said that helps.
 func (e *WorkerError) Hints(string) []string { return e.Help }
 
-// workerJourneys are journeys that a worker makes, each a process. heard gets what it says of its confinement.
-func workerJourneys(start func(context.Context) *exec.Cmd, heard func(string)) *journeys {
-	return &journeys{
+// workerOperations are operations that a worker carries out, each a process. heard gets what it says of its confinement.
+func workerOperations(start func(context.Context) *exec.Cmd, heard func(string)) *operations {
+	return &operations{
 		export: func(ctx context.Context, _ machine.Machine, o exporter.ExportOptions, w progress.Watcher) (*exporter.ExportReport, error) {
-			a, err := employ(ctx, start, job{Export, o.Drive}, w, heard)
+			a, err := employ(ctx, start, task{Export, o.Drive}, w, heard)
 			if err == nil && a.Export == nil {
 				return nil, errNoAnswer
 			}
 			return a.Export, err
 		},
 		bring: func(ctx context.Context, _ machine.Machine, o importer.ImportOptions, w progress.Watcher) (*importer.ImportReport, error) {
-			a, err := employ(ctx, start, job{Import, o.Drive}, w, heard)
+			a, err := employ(ctx, start, task{Import, o.Drive}, w, heard)
 			if err == nil && !isWhole(a.Import) {
 				return nil, errNoAnswer
 			}
@@ -95,7 +95,7 @@ func isWhole(r *importer.ImportReport) bool {
 }
 
 // employ starts a worker, gives it a job and listens until it has said its last word. It is told to end then, or when ctx ends, and killed if it does not.
-func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j job, w progress.Watcher, heard func(string)) (answer, error) {
+func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j task, w progress.Watcher, heard func(string)) (answer, error) {
 	working, end := context.WithCancel(ctx)
 	defer end()
 	cmd := start(working)
@@ -153,12 +153,12 @@ func listen(out io.Reader, w progress.Watcher, heard func(string)) (answer, erro
 	}
 }
 
-// Work is a worker's life: it reads the job, confines the process it runs in for ever, does the job
+// Work is a worker's life: it reads the job, confines the process it runs in for ever, does the task
 // and answers. An error of the job is answered too; it is also returned.
 func Work(ctx context.Context, m machine.Machine, o Options, in io.Reader, out io.Writer) error {
 	m.Unattended = true
-	var j job
-	if err := json.NewDecoder(io.LimitReader(in, maxJob)).Decode(&j); err != nil {
+	var j task
+	if err := json.NewDecoder(io.LimitReader(in, maxTask)).Decode(&j); err != nil {
 		return fmt.Errorf("read the job: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -168,19 +168,19 @@ func Work(ctx context.Context, m machine.Machine, o Options, in io.Reader, out i
 		cancel()
 	}()
 	say := json.NewEncoder(out)
-	final, err := o.journey(ctx, m, j, say)
+	final, err := o.operation(ctx, m, j, say)
 	if err != nil {
-		code, hints := o.explain(err)
+		code, hints := o.classify(err)
 		final = answer{Error: newWorkerError(err, code, hints)}
 	}
 	return errors.Join(err, say.Encode(final))
 }
 
-// journey confines this process and does the job.
-func (o *Options) journey(ctx context.Context, m machine.Machine, j job, say *json.Encoder) (done answer, err error) {
+// operation confines this process and does the task.
+func (o *Options) operation(ctx context.Context, m machine.Machine, j task, say *json.Encoder) (done answer, err error) {
 	confined := func(c sandbox.Confined) error { return say.Encode(answer{Confined: c.String()}) }
 	tell := eventLines(say, m.Now)
-	switch j.Journey {
+	switch j.Operation {
 	case Export:
 		e := o.Export
 		e.Drive = j.Drive
@@ -195,19 +195,19 @@ func (o *Options) journey(ctx context.Context, m machine.Machine, j job, say *js
 			return answer{}, err
 		}
 		if done.Import, err = importer.Import(ctx, m, i, tell); done.Import != nil {
-			o.explainRefused(done.Import.Refused)
+			o.classifyRefused(done.Import.Refused)
 		}
 	default:
-		err = fmt.Errorf("%q is no journey", j.Journey)
+		err = fmt.Errorf("%q is no operation", j.Operation)
 	}
 	return done, err
 }
 
-// explainRefused gives each refused origin its exit code and its hints while its error is at hand.
-func (o *Options) explainRefused(refused []importer.Refused) {
+// classifyRefused gives each refused origin its exit code and its hints while its error is at hand.
+func (o *Options) classifyRefused(refused []importer.Refused) {
 	for i := range refused {
 		if refused[i].Err != nil {
-			refused[i].Code, refused[i].Hints = o.explain(refused[i].Err)
+			refused[i].Code, refused[i].Hints = o.classify(refused[i].Err)
 		}
 	}
 }

@@ -97,7 +97,7 @@ func workerMain(text string) int {
 		fmt.Println("<html>")
 		return 0
 	}
-	o := Options{Export: exporter.ExportOptions{AnyDirectory: true}, Explain: func(error) (int, []string) { return 7, []string{"what helps"} }}
+	o := Options{Export: exporter.ExportOptions{AnyDirectory: true}, Classify: func(error) (int, []string) { return 7, []string{"what helps"} }}
 	var j strings.Builder
 	err = Work(context.Background(), m, o, io.TeeReader(os.Stdin, &j), os.Stdout)
 	if s.Mood == "breaks out" {
@@ -120,7 +120,7 @@ func workerMain(text string) int {
 
 // stepsOut is what an attacker would do who has taken a worker over.
 func stepsOut(s workerStage, line string) map[string]func() error {
-	var j job
+	var j task
 	_ = json.Unmarshal([]byte(line), &j)
 	precious := filepath.Join(s.Outside, "precious")
 	write := func(dir string) func() error {
@@ -149,7 +149,7 @@ func stepsOut(s workerStage, line string) map[string]func() error {
 			return err
 		}
 	}
-	if j.Journey == Import {
+	if j.Operation == Import {
 		steps["write to the drive"] = write(j.Drive)
 	} else {
 		steps["write to PKGDIR"], steps["write to DISTDIR"] = write(s.PKGDIR), write(s.DISTDIR)
@@ -157,7 +157,7 @@ func stepsOut(s workerStage, line string) map[string]func() error {
 	return steps
 }
 
-// The worker of each journey does its work, and cannot do anything else.
+// The worker of each operation does its work, and cannot do anything else.
 func TestWorkerIsConfined(t *testing.T) {
 	if abi, err := ll.LandlockGetABIVersion(); err != nil || abi < 2 {
 		t.Skipf("THIS KERNEL HAS NO LANDLOCK THAT CAN CONFINE A WORKER (version %d, %v): not shown", abi, err)
@@ -290,7 +290,7 @@ func TestWorkerEndsWithItsInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(cmd.Start(), json.NewEncoder(in).Encode(job{Export, s.dir})); err != nil {
+	if err := errors.Join(cmd.Start(), json.NewEncoder(in).Encode(task{Export, s.dir})); err != nil {
 		t.Fatal(err)
 	}
 	var last answer

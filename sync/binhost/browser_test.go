@@ -317,7 +317,7 @@ func TestBrowser(t *testing.T) {
 					t.Errorf("the page is dark: %t, and the person wants it %s", dark, scheme)
 				}
 			}
-			b.journey(t, s, h)
+			b.walk(t, s, h)
 			b.open(t, usb.url+"/")
 			b.screenshot(t, window.name+"-overview")
 			b.fits(t)
@@ -353,8 +353,8 @@ func (b *browser) fits(t *testing.T) {
 	}
 }
 
-// journey searches, filters, sorts, and follows a listing to a file.
-func (b *browser) journey(t *testing.T, s *running, h *host) {
+// operation searches, filters, sorts, and follows a listing to a file.
+func (b *browser) walk(t *testing.T, s *running, h *host) {
 	t.Helper()
 	b.open(t, s.url+"/")
 	names := ".packages td.name"

@@ -51,7 +51,7 @@ func (c *compared) Read(p []byte) (int, error) {
 	case c.at == c.size:
 		return 0, io.EOF
 	case c.done:
-		return c.again(p)
+		return c.reread(p)
 	case c.at < c.hashed:
 		return 0, errors.New("read backwards in a file that is not compared yet")
 	}
@@ -68,7 +68,7 @@ func (c *compared) Read(p []byte) (int, error) {
 }
 
 // again reads a file that is right.
-func (c *compared) again(p []byte) (int, error) {
+func (c *compared) reread(p []byte) (int, error) {
 	if _, err := c.src.Seek(c.at, io.SeekStart); err != nil {
 		return 0, err
 	}

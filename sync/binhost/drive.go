@@ -32,8 +32,8 @@ type DriveOptions struct {
 	Now       func() time.Time
 }
 
-// lookEvery is how often a drive is looked at, at most, and a refused origin judged again.
-const lookEvery = time.Second
+// refreshEvery is how often a drive is looked at, at most, and a refused origin judged again.
+const refreshEvery = time.Second
 
 // mounted serves the origins of a drive.
 type mounted struct {
@@ -48,8 +48,8 @@ type mounted struct {
 
 // origin is what was found in one directory of the tree.
 type origin struct {
-	slots   [2]stamp
-	again   time.Time
+	copies  [2]stamp
+	retry   time.Time
 	sum     digest.Blake2b // of the list
 	trusted bool
 	tree    *tree
@@ -65,7 +65,7 @@ func Drive(mount string, o DriveOptions) Source {
 // nothing would.
 func CheckDrive(mount string, o DriveOptions) ([]Refused, error) {
 	m := &mounted{mount: mount, o: o, origins: map[string]*origin{}}
-	s := m.look(o.Now())
+	s := m.refresh(o.Now())
 	switch {
 	case s.err != nil:
 		return nil, s.err
@@ -79,16 +79,16 @@ func (m *mounted) site(bool) *site {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.o.Now()
-	if m.last == nil || !now.Before(m.next) || now.Add(lookEvery).Before(m.next) {
-		m.last = m.look(now)
-		m.next = now.Add(lookEvery)
+	if m.last == nil || !now.Before(m.next) || now.Add(refreshEvery).Before(m.next) {
+		m.last = m.refresh(now)
+		m.next = now.Add(refreshEvery)
 	}
 	return m.last
 }
 
 // look opens the drive, judges what has changed, and closes it again: a server without work keeps
 // no drive from being unmounted.
-func (m *mounted) look(now time.Time) *site {
+func (m *mounted) refresh(now time.Time) *site {
 	s := &site{title: filepath.Base(m.mount)}
 	d, err := drive.Open(m.mount)
 	if err != nil {
@@ -124,11 +124,11 @@ func (m *mounted) look(now time.Time) *site {
 // origin judges one origin, or knows that nothing has changed.
 func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 	old := m.origins[dir]
-	slots := m.slots(dir)
-	if old != nil && old.slots == slots && old.tree != nil && !due(old.again, now) {
+	slots := m.copies(dir)
+	if old != nil && old.copies == slots && old.tree != nil && !due(old.retry, now) {
 		return old
 	}
-	o := &origin{slots: slots, again: onceMore(old != nil && old.slots == slots, now)}
+	o := &origin{copies: slots, retry: onceMore(old != nil && old.copies == slots, now)}
 	m.origins[dir] = o
 	seen, err := m.load(d, dir)
 	if err != nil {
@@ -138,7 +138,7 @@ func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 	g, trusted := seen.Gen, seen.Err == nil || trust.IsFormer(seen.Err)
 	defer g.Close()
 	o.sum, o.trusted = g.Sum, trusted
-	if old != nil && old.tree != nil && old.sum == o.sum && old.trusted == trusted && old.slots[0].dev == slots[0].dev {
+	if old != nil && old.tree != nil && old.sum == o.sum && old.trusted == trusted && old.copies[0].dev == slots[0].dev {
 		o.tree = old.tree
 		return o
 	}
@@ -148,7 +148,7 @@ func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 	return o
 }
 
-func (m *mounted) slots(dir string) (slots [2]stamp) {
+func (m *mounted) copies(dir string) (slots [2]stamp) {
 	for i, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 		if fi, err := os.Lstat(filepath.Join(m.mount, layout.TreeDir, dir, name)); err == nil {
 			slots[i] = stampOf(fi)
@@ -189,7 +189,7 @@ func (m *mounted) refuse(dir string, err error) *Refused {
 
 // tree makes what is served out of a verified generation.
 func (m *mounted) tree(g *drive.Generation, dir string, trusted bool, user string) (*tree, error) {
-	x, err := carried(g)
+	x, err := carriedIndex(g)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ func (m *mounted) tree(g *drive.Generation, dir string, trusted bool, user strin
 	if err != nil {
 		return nil, err
 	}
-	at := driveShelf{real: real, dir: dir, generation: g, proven: &proven{seen: map[manifest.Digest][]stamp{}}}
+	at := driveShelf{real: real, dir: dir, generation: g, compared: &comparedFiles{seen: map[manifest.Digest][]stamp{}}}
 	t := &tree{name: dir, title: g.Record.Origin, index: x, packages: &drivePackages{at, x},
 		signed: &signature{Signer: g.Signed.Signer, User: user, At: g.Signed.SignedAt, Serial: g.Serial(), Trusted: trusted,
 			CHOST: g.Record.CHOST, Profile: g.Record.Profile, Whole: g.Record.Counts.Catalogue}}
@@ -214,7 +214,7 @@ func (m *mounted) tree(g *drive.Generation, dir string, trusted bool, user strin
 
 // carried is the index of the packages that a generation has on the drive. As on the drive it
 // neither sends Portage elsewhere (URI) nor keeps it from looking (TTL).
-func carried(g *drive.Generation) (*index, error) {
+func carriedIndex(g *drive.Generation) (*index, error) {
 	whole, err := g.Catalogue()
 	if err != nil {
 		return nil, err
@@ -240,7 +240,7 @@ func carried(g *drive.Generation) (*index, error) {
 type driveShelf struct {
 	real, dir  string            // the mount point without links, and the origin's directory
 	generation *drive.Generation // closed: it is the list alone
-	proven     *proven
+	compared   *comparedFiles
 }
 
 // drivePackages are the packages of a generation, under the origin's paths.
@@ -304,12 +304,12 @@ func (s *driveShelf) item(kind layout.Kind, name string, modified time.Time) (*f
 	}
 	f := &file{close: parts.close, name: name, size: it.Size, modified: modified, etag: `"` + it.Sum.String()[:40] + `"`}
 	stamps := parts.stamps()
-	if s.proven.has(it.Sum, stamps) {
+	if s.compared.has(it.Sum, stamps) {
 		f.content = parts.content()
 		return f, nil
 	}
 	c := &compared{src: parts.content(), name: name, size: it.Size, want: it.Sum, hash: digest.New(digest.BLAKE2B),
-		good: func() { s.proven.add(it.Sum, stamps) }}
+		good: func() { s.compared.add(it.Sum, stamps) }}
 	f.content, f.failed = c, func() error { return c.err }
 	f.check = c.whole
 	if it.Size <= SmallFile {
@@ -350,20 +350,20 @@ func (s *driveShelf) parts(it layout.Item) (parts, error) {
 	return ps, nil
 }
 
-// proven remembers which files were compared, as they were then.
-type proven struct {
+// comparedFiles remembers which files were compared, as they were then.
+type comparedFiles struct {
 	mu   sync.Mutex
 	seen map[manifest.Digest][]stamp // at most one for each file of the generation
 }
 
-func (p *proven) has(sum manifest.Digest, at []stamp) bool {
+func (p *comparedFiles) has(sum manifest.Digest, at []stamp) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	seen, ok := p.seen[sum]
 	return ok && slices.Equal(seen, at)
 }
 
-func (p *proven) add(sum manifest.Digest, at []stamp) {
+func (p *comparedFiles) add(sum manifest.Digest, at []stamp) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen[sum] = at

@@ -35,7 +35,7 @@ const (
 
 // Serve answers until ctx ends, then lets the answers that are under way end, for Grace at most. The listeners are closed. After a stop that was asked for the error is nil.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
-	w := &watch{slots: make(chan struct{}, orInt(s.MaxConns, 1024)), conns: map[*conn]struct{}{}, stop: make(chan struct{}), problem: s.problem}
+	w := &watch{semaphore: make(chan struct{}, orInt(s.MaxConns, 1024)), conns: map[*conn]struct{}{}, stop: make(chan struct{}), problem: s.problem}
 	srv := &http.Server{
 		Handler:           s.Handler,
 		ReadHeaderTimeout: headerTimeout,
@@ -98,7 +98,7 @@ func (s *Server) problem(err error) {
 
 // watch knows the connections: how many there are, which are idle, and which client has stopped taking bytes.
 type watch struct {
-	slots     chan struct{} // one in it for each connection
+	semaphore chan struct{} // one in it for each connection
 	stop      chan struct{}
 	problem   func(error)
 	patrolled sync.WaitGroup
@@ -135,21 +135,21 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 
 func (w *watch) acquire() bool {
 	select {
-	case w.slots <- struct{}{}:
+	case w.semaphore <- struct{}{}:
 		return true
 	default:
 	}
 	w.wait(1)
 	defer w.wait(-1)
 	select {
-	case w.slots <- struct{}{}:
+	case w.semaphore <- struct{}{}:
 		return true
 	case <-w.stop:
 		return false
 	}
 }
 
-func (w *watch) release() { <-w.slots }
+func (w *watch) release() { <-w.semaphore }
 
 // wait notes that a listener waits for a slot, and closes an idle connection for it.
 func (w *watch) wait(n int) {
@@ -199,8 +199,8 @@ type conn struct {
 	quiet int // patrols without progress
 
 	// state of the answer under way
-	held    *buffer // not nil: writes are collected here
-	waiting int     // bytes of it
+	collected *buffer // not nil: writes are collected here
+	waiting   int     // bytes of it
 }
 
 type connKey struct{}
@@ -220,41 +220,41 @@ func hold(w http.ResponseWriter, r *http.Request) (release func()) {
 	if !ok {
 		return func() {}
 	}
-	c.held = buffers.Get().(*buffer)
+	c.collected = buffers.Get().(*buffer)
 	return func() {
 		// Out of the buffers of net/http. A client that went away needs no answer.
 		http.NewResponseController(w).Flush()
-		c.letGo()
-		buffers.Put(c.held)
-		c.held = nil
+		c.release()
+		buffers.Put(c.collected)
+		c.collected = nil
 	}
 }
 
-// letGo writes what was held.
-func (c *conn) letGo() error {
+// release writes what was collected.
+func (c *conn) release() error {
 	n := c.waiting
 	c.waiting = 0
 	if n == 0 {
 		return nil
 	}
-	_, err := c.TCPConn.Write(c.held[:n])
+	_, err := c.TCPConn.Write(c.collected[:n])
 	return err
 }
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	if c.held == nil {
+	if c.collected == nil {
 		return c.TCPConn.Write(p)
 	}
-	if c.waiting+len(p) > len(c.held) {
-		if err := c.letGo(); err != nil {
+	if c.waiting+len(p) > len(c.collected) {
+		if err := c.release(); err != nil {
 			return 0, err
 		}
-		if len(p) > len(c.held) {
+		if len(p) > len(c.collected) {
 			return c.TCPConn.Write(p)
 		}
 	}
-	c.waiting += copy(c.held[c.waiting:], p)
+	c.waiting += copy(c.collected[c.waiting:], p)
 	return len(p), nil
 }
 
@@ -264,7 +264,7 @@ const sendfileAtOnce = 512 << 10
 
 // ReadFrom implements io.ReaderFrom.
 func (c *conn) ReadFrom(src io.Reader) (total int64, err error) {
-	if err := c.letGo(); err != nil {
+	if err := c.release(); err != nil {
 		return 0, err
 	}
 	all, ok := src.(*io.LimitedReader)

@@ -62,8 +62,8 @@ type Sums struct {
 // less than one.
 const parallelFrom = 64 << 10
 
-// lane is one hash of a Hash.
-type lane struct {
+// member is one hash of a Hash.
+type member struct {
 	set Set
 	h   hash.Hash
 }
@@ -71,8 +71,8 @@ type lane struct {
 // Hash is an io.Writer that sums what is written to it. It is not safe for
 // concurrent use; Reset makes it ready for the next stream.
 type Hash struct {
-	size  int64
-	lanes []lane
+	size    int64
+	members []member
 }
 
 // New returns a Hash for the sums of set.
@@ -80,16 +80,16 @@ func New(set Set) *Hash {
 	h := &Hash{}
 	// The slowest first: it is the one that runs on the caller's goroutine.
 	if set&MD5 != 0 {
-		h.lanes = append(h.lanes, lane{MD5, md5.New()})
+		h.members = append(h.members, member{MD5, md5.New()})
 	}
 	if set&SHA512 != 0 {
-		h.lanes = append(h.lanes, lane{SHA512, sha512.New()})
+		h.members = append(h.members, member{SHA512, sha512.New()})
 	}
 	if set&BLAKE2B != 0 {
-		h.lanes = append(h.lanes, lane{BLAKE2B, newBlake2b()})
+		h.members = append(h.members, member{BLAKE2B, newBlake2b()})
 	}
 	if set&SHA1 != 0 {
-		h.lanes = append(h.lanes, lane{SHA1, sha1.New()})
+		h.members = append(h.members, member{SHA1, sha1.New()})
 	}
 	return h
 }
@@ -102,17 +102,17 @@ func newBlake2b() hash.Hash {
 // Write adds p to the stream. It never fails.
 func (h *Hash) Write(p []byte) (int, error) {
 	h.size += int64(len(p))
-	if len(p) < parallelFrom || len(h.lanes) < 2 {
-		for _, l := range h.lanes {
+	if len(p) < parallelFrom || len(h.members) < 2 {
+		for _, l := range h.members {
 			l.h.Write(p)
 		}
 		return len(p), nil
 	}
 	var others sync.WaitGroup
-	for _, l := range h.lanes[1:] {
+	for _, l := range h.members[1:] {
 		others.Go(func() { l.h.Write(p) })
 	}
-	h.lanes[0].h.Write(p)
+	h.members[0].h.Write(p)
 	others.Wait()
 	return len(p), nil
 }
@@ -121,7 +121,7 @@ func (h *Hash) Write(p []byte) (int, error) {
 // may be written afterwards.
 func (h *Hash) Sum() Sums {
 	s := Sums{Size: h.size}
-	for _, l := range h.lanes {
+	for _, l := range h.members {
 		switch l.set {
 		case MD5:
 			l.h.Sum(s.MD5[:0])
@@ -139,7 +139,7 @@ func (h *Hash) Sum() Sums {
 // Reset forgets what was written.
 func (h *Hash) Reset() {
 	h.size = 0
-	for _, l := range h.lanes {
+	for _, l := range h.members {
 		l.h.Reset()
 	}
 }

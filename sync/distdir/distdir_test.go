@@ -216,7 +216,7 @@ func TestPlace(t *testing.T) {
 func old(t *testing.T, d *Dir) { write(t, d, "hello-2.10.tar.gz", "old") }
 
 // One archive may have two names.
-func TestPlaceOfTwins(t *testing.T) {
+func TestPlaceOfDuplicates(t *testing.T) {
 	d := openDir(t)
 	a := incoming(t, d, "a.tar.gz", "same")
 	b := a

@@ -40,18 +40,18 @@ func judgeAuto(e *facts, l *findings) {
 	if len(e.roles) == 1 {
 		who = e.roles[0]
 	}
-	conf := Mend{Do: "at the end of the file", File: "/etc/conf.d/pkgsneak", Lines: []string{"PKGSNEAK_AUTO=" + role}}
+	conf := Fix{Do: "at the end of the file", File: "/etc/conf.d/pkgsneak", Lines: []string{"PKGSNEAK_AUTO=" + role}}
 	switch auto := e.o.Auto; {
 	case auto != "" && !slices.Contains([]string{"export", "import", "both"}, strings.ToLower(auto)):
-		l.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: fmt.Sprintf("PKGSNEAK_AUTO=%s is none of export, import and both", auto), Why: "a drive that is plugged in does nothing", Mend: []Mend{conf}})
+		l.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: fmt.Sprintf("PKGSNEAK_AUTO=%s is none of export, import and both", auto), Why: "a drive that is plugged in does nothing", Fix: []Fix{conf}})
 	case installed && e.o.Auto == "":
 		l.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: "the udev rule is installed, but PKGSNEAK_AUTO is not set", Why: "a drive that is plugged in does nothing: the machine has not been told what it is",
-			Mend: []Mend{conf}})
+			Fix: []Fix{conf}})
 	case !installed && e.o.Auto != "":
 		l.tell(Finding{Topic: "auto", Weight: Wrong, Role: who, What: fmt.Sprintf("PKGSNEAK_AUTO=%s is set, but no udev rule is installed", e.o.Auto), Why: "nothing notices a drive that is plugged in",
-			Mend: []Mend{run("pkgsneak auto --install")}})
+			Fix: []Fix{run("pkgsneak auto --install")}})
 	case !installed:
 		l.tell(Finding{Topic: "auto", Weight: Note, Role: who, What: "a drive that is plugged in does nothing by itself", Why: "with the udev rule and PKGSNEAK_AUTO=" + role + " it needs no command",
-			Mend: []Mend{run("pkgsneak auto --install"), conf}})
+			Fix: []Fix{run("pkgsneak auto --install"), conf}})
 	}
 }

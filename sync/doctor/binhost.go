@@ -69,19 +69,19 @@ func (e *binhostRules) tellGetbinpkg() {
 		f.Why = "emerge complains each time that PORTAGE_BINHOST is unset; what was imported lies in PKGDIR and needs no binhost"
 	}
 	if on, _ := e.s.HasFeature("getbinpkg"); on {
-		f.Mend = append(f.Mend, inConf(e.s, "FEATURES", add("FEATURES", "-getbinpkg")))
+		f.Fix = append(f.Fix, inConf(e.s, "FEATURES", add("FEATURES", "-getbinpkg")))
 	}
 	if e.opts.on(optGetbinpkg) || e.opts.on(optGetOnly) {
-		f.Mend = append(f.Mend, optsMend(e.s, e.opts.fixed(true)))
+		f.Fix = append(f.Fix, optsFix(e.s, e.opts.fixed(true)))
 	}
 	e.tell(f)
 }
 
 // look looks at the places that --getbinpkg asks.
-func (e *binhostRules) look(problems []portage.Problem) {
+func (e *binhostRules) check(problems []portage.Problem) {
 	for _, p := range problems {
 		if p.Fatal && !strings.Contains(p.Reason, "permission denied") {
-			e.tell(Finding{Topic: "config", Weight: Broken, What: p.String(), Why: "Portage ignores binrepos.conf as a whole", Mend: []Mend{{Do: "look at the line", File: p.Path, Lines: []string{}}}})
+			e.tell(Finding{Topic: "config", Weight: Broken, What: p.String(), Why: "Portage ignores binrepos.conf as a whole", Fix: []Fix{{Do: "look at the line", File: p.Path, Lines: []string{}}}})
 		}
 	}
 	used := len(e.getbinpkg()) > 0
@@ -109,15 +109,15 @@ func localURI(uri string) (dir string, local bool) {
 // emerge does so.
 func (e *binhostRules) localBinhost(r portage.BinRepo, dir string, used bool) {
 	f := Finding{Topic: "binhost", Weight: Wrong, Role: Client}
-	section := func(line string) []Mend {
+	section := func(line string) []Fix {
 		if r.File == "" {
 			return nil
 		}
-		return []Mend{{Do: "in the section [" + r.Name + "]", File: r.File, Lines: []string{line}}}
+		return []Fix{{Do: "in the section [" + r.Name + "]", File: r.File, Lines: []string{line}}}
 	}
 	if strings.ContainsAny(dir, "?#") {
 		f.What, f.Why = fmt.Sprintf("binhost %q: the path has a ? or #", r.SyncURI), "Portage cuts the path there"
-		f.Mend = []Mend{{Do: "mount it at a path without them", Lines: []string{}}}
+		f.Fix = []Fix{{Do: "mount it at a path without them", Lines: []string{}}}
 		e.tell(f)
 		return
 	}
@@ -125,7 +125,7 @@ func (e *binhostRules) localBinhost(r portage.BinRepo, dir string, used bool) {
 	if err != nil {
 		if used {
 			f.What, f.Why = fmt.Sprintf("binhost %q is not there", dir), "each emerge complains and goes on without it; a drive may not be mounted"
-			f.Mend = []Mend{{Do: "mount it, or import what it carries: run", Lines: []string{"pkgsneak import DRIVE"}}}
+			f.Fix = []Fix{{Do: "mount it, or import what it carries: run", Lines: []string{"pkgsneak import DRIVE"}}}
 			e.tell(f)
 		}
 		return
@@ -136,9 +136,9 @@ func (e *binhostRules) localBinhost(r portage.BinRepo, dir string, used bool) {
 		f.What, f.Why = fmt.Sprintf("binhost %q has no index", dir), "Portage asks for Packages there, and finds no package without it"
 		if names, err := os.ReadDir(path.Join(e.place(dir), "pkgsneak")); err == nil && len(names) > 0 {
 			f.Why = "it is the drive itself; the packages of an origin lie at pkgsneak/ORIGIN/packages"
-			f.Mend = section("sync-uri = file://" + dir + "/pkgsneak/ORIGIN/packages")
+			f.Fix = section("sync-uri = file://" + dir + "/pkgsneak/ORIGIN/packages")
 			if r.File == "" {
-				f.Mend = []Mend{inConf(e.s, "PORTAGE_BINHOST", assign("PORTAGE_BINHOST", dir+"/pkgsneak/ORIGIN/packages"))}
+				f.Fix = []Fix{inConf(e.s, "PORTAGE_BINHOST", assign("PORTAGE_BINHOST", dir+"/pkgsneak/ORIGIN/packages"))}
 			}
 		}
 		e.tell(f)
@@ -146,7 +146,7 @@ func (e *binhostRules) localBinhost(r portage.BinRepo, dir string, used bool) {
 	}
 	if r.Frozen {
 		g := f
-		g.What, g.Why, g.Mend = fmt.Sprintf("binhost [%s] is frozen", r.Name), "Portage never reads its index again: new packages stay unseen", section("frozen = false")
+		g.What, g.Why, g.Fix = fmt.Sprintf("binhost [%s] is frozen", r.Name), "Portage never reads its index again: new packages stay unseen", section("frozen = false")
 		e.tell(g)
 	}
 	e.verified(r, there, index)
@@ -170,11 +170,11 @@ func (e *binhostRules) verified(r portage.BinRepo, there *pkgdir.Dir, index *pkg
 	case r.Verify && xpak+unsigned > 0:
 		f.What = fmt.Sprintf("binhost [%s] verifies signatures, and its packages have none", r.Name)
 		f.Why = "Portage ignores all its XPAK packages and refuses its unsigned GPKG packages; pkgsneak has its own signature over the whole, which import and verify check"
-		f.Mend = []Mend{{Do: "in the section [" + r.Name + "]", File: r.File, Lines: []string{"verify-signature = false"}}}
+		f.Fix = []Fix{{Do: "in the section [" + r.Name + "]", File: r.File, Lines: []string{"verify-signature = false"}}}
 	case by != "" && xpak > 0:
 		f.What = fmt.Sprintf("XPAK packages of binhost %q are ignored, because %s verifies signatures", r.SyncURI, by)
 		f.Why = "one verifying binhost makes Portage ignore XPAK packages of all; those in PKGDIR are used"
-		f.Mend = []Mend{{Do: "bring the packages into PKGDIR instead: run", Lines: []string{"pkgsneak import DRIVE"}}}
+		f.Fix = []Fix{{Do: "bring the packages into PKGDIR instead: run", Lines: []string{"pkgsneak import DRIVE"}}}
 	default:
 		return
 	}

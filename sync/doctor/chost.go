@@ -47,7 +47,7 @@ func tellCHOST(l *findings, s *portage.Settings, foreign map[string][]string, wh
 		f := Finding{Topic: "chost", Weight: Broken, Role: Client, What: fmt.Sprintf("%s of %s made for %s", plural(len(names), "package"), where, chost),
 			Why: "this machine's CHOST is " + own + ": emerge masks them", Names: names}
 		if slices.Contains(accept, chost) {
-			f.Mend = []Mend{inConf(s, "ACCEPT_CHOSTS", assign("ACCEPT_CHOSTS", strings.Join(accept, " ")))}
+			f.Fix = []Fix{inConf(s, "ACCEPT_CHOSTS", assign("ACCEPT_CHOSTS", strings.Join(accept, " ")))}
 			f.Why += "; only the middle of the name differs, so they can be accepted if both machines have the same C library"
 		}
 		l.tell(f)

@@ -17,7 +17,7 @@ type clientRules struct {
 	fixed emergeOpts // EMERGE_DEFAULT_OPTS without what is wrong in them
 }
 
-func (e *clientRules) look(ctx context.Context) error {
+func (e *clientRules) check(ctx context.Context) error {
 	repos, problems := e.s.BinRepos()
 	b := &binhostRules{facts: e.facts, findings: e.findings, network: readNetwork(e.o.Routes, e.o.Routes6), repos: repos}
 	b.judge()
@@ -25,7 +25,7 @@ func (e *clientRules) look(ctx context.Context) error {
 	e.trust()
 	e.usepkg()
 	e.respectUse()
-	b.look(problems)
+	b.check(problems)
 	e.requestSignature()
 	e.localPackages()
 	if !e.is(Host) {
@@ -56,7 +56,7 @@ func (e *clientRules) trust() {
 		}
 		bad = append(bad, Finding{Topic: "trust", Weight: Wrong, Role: Client, What: fmt.Sprintf("trusted key %s: %v", k.Fingerprint().Grouped(), err),
 			Why: "nothing that is signed with it is imported any more", Names: []string{k.UserID()},
-			Mend: []Mend{{Do: "when the build host has renewed its key, or has another one: run", Lines: []string{"pkgsneak trust DRIVE", "pkgsneak trust remove " + string(k.Fingerprint())}}}})
+			Fix: []Fix{{Do: "when the build host has renewed its key, or has another one: run", Lines: []string{"pkgsneak trust DRIVE", "pkgsneak trust remove " + string(k.Fingerprint())}}}})
 	}
 	for _, f := range bad {
 		if good == 0 {
@@ -70,7 +70,7 @@ func (e *clientRules) trust() {
 			weight = Note // it can import what it exported itself
 		}
 		e.tell(Finding{Topic: "trust", Weight: weight, Role: Client, What: "no key of a build host is trusted here", Why: "an import takes nothing from an origin whose key was not trusted by hand",
-			Mend: []Mend{{Do: "compare the fingerprint with what \"pkgsneak key\" shows on the build host: run", Lines: []string{"pkgsneak trust " + e.driveWord()}}}})
+			Fix: []Fix{{Do: "compare the fingerprint with what \"pkgsneak key\" shows on the build host: run", Lines: []string{"pkgsneak trust " + e.driveWord()}}}})
 	}
 }
 
@@ -80,13 +80,13 @@ func (e *clientRules) usepkg() {
 		return
 	}
 	e.tell(Finding{Topic: "usepkg", Weight: Wrong, Role: Client, What: "EMERGE_DEFAULT_OPTS has a plain --usepkg",
-		Why:  "it ignores, without a word, packages whose version has no ebuild in this machine's tree, and rebuilds of what is installed",
-		Mend: []Mend{optsMend(e.s, e.fixed)}})
+		Why: "it ignores, without a word, packages whose version has no ebuild in this machine's tree, and rebuilds of what is installed",
+		Fix: []Fix{optsFix(e.s, e.fixed)}})
 }
 
 func (e *clientRules) respectUse() {
 	v, ok := e.opts.value(optRespect)
-	f := Finding{Topic: "respect-use", Weight: Note, Role: Client, Mend: []Mend{optsMend(e.s, e.fixed.without(optRespect))}}
+	f := Finding{Topic: "respect-use", Weight: Note, Role: Client, Fix: []Fix{optsFix(e.s, e.fixed.without(optRespect))}}
 	switch {
 	case ok && v == "n" && e.opts.on(optUsepkgOnly):
 		f.What, f.Why = "--binpkg-respect-use=n says what --usepkgonly does anyway", "it can go"
@@ -110,7 +110,7 @@ func (e *clientRules) requestSignature() {
 	}
 	if _, unsigned := signatures(e.dir, e.index); unsigned > 0 {
 		e.tell(Finding{Topic: "verify-signature", Weight: Broken, Role: Client, What: "FEATURES has binpkg-request-signature, and packages in PKGDIR are not signed", Why: "emerge refuses to install them",
-			Mend: []Mend{inConf(e.s, "FEATURES", add("FEATURES", "-binpkg-request-signature"))}})
+			Fix: []Fix{inConf(e.s, "FEATURES", add("FEATURES", "-binpkg-request-signature"))}})
 	}
 }
 
@@ -143,7 +143,7 @@ func (e *clientRules) localPackages() {
 	}
 	if len(names) > 0 {
 		e.tell(Finding{Topic: "cpu", Weight: Wrong, Role: Client, What: plural(len(names), "package") + " in PKGDIR built for a CPU with more than this one has (CPU_FLAGS_X86)",
-			Why: "they may end with \"Illegal instruction\"", Names: names, Mend: []Mend{otherCPU()}})
+			Why: "they may end with \"Illegal instruction\"", Names: names, Fix: []Fix{otherCPU()}})
 	}
 }
 

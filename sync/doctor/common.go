@@ -28,11 +28,11 @@ type commonRules struct {
 	*findings
 }
 
-func (e *commonRules) look(ctx context.Context) error {
+func (e *commonRules) check(ctx context.Context) error {
 	if len(e.roles) == 0 {
 		e.tell(Finding{Topic: "role", Weight: Note, What: "this machine has neither exported nor imported yet",
 			Why: "what is wrong depends on what the machine is for",
-			Mend: []Mend{{Do: "on the machine that builds", Lines: []string{"pkgsneak doctor --host", "pkgsneak export DRIVE"}},
+			Fix: []Fix{{Do: "on the machine that builds", Lines: []string{"pkgsneak doctor --host", "pkgsneak export DRIVE"}},
 				{Do: "on a machine that gets the packages", Lines: []string{"pkgsneak doctor --client", "pkgsneak trust DRIVE", "pkgsneak import DRIVE"}}}})
 	}
 	if e.o.Portage && !e.is(Client) {
@@ -58,7 +58,7 @@ func (e *commonRules) config() {
 			continue
 		}
 		e.tell(Finding{Topic: "config", Weight: Broken, What: p.String(), Why: "emerge stops here, and what stands behind is not read",
-			Mend: []Mend{{Do: "look at the line", File: p.Path, Lines: []string{}}}})
+			Fix: []Fix{{Do: "look at the line", File: p.Path, Lines: []string{}}}})
 	}
 	if len(e.s.Files) == 0 {
 		e.unknown("Portage's configuration: there is none at %s", e.etc(""))
@@ -94,7 +94,7 @@ func judgeClock(e *facts, l *findings, signed time.Time) {
 	l.tell(Finding{Topic: "clock", Weight: weight,
 		What: fmt.Sprintf("the clock says %s, but it is at least %s (UTC)", e.now.UTC().Format(form), least.UTC().Format(form)),
 		Why:  "what is built or exported now gets that date, and looks older than what it replaces; import itself ignores the clock",
-		Mend: []Mend{run(`date -s "YEAR-MONTH-DAY HOUR:MINUTE"`, "hwclock --systohc")}})
+		Fix:  []Fix{run(`date -s "YEAR-MONTH-DAY HOUR:MINUTE"`, "hwclock --systohc")}})
 }
 
 // directories looks at PKGDIR, and at DISTDIR of a host: there, a directory, writable, roomy.
@@ -105,7 +105,7 @@ func (e *commonRules) directories() {
 	}
 	if both := machine.Overlap(e.m.PKGDIR, e.m.DISTDIR); both != "" {
 		e.tell(Finding{Topic: "distdir", Weight: Note, What: both, Why: "emaint and eclean go through the whole of PKGDIR and of DISTDIR, and take files of the one for the other's",
-			Mend: []Mend{inConf(e.s, "DISTDIR", assign("DISTDIR", "/var/cache/distfiles"))}})
+			Fix: []Fix{inConf(e.s, "DISTDIR", assign("DISTDIR", "/var/cache/distfiles"))}})
 	}
 }
 
@@ -114,31 +114,31 @@ func (e *commonRules) directory(key, dir, topic string) {
 	switch {
 	case err == nil && !fi.IsDir():
 		e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q is not a directory", key, dir), Why: "emerge and pkgsneak keep their files there",
-			Mend: []Mend{inConf(e.s, key, assign(key, "/var/cache/"+map[string]string{"PKGDIR": "binpkgs", "DISTDIR": "distfiles"}[key]))}})
+			Fix: []Fix{inConf(e.s, key, assign(key, "/var/cache/"+map[string]string{"PKGDIR": "binpkgs", "DISTDIR": "distfiles"}[key]))}})
 		return
 	case errors.Is(err, fs.ErrNotExist):
 		if link, err := os.Readlink(dir); err == nil {
 			e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q is a link to %q, which is not there", key, dir, link),
-				Why: "a file system may not be mounted: emerge would find no packages, and write to the wrong place", Mend: []Mend{run("mount -a")}})
+				Why: "a file system may not be mounted: emerge would find no packages, and write to the wrong place", Fix: []Fix{run("mount -a")}})
 		} else if key == "PKGDIR" && e.is(Host) {
 			e.tell(Finding{Topic: topic, Weight: Wrong, Role: Host, What: fmt.Sprintf("there is no PKGDIR at %q", dir), Why: "there is nothing to export until something has been built or packed",
-				Mend: []Mend{run(`quickpkg --include-config=y "*/*"`)}})
+				Fix: []Fix{run(`quickpkg --include-config=y "*/*"`)}})
 		}
 	case err != nil:
 		e.unknown("%s: %v", key, err)
 		return
 	}
-	e.room(key, dir, topic)
+	e.freeSpace(key, dir, topic)
 }
 
 // Room below which a run is likely to end in the middle.
 const (
-	littleRoom = 1 << 30
-	noRoom     = 64 << 20
+	littleSpace = 1 << 30
+	noSpace     = 64 << 20
 )
 
 // room looks at the file system on which a directory lies, or will lie.
-func (e *commonRules) room(key, dir, topic string) {
+func (e *commonRules) freeSpace(key, dir, topic string) {
 	at := existing(dir)
 	var st unix.Statfs_t
 	if err := unix.Statfs(at, &st); err != nil {
@@ -147,7 +147,7 @@ func (e *commonRules) room(key, dir, topic string) {
 	}
 	if int64(st.Flags)&unix.ST_RDONLY != 0 {
 		e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q lies on a file system that is mounted read-only", key, dir),
-			Why: "nothing can be built, indexed or imported there", Mend: []Mend{run("mount -o remount,rw " + fault.Quote(at))}})
+			Why: "nothing can be built, indexed or imported there", Fix: []Fix{run("mount -o remount,rw " + fault.Quote(at))}})
 		return
 	}
 	if f, ok := withoutLinks(key, dir, topic, volume.TypeAt(at)); ok {
@@ -156,12 +156,12 @@ func (e *commonRules) room(key, dir, topic string) {
 		}
 	}
 	free := freeBytes(&st)
-	weight := judgeRoom(free, int64(st.Blocks)*blockSize(&st))
+	weight := judgeSpace(free, int64(st.Blocks)*blockSize(&st))
 	if weight == "" {
 		return
 	}
 	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %d MiB of room left", key, dir, free>>20),
-		Why: "a build or an import ends in the middle when the file system is full", Mend: []Mend{run("eclean-pkg --deep", "eclean-dist --deep")}})
+		Why: "a build or an import ends in the middle when the file system is full", Fix: []Fix{run("eclean-pkg --deep", "eclean-dist --deep")}})
 }
 
 // withoutLinks tells of a directory on a file system without hard links. Portage makes one each time it has
@@ -177,7 +177,7 @@ func withoutLinks(key, dir, topic string, on volume.Type) (Finding, bool) {
 		f.Weight, f.What = Wrong, fmt.Sprintf("%s %q lies on %s: emerge cannot lock its downloads there (FEATURES=distlocks, no hard links)", key, dir, on)
 		f.Why = "a fetch ends in a traceback; what lies there is found and used"
 	}
-	f.Mend = []Mend{{Do: "move it to a file system of Linux (ext4, xfs, btrfs), and point " + key + " in make.conf there", Lines: []string{}}}
+	f.Fix = []Fix{{Do: "move it to a file system of Linux (ext4, xfs, btrfs), and point " + key + " in make.conf there", Lines: []string{}}}
 	return f, true
 }
 
@@ -190,13 +190,13 @@ func blockSize(st *unix.Statfs_t) int64 {
 
 func freeBytes(st *unix.Statfs_t) int64 { return int64(st.Bavail) * blockSize(st) }
 
-// judgeRoom weighs bytes of room: "" is enough. A small file system has less, and that is as it
+// judgeSpace weighs bytes of free space: "" is enough. A small file system has less, and that is as it
 // should be.
-func judgeRoom(free, total int64) Weight {
+func judgeSpace(free, total int64) Weight {
 	switch {
-	case free < noRoom:
+	case free < noSpace:
 		return Broken
-	case free < min(littleRoom, total/20):
+	case free < min(littleSpace, total/20):
 		return Wrong
 	}
 	return ""
@@ -241,9 +241,9 @@ func (e *commonRules) indexState(ctx context.Context) error {
 		return nil
 	}
 	f := Finding{Topic: "index", Weight: Wrong, Why: "emaint reads what is missing; emerge with pkgdir-index-trusted (the default) sees what is in the index and nothing else",
-		Mend: []Mend{run("pkgsneak index")}}
+		Fix: []Fix{run("pkgsneak index")}}
 	if len(links) > 0 {
-		f.Mend = []Mend{{Do: "not before the links in PKGDIR are directories, because it drops the entries behind them: run", Lines: []string{"pkgsneak index"}}}
+		f.Fix = []Fix{{Do: "not before the links in PKGDIR are directories, because it drops the entries behind them: run", Lines: []string{"pkgsneak index"}}}
 	}
 	if e.trusts() {
 		f.Weight = Broken

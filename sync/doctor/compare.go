@@ -31,7 +31,7 @@ type driveRules struct {
 	*findings
 }
 
-func (e *driveRules) look(ctx context.Context) error {
+func (e *driveRules) check(ctx context.Context) error {
 	status, err := inspect.Status(ctx, e.m, inspect.StatusOptions{Drive: e.o.Drive})
 	if err != nil {
 		return err
@@ -148,17 +148,17 @@ func (e *driveRules) originTrust(o *inspect.OriginStatus) {
 		}
 		e.tell(Finding{Topic: "trust", Weight: Broken, Role: Client, What: refusal.Error(),
 			Why: "an import copies nothing of it", Names: []string{o.Fingerprint},
-			Mend: []Mend{advice(refusal.Signer, e.driveWord())}})
+			Fix: []Fix{advice(refusal.Signer, e.driveWord())}})
 	default:
 		e.tell(Finding{Topic: "drive", Weight: Broken, What: fmt.Sprintf("origin %q on the drive: %v", o.Dir, o.Err), Why: "an import takes nothing of it",
-			Mend: []Mend{run("pkgsneak verify " + e.driveWord())}})
+			Fix: []Fix{run("pkgsneak verify " + e.driveWord())}})
 	}
 }
 
 // advice is what leads out of the state of a signer, as import and status print it.
-func advice(s trust.Signer, place string) Mend {
+func advice(s trust.Signer, place string) Fix {
 	do, command := s.Advice(place)
-	return Mend{Do: do, Lines: []string{command}}
+	return Fix{Do: do, Lines: []string{command}}
 }
 
 func (x *comparer) compare() {
@@ -191,7 +191,7 @@ func (x *comparer) fit() {
 		switch m.Topic {
 		case "config":
 			f.Topic, f.Why = "config", "emerge does not take what package.mask names"
-			f.Mend = []Mend{{Do: "at the end of the file", File: x.userFile("package.unmask"), Lines: exactAtoms(m.Names)}}
+			f.Fix = []Fix{{Do: "at the end of the file", File: x.userFile("package.unmask"), Lines: exactAtoms(m.Names)}}
 		case "usepkg":
 			f.Topic, f.Why = "usepkg", "the tree here is older than the build host's, or another one"
 		default:
@@ -237,7 +237,7 @@ func (x *comparer) arch() bool {
 		return false
 	}
 	x.differ(Difference{What: "ARCH", Origin: theirs, Here: ours}, Finding{Topic: "arch", Weight: Broken, What: fmt.Sprintf("origin %q builds for %s, this machine is %s", x.c.Origin, theirs, ours),
-		Why: "none of its packages can be used here; its distfiles can", Mend: []Mend{run("pkgsneak import --no-packages " + x.driveWord())}})
+		Why: "none of its packages can be used here; its distfiles can", Fix: []Fix{run("pkgsneak import --no-packages " + x.driveWord())}})
 	return true
 }
 
@@ -264,7 +264,7 @@ func (x *comparer) profile() {
 		weight, why = Wrong, "packages of another kind of profile do not fit the libraries and the layout of this machine"
 	}
 	x.differ(Difference{What: "profile", Origin: theirs, Here: ours}, Finding{Topic: "profile", Weight: weight, What: fmt.Sprintf("origin %q has the profile %s, this machine %s", x.c.Origin, theirs, ours),
-		Why: why, Mend: []Mend{run("eselect profile set " + fault.Quote(theirs))}})
+		Why: why, Fix: []Fix{run("eselect profile set " + fault.Quote(theirs))}})
 }
 
 func kindOf(profile string) []string {
@@ -297,12 +297,12 @@ func (x *comparer) keywords() {
 		return
 	}
 	theirs := x.header.Get("ACCEPT_KEYWORDS")
-	mend := Mend{Do: "at the end of the file", File: x.userFile("package.accept_keywords"), Lines: lines}
+	mend := Fix{Do: "at the end of the file", File: x.userFile("package.accept_keywords"), Lines: lines}
 	if more := beyond(theirs, accept); len(more) > 0 && len(names) > mostLines {
 		mend = inConf(x.s, "ACCEPT_KEYWORDS", assign("ACCEPT_KEYWORDS", strings.Join(more, " ")))
 	}
 	x.differ(Difference{What: "ACCEPT_KEYWORDS", Origin: theirs, Here: strings.Join(accept, " "), Packages: len(names)},
-		Finding{Topic: "keywords", Weight: Wrong, Role: Client, What: x.ofOrigin(names, "masked here by KEYWORDS"), Why: "emerge does not take what ACCEPT_KEYWORDS does not allow", Names: names, Mend: []Mend{mend}})
+		Finding{Topic: "keywords", Weight: Wrong, Role: Client, What: x.ofOrigin(names, "masked here by KEYWORDS"), Why: "emerge does not take what ACCEPT_KEYWORDS does not allow", Names: names, Fix: []Fix{mend}})
 }
 
 func beyond(theirs string, ours []string) []string {
@@ -347,7 +347,7 @@ func (x *comparer) space() {
 		}
 		if free := freeBytes(&st); needs[fs] > free {
 			x.tell(Finding{Topic: "room", Weight: Broken, Role: Client, What: fmt.Sprintf("an import of origin %q needs %d MiB in %q, and %d MiB are free", x.c.Origin, needs[fs]>>20, at[fs], free>>20),
-				Why: "import does not begin what cannot end", Mend: []Mend{run("eclean-pkg --deep", "eclean-dist --deep")}})
+				Why: "import does not begin what cannot end", Fix: []Fix{run("eclean-pkg --deep", "eclean-dist --deep")}})
 		}
 	}
 }

@@ -185,8 +185,8 @@ func TestCompare(t *testing.T) {
 			if len(r.Unknown) > 0 {
 				t.Errorf("not known: %q", r.Unknown)
 			}
-			if tt.mend != "" && strings.Join(r.Findings[0].Mend[0].Lines, "\n") != tt.mend {
-				t.Errorf("mend %+v, want %q", r.Findings[0].Mend, tt.mend)
+			if tt.mend != "" && strings.Join(r.Findings[0].Fix[0].Lines, "\n") != tt.mend {
+				t.Errorf("mend %+v, want %q", r.Findings[0].Fix, tt.mend)
 			}
 		})
 	}
@@ -264,7 +264,7 @@ func TestDifferencesMend(t *testing.T) {
 		t.Fatalf("told %q", got)
 	}
 	for _, f := range before.Findings {
-		for _, m := range f.Mend {
+		for _, m := range f.Fix {
 			if m.File != "" {
 				m.Do = strings.TrimPrefix(m.Do, "until the trees are the same: ")
 				client.mend(m)
@@ -353,7 +353,7 @@ func TestHostileNames(t *testing.T) {
 		"app-misc/a-1": {"USE": "good x$(id) `id`", "IUSE": "good x$(id) `id`", "LICENSE": "$(id) a;b", "KEYWORDS": "~amd64;id"}})
 	r := client.compare(mount)
 	for _, f := range r.Findings {
-		for _, m := range f.Mend {
+		for _, m := range f.Fix {
 			if text := strings.Join(m.Lines, "\n"); strings.ContainsAny(text, "`;") || strings.Contains(text, "$(") {
 				t.Errorf("%s: %q", f.Topic, m.Lines)
 			}
@@ -498,7 +498,7 @@ func TestBinhosts(t *testing.T) {
 	}
 }
 
-func TestRoom(t *testing.T) {
+func TestFreeSpace(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		free, total int64 // MiB
@@ -506,7 +506,7 @@ func TestRoom(t *testing.T) {
 	}{
 		{500_000, 1_000_000, ""}, {1024, 1_000_000, ""}, {1023, 1_000_000, Wrong}, {63, 1_000_000, Broken}, {200, 2048, ""}, {100, 2048, Wrong}, {0, 0, Broken},
 	} {
-		if got := judgeRoom(tt.free<<20, tt.total<<20); got != tt.want {
+		if got := judgeSpace(tt.free<<20, tt.total<<20); got != tt.want {
 			t.Errorf("%d of %d MiB: %q, want %q", tt.free, tt.total, got, tt.want)
 		}
 	}

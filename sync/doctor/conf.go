@@ -44,11 +44,11 @@ func add(key string, words ...string) string {
 }
 
 // inConf is the mend that sets a variable in make.conf, in the file that has its last word now.
-func inConf(s *portage.Settings, key, line string) Mend {
+func inConf(s *portage.Settings, key, line string) Fix {
 	file, from := s.MakeConf(), s.Sources[key]
 	switch {
 	case from == portage.SourceEnvironment:
-		return Mend{Do: "the environment sets " + key + ": take it out there, or let it be", Lines: []string{line}}
+		return Fix{Do: "the environment sets " + key + ": take it out there, or let it be", Lines: []string{line}}
 	case s.InMakeConf(from):
 		file = from
 	}
@@ -56,13 +56,13 @@ func inConf(s *portage.Settings, key, line string) Mend {
 	if s.InMakeConf(from) && !strings.Contains(line, "${"+key+"}") {
 		do = "instead of the line that sets " + key
 	}
-	return Mend{Do: do, File: file, Lines: []string{line}}
+	return Fix{Do: do, File: file, Lines: []string{line}}
 }
 
 // run is the mend that is a command.
-func run(commands ...string) Mend { return Mend{Do: "run", Lines: commands} }
+func run(commands ...string) Fix { return Fix{Do: "run", Lines: commands} }
 
-// optsMend sets EMERGE_DEFAULT_OPTS.
-func optsMend(s *portage.Settings, o emergeOpts) Mend {
+// optsFix sets EMERGE_DEFAULT_OPTS.
+func optsFix(s *portage.Settings, o emergeOpts) Fix {
 	return inConf(s, "EMERGE_DEFAULT_OPTS", assign("EMERGE_DEFAULT_OPTS", o.String()))
 }

@@ -102,7 +102,7 @@ func mergeName(m forecast.Merge) string { return strings.TrimSuffix(m.Name+"-"+m
 
 // tellAnswer makes a finding of an answer under which the line must not be used as it is.
 func (e *clientRules) tellAnswer(c *Confirmation) {
-	f := Finding{Topic: "emerge", Weight: Broken, Role: Client, Mend: []Mend{{Do: "look at its whole answer: run", Lines: []string{
+	f := Finding{Topic: "emerge", Weight: Broken, Role: Client, Fix: []Fix{{Do: "look at its whole answer: run", Lines: []string{
 		strings.Replace(e.r.Outlook.Line(""), "emerge -auDK", "emerge -pvuDK", 1)}}}}
 	switch {
 	case len(c.Backwards) > 0:

@@ -60,7 +60,7 @@ func TestPortageIsAsked(t *testing.T) {
 		"compile":      {Merges: []emerge.Merge{{Name: "a/b-1", Kind: "ebuild"}}},
 	} {
 		r, _ := ask(a, nil)
-		if f := find(r, "emerge"); f == nil || f.Weight != Broken || !strings.Contains(f.What, want) || len(f.Names) != 1 || !strings.Contains(f.Mend[0].Lines[0], "emerge -pvuDK") {
+		if f := find(r, "emerge"); f == nil || f.Weight != Broken || !strings.Contains(f.What, want) || len(f.Names) != 1 || !strings.Contains(f.Fix[0].Lines[0], "emerge -pvuDK") {
 			t.Errorf("%s: %+v", want, f)
 		}
 	}

@@ -16,10 +16,10 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 		apply bool
 		look  func(context.Context) error
 	}{
-		{true, (&commonRules{f, l}).look},
-		{f.is(Host), func(context.Context) error { (&hostRules{f, l}).look(); return nil }},
-		{o.Drive != "", (&driveRules{f, l}).look}, // before the client's: what the drive has counts there
-		{f.is(Client), (&clientRules{facts: f, findings: l}).look},
+		{true, (&commonRules{f, l}).check},
+		{f.is(Host), func(context.Context) error { (&hostRules{f, l}).check(); return nil }},
+		{o.Drive != "", (&driveRules{f, l}).check}, // before the client's: what the drive has counts there
+		{f.is(Client), (&clientRules{facts: f, findings: l}).check},
 	} {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err

@@ -83,7 +83,7 @@ func (p *patient) write(name, text string) {
 	}
 }
 
-// machine is what a journey knows of the patient.
+// machine is what an operation knows of the patient.
 func (p *patient) newMachine(env map[string]string) machine.Machine {
 	p.t.Helper()
 	s, err := portage.Load(p.t.Context(), portage.Options{Root: p.root, Env: func(k string) (string, bool) { v, ok := env[k]; return v, ok }})
@@ -217,7 +217,7 @@ func TestMachines(t *testing.T) {
 				if f.What == "" || f.Why == "" || strings.Contains(f.Why, "\n") || strings.Contains(f.What, "\n") || strings.HasSuffix(f.Why, ": ") {
 					t.Errorf("finding %+v does not say what and why in one line", f)
 				}
-				if f.Weight != Note && len(f.Mend) == 0 {
+				if f.Weight != Note && len(f.Fix) == 0 {
 					t.Errorf("finding %q says nothing that mends it", f.What)
 				}
 			}
@@ -265,7 +265,7 @@ func TestMendsMend(t *testing.T) {
 				t.Fatalf("%s is not found, only %q", tt.topic, told(before))
 			}
 			for _, f := range before.Findings {
-				for _, m := range f.Mend {
+				for _, m := range f.Fix {
 					if f.Topic == tt.topic && m.File != "" {
 						p.mend(m)
 					}
@@ -303,7 +303,7 @@ func TestAllMendsTogether(t *testing.T) {
 		p.append(p.newMachine(nil).Settings.MakeConf(), tt.extra)
 		before := p.examine(p.options(tt.roles...))
 		for _, f := range before.Findings {
-			for _, m := range f.Mend {
+			for _, m := range f.Fix {
 				if m.File != "" && f.Topic != "auto" {
 					p.mend(m)
 				}
@@ -318,7 +318,7 @@ func TestAllMendsTogether(t *testing.T) {
 }
 
 // mend does what a mend says with a file.
-func (p *patient) mend(m Mend) {
+func (p *patient) mend(m Fix) {
 	p.t.Helper()
 	data, err := os.ReadFile(p.path(m.File))
 	if err != nil && !os.IsNotExist(err) {
@@ -374,7 +374,7 @@ func TestMendKeepsTheRest(t *testing.T) {
 			continue
 		}
 		var got []string
-		for _, m := range f.Mend {
+		for _, m := range f.Fix {
 			got = append(got, m.File+": "+strings.Join(m.Lines, " / "))
 		}
 		if s := strings.Join(got, " | "); s != tt.want {
@@ -593,7 +593,7 @@ func TestTopics(t *testing.T) {
 			}
 		}
 	}
-	if _, ok := Explain("nonsense"); ok {
+	if _, ok := LookUpTopic("nonsense"); ok {
 		t.Error("nonsense is explained")
 	}
 }

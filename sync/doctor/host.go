@@ -17,7 +17,7 @@ type hostRules struct {
 	*findings
 }
 
-func (e *hostRules) look() {
+func (e *hostRules) check() {
 	e.buildpkg()
 	e.march()
 	e.hostCPUFlags()
@@ -33,7 +33,7 @@ func (e *hostRules) buildpkg() {
 		return
 	}
 	e.tell(Finding{Topic: "buildpkg", Weight: Broken, Role: Host, What: "FEATURES has no buildpkg", Why: "emerge throws away what it compiled, and there is nothing new to export",
-		Mend: []Mend{inConf(e.s, "FEATURES", add("FEATURES", "buildpkg")), {Do: "and once, for what is installed already: run", Lines: []string{`quickpkg --include-config=y "*/*"`}}}})
+		Fix: []Fix{inConf(e.s, "FEATURES", add("FEATURES", "buildpkg")), {Do: "and once, for what is installed already: run", Lines: []string{`quickpkg --include-config=y "*/*"`}}}})
 }
 
 // The variables that tell compilers for which CPU to build.
@@ -59,7 +59,7 @@ func (e *hostRules) march() {
 	}
 	for i, f := range specific {
 		if i > 0 && f.Weight == specific[0].Weight && f.Why == specific[0].Why {
-			specific[0].Mend = append(specific[0].Mend, f.Mend...)
+			specific[0].Fix = append(specific[0].Fix, f.Fix...)
 			specific[0].What += "; " + f.What
 			continue
 		}
@@ -111,9 +111,9 @@ func (e *hostRules) judgeFlags(key, value string, c cpu.Flags, arch string) (Fin
 		f.What = fmt.Sprintf("%s is for one CPU (%s)", key, c.Name)
 		f.Why = "packages may not run on others of the same architecture"
 	}
-	f.Mend = []Mend{inConf(e.s, key, assign(key, generic(key, value, arch)))}
+	f.Fix = []Fix{inConf(e.s, key, assign(key, generic(key, value, arch)))}
 	if f.Weight == Note {
-		f.Mend = nil
+		f.Fix = nil
 	}
 	return f, true
 }
@@ -177,12 +177,12 @@ func (e *hostRules) hostCPUFlags() {
 		return
 	}
 	e.tell(Finding{Topic: "cpu-flags", Weight: Wrong, Role: Host, What: "CPU_FLAGS_X86 has more than CFLAGS promise: " + strings.Join(beyond, " "),
-		Why: "ebuilds turn these into code for that CPU; it cannot run on: " + cpu.LackedBy(needs), Mend: []Mend{cpuFlagsMend(e.s, keep)}})
+		Why: "ebuilds turn these into code for that CPU; it cannot run on: " + cpu.LackedBy(needs), Fix: []Fix{cpuFlagsFix(e.s, keep)}})
 }
 
-// cpuFlagsMend says where CPU_FLAGS_X86 is to be changed: in make.conf if it is set there, which
+// cpuFlagsFix says where CPU_FLAGS_X86 is to be changed: in make.conf if it is set there, which
 // wins, else in the line of package.use that sets it.
-func cpuFlagsMend(s *portage.Settings, words []string) Mend {
+func cpuFlagsFix(s *portage.Settings, words []string) Fix {
 	const key = "CPU_FLAGS_X86"
 	line := "*/* " + key + ": -* " + strings.Join(words, " ")
 	lines, _ := s.PackageLines("package.use")
@@ -191,7 +191,7 @@ func cpuFlagsMend(s *portage.Settings, words []string) Mend {
 			break
 		}
 		if l.Atom == "*/*" && slices.ContainsFunc(l.Words, func(w string) bool { return strings.HasPrefix(strings.TrimPrefix(w, "-"), "cpu_flags_x86_") }) {
-			return Mend{Do: fmt.Sprintf("instead of line %d", l.Line), File: l.Path, Lines: []string{line}}
+			return Fix{Do: fmt.Sprintf("instead of line %d", l.Line), File: l.Path, Lines: []string{line}}
 		}
 	}
 	return inConf(s, key, assign(key, strings.Join(words, " ")))
@@ -205,9 +205,9 @@ func (e *hostRules) format() {
 	case "", "gpkg", "xpak":
 	default:
 		e.tell(Finding{Topic: "format", Weight: Broken, Role: Host, What: fmt.Sprintf("BINPKG_FORMAT=%q is no format", format), Why: "Portage knows gpkg and xpak, and makes no package with anything else",
-			Mend: []Mend{inConf(e.s, "BINPKG_FORMAT", assign("BINPKG_FORMAT", "gpkg"))}})
+			Fix: []Fix{inConf(e.s, "BINPKG_FORMAT", assign("BINPKG_FORMAT", "gpkg"))}})
 	}
-	f := Finding{Topic: "compress", Role: Host, Mend: []Mend{inConf(e.s, "BINPKG_COMPRESS", assign("BINPKG_COMPRESS", "zstd"))}}
+	f := Finding{Topic: "compress", Role: Host, Fix: []Fix{inConf(e.s, "BINPKG_COMPRESS", assign("BINPKG_COMPRESS", "zstd"))}}
 	isGPKG := format == "gpkg"
 	switch {
 	case !set:
@@ -232,7 +232,7 @@ func (e *hostRules) format() {
 func (e *hostRules) signing() {
 	if on, _ := e.s.HasFeature("binpkg-signing"); on {
 		e.tell(Finding{Topic: "signing", Weight: Note, Role: Host, What: "FEATURES has binpkg-signing", Why: "emerge refuses a signed package where the signer's key is not in /etc/portage/gnupg; pkgsneak's own signature is another one",
-			Mend: []Mend{{Do: "on each client, if it has no such key: at the end of make.conf", File: "", Lines: []string{add("FEATURES", "binpkg-ignore-signature")}}}})
+			Fix: []Fix{{Do: "on each client, if it has no such key: at the end of make.conf", File: "", Lines: []string{add("FEATURES", "binpkg-ignore-signature")}}}})
 	}
 }
 
@@ -244,18 +244,18 @@ func (e *hostRules) key() {
 	names := e.st.Origins()
 	if e.own != nil {
 		if err := e.own.Check(e.now); err != nil {
-			e.tell(Finding{Topic: "key", Weight: Broken, Role: Host, What: fmt.Sprintf("the signing key: %v", err), Why: "no client takes an export that is signed with it", Mend: []Mend{run("pkgsneak key --help")}})
+			e.tell(Finding{Topic: "key", Weight: Broken, Role: Host, What: fmt.Sprintf("the signing key: %v", err), Why: "no client takes an export that is signed with it", Fix: []Fix{run("pkgsneak key --help")}})
 		}
 	}
 	path := e.m.StateDir + "/signing.asc"
 	switch fi, err := os.Lstat(path); {
 	case !e.hasKey && len(names) > 0:
 		e.tell(Finding{Topic: "key", Weight: Broken, Role: Host, What: fmt.Sprintf("this machine has exported as %s, and its signing key is gone", some(names)),
-			Why: "the next export makes another key, which no client trusts; a copy of the old one spares a walk to each of them", Mend: []Mend{run("pkgsneak key import FILE")}})
+			Why: "the next export makes another key, which no client trusts; a copy of the old one spares a walk to each of them", Fix: []Fix{run("pkgsneak key import FILE")}})
 	case !e.hasKey:
-		e.tell(Finding{Topic: "key", Weight: Note, Role: Host, What: "there is no signing key yet", Why: "the first export makes one", Mend: []Mend{run("pkgsneak key generate")}})
+		e.tell(Finding{Topic: "key", Weight: Note, Role: Host, What: "there is no signing key yet", Why: "the first export makes one", Fix: []Fix{run("pkgsneak key generate")}})
 	case err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0:
 		e.tell(Finding{Topic: "key", Weight: Wrong, Role: Host, What: fmt.Sprintf("the signing key can be read by others (mode %04o)", fi.Mode().Perm()), Why: "whoever reads it can sign packages that all clients install",
-			Mend: []Mend{run("chmod 600 " + fault.Quote(path))}})
+			Fix: []Fix{run("chmod 600 " + fault.Quote(path))}})
 	}
 }

@@ -58,7 +58,7 @@ func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error
 		f := Finding{Topic: "left-out", Weight: Wrong, Role: Host, What: fmt.Sprintf(what, plural(len(names), "file")),
 			Why: "an export leaves that out, and ends with 3", Names: names}
 		for _, hint := range hints {
-			f.Mend = append(f.Mend, Mend{Do: hint, Lines: []string{}})
+			f.Fix = append(f.Fix, Fix{Do: hint, Lines: []string{}})
 		}
 		e.tell(f)
 	}
@@ -99,7 +99,7 @@ func (e *commonRules) behindLinks(missed []pkgdir.Missed) (links []string) {
 		f := Finding{Topic: "index", Weight: Wrong, What: fmt.Sprintf("%q in PKGDIR is %s", m.Path, m.Reason),
 			Why: "emerge finds what is behind it as long as it trusts the index; emaint and pkgsneak index drop it, export and import pass it over"}
 		if hint, lines, ok := strings.Cut(m.Hint, ": "); ok {
-			f.Mend = []Mend{{Do: hint + ": run", Lines: strings.Split(lines, " && ")}}
+			f.Fix = []Fix{{Do: hint + ": run", Lines: strings.Split(lines, " && ")}}
 		}
 		e.tell(f)
 	}

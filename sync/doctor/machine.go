@@ -113,8 +113,8 @@ func (l *findings) badState(dir string, err error) {
 		return
 	}
 	l.tell(Finding{Topic: "state", Weight: Broken, What: fmt.Sprintf("the state directory %q cannot be used: %v", dir, err),
-		Why:  "keys and memory of this machine are there; nothing is exported or imported without them",
-		Mend: []Mend{run("pkgsneak doctor --explain state")}})
+		Why: "keys and memory of this machine are there; nothing is exported or imported without them",
+		Fix: []Fix{run("pkgsneak doctor --explain state")}})
 }
 
 // readPKGDIR opens PKGDIR and reads its index.

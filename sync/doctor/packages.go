@@ -200,7 +200,7 @@ func (x *comparer) tellCPU(t *cpuTally) {
 		}
 		slices.Sort(names)
 		x.differ(Difference{What: "CPU", Origin: x.gen.Record.CFLAGS, Here: "lacks what they need", Packages: len(names)}, Finding{Topic: "cpu", Weight: Broken, Role: Client,
-			What: x.ofOrigin(names, "built for a CPU with more than this one has"), Why: "they end with \"Illegal instruction\"; glibc or python can leave the machine unusable", Names: names, Mend: []Mend{otherCPU()}})
+			What: x.ofOrigin(names, "built for a CPU with more than this one has"), Why: "they end with \"Illegal instruction\"; glibc or python can leave the machine unusable", Names: names, Fix: []Fix{otherCPU()}})
 	}
 	if len(t.odd) > 0 {
 		x.unknown("whether %s of origin %q run on this CPU: %s", plural(len(t.odd), "package"), x.c.Origin, some(t.odd))
@@ -215,7 +215,7 @@ func (x *comparer) tellNative(t *cpuTally) {
 		return
 	}
 	f := Finding{Topic: "cpu", Weight: Wrong, Role: Client, What: x.ofOrigin(t.native, "built with -march=native, for the build host's own CPU"),
-		Why: "whether they run on this one is not written anywhere", Names: t.native, Mend: []Mend{otherCPU()}}
+		Why: "whether they run on this one is not written anywhere", Names: t.native, Fix: []Fix{otherCPU()}}
 	theirs := cpu.FromUse(strings.Fields(x.header.Get("CPU_FLAGS_X86")))
 	if len(theirs) == 0 {
 		for _, flag := range strings.Fields(x.header.Get("USE")) {
@@ -232,6 +232,6 @@ func (x *comparer) tellNative(t *cpuTally) {
 	x.differ(Difference{What: "CPU", Origin: "-march=native", Here: here, Packages: len(t.native)}, f)
 }
 
-func otherCPU() Mend {
-	return Mend{Do: "on the build host, then build them again: in make.conf", Lines: []string{`CFLAGS="-march=x86-64 -mtune=generic -O2 -pipe"`, `CPU_FLAGS_X86="mmx mmxext sse sse2"`}}
+func otherCPU() Fix {
+	return Fix{Do: "on the build host, then build them again: in make.conf", Lines: []string{`CFLAGS="-march=x86-64 -mtune=generic -O2 -pipe"`, `CPU_FLAGS_X86="mmx mmxext sse sse2"`}}
 }

@@ -34,8 +34,8 @@ const (
 
 func (w Weight) rank() int { return slices.Index([]Weight{Broken, Wrong, Note}, w) }
 
-// Mend is what to do: lines for a file, or, without a File, what Do says.
-type Mend struct {
+// Fix is what to do: lines for a file, or, without a File, what Do says.
+type Fix struct {
 	Do    string   `json:"do"` // "run", "at the end of the file", "instead of the line that sets CFLAGS", ...
 	File  string   `json:"file,omitempty"`
 	Lines []string `json:"lines"`
@@ -49,7 +49,7 @@ type Finding struct {
 	What   string   `json:"what"`
 	Why    string   `json:"why"`
 	Names  []string `json:"names,omitempty"` // packages, keys or files that are meant; foreign text
-	Mend   []Mend   `json:"fix"`
+	Fix    []Fix    `json:"fix"`
 }
 
 // Command is a line to type, and why it is this one.
@@ -100,8 +100,8 @@ func (l *findings) tell(f Finding) {
 		l.r.Ignored++
 		return
 	}
-	if f.Mend == nil {
-		f.Mend = []Mend{}
+	if f.Fix == nil {
+		f.Fix = []Fix{}
 	}
 	l.r.Findings = append(l.r.Findings, f)
 }

@@ -201,7 +201,7 @@ func (x *comparer) tellUse(u *useFlags, key string) {
 	if x.opts.on(optUsepkgOnly) {
 		f.Weight = Note
 	}
-	var mend Mend
+	var mend Fix
 	switch theirs := u.words(u.theirs, key); {
 	case key == "USE":
 		words := slices.Clone(on)
@@ -212,14 +212,14 @@ func (x *comparer) tellUse(u *useFlags, key string) {
 	case key == "CPU_FLAGS_X86" && x.have != nil && len(cpu.Lacks(cpu.FromUse(theirs), x.have)) > 0:
 		mend = otherCPU()
 	case key == "CPU_FLAGS_X86":
-		mend = cpuFlagsMend(x.s, theirs)
+		mend = cpuFlagsFix(x.s, theirs)
 	case slices.Contains(followTree, key):
 		f.Why = "the profile sets it, so the two trees are of different age; with one tree on both it is gone"
-		mend = Mend{Do: "until the trees are the same: at the end of the file", File: x.userFile("package.use"), Lines: []string{"*/* " + key + ": -* " + strings.Join(theirs, " ")}}
+		mend = Fix{Do: "until the trees are the same: at the end of the file", File: x.userFile("package.use"), Lines: []string{"*/* " + key + ": -* " + strings.Join(theirs, " ")}}
 	default:
 		mend = inConf(x.s, key, assign(key, strings.Join(theirs, " ")))
 	}
-	f.Mend = []Mend{mend}
+	f.Fix = []Fix{mend}
 	x.differ(Difference{What: key, Origin: strings.Join(on, " "), Here: strings.Join(off, " "), Packages: len(names)}, f)
 }
 
@@ -233,5 +233,5 @@ func (x *comparer) tellExplicit(names []string) {
 	}
 	x.differ(Difference{What: "package.use", Origin: "", Here: some(names), Packages: len(names)}, Finding{Topic: "use", Weight: weight, Role: Client,
 		What: x.ofOrigin(names, "built otherwise than this machine's package.use says"), Why: "emerge --usepkg ignores them and compiles; --usepkgonly takes them as they are", Names: names,
-		Mend: []Mend{{Do: "put the same lines into package.use of the build host, or take them out here", File: x.etc("package.use"), Lines: []string{}}}})
+		Fix: []Fix{{Do: "put the same lines into package.use of the build host, or take them out here", File: x.etc("package.use"), Lines: []string{}}}})
 }

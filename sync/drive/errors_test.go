@@ -12,7 +12,7 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// Each face of a drive in trouble gets one error, and whatever the kernel says is
+// Each kind of trouble with a drive gets one error, and whatever the kernel says is
 // believed only while the device is there.
 func TestExplain(t *testing.T) {
 	t.Parallel()

@@ -65,7 +65,7 @@ func TestListsThatAreRefused(t *testing.T) {
 		"no catalogue": {func(l *manifest.List, _ *layout.Record) {
 			l.Files = slices.DeleteFunc(l.Files, func(f manifest.File) bool { return strings.HasSuffix(f.Path, ".zst") })
 		}, "has no"},
-		"case twins": {func(l *manifest.List, _ *layout.Record) {
+		"case collision": {func(l *manifest.List, _ *layout.Record) {
 			l.Files = append(l.Files, fake("packages/app-misc/FOO-1.tbz2"))
 		}, "differ in case"},
 		"record of another serial": {func(_ *manifest.List, r *layout.Record) { r.Serial++ }, "serial"},

@@ -24,7 +24,7 @@ func (r *Root) Place(from, to string, replace bool) error {
 	if err := r.sweepOf(to); err != nil {
 		return err
 	}
-	temp, err := r.copyBeside(from, to)
+	temp, err := r.copyInto(from, to)
 	if err != nil {
 		return err
 	}
@@ -59,8 +59,8 @@ func (r *Root) sweepOf(name string) error {
 	return nil
 }
 
-// copyBeside leaves a complete, synced copy of a file in the directory of another name, and returns how it is called.
-func (r *Root) copyBeside(from, to string) (temp string, err error) {
+// copyInto leaves a complete, synced copy of a file in the directory of another name, and returns how it is called.
+func (r *Root) copyInto(from, to string) (temp string, err error) {
 	src, fi, err := r.OpenRegular(from)
 	if err != nil {
 		return "", err

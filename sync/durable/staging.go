@@ -163,9 +163,9 @@ func (s Staging) make() error {
 
 // A Staged file lies in the directory, whole or not.
 type Staged struct {
-	Name string
-	Size int64 // bytes
-	Held int64 // bytes that its blocks take on the disk
+	Name      string
+	Size      int64 // bytes
+	Allocated int64 // bytes that its blocks take on the disk
 }
 
 // List returns what lies in the directory; nothing if there is none.
@@ -183,9 +183,9 @@ func (s Staging) List() ([]Staged, error) {
 		if err != nil {
 			continue // gone since
 		}
-		st := Staged{Name: name, Size: fi.Size(), Held: fi.Size()}
+		st := Staged{Name: name, Size: fi.Size(), Allocated: fi.Size()}
 		if sys, ok := fi.Sys().(*syscall.Stat_t); ok {
-			st.Held = sys.Blocks * 512
+			st.Allocated = sys.Blocks * 512
 		}
 		all = append(all, st)
 	}

@@ -28,7 +28,7 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 		return nil
 	}
 	x.next.changed = true
-	d := describer{host: x.host, held: x.held, current: x.next.current, unlike: make(map[string]bool)}
+	d := describer{host: x.host, committed: x.committed, current: x.next.current, unlike: make(map[string]bool)}
 	for _, it := range x.todo {
 		d.unlike[it.Path] = d.unlike[it.Path] || it.Kind == payload.Package
 	}
@@ -74,10 +74,10 @@ type description struct {
 
 // describer makes entries of packages on the drive.
 type describer struct {
-	host    *source
-	held    *drive.Generation
-	current map[payload.Key]*layout.Item
-	unlike  map[string]bool // the host's file has other bytes
+	host      *source
+	committed *drive.Generation
+	current   map[payload.Key]*layout.Item
+	unlike    map[string]bool // the host's file has other bytes
 }
 
 func (d *describer) describe(ctx context.Context, path string) description {
@@ -88,7 +88,7 @@ func (d *describer) describe(ctx context.Context, path string) description {
 			return description{entry: e}
 		}
 	}
-	if d.held == nil {
+	if d.committed == nil {
 		return description{err: durable.ErrChanged} // it was the host's a moment ago
 	}
 	e, err := d.fromDrive(ctx, *it)
@@ -134,7 +134,7 @@ func (d *describer) fromHost(ctx context.Context, h *sourceFile, sum manifest.Di
 
 // fromDrive describes the copy on the drive. Its mtime was the host's and is lost: it becomes the time of the build.
 func (d *describer) fromDrive(ctx context.Context, it layout.Item) (pkgindex.Entry, error) {
-	r, err := d.held.Open(it)
+	r, err := d.committed.Open(it)
 	if err != nil {
 		return pkgindex.Entry{}, err
 	}
@@ -142,7 +142,7 @@ func (d *describer) fromDrive(ctx context.Context, it layout.Item) (pkgindex.Ent
 	if err := errors.Join(err, r.Close()); err != nil {
 		return pkgindex.Entry{}, err
 	}
-	at, err := d.held.OpenAt(it)
+	at, err := d.committed.OpenAt(it)
 	if err != nil {
 		return pkgindex.Entry{}, err
 	}

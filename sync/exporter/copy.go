@@ -26,9 +26,9 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// carried is what came of copying one file of the host.
-type carried struct {
-	job    *job
+// result is what came of copying one file of the host.
+type result struct {
+	task   *task
 	put    layout.Item
 	entry  pkgindex.Entry // of a package: what the catalogue says
 	sums   digest.Sums
@@ -70,29 +70,29 @@ func (p *Plan) copySome(ctx context.Context, w *drivewriter.Writer, todo []paylo
 	for range workers {
 		c.bufs <- &pipeline.Buffers{}
 	}
-	jobs := make([]*job, len(todo))
+	jobs := make([]*task, len(todo))
 	for i, it := range todo {
-		jobs[i] = p.newJob(it)
+		jobs[i] = p.newTask(it)
 	}
 	order := pipeline.LargeFirst(len(todo), func(i int) int64 { return todo[i].Size })
 	return pipeline.Ordered(ctx, len(todo), workers, pipeline.Window,
-		func(ctx context.Context, i int) carried {
+		func(ctx context.Context, i int) result {
 			if next := i + workers; next < len(order) && readers > prefetchReaders {
 				var soon stdsync.WaitGroup
 				soon.Go(func() { c.prefetch(jobs[order[next]]) })
 				defer soon.Wait()
 			}
-			return c.carry(ctx, jobs[order[i]])
+			return c.copyFile(ctx, jobs[order[i]])
 		},
-		func(i int, f carried) error {
+		func(i int, f result) error {
 			jobs[order[i]] = nil
 			if f.err == nil {
-				p.carriedOver(f)
+				p.noteResult(f)
 			}
 			return f.err
-		}, func(f carried) {
+		}, func(f result) {
 			if f.err == nil { // complete, when the run was told to end
-				p.carriedOver(f)
+				p.noteResult(f)
 			}
 		})
 }
@@ -107,7 +107,7 @@ const (
 
 // prefetch asks the medium for a large file that is read soon. The step that comes to the file then
 // says what is wrong with it.
-func (c *copier) prefetch(j *job) {
+func (c *copier) prefetch(j *task) {
 	if j.h.Size <= pipeline.SmallSize {
 		return
 	}
@@ -122,9 +122,9 @@ func (c *copier) prefetch(j *job) {
 	}
 }
 
-// carriedOver notes what came of a file, of which nothing else is needed any more.
-func (p *Plan) carriedOver(f carried) {
-	j, it := f.job, f.job.it
+// noteResult notes what came of a file, of which nothing else is needed any more.
+func (p *Plan) noteResult(f result) {
+	j, it := f.task, f.task.it
 	key := payload.Key{Kind: it.Kind, Path: it.Path}
 	delete(p.host.files, key)
 	if f.reason != nil {
@@ -183,10 +183,10 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
-// carry puts one file on the drive in one pass: read, checked, hashed, written. A file that cannot be carried is left out and the run goes on; only the drive's errors end it. A package whose digests are known
+// copyFile puts one file on the drive in one pass: read, checked, hashed, written. A file that cannot be carried is left out and the run goes on; only the drive's errors end it. A package whose digests are known
 // was checked when they were computed.
-func (c *copier) carry(ctx context.Context, j *job) (f carried) {
-	f.job = j
+func (c *copier) copyFile(ctx context.Context, j *task) (f result) {
+	f.task = j
 	if f.err = context.Cause(ctx); f.err != nil {
 		return f
 	}
@@ -208,12 +208,12 @@ func (c *copier) carry(ctx context.Context, j *job) (f carried) {
 	}
 	f.set = digest.BLAKE2B
 	if it.Kind == payload.Package {
-		if j.known != nil {
-			if f.put.Sum != j.known.Blake2b {
+		if j.checked != nil {
+			if f.put.Sum != j.checked.Blake2b {
 				f.reason, f.hint = errRotten, "if the file is good: touch "+fault.Quote(filepath.Join(c.plan.m.PKGDIR, it.Path))
 				return f
 			}
-			f.sums = *j.known
+			f.sums = *j.checked
 		} else {
 			f.sums = j.sums()
 		}
@@ -229,28 +229,28 @@ func (c *copier) carry(ctx context.Context, j *job) (f carried) {
 // errRotten is about a file that changed behind the back of its file system.
 var errRotten = errors.New("damaged: its contents are not what they were when it was read before, and its times say that nobody changed it")
 
-// job is one file on its way.
-type job struct {
-	it    payload.Item
-	h     *sourceFile
-	known *digest.Sums   // of a package that was looked through before
-	hash  *digest.Hash   // of a package that is looked through now
-	own   pkgindex.Entry // of a package: what its own metadata says
-	facts *layout.PackageFacts
-	by    builder
+// task is one file on its way.
+type task struct {
+	it      payload.Item
+	h       *sourceFile
+	checked *digest.Sums   // of a package that was looked through before
+	hash    *digest.Hash   // of a package that is looked through now
+	own     pkgindex.Entry // of a package: what its own metadata says
+	facts   *layout.PackageFacts
+	by      builder
 }
 
-func (p *Plan) newJob(it payload.Item) *job {
+func (p *Plan) newTask(it payload.Item) *task {
 	h := p.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]
-	return &job{it: it, h: h, known: p.checkedBefore(it, h), by: p.host.builder}
+	return &task{it: it, h: h, checked: p.checkedBefore(it, h), by: p.host.builder}
 }
 
 // check says whether it is a package that nobody has looked through yet.
-func (j *job) check() bool { return j.it.Kind == payload.Package && j.known == nil }
+func (j *task) check() bool { return j.it.Kind == payload.Package && j.checked == nil }
 
 // wanted is the set of sums that are computed on the way, beside the BLAKE2B. If the host's index
 // vouches for the file, SHA1, the faster one, is enough to hold the file against its entry.
-func (j *job) wanted() digest.Set {
+func (j *task) wanted() digest.Set {
 	if j.h.Index != (IndexSums{}) {
 		return digest.SHA1
 	}
@@ -258,7 +258,7 @@ func (j *job) wanted() digest.Set {
 }
 
 // sums are those that were computed, with the MD5 of the host's index where that was not.
-func (j *job) sums() digest.Sums {
+func (j *task) sums() digest.Sums {
 	sums := j.hash.Sum()
 	if j.h.Index != (IndexSums{}) {
 		copy(sums.MD5[:], j.h.Index[:])
@@ -267,7 +267,7 @@ func (j *job) sums() digest.Sums {
 }
 
 // run copies a file. Errors of the file are *sourceError.
-func (c *copier) run(ctx context.Context, j *job) (layout.Item, error) {
+func (c *copier) run(ctx context.Context, j *task) (layout.Item, error) {
 	bufs := <-c.bufs
 	defer func() { c.bufs <- bufs }()
 	if j.h.Size <= pipeline.SmallSize {
@@ -276,15 +276,15 @@ func (c *copier) run(ctx context.Context, j *job) (layout.Item, error) {
 	return c.runLarge(ctx, j, bufs)
 }
 
-func (c *copier) put(ctx context.Context, j *job, fill func(io.Writer) error) (layout.Item, error) {
+func (c *copier) put(ctx context.Context, j *task, fill func(io.Writer) error) (layout.Item, error) {
 	return c.w.Put(ctx, j.h.newFile(), fill)
 }
 
 // runSmall looks at a file in memory, while others are at the media.
-func (c *copier) runSmall(ctx context.Context, j *job, bufs *pipeline.Buffers) (layout.Item, error) {
+func (c *copier) runSmall(ctx context.Context, j *task, bufs *pipeline.Buffers) (layout.Item, error) {
 	data, err := c.load(j, bufs.Small())
 	if err == nil && j.it.Kind == payload.Package {
-		err = j.lookAt(ctx, data)
+		err = j.inspect(ctx, data)
 	}
 	if err != nil {
 		return layout.Item{}, &sourceError{err}
@@ -298,7 +298,7 @@ func (c *copier) runSmall(ctx context.Context, j *job, bufs *pipeline.Buffers) (
 }
 
 // load reads a whole file into buf.
-func (c *copier) load(j *job, buf []byte) ([]byte, error) {
+func (c *copier) load(j *task, buf []byte) ([]byte, error) {
 	c.read <- struct{}{}
 	defer func() { <-c.read }()
 	file, err := c.plan.host.dir(j.it.Kind).open(j.it.Path, j.h.info)
@@ -321,7 +321,7 @@ func readWhole(file *os.File, scanned fs.FileInfo, buf []byte) ([]byte, error) {
 	return data, durable.CheckUnchanged(file, scanned)
 }
 
-func (j *job) lookAt(ctx context.Context, data []byte) error {
+func (j *task) inspect(ctx context.Context, data []byte) error {
 	r := bytes.NewReader(data)
 	pkg, err := j.read(r)
 	if err == nil && j.check() {
@@ -331,7 +331,7 @@ func (j *job) lookAt(ctx context.Context, data []byte) error {
 	return err
 }
 
-func (j *job) read(r io.ReaderAt) (*binpkg.Package, error) {
+func (j *task) read(r io.ReaderAt) (*binpkg.Package, error) {
 	pkg, err := binpkg.Read(r, j.h.Size, j.it.Path)
 	if err == nil {
 		j.own, err = pkgindex.NewEntry(pkg.Get)
@@ -341,7 +341,7 @@ func (j *job) read(r io.ReaderAt) (*binpkg.Package, error) {
 }
 
 // runLarge looks at a file while it is on its way.
-func (c *copier) runLarge(ctx context.Context, j *job, bufs *pipeline.Buffers) (layout.Item, error) {
+func (c *copier) runLarge(ctx context.Context, j *task, bufs *pipeline.Buffers) (layout.Item, error) {
 	c.write <- struct{}{}
 	defer func() { <-c.write }()
 	c.read <- struct{}{}
@@ -351,21 +351,21 @@ func (c *copier) runLarge(ctx context.Context, j *job, bufs *pipeline.Buffers) (
 		return layout.Item{}, &sourceError{err}
 	}
 	defer file.Close()
-	fill := func(dst io.Writer) error { return pour(ctx, dst, file, j.h.info, bufs) }
+	fill := func(dst io.Writer) error { return copyTo(ctx, dst, file, j.h.info, bufs) }
 	if j.it.Kind == payload.Package {
 		pkg, err := j.read(file)
 		if err != nil {
 			return layout.Item{}, &sourceError{err}
 		}
 		if j.check() {
-			fill = func(dst io.Writer) error { return j.pourChecked(ctx, dst, file, pkg, bufs) }
+			fill = func(dst io.Writer) error { return j.copyChecked(ctx, dst, file, pkg, bufs) }
 		}
 	}
 	return c.put(ctx, j, fill)
 }
 
-// pourChecked copies a package to dst, and checks and hashes it on its way.
-func (j *job) pourChecked(ctx context.Context, dst io.Writer, file *os.File, pkg *binpkg.Package, bufs *pipeline.Buffers) error {
+// copyChecked copies a package to dst, and checks and hashes it on its way.
+func (j *task) copyChecked(ctx context.Context, dst io.Writer, file *os.File, pkg *binpkg.Package, bufs *pipeline.Buffers) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	t := pipeline.NewTap(file)
@@ -378,7 +378,7 @@ func (j *job) pourChecked(ctx context.Context, dst io.Writer, file *os.File, pkg
 		}
 		checked <- err
 	}()
-	err := pour(ctx, dst, file, j.h.info, bufs, j.hash, t)
+	err := copyTo(ctx, dst, file, j.h.info, bufs, j.hash, t)
 	t.End()
 	if err != nil {
 		cancel(err)
@@ -390,10 +390,10 @@ func (j *job) pourChecked(ctx context.Context, dst io.Writer, file *os.File, pkg
 	return err
 }
 
-// pour copies a file to dst and shows it to each of beside on the way. Its errors are *sourceError unless they are dst's.
-func pour(ctx context.Context, dst io.Writer, src *os.File, scanned fs.FileInfo, bufs *pipeline.Buffers, beside ...io.Writer) error {
+// copyTo copies a file to dst and shows it to each of tees on the way. Its errors are *sourceError unless they are dst's.
+func copyTo(ctx context.Context, dst io.Writer, src *os.File, scanned fs.FileInfo, bufs *pipeline.Buffers, tees ...io.Writer) error {
 	rest := io.LimitedReader{R: pipeline.Reader{Ctx: ctx, R: src}, N: scanned.Size()}
-	readErr, writeErr := pipeline.Copy(dst, &rest, scanned.Size(), bufs, beside...)
+	readErr, writeErr := pipeline.Copy(dst, &rest, scanned.Size(), bufs, tees...)
 	if writeErr != nil {
 		return writeErr
 	}

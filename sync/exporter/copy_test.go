@@ -73,7 +73,7 @@ func TestAFileThatChangesWhileItIsRead(t *testing.T) {
 			}
 			bufs := &pipeline.Buffers{}
 			if large {
-				err = pour(context.Background(), &changer{change: doChange}, file, scanned, bufs)
+				err = copyTo(context.Background(), &changer{change: doChange}, file, scanned, bufs)
 			} else {
 				doChange() // between the opening and the reading
 				_, err = readWhole(file, scanned, bufs.Small())

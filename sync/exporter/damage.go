@@ -10,9 +10,9 @@ import (
 // damage is what was found wrong in the generation on the drive: with --repair, after everything was
 // read, else after those files were read that verify had found wrong in this generation.
 type damage struct {
-	files []layout.Item // of the generation, as no client could take them
-	paths []string      // of all that is wrong, below the origin's directory
-	held  int64         // the generation that paths are remembered of
+	files     []layout.Item // of the generation, as no client could take them
+	paths     []string      // of all that is wrong, below the origin's directory
+	committed int64         // the generation that paths are remembered of
 }
 
 // has reports whether an item was found damaged before anything was written.
@@ -37,7 +37,7 @@ func (d *damage) drop(next *nextGeneration) {
 // follow remembers, after a commit, which damaged files the new generation still lists: all but those
 // of it that were written again by then.
 func (d *damage) follow(st *state.Dir, origin string, next *nextGeneration, serial int64) error {
-	if d.held == 0 && len(d.paths) == 0 {
+	if d.committed == 0 && len(d.paths) == 0 {
 		return nil
 	}
 	listed := make(map[string]bool)
@@ -47,7 +47,7 @@ func (d *damage) follow(st *state.Dir, origin string, next *nextGeneration, seri
 		}
 	}
 	left := slices.DeleteFunc(slices.Clone(d.paths), func(path string) bool { return !listed[path] })
-	before := d.held
-	d.held = serial
+	before := d.committed
+	d.committed = serial
 	return state.SetDamaged(st, origin, before, serial, left)
 }

@@ -23,25 +23,25 @@ type exporter struct {
 	w  progress.Watcher
 	st *state.Dir
 
-	report  *ExportReport
-	key     *manifest.PrivateKey        // nil until the first export makes it
-	hidden  bool                        // there is one, which this user may not read
-	past    manifest.Ring               // the keys before it
-	now     time.Time                   // the clock, or what was signed here before if that is later
-	name    string                      // the origin's
-	drive   *drive.Drive                // nil while there is no tree
-	dir     string                      // the origin's directory
-	held    *drive.Generation           // on the drive; nil on the first export
-	state   func() (drive.State, error) // what is left to do there; it is found out while the host is looked at
-	enough  context.CancelFunc          // ends that
-	told    *layout.Facts               // its facts; nil if it does not tell, or they cannot be read
-	stale   bool                        // its packages/Packages is an older generation's, or a file of its own is damaged, which only a new generation renews
-	broken  *damage                     // what was found damaged in it
-	remains *remains                    // of a generation there that cannot be read; nil if held is not, or there is none
-	host    *source
-	todo    []payload.Item  // to be copied
-	next    *nextGeneration // what the next commit lists
-	answer  *answer         // nil: everything goes on the drive
+	report    *ExportReport
+	key       *manifest.PrivateKey        // nil until the first export makes it
+	hidden    bool                        // there is one, which this user may not read
+	past      manifest.Ring               // the keys before it
+	now       time.Time                   // the clock, or what was signed here before if that is later
+	name      string                      // the origin's
+	drive     *drive.Drive                // nil while there is no tree
+	dir       string                      // the origin's directory
+	committed *drive.Generation           // on the drive; nil on the first export
+	state     func() (drive.State, error) // what is left to do there; it is found out while the host is looked at
+	enough    context.CancelFunc          // ends that
+	told      *layout.Facts               // its facts; nil if it does not tell, or they cannot be read
+	stale     bool                        // its packages/Packages is an older generation's, or a file of its own is damaged, which only a new generation renews
+	broken    *damage                     // what was found damaged in it
+	remains   *remains                    // of a generation there that cannot be read; nil if held is not, or there is none
+	host      *source
+	todo      []payload.Item  // to be copied
+	next      *nextGeneration // what the next commit lists
+	answer    *answer         // nil: everything goes on the drive
 
 	revoked []manifest.Fingerprint // former keys whose revocation is on the drive, whatever becomes of the export
 }
@@ -50,20 +50,20 @@ func (x *exporter) close() {
 	if x.host != nil {
 		x.host.close()
 	}
-	x.letGo()
+	x.release()
 	if x.drive != nil {
 		x.drive.Close()
 	}
 }
 
-// letGo closes the generation on the drive, if it is the exporter's own.
-func (x *exporter) letGo() {
+// release closes the generation on the drive, if it is the exporter's own.
+func (x *exporter) release() {
 	if x.enough == nil {
 		return
 	}
 	x.enough()
 	x.state()
-	x.held.Close()
+	x.committed.Close()
 	x.enough = nil
 }
 
@@ -78,7 +78,7 @@ func (x *exporter) need(room volume.Space, items []payload.Item) int64 {
 	for _, it := range items {
 		sum += room.Need(it.Size)
 	}
-	if x.held == nil && x.remains == nil {
+	if x.committed == nil && x.remains == nil {
 		sum += 4 << 20 // the padding of the manifest copies and Packages
 	}
 	return sum + room.Need(int64(len(items)+1024)*perFile)
@@ -86,7 +86,7 @@ func (x *exporter) need(room volume.Space, items []payload.Item) int64 {
 
 // sameKey reports whether the drive's generation is signed with the key that signs now.
 func (x *exporter) sameKey() bool {
-	return x.hidden || x.held.Signed.Signer == x.key.Public().Fingerprint()
+	return x.hidden || x.committed.Signed.Signer == x.key.Public().Fingerprint()
 }
 
 // checkSpace compares what the plan needs with what is free, counting in what it frees.
@@ -134,8 +134,8 @@ func (x *exporter) remember() error {
 	if err := saveCaches(x); err != nil {
 		return err
 	}
-	if _, known := x.st.Exported(x.name); !known && x.held != nil { // its name is this PKGDIR's from now on, though nothing changed
-		if err := x.st.SaveExported(x.name, state.Exported{PKGDIR: realPath(x.m.PKGDIR), Serial: x.held.Serial()}); err != nil {
+	if _, known := x.st.Exported(x.name); !known && x.committed != nil { // its name is this PKGDIR's from now on, though nothing changed
+		if err := x.st.SaveExported(x.name, state.Exported{PKGDIR: realPath(x.m.PKGDIR), Serial: x.committed.Serial()}); err != nil {
 			return err
 		}
 	}

@@ -20,14 +20,14 @@ func newBuilder(m machine.Machine) builder {
 	return builder{strings.Join(cpu.Judged(cpu.Read(m.CPUInfo)), " "), m.Now().Unix()}
 }
 
-// fresh is how old a package may be, in seconds, to be taken for one that was built on this very CPU.
-const fresh = 24 * 60 * 60
+// buildAge is how old a package may be, in seconds, to be taken for one that was built on this very CPU.
+const buildAge = 24 * 60 * 60
 
 // native returns what "-march=native" meant for a package: this CPU, where the package was built a short while ago. An older one may
 // have been built elsewhere, or before the CPU was another.
 func (b builder) native(p *binpkg.Package, f *layout.Flags) string {
 	when, err := strconv.ParseInt(p.Get("BUILD_TIME"), 10, 64)
-	if f == nil || err != nil || when > b.now+fresh || when < b.now-fresh {
+	if f == nil || err != nil || when > b.now+buildAge || when < b.now-buildAge {
 		return ""
 	}
 	if n := cpu.PackageNeeds(f.CFLAGS, f.CXXFLAGS, f.RUSTFLAGS, "", nil); !n.Native {

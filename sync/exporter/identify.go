@@ -109,7 +109,7 @@ func (x *exporter) openDrive(ctx context.Context) (err error) {
 func (x *exporter) findOffered(ctx context.Context) error {
 	offered, err := x.drive.Keys()
 	for _, o := range offered {
-		if o.Key == nil || x.held != nil {
+		if o.Key == nil || x.committed != nil {
 			continue
 		}
 		if err := x.findOrigin(ctx, o.Key); err != nil {
@@ -120,24 +120,24 @@ func (x *exporter) findOffered(ctx context.Context) error {
 }
 
 func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err error) {
-	x.dir, x.held, err = x.drive.FindOrigin(key, x.name, x.now, x.past...)
+	x.dir, x.committed, err = x.drive.FindOrigin(key, x.name, x.now, x.past...)
 	if err != nil {
 		return err
 	}
-	if x.held == nil {
+	if x.committed == nil {
 		return readRemains(x, key)
 	}
 	ctx, x.enough = context.WithCancel(ctx)
-	x.state = pipeline.Future(func() (drive.State, error) { return x.held.State(ctx) })
-	if e, _ := x.st.Exported(x.name); x.held.Serial() > e.Serial {
+	x.state = pipeline.Future(func() (drive.State, error) { return x.committed.State(ctx) })
+	if e, _ := x.st.Exported(x.name); x.committed.Serial() > e.Serial {
 		x.report.Notices = append(x.report.Notices, fmt.Sprintf("this machine does not remember the generation of %s, which the drive has of %q and its key signed: "+
-			"its state directory was restored, or another machine signs with a copy of the key", stampOf(time.Unix(x.held.Serial(), 0)), x.name))
+			"its state directory was restored, or another machine signs with a copy of the key", stampOf(time.Unix(x.committed.Serial(), 0)), x.name))
 	}
-	x.report.Plan.Previous, x.report.Serial = x.held.Serial(), x.held.Serial()
+	x.report.Plan.Previous, x.report.Serial = x.committed.Serial(), x.committed.Serial()
 	if err := x.readFacts(); err != nil {
 		return err
 	}
-	catalogue, err := x.held.Catalogue()
+	catalogue, err := x.committed.Catalogue()
 	var damaged *drive.DamagedError
 	if errors.As(err, &damaged) {
 		x.report.Notices = append(x.report.Notices, fmt.Sprintf("the catalogue on the drive is damaged (%v): it is made anew", err))
@@ -156,7 +156,7 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 
 // readFacts reads what the generation on the drive tells of the origin. Facts that cannot be read are made anew.
 func (x *exporter) readFacts() (err error) {
-	x.told, err = drive.ReadableFacts(x.held)
+	x.told, err = drive.ReadableFacts(x.committed)
 	return err
 }
 

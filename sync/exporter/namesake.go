@@ -114,9 +114,9 @@ func (n *Namesake) notices(name, place string) []string {
 		fmt.Sprintf("if it is another machine's: pkgsneak export %s --name NAME gives this one a name of its own", place))
 }
 
-// RoomError says that there is too little room on a drive which has namesakes: forgotten, they make room.
+// CrowdedError says that there is too little space on a drive which has namesakes: forgetting them frees some.
 // The revocation of a key is there all the same.
-type RoomError struct {
+type CrowdedError struct {
 	Err       error
 	Namesakes []Namesake
 	Revoked   []manifest.Fingerprint
@@ -127,15 +127,15 @@ func withNamesakes(err error, found []Namesake, revoked []manifest.Fingerprint) 
 	if err == nil || len(found)+len(revoked) == 0 || fault.Of(err) != fault.Space {
 		return err
 	}
-	var room *RoomError
+	var room *CrowdedError
 	if errors.As(err, &room) {
 		room.Namesakes = append(room.Namesakes, found...)
 		return err
 	}
-	return &RoomError{err, found, revoked}
+	return &CrowdedError{err, found, revoked}
 }
 
-func (e *RoomError) Error() string { return e.Err.Error() + e.Told() }
+func (e *CrowdedError) Error() string { return e.Err.Error() + e.Told() }
 
 // revokedIn is what revoked keys exported in the very directory in which the origin begins anew.
 func (f *namesakes) revokedIn(dir string, revoked []manifest.Fingerprint) []Namesake {
@@ -147,7 +147,7 @@ func (f *namesakes) revokedIn(dir string, revoked []manifest.Fingerprint) []Name
 }
 
 // Told says that the drive tells the clients of the revoked keys; "" if there are none.
-func (e *RoomError) Told() string {
+func (e *CrowdedError) Told() string {
 	var text string
 	for _, key := range e.Revoked {
 		text += fmt.Sprintf("; that the key %s is revoked is on the drive", key.Grouped())
@@ -156,10 +156,10 @@ func (e *RoomError) Told() string {
 }
 
 // Unwrap gives the error of the drive.
-func (e *RoomError) Unwrap() error { return e.Err }
+func (e *CrowdedError) Unwrap() error { return e.Err }
 
 // Reclaimable is what forget frees, in bytes.
-func (e *RoomError) Reclaimable() (bytes int64) {
+func (e *CrowdedError) Reclaimable() (bytes int64) {
 	for _, n := range e.Namesakes {
 		bytes += n.Files.Bytes
 	}
@@ -167,7 +167,7 @@ func (e *RoomError) Reclaimable() (bytes int64) {
 }
 
 // Hints name the command for each namesake, with what it frees.
-func (e *RoomError) Hints(place string) (hints []string) {
+func (e *CrowdedError) Hints(place string) (hints []string) {
 	for _, n := range e.Namesakes {
 		hints = append(hints, fmt.Sprintf("pkgsneak forget %s %s frees %d bytes: what the key %s exported under this name, last on %s",
 			fault.Quote(n.Dir), place, n.Files.Bytes, n.Fingerprint.Grouped(), stampOf(n.Signed)))

@@ -160,8 +160,8 @@ func (n *nextGeneration) contents(serial int64, at time.Time) drivewriter.Conten
 	return drivewriter.Contents{Serial: serial, At: at, Items: items, Catalogue: n.catalogue(), Facts: facts, Record: record}
 }
 
-// carriedAfter lists what the drive carries once the plan is carried out: what it has, less what is removed, and what is copied.
-func carriedAfter(current map[payload.Key]*layout.Item, copied, removed []payload.Item) []drivewriter.NewFile {
+// filesAfter lists what the drive carries once the plan is carried out: what it has, less what is removed, and what is copied.
+func filesAfter(current map[payload.Key]*layout.Item, copied, removed []payload.Item) []drivewriter.NewFile {
 	gone := make(map[payload.Key]bool, len(copied)+len(removed))
 	files := make([]drivewriter.NewFile, 0, len(current)+len(copied))
 	for _, it := range copied {

@@ -20,7 +20,7 @@ const copiesRoom = 4 << 20
 
 // copiesOn is what they take on the drive already.
 func copiesOn(x *exporter, room volume.Space) int64 {
-	if x.held == nil {
+	if x.committed == nil {
 		return 0
 	}
 	var sum int64
@@ -59,7 +59,7 @@ func fit(ctx context.Context, x *exporter) error {
 		return fmt.Errorf("export: %w", err)
 	}
 	payloads := func(g selection.Group) bool { return g.Files[0].Kind != program }
-	if x.held == nil && x.o.For == "" && !slices.ContainsFunc(plan.Groups, payloads) {
+	if x.committed == nil && x.o.For == "" && !slices.ContainsFunc(plan.Groups, payloads) {
 		return nil // checkSpace says so, once revoked keys are on the drive
 	}
 	a := &answer{plan: plan}

@@ -68,13 +68,13 @@ func (x *exporter) checkClock(context.Context) error {
 		last = time.Unix(e.Serial, 0)
 	}
 	newest := last
-	if x.held != nil {
-		newest = trust.Latest(newest, time.Unix(x.held.Serial(), 0))
+	if x.committed != nil {
+		newest = trust.Latest(newest, time.Unix(x.committed.Serial(), 0))
 	}
 	if err := checkAhead(x.m, x.name, newest); err != nil {
 		return err
 	}
-	return checkClock(x.m.Now(), evidenceOf(x.m, x.st, x.held, x.host, x.next.record.Repositories), key, last)
+	return checkClock(x.m.Now(), evidenceOf(x.m, x.st, x.committed, x.host, x.next.record.Repositories), key, last)
 }
 
 // compareAll compares host and drive and makes what the next commit lists out of what the drive holds.
@@ -83,7 +83,7 @@ func (x *exporter) compareAll(ctx context.Context) error {
 	if err := reuseRemains(ctx, x); err != nil {
 		return err
 	}
-	held := x.heldFiles()
+	held := x.committedFiles()
 	p := &x.report.Plan
 	p.Copy, p.Compare, p.Remove = []payload.Item{}, []payload.Item{}, []payload.Item{}
 	p.LeftOut, p.Duplicates = append([]payload.Item{}, x.host.leftOut...), x.host.duplicates
@@ -112,7 +112,7 @@ func (x *exporter) compareAll(ctx context.Context) error {
 	x.leaveTaken(taken)
 	x.next.stock = newStock(x.host, x.m, x.o, x.told, x.next.entries)
 	x.next.stock.addTaken(taken)
-	x.next.stock.lastLooked(x.held, x.o)
+	x.next.stock.lastLooked(x.committed, x.o)
 	if x.o.Pretend {
 		x.next.changed = x.next.changed || len(x.next.undescribed()) > 0
 	} else if err := x.compare(ctx); err != nil {
@@ -133,14 +133,14 @@ func (x *exporter) compareAll(ctx context.Context) error {
 	return x.measure()
 }
 
-// heldFiles lists what the drive holds of the kinds that are looked at, and takes everything it holds as the beginning of the next generation.
-func (x *exporter) heldFiles() []DriveFile {
-	if x.held == nil {
-		return heldRemains(x.next)
+// committedFiles lists what the drive holds of the kinds that are looked at, and takes everything it holds as the beginning of the next generation.
+func (x *exporter) committedFiles() []DriveFile {
+	if x.committed == nil {
+		return keptRemains(x.next)
 	}
 	var files []DriveFile
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		items := x.held.Items(drive.DriveKind(kind))
+		items := x.committed.Items(drive.DriveKind(kind))
 		files = slices.Grow(files, len(items))
 		for i := range items {
 			it := &items[i]
@@ -152,7 +152,7 @@ func (x *exporter) heldFiles() []DriveFile {
 			files = append(files, DriveFile{Kind: kind, Path: it.Path, Size: it.Size, Sum: it.Sum, Index: indexSums(x.next.entries[it.Path])})
 		}
 	}
-	programs := x.held.Programs()
+	programs := x.committed.Programs()
 	for i := range programs {
 		x.next.current[payload.Key{Kind: program, Path: programs[i].Path}] = &programs[i]
 	}
@@ -225,8 +225,8 @@ func tryKey(x *exporter) error {
 	}
 	e, _ := x.st.Exported(x.name)
 	last := e.Serial
-	if x.held != nil {
-		last = max(last, x.held.Serial())
+	if x.committed != nil {
+		last = max(last, x.committed.Serial())
 	}
 	if err := drivewriter.CheckKey(x.key, x.now, last); err != nil {
 		return &KeyEndedError{Err: err}
@@ -240,10 +240,10 @@ func (x *exporter) guard(context.Context) error {
 	if err := tryKey(x); err != nil {
 		return err
 	}
-	if x.held == nil && len(x.todo)+len(x.next.current) == 0 {
+	if x.committed == nil && len(x.todo)+len(x.next.current) == 0 {
 		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices})
 	}
-	if err := drivewriter.CheckCapacity(carriedAfter(x.next.current, x.todo, p.Remove), x.o.PartSize); err != nil {
+	if err := drivewriter.CheckCapacity(filesAfter(x.next.current, x.todo, p.Remove), x.o.PartSize); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	if err := checkCatalogue(x); err != nil {
@@ -263,10 +263,10 @@ func (x *exporter) guard(context.Context) error {
 
 // unchanged reports whether the drive says already what the next generation would say, and lacks nothing: a pull, or somebody who deleted files there, may have left something to mend.
 func (x *exporter) unchanged() (bool, error) {
-	if x.held == nil {
+	if x.committed == nil {
 		return false, nil
 	}
-	if len(x.todo)+len(x.report.Plan.Remove)+len(x.broken.files) > 0 || !x.sameKey() || !x.next.says(x.told, x.held.Record.Has) {
+	if len(x.todo)+len(x.report.Plan.Remove)+len(x.broken.files) > 0 || !x.sameKey() || !x.next.says(x.told, x.committed.Record.Has) {
 		x.enough()
 		x.state()
 		return false, nil

@@ -34,7 +34,7 @@ func (p *Plan) putProgram(ctx context.Context, w *drivewriter.Writer, s self) er
 		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			return &sourceError{err}
 		}
-		return pour(ctx, dst, file, info, &pipeline.Buffers{})
+		return copyTo(ctx, dst, file, info, &pipeline.Buffers{})
 	})
 	var mine *sourceError
 	switch {

@@ -79,8 +79,8 @@ func (r *remains) take(names []string) {
 	}
 }
 
-// heldRemains are the kept files as the planner takes them.
-func heldRemains(next *nextGeneration) []DriveFile {
+// keptRemains are the kept files as the planner takes them.
+func keptRemains(next *nextGeneration) []DriveFile {
 	var files []DriveFile
 	for key, it := range next.current {
 		if key.Kind != program {

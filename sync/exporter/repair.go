@@ -24,7 +24,7 @@ const DamagedOnDrive = "damaged on the drive"
 // that lies there is replaced, not removed first: a file that is written again gets another name
 // until the next generation is committed.
 func findDamage(ctx context.Context, x *exporter) error {
-	if x.held == nil {
+	if x.committed == nil {
 		return nil
 	}
 	remembered, err := rememberedDamage(x)
@@ -39,18 +39,18 @@ func findDamage(ctx context.Context, x *exporter) error {
 		o.Only = nil
 	}
 	o.Progress = readingProgress(x, o.Only)
-	found, err := x.held.Verify(ctx, o)
+	found, err := x.committed.Verify(ctx, o)
 	if err != nil {
 		return err
 	}
-	x.broken.held = x.held.Serial()
+	x.broken.committed = x.committed.Serial()
 	wrong := make(map[string]bool, len(found.Bad))
 	for _, b := range found.Bad {
 		wrong[b.Path] = true
 		x.broken.paths = append(x.broken.paths, b.Path)
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
-		for _, it := range x.held.Items(drive.DriveKind(kind)) {
+		for _, it := range x.committed.Items(drive.DriveKind(kind)) {
 			if storedIn(it, wrong) {
 				addDamaged(x, kind, it)
 			}
@@ -60,7 +60,7 @@ func findDamage(ctx context.Context, x *exporter) error {
 	if x.o.Pretend {
 		return nil
 	}
-	return state.SetDamaged(x.st, x.name, x.broken.held, x.broken.held, x.broken.paths)
+	return state.SetDamaged(x.st, x.name, x.broken.committed, x.broken.committed, x.broken.paths)
 }
 
 // storedIn reports whether one of the files that hold an item is among paths.
@@ -73,7 +73,7 @@ func rememberedDamage(x *exporter) (map[string]bool, error) {
 	all, err := state.DamagedFiles(x.st)
 	paths := make(map[string]bool)
 	for _, d := range all {
-		if d.Origin == x.name && d.Serial == x.held.Serial() {
+		if d.Origin == x.name && d.Serial == x.committed.Serial() {
 			paths[d.Path] = true
 		}
 	}
@@ -83,7 +83,7 @@ func rememberedDamage(x *exporter) (map[string]bool, error) {
 // readingProgress tells how much of the drive has been read. It is called by several goroutines.
 func readingProgress(x *exporter, only map[string]bool) func(string, int64) {
 	var total payload.Tally
-	for _, f := range x.held.Signed.Files {
+	for _, f := range x.committed.Signed.Files {
 		if only == nil || only[f.Path] {
 			total.Add(f.Size)
 		}

@@ -38,10 +38,10 @@ func readRemains(x *exporter, key *manifest.PublicKey) error {
 
 // countOnDrive is how many files of a kind the drive holds of the origin, whether their list can be read or not.
 func countOnDrive(x *exporter, kind payload.Kind) int {
-	if x.held == nil {
+	if x.committed == nil {
 		return x.remains.holds(kind)
 	}
-	return len(x.held.Items(drive.DriveKind(kind)))
+	return len(x.committed.Items(drive.DriveKind(kind)))
 }
 
 // scanForRemains is readSource, with the kinds that are switched off where the drive may have some of

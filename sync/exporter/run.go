@@ -30,8 +30,8 @@ const commitEvery = 2 << 30
 // it is opened for writing (drivewriter's Missing).
 type Plan struct {
 	*exporter
-	copied    atomic.Int64  // files of todo that are put
-	committed payload.Tally // files of todo that the drive's list has by now
+	copied atomic.Int64  // files of todo that are put
+	kept   payload.Tally // files of todo that the drive's list has by now
 }
 
 // Run carries the plan out. From here on the drive changes; at every moment it holds a complete old or a
@@ -60,10 +60,10 @@ func (p *Plan) Run(ctx context.Context) (err error) {
 			err = e
 		}
 	}()
-	p.adopt(w)
+	p.takeCommitted(w)
 	takeRemains(p, w)
-	p.again(w.Missing())
-	if err := p.makeRoom(ctx, w); err != nil {
+	p.requeue(w.Missing())
+	if err := p.freeSpace(ctx, w); err != nil {
 		return err
 	}
 	p.broken.drop(p.next)
@@ -86,7 +86,7 @@ func (p *Plan) Run(ctx context.Context) (err error) {
 		return err
 	}
 	p.drop()
-	if p.sameAsHeld(w) {
+	if p.sameAsCommitted(w) {
 		p.report.Unchanged = true
 		return p.remember()
 	}
@@ -99,7 +99,7 @@ func (p *Plan) Run(ctx context.Context) (err error) {
 
 // keepComplete commits what was copied until an export was told to end.
 func keepComplete(ctx context.Context, p *Plan, w *drivewriter.Writer) {
-	n := len(p.report.Copied) - p.committed.Files
+	n := len(p.report.Copied) - p.kept.Files
 	if n == 0 || ctx.Err() == nil {
 		return
 	}
@@ -112,7 +112,7 @@ func keepComplete(ctx context.Context, p *Plan, w *drivewriter.Writer) {
 
 // interruptedExport is the error of an export that was told to end.
 func interruptedExport(p *Plan, err error) error {
-	return &InterruptedError{Committed: p.committed, Lost: len(p.report.Copied) - p.committed.Files, Total: len(p.todo), Err: err}
+	return &InterruptedError{Committed: p.kept, Lost: len(p.report.Copied) - p.kept.Files, Total: len(p.todo), Err: err}
 }
 
 // prepareKey makes the origin's key on the first export of this machine.
@@ -193,10 +193,10 @@ func foreignNotice(dir string, files []string) []string {
 		layout.TreeDir+"/"+dir, strings.Join(named, ", "), more)}
 }
 
-// adopt goes over to the generation as the writer has read it: one copy of the list in memory is enough.
-func (p *Plan) adopt(w *drivewriter.Writer) {
+// takeCommitted goes over to the generation as the writer has read it: one copy of the list in memory is enough.
+func (p *Plan) takeCommitted(w *drivewriter.Writer) {
 	held := w.Committed()
-	if p.held == nil || held == nil || held.Sum != p.held.Sum {
+	if p.committed == nil || held == nil || held.Sum != p.committed.Sum {
 		return
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
@@ -207,8 +207,8 @@ func (p *Plan) adopt(w *drivewriter.Writer) {
 			}
 		}
 	}
-	p.letGo()
-	p.held = held
+	p.release()
+	p.committed = held
 }
 
 // takeRemains tells the writer what is kept of them. Files that are not there any more are copied.
@@ -227,7 +227,7 @@ func takeRemains(p *Plan, w *drivewriter.Writer) {
 			missing = append(missing, *it)
 		}
 	}
-	p.again(missing)
+	p.requeue(missing)
 }
 
 // progress turns what the drive tells into events. Only bytes that have reached the drive are counted, and of those only payload: what the drive writes for itself comes after it.
@@ -252,9 +252,9 @@ func (p *Plan) progress() func(drivewriter.Stage, string, int64) {
 	}
 }
 
-// again adds files to the plan that the drive's list has and the drive has not: somebody deleted them there, or they are damaged. Those of a kind that is switched off cannot be written again
+// requeue adds files to the plan that the drive's list has and the drive has not: somebody deleted them there, or they are damaged. Those of a kind that is switched off cannot be written again
 // now: they are left out, and the origin still has them.
-func (p *Plan) again(missing []layout.Item) {
+func (p *Plan) requeue(missing []layout.Item) {
 	for _, it := range missing {
 		if p.broken.has(it) {
 			continue // it is in the plan already
@@ -288,10 +288,10 @@ func (p *Plan) again(missing []layout.Item) {
 	}
 }
 
-// makeRoom checks that everything fits, after the clients can learn of revoked keys. If it fits
+// freeSpace checks that everything fits, after the clients can learn of revoked keys. If it fits
 // only without the files that are replaced or removed, a generation without them is committed
 // first.
-func (p *Plan) makeRoom(ctx context.Context, w *drivewriter.Writer) error {
+func (p *Plan) freeSpace(ctx context.Context, w *drivewriter.Writer) error {
 	var err error
 	if p.revoked, err = drivewriter.OfferRevoked(w); err != nil {
 		return err
@@ -306,7 +306,7 @@ func (p *Plan) makeRoom(ctx context.Context, w *drivewriter.Writer) error {
 		return nil
 	}
 	if err := p.checkSpace(); err != nil {
-		if p.held != nil {
+		if p.committed != nil {
 			return err
 		}
 		anew := namesakes{drive: p.drive, name: p.name, own: p.past, now: p.m.Now()}
@@ -365,10 +365,10 @@ func (p *Plan) leaveOut(it payload.Item, why error, hint string) {
 	p.report.LeftOut = append(p.report.LeftOut, it)
 }
 
-// sameAsHeld reports whether, after all that was left out, there is nothing to commit.
-func (p *Plan) sameAsHeld(w *drivewriter.Writer) bool {
+// sameAsCommitted reports whether, after all that was left out, there is nothing to commit.
+func (p *Plan) sameAsCommitted(w *drivewriter.Writer) bool {
 	held := w.Committed()
-	if held == nil || p.held == nil || len(p.report.Copied)+len(p.report.Removed) > 0 || p.stale || !p.sameKey() || !p.next.says(p.told, p.held.Record.Has) {
+	if held == nil || p.committed == nil || len(p.report.Copied)+len(p.report.Removed) > 0 || p.stale || !p.sameKey() || !p.next.says(p.told, p.committed.Record.Has) {
 		return false
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
@@ -402,7 +402,7 @@ func (p *Plan) commit(ctx context.Context, w *drivewriter.Writer) error {
 	}
 	gen, err := w.Commit(ctx, p.next.contents(serial, at))
 	if gen != nil {
-		p.report.Serial, p.committed = gen.Serial(), payload.Count(p.report.Copied)
+		p.report.Serial, p.kept = gen.Serial(), payload.Count(p.report.Copied)
 		err = errors.Join(err, p.broken.follow(p.st, p.name, p.next, serial))
 	}
 	return err

@@ -42,20 +42,20 @@ func (x *exporter) findTaken() map[payload.Key]payload.Item {
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if d := x.host.dir(kind); d != nil {
 			for name := range d.cache.Names() {
-				t.look(kind, name, 0)
+				t.lookUp(kind, name, 0)
 			}
 		}
 	}
 	for key, it := range x.next.current {
-		t.look(key.Kind, key.Path, it.Size)
+		t.lookUp(key.Kind, key.Path, it.Size)
 	}
 	if x.told != nil {
 		for _, p := range x.told.Packages {
 			size, _ := x.next.entries[p.Path].Size()
-			t.look(payload.Package, p.Path, size)
+			t.lookUp(payload.Package, p.Path, size)
 		}
 		for _, d := range x.told.Distfiles {
-			t.look(payload.Distfile, d.Name, d.Size)
+			t.lookUp(payload.Distfile, d.Name, d.Size)
 		}
 	}
 	for key, it := range t.found {
@@ -110,8 +110,8 @@ func (t *takenNames) mayBe(kind payload.Kind, name string) bool {
 	return !slices.ContainsFunc(t.host.duplicates, func(d payload.Item) bool { return d.Kind == kind && d.Path == name })
 }
 
-// look looks at one name that the origin had, with a file of size bytes.
-func (t *takenNames) look(kind payload.Kind, name string, size int64) {
+// lookUp looks at one name that the origin had, with a file of size bytes.
+func (t *takenNames) lookUp(kind payload.Kind, name string, size int64) {
 	key := payload.Key{Kind: kind, Path: name}
 	if it, ok := t.found[key]; ok {
 		it.Size = max(it.Size, size)

@@ -185,7 +185,7 @@ func TestOriginGate(t *testing.T) {
 	}
 }
 
-func TestRoomAndSettings(t *testing.T) {
+func TestSpaceAndSettings(t *testing.T) {
 	v := small([]string{"a-b/c"}, []map[string]any{pk("a-b/c-1", "SIZE=10", "USE=amd64 split-usr", "IUSE=split-usr")}, []map[string]any{pk("a-b/c-2", "IUSE=split-usr", "USE=amd64")})
 	f, _ := make1(t, v, map[string]string{"bin/sh": ""}, func(m *Machine, in *Input) {
 		m.RootFree, m.TmpFree, m.SignedOnly, m.DefaultOpts = 1<<20, 1<<20, true, "--ask --verbose --newuse -j4"

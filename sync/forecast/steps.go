@@ -112,7 +112,7 @@ func (f *Forecast) steps(m *Machine, r *resolve.Result, from []Candidate) {
 		before(`echo 'FEATURES="${FEATURES} -binpkg-request-signature"' >>`+quotePath(m.MakeConf),
 			"FEATURES has binpkg-request-signature: emerge refuses each package that has no OpenPGP signature of its own")
 	}
-	f.room(m, r, before)
+	f.space(m, r, before)
 	f.After = append(f.After, Step{"dispatch-conf", "if emerge says that configuration files need updating"},
 		Step{"emerge -aK @preserved-rebuild", "if emerge says that it has preserved libraries"})
 }
@@ -131,9 +131,9 @@ func (f *Forecast) newerPortage(m *Machine, r *resolve.Result) bool {
 // margin stays free on each file system, for logs and what packages make when they are installed.
 const margin = 64 << 20
 
-// room tells of file systems that are too small. A package is unpacked below PORTAGE_TMPDIR, copied, and only then what it replaces is
+// space tells of file systems that are too small. A package is unpacked below PORTAGE_TMPDIR, copied, and only then what it replaces is
 // removed; so there has to be room for what the machine grows by and for the largest package once more.
-func (f *Forecast) room(m *Machine, r *resolve.Result, before func(line, why string)) {
+func (f *Forecast) space(m *Machine, r *resolve.Result, before func(line, why string)) {
 	var largest, high, sum int64
 	for i := range r.Merges {
 		size := r.Merges[i].Package.Installed

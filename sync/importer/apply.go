@@ -144,7 +144,7 @@ func (ap *applier) remember(in *incoming) error {
 }
 
 // commitPackages gives the staged packages their names and renews the index, as one transaction.
-func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*deed) error {
+func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*task) error {
 	if ap.client.pkgdir == nil || ap.client.blocked[payload.Package] != "" {
 		return nil
 	}
@@ -177,10 +177,10 @@ func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*d
 	return nil
 }
 
-// change puts the packages' part of the plan into PKGDIR's terms, and returns the deed of each package to be added.
-func (ap *applier) change(in *incoming, staged []*deed) (pkgdir.Change, []*deed) {
+// change puts the packages' part of the plan into PKGDIR's terms, and returns the task of each package to be added.
+func (ap *applier) change(in *incoming, staged []*task) (pkgdir.Change, []*task) {
 	var c pkgdir.Change
-	var added []*deed
+	var added []*task
 	for _, d := range staged {
 		if d.kind != payload.Package {
 			continue
@@ -297,12 +297,12 @@ func (ap *applier) finish() error {
 }
 
 // placeDistfiles gives the staged distfiles their names, and removes those that left the origin if that is wanted.
-func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*deed) error {
+func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*task) error {
 	if ap.client.distdir == nil || ap.client.blocked[payload.Distfile] != "" {
 		return nil
 	}
 	var files []distdir.Incoming
-	byName := make(map[string]*deed)
+	byName := make(map[string]*task)
 	for _, d := range staged {
 		if d.kind == payload.Distfile {
 			files = append(files, distdir.Incoming{Name: d.local, Size: d.item.Size, Sum: d.item.Sum, ModTime: in.gen.Signed.Timestamp, Replaces: d.seen})

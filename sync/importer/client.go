@@ -72,18 +72,18 @@ func (c *client) clearStaging() error {
 	return errors.Join(errs...)
 }
 
-// looked is a place on the client and its status.
-type looked struct {
+// statFile is a place on the client and its status.
+type statFile struct {
 	clientFile
 	info fs.FileInfo
 }
 
 // isLink reports whether a symbolic link has the place: a person's, or Portage's to a file of PORTAGE_RO_DISTDIRS. It is no origin's.
-func (l looked) isLink() bool { return l.info != nil && l.info.Mode()&fs.ModeSymlink != 0 }
+func (l statFile) isLink() bool { return l.info != nil && l.info.Mode()&fs.ModeSymlink != 0 }
 
-// look finds out what lies at a place. Contents are read only if their size could make them one of the wanted, and only if they are not remembered.
-func (c *client) look(ctx context.Context, kind payload.Kind, local string, sizes ...int64) (looked, error) {
-	l := looked{clientFile: clientFile{Local: local}}
+// lookUp finds out what lies at a place. Contents are read only if their size could make them one of the wanted, and only if they are not remembered.
+func (c *client) lookUp(ctx context.Context, kind payload.Kind, local string, sizes ...int64) (statFile, error) {
+	l := statFile{clientFile: clientFile{Local: local}}
 	fi, err := c.lstat(kind, local)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -93,7 +93,7 @@ func (c *client) look(ctx context.Context, kind payload.Kind, local string, size
 	}
 	l.Exists, l.info, l.Size = true, fi, fi.Size()
 	if l.isLink() && kind == payload.Distfile {
-		return c.lookBehind(ctx, l, sizes)
+		return c.lookUpLink(ctx, l, sizes)
 	}
 	if !fi.Mode().IsRegular() {
 		return l, nil
@@ -107,9 +107,9 @@ func (c *client) look(ctx context.Context, kind payload.Kind, local string, size
 	return l, nil
 }
 
-// lookBehind finds out what a link in DISTDIR leads to, wherever that lies: Portage follows it. One that leads to nothing is no file, and may be replaced, as Portage
+// lookUpLink finds out what a link in DISTDIR leads to, wherever that lies: Portage follows it. One that leads to nothing is no file, and may be replaced, as Portage
 // itself does. Nothing is remembered of the contents, which can change while the link stays as it is.
-func (c *client) lookBehind(ctx context.Context, l looked, sizes []int64) (looked, error) {
+func (c *client) lookUpLink(ctx context.Context, l statFile, sizes []int64) (statFile, error) {
 	name := filepath.Join(c.links, l.Local)
 	fi, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -56,19 +56,19 @@ type demand struct {
 	where string
 	need  int64 // bytes, in whole blocks
 	stale int64 // bytes that staged files hold which nobody wants
-	room  volume.Space
+	space volume.Space
 }
 
 func (d *demand) wanted() int64 {
-	return payload.Plus(d.need, min(d.room.Total/marginPart, marginBytes))
+	return payload.Plus(d.need, min(d.space.Total/marginPart, marginBytes))
 }
 
-func (d *demand) free() int64 { return d.room.Free + d.stale }
+func (d *demand) free() int64 { return d.space.Free + d.stale }
 
 func (d *demand) fits() bool { return d.need == 0 || d.wanted() <= d.free() }
 
 // add counts a file in whole blocks.
-func (d *demand) add(size int64) { d.need = payload.Plus(d.need, blocks(size, d.room.Cluster)) }
+func (d *demand) add(size int64) { d.need = payload.Plus(d.need, blocks(size, d.space.Cluster)) }
 
 func blocks(size, block int64) int64 {
 	if block <= 0 {
@@ -133,7 +133,7 @@ func (m measured) at(dir string) (*demand, error) {
 	}
 	d := &demand{where: dir}
 	var err error
-	if d.room, err = volume.SpaceAt(there); err == nil {
+	if d.space, err = volume.SpaceAt(there); err == nil {
 		m[uint64(st.Dev)] = d
 	}
 	return d, err
@@ -216,13 +216,13 @@ func (c *spaceCheck) staged(s spaceStore, home *demand) (map[manifest.Digest]boo
 			continue
 		}
 		if c.pretend {
-			home.stale += f.Held
+			home.stale += f.Allocated
 		} else if err := s.Staging().Remove(f); err != nil {
 			return nil, err
 		}
 	}
 	if !c.pretend {
-		home.room, err = volume.SpaceAt(s.dir)
+		home.space, err = volume.SpaceAt(s.dir)
 	}
 	return there, err
 }

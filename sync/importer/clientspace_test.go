@@ -12,11 +12,11 @@ func TestDemand(t *testing.T) {
 		}
 	}
 	d := demand{need: 99 << 20}
-	d.room.Total, d.room.Free = 100<<20, 99<<20
+	d.space.Total, d.space.Free = 100<<20, 99<<20
 	if d.fits() {
 		t.Error("nothing would stay free")
 	}
-	d.room.Free = 100 << 20
+	d.space.Free = 100 << 20
 	if !d.fits() {
 		t.Error("does not fit")
 	}

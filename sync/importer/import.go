@@ -81,7 +81,7 @@ func (im *importer) run(ctx context.Context) error {
 		return err
 	}
 	if im.o.AcceptClock {
-		if err := state.LowerTime(im.st, im.know.Now); err != nil {
+		if err := state.LowerTime(im.st, im.trusted.Now); err != nil {
 			return err
 		}
 	}
@@ -106,7 +106,7 @@ func (im *importer) confirm() (bool, error) {
 // busy reports whether any file has to be brought in, replaced or removed.
 func (im *importer) busy() bool {
 	for _, in := range im.origins {
-		if len(in.deeds) > 0 || im.o.Prune && len(in.prune) > 0 {
+		if len(in.tasks) > 0 || im.o.Prune && len(in.prune) > 0 {
 			return true
 		}
 	}

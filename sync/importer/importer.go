@@ -21,21 +21,21 @@ import (
 )
 
 // place notes where a file lies now, for every origin that lists it.
-func (d *deed) place(local string) {
+func (d *task) place(local string) {
 	for _, o := range d.owners {
 		o.in.imports[d.kind][o.path] = state.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum}
 	}
 }
 
 // note notes where a file is about to lie, for every origin that lists it.
-func (d *deed) note(n notes, local string) {
+func (d *task) note(n notes, local string) {
 	for _, o := range d.owners {
 		n.add(o.in.id, o.path, state.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum})
 	}
 }
 
 // leaveOut notes that a file did not come, for every origin that lists it. hint is the command that helps, "" for none.
-func (d *deed) leaveOut(reason, hint string) {
+func (d *task) leaveOut(reason, hint string) {
 	for i, o := range d.owners {
 		if i > 0 {
 			o.in.Plan.Present.Files--
@@ -74,7 +74,7 @@ type importer struct {
 	at     string       // where that is
 
 	report  *ImportReport
-	know    trust.View
+	trusted trust.View
 	offered manifest.Ring // keys on the drive
 	origins []*incoming
 	client  *client
@@ -102,12 +102,12 @@ type incoming struct {
 	stock     map[payload.Kind]*drive.Stock // what the origin has, whether this drive carries it or not
 	entries   map[string]pkgindex.Entry     // of the catalogue, by PATH; CHOST and REPO stand in each
 	imports   map[payload.Kind]map[string]state.Import
-	deeds     []*deed
-	prune     []*deed
+	tasks     []*task
+	prune     []*task
 }
 
-// deed is one thing to be done on the client.
-type deed struct {
+// task is one thing to be done on the client.
+type task struct {
 	item   layout.Item
 	kind   payload.Kind
 	path   string         // the origin's
@@ -188,7 +188,7 @@ func (in *incoming) candidate(path string, entry pkgindex.Entry) forecast.Candid
 }
 
 // unusable puts a package that can never be used here on its list: it is no part of what should have come.
-func (in *incoming) unusable(d deed, r resolve.Reason) {
+func (in *incoming) unusable(d task, r resolve.Reason) {
 	in.Plan.Unusable = append(in.Plan.Unusable, payload.Item{Kind: d.kind, Path: d.path, Size: d.item.Size, Reason: forecast.ReasonText(r)})
 	if in.Plan.UnusableKinds == nil {
 		in.Plan.UnusableKinds = make(map[resolve.ReasonKind]int)
@@ -219,7 +219,7 @@ func (in *incoming) stale(kind payload.Kind) bool {
 }
 
 // leaveOut puts a file that cannot be brought in on its list.
-func (in *incoming) leaveOut(d deed, err error) {
+func (in *incoming) leaveOut(d task, err error) {
 	it := payload.Item{Kind: d.kind, Path: d.path, Size: d.item.Size}
 	var reason *leftOutError
 	if errors.As(err, &reason) {
@@ -229,7 +229,7 @@ func (in *incoming) leaveOut(d deed, err error) {
 }
 
 // seal makes sure that the hashes of the entry are the package's: Portage renames a package away that is not what the index says.
-func (d *deed) seal(sums digest.Sums) error {
+func (d *task) seal(sums digest.Sums) error {
 	if md5, ok := d.entry.MD5(); d.entry.Get("MD5") != "" && (!ok || md5 != sums.MD5) {
 		return &leftOutError{reason: "the catalogue's MD5 is not the package's own"}
 	}

@@ -15,7 +15,7 @@ func believable(seen trust.Loaded) bool {
 
 // applyRevocations believes the revocations on the drive, and remembers them: a key that was seen revoked once is never believed again, whatever the next drive carries.
 func (im *importer) applyRevocations() error {
-	revoked, err := im.know.ApplyRevocations(im.drive)
+	revoked, err := im.trusted.ApplyRevocations(im.drive)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (im *importer) acceptRotation(in *incoming, seen trust.Loaded) error {
 // trustSuccessors makes the accepted keys the trusted ones. The old ones are trusted no longer, and what came in under them is the new ones'.
 func (im *importer) trustSuccessors() error {
 	for _, s := range im.successors {
-		if err := state.Replace(im.st, s.old, s.key, im.know.Now); err != nil {
+		if err := state.Replace(im.st, s.old, s.key, im.trusted.Now); err != nil {
 			return fmt.Errorf("trusting the key %s: %w", s.key.Fingerprint(), err)
 		}
 		for _, in := range im.origins {

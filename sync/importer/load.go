@@ -21,15 +21,15 @@ import (
 // load verifies every wanted origin, each by itself: one that is damaged, forged, from the future or not trusted stops no other. Only what is no
 // origin's fault ends the run: a drive that goes away, a person who says no.
 func (im *importer) load(ctx context.Context) (err error) {
-	if im.know, err = trust.Read(im.st, im.m.Now()); err != nil {
+	if im.trusted, err = trust.Read(im.st, im.m.Now()); err != nil {
 		return err
 	}
-	if im.know.Damaged != nil {
-		im.note("%v", im.know.Damaged)
+	if im.trusted.Damaged != nil {
+		im.note("%v", im.trusted.Damaged)
 	}
 	if im.o.AcceptClock {
-		im.know.Now = im.m.Now()
-	} else if note := behind(im.know, im.m.Now(), im.o.Drive); note != "" {
+		im.trusted.Now = im.m.Now()
+	} else if note := behind(im.trusted, im.m.Now(), im.o.Drive); note != "" {
 		im.note("%s", note)
 	}
 	im.w.Tell(progress.Event{Phase: progress.PhaseScan, Path: im.o.Drive})
@@ -156,7 +156,7 @@ func joinDrives(im *importer, refused []refusedOrigin) []refusedOrigin {
 func passOverBlank(im *importer, blank []refusedOrigin) error {
 	alone := len(im.origins)+len(im.report.Refused)+im.report.Unwanted == 0
 	for _, b := range blank {
-		id, found, err := remembered(im.st, im.know, b.dir)
+		id, found, err := remembered(im.st, im.trusted, b.dir)
 		if err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (im *importer) nothingAccepted() error {
 // loadOrigin verifies one origin up to its catalogue. The caller that accepts the result closes it.
 // With an error comes no more than whose generation it is, if that is certain.
 func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
-	seen, err := im.know.Load(im.drive, dir, im.offered)
+	seen, err := im.trusted.Load(im.drive, dir, im.offered)
 	if err != nil {
 		return nil, err
 	}
@@ -241,8 +241,8 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	if in.sum, err = listSum(gen); err != nil {
 		return in, err
 	}
-	in.known = im.know.Predecessor(im.st, in.id, im.offered)
-	in.former = formerOf(im.know, im.st, in.id.Key, gen.Record.Formerly, im.offered)
+	in.known = im.trusted.Predecessor(im.st, in.id, im.offered)
+	in.former = formerOf(im.trusted, im.st, in.id.Key, gen.Record.Formerly, im.offered)
 	if err := cmp.Or(checkName(im.st, in.id), im.checkTime(in), im.checkSerial(in)); err != nil {
 		return in, err
 	}
@@ -271,7 +271,7 @@ func (im *importer) accept(in *incoming) {
 	im.origins = append(im.origins, in)
 	if s := in.successor; s != nil {
 		im.successors = append(im.successors, *s)
-		im.know.Ring = append(im.know.Ring, s.key)
+		im.trusted.Ring = append(im.trusted.Ring, s.key)
 	}
 	im.report.Origins = append(im.report.Origins, in.OriginImport)
 	if signed := in.gen.Signed.SignedAt; im.m.Now().Before(signed) {
@@ -284,7 +284,7 @@ func (im *importer) accept(in *incoming) {
 // the far future would refuse every honest one.
 func (im *importer) checkTime(in *incoming) error {
 	signed := in.gen.Signed
-	stamp, now := trust.Latest(signed.SignedAt, signed.Timestamp), im.know.Now
+	stamp, now := trust.Latest(signed.SignedAt, signed.Timestamp), im.trusted.Now
 	if len(in.former) > 0 && !im.o.AcceptClock { // the names that it gave up do not count, and neither do their times
 		now = trust.Latest(im.m.Now(), state.TimeWithout(im.st, in.former))
 	}

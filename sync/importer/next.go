@@ -77,7 +77,7 @@ func candidatesOf(im *importer) (list []forecast.Candidate, here map[string]bool
 		if !im.o.Pretend {
 			continue
 		}
-		for _, d := range in.deeds {
+		for _, d := range in.tasks {
 			if d.kind == payload.Package {
 				byPath[d.local] = in.candidate(d.path, d.entry)
 			}

@@ -118,7 +118,7 @@ func (im *importer) createClient(ctx context.Context) (err error) {
 // any reports whether files of a kind will be brought in.
 func (im *importer) any(kind payload.Kind) bool {
 	for _, in := range im.origins {
-		for _, d := range in.deeds {
+		for _, d := range in.tasks {
 			if d.kind == kind {
 				return true
 			}
@@ -151,7 +151,7 @@ func (im *importer) checkSpace() error {
 	var todo []payload.Item
 	for _, in := range im.origins {
 		in.Plan.Need = 0
-		for _, d := range in.deeds {
+		for _, d := range in.tasks {
 			in.Plan.Need = payload.Plus(in.Plan.Need, d.item.Size)
 			c.files = append(c.files, spaceFile{d.kind, d.local, d.item.Size, d.item.Sum})
 			todo = append(todo, payload.Item{Size: d.item.Size})

@@ -55,8 +55,8 @@ type wantedFile struct {
 // missing is a file of an origin that is not here.
 type missing struct {
 	in   *incoming
-	deed deed
-	own  []looked // the places of the file, as they are now; the last is the one of its path
+	task task
+	own  []statFile // the places of the file, as they are now; the last is the one of its path
 }
 
 // linkedDirs are the directories below PKGDIR that were looked at: the error of those that a link has in its path.
@@ -97,22 +97,22 @@ type placements struct {
 	owned   map[string][]owned     // by the path here
 	byPath  map[string][]string    // where other origins have files of one path: paths here, by the origin's path
 	kept    map[string]bool        // paths here whose files are what an origin wants
-	taken   map[string]*deed       // paths here that the plan gives to a file
-	joint   map[wantedFile][]*deed // tasks by what they bring in
+	taken   map[string]*task       // paths here that the plan gives to a file
+	joint   map[wantedFile][]*task // tasks by what they bring in
 	missing []*missing
 	blocked string // why nothing can be brought in, "" if it can
 }
 
 func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 	p := &placements{im: im, kind: kind, owned: make(map[string][]owned), byPath: make(map[string][]string), kept: make(map[string]bool),
-		taken: make(map[string]*deed), joint: make(map[wantedFile][]*deed), blocked: im.client.blocked[kind]}
+		taken: make(map[string]*task), joint: make(map[wantedFile][]*task), blocked: im.client.blocked[kind]}
 	var here []state.OriginID
 	for _, in := range im.origins {
 		p.remember(in.id, in, in.imports[kind])
 		here = append(append(here, in.former...), in.id, in.known)
 	}
 	for _, id := range im.st.Importers(stateKind(kind)) {
-		if key, ok := im.know.Ring.Find(id.Key); !ok || key.Revoked() || slices.Contains(here, id) {
+		if key, ok := im.trusted.Ring.Find(id.Key); !ok || key.Revoked() || slices.Contains(here, id) {
 			continue // what came under a key that is not trusted any longer is nobody's
 		}
 		rows, err := im.st.Imports(id, stateKind(kind))
@@ -143,12 +143,12 @@ func (p *placements) sizesAt(local string, wanted int64) []int64 {
 }
 
 // belongs reports whether the file at a place is one that an accepted origin brought in.
-func (p *placements) belongs(l looked) bool {
+func (p *placements) belongs(l statFile) bool {
 	return slices.ContainsFunc(p.owned[l.Local], func(o owned) bool { return o.sum == l.Sum && l.Sum != manifest.Digest{} })
 }
 
 // delivered is the digest of the file at a place if this origin brought it in for this path, else zero.
-func (p *placements) delivered(in *incoming, path string, l looked) manifest.Digest {
+func (p *placements) delivered(in *incoming, path string, l statFile) manifest.Digest {
 	for _, o := range p.owned[l.Local] {
 		if o.in == in && o.path == path && o.sum == l.Sum {
 			return l.Sum
@@ -158,7 +158,7 @@ func (p *placements) delivered(in *incoming, path string, l looked) manifest.Dig
 }
 
 // wanted reports whether anybody but one file of one origin still wants what lies at a place.
-func (p *placements) wanted(l looked, but owner) bool {
+func (p *placements) wanted(l statFile, but owner) bool {
 	if p.kept[l.Local] {
 		return true
 	}
@@ -168,16 +168,16 @@ func (p *placements) wanted(l looked, but owner) bool {
 }
 
 // add takes a file of an origin into the plan: it is present, or comes on the list of what is missing. An error that is a reason leaves it out.
-func (p *placements) add(ctx context.Context, in *incoming, d deed) error {
-	var own []looked
+func (p *placements) add(ctx context.Context, in *incoming, d task) error {
+	var own []statFile
 	row, known := in.imports[p.kind][d.path]
 	if known && row.Local != d.path {
-		own = append(own, looked{clientFile: clientFile{Local: row.Local}})
+		own = append(own, statFile{clientFile: clientFile{Local: row.Local}})
 	}
-	own = append(own, looked{clientFile: clientFile{Local: d.path}})
+	own = append(own, statFile{clientFile: clientFile{Local: d.path}})
 	mine := false // an older file of this origin is here
 	for i := range own {
-		l, err := p.im.client.look(ctx, p.kind, own[i].Local, p.sizesAt(own[i].Local, d.item.Size)...)
+		l, err := p.im.client.lookUp(ctx, p.kind, own[i].Local, p.sizesAt(own[i].Local, d.item.Size)...)
 		if err != nil {
 			return err
 		}
@@ -197,7 +197,7 @@ func (p *placements) add(ctx context.Context, in *incoming, d deed) error {
 		if mine || known && row.Local == local {
 			continue
 		}
-		l, err := p.im.client.look(ctx, p.kind, local, p.sizesAt(local, d.item.Size)...)
+		l, err := p.im.client.lookUp(ctx, p.kind, local, p.sizesAt(local, d.item.Size)...)
 		if err == nil && l.Exists && l.Sum == d.item.Sum && p.belongs(l) {
 			p.present(in, d, l, true)
 			return nil
@@ -211,7 +211,7 @@ func (p *placements) add(ctx context.Context, in *incoming, d deed) error {
 }
 
 // present notes a file that is here. It becomes the origin's if it is that of any.
-func (p *placements) present(in *incoming, d deed, l looked, known bool) {
+func (p *placements) present(in *incoming, d task, l statFile, known bool) {
 	in.Plan.Present.Add(d.item.Size)
 	p.kept[l.Local] = true
 	if !l.isLink() && (known || p.belongs(l)) {
@@ -231,7 +231,7 @@ func (p *placements) place() {
 	var rest []*missing
 	for _, m := range p.missing {
 		if p.blocked != "" {
-			m.in.leaveOut(m.deed, &leftOutError{reason: p.blocked,
+			m.in.leaveOut(m.task, &leftOutError{reason: p.blocked,
 				hint: fmt.Sprintf("make it a directory that can be written; without it: pkgsneak import %s --no-%ss", fault.Quote(p.im.o.Drive), p.kind)})
 			continue
 		}
@@ -247,7 +247,7 @@ func (p *placements) place() {
 			continue
 		}
 		if err := p.aside(m); err != nil {
-			m.in.leaveOut(m.deed, err)
+			m.in.leaveOut(m.task, err)
 		}
 	}
 }
@@ -257,28 +257,28 @@ func (p *placements) unusable(m *missing) bool {
 	if p.kind != payload.Package {
 		return false
 	}
-	r := p.im.outlook.refuses(m.in.candidate(m.deed.path, m.deed.entry))
+	r := p.im.outlook.refuses(m.in.candidate(m.task.path, m.task.entry))
 	if r.Kind == resolve.Acceptable {
 		return false
 	}
-	m.in.unusable(m.deed, r)
+	m.in.unusable(m.task, r)
 	return true
 }
 
 // replace lets a file take the place of the older one that this origin brought in, if nobody else wants that.
 func (p *placements) replace(m *missing) bool {
 	for _, l := range m.own {
-		if judge(l.clientFile, m.deed.item.Sum, p.delivered(m.in, m.deed.path, l)) != outdated || p.wanted(l, owner{m.in, m.deed.path}) {
+		if judge(l.clientFile, m.task.item.Sum, p.delivered(m.in, m.task.path, l)) != outdated || p.wanted(l, owner{m.in, m.task.path}) {
 			continue
 		}
 		if other := p.taken[l.Local]; other != nil {
-			if other.item.Sum == m.deed.item.Sum && other.path == m.deed.path {
+			if other.item.Sum == m.task.item.Sum && other.path == m.task.path {
 				p.joinTo(m, other)
 				return true
 			}
 			continue
 		}
-		d := m.deed
+		d := m.task
 		reason := "rebuilt by the origin"
 		if p.kind == payload.Distfile {
 			reason = "changed by the origin"
@@ -292,7 +292,7 @@ func (p *placements) replace(m *missing) bool {
 
 // join leaves a file to the task of another origin that brings in the very same one.
 func (p *placements) join(m *missing) bool {
-	tasks := p.joint[wantedFile{m.deed.path, m.deed.item.Sum}]
+	tasks := p.joint[wantedFile{m.task.path, m.task.item.Sum}]
 	if len(tasks) == 0 {
 		return false
 	}
@@ -300,9 +300,9 @@ func (p *placements) join(m *missing) bool {
 	return true
 }
 
-func (p *placements) joinTo(m *missing, d *deed) {
-	d.owners = append(d.owners, owner{m.in, m.deed.path})
-	m.in.Plan.Present.Add(m.deed.item.Size)
+func (p *placements) joinTo(m *missing, d *task) {
+	d.owners = append(d.owners, owner{m.in, m.task.path})
+	m.in.Plan.Present.Add(m.task.item.Size)
 }
 
 // copy gives a file its own name if nothing has it.
@@ -311,7 +311,7 @@ func (p *placements) copy(m *missing) bool {
 	if l.Exists || p.taken[l.Local] != nil {
 		return false
 	}
-	d := m.deed
+	d := m.task
 	d.local, d.seen = l.Local, l.info // nil, or a link to nothing
 	p.task(m.in, d, &m.in.Plan.Copy, "")
 	return true
@@ -319,7 +319,7 @@ func (p *placements) copy(m *missing) bool {
 
 // aside brings a file in although something else has its name: a package beside it, a distfile only in its place.
 func (p *placements) aside(m *missing) error {
-	d, l := m.deed, m.own[len(m.own)-1]
+	d, l := m.task, m.own[len(m.own)-1]
 	by := "a local file"
 	switch {
 	case p.taken[l.Local] != nil:
@@ -349,7 +349,7 @@ func (p *placements) aside(m *missing) error {
 
 // overwrite replaces a distfile that is no origin's, if that is wanted.
 func (p *placements) overwrite(m *missing, by string) error {
-	d, l := m.deed, m.own[len(m.own)-1]
+	d, l := m.task, m.own[len(m.own)-1]
 	switch {
 	case p.taken[l.Local] != nil || p.belongs(l) && p.wanted(l, owner{m.in, d.path}):
 		return &leftOutError{reason: by + " with other contents has its name", hint: p.handOver(m, l)}
@@ -374,7 +374,7 @@ func (p *placements) overwrite(m *missing, by string) error {
 
 // handOver is the command that ends the contest of two origins for a name, where they are one machine's, which lost its key and made
 // another: the new key takes the place of the old one. "" for origins of different names.
-func (p *placements) handOver(m *missing, l looked) string {
+func (p *placements) handOver(m *missing, l statFile) string {
 	other := state.OriginID{}
 	isOther := func(id state.OriginID) bool { return id.Name == m.in.id.Name && id.Key != m.in.id.Key }
 	if d := p.taken[l.Local]; d != nil {
@@ -401,8 +401,8 @@ func (p *placements) handOver(m *missing, l looked) string {
 // later reports whether the key of the first of two origins was made after that of the second. The clock of an export may have run ahead without the key: generations
 // decide only where the keys do not.
 func (p *placements) later(x, y state.OriginID) bool {
-	a, aKnown := p.im.know.Ring.Find(x.Key)
-	b, bKnown := p.im.know.Ring.Find(y.Key)
+	a, aKnown := p.im.trusted.Ring.Find(x.Key)
+	b, bKnown := p.im.trusted.Ring.Find(y.Key)
 	if aKnown && bKnown && !a.Created().Equal(b.Created()) {
 		return a.Created().After(b.Created())
 	}
@@ -421,10 +421,10 @@ func (p *placements) signed(id state.OriginID) int64 {
 }
 
 // task puts a file that will be brought in on the list of its origin.
-func (p *placements) task(in *incoming, d deed, list *[]payload.Item, reason string) {
+func (p *placements) task(in *incoming, d task, list *[]payload.Item, reason string) {
 	d.owners = []owner{{in, d.path}}
 	*list = append(*list, payload.Item{Kind: p.kind, Path: d.path, Size: d.item.Size, Reason: reason, Local: elsewhere(d.local, d.path)})
-	in.deeds = append(in.deeds, &d)
+	in.tasks = append(in.tasks, &d)
 	p.taken[d.local] = &d
 	key := wantedFile{d.path, d.item.Sum}
 	p.joint[key] = append(p.joint[key], &d)
@@ -437,7 +437,7 @@ func (p *placements) prune(ctx context.Context) error {
 	if p.blocked != "" {
 		return nil
 	}
-	removed := make(map[string]*deed)
+	removed := make(map[string]*task)
 	for _, in := range p.im.origins {
 		if err := p.pruneOrigin(ctx, in, removed); err != nil {
 			return err
@@ -446,7 +446,7 @@ func (p *placements) prune(ctx context.Context) error {
 	return nil
 }
 
-func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[string]*deed) error {
+func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[string]*task) error {
 	rows, stock := in.imports[p.kind], in.stock[p.kind]
 	gone := p.gone(rows)
 	here := len(rows) - len(gone)
@@ -459,7 +459,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 		p.holdAll(in, rows, gone, stock)
 		return nil
 	}
-	var tasks []*deed
+	var tasks []*task
 	var left payload.Tally // files here of which this drive cannot tell whether they have left the origin
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[name]
@@ -472,7 +472,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 			}
 			continue
 		}
-		l, err := p.im.client.look(ctx, p.kind, row.Local, row.Size)
+		l, err := p.im.client.lookUp(ctx, p.kind, row.Local, row.Size)
 		switch {
 		case isLeftOut(err): // what cannot be looked at may be there another time
 			continue
@@ -486,7 +486,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 			delete(rows, name)
 			continue
 		}
-		tasks = append(tasks, &deed{kind: p.kind, path: name, local: row.Local, item: layout.Item{Size: row.Size}, seen: l.info, owners: []owner{{in, name}}})
+		tasks = append(tasks, &task{kind: p.kind, path: name, local: row.Local, item: layout.Item{Size: row.Size}, seen: l.info, owners: []owner{{in, name}}})
 	}
 	switch {
 	case left.Files > 0:
@@ -505,7 +505,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 	return nil
 }
 
-func tallyOf(tasks []*deed) (t payload.Tally) {
+func tallyOf(tasks []*task) (t payload.Tally) {
 	for _, d := range tasks {
 		t.Add(d.item.Size)
 	}
@@ -556,7 +556,7 @@ func (p *placements) holdAll(in *incoming, rows map[string]state.Import, gone ma
 
 // remove puts what shall be pruned on the list of an origin. A file that two origins had, and
 // neither has now, is removed once.
-func (p *placements) remove(in *incoming, tasks []*deed, removed map[string]*deed) {
+func (p *placements) remove(in *incoming, tasks []*task, removed map[string]*task) {
 	for _, d := range tasks {
 		if first := removed[d.local]; first != nil {
 			first.owners = append(first.owners, d.owners...)
@@ -579,7 +579,7 @@ func (im *importer) planPackages(ctx context.Context) error {
 		for _, it := range in.gen.Packages() {
 			entry, ok := in.entries[it.Path]
 			err := cmp.Or(checkEntry(entry, ok, it.Size), links.check(im.client.pkgdir, it.Path))
-			if err := p.addOr(ctx, in, deed{item: it, kind: payload.Package, path: it.Path, entry: entry}, err); err != nil {
+			if err := p.addOr(ctx, in, task{item: it, kind: payload.Package, path: it.Path, entry: entry}, err); err != nil {
 				return err
 			}
 		}
@@ -600,7 +600,7 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 			if err := distdir.CheckName(it.Path); err != nil {
 				unfit = &leftOutError{reason: fault.Text(err)}
 			}
-			if err := p.addOr(ctx, in, deed{item: it, kind: payload.Distfile, path: it.Path}, unfit); err != nil {
+			if err := p.addOr(ctx, in, task{item: it, kind: payload.Distfile, path: it.Path}, unfit); err != nil {
 				return err
 			}
 		}
@@ -611,7 +611,7 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 
 // addOr is add for a file that nothing speaks against. A file that is left out with a reason is no
 // error.
-func (p *placements) addOr(ctx context.Context, in *incoming, d deed, err error) error {
+func (p *placements) addOr(ctx context.Context, in *incoming, d task, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}

@@ -24,7 +24,7 @@ func settlePending(ctx context.Context, im *importer, in *incoming) error {
 				continue
 			}
 			err = settleRows(rows, mine, func(p state.Import) (lies, error) {
-				l, err := im.client.look(ctx, kind, p.Local, p.Size)
+				l, err := im.client.lookUp(ctx, kind, p.Local, p.Size)
 				if isLeftOut(err) {
 					return lies{unknown: true}, nil
 				}
@@ -84,7 +84,7 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error
 	for _, in := range im.origins {
 		in.Plan.sort()
 		in.LeftOut = slices.Clone(in.Plan.LeftOut)
-		if in.Plan.Older && len(in.deeds) > 0 && !im.o.AllowOlder {
+		if in.Plan.Older && len(in.tasks) > 0 && !im.o.AllowOlder {
 			im.refuse(in.Plan.Dir, in.at, &OlderError{Origin: in.Plan.Origin, Serial: in.Plan.Serial, Have: in.seen.Serial})
 			refused = append(refused, in)
 		}
@@ -97,7 +97,7 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	p := in.Plan
 	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, payload.Tally{}, []Held{}
 	p.Unusable, p.UnusableKinds = []payload.Item{}, nil
-	in.deeds, in.prune, in.LeftOut = nil, nil, []payload.Item{}
+	in.tasks, in.prune, in.LeftOut = nil, nil, []payload.Item{}
 	in.imports = make(map[payload.Kind]map[string]state.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if im.wants(kind) {

@@ -28,13 +28,13 @@ import (
 // there. A file that a killed run has staged is not copied again. As many files are copied at a
 // time as the medium likes; others are unpacked and checked beside, as many as there are
 // processors.
-func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*deed, error) {
+func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*task, error) {
 	readers, checkers := ap.o.Workers, ap.o.Workers
 	if ap.o.Workers <= 0 {
 		readers, checkers = cmp.Or(ap.o.Source.Readers, 2), runtime.GOMAXPROCS(0)
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		wanted := slices.ContainsFunc(in.deeds, func(d *deed) bool { return d.kind == kind })
+		wanted := slices.ContainsFunc(in.tasks, func(d *task) bool { return d.kind == kind })
 		if !wanted {
 			continue
 		}
@@ -42,29 +42,29 @@ func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*deed, error) 
 			return nil, err
 		}
 	}
-	t := turns{medium: make(chan *pipeline.Buffers, readers), processor: make(chan struct{}, checkers)}
+	t := semaphores{medium: make(chan *pipeline.Buffers, readers), processor: make(chan struct{}, checkers)}
 	for range readers {
 		t.medium <- &pipeline.Buffers{}
 	}
-	p := newStaging(ap.w, in.deeds)
-	twin := twins(in.deeds)
-	order := pipeline.LargeFirst(len(in.deeds), func(i int) int64 { return in.deeds[i].item.Size })
-	there := make([]bool, len(in.deeds))
+	p := newStaging(ap.w, in.tasks)
+	duplicate := duplicates(in.tasks)
+	order := pipeline.LargeFirst(len(in.tasks), func(i int) int64 { return in.tasks[i].item.Size })
+	there := make([]bool, len(in.tasks))
 	stage := func(ctx context.Context, i int) error {
-		return ap.stage(ctx, in, in.deeds[i], t, func(n int64) { p.read(in.deeds[i].path, n) })
+		return ap.stage(ctx, in, in.tasks[i], t, func(n int64) { p.read(in.tasks[i].path, n) })
 	}
-	err := pipeline.Ordered(ctx, len(in.deeds), readers+checkers, pipeline.Window, func(ctx context.Context, n int) error {
+	err := pipeline.Ordered(ctx, len(in.tasks), readers+checkers, pipeline.Window, func(ctx context.Context, n int) error {
 		i := order[n]
-		if twin[i] {
+		if duplicate[i] {
 			return nil // its turn comes when the other one is there
 		}
 		return stage(ctx, i)
 	}, func(n int, err error) error {
 		i := order[n]
-		if twin[i] {
+		if duplicate[i] {
 			err = stage(ctx, i)
 		}
-		d := in.deeds[i]
+		d := in.tasks[i]
 		p.finished(d)
 		var reason *leftOutError
 		switch {
@@ -77,8 +77,8 @@ func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*deed, error) 
 		}
 		return nil
 	}, func(error) {})
-	var staged []*deed
-	for i, d := range in.deeds {
+	var staged []*task
+	for i, d := range in.tasks {
 		if there[i] {
 			staged = append(staged, d)
 		}
@@ -86,25 +86,25 @@ func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*deed, error) 
 	return staged, err
 }
 
-// turns are what a file waits for: the buffers of one reader of the medium, and a place at the processors.
-type turns struct {
+// semaphores are what a file waits for: the buffers of one reader of the medium, and a place at the processors.
+type semaphores struct {
 	medium    chan *pipeline.Buffers
 	processor chan struct{}
 }
 
-// twins marks the deeds whose contents an earlier one of the same kind has: they are staged under one name.
-func twins(deeds []*deed) []bool {
+// duplicates marks the tasks whose contents an earlier one of the same kind has: they are staged under one name.
+func duplicates(tasks []*task) []bool {
 	type contents struct {
 		kind payload.Kind
 		sum  manifest.Digest
 	}
-	twin := make([]bool, len(deeds))
-	seen := make(map[contents]bool, len(deeds))
-	for i, d := range deeds {
+	duplicate := make([]bool, len(tasks))
+	seen := make(map[contents]bool, len(tasks))
+	for i, d := range tasks {
 		c := contents{d.kind, d.item.Sum}
-		twin[i], seen[c] = seen[c], true
+		duplicate[i], seen[c] = seen[c], true
 	}
-	return twin
+	return duplicate
 }
 
 // staging is how far the copying is. Several copy at the same time.
@@ -117,9 +117,9 @@ type staging struct {
 	over int64         // bytes read of those that are not
 }
 
-func newStaging(w progress.Watcher, deeds []*deed) *staging {
+func newStaging(w progress.Watcher, tasks []*task) *staging {
 	p := &staging{w: w}
-	for _, d := range deeds {
+	for _, d := range tasks {
 		p.total.Add(d.item.Size)
 	}
 	return p
@@ -134,7 +134,7 @@ func (p *staging) read(path string, n int64) {
 }
 
 // finished counts a file, however much of it had to be read.
-func (p *staging) finished(d *deed) {
+func (p *staging) finished(d *task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done.Add(d.item.Size)
@@ -156,7 +156,7 @@ func (ap *applier) staging(kind payload.Kind) durable.Staging {
 // vouched reports whether the signed generation vouches for the inside of a package: its exporting
 // side looked through these very bytes by the rules that are this program's, and the catalogue has the
 // hashes that the index needs. Older rules asked for less, newer ones may have given something up.
-func vouched(in *incoming, d *deed) bool {
+func vouched(in *incoming, d *task) bool {
 	facts, ok := in.facts.Package(d.path)
 	_, md5 := d.entry.MD5()
 	_, sha1 := d.entry.SHA1()
@@ -166,7 +166,7 @@ func vouched(in *incoming, d *deed) bool {
 // stage copies one file in one pass: read, compared with what was signed, written. A package that the
 // generation does not vouch for is hashed for the index, too, and looked through as a whole. Only the
 // copying waits for the medium.
-func (ap *applier) stage(ctx context.Context, in *incoming, d *deed, t turns, tell func(int64)) error {
+func (ap *applier) stage(ctx context.Context, in *incoming, d *task, t semaphores, tell func(int64)) error {
 	st := ap.staging(d.kind)
 	look := d.kind == payload.Package && (ap.o.Check || !vouched(in, d))
 	own := digest.Set(0) // beside the BLAKE2B
@@ -202,7 +202,7 @@ func (ap *applier) stage(ctx context.Context, in *incoming, d *deed, t turns, te
 
 // copyFrom copies a file from the first of an origin's drives that has it whole. The error is that of the
 // drive whose state is imported.
-func copyFrom(ctx context.Context, in *incoming, st durable.Staging, d *deed, set digest.Set, bufs *pipeline.Buffers,
+func copyFrom(ctx context.Context, in *incoming, st durable.Staging, d *task, set digest.Set, bufs *pipeline.Buffers,
 	tell func(int64)) (digest.Sums, error) {
 	sums, err := copyStaged(ctx, source{in.gen, in.at}, d.item, st, set, bufs, tell)
 	if !isLeftOut(err) {
@@ -246,7 +246,7 @@ func copyStaged(ctx context.Context, from source, item layout.Item, st durable.S
 }
 
 // staged reports whether an earlier run has left the whole file there, and its sums of set.
-func (ap *applier) staged(ctx context.Context, st durable.Staging, d *deed, set digest.Set) (digest.Sums, bool) {
+func (ap *applier) staged(ctx context.Context, st durable.Staging, d *task, set digest.Set) (digest.Sums, bool) {
 	f, err := st.Open(d.item.Sum)
 	if err != nil {
 		return digest.Sums{}, false
@@ -261,7 +261,7 @@ func (ap *applier) staged(ctx context.Context, st durable.Staging, d *deed, set 
 }
 
 // checkStaged refuses a package that would hurt Portage, or is another one than the catalogue says.
-func checkStaged(ctx context.Context, st durable.Staging, d *deed) error {
+func checkStaged(ctx context.Context, st durable.Staging, d *task) error {
 	f, err := st.Open(d.item.Sum)
 	if err != nil {
 		return err
@@ -291,7 +291,7 @@ func checkStaged(ctx context.Context, st durable.Staging, d *deed) error {
 // noteSubstitutes tells what came from another drive than the one whose state is imported.
 func noteSubstitutes(im *importer, in *incoming) {
 	counts := make(map[string]int)
-	for _, d := range in.deeds {
+	for _, d := range in.tasks {
 		if d.from != "" {
 			counts[d.from]++
 		}

@@ -43,8 +43,8 @@ func CheckList(signed *manifest.Signed) error {
 	for i, f := range signed.Files {
 		paths[i] = f.Path
 	}
-	if twins := manifest.Twins(paths); len(twins) > 0 {
-		return &ListError{Reason: fmt.Sprintf("the signed list has %q, which differ in case only", twins[0])}
+	if same := manifest.Collisions(paths); len(same) > 0 {
+		return &ListError{Reason: fmt.Sprintf("the signed list has %q, which differ in case only", same[0])}
 	}
 	return nil
 }

@@ -73,9 +73,9 @@ func TestOriginNames(t *testing.T) {
 
 func TestFoldName(t *testing.T) {
 	t.Parallel()
-	for _, twins := range [][2]string{{"foo", "FOO"}, {"ÄÖÜ", "äöü"}, {"k", "K"}, {"s", "ſ"}, {"ǅ", "ǆ"}} {
-		if FoldName(twins[0]) != FoldName(twins[1]) {
-			t.Errorf("%q and %q are two", twins[0], twins[1])
+	for _, same := range [][2]string{{"foo", "FOO"}, {"ÄÖÜ", "äöü"}, {"k", "K"}, {"s", "ſ"}, {"ǅ", "ǆ"}} {
+		if FoldName(same[0]) != FoldName(same[1]) {
+			t.Errorf("%q and %q are two", same[0], same[1])
 		}
 	}
 	if FoldName("foo") == FoldName("föo") {

@@ -7,7 +7,7 @@ import (
 	"pkgsneak/sync/portage"
 )
 
-// Machine is what a journey knows of the computer it runs on. Everything is handed in; nothing below reads the environment or the clock by itself.
+// Machine is what an operation is told of the computer it runs on. Everything is handed in; nothing below reads the environment or the clock by itself.
 type Machine struct {
 	Settings   *portage.Settings
 	Hostname   string           // proposes the origin's name

@@ -112,7 +112,7 @@ func (d *Dir) prepare(ctx context.Context, c Change, o Options) (*change, error)
 	for i, a := range c.Add {
 		name := d.Staging().Path(a.Sum)
 		if used[name] {
-			o.at("copy twin")
+			o.at("copy duplicate")
 			if name, err = d.Staging().Copy(ctx, a.Sum, i); err != nil {
 				return nil, err
 			}

@@ -349,8 +349,8 @@ func pathAttacks() []attack {
 		{"300 bytes", listing("packages/" + strings.Repeat("a", 300)), refused, "more than 255 bytes"},
 		{"5000 bytes", listing("packages/" + strings.Repeat("a/", 2500) + "a"), refused, "more than 4095 bytes"},
 		{"one path twice", listing(layout.LayoutFile), refused, "listed twice"},
-		{"case twins", listing("packages/APP-misc/a", "packages/app-misc/A"), refused, "differ in case only"},
-		{"Unicode twins", listing("packages/app-misc/\u212a", "packages/app-misc/k"), refused, "differ in case only"},
+		{"case collision", listing("packages/APP-misc/a", "packages/app-misc/A"), refused, "differ in case only"},
+		{"Unicode collision", listing("packages/app-misc/\u212a", "packages/app-misc/k"), refused, "differ in case only"},
 		{"file that is a directory of another", listing("packages/app-misc"), leftOut, "the catalogue has no entry"},
 		{"composed and decomposed", listing("packages/app-misc/\u00e9-1.tbz2", "packages/app-misc/e\u0301-1.tbz2"), leftOut, "the catalogue has no entry"},
 		{"reserved name", moved("app-misc/nul-1.tbz2"), leftOut, "the name says"},
@@ -983,7 +983,7 @@ func packageAttacks(t *testing.T) []attack {
 	return all
 }
 
-// makeRoom removes a package of the client's own that has a name of the origin's.
+// freeSpace removes a package of the client's own that has a name of the origin's.
 func (a *arena) makeRoom(at string) {
 	if os.Remove(filepath.Join(a.client.PKGDIR, at)) == nil {
 		_, err := reindex.Index(a.t.Context(), a.client, reindex.IndexOptions{}, nil)

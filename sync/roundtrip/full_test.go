@@ -144,7 +144,7 @@ func TestFullOfANamesake(t *testing.T) {
 	for _, pretend := range []bool{true, false} {
 		o.Pretend = pretend
 		_, err := exporter.Export(t.Context(), host, o, nil)
-		var room *exporter.RoomError
+		var room *exporter.CrowdedError
 		var space *volume.SpaceError
 		if !errors.As(err, &room) || !errors.As(err, &space) || fault.Of(err) != fault.Space {
 			t.Fatalf("pretend %v: %v", pretend, err)

@@ -105,7 +105,7 @@ func TestARevocationIsOnADriveThatIsTooFull(t *testing.T) {
 	o := exporter.ExportOptions{Drive: mount, AnyDirectory: true, NoPackages: true, Pretend: true}
 	for _, o.Pretend = range []bool{true, false} {
 		_, err := exporter.Export(t.Context(), host, o, nil)
-		var room *exporter.RoomError
+		var room *exporter.CrowdedError
 		if !errors.As(err, &room) && !o.Pretend || fault.Of(err) != fault.Space {
 			t.Fatalf("pretend %t: %v", o.Pretend, err)
 		}

@@ -44,12 +44,12 @@ func (p *fingerprinter) tree(dir string) uint64 {
 
 // slots are the files of an origin that say what there is: pattern below the
 // drive.
-const slots = "pkgsneak/*/Manifest*"
+const copies = "pkgsneak/*/Manifest*"
 
 // readLists notes every file that a slot lists, whether or not it is whole.
 func (p *fingerprinter) readLists(dir string) {
 	p.listed = make(map[string]bool)
-	names, _ := filepath.Glob(filepath.Join(dir, slots)) // the pattern is well-formed
+	names, _ := filepath.Glob(filepath.Join(dir, copies)) // the pattern is well-formed
 	for _, name := range names {
 		p.listed[name] = true
 		text, _ := os.ReadFile(name) // what can be read of it

@@ -22,7 +22,7 @@ func testEnv(t *testing.T, vars map[string]string) (e *env, out, errOut *bytes.B
 	}, out, errOut
 }
 
-func testFace(t *testing.T, vars map[string]string) *face {
+func testCommandLine(t *testing.T, vars map[string]string) *commandLine {
 	e, _, _ := testEnv(t, vars)
-	return &face{env: e, out: newPrinter(e)}
+	return &commandLine{env: e, out: newPrinter(e)}
 }

@@ -15,8 +15,8 @@ import (
 	"pkgsneak/sync/fault"
 )
 
-// face is what all verbs share: where they run and where they print.
-type face struct {
+// commandLine is what all verbs share: where they run and where they print.
+type commandLine struct {
 	env *env
 	out *printer
 
@@ -33,9 +33,9 @@ var goesOn = map[string]string{
 	"forget": "the same command removes the rest",
 }
 
-// call is one verb at work.
-type call struct {
-	*face
+// invocation is one verb at work.
+type invocation struct {
+	*commandLine
 	ctx   context.Context
 	flags *cli.Context
 	opt   *options
@@ -43,7 +43,7 @@ type call struct {
 }
 
 // end says how a run ended, to people or as the last line of JSON, and gives the exit code.
-func (f *face) end(ctx context.Context, err error) int {
+func (f *commandLine) end(ctx context.Context, err error) int {
 	var code outcome
 	if err == nil || errors.As(err, &code) {
 		if f.out.broken == nil {
@@ -51,10 +51,10 @@ func (f *face) end(ctx context.Context, err error) int {
 		}
 		err = f.out.broken
 	}
-	fail := explain(err, f.place)
+	fail := classify(err, f.place)
 	if ctx.Err() != nil && !unanswered(err) {
 		if fault.Of(err) != fault.Interrupted {
-			fail = explain(context.Canceled, f.place) // whatever broke off because of it
+			fail = classify(context.Canceled, f.place) // whatever broke off because of it
 		}
 		if hint := goesOn[f.verb]; hint != "" && len(fail.hints) == 0 {
 			fail.hints = []string{hint}
@@ -72,9 +72,9 @@ func (f *face) end(ctx context.Context, err error) int {
 }
 
 // action wraps what a command does: settings from variables, the number of arguments, the printer's mood.
-func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
+func (f *commandLine) action(least, most int, do func(*invocation) error) cli.ActionFunc {
 	return func(ctx *cli.Context) error {
-		c := &call{face: f, ctx: ctx.Context, flags: ctx, args: ctx.Args().Slice()}
+		c := &invocation{commandLine: f, ctx: ctx.Context, flags: ctx, args: ctx.Args().Slice()}
 		f.began = f.env.now()
 		f.verb, f.place = strings.TrimPrefix(ctx.Command.HelpName, "pkgsneak "), c.drive()
 		for _, flag := range ctx.Command.Flags {
@@ -104,7 +104,7 @@ func (f *face) action(least, most int, do func(*call) error) cli.ActionFunc {
 }
 
 // meansDrive takes a path into a drive's tree for the drive, and says so.
-func (c *call) meansDrive(place string) string {
+func (c *invocation) meansDrive(place string) string {
 	mount := drive.Within(place)
 	if mount == "" {
 		return place
@@ -114,12 +114,12 @@ func (c *call) meansDrive(place string) string {
 }
 
 // driveAt is the place of the argument that is DRIVE by the command's form, else of the first.
-func (c *call) driveAt() int {
+func (c *invocation) driveAt() int {
 	return max(0, slices.Index(strings.Fields(c.flags.Command.ArgsUsage), "DRIVE"))
 }
 
 // drive is the argument that is DRIVE by the command's form, else the first; "" without it.
-func (c *call) drive() string {
+func (c *invocation) drive() string {
 	if at := c.driveAt(); at < len(c.args) {
 		return c.args[at]
 	}
@@ -127,7 +127,7 @@ func (c *call) drive() string {
 }
 
 // checkDrive refuses a device where the place is meant on which it is mounted, and a run that has nothing to do.
-func (c *call) checkDrive() error {
+func (c *invocation) checkDrive() error {
 	if c.opt.export.NoPackages && c.opt.export.NoDistfiles {
 		return usageErrorf("--no-packages and --no-distfiles together leave nothing to do")
 	}
@@ -156,7 +156,7 @@ func (c *call) checkDrive() error {
 var otherWords = map[string]string{"rm": "remove", "del": "remove", "delete": "remove", "ls": "list", "gen": "generate", "new": "generate", "print": "show"}
 
 // subcommandMeant adds the hint to a failure whose argument is no file, and nearly a subcommand: trust rm.
-func (c *call) subcommandMeant(err error) error {
+func (c *invocation) subcommandMeant(err error) error {
 	if len(c.args) == 0 || strings.Contains(c.args[0], "/") || !(errors.Is(err, fs.ErrNotExist) || fault.Of(err) == fault.Usage) {
 		return err
 	}
@@ -179,7 +179,7 @@ func (c *call) subcommandMeant(err error) error {
 	return withHint(usageErrorf("%s has no command %q", c.verb, c.args[0]), "%s", strings.Join(line, " "))
 }
 
-func (c *call) wrongArguments(least, most int) error {
+func (c *invocation) wrongArguments(least, most int) error {
 	line := "pkgsneak " + c.verb
 	if u := c.flags.Command.ArgsUsage; u != "" {
 		line += " " + u
@@ -195,7 +195,7 @@ func (c *call) wrongArguments(least, most int) error {
 }
 
 // took tells how long a run lasted, where that is a second at least.
-func (c *call) took() {
+func (c *invocation) took() {
 	if d := c.env.now().Sub(c.began); d >= time.Second {
 		c.out.say("  took           %s", lasting(d))
 	}

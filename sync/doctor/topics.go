@@ -12,8 +12,8 @@ type Topic struct {
 // Topics lists what can be explained, in the order in which things are to be mended.
 func Topics() []Topic { return slices.Clone(topics) }
 
-// Explain returns a topic.
-func Explain(name string) (Topic, bool) {
+// LookUpTopic returns a topic.
+func LookUpTopic(name string) (Topic, bool) {
 	i := slices.IndexFunc(topics, func(t Topic) bool { return t.Name == name })
 	if i < 0 {
 		return Topic{}, false
