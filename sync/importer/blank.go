@@ -3,6 +3,7 @@ package importer
 import (
 	"fmt"
 
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/state"
@@ -36,8 +37,18 @@ type NoManifestError struct {
 }
 
 func (e *NoManifestError) Error() string {
-	return fmt.Sprintf("%v; origin %q was imported here before, and nothing of it was used", e.Err, e.Origin)
+	reason := e.Err.Error()
+	if drive.Unfinished(e.Err) {
+		reason = fmt.Sprintf("reading %q: neither copy of its manifest says anything any more", e.Dir)
+	}
+	return fmt.Sprintf("%s; origin %q was imported here before, and nothing of it was used", reason, e.Origin)
 }
+
+// aloneError is a *NoManifestError where the drive has nothing else.
+type aloneError struct{ *NoManifestError }
+
+// Class is fault.NoTree.
+func (aloneError) Class() fault.Class { return fault.NoTree }
 
 // Unwrap gives the reason.
 func (e *NoManifestError) Unwrap() error { return e.Err }

@@ -166,6 +166,8 @@ func passOverBlank(im *importer, blank []refusedOrigin) error {
 			im.refuse(b.dir, b.at, &NoManifestError{Dir: b.dir, Origin: id.Name, Err: b.err})
 		case !alone:
 			im.note("%v: nothing of it was used", b.err)
+		case found:
+			im.unfinished = aloneError{&NoManifestError{Dir: b.dir, Origin: id.Name, Err: b.err}}
 		default:
 			im.unfinished = b.err
 		}

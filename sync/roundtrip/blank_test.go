@@ -44,6 +44,15 @@ func TestAnOriginWithoutManifestsIsNamed(t *testing.T) {
 			if hints := fault.Hints(r.Refused[0].Err, "D"); len(hints) != 1 || !strings.Contains(hints[0], "pkgsneak export D") {
 				t.Errorf("hints: %q", hints)
 			}
+			_, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount, Origin: "a"}, nil)
+			for _, err := range []error{r.Refused[0].Err, err} {
+				if !strings.Contains(err.Error(), "imported here before") || strings.Contains(err.Error(), "not finished") {
+					t.Errorf("where it was imported before: %v", err)
+				}
+			}
+			if fault.Of(err) != fault.NoTree || len(fault.Hints(err, "D")) != 1 {
+				t.Errorf("alone: %v, %q", err, fault.Hints(err, "D"))
+			}
 			_, b, fresh, second := twoOrigins(t) // nothing was ever imported
 			for _, name := range []string{"Manifest", "Manifest.next"} {
 				tc.harm(t, filepath.Join(second, "pkgsneak/a", name))
