@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -124,7 +125,10 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 	case r.Unchanged:
 		defer c.selection(p)
 		written := ": nothing was written"
-		if len(r.Leftovers) > 0 {
+		switch {
+		case len(r.Renewed) > 0:
+			written = ": only written again: " + strings.Join(r.Renewed, ", ")
+		case len(r.Leftovers) > 0:
 			written = ""
 		}
 		c.out.say("nothing changed in %s since generation %s%s", bold(p.Origin), c.generation(r.Serial), written)

@@ -7,9 +7,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/auto"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/importer"
@@ -171,6 +173,8 @@ func classify(err error, place string) failure {
 		f.hints = []string{asRoot}
 	case errors.As(err, new(*volume.SpaceError)):
 		f.hints = []string{"free some space there, or leave something out (--no-distfiles), and run the same command again"}
+	case errors.Is(err, durable.ErrIrregular), errors.Is(err, syscall.EISDIR):
+		f.hints = []string{"something else has the place of a file of pkgsneak's: move it away, and run the same command again"}
 	case row.hint != "":
 		f.hints = []string{strings.ReplaceAll(row.hint, "DRIVE", drive)}
 	}

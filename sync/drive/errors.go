@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/volume"
 )
 
@@ -24,6 +25,13 @@ func (e unfinishedError) Error() string {
 		return "both copies of its manifest are gone"
 	}
 	return "its first export was not finished"
+}
+
+// Unfinished says whether an origin has copies of its manifest which say nothing. Whether they ever did,
+// the drive does not tell.
+func Unfinished(err error) bool {
+	var e unfinishedError
+	return errors.As(err, &e) && !e.gone
 }
 
 // Is makes it ErrNoTree.
@@ -114,6 +122,24 @@ func (e *LimitError) Error() string {
 }
 
 func (e *LimitError) Unwrap() error { return e.Err }
+
+// InTheWayError says that something of a person's has the place of a file, or a directory, of an origin:
+// it stays, and nothing was written.
+type InTheWayError struct {
+	Path string // below layout.TreeDir
+}
+
+func (e *InTheWayError) Error() string {
+	return fmt.Sprintf("writing %q: something else has its name", layout.TreeDir+"/"+e.Path)
+}
+
+// Class is that of no particular error.
+func (e *InTheWayError) Class() fault.Class { return fault.Failed }
+
+// Hints say what to do with it.
+func (e *InTheWayError) Hints(drive string) []string {
+	return []string{fmt.Sprintf("move %s/%s/%s away, and run the same command again", drive, layout.TreeDir, fault.Quote(e.Path))}
+}
 
 // NameError says that the drive cannot store a name.
 type NameError struct {

@@ -71,7 +71,7 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	})
 	var err error
 	if files.index, err = layout.PackagesIndex(c.Catalogue, c.Items, c.Serial); err == nil {
-		files.packages, err = w.measurePackages(files.index)
+		files.packages, err = w.measurePackages(files.index, true)
 	}
 	packing.Wait()
 	if err := cmp.Or(packed, err); err != nil {
@@ -81,11 +81,6 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	if err != nil {
 		return nil, err
 	}
-	list := manifest.List{Timestamp: time.Unix(c.Serial, 0).UTC(), Ignore: []string{layout.NextManifestFile}}
-	list.Files = append(list.Files, files.packages.File)
-	for _, it := range c.Items {
-		list.Files = append(list.Files, it.Stored...)
-	}
 	owns := []ownFile{{layout.RecordFile(c.Serial), recordText}, {layout.CatalogueFile(c.Serial), files.catalogue}, {layout.LayoutFile, []byte(layout.Layout)}}
 	if c.Facts != nil {
 		facts, err := c.Facts.Pack()
@@ -93,6 +88,14 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 			return nil, err
 		}
 		owns = append(owns, ownFile{layout.FactsFile(c.Serial), facts})
+	}
+	if err := squeeze(w, files, owns); err != nil {
+		return nil, err
+	}
+	list := manifest.List{Timestamp: time.Unix(c.Serial, 0).UTC(), Ignore: []string{layout.NextManifestFile}}
+	list.Files = append(list.Files, files.packages.File)
+	for _, it := range c.Items {
+		list.Files = append(list.Files, it.Stored...)
 	}
 	for _, own := range owns {
 		f, err := w.putOwn(ctx, own.name, own.data)
@@ -102,6 +105,31 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 		list.Files = append(list.Files, f)
 	}
 	return files, signList(w.o.Key, files, &list, record, c.At)
+}
+
+// spareClusters is how many clusters a generation's own files may take beyond their bytes: directories.
+const spareClusters = 4
+
+// squeeze gives up the padding of packages/Packages where the drive is so full that a generation's own
+// files find no room otherwise: one that only removes has to be possible on a drive of 0 bytes free. The
+// file is derived: until the commit it is stale, which the next export would renew.
+func squeeze(w *Writer, files *generationFiles, owns []ownFile) (err error) {
+	space, err := w.d.Space()
+	if err != nil {
+		return w.end("looking at", w.o.Dir, err)
+	}
+	need := space.Need(1) * spareClusters
+	for _, own := range owns {
+		need += space.Need(int64(len(own.data)))
+	}
+	size, err := w.size(layout.PackagesFile)
+	if err != nil || space.Free >= need || w.committed == nil {
+		return err
+	}
+	if files.packages, err = w.measurePackages(files.index, false); err != nil || files.packages.Size >= size {
+		return err
+	}
+	return w.shorten(layout.PackagesFile, files.packages.Size)
 }
 
 // ownFile is one of the files that are not payload.
@@ -227,7 +255,7 @@ const maxPackages = 2 * pkgindex.MaxSize
 // measurePackages finds out how long Packages will be and what its digest is: it
 // has to be known before it is written. Newlines behind the text fill its padding.
 // The text is not in memory as a whole at any time.
-func (s *session) measurePackages(index *pkgindex.Index) (written, error) {
+func (s *session) measurePackages(index *pkgindex.Index, pad bool) (written, error) {
 	hash := digest.New(digest.BLAKE2B)
 	var blocks blockSums
 	text := &layout.Counter{W: io.MultiWriter(hash, &blocks)}
@@ -238,7 +266,10 @@ func (s *session) measurePackages(index *pkgindex.Index) (written, error) {
 	if err != nil {
 		return written{}, err
 	}
-	if size < text.N || size > maxPackages {
+	switch {
+	case !pad:
+		size = text.N
+	case size < text.N || size > maxPackages:
 		size = paddedSize(text.N)
 	}
 	for left := size - text.N; left > 0; left -= int64(len(newlines)) {

@@ -5,10 +5,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
@@ -77,7 +77,7 @@ func (s *session) size(name string) (int64, error) {
 		return 0, s.end("looking at", name, err)
 	}
 	if !info.Mode().IsRegular() {
-		return 0, fmt.Errorf("looking at %q: not a regular file", name)
+		return 0, &drive.InTheWayError{Path: path.Join(s.dir, name)}
 	}
 	return info.Size(), nil
 }

@@ -5,14 +5,13 @@ import (
 	"os"
 
 	"pkgsneak/manifest"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
 )
 
 // OfferRevoked puts those of the origin's earlier keys that are revoked beside the origins and makes them
 // durable: that needs a few kilobytes and no generation, and shall not wait until there is space for one.
-// It returns those that are on the drive now; a drive without even that much space has none of them.
+// It returns those that are on the drive now; a drive without even that much space, or with something else in their place, has none of them.
 func OfferRevoked(w *Writer) ([]manifest.Fingerprint, error) {
 	var revoked manifest.Ring
 	var told []manifest.Fingerprint
@@ -24,9 +23,8 @@ func OfferRevoked(w *Writer) ([]manifest.Fingerprint, error) {
 	if len(revoked) == 0 || Offers(w.d, revoked) {
 		return told, nil
 	}
-	var full *drive.SpaceError
 	switch err := w.offer(revoked); {
-	case errors.As(err, &full):
+	case err != nil && w.ended.cause() == nil: // no room for them, or something else has their names
 		return nil, nil
 	case err != nil:
 		return nil, err

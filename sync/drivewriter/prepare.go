@@ -1,8 +1,10 @@
 package drivewriter
 
 import (
+	"bytes"
 	"context"
 	"maps"
+	"path"
 	"slices"
 
 	"pkgsneak/manifest"
@@ -149,16 +151,28 @@ func Offers(d *drive.Drive, ring manifest.Ring) bool {
 	return true
 }
 
-// loose writes what lies beside the origins.
+// loose writes what lies beside the origins: copies for people, which stop nothing.
 func (w *Writer) loose() error {
-	if err := w.mkdirTree(layout.KeysDir); err != nil {
-		return err
+	told := w.o.Beside
+	if told == nil {
+		told = func(string, error) {}
 	}
 	files := layout.LooseFiles(w.ring())
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := w.writeLoose(name, files[name]); err != nil {
+		if old, err := w.d.ReadAll(w.d.Root(), name, 1<<20); err == nil && bytes.Equal(old, files[name]) {
+			continue
+		}
+		var err error
+		if dir := path.Dir(name); dir != "." {
+			err = w.mkdirTree(dir)
+		}
+		if err == nil {
+			err = w.writeLoose(name, files[name])
+		}
+		if w.ended.cause() != nil {
 			return err
 		}
+		told(name, err)
 	}
 	return nil
 }

@@ -21,6 +21,10 @@ func (w *Writer) unlinkAll(ctx context.Context, names []string) error {
 		if ctx.Err() != nil {
 			break
 		}
+		if info, err := w.root.Lstat(name); err == nil && info.IsDir() { // a person's: it stays
+			keepOther(w, name)
+			continue
+		}
 		if err := w.remove("unlink", w.root, name); err != nil {
 			return err
 		}
@@ -39,6 +43,14 @@ func (w *Writer) unlinkAll(ctx context.Context, names []string) error {
 		return err
 	}
 	return w.removeEmpty(dirs, used)
+}
+
+// keepOther leaves what has the place of a file of ours, and names it.
+func keepOther(w *Writer, name string) {
+	w.others = append(w.others, name)
+	if w.o.Foreign != nil {
+		w.o.Foreign(name)
+	}
 }
 
 // usedDirs are the directories with files that are listed, new or planned.

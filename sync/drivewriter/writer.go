@@ -36,6 +36,9 @@ type BeginOptions struct {
 	// Foreign hears of each file of the origin's directory, below it, that no pkgsneak put there: it
 	// stays. May be nil.
 	Foreign func(path string)
+	// Beside hears of README.txt and each key on offer that is written again, and of those that cannot be
+	// written: they are copies for people, and stop nothing. May be nil.
+	Beside func(path string, err error)
 	// Leftover hears of each file that a pulled run had left, once it is removed. May be nil.
 	Leftover func(path string)
 
@@ -107,7 +110,7 @@ func (w *Writer) begin(ctx context.Context) error {
 	if err := w.takeLock(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{w.open, w.recover, w.collectGarbage, w.spotCheck} {
+	for _, step := range []func(context.Context) error{w.open, func(context.Context) error { return inTheWay(w) }, w.recover, w.collectGarbage, w.spotCheck} {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
@@ -151,7 +154,7 @@ func (w *Writer) open(context.Context) error {
 	case err != nil:
 		return w.d.PullDamage("opening", dir, err)
 	case !info.IsDir():
-		return fmt.Errorf("writing to %q: not a directory", dir)
+		return &drive.InTheWayError{Path: dir}
 	}
 	as, best, other, err := w.d.StandingOf(dir, w.ring(), w.o.Now)
 	for _, s := range []drive.ManifestCopy{best, other} {
@@ -179,6 +182,25 @@ func (w *Writer) open(context.Context) error {
 	}
 	w.root, err = w.d.Root().OpenRoot(dir)
 	return w.d.PullDamage("opening", dir, err)
+}
+
+// inTheWay looks before anything is changed whether something else has the place of what is written in
+// place, or under a name that never is another one.
+func inTheWay(w *Writer) error {
+	if w.root == nil {
+		return nil
+	}
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile, layout.LayoutFile} {
+		if info, err := w.root.Lstat(name); err == nil && !info.Mode().IsRegular() {
+			return &drive.InTheWayError{Path: path.Join(w.o.Dir, name)}
+		}
+	}
+	for _, name := range layout.OriginDirs {
+		if info, err := w.root.Lstat(name); err == nil && !info.IsDir() {
+			return &drive.InTheWayError{Path: path.Join(w.o.Dir, name)}
+		}
+	}
+	return nil
 }
 
 // ring is the keys whose generations are this origin's own.

@@ -172,10 +172,13 @@ func chmod(f *File, mode, add fs.FileMode) error {
 	return f.Chmod(mode | add)
 }
 
+// ErrIrregular says that what has the name of a file is none: a directory, a link, a device.
+var ErrIrregular = errors.New("not a regular file")
+
 // Open opens a regular file below root for reading and returns its status. Anything else that may have
 // the name is an error: a symbolic link (os.Root would follow it inside), a directory, a device, a fifo.
 func Open(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
-	irregular := &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	irregular := &fs.PathError{Op: "open", Path: name, Err: ErrIrregular}
 	before, err := root.Lstat(name)
 	if err != nil {
 		return nil, nil, err

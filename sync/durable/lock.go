@@ -178,7 +178,7 @@ func openLock(root *os.Root, name string) (*os.File, error) {
 		fi, err := root.Lstat(name)
 		if err == nil && !fi.Mode().IsRegular() {
 			// os.Root follows links inside, and a lock on their target is not the one on the name.
-			return nil, errors.New("not a regular file")
+			return nil, ErrIrregular
 		}
 		if err == nil {
 			f, err = OpenFile(root, name, flags, 0)

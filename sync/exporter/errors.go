@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 )
@@ -79,7 +80,11 @@ func (e *NameTakenError) Hints(drive string) []string {
 }
 
 // KeyEndedError says that the signing key cannot sign the next generation: it has expired, or is revoked.
-type KeyEndedError struct{ Err error }
+type KeyEndedError struct {
+	Key  manifest.Fingerprint
+	File string // the private key
+	Err  error
+}
 
 func (e *KeyEndedError) Error() string { return "export: " + e.Err.Error() }
 
@@ -91,7 +96,11 @@ func (e *KeyEndedError) Class() fault.Class { return fault.Untrusted }
 
 // Hints name the ways to a key that signs.
 func (e *KeyEndedError) Hints(string) []string {
-	return []string{"a key that has expired: prolong it with gpg (--quick-set-expire), then pkgsneak key import FILE; else: pkgsneak key rotate"}
+	return []string{
+		fmt.Sprintf("a key that has expired is prolonged so: gpg --import %s; gpg --quick-set-expire %s 2y; gpg --armor --export-secret-keys %s >FILE; pkgsneak key import FILE",
+			fault.Quote(e.File), e.Key, e.Key),
+		"else a new one takes its place: pkgsneak key rotate",
+	}
 }
 
 // CatalogueSizeError says that the origin has more packages than one index can name.

@@ -92,10 +92,19 @@ func (x *exporter) sameKey() bool {
 // checkSpace compares what the plan needs with what is free, counting in what it frees.
 func (x *exporter) checkSpace() error {
 	p := &x.report.Plan
-	if p.Need <= p.Free+x.freed() {
+	if p.Need <= p.Free+x.freed() || onlyRemoves(x) {
 		return nil
 	}
 	return &volume.SpaceError{Where: x.o.Drive, Need: p.Need, Free: p.Free, Fits: payload.Fitting(x.todo, p.Free-(p.Need-payload.Count(x.todo).Bytes))}
+}
+
+// onlyRemoves says whether nothing is to be copied: then there is room, whatever is free. A plan that is
+// only shown takes files that nobody has compared for the same.
+func onlyRemoves(x *exporter) bool {
+	if x.o.Pretend {
+		return len(x.report.Plan.Copy) == 0
+	}
+	return len(x.todo) == 0
 }
 
 // freed is what the old files take that the new generation does not list any more.

@@ -65,6 +65,7 @@ type ExportReport struct {
 	Kept      payload.Tally  `json:"kept"`
 	LeftOut   []payload.Item `json:"left_out"`
 	Leftovers []string       `json:"leftovers,omitempty"` // of an interrupted export, which were removed; below the origin's directory
+	Renewed   []string       `json:"renewed,omitempty"`   // README.txt and keys beside the origins, below the tree's directory
 	Written   int64          `json:"written"`             // bytes of payload
 	ReadBack  bool           `json:"read_back"`
 	Notices   []string       `json:"notices"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
@@ -229,7 +230,7 @@ func tryKey(x *exporter) error {
 		last = max(last, x.committed.Serial())
 	}
 	if err := drivewriter.CheckKey(x.key, x.now, last); err != nil {
-		return &KeyEndedError{Err: err}
+		return &KeyEndedError{Key: x.key.Public().Fingerprint(), File: filepath.Join(x.m.StateDir, "signing.asc"), Err: err}
 	}
 	return nil
 }

@@ -164,14 +164,32 @@ func (p *Plan) begin(ctx context.Context) (_ *drivewriter.Writer, err error) {
 	}
 	last, _ := p.st.Exported(p.name)
 	var foreign []string
+	begun := false
 	w, err := drivewriter.Begin(ctx, p.drive, drivewriter.BeginOptions{
 		Dir: p.dir, Name: p.name, Key: p.key, Earlier: p.past, Now: p.now, Last: last.Serial,
 		PartSize: p.o.PartSize, NoReadBack: p.o.NoReadBack, Progress: p.progress(),
-		Foreign:  func(path string) { foreign = append(foreign, path) },
+		Foreign: func(path string) {
+			if begun {
+				p.report.Notices = append(p.report.Notices, foreignNotice(p.dir, []string{path})...)
+				return
+			}
+			foreign = append(foreign, path)
+		},
+		Beside:   func(path string, err error) { noteBeside(p.report, path, err) },
 		Leftover: func(path string) { p.report.Leftovers = append(p.report.Leftovers, path) }, Hook: p.m.Hook,
 	})
+	begun = true
 	p.report.Notices = append(p.report.Notices, foreignNotice(p.dir, foreign)...)
 	return w, err
+}
+
+// noteBeside tells of a copy for people that was written again, or could not be.
+func noteBeside(r *ExportReport, path string, err error) {
+	if err == nil {
+		r.Renewed = append(r.Renewed, path)
+		return
+	}
+	r.Notices = append(r.Notices, fmt.Sprintf("%q on the drive could not be written, and people who look for it there do not find it: %s", layout.TreeDir+"/"+path, fault.Text(err)))
 }
 
 // foreignNotice names the files in an origin's directory that no export put there: they stay.
@@ -302,7 +320,7 @@ func (p *Plan) freeSpace(ctx context.Context, w *drivewriter.Writer) error {
 	}
 	shown := &p.report.Plan
 	shown.Free, shown.Need = room.Free, p.need(room, p.todo)
-	if shown.Need <= shown.Free {
+	if shown.Need <= shown.Free || len(p.todo) == 0 { // one that only removes finds its room
 		return nil
 	}
 	if err := p.checkSpace(); err != nil {
