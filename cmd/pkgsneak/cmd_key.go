@@ -35,15 +35,15 @@ func keyCommand(f *commandLine) *cli.Command {
 			"its numbers, which are times, start anew. Clients take over what came in under the old name with the next import.\n\n" +
 			"revocation prints a certificate to be kept in a safe place: who has it can end the key without having the key, by\n" +
 			"putting it on a drive as pkgsneak/keys/FINGERPRINT.rev.asc.",
-		Flags:  flags(common, publicKey),
+		Flags:  flags(common, noProgress, publicKey),
 		Action: f.action(0, 0, keyShow),
 		Subcommands: []*cli.Command{
-			{Name: "show", Usage: "fingerprint of the key", Flags: flags(common, publicKey), Action: f.action(0, 0, keyShow)},
-			{Name: "generate", Usage: "make a key", Flags: flags(common, newKey), Action: f.action(0, 0, keyGenerate)},
-			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE", Flags: flags(common, retiring), Action: f.action(1, 1, keyImport)},
-			{Name: "rotate", Usage: "sign with a new key from now on", Flags: flags(common, newKey, revoking), Action: f.action(0, 0, keyRotate)},
-			{Name: "renew", Usage: "a new name for this origin, after an export with a clock far ahead", Flags: flags(common, newName, dirs, lock), Action: f.action(0, 0, keyRenew)},
-			{Name: "revocation", Usage: "print a revocation certificate", Flags: flags(common), Action: f.action(0, 0, keyRevocation)},
+			{Name: "show", Usage: "fingerprint of the key", Flags: flags(common, noProgress, publicKey), Action: f.action(0, 0, keyShow)},
+			{Name: "generate", Usage: "make a key", Flags: flags(common, noProgress, newKey), Action: f.action(0, 0, keyGenerate)},
+			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE", Flags: flags(common, noProgress, retiring), Action: f.action(1, 1, keyImport)},
+			{Name: "rotate", Usage: "sign with a new key from now on", Flags: flags(common, noProgress, newKey, revoking), Action: f.action(0, 0, keyRotate)},
+			{Name: "renew", Usage: "a new name for this origin, after an export with a clock far ahead", Flags: flags(common, noProgress, newName, dirs, lock), Action: f.action(0, 0, keyRenew)},
+			{Name: "revocation", Usage: "print a revocation certificate", Flags: flags(common, noProgress), Action: f.action(0, 0, keyRevocation)},
 		},
 	}
 }

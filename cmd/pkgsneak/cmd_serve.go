@@ -33,7 +33,7 @@ func serveCommand(f *commandLine) *cli.Command {
 			"key is trusted. The access log goes to stdout; --quiet leaves it out. SIGINT or SIGTERM end it. Sockets of\n" +
 			"systemd (LISTEN_FDS) are used instead of --listen. It needs no privileges, and gives up those that it has\n" +
 			"(-vv tells what the kernel could do about it). --install installs units that start it.",
-		Flags:  flags(common, serving, installing, dirs),
+		Flags:  flags(common, noProgress, serving, installing, dirs),
 		Action: f.action(0, 1, serve),
 	}
 }

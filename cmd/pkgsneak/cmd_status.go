@@ -24,7 +24,7 @@ func statusCommand(f *commandLine) *cli.Command {
 		UsageText: "status [DRIVE]",
 		Description: "Shows each origin on the drive: its generation and age, who signed it and whether that key is trusted here, how\n" +
 			"much it carries, and what was imported of it; then this machine's directories, keys, and last runs.",
-		Flags:  flags(common, autoMode, dirs),
+		Flags:  flags(common, noProgress, autoMode, dirs),
 		Action: f.action(0, 1, status),
 	}
 }

@@ -33,11 +33,11 @@ func trustCommand(f *commandLine) *cli.Command {
 			"one's, and the old one is trusted no longer. A person is asked for it; scripts say it with --replaces. With --never\n" +
 			"the key's origins are passed over in silence from now on; trust or trust remove takes that back.\n\n" +
 			"A drive or file that is called list or remove is ./list or ./remove.",
-		Flags:  flags(common, trusting),
+		Flags:  flags(common, noProgress, trusting),
 		Action: f.action(1, 1, trustKeys),
 		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "the keys that are trusted", Flags: flags(common), Action: f.action(0, 0, trustList)},
-			{Name: "remove", Usage: "trust a key no longer", ArgsUsage: "FPR", Flags: flags(common), Action: f.action(1, 1, trustRemove)},
+			{Name: "list", Usage: "the keys that are trusted", Flags: flags(common, noProgress), Action: f.action(0, 0, trustList)},
+			{Name: "remove", Usage: "trust a key no longer", ArgsUsage: "FPR", Flags: flags(common, noProgress), Action: f.action(1, 1, trustRemove)},
 		},
 	}
 }

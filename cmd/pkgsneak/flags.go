@@ -267,9 +267,9 @@ var older = groupHow.of(flagSet{
 var guards = groupHow.of(flagSet{
 	{name: "max-age", value: "AGE", usage: "refuse what was signed longer ago, 30d or 12h for instance",
 		to: func(o *options) flag.Value { return age{&o.imports.MaxAge} }},
-	{name: "accept-future", usage: "import a generation from more than a year in the future",
+	{name: "accept-future", usage: "import a generation from more than a year in the future", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.imports.AcceptFuture} }},
-	{name: "accept-rotation", usage: "trust the new key that a trusted one introduces, in its place",
+	{name: "accept-rotation", usage: "trust the new key that a trusted one introduces, in its place", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.imports.AcceptRotation} }},
 })
 
