@@ -58,6 +58,7 @@ func export(c *invocation) error {
 		return err
 	}
 	done()
+	clientsText{c}.asked(report.Asked)
 	exportText{c}.exportSummary(report)
 	return c.finish(left(report.Pretended, report.Plan.LeftOut, report.LeftOut), report)
 }

@@ -21,6 +21,14 @@ var examplesOf = map[string][]example{
 		{"pkgsneak status", "This machine's directories, keys and last runs."},
 		{"pkgsneak status /mnt/usb", "The same, and what the drive carries, how old it is and who signed it."},
 	},
+	"request": {
+		{"pkgsneak request --pretend /mnt/usb", "Shows what the request would tell, and writes nothing."},
+		{"pkgsneak request /mnt/usb media-sound/foo", "Tells what this machine has and lacks, and wishes for a package."},
+	},
+	"clients": {
+		{"pkgsneak clients", "Which clients there are, what each lacks, and what nobody has built."},
+		{"pkgsneak clients accept attic", "Obeys a client whose request an export has read."},
+	},
 	"forget": {
 		{"pkgsneak forget --pretend oldhost /mnt/usb", "Shows what would be removed of an origin whose host is gone."},
 		{"pkgsneak forget oldhost /mnt/usb --yes", "Removes it without a question."},

@@ -60,6 +60,7 @@ type options struct {
 	root                      string
 	packaged                  bool
 
+	code        string
 	keyName     string
 	armor       bool
 	revoke      bool
@@ -211,6 +212,14 @@ var answering = groupWhat.of(flagSet{
 		to: func(o *options) flag.Value { return text{&o.export.For} }},
 	{name: "again", usage: "carry again what is on its way to a client on another drive",
 		to: func(o *options) flag.Value { return toggle{&o.export.Again} }},
+	{name: "keep-requests", usage: "leave the clients' lists of installed packages on the drive as they are",
+		to: func(o *options) flag.Value { return toggle{&o.export.KeepRequests} }},
+})
+
+// typing is for receipts that people carry.
+var typing = groupWhat.of(flagSet{
+	{name: "code", value: "CODE", usage: "take the receipt that pkgsneak status --code printed on the client", typed: true,
+		to: func(o *options) flag.Value { return text{&o.code} }},
 })
 
 var acceptClock = groupHow.of(flagSet{

@@ -17,11 +17,13 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"pkgsneak/sync/auto"
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/doctor"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/forget"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/requester"
 )
 
 // resultTypes are the results of all commands that have one, by the command as the envelope names it. The
@@ -43,6 +45,11 @@ var resultTypes = map[string][]any{
 	"key rotate":     {rotated{}},
 	"key show":       {keyReport{}},
 	"serve":          {struct{}{}, auto.Changes{}},
+	"request":        {requester.Report{}},
+	"clients":        {clients.Report{}},
+	"clients accept": {clientReport{}},
+	"clients add":    {clientReport{}},
+	"clients forget": {clientReport{}},
 	"status":         {inspect.StatusReport{}},
 	"trust":          {trustReport{}},
 	"trust list":     {trustListReport{}},

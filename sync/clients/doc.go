@@ -15,6 +15,7 @@
 //	STATE/clients/ID/N.Packages.zst  the installed list of that request
 //	STATE/drives/ID.ORIGIN           JSON: type Drive, one for each drive and origin
 //	STATE/catalogues/ORIGIN.N        JSON: the sums of a catalogue of this host, in its order
+//	STATE/offered/FINGERPRINT        JSON: a client that asked and that nobody accepted
 //
 // Every file is replaced as a whole, under the lock of the state directory, which the caller holds. The
 // file client is written last, and names the request that counts. An odd one is an error that names it:

@@ -455,10 +455,13 @@ func BlankClientLists(d *drive.Drive, name string, hook durable.Hook) error {
 			return hook(durable.Change{Op: durable.Op(op), Root: d.Mount(), Name: name})
 		}
 	}
+	defer s.release()
+	if err := s.takeLock(); err != nil {
+		return err
+	}
 	if s.root, err = d.Root().OpenRoot(drive.ClientDir(name)); err != nil {
 		return d.Classify("opening", drive.ClientDir(name), err)
 	}
-	defer s.root.Close()
 	for _, file := range files {
 		n, ok := layout.RequestPair(file)
 		if !ok {

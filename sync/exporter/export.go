@@ -37,7 +37,9 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.
 	defer x.close()
 	p := &Plan{exporter: x}
 	if err = x.plan(ctx); err == nil {
-		err = carryOut(ctx, p)
+		if err = carryOut(ctx, p); err == nil {
+			blankRequests(x)
+		}
 	}
 	if cancelled(ctx, err) {
 		err = interruptedExport(p, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"pkgsneak/manifest"
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
@@ -39,9 +40,10 @@ type exporter struct {
 	broken    *damage                     // what was found damaged in it
 	remains   *remains                    // of a generation there that cannot be read; nil if held is not, or there is none
 	host      *source
-	todo      []payload.Item  // to be copied
-	next      *nextGeneration // what the next commit lists
-	answer    *answer         // nil: everything goes on the drive
+	todo      []payload.Item   // to be copied
+	next      *nextGeneration  // what the next commit lists
+	answer    *answer          // nil: everything goes on the drive
+	taken     []*clients.Found // the requests on the drive, in the order of the report's
 
 	revoked []manifest.Fingerprint // former keys whose revocation is on the drive, whatever becomes of the export
 }

@@ -17,6 +17,7 @@ type ExportOptions struct {
 	AnyDirectory bool          // Drive need not be a mounted file system of its own
 	For          string        // the name of the client that the drive is for; "" for all
 	Again        bool          // carry again what is in transit on another drive
+	KeepRequests bool          // do not blank the installed packages in the requests on the drive
 	Repair       bool          // read everything on the drive, and write again what is damaged
 	NoReadBack   bool          // do not compare the medium with what was written
 	PartSize     int64         // bytes of the largest file on the drive; 0 is what FAT can hold
@@ -56,6 +57,7 @@ type ExportPlan struct {
 // ExportReport is what an export did. Each file of the plan is in exactly one list.
 type ExportReport struct {
 	Plan      ExportPlan     `json:"plan"`
+	Asked     []Asked        `json:"requests,omitempty"` // that lie on the drive
 	Pretended bool           `json:"pretended,omitempty"`
 	Unchanged bool           `json:"unchanged"` // nothing to do: no generation was written
 	NewKey    bool           `json:"new_key,omitempty"`

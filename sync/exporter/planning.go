@@ -23,7 +23,8 @@ import (
 // plan finds out what is to be done, and refuses what must not be.
 func (x *exporter) plan(ctx context.Context) error {
 	fit := func(ctx context.Context) error { return fit(ctx, x) }
-	for _, step := range []func(context.Context) error{x.identify, x.openDrive, x.scan, x.checkClock, x.compareAll, fit, x.guard} {
+	asked := func(ctx context.Context) error { return readRequests(ctx, x) }
+	for _, step := range []func(context.Context) error{x.identify, x.openDrive, asked, x.scan, x.checkClock, x.compareAll, fit, x.guard} {
 		if err := step(ctx); err != nil {
 			return err
 		}

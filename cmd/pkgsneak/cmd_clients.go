@@ -1,0 +1,354 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/clients"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/fault"
+	format "pkgsneak/sync/request"
+)
+
+func clientsCommand(f *commandLine) *cli.Command {
+	return &cli.Command{
+		Name:      "clients",
+		Category:  "export and import",
+		Usage:     "show what the machines that import from here have and lack",
+		ArgsUsage: "[NAME]",
+		UsageText: "clients [NAME]\nclients accept NAME|FPR\nclients forget NAME|FPR\nclients add NAME\nclients NAME --code CODE",
+		Description: "Each client that has asked, by its newest request that an export read here: what it has, what it lacks, on which\n" +
+			"drive that travels, and what nobody has built, with the line that builds it. A host obeys the clients that were\n" +
+			"accepted; of others it shows the fingerprint. A client decides what is carried to it, and nothing else.\n" +
+			"Where nothing can be written to the medium, a client is added by name, and its receipts are typed: on the client,\n" +
+			"pkgsneak status --code.",
+		Flags:  flags(common, typing, dirs),
+		Action: f.action(0, 1, clientsShow),
+		Subcommands: []*cli.Command{
+			{Name: "accept", Usage: "obey a client", ArgsUsage: "NAME|FPR", Flags: flags(common, yes), Action: f.action(1, 1, clientsAccept)},
+			{Name: "forget", Usage: "forget a client and what it has", ArgsUsage: "NAME|FPR", Flags: flags(common), Action: f.action(1, 1, clientsForget)},
+			{Name: "add", Usage: "add a client without a key, whose receipts are typed", ArgsUsage: "NAME", Flags: flags(common), Action: f.action(1, 1, clientsAdd)},
+		},
+	}
+}
+
+// clientReport is a client that was accepted, added or forgotten, in JSON.
+type clientReport struct {
+	Name        string               `json:"name"`
+	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
+}
+
+// done ends a command that has done all that it was asked for.
+func done(c *invocation, report any) error {
+	c.result(exitDone, report)
+	return outcome(exitDone)
+}
+
+// withClients opens what this machine remembers of clients for writing.
+func (c *invocation) withClients(do func(*clients.Store) error) error {
+	st, err := c.openState(false)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	store, err := clients.Open(c.stateDir(), false, c.env.hook)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return do(store)
+}
+
+func clientsShow(c *invocation) error {
+	if c.opt.code != "" {
+		return c.typed()
+	}
+	machine, err := c.machine()
+	if err != nil {
+		return err
+	}
+	r, err := clients.Look(c.ctx, machine)
+	if err != nil {
+		return err
+	}
+	if len(c.args) == 1 {
+		if err := only(r, c.args[0]); err != nil {
+			return err
+		}
+	}
+	clientsText{c}.shown(r)
+	return done(c, r)
+}
+
+// only keeps one client of a report.
+func only(r *clients.Report, name string) error {
+	var known []string
+	for _, e := range r.Clients {
+		known = append(known, e.Name)
+	}
+	r.Clients = slices.DeleteFunc(r.Clients, func(e clients.Entry) bool {
+		return e.Name != name && !strings.EqualFold(string(e.Fingerprint), name)
+	})
+	r.Offered = slices.DeleteFunc(r.Offered, func(o clients.Offered) bool {
+		return o.Name != name && !strings.EqualFold(string(o.Fingerprint), name)
+	})
+	r.Build = slices.DeleteFunc(r.Build, func(b clients.Build) bool { return !slices.Contains(b.For, name) })
+	if len(r.Clients)+len(r.Offered) == 0 {
+		return &clients.UnknownError{Name: name, Known: slices.Compact(known)}
+	}
+	return nil
+}
+
+// typed takes a receipt that somebody typed.
+func (c *invocation) typed() error {
+	if len(c.args) != 1 {
+		return withHint(usageErrorf("--code is for one client"), "pkgsneak clients NAME --code %s", shellWord(c.opt.code))
+	}
+	code, err := format.ParseCode(c.opt.code)
+	if err != nil {
+		return &usageError{err}
+	}
+	return c.withClients(func(store *clients.Store) error {
+		client, err := store.Find(c.args[0])
+		if err != nil {
+			return err
+		}
+		if client == nil {
+			return withHint(&clients.UnknownError{Name: c.args[0]}, "pkgsneak clients add %s", shellWord(c.args[0]))
+		}
+		t, err := store.TakeCode(client, code, c.env.now())
+		if err != nil {
+			return err
+		}
+		what := "has all that it carried"
+		if t.Partly {
+			what = "left some of it out, so that nothing counts as there"
+		}
+		c.out.say("%s imported %s, generation %s, and %s", bold(client.Name), t.Origin, c.generation(t.Serial), what)
+		return done(c, &clients.Report{Origin: t.Origin})
+	})
+}
+
+func clientsAccept(c *invocation) error {
+	return c.withClients(func(store *clients.Store) error {
+		o, err := store.FindOffer(c.args[0])
+		if err != nil {
+			return err
+		}
+		if o == nil {
+			return c.notOffered(store)
+		}
+		if err := c.confirmClient(o); err != nil {
+			return err
+		}
+		client, err := store.AcceptOffer(o, c.env.now())
+		if err != nil {
+			return err
+		}
+		c.out.say("%s %s, %s", green("accepted"), bold(client.Name), client.Key.Grouped())
+		c.out.hint("its request counts from the next export to its drive on: pkgsneak export DRIVE")
+		return done(c, clientReport{client.Name, client.Key})
+	})
+}
+
+// confirmClient asks whether the fingerprint is the client's. Whoever typed it knows.
+func (c *invocation) confirmClient(o *clients.Offered) error {
+	if c.opt.yes || strings.EqualFold(string(o.Fingerprint), strings.ReplaceAll(c.args[0], " ", "")) {
+		return nil
+	}
+	c.out.say("%s asks with the key %s", bold(o.Name), o.Fingerprint.Grouped())
+	if !c.out.asks {
+		return withHint(usageErrorf("accept asks whether the fingerprint is the client's, and there is no terminal"),
+			"pkgsneak clients accept %s", o.Fingerprint)
+	}
+	c.out.notice("Compare it with the fingerprint that pkgsneak request showed on the client.")
+	ok, err := c.out.ask(c.ctx, "Obey this client?")
+	if err == nil && !ok {
+		err = fault.ErrDeclined
+	}
+	return err
+}
+
+// notOffered says why a client cannot be accepted.
+func (c *invocation) notOffered(store *clients.Store) error {
+	client, err := store.Find(c.args[0])
+	if err != nil {
+		return err
+	}
+	if client != nil {
+		c.out.say("%s is accepted already", bold(client.Name))
+		return done(c, clientReport{client.Name, client.Key})
+	}
+	offers, err := store.Offers()
+	if err != nil {
+		return err
+	}
+	unknown := &clients.UnknownError{Name: c.args[0]}
+	for _, o := range offers {
+		unknown.Known = append(unknown.Known, o.Name)
+	}
+	return unknown
+}
+
+func clientsForget(c *invocation) error {
+	return c.withClients(func(store *clients.Store) error {
+		word := c.args[0]
+		broken, err := store.Broken()
+		if err != nil {
+			return err
+		}
+		for _, id := range broken {
+			if strings.EqualFold(id, word) || id == "name."+word {
+				if err := store.Forget(id); err != nil {
+					return err
+				}
+				c.out.say("%s %s", red("forgot"), bold(word))
+				return done(c, clientReport{Name: word})
+			}
+		}
+		client, err := store.Find(word)
+		if err != nil {
+			return err
+		}
+		if client != nil {
+			if err := store.Forget(client.ID()); err != nil {
+				return err
+			}
+			c.out.say("%s %s", red("forgot"), bold(client.Name))
+			return done(c, clientReport{client.Name, client.Key})
+		}
+		o, err := store.FindOffer(word)
+		if err != nil {
+			return err
+		}
+		if o == nil {
+			return c.notOffered(store)
+		}
+		if err := store.ForgetOffer(o); err != nil {
+			return err
+		}
+		c.out.say("%s %s, which nobody had accepted", red("forgot"), bold(o.Name))
+		return done(c, clientReport{o.Name, o.Fingerprint})
+	})
+}
+
+func clientsAdd(c *invocation) error {
+	return c.withClients(func(store *clients.Store) error {
+		client, err := store.Add(c.args[0], c.env.now())
+		if err != nil {
+			return err
+		}
+		c.out.say("%s %s", green("added"), bold(client.Name))
+		c.out.hint("on the client: pkgsneak status --code; then here: pkgsneak clients " + shellWord(client.Name) + " --code CODE")
+		return done(c, clientReport{Name: client.Name})
+	})
+}
+
+// clientsText prints what clients have and lack.
+type clientsText struct{ *invocation }
+
+func (c clientsText) shown(r *clients.Report) {
+	if len(r.Clients)+len(r.Offered) == 0 {
+		c.out.say("no client has asked yet; on a client: pkgsneak request DRIVE")
+	}
+	for i := range r.Clients {
+		c.client(r, &r.Clients[i])
+	}
+	for _, o := range r.Offered {
+		c.out.say("%s  unknown key %s, since %s", bold(o.Name), o.Fingerprint.Grouped(), when(o.Seen, c.env.now()))
+		c.out.hint("compare the fingerprint, then: pkgsneak clients accept " + shellWord(o.Name))
+	}
+	c.build(r)
+	for _, p := range r.Problems {
+		c.out.warn("%s", p)
+	}
+}
+
+func (c clientsText) client(r *clients.Report, e *clients.Entry) {
+	seen := "never asked"
+	switch {
+	case !e.Read.IsZero():
+		seen = "asked " + when(e.Read, c.env.now())
+	case !e.LastTyped.IsZero():
+		seen = "receipt typed " + when(e.LastTyped, c.env.now())
+	}
+	if e.Behind > 0 {
+		seen += ", " + count(e.Behind, "generation") + " behind"
+	}
+	c.out.say("%s  %s", bold(e.Name), seen)
+	c.out.say("  has            %d of %s", e.Has, count(r.Packages, "package"))
+	if e.Lacks.Files > 0 {
+		c.out.say("  lacks          %s", tally(e.Lacks, "package"))
+	}
+	for _, t := range e.Transit {
+		c.out.say("  in transit     %s on %s since %s", tally(t.Files, "package"), t.Label, when(t.Since, c.env.now()))
+	}
+	if e.Waiting.Files > 0 && len(e.Transit) > 0 {
+		c.out.say("  on no drive    %s", tally(e.Waiting, "package"))
+	}
+	for i := range e.Wants {
+		if i == wantLimit && !c.out.verbose {
+			c.out.say("                 ... and %d more (-v lists all)", len(e.Wants)-i)
+			break
+		}
+		c.out.say("  not built      %s", wantLine(&e.Wants[i]))
+	}
+	for _, x := range e.Failed {
+		c.out.say("  failed there   %s %s", x.CPV, x.Phase)
+	}
+	for _, u := range e.Unread {
+		c.out.say("  not known      what it has of %s: %s", u.Origin, u.Reason)
+	}
+	if !e.Cloned.IsZero() {
+		c.out.warn("%s: two machines use its key (seen %s); what either lacks counts as lacking", e.Name, when(e.Cloned, c.env.now()))
+		c.out.hint("on the one that was copied: rm /var/lib/pkgsneak/client.asc; its next request makes a key of its own")
+	}
+}
+
+// build prints the lines that build what nobody has.
+func (c clientsText) build(r *clients.Report) {
+	if len(r.Build) == 0 {
+		return
+	}
+	c.out.say("")
+	c.out.say("to build:")
+	for i, b := range r.Build {
+		if i == wantLimit && !c.out.verbose {
+			c.out.say("  ... and %d more (-v lists all)", len(r.Build)-i)
+			break
+		}
+		c.out.say("  %s", raw(b.Line))
+		if b.Use != "" {
+			c.out.say("    in package.use: %s", b.Use)
+		}
+	}
+}
+
+// asked says what an export found of requests.
+func (c clientsText) asked(list []exporter.Asked) {
+	for _, a := range list {
+		switch a.State {
+		case clients.New:
+			wants := ""
+			if a.Wants > 0 {
+				wants = ", " + count(a.Wants, "want")
+			}
+			c.out.say("%s asked: request of %s%s", bold(a.Client), c.generation(a.Serial), wants)
+		case clients.Cloned:
+			c.out.warn("two machines ask as %s with one key: what either lacks counts as lacking", a.Client)
+		case clients.Older:
+			c.out.notice("%s an older request of %s is passed over", bold("note:"), a.Client)
+		case clients.Unknown:
+			c.out.notice("%s %s asks with the key %s, which is not accepted here", bold("note:"), a.Dir, a.Fingerprint.Grouped())
+			c.out.hint("compare the fingerprint with that on the client, then: pkgsneak clients accept " + shellWord(a.Dir))
+		case clients.Damaged:
+			c.out.warn("the request in clients/%s is passed over: %s", a.Dir, a.Problem)
+		}
+		if a.Problem != "" && a.State != clients.Damaged {
+			c.out.warn("the request of %s: %s", a.Client, a.Problem)
+		}
+	}
+}

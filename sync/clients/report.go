@@ -1,0 +1,335 @@
+package clients
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/cpv"
+	"pkgsneak/sync/depend"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgdir"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/request"
+	"pkgsneak/sync/resolve"
+	"pkgsneak/sync/state"
+)
+
+// Report says of each client what it has, lacks and wishes, as this host knows it.
+type Report struct {
+	Origin   string           `json:"origin,omitempty"` // of PKGDIR; "" if it was never exported
+	Packages int              `json:"packages"`         // that the index of PKGDIR has
+	Clients  []Entry          `json:"clients"`
+	Offered  []Offered        `json:"offered"` // clients that nobody accepted
+	Problems []string         `json:"problems"`
+	Build    []Build          `json:"build"` // what clients want and nobody has built
+	Drives   []DriveOnTheRoad `json:"drives"`
+}
+
+// Entry is one client.
+type Entry struct {
+	Name        string               `json:"name"`
+	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"` // "": added by name
+	Accepted    time.Time            `json:"accepted"`
+	Serial      int64                `json:"serial,omitempty"` // of its newest request
+	Read        time.Time            `json:"read,omitzero"`    // when that was read here
+	Cloned      time.Time            `json:"cloned,omitzero"`  // when two machines were seen with its key
+	Minimal     bool                 `json:"minimal"`
+	Installed   int                  `json:"installed"`
+	Imported    int64                `json:"imported,omitempty"` // the newest generation of Origin of which it told
+	Behind      int                  `json:"behind"`             // generations of Origin since then that are remembered here
+	Has         int                  `json:"has"`
+	Lacks       payload.Tally        `json:"lacks"`
+	Transit     []Transiting         `json:"in_transit"`
+	Waiting     payload.Tally        `json:"waiting"` // of Lacks what is on no drive
+	Wants       []request.Want       `json:"wants"`   // that nobody has built
+	Failed      []request.Failure    `json:"failed"`
+	Unread      []Unread             `json:"unread"`
+	Typed       []Typed              `json:"-"`
+	LastTyped   time.Time            `json:"last_typed,omitzero"`
+}
+
+// Transiting is what is on its way to a client on one drive.
+type Transiting struct {
+	Label string        `json:"label"`
+	ID    string        `json:"id"`
+	Since time.Time     `json:"since"`
+	Files payload.Tally `json:"files"`
+}
+
+// DriveOnTheRoad is a drive that was written and has not been seen since.
+type DriveOnTheRoad struct {
+	Label    string    `json:"label"`
+	ID       string    `json:"id"`
+	Since    time.Time `json:"since"`
+	Packages int       `json:"packages"`
+}
+
+// Build is something to build, for which clients.
+type Build struct {
+	Atom string   `json:"atom"`
+	For  []string `json:"for"`            // names of clients
+	Use  string   `json:"use,omitempty"`  // the line for package.use that its USE needs
+	Line string   `json:"line,omitempty"` // the emerge line
+}
+
+// Look makes the report. It changes nothing, and works for ordinary users.
+func Look(ctx context.Context, m machine.Machine) (*Report, error) {
+	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	store, err := Open(m.StateDir, true, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	l := &look{store: store, now: m.Now(), r: &Report{Clients: []Entry{}, Offered: []Offered{}, Problems: []string{}, Build: []Build{}, Drives: []DriveOnTheRoad{}}}
+	all, err := store.Clients()
+	if err != nil {
+		l.problem(err)
+	}
+	if l.drives, err = store.Drives(); err != nil {
+		l.problem(err)
+	}
+	if l.r.Offered, err = store.Offers(); err != nil {
+		l.problem(err)
+	}
+	l.findOrigin(m, st)
+	l.readIndex(m)
+	for _, c := range all {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		l.client(c)
+	}
+	l.road()
+	return l.r, nil
+}
+
+// look makes a report.
+type look struct {
+	store  *Store
+	now    time.Time
+	drives []Drive
+	origin Origin
+	index  []pkgindex.Entry
+	built  map[string][]depend.Package // of the index, by CATEGORY/PN
+	r      *Report
+}
+
+func (l *look) problem(err error) {
+	for line := range strings.SplitSeq(fault.Text(err), "\n") {
+		l.r.Problems = append(l.r.Problems, line)
+	}
+}
+
+// findOrigin finds the origin of PKGDIR. A key that may not be read is that of the last drive.
+func (l *look) findOrigin(m machine.Machine, st *state.Dir) {
+	here := m.PKGDIR
+	if real, err := filepath.EvalSymlinks(here); err == nil {
+		here = real
+	}
+	for _, name := range st.Origins() {
+		if e, ok := st.Exported(name); ok && (e.PKGDIR == here || e.PKGDIR == m.PKGDIR) {
+			l.origin.Name, l.r.Origin = name, name
+		}
+	}
+	if key, err := st.SigningKey(); err == nil {
+		l.origin.Key = key.Public().Fingerprint()
+		return
+	}
+	var last time.Time
+	for _, d := range l.drives {
+		if d.Origin == l.origin.Name && d.When.After(last) {
+			last, l.origin.Key = d.When, d.Key
+		}
+	}
+}
+
+func (l *look) readIndex(m machine.Machine) {
+	l.built = make(map[string][]depend.Package)
+	dir, err := pkgdir.Open(m.PKGDIR)
+	if err == nil {
+		defer dir.Close()
+		var index *pkgindex.Index
+		if index, err = dir.Index(); err == nil {
+			l.index = index.Entries
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.problem(err)
+	}
+	l.r.Packages = len(l.index)
+	for _, e := range l.index {
+		if p, ok := dependPackage(e); ok {
+			l.built[p.CP] = append(l.built[p.CP], p)
+		}
+	}
+}
+
+// dependPackage is an entry as atoms match it.
+func dependPackage(e pkgindex.Entry) (depend.Package, bool) {
+	p := resolve.FromKeys(e.Get)
+	c, err := cpv.Parse(p.CPV)
+	if err != nil {
+		return depend.Package{}, false
+	}
+	use, valid := strings.Fields(p.Use), strings.Fields(p.IUse)
+	for i, w := range valid {
+		valid[i] = strings.TrimLeft(w, "+-")
+	}
+	slot := p.Slot
+	if slot == "" {
+		slot = "0"
+	}
+	on := func(flag string) bool { return slices.Contains(use, flag) }
+	return depend.Package{CP: c.Category + "/" + c.PN, Version: c.Version, BuildID: p.BuildID, Slot: slot, Sub: p.Sub, Repo: p.Repo, Use: on,
+		Valid: func(flag string) bool { return slices.Contains(valid, flag) || on(flag) }}, true
+}
+
+func (l *look) isBuilt(atom string) bool {
+	a, err := depend.ParseAtom(atom)
+	return err != nil || slices.ContainsFunc(l.built[a.CP], func(p depend.Package) bool { return depend.Match(&a, &p) })
+}
+
+// client adds one client.
+func (l *look) client(c *Client) {
+	e := Entry{Name: c.Name, Fingerprint: c.Key, Accepted: c.Accepted, Serial: c.Serial, Read: c.Read, Cloned: c.Cloned, Imported: c.SerialOf(l.origin),
+		Transit: []Transiting{}, Wants: []request.Want{}, Failed: []request.Failure{}, Unread: append([]Unread{}, c.Unread...), Typed: c.Typed}
+	if len(c.Typed) > 0 {
+		e.LastTyped = c.Typed[0].When
+	}
+	if serials, err := l.store.serials(l.origin); err == nil && e.Imported > 0 {
+		for _, s := range serials {
+			if s > e.Imported {
+				e.Behind++
+			}
+		}
+	}
+	transit := InTransit(c, l.drives, l.origin, l.now, "")
+	for _, p := range l.index {
+		sum, ok := request.SumOf(p)
+		if !ok {
+			continue
+		}
+		if c.HasPackage(l.origin, sum, l.now) {
+			e.Has++
+			continue
+		}
+		size, _ := p.Size()
+		e.Lacks.Add(size)
+		d := transit[sum]
+		if d == nil {
+			e.Waiting.Add(size)
+			continue
+		}
+		i := slices.IndexFunc(e.Transit, func(t Transiting) bool { return t.ID == d.ID })
+		if i < 0 {
+			i, e.Transit = len(e.Transit), append(e.Transit, Transiting{Label: d.Label, ID: d.ID, Since: d.When})
+		}
+		e.Transit[i].Files.Add(size)
+	}
+	record, _, err := l.store.Request(c)
+	if err != nil {
+		l.problem(err)
+	}
+	if record != nil {
+		e.Minimal, e.Installed, e.Failed = record.Minimal, record.Installed.Packages, append(e.Failed, record.Failed...)
+		for _, w := range record.Wants {
+			if w.Atom != "" && !l.isBuilt(w.Atom) {
+				e.Wants = append(e.Wants, w)
+				l.build(c.Name, w.Atom)
+			}
+		}
+	}
+	l.r.Clients = append(l.r.Clients, e)
+}
+
+// build adds an atom to what is to be built.
+func (l *look) build(client, atom string) {
+	for i := range l.r.Build {
+		if b := &l.r.Build[i]; b.Atom == atom {
+			if !slices.Contains(b.For, client) {
+				b.For = append(b.For, client)
+			}
+			return
+		}
+	}
+	a, err := depend.ParseAtom(atom)
+	if err != nil || len(l.r.Build) >= request.MaxWants {
+		return
+	}
+	b := Build{Atom: atom, For: []string{client}}
+	b.Use, b.Line = buildLines(&a)
+	l.r.Build = append(l.r.Build, b)
+}
+
+// buildLines are the line for package.use that an atom's USE needs, "" if it needs none, and the emerge line.
+// A sub-slot is left out: another version may have it, and emerge would not find one by it.
+func buildLines(a *depend.Atom) (use, line string) {
+	name := a.CP
+	if a.Op != depend.AnyVersion {
+		op, glob := string(a.Op), ""
+		if a.Op == depend.Glob {
+			op, glob = "=", "*"
+		}
+		name = op + a.CP + "-" + a.Version + glob
+	}
+	if a.Slot != "" {
+		name += ":" + a.Slot
+	}
+	if a.Repo != "" {
+		name += "::" + a.Repo
+	}
+	var flags []string
+	for _, u := range a.Use {
+		switch {
+		case u.Suffix != "":
+		case u.Prefix == "-":
+			flags = append(flags, "-"+u.Flag)
+		case u.Prefix == "":
+			flags = append(flags, u.Flag)
+		}
+	}
+	if len(flags) > 0 {
+		use = a.CP + " " + strings.Join(flags, " ")
+	}
+	return use, "emerge --buildpkg --oneshot " + fault.Quote(name)
+}
+
+// road lists the drives that are under way.
+func (l *look) road() {
+	for i := range l.drives {
+		d := &l.drives[i]
+		if d.Origin == l.origin.Name && d.Key == l.origin.Key && recent(d.When, l.now) {
+			l.r.Drives = append(l.r.Drives, DriveOnTheRoad{d.Label, d.ID, d.When, len(d.Packages)})
+		}
+	}
+	slices.SortFunc(l.r.Drives, func(a, b DriveOnTheRoad) int { return b.Since.Compare(a.Since) })
+}
+
+// UnknownError says that there is no such client.
+type UnknownError struct {
+	Name  string
+	Known []string
+}
+
+func (e *UnknownError) Error() string { return fmt.Sprintf("there is no client %q here", e.Name) }
+
+// Hints names those that are.
+func (e *UnknownError) Hints(string) []string {
+	if len(e.Known) == 0 {
+		return []string{"on the client: pkgsneak request DRIVE; then here: pkgsneak export DRIVE, and pkgsneak clients"}
+	}
+	return []string{"there are " + strings.Join(e.Known, ", ")}
+}
