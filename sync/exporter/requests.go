@@ -4,25 +4,12 @@ import (
 	"context"
 	"fmt"
 
-	"pkgsneak/manifest"
 	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/request"
 )
-
-// Asked is a request that lies on the drive.
-type Asked struct {
-	Client      string               `json:"client"`
-	Dir         string               `json:"dir"`   // below pkgsneak/clients
-	State       clients.Standing     `json:"state"` // new, known, older, cloned, unknown, damaged
-	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
-	Serial      int64                `json:"serial,omitempty"`
-	Wants       int                  `json:"wants"`
-	Taken       bool                 `json:"taken"` // its list of installed packages was blanked on the drive
-	Problem     string               `json:"problem,omitempty"`
-}
 
 // readRequests reads the requests on the drive and remembers those of accepted clients, before it is planned
 // what the drive shall carry. What is wrong with one is told; no request keeps an export from going on.

@@ -1,0 +1,18 @@
+package exporter
+
+import (
+	"pkgsneak/manifest"
+	"pkgsneak/sync/clients"
+)
+
+// Asked is a request that lies on the drive.
+type Asked struct {
+	Client      string               `json:"client"`
+	Dir         string               `json:"dir"`   // below pkgsneak/clients
+	State       clients.Standing     `json:"state"` // new, known, older, cloned, unknown, damaged
+	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
+	Serial      int64                `json:"serial,omitempty"`
+	Wants       int                  `json:"wants"`
+	Taken       bool                 `json:"taken"` // its list of installed packages was blanked on the drive
+	Problem     string               `json:"problem,omitempty"`
+}
