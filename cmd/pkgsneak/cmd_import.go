@@ -25,7 +25,7 @@ func importCommand(f *commandLine) *cli.Command {
 			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
 			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.\n" +
 			"With several drives the newest state of each origin counts; what is damaged on its drive comes from another one.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, fitting, excluding, shrink, older, guards, acceptClock, jobs, dirs, lock),
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, fitting, excluding, shrink, older, guards, accepting, acceptClock, jobs, dirs, lock),
 		Action: f.action(1, maxDrives, importDrive),
 	}
 }

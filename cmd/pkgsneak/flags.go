@@ -272,10 +272,14 @@ var older = groupHow.of(flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.imports.AllowOlder} }},
 })
 
-// guards say which good signatures are accepted.
+// guards say which good signatures are not accepted.
 var guards = groupHow.of(flagSet{
 	{name: "max-age", value: "AGE", usage: "refuse what was signed longer ago, 30d or 12h for instance",
 		to: func(o *options) flag.Value { return age{&o.imports.MaxAge} }},
+})
+
+// accepting answers what an import asks about a signature: with nobody there, no is the answer.
+var accepting = groupHow.of(flagSet{
 	{name: "accept-future", usage: "import a generation from more than a year in the future", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.imports.AcceptFuture} }},
 	{name: "accept-rotation", usage: "trust the new key that a trusted one introduces, in its place", typed: true,
