@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -69,9 +70,10 @@ type exportText struct{ *invocation }
 // exportPlan says what an export would do.
 func (c exportText) exportPlan(p *exporter.ExportPlan) {
 	c.out.say("%s to %s", bold(p.Origin), p.Drive)
-	c.list(green("new"), withReason(p.Copy, "new", true), true)
-	c.list(yellow("rebuilt"), withReason(withReason(p.Copy, "new", false), exporter.DamagedOnDrive, false), true)
-	c.list(yellow("repair"), withReason(p.Copy, exporter.DamagedOnDrive, true), true)
+	c.list(green("new"), withReason(p.Copy, true, "new"), true)
+	repair := []string{exporter.DamagedOnDrive, exporter.MissingOnDrive}
+	c.list(yellow("rebuilt"), withReason(p.Copy, false, append(repair, "new")...), true)
+	c.list(yellow("repair"), withReason(p.Copy, true, repair...), true)
 	c.list(blue("compare"), p.Compare, true)
 	gone, leaves := apart(p.Remove)
 	c.list(red("remove"), gone, true)
@@ -85,7 +87,7 @@ func (c exportText) exportPlan(p *exporter.ExportPlan) {
 
 // apart tells what is gone from this machine from what only leaves the drive.
 func apart(removed []payload.Item) (gone, leaves []payload.Item) {
-	return withReason(removed, exporter.Gone, true), withReason(removed, exporter.Gone, false)
+	return withReason(removed, true, exporter.Gone), withReason(removed, false, exporter.Gone)
 }
 
 // selection says what a drive that is too small gets, and what not.
@@ -105,11 +107,11 @@ func (c exportText) selection(p *exporter.ExportPlan) {
 	}
 }
 
-// withReason keeps the items that have a reason, or those that have another one.
-func withReason(items []payload.Item, reason string, have bool) []payload.Item {
+// withReason keeps the items that have one of the reasons, or those that have another one.
+func withReason(items []payload.Item, have bool, reasons ...string) []payload.Item {
 	var kept []payload.Item
 	for _, it := range items {
-		if (it.Reason == reason) == have {
+		if slices.Contains(reasons, it.Reason) == have {
 			kept = append(kept, it)
 		}
 	}
@@ -152,7 +154,7 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 			c.out.say("  removed        %s no longer on this machine", kinds(gone))
 		}
 		for _, reason := range []string{selection.HadByAll, selection.Displaced, exporter.Outdated} {
-			if items := withReason(leaves, reason, true); len(items) > 0 {
+			if items := withReason(leaves, true, reason); len(items) > 0 {
 				c.out.say("  off the drive  %s: %s", kinds(items), reason)
 			}
 		}

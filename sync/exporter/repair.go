@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	stdsync "sync"
 
 	"pkgsneak/manifest"
@@ -20,18 +21,42 @@ import (
 // what was signed.
 const DamagedOnDrive = "damaged on the drive"
 
+// MissingOnDrive is the reason of a file of the plan that is copied because somebody deleted it there,
+// or left it with another size.
+const MissingOnDrive = "missing on the drive"
+
+// findMissing puts what the drive's list has and the drive has not into the plan.
+func findMissing(x *exporter) error {
+	if x.committed == nil {
+		return nil
+	}
+	there, err := x.state()
+	if err != nil {
+		return err
+	}
+	absent := make(map[string]bool, len(there.Absent))
+	for _, path := range there.Absent {
+		absent[path] = true
+	}
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
+		for _, it := range x.committed.Items(drive.DriveKind(kind)) {
+			if storedIn(it, absent) && addBroken(x, kind, it, MissingOnDrive) {
+				delete(x.next.current, payload.Key{Kind: kind, Path: it.Path}) // it takes no space there
+			}
+		}
+	}
+	return nil
+}
+
 // findDamage reads what may be damaged on the drive and puts what is into the plan. A damaged file
 // that lies there is replaced, not removed first: a file that is written again gets another name
 // until the next generation is committed.
 func findDamage(ctx context.Context, x *exporter) error {
-	if x.committed == nil {
-		return nil
+	if err := findMissing(x); err != nil || x.committed == nil { // one reader of the drive's directories at a time
+		return err
 	}
 	remembered, err := rememberedDamage(x)
 	if err != nil || !x.o.Repair && len(remembered) == 0 {
-		return err
-	}
-	if _, err := x.state(); err != nil { // one reader of the drive's directories at a time
 		return err
 	}
 	o := drive.VerifyOptions{Workers: x.o.Medium.Readers, Only: remembered}
@@ -51,8 +76,8 @@ func findDamage(ctx context.Context, x *exporter) error {
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
 		for _, it := range x.committed.Items(drive.DriveKind(kind)) {
-			if storedIn(it, wrong) {
-				addDamaged(x, kind, it)
+			if storedIn(it, wrong) && !x.broken.has(it) {
+				addBroken(x, kind, it, DamagedOnDrive)
 			}
 		}
 	}
@@ -98,24 +123,25 @@ func readingProgress(x *exporter, only map[string]bool) func(string, int64) {
 	}
 }
 
-// addDamaged puts a damaged file into the plan. One that cannot be written again is not listed any longer, and
-// named: of a kind that is switched off, or for another architecture.
-func addDamaged(x *exporter, kind payload.Kind, it layout.Item) {
+// addBroken puts a damaged or missing file into the plan, unless it is removed anyway. One that cannot be
+// written again is not listed any longer, and named: of a kind that is switched off, or for another
+// architecture.
+func addBroken(x *exporter, kind payload.Kind, it layout.Item, reason string) bool {
 	p, key := &x.report.Plan, payload.Key{Kind: kind, Path: it.Path}
 	same := func(other payload.Item) bool { return other.Kind == kind && other.Path == it.Path }
 	if slices.ContainsFunc(p.Remove, same) {
-		return
+		return false
 	}
 	x.broken.files = append(x.broken.files, it)
 	if slices.ContainsFunc(p.Copy, same) || slices.ContainsFunc(p.LeftOut, same) {
-		return
+		return true
 	}
-	again := payload.Item{Kind: kind, Path: it.Path, Size: it.Size, Reason: DamagedOnDrive}
+	again := payload.Item{Kind: kind, Path: it.Path, Size: it.Size, Reason: reason}
 	h, here := x.host.files[key]
 	switch {
 	case kind == program:
-		x.report.Notices = append(x.report.Notices, programNotice(x, it))
-		return
+		x.report.Notices = append(x.report.Notices, programNotice(x, it, reason))
+		return true
 	case slices.ContainsFunc(p.Compare, same): // only with Pretend; it is copied, whatever the contents
 		p.Compare = slices.DeleteFunc(p.Compare, same)
 	default:
@@ -125,20 +151,24 @@ func addDamaged(x *exporter, kind payload.Kind, it layout.Item) {
 	if x.off(kind) || !here {
 		again.Reason, again.Hint = errAway.Error(), "pkgsneak export "+fault.Quote(x.o.Drive)
 		p.LeftOut = append(p.LeftOut, again)
-		return
+		return true
 	}
 	again.Size = h.Size
 	p.Copy = append(p.Copy, again)
+	return true
 }
 
-// programNotice says what becomes of a copy of pkgsneak that is damaged.
-func programNotice(x *exporter, it layout.Item) string {
+// programNotice says what becomes of a copy of pkgsneak that is damaged or missing.
+func programNotice(x *exporter, it layout.Item, reason string) string {
 	file, _ := openStatic(x.m.Executable)
 	if file != nil {
 		file.Close()
 	}
 	if file == nil || it.Path != layout.BinFile(runtime.GOARCH) {
+		if reason == MissingOnDrive {
+			return fmt.Sprintf("%q is missing on the drive: an export by that program brings it back", it.Stored[0].Path)
+		}
 		return fmt.Sprintf("%q on the drive is damaged and is removed: an export by that program brings it back", it.Stored[0].Path)
 	}
-	return fmt.Sprintf("%q on the drive is damaged: it is written again", it.Stored[0].Path)
+	return fmt.Sprintf("%q on the drive is %s: it is written again", it.Stored[0].Path, strings.TrimSuffix(reason, " on the drive"))
 }

@@ -26,8 +26,9 @@ import (
 const commitEvery = 2 << 30
 
 // Plan is an export as it was planned: what it is to copy is in exporter's todo, what the next generation
-// lists in its next. Run obeys it, and adds only the files that turn out to be missing on the drive once
-// it is opened for writing (drivewriter's Missing).
+// lists in its next. Run obeys it, and adds only what nobody could see before the drive was opened for
+// writing: files that a sample of the drive's finds damaged, or that went away since (drivewriter's
+// Missing).
 type Plan struct {
 	*exporter
 	copied atomic.Int64  // files of todo that are put
@@ -286,15 +287,20 @@ func (p *Plan) requeue(missing []layout.Item) {
 			continue
 		}
 		key := payload.Key{Kind: kind, Path: it.Path}
+		same := func(t payload.Item) bool { return t.Kind == kind && t.Path == it.Path }
+		if i := slices.IndexFunc(p.report.Plan.Remove, same); i >= 0 {
+			p.dropItem(p.report.Plan.Remove[i])
+			continue
+		}
 		delete(p.next.current, key)
-		planned := slices.ContainsFunc(p.todo, func(t payload.Item) bool { return t.Kind == kind && t.Path == it.Path })
+		planned := slices.ContainsFunc(p.todo, same)
 		h, here := p.host.files[key]
 		switch {
 		case planned || p.answer.left(key):
 		case here:
 			p.report.Kept.Files--
 			p.report.Kept.Bytes -= it.Size
-			p.todo = append(p.todo, payload.Item{Kind: kind, Path: it.Path, Size: h.Size, Reason: "missing on the drive"})
+			p.todo = append(p.todo, payload.Item{Kind: kind, Path: it.Path, Size: h.Size, Reason: MissingOnDrive})
 		case p.off(kind):
 			p.report.Kept.Files--
 			p.report.Kept.Bytes -= it.Size
@@ -340,16 +346,22 @@ func (p *Plan) freeSpace(ctx context.Context, w *drivewriter.Writer) error {
 // drop takes out what is gone from the host.
 func (p *Plan) drop() {
 	for _, it := range p.report.Plan.Remove {
-		key := payload.Key{Kind: it.Kind, Path: it.Path}
-		if _, ok := p.next.current[key]; ok {
-			if p.answer.left(key) {
-				delete(p.next.current, key) // what is known of it stays true
-			} else {
-				forget(p.exporter, key)
-			}
-			p.report.Removed = append(p.report.Removed, it)
-		}
+		p.dropItem(it)
 	}
+}
+
+// dropItem takes one file of the plan's Remove out of what the next commit lists, unless that is done.
+func (p *Plan) dropItem(it payload.Item) {
+	key := payload.Key{Kind: it.Kind, Path: it.Path}
+	if _, ok := p.next.current[key]; !ok {
+		return
+	}
+	if p.answer.left(key) {
+		delete(p.next.current, key) // what is known of it stays true
+	} else {
+		forget(p.exporter, key)
+	}
+	p.report.Removed = append(p.report.Removed, it)
 }
 
 // prepare lets the drive choose names and make directories for everything that is to be copied. A file whose name no drive could store is left out.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/inspect"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/progress"
@@ -276,12 +278,67 @@ func TestExportNamesWhatItCannotRestore(t *testing.T) {
 	if err := os.Remove(filepath.Join(drive, "pkgsneak/host/packages", lost)); err != nil {
 		t.Fatal(err)
 	}
+	planned := mustExport(t, host, exporter.ExportOptions{Drive: drive, NoPackages: true, Pretend: true})
 	r := mustExport(t, host, exporter.ExportOptions{Drive: drive, NoPackages: true})
 	if len(r.LeftOut) != 1 || r.LeftOut[0].Path != lost || r.LeftOut[0].Hint != "pkgsneak export "+drive {
 		t.Errorf("left out %+v, want %q", r.LeftOut, lost)
 	}
+	samePlan(t, planned, r)
 	if r := mustExport(t, host, exporter.ExportOptions{Drive: drive}); len(r.Copied) != 1 || len(r.LeftOut) != 0 {
 		t.Errorf("copied %v, left out %v", r.Copied, r.LeftOut)
+	}
+}
+
+// samePlan fails unless --pretend showed the plan that the run was made by, and carried out.
+func samePlan(t *testing.T, pretended, run *exporter.ExportReport) {
+	t.Helper()
+	a, b := pretended.Plan, run.Plan
+	for _, it := range a.Compare { // --pretend reads no contents; here they are what they were
+		a.Keep.Add(it.Size)
+	}
+	if !reflect.DeepEqual(a.Copy, b.Copy) || !reflect.DeepEqual(a.Remove, b.Remove) || !reflect.DeepEqual(a.LeftOut, b.LeftOut) || a.Keep != b.Keep {
+		t.Errorf("planned to copy %v, to remove %v, to leave out %v, to keep %v; the run: %v, %v, %v, %v",
+			a.Copy, a.Remove, a.LeftOut, a.Keep, b.Copy, b.Remove, b.LeftOut, b.Keep)
+	}
+	if len(a.Copy) != len(run.Copied) || len(a.Remove) != len(run.Removed) || a.Keep != run.Kept {
+		t.Errorf("planned %d files to copy, %d to remove, %v to keep; the run copied %v, removed %v, kept %v",
+			len(a.Copy), len(a.Remove), a.Keep, run.Copied, run.Removed, run.Kept)
+	}
+}
+
+// Files that are gone from the drive are in the plan before it is shown, with the others.
+func TestExportPlansWhatTheDriveLost(t *testing.T) {
+	host, drive := newMachine(t, "host", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-multi")
+	for _, name := range []string{"gone.tar", "short.tar", "left.tar", "stays.tar"} {
+		write(t, filepath.Join(host.DISTDIR, name), name)
+	}
+	mustExport(t, host, exporter.ExportOptions{Drive: drive})
+	tree := filepath.Join(drive, "pkgsneak/host/distfiles")
+	for _, name := range []string{"gone.tar", "left.tar"} { // the latter is to be removed as well
+		if err := os.Remove(filepath.Join(tree, layout.Bucket(name), name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, filepath.Join(tree, layout.Bucket("short.tar"), "short.tar"), "s")
+	if err := os.Remove(filepath.Join(host.DISTDIR, "left.tar")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(host.DISTDIR, "new.tar"), "new")
+	planned := mustExport(t, host, exporter.ExportOptions{Drive: drive, Pretend: true})
+	run := mustExport(t, host, exporter.ExportOptions{Drive: drive})
+	samePlan(t, planned, run)
+	missing := 0
+	for _, it := range planned.Plan.Copy {
+		if it.Reason == exporter.MissingOnDrive {
+			missing++
+		}
+	}
+	if missing != 2 || len(planned.Plan.Copy) != 3 || len(planned.Plan.Remove) != 1 {
+		t.Errorf("planned to copy %v, to remove %v", planned.Plan.Copy, planned.Plan.Remove)
+	}
+	if r := mustExport(t, host, exporter.ExportOptions{Drive: drive}); !r.Unchanged {
+		t.Errorf("once more: copied %v", r.Copied)
 	}
 }
 
