@@ -8,7 +8,6 @@ import (
 	"iter"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -137,9 +136,9 @@ const (
 	noSpace     = 64 << 20
 )
 
-// room looks at the file system on which a directory lies, or will lie.
+// freeSpace looks at the file system on which a directory lies, or will lie.
 func (e *commonRules) freeSpace(key, dir, topic string) {
-	at := existing(dir)
+	at := volume.Existing(dir)
 	var st unix.Statfs_t
 	if err := unix.Statfs(at, &st); err != nil {
 		e.unknown("room of %s: %v", key, err)
@@ -155,12 +154,12 @@ func (e *commonRules) freeSpace(key, dir, topic string) {
 			e.tell(f)
 		}
 	}
-	free := freeBytes(&st)
-	weight := judgeSpace(free, int64(st.Blocks)*blockSize(&st))
+	space := volume.SpaceOf(&st)
+	weight := judgeSpace(space.Free, space.Total)
 	if weight == "" {
 		return
 	}
-	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %d MiB of room left", key, dir, free>>20),
+	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %d MiB of room left", key, dir, space.Free>>20),
 		Why: "a build or an import ends in the middle when the file system is full", Fix: []Fix{run("eclean-pkg --deep", "eclean-dist --deep")}})
 }
 
@@ -181,15 +180,6 @@ func withoutLinks(key, dir, topic string, on volume.Type) (Finding, bool) {
 	return f, true
 }
 
-func blockSize(st *unix.Statfs_t) int64 {
-	if st.Frsize > 0 {
-		return int64(st.Frsize)
-	}
-	return int64(st.Bsize)
-}
-
-func freeBytes(st *unix.Statfs_t) int64 { return int64(st.Bavail) * blockSize(st) }
-
 // judgeSpace weighs bytes of free space: "" is enough. A small file system has less, and that is as it
 // should be.
 func judgeSpace(free, total int64) Weight {
@@ -200,16 +190,6 @@ func judgeSpace(free, total int64) Weight {
 		return Wrong
 	}
 	return ""
-}
-
-// existing returns the deepest directory on the way to path that is there.
-func existing(path string) string {
-	for path = filepath.Clean(path); path != "/" && path != "."; path = filepath.Dir(path) {
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	return path
 }
 
 // The limits, in files and in bytes, of what is read to be sure about an index; more differences

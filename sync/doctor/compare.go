@@ -23,6 +23,7 @@ import (
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/trust"
+	"pkgsneak/sync/volume"
 )
 
 // driveRules compare each origin on a drive with this machine.
@@ -327,7 +328,7 @@ func (x *comparer) space() {
 	at := map[string]string{}
 	count := func(dir string, items []layout.Item) {
 		var st unix.Stat_t
-		if unix.Stat(existing(dir), &st) != nil {
+		if unix.Stat(volume.Existing(dir), &st) != nil {
 			return
 		}
 		fs := strconv.FormatUint(uint64(st.Dev), 16)
@@ -342,10 +343,10 @@ func (x *comparer) space() {
 	count(x.m.PKGDIR, x.gen.Packages())
 	for _, fs := range slices.Sorted(maps.Keys(needs)) {
 		var st unix.Statfs_t
-		if unix.Statfs(existing(at[fs]), &st) != nil {
+		if unix.Statfs(volume.Existing(at[fs]), &st) != nil {
 			continue
 		}
-		if free := freeBytes(&st); needs[fs] > free {
+		if free := volume.SpaceOf(&st).Free; needs[fs] > free {
 			x.tell(Finding{Topic: "room", Weight: Broken, Role: Client, What: fmt.Sprintf("an import of origin %q needs %d MiB in %q, and %d MiB are free", x.c.Origin, needs[fs]>>20, at[fs], free>>20),
 				Why: "import does not begin what cannot end", Fix: []Fix{run("eclean-pkg --deep", "eclean-dist --deep")}})
 		}

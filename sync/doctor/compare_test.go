@@ -20,6 +20,7 @@ import (
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/reindex"
 	"pkgsneak/sync/state"
+	"pkgsneak/sync/volume"
 )
 
 // xpak makes a package with an empty image.
@@ -511,7 +512,7 @@ func TestFreeSpace(t *testing.T) {
 		}
 	}
 	p := newPatient(t, "client-good")
-	if got := existing(p.path("a/b/c")); got != p.root {
+	if got := volume.Existing(p.path("a/b/c")); got != p.root {
 		t.Errorf("existing: %q", got)
 	}
 }

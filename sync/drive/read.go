@@ -2,7 +2,6 @@ package drive
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -108,17 +107,4 @@ func TextEnd(f *os.File, room string) (int64, error) {
 		end = at
 	}
 	return 0, nil
-}
-
-// contextReader asks ctx before each read.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

@@ -1,7 +1,6 @@
 package drive
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/listing"
+	"pkgsneak/sync/pipeline"
 )
 
 // VerifyOptions says how much at once. The zero value works.
@@ -114,13 +114,12 @@ func (v *verifier) tasks() []layout.Item {
 			return !slices.ContainsFunc(it.Stored, func(f manifest.File) bool { return only[f.Path] })
 		})
 	}
-	// The large ones first: the one that is read last, alone, should not be the largest.
-	slices.SortStableFunc(jobs, func(a, b layout.Item) int { return cmp.Compare(b.Size/largeItem, a.Size/largeItem) })
-	return jobs
+	tasks := make([]layout.Item, len(jobs))
+	for i, at := range pipeline.LargeFirst(len(jobs), func(i int) int64 { return jobs[i].Size }) {
+		tasks[i] = jobs[at]
+	}
+	return tasks
 }
-
-// largeItem is the size in bytes from which it matters which file is read last.
-const largeItem = 32 << 20
 
 func (v *verifier) readAll(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)

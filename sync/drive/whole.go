@@ -10,6 +10,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/listing"
+	"pkgsneak/sync/pipeline"
 )
 
 // State is what may be left to do on a drive although its generation is the one that is wanted.
@@ -114,7 +115,7 @@ func (g *Generation) Matches(ctx context.Context, name string) (bool, error) {
 	}
 	r := g.openItem(layout.Item{Path: name, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
 	defer r.Close()
-	_, err := io.Copy(io.Discard, contextReader{ctx, r})
+	_, err := io.Copy(io.Discard, pipeline.Reader{Ctx: ctx, R: r})
 	var damaged *DamagedError
 	switch {
 	case err == nil:
