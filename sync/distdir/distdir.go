@@ -45,6 +45,7 @@ const MaxNames = 4_000_000
 type Dir struct {
 	*durable.Store
 	root *durable.Root
+	Keep *durable.Keeper // keeps what Place replaces and Remove removes; nil: nothing does
 }
 
 const storeName = "DISTDIR"
@@ -58,7 +59,7 @@ func OpenWith(path string, hook durable.Hook) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{store, root}, nil
+	return &Dir{Store: store, root: root}, nil
 }
 
 // Create opens the DISTDIR at path, and creates it first if there is none.
@@ -67,7 +68,7 @@ func Create(path string, hook durable.Hook) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{store, root}, nil
+	return &Dir{Store: store, root: root}, nil
 }
 
 // A File is a distfile.
@@ -306,6 +307,9 @@ type Incoming struct {
 	ModTime time.Time // the file will have it; zero leaves the time of staging
 	// Replaces is the file or the symbolic link that may be replaced, as the caller has seen it; nil: the name has to be free.
 	Replaces fs.FileInfo
+	// Kept is where the file lies below DISTDIR that was there before and is put back as it is
+	// (durable.KeptDir); "" for a staged one.
+	Kept string
 }
 
 // A Report says what Place did: each Incoming is in one of the lists.
@@ -337,12 +341,17 @@ func (d *Dir) place(ctx context.Context, files []Incoming) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	var fresh []string
 	for i, f := range files {
+		if f.Kept != "" {
+			continue
+		}
+		fresh = append(fresh, staged[i])
 		if err := d.prepare(staged[i], f, gid); err != nil {
 			return nil, fmt.Errorf("preparing %q: %w", f.Name, err)
 		}
 	}
-	if err := d.root.SyncFiles(ctx, staged); err != nil {
+	if err := d.root.SyncFiles(ctx, fresh); err != nil {
 		return nil, err
 	}
 	for i, f := range files {
@@ -359,6 +368,7 @@ func (d *Dir) place(ctx context.Context, files []Incoming) (*Report, error) {
 		}
 		r.Placed = append(r.Placed, f.Name)
 	}
+	d.Keep.Sync() // what cannot be kept for certain is no reason to end
 	return r, d.root.SyncDir(".")
 }
 
@@ -367,6 +377,10 @@ func (d *Dir) stagedNames(ctx context.Context, files []Incoming) ([]string, erro
 	names := make([]string, len(files))
 	used := make(map[string]bool)
 	for i, f := range files {
+		if f.Kept != "" {
+			names[i] = f.Kept
+			continue
+		}
 		name := d.Staging().Path(f.Sum)
 		if used[name] {
 			var err error
@@ -408,8 +422,9 @@ func (d *Dir) move(staged string, f Incoming) (reason string, err error) {
 		switch {
 		case err == nil && !durable.Unchanged(now, f.Replaces) && !sameLink(now, f.Replaces):
 			return "the file that has its name changed since it was compared", nil
-		case err == nil:
+		case err == nil && !d.Keep.Replaced(f.Name):
 			return "", d.root.Place(staged, f.Name, true)
+		case err == nil: // moved away
 		case !errors.Is(err, fs.ErrNotExist):
 			return "", err
 		}
@@ -428,7 +443,10 @@ func sameLink(a, b fs.FileInfo) bool {
 }
 
 // Sync makes the removal of files durable.
-func (d *Dir) Sync() error { return d.root.SyncDir(".") }
+func (d *Dir) Sync() error {
+	d.Keep.Sync()
+	return d.root.SyncDir(".")
+}
 
 // Remove removes a file that is still the one the caller has seen, and reports whether it did. It is durable after Sync.
 func (d *Dir) Remove(name string, seen fs.FileInfo) (bool, error) {
@@ -440,6 +458,9 @@ func (d *Dir) Remove(name string, seen fs.FileInfo) (bool, error) {
 		return false, fmt.Errorf("removing from %q: %w", d.Path(), err)
 	case !durable.Unchanged(now, seen):
 		return false, nil
+	}
+	if d.Keep.Remove(name) {
+		return true, nil
 	}
 	if err := d.root.Remove(name); err != nil {
 		return false, fmt.Errorf("removing from %q: %w", d.Path(), err)

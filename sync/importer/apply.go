@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"syscall"
 	"time"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
@@ -18,17 +18,24 @@ import (
 )
 
 // applier carries out what was planned.
-type applier struct{ *importer }
+type applier struct {
+	*importer
+	keep *keeping
+}
 
 // carryOut does what was planned. On a disk that is full it leaves nothing behind: what is staged cannot be seen.
 func (ap *applier) carryOut(ctx context.Context) (err error) {
 	defer func() {
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		if durable.IsFull(err) {
 			err = errors.Join(err, ap.client.clearStaging())
 		}
 	}()
 	if err := ap.createClient(ctx); err != nil {
 		return err
+	}
+	ap.keep = newKeeping(ap.importer)
+	if ap.makeRoom {
+		ap.keep.giveUpOld()
 	}
 	for _, in := range ap.origins {
 		if err := ap.apply(ctx, in); err != nil {
@@ -52,6 +59,9 @@ func (ap *applier) carryOut(ctx context.Context) (err error) {
 // apply brings in one origin: everything is staged first, then it gets its names.
 func (ap *applier) apply(ctx context.Context, in *incoming) error {
 	staged, err := ap.stageAll(ctx, in)
+	if durable.IsFull(err) && ap.keep.giveUpOld() {
+		staged, err = ap.stageAll(ctx, in)
+	}
 	if err != nil {
 		return err
 	}
@@ -109,6 +119,19 @@ func removals(in *incoming, kind payload.Kind, prune bool) notes {
 	return n
 }
 
+// removed are the files of a kind that will be removed.
+func (ap *applier) removed(in *incoming, kind payload.Kind) (list []placed) {
+	if !ap.o.Prune {
+		return nil
+	}
+	for _, d := range in.prune {
+		if d.kind == kind {
+			list = append(list, placed{task: d, at: d.local, removed: true})
+		}
+	}
+	return list
+}
+
 // countGone tells what left the origin and stays here.
 func (ap *applier) countGone(in *incoming) {
 	if !ap.o.Prune {
@@ -152,11 +175,15 @@ func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*t
 	if len(change.Add)+len(change.Remove) == 0 {
 		return nil
 	}
+	change.Keep, change.Snapshot = ap.keep.keeper(payload.Package), ap.keep.change.IndexName()
 	change.Placing = func(places []pkgdir.Placed) error {
 		n := removals(in, payload.Package, ap.o.Prune)
+		list := ap.removed(in, payload.Package)
 		for _, p := range places {
 			added[p.Index].note(n, p.Local)
+			list = append(list, placed{task: added[p.Index], at: p.Local})
 		}
+		ap.keep.note(list)
 		return n.save(ap.st, state.Packages)
 	}
 	r, err := ap.client.pkgdir.Commit(ctx, change, ap.indexOptions(in.catalogue.Header))
@@ -293,6 +320,9 @@ func (ap *applier) finish() error {
 		}
 	}
 	ap.advise()
+	if err := ap.keep.finish(); err != nil {
+		return err
+	}
 	return ap.history()
 }
 
@@ -312,6 +342,14 @@ func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*t
 	n := removals(in, payload.Distfile, ap.o.Prune)
 	for _, d := range byName {
 		d.note(n, d.local)
+	}
+	list := ap.removed(in, payload.Distfile)
+	for _, d := range byName {
+		list = append(list, placed{task: d, at: d.local})
+	}
+	if len(list) > 0 {
+		ap.client.distdir.Keep = ap.keep.keeper(payload.Distfile)
+		ap.keep.note(list)
 	}
 	if err := n.save(ap.st, state.Distfiles); err != nil {
 		return err

@@ -8,7 +8,9 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/volume"
 )
 
@@ -28,6 +30,27 @@ type spaceCheck struct {
 	pretend bool // nothing is removed
 	stores  []spaceStore
 	files   []spaceFile
+	kept    map[payload.Kind]int64 // bytes that are kept for an undo and can be given up
+}
+
+// fitsWithout reports whether there is too little only because of what is kept for an undo.
+func (c *spaceCheck) fitsWithout(m machine.Machine, u *state.Undo) (bool, error) {
+	kept := map[payload.Kind]int64{}
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		if bytes := keptHere(m, u, kind); bytes > 0 {
+			kept[kind] = bytes
+		}
+	}
+	if len(kept) == 0 {
+		return false, nil
+	}
+	if short, err := c.compare(); err != nil || short == nil {
+		return false, err
+	}
+	c.kept = kept
+	defer func() { c.kept = nil }()
+	short, err := c.compare()
+	return short == nil && err == nil, err
 }
 
 // spaceStore is where files of a kind are staged; the Store is nil before the directory is made.
@@ -149,6 +172,7 @@ func (c *spaceCheck) demandOf(s spaceStore, m measured) error {
 	if err != nil {
 		return err
 	}
+	home.stale += c.kept[s.kind]
 	added := 0
 	for _, f := range c.files {
 		if f.kind != s.kind {
@@ -225,4 +249,21 @@ func (c *spaceCheck) staged(s spaceStore, home *demand) (map[manifest.Digest]boo
 		home.space, err = volume.SpaceAt(s.dir)
 	}
 	return there, err
+}
+
+// keptHere is what an earlier import keeps in the directory of a kind, in bytes.
+func keptHere(m machine.Machine, u *state.Undo, kind payload.Kind) (bytes int64) {
+	if !sameDirs(m, u.Change) {
+		return 0
+	}
+	for _, f := range u.Change.Files {
+		if f.Kept > 0 && f.Kind == stateKind(kind) {
+			bytes = payload.Plus(bytes, f.Was.Size)
+		}
+	}
+	return bytes
+}
+
+func sameDirs(m machine.Machine, c *state.Changed) bool {
+	return c != nil && c.PKGDIR == m.PKGDIR && c.DISTDIR == m.DISTDIR
 }

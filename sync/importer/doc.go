@@ -33,7 +33,7 @@
 //
 // # Stage and commit
 //
-// One import works on a PKGDIR and a DISTDIR at a time (clientlock.go). Staged files are named after
+// One import works on a PKGDIR and a DISTDIR at a time (durable.LockStore). Staged files are named after
 // their contents and survive a run that is killed; what has arrived counts as there and is not copied
 // twice, what nobody wants any more goes before space is measured (clientspace.go). Ownership is noted
 // before a name changes and settled after (settle.go). The names are given and the index is written in
@@ -42,6 +42,12 @@
 //
 // Of an origin that is on several of the drives the newest state is imported; the others are further
 // sources of its files (drives.go).
+//
+// # Undo
+//
+// What is replaced or removed is kept until the next import that changes anything, by hard links and
+// renames alone, and noted before (keeping.go). Package undo takes an import back by that. A generation
+// that was taken back is passed over by auto; a person may bring it in again.
 //
 // Confine takes from the process, before any of this, what an import does not need.
 package importer

@@ -52,9 +52,14 @@ func (im *importer) run(ctx context.Context) error {
 			im.note("%v", err)
 		}
 	}
+	var err error
+	if im.undo, err = readUndo(im); err != nil {
+		return err
+	}
 	if err := im.load(ctx); err != nil {
 		return err
 	}
+	skipUndone(im)
 	if len(im.origins) == 0 { // all that is there is not wanted
 		im.report.Unchanged = true
 		return nil
@@ -85,7 +90,7 @@ func (im *importer) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return (&applier{im}).carryOut(ctx)
+	return (&applier{importer: im}).carryOut(ctx)
 }
 
 func (im *importer) confirm() (bool, error) {

@@ -79,7 +79,9 @@ type importer struct {
 	origins []*incoming
 	client  *client
 	outlook *outlook
+	undo    *state.Undo // what an import before this one left
 
+	makeRoom   bool        // what that keeps takes the room that this one needs
 	successors []successor // keys that were accepted in the place of trusted ones
 
 	unfinished error // of an origin that has no manifest

@@ -26,7 +26,7 @@ func lockClient(ctx context.Context, im *importer, kind payload.Kind) error {
 	if kind == payload.Package {
 		other = nil
 	}
-	l, err := lockStore(ctx, store, other, durable.LockOptions{Wait: im.m.LockWait, OnWait: func() {
+	l, err := durable.LockStore(ctx, store, other, durable.LockOptions{Wait: im.m.LockWait, OnWait: func() {
 		im.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q", store.Path()))
 	}})
 	if l != nil {
@@ -156,6 +156,12 @@ func (im *importer) checkSpace() error {
 			c.files = append(c.files, spaceFile{d.kind, d.local, d.item.Size, d.item.Sum})
 			todo = append(todo, payload.Item{Size: d.item.Size})
 		}
+	}
+	if giveUp, err := c.fitsWithout(im.m, im.undo); err != nil {
+		return err
+	} else if giveUp {
+		im.makeRoom = true
+		return nil
 	}
 	short, err := c.run()
 	if err != nil || short == nil {

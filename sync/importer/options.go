@@ -25,6 +25,7 @@ type ImportOptions struct {
 	ExcludeFile string
 	AnyCPU      bool // and those for another CPU
 	RespectUse  bool // let emerge leave out what has other USE than this machine sets
+	NoUndo      bool // keep nothing of what is replaced or removed: the import cannot be taken back
 	AllowOlder  bool // import a generation older than the last one
 	Check       bool // look through packages that the exporting side vouches for, too
 	// MaxAge refuses what was signed longer ago; 0: no limit.
@@ -98,6 +99,8 @@ type Refused struct {
 type ImportReport struct {
 	Origins   []*OriginImport `json:"origins"`
 	Refused   []Refused       `json:"refused"`
+	Undone    int             `json:"undone,omitempty"`   // origins whose generation was taken back here, and which were passed over for that
+	Undo      *UndoNote       `json:"undo,omitempty"`     // whether this import can be taken back; nil if it changed nothing
 	Unwanted  int             `json:"unwanted,omitempty"` // origins of keys that are not wanted here: no part of what should have come
 	Pretended bool            `json:"pretended,omitempty"`
 	Unchanged bool            `json:"unchanged"`
@@ -116,4 +119,10 @@ func (p *ImportPlan) sort() {
 	for _, list := range [][]payload.Item{p.Copy, p.Replace, p.Beside, p.Prune, p.Unusable, p.LeftOut} {
 		payload.Sort(list)
 	}
+}
+
+// UndoNote says whether an import can be taken back.
+type UndoNote struct {
+	Kept    payload.Tally `json:"kept"`              // what it replaced or removed
+	Problem string        `json:"problem,omitempty"` // why it cannot be taken back
 }

@@ -1,6 +1,7 @@
 package pkgdir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ type Incoming struct {
 	// Replaces is the older file of the origin that this one takes the place of, nil for none. At
 	// Path it is renamed over; elsewhere it is removed.
 	Replaces *Owned
+	// Kept is where the file lies below PKGDIR that was there before and is put back as it is, with
+	// owner, mode and time (durable.KeptDir); "" for a staged one.
+	Kept string
 }
 
 // A Change is what an import does to a PKGDIR, as a whole.
@@ -45,6 +49,14 @@ type Change struct {
 	// that they can be remembered first; again if a name was taken at the last moment. An error
 	// ends the transaction.
 	Placing func([]Placed) error
+	// Keep keeps the files that are replaced or removed, and the index as Snapshot; nil: nothing.
+	Keep     *durable.Keeper
+	Snapshot string // "": the index is not kept
+	// Like is the index as it was at another time: an entry that fits its file takes the place of one
+	// that was read, and the order is its own, with further entries behind. nil: no other index.
+	Like *pkgindex.Index
+	// Empty are directories below PKGDIR that go, too, if they are empty in the end.
+	Empty []string
 }
 
 // Placed says where an Incoming package went.
@@ -72,7 +84,7 @@ func (d *Dir) Commit(ctx context.Context, c Change, o Options) (*Report, error) 
 }
 
 func (d *Dir) commit(ctx context.Context, c Change, o Options) (*Report, error) {
-	if len(c.Add)+len(c.Remove) == 0 {
+	if len(c.Add)+len(c.Remove) == 0 && c.Like == nil {
 		return d.renew(ctx, nil, o)
 	}
 	prepared, err := d.prepare(ctx, c, o)
@@ -109,7 +121,12 @@ func (d *Dir) prepare(ctx context.Context, c Change, o Options) (*change, error)
 		return nil, err
 	}
 	used := map[string]bool{}
+	var fresh []string
 	for i, a := range c.Add {
+		if a.Kept != "" {
+			p.staged[i] = a.Kept
+			continue
+		}
 		name := d.Staging().Path(a.Sum)
 		if used[name] {
 			o.at("copy duplicate")
@@ -118,13 +135,13 @@ func (d *Dir) prepare(ctx context.Context, c Change, o Options) (*change, error)
 			}
 		}
 		used[name] = true
-		p.staged[i] = name
+		p.staged[i], fresh = name, append(fresh, name)
 		o.at("prepare " + a.Path)
 		if err := p.prepareFile(name, a); err != nil {
 			return nil, fmt.Errorf("preparing %q: %w", a.Path, err)
 		}
 	}
-	if err := d.root.SyncFiles(ctx, p.staged); err != nil {
+	if err := d.root.SyncFiles(ctx, fresh); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -157,6 +174,9 @@ func (c *change) transact(ctx context.Context, p *plan, report *Report) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if c.Snapshot != "" && p.usable {
+		c.Keep.Snapshot(p.indexName, c.Snapshot)
+	}
 	if c.without(p) {
 		if err := c.d.writeIndex(p, report, c.o); err != nil {
 			return err
@@ -167,7 +187,15 @@ func (c *change) transact(ctx context.Context, p *plan, report *Report) error {
 		_, again := c.d.renewLocked(context.WithoutCancel(ctx), nil, map[string]described{}, c.o)
 		return errors.Join(err, again)
 	}
-	return c.finish(p, report)
+	if err := c.finish(p, report); err != nil {
+		return err
+	}
+	for _, dir := range slices.Backward(slices.Sorted(slices.Values(c.Empty))) { // those below come first
+		if fi, err := c.d.root.Lstat(dir); err == nil && fi.IsDir() {
+			c.d.root.Remove(dir) // one with anything in it stays
+		}
+	}
+	return nil
 }
 
 // decide finds out what still is the origin's, and which names there will be.
@@ -338,8 +366,10 @@ func (c *change) move(report *Report) error {
 	}
 	for _, name := range c.delete {
 		c.o.at("remove " + name)
-		if err := c.d.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing: %w", err)
+		if !c.Keep.Remove(name) {
+			if err := c.d.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("removing: %w", err)
+			}
 		}
 		c.touched[path.Dir(name)] = true
 		if removing[name] {
@@ -349,6 +379,9 @@ func (c *change) move(report *Report) error {
 	for i := range c.Add {
 		if c.target[i] == "" {
 			continue
+		}
+		if c.over[i] && c.Keep.Replaced(c.target[i]) {
+			c.over[i] = false
 		}
 		if err := c.place(i); err != nil {
 			return fmt.Errorf("placing %q: %w", c.Add[i].Path, err)
@@ -405,6 +438,7 @@ func (c *change) makeDirs(dir string) error {
 }
 
 func (c *change) syncDirs() error {
+	c.Keep.Sync() // what cannot be kept for certain is no reason to end
 	for _, dir := range slices.Sorted(maps.Keys(c.touched)) {
 		c.o.at("sync " + dir)
 		if err := c.d.root.SyncDir(dir); err != nil {
@@ -427,11 +461,42 @@ func (c *change) finish(p *plan, report *Report) error {
 		p.entries = append(p.entries, e)
 		report.Placed = append(report.Placed, Placed{i, a.Path, c.target[i], a.Sum})
 	}
+	if c.Like != nil {
+		arrange(p.entries, c.Like, p.index.Header)
+	}
 	report.Packages = len(p.entries)
 	if !p.dirty(c.o) {
 		return nil
 	}
-	return c.d.writeIndex(p, report, c.o)
+	err := c.d.writeIndex(p, report, c.o)
+	if c.Keep.MakeRoom(err) {
+		err = c.d.writeIndex(p, report, c.o)
+	}
+	return err
+}
+
+// arrange gives entries the text and the order that they have in another index, where that speaks of
+// the same files.
+func arrange(entries []pkgindex.Entry, like *pkgindex.Index, header pkgindex.Header) {
+	at := make(map[string]int, len(like.Entries))
+	for i, e := range like.Entries {
+		at[e.Path()] = i - len(like.Entries) // those that it has not are 0
+	}
+	same := like.Header.Get("CHOST") == header.Get("CHOST") && like.Header.Get("REPO") == header.Get("REPO")
+	for i, e := range entries {
+		n, known := at[e.Path()]
+		if !known {
+			continue
+		}
+		old := like.Entries[n+len(like.Entries)]
+		if pkgindex.InstanceKey(e) != pkgindex.InstanceKey(old) || e.Get("MD5") == "" || e.Get("MD5") != old.Get("MD5") {
+			continue
+		}
+		if entries[i] = old; !same {
+			entries[i] = pkgindex.Rebase(old, like.Header, header)
+		}
+	}
+	slices.SortStableFunc(entries, func(a, b pkgindex.Entry) int { return cmp.Compare(at[a.Path()], at[b.Path()]) })
 }
 
 // entryOf is the entry of a package as it lies there now.

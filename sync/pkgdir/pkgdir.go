@@ -11,6 +11,7 @@
 //	  CAT/PF.tbz2, CAT/PF.gpkg.tar   packages, classic; in All/ too (sync/binpkg)
 //	  CAT/PN/PF-N.xpak, PF-N.gpkg.tar  packages, multi-instance
 //	  .pkgsneak/                     complete files that wait for their names (durable.Staging)
+//	  .pkgsneak-undo/                what the last import replaced or removed (durable.KeptDir)
 //
 // A package is a regular, non-empty file with such a name. Links, names reserved for a build (empty
 // files), half-written files and everything else are left alone. A file of Portage's three

@@ -110,7 +110,7 @@ func (w *walk) list(ctx context.Context, fd int, dir string, depth int) error {
 			p = dir + "/" + p
 		}
 		switch {
-		case depth == 0 && isOwn(fi.Name()):
+		case depth == 0 && isOwn(fi.Name()), fi.Name() == durable.KeptDir:
 		case p == w.distdir, w.distdir == "." && depth == 0 && !fi.IsDir():
 		case fi.IsDir():
 			if binpkg.HasPackageSuffix(fi.Name()) {

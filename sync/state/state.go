@@ -16,6 +16,7 @@
 //	  client.asc               0600, the key with which this machine signs its requests (ClientKey)
 //	  client                   its last request (LastAsked)
 //	  clients/ drives/ catalogues/  what it remembers as a host of clients (package clients)
+//	  undo                     what the last import changed, and which generations were taken back (Undo)
 //	  memory                   serials, exports, runs (below)
 //	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
 //	  digests/HEX              one for each directory whose files were read
@@ -24,7 +25,7 @@
 // that counts the lines before it, so that a file which lost its end is not taken for a shorter one.
 // Anything odd, unreadable or lost is an error that names the file: forgetting the highest serial would
 // let an old generation in, and forgetting what was imported would turn the origin's packages into
-// local ones. Only the digests are a cache; an odd one starts empty and says so ([Cache.Lost]). So does damaged.
+// local ones. Only the digests are a cache; an odd one starts empty and says so ([Cache.Lost]). So do damaged and, for an import, undo.
 //
 // memory is JSON, one object a line, each with one key:
 //
@@ -88,6 +89,7 @@ const (
 	pendingDir  = "pending"
 	digestsDir  = "digests"
 	memoryName  = "memory"
+	undoName    = "undo"
 	keySuffix   = ".asc"
 
 	// maxText bounds what is read of a state file, in bytes.
@@ -131,6 +133,8 @@ func (e *FileError) Hints(string) []string {
 		return hints
 	case below == trustedDir:
 		return []string{copied, fmt.Sprintf("without one: rm %s, and \"pkgsneak trust\" the key again", fault.Quote(e.Path))}
+	case name == undoName:
+		return []string{fmt.Sprintf("the last import cannot be taken back then: rm %s", fault.Quote(e.Path))}
 	case name == signingName:
 		return []string{copied, fmt.Sprintf("without one: mv %s %s.damaged; the next export makes a new key, and says what to do about the drives and clients of the old one", fault.Quote(e.Path), fault.Quote(e.Path))}
 	}

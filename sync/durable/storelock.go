@@ -1,4 +1,4 @@
-package importer
+package durable
 
 import (
 	"context"
@@ -6,14 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
-
-	"pkgsneak/sync/durable"
 )
 
-// lockStore keeps other imports out of a directory until the lock is released: two that stage in one directory, each with
+// LockStore keeps other imports out of a directory until the lock is released: two that stage in one directory, each with
 // a state directory of its own, would remove each other's files. emerge is not kept out; for that there is the lock of the
 // index. It is nil where nothing can be written, and for a PKGDIR that is the DISTDIR too and locked already.
-func lockStore(ctx context.Context, store, locked *durable.Store, o durable.LockOptions) (*durable.Lock, error) {
+func LockStore(ctx context.Context, store, locked *Store, o LockOptions) (*Lock, error) {
 	if store == nil || locked != nil && sameDirectory(store, locked) {
 		return nil, nil
 	}
@@ -24,7 +22,7 @@ func lockStore(ctx context.Context, store, locked *durable.Store, o durable.Lock
 	return l, err
 }
 
-func sameDirectory(a, b *durable.Store) bool {
+func sameDirectory(a, b *Store) bool {
 	x, err := a.Lstat(".")
 	if err != nil {
 		return false

@@ -1,0 +1,342 @@
+package importer
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/state"
+)
+
+// Until the next import changes anything, the last one can be taken back (package undo): what it
+// replaces or removes is kept in a directory of the same Store (durable.Keeper), and what it changes
+// is noted before any name does (state.Undo). A run that is ended leaves the note open; the next one
+// goes on with it, so that an undo leads to before the first of them. Nothing of this ever ends an
+// import: where it fails, or takes the room that an import needs, it is given up and told.
+
+// readUndo reads what is remembered. An odd file is begun anew.
+func readUndo(im *importer) (*state.Undo, error) {
+	u, err := state.ReadUndo(im.st)
+	var odd *state.FileError
+	if errors.As(err, &odd) {
+		im.note("%v: an earlier import cannot be taken back", err)
+		return &state.Undo{}, nil
+	}
+	return u, err
+}
+
+// skipUndone passes over the generations that were taken back here, where nobody asks for them: auto
+// would bring them in again with every drive. A person may.
+func skipUndone(im *importer) {
+	im.origins = slices.DeleteFunc(im.origins, func(in *incoming) bool {
+		mark, undone := im.undo.WasUndone(in.id, in.gen.Serial())
+		switch {
+		case !undone:
+			return false
+		case !im.m.Unattended:
+			im.note("origin %q: this generation was taken back here at %s; it is brought in again", in.Plan.Origin, mark.When.Format(time.RFC3339))
+			return false
+		}
+		im.note("origin %q: this generation was taken back here at %s and is passed over; by hand: pkgsneak import %s", in.Plan.Origin,
+			mark.When.Format(time.RFC3339), fault.Quote(in.at))
+		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool { return o == in.OriginImport })
+		im.report.Undone++
+		closeSources(in)
+		return true
+	})
+}
+
+// rowsBefore are the rows of an origin before anything is brought in, by kind and the origin's path.
+type rowsBefore map[payload.Kind]map[string]state.Import
+
+// keeping notes what an import changes, and keeps what it replaces.
+type keeping struct {
+	im      *importer
+	before  map[*incoming]rowsBefore
+	old     []state.ChangedFile // of the import before, if that kept anything in these directories
+	change  *state.Changed      // of this import
+	files   map[string]*state.ChangedFile
+	dirs    map[string]bool // below PKGDIR: they were looked at
+	last    int             // highest number of a kept file
+	keepers map[payload.Kind]*durable.Keeper
+	begun   bool   // the change is noted
+	off     string // why nothing is kept; "" if it is
+}
+
+var errGivenUp = errors.New("given up")
+
+const notWanted = "--no-undo"
+
+func newKeeping(im *importer) *keeping {
+	k := &keeping{im: im, before: make(map[*incoming]rowsBefore), files: make(map[string]*state.ChangedFile),
+		dirs: make(map[string]bool), keepers: make(map[payload.Kind]*durable.Keeper)}
+	for _, in := range im.origins {
+		k.before[in] = make(rowsBefore)
+		for kind, rows := range in.imports {
+			k.before[in][kind] = maps.Clone(rows)
+		}
+	}
+	if im.o.NoUndo {
+		k.off = notWanted
+	}
+	c := im.undo.Change
+	if sameDirs(im.m, c) {
+		k.old = c.Files
+		if c.State != state.Imported { // ended before its end
+			k.change = c
+			for _, dir := range c.Dirs {
+				k.dirs[dir] = true
+			}
+			for i := range c.Files {
+				f := c.Files[i]
+				k.files[placeKey(f.Kind, f.Local)], k.last = &f, max(k.last, f.Kept)
+			}
+		}
+	}
+	if k.change == nil {
+		var id [8]byte
+		rand.Read(id[:])
+		k.change = &state.Changed{ID: hex.EncodeToString(id[:]), When: im.m.Now().UTC().Truncate(time.Second), PKGDIR: im.m.PKGDIR, DISTDIR: im.m.DISTDIR}
+	}
+	return k
+}
+
+func placeKey(kind state.Kind, local string) string { return string(kind) + "/" + local }
+
+// keeper is that of a kind, which is about to be changed; nil if nothing is kept.
+func (k *keeping) keeper(kind payload.Kind) *durable.Keeper {
+	if k.off == "" && k.keepers[kind] == nil {
+		keeper, err := k.im.client.store(kind).Keeper()
+		if err != nil {
+			k.off = fault.Text(err)
+			return nil
+		}
+		k.keepers[kind] = keeper
+	}
+	return k.keepers[kind]
+}
+
+// placed is a file that is about to lie somewhere, or to be removed.
+type placed struct {
+	*task
+	at      string // here
+	removed bool
+}
+
+// note notes durably what is about to happen to files. Their keepers are there.
+func (k *keeping) note(list []placed) {
+	if len(list) == 0 {
+		return
+	}
+	if k.off == "" {
+		for _, p := range list {
+			k.add(p)
+		}
+		k.change.State = state.Importing
+		if err := k.save(k.change); err != nil {
+			k.giveUp(fault.Text(err))
+		}
+	}
+	if k.off != "" && !k.begun { // what an earlier import keeps is no way back any more
+		k.giveUp(k.off)
+	}
+	k.begun = true
+}
+
+// add notes one file. The first contents of a name are those that an undo brings back.
+func (k *keeping) add(p placed) {
+	kind := stateKind(p.kind)
+	key := placeKey(kind, p.at)
+	f := k.files[key]
+	if f == nil {
+		f = &state.ChangedFile{Kind: kind, Local: p.at}
+		k.files[key] = f
+		if p.kind == payload.Package && !p.removed {
+			k.addDirs(p.at)
+		}
+		if p.seen != nil && p.at == p.local {
+			k.addOld(f, p)
+		}
+	}
+	if f.Kept > 0 {
+		k.keepers[p.kind].Expect(p.at, k.change.KeptName(f.Kept))
+	}
+	if c := (state.Contents{Size: p.item.Size, Sum: p.item.Sum}); !p.removed && !slices.Contains(f.Placed, c) {
+		f.Placed = append(f.Placed, c)
+	}
+	for _, o := range p.owners {
+		n := k.origin(o.in)
+		if slices.ContainsFunc(f.Owners, func(x state.ChangedOwner) bool { return x.Origin == n && x.Path == o.path }) {
+			continue
+		}
+		x := state.ChangedOwner{Origin: n, Path: o.path}
+		if row, known := k.before[o.in][p.kind][o.path]; known {
+			x.Before = &row
+		}
+		f.Owners = append(f.Owners, x)
+	}
+}
+
+// addOld notes what has the name now.
+func (k *keeping) addOld(f *state.ChangedFile, p placed) {
+	if !p.seen.Mode().IsRegular() {
+		if target, err := os.Readlink(filepath.Join(k.im.dirOf(p.kind), p.at)); err == nil && utf8.ValidString(target) {
+			f.Link = target
+		}
+		return
+	}
+	k.last++
+	f.Kept, f.MTime, f.Was.Size = k.last, p.seen.ModTime().UnixNano(), p.seen.Size()
+	for _, o := range p.owners {
+		if row, known := k.before[o.in][p.kind][o.path]; known && row.Local == p.at && row.Size == f.Was.Size {
+			f.Was.Sum = row.Sum
+		}
+	}
+}
+
+// addDirs notes the directories that will be made for a package.
+func (k *keeping) addDirs(name string) {
+	for dir := path.Dir(name); dir != "." && !k.dirs[dir]; dir = path.Dir(dir) {
+		if _, err := k.im.client.pkgdir.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+			k.change.Dirs = append(k.change.Dirs, dir)
+		}
+		k.dirs[dir] = true
+	}
+}
+
+// origin is the number of an origin in the note.
+func (k *keeping) origin(in *incoming) int {
+	o := state.ChangedOrigin{OriginID: in.id, Serial: in.gen.Serial()}
+	i := slices.IndexFunc(k.change.Origins, func(x state.ChangedOrigin) bool { return x.OriginID == o.OriginID })
+	if i < 0 {
+		k.change.Origins = append(k.change.Origins, o)
+		return len(k.change.Origins) - 1
+	}
+	k.change.Origins[i].Serial = max(k.change.Origins[i].Serial, o.Serial)
+	return i
+}
+
+// save writes the note; nil takes it away.
+func (k *keeping) save(c *state.Changed) error {
+	if c != nil {
+		for _, d := range k.im.drives {
+			if !slices.Contains(c.Drives, d.path) {
+				c.Drives = append(c.Drives, d.path)
+			}
+		}
+		c.Files = c.Files[:0:0]
+		for _, f := range k.files {
+			c.Files = append(c.Files, *f)
+		}
+		slices.SortFunc(c.Files, func(a, b state.ChangedFile) int {
+			return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Local, b.Local))
+		})
+	}
+	k.im.undo.Change = c
+	return state.SaveUndo(k.im.st, k.im.undo)
+}
+
+// giveUp ends the keeping, with the reason. What is left of it goes.
+func (k *keeping) giveUp(why string) {
+	k.off = why
+	for _, keeper := range k.keepers {
+		keeper.Stop(errGivenUp)
+	}
+	err := k.save(nil)
+	if err != nil {
+		err = state.ForgetUndo(k.im.st) // needs no room
+	}
+	if err == nil {
+		k.removeKept("")
+	}
+}
+
+// giveUpOld gives up what an earlier import keeps, for the room that it takes, and reports whether
+// there was any.
+func (k *keeping) giveUpOld() bool {
+	if k.begun || keptHere(k.im.m, k.im.undo, payload.Package)+keptHere(k.im.m, k.im.undo, payload.Distfile) == 0 {
+		return false
+	}
+	if err := k.save(nil); err != nil && state.ForgetUndo(k.im.st) != nil {
+		return false
+	}
+	k.removeKept("")
+	k.im.note("the room that the undo of the last import took is needed: that import cannot be taken back any more")
+	undo := k.im.undo
+	*k = *newKeeping(k.im)
+	return undo.Change == nil
+}
+
+// removeKept removes what is kept in PKGDIR and DISTDIR, but for names with a prefix.
+func (k *keeping) removeKept(prefix string) {
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		s := k.im.client.store(kind)
+		if s == nil || k.im.client.blocked[kind] != "" {
+			continue
+		}
+		var files []string
+		for _, f := range k.old {
+			if f.Kept > 0 && f.Kind == stateKind(kind) {
+				files = append(files, f.Local)
+			}
+		}
+		for _, f := range k.files {
+			if f.Kept > 0 && f.Kind == stateKind(kind) {
+				files = append(files, f.Local)
+			}
+		}
+		s.RemoveKept(files, prefix) // the next import tries again
+	}
+}
+
+// finish closes the note when everything is in its place.
+func (k *keeping) finish() error {
+	marks := false
+	for _, in := range k.im.origins {
+		for _, id := range append(slices.Clone(in.former), in.known, in.id) {
+			marks = k.im.undo.Unmark(id) || marks
+		}
+	}
+	open := k.im.undo.Change != nil && k.im.undo.Change.State == state.Importing
+	if !k.begun && !open {
+		if marks {
+			return state.SaveUndo(k.im.st, k.im.undo)
+		}
+		return nil
+	}
+	for _, keeper := range k.keepers {
+		if err := keeper.Err(); err != nil && k.off == "" {
+			k.giveUp(fault.Text(err))
+		}
+	}
+	k.im.report.Undo = &UndoNote{}
+	if k.off != "" {
+		k.im.report.Undo.Problem = k.off
+		return nil
+	}
+	k.change.State = state.Imported
+	if file := k.im.report.ExcludeFile; file != "" && filepath.Dir(file) == filepath.Clean(k.im.m.StateDir) && !slices.Contains(k.change.Lists, filepath.Base(file)) {
+		k.change.Lists = append(k.change.Lists, filepath.Base(file))
+	}
+	if err := k.save(k.change); err != nil {
+		k.giveUp(fault.Text(err))
+		k.im.report.Undo.Problem = k.off
+		return nil
+	}
+	t := &k.im.report.Undo.Kept
+	t.Files, t.Bytes = k.change.Keeps()
+	k.removeKept(k.change.Prefix())
+	return nil
+}
