@@ -38,6 +38,7 @@ var floors = map[string]int{
 	"sync/importer":  5,
 	"sync/inspect":   5,
 	"sync/requester": 5,
+	"sync/undo":      5,
 
 	"sync/clients":     4,
 	"sync/drivewriter": 4,

@@ -24,6 +24,7 @@
 //	   binhost      a tree over HTTP, for Portage and for people
 //	   forget       an origin is taken off a drive
 //	   requester    what a client has, lacks and wishes goes to a drive
+//	   undo         the last import is taken back
 //
 //	4  clients      what a host remembers of the machines that it builds for
 //	   drivewriter  the order of writes, with which a pulled drive keeps an old or a new generation

@@ -92,7 +92,7 @@ func newApp(f *commandLine) *cli.App {
 // verbs are the commands in the order in which help shows them.
 func verbs(f *commandLine) []*cli.Command {
 	commands := []*cli.Command{
-		exportCommand(f), importCommand(f), verifyCommand(f), statusCommand(f), requestCommand(f), clientsCommand(f), forgetCommand(f),
+		exportCommand(f), importCommand(f), undoCommand(f), verifyCommand(f), statusCommand(f), requestCommand(f), clientsCommand(f), forgetCommand(f),
 		indexCommand(f), doctorCommand(f),
 		autoCommand(f), workerCommand(f), watchCommand(f),
 		serveCommand(f),

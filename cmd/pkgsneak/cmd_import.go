@@ -175,6 +175,7 @@ func (c importText) importSummary(r *importer.ImportReport) {
 	if !r.Pretended && !r.Unchanged {
 		c.took()
 	}
+	c.undone(r.Undo)
 	if r.Indexed {
 		c.out.say("the index has %s now", count(r.Packages, "package"))
 	}
@@ -194,6 +195,19 @@ func (c importText) importSummary(r *importer.ImportReport) {
 	}
 	if r.Outlook != nil {
 		tellOutlook(c.out, r.Outlook, forecast.TextOptions{File: r.ExcludeFile})
+	}
+}
+
+// undone says how the import is taken back.
+func (c importText) undone(u *importer.UndoNote) {
+	switch {
+	case u == nil:
+	case u.Problem != "":
+		c.out.say("  undo           not possible: %s", u.Problem)
+	case u.Kept.Files == 0:
+		c.out.say("  undo           pkgsneak undo takes it back")
+	default:
+		c.out.say("  undo           pkgsneak undo takes it back; %s kept for that until the next import", tally(u.Kept, "file"))
 	}
 }
 

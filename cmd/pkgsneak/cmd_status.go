@@ -156,10 +156,17 @@ func (c statusText) machineStatus(m *inspect.MachineStatus) {
 	if m.Auto != "" {
 		c.out.say("  when plugged  %s; log: %s", m.Auto, m.AutoLog)
 	}
-	for _, verb := range []string{"export", "import"} {
+	for _, verb := range []string{"export", "import", "undo"} {
 		if r, ok := lastRun(m.Runs, verb); ok {
-			c.out.say("  last %s   %s", verb, c.runLine(r))
+			c.out.say("  last %-6s   %s", verb, c.runLine(r))
 		}
+	}
+	if u := m.Undo; u != nil {
+		ended := ""
+		if u.Ended {
+			ended = ", which did not come to its end"
+		}
+		c.out.say("  pkgsneak undo takes the import of %s back%s; kept for that: %s", when(u.Imported, c.env.now()), ended, tally(u.Kept, "file"))
 	}
 	c.autoRuns(m.Runs)
 }

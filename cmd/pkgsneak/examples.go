@@ -29,6 +29,10 @@ var examplesOf = map[string][]example{
 		{"pkgsneak clients", "Which clients there are, what each lacks, and what nobody has built."},
 		{"pkgsneak clients accept attic", "Obeys a client whose request an export has read."},
 	},
+	"undo": {
+		{"pkgsneak undo -p", "Shows what would be put back and removed, and the line with which emerge goes back."},
+		{"pkgsneak undo", "Takes the last import back."},
+	},
 	"forget": {
 		{"pkgsneak forget --pretend oldhost /mnt/usb", "Shows what would be removed of an origin whose host is gone."},
 		{"pkgsneak forget oldhost /mnt/usb --yes", "Removes it without a question."},

@@ -263,6 +263,8 @@ var importing = groupWhat.of(flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.imports.Prune} }},
 	{name: "replace", usage: "let a distfile of the drive replace a different one that is here",
 		to: func(o *options) flag.Value { return toggle{&o.imports.Replace} }},
+	{name: "no-undo", usage: "do not keep what is replaced or removed: \"pkgsneak undo\" cannot take the import back",
+		to: func(o *options) flag.Value { return toggle{&o.imports.NoUndo} }},
 	{name: "check", usage: "unpack and look through packages that the build host vouches for too",
 		to: func(o *options) flag.Value { return toggle{&o.imports.Check} }},
 })

@@ -31,6 +31,7 @@ type commandLine struct {
 var goesOn = map[string]string{
 	"import": "what is complete stays: the same command goes on from there",
 	"forget": "the same command removes the rest",
+	"undo":   "the same command takes the rest back",
 }
 
 // invocation is one verb at work.

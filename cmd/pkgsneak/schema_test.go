@@ -24,6 +24,7 @@ import (
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/requester"
+	"pkgsneak/sync/undo"
 )
 
 // resultTypes are the results of all commands that have one, by the command as the envelope names it. The
@@ -34,6 +35,7 @@ var resultTypes = map[string][]any{
 	"doctor":         {doctor.Report{}, topicsReport{}},
 	"export":         {exporter.ExportReport{}},
 	"forget":         {forget.Report{}},
+	"undo":           {undo.Report{}},
 	"help":           {textReport{}},
 	"import":         {importer.ImportReport{}},
 	"index":          {indexReport{}},

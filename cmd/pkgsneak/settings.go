@@ -32,6 +32,7 @@ import (
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/requester"
 	"pkgsneak/sync/sandbox"
+	"pkgsneak/sync/undo"
 )
 
 // env is everything that a run takes from its process and its machine.
@@ -57,6 +58,7 @@ type env struct {
 	confineImport  func(machine.Machine, importer.ImportOptions) sandbox.Confined
 	confineForget  func(machine.Machine, forget.Options) sandbox.Confined
 	confineRequest func(machine.Machine, requester.Options) sandbox.Confined
+	confineUndo    func(machine.Machine, undo.Options) sandbox.Confined
 	confineServe   func(paths ...string) sandbox.Confined
 }
 
@@ -84,6 +86,7 @@ func processEnv(b build) *env {
 		confineImport:  importer.Confine,
 		confineForget:  forget.Confine,
 		confineRequest: requester.Confine,
+		confineUndo:    undo.Confine,
 		confineServe:   sandbox.ConfineReading,
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {

@@ -371,6 +371,9 @@ type treeFile struct {
 func treeOf(dir string) ([]treeFile, error) {
 	var files []treeFile
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == durable.KeptDir { // what an import replaced is not there any more
+			return fs.SkipDir
+		}
 		if err != nil || d.IsDir() {
 			return err
 		}

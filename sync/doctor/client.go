@@ -8,6 +8,7 @@ import (
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/resolve"
+	"pkgsneak/sync/state"
 )
 
 // clientRules look at the settings that keep emerge from using packages that were brought in.
@@ -28,6 +29,7 @@ func (e *clientRules) check(ctx context.Context) error {
 	b.check(problems)
 	e.requestSignature()
 	e.localPackages()
+	e.undo()
 	if !e.is(Host) {
 		judgeAuto(e.facts, e.findings)
 	}
@@ -72,6 +74,25 @@ func (e *clientRules) trust() {
 		e.tell(Finding{Topic: "trust", Weight: weight, Role: Client, What: "no key of a build host is trusted here", Why: "an import takes nothing from an origin whose key was not trusted by hand",
 			Fix: []Fix{{Do: "compare the fingerprint with what \"pkgsneak key\" shows on the build host: run", Lines: []string{"pkgsneak trust " + e.driveWord()}}}})
 	}
+}
+
+// undo looks whether emerge keeps what pkgsneak cannot bring back.
+func (e *clientRules) undo() {
+	if e.st == nil {
+		return
+	}
+	u, err := state.ReadUndo(e.st)
+	if err != nil || u.Change == nil && len(u.Undone) == 0 {
+		return // nothing that could be taken back was imported
+	}
+	for _, feature := range []string{"unmerge-backup", "downgrade-backup"} {
+		if on, known := e.s.HasFeature(feature); on || !known {
+			return
+		}
+	}
+	e.tell(Finding{Topic: "undo", Weight: Note, Role: Client, What: "emerge keeps no package of what an update replaces",
+		Why: "\"pkgsneak undo\" puts back what PKGDIR had; a build that never was a package is gone with the update",
+		Fix: []Fix{inConf(e.s, "FEATURES", add("FEATURES", "unmerge-backup"))}})
 }
 
 // usepkg looks for the trap of a plain --usepkg.

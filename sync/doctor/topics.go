@@ -124,6 +124,11 @@ Imported packages lie in PKGDIR: -k and -K find them there.`},
 A drive can be used without an import: PORTAGE_BINHOST="/mnt/usb/pkgsneak/ORIGIN/packages" with emerge -gK. Portage
 keeps a copy of the index per path and takes a new one if its TIMESTAMP has grown; pkgsneak sees to that. Such packages
 are not checked against pkgsneak's signature: run pkgsneak verify first.`},
+	{"undo", "taking an import back", `
+"pkgsneak undo" puts back what the last import replaced or removed in PKGDIR and DISTDIR, and names the line with which emerge
+goes back to those builds. It has only what was a package here: FEATURES=unmerge-backup has emerge make one of each installed
+package that an update replaces. glibc never goes back, and neither do configuration files and databases that a new
+version changed.`},
 	{"verify-signature", "verify-signature and XPAK", `
 Portage's own binrepos.conf says verify-signature = true since 2026: packages of a binhost must each be signed with
 gpg. XPAK packages cannot be and are ignored, of all binhosts if one of them verifies. For a drive of

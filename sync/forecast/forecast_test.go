@@ -198,7 +198,7 @@ func TestSpaceAndSettings(t *testing.T) {
 		}
 	}
 	for opts, want := range map[string]bool{"": false, "-av --jobs=4 --load-average 3.5 --keep-going y": false, "--newuse": true, "-uDN": true, "--binpkg-respect-use=y": true, "--exclude 'a b'": true} {
-		if changesPlan(opts) != want {
+		if ChangesPlan(opts) != want {
 			t.Errorf("%q changes the plan: %v", opts, !want)
 		}
 	}

@@ -38,7 +38,7 @@ func (f *Forecast) Line(file string) string {
 	case f.Installed > 0 && (!f.OK || len(f.Merges) == 0):
 		return ""
 	}
-	if changesPlan(f.opts) {
+	if ChangesPlan(f.opts) {
 		line += " --ignore-default-opts"
 	}
 	switch {
@@ -51,7 +51,7 @@ func (f *Forecast) Line(file string) string {
 }
 
 // IgnoresDefaults reports whether the line leaves EMERGE_DEFAULT_OPTS out.
-func (f *Forecast) IgnoresDefaults() bool { return changesPlan(f.opts) }
+func (f *Forecast) IgnoresDefaults() bool { return ChangesPlan(f.opts) }
 
 // NeedsFile reports whether the list is too long for a line that people read.
 func (f *Forecast) NeedsFile() bool { return len(f.Exclude) > MostNames && f.Line("") != "" }
@@ -78,8 +78,8 @@ var harmless = []string{"--ask", "--alert", "--verbose", "--quiet", "--quiet-bui
 	"--color", "--nospinner", "--columns", "--autounmask", "--autounmask-write", "--autounmask-continue", "--usepkg", "--usepkgonly", "--with-bdeps", "--deep",
 	"--update", "--verbose-conflicts", "--unordered-display", "--tree", "--backtrack", "--fail-clean", "--ask-enter-invalid", "--misspell-suggestions"}
 
-// changesPlan reports whether EMERGE_DEFAULT_OPTS has an option under which emerge would install something else.
-func changesPlan(opts string) bool {
+// ChangesPlan reports whether EMERGE_DEFAULT_OPTS has an option under which emerge would install something else.
+func ChangesPlan(opts string) bool {
 	for w := range strings.FieldsSeq(opts) {
 		name, _, _ := strings.Cut(strings.Trim(w, `"'`), "=")
 		switch {

@@ -79,10 +79,29 @@ type MachineStatus struct {
 	Trusted  []TrustedKey `json:"trusted"`
 	Origins  []string     `json:"origins"` // names under which this machine exports
 	Runs     []state.Run  `json:"runs"`    // newest last
+	Undo     *UndoStatus  `json:"undo,omitempty"`
 
 	// Auto and AutoLog are filled in by the command line: PKGSNEAK_AUTO, and the line that shows the log of automatic runs.
 	Auto    string `json:"auto,omitempty"`
 	AutoLog string `json:"auto_log,omitempty"`
+}
+
+// UndoStatus says that the last import can be taken back, and what is kept for that.
+type UndoStatus struct {
+	Imported time.Time     `json:"imported"`
+	Ended    bool          `json:"ended,omitempty"` // it did not come to its end, or its undo did not
+	Kept     payload.Tally `json:"kept"`
+}
+
+// undoStatus is nil where there is nothing to take back, or what is remembered cannot be used.
+func undoStatus(st *state.Dir) *UndoStatus {
+	u, err := state.ReadUndo(st)
+	if err != nil || u.Change == nil {
+		return nil
+	}
+	s := &UndoStatus{Imported: u.Change.When, Ended: u.Change.State != state.Imported}
+	s.Kept.Files, s.Kept.Bytes = u.Change.Keeps()
+	return s
 }
 
 // TrustedKey is a key whose exports are imported here.
@@ -112,7 +131,7 @@ func Status(ctx context.Context, m machine.Machine, o StatusOptions) (*StatusRep
 
 func machineStatus(m machine.Machine, st *state.Dir, k trust.View) MachineStatus {
 	s := MachineStatus{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR, StateDir: m.StateDir, Key: string(k.Own),
-		Trusted: []TrustedKey{}, Origins: st.Origins(), Runs: st.Runs()}
+		Trusted: []TrustedKey{}, Origins: st.Origins(), Runs: st.Runs(), Undo: undoStatus(st)}
 	if k.Damaged != nil {
 		s.KeyErr, s.KeyFault = fault.Text(k.Damaged), k.Damaged
 	}

@@ -25,6 +25,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/layout"
@@ -168,7 +169,7 @@ func copyTree(from, to string) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(os.WriteFile(target, data, fi.Mode()), os.Chtimes(target, fi.ModTime(), fi.ModTime()))
+		return errors.Join(os.WriteFile(target, data, fi.Mode()), os.Chmod(target, fi.Mode()), os.Chtimes(target, fi.ModTime(), fi.ModTime()))
 	})
 }
 
@@ -451,6 +452,9 @@ func (a *arena) intact(local map[string]string) {
 		}
 	}
 	for name, data := range now {
+		if strings.Contains(name, "/"+durable.KeptDir+"/") && slices.Contains(slices.Collect(maps.Values(local)), data) {
+			continue // it was replaced or removed, and is kept as it was
+		}
 		if _, was := local[name]; !was && !a.good[data] && !a.forgettable(name) && !strings.HasPrefix(name, a.client.StateDir) {
 			a.t.Errorf("%q came in, and is nothing that the origin has", name)
 		}

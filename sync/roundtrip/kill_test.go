@@ -228,7 +228,7 @@ func TestOrderOfForgetting(t *testing.T) {
 		if kind.table == "distfiles" {
 			noted = after(m.StateDir, "fsync-dir pending", after(m.StateDir, "distfiles.pkgsneak-", -1))
 		}
-		removed := after(kind.dir, "unlink "+kind.gone, -1)
+		removed := after(kind.dir, "rename "+kind.gone, -1) // to what is kept
 		if noted > removed {
 			t.Errorf("%s: removed before it was noted", kind.table)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/inspect"
@@ -128,11 +129,14 @@ func mustImport(t *testing.T, m machine.Machine, o importer.ImportOptions) *impo
 	return r
 }
 
-// files lists the regular files below dir, with their contents.
+// files lists the regular files below dir, with their contents, but for what is kept for an undo.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	m := make(map[string]string)
 	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err == nil && e.Name() == durable.KeptDir {
+			return fs.SkipDir
+		}
 		if err != nil || !e.Type().IsRegular() {
 			return err
 		}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync/undo"
+)
+
+func undoCommand(f *commandLine) *cli.Command {
+	return &cli.Command{
+		Name:      "undo",
+		Category:  "export and import",
+		Usage:     "take the last import back",
+		UsageText: "undo",
+		Description: "PKGDIR and DISTDIR are as they were before the last import that changed anything: what it replaced or removed is\n" +
+			"put back, what it brought goes, and the index is made anew. Files that were built, fetched or edited since stay,\n" +
+			"and are named. Trust, revocations and the highest generation stay as they are; auto does not bring in again what\n" +
+			"was taken back, an import by hand may. Nothing is installed or removed: the last line is what to type for that.\n" +
+			"What an import replaces is kept until the next one that changes anything, or until its room is needed.",
+		Flags:  flags(common, noProgress, pretend, ask, dirs, lock),
+		Action: f.action(0, 0, undoImport),
+	}
+}
+
+func undoImport(c *invocation) error {
+	m, err := c.machine()
+	if err != nil {
+		return err
+	}
+	o := undo.Options{Pretend: c.opt.pretend}
+	watch, done := c.watcher()
+	defer done()
+	text := undoText{c}
+	if c.opt.ask && !o.Pretend {
+		if !c.out.asks {
+			return noTerminal()
+		}
+		o.Confirm = func(r *undo.Report) (bool, error) {
+			text.plan(r)
+			return c.out.askToGoOn(c.ctx, "Take this import back?")
+		}
+	}
+	if c.env.confineUndo != nil {
+		if done := c.env.confineUndo(m, o); c.out.debug {
+			c.out.notice("%s", done)
+		}
+	}
+	r, err := undo.Undo(c.ctx, m, o, watch)
+	if err != nil {
+		return err
+	}
+	done()
+	text.summary(r)
+	code := exitDone
+	if len(r.Stays) > 0 {
+		code = exitLeftOut
+	}
+	c.result(code, r)
+	return outcome(code)
+}
+
+// undoText prints what an undo would do, or did.
+type undoText struct{ *invocation }
+
+// of says which import it is.
+func (c undoText) of(r *undo.Report) string {
+	var names []string
+	for _, o := range r.Origins {
+		names = append(names, o.Name)
+	}
+	s := "the import of " + when(r.Imported, c.env.now())
+	if len(names) > 0 {
+		s += " from " + strings.Join(names, ", ")
+	}
+	if r.Ended {
+		s += ", which did not come to its end"
+	}
+	return s
+}
+
+func (c undoText) plan(r *undo.Report) {
+	c.out.say("%s", c.of(r))
+	c.list(green("restore"), r.Restored, true)
+	c.list(red("remove"), r.Removed, true)
+	c.list(yellow("stays"), r.Stays, true)
+	c.out.say("restore %s, remove %s, leave %s as they are", kinds(r.Restored), kinds(r.Removed), count(len(r.Stays), "file"))
+}
+
+func (c undoText) summary(r *undo.Report) {
+	switch {
+	case r.Unchanged && !r.Last.IsZero():
+		c.out.say("nothing to undo: the last import was taken back %s", when(r.Last, c.env.now()))
+		return
+	case r.Unchanged:
+		c.out.say("nothing to undo: no import is remembered that changed anything")
+		return
+	case r.Pretended:
+		c.plan(r)
+	default:
+		c.out.say("%s %s", green("taken back:"), c.of(r))
+		c.details(green("restored"), r.Restored)
+		c.details(red("removed"), r.Removed)
+		c.out.say("  restored       %s", kinds(r.Restored))
+		c.out.say("  removed        %s that it had brought", kinds(r.Removed))
+		if beside := elsewhere(r.Restored); len(beside) > 0 {
+			c.out.say("  beside what has its name since:")
+			c.list(blue("restored"), beside, false)
+		}
+		c.took()
+	}
+	if r.Packages > 0 {
+		c.out.say("the index has %s now", count(r.Packages, "package"))
+	}
+	if len(r.Stays) > 0 {
+		c.out.warn("not as before the import: %s", count(len(r.Stays), "file"))
+		for i, it := range r.Stays {
+			if i == listLimit && !c.out.verbose {
+				c.out.alert("    %s", "... and "+count(len(r.Stays)-i, "file")+" more (-v lists all)")
+				break
+			}
+			c.out.alert("    %s: %s", it.Path, it.Reason)
+		}
+	}
+	for _, it := range r.Removed {
+		if it.Hint != "" {
+			c.out.notice("%s %s: %s; again: %s", bold("note:"), it.Path, it.Reason, it.Hint)
+		}
+	}
+	for _, n := range r.Notices {
+		c.out.notice("%s %s", bold("note:"), n)
+	}
+	c.back(r.Back)
+}
+
+// back says what emerge has to do.
+func (c undoText) back(b *undo.Back) {
+	if b == nil {
+		return
+	}
+	for i, x := range b.Only {
+		if i == listLimit && !c.out.verbose {
+			c.out.say("  %s", "... and "+count(len(b.Only)-i, "package")+" more (-v lists all)")
+			break
+		}
+		c.out.say("stays installed: %s: %s", x.Name, x.Reason)
+	}
+	if b.Line == "" {
+		if len(b.Only) == 0 {
+			c.out.say("nothing of it is installed: emerge has nothing to do")
+		}
+		return
+	}
+	c.out.say("%s of it can go back; configuration and databases that the new versions changed stay as they are", count(len(b.Names), "installed package"))
+	c.out.say("Next: %s", b.Line)
+}
