@@ -33,18 +33,10 @@ func importCommand(f *commandLine) *cli.Command {
 // maxDrives is how many drives one import takes.
 const maxDrives = 16
 
-// decisions are the flags of an import that stand for what a person has decided.
-var decisions = []string{"accept-future", "accept-rotation", "allow-older", "allow-shrink", "no-distfiles", "no-packages", "prune", "replace"}
-
 func importDrive(c *invocation) error {
 	machine, err := c.machine()
 	if err != nil {
 		return err
-	}
-	for _, name := range decisions {
-		if c.flags.Bool(name) {
-			c.out.given = append(c.out.given, "--"+name)
-		}
 	}
 	o := c.opt.imports
 	o.Drive, o.Further, o.Source = c.args[0], c.args[1:], volume.MediumOf(c.args[0])
@@ -182,7 +174,12 @@ func (c importText) importSummary(r *importer.ImportReport) {
 	if r.Unwanted > 0 {
 		c.out.say("%s here that nobody wants (pkgsneak trust list): passed over", count(r.Unwanted, "origin"))
 	}
+	told := map[string]bool{}
 	for _, refused := range r.Refused {
+		if told[refused.Reason] {
+			continue // on another drive, too
+		}
+		told[refused.Reason] = true
 		c.out.warn("%s", refused.Reason)
 		c.out.hint(refused.Hints...)
 	}

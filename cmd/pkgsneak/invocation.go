@@ -92,6 +92,7 @@ func (f *commandLine) action(least, most int, do func(*invocation) error) cli.Ac
 		if !ctx.Command.Hidden {
 			vars.unknown(f.out, ctx.App, f.env.names)
 		}
+		f.out.given = newRepeats(ctx)
 		f.out.quiet, f.out.verbose, f.out.debug, f.out.json = c.opt.quiet, c.opt.verbose > 0, c.opt.verbose > 1, c.opt.json
 		if n := len(c.args); n < least || n > most {
 			return c.subcommandMeant(c.wrongArguments(least, most))
@@ -170,6 +171,9 @@ func (c *invocation) subcommandMeant(err error) error {
 		word = other
 	}
 	near := nearest(word, names)
+	if near == "" && len(names) > 0 && !strings.Contains(c.flags.Command.ArgsUsage, "DRIVE") {
+		return withHint(usageErrorf("%s has no command %q", c.verb, c.args[0]), "pkgsneak %s %s", c.verb, c.flags.Command.ArgsUsage)
+	}
 	if near == "" || near == c.args[0] {
 		return err
 	}

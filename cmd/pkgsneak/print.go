@@ -20,7 +20,6 @@ import (
 	"io"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +43,7 @@ type printer struct {
 	bar      *bar          // the line that moves, if there is one
 	answers  *bufio.Reader // what is left of the input, from the first question on
 	broken   error         // the first error of writing a result
-	given    []string      // flags of this import that a hint repeats
+	given    repeats       // flags of this run that a hint repeats
 }
 
 // screen is one output and whether it takes colours.
@@ -114,22 +113,8 @@ func (p *printer) hint(lines ...string) {
 	}
 }
 
-// repeated adds the flags that an import was given to the imports that hints name: without them the next one would fail where this one did not.
-func (p *printer) repeated(hints []string) []string {
-	var all []string
-	for _, hint := range hints {
-		if strings.Contains(hint, "pkgsneak import ") {
-			words := strings.FieldsFunc(hint, func(r rune) bool { return r == ' ' || r == ';' || r == ',' })
-			for _, flag := range p.given {
-				if !slices.Contains(words, flag) {
-					hint = strings.Replace(hint, "pkgsneak import ", "pkgsneak import "+flag+" ", 1)
-				}
-			}
-		}
-		all = append(all, hint)
-	}
-	return all
-}
+// repeated adds the flags that this run was given to the commands that hints name.
+func (p *printer) repeated(hints []string) []string { return p.given.all(hints) }
 
 // event prints one line of JSON.
 func (p *printer) event(v any) {

@@ -10,7 +10,7 @@ import (
 )
 
 // stampOf is a time in an error or a notice.
-func stampOf(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func stampOf(t time.Time) string { return fault.Time(t) }
 
 // RenewedError says that the origin of a name goes on under another one.
 type RenewedError struct {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Text is an error for people: one line, in which a name is quoted, and stands once. The errors of
@@ -26,6 +27,9 @@ func Text(err error) string {
 	})
 	return strings.ReplaceAll(text, "\n", "; ") // of errors.Join
 }
+
+// Time is a moment in a message: all times are in UTC and say so.
+func Time(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 // shorten rewrites the text of one error of package os within the text of another one.
 func shorten(text string, e error) string {

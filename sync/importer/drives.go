@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 )
@@ -32,11 +33,30 @@ func openDrives(paths []string) ([]mounted, error) {
 		d, err := drive.OpenFor("import from", path)
 		if err != nil {
 			closeDrives(drives)
-			return nil, err
+			return nil, &driveError{path, err}
 		}
 		drives = append(drives, mounted{d, path})
 	}
 	return drives, nil
+}
+
+// driveError is the error of one of several drives, whose hints are about that one.
+type driveError struct {
+	path string
+	err  error
+}
+
+func (e *driveError) Error() string { return e.err.Error() }
+func (e *driveError) Unwrap() error { return e.err }
+
+// Hints are those of the error, for its drive.
+func (e *driveError) Hints(string) []string {
+	place := fault.Quote(e.path)
+	hints := fault.Hints(e.err, place)
+	if len(hints) == 0 && fault.Of(e.err) == fault.NoTree {
+		hints = []string{"if it is the drive: on the build host: pkgsneak export " + place}
+	}
+	return hints
 }
 
 func closeDrives(drives []mounted) {

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,7 +57,7 @@ type FutureError struct {
 }
 
 func (e *FutureError) Error() string {
-	return fmt.Sprintf("origin %q: its generation is of %s, in the future: more than a year after the latest time that is known here", e.Origin, e.Time.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("origin %q: its generation is of %s, in the future: more than a year after the latest time that is known here", e.Origin, fault.Time(e.Time))
 }
 
 // Class is fault.Untrusted.
@@ -90,9 +91,11 @@ func (e *StaleError) Hints(string) []string {
 type RefusedError struct{ Refused []Refused }
 
 func (e *RefusedError) Error() string {
-	reasons := make([]string, len(e.Refused))
-	for i, r := range e.Refused {
-		reasons[i] = r.Reason
+	var reasons []string
+	for _, r := range e.Refused {
+		if !slices.Contains(reasons, r.Reason) { // of two drives
+			reasons = append(reasons, r.Reason)
+		}
 	}
 	return strings.Join(reasons, "; ")
 }
@@ -107,7 +110,7 @@ func (e *RefusedError) Unwrap() []error {
 }
 
 // stamp is the time of a serial, for people.
-func stamp(serial int64) string { return time.Unix(serial, 0).UTC().Format("2006-01-02 15:04:05 UTC") }
+func stamp(serial int64) string { return fault.Time(time.Unix(serial, 0)) }
 
 // ageText is a duration in the largest unit of which there are at least two.
 func ageText(d time.Duration) string {

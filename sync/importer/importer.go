@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
@@ -154,8 +155,11 @@ type successor struct {
 	key *manifest.PublicKey
 }
 
+// note adds a notice, once: two drives may both give cause for it.
 func (im *importer) note(format string, args ...any) {
-	im.report.Notices = append(im.report.Notices, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(im.report.Notices, text) {
+		im.report.Notices = append(im.report.Notices, text)
+	}
 }
 
 // history adds this run to what status shows.

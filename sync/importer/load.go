@@ -276,11 +276,14 @@ func (im *importer) accept(in *incoming) {
 		im.trusted.Ring = append(im.trusted.Ring, s.key)
 	}
 	im.report.Origins = append(im.report.Origins, in.OriginImport)
-	if signed := in.gen.Signed.SignedAt; im.m.Now().Before(signed) {
-		im.note("this machine's clock says %s, before origin %q signed at %s: this machine's clock is ignored",
-			im.m.Now().UTC().Format(time.RFC3339), in.Plan.Origin, signed.UTC().Format(time.RFC3339))
+	if signed, now := in.gen.Signed.SignedAt, im.m.Now(); now.Add(slowClock).Before(signed) {
+		im.note("this machine's clock says %s, and origin %q was signed later, on %s: the clock here is ignored", fault.Time(now), in.Plan.Origin, fault.Time(signed))
 	}
 }
+
+// slowClock is how far a clock may be behind that of the build host without a word: nobody sets them to the
+// second, and nothing depends on it.
+const slowClock = 5 * time.Minute
 
 // checkTime refuses a generation from the future, and one that is too old for what was asked. A generation becomes the measure for all that follow: the number of one from
 // the far future would refuse every honest one.
@@ -351,7 +354,12 @@ func (im *importer) refuse(dir, at string, err error) {
 	case errors.As(err, &key):
 		signer = string(key.Fingerprint)
 	}
-	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Drive: at, Signer: signer, Reason: fault.Text(err), Err: err})
+	var refusal *trust.Refusal
+	how := ""
+	if errors.As(err, &refusal) {
+		how = refusal.Signer.State.String()
+	}
+	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Drive: at, Signer: signer, State: how, Reason: fault.Text(err), Err: err})
 }
 
 // listSum is the digest of what a generation says. The bytes of the slot would not do: those of a signature that are not signed themselves can be changed without breaking it.
@@ -382,5 +390,5 @@ func behind(know trust.View, clock time.Time, place string) string {
 		return ""
 	}
 	return fmt.Sprintf("a signature that was verified here is of %s, more than a year after this machine's clock, %s: keys and ages are judged by it; if the clock is right: pkgsneak import %s --accept-clock",
-		know.Now.UTC().Format(time.RFC3339), clock.UTC().Format(time.RFC3339), fault.Quote(place))
+		fault.Time(know.Now), fault.Time(clock), fault.Quote(place))
 }

@@ -87,7 +87,8 @@ type OriginImport struct {
 type Refused struct {
 	Origin string `json:"origin"`
 	Drive  string `json:"drive"`
-	Signer string `json:"fingerprint,omitempty"` // as claimed
+	Signer string `json:"fingerprint,omitempty"`  // as claimed
+	State  string `json:"signer_state,omitempty"` // trust.State
 	Reason string `json:"reason"`
 	Err    error  `json:"-"`
 	// Code is the exit code that the reason would have by itself, Hints are the commands that help; whoever shows the report fills both in.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/fault"
 )
 
 const (
@@ -334,7 +335,7 @@ func (st *Dir) Seen(id OriginID) (Seen, bool) {
 func (st *Dir) SaveSeen(id OriginID, s Seen) error {
 	old, ok := st.memory.seen[id]
 	if ok && old.Serial == s.Serial && old.Manifest != s.Manifest {
-		return fmt.Errorf("remembering origin %q: its generation of %s was seen with other contents", id.Name, time.Unix(s.Serial, 0).UTC().Format(time.RFC3339))
+		return fmt.Errorf("remembering origin %q: its generation of %s was seen with other contents", id.Name, fault.Time(time.Unix(s.Serial, 0)))
 	}
 	if ok && old.Serial > s.Serial {
 		s.Serial, s.Manifest = old.Serial, old.Manifest
