@@ -204,5 +204,5 @@ func noteNamesakes(x *exporter) (err error) {
 	for _, n := range p.Namesakes {
 		x.report.Notices = append(x.report.Notices, n.notices(x.name, fault.Quote(x.o.Drive))...)
 	}
-	return nil
+	return noteStrangers(x, f)
 }
