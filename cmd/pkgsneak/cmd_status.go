@@ -77,7 +77,7 @@ func (c statusText) driveStatus(d *inspect.DriveStatus) {
 	if d.ReadOnly {
 		mode = ", read-only"
 	}
-	c.out.say("%s  %s, %s of %s free%s", bold(d.Mount), d.FS, size(d.Free), size(d.Total), mode)
+	c.out.say("%s  %s, %s of %s free%s", bold(d.Mount), d.FSName(), size(d.Free), size(d.Total), mode)
 	if len(d.Origins) == 0 {
 		c.out.say("  no origin")
 	}
@@ -99,7 +99,9 @@ func (c statusText) originStatus(o *inspect.OriginStatus) {
 		if o.CHOST != "" || o.Profile != "" {
 			c.out.say("    made for    %s %s", o.CHOST, o.Profile)
 		}
-		c.out.say("    imported    %s", c.importedWord(o))
+		if !o.Mine || o.Imported != 0 { // nobody imports what he exported
+			c.out.say("    imported    %s", c.importedWord(o))
+		}
 		for _, text := range []string{o.Unfit, forecast.UnusableText(o.Fit.Unusable), o.First} {
 			if text != "" {
 				c.out.say("    here        %s", text)

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"pkgsneak/sync/cpu"
 	"pkgsneak/sync/forecast"
@@ -57,16 +58,22 @@ func (e *clientRules) trust() {
 			continue
 		}
 		bad = append(bad, Finding{Topic: "trust", Weight: Wrong, Role: Client, What: fmt.Sprintf("trusted key %s: %v", k.Fingerprint().Grouped(), err),
-			Why: "nothing that is signed with it is imported any more", Names: []string{k.UserID()},
+			Why: "nothing that is signed with it is imported any more", Names: []string{string(k.Fingerprint()), k.UserID()},
 			Fix: []Fix{{Do: "when the build host has renewed its key, or has another one: run", Lines: []string{"pkgsneak trust DRIVE", "pkgsneak trust remove " + string(k.Fingerprint())}}}})
 	}
 	for _, f := range bad {
+		if slices.ContainsFunc(e.r.Findings, func(told Finding) bool { return told.Topic == "trust" && slices.Contains(told.Names, f.Names[0]) }) {
+			continue // by what an origin on the drive is signed with
+		}
+		f.Names = f.Names[1:]
 		if good == 0 {
 			f.Weight = Broken
 		}
 		e.tell(f)
 	}
-	if good+len(bad) == 0 {
+	// With a drive whose signer is told, that is the key to trust, and the same line.
+	asked := slices.ContainsFunc(e.r.Findings, func(f Finding) bool { return f.Topic == "trust" })
+	if good+len(bad) == 0 && !asked {
 		weight := Broken
 		if e.hasKey {
 			weight = Note // it can import what it exported itself
@@ -185,10 +192,11 @@ func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 		return nil, nil
 	}
 	if file := e.o.ExcludeFile; file != "" && len(f.Exclude) > 0 && f.Line("") != "" {
-		if err := f.SaveExclude(file, e.now, nil); err != nil {
-			return nil, fmt.Errorf("write the names to exclude: %w", err)
+		if err := f.SaveExclude(file, e.now, nil); err != nil { // as in an import: then they stand in the line
+			e.unknown("the names to exclude could not be written: %v", err)
+		} else {
+			e.r.ExcludeFile = file
 		}
-		e.r.ExcludeFile = file
 	}
 	e.r.Outlook, e.r.Forecast = f, f.Document(e.r.ExcludeFile)
 	if e.r.ToImport > 0 && f.Line("") != "" {

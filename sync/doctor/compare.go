@@ -46,6 +46,14 @@ func (e *driveRules) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(status.Drive.Origins) == 0 {
+		weight := Wrong
+		if e.is(Host) && !e.is(Client) {
+			weight = Note
+		}
+		e.tell(Finding{Topic: "drive", Weight: weight, What: fmt.Sprintf("the drive %q carries no origin yet", e.o.Drive), Why: "there is nothing to import from it",
+			Fix: []Fix{{Do: "on the build host: run", Lines: []string{"pkgsneak export " + e.driveWord()}}}})
+	}
 	for i := range status.Drive.Origins {
 		if err := e.origin(ctx, d, ring, &status.Drive.Origins[i]); err != nil {
 			return err
@@ -74,7 +82,7 @@ func (e *driveRules) anyKey(d *drive.Drive) (manifest.Ring, error) {
 }
 
 func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.Ring, o *inspect.OriginStatus) error {
-	c := Comparison{Dir: o.Dir, Origin: o.Name, Trusted: o.Trusted, Mine: o.Mine, Packages: o.Packages.Files, Differences: []Difference{}}
+	c := Comparison{Dir: o.Dir, Origin: o.Name, Trusted: o.Trusted, SignerState: o.SignerState, Mine: o.Mine, Packages: o.Packages.Files, Differences: []Difference{}}
 	defer func() { e.r.Origins = append(e.r.Origins, c) }()
 	e.originTrust(o)
 	if trust.Unwanted(o.Err) {

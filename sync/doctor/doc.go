@@ -24,7 +24,7 @@
 // (Report.Found). A doctor that cries wolf is not read twice: what cannot be known is no finding but a line in
 // Report.Unknown, and Options.Ignore silences topics that are meant to be as they are.
 //
-// A Mend is lines for a file, or commands. Lines for make.conf are such that Portage's own parser makes of them what is
+// A Fix is lines for a file, or commands. Lines for make.conf are such that Portage's own parser makes of them what is
 // meant, wherever the variable was set before, if they stand where the fix says.
 //
 // # A drive

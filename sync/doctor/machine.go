@@ -100,6 +100,7 @@ func (e *facts) readState(ctx context.Context, l *findings) error {
 	case errors.Is(err, fs.ErrPermission):
 		e.hasKey = true
 	case !errors.Is(err, fs.ErrNotExist):
+		e.hasKey = true // and nothing is signed with another one as long as it lies there
 		l.badState(e.m.StateDir, err)
 	}
 	return nil
@@ -114,7 +115,20 @@ func (l *findings) badState(dir string, err error) {
 	}
 	l.tell(Finding{Topic: "state", Weight: Broken, What: fmt.Sprintf("the state directory %q cannot be used: %v", dir, err),
 		Why: "keys and memory of this machine are there; nothing is exported or imported without them",
-		Fix: []Fix{run("pkgsneak doctor --explain state")}})
+		Fix: stateFix(err)})
+}
+
+// stateFix is what the error itself says that helps.
+func stateFix(err error) []Fix {
+	hints := fault.Hints(err, "DRIVE")
+	if len(hints) == 0 {
+		return []Fix{run("pkgsneak doctor --explain state")}
+	}
+	var all []Fix
+	for _, hint := range hints {
+		all = append(all, Fix{Do: hint, Lines: []string{}})
+	}
+	return all
 }
 
 // readPKGDIR opens PKGDIR and reads its index.

@@ -103,6 +103,11 @@ func (l *findings) tell(f Finding) {
 	if f.Fix == nil {
 		f.Fix = []Fix{}
 	}
+	if slices.ContainsFunc(l.r.Findings, func(old Finding) bool {
+		return old.Topic == f.Topic && old.What == f.What && slices.Equal(old.Names, f.Names)
+	}) {
+		return // of two origins, or by two rules
+	}
 	l.r.Findings = append(l.r.Findings, f)
 }
 
@@ -185,10 +190,11 @@ type Comparison struct {
 	Dir         string       `json:"dir"` // below pkgsneak/
 	Origin      string       `json:"origin,omitempty"`
 	Trusted     bool         `json:"trusted"`
-	Mine        bool         `json:"mine"`              // exported by this machine: not compared
-	Problem     string       `json:"problem,omitempty"` // why nothing was compared
-	Packages    int          `json:"packages"`          // on the drive
-	Read        int          `json:"read"`              // of them, those whose CFLAGS were read
+	SignerState string       `json:"signer_state,omitempty"` // trust.State
+	Mine        bool         `json:"mine"`                   // exported by this machine: not compared
+	Problem     string       `json:"problem,omitempty"`      // why nothing was compared
+	Packages    int          `json:"packages"`               // on the drive
+	Read        int          `json:"read"`                   // of them, those whose CFLAGS were read
 	Differences []Difference `json:"differences"`
 }
 

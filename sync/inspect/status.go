@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
+	"pkgsneak/sync/volume"
 )
 
 // StatusOptions says what to look at.
@@ -37,6 +38,15 @@ type DriveStatus struct {
 	Free     int64          `json:"free"`
 	Total    int64          `json:"total"`
 	Origins  []OriginStatus `json:"origins"`
+	fsName   string         // of one that no drive has
+}
+
+// FSName is the name of the file system as mount(8) has it, where that is known.
+func (d *DriveStatus) FSName() string {
+	if d.fsName != "" {
+		return d.fsName
+	}
+	return d.FS
 }
 
 // OriginStatus is the newest generation of one origin on a drive. If nothing could be verified,
@@ -51,6 +61,7 @@ type OriginStatus struct {
 	SignerState string        `json:"signer_state,omitempty"` // trust.State
 	Serial      int64         `json:"serial,omitempty"`
 	Signed      time.Time     `json:"signed,omitzero"`
+	Age         int64         `json:"age,omitempty"` // seconds since it was signed, as far as this machine knows
 	Packages    payload.Tally `json:"packages"`
 	Distfiles   payload.Tally `json:"distfiles"`
 	Catalogue   int           `json:"catalogue"` // packages the origin has, carried or not
@@ -149,12 +160,15 @@ func machineStatus(m machine.Machine, st *state.Dir, k trust.View) MachineStatus
 }
 
 func driveStatus(ctx context.Context, st *state.Dir, k trust.View, mount string, j *forecast.Judge) (*DriveStatus, error) {
-	d, err := drive.OpenFor("status of", mount)
+	d, err := drive.OpenFor("status", mount)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
 	s := &DriveStatus{Mount: mount, Device: d.Device(), FS: d.FSType().String(), ReadOnly: d.ReadOnly(), Origins: []OriginStatus{}}
+	if d.FSType() == volume.Unknown {
+		s.fsName = volume.NameAt(mount)
+	}
 	if space, err := d.Space(); err == nil {
 		s.Free, s.Total = space.Free, space.Total
 	}
@@ -195,6 +209,7 @@ func originStatus(st *state.Dir, k trust.View, d *drive.Drive, dir string, offer
 	default:
 		defer seen.Gen.Close()
 		o.fill(seen)
+		o.Age = int64(max(0, k.Now.Sub(o.Signed)) / time.Second)
 		if o.Err = seen.Err; trust.IsFormer(o.Err) {
 			o.Err = nil // of this machine, which has another key by now
 		}
