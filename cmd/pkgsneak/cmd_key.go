@@ -68,7 +68,7 @@ func newKeyReport(k *manifest.PublicKey) keyReport {
 
 // openState opens the state directory; it is the caller's to close.
 func (c *invocation) openState(readOnly bool) (*state.Dir, error) {
-	return state.Open(c.ctx, c.stateDir(), state.Options{ReadOnly: readOnly})
+	return state.Open(c.ctx, c.stateDir(), state.Options{ReadOnly: readOnly, Hook: c.env.hook})
 }
 
 // noKey is the error of a command that needs the key of a machine that has none.

@@ -24,7 +24,14 @@ import (
 // killed DIR SCRIPT COMMAND...: kills the command (SIGKILL) at many points of its work below DIR, each time on a fresh copy of DIR as it is now. The points are changes
 // in the file system: the first, the second, and so on, farther apart the more there are, until the command ends by itself. After each kill the lines of the file
 // SCRIPT are run, with $POINT being the number of the change; SCRIPT brings the work to its end and judges it. DIR is left as the last run left it.
+//
+// With -hook in front the points are those at which the program itself tells of a change before it (STORY_KILL): a short command runs ahead of whoever watches the file
+// system on a busy machine, and would end before it is killed.
 func storyKilled(ts *testscript.TestScript, neg bool, args []string) {
+	kill := killAtChange
+	if len(args) > 0 && args[0] == "-hook" {
+		kill, args = killAtHook, args[1:]
+	}
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: killed DIR SCRIPT COMMAND [ARGUMENTS]")
 	}
@@ -36,7 +43,7 @@ func storyKilled(ts *testscript.TestScript, neg bool, args []string) {
 	for n := 1; ; n += 1 + n/growth() {
 		ts.Check(os.RemoveAll(dir))
 		ts.Check(copyTree(pristine, dir))
-		dead, err := killAtChange(ts, dir, n, args[2], args[3:])
+		dead, err := kill(ts, dir, n, args[2], args[3:])
 		ts.Check(err)
 		if !dead {
 			break
@@ -126,6 +133,21 @@ func storyPlaced(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s was complete when the run was killed, and was copied again", name)
 		}
 	}
+}
+
+// killAtHook runs a command that kills itself before its nth change; see killAtChange.
+func killAtHook(ts *testscript.TestScript, _ string, n int, name string, args []string) (dead bool, err error) {
+	cmd := storyCommand(ts, name, args)
+	cmd.Env = append(cmd.Env, "STORY_KILL="+strconv.Itoa(n))
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
+		return true, nil
+	}
+	if err != nil {
+		ts.Logf("%s", out)
+	}
+	return false, err
 }
 
 // killAtChange runs a command and kills it at the nth change below dir. dead is false if it ended by itself; then it must have succeeded.
