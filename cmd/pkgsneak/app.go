@@ -21,6 +21,7 @@ func run(ctx context.Context, e *env, words []string) int {
 func dispatch(ctx context.Context, f *commandLine, app *cli.App, words []string) error {
 	req, err := parseArgs(app, words)
 	if err != nil {
+		f.verb = verbOf(app, words)
 		f.out.json = slices.Contains(words, "--json") || f.wantsJSON()
 		return err
 	}
@@ -39,6 +40,16 @@ func dispatch(ctx context.Context, f *commandLine, app *cli.App, words []string)
 		return outcome(exitUsage)
 	}
 	return app.RunContext(ctx, append([]string{app.Name}, req.argv()...))
+}
+
+// verbOf is the command of a line that cannot be read, "" if it has none.
+func verbOf(app *cli.App, words []string) string {
+	for _, word := range words {
+		if v := app.Command(word); v != nil && !v.Hidden {
+			return word
+		}
+	}
+	return ""
 }
 
 // wantsJSON reports whether the variable of --json asks for it, for answers that are given before a command has its options. The settings file is

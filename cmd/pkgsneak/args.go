@@ -59,6 +59,7 @@ type argParser struct {
 	sub     *cli.Command
 	names   []string // long names of the flags that were given, for the check against the verb
 	written []string // how they were written
+	values  []string // that they were given; "" for a switch
 }
 
 // flagInfo says what a flag is called and whether it takes a value. A name means the same in every verb; a test holds that.
@@ -181,15 +182,14 @@ func (p *argParser) flag(info flagInfo, written, value string, has bool) error {
 		}
 		p.flags = append(p.flags, fmt.Sprintf("--%s=%t", info.name, on))
 	case has:
-		if info.check != nil {
-			if err := info.check(value); err != nil {
-				return usageErrorf("flag %q: %w", written, err)
-			}
-		}
 		p.flags = append(p.flags, "--"+info.name+"="+value)
 	default:
 		p.flags = append(p.flags, "--"+info.name)
 	}
+	if info.value == "" {
+		value = ""
+	}
+	p.values = append(p.values, value)
 	p.names = append(p.names, info.name)
 	p.written = append(p.written, written)
 	return nil
@@ -202,9 +202,15 @@ func (p *argParser) check() error {
 		leaf = p.sub
 	}
 	for i, name := range p.names {
-		if !slices.ContainsFunc(leaf.Flags, func(f cli.Flag) bool { return f.Names()[0] == name }) {
+		at := slices.IndexFunc(leaf.Flags, func(f cli.Flag) bool { return f.Names()[0] == name })
+		if at < 0 {
 			what := strings.Join(p.path, " ")
 			return withHint(usageErrorf("%s has no flag %q", what, p.written[i]), "pkgsneak %s --help", what)
+		}
+		if info := newFlagInfo(leaf.Flags[at]); info.value != "" && info.check != nil {
+			if err := info.check(p.values[i]); err != nil {
+				return usageErrorf("flag %q: %w", p.written[i], err)
+			}
 		}
 	}
 	return nil

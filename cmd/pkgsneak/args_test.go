@@ -139,7 +139,7 @@ func TestFlagsMeanTheSameEverywhere(t *testing.T) {
 
 // Each flag checks its value, and has the value back that it shows: the worker of auto gets its settings that way.
 func TestFlagsKeepTheirValues(t *testing.T) {
-	given := map[string]string{"": "true", "N": "3", "TIME": "90s", "AGE": "30d", "TOPICS": "buildpkg", "NAME": "bighost"}
+	given := map[string]string{"": "true", "N": "3", "TIME": "90s", "AGE": "30d", "TOPICS": "buildpkg", "NAME": "bighost", "FPR": strings.Repeat("0A", 20)}
 	if names := doctor.Topics(); len(names) > 0 {
 		given["TOPICS"] = names[0].Name
 	}
@@ -162,7 +162,7 @@ func TestFlagsKeepTheirValues(t *testing.T) {
 }
 
 func TestFlagsRefuseValues(t *testing.T) {
-	bad := map[string][]string{"": {"maybe", ""}, "N": {"many", "0", "-1", "1.5", "99999999"}, "TIME": {"soon", "5", "-1s"}, "AGE": {"0d", "soon", "-1h", ""}, "TOPICS": {"nosuch"}}
+	bad := map[string][]string{"": {"maybe", ""}, "N": {"many", "0", "-1", "1.5", "99999999"}, "TIME": {"soon", "5", "-1s"}, "AGE": {"0d", "soon", "-1h", ""}, "TOPICS": {"nosuch"}, "NAME": {""}, "FPR": {"", "1234"}}
 	for _, name := range []string{"", "a/b", "keys", ".."} {
 		if err := (originName{new(string)}).Set(name); err == nil {
 			t.Errorf("an origin may be called %q", name)
@@ -209,6 +209,12 @@ func fieldsOf(v flag.Value) (fields []any) {
 	}
 	if n, ok := v.(originName); ok {
 		return []any{n.name}
+	}
+	if w, ok := v.(word); ok {
+		return []any{w.text}
+	}
+	if f, ok := v.(fingerprint); ok {
+		return []any{f.text}
 	}
 	for i := range list.Len() {
 		fields = append(fields, list.Index(i).Interface())

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -77,7 +79,16 @@ func (c autoRun) ignored() {
 func autoDevice(c *invocation) error {
 	role, err := auto.ParseRole(c.opt.autoMode)
 	if err != nil {
-		return &usageError{fmt.Errorf("PKGSNEAK_AUTO: %w", err)}
+		err = &usageError{fmt.Errorf("PKGSNEAK_AUTO: %w", err)}
+		if near := nearest(strings.ToLower(c.opt.autoMode), []string{string(auto.Export), string(auto.Import), string(auto.Both)}); near != "" {
+			err = withHint(err, "PKGSNEAK_AUTO=%s", near)
+		}
+		return err
+	}
+	if role == auto.None && strings.Contains(c.args[0], "/") { // typed by a person: udev gives the kernel's name. With a role, the run finds out
+		if _, err := os.Stat(c.args[0]); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("auto %q: %w", c.args[0], reason(err))
+		}
 	}
 	machine, err := c.machine()
 	if err != nil {

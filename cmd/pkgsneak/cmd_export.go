@@ -1,6 +1,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -8,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/selection"
 	"pkgsneak/sync/volume"
@@ -35,6 +40,12 @@ func export(c *invocation) error {
 	machine, err := c.machine()
 	if err != nil {
 		return err
+	}
+	if dir := c.opt.pkgdir; dir != "" && !c.opt.export.NoPackages { // named for this run: a slip of the pen would export no package
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return withHint(fmt.Errorf("export: PKGDIR %q, which --pkgdir or %s names: %w", dir, variable("pkgdir"), reason(err)),
+				"mkdir %s, if packages are to come there; for distfiles alone: --no-packages", shellWord(dir))
+		}
 	}
 	o := c.opt.export
 	o.Drive, o.Source, o.Medium = c.args[0], volume.MediumOf(machine.PKGDIR), volume.MediumOf(c.args[0])
@@ -170,7 +181,11 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 		c.out.notice("%s %s", bold("note:"), n)
 	}
 	if !r.Pretended {
-		c.out.say("Next: umount %s, and on the client: pkgsneak import %s", shellWord(p.Drive), shellWord(p.Drive))
+		unmount := "umount " + shellWord(p.Drive) + ", and "
+		if c.opt.export.AnyDirectory && !machine.IsMountPoint(p.Drive) {
+			unmount = ""
+		}
+		c.out.say("Next: %son the client: pkgsneak import %s", unmount, shellWord(p.Drive))
 	}
 }
 
@@ -182,7 +197,7 @@ func (c exportText) leftovers(r *exporter.ExportReport) {
 	for _, file := range r.Leftovers {
 		c.out.detail("    %-9s %s", red("leftover"), file)
 	}
-	c.out.say("  cleaned up     %s that an interrupted export had left", count(len(r.Leftovers), "file"))
+	c.out.say("  cleaned up     %s of earlier exports that no list names any more", count(len(r.Leftovers), "file"))
 }
 
 func readBack(r *exporter.ExportReport) string {

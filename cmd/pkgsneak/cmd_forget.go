@@ -34,6 +34,11 @@ func forgetOrigin(c *invocation) error {
 	defer done()
 	if !o.Pretend && !c.opt.yes {
 		if !c.out.asks {
+			look := o
+			look.Pretend = true
+			if _, err := forget.Forget(c.ctx, m, look, watch); err != nil {
+				return err // the line with --yes would not lead on
+			}
 			also := ""
 			if o.Unsigned {
 				also = " --unsigned"

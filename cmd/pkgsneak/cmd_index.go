@@ -31,15 +31,15 @@ type indexReport struct {
 	Written  bool           `json:"written"`
 	Packages int            `json:"packages"` // entries
 	Wrong    int            `json:"wrong"`    // --check: how many of Missing, Stale and Index there are
-	Added    []string       `json:"added,omitempty"`
-	Renewed  []string       `json:"renewed,omitempty"`
-	Moved    []string       `json:"moved,omitempty"`
-	Dropped  []string       `json:"dropped,omitempty"`
-	Missing  []payload.Item `json:"missing,omitempty"`  // --check: packages that are not in the index as they are
-	Stale    []payload.Item `json:"stale,omitempty"`    // --check: entries without a package
-	Index    []string       `json:"index,omitempty"`    // --check: what is wrong with the index as such
-	Invalid  []payload.Item `json:"left_out,omitempty"` // packages that cannot be indexed
-	Remarks  []string       `json:"notices,omitempty"`  // what was odd in the old index
+	Added    []string       `json:"added"`
+	Renewed  []string       `json:"renewed"`
+	Moved    []string       `json:"moved"`
+	Dropped  []string       `json:"dropped"`
+	Missing  []payload.Item `json:"missing"`  // --check: packages that are not in the index as they are
+	Stale    []payload.Item `json:"stale"`    // --check: entries without a package
+	Index    []string       `json:"index"`    // --check: what is wrong with the index as such
+	Invalid  []payload.Item `json:"left_out"` // packages that cannot be indexed
+	Remarks  []string       `json:"notices"`  // what was odd in the old index
 }
 
 func index(c *invocation) error {

@@ -44,10 +44,10 @@ func trustCommand(f *commandLine) *cli.Command {
 
 // trustReport is what trust did, in JSON.
 type trustReport struct {
-	Trusted  []keyReport   `json:"trusted"`            // from now on
-	Already  []keyReport   `json:"already,omitempty"`  // trusted before
-	Replaced []replacedKey `json:"replaced,omitempty"` // trusted no longer, in whose place another one is
-	Never    []keyReport   `json:"never,omitempty"`    // not wanted from now on
+	Trusted  []keyReport   `json:"trusted"`  // from now on
+	Already  []keyReport   `json:"already"`  // trusted before
+	Replaced []replacedKey `json:"replaced"` // trusted no longer, in whose place another one is
+	Never    []keyReport   `json:"never"`    // not wanted from now on
 }
 
 // replacedKey is a key and the one that took its place.

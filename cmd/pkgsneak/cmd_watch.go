@@ -1,7 +1,8 @@
 package main
 
 import (
-	"time"
+	"fmt"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -39,6 +40,12 @@ func watchDrive(c *invocation) error {
 	if place == "" {
 		return withHint(usageErrorf("watch: DRIVE is missing, and PKGSNEAK_WATCH is not set"), "pkgsneak watch /mnt/usb")
 	}
+	if err := watchable(place, c.opt.export.AnyDirectory); err != nil {
+		return err
+	}
+	if c.opt.watch.Quiet <= 0 {
+		return withHint(usageErrorf("--settle: each change would be an export; a length of time above 0 is wanted"), "--settle 10s")
+	}
 	machine, err := c.machine()
 	if err != nil {
 		return err
@@ -52,13 +59,21 @@ func watchDrive(c *invocation) error {
 		done()
 		c.watchExported(place, r, err)
 	}
-	if o.Quiet <= 0 {
-		o.Quiet = time.Millisecond
-	}
 	if err = auto.Watch(c.ctx, machine, o); err == nil {
 		c.result(exitDone, nil)
 	}
 	return err
+}
+
+// watchable refuses a place on which no drive will ever be mounted. A mount point may be made only when the drive comes; an ordinary directory is there.
+func watchable(place string, anyDirectory bool) error {
+	switch info, err := os.Stat(place); {
+	case err == nil && !info.IsDir():
+		return withHint(usageErrorf("watch: %q is no directory; DRIVE is where the drive is mounted", place), "pkgsneak watch /mnt/usb")
+	case err != nil && anyDirectory:
+		return fmt.Errorf("watch %q, with --any-directory: %w", place, reason(err))
+	}
+	return nil
 }
 
 // watchExported tells what one export of a watch did. The log has told why it failed, and the end of the program will where it ends the watch.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pkgsneak/manifest"
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/doctor"
 	"pkgsneak/sync/exporter"
@@ -394,7 +396,7 @@ var publicKey = groupOutput.of(flagSet{
 
 var newKey = groupWhat.of(flagSet{
 	{name: "name", value: "NAME", usage: "whose key it is (this host's name)",
-		to: func(o *options) flag.Value { return text{&o.keyName} }},
+		to: func(o *options) flag.Value { return word{&o.keyName} }},
 })
 
 var newName = groupWhat.of(flagSet{
@@ -409,9 +411,9 @@ var revoking = groupHow.of(flagSet{
 
 var trusting = groupHow.of(flagSet{
 	{name: "fingerprint", group: groupWhat, value: "FPR", usage: "trust the key with this fingerprint, without a question",
-		to: func(o *options) flag.Value { return text{&o.fingerprint} }},
+		to: func(o *options) flag.Value { return fingerprint{&o.fingerprint} }},
 	{name: "replaces", value: "FPR", usage: "the key takes the place of this one, which is trusted no longer", typed: true,
-		to: func(o *options) flag.Value { return text{&o.replaces} }},
+		to: func(o *options) flag.Value { return fingerprint{&o.replaces} }},
 	{name: "never", usage: "never import what the key signs, and do not report it as left out", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.never} }},
 })
@@ -607,6 +609,47 @@ func (t text) Set(s string) error {
 
 // Get implements flag.Getter.
 func (t text) Get() any { return t }
+
+// word is a text that has something in it.
+type word struct{ text *string }
+
+// String implements flag.Value.
+func (w word) String() string {
+	if w.text == nil {
+		return ""
+	}
+	return *w.text
+}
+
+// Set implements flag.Value.
+func (w word) Set(s string) error {
+	if strings.TrimSpace(s) == "" {
+		return errors.New("it is empty")
+	}
+	*w.text = s
+	return nil
+}
+
+// Get implements flag.Getter.
+func (w word) Get() any { return w }
+
+// fingerprint is that of a key, as it was written.
+type fingerprint struct{ text *string }
+
+// String implements flag.Value.
+func (f fingerprint) String() string { return word(f).String() }
+
+// Set implements flag.Value.
+func (f fingerprint) Set(s string) error {
+	if _, err := manifest.ParseFingerprint(s); err != nil {
+		return err
+	}
+	*f.text = s
+	return nil
+}
+
+// Get implements flag.Getter.
+func (f fingerprint) Get() any { return f }
 
 // originName is a name that an origin can have as it is.
 type originName struct{ name *string }

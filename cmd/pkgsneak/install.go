@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,6 +38,11 @@ func (c installer) install(o auto.InstallOptions, away bool, next func()) error 
 	if root != "" {
 		if dir, err = filepath.Abs(root); err != nil {
 			return err
+		}
+		if info, err := os.Stat(dir); err != nil && !c.opt.packaged { // a package's image is made by the way
+			return withHint(usageErrorf("--root %q: %w", root, reason(err)), "mkdir -p %s", shellWord(root))
+		} else if err == nil && !info.IsDir() {
+			return usageErrorf("--root %q: not a directory", root)
 		}
 	}
 	o.Root, o.Program, o.Packaged, o.Force = dir, program, c.opt.packaged, c.opt.force

@@ -19,7 +19,7 @@ func excludeFile(file string, drives ...string) (string, error) {
 	}
 	real, err := filepath.EvalSymlinks(filepath.Dir(file))
 	if err != nil {
-		return "", usageErrorf("--exclude-file: %w", err)
+		return "", usageErrorf("--exclude-file %q: the directory %q: %w", filepath.Base(file), filepath.Dir(file), reason(err))
 	}
 	for _, drive := range drives {
 		if drive == "" {

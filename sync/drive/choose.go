@@ -77,7 +77,7 @@ func OpenFor(verb, mount string) (*Drive, error) {
 	return d, err
 }
 
-// Within returns the mount point of the tree that a directory is, or lies in, as an absolute path; "" if
+// Within returns the mount point of the tree that a directory is, or that it or a file lies in, as an absolute path; "" if
 // it lies in none. People complete DRIVE/pkgsneak with the tab key: as a mount point it would get a tree
 // in the tree. A mount point that has a tree of its own is none of that, whatever its name.
 func Within(dir string) string {
@@ -85,7 +85,13 @@ func Within(dir string) string {
 		return ""
 	}
 	at, err := filepath.Abs(dir)
-	if info, statErr := os.Stat(dir); err != nil || statErr != nil || !info.IsDir() {
+	info, statErr := os.Stat(dir)
+	switch {
+	case err != nil || statErr != nil:
+		return ""
+	case info.Mode().IsRegular():
+		at = filepath.Dir(at)
+	case !info.IsDir():
 		return ""
 	}
 	for ; at != filepath.Dir(at); at = filepath.Dir(at) {

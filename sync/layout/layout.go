@@ -259,7 +259,9 @@ func CheckNewOrigin(name string) error {
 	stored, err := OriginName(name)
 	switch {
 	case name == "":
-		return errors.New("the name of an origin is empty")
+		return errors.New("the name is empty")
+	case err != nil && nameFault(name) != "":
+		return fmt.Errorf("%q cannot be the name of an origin: %s", name, nameFault(name))
 	case err != nil:
 		return err
 	case stored != name:

@@ -26,6 +26,13 @@ func CheckMounted(drive, pkgdir string) error {
 	return nil
 }
 
+// IsMountPoint reports whether a directory is the top of another file system than the one around it.
+func IsMountPoint(dir string) bool {
+	at, err := device(dir)
+	above, errAbove := device(dir + "/..")
+	return err == nil && errAbove == nil && at != above
+}
+
 // inMemory says whether a path lies on a file system that ends with the machine.
 func inMemory(path string) bool {
 	var st unix.Statfs_t

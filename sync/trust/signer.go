@@ -125,6 +125,9 @@ func (s Signer) Advice(place string) (do, command string) {
 	case MineHidden:
 		return "as root", "pkgsneak status " + place
 	case Former:
+		if s.Name != "" {
+			place += " --name " + fault.Quote(s.Name)
+		}
 		return "to sign it with the key of now", "pkgsneak export " + place
 	case Successor:
 		return compare, "pkgsneak import " + place + " --accept-rotation"
