@@ -34,3 +34,16 @@ func TestFreePath(t *testing.T) {
 		}
 	}
 }
+
+func TestLikePackage(t *testing.T) {
+	t.Parallel()
+	for base, want := range map[string]bool{
+		"a-1.XPAK": true, "a-1.Tbz2": true, "a-1.xpak.part": true, "a-1.gpkg.tar.zst": true, "a-1.tbz2~": true, "a-1.gpkg.tar.1": true,
+		"a-1.xpak": false, "a-1.gpkg.tar": false, "a-1.tbz2AbCdEfGh.123": false, "a-1.xpak.sig": false, "a-1.gpkg.tar.sha512": false,
+		"a-1.tar": false, "Packages": false, "xpak": false, ".xpak.part": false, "a-1.xpakx": false,
+	} {
+		if got := binpkg.LikePackage(base); got != want && !(want && binpkg.IsPartial(base)) {
+			t.Errorf("%q: %v", base, got)
+		}
+	}
+}

@@ -90,7 +90,7 @@ func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.R
 		return nil
 	}
 	if o.Record == nil {
-		c.Problem = o.Problem
+		c.Problem = trust.Reason(o.Err)
 		return nil
 	}
 	judgeClock(e.facts, e.findings, o.Signed)
@@ -159,7 +159,7 @@ func (e *driveRules) originTrust(o *inspect.OriginStatus) {
 			Why: "an import copies nothing of it", Names: []string{o.Fingerprint},
 			Fix: []Fix{advice(refusal.Signer, e.driveWord())}})
 	default:
-		e.tell(Finding{Topic: "drive", Weight: Broken, What: fmt.Sprintf("origin %q on the drive: %v", o.Dir, o.Err), Why: "an import takes nothing of it",
+		e.tell(Finding{Topic: "drive", Weight: Broken, What: fmt.Sprintf("origin %q on the drive: %s", o.Dir, trust.Reason(o.Err)), Why: "an import takes nothing of it",
 			Fix: []Fix{run("pkgsneak verify " + e.driveWord())}})
 	}
 }
