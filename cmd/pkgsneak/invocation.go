@@ -137,6 +137,9 @@ func (c *invocation) checkDrive() error {
 		return nil
 	}
 	for i := c.driveAt(); i < len(c.args); i++ { // an origin's name before it is none
+		if info, err := os.Stat(c.args[i]); err == nil && info.Mode().IsRegular() && strings.Contains(c.flags.Command.ArgsUsage, "FILE") {
+			continue // a key that lies in the tree
+		}
 		c.args[i] = c.meansDrive(c.args[i])
 	}
 	c.place = c.drive()
