@@ -206,3 +206,30 @@ func noteNamesakes(x *exporter) (err error) {
 	}
 	return noteStrangers(x, f)
 }
+
+// mostStrangers is how many of them are named one by one.
+const mostStrangers = 3
+
+// noteStrangers tells of what others exported to the drive where this machine is about to make its first key:
+// it may have been this machine, before its state directory was lost.
+func noteStrangers(x *exporter, f namesakes) error {
+	if x.key != nil {
+		return nil
+	}
+	found, err := f.strangers()
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	note := func(format string, args ...any) {
+		x.report.Notices = append(x.report.Notices, fmt.Sprintf(format, args...))
+	}
+	for _, p := range found[:min(len(found), mostStrangers)] {
+		note("this machine has no signing key yet, and the drive has origin %q, of the key %s, exported last on %s", p.Dir, p.Signer.Grouped(), fault.Time(p.Signed))
+	}
+	if more := len(found) - mostStrangers; more > 0 {
+		note("and %d more: pkgsneak status %s", more, fault.Quote(x.o.Drive))
+	}
+	note("if one of these keys was this machine's, and its state directory is lost: %s goes on with it, COPY being a copy of that directory; without one, when the clients have the new key: pkgsneak forget %s %s",
+		restore, fault.Quote(found[0].Dir), fault.Quote(x.o.Drive))
+	return nil
+}
