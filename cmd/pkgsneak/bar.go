@@ -28,6 +28,8 @@ var phaseWords = map[events.Phase]string{
 	events.PhaseProbe:    "testing the drive's capacity",
 	events.PhaseCheck:    "comparing contents",
 	events.PhaseCopy:     "copying",
+	events.PhasePack:     "packing",
+	events.PhaseUnpack:   "unpacking",
 	events.PhaseFlush:    "waiting until the drive has written everything",
 	events.PhaseReadBack: "reading back what was written",
 	events.PhaseCommit:   "committing",

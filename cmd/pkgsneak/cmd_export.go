@@ -28,10 +28,11 @@ func exportCommand(f *commandLine) *cli.Command {
 		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the drive does not have yet, removes what is\n" +
 			"no longer here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
 			"files are not touched. If the drive is pulled, it still holds either the old or the new state, complete.\n" +
-			"Files that verify found damaged on the drive are written again; --repair looks for more.\n" +
+			"Files that verify found damaged on the drive are written again; --repair looks for more. The ebuild repositories\n" +
+			"travel too, each packed into one file.\n" +
 			"A drive that is too small gets what is needed most, with what that needs: first what clients lack and wish, by the\n" +
 			"requests on the drive and those before; -p shows the choice. What every client has leaves such a drive first.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, exporting, answering, acceptClock, shrink, repair, jobs, dirs, lock),
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, exporting, answering, acceptClock, shrink, repair, jobs, dirs, lock),
 		Action: f.action(1, 1, export),
 	}
 }
@@ -89,6 +90,7 @@ func (c exportText) exportPlan(p *exporter.ExportPlan) {
 	gone, leaves := apart(p.Remove)
 	c.list(red("remove"), gone, true)
 	c.list(yellow("leaves"), leaves, true)
+	c.treesToPack(p.Trees)
 	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"compare first", p.Compare}, {"remove", gone}, {"leave behind", leaves}}, "on the drive already", p.Keep))
 	if p.Need > 0 {
 		c.out.say("needs %s, free %s", size(p.Need), size(p.Free))
@@ -172,6 +174,7 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 		if r.Kept.Files > 0 {
 			c.out.say("  kept           %s", tally(r.Kept, "file"))
 		}
+		c.treesPacked(r)
 		c.out.say("  generation     %s%s", c.generation(r.Serial), readBack(r))
 		c.took()
 		c.selection(p)

@@ -24,8 +24,9 @@ func importCommand(f *commandLine) *cli.Command {
 		Description: "Verifies the drive's signed list against the keys that are trusted here, copies into PKGDIR and DISTDIR what is\n" +
 			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
 			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.\n" +
+			"An ebuild repository comes if import brought the one here, if there is none, or with --adopt-repo.\n" +
 			"With several drives the newest state of each origin counts; what is damaged on its drive comes from another one.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, oneOrigin, importing, fitting, excluding, shrink, older, guards, accepting, acceptClock, jobs, dirs, lock),
+		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, takingRepos, oneOrigin, importing, fitting, excluding, shrink, older, guards, accepting, acceptClock, jobs, dirs, lock),
 		Action: f.action(1, maxDrives, importDrive),
 	}
 }
@@ -103,6 +104,9 @@ func importCode(report *importer.ImportReport, prune bool) int {
 	if unfit(report) {
 		code = worse(code, exitLeftOut)
 	}
+	if slices.ContainsFunc(report.Trees, (*importer.TreeImport).Missed) {
+		code = worse(code, exitLeftOut)
+	}
 	for _, o := range report.Origins {
 		if len(o.LeftOut) > 0 || prune && heldBack(o) {
 			code = worse(code, exitLeftOut)
@@ -164,6 +168,7 @@ func (c importText) importSummary(r *importer.ImportReport) {
 		}
 		c.gone(o)
 	}
+	c.trees(r)
 	if !r.Pretended && !r.Unchanged {
 		c.took()
 	}

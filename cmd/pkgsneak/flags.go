@@ -188,6 +188,22 @@ var kindsLeft = groupWhat.of(flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.export.NoDistfiles, &o.imports.NoDistfiles} }},
 })
 
+// carriedRepos says which ebuild repositories travel.
+var carriedRepos = groupWhat.of(flagSet{
+	{name: "repos", value: "LIST", usage: "ebuild repositories, with commas between; none: leave them alone", shown: "all",
+		to: func(o *options) flag.Value { return text{&o.export.Repos, &o.imports.Repos} }},
+})
+
+// takingRepos says whose ebuild repositories an import may take the place of.
+var takingRepos = groupWhat.of(flagSet{
+	{name: "adopt-repo", value: "LIST", usage: "let the drive's repository take the place of this machine's own, which is kept", typed: true,
+		to: func(o *options) flag.Value { return text{&o.imports.AdoptRepos} }},
+	{name: "repos-only", usage: "bring ebuild repositories and nothing else",
+		to: func(o *options) flag.Value {
+			return toggle{&o.imports.ReposOnly}
+		}},
+})
+
 // exporting says how to export, with or without a person to ask.
 var exporting = groupHow.of(flagSet{
 	{name: "name", group: groupWhat, value: "NAME", usage: "what this origin is called on the drive (its last name, else this host's)",

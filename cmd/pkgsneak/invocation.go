@@ -13,6 +13,7 @@ import (
 
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/importer"
 )
 
 // commandLine is what all verbs share: where they run and where they print.
@@ -132,6 +133,9 @@ func (c *invocation) drive() string {
 func (c *invocation) checkDrive() error {
 	if c.opt.export.NoPackages && c.opt.export.NoDistfiles {
 		return usageErrorf("--no-packages and --no-distfiles together leave nothing to do")
+	}
+	if c.opt.imports.ReposOnly && c.opt.imports.Repos == importer.NoRepos {
+		return usageErrorf("--repos-only and --repos none together leave nothing to do")
 	}
 	if len(c.args) == 0 || !strings.Contains(c.flags.Command.ArgsUsage, "DRIVE") {
 		return nil

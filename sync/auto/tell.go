@@ -95,6 +95,14 @@ func importWords(i *importer.ImportReport) string {
 		}
 		parts = append(parts, s+leftWords(len(o.LeftOut)))
 	}
+	for _, t := range i.Trees {
+		switch {
+		case t.Missed():
+			parts = append(parts, fmt.Sprintf("the repository %s stays as it is: %s", t.Name, t.Reason))
+		case t.Taken:
+			parts = append(parts, fmt.Sprintf("renewed the repository %s", t.Name))
+		}
+	}
 	for _, refused := range i.Refused {
 		parts = append(parts, refused.Reason)
 	}

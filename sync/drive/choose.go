@@ -52,6 +52,10 @@ func (e *EmptyMountError) Class() fault.Class { return fault.NoTree }
 // Hints say what is missing.
 func (e *EmptyMountError) Hints(string) []string { return []string{"mount the drive first"} }
 
+// Repository is the kind of a packed ebuild repository, which is no payload file: it stands in reasons
+// only.
+const Repository payload.Kind = "repository"
+
 // DriveKind returns the kind of file on a drive that a payload file is.
 func DriveKind(k payload.Kind) layout.Kind {
 	switch k {
@@ -59,6 +63,8 @@ func DriveKind(k payload.Kind) layout.Kind {
 		return layout.Package
 	case payload.Distfile:
 		return layout.Distfile
+	case Repository:
+		return layout.Archive
 	}
 	return layout.Program
 }

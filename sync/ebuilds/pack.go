@@ -60,6 +60,9 @@ func (s *Source) LeftOut() []string { return s.seen.left }
 // Bytes is what all files have together.
 func (s *Source) Bytes() int64 { return s.seen.bytes }
 
+// Files is how many files there are.
+func (s *Source) Files() int { return s.seen.files() }
+
 // Count is how many files and directories there are.
 func (s *Source) Count() int { return len(s.seen.entries) }
 

@@ -140,6 +140,9 @@ func (s *Site) decide(ctx context.Context, step *Step, repos []portage.Repo, o O
 			return err
 		}
 		switch {
+		case note.Here.Origin != step.offer.Origin && !adopt:
+			step.leaveAlone(fmt.Sprintf("the one here came from the origin %q", note.Here.Origin), adoptHint(name))
+			return nil
 		case same && note.Here.Digest == step.offer.Tree.Digest:
 			step.Action = Unchanged
 			return nil

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/portage"
 	"pkgsneak/sync/volume"
 )
 
@@ -496,9 +497,10 @@ func (s *Site) DropKept() error {
 	return nil
 }
 
-// Grants are the directories below which the repositories of this machine change: for a process that
-// confines itself. The root directory is none.
-func (s *Site) Grants() []string {
+// Grants are the directories below which repositories of this machine change, for a process that confines
+// itself: of those that import brought, of those in adopt, and where new ones come. The root directory is
+// none of them.
+func (s *Site) Grants(adopt []string) []string {
 	var dirs []string
 	add := func(dir string) {
 		if dir != "/" && !slices.Contains(dirs, dir) {
@@ -508,8 +510,16 @@ func (s *Site) Grants() []string {
 	repos, _ := s.Settings.Repos()
 	for _, r := range repos {
 		at := s.Settings.HostPath(r.Location)
-		add(filepath.Dir(at))
-		add(at)
+		if s.Notes.Note(r.Name) != nil || slices.Contains(adopt, r.Name) || isEmpty(at) {
+			add(filepath.Dir(at))
+			add(at)
+		}
+	}
+	for _, note := range s.Notes.All() {
+		add(filepath.Dir(note.Location))
+	}
+	for _, at := range portage.RepoLocations(s.Settings) {
+		add(filepath.Dir(s.Settings.HostPath(at)))
 	}
 	add(s.Settings.HostPath(filepath.Join("/", s.Settings.EPREFIX, "var/db/repos")))
 	return dirs

@@ -44,6 +44,7 @@ type exporter struct {
 	next      *nextGeneration  // what the next commit lists
 	answer    *answer          // nil: everything goes on the drive
 	taken     []*clients.Found // the requests on the drive, in the order of the report's
+	trees     *trees           // the ebuild repositories
 
 	revoked []manifest.Fingerprint // former keys whose revocation is on the drive, whatever becomes of the export
 }
@@ -142,7 +143,7 @@ func (x *exporter) remember() error {
 	if x.o.Pretend {
 		return nil
 	}
-	if err := saveCaches(x); err != nil {
+	if err := errors.Join(saveCaches(x), x.trees.save(x.o.Repos == NoRepos)); err != nil {
 		return err
 	}
 	if _, known := x.st.Exported(x.name); !known && x.committed != nil { // its name is this PKGDIR's from now on, though nothing changed

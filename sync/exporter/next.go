@@ -22,6 +22,7 @@ type nextGeneration struct {
 	changed bool             // an entry is not that of the catalogue on the drive
 	stock   *originStock
 	record  layout.Record // its descriptive fields
+	trees   *trees        // what it carries of ebuild repositories
 }
 
 func newNext() *nextGeneration {
@@ -157,6 +158,7 @@ func (n *nextGeneration) contents(serial int64, at time.Time) drivewriter.Conten
 	facts, has := n.stock.tell(n.current)
 	record := n.record
 	record.Has = has
+	n.trees.describe(&record, n.current)
 	return drivewriter.Contents{Serial: serial, At: at, Items: items, Catalogue: n.catalogue(), Facts: facts, Record: record}
 }
 

@@ -12,6 +12,7 @@ type ExportOptions struct {
 	Name         string        // the origin's name; "" takes the one this PKGDIR was exported under, else the host's name
 	NoPackages   bool          // leave the packages on the drive as they are
 	NoDistfiles  bool          // leave the distfiles on the drive as they are
+	Repos        string        // names of the ebuild repositories that the drive carries, with commas between; "": all, NoRepos: none
 	AcceptClock  bool          // the machine's clock is right, however far ahead it is
 	AllowShrink  bool          // a host that lost most of its packages means it
 	AnyDirectory bool          // Drive need not be a mounted file system of its own
@@ -51,7 +52,8 @@ type ExportPlan struct {
 	// goes there.
 	Selection *selection.Plan `json:"selection,omitempty"`
 	// Enough is the free space, in bytes, of a drive that would take everything; 0 without Selection.
-	Enough int64 `json:"enough,omitempty"`
+	Enough int64       `json:"enough,omitempty"`
+	Trees  []*TreePlan `json:"trees,omitempty"`
 }
 
 // ExportReport is what an export did. Each file of the plan is in exactly one list.
@@ -66,6 +68,7 @@ type ExportReport struct {
 	Removed   []payload.Item `json:"removed"`
 	Kept      payload.Tally  `json:"kept"`
 	LeftOut   []payload.Item `json:"left_out"`
+	Trees     []*TreePlan    `json:"trees,omitempty"`     // ebuild repositories that were packed
 	Leftovers []string       `json:"leftovers,omitempty"` // of an interrupted export, which were removed; below the origin's directory
 	Renewed   []string       `json:"renewed,omitempty"`   // README.txt and keys beside the origins, below the tree's directory
 	Written   int64          `json:"written"`             // bytes of payload

@@ -24,7 +24,7 @@ import (
 func (x *exporter) plan(ctx context.Context) error {
 	fit := func(ctx context.Context) error { return fit(ctx, x) }
 	asked := func(ctx context.Context) error { return readRequests(ctx, x) }
-	for _, step := range []func(context.Context) error{x.identify, x.openDrive, asked, x.scan, x.checkClock, x.compareAll, fit, x.guard} {
+	for _, step := range []func(context.Context) error{x.identify, x.openDrive, asked, x.scan, x.checkClock, x.compareAll, x.compareTrees, fit, x.guard} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -268,7 +268,7 @@ func (x *exporter) unchanged() (bool, error) {
 	if x.committed == nil {
 		return false, nil
 	}
-	if len(x.todo)+len(x.report.Plan.Remove)+len(x.broken.files) > 0 || !x.sameKey() || !x.next.says(x.told, x.committed.Record.Has) {
+	if len(x.todo)+len(x.report.Plan.Remove)+len(x.broken.files) > 0 || x.trees.changed || !x.sameKey() || !x.next.says(x.told, x.committed.Record.Has) {
 		x.enough()
 		x.state()
 		return false, nil

@@ -75,6 +75,9 @@ func (p *Plan) Run(ctx context.Context) (err error) {
 	p.forgetHost(files)
 	err = p.copyAll(ctx, w, files)
 	if err == nil {
+		err = p.putTrees(ctx, w)
+	}
+	if err == nil {
 		var s self
 		if s, err = running(); err == nil {
 			err = p.putProgram(ctx, w, s)
@@ -218,7 +221,7 @@ func (p *Plan) takeCommitted(w *drivewriter.Writer) {
 	if p.committed == nil || held == nil || held.Sum != p.committed.Sum {
 		return
 	}
-	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program, repository} {
 		items := held.Items(drive.DriveKind(kind))
 		for i := range items {
 			if key := (payload.Key{Kind: kind, Path: items[i].Path}); p.next.current[key] != nil {
@@ -284,6 +287,9 @@ func (p *Plan) requeue(missing []layout.Item) {
 			kind = payload.Distfile
 		case layout.Program:
 			delete(p.next.current, payload.Key{Kind: program, Path: it.Path})
+			continue
+		case layout.Archive:
+			p.trees.again(p.next.current, it.Path)
 			continue
 		}
 		key := payload.Key{Kind: kind, Path: it.Path}
@@ -398,10 +404,10 @@ func (p *Plan) leaveOut(it payload.Item, why error, hint string) {
 // sameAsCommitted reports whether, after all that was left out, there is nothing to commit.
 func (p *Plan) sameAsCommitted(w *drivewriter.Writer) bool {
 	held := w.Committed()
-	if held == nil || p.committed == nil || len(p.report.Copied)+len(p.report.Removed) > 0 || p.stale || !p.sameKey() || !p.next.says(p.told, p.committed.Record.Has) {
+	if held == nil || p.committed == nil || len(p.report.Copied)+len(p.report.Removed)+len(p.report.Trees) > 0 || p.stale || !p.sameKey() || !p.next.says(p.told, p.committed.Record.Has) {
 		return false
 	}
-	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program, repository} {
 		for _, it := range held.Items(drive.DriveKind(kind)) {
 			now, ok := p.next.current[payload.Key{Kind: kind, Path: it.Path}]
 			if !ok || now.Sum != it.Sum || kind == program && now.Stored[0] != it.Stored[0] {

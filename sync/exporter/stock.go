@@ -97,7 +97,7 @@ func (s *originStock) lastLooked(held *drive.Generation, o ExportOptions) {
 func (s *originStock) tell(current map[payload.Key]*layout.Item) (*layout.Facts, *layout.Holdings) {
 	all := maps.Clone(s.sizes)
 	for key, it := range current {
-		if _, ok := all[key]; !ok && key.Kind != program {
+		if _, ok := all[key]; !ok && key.Kind != program && key.Kind != repository {
 			all[key] = it.Size
 		}
 	}

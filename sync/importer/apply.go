@@ -53,6 +53,9 @@ func (ap *applier) carryOut(ctx context.Context) (err error) {
 	if err := ap.client.clearStaging(); err != nil {
 		return err
 	}
+	if err := ap.repos.bring(ctx, ap.importer); err != nil {
+		return err
+	}
 	return ap.finish()
 }
 
@@ -318,6 +321,9 @@ func (ap *applier) finish() error {
 		if len(in.Copied)+len(in.Pruned) > 0 {
 			ap.report.Unchanged = false
 		}
+	}
+	if ap.repos.taking() {
+		ap.report.Unchanged = false
 	}
 	ap.advise()
 	if err := ap.keep.finish(); err != nil {

@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/sandbox"
 )
@@ -16,6 +18,7 @@ import (
 // neither mount, unmount nor run a program afterwards; a caller that has to imports in a process of its
 // own.
 func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
+	o = o.whole()
 	c := sandbox.Grants{Read: slices.Concat([]string{o.Drive}, o.Further, m.Settings.Lookups())}
 	dirs := []string{m.StateDir}
 	if !o.NoPackages {
@@ -28,12 +31,46 @@ func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
 	if o.ExcludeFile != "" {
 		c.Write = append(c.Write, filepath.Dir(o.ExcludeFile))
 	}
+	if o.Repos != NoRepos && carriesRepos(append([]string{o.Drive}, o.Further...)) {
+		dirs = append(dirs, repositoryPlaces(m, o)...)
+		c.Read = append(c.Read, "/proc") // whether Portage runs
+	}
 	if o.Pretend {
 		c.Read = append(c.Read, dirs...)
 		return sandbox.Confine(c)
 	}
 	c.Write = append(c.Write, dirs...)
 	return m.ConfineWriting(c)
+}
+
+// repositoryPlaces are the directories in which ebuild repositories change places: those of the ones that
+// import brought, or that are given to it, and the place of new ones.
+func repositoryPlaces(m machine.Machine, o ImportOptions) []string {
+	site, err := siteOf(m)
+	if err != nil {
+		return nil // the import says it
+	}
+	places := site.Grants(names(o.AdoptRepos))
+	if o.Pretend {
+		return places
+	}
+	return slices.DeleteFunc(places, func(dir string) bool { // what lies around an absent one is not granted
+		return os.MkdirAll(dir, 0o755) != nil
+	})
+}
+
+// carriesRepos reports whether there is a packed repository on one of the drives: without one nothing of
+// this machine's changes. Nothing is believed of it yet.
+func carriesRepos(drives []string) bool {
+	return slices.ContainsFunc(drives, func(dir string) bool {
+		found, err := filepath.Glob(filepath.Join(globQuote(dir), layout.TreeDir, "*", layout.ReposDir, "*"+layout.ArchiveSuffix))
+		return err == nil && len(found) > 0
+	})
+}
+
+// globQuote protects what means something in a pattern.
+func globQuote(dir string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
 // maxLinked is how many files behind links can be read by a confined import. Those behind further ones count as local files with other contents.

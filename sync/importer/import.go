@@ -15,6 +15,7 @@ import (
 
 // Import verifies the drive and brings what is new into this client's PKGDIR and DISTDIR. Nothing on the drive is written, and nothing on it is believed before its signature.
 func Import(ctx context.Context, m machine.Machine, o ImportOptions, w progress.Watcher) (*ImportReport, error) {
+	o = o.whole()
 	drives, err := openDrives(append([]string{o.Drive}, o.Further...))
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func (im *importer) run(ctx context.Context) error {
 		im.report.Unchanged = true
 		return nil
 	}
-	for _, step := range []func(context.Context) error{im.openClient, im.plan} {
+	for _, step := range []func(context.Context) error{im.openClient, im.plan, im.planTrees} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -108,12 +109,12 @@ func (im *importer) confirm() (bool, error) {
 	return ok, err
 }
 
-// busy reports whether any file has to be brought in, replaced or removed.
+// busy reports whether any file or repository has to be brought in, replaced or removed.
 func (im *importer) busy() bool {
 	for _, in := range im.origins {
 		if len(in.tasks) > 0 || im.o.Prune && len(in.prune) > 0 {
 			return true
 		}
 	}
-	return false
+	return im.repos.taking()
 }

@@ -81,6 +81,7 @@ type importer struct {
 	client  *client
 	outlook *outlook
 	undo    *state.Undo // what an import before this one left
+	repos   *repositories
 
 	makeRoom   bool        // what that keeps takes the room that this one needs
 	successors []successor // keys that were accepted in the place of trusted ones

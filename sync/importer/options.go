@@ -17,10 +17,13 @@ type ImportOptions struct {
 	Origin      string   // the directory of one origin on the drive; "" imports all that are trusted
 	NoPackages  bool
 	NoDistfiles bool
-	Prune       bool // remove what came from an origin and has left it
-	Replace     bool // a distfile that is here with other contents is replaced
-	AllowShrink bool // let Prune remove more than half of an origin's packages
-	AnyArch     bool // bring in packages for another machine
+	Repos       string // names of the ebuild repositories to look at, with commas between; "": all, NoRepos: none
+	AdoptRepos  string // names of the repositories that take the place of this machine's own
+	ReposOnly   bool   // neither packages nor distfiles
+	Prune       bool   // remove what came from an origin and has left it
+	Replace     bool   // a distfile that is here with other contents is replaced
+	AllowShrink bool   // let Prune remove more than half of an origin's packages
+	AnyArch     bool   // bring in packages for another machine
 	// ExcludeFile takes the names that the line to type excludes; "": a file in the state directory if there are many.
 	ExcludeFile string
 	AnyCPU      bool // and those for another CPU
@@ -41,6 +44,12 @@ type ImportOptions struct {
 	Source          volume.Medium // MediumOf the drive, while this process was still allowed to look
 	Pretend         bool
 	Confirm         func([]*ImportPlan) (bool, error)
+}
+
+// whole says with each option what another one means by itself.
+func (o ImportOptions) whole() ImportOptions {
+	o.NoPackages, o.NoDistfiles = o.NoPackages || o.ReposOnly, o.NoDistfiles || o.ReposOnly
+	return o
 }
 
 // ImportPlan is what an import would do for one origin. Each payload file of the generation is counted in exactly one of Copy, Replace, Beside, Present, Unusable and LeftOut.
@@ -100,8 +109,9 @@ type Refused struct {
 type ImportReport struct {
 	Origins   []*OriginImport `json:"origins"`
 	Refused   []Refused       `json:"refused"`
-	Undone    int             `json:"undone,omitempty"`   // origins whose generation was taken back here, and which were passed over for that
-	Undo      *UndoNote       `json:"undo,omitempty"`     // whether this import can be taken back; nil if it changed nothing
+	Undone    int             `json:"undone,omitempty"` // origins whose generation was taken back here, and which were passed over for that
+	Undo      *UndoNote       `json:"undo,omitempty"`   // whether this import can be taken back; nil if it changed nothing
+	Trees     []*TreeImport   `json:"trees,omitempty"`
 	Unwanted  int             `json:"unwanted,omitempty"` // origins of keys that are not wanted here: no part of what should have come
 	Pretended bool            `json:"pretended,omitempty"`
 	Unchanged bool            `json:"unchanged"`

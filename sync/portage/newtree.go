@@ -1,6 +1,7 @@
 package portage
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -34,6 +35,11 @@ func RepoIn(dir string) Repo {
 // RepoLocation returns where repos.conf says that a repository lies which is not there; "" if it does
 // not say.
 func RepoLocation(s *Settings, name string) string { return s.absent[name] }
+
+// RepoLocations are the places of all repositories that repos.conf has and that are not there.
+func RepoLocations(s *Settings) []string {
+	return slices.Sorted(maps.Values(s.absent))
+}
 
 // ProfileDir is one directory of a profile's chain.
 type ProfileDir struct {

@@ -11,6 +11,8 @@ const (
 	PhaseProbe    Phase = "probe"     // looking whether a drive that was never used is as large as it says
 	PhaseCheck    Phase = "check"     // reading files whose contents are not known yet
 	PhaseCopy     Phase = "copy"      // payload: one read, one write, counted as it reaches the medium
+	PhasePack     Phase = "pack"      // an ebuild repository becomes one file
+	PhaseUnpack   Phase = "unpack"    // and a tree again
 	PhaseFlush    Phase = "flush"     // waiting for the drive to have written everything
 	PhaseReadBack Phase = "read back" // comparing what the medium holds with what was written
 	PhaseCommit   Phase = "commit"    // the new generation becomes the valid one

@@ -1,0 +1,219 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/ebuilds"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/progress"
+)
+
+// siteOf is this machine as its repositories see it.
+func siteOf(m machine.Machine) (*ebuilds.Site, error) {
+	notes, err := ebuilds.ReadNotes(m.StateDir, m.Hook)
+	if err != nil {
+		return nil, err
+	}
+	return &ebuilds.Site{Settings: m.Settings, Notes: notes, Hook: m.Hook, Dirs: map[string]string{"PKGDIR": m.PKGDIR, "DISTDIR": m.DISTDIR}}, nil
+}
+
+// wantsRepo reports whether a repository is to be looked at.
+func (o *ImportOptions) wantsRepo(name string) bool {
+	if o.Repos == "" {
+		return true
+	}
+	return o.Repos != NoRepos && slices.Contains(names(o.Repos), name)
+}
+
+// planTrees decides what becomes of the repositories that the drives carry.
+func (im *importer) planTrees(ctx context.Context) (err error) {
+	im.repos = &repositories{o: ebuilds.Options{Adopt: names(im.o.AdoptRepos), AllowOlder: im.o.AllowOlder, NoUndo: im.o.NoUndo}}
+	if im.o.Repos == NoRepos {
+		return nil
+	}
+	if im.repos.site, err = siteOf(im.m); err != nil {
+		return err
+	}
+	if !im.o.Pretend {
+		if err := im.repos.site.Recover(); err != nil {
+			return err
+		}
+	}
+	offers := offersOf(im)
+	if err := knownRepos(im, offers); err != nil {
+		return err
+	}
+	steps, err := im.repos.site.Plan(ctx, offers, im.repos.o)
+	if err != nil {
+		return err
+	}
+	for _, step := range steps {
+		t := &TreeImport{Step: step, Origin: step.Offer().Origin, Serial: step.Offer().Serial}
+		if step.Action == ebuilds.Take && !mayWrite(filepath.Dir(step.Location)) {
+			step.Action, step.Reason = ebuilds.LeftAlone, fmt.Sprintf("this user may not write in %q", filepath.Dir(step.Location))
+			step.Hints = []string{"as root: pkgsneak import DRIVE --repos-only"}
+		}
+		im.repos.trees = append(im.repos.trees, t)
+	}
+	im.report.Trees = im.repos.trees
+	return nil
+}
+
+// UnknownRepoError says that a repository was asked for that no drive carries.
+type UnknownRepoError struct {
+	Name string
+	Have []string
+}
+
+func (e *UnknownRepoError) Error() string {
+	return fmt.Sprintf("import: no accepted origin carries the ebuild repository %q", e.Name)
+}
+
+// Class is fault.Usage.
+func (e *UnknownRepoError) Class() fault.Class { return fault.Usage }
+
+// Hints name those that are carried.
+func (e *UnknownRepoError) Hints(string) []string {
+	if len(e.Have) == 0 {
+		return []string{"the drive carries none: pkgsneak export on the build host, without --repos none"}
+	}
+	return []string{"it carries " + strings.Join(e.Have, ", ")}
+}
+
+// knownRepos refuses names that nothing has, before anything is done.
+func knownRepos(im *importer, offers []ebuilds.Offer) error {
+	for _, name := range append(names(im.o.Repos), names(im.o.AdoptRepos)...) {
+		if slices.ContainsFunc(offers, func(o ebuilds.Offer) bool { return o.Name == name }) {
+			continue
+		}
+		e := &UnknownRepoError{Name: name}
+		for _, o := range offers {
+			e.Have = append(e.Have, o.Name)
+		}
+		return e
+	}
+	return nil
+}
+
+// mayWrite reports whether this process may make names in a directory, or in the deepest one on the way to
+// it that is there.
+func mayWrite(dir string) bool {
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		if !errors.Is(err, syscall.ENOENT) || dir == "/" || dir == "." {
+			return err == nil
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// offersOf are the repositories that the accepted origins carry: of each name one, that of the origin
+// that brought the one here before those of others. A drive with an older state gives none.
+func offersOf(im *importer) []ebuilds.Offer {
+	var offers []ebuilds.Offer
+	for _, in := range im.origins {
+		if in.Plan.Older && !im.o.AllowOlder {
+			continue
+		}
+		for _, r := range in.gen.Record.Repositories {
+			if r.Tree == nil || !im.o.wantsRepo(r.Name) {
+				continue
+			}
+			it, ok := in.gen.Find(layout.Archive, r.Tree.File)
+			if !ok {
+				continue
+			}
+			o := ebuilds.Offer{Name: r.Name, Origin: in.id.Name, Serial: in.gen.Serial(), Tree: *r.Tree, Size: it.Size,
+				Open: func() (io.ReadCloser, error) { return openArchive(in, it) }}
+			mine := false
+			if note := im.repos.site.Notes.Note(r.Name); note != nil && note.Here != nil {
+				for _, former := range in.former {
+					if note.Here.Origin == former.Name {
+						o.Origin = former.Name
+					}
+				}
+				mine = note.Here.Origin == o.Origin
+			}
+			i := slices.IndexFunc(offers, func(other ebuilds.Offer) bool { return other.Name == o.Name })
+			switch {
+			case i < 0:
+				offers = append(offers, o)
+			case mine:
+				offers[i] = o
+			}
+		}
+	}
+	return offers
+}
+
+// openArchive opens a packed repository on the first of the origin's drives that has it.
+func openArchive(in *incoming, it layout.Item) (io.ReadCloser, error) {
+	r, err := in.gen.Open(it)
+	for _, s := range in.further {
+		if err == nil {
+			break
+		}
+		if same, ok := s.gen.Find(layout.Archive, it.Path); ok && same.Sum == it.Sum {
+			r, err = s.gen.Open(same)
+		}
+	}
+	return r, err
+}
+
+// bring unpacks what is to be taken and lets it have its place, after the packages. One that
+// is refused leaves all else as it is.
+func (r *repositories) bring(ctx context.Context, im *importer) error {
+	if r == nil || r.site == nil {
+		return nil
+	}
+	if im.busy() {
+		if err := r.site.DropKept(); err != nil {
+			return err
+		}
+	}
+	var coming []string
+	for _, t := range r.trees {
+		if t.Action == ebuilds.Take || t.Action == ebuilds.Unchanged {
+			coming = append(coming, t.Name)
+		}
+	}
+	for _, t := range r.trees {
+		if t.Action != ebuilds.Take {
+			continue
+		}
+		tell := func(files int, bytes int64) {
+			im.w.Tell(progress.Event{Phase: progress.PhaseUnpack, Path: t.Name, Done: min(bytes, t.Bytes), Total: t.Bytes, Files: files, FilesTotal: t.Count})
+		}
+		done, err := r.site.Take(ctx, t.Step, coming, r.o, tell)
+		if err := t.note(ctx, done, err); err != nil {
+			return err
+		}
+		if t.Missed() {
+			coming = slices.DeleteFunc(coming, func(name string) bool { return name == t.Name })
+		}
+	}
+	noteTrees(im)
+	return nil
+}
+
+// noteTrees says what else a new tree asks for.
+func noteTrees(im *importer) {
+	if !slices.ContainsFunc(im.repos.trees, func(t *TreeImport) bool { return t.Taken }) {
+		return
+	}
+	if _, err := os.Stat("/usr/bin/eix-update"); err == nil {
+		im.report.Next = append(im.report.Next, "eix-update")
+	}
+}

@@ -1,0 +1,68 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"syscall"
+
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ebuilds"
+	"pkgsneak/sync/fault"
+)
+
+// NoRepos is the value of ImportOptions.Repos for which no repository is looked at.
+const NoRepos = "none"
+
+// TreeImport is an ebuild repository that a drive carries, and what was done about it.
+type TreeImport struct {
+	*ebuilds.Step
+	Origin  string `json:"origin"`
+	Serial  int64  `json:"serial"`
+	Taken   bool   `json:"taken,omitempty"`   // it is here now
+	Waiting bool   `json:"waiting,omitempty"` // it is unpacked, and gets its name when Portage does not run
+	Before  string `json:"before,omitempty"`  // where the user's own lies now
+}
+
+// Missed reports whether the tree should be here and is not.
+func (t *TreeImport) Missed() bool { return t.Waiting || t.Action == ebuilds.Refused }
+
+// repositories are the ebuild repositories of an import.
+type repositories struct {
+	site  *ebuilds.Site
+	o     ebuilds.Options
+	trees []*TreeImport
+}
+
+// names are those of a list with commas or blanks between.
+func names(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// taking reports whether a repository will be brought in.
+func (r *repositories) taking() bool {
+	return r != nil && slices.ContainsFunc(r.trees, func(t *TreeImport) bool { return t.Action == ebuilds.Take })
+}
+
+// note says what came of it. Only what is no tree's fault is an error: a drive that is gone, a full disk.
+func (t *TreeImport) note(ctx context.Context, done ebuilds.Taken, err error) error {
+	var refused *ebuilds.Refusal
+	var gone *drive.GoneError
+	switch {
+	case err == nil:
+		t.Taken, t.Before = true, done.Before
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &gone), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return err
+	case errors.Is(err, ebuilds.ErrRunning):
+		t.Waiting, t.Reason = true, err.Error()
+		t.Hints = []string{"when it has ended: pkgsneak import DRIVE --repos-only"}
+	case errors.As(err, &refused):
+		t.Action, t.Reason, t.Hints = ebuilds.Refused, refused.Reason, refused.Hints
+	default:
+		t.Action, t.Reason = ebuilds.Refused, fault.Text(err)
+	}
+	return nil
+}
