@@ -1042,12 +1042,12 @@ func (w *world) learnKey(h *computer) {
 		return
 	}
 	var line struct {
-		Report struct{ Fingerprint string }
+		Result struct{ Fingerprint string }
 	}
 	w.check(json.Unmarshal(out.Bytes(), &line))
 	for _, m := range w.hosts { // a second PKGDIR has the same
-		if m.state() == h.state() && m.key != line.Report.Fingerprint {
-			m.key = line.Report.Fingerprint
+		if m.state() == h.state() && m.key != line.Result.Fingerprint {
+			m.key = line.Result.Fingerprint
 			m.keys = append(m.keys, m.key)
 		}
 	}

@@ -331,3 +331,15 @@ func TestSyncFiles(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
+
+// The kernel is asked, and its answer counts: it syncs no file of /proc, and says so.
+func TestSyncFilesAsksTheKernel(t *testing.T) {
+	root, err := os.OpenRoot("/proc/self")
+	if err != nil {
+		t.Skipf("SKIPPED: there is no /proc: %v", err)
+	}
+	defer root.Close()
+	if err := Wrap(root, nil).SyncFiles(t.Context(), []string{"status"}); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("%v, want %v", err, unix.EINVAL)
+	}
+}

@@ -84,3 +84,45 @@ func TestAFileThatChangesWhileItIsRead(t *testing.T) {
 		}
 	}
 }
+
+// askedContext calls when it is asked whether it has ended: between the pieces of what is read.
+type askedContext struct {
+	context.Context
+	asked func()
+}
+
+func (c askedContext) Err() error {
+	c.asked()
+	return c.Context.Err()
+}
+
+// A file that somebody writes to while it is compared has no digest, and none is remembered.
+func TestAFileThatChangesWhileItIsCompared(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "a")
+	if err := os.WriteFile(name, []byte("one"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(name, old, old); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	scanned, err := root.Lstat("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := askedContext{context.Background(), func() {
+		if err := os.WriteFile(name, []byte("two"), 0o644); err != nil {
+			t.Error(err)
+		}
+	}}
+	d := &payloadDir{path: dir, root: root}
+	if sums, err := d.sum(ctx, "a", scanned); !errors.Is(err, durable.ErrChanged) {
+		t.Errorf("%x, %v", sums.Blake2b, err)
+	}
+}
