@@ -24,7 +24,7 @@ func clientsCommand(f *commandLine) *cli.Command {
 			"drive that travels, and what nobody has built, with the line that builds it. A host obeys the clients that were\n" +
 			"accepted; of others it shows the fingerprint. A client decides what is carried to it, and nothing else.\n" +
 			"Where nothing can be written to the medium, a client is added by name, and its receipts are typed: on the client,\n" +
-			"pkgsneak status --code.",
+			"pkgsneak status --receipt.",
 		Flags:  flags(common, typing, dirs),
 		Action: f.action(0, 1, clientsShow),
 		Subcommands: []*cli.Command{
@@ -242,7 +242,7 @@ func clientsAdd(c *invocation) error {
 			return err
 		}
 		c.out.say("%s %s", green("added"), bold(client.Name))
-		c.out.hint("on the client: pkgsneak status --code; then here: pkgsneak clients " + shellWord(client.Name) + " --code CODE")
+		c.out.hint("on the client: pkgsneak status --receipt; then here: pkgsneak clients " + shellWord(client.Name) + " --code CODE")
 		return done(c, clientReport{Name: client.Name})
 	})
 }

@@ -21,10 +21,10 @@ func statusCommand(f *commandLine) *cli.Command {
 		Category:  "export and import",
 		Usage:     "show what is on a drive, and what this machine did",
 		ArgsUsage: "[DRIVE]",
-		UsageText: "status [DRIVE]",
+		UsageText: "status [DRIVE]\nstatus --receipt",
 		Description: "Shows each origin on the drive: its generation and age, who signed it and whether that key is trusted here, how\n" +
 			"much it carries, and what was imported of it; then this machine's directories, keys, and last runs.",
-		Flags:  flags(common, noProgress, autoMode, dirs),
+		Flags:  flags(common, noProgress, receipt, autoMode, dirs),
 		Action: f.action(0, 1, status),
 	}
 }
@@ -41,6 +41,14 @@ func status(c *invocation) error {
 	r, err := inspect.Status(c.ctx, machine, o)
 	if err != nil {
 		return err
+	}
+	if c.opt.receipt {
+		if r.Receipts, err = inspect.Receipts(c.ctx, machine); err != nil {
+			return err
+		}
+		statusText{c}.receipts(r.Receipts)
+		c.result(exitDone, r)
+		return outcome(exitDone)
 	}
 	if r.Machine.Auto = c.opt.autoMode; r.Machine.Auto != "" {
 		r.Machine.AutoLog = pkgmachine.AutoLog(c.env.root)
@@ -67,6 +75,21 @@ func statusCode(d *inspect.DriveStatus) int {
 		}
 	}
 	return code
+}
+
+// receipts prints the codes of the last import of each origin.
+func (c statusText) receipts(list []inspect.Receipt) {
+	for _, r := range list {
+		c.out.say("%s  %s of %s, generation %s", bold(r.Code), r.Client, r.Origin, c.generation(r.Serial))
+		if r.Partly {
+			c.out.say("  it tells that some files were left out, and the host counts none of them as here")
+		}
+	}
+	if len(list) == 0 {
+		c.out.say("nothing was imported here: there is no receipt")
+		return
+	}
+	c.out.hint("on the host: pkgsneak clients " + shellWord(list[0].Client) + " --code " + list[0].Code)
 }
 
 // statusText prints a status.

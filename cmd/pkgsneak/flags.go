@@ -63,6 +63,7 @@ type options struct {
 	packaged                  bool
 
 	code        string
+	receipt     bool
 	keyName     string
 	armor       bool
 	revoke      bool
@@ -234,9 +235,15 @@ var answering = groupWhat.of(flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.export.KeepRequests} }},
 })
 
+// receipt is for what was imported from a medium to which nothing can be written.
+var receipt = groupWhat.of(flagSet{
+	{name: "receipt", usage: "print a code of 16 symbols of the last import, for pkgsneak clients on the host", typed: true,
+		to: func(o *options) flag.Value { return toggle{&o.receipt} }},
+})
+
 // typing is for receipts that people carry.
 var typing = groupWhat.of(flagSet{
-	{name: "code", value: "CODE", usage: "take the receipt that pkgsneak status --code printed on the client", typed: true,
+	{name: "code", value: "CODE", usage: "take the receipt that pkgsneak status --receipt printed on the client", typed: true,
 		to: func(o *options) flag.Value { return text{&o.code} }},
 })
 

@@ -141,6 +141,7 @@ func TestStories(t *testing.T) {
 			"ordinary":    storyOrdinary,
 			"placed":      storyPlaced,
 			"rebuild":     storyRebuild,
+			"receipt":     storyReceipt,
 			"same":        storySame,
 			"staged":      storyStaged,
 			"snapshot":    storySnapshot,
@@ -551,6 +552,17 @@ func storyFingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], fpr)
 	ts.Setenv(args[0]+"_GROUPED", manifest.Fingerprint(fpr).Grouped())
 	ts.Setenv(args[0]+"_SHORT", fpr[:8]) // as in the name of a directory
+}
+
+// receipt NAME: sets NAME to the code that status --receipt prints on this machine.
+func storyReceipt(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1)
+	ts.Check(ts.Exec("pkgsneak", "status", "--receipt"))
+	code, _, ok := strings.Cut(ts.ReadFile("stdout"), " ")
+	if !ok {
+		ts.Fatalf("no receipt")
+	}
+	ts.Setenv(args[0], code)
 }
 
 // gpghome: from here on gpg has a home of its own, whose agent ends with the story. Its path is short: the agent's socket lies in it.

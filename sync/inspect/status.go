@@ -27,6 +27,8 @@ type StatusOptions struct {
 type StatusReport struct {
 	Drive   *DriveStatus  `json:"drive,omitempty"`
 	Machine MachineStatus `json:"machine"`
+	// Receipts are those of the last imports, if they were asked for.
+	Receipts []Receipt `json:"receipts,omitempty"`
 }
 
 // DriveStatus is what lies on a drive.

@@ -9,7 +9,7 @@ import (
 
 // AutoUses says which drives and settings a run of auto uses, for people who wonder why nothing happened.
 var AutoUses = []string{
-	"drives: USB devices and memory cards with vfat, exfat, ext2, ext3, ext4, xfs or btrfs, if they carry a tree or have the label; no others",
+	"drives: USB devices and memory cards with vfat, exfat, ext2, ext3, ext4, xfs or btrfs, and optical discs, if they carry a tree or have the label; no others",
 	"never: trusting a key, asking, repairing a drive (--repair), importing an older generation (--allow-older): these are left to a person",
 }
 

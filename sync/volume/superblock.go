@@ -37,6 +37,7 @@ const maxRoot = 256 << 10
 //	exfat  "EXFAT   " at 3, 55 AA at 510; label: the entry of type 0x83 in the root directory
 //	vfat   a BIOS parameter block that makes sense, 55 AA at 510; label: the volume entry in the root directory, else of the boot sector
 //	ext4   53 EF at 1024+56; label 16 bytes at 1024+120
+//	iso9660  CD001 at 32768+1, the first volume descriptor; label 32 bytes at 32768+40
 //	btrfs  _BHRfS_M at 65536+64; label 256 bytes at 65536+299
 func Identify(r io.ReaderAt) (Superblock, error) {
 	var found []Superblock
@@ -65,6 +66,15 @@ func Identify(r io.ReaderAt) (Superblock, error) {
 }
 
 type disk struct{ r io.ReaderAt }
+
+// iso9660 recognises the primary volume descriptor (ECMA-119, 8.4) in the first place that one can have.
+func (d disk) iso9660() (label string, ok bool, err error) {
+	b, err := d.read(32768, 72)
+	if b == nil || string(b[1:6]) != "CD001" {
+		return "", false, err
+	}
+	return strings.TrimRight(string(b[40:72]), " \x00"), true, nil
+}
 
 // read reads n bytes. Behind the end of the device there are none: nil, no error.
 func (d disk) read(at int64, n int) ([]byte, error) {

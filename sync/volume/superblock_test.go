@@ -86,6 +86,19 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
+// A disc as xorriso makes it of a folder.
+func TestIdentifyDisc(t *testing.T) {
+	program, dir := tool(t, "xorriso"), t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "image")
+	run(t, program, "-as", "mkisofs", "-quiet", "-R", "-V", "PKGSNEAK", "-o", file, dir)
+	if got, err := identify(t, file); err != nil || got != (Superblock{ISO9660, "PKGSNEAK"}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
 // Windows writes a new label into the root directory alone.
 func TestIdentifyLabelOfRootDirectory(t *testing.T) {
 	file := image(t, 64, "mkfs.vfat", "-F32", "-n", "BEFORE")

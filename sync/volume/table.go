@@ -17,6 +17,7 @@ const (
 	Ext4 // ext2 and ext3 too
 	Btrfs
 	XFS
+	ISO9660 // of optical media; never written
 )
 
 // Access is a way in which a file system is mounted.
@@ -93,6 +94,7 @@ var table = [...]traits{
 		mount:  [3]string{Peek: "norecovery", Read: "norecovery"},
 		repair: "xfs_repair", reserve: ReserveHoles, links: true,
 	},
+	ISO9660: {name: "iso9660", magic: unix.ISOFS_SUPER_MAGIC, superblock: disk.iso9660},
 }
 
 const (
