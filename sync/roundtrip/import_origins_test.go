@@ -401,14 +401,13 @@ func TestADirectoryOfOneKindStopsNotTheOther(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	aFile := func(t *testing.T, dir string) { remove(t, dir); write(t, dir, "a file") }
 	aLink := func(t *testing.T, dir string) {
 		remove(t, dir)
 		if err := os.Symlink("nowhere", dir); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, harm := range map[string]func(*testing.T, string){"read-only": readOnly, "a file": aFile, "a dangling link": aLink} {
+	for name, harm := range map[string]func(*testing.T, string){"read-only": readOnly, "a dangling link": aLink} {
 		for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 			t.Run(fmt.Sprint(kind, " ", name), func(t *testing.T) {
 				client := newMachine(t, "client", epoch)
@@ -425,6 +424,36 @@ func TestADirectoryOfOneKindStopsNotTheOther(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// A file in the place of PKGDIR or DISTDIR is a wrong setting, and said before anything is copied.
+func TestAFileInThePlaceOfADirectory(t *testing.T) {
+	t.Parallel()
+	host, mount := newMachine(t, "host", epoch), t.TempDir()
+	pack(t, host.PKGDIR, "xpak-classic")
+	write(t, filepath.Join(host.DISTDIR, "new.tar"), "new")
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		client := newMachine(t, "client", epoch)
+		trustEach(t, client, host)
+		dir, other := client.PKGDIR, client.DISTDIR
+		if kind == payload.Distfile {
+			dir, other = other, dir
+		}
+		remove(t, dir)
+		write(t, dir, "a file")
+		var file *drive.NoDirectoryError
+		if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, nil); !errors.As(err, &file) || file.Dir != dir {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if got := files(t, other); len(got) > 0 {
+			t.Errorf("%s: copied %v", kind, got)
+		}
+		leave := importer.ImportOptions{Drive: mount, NoPackages: kind == payload.Package, NoDistfiles: kind == payload.Distfile}
+		if r := mustImport(t, client, leave); len(r.Origins[0].Copied) == 0 {
+			t.Errorf("%s: without it nothing comes", kind)
 		}
 	}
 }
