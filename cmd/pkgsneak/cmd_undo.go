@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -14,8 +15,8 @@ func undoCommand(f *commandLine) *cli.Command {
 		Category:  "export and import",
 		Usage:     "take the last import back",
 		UsageText: "undo",
-		Description: "PKGDIR and DISTDIR are as they were before the last import that changed anything: what it replaced or removed is\n" +
-			"put back, what it brought goes, and the index is made anew. Files that were built, fetched or edited since stay,\n" +
+		Description: "PKGDIR, DISTDIR and ebuild repositories are as they were before the last import that changed anything: what it\n" +
+			"replaced or removed is put back, what it brought goes, and the index is made anew. Files that were built, fetched or edited since stay,\n" +
 			"and are named. Trust, revocations and the highest generation stay as they are; auto does not bring in again what\n" +
 			"was taken back, an import by hand may. Nothing is installed or removed: the last line is what to type for that.\n" +
 			"What an import replaces is kept until the next one that changes anything, or until its room is needed.",
@@ -54,7 +55,7 @@ func undoImport(c *invocation) error {
 	done()
 	text.summary(r)
 	code := exitDone
-	if len(r.Stays) > 0 {
+	if len(r.Stays) > 0 || slices.ContainsFunc(r.Repositories, func(x undo.Repository) bool { return x.Reason != "" }) {
 		code = exitLeftOut
 	}
 	c.result(code, r)
@@ -121,6 +122,17 @@ func (c undoText) summary(r *undo.Report) {
 				break
 			}
 			c.out.alert("    %s: %s", it.Path, it.Reason)
+		}
+	}
+	for _, x := range r.Repositories {
+		switch {
+		case x.Reason != "":
+			c.out.warn("the repository %s stays as it is: %s", x.Name, x.Reason)
+			c.out.hint(x.Hints...)
+		case r.Pretended:
+			c.out.say("the repository %s goes back to what it was before (%s)", x.Name, x.Location)
+		default:
+			c.out.say("the repository %s is what it was before (%s)", x.Name, x.Location)
 		}
 	}
 	for _, it := range r.Removed {

@@ -33,6 +33,9 @@
 // order are those of the index that was kept, but TIMESTAMP rises: others may have a copy of the
 // one in between.
 //
+// Ebuild repositories that the import replaced or brought change places last (ebuilds.Site.GoBack); one
+// that was changed since stays.
+//
 // # What does not go back
 //
 // Trust, revocations and the highest serial stay as they are. The generation is remembered as taken

@@ -25,6 +25,9 @@ func sameFile(a, b fs.FileInfo) bool { return os.SameFile(a, b) }
 
 // run does what was planned.
 func (u *undo) run(ctx context.Context) error {
+	if u.u.Change == nil {
+		return u.trees.run(ctx, u.report.Repositories)
+	}
 	u.u.Mark(u.m.Now())
 	u.c.State = state.Undoing
 	if err := state.SaveUndo(u.st, u.u); err != nil {
@@ -53,6 +56,9 @@ func (u *undo) run(ctx context.Context) error {
 		}
 	}
 	if err := errors.Join(u.removeLists(), u.saveBack()); err != nil {
+		return err
+	}
+	if err := u.trees.run(ctx, u.report.Repositories); err != nil {
 		return err
 	}
 	return u.end()

@@ -21,6 +21,8 @@ type Options struct {
 	Pretend bool // change nothing
 	// Confirm is asked before anything changes; nil is a yes.
 	Confirm func(*Report) (bool, error)
+
+	proc string // where processes are seen, in tests; "": /proc
 }
 
 // Origin is a generation that is taken back.
@@ -33,19 +35,20 @@ type Origin struct {
 // Report is what an undo does. Each file of the import that is not as it was before is in one of the
 // lists.
 type Report struct {
-	Imported  time.Time      `json:"imported,omitzero"` // when the import began
-	Ended     bool           `json:"ended,omitempty"`   // it did not come to its end
-	Drives    []string       `json:"drives"`
-	Origins   []Origin       `json:"origins"`
-	Removed   []payload.Item `json:"removed"`  // the import had brought them
-	Restored  []payload.Item `json:"restored"` // as they were before
-	Stays     []payload.Item `json:"stays"`    // not as before the import, with the reason
-	Packages  int            `json:"packages"` // entries in the index now
-	Pretended bool           `json:"pretended,omitempty"`
-	Unchanged bool           `json:"unchanged"`     // there was nothing to take back
-	Last      time.Time      `json:"last,omitzero"` // where there was nothing: when an import was taken back before
-	Back      *Back          `json:"back,omitempty"`
-	Notices   []string       `json:"notices"`
+	Imported     time.Time      `json:"imported,omitzero"` // when the import began
+	Ended        bool           `json:"ended,omitempty"`   // it did not come to its end
+	Drives       []string       `json:"drives"`
+	Origins      []Origin       `json:"origins"`
+	Removed      []payload.Item `json:"removed"`  // the import had brought them
+	Restored     []payload.Item `json:"restored"` // as they were before
+	Stays        []payload.Item `json:"stays"`    // not as before the import, with the reason
+	Packages     int            `json:"packages"` // entries in the index now
+	Repositories []Repository   `json:"repositories"`
+	Pretended    bool           `json:"pretended,omitempty"`
+	Unchanged    bool           `json:"unchanged"`     // there was nothing to take back
+	Last         time.Time      `json:"last,omitzero"` // where there was nothing: when an import was taken back before
+	Back         *Back          `json:"back,omitempty"`
+	Notices      []string       `json:"notices"`
 }
 
 // undo is one undo on its way.
@@ -61,6 +64,7 @@ type undo struct {
 	caches  map[payload.Kind]*state.Cache
 	locks   []*durable.Lock
 	files   []file
+	trees   trees
 	report  *Report
 }
 
@@ -78,7 +82,14 @@ func Undo(ctx context.Context, m machine.Machine, o Options, w progress.Watcher)
 	if u.u, err = state.ReadUndo(st); err != nil {
 		return nil, err
 	}
-	if u.c = u.u.Change; u.c == nil {
+	if u.trees, err = readTrees(m, o); err != nil {
+		return nil, err
+	}
+	u.report.Repositories = u.trees.list()
+	if u.c = u.u.Change; u.c == nil && len(u.trees.notes) > 0 { // repositories alone
+		u.c = &state.Changed{When: m.Now(), PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR}
+	}
+	if u.c == nil {
 		u.report.Unchanged = true
 		for _, x := range u.u.Undone {
 			if x.When.After(u.report.Last) {
@@ -195,7 +206,10 @@ func (u *undo) store(kind payload.Kind) *durable.Store {
 // installed packages, and writes PKGDIR, DISTDIR and the state directory.
 func Confine(m machine.Machine, o Options) sandbox.Confined {
 	dirs := []string{m.StateDir, m.PKGDIR, m.DISTDIR}
-	c := sandbox.Grants{Read: m.Settings.Lookups()}
+	if t, err := readTrees(m, Options{Pretend: true}); err == nil { // the undo says it
+		dirs = append(dirs, t.places()...)
+	}
+	c := sandbox.Grants{Read: append(m.Settings.Lookups(), "/proc")} // whether Portage runs
 	if o.Pretend {
 		c.Read = append(c.Read, dirs...)
 		return sandbox.Confine(c)

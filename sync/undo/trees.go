@@ -1,0 +1,73 @@
+package undo
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"pkgsneak/sync/ebuilds"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/machine"
+)
+
+// Repository is an ebuild repository that the import replaced or brought.
+type Repository struct {
+	Name     string   `json:"name"`
+	Location string   `json:"location"`
+	Reason   string   `json:"reason,omitempty"` // why it stays as it is; "": it is as before the import
+	Hints    []string `json:"hints,omitempty"`
+}
+
+// trees are the ebuild repositories that can be taken back. Their notes are their own (package ebuilds).
+type trees struct {
+	site  *ebuilds.Site
+	notes []*ebuilds.Note
+}
+
+// readTrees reads which there are; where something may change, what a run left that was ended is finished first.
+func readTrees(m machine.Machine, o Options) (trees, error) {
+	notes, err := ebuilds.ReadNotes(m.StateDir, m.Hook)
+	if err != nil {
+		return trees{}, err
+	}
+	site := &ebuilds.Site{Settings: m.Settings, Notes: notes, Hook: m.Hook, Proc: o.proc, Dirs: map[string]string{"PKGDIR": m.PKGDIR, "DISTDIR": m.DISTDIR}}
+	if !o.Pretend {
+		if err := site.Recover(); err != nil {
+			return trees{}, err
+		}
+	}
+	return trees{site, notes.Reverts()}, nil
+}
+
+// places are the directories in which the repositories change places.
+func (t trees) places() (dirs []string) {
+	for _, n := range t.notes {
+		dirs = append(dirs, filepath.Dir(n.Location))
+	}
+	return dirs
+}
+
+func (t trees) list() []Repository {
+	list := []Repository{}
+	for _, n := range t.notes {
+		list = append(list, Repository{Name: n.Name, Location: n.Location})
+	}
+	return list
+}
+
+// run lets them change places again. One that was changed since, or that is in use, stays, with the reason.
+func (t trees) run(ctx context.Context, list []Repository) error {
+	for i := range list {
+		err := t.site.GoBack(ctx, list[i].Name)
+		var refused *ebuilds.Refusal
+		switch {
+		case errors.As(err, &refused):
+			list[i].Reason, list[i].Hints = refused.Reason, refused.Hints
+		case errors.Is(err, ebuilds.ErrRunning):
+			list[i].Reason, list[i].Hints = fault.Text(err), []string{"when it has ended: pkgsneak undo"}
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
