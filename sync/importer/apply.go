@@ -88,11 +88,11 @@ func (ap *applier) apply(ctx context.Context, in *incoming) error {
 // own from now on.
 func (ap *applier) saveImports(in *incoming) error {
 	for kind, m := range in.imports {
-		if err := ap.st.Pending(in.id, stateKind(kind)).Settle(m); err != nil {
+		if err := ap.st.Pending(in.id, kind).Settle(m); err != nil {
 			return err
 		}
-		for _, id := range takenOver(ap.st, stateKind(kind), in.id, append(slices.Clone(in.former), in.known)...) {
-			if err := ap.st.Pending(id, stateKind(kind)).Settle(nil); err != nil {
+		for _, id := range takenOver(ap.st, kind, in.id, append(slices.Clone(in.former), in.known)...) {
+			if err := ap.st.Pending(id, kind).Settle(nil); err != nil {
 				return err
 			}
 		}
@@ -187,7 +187,7 @@ func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*t
 			list = append(list, placed{task: added[p.Index], at: p.Local})
 		}
 		ap.keep.note(list)
-		return n.save(ap.st, state.Packages)
+		return n.save(ap.st, payload.Package)
 	}
 	r, err := ap.client.pkgdir.Commit(ctx, change, ap.indexOptions(in.catalogue.Header))
 	if err != nil {
@@ -357,7 +357,7 @@ func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*t
 		ap.client.distdir.Keep = ap.keep.keeper(payload.Distfile)
 		ap.keep.note(list)
 	}
-	if err := n.save(ap.st, state.Distfiles); err != nil {
+	if err := n.save(ap.st, payload.Distfile); err != nil {
 		return err
 	}
 	r, err := ap.client.distdir.Place(ctx, files)

@@ -257,7 +257,7 @@ func keptHere(m machine.Machine, u *state.Undo, kind payload.Kind) (bytes int64)
 		return 0
 	}
 	for _, f := range u.Change.Files {
-		if f.Kept > 0 && f.Kind == stateKind(kind) {
+		if f.Kept > 0 && f.Kind == kind {
 			bytes = payload.Plus(bytes, f.Was.Size)
 		}
 	}

@@ -143,13 +143,6 @@ func (im *importer) wants(k payload.Kind) bool {
 	return k == payload.Package && !im.o.NoPackages || k == payload.Distfile && !im.o.NoDistfiles
 }
 
-func stateKind(k payload.Kind) state.Kind {
-	if k == payload.Package {
-		return state.Packages
-	}
-	return state.Distfiles
-}
-
 // successor is a key that was accepted in the place of an old one.
 type successor struct {
 	old manifest.Fingerprint

@@ -113,7 +113,7 @@ func newKeeping(im *importer) *keeping {
 	return k
 }
 
-func placeKey(kind state.Kind, local string) string { return string(kind) + "/" + local }
+func placeKey(kind payload.Kind, local string) string { return string(kind) + "/" + local }
 
 // keeper is that of a kind, which is about to be changed; nil if nothing is kept.
 func (k *keeping) keeper(kind payload.Kind) *durable.Keeper {
@@ -157,7 +157,7 @@ func (k *keeping) note(list []placed) {
 
 // add notes one file. The first contents of a name are those that an undo brings back.
 func (k *keeping) add(p placed) {
-	kind := stateKind(p.kind)
+	kind := p.kind
 	key := placeKey(kind, p.at)
 	f := k.files[key]
 	if f == nil {
@@ -288,12 +288,12 @@ func (k *keeping) removeKept(prefix string) {
 		}
 		var files []string
 		for _, f := range k.old {
-			if f.Kept > 0 && f.Kind == stateKind(kind) {
+			if f.Kept > 0 && f.Kind == kind {
 				files = append(files, f.Local)
 			}
 		}
 		for _, f := range k.files {
-			if f.Kept > 0 && f.Kind == stateKind(kind) {
+			if f.Kept > 0 && f.Kind == kind {
 				files = append(files, f.Local)
 			}
 		}

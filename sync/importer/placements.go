@@ -111,11 +111,11 @@ func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 		p.remember(in.id, in, in.imports[kind])
 		here = append(append(here, in.former...), in.id, in.known)
 	}
-	for _, id := range im.st.Importers(stateKind(kind)) {
+	for _, id := range im.st.Importers(kind) {
 		if key, ok := im.trusted.Ring.Find(id.Key); !ok || key.Revoked() || slices.Contains(here, id) {
 			continue // what came under a key that is not trusted any longer is nobody's
 		}
-		rows, err := im.st.Imports(id, stateKind(kind))
+		rows, err := im.st.Imports(id, kind)
 		if err != nil {
 			return nil, err
 		}

@@ -15,7 +15,7 @@ func settlePending(ctx context.Context, im *importer, in *incoming) error {
 			continue // the directory may only not be mounted
 		}
 		for _, id := range append(slices.Clone(in.former), in.known, in.id) {
-			pending := im.st.Pending(id, stateKind(kind))
+			pending := im.st.Pending(id, kind)
 			rows, err := pending.Rows()
 			if err != nil {
 				return err
@@ -101,7 +101,7 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	in.imports = make(map[payload.Kind]map[string]state.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if im.wants(kind) {
-			if in.imports[kind], err = rememberedRows(im.st, stateKind(kind), append(slices.Clone(in.former), in.known, in.id)...); err != nil {
+			if in.imports[kind], err = rememberedRows(im.st, kind, append(slices.Clone(in.former), in.known, in.id)...); err != nil {
 				return err
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
@@ -33,7 +34,7 @@ func formerOf(know trust.View, st *state.Dir, key manifest.Fingerprint, names []
 
 // rememberedRows are the files of a kind that came in from an origin, under the names and keys that it had one after
 // another.
-func rememberedRows(st *state.Dir, kind state.Kind, ids ...state.OriginID) (map[string]state.Import, error) {
+func rememberedRows(st *state.Dir, kind payload.Kind, ids ...state.OriginID) (map[string]state.Import, error) {
 	rows := make(map[string]state.Import)
 	for _, id := range ids {
 		more, err := st.Imports(id, kind)
@@ -47,7 +48,7 @@ func rememberedRows(st *state.Dir, kind state.Kind, ids ...state.OriginID) (map[
 
 // takenOver are those of an origin's former names and keys under which rows of a kind are remembered: they are its own
 // from now on.
-func takenOver(st *state.Dir, kind state.Kind, now state.OriginID, former ...state.OriginID) []state.OriginID {
+func takenOver(st *state.Dir, kind payload.Kind, now state.OriginID, former ...state.OriginID) []state.OriginID {
 	here := st.Importers(kind)
 	return slices.DeleteFunc(former, func(id state.OriginID) bool { return id == now || !slices.Contains(here, id) })
 }

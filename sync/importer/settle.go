@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/state"
 )
 
@@ -18,7 +19,7 @@ func (n notes) add(id state.OriginID, path string, i state.Import) {
 	n[id][path] = i
 }
 
-func (n notes) save(st *state.Dir, kind state.Kind) error {
+func (n notes) save(st *state.Dir, kind payload.Kind) error {
 	for id, rows := range n {
 		if err := st.Pending(id, kind).Save(rows); err != nil {
 			return err

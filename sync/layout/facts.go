@@ -283,6 +283,8 @@ type factsReader struct {
 	facts *Facts
 	flags []*Flags
 	line  int
+
+	packages, distfiles factNames
 }
 
 func (p *factsReader) failed(reason string) error {
@@ -345,14 +347,10 @@ func (p *factsReader) readPackage(fields []string) string {
 	case n > 0:
 		it.Flags = p.flags[n-1]
 	}
-	list := p.facts.Packages
-	switch {
-	case len(list) == maxFactNames:
-		return fmt.Sprintf("more than %d packages", maxFactNames)
-	case len(list) > 0 && list[len(list)-1].Path >= name:
-		return fmt.Sprintf("package %q: not in order", name)
+	if reason := p.packages.add("package", name); reason != "" {
+		return reason
 	}
-	p.facts.Packages = append(list, it)
+	p.facts.Packages = append(p.facts.Packages, it)
 	return packageFault(it)
 }
 
@@ -363,15 +361,29 @@ func (p *factsReader) readDistfile(fields []string) string {
 		return reason
 	}
 	it := DistfileFacts{Name: name, Size: numbers[0]}
-	list := p.facts.Distfiles
-	switch {
-	case len(list) == maxFactNames:
-		return fmt.Sprintf("more than %d distfiles", maxFactNames)
-	case len(list) > 0 && list[len(list)-1].Name >= name:
-		return fmt.Sprintf("distfile %q: not in order", name)
+	if reason := p.distfiles.add("distfile", name); reason != "" {
+		return reason
 	}
-	p.facts.Distfiles = append(list, it)
+	p.facts.Distfiles = append(p.facts.Distfiles, it)
 	return distfileFault(it)
+}
+
+// factNames is what was read of a list of names: not more than a bound, in order, each once.
+type factNames struct {
+	count int
+	last  string
+}
+
+// add takes the next name. The reason is "" if it may come there.
+func (l *factNames) add(kind, name string) (reason string) {
+	switch {
+	case l.count == maxFactNames:
+		return fmt.Sprintf("more than %d %ss", maxFactNames, kind)
+	case l.count > 0 && l.last >= name:
+		return fmt.Sprintf("%s %q: not in order", kind, name)
+	}
+	l.count, l.last = l.count+1, name
+	return ""
 }
 
 // readFields reads a name and numbers.

@@ -14,6 +14,7 @@ import (
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/request"
@@ -134,12 +135,12 @@ func (g *gatherer) receipts() {
 			return ok && here[sum]
 		}))
 	}
-	for _, id := range g.st.Importers(state.Packages) {
+	for _, id := range g.st.Importers(payload.Package) {
 		seen, known := g.st.Seen(id)
 		if told[id] || !known || layout.CheckOriginName(id.Name) != nil || len(g.record.Receipts) >= request.MaxReceipts {
 			continue
 		}
-		files, err := g.st.Imports(id, state.Packages)
+		files, err := g.st.Imports(id, payload.Package)
 		if err != nil {
 			g.problem("origin %q: %v", id.Name, err)
 			continue

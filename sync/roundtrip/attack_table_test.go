@@ -1219,7 +1219,7 @@ func (a *arena) pruned() {
 	st, err := state.Open(a.t.Context(), a.client.StateDir, state.Options{ReadOnly: true})
 	a.must(err)
 	defer st.Close()
-	brought, err := st.Imports(state.OriginID{Key: a.key.key(a.t, 0).Fingerprint(), Name: "host"}, state.Packages)
+	brought, err := st.Imports(state.OriginID{Key: a.key.key(a.t, 0).Fingerprint(), Name: "host"}, payload.Package)
 	a.must(err)
 	for _, i := range brought {
 		a.disposable = append(a.disposable, filepath.Join(a.client.PKGDIR, i.Local))

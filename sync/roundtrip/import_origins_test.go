@@ -20,7 +20,6 @@ import (
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
-	"pkgsneak/sync/state"
 )
 
 // twoOrigins are two hosts that exported to one drive, and a client that trusts both.
@@ -515,7 +514,7 @@ func TestRowsOfFilesThatAreGone(t *testing.T) {
 		write(t, filepath.Join(host.DISTDIR, strings.Repeat("n", i+1)+".tar"), "new")
 		mustExport(t, host, exporter.ExportOptions{Drive: small, NoPackages: true})
 		r := mustImport(t, client, importer.ImportOptions{Drive: small})
-		rows(t, client, state.Packages, left...)
+		rows(t, client, payload.Package, left...)
 		held := r.Origins[0].Plan.Held
 		if i == 0 && (len(held) != 1 || held[0].Tally.Files != len(left)) || i == 1 && len(held) > 0 {
 			t.Errorf("held: %+v, of %d that are left", held, len(left))
@@ -532,7 +531,7 @@ func TestRowsOfFilesThatAreGone(t *testing.T) {
 		t.Errorf("more than half of what is here was pruned: %+v", r.Origins[0].Pruned)
 	}
 	mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true, AllowShrink: true})
-	rows(t, client, state.Packages, left[len(left)-1])
+	rows(t, client, payload.Package, left[len(left)-1])
 }
 
 // Two drives take turns, and one of them goes without a kind: what it carries of that kind is of the last export that looked, and replaces nothing that came later.

@@ -18,6 +18,7 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/reindex"
 	"pkgsneak/sync/state"
 )
@@ -151,8 +152,8 @@ func TestImportEndedBeforeEachOperation(t *testing.T) {
 func (k *killed) check(t *testing.T, m machine.Machine) {
 	t.Helper()
 	k.checkFiles(t, m)
-	rows(t, m, state.Packages, killedReplaced, killedNew)
-	rows(t, m, state.Distfiles, killedDist)
+	rows(t, m, payload.Package, killedReplaced, killedNew)
+	rows(t, m, payload.Distfile, killedDist)
 }
 
 func (k *killed) checkFiles(t *testing.T, m machine.Machine) {
@@ -171,7 +172,7 @@ func (k *killed) checkFiles(t *testing.T, m machine.Machine) {
 }
 
 // rows compares the state with what has to be in it: nothing more, and nothing unsettled.
-func rows(t *testing.T, m machine.Machine, kind state.Kind, want ...string) {
+func rows(t *testing.T, m machine.Machine, kind payload.Kind, want ...string) {
 	t.Helper()
 	st, err := state.Open(t.Context(), m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
@@ -208,8 +209,8 @@ func TestOrderOfForgetting(t *testing.T) {
 	rec := &durabletest.Recorder{}
 	m := k.at(t, rec.Hook)
 	mustImport(t, m, importer.ImportOptions{Drive: k.second, Prune: true, Workers: 1})
-	rows(t, m, state.Packages, killedReplaced, killedNew)
-	rows(t, m, state.Distfiles, killedDist)
+	rows(t, m, payload.Package, killedReplaced, killedNew)
+	rows(t, m, payload.Distfile, killedDist)
 	after := func(root, what string, from int) int {
 		t.Helper()
 		for i, c := range rec.All() {
@@ -321,11 +322,11 @@ func TestSharedFileOfARunThatEnded(t *testing.T) {
 	for _, key := range ring {
 		name := strings.TrimPrefix(key.UserID(), "pkgsneak on ")
 		id := state.OriginID{Key: key.Fingerprint(), Name: name}
-		have, err := st.Imports(id, state.Distfiles)
+		have, err := st.Imports(id, payload.Distfile)
 		if err != nil {
 			t.Fatal(err)
 		}
-		pending, err := st.Pending(id, state.Distfiles).Rows()
+		pending, err := st.Pending(id, payload.Distfile).Rows()
 		if err != nil {
 			t.Fatal(err)
 		}

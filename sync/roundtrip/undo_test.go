@@ -207,8 +207,8 @@ func TestUndoEndedBeforeEachOperation(t *testing.T) {
 		if d := differ(before, world(t, m)); len(d) > 0 || len(r.Stays) > 0 {
 			t.Fatalf("%s: not as before: %q, stays %v", what, d, r.Stays)
 		}
-		rows(t, m, state.Packages, killedReplaced, killedPruned)
-		rows(t, m, state.Distfiles, killedDist, killedGone)
+		rows(t, m, payload.Package, killedReplaced, killedPruned)
+		rows(t, m, payload.Distfile, killedDist, killedGone)
 		mustImport(t, m, importer.ImportOptions{Drive: k.third, Prune: true})
 		k.check(t, m)
 		if t.Failed() {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/payload"
 )
 
 // status is a file's as the kernel tells it.
@@ -304,7 +305,7 @@ func FuzzParseDigests(f *testing.F) {
 }
 
 func FuzzParseImports(f *testing.F) {
-	id := importsID{host, Packages}
+	id := importsID{host, payload.Package}
 	f.Add("pkgsneak imports 1\t" + string(host.Key) + "\tbighost\tpackages\na\\t\tb\t5\t" + strings.Repeat("0f", 64) + "\nend\t1\n")
 	f.Add("pkgsneak imports 1\t" + string(host.Key) + "\tbighost\tpackages\nend\t0\n")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -13,16 +13,20 @@ import (
 	"strings"
 
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/payload"
 )
 
-// Kind tells the two kinds of payload apart.
-type Kind string
+// kindName is a kind as the files of the state directory have it: "packages", "distfiles".
+func kindName(k payload.Kind) string { return string(k) + "s" }
 
-// The kinds.
-const (
-	Packages  Kind = "packages"
-	Distfiles Kind = "distfiles"
-)
+// kindOf is the kind of a name; another name is marked, and is no kind.
+func kindOf(name string) payload.Kind {
+	kind, _ := strings.CutSuffix(name, "s")
+	if kindName(payload.Kind(kind)) != name {
+		return payload.Kind(name + "?")
+	}
+	return payload.Kind(kind)
+}
 
 // An Import says what a file of an origin was brought in as. The file at Local is the origin's while
 // it has this size and sum, and a local one otherwise.
@@ -49,7 +53,7 @@ func importsFile(id importsID) string {
 		sum := digest.Bytes([]byte(id.Name))
 		name = name[:cutName] + "%-" + hex.EncodeToString(sum[:16])
 	}
-	return path.Join(importsDir, string(id.Key)+"."+name+"."+string(id.Kind))
+	return path.Join(importsDir, string(id.Key)+"."+name+"."+kindName(id.Kind))
 }
 
 // pendingFile is where the steps of id are noted that may have been taken.
@@ -64,12 +68,12 @@ func pendingTable(id importsID) table {
 }
 
 func importsTable(id importsID) table {
-	return table{kind: "pkgsneak imports", version: 1, about: []string{string(id.Key), id.Name, string(id.Kind)}, fields: 4}
+	return table{kind: "pkgsneak imports", version: 1, about: []string{string(id.Key), id.Name, kindName(id.Kind)}, fields: 4}
 }
 
 // Imports returns what was brought in from the origin, by the origin's path. Nothing ever brought in
 // is an empty map.
-func (st *Dir) Imports(id OriginID, kind Kind) (map[string]Import, error) {
+func (st *Dir) Imports(id OriginID, kind payload.Kind) (map[string]Import, error) {
 	key := importsID{id, kind}
 	file, known := st.memory.imports[key]
 	if !known {
@@ -87,7 +91,7 @@ func (st *Dir) Imports(id OriginID, kind Kind) (map[string]Import, error) {
 }
 
 // Importers returns the origins of which files of that kind were brought in, in a fixed order.
-func (st *Dir) Importers(kind Kind) []OriginID {
+func (st *Dir) Importers(kind payload.Kind) []OriginID {
 	var ids []OriginID
 	for _, id := range slices.SortedFunc(maps.Keys(st.memory.imports), importsID.compare) {
 		if id.Kind == kind {
@@ -105,7 +109,9 @@ type Pending struct {
 }
 
 // Pending returns the notes of an origin and kind.
-func (st *Dir) Pending(id OriginID, kind Kind) Pending { return Pending{st, importsID{id, kind}} }
+func (st *Dir) Pending(id OriginID, kind payload.Kind) Pending {
+	return Pending{st, importsID{id, kind}}
+}
 
 // Rows returns what Save has noted and Settle has not settled.
 func (p Pending) Rows() (map[string]Import, error) {
@@ -172,7 +178,7 @@ func parseImports(t table, text string) (map[string]Import, int, error) {
 }
 
 // SaveImports replaces what is remembered of the origin and kind.
-func (st *Dir) SaveImports(id OriginID, kind Kind, m map[string]Import) error {
+func (st *Dir) SaveImports(id OriginID, kind payload.Kind, m map[string]Import) error {
 	key := importsID{id, kind}
 	file := importsFile(key)
 	if err := checkImports(m); err != nil {

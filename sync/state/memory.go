@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/payload"
 )
 
 const (
@@ -67,7 +68,7 @@ type Run struct {
 
 type importsID struct {
 	OriginID
-	Kind Kind
+	Kind payload.Kind
 }
 
 // memory is the contents of the file of that name.
@@ -107,7 +108,7 @@ type seenRecord struct {
 type importsRecord struct {
 	Key  manifest.Fingerprint `json:"key"`
 	Name string               `json:"name"`
-	Kind Kind                 `json:"kind"`
+	Kind string               `json:"kind"`
 	File string               `json:"file"`
 }
 
@@ -127,7 +128,7 @@ func (m *memory) marshal() ([]byte, error) {
 		records = append(records, record{Seen: &seenRecord{id.Key, id.Name, s.Serial, hex.EncodeToString(s.Manifest[:]), s.Highest}})
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(m.imports), importsID.compare) {
-		records = append(records, record{Imports: &importsRecord{id.Key, id.Name, id.Kind, m.imports[id]}})
+		records = append(records, record{Imports: &importsRecord{id.Key, id.Name, kindName(id.Kind), m.imports[id]}})
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.exported)) {
 		e := m.exported[name]
@@ -230,7 +231,10 @@ func (m *memory) add(r record) error {
 		return m.addSeen(*r.Seen)
 	case r.Imports != nil:
 		i := r.Imports
-		id := importsID{OriginID{i.Key, i.Name}, i.Kind}
+		id := importsID{OriginID{i.Key, i.Name}, kindOf(i.Kind)}
+		if kindName(id.Kind) != i.Kind {
+			return fmt.Errorf("unexpected kind %q", i.Kind)
+		}
 		if m.imports[id] != "" || i.File != importsFile(id) {
 			return fmt.Errorf("unexpected imports file %q", i.File)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"pkgsneak/sync/durable/durabletest"
+	"pkgsneak/sync/payload"
 )
 
 // Each state file is on the disk before it has its name, and the name before the next step.
@@ -15,11 +16,11 @@ func TestOrderOfSaving(t *testing.T) {
 	rec := &durabletest.Recorder{}
 	st := openDir(t, dir, Options{Hook: rec.Hook})
 	rec.Reset()
-	if err := st.SaveImports(host, Packages, map[string]Import{"app-misc/a-1.tbz2": {"app-misc/a-1.tbz2", 3, sum1}}); err != nil {
+	if err := st.SaveImports(host, payload.Package, map[string]Import{"app-misc/a-1.tbz2": {"app-misc/a-1.tbz2", 3, sum1}}); err != nil {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, name := range []string{memoryName, importsFile(importsID{host, Packages}), memoryName} {
+	for _, name := range []string{memoryName, importsFile(importsID{host, payload.Package}), memoryName} {
 		if path := filepath.Dir(name); path != "." {
 			want = append(want, "mkdir "+path)
 		}

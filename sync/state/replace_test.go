@@ -9,6 +9,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/payload"
 )
 
 // replaced makes a state directory in which two origins came in under one key.
@@ -28,12 +29,12 @@ func replaced(t *testing.T, dir string) (old, next *manifest.PublicKey) {
 	var errs []error
 	for _, name := range []string{"host", "chroot"} {
 		id := OriginID{keys[0].Fingerprint(), name}
-		errs = append(errs, st.SaveImports(id, Packages, map[string]Import{"a/a-1.tbz2": {Local: "a/a-1.tbz2", Size: 1}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}),
-			st.SaveImports(id, Distfiles, map[string]Import{"a.tar": {Local: "a.tar", Size: 3}}),
+		errs = append(errs, st.SaveImports(id, payload.Package, map[string]Import{"a/a-1.tbz2": {Local: "a/a-1.tbz2", Size: 1}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}),
+			st.SaveImports(id, payload.Distfile, map[string]Import{"a.tar": {Local: "a.tar", Size: 3}}),
 			st.SaveSeen(id, Seen{Serial: 7, Highest: at}))
 	}
 	// The administrator trusted the new key before, and imported: its own row is the newer one.
-	errs = append(errs, st.SaveImports(OriginID{keys[1].Fingerprint(), "host"}, Packages, map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}}),
+	errs = append(errs, st.SaveImports(OriginID{keys[1].Fingerprint(), "host"}, payload.Package, map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}}),
 		st.SaveSeen(OriginID{keys[1].Fingerprint(), "host"}, Seen{Serial: 9, Highest: at}), st.Trust(keys[0]))
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
@@ -54,11 +55,11 @@ func checkReplaced(t *testing.T, st *Dir, old, next *manifest.PublicKey) {
 		}
 	}
 	host, chroot := OriginID{next.Fingerprint(), "host"}, OriginID{next.Fingerprint(), "chroot"}
-	rows, err := st.Imports(host, Packages)
+	rows, err := st.Imports(host, payload.Package)
 	if want := map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}; err != nil || !maps.Equal(rows, want) {
 		t.Errorf("rows of host: %v, %v", rows, err)
 	}
-	if rows, err := st.Imports(chroot, Distfiles); err != nil || len(rows) != 1 {
+	if rows, err := st.Imports(chroot, payload.Distfile); err != nil || len(rows) != 1 {
 		t.Errorf("rows of chroot: %v, %v", rows, err)
 	}
 	if s, _ := st.Seen(host); s.Serial != 9 {

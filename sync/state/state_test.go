@@ -15,6 +15,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/payload"
 )
 
 var (
@@ -74,7 +75,7 @@ func TestOpenReadOnlyWritesNothing(t *testing.T) {
 	if ring, err := st.Trusted(); err != nil || len(ring) != 0 {
 		t.Errorf("trusted: %v %v", ring, err)
 	}
-	if m, err := st.Imports(host, Packages); err != nil || len(m) != 0 {
+	if m, err := st.Imports(host, payload.Package); err != nil || len(m) != 0 {
 		t.Errorf("imports: %v %v", m, err)
 	}
 	c, err := st.Cache("/pkgdir", noon)
@@ -89,7 +90,7 @@ func TestOpenReadOnlyWritesNothing(t *testing.T) {
 		"Distrust":       st.Distrust(host.Key),
 		"SaveSeen":       st.SaveSeen(host, Seen{Serial: 1}),
 		"RaiseTime":      st.RaiseTime(noon),
-		"SaveImports":    st.SaveImports(host, Packages, nil),
+		"SaveImports":    st.SaveImports(host, payload.Package, nil),
 		"SaveExported":   st.SaveExported("x", Exported{}),
 		"AddRun":         st.AddRun(Run{}),
 		"Cache.Save":     c.Save(),
@@ -298,15 +299,15 @@ func TestImports(t *testing.T) {
 	for name, m := range maps {
 		t.Run(name, func(t *testing.T) {
 			st := openDir(t, t.TempDir(), Options{})
-			if err := st.SaveImports(host, Packages, m); err != nil {
+			if err := st.SaveImports(host, payload.Package, m); err != nil {
 				t.Fatal(err)
 			}
 			st = reopen(t, st)
-			got, err := st.Imports(host, Packages)
+			got, err := st.Imports(host, payload.Package)
 			if err != nil || !reflect.DeepEqual(got, m) {
 				t.Errorf("%v, %v; want %v", got, err, m)
 			}
-			if other, err := st.Imports(host, Distfiles); err != nil || len(other) != 0 {
+			if other, err := st.Imports(host, payload.Distfile); err != nil || len(other) != 0 {
 				t.Errorf("distfiles: %v %v", other, err)
 			}
 		})
@@ -320,7 +321,7 @@ func TestImportsRefusesNonsense(t *testing.T) {
 		"no-local-name": {"a": {"", 1, sum1}},
 		"negative":      {"a": {"a", -1, sum1}},
 	} {
-		if err := st.SaveImports(host, Packages, m); err == nil {
+		if err := st.SaveImports(host, payload.Package, m); err == nil {
 			t.Errorf("%s: saved", name)
 		}
 	}
@@ -331,13 +332,13 @@ func TestImportsOfOddOrigins(t *testing.T) {
 	names := []string{"a", "A", "a.b", "../../etc/passwd", "", ".", "a b", "a%20b", "ä", strings.Repeat("x", 300), strings.Repeat("x", 301), "a.packages"}
 	for i, name := range names {
 		m := map[string]Import{"p": {"p", int64(i), sum1}}
-		if err := st.SaveImports(OriginID{host.Key, name}, Packages, m); err != nil {
+		if err := st.SaveImports(OriginID{host.Key, name}, payload.Package, m); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
 	}
 	st = reopen(t, st)
 	for i, name := range names {
-		m, err := st.Imports(OriginID{host.Key, name}, Packages)
+		m, err := st.Imports(OriginID{host.Key, name}, payload.Package)
 		if err != nil || m["p"].Size != int64(i) {
 			t.Errorf("%q: %v %v", name, m, err)
 		}
@@ -388,7 +389,7 @@ func TestDamagedState(t *testing.T) {
 			if err := st.SaveSeen(host, Seen{100, sum1, noon}); err != nil {
 				t.Fatal(err)
 			}
-			if err := st.SaveImports(host, Packages, map[string]Import{"a": {"a", 1, sum1}, "b": {"b", 1, sum2}}); err != nil {
+			if err := st.SaveImports(host, payload.Package, map[string]Import{"a": {"a", 1, sum1}, "b": {"b", 1, sum2}}); err != nil {
 				t.Fatal(err)
 			}
 			if err := st.Close(); err != nil {
@@ -396,7 +397,7 @@ func TestDamagedState(t *testing.T) {
 			}
 			file := tt.file
 			if file == imports {
-				file = importsFile(importsID{host, Packages})
+				file = importsFile(importsID{host, payload.Package})
 			}
 			file = filepath.Join(st.dir, file)
 			damaged := damage(t, file, tt.damage)
@@ -420,7 +421,7 @@ func openAndReadImports(t *testing.T, dir string, o Options) error {
 		return err
 	}
 	defer st.Close()
-	_, err = st.Imports(host, Packages)
+	_, err = st.Imports(host, payload.Package)
 	return err
 }
 
@@ -454,19 +455,19 @@ func TestKilledBetweenImportsAndMemory(t *testing.T) {
 	if err := st.ensureMemory(); err != nil { // SaveImports, up to its last write
 		t.Fatal(err)
 	}
-	id := importsID{host, Packages}
+	id := importsID{host, payload.Package}
 	if err := st.write(importsFile(id), 0o644, func(w io.Writer) error { return writeImports(w, importsTable(id), nil) }); err != nil {
 		t.Fatal(err)
 	}
 	st = reopen(t, st)
-	if m, err := st.Imports(host, Packages); err != nil || len(m) != 0 {
+	if m, err := st.Imports(host, payload.Package); err != nil || len(m) != 0 {
 		t.Errorf("imports %v, %v", m, err)
 	}
 	m := map[string]Import{"a": {"a", 1, sum1}}
-	if err := st.SaveImports(host, Packages, m); err != nil {
+	if err := st.SaveImports(host, payload.Package, m); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := reopen(t, st).Imports(host, Packages); err != nil || !reflect.DeepEqual(got, m) {
+	if got, err := reopen(t, st).Imports(host, payload.Package); err != nil || !reflect.DeepEqual(got, m) {
 		t.Errorf("imports %v, %v", got, err)
 	}
 }
@@ -475,10 +476,10 @@ func TestKilledBetweenImportsAndMemory(t *testing.T) {
 func TestMemoryComesBeforeImports(t *testing.T) {
 	st := openDir(t, t.TempDir(), Options{})
 	// A directory where the file should go makes the write of the imports fail.
-	if err := os.MkdirAll(filepath.Join(st.dir, importsFile(importsID{host, Packages}), "x"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(st.dir, importsFile(importsID{host, payload.Package}), "x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.SaveImports(host, Packages, nil); err == nil {
+	if err := st.SaveImports(host, payload.Package, nil); err == nil {
 		t.Fatal("saved")
 	}
 	if _, err := os.Lstat(filepath.Join(st.dir, memoryName)); err != nil {
@@ -520,7 +521,7 @@ func TestFormat(t *testing.T) {
 	st := openDir(t, t.TempDir(), Options{})
 	steps := []error{
 		st.SaveSeen(host, Seen{1772366400, sum1, noon}),
-		st.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum2}}),
+		st.SaveImports(host, payload.Package, map[string]Import{"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum2}}),
 		st.SaveExported("bighost", Exported{"/var/cache/binpkgs", 1772366400}),
 		st.AddRun(Run{noon, "import", "auto", "bighost", "/mnt/usb", "done", 1772366400, 3, 12345}),
 	}
@@ -587,11 +588,11 @@ func TestHintsLeadOutOfALostFile(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "state")
 	st := openDir(t, dir, Options{})
-	if err := st.SaveImports(host, Packages, map[string]Import{"a/b-1.tbz2": {Local: "a/b-1.tbz2", Size: 1}}); err != nil {
+	if err := st.SaveImports(host, payload.Package, map[string]Import{"a/b-1.tbz2": {Local: "a/b-1.tbz2", Size: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	st.Close()
-	for _, lost := range []string{importsFile(importsID{host, Packages}), memoryName} {
+	for _, lost := range []string{importsFile(importsID{host, payload.Package}), memoryName} {
 		if err := os.Remove(filepath.Join(dir, lost)); err != nil {
 			t.Fatal(err)
 		}
@@ -622,7 +623,7 @@ func TestHintsLeadOutOfALostFile(t *testing.T) {
 			t.Errorf("%s: after what the hint says: %v", lost, err)
 			continue
 		}
-		if err := again.SaveImports(host, Packages, nil); err != nil {
+		if err := again.SaveImports(host, payload.Package, nil); err != nil {
 			t.Error(err)
 		}
 		again.Close()

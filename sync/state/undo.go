@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/payload"
 )
 
 // An Undo is what is remembered of the last import that changed anything, so that it can be taken
@@ -58,7 +59,7 @@ type ChangedOrigin struct {
 
 // ChangedFile is a name in PKGDIR or DISTDIR.
 type ChangedFile struct {
-	Kind   Kind
+	Kind   payload.Kind
 	Local  string
 	Kept   int        // the number under which is kept what had the name; 0: nothing is
 	Was    Contents   // of what is kept; the Sum is zero where it is not known
@@ -152,7 +153,7 @@ type undoneLine struct {
 }
 
 type fileLine struct {
-	Kind   Kind           `json:"kind"`
+	Kind   string         `json:"kind"`
 	Local  string         `json:"local"`
 	Kept   int            `json:"kept,omitempty"`
 	Size   int64          `json:"size,omitempty"`
@@ -243,7 +244,7 @@ func (c *Changed) write(put func(undoLine) error) error {
 }
 
 func (f *ChangedFile) line() *fileLine {
-	l := &fileLine{Kind: f.Kind, Local: f.Local, Kept: f.Kept, Size: f.Was.Size, Sum: sumText(f.Was.Sum), MTime: f.MTime, Link: f.Link}
+	l := &fileLine{Kind: kindName(f.Kind), Local: f.Local, Kept: f.Kept, Size: f.Was.Size, Sum: sumText(f.Was.Sum), MTime: f.MTime, Link: f.Link}
 	for _, p := range f.Placed {
 		l.Placed = append(l.Placed, contentsLine{p.Size, sumText(p.Sum)})
 	}
@@ -356,7 +357,7 @@ func (u *Undo) add(r undoLine) error {
 }
 
 func (l *fileLine) file() (ChangedFile, error) {
-	f := ChangedFile{Kind: l.Kind, Local: l.Local, Kept: l.Kept, MTime: l.MTime, Link: l.Link}
+	f := ChangedFile{Kind: kindOf(l.Kind), Local: l.Local, Kept: l.Kept, MTime: l.MTime, Link: l.Link}
 	var err error
 	if f.Was, err = contentsOf(l.Size, l.Sum); err != nil {
 		return f, err
@@ -448,7 +449,7 @@ func (u *Undo) check() error {
 
 func (f *ChangedFile) check(origins int) error {
 	switch {
-	case f.Kind != Packages && f.Kind != Distfiles:
+	case f.Kind != payload.Package && f.Kind != payload.Distfile:
 		return fmt.Errorf("unknown kind %.40q", string(f.Kind))
 	case !fs.ValidPath(f.Local) || f.Local == "." || !utf8.ValidString(f.Link):
 		return fmt.Errorf("%.80q is no path below a directory", f.Local)

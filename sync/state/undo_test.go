@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/payload"
 )
 
 const undoKey = manifest.Fingerprint("D5F61741E9304B2121B75F24C7B9416423956074")
@@ -25,9 +26,9 @@ func anUndo() *Undo {
 			Drives: []string{"/mnt/usb"}, Lists: []string{"exclude-1772366400"}, Dirs: []string{"app-misc", "app-misc/foo"},
 			Origins: []ChangedOrigin{{origin, 1772366400}, {OriginID{undoKey, "b"}, 2}},
 			Files: []ChangedFile{
-				{Kind: Distfiles, Local: "a.tgz", Kept: 2, Was: Contents{Size: 4}, MTime: 1772366400123456789, Placed: []Contents{{5, sum(9)}}},
-				{Kind: Distfiles, Local: "link.tgz", Link: "/ro/link.tgz", Placed: []Contents{{5, sum(9)}}},
-				{Kind: Packages, Local: "app-misc/foo-1.tbz2", Kept: 1, Was: Contents{3, sum(1)}, Placed: []Contents{{4, sum(2)}, {5, sum(3)}},
+				{Kind: payload.Distfile, Local: "a.tgz", Kept: 2, Was: Contents{Size: 4}, MTime: 1772366400123456789, Placed: []Contents{{5, sum(9)}}},
+				{Kind: payload.Distfile, Local: "link.tgz", Link: "/ro/link.tgz", Placed: []Contents{{5, sum(9)}}},
+				{Kind: payload.Package, Local: "app-misc/foo-1.tbz2", Kept: 1, Was: Contents{3, sum(1)}, Placed: []Contents{{4, sum(2)}, {5, sum(3)}},
 					Owners: []ChangedOwner{{0, "app-misc/foo-1.tbz2", &Import{"app-misc/foo-1.tbz2", 3, sum(1)}}, {1, "app-misc/foo-1.tbz2", nil}}},
 			},
 		},

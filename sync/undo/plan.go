@@ -56,7 +56,7 @@ func (u *undo) plan(ctx context.Context) error {
 	}
 	for i := range c.Files {
 		f := file{ChangedFile: &c.Files[i], kind: payload.Distfile, local: c.Files[i].Local}
-		if f.Kind == state.Packages {
+		if f.Kind == payload.Package {
 			f.kind = payload.Package
 		}
 		if err := u.judge(ctx, &f); err != nil {

@@ -3,6 +3,7 @@ package undo
 import (
 	"slices"
 
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/state"
 )
 
@@ -15,7 +16,7 @@ type rows struct {
 
 type rowsKey struct {
 	state.OriginID
-	kind state.Kind
+	kind payload.Kind
 }
 
 func newRows(u *undo) *rows { return &rows{u: u, have: make(map[rowsKey]map[string]state.Import)} }
@@ -63,7 +64,7 @@ func (r *rows) catchUp() error {
 }
 
 // note notes the rows of a kind as they are about to be.
-func (r *rows) note(kind state.Kind) error {
+func (r *rows) note(kind payload.Kind) error {
 	notes := make(map[state.OriginID]map[string]state.Import)
 	for i := range r.u.files {
 		f := &r.u.files[i]
@@ -123,7 +124,7 @@ func (r *rows) owner(f *file, o state.ChangedOwner) (state.OriginID, bool, error
 	return id, false, nil
 }
 
-func (r *rows) of(id state.OriginID, kind state.Kind) (map[string]state.Import, error) {
+func (r *rows) of(id state.OriginID, kind payload.Kind) (map[string]state.Import, error) {
 	key := rowsKey{id, kind}
 	if r.have[key] == nil {
 		rows, err := r.u.st.Imports(id, kind)

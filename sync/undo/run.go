@@ -148,7 +148,7 @@ func (u *undo) runPackages(ctx context.Context, rows *rows) error {
 		for _, p := range places {
 			added[p.Index].local = p.Local
 		}
-		return rows.note(state.Packages)
+		return rows.note(payload.Package)
 	}
 	r, err := u.pkgdir.Commit(ctx, change, reindex.Writing(u.m, u.w))
 	if err != nil {
@@ -246,7 +246,7 @@ func (u *undo) incoming(ctx context.Context, f *file, before *pkgindex.Index) (p
 
 // runDistfiles changes DISTDIR.
 func (u *undo) runDistfiles(ctx context.Context, rows *rows) error {
-	if err := rows.note(state.Distfiles); err != nil {
+	if err := rows.note(payload.Distfile); err != nil {
 		return err
 	}
 	var back []distdir.Incoming

@@ -132,7 +132,7 @@ func (u *undo) open(ctx context.Context, pretend bool) (err error) {
 		return &ElsewhereError{Change: c, PKGDIR: u.m.PKGDIR, DISTDIR: u.m.DISTDIR}
 	}
 	var packages *durable.Store
-	if u.changed(state.Packages) {
+	if u.changed(payload.Package) {
 		if u.pkgdir, err = pkgdir.OpenWith(c.PKGDIR, u.m.Hook); err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (u *undo) open(ctx context.Context, pretend bool) (err error) {
 			return err
 		}
 	}
-	if u.changed(state.Distfiles) {
+	if u.changed(payload.Distfile) {
 		if u.distdir, err = distdir.OpenWith(c.DISTDIR, u.m.Hook); err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (u *undo) open(ctx context.Context, pretend bool) (err error) {
 	return nil
 }
 
-func (u *undo) changed(kind state.Kind) bool {
+func (u *undo) changed(kind payload.Kind) bool {
 	for i := range u.c.Files {
 		if u.c.Files[i].Kind == kind {
 			return true
