@@ -119,6 +119,9 @@ func (c statusText) originStatus(o *inspect.OriginStatus) {
 		c.out.say("    generation  %s", c.generation(o.Serial))
 		c.out.say("    signed by   %s %s: %s", grouped(o.Fingerprint), o.UserID, trustWord(o))
 		c.out.say("    carries     %s, of %s that the origin has", bothKinds(o.Packages, o.Distfiles), count(o.Catalogue, "package"))
+		for _, t := range o.Trees {
+			c.out.say("    repository  %s of %s, %s", t.Name, treeDay(t.Timestamp, c.env.now()), size(t.Bytes))
+		}
 		if o.CHOST != "" || o.Profile != "" {
 			c.out.say("    made for    %s %s", o.CHOST, o.Profile)
 		}

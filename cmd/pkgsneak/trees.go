@@ -38,6 +38,14 @@ func ofDay(t time.Time) string {
 	return " of " + t.UTC().Format("2006-01-02")
 }
 
+// treeDay is the day of a tree and how long ago that is.
+func treeDay(t, now time.Time) string {
+	if t.IsZero() {
+		return "an unknown day"
+	}
+	return t.UTC().Format("2006-01-02") + " (" + ago(t, now) + ")"
+}
+
 func entries(n int) string { return count(n, "name") }
 
 // trees says what an import did with the ebuild repositories, or would do.

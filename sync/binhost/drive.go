@@ -200,7 +200,7 @@ func (m *mounted) tree(g *drive.Generation, dir string, trusted bool, user strin
 	at := driveShelf{real: real, dir: dir, generation: g, compared: &comparedFiles{seen: map[manifest.Digest][]stamp{}}}
 	t := &tree{name: dir, title: g.Record.Origin, index: x, packages: &drivePackages{at, x},
 		signed: &signature{Signer: g.Signed.Signer, User: user, At: g.Signed.SignedAt, Serial: g.Serial(), Trusted: trusted,
-			CHOST: g.Record.CHOST, Profile: g.Record.Profile, Whole: g.Record.Counts.Catalogue}}
+			CHOST: g.Record.CHOST, Profile: g.Record.Profile, Whole: g.Record.Counts.Catalogue, Trees: g.Record.Carried()}}
 	distfiles := &driveDistfiles{driveShelf: at}
 	for _, it := range g.Distfiles() {
 		if plain(it.Path) && !strings.Contains(it.Path, "/") {

@@ -174,6 +174,7 @@ type startView struct {
 	Made, MadeExact     string
 	CHOST, Profile      string
 	Whole               string // "of 900 that the origin has"
+	Trees               []string
 	Signed              signedView
 	Refused             []Refused
 	Binhost, Mirror     string // addresses to paste
@@ -215,6 +216,14 @@ func (h *Handler) start(r *http.Request, p place) (*page, error) {
 	view.Binhost, view.Mirror = address+"/"+packagesDir, address
 	if s := t.signed; s != nil {
 		view.CHOST, view.Profile = printable(s.CHOST), printable(s.Profile)
+		for _, r := range s.Trees {
+			line := printable(r.Name)
+			if !r.Tree.Timestamp.IsZero() {
+				when, exact := h.when(r.Tree.Timestamp)
+				line += ", " + when + " (" + exact + ")"
+			}
+			view.Trees = append(view.Trees, line)
+		}
 		if n, _ := t.packages.count(); s.Whole > n {
 			view.Whole = "of " + humanize.Comma(int64(s.Whole)) + " that the origin has"
 		}

@@ -10,6 +10,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/layout"
 )
 
 // A Source has what is to be served; Machine and Drive make one.
@@ -59,7 +60,8 @@ type signature struct {
 	Trusted bool
 	CHOST   string
 	Profile string
-	Whole   int // packages that the origin has, on the drive or not
+	Whole   int                 // packages that the origin has, on the drive or not
+	Trees   []layout.Repository // ebuild repositories that the drive carries; they are not served
 }
 
 // shelf is a set of files under names with slashes.

@@ -67,6 +67,7 @@ type OriginStatus struct {
 	Packages    payload.Tally `json:"packages"`
 	Distfiles   payload.Tally `json:"distfiles"`
 	Catalogue   int           `json:"catalogue"` // packages the origin has, carried or not
+	Trees       []TreeStatus  `json:"trees,omitempty"`
 	Profile     string        `json:"profile,omitempty"`
 	CHOST       string        `json:"chost,omitempty"`
 	Imported    int64         `json:"imported,omitempty"` // the highest generation imported here
@@ -79,6 +80,14 @@ type OriginStatus struct {
 	Err      error          `json:"-"` // the same, for the exit code
 	Record   *layout.Record `json:"-"`
 	Signer   trust.Signer   `json:"-"`
+}
+
+// TreeStatus is an ebuild repository that a drive carries.
+type TreeStatus struct {
+	Name      string    `json:"name"`
+	Timestamp time.Time `json:"timestamp,omitzero"` // of the tree
+	Count     int       `json:"count"`              // files and directories
+	Bytes     int64     `json:"bytes"`              // unpacked
 }
 
 // MachineStatus is this machine's part.
@@ -255,6 +264,9 @@ func (o *OriginStatus) fill(seen trust.Loaded) {
 	}
 	o.Packages, o.Distfiles = tally(g.Packages()), tally(g.Distfiles())
 	o.Catalogue, o.Profile, o.CHOST = g.Record.Counts.Catalogue, g.Record.Profile, g.Record.CHOST
+	for _, r := range g.Record.Carried() {
+		o.Trees = append(o.Trees, TreeStatus{Name: r.Name, Timestamp: r.Tree.Timestamp, Count: r.Tree.Count, Bytes: r.Tree.Bytes})
+	}
 	o.Record = g.Record
 }
 

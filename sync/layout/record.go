@@ -81,6 +81,17 @@ type Repository struct {
 	Tree      *Tree     `json:"tree,omitempty"` // what of it this drive carries; nil: nothing. Older programs pass over it
 }
 
+// Carried are the ebuild repositories of which the drive carries a tree.
+func (r *Record) Carried() []Repository {
+	var carried []Repository
+	for _, repo := range r.Repositories {
+		if repo.Tree != nil {
+			carried = append(carried, repo)
+		}
+	}
+	return carried
+}
+
 // Counts says how much a generation is, sizes in bytes.
 type Counts struct {
 	Packages       int   `json:"packages"`
