@@ -366,6 +366,8 @@ var plugged = groupHow.of(flagSet{
 		to: func(o *options) flag.Value { return text{&o.auto.Label} }},
 	{name: "on-done", value: "COMMAND", usage: "run by /bin/sh at the end, with the result as JSON on its standard input",
 		to: func(o *options) flag.Value { return text{&o.auto.Hook} }},
+	{name: "request", usage: "after an import, write to the drive what this machine has and lacks",
+		to: func(o *options) flag.Value { return toggle{&o.auto.Request} }},
 	{name: "result-file", usage: "leave a text on the drive that tells the result",
 		to: func(o *options) flag.Value { return toggle{&o.auto.ResultFile} }},
 })

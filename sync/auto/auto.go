@@ -24,6 +24,7 @@ import (
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/requester"
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/volume"
 )
@@ -78,6 +79,7 @@ type Options struct {
 	RunDir     string // "" is DefaultRunDir
 	Export     exporter.ExportOptions
 	Import     importer.ImportOptions
+	Request    bool // after an import, write a request to the drive (package requester)
 
 	Log      func(Level, string)                    // nil: nobody
 	Users    func([]string) error                   // tells the users who are logged in, a line each; nil: nobody
@@ -102,6 +104,7 @@ func (o *Options) classify(err error) (code int, hints []string) {
 type operations struct {
 	export func(context.Context, machine.Machine, exporter.ExportOptions, progress.Watcher) (*exporter.ExportReport, error)
 	bring  func(context.Context, machine.Machine, importer.ImportOptions, progress.Watcher) (*importer.ImportReport, error)
+	ask    func(context.Context, machine.Machine, requester.Options, progress.Watcher) (*requester.Report, error)
 }
 
 // Outcome is how a run ended.
@@ -133,6 +136,7 @@ type Result struct {
 	Hints      []string               `json:"hints,omitempty"`
 	Export     *exporter.ExportReport `json:"export,omitempty"`
 	Import     *importer.ImportReport `json:"import,omitempty"`
+	Request    *requester.Report      `json:"request,omitempty"` // that was written after the import
 	Began      time.Time              `json:"began"`
 	Ended      time.Time              `json:"ended"`
 
@@ -181,7 +185,7 @@ func newRunner(m machine.Machine, o Options) *runner {
 	case o.Worker != nil:
 		r.o.operations = workerOperations(o.Worker, func(what string) { r.log(Debug, "%s", what) })
 	default:
-		r.o.operations = &operations{exporter.Export, importer.Import}
+		r.o.operations = &operations{exporter.Export, importer.Import, requester.Request}
 	}
 	return r
 }
@@ -440,7 +444,31 @@ func (r *runner) bring(ctx context.Context) error {
 	}
 	err = r.because(ctx, err)
 	r.remember(importRun(r.result.Import, err))
+	if err == nil && r.o.Request {
+		return request(ctx, r)
+	}
 	return err
+}
+
+// request asks for what is lacking after an import: the drive is mounted again, for writing, as for an export. A
+// drive to which nothing can be written, or on which something is unfinished, is told and is no failure of the import.
+func request(ctx context.Context, r *runner) error {
+	err := r.at.need(ctx, write)
+	if err == nil {
+		r.log(Info, "request to drive %q begins", r.result.FS.Label)
+		var report *requester.Report
+		if report, err = r.o.operations.ask(ctx, r.m, requester.Options{Drive: r.at.point()}, r.o.Events); err == nil {
+			r.result.Request = report
+			if report.NewKey {
+				r.log(Info, "this client's key is %s; on the host: pkgsneak clients accept %s", report.Fingerprint.Grouped(), fault.Quote(report.Client))
+			}
+		}
+	}
+	if err = r.because(ctx, err); err == nil || !r.sys.Present(r.result.Device) || ctx.Err() != nil {
+		return err
+	}
+	r.log(Warning, "what this machine lacks is not on the drive: %s", fault.Text(err))
+	return nil
 }
 
 // release makes the drive safe to pull, as far as that is in our hands.

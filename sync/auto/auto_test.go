@@ -580,3 +580,43 @@ func TestOnlyWhatIsHeldIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// After an import the client asks, with a mount of its own for writing; without one the import stays done.
+func TestRunRequests(t *testing.T) {
+	s, h := carried(t, "vfat")
+	c := newMachine(t, "client")
+	trust(t, c, h)
+	o := optionsOf(t, s, Import, &journal{})
+	o.Request = true
+	r, err := Run(t.Context(), c, o)
+	if err != nil || r.Outcome != Done || r.Request == nil || !r.Request.NewKey || len(r.Request.Record.Receipts) != 1 {
+		t.Fatalf("got %v, %+v", err, r)
+	}
+	if got := s.history(); got != "mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook" {
+		t.Errorf("did %q", got)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "pkgsneak", "clients", "client", "Manifest")); err != nil {
+		t.Error(err)
+	}
+	nothingLeft(t, s, o.RunDir)
+
+	leftover := filepath.Join(s.dir, "pkgsneak", "bighost", "packages", "app-misc", "half-1.tbz2")
+	if err := os.MkdirAll(filepath.Dir(leftover), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(leftover, []byte("half"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(s.dir, "pkgsneak", "clients")); err != nil {
+		t.Fatal(err)
+	}
+	j := &journal{}
+	o = optionsOf(t, s, Import, j)
+	o.Request = true
+	if r, err := Run(t.Context(), c, o); err != nil || r.Outcome != Unchanged || r.Request != nil {
+		t.Errorf("beside a leftover: got %v, %+v", err, r)
+	}
+	if !strings.Contains(j.text(), "what this machine lacks is not on the drive") {
+		t.Errorf("logged %q", j.text())
+	}
+}

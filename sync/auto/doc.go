@@ -9,6 +9,7 @@
 //	look       an existing mount, else a private one that writes nothing at all, not even a journal. No tree pkgsneak/, and no label that asks for one: left alone
 //	export     fsck on the FATs, mounted for writing, exporter.Export in a worker
 //	import     mounted read-only, importer.Import in a worker
+//	request    only where it is asked for: mounted for writing, requester.Request in a worker
 //	unmount    and, as proof, the device opened exclusively
 //	tell       log, users at their terminals, the hook; the state
 //

@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/progress"
+	"pkgsneak/sync/requester"
 	"pkgsneak/sync/sandbox"
 )
 
@@ -39,6 +40,7 @@ type answer struct {
 	Event    *progress.Event        `json:"event,omitempty"`
 	Export   *exporter.ExportReport `json:"export,omitempty"`
 	Import   *importer.ImportReport `json:"import,omitempty"`
+	Request  *requester.Report      `json:"request,omitempty"`
 	Error    *WorkerError           `json:"error,omitempty"`
 }
 
@@ -84,8 +86,18 @@ func workerOperations(start func(context.Context) *exec.Cmd, heard func(string))
 			}
 			return a.Import, err
 		},
+		ask: func(ctx context.Context, _ machine.Machine, o requester.Options, w progress.Watcher) (*requester.Report, error) {
+			a, err := employ(ctx, start, task{asking, o.Drive}, w, heard)
+			if err == nil && a.Request == nil {
+				return nil, errNoAnswer
+			}
+			return a.Request, err
+		},
 	}
 }
+
+// asking is the operation of a worker that writes a request; it is no role of a machine.
+const asking Role = "request"
 
 var errNoAnswer = errors.New("the worker has answered something else than what it was asked for")
 
@@ -197,6 +209,12 @@ func (o *Options) operation(ctx context.Context, m machine.Machine, j task, say 
 		if done.Import, err = importer.Import(ctx, m, i, tell); done.Import != nil {
 			o.classifyRefused(done.Import.Refused)
 		}
+	case asking:
+		q := requester.Options{Drive: j.Drive}
+		if err := confined(requester.Confine(m, q)); err != nil {
+			return answer{}, err
+		}
+		done.Request, err = requester.Request(ctx, m, q, tell)
 	default:
 		err = fmt.Errorf("%q is no operation", j.Operation)
 	}
