@@ -85,7 +85,8 @@ func TestARevocationIsRememberedOnTheNextDrive(t *testing.T) {
 func TestARevocationIsOnADriveThatIsTooFull(t *testing.T) {
 	t.Parallel()
 	host, client, mount := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
-	pack(t, host.PKGDIR, "xpak-classic")
+	first := filepath.Join(host.DISTDIR, "first.tar")
+	write(t, first, "it has left when the next key signs, so that nothing of it is taken over")
 	mustExport(t, host, exporter.ExportOptions{Drive: mount})
 	trustEach(t, client, host)
 	st, old := withKey(t, host)
@@ -99,10 +100,10 @@ func TestARevocationIsOnADriveThatIsTooFull(t *testing.T) {
 	}
 	sparse := filepath.Join(host.DISTDIR, "sparse.tar")
 	write(t, sparse, "")
-	if err := os.Truncate(sparse, 1<<43); err != nil {
+	if err := errors.Join(os.Truncate(sparse, 1<<43), os.Remove(first)); err != nil {
 		t.Fatal(err)
 	}
-	o := exporter.ExportOptions{Drive: mount, AnyDirectory: true, NoPackages: true, Pretend: true}
+	o := exporter.ExportOptions{Drive: mount, AnyDirectory: true, Pretend: true}
 	for _, o.Pretend = range []bool{true, false} {
 		_, err := exporter.Export(t.Context(), host, o, nil)
 		var room *exporter.CrowdedError
