@@ -28,6 +28,7 @@
 //
 //	4  clients      what a host remembers of the machines that it builds for
 //	   drivewriter  the order of writes, with which a pulled drive keeps an old or a new generation
+//	   forecast     what an import will be able to install, what not, and the line to type
 //	   reindex      the index of this machine's PKGDIR, as its own Portage would write it
 //	   selection    what goes on a drive that cannot hold it all, and what not
 //	   trust        who may sign: the state of a signer, rotation, revocation, enrolment
@@ -62,4 +63,13 @@
 //	   emerge       real emerge, asked what it would do
 //	   watch        directories and mounts that change
 //	   pytext       Python's idea of white space and text
+//
+// # Rooms that are cut finer than a floor asks for
+//
+// roundtrip has no code: it keeps tests that need exporter and importer out of both. forget, undo,
+// requester and inspect are operations of their own, so that none of them is read along with export or
+// import. forecast stands on resolve and puts its answer into words, for importer, inspect, doctor,
+// requester and undo; clients is the host's memory of what requests brought. reindex is pkgdir with this
+// machine's settings, for index, auto, importer and undo. fault has the classes of errors, so that a floor can say how an error
+// ends a run without the command line, and emerge is the only room that starts real Portage.
 package sync
