@@ -139,3 +139,37 @@ func TestPrintedLineWithFile(t *testing.T) {
 		t.Errorf("the old line does no harm any more:\n%s", out)
 	}
 }
+
+// The line of an undo names the builds that are here again: emerge goes back to them and to nothing else, a
+// sub-slot with those that need it. An update of @world takes back whatever is newer here than in PKGDIR, glibc too.
+func TestLineThatGoesBack(t *testing.T) {
+	needEmerge(t)
+	v := &vector{Config: map[string]any{"ACCEPT_KEYWORDS": "amd64", "CHOST": "x86_64-pc-linux-gnu", "ACCEPT_LICENSE": "*"}, Options: "-puDK x --dynamic-deps=n"}
+	add := func(list *[]map[string]any, name, slot, needs string, when float64) {
+		*list = append(*list, map[string]any{"CPV": name, "SLOT": slot, "EAPI": "8", "BUILD_TIME": when, "KEYWORDS": "amd64", "LICENSE": "GPL-2",
+			"REPO": "gentoo", "USE": "amd64 elibc_glibc kernel_linux", "RDEPEND": needs})
+	}
+	v.World = []string{"app-misc/app", "app-misc/mine", "app-misc/same", "sys-libs/glibc"}
+	const before, since = 1700000000, 1700000060
+	add(&v.Installed, "app-misc/app-2", "0", "dev-libs/lib:0/2=", since)
+	add(&v.Installed, "dev-libs/lib-2", "0/2", "", since)
+	add(&v.Installed, "app-misc/same-1", "0", "", since) // built anew by the host
+	add(&v.Installed, "app-misc/mine-3", "0", "", since) // never in an import
+	add(&v.Installed, "sys-libs/glibc-2.40", "2.2", "", since)
+	add(&v.Packages, "app-misc/app-1", "0", "dev-libs/lib:0/1=", before)
+	add(&v.Packages, "dev-libs/lib-1", "0/1", "", before)
+	add(&v.Packages, "app-misc/same-1", "0", "", before)
+	add(&v.Packages, "app-misc/mine-1", "0", "", before)
+	add(&v.Packages, "sys-libs/glibc-2.38", "2.2", "", before)
+	m := v.machine(t.TempDir())
+	m.write(t, v.Packages)
+	want := []string{"app-misc/app-1", "app-misc/same-1", "dev-libs/lib-1"}
+	rc, out := emergeLine(t, m, "emerge -a1K =app-misc/app-1 =app-misc/same-1 =dev-libs/lib-1", "--dynamic-deps=n")
+	if names, _ := merged(out); rc != 0 || !slices.Equal(names, want) {
+		t.Errorf("rc %d, merges %q, want %q\n%s", rc, names, want, out)
+	}
+	if names, _ := merged(func() string { _, out := emergeLine(t, m, "emerge -auDK --dynamic-deps=n @world", ""); return out }()); !slices.Contains(names, "app-misc/mine-1") ||
+		!slices.Contains(names, "sys-libs/glibc-2.38") {
+		t.Errorf("an update of @world takes back %q only", names)
+	}
+}
