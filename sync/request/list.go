@@ -43,7 +43,7 @@ func InstalledEntry(p *resolve.Package) (pkgindex.Entry, error) {
 
 // PackList compresses the installed list of the request with that serial, and says how much it is.
 func PackList(entries []pkgindex.Entry, serial int64) ([]byte, Counts, error) {
-	packed, plain, err := layout.PackCatalogue(&pkgindex.Index{Entries: entries}, serial)
+	packed, plain, err := layout.PackTightly(&pkgindex.Index{Entries: entries}, serial)
 	switch {
 	case err != nil:
 		return nil, Counts{}, err
