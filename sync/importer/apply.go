@@ -153,13 +153,11 @@ func (ap *applier) countGone(in *incoming) {
 	}
 }
 
-// remember notes that this generation was accepted. An older one changes nothing.
+// remember notes that this generation was brought in.
 func (ap *applier) remember(in *incoming) error {
 	signed := in.gen.Signed
-	if !in.Plan.Older {
-		if err := ap.st.SaveSeen(in.id, state.Seen{Serial: in.gen.Serial(), Manifest: in.sum, Highest: signed.SignedAt}); err != nil {
-			return err
-		}
+	if err := ap.accept(in); err != nil {
+		return err
 	}
 	if len(in.former) > 0 {
 		if err := state.SaveRenewed(ap.st, in.id, in.former, signed.SignedAt); err != nil {
@@ -167,6 +165,24 @@ func (ap *applier) remember(in *incoming) error {
 		}
 	}
 	return ap.st.RaiseTime(signed.SignedAt)
+}
+
+// begin comes before the first name changes for a generation: a run that ends after that leaves files
+// of it, which an older generation must not replace. What is remembered under another key stays there
+// until its rows are taken over (saveImports): they are not looked for once this key was seen.
+func (ap *applier) begin(in *incoming) error {
+	if in.known != in.id {
+		return nil
+	}
+	return ap.accept(in)
+}
+
+// accept remembers the serial of a generation. An older one changes nothing.
+func (ap *applier) accept(in *incoming) error {
+	if in.Plan.Older {
+		return nil
+	}
+	return ap.st.SaveSeen(in.id, state.Seen{Serial: in.gen.Serial(), Manifest: in.sum, Highest: in.gen.Signed.SignedAt})
 }
 
 // commitPackages gives the staged packages their names and renews the index, as one transaction.
@@ -187,6 +203,9 @@ func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*t
 			list = append(list, placed{task: added[p.Index], at: p.Local})
 		}
 		ap.keep.note(list)
+		if err := ap.begin(in); err != nil {
+			return err
+		}
 		return n.save(ap.st, payload.Package)
 	}
 	r, err := ap.client.pkgdir.Commit(ctx, change, ap.indexOptions(in.catalogue.Header))
@@ -356,6 +375,9 @@ func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*t
 	if len(list) > 0 {
 		ap.client.distdir.Keep = ap.keep.keeper(payload.Distfile)
 		ap.keep.note(list)
+		if err := ap.begin(in); err != nil {
+			return err
+		}
 	}
 	if err := n.save(ap.st, payload.Distfile); err != nil {
 		return err

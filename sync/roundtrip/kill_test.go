@@ -246,6 +246,39 @@ func TestOrderOfForgetting(t *testing.T) {
 	}
 }
 
+// A run that ended after a file had its name has begun with its generation: a drive with an older one
+// does not take its file back, and the drive that it was itself goes on.
+func TestOlderDriveAfterARunThatEnded(t *testing.T) {
+	k := newKilled(t)
+	for _, last := range []string{killedReplaced, killedDist} {
+		named := false
+		m := k.at(t, func(c durable.Change) error {
+			if named {
+				return unix.EIO
+			}
+			named = c.Op == durable.OpRename && c.To == last
+			return nil
+		})
+		if _, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.third}, nil); !errors.Is(err, unix.EIO) {
+			t.Fatalf("ended after %q: %v", last, err)
+		}
+		m.Hook = nil
+		pkgs, dists := files(t, m.PKGDIR)[killedReplaced], files(t, m.DISTDIR)[killedDist]
+		if last == killedReplaced && pkgs != k.want[last] || last == killedDist && dists != "third!" {
+			t.Fatalf("ended after %q: it is not there", last)
+		}
+		_, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second}, nil)
+		if !errors.As(err, new(*importer.OlderError)) {
+			t.Errorf("ended after %q, an older drive: %v", last, err)
+		}
+		if files(t, m.PKGDIR)[killedReplaced] != pkgs || files(t, m.DISTDIR)[killedDist] != dists {
+			t.Errorf("ended after %q: the older drive replaced something", last)
+		}
+		mustImport(t, m, importer.ImportOptions{Drive: k.third, Prune: true})
+		k.check(t, m)
+	}
+}
+
 // Two state directories, one PKGDIR and one DISTDIR: the second import waits for the first, or gives up as "locked".
 func TestOneImportPerDirectory(t *testing.T) {
 	k := newKilled(t)
