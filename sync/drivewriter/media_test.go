@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // fileSystems are those a drive may have, with the size of a test's image
@@ -36,7 +37,7 @@ func mountImage(t *testing.T, kind string, size int64, mkfs []string) string {
 	if os.Getuid() != 0 {
 		t.Skipf("NOT TESTED on %s: only root may mount", kind)
 	}
-	for _, tool := range []string{mkfs[0], "mount", "umount"} {
+	for _, tool := range []string{mkfs[0], "mount"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("NOT TESTED on %s: %v", kind, err)
 		}
@@ -53,12 +54,40 @@ func mountImage(t *testing.T, kind string, size int64, mkfs []string) string {
 	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "loop", image, mount).CombinedOutput(); err != nil {
 		t.Skipf("NOT TESTED on %s: %s", kind, strings.TrimSpace(string(out)))
 	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", mount).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v\n%s", err, out)
-		}
-	})
+	t.Cleanup(func() { unmount(t, mount) })
 	return mount
+}
+
+// unmount fails for what this process has left open. What a parallel test is starting has copies of all
+// descriptors for a moment, until it is another program.
+func unmount(t *testing.T, mount string) {
+	t.Helper()
+	err := syscall.Unmount(mount, 0)
+	for range 200 {
+		if err != syscall.EBUSY || len(openBelow(t, mount)) > 0 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+		err = syscall.Unmount(mount, 0)
+	}
+	if err != nil {
+		t.Errorf("umount: %v; open here: %q", err, openBelow(t, mount))
+	}
+}
+
+// openBelow is what this process has open in a directory.
+func openBelow(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if name, _ := os.Readlink("/proc/self/fd/" + fd.Name()); name == dir || strings.HasPrefix(name, dir+"/") {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func TestOnFileSystems(t *testing.T) {
