@@ -126,6 +126,8 @@ func manualPages(t *testing.T) map[string][]byte {
 				m.line(".Dd %s", manualDate)
 			case "@EXIT@":
 				m.exitCodes()
+			case "@TYPED@":
+				m.typed(app)
 			case "@VARIABLES@":
 				m.variables(app)
 			case "@RESULTS@":
@@ -314,6 +316,21 @@ func (m *manual) exitCodes() {
 		m.text(e.text)
 	}
 	m.line(".El")
+}
+
+// typed lists the flags that have no variable.
+func (m *manual) typed(app *cli.App) {
+	names := map[string]bool{}
+	for _, c := range app.Commands {
+		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
+			for _, f := range visible(leaf.Flags) {
+				if d, ok := f.(declared); ok && d.typed {
+					names[`\-\-`+roff(d.name)] = true
+				}
+			}
+		}
+	}
+	m.line("%s.", strings.Join(slices.Sorted(maps.Keys(names)), ", "))
 }
 
 // variables lists the variables of all flags, with the commands that take them.

@@ -164,7 +164,7 @@ func TestAnswersAreTyped(t *testing.T) {
 		}
 	}
 	slices.Sort(typed)
-	if want := []string{"accept-clock", "accept-future", "accept-rotation", "code", "file", "never", "receipt", "replaces", "retire", "revoke", "unsigned", "yes"}; !slices.Equal(typed, want) {
+	if want := []string{"accept-clock", "accept-future", "accept-rotation", "adopt-repo", "code", "file", "never", "receipt", "replaces", "retire", "revoke", "unsigned", "yes"}; !slices.Equal(typed, want) {
 		t.Errorf("%q, want %q", typed, want)
 	}
 	for _, f := range flags(unattended...) {
