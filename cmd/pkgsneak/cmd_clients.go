@@ -109,7 +109,7 @@ func (c *invocation) typed() error {
 	}
 	code, err := format.ParseCode(c.opt.code)
 	if err != nil {
-		return &usageError{err}
+		return withHint(err, "pkgsneak status --receipt on the client prints it again")
 	}
 	return c.withClients(func(store *clients.Store) error {
 		client, err := store.Find(c.args[0])
