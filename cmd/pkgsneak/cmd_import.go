@@ -167,6 +167,7 @@ func (c importText) importSummary(r *importer.ImportReport) {
 			c.importedOrigin(o)
 		}
 		c.gone(o)
+		c.drives(o.Plan)
 	}
 	c.trees(r)
 	if !r.Pretended && !r.Unchanged {
@@ -210,6 +211,16 @@ func (c importText) undone(u *importer.UndoNote) {
 		c.out.say("  undo           pkgsneak undo takes it back")
 	default:
 		c.out.say("  undo           pkgsneak undo takes it back; %s kept for that until the next import", tally(u.Kept, "file"))
+	}
+}
+
+// drives says what the drives do not have of an origin, or have of it that is outdated.
+func (c importText) drives(p *importer.ImportPlan) {
+	if p.Superseded.Files > 0 {
+		c.out.say("  superseded     %s of an older state, which the newest one of %s does not list", tally(p.Superseded, "file"), p.Origin)
+	}
+	if n := p.Elsewhere.Files; n > 0 {
+		c.out.say("  elsewhere      %s that %s has: on other drives, or not carried yet", count(n, "more file"), p.Origin)
 	}
 }
 

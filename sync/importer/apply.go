@@ -182,6 +182,9 @@ func (ap *applier) accept(in *incoming) error {
 	if in.Plan.Older {
 		return nil
 	}
+	if err := ap.rememberList(in); err != nil {
+		return err
+	}
 	return ap.st.SaveSeen(in.id, state.Seen{Serial: in.gen.Serial(), Manifest: in.sum, Highest: in.gen.Signed.SignedAt})
 }
 

@@ -11,7 +11,8 @@
 // is made once the import is certain to go on (keys.go, package trust).
 //
 // The machine's clock never decides: signatures are judged at the latest time that this machine is sure
-// of, and a generation older than the last one is refused only if it would change anything. One from
+// of, and a generation older than the last one is refused only if it would change anything and the newest
+// one lists nothing of it. One from
 // further in the future than a wrong clock explains is refused: its number would refuse every honest
 // generation after it.
 //
@@ -41,7 +42,10 @@
 // file.
 //
 // Of an origin that is on several of the drives the newest state is imported; the others are further
-// sources of its files (drives.go).
+// sources of its files (drives.go). A drive with an older state than the newest that was imported here
+// gives what that newest state still lists, and nothing else (donors.go): so the drives of an origin may
+// come in any order, and one that is lost is in nobody's way. The remembered serial never falls, and an
+// older state prunes nothing.
 //
 // # Undo
 //

@@ -7,12 +7,14 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgindex"
 )
 
 // An import may have several drives. Each is verified like a single one. Of an origin that is on
 // more than one of them the newest state is imported, and the other drives are its further sources:
-// a file that is damaged or missing on the one comes from another that lists the same bytes. The
-// signers of the lists decide nothing there, as the BLAKE2B of the newest list does.
+// a file that is damaged or missing on the one comes from another that lists the same bytes (the
+// signers of the lists decide nothing there, as the BLAKE2B of the newest list does), and what only
+// another one carries comes from there (donors.go).
 
 // mounted is one of the drives.
 type mounted struct {
@@ -22,9 +24,13 @@ type mounted struct {
 
 // source is a drive's state of an origin.
 type source struct {
-	gen *drive.Generation
-	at  string // the drive
+	gen     *drive.Generation
+	at      string                    // the drive
+	entries map[string]pkgindex.Entry // as those of incoming
+	facts   *layout.Facts
 }
+
+func (in *incoming) source() source { return source{in.gen, in.at, in.entries, in.facts} }
 
 // openDrives opens all drives; none is used where one is not there.
 func openDrives(paths []string) ([]mounted, error) {

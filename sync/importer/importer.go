@@ -104,10 +104,14 @@ type incoming struct {
 	catalogue *pkgindex.Index
 	facts     *layout.Facts                 // nil: an older program does not tell
 	stock     map[payload.Kind]*drive.Stock // what the origin has, whether this drive carries it or not
-	entries   map[string]pkgindex.Entry     // of the catalogue, by PATH; CHOST and REPO stand in each
-	imports   map[payload.Kind]map[string]state.Import
-	tasks     []*task
-	prune     []*task
+	roster    *roster                       // what its newest state lists; nil: that is not known, or an older one is imported as it is
+	donor     bool                          // the generation is older, and only what the newest one lists is taken
+	// remembered is what the newest state lists, where this one is older and that is remembered.
+	remembered *roster
+	entries    map[string]pkgindex.Entry // of the catalogue, by PATH; CHOST and REPO stand in each
+	imports    map[payload.Kind]map[string]state.Import
+	tasks      []*task
+	prune      []*task
 }
 
 // task is one thing to be done on the client.
@@ -119,7 +123,8 @@ type task struct {
 	seen   fs.FileInfo    // the file at local that it takes the place of, or that is pruned; nil: the name is free
 	entry  pkgindex.Entry // of a package
 	owners []owner        // the origins that list it, the one that brings it in first
-	from   string         // the other drive that it came from, "" if it did not
+	from   string         // the other drive that it came from in place of its own, "" if it did not
+	source *source        // the further drive that it comes from; nil: the one whose state is imported
 }
 
 func (im *importer) close() {

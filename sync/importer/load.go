@@ -129,11 +129,11 @@ func joinDrives(im *importer, refused []refusedOrigin) []refusedOrigin {
 			drop(in)
 			in.gen.Close()
 		case in.gen.Serial() > kept[i].gen.Serial():
-			in.further = append(kept[i].further, source{kept[i].gen, kept[i].at})
+			in.further = append(kept[i].further, kept[i].source())
 			drop(kept[i])
 			kept[i] = in
 		default:
-			kept[i].further = append(kept[i].further, source{in.gen, in.at})
+			kept[i].further = append(kept[i].further, in.source())
 			drop(in)
 		}
 	}
@@ -264,6 +264,9 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 		if in.stock[kind], err = gen.Stock(drive.DriveKind(kind)); err != nil {
 			return in, err
 		}
+	}
+	if err := im.readRoster(in); err != nil {
+		return in, err
 	}
 	return in, im.acceptRotation(in, seen)
 }

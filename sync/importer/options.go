@@ -70,7 +70,14 @@ type ImportPlan struct {
 	LeftOut     []payload.Item `json:"left_out"`
 	Present     payload.Tally  `json:"present"`
 	NotCarried  int            `json:"not_carried"` // packages the origin has and this drive has not
-	Need        int64          `json:"need"`
+	// Donor says that the generation is older, and that only what the newest one lists was looked at;
+	// Superseded is what that does not list any more, of this and of further drives.
+	Donor      bool          `json:"donor,omitempty"`
+	Superseded payload.Tally `json:"superseded,omitzero"`
+	// Elsewhere is what the origin has that neither is here nor on one of these drives. The bytes are those
+	// of which the size is known.
+	Elsewhere payload.Tally `json:"elsewhere,omitzero"`
+	Need      int64         `json:"need"`
 
 	UnusableKinds map[resolve.ReasonKind]int `json:"-"`
 }

@@ -576,10 +576,9 @@ func (im *importer) planPackages(ctx context.Context) error {
 	}
 	links := linkedDirs{}
 	for _, in := range im.origins {
-		for _, it := range in.gen.Packages() {
-			entry, ok := in.entries[it.Path]
-			err := cmp.Or(checkEntry(entry, ok, it.Size), links.check(im.client.pkgdir, it.Path))
-			if err := p.addOr(ctx, in, task{item: it, kind: payload.Package, path: it.Path, entry: entry}, err); err != nil {
+		for _, o := range in.offers(payload.Package) {
+			err := cmp.Or(checkEntry(o.entry, o.known, o.item.Size), links.check(im.client.pkgdir, o.path))
+			if err := p.addOr(ctx, in, task{item: o.item, kind: payload.Package, path: o.path, entry: o.entry, source: o.from}, err); err != nil {
 				return err
 			}
 		}
@@ -595,18 +594,28 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 		return err
 	}
 	for _, in := range im.origins {
-		for _, it := range in.gen.Distfiles() {
+		for _, o := range in.offers(payload.Distfile) {
 			var unfit error
-			if err := distdir.CheckName(it.Path); err != nil {
+			if err := distdir.CheckName(o.path); err != nil {
 				unfit = &leftOutError{reason: fault.Text(err)}
+			} else if o.donor && p.otherHere(ctx, o) {
+				in.Plan.Superseded.Add(o.item.Size)
+				continue
 			}
-			if err := p.addOr(ctx, in, task{item: it, kind: payload.Distfile, path: it.Path}, unfit); err != nil {
+			if err := p.addOr(ctx, in, task{item: o.item, kind: payload.Distfile, path: o.path, source: o.from}, unfit); err != nil {
 				return err
 			}
 		}
 	}
 	p.place()
 	return p.prune(ctx)
+}
+
+// otherHere reports whether a distfile of that name with other contents is here: name and size are all
+// that the newest state tells of what it does not carry.
+func (p *placements) otherHere(ctx context.Context, o offer) bool {
+	l, err := p.im.client.lookUp(ctx, p.kind, o.path, p.sizesAt(o.path, o.item.Size)...)
+	return err == nil && l.Exists && l.Sum != o.item.Sum
 }
 
 // addOr is add for a file that nothing speaks against. A file that is left out with a reason is no

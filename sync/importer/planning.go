@@ -44,9 +44,12 @@ func settlePending(ctx context.Context, im *importer, in *incoming) error {
 // plan finds out for every origin what is to be done. One that turns out to be refused has no part in the plan of the others.
 func (im *importer) plan(ctx context.Context) error {
 	for {
-		refused, err := im.planAll(ctx)
+		refused, donors, err := im.planAll(ctx)
 		if err != nil {
 			return err
+		}
+		if donors {
+			continue
 		}
 		if len(refused) == 0 {
 			return nil
@@ -64,32 +67,41 @@ func (im *importer) plan(ctx context.Context) error {
 	}
 }
 
-// planAll plans all origins together, and returns those of which nothing is to be used.
-func (im *importer) planAll(ctx context.Context) (refused []*incoming, err error) {
+// planAll plans all origins together, and returns those of which nothing is to be used. donors reports
+// that some gave up to be more than donors: then the plan has to be made again.
+func (im *importer) planAll(ctx context.Context) (refused []*incoming, donors bool, err error) {
 	for _, in := range im.origins {
 		if err := im.beginPlan(ctx, in); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if im.wants(payload.Package) {
 		if err := im.planPackages(ctx); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if im.wants(payload.Distfile) {
 		if err := im.planDistfiles(ctx); err != nil {
-			return nil, err
+			return nil, false, err
 		}
+	}
+	for _, in := range im.origins {
+		if in.Plan.Older && len(in.tasks) > 0 && !im.o.AllowOlder {
+			donors = in.becomeDonor() || donors
+		}
+	}
+	if donors {
+		return nil, true, nil
 	}
 	for _, in := range im.origins {
 		in.Plan.sort()
 		in.LeftOut = slices.Clone(in.Plan.LeftOut)
-		if in.Plan.Older && len(in.tasks) > 0 && !im.o.AllowOlder {
+		if in.Plan.Older && !in.donor && len(in.tasks) > 0 && !im.o.AllowOlder {
 			im.refuse(in.Plan.Dir, in.at, &OlderError{Origin: in.Plan.Origin, Serial: in.Plan.Serial, Have: in.seen.Serial})
 			refused = append(refused, in)
 		}
 	}
-	return refused, nil
+	return refused, false, nil
 }
 
 // beginPlan forgets what was planned for an origin, and reads what the state remembers of it.
@@ -97,6 +109,7 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	p := in.Plan
 	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, payload.Tally{}, []Held{}
 	p.Unusable, p.UnusableKinds = []payload.Item{}, nil
+	p.Superseded, p.Elsewhere, p.Donor = payload.Tally{}, payload.Tally{}, in.donor
 	in.tasks, in.prune, in.LeftOut = nil, nil, []payload.Item{}
 	in.imports = make(map[payload.Kind]map[string]state.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {

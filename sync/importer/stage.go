@@ -157,7 +157,11 @@ func (ap *applier) staging(kind payload.Kind) durable.Staging {
 // side looked through these very bytes by the rules that are this program's, and the catalogue has the
 // hashes that the index needs. Older rules asked for less, newer ones may have given something up.
 func vouched(in *incoming, d *task) bool {
-	facts, ok := in.facts.Package(d.path)
+	from := in.facts
+	if d.source != nil {
+		from = d.source.facts
+	}
+	facts, ok := from.Package(d.item.Path)
 	_, md5 := d.entry.MD5()
 	_, sha1 := d.entry.SHA1()
 	return ok && facts.Rules == binpkg.Rules && md5 && sha1
@@ -204,11 +208,18 @@ func (ap *applier) stage(ctx context.Context, in *incoming, d *task, t semaphore
 // drive whose state is imported.
 func copyFrom(ctx context.Context, in *incoming, st durable.Staging, d *task, set digest.Set, bufs *pipeline.Buffers,
 	tell func(int64)) (digest.Sums, error) {
-	sums, err := copyStaged(ctx, source{in.gen, in.at}, d.item, st, set, bufs, tell)
+	first := in.source()
+	if d.source != nil {
+		first = *d.source
+	}
+	sums, err := copyStaged(ctx, first, d.item, st, set, bufs, tell)
 	if !isLeftOut(err) {
 		return sums, err
 	}
-	for _, s := range in.further {
+	for _, s := range append([]source{in.source()}, in.further...) {
+		if s.gen == first.gen {
+			continue
+		}
 		item, ok := sameContents(s.gen, d.kind, d.item)
 		if !ok {
 			continue

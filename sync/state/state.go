@@ -19,6 +19,7 @@
 //	  undo                     what the last import changed, and which generations were taken back (Undo)
 //	  memory                   serials, exports, runs (below)
 //	  imports/KEY.NAME.KIND    what came from the origin NAME of the key KEY; KIND is packages or distfiles
+//	  accepted/KEY.NAME        what the newest generation of an origin lists that was imported (AcceptedList)
 //	  digests/HEX              one for each directory whose files were read
 //
 // Every file is text, is replaced as a whole, begins with its format and version and ends with a line
@@ -206,7 +207,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Dir, err error) {
 
 // sweep removes what killed runs left.
 func (st *Dir) sweep() error {
-	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, pendingDir, digestsDir} {
+	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, pendingDir, acceptedDir, digestsDir} {
 		if err := st.root.Sweep(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

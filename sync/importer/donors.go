@@ -1,0 +1,201 @@
+package importer
+
+import (
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/state"
+)
+
+// A drive whose state of an origin is older than the newest that was accepted here is a donor. It is
+// verified like any other; of its files those are taken that the newest state still lists, by what the
+// catalogues of both say of them: CPV, BUILD_ID, BUILD_TIME, SIZE, MD5 and SHA1 of a package, name and
+// size of a distfile of which no other is here. The rest is superseded, and only counted. So several small
+// drives of one origin can be imported in any order, and an old drive brings in nothing that its origin
+// has replaced or given up.
+
+// roster is what the newest state of an origin lists.
+type roster struct {
+	packages  map[string]string // identities by path
+	paths     map[string]string // paths by identity
+	distfiles map[string]int64
+}
+
+// identity names the build that an entry of a catalogue describes; "" where the entry does not tell
+// enough.
+func identity(e pkgindex.Entry) string {
+	if _, ok := e.MD5(); !ok || e.Get("SIZE") == "" || e.Get("SHA1") == "" {
+		return ""
+	}
+	text := strings.Join([]string{e.CPV(), e.Get("BUILD_ID"), e.Get("BUILD_TIME"), e.Get("SIZE"), strings.ToLower(e.Get("MD5")), strings.ToLower(e.Get("SHA1"))}, "\n")
+	sum := digest.Bytes([]byte(text))
+	return hex.EncodeToString(sum[:16])
+}
+
+// accepted is what a generation lists, as it is remembered.
+func accepted(serial int64, catalogue *pkgindex.Index, facts *layout.Facts) state.Accepted {
+	a := state.Accepted{Serial: serial, Packages: make(map[string]string), Distfiles: make(map[string]int64)}
+	for _, e := range catalogue.Entries {
+		if id := identity(e); id != "" {
+			a.Packages[e.Path()] = id
+		}
+	}
+	if facts != nil {
+		for _, d := range facts.Distfiles {
+			a.Distfiles[d.Name] = d.Size
+		}
+	}
+	return a
+}
+
+func newRoster(a state.Accepted) *roster {
+	r := &roster{packages: a.Packages, paths: make(map[string]string, len(a.Packages)), distfiles: a.Distfiles}
+	for path, id := range a.Packages {
+		r.paths[id] = path
+	}
+	return r
+}
+
+// path is where the newest state lists a file of an older one, "" if it does not.
+func (r *roster) path(kind payload.Kind, it layout.Item, entry pkgindex.Entry) string {
+	if kind == payload.Distfile {
+		if size, ok := r.distfiles[it.Path]; ok && size == it.Size {
+			return it.Path
+		}
+		return ""
+	}
+	id := identity(entry)
+	if id == "" || r.packages[it.Path] == id {
+		if id == "" {
+			return ""
+		}
+		return it.Path
+	}
+	return r.paths[id]
+}
+
+// offer is a file of one of an origin's drives that may be brought in.
+type offer struct {
+	item  layout.Item
+	path  string  // the origin's, in its newest state
+	from  *source // nil: the drive whose state is imported
+	donor bool    // only what the newest state lists of it was looked at
+	entry pkgindex.Entry
+	known bool // there is an entry
+}
+
+// offers lists the files of a kind that are to be brought in, each path once: those of the state that is
+// imported, then what older ones have beside it.
+func (in *incoming) offers(kind payload.Kind) []offer {
+	var list []offer
+	listed := make(map[string]bool)
+	add := func(items []layout.Item, entries map[string]pkgindex.Entry, from *source, donor bool) {
+		for _, it := range items {
+			entry, known := entries[it.Path]
+			o := offer{item: it, path: it.Path, from: from, donor: donor, entry: entry, known: known}
+			if donor {
+				if o.path = in.roster.path(kind, it, entry); o.path == "" {
+					in.Plan.Superseded.Add(it.Size)
+					continue
+				}
+			}
+			if !listed[o.path] {
+				listed[o.path] = true
+				list = append(list, o)
+			}
+		}
+	}
+	add(in.gen.Items(drive.DriveKind(kind)), in.entries, nil, in.donor)
+	if in.roster != nil {
+		for i := range in.further {
+			s := &in.further[i]
+			add(s.gen.Items(drive.DriveKind(kind)), s.entries, s, true)
+		}
+	}
+	in.lacks(kind, listed)
+	return list
+}
+
+// lacks counts what the newest state lists, and none of the drives carries, and did not come here
+// before.
+func (in *incoming) lacks(kind payload.Kind, carried map[string]bool) {
+	if in.roster == nil {
+		return
+	}
+	here := func(path string) bool { _, ok := in.imports[kind][path]; return ok }
+	if kind == payload.Package {
+		for path := range in.roster.packages {
+			if !carried[path] && !here(path) {
+				size, _ := in.entries[path].Size()
+				in.Plan.Elsewhere.Add(size)
+			}
+		}
+		return
+	}
+	for name, size := range in.roster.distfiles {
+		if !carried[name] && !here(name) {
+			in.Plan.Elsewhere.Add(size)
+		}
+	}
+}
+
+// readRoster finds out what the newest accepted state of an origin lists: the one that is imported, or
+// the one that is remembered where that is older.
+func (im *importer) readRoster(in *incoming) error {
+	if !in.Plan.Older {
+		if in.catalogue != nil {
+			in.roster = newRoster(accepted(in.gen.Serial(), in.catalogue, in.facts))
+		}
+		return nil
+	}
+	a, err := state.AcceptedList(im.st, in.known)
+	if err == nil && a != nil && a.Serial == in.seen.Serial {
+		in.remembered = newRoster(*a)
+	}
+	return err
+}
+
+// becomeDonor lets an older state give what the newest one lists. It reports false where that is not
+// remembered, or lists nothing of it.
+func (in *incoming) becomeDonor() bool {
+	if in.donor || in.remembered == nil {
+		return false
+	}
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		for _, it := range in.gen.Items(drive.DriveKind(kind)) {
+			if in.imports[kind] != nil && in.remembered.path(kind, it, in.entries[it.Path]) != "" {
+				in.donor, in.roster = true, in.remembered
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// rememberList notes what the newest state of an origin lists, for the older drives that may come.
+func (ap *applier) rememberList(in *incoming) error {
+	if a, err := state.AcceptedList(ap.st, in.id); err != nil || a != nil && a.Serial == in.gen.Serial() {
+		return err
+	}
+	catalogue, facts := in.catalogue, in.facts
+	var damaged *drive.DamagedError
+	var err error
+	if catalogue == nil {
+		if catalogue, err = in.gen.Catalogue(); errors.As(err, &damaged) {
+			return nil
+		}
+	}
+	if facts == nil && err == nil {
+		facts, err = drive.ReadableFacts(in.gen)
+	}
+	if err != nil {
+		return err
+	}
+	return state.SaveAccepted(ap.st, in.id, accepted(in.gen.Serial(), catalogue, facts))
+}

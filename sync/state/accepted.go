@@ -1,0 +1,58 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// acceptedDir holds, for each origin, what the newest generation lists that was imported here:
+// accepted/KEY.NAME, JSON.
+const acceptedDir = "accepted"
+
+// Accepted is what an origin had when the newest generation of it that was imported here was signed:
+// of which files an older drive may still be the source.
+type Accepted struct {
+	Format int   `json:"format"`
+	Serial int64 `json:"serial"`
+	// Packages are the identities (see package importer) by the origin's path, Distfiles the sizes in
+	// bytes by name.
+	Packages  map[string]string `json:"packages"`
+	Distfiles map[string]int64  `json:"distfiles"`
+}
+
+const acceptedFormat = 1
+
+func acceptedFile(id OriginID) string {
+	return path.Join(acceptedDir, strings.TrimSuffix(path.Base(importsFile(importsID{id, "x"})), ".x"))
+}
+
+// AcceptedList returns what is remembered of an origin; nil if nothing is. An odd file is as good as
+// none: then an older drive is only refused.
+func AcceptedList(st *Dir, id OriginID) (*Accepted, error) {
+	data, err := st.read(acceptedFile(id), maxText)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var a Accepted
+	if json.Unmarshal(data, &a) != nil || a.Format != acceptedFormat || a.Serial <= 0 {
+		return nil, nil
+	}
+	return &a, nil
+}
+
+// SaveAccepted remembers what an origin has, in the place of what was remembered of it.
+func SaveAccepted(st *Dir, id OriginID, a Accepted) error {
+	a.Format = acceptedFormat
+	data, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("remembering what %q has: %w", id.Name, err)
+	}
+	return st.writeBytes(acceptedFile(id), 0o644, append(data, '\n'))
+}
