@@ -50,6 +50,7 @@ func export(c *invocation) error {
 	}
 	o := c.opt.export
 	o.Drive, o.Source, o.Medium = c.args[0], volume.MediumOf(machine.PKGDIR), volume.MediumOf(c.args[0])
+	o.Label = volume.LabelAt(c.args[0])
 	watch, done := c.watcher()
 	defer done()
 	if c.opt.ask && !o.Pretend {

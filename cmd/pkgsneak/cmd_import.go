@@ -161,6 +161,8 @@ func (c importText) importSummary(r *importer.ImportReport) {
 		switch {
 		case r.Pretended && !r.Unchanged:
 			c.importPlan(o.Plan)
+		case r.Unchanged && len(o.LeftOut) == 0 && o.Plan.Donor:
+			c.out.say("nothing to do: what the newest state of %s lists of this older one, generation %s, is here (%s)", bold(o.Plan.Origin), c.signed(o.Plan), tally(o.Plan.Present, "file"))
 		case r.Unchanged && len(o.LeftOut) == 0:
 			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", bold(o.Plan.Origin), c.signed(o.Plan), tally(o.Plan.Present, "file"))
 		default:
@@ -217,10 +219,15 @@ func (c importText) undone(u *importer.UndoNote) {
 // drives says what the drives do not have of an origin, or have of it that is outdated.
 func (c importText) drives(p *importer.ImportPlan) {
 	if p.Superseded.Files > 0 {
-		c.out.say("  superseded     %s of an older state, which the newest one of %s does not list", tally(p.Superseded, "file"), p.Origin)
+		c.out.say("  superseded     %s of an older state, which the newest one of %s does not list; --allow-older takes it", tally(p.Superseded, "file"), p.Origin)
 	}
-	if n := p.Elsewhere.Files; n > 0 {
-		c.out.say("  elsewhere      %s that %s has: on other drives, or not carried yet", count(n, "more file"), p.Origin)
+	rest := p.Elsewhere.Files
+	for _, d := range p.OnDrives {
+		rest -= d.Files
+		c.out.say("  elsewhere      %s on the drive %s", count(d.Files, "more package"), d.Label)
+	}
+	if rest > 0 {
+		c.out.say("  elsewhere      %s that %s has", count(rest, "more file"), p.Origin)
 	}
 }
 

@@ -2,11 +2,13 @@ package exporter
 
 import (
 	"cmp"
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/request"
 	"slices"
 	"strings"
 	"time"
@@ -21,8 +23,9 @@ type nextGeneration struct {
 	before  *pkgindex.Header // of the catalogue on the drive; nil if there is none that can be read
 	changed bool             // an entry is not that of the catalogue on the drive
 	stock   *originStock
-	record  layout.Record // its descriptive fields
-	trees   *trees        // what it carries of ebuild repositories
+	record  layout.Record   // its descriptive fields
+	others  []clients.Drive // drives on which more of it is on its way
+	trees   *trees          // what it carries of ebuild repositories
 }
 
 func newNext() *nextGeneration {
@@ -156,10 +159,33 @@ func (n *nextGeneration) contents(serial int64, at time.Time) drivewriter.Conten
 	}
 	slices.SortFunc(items, layout.CompareItems)
 	facts, has := n.stock.tell(n.current)
-	record := n.record
-	record.Has = has
+	record, catalogue := n.record, n.catalogue()
+	record.Has, record.OnOthers = has, n.onOthers(catalogue)
 	n.trees.describe(&record, n.current)
-	return drivewriter.Contents{Serial: serial, At: at, Items: items, Catalogue: n.catalogue(), Facts: facts, Record: record}
+	return drivewriter.Contents{Serial: serial, At: at, Items: items, Catalogue: catalogue, Facts: facts, Record: record}
+}
+
+// onOthers says what of a catalogue other drives carry and this one does not.
+func (n *nextGeneration) onOthers(catalogue *pkgindex.Index) []layout.OnDrive {
+	var list []layout.OnDrive
+	for _, d := range n.others {
+		bits, any := request.NewBitmap(len(catalogue.Entries)), false
+		for i, e := range catalogue.Entries {
+			if sum, ok := request.SumOf(e); ok && !n.carries(e.Path()) && d.Packages.Has(sum) {
+				bits.Set(i)
+				any = true
+			}
+		}
+		if any {
+			list = append(list, layout.OnDrive{Label: d.Label, Serial: d.Serial, Entries: bits})
+		}
+	}
+	return list
+}
+
+// carries reports whether the next generation lists a package.
+func (n *nextGeneration) carries(path string) bool {
+	return n.current[payload.Key{Kind: payload.Package, Path: path}] != nil
 }
 
 // filesAfter lists what the drive carries once the plan is carried out: what it has, less what is removed, and what is copied.

@@ -9,6 +9,7 @@ import (
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/request"
 	"pkgsneak/sync/resolve"
 	"pkgsneak/sync/selection"
 	"pkgsneak/sync/volume"
@@ -41,19 +42,18 @@ func fit(ctx context.Context, x *exporter) error {
 	if x.o.For == "" && (p.Need <= p.Free+x.freed() || onlyRemoves(x)) {
 		return nil
 	}
-	clients, err := recipients(ctx, x)
-	if err != nil {
-		return err
-	}
 	room, err := volume.SpaceAt(x.o.Drive)
 	if err != nil {
 		return err
 	}
-	in, err := newOffer(ctx, x, room)
+	in, sums, err := newOffer(ctx, x, room)
 	if err != nil {
 		return err
 	}
-	in.Clients, in.Only = clients, x.o.For != ""
+	in.Only = x.o.For != ""
+	if in.Clients, err = recipients(ctx, x, sums, in.Packages); err != nil {
+		return err
+	}
 	plan, err := selection.Make(in)
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
@@ -75,14 +75,15 @@ func enough(x *exporter, bytes int64) int64 {
 	return bytes + min(bytes/19, 64<<20)
 }
 
-// newOffer lists what could go on the drive, with the room that there is for it.
-func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection.Input, err error) {
+// newOffer lists what could go on the drive, with the room that there is for it, and the sums of the
+// packages, zero where none is known.
+func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection.Input, sums []request.Sum, err error) {
 	copied := make(map[payload.Key]bool, len(x.todo))
 	for _, it := range x.todo {
 		copied[it.Key()] = true
 	}
 	bytes := func(size int64) int64 { return room.Need(size) + perFile }
-	free, kept := room.Free, int64(0)
+	free, kept := room.Free+x.remains.left(), int64(0)
 	for _, it := range x.report.Plan.Remove {
 		free += bytes(it.Size)
 	}
@@ -113,9 +114,11 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection
 	}
 	for _, h := range packages {
 		if err := context.Cause(ctx); err != nil {
-			return in, err
+			return in, nil, err
 		}
-		in.Packages = append(in.Packages, selection.Package{File: file(h), Package: describe(x, h)})
+		p, entry := describe(x, h)
+		sum, _ := request.SumOf(entry)
+		in.Packages, sums = append(in.Packages, selection.Package{File: file(h), Package: p}), append(sums, sum)
 	}
 	for _, h := range distfiles {
 		in.Distfiles = append(in.Distfiles, file(h))
@@ -129,7 +132,7 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection
 	if program := ownProgram(x); program.Bytes > 0 && program.Bytes <= in.Room/4 {
 		in.Extras = append(in.Extras, program)
 	}
-	return in, nil
+	return in, sums, nil
 }
 
 // ownProgram is the running program as a file for the drive; without bytes if it is none that is of
@@ -147,7 +150,7 @@ func ownProgram(x *exporter) selection.File {
 
 // describe is a package as the evaluator wants it: as the host's index has it, or the catalogue on the
 // drive, or the package itself.
-func describe(x *exporter, h *sourceFile) resolve.Package {
+func describe(x *exporter, h *sourceFile) (resolve.Package, pkgindex.Entry) {
 	entry := h.entry
 	if entry.IsZero() && x.next.current[payload.Key{Kind: h.Kind, Path: h.Path}] != nil {
 		entry = x.next.entries[h.Path]
@@ -168,7 +171,7 @@ func describe(x *exporter, h *sourceFile) resolve.Package {
 		}
 	}
 	p.Size = h.Size
-	return p
+	return p, entry
 }
 
 // readEntry reads what a package says of itself; nothing where it cannot be read, which is told when
@@ -224,6 +227,3 @@ func apply(a *answer, x *exporter) {
 
 // Outdated is why a file leaves the drive whose successor has no room there.
 const Outdated = "it is not what this machine has by now, which does not fit"
-
-// recipients are the machines that an export is for.
-func recipients(context.Context, *exporter) ([]selection.Client, error) { return nil, nil }

@@ -16,6 +16,7 @@ type ExportOptions struct {
 	AcceptClock  bool          // the machine's clock is right, however far ahead it is
 	AllowShrink  bool          // a host that lost most of its packages means it
 	AnyDirectory bool          // Drive need not be a mounted file system of its own
+	Label        string        // of the file system, for people; "" takes the last name of Drive
 	For          string        // the name of the client that the drive is for; "" for all
 	Again        bool          // carry again what is in transit on another drive
 	KeepRequests bool          // do not blank the installed packages in the requests on the drive

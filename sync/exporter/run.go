@@ -41,6 +41,9 @@ func (p *Plan) Run(ctx context.Context) (err error) {
 	if err := p.prepareKey(); err != nil {
 		return err
 	}
+	if err := nameDrive(p.exporter); err != nil {
+		return err
+	}
 	if err := p.tryRecord(); err != nil {
 		return err
 	}
@@ -439,7 +442,7 @@ func (p *Plan) commit(ctx context.Context, w *drivewriter.Writer) error {
 	gen, err := w.Commit(ctx, p.next.contents(serial, at))
 	if gen != nil {
 		p.report.Serial, p.kept = gen.Serial(), payload.Count(p.report.Copied)
-		err = errors.Join(err, p.broken.follow(p.st, p.name, p.next, serial))
+		err = errors.Join(err, p.broken.follow(p.st, p.name, p.next, serial), rememberDrive(p.exporter, gen))
 	}
 	return err
 }

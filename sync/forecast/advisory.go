@@ -124,11 +124,17 @@ func (p *glsaPackage) vulnerable(q *depend.Package, arch string) bool {
 // change is what becomes of an installed package.
 type change struct{ old, new depend.Package }
 
-// security finds the advisories that the merges close. Most advisories are of packages that do not change: a look at the names in the
-// text saves reading them.
+// security finds the advisories that the merges close.
 func (f *Forecast) security(m *Machine, r *resolve.Result) {
+	f.Security = Advisories(m.settings, m.ARCH, m.appliedAdvisory, r.Merges)
+}
+
+// Advisories returns the advisories in this machine's repositories, but for those applied, that merges
+// close on a machine of an architecture, by ID. Most advisories are of packages that do not change: a look
+// at the names in the text saves reading them.
+func Advisories(s *portage.Settings, arch string, applied map[string]bool, merges []resolve.Merge) []Advisory {
 	changes := map[string][]change{}
-	for _, x := range r.Merges {
+	for _, x := range merges {
 		if x.Old == nil || x.Kind == resolve.Uninstall {
 			continue
 		}
@@ -138,26 +144,28 @@ func (f *Forecast) security(m *Machine, r *resolve.Result) {
 			changes[newPkg.CP] = append(changes[newPkg.CP], change{oldPkg, newPkg})
 		}
 	}
-	if len(changes) == 0 || m.settings == nil {
-		return
+	if len(changes) == 0 || s == nil {
+		return nil
 	}
-	repos, err := m.settings.Repos()
+	repos, err := s.Repos()
 	if err != nil {
-		return
+		return nil
 	}
+	var list []Advisory
 	seen := map[string]bool{}
 	for _, repo := range repos {
 		repo.Advisories(func(id string, data []byte) bool {
-			if !seen[id] && !m.appliedAdvisory[id] && namesOne(data, changes) {
+			if !seen[id] && !applied[id] && namesOne(data, changes) {
 				seen[id] = true
-				if a, closes := closed(id, data, changes, m.ARCH); closes {
-					f.Security = append(f.Security, a)
+				if a, closes := closed(id, data, changes, arch); closes {
+					list = append(list, a)
 				}
 			}
 			return true
 		})
 	}
-	slices.SortFunc(f.Security, func(a, b Advisory) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(list, func(a, b Advisory) int { return strings.Compare(a.ID, b.ID) })
+	return list
 }
 
 // namesOne reports whether an advisory may be about one of the packages that change.

@@ -130,17 +130,40 @@ func (in *incoming) lacks(kind payload.Kind, carried map[string]bool) {
 	}
 	here := func(path string) bool { _, ok := in.imports[kind][path]; return ok }
 	if kind == payload.Package {
+		lacking := make(map[string]bool)
 		for path := range in.roster.packages {
 			if !carried[path] && !here(path) {
 				size, _ := in.entries[path].Size()
 				in.Plan.Elsewhere.Add(size)
+				lacking[path] = true
 			}
 		}
+		in.findOthers(lacking)
 		return
 	}
 	for name, size := range in.roster.distfiles {
 		if !carried[name] && !here(name) {
 			in.Plan.Elsewhere.Add(size)
+		}
+	}
+}
+
+// findOthers says on which other drives lacking packages are, as far as the newest record tells: each is
+// counted for the first that has it.
+func (in *incoming) findOthers(lacking map[string]bool) {
+	if in.donor || in.catalogue == nil {
+		return
+	}
+	for _, d := range in.gen.Record.OnOthers {
+		n := 0
+		for i, e := range in.catalogue.Entries {
+			if i/8 < len(d.Entries) && d.Entries[i/8]&(1<<(i%8)) != 0 && lacking[e.Path()] {
+				delete(lacking, e.Path())
+				n++
+			}
+		}
+		if n > 0 {
+			in.Plan.OnDrives = append(in.Plan.OnDrives, OnDrive{d.Label, n})
 		}
 	}
 }

@@ -77,9 +77,17 @@ type ImportPlan struct {
 	// Elsewhere is what the origin has that neither is here nor on one of these drives. The bytes are those
 	// of which the size is known.
 	Elsewhere payload.Tally `json:"elsewhere,omitzero"`
-	Need      int64         `json:"need"`
+	// OnDrives says of which of them the record tells that they are on another drive.
+	OnDrives []OnDrive `json:"on_drives,omitempty"`
+	Need     int64     `json:"need"`
 
 	UnusableKinds map[resolve.ReasonKind]int `json:"-"`
+}
+
+// OnDrive is a drive that has what these do not have.
+type OnDrive struct {
+	Label string `json:"label"`
+	Files int    `json:"files"`
 }
 
 // Held says that what came from an origin, and may have left it, is not pruned.

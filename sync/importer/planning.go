@@ -109,7 +109,7 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	p := in.Plan
 	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, payload.Tally{}, []Held{}
 	p.Unusable, p.UnusableKinds = []payload.Item{}, nil
-	p.Superseded, p.Elsewhere, p.Donor = payload.Tally{}, payload.Tally{}, in.donor
+	p.Superseded, p.Elsewhere, p.OnDrives, p.Donor = payload.Tally{}, payload.Tally{}, nil, in.donor
 	in.tasks, in.prune, in.LeftOut = nil, nil, []payload.Item{}
 	in.imports = make(map[payload.Kind]map[string]state.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {

@@ -66,9 +66,11 @@ type Record struct {
 	USE          string               `json:"use,omitempty"`
 	CFLAGS       string               `json:"cflags,omitempty"`
 	Repositories []Repository         `json:"repositories,omitempty"`
-	Formerly     []string             `json:"formerly,omitempty"` // names that this origin had before, under the same key; older programs pass over it
-	Counts       Counts               `json:"counts"`             // of what this drive carries
-	Has          *Holdings            `json:"has,omitempty"`      // what the origin has; nil: an older program does not tell
+	Formerly     []string             `json:"formerly,omitempty"`  // names that this origin had before, under the same key; older programs pass over it
+	Counts       Counts               `json:"counts"`              // of what this drive carries
+	Has          *Holdings            `json:"has,omitempty"`       // what the origin has; nil: an older program does not tell
+	Drive        *DriveName           `json:"drive,omitempty"`     // which drive this is; older programs pass over this and the next
+	OnOthers     []OnDrive            `json:"on_others,omitempty"` // what of the catalogue is on its way on other drives
 	Renamed      []Renamed            `json:"renamed,omitempty"`
 	Split        []Split              `json:"split,omitempty"`
 }
@@ -263,6 +265,9 @@ func (r *Record) fault() string {
 			return fmt.Sprintf("the origin %q was called so before", name)
 		}
 	}
+	if reason := r.drivesFault(); reason != "" {
+		return reason
+	}
 	if reason := r.Counts.fault(); reason != "" {
 		return reason
 	}
@@ -272,6 +277,57 @@ func (r *Record) fault() string {
 		}
 	}
 	return r.exceptionsFault()
+}
+
+// DriveName tells a drive from others: a random ID, made when an origin exports to it for the first time,
+// and a name for people.
+type DriveName struct {
+	ID    string `json:"id"` // 32 lower-case hex digits
+	Label string `json:"label,omitempty"`
+}
+
+// OnDrive is what of this generation's catalogue another drive of the origin carries, and that drive has not
+// come back since: bit i%8 of byte i/8 stands for entry i.
+type OnDrive struct {
+	Label   string `json:"label"`
+	Serial  int64  `json:"serial"` // of the generation there
+	Entries []byte `json:"entries"`
+}
+
+// MaxOnOthers bounds the other drives that a record names.
+const MaxOnOthers = 20
+
+const maxLabel = 1 << 10 // bytes
+
+// drivesFault says what is wrong with what the record says of drives.
+func (r *Record) drivesFault() string {
+	if d := r.Drive; d != nil {
+		if len(d.ID) != 32 || strings.Trim(d.ID, "0123456789abcdef") != "" {
+			return fmt.Sprintf("the drive is called %.80q", d.ID)
+		}
+		if reason := labelFault(d.Label); reason != "" {
+			return reason
+		}
+	}
+	if len(r.OnOthers) > MaxOnOthers {
+		return fmt.Sprintf("more than %d other drives", MaxOnOthers)
+	}
+	for _, d := range r.OnOthers {
+		if d.Serial <= 0 || d.Serial > maxSize || len(d.Entries) > MaxRecord/8 {
+			return fmt.Sprintf("another drive has serial %d and %d bytes of entries", d.Serial, len(d.Entries))
+		}
+		if reason := labelFault(d.Label); reason != "" {
+			return reason
+		}
+	}
+	return ""
+}
+
+func labelFault(label string) string {
+	if len(label) > maxLabel {
+		return "the label of a drive is too long"
+	}
+	return textFault(label)
 }
 
 // fault says what is wrong with what a record says of a tree, "" if nothing is.

@@ -49,6 +49,10 @@ func needsOf(in *Input, client int) (need, error) {
 		return need{trouble: r.Trouble}, nil
 	}
 	n := need{known: true}
+	var closing map[string]bool
+	if c.Closing != nil {
+		closing = c.Closing(r.Merges)
+	}
 	shared := make(map[int]int) // in how many bundles a package is
 	for i := range r.Merges {
 		m := &r.Merges[i]
@@ -59,7 +63,7 @@ func needsOf(in *Input, client int) (need, error) {
 			n.transit = append(n.transit, m.Index)
 			continue
 		}
-		b := bundle{lead: m.Index, level: levelOf(c, m), waited: c.waited(m.Index)}
+		b := bundle{lead: m.Index, level: levelOf(c, closing, m), waited: c.waited(m.Index)}
 		for _, j := range r.Bundle(i) {
 			if x := &r.Merges[j]; x.Kind != resolve.Uninstall && !c.has(x.Index) {
 				b.files = append(b.files, x.Index)
@@ -77,11 +81,11 @@ func needsOf(in *Input, client int) (need, error) {
 }
 
 // levelOf is the place of a merge in the order, but for what enables others.
-func levelOf(c *Client, m *resolve.Merge) Level {
+func levelOf(c *Client, closing map[string]bool, m *resolve.Merge) Level {
 	switch {
 	case matchesAny(c.Wishes, &m.Package):
 		return Wished
-	case c.Closes != nil && c.Closes(m):
+	case closing[m.Package.CPV]:
 		return Security
 	}
 	return Updates

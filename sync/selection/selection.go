@@ -60,8 +60,8 @@ type Client struct {
 	// Wishes are packages that the client wants beside what is in its sets, Distfiles names of files.
 	Wishes    []depend.Atom
 	Distfiles []string
-	// Closes reports whether a merge closes a security advisory on the client. nil: none does.
-	Closes func(m *resolve.Merge) bool
+	// Closing returns the CPVs of the merges that close a security advisory on the client. nil: none does.
+	Closing func(merges []resolve.Merge) map[string]bool
 }
 
 func (c *Client) has(i int) bool       { return c.Has != nil && c.Has(i) }

@@ -307,8 +307,8 @@ func TestOrder(t *testing.T) {
 				}
 				return resolve.Reason{}
 			}},
-		Waited: func(i int) int { return map[int]int{2: 3}[i] },
-		Closes: func(m *resolve.Merge) bool { return m.Package.CPV == "a/safe-2" },
+		Waited:  func(i int) int { return map[int]int{2: 3}[i] },
+		Closing: func([]resolve.Merge) map[string]bool { return map[string]bool{"a/safe-2": true} },
 	}}
 	plan, err := Make(in)
 	if err != nil {

@@ -1,0 +1,239 @@
+package exporter
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"pkgsneak/sync/clients"
+	"pkgsneak/sync/digest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/forecast"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/request"
+	"pkgsneak/sync/resolve"
+	"pkgsneak/sync/selection"
+)
+
+// UnknownClientError says that a drive is to be made for a client that this host does not obey.
+type UnknownClientError struct {
+	Name  string
+	Known []string
+}
+
+func (e *UnknownClientError) Error() string {
+	return fmt.Sprintf("export for %q: no client of that name was accepted here", e.Name)
+}
+
+// Class is that of a command line that makes no sense.
+func (e *UnknownClientError) Class() fault.Class { return fault.Usage }
+
+// Hints name those that there are.
+func (e *UnknownClientError) Hints(string) []string {
+	if len(e.Known) == 0 {
+		return []string{"pkgsneak clients shows the requests that were read"}
+	}
+	return []string{"the clients of this host are " + strings.Join(e.Known, ", ")}
+}
+
+// recipients are the machines that an export is for: those that this host obeys, by their last requests.
+// sums are those of the packages that could be carried.
+func recipients(ctx context.Context, x *exporter, sums []request.Sum, packages []selection.Package) ([]selection.Client, error) {
+	store, err := clients.Open(x.m.StateDir, true, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	all, err := store.Clients()
+	if err != nil {
+		x.report.Notices = append(x.report.Notices, fault.Text(err)+": that client counts for nothing")
+	}
+	drives, err := store.Drives()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	var list []selection.Client
+	for _, c := range all {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		if names = append(names, c.Name); x.o.For != "" && c.Name != x.o.For {
+			continue
+		}
+		r := recipient{x: x, c: c, sums: sums, packages: packages, drives: drives}
+		client, err := r.client(store)
+		if err != nil {
+			x.report.Notices = append(x.report.Notices, fault.Text(err)+": of that client it is only known what it has")
+		}
+		list = append(list, client)
+	}
+	if x.o.For != "" && len(list) == 0 {
+		return nil, &UnknownClientError{Name: x.o.For, Known: slices.Compact(names)}
+	}
+	return list, nil
+}
+
+// recipient is a client on the way to be one that a drive is planned for.
+type recipient struct {
+	x        *exporter
+	c        *clients.Client
+	sums     []request.Sum
+	packages []selection.Package
+	drives   []clients.Drive
+}
+
+// origin is the origin as clients speak of it. Without a key nothing was exported yet.
+func origin(x *exporter) clients.Origin {
+	o := clients.Origin{Name: x.name}
+	if x.key != nil {
+		o.Key = x.key.Public().Fingerprint()
+	}
+	return o
+}
+
+// client says what is known of the machine. With an error it is less than there should be.
+func (r *recipient) client(store *clients.Store) (selection.Client, error) {
+	now, o := r.x.m.Now(), origin(r.x)
+	known := func(i int) bool { return r.sums[i] != request.Sum{} }
+	c := selection.Client{Name: r.c.Name, Waited: r.waited,
+		Has: func(i int) bool { return known(i) && r.c.HasPackage(o, r.sums[i], now) }}
+	if !r.x.o.Again {
+		transit := clients.InTransit(r.c, r.drives, o, now, driveID(r.x))
+		c.InTransit = func(i int) bool { return known(i) && transit[r.sums[i]] != nil }
+	}
+	record, installed, err := store.Request(r.c)
+	if record == nil {
+		return c, err
+	}
+	for i := range record.Wants {
+		w := &record.Wants[i]
+		switch {
+		case w.File != "":
+			c.Distfiles = append(c.Distfiles, w.File)
+		case w.Why != request.Missing || installed == nil:
+			c.Wishes = append(c.Wishes, request.Atoms([]string{w.Atom})...)
+		}
+	}
+	if installed == nil || record.Machine == nil {
+		return c, err
+	}
+	machine := record.Input(installed)
+	machine.Accept = refusing(machine.Accept, record.Refused)
+	c.Machine = &machine
+	c.Closing = func(merges []resolve.Merge) map[string]bool {
+		closing := make(map[string]bool)
+		for _, a := range forecast.Advisories(r.x.m.Settings, record.Machine.ARCH, nil, merges) {
+			for _, name := range a.Packages {
+				closing[name] = true
+			}
+		}
+		return closing
+	}
+	return c, err
+}
+
+// waited is how many drives were written since a package was built that do not carry it.
+func (r *recipient) waited(i int) int {
+	n := 0
+	for d := range r.drives {
+		on := &r.drives[d]
+		if on.Origin == r.x.name && on.When.Unix() > r.packages[i].BuildTime && !on.Packages.Has(r.sums[i]) {
+			n++
+		}
+	}
+	return n
+}
+
+// refusing adds to what a client's configuration accepts what its imports have refused for good.
+func refusing(accept func(resolve.Package, bool) resolve.Reason, refused []request.Refusal) func(resolve.Package, bool) resolve.Reason {
+	kinds := map[string]resolve.ReasonKind{"cpu": resolve.CPU, "machine": resolve.Machine, "portage": resolve.Unreadable}
+	reasons := make(map[string]resolve.Reason)
+	for _, f := range refused {
+		if kind, ok := kinds[f.Why]; ok {
+			reasons[f.CPV] = resolve.Reason{Kind: kind, Text: f.Text}
+		}
+	}
+	return func(p resolve.Package, installed bool) resolve.Reason {
+		if r, ok := reasons[p.CPV]; ok && !installed {
+			return r
+		}
+		return accept(p, installed)
+	}
+}
+
+// driveID is the identity of the drive, "" if it has none yet.
+func driveID(x *exporter) string {
+	if x.committed == nil || x.committed.Record.Drive == nil {
+		return ""
+	}
+	return x.committed.Record.Drive.ID
+}
+
+// newDriveID makes the identity of a drive.
+func newDriveID() string {
+	var id [16]byte
+	rand.Read(id[:]) // it never fails
+	return hex.EncodeToString(id[:])
+}
+
+// nameDrive gives the drive its identity, and tells what is on its way on others.
+func nameDrive(x *exporter) error {
+	id := driveID(x)
+	if id == "" {
+		id = newDriveID()
+	}
+	label, _ := layout.RecordText(x.o.Label)
+	if label == "" || len(label) > 1<<9 {
+		label, _ = layout.RecordText(filepath.Base(x.o.Drive))
+	}
+	x.next.record.Drive = &layout.DriveName{ID: id, Label: label[:min(len(label), 1<<9)]}
+	store, err := clients.Open(x.m.StateDir, true, nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	drives, err := store.Drives()
+	o, now := origin(x), x.m.Now()
+	for _, d := range drives {
+		if d.Origin == o.Name && d.Key == o.Key && d.ID != id && now.Sub(d.When) < clients.Transit {
+			x.next.others = append(x.next.others, d)
+		}
+	}
+	slices.SortFunc(x.next.others, func(a, b clients.Drive) int { return b.When.Compare(a.When) })
+	x.next.others = x.next.others[:min(len(x.next.others), layout.MaxOnOthers)]
+	return err
+}
+
+// rememberDrive notes what is on the drive now, for the clients' receipts and for what is in transit.
+func rememberDrive(x *exporter, gen *drive.Generation) error {
+	text, err := gen.Signed.MarshalText()
+	if err != nil {
+		return err
+	}
+	serial := gen.Serial()
+	store, err := clients.Open(x.m.StateDir, false, x.m.Hook)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	catalogue := x.next.catalogue()
+	sums := request.CatalogueSums(catalogue.Entries)
+	o := origin(x)
+	if err := store.SaveCatalogue(o, serial, sums); err != nil {
+		return err
+	}
+	d := clients.Drive{ID: x.next.record.Drive.ID, Label: x.next.record.Drive.Label, Origin: o.Name, Key: o.Key, Serial: serial,
+		Manifest: clients.Digest(digest.Bytes(text)), When: x.m.Now()}
+	for i, e := range catalogue.Entries {
+		if sums[i] != (request.Sum{}) && x.next.carries(e.Path()) {
+			d.Packages = append(d.Packages, sums[i])
+		}
+	}
+	return store.SaveDrive(d)
+}
