@@ -419,7 +419,7 @@ func (r *runner) export(ctx context.Context) error {
 	if err == nil {
 		r.log(Info, "export to drive %q begins", r.result.FS.Label)
 		o := r.o.Export
-		o.Drive = r.at.point()
+		o.Drive, o.Label = r.at.point(), r.result.FS.Label
 		var report *exporter.ExportReport
 		if report, err = r.o.operations.export(ctx, r.m, o, r.o.Events); err == nil {
 			r.result.Export = report
