@@ -9,6 +9,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgdir"
@@ -186,6 +187,28 @@ func (ap *applier) accept(in *incoming) error {
 		return err
 	}
 	return ap.st.SaveSeen(in.id, state.Seen{Serial: in.gen.Serial(), Manifest: in.sum, Highest: in.gen.Signed.SignedAt})
+}
+
+// rememberList notes what the newest state of an origin lists, for the older drives that may come.
+func (ap *applier) rememberList(in *incoming) error {
+	if a, err := state.AcceptedList(ap.st, in.id); err != nil || a != nil && a.Serial == in.gen.Serial() {
+		return err
+	}
+	catalogue, facts := in.catalogue, in.facts
+	var damaged *drive.DamagedError
+	var err error
+	if catalogue == nil {
+		if catalogue, err = in.gen.Catalogue(); errors.As(err, &damaged) {
+			return nil
+		}
+	}
+	if facts == nil && err == nil {
+		facts, err = drive.ReadableFacts(in.gen)
+	}
+	if err != nil {
+		return err
+	}
+	return state.SaveAccepted(ap.st, in.id, accepted(in.gen.Serial(), catalogue, facts))
 }
 
 // commitPackages gives the staged packages their names and renews the index, as one transaction.

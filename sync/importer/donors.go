@@ -1,11 +1,6 @@
 package importer
 
 import (
-	"encoding/hex"
-	"errors"
-	"strings"
-
-	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
@@ -19,66 +14,6 @@ import (
 // size of a distfile of which no other is here. The rest is superseded, and only counted. So several small
 // drives of one origin can be imported in any order, and an old drive brings in nothing that its origin
 // has replaced or given up.
-
-// roster is what the newest state of an origin lists.
-type roster struct {
-	packages  map[string]string // identities by path
-	paths     map[string]string // paths by identity
-	distfiles map[string]int64
-}
-
-// identity names the build that an entry of a catalogue describes; "" where the entry does not tell
-// enough.
-func identity(e pkgindex.Entry) string {
-	if _, ok := e.MD5(); !ok || e.Get("SIZE") == "" || e.Get("SHA1") == "" {
-		return ""
-	}
-	text := strings.Join([]string{e.CPV(), e.Get("BUILD_ID"), e.Get("BUILD_TIME"), e.Get("SIZE"), strings.ToLower(e.Get("MD5")), strings.ToLower(e.Get("SHA1"))}, "\n")
-	sum := digest.Bytes([]byte(text))
-	return hex.EncodeToString(sum[:16])
-}
-
-// accepted is what a generation lists, as it is remembered.
-func accepted(serial int64, catalogue *pkgindex.Index, facts *layout.Facts) state.Accepted {
-	a := state.Accepted{Serial: serial, Packages: make(map[string]string), Distfiles: make(map[string]int64)}
-	for _, e := range catalogue.Entries {
-		if id := identity(e); id != "" {
-			a.Packages[e.Path()] = id
-		}
-	}
-	if facts != nil {
-		for _, d := range facts.Distfiles {
-			a.Distfiles[d.Name] = d.Size
-		}
-	}
-	return a
-}
-
-func newRoster(a state.Accepted) *roster {
-	r := &roster{packages: a.Packages, paths: make(map[string]string, len(a.Packages)), distfiles: a.Distfiles}
-	for path, id := range a.Packages {
-		r.paths[id] = path
-	}
-	return r
-}
-
-// path is where the newest state lists a file of an older one, "" if it does not.
-func (r *roster) path(kind payload.Kind, it layout.Item, entry pkgindex.Entry) string {
-	if kind == payload.Distfile {
-		if size, ok := r.distfiles[it.Path]; ok && size == it.Size {
-			return it.Path
-		}
-		return ""
-	}
-	id := identity(entry)
-	if id == "" || r.packages[it.Path] == id {
-		if id == "" {
-			return ""
-		}
-		return it.Path
-	}
-	return r.paths[id]
-}
 
 // offer is a file of one of an origin's drives that may be brought in.
 type offer struct {
@@ -199,26 +134,4 @@ func (in *incoming) becomeDonor() bool {
 		}
 	}
 	return false
-}
-
-// rememberList notes what the newest state of an origin lists, for the older drives that may come.
-func (ap *applier) rememberList(in *incoming) error {
-	if a, err := state.AcceptedList(ap.st, in.id); err != nil || a != nil && a.Serial == in.gen.Serial() {
-		return err
-	}
-	catalogue, facts := in.catalogue, in.facts
-	var damaged *drive.DamagedError
-	var err error
-	if catalogue == nil {
-		if catalogue, err = in.gen.Catalogue(); errors.As(err, &damaged) {
-			return nil
-		}
-	}
-	if facts == nil && err == nil {
-		facts, err = drive.ReadableFacts(in.gen)
-	}
-	if err != nil {
-		return err
-	}
-	return state.SaveAccepted(ap.st, in.id, accepted(in.gen.Serial(), catalogue, facts))
 }

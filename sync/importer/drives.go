@@ -30,8 +30,6 @@ type source struct {
 	facts   *layout.Facts
 }
 
-func (in *incoming) source() source { return source{in.gen, in.at, in.entries, in.facts} }
-
 // openDrives opens all drives; none is used where one is not there.
 func openDrives(paths []string) ([]mounted, error) {
 	var drives []mounted

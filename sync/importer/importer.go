@@ -136,6 +136,9 @@ func (im *importer) close() {
 	}
 }
 
+// source is the state of an origin that is imported.
+func (in *incoming) source() source { return source{in.gen, in.at, in.entries, in.facts} }
+
 // closeSources closes what an origin is read from.
 func closeSources(in *incoming) {
 	in.gen.Close()

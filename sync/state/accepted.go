@@ -9,10 +9,6 @@ import (
 	"strings"
 )
 
-// acceptedDir holds, for each origin, what the newest generation lists that was imported here:
-// accepted/KEY.NAME, JSON.
-const acceptedDir = "accepted"
-
 // Accepted is what an origin had when the newest generation of it that was imported here was signed:
 // of which files an older drive may still be the source.
 type Accepted struct {

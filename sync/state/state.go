@@ -88,6 +88,7 @@ const (
 	retiredDir  = "retired"
 	importsDir  = "imports"
 	pendingDir  = "pending"
+	acceptedDir = "accepted" // accepted/KEY.NAME, JSON
 	digestsDir  = "digests"
 	memoryName  = "memory"
 	undoName    = "undo"
