@@ -54,6 +54,11 @@ func (ap *applier) carryOut(ctx context.Context) (err error) {
 	if err := ap.client.clearStaging(); err != nil {
 		return err
 	}
+	if ap.repos.taking() {
+		if err := ap.keep.endOld(); err != nil {
+			return err
+		}
+	}
 	if err := ap.repos.bring(ctx, ap.importer); err != nil {
 		return err
 	}

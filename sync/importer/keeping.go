@@ -279,6 +279,20 @@ func (k *keeping) giveUpOld() bool {
 	return undo.Change == nil
 }
 
+// endOld ends the note of an earlier import, which a run of ebuild repositories alone is about to follow:
+// an undo would take back both.
+func (k *keeping) endOld() error {
+	c := k.im.undo.Change
+	if k.begun || c == nil || c.State != state.Imported {
+		return nil
+	}
+	if err := k.save(nil); err != nil {
+		return err
+	}
+	k.removeKept("")
+	return nil
+}
+
 // removeKept removes what is kept in PKGDIR and DISTDIR, but for names with a prefix.
 func (k *keeping) removeKept(prefix string) {
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
@@ -311,6 +325,9 @@ func (k *keeping) finish() error {
 	}
 	open := k.im.undo.Change != nil && k.im.undo.Change.State == state.Importing
 	if !k.begun && !open {
+		if k.im.repos.taken() && k.off == "" { // the repositories' own notes are the way back
+			k.im.report.Undo = &UndoNote{}
+		}
 		if marks {
 			return state.SaveUndo(k.im.st, k.im.undo)
 		}
