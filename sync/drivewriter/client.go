@@ -142,8 +142,8 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 		}
 	}
 	if free == "" {
-		return fmt.Errorf("writing to %q: what lies in %q and %q is not this client's, or was left by a pull; move it away",
-			layout.ClientsDir, names[0], names[1])
+		return fmt.Errorf("writing to %q: %q and %q there are another client's, or were left by a pull; move one of them away, or give this client another name with --name",
+			path.Join(layout.TreeDir, layout.ClientsDir), names[0], names[1])
 	}
 	w.dir = free
 	return nil
@@ -152,7 +152,11 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 // choose finds the pair that is written, and allocates what is not there.
 func (w *clientWriter) choose(ctx context.Context) error {
 	if !w.exists {
-		return w.first(ctx)
+		err := w.first(ctx)
+		if durable.IsFull(err) {
+			w.takeBack()
+		}
+		return err
 	}
 	root, err := w.d.Root().OpenRoot(w.dir)
 	if err != nil {
@@ -264,6 +268,19 @@ func (w *clientWriter) first(ctx context.Context) error {
 	}
 	w.pair = 1
 	return w.flush()
+}
+
+// takeBack removes the directory that a first request has made on a drive which is full: nothing in it
+// was committed, and the next request begins with the same name.
+func (w *clientWriter) takeBack() {
+	if w.root != nil {
+		w.root.Close()
+		w.root = nil
+	}
+	root := w.d.Root()
+	if root.RemoveAll(w.dir) == nil {
+		root.Remove(layout.ClientsDir) // fails if somebody else has a directory there
+	}
 }
 
 // makeDir makes a directory of the tree unless it is there, with room for so many names. On vfat none may

@@ -319,3 +319,28 @@ func TestRequestBesideOthers(t *testing.T) {
 		t.Errorf("%+v, %v", again, err)
 	}
 }
+
+// A first request that finds the drive full leaves nothing that the next one could trip over.
+func TestFirstRequestOnAFullDrive(t *testing.T) {
+	for stop := 0; ; stop++ {
+		mount, n := t.TempDir(), 0
+		if err := os.Mkdir(filepath.Join(mount, layout.TreeDir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		_, err := ask(mount, 1, 100, func(c durable.Change) error {
+			if n++; n == stop+1 && (c.Op == "write" || c.Op == "create" || c.Op == "mkdir") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+		if standing, err := ask(mount, 2, 100, nil); err != nil || standing.Dir != "attic" || asked(t, mount) != 2 {
+			t.Errorf("full at change %d: the next request: %+v, %v", stop, standing, err)
+		}
+		if err == nil && n <= stop {
+			return
+		}
+	}
+}
