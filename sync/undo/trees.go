@@ -39,9 +39,10 @@ func readTrees(m machine.Machine, o Options) (trees, error) {
 	return trees{site, notes.Reverts()}, nil
 }
 
-// places are the directories in which the repositories change places.
+// places are the directories in which repositories change places, those included in which an undo that
+// was ended has left something: Recover looks at all of them.
 func (t trees) places() (dirs []string) {
-	for _, n := range t.notes {
+	for _, n := range t.site.Notes.All() {
 		dirs = append(dirs, filepath.Dir(n.Location))
 	}
 	return dirs

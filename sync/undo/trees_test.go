@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -101,6 +102,10 @@ func TestRepositoriesGoBack(t *testing.T) {
 	holds("1")
 	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil || !r.Unchanged {
 		t.Fatalf("undone twice: %+v, %v", r, err)
+	}
+	// A run that was ended here is finished by the next one, which has to get there although it is confined.
+	if t2, err := readTrees(m, Options{Pretend: true}); err != nil || !slices.Contains(t2.places(), filepath.Join(root, "var/db/repos")) {
+		t.Fatalf("%v, %v", t2.places(), err)
 	}
 	bringTree(t, m, proc, 3)
 	must(t, os.WriteFile(ebuild, []byte("mine"), 0o644))
