@@ -683,6 +683,7 @@ func generationAttacks() []attack {
 			a.again()
 			a.imported()
 			a.must(os.Remove(filepath.Join(a.client.DISTDIR, tarball))) // so that the old one would change something
+			forgetLists(a.t, a.client)
 			a.opts.Drive = old
 		}, refused, "is older than the one of"},
 		{"rollback in one slot", func(a *arena) {

@@ -85,6 +85,7 @@ func TestOneOriginThatIsRefusedStopsNoOther(t *testing.T) {
 			rebuild(t, filepath.Join(a.PKGDIR, "app-misc/labhello-1.0-r2.tbz2"))
 			mustExport(t, a, exporter.ExportOptions{Drive: newer})
 			mustImport(t, client, importer.ImportOptions{Drive: newer, Origin: "a"})
+			forgetLists(t, client)
 		}, IsA[*importer.OlderError]},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

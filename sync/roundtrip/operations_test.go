@@ -438,6 +438,15 @@ func rebuild(t *testing.T, name string) {
 	write(t, name, string(data))
 }
 
+// forgetLists makes a client forget what the newest states list that it has imported: then an older drive
+// is refused as a whole.
+func forgetLists(t *testing.T, m machine.Machine) {
+	t.Helper()
+	if err := os.RemoveAll(filepath.Join(m.StateDir, "accepted")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestImportRefuses(t *testing.T) {
 	host, client, drive := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
 	pack(t, host.PKGDIR, "xpak-classic")
@@ -456,10 +465,14 @@ func TestImportRefuses(t *testing.T) {
 	rebuild(t, filepath.Join(host.PKGDIR, "app-misc/labhello-1.0-r2.tbz2"))
 	mustExport(t, host, exporter.ExportOptions{Drive: drive})
 	mustImport(t, client, importer.ImportOptions{Drive: drive})
+	before := files(t, client.PKGDIR)
+	if r := mustImport(t, client, importer.ImportOptions{Drive: old}); !r.Unchanged || r.Origins[0].Plan.Superseded.Files != 1 {
+		t.Errorf("older generation: %+v", r.Origins[0].Plan)
+	}
+	forgetLists(t, client)
 	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: old}, nil); !IsA[*importer.OlderError](err) {
 		t.Errorf("older generation: %v", err)
 	}
-	before := files(t, client.PKGDIR)
 	mustImport(t, client, importer.ImportOptions{Drive: old, AllowOlder: true})
 	if after := files(t, client.PKGDIR); after["app-misc/labhello-1.0-r2.tbz2"] == before["app-misc/labhello-1.0-r2.tbz2"] {
 		t.Error("an older generation that was allowed brought nothing in")
