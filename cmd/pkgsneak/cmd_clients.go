@@ -242,7 +242,7 @@ func clientsAdd(c *invocation) error {
 			return err
 		}
 		c.out.say("%s %s", green("added"), bold(client.Name))
-		c.out.hint("on the client: pkgsneak status --receipt; then here: pkgsneak clients " + shellWord(client.Name) + " --code CODE")
+		c.out.hint("on the client: pkgsneak status --receipt, which has to show the name " + client.Name + "; then here: pkgsneak clients " + shellWord(client.Name) + " --code CODE")
 		return done(c, clientReport{Name: client.Name})
 	})
 }

@@ -148,7 +148,7 @@ func receipts(r *request.Record, catalogues Catalogues) (has []Has, unread []Unr
 // something that one of the drives was given.
 func (s *Store) TakeCode(c *Client, code request.Code, now time.Time) (*Typed, error) {
 	if code.Client != request.ClientTag(c.Name) {
-		return nil, fmt.Errorf("the receipt is not of the client %q: it was printed on another machine", c.Name)
+		return nil, fmt.Errorf("the receipt is not of the client %q: it counts under the name that stands beside it on the client (pkgsneak clients add NAME)", c.Name)
 	}
 	drives, err := s.Drives()
 	if err != nil {
