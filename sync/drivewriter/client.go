@@ -365,10 +365,8 @@ func (w *clientWriter) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	armor := w.o.Key.Public().Armor()
-	if old, err := w.d.ReadAll(w.root, layout.ClientKeyFile, manifest.MaxKey); err == nil {
-		armor = old // as it was written at first: the same key, with what was certified since
-	} else {
+	armor, err := w.d.ReadAll(w.root, layout.ClientKeyFile, manifest.MaxKey) // as it was written at first
+	if err != nil {
 		return w.d.PullDamage("reading", layout.ClientKeyFile, err)
 	}
 	l := &manifest.List{Timestamp: time.Unix(w.o.Serial, 0).UTC(), Ignore: []string{layout.NextManifestFile}, Files: []manifest.File{

@@ -32,7 +32,7 @@ func benchTree(b *testing.B) string {
 	text := func(seed, n int) string {
 		var s strings.Builder
 		for i := 0; s.Len() < n; i++ {
-			fmt.Fprintf(&s, "line %d of %d: %x\n", i, seed, uint32(seed*2654435761+i*40503))
+			fmt.Fprintf(&s, "line %d of %d: %x\n", i, seed, uint32(seed)*2654435761+uint32(i)*40503)
 		}
 		return s.String()
 	}

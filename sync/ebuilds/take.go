@@ -25,7 +25,7 @@ const (
 )
 
 // ErrRunning says that Portage runs: eclasses must not change under a build.
-var ErrRunning = errors.New("Portage runs")
+var ErrRunning = errors.New("emerge or ebuild runs")
 
 // Taken is what came of a step.
 type Taken struct {
