@@ -325,13 +325,17 @@ func TestReplacedIsWrittenAgain(t *testing.T) {
 			t.Parallel()
 			mount, h := tempDir(t), small()
 			mustExport(t, h, mount)
-			for _, file := range []string{pkg, layout.LayoutFile} {
+			spoiled := []string{layout.LayoutFile, pkg}
+			if name == "a symlink" || name == "a directory" { // in the place of layout.conf it is somebody's (InTheWayError)
+				spoiled = spoiled[1:]
+			}
+			for _, file := range spoiled {
 				if err := spoil(filepath.Join(mount, layout.TreeDir, "buildhost", file)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			state, err := load(t, h, mount).State(t.Context())
-			if err != nil || !slices.Equal(state.Absent, []string{layout.LayoutFile, pkg}) {
+			if err != nil || !slices.Equal(state.Absent, spoiled) {
 				t.Errorf("state: %+v, %v", state, err)
 			}
 			h.opened = func(w *Writer) {

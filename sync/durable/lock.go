@@ -231,6 +231,8 @@ func stillThere(root *os.Root, name string, f *os.File, byLink bool) (bool, erro
 		switch err := root.Link(name, link); {
 		case errors.Is(err, fs.ErrNotExist):
 			return false, nil
+		case errors.Is(err, fs.ErrExist): // another one in this process makes the proof for a later file
+			return false, nil
 		case err == nil:
 			name = link
 		case !unsupported(err) && !errors.Is(err, unix.EPERM):
