@@ -31,7 +31,7 @@ type autoResult struct {
 		Error      string
 		SafeToPull bool `json:"safe_to_pull"`
 		FS         struct{ Type, Label string }
-	}
+	} `json:"result"`
 }
 
 func auto(t testing.TB, m *vm.Machine, role, device string) autoResult {

@@ -213,11 +213,11 @@ func settle(t testing.TB, m *vm.Machine) {
 pkgsneak key generate --state-dir ` + hostState + ` --name host
 pkgsneak key --armor --state-dir ` + hostState + ` >/t/key.asc
 pkgsneak key --json --state-dir ` + hostState
-	var key struct{ Report struct{ Fingerprint string } }
+	var key struct{ Result struct{ Fingerprint string } }
 	out := must[string](t)(m.Sh(ctx, script))
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	ok(t, json.Unmarshal([]byte(lines[len(lines)-1]), &key))
-	must[string](t)(m.Sh(ctx, "pkgsneak trust /t/key.asc --state-dir "+clientSeed+" --fingerprint "+key.Report.Fingerprint))
+	must[string](t)(m.Sh(ctx, "pkgsneak trust /t/key.asc --state-dir "+clientSeed+" --fingerprint "+key.Result.Fingerprint))
 }
 
 // received is what a client has, without the index.
