@@ -283,6 +283,9 @@ func (c clientsText) client(r *clients.Report, e *clients.Entry) {
 	if e.Lacks.Files > 0 {
 		c.out.say("  lacks          %s", tally(e.Lacks, "package"))
 	}
+	if e.Refused.Files > 0 {
+		c.out.say("  can never use  %s", tally(e.Refused, "package"))
+	}
 	for _, t := range e.Transit {
 		c.out.say("  in transit     %s on %s since %s", tally(t.Files, "package"), t.Label, when(t.Since, c.env.now()))
 	}

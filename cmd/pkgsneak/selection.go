@@ -12,13 +12,18 @@ import (
 // selectionLines say what goes on a drive that is too small, what stays here, and what would hold it
 // all: a line for each client, or one where nobody is known. enough is the size of such a drive.
 func selectionLines(s *selection.Plan, enough int64) []string {
-	drive := fmt.Sprintf("a drive with %s free would take all", size(enough))
-	if len(s.Shares) == 0 {
-		var files int
-		for _, g := range s.Groups {
-			files += len(g.Files)
+	drive := ""
+	if len(s.Stay) > 0 {
+		drive = fmt.Sprintf("; a drive with %s free would take all", size(enough))
+	}
+	var unasked payload.Tally
+	for _, g := range s.Groups {
+		if g.Client == "" {
+			unasked.Files, unasked.Bytes = unasked.Files+len(g.Files), unasked.Bytes+g.Bytes
 		}
-		return []string{fmt.Sprintf("%s for this drive (%s), %s; %s", count(files, "file"), size(s.Taken), staying(len(s.Stay), s.Stay), drive)}
+	}
+	if len(s.Shares) == 0 {
+		return []string{fmt.Sprintf("%s for this drive (%s), %s%s", count(unasked.Files, "file"), size(s.Taken), staying(len(s.Stay), s.Stay), drive)}
 	}
 	var lines []string
 	for _, share := range s.Shares {
@@ -38,7 +43,10 @@ func selectionLines(s *selection.Plan, enough int64) []string {
 		}
 		lines = append(lines, line)
 	}
-	lines[len(lines)-1] += "; " + drive
+	if unasked.Files > 0 {
+		lines = append(lines, tally(unasked, "file")+" for which no client has asked")
+	}
+	lines[len(lines)-1] += drive
 	return lines
 }
 

@@ -48,6 +48,7 @@ type Entry struct {
 	Behind      int                  `json:"behind"`             // generations of Origin since then that are remembered here
 	Has         int                  `json:"has"`
 	Lacks       payload.Tally        `json:"lacks"`
+	Refused     payload.Tally        `json:"refused"` // what its imports have refused for good, and it does not lack
 	Transit     []Transiting         `json:"in_transit"`
 	Waiting     payload.Tally        `json:"waiting"` // of Lacks what is on no drive
 	Wants       []request.Want       `json:"wants"`   // that nobody has built
@@ -216,6 +217,11 @@ func (l *look) client(c *Client) {
 			}
 		}
 	}
+	record, _, err := l.store.Request(c)
+	if err != nil {
+		l.problem(err)
+	}
+	refused := refusedBy(record)
 	transit := InTransit(c, l.drives, l.origin, l.now, "")
 	for _, p := range l.index {
 		sum, ok := request.SumOf(p)
@@ -227,6 +233,10 @@ func (l *look) client(c *Client) {
 			continue
 		}
 		size, _ := p.Size()
+		if refused[p.CPV()] {
+			e.Refused.Add(size)
+			continue
+		}
 		e.Lacks.Add(size)
 		d := transit[sum]
 		if d == nil {
@@ -239,10 +249,6 @@ func (l *look) client(c *Client) {
 		}
 		e.Transit[i].Files.Add(size)
 	}
-	record, _, err := l.store.Request(c)
-	if err != nil {
-		l.problem(err)
-	}
 	if record != nil {
 		e.Minimal, e.Installed, e.Failed = record.Minimal, record.Installed.Packages, append(e.Failed, record.Failed...)
 		for _, w := range record.Wants {
@@ -253,6 +259,19 @@ func (l *look) client(c *Client) {
 		}
 	}
 	l.r.Clients = append(l.r.Clients, e)
+}
+
+// refusedBy are the packages that a client can never use, by CPV.
+func refusedBy(record *request.Record) map[string]bool {
+	refused := make(map[string]bool)
+	if record != nil {
+		for i := range record.Refused {
+			if _, ok := record.Refused[i].ForGood(); ok {
+				refused[record.Refused[i].CPV] = true
+			}
+		}
+	}
+	return refused
 }
 
 // build adds an atom to what is to be built.

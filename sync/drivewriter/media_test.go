@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // fileSystems are those a drive may have, with the size of a test's image
@@ -59,17 +58,12 @@ func mountImage(t *testing.T, kind string, size int64, mkfs []string) string {
 }
 
 // unmount fails for what this process has left open. What a parallel test is starting has copies of all
-// descriptors for a moment, until it is another program.
+// descriptors until it is another program: nothing is started meanwhile.
 func unmount(t *testing.T, mount string) {
 	t.Helper()
+	syscall.ForkLock.Lock()
 	err := syscall.Unmount(mount, 0)
-	for range 200 {
-		if err != syscall.EBUSY || len(openBelow(t, mount)) > 0 {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-		err = syscall.Unmount(mount, 0)
-	}
+	syscall.ForkLock.Unlock()
 	if err != nil {
 		t.Errorf("umount: %v; open here: %q", err, openBelow(t, mount))
 	}

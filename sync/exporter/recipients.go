@@ -152,10 +152,10 @@ func (r *recipient) waited(i int) int {
 
 // refusing adds to what a client's configuration accepts what its imports have refused for good.
 func refusing(accept func(resolve.Package, bool) resolve.Reason, refused []request.Refusal) func(resolve.Package, bool) resolve.Reason {
-	kinds := map[string]resolve.ReasonKind{"cpu": resolve.CPU, "machine": resolve.Machine, "portage": resolve.Unreadable}
 	reasons := make(map[string]resolve.Reason)
-	for _, f := range refused {
-		if kind, ok := kinds[f.Why]; ok {
+	for i := range refused {
+		f := &refused[i]
+		if kind, ok := f.ForGood(); ok {
 			reasons[f.CPV] = resolve.Reason{Kind: kind, Text: f.Text}
 		}
 	}

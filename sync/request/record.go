@@ -14,6 +14,7 @@ import (
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/depend"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/resolve"
 )
 
 // Format is the highest format that this package writes and reads. It is raised when an older reader would
@@ -142,6 +143,12 @@ type Refusal struct {
 	CPV  string `json:"cpv"`
 	Why  string `json:"why"` // cpu, machine, portage, keyword, license, mask, use, invalid
 	Text string `json:"text,omitempty"`
+}
+
+// ForGood tells why a client can never use a package, whatever its configuration becomes; false if it could.
+func (f *Refusal) ForGood() (resolve.ReasonKind, bool) {
+	kind, ok := map[string]resolve.ReasonKind{"cpu": resolve.CPU, "machine": resolve.Machine, "portage": resolve.Unreadable}[f.Why]
+	return kind, ok
 }
 
 // Failure is a package whose installation failed on the client.

@@ -211,7 +211,8 @@ func (p *planner) wishesOfUnknown() error {
 	return nil
 }
 
-// takeUnasked takes the packages that nobody asked for, with what they need of the catalogue. Closures
+// takeUnasked takes the packages that nobody asked for, with what they need of the catalogue; what is on
+// its way to all who lack it is not written once more. Closures
 // leave nothing out, because nothing is known of the machines that these are for; where all are known,
 // each package counts alone.
 func (p *planner) takeUnasked() error {
@@ -220,7 +221,7 @@ func (p *planner) takeUnasked() error {
 	}
 	var order []int
 	for i := range p.in.Packages {
-		if !p.taken[i] && !p.in.hadByAll(i) {
+		if !p.taken[i] && !p.in.hadByAll(i) && (p.in.Packages[i].Held || !p.in.servedElsewhere(i)) {
 			order = append(order, i)
 		}
 	}

@@ -188,6 +188,11 @@ func (in *Input) candidates() []resolve.Package {
 	return list
 }
 
+// servedElsewhere reports whether every client has a package, or gets it from another drive.
+func (in *Input) servedElsewhere(i int) bool {
+	return len(in.Clients) > 0 && !slices.ContainsFunc(in.Clients, func(c Client) bool { return !c.has(i) && !c.inTransit(i) })
+}
+
 // hadByAll reports whether every client has a package.
 func (in *Input) hadByAll(i int) bool {
 	return len(in.Clients) > 0 && !slices.ContainsFunc(in.Clients, func(c Client) bool { return !c.has(i) })
