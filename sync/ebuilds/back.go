@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 )
 
 // Reverts lists the repositories that GoBack could take back: those that the last import replaced or
@@ -55,7 +56,12 @@ func (p *place) checkBack(ctx context.Context) error {
 		return err
 	}
 	if !same {
-		return refusal("the repository was changed here since import brought it (" + why + ")")
+		r := refusal("the repository was changed here since import brought it (" + why + ")")
+		if k.Dir != "" { // kept until the next import brings one
+			at := p.note.Location
+			r.Hints = []string{fmt.Sprintf("mv %s %s && mv %s %s", fault.Quote(at), fault.Quote(at+".edited"), fault.Quote(filepath.Join(p.root.Name(), k.Dir)), fault.Quote(at))}
+		}
+		return r
 	}
 	if k.Dir == "" {
 		return p.running()

@@ -109,7 +109,7 @@ func TestRepositoriesGoBack(t *testing.T) {
 	}
 	bringTree(t, m, proc, 3)
 	must(t, os.WriteFile(ebuild, []byte("mine"), 0o644))
-	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil || r.Repositories[0].Reason == "" {
+	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil || r.Repositories[0].Reason == "" || len(r.Repositories[0].Hints) != 1 {
 		t.Fatalf("changed since: %+v, %v", r, err)
 	}
 	holds("mine")
