@@ -170,7 +170,11 @@ func checkInside(location string, things []inside, mounts []string) *Refusal {
 	}
 	for _, t := range things {
 		if below(t.path, children) {
-			return refusal(fmt.Sprintf("%s (%q) lies in it", t.name, t.path), strings.ReplaceAll(t.hint, "%s", fault.Quote(t.path)))
+			at := t.path // a link to it would be moved, and the directory stay
+			if real, err := filepath.EvalSymlinks(at); err == nil {
+				at = real
+			}
+			return refusal(fmt.Sprintf("%s (%q) lies in it", t.name, t.path), strings.ReplaceAll(t.hint, "%s", fault.Quote(at)))
 		}
 	}
 	for _, m := range mounts {
