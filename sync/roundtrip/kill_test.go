@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,12 +252,14 @@ func TestOrderOfForgetting(t *testing.T) {
 func TestOlderDriveAfterARunThatEnded(t *testing.T) {
 	k := newKilled(t)
 	for _, last := range []string{killedReplaced, killedDist} {
-		named := false
+		var named atomic.Bool // several files are on their way
 		m := k.at(t, func(c durable.Change) error {
-			if named {
+			if named.Load() {
 				return unix.EIO
 			}
-			named = c.Op == durable.OpRename && c.To == last
+			if c.Op == durable.OpRename && c.To == last {
+				named.Store(true)
+			}
 			return nil
 		})
 		if _, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.third}, nil); !errors.Is(err, unix.EIO) {
