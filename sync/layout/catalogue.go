@@ -52,8 +52,11 @@ func packIndex(catalogue *pkgindex.Index, serial int64, level zstd.EncoderLevel)
 }
 
 // UnpackCatalogue reads what packCatalogue wrote, plain bytes long as the record says, into no more
-// memory than its limits.
+// memory than its limits. A record may say anything: one that gives less than no bytes is an error.
 func UnpackCatalogue(packed []byte, plain int64) (*pkgindex.Index, error) {
+	if plain < 0 {
+		return nil, fmt.Errorf("unpacks to %d bytes, as the record says", plain)
+	}
 	z, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(MaxCatalogue))
 	if err != nil {
