@@ -76,18 +76,21 @@ func armorSignaturePacket(sig *packet.Signature) ([]byte, error) {
 // (all of which are ErrUntrusted), or a *FormatError if a trusted key signed
 // something else than a list.
 func Open(data []byte, ring Ring, now time.Time) (*Signed, error) {
-	return open(data, ring, now, func(k *PublicKey, sig *packet.Signature) error { return k.checkSignature(sig, now) })
+	return open(data, ring, now, func(k *PublicKey, sig *packet.Signature) error {
+		return k.checkSignature(sig, now)
+	})
 }
 
-// OpenPast is Open without a look at what has become of the key, or of the signature, since: revoked
-// and expired keys count. It tells who signed what, for removing it from a drive; nothing that is
-// read so may be brought in.
+// OpenPast is Open without a look at what has become of the key, or of the signature, since:
+// revoked and expired keys count. It tells who signed what, for removing it from a drive; nothing
+// that is read so may be brought in.
 func OpenPast(data []byte, ring Ring) (*Signed, error) {
 	return open(data, ring, time.Time{}, func(*PublicKey, *packet.Signature) error { return nil })
 }
 
 // open verifies a Manifest; check judges the key whose signature is good.
-func open(data []byte, ring Ring, now time.Time, check func(*PublicKey, *packet.Signature) error) (*Signed, error) {
+func open(data []byte, ring Ring, now time.Time,
+	check func(*PublicKey, *packet.Signature) error) (*Signed, error) {
 	m, err := splitMessage(data)
 	if err != nil {
 		return nil, err
@@ -101,7 +104,8 @@ func open(data []byte, ring Ring, now time.Time, check func(*PublicKey, *packet.
 		return nil, err
 	}
 	at := m.sig.CreationTime.UTC()
-	return &Signed{List: list, Signer: signer.Fingerprint(), SignedAt: at, ClockBehind: now.Before(at)}, nil
+	return &Signed{List: list, Signer: signer.Fingerprint(), SignedAt: at,
+		ClockBehind: now.Before(at)}, nil
 }
 
 // Claimed returns the fingerprint, or the key id if there is only that, of the
@@ -155,7 +159,8 @@ func splitMessage(data []byte) (*message, error) {
 		return nil, err
 	}
 	if sig.Hash != hashNames[hashName] {
-		return nil, &SignatureError{fmt.Sprintf("the header says %s, the signature %s", hashName, sig.Hash)}
+		return nil, &SignatureError{fmt.Sprintf("the header says %s, the signature %s",
+			hashName, sig.Hash)}
 	}
 	m := &message{text: rest[1 : end+1], sig: sig}
 	return m, checkLines(m.text)
@@ -179,7 +184,8 @@ func cutHashLine(data []byte) (name string, rest []byte, ok bool) {
 func readSignature(data []byte) (*packet.Signature, error) {
 	padding := Trim(data)
 	if len(padding) > maxSignature {
-		return nil, &SignatureError{fmt.Sprintf("the signature has more than %d bytes", maxSignature)}
+		return nil, &SignatureError{fmt.Sprintf("the signature has more than %d bytes",
+			maxSignature)}
 	}
 	body, rest, err := dearmor(padding, armorSignature, false)
 	if err != nil {
@@ -203,7 +209,8 @@ func readSignature(data []byte) (*packet.Signature, error) {
 		return nil, &SignatureError{reason}
 	}
 	if sig.SigType != packet.SigTypeText {
-		return nil, &SignatureError{fmt.Sprintf("type 0x%02x instead of 0x01 (text)", byte(sig.SigType))}
+		return nil, &SignatureError{fmt.Sprintf("type 0x%02x instead of 0x01 (text)",
+			byte(sig.SigType))}
 	}
 	return sig, nil
 }
@@ -249,7 +256,8 @@ func hashText(h hash.Hash, text []byte) {
 
 // verify returns the key of the ring that made the signature, if that is good and
 // check has nothing against the key.
-func (m *message) verify(ring Ring, check func(*PublicKey, *packet.Signature) error) (*PublicKey, error) {
+func (m *message) verify(ring Ring,
+	check func(*PublicKey, *packet.Signature) error) (*PublicKey, error) {
 	candidates := ring.issuers(m.sig)
 	if len(candidates) == 0 {
 		return nil, &UnknownKeyError{claimedSigner(m.sig)}

@@ -32,7 +32,8 @@ func TestSignedListComesBack(t *testing.T) {
 		t.Error("signing again gives other bytes")
 	}
 	stranger := newKey(t, "stranger").Public()
-	for name, padding := range map[string]string{"plain": "", "padded": strings.Repeat("\n", 1<<20)} {
+	for name, padding := range map[string]string{"plain": "",
+		"padded": strings.Repeat("\n", 1<<20)} {
 		padded := append(slices.Clone(data), padding...)
 		if !bytes.Equal(Trim(padded), data) {
 			t.Errorf("%s: Trim gives %d bytes, want %d", name, len(Trim(padded)), len(data))
@@ -54,7 +55,8 @@ func TestSignedListComesBack(t *testing.T) {
 func TestEmptyListComesBack(t *testing.T) {
 	t.Parallel()
 	k := newKey(t, "origin")
-	got, err := Open(mustSign(t, &List{Timestamp: time.Unix(0, 0)}, k, signTime), Ring{k.Public()}, signTime)
+	got, err := Open(mustSign(t, &List{Timestamp: time.Unix(0, 0)}, k, signTime),
+		Ring{k.Public()}, signTime)
 	if err != nil || len(got.Files) != 0 || !got.Timestamp.Equal(time.Unix(0, 0)) {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -62,7 +64,8 @@ func TestEmptyListComesBack(t *testing.T) {
 
 func TestTrim(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{"": "", "a": "a", "a\n": "a\n", "a\n\n\n": "a\n", "\n\n\n": "\n", "\n\na\n\n": "\n\na\n"} {
+	for in, want := range map[string]string{"": "", "a": "a", "a\n": "a\n", "a\n\n\n": "a\n",
+		"\n\n\n": "\n", "\n\na\n\n": "\n\na\n"} {
 		if got := string(Trim([]byte(in))); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
@@ -104,7 +107,8 @@ func TestSignRefuses(t *testing.T) {
 	if data, err := Sign(bad, k, signTime); kindOf(err) != badFormat || data != nil {
 		t.Errorf("bad list: %v", err)
 	}
-	for name, at := range map[string]time.Time{"before-the-key": keyTime.Add(-time.Second), "1970": time.Unix(0, 0), "after-2106": time.Unix(1<<32, 0)} {
+	for name, at := range map[string]time.Time{"before-the-key": keyTime.Add(-time.Second),
+		"1970": time.Unix(0, 0), "after-2106": time.Unix(1<<32, 0)} {
 		if data, err := Sign(sampleList(), k, at); kindOf(err) != badKey || data != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -160,7 +164,8 @@ type stage struct {
 
 func newStage(t testing.TB) *stage {
 	t.Helper()
-	s := &stage{good: newKey(t, "origin"), revoked: newKey(t, "revoked"), mallory: newKey(t, "mallory"), now: signTime.AddDate(0, 1, 0)}
+	s := &stage{good: newKey(t, "origin"), revoked: newKey(t, "revoked"),
+		mallory: newKey(t, "mallory"), now: signTime.AddDate(0, 1, 0)}
 	s.expiring = expiringKey(t, keyTime, 7*24*time.Hour)
 	cert, err := s.revoked.Revocation(s.now)
 	if err != nil {
@@ -182,14 +187,16 @@ func expiringKey(t testing.TB, made time.Time, life time.Duration) *PrivateKey {
 	sig := newSignature(k.secret().key, packet.SigTypePositiveCert, made)
 	sig.FlagsValid, sig.FlagSign, sig.FlagCertify = true, true, true
 	sig.KeyLifetimeSecs = &seconds
-	if err := sig.SignUserId("expiring", k.public.primary, k.secret().key, signConfig()); err != nil {
+	if err := sig.SignUserId("expiring", k.public.primary, k.secret().key,
+		signConfig()); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := rawOf(sig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.public, err = newPublicKey([]rawPacket{k.public.head[0], {tagUserID, []byte("expiring")}, raw})
+	k.public, err = newPublicKey([]rawPacket{k.public.head[0],
+		{tagUserID, []byte("expiring")}, raw})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,14 +210,16 @@ func attacks(t testing.TB, s *stage) map[string]attack {
 	data := mustSign(t, l, s.good, signTime)
 	p := split(t, data)
 	evil := line("evil", "1")
-	other := split(t, mustSign(t, &List{Timestamp: signTime, Files: []File{{Path: "other"}}}, s.good, signTime))
+	other := split(t, mustSign(t, &List{Timestamp: signTime, Files: []File{{Path: "other"}}},
+		s.good, signTime))
 	edit := func(change func(*parts)) []byte {
 		q := p
 		change(&q)
 		return q.join()
 	}
 	critical := func(sig *packet.Signature) {
-		sig.Notations = append(sig.Notations, &packet.Notation{Name: "limits@example.org", Value: []byte("x"), IsCritical: true})
+		sig.Notations = append(sig.Notations, &packet.Notation{Name: "limits@example.org",
+			Value: []byte("x"), IsCritical: true})
 	}
 	minute := uint32(60)
 	rsaData, rsaClaim, rsaKey := signRSA(t, p.text, s.good)
@@ -228,60 +237,92 @@ func attacks(t testing.TB, s *stage) map[string]attack {
 		"torn-in-signature": {data[:len(data)-100], badSig},
 		"torn-in-last-line": {data[:len(data)-10], badSig},
 		"torn-last-newline": {data[:len(data)-1], badSig},
-		"torn-then-zeros":   {append(slices.Clone(data[:len(data)/2]), make([]byte, 4096)...), badSig},
+		"torn-then-zeros": {
+			append(slices.Clone(data[:len(data)/2]), make([]byte, 4096)...), badSig},
 
 		// Somebody else's signature.
-		"signed-by-unknown-key":             {mustSign(t, l, s.mallory, signTime), unknownKey},
-		"signed-by-impostor":                {mustSign(t, l, impostor(s.mallory, s.good), signTime), badSig},
+		"signed-by-unknown-key": {mustSign(t, l, s.mallory, signTime), unknownKey},
+		"signed-by-impostor": {
+			mustSign(t, l, impostor(s.mallory, s.good), signTime), badSig},
 		"signed-by-revoked-key":             {mustSign(t, l, s.revoked, signTime), badKey},
 		"signed-by-revoked-key-before-that": {mustSign(t, l, s.revoked, keyTime), badKey},
 		"signed-by-expired-key":             {mustSign(t, l, s.expiring, signTime), badKey},
-		"signed-after-expiry":               {forge(t, s.expiring, p.text, func(sig *packet.Signature) { sig.CreationTime = keyTime.AddDate(0, 2, 0) }), badKey},
-		"signed-before-its-key-was-made":    {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.CreationTime = keyTime.Add(-time.Second) }), badSig},
-		"signed-in-1970":                    {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.CreationTime = time.Unix(0, 0) }), badSig},
-		"signature-expired":                 {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigLifetimeSecs = &minute }), badSig},
+		"signed-after-expiry": {
+			forge(t, s.expiring, p.text, func(sig *packet.Signature) {
+				sig.CreationTime = keyTime.AddDate(0, 2, 0)
+			}), badKey},
+		"signed-before-its-key-was-made": {
+			forge(t, s.good, p.text, func(sig *packet.Signature) {
+				sig.CreationTime = keyTime.Add(-time.Second)
+			}), badSig},
+		"signed-in-1970": {
+			forge(t, s.good, p.text, func(sig *packet.Signature) {
+				sig.CreationTime = time.Unix(0, 0)
+			}), badSig},
+		"signature-expired": {
+			forge(t, s.good, p.text, func(sig *packet.Signature) {
+				sig.SigLifetimeSecs = &minute
+			}), badSig},
 
 		// A signature that we do not make.
-		"hash-sha1":                {forge(t, s.good, p.text, withHash(crypto.SHA1)), badSig},
-		"hash-sha224":              {forge(t, s.good, p.text, withHash(crypto.SHA224)), badSig},
-		"type-binary":              {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = packet.SigTypeBinary }), badSig},
-		"type-standalone":          {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = 2 }), badSig},
-		"type-certification":       {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = packet.SigTypeGenericCert }), badSig},
-		"type-timestamp":           {forge(t, s.good, p.text, func(sig *packet.Signature) { sig.SigType = 0x40 }), badSig},
+		"hash-sha1":   {forge(t, s.good, p.text, withHash(crypto.SHA1)), badSig},
+		"hash-sha224": {forge(t, s.good, p.text, withHash(crypto.SHA224)), badSig},
+		"type-binary": {forge(t, s.good, p.text, func(sig *packet.Signature) {
+			sig.SigType = packet.SigTypeBinary
+		}), badSig},
+		"type-standalone": {forge(t, s.good, p.text, func(sig *packet.Signature) {
+			sig.SigType = 2
+		}), badSig},
+		"type-certification": {forge(t, s.good, p.text, func(sig *packet.Signature) {
+			sig.SigType = packet.SigTypeGenericCert
+		}), badSig},
+		"type-timestamp": {forge(t, s.good, p.text, func(sig *packet.Signature) {
+			sig.SigType = 0x40
+		}), badSig},
 		"critical-notation":        {forge(t, s.good, p.text, critical), badSig},
 		"algorithm-rsa":            {rsaData, badSig},
 		"algorithm-rsa-of-our-key": {rsaClaim, badSig},
-		"certification-as-signed":  {edit(func(q *parts) { q.sig = certificationArmor(t, s.good) }), badSig},
+		"certification-as-signed": {
+			edit(func(q *parts) { q.sig = certificationArmor(t, s.good) }), badSig},
 
 		// Another text.
-		"byte-changed":        {bytes.Replace(data, []byte("Packages"), []byte("packages"), 1), badSig},
+		"byte-changed": {
+			bytes.Replace(data, []byte("Packages"), []byte("packages"), 1), badSig},
 		"size-changed":        {bytes.Replace(data, []byte(" 2 "), []byte(" 3 "), 1), badSig},
 		"line-added":          {edit(func(q *parts) { q.text += evil }), badSig},
 		"line-added-in-front": {edit(func(q *parts) { q.text = evil + q.text }), badSig},
-		"line-removed":        {edit(func(q *parts) { q.text = q.text[:strings.LastIndex(q.text, "IGNORE")] }), badSig},
-		"empty-line-added":    {edit(func(q *parts) { q.text += "\n" }), badSig},
-		"text-emptied":        {edit(func(q *parts) { q.text = "" }), badSig},
-		"text-of-another":     {edit(func(q *parts) { q.text = other.text }), badSig},
-		"signature-of-other":  {edit(func(q *parts) { q.sig = other.sig }), badSig},
+		"line-removed": {
+			edit(func(q *parts) { q.text = q.text[:strings.LastIndex(q.text, "IGNORE")] }), badSig},
+		"empty-line-added":   {edit(func(q *parts) { q.text += "\n" }), badSig},
+		"text-emptied":       {edit(func(q *parts) { q.text = "" }), badSig},
+		"text-of-another":    {edit(func(q *parts) { q.text = other.text }), badSig},
+		"signature-of-other": {edit(func(q *parts) { q.sig = other.sig }), badSig},
 
 		// Text around the signed text.
-		"text-before":                 {append([]byte(evil), data...), badSig},
-		"newline-before":              {append([]byte("\n"), data...), badSig},
-		"blank-before":                {append([]byte(" "), data...), badSig},
-		"byte-order-mark-before":      {append([]byte("\ufeff"), data...), badSig},
-		"text-after":                  {append(slices.Clone(data), evil...), badSig},
-		"text-after-padding":          {append(append(slices.Clone(data), "\n\n\n"...), evil...), badSig},
-		"blank-in-padding":            {append(slices.Clone(data), "\n \n"...), badSig},
-		"nul-in-padding":              {append(slices.Clone(data), 0), badSig},
-		"carriage-return-after":       {append(slices.Clone(data), "\r\n"...), badSig},
-		"two-messages":                {append(slices.Clone(data), other.join()...), badSig},
-		"the-same-message-twice":      {append(slices.Clone(data), data...), badSig},
-		"two-begin-lines":             {edit(func(q *parts) { q.begin += q.begin }), badSig},
-		"message-in-message":          {edit(func(q *parts) { q.text = string(other.join()) + q.text }), badSig},
+		"text-before":            {append([]byte(evil), data...), badSig},
+		"newline-before":         {append([]byte("\n"), data...), badSig},
+		"blank-before":           {append([]byte(" "), data...), badSig},
+		"byte-order-mark-before": {append([]byte("\ufeff"), data...), badSig},
+		"text-after":             {append(slices.Clone(data), evil...), badSig},
+		"text-after-padding": {
+			append(append(slices.Clone(data), "\n\n\n"...), evil...), badSig},
+		"blank-in-padding":       {append(slices.Clone(data), "\n \n"...), badSig},
+		"nul-in-padding":         {append(slices.Clone(data), 0), badSig},
+		"carriage-return-after":  {append(slices.Clone(data), "\r\n"...), badSig},
+		"two-messages":           {append(slices.Clone(data), other.join()...), badSig},
+		"the-same-message-twice": {append(slices.Clone(data), data...), badSig},
+		"two-begin-lines":        {edit(func(q *parts) { q.begin += q.begin }), badSig},
+		"message-in-message": {
+			edit(func(q *parts) { q.text = string(other.join()) + q.text }), badSig},
 		"message-in-hash-header":      {[]byte(p.begin + string(data)), badSig},
 		"text-between-text-and-armor": {edit(func(q *parts) { q.sig = "x\n" + q.sig }), badSig},
-		"unsigned-second-armor":       {edit(func(q *parts) { q.sig = strings.Replace(q.sig, "-----END", evil+"-----END", 1) }), badSig},
-		"public-key-after":            {append(slices.Clone(data), s.good.Public().Armor()...), badSig},
+		"unsigned-second-armor": {
+			edit(func(q *parts) {
+				q.sig = strings.Replace(q.sig, "-----END", evil+"-----END",
+					1)
+			}), badSig},
+		"public-key-after": {
+			append(slices.Clone(data), s.good.Public().Armor()...), badSig},
 
 		// The header.
 		"no-hash-line":            {edit(func(q *parts) { q.hash = "" }), badSig},
@@ -291,90 +332,192 @@ func attacks(t testing.TB, s *stage) map[string]attack {
 		"hash-line-trailing":      {edit(func(q *parts) { q.hash = "Hash: SHA512 \n" }), badSig},
 		"hash-line-another-hash":  {edit(func(q *parts) { q.hash = "Hash: SHA256\n" }), badSig},
 		"hash-line-weak-hash":     {edit(func(q *parts) { q.hash = "Hash: MD5\n" }), badSig},
-		"hash-line-list":          {edit(func(q *parts) { q.hash = "Hash: SHA512,SHA256\n" }), badSig},
-		"hash-line-twice":         {edit(func(q *parts) { q.hash += q.hash }), badSig},
-		"hash-line-endless":       {edit(func(q *parts) { q.hash = "Hash: " + strings.Repeat("SHA512,", 1<<18) + "SHA512\n" }), badSig},
-		"header-comment":          {edit(func(q *parts) { q.hash = "Comment: x\n" + q.hash }), badSig},
-		"header-charset":          {edit(func(q *parts) { q.hash += "Charset: utf-7\n" }), badSig},
-		"header-not-dash-escaped": {edit(func(q *parts) { q.hash += "NotDashEscaped: GnuPG\n" }), badSig},
-		"header-is-data":          {edit(func(q *parts) { q.hash += "DATA: " + evil }), badSig},
-		"header-ends-in-blank":    {[]byte(p.begin + p.hash + " \n" + p.text + p.sig), badSig},
-		"header-ends-in-tab":      {[]byte(p.begin + p.hash + "\t\n" + p.text + p.sig), badSig},
-		"header-without-end":      {[]byte(p.begin + p.hash + p.text + p.sig), badSig},
-		"letter-for-blank-line":   {[]byte(p.begin + p.hash + "X" + p.text + p.sig), badSig},
-		"begin-line-trailing":     {bytes.Replace(data, []byte("MESSAGE-----\n"), []byte("MESSAGE----- \n"), 1), badSig},
-		"signature-version":       {bytes.Replace(data, []byte("BEGIN PGP SIGNATURE-----\n"), []byte("BEGIN PGP SIGNATURE-----\nVersion: GnuPG v2\n"), 1), badSig},
-		"signature-comment":       {bytes.Replace(data, []byte("BEGIN PGP SIGNATURE-----\n"), []byte("BEGIN PGP SIGNATURE-----\nComment: x\n"), 1), badSig},
-		"signature-hash-line":     {bytes.Replace(data, []byte("BEGIN PGP SIGNATURE-----\n"), []byte("BEGIN PGP SIGNATURE-----\nHash: SHA512\n"), 1), badSig},
+		"hash-line-list": {
+			edit(func(q *parts) { q.hash = "Hash: SHA512,SHA256\n" }), badSig},
+		"hash-line-twice": {edit(func(q *parts) { q.hash += q.hash }), badSig},
+		"hash-line-endless": {
+			edit(func(q *parts) {
+				q.hash = "Hash: " + strings.Repeat("SHA512,", 1<<18) +
+					"SHA512\n"
+			}), badSig},
+		"header-comment": {
+			edit(func(q *parts) { q.hash = "Comment: x\n" + q.hash }), badSig},
+		"header-charset": {edit(func(q *parts) { q.hash += "Charset: utf-7\n" }), badSig},
+		"header-not-dash-escaped": {
+			edit(func(q *parts) { q.hash += "NotDashEscaped: GnuPG\n" }), badSig},
+		"header-is-data":        {edit(func(q *parts) { q.hash += "DATA: " + evil }), badSig},
+		"header-ends-in-blank":  {[]byte(p.begin + p.hash + " \n" + p.text + p.sig), badSig},
+		"header-ends-in-tab":    {[]byte(p.begin + p.hash + "\t\n" + p.text + p.sig), badSig},
+		"header-without-end":    {[]byte(p.begin + p.hash + p.text + p.sig), badSig},
+		"letter-for-blank-line": {[]byte(p.begin + p.hash + "X" + p.text + p.sig), badSig},
+		"begin-line-trailing": {bytes.Replace(data, []byte("MESSAGE-----\n"),
+			[]byte("MESSAGE----- \n"), 1), badSig},
+		"signature-version": {bytes.Replace(data, []byte("BEGIN PGP SIGNATURE-----\n"),
+			[]byte("BEGIN PGP SIGNATURE-----\nVersion: GnuPG v2\n"), 1), badSig},
+		"signature-comment": {bytes.Replace(data, []byte("BEGIN PGP SIGNATURE-----\n"),
+			[]byte("BEGIN PGP SIGNATURE-----\nComment: x\n"), 1), badSig},
+		"signature-hash-line": {bytes.Replace(data, []byte("BEGIN PGP SIGNATURE-----\n"),
+			[]byte("BEGIN PGP SIGNATURE-----\nHash: SHA512\n"), 1), badSig},
 
 		// Dashes and the ends of lines: gpg and gemato accept several of these.
-		"dash-escaped-line":          {edit(func(q *parts) { q.text = strings.Replace(q.text, "DATA", "- DATA", 1) }), badSig},
-		"dash-escaped-first-line":    {edit(func(q *parts) { q.text = "- " + q.text }), badSig},
-		"dash-escaped-armor":         {edit(func(q *parts) { q.text += "- -----BEGIN PGP SIGNATURE-----\n" }), badSig},
+		"dash-escaped-line": {
+			edit(func(q *parts) { q.text = strings.Replace(q.text, "DATA", "- DATA", 1) }), badSig},
+		"dash-escaped-first-line": {edit(func(q *parts) { q.text = "- " + q.text }), badSig},
+		"dash-escaped-armor": {
+			edit(func(q *parts) { q.text += "- -----BEGIN PGP SIGNATURE-----\n" }), badSig},
 		"dash-line-that-was-signed":  {forge(t, s.good, p.text+"-\n", nil), badSig},
 		"dash-first-that-was-signed": {forge(t, s.good, "-"+p.text, nil), badSig},
-		"dash-escaped-after-signing": {bytes.Replace(forge(t, s.good, p.text+"-x\n", nil), []byte("\n-x"), []byte("\n- -x"), 1), badSig},
-		"trailing-blank":             {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", " \n", 1) }), badSig},
-		"trailing-blank-was-signed":  {forge(t, s.good, strings.Replace(p.text, "\n", " \n", 1), nil), badSig},
-		"trailing-tab-was-signed":    {forge(t, s.good, strings.Replace(p.text, "\n", "\t\n", 1), nil), badSig},
-		"trailing-blanks":            {edit(func(q *parts) { q.text = strings.ReplaceAll(q.text, "\n", "   \n") }), badSig},
-		"trailing-tab":               {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\t\n", 1) }), badSig},
-		"trailing-form-feed":         {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\f\n", 1) }), badSig},
-		"trailing-nul":               {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\x00\n", 1) }), badSig},
-		"trailing-no-break-space":    {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\u00a0\n", 1) }), badSig},
-		"crlf":                       {bytes.ReplaceAll(data, []byte("\n"), []byte("\r\n")), notSignedOr(badSig)},
-		"crlf-in-text":               {edit(func(q *parts) { q.text = strings.ReplaceAll(q.text, "\n", "\r\n") }), badSig},
-		"crlf-in-one-line":           {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\r\n", 1) }), badSig},
-		"crlf-in-signature":          {edit(func(q *parts) { q.sig = strings.ReplaceAll(q.sig, "\n", "\r\n") }), badSig},
-		"cr-for-lf":                  {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\r", 1) }), badSig},
-		"cr-cr-lf":                   {edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\r\r\n", 1) }), badSig},
-		"lone-cr-that-was-signed":    {forge(t, s.good, p.text+"IGNORE z\ry\n", nil), badSig},
+		"dash-escaped-after-signing": {
+			bytes.Replace(forge(t, s.good, p.text+"-x\n", nil), []byte("\n-x"),
+				[]byte("\n- -x"), 1), badSig},
+		"trailing-blank": {
+			edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", " \n", 1) }), badSig},
+		"trailing-blank-was-signed": {
+			forge(t, s.good, strings.Replace(p.text, "\n", " \n", 1), nil), badSig},
+		"trailing-tab-was-signed": {
+			forge(t, s.good, strings.Replace(p.text, "\n", "\t\n", 1), nil), badSig},
+		"trailing-blanks": {
+			edit(func(q *parts) { q.text = strings.ReplaceAll(q.text, "\n", "   \n") }), badSig},
+		"trailing-tab": {
+			edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\t\n", 1) }), badSig},
+		"trailing-form-feed": {
+			edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\f\n", 1) }), badSig},
+		"trailing-nul": {
+			edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\x00\n", 1) }), badSig},
+		"trailing-no-break-space": {
+			edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\u00a0\n", 1) }), badSig},
+		"crlf": {bytes.ReplaceAll(data, []byte("\n"), []byte("\r\n")),
+			notSignedOr(badSig)},
+		"crlf-in-text": {
+			edit(func(q *parts) { q.text = strings.ReplaceAll(q.text, "\n", "\r\n") }), badSig},
+		"crlf-in-one-line": {
+			edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\r\n", 1) }), badSig},
+		"crlf-in-signature": {
+			edit(func(q *parts) { q.sig = strings.ReplaceAll(q.sig, "\n", "\r\n") }), badSig},
+		"cr-for-lf": {
+			edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\r", 1) }), badSig},
+		"cr-cr-lf": {
+			edit(func(q *parts) { q.text = strings.Replace(q.text, "\n", "\r\r\n", 1) }), badSig},
+		"lone-cr-that-was-signed": {forge(t, s.good, p.text+"IGNORE z\ry\n", nil), badSig},
 
 		// The armor of the signature.
-		"checksum-wrong":       {edit(func(q *parts) { q.sig = replaceChecksum(q.sig, "=AAAA") }), badSig},
-		"checksum-cut":         {edit(func(q *parts) { q.sig = replaceChecksum(q.sig, "=AAA") }), badSig},
-		"base64-with-blank":    {edit(func(q *parts) { q.sig = q.sig[:60] + " " + q.sig[60:] }), badSig},
-		"base64-with-dash":     {edit(func(q *parts) { q.sig = q.sig[:60] + "-" + q.sig[61:] }), badSig},
-		"base64-empty-line":    {edit(func(q *parts) { q.sig = strings.Replace(q.sig, "\n=", "\n\n=", 1) }), badSig},
-		"base64-one-line":      {edit(func(q *parts) { q.sig = oneLine(q.sig) }), badSig},
-		"base64-nothing":       {edit(func(q *parts) { q.sig = "-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n" }), badSig},
-		"no-blank-line":        {edit(func(q *parts) { q.sig = strings.Replace(q.sig, "\n\n", "\n", 1) }), badSig},
-		"other-end":            {edit(func(q *parts) { q.sig = strings.Replace(q.sig, "END PGP SIGNATURE", "END PGP MESSAGE", 1) }), badSig},
-		"other-begin":          {edit(func(q *parts) { q.sig = strings.Replace(q.sig, "BEGIN PGP SIGNATURE", "BEGIN PGP MESSAGE", 1) }), badSig},
-		"signature-of-a-meg":   {edit(func(q *parts) { q.sig = strings.Replace(q.sig, "\n\n", "\n\n"+strings.Repeat("AAAA\n", 1<<18), 1) }), badSig},
-		"endless-begin-lines":  {[]byte(strings.Repeat(p.begin, 1<<15)), badSig},
-		"endless-armor-begins": {edit(func(q *parts) { q.sig = strings.Repeat("-----BEGIN PGP SIGNATURE-----\n", 1<<15) + q.sig }), badSig},
-		"one-endless-line":     {[]byte(p.begin + p.hash + "\n" + strings.Repeat("A", 8<<20)), badSig},
-		"gigabytes":            {append(slices.Clone(data), bytes.Repeat([]byte("\n"), MaxManifest)...), badSig},
-		"unsigned-megabytes":   {[]byte(p.begin + p.hash + "\n" + manyLines(20_000)), badSig},
+		"checksum-wrong": {
+			edit(func(q *parts) { q.sig = replaceChecksum(q.sig, "=AAAA") }), badSig},
+		"checksum-cut": {
+			edit(func(q *parts) { q.sig = replaceChecksum(q.sig, "=AAA") }), badSig},
+		"base64-with-blank": {
+			edit(func(q *parts) { q.sig = q.sig[:60] + " " + q.sig[60:] }), badSig},
+		"base64-with-dash": {
+			edit(func(q *parts) { q.sig = q.sig[:60] + "-" + q.sig[61:] }), badSig},
+		"base64-empty-line": {
+			edit(func(q *parts) { q.sig = strings.Replace(q.sig, "\n=", "\n\n=", 1) }), badSig},
+		"base64-one-line": {edit(func(q *parts) { q.sig = oneLine(q.sig) }), badSig},
+		"base64-nothing": {
+			edit(func(q *parts) {
+				q.sig = "-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n"
+			}), badSig},
+		"no-blank-line": {
+			edit(func(q *parts) { q.sig = strings.Replace(q.sig, "\n\n", "\n", 1) }), badSig},
+		"other-end": {
+			edit(func(q *parts) {
+				q.sig = strings.Replace(q.sig, "END PGP SIGNATURE",
+					"END PGP MESSAGE", 1)
+			}), badSig},
+		"other-begin": {
+			edit(func(q *parts) {
+				q.sig = strings.Replace(q.sig, "BEGIN PGP SIGNATURE",
+					"BEGIN PGP MESSAGE", 1)
+			}), badSig},
+		"signature-of-a-meg": {
+			edit(func(q *parts) {
+				q.sig = strings.Replace(q.sig, "\n\n",
+					"\n\n"+strings.Repeat("AAAA\n", 1<<18), 1)
+			}), badSig},
+		"endless-begin-lines": {[]byte(strings.Repeat(p.begin, 1<<15)), badSig},
+		"endless-armor-begins": {
+			edit(func(q *parts) {
+				q.sig = strings.Repeat("-----BEGIN PGP SIGNATURE-----\n", 1<<15) +
+					q.sig
+			}), badSig},
+		"one-endless-line": {
+			[]byte(p.begin + p.hash + "\n" + strings.Repeat("A", 8<<20)), badSig},
+		"gigabytes": {
+			append(slices.Clone(data), bytes.Repeat([]byte("\n"), MaxManifest)...), badSig},
+		"unsigned-megabytes": {[]byte(p.begin + p.hash + "\n" + manyLines(20_000)), badSig},
 
 		// The packets in it.
-		"two-signatures":            {p.rearmor(t, func(b []byte) []byte { return append(b, b...) }), badSig},
-		"a-second-bad-signature":    {p.rearmor(t, func(b []byte) []byte { return append(slices.Clone(b), spoil(b)...) }), badSig},
-		"a-first-bad-signature":     {p.rearmor(t, func(b []byte) []byte { return append(spoil(b), b...) }), badSig},
-		"marker-first":              {p.rearmor(t, func(b []byte) []byte { return append([]byte("\xca\x03PGP"), b...) }), badSig},
-		"padding-packet-after":      {p.rearmor(t, func(b []byte) []byte { return append(b, 0xd5, 1, 0) }), badSig},
-		"literal-packet-after":      {p.rearmor(t, func(b []byte) []byte { return append(b, 0xcb, 7, 't', 0, 0, 0, 0, 0, 'x') }), badSig},
-		"surplus-byte":              {p.rearmor(t, func(b []byte) []byte { return rawPacket{tagSignature, append(body(t, b), 0)}.append(nil) }), badSig},
-		"packet-cut-off":            {p.rearmor(t, func(b []byte) []byte { return b[:len(b)-1] }), badSig},
-		"packet-length-of-4g":       {p.rearmor(t, func(b []byte) []byte { return append([]byte{0xc2, 255, 255, 255, 255, 255}, body(t, b)...) }), badSig},
-		"packet-indefinite-length":  {p.rearmor(t, func(b []byte) []byte { return append([]byte{0x8b}, body(t, b)...) }), badSig},
-		"packet-partial-length":     {p.rearmor(t, func(b []byte) []byte { return partial(body(t, b)) }), badSig},
-		"packet-with-tag-bit-off":   {p.rearmor(t, func(b []byte) []byte { return append([]byte{b[0] & 0x7f}, b[1:]...) }), badSig},
-		"packet-without-tag-bit":    {p.rearmor(t, func([]byte) []byte { return []byte("DATA x") }), badSig},
-		"signature-of-version-3":    {p.rearmor(t, func(b []byte) []byte { return patch(b, 0, 3) }), badSig},
-		"signature-of-version-6":    {p.rearmor(t, func(b []byte) []byte { return patch(b, 0, 6) }), badSig},
-		"signature-without-date":    {p.rearmor(t, func(b []byte) []byte { return dropDate(t, b) }), badSig},
-		"signature-bit-flipped":     {p.rearmor(t, spoil), badSig},
-		"hash-tag-changed":          {p.rearmor(t, func(b []byte) []byte { return patch(b, len(b)-72, b[len(b)-70]^1) }), badSig},
-		"hash-id-changed":           {p.rearmor(t, func(b []byte) []byte { return patch(b, 3, 8) }), badSig},
-		"public-key-instead":        {p.rearmor(t, func([]byte) []byte { return s.good.Public().head[0].append(nil) }), badSig},
-		"critical-unknown-subpart":  {p.rearmor(t, func(b []byte) []byte { return patch(b, 7, 0x80|100) }), badSig},
-		"issuer-in-unhashed-area":   {p.rearmor(t, func(b []byte) []byte { return claim(t, b, s.mallory) }), unknownKey},
-		"nothing-in-the-armor":      {p.rearmor(t, func([]byte) []byte { return nil }), badSig},
-		"a-thousand-empty-packets":  {p.rearmor(t, func([]byte) []byte { return bytes.Repeat([]byte{0xc2, 0}, 5000) }), badSig},
-		"old-form-of-other-length":  {p.rearmor(t, func(b []byte) []byte { return append([]byte{0x88, byte(len(body(t, b)) + 1)}, body(t, b)...) }), badSig},
-		"subpackets-longer-than-it": {p.rearmor(t, func(b []byte) []byte { return patch(b, 4, 0xff) }), badSig},
+		"two-signatures": {
+			p.rearmor(t, func(b []byte) []byte { return append(b, b...) }), badSig},
+		"a-second-bad-signature": {
+			p.rearmor(t, func(b []byte) []byte {
+				return append(slices.Clone(b), spoil(b)...)
+			}), badSig},
+		"a-first-bad-signature": {
+			p.rearmor(t, func(b []byte) []byte { return append(spoil(b), b...) }), badSig},
+		"marker-first": {
+			p.rearmor(t, func(b []byte) []byte {
+				return append([]byte("\xca\x03PGP"), b...)
+			}), badSig},
+		"padding-packet-after": {
+			p.rearmor(t, func(b []byte) []byte { return append(b, 0xd5, 1, 0) }), badSig},
+		"literal-packet-after": {
+			p.rearmor(t, func(b []byte) []byte {
+				return append(b, 0xcb, 7, 't', 0, 0, 0, 0, 0, 'x')
+			}), badSig},
+		"surplus-byte": {
+			p.rearmor(t, func(b []byte) []byte {
+				return rawPacket{tagSignature, append(body(t, b), 0)}.append(nil)
+			}), badSig},
+		"packet-cut-off": {
+			p.rearmor(t, func(b []byte) []byte { return b[:len(b)-1] }), badSig},
+		"packet-length-of-4g": {
+			p.rearmor(t, func(b []byte) []byte {
+				return append([]byte{0xc2, 255, 255, 255, 255, 255}, body(t, b)...)
+			}), badSig},
+		"packet-indefinite-length": {
+			p.rearmor(t, func(b []byte) []byte {
+				return append([]byte{0x8b}, body(t, b)...)
+			}), badSig},
+		"packet-partial-length": {
+			p.rearmor(t, func(b []byte) []byte { return partial(body(t, b)) }), badSig},
+		"packet-with-tag-bit-off": {
+			p.rearmor(t, func(b []byte) []byte {
+				return append([]byte{b[0] & 0x7f}, b[1:]...)
+			}), badSig},
+		"packet-without-tag-bit": {
+			p.rearmor(t, func([]byte) []byte { return []byte("DATA x") }), badSig},
+		"signature-of-version-3": {
+			p.rearmor(t, func(b []byte) []byte { return patch(b, 0, 3) }), badSig},
+		"signature-of-version-6": {
+			p.rearmor(t, func(b []byte) []byte { return patch(b, 0, 6) }), badSig},
+		"signature-without-date": {
+			p.rearmor(t, func(b []byte) []byte { return dropDate(t, b) }), badSig},
+		"signature-bit-flipped": {p.rearmor(t, spoil), badSig},
+		"hash-tag-changed": {
+			p.rearmor(t, func(b []byte) []byte {
+				return patch(b, len(b)-72, b[len(b)-70]^1)
+			}), badSig},
+		"hash-id-changed": {
+			p.rearmor(t, func(b []byte) []byte { return patch(b, 3, 8) }), badSig},
+		"public-key-instead": {
+			p.rearmor(t, func([]byte) []byte {
+				return s.good.Public().head[0].append(nil)
+			}), badSig},
+		"critical-unknown-subpart": {
+			p.rearmor(t, func(b []byte) []byte { return patch(b, 7, 0x80|100) }), badSig},
+		"issuer-in-unhashed-area": {
+			p.rearmor(t, func(b []byte) []byte { return claim(t, b, s.mallory) }), unknownKey},
+		"nothing-in-the-armor": {p.rearmor(t, func([]byte) []byte { return nil }), badSig},
+		"a-thousand-empty-packets": {
+			p.rearmor(t, func([]byte) []byte {
+				return bytes.Repeat([]byte{0xc2, 0}, 5000)
+			}), badSig},
+		"old-form-of-other-length": {
+			p.rearmor(t, func(b []byte) []byte {
+				return append([]byte{0x88, byte(len(body(t, b)) + 1)}, body(t, b)...)
+			}), badSig},
+		"subpackets-longer-than-it": {
+			p.rearmor(t, func(b []byte) []byte { return patch(b, 4, 0xff) }), badSig},
 	}
 	return table
 }
@@ -393,9 +536,11 @@ func certificationArmor(t testing.TB, k *PrivateKey) string {
 
 // signRSA clear-signs with a key that only a careless ring could hold: as what it
 // is, and as if it was k.
-func signRSA(t testing.TB, text string, k *PrivateKey) (plain, claim []byte, key *packet.PublicKey) {
+func signRSA(t testing.TB, text string, k *PrivateKey) (plain, claim []byte,
+	key *packet.PublicKey) {
 	t.Helper()
-	entity, err := openpgp.NewEntity("rsa", "", "", &packet.Config{Algorithm: packet.PubKeyAlgoRSA, RSABits: 2048, Time: func() time.Time { return keyTime }})
+	entity, err := openpgp.NewEntity("rsa", "", "", &packet.Config{Algorithm: packet.PubKeyAlgoRSA,
+		RSABits: 2048, Time: func() time.Time { return keyTime }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -473,7 +618,8 @@ func TestAttacks(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	table := attacks(t, s)
-	if data := mustSign(t, sampleList(), s.good, signTime); kindOf(second(Open(data, s.ring, s.now))) != accepted {
+	if data := mustSign(t, sampleList(), s.good,
+		signTime); kindOf(second(Open(data, s.ring, s.now))) != accepted {
 		t.Fatal("the Manifest that is attacked is not accepted itself")
 	}
 	for name, a := range table {
@@ -503,7 +649,8 @@ func TestCaps(t *testing.T) {
 		"signature-of-a-meg":       "more than 16384 bytes",
 		"a-thousand-empty-packets": "more than 1000 packets",
 	} {
-		if _, err := Open(table[name].data, s.ring, s.now); err == nil || !strings.Contains(err.Error(), reason) {
+		if _, err := Open(table[name].data, s.ring, s.now); err == nil ||
+			!strings.Contains(err.Error(), reason) {
 			t.Errorf("%s: %v, want %q", name, err, reason)
 		}
 	}
@@ -532,7 +679,9 @@ func TestKeyAndSignatureAreGoodUntilTheyExpire(t *testing.T) {
 	}
 	data := mustSign(t, sampleList(), k, signTime)
 	hour := uint32(3600)
-	short := forge(t, k, split(t, data).text, func(sig *packet.Signature) { sig.SigLifetimeSecs = &hour })
+	short := forge(t, k, split(t, data).text, func(sig *packet.Signature) {
+		sig.SigLifetimeSecs = &hour
+	})
 	for _, test := range []struct {
 		name string
 		data []byte
@@ -597,15 +746,28 @@ func TestGPGAgrees(t *testing.T) {
 		"good-sha256": forge(t, s.good, text, withHash(crypto.SHA256)),
 		"good-sha384": forge(t, s.good, text, withHash(crypto.SHA384)),
 		"good-notation": forge(t, s.good, text, func(sig *packet.Signature) {
-			sig.Notations = []*packet.Notation{{Name: "a@b", Value: []byte("c"), IsHumanReadable: true}}
+			sig.Notations = []*packet.Notation{{Name: "a@b", Value: []byte("c"),
+				IsHumanReadable: true}}
 		}),
-		"good-with-expiry": forge(t, s.good, text, func(sig *packet.Signature) { sig.SigLifetimeSecs = &day }),
-		"good-no-checksum": edited(p, func(q *parts) { q.sig = q.sig[:strings.LastIndex(q.sig, "\n=")] + "\n-----END PGP SIGNATURE-----\n" }),
-		"good-old-form":    p.rearmor(t, func(b []byte) []byte { return append([]byte{0x88, byte(len(b) - 2)}, b[2:]...) }),
-		"good-old-form-16": p.rearmor(t, func(b []byte) []byte { return append([]byte{0x89, 0, byte(len(b) - 2)}, b[2:]...) }),
-		"good-old-form-32": p.rearmor(t, func(b []byte) []byte { return append([]byte{0x8a, 0, 0, 0, byte(len(b) - 2)}, b[2:]...) }),
-		"good-new-form-32": p.rearmor(t, func(b []byte) []byte { return append([]byte{0xc2, 255, 0, 0, 0, byte(len(b) - 2)}, b[2:]...) }),
-		"good-76-columns":  edited(p, func(q *parts) { q.sig = columns76(t, q.sig) }),
+		"good-with-expiry": forge(t, s.good, text, func(sig *packet.Signature) {
+			sig.SigLifetimeSecs = &day
+		}),
+		"good-no-checksum": edited(p, func(q *parts) {
+			q.sig = q.sig[:strings.LastIndex(q.sig, "\n=")] + "\n-----END PGP SIGNATURE-----\n"
+		}),
+		"good-old-form": p.rearmor(t, func(b []byte) []byte {
+			return append([]byte{0x88, byte(len(b) - 2)}, b[2:]...)
+		}),
+		"good-old-form-16": p.rearmor(t, func(b []byte) []byte {
+			return append([]byte{0x89, 0, byte(len(b) - 2)}, b[2:]...)
+		}),
+		"good-old-form-32": p.rearmor(t, func(b []byte) []byte {
+			return append([]byte{0x8a, 0, 0, 0, byte(len(b) - 2)}, b[2:]...)
+		}),
+		"good-new-form-32": p.rearmor(t, func(b []byte) []byte {
+			return append([]byte{0xc2, 255, 0, 0, 0, byte(len(b) - 2)}, b[2:]...)
+		}),
+		"good-76-columns": edited(p, func(q *parts) { q.sig = columns76(t, q.sig) }),
 	} {
 		table[name] = attack{good, accepted}
 	}
@@ -749,7 +911,8 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		text, err := signed.MarshalText()
-		if err != nil || !bytes.Contains(data, append([]byte("\n\n"), append(text, "-----BEGIN PGP SIGNATURE-----\n"...)...)) {
+		if err != nil || !bytes.Contains(data,
+			append([]byte("\n\n"), append(text, "-----BEGIN PGP SIGNATURE-----\n"...)...)) {
 			t.Fatalf("%v: accepted %q out of %q", err, text, data)
 		}
 	})
@@ -762,7 +925,8 @@ func TestExampleOfThePackageComment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const first, last = "//\t-----BEGIN PGP SIGNED MESSAGE-----\n", "//\t-----END PGP SIGNATURE-----\n"
+	const first, last = "//\t-----BEGIN PGP SIGNED MESSAGE-----\n",
+		"//\t-----END PGP SIGNATURE-----\n"
 	_, example, ok := strings.Cut(string(source), first)
 	example, _, ok2 := strings.Cut(example, last)
 	if !ok || !ok2 {

@@ -23,7 +23,8 @@ func TestGPGSignsOddly(t *testing.T) {
 		}
 	}
 	signer := string(mustRead(t, readTestdata(t, "keys/ed25519.asc")).Fingerprint())
-	subkey := g.signingSubkey(now, string(mustRead(t, readTestdata(t, "keys/ed25519-subkey.asc")).Fingerprint()))
+	subkey := g.signingSubkey(now,
+		string(mustRead(t, readTestdata(t, "keys/ed25519-subkey.asc")).Fingerprint()))
 	rsa := g.fingerprint(now, readTestdata(t, "keys/rsa2048.secret.asc"))
 	tests := []struct {
 		name string
@@ -32,35 +33,55 @@ func TestGPGSignsOddly(t *testing.T) {
 		want kind // "": whatever, as long as gpg agrees
 	}{
 		{"plainly", text, []string{"-u", signer, "--clear-sign"}, accepted},
-		{"SHA-256", text, []string{"-u", signer, "--digest-algo", "SHA256", "--clear-sign"}, accepted},
-		{"SHA-384", text, []string{"-u", signer, "--digest-algo", "SHA384", "--clear-sign"}, accepted},
-		{"with a notation", text, []string{"-u", signer, "-N", "a@example.org=b", "--clear-sign"}, accepted},
-		{"with a critical notation", text, []string{"-u", signer, "-N", "!a@example.org=b", "--clear-sign"}, badSig},
-		{"with a policy", text, []string{"-u", signer, "--sig-policy-url", "https://example.org", "--clear-sign"}, ""},
-		{"with a critical policy", text, []string{"-u", signer, "--sig-policy-url", "!https://example.org", "--clear-sign"}, ""},
-		{"with a key server", text, []string{"-u", signer, "--sig-keyserver-url", "https://example.org", "--clear-sign"}, ""},
-		{"with a critical key server", text, []string{"-u", signer, "--sig-keyserver-url", "!https://example.org", "--clear-sign"}, ""},
-		{"with the key in the signature", text, []string{"-u", signer, "--include-key-block", "--clear-sign"}, ""},
-		{"with the sender's name", text, []string{"-u", signer, "--sender", "origin@example.org", "--clear-sign"}, ""},
-		{"with an expiry to come", text, []string{"-u", signer, "--default-sig-expire", "30d", "--clear-sign"}, accepted},
-		{"with an expiry that is over", text, []string{"-u", signer, "--default-sig-expire", "seconds=10", "--clear-sign"}, badSig},
+		{"SHA-256", text, []string{"-u", signer, "--digest-algo", "SHA256",
+			"--clear-sign"}, accepted},
+		{"SHA-384", text, []string{"-u", signer, "--digest-algo", "SHA384",
+			"--clear-sign"}, accepted},
+		{"with a notation", text, []string{"-u", signer, "-N", "a@example.org=b",
+			"--clear-sign"}, accepted},
+		{"with a critical notation", text, []string{"-u", signer, "-N", "!a@example.org=b",
+			"--clear-sign"}, badSig},
+		{"with a policy", text, []string{"-u", signer, "--sig-policy-url", "https://example.org",
+			"--clear-sign"}, ""},
+		{"with a critical policy", text, []string{"-u", signer, "--sig-policy-url",
+			"!https://example.org", "--clear-sign"}, ""},
+		{"with a key server", text, []string{"-u", signer, "--sig-keyserver-url",
+			"https://example.org", "--clear-sign"}, ""},
+		{"with a critical key server", text, []string{"-u", signer, "--sig-keyserver-url",
+			"!https://example.org", "--clear-sign"}, ""},
+		{"with the key in the signature", text, []string{"-u", signer, "--include-key-block",
+			"--clear-sign"}, ""},
+		{"with the sender's name", text, []string{"-u", signer, "--sender", "origin@example.org",
+			"--clear-sign"}, ""},
+		{"with an expiry to come", text, []string{"-u", signer, "--default-sig-expire", "30d",
+			"--clear-sign"}, accepted},
+		{"with an expiry that is over", text, []string{"-u", signer, "--default-sig-expire",
+			"seconds=10", "--clear-sign"}, badSig},
 		{"with a comment", text, []string{"-u", signer, "--comment", "x", "--clear-sign"}, badSig},
 		{"with a version", text, []string{"-u", signer, "--emit-version", "--clear-sign"}, badSig},
-		{"RIPEMD160", text, []string{"-u", rsa, "--digest-algo", "RIPEMD160", "--clear-sign"}, badSig},
+		{"RIPEMD160", text, []string{"-u", rsa, "--digest-algo", "RIPEMD160",
+			"--clear-sign"}, badSig},
 		{"SHA-1", text, []string{"-u", rsa, "--digest-algo", "SHA1", "--clear-sign"}, badSig},
 		{"SHA-224", text, []string{"-u", rsa, "--digest-algo", "SHA224", "--clear-sign"}, badSig},
-		{"MD5", text, []string{"-u", rsa, "--allow-weak-digest-algos", "--digest-algo", "MD5", "--clear-sign"}, badSig},
+		{"MD5", text, []string{"-u", rsa, "--allow-weak-digest-algos", "--digest-algo", "MD5",
+			"--clear-sign"}, badSig},
 		{"RSA", text, []string{"-u", rsa, "--clear-sign"}, badSig},
 		{"with a subkey", text, []string{"-u", subkey + "!", "--clear-sign"}, unknownKey},
 		{"with two keys", text, []string{"-u", signer, "-u", rsa, "--clear-sign"}, badSig},
-		{"without escaped dashes", append([]byte("-x\n"), text...), []string{"-u", signer, "--not-dash-escaped", "--clear-sign"}, badSig},
-		{"a line that begins with a dash", append([]byte("-x\n"), text...), []string{"-u", signer, "--clear-sign"}, badSig},
-		{"lines that end in blanks", bytes.ReplaceAll(text, []byte("\n"), []byte(" \t\n")), []string{"-u", signer, "--clear-sign"}, badSig},
-		{"lines of DOS", bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")), []string{"-u", signer, "--clear-sign"}, badSig},
-		{"no newline at the end", bytes.TrimSuffix(text, []byte("\n")), []string{"-u", signer, "--clear-sign"}, ""},
+		{"without escaped dashes", append([]byte("-x\n"), text...),
+			[]string{"-u", signer, "--not-dash-escaped", "--clear-sign"}, badSig},
+		{"a line that begins with a dash", append([]byte("-x\n"), text...),
+			[]string{"-u", signer, "--clear-sign"}, badSig},
+		{"lines that end in blanks", bytes.ReplaceAll(text, []byte("\n"), []byte(" \t\n")),
+			[]string{"-u", signer, "--clear-sign"}, badSig},
+		{"lines of DOS", bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")),
+			[]string{"-u", signer, "--clear-sign"}, badSig},
+		{"no newline at the end", bytes.TrimSuffix(text, []byte("\n")),
+			[]string{"-u", signer, "--clear-sign"}, ""},
 		{"no text", nil, []string{"-u", signer, "--clear-sign"}, ""},
 		{"a NUL", append(slices.Clone(text), 0, '\n'), []string{"-u", signer, "--clear-sign"}, ""},
-		{"a form feed", append(slices.Clone(text), "\f\n"...), []string{"-u", signer, "--clear-sign"}, ""},
+		{"a form feed", append(slices.Clone(text), "\f\n"...),
+			[]string{"-u", signer, "--clear-sign"}, ""},
 		{"a message instead", text, []string{"-u", signer, "--armor", "--sign"}, notSigned},
 		{"a message that is not armored", text, []string{"-u", signer, "--sign"}, notSigned},
 		{"beside the text", text, []string{"-u", signer, "--armor", "--detach-sign"}, notSigned},
@@ -69,7 +90,8 @@ func TestGPGSignsOddly(t *testing.T) {
 	}
 	made, good := 0, 0
 	for _, test := range tests {
-		data, errs, err := g.run(signTime, test.text, append([]string{"--output", "-"}, test.args...)...)
+		data, errs, err := g.run(signTime, test.text,
+			append([]string{"--output", "-"}, test.args...)...)
 		if err != nil {
 			t.Logf("%s: gpg does not: %v %s", test.name, err, clip(errs))
 			continue
@@ -85,7 +107,8 @@ func TestGPGSignsOddly(t *testing.T) {
 			case err == nil:
 				good++
 				if ours, err := signed.MarshalText(); err != nil || string(ours) != gpgText {
-					t.Errorf("%s: %v: another text\n%s\nthan gpg's\n%s", test.name, err, ours, gpgText)
+					t.Errorf("%s: %v: another text\n%s\nthan gpg's\n%s", test.name, err,
+						ours, gpgText)
 				}
 			}
 			if test.want != "" && at.Equal(now) && kindOf(err) != test.want {

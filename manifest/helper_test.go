@@ -172,8 +172,10 @@ func newGPG(t testing.TB) *gpgHome {
 }
 
 // run runs gpg at a faked time, and returns what it wrote.
-func (g *gpgHome) run(at time.Time, stdin []byte, args ...string) (stdout, stderr string, err error) {
-	common := []string{"--homedir", g.dir, "--batch", "--no-tty", "--status-fd", "2", "--pinentry-mode", "loopback",
+func (g *gpgHome) run(at time.Time, stdin []byte, args ...string) (stdout,
+	stderr string, err error) {
+	common := []string{"--homedir", g.dir, "--batch", "--no-tty", "--status-fd", "2",
+		"--pinentry-mode", "loopback",
 		"--passphrase", "", "--faked-system-time", at.UTC().Format("20060102T150405") + "!"}
 	cmd := exec.Command("gpg", append(common, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")

@@ -221,9 +221,11 @@ func primaryKey(raw rawPacket) (*packet.PublicKey, error) {
 	case len(raw.body) <= algorithm:
 		return nil, errors.New("the key packet is cut off")
 	case raw.body[version] != 4:
-		return nil, fmt.Errorf("a version %d key; version 4 is wanted (gpg --quick-generate-key NAME ed25519 sign)", raw.body[version])
+		return nil,
+			fmt.Errorf("a version %d key; version 4 is wanted (gpg --quick-generate-key NAME ed25519 sign)", raw.body[version])
 	case raw.body[algorithm] != byte(packet.PubKeyAlgoEdDSA):
-		return nil, fmt.Errorf("the primary key is %s; EdDSA over Ed25519 is wanted (gpg --quick-generate-key NAME ed25519 sign)", algorithmName(raw.body[algorithm]))
+		return nil,
+			fmt.Errorf("the primary key is %s; EdDSA over Ed25519 is wanted (gpg --quick-generate-key NAME ed25519 sign)", algorithmName(raw.body[algorithm]))
 	}
 	p, err := raw.parse()
 	if err != nil {
@@ -266,7 +268,8 @@ func (s *keyScan) add(k *PublicKey, raw rawPacket) error {
 		return s.addCertification(k, raw)
 	case raw.tag == tagSignature:
 		return s.addKeySignature(k, raw)
-	case raw.tag == tagMarker || raw.tag == tagTrust || raw.tag == tagPadding || raw.tag >= tagNonCritical:
+	case raw.tag == tagMarker || raw.tag == tagTrust || raw.tag == tagPadding ||
+		raw.tag >= tagNonCritical:
 	default:
 		return fmt.Errorf("a packet with the tag %d is no part of a key", raw.tag)
 	}
@@ -323,7 +326,8 @@ func (s *keyScan) addRevocation(k *PublicKey, raw rawPacket) error {
 // addKeySignature takes a direct-key signature, if it is the key's own.
 func (s *keyScan) addKeySignature(k *PublicKey, raw rawPacket) error {
 	sig, err := raw.parseSignature()
-	if err != nil || sig.SigType != packet.SigTypeDirectSignature || !sig.CheckKeyIdOrFingerprint(k.primary) {
+	if err != nil || sig.SigType != packet.SigTypeDirectSignature ||
+		!sig.CheckKeyIdOrFingerprint(k.primary) {
 		return nil
 	}
 	if err := k.checkSelf(sig, k.primary.VerifyDirectKeySignature(sig)); err != nil {
@@ -340,7 +344,8 @@ func (s *keyScan) addKeySignature(k *PublicKey, raw rawPacket) error {
 // verified now, another key's only when that key is at hand.
 func (s *keyScan) addCertification(k *PublicKey, raw rawPacket) error {
 	sig, err := raw.parseSignature()
-	if err != nil || !isCertification(sig.SigType) && sig.SigType != packet.SigTypeCertificationRevocation {
+	if err != nil || !isCertification(sig.SigType) &&
+		sig.SigType != packet.SigTypeCertificationRevocation {
 		return nil
 	}
 	s.id.raws = append(s.id.raws, raw)
@@ -348,7 +353,8 @@ func (s *keyScan) addCertification(k *PublicKey, raw rawPacket) error {
 		s.id.certs = append(s.id.certs, sig)
 		return nil
 	}
-	if err := k.checkSelf(sig, k.primary.VerifyUserIdSignature(s.id.name, k.primary, sig)); err != nil {
+	if err := k.checkSelf(sig, k.primary.VerifyUserIdSignature(s.id.name, k.primary,
+		sig)); err != nil {
 		return err
 	}
 	if sig.SigType == packet.SigTypeCertificationRevocation {
@@ -573,7 +579,8 @@ func (p *PublicKey) WithRevocation(cert []byte) (*PublicKey, error) {
 		if raw.tag != tagSignature || !isKeyRevocation(raw) {
 			continue
 		}
-		if sig, err := raw.parseSignature(); err == nil && p.primary.VerifyRevocationSignature(sig) == nil {
+		if sig, err := raw.parseSignature(); err == nil &&
+			p.primary.VerifyRevocationSignature(sig) == nil {
 			return newPublicKey(slices.Insert(p.packets(), 1, raw))
 		}
 	}
@@ -605,10 +612,12 @@ func (p *PublicKey) certifiedBy(by *PublicKey, id identity, at time.Time) bool {
 		if !sig.CheckKeyIdOrFingerprint(by.primary) || checkCommon(sig) != "" {
 			continue
 		}
-		if !newer(sig, last) || last != nil && isCertification(sig.SigType) && sig.CreationTime.Equal(last.CreationTime) {
+		if !newer(sig, last) || last != nil && isCertification(sig.SigType) &&
+			sig.CreationTime.Equal(last.CreationTime) {
 			continue
 		}
-		if sig.CreationTime.Before(p.primary.CreationTime) || by.primary.VerifyUserIdSignature(id.name, p.primary, sig) != nil {
+		if sig.CreationTime.Before(p.primary.CreationTime) ||
+			by.primary.VerifyUserIdSignature(id.name, p.primary, sig) != nil {
 			continue
 		}
 		last = sig

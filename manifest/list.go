@@ -64,10 +64,14 @@ func (l *List) MarshalText() ([]byte, error) {
 // canonical returns the sorted files and paths of a list that can be written.
 func (l *List) canonical() ([]File, []string, error) {
 	if len(l.Files) > MaxFiles || len(l.Ignore) > MaxIgnore {
-		return nil, nil, &FormatError{Reason: fmt.Sprintf("%d files and %d ignored paths, more than %d and %d", len(l.Files), len(l.Ignore), MaxFiles, MaxIgnore)}
+		return nil, nil,
+			&FormatError{Reason: fmt.Sprintf("%d files and %d ignored paths, more than %d and %d",
+				len(l.Files), len(l.Ignore), MaxFiles, MaxIgnore)}
 	}
 	if s := l.Timestamp.Unix(); s < 0 || s > lastSecond || l.Timestamp.Nanosecond() != 0 {
-		return nil, nil, &FormatError{Reason: fmt.Sprintf("timestamp %s is not a whole second from 1970 to 9999", l.Timestamp.UTC().Format(time.RFC3339Nano))}
+		return nil, nil,
+			&FormatError{Reason: fmt.Sprintf("timestamp %s is not a whole second from 1970 to 9999",
+				l.Timestamp.UTC().Format(time.RFC3339Nano))}
 	}
 	files, ignore := l.Files, l.Ignore
 	byPath := func(a, b File) int { return strings.Compare(a.Path, b.Path) }
@@ -81,14 +85,17 @@ func (l *List) canonical() ([]File, []string, error) {
 	}
 	for i := range files {
 		if s := files[i].Size; s < 0 || s > MaxFileSize {
-			return nil, nil, &FormatError{Reason: fmt.Sprintf("%q has the size %d", clip(files[i].Path), s)}
+			return nil, nil, &FormatError{Reason: fmt.Sprintf("%q has the size %d",
+				clip(files[i].Path), s)}
 		}
 	}
 	if i, reason := checkFiles(files); reason != "" {
-		return nil, nil, &FormatError{Reason: fmt.Sprintf("path %q %s", clip(files[i].Path), reason)}
+		return nil, nil, &FormatError{Reason: fmt.Sprintf("path %q %s",
+			clip(files[i].Path), reason)}
 	}
 	if i, reason := checkIgnore(ignore, files); reason != "" {
-		return nil, nil, &FormatError{Reason: fmt.Sprintf("ignored path %q %s", clip(ignore[i]), reason)}
+		return nil, nil, &FormatError{Reason: fmt.Sprintf("ignored path %q %s",
+			clip(ignore[i]), reason)}
 	}
 	return files, ignore, nil
 }
@@ -154,7 +161,9 @@ func checkOrder(before, path string) string {
 // hides reports whether ignored, or something below it, is among the sorted files.
 func hides(ignored string, files []File) bool {
 	at := func(want string) (int, bool) {
-		return slices.BinarySearchFunc(files, want, func(f File, p string) int { return strings.Compare(f.Path, p) })
+		return slices.BinarySearchFunc(files, want, func(f File, p string) int {
+			return strings.Compare(f.Path, p)
+		})
 	}
 	if _, ok := at(ignored); ok {
 		return true
@@ -251,7 +260,8 @@ func (p *listParser) parseData(data []byte) error {
 	}
 	sum, ok := bytes.CutPrefix(rest[sizeEnd:], []byte(hashField))
 	if !ok || !decodeDigest(&f.Sum, sum) {
-		return p.fail("%q is not BLAKE2B with 128 lower-case hex digits", clip(string(rest[sizeEnd:])))
+		return p.fail("%q is not BLAKE2B with 128 lower-case hex digits",
+			clip(string(rest[sizeEnd:])))
 	}
 	var reason string
 	if p.paths, reason = appendUnescaped(p.paths, data[:pathEnd]); reason != "" {

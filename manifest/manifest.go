@@ -220,7 +220,8 @@ type UnknownKeyError struct {
 }
 
 func (e *UnknownKeyError) Error() string {
-	return fmt.Sprintf("signed by the key %s, which is not trusted here", Fingerprint(e.Signer).Grouped())
+	return fmt.Sprintf("signed by the key %s, which is not trusted here",
+		Fingerprint(e.Signer).Grouped())
 }
 
 // Class is the class of the error in package fault, which this package does not import.

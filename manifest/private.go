@@ -140,7 +140,8 @@ func newSignature(key *packet.PrivateKey, t packet.SignatureType, at time.Time) 
 // signConfig makes signatures depend on what is signed alone.
 func signConfig() *packet.Config {
 	random := false
-	return &packet.Config{DefaultHash: crypto.SHA512, NonDeterministicSignaturesViaNotation: &random}
+	return &packet.Config{DefaultHash: crypto.SHA512,
+		NonDeterministicSignaturesViaNotation: &random}
 }
 
 // rawOf returns the packet that p is written as.
@@ -195,7 +196,8 @@ func readPrivateKey(data []byte) (*PrivateKey, error) {
 	case !ok:
 		return nil, errors.New("it does not begin with a private key")
 	case secret.Dummy():
-		return nil, errors.New("the private half of the primary key is not in it (gpg wrote a stub)")
+		return nil,
+			errors.New("the private half of the primary key is not in it (gpg wrote a stub)")
 	case secret.Encrypted:
 		return nil, ErrPassphrase
 	}
@@ -213,7 +215,8 @@ func readPrivateKey(data []byte) (*PrivateKey, error) {
 // checkSecretKind refuses kinds of keys before the library unpacks numbers of them.
 func checkSecretKind(raw rawPacket) error {
 	const algorithm = 5
-	if len(raw.body) > algorithm && raw.body[0] == 4 && raw.body[algorithm] == byte(packet.PubKeyAlgoEdDSA) {
+	if len(raw.body) > algorithm && raw.body[0] == 4 &&
+		raw.body[algorithm] == byte(packet.PubKeyAlgoEdDSA) {
 		return nil
 	}
 	_, err := primaryKey(rawPacket{tagPublicKey, raw.body})
@@ -242,7 +245,8 @@ func (k *PrivateKey) Certify(next *PublicKey, at time.Time) (*PublicKey, error) 
 		return nil, fmt.Errorf("certify: %w", err)
 	}
 	if !k.public.certifies || next.Fingerprint() == k.public.Fingerprint() {
-		return nil, fmt.Errorf("certify %s: %w", next.Fingerprint(), k.public.fail("cannot certify that key"))
+		return nil, fmt.Errorf("certify %s: %w", next.Fingerprint(),
+			k.public.fail("cannot certify that key"))
 	}
 	id := next.ids[next.main]
 	key := k.secret().key
@@ -277,7 +281,8 @@ func (k *PrivateKey) Revocation(at time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("revoke: %w", err)
 	}
-	return enarmor(armorPublic, map[string]string{"Comment": "This is a revocation certificate"}, raw.append(nil))
+	return enarmor(armorPublic, map[string]string{"Comment": "This is a revocation certificate"},
+		raw.append(nil))
 }
 
 // IntroducedBy returns k with a certification by old ([PrivateKey.Certify]): what

@@ -8,11 +8,12 @@ const clientRole = " (pkgsneak client)"
 // ClientUserID is the user id of the key of a client of that name.
 func ClientUserID(client string) string { return client + clientRole }
 
-// IsClient tells the keys that sign requests. They sign nothing else, and no other key does: who reads an
-// origin refuses them, and who reads a request takes only them.
+// IsClient tells the keys that sign requests. They sign nothing else, and no other key does: who
+// reads an origin refuses them, and who reads a request takes only them.
 func (p *PublicKey) IsClient() bool { return strings.HasSuffix(p.UserID(), clientRole) }
 
-// ErrClient is what refuses the key of a client where one of an origin is meant. It is ErrUntrusted.
+// ErrClient is what refuses the key of a client where one of an origin is meant. It is
+// ErrUntrusted.
 var ErrClient error = clientError{}
 
 type clientError struct{}

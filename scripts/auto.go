@@ -1,9 +1,11 @@
-// Package scripts holds the files that make a system work with pkgsneak, so that the one static program carries them along.
+// Package scripts holds the files that make a system work with pkgsneak, so that the one static
+// program carries them along.
 package scripts
 
 import _ "embed"
 
-// The files of auto, watch and serve, as they lie in this directory. The program is /usr/bin/pkgsneak in all of them.
+// The files of auto, watch and serve, as they lie in this directory. The program is
+// /usr/bin/pkgsneak in all of them.
 var (
 	//go:embed 90-pkgsneak.rules
 	UdevRules string

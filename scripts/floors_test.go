@@ -16,7 +16,8 @@ import (
 	"testing/fstest"
 )
 
-// The floors. A room imports rooms of lower floors only; rooms on one floor do not know each other. A new room gets a line here.
+// The floors. A room imports rooms of lower floors only; rooms on one floor do not know each other.
+// A new room gets a line here.
 var floors = map[string]int{
 	// Tools for those who work on pkgsneak: programs of their own, which nothing imports.
 	"scripts/bench":    8,
@@ -103,13 +104,15 @@ var levels = map[string][]string{
 // Rooms for tests: any test may import them, and nothing else.
 var testPackages = []string{"sync/durable/durabletest"}
 
-// Each third-party package has its homes; a package that is not here has none. Tests may also use what testOnly names, anywhere.
+// Each third-party package has its homes; a package that is not here has none. Tests may also use
+// what testOnly names, anywhere.
 var (
 	homes = map[string][]string{
-		"github.com/ProtonMail/go-crypto":     {"manifest"},
-		"github.com/dustin/go-humanize":       {"cmd/pkgsneak", "sync/binhost"},
-		"github.com/fsnotify/fsnotify":        {"sync/watch"},
-		"github.com/klauspost/compress":       {"scripts/bench", "sync/binhost", "sync/binpkg", "sync/ebuilds", "sync/layout", "sync/pkgindex"},
+		"github.com/ProtonMail/go-crypto": {"manifest"},
+		"github.com/dustin/go-humanize":   {"cmd/pkgsneak", "sync/binhost"},
+		"github.com/fsnotify/fsnotify":    {"sync/watch"},
+		"github.com/klauspost/compress": {"scripts/bench", "sync/binhost", "sync/binpkg",
+			"sync/ebuilds", "sync/layout", "sync/pkgindex"},
 		"github.com/landlock-lsm/go-landlock": {"sync/sandbox"},
 		"github.com/pierrec/lz4/v4":           {"sync/binhost", "sync/binpkg"},
 		"github.com/google/jsonschema-go":     {"cmd/pkgsneak"},
@@ -120,13 +123,15 @@ var (
 		"golang.org/x/sys":                    anywhere,
 		"golang.org/x/term":                   {"cmd/pkgsneak"},
 	}
-	testOnly = []string{"golang.org/x/crypto/blake2b", "github.com/landlock-lsm/go-landlock", "github.com/klauspost/compress", "github.com/ulikunitz/xz"}
+	testOnly = []string{"golang.org/x/crypto/blake2b", "github.com/landlock-lsm/go-landlock",
+		"github.com/klauspost/compress", "github.com/ulikunitz/xz"}
 
 	anywhere []string = nil
 )
 
 // topLevel are the names that may lie at the top of the tree beside names that begin with a dot.
-var topLevel = []string{"CHANGELOG.md", "LICENSE", "README.md", "cmd", "go.mod", "go.sum", "manifest", "scripts", "sync", "testdata"}
+var topLevel = []string{"CHANGELOG.md", "LICENSE", "README.md", "cmd", "go.mod", "go.sum",
+	"manifest", "scripts", "sync", "testdata"}
 
 // Folders that say nothing about what is inside.
 var forbiddenNames = []string{"common", "helpers", "types", "util", "utils"}
@@ -134,8 +139,9 @@ var forbiddenNames = []string{"common", "helpers", "types", "util", "utils"}
 // cmdOnly are the names, by package, that only the command may touch: below cmd the clock, the
 // environment, the arguments and the outputs are handed in.
 var cmdOnly = map[string][]string{
-	"fmt":  {"Print", "Printf", "Println"},
-	"os":   {"Args", "Environ", "Exit", "Getenv", "Hostname", "LookupEnv", "Stderr", "Stdin", "Stdout"},
+	"fmt": {"Print", "Printf", "Println"},
+	"os": {"Args", "Environ", "Exit", "Getenv", "Hostname", "LookupEnv", "Stderr",
+		"Stdin", "Stdout"},
 	"time": {"Now", "Since", "Until"},
 	"log":  {"*"},
 }
@@ -171,29 +177,60 @@ func TestFloorsSeesViolations(t *testing.T) {
 			"manifest/a_test.go":           `package manifest; import "pkgsneak/sync/durable/durabletest"`,
 			"cmd/pkgsneak/main.go":         `package main; import ("os"; "pkgsneak/sync/exporter"; "github.com/urfave/cli/v2"); func main() { os.Exit(1) }`,
 		}, ""},
-		{"arrow upwards", map[string]string{"sync/drive/a.go": `package drive; import "pkgsneak/sync/exporter"`}, "floor"},
-		{"arrow upwards in a test", map[string]string{"sync/drive/a_test.go": `package drive_test; import "pkgsneak/sync/exporter"`}, "floor"},
-		{"rooms on one floor", map[string]string{"sync/drive/a.go": `package drive; import "pkgsneak/sync/pkgdir"`}, "floor"},
-		{"level between the floors", map[string]string{"sync/depend/a.go": `package depend; import "pkgsneak/sync/cpv"`}, ""},
-		{"level upside down", map[string]string{"sync/cpv/a.go": `package cpv; import "pkgsneak/sync/depend"`}, "floor"},
-		{"manifest imports ours", map[string]string{"manifest/a.go": `package manifest; import "pkgsneak/sync/digest"`}, "floor"},
-		{"cmd imported", map[string]string{"sync/auto/a.go": `package auto; import "pkgsneak/cmd/pkgsneak"`}, "floor"},
-		{"cmd imported behind a build tag", map[string]string{"sync/auto/a.go": "//go:build ignore\n\npackage auto; import \"pkgsneak/cmd/pkgsneak\""}, "floor"},
-		{"a room for tests", map[string]string{"sync/digest/a.go": `package digest; import "pkgsneak/sync/durable/durabletest"`}, "for tests only"},
+		{"arrow upwards",
+			map[string]string{"sync/drive/a.go": `package drive; import "pkgsneak/sync/exporter"`},
+			"floor"},
+		{"arrow upwards in a test",
+			map[string]string{"sync/drive/a_test.go": `package drive_test; import "pkgsneak/sync/exporter"`}, "floor"},
+		{"rooms on one floor",
+			map[string]string{"sync/drive/a.go": `package drive; import "pkgsneak/sync/pkgdir"`},
+			"floor"},
+		{"level between the floors",
+			map[string]string{"sync/depend/a.go": `package depend; import "pkgsneak/sync/cpv"`},
+			""},
+		{"level upside down",
+			map[string]string{"sync/cpv/a.go": `package cpv; import "pkgsneak/sync/depend"`},
+			"floor"},
+		{"manifest imports ours",
+			map[string]string{"manifest/a.go": `package manifest; import "pkgsneak/sync/digest"`},
+			"floor"},
+		{"cmd imported",
+			map[string]string{"sync/auto/a.go": `package auto; import "pkgsneak/cmd/pkgsneak"`},
+			"floor"},
+		{"cmd imported behind a build tag",
+			map[string]string{"sync/auto/a.go": "//go:build ignore\n\npackage auto; import \"pkgsneak/cmd/pkgsneak\""}, "floor"},
+		{"a room for tests",
+			map[string]string{"sync/digest/a.go": `package digest; import "pkgsneak/sync/durable/durabletest"`}, "for tests only"},
 		{"room without a floor", map[string]string{"sync/cache/a.go": `package cache`}, "no floor"},
-		{"import of an unknown room", map[string]string{"sync/a.go": `package sync; import "pkgsneak/sync/cache"`}, "no floor"},
-		{"third party away from home", map[string]string{"sync/a.go": `package sync; import "github.com/urfave/cli/v2"`}, "has its home"},
-		{"third party below a module's path", map[string]string{"sync/a.go": `package sync; import "github.com/klauspost/compress/zstd"`}, "has its home"},
-		{"third party without a home", map[string]string{"sync/a.go": `package sync; import "github.com/pkg/errors"`}, "no home"},
-		{"name that only begins alike", map[string]string{"cmd/pkgsneak/a.go": `package main; import "github.com/urfave/cli/v22"`}, "no home"},
+		{"import of an unknown room",
+			map[string]string{"sync/a.go": `package sync; import "pkgsneak/sync/cache"`},
+			"no floor"},
+		{"third party away from home",
+			map[string]string{"sync/a.go": `package sync; import "github.com/urfave/cli/v2"`},
+			"has its home"},
+		{"third party below a module's path",
+			map[string]string{"sync/a.go": `package sync; import "github.com/klauspost/compress/zstd"`}, "has its home"},
+		{"third party without a home",
+			map[string]string{"sync/a.go": `package sync; import "github.com/pkg/errors"`},
+			"no home"},
+		{"name that only begins alike",
+			map[string]string{"cmd/pkgsneak/a.go": `package main; import "github.com/urfave/cli/v22"`}, "no home"},
 		{"top-level folder", map[string]string{"internal/a.txt": ""}, "top level"},
 		{"top-level file", map[string]string{"Makefile": ""}, "top level"},
-		{"folder of odds and ends", map[string]string{"sync/drive/utils/a.txt": ""}, "says nothing"},
-		{"two packages called sync", map[string]string{"cmd/pkgsneak/a.go": `package main; import ("sync"; our "pkgsneak/sync")`}, "both"},
-		{"clock below cmd", map[string]string{"sync/a.go": `package sync; import "time"; var t = time.Now`}, "time.Now"},
-		{"renamed import", map[string]string{"sync/a.go": `package sync; import sys "os"; func f() { sys.Exit(1) }`}, "os.Exit"},
-		{"log below cmd", map[string]string{"sync/a.go": `package sync; import "log"; func f() { log.Fatal() }`}, "log.Fatal"},
-		{"dot import", map[string]string{"sync/a.go": `package sync; import . "time"`}, "dot import"},
+		{"folder of odds and ends", map[string]string{"sync/drive/utils/a.txt": ""},
+			"says nothing"},
+		{"two packages called sync",
+			map[string]string{"cmd/pkgsneak/a.go": `package main; import ("sync"; our "pkgsneak/sync")`}, "both"},
+		{"clock below cmd",
+			map[string]string{"sync/a.go": `package sync; import "time"; var t = time.Now`},
+			"time.Now"},
+		{"renamed import",
+			map[string]string{"sync/a.go": `package sync; import sys "os"; func f() { sys.Exit(1) }`}, "os.Exit"},
+		{"log below cmd",
+			map[string]string{"sync/a.go": `package sync; import "log"; func f() { log.Fatal() }`},
+			"log.Fatal"},
+		{"dot import", map[string]string{"sync/a.go": `package sync; import . "time"`},
+			"dot import"},
 		{"not Go", map[string]string{"sync/a.go": `pakcage sync`}, "sync/a.go"},
 	}
 	for _, tt := range tests {
@@ -219,7 +256,8 @@ func TestFloorsSeesViolations(t *testing.T) {
 	}
 }
 
-// violations walks the tree of a module and says, a line each, what breaks the floors. It parses every Go file, whatever its build tags and whether it is a test.
+// violations walks the tree of a module and says, a line each, what breaks the floors. It parses
+// every Go file, whatever its build tags and whether it is a test.
 func violations(tree fs.FS, module string) ([]string, error) {
 	c := &checker{tree: tree, module: module}
 	ignored, err := ignoredAtTop(tree)
@@ -353,7 +391,8 @@ func (c *checker) arrow(name, room string, floor int, imported string, test bool
 	case rooms == nil || slices.Contains(rooms, room):
 	case test && slices.Contains(testOnly, owner):
 	default:
-		c.say("%s: imports %s, which has its home in %s", name, imported, strings.Join(rooms, " and "))
+		c.say("%s: imports %s, which has its home in %s", name, imported,
+			strings.Join(rooms, " and "))
 	}
 }
 
@@ -379,14 +418,16 @@ func (c *checker) cmd(name string, f *ast.File, imports map[string]string) {
 			return true
 		}
 		pkg := imports[id.Name]
-		if names := cmdOnly[pkg]; slices.Contains(names, sel.Sel.Name) || slices.Contains(names, "*") {
+		if names := cmdOnly[pkg]; slices.Contains(names, sel.Sel.Name) ||
+			slices.Contains(names, "*") {
 			c.say("%s: uses %s.%s, which belongs to cmd", name, pkg, sel.Sel.Name)
 		}
 		return true
 	})
 }
 
-// ignoredAtTop reads the patterns of .gitignore: what it names is not part of the tree. Only the simple ones are understood, which are all there are.
+// ignoredAtTop reads the patterns of .gitignore: what it names is not part of the tree. Only the
+// simple ones are understood, which are all there are.
 func ignoredAtTop(tree fs.FS) ([]string, error) {
 	data, err := fs.ReadFile(tree, ".gitignore")
 	if errors.Is(err, fs.ErrNotExist) {

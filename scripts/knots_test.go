@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// How large a type and a knot of files may be. A knot is a largest set of files of one package in which each refers to each, directly or by way of others: none of them can be
-// read alone.
+// How large a type and a knot of files may be. A knot is a largest set of files of one package in
+// which each refers to each, directly or by way of others: none of them can be read alone.
 const (
 	mostMethods = 35 // of one type
 	mostKnot    = 6  // files
@@ -54,7 +54,8 @@ func TestKnotsAndLargeTypes(t *testing.T) {
 	}
 }
 
-// A measure that sees nothing holds nothing: a circle by way of a type, a method and a variable is one, and local names, fields of others and comments are no arrows.
+// A measure that sees nothing holds nothing: a circle by way of a type, a method and a variable is
+// one, and local names, fields of others and comments are no arrows.
 func TestMeasureSeesKnots(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -62,18 +63,29 @@ func TestMeasureSeesKnots(t *testing.T) {
 		knot    string
 		methods int
 	}{
-		{"a chain", map[string]string{"a.go": "func A() { B() }", "b.go": "func B() { C() }", "c.go": "func C() {}"}, "", 0},
-		{"a circle", map[string]string{"a.go": "func A() { B() }", "b.go": "var B = func() { var _ C }", "c.go": "type C struct{}; func (C) M() { A() }"}, "a.go b.go c.go", 1},
-		{"a circle by a method and a field", map[string]string{"a.go": "type A struct{ f int }; func g(a A) { a.m() }", "b.go": "func (a A) m() { _ = a.f }"}, "a.go b.go", 1},
-		{"two small circles", map[string]string{"a.go": "func A() { B() }", "b.go": "func B() { A(); C() }", "c.go": "func C() { D() }", "d.go": "func D() { C() }"}, "c.go d.go", 0},
-		{"a local name", map[string]string{"a.go": "func A() { B() }", "b.go": "func B() { A := 1; _ = A }"}, "", 0},
-		{"names of another package", map[string]string{"a.go": "import \"x/y\"\nfunc A() { y.B() }", "b.go": "func B() { A() }"}, "", 0},
-		{"a test", map[string]string{"a.go": "func A() {}", "a_test.go": "func B() { A() }"}, "", 0},
+		{"a chain", map[string]string{"a.go": "func A() { B() }", "b.go": "func B() { C() }",
+			"c.go": "func C() {}"}, "", 0},
+		{"a circle", map[string]string{"a.go": "func A() { B() }",
+			"b.go": "var B = func() { var _ C }", "c.go": "type C struct{}; func (C) M() { A() }"},
+			"a.go b.go c.go", 1},
+		{"a circle by a method and a field",
+			map[string]string{"a.go": "type A struct{ f int }; func g(a A) { a.m() }",
+				"b.go": "func (a A) m() { _ = a.f }"}, "a.go b.go", 1},
+		{"two small circles", map[string]string{"a.go": "func A() { B() }",
+			"b.go": "func B() { A(); C() }", "c.go": "func C() { D() }",
+			"d.go": "func D() { C() }"}, "c.go d.go", 0},
+		{"a local name", map[string]string{"a.go": "func A() { B() }",
+			"b.go": "func B() { A := 1; _ = A }"}, "", 0},
+		{"names of another package", map[string]string{"a.go": "import \"x/y\"\nfunc A() { y.B() }",
+			"b.go": "func B() { A() }"}, "", 0},
+		{"a test", map[string]string{"a.go": "func A() {}", "a_test.go": "func B() { A() }"}, "",
+			0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			for name, text := range tt.files {
-				if err := os.WriteFile(filepath.Join(dir, name), []byte("package p\n"+text+"\n"), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte("package p\n"+text+"\n"),
+					0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -105,8 +117,9 @@ func hold(t *testing.T, what string, size, bound int, more string) {
 }
 
 type packageSize struct {
-	path  string
-	knot  []string // base names of the files of the largest one, sorted; one file where there is none
+	path string
+	// base names of the files of the largest one, sorted; one file where there is none
+	knot  []string
 	types []typeSize
 }
 
@@ -115,8 +128,9 @@ type typeSize struct {
 	methods int    // declared on it, not promoted
 }
 
-// measure reads the packages of the module in dir, without their tests. Names are resolved with package types, where imports stand for nothing: a local name is no arrow, and
-// neither is a field or a method of what another package declares.
+// measure reads the packages of the module in dir, without their tests. Names are resolved with
+// package types, where imports stand for nothing: a local name is no arrow, and neither is a field
+// or a method of what another package declares.
 func measure(dir string) ([]packageSize, error) {
 	var sizes []packageSize
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
@@ -154,9 +168,11 @@ func measurePackage(dir, rel string, names []string) (packageSize, error) {
 		}
 		files = append(files, f)
 	}
-	info := &types.Info{Uses: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{}}
+	info := &types.Info{Uses: map[*ast.Ident]types.Object{},
+		Selections: map[*ast.SelectorExpr]*types.Selection{}}
 	conf := types.Config{Importer: blanks{}, Error: func(error) {}, FakeImportC: true}
-	pkg, _ := conf.Check(rel, fset, files, info) // what an import would have told is unknown, and nothing else is
+	// what an import would have told is unknown, and nothing else is
+	pkg, _ := conf.Check(rel, fset, files, info)
 	fileOf := func(pos token.Pos) string { return filepath.Base(fset.Position(pos).Filename) }
 	arrows := map[string]map[string]bool{}
 	for id, obj := range info.Uses {

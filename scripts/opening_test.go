@@ -38,8 +38,11 @@ func TestSmallOpensAreSeen(t *testing.T) {
 		"deeper":    {`func f(r *os.Root) { q, _ := r.OpenRoot("b"); q.Create("c") }`, 1},
 		"as FS":     {`func f(r *os.Root) fs.FS { return r.FS() }`, 1},
 		"openat2":   {`func f() { unix.Openat2(0, "a", &unix.OpenHow{Flags: unix.O_RDONLY}) }`, 1},
-		"large":     {`func f() { unix.Openat2(0, "a", &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE}) }`, 0},
-		"package":   {`func f(r *os.Root) { os.Open("a"); drive.Open("b"); durable.OpenFile(r, "c", 0, 0) }`, 0},
+		"large": {
+			`func f() { unix.Openat2(0, "a", &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE}) }`, 0},
+		"package": {
+			`func f(r *os.Root) { os.Open("a"); drive.Open("b"); durable.OpenFile(r, "c", 0, 0) }`,
+			0},
 	} {
 		tree := fstest.MapFS{"sync/x.go": {Data: []byte("package x\n" + row.source + "\n")}}
 		if found, err := smallOpens(tree); err != nil || len(found) != row.want {
@@ -59,7 +62,8 @@ func smallOpens(tree fs.FS) (found []string, err error) {
 				return nil
 			case err != nil:
 				return err
-			case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") ||
+			case d.IsDir() || !strings.HasSuffix(name, ".go") ||
+				strings.HasSuffix(name, "_test.go") ||
 				name == "sync/durable/open.go":
 				return nil
 			}
@@ -80,7 +84,8 @@ func smallOpens(tree fs.FS) (found []string, err error) {
 		for _, f := range pkg {
 			ast.Inspect(f, func(n ast.Node) bool {
 				if opensSmall(n, roots) {
-					found = append(found, fmt.Sprintf("%s: opened without O_LARGEFILE: use durable.OpenFile or OpenDir", files.Position(n.Pos())))
+					found = append(found,
+						fmt.Sprintf("%s: opened without O_LARGEFILE: use durable.OpenFile or OpenDir", files.Position(n.Pos())))
 				}
 				return true
 			})
@@ -111,7 +116,8 @@ func rootNames(pkg []*ast.File) map[string]bool {
 				}
 			case *ast.AssignStmt:
 				call, ok := n.Rhs[0].(*ast.CallExpr)
-				if ok && lastName(call.Fun) == "OpenRoot" && !isOf(call.Fun, "durable", "OpenRoot") {
+				if ok && lastName(call.Fun) == "OpenRoot" &&
+					!isOf(call.Fun, "durable", "OpenRoot") {
 					roots[lastName(n.Lhs[0])] = true
 				}
 			}
@@ -147,7 +153,8 @@ func opensSmall(n ast.Node, roots map[string]bool) bool {
 	case *ast.CallExpr:
 		method, ok := n.Fun.(*ast.SelectorExpr)
 		return ok && roots[lastName(method.X)] &&
-			slices.Contains([]string{"Open", "OpenFile", "Create", "ReadFile", "WriteFile", "FS"}, method.Sel.Name)
+			slices.Contains([]string{"Open", "OpenFile", "Create", "ReadFile", "WriteFile", "FS"},
+				method.Sel.Name)
 	case *ast.CompositeLit:
 		if lastName(n.Type) != "OpenHow" {
 			return false

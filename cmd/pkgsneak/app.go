@@ -10,7 +10,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// run is a whole run: words are the arguments behind the program's name, the result is the exit code.
+// run is a whole run: words are the arguments behind the program's name, the result is the exit
+// code.
 func run(ctx context.Context, e *env, words []string) int {
 	f := &commandLine{env: e, out: newPrinter(e)}
 	app := newApp(f)
@@ -25,7 +26,8 @@ func dispatch(ctx context.Context, f *commandLine, app *cli.App, words []string)
 		f.out.json = slices.Contains(words, "--json") || f.wantsJSON()
 		return err
 	}
-	f.out.json = slices.Contains(req.flags, "--json") || slices.Contains(req.flags, "--json=true") ||
+	f.out.json = slices.Contains(req.flags, "--json") ||
+		slices.Contains(req.flags, "--json=true") ||
 		!slices.Contains(req.flags, "--json=false") && f.wantsJSON()
 	switch {
 	case req.about:
@@ -52,8 +54,9 @@ func verbOf(app *cli.App, words []string) string {
 	return ""
 }
 
-// wantsJSON reports whether the variable of --json asks for it, for answers that are given before a command has its options. The settings file is
-// read there for the first time: what is wrong with it is told then.
+// wantsJSON reports whether the variable of --json asks for it, for answers that are given before a
+// command has its options. The settings file is read there for the first time: what is wrong with
+// it is told then.
 func (f *commandLine) wantsJSON() bool {
 	value, _ := f.env.variables(&printer{err: screen{w: io.Discard}}).get(variable("json"))
 	on, err := parseBool(value)
@@ -72,7 +75,8 @@ type versionReport struct {
 // about answers --version.
 func (f *commandLine) about() error {
 	if f.out.json {
-		f.out.last(envelope{Command: "version", Exit: exitDone, Result: versionReport{f.env.version, f.env.commit, runtime.Version(), runtime.GOOS, runtime.GOARCH}})
+		f.out.last(envelope{Command: "version", Exit: exitDone, Result: versionReport{f.env.version,
+			f.env.commit, runtime.Version(), runtime.GOOS, runtime.GOARCH}})
 		return nil
 	}
 	commit := ""
@@ -83,7 +87,8 @@ func (f *commandLine) about() error {
 	return nil
 }
 
-// newApp puts the verbs together. cli parses and dispatches; help, printing and exit codes are ours.
+// newApp puts the verbs together. cli parses and dispatches; help, printing and exit codes are
+// ours.
 func newApp(f *commandLine) *cli.App {
 	return &cli.App{
 		Name:           "pkgsneak",
@@ -103,7 +108,8 @@ func newApp(f *commandLine) *cli.App {
 // verbs are the commands in the order in which help shows them.
 func verbs(f *commandLine) []*cli.Command {
 	commands := []*cli.Command{
-		exportCommand(f), importCommand(f), undoCommand(f), verifyCommand(f), statusCommand(f), requestCommand(f), clientsCommand(f), forgetCommand(f),
+		exportCommand(f), importCommand(f), undoCommand(f), verifyCommand(f), statusCommand(f),
+		requestCommand(f), clientsCommand(f), forgetCommand(f),
 		indexCommand(f), doctorCommand(f),
 		autoCommand(f), workerCommand(f), watchCommand(f),
 		serveCommand(f),
@@ -122,7 +128,8 @@ func verbs(f *commandLine) []*cli.Command {
 // usage turns what cli says about a value into an error of ours.
 func usage(_ *cli.Context, err error, _ bool) error { return &usageError{err} }
 
-// unknownVerb is where cli ends when the first word is no verb. (Its CommandNotFound would make the run a success.)
+// unknownVerb is where cli ends when the first word is no verb. (Its CommandNotFound would make the
+// run a success.)
 func unknownVerb(c *cli.Context) error {
 	word := c.Args().First()
 	var names []string

@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// The command line is put into one order before cli sees it, because cli v2 takes a flag behind an argument for an argument, without a word.
-// A person may write
+// The command line is put into one order before cli sees it, because cli v2 takes a flag behind an
+// argument for an argument, without a word. A person may write
 //
 //	pkgsneak -v export /mnt/usb -pq --name=host --state-dir DIR -- -odd-name
 //
@@ -17,8 +17,10 @@ import (
 //
 //	export --verbose --pretend --quiet --name=host --state-dir=DIR -- /mnt/usb -odd-name
 //
-// Rules: the first word that is no flag is the verb, and where the verb has subcommands, the next one may be one. Flags may stand anywhere before "--". A single dash
-// begins a cluster of one-letter flags, two dashes a long one; a value follows "=" or is the next word. "-" alone is an argument.
+// Rules: the first word that is no flag is the verb, and where the verb has subcommands, the next
+// one may be one. Flags may stand anywhere before "--". A single dash begins a cluster of
+// one-letter flags, two dashes a long one; a value follows "=" or is the next word. "-" alone is an
+// argument.
 type request struct {
 	path  []string // the verb and its subcommand
 	flags []string // --name or --name=value
@@ -62,7 +64,8 @@ type argParser struct {
 	values  []string // that they were given; "" for a switch
 }
 
-// flagInfo says what a flag is called and whether it takes a value. A name means the same in every verb; a test holds that.
+// flagInfo says what a flag is called and whether it takes a value. A name means the same in every
+// verb; a test holds that.
 type flagInfo struct {
 	name  string
 	value string                   // what --help calls its value; "" for a switch
@@ -71,7 +74,8 @@ type flagInfo struct {
 
 // flagTable maps each name of each flag of each verb.
 func flagTable(app *cli.App) map[string]flagInfo {
-	table := map[string]flagInfo{"help": {name: "help"}, "h": {name: "help"}, "version": {name: "version"}, "V": {name: "version"}}
+	table := map[string]flagInfo{"help": {name: "help"}, "h": {name: "help"}, "version": {
+		name: "version"}, "V": {name: "version"}}
 	for _, c := range app.Commands {
 		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
 			for _, f := range leaf.Flags {
@@ -205,7 +209,8 @@ func (p *argParser) check() error {
 		at := slices.IndexFunc(leaf.Flags, func(f cli.Flag) bool { return f.Names()[0] == name })
 		if at < 0 {
 			what := strings.Join(p.path, " ")
-			return withHint(usageErrorf("%s has no flag %q", what, p.written[i]), "pkgsneak %s --help", what)
+			return withHint(usageErrorf("%s has no flag %q", what, p.written[i]),
+				"pkgsneak %s --help", what)
 		}
 		if info := newFlagInfo(leaf.Flags[at]); info.value != "" && info.check != nil {
 			if err := info.check(p.values[i]); err != nil {
@@ -218,7 +223,8 @@ func (p *argParser) check() error {
 
 func (p *argParser) unknownFlag(written string) error {
 	err := usageErrorf("there is no flag %q", written)
-	if near := p.nearestFlag(strings.TrimLeft(written, "-")); near != "" && strings.HasPrefix(written, "--") {
+	if near := p.nearestFlag(strings.TrimLeft(written, "-")); near != "" &&
+		strings.HasPrefix(written, "--") {
 		return withHint(err, "--%s", near)
 	}
 	if p.verb != nil {

@@ -23,8 +23,10 @@ func testApp() *cli.App {
 		{name: "state-dir", also: []string{"s"}, value: "DIR", to: word},
 	}
 	return &cli.App{Commands: []*cli.Command{
-		{Name: "export", Flags: flags(flagSet{{name: "name", value: "NAME", to: word}}, quiet, rest)},
-		{Name: "trust", Flags: flags(quiet, rest), Subcommands: []*cli.Command{{Name: "list", Flags: flags(quiet)}}},
+		{Name: "export", Flags: flags(flagSet{{name: "name", value: "NAME", to: word}},
+			quiet, rest)},
+		{Name: "trust", Flags: flags(quiet, rest),
+			Subcommands: []*cli.Command{{Name: "list", Flags: flags(quiet)}}},
 	}}
 }
 
@@ -35,15 +37,19 @@ func TestParseArgs(t *testing.T) {
 		want  string
 	}{
 		{"nothing", "", "--"},
-		{"flags behind the argument", "export /mnt -p --name=a", "export --pretend --name=a -- /mnt"},
-		{"flags before the verb", "-q --state-dir /s export /mnt", "export --quiet --state-dir=/s -- /mnt"},
+		{"flags behind the argument", "export /mnt -p --name=a",
+			"export --pretend --name=a -- /mnt"},
+		{"flags before the verb", "-q --state-dir /s export /mnt",
+			"export --quiet --state-dir=/s -- /mnt"},
 		{"flags in between", "export -p /mnt -q", "export --pretend --quiet -- /mnt"},
 		{"cluster", "export -pq /mnt", "export --pretend --quiet -- /mnt"},
-		{"cluster with a value at its end", "export -pqs /s /mnt", "export --pretend --quiet --state-dir=/s -- /mnt"},
+		{"cluster with a value at its end", "export -pqs /s /mnt",
+			"export --pretend --quiet --state-dir=/s -- /mnt"},
 		{"value in the cluster", "export -ps/s /mnt", "export --pretend --state-dir=/s -- /mnt"},
 		{"value behind = in the cluster", "export -s=/s", "export --state-dir=/s --"},
 		{"other name of a flag", "export --dry-run", "export --pretend --"},
-		{"value that looks like a flag", "export --name --pretend /mnt", "export --name=--pretend -- /mnt"},
+		{"value that looks like a flag", "export --name --pretend /mnt",
+			"export --name=--pretend -- /mnt"},
 		{"empty value", "export --name= /mnt", "export --name= -- /mnt"},
 		{"switch with a word", "export --pretend=no", "export --pretend=false --"},
 		{"arguments behind --", "export -p -- -odd --name", "export --pretend -- -odd --name"},
@@ -90,7 +96,8 @@ func TestParseArgsRefuses(t *testing.T) {
 }
 
 func TestParseArgsHelp(t *testing.T) {
-	for _, words := range []string{"--help", "-h", "help", "export --help", "export -ph /mnt", "help export", "--help export"} {
+	for _, words := range []string{"--help", "-h", "help", "export --help", "export -ph /mnt",
+		"help export", "--help export"} {
 		req, err := parseArgs(testApp(), strings.Fields(words))
 		if err != nil || !req.help {
 			t.Errorf("%q: help is %t, error %v", words, req != nil && req.help, err)
@@ -105,14 +112,17 @@ func TestParseArgsHelp(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	verbs := []string{"export", "import", "index", "key", "status", "trust", "verify"}
-	for word, want := range map[string]string{"exprot": "export", "imprt": "import", "satus": "status", "eport": "export", "kyt": "", "watch": "", "k": "", "": "", "imp": "import", "i": "", "in": "index"} {
+	for word, want := range map[string]string{"exprot": "export", "imprt": "import",
+		"satus": "status", "eport": "export", "kyt": "", "watch": "", "k": "", "": "",
+		"imp": "import", "i": "", "in": "index"} {
 		if got := nearest(word, slices.Clone(verbs)); got != want {
 			t.Errorf("nearest(%q) is %q, want %q", word, got, want)
 		}
 	}
 }
 
-// A name of a flag has one meaning in the whole program: parseArgs relies on it where the verb stands behind its flags. And each has a variable of its own.
+// A name of a flag has one meaning in the whole program: parseArgs relies on it where the verb
+// stands behind its flags. And each has a variable of its own.
 func TestFlagsMeanTheSameEverywhere(t *testing.T) {
 	type meaning struct{ name, value string }
 	seen := map[string]meaning{}
@@ -123,7 +133,8 @@ func TestFlagsMeanTheSameEverywhere(t *testing.T) {
 				info := meaning{f.(declared).name, f.(declared).value}
 				for _, n := range f.Names() {
 					if old, ok := seen[n]; ok && old != info {
-						t.Errorf("flag %q is %+v in one verb and %+v in %s", n, old, info, leaf.Name)
+						t.Errorf("flag %q is %+v in one verb and %+v in %s", n, old,
+							info, leaf.Name)
 					}
 					seen[n] = info
 				}
@@ -137,9 +148,11 @@ func TestFlagsMeanTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// Each flag checks its value, and has the value back that it shows: the worker of auto gets its settings that way.
+// Each flag checks its value, and has the value back that it shows: the worker of auto gets its
+// settings that way.
 func TestFlagsKeepTheirValues(t *testing.T) {
-	given := map[string]string{"": "true", "N": "3", "TIME": "90s", "AGE": "30d", "TOPICS": "buildpkg", "NAME": "bighost", "FPR": strings.Repeat("0A", 20)}
+	given := map[string]string{"": "true", "N": "3", "TIME": "90s", "AGE": "30d",
+		"TOPICS": "buildpkg", "NAME": "bighost", "FPR": strings.Repeat("0A", 20)}
 	if names := doctor.Topics(); len(names) > 0 {
 		given["TOPICS"] = names[0].Name
 	}
@@ -162,7 +175,9 @@ func TestFlagsKeepTheirValues(t *testing.T) {
 }
 
 func TestFlagsRefuseValues(t *testing.T) {
-	bad := map[string][]string{"": {"maybe", ""}, "N": {"many", "0", "-1", "1.5", "99999999"}, "TIME": {"soon", "5", "-1s"}, "AGE": {"0d", "soon", "-1h", ""}, "TOPICS": {"nosuch"}, "NAME": {""}, "FPR": {"", "1234"}}
+	bad := map[string][]string{"": {"maybe", ""}, "N": {"many", "0", "-1", "1.5", "99999999"},
+		"TIME": {"soon", "5", "-1s"}, "AGE": {"0d", "soon", "-1h", ""}, "TOPICS": {
+			"nosuch"}, "NAME": {""}, "FPR": {"", "1234"}}
 	for _, name := range []string{"", "a/b", "keys", ".."} {
 		if err := (originName{new(string)}).Set(name); err == nil {
 			t.Errorf("an origin may be called %q", name)

@@ -12,11 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchEnv is the process of a watch on a machine of its own; each line on its standard output is told.
+// watchEnv is the process of a watch on a machine of its own; each line on its standard output is
+// told.
 func watchEnv(t *testing.T, lines chan<- string) (e *env, usb string) {
 	t.Helper()
 	root, usb := t.TempDir(), t.TempDir()
-	if err := copyGolden("../../testdata/golden/xpak-classic", filepath.Join(root, "var/cache/binpkgs")); err != nil {
+	if err := copyGolden("../../testdata/golden/xpak-classic",
+		filepath.Join(root, "var/cache/binpkgs")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(filepath.Join(root, "var/cache/distfiles"), 0o755); err != nil {
@@ -44,7 +46,9 @@ func TestWatchEndsBySignal(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	code := make(chan int)
-	go func() { code <- run(ctx, e, []string{"watch", usb, "--any-directory", "--settle", "1ms"}) }()
+	go func() {
+		code <- run(ctx, e, []string{"watch", usb, "--any-directory", "--settle", "1ms"})
+	}()
 	if line := <-lines; !strings.HasPrefix(line, "exported host to ") {
 		t.Errorf("it said %q", line)
 	}
@@ -54,7 +58,8 @@ func TestWatchEndsBySignal(t *testing.T) {
 	}
 }
 
-// Standard error is the journal if JOURNAL_STREAM names that very file; the variable alone is inherited by everybody.
+// Standard error is the journal if JOURNAL_STREAM names that very file; the variable alone is
+// inherited by everybody.
 func TestJournalIsKnown(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "stream"))
 	if err != nil {
@@ -68,8 +73,11 @@ func TestJournalIsKnown(t *testing.T) {
 	for _, tt := range []struct {
 		stream string
 		want   bool
-	}{{fmt.Sprintf("%d:%d", st.Dev, st.Ino), true}, {fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), false}, {"", false}} {
-		e := &env{stderr: f, lookup: func(name string) (string, bool) { return tt.stream, name == "JOURNAL_STREAM" }}
+	}{{fmt.Sprintf("%d:%d", st.Dev, st.Ino), true}, {
+		fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), false}, {"", false}} {
+		e := &env{stderr: f, lookup: func(name string) (string, bool) {
+			return tt.stream, name == "JOURNAL_STREAM"
+		}}
 		if got := e.toJournal(); got != tt.want {
 			t.Errorf("%q: %t", tt.stream, got)
 		}

@@ -12,7 +12,8 @@ import (
 	events "pkgsneak/sync/progress"
 )
 
-// The times of the line that moves. It is there before anything was counted, and it goes on where an operation waits for a drive: that is when the drive must not be pulled.
+// The times of the line that moves. It is there before anything was counted, and it goes on where
+// an operation waits for a drive: that is when the drive must not be pulled.
 const (
 	barTick   = 250 * time.Millisecond // it is drawn so often, whatever happens
 	barPause  = 100 * time.Millisecond // events draw it no more often
@@ -38,7 +39,8 @@ var phaseWords = map[events.Phase]string{
 	events.PhaseVerify:   "verifying",
 }
 
-// bar is the one line on a terminal that moves. Events and its own clock draw it; everything else that is printed hides it first.
+// bar is the one line on a terminal that moves. Events and its own clock draw it; everything else
+// that is printed hides it first.
 type bar struct {
 	// given
 	screen  screen
@@ -121,7 +123,8 @@ func (b *bar) rate(now time.Time) float64 {
 	return float64(b.at.Done-b.marks[0].done) / now.Sub(b.marks[0].when).Seconds()
 }
 
-// text is the line: what is done, bytes and files of their totals, rate, time left, and the file at hand as far as there is room for it.
+// text is the line: what is done, bytes and files of their totals, rate, time left, and the file at
+// hand as far as there is room for it.
 func (b *bar) text(now time.Time, columns int) string {
 	e := b.at
 	parts := []string{phaseWords[e.Phase]}
@@ -136,7 +139,8 @@ func (b *bar) text(now time.Time, columns int) string {
 	}
 	switch {
 	case e.FilesTotal > 0:
-		parts = append(parts, fmt.Sprintf("%s of %s", humanize.Comma(int64(e.Files)), count(e.FilesTotal, "file")))
+		parts = append(parts, fmt.Sprintf("%s of %s", humanize.Comma(int64(e.Files)),
+			count(e.FilesTotal, "file")))
 	case e.Files > 0:
 		parts = append(parts, count(e.Files, "file"))
 	}
@@ -147,7 +151,8 @@ func (b *bar) text(now time.Time, columns int) string {
 	}
 	switch {
 	case rate > 0 && e.Total > e.Done && elapsed >= leftFirst:
-		parts = append(parts, lasting(time.Duration(float64(e.Total-e.Done)/rate*float64(time.Second)))+" left")
+		parts = append(parts,
+			lasting(time.Duration(float64(e.Total-e.Done)/rate*float64(time.Second)))+" left")
 	case e.Total == 0 && elapsed >= leftFirst:
 		parts = append(parts, lasting(elapsed))
 	}
@@ -166,7 +171,8 @@ func (b *bar) draw(now time.Time) {
 	b.width, b.drawn = w, now
 }
 
-// hide takes the line off the screen, so that something else can be printed, until show or an event brings it back.
+// hide takes the line off the screen, so that something else can be printed, until show or an event
+// brings it back.
 func (b *bar) hide() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -223,7 +229,8 @@ func width(s string) (n int) {
 	return n
 }
 
-// columnsOf takes every letter from the Hangul Jamo on for a wide one: one that is counted as too wide does no harm.
+// columnsOf takes every letter from the Hangul Jamo on for a wide one: one that is counted as too
+// wide does no harm.
 func columnsOf(r rune) int {
 	if r >= 0x1100 {
 		return 2

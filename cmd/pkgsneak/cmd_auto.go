@@ -27,18 +27,24 @@ func autoCommand(f *commandLine) *cli.Command {
 		ArgsUsage: "DEVICE",
 		UsageText: "auto DEVICE\nauto --install [--root DIR [--packaged]]\nauto --uninstall [--root DIR]",
 		Description: "udev runs this when a drive is plugged in: the drive is mounted privately, exported to or imported from as\n" +
-			"PKGSNEAK_AUTO in " + confFile + " says, and unmounted. The result goes to the log, to logged-in users\n" +
-			"and to PKGSNEAK_ON_DONE. A drive without a tree is left alone unless its label asks for an export. Only USB\n" +
-			"devices and memory cards count. auto never trusts a new key.\n" +
-			"--install installs the udev rule and the units, and asks before it replaces a file that was changed here.",
-		Flags:  flags(slices.Concat([]flagSet{common, noProgress, autoMode, plugged, installing}, unattended)...),
+			"PKGSNEAK_AUTO in " + confFile +
+			"says, and unmounted. The result goes to the log, to logged-in users and to\n" +
+			"PKGSNEAK_ON_DONE. A drive without a tree is left alone unless its label asks for\n" +
+			"an export. Only USB devices and memory cards count. auto never trusts a new key.\n" +
+			"--install installs the udev rule and the units, and asks before it replaces a file\n" +
+			"that was changed here.",
+		Flags: flags(slices.Concat([]flagSet{common, noProgress, autoMode, plugged, installing},
+			unattended)...),
 		Action: f.action(0, 1, autoVerb),
 	}
 }
 
-// workerCommand is what auto starts for each operation: itself again, with the same settings, confined. It gets its job on standard input.
+// workerCommand is what auto starts for each operation: itself again, with the same settings,
+// confined. It gets its job on standard input.
 func workerCommand(f *commandLine) *cli.Command {
-	return &cli.Command{Name: "worker", Hidden: true, Flags: flags(append([]flagSet{common}, unattended...)...), Action: f.action(0, 0, autoWorker)}
+	return &cli.Command{Name: "worker", Hidden: true,
+		Flags: flags(append([]flagSet{common}, unattended...)...), Action: f.action(0,
+			0, autoWorker)}
 }
 
 func autoVerb(c *invocation) error {
@@ -55,15 +61,18 @@ func autoVerb(c *invocation) error {
 	return autoDevice(c)
 }
 
-// ignored tells of settings that an export or import takes and auto does not, because they are decisions of a person: set in a file, they would be made each time.
+// ignored tells of settings that an export or import takes and auto does not, because they are
+// decisions of a person: set in a file, they would be made each time.
 func (c autoRun) ignored() {
-	vars := c.env.variables(&printer{err: screen{w: io.Discard}}) // what is wrong in the file has been told
+	// what is wrong in the file has been told
+	vars := c.env.variables(&printer{err: screen{w: io.Discard}})
 	own := c.flags.Command.Flags
 	told := map[string]bool{}
 	for _, verb := range []string{"export", "import"} {
 		for _, f := range c.flags.App.Command(verb).Flags {
 			name := f.Names()[0]
-			if slices.ContainsFunc(own, func(o cli.Flag) bool { return o.Names()[0] == name }) || told[name] {
+			if slices.ContainsFunc(own, func(o cli.Flag) bool { return o.Names()[0] == name }) ||
+				told[name] {
 				continue
 			}
 			value, source := vars.get(variable(name))
@@ -71,7 +80,8 @@ func (c autoRun) ignored() {
 				continue
 			}
 			told[name] = true
-			c.out.warn("%s sets %s, which auto ignores: --%s is for a person", source, variable(name), name)
+			c.out.warn("%s sets %s, which auto ignores: --%s is for a person", source,
+				variable(name), name)
 		}
 	}
 }
@@ -80,12 +90,14 @@ func autoDevice(c *invocation) error {
 	role, err := auto.ParseRole(c.opt.autoMode)
 	if err != nil {
 		err = &usageError{fmt.Errorf("PKGSNEAK_AUTO: %w", err)}
-		if near := nearest(strings.ToLower(c.opt.autoMode), []string{string(auto.Export), string(auto.Import), string(auto.Both)}); near != "" {
+		if near := nearest(strings.ToLower(c.opt.autoMode),
+			[]string{string(auto.Export), string(auto.Import), string(auto.Both)}); near != "" {
 			err = withHint(err, "PKGSNEAK_AUTO=%s", near)
 		}
 		return err
 	}
-	if role == auto.None && strings.Contains(c.args[0], "/") { // typed by a person: udev gives the kernel's name. With a role, the run finds out
+	// typed by a person: udev gives the kernel's name. With a role, the run finds out
+	if role == auto.None && strings.Contains(c.args[0], "/") {
 		if _, err := os.Stat(c.args[0]); errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("auto %q: %w", c.args[0], reason(err))
 		}
@@ -106,7 +118,8 @@ func autoDevice(c *invocation) error {
 	o.Worker = autoRun{c}.worker()
 	if !c.env.stderrTTY && c.env.root == "" {
 		o.Users = func(lines []string) error {
-			return auto.SayAll(c.ctx, o.System, auto.Terminals{Dev: "/dev", Utmp: "/var/run/utmp"}, lines)
+			return auto.SayAll(c.ctx, o.System,
+				auto.Terminals{Dev: "/dev", Utmp: "/var/run/utmp"}, lines)
 		}
 	}
 	result, err := auto.Run(c.ctx, machine, o)
@@ -133,7 +146,8 @@ func (c autoRun) unattended() auto.Options {
 	return o
 }
 
-// worker starts this program again, also where another version of it lies in its place by now, with the settings of this run.
+// worker starts this program again, also where another version of it lies in its place by now, with
+// the settings of this run.
 func (c autoRun) worker() func(context.Context) *exec.Cmd {
 	words := []string{"pkgsneak", "worker"}
 	for _, f := range flags(unattended...) {
@@ -155,13 +169,15 @@ func autoWorker(c *invocation) error {
 	if err != nil {
 		return err
 	}
-	if err := auto.Work(c.ctx, machine, (autoRun{c}).unattended(), c.env.stdin, c.env.stdout); err != nil {
+	if err := auto.Work(c.ctx, machine, (autoRun{c}).unattended(), c.env.stdin,
+		c.env.stdout); err != nil {
 		return outcome(classify(err, "").code)
 	}
 	return nil
 }
 
-// autoCode is the exit code of a run, which has been told already. prune says that its import was to remove files.
+// autoCode is the exit code of a run, which has been told already. prune says that its import was
+// to remove files.
 func autoCode(r *auto.Result, err error, prune bool) int {
 	switch {
 	case r.Outcome == auto.Pulled:
@@ -180,8 +196,9 @@ func autoCode(r *auto.Result, err error, prune bool) int {
 	return exitDone
 }
 
-// logger is the log of what runs without a person: standard error, with priorities where systemd's journal is behind it; where neither the journal nor a terminal is,
-// syslog as well, because whoever started the run may have closed standard error.
+// logger is the log of what runs without a person: standard error, with priorities where systemd's
+// journal is behind it; where neither the journal nor a terminal is, syslog as well, because
+// whoever started the run may have closed standard error.
 func (c *invocation) logger() func(auto.Level, string) {
 	journal := c.env.toJournal()
 	syslog := auto.Syslog{Socket: "/dev/log", Now: c.env.now, PID: os.Getpid()}
@@ -208,8 +225,8 @@ func (c *invocation) logger() func(auto.Level, string) {
 	}
 }
 
-// toJournal says whether standard error is systemd's journal: JOURNAL_STREAM names its device and inode (systemd.exec(5)). Children inherit the variable, so it alone says
-// nothing.
+// toJournal says whether standard error is systemd's journal: JOURNAL_STREAM names its device and
+// inode (systemd.exec(5)). Children inherit the variable, so it alone says nothing.
 func (e *env) toJournal() bool {
 	f, ok := e.stderr.(*os.File)
 	if !ok {

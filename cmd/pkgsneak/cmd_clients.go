@@ -20,17 +20,21 @@ func clientsCommand(f *commandLine) *cli.Command {
 		Usage:     "show what the machines that import from here have and lack",
 		ArgsUsage: "[NAME]",
 		UsageText: "clients [NAME]\nclients accept NAME|FPR\nclients forget NAME|FPR\nclients add NAME\nclients NAME --code CODE",
-		Description: "Each client that has asked, by its newest request that an export read here: what it has, what it lacks, on which\n" +
-			"drive that travels, and what nobody has built, with the line that builds it. A host obeys the clients that were\n" +
-			"accepted; of others it shows the fingerprint. A client decides what is carried to it, and nothing else.\n" +
-			"Where nothing can be written to the medium, a client is added by name, and its receipts are typed: on the client,\n" +
-			"pkgsneak status --receipt.",
+		Description: "Each client that has asked, by its newest request that an export read\n" +
+			"here: what it has, what it lacks, on which drive that travels, and what nobody has\n" +
+			"built, with the line that builds it. A host obeys the clients that were accepted;\n" +
+			"of others it shows the fingerprint. A client decides what is carried to it, and\n" +
+			"nothing else. Where nothing can be written to the medium, a client is added by\n" +
+			"name, and its receipts are typed: on the client, pkgsneak status --receipt.",
 		Flags:  flags(common, typing, dirs),
 		Action: f.action(0, 1, clientsShow),
 		Subcommands: []*cli.Command{
-			{Name: "accept", Usage: "obey a client", ArgsUsage: "NAME|FPR", Flags: flags(common, yes), Action: f.action(1, 1, clientsAccept)},
-			{Name: "forget", Usage: "forget a client and what it has", ArgsUsage: "NAME|FPR", Flags: flags(common), Action: f.action(1, 1, clientsForget)},
-			{Name: "add", Usage: "add a client without a key, whose receipts are typed", ArgsUsage: "NAME", Flags: flags(common), Action: f.action(1, 1, clientsAdd)},
+			{Name: "accept", Usage: "obey a client", ArgsUsage: "NAME|FPR",
+				Flags: flags(common, yes), Action: f.action(1, 1, clientsAccept)},
+			{Name: "forget", Usage: "forget a client and what it has", ArgsUsage: "NAME|FPR",
+				Flags: flags(common), Action: f.action(1, 1, clientsForget)},
+			{Name: "add", Usage: "add a client without a key, whose receipts are typed",
+				ArgsUsage: "NAME", Flags: flags(common), Action: f.action(1, 1, clientsAdd)},
 		},
 	}
 }
@@ -95,7 +99,9 @@ func only(r *clients.Report, name string) error {
 	r.Offered = slices.DeleteFunc(r.Offered, func(o clients.Offered) bool {
 		return o.Name != name && !strings.EqualFold(string(o.Fingerprint), name)
 	})
-	r.Build = slices.DeleteFunc(r.Build, func(b clients.Build) bool { return !slices.Contains(b.For, name) })
+	r.Build = slices.DeleteFunc(r.Build, func(b clients.Build) bool {
+		return !slices.Contains(b.For, name)
+	})
 	if len(r.Clients)+len(r.Offered) == 0 {
 		return &clients.UnknownError{Name: name, Known: slices.Compact(known)}
 	}
@@ -105,7 +111,8 @@ func only(r *clients.Report, name string) error {
 // typed takes a receipt that somebody typed.
 func (c *invocation) typed() error {
 	if len(c.args) != 1 {
-		return withHint(usageErrorf("--code is for one client"), "pkgsneak clients NAME --code %s", shellWord(c.opt.code))
+		return withHint(usageErrorf("--code is for one client"), "pkgsneak clients NAME --code %s",
+			shellWord(c.opt.code))
 	}
 	code, err := format.ParseCode(c.opt.code)
 	if err != nil {
@@ -117,7 +124,8 @@ func (c *invocation) typed() error {
 			return err
 		}
 		if client == nil {
-			return withHint(&clients.UnknownError{Name: c.args[0]}, "pkgsneak clients add %s", shellWord(c.args[0]))
+			return withHint(&clients.UnknownError{Name: c.args[0]}, "pkgsneak clients add %s",
+				shellWord(c.args[0]))
 		}
 		t, err := store.TakeCode(client, code, c.env.now())
 		if err != nil {
@@ -127,7 +135,8 @@ func (c *invocation) typed() error {
 		if t.Partly {
 			what = "left some of it out, so that nothing counts as there"
 		}
-		c.out.say("%s imported %s, generation %s, and %s", bold(client.Name), t.Origin, c.generation(t.Serial), what)
+		c.out.say("%s imported %s, generation %s, and %s", bold(client.Name), t.Origin,
+			c.generation(t.Serial), what)
 		return done(c, &clients.Report{Origin: t.Origin})
 	})
 }
@@ -156,7 +165,8 @@ func clientsAccept(c *invocation) error {
 
 // confirmClient asks whether the fingerprint is the client's. Whoever typed it knows.
 func (c *invocation) confirmClient(o *clients.Offered) error {
-	if c.opt.yes || strings.EqualFold(string(o.Fingerprint), strings.ReplaceAll(c.args[0], " ", "")) {
+	if c.opt.yes || strings.EqualFold(string(o.Fingerprint),
+		strings.ReplaceAll(c.args[0], " ", "")) {
 		return nil
 	}
 	c.out.say("%s asks with the key %s", bold(o.Name), o.Fingerprint.Grouped())
@@ -242,7 +252,9 @@ func clientsAdd(c *invocation) error {
 			return err
 		}
 		c.out.say("%s %s", green("added"), bold(client.Name))
-		c.out.hint("on the client: pkgsneak status --receipt, which has to show the name " + client.Name + "; then here: pkgsneak clients " + shellWord(client.Name) + " --code CODE")
+		c.out.hint("on the client: pkgsneak status --receipt, which has to show the name " +
+			client.Name + "; then here: pkgsneak clients " + shellWord(client.Name) +
+			" --code CODE")
 		return done(c, clientReport{Name: client.Name})
 	})
 }
@@ -258,7 +270,8 @@ func (c clientsText) shown(r *clients.Report) {
 		c.client(r, &r.Clients[i])
 	}
 	for _, o := range r.Offered {
-		c.out.say("%s  unknown key %s, since %s", bold(o.Name), o.Fingerprint.Grouped(), when(o.Seen, c.env.now()))
+		c.out.say("%s  unknown key %s, since %s", bold(o.Name), o.Fingerprint.Grouped(),
+			when(o.Seen, c.env.now()))
 		c.out.hint("compare the fingerprint, then: pkgsneak clients accept " + shellWord(o.Name))
 	}
 	c.build(r)
@@ -287,7 +300,8 @@ func (c clientsText) client(r *clients.Report, e *clients.Entry) {
 		c.out.say("  can never use  %s", tally(e.Refused, "package"))
 	}
 	for _, t := range e.Transit {
-		c.out.say("  in transit     %s on %s since %s", tally(t.Files, "package"), t.Label, when(t.Since, c.env.now()))
+		c.out.say("  in transit     %s on %s since %s", tally(t.Files, "package"), t.Label,
+			when(t.Since, c.env.now()))
 	}
 	if e.Waiting.Files > 0 && len(e.Transit) > 0 {
 		c.out.say("  on no drive    %s", tally(e.Waiting, "package"))
@@ -306,7 +320,8 @@ func (c clientsText) client(r *clients.Report, e *clients.Entry) {
 		c.out.say("  not known      what it has of %s: %s", u.Origin, u.Reason)
 	}
 	if !e.Cloned.IsZero() {
-		c.out.warn("%s: two machines use its key (seen %s); what either lacks counts as lacking", e.Name, when(e.Cloned, c.env.now()))
+		c.out.warn("%s: two machines use its key (seen %s); what either lacks counts as lacking",
+			e.Name, when(e.Cloned, c.env.now()))
 		c.out.hint("on the one that was copied: rm /var/lib/pkgsneak/client.asc; its next request makes a key of its own")
 	}
 }
@@ -341,11 +356,13 @@ func (c clientsText) asked(list []exporter.Asked) {
 			}
 			c.out.say("%s asked: request of %s%s", bold(a.Client), c.generation(a.Serial), wants)
 		case clients.Cloned:
-			c.out.warn("two machines ask as %s with one key: what either lacks counts as lacking", a.Client)
+			c.out.warn("two machines ask as %s with one key: what either lacks counts as lacking",
+				a.Client)
 		case clients.Older:
 			c.out.notice("%s an older request of %s is passed over", bold("note:"), a.Client)
 		case clients.Unknown:
-			c.out.notice("%s %s asks with the key %s, which is not accepted here", bold("note:"), a.Dir, a.Fingerprint.Grouped())
+			c.out.notice("%s %s asks with the key %s, which is not accepted here", bold("note:"),
+				a.Dir, a.Fingerprint.Grouped())
 			c.out.hint("compare the fingerprint with that on the client, then: pkgsneak clients accept " + shellWord(a.Dir))
 		case clients.Damaged:
 			c.out.warn("the request in clients/%s is passed over: %s", a.Dir, a.Problem)

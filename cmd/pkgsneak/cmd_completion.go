@@ -27,8 +27,8 @@ func completionCommand(f *commandLine) *cli.Command {
 		Usage:     "print the completion script of a shell",
 		ArgsUsage: "bash|zsh|fish",
 		UsageText: "completion bash|zsh|fish",
-		Description: "Prints a script that makes the shell complete pkgsneak's commands, flags, mounted drives and keys.\n" +
-			"Its first lines say where to put it.",
+		Description: "Prints a script that makes the shell complete pkgsneak's commands, flags,\n" +
+			"mounted drives and keys. Its first lines say where to put it.",
 		Flags:  flags(jsonLines),
 		Action: f.action(1, 1, completion),
 	}
@@ -37,7 +37,8 @@ func completionCommand(f *commandLine) *cli.Command {
 func completion(c *invocation) error {
 	shell := c.args[0]
 	if !slices.Contains(shells, shell) {
-		return withHint(usageErrorf("completion: there is no script for %q", shell), "pkgsneak completion bash")
+		return withHint(usageErrorf("completion: there is no script for %q", shell),
+			"pkgsneak completion bash")
 	}
 	script, err := completionScripts.ReadFile("completion/" + shell)
 	if err != nil {
@@ -50,8 +51,9 @@ func completion(c *invocation) error {
 	return nil
 }
 
-// completeCommand answers the scripts: the words of the line so far, the last one being the one to complete, perhaps empty. An answer is a line each, the word and behind a
-// tab what it means; ":dirs" or ":files" asks the shell for names.
+// completeCommand answers the scripts: the words of the line so far, the last one being the one to
+// complete, perhaps empty. An answer is a line each, the word and behind a tab what it means;
+// ":dirs" or ":files" asks the shell for names.
 func completeCommand(f *commandLine) *cli.Command {
 	return &cli.Command{Name: "complete", Hidden: true, Action: f.action(0, 1<<10, complete)}
 }
@@ -60,7 +62,8 @@ func complete(c *invocation) error {
 	if len(c.args) == 0 {
 		return nil
 	}
-	for _, line := range (completer{c}).candidates(c.flags.App, c.args[:len(c.args)-1], c.args[len(c.args)-1]) {
+	for _, line := range (completer{c}).candidates(c.flags.App, c.args[:len(c.args)-1],
+		c.args[len(c.args)-1]) {
 		c.out.put("%s", raw(printableTab(line)))
 	}
 	return nil
@@ -289,4 +292,5 @@ func (c completer) mounts() []candidate {
 }
 
 // unescapeMount undoes the octal escapes of the mount table.
-var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace
+var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n",
+	`\134`, `\`).Replace

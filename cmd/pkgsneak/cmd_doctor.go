@@ -17,12 +17,14 @@ func doctorCommand(f *commandLine) *cli.Command {
 		Usage:     "find what is wrong with the settings here, and how to fix it",
 		ArgsUsage: "[DRIVE]",
 		UsageText: "doctor [DRIVE]\ndoctor --explain [TOPIC]",
-		Description: "Reads Portage's configuration, which it never executes, and this machine's packages, index and keys. Says in the\n" +
-			"order of importance what keeps packages from being built, carried or used, why, and how to fix it. With a\n" +
-			"drive it compares this machine with the one that exported: USE, profile, keywords, licenses, CPU. Whether this\n" +
-			"machine is a host, a client or both shows in what it has done, and before that in FEATURES. With --portage it runs\n" +
-			"emerge -p with the line that it prints, and shows where emerge differs. Changes nothing; ends with 4 if it found\n" +
-			"something.",
+		Description: "Reads Portage's configuration, which it never executes, and this\n" +
+			"machine's packages, index and keys. Says in the order of importance what keeps\n" +
+			"packages from being built, carried or used, why, and how to fix it. With a drive\n" +
+			"it compares this machine with the one that exported: USE, profile, keywords,\n" +
+			"licenses, CPU. Whether this machine is a host, a client or both shows in what it\n" +
+			"has done, and before that in FEATURES. With --portage it runs emerge -p with the\n" +
+			"line that it prints, and shows where emerge differs. Changes nothing; ends with 4\n" +
+			"if it found something.",
 		Flags:  flags(common, noProgress, examining, excluding, autoMode, dirs),
 		Action: f.action(0, 1, examine),
 	}
@@ -38,7 +40,8 @@ func examine(c *invocation) error {
 	}
 	o := c.opt.doctor
 	o.Machine, o.Root, o.Auto, o.Ask = machine, c.env.root, c.opt.autoMode, c.env.askEmerge
-	o.CPUInfo, o.Routes, o.Routes6 = c.proc("cpuinfo"), c.proc("net/route"), c.proc("net/ipv6_route")
+	o.CPUInfo, o.Routes, o.Routes6 = c.proc("cpuinfo"), c.proc("net/route"),
+		c.proc("net/ipv6_route")
 	if len(c.args) == 1 {
 		o.Drive = c.args[0]
 	}
@@ -94,7 +97,8 @@ func (c *invocation) describeTopic() error {
 	}
 	report := topicsReport{Topics: []topicReport{}}
 	for _, t := range topics {
-		report.Topics = append(report.Topics, topicReport{t.Name, t.Title, strings.TrimSpace(t.Text)})
+		report.Topics = append(report.Topics,
+			topicReport{t.Name, t.Title, strings.TrimSpace(t.Text)})
 	}
 	switch {
 	case c.out.json:
@@ -142,7 +146,8 @@ func (c doctorText) examined(r *doctor.Report) {
 	if r.Outlook != nil {
 		c.out.say("")
 		if r.ToImport > 0 {
-			c.out.say("after pkgsneak import %s, which brings %s:", shellWord(c.args[0]), count(r.ToImport, "package"))
+			c.out.say("after pkgsneak import %s, which brings %s:", shellWord(c.args[0]),
+				count(r.ToImport, "package"))
 		}
 		tellOutlook(c.out, r.Outlook, forecast.TextOptions{File: r.ExcludeFile})
 	}
@@ -158,7 +163,8 @@ func (c doctorText) examined(r *doctor.Report) {
 	c.out.say("")
 	switch {
 	case mend > 0:
-		c.out.say("%s to fix, %s; more about one: pkgsneak doctor --explain %s", count(mend, "thing"), count(notes, "note"), r.Findings[0].Topic)
+		c.out.say("%s to fix, %s; more about one: pkgsneak doctor --explain %s",
+			count(mend, "thing"), count(notes, "note"), r.Findings[0].Topic)
 	case notes > 0:
 		c.out.say("nothing to fix, %s", count(notes, "note"))
 	default:
@@ -173,14 +179,16 @@ func (c doctorText) confirmed(p *doctor.Confirmation) {
 		c.out.say("emerge says the same of this line: %s", count(p.Same, "package"))
 		return
 	}
-	c.out.say("emerge ends with %d under this line and lists %s, %d of them as forecast", p.Exit, count(p.Merges, "package"), p.Same)
+	c.out.say("emerge ends with %d under this line and lists %s, %d of them as forecast", p.Exit,
+		count(p.Merges, "package"), p.Same)
 	if p.Cut {
 		c.out.say("its list is longer than what is read of it")
 	}
 	for _, l := range []struct {
 		what  string
 		names []string
-	}{{"emerge would go backwards", p.Backwards}, {"emerge would compile", p.Compiled}, {"emerge would install as well", p.OnlyThere},
+	}{{"emerge would go backwards", p.Backwards}, {"emerge would compile", p.Compiled}, {
+		"emerge would install as well", p.OnlyThere},
 		{"emerge would not install", p.OnlyHere}, {"it says", p.Said}} {
 		if len(l.names) == 0 {
 			continue
@@ -212,7 +220,8 @@ func (c doctorText) finding(f *doctor.Finding) {
 	if f.Weight != doctor.Note && !c.out.json {
 		say = c.out.put
 	}
-	mark := map[doctor.Weight]styled{doctor.Broken: red("broken"), doctor.Wrong: yellow("wrong"), doctor.Note: blue("note")}[f.Weight]
+	mark := map[doctor.Weight]styled{doctor.Broken: red("broken"), doctor.Wrong: yellow("wrong"),
+		doctor.Note: blue("note")}[f.Weight]
 	say("")
 	say("%-6s  %s  [%s]", mark, bold(f.What), f.Topic)
 	say("        %s", f.Why)
@@ -253,7 +262,8 @@ func (c doctorText) compared(o *doctor.Comparison) {
 		c.out.say("origin %s: not compared: %s", bold(name), o.Problem)
 		return
 	case len(o.Differences) == 0:
-		c.out.say("origin %s: %s, no difference that matters", bold(name), count(o.Packages, "package"))
+		c.out.say("origin %s: %s, no difference that matters", bold(name),
+			count(o.Packages, "package"))
 		return
 	}
 	c.out.say("origin %s: %s", bold(name), count(o.Packages, "package"))
@@ -269,7 +279,8 @@ func (c doctorText) compared(o *doctor.Comparison) {
 		} else if n := o.Differences[i-1].Packages; n > 0 {
 			concerns = count(n, "package")
 		}
-		c.out.say("    %-*s  %-*s  %-*s  %s", width[0], row[0], width[1], row[1], width[2], row[2], concerns)
+		c.out.say("    %-*s  %-*s  %-*s  %s", width[0], row[0], width[1], row[1], width[2],
+			row[2], concerns)
 	}
 }
 
@@ -283,7 +294,8 @@ func orNone(s string) string {
 // mostWidth is the widest column that the others keep in step with.
 const mostWidth = 36
 
-// columns gives the width of each column of a table; a text that is wider than mostWidth sticks out.
+// columns gives the width of each column of a table; a text that is wider than mostWidth sticks
+// out.
 func columns(rows [][3]string) (width [3]int) {
 	for _, row := range rows {
 		for i, text := range row {

@@ -25,14 +25,17 @@ func exportCommand(f *commandLine) *cli.Command {
 		Usage:     "write what changed here to a drive",
 		ArgsUsage: "DRIVE",
 		UsageText: "export DRIVE",
-		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the drive does not have yet, removes what is\n" +
-			"no longer here, and signs the result. DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
-			"files are not touched. If the drive is pulled, it still holds either the old or the new state, complete.\n" +
-			"Files that verify found damaged on the drive are written again; --repair looks for more. The ebuild repositories\n" +
-			"travel too, each packed into one file.\n" +
-			"A drive that is too small gets what is needed most, with what that needs: first what clients lack and wish, by the\n" +
-			"requests on the drive and those before; -p shows the choice. What every client has leaves such a drive first.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, exporting, answering, acceptClock, shrink, repair, jobs, dirs, lock),
+		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the\n" +
+			"drive does not have yet, removes what is no longer here, and signs the result.\n" +
+			"DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
+			"files are not touched. If the drive is pulled, it still holds either the old or\n" +
+			"the new state, complete. Files that verify found damaged on the drive are written\n" +
+			"again; --repair looks for more. The ebuild repositories travel too, each packed\n" +
+			"into one file. A drive that is too small gets what is needed most, with what that\n" +
+			"needs: first what clients lack and wish, by the requests on the drive and those\n" +
+			"before; -p shows the choice. What every client has leaves such a drive first.",
+		Flags: flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, exporting,
+			answering, acceptClock, shrink, repair, jobs, dirs, lock),
 		Action: f.action(1, 1, export),
 	}
 }
@@ -42,14 +45,18 @@ func export(c *invocation) error {
 	if err != nil {
 		return err
 	}
-	if dir := c.opt.pkgdir; dir != "" && !c.opt.export.NoPackages { // named for this run: a slip of the pen would export no package
+	// named for this run: a slip of the pen would export no package
+	if dir := c.opt.pkgdir; dir != "" && !c.opt.export.NoPackages {
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return withHint(fmt.Errorf("export: PKGDIR %q, which --pkgdir or %s names: %w", dir, variable("pkgdir"), reason(err)),
-				"mkdir %s, if packages are to come there; for distfiles alone: --no-packages", shellWord(dir))
+			return withHint(fmt.Errorf("export: PKGDIR %q, which --pkgdir or %s names: %w", dir,
+				variable("pkgdir"), reason(err)),
+				"mkdir %s, if packages are to come there; for distfiles alone: --no-packages",
+				shellWord(dir))
 		}
 	}
 	o := c.opt.export
-	o.Drive, o.Source, o.Medium = c.args[0], volume.MediumOf(machine.PKGDIR), volume.MediumOf(c.args[0])
+	o.Drive, o.Source, o.Medium = c.args[0], volume.MediumOf(machine.PKGDIR),
+		volume.MediumOf(c.args[0])
 	o.Label = volume.LabelAt(c.args[0])
 	watch, done := c.watcher()
 	defer done()
@@ -92,7 +99,8 @@ func (c exportText) exportPlan(p *exporter.ExportPlan) {
 	c.list(red("remove"), gone, true)
 	c.list(yellow("leaves"), leaves, true)
 	c.treesToPack(p.Trees)
-	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"compare first", p.Compare}, {"remove", gone}, {"leave behind", leaves}}, "on the drive already", p.Keep))
+	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"compare first", p.Compare},
+		{"remove", gone}, {"leave behind", leaves}}, "on the drive already", p.Keep))
 	if p.Need > 0 {
 		c.out.say("needs %s, free %s", size(p.Need), size(p.Free))
 	}
@@ -148,7 +156,8 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 		case len(r.Leftovers) > 0:
 			written = ""
 		}
-		c.out.say("nothing changed in %s since generation %s%s", bold(p.Origin), c.generation(r.Serial), written)
+		c.out.say("nothing changed in %s since generation %s%s", bold(p.Origin),
+			c.generation(r.Serial), written)
 		c.leftovers(r)
 		c.out.say("  the drive has  %s", tally(r.Kept, "file"))
 	case r.Pretended:
@@ -167,7 +176,8 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 		if len(gone) > 0 {
 			c.out.say("  removed        %s no longer on this machine", kinds(gone))
 		}
-		for _, reason := range []string{selection.HadByAll, selection.Displaced, exporter.Outdated} {
+		for _, reason := range []string{selection.HadByAll, selection.Displaced,
+			exporter.Outdated} {
 			if items := withReason(leaves, true, reason); len(items) > 0 {
 				c.out.say("  off the drive  %s: %s", kinds(items), reason)
 			}
@@ -201,7 +211,8 @@ func (c exportText) leftovers(r *exporter.ExportReport) {
 	for _, file := range r.Leftovers {
 		c.out.detail("    %-9s %s", red("leftover"), file)
 	}
-	c.out.say("  cleaned up     %s of earlier exports that no list names any more", count(len(r.Leftovers), "file"))
+	c.out.say("  cleaned up     %s of earlier exports that no list names any more",
+		count(len(r.Leftovers), "file"))
 }
 
 func readBack(r *exporter.ExportReport) string {

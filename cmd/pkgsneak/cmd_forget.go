@@ -16,12 +16,15 @@ func forgetCommand(f *commandLine) *cli.Command {
 		Usage:     "take an origin off a drive",
 		ArgsUsage: "ORIGIN DRIVE",
 		UsageText: "forget ORIGIN DRIVE [--unsigned] [--yes]",
-		Description: "Removes what an origin exported to a drive: one whose key was lost, whose host is gone, or that is not wanted any\n" +
-			"more. ORIGIN is its directory below DRIVE/pkgsneak, as status names it. Only what its own signed list names is\n" +
-			"removed, and what a pulled export of it left; whether its key is trusted, was revoked or has expired does not\n" +
-			"matter. Other files stay, and are named. If nothing validly signed tells what belongs to it, nothing goes without\n" +
-			"--unsigned, which removes all that has a name of pkgsneak's there.\n" +
-			"A run that was stopped, or a drive that was pulled, is finished by the same command. Nothing changes on clients.",
+		Description: "Removes what an origin exported to a drive: one whose key was lost, whose\n" +
+			"host is gone, or that is not wanted any more. ORIGIN is its directory below\n" +
+			"DRIVE/pkgsneak, as status names it. Only what its own signed list names is\n" +
+			"removed, and what a pulled export of it left; whether its key is trusted, was\n" +
+			"revoked or has expired does not matter. Other files stay, and are named. If\n" +
+			"nothing validly signed tells what belongs to it, nothing goes without --unsigned,\n" +
+			"which removes all that has a name of pkgsneak's there. A run that was stopped, or\n" +
+			"a drive that was pulled, is finished by the same command. Nothing changes on\n" +
+			"clients.",
 		Flags:  flags(common, noProgress, pretend, yes, unsigned),
 		Action: f.action(2, 2, forgetOrigin),
 	}
@@ -29,7 +32,8 @@ func forgetCommand(f *commandLine) *cli.Command {
 
 func forgetOrigin(c *invocation) error {
 	m := machine.Machine{Now: c.env.now, StateDir: c.stateDir()}
-	o := forget.Options{Drive: c.args[1], Origin: c.args[0], Pretend: c.opt.pretend, Unsigned: c.opt.unsigned}
+	o := forget.Options{Drive: c.args[1], Origin: c.args[0], Pretend: c.opt.pretend,
+		Unsigned: c.opt.unsigned}
 	watch, done := c.watcher()
 	defer done()
 	if !o.Pretend && !c.opt.yes {

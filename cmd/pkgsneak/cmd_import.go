@@ -21,12 +21,16 @@ func importCommand(f *commandLine) *cli.Command {
 		Usage:     "bring what a drive carries to this machine",
 		ArgsUsage: "DRIVE [DRIVE...]",
 		UsageText: "import DRIVE [DRIVE...]",
-		Description: "Verifies the drive's signed list against the keys that are trusted here, copies into PKGDIR and DISTDIR what is\n" +
-			"missing, and renews the Packages index. Local packages are never overwritten or removed: where one has the name,\n" +
-			"the origin's package goes beside it. Nothing is written to the drive. The last lines say what to type next.\n" +
-			"An ebuild repository comes if import brought the one here, if there is none, or with --adopt-repo.\n" +
-			"With several drives the newest state of each origin counts; what is damaged on its drive comes from another one.",
-		Flags:  flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, takingRepos, oneOrigin, importing, fitting, excluding, shrink, older, guards, accepting, acceptClock, jobs, dirs, lock),
+		Description: "Verifies the drive's signed list against the keys that are trusted here,\n" +
+			"copies into PKGDIR and DISTDIR what is missing, and renews the Packages index.\n" +
+			"Local packages are never overwritten or removed: where one has the name, the\n" +
+			"origin's package goes beside it. Nothing is written to the drive. The last lines\n" +
+			"say what to type next. An ebuild repository comes if import brought the one here,\n" +
+			"if there is none, or with --adopt-repo. With several drives the newest state of\n" +
+			"each origin counts; what is damaged on its drive comes from another one.",
+		Flags: flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, takingRepos,
+			oneOrigin, importing, fitting, excluding, shrink, older, guards, accepting, acceptClock,
+			jobs, dirs, lock),
 		Action: f.action(1, maxDrives, importDrive),
 	}
 }
@@ -85,7 +89,8 @@ func importDrive(c *invocation) error {
 func unfit(report *importer.ImportReport) bool {
 	unusable := false
 	for _, o := range report.Origins {
-		if len(o.Copied)+len(o.Pruned)+o.Plan.Present.Files > 0 || len(o.Plan.Copy)+len(o.Plan.Replace)+len(o.Plan.Beside) > 0 {
+		if len(o.Copied)+len(o.Pruned)+o.Plan.Present.Files > 0 ||
+			len(o.Plan.Copy)+len(o.Plan.Replace)+len(o.Plan.Beside) > 0 {
 			return false
 		}
 		unusable = unusable || len(o.Plan.Unusable) > 0
@@ -93,7 +98,8 @@ func unfit(report *importer.ImportReport) bool {
 	return unusable
 }
 
-// importCode is the exit code of an import that came to its end: the worst of what happened to its origins. prune says that files were to be removed.
+// importCode is the exit code of an import that came to its end: the worst of what happened to its
+// origins. prune says that files were to be removed.
 func importCode(report *importer.ImportReport, prune bool) int {
 	code := exitDone
 	for _, r := range report.Refused {
@@ -120,7 +126,8 @@ type importText struct{ *invocation }
 
 // confirmRotation asks whether a new key is to be trusted that the old one introduces.
 func (c importText) confirmRotation(r *trust.Refusal) (bool, error) {
-	c.out.say("%s signs with a new key. The key that is trusted here introduced it.", bold(r.Origin))
+	c.out.say("%s signs with a new key. The key that is trusted here introduced it.",
+		bold(r.Origin))
 	c.out.say("%s  %s", bold("trusted"), r.Signer.Introducer.Grouped())
 	c.out.say("%s      %s", bold("new"), r.Signer.Key.Grouped())
 	c.out.say("%s  %s", bold("user id"), r.Signer.UserID)
@@ -148,7 +155,8 @@ func (c importText) importPlan(p *importer.ImportPlan) {
 		prune = "keep"
 	}
 	c.list(red(prune), p.Prune, true)
-	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"renew", p.Replace}, {"put beside local ones", p.Beside}, {prune, p.Prune}},
+	c.out.say("%s", counts([]counted{{"copy", p.Copy}, {"renew", p.Replace},
+		{"put beside local ones", p.Beside}, {prune, p.Prune}},
 		"here already", p.Present))
 	if p.Need > 0 {
 		c.out.say("needs %s", size(p.Need))
@@ -164,7 +172,8 @@ func (c importText) importSummary(r *importer.ImportReport) {
 		case r.Unchanged && len(o.LeftOut) == 0 && o.Plan.Donor:
 			c.out.say("nothing to do: what the newest state of %s lists of this older one, generation %s, is here (%s)", bold(o.Plan.Origin), c.signed(o.Plan), tally(o.Plan.Present, "file"))
 		case r.Unchanged && len(o.LeftOut) == 0:
-			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", bold(o.Plan.Origin), c.signed(o.Plan), tally(o.Plan.Present, "file"))
+			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", bold(o.Plan.Origin),
+				c.signed(o.Plan), tally(o.Plan.Present, "file"))
 		default:
 			c.importedOrigin(o)
 		}
@@ -180,7 +189,8 @@ func (c importText) importSummary(r *importer.ImportReport) {
 		c.out.say("the index has %s now", count(r.Packages, "package"))
 	}
 	if r.Unwanted > 0 {
-		c.out.say("%s here that nobody wants (pkgsneak trust list): passed over", count(r.Unwanted, "origin"))
+		c.out.say("%s here that nobody wants (pkgsneak trust list): passed over",
+			count(r.Unwanted, "origin"))
 	}
 	told := map[string]bool{}
 	for _, refused := range r.Refused {
@@ -270,18 +280,22 @@ func elsewhere(items []payload.Item) []payload.Item {
 	return moved
 }
 
-// gone says what an origin no longer has and this machine still has, and what is not removed although that was wanted.
+// gone says what an origin no longer has and this machine still has, and what is not removed
+// although that was wanted.
 func (c importText) gone(o *importer.OriginImport) {
 	if o.Gone.Files > 0 {
-		c.out.say("  still here     %s that %s no longer has; --prune removes them", tally(o.Gone, "file"), o.Plan.Origin)
+		c.out.say("  still here     %s that %s no longer has; --prune removes them",
+			tally(o.Gone, "file"), o.Plan.Origin)
 	}
 	for _, h := range o.Plan.Held {
 		switch files := tally(h.Tally, string(h.Kind)); {
-		case h.Hint != "" && c.opt.imports.Prune: // it was asked for, and a person has to decide: not under --quiet either
+		// it was asked for, and a person has to decide: not under --quiet either
+		case h.Hint != "" && c.opt.imports.Prune:
 			c.out.warn("not removed: %s that %s no longer has: %s", files, o.Plan.Origin, h.Reason)
 			c.out.hint(h.Hint)
 		case h.Hint != "":
-			c.out.say("  still here     %s that %s no longer has: %s; %s removes them", files, o.Plan.Origin, h.Reason, h.Hint)
+			c.out.say("  still here     %s that %s no longer has: %s; %s removes them", files,
+				o.Plan.Origin, h.Reason, h.Hint)
 		case c.opt.imports.Prune:
 			c.out.say("  not removed    %s from %s: %s, so it is not known whether it still has them", files, o.Plan.Origin, h.Reason)
 		}

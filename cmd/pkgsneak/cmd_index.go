@@ -17,9 +17,11 @@ func indexCommand(f *commandLine) *cli.Command {
 		Usage:     "renew the Packages index of a PKGDIR",
 		ArgsUsage: "[PKGDIR]",
 		UsageText: "index [PKGDIR]\nindex --check [PKGDIR]",
-		Description: "Does what \"emaint binhost --fix\" does, and with --check what its check does, on machines with or without Portage\n" +
-			"and under Portage's own lock. Entries that fit their files stay and the files are not read; new and changed\n" +
-			"packages are read, entries without a file go. A package that cannot be read is named, and the rest is indexed.",
+		Description: "Does what \"emaint binhost --fix\" does, and with --check what its check\n" +
+			"does, on machines with or without Portage and under Portage's own lock. Entries\n" +
+			"that fit their files stay and the files are not read; new and changed packages are\n" +
+			"read, entries without a file go. A package that cannot be read is named, and the\n" +
+			"rest is indexed.",
 		Flags:  flags(common, noProgress, pretend, indexing, jobs, dirs, lock),
 		Action: f.action(0, 1, index),
 	}
@@ -27,19 +29,21 @@ func indexCommand(f *commandLine) *cli.Command {
 
 // indexReport is what index and index --check found, in JSON. Paths are below PKGDIR.
 type indexReport struct {
-	PKGDIR   string         `json:"pkgdir"`
-	Written  bool           `json:"written"`
-	Packages int            `json:"packages"` // entries
-	Wrong    int            `json:"wrong"`    // --check: how many of Missing, Stale and Index there are
-	Added    []string       `json:"added"`
-	Renewed  []string       `json:"renewed"`
-	Moved    []string       `json:"moved"`
-	Dropped  []string       `json:"dropped"`
-	Missing  []payload.Item `json:"missing"`  // --check: packages that are not in the index as they are
-	Stale    []payload.Item `json:"stale"`    // --check: entries without a package
-	Index    []string       `json:"index"`    // --check: what is wrong with the index as such
-	Invalid  []payload.Item `json:"left_out"` // packages that cannot be indexed
-	Remarks  []string       `json:"notices"`  // what was odd in the old index
+	PKGDIR   string `json:"pkgdir"`
+	Written  bool   `json:"written"`
+	Packages int    `json:"packages"` // entries
+	// --check: how many of Missing, Stale and Index there are
+	Wrong   int      `json:"wrong"`
+	Added   []string `json:"added"`
+	Renewed []string `json:"renewed"`
+	Moved   []string `json:"moved"`
+	Dropped []string `json:"dropped"`
+	// --check: packages that are not in the index as they are
+	Missing []payload.Item `json:"missing"`
+	Stale   []payload.Item `json:"stale"`    // --check: entries without a package
+	Index   []string       `json:"index"`    // --check: what is wrong with the index as such
+	Invalid []payload.Item `json:"left_out"` // packages that cannot be indexed
+	Remarks []string       `json:"notices"`  // what was odd in the old index
 }
 
 func index(c *invocation) error {
@@ -82,7 +86,8 @@ type indexText struct{ *invocation }
 
 // indexed says what index did.
 func (c indexText) indexed(dir string, r *pkgdir.Report) error {
-	report := indexReport{PKGDIR: dir, Written: r.Written, Packages: r.Packages, Added: r.Added, Renewed: r.Renewed, Moved: r.Moved, Dropped: r.Dropped,
+	report := indexReport{PKGDIR: dir, Written: r.Written, Packages: r.Packages, Added: r.Added,
+		Renewed: r.Renewed, Moved: r.Moved, Dropped: r.Dropped,
 		Invalid: append(problems(r.Invalid), missed(r.Missed)...)}
 	for _, remark := range r.Remarks {
 		report.Remarks = append(report.Remarks, remark.String())
@@ -91,7 +96,8 @@ func (c indexText) indexed(dir string, r *pkgdir.Report) error {
 	for _, list := range []struct {
 		mark  styled
 		paths []string
-	}{{green("added"), r.Added}, {yellow("renewed"), r.Renewed}, {blue("moved"), r.Moved}, {red("dropped"), r.Dropped}} {
+	}{{green("added"), r.Added}, {yellow("renewed"), r.Renewed}, {blue("moved"), r.Moved}, {
+		red("dropped"), r.Dropped}} {
 		for _, p := range list.paths {
 			c.out.detail("    %-9s %s", list.mark, p)
 		}
@@ -100,7 +106,8 @@ func (c indexText) indexed(dir string, r *pkgdir.Report) error {
 		c.out.detail("    %-9s %s: %s", blue("ignored"), p.Path, p.Reason)
 	}
 	if r.Written {
-		c.out.say("indexed %s: %s (%d added, %d renewed, %d moved, %d dropped)", dir, count(r.Packages, "package"),
+		c.out.say("indexed %s: %s (%d added, %d renewed, %d moved, %d dropped)", dir,
+			count(r.Packages, "package"),
 			len(r.Added), len(r.Renewed), len(r.Moved), len(r.Dropped))
 	} else {
 		c.out.say("the index of %s is up to date: %s", dir, count(r.Packages, "package"))
@@ -122,7 +129,9 @@ func (c indexText) remarks(lines []string) {
 
 // indexChecked says what index --check found.
 func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
-	report := indexReport{PKGDIR: dir, Packages: r.Packages, Wrong: len(r.Missing) + len(r.Stale) + len(r.Index), Missing: problems(r.Missing), Stale: problems(r.Stale), Index: r.Index, Invalid: append(problems(r.Invalid), missed(r.Missed)...)}
+	report := indexReport{PKGDIR: dir, Packages: r.Packages, Wrong: len(r.Missing) + len(r.Stale) +
+		len(r.Index), Missing: problems(r.Missing), Stale: problems(r.Stale), Index: r.Index,
+		Invalid: append(problems(r.Invalid), missed(r.Missed)...)}
 	for _, remark := range r.Remarks {
 		report.Remarks = append(report.Remarks, remark.String())
 	}
@@ -136,7 +145,8 @@ func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
 	code := exitDone
 	switch {
 	case !r.OK():
-		c.out.warn("the index of %s is wrong in %s (%s)", dir, count(report.Wrong, "place"), count(r.Packages, "package"))
+		c.out.warn("the index of %s is wrong in %s (%s)", dir, count(report.Wrong, "place"),
+			count(r.Packages, "package"))
 		line := "pkgsneak index"
 		if c.place != "" {
 			line += " " + shellWord(c.place)
@@ -159,7 +169,8 @@ func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
 func missed(list []pkgdir.Missed) []payload.Item {
 	var items []payload.Item
 	for _, m := range list {
-		items = append(items, payload.Item{Kind: payload.Package, Path: m.Path, Size: m.Size, Reason: m.Reason, Hint: m.Hint})
+		items = append(items, payload.Item{Kind: payload.Package, Path: m.Path, Size: m.Size,
+			Reason: m.Reason, Hint: m.Hint})
 	}
 	return items
 }
@@ -167,7 +178,8 @@ func missed(list []pkgdir.Missed) []payload.Item {
 func problems(list []pkgdir.Problem) []payload.Item {
 	var items []payload.Item
 	for _, p := range list {
-		items = append(items, payload.Item{Kind: payload.Package, Path: p.Path, Size: p.Size, Reason: p.Reason})
+		items = append(items, payload.Item{Kind: payload.Package, Path: p.Path, Size: p.Size,
+			Reason: p.Reason})
 	}
 	return items
 }

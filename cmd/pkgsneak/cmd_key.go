@@ -23,27 +23,40 @@ func keyCommand(f *commandLine) *cli.Command {
 		Usage:     "this machine's signing key",
 		ArgsUsage: "[show|generate|import FILE|rotate|renew|revocation]",
 		UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE [--retire]\nkey rotate [--revoke]\nkey renew [--name NAME]\nkey revocation",
-		Description: "What this machine exports is signed with one OpenPGP key (Ed25519, no passphrase, mode 0600 in the state\n" +
-			"directory). export makes it when there is none; import takes a private key that gpg exported\n" +
-			"(gpg --armor --export-secret-keys), \"-\" from standard input. A key that is there is never replaced but by rotate,\n" +
-			"by import with itself when its expiry was changed, or by import --retire: a lost key that came back takes the place of\n" +
-			"the one that was made without it, which is kept with the former ones.\n\n" +
-			"rotate makes a new key, which the old one introduces: clients are asked once, or take it with --accept-rotation. If\n" +
-			"the old key may be in wrong hands, rotate --revoke withdraws it instead: clients that see the next export accept it\n" +
-			"no longer, and have to trust the new one by its fingerprint.\n\n" +
-			"After an export with a clock that was far ahead, set it right, and renew gives the origin of PKGDIR a new name:\n" +
-			"its numbers, which are times, start anew. Clients take over what came in under the old name with the next import.\n\n" +
-			"revocation prints a certificate to be kept in a safe place: who has it can end the key without having the key, by\n" +
-			"putting it on a drive as pkgsneak/keys/FINGERPRINT.rev.asc.",
+		Description: "What this machine exports is signed with one OpenPGP key (Ed25519, no\n" +
+			"passphrase, mode 0600 in the state directory). export makes it when there is none;\n" +
+			"import takes a private key that gpg exported (gpg --armor --export-secret-keys),\n" +
+			"\"-\" from standard input. A key that is there is never replaced but by rotate, by\n" +
+			"import with itself when its expiry was changed, or by import --retire: a lost key\n" +
+			"that came back takes the place of the one that was made without it, which is kept\n" +
+			"with the former ones.\n\n" +
+			"rotate makes a new key, which the old one introduces: clients are asked once, or\n" +
+			"take it with --accept-rotation. If the old key may be in wrong hands, rotate\n" +
+			"--revoke withdraws it instead: clients that see the next export accept it no\n" +
+			"longer, and have to trust the new one by its fingerprint.\n\n" +
+			"After an export with a clock that was far ahead, set it right, and renew gives the\n" +
+			"origin of PKGDIR a new name: its numbers, which are times, start anew. Clients\n" +
+			"take over what came in under the old name with the next import.\n\n" +
+			"revocation prints a certificate to be kept in a safe place: who has it can end the\n" +
+			"key without having the key, by putting it on a drive as\n" +
+			"pkgsneak/keys/FINGERPRINT.rev.asc.",
 		Flags:  flags(common, noProgress, publicKey),
 		Action: f.action(0, 0, keyShow),
 		Subcommands: []*cli.Command{
-			{Name: "show", Usage: "fingerprint of the key", Flags: flags(common, noProgress, publicKey), Action: f.action(0, 0, keyShow)},
-			{Name: "generate", Usage: "make a key", Flags: flags(common, noProgress, newKey), Action: f.action(0, 0, keyGenerate)},
-			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE", Flags: flags(common, noProgress, retiring), Action: f.action(1, 1, keyImport)},
-			{Name: "rotate", Usage: "sign with a new key from now on", Flags: flags(common, noProgress, newKey, revoking), Action: f.action(0, 0, keyRotate)},
-			{Name: "renew", Usage: "a new name for this origin, after an export with a clock far ahead", Flags: flags(common, noProgress, newName, dirs, lock), Action: f.action(0, 0, keyRenew)},
-			{Name: "revocation", Usage: "print a revocation certificate", Flags: flags(common, noProgress), Action: f.action(0, 0, keyRevocation)},
+			{Name: "show", Usage: "fingerprint of the key",
+				Flags: flags(common, noProgress, publicKey), Action: f.action(0, 0, keyShow)},
+			{Name: "generate", Usage: "make a key", Flags: flags(common, noProgress, newKey),
+				Action: f.action(0, 0, keyGenerate)},
+			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE",
+				Flags: flags(common, noProgress, retiring), Action: f.action(1, 1, keyImport)},
+			{Name: "rotate", Usage: "sign with a new key from now on", Flags: flags(common,
+				noProgress, newKey, revoking), Action: f.action(0, 0, keyRotate)},
+			{Name: "renew",
+				Usage: "a new name for this origin, after an export with a clock far ahead",
+				Flags: flags(common, noProgress, newName, dirs, lock), Action: f.action(0,
+					0, keyRenew)},
+			{Name: "revocation", Usage: "print a revocation certificate",
+				Flags: flags(common, noProgress), Action: f.action(0, 0, keyRevocation)},
 		},
 	}
 }
@@ -59,7 +72,8 @@ type keyReport struct {
 }
 
 func newKeyReport(k *manifest.PublicKey) keyReport {
-	r := keyReport{Fingerprint: k.Fingerprint(), UserID: k.UserID(), Created: k.Created(), Revoked: k.Revoked()}
+	r := keyReport{Fingerprint: k.Fingerprint(), UserID: k.UserID(), Created: k.Created(),
+		Revoked: k.Revoked()}
 	if at, ok := k.Expires(); ok {
 		r.Expires = &at
 	}
@@ -73,7 +87,8 @@ func (c *invocation) openState(readOnly bool) (*state.Dir, error) {
 
 // noKey is the error of a command that needs the key of a machine that has none.
 func noKey(c *invocation) error {
-	return withHint(fmt.Errorf("there is no signing key in %q", c.stateDir()), "export makes one, and so does: pkgsneak key generate")
+	return withHint(fmt.Errorf("there is no signing key in %q", c.stateDir()),
+		"export makes one, and so does: pkgsneak key generate")
 }
 
 func keyShow(c *invocation) error {
@@ -135,7 +150,8 @@ func keyImport(c *invocation) error {
 	}
 	key, err := manifest.ReadPrivateKey(data)
 	if err != nil {
-		return withHint(fmt.Errorf("%q: %w", c.args[0], err), "a private key without a passphrase is wanted: gpg --armor --export-secret-keys KEY >FILE, or a copy of signing.asc")
+		return withHint(fmt.Errorf("%q: %w", c.args[0], err),
+			"a private key without a passphrase is wanted: gpg --armor --export-secret-keys KEY >FILE, or a copy of signing.asc")
 	}
 	return c.saveKey(key)
 }
@@ -145,7 +161,8 @@ type rotated struct {
 	keyReport
 	Old     manifest.Fingerprint `json:"old_fingerprint"`
 	Revoked bool                 `json:"old_revoked,omitempty"`
-	Ended   bool                 `json:"old_ended,omitempty"` // it had expired, or was revoked, before: it introduces nobody
+	// it had expired, or was revoked, before: it introduces nobody
+	Ended bool `json:"old_ended,omitempty"`
 }
 
 func keyRotate(c *invocation) error {
@@ -189,12 +206,14 @@ func keyRotate(c *invocation) error {
 	c.describeKey(next.Public())
 	switch {
 	case report.Revoked:
-		c.out.say("takes the place of %s, which is revoked: the next export tells the clients", report.Old.Grouped())
+		c.out.say("takes the place of %s, which is revoked: the next export tells the clients",
+			report.Old.Grouped())
 	case report.Ended:
 		c.out.say("takes the place of %s, which has ended and introduces nobody; on each client, after the next export: pkgsneak trust DRIVE --fingerprint %s --replaces %s",
 			report.Old.Grouped(), next.Public().Fingerprint(), report.Old)
 	default:
-		c.out.say("takes the place of %s, which introduces it to the clients with the next export", report.Old.Grouped())
+		c.out.say("takes the place of %s, which introduces it to the clients with the next export",
+			report.Old.Grouped())
 	}
 	report.keyReport = newKeyReport(next.Public())
 	c.result(exitDone, report)
@@ -212,15 +231,20 @@ func keyRenew(c *invocation) error {
 		return err
 	}
 	c.out.say("%s       %s, formerly %s", bold("origin"), r.Origin, r.Former)
-	c.out.say("%s      start anew; the last one was of %s", bold("numbers"), when(time.Unix(r.Serial, 0), c.env.now()))
+	c.out.say("%s      start anew; the last one was of %s", bold("numbers"),
+		when(time.Unix(r.Serial, 0), c.env.now()))
 	if r.Remembered != nil {
-		c.out.say("%s         %s, from a signature, is given up", bold("time"), when(*r.Remembered, c.env.now()))
+		c.out.say("%s         %s, from a signature, is given up", bold("time"),
+			when(*r.Remembered, c.env.now()))
 	}
 	c.out.say("next, here:      pkgsneak export DRIVE, which writes all files, beside what the drive has of %s", r.Former)
 	clients := "on each client:  pkgsneak import DRIVE, which takes over what came from %s; nothing is copied again"
 	if r.NewKey != "" {
-		c.out.say("%s          %s; the old one, %s, was made in the future, and is replaced", bold("key"), r.NewKey.Grouped(), r.OldKey.Grouped())
-		clients = "on each client:  pkgsneak trust DRIVE --fingerprint " + string(r.NewKey) + " --replaces " + string(r.OldKey) + "; then pkgsneak import DRIVE, which takes over what came from %s"
+		c.out.say("%s          %s; the old one, %s, was made in the future, and is replaced",
+			bold("key"), r.NewKey.Grouped(), r.OldKey.Grouped())
+		clients = "on each client:  pkgsneak trust DRIVE --fingerprint " + string(r.NewKey) +
+			" --replaces " + string(r.OldKey) +
+			"; then pkgsneak import DRIVE, which takes over what came from %s"
 	}
 	c.out.say(clients, r.Former)
 	c.out.say("                 the time of the wrong clock is forgotten there with it; if that already ended a key: pkgsneak import DRIVE --accept-clock")
@@ -229,7 +253,8 @@ func keyRenew(c *invocation) error {
 	return nil
 }
 
-func (c *invocation) replaceRevoked(st *state.Dir, old, next *manifest.PrivateKey, now time.Time) error {
+func (c *invocation) replaceRevoked(st *state.Dir, old, next *manifest.PrivateKey,
+	now time.Time) error {
 	revoked, err := old.Revoked(now)
 	if err != nil {
 		return err
@@ -300,13 +325,15 @@ func (c *invocation) saveKey(key *manifest.PrivateKey) error {
 	}
 	c.describeKey(key.Public())
 	if c.opt.retire && e == nil && have.Public().Fingerprint() != key.Public().Fingerprint() {
-		c.out.say("takes the place of %s, which is kept with the former keys", have.Public().Fingerprint().Grouped())
+		c.out.say("takes the place of %s, which is kept with the former keys",
+			have.Public().Fingerprint().Grouped())
 	}
 	c.result(exitDone, newKeyReport(key.Public()))
 	return nil
 }
 
-// readInput reads a small file that a person names, "-" being standard input. More than limit bytes are an error.
+// readInput reads a small file that a person names, "-" being standard input. More than limit bytes
+// are an error.
 func (c *invocation) readInput(name string, limit int64) ([]byte, error) {
 	var r io.Reader = c.env.stdin
 	if name != "-" {

@@ -17,11 +17,13 @@ func requestCommand(f *commandLine) *cli.Command {
 		Usage:     "write to a drive what this machine has, lacks and wishes",
 		ArgsUsage: "DRIVE [ATOM...]",
 		UsageText: "request DRIVE [ATOM...]\nrequest --file FILE [ATOM...]",
-		Description: "For the host that exports to the drive next: which of its packages are here, what is installed, what emerge lacks,\n" +
-			"what can never be used here, and each ATOM as a wish. The request is signed with a key of this client, made by the\n" +
-			"first one; on the host, pkgsneak clients shows it, and clients accept NAME takes it. The list of installed packages\n" +
-			"tells whoever finds the drive what this machine has; -p -v shows all of it, --minimal leaves it out. A host that\n" +
-			"has read it blanks it on the drive.",
+		Description: "For the host that exports to the drive next: which of its packages are\n" +
+			"here, what is installed, what emerge lacks, what can never be used here, and each\n" +
+			"ATOM as a wish. The request is signed with a key of this client, made by the first\n" +
+			"one; on the host, pkgsneak clients shows it, and clients accept NAME takes it. The\n" +
+			"list of installed packages tells whoever finds the drive what this machine has; -p\n" +
+			"-v shows all of it, --minimal leaves it out. A host that has read it blanks it on\n" +
+			"the drive.",
 		Flags:  flags(common, pretend, requesting, dirs, lock),
 		Action: f.action(0, 1+format.MaxWants, requestDrive),
 	}
@@ -65,7 +67,8 @@ func (c requestText) told(r *requester.Report, o requester.Options) {
 	case o.Pretend:
 		c.out.say("%s would tell:", bold(r.Client))
 	case r.File != "":
-		c.out.say("%s %s, %s, to %s", green("requested"), bold(r.Client), size(r.Bytes), shellWord(r.File))
+		c.out.say("%s %s, %s, to %s", green("requested"), bold(r.Client), size(r.Bytes),
+			shellWord(r.File))
 	default:
 		c.out.say("%s %s, %s", green("requested"), bold(r.Client), size(r.Bytes))
 	}
@@ -82,7 +85,8 @@ func (c requestText) told(r *requester.Report, o requester.Options) {
 	case o.Pretend:
 	case r.NewKey:
 		c.out.say("This client's key was made: %s", r.Fingerprint.Grouped())
-		c.out.hint("on the host, compare the fingerprint: pkgsneak clients accept " + shellWord(r.Client))
+		c.out.hint("on the host, compare the fingerprint: pkgsneak clients accept " +
+			shellWord(r.Client))
 	}
 	if r.File != "" && !o.Pretend {
 		c.out.hint("where the drive is mounted: tar -xf " + shellWord(r.File) + " -C /mnt/usb")
@@ -102,7 +106,8 @@ func (c requestText) receipts(r *requester.Report) {
 				lacks++
 			}
 		}
-		c.out.say("  has            %d of %s of %s", x.Entries-lacks, count(x.Entries, "package"), bold(x.Origin))
+		c.out.say("  has            %d of %s of %s", x.Entries-lacks, count(x.Entries, "package"),
+			bold(x.Origin))
 	}
 	if len(r.Record.Receipts) == 0 {
 		c.out.say("  has            nothing that an origin brought")
@@ -153,7 +158,9 @@ func (c requestText) machine(r *requester.Report) {
 	}
 	m := r.Record.Machine
 	c.out.say("  installed      %s", count(r.Record.Installed.Packages, "package"))
-	c.out.say("  settings       %s", strings.Join(strings.Fields(strings.Join([]string{m.ARCH, m.CHOST, m.Profile, "ACCEPT_KEYWORDS=\"" + m.AcceptKeywords + "\""}, " ")), " "))
+	c.out.say("  settings       %s",
+		strings.Join(strings.Fields(strings.Join([]string{m.ARCH, m.CHOST, m.Profile,
+			"ACCEPT_KEYWORDS=\"" + m.AcceptKeywords + "\""}, " ")), " "))
 	if n := len(m.Keywords) + len(m.Licenses) + len(m.Masks) + len(m.Unmasks); n > 0 {
 		c.out.say("                 %s of package.accept_keywords, package.license, package.mask and package.unmask", linesOf(n))
 	}

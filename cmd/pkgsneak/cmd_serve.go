@@ -27,12 +27,15 @@ func serveCommand(f *commandLine) *cli.Command {
 		Usage:     "serve packages and distfiles over HTTP",
 		ArgsUsage: "[DRIVE]",
 		UsageText: "serve [DRIVE]\nserve --install [--root DIR [--packaged]]\nserve --uninstall [--root DIR]",
-		Description: "Serves this machine's PKGDIR and DISTDIR, or what the origins on a drive have signed, read-only: packages at\n" +
-			"/packages (PORTAGE_BINHOST), distfiles at /distfiles (GENTOO_MIRRORS), and pages for people, which also say what to\n" +
-			"write into a client's configuration. Of a drive, only files of the signed list are served, and only of origins whose\n" +
-			"key is trusted. The access log goes to stdout; --quiet leaves it out. SIGINT or SIGTERM end it. Sockets of\n" +
-			"systemd (LISTEN_FDS) are used instead of --listen. It needs no privileges, and gives up those that it has\n" +
-			"(-vv tells what the kernel could do about it). --install installs units that start it.",
+		Description: "Serves this machine's PKGDIR and DISTDIR, or what the origins on a drive\n" +
+			"have signed, read-only: packages at /packages (PORTAGE_BINHOST), distfiles at\n" +
+			"/distfiles (GENTOO_MIRRORS), and pages for people, which also say what to write\n" +
+			"into a client's configuration. Of a drive, only files of the signed list are\n" +
+			"served, and only of origins whose key is trusted. The access log goes to stdout;\n" +
+			"--quiet leaves it out. SIGINT or SIGTERM end it. Sockets of systemd (LISTEN_FDS)\n" +
+			"are used instead of --listen. It needs no privileges, and gives up those that it\n" +
+			"has (-vv tells what the kernel could do about it). --install installs units that\n" +
+			"start it.",
 		Flags:  flags(common, noProgress, serving, installing, dirs),
 		Action: f.action(0, 1, serve),
 	}
@@ -44,7 +47,8 @@ func serve(c *invocation) error {
 	case err != nil:
 		return err
 	case asked:
-		return installer{c}.install(auto.InstallOptions{Serve: true}, away, serveRun{c}.afterServeInstall)
+		return installer{c}.install(auto.InstallOptions{Serve: true}, away,
+			serveRun{c}.afterServeInstall)
 	}
 	source, trees, linked, err := serveRun{c}.served()
 	if err != nil {
@@ -60,7 +64,8 @@ func serve(c *invocation) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	server := &binhost.Server{Handler: handler, MaxConns: maxConnections(c.opt.serve.maxConnections), Stall: c.opt.serve.stall,
+	server := &binhost.Server{Handler: handler,
+		MaxConns: maxConnections(c.opt.serve.maxConnections), Stall: c.opt.serve.stall,
 		Grace: c.opt.serve.grace, Problem: problem}
 	cert, key := c.opt.serve.tlsCert, c.opt.serve.tlsKey
 	switch {
@@ -109,11 +114,13 @@ type logQueue struct {
 	over, ended chan struct{}
 }
 
-// logDelay is how long lines wait for others to be written with: a write and a wakened goroutine for each of ten thousand small files a second cost more than the files.
+// logDelay is how long lines wait for others to be written with: a write and a wakened goroutine
+// for each of ten thousand small files a second cost more than the files.
 const logDelay = 20 * time.Millisecond
 
 func newLogQueue() *logQueue {
-	return &logQueue{lines: make(chan func(), 8192), over: make(chan struct{}), ended: make(chan struct{})}
+	return &logQueue{lines: make(chan func(), 8192), over: make(chan struct{}),
+		ended: make(chan struct{})}
 }
 
 func (q *logQueue) add(print func()) {
@@ -161,7 +168,9 @@ func (q *logQueue) end() {
 	<-q.ended
 }
 
-// served is what is to be served, and the directories that have to be read for it: its own, and those into which links of DISTDIR may lead. A drive on which nothing could be served is an error now, not a page later.
+// served is what is to be served, and the directories that have to be read for it: its own, and
+// those into which links of DISTDIR may lead. A drive on which nothing could be served is an error
+// now, not a page later.
 func (c serveRun) served() (source binhost.Source, dirs, linked []string, err error) {
 	if len(c.args) == 0 {
 		machine, err := c.machine()
@@ -176,7 +185,8 @@ func (c serveRun) served() (source binhost.Source, dirs, linked []string, err er
 		}
 		linked = portage.ReadOnlyDistdirs(machine.Settings)
 		c.leftOut(binhost.LeftOut(c.ctx, machine.PKGDIR, machine.DISTDIR, linked...))
-		return binhost.Machine(c.env.hostname, machine.PKGDIR, machine.DISTDIR, c.env.now, linked...), dirs, linked, nil
+		return binhost.Machine(c.env.hostname, machine.PKGDIR, machine.DISTDIR, c.env.now,
+			linked...), dirs, linked, nil
 	}
 	mount, err := filepath.Abs(c.args[0])
 	if err != nil {
@@ -200,8 +210,10 @@ func (c serveRun) served() (source binhost.Source, dirs, linked []string, err er
 	return binhost.Drive(mount, o), []string{mount}, nil, nil
 }
 
-// confine leaves this process only what a server needs: reading what it serves. A drive that comes again is another file system at the same place, and is reached by way of
-// the directory above, unless that is the root directory. The keys that are trusted may become more. linked is where links may lead.
+// confine leaves this process only what a server needs: reading what it serves. A drive that comes
+// again is another file system at the same place, and is reached by way of the directory above,
+// unless that is the root directory. The keys that are trusted may become more. linked is where
+// links may lead.
 func (c serveRun) confine(trees, linked []string) {
 	if c.env.confineServe == nil {
 		return
@@ -217,7 +229,8 @@ func (c serveRun) confine(trees, linked []string) {
 	}
 }
 
-// trusted tells whose signatures count here. An ordinary user cannot read this machine's own key, and need not.
+// trusted tells whose signatures count here. An ordinary user cannot read this machine's own key,
+// and need not.
 func (c serveRun) trusted() (trust.View, error) {
 	st, err := state.Open(c.ctx, c.stateDir(), state.Options{ReadOnly: true})
 	if err != nil {
@@ -245,12 +258,14 @@ func (c serveRun) listeners() ([]net.Listener, error) {
 		err = withHint(err, "another program listens there; pkgsneak serve --listen :8081")
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		err = withHint(err, "ports below 1024 are root's; pkgsneak-serve.socket opens one for an ordinary user")
+		err = withHint(err,
+			"ports below 1024 are root's; pkgsneak-serve.socket opens one for an ordinary user")
 	}
 	return []net.Listener{l}, err
 }
 
-// maxConnections is the bound of what was asked for and of what the system allows: a download has two descriptors.
+// maxConnections is the bound of what was asked for and of what the system allows: a download has
+// two descriptors.
 func maxConnections(want int) int {
 	if want <= 0 {
 		want = 1024
@@ -278,7 +293,8 @@ func (c serveRun) listening(what string, at net.Addr, secure bool) {
 	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
 		host = c.env.hostname
 	}
-	url := scheme + "://" + net.JoinHostPort(host, port) + "/" + strings.Trim(c.opt.serve.prefix, "/")
+	url := scheme + "://" + net.JoinHostPort(host, port) + "/" +
+		strings.Trim(c.opt.serve.prefix, "/")
 	if c.out.json {
 		c.out.event(serveEvent{"listening", what, url})
 	}
@@ -301,12 +317,15 @@ type accessEvent struct {
 // access prints one answer: as the combined log format that tools for access logs read, or as JSON.
 func (c serveRun) access(a binhost.Access) {
 	if c.out.json {
-		c.out.event(accessEvent{"access", a.When.UTC(), a.Remote, a.Method, a.URI, a.Status, a.Bytes, a.Took.Seconds(), a.UserAgent})
+		c.out.event(accessEvent{"access", a.When.UTC(), a.Remote, a.Method, a.URI, a.Status,
+			a.Bytes, a.Took.Seconds(), a.UserAgent})
 		return
 	}
 	// As one string without control characters, because there may be thousands a second.
-	c.out.say("%s", raw(a.Remote+" - - ["+a.When.Format("02/Jan/2006:15:04:05 -0700")+"] "+quoted(a.Method+" "+a.URI+" "+a.Proto)+" "+strconv.Itoa(a.Status)+" "+
-		strconv.FormatInt(a.Bytes, 10)+" "+quoted(orDash(a.Referer))+" "+quoted(orDash(a.UserAgent))))
+	c.out.say("%s",
+		raw(a.Remote+" - - ["+a.When.Format("02/Jan/2006:15:04:05 -0700")+"] "+quoted(a.Method+" "+a.URI+" "+a.Proto)+" "+strconv.Itoa(a.Status)+" "+
+			strconv.FormatInt(a.Bytes,
+				10)+" "+quoted(orDash(a.Referer))+" "+quoted(orDash(a.UserAgent))))
 }
 
 func quoted(s string) string { return strconv.QuoteToASCII(s) }

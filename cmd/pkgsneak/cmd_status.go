@@ -22,8 +22,9 @@ func statusCommand(f *commandLine) *cli.Command {
 		Usage:     "show what is on a drive, and what this machine did",
 		ArgsUsage: "[DRIVE]",
 		UsageText: "status [DRIVE]\nstatus --receipt",
-		Description: "Shows each origin on the drive: its generation and age, who signed it and whether that key is trusted here, how\n" +
-			"much it carries, and what was imported of it; then this machine's directories, keys, and last runs.",
+		Description: "Shows each origin on the drive: its generation and age, who signed it and\n" +
+			"whether that key is trusted here, how much it carries, and what was imported of\n" +
+			"it; then this machine's directories, keys, and last runs.",
 		Flags:  flags(common, noProgress, receipt, autoMode, dirs),
 		Action: f.action(0, 1, status),
 	}
@@ -66,7 +67,8 @@ func status(c *invocation) error {
 // grouped is a fingerprint of a report as people compare it.
 func grouped(fpr string) string { return manifest.Fingerprint(fpr).Grouped() }
 
-// statusCode: a key that is not trusted here is an answer; a generation that cannot be read is a failure.
+// statusCode: a key that is not trusted here is an answer; a generation that cannot be read is a
+// failure.
 func statusCode(d *inspect.DriveStatus) int {
 	code := exitDone
 	for _, o := range d.Origins {
@@ -80,7 +82,8 @@ func statusCode(d *inspect.DriveStatus) int {
 // receipts prints the codes of the last import of each origin.
 func (c statusText) receipts(list []inspect.Receipt) {
 	for _, r := range list {
-		c.out.say("%s  %s of %s, generation %s", bold(r.Code), r.Client, r.Origin, c.generation(r.Serial))
+		c.out.say("%s  %s of %s, generation %s", bold(r.Code), r.Client, r.Origin,
+			c.generation(r.Serial))
 		if r.Partly {
 			c.out.say("  it tells that some files were left out, and the host counts none of them as here")
 		}
@@ -89,7 +92,8 @@ func (c statusText) receipts(list []inspect.Receipt) {
 		c.out.say("nothing was imported here: there is no receipt")
 		return
 	}
-	c.out.hint("on the host: pkgsneak clients " + shellWord(list[0].Client) + " --code " + list[0].Code)
+	c.out.hint("on the host: pkgsneak clients " + shellWord(list[0].Client) +
+		" --code " + list[0].Code)
 }
 
 // statusText prints a status.
@@ -100,7 +104,8 @@ func (c statusText) driveStatus(d *inspect.DriveStatus) {
 	if d.ReadOnly {
 		mode = ", read-only"
 	}
-	c.out.say("%s  %s, %s of %s free%s", bold(d.Mount), d.FSName(), size(d.Free), size(d.Total), mode)
+	c.out.say("%s  %s, %s of %s free%s", bold(d.Mount), d.FSName(), size(d.Free),
+		size(d.Total), mode)
 	if len(d.Origins) == 0 {
 		c.out.say("  no origin")
 	}
@@ -118,9 +123,11 @@ func (c statusText) originStatus(o *inspect.OriginStatus) {
 	if o.Serial != 0 {
 		c.out.say("    generation  %s", c.generation(o.Serial))
 		c.out.say("    signed by   %s %s: %s", grouped(o.Fingerprint), o.UserID, trustWord(o))
-		c.out.say("    carries     %s, of %s that the origin has", bothKinds(o.Packages, o.Distfiles), count(o.Catalogue, "package"))
+		c.out.say("    carries     %s, of %s that the origin has",
+			bothKinds(o.Packages, o.Distfiles), count(o.Catalogue, "package"))
 		for _, t := range o.Trees {
-			c.out.say("    repository  %s of %s, %s", t.Name, treeDay(t.Timestamp, c.env.now()), size(t.Bytes))
+			c.out.say("    repository  %s of %s, %s", t.Name, treeDay(t.Timestamp, c.env.now()),
+				size(t.Bytes))
 		}
 		if o.CHOST != "" || o.Profile != "" {
 			c.out.say("    made for    %s %s", o.CHOST, o.Profile)
@@ -194,7 +201,8 @@ func (c statusText) machineStatus(m *inspect.MachineStatus) {
 		if u.Ended {
 			ended = ", which did not come to its end"
 		}
-		c.out.say("  pkgsneak undo takes the import of %s back%s; kept for that: %s", when(u.Imported, c.env.now()), ended, tally(u.Kept, "file"))
+		c.out.say("  pkgsneak undo takes the import of %s back%s; kept for that: %s",
+			when(u.Imported, c.env.now()), ended, tally(u.Kept, "file"))
 	}
 	c.autoRuns(m.Runs)
 }
@@ -214,7 +222,8 @@ func (c statusText) autoRuns(runs []state.Run) {
 			c.out.say("%s", bold("automatic runs"))
 		}
 		shown++
-		c.out.say("  %s  %-5s  %s, drive %s: %s", when(r.When, c.env.now()), r.By, r.Verb, r.Drive, autoResult(r))
+		c.out.say("  %s  %-5s  %s, drive %s: %s", when(r.When, c.env.now()), r.By, r.Verb, r.Drive,
+			autoResult(r))
 	}
 }
 
@@ -241,5 +250,6 @@ func lastRun(runs []state.Run, verb string) (state.Run, bool) {
 }
 
 func (c statusText) runLine(r state.Run) string {
-	return fmt.Sprintf("%s: %s, %s, %s, %s", when(r.When, c.env.now()), r.Origin, r.Drive, tally(payload.Tally{Files: r.Files, Bytes: r.Bytes}, "file"), r.Result)
+	return fmt.Sprintf("%s: %s, %s, %s, %s", when(r.When, c.env.now()), r.Origin, r.Drive,
+		tally(payload.Tally{Files: r.Files, Bytes: r.Bytes}, "file"), r.Result)
 }

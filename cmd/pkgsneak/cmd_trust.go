@@ -26,18 +26,24 @@ func trustCommand(f *commandLine) *cli.Command {
 		Usage:     "the keys whose exports this machine imports",
 		ArgsUsage: "DRIVE|FILE",
 		UsageText: "trust DRIVE|FILE [--fingerprint FPR [--replaces OLD]]\ntrust DRIVE|FILE --never [--fingerprint FPR]\ntrust list\ntrust remove FPR",
-		Description: "Shows the keys that a drive offers, or the key in a file (\"-\": standard input), and asks for each whether it\n" +
-			"is trusted from now on. Compare the fingerprint with the one that \"pkgsneak key\" shows on the build host: lying on\n" +
-			"the drive does not make a key trusted. Scripts give the fingerprint with --fingerprint and are not asked.\n\n" +
-			"A key that an origin has instead of an older one takes the place of that: what came in under the old key is the new\n" +
-			"one's, and the old one is trusted no longer. A person is asked for it; scripts say it with --replaces. With --never\n" +
-			"the key's origins are passed over in silence from now on; trust or trust remove takes that back.\n\n" +
+		Description: "Shows the keys that a drive offers, or the key in a file (\"-\": standard\n" +
+			"input), and asks for each whether it is trusted from now on. Compare the\n" +
+			"fingerprint with the one that \"pkgsneak key\" shows on the build host: lying on\n" +
+			"the drive does not make a key trusted. Scripts give the fingerprint with\n" +
+			"--fingerprint and are not asked.\n\n" +
+			"A key that an origin has instead of an older one takes the place of that: what\n" +
+			"came in under the old key is the new one's, and the old one is trusted no longer.\n" +
+			"A person is asked for it; scripts say it with --replaces. With --never the key's\n" +
+			"origins are passed over in silence from now on; trust or trust remove takes that\n" +
+			"back.\n\n" +
 			"A drive or file that is called list or remove is ./list or ./remove.",
 		Flags:  flags(common, noProgress, trusting),
 		Action: f.action(1, 1, trustKeys),
 		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "the keys that are trusted", Flags: flags(common, noProgress), Action: f.action(0, 0, trustList)},
-			{Name: "remove", Usage: "trust a key no longer", ArgsUsage: "FPR", Flags: flags(common, noProgress), Action: f.action(1, 1, trustRemove)},
+			{Name: "list", Usage: "the keys that are trusted", Flags: flags(common, noProgress),
+				Action: f.action(0, 0, trustList)},
+			{Name: "remove", Usage: "trust a key no longer", ArgsUsage: "FPR",
+				Flags: flags(common, noProgress), Action: f.action(1, 1, trustRemove)},
 		},
 	}
 }
@@ -124,7 +130,8 @@ func trustKeys(c *invocation) error {
 
 // nothingToTrust is the error of a place whose keys cannot be trusted any more.
 func nothingToTrust(where string, past []trust.Signer) error {
-	err := fmt.Errorf("%q offers no key that can still be trusted: %w", where, manifest.ErrUntrusted)
+	err := fmt.Errorf("%q offers no key that can still be trusted: %w", where,
+		manifest.ErrUntrusted)
 	for _, s := range past {
 		err = withHint(err, "%s", s.Sentence())
 	}
@@ -151,7 +158,8 @@ func fingerprints(ring manifest.Ring) string {
 	return strings.Join(all, ", ")
 }
 
-// candidates are the keys to be decided about: the one that --fingerprint names, else those that can still be trusted.
+// candidates are the keys to be decided about: the one that --fingerprint names, else those that
+// can still be trusted.
 func (e *enrolment) candidates(where string) ([]candidateKey, error) {
 	offered, names, err := e.offeredKeys(where)
 	if err != nil {
@@ -160,7 +168,8 @@ func (e *enrolment) candidates(where string) ([]candidateKey, error) {
 	if e.want != "" {
 		key, ok := offered.Find(e.want)
 		if !ok {
-			return nil, withHint(fmt.Errorf("%q offers no key with the fingerprint %s: %w", where, e.want.Grouped(), manifest.ErrUntrusted),
+			return nil, withHint(fmt.Errorf("%q offers no key with the fingerprint %s: %w", where,
+				e.want.Grouped(), manifest.ErrUntrusted),
 				"it offers %s", fingerprints(offered))
 		}
 		return []candidateKey{{key, e.view.Judge(key, names[e.want], offered)}}, nil
@@ -170,24 +179,28 @@ func (e *enrolment) candidates(where string) ([]candidateKey, error) {
 		return nil, nothingToTrust(where, past)
 	}
 	if e.replaces != "" && len(keys) > 1 {
-		return nil, withHint(usageErrorf("%q offers %s: which of them takes the place of %s?", where, count(len(keys), "key"), e.replaces.Grouped()),
+		return nil, withHint(usageErrorf("%q offers %s: which of them takes the place of %s?",
+			where, count(len(keys), "key"), e.replaces.Grouped()),
 			"pkgsneak trust %s --fingerprint FPR --replaces %s", shellWord(where), e.replaces)
 	}
 	return keys, nil
 }
 
-// sift leaves out the keys that cannot be trusted any more, or that the drive itself has left behind: revoked, expired, replaced, not wanted, or in nobody's
-// use where others sign.
-func (e *enrolment) sift(offered manifest.Ring, names map[manifest.Fingerprint]string) (keys []candidateKey, past []trust.Signer) {
+// sift leaves out the keys that cannot be trusted any more, or that the drive itself has left
+// behind: revoked, expired, replaced, not wanted, or in nobody's use where others sign.
+func (e *enrolment) sift(offered manifest.Ring,
+	names map[manifest.Fingerprint]string) (keys []candidateKey, past []trust.Signer) {
 	for _, key := range offered {
 		s := e.view.Judge(key, names[key.Fingerprint()], offered)
 		_, known := e.ring.Find(key.Fingerprint())
 		_, signs := names[key.Fingerprint()]
 		switch {
 		case known, s.State == trust.Mine: // consider tells about it
-		case s.State == trust.Unknown && (signs || len(names) == 0), s.State == trust.Successor && (signs || len(names) == 0):
+		case s.State == trust.Unknown && (signs || len(names) == 0), s.State == trust.Successor &&
+			(signs || len(names) == 0):
 		case s.State == trust.Unknown || s.State == trust.Successor:
-			e.out.detail("%s %s signs nothing on this drive: left out", key.Fingerprint().Grouped(), key.UserID())
+			e.out.detail("%s %s signs nothing on this drive: left out",
+				key.Fingerprint().Grouped(), key.UserID())
 			continue
 		default:
 			past = append(past, s)
@@ -214,11 +227,13 @@ func (e *enrolment) consider(k candidateKey) error {
 	case e.opt.never:
 		return e.refuseForEver(k, known)
 	case k.signer.State == trust.Mine && !known:
-		e.out.say("%s %s is this machine's own key: it counts here without being trusted", k.key.Fingerprint().Grouped(), k.key.UserID())
+		e.out.say("%s %s is this machine's own key: it counts here without being trusted",
+			k.key.Fingerprint().Grouped(), k.key.UserID())
 		e.report.Already = append(e.report.Already, newKeyReport(k.key))
 		return nil
 	case k.signer.State == trust.Revoked && e.want == "":
-		e.out.warn("%s %s is revoked by its owner: nothing makes it trusted again", k.key.Fingerprint().Grouped(), k.key.UserID())
+		e.out.warn("%s %s is revoked by its owner: nothing makes it trusted again",
+			k.key.Fingerprint().Grouped(), k.key.UserID())
 		e.spent = append(e.spent, k.signer)
 		return nil
 	}
@@ -253,7 +268,8 @@ func (e *enrolment) consider(k candidateKey) error {
 	return nil
 }
 
-// named is the signer of a key that was picked; a revocation that is remembered counts for a copy without it.
+// named is the signer of a key that was picked; a revocation that is remembered counts for a copy
+// without it.
 func (e *enrolment) named(k candidateKey, have *manifest.PublicKey) trust.Signer {
 	s := k.signer
 	if s.State != trust.Revoked && (k.key.Revoked() || have != nil && have.Revoked()) {
@@ -262,22 +278,27 @@ func (e *enrolment) named(k candidateKey, have *manifest.PublicKey) trust.Signer
 	return s
 }
 
-// past refuses a key that was named and that nothing makes trusted again, or only together with the one that took its place.
+// past refuses a key that was named and that nothing makes trusted again, or only together with the
+// one that took its place.
 func (e *enrolment) past(k candidateKey) error {
 	place := shellWord(e.args[0])
 	switch s := k.signer; {
 	case s.State == trust.Revoked:
-		return fmt.Errorf("trust %q: %s: nothing makes it trusted again: %w", e.args[0], s.Sentence(), manifest.ErrUntrusted)
+		return fmt.Errorf("trust %q: %s: nothing makes it trusted again: %w", e.args[0],
+			s.Sentence(), manifest.ErrUntrusted)
 	case s.State == trust.Former:
-		return withHint(fmt.Errorf("trust %q: %s: %w", e.args[0], s.Sentence(), manifest.ErrUntrusted), "%s", s.Hint(place))
+		return withHint(fmt.Errorf("trust %q: %s: %w", e.args[0], s.Sentence(),
+			manifest.ErrUntrusted), "%s", s.Hint(place))
 	case s.State == trust.Retired && s.Introducer != "" && e.replaces == "":
-		return withHint(fmt.Errorf("trust %q: %s: %w", e.args[0], s.Sentence(), manifest.ErrUntrusted),
+		return withHint(fmt.Errorf("trust %q: %s: %w", e.args[0], s.Sentence(),
+			manifest.ErrUntrusted),
 			"if the build host signs with it again: pkgsneak trust %s --fingerprint %s --replaces %s", place, s.Key, s.Introducer)
 	}
 	return nil
 }
 
-// predecessor is the key whose place the new one would take: the one of --replaces, the one that introduced it, or the one under which its origin was imported.
+// predecessor is the key whose place the new one would take: the one of --replaces, the one that
+// introduced it, or the one under which its origin was imported.
 func (e *enrolment) predecessor(k candidateKey) (manifest.Fingerprint, error) {
 	if e.replaces == "" {
 		if k.signer.State == trust.Successor {
@@ -286,20 +307,27 @@ func (e *enrolment) predecessor(k candidateKey) (manifest.Fingerprint, error) {
 		return k.signer.Before, nil
 	}
 	_, trusted := e.view.Ring.Find(e.replaces)
-	seen := slices.ContainsFunc(state.SeenOrigins(e.st), func(id state.OriginID) bool { return id.Key == e.replaces })
+	seen := slices.ContainsFunc(state.SeenOrigins(e.st), func(id state.OriginID) bool {
+		return id.Key == e.replaces
+	})
 	switch {
 	case e.replaces == k.key.Fingerprint():
 		return "", usageErrorf("--replaces names the key itself")
 	case e.replaces == e.view.Own:
-		return "", withHint(usageErrorf("--replaces names this machine's own key"), "pkgsneak key rotate")
+		return "", withHint(usageErrorf("--replaces names this machine's own key"),
+			"pkgsneak key rotate")
 	case !trusted && !seen:
-		return "", withHint(fmt.Errorf("nothing here came in under the key %s, and it is not trusted", e.replaces.Grouped()), "pkgsneak trust list")
+		return "",
+			withHint(fmt.Errorf("nothing here came in under the key %s, and it is not trusted",
+				e.replaces.Grouped()), "pkgsneak trust list")
 	}
 	return e.replaces, nil
 }
 
-// confirm asks what is not settled by the command line: whether the key is trusted, and whether it takes the place of the old one.
-func (e *enrolment) confirm(k candidateKey, old manifest.Fingerprint) (yes, replace bool, err error) {
+// confirm asks what is not settled by the command line: whether the key is trusted, and whether it
+// takes the place of the old one.
+func (e *enrolment) confirm(k candidateKey, old manifest.Fingerprint) (yes,
+	replace bool, err error) {
 	if e.want != "" {
 		replace = old != "" && (e.replaces != "" || k.signer.State == trust.Successor)
 		if old != "" && !replace {
@@ -308,11 +336,14 @@ func (e *enrolment) confirm(k candidateKey, old manifest.Fingerprint) (yes, repl
 		return true, replace, nil
 	}
 	if !e.out.asks {
-		line := fmt.Sprintf("pkgsneak trust %s --fingerprint %s", shellWord(e.args[0]), k.key.Fingerprint())
+		line := fmt.Sprintf("pkgsneak trust %s --fingerprint %s", shellWord(e.args[0]),
+			k.key.Fingerprint())
 		if old != "" && k.signer.State != trust.Successor {
 			line += " --replaces " + string(old)
 		}
-		return false, false, withHint(usageErrorf("trust asks before it trusts a key, and there is no terminal"), "%s", line)
+		return false, false,
+			withHint(usageErrorf("trust asks before it trusts a key, and there is no terminal"),
+				"%s", line)
 	}
 	e.out.notice("Compare it with the fingerprint that \"pkgsneak key\" shows on the build host.")
 	if old != "" {
@@ -348,7 +379,8 @@ func (e *enrolment) replace(old manifest.Fingerprint, key *manifest.PublicKey) {
 		if err := state.Replace(e.st, old, key, e.view.Now); err != nil {
 			return err
 		}
-		e.out.say("%s, in the place of %s: what came in under that key is the new one's", green("trusted from now on"), old.Grouped())
+		e.out.say("%s, in the place of %s: what came in under that key is the new one's",
+			green("trusted from now on"), old.Grouped())
 		e.report.Trusted = append(e.report.Trusted, newKeyReport(key))
 		e.report.Replaced = append(e.report.Replaced, replacedKey{old, key.Fingerprint()})
 		return nil
@@ -368,13 +400,15 @@ func (e *enrolment) refuseForEver(k candidateKey, trusted bool) error {
 		return withHint(fmt.Errorf("trust --never %q: %s: nothing of it is imported here any more: %w", e.args[0], k.signer.Sentence(), manifest.ErrUntrusted),
 			"if nobody exports with it any more: pkgsneak forget ORIGIN %s", shellWord(e.args[0]))
 	case trusted:
-		return withHint(fmt.Errorf("the key %s is trusted here", k.key.Fingerprint().Grouped()), "pkgsneak trust remove %s", k.key.Fingerprint())
+		return withHint(fmt.Errorf("the key %s is trusted here", k.key.Fingerprint().Grouped()),
+			"pkgsneak trust remove %s", k.key.Fingerprint())
 	}
 	if e.want == "" {
 		e.introduce(k, false)
 		if !e.out.asks {
 			return withHint(usageErrorf("trust --never asks first, and there is no terminal"),
-				"pkgsneak trust %s --never --fingerprint %s", shellWord(e.args[0]), k.key.Fingerprint())
+				"pkgsneak trust %s --never --fingerprint %s", shellWord(e.args[0]),
+				k.key.Fingerprint())
 		}
 		yes, err := e.out.ask(e.ctx, "Never import what this key signs?")
 		if err != nil {
@@ -386,11 +420,13 @@ func (e *enrolment) refuseForEver(k candidateKey, trusted bool) error {
 		}
 	}
 	e.do(func() error {
-		d := state.Decision{Key: k.key.Fingerprint(), Verdict: state.Never, At: e.view.Now, UserID: k.key.UserID()}
+		d := state.Decision{Key: k.key.Fingerprint(), Verdict: state.Never, At: e.view.Now,
+			UserID: k.key.UserID()}
 		if err := state.Decide(e.st, d); err != nil {
 			return err
 		}
-		e.out.say("%s %s: not wanted from now on; pkgsneak trust takes that back", d.Key.Grouped(), d.UserID)
+		e.out.say("%s %s: not wanted from now on; pkgsneak trust takes that back",
+			d.Key.Grouped(), d.UserID)
 		e.report.Never = append(e.report.Never, newKeyReport(k.key))
 		return nil
 	})
@@ -432,13 +468,16 @@ func (e *enrolment) describeOld(old manifest.Fingerprint) {
 	}
 	for _, id := range state.SeenOrigins(e.st) {
 		if s, _ := e.st.Seen(id); id.Key == old {
-			e.out.say("%s     %s, signed %s", bold("imported"), id.Name, when(s.Highest, e.env.now()))
+			e.out.say("%s     %s, signed %s", bold("imported"), id.Name,
+				when(s.Highest, e.env.now()))
 		}
 	}
 }
 
-// offeredKeys reads the keys on a drive with the names of the origins that they sign, or the one in a file.
-func (e *enrolment) offeredKeys(where string) (manifest.Ring, map[manifest.Fingerprint]string, error) {
+// offeredKeys reads the keys on a drive with the names of the origins that they sign, or the one in
+// a file.
+func (e *enrolment) offeredKeys(where string) (manifest.Ring,
+	map[manifest.Fingerprint]string, error) {
 	if info, err := os.Stat(where); err == nil && info.IsDir() {
 		return e.driveKeys(where)
 	}
@@ -456,7 +495,8 @@ func (e *enrolment) offeredKeys(where string) (manifest.Ring, map[manifest.Finge
 	return manifest.Ring{key}, nil, nil
 }
 
-func (e *enrolment) driveKeys(mount string) (manifest.Ring, map[manifest.Fingerprint]string, error) {
+func (e *enrolment) driveKeys(mount string) (manifest.Ring,
+	map[manifest.Fingerprint]string, error) {
 	d, err := drive.Open(mount)
 	if err != nil {
 		return nil, nil, asEmptyMount(mount, fmt.Errorf("trust %q: %w", mount, err))
@@ -493,7 +533,8 @@ type neverReport struct {
 
 // asEmptyMount says of an empty directory without a tree that a drive may not be mounted on it.
 func asEmptyMount(mount string, err error) error {
-	if entries, readErr := os.ReadDir(mount); readErr == nil && len(entries) == 0 && errors.Is(err, drive.ErrNoTree) {
+	if entries, readErr := os.ReadDir(mount); readErr == nil && len(entries) == 0 &&
+		errors.Is(err, drive.ErrNoTree) {
 		return &drive.EmptyMountError{Drive: mount, Err: err}
 	}
 	return err
@@ -521,7 +562,8 @@ func trustList(c *invocation) error {
 	}
 	var report trustListReport
 	for _, k := range ring {
-		c.out.say("%s  %s  %s%s", k.Fingerprint().Grouped(), day(k.Created()), k.UserID(), keyProblem(k, c.env.now()))
+		c.out.say("%s  %s  %s%s", k.Fingerprint().Grouped(), day(k.Created()), k.UserID(),
+			keyProblem(k, c.env.now()))
 		report.Keys = append(report.Keys, newKeyReport(k))
 	}
 	for _, fpr := range slices.Sorted(maps.Keys(decisions)) {
@@ -537,7 +579,8 @@ func trustList(c *invocation) error {
 	return nil
 }
 
-// keyProblem says why a trusted key is not believed, "" if it is. A clock that is before the key says nothing.
+// keyProblem says why a trusted key is not believed, "" if it is. A clock that is before the key
+// says nothing.
 func keyProblem(k *manifest.PublicKey, now time.Time) string {
 	var problem *manifest.KeyError
 	if errors.As(k.Check(trust.Latest(now, k.Created())), &problem) {
@@ -564,7 +607,8 @@ func trustRemove(c *invocation) error {
 		return err
 	}
 	// The decision first: a key that is gone without one is a stranger's.
-	d := state.Decision{Key: key.Fingerprint(), Verdict: state.Removed, At: c.env.now(), UserID: key.UserID()}
+	d := state.Decision{Key: key.Fingerprint(), Verdict: state.Removed, At: c.env.now(),
+		UserID: key.UserID()}
 	if key.Revoked() {
 		d.Verdict = state.Revoked
 	}
@@ -592,7 +636,8 @@ func (c *invocation) wantAfterAll(st *state.Dir, name string) (bool, error) {
 	if err := state.Undecide(st, fpr); err != nil {
 		return false, err
 	}
-	c.out.say("%s %s: an import reports its origins again; to trust it: pkgsneak trust DRIVE", fpr.Grouped(), decisions[fpr].UserID)
+	c.out.say("%s %s: an import reports its origins again; to trust it: pkgsneak trust DRIVE",
+		fpr.Grouped(), decisions[fpr].UserID)
 	c.result(exitDone, keyReport{Fingerprint: fpr, UserID: decisions[fpr].UserID})
 	return true, nil
 }
@@ -612,7 +657,8 @@ func pickKey(ring manifest.Ring, name string) (*manifest.PublicKey, error) {
 		found = k
 	}
 	if found == nil {
-		return nil, withHint(fmt.Errorf("no trusted key has the fingerprint %q", name), "pkgsneak trust list")
+		return nil, withHint(fmt.Errorf("no trusted key has the fingerprint %q", name),
+			"pkgsneak trust list")
 	}
 	return found, nil
 }

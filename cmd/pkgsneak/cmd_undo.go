@@ -15,11 +15,14 @@ func undoCommand(f *commandLine) *cli.Command {
 		Category:  "export and import",
 		Usage:     "take the last import back",
 		UsageText: "undo",
-		Description: "PKGDIR, DISTDIR and ebuild repositories are as they were before the last import that changed anything: what it\n" +
-			"replaced or removed is put back, what it brought goes, and the index is made anew. Files that were built, fetched or edited since stay,\n" +
-			"and are named. Trust, revocations and the highest generation stay as they are; auto does not bring in again what\n" +
-			"was taken back, an import by hand may. Nothing is installed or removed: the last line is what to type for that.\n" +
-			"What an import replaces is kept until the next one that changes anything, or until its room is needed.",
+		Description: "PKGDIR, DISTDIR and ebuild repositories are as they were before the last\n" +
+			"import that changed anything: what it replaced or removed is put back, what it\n" +
+			"brought goes, and the index is made anew. Files that were built, fetched or edited\n" +
+			"since stay, and are named. Trust, revocations and the highest generation stay as\n" +
+			"they are; auto does not bring in again what was taken back, an import by hand may.\n" +
+			"Nothing is installed or removed: the last line is what to type for that. What an\n" +
+			"import replaces is kept until the next one that changes anything, or until its\n" +
+			"room is needed.",
 		Flags:  flags(common, noProgress, pretend, ask, dirs, lock),
 		Action: f.action(0, 0, undoImport),
 	}
@@ -55,7 +58,9 @@ func undoImport(c *invocation) error {
 	done()
 	text.summary(r)
 	code := exitDone
-	if len(r.Stays) > 0 || slices.ContainsFunc(r.Repositories, func(x undo.Repository) bool { return x.Reason != "" }) {
+	if len(r.Stays) > 0 || slices.ContainsFunc(r.Repositories, func(x undo.Repository) bool {
+		return x.Reason != ""
+	}) {
 		code = exitLeftOut
 	}
 	c.result(code, r)
@@ -86,7 +91,8 @@ func (c undoText) plan(r *undo.Report) {
 	c.list(green("restore"), r.Restored, true)
 	c.list(red("remove"), r.Removed, true)
 	c.list(yellow("stays"), r.Stays, true)
-	c.out.say("restore %s, remove %s, leave %s as they are", kinds(r.Restored), kinds(r.Removed), count(len(r.Stays), "file"))
+	c.out.say("restore %s, remove %s, leave %s as they are", kinds(r.Restored), kinds(r.Removed),
+		count(len(r.Stays), "file"))
 }
 
 func (c undoText) summary(r *undo.Report) {
@@ -118,7 +124,8 @@ func (c undoText) summary(r *undo.Report) {
 		c.out.warn("not as before the import: %s", count(len(r.Stays), "file"))
 		for i, it := range r.Stays {
 			if i == listLimit && !c.out.verbose {
-				c.out.alert("    %s", "... and "+count(len(r.Stays)-i, "file")+" more (-v lists all)")
+				c.out.alert("    %s", "... and "+count(len(r.Stays)-i,
+					"file")+" more (-v lists all)")
 				break
 			}
 			c.out.alert("    %s: %s", it.Path, it.Reason)

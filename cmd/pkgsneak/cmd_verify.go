@@ -21,9 +21,10 @@ func verifyCommand(f *commandLine) *cli.Command {
 		Usage:     "read a drive from end to end and compare it with what was signed",
 		ArgsUsage: "DRIVE",
 		UsageText: "verify DRIVE",
-		Description: "Checks the signature and every file that it lists, and names the files that are damaged or missing, and those\n" +
-			"that are not in the signed list. Nothing is written to the drive. The files of an origin whose key is not trusted\n" +
-			"here are compared with the key that lies on the drive, and reported as not trusted.",
+		Description: "Checks the signature and every file that it lists, and names the files\n" +
+			"that are damaged or missing, and those that are not in the signed list. Nothing is\n" +
+			"written to the drive. The files of an origin whose key is not trusted here are\n" +
+			"compared with the key that lies on the drive, and reported as not trusted.",
 		Flags:  flags(common, noProgress, oneOrigin, jobs),
 		Action: f.action(1, 1, verify),
 	}
@@ -41,7 +42,8 @@ func verify(c *invocation) error {
 	}
 	done()
 	if len(r.Origins) == 0 {
-		return fmt.Errorf("verify %q: nothing was exported to it yet: %w", c.args[0], drive.ErrNoTree)
+		return fmt.Errorf("verify %q: nothing was exported to it yet: %w", c.args[0],
+			drive.ErrNoTree)
 	}
 	code := exitDone
 	for _, o := range r.Origins {
@@ -54,14 +56,16 @@ func verify(c *invocation) error {
 // verifyText prints what reading a drive has shown.
 type verifyText struct{ *invocation }
 
-// verified says what reading one origin has shown, and gives its exit code: 0 only if everything in it is what was signed.
+// verified says what reading one origin has shown, and gives its exit code: 0 only if everything in
+// it is what was signed.
 func (c verifyText) verified(o *inspect.OriginVerify) int {
 	if o.PassedOver {
 		c.out.say("%s: not wanted here (pkgsneak trust list): passed over", bold(o.Dir))
 		return exitDone
 	}
 	if o.Files.Files > 0 {
-		c.out.say("%s: read %s, generation %s", bold(o.Dir), tally(o.Files, "file"), c.generation(o.Serial))
+		c.out.say("%s: read %s, generation %s", bold(o.Dir), tally(o.Files, "file"),
+			c.generation(o.Serial))
 	}
 	damaged := c.findings(o)
 	switch {
@@ -93,7 +97,8 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 	list("damaged or missing", o.Bad)
 	if len(o.Bad) > 0 {
 		place := shellWord(c.args[0])
-		c.out.hint("on the build host: pkgsneak export " + place + " --repair; " + trust.Abandoned(o.Dir, place))
+		c.out.hint("on the build host: pkgsneak export " + place + " --repair; " +
+			trust.Abandoned(o.Dir, place))
 	}
 	list("unreadable directories", o.Unreadable)
 	list("not in the signed list", named(o.Undeclared))

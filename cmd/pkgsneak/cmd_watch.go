@@ -17,8 +17,9 @@ func watchCommand(f *commandLine) *cli.Command {
 		Usage:     "export while packages are built",
 		ArgsUsage: "[DRIVE]",
 		UsageText: "watch [DRIVE]",
-		Description: "Exports each time PKGDIR and DISTDIR have come to rest, so that a drive which stays plugged in always has the\n" +
-			"finished packages. DRIVE is where it is mounted, by somebody else; it may come and go. SIGINT or SIGTERM end it.",
+		Description: "Exports each time PKGDIR and DISTDIR have come to rest, so that a drive\n" +
+			"which stays plugged in always has the finished packages. DRIVE is where it is\n" +
+			"mounted, by somebody else; it may come and go. SIGINT or SIGTERM end it.",
 		Flags:  flags(common, noProgress, watching, kindsLeft, exporting, shrink, dirs, lock),
 		Action: f.action(0, 1, watchDrive),
 	}
@@ -38,7 +39,8 @@ func watchDrive(c *invocation) error {
 		place = c.args[0]
 	}
 	if place == "" {
-		return withHint(usageErrorf("watch: DRIVE is missing, and PKGSNEAK_WATCH is not set"), "pkgsneak watch /mnt/usb")
+		return withHint(usageErrorf("watch: DRIVE is missing, and PKGSNEAK_WATCH is not set"),
+			"pkgsneak watch /mnt/usb")
 	}
 	if err := watchable(place, c.opt.export.AnyDirectory); err != nil {
 		return err
@@ -65,7 +67,8 @@ func watchDrive(c *invocation) error {
 	return err
 }
 
-// watchable refuses a place on which no drive will ever be mounted. A mount point may be made only when the drive comes; an ordinary directory is there.
+// watchable refuses a place on which no drive will ever be mounted. A mount point may be made only
+// when the drive comes; an ordinary directory is there.
 func watchable(place string, anyDirectory bool) error {
 	switch info, err := os.Stat(place); {
 	case err == nil && !info.IsDir():
@@ -76,7 +79,8 @@ func watchable(place string, anyDirectory bool) error {
 	return nil
 }
 
-// watchExported tells what one export of a watch did. The log has told why it failed, and the end of the program will where it ends the watch.
+// watchExported tells what one export of a watch did. The log has told why it failed, and the end
+// of the program will where it ends the watch.
 func (c *invocation) watchExported(place string, r *exporter.ExportReport, err error) {
 	if err != nil {
 		f := classify(err, place)
@@ -94,7 +98,8 @@ func (c *invocation) watchExported(place string, r *exporter.ExportReport, err e
 	if r.Unchanged {
 		c.out.detail("nothing changed since generation %s", c.generation(r.Serial))
 	} else {
-		c.out.say("%s %s to %s: %s; generation %s", green("exported"), bold(r.Plan.Origin), place, kinds(r.Copied), c.generation(r.Serial))
+		c.out.say("%s %s to %s: %s; generation %s", green("exported"), bold(r.Plan.Origin), place,
+			kinds(r.Copied), c.generation(r.Serial))
 	}
 	c.leftOut(r.LeftOut)
 }

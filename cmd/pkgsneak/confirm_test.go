@@ -15,12 +15,14 @@ func TestConfirmationIsQuoted(t *testing.T) {
 	for i := range names {
 		names[i] = "a/b-1"
 	}
-	c.confirmed(&doctor.Confirmation{Exit: 1, Merges: 1, Cut: true, OnlyHere: names, Said: []string{"!!! \x1b[2Jcleared\r", "!!! \u202eturned"}})
+	c.confirmed(&doctor.Confirmation{Exit: 1, Merges: 1, Cut: true, OnlyHere: names,
+		Said: []string{"!!! \x1b[2Jcleared\r", "!!! \u202eturned"}})
 	text := out.String()
 	if strings.ContainsAny(text, "\x1b\r\u202e") || !strings.Contains(text, "cleared") {
 		t.Errorf("printed %q", text)
 	}
-	for _, want := range []string{"emerge ends with 1", "longer than what is read", "... and 3 others (-v lists all)"} {
+	for _, want := range []string{"emerge ends with 1", "longer than what is read",
+		"... and 3 others (-v lists all)"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}

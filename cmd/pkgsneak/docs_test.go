@@ -11,8 +11,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// The page that explains exit codes and --help say of them what exit.go means, and no document has a line
-// that is wider than a page.
+// The page that explains exit codes and --help say of them what exit.go means, and no document has
+// a line that is wider than a page.
 func TestDocumentsAreCurrent(t *testing.T) {
 	help := rootHelp(newApp(testCommandLine(t, nil)), widest)
 	for _, m := range exitMeanings {
@@ -36,7 +36,8 @@ func TestDocumentsAreCurrent(t *testing.T) {
 				t.Errorf("%s:%d has more than 100 columns: %q", d, n, line)
 			}
 		}
-		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(string(text), -1) {
+		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(string(text),
+			-1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(d), link[1])); err != nil {
 				t.Errorf("%s links to what is not there: %v", d, err)
 			}
@@ -45,7 +46,10 @@ func TestDocumentsAreCurrent(t *testing.T) {
 }
 
 // isRow tells the name of a flag or a command, which stands whole.
-func isRow(line string) bool { return strings.HasPrefix(line, "  ") && strings.Contains(line, "--") }
+func isRow(line string) bool {
+	return strings.HasPrefix(line, "  ") &&
+		strings.Contains(line, "--")
+}
 
 func isExample(verb, line string) bool {
 	for _, e := range examplesOf[verb] {
@@ -80,8 +84,10 @@ func TestHelpIsComplete(t *testing.T) {
 			for line := range strings.Lines(verbHelp(c, columns)) {
 				// Only one word, or a line that is to be typed, may be wider.
 				line = strings.TrimRight(line, "\n")
-				if len(line) > columns && len(strings.Fields(line)) > 1 && !isRow(line) && !isExample(c.Name, line) {
-					t.Errorf("%s: a line of %d letters at %d columns: %q", c.Name, len(line), columns, line)
+				if len(line) > columns && len(strings.Fields(line)) > 1 && !isRow(line) &&
+					!isExample(c.Name, line) {
+					t.Errorf("%s: a line of %d letters at %d columns: %q", c.Name, len(line),
+						columns, line)
 				}
 			}
 		}

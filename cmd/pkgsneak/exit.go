@@ -91,8 +91,10 @@ type outcome int
 
 func (o outcome) Error() string { return fmt.Sprintf("exit code %d", int(o)) }
 
-// worstFirst orders the exit codes where several origins end with one each: a script has to see the first of them.
-var worstFirst = [...]int{exitInterrupted, exitGone, exitSpace, exitFailed, exitUsage, exitUntrusted, exitOlder, exitLocked, exitNoTree,
+// worstFirst orders the exit codes where several origins end with one each: a script has to see the
+// first of them.
+var worstFirst = [...]int{exitInterrupted, exitGone, exitSpace, exitFailed, exitUsage,
+	exitUntrusted, exitOlder, exitLocked, exitNoTree,
 	exitFound, exitLeftOut, exitDone}
 
 // worse returns the one of two exit codes that comes first in worstFirst.
@@ -105,7 +107,8 @@ func worse(a, b int) int {
 	return exitFailed
 }
 
-// classifyRefused is classify for an import that accepted no origin: the worst reason decides, the hints of all are shown.
+// classifyRefused is classify for an import that accepted no origin: the worst reason decides, the
+// hints of all are shown.
 func classifyRefused(refused []importer.Refused, message, place string) failure {
 	f := failure{code: exitDone, message: message}
 	for _, r := range refused {
@@ -120,23 +123,27 @@ func classifyRefused(refused []importer.Refused, message, place string) failure 
 	return f
 }
 
-// answers is the table from the class of an error to its exit code and to what a person reads: the message, where the error's own is not enough, and what helps, where the
-// error has no hint of its own. In a hint DRIVE stands for the drive.
+// answers is the table from the class of an error to its exit code and to what a person reads: the
+// message, where the error's own is not enough, and what helps, where the error has no hint of its
+// own. In a hint DRIVE stands for the drive.
 var answers = map[fault.Class]struct {
 	code    int
 	message func(error) string
 	hint    string
 }{
-	fault.Failed:      {code: exitFailed},
-	fault.Usage:       {code: exitUsage},
-	fault.Nothing:     {code: exitFailed},
-	fault.NoTree:      {code: exitNoTree, hint: "on the build host: pkgsneak export DRIVE"},
-	fault.Locked:      {code: exitLocked, hint: "wait for the other program, or wait longer for it: --lock-wait 1h"},
-	fault.Untrusted:   {code: exitUntrusted},
-	fault.Older:       {code: exitOlder},
-	fault.Gone:        {code: exitGone, hint: "plug it in, mount it and run the same command again"},
-	fault.Failing:     {code: exitGone},
-	fault.Space:       {code: exitSpace, message: spaceMessage, hint: "free some space there, and run the same command again"},
+	fault.Failed:  {code: exitFailed},
+	fault.Usage:   {code: exitUsage},
+	fault.Nothing: {code: exitFailed},
+	fault.NoTree:  {code: exitNoTree, hint: "on the build host: pkgsneak export DRIVE"},
+	fault.Locked: {code: exitLocked,
+		hint: "wait for the other program, or wait longer for it: --lock-wait 1h"},
+	fault.Untrusted: {code: exitUntrusted},
+	fault.Older:     {code: exitOlder},
+	fault.Gone: {code: exitGone,
+		hint: "plug it in, mount it and run the same command again"},
+	fault.Failing: {code: exitGone},
+	fault.Space: {code: exitSpace, message: spaceMessage,
+		hint: "free some space there, and run the same command again"},
 	fault.Permission:  {code: exitFailed},
 	fault.Unfit:       {code: exitLeftOut},
 	fault.LeftOut:     {code: exitLeftOut},
@@ -144,7 +151,8 @@ var answers = map[fault.Class]struct {
 	fault.Interrupted: {code: exitInterrupted, message: interrupted},
 }
 
-// explain turns an error into what a person reads and a script sees. place is the argument of the command line (a drive, mostly), for the hints.
+// explain turns an error into what a person reads and a script sees. place is the argument of the
+// command line (a drive, mostly), for the hints.
 func classify(err error, place string) failure {
 	var refused *importer.RefusedError
 	if errors.As(err, &refused) && len(refused.Refused) > 0 {
@@ -185,7 +193,8 @@ func classify(err error, place string) failure {
 	return f
 }
 
-// asRoot helps against what the system forbids to an ordinary user; call.end names the flags that the command has.
+// asRoot helps against what the system forbids to an ordinary user; call.end names the flags that
+// the command has.
 const asRoot = "run it as root"
 
 func interrupted(error) string { return "interrupted" }
@@ -196,7 +205,8 @@ func spaceMessage(err error) string {
 	if !errors.As(err, &before) {
 		return fault.Text(err)
 	}
-	message := fmt.Sprintf("not enough space in %q: %s needed, %s free; %s would fit", before.Where, exactSize(before.Need), exactSize(before.Free), tally(before.Fits, "file"))
+	message := fmt.Sprintf("not enough space in %q: %s needed, %s free; %s would fit", before.Where,
+		exactSize(before.Need), exactSize(before.Free), tally(before.Fits, "file"))
 	var room *exporter.CrowdedError
 	if errors.As(err, &room) {
 		if n := room.Reclaimable(); n > 0 {

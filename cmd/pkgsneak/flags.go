@@ -22,14 +22,17 @@ import (
 	"pkgsneak/sync/requester"
 )
 
-// Every flag is declared here, once: its names, what --help says, and the field of options that it sets. A command lists the sets that it takes:
+// Every flag is declared here, once: its names, what --help says, and the field of options that it
+// sets. A command lists the sets that it takes:
 //
 //	Flags: flags(common, plan, kinds, exporting, jobs, dirs, lock),
 //
-// Everything else follows from the declaration: parsing, the check of a value, the variable PKGSNEAK_NAME, the line of --help, completion. A flag of several commands has
-// one meaning; what it sets is read from call.opt by those that take it.
+// Everything else follows from the declaration: parsing, the check of a value, the variable
+// PKGSNEAK_NAME, the line of --help, completion. A flag of several commands has one meaning; what
+// it sets is read from call.opt by those that take it.
 
-// options is a command line after its flags and variables. Each command reads the part that its flags set.
+// options is a command line after its flags and variables. Each command reads the part that its
+// flags set.
 type options struct {
 	json, quiet, noProgress bool
 	verbose                 int
@@ -77,7 +80,8 @@ type options struct {
 // defaultListen is where serve listens unless --listen names another place.
 const defaultListen = ":8080"
 
-// stateDir is where this machine keeps its keys and its state, unless --state-dir names another place.
+// stateDir is where this machine keeps its keys and its state, unless --state-dir names another
+// place.
 const stateDir = "/var/lib/pkgsneak"
 
 // serveOptions are the flags of serve alone.
@@ -100,15 +104,17 @@ func newOptions() *options {
 
 // flagDef declares a flag.
 type flagDef struct {
-	name   string
-	also   []string // other names
-	value  string   // the name of its value in --help, which tells completion what to offer; "" for a switch
+	name string
+	also []string // other names
+	// the name of its value in --help, which tells completion what to offer; "" for a switch
+	value  string
 	usage  string
 	group  group  // under which heading --help lists it; "" is the group of its set
 	shown  string // the default in --help, where it is not the value of the field
 	hidden bool
-	typed  bool                      // it answers a question, so that no variable sets it: nobody would be asked any more
-	to     func(*options) flag.Value // the fields that it sets
+	// it answers a question, so that no variable sets it: nobody would be asked any more
+	typed bool
+	to    func(*options) flag.Value // the fields that it sets
 }
 
 // group is a heading of --help.
@@ -143,16 +149,20 @@ var jsonLines = groupOutput.of(flagSet{
 })
 
 var common = groupOutput.of(append(flagSet{
-	{name: "cpuprofile", value: "FILE", usage: "write a profile of the run's CPU time for go tool pprof", hidden: true,
+	{name: "cpuprofile", value: "FILE",
+		usage: "write a profile of the run's CPU time for go tool pprof", hidden: true,
 		to: func(o *options) flag.Value { return text{&o.cpuProfile} }},
-	{name: "memprofile", value: "FILE", usage: "write a profile of what the run allocated for go tool pprof", hidden: true,
+	{name: "memprofile", value: "FILE",
+		usage: "write a profile of what the run allocated for go tool pprof", hidden: true,
 		to: func(o *options) flag.Value { return text{&o.memProfile} }},
-	{name: "verbose", also: []string{"v"}, usage: "list each file that is copied, removed or left out; -vv: also what confines the process",
-		to: func(o *options) flag.Value { return loudness{&o.verbose} }},
+	{name: "verbose", also: []string{"v"},
+		usage: "list each file that is copied, removed or left out; -vv: also what confines the process",
+		to:    func(o *options) flag.Value { return loudness{&o.verbose} }},
 	{name: "quiet", also: []string{"q"}, usage: "print only errors and warnings",
 		to: func(o *options) flag.Value { return toggle{&o.quiet} }},
-	{name: "state-dir", group: groupWhere, value: "DIR", usage: "keys and state of this machine", shown: stateDir,
-		to: func(o *options) flag.Value { return text{&o.stateDir} }},
+	{name: "state-dir", group: groupWhere, value: "DIR", usage: "keys and state of this machine",
+		shown: stateDir,
+		to:    func(o *options) flag.Value { return text{&o.stateDir} }},
 }, jsonLines...))
 
 var noProgress = groupOutput.of(flagSet{
@@ -161,7 +171,8 @@ var noProgress = groupOutput.of(flagSet{
 })
 
 var pretend = groupHow.of(flagSet{
-	{name: "pretend", also: []string{"p", "dry-run"}, usage: "show what would be done, and do nothing",
+	{name: "pretend", also: []string{"p", "dry-run"},
+		usage: "show what would be done, and do nothing",
 		to: func(o *options) flag.Value {
 			return toggle{&o.pretend, &o.export.Pretend, &o.imports.Pretend, &o.request.Pretend}
 		}},
@@ -178,27 +189,36 @@ var yes = groupHow.of(flagSet{
 })
 
 var unsigned = groupHow.of(flagSet{
-	{name: "unsigned", usage: "take an origin, too, of which nothing validly signed tells what belongs to it", typed: true,
-		to: func(o *options) flag.Value { return toggle{&o.unsigned} }},
+	{name: "unsigned",
+		usage: "take an origin, too, of which nothing validly signed tells what belongs to it",
+		typed: true,
+		to:    func(o *options) flag.Value { return toggle{&o.unsigned} }},
 })
 
 var kindsLeft = groupWhat.of(flagSet{
 	{name: "no-packages", usage: "leave binary packages alone",
-		to: func(o *options) flag.Value { return toggle{&o.export.NoPackages, &o.imports.NoPackages} }},
+		to: func(o *options) flag.Value {
+			return toggle{&o.export.NoPackages, &o.imports.NoPackages}
+		}},
 	{name: "no-distfiles", usage: "leave distfiles alone",
-		to: func(o *options) flag.Value { return toggle{&o.export.NoDistfiles, &o.imports.NoDistfiles} }},
+		to: func(o *options) flag.Value {
+			return toggle{&o.export.NoDistfiles, &o.imports.NoDistfiles}
+		}},
 })
 
 // carriedRepos says which ebuild repositories travel.
 var carriedRepos = groupWhat.of(flagSet{
-	{name: "repos", value: "LIST", usage: "ebuild repositories, with commas between; none: leave them alone", shown: "all",
+	{name: "repos", value: "LIST",
+		usage: "ebuild repositories, with commas between; none: leave them alone", shown: "all",
 		to: func(o *options) flag.Value { return text{&o.export.Repos, &o.imports.Repos} }},
 })
 
 // takingRepos says whose ebuild repositories an import may take the place of.
 var takingRepos = groupWhat.of(flagSet{
-	{name: "adopt-repo", value: "LIST", usage: "let the drive's repository take the place of this machine's own, which is kept", typed: true,
-		to: func(o *options) flag.Value { return text{&o.imports.AdoptRepos} }},
+	{name: "adopt-repo", value: "LIST",
+		usage: "let the drive's repository take the place of this machine's own, which is kept",
+		typed: true,
+		to:    func(o *options) flag.Value { return text{&o.imports.AdoptRepos} }},
 	{name: "repos-only", usage: "bring ebuild repositories and nothing else",
 		to: func(o *options) flag.Value {
 			return toggle{&o.imports.ReposOnly}
@@ -207,54 +227,68 @@ var takingRepos = groupWhat.of(flagSet{
 
 // exporting says how to export, with or without a person to ask.
 var exporting = groupHow.of(flagSet{
-	{name: "name", group: groupWhat, value: "NAME", usage: "what this origin is called on the drive (its last name, else this host's)",
-		to: func(o *options) flag.Value { return originName{&o.export.Name} }},
+	{name: "name", group: groupWhat, value: "NAME",
+		usage: "what this origin is called on the drive (its last name, else this host's)",
+		to:    func(o *options) flag.Value { return originName{&o.export.Name} }},
 	{name: "any-directory", group: groupWhere, usage: "DRIVE may be an ordinary directory",
 		to: func(o *options) flag.Value { return toggle{&o.export.AnyDirectory} }},
-	{name: "no-read-back", usage: "do not compare the drive with what was written, nor test the capacity of a new one",
-		to: func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
+	{name: "no-read-back",
+		usage: "do not compare the drive with what was written, nor test the capacity of a new one",
+		to:    func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
 })
 
 // requesting says what a request tells, and where it is written.
 var requesting = groupWhat.of(flagSet{
-	{name: "name", value: "NAME", usage: "what this client is called (its last name, else this host's)",
-		to: func(o *options) flag.Value { return originName{&o.request.Name} }},
+	{name: "name", value: "NAME",
+		usage: "what this client is called (its last name, else this host's)",
+		to:    func(o *options) flag.Value { return originName{&o.request.Name} }},
 	{name: "minimal", usage: "tell neither the installed packages nor settings",
 		to: func(o *options) flag.Value { return toggle{&o.request.Minimal} }},
-	{name: "file", value: "FILE", usage: "write a tar archive instead, to be unpacked on a drive", typed: true,
-		to: func(o *options) flag.Value { return text{&o.request.File} }},
+	{name: "file", value: "FILE", usage: "write a tar archive instead, to be unpacked on a drive",
+		typed: true,
+		to:    func(o *options) flag.Value { return text{&o.request.File} }},
 })
 
 // answering says for whom a drive is that cannot hold everything.
 var answering = groupWhat.of(flagSet{
-	{name: "for", value: "CLIENT", usage: "only what this client needs, by the name that it has here (pkgsneak clients)",
-		to: func(o *options) flag.Value { return text{&o.export.For} }},
+	{name: "for", value: "CLIENT",
+		usage: "only what this client needs, by the name that it has here (pkgsneak clients)",
+		to:    func(o *options) flag.Value { return text{&o.export.For} }},
 	{name: "again", usage: "carry again what is on its way to a client on another drive",
 		to: func(o *options) flag.Value { return toggle{&o.export.Again} }},
-	{name: "keep-requests", usage: "leave the clients' lists of installed packages on the drive as they are",
-		to: func(o *options) flag.Value { return toggle{&o.export.KeepRequests} }},
+	{name: "keep-requests",
+		usage: "leave the clients' lists of installed packages on the drive as they are",
+		to:    func(o *options) flag.Value { return toggle{&o.export.KeepRequests} }},
 })
 
 // receipt is for what was imported from a medium to which nothing can be written.
 var receipt = groupWhat.of(flagSet{
-	{name: "receipt", usage: "print a code of 16 symbols of the last import, for pkgsneak clients on the host", typed: true,
-		to: func(o *options) flag.Value { return toggle{&o.receipt} }},
+	{name: "receipt",
+		usage: "print a code of 16 symbols of the last import, for pkgsneak clients on the host",
+		typed: true,
+		to:    func(o *options) flag.Value { return toggle{&o.receipt} }},
 })
 
 // typing is for receipts that people carry.
 var typing = groupWhat.of(flagSet{
-	{name: "code", value: "CODE", usage: "take the receipt that pkgsneak status --receipt printed on the client", typed: true,
+	{name: "code", value: "CODE",
+		usage: "take the receipt that pkgsneak status --receipt printed on the client", typed: true,
 		to: func(o *options) flag.Value { return text{&o.code} }},
 })
 
 var acceptClock = groupHow.of(flagSet{
-	{name: "accept-clock", usage: "the clock is right, whatever times are remembered here", typed: true,
-		to: func(o *options) flag.Value { return toggle{&o.export.AcceptClock, &o.imports.AcceptClock} }},
+	{name: "accept-clock", usage: "the clock is right, whatever times are remembered here",
+		typed: true,
+		to: func(o *options) flag.Value {
+			return toggle{&o.export.AcceptClock, &o.imports.AcceptClock}
+		}},
 })
 
 var shrink = groupHow.of(flagSet{
 	{name: "allow-shrink", usage: "allow removing more than half of an origin's packages",
-		to: func(o *options) flag.Value { return toggle{&o.export.AllowShrink, &o.imports.AllowShrink} }},
+		to: func(o *options) flag.Value {
+			return toggle{&o.export.AllowShrink, &o.imports.AllowShrink}
+		}},
 })
 
 var repair = groupWhat.of(flagSet{
@@ -267,29 +301,36 @@ var oneOrigin = groupWhat.of(flagSet{
 		to: func(o *options) flag.Value { return text{&o.imports.Origin, &o.verify.Origin} }},
 })
 
-// fitting says which packages are let in that do not fit this machine, and which are left out that do.
+// fitting says which packages are let in that do not fit this machine, and which are left out that
+// do.
 var fitting = groupWhat.of(flagSet{
 	{name: "any-arch", usage: "take packages for another machine too (ARCH, CHOST)",
 		to: func(o *options) flag.Value { return toggle{&o.imports.AnyArch} }},
 	{name: "any-cpu", usage: "take packages for a CPU with more than this one has too",
 		to: func(o *options) flag.Value { return toggle{&o.imports.AnyCPU} }},
-	{name: "respect-use", usage: "let the line to type leave out packages with other USE than this machine sets",
-		to: func(o *options) flag.Value { return toggle{&o.imports.RespectUse} }},
+	{name: "respect-use",
+		usage: "let the line to type leave out packages with other USE than this machine sets",
+		to:    func(o *options) flag.Value { return toggle{&o.imports.RespectUse} }},
 })
 
 var excluding = groupOutput.of(flagSet{
-	{name: "exclude-file", value: "FILE", usage: "write the names that the line to type excludes to FILE, which the line then reads",
-		to: func(o *options) flag.Value { return text{&o.imports.ExcludeFile, &o.doctor.ExcludeFile} }},
+	{name: "exclude-file", value: "FILE",
+		usage: "write the names that the line to type excludes to FILE, which the line then reads",
+		to: func(o *options) flag.Value {
+			return text{&o.imports.ExcludeFile, &o.doctor.ExcludeFile}
+		}},
 })
 
 // importing says what an import may do to what is here.
 var importing = groupWhat.of(flagSet{
-	{name: "prune", usage: "remove what came from an origin that no longer has it; local files stay",
-		to: func(o *options) flag.Value { return toggle{&o.imports.Prune} }},
+	{name: "prune",
+		usage: "remove what came from an origin that no longer has it; local files stay",
+		to:    func(o *options) flag.Value { return toggle{&o.imports.Prune} }},
 	{name: "replace", usage: "let a distfile of the drive replace a different one that is here",
 		to: func(o *options) flag.Value { return toggle{&o.imports.Replace} }},
-	{name: "no-undo", usage: "do not keep what is replaced or removed: \"pkgsneak undo\" cannot take the import back",
-		to: func(o *options) flag.Value { return toggle{&o.imports.NoUndo} }},
+	{name: "no-undo",
+		usage: "do not keep what is replaced or removed: \"pkgsneak undo\" cannot take the import back",
+		to:    func(o *options) flag.Value { return toggle{&o.imports.NoUndo} }},
 	{name: "check", usage: "unpack and look through packages that the build host vouches for too",
 		to: func(o *options) flag.Value { return toggle{&o.imports.Check} }},
 })
@@ -301,22 +342,27 @@ var older = groupHow.of(flagSet{
 
 // guards say which good signatures are not accepted.
 var guards = groupHow.of(flagSet{
-	{name: "max-age", value: "AGE", usage: "refuse what was signed longer ago, 30d or 12h for instance",
-		to: func(o *options) flag.Value { return age{&o.imports.MaxAge} }},
+	{name: "max-age", value: "AGE",
+		usage: "refuse what was signed longer ago, 30d or 12h for instance",
+		to:    func(o *options) flag.Value { return age{&o.imports.MaxAge} }},
 })
 
 // accepting answers what an import asks about a signature: with nobody there, no is the answer.
 var accepting = groupHow.of(flagSet{
-	{name: "accept-future", usage: "import a generation from more than a year in the future", typed: true,
-		to: func(o *options) flag.Value { return toggle{&o.imports.AcceptFuture} }},
-	{name: "accept-rotation", usage: "trust the new key that a trusted one introduces, in its place", typed: true,
+	{name: "accept-future", usage: "import a generation from more than a year in the future",
+		typed: true,
+		to:    func(o *options) flag.Value { return toggle{&o.imports.AcceptFuture} }},
+	{name: "accept-rotation",
+		usage: "trust the new key that a trusted one introduces, in its place", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.imports.AcceptRotation} }},
 })
 
 var jobs = groupHow.of(flagSet{
-	{name: "jobs", also: []string{"j"}, value: "N", usage: "files worked on at a time (default: chosen to suit disks and CPUs)",
+	{name: "jobs", also: []string{"j"}, value: "N",
+		usage: "files worked on at a time (default: chosen to suit disks and CPUs)",
 		to: func(o *options) flag.Value {
-			return whole{1, 1024, []*int{&o.export.Workers, &o.imports.Workers, &o.index.Workers, &o.verify.Workers}}
+			return whole{1, 1024, []*int{&o.export.Workers, &o.imports.Workers, &o.index.Workers,
+				&o.verify.Workers}}
 		}},
 })
 
@@ -325,8 +371,9 @@ var dirs = groupWhere.of(flagSet{
 		to: func(o *options) flag.Value { return text{&o.pkgdir} }},
 	{name: "distdir", value: "DIR", usage: "distfiles; else as Portage is configured",
 		to: func(o *options) flag.Value { return text{&o.distdir} }},
-	{name: "portageq", group: groupHow, usage: "ask portageq for the settings, which takes a second, instead of reading the files",
-		to: func(o *options) flag.Value { return toggle{&o.portageq} }},
+	{name: "portageq", group: groupHow,
+		usage: "ask portageq for the settings, which takes a second, instead of reading the files",
+		to:    func(o *options) flag.Value { return toggle{&o.portageq} }},
 })
 
 var lock = groupHow.of(flagSet{
@@ -346,10 +393,12 @@ var examining = groupWhat.of(flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.host} }},
 	{name: "client", usage: "examine this machine as one that imports",
 		to: func(o *options) flag.Value { return toggle{&o.client} }},
-	{name: "portage", group: groupHow, usage: "ask emerge itself about the line to type (-p, as the user portage; 3 to 30 seconds)",
-		to: func(o *options) flag.Value { return toggle{&o.doctor.Portage} }},
-	{name: "deep", group: groupHow, usage: "read the compiler flags of every package on the drive, not of some",
-		to: func(o *options) flag.Value { return toggle{&o.doctor.Deep} }},
+	{name: "portage", group: groupHow,
+		usage: "ask emerge itself about the line to type (-p, as the user portage; 3 to 30 seconds)",
+		to:    func(o *options) flag.Value { return toggle{&o.doctor.Portage} }},
+	{name: "deep", group: groupHow,
+		usage: "read the compiler flags of every package on the drive, not of some",
+		to:    func(o *options) flag.Value { return toggle{&o.doctor.Deep} }},
 	{name: "explain", usage: "explain why a topic matters; without a topic, list them",
 		to: func(o *options) flag.Value { return toggle{&o.explain} }},
 	{name: "ignore", value: "TOPICS", usage: "topics that are not reported, separated by commas",
@@ -357,15 +406,18 @@ var examining = groupWhat.of(flagSet{
 })
 
 var autoMode = groupHow.of(flagSet{
-	{name: "auto", value: "ROLE", usage: "export, import or both: what this machine does with a drive that is plugged in",
-		to: func(o *options) flag.Value { return text{&o.autoMode} }},
+	{name: "auto", value: "ROLE",
+		usage: "export, import or both: what this machine does with a drive that is plugged in",
+		to:    func(o *options) flag.Value { return text{&o.autoMode} }},
 })
 
 var plugged = groupHow.of(flagSet{
-	{name: "label", group: groupWhat, value: "LABEL", usage: "export to a drive without a tree if it has this label", shown: auto.DefaultLabel,
+	{name: "label", group: groupWhat, value: "LABEL",
+		usage: "export to a drive without a tree if it has this label", shown: auto.DefaultLabel,
 		to: func(o *options) flag.Value { return text{&o.auto.Label} }},
-	{name: "on-done", value: "COMMAND", usage: "run by /bin/sh at the end, with the result as JSON on its standard input",
-		to: func(o *options) flag.Value { return text{&o.auto.Hook} }},
+	{name: "on-done", value: "COMMAND",
+		usage: "run by /bin/sh at the end, with the result as JSON on its standard input",
+		to:    func(o *options) flag.Value { return text{&o.auto.Hook} }},
 	{name: "request", usage: "after an import, write to the drive what this machine has and lacks",
 		to: func(o *options) flag.Value { return toggle{&o.auto.Request} }},
 	{name: "result-file", usage: "leave a text on the drive that tells the result",
@@ -374,21 +426,25 @@ var plugged = groupHow.of(flagSet{
 
 // installing is for the commands that a system can start by itself.
 var installing = groupWhere.of(flagSet{
-	{name: "install", group: groupWhat, usage: "install the files that make the system start it: udev rule, units, scripts, settings",
-		to: func(o *options) flag.Value { return toggle{&o.install} }},
+	{name: "install", group: groupWhat,
+		usage: "install the files that make the system start it: udev rule, units, scripts, settings",
+		to:    func(o *options) flag.Value { return toggle{&o.install} }},
 	{name: "uninstall", group: groupWhat, usage: "remove them",
 		to: func(o *options) flag.Value { return toggle{&o.uninstall} }},
 	{name: "root", value: "DIR", usage: "install below this directory, for packagers",
 		to: func(o *options) flag.Value { return text{&o.root} }},
-	{name: "packaged", usage: "with --root: a package's places (/usr/lib/udev, /usr/lib/systemd), not /etc",
-		to: func(o *options) flag.Value { return toggle{&o.packaged} }},
-	{name: "force", group: groupHow, also: []string{"f"}, usage: "with --install: overwrite files that were changed here, too",
-		to: func(o *options) flag.Value { return toggle{&o.force} }},
+	{name: "packaged",
+		usage: "with --root: a package's places (/usr/lib/udev, /usr/lib/systemd), not /etc",
+		to:    func(o *options) flag.Value { return toggle{&o.packaged} }},
+	{name: "force", group: groupHow, also: []string{"f"},
+		usage: "with --install: overwrite files that were changed here, too",
+		to:    func(o *options) flag.Value { return toggle{&o.force} }},
 })
 
 var watching = groupHow.of(flagSet{
-	{name: "watch", group: groupWhere, value: "DRIVE", usage: "where the drive is mounted, if there is no argument",
-		to: func(o *options) flag.Value { return text{&o.watchedDrive} }},
+	{name: "watch", group: groupWhere, value: "DRIVE",
+		usage: "where the drive is mounted, if there is no argument",
+		to:    func(o *options) flag.Value { return text{&o.watchedDrive} }},
 	{name: "once", usage: "end after the first export",
 		to: func(o *options) flag.Value { return toggle{&o.watch.Once} }},
 	{name: "settle", value: "TIME", usage: "export when nothing has changed for so long",
@@ -396,18 +452,24 @@ var watching = groupHow.of(flagSet{
 })
 
 var serving = groupHow.of(flagSet{
-	{name: "listen", group: groupWhere, value: "ADDRESS", usage: "address and port", shown: defaultListen,
-		to: func(o *options) flag.Value { return text{&o.serve.listen} }},
-	{name: "prefix", group: groupWhere, value: "PATH", usage: "path in front of all others, /funtoo for instance",
-		to: func(o *options) flag.Value { return text{&o.serve.prefix} }},
+	{name: "listen", group: groupWhere, value: "ADDRESS", usage: "address and port",
+		shown: defaultListen,
+		to:    func(o *options) flag.Value { return text{&o.serve.listen} }},
+	{name: "prefix", group: groupWhere, value: "PATH",
+		usage: "path in front of all others, /funtoo for instance",
+		to:    func(o *options) flag.Value { return text{&o.serve.prefix} }},
 	{name: "tls-cert", value: "FILE", usage: "certificate for HTTPS, a PEM file",
 		to: func(o *options) flag.Value { return text{&o.serve.tlsCert} }},
 	{name: "tls-key", value: "FILE", usage: "its key, a PEM file",
 		to: func(o *options) flag.Value { return text{&o.serve.tlsKey} }},
-	{name: "untrusted", group: groupWhat, usage: "serve origins whose key is not trusted here as well; the pages mark them",
-		to: func(o *options) flag.Value { return toggle{&o.serve.untrusted} }},
-	{name: "max-connections", value: "N", usage: "how many at a time (1024, less where few files may be open)",
-		to: func(o *options) flag.Value { return whole{1, 1 << 20, []*int{&o.serve.maxConnections}} }},
+	{name: "untrusted", group: groupWhat,
+		usage: "serve origins whose key is not trusted here as well; the pages mark them",
+		to:    func(o *options) flag.Value { return toggle{&o.serve.untrusted} }},
+	{name: "max-connections", value: "N",
+		usage: "how many at a time (1024, less where few files may be open)",
+		to: func(o *options) flag.Value {
+			return whole{1, 1 << 20, []*int{&o.serve.maxConnections}}
+		}},
 	{name: "stall", value: "TIME", usage: "drop a client that takes nothing for so long",
 		to: func(o *options) flag.Value { return span{&o.serve.stall} }},
 	{name: "grace", value: "TIME", usage: "how long downloads may go on after the stop",
@@ -425,31 +487,40 @@ var newKey = groupWhat.of(flagSet{
 })
 
 var newName = groupWhat.of(flagSet{
-	{name: "name", value: "NAME", usage: "the new name of the origin (the old one with a number behind)",
-		to: func(o *options) flag.Value { return originName{&o.keyName} }},
+	{name: "name", value: "NAME",
+		usage: "the new name of the origin (the old one with a number behind)",
+		to:    func(o *options) flag.Value { return originName{&o.keyName} }},
 })
 
 var revoking = groupHow.of(flagSet{
-	{name: "revoke", usage: "the old key may be in wrong hands: it is revoked, and introduces nobody", typed: true,
-		to: func(o *options) flag.Value { return toggle{&o.revoke} }},
+	{name: "revoke",
+		usage: "the old key may be in wrong hands: it is revoked, and introduces nobody",
+		typed: true,
+		to:    func(o *options) flag.Value { return toggle{&o.revoke} }},
 })
 
 var trusting = groupHow.of(flagSet{
-	{name: "fingerprint", group: groupWhat, value: "FPR", usage: "trust the key with this fingerprint, without a question",
-		to: func(o *options) flag.Value { return fingerprint{&o.fingerprint} }},
-	{name: "replaces", value: "FPR", usage: "the key takes the place of this one, which is trusted no longer", typed: true,
+	{name: "fingerprint", group: groupWhat, value: "FPR",
+		usage: "trust the key with this fingerprint, without a question",
+		to:    func(o *options) flag.Value { return fingerprint{&o.fingerprint} }},
+	{name: "replaces", value: "FPR",
+		usage: "the key takes the place of this one, which is trusted no longer", typed: true,
 		to: func(o *options) flag.Value { return fingerprint{&o.replaces} }},
-	{name: "never", usage: "never import what the key signs, and do not report it as left out", typed: true,
-		to: func(o *options) flag.Value { return toggle{&o.never} }},
+	{name: "never", usage: "never import what the key signs, and do not report it as left out",
+		typed: true,
+		to:    func(o *options) flag.Value { return toggle{&o.never} }},
 })
 
 var retiring = groupHow.of(flagSet{
-	{name: "retire", usage: "the key that is there signs no longer, and is kept with the former ones", typed: true,
-		to: func(o *options) flag.Value { return toggle{&o.retire} }},
+	{name: "retire",
+		usage: "the key that is there signs no longer, and is kept with the former ones",
+		typed: true,
+		to:    func(o *options) flag.Value { return toggle{&o.retire} }},
 })
 
 // The sets of auto, which its worker takes too. A clock is believed by a person only, once.
-var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, fitting, shrink, guards, jobs, dirs, lock}
+var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, fitting, shrink, guards,
+	jobs, dirs, lock}
 
 // flags gives the flags of a command.
 func flags(sets ...flagSet) []cli.Flag {
@@ -518,7 +589,8 @@ func variable(flag string) string {
 	return ownPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// read gives the options of a command: each flag has the value of the command line, else that of its variable.
+// read gives the options of a command: each flag has the value of the command line, else that of
+// its variable.
 func read(c *cli.Context, v variables) (*options, error) {
 	o := newOptions()
 	for _, f := range c.Command.Flags {
@@ -531,7 +603,8 @@ func read(c *cli.Context, v variables) (*options, error) {
 			continue
 		}
 		if err := d.to(o).Set(value); err != nil {
-			return nil, usageErrorf("%s from %s: %w", variable(d.name), source, err) // parseArgs has checked the command line's
+			// parseArgs has checked the command line's
+			return nil, usageErrorf("%s from %s: %w", variable(d.name), source, err)
 		}
 	}
 	return o, nil
@@ -551,7 +624,8 @@ func (d declared) given(c *cli.Context, v variables) (value, source string) {
 	return "", ""
 }
 
-// The kinds of values. Each sets all of its fields to the same, and checks what it is given: the errors name no flag.
+// The kinds of values. Each sets all of its fields to the same, and checks what it is given: the
+// errors name no flag.
 
 // toggle is a switch.
 type toggle []*bool
@@ -590,7 +664,8 @@ func (l loudness) String() string {
 	return strconv.Itoa(*l.times)
 }
 
-// Set implements flag.Value: a digit is how many times, which is how cli copies a value to the flag's other name; a yes is one time more.
+// Set implements flag.Value: a digit is how many times, which is how cli copies a value to the
+// flag's other name; a yes is one time more.
 func (l loudness) Set(s string) error {
 	if len(s) == 1 && s >= "0" && s <= "2" {
 		*l.times = int(s[0] - '0')

@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// The bounds of a page's width in columns: wider lines are hard to read, and on a narrower terminal it
-// breaks them itself.
+// The bounds of a page's width in columns: wider lines are hard to read, and on a narrower terminal
+// it breaks them itself.
 const (
 	narrowest = 40
 	widest    = 80
@@ -78,8 +78,9 @@ func rootHelp(app *cli.App, width int) string {
 		p.hanging(fmt.Sprintf("  %3d  ", e.code), 7, e.text)
 	}
 	p.line("")
-	p.paragraph(0, "Flags stand before or after the arguments. Each but those that answer a question has a variable, which the environment or "+
-		confFile+" may set: --state-dir is "+variable("state-dir")+".")
+	p.paragraph(0,
+		"Flags stand before or after the arguments. Each but those that answer a question has a variable, which the environment or "+
+			confFile+" may set: --state-dir is "+variable("state-dir")+".")
 	return p.text()
 }
 
@@ -134,8 +135,8 @@ func (p *page) paragraph(indent int, text string) {
 	p.hanging(strings.Repeat(" ", indent), indent, text)
 }
 
-// hanging is a text behind a beginning; its further lines are indented. A word that is wider than the
-// page stands on a line of its own, whole: it may be a path.
+// hanging is a text behind a beginning; its further lines are indented. A word that is wider than
+// the page stands on a line of its own, whole: it may be a path.
 func (p *page) hanging(start string, indent int, text string) {
 	line, empty := start, true
 	for _, word := range strings.Fields(text) {
@@ -151,7 +152,8 @@ func (p *page) hanging(start string, indent int, text string) {
 	p.line(line)
 }
 
-// The columns in which a row's text begins: beside the name, and below one that is too long for that.
+// The columns in which a row's text begins: beside the name, and below one that is too long for
+// that.
 const (
 	besideName = 29
 	belowName  = 8

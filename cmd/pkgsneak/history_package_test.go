@@ -28,7 +28,8 @@ func payloadFor(key string, r *rand.Rand) []byte {
 	}
 	category, name := path.Split(file)
 	category, _, _ = strings.Cut(category, "/")
-	metadata := [][2]string{{"CATEGORY", category}, {"SLOT", "0"}, {"EAPI", "8"}, {"KEYWORDS", "amd64"}, {"BUILD_TIME", fmt.Sprint(historiesBegin - r.IntN(10_000_000))},
+	metadata := [][2]string{{"CATEGORY", category}, {"SLOT", "0"}, {"EAPI", "8"},
+		{"KEYWORDS", "amd64"}, {"BUILD_TIME", fmt.Sprint(historiesBegin - r.IntN(10_000_000))},
 		{"repository", "gentoo"}, {"CHOST", "x86_64-pc-linux-gnu"}}
 	if pf, classic := strings.CutSuffix(name, ".tbz2"); classic {
 		return xpakOf(append(metadata, [2]string{"PF", pf}), imageOf(pf, data))
@@ -50,7 +51,8 @@ func tarOf(files ...[2]string) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, f := range files {
-		must(w.WriteHeader(&tar.Header{Name: f[0], Mode: 0o644, Size: int64(len(f[1])), Format: tar.FormatGNU}))
+		must(w.WriteHeader(&tar.Header{Name: f[0], Mode: 0o644, Size: int64(len(f[1])),
+			Format: tar.FormatGNU}))
 		_, err := w.Write([]byte(f[1]))
 		must(err)
 	}
@@ -73,7 +75,8 @@ func imageOf(name string, data []byte) []byte {
 	return tarOf([2]string{"./usr/share/" + name, string(data)})
 }
 
-// xpakOf makes a package in Portage's older format: the compressed image, then the metadata (man 5 xpak).
+// xpakOf makes a package in Portage's older format: the compressed image, then the metadata (man 5
+// xpak).
 func xpakOf(metadata [][2]string, image []byte) []byte {
 	var file bytes.Buffer
 	z := gzip.NewWriter(&file)
@@ -102,15 +105,18 @@ func gpkgOf(prefix string, metadata [][2]string, image []byte) []byte {
 	for _, kv := range metadata {
 		files = append(files, [2]string{"metadata/" + kv[0], kv[1] + "\n"})
 	}
-	members := [][2]string{{"gpkg-1", ""}, {"metadata.tar.zst", string(zstdOf(tarOf(files...)))}, {"image.tar.zst", string(zstdOf(image))}}
+	members := [][2]string{{"gpkg-1", ""}, {"metadata.tar.zst", string(zstdOf(tarOf(files...)))},
+		{"image.tar.zst", string(zstdOf(image))}}
 	manifest := ""
 	for i, m := range members {
-		manifest += fmt.Sprintf("DATA %s %d SHA512 %x BLAKE2B %x\n", m[0], len(m[1]), sha512.Sum512([]byte(m[1])), blake2b.Sum512([]byte(m[1])))
+		manifest += fmt.Sprintf("DATA %s %d SHA512 %x BLAKE2B %x\n", m[0], len(m[1]),
+			sha512.Sum512([]byte(m[1])), blake2b.Sum512([]byte(m[1])))
 		members[i][0] = prefix + "/" + m[0]
 	}
 	return tarOf(append(members, [2]string{prefix + "/Manifest", manifest})...)
 }
 
-var zstdWriter, _ = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)) // no option of it can be wrong
+// no option of it can be wrong
+var zstdWriter, _ = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 
 func zstdOf(data []byte) []byte { return zstdWriter.EncodeAll(data, nil) }

@@ -15,12 +15,14 @@ import (
 
 // Steps of histories that need more than a command.
 
-// leave lets another machine take the place of a build host, with another name and another key: what the one before has exported stays on the drives.
+// leave lets another machine take the place of a build host, with another name and another key:
+// what the one before has exported stays on the drives.
 func (w *world) leave(h *computer) {
 	if h.lives != nil {
 		return
 	}
-	w.gone = append(w.gone, &computer{name: h.name, root: h.root, key: h.key, has: maps.Clone(h.has)})
+	w.gone = append(w.gone, &computer{name: h.name, root: h.root, key: h.key,
+		has: maps.Clone(h.has)})
 	w.clear(h.root)
 	for _, dir := range []string{filepath.Join(h.root, "etc/portage"), h.pkgdir(), h.distdir()} {
 		w.check(os.MkdirAll(dir, 0o755))
@@ -54,7 +56,8 @@ func (w *world) trustReplaces(c, h *computer) {
 	}
 	file := filepath.Join(w.dir, "key.asc")
 	w.check(os.WriteFile(file, []byte(armor.out), 0o644))
-	if w.run(c, "trust", file, "--fingerprint", h.key, "--replaces", h.keys[len(h.keys)-2]).code == exitDone {
+	if w.run(c, "trust", file, "--fingerprint", h.key, "--replaces",
+		h.keys[len(h.keys)-2]).code == exitDone {
 		delete(c.never, h.key)
 	}
 }
@@ -66,7 +69,10 @@ func (w *world) forget(h *computer, d *usbDrive, s step, r *rand.Rand) error {
 		return nil
 	}
 	w.check(err)
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !e.IsDir() || e.Name() == "keys" || e.Name() == "clients" })
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		return !e.IsDir() ||
+			e.Name() == "keys" || e.Name() == "clients"
+	})
 	if len(entries) == 0 {
 		return nil
 	}
@@ -76,7 +82,8 @@ func (w *world) forget(h *computer, d *usbDrive, s step, r *rand.Rand) error {
 		w.check(err)
 		sums := map[string]string{}
 		for _, f := range files {
-			if !strings.HasPrefix(f.path, "pkgsneak/"+dir+"/") && !strings.HasPrefix(f.path, "pkgsneak/.") {
+			if !strings.HasPrefix(f.path, "pkgsneak/"+dir+"/") &&
+				!strings.HasPrefix(f.path, "pkgsneak/.") {
 				sums[f.path] = f.sum
 			}
 		}
@@ -86,7 +93,8 @@ func (w *world) forget(h *computer, d *usbDrive, s step, r *rand.Rand) error {
 	res := w.runWithFate(h, d.root, s, []string{"forget", dir, d.root, "--yes", "--no-progress"})
 	delete(before, "ballast")
 	if after := others(); !maps.Equal(before, after) {
-		return &broken{promiseOthers, fmt.Sprintf("forget %s: %v is now %v", dir, slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))}
+		return &broken{promiseOthers, fmt.Sprintf("forget %s: %v is now %v", dir,
+			slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))}
 	}
 	maps.DeleteFunc(d.carries, func(id string, _ content) bool {
 		_, name, _ := strings.Cut(id, " ")
@@ -95,7 +103,8 @@ func (w *world) forget(h *computer, d *usbDrive, s step, r *rand.Rand) error {
 	return res.sane()
 }
 
-// copyOwn gives a client a file of its own that has the very bytes of a host's, before any import brought them.
+// copyOwn gives a client a file of its own that has the very bytes of a host's, before any import
+// brought them.
 func (w *world) copyOwn(c, h *computer, r *rand.Rand) {
 	keys := slices.Sorted(maps.Keys(h.has))
 	if len(keys) == 0 {
@@ -103,20 +112,23 @@ func (w *world) copyOwn(c, h *computer, r *rand.Rand) {
 	}
 	key := keys[r.IntN(len(keys))]
 	name := c.file(key)
-	if _, err := os.Lstat(name); err == nil || c.came[h.has[key]] || strings.Contains(key, "shared") {
+	if _, err := os.Lstat(name); err == nil || c.came[h.has[key]] ||
+		strings.Contains(key, "shared") {
 		return
 	}
 	data, err := os.ReadFile(h.file(key))
 	w.check(err)
-	fmt.Fprintf(&w.story, "%s: %s is brought by hand from %s, %s\n", c.name, key, h.name, h.has[key][:8])
+	fmt.Fprintf(&w.story, "%s: %s is brought by hand from %s, %s\n", c.name, key, h.name,
+		h.has[key][:8])
 	w.check(os.MkdirAll(filepath.Dir(name), 0o755))
 	w.check(os.WriteFile(name, data, 0o644))
 	c.has[key] = h.has[key]
 	c.dirty[strings.TrimPrefix(key, "p/")] = true
 }
 
-// importsTwice lets two imports meet in one PKGDIR and DISTDIR, with a state directory each: in the middle of the first one, at an event of its own, the second comes, a
-// process that does not wait and can be killed. Either it finds the directories locked, or it does all of its work.
+// importsTwice lets two imports meet in one PKGDIR and DISTDIR, with a state directory each: in the
+// middle of the first one, at an event of its own, the second comes, a process that does not wait
+// and can be killed. Either it finds the directories locked, or it does all of its work.
 func (w *world) importsTwice(c *computer, d *usbDrive, s step) error {
 	other := filepath.Join(c.root, "var/lib/other")
 	if _, err := os.Stat(other); err != nil {
@@ -132,7 +144,8 @@ func (w *world) importsTwice(c *computer, d *usbDrive, s step) error {
 		}
 	}
 	w.fated = false
-	res := w.runIn(context.Background(), c, meet, nil, append([]string{"import", "--no-progress", "-v", d.root}, strings.Fields(s.Flags)...))
+	res := w.runIn(context.Background(), c, meet, nil,
+		append([]string{"import", "--no-progress", "-v", d.root}, strings.Fields(s.Flags)...))
 	if events < at {
 		second = w.importBeside(c, other, d, s)
 	}
@@ -140,7 +153,8 @@ func (w *world) importsTwice(c *computer, d *usbDrive, s step) error {
 }
 
 func (w *world) importBeside(c *computer, state string, d *usbDrive, s step) result {
-	words := []string{"import", "--no-progress", "-v", d.root, "--state-dir", state, "--lock-wait", "1ms"}
+	words := []string{"import", "--no-progress", "-v", d.root, "--state-dir", state,
+		"--lock-wait", "1ms"}
 	cmd := exec.Command(w.program, words...)
 	cmd.Dir, cmd.Env = w.dir, w.environment(c)
 	if s.Fate == "kill" {
@@ -155,6 +169,7 @@ func (w *world) importBeside(c *computer, state string, d *usbDrive, s step) res
 	} else {
 		w.check(err)
 	}
-	fmt.Fprintf(&w.story, "%s$ pkgsneak %s\n%s  -> %d\n", c.name, strings.Join(words, " "), out, code)
+	fmt.Fprintf(&w.story, "%s$ pkgsneak %s\n%s  -> %d\n", c.name,
+		strings.Join(words, " "), out, code)
 	return result{words, code, string(out)}
 }

@@ -13,23 +13,26 @@ import (
 	"time"
 )
 
-// A history is a list of steps: what people, machines and time do to build hosts, drives and clients. TestHistories draws random ones, takes them with the real
-// commands, and after each step holds what is there against a model that is written without the code under test (history_world_test.go): a plain map of what must be
-// there. A history ends with the plain commands, and with those that hints name, until everything is on every client.
+// A history is a list of steps: what people, machines and time do to build hosts, drives and
+// clients. TestHistories draws random ones, takes them with the real commands, and after each step
+// holds what is there against a model that is written without the code under test
+// (history_world_test.go): a plain map of what must be there. A history ends with the plain
+// commands, and with those that hints name, until everything is on every client.
 //
 //	PKGSNEAK_HISTORIES  how many histories are tried; 20 if it is not set, and scripts/test sets more, without the race detector
 //	PKGSNEAK_SEED       the first seed, 1 if it is not set, so that each run tries the same; each history has the next one
 //	PKGSNEAK_HISTORY    a file with the steps of one history, as a failure prints them: that one is taken, and no other
 //
-// Each step carries a number of its own from which all its choices are drawn: a step that is dropped leaves the others as they were, and so a failing history is
-// shrunk before it is printed.
+// Each step carries a number of its own from which all its choices are drawn: a step that is
+// dropped leaves the others as they were, and so a failing history is shrunk before it is printed.
 type step struct {
 	Op                  string
 	Host, Client, Drive int
 	Flags               string // of the command line
-	Fate                string // what befalls the command: kill, interrupt, full (a disk), fail (operations on a file)
-	At                  int    // when: after how many changes in the file system, or events
-	N                   uint64
+	// what befalls the command: kill, interrupt, full (a disk), fail (operations on a file)
+	Fate string
+	At   int // when: after how many changes in the file system, or events
+	N    uint64
 }
 
 const stepFormat = "%s host=%d client=%d drive=%d flags=%q fate=%q at=%d n=%d"
@@ -39,7 +42,8 @@ func (s step) String() string {
 }
 
 func parseStep(line string) (s step, err error) {
-	_, err = fmt.Sscanf(line, stepFormat, &s.Op, &s.Host, &s.Client, &s.Drive, &s.Flags, &s.Fate, &s.At, &s.N)
+	_, err = fmt.Sscanf(line, stepFormat, &s.Op, &s.Host, &s.Client, &s.Drive, &s.Flags,
+		&s.Fate, &s.At, &s.N)
 	return s, err
 }
 
@@ -50,7 +54,8 @@ var chances = []struct {
 }{
 	{"export", 26}, {"import", 34},
 	{"host-add", 6}, {"host-rebuild", 10}, {"host-remove", 5}, {"host-index", 3},
-	{"own-add", 5}, {"own-rebuild", 2}, {"own-remove", 2}, {"client-delete", 2}, {"client-index", 2},
+	{"own-add", 5}, {"own-rebuild", 2}, {"own-remove", 2}, {"client-delete", 2}, {
+		"client-index", 2},
 	{"flip", 6}, {"drive-lose", 2}, {"drive-copy", 2}, {"drive-new", 2},
 	{"host-lost", 1}, {"host-leaves", 1}, {"client-lost", 1}, {"key-rotate", 1},
 	{"trust", 2}, {"trust-never", 1}, {"trust-replaces", 2}, {"forget", 2},
@@ -67,7 +72,8 @@ func draw(seed uint64) []step {
 	}
 	var exported []int // drives, the last one more often than the others
 	some := func(op string) step {
-		s := step{Op: op, Host: r.IntN(hosts), Client: r.IntN(clients), Drive: r.IntN(drives), N: r.Uint64()}
+		s := step{Op: op, Host: r.IntN(hosts), Client: r.IntN(clients), Drive: r.IntN(drives),
+			N: r.Uint64()}
 		switch n := len(exported); {
 		case op == "export":
 			exported = append(exported, s.Drive)
@@ -113,22 +119,26 @@ func drawFlags(r *rand.Rand, op string) string {
 		flag string
 		of   int // once in so many
 	}{
-		"export":       {{"--no-packages", 4}, {"--no-distfiles", 4}, {"--allow-shrink", 8}, {"--repair", 8}, {"--no-read-back", 10}},
+		"export": {{"--no-packages", 4}, {"--no-distfiles", 4}, {"--allow-shrink", 8},
+			{"--repair", 8}, {"--no-read-back", 10}},
 		"import-twice": {{"--prune", 3}},
-		"import":       {{"--prune", 2}, {"--no-packages", 10}, {"--no-distfiles", 10}, {"--allow-older", 16}},
+		"import": {{"--prune", 2}, {"--no-packages", 10}, {"--no-distfiles", 10},
+			{"--allow-older", 16}},
 	}
 	var drawn []string
 	for _, f := range flags[op] {
 		drawing := r.IntN(f.of) == 0
-		if drawing && (f.flag != "--no-distfiles" || !slices.Contains(drawn, "--no-packages")) { // both are a usage error
+		// both are a usage error
+		if drawing && (f.flag != "--no-distfiles" || !slices.Contains(drawn, "--no-packages")) {
 			drawn = append(drawn, f.flag)
 		}
 	}
 	return strings.Join(drawn, " ")
 }
 
-// openFindings are what histories end in that is not mended yet: the promise that is not kept, the operations that are all needed for it, and a part of what was
-// printed last. Such a history is logged and no failure. A row stands for one situation, and goes when that is mended.
+// openFindings are what histories end in that is not mended yet: the promise that is not kept, the
+// operations that are all needed for it, and a part of what was printed last. Such a history is
+// logged and no failure. A row stands for one situation, and goes when that is mended.
 var openFindings = []struct {
 	promise string
 	ops     []string
@@ -139,8 +149,11 @@ var openFindings = []struct {
 // openFinding is why a shortest history may end as it does, "" if it may not.
 func openFinding(short []step, err error) string {
 	for _, f := range openFindings {
-		needs := func(op string) bool { return slices.ContainsFunc(short, func(s step) bool { return s.Op == op }) }
-		if kindOf(err) == f.promise && strings.Contains(err.Error(), f.said) && !slices.ContainsFunc(f.ops, func(op string) bool { return !needs(op) }) {
+		needs := func(op string) bool {
+			return slices.ContainsFunc(short, func(s step) bool { return s.Op == op })
+		}
+		if kindOf(err) == f.promise && strings.Contains(err.Error(), f.said) &&
+			!slices.ContainsFunc(f.ops, func(op string) bool { return !needs(op) }) {
 			return f.reason
 		}
 	}
@@ -184,7 +197,8 @@ func TestHistories(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d histories from seed %d, %d steps, %d commands, %d killed, %.0f s", p.done, seed, p.steps, p.commands, p.kills, time.Since(began).Seconds())
+	t.Logf("%d histories from seed %d, %d steps, %d commands, %d killed, %.0f s", p.done, seed,
+		p.steps, p.commands, p.kills, time.Since(began).Seconds())
 }
 
 // pool is the histories that several worlds share.
@@ -264,7 +278,8 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// shrink drops steps from a history as long as it fails in the same way. It gives the shortest that it found, and how that one failed; the world is left as it was then.
+// shrink drops steps from a history as long as it fails in the same way. It gives the shortest that
+// it found, and how that one failed; the world is left as it was then.
 func (w *world) shrink(steps []step, failed error) ([]step, error) {
 	const patience = 60 * time.Second
 	until := time.Now().Add(patience)
@@ -282,7 +297,9 @@ func (w *world) shrink(steps []step, failed error) ([]step, error) {
 		}
 	}
 	for i := range steps { // fates and flags that do not matter
-		for _, change := range []func(*step){func(s *step) { s.Fate, s.At = "", 0 }, func(s *step) { s.Flags = "" }} {
+		for _, change := range []func(*step){func(s *step) { s.Fate, s.At = "", 0 }, func(s *step) {
+			s.Flags = ""
+		}} {
 			plain := slices.Clone(steps)
 			if change(&plain[i]); plain[i] == steps[i] || time.Now().After(until) {
 				continue
@@ -316,19 +333,28 @@ func kindOf(err error) string {
 // The model is worth what it notices: it is shown worlds in which something is wrong.
 func TestHistoriesNotice(t *testing.T) {
 	w := newWorld(t)
-	setup := []step{{Op: "host-add", N: 1}, {Op: "host-add", N: 2}, {Op: "host-add", N: 3}, {Op: "host-add", N: 4}, {Op: "host-add", N: 5}, {Op: "own-add", N: 6}}
+	setup := []step{{Op: "host-add", N: 1}, {Op: "host-add", N: 2}, {Op: "host-add", N: 3},
+		{Op: "host-add", N: 4}, {Op: "host-add", N: 5}, {Op: "own-add", N: 6}}
 	for _, tc := range []struct {
 		name string
 		harm func(w *world)
 		want string
 	}{
-		{"a client's own package is gone", func(w *world) { w.harm(w.clients[0], func(f string, own bool) bool { return own }, nil) }, promiseOwn},
+		{"a client's own package is gone", func(w *world) {
+			w.harm(w.clients[0], func(f string, own bool) bool { return own }, nil)
+		}, promiseOwn},
 		{"a client's own package has other bytes", func(w *world) {
 			w.harm(w.clients[0], func(f string, own bool) bool { return own }, []byte("other"))
 		}, promiseOwn},
-		{"an origin's package is gone", func(w *world) { w.harm(w.clients[0], func(f string, own bool) bool { return !own }, nil) }, promiseKept},
+		{"an origin's package is gone", func(w *world) {
+			w.harm(w.clients[0], func(f string, own bool) bool { return !own }, nil)
+		},
+			promiseKept},
 		{"the index has another size", func(w *world) {
-			w.harm(w.clients[0], func(f string, own bool) bool { return strings.HasSuffix(f, "Packages") }, []byte("PACKAGES: 1\n\nPATH: a\nSIZE: 1\n\n"))
+			w.harm(w.clients[0], func(f string, own bool) bool {
+				return strings.HasSuffix(f, "Packages")
+			},
+				[]byte("PACKAGES: 1\n\nPATH: a\nSIZE: 1\n\n"))
 		}, promiseIndex},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -41,7 +41,8 @@ const (
 	historiesBegin = 1_780_000_000 // 2026-05-28
 )
 
-// content is the files of a directory as the model sees them: "p/" and a path below PKGDIR, or "d/" and a name in DISTDIR, and the SHA1 of the bytes.
+// content is the files of a directory as the model sees them: "p/" and a path below PKGDIR, or "d/"
+// and a name in DISTDIR, and the SHA1 of the bytes.
 type content map[string]string
 
 // sums are the bytes that are there, under whatever name.
@@ -64,9 +65,12 @@ type computer struct {
 	never map[string]bool // the keys that a client does not want
 	key   string          // a host's fingerprint
 	keys  []string        // all that it ever had, the newest last
-	lives *computer       // of a second PKGDIR: the host that has it, and whose key it is exported with
-	last  *usbDrive       // where a host's newest generation is; an older one removes nothing from a client
-	dirty map[string]bool // a client's packages that were changed by hand since the index was written
+	// of a second PKGDIR: the host that has it, and whose key it is exported with
+	lives *computer
+	// where a host's newest generation is; an older one removes nothing from a client
+	last *usbDrive
+	// a client's packages that were changed by hand since the index was written
+	dirty map[string]bool
 }
 
 func (m *computer) pkgdir() string  { return filepath.Join(m.root, "var/cache/binpkgs") }
@@ -102,12 +106,15 @@ func (m *computer) file(key string) string {
 type usbDrive struct {
 	root    string
 	carries map[string]content
-	hurt    bool // what describes a generation was damaged or lost: of a kind that the next export does not look at, it cannot tell what was there
+	// what describes a generation was damaged or lost: of a kind that the next export does not look
+	// at, it cannot tell what was there
+	hurt bool
 }
 
 // harmed notes what happened to a file of the drive.
 func (d *usbDrive) harmed(name string) {
-	d.hurt = d.hurt || strings.Contains(name, "/generation/") || strings.Contains(filepath.Base(name), "Manifest")
+	d.hurt = d.hurt || strings.Contains(name, "/generation/") ||
+		strings.Contains(filepath.Base(name), "Manifest")
 }
 
 // disagree tells whether origins of the drive have different files under the name.
@@ -133,9 +140,11 @@ type world struct {
 	drives         []*usbDrive
 	now            time.Time
 	keys           map[string]bool // all that ever signed
-	lost           bool            // a state directory was lost, or an older generation was asked for: what came then may stay for good
-	story          strings.Builder
-	sabotage       func() // for the test of the model: happens with the next command
+	// a state directory was lost, or an older generation was asked for: what came then may stay for
+	// good
+	lost     bool
+	story    strings.Builder
+	sabotage func() // for the test of the model: happens with the next command
 
 	last  result // of the last command
 	fated bool   // something befell it
@@ -163,7 +172,8 @@ func newWorld(t *testing.T) *world {
 	}
 	w.hosts[worldHosts-1].lives = w.hosts[0]
 	for i := range worldClients {
-		w.clients = append(w.clients, &computer{name: "client" + string(rune('a'+i)), root: w.disk("client", i)})
+		w.clients = append(w.clients, &computer{name: "client" + string(rune('a'+i)),
+			root: w.disk("client", i)})
 	}
 	for i := range worldDrives {
 		w.drives = append(w.drives, &usbDrive{root: w.disk("drive", i)})
@@ -183,7 +193,8 @@ func (w *world) disk(kind string, i int) string {
 	if !w.mounted {
 		return dir
 	}
-	if err := unix.Mount("histories", dir, "tmpfs", 0, fmt.Sprintf("size=%d", worldDisk)); err != nil {
+	if err := unix.Mount("histories", dir, "tmpfs", 0,
+		fmt.Sprintf("size=%d", worldDisk)); err != nil {
 		w.mounted = false
 		return dir
 	}
@@ -206,10 +217,12 @@ func (w *world) begin() {
 	}
 	for _, m := range w.computers() {
 		w.clear(m.root)
-		for _, dir := range []string{filepath.Join(m.root, "etc/portage"), m.pkgdir(), m.distdir()} {
+		for _, dir := range []string{filepath.Join(m.root, "etc/portage"), m.pkgdir(),
+			m.distdir()} {
 			w.check(os.MkdirAll(dir, 0o755))
 		}
-		m.has, m.dirty, m.key, m.last, m.came, m.never = content{}, map[string]bool{}, "", nil, map[string]bool{}, map[string]bool{}
+		m.has, m.dirty, m.key, m.last, m.came, m.never = content{}, map[string]bool{}, "", nil,
+			map[string]bool{}, map[string]bool{}
 		m.clock = func(t time.Time) time.Time { return t }
 	}
 	for _, d := range w.drives {
@@ -272,7 +285,8 @@ func (w *world) log() string {
 	return strings.ReplaceAll(text, w.dir+"/", "")
 }
 
-// live takes a history from its beginning to its end, and then goes for the state in which all is there.
+// live takes a history from its beginning to its end, and then goes for the state in which all is
+// there.
 func (w *world) live(steps []step) error {
 	w.begin()
 	w.part = map[*computer]bool{w.hosts[0]: true, w.clients[0]: true}
@@ -382,7 +396,8 @@ func (w *world) setClock(m *computer, r *rand.Rand) {
 	jump := []time.Duration{0, 0, 10 * day, -40 * day, 400 * day, -700 * day}[r.IntN(6)]
 	m.clock = func(t time.Time) time.Time { return t.Add(jump) }
 	if r.IntN(6) == 0 {
-		m.clock = func(t time.Time) time.Time { return time.Unix(t.Unix()-historiesBegin, 0) } // no battery
+		// no battery
+		m.clock = func(t time.Time) time.Time { return time.Unix(t.Unix()-historiesBegin, 0) }
 	}
 	fmt.Fprintf(&w.story, "clock of %s: %s\n", m.name, m.clock(w.now).UTC())
 }
@@ -390,9 +405,12 @@ func (w *world) setClock(m *computer, r *rand.Rand) {
 // places are the names that packages and distfiles have; few, so that they meet. A shared file has
 // the same bytes on every host; a distfile of a host has the host's name in it, since two distfiles
 // with one name cannot both be there.
-var places = []string{"p/app-misc/shared-1.0.tbz2", "p/dev-libs/shared/shared-2-1.xpak", "d/shared-1.tar.gz",
-	"p/app-misc/a-1.0.tbz2", "p/app-misc/b-2-r1.tbz2", "p/dev-libs/c-1.0.tbz2", "p/app-misc/a/a-1.0-1.xpak", "p/app-misc/a/a-1.0-2.xpak",
-	"p/dev-libs/c/c-1.0-1.gpkg.tar", "p/dev-libs/d/d-3-1.gpkg.tar", "p/dev-libs/d/d-3-2.gpkg.tar", "d/HOST-1.0.tar.gz", "d/HOST-2.tar.xz"}
+var places = []string{"p/app-misc/shared-1.0.tbz2", "p/dev-libs/shared/shared-2-1.xpak",
+	"d/shared-1.tar.gz",
+	"p/app-misc/a-1.0.tbz2", "p/app-misc/b-2-r1.tbz2", "p/dev-libs/c-1.0.tbz2",
+	"p/app-misc/a/a-1.0-1.xpak", "p/app-misc/a/a-1.0-2.xpak",
+	"p/dev-libs/c/c-1.0-1.gpkg.tar", "p/dev-libs/d/d-3-1.gpkg.tar", "p/dev-libs/d/d-3-2.gpkg.tar",
+	"d/HOST-1.0.tar.gz", "d/HOST-2.tar.xz"}
 
 // change adds, rebuilds or removes a file of a host, or one of a client's own.
 func (w *world) change(m *computer, how string, r *rand.Rand) {
@@ -405,7 +423,8 @@ func (w *world) change(m *computer, how string, r *rand.Rand) {
 		key = have[r.IntN(len(have))]
 	}
 	if shared := strings.Contains(key, "shared"); shared {
-		if how == "rebuild" || slices.Contains(w.clients, m) { // a file that the origins have, too, is theirs as soon as it is imported
+		// a file that the origins have, too, is theirs as soon as it is imported
+		if how == "rebuild" || slices.Contains(w.clients, m) {
 			return
 		}
 		r = rand.New(rand.NewPCG(uint64(len(key)), 1))
@@ -468,7 +487,8 @@ func (w *world) driveFiles(d *usbDrive, text string) []string {
 
 // flip turns a bit on a drive, in a file of a kind that is drawn.
 func (w *world) flip(d *usbDrive, r *rand.Rand) {
-	kinds := []string{".Packages.zst", ".json", "/Manifest", "/packages/", "/packages/", "packages/Packages", "/distfiles/", "layout.conf", "keys/", "README", "facts"}
+	kinds := []string{".Packages.zst", ".json", "/Manifest", "/packages/", "/packages/",
+		"packages/Packages", "/distfiles/", "layout.conf", "keys/", "README", "facts"}
 	files := w.driveFiles(d, kinds[r.IntN(len(kinds))])
 	if len(files) == 0 {
 		return
@@ -510,7 +530,8 @@ func (w *world) contentOf(m *computer) content {
 		files, err := treeOf(dir.path)
 		w.check(err)
 		for _, f := range files {
-			isPackage := strings.HasSuffix(f.path, ".tbz2") || strings.HasSuffix(f.path, ".xpak") || strings.HasSuffix(f.path, ".gpkg.tar")
+			isPackage := strings.HasSuffix(f.path, ".tbz2") || strings.HasSuffix(f.path, ".xpak") ||
+				strings.HasSuffix(f.path, ".gpkg.tar")
 			if f.path[0] != '.' && (dir.prefix == "d/" || isPackage) {
 				c[dir.prefix+f.path] = f.sum
 			}
@@ -521,20 +542,27 @@ func (w *world) contentOf(m *computer) content {
 
 // export exports, and notes what the drive carries from then on.
 func (w *world) export(h *computer, d *usbDrive, s step) error {
-	res := w.runWithFate(h, d.root, s, append([]string{"export", "--no-progress", "-v"}, append(strings.Fields(s.Flags), d.root)...))
+	res := w.runWithFate(h, d.root, s, append([]string{"export", "--no-progress", "-v"},
+		append(strings.Fields(s.Flags), d.root)...))
 	w.learnKey(h)
 	before, after := d.carries[h.id()], content{}
 	switchedOff := func(key string) bool {
-		return key[0] == 'p' && res.flag("--no-packages") || key[0] == 'd' && res.flag("--no-distfiles")
+		return key[0] == 'p' && res.flag("--no-packages") || key[0] == 'd' &&
+			res.flag("--no-distfiles")
 	}
-	named := func(key string) bool { return res.code == exitLeftOut && strings.Contains(res.out, key[2:]) }
+	named := func(key string) bool {
+		return res.code == exitLeftOut && strings.Contains(res.out, key[2:])
+	}
 	for key, sum := range h.has {
-		// A run that failed may have committed generations on its way: what was there and is still wanted is there at the least.
-		if !named(key) && !switchedOff(key) && (res.code == exitDone || res.code == exitLeftOut || before[key] == sum) {
+		// A run that failed may have committed generations on its way: what was there and is still
+		// wanted is there at the least.
+		if !named(key) && !switchedOff(key) && (res.code == exitDone || res.code == exitLeftOut ||
+			before[key] == sum) {
 			after[key] = sum
 		}
 	}
-	for key, sum := range before { // what a kind that is switched off has on the drive stays as it is
+	// what a kind that is switched off has on the drive stays as it is
+	for key, sum := range before {
 		if switchedOff(key) && !named(key) && !d.hurt {
 			after[key] = sum
 		}
@@ -552,7 +580,8 @@ func (w *world) export(h *computer, d *usbDrive, s step) error {
 // imports imports, and holds the promises of that.
 func (w *world) imports(c *computer, d *usbDrive, s step) error {
 	before := w.contentOf(c)
-	res := w.runWithFate(c, c.root, s, append([]string{"import", "--no-progress", "-v"}, append(strings.Fields(s.Flags), d.root)...))
+	res := w.runWithFate(c, c.root, s, append([]string{"import", "--no-progress", "-v"},
+		append(strings.Fields(s.Flags), d.root)...))
 	return w.imported(c, d, before, res)
 }
 
@@ -588,8 +617,11 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 			for _, h := range slices.Concat(w.hosts, w.gone) {
 				for path, wanted := range h.has {
 					// A shared file may have been away in between, and this drive may lack it.
-					if wanted == sum && (!strings.Contains(path, "shared") || w.trusts(c, h) && d.carries[h.id()][path] == sum) {
-						return &broken{promiseKept, fmt.Sprintf("%s had %s of %s, which has it as %s, and lost it", c.name, key, h.name, path)}
+					if wanted == sum && (!strings.Contains(path, "shared") || w.trusts(c, h) &&
+						d.carries[h.id()][path] == sum) {
+						return &broken{promiseKept,
+							fmt.Sprintf("%s had %s of %s, which has it as %s, and lost it", c.name,
+								key, h.name, path)}
 					}
 				}
 			}
@@ -600,7 +632,8 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 
 // allSaid: after 0 everything is here, after 3 everything but what was named.
 func (w *world) allSaid(c *computer, d *usbDrive, here map[string]bool, res result) error {
-	judged := res.code == exitUntrusted || res.code == exitOlder || res.code == exitGone // each origin alone: the others are here
+	// each origin alone: the others are here
+	judged := res.code == exitUntrusted || res.code == exitOlder || res.code == exitGone
 	if res.code != exitDone && res.code != exitLeftOut && (!judged || w.fated) {
 		return nil
 	}
@@ -609,17 +642,23 @@ func (w *world) allSaid(c *computer, d *usbDrive, here map[string]bool, res resu
 			continue
 		}
 		for key, sum := range d.carries[h.id()] {
-			off := key[0] == 'p' && res.flag("--no-packages") || key[0] == 'd' && res.flag("--no-distfiles")
-			if off || here[sum] || here[h.has[key]] || (judged || res.code == exitLeftOut) && (strings.Contains(res.out, key[2:]) || strings.Contains(res.out, fmt.Sprintf("origin %q", h.name))) {
+			off := key[0] == 'p' && res.flag("--no-packages") || key[0] == 'd' &&
+				res.flag("--no-distfiles")
+			if off || here[sum] || here[h.has[key]] || (judged || res.code == exitLeftOut) &&
+				(strings.Contains(res.out, key[2:]) ||
+					strings.Contains(res.out, fmt.Sprintf("origin %q", h.name))) {
 				continue
 			}
 			if res.flag("--replace") && key[0] == 'd' && d.disagree(key) {
 				continue // two cannot have one name, and the person was asked
 			}
-			if strings.Contains(res.out, fmt.Sprintf("note: reading %q: ", h.name)) { // it has no manifest, and never had one as far as this client can tell
+			// it has no manifest, and never had one as far as this client can tell
+			if strings.Contains(res.out, fmt.Sprintf("note: reading %q: ", h.name)) {
 				continue
 			}
-			return &broken{promiseSaid, fmt.Sprintf("exit code %d, and %s has not got %s of %s (%s)", res.code, c.name, key, h.name, sum[:8])}
+			return &broken{promiseSaid,
+				fmt.Sprintf("exit code %d, and %s has not got %s of %s (%s)", res.code, c.name, key,
+					h.name, sum[:8])}
 		}
 	}
 	return nil
@@ -638,13 +677,15 @@ func (w *world) promises(c *computer) error {
 	here := w.contentOf(c)
 	for key, sum := range c.has {
 		if here[key] != sum {
-			return &broken{promiseOwn, fmt.Sprintf("%s: %s is %.8q, was %.8q", c.name, key, here[key], sum)}
+			return &broken{promiseOwn, fmt.Sprintf("%s: %s is %.8q, was %.8q", c.name, key,
+				here[key], sum)}
 		}
 	}
 	return w.indexHolds(c, true)
 }
 
-// indexHolds: the entries match, but for what was changed by hand. At a moment within a run packages without an entry are allowed (partial).
+// indexHolds: the entries match, but for what was changed by hand. At a moment within a run
+// packages without an entry are allowed (partial).
 func (w *world) indexHolds(c *computer, partial bool) error {
 	problems, err := indexProblems(c.pkgdir(), partial)
 	if errors.Is(err, fs.ErrNotExist) && len(w.contentOf(c)) == 0 {
@@ -661,7 +702,8 @@ func (w *world) indexHolds(c *computer, partial bool) error {
 	return nil
 }
 
-// recover goes for the state in which all is there, as a person would: with the plain commands, and those that hints name.
+// recover goes for the state in which all is there, as a person would: with the plain commands, and
+// those that hints name.
 func (w *world) recover() error {
 	fmt.Fprintf(&w.story, "== recover\n")
 	for _, m := range w.computers() {
@@ -700,14 +742,16 @@ func (w *world) recover() error {
 	return nil
 }
 
-// complete: everything is there, the index is whole, and nothing is left of what the origins had before.
+// complete: everything is there, the index is whole, and nothing is left of what the origins had
+// before.
 func (w *world) complete(c *computer, d *usbDrive) error {
 	here := w.contentOf(c)
 	want := c.has.sums()
 	for _, h := range w.hosts {
 		for key, sum := range h.has {
 			if want[sum] = true; !here.sums()[sum] {
-				return &broken{promiseWay, fmt.Sprintf("%s has not got %s of %s in the end", c.name, key, h.name)}
+				return &broken{promiseWay, fmt.Sprintf("%s has not got %s of %s in the end",
+					c.name, key, h.name)}
 			}
 		}
 	}
@@ -718,7 +762,10 @@ func (w *world) complete(c *computer, d *usbDrive) error {
 	if strings.Contains(w.last.out, "not removed") { // it was said, with the reason
 		return nil
 	}
-	if w.lost || slices.ContainsFunc(w.hosts, func(h *computer) bool { return w.part[h] && h.last != d }) {
+	if w.lost || slices.ContainsFunc(w.hosts, func(h *computer) bool {
+		return w.part[h] &&
+			h.last != d
+	}) {
 		return nil
 	}
 	for key, sum := range here {
@@ -738,7 +785,8 @@ func (w *world) settle(m *computer, d *usbDrive, words ...string) error {
 		command := slices.Concat(words, []string{"--no-progress", "-v"}, extra, []string{d.root})
 		switch words[0] {
 		case "export":
-			if err := w.export(m, d, step{Flags: strings.Join(append(slices.Clone(words[1:]), extra...), " ")}); err != nil {
+			if err := w.export(m, d, step{Flags: strings.Join(append(slices.Clone(words[1:]),
+				extra...), " ")}); err != nil {
 				return err
 			}
 			res = w.last
@@ -759,7 +807,8 @@ func (w *world) settle(m *computer, d *usbDrive, words ...string) error {
 			}
 		}
 	}
-	return &broken{promiseWay, fmt.Sprintf("%s: %s never ends with 0, but with %d: %.300s", m.name, strings.Join(words, " "), res.code, res.out)}
+	return &broken{promiseWay, fmt.Sprintf("%s: %s never ends with 0, but with %d: %.300s", m.name,
+		strings.Join(words, " "), res.code, res.out)}
 }
 
 var (
@@ -768,8 +817,10 @@ var (
 	forgetHint  = regexp.MustCompile(`pkgsneak forget ('[^']+'|[^\s';]+) (/[^\s;,]+)`)
 )
 
-// follow does what hints say, and gives the flags that they add to the command. Rounds are counted from 1: what cannot be taken back is done when the rest did not help.
-func (w *world) follow(m *computer, d *usbDrive, verb string, res result, round int) (extra []string) {
+// follow does what hints say, and gives the flags that they add to the command. Rounds are counted
+// from 1: what cannot be taken back is done when the rest did not help.
+func (w *world) follow(m *computer, d *usbDrive, verb string, res result,
+	round int) (extra []string) {
 	const patient = 2
 	for line := range strings.Lines(res.out) {
 		hint, ok := strings.CutPrefix(strings.TrimSpace(line), "hint: ")
@@ -809,12 +860,15 @@ func (w *world) follow(m *computer, d *usbDrive, verb string, res result, round 
 	return extra
 }
 
-// renew gives an origin another name, where its host is told to, or the people at a client have nothing else left to try.
+// renew gives an origin another name, where its host is told to, or the people at a client have
+// nothing else left to try.
 func (w *world) renew(m *computer, verb string, res result, last bool) {
 	hosts := []*computer{m}
 	if verb != "export" {
 		if hosts = nil; last {
-			hosts = slices.DeleteFunc(slices.Clone(w.hosts), func(h *computer) bool { return !strings.Contains(res.out, `origin "`+h.name) })
+			hosts = slices.DeleteFunc(slices.Clone(w.hosts), func(h *computer) bool {
+				return !strings.Contains(res.out, `origin "`+h.name)
+			})
 		}
 	}
 	for _, h := range hosts {
@@ -858,7 +912,8 @@ func (w *world) exportAsTold(d *usbDrive, repair, last bool) {
 	}
 }
 
-// forgetAsTold takes origins off a drive that a text says are to be forgotten, unsigned ones where that is the way out.
+// forgetAsTold takes origins off a drive that a text says are to be forgotten, unsigned ones where
+// that is the way out.
 func (w *world) forgetAsTold(m *computer, d *usbDrive, text string) {
 	for _, found := range forgetHint.FindAllStringSubmatch(text, -1) {
 		res := w.run(m, "forget", strings.Trim(found[1], "'"), d.root, "--yes")
@@ -883,7 +938,8 @@ func (r result) sane() error {
 	for _, m := range exitMeanings {
 		known = known || m.code == r.code && m.code != exitUsage
 	}
-	if !known || r.code > 0 && !strings.Contains(r.out, "pkgsneak: ") && !strings.Contains(r.out, "warning: ") {
+	if !known || r.code > 0 && !strings.Contains(r.out, "pkgsneak: ") &&
+		!strings.Contains(r.out, "warning: ") {
 		return &broken{promiseErrors, fmt.Sprintf("%q: exit code %d: %s", r.words, r.code, r.out)}
 	}
 	return nil
@@ -895,11 +951,13 @@ func (w *world) run(m *computer, words ...string) result {
 }
 
 // runIn is run with somebody who sees each event, and with a hook under the changes of files.
-func (w *world) runIn(ctx context.Context, m *computer, observe func(), hook durable.Hook, words []string) result {
+func (w *world) runIn(ctx context.Context, m *computer, observe func(), hook durable.Hook,
+	words []string) result {
 	w.commands++
 	words = m.second(slices.Clone(words))
 	var out bytes.Buffer
-	e := &env{stdin: strings.NewReader(""), stdout: &out, stderr: &out, hostname: m.name, root: m.root, version: "story", now: func() time.Time { return m.clock(w.now) }, hook: hook}
+	e := &env{stdin: strings.NewReader(""), stdout: &out, stderr: &out, hostname: m.name,
+		root: m.root, version: "story", now: func() time.Time { return m.clock(w.now) }, hook: hook}
 	e.lookup = func(key string) (string, bool) {
 		v, ok := map[string]string{"PKGSNEAK_ANY_DIRECTORY": "yes", "LC_ALL": "C.UTF-8"}[key]
 		return v, ok
@@ -914,7 +972,8 @@ func (w *world) ended(m *computer, words []string, code int, out string) result 
 	if w.sabotage != nil {
 		w.sabotage()
 	}
-	fmt.Fprintf(&w.story, "%s$ pkgsneak %s\n%s  -> %d\n", m.name, strings.Join(words, " "), out, code)
+	fmt.Fprintf(&w.story, "%s$ pkgsneak %s\n%s  -> %d\n", m.name,
+		strings.Join(words, " "), out, code)
 	w.last = result{words, code, out}
 	return w.last
 }
@@ -946,7 +1005,9 @@ func (w *world) runWithFate(m *computer, disk string, s step, words []string) re
 		}
 		ballast := filepath.Join(disk, "ballast")
 		defer os.Remove(ballast)
-		fill := func() { w.check(fillDisk(disk, ballast, []int64{0, 4096, 20_000, 100_000, 2_200_000}[s.N%5])) }
+		fill := func() {
+			w.check(fillDisk(disk, ballast, []int64{0, 4096, 20_000, 100_000, 2_200_000}[s.N%5]))
+		}
 		if s.At < 3 {
 			fill()
 			return w.run(m, words...)
@@ -981,8 +1042,8 @@ func fillDisk(disk, ballast string, leave int64) error {
 	return f.Close()
 }
 
-// runKilled runs a command in a process of its own and kills it: mostly before a change of its own, which all go through the hook; else at a change that is seen in the
-// file system.
+// runKilled runs a command in a process of its own and kills it: mostly before a change of its own,
+// which all go through the hook; else at a change that is seen in the file system.
 func (w *world) runKilled(m *computer, at int, words []string) result {
 	w.commands++
 	words = m.second(slices.Clone(words))
@@ -1029,14 +1090,16 @@ func (w *world) runKilled(m *computer, at int, words []string) result {
 
 // environment is that of a command of a machine in a process of its own.
 func (w *world) environment(m *computer) []string {
-	return []string{"PKGSNEAK_ANY_DIRECTORY=yes", "LC_ALL=C.UTF-8", "PATH=" + os.Getenv("PATH"), "STORY_ROOT=" + m.root, "STORY_NAME=" + m.name,
+	return []string{"PKGSNEAK_ANY_DIRECTORY=yes", "LC_ALL=C.UTF-8", "PATH=" + os.Getenv("PATH"),
+		"STORY_ROOT=" + m.root, "STORY_NAME=" + m.name,
 		"STORY_NOW=" + m.clock(w.now).UTC().Format(storyClock)}
 }
 
 // learnKey reads which key a host signs with.
 func (w *world) learnKey(h *computer) {
 	var out bytes.Buffer
-	e := &env{stdin: strings.NewReader(""), stdout: &out, stderr: &out, hostname: h.name, root: h.root, version: "story", now: func() time.Time { return w.now },
+	e := &env{stdin: strings.NewReader(""), stdout: &out, stderr: &out, hostname: h.name,
+		root: h.root, version: "story", now: func() time.Time { return w.now },
 		lookup: func(string) (string, bool) { return "", false }}
 	if run(context.Background(), e, h.second([]string{"key", "--json"})) != exitDone {
 		return

@@ -19,10 +19,12 @@ func (c installer) installs() (asked, away bool, err error) {
 	case in && out:
 		return false, false, usageErrorf("--install and --uninstall exclude each other")
 	case (in || out) && len(c.args) > 0:
-		return false, false, usageErrorf("--install and --uninstall take no argument, and %q is one", c.args[0])
+		return false, false,
+			usageErrorf("--install and --uninstall take no argument, and %q is one", c.args[0])
 	case c.opt.packaged && c.opt.root == "":
-		return false, false, withHint(usageErrorf("--packaged is for packages, which are made below another directory: it needs --root DIR"),
-			"pkgsneak %s --install --root DIR --packaged", c.flags.Command.Name)
+		return false, false,
+			withHint(usageErrorf("--packaged is for packages, which are made below another directory: it needs --root DIR"),
+				"pkgsneak %s --install --root DIR --packaged", c.flags.Command.Name)
 	}
 	return in || out, out, nil
 }
@@ -39,8 +41,10 @@ func (c installer) install(o auto.InstallOptions, away bool, next func()) error 
 		if dir, err = filepath.Abs(root); err != nil {
 			return err
 		}
-		if info, err := os.Stat(dir); err != nil && !c.opt.packaged { // a package's image is made by the way
-			return withHint(usageErrorf("--root %q: %w", root, reason(err)), "mkdir -p %s", shellWord(root))
+		// a package's image is made by the way
+		if info, err := os.Stat(dir); err != nil && !c.opt.packaged {
+			return withHint(usageErrorf("--root %q: %w", root, reason(err)), "mkdir -p %s",
+				shellWord(root))
 		} else if err == nil && !info.IsDir() {
 			return usageErrorf("--root %q: not a directory", root)
 		}
@@ -61,7 +65,8 @@ func (c installer) install(o auto.InstallOptions, away bool, next func()) error 
 	for _, l := range []struct {
 		word  styled
 		paths []string
-	}{{green("written"), changes.Written}, {blue("as it was"), changes.Same}, {red("removed"), changes.Removed}} {
+	}{{green("written"), changes.Written}, {blue("as it was"), changes.Same}, {
+		red("removed"), changes.Removed}} {
 		for _, p := range l.paths {
 			c.out.say("  %-9s  %s", l.word, p)
 		}
@@ -86,18 +91,24 @@ func (c installer) install(o auto.InstallOptions, away bool, next func()) error 
 	return outcome(code)
 }
 
-// systemDirs are where a program lies that the system may start by itself: not on a drive, and not where others write.
+// systemDirs are where a program lies that the system may start by itself: not on a drive, and not
+// where others write.
 var systemDirs = []string{"/usr/", "/opt/", "/bin/", "/sbin/"}
 
-// programToInstall is the path that will be started: this program, or, for packagers, where their package puts it.
+// programToInstall is the path that will be started: this program, or, for packagers, where their
+// package puts it.
 func (c installer) programToInstall(root string) (string, error) {
 	program := c.env.executable
 	if root != "" || program == "" || c.opt.uninstall {
 		return "", nil
 	}
-	if !slices.ContainsFunc(systemDirs, func(dir string) bool { return strings.HasPrefix(program, dir) }) && !c.opt.force {
-		return "", withHint(usageErrorf("the system would start %q, which is no place for a program of the system", program),
-			"install -m 755 %s /usr/local/bin/pkgsneak && /usr/local/bin/pkgsneak %s --install", shellWord(program), c.flags.Command.Name)
+	if !slices.ContainsFunc(systemDirs, func(dir string) bool {
+		return strings.HasPrefix(program, dir)
+	}) && !c.opt.force {
+		return "",
+			withHint(usageErrorf("the system would start %q, which is no place for a program of the system", program),
+				"install -m 755 %s /usr/local/bin/pkgsneak && /usr/local/bin/pkgsneak %s --install",
+				shellWord(program), c.flags.Command.Name)
 	}
 	return program, nil
 }

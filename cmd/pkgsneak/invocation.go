@@ -28,7 +28,8 @@ type commandLine struct {
 	places []string // its flags that name a directory of this machine
 }
 
-// goesOn says what the same command does after an interruption, for those that do not begin anew. An export says it itself.
+// goesOn says what the same command does after an interruption, for those that do not begin anew.
+// An export says it itself.
 var goesOn = map[string]string{
 	"import": "what is complete stays: the same command goes on from there",
 	"forget": "the same command removes the rest",
@@ -68,19 +69,22 @@ func (f *commandLine) end(ctx context.Context, err error) int {
 	fail.hints = f.out.repeated(fail.hints)
 	f.out.failure(fail)
 	if f.out.json {
-		f.out.last(envelope{Command: f.verb, Exit: fail.code, Error: fail.message, Hints: fail.hints})
+		f.out.last(envelope{Command: f.verb, Exit: fail.code, Error: fail.message,
+			Hints: fail.hints})
 	}
 	return fail.code
 }
 
-// action wraps what a command does: settings from variables, the number of arguments, the printer's mood.
+// action wraps what a command does: settings from variables, the number of arguments, the printer's
+// mood.
 func (f *commandLine) action(least, most int, do func(*invocation) error) cli.ActionFunc {
 	return func(ctx *cli.Context) error {
 		c := &invocation{commandLine: f, ctx: ctx.Context, flags: ctx, args: ctx.Args().Slice()}
 		f.began = f.env.now()
 		f.verb, f.place = strings.TrimPrefix(ctx.Command.HelpName, "pkgsneak "), c.drive()
 		for _, flag := range ctx.Command.Flags {
-			if name := flag.Names()[0]; slices.Contains([]string{"state-dir", "pkgdir", "distdir"}, name) {
+			if name := flag.Names()[0]; slices.Contains([]string{"state-dir", "pkgdir",
+				"distdir"}, name) {
 				f.places = append(f.places, "--"+name)
 			}
 		}
@@ -94,7 +98,8 @@ func (f *commandLine) action(least, most int, do func(*invocation) error) cli.Ac
 			vars.unknown(f.out, ctx.App, f.env.names)
 		}
 		f.out.given = newRepeats(ctx)
-		f.out.quiet, f.out.verbose, f.out.debug, f.out.json = c.opt.quiet, c.opt.verbose > 0, c.opt.verbose > 1, c.opt.json
+		f.out.quiet, f.out.verbose, f.out.debug, f.out.json = c.opt.quiet, c.opt.verbose > 0,
+			c.opt.verbose > 1, c.opt.json
 		if n := len(c.args); n < least || n > most {
 			return c.subcommandMeant(c.wrongArguments(least, most))
 		}
@@ -112,7 +117,8 @@ func (c *invocation) meansDrive(place string) string {
 	if mount == "" {
 		return place
 	}
-	c.out.notice("%s %s lies in the tree of the drive %s, which is taken", bold("note:"), shellWord(place), shellWord(mount))
+	c.out.notice("%s %s lies in the tree of the drive %s, which is taken", bold("note:"),
+		shellWord(place), shellWord(mount))
 	return mount
 }
 
@@ -129,7 +135,8 @@ func (c *invocation) drive() string {
 	return ""
 }
 
-// checkDrive refuses a device where the place is meant on which it is mounted, and a run that has nothing to do.
+// checkDrive refuses a device where the place is meant on which it is mounted, and a run that has
+// nothing to do.
 func (c *invocation) checkDrive() error {
 	if c.opt.export.NoPackages && c.opt.export.NoDistfiles {
 		return usageErrorf("--no-packages and --no-distfiles together leave nothing to do")
@@ -141,7 +148,8 @@ func (c *invocation) checkDrive() error {
 		return nil
 	}
 	for i := c.driveAt(); i < len(c.args); i++ { // an origin's name before it is none
-		if info, err := os.Stat(c.args[i]); err == nil && info.Mode().IsRegular() && strings.Contains(c.flags.Command.ArgsUsage, "FILE") {
+		if info, err := os.Stat(c.args[i]); err == nil && info.Mode().IsRegular() &&
+			strings.Contains(c.flags.Command.ArgsUsage, "FILE") {
 			continue // a key that lies in the tree
 		}
 		c.args[i] = c.meansDrive(c.args[i])
@@ -157,16 +165,21 @@ func (c *invocation) checkDrive() error {
 			line[i] = "/mnt/usb"
 		}
 	}
-	return withHint(usageErrorf("%q is a device; DRIVE is the directory where it is mounted", c.drive()),
-		"mount %s /mnt/usb && pkgsneak %s %s", shellWord(c.drive()), c.verb, strings.Join(line, " "))
+	return withHint(usageErrorf("%q is a device; DRIVE is the directory where it is mounted",
+		c.drive()),
+		"mount %s /mnt/usb && pkgsneak %s %s", shellWord(c.drive()), c.verb,
+		strings.Join(line, " "))
 }
 
 // otherWords are words that other programs have for our subcommands.
-var otherWords = map[string]string{"rm": "remove", "del": "remove", "delete": "remove", "ls": "list", "gen": "generate", "new": "generate", "print": "show"}
+var otherWords = map[string]string{"rm": "remove", "del": "remove", "delete": "remove",
+	"ls": "list", "gen": "generate", "new": "generate", "print": "show"}
 
-// subcommandMeant adds the hint to a failure whose argument is no file, and nearly a subcommand: trust rm.
+// subcommandMeant adds the hint to a failure whose argument is no file, and nearly a subcommand:
+// trust rm.
 func (c *invocation) subcommandMeant(err error) error {
-	if len(c.args) == 0 || strings.Contains(c.args[0], "/") || !(errors.Is(err, fs.ErrNotExist) || fault.Of(err) == fault.Usage) {
+	if len(c.args) == 0 || strings.Contains(c.args[0], "/") ||
+		!(errors.Is(err, fs.ErrNotExist) || fault.Of(err) == fault.Usage) {
 		return err
 	}
 	var names []string
@@ -179,7 +192,8 @@ func (c *invocation) subcommandMeant(err error) error {
 	}
 	near := nearest(word, names)
 	if near == "" && len(names) > 0 && !strings.Contains(c.flags.Command.ArgsUsage, "DRIVE") {
-		return withHint(usageErrorf("%s has no command %q", c.verb, c.args[0]), "pkgsneak %s %s", c.verb, c.flags.Command.ArgsUsage)
+		return withHint(usageErrorf("%s has no command %q", c.verb, c.args[0]), "pkgsneak %s %s",
+			c.verb, c.flags.Command.ArgsUsage)
 	}
 	if near == "" || near == c.args[0] {
 		return err
@@ -188,7 +202,8 @@ func (c *invocation) subcommandMeant(err error) error {
 	for _, arg := range c.args[1:] {
 		line = append(line, shellWord(arg))
 	}
-	return withHint(usageErrorf("%s has no command %q", c.verb, c.args[0]), "%s", strings.Join(line, " "))
+	return withHint(usageErrorf("%s has no command %q", c.verb, c.args[0]), "%s",
+		strings.Join(line, " "))
 }
 
 func (c *invocation) wrongArguments(least, most int) error {
@@ -198,11 +213,14 @@ func (c *invocation) wrongArguments(least, most int) error {
 	}
 	switch n := len(c.args); {
 	case n < least:
-		return withHint(usageErrorf("%s: %s is missing", c.verb, c.flags.Command.ArgsUsage), "%s", line)
+		return withHint(usageErrorf("%s: %s is missing", c.verb,
+			c.flags.Command.ArgsUsage), "%s", line)
 	case most == 0:
-		return withHint(usageErrorf("%s takes no argument, and %q is one", c.verb, c.args[0]), "%s", line)
+		return withHint(usageErrorf("%s takes no argument, and %q is one", c.verb,
+			c.args[0]), "%s", line)
 	default:
-		return withHint(usageErrorf("%s: %q is one argument too many", c.verb, c.args[most]), "%s", line)
+		return withHint(usageErrorf("%s: %q is one argument too many", c.verb,
+			c.args[most]), "%s", line)
 	}
 }
 

@@ -6,11 +6,11 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// The lines of --json. Each is one object. The last line of a run is the envelope, and the only one with
-// the member "pkgsneak"; all others have the member "event". Sizes are bytes, times are RFC 3339 in UTC,
-// digests lower-case hex. A list that is empty is [], never null. One thing has one name in all commands:
-// origin (its name), dir (its directory on a drive), fingerprint, serial, left_out, notices, removed.
-// Members may be added, never renamed. The schemas are in doc/schema.
+// The lines of --json. Each is one object. The last line of a run is the envelope, and the only one
+// with the member "pkgsneak"; all others have the member "event". Sizes are bytes, times are RFC
+// 3339 in UTC, digests lower-case hex. A list that is empty is [], never null. One thing has one
+// name in all commands: origin (its name), dir (its directory on a drive), fingerprint, serial,
+// left_out, notices, removed. Members may be added, never renamed. The schemas are in doc/schema.
 
 // jsonFormat is the number of the format, which changes when a member loses its meaning.
 const jsonFormat = 1
@@ -31,7 +31,8 @@ func newProgressEvent(e progress.Event) progressEvent {
 	if e.Notice != "" {
 		return progressEvent{Event: "notice", Text: e.Notice}
 	}
-	return progressEvent{Event: "progress", Phase: e.Phase, Path: e.Path, Done: e.Done, Total: e.Total, Files: e.Files, FilesTotal: e.FilesTotal}
+	return progressEvent{Event: "progress", Phase: e.Phase, Path: e.Path, Done: e.Done,
+		Total: e.Total, Files: e.Files, FilesTotal: e.FilesTotal}
 }
 
 // envelope is the last line.

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// listLimit is how many files a list of a summary names; --verbose names all, and so do --pretend and --ask, which are there to be read.
+// listLimit is how many files a list of a summary names; --verbose names all, and so do --pretend
+// and --ask, which are there to be read.
 const listLimit = 10
 
 // list names files, one a line, each behind a mark.
@@ -31,7 +32,8 @@ func (c *invocation) details(mark styled, items []payload.Item) {
 	}
 }
 
-// leftOut names the files that were left out, each with its reason, and each hint once. It stays under --quiet: it is what went wrong.
+// leftOut names the files that were left out, each with its reason, and each hint once. It stays
+// under --quiet: it is what went wrong.
 func (c *invocation) leftOut(items []payload.Item) {
 	if len(items) == 0 {
 		return
@@ -53,7 +55,8 @@ func (c *invocation) leftOut(items []payload.Item) {
 			c.out.alert("    %s: %s", group[0].Path, group[0].Reason)
 			continue
 		}
-		c.out.alert("    %s: %s (%s, ...; -v lists all)", count(len(group), string(group[0].Kind)), shared(group), examples(group))
+		c.out.alert("    %s: %s (%s, ...; -v lists all)", count(len(group), string(group[0].Kind)),
+			shared(group), examples(group))
 	}
 	var hints []string
 	for _, it := range items {
@@ -64,10 +67,12 @@ func (c *invocation) leftOut(items []payload.Item) {
 	c.out.hint(hints...)
 }
 
-// namedAlone is how many files with one reason are named in a line each; of more of them one line gives the number and examples.
+// namedAlone is how many files with one reason are named in a line each; of more of them one line
+// gives the number and examples.
 const namedAlone = 3
 
-// byReason puts together what one line names: each file by itself, or all of a kind that have one reason, in the place of the first.
+// byReason puts together what one line names: each file by itself, or all of a kind that have one
+// reason, in the place of the first.
 func byReason(items []payload.Item, alone bool) [][]payload.Item {
 	type kind struct {
 		kind   payload.Kind
@@ -116,7 +121,8 @@ type counted struct {
 	items []payload.Item
 }
 
-// counts is the line below a plan: what there is of each list that is not empty, and what is there already.
+// counts is the line below a plan: what there is of each list that is not empty, and what is there
+// already.
 func counts(lists []counted, already string, there payload.Tally) string {
 	var parts []string
 	for _, l := range lists {
@@ -130,7 +136,8 @@ func counts(lists []counted, already string, there payload.Tally) string {
 	return strings.Join(parts, "; ")
 }
 
-// kinds splits a list into packages and distfiles and tallies both: "3 packages, 1.2 MiB; 1 distfile, 30 KiB".
+// kinds splits a list into packages and distfiles and tallies both: "3 packages, 1.2 MiB; 1
+// distfile, 30 KiB".
 func kinds(items []payload.Item) string {
 	var packages, distfiles payload.Tally
 	for _, it := range items {
@@ -162,7 +169,8 @@ func left(pretended bool, planned, done []payload.Item) []payload.Item {
 	return done
 }
 
-// finish ends a verb that came to its end: the result in JSON, and the exit code that tells whether something was left out.
+// finish ends a verb that came to its end: the result in JSON, and the exit code that tells whether
+// something was left out.
 func (c *invocation) finish(leftOut []payload.Item, report any) error {
 	code := exitDone
 	if len(leftOut) > 0 {
@@ -174,5 +182,6 @@ func (c *invocation) finish(leftOut []payload.Item, report any) error {
 
 // noTerminal is the answer to --ask where nobody can answer.
 func noTerminal() error {
-	return withHint(usageErrorf("--ask needs a terminal to be answered at"), "look first with --pretend")
+	return withHint(usageErrorf("--ask needs a terminal to be answered at"),
+		"look first with --pretend")
 }

@@ -11,7 +11,8 @@ import (
 func TestReasonsOfOneKind(t *testing.T) {
 	var items []payload.Item
 	for i := range 4 {
-		items = append(items, payload.Item{Kind: payload.Package, Path: fmt.Sprint(i), Reason: fmt.Sprintf("not %q, of %d bytes", fmt.Sprint("cat-", i), i)})
+		items = append(items, payload.Item{Kind: payload.Package, Path: fmt.Sprint(i),
+			Reason: fmt.Sprintf("not %q, of %d bytes", fmt.Sprint("cat-", i), i)})
 	}
 	items = append(items, payload.Item{Kind: payload.Package, Path: "x", Reason: "an empty file"})
 	lines := byReason(items, false)

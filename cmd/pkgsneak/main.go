@@ -1,7 +1,9 @@
-// Command pkgsneak carries Gentoo and Funtoo binary packages and distfiles over an air gap on a USB drive.
+// Command pkgsneak carries Gentoo and Funtoo binary packages and distfiles over an air gap on a USB
+// drive.
 //
-// This package is the command line: flags, settings, printing and exit codes. The packages below do the work; print.go prints, and the exit code is
-// decided in exit.go. Everything a run takes from its process is a value of env, so that tests run the same code in their own process.
+// This package is the command line: flags, settings, printing and exit codes. The packages below do
+// the work; print.go prints, and the exit code is decided in exit.go. Everything a run takes from
+// its process is a value of env, so that tests run the same code in their own process.
 package main
 
 import (
@@ -10,8 +12,8 @@ import (
 	"syscall"
 )
 
-// They are set by the linker (-X main.version=..., main.commit, main.commitTime); without them the build
-// information of the module speaks.
+// They are set by the linker (-X main.version=..., main.commit, main.commitTime); without them the
+// build information of the module speaks.
 var version, commit, commitTime string
 
 func main() {

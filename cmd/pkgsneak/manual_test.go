@@ -16,8 +16,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// The manual pages of the commands are made out of the tables that --help is made of; those of the other
-// subjects are texts, man/*.in, in which a line @NAME@ stands for a list out of these tables.
+// The manual pages of the commands are made out of the tables that --help is made of; those of the
+// other subjects are texts, man/*.in, in which a line @NAME@ stands for a list out of these tables.
 //
 //go:generate go test -run ^TestManualPages$ -count=1 . -update
 
@@ -40,7 +40,8 @@ func TestManualPages(t *testing.T) {
 			}
 		}
 		if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, text) {
-			t.Errorf("%s is not what the tables say (%v); go generate ./cmd/pkgsneak writes it", path, err)
+			t.Errorf("%s is not what the tables say (%v); go generate ./cmd/pkgsneak writes it",
+				path, err)
 		}
 	}
 	files, err := filepath.Glob(filepath.Join(manualDir, "*.[1-8]"))
@@ -154,8 +155,8 @@ func (m *manual) text(s string) {
 	}
 }
 
-// roff escapes what would mean something in a line of text: backslashes, a dot or an apostrophe at its
-// beginning, and the hyphens of flags, which shall be the character that is typed.
+// roff escapes what would mean something in a line of text: backslashes, a dot or an apostrophe at
+// its beginning, and the hyphens of flags, which shall be the character that is typed.
 func roff(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
 	if strings.HasPrefix(s, ".") || strings.HasPrefix(s, "'") {
@@ -166,7 +167,8 @@ func roff(s string) string {
 
 func (m *manual) head(name, section, about string) {
 	m.line(`.\" Made by go generate ./cmd/pkgsneak out of the tables of --help.`)
-	m.line(".Dd %s\n.Dt %s %s\n.Os\n.Sh NAME\n.Nm %s\n.Nd %s", manualDate, strings.ToUpper(name), section, name, roff(about))
+	m.line(".Dd %s\n.Dt %s %s\n.Os\n.Sh NAME\n.Nm %s\n.Nd %s", manualDate, strings.ToUpper(name),
+		section, name, roff(about))
 }
 
 // programPage is pkgsneak(1).
@@ -272,7 +274,8 @@ func (m *manual) flags(flags []cli.Flag) {
 			if len(n) == 1 {
 				names = slices.Insert(names, 0, "Fl "+n)
 			} else {
-				names = append(names, `Fl \-`+roff(n)+cmp.Or(strings.ReplaceAll(flagValue(f), " ", " Ar "), ""))
+				names = append(names, `Fl \-`+roff(n)+cmp.Or(strings.ReplaceAll(flagValue(f),
+					" ", " Ar "), ""))
 			}
 		}
 		m.line(".It %s", strings.Join(names, " , "))
@@ -357,7 +360,9 @@ func (m *manual) variables(app *cli.App) {
 			}
 		}
 	}
-	commands := len(slices.DeleteFunc(slices.Clone(app.Commands), func(c *cli.Command) bool { return c.Hidden }))
+	commands := len(slices.DeleteFunc(slices.Clone(app.Commands), func(c *cli.Command) bool {
+		return c.Hidden
+	}))
 	m.line(".Bl -tag -width Ds")
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		s := all[name]

@@ -8,14 +8,18 @@ import (
 )
 
 const (
-	// smallHeap is the size in bytes below which the heap is not collected: most runs end before. Go begins at 4 MiB.
+	// smallHeap is the size in bytes below which the heap is not collected: most runs end before.
+	// Go begins at 4 MiB.
 	smallHeap = 48 << 20
 	goBegins  = 4 << 20
-	// heapGrowth is by how many per cent a larger heap may outgrow what is live, and leastGrowth what is left of that where it nears largeHeap: indices are few large strings, which cost little to look through.
+	// heapGrowth is by how many per cent a larger heap may outgrow what is live, and leastGrowth
+	// what is left of that where it nears largeHeap: indices are few large strings, which cost
+	// little to look through.
 	heapGrowth  = 50
 	leastGrowth = 8
 	largeHeap   = 150 << 20
-	// softLimit is how much memory is taken, in bytes, as long as a quarter more than what is live fits into it.
+	// softLimit is how much memory is taken, in bytes, as long as a quarter more than what is live
+	// fits into it.
 	softLimit = 176 << 20
 )
 
@@ -31,7 +35,8 @@ func tuneMemory() {
 
 // afterCollection chooses after each collection when the next one comes.
 func afterCollection() {
-	runtime.AddCleanup(new([64]byte), func(struct{}) { // nobody holds it: it is gone with the next collection
+	// nobody holds it: it is gone with the next collection
+	runtime.AddCleanup(new([64]byte), func(struct{}) {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		metrics.Read(live)
 		if live[0].Value.Kind() != metrics.KindUint64 {

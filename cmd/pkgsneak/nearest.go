@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// nearest gives the candidate that word begins, if there is one alone; else the one that differs from it by at most two letters and half of them, the closest first; or "".
+// nearest gives the candidate that word begins, if there is one alone; else the one that differs
+// from it by at most two letters and half of them, the closest first; or "".
 func nearest(word string, candidates []string) string {
 	var begun []string
 	for _, c := range candidates {

@@ -7,8 +7,8 @@ import (
 	"pkgsneak/sync/forecast"
 )
 
-// excludeFile is the absolute path of the file for the names to exclude: the line that reads it is typed anywhere. Nothing is written
-// to the drive.
+// excludeFile is the absolute path of the file for the names to exclude: the line that reads it is
+// typed anywhere. Nothing is written to the drive.
 func excludeFile(file string, drives ...string) (string, error) {
 	if file == "" {
 		return "", nil
@@ -19,7 +19,8 @@ func excludeFile(file string, drives ...string) (string, error) {
 	}
 	real, err := filepath.EvalSymlinks(filepath.Dir(file))
 	if err != nil {
-		return "", usageErrorf("--exclude-file %q: the directory %q: %w", filepath.Base(file), filepath.Dir(file), reason(err))
+		return "", usageErrorf("--exclude-file %q: the directory %q: %w", filepath.Base(file),
+			filepath.Dir(file), reason(err))
 	}
 	for _, drive := range drives {
 		if drive == "" {
@@ -29,8 +30,10 @@ func excludeFile(file string, drives ...string) (string, error) {
 		if err == nil {
 			mount, err = filepath.Abs(mount)
 		}
-		if err == nil && (real == mount || strings.HasPrefix(real, strings.TrimSuffix(mount, "/")+"/")) {
-			return "", usageErrorf("--exclude-file %q is on the drive, to which nothing is written", file)
+		if err == nil && (real == mount ||
+			strings.HasPrefix(real, strings.TrimSuffix(mount, "/")+"/")) {
+			return "", usageErrorf("--exclude-file %q is on the drive, to which nothing is written",
+				file)
 		}
 	}
 	return file, nil

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// portageVerdict is portage.json of a damaged package: what emaint and emerge said when the vector was made.
+// portageVerdict is portage.json of a damaged package: what emaint and emerge said when the vector
+// was made.
 type portageVerdict struct {
 	Case      string   `json:"case"`
 	File      string   `json:"file"`
@@ -23,14 +24,16 @@ type portageVerdict struct {
 	data []byte
 }
 
-// harmless tells whether Portage indexes the package, installs it, and writes nothing where it should not.
+// harmless tells whether Portage indexes the package, installs it, and writes nothing where it
+// should not.
 func (v *portageVerdict) harmless() bool {
 	return v.EmaintRC == 0 && v.Indexed && v.InstallRC == 0 && len(v.EvilFiles) == 0
 }
 
 func goldenDamaged(t *testing.T) []*portageVerdict {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("..", "..", "testdata", "golden", "corrupt", "*", "portage.json"))
+	files, err := filepath.Glob(filepath.Join("..", "..", "testdata", "golden", "corrupt", "*",
+		"portage.json"))
 	must(t, err)
 	if len(files) == 0 {
 		t.Fatal("no damaged packages in testdata/golden/corrupt")
@@ -56,15 +59,18 @@ func testPortageCorrupt(t *testing.T, s *portageStage) {
 			putPackage(t, filepath.Join(pkgdir, v.File), v.data, 1700000000)
 			o := m.try(t, []string{"PKGDIR=" + pkgdir}, "emaint", "binhost", "--fix")
 			index := fileTree(t, pkgdir)["Packages"]
-			if indexed := strings.Contains(index, "\nCPV: "); o.code != v.EmaintRC || indexed != v.Indexed {
-				t.Errorf("emaint: exit %d, indexed %v; the vector says %d, %v\n%s", o.code, indexed, v.EmaintRC, v.Indexed, o.text)
+			if indexed := strings.Contains(index, "\nCPV: "); o.code != v.EmaintRC ||
+				indexed != v.Indexed {
+				t.Errorf("emaint: exit %d, indexed %v; the vector says %d, %v\n%s", o.code, indexed,
+					v.EmaintRC, v.Indexed, o.text)
 			}
 		})
 	}
 }
 
-// testPortageRefused puts all damaged packages into one host's PKGDIR, as instances of one version. The client must get the harmless ones at most, and real
-// emaint nothing to complain about; some of the others would make it abort, and emerge hang or write outside of its directory.
+// testPortageRefused puts all damaged packages into one host's PKGDIR, as instances of one version.
+// The client must get the harmless ones at most, and real emaint nothing to complain about; some of
+// the others would make it abort, and emerge hang or write outside of its directory.
 func testPortageRefused(t *testing.T, s *portageStage) {
 	drive := s.newDrive(t, "refused")
 	host := s.machine(t, "refused-host", "")
@@ -96,7 +102,8 @@ func testPortageRefused(t *testing.T, s *portageStage) {
 	}
 	m.check(t, "")
 	must(t, os.Remove(filepath.Join(m.pkgdir, "Packages")))
-	if o := m.try(t, nil, "emaint", "binhost", "--fix"); o.code != 0 || strings.Contains(o.text, "!!!") {
+	if o := m.try(t, nil, "emaint", "binhost", "--fix"); o.code != 0 ||
+		strings.Contains(o.text, "!!!") {
 		t.Errorf("emaint binhost --fix: exit %d\n%s", o.code, o.text)
 	}
 	m.undisturbed(t)

@@ -13,8 +13,8 @@ import (
 )
 
 // The ebuild of scripts/gentoo is built by real Portage out of the tarballs of a release, without a
-// network, and merged. STAND-INS take the place of Gentoo's eclasses (testdata/portage-live/eclass): what
-// those do beyond the calls is not tried.
+// network, and merged. STAND-INS take the place of Gentoo's eclasses
+// (testdata/portage-live/eclass): what those do beyond the calls is not tried.
 func TestPortageEbuild(t *testing.T) {
 	w := newPortageWorld(t)
 	m := w.machine(t, "gentoo", "")
@@ -28,7 +28,8 @@ func TestPortageEbuild(t *testing.T) {
 	// What builds is looked for on the system that runs emerge.
 	profile := filepath.Join(w.dir, "running/etc/portage/profile")
 	must(t, os.MkdirAll(profile, 0o755))
-	must(t, os.WriteFile(filepath.Join(profile, "package.provided"), []byte("dev-lang/go-1.99\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(profile, "package.provided"),
+		[]byte("dev-lang/go-1.99\n"), 0o644))
 
 	const version = "1.2.3"
 	overlay := filepath.Join(m.dir, "overlay")
@@ -37,19 +38,22 @@ func TestPortageEbuild(t *testing.T) {
 	must(t, os.Rename(filepath.Join(filepath.Dir(ebuild), "pkgsneak-9999.ebuild"), ebuild))
 	must(t, os.WriteFile(filepath.Join(m.dir, "etc/portage/repos.conf/pkgsneak.conf"),
 		fmt.Appendf(nil, "[pkgsneak]\nlocation = %s\nauto-sync = no\n", overlay), 0o644))
-	must(t, os.WriteFile(filepath.Join(m.dir, "etc/portage/package.accept_keywords"), []byte("app-portage/pkgsneak ~amd64 **\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(m.dir, "etc/portage/package.accept_keywords"),
+		[]byte("app-portage/pkgsneak ~amd64 **\n"), 0o644))
 	releaseTarballs(t, m.distdir, "pkgsneak-"+version)
 
 	goTool, err := exec.LookPath("go")
 	must(t, err)
 	cache, err := exec.Command(goTool, "env", "GOCACHE").Output()
 	must(t, err)
-	env := []string{"PREROOTPATH=" + filepath.Dir(goTool), "ACCEPT_LICENSE=*", "PKGSNEAK_GOCACHE=" + strings.TrimSpace(string(cache))}
+	env := []string{"PREROOTPATH=" + filepath.Dir(goTool), "ACCEPT_LICENSE=*", "PKGSNEAK_GOCACHE=" +
+		strings.TrimSpace(string(cache))}
 	m.run(t, env, "ebuild", ebuild, "manifest")
 	// It compiles everything from the start, for which portageTimeout is short.
 	ctx, cancel := context.WithTimeout(t.Context(), 6*portageTimeout)
 	defer cancel()
-	build := m.command(ctx, env, "emerge", "--color=n", "--oneshot", "--buildpkg", "=app-portage/pkgsneak-"+version)
+	build := m.command(ctx, env, "emerge", "--color=n", "--oneshot", "--buildpkg",
+		"=app-portage/pkgsneak-"+version)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -85,25 +89,29 @@ func TestPortageEbuild(t *testing.T) {
 		t.Errorf("--packaged installs %d files", files)
 	}
 	for _, name := range []string{
-		"usr/share/man/man1/pkgsneak.1*", "usr/share/man/man1/pkgsneak-export.1*", "usr/share/man/man5/pkgsneak.5*", "usr/share/man/man7/pkgsneak.7*",
-		"usr/share/bash-completion/completions/pkgsneak", "usr/share/zsh/site-functions/_pkgsneak", "usr/share/fish/vendor_completions.d/pkgsneak.fish",
+		"usr/share/man/man1/pkgsneak.1*", "usr/share/man/man1/pkgsneak-export.1*",
+		"usr/share/man/man5/pkgsneak.5*", "usr/share/man/man7/pkgsneak.7*",
+		"usr/share/bash-completion/completions/pkgsneak", "usr/share/zsh/site-functions/_pkgsneak",
+		"usr/share/fish/vendor_completions.d/pkgsneak.fish",
 		"usr/share/doc/pkgsneak-" + version + "/security.md*",
 	} {
 		if found, err := filepath.Glob(filepath.Join(m.root, name)); err != nil || len(found) != 1 {
 			t.Errorf("%s: %q, %v", name, found, err)
 		}
 	}
-	if packages, err := filepath.Glob(filepath.Join(m.pkgdir, "app-portage/pkgsneak*")); err != nil || len(packages) == 0 {
+	if packages, err := filepath.Glob(filepath.Join(m.pkgdir,
+		"app-portage/pkgsneak*")); err != nil || len(packages) == 0 {
 		t.Errorf("no binary package: %q, %v", packages, err)
 	}
 }
 
-// releaseTarballs makes the two tarballs that the ebuild unpacks, as scripts/release does, of the files
-// that are here.
+// releaseTarballs makes the two tarballs that the ebuild unpacks, as scripts/release does, of the
+// files that are here.
 func releaseTarballs(t *testing.T, dir, name string) {
 	t.Helper()
 	tree := filepath.Join(t.TempDir(), name)
-	for _, part := range []string{"cmd", "manifest", "scripts", "sync", "go.mod", "go.sum", "README.md", "CHANGELOG.md", "LICENSE"} {
+	for _, part := range []string{"cmd", "manifest", "scripts", "sync", "go.mod", "go.sum",
+		"README.md", "CHANGELOG.md", "LICENSE"} {
 		from, to := filepath.Join("..", "..", part), filepath.Join(tree, part)
 		if fi, err := os.Stat(from); err == nil && fi.IsDir() {
 			must(t, os.CopyFS(to, os.DirFS(from)))

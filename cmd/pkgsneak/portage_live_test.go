@@ -30,7 +30,8 @@ var portageHostPackages = []string{
 
 const portageDistfile = "story-1.0+first.txt"
 
-// portageStage is what the tests start from: a host that has built and exported once. No test changes it.
+// portageStage is what the tests start from: a host that has built and exported once. No test
+// changes it.
 type portageStage struct {
 	*portageWorld
 	host  *portageMachine
@@ -38,7 +39,9 @@ type portageStage struct {
 }
 
 // distfiles is the origin's mirror on the drive.
-func (s *portageStage) distfiles() string { return filepath.Join(s.drive, "pkgsneak/host/distfiles") }
+func (s *portageStage) distfiles() string {
+	return filepath.Join(s.drive, "pkgsneak/host/distfiles")
+}
 
 // client makes a machine that trusts the host and has imported nothing yet.
 func (s *portageStage) client(t *testing.T, name, conf string) *portageMachine {
@@ -48,7 +51,8 @@ func (s *portageStage) client(t *testing.T, name, conf string) *portageMachine {
 	return m
 }
 
-// fork makes a second build host with the packages and the installed ones of the first. It is an origin of its own.
+// fork makes a second build host with the packages and the installed ones of the first. It is an
+// origin of its own.
 func (s *portageStage) fork(t *testing.T, name, conf string) *portageMachine {
 	t.Helper()
 	m := s.machine(t, name, conf)
@@ -60,13 +64,17 @@ func (s *portageStage) fork(t *testing.T, name, conf string) *portageMachine {
 
 func TestPortage(t *testing.T) {
 	w := newPortageWorld(t)
-	host := w.machine(t, "host", "PORTAGE_BINHOST_HEADER_URI=\"https://nowhere.example/packages\"\nPORTAGE_BINHOST_TTL=\"86400\"\n")
-	must(t, copyFile(portageTestdata(filepath.Join("mirror", portageDistfile)), filepath.Join(host.distdir, portageDistfile)))
+	host := w.machine(t, "host",
+		"PORTAGE_BINHOST_HEADER_URI=\"https://nowhere.example/packages\"\nPORTAGE_BINHOST_TTL=\"86400\"\n")
+	must(t, copyFile(portageTestdata(filepath.Join("mirror", portageDistfile)),
+		filepath.Join(host.distdir, portageDistfile)))
 	host.buildpkg(t, "xpak", "classic", "world", "dev-libs/greet++")
 	host.buildpkg(t, "gpkg", "classic", "world", "app-text/story", "app-misc/gate")
 	host.buildpkg(t, "gpkg", "multi-instance", "world", "virtual/words")
-	host.buildpkg(t, "xpak", "multi-instance", "world", "app-misc/hello") // last, with the FEATURES of make.conf: they stay in the index's header
-	if got := slices.Sorted(maps.Keys(packageFiles(t, host.pkgdir))); !slices.Equal(got, portageHostPackages) {
+	// last, with the FEATURES of make.conf: they stay in the index's header
+	host.buildpkg(t, "xpak", "multi-instance", "world", "app-misc/hello")
+	if got := slices.Sorted(maps.Keys(packageFiles(t, host.pkgdir))); !slices.Equal(got,
+		portageHostPackages) {
 		t.Fatalf("the host built %q, want %q", got, portageHostPackages)
 	}
 	s := &portageStage{portageWorld: w, host: host, drive: w.newDrive(t, "first")}
@@ -107,7 +115,8 @@ func TestPortage(t *testing.T) {
 	}
 }
 
-// testPortageIndex compares the index that pkgsneak makes out of packages alone with the one of emaint, and lets emaint judge the two repairs that are left to it.
+// testPortageIndex compares the index that pkgsneak makes out of packages alone with the one of
+// emaint, and lets emaint judge the two repairs that are left to it.
 func testPortageIndex(t *testing.T, s *portageStage) {
 	m := s.machine(t, "index", "")
 	copyPackages(t, s.host, m)
@@ -121,7 +130,8 @@ func testPortageIndex(t *testing.T, s *portageStage) {
 
 	// An emerge that does not trust the index writes entries without hashes; emaint wants them.
 	must(t, os.Remove(filepath.Join(m.pkgdir, "Packages")))
-	m.emerge(t, []string{"FEATURES=-pkgdir-index-trusted"}, "--pretend", "--usepkgonly", "virtual/words")
+	m.emerge(t, []string{"FEATURES=-pkgdir-index-trusted"}, "--pretend", "--usepkgonly",
+		"virtual/words")
 	if strings.Contains(m.index(t), "MD5:") {
 		t.Fatal("emerge wrote hashes; this test needs an index without them")
 	}
@@ -130,25 +140,34 @@ func testPortageIndex(t *testing.T, s *portageStage) {
 	sameIndex(t, m.index(t), ours)
 }
 
-// testPortageIndexCheck changes a PKGDIR in the ways in which they age. Both programs have to find something, and after pkgsneak index neither may.
+// testPortageIndexCheck changes a PKGDIR in the ways in which they age. Both programs have to find
+// something, and after pkgsneak index neither may.
 func testPortageIndexCheck(t *testing.T, s *portageStage) {
 	story := "app-text/story-1.0.gpkg.tar"
 	for _, damage := range []struct {
 		name string
 		do   func(t *testing.T, m *portageMachine)
 	}{
-		{"package removed", func(t *testing.T, m *portageMachine) { must(t, os.Remove(filepath.Join(m.pkgdir, story))) }},
+		{"package removed", func(t *testing.T, m *portageMachine) {
+			must(t, os.Remove(filepath.Join(m.pkgdir, story)))
+		}},
 		{"time changed", func(t *testing.T, m *portageMachine) {
 			past := time.Unix(1500000000, 0)
 			must(t, os.Chtimes(filepath.Join(m.pkgdir, story), past, past))
 		}},
 		{"package added", func(t *testing.T, m *portageMachine) {
-			must(t, copyFile(filepath.Join(m.pkgdir, story), filepath.Join(m.pkgdir, "app-text/story/story-1.0-7.gpkg.tar")))
+			must(t, copyFile(filepath.Join(m.pkgdir, story),
+				filepath.Join(m.pkgdir, "app-text/story/story-1.0-7.gpkg.tar")))
 			now := time.Unix(1600000000, 0)
-			must(t, os.Chtimes(filepath.Join(m.pkgdir, "app-text/story/story-1.0-7.gpkg.tar"), now, now))
+			must(t, os.Chtimes(filepath.Join(m.pkgdir, "app-text/story/story-1.0-7.gpkg.tar"), now,
+				now))
 		}},
-		{"compressed index lost", func(t *testing.T, m *portageMachine) { must(t, os.Remove(filepath.Join(m.pkgdir, "Packages.gz"))) }},
-		{"no index", func(t *testing.T, m *portageMachine) { must(t, os.Remove(filepath.Join(m.pkgdir, "Packages"))) }},
+		{"compressed index lost", func(t *testing.T, m *portageMachine) {
+			must(t, os.Remove(filepath.Join(m.pkgdir, "Packages.gz")))
+		}},
+		{"no index", func(t *testing.T, m *portageMachine) {
+			must(t, os.Remove(filepath.Join(m.pkgdir, "Packages")))
+		}},
 	} {
 		m := s.machine(t, "aged-"+strings.ReplaceAll(damage.name, " ", "-"), "")
 		copyTree(t, s.host.pkgdir, m.pkgdir)
@@ -165,17 +184,21 @@ func testPortageIndexCheck(t *testing.T, s *portageStage) {
 	}
 }
 
-// testPortageImportCheck imports into a bare client for each setting that decides what emaint and emerge expect of the index.
+// testPortageImportCheck imports into a bare client for each setting that decides what emaint and
+// emerge expect of the index.
 func testPortageImportCheck(t *testing.T, s *portageStage) {
-	for i, features := range []string{"", "-compress-index", "-pkgdir-index-trusted", "-compress-index -pkgdir-index-trusted", "-binpkg-multi-instance"} {
-		m := s.client(t, fmt.Sprintf("bare%d", i), fmt.Sprintf("FEATURES=\"${FEATURES} %s\"\n", features))
+	for i, features := range []string{"", "-compress-index", "-pkgdir-index-trusted",
+		"-compress-index -pkgdir-index-trusted", "-binpkg-multi-instance"} {
+		m := s.client(t, fmt.Sprintf("bare%d", i),
+			fmt.Sprintf("FEATURES=\"${FEATURES} %s\"\n", features))
 		m.sneak(t, 0, "import", s.drive)
 		m.check(t, "")
 		if got := packageFiles(t, m.pkgdir); !maps.Equal(got, packageFiles(t, s.host.pkgdir)) {
 			t.Errorf("FEATURES=%q: imported %q", features, slices.Sorted(maps.Keys(got)))
 		}
 		_, err := os.Stat(filepath.Join(m.pkgdir, "Packages.gz"))
-		if compressed := !strings.Contains(features, "-compress-index"); compressed != (err == nil) {
+		if compressed := !strings.Contains(features,
+			"-compress-index"); compressed != (err == nil) {
 			t.Errorf("FEATURES=%q: Packages.gz: %v", features, err)
 		}
 
@@ -184,12 +207,14 @@ func testPortageImportCheck(t *testing.T, s *portageStage) {
 		ours := m.index(t)
 		m.emerge(t, nil, "--pretend", "--usepkgonly", "app-misc/hello")
 		if got := m.index(t); got != ours {
-			t.Errorf("FEATURES=%q: emerge --pretend has rewritten the index:\n%s\nwas:\n%s", features, got, ours)
+			t.Errorf("FEATURES=%q: emerge --pretend has rewritten the index:\n%s\nwas:\n%s",
+				features, got, ours)
 		}
 		must(t, os.Remove(filepath.Join(m.pkgdir, "Packages")))
 		must(t, removeIfThere(filepath.Join(m.pkgdir, "Packages.gz")))
 		m.run(t, nil, "emaint", "binhost", "--fix")
-		// The header of a bare client is the origin's, but FEATURES and the like come from the machine that indexes.
+		// The header of a bare client is the origin's, but FEATURES and the like come from the
+		// machine that indexes.
 		sameEntries(t, ours, m.index(t))
 		if features == "" {
 			sameIndex(t, ours, m.index(t))
@@ -197,9 +222,11 @@ func testPortageImportCheck(t *testing.T, s *portageStage) {
 	}
 }
 
-// testPortageOtherCHOST imports into a machine whose header names another CHOST: each entry has to keep its own.
+// testPortageOtherCHOST imports into a machine whose header names another CHOST: each entry has to
+// keep its own.
 func testPortageOtherCHOST(t *testing.T, s *portageStage) {
-	m := s.client(t, "i686", "CHOST=\"i686-pc-linux-gnu\"\nACCEPT_CHOSTS=\"i686-pc-linux-gnu x86_64-pc-linux-gnu\"\n")
+	m := s.client(t, "i686",
+		"CHOST=\"i686-pc-linux-gnu\"\nACCEPT_CHOSTS=\"i686-pc-linux-gnu x86_64-pc-linux-gnu\"\n")
 	m.buildpkg(t, "gpkg", "classic", "i686", "app-misc/alone")
 	m.sneak(t, 0, "import", s.drive)
 	m.check(t, "")
@@ -207,7 +234,8 @@ func testPortageOtherCHOST(t *testing.T, s *portageStage) {
 	if !strings.Contains(header, "\nCHOST: i686-pc-linux-gnu\n") {
 		t.Errorf("the header lost the client's CHOST:\n%s", header)
 	}
-	if e := portageEntry(t, m.index(t), "CPV", "app-text/story-1.0"); e["CHOST"] != "x86_64-pc-linux-gnu" {
+	if e := portageEntry(t, m.index(t), "CPV",
+		"app-text/story-1.0"); e["CHOST"] != "x86_64-pc-linux-gnu" {
 		t.Errorf("the entry has CHOST %q, its package x86_64-pc-linux-gnu", e["CHOST"])
 	}
 	ours := m.index(t)
@@ -217,27 +245,36 @@ func testPortageOtherCHOST(t *testing.T, s *portageStage) {
 	m.emerge(t, nil, "--oneshot", "--usepkgonly", "app-text/story")
 }
 
-// testPortageInstall installs every format into an empty ROOT from what was imported, by the binary that lies on the drive.
+// testPortageInstall installs every format into an empty ROOT from what was imported, by the binary
+// that lies on the drive.
 func testPortageInstall(t *testing.T, s *portageStage) {
 	m := s.client(t, "install", "")
 	carried := filepath.Join(m.dir, "pkgsneak")
-	must(t, copyFile(filepath.Join(s.drive, "pkgsneak/host/bin/linux-"+runtime.GOARCH+"/pkgsneak"), carried))
+	must(t, copyFile(filepath.Join(s.drive, "pkgsneak/host/bin/linux-"+runtime.GOARCH+"/pkgsneak"),
+		carried))
 	must(t, os.Chmod(carried, 0o755))
 	m.run(t, nil, carried, "import", s.drive)
 	before := packageFiles(t, m.pkgdir)
 	m.emerge(t, nil, "--oneshot", "--usepkgonly", "app-misc/hello")
-	if out := m.emerge(t, nil, "--oneshot", "--usepkg", "app-text/story"); !strings.Contains(out, "Emerging binary (1 of 1) app-text/story-1.0") {
+	if out := m.emerge(t, nil, "--oneshot", "--usepkg", "app-text/story"); !strings.Contains(out,
+		"Emerging binary (1 of 1) app-text/story-1.0") {
 		t.Errorf("with its ebuild at hand, the package was not used:\n%s", out)
 	}
-	want := []string{"app-misc/hello-1.0-r2", "app-text/story-1.0", "dev-libs/greet++-2.1_p3", "virtual/words-0-r1"}
+	want := []string{"app-misc/hello-1.0-r2", "app-text/story-1.0", "dev-libs/greet++-2.1_p3",
+		"virtual/words-0-r1"}
 	if got := m.installed(t); !slices.Equal(got, want) {
 		t.Errorf("installed %q, want %q", got, want)
 	}
 	for path, want := range map[string]string{
-		"usr/bin/hi":                         "#!/bin/sh\necho hello world\n",                         // .xpak
-		"etc/hello/hello.conf":               "to=world\n",                                            //
-		"usr/share/greet/words":              "good morning world\n",                                  // .tbz2
-		"usr/share/story/" + portageDistfile: readFile(t, portageTestdata("mirror/"+portageDistfile)), // .gpkg.tar
+		// .xpak
+		"usr/bin/hi": "#!/bin/sh\necho hello world\n",
+		//
+		"etc/hello/hello.conf": "to=world\n",
+		// .tbz2
+		"usr/share/greet/words": "good morning world\n",
+		// .gpkg.tar
+		"usr/share/story/" + portageDistfile: readFile(t,
+			portageTestdata("mirror/"+portageDistfile)),
 	} {
 		if got := m.content(t, path); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
@@ -250,7 +287,8 @@ func testPortageInstall(t *testing.T, s *portageStage) {
 	m.check(t, "-pkgdir-index-trusted")
 }
 
-// testPortageImportInMiddle holds an emerge between two packages, imports a generation in which the second one was rebuilt under its old name, and lets emerge go on.
+// testPortageImportInMiddle holds an emerge between two packages, imports a generation in which the
+// second one was rebuilt under its old name, and lets emerge go on.
 func testPortageImportInMiddle(t *testing.T, s *portageStage) {
 	drive := s.newDrive(t, "middle")
 	host := s.fork(t, "middle-host", "")
@@ -311,7 +349,8 @@ func passGate(t *testing.T, emerge *portageProcess, fifo string) {
 	}
 }
 
-// testPortageImportBeside lets imports race with installs, and with builds that write the same index.
+// testPortageImportBeside lets imports race with installs, and with builds that write the same
+// index.
 func testPortageImportBeside(t *testing.T, s *portageStage) {
 	drive := s.newDrive(t, "beside")
 	host := s.fork(t, "beside-host", "")
@@ -324,16 +363,21 @@ func testPortageImportBeside(t *testing.T, s *portageStage) {
 		{"app-misc/alone", "app-misc/gated"},
 		{"--usepkgonly", "dev-libs/greet++", "app-misc/gated"},
 	} {
-		host.run(t, nil, "quickpkg", "--include-config=y", "app-text/story", "dev-libs/greet++", "virtual/words") // further instances of the same versions
+		// further instances of the same versions
+		host.run(t, nil, "quickpkg", "--include-config=y", "app-text/story", "dev-libs/greet++",
+			"virtual/words")
 		host.export(t, drive, "beside")
-		emerge := m.start(t, nil, "emerge", append([]string{"--color=n", "--quiet-build=y", "--oneshot", "--nodeps"}, job...)...)
+		emerge := m.start(t, nil, "emerge",
+			append([]string{"--color=n", "--quiet-build=y", "--oneshot", "--nodeps"}, job...)...)
 		imported := m.start(t, nil, s.pkgsneak, "import", drive)
 		emerge.wait(t)
 		imported.wait(t)
 		m.check(t, "")
 	}
-	if got, want := len(packageFiles(t, m.pkgdir)), len(packageFiles(t, host.pkgdir))+2; got != want {
-		t.Errorf("the client has %d packages, want %d: the host's and its own two builds", got, want)
+	if got, want := len(packageFiles(t, m.pkgdir)), len(packageFiles(t,
+		host.pkgdir))+2; got != want {
+		t.Errorf("the client has %d packages, want %d: the host's and its own two builds", got,
+			want)
 	}
 }
 
@@ -343,16 +387,20 @@ func testPortageQuickpkg(t *testing.T, s *portageStage) {
 	host := s.fork(t, "quick-host", "")
 	must(t, os.RemoveAll(host.pkgdir))
 	must(t, os.Mkdir(host.pkgdir, 0o755))
-	host.run(t, []string{"BINPKG_FORMAT=xpak"}, "quickpkg", "--include-config=y", "app-misc/hello", "virtual/words")
-	host.run(t, []string{"BINPKG_FORMAT=gpkg"}, "quickpkg", "--include-config=y", "app-misc/hello", "dev-libs/greet++")
+	host.run(t, []string{"BINPKG_FORMAT=xpak"}, "quickpkg", "--include-config=y", "app-misc/hello",
+		"virtual/words")
+	host.run(t, []string{"BINPKG_FORMAT=gpkg"}, "quickpkg", "--include-config=y", "app-misc/hello",
+		"dev-libs/greet++")
 	host.export(t, drive, "quick")
 
 	m := s.machine(t, "quick", "")
 	m.trust(t, drive)
 	m.sneak(t, 0, "import", drive)
 	m.check(t, "")
-	if got, want := packageFiles(t, m.pkgdir), packageFiles(t, host.pkgdir); len(want) < 4 || !maps.Equal(got, want) {
-		t.Errorf("imported %q, the host has %q", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+	if got, want := packageFiles(t, m.pkgdir), packageFiles(t, host.pkgdir); len(want) < 4 ||
+		!maps.Equal(got, want) {
+		t.Errorf("imported %q, the host has %q", slices.Sorted(maps.Keys(got)),
+			slices.Sorted(maps.Keys(want)))
 	}
 	m.emerge(t, nil, "--oneshot", "--usepkgonly", "app-misc/hello")
 	if got := m.content(t, "etc/hello/hello.conf"); got != "to=world\n" {
@@ -361,12 +409,14 @@ func testPortageQuickpkg(t *testing.T, s *portageStage) {
 	m.check(t, "")
 }
 
-// testPortageOddImages carries images with long names, links of every kind and special bits: nothing that Portage installs may be refused.
+// testPortageOddImages carries images with long names, links of every kind and special bits:
+// nothing that Portage installs may be refused.
 func testPortageOddImages(t *testing.T, s *portageStage) {
 	drive := s.newDrive(t, "odd")
 	host := s.machine(t, "odd-host", "")
 	ebuilds := filepath.Join(s.dir, "repo/app-misc/odd")
-	must(t, copyFile(filepath.Join(ebuilds, "odd-1.ebuild"), filepath.Join(ebuilds, "odd-2.ebuild")))
+	must(t, copyFile(filepath.Join(ebuilds, "odd-1.ebuild"),
+		filepath.Join(ebuilds, "odd-2.ebuild")))
 	host.buildpkg(t, "xpak", "multi-instance", "", "=app-misc/odd-1")
 	first := installedFiles(t, host.root)
 	host.buildpkg(t, "gpkg", "multi-instance", "", "=app-misc/odd-2")
@@ -381,7 +431,8 @@ func testPortageOddImages(t *testing.T, s *portageStage) {
 		t.Errorf(".xpak installed\n%q\nthe host has\n%q", got, first)
 	}
 	m.emerge(t, nil, "--oneshot", "--usepkgonly", "=app-misc/odd-2")
-	if got, want := installedFiles(t, m.root), installedFiles(t, host.root); !maps.Equal(got, want) {
+	if got, want := installedFiles(t, m.root), installedFiles(t,
+		host.root); !maps.Equal(got, want) {
 		t.Errorf(".gpkg.tar installed\n%q\nthe host has\n%q", got, want)
 	}
 }
@@ -391,27 +442,30 @@ func installedFiles(t *testing.T, root string) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
 	for _, top := range []string{"usr", "var/lib/odd"} {
-		must(t, filepath.WalkDir(filepath.Join(root, top), func(path string, d os.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			fi, err := d.Info()
-			if err != nil {
-				return err
-			}
-			rel, _ := filepath.Rel(root, path)
-			if target, err := os.Readlink(path); err == nil {
-				all[rel] = "-> " + target
-			} else {
-				all[rel] = fmt.Sprintf("%v, %d links, %d bytes", fi.Mode(), fi.Sys().(*syscall.Stat_t).Nlink, fi.Size())
-			}
-			return nil
-		}))
+		must(t, filepath.WalkDir(filepath.Join(root, top),
+			func(path string, d os.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
+				fi, err := d.Info()
+				if err != nil {
+					return err
+				}
+				rel, _ := filepath.Rel(root, path)
+				if target, err := os.Readlink(path); err == nil {
+					all[rel] = "-> " + target
+				} else {
+					all[rel] = fmt.Sprintf("%v, %d links, %d bytes", fi.Mode(),
+						fi.Sys().(*syscall.Stat_t).Nlink, fi.Size())
+				}
+				return nil
+			}))
 	}
 	return all
 }
 
-// testPortageSigned carries a package that Portage has signed, to a client that wants packages signed.
+// testPortageSigned carries a package that Portage has signed, to a client that wants packages
+// signed.
 func testPortageSigned(t *testing.T, s *portageStage) {
 	gpg, err := exec.LookPath("gpg")
 	if err != nil {
@@ -426,14 +480,16 @@ BINPKG_GPG_VERIFY_GPG_HOME="%s"
 BINPKG_GPG_VERIFY_BASE_COMMAND="%s --verify --batch --no-tty --no-auto-check-trustdb --status-fd 2 [PORTAGE_CONFIG] [SIGNATURE]"
 `, s.user, s.group, home, gpg)
 	host := s.machine(t, "signed-host", conf)
-	host.run(t, nil, gpg, "--homedir", home, "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "Build Host <host@example.org>", "ed25519", "sign", "never")
+	host.run(t, nil, gpg, "--homedir", home, "--batch", "--quiet", "--passphrase", "",
+		"--quick-generate-key", "Build Host <host@example.org>", "ed25519", "sign", "never")
 	listed := host.run(t, nil, gpg, "--homedir", home, "--with-colons", "--list-keys")
 	fingerprint := regexp.MustCompile(`(?m)^fpr:*([0-9A-F]{40}):`).FindStringSubmatch(listed)
 	if fingerprint == nil {
 		t.Fatalf("no fingerprint in\n%s", listed)
 	}
 	sign := []string{
-		"FEATURES=binpkg-signing", "BINPKG_FORMAT=gpkg", "BINPKG_GPG_SIGNING_GPG_HOME=" + home, "BINPKG_GPG_SIGNING_KEY=0x" + fingerprint[1],
+		"FEATURES=binpkg-signing", "BINPKG_FORMAT=gpkg", "BINPKG_GPG_SIGNING_GPG_HOME=" +
+			home, "BINPKG_GPG_SIGNING_KEY=0x" + fingerprint[1],
 		"BINPKG_GPG_SIGNING_BASE_COMMAND=" + gpg + " --sign --armor [PORTAGE_CONFIG]",
 	}
 	host.emerge(t, sign, "--oneshot", "--buildpkgonly", "app-misc/alone")
@@ -445,42 +501,50 @@ BINPKG_GPG_VERIFY_BASE_COMMAND="%s --verify --batch --no-tty --no-auto-check-tru
 	m.check(t, "")
 	got := packageFiles(t, m.pkgdir)
 	if want := packageFiles(t, host.pkgdir); len(want) != 1 || !maps.Equal(got, want) {
-		t.Errorf("imported %q, the host has %q", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+		t.Errorf("imported %q, the host has %q", slices.Sorted(maps.Keys(got)),
+			slices.Sorted(maps.Keys(want)))
 	}
 	for name, data := range got {
 		if !strings.Contains(data, "/image.tar.zst.sig\x00") {
 			t.Errorf("%s is not signed", name)
 		}
 	}
-	m.emerge(t, []string{"FEATURES=binpkg-request-signature"}, "--oneshot", "--usepkgonly", "app-misc/alone")
+	m.emerge(t, []string{"FEATURES=binpkg-request-signature"}, "--oneshot", "--usepkgonly",
+		"app-misc/alone")
 }
 
-// testPortageFailedBuild exports a PKGDIR in which Portage has reserved a name for a package that never came.
+// testPortageFailedBuild exports a PKGDIR in which Portage has reserved a name for a package that
+// never came.
 func testPortageFailedBuild(t *testing.T, s *portageStage) {
 	drive := s.newDrive(t, "failed")
 	host := s.fork(t, "failed-host", "")
-	o := host.try(t, []string{"BINPKG_FORMAT=gpkg", "BINPKG_COMPRESS_FLAGS_ZSTD=--no-such-flag"}, "emerge", "--color=n", "--quiet-build=y", "--oneshot", "app-misc/alone")
+	o := host.try(t, []string{"BINPKG_FORMAT=gpkg", "BINPKG_COMPRESS_FLAGS_ZSTD=--no-such-flag"},
+		"emerge", "--color=n", "--quiet-build=y", "--oneshot", "app-misc/alone")
 	if o.code == 0 {
 		t.Fatal("the build did not fail")
 	}
 	placeholder := filepath.Join(host.pkgdir, "app-misc/alone/alone-3-1.gpkg.tar")
 	if fi, err := os.Stat(placeholder); err != nil || fi.Size() != 0 {
-		t.Fatalf("this test needs the name that Portage reserves before it packs: %v\n%s", err, o.text)
+		t.Fatalf("this test needs the name that Portage reserves before it packs: %v\n%s", err,
+			o.text)
 	}
 	host.export(t, drive, "failed")
 	m := s.machine(t, "failed", "")
 	m.trust(t, drive)
 	m.sneak(t, 0, "import", drive)
 	m.check(t, "")
-	if got := slices.Sorted(maps.Keys(packageFiles(t, m.pkgdir))); !slices.Equal(got, portageHostPackages) {
+	if got := slices.Sorted(maps.Keys(packageFiles(t, m.pkgdir))); !slices.Equal(got,
+		portageHostPackages) {
 		t.Errorf("imported %q, want %q", got, portageHostPackages)
 	}
 }
 
-// testPortageBinhost installs from the drive without pkgsneak, twice, for Portage keeps a copy of the index it saw first.
+// testPortageBinhost installs from the drive without pkgsneak, twice, for Portage keeps a copy of
+// the index it saw first.
 func testPortageBinhost(t *testing.T, s *portageStage) {
 	drive := s.newDrive(t, "binhost")
-	host := s.fork(t, "binhost-host", "PORTAGE_BINHOST_HEADER_URI=\"https://nowhere.example/packages\"\nPORTAGE_BINHOST_TTL=\"86400\"\n")
+	host := s.fork(t, "binhost-host",
+		"PORTAGE_BINHOST_HEADER_URI=\"https://nowhere.example/packages\"\nPORTAGE_BINHOST_TTL=\"86400\"\n")
 	host.run(t, nil, "emaint", "binhost", "--fix")
 	host.export(t, drive, "binhost")
 	packages := filepath.Join(drive, "pkgsneak/binhost/packages")
@@ -503,8 +567,10 @@ func testPortageBinhost(t *testing.T, s *portageStage) {
 	m.check(t, "")
 
 	byURL := s.machine(t, "binhost-url", "")
-	byURL.emerge(t, []string{"PORTAGE_BINHOST=file://" + packages}, "--oneshot", "--usepkg", "--getbinpkg", "app-text/story")
-	if got := slices.Sorted(maps.Keys(packageFiles(t, byURL.pkgdir))); len(got) != 1 || !strings.HasPrefix(got[0], "app-text/story/story-1.0") {
+	byURL.emerge(t, []string{"PORTAGE_BINHOST=file://" + packages}, "--oneshot", "--usepkg",
+		"--getbinpkg", "app-text/story")
+	if got := slices.Sorted(maps.Keys(packageFiles(t, byURL.pkgdir))); len(got) != 1 ||
+		!strings.HasPrefix(got[0], "app-text/story/story-1.0") {
 		t.Errorf("fetched %q", got)
 	}
 	byURL.check(t, "")
@@ -512,14 +578,16 @@ func testPortageBinhost(t *testing.T, s *portageStage) {
 	// The way of today's handbook. Its packages have a directory of their own.
 	repos := s.machine(t, "binhost-repos", "")
 	must(t, os.WriteFile(filepath.Join(repos.dir, "etc/portage/binrepos.conf"),
-		fmt.Appendf(nil, "[usb]\nsync-uri = file://%s\nlocation = %s/usb\nverify-signature = false\npriority = 1\n", packages, repos.dir), 0o644))
+		fmt.Appendf(nil,
+			"[usb]\nsync-uri = file://%s\nlocation = %s/usb\nverify-signature = false\npriority = 1\n", packages, repos.dir), 0o644))
 	repos.emerge(t, nil, "--oneshot", "--getbinpkgonly", "app-text/story")
 	if got := repos.content(t, "usr/share/story/"+portageDistfile); got == "" {
 		t.Error("nothing was installed")
 	}
 }
 
-// testPortageMirror fetches an ebuild's distfile from the drive in the two ways that Portage knows, and finds the imported one.
+// testPortageMirror fetches an ebuild's distfile from the drive in the two ways that Portage knows,
+// and finds the imported one.
 func testPortageMirror(t *testing.T, s *portageStage) {
 	want := readFile(t, portageTestdata(filepath.Join("mirror", portageDistfile)))
 	fetch := []string{"--fetchonly", "--nodeps", "app-text/story"}
@@ -574,7 +642,8 @@ func testPortageLocalBeside(t *testing.T, s *portageStage) {
 	}
 }
 
-// testPortageSamePathBefore imports into a PKGDIR whose own builds have the origin's names, classic and multi-instance.
+// testPortageSamePathBefore imports into a PKGDIR whose own builds have the origin's names, classic
+// and multi-instance.
 func testPortageSamePathBefore(t *testing.T, s *portageStage) {
 	m := s.client(t, "same-before", "")
 	m.buildpkg(t, "xpak", "classic", "client", "dev-libs/greet++")
@@ -612,7 +681,8 @@ func testPortageSamePathBefore(t *testing.T, s *portageStage) {
 	m.undisturbed(t)
 }
 
-// testPortageSamePathAfter builds under the names of imported packages: Portage overwrites a classic one and takes the next number of a multi-instance one.
+// testPortageSamePathAfter builds under the names of imported packages: Portage overwrites a
+// classic one and takes the next number of a multi-instance one.
 func testPortageSamePathAfter(t *testing.T, s *portageStage) {
 	m := s.client(t, "same-after", "")
 	m.sneak(t, 0, "import", s.drive)
@@ -633,7 +703,8 @@ func testPortageSamePathAfter(t *testing.T, s *portageStage) {
 			t.Errorf("%s was touched by the second import", name)
 		}
 	}
-	if again := packageFiles(t, s.host.pkgdir)[classic]; got["dev-libs/greet++/greet++-2.1_p3-1.xpak"] != again {
+	if again := packageFiles(t,
+		s.host.pkgdir)[classic]; got["dev-libs/greet++/greet++-2.1_p3-1.xpak"] != again {
 		t.Errorf("the host's build is not beside the client's: %q", slices.Sorted(maps.Keys(got)))
 	}
 	m.emerge(t, nil, "--oneshot", "--usepkgonly", "app-misc/hello")
@@ -659,7 +730,8 @@ func testPortageTwoOrigins(t *testing.T, s *portageStage) {
 	m.check(t, "-pkgdir-index-trusted")
 	got := packageFiles(t, m.pkgdir)
 	if len(got) != len(portageHostPackages)+1 {
-		t.Errorf("the hosts differ in one package; the client has %q", slices.Sorted(maps.Keys(got)))
+		t.Errorf("the hosts differ in one package; the client has %q",
+			slices.Sorted(maps.Keys(got)))
 	}
 	m.emerge(t, nil, "--oneshot", "--usepkgonly", "dev-libs/greet++")
 	if got := m.content(t, "usr/share/greet/words"); got != "good morning two\n" {
@@ -672,7 +744,8 @@ func testPortageTwoOrigins(t *testing.T, s *portageStage) {
 	m.check(t, "")
 }
 
-// testPortageNext types what import says, after a generation with a rebuild and with a version of which the client has no ebuild.
+// testPortageNext types what import says, after a generation with a rebuild and with a version of
+// which the client has no ebuild.
 func testPortageNext(t *testing.T, s *portageStage) {
 	drive := s.newDrive(t, "next")
 	host := s.fork(t, "next-host", "")
@@ -684,18 +757,22 @@ func testPortageNext(t *testing.T, s *portageStage) {
 	m.sneak(t, 0, "import", drive)
 	m.emerge(t, nil, "--usepkgonly", "app-misc/alone", "app-misc/hello")
 
-	must(t, copyFile(filepath.Join(alone, "alone-3.ebuild"), filepath.Join(alone, "alone-4.ebuild")))
+	must(t, copyFile(filepath.Join(alone, "alone-3.ebuild"),
+		filepath.Join(alone, "alone-4.ebuild")))
 	host.buildpkg(t, "xpak", "multi-instance", "second", "app-misc/alone", "app-misc/hello")
 	host.export(t, drive, "next")
 	out := m.sneak(t, 0, "import", drive)
-	commands := regexp.MustCompile(`(?m)^(?:Next|or): +emerge -a(.*)$`).FindAllStringSubmatch(out, -1)
+	commands := regexp.MustCompile(`(?m)^(?:Next|or): +emerge -a(.*)$`).FindAllStringSubmatch(out,
+		-1)
 	if len(commands) == 0 {
 		t.Fatalf("import does not say what to type:\n%s", out)
 	}
 	for i, c := range commands {
 		m.run(t, nil, "sh", "-c", "emerge --color=n -"+c[1])
-		if i == 0 && (!slices.Contains(m.installed(t), "app-misc/alone-4") || m.content(t, "usr/bin/hi") != "#!/bin/sh\necho hello second\n") {
-			t.Errorf("after emerge -%s: installed %q, of the first build of hello", c[1], m.installed(t))
+		if i == 0 && (!slices.Contains(m.installed(t), "app-misc/alone-4") ||
+			m.content(t, "usr/bin/hi") != "#!/bin/sh\necho hello second\n") {
+			t.Errorf("after emerge -%s: installed %q, of the first build of hello", c[1],
+				m.installed(t))
 		}
 	}
 	m.check(t, "")
@@ -711,11 +788,13 @@ sys.stdin.read()
 unlockfile(lock)
 `
 
-// testPortageHoldsLock lets pkgsneak meet a locked PKGDIR: it gives up when told to, and waits otherwise.
+// testPortageHoldsLock lets pkgsneak meet a locked PKGDIR: it gives up when told to, and waits
+// otherwise.
 func testPortageHoldsLock(t *testing.T, s *portageStage) {
 	m := s.client(t, "locked", "")
 	hold := func() *portageProcess {
-		p := m.start(t, []string{"PYTHONPATH=" + s.pythonLib}, "python", "-c", portageLockScript, filepath.Join(m.pkgdir, "Packages"))
+		p := m.start(t, []string{"PYTHONPATH=" + s.pythonLib}, "python", "-c", portageLockScript,
+			filepath.Join(m.pkgdir, "Packages"))
 		p.waitFor(t, "held")
 		return p
 	}
@@ -739,7 +818,8 @@ func testPortageHoldsLock(t *testing.T, s *portageStage) {
 	must(t, portage.in.Close())
 	waiting.wait(t)
 	m.check(t, "")
-	if left, _ := filepath.Glob(filepath.Join(m.pkgdir, ".Packages.portage_lockfile*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(m.pkgdir,
+		".Packages.portage_lockfile*")); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 }
@@ -776,13 +856,15 @@ var portageTimestamp = regexp.MustCompile(`(?m)^TIMESTAMP: [0-9]+$`)
 // sameIndex compares two indices byte for byte, but for the time at which they were written.
 func sameIndex(t *testing.T, ours, portages string) {
 	t.Helper()
-	ours, portages = portageTimestamp.ReplaceAllString(ours, "TIMESTAMP: -"), portageTimestamp.ReplaceAllString(portages, "TIMESTAMP: -")
+	ours, portages = portageTimestamp.ReplaceAllString(ours,
+		"TIMESTAMP: -"), portageTimestamp.ReplaceAllString(portages, "TIMESTAMP: -")
 	if ours != portages {
 		t.Errorf("the index differs:\n%s", lineDiff(ours, portages))
 	}
 }
 
-// sameEntries compares the entries of two indices, each with the CHOST that the header gives it. Entries of one CPV have no order.
+// sameEntries compares the entries of two indices, each with the CHOST that the header gives it.
+// Entries of one CPV have no order.
 func sameEntries(t *testing.T, ours, portages string) {
 	t.Helper()
 	entries := func(index string) string {
@@ -791,7 +873,8 @@ func sameEntries(t *testing.T, ours, portages string) {
 		chost := regexp.MustCompile(`(?m)^CHOST: .*$`).FindString(header)
 		for i, b := range blocks {
 			lines := strings.Split(b, "\n")
-			if chost != "" && !strings.Contains(b, "\nCHOST: ") && !strings.HasPrefix(b, "CHOST: ") {
+			if chost != "" && !strings.Contains(b, "\nCHOST: ") &&
+				!strings.HasPrefix(b, "CHOST: ") {
 				lines = append(lines, chost)
 				slices.Sort(lines)
 			} else {
@@ -822,7 +905,8 @@ func lineDiff(ours, portages string) string {
 		}
 	}
 	if out.Len() == 0 {
-		fmt.Fprintf(&out, "the same lines in another order; ours:\n%s\nPortage's:\n%s\n", ours, portages)
+		fmt.Fprintf(&out, "the same lines in another order; ours:\n%s\nPortage's:\n%s\n",
+			ours, portages)
 	}
 	return out.String()
 }

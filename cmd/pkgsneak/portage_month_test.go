@@ -14,8 +14,8 @@ import (
 	"pkgsneak/sync/cpv"
 )
 
-// month is a host and a client over four weeks. The client keeps the ebuilds of the first day, has built one package itself, and
-// types each week what import says.
+// month is a host and a client over four weeks. The client keeps the ebuilds of the first day, has
+// built one package itself, and types each week what import says.
 type month struct {
 	*portageWorld
 	host, client         *portageMachine
@@ -74,10 +74,12 @@ const (
 	noDowngrade = "pkg_pretend() {\n\thas_version \">${CATEGORY}/${PF}\" && die \"Downgrading glibc is not supported\"\n}"
 )
 
-// week exports what the host has, imports it, types the line, and holds what came of it against what was said.
+// week exports what the host has, imports it, types the line, and holds what came of it against
+// what was said.
 func (m *month) week(t *testing.T, importCode int, more ...string) *monthReport {
 	t.Helper()
-	o := m.client.try(t, nil, m.pkgsneak, slices.Concat([]string{"import", "--json", m.drive}, more)...)
+	o := m.client.try(t, nil, m.pkgsneak,
+		slices.Concat([]string{"import", "--json", m.drive}, more)...)
 	if o.code != importCode {
 		t.Fatalf("import: exit %d, want %d\n%s", o.code, importCode, o.text)
 	}
@@ -109,7 +111,8 @@ func (m *month) install(t *testing.T, imported string) *monthReport {
 	have := m.client.installed(t)
 	for _, x := range f.Merges {
 		if x.Kind != "uninstall" && !slices.Contains(have, x.Name) {
-			t.Errorf("after %s\n%s was said to be installed, and is not; installed: %q\n%s", line, x.Name, have, out)
+			t.Errorf("after %s\n%s was said to be installed, and is not; installed: %q\n%s", line,
+				x.Name, have, out)
 		}
 	}
 	m.client.check(t, "")
@@ -123,7 +126,8 @@ func (m *month) versions(t *testing.T) map[string]string {
 	for _, name := range m.client.installed(t) {
 		c, err := cpv.Parse(name)
 		must(t, err)
-		slot, _, _ := strings.Cut(strings.TrimSpace(readFile(t, filepath.Join(m.client.root, "var/db/pkg", name, "SLOT"))), "/")
+		slot, _, _ := strings.Cut(strings.TrimSpace(readFile(t,
+			filepath.Join(m.client.root, "var/db/pkg", name, "SLOT"))), "/")
 		all[c.Category+"/"+c.PN+":"+slot] = c.Version
 	}
 	return all
@@ -136,7 +140,8 @@ func (m *month) build(t *testing.T, use string, names ...string) {
 	for _, name := range names {
 		args = append(args, "="+name)
 	}
-	m.host.emerge(t, []string{"USE=" + use, "FEATURES=binpkg-multi-instance", "BINPKG_FORMAT=gpkg"}, args...)
+	m.host.emerge(t, []string{"USE=" + use, "FEATURES=binpkg-multi-instance",
+		"BINPKG_FORMAT=gpkg"}, args...)
 }
 
 // holds reports what is not installed in exactly these versions.
@@ -145,14 +150,16 @@ func (m *month) holds(t *testing.T, when string, want map[string]string) {
 	got := m.versions(t)
 	for slot, version := range want {
 		if got[slot] != version {
-			t.Errorf("%s: %s is %q, want %q; installed: %v", when, slot, got[slot], version, maps.All(got))
+			t.Errorf("%s: %s is %q, want %q; installed: %v", when, slot, got[slot], version,
+				maps.All(got))
 		}
 	}
 }
 
-// TestPortageMonth is a month of a host and a client with real Portage: another USE, a package that is lost on the way, changes of
-// a sub-slot with a package that only the client has, a new glibc and an old one again, a rotation of the key, a Ctrl-C and a lost
-// state directory, while the client's tree grows old. After each week the printed line ends well, nothing went backwards, and
+// TestPortageMonth is a month of a host and a client with real Portage: another USE, a package that
+// is lost on the way, changes of a sub-slot with a package that only the client has, a new glibc
+// and an old one again, a rotation of the key, a Ctrl-C and a lost state directory, while the
+// client's tree grows old. After each week the printed line ends well, nothing went backwards, and
 // what was said to be installed is installed.
 func TestPortageMonth(t *testing.T) {
 	w := newPortageWorld(t)
@@ -160,7 +167,8 @@ func TestPortageMonth(t *testing.T) {
 	m.host = w.machine(t, "month-host", "")
 	m.client = w.machine(t, "month-client", "USE=\"-ssl\"\n")
 	m.hostRepo, m.clientRepo = m.host.ownRepo(t), m.client.ownRepo(t)
-	for _, repo := range []string{m.hostRepo, m.clientRepo} { // the client's tree stays as it is now
+	// the client's tree stays as it is now
+	for _, repo := range []string{m.hostRepo, m.clientRepo} {
 		categories := filepath.Join(repo, "profiles/categories")
 		must(t, os.WriteFile(categories, []byte(readFile(t, categories)+"sys-libs\n"), 0o644))
 		monthEbuild(t, repo, "sys-libs/glibc-2.38", noDowngrade)
@@ -171,23 +179,28 @@ func TestPortageMonth(t *testing.T) {
 		monthEbuild(t, repo, "app-misc/mine-1", needsLib)
 	}
 	must(t, os.MkdirAll(filepath.Join(m.client.root, "var/lib/portage"), 0o755))
-	must(t, os.WriteFile(filepath.Join(m.client.root, "var/lib/portage/world"), []byte("app-misc/app\napp-misc/lost\napp-misc/tool\nsys-libs/glibc\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(m.client.root, "var/lib/portage/world"),
+		[]byte("app-misc/app\napp-misc/lost\napp-misc/tool\nsys-libs/glibc\n"), 0o644))
 
 	// The first day. The packages that are built here are in world from now on.
-	m.build(t, "", "sys-libs/glibc-2.38", "dev-libs/lib-1", "app-misc/app-1", "app-misc/tool-1", "app-misc/lost-1")
+	m.build(t, "", "sys-libs/glibc-2.38", "dev-libs/lib-1", "app-misc/app-1", "app-misc/tool-1",
+		"app-misc/lost-1")
 	m.host.export(t, m.drive, "month")
 	m.client.trust(t, m.drive)
 	m.week(t, 0)
 	m.client.emerge(t, []string{"FEATURES=-buildpkg"}, "app-misc/mine")
-	m.holds(t, "on the first day", map[string]string{"sys-libs/glibc:0": "2.38", "app-misc/app:0": "1", "app-misc/mine:0": "1", "app-misc/lost:0": "1"})
+	m.holds(t, "on the first day", map[string]string{"sys-libs/glibc:0": "2.38",
+		"app-misc/app:0": "1", "app-misc/mine:0": "1", "app-misc/lost:0": "1"})
 
 	// Week 1: other flags on the host, and a package that gets lost with one that needs it.
 	monthEbuild(t, m.hostRepo, "app-misc/tool-2", "IUSE=ssl")
 	monthEbuild(t, m.hostRepo, "app-misc/lost-2", "")
-	monthEbuild(t, m.hostRepo, "app-misc/app-2", "RDEPEND=\"dev-libs/lib:= >=app-misc/lost-2\"\nDEPEND=\"dev-libs/lib:=\"")
+	monthEbuild(t, m.hostRepo, "app-misc/app-2",
+		"RDEPEND=\"dev-libs/lib:= >=app-misc/lost-2\"\nDEPEND=\"dev-libs/lib:=\"")
 	m.build(t, "ssl", "app-misc/tool-2", "app-misc/lost-2", "app-misc/app-2")
 	m.host.export(t, m.drive, "month")
-	lost, err := filepath.Glob(filepath.Join(m.drive, "pkgsneak/month/packages/app-misc/lost/lost-2*"))
+	lost, err := filepath.Glob(filepath.Join(m.drive,
+		"pkgsneak/month/packages/app-misc/lost/lost-2*"))
 	must(t, err)
 	if len(lost) != 1 {
 		t.Fatalf("the drive has %q", lost)
@@ -197,9 +210,11 @@ func TestPortageMonth(t *testing.T) {
 	if use := r.Report.Forecast.OtherUse; len(use) != 1 || use[0].Name != "app-misc/tool-2" {
 		t.Errorf("week 1: with other USE come %v", use)
 	}
-	m.holds(t, "week 1", map[string]string{"app-misc/tool:0": "2", "app-misc/app:0": "1", "app-misc/lost:0": "1"})
+	m.holds(t, "week 1", map[string]string{"app-misc/tool:0": "2", "app-misc/app:0": "1",
+		"app-misc/lost:0": "1"})
 
-	// Week 2: the lost package comes after all; a new sub-slot, for which the client's own package is not rebuilt; a Ctrl-C.
+	// Week 2: the lost package comes after all; a new sub-slot, for which the client's own package
+	// is not rebuilt; a Ctrl-C.
 	monthEbuild(t, m.hostRepo, "dev-libs/lib-2", "SLOT=0/2")
 	monthEbuild(t, m.hostRepo, "app-misc/app-3", needsLib)
 	monthEbuild(t, m.hostRepo, "app-misc/tool-3", "IUSE=ssl")
@@ -207,9 +222,11 @@ func TestPortageMonth(t *testing.T) {
 	m.host.export(t, m.drive, "month", "--repair")
 	m.interrupt(t)
 	m.week(t, 0)
-	m.holds(t, "week 2", map[string]string{"app-misc/tool:0": "3", "dev-libs/lib:0": "1", "app-misc/mine:0": "1", "app-misc/lost:0": "2"})
+	m.holds(t, "week 2", map[string]string{"app-misc/tool:0": "3", "dev-libs/lib:0": "1",
+		"app-misc/mine:0": "1", "app-misc/lost:0": "2"})
 
-	// Week 3: the client's package is built on the host as well, so that the sub-slot can move; a new glibc; the key is rotated.
+	// Week 3: the client's package is built on the host as well, so that the sub-slot can move; a
+	// new glibc; the key is rotated.
 	monthEbuild(t, m.hostRepo, "sys-libs/glibc-2.40", noDowngrade)
 	monthEbuild(t, m.hostRepo, "app-misc/app-4", needsLib+"\nRDEPEND+=\" >=sys-libs/glibc-2.40\"")
 	m.build(t, "ssl", "sys-libs/glibc-2.40", "app-misc/app-4", "app-misc/mine-1")
@@ -217,9 +234,11 @@ func TestPortageMonth(t *testing.T) {
 	m.host.export(t, m.drive, "month")
 	m.client.sneak(t, 12, "import", m.drive)
 	m.week(t, 0, "--accept-rotation")
-	m.holds(t, "week 3", map[string]string{"sys-libs/glibc:0": "2.40", "dev-libs/lib:0": "2", "app-misc/app:0": "4", "app-misc/mine:0": "1"})
+	m.holds(t, "week 3", map[string]string{"sys-libs/glibc:0": "2.40", "dev-libs/lib:0": "2",
+		"app-misc/app:0": "4", "app-misc/mine:0": "1"})
 
-	// Week 4: the host went back with glibc and builds everything anew; the client has lost its state.
+	// Week 4: the host went back with glibc and builds everything anew; the client has lost its
+	// state.
 	m.host.emerge(t, nil, "--unmerge", "sys-libs/glibc")
 	must(t, os.RemoveAll(filepath.Join(m.host.pkgdir, "sys-libs")))
 	must(t, os.Remove(filepath.Join(m.hostRepo, "sys-libs/glibc/glibc-2.40.ebuild")))
@@ -231,19 +250,24 @@ func TestPortageMonth(t *testing.T) {
 	must(t, os.RemoveAll(filepath.Join(m.client.dir, "state")))
 	m.client.sneak(t, 12, "import", m.drive)
 	m.client.trust(t, m.drive)
-	must(t, os.RemoveAll(filepath.Join(m.client.pkgdir, "sys-libs"))) // of the newest glibc no package is left anywhere
+	// of the newest glibc no package is left anywhere
+	must(t, os.RemoveAll(filepath.Join(m.client.pkgdir, "sys-libs")))
 	m.client.sneak(t, 0, "index", m.client.pkgdir)
 	r = m.week(t, 0)
-	if older := r.Report.Forecast.Older; len(older) != 1 || older[0].Name != "sys-libs/glibc-2.38" || !slices.Contains(r.Report.Forecast.Exclude, "sys-libs/glibc") {
+	if older := r.Report.Forecast.Older; len(older) != 1 ||
+		older[0].Name != "sys-libs/glibc-2.38" ||
+		!slices.Contains(r.Report.Forecast.Exclude, "sys-libs/glibc") {
 		t.Errorf("week 4: older are %v, excluded %q", older, r.Report.Forecast.Exclude)
 	}
-	m.holds(t, "week 4", map[string]string{"sys-libs/glibc:0": "2.40", "app-misc/app:0": "5", "app-misc/mine:0": "1", "dev-libs/lib:0": "2"})
+	m.holds(t, "week 4", map[string]string{"sys-libs/glibc:0": "2.40", "app-misc/app:0": "5",
+		"app-misc/mine:0": "1", "dev-libs/lib:0": "2"})
 }
 
 // interrupt presses Ctrl-C in an import: while it waits for the lock that Portage holds.
 func (m *month) interrupt(t *testing.T) {
 	t.Helper()
-	portage := m.client.start(t, []string{"PYTHONPATH=" + m.pythonLib}, "python", "-c", portageLockScript, filepath.Join(m.client.pkgdir, "Packages"))
+	portage := m.client.start(t, []string{"PYTHONPATH=" + m.pythonLib}, "python", "-c",
+		portageLockScript, filepath.Join(m.client.pkgdir, "Packages"))
 	portage.waitFor(t, "held")
 	waiting := m.client.start(t, nil, m.pkgsneak, "import", m.drive)
 	waiting.waitFor(t, "lock")

@@ -27,7 +27,8 @@ func wgetEnv(t *testing.T, more ...string) []string {
 // serve starts the server on a machine, and returns its address.
 func (m *portageMachine) serve(t *testing.T, args ...string) (*portageProcess, string) {
 	t.Helper()
-	p := m.start(t, nil, m.world.pkgsneak, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+	p := m.start(t, nil, m.world.pkgsneak,
+		append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
 	p.waitFor(t, "serving ")
 	text, _ := p.output()
 	url := regexp.MustCompile(`http://127\.0\.0\.1:\d+\S*`).FindString(text)
@@ -37,12 +38,14 @@ func (m *portageMachine) serve(t *testing.T, args ...string) (*portageProcess, s
 	return p, strings.TrimSuffix(url, "/")
 }
 
-// TestPortageServe installs from the server with real Portage: from a build host's PKGDIR and DISTDIR, and from a drive.
+// TestPortageServe installs from the server with real Portage: from a build host's PKGDIR and
+// DISTDIR, and from a drive.
 func TestPortageServe(t *testing.T) {
 	env := wgetEnv(t)
 	w := newPortageWorld(t)
 	host := w.machine(t, "host", "")
-	must(t, copyFile(portageTestdata(filepath.Join("mirror", portageDistfile)), filepath.Join(host.distdir, portageDistfile)))
+	must(t, copyFile(portageTestdata(filepath.Join("mirror", portageDistfile)),
+		filepath.Join(host.distdir, portageDistfile)))
 	host.buildpkg(t, "gpkg", "multi-instance", "world", "virtual/words")
 	host.buildpkg(t, "xpak", "classic", "world", "dev-libs/greet++")
 	host.buildpkg(t, "xpak", "multi-instance", "world", "app-misc/hello")
@@ -72,7 +75,8 @@ func TestPortageServe(t *testing.T) {
 	t.Run("binrepos.conf as the page says", func(t *testing.T) {
 		repos := w.machine(t, "repos", "")
 		must(t, os.WriteFile(filepath.Join(repos.dir, "etc/portage/binrepos.conf"),
-			fmt.Appendf(nil, "[host]\nsync-uri = %s/packages\npriority = 10\nverify-signature = false\nlocation = %s/host\n", url, repos.dir), 0o644))
+			fmt.Appendf(nil,
+				"[host]\nsync-uri = %s/packages\npriority = 10\nverify-signature = false\nlocation = %s/host\n", url, repos.dir), 0o644))
 		repos.emerge(t, env, "--oneshot", "--getbinpkgonly", "virtual/words")
 		if got := repos.installed(t); !slices.Equal(got, want[2:]) {
 			t.Errorf("installed %q, want %q", got, want[2:])
@@ -80,8 +84,10 @@ func TestPortageServe(t *testing.T) {
 	})
 	t.Run("mirror", func(t *testing.T) {
 		mirror := w.machine(t, "mirror", "")
-		mirror.emerge(t, append(env, "GENTOO_MIRRORS="+url), "--fetchonly", "--nodeps", "app-text/story")
-		if got, want := readFile(t, filepath.Join(mirror.distdir, portageDistfile)), readFile(t, portageTestdata(filepath.Join("mirror", portageDistfile))); got != want {
+		mirror.emerge(t, append(env, "GENTOO_MIRRORS="+url), "--fetchonly", "--nodeps",
+			"app-text/story")
+		if got, want := readFile(t, filepath.Join(mirror.distdir, portageDistfile)), readFile(t,
+			portageTestdata(filepath.Join("mirror", portageDistfile))); got != want {
 			t.Errorf("fetched %q, want %q", got, want)
 		}
 		server.waitFor(t, "/funtoo/distfiles/layout.conf ")
@@ -94,7 +100,8 @@ func TestPortageServe(t *testing.T) {
 		between.trust(t, drive)
 		_, url := between.serve(t, drive)
 		far := w.machine(t, "far", "")
-		far.emerge(t, append(env, "PORTAGE_BINHOST="+url+"/buildhost/packages"), "--oneshot", "--getbinpkgonly", "app-misc/hello")
+		far.emerge(t, append(env, "PORTAGE_BINHOST="+url+"/buildhost/packages"), "--oneshot",
+			"--getbinpkgonly", "app-misc/hello")
 		if got := far.installed(t); !slices.Equal(got, want) {
 			t.Errorf("installed %q, want %q", got, want)
 		}
@@ -102,7 +109,8 @@ func TestPortageServe(t *testing.T) {
 			t.Errorf("not the newest package: %q", got)
 		}
 		far.check(t, "")
-		far.emerge(t, append(env, "GENTOO_MIRRORS="+url), "--fetchonly", "--nodeps", "app-text/story")
+		far.emerge(t, append(env, "GENTOO_MIRRORS="+url), "--fetchonly", "--nodeps",
+			"app-text/story")
 	})
 }
 

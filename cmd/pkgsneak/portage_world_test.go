@@ -20,8 +20,9 @@ import (
 	"time"
 )
 
-// The judge of what pkgsneak does is real Portage. These tests run it in a world of their own, below a temporary directory, without a network and without
-// touching the system they run on, as root or as an ordinary user:
+// The judge of what pkgsneak does is real Portage. These tests run it in a world of their own,
+// below a temporary directory, without a network and without touching the system they run on, as
+// root or as an ordinary user:
 //
 //	WORLD/repo                the ebuild repository of testdata/portage-live, read by all
 //	WORLD/running             the prefix of the system that runs emerge (PORTAGE_OVERRIDE_EPREFIX): nothing is installed there
@@ -81,7 +82,8 @@ func newPortageWorld(t *testing.T) *portageWorld {
 
 	config := "/usr/share/portage/config"
 	if real, err := filepath.EvalSymlinks(emerge); err == nil {
-		checkout := filepath.Dir(filepath.Dir(real)) // Portage that runs from its source tree brings its own
+		// Portage that runs from its source tree brings its own
+		checkout := filepath.Dir(filepath.Dir(real))
 		if _, err := os.Stat(filepath.Join(checkout, ".portage_not_installed")); err == nil {
 			config, w.pythonLib = filepath.Join(checkout, "cnf"), filepath.Join(checkout, "lib")
 		}
@@ -115,7 +117,8 @@ func portageTestdata(name string) string {
 	return filepath.Join("..", "..", "testdata", "portage-live", name)
 }
 
-// lend puts a name that Portage calls into the world's PATH, when the system knows the program by another one.
+// lend puts a name that Portage calls into the world's PATH, when the system knows the program by
+// another one.
 func (w *portageWorld) lend(t *testing.T, name, other string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err == nil {
@@ -123,7 +126,8 @@ func (w *portageWorld) lend(t *testing.T, name, other string) {
 	}
 	path, err := exec.LookPath(other)
 	if err != nil {
-		t.Skipf("SKIPPED, NOTHING WAS TRIED WITH REAL PORTAGE: neither %s nor %s is in PATH", name, other)
+		t.Skipf("SKIPPED, NOTHING WAS TRIED WITH REAL PORTAGE: neither %s nor %s is in PATH", name,
+			other)
 	}
 	must(t, os.Symlink(path, filepath.Join(w.dir, "bin", name)))
 }
@@ -144,12 +148,14 @@ func (w *portageWorld) build(t *testing.T) string {
 	return out
 }
 
-// configure writes the configuration of the machine in dir, whose ebuilds are in repo. The lines of conf come last in its make.conf.
+// configure writes the configuration of the machine in dir, whose ebuilds are in repo. The lines of
+// conf come last in its make.conf.
 func (w *portageWorld) configure(t *testing.T, dir, repo, conf string) {
 	t.Helper()
 	features := portageFeatures
 	if os.Getuid() != 0 {
-		features += " unprivileged" // Portage adds it by itself, but its index shall have it whoever writes it
+		// Portage adds it by itself, but its index shall have it whoever writes it
+		features += " unprivileged"
 	}
 	etc := filepath.Join(dir, "etc/portage")
 	must(t, os.MkdirAll(filepath.Join(etc, "repos.conf"), 0o755))
@@ -157,7 +163,9 @@ func (w *portageWorld) configure(t *testing.T, dir, repo, conf string) {
 	must(t, os.RemoveAll(profile))
 	must(t, os.Symlink(filepath.Join(repo, "profiles/live"), profile))
 	must(t, os.WriteFile(filepath.Join(etc, "repos.conf/gentoo.conf"),
-		fmt.Appendf(nil, "[DEFAULT]\nmain-repo = gentoo\n\n[gentoo]\nlocation = %s\nauto-sync = no\n", repo), 0o644))
+		fmt.Appendf(nil,
+			"[DEFAULT]\nmain-repo = gentoo\n\n[gentoo]\nlocation = %s\nauto-sync = no\n", repo),
+		0o644))
 	must(t, os.WriteFile(filepath.Join(etc, "make.conf"), fmt.Appendf(nil, `FEATURES="%s"
 PKGDIR="%[2]s/pkgdir"
 DISTDIR="%[2]s/distfiles"
@@ -174,7 +182,8 @@ RESUMECOMMAND="false \${DISTDIR} \${FILE} \${URI}"
 func (w *portageWorld) machine(t *testing.T, name, conf string) *portageMachine {
 	t.Helper()
 	dir := filepath.Join(w.dir, name)
-	m := &portageMachine{world: w, dir: dir, root: filepath.Join(dir, "root"), pkgdir: filepath.Join(dir, "pkgdir"), distdir: filepath.Join(dir, "distfiles"), conf: conf}
+	m := &portageMachine{world: w, dir: dir, root: filepath.Join(dir, "root"),
+		pkgdir: filepath.Join(dir, "pkgdir"), distdir: filepath.Join(dir, "distfiles"), conf: conf}
 	for _, d := range []string{"root/var/db/pkg", "pkgdir", "distfiles", "tmp", "log", "edb"} {
 		must(t, os.MkdirAll(filepath.Join(dir, d), 0o755))
 	}
@@ -206,7 +215,8 @@ type portageOutcome struct {
 }
 
 // command prepares a program that runs on this machine; env wins over everything else.
-func (m *portageMachine) command(ctx context.Context, env []string, name string, args ...string) *exec.Cmd {
+func (m *portageMachine) command(ctx context.Context, env []string, name string,
+	args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	for _, v := range m.world.env {
 		if dirs, ok := strings.CutPrefix(v, "PATH="); ok && !strings.Contains(name, "/") {
@@ -215,8 +225,10 @@ func (m *portageMachine) command(ctx context.Context, env []string, name string,
 	}
 	cmd.Dir = m.dir
 	cmd.Env = slices.Concat(m.world.env, []string{
-		"HOME=" + m.dir, "ROOT=" + m.root, "SYSROOT=" + m.root, "PORTAGE_CONFIGROOT=" + m.dir, "PORTAGE_DEPCACHEDIR=" + filepath.Join(m.dir, "edb"),
-		"EMERGE_LOG_DIR=" + filepath.Join(m.dir, "log"), "PKGSNEAK_STATE_DIR=" + filepath.Join(m.dir, "state"),
+		"HOME=" + m.dir, "ROOT=" + m.root, "SYSROOT=" + m.root, "PORTAGE_CONFIGROOT=" +
+			m.dir, "PORTAGE_DEPCACHEDIR=" + filepath.Join(m.dir, "edb"),
+		"EMERGE_LOG_DIR=" + filepath.Join(m.dir, "log"), "PKGSNEAK_STATE_DIR=" +
+			filepath.Join(m.dir, "state"),
 	}, env)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // emerge has children
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -227,7 +239,8 @@ func (m *portageMachine) command(ctx context.Context, env []string, name string,
 // lookIn finds a program in a list of directories.
 func lookIn(dirs, name string) string {
 	for _, d := range filepath.SplitList(dirs) {
-		if fi, err := os.Stat(filepath.Join(d, name)); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
+		if fi, err := os.Stat(filepath.Join(d, name)); err == nil && fi.Mode().IsRegular() &&
+			fi.Mode()&0o111 != 0 {
 			return filepath.Join(d, name)
 		}
 	}
@@ -235,7 +248,8 @@ func lookIn(dirs, name string) string {
 }
 
 // try runs a program to its end.
-func (m *portageMachine) try(t *testing.T, env []string, name string, args ...string) portageOutcome {
+func (m *portageMachine) try(t *testing.T, env []string, name string,
+	args ...string) portageOutcome {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), portageTimeout)
 	defer cancel()
@@ -271,7 +285,8 @@ func (m *portageMachine) emerge(t *testing.T, env []string, args ...string) stri
 	return m.run(t, env, "emerge", slices.Concat([]string{"--color=n", "--quiet-build=y"}, args)...)
 }
 
-// buildpkg builds packages on this machine. Their contents say greeting, so that two builds of one version differ.
+// buildpkg builds packages on this machine. Their contents say greeting, so that two builds of one
+// version differ.
 func (m *portageMachine) buildpkg(t *testing.T, format, layout, greeting string, atoms ...string) {
 	t.Helper()
 	features := "binpkg-multi-instance"
@@ -295,7 +310,8 @@ func (m *portageMachine) sneak(t *testing.T, code int, args ...string) string {
 // export brings the machine's packages and distfiles to a drive, as the origin name.
 func (m *portageMachine) export(t *testing.T, drive, name string, args ...string) string {
 	t.Helper()
-	return m.sneak(t, 0, slices.Concat([]string{"export", drive, "--any-directory", "--name", name}, args)...)
+	return m.sneak(t, 0, slices.Concat([]string{"export", drive, "--any-directory", "--name",
+		name}, args)...)
 }
 
 // trust enrols every key that the drive offers.
@@ -318,9 +334,11 @@ func (m *portageMachine) check(t *testing.T, features string) {
 	if features != "" {
 		env = append(env, "FEATURES="+features)
 	}
-	if o := m.try(t, env, "emaint", "binhost", "--check"); o.code != 0 || strings.TrimSpace(o.text) != "" {
+	if o := m.try(t, env, "emaint", "binhost", "--check"); o.code != 0 ||
+		strings.TrimSpace(o.text) != "" {
 		t.Errorf("emaint binhost --check with FEATURES=%q: exit %d, says:\n%s\nin PKGDIR: %q\nPackages:\n%s",
-			features, o.code, o.text, slices.Sorted(maps.Keys(fileTree(t, m.pkgdir))), readFile(t, filepath.Join(m.pkgdir, "Packages")))
+			features, o.code, o.text, slices.Sorted(maps.Keys(fileTree(t, m.pkgdir))), readFile(t,
+				filepath.Join(m.pkgdir, "Packages")))
 	}
 	m.undisturbed(t)
 }
@@ -358,7 +376,8 @@ func (m *portageMachine) index(t *testing.T) string {
 	return readFile(t, filepath.Join(m.pkgdir, "Packages"))
 }
 
-// entry is the block of an index whose line `key: value` is given, as a map; a test fails without one.
+// entry is the block of an index whose line `key: value` is given, as a map; a test fails without
+// one.
 func portageEntry(t *testing.T, index, key, value string) map[string]string {
 	t.Helper()
 	for _, b := range strings.Split(index, "\n\n")[1:] {
@@ -399,7 +418,9 @@ func packageFiles(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := fileTree(t, dir)
 	maps.DeleteFunc(files, func(name, _ string) bool {
-		return !slices.ContainsFunc([]string{".tbz2", ".xpak", ".gpkg.tar"}, func(ext string) bool { return strings.HasSuffix(name, ext) })
+		return !slices.ContainsFunc([]string{".tbz2", ".xpak", ".gpkg.tar"}, func(ext string) bool {
+			return strings.HasSuffix(name, ext)
+		})
 	})
 	return files
 }
@@ -448,10 +469,12 @@ type portageProcess struct {
 }
 
 // start begins a program; the test ends it if it does not end by itself.
-func (m *portageMachine) start(t *testing.T, env []string, name string, args ...string) *portageProcess {
+func (m *portageMachine) start(t *testing.T, env []string, name string,
+	args ...string) *portageProcess {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), portageTimeout)
-	p := &portageProcess{cmd: m.command(ctx, env, name, args...), name: name, done: make(chan struct{}), said: make(chan struct{})}
+	p := &portageProcess{cmd: m.command(ctx, env, name, args...), name: name,
+		done: make(chan struct{}), said: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	var err error
 	p.in, err = p.cmd.StdinPipe()

@@ -2,15 +2,21 @@ package main
 
 // This file prints; no other one does. The rules:
 //
-//   - Results go to stdout: summaries, lists, help that was asked for, keys. Everything that accompanies a run goes to stderr: progress, notices, warnings, errors,
-//     questions. So `pkgsneak status | less` and `pkgsneak key --armor > key.asc` do what they look like.
-//   - With --json stdout carries one JSON object a line: events while the run lasts, then the result as the last line, and nothing else, whatever happens.
-//   - --quiet leaves errors, warnings and questions. --verbose lists what a summary only counts; twice, it also tells what confines the process.
-//   - Text from a drive, a package, an index or a file name never reaches a terminal as it is: every argument of every line is made printable here. Only the format
-//     strings, which are ours, may hold control characters.
-//   - Colours only on a terminal, never with NO_COLOR or NOCOLOR. A line says the same without them.
+//   - Results go to stdout: summaries, lists, help that was asked for, keys. Everything that
+//     accompanies a run goes to stderr: progress, notices, warnings, errors, questions. So
+//     `pkgsneak status | less` and `pkgsneak key --armor > key.asc` do what they look like.
+//   - With --json stdout carries one JSON object a line: events while the run lasts, then the
+//     result as the last line, and nothing else, whatever happens.
+//   - --quiet leaves errors, warnings and questions. --verbose lists what a summary only counts;
+//     twice, it also tells what confines the process.
+//   - Text from a drive, a package, an index or a file name never reaches a terminal as it is:
+//     every argument of every line is made printable here. Only the format strings, which are ours,
+//     may hold control characters.
+//   - Colours only on a terminal, never with NO_COLOR or NOCOLOR. A line says the same without
+//     them.
 //   - Sizes and counts are rounded for people here and exact in JSON.
-//   - Messages are lower case and one line; a hint is a line of its own with the command that helps.
+//   - Messages are lower case and one line; a hint is a line of its own with the command that
+//     helps.
 
 import (
 	"bufio"
@@ -69,7 +75,8 @@ func (p *printer) say(format string, args ...any) {
 	}
 }
 
-// put prints a line that was asked for and that --quiet does not silence: a key, a script, a help text.
+// put prints a line that was asked for and that --quiet does not silence: a key, a script, a help
+// text.
 func (p *printer) put(format string, args ...any) {
 	p.hideBar()
 	p.keep(p.out.line(format, args...))
@@ -139,11 +146,13 @@ func (p *printer) alert(format string, args ...any) {
 // keep remembers the first error of writing a result: a full disk behind `> list` is a failed run.
 func (p *printer) keep(err error) {
 	if err != nil && p.broken == nil {
-		p.broken = fmt.Errorf("write the result: %v", err) // not wrapped: a full disk there is no lack of space for payload
+		// not wrapped: a full disk there is no lack of space for payload
+		p.broken = fmt.Errorf("write the result: %v", err)
 	}
 }
 
-// buffered keeps results until there are many or flush is called. From restore on they are written at once again.
+// buffered keeps results until there are many or flush is called. From restore on they are written
+// at once again.
 func (p *printer) buffered() (flush, restore func()) {
 	w := p.out.w
 	b := bufio.NewWriterSize(w, 64<<10)
@@ -226,7 +235,8 @@ func (c cell) Format(f fmt.State, verb rune) {
 	io.WriteString(f, text)
 }
 
-// printable writes what is not printable as Go would inside quotes, so that no escape sequence, line break or change of direction survives.
+// printable writes what is not printable as Go would inside quotes, so that no escape sequence,
+// line break or change of direction survives.
 func printable(s string) string {
 	clean := true
 	for _, r := range s {
@@ -255,8 +265,8 @@ func printable(s string) string {
 	return b.String()
 }
 
-// asciiJSON escapes what is not printable in encoded JSON: the encoder leaves DEL, the C1 control characters and changes of direction as they are. All of them stand
-// inside strings.
+// asciiJSON escapes what is not printable in encoded JSON: the encoder leaves DEL, the C1 control
+// characters and changes of direction as they are. All of them stand inside strings.
 func asciiJSON(line []byte) []byte {
 	out := make([]byte, 0, len(line))
 	for len(line) > 0 {

@@ -29,7 +29,8 @@ var nasty = []string{
 
 func TestPrinterMakesForeignTextPrintable(t *testing.T) {
 	for _, s := range nasty {
-		for _, arg := range []any{s, errors.New(s), styled{s, "1"}, fmt.Errorf("x: %w", errors.New(s)), progress.Phase(s)} {
+		for _, arg := range []any{s, errors.New(s), styled{s, "1"},
+			fmt.Errorf("x: %w", errors.New(s)), progress.Phase(s)} {
 			for _, format := range []string{"<%s>", "<%v>", "<%q>", "<%-40s>"} {
 				line := screen{}.format(format, arg)
 				for _, r := range line {
@@ -52,7 +53,8 @@ func TestPrinterKeepsOrdinaryText(t *testing.T) {
 }
 
 func TestPrinterPadsWhatIsSeen(t *testing.T) {
-	if got, want := (screen{paint: true}).format("%-6s|%6s|", bold("ab"), red("é")), "\x1b[1mab    \x1b[0m|\x1b[1;31m     é\x1b[0m|"; got != want {
+	if got, want := (screen{paint: true}).format("%-6s|%6s|", bold("ab"),
+		red("é")), "\x1b[1mab    \x1b[0m|\x1b[1;31m     é\x1b[0m|"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got, want := (screen{}).format("%-6s|", bold("ab")), "ab    |"; got != want {
@@ -76,7 +78,9 @@ func TestEventIsOneSafeLine(t *testing.T) {
 			}
 		}
 		var back progressEvent
-		if err := json.Unmarshal([]byte(line), &back); err != nil || back.Path != strings.ToValidUTF8(s, "\ufffd") && back.Path != strings.ToValidUTF8(s, "\ufffd\ufffd") {
+		if err := json.Unmarshal([]byte(line), &back); err != nil ||
+			back.Path != strings.ToValidUTF8(s, "\ufffd") &&
+				back.Path != strings.ToValidUTF8(s, "\ufffd\ufffd") {
 			t.Errorf("%q comes back as %q, %v", s, back.Path, err)
 		}
 	}

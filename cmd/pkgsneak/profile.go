@@ -8,7 +8,8 @@ import (
 	"runtime/pprof"
 )
 
-// profiled does something and writes the profiles that the flags ask for. The files are made before: a run may give up the right to make files on its way.
+// profiled does something and writes the profiles that the flags ask for. The files are made
+// before: a run may give up the right to make files on its way.
 func profiled(o *options, do func() error) (err error) {
 	for _, kind := range []struct {
 		file string

@@ -8,7 +8,8 @@ import (
 // tick is the time between two events of JSON that only say how far a phase is.
 const tick = time.Second
 
-// watcher shows the events of a run: as a bar on a terminal, as lines of JSON, or only the notices. The bar is gone when done is called.
+// watcher shows the events of a run: as a bar on a terminal, as lines of JSON, or only the notices.
+// The bar is gone when done is called.
 func (c *invocation) watcher() (watch progress.Watcher, done func()) {
 	show := c.notices
 	done = func() {}
@@ -44,7 +45,8 @@ func (c *invocation) notices(e progress.Event) {
 	}
 }
 
-// jsonEvents prints the first and the last event of each phase, in between one a tick, and every notice.
+// jsonEvents prints the first and the last event of each phase, in between one a tick, and every
+// notice.
 func (c *invocation) jsonEvents() func(progress.Event) {
 	var phase progress.Phase
 	var next time.Time

@@ -30,7 +30,8 @@ func watched(t *testing.T, e *env, words string, events []progress.Event) {
 			return nil
 		}),
 	}}
-	if err := dispatch(context.Background(), f, app, append([]string{"probe"}, strings.Fields(words)...)); err != nil {
+	if err := dispatch(context.Background(), f, app,
+		append([]string{"probe"}, strings.Fields(words)...)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -65,7 +66,8 @@ func TestProgressIsForTerminalsOnly(t *testing.T) {
 			if got := strings.Contains(text, "copy"); got != tt.bars {
 				t.Errorf("bars: %t, want %t: %q", got, tt.bars, text)
 			}
-			if got := strings.Contains(text, `waiting for another program\x1b[2J`); got != tt.notice {
+			if got := strings.Contains(text,
+				`waiting for another program\x1b[2J`); got != tt.notice {
 				t.Errorf("notice: %t, want %t: %q", got, tt.notice, text)
 			}
 			if strings.Contains(text, "\x1b[2J") {
@@ -96,7 +98,8 @@ func TestJSONEventsAreThrottled(t *testing.T) {
 	e.now = func() time.Time { now = now.Add(10 * time.Millisecond); return now }
 	var events []progress.Event
 	for i := range 1000 {
-		events = append(events, progress.Event{Phase: progress.PhaseCopy, Done: int64(i + 1), Total: 1000, Files: i / 100, FilesTotal: 9})
+		events = append(events, progress.Event{Phase: progress.PhaseCopy, Done: int64(i + 1),
+			Total: 1000, Files: i / 100, FilesTotal: 9})
 	}
 	events = append(events, progress.Event{Notice: "read me"})
 	watched(t, e, "--json", events)

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// errNoAnswer ends a run at a question that nobody answered: Ctrl-C, the end of the input, a terminal that was closed. It is a no to everything.
+// errNoAnswer ends a run at a question that nobody answered: Ctrl-C, the end of the input, a
+// terminal that was closed. It is a no to everything.
 var errNoAnswer = fmt.Errorf("interrupted at the question: %w", fault.ErrDeclined)
 
 // maxAnswer is the longest answer, in bytes.
@@ -29,9 +30,11 @@ func (p *printer) askToGoOn(ctx context.Context, format string, args ...any) (bo
 	return p.question(ctx, true, format, args...)
 }
 
-// question asks; enter is what Enter alone means. All questions of all commands are asked here. An answer counts only while ctx lives: whoever pressed
-// Ctrl-C has said all that there is to say, whatever is typed after it.
-func (p *printer) question(ctx context.Context, enter bool, format string, args ...any) (bool, error) {
+// question asks; enter is what Enter alone means. All questions of all commands are asked here. An
+// answer counts only while ctx lives: whoever pressed Ctrl-C has said all that there is to say,
+// whatever is typed after it.
+func (p *printer) question(ctx context.Context, enter bool, format string,
+	args ...any) (bool, error) {
 	if !p.asks {
 		return false, noTerminal()
 	}
@@ -68,8 +71,9 @@ func (p *printer) question(ctx context.Context, enter bool, format string, args 
 // grace is how long a signal may be on its way to a process that has read what was typed behind it.
 const grace = 200 * time.Millisecond
 
-// stopped reports whether the run had been told to end before the answer. The kernel sends SIGINT when it sees Ctrl-C, but the line behind it can be read
-// before the signal has made its way here: whoever types both at once has to wait for that.
+// stopped reports whether the run had been told to end before the answer. The kernel sends SIGINT
+// when it sees Ctrl-C, but the line behind it can be read before the signal has made its way here:
+// whoever types both at once has to wait for that.
 func stopped(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
@@ -79,7 +83,8 @@ func stopped(ctx context.Context) bool {
 	}
 }
 
-// stopSignals are those that end a run in good order. A terminal that is closed sends SIGHUP; nohup wants it ignored.
+// stopSignals are those that end a run in good order. A terminal that is closed sends SIGHUP; nohup
+// wants it ignored.
 func stopSignals() []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -88,7 +93,8 @@ func stopSignals() []os.Signal {
 	return signals
 }
 
-// untilSignal is the context of a run, which the first signal ends; a second one ends the process at once.
+// untilSignal is the context of a run, which the first signal ends; a second one ends the process
+// at once.
 func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, stopSignals()...)
 	context.AfterFunc(ctx, stop)

@@ -44,7 +44,8 @@ func newTerminal(t *testing.T) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &terminal{person: person, device: fmt.Sprintf("/dev/pts/%d", n), news: make(chan struct{}, 1)}
+	return &terminal{person: person, device: fmt.Sprintf("/dev/pts/%d", n),
+		news: make(chan struct{}, 1)}
 }
 
 // start runs the program with this terminal as its own, and waits until it has asked something.
@@ -59,8 +60,10 @@ func (term *terminal) start(t *testing.T, root string, words ...string) *exec.Cm
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := &exec.Cmd{Path: self, Args: append([]string{"pkgsneak"}, words...), Stdin: device, Stdout: device, Stderr: device,
-		Env:         append(os.Environ(), "STORY_ROOT="+root, "STORY_NAME=client", "NO_COLOR=1", "TERM=xterm", "PKGSNEAK_ANY_DIRECTORY=yes"),
+	cmd := &exec.Cmd{Path: self, Args: append([]string{"pkgsneak"}, words...), Stdin: device,
+		Stdout: device, Stderr: device,
+		Env: append(os.Environ(), "STORY_ROOT="+root, "STORY_NAME=client", "NO_COLOR=1",
+			"TERM=xterm", "PKGSNEAK_ANY_DIRECTORY=yes"),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -100,12 +103,15 @@ func (term *terminal) text() string {
 	return term.seen.String()
 }
 
-// Every question ends at once on Ctrl-C, at the end of the input and when the terminal is closed; what is typed after it counts no more, and nothing is changed.
+// Every question ends at once on Ctrl-C, at the end of the input and when the terminal is closed;
+// what is typed after it counts no more, and nothing is changed.
 func TestQuestionsInterrupted(t *testing.T) {
 	dir := t.TempDir()
-	client, usb, old := filepath.Join(dir, "client"), filepath.Join(dir, "usb"), filepath.Join(dir, "old.asc")
+	client, usb, old := filepath.Join(dir, "client"), filepath.Join(dir,
+		"usb"), filepath.Join(dir, "old.asc")
 	host := filepath.Join(dir, "host")
-	for _, d := range []string{client + "/etc/portage", host + "/etc/portage", host + "/var/cache/distfiles", usb} {
+	for _, d := range []string{client + "/etc/portage", host + "/etc/portage",
+		host + "/var/cache/distfiles", usb} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +125,9 @@ func TestQuestionsInterrupted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := &exec.Cmd{Path: self, Args: append([]string{"pkgsneak"}, words...), Env: append(os.Environ(), "STORY_ROOT="+root, "STORY_NAME=host", "PKGSNEAK_ANY_DIRECTORY=yes")}
+		cmd := &exec.Cmd{Path: self, Args: append([]string{"pkgsneak"}, words...),
+			Env: append(os.Environ(), "STORY_ROOT="+root, "STORY_NAME=host",
+				"PKGSNEAK_ANY_DIRECTORY=yes")}
 		out, err := cmd.Output()
 		if err != nil {
 			t.Fatalf("pkgsneak %q: %v %s", words, err, out)
@@ -154,7 +162,8 @@ func TestQuestionsInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, q := range questions {
-		for how, keys := range map[string]string{"Ctrl-C": ctrlC + "y\n", "end of input": ctrlD, "terminal closed": hangUp} {
+		for how, keys := range map[string]string{"Ctrl-C": ctrlC + "y\n", "end of input": ctrlD,
+			"terminal closed": hangUp} {
 			t.Run(q.name+"/"+how, func(t *testing.T) {
 				before := listed(t, dir)
 				term := newTerminal(t)

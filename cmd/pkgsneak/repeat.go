@@ -12,9 +12,11 @@ import (
 // Flags that say where things lie on this machine hold for every command that a hint names here.
 var placing = []string{"state-dir", "pkgdir", "distdir"}
 
-// Flags that stand for what a person has decided hold for the same command, typed again: without them the next run would fail where this one did not.
+// Flags that stand for what a person has decided hold for the same command, typed again: without
+// them the next run would fail where this one did not.
 var decisions = map[string][]string{
-	"import": {"accept-future", "accept-rotation", "allow-older", "allow-shrink", "any-arch", "any-cpu", "no-distfiles", "no-packages", "prune", "replace"},
+	"import": {"accept-future", "accept-rotation", "allow-older", "allow-shrink", "any-arch",
+		"any-cpu", "no-distfiles", "no-packages", "prune", "replace"},
 	"export": {"allow-shrink", "any-directory", "name", "no-distfiles", "no-packages"},
 }
 
@@ -27,7 +29,8 @@ type repeats struct {
 
 type givenFlag struct{ name, text string }
 
-// newRepeats takes them from a command line; those from variables hold for the next run by themselves.
+// newRepeats takes them from a command line; those from variables hold for the next run by
+// themselves.
 func newRepeats(c *cli.Context) repeats {
 	r := repeats{verb: c.Command.Name, takes: make(map[string][]string)}
 	for _, v := range c.App.Commands {
@@ -39,7 +42,8 @@ func newRepeats(c *cli.Context) repeats {
 	}
 	for _, f := range c.Command.Flags {
 		d, ok := f.(declared)
-		if !ok || !c.IsSet(d.name) || !slices.Contains(placing, d.name) && !slices.Contains(decisions[r.verb], d.name) {
+		if !ok || !c.IsSet(d.name) || !slices.Contains(placing, d.name) &&
+			!slices.Contains(decisions[r.verb], d.name) {
 			continue
 		}
 		switch value := c.Value(d.name); {
@@ -47,7 +51,8 @@ func newRepeats(c *cli.Context) repeats {
 			r.given = append(r.given, givenFlag{d.name, "--" + d.name})
 		case d.value != "":
 			if text, ok := value.(interface{ String() string }); ok {
-				r.given = append(r.given, givenFlag{d.name, "--" + d.name + " " + fault.Quote(text.String())})
+				r.given = append(r.given, givenFlag{d.name, "--" + d.name + " " +
+					fault.Quote(text.String())})
 			}
 		}
 	}
@@ -78,12 +83,15 @@ func (r repeats) line(hint string) string {
 		}
 		b.WriteString(program)
 		verb, _, _ := strings.Cut(after, " ")
-		if !slices.ContainsFunc(elsewhereWords, func(words string) bool { return strings.HasSuffix(before, words) }) && r.takes[verb] != nil {
+		if !slices.ContainsFunc(elsewhereWords, func(words string) bool {
+			return strings.HasSuffix(before, words)
+		}) && r.takes[verb] != nil {
 			command, _, _ := strings.Cut(after, ";")
 			b.WriteString(verb)
 			for _, f := range r.given {
 				mine := slices.Contains(placing, f.name) || verb == r.verb
-				if mine && slices.Contains(r.takes[verb], f.name) && !strings.Contains(command, "--"+f.name) {
+				if mine && slices.Contains(r.takes[verb], f.name) &&
+					!strings.Contains(command, "--"+f.name) {
 					b.WriteString(" " + f.text)
 				}
 			}

@@ -27,8 +27,8 @@ import (
 	"pkgsneak/sync/undo"
 )
 
-// resultTypes are the results of all commands that have one, by the command as the envelope names it. The
-// second type of auto and serve is that of --install.
+// resultTypes are the results of all commands that have one, by the command as the envelope names
+// it. The second type of auto and serve is that of --install.
 var resultTypes = map[string][]any{
 	"auto":           {auto.Result{}, auto.Changes{}},
 	"completion":     {textReport{}},
@@ -98,7 +98,8 @@ func TestSchemas(t *testing.T) {
 			}
 		}
 		if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, text) {
-			t.Errorf("%s is not what the types say (%v); go generate ./cmd/pkgsneak writes it", path, err)
+			t.Errorf("%s is not what the types say (%v); go generate ./cmd/pkgsneak writes it",
+				path, err)
 		}
 	}
 	for _, c := range newApp(testCommandLine(t, nil)).Commands {
@@ -142,7 +143,8 @@ func eachSchema(s *jsonschema.Schema, do func(*jsonschema.Schema)) {
 	}
 }
 
-// schemaOf is the schema of a type as encoding/json writes it and withLists fills it: nothing is null.
+// schemaOf is the schema of a type as encoding/json writes it and withLists fills it: nothing is
+// null.
 func schemaOf(v any) *jsonschema.Schema {
 	typ := reflect.TypeOf(v)
 	texts := map[reflect.Type]*jsonschema.Schema{}
@@ -161,7 +163,8 @@ func schemaOf(v any) *jsonschema.Schema {
 }
 
 // collectTexts finds the types that write themselves as a text.
-func collectTexts(t reflect.Type, texts map[reflect.Type]*jsonschema.Schema, seen map[reflect.Type]bool) {
+func collectTexts(t reflect.Type, texts map[reflect.Type]*jsonschema.Schema,
+	seen map[reflect.Type]bool) {
 	if seen[t] {
 		return
 	}
@@ -199,7 +202,8 @@ func envelopeSchema(command string) *jsonschema.Schema {
 		results = append(results, schemaOf(v))
 	}
 	nothing := 0
-	s.Properties["result"] = &jsonschema.Schema{AnyOf: append(results, &jsonschema.Schema{Type: "object", MaxProperties: &nothing, Title: "after an error"})}
+	s.Properties["result"] = &jsonschema.Schema{AnyOf: append(results,
+		&jsonschema.Schema{Type: "object", MaxProperties: &nothing, Title: "after an error"})}
 	return s
 }
 
@@ -232,7 +236,8 @@ var strictSchemas = sync.OnceValue(func() map[string]*jsonschema.Resolved {
 	return all
 })
 
-// checkSchema compares a line of --json with its schema. A usage error that names no command has none.
+// checkSchema compares a line of --json with its schema. A usage error that names no command has
+// none.
 func checkSchema(line []byte) error {
 	var v map[string]any
 	if err := json.Unmarshal(line, &v); err != nil {

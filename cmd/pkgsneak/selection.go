@@ -9,8 +9,8 @@ import (
 	"pkgsneak/sync/selection"
 )
 
-// selectionLines say what goes on a drive that is too small, what stays here, and what would hold it
-// all: a line for each client, or one where nobody is known. enough is the size of such a drive.
+// selectionLines say what goes on a drive that is too small, what stays here, and what would hold
+// it all: a line for each client, or one where nobody is known. enough is the size of such a drive.
 func selectionLines(s *selection.Plan, enough int64) []string {
 	drive := ""
 	if len(s.Stay) > 0 {
@@ -23,11 +23,13 @@ func selectionLines(s *selection.Plan, enough int64) []string {
 		}
 	}
 	if len(s.Shares) == 0 {
-		return []string{fmt.Sprintf("%s for this drive (%s), %s%s", count(unasked.Files, "file"), size(s.Taken), staying(len(s.Stay), s.Stay), drive)}
+		return []string{fmt.Sprintf("%s for this drive (%s), %s%s", count(unasked.Files, "file"),
+			size(s.Taken), staying(len(s.Stay), s.Stay), drive)}
 	}
 	var lines []string
 	for _, share := range s.Shares {
-		line := fmt.Sprintf("%s for %s (%s)", count(share.Packages, "package"), share.Client, size(share.Bytes))
+		line := fmt.Sprintf("%s for %s (%s)", count(share.Packages, "package"), share.Client,
+			size(share.Bytes))
 		if share.InTransit > 0 {
 			line += fmt.Sprintf(", %d on the way on other drives", share.InTransit)
 		}

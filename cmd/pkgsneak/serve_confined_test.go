@@ -39,8 +39,10 @@ func TestConfinedServeChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(os.Stdin)
-	e := &env{stdin: strings.NewReader(""), stdout: os.Stdout, stderr: os.Stderr, lookup: func(string) (string, bool) { return "", false },
-		now: time.Now, hostname: "bighost", root: x.Root, version: "test", confineServe: sandbox.ConfineReading}
+	e := &env{stdin: strings.NewReader(""), stdout: os.Stdout, stderr: os.Stderr,
+		lookup: func(string) (string, bool) { return "", false },
+		now:    time.Now, hostname: "bighost", root: x.Root, version: "test",
+		confineServe: sandbox.ConfineReading}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, e, []string{"serve", "-vv", "--listen", "127.0.0.1:0"}) }()
@@ -64,21 +66,29 @@ func (x escape) steps() map[string]func() error {
 	write := func(name string) func() error {
 		return func() error { return os.WriteFile(name, []byte("evil"), 0o644) }
 	}
-	read := func(name string) func() error { return func() error { _, err := os.ReadFile(name); return err } }
+	read := func(name string) func() error {
+		return func() error { _, err := os.ReadFile(name); return err }
+	}
 	served, precious := filepath.Join(x.Pkgdir, "Packages"), filepath.Join(x.Beside, "precious")
 	return map[string]func() error{
-		"read a file of the system":   read("/etc/passwd"),
-		"read a file beside":          read(precious),
-		"read the signing key":        read(filepath.Join(x.Root, "var/lib/pkgsneak/signing.asc")),
-		"read its own memory":         read("/proc/self/maps"),
-		"list a directory beside":     func() error { _, err := os.ReadDir(x.Beside); return err },
-		"change the index":            write(served),
-		"empty the index":             func() error { return os.Truncate(served, 0) },
-		"remove the index":            func() error { return os.Remove(served) },
-		"add a package":               write(filepath.Join(x.Pkgdir, "new")),
-		"make a directory":            func() error { return os.Mkdir(filepath.Join(x.Pkgdir, "dir"), 0o755) },
-		"make a link":                 func() error { return os.Symlink("/etc", filepath.Join(x.Pkgdir, "link")) },
-		"move the index out":          func() error { return os.Rename(served, filepath.Join(x.Beside, "moved")) },
+		"read a file of the system": read("/etc/passwd"),
+		"read a file beside":        read(precious),
+		"read the signing key":      read(filepath.Join(x.Root, "var/lib/pkgsneak/signing.asc")),
+		"read its own memory":       read("/proc/self/maps"),
+		"list a directory beside":   func() error { _, err := os.ReadDir(x.Beside); return err },
+		"change the index":          write(served),
+		"empty the index":           func() error { return os.Truncate(served, 0) },
+		"remove the index":          func() error { return os.Remove(served) },
+		"add a package":             write(filepath.Join(x.Pkgdir, "new")),
+		"make a directory": func() error {
+			return os.Mkdir(filepath.Join(x.Pkgdir, "dir"), 0o755)
+		},
+		"make a link": func() error {
+			return os.Symlink("/etc", filepath.Join(x.Pkgdir, "link"))
+		},
+		"move the index out": func() error {
+			return os.Rename(served, filepath.Join(x.Beside, "moved"))
+		},
 		"write beside":                write(filepath.Join(x.Beside, "new")),
 		"go through a link of a user": read(filepath.Join(x.Pkgdir, "way-out")),
 		"run a program":               func() error { return runOpen("/bin/true") },
@@ -102,11 +112,13 @@ func dial(network, address string) error {
 	return err
 }
 
-// A server that was taken over reads what it serves anyway, and can do nothing else. It goes on serving what comes later.
+// A server that was taken over reads what it serves anyway, and can do nothing else. It goes on
+// serving what comes later.
 func TestServeConfined(t *testing.T) {
 	root, pkgdir := servingHost(t)
 	beside := t.TempDir()
-	for name, text := range map[string]string{filepath.Join(beside, "precious"): "precious", filepath.Join(root, "var/lib/pkgsneak/signing.asc"): "secret"} {
+	for name, text := range map[string]string{filepath.Join(beside, "precious"): "precious",
+		filepath.Join(root, "var/lib/pkgsneak/signing.asc"): "secret"} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +126,8 @@ func TestServeConfined(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink(filepath.Join(beside, "precious"), filepath.Join(pkgdir, "way-out")); err != nil {
+	if err := os.Symlink(filepath.Join(beside, "precious"),
+		filepath.Join(pkgdir, "way-out")); err != nil {
 		t.Fatal(err)
 	}
 	distdir := filepath.Join(root, "var/cache/distfiles") // comes later
@@ -135,7 +148,8 @@ func TestServeConfined(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	child := exec.Command(os.Args[0], "-test.run=^TestConfinedServeChild$", "-test.v", "-test.count=1", "-test.testlogfile=", "-test.gocoverdir=")
+	child := exec.Command(os.Args[0], "-test.run=^TestConfinedServeChild$", "-test.v",
+		"-test.count=1", "-test.testlogfile=", "-test.gocoverdir=")
 	child.Env = append(os.Environ(), confinedVariable+"="+string(text), "TMPDIR="+t.TempDir())
 	word, err := child.StdinPipe()
 	if err != nil {
@@ -160,8 +174,10 @@ func TestServeConfined(t *testing.T) {
 		if _, after, ok := strings.Cut(line, " at http://"); ok && url == "" {
 			url = "http://" + strings.TrimSuffix(after, "/")
 		}
-		confined = confined || strings.HasPrefix(line, "confined by landlock") && strings.Contains(line, "no network")
-		if strings.HasPrefix(line, "not confined:") || strings.HasPrefix(line, "confined by landlock") && !confined {
+		confined = confined || strings.HasPrefix(line, "confined by landlock") &&
+			strings.Contains(line, "no network")
+		if strings.HasPrefix(line, "not confined:") ||
+			strings.HasPrefix(line, "confined by landlock") && !confined {
 			child.Process.Kill()
 			t.Skipf("THIS KERNEL CANNOT CONFINE A SERVER, NOTHING WAS SHOWN: %s", line)
 		}
@@ -171,10 +187,12 @@ func TestServeConfined(t *testing.T) {
 		t.Fatalf("the server did not start: %v\n%s", <-ended, said.String())
 	}
 
-	if err := os.WriteFile(filepath.Join(pkgdir, "Packages.new"), bytes.Replace(index, []byte("TIMESTAMP: "), []byte("TIMESTAMP: 1"), 1), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(pkgdir, "Packages.new"),
+		bytes.Replace(index, []byte("TIMESTAMP: "), []byte("TIMESTAMP: 1"), 1), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(filepath.Join(pkgdir, "Packages.new"), filepath.Join(pkgdir, "Packages")); err != nil {
+	if err := os.Rename(filepath.Join(pkgdir, "Packages.new"),
+		filepath.Join(pkgdir, "Packages")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(distdir, 0o755); err != nil {
@@ -183,7 +201,8 @@ func TestServeConfined(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(distdir, "late.tar"), []byte("late"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{"/distfiles/late.tar": "late", "/packages/": "Packages", "/packages/Packages": "TIMESTAMP: 1"} {
+	for path, want := range map[string]string{"/distfiles/late.tar": "late",
+		"/packages/": "Packages", "/packages/Packages": "TIMESTAMP: 1"} {
 		if code, body := fetch(t, url+path); code != 200 || !bytes.Contains(body, []byte(want)) {
 			t.Errorf("%s: %d with %d bytes, and %q is not in them", path, code, len(body), want)
 		}

@@ -21,13 +21,15 @@ type server struct {
 	stop func() (code int, stdout, stderr string)
 }
 
-// startServe runs serve on a port that the system chooses, and waits until it says where it listens.
+// startServe runs serve on a port that the system chooses, and waits until it says where it
+// listens.
 func startServe(t *testing.T, root string, words ...string) *server {
 	t.Helper()
 	out, in := io.Pipe()
 	var stderr bytes.Buffer
-	e := &env{stdin: strings.NewReader(""), stdout: in, stderr: &stderr, lookup: func(string) (string, bool) { return "", false },
-		now: time.Now, hostname: "bighost", root: root, version: "test"}
+	e := &env{stdin: strings.NewReader(""), stdout: in, stderr: &stderr,
+		lookup: func(string) (string, bool) { return "", false },
+		now:    time.Now, hostname: "bighost", root: root, version: "test"}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() {
@@ -75,10 +77,12 @@ func servingHost(t *testing.T) (root, pkgdir string) {
 	if err := copyGolden("../../testdata/golden/mixed", pkgdir); err != nil {
 		t.Fatal(err)
 	}
-	if err := copyFileTo("../../testdata/golden/mixed/Packages", filepath.Join(pkgdir, "Packages"), time.Time{}); err != nil {
+	if err := copyFileTo("../../testdata/golden/mixed/Packages", filepath.Join(pkgdir, "Packages"),
+		time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(root, "var/cache/distfiles/a.tar"), []byte("a"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "var/cache/distfiles/a.tar"), []byte("a"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	return root, pkgdir
@@ -105,13 +109,15 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, got := fetch(t, s.url+"/funtoo/packages/Packages"); code != 200 || !bytes.Equal(got, want) {
+	if code, got := fetch(t, s.url+"/funtoo/packages/Packages"); code != 200 ||
+		!bytes.Equal(got, want) {
 		t.Errorf("Packages: %d, %d bytes of %d", code, len(got), len(want))
 	}
 	if code, got := fetch(t, s.url+"/funtoo/distfiles/a.tar"); code != 200 || string(got) != "a" {
 		t.Errorf("a distfile: %d %q", code, got)
 	}
-	if code, got := fetch(t, s.url+"/funtoo/"); code != 200 || !bytes.Contains(got, []byte("bighost")) {
+	if code, got := fetch(t, s.url+"/funtoo/"); code != 200 ||
+		!bytes.Contains(got, []byte("bighost")) {
 		t.Errorf("the start page: %d", code)
 	}
 	fetch(t, s.url+"/\"%1b[31m")
@@ -151,7 +157,9 @@ func TestServeJSON(t *testing.T) {
 		}
 		events = append(events, e.Event)
 	}
-	if got := strings.Join(events, " "); got != "listening access " /* and the envelope, which has none */ || code != exitDone {
+	if got := strings.Join(events,
+		" "); got != "listening access " /* and the envelope, which has none */ ||
+		code != exitDone {
 		t.Errorf("events %q, exit %d", got, code)
 	}
 }

@@ -41,18 +41,24 @@ type env struct {
 	stdout, stderr                 io.Writer
 	stdinTTY, stdoutTTY, stderrTTY bool
 	lookup                         func(key string) (string, bool) // the environment
-	names                          []string                        // of the variables of the environment that begin with PKGSNEAK_
-	now                            func() time.Time
-	columns                        func() int // of the terminal behind standard error
-	hostname                       string
-	executable                     string               // path of the running program, "" if it is not known
-	version, commit                string               // of the program; commit "": not known
-	built, booted                  time.Time            // the program and the machine's run; zero: not known
-	root                           string               // in front of the machine's paths; "" is the machine itself
-	portageq                       portage.PortageqFunc // nil: there is none
-	askEmerge                      doctor.AskFunc       // nil: there is no emerge
-	observe                        func(progress.Event) // sees every event before it is shown; nil: nobody
-	hook                           durable.Hook         // sees every change of a file on this machine first; nil outside of tests
+	// of the variables of the environment that begin with PKGSNEAK_
+	names    []string
+	now      func() time.Time
+	columns  func() int // of the terminal behind standard error
+	hostname string
+	// path of the running program, "" if it is not known
+	executable      string
+	version, commit string // of the program; commit "": not known
+	// the program and the machine's run; zero: not known
+	built, booted time.Time
+	// in front of the machine's paths; "" is the machine itself
+	root      string
+	portageq  portage.PortageqFunc // nil: there is none
+	askEmerge doctor.AskFunc       // nil: there is no emerge
+	// sees every event before it is shown; nil: nobody
+	observe func(progress.Event)
+	// sees every change of a file on this machine first; nil outside of tests
+	hook durable.Hook
 	// They take from this process, for ever, what a journey does not need; nil: nothing.
 	confineExport  func(machine.Machine, exporter.ExportOptions) sandbox.Confined
 	confineImport  func(machine.Machine, importer.ImportOptions) sandbox.Confined
@@ -70,7 +76,8 @@ func processEnv(b build) *env {
 	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 	e := &env{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		stdinTTY: isTerminal(os.Stdin), stdoutTTY: isTerminal(os.Stdout), stderrTTY: isTerminal(os.Stderr),
+		stdinTTY: isTerminal(os.Stdin), stdoutTTY: isTerminal(os.Stdout),
+		stderrTTY:  isTerminal(os.Stderr),
 		lookup:     os.LookupEnv,
 		names:      ownNames(os.Environ()),
 		now:        time.Now,
@@ -111,10 +118,12 @@ func columnsBehind(f *os.File) func() int {
 	}
 }
 
-// ownNames picks the names of our variables out of an environment. Those of tests are none of a person's.
+// ownNames picks the names of our variables out of an environment. Those of tests are none of a
+// person's.
 func ownNames(environment []string) (names []string) {
 	for _, line := range environment {
-		if name, _, _ := strings.Cut(line, "="); strings.HasPrefix(name, ownPrefix) && !strings.HasPrefix(name, ownPrefix+"TEST_") {
+		if name, _, _ := strings.Cut(line, "="); strings.HasPrefix(name, ownPrefix) &&
+			!strings.HasPrefix(name, ownPrefix+"TEST_") {
 			names = append(names, name)
 		}
 	}
@@ -124,7 +133,8 @@ func ownNames(environment []string) (names []string) {
 // runPortageq asks Portage itself.
 func runPortageq(program string) portage.PortageqFunc {
 	return func(ctx context.Context, vars ...string) (map[string]string, error) {
-		out, err := exec.CommandContext(ctx, program, append([]string{"envvar", "-v"}, vars...)...).Output()
+		out, err := exec.CommandContext(ctx, program,
+			append([]string{"envvar", "-v"}, vars...)...).Output()
 		if err != nil {
 			return nil, fmt.Errorf("%s envvar: %w", program, err)
 		}
@@ -132,8 +142,8 @@ func runPortageq(program string) portage.PortageqFunc {
 	}
 }
 
-// build is what the linker was told of this program (-X main.version=...): of a release, and of a build
-// from a tarball, which has no repository to ask.
+// build is what the linker was told of this program (-X main.version=...): of a release, and of a
+// build from a tarball, which has no repository to ask.
 type build struct {
 	version    string // semantic, without v
 	commit     string // full or cut
@@ -190,7 +200,8 @@ func bootTime() time.Time {
 // platform is what --version shows beside the version.
 func platform() string { return runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH }
 
-// colours tells whether the person wants them: NO_COLOR (no-color.org) and Portage's NOCOLOR say no, and so does a terminal that cannot.
+// colours tells whether the person wants them: NO_COLOR (no-color.org) and Portage's NOCOLOR say
+// no, and so does a terminal that cannot.
 func (e *env) colours() bool {
 	if v, _ := e.lookup("NO_COLOR"); v != "" {
 		return false
@@ -204,7 +215,8 @@ func (e *env) colours() bool {
 	return v != "dumb"
 }
 
-// confFile is the file of variables that OpenRC, the systemd units and a run by hand have in common.
+// confFile is the file of variables that OpenRC, the systemd units and a run by hand have in
+// common.
 const confFile = "/etc/conf.d/pkgsneak"
 
 // maxConf is far more than anybody writes into confFile.
@@ -247,7 +259,8 @@ func (e *env) variables(p *printer) variables {
 	return v
 }
 
-// unknown warns of variables of ours that no flag has: a name that is spelled wrong sets nothing, and nobody would hear of it.
+// unknown warns of variables of ours that no flag has: a name that is spelled wrong sets nothing,
+// and nobody would hear of it.
 func (v variables) unknown(p *printer, app *cli.App, inEnvironment []string) {
 	var known []string
 	typed := make(map[string]string)
@@ -267,7 +280,8 @@ func (v variables) unknown(p *printer, app *cli.App, inEnvironment []string) {
 			return
 		}
 		if flag := typed[name]; flag != "" {
-			p.warn("%s sets %s, which is not looked at: %s counts on the command line only", source, name, flag)
+			p.warn("%s sets %s, which is not looked at: %s counts on the command line only",
+				source, name, flag)
 			return
 		}
 		p.warn("%s sets %s, which means nothing to pkgsneak", source, name)
@@ -323,10 +337,12 @@ func (c *invocation) dir(given string, configured func() string) string {
 	return filepath.Join(c.env.root, configured())
 }
 
-// settings reads Portage's configuration. The files are read first, in milliseconds; portageq needs a second of Python, so it is asked only where the files leave open what
-// matters (no profile that could be read, an error in them), or when --portageq says so.
+// settings reads Portage's configuration. The files are read first, in milliseconds; portageq needs
+// a second of Python, so it is asked only where the files leave open what matters (no profile that
+// could be read, an error in them), or when --portageq says so.
 func (c *invocation) settings() (*portage.Settings, error) {
-	o := portage.Options{Root: c.env.root, Env: c.env.lookup, Portageq: c.env.portageq, UsePortageq: c.opt.portageq}
+	o := portage.Options{Root: c.env.root, Env: c.env.lookup, Portageq: c.env.portageq,
+		UsePortageq: c.opt.portageq}
 	s, err := portage.Load(c.ctx, o)
 	if err != nil {
 		return nil, err

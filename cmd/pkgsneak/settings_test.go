@@ -11,8 +11,10 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// flagValueOf runs a command line in a machine of its own and gives what one flag of one verb has become.
-func flagValueOf(t *testing.T, vars map[string]string, conf, flag string, words ...string) (value, warnings string, code int) {
+// flagValueOf runs a command line in a machine of its own and gives what one flag of one verb has
+// become.
+func flagValueOf(t *testing.T, vars map[string]string, conf, flag string, words ...string) (value,
+	warnings string, code int) {
 	t.Helper()
 	e, _, errOut := testEnv(t, vars)
 	if conf != "" {
@@ -47,7 +49,8 @@ func flagValueOf(t *testing.T, vars map[string]string, conf, flag string, words 
 // A flag beats the environment, which beats /etc/conf.d/pkgsneak, which beats the default.
 func TestSettingsPrecedence(t *testing.T) {
 	conf := "# comment\nPKGSNEAK_STATE_DIR=\"/conf\"\nPKGSNEAK_PRETEND=yes\nPKGSNEAK_LOCK_WAIT=1m\nPKGSNEAK_AUTO=export\n"
-	vars := map[string]string{"PKGSNEAK_STATE_DIR": "/env", "PKGSNEAK_PRETEND": "no", "PKGSNEAK_NAME": "from env"}
+	vars := map[string]string{"PKGSNEAK_STATE_DIR": "/env", "PKGSNEAK_PRETEND": "no",
+		"PKGSNEAK_NAME": "from env"}
 	tests := []struct {
 		name  string
 		vars  map[string]string
@@ -60,21 +63,27 @@ func TestSettingsPrecedence(t *testing.T) {
 		{"file", nil, conf, "", "state-dir", "/conf"},
 		{"environment above file", vars, conf, "", "state-dir", "/env"},
 		{"flag above both", vars, conf, "--state-dir /flag", "state-dir", "/flag"},
-		{"an answer is typed", map[string]string{"PKGSNEAK_YES": "1"}, "PKGSNEAK_YES=yes\n", "", "yes", "false"},
-		{"an answer that is typed", map[string]string{"PKGSNEAK_YES": "no"}, "", "--yes", "yes", "true"},
-		{"empty variable is none", map[string]string{"PKGSNEAK_STATE_DIR": ""}, conf, "", "state-dir", "/conf"},
+		{"an answer is typed", map[string]string{"PKGSNEAK_YES": "1"}, "PKGSNEAK_YES=yes\n", "",
+			"yes", "false"},
+		{"an answer that is typed", map[string]string{"PKGSNEAK_YES": "no"}, "", "--yes",
+			"yes", "true"},
+		{"empty variable is none", map[string]string{"PKGSNEAK_STATE_DIR": ""}, conf, "",
+			"state-dir", "/conf"},
 		{"switch in the file", nil, conf, "", "pretend", "true"},
 		{"switch off above the file's", vars, conf, "", "pretend", "false"},
-		{"switch off on the command line", map[string]string{"PKGSNEAK_PRETEND": "1"}, "", "--pretend=no", "pretend", "false"},
+		{"switch off on the command line", map[string]string{"PKGSNEAK_PRETEND": "1"}, "",
+			"--pretend=no", "pretend", "false"},
 		{"duration", nil, conf, "", "lock-wait", "1m"},
 		{"duration's default", nil, "", "", "lock-wait", "10m"},
 		{"text with a blank", vars, "", "", "name", "from env"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, warnings, code := flagValueOf(t, tt.vars, tt.conf, tt.flag, strings.Fields(tt.words)...)
+			got, warnings, code := flagValueOf(t, tt.vars, tt.conf, tt.flag,
+				strings.Fields(tt.words)...)
 			if got != tt.want || code != 0 || warnings != "" {
-				t.Errorf("--%s is %q, exit code %d, stderr %q; want %q", tt.flag, got, code, warnings, tt.want)
+				t.Errorf("--%s is %q, exit code %d, stderr %q; want %q", tt.flag, got, code,
+					warnings, tt.want)
 			}
 		})
 	}
@@ -85,7 +94,8 @@ func TestSettingsRefuses(t *testing.T) {
 		"no switch":   {"PKGSNEAK_PRETEND": "perhaps"},
 		"no duration": {"PKGSNEAK_LOCK_WAIT": "soon"},
 	} {
-		if _, out, code := flagValueOf(t, vars, "", "pretend"); code != exitUsage || !strings.Contains(out, "from environment") {
+		if _, out, code := flagValueOf(t, vars, "", "pretend"); code != exitUsage ||
+			!strings.Contains(out, "from environment") {
 			t.Errorf("%s: exit code %d, %q", name, code, out)
 		}
 	}
@@ -129,29 +139,35 @@ func TestColours(t *testing.T) {
 	}
 }
 
-// A name that is spelled wrong is told, with the likely one; those of other programs, of tests and the right ones are not.
+// A name that is spelled wrong is told, with the likely one; those of other programs, of tests and
+// the right ones are not.
 func TestUnknownVariables(t *testing.T) {
 	e, out, errOut := testEnv(t, nil)
-	e.names = ownNames([]string{"HOME=/", "PKGSNEAK_TEST_X=1", "PKGSNEAK_PKGDR=/x", "PKGSNEAK_PKGDIR=/y", "PKGSNEAK_YES=1"})
+	e.names = ownNames([]string{"HOME=/", "PKGSNEAK_TEST_X=1", "PKGSNEAK_PKGDR=/x",
+		"PKGSNEAK_PKGDIR=/y", "PKGSNEAK_YES=1"})
 	file := filepath.Join(e.root, "etc/conf.d/pkgsneak")
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte("PKGSNEAK_AUTOO=import\nOTHER=1\nPKGSNEAK_LABEL=X\n"), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte("PKGSNEAK_AUTOO=import\nOTHER=1\nPKGSNEAK_LABEL=X\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
-	if code := run(context.Background(), e, []string{"status", "--state-dir", t.TempDir()}); code != exitDone {
+	if code := run(context.Background(), e,
+		[]string{"status", "--state-dir", t.TempDir()}); code != exitDone {
 		t.Fatalf("exit code %d, %s%s", code, out, errOut)
 	}
 	want := "warning: the environment sets PKGSNEAK_PKGDR, which means nothing to pkgsneak\nhint: PKGSNEAK_PKGDIR\n" +
-		"warning: the environment sets PKGSNEAK_YES, which is not looked at: --yes counts on the command line only\n" +
-		"warning: /etc/conf.d/pkgsneak sets PKGSNEAK_AUTOO, which means nothing to pkgsneak\nhint: PKGSNEAK_AUTO\n"
+		"warning: the environment sets PKGSNEAK_YES, which is not looked at: --yes counts on\n" +
+		"the command line only warning: /etc/conf.d/pkgsneak sets PKGSNEAK_AUTOO, which means\n" +
+		"nothing to pkgsneak hint: PKGSNEAK_AUTO "
 	if got := errOut.String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 
-// No variable gives an answer: it would be given to every question of every run, and to those of auto.
+// No variable gives an answer: it would be given to every question of every run, and to those of
+// auto.
 func TestAnswersAreTyped(t *testing.T) {
 	var typed []string
 	for _, c := range newApp(&commandLine{env: &env{}}).Commands {
@@ -164,7 +180,9 @@ func TestAnswersAreTyped(t *testing.T) {
 		}
 	}
 	slices.Sort(typed)
-	if want := []string{"accept-clock", "accept-future", "accept-rotation", "adopt-repo", "code", "file", "never", "receipt", "replaces", "retire", "revoke", "unsigned", "yes"}; !slices.Equal(typed, want) {
+	if want := []string{"accept-clock", "accept-future", "accept-rotation", "adopt-repo", "code",
+		"file", "never", "receipt", "replaces", "retire", "revoke", "unsigned",
+		"yes"}; !slices.Equal(typed, want) {
 		t.Errorf("%q, want %q", typed, want)
 	}
 	for _, f := range flags(unattended...) {

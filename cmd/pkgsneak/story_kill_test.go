@@ -21,12 +21,15 @@ import (
 	"pkgsneak/sync/durable"
 )
 
-// killed DIR SCRIPT COMMAND...: kills the command (SIGKILL) at many points of its work below DIR, each time on a fresh copy of DIR as it is now. The points are changes
-// in the file system: the first, the second, and so on, farther apart the more there are, until the command ends by itself. After each kill the lines of the file
-// SCRIPT are run, with $POINT being the number of the change; SCRIPT brings the work to its end and judges it. DIR is left as the last run left it.
+// killed DIR SCRIPT COMMAND...: kills the command (SIGKILL) at many points of its work below DIR,
+// each time on a fresh copy of DIR as it is now. The points are changes in the file system: the
+// first, the second, and so on, farther apart the more there are, until the command ends by itself.
+// After each kill the lines of the file SCRIPT are run, with $POINT being the number of the change;
+// SCRIPT brings the work to its end and judges it. DIR is left as the last run left it.
 //
-// With -hook in front the points are those at which the program itself tells of a change before it (STORY_KILL): a short command runs ahead of whoever watches the file
-// system on a busy machine, and would end before it is killed.
+// With -hook in front the points are those at which the program itself tells of a change before it
+// (STORY_KILL): a short command runs ahead of whoever watches the file system on a busy machine,
+// and would end before it is killed.
 func storyKilled(ts *testscript.TestScript, neg bool, args []string) {
 	kill := killAtChange
 	if len(args) > 0 && args[0] == "-hook" {
@@ -52,8 +55,8 @@ func storyKilled(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("POINT", strconv.Itoa(n))
 		runChecks(ts, checks)
 	}
-	// inotify tells of a change after it has happened: on a fast disk a short command is at its end by
-	// then, so that only some of its points are reached.
+	// inotify tells of a change after it has happened: on a fast disk a short command is at its end
+	// by then, so that only some of its points are reached.
 	const fewest = 3
 	if kills < fewest {
 		ts.Fatalf("%q was killed at %d points only", args[2:], kills)
@@ -69,7 +72,8 @@ func growth() int {
 	return 10
 }
 
-// runChecks runs lines of a script: the commands of stories that are named here. A script cannot call itself, so this is what it may contain.
+// runChecks runs lines of a script: the commands of stories that are named here. A script cannot
+// call itself, so this is what it may contain.
 func runChecks(ts *testscript.TestScript, script string) {
 	for line := range strings.Lines(script) {
 		words := strings.Fields(os.Expand(line, ts.Getenv))
@@ -104,7 +108,8 @@ func storyStaged(ts *testscript.TestScript, neg bool, args []string) {
 		if strings.HasSuffix(f.path, ".part") { // may hold all its bytes; nothing says so
 			continue
 		}
-		if strings.HasPrefix(f.path, ".Packages.") { // an index that had not got its name yet: written, not copied
+		// an index that had not got its name yet: written, not copied
+		if strings.HasPrefix(f.path, ".Packages.") {
 			continue
 		}
 		if durable.IsStoreLock(path.Base(f.path)) { // no payload: it comes and goes with each run
@@ -115,7 +120,8 @@ func storyStaged(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("TMPDIR"), "staged"), []byte(b.String()), 0o644))
 }
 
-// placed DIR: what staged remembered was not copied a second time: the file that has its contents now is the one that had them then.
+// placed DIR: what staged remembered was not copied a second time: the file that has its contents
+// now is the one that had them then.
 func storyPlaced(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 1)
 	files, err := treeOf(ts.MkAbs(args[0]))
@@ -136,7 +142,8 @@ func storyPlaced(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // killAtHook runs a command that kills itself before its nth change; see killAtChange.
-func killAtHook(ts *testscript.TestScript, _ string, n int, name string, args []string) (dead bool, err error) {
+func killAtHook(ts *testscript.TestScript, _ string, n int, name string,
+	args []string) (dead bool, err error) {
 	cmd := storyCommand(ts, name, args)
 	cmd.Env = append(cmd.Env, "STORY_KILL="+strconv.Itoa(n))
 	out, err := cmd.CombinedOutput()
@@ -150,8 +157,10 @@ func killAtHook(ts *testscript.TestScript, _ string, n int, name string, args []
 	return false, err
 }
 
-// killAtChange runs a command and kills it at the nth change below dir. dead is false if it ended by itself; then it must have succeeded.
-func killAtChange(ts *testscript.TestScript, dir string, n int, name string, args []string) (dead bool, err error) {
+// killAtChange runs a command and kills it at the nth change below dir. dead is false if it ended
+// by itself; then it must have succeeded.
+func killAtChange(ts *testscript.TestScript, dir string, n int, name string,
+	args []string) (dead bool, err error) {
 	w, err := newChanges(dir)
 	if err != nil {
 		return false, err
@@ -201,14 +210,16 @@ func storyCommand(ts *testscript.TestScript, name string, args []string) *exec.C
 }
 
 // storyVariables is what a command of a story gets to see.
-var storyVariables = []string{"PATH", "HOME", "TMPDIR", "LC_ALL", "TZ", "STORY_ROOT", "STORY_NAME", "STORY_NOW", "STORY_TTY", "STORY_PROGRAM",
+var storyVariables = []string{"PATH", "HOME", "TMPDIR", "LC_ALL", "TZ", "STORY_ROOT", "STORY_NAME",
+	"STORY_NOW", "STORY_TTY", "STORY_PROGRAM",
 	"PKGSNEAK_ANY_DIRECTORY", "PKGSNEAK_STATE_DIR", "GOCOVERDIR"}
 
 // changes counts what happens below a directory.
 type changes struct {
 	fd   int
 	dirs map[int32]string // by watch descriptor
-	stop *os.Process      // makes the changes; it is stopped at each one, so that it does not run ahead
+	// makes the changes; it is stopped at each one, so that it does not run ahead
+	stop *os.Process
 }
 
 func newChanges(dir string) (*changes, error) {
@@ -226,7 +237,8 @@ func newChanges(dir string) (*changes, error) {
 	return w, err
 }
 
-const changeMask = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_MODIFY | unix.IN_CLOSE_WRITE | unix.IN_ATTRIB
+const changeMask = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO |
+	unix.IN_MODIFY | unix.IN_CLOSE_WRITE | unix.IN_ATTRIB
 
 func (w *changes) add(dir string) error {
 	wd, err := unix.InotifyAddWatch(w.fd, dir, changeMask)
@@ -236,7 +248,8 @@ func (w *changes) add(dir string) error {
 
 func (w *changes) close() { unix.Close(w.fd) }
 
-// next waits a moment for changes and counts them. The process is stopped when there are some, and with it what it would have done next.
+// next waits a moment for changes and counts them. The process is stopped when there are some, and
+// with it what it would have done next.
 func (w *changes) next() (int, error) {
 	ready := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}
 	switch n, err := unix.Poll(ready, 20); {
@@ -272,7 +285,8 @@ func (w *changes) count(buf []byte) (events int, err error) {
 		end := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(buf[12:]))
 		name := strings.TrimRight(string(buf[unix.SizeofInotifyEvent:end]), "\x00")
 		if mask&unix.IN_ISDIR != 0 && mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0 {
-			if err := w.add(filepath.Join(w.dirs[wd], name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := w.add(filepath.Join(w.dirs[wd], name)); err != nil &&
+				!errors.Is(err, fs.ErrNotExist) {
 				return 0, err
 			}
 		}

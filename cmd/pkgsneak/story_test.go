@@ -53,7 +53,8 @@ func storyMain() {
 	ctx, stop := untilSignal(context.Background())
 	e := processEnv(build{version: "story"})
 	e.observe = signalsAt(ctx, strings.Fields(os.Getenv("STORY_SIGNALS")))
-	e.root, e.hostname, e.executable = os.Getenv("STORY_ROOT"), os.Getenv("STORY_NAME"), os.Getenv("STORY_PROGRAM")
+	e.root, e.hostname, e.executable = os.Getenv("STORY_ROOT"), os.Getenv("STORY_NAME"),
+		os.Getenv("STORY_PROGRAM")
 	e.portageq = nil
 	if os.Getenv("STORY_TTY") != "" {
 		e.stdinTTY, e.stdoutTTY, e.stderrTTY = true, true, true
@@ -79,14 +80,16 @@ func storyMain() {
 	os.Exit(code)
 }
 
-// signalsAt sends this process SIGINT at each of the points, and goes on when the first one has been heard; a further one ends the process.
+// signalsAt sends this process SIGINT at each of the points, and goes on when the first one has
+// been heard; a further one ends the process.
 func signalsAt(ctx context.Context, points []string) func(progress.Event) {
 	return func(e progress.Event) {
 		if len(points) == 0 {
 			return
 		}
 		phase, bytes, _ := strings.Cut(points[0], ":")
-		if least, err := strconv.ParseInt(bytes, 10, 64); err != nil || string(e.Phase) != phase || e.Done < least {
+		if least, err := strconv.ParseInt(bytes, 10, 64); err != nil || string(e.Phase) != phase ||
+			e.Done < least {
 			return
 		}
 		points = points[1:]
@@ -118,7 +121,8 @@ func TestStories(t *testing.T) {
 			case "root":
 				return os.Geteuid() == 0, nil
 			case "mount": // in a name space of its own
-				return exec.Command("unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt").Run() == nil, nil
+				return exec.Command("unshare", "-rm", "mount", "-t", "tmpfs", "none",
+					"/mnt").Run() == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
@@ -209,11 +213,13 @@ func storyOrdinary(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(os.Chmod(dir, info.Mode().Perm()|0o011))
 		}
 	}
-	user := []string{args[0], "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"}
+	user := []string{args[0], "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+		"--inh-caps=-all"}
 	storyExits(ts, false, append(append(user, program), args[2:]...))
 }
 
-// golden [-index] LAYOUT [DIR]: copies the packages of a golden layout into $PKGS, or DIR, with their mtimes; with -index also its Packages.
+// golden [-index] LAYOUT [DIR]: copies the packages of a golden layout into $PKGS, or DIR, with
+// their mtimes; with -index also its Packages.
 func storyGolden(ts *testscript.TestScript, neg bool, args []string) {
 	index := len(args) > 0 && args[0] == "-index"
 	if index {
@@ -228,7 +234,8 @@ func storyGolden(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(copyGolden(from, to))
 	if index {
-		ts.Check(copyFileTo(filepath.Join(from, "Packages"), filepath.Join(to, "Packages"), time.Time{}))
+		ts.Check(copyFileTo(filepath.Join(from, "Packages"),
+			filepath.Join(to, "Packages"), time.Time{}))
 	}
 }
 
@@ -251,7 +258,8 @@ func copyGolden(from, to string) error {
 		if err != nil {
 			return err
 		}
-		if err := copyFileTo(filepath.Join(from, "pkgdir", fields[0]), filepath.Join(to, fields[0]), time.Unix(seconds, 0)); err != nil {
+		if err := copyFileTo(filepath.Join(from, "pkgdir", fields[0]), filepath.Join(to, fields[0]),
+			time.Unix(seconds, 0)); err != nil {
 			return err
 		}
 	}
@@ -293,7 +301,8 @@ func randomBytes(seed string, n int) []byte {
 	return data
 }
 
-// flip FILE [OFFSET]: turns one bit, in the middle or at an offset, from the end if it is negative; size and mtime stay.
+// flip FILE [OFFSET]: turns one bit, in the middle or at an offset, from the end if it is negative;
+// size and mtime stay.
 func storyFlip(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: flip FILE [OFFSET]")
@@ -316,7 +325,8 @@ func storyFlip(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.Chtimes(name, info.ModTime(), info.ModTime()))
 }
 
-// rebuild FILE UNIX: makes an XPAK package what a second build of it is: another BUILD_TIME inside, another mtime, the same name and size.
+// rebuild FILE UNIX: makes an XPAK package what a second build of it is: another BUILD_TIME inside,
+// another mtime, the same name and size.
 func storyRebuild(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 2)
 	name := ts.MkAbs(args[0])
@@ -327,7 +337,8 @@ func storyRebuild(ts *testscript.TestScript, neg bool, args []string) {
 	values := data[start+8+len(index):]
 	for len(index) > 0 {
 		n := int(binary.BigEndian.Uint32(index))
-		key, offset, length := string(index[4:4+n]), binary.BigEndian.Uint32(index[4+n:]), binary.BigEndian.Uint32(index[8+n:])
+		key, offset, length := string(index[4:4+n]), binary.BigEndian.Uint32(index[4+n:]),
+			binary.BigEndian.Uint32(index[8+n:])
 		if key == "BUILD_TIME" {
 			if old := strings.TrimSpace(string(values[offset : offset+length])); len(old) != len(args[1]) {
 				ts.Fatalf("BUILD_TIME %q of %s has another length than %q", old, args[0], args[1])
@@ -372,7 +383,8 @@ type treeFile struct {
 func treeOf(dir string) ([]treeFile, error) {
 	var files []treeFile
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && d.Name() == durable.KeptDir { // what an import replaced is not there any more
+		// what an import replaced is not there any more
+		if err == nil && d.IsDir() && d.Name() == durable.KeptDir {
 			return fs.SkipDir
 		}
 		if err != nil || d.IsDir() {
@@ -386,7 +398,8 @@ func treeOf(dir string) ([]treeFile, error) {
 		if err != nil {
 			return err
 		}
-		f := treeFile{path: filepath.ToSlash(rel), size: info.Size(), mtime: info.ModTime().UnixNano(), inode: info.Sys().(*syscall.Stat_t).Ino}
+		f := treeFile{path: filepath.ToSlash(rel), size: info.Size(),
+			mtime: info.ModTime().UnixNano(), inode: info.Sys().(*syscall.Stat_t).Ino}
 		if info.Mode().IsRegular() {
 			data, err := os.ReadFile(name)
 			if err != nil {
@@ -401,7 +414,8 @@ func treeOf(dir string) ([]treeFile, error) {
 	return files, err
 }
 
-// snapshot NAME DIR...: remembers every file below the directories, or, when NAME was taken before, compares: not a byte and not a time may have changed.
+// snapshot NAME DIR...: remembers every file below the directories, or, when NAME was taken before,
+// compares: not a byte and not a time may have changed.
 func storySnapshot(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: [!] snapshot NAME DIR...")
@@ -423,11 +437,13 @@ func storySnapshot(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(err)
 	if same := string(before) == b.String(); same == neg {
-		ts.Fatalf("snapshot %q: same is %t\nbefore:\n%s\nnow:\n%s", args[0], same, before, b.String())
+		ts.Fatalf("snapshot %q: same is %t\nbefore:\n%s\nnow:\n%s", args[0], same,
+			before, b.String())
 	}
 }
 
-// same DIR1 DIR2: the packages and distfiles below both are the same files with the same bytes; indices and locks are not compared.
+// same DIR1 DIR2: the packages and distfiles below both are the same files with the same bytes;
+// indices and locks are not compared.
 func storySame(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: [!] same DIR1 DIR2")
@@ -447,8 +463,9 @@ func storySame(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// indexed [PKGDIR]: each entry of Packages matches its file in size, time, MD5 and SHA1, and each package has an entry. With a trailing -partial packages without
-// an entry are allowed, as at a moment within a run.
+// indexed [PKGDIR]: each entry of Packages matches its file in size, time, MD5 and SHA1, and each
+// package has an entry. With a trailing -partial packages without an entry are allowed, as at a
+// moment within a run.
 func storyIndexed(ts *testscript.TestScript, neg bool, args []string) {
 	partial := slices.Contains(args, "-partial")
 	args = slices.DeleteFunc(args, func(s string) bool { return s == "-partial" })
@@ -463,7 +480,8 @@ func storyIndexed(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// indexProblems holds a PKGDIR's index against its files. It has a reader of its own, so that a fault in the one under test shows.
+// indexProblems holds a PKGDIR's index against its files. It has a reader of its own, so that a
+// fault in the one under test shows.
 func indexProblems(dir string, partial bool) ([]string, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "Packages"))
 	if errors.Is(err, fs.ErrNotExist) && partial {
@@ -495,16 +513,19 @@ func indexProblems(dir string, partial bool) ([]string, error) {
 	}
 	files, err := treeOf(dir)
 	for _, f := range files {
-		isPackage := strings.HasSuffix(f.path, ".tbz2") || strings.HasSuffix(f.path, ".xpak") || strings.HasSuffix(f.path, ".gpkg.tar")
+		isPackage := strings.HasSuffix(f.path, ".tbz2") || strings.HasSuffix(f.path, ".xpak") ||
+			strings.HasSuffix(f.path, ".gpkg.tar")
 		if isPackage && !seen[f.path] {
 			problems = append(problems, f.path+": no entry")
 		}
-		// A run that is killed with the lock leaves its file, which the next holder removes; Portage's do the same.
+		// A run that is killed with the lock leaves its file, which the next holder removes;
+		// Portage's do the same.
 		if strings.HasPrefix(f.path, ".") && f.path != durable.PackagesLock {
 			problems = append(problems, f.path+": left behind")
 		}
 	}
-	if header := "PACKAGES: " + strconv.Itoa(len(blocks)-1); !strings.Contains(blocks[0]+"\n", header+"\n") {
+	if header := "PACKAGES: " + strconv.Itoa(len(blocks)-1); !strings.Contains(blocks[0]+"\n",
+		header+"\n") {
 		problems = append(problems, "the header has no "+header)
 	}
 	return problems, err
@@ -540,7 +561,8 @@ func wantArgs(ts *testscript.TestScript, neg bool, args []string, n int) {
 	}
 }
 
-// fingerprint NAME: sets NAME to the fingerprint of this machine's signing key, NAME_GROUPED to what people compare, and NAME_SHORT to its first digits.
+// fingerprint NAME: sets NAME to the fingerprint of this machine's signing key, NAME_GROUPED to
+// what people compare, and NAME_SHORT to its first digits.
 func storyFingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 1)
 	ts.Check(ts.Exec("pkgsneak", "key", "--json"))
@@ -565,7 +587,8 @@ func storyReceipt(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], code)
 }
 
-// gpghome: from here on gpg has a home of its own, whose agent ends with the story. Its path is short: the agent's socket lies in it.
+// gpghome: from here on gpg has a home of its own, whose agent ends with the story. Its path is
+// short: the agent's socket lies in it.
 func storyGPGHome(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 0)
 	dir, err := os.MkdirTemp("", "gpg")
@@ -585,10 +608,12 @@ func storyLocked(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 1)
 	root, err := os.OpenRoot(ts.MkAbs(args[0]))
 	ts.Check(err)
-	lock, err := durable.Acquire(context.Background(), root, durable.PackagesLock, durable.LockOptions{})
+	lock, err := durable.Acquire(context.Background(), root, durable.PackagesLock,
+		durable.LockOptions{})
 	ts.Check(err)
 	release := sync.OnceValue(func() error { return errors.Join(lock.Release(), root.Close()) })
-	ts.Defer(func() { _ = release() }) // its error was seen by unlocked, or the story has failed already
+	// its error was seen by unlocked, or the story has failed already
+	ts.Defer(func() { _ = release() })
 	held(ts)[args[0]] = release
 }
 
@@ -605,7 +630,8 @@ func held(ts *testscript.TestScript) map[string]func() error {
 
 type heldKey struct{}
 
-// interrupted SIGNAL TEXT COMMAND...: runs a command, sends it the signal when its standard error has the text, and expects the exit code 130.
+// interrupted SIGNAL TEXT COMMAND...: runs a command, sends it the signal when its standard error
+// has the text, and expects the exit code 130.
 func storyInterrupted(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: interrupted SIGNAL TEXT COMMAND [ARGUMENTS]")
@@ -631,7 +657,8 @@ func storyInterrupted(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// jsonlines VERB EXIT: the standard output of the last command is JSON, one object a line, and the last one is the result of that verb with that exit code.
+// jsonlines VERB EXIT: the standard output of the last command is JSON, one object a line, and the
+// last one is the result of that verb with that exit code.
 func storyJSONLines(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 2)
 	var last envelope
@@ -651,7 +678,8 @@ func storyJSONLines(ts *testscript.TestScript, neg bool, args []string) {
 			results++
 		}
 	}
-	if results != 1 || last.Format != jsonFormat || last.Command != args[0] || strconv.Itoa(last.Exit) != args[1] {
+	if results != 1 || last.Format != jsonFormat || last.Command != args[0] ||
+		strconv.Itoa(last.Exit) != args[1] {
 		ts.Fatalf("%d results, the last line is %+v", results, last)
 	}
 }

@@ -13,7 +13,8 @@ import (
 func (c exportText) treesToPack(trees []*exporter.TreePlan) {
 	for _, t := range trees {
 		if t.Action != exporter.TreeKeep {
-			c.out.say("    %-9s repository %s%s, %s, %s", yellow(t.Action), t.Name, ofDay(t.Timestamp), entries(t.Count), size(t.Bytes))
+			c.out.say("    %-9s repository %s%s, %s, %s", yellow(t.Action), t.Name,
+				ofDay(t.Timestamp), entries(t.Count), size(t.Bytes))
 		}
 	}
 }
@@ -21,7 +22,8 @@ func (c exportText) treesToPack(trees []*exporter.TreePlan) {
 // treesPacked says what an export did with them.
 func (c exportText) treesPacked(r *exporter.ExportReport) {
 	for _, t := range r.Trees {
-		c.out.say("  repository     %s%s packed: %s, %s of %s", t.Name, ofDay(t.Timestamp), entries(t.Count), size(t.Packed), size(t.Bytes))
+		c.out.say("  repository     %s%s packed: %s, %s of %s", t.Name, ofDay(t.Timestamp),
+			entries(t.Count), size(t.Packed), size(t.Bytes))
 	}
 	for _, t := range r.Plan.Trees {
 		if t.Action == exporter.TreeRemove && !r.Unchanged {
@@ -90,7 +92,8 @@ func (c importText) conf(t *importer.TreeImport) {
 func (c importText) forDrive(hints []string) []string {
 	named := make([]string, len(hints))
 	for i, hint := range hints {
-		named[i] = strings.ReplaceAll(hint, "pkgsneak import DRIVE", "pkgsneak import "+shellWord(c.args[0]))
+		named[i] = strings.ReplaceAll(hint, "pkgsneak import DRIVE",
+			"pkgsneak import "+shellWord(c.args[0]))
 	}
 	return named
 }

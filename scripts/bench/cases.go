@@ -15,7 +15,8 @@ type host struct{ dir string }
 func (h host) path(name string) string { return filepath.Join(h.dir, name) }
 
 func (h host) flags() []string {
-	return []string{"--pkgdir", h.path("packages"), "--distdir", h.path("distfiles"), "--state-dir", h.path("state"), "--no-progress"}
+	return []string{"--pkgdir", h.path("packages"), "--distdir", h.path("distfiles"), "--state-dir",
+		h.path("state"), "--no-progress"}
 }
 
 func (b *bench) host(name string) host { return host{filepath.Join(b.work, name)} }
@@ -44,12 +45,14 @@ func (b *bench) cases() []contest {
 }
 
 func emaint(h host) peer {
-	return peer{"emaint binhost --fix", []string{"emaint", "binhost", "--fix"}, []string{"PKGDIR=" + h.path("packages")}, 0}
+	return peer{"emaint binhost --fix", []string{"emaint", "binhost", "--fix"},
+		[]string{"PKGDIR=" + h.path("packages")}, 0}
 }
 
 // floor is the peer that makes the system calls of an index and does nothing with what they say.
 func (b *bench) floor(h host, flags ...string) peer {
-	return peer{"its system calls alone", append(append([]string{b.self}, flags...), "-floor", h.path("packages")), nil, 0.5}
+	return peer{"its system calls alone", append(append([]string{b.self}, flags...), "-floor",
+		h.path("packages")), nil, 0.5}
 }
 
 // bash is a peer that is a line of shell.
@@ -70,11 +73,13 @@ func (b *bench) indexCases() []contest {
 		index := b.command([]string{"index"}, h.flags()...)
 		noIndex := func() error { return removeAll(h.path("packages/Packages")) }
 		all = append(all, contest{
-			name: fmt.Sprintf("index, cold, %d small %s", n, strings.ToUpper(string(f))), by: cpu, warm: true,
+			name: fmt.Sprintf("index, cold, %d small %s", n,
+				strings.ToUpper(string(f))), by: cpu, warm: true,
 			setup: func() error { return b.smallPackages(h, n, f) }, reset: noIndex,
 			ours: index, peers: []peer{emaint(h), b.floor(h, "-contents")},
 		}, contest{
-			name: fmt.Sprintf("index, nothing changed, %d %s", n, strings.ToUpper(string(f))), by: cpu, warm: true,
+			name: fmt.Sprintf("index, nothing changed, %d %s", n,
+				strings.ToUpper(string(f))), by: cpu, warm: true,
 			setup: func() error { return cmp.Or(b.smallPackages(h, n, f), b.quiet(index...)) },
 			ours:  index, peers: []peer{emaint(h), b.floor(h)},
 		})
@@ -82,9 +87,12 @@ func (b *bench) indexCases() []contest {
 	h := b.large()
 	return append(all, contest{
 		name: fmt.Sprintf("index, cold, %s of packages", bytesText(b.size)), by: wall,
-		setup: b.largePackages, reset: func() error { return removeAll(h.path("packages/Packages")) },
-		ours:  b.command([]string{"index"}, h.flags()...),
-		peers: []peer{{"one pass of md5 and sha1", []string{b.self, "-hash", h.path("packages")}, nil, almost}},
+		setup: b.largePackages, reset: func() error {
+			return removeAll(h.path("packages/Packages"))
+		},
+		ours: b.command([]string{"index"}, h.flags()...),
+		peers: []peer{{"one pass of md5 and sha1", []string{b.self, "-hash", h.path("packages")},
+			nil, almost}},
 	})
 }
 
@@ -109,13 +117,15 @@ func (b *bench) smallPackages(h host, n int, formats ...format) error {
 
 func (b *bench) large() host { return b.host("large") }
 
-// largePackages makes a PKGDIR of the usual sizes: most packages are small, most bytes are in large ones.
+// largePackages makes a PKGDIR of the usual sizes: most packages are small, most bytes are in large
+// ones.
 func (b *bench) largePackages() error {
 	h := b.large()
 	if _, err := os.Stat(h.dir); err == nil {
 		return nil
 	}
-	err := b.make(task{Seed: 2, PKGDIR: h.path("packages"), Usual: 1500 / b.scale, Bytes: b.size, Formats: []format{gpkg, xpak}, DISTDIR: h.path("distfiles")})
+	err := b.make(task{Seed: 2, PKGDIR: h.path("packages"), Usual: 1500 / b.scale, Bytes: b.size,
+		Formats: []format{gpkg, xpak}, DISTDIR: h.path("distfiles")})
 	if err != nil {
 		return err
 	}
@@ -126,7 +136,8 @@ func (b *bench) largePackages() error {
 func (b *bench) copyCases() []contest {
 	h, drive, client := b.large(), b.host("drive"), b.host("client")
 	size, src := bytesText(b.size), h.path("packages")
-	export := b.command([]string{"export", drive.dir, "--any-directory", "--no-read-back"}, h.flags()...)
+	export := b.command([]string{"export", drive.dir, "--any-directory",
+		"--no-read-back"}, h.flags()...)
 	imported := b.command([]string{"import", drive.dir}, client.flags()...)
 	tree := filepath.Join(drive.dir, "pkgsneak")
 	copyTo := func(to string) string {
@@ -159,9 +170,11 @@ func (b *bench) copyCases() []contest {
 		bash("rsync -a; sync", equal, "rsync -a %[1]s %[2]s/ && sync -f %[2]s", src, copied),
 	}
 	return []contest{{
-		name: "first export of " + size + ", no read-back", by: wall, also: []figure{cpu, memory}, setup: b.largePackages, reset: firstEver, ours: export, peers: copies,
+		name: "first export of " + size + ", no read-back", by: wall, also: []figure{cpu,
+			memory}, setup: b.largePackages, reset: firstEver, ours: export, peers: copies,
 	}, {
-		name: "export of " + size + " to one more drive, no read-back", by: wall, also: []figure{cpu},
+		name: "export of " + size + " to one more drive, no read-back", by: wall,
+		also:  []figure{cpu},
 		setup: func() error { return errors.Join(b.largePackages(), reset(), b.quiet(export...)) },
 		reset: reset, ours: export, peers: copies,
 	}, {
@@ -176,7 +189,9 @@ func (b *bench) copyCases() []contest {
 			return b.trust(h, drive, client)
 		},
 		reset: func() error {
-			return removeAll(client.path("packages"), client.path("distfiles"), client.path("state/imports"), client.path("state/digests"), client.path("state/memory"), copied)
+			return removeAll(client.path("packages"), client.path("distfiles"),
+				client.path("state/imports"), client.path("state/digests"),
+				client.path("state/memory"), copied)
 		},
 		ours: imported,
 		peers: append(copies, bash("rsync -a; b2sum -c", 2,
@@ -187,7 +202,8 @@ func (b *bench) copyCases() []contest {
 			sums := fmt.Sprintf("cd %s && find . -type f -size +0 ! -name 'Manifest*' -print0 | xargs -0 b2sum >%s/tree-sums", tree, b.work)
 			return b.quiet(shell(sums)...)
 		},
-		ours: b.command([]string{"verify", drive.dir}, "--state-dir", client.path("state"), "--no-progress"),
+		ours: b.command([]string{"verify", drive.dir}, "--state-dir", client.path("state"),
+			"--no-progress"),
 		peers: []peer{bash("b2sum -c on all processors", equal,
 			"cd %[1]s && split -n r/$(nproc) %[2]s/tree-sums %[2]s/part- && for p in %[2]s/part-*; do b2sum --quiet -c $p & done; wait; rm %[2]s/part-*", tree, b.work)},
 	}}
@@ -211,8 +227,11 @@ type operation struct {
 }
 
 func (b *bench) operation(packages, distfiles int) *operation {
-	name := func(what string) host { return b.host(fmt.Sprintf("%s-%d-%d", what, packages, distfiles)) }
-	j := &operation{b: b, packages: packages, distfiles: distfiles, host: name("host"), drive: name("drive"), client: name("client"), builds: 1}
+	name := func(what string) host {
+		return b.host(fmt.Sprintf("%s-%d-%d", what, packages, distfiles))
+	}
+	j := &operation{b: b, packages: packages, distfiles: distfiles, host: name("host"),
+		drive: name("drive"), client: name("client"), builds: 1}
 	j.index = b.command([]string{"index"}, j.host.flags()...)
 	j.export = b.command([]string{"export", j.drive.dir, "--any-directory"}, j.host.flags()...)
 	j.imports = b.command([]string{"import", j.drive.dir}, j.client.flags()...)
@@ -267,7 +286,8 @@ func (j *operation) run() error {
 // rebuild gives the host another build of one package.
 func (j *operation) rebuild() error {
 	j.builds++
-	if err := j.b.make(task{Seed: uint64(j.packages + j.builds), PKGDIR: j.host.path("packages"), Build: j.builds, Formats: []format{xpak}}); err != nil {
+	if err := j.b.make(task{Seed: uint64(j.packages + j.builds), PKGDIR: j.host.path("packages"),
+		Build: j.builds, Formats: []format{xpak}}); err != nil {
 		return err
 	}
 	return j.b.quiet(j.index...)
@@ -277,11 +297,14 @@ func (j *operation) rebuild() error {
 func (b *bench) unchangedCases() []contest {
 	j := b.operation(10_000/b.scale, 20_000/b.scale)
 	rsync := func(to host) peer {
-		return bash("rsync -a --dry-run", equal, "rsync -a --dry-run %s %s %s/", j.host.path("packages"), j.host.path("distfiles"), to.dir)
+		return bash("rsync -a --dry-run", equal, "rsync -a --dry-run %s %s %s/",
+			j.host.path("packages"), j.host.path("distfiles"), to.dir)
 	}
 	return []contest{
-		{name: "export, nothing changed, " + j.String(), by: wall, also: []figure{cpu}, setup: j.run, ours: j.export, peers: []peer{rsync(j.client)}},
-		{name: "import, nothing changed, " + j.String(), by: wall, also: []figure{cpu}, ours: j.imports, peers: []peer{rsync(j.client)}},
+		{name: "export, nothing changed, " + j.String(), by: wall, also: []figure{cpu},
+			setup: j.run, ours: j.export, peers: []peer{rsync(j.client)}},
+		{name: "import, nothing changed, " + j.String(), by: wall, also: []figure{cpu},
+			ours: j.imports, peers: []peer{rsync(j.client)}},
 	}
 }
 
@@ -295,13 +318,16 @@ func (b *bench) changedCases() []contest {
 			limit = 0.5
 		}
 		all = append(all,
-			contest{name: "export, one changed of " + j.String(), by: wall, warm: true, also: []figure{memory}, setup: j.run, reset: j.rebuild, limit: limit, ours: j.export},
-			contest{name: "import, one changed of " + j.String(), by: wall, warm: true, also: []figure{memory}, reset: func() error {
-				if err := j.rebuild(); err != nil {
-					return err
-				}
-				return b.quiet(j.export...)
-			}, limit: limit, ours: j.imports},
+			contest{name: "export, one changed of " + j.String(), by: wall, warm: true,
+				also: []figure{memory}, setup: j.run, reset: j.rebuild, limit: limit,
+				ours: j.export},
+			contest{name: "import, one changed of " + j.String(), by: wall, warm: true,
+				also: []figure{memory}, reset: func() error {
+					if err := j.rebuild(); err != nil {
+						return err
+					}
+					return b.quiet(j.export...)
+				}, limit: limit, ours: j.imports},
 		)
 	}
 	return all
@@ -312,29 +338,41 @@ func (b *bench) manyCases() []contest {
 	j := b.operation(50_000/b.scale, 1)
 	anew := func() error {
 		var names []string
-		for _, name := range []string{"packages", "distfiles", "state/imports", "state/digests", "state/memory"} {
+		for _, name := range []string{"packages", "distfiles", "state/imports", "state/digests",
+			"state/memory"} {
 			names = append(names, j.client.path(name))
 		}
 		return removeAll(names...)
 	}
 	return []contest{{
-		name: "index, cold, " + j.String(), by: memory, limit: mostMemory, once: true, setup: j.make, reset: func() error { return removeAll(j.host.path("packages/Packages")) }, ours: j.index,
+		name: "index, cold, " + j.String(), by: memory, limit: mostMemory, once: true,
+		setup: j.make, reset: func() error {
+			return removeAll(j.host.path("packages/Packages"))
+		}, ours: j.index,
 	}, {
-		name: "first export, " + j.String(), by: memory, limit: mostMemory, once: true, reset: func() error {
-			return errors.Join(removeAll(j.drive.dir, j.host.path("state/digests"), j.host.path("state/memory")), os.MkdirAll(j.drive.dir, 0o755))
+		name: "first export, " + j.String(), by: memory, limit: mostMemory, once: true,
+		reset: func() error {
+			return errors.Join(removeAll(j.drive.dir, j.host.path("state/digests"),
+				j.host.path("state/memory")), os.MkdirAll(j.drive.dir, 0o755))
 		}, ours: j.export,
 	}, {
-		name: "export, nothing changed, " + j.String(), by: memory, limit: mostMemory, once: true, ours: j.export,
+		name: "export, nothing changed, " +
+			j.String(), by: memory, limit: mostMemory, once: true, ours: j.export,
 	}, {
-		name: "first import, " + j.String(), by: memory, limit: mostMemory, once: true, setup: func() error { return b.trust(j.host, j.drive, j.client) }, reset: anew, ours: j.imports,
+		name: "first import, " + j.String(), by: memory, limit: mostMemory, once: true,
+		setup: func() error { return b.trust(j.host, j.drive, j.client) }, reset: anew,
+		ours: j.imports,
 	}, {
-		name: "import, nothing changed, " + j.String(), by: memory, limit: mostMemory, once: true, ours: j.imports,
+		name: "import, nothing changed, " +
+			j.String(), by: memory, limit: mostMemory, once: true, ours: j.imports,
 	}}
 }
 
 func (b *bench) startCases() []contest {
 	return []contest{
-		{name: "pkgsneak --version", by: wall, warm: true, limit: 0.01, ours: []string{b.program, "--version"}},
-		{name: "status without anything", by: wall, warm: true, limit: 0.01, ours: []string{b.program, "status", "--state-dir", b.host("nothing").dir}},
+		{name: "pkgsneak --version", by: wall, warm: true, limit: 0.01,
+			ours: []string{b.program, "--version"}},
+		{name: "status without anything", by: wall, warm: true, limit: 0.01,
+			ours: []string{b.program, "status", "--state-dir", b.host("nothing").dir}},
 	}
 }

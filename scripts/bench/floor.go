@@ -10,9 +10,9 @@ import (
 )
 
 // floorPass makes the system calls that no index of a PKGDIR can do without, and nothing else: each
-// directory is opened and its names are read, each file's status is read, and the index itself. With
-// contents each package is opened and read from end to end, too, as a cold index must for its hashes.
-// No name is checked, nothing is hashed, parsed or written.
+// directory is opened and its names are read, each file's status is read, and the index itself.
+// With contents each package is opened and read from end to end, too, as a cold index must for its
+// hashes. No name is checked, nothing is hashed, parsed or written.
 func floorPass(dir string, contents bool) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -53,7 +53,8 @@ func (f *floor) directory(fd int, path string) error {
 // entry looks at one name. In the PKGDIRs that bench makes, what has no dot is a directory.
 func (f *floor) entry(parent int, name, path string) error {
 	if filepath.Ext(name) == "" && name != "Packages" {
-		fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		fd, err := unix.Openat(parent, name,
+			unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 		if err == nil {
 			return f.directory(fd, filepath.Join(path, name))
 		}

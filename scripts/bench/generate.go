@@ -19,7 +19,8 @@ import (
 	"golang.org/x/crypto/blake2b"
 )
 
-// A task is something to be made. It is done in a process of its own: what a program is started by counts as its memory.
+// A task is something to be made. It is done in a process of its own: what a program is started by
+// counts as its memory.
 type task struct {
 	Seed      uint64
 	PKGDIR    string
@@ -53,8 +54,9 @@ func (t task) do() error {
 	return err
 }
 
-// A generator makes packages that Portage would take, always the same ones for a seed. Their images are tar archives with one file, whose contents are put together from a pool of
-// ready-made zstd frames, so that gigabytes are made as fast as the disk takes them.
+// A generator makes packages that Portage would take, always the same ones for a seed. Their images
+// are tar archives with one file, whose contents are put together from a pool of ready-made zstd
+// frames, so that gigabytes are made as fast as the disk takes them.
 type generator struct {
 	rng    *rand.Rand
 	enc    *zstd.Encoder
@@ -68,7 +70,8 @@ const (
 )
 
 func newGenerator(seed uint64) (*generator, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +83,8 @@ func newGenerator(seed uint64) (*generator, error) {
 	return g, nil
 }
 
-// vocabulary returns what the contents of the images repeat: the usual words of machine code and text, as far as a compressor is concerned.
+// vocabulary returns what the contents of the images repeat: the usual words of machine code and
+// text, as far as a compressor is concerned.
 func (g *generator) vocabulary() [][]byte {
 	words := make([][]byte, 4096)
 	for i := range words {
@@ -89,7 +93,8 @@ func (g *generator) vocabulary() [][]byte {
 	return words
 }
 
-// text returns the contents of one frame: words, the first of them often, and something new now and then. It shrinks to somewhat less than half.
+// text returns the contents of one frame: words, the first of them often, and something new now and
+// then. It shrinks to somewhat less than half.
 func (g *generator) text(words [][]byte) []byte {
 	text := make([]byte, 0, frameSize+32)
 	for len(text) < frameSize {
@@ -111,7 +116,8 @@ func (g *generator) random(n int) []byte {
 	return b
 }
 
-// sizes returns n package sizes like those of real PKGDIRs, roughly log-normal, scaled so that they add up to total bytes if total is not 0.
+// sizes returns n package sizes like those of real PKGDIRs, roughly log-normal, scaled so that they
+// add up to total bytes if total is not 0.
 func (g *generator) sizes(n int, total int64) []int64 {
 	sizes := make([]int64, n)
 	var sum float64
@@ -159,9 +165,13 @@ func (g *generator) pack(dir string, i int, f format, size int64, build int) err
 	}
 	meta := g.metadata(category, pf, build, i)
 	if f != gpkg {
-		return write(name+"."+string(f), i, func(w io.Writer) error { return g.xpak(w, meta, size) })
+		return write(name+"."+string(f), i, func(w io.Writer) error {
+			return g.xpak(w, meta, size)
+		})
 	}
-	return write(name+".gpkg.tar", i, func(w io.Writer) error { return g.gpkg(w, fmt.Sprintf("%s-%d", pf, build), meta, size) })
+	return write(name+".gpkg.tar", i, func(w io.Writer) error {
+		return g.gpkg(w, fmt.Sprintf("%s-%d", pf, build), meta, size)
+	})
 }
 
 func write(name string, i int, fill func(io.Writer) error) error {
@@ -182,19 +192,28 @@ func write(name string, i int, fill func(io.Writer) error) error {
 
 type pair struct{ key, value string }
 
-// metadata is what a package of the usual kind says about itself; one in five hundred has an index entry of tens of kilobytes.
+// metadata is what a package of the usual kind says about itself; one in five hundred has an index
+// entry of tens of kilobytes.
 func (g *generator) metadata(category, pf string, build, i int) []pair {
 	provides := "x86_64: libx.so.1"
 	if i%500 == 0 {
 		provides += strings.Repeat(" libsomething-long.so.12", 2000)
 	}
 	return []pair{
-		{"BUILD_ID", fmt.Sprint(build)}, {"BUILD_TIME", fmt.Sprint(buildTime + i)}, {"CATEGORY", category}, {"CHOST", "x86_64-pc-linux-gnu"},
-		{"DEFINED_PHASES", "compile configure install prepare"}, {"DEPEND", ">=dev-libs/glib-2.66:2/2= >=sys-libs/ncurses-5.9-r3:0/6= virtual/libintl"}, {"EAPI", "8"},
-		{"IUSE", "acl +nls static-libs test abi_x86_32 abi_x86_64"}, {"KEYWORDS", "amd64 ~arm64 x86"}, {"LICENSE", "GPL-2+ LGPL-2.1+"}, {"PF", pf}, {"PROVIDES", provides},
-		{"RDEPEND", ">=dev-libs/glib-2.66:2/2= >=sys-libs/ncurses-5.9-r3:0/6= || ( dev-lang/python:3.12 dev-lang/python:3.13 )"},
-		{"REQUIRES", "x86_64: ld-linux-x86-64.so.2 libc.so.6 libm.so.6"}, {"SIZE", "52345"}, {"SLOT", "0"},
-		{"USE", "abi_x86_64 acl amd64 elibc_glibc kernel_linux nls"}, {"repository", "gentoo"}, {"environment.bz2", strings.Repeat("x", 2000)},
+		{"BUILD_ID", fmt.Sprint(build)}, {"BUILD_TIME", fmt.Sprint(buildTime + i)}, {
+			"CATEGORY", category}, {"CHOST", "x86_64-pc-linux-gnu"},
+		{"DEFINED_PHASES", "compile configure install prepare"}, {
+			"DEPEND", ">=dev-libs/glib-2.66:2/2= >=sys-libs/ncurses-5.9-r3:0/6= virtual/libintl"},
+		{"EAPI", "8"},
+		{"IUSE", "acl +nls static-libs test abi_x86_32 abi_x86_64"}, {
+			"KEYWORDS", "amd64 ~arm64 x86"}, {"LICENSE", "GPL-2+ LGPL-2.1+"}, {"PF", pf},
+		{"PROVIDES", provides},
+		{"RDEPEND",
+			">=dev-libs/glib-2.66:2/2= >=sys-libs/ncurses-5.9-r3:0/6= || ( dev-lang/python:3.12 dev-lang/python:3.13 )"},
+		{"REQUIRES", "x86_64: ld-linux-x86-64.so.2 libc.so.6 libm.so.6"}, {
+			"SIZE", "52345"}, {"SLOT", "0"},
+		{"USE", "abi_x86_64 acl amd64 elibc_glibc kernel_linux nls"}, {"repository", "gentoo"}, {
+			"environment.bz2", strings.Repeat("x", 2000)},
 	}
 }
 
@@ -226,7 +245,8 @@ func (g *generator) gpkg(w io.Writer, base string, meta []pair, size int64) erro
 	t := tar.NewWriter(&inner)
 	for _, m := range meta {
 		value := m.value + "\n"
-		if err := t.WriteHeader(&tar.Header{Name: "metadata/" + m.key, Mode: 0o644, Size: int64(len(value)), Format: tar.FormatUSTAR}); err != nil {
+		if err := t.WriteHeader(&tar.Header{Name: "metadata/" + m.key, Mode: 0o644,
+			Size: int64(len(value)), Format: tar.FormatUSTAR}); err != nil {
 			return err
 		}
 		io.WriteString(t, value)
@@ -250,7 +270,8 @@ func (g *generator) gpkg(w io.Writer, base string, meta []pair, size int64) erro
 	manifest := manifestLine("gpkg-1", 0, newSums())
 	metaSums := newSums()
 	metaSums.Write(metadata)
-	manifest += manifestLine("metadata.tar.zst", int64(len(metadata)), metaSums) + manifestLine("image.tar.zst", counted.n, sums)
+	manifest += manifestLine("metadata.tar.zst", int64(len(metadata)), metaSums) +
+		manifestLine("image.tar.zst", counted.n, sums)
 	g.rng = rand.New(&restart)
 	for _, member := range []struct {
 		name string
@@ -258,11 +279,18 @@ func (g *generator) gpkg(w io.Writer, base string, meta []pair, size int64) erro
 		fill func() error
 	}{
 		{"gpkg-1", 0, func() error { return nil }},
-		{"metadata.tar.zst", int64(len(metadata)), func() error { _, err := outer.Write(metadata); return err }},
+		{"metadata.tar.zst", int64(len(metadata)), func() error {
+			_, err := outer.Write(metadata)
+			return err
+		}},
 		{"image.tar.zst", counted.n, func() error { return g.image(outer, "image/", size) }},
-		{"Manifest", int64(len(manifest)), func() error { _, err := io.WriteString(outer, manifest); return err }},
+		{"Manifest", int64(len(manifest)), func() error {
+			_, err := io.WriteString(outer, manifest)
+			return err
+		}},
 	} {
-		if err := outer.WriteHeader(&tar.Header{Name: base + "/" + member.name, Mode: 0o644, Size: member.size, Format: tar.FormatUSTAR}); err != nil {
+		if err := outer.WriteHeader(&tar.Header{Name: base + "/" + member.name, Mode: 0o644,
+			Size: member.size, Format: tar.FormatUSTAR}); err != nil {
 			return err
 		}
 		if err := member.fill(); err != nil {
@@ -274,7 +302,8 @@ func (g *generator) gpkg(w io.Writer, base string, meta []pair, size int64) erro
 	return outer.Close()
 }
 
-// image writes a zstd stream that unpacks to a tar archive with one file, of about size bytes as it is written.
+// image writes a zstd stream that unpacks to a tar archive with one file, of about size bytes as it
+// is written.
 func (g *generator) image(w io.Writer, prefix string, size int64) error {
 	count := size / int64(len(g.frames[0]))
 	rest := make([]byte, min(size%int64(len(g.frames[0])), frameSize))
@@ -284,7 +313,8 @@ func (g *generator) image(w io.Writer, prefix string, size int64) error {
 	var head bytes.Buffer
 	t := tar.NewWriter(&head)
 	length := count*frameSize + int64(len(rest))
-	if err := t.WriteHeader(&tar.Header{Name: prefix + "usr/share/data", Mode: 0o644, Size: length, Format: tar.FormatUSTAR, ModTime: time.Unix(buildTime, 0)}); err != nil {
+	if err := t.WriteHeader(&tar.Header{Name: prefix + "usr/share/data", Mode: 0o644, Size: length,
+		Format: tar.FormatUSTAR, ModTime: time.Unix(buildTime, 0)}); err != nil {
 		return err
 	}
 	if _, err := w.Write(g.enc.EncodeAll(head.Bytes(), nil)); err != nil {
@@ -318,7 +348,8 @@ func (s *sums) Write(p []byte) (int, error) {
 }
 
 func manifestLine(name string, size int64, s *sums) string {
-	return fmt.Sprintf("DATA %s %d SHA512 %x BLAKE2B %x\n", name, size, s.sha512.Sum(nil), s.blake2b.Sum(nil))
+	return fmt.Sprintf("DATA %s %d SHA512 %x BLAKE2B %x\n", name, size, s.sha512.Sum(nil),
+		s.blake2b.Sum(nil))
 }
 
 // distdir fills dir with n small files.
@@ -327,7 +358,8 @@ func (g *generator) distdir(dir string, n int) error {
 		return err
 	}
 	for i := range n {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("source-%05d.tar.xz", i)), fmt.Appendf(nil, "%d %d\n", i, g.rng.Uint64()), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("source-%05d.tar.xz", i)),
+			fmt.Appendf(nil, "%d %d\n", i, g.rng.Uint64()), 0o644); err != nil {
 			return err
 		}
 	}

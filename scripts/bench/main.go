@@ -1,4 +1,5 @@
-// Bench measures pkgsneak against what one would use instead, in one run on one machine, and prints ratios.
+// Bench measures pkgsneak against what one would use instead, in one run on one machine, and prints
+// ratios.
 //
 //	go run ./scripts/bench [-dir DIR] [-runs N] [-size BYTES] [-only WORD] [-quick]
 //
@@ -22,13 +23,16 @@ import (
 )
 
 func main() {
-	dir := flag.String("dir", "", "directory to work in; it needs some 15 GiB of room, on a disk that is not busy (default: the system's for temporary files)")
+	dir := flag.String("dir", "",
+		"directory to work in; it needs some 15 GiB of room, on a disk that is not busy (default: the system's for temporary files)")
 	runs := flag.Int("runs", 3, "runs of each")
 	size := flag.Int64("size", 4<<30, "bytes of the large PKGDIR")
 	only := flag.String("only", "", "only benchmarks whose name contains the word")
 	quick := flag.Bool("quick", false, "a hundredth of everything, to see that it works")
-	hash := flag.String("hash", "", "for its own use: read each file below the directory once, with md5 and sha1")
-	least := flag.String("floor", "", "for its own use: only the system calls of an index of the directory")
+	hash := flag.String("hash", "",
+		"for its own use: read each file below the directory once, with md5 and sha1")
+	least := flag.String("floor", "",
+		"for its own use: only the system calls of an index of the directory")
 	contents := flag.Bool("contents", false, "for its own use: with those of reading every package")
 	job := flag.String("make", "", "for its own use: a task in JSON")
 	flag.Parse()
@@ -127,5 +131,7 @@ func describe() {
 	if os.Geteuid() != 0 {
 		cache = "page cache warm (not root)"
 	}
-	fmt.Printf("%d x %s, Linux %s, %s, load %s, %s\n\n", runtime.NumCPU(), model, strings.TrimSpace(string(release)), runtime.Version(), strings.Fields(string(load))[0], cache)
+	fmt.Printf("%d x %s, Linux %s, %s, load %s, %s\n\n", runtime.NumCPU(), model,
+		strings.TrimSpace(string(release)), runtime.Version(),
+		strings.Fields(string(load))[0], cache)
 }

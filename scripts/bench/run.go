@@ -19,12 +19,15 @@ import (
 	"time"
 )
 
-// A contest is pkgsneak against each of its peers, in turn: a row of the table for each peer, and one for each further figure of its own.
+// A contest is pkgsneak against each of its peers, in turn: a row of the table for each peer, and
+// one for each further figure of its own.
 type contest struct {
-	name  string
-	by    figure
-	also  []figure     // of the same runs of pkgsneak
-	warm  bool         // the page cache stays, and each run is the second of two: what is measured is the program, or what people run again and again
+	name string
+	by   figure
+	also []figure // of the same runs of pkgsneak
+	// the page cache stays, and each run is the second of two: what is measured is the program, or
+	// what people run again and again
+	warm  bool
 	once  bool         // one run is enough
 	setup func() error // before the first run
 	reset func() error // before each run of anybody
@@ -55,7 +58,8 @@ type usage struct {
 var (
 	wall   = figure{"wall", func(u usage) float64 { return u.wall.Seconds() }, seconds}
 	cpu    = figure{"CPU", func(u usage) float64 { return u.cpu.Seconds() }, seconds}
-	memory = figure{"memory", func(u usage) float64 { return float64(u.rss) / (1 << 20) }, func(v float64) string { return fmt.Sprintf("%.0f MiB", v) }}
+	memory = figure{"memory", func(u usage) float64 { return float64(u.rss) / (1 << 20) },
+		func(v float64) string { return fmt.Sprintf("%.0f MiB", v) }}
 )
 
 func seconds(v float64) string {
@@ -105,7 +109,8 @@ func (b *bench) repeat(c contest, runs *[]usage, args, env []string) error {
 	}
 	u, err := b.measure(c, args, env)
 	if c.warm && err == nil && u.wall < short {
-		// The first one has read what this one finds in the page cache, and a virtual machine has got back the memory that its host had taken meanwhile.
+		// The first one has read what this one finds in the page cache, and a virtual machine has
+		// got back the memory that its host had taken meanwhile.
 		u, err = b.measure(c, args, env)
 	}
 	*runs = append(*runs, u)
@@ -124,11 +129,13 @@ func print(c contest, ours []usage, theirs [][]usage) {
 	}
 	for i, p := range c.peers {
 		if len(theirs[i]) == 0 {
-			fmt.Printf("| %s, %s | %s | %s is not in PATH | | | |\n", c.name, c.by.name, c.by.text(median(ours, c.by)), p.name)
+			fmt.Printf("| %s, %s | %s | %s is not in PATH | | | |\n", c.name, c.by.name,
+				c.by.text(median(ours, c.by)), p.name)
 			continue
 		}
 		mine, its := median(ours, c.by), median(theirs[i], c.by)
-		fmt.Printf("| %s, %s | %s | %s | %s | %.2f | %s |\n", c.name, c.by.name, c.by.text(mine), p.name, c.by.text(its), its/mine, p.verdict(its/mine))
+		fmt.Printf("| %s, %s | %s | %s | %s | %.2f | %s |\n", c.name, c.by.name, c.by.text(mine),
+			p.name, c.by.text(its), its/mine, p.verdict(its/mine))
 	}
 	for _, f := range c.also {
 		limit := 0.0
@@ -173,7 +180,8 @@ func median(runs []usage, f figure) float64 {
 	return v[len(v)/2]
 }
 
-// measure runs one command, from a cold page cache unless the contest is warm. Exit codes of pkgsneak that mean "done" are no errors.
+// measure runs one command, from a cold page cache unless the contest is warm. Exit codes of
+// pkgsneak that mean "done" are no errors.
 func (b *bench) measure(c contest, args, env []string) (usage, error) {
 	if c.reset != nil {
 		if err := c.reset(); err != nil {
@@ -203,8 +211,9 @@ func (b *bench) measure(c contest, args, env []string) (usage, error) {
 	return u, nil
 }
 
-// withoutPortageq is PATH without the directories that have portageq. pkgsneak asks that program, which takes it a quarter of a second, where there is a Portage and no profile: on nobody's machine but one that
-// only measures.
+// withoutPortageq is PATH without the directories that have portageq. pkgsneak asks that program,
+// which takes it a quarter of a second, where there is a Portage and no profile: on nobody's
+// machine but one that only measures.
 func withoutPortageq(path string) string {
 	var dirs []string
 	for _, dir := range filepath.SplitList(path) {
@@ -223,7 +232,8 @@ func dropCaches() {
 	}
 }
 
-// hashPass is the least that an index costs: one pass of md5 and sha1 over every file, on all processors.
+// hashPass is the least that an index costs: one pass of md5 and sha1 over every file, on all
+// processors.
 func hashPass(dir string) error {
 	files := make(chan string)
 	errs := make(chan error, 1)
@@ -263,6 +273,7 @@ func hashFile(name string, buf []byte) error {
 		return err
 	}
 	defer f.Close()
-	_, err = io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(md5.New(), sha1.New())}, struct{ io.Reader }{f}, buf)
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(md5.New(), sha1.New())},
+		struct{ io.Reader }{f}, buf)
 	return err
 }

@@ -16,10 +16,11 @@ import (
 type System struct {
 	Name     string // for the cache
 	Packages []string
-	Init     string            // becomes process 1
-	Files    map[string]string // path -> text, over what the packages have; a program if it begins with #!
-	Links    map[string]string // path -> target
-	Boot     string            // words for the kernel's command line
+	Init     string // becomes process 1
+	// path -> text, over what the packages have; a program if it begins with #!
+	Files map[string]string
+	Links map[string]string // path -> target
+	Boot  string            // words for the kernel's command line
 }
 
 // nextInit is the link that tells the agent what to become.
@@ -33,10 +34,12 @@ var tools = strings.Fields(`[ awk basename cat chgrp chmod chown cmp cp cut date
 
 // unused are modules for the replay of write logs. Some of them measure the
 // processor before they begin, or bring devices that udev has to look at.
-var unused = []string{"nbd", "xfs", "btrfs", "xor", "raid6_pq", "zstd_compress", "blake2b_generic", "xxhash_generic", "libcrc32c"}
+var unused = []string{"nbd", "xfs", "btrfs", "xor", "raid6_pq", "zstd_compress", "blake2b_generic",
+	"xxhash_generic", "libcrc32c"}
 
 // common are packages of every system: what a plugged-in drive needs.
-var common = []string{"udev", "kmod", "util-linux", "mount", "dosfstools", "exfatprogs", "e2fsprogs", "busybox-static", "libc6"}
+var common = []string{"udev", "kmod", "util-linux", "mount", "dosfstools", "exfatprogs",
+	"e2fsprogs", "busybox-static", "libc6"}
 
 var commonFiles = map[string]string{
 	"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
@@ -62,7 +65,8 @@ func with(files ...map[string]string) map[string]string {
 // Systemd is a system whose init is systemd.
 func Systemd() System {
 	s := System{
-		Name: "systemd", Packages: append([]string{"systemd"}, common...), Init: "/usr/lib/systemd/systemd", Boot: "systemd.show_status=0",
+		Name: "systemd", Packages: append([]string{"systemd"},
+			common...), Init: "/usr/lib/systemd/systemd", Boot: "systemd.show_status=0",
 		Files: with(commonFiles, map[string]string{
 			"etc/machine-id":            "0123456789abcdef0123456789abcdef\n",
 			"etc/systemd/journald.conf": "[Journal]\nStorage=volatile\nRateLimitBurst=0\n",
@@ -71,12 +75,19 @@ func Systemd() System {
 		Links: map[string]string{"etc/systemd/system/default.target": "/usr/lib/systemd/system/multi-user.target", "usr/sbin/init": "../lib/systemd/systemd"},
 	}
 	// Units that have nothing to do here, and take their time for it.
-	for _, unit := range []string{"getty.target", "serial-getty@ttyS0.service", "systemd-logind.service", "systemd-hwdb-update.service", "systemd-firstboot.service",
-		"systemd-machine-id-commit.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-random-seed.service",
-		"systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "systemd-modules-load.service", "systemd-pstore.service", "systemd-user-sessions.service",
-		"dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "modprobe@.service", "e2scrub_reap.service",
-		"systemd-ask-password-wall.path", "systemd-ask-password-console.path", "systemd-boot-system-token.service", "systemd-update-done.service",
-		"systemd-journal-catalog-update.service", "ldconfig.service", "fstrim.timer", "systemd-tmpfiles-clean.timer", "apt-daily.timer", "e2scrub_all.timer"} {
+	for _, unit := range []string{"getty.target", "serial-getty@ttyS0.service",
+		"systemd-logind.service", "systemd-hwdb-update.service", "systemd-firstboot.service",
+		"systemd-machine-id-commit.service", "systemd-update-utmp.service",
+		"systemd-update-utmp-runlevel.service", "systemd-random-seed.service",
+		"systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount",
+		"systemd-modules-load.service", "systemd-pstore.service",
+		"systemd-user-sessions.service",
+		"dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount",
+		"sys-kernel-tracing.mount", "modprobe@.service", "e2scrub_reap.service",
+		"systemd-ask-password-wall.path", "systemd-ask-password-console.path",
+		"systemd-boot-system-token.service", "systemd-update-done.service",
+		"systemd-journal-catalog-update.service", "ldconfig.service", "fstrim.timer",
+		"systemd-tmpfiles-clean.timer", "apt-daily.timer", "e2scrub_all.timer"} {
 		s.Links["etc/systemd/system/"+unit] = "/dev/null"
 	}
 	return s
@@ -86,7 +97,8 @@ func Systemd() System {
 // are those of a Gentoo that matter here: Debian's package has none of them.
 func OpenRC() System {
 	s := System{
-		Name: "openrc", Packages: append([]string{"openrc", "dpkg", "libpam-modules"}, common...), Init: "/usr/sbin/openrc-init",
+		Name: "openrc", Packages: append([]string{"openrc", "dpkg", "libpam-modules"},
+			common...), Init: "/usr/sbin/openrc-init",
 		Files: with(commonFiles, map[string]string{
 			"etc/conf.d/udev": "",
 			// supervise-daemon asks PAM before it becomes another user.
@@ -156,7 +168,8 @@ start() {
 		}),
 		Links: map[string]string{"usr/sbin/init": "openrc-init"},
 	}
-	for service, level := range map[string]string{"udev": "sysinit", "udev-trigger": "sysinit", "localmount": "boot", "loopback": "boot", "syslog": "default", "ready": "default"} {
+	for service, level := range map[string]string{"udev": "sysinit", "udev-trigger": "sysinit",
+		"localmount": "boot", "loopback": "boot", "syslog": "default", "ready": "default"} {
 		s.Links["etc/runlevels/"+level+"/"+service] = "/etc/init.d/" + service
 	}
 	return s
@@ -169,7 +182,8 @@ func writeSystem(ctx context.Context, w io.Writer, k *Kernel, agent, cache strin
 		return err
 	}
 	a := &archive{w: w, dirs: make(map[string]bool)}
-	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "root", "mnt", "var/log", "var/lib", "usr/sbin", "etc/runlevels/boot", "etc/runlevels/default"} {
+	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "root", "mnt", "var/log",
+		"var/lib", "usr/sbin", "etc/runlevels/boot", "etc/runlevels/default"} {
 		a.dir(dir)
 	}
 	for _, dir := range merged {

@@ -77,7 +77,8 @@ func bootSystem(t *testing.T, s vm.System) *booted {
 	settle(t, b.Machine)
 	b.sh(t, "mkdir -p /var/lab")
 	b.booting(t)
-	t.Logf("%s has booted after %.1f s; udev %s", s.Name, time.Since(began).Seconds(), strings.TrimSpace(b.sh(t, "udevadm --version")))
+	t.Logf("%s has booted after %.1f s; udev %s", s.Name, time.Since(began).Seconds(),
+		strings.TrimSpace(b.sh(t, "udevadm --version")))
 	out := b.sh(t, "pkgsneak auto --install 2>&1")
 	t.Logf("installed:\n%s", out)
 	return b
@@ -91,7 +92,8 @@ func (b *booted) booting(t *testing.T) {
 			_, err := b.Get(t.Context(), "/run/lab-ready")
 			return err == nil
 		}
-		r := must[wire.Result](t)(b.Run(t.Context(), wire.Command{Argv: []string{"systemctl", "is-system-running", "--wait"}}))
+		r := must[wire.Result](t)(b.Run(t.Context(),
+			wire.Command{Argv: []string{"systemctl", "is-system-running", "--wait"}}))
 		return strings.TrimSpace(string(r.Stdout)) == "running"
 	})
 }
@@ -131,7 +133,9 @@ func (b *booted) log(ctx context.Context) string {
 // logged waits for a line in the log.
 func (b *booted) logged(t *testing.T, text string) {
 	t.Helper()
-	b.until(t, fmt.Sprintf("the log has %q", text), func() bool { return strings.Contains(b.log(t.Context()), text) })
+	b.until(t, fmt.Sprintf("the log has %q", text), func() bool {
+		return strings.Contains(b.log(t.Context()), text)
+	})
 }
 
 // settings are the lines of conf.d for a host or a client.
@@ -140,7 +144,8 @@ func settings(role string) []string {
 	if role != "export" {
 		dir, more = clientDir, nil
 	}
-	return append(more, "PKGSNEAK_AUTO="+role, "PKGSNEAK_STATE_DIR="+dir+"/state", "PKGSNEAK_PKGDIR="+dir+"/pkgdir", "PKGSNEAK_DISTDIR="+dir+"/distdir",
+	return append(more, "PKGSNEAK_AUTO="+role, "PKGSNEAK_STATE_DIR="+dir+"/state",
+		"PKGSNEAK_PKGDIR="+dir+"/pkgdir", "PKGSNEAK_DISTDIR="+dir+"/distdir",
 		`PKGSNEAK_ON_DONE="cat >>`+doneFile+`"`)
 }
 
@@ -195,7 +200,9 @@ func (b *booted) keep(t testing.TB, name, image string) {
 // writing waits until a drive has got some payload.
 func (b *booted) writing(t *testing.T, p *vm.Plugged) {
 	t.Helper()
-	b.until(t, "something was written", func() bool { return must[vm.Moved](t)(p.Moved(t.Context())).WrittenBytes > halfway })
+	b.until(t, "something was written", func() bool {
+		return must[vm.Moved](t)(p.Moved(t.Context())).WrittenBytes > halfway
+	})
 }
 
 // results are those that no story has taken yet.
@@ -225,7 +232,8 @@ func (b *booted) next(t *testing.T, n int) []told {
 	})
 	b.taken += n
 	for _, r := range got[:n] {
-		t.Logf("%s: %s, %.1f s: %s", r.Device.Name, r.Outcome, r.Ended.Sub(r.Began).Seconds(), r.Message)
+		t.Logf("%s: %s, %.1f s: %s", r.Device.Name, r.Outcome,
+			r.Ended.Sub(r.Began).Seconds(), r.Message)
 	}
 	return got[:n]
 }
@@ -234,7 +242,8 @@ func (b *booted) next(t *testing.T, n int) []told {
 func (b *booted) serves(t *testing.T, outcome string) told {
 	t.Helper()
 	r := b.next(t, 1)[0]
-	if r.Outcome != outcome || !r.SafeToPull || !strings.HasSuffix(r.Message, "it can be pulled now") {
+	if r.Outcome != outcome || !r.SafeToPull ||
+		!strings.HasSuffix(r.Message, "it can be pulled now") {
 		t.Errorf("it should be %q: %+v", outcome, r)
 	}
 	return r
@@ -244,7 +253,8 @@ func (b *booted) serves(t *testing.T, outcome string) told {
 func (b *booted) ended(t *testing.T) {
 	t.Helper()
 	b.until(t, "no run is left", func() bool {
-		r := must[wire.Result](t)(b.Run(t.Context(), wire.Command{Argv: []string{"pidof", "pkgsneak"}}))
+		r := must[wire.Result](t)(b.Run(t.Context(),
+			wire.Command{Argv: []string{"pidof", "pkgsneak"}}))
 		return r.Code != 0
 	})
 }
@@ -260,14 +270,16 @@ func (b *booted) idle(t *testing.T) {
 	if mounts := b.sh(t, "cat /proc/mounts"); strings.Contains(mounts, "/dev/sd") {
 		t.Errorf("still mounted: %s", mounts)
 	}
-	if left := b.sh(t, "[ ! -e /run/pkgsneak ] || find /run/pkgsneak -mindepth 1 -type d"); left != "" {
+	if left := b.sh(t,
+		"[ ! -e /run/pkgsneak ] || find /run/pkgsneak -mindepth 1 -type d"); left != "" {
 		t.Errorf("left behind: %s", left)
 	}
 	if !b.systemd {
 		return
 	}
 	b.until(t, "no unit is at work", func() bool {
-		return b.sh(t, "systemctl list-units --no-legend --plain --state=active,activating,deactivating 'pkgsneak@*'") == ""
+		return b.sh(t,
+			"systemctl list-units --no-legend --plain --state=active,activating,deactivating 'pkgsneak@*'") == ""
 	})
 	if failed := b.sh(t, "systemctl --failed --no-legend --plain"); failed != "" {
 		t.Errorf("failed units: %s", failed)
@@ -286,7 +298,8 @@ func unmounted(t testing.TB, image, kind string, partitioned bool) {
 		image = filepath.Join(t.TempDir(), "part")
 		ok(t, os.WriteFile(image, data[part:], 0o600))
 	}
-	argv := map[string][]string{"vfat": {"fsck.vfat", "-n"}, "exfat": {"fsck.exfat", "-n"}, "ext4": {"e2fsck", "-n"}}[kind]
+	argv := map[string][]string{"vfat": {"fsck.vfat", "-n"}, "exfat": {"fsck.exfat", "-n"},
+		"ext4": {"e2fsck", "-n"}}[kind]
 	out, err := exec.Command(argv[0], append(argv[1:], image)...).CombinedOutput()
 	if err != nil || bytes.Contains(out, []byte("irty")) {
 		t.Errorf("the %s was not unmounted: %v\n%s", kind, err, out)
@@ -309,7 +322,8 @@ func TestBootedOpenRC(t *testing.T) {
 func TestBootedEudev(t *testing.T) {
 	lab(t)
 	out, err := exec.Command("apt-cache", "policy", "eudev").Output()
-	if err != nil || !bytes.Contains(out, []byte("Candidate: ")) || bytes.Contains(out, []byte("Candidate: (none)")) {
+	if err != nil || !bytes.Contains(out, []byte("Candidate: ")) ||
+		bytes.Contains(out, []byte("Candidate: (none)")) {
 		t.Skipf("THE MACHINE LAB DID NOT RUN: this Debian has no package eudev (apt-cache policy eudev: %v)", errors.Join(err, errors.New("no candidate")))
 	}
 	s := vm.OpenRC()
@@ -319,7 +333,8 @@ func TestBootedEudev(t *testing.T) {
 			s.Packages[i] = "eudev"
 		}
 	}
-	s.Files["etc/init.d/udev"] = strings.Replace(s.Files["etc/init.d/udev"], "/lib/systemd/systemd-udevd", "/sbin/udevd", 1)
+	s.Files["etc/init.d/udev"] = strings.Replace(s.Files["etc/init.d/udev"],
+		"/lib/systemd/systemd-udevd", "/sbin/udevd", 1)
 	stories(t, bootSystem(t, s))
 }
 
@@ -371,7 +386,8 @@ func carried(t *testing.T, b *booted) {
 			image := autoImage(t, d.mkfs, "PKGSNEAK", d.partitioned)
 			steps := []struct{ role, outcome string }{{"export", "done"}, {"import", "done"}}
 			if long() {
-				steps = append(steps, []struct{ role, outcome string }{{"import", "unchanged"}, {"export", "unchanged"}}...)
+				steps = append(steps, []struct{ role, outcome string }{{"import", "unchanged"},
+					{"export", "unchanged"}}...)
 			}
 			for _, step := range steps {
 				b.be(t, step.role)
@@ -401,7 +417,8 @@ func enclosure(t *testing.T, b *booted) {
 	furnish(t, b.Machine, sequence()[1])
 	b.be(t, "export")
 	rule := `KERNEL=="sd*", ENV{ID_BUS}="ata"`
-	ok(t, b.Put(t.Context(), wire.Put{Path: "/etc/udev/rules.d/61-lab.rules", Data: []byte(rule + "\n"), Mode: 0o644}))
+	ok(t, b.Put(t.Context(), wire.Put{Path: "/etc/udev/rules.d/61-lab.rules",
+		Data: []byte(rule + "\n"), Mode: 0o644}))
 	b.sh(t, "udevadm control --reload")
 	p := b.plug(t, vm.Stick{Image: image})
 	b.serves(t, "done")
@@ -448,7 +465,8 @@ func twoAtOnce(t *testing.T, b *booted) {
 		seen := make(map[string]bool)
 		for _, r := range b.next(t, 2) {
 			seen[r.Device.Name] = true
-			if r.Outcome != "done" && (r.Outcome != "unchanged" || role == "export") || !r.SafeToPull {
+			if r.Outcome != "done" && (r.Outcome != "unchanged" || role == "export") ||
+				!r.SafeToPull {
 				t.Errorf("%s: %+v", role, r)
 			}
 		}
@@ -525,7 +543,8 @@ func pulledInTheMiddle(t *testing.T, b *booted) {
 func swapped(t *testing.T, b *booted) {
 	first, second := b.used(t, 1), b.used(t, 3)
 	furnish(t, b.Machine, sequence()[1])
-	b.be(t, "export", `PKGSNEAK_ON_DONE="cat >>`+doneFile+`; echo >>/var/lab/hook-began; sleep 10; echo >>/var/lab/hook-ended"`)
+	b.be(t, "export",
+		`PKGSNEAK_ON_DONE="cat >>`+doneFile+`; echo >>/var/lab/hook-began; sleep 10; echo >>/var/lab/hook-ended"`)
 	b.sh(t, "rm -f /var/lab/hook-*")
 	for _, image := range []string{first, second, first} {
 		p := b.plug(t, vm.Stick{Image: image})
@@ -536,7 +555,9 @@ func swapped(t *testing.T, b *booted) {
 		ok(t, p.Pull(t.Context()))
 	}
 	b.idle(t)
-	if n := b.sh(t, "wc -l </var/lab/hook-began; wc -l </var/lab/hook-ended"); strings.Join(strings.Fields(n), " ") != "3 3" {
+	if n := b.sh(t,
+		"wc -l </var/lab/hook-began; wc -l </var/lab/hook-ended"); strings.Join(strings.Fields(n),
+		" ") != "3 3" {
 		t.Errorf("hooks that began and ended: %q", n)
 	}
 }
@@ -551,7 +572,9 @@ func foreignStick(t *testing.T, b *booted) {
 			before := sum(must[[]byte](t)(os.ReadFile(image)))
 			alone := strings.Count(b.log(t.Context()), "left alone")
 			p := b.plug(t, vm.Stick{Image: image})
-			b.until(t, "the log says that it was left alone", func() bool { return strings.Count(b.log(t.Context()), "left alone") > alone })
+			b.until(t, "the log says that it was left alone", func() bool {
+				return strings.Count(b.log(t.Context()), "left alone") > alone
+			})
 			ok(t, p.Pull(t.Context()))
 			b.idle(t)
 			if sum(must[[]byte](t)(os.ReadFile(image))) != before {
@@ -574,7 +597,8 @@ func untrustedKey(t *testing.T, b *booted) {
 	ok(t, p.Pull(t.Context()))
 	if b.systemd { // which says so too, until the next plug
 		b.until(t, "the unit has failed", func() bool {
-			return strings.HasPrefix(b.sh(t, "systemctl --failed --no-legend --plain"), "pkgsneak@"+r.Device.Name)
+			return strings.HasPrefix(b.sh(t, "systemctl --failed --no-legend --plain"),
+				"pkgsneak@"+r.Device.Name)
 		})
 		b.sh(t, "systemctl reset-failed")
 	}
@@ -609,7 +633,8 @@ func spurious(t *testing.T, b *booted) {
 		t.Logf("once more: %+v", r)
 	}
 	b.idle(t)
-	b.sh(t, "udevadm trigger --settle --subsystem-match=block --action=change; udevadm control --reload; : >"+p.Device+"1")
+	b.sh(t,
+		"udevadm trigger --settle --subsystem-match=block --action=change; udevadm control --reload; : >"+p.Device+"1")
 	b.sh(t, "udevadm settle")
 	b.idle(t)
 	ok(t, p.Pull(t.Context()))
@@ -643,7 +668,8 @@ echo 'SUBSYSTEM=="block", ENV{DEVTYPE}=="disk", ACTION=="add", RUN+="/var/lab/sl
 	if took < 2*timeout {
 		t.Errorf("the run took %v, which shows nothing", took)
 	}
-	if files := b.sh(t, "ls /var/lab"); !strings.Contains(files, "slow-began") || strings.Contains(files, "slow-ended") {
+	if files := b.sh(t, "ls /var/lab"); !strings.Contains(files, "slow-began") ||
+		strings.Contains(files, "slow-ended") {
 		t.Errorf("the timeout is not what it says: %s", files)
 	}
 	b.sh(t, ": >/etc/udev/udev.conf; rm /etc/udev/rules.d/99-lab.rules; "+restart)

@@ -47,10 +47,12 @@ func watchService(t *testing.T, b *booted) {
 	states, image := sequence(), b.used(t, 1)
 	furnish(t, b.Machine, states[0])
 	resetClient(t, b.Machine)
-	b.be(t, "export", "PKGSNEAK_AUTO=", "PKGSNEAK_WATCH=/mnt/w", "PKGSNEAK_SETTLE=1s", "PKGSNEAK_PROGRESS=never")
+	b.be(t, "export", "PKGSNEAK_AUTO=", "PKGSNEAK_WATCH=/mnt/w", "PKGSNEAK_SETTLE=1s",
+		"PKGSNEAK_PROGRESS=never")
 	b.sh(t, "mkdir -p /mnt/w")
 	b.service(t, "start", "pkgsneak-watch")
-	for n, mark := range []string{"libnew-1.2.3.tar.xz", "another-one-4.4.4"} { // what each state has that those before have not
+	// what each state has that those before have not
+	for n, mark := range []string{"libnew-1.2.3.tar.xz", "another-one-4.4.4"} {
 		p := b.plug(t, vm.Stick{Image: image})
 		mount := wire.Mount{Device: p.Device + "1", Dir: "/mnt/w", Type: "vfat"}
 		b.until(t, "the partition is there", func() bool {
@@ -73,7 +75,9 @@ func watchService(t *testing.T, b *booted) {
 		if !b.isUp(t, "pkgsneak-watch") {
 			t.Error("the service is not up")
 		}
-		b.until(t, "the drive can be unmounted", func() bool { return b.Unmount(t.Context(), "/mnt/w") == nil })
+		b.until(t, "the drive can be unmounted", func() bool {
+			return b.Unmount(t.Context(), "/mnt/w") == nil
+		})
 		ok(t, p.Pull(t.Context()))
 		unmounted(t, image, "vfat", true)
 	}
@@ -89,13 +93,15 @@ func serveService(t *testing.T, b *booted) {
 	fetch := func(port string) {
 		t.Helper()
 		b.until(t, "port "+port+" gives the distfile", func() bool {
-			out, err := b.Sh(t.Context(), "wget -q -O /t/got http://127.0.0.1:"+port+"/distfiles/hello-1.0.tar.gz; sha256sum </t/got; rm /t/got")
+			out, err := b.Sh(t.Context(),
+				"wget -q -O /t/got http://127.0.0.1:"+port+"/distfiles/hello-1.0.tar.gz; sha256sum </t/got; rm /t/got")
 			return err == nil && out == want
 		})
 	}
 	b.service(t, "start", "pkgsneak-serve")
 	fetch("8081")
-	if who := b.sh(t, "stat -c %u /proc/$(pidof pkgsneak | tr ' ' '\\n' | tail -n 1)"); strings.TrimSpace(who) == "0" {
+	if who := b.sh(t,
+		"stat -c %u /proc/$(pidof pkgsneak | tr ' ' '\\n' | tail -n 1)"); strings.TrimSpace(who) == "0" {
 		t.Errorf("it serves as user %s", who)
 	}
 	b.endsWell(t, "pkgsneak-serve")
@@ -115,7 +121,8 @@ func serveService(t *testing.T, b *booted) {
 func uninstalled(t *testing.T, b *booted) {
 	b.be(t, "export")
 	// The settings are the user's now, and stay; that is what 3 says.
-	r := must[wire.Result](t)(b.Run(t.Context(), wire.Command{Argv: []string{"pkgsneak", "auto", "--uninstall"}}))
+	r := must[wire.Result](t)(b.Run(t.Context(),
+		wire.Command{Argv: []string{"pkgsneak", "auto", "--uninstall"}}))
 	if r.Code != 3 || !strings.Contains(string(r.Stderr), confFile) {
 		t.Errorf("it ended with %d: %s%s", r.Code, r.Stdout, r.Stderr)
 	}
@@ -123,7 +130,9 @@ func uninstalled(t *testing.T, b *booted) {
 	before := sum(must[[]byte](t)(os.ReadFile(image)))
 	p := b.plug(t, vm.Stick{Image: image})
 	b.sh(t, "udevadm settle")
-	b.until(t, "udev knows the partition", func() bool { return strings.Contains(b.sh(t, "udevadm info "+p.Device+"1"), "ID_FS_LABEL=PKGSNEAK") })
+	b.until(t, "udev knows the partition", func() bool {
+		return strings.Contains(b.sh(t, "udevadm info "+p.Device+"1"), "ID_FS_LABEL=PKGSNEAK")
+	})
 	ok(t, p.Pull(t.Context()))
 	b.idle(t)
 	if sum(must[[]byte](t)(os.ReadFile(image))) != before {

@@ -20,7 +20,8 @@ func BenchmarkCost(b *testing.B) {
 		files []payload
 	}{
 		{"300-small", many(300, 10_000)},
-		{"3-large", []payload{{"distdir/a.tar", 16 << 20, 1}, {"distdir/b.tar", 16 << 20, 2}, {"distdir/c.tar", 16 << 20, 3}}},
+		{"3-large", []payload{{"distdir/a.tar", 16 << 20, 1}, {"distdir/b.tar", 16 << 20, 2},
+			{"distdir/c.tar", 16 << 20, 3}}},
 	} {
 		for _, f := range []flavour{flavours[1], flavours[3], flavours[4]} {
 			b.Run(load.name+"/"+f.name, func(b *testing.B) {
@@ -44,12 +45,14 @@ func BenchmarkCost(b *testing.B) {
 func many(n, size int) []payload {
 	var files []payload
 	for i := range n {
-		files = append(files, payload{fmt.Sprintf("pkgdir/cat-%c/package-with-a-name-%d.tbz2", 'a'+i%12, i), size, uint64(i)})
+		files = append(files, payload{fmt.Sprintf("pkgdir/cat-%c/package-with-a-name-%d.tbz2",
+			'a'+i%12, i), size, uint64(i)})
 	}
 	return files
 }
 
-var copyScript = wire.Command{Argv: []string{"/bin/sh", "-ec", "cp -r " + hostPkgdir + " " + hostDistdir + " " + drive + "; sync"}}
+var copyScript = wire.Command{Argv: []string{"/bin/sh", "-ec", "cp -r " + hostPkgdir + " " +
+	hostDistdir + " " + drive + "; sync"}}
 
 // cost is the seconds that a command takes on a fresh drive.
 func cost(b *testing.B, m *vm.Machine, f flavour, files []payload, c wire.Command) float64 {

@@ -48,7 +48,8 @@ var flavours = []flavour{
 
 // further are those that are looked at less closely.
 var further = []flavour{
-	{"vfat-partition", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "8"}, 64, "", 512, partitionStart},
+	{"vfat-partition", "vfat", []string{"mkfs.vfat", "-F", "32", "-s", "8"}, 64, "", 512,
+		partitionStart},
 	{"exfat-partition", "exfat", []string{"mkfs.exfat"}, 64, "", 512, partitionStart},
 	{"xfs", "xfs", []string{"mkfs.xfs", "-q", "-f"}, 320, "", 4096, 0},
 	{"btrfs", "btrfs", []string{"mkfs.btrfs", "-q", "-f"}, 128, "", 4096, 0},
@@ -139,7 +140,8 @@ type trials struct {
 const afreshEvery = 20
 
 func newTrials(m *vm.Machine, f flavour) *trials {
-	return &trials{series: fmt.Sprintf("%s %p %d", f.name, m, time.Now().UnixNano()), tried: make(map[uint64]wire.Tried)}
+	return &trials{series: fmt.Sprintf("%s %p %d", f.name, m, time.Now().UnixNano()),
+		tried: make(map[uint64]wire.Tried)}
 }
 
 // offer puts a log where the guest can load it, and loads it.
@@ -160,7 +162,8 @@ func record(t testing.TB, m *vm.Machine, f flavour, bin string, states [][]paylo
 	t.Helper()
 	ctx := t.Context()
 	image, file := f.format(t), filepath.Join(t.TempDir(), "writes")
-	r := &recording{flavour: f, t: t, m: m, name: "writes", below: []wire.Layer{whole("blank")}, gens: []generation{{want: content{}}}, trials: newTrials(m, f)}
+	r := &recording{flavour: f, t: t, m: m, name: "writes", below: []wire.Layer{whole("blank")},
+		gens: []generation{{want: content{}}}, trials: newTrials(m, f)}
 	r.loadBase(image)
 	if f.start > 0 {
 		image = partitioned(t, image, f.mib)
@@ -195,7 +198,8 @@ func (r *recording) loadBase(image string) {
 }
 
 func (r *recording) mount(device string, readOnly bool) wire.Mount {
-	return wire.Mount{Device: device, Dir: drive, Type: r.kind, Options: r.options, ReadOnly: readOnly}
+	return wire.Mount{Device: device, Dir: drive, Type: r.kind, Options: r.options,
+		ReadOnly: readOnly}
 }
 
 // furnish gives the guest's host files.
@@ -243,7 +247,8 @@ func (r *recording) findCommits() {
 			}
 		}
 		if gen.committed < 0 {
-			r.t.Fatalf("%s: the signed list of generation %d is not in the log of %d entries", r.flavour.name, g+1, len(r.log))
+			r.t.Fatalf("%s: the signed list of generation %d is not in the log of %d entries",
+				r.flavour.name, g+1, len(r.log))
 		}
 	}
 }
@@ -267,7 +272,8 @@ func (r *recording) allowed(s disk.State) (least, most int) {
 func (r *recording) show(s disk.State) (gen int, reason string) {
 	c := r.trials
 	try := wire.Try{
-		Attach:   wire.Attach{Size: r.mib << 20, Layers: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: s})},
+		Attach: wire.Attach{Size: r.mib << 20, Layers: append(slices.Clone(r.below),
+			wire.Layer{Log: r.name, State: s})},
 		Mount:    r.mount("", true),
 		Reset:    freshClient(),
 		Commands: []wire.Command{importCommand(), verifyCommand()},
@@ -288,7 +294,8 @@ func (r *recording) show(s disk.State) (gen int, reason string) {
 	if try.Afresh {
 		c.afresh++
 		if g, why := r.verdict(tried); g != gen || why != reason {
-			return -1, fmt.Sprintf("drives that look the same: generation %d (%s), then %d (%s)", gen, reason, g, why)
+			return -1, fmt.Sprintf("drives that look the same: generation %d (%s), then %d (%s)",
+				gen, reason, g, why)
 		}
 	}
 	return gen, reason
@@ -312,7 +319,8 @@ func (r *recording) verdict(tried wire.Tried) (gen int, reason string) {
 func (r *recording) judge(got content, imported, verified report) (gen int, reason string) {
 	if imported.Exit != 0 {
 		if len(got) > 0 {
-			return -1, fmt.Sprintf("import ended with %d (%s) and brought %d files", imported.Exit, imported.Error, len(got))
+			return -1, fmt.Sprintf("import ended with %d (%s) and brought %d files", imported.Exit,
+				imported.Error, len(got))
 		}
 		// Nothing was ever committed, or so it says: whether that is right its caller
 		// knows. Then a directory that was just being made may be unreadable on FAT.
@@ -328,14 +336,17 @@ func (r *recording) judge(got content, imported, verified report) (gen int, reas
 		return -1, fmt.Sprintf("import found generation %d, which nobody made", serial)
 	}
 	if !maps.Equal(got, r.gens[gen].want) {
-		return -1, fmt.Sprintf("import brought something else than generation %d: %s", gen, difference(got, r.gens[gen].want))
+		return -1, fmt.Sprintf("import brought something else than generation %d: %s", gen,
+			difference(got, r.gens[gen].want))
 	}
 	if len(verified.Report.Origins) != 1 {
 		return -1, fmt.Sprintf("verify ended with %d: %s", verified.Exit, verified.Error)
 	}
 	o := verified.Report.Origins[0]
 	if o.Serial != serial || len(o.Bad) > 0 || o.Problem != "" {
-		return -1, fmt.Sprintf("verify ended with %d, generation %d where import found %d, bad %v, %s", verified.Exit, o.Serial, serial, o.Bad, o.Problem)
+		return -1,
+			fmt.Sprintf("verify ended with %d, generation %d where import found %d, bad %v, %s",
+				verified.Exit, o.Serial, serial, o.Bad, o.Problem)
 	}
 	return gen, ""
 }
@@ -392,7 +403,8 @@ func (r *recording) check(s disk.State, count *tally) string {
 		return ""
 	}
 	count.bad[s.Kind()]++
-	return fmt.Sprintf("%s: state %v of %d (generations %d to %d are right): %s", r.flavour.name, s, len(r.log), least, most, reason)
+	return fmt.Sprintf("%s: state %v of %d (generations %d to %d are right): %s", r.flavour.name, s,
+		len(r.log), least, most, reason)
 }
 
 // sampler picks states of a log.
@@ -416,7 +428,8 @@ func (p sampler) states(l disk.Log, from, to int) []disk.State {
 			}
 		}
 	}
-	all := slices.Concat(disk.Sample(prefixes, p.prefixes), disk.Sample(tears, p.tears), disk.Sample(reorders, p.reorders))
+	all := slices.Concat(disk.Sample(prefixes, p.prefixes), disk.Sample(tears, p.tears),
+		disk.Sample(reorders, p.reorders))
 	slices.SortStableFunc(all, func(a, b disk.State) int { return a.Prefix - b.Prefix })
 	return all
 }
@@ -443,7 +456,8 @@ func (r *recording) focus(rng *rand.Rand, around int) []disk.State {
 			continue
 		}
 		p := sampler{unit: r.unit, r: rng}
-		states = append(states, p.states(r.log, max(0, g.begun-around), min(len(r.log), g.committed+3*around))...)
+		states = append(states, p.states(r.log, max(0, g.begun-around),
+			min(len(r.log), g.committed+3*around))...)
 	}
 	return states
 }
@@ -451,16 +465,20 @@ func (r *recording) focus(rng *rand.Rand, around int) []disk.State {
 // second lets the host go on, with a program, on a drive that was pulled in a
 // state: files are what it has now, turn is the export that was pulled. It
 // returns that run as a recording of its own.
-func (r *recording) second(start disk.State, turn int, bin string, files []payload) (*recording, error) {
+func (r *recording) second(start disk.State, turn int, bin string,
+	files []payload) (*recording, error) {
 	ctx := r.t.Context()
 	shown, reason := r.show(start)
 	if reason != "" {
 		return nil, fmt.Errorf("the state to start from: %s", reason)
 	}
 	want := furnish(r.t, r.m, files)
-	must[string](r.t)(r.m.Sh(ctx, fmt.Sprintf("rm -rf %[1]s; cp -a /t/before%[2]d %[1]s", hostState, turn)))
-	next := &recording{flavour: r.flavour, t: r.t, m: r.m, name: "second", trials: r.trials, below: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: start})}
-	device := must[string](r.t)(r.m.Attach(ctx, wire.Attach{Size: r.mib << 20, Layers: next.below, Record: next.name}))
+	must[string](r.t)(r.m.Sh(ctx, fmt.Sprintf("rm -rf %[1]s; cp -a /t/before%[2]d %[1]s",
+		hostState, turn)))
+	next := &recording{flavour: r.flavour, t: r.t, m: r.m, name: "second", trials: r.trials,
+		below: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: start})}
+	device := must[string](r.t)(r.m.Attach(ctx, wire.Attach{Size: r.mib << 20, Layers: next.below,
+		Record: next.name}))
 	rep, err := next.goOn(device, bin)
 	ok(r.t, r.m.Detach(ctx, device))
 	if err != nil {
@@ -469,7 +487,8 @@ func (r *recording) second(start disk.State, turn int, bin string, files []paylo
 	next.log = must[disk.Log](r.t)(r.m.Log(ctx, next.name))
 	next.gens = []generation{{want: content{}}}
 	if shown > 0 {
-		next.gens = append(next.gens, generation{serial: r.gens[shown].serial, want: r.gens[shown].want, begun: -1})
+		next.gens = append(next.gens, generation{serial: r.gens[shown].serial,
+			want: r.gens[shown].want, begun: -1})
 	}
 	if rep.Report.Unchanged {
 		return next, nil
@@ -493,7 +512,10 @@ func (r *recording) goOn(device, bin string) (report, error) {
 			return rep, err
 		case ran.Code == 0:
 			return rep, nil
-		case attempt > 0 || ran.Code != 14 || !slices.ContainsFunc(rep.Hints, func(h string) bool { return strings.Contains(h, "fsck.") }):
+		case attempt > 0 || ran.Code != 14 ||
+			!slices.ContainsFunc(rep.Hints, func(h string) bool {
+				return strings.Contains(h, "fsck.")
+			}):
 			return rep, fmt.Errorf("export ended with %d: %s %q", ran.Code, rep.Error, rep.Hints)
 		}
 		r.repaired++
@@ -503,7 +525,8 @@ func (r *recording) goOn(device, bin string) (report, error) {
 
 // repair does what the hint of the export says.
 func (r *recording) repair(device string) {
-	argv := map[string][]string{"vfat": {"/bin/fsck.vfat", "-a", device}, "exfat": {"/bin/fsck.exfat", "-p", device}}[r.kind]
+	argv := map[string][]string{"vfat": {"/bin/fsck.vfat", "-a", device},
+		"exfat": {"/bin/fsck.exfat", "-p", device}}[r.kind]
 	if argv == nil {
 		r.t.Fatalf("there is nothing to repair %s with", r.kind)
 	}
@@ -532,7 +555,8 @@ func (r *recording) try(states []disk.State, count *tally) {
 	r.t.Helper()
 	for i, s := range spread(states) {
 		if r.overdue() {
-			r.t.Logf("%s: NO TIME for %d of %d states; PKGSNEAK_VM=long has it", r.flavour.name, len(states)-i, len(states))
+			r.t.Logf("%s: NO TIME for %d of %d states; PKGSNEAK_VM=long has it", r.flavour.name,
+				len(states)-i, len(states))
 			return
 		}
 		if problem := r.check(s, count); problem != "" {
@@ -551,7 +575,8 @@ type effort struct {
 }
 
 func (f flavour) effort(thorough bool) effort {
-	p := sampler{unit: f.unit, r: rand.New(rand.NewPCG(3, 5))} // each run tries the same, so that what fails can be tried again
+	// each run tries the same, so that what fails can be tried again
+	p := sampler{unit: f.unit, r: rand.New(rand.NewPCG(3, 5))}
 	switch {
 	case long() && thorough:
 		p.tears, p.reorders = 160, 480
@@ -607,7 +632,8 @@ func replay(t *testing.T, f flavour, e effort) {
 		t.Errorf("%s: not one state was tried", f.name)
 	}
 	t.Logf("%s: %d second runs (%d after fsck): %v; %d drives that differ for a reader, %d alike (%d of them shown all the same); %.2f s a state",
-		f.name, ended, repaired, again, len(r.trials.tried), r.trials.alike, r.trials.afresh, time.Since(began).Seconds()/float64(max(1, tried+triedAgain)))
+		f.name, ended, repaired, again, len(r.trials.tried), r.trials.alike, r.trials.afresh,
+		time.Since(began).Seconds()/float64(max(1, tried+triedAgain)))
 }
 
 // tryAgain starts second runs from states of this one.
@@ -650,7 +676,8 @@ func (r *recording) starts(e effort) []start {
 		}
 		p := sampler{unit: r.unit, r: e.r}
 		near := p.states(r.log, gen.begun, mended)
-		rest := append(p.states(r.log, r.gens[turn-1].committed, gen.begun-1), p.states(r.log, mended+1, min(len(r.log), r.gens[turn+1].begun))...)
+		rest := append(p.states(r.log, r.gens[turn-1].committed, gen.begun-1),
+			p.states(r.log, mended+1, min(len(r.log), r.gens[turn+1].begun))...)
 		for kind, states := range [][]disk.State{near, rest} {
 			for _, s := range disk.Sample(states, (e.starts/2+turns-1)/turns) {
 				all[kind] = append(all[kind], start{s, turn})

@@ -45,7 +45,8 @@ func findPackages(ctx context.Context, cache, name string, packages []string) ([
 
 // planPackages asks apt what is to be downloaded; the name of the directory for
 // it tells one answer from another.
-func planPackages(ctx context.Context, cache, name string, packages []string) (dir string, err error) {
+func planPackages(ctx context.Context, cache, name string,
+	packages []string) (dir string, err error) {
 	work, err := os.MkdirTemp("", "apt")
 	if err != nil {
 		return "", err
@@ -99,7 +100,8 @@ func aptInstall(ctx context.Context, dir string, packages []string, how string) 
 		return "", err
 	}
 	words := []string{"-qq", "-y", "--no-install-recommends", how}
-	for _, option := range []string{"Dir::State::status=" + status, "Dir::Cache::archives=" + archives, "Dir::Cache::pkgcache=", "Dir::Cache::srcpkgcache=",
+	for _, option := range []string{"Dir::State::status=" + status, "Dir::Cache::archives=" +
+		archives, "Dir::Cache::pkgcache=", "Dir::Cache::srcpkgcache=",
 		"Debug::NoLocking=1", "APT::Sandbox::User="} {
 		words = append(words, "-o", option)
 	}
@@ -107,7 +109,8 @@ func aptInstall(ctx context.Context, dir string, packages []string, how string) 
 }
 
 // pruned are directories of packages that a guest has no use for.
-var pruned = []string{"usr/share", "usr/include", "usr/lib/udev/hwdb.d", "usr/lib/x86_64-linux-gnu/gconv", "etc/init.d", "usr/lib/systemd/catalog", "etc/pam.d"}
+var pruned = []string{"usr/share", "usr/include", "usr/lib/udev/hwdb.d",
+	"usr/lib/x86_64-linux-gnu/gconv", "etc/init.d", "usr/lib/systemd/catalog", "etc/pam.d"}
 
 // merged are the directories of the root that are links into usr.
 var merged = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
@@ -142,7 +145,10 @@ func (a *archive) untar(r io.Reader) error {
 			return err
 		}
 		name := inUsr(h.Name)
-		if slices.ContainsFunc(pruned, func(dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }) {
+		if slices.ContainsFunc(pruned, func(dir string) bool {
+			return name == dir ||
+				strings.HasPrefix(name, dir+"/")
+		}) {
 			continue
 		}
 		switch h.Typeflag {

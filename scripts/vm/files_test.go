@@ -30,7 +30,8 @@ func TestArchive(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("cpio: %v\n%s", err, out)
 	}
-	for name, want := range map[string]string{"bin/deep/er/file": "contents", "odd": "123", "link": "123"} {
+	for name, want := range map[string]string{"bin/deep/er/file": "contents", "odd": "123",
+		"link": "123"} {
 		if got, err := os.ReadFile(filepath.Join(dir, name)); string(got) != want {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}

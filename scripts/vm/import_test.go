@@ -101,9 +101,12 @@ func (c *client) learn(files []payload) {
 func (c *client) attach(layers []wire.Layer, record string) (device string) {
 	c.t.Helper()
 	ctx := c.t.Context()
-	device = must[string](c.t)(c.m.Attach(ctx, wire.Attach{Size: c.mib << 20, Layers: layers, Record: record}))
-	ok(c.t, c.m.Mount(ctx, wire.Mount{Device: device, Dir: powerDir, Type: c.kind, Options: c.options}))
-	must[string](c.t)(c.m.Sh(ctx, "rm -rf "+clientDir+"; mkdir -p "+powerDir+"/c; ln -s "+powerDir+"/c "+clientDir))
+	device = must[string](c.t)(c.m.Attach(ctx, wire.Attach{Size: c.mib << 20, Layers: layers,
+		Record: record}))
+	ok(c.t, c.m.Mount(ctx, wire.Mount{Device: device, Dir: powerDir, Type: c.kind,
+		Options: c.options}))
+	must[string](c.t)(c.m.Sh(ctx,
+		"rm -rf "+clientDir+"; mkdir -p "+powerDir+"/c; ln -s "+powerDir+"/c "+clientDir))
 	return device
 }
 
@@ -121,7 +124,8 @@ func (c *client) prepare() {
 	defer f.Close()
 	offer(c.t, c.m, "client", must[disk.Log](c.t)(disk.Dump(f, c.mib<<20)))
 	device := c.attach([]wire.Layer{whole("client")}, "settled")
-	must[string](c.t)(c.m.Sh(c.t.Context(), fmt.Sprintf("cp -a %s %s/state; mkdir %[2]s/pkgdir %[2]s/distdir", clientSeed, clientDir)))
+	must[string](c.t)(c.m.Sh(c.t.Context(),
+		fmt.Sprintf("cp -a %s %s/state; mkdir %[2]s/pkgdir %[2]s/distdir", clientSeed, clientDir)))
 	if rep := tryCommand(c.t, c.m, importCommand()); rep.Exit != 0 {
 		c.t.Fatalf("the first import ended with %d: %s", rep.Exit, rep.Error)
 	}
@@ -153,16 +157,19 @@ func (c *client) check(s disk.State, want content) (problem string) {
 		return fmt.Sprintf("the import after it ended with %d: %s", rep.Exit, rep.Error)
 	}
 	got := clientTrees(c.t, c.m)
-	delete(got, "pkgdir/.Packages.portage_lockfile") // Portage's lock stays after a power cut, and does nobody harm
+	// Portage's lock stays after a power cut, and does nobody harm
+	delete(got, "pkgdir/.Packages.portage_lockfile")
 	if !maps.Equal(got, want) {
 		return "after the next import: " + difference(got, want)
 	}
 	if problem := c.checkIndex(); problem != "" {
 		return "after the next import: " + problem
 	}
-	index := must[wire.Result](c.t)(c.m.Run(ctx, wire.Command{Argv: []string{program, "index", "--check", clientDir + "/pkgdir"}}))
+	index := must[wire.Result](c.t)(c.m.Run(ctx,
+		wire.Command{Argv: []string{program, "index", "--check", clientDir + "/pkgdir"}}))
 	if index.Code != 0 {
-		return fmt.Sprintf("after the next import index --check ended with %d: %s%s", index.Code, index.Stdout, index.Stderr)
+		return fmt.Sprintf("after the next import index --check ended with %d: %s%s", index.Code,
+			index.Stdout, index.Stderr)
 	}
 	return ""
 }
@@ -194,8 +201,11 @@ func (c *client) checkIndex() string {
 			name = entry["CPV"] + ".tbz2"
 		}
 		f, there := files[name]
-		if !there || strconv.FormatInt(f.Size, 10) != entry["SIZE"] || c.known[f.Sum] != entry["MD5"] {
-			errs = append(errs, fmt.Errorf("the index says %s has %s bytes, MD5 %s; the file: %t, %d bytes, MD5 %q", name, entry["SIZE"], entry["MD5"], there, f.Size, c.known[f.Sum]))
+		if !there || strconv.FormatInt(f.Size, 10) != entry["SIZE"] ||
+			c.known[f.Sum] != entry["MD5"] {
+			errs = append(errs,
+				fmt.Errorf("the index says %s has %s bytes, MD5 %s; the file: %t, %d bytes, MD5 %q",
+					name, entry["SIZE"], entry["MD5"], there, f.Size, c.known[f.Sum]))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

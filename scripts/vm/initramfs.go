@@ -40,7 +40,8 @@ func (a *archive) member(name string, mode, major, minor int, data []byte) {
 	}
 	a.ino++
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00", a.ino, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(name)+1, 0, name)
+	fmt.Fprintf(&b, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00", a.ino, mode,
+		0, 0, 1, 0, len(data), 0, 0, major, minor, len(name)+1, 0, name)
 	pad(&b)
 	b.Write(data)
 	pad(&b)
@@ -87,7 +88,9 @@ func (a *archive) modules(k *Kernel, without ...string) {
 }
 
 // applets are the commands of busybox that have a name in the guest.
-var applets = []string{"sh", "cat", "cp", "dd", "df", "ls", "mkdir", "mount", "mv", "rm", "sleep", "sync", "umount", "head", "blockdev", "seq", "truncate", "touch", "true", "stat", "du", "find", "sha256sum", "losetup", "fdisk"}
+var applets = []string{"sh", "cat", "cp", "dd", "df", "ls", "mkdir", "mount", "mv", "rm", "sleep",
+	"sync", "umount", "head", "blockdev", "seq", "truncate", "touch", "true", "stat", "du", "find",
+	"sha256sum", "losetup", "fdisk"}
 
 // writeInitramfs writes the guest's root file system: the agent, busybox, the
 // modules, and programs of this machine with the libraries that they need.
@@ -97,7 +100,8 @@ func writeInitramfs(w io.Writer, k *Kernel, agent string, programs []string) err
 		return &UnavailableError{"busybox", err}
 	}
 	if libs, err := libraries(busybox); err != nil || len(libs) > 0 {
-		return &UnavailableError{"a static busybox (Debian: busybox-static)", fmt.Errorf("%s needs %q (%v)", busybox, libs, err)}
+		return &UnavailableError{"a static busybox (Debian: busybox-static)",
+			fmt.Errorf("%s needs %q (%v)", busybox, libs, err)}
 	}
 	a := &archive{w: w, dirs: make(map[string]bool)}
 	a.dir("dev")
@@ -139,7 +143,8 @@ func addProgram(a *archive, path string, have map[string]bool) error {
 }
 
 // libraryDirs are where this machine has its libraries.
-var libraryDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"}
+var libraryDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64",
+	"/usr/lib64", "/lib", "/usr/lib"}
 
 // libraries returns the files that a dynamic program needs: name in the guest
 // -> file of this machine.

@@ -21,7 +21,9 @@ type UnavailableError struct {
 	Err  error
 }
 
-func (e *UnavailableError) Error() string { return fmt.Sprintf("the lab needs %s: %v", e.Need, e.Err) }
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("the lab needs %s: %v", e.Need, e.Err)
+}
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
@@ -64,7 +66,8 @@ func FindKernel(ctx context.Context, cache string) (*Kernel, error) {
 
 // kernelPackage asks apt for the real package behind linux-image-amd64.
 func kernelPackage(ctx context.Context) (string, error) {
-	out, err := output(ctx, "", "apt-cache", "depends", "--no-recommends", "--no-suggests", "linux-image-amd64")
+	out, err := output(ctx, "", "apt-cache", "depends", "--no-recommends", "--no-suggests",
+		"linux-image-amd64")
 	if err != nil {
 		return "", err
 	}
@@ -139,7 +142,8 @@ func keepKernel(ctx context.Context, tree, kept string) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(kept, "order"), []byte(strings.Join(k.order, "\n")), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(kept, "order"), []byte(strings.Join(k.order, "\n")),
+		0o644); err != nil {
 		return err
 	}
 	image, err := os.ReadFile(images[0])
@@ -253,7 +257,8 @@ func loadKernel(_ context.Context, dir string) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the kernel: %w", err)
 	}
-	k := &Kernel{Version: strings.TrimPrefix(filepath.Base(dir), "linux-image-"), Image: filepath.Join(dir, "vmlinux")}
+	k := &Kernel{Version: strings.TrimPrefix(filepath.Base(dir), "linux-image-"),
+		Image: filepath.Join(dir, "vmlinux")}
 	if _, err := os.Stat(k.Image); err != nil {
 		k.Image = filepath.Join(dir, "vmlinuz")
 	}

@@ -72,7 +72,10 @@ var started = time.Now()
 // share returns what says that a test has used up its time.
 func share(d time.Duration) (overdue func() bool) {
 	until := time.Now().Add(d)
-	return func() bool { return !long() && (time.Now().After(until) || time.Since(started) > shortRun) }
+	return func() bool {
+		return !long() && (time.Now().After(until) ||
+			time.Since(started) > shortRun)
+	}
 }
 
 // idle are machines that wait for a test, places the tests that may have one: a
@@ -113,7 +116,8 @@ func tidy(m *vm.Machine) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	mounts, err := m.Sh(ctx, "cat /proc/mounts")
-	if err != nil || strings.Contains(mounts, " "+drive+" ") || strings.Contains(mounts, " "+powerDir+" ") {
+	if err != nil || strings.Contains(mounts, " "+drive+" ") ||
+		strings.Contains(mounts, " "+powerDir+" ") {
 		return false
 	}
 	disks, err := m.Disks(ctx)
@@ -144,7 +148,8 @@ func lab(t testing.TB) *laboratory {
 	switch os.Getenv(modeVariable) {
 	case "short", "long":
 	default:
-		t.Skipf("no machine is booted: set %s=short or %s=long, or run scripts/test", modeVariable, modeVariable)
+		t.Skipf("no machine is booted: set %s=short or %s=long, or run scripts/test",
+			modeVariable, modeVariable)
 	}
 	l := theLab()
 	if l.err != nil {
@@ -160,9 +165,11 @@ var provenKVM = sync.OnceValue(func() bool {
 	if err != nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // the kernel may have to be fetched
+	// the kernel may have to be fetched
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	return vm.CheckKVM(ctx, vm.Config{Dir: dir, Cache: cache(), Share: theLab().share("."), Agent: theLab().agent})
+	return vm.CheckKVM(ctx, vm.Config{Dir: dir, Cache: cache(), Share: theLab().share("."),
+		Agent: theLab().agent})
 })
 
 // cache is where kernels are kept.
@@ -188,7 +195,8 @@ func boot(t testing.TB, tweak ...func(*vm.Config)) *vm.Machine {
 			programs = append(programs, path)
 		}
 	}
-	c := vm.Config{KVM: provenKVM(), Dir: dir, Programs: programs, Cache: cache(), Share: l.share("."), Agent: l.agent}
+	c := vm.Config{KVM: provenKVM(), Dir: dir, Programs: programs, Cache: cache(),
+		Share: l.share("."), Agent: l.agent}
 	for _, f := range tweak {
 		f(&c)
 	}
@@ -204,7 +212,8 @@ func boot(t testing.TB, tweak ...func(*vm.Config)) *vm.Machine {
 	if err := m.SetClock(t.Context(), time.Now().Unix()); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("kernel %s (KVM: %t) is up after %.1f s", m.Kernel.Version, c.KVM, time.Since(began).Seconds())
+	t.Logf("kernel %s (KVM: %t) is up after %.1f s", m.Kernel.Version, c.KVM,
+		time.Since(began).Seconds())
 	return m
 }
 

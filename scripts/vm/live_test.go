@@ -44,7 +44,8 @@ func newStick(t testing.TB, m *vm.Machine, f flavour) *stick {
 func (s *stick) plug(readOnly bool) {
 	s.t.Helper()
 	s.p = must[*vm.Plugged](s.t)(s.m.Plug(s.t.Context(), s.Stick))
-	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.device(s.t, s.m, s.p), Dir: drive, Type: s.kind, Options: s.options, ReadOnly: readOnly}))
+	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.device(s.t, s.m, s.p), Dir: drive,
+		Type: s.kind, Options: s.options, ReadOnly: readOnly}))
 }
 
 // unplug unmounts it and takes it out.
@@ -77,7 +78,9 @@ func clientTrees(t testing.TB, m *vm.Machine) content {
 	}
 	got := received(t, trees)
 	// Files that are kept for an undo are the ones before, and their names change with each import.
-	maps.DeleteFunc(got, func(name string, _ [32]byte) bool { return strings.Contains(name, "/.pkgsneak-undo/") })
+	maps.DeleteFunc(got, func(name string, _ [32]byte) bool {
+		return strings.Contains(name, "/.pkgsneak-undo/")
+	})
 	return got
 }
 
@@ -101,7 +104,8 @@ func (s *stick) expectWhole(want content) {
 	s.t.Helper()
 	rep, got := imported(s.t, s.m)
 	if rep.Exit != 0 || !maps.Equal(got, want) {
-		s.t.Errorf("%s: import ended with %d (%s): %s", s.name, rep.Exit, rep.Error, difference(got, want))
+		s.t.Errorf("%s: import ended with %d (%s): %s", s.name, rep.Exit, rep.Error,
+			difference(got, want))
 	}
 	if rep := tryCommand(s.t, s.m, verifyCommand()); rep.Exit != 0 {
 		s.t.Errorf("%s: verify ended with %d: %s %+v", s.name, rep.Exit, rep.Error, rep.Report)
@@ -162,7 +166,8 @@ func livePulls(t *testing.T, f flavour, pulls int) {
 	// The runs that follow have less to do than the first export. How long they
 	// take depends on what else this machine does, so pulls that come too late
 	// bring the next ones forward.
-	took := map[string]time.Duration{"export": time.Since(began) / 2, "import": time.Since(began) / 6}
+	took := map[string]time.Duration{"export": time.Since(began) / 2,
+		"import": time.Since(began) / 6}
 	hit, done, overdue := make(map[string]int), 0, share(pullShare)
 	for i := range pulls {
 		if overdue() {
@@ -224,7 +229,8 @@ func (s *stick) pullExport(old, want content, after time.Duration) (hit string) 
 	case 0:
 		hit = hadEnded
 	default:
-		s.t.Errorf("%s: an export whose drive was pulled after %v ended with %d: %s %s", s.name, after, r.Code, rep.Error, r.Stderr)
+		s.t.Errorf("%s: an export whose drive was pulled after %v ended with %d: %s %s", s.name,
+			after, r.Code, rep.Error, r.Stderr)
 	}
 	s.plugAgain()
 	now, got := imported(s.t, s.m)
@@ -247,7 +253,8 @@ func (s *stick) plugAgain() {
 	}
 	ok(s.t, s.m.Unmount(s.t.Context(), drive))
 	s.p = p
-	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.device(s.t, s.m, p), Dir: drive, Type: s.kind, Options: s.options, ReadOnly: true}))
+	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.device(s.t, s.m, p), Dir: drive,
+		Type: s.kind, Options: s.options, ReadOnly: true}))
 }
 
 // finish exports until it is done, with the repair that export asks for.
@@ -260,7 +267,8 @@ func (s *stick) finish(want content) {
 		said, _ := s.m.Sh(s.t.Context(), "busybox dmesg | busybox tail -n 25")
 		s.t.Logf("the kernel says: %s", said)
 	}
-	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.device(s.t, s.m, s.p), Dir: drive, Type: s.kind, Options: s.options, ReadOnly: true}))
+	ok(s.t, s.m.Mount(s.t.Context(), wire.Mount{Device: s.device(s.t, s.m, s.p), Dir: drive,
+		Type: s.kind, Options: s.options, ReadOnly: true}))
 	s.expectWhole(want)
 	s.unplug()
 }
@@ -279,7 +287,8 @@ func (s *stick) pullImport(want content, after time.Duration) (hit string) {
 	if rep.Exit == 14 {
 		hit = phase(r)
 	} else if rep.Exit != 0 {
-		s.t.Errorf("%s: an import whose drive was pulled after %v ended with %d: %s %s", s.name, after, r.Code, rep.Error, r.Stderr)
+		s.t.Errorf("%s: an import whose drive was pulled after %v ended with %d: %s %s", s.name,
+			after, r.Code, rep.Error, r.Stderr)
 	}
 	s.plugAgain()
 	if rep := tryCommand(s.t, s.m, importCommand()); rep.Exit != 0 {
@@ -328,7 +337,8 @@ func TestBitFlip(t *testing.T) {
 		delete(want, victim.path)
 		rep, got := imported(t, m)
 		if rep.Exit != 3 || !maps.Equal(got, want) {
-			t.Errorf("%s: import ended with %d (%s): %s", f.name, rep.Exit, rep.Error, difference(got, want))
+			t.Errorf("%s: import ended with %d (%s): %s", f.name, rep.Exit, rep.Error,
+				difference(got, want))
 		}
 		rep = tryCommand(t, m, verifyCommand())
 		if rep.Exit != 3 || len(rep.Report.Origins) != 1 || len(rep.Report.Origins[0].Bad) != 1 {
@@ -351,7 +361,8 @@ func TestFakeCapacity(t *testing.T) {
 				t.Parallel()
 				m := borrow(t)
 				s := newStick(t, m, f)
-				fake := &disk.Fake{Device: disk.NewImage(24 << 20), Claimed: f.mib << 20, Real: 24 << 20, Wraps: wraps}
+				fake := &disk.Fake{Device: disk.NewImage(24 << 20), Claimed: f.mib << 20,
+					Real: 24 << 20, Wraps: wraps}
 				s.fill(fake)
 				small := furnish(t, m, sequence()[0])
 				s.Image, s.Socket = "", serveDevice(t, fake)
@@ -362,7 +373,8 @@ func TestFakeCapacity(t *testing.T) {
 					t.Errorf("a drive of 24 MiB that says %d was trusted", f.mib)
 					s.expectWhole(small)
 				}
-				furnish(t, m, append(slices.Clone(sequence()[0]), payload{"distdir/big-1.tar", 12 << 20, 1}, payload{"distdir/big-2.tar", 12 << 20, 2}))
+				furnish(t, m, append(slices.Clone(sequence()[0]), payload{"distdir/big-1.tar",
+					12 << 20, 1}, payload{"distdir/big-2.tar", 12 << 20, 2}))
 				rep = tryCommand(t, m, exportCommand(program))
 				t.Logf("a large export ended with %d: %s", rep.Exit, rep.Error)
 				if rep.Exit != 14 {
@@ -421,7 +433,8 @@ func TestSlowStick(t *testing.T) {
 	f.mib = 192
 	s := newStick(t, m, f)
 	s.WriteBytes, s.ReadBytes = 3e6, 6e6
-	want := furnish(t, m, []payload{{"distdir/big-1.tar", 26 << 20, 1}, {"distdir/big-2.tar", 4 << 20, 2}})
+	want := furnish(t, m, []payload{{"distdir/big-1.tar", 26 << 20, 1},
+		{"distdir/big-2.tar", 4 << 20, 2}})
 	s.plug(false)
 	before := must[vm.Moved](t)(s.p.Moved(t.Context())).WrittenBytes
 	p := must[*vm.Process](t)(m.Start(t.Context(), exportCommand(program)))
@@ -472,13 +485,15 @@ func (s *stick) cancel(want content) {
 	s.t.Helper()
 	ctx := s.t.Context()
 	const large, mayFollow = 60 << 20, 24 << 20
-	furnish(s.t, s.m, []payload{{"distdir/big-1.tar", 26 << 20, 1}, {"distdir/big-2.tar", 4 << 20, 2}, {"distdir/big-3.tar", large, 3}})
+	furnish(s.t, s.m, []payload{{"distdir/big-1.tar", 26 << 20, 1},
+		{"distdir/big-2.tar", 4 << 20, 2}, {"distdir/big-3.tar", large, 3}})
 	written := func() int64 { return must[vm.Moved](s.t)(s.p.Moved(ctx)).WrittenBytes }
 	before := written()
 	p := must[*vm.Process](s.t)(s.m.Start(ctx, exportCommand(program)))
 	for written()-before < 9<<20 {
 		if _, ended, r, err := p.More(ctx); err != nil || ended {
-			s.t.Fatalf("export ended before it was canceled, with %d: %s (%v)", r.Code, r.Stderr, err)
+			s.t.Fatalf("export ended before it was canceled, with %d: %s (%v)", r.Code,
+				r.Stderr, err)
 		}
 	}
 	before = written()
@@ -525,10 +540,12 @@ func TestFullDrive(t *testing.T) {
 		for _, leave := range []int{2048, 0} {
 			script := fmt.Sprintf(`free=$(df -k %[1]s | { read x; read a b c d e; echo $d; }); dd if=/dev/zero of=%[1]s/filler%[2]d bs=1024 count=$((free - %[2]d)) 2>/dev/null || true; sync`, drive, leave)
 			must[string](t)(m.Sh(t.Context(), script))
-			furnish(t, m, append(slices.Clone(sequence()[0]), payload{"distdir/too-big.tar", 8 << 20, 99}))
+			furnish(t, m, append(slices.Clone(sequence()[0]),
+				payload{"distdir/too-big.tar", 8 << 20, 99}))
 			rep := tryCommand(t, m, exportCommand(program))
 			if rep.Exit != 15 {
-				t.Errorf("%s with %d KiB free: export ended with %d: %s", f.name, leave, rep.Exit, rep.Error)
+				t.Errorf("%s with %d KiB free: export ended with %d: %s", f.name, leave,
+					rep.Exit, rep.Error)
 			}
 			s.expectWhole(want)
 		}
@@ -543,9 +560,12 @@ func TestNames(t *testing.T) {
 	for _, f := range []flavour{flavours[1], flavours[3]} {
 		s := newStick(t, m, f)
 		want := furnish(t, m, []payload{
-			{"distdir/Foo-1.0.tar.gz", 3000, 1}, {"distdir/foo-1.0.tar.gz", 3100, 2}, {"distdir/FOO-1.0.TAR.GZ", 3200, 3},
-			{"distdir/" + strings.Repeat("long", 60) + ".tar.gz", 1000, 4}, {"distdir/colon:question?.tgz", 900, 5}, {"distdir/aux.txt", 800, 6},
-			{"pkgdir/dev-perl/XML-Parser-2.tbz2", 4000, 7}, {"pkgdir/dev-perl/xml-parser-2.tbz2", 4100, 8},
+			{"distdir/Foo-1.0.tar.gz", 3000, 1}, {"distdir/foo-1.0.tar.gz", 3100, 2}, {
+				"distdir/FOO-1.0.TAR.GZ", 3200, 3},
+			{"distdir/" + strings.Repeat("long", 60) + ".tar.gz", 1000, 4}, {
+				"distdir/colon:question?.tgz", 900, 5}, {"distdir/aux.txt", 800, 6},
+			{"pkgdir/dev-perl/XML-Parser-2.tbz2", 4000, 7}, {
+				"pkgdir/dev-perl/xml-parser-2.tbz2", 4100, 8},
 			{"pkgdir/app-misc/" + strings.Repeat("very-long-", 18) + "name-1.0.tbz2", 4200, 9},
 		})
 		s.plug(false)
@@ -576,7 +596,8 @@ func TestFailingSectors(t *testing.T) {
 		furnish(t, m, states[1])
 		rep := tryCommand(t, m, exportCommand(program))
 		if rep.Exit != 14 {
-			t.Errorf("%s: export to a drive with a bad sector ended with %d: %s", f.name, rep.Exit, rep.Error)
+			t.Errorf("%s: export to a drive with a bad sector ended with %d: %s", f.name,
+				rep.Exit, rep.Error)
 		}
 		ok(t, s.m.Unmount(t.Context(), drive))
 		ok(t, s.p.Pull(t.Context()))
@@ -584,7 +605,8 @@ func TestFailingSectors(t *testing.T) {
 		s.plug(true)
 		now, got := imported(t, m)
 		if now.Exit != 0 || !maps.Equal(got, want) && !maps.Equal(got, wantOf(states[1])) {
-			t.Errorf("%s: after it import ended with %d (%s): %s", f.name, now.Exit, now.Error, difference(got, want))
+			t.Errorf("%s: after it import ended with %d (%s): %s", f.name, now.Exit, now.Error,
+				difference(got, want))
 		}
 		s.unplug()
 	}

@@ -108,15 +108,21 @@ func (m *Machine) boot(ctx context.Context) error {
 	if c.System != nil {
 		more = " " + c.System.Boot
 	}
-	words := []string{"-name", "pkgsneak-lab", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35",
+	words := []string{"-name", "pkgsneak-lab", "-nodefaults", "-no-user-config", "-display", "none",
+		"-no-reboot", "-M", "q35",
 		"-m", strconv.Itoa(either(c.Memory, 768)), "-smp", strconv.Itoa(either(c.CPUs, 1)),
 		"-kernel", m.Kernel.Image, "-initrd", filepath.Join(c.Dir, "initramfs"),
-		"-append", "console=ttyS0 quiet panic=-1 no_timer_check usb_storage.delay_use=0 mitigations=off nokaslr random.trust_cpu=on audit=0" + more,
-		"-device", "qemu-xhci,id=xhci,p2=8,p3=8", "-device", "virtio-serial-pci", "-device", "virtio-rng-pci",
-		"-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off", "-device", "virtserialport,chardev=agent,name=" + wire.Port,
-		"-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control",
+		"-append",
+		"console=ttyS0 quiet panic=-1 no_timer_check usb_storage.delay_use=0 mitigations=off nokaslr random.trust_cpu=on audit=0" + more,
+		"-device", "qemu-xhci,id=xhci,p2=8,p3=8", "-device", "virtio-serial-pci", "-device",
+		"virtio-rng-pci",
+		"-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off", "-device",
+		"virtserialport,chardev=agent,name=" + wire.Port,
+		"-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off", "-mon",
+		"chardev=qmp,mode=control",
 		"-chardev", "file,id=console,path=console.log", "-serial", "chardev:console",
-		"-virtfs", "local,path=" + c.Share + ",mount_tag=" + wire.Share + ",security_model=none,readonly=on,multidevs=remap",
+		"-virtfs", "local,path=" + c.Share + ",mount_tag=" + wire.Share +
+			",security_model=none,readonly=on,multidevs=remap",
 	}
 	if c.KVM {
 		words = append(words, "-accel", "kvm", "-cpu", "host")

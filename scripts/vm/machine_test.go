@@ -29,12 +29,15 @@ func TestPlugWritePull(t *testing.T) {
 	ok(t, err)
 	defer f.Close()
 	writes := must[disk.Log](t)(disk.ReadLog(f))
-	if !slices.ContainsFunc(writes, func(e disk.Entry) bool { return bytes.Contains(e.Data, []byte("hello\n")) }) {
+	if !slices.ContainsFunc(writes, func(e disk.Entry) bool {
+		return bytes.Contains(e.Data, []byte("hello\n"))
+	}) {
 		t.Errorf("the log of %d entries does not have what was written", len(writes))
 	}
 	// Plugged in again it is another device with the same contents.
 	p = must[*vm.Plugged](t)(m.Plug(t.Context(), vm.Stick{Image: image, ReadOnly: true}))
-	ok(t, m.Mount(t.Context(), wire.Mount{Device: p.Device, Dir: "/mnt", Type: "vfat", ReadOnly: true}))
+	ok(t, m.Mount(t.Context(), wire.Mount{Device: p.Device, Dir: "/mnt", Type: "vfat",
+		ReadOnly: true}))
 	if got := must[[]byte](t)(m.Get(t.Context(), "/mnt/hello")); string(got) != "hello\n" {
 		t.Errorf("the drive has %q", got)
 	}

@@ -71,7 +71,8 @@ func (m mutant) source() (string, error) {
 		return "", err
 	}
 	if n := strings.Count(string(data), m.old); n != 1 {
-		return "", fmt.Errorf("%s has %d times what the mutant %q changes: it has to follow", m.file, n, m.name)
+		return "", fmt.Errorf("%s has %d times what the mutant %q changes: it has to follow",
+			m.file, n, m.name)
 	}
 	return strings.Replace(string(data), m.old, m.new, 1) + extra[m.name], nil
 }

@@ -15,11 +15,14 @@ import (
 
 // autoCommand serves a device as udev would have it served.
 func autoCommand(role, device string) wire.Command {
-	dirs := []string{"--state-dir", hostState, "--pkgdir", hostPkgdir, "--distdir", hostDistdir, "--name", "host"}
+	dirs := []string{"--state-dir", hostState, "--pkgdir", hostPkgdir, "--distdir", hostDistdir,
+		"--name", "host"}
 	if role == "import" {
-		dirs = []string{"--state-dir", clientDir + "/state", "--pkgdir", clientDir + "/pkgdir", "--distdir", clientDir + "/distdir"}
+		dirs = []string{"--state-dir", clientDir + "/state", "--pkgdir", clientDir + "/pkgdir",
+			"--distdir", clientDir + "/distdir"}
 	}
-	return wire.Command{Argv: append([]string{program, "auto", filepath.Base(device), "--json", "--auto", role, "--on-done", "cat >/t/hook.json"}, dirs...), Unnamed: true}
+	return wire.Command{Argv: append([]string{program, "auto", filepath.Base(device), "--json",
+		"--auto", role, "--on-done", "cat >/t/hook.json"}, dirs...), Unnamed: true}
 }
 
 // autoResult is what auto says.
@@ -88,7 +91,8 @@ func autoImage(t testing.TB, mkfs []string, label string, partitioned bool) stri
 	f := must[*os.File](t)(os.OpenFile(whole, os.O_RDWR, 0))
 	defer f.Close()
 	table := make([]byte, 512)
-	copy(table[446:], []byte{0, 0, 0, 0, 0x0c, 0, 0, 0, start & 0xff, start >> 8, 0, 0, sectors & 0xff, sectors >> 8 & 0xff, sectors >> 16, 0})
+	copy(table[446:], []byte{0, 0, 0, 0, 0x0c, 0, 0, 0, start & 0xff, start >> 8, 0, 0,
+		sectors & 0xff, sectors >> 8 & 0xff, sectors >> 16, 0})
 	copy(table[510:], []byte{0x55, 0xaa})
 	for at, b := range map[int64][]byte{0: table, start * 512: data} {
 		if _, err := f.WriteAt(b, at); err != nil {
@@ -109,7 +113,8 @@ func TestAuto(t *testing.T) {
 			want := furnish(t, m, sequence()[0])
 			resetClient(t, m)
 			image := autoImage(t, d.mkfs, "PKGSNEAK", d.partitioned)
-			for _, step := range []struct{ role, outcome string }{{"export", "done"}, {"export", "unchanged"}, {"import", "done"}, {"import", "unchanged"}} {
+			for _, step := range []struct{ role, outcome string }{{"export", "done"},
+				{"export", "unchanged"}, {"import", "done"}, {"import", "unchanged"}} {
 				p := must[*vm.Plugged](t)(m.Plug(t.Context(), vm.Stick{Image: image}))
 				device := p.Device
 				if d.partitioned {
@@ -119,13 +124,17 @@ func TestAuto(t *testing.T) {
 					device += "1"
 				}
 				r := auto(t, m, step.role, device)
-				if r.Exit != 0 || r.Report.Outcome != step.outcome || !r.Report.SafeToPull || r.Report.FS.Type != d.kind || r.Report.FS.Label != "PKGSNEAK" {
+				if r.Exit != 0 || r.Report.Outcome != step.outcome || !r.Report.SafeToPull ||
+					r.Report.FS.Type != d.kind || r.Report.FS.Label != "PKGSNEAK" {
 					t.Errorf("%s: %+v", step.role, r)
 				}
-				if mounts := must[string](t)(m.Sh(t.Context(), "cat /proc/mounts")); strings.Contains(mounts, device) {
+				if mounts := must[string](t)(m.Sh(t.Context(),
+					"cat /proc/mounts")); strings.Contains(mounts, device) {
 					t.Errorf("%s: still mounted: %s", step.role, mounts)
 				}
-				if hook := must[string](t)(m.Sh(t.Context(), "cat /t/hook.json; rm /t/hook.json")); !strings.Contains(hook, `"outcome":"`+step.outcome+`"`) {
+				if hook := must[string](t)(m.Sh(t.Context(),
+					"cat /t/hook.json; rm /t/hook.json")); !strings.Contains(hook,
+					`"outcome":"`+step.outcome+`"`) {
 					t.Errorf("%s: the hook got %q", step.role, hook)
 				}
 				ok(t, p.Pull(t.Context()))
@@ -155,7 +164,8 @@ func TestAutoPulls(t *testing.T) {
 				pulls = 10
 			}
 			for n := range pulls {
-				p := must[*vm.Plugged](t)(m.Plug(t.Context(), vm.Stick{Image: image, WriteBytes: 200_000}))
+				p := must[*vm.Plugged](t)(m.Plug(t.Context(),
+					vm.Stick{Image: image, WriteBytes: 200_000}))
 				process := begin(t, m, autoCommand("export", p.Device))
 				ok(t, p.Pull(t.Context()))
 				_, r := ends(t, process)
@@ -163,7 +173,9 @@ func TestAutoPulls(t *testing.T) {
 				if a.Exit != 14 || a.Report.Outcome != "pulled" || a.Report.SafeToPull {
 					t.Errorf("pull %d: %+v", n, a)
 				}
-				if mounts := must[string](t)(m.Sh(t.Context(), "cat /proc/mounts; ls /run/pkgsneak")); strings.Contains(mounts, p.Device) || strings.Contains(mounts, "sd") {
+				if mounts := must[string](t)(m.Sh(t.Context(),
+					"cat /proc/mounts; ls /run/pkgsneak")); strings.Contains(mounts, p.Device) ||
+					strings.Contains(mounts, "sd") {
 					t.Errorf("pull %d: left behind: %s", n, mounts)
 				}
 			}
@@ -199,7 +211,8 @@ func TestAutoLeavesAlone(t *testing.T) {
 			before := sum(must[[]byte](t)(os.ReadFile(image)))
 			p := must[*vm.Plugged](t)(m.Plug(t.Context(), vm.Stick{Image: image}))
 			for _, role := range []string{"export", "import", "both"} {
-				if a := auto(t, m, role, p.Device); a.Exit != 0 || a.Report.Outcome != "ignored" || !a.Report.SafeToPull {
+				if a := auto(t, m, role, p.Device); a.Exit != 0 || a.Report.Outcome != "ignored" ||
+					!a.Report.SafeToPull {
 					t.Errorf("%s: %+v", role, a)
 				}
 			}
@@ -213,7 +226,8 @@ func TestAutoLeavesAlone(t *testing.T) {
 			auto(t, m, "export", p.Device)
 			ok(t, p.Pull(t.Context()))
 			p = must[*vm.Plugged](t)(m.Plug(t.Context(), vm.Stick{Image: ours, ReadOnly: true}))
-			if a := auto(t, m, "export", p.Device); a.Exit == 0 || !strings.Contains(a.Report.Error, "write-protect") || !a.Report.SafeToPull {
+			if a := auto(t, m, "export", p.Device); a.Exit == 0 ||
+				!strings.Contains(a.Report.Error, "write-protect") || !a.Report.SafeToPull {
 				t.Errorf("export to a write-protected drive: %+v", a)
 			}
 			resetClient(t, m)

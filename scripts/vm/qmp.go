@@ -44,7 +44,8 @@ type message struct {
 type args map[string]any
 
 func newMonitor(ctx context.Context, conn net.Conn) (*monitor, error) {
-	m := &monitor{conn: conn, waiting: make(map[int]chan answer), events: make(map[string]chan struct{})}
+	m := &monitor{conn: conn, waiting: make(map[int]chan answer),
+		events: make(map[string]chan struct{})}
 	go m.listen()
 	_, err := m.do(ctx, "qmp_capabilities", nil)
 	return m, err

@@ -59,7 +59,8 @@ func (m *Machine) Plug(ctx context.Context, s Stick) (*Plugged, error) {
 	if err := p.build(ctx, s); err != nil {
 		return nil, errors.Join(fmt.Errorf("plugging in %q: %w", s.Image, err), p.dismantle(ctx))
 	}
-	_, err = m.monitor.do(ctx, "device_add", args{"driver": "usb-storage", "bus": "xhci.0", "id": p.id, "drive": p.top(), "removable": true})
+	_, err = m.monitor.do(ctx, "device_add", args{"driver": "usb-storage", "bus": "xhci.0",
+		"id": p.id, "drive": p.top(), "removable": true})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("plugging in %q: %w", s.Image, err), p.dismantle(ctx))
 	}
@@ -77,13 +78,15 @@ func (p *Plugged) build(ctx context.Context, s Stick) error {
 		below["discard"], below["detect-zeroes"] = "unmap", "unmap"
 	}
 	if s.Socket != "" {
-		below = args{"driver": "nbd", "server": args{"type": "unix", "path": s.Socket}, "read-only": s.ReadOnly}
+		below = args{"driver": "nbd", "server": args{"type": "unix", "path": s.Socket},
+			"read-only": s.ReadOnly}
 	}
 	if err := p.node(ctx, "", below); err != nil {
 		return err
 	}
 	if len(s.Faults) > 0 {
-		if err := p.node(ctx, "image", args{"driver": "blkdebug", "inject-error": faults(s.Faults)}); err != nil {
+		if err := p.node(ctx, "image",
+			args{"driver": "blkdebug", "inject-error": faults(s.Faults)}); err != nil {
 			return err
 		}
 	}
@@ -97,7 +100,8 @@ func (p *Plugged) build(ctx context.Context, s Stick) error {
 		}
 		f.Close()
 		log := args{"driver": "file", "filename": s.Log, "locking": "off"}
-		if err := p.node(ctx, "file", args{"driver": "blklogwrites", "log": log, "log-append": s.Append, "log-sector-size": 512}); err != nil {
+		if err := p.node(ctx, "file", args{"driver": "blklogwrites", "log": log,
+			"log-append": s.Append, "log-sector-size": 512}); err != nil {
 			return err
 		}
 	}
@@ -106,7 +110,8 @@ func (p *Plugged) build(ctx context.Context, s Stick) error {
 	}
 	group := p.m.name("slow")
 	limits := args{"bps-read": s.ReadBytes, "bps-write": s.WriteBytes, "iops-write": s.Writes}
-	if _, err := p.m.monitor.do(ctx, "object-add", args{"qom-type": "throttle-group", "id": group, "limits": limits}); err != nil {
+	if _, err := p.m.monitor.do(ctx, "object-add", args{"qom-type": "throttle-group", "id": group,
+		"limits": limits}); err != nil {
 		return err
 	}
 	p.objects = append(p.objects, group)

@@ -37,7 +37,8 @@ func xpak(category, pf string, size int, seed uint64) []byte {
 	w.Close()
 	z.Close()
 	var index, data []byte
-	for _, kv := range [][2]string{{"CATEGORY", category}, {"PF", pf}, {"SLOT", "0"}, {"EAPI", "8"}, {"KEYWORDS", "amd64"}, {"BUILD_TIME", fmt.Sprint(1700000000 + seed)}} {
+	for _, kv := range [][2]string{{"CATEGORY", category}, {"PF", pf}, {"SLOT", "0"}, {"EAPI", "8"},
+		{"KEYWORDS", "amd64"}, {"BUILD_TIME", fmt.Sprint(1700000000 + seed)}} {
 		index = binary.BigEndian.AppendUint32(index, uint32(len(kv[0])))
 		index = append(index, kv[0]...)
 		index = binary.BigEndian.AppendUint32(index, uint32(len(data)))
@@ -91,7 +92,8 @@ func plant(t testing.TB, dir string, files []payload) content {
 		name, data := filepath.Join(dir, f.path), f.bytes()
 		ok(t, os.MkdirAll(filepath.Dir(name), 0o755))
 		ok(t, os.WriteFile(name, data, 0o644))
-		ok(t, os.Chtimes(name, old.Add(time.Duration(f.seed)*time.Second), old.Add(time.Duration(f.seed)*time.Second)))
+		ok(t, os.Chtimes(name, old.Add(time.Duration(f.seed)*time.Second),
+			old.Add(time.Duration(f.seed)*time.Second)))
 		c[f.path] = sum(data)
 	}
 	return c
@@ -118,10 +120,12 @@ func sequence() [][]payload {
 		}
 		states = append(states, files)
 	}
-	set(6000, "pkgdir/app-misc/hello-1.0.tbz2", "pkgdir/app-misc/world-2.0-r1.tbz2", "pkgdir/sys-apps/tool-0.9.tbz2")
+	set(6000, "pkgdir/app-misc/hello-1.0.tbz2", "pkgdir/app-misc/world-2.0-r1.tbz2",
+		"pkgdir/sys-apps/tool-0.9.tbz2")
 	set(40_000, "distdir/hello-1.0.tar.gz")
 	keep()
-	set(3000, "pkgdir/dev-libs/libnew-1.2.3_p4-r5.tbz2", "pkgdir/sys-apps/tool-with-a-long-name-indeed-20240101.tbz2")
+	set(3000, "pkgdir/dev-libs/libnew-1.2.3_p4-r5.tbz2",
+		"pkgdir/sys-apps/tool-with-a-long-name-indeed-20240101.tbz2")
 	set(150_000, "distdir/libnew-1.2.3.tar.xz")
 	keep()
 	set(7000, "pkgdir/app-misc/hello-1.0.tbz2") // rebuilt
@@ -129,7 +133,8 @@ func sequence() [][]payload {
 	delete(have, "distdir/hello-1.0.tar.gz")
 	set(2000, "pkgdir/app-misc/another-one-4.4.4.tbz2")
 	keep()
-	set(5000, "pkgdir/net-misc/fetch-7.tbz2", "pkgdir/net-misc/fetch-8.tbz2", "pkgdir/sys-apps/tool-0.9.tbz2")
+	set(5000, "pkgdir/net-misc/fetch-7.tbz2", "pkgdir/net-misc/fetch-8.tbz2",
+		"pkgdir/sys-apps/tool-0.9.tbz2")
 	set(20_000, "distdir/fetch-8.tar.gz")
 	delete(have, "pkgdir/dev-libs/libnew-1.2.3_p4-r5.tbz2")
 	keep()
@@ -168,7 +173,8 @@ func result(r wire.Result) (report, error) {
 	var last report
 	lines := strings.Split(strings.TrimSpace(string(r.Stdout)), "\n")
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
-		return last, fmt.Errorf("it ended with %d and printed %.300q, %.300q: %w", r.Code, r.Stdout, r.Stderr, err)
+		return last, fmt.Errorf("it ended with %d and printed %.300q, %.300q: %w", r.Code, r.Stdout,
+			r.Stderr, err)
 	}
 	return last, nil
 }
@@ -186,22 +192,26 @@ const (
 
 // exportCommand runs the host's export; bin is the program.
 func exportCommand(bin string, more ...string) wire.Command {
-	argv := []string{bin, "export", "--json", "--state-dir", hostState, "--pkgdir", hostPkgdir, "--distdir", hostDistdir, "--name", "host"}
+	argv := []string{bin, "export", "--json", "--state-dir", hostState, "--pkgdir", hostPkgdir,
+		"--distdir", hostDistdir, "--name", "host"}
 	return wire.Command{Argv: append(append(argv, more...), drive), Unnamed: true}
 }
 
 func importCommand(more ...string) wire.Command {
-	argv := []string{program, "import", "--json", "--state-dir", clientDir + "/state", "--pkgdir", clientDir + "/pkgdir", "--distdir", clientDir + "/distdir"}
+	argv := []string{program, "import", "--json", "--state-dir", clientDir + "/state", "--pkgdir",
+		clientDir + "/pkgdir", "--distdir", clientDir + "/distdir"}
 	return wire.Command{Argv: append(append(argv, more...), drive), Unnamed: true}
 }
 
 func verifyCommand() wire.Command {
-	return wire.Command{Argv: []string{program, "verify", "--json", "--state-dir", clientDir + "/state", drive}, Unnamed: true}
+	return wire.Command{Argv: []string{program, "verify", "--json", "--state-dir",
+		clientDir + "/state", drive}, Unnamed: true}
 }
 
 // freshClient are the directories of a client that has nothing yet.
 func freshClient() []wire.Copy {
-	return []wire.Copy{{From: clientSeed, To: clientDir + "/state"}, {To: clientDir + "/pkgdir"}, {To: clientDir + "/distdir"}}
+	return []wire.Copy{{From: clientSeed, To: clientDir + "/state"}, {To: clientDir + "/pkgdir"},
+		{To: clientDir + "/distdir"}}
 }
 
 // settle makes a host with a key and a client that trusts it. The program is
@@ -217,7 +227,8 @@ pkgsneak key --json --state-dir ` + hostState
 	out := must[string](t)(m.Sh(ctx, script))
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	ok(t, json.Unmarshal([]byte(lines[len(lines)-1]), &key))
-	must[string](t)(m.Sh(ctx, "pkgsneak trust /t/key.asc --state-dir "+clientSeed+" --fingerprint "+key.Result.Fingerprint))
+	must[string](t)(m.Sh(ctx,
+		"pkgsneak trust /t/key.asc --state-dir "+clientSeed+" --fingerprint "+key.Result.Fingerprint))
 }
 
 // received is what a client has, without the index.
@@ -229,7 +240,8 @@ func received(t testing.TB, trees [][]wire.File) content {
 			if f.Err != "" {
 				t.Errorf("the client's %s/%s: %s", sub, f.Path, f.Err)
 			}
-			if base := path.Base(f.Path); sub == "distdir" || base != "Packages" && base != "Packages.gz" {
+			if base := path.Base(f.Path); sub == "distdir" || base != "Packages" &&
+				base != "Packages.gz" {
 				c[sub+"/"+f.Path] = f.Sum
 			}
 		}

@@ -69,7 +69,8 @@ const (
 	Debug   Level = 7 // what only --verbose asks for
 )
 
-// Options says for which device and how to run. Device and Role are what a run needs; the rest has defaults or is optional.
+// Options says for which device and how to run. Device and Role are what a run needs; the rest has
+// defaults or is optional.
 type Options struct {
 	Device     string // sda1, /dev/sda1
 	Role       Role
@@ -81,12 +82,15 @@ type Options struct {
 	Import     importer.ImportOptions
 	Request    bool // after an import, write a request to the drive (package requester)
 
-	Log      func(Level, string)                    // nil: nobody
-	Users    func([]string) error                   // tells the users who are logged in, a line each; nil: nobody
-	Classify func(error) (code int, hints []string) // the exit code of an error, and what helps against it; nil: 1, and nothing
-	Events   progress.Watcher                       // progress
-	System   System                                 // Linux()
-	// Worker is a process that calls Work with the same machine and options and makes the operations confined; nil: they are made in this process, which is not confined.
+	Log func(Level, string) // nil: nobody
+	// tells the users who are logged in, a line each; nil: nobody
+	Users func([]string) error
+	// the exit code of an error, and what helps against it; nil: 1, and nothing
+	Classify func(error) (code int, hints []string)
+	Events   progress.Watcher // progress
+	System   System           // Linux()
+	// Worker is a process that calls Work with the same machine and options and makes the
+	// operations confined; nil: they are made in this process, which is not confined.
 	Worker func(context.Context) *exec.Cmd
 
 	operations *operations // of a test
@@ -102,9 +106,12 @@ func (o *Options) classify(err error) (code int, hints []string) {
 
 // operations are the functions of exporter and importer, or a worker's.
 type operations struct {
-	export func(context.Context, machine.Machine, exporter.ExportOptions, progress.Watcher) (*exporter.ExportReport, error)
-	bring  func(context.Context, machine.Machine, importer.ImportOptions, progress.Watcher) (*importer.ImportReport, error)
-	ask    func(context.Context, machine.Machine, requester.Options, progress.Watcher) (*requester.Report, error)
+	export func(context.Context, machine.Machine, exporter.ExportOptions,
+		progress.Watcher) (*exporter.ExportReport, error)
+	bring func(context.Context, machine.Machine, importer.ImportOptions,
+		progress.Watcher) (*importer.ImportReport, error)
+	ask func(context.Context, machine.Machine, requester.Options,
+		progress.Watcher) (*requester.Report, error)
 }
 
 // Outcome is how a run ended.
@@ -136,14 +143,16 @@ type Result struct {
 	Hints      []string               `json:"hints,omitempty"`
 	Export     *exporter.ExportReport `json:"export,omitempty"`
 	Import     *importer.ImportReport `json:"import,omitempty"`
-	Request    *requester.Report      `json:"request,omitempty"` // that was written after the import
-	Began      time.Time              `json:"began"`
-	Ended      time.Time              `json:"ended"`
+	// that was written after the import
+	Request *requester.Report `json:"request,omitempty"`
+	Began   time.Time         `json:"began"`
+	Ended   time.Time         `json:"ended"`
 
 	left bool // the drive was pulled as soon as all was done
 }
 
-// Run does everything for one device that was plugged in. A drive that is none of ours, and a machine without a role, are no errors. The Result is never nil.
+// Run does everything for one device that was plugged in. A drive that is none of ours, and a
+// machine without a role, are no errors. The Result is never nil.
 func Run(ctx context.Context, m machine.Machine, o Options) (*Result, error) {
 	r := newRunner(m, o)
 	err := r.run(ctx)
@@ -151,8 +160,9 @@ func Run(ctx context.Context, m machine.Machine, o Options) (*Result, error) {
 	return r.result, err
 }
 
-// Another says whether another drive has come under the name of the one that a run was for, while the run told its result: udev's event of that found somebody at work
-// for this name, and started nobody.
+// Another says whether another drive has come under the name of the one that a run was for, while
+// the run told its result: udev's event of that found somebody at work for this name, and started
+// nobody.
 func Another(sys System, r *Result) bool {
 	d, err := sys.Find(r.Device.Name)
 	return err == nil && r.Device.Plug != "" && d.Plug != r.Device.Plug
@@ -179,7 +189,8 @@ func newRunner(m machine.Machine, o Options) *runner {
 		o.RunDir = DefaultRunDir
 	}
 	m.Unattended = true
-	r := &runner{m: m, o: o, sys: o.System, result: &Result{Host: m.Hostname, Role: o.Role, Device: Device{Name: o.Device}, Began: m.Now()}}
+	r := &runner{m: m, o: o, sys: o.System, result: &Result{Host: m.Hostname, Role: o.Role,
+		Device: Device{Name: o.Device}, Began: m.Now()}}
 	switch {
 	case o.operations != nil:
 	case o.Worker != nil:
@@ -271,7 +282,8 @@ func (r *runner) attend(parent context.Context) (ctx context.Context, end func()
 	}
 }
 
-// because gives the reason of an error: what the kernel said after the drive was pulled says less than that it was.
+// because gives the reason of an error: what the kernel said after the drive was pulled says less
+// than that it was.
 func (r *runner) because(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -309,7 +321,8 @@ func (r *runner) turn(ctx context.Context, root *os.Root) error {
 		return nil
 	}
 	r.label = strings.EqualFold(r.result.FS.Label, r.o.Label)
-	r.at = &station{sys: r.sys, dev: r.result.Device, fstype: r.result.FS.Type, dir: filepath.Join(r.o.RunDir, r.result.Device.Name), note: r.log}
+	r.at = &station{sys: r.sys, dev: r.result.Device, fstype: r.result.FS.Type,
+		dir: filepath.Join(r.o.RunDir, r.result.Device.Name), note: r.log}
 	err = r.because(ctx, r.work(ctx))
 	return errors.Join(err, r.because(ctx, r.release(ctx, err)))
 }
@@ -320,7 +333,8 @@ const (
 	readyPause = time.Second
 )
 
-// ready waits until PKGDIR is what it will be: packages shall not go into the directory that it is mounted over, nor be missed.
+// ready waits until PKGDIR is what it will be: packages shall not go into the directory that it is
+// mounted over, nor be missed.
 func (r *runner) ready(ctx context.Context) error {
 	for n := range readyTries {
 		if r.sys.Ready() {
@@ -375,7 +389,8 @@ func (r *runner) work(ctx context.Context) error {
 	r.tree = true
 	if r.o.Role.exports() {
 		// A machine that has nothing to export may have something to import.
-		if err := r.export(ctx); err != nil && !(r.o.Role == Both && fault.Of(err) == fault.Nothing) {
+		if err := r.export(ctx); err != nil &&
+			!(r.o.Role == Both && fault.Of(err) == fault.Nothing) {
 			return err
 		}
 	}
@@ -385,7 +400,8 @@ func (r *runner) work(ctx context.Context) error {
 		}
 	}
 	r.result.Outcome = Done
-	if (r.result.Export == nil || r.result.Export.Unchanged) && (r.result.Import == nil || r.result.Import.Unchanged && len(r.result.Import.Refused) == 0) {
+	if (r.result.Export == nil || r.result.Export.Unchanged) && (r.result.Import == nil ||
+		r.result.Import.Unchanged && len(r.result.Import.Refused) == 0) {
 		r.result.Outcome = Unchanged
 	}
 	return nil
@@ -450,21 +466,25 @@ func (r *runner) bring(ctx context.Context) error {
 	return err
 }
 
-// request asks for what is lacking after an import: the drive is mounted again, for writing, as for an export. A
-// drive to which nothing can be written, or on which something is unfinished, is told and is no failure of the import.
+// request asks for what is lacking after an import: the drive is mounted again, for writing, as for
+// an export. A drive to which nothing can be written, or on which something is unfinished, is told
+// and is no failure of the import.
 func request(ctx context.Context, r *runner) error {
 	err := r.at.need(ctx, write)
 	if err == nil {
 		r.log(Info, "request to drive %q begins", r.result.FS.Label)
 		var report *requester.Report
-		if report, err = r.o.operations.ask(ctx, r.m, requester.Options{Drive: r.at.point()}, r.o.Events); err == nil {
+		if report, err = r.o.operations.ask(ctx, r.m, requester.Options{Drive: r.at.point()},
+			r.o.Events); err == nil {
 			r.result.Request = report
 			if report.NewKey {
-				r.log(Info, "this client's key is %s; on the host: pkgsneak clients accept %s", report.Fingerprint.Grouped(), fault.Quote(report.Client))
+				r.log(Info, "this client's key is %s; on the host: pkgsneak clients accept %s",
+					report.Fingerprint.Grouped(), fault.Quote(report.Client))
 			}
 		}
 	}
-	if err = r.because(ctx, err); err == nil || !r.sys.Present(r.result.Device) || ctx.Err() != nil {
+	if err = r.because(ctx, err); err == nil || !r.sys.Present(r.result.Device) ||
+		ctx.Err() != nil {
 		return err
 	}
 	r.log(Warning, "what this machine lacks is not on the drive: %s", fault.Text(err))
@@ -501,7 +521,8 @@ func (r *runner) finish(ctx context.Context, err error) {
 	if r.result.Message == "" {
 		r.result.Message = r.result.sentence()
 	}
-	// A signal, which systemd sends when the drive is pulled, shall not keep anybody from hearing of it.
+	// A signal, which systemd sends when the drive is pulled, shall not keep anybody from hearing
+	// of it.
 	r.tell(context.WithoutCancel(ctx))
 }
 

@@ -36,8 +36,10 @@ func newMachine(t *testing.T, name string) machine.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := machine.Machine{Settings: settings, Hostname: name, Now: func() time.Time { return noon }, StateDir: filepath.Join(dir, "state"),
-		PKGDIR: filepath.Join(dir, "packages"), DISTDIR: filepath.Join(dir, "distfiles"), Version: "test", LockWait: patience}
+	m := machine.Machine{Settings: settings, Hostname: name, Now: func() time.Time { return noon },
+		StateDir: filepath.Join(dir, "state"),
+		PKGDIR:   filepath.Join(dir, "packages"), DISTDIR: filepath.Join(dir,
+			"distfiles"), Version: "test", LockWait: patience}
 	for _, d := range []string{m.PKGDIR, m.DISTDIR} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
@@ -50,13 +52,15 @@ func newMachine(t *testing.T, name string) machine.Machine {
 func host(t *testing.T) machine.Machine {
 	t.Helper()
 	m := newMachine(t, "bighost")
-	if err := os.CopyFS(filepath.Join(m.PKGDIR, "app-misc"), os.DirFS("../../testdata/golden/xpak-classic/pkgdir/app-misc")); err != nil {
+	if err := os.CopyFS(filepath.Join(m.PKGDIR, "app-misc"),
+		os.DirFS("../../testdata/golden/xpak-classic/pkgdir/app-misc")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := reindex.Index(t.Context(), m, reindex.IndexOptions{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(m.DISTDIR, "foo-1.0.tar.xz"), []byte("distfile"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(m.DISTDIR, "foo-1.0.tar.xz"), []byte("distfile"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -66,7 +70,8 @@ func host(t *testing.T) machine.Machine {
 func carried(t *testing.T, fstype string) (*stick, machine.Machine) {
 	t.Helper()
 	s, h := newStick(t, fstype, "DATA"), host(t)
-	if _, err := exporter.Export(t.Context(), h, exporter.ExportOptions{Drive: s.dir, AnyDirectory: true}, nil); err != nil {
+	if _, err := exporter.Export(t.Context(), h,
+		exporter.ExportOptions{Drive: s.dir, AnyDirectory: true}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return s, h
@@ -94,8 +99,12 @@ func trust(t *testing.T, client, host machine.Machine) {
 // options are those of a run on the stick.
 func optionsOf(t *testing.T, s *stick, role Role, j *journal) Options {
 	t.Helper()
-	return Options{Device: "sda1", Role: role, RunDir: filepath.Join(t.TempDir(), "run"), Export: exporter.ExportOptions{AnyDirectory: true},
-		Log: j.log, Users: j.say, Hook: "hook", System: s.system(), Classify: func(error) (int, []string) { return 7, []string{"what helps"} }}
+	return Options{Device: "sda1", Role: role, RunDir: filepath.Join(t.TempDir(), "run"),
+		Export: exporter.ExportOptions{AnyDirectory: true},
+		Log:    j.log, Users: j.say, Hook: "hook", System: s.system(), Classify: func(error) (int,
+			[]string) {
+			return 7, []string{"what helps"}
+		}}
 }
 
 // tree lists what lies on a stick, with contents.
@@ -135,7 +144,8 @@ func TestRun(t *testing.T) {
 	empty := func(fstype, label string) func(*testing.T) (*stick, machine.Machine) {
 		return func(t *testing.T) (*stick, machine.Machine) {
 			s := newStick(t, fstype, label)
-			if err := os.WriteFile(filepath.Join(s.dir, "photo.jpg"), []byte("a user's own"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(s.dir, "photo.jpg"), []byte("a user's own"),
+				0o644); err != nil {
 				t.Fatal(err)
 			}
 			return s, host(t)
@@ -152,7 +162,8 @@ func TestRun(t *testing.T) {
 			return s, c
 		}
 	}
-	changed := func(with func(*stick), make func(*testing.T) (*stick, machine.Machine)) func(*testing.T) (*stick, machine.Machine) {
+	changed := func(with func(*stick), make func(*testing.T) (*stick,
+		machine.Machine)) func(*testing.T) (*stick, machine.Machine) {
 		return func(t *testing.T) (*stick, machine.Machine) {
 			s, m := make(t)
 			with(s)
@@ -177,27 +188,49 @@ func TestRun(t *testing.T) {
 		logs    string
 	}{
 		{"no role", onHost("vfat"), None, NoRole, "", "", "PKGSNEAK_AUTO is not set"},
-		{"another file system", empty("ntfs", ""), Export, Ignored, "", "", "left alone: no file system"},
-		{"a foreign stick", empty("vfat", "HOLIDAY"), Export, Ignored, "mount ro; unmount", "", `its label is not "PKGSNEAK"`},
-		{"a foreign stick with a journal", empty("ext4", "HOLIDAY"), Export, Ignored, "mount ro,noload; unmount", "", "left alone"},
-		{"a foreign stick on a client", empty("vfat", "HOLIDAY"), Import, Ignored, "mount ro; unmount", "", "left alone"},
-		{"a labelled stick on a client", empty("vfat", "PKGSNEAK"), Import, Ignored, "mount ro; unmount; hook", "nothing was exported to it yet", ""},
+		{"another file system", empty("ntfs", ""), Export, Ignored, "", "",
+			"left alone: no file system"},
+		{"a foreign stick", empty("vfat", "HOLIDAY"), Export, Ignored, "mount ro; unmount", "",
+			`its label is not "PKGSNEAK"`},
+		{"a foreign stick with a journal", empty("ext4", "HOLIDAY"), Export, Ignored,
+			"mount ro,noload; unmount", "", "left alone"},
+		{"a foreign stick on a client", empty("vfat", "HOLIDAY"), Import, Ignored,
+			"mount ro; unmount", "", "left alone"},
+		{"a labelled stick on a client", empty("vfat", "PKGSNEAK"), Import, Ignored,
+			"mount ro; unmount; hook", "nothing was exported to it yet", ""},
 		{"adopted by its label", empty("vfat", "PKGSNEAK"), Export, Done,
-			"mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook", `drive "PKGSNEAK" (sda1): exported 4 files as "bighost"; it can be pulled now`, "export to drive"},
-		{"adopted, with a journal", empty("ext4", "PKGSNEAK"), Export, Done, "mount ro,noload; unmount; mount rw; unmount; hook", "exported 4 files", ""},
-		{"nothing new to export", onHost("vfat"), Export, Unchanged, "mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook",
+			"mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook",
+			`drive "PKGSNEAK" (sda1): exported 4 files as "bighost"; it can be pulled now`,
+			"export to drive"},
+		{"adopted, with a journal", empty("ext4", "PKGSNEAK"), Export, Done,
+			"mount ro,noload; unmount; mount rw; unmount; hook", "exported 4 files", ""},
+		{"nothing new to export", onHost("vfat"), Export, Unchanged,
+			"mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook",
 			`drive "DATA" (sda1): nothing has changed since the last export as "bighost"; it can be pulled now`, ""},
-		{"fsck mends", changed(func(s *stick) { s.programs["fsck.vfat"] = 1 }, onHost("vfat")), Export, Unchanged,
-			"mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook", "pulled now", "fsck.vfat mended /dev/sda1: said by fsck.vfat"},
-		{"no fsck", changed(func(s *stick) { s.programs = nil }, onHost("vfat")), Export, Unchanged, "mount ro; unmount; mount rw; unmount; hook", "pulled now",
+		{"fsck mends", changed(func(s *stick) { s.programs["fsck.vfat"] = 1 }, onHost("vfat")),
+			Export, Unchanged,
+			"mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook", "pulled now",
+			"fsck.vfat mended /dev/sda1: said by fsck.vfat"},
+		{"no fsck", changed(func(s *stick) { s.programs = nil }, onHost("vfat")), Export, Unchanged,
+			"mount ro; unmount; mount rw; unmount; hook", "pulled now",
 			"fsck.vfat is not installed"},
-		{"import", onClient("vfat"), Import, Done, "mount ro; unmount; hook", `imported 4 files of "bighost"; it can be pulled now`, "import from drive"},
-		{"import with a journal", onClient("ext4"), Import, Done, "mount ro,noload; unmount; mount ro; unmount; hook", `imported 4 files of "bighost"`, ""},
-		{"import says what is next", onClient("vfat"), Import, Done, "mount ro; unmount; hook", "next: emerge ", ""},
-		{"both", onHost("vfat"), Both, Unchanged, "mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; mount ro; unmount; hook", "nothing has changed", ""},
-		{"both, with nothing to export", onClient("vfat"), Both, Done, "mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; mount ro; unmount; hook", "imported 4 files", ""},
-		{"mounted by another program", changed(borrowed(false), onHost("vfat")), Export, Unchanged, "hook", "it is still mounted on", ""},
-		{"mounted read-only by another program, import", changed(borrowed(true), onClient("vfat")), Import, Done, "hook", "imported 4 files", ""},
+		{"import", onClient("vfat"), Import, Done, "mount ro; unmount; hook",
+			`imported 4 files of "bighost"; it can be pulled now`, "import from drive"},
+		{"import with a journal", onClient("ext4"), Import, Done,
+			"mount ro,noload; unmount; mount ro; unmount; hook",
+			`imported 4 files of "bighost"`, ""},
+		{"import says what is next", onClient("vfat"), Import, Done, "mount ro; unmount; hook",
+			"next: emerge ", ""},
+		{"both", onHost("vfat"), Both, Unchanged,
+			"mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; mount ro; unmount; hook",
+			"nothing has changed", ""},
+		{"both, with nothing to export", onClient("vfat"), Both, Done,
+			"mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; mount ro; unmount; hook",
+			"imported 4 files", ""},
+		{"mounted by another program", changed(borrowed(false), onHost("vfat")), Export, Unchanged,
+			"hook", "it is still mounted on", ""},
+		{"mounted read-only by another program, import", changed(borrowed(true), onClient("vfat")),
+			Import, Done, "hook", "imported 4 files", ""},
 		{"somebody mounts it at the same moment", changed(func(s *stick) {
 			m := mounted
 			m.Point = s.dir
@@ -207,11 +240,18 @@ func TestRun(t *testing.T) {
 			m := mounted
 			m.Point, m.Root = "/mnt", "/sub"
 			s.others = append(s.others, m)
-		}, onClient("vfat")), Import, Done, "mount ro; unmount; hook", "it is still in use: do not pull it yet", ""},
-		{"busy for a moment", changed(func(s *stick) { s.busy = 3 }, onClient("vfat")), Import, Done, "mount ro; unmount; hook", "pulled now", ""},
-		{"busy for long", changed(func(s *stick) { s.busy = 1000 }, onClient("vfat")), Import, Done, "mount ro; detach; hook", "", ""},
-		{"plugged in while the machine starts", changed(func(s *stick) { s.booting = 5 }, onClient("vfat")), Import, Done, "mount ro; unmount; hook", "pulled now", "waiting for the machine"},
-		{"a hook that fails", changed(func(s *stick) { s.programs["hook"] = 7 }, onClient("vfat")), Import, Done, "mount ro; unmount; hook", "imported", "PKGSNEAK_ON_DONE: it ended with 7"},
+		}, onClient("vfat")), Import, Done, "mount ro; unmount; hook",
+			"it is still in use: do not pull it yet", ""},
+		{"busy for a moment", changed(func(s *stick) { s.busy = 3 }, onClient("vfat")), Import,
+			Done, "mount ro; unmount; hook", "pulled now", ""},
+		{"busy for long", changed(func(s *stick) { s.busy = 1000 }, onClient("vfat")), Import, Done,
+			"mount ro; detach; hook", "", ""},
+		{"plugged in while the machine starts", changed(func(s *stick) { s.booting = 5 },
+			onClient("vfat")), Import, Done, "mount ro; unmount; hook", "pulled now",
+			"waiting for the machine"},
+		{"a hook that fails", changed(func(s *stick) { s.programs["hook"] = 7 }, onClient("vfat")),
+			Import, Done, "mount ro; unmount; hook", "imported",
+			"PKGSNEAK_ON_DONE: it ended with 7"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -231,7 +271,8 @@ func TestRun(t *testing.T) {
 			if got := s.history(); got != tt.actions {
 				t.Errorf("did %q, want %q", got, tt.actions)
 			}
-			if !strings.Contains(j.told(), tt.says) || tt.says == "" && j.told() != "" && !strings.Contains(tt.actions, "hook") {
+			if !strings.Contains(j.told(), tt.says) || tt.says == "" && j.told() != "" &&
+				!strings.Contains(tt.actions, "hook") {
 				t.Errorf("told the users %q, want %q", j.told(), tt.says)
 			}
 			if !strings.Contains(j.text(), tt.logs) {
@@ -256,7 +297,8 @@ func TestRunHookGetsResult(t *testing.T) {
 	if err := json.Unmarshal(s.stdin, &got); err != nil {
 		t.Fatalf("%v: %q", err, s.stdin)
 	}
-	if got.Outcome != Done || got.Host != "bighost" || got.Device.Path != "/dev/sda1" || got.FS != (volume.Superblock{Type: volume.VFAT, Label: "PKGSNEAK"}) || !got.SafeToPull ||
+	if got.Outcome != Done || got.Host != "bighost" || got.Device.Path != "/dev/sda1" ||
+		got.FS != (volume.Superblock{Type: volume.VFAT, Label: "PKGSNEAK"}) || !got.SafeToPull ||
 		got.Message != r.Message || len(got.Export.Copied) != 4 || got.Role != Export {
 		t.Errorf("got %+v", got)
 	}
@@ -269,7 +311,8 @@ func TestRunIsRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newMachine(t, "client")
-	if _, err := Run(t.Context(), c, optionsOf(t, s, Import, &journal{})); !errors.Is(err, manifest.ErrUntrusted) {
+	if _, err := Run(t.Context(), c, optionsOf(t, s, Import, &journal{})); !errors.Is(err,
+		manifest.ErrUntrusted) {
 		t.Fatalf("import from an unknown key: %v", err)
 	}
 	for _, tt := range []struct {
@@ -286,7 +329,8 @@ func TestRunIsRemembered(t *testing.T) {
 			t.Fatalf("no run is remembered on %s", tt.m.Hostname)
 		}
 		run := runs[len(runs)-1]
-		if run.By != "auto" || run.Verb != tt.verb || run.Drive != `"PKGSNEAK" (sda1)` || run.Files != tt.files || !strings.Contains(run.Result, tt.result) {
+		if run.By != "auto" || run.Verb != tt.verb || run.Drive != `"PKGSNEAK" (sda1)` ||
+			run.Files != tt.files || !strings.Contains(run.Result, tt.result) {
 			t.Errorf("remembered %+v, want %+v", run, tt)
 		}
 	}
@@ -327,7 +371,8 @@ func TestRunFails(t *testing.T) {
 		actions string
 		want    string
 	}{
-		{"write-protected", func(s *stick) { s.protected = true }, Export, "mount ro; unmount; fsck.vfat -a /dev/sda1; hook", "write-protect switch"},
+		{"write-protected", func(s *stick) { s.protected = true }, Export,
+			"mount ro; unmount; fsck.vfat -a /dev/sda1; hook", "write-protect switch"},
 		{"mounted read-only by another program", func(s *stick) {
 			s.others = []watch.Mount{{Device: "8:1", Root: "/", Point: s.dir, ReadOnly: true}}
 		}, Export, "hook", "mounted read-only"},
@@ -357,7 +402,8 @@ func TestRunFails(t *testing.T) {
 // blocked is an operation that lasts until its ctx ends.
 func blocked(begun chan<- struct{}) *operations {
 	return &operations{
-		export: func(ctx context.Context, _ machine.Machine, _ exporter.ExportOptions, _ progress.Watcher) (*exporter.ExportReport, error) {
+		export: func(ctx context.Context, _ machine.Machine, _ exporter.ExportOptions,
+			_ progress.Watcher) (*exporter.ExportReport, error) {
 			begun <- struct{}{}
 			<-ctx.Done()
 			return nil, errors.New("write: input/output error") // as the kernel says it
@@ -417,7 +463,8 @@ func TestRunDeviceIsNotThere(t *testing.T) {
 	}
 }
 
-// A second event for the same plug ends at once; a second drive waits for its turn, and gets it; one that is pulled while it waits gives up.
+// A second event for the same plug ends at once; a second drive waits for its turn, and gets it;
+// one that is pulled while it waits gives up.
 func TestRunsOnOneMachine(t *testing.T) {
 	first, h := carried(t, "vfat")
 	runDir := filepath.Join(t.TempDir(), "run")
@@ -451,7 +498,8 @@ func TestRunsOnOneMachine(t *testing.T) {
 	pulled.pull()
 	pulled.gone = false // found, and gone at the first look
 	po.System.Present = func(Device) bool { return false }
-	if r, err := Run(t.Context(), h, po); err == nil || r.Outcome != Pulled || pulled.history() != "" {
+	if r, err := Run(t.Context(), h, po); err == nil || r.Outcome != Pulled ||
+		pulled.history() != "" {
 		t.Errorf("pulled while it waits: %v, %q, did %q", err, r.Outcome, pulled.history())
 	}
 
@@ -480,7 +528,8 @@ func TestRunsOnOneMachine(t *testing.T) {
 	}
 }
 
-// The next drive in the same socket is another one; the same drive, no drive, and one that was never there are none.
+// The next drive in the same socket is another one; the same drive, no drive, and one that was
+// never there are none.
 func TestAnother(t *testing.T) {
 	t.Parallel()
 	first := Device{Name: "sda1", Plug: "host0 7"}
@@ -507,7 +556,8 @@ func TestAnother(t *testing.T) {
 func TestRunSweeps(t *testing.T) {
 	s, h := carried(t, "vfat")
 	o := optionsOf(t, s, Export, &journal{})
-	s.others = []watch.Mount{{Device: "8:49", Root: "/", Point: filepath.Join(o.RunDir, "sdd1")}, {Device: "8:50", Root: "/", Point: "/mnt/other"}}
+	s.others = []watch.Mount{{Device: "8:49", Root: "/", Point: filepath.Join(o.RunDir, "sdd1")},
+		{Device: "8:50", Root: "/", Point: "/mnt/other"}}
 	if _, err := Run(t.Context(), h, o); err != nil {
 		t.Fatal(err)
 	}
@@ -532,18 +582,22 @@ func TestRunLeavesText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"pkgsneak on client, 2026-03-01 12:00:00 UTC\n", `imported 4 files of "bighost"`, "next: emerge "} {
+	for _, want := range []string{"pkgsneak on client, 2026-03-01 12:00:00 UTC\n",
+		`imported 4 files of "bighost"`, "next: emerge "} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the text has no %q: %q", want, text)
 		}
 	}
-	if r, err := inspect.Verify(t.Context(), c, inspect.VerifyOptions{Drive: s.dir}, nil); err != nil || len(r.Origins) != 1 || len(r.Origins[0].Undeclared) > 0 || r.Origins[0].Err != nil {
+	if r, err := inspect.Verify(t.Context(), c, inspect.VerifyOptions{Drive: s.dir},
+		nil); err != nil || len(r.Origins) != 1 || len(r.Origins[0].Undeclared) > 0 ||
+		r.Origins[0].Err != nil {
 		t.Errorf("verify: %+v, %v", r, err)
 	}
 }
 
 func TestParseRole(t *testing.T) {
-	for text, want := range map[string]Role{"": None, "export": Export, " Import\n": Import, "BOTH": Both} {
+	for text, want := range map[string]Role{"": None, "export": Export, " Import\n": Import,
+		"BOTH": Both} {
 		if got, err := ParseRole(text); err != nil || got != want {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
@@ -561,14 +615,18 @@ func TestOnlyWhatIsHeldIsChecked(t *testing.T) {
 		prepare func(*stick)
 		want    string
 	}{
-		"held":         {func(*stick) {}, "fsck.vfat -a /dev/sda1"},
-		"detached":     {func(s *stick) { s.detached = true }, ""},
-		"faster":       {func(s *stick) { s.others = []watch.Mount{{Point: "/media/x", Device: "99:99"}} }, ""},
-		"alone itself": {func(s *stick) { s.selfish = true }, "fsck.vfat in vain; fsck.vfat -a /dev/sda1"},
+		"held":     {func(*stick) {}, "fsck.vfat -a /dev/sda1"},
+		"detached": {func(s *stick) { s.detached = true }, ""},
+		"faster": {func(s *stick) {
+			s.others = []watch.Mount{{Point: "/media/x", Device: "99:99"}}
+		}, ""},
+		"alone itself": {func(s *stick) { s.selfish = true },
+			"fsck.vfat in vain; fsck.vfat -a /dev/sda1"},
 	} {
 		s, _ := carried(t, "vfat")
 		row.prepare(s)
-		at := &station{sys: s.system(), dev: s.dev, fstype: volume.VFAT, dir: t.TempDir(), note: func(Level, string, ...any) {}}
+		at := &station{sys: s.system(), dev: s.dev, fstype: volume.VFAT, dir: t.TempDir(),
+			note: func(Level, string, ...any) {}}
 		if err := at.check(t.Context()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -581,7 +639,8 @@ func TestOnlyWhatIsHeldIsChecked(t *testing.T) {
 	}
 }
 
-// After an import the client asks, with a mount of its own for writing; without one the import stays done.
+// After an import the client asks, with a mount of its own for writing; without one the import
+// stays done.
 func TestRunRequests(t *testing.T) {
 	s, h := carried(t, "vfat")
 	c := newMachine(t, "client")
@@ -589,13 +648,15 @@ func TestRunRequests(t *testing.T) {
 	o := optionsOf(t, s, Import, &journal{})
 	o.Request = true
 	r, err := Run(t.Context(), c, o)
-	if err != nil || r.Outcome != Done || r.Request == nil || !r.Request.NewKey || len(r.Request.Record.Receipts) != 1 {
+	if err != nil || r.Outcome != Done || r.Request == nil || !r.Request.NewKey ||
+		len(r.Request.Record.Receipts) != 1 {
 		t.Fatalf("got %v, %+v", err, r)
 	}
 	if got := s.history(); got != "mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook" {
 		t.Errorf("did %q", got)
 	}
-	if _, err := os.Stat(filepath.Join(s.dir, "pkgsneak", "clients", "client", "Manifest")); err != nil {
+	if _, err := os.Stat(filepath.Join(s.dir, "pkgsneak", "clients", "client",
+		"Manifest")); err != nil {
 		t.Error(err)
 	}
 	nothingLeft(t, s, o.RunDir)

@@ -1,4 +1,5 @@
-// Package auto is what happens when a drive is plugged in: look at it, do what this machine is for, make it safe to pull, and tell.
+// Package auto is what happens when a drive is plugged in: look at it, do what this machine is for,
+// make it safe to pull, and tell.
 //
 // # A run
 //
@@ -16,14 +17,17 @@
 // If a machine has both roles, it exports first: a file that was deleted here leaves the drive,
 // instead of coming back from it. The import then brings what others exported.
 //
-// Nothing here makes a key trusted: an import from an unknown key is refused, and says how to trust it.
+// Nothing here makes a key trusted: an import from an unknown key is refused, and says how to trust
+// it.
 //
 // # The worker
 //
-// A run has to mount, to start fsck and to start the hook, so it cannot confine itself. The part that reads the drive can: export and import are made by a process of their own, which
-// is this program again, with the settings that this one was started with. It takes everything from itself that the operation does not need (importer.Confine,
-// ConfineExport), makes it, and ends. On its standard input it gets one line, and then nothing; the end of its input, which is also that of a run that was killed, tells it to
-// stop, as a signal does.
+// A run has to mount, to start fsck and to start the hook, so it cannot confine itself. The part
+// that reads the drive can: export and import are made by a process of their own, which is this
+// program again, with the settings that this one was started with. It takes everything from itself
+// that the operation does not need (importer.Confine, ConfineExport), makes it, and ends. On its
+// standard input it gets one line, and then nothing; the end of its input, which is also that of a
+// run that was killed, tells it to stop, as a signal does.
 //
 //	{"operation":"import","drive":"/run/pkgsneak/sda1"}
 //
@@ -34,22 +38,26 @@
 //	{"import":{"origins":[...],...}}
 //	{"error":{"text":"origin \"bighost\": ...","code":12,"hints":["..."]}}
 //
-// A worker that was taken over by the contents of a drive can write anything there, and no more: its words are capped, and shown.
+// A worker that was taken over by the contents of a drive can write anything there, and no more:
+// its words are capped, and shown.
 //
 // # The drive is pulled
 //
-// While a run lasts somebody asks twice a second whether the device is still that plug (sysfs, and the kernel's count of media). If not, the run's ctx ends with a
-// *drive.GoneError, running programs are killed, and the stale mount is taken out of sight. A run that was killed itself leaves its mount to the next one, which sweeps
-// the directory before it begins.
+// While a run lasts somebody asks twice a second whether the device is still that plug (sysfs, and
+// the kernel's count of media). If not, the run's ctx ends with a *drive.GoneError, running
+// programs are killed, and the stale mount is taken out of sight. A run that was killed itself
+// leaves its mount to the next one, which sweeps the directory before it begins.
 //
 // # What a hook gets
 //
-// PKGSNEAK_ON_DONE is a line for /bin/sh. It runs after the unmount, for at most half a minute, with the Result as one JSON object on its standard input:
+// PKGSNEAK_ON_DONE is a line for /bin/sh. It runs after the unmount, for at most half a minute,
+// with the Result as one JSON object on its standard input:
 //
 //	{"host":"bighost","device":{"name":"sda1","path":"/dev/sda1","number":"8:1"},"fs":{"type":"vfat","label":"PKGSNEAK"},"role":"export",
 //	 "outcome":"done","safe_to_pull":true,"message":"drive \"PKGSNEAK\" (sda1): exported 3 files as bighost; it can be pulled now","export":{...}}
 //
 // # Watching
 //
-// Watch is the other half: a drive that stays plugged in (or comes and goes) while packages are built; each time the directories have settled, it exports.
+// Watch is the other half: a drive that stays plugged in (or comes and goes) while packages are
+// built; each time the directories have settled, it exports.
 package auto

@@ -20,7 +20,8 @@ import (
 	"pkgsneak/sync/watch"
 )
 
-// stick is a drive, and the machine it is plugged into. Mounting makes the mount point a link to a directory, so that no root is needed.
+// stick is a drive, and the machine it is plugged into. Mounting makes the mount point a link to a
+// directory, so that no root is needed.
 type stick struct {
 	dev   Device
 	first []byte // sectors
@@ -45,8 +46,10 @@ type stick struct {
 
 func newStick(t *testing.T, fstype, label string) *stick {
 	t.Helper()
-	return &stick{dev: Device{Name: "sda1", Path: "/dev/sda1", Number: "8:1", Plug: "host0 7"}, first: sectors(fstype, label), dir: t.TempDir(),
-		programs: map[string]int{"fsck.vfat": 0, "fsck.exfat": 0}, mounted: map[string]bool{}, tick: make(chan time.Time)}
+	return &stick{dev: Device{Name: "sda1", Path: "/dev/sda1", Number: "8:1", Plug: "host0 7"},
+		first: sectors(fstype, label), dir: t.TempDir(),
+		programs: map[string]int{"fsck.vfat": 0,
+			"fsck.exfat": 0}, mounted: map[string]bool{}, tick: make(chan time.Time)}
 }
 
 // sectors are the first ones of a file system, as far as Identify looks.
@@ -95,7 +98,9 @@ func (s *stick) system() System {
 			return Device{}, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 		},
 		Present: func(d Device) bool { return s.present() && d == s.dev },
-		Open:    func(Device) (Reader, error) { return sectorReader{bytes.NewReader(s.first)}, nil },
+		Open: func(Device) (Reader, error) {
+			return sectorReader{bytes.NewReader(s.first)}, nil
+		},
 		Free: func(Device) (bool, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -19,7 +19,8 @@ func tool(t *testing.T, name string) string {
 	return ""
 }
 
-// image makes a file of the size with a file system by the command, whose last argument is the file.
+// image makes a file of the size with a file system by the command, whose last argument is the
+// file.
 func image(t *testing.T, megabytes int64, command ...string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "image")

@@ -20,11 +20,13 @@ import (
 	"pkgsneak/sync/durable"
 )
 
-// The files that make a system start pkgsneak by itself carry a last line with the digest of the lines above it:
+// The files that make a system start pkgsneak by itself carry a last line with the digest of the
+// lines above it:
 //
 //	# pkgsneak-sum: 5f70bf18a0860070...
 //
-// A file whose line is right is as some pkgsneak wrote it, and may be renewed or removed; every other one is the user's.
+// A file whose line is right is as some pkgsneak wrote it, and may be renewed or removed; every
+// other one is the user's.
 const sumLine = "# pkgsneak-sum: "
 
 // defaultProgram is the program's path in the files of package scripts.
@@ -32,16 +34,18 @@ const defaultProgram = "/usr/bin/pkgsneak"
 
 // Piece is a file of the system.
 type Piece struct {
-	Path     string // below the root, with slashes
-	Mode     fs.FileMode
-	Text     string
-	Settings bool // it is there to be edited: what the user made of it stays, and a new version goes beside it
+	Path string // below the root, with slashes
+	Mode fs.FileMode
+	Text string
+	// it is there to be edited: what the user made of it stays, and a new version goes beside it
+	Settings bool
 }
 
 // exampleExt is the end of the name of a settings file that lies beside the user's.
 const exampleExt = ".example"
 
-// Pieces are the files of auto and watch for a program that lies at the path; "" is /usr/bin/pkgsneak.
+// Pieces are the files of auto and watch for a program that lies at the path; "" is
+// /usr/bin/pkgsneak.
 func Pieces(program string) ([]Piece, error) {
 	return signed(program, []Piece{
 		{Path: "etc/udev/rules.d/90-pkgsneak.rules", Mode: 0o644, Text: scripts.UdevRules},
@@ -79,7 +83,8 @@ func signed(program string, pieces []Piece) ([]Piece, error) {
 
 // oddInPath are characters that mean something to udev, systemd or a shell.
 func oddInPath(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+", r))
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+		strings.ContainsRune("/._-+", r))
 }
 
 func sumOf(text string) string {
@@ -100,9 +105,9 @@ func isOurs(data []byte) bool {
 // maxPiece is far more than any of the files has.
 const maxPiece = 1 << 20
 
-// packagedDirs are the places of a package's files for those of an administrator. A file of the same
-// name in /etc takes the place of the package's, for udev and for systemd: nothing runs twice where a
-// machine has both. Scripts of OpenRC and settings have one place only.
+// packagedDirs are the places of a package's files for those of an administrator. A file of the
+// same name in /etc takes the place of the package's, for udev and for systemd: nothing runs twice
+// where a machine has both. Scripts of OpenRC and settings have one place only.
 var packagedDirs = map[string]string{
 	"etc/udev/rules.d":   "usr/lib/udev/rules.d",
 	"etc/systemd/system": "usr/lib/systemd/system",
@@ -119,18 +124,22 @@ func packaged(pieces []Piece) {
 
 // InstallOptions says where to.
 type InstallOptions struct {
-	Root    string // absolute, in front of all paths; "" or "/" is the running system, which is reloaded
+	// absolute, in front of all paths; "" or "/" is the running system, which is reloaded
+	Root    string
 	Program string // path of pkgsneak; "" is /usr/bin/pkgsneak
 	Serve   bool   // the files of serve, not those of auto and watch
 	// Packaged takes a package's places (/usr/lib/udev, /usr/lib/systemd), not the administrator's.
 	Packaged bool
 	Force    bool // replace or remove also what the user has changed
-	// Confirm asks whether a file that the user has changed may be replaced or removed. nil: it may not.
+	// Confirm asks whether a file that the user has changed may be replaced or removed. nil: it may
+	// not.
 	Confirm func(path string) (bool, error)
-	Run     func(ctx context.Context, c Command) (output []byte, code int, err error) // as of System
+	// as of System
+	Run func(ctx context.Context, c Command) (output []byte, code int, err error)
 }
 
-// Changes is what an installation did. Each file is in exactly one list; paths are absolute, with the root.
+// Changes is what an installation did. Each file is in exactly one list; paths are absolute, with
+// the root.
 type Changes struct {
 	Written []string `json:"written"`
 	Same    []string `json:"same"`    // was there already
@@ -141,13 +150,15 @@ type Changes struct {
 }
 
 func newChanges() *Changes {
-	return &Changes{Written: []string{}, Same: []string{}, Removed: []string{}, Kept: []string{}, Edited: []string{}, Notices: []string{}}
+	return &Changes{Written: []string{}, Same: []string{}, Removed: []string{}, Kept: []string{},
+		Edited: []string{}, Notices: []string{}}
 }
 
 // system says whether the running system is meant.
 func (o InstallOptions) system() bool { return o.Root == "" || filepath.Clean(o.Root) == "/" }
 
-// Install puts the files in place, and has them read. They are checked by udevadm and systemd-analyze first, where those can.
+// Install puts the files in place, and has them read. They are checked by udevadm and
+// systemd-analyze first, where those can.
 func Install(ctx context.Context, o InstallOptions) (*Changes, error) {
 	pieces, err := o.pieces()
 	if err != nil {
@@ -234,10 +245,11 @@ func (o InstallOptions) put(root *os.Root, p Piece, c *Changes) error {
 	if err := root.MkdirAll(path.Dir(p.Path), 0o755); err != nil {
 		return err
 	}
-	err = durable.Wrap(root, nil).WriteFile(p.Path, durable.Attr{Mode: p.Mode, UID: -1, GID: -1}, func(w io.Writer) error {
-		_, err := io.WriteString(w, p.Text)
-		return err
-	})
+	err = durable.Wrap(root, nil).WriteFile(p.Path, durable.Attr{Mode: p.Mode, UID: -1, GID: -1},
+		func(w io.Writer) error {
+			_, err := io.WriteString(w, p.Text)
+			return err
+		})
 	if err != nil {
 		return err
 	}
@@ -296,7 +308,8 @@ func readPiece(root *os.Root, name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxPiece))
 }
 
-// udevVerify is the first version of systemd's udevadm that can verify; eudev's says 251 and cannot.
+// udevVerify is the first version of systemd's udevadm that can verify; eudev's says 251 and
+// cannot.
 const udevVerify = 254
 
 // validate lets the programs that will read the files check them, in a directory of their own. A
@@ -318,11 +331,13 @@ func (o InstallOptions) validate(ctx context.Context, pieces []Piece, c *Changes
 		}
 	}
 	if !o.Serve {
-		if err := o.validateRules(ctx, filepath.Join(dir, path.Base(pieces[0].Path)), c); err != nil {
+		if err := o.validateRules(ctx, filepath.Join(dir, path.Base(pieces[0].Path)),
+			c); err != nil {
 			return err
 		}
 	}
-	out, code, err := o.Run(ctx, Command{Name: "systemd-analyze", Args: append([]string{"verify"}, units...)})
+	out, code, err := o.Run(ctx, Command{Name: "systemd-analyze",
+		Args: append([]string{"verify"}, units...)})
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -340,15 +355,18 @@ func (o InstallOptions) validateRules(ctx context.Context, rules string, c *Chan
 	}
 	version, odd := strconv.Atoi(strings.TrimSpace(string(out)))
 	if err != nil || code != 0 || odd != nil || version < udevVerify {
-		c.Notices = append(c.Notices, fmt.Sprintf("the rule was not checked: there is no udevadm that can verify (systemd %d or later)", udevVerify))
+		c.Notices = append(c.Notices,
+			fmt.Sprintf("the rule was not checked: there is no udevadm that can verify (systemd %d or later)", udevVerify))
 		return nil
 	}
-	out, code, err = o.Run(ctx, Command{Name: "udevadm", Args: []string{"verify", "--resolve-names=never", rules}})
+	out, code, err = o.Run(ctx, Command{Name: "udevadm",
+		Args: []string{"verify", "--resolve-names=never", rules}})
 	if err != nil {
 		return fmt.Errorf("check the rule: %w", err)
 	}
 	if code != 0 {
-		return fmt.Errorf("udevadm verify does not take the rule, so nothing was installed: %s", lastLine(out))
+		return fmt.Errorf("udevadm verify does not take the rule, so nothing was installed: %s",
+			lastLine(out))
 	}
 	return nil
 }
@@ -371,7 +389,8 @@ func (o InstallOptions) reload(ctx context.Context, c *Changes) {
 			err = fmt.Errorf("it ended with %d: %s", code, lastLine(out))
 		}
 		if err != nil {
-			c.Notices = append(c.Notices, fmt.Sprintf("%s %s: %v", command.Name, strings.Join(command.Args, " "), err))
+			c.Notices = append(c.Notices, fmt.Sprintf("%s %s: %v", command.Name,
+				strings.Join(command.Args, " "), err))
 		}
 	}
 }

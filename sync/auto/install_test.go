@@ -29,7 +29,8 @@ func install(t *testing.T, o InstallOptions) *Changes {
 	return c
 }
 
-var installed = []string{"/etc/udev/rules.d/90-pkgsneak.rules", "/etc/systemd/system/pkgsneak@.service", "/etc/systemd/system/pkgsneak-watch.service",
+var installed = []string{"/etc/udev/rules.d/90-pkgsneak.rules",
+	"/etc/systemd/system/pkgsneak@.service", "/etc/systemd/system/pkgsneak-watch.service",
 	"/etc/init.d/pkgsneak-watch", "/etc/conf.d/pkgsneak"}
 
 func under(root string, paths []string) []string {
@@ -76,11 +77,13 @@ func TestInstallProgram(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(data), "/usr/local/bin/pkgsneak") || strings.Contains(string(data), "/usr/bin/pkgsneak") {
+		if !strings.Contains(string(data), "/usr/local/bin/pkgsneak") ||
+			strings.Contains(string(data), "/usr/bin/pkgsneak") {
 			t.Errorf("%s: %s", name, data)
 		}
 	}
-	for _, program := range []string{"pkgsneak", "/mnt/my stick/pkgsneak", `/a"b`, "/a%kb", "/a$b"} {
+	for _, program := range []string{"pkgsneak", "/mnt/my stick/pkgsneak", `/a"b`,
+		"/a%kb", "/a$b"} {
 		if _, err := Pieces(program); err == nil {
 			t.Errorf("%q is taken", program)
 		}
@@ -143,12 +146,14 @@ func TestInstallKeepsChanges(t *testing.T) {
 	}
 }
 
-// Settings are the user's, whoever answers what: they stay, and what is new lies beside them until it is removed.
+// Settings are the user's, whoever answers what: they stay, and what is new lies beside them until
+// it is removed.
 func TestInstallKeepsSettings(t *testing.T) {
 	const mine = "PKGSNEAK_AUTO=import\n"
 	yes := func(string) (bool, error) { return true, nil }
 	root := t.TempDir()
-	for name, o := range map[string]InstallOptions{"without asking": {}, "confirmed": {Confirm: yes}, "serve": {Serve: true}} {
+	for name, o := range map[string]InstallOptions{"without asking": {}, "confirmed": {
+		Confirm: yes}, "serve": {Serve: true}} {
 		o.Root, o.Run = root, absent
 		install(t, o)
 		conf := root + "/etc/conf.d/pkgsneak"
@@ -165,10 +170,12 @@ func TestInstallKeepsSettings(t *testing.T) {
 		if c := install(t, o); len(c.Kept) != 0 || !slices.Equal(c.Edited, []string{conf}) {
 			t.Errorf("%s: %+v", name, c)
 		}
-		if beside, err := os.ReadFile(conf + ".example"); err != nil || string(beside) != string(fresh) {
+		if beside, err := os.ReadFile(conf + ".example"); err != nil ||
+			string(beside) != string(fresh) {
 			t.Errorf("%s: beside the settings lies %q: %v", name, beside, err)
 		}
-		if c, err := Uninstall(t.Context(), o); err != nil || len(c.Kept) != 0 || !slices.Equal(c.Edited, []string{conf}) {
+		if c, err := Uninstall(t.Context(), o); err != nil || len(c.Kept) != 0 ||
+			!slices.Equal(c.Edited, []string{conf}) {
 			t.Errorf("%s: uninstall: %v, %+v", name, err, c)
 		}
 		if got, err := os.ReadFile(conf); err != nil || string(got) != mine {
@@ -204,22 +211,24 @@ func TestInstallValidates(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
-			c, err := Install(t.Context(), InstallOptions{Root: root, Run: func(_ context.Context, c Command) ([]byte, int, error) {
-				switch {
-				case c.Name != "udevadm":
-					return nil, 0, exec.ErrNotFound
-				case c.Args[0] == "--version":
-					return []byte(tt.version), 0, nil
-				case c.Args[0] == "verify":
-					return []byte("line 3: odd\n"), tt.verify, nil
-				}
-				t.Errorf("%+v: a system below --root was reloaded", c)
-				return nil, 0, nil
-			}})
+			c, err := Install(t.Context(), InstallOptions{Root: root,
+				Run: func(_ context.Context, c Command) ([]byte, int, error) {
+					switch {
+					case c.Name != "udevadm":
+						return nil, 0, exec.ErrNotFound
+					case c.Args[0] == "--version":
+						return []byte(tt.version), 0, nil
+					case c.Args[0] == "verify":
+						return []byte("line 3: odd\n"), tt.verify, nil
+					}
+					t.Errorf("%+v: a system below --root was reloaded", c)
+					return nil, 0, nil
+				}})
 			if (err != nil) != tt.fails {
 				t.Fatal(err)
 			}
-			if got := strings.Join(c.Notices, "\n"); !strings.Contains(got, tt.notice) || tt.notice == "" && got != "" {
+			if got := strings.Join(c.Notices, "\n"); !strings.Contains(got, tt.notice) ||
+				tt.notice == "" && got != "" {
 				t.Errorf("notices %q", got)
 			}
 			if _, err := os.Stat(root + installed[0]); errors.Is(err, os.ErrNotExist) != tt.fails {
@@ -237,12 +246,14 @@ func TestPiecesAreValid(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for _, p := range pieces {
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(p.Path)), []byte(p.Text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(p.Path)), []byte(p.Text),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Run("systemd", func(t *testing.T) {
-		out, err := exec.Command(tool(t, "systemd-analyze"), "verify", dir+"/pkgsneak@sda1.service", dir+"/pkgsneak-watch.service").CombinedOutput()
+		out, err := exec.Command(tool(t, "systemd-analyze"), "verify", dir+"/pkgsneak@sda1.service",
+			dir+"/pkgsneak-watch.service").CombinedOutput()
 		if err != nil || len(out) > 0 {
 			t.Errorf("%v: %s", err, out)
 		}
@@ -252,13 +263,15 @@ func TestPiecesAreValid(t *testing.T) {
 		if out, err := exec.Command(udevadm, "verify", "--help").CombinedOutput(); err != nil {
 			t.Skipf("SKIPPED: this udevadm cannot verify: %s", out)
 		}
-		if out, err := exec.Command(udevadm, "verify", "--resolve-names=never", dir+"/90-pkgsneak.rules").CombinedOutput(); err != nil {
+		if out, err := exec.Command(udevadm, "verify", "--resolve-names=never",
+			dir+"/90-pkgsneak.rules").CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
 	t.Run("sh", func(t *testing.T) {
 		for _, name := range []string{"pkgsneak-watch", "pkgsneak"} {
-			if out, err := exec.Command("sh", "-n", filepath.Join(dir, name)).CombinedOutput(); err != nil {
+			if out, err := exec.Command("sh", "-n",
+				filepath.Join(dir, name)).CombinedOutput(); err != nil {
 				t.Errorf("%s: %v: %s", name, err, out)
 			}
 		}
@@ -266,23 +279,29 @@ func TestPiecesAreValid(t *testing.T) {
 	// Each example in conf.d, taken out of its comment, is an assignment.
 	conf := strings.ReplaceAll(pieces[4].Text, "\n#PKGSNEAK", "\nPKGSNEAK")
 	values, problems, err := portage.ParseAssignments(strings.NewReader(conf), "pkgsneak")
-	if err != nil || len(problems) > 0 || values["PKGSNEAK_AUTO"] != "export" || values["PKGSNEAK_LABEL"] != DefaultLabel || len(values) < 7 {
+	if err != nil || len(problems) > 0 || values["PKGSNEAK_AUTO"] != "export" ||
+		values["PKGSNEAK_LABEL"] != DefaultLabel || len(values) < 7 {
 		t.Errorf("%q, %v, %v", values, problems, err)
 	}
 }
 
-// The files of serve are a set of their own, which udev has nothing to do with. systemd takes them, where it is there to ask.
+// The files of serve are a set of their own, which udev has nothing to do with. systemd takes them,
+// where it is there to ask.
 func TestInstallServe(t *testing.T) {
-	files := []string{"/etc/systemd/system/pkgsneak-serve.service", "/etc/systemd/system/pkgsneak-serve.socket", "/etc/init.d/pkgsneak-serve", "/etc/conf.d/pkgsneak-serve"}
+	files := []string{"/etc/systemd/system/pkgsneak-serve.service",
+		"/etc/systemd/system/pkgsneak-serve.socket", "/etc/init.d/pkgsneak-serve",
+		"/etc/conf.d/pkgsneak-serve"}
 	root := t.TempDir()
 	asked := false
-	o := InstallOptions{Root: root, Serve: true, Program: "/bin/true", Run: func(ctx context.Context, c Command) ([]byte, int, error) { // systemd looks whether the program is there
-		if c.Name == "udevadm" {
-			t.Errorf("asked %q %q", c.Name, c.Args)
-		}
-		asked = asked || c.Name == "systemd-analyze" && len(c.Args) == 3
-		return Linux().Run(ctx, c)
-	}}
+	// systemd looks whether the program is there
+	o := InstallOptions{Root: root, Serve: true, Program: "/bin/true",
+		Run: func(ctx context.Context, c Command) ([]byte, int, error) {
+			if c.Name == "udevadm" {
+				t.Errorf("asked %q %q", c.Name, c.Args)
+			}
+			asked = asked || c.Name == "systemd-analyze" && len(c.Args) == 3
+			return Linux().Run(ctx, c)
+		}}
 	c := install(t, o)
 	if !reflect.DeepEqual(c.Written, under(root, files)) || len(c.Notices) > 0 || !asked {
 		t.Errorf("%+v, systemd asked: %v", c, asked)

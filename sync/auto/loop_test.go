@@ -13,7 +13,8 @@ import (
 	"pkgsneak/sync/watch"
 )
 
-// loop makes a block device of an image. Only root can, and only where the kernel has loop devices and the file system.
+// loop makes a block device of an image. Only root can, and only where the kernel has loop devices
+// and the file system.
 func loop(t *testing.T, fstype, file string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -47,7 +48,8 @@ func sizeOf(fstype string) int64 {
 	return map[string]int64{"xfs": 300, "btrfs": 128}[fstype] + 64
 }
 
-// Real file systems on real block devices: a labelled drive is filled and emptied without a hand on the keyboard, and nothing stays mounted.
+// Real file systems on real block devices: a labelled drive is filled and emptied without a hand on
+// the keyboard, and nothing stays mounted.
 func TestRealDevices(t *testing.T) {
 	for _, fstype := range []string{"vfat", "exfat", "ext4", "xfs", "btrfs"} {
 		t.Run(fstype, func(t *testing.T) {
@@ -58,7 +60,9 @@ func TestRealDevices(t *testing.T) {
 			plug := func(m machine.Machine, role Role) *Result {
 				t.Helper()
 				j := &journal{}
-				r, err := Run(t.Context(), m, Options{Device: device, Role: role, RunDir: runDir, Log: j.log, Users: j.say, System: Linux(), Worker: workerOf(t, m, workerStage{})})
+				r, err := Run(t.Context(), m, Options{Device: device, Role: role, RunDir: runDir,
+					Log: j.log, Users: j.say, System: Linux(), Worker: workerOf(t, m,
+						workerStage{})})
 				if err != nil {
 					t.Fatalf("%s: %v\n%s", role, err, j.text())
 				}
@@ -76,7 +80,8 @@ func TestRealDevices(t *testing.T) {
 				}
 				return r
 			}
-			if r := plug(h, Export); r.Outcome != Done || len(r.Export.Copied) != 4 || r.FS.Type.String() != fstype || r.FS.Label != "PKGSNEAK" {
+			if r := plug(h, Export); r.Outcome != Done || len(r.Export.Copied) != 4 ||
+				r.FS.Type.String() != fstype || r.FS.Label != "PKGSNEAK" {
 				t.Errorf("export: %+v", r)
 			}
 			if r := plug(h, Export); r.Outcome != Unchanged {
@@ -84,7 +89,8 @@ func TestRealDevices(t *testing.T) {
 			}
 			trust(t, c, h)
 			before := sum(t, file)
-			if r := plug(c, Import); r.Outcome != Done || len(r.Import.Origins) != 1 || len(r.Import.Origins[0].Copied) != 4 {
+			if r := plug(c, Import); r.Outcome != Done || len(r.Import.Origins) != 1 ||
+				len(r.Import.Origins[0].Copied) != 4 {
 				t.Errorf("import: %+v", r)
 			}
 			if r := plug(c, Import); r.Outcome != Unchanged {
@@ -97,7 +103,8 @@ func TestRealDevices(t *testing.T) {
 	}
 }
 
-// A foreign stick stays what it was, byte for byte, even if it was pulled from another machine before its journal was written out.
+// A foreign stick stays what it was, byte for byte, even if it was pulled from another machine
+// before its journal was written out.
 func TestRealForeignDevice(t *testing.T) {
 	for _, fstype := range []string{"vfat", "exfat", "ext4", "xfs", "btrfs"} {
 		t.Run(fstype, func(t *testing.T) {
@@ -105,7 +112,8 @@ func TestRealForeignDevice(t *testing.T) {
 			device := loop(t, fstype, file)
 			point := t.TempDir()
 			run(t, "mount", "-t", fstype, device, point)
-			if err := os.WriteFile(filepath.Join(point, "photo.jpg"), bytes.Repeat([]byte("x"), 100000), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(point, "photo.jpg"),
+				bytes.Repeat([]byte("x"), 100000), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			run(t, "sync", "-f", point)
@@ -115,7 +123,8 @@ func TestRealForeignDevice(t *testing.T) {
 			device = loop(t, fstype, pulled)
 			before := sum(t, pulled)
 			j := &journal{}
-			r, err := Run(t.Context(), host(t), Options{Device: device, Role: Both, RunDir: filepath.Join(t.TempDir(), "run"), Log: j.log, System: Linux()})
+			r, err := Run(t.Context(), host(t), Options{Device: device, Role: Both,
+				RunDir: filepath.Join(t.TempDir(), "run"), Log: j.log, System: Linux()})
 			if err != nil || r.Outcome != Ignored || !r.SafeToPull {
 				t.Errorf("%v, %+v, %s", err, r, j.text())
 			}
@@ -141,7 +150,8 @@ func TestRealMountOfOthers(t *testing.T) {
 	point := t.TempDir()
 	run(t, "mount", device, point)
 	defer run(t, "umount", point)
-	r, err := Run(t.Context(), host(t), Options{Device: device, Role: Export, RunDir: filepath.Join(t.TempDir(), "run"), System: Linux()})
+	r, err := Run(t.Context(), host(t), Options{Device: device, Role: Export,
+		RunDir: filepath.Join(t.TempDir(), "run"), System: Linux()})
 	if err != nil || r.Outcome != Done || r.SafeToPull || r.Mount != point {
 		t.Errorf("%v, %+v", err, r)
 	}

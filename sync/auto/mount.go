@@ -35,8 +35,8 @@ func (w way) access() volume.Access {
 	return map[way]volume.Access{peek: volume.Peek, read: volume.Read, write: volume.Write}[w]
 }
 
-// privately holds for each mount: nothing on a foreign drive is a program, a device or another user's
-// identity.
+// privately holds for each mount: nothing on a foreign drive is a program, a device or another
+// user's identity.
 const privately = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME
 
 // options are those of mount(2) for a file system and a way.
@@ -72,7 +72,8 @@ func (s *station) point() string {
 
 var errMountedReadOnly = errors.New("another program has mounted it read-only")
 
-// need mounts the device in the way that is needed now. A mount of somebody else is used where there is one.
+// need mounts the device in the way that is needed now. A mount of somebody else is used where
+// there is one.
 func (s *station) need(ctx context.Context, w way) error {
 	if s.borrowed == nil && s.how == away {
 		if err := s.borrow(); err != nil {
@@ -81,7 +82,8 @@ func (s *station) need(ctx context.Context, w way) error {
 	}
 	if s.borrowed != nil {
 		if w == write && s.borrowed.ReadOnly {
-			return &drive.ReadOnlyError{Op: "export to", Path: s.borrowed.Point, Err: errMountedReadOnly}
+			return &drive.ReadOnlyError{Op: "export to", Path: s.borrowed.Point,
+				Err: errMountedReadOnly}
 		}
 		return nil
 	}
@@ -117,7 +119,8 @@ func (s *station) borrow() error {
 	return nil
 }
 
-// isMountOf says whether a mount shows the whole of the device. btrfs has numbers of its own, and is told by its source.
+// isMountOf says whether a mount shows the whole of the device. btrfs has numbers of its own, and
+// is told by its source.
 func (s *station) isMountOf(m watch.Mount) bool {
 	if m.Device != s.dev.Number && !(m.Type == volume.Btrfs.String() && m.Source == s.dev.Path) {
 		return false
@@ -132,7 +135,8 @@ func (s *station) mount(ctx context.Context, w way) error {
 	flags, data := options(s.fstype, w)
 	err := s.sys.Mount(s.dev.Path, s.dir, s.fstype.String(), flags, data)
 	if errors.Is(err, unix.EINVAL) && w == peek && s.fstype == volume.Btrfs {
-		err = s.sys.Mount(s.dev.Path, s.dir, s.fstype.String(), flags, "nologreplay") // before Linux 5.9
+		// before Linux 5.9
+		err = s.sys.Mount(s.dev.Path, s.dir, s.fstype.String(), flags, "nologreplay")
 	}
 	if err == nil {
 		s.how = w
@@ -150,7 +154,8 @@ func (s *station) mount(ctx context.Context, w way) error {
 			return s.need(ctx, w)
 		}
 	case w == write && (errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES)):
-		return fmt.Errorf("mount %q for writing: is its write-protect switch on? %w", s.dev.Path, err)
+		return fmt.Errorf("mount %q for writing: is its write-protect switch on? %w",
+			s.dev.Path, err)
 	case errors.Is(err, unix.ENODEV) && s.sys.Present(s.dev):
 		return fmt.Errorf("mount %q: this kernel has no %s: %w", s.dev.Path, s.fstype, errNoFS)
 	}
@@ -166,8 +171,8 @@ func (s *station) check(ctx context.Context) error {
 	if check == nil || s.checked {
 		return nil
 	}
-	// A file system that is mounted must not be mended: somebody may have been faster, and a mount of
-	// ours that was only detached lives on while a program looks into it.
+	// A file system that is mounted must not be mended: somebody may have been faster, and a mount
+	// of ours that was only detached lives on while a program looks into it.
 	held, err := s.sys.Hold(s.dev)
 	if errors.Is(err, unix.EBUSY) {
 		s.note(Warning, "%s is in use: it is not checked", s.dev.Path)
@@ -210,7 +215,8 @@ const (
 	unmountPause = 250 * time.Millisecond
 )
 
-// leave unmounts what was mounted here. A mount that stays busy is taken out of sight: it ends when the last one has left it.
+// leave unmounts what was mounted here. A mount that stays busy is taken out of sight: it ends when
+// the last one has left it.
 func (s *station) leave(ctx context.Context) error {
 	if s.how == away {
 		return nil
@@ -247,7 +253,8 @@ func (s *station) cleanUp() error {
 	return nil
 }
 
-// sweep takes away what a run that was killed has left mounted below dir. The caller has the lock of the machine.
+// sweep takes away what a run that was killed has left mounted below dir. The caller has the lock
+// of the machine.
 func sweep(sys System, dir string) error {
 	mounts, err := sys.Mounts()
 	if err != nil {

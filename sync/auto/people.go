@@ -21,7 +21,8 @@ import (
 	"pkgsneak/sync/durable"
 )
 
-// Syslog sends lines to the log daemon of a machine, in the format of syslog(3): <PRIORITY>Mmm dd hh:mm:ss pkgsneak[PID]: TEXT.
+// Syslog sends lines to the log daemon of a machine, in the format of syslog(3): <PRIORITY>Mmm dd
+// hh:mm:ss pkgsneak[PID]: TEXT.
 type Syslog struct {
 	Socket string // /dev/log
 	Now    func() time.Time
@@ -33,7 +34,8 @@ const facilityDaemon = 3 << 3
 
 // Send sends one line. Some daemons listen for datagrams, some for streams.
 func (s Syslog) Send(level Level, text string) error {
-	line := fmt.Sprintf("<%d>%s pkgsneak[%d]: %s", facilityDaemon|int(level), s.Now().Format(time.Stamp), s.PID, Plain(text))
+	line := fmt.Sprintf("<%d>%s pkgsneak[%d]: %s", facilityDaemon|int(level),
+		s.Now().Format(time.Stamp), s.PID, Plain(text))
 	var failed error
 	for _, network := range []string{"unixgram", "unix"} {
 		conn, err := net.DialTimeout(network, s.Socket, time.Second)
@@ -45,7 +47,8 @@ func (s Syslog) Send(level Level, text string) error {
 		if network == "unix" {
 			line += "\x00"
 		}
-		late := time.AfterFunc(time.Second, func() { conn.Close() }) // a daemon that does not read shall not hold a run up
+		// a daemon that does not read shall not hold a run up
+		late := time.AfterFunc(time.Second, func() { conn.Close() })
 		defer late.Stop()
 		_, err = io.WriteString(conn, line)
 		return err
@@ -53,8 +56,9 @@ func (s Syslog) Send(level Level, text string) error {
 	return failed
 }
 
-// Plain makes text fit for any terminal: printable ASCII, everything else as Go would quote it. In a terminal that is not set to UTF-8 even the bytes of a harmless
-// letter can be a control character.
+// Plain makes text fit for any terminal: printable ASCII, everything else as Go would quote it. In
+// a terminal that is not set to UTF-8 even the bytes of a harmless letter can be a control
+// character.
 func Plain(s string) string {
 	q := strconv.QuoteToASCII(s)
 	q = q[1 : len(q)-1]
@@ -70,7 +74,8 @@ type Terminals struct {
 // maxUtmp is more than ten thousand logins.
 const maxUtmp = 4 << 20
 
-// Say writes the lines to each terminal that takes messages (mesg y), and tells how many that were. A machine without utmp gives fs.ErrNotExist.
+// Say writes the lines to each terminal that takes messages (mesg y), and tells how many that were.
+// A machine without utmp gives fs.ErrNotExist.
 func (t Terminals) Say(lines []string) (int, error) {
 	f, err := os.Open(t.Utmp)
 	if err != nil {
@@ -107,9 +112,11 @@ func (t Terminals) Say(lines []string) (int, error) {
 // errSilent is the reason of a terminal that wants no messages, or takes none now.
 var errSilent = errors.New("takes no messages")
 
-// sayTo writes to one terminal, without waiting for one that was stopped. Names out of utmp are not believed: only a terminal below /dev is written to.
+// sayTo writes to one terminal, without waiting for one that was stopped. Names out of utmp are not
+// believed: only a terminal below /dev is written to.
 func sayTo(dev *os.Root, line, text string) error {
-	f, err := durable.OpenFile(dev, line, os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	f, err := durable.OpenFile(dev, line,
+		os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EIO) {
 		return errSilent // nobody is there any more
 	}
@@ -127,7 +134,8 @@ func sayTo(dev *os.Root, line, text string) error {
 	}
 	var wrote error
 	err = raw.Control(func(fd uintptr) {
-		if _, wrote = unix.IoctlGetTermios(int(fd), unix.TCGETS); wrote != nil || fi.Mode().Perm()&0o020 == 0 {
+		if _, wrote = unix.IoctlGetTermios(int(fd), unix.TCGETS); wrote != nil ||
+			fi.Mode().Perm()&0o020 == 0 {
 			wrote = errSilent
 			return
 		}
@@ -170,14 +178,16 @@ func utmpLines(data []byte, size int) (lines []string, ok bool) {
 			return nil, false
 		}
 		name, _, _ := bytes.Cut(record[utmpLine:utmpLine+utmpName], []byte{0})
-		if line := string(name); kind == userHere && filepath.IsLocal(line) && !slices.Contains(lines, line) {
+		if line := string(name); kind == userHere && filepath.IsLocal(line) &&
+			!slices.Contains(lines, line) {
 			lines = append(lines, line)
 		}
 	}
 	return lines, true
 }
 
-// SayAll tells the users by their terminals, and where a machine keeps no utmp by wall, which asks the session manager.
+// SayAll tells the users by their terminals, and where a machine keeps no utmp by wall, which asks
+// the session manager.
 func SayAll(ctx context.Context, sys System, t Terminals, lines []string) error {
 	_, err := t.Say(lines)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -187,7 +197,8 @@ func SayAll(ctx context.Context, sys System, t Terminals, lines []string) error 
 	for _, l := range lines {
 		b.WriteString("pkgsneak: " + Plain(l) + "\n")
 	}
-	out, code, err := sys.Run(ctx, Command{Name: "wall", Args: []string{"-n"}, Stdin: []byte(b.String())})
+	out, code, err := sys.Run(ctx, Command{Name: "wall", Args: []string{"-n"},
+		Stdin: []byte(b.String())})
 	if err == nil && code != 0 {
 		err = fmt.Errorf("wall ended with %d: %s", code, lastLine(out))
 	}

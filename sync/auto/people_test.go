@@ -49,7 +49,9 @@ func TestSyslog(t *testing.T) {
 					got <- strings.TrimSuffix(receive(c), "\x00")
 				}()
 			}
-			s := Syslog{Socket: socket, PID: 42, Now: func() time.Time { return time.Date(2026, 3, 1, 12, 0, 5, 0, time.UTC) }}
+			s := Syslog{Socket: socket, PID: 42, Now: func() time.Time {
+				return time.Date(2026, 3, 1, 12, 0, 5, 0, time.UTC)
+			}}
 			if err := s.Send(Warning, "sda1: \"a\"\x1b[2J\nb"); err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +60,8 @@ func TestSyslog(t *testing.T) {
 			}
 		})
 	}
-	if err := (Syslog{Socket: "/nonexistent/log", Now: time.Now}).Send(Info, "x"); !errors.Is(err, fs.ErrNotExist) {
+	if err := (Syslog{Socket: "/nonexistent/log", Now: time.Now}).Send(Info, "x"); !errors.Is(err,
+		fs.ErrNotExist) {
 		t.Errorf("without a daemon: %v", err)
 	}
 }
@@ -188,7 +191,8 @@ func TestTerminals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := bytes.ReplaceAll(buf[:n], []byte("\r\r\n"), []byte("\r\n")) // the terminal adds a return of its own
+	// the terminal adds a return of its own
+	got := bytes.ReplaceAll(buf[:n], []byte("\r\r\n"), []byte("\r\n"))
 	if want := "\r\npkgsneak: exported\\x1b[2J\r\npkgsneak: next: emerge\r\n"; string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -219,7 +223,8 @@ func TestTerminalsStopped(t *testing.T) {
 	if err := os.WriteFile(utmp, record(384, userHere, line), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if told, err := (Terminals{Dev: "/dev", Utmp: utmp}).Say([]string{"x"}); err != nil || told != 0 {
+	if told, err := (Terminals{Dev: "/dev", Utmp: utmp}).Say([]string{"x"}); err != nil ||
+		told != 0 {
 		t.Errorf("told %d, %v", told, err)
 	}
 }
@@ -230,7 +235,8 @@ func TestSayAllByWall(t *testing.T) {
 		got = c
 		return nil, 0, nil
 	}}
-	if err := SayAll(t.Context(), sys, Terminals{Dev: "/dev", Utmp: "/nonexistent"}, []string{"done\x1b"}); err != nil {
+	if err := SayAll(t.Context(), sys, Terminals{Dev: "/dev", Utmp: "/nonexistent"},
+		[]string{"done\x1b"}); err != nil {
 		t.Fatal(err)
 	}
 	if got.Name != "wall" || string(got.Stdin) != "pkgsneak: done\\x1b\n" {

@@ -23,7 +23,8 @@ type Device struct {
 	Name   string `json:"name"`   // of the kernel: sda1
 	Path   string `json:"path"`   // /dev/sda1
 	Number string `json:"number"` // MAJOR:MINOR
-	Plug   string `json:"-"`      // tells this plug from the next one of the same stick in the same socket
+	// tells this plug from the next one of the same stick in the same socket
+	Plug string `json:"-"`
 }
 
 // Reader is an opened device.
@@ -42,17 +43,19 @@ type System struct {
 	Open func(Device) (Reader, error)
 	// Free says whether nobody has mounted the device, in any name space.
 	Free func(Device) (bool, error)
-	// Hold keeps everybody from mounting the device until it is closed. EBUSY says that it is mounted
-	// somewhere, also where only a detached mount is left.
+	// Hold keeps everybody from mounting the device until it is closed. EBUSY says that it is
+	// mounted somewhere, also where only a detached mount is left.
 	Hold func(Device) (io.Closer, error)
 	// Mounts reads the mount table.
 	Mounts func() ([]watch.Mount, error)
 	// Mount and Unmount are mount(2) and umount2(2).
 	Mount   func(source, target, fstype string, flags uintptr, data string) error
 	Unmount func(target string, flags int) error
-	// Run runs a program and gives what it printed, capped, and its exit code; exec.ErrNotFound if there is none of that name.
+	// Run runs a program and gives what it printed, capped, and its exit code; exec.ErrNotFound if
+	// there is none of that name.
 	Run func(ctx context.Context, c Command) (output []byte, code int, err error)
-	// Ready says whether the machine has mounted its own file systems: a drive that is plugged in while it starts is found before that.
+	// Ready says whether the machine has mounted its own file systems: a drive that is plugged in
+	// while it starts is found before that.
 	Ready func() bool
 	// After is time.After.
 	After func(time.Duration) <-chan time.Time
@@ -88,7 +91,8 @@ func Linux() System {
 	}
 }
 
-// isReady knows OpenRC's way of saying so; systemd starts the unit only then, and of others nothing is known.
+// isReady knows OpenRC's way of saying so; systemd starts the unit only then, and of others nothing
+// is known.
 func isReady() bool {
 	if _, err := os.Stat("/run/openrc"); err != nil {
 		return true
@@ -120,14 +124,16 @@ func findDevice(name string) (Device, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return Device{}, fmt.Errorf("%q: %w", path, ErrNotDevice)
 	}
-	d := Device{Path: path, Name: filepath.Base(path), Number: fmt.Sprintf("%d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))}
+	d := Device{Path: path, Name: filepath.Base(path),
+		Number: fmt.Sprintf("%d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))}
 	if d.Plug, err = plugOf(d.Number); err != nil {
 		return Device{}, fmt.Errorf("look for the device %q: %w", path, err)
 	}
 	return d, nil
 }
 
-// plugOf is where the device hangs in sysfs, which has the number of the host adapter that every plug counts up, and the kernel's own count of media (diskseq, since 5.15).
+// plugOf is where the device hangs in sysfs, which has the number of the host adapter that every
+// plug counts up, and the kernel's own count of media (diskseq, since 5.15).
 func plugOf(number string) (string, error) {
 	entry := "/sys/dev/block/" + number
 	where, err := os.Readlink(entry)
@@ -165,7 +171,8 @@ func lookPath(name string) (string, error) {
 	if err == nil || strings.Contains(name, "/") {
 		return path, err
 	}
-	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"} {
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin",
+		"/usr/local/bin"} {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			return path, nil
 		}
@@ -173,7 +180,8 @@ func lookPath(name string) (string, error) {
 	return "", err
 }
 
-// runCommand runs a program in a process group of its own, which is killed as a whole when ctx ends.
+// runCommand runs a program in a process group of its own, which is killed as a whole when ctx
+// ends.
 func runCommand(ctx context.Context, c Command) ([]byte, int, error) {
 	path, err := lookPath(c.Name)
 	if err != nil {

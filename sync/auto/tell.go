@@ -51,7 +51,8 @@ func (r *Result) sentence() string {
 	}
 	switch r.Outcome {
 	case Pulled:
-		parts = append(parts, "it was pulled before the end. It holds its last complete state: plug it in again")
+		parts = append(parts,
+			"it was pulled before the end. It holds its last complete state: plug it in again")
 	case Interrupted:
 		parts = append(parts, "interrupted")
 	case Failed:
@@ -74,7 +75,8 @@ func (r *Result) pullWords() string {
 
 func exportWords(e *exporter.ExportReport) string {
 	if e.Unchanged {
-		return fmt.Sprintf("nothing has changed since the last export as %q", e.Plan.Origin) + leftWords(len(e.LeftOut))
+		return fmt.Sprintf("nothing has changed since the last export as %q", e.Plan.Origin) +
+			leftWords(len(e.LeftOut))
 	}
 	s := fmt.Sprintf("exported %s as %q", files(len(e.Copied)), e.Plan.Origin)
 	if n := len(e.Removed); n > 0 {
@@ -98,7 +100,8 @@ func importWords(i *importer.ImportReport) string {
 	for _, t := range i.Trees {
 		switch {
 		case t.Missed():
-			parts = append(parts, fmt.Sprintf("the repository %s stays as it is: %s", t.Name, t.Reason))
+			parts = append(parts, fmt.Sprintf("the repository %s stays as it is: %s",
+				t.Name, t.Reason))
 		case t.Taken:
 			parts = append(parts, fmt.Sprintf("renewed the repository %s", t.Name))
 		}
@@ -137,7 +140,8 @@ func (r *Result) more() []string {
 	return lines
 }
 
-// tell says the result to everybody who shall hear of it. A drive that is none of ours, and does not ask to be, concerns the log alone.
+// tell says the result to everybody who shall hear of it. A drive that is none of ours, and does
+// not ask to be, concerns the log alone.
 func (r *runner) tell(ctx context.Context) {
 	level := Info
 	switch {
@@ -177,7 +181,8 @@ func (r *runner) hook(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, hookTime)
 	defer cancel()
-	out, code, err := r.sys.Run(ctx, Command{Name: "/bin/sh", Args: []string{"-c", r.o.Hook}, Stdin: append(stdin, '\n')})
+	out, code, err := r.sys.Run(ctx, Command{Name: "/bin/sh", Args: []string{"-c", r.o.Hook},
+		Stdin: append(stdin, '\n')})
 	if err == nil && code != 0 {
 		err = fmt.Errorf("it ended with %d: %s", code, lastLine(out))
 	}
@@ -187,7 +192,8 @@ func (r *runner) hook(ctx context.Context) error {
 // resultLines is how many files the text on the drive names.
 const resultLines = 100
 
-// leaveText writes what was done into pkgsneak/RESULT-HOST.txt, for whoever carries the drive. The file lies beside the origins, and belongs to no generation.
+// leaveText writes what was done into pkgsneak/RESULT-HOST.txt, for whoever carries the drive. The
+// file lies beside the origins, and belongs to no generation.
 func (r *runner) leaveText(ctx context.Context, failed error) error {
 	host, err := layout.OriginName(r.m.Hostname)
 	if err != nil {
@@ -209,7 +215,8 @@ func (r *runner) leaveText(ctx context.Context, failed error) error {
 		return err
 	}
 	defer tree.Close()
-	f, err := durable.OpenFile(tree, "RESULT-"+host+".txt", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
+	f, err := durable.OpenFile(tree, "RESULT-"+host+".txt",
+		os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
 	if err != nil {
 		return err
 	}
@@ -220,7 +227,8 @@ func (r *runner) leaveText(ctx context.Context, failed error) error {
 // text is the result in plain words.
 func (r *runner) text(failed error) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "pkgsneak on %s, %s\n\n", r.m.Hostname, r.m.Now().UTC().Format("2006-01-02 15:04:05 UTC"))
+	fmt.Fprintf(&b, "pkgsneak on %s, %s\n\n", r.m.Hostname,
+		r.m.Now().UTC().Format("2006-01-02 15:04:05 UTC"))
 	var left []payload.Item
 	if e := r.result.Export; e != nil {
 		b.WriteString(exportWords(e) + "\n")

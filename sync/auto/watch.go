@@ -28,18 +28,22 @@ const (
 type WatchOptions struct {
 	Export exporter.ExportOptions // Drive is the mount point, on which a drive comes and goes
 	Quiet  time.Duration          // nothing changes for so long, then an export; 0 is DefaultQuiet
-	Most   time.Duration          // changes that do not stop wait no longer than this; 0 is DefaultMost
-	Retry  time.Duration          // after an export that failed for another reason than the drive; 0 is DefaultRetry
-	Once   bool                   // end after the first export, with its error
+	// changes that do not stop wait no longer than this; 0 is DefaultMost
+	Most time.Duration
+	// after an export that failed for another reason than the drive; 0 is DefaultRetry
+	Retry time.Duration
+	Once  bool // end after the first export, with its error
 
 	Log    func(Level, string)                 // nil: nobody
 	Done   func(*exporter.ExportReport, error) // after each export; nil: nobody
 	Events progress.Watcher                    // progress
 }
 
-// Watch exports whenever PKGDIR and DISTDIR have settled and a drive is there, until ctx ends. An end between two exports is none with an error; one that cuts an
-// export off is. The other errors are those of watching: a *watch.LimitError above all. An export that fails is told, and tried again when something has changed: files,
-// the drive, or after Retry. With Once its error is Watch's.
+// Watch exports whenever PKGDIR and DISTDIR have settled and a drive is there, until ctx ends. An
+// end between two exports is none with an error; one that cuts an export off is. The other errors
+// are those of watching: a *watch.LimitError above all. An export that fails is told, and tried
+// again when something has changed: files, the drive, or after Retry. With Once its error is
+// Watch's.
 func Watch(ctx context.Context, m machine.Machine, o WatchOptions) error {
 	o.defaults()
 	m.Unattended = true
@@ -51,7 +55,10 @@ func Watch(ctx context.Context, m machine.Machine, o WatchOptions) error {
 		return err
 	}
 	w.dirs, err = watch.NewDirs(
-		watch.Tree{Path: m.PKGDIR, Counts: func(base string) bool { return base == "Packages" || binpkg.HasPackageSuffix(base) }},
+		watch.Tree{Path: m.PKGDIR, Counts: func(base string) bool {
+			return base == "Packages" ||
+				binpkg.HasPackageSuffix(base)
+		}},
 		watch.Tree{Path: m.DISTDIR, Flat: true, Counts: isDistfile})
 	if err != nil {
 		return err
@@ -85,8 +92,10 @@ type watcher struct {
 	mounts  <-chan struct{}
 	settled <-chan struct{}
 
-	here  string           // which drive is there, "" for none
-	bad   string           // the drive that was gone although it is mounted: it is left alone until something is mounted or unmounted
+	here string // which drive is there, "" for none
+	// the drive that was gone although it is mounted: it is left alone until something is mounted
+	// or unmounted
+	bad   string
 	due   bool             // something is to be exported
 	retry <-chan time.Time // when a failed export is tried again
 }
@@ -99,7 +108,8 @@ func (w *watcher) log(level Level, format string, args ...any) {
 
 func (w *watcher) run(ctx context.Context) error {
 	w.poll()
-	w.log(Info, "watching %q and %q: what is new is exported when nothing has changed for %v", w.m.PKGDIR, w.m.DISTDIR, w.o.Quiet)
+	w.log(Info, "watching %q and %q: what is new is exported when nothing has changed for %v",
+		w.m.PKGDIR, w.m.DISTDIR, w.o.Quiet)
 	if w.here == "" {
 		w.log(Info, "waiting for a drive on %q", w.o.Export.Drive)
 	}
@@ -135,7 +145,8 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 }
 
-// moved takes a change of the mount table. A drive that has come counts as a change of the files: the export waits until they have settled.
+// moved takes a change of the mount table. A drive that has come counts as a change of the files:
+// the export waits until they have settled.
 func (w *watcher) moved() {
 	before, bad := w.here, w.bad
 	w.bad = ""
@@ -172,12 +183,14 @@ func (w *watcher) poll() {
 			w.here = m.Device + " " + m.Source
 		}
 	}
-	if fi, err := os.Stat(point); w.here == "" && w.o.Export.AnyDirectory && err == nil && fi.IsDir() {
+	if fi, err := os.Stat(point); w.here == "" && w.o.Export.AnyDirectory &&
+		err == nil && fi.IsDir() {
 		w.here = point
 	}
 }
 
-// export exports once. The error ends the watch; an export that failed otherwise is told, and stays due.
+// export exports once. The error ends the watch; an export that failed otherwise is told, and stays
+// due.
 func (w *watcher) export(ctx context.Context) error {
 	w.retry = nil
 	w.log(Info, "export to %q begins", w.o.Export.Drive)

@@ -23,8 +23,9 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// builder writes packages into a PKGDIR as emerge does: the name is reserved by an empty file, the package is written beside it under a name of its own, renamed to
-// its place, and the index is written anew under Portage's lock.
+// builder writes packages into a PKGDIR as emerge does: the name is reserved by an empty file, the
+// package is written beside it under a name of its own, renamed to its place, and the index is
+// written anew under Portage's lock.
 type builder struct {
 	t    *testing.T
 	m    machine.Machine
@@ -80,7 +81,8 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// contents is what the newest generation on a drive lists: each file with size and digest, and the catalogue without its time.
+// contents is what the newest generation on a drive lists: each file with size and digest, and the
+// catalogue without its time.
 func contents(t *testing.T, m machine.Machine, dir string) string {
 	t.Helper()
 	d, err := drive.Open(dir)
@@ -114,7 +116,8 @@ func contents(t *testing.T, m machine.Machine, dir string) string {
 }
 
 // watching runs Watch until the test ends, and gives a token after each export.
-func watching(t *testing.T, m machine.Machine, o WatchOptions) (exports chan error, stop func() error) {
+func watching(t *testing.T, m machine.Machine, o WatchOptions) (exports chan error,
+	stop func() error) {
 	t.Helper()
 	exports = make(chan error, 1000)
 	o.Done = func(_ *exporter.ExportReport, err error) { exports <- err }
@@ -154,12 +157,14 @@ func until(t *testing.T, exports <-chan error, what string, holds func() bool) {
 	}
 }
 
-// A host builds, fetches, rebuilds and removes while the watch exports; in the end the drive holds what a fresh export would.
+// A host builds, fetches, rebuilds and removes while the watch exports; in the end the drive holds
+// what a fresh export would.
 func TestWatchEndsAsFreshExport(t *testing.T) {
 	m := newMachine(t, "bighost")
 	b := builder{t, m, "../../testdata/golden/gpkg-multi/pkgdir"}
 	usb := t.TempDir()
-	exports, stop := watching(t, m, WatchOptions{Export: exporter.ExportOptions{Drive: usb, AnyDirectory: true}})
+	exports, stop := watching(t, m,
+		WatchOptions{Export: exporter.ExportOptions{Drive: usb, AnyDirectory: true}})
 	packages, err := filepath.Glob(b.from + "/*/*/*.gpkg.tar")
 	check(t, err)
 	if len(packages) < 6 {
@@ -171,7 +176,9 @@ func TestWatchEndsAsFreshExport(t *testing.T) {
 		b.build(path)
 		b.fetch(fmt.Sprintf("foo-%d.tar.xz", i))
 		if i == 2 { // while the build goes on, something is on the drive already
-			until(t, exports, "an export while it builds", func() bool { return contents(t, m, usb) != "" })
+			until(t, exports, "an export while it builds", func() bool {
+				return contents(t, m, usb) != ""
+			})
 		}
 	}
 	gone, err := filepath.Rel(b.from, packages[0])
@@ -180,10 +187,13 @@ func TestWatchEndsAsFreshExport(t *testing.T) {
 	check(t, os.Remove(filepath.Join(m.PKGDIR, filepath.Dir(gone))))
 
 	fresh := t.TempDir()
-	_, err = exporter.Export(t.Context(), m, exporter.ExportOptions{Drive: fresh, AnyDirectory: true}, nil)
+	_, err = exporter.Export(t.Context(), m,
+		exporter.ExportOptions{Drive: fresh, AnyDirectory: true}, nil)
 	check(t, err)
 	want := contents(t, m, fresh)
-	until(t, exports, "the drive is as a fresh export", func() bool { return contents(t, m, usb) == want })
+	until(t, exports, "the drive is as a fresh export", func() bool {
+		return contents(t, m, usb) == want
+	})
 	if strings.Count(want, ".gpkg.tar ") != 5 || strings.Count(want, "foo-") != 6 {
 		t.Errorf("the fresh export is odd:\n%s", want)
 	}
@@ -191,7 +201,8 @@ func TestWatchEndsAsFreshExport(t *testing.T) {
 		t.Errorf("stopped: %v", err)
 	}
 	r, err := inspect.Verify(t.Context(), m, inspect.VerifyOptions{Drive: usb}, nil)
-	if err != nil || len(r.Origins) != 1 || r.Origins[0].Err != nil || len(r.Origins[0].Bad)+len(r.Origins[0].Undeclared)+len(r.Origins[0].Stale) > 0 {
+	if err != nil || len(r.Origins) != 1 || r.Origins[0].Err != nil ||
+		len(r.Origins[0].Bad)+len(r.Origins[0].Undeclared)+len(r.Origins[0].Stale) > 0 {
 		t.Errorf("verify: %+v, %v", r, err)
 	}
 }
@@ -204,12 +215,15 @@ func TestWatchFollowsPKGDIR(t *testing.T) {
 	packages, err := filepath.Glob(b.from + "/*/*.gpkg.tar")
 	check(t, err)
 	usb := t.TempDir()
-	exports, _ := watching(t, m, WatchOptions{Export: exporter.ExportOptions{Drive: usb, AnyDirectory: true, AllowShrink: true}})
+	exports, _ := watching(t, m, WatchOptions{Export: exporter.ExportOptions{Drive: usb,
+		AnyDirectory: true, AllowShrink: true}})
 	for n := range 2 {
 		path, err := filepath.Rel(b.from, packages[n])
 		check(t, err)
 		b.build(path)
-		until(t, exports, "the package is on the drive", func() bool { return strings.Contains(contents(t, m, usb), path+" ") })
+		until(t, exports, "the package is on the drive", func() bool {
+			return strings.Contains(contents(t, m, usb), path+" ")
+		})
 		check(t, os.RemoveAll(m.PKGDIR))
 	}
 }
@@ -217,14 +231,16 @@ func TestWatchFollowsPKGDIR(t *testing.T) {
 func TestWatchOnce(t *testing.T) {
 	m := host(t)
 	usb := t.TempDir()
-	err := Watch(t.Context(), m, WatchOptions{Export: exporter.ExportOptions{Drive: usb, AnyDirectory: true}, Quiet: time.Millisecond, Once: true})
+	err := Watch(t.Context(), m, WatchOptions{Export: exporter.ExportOptions{Drive: usb,
+		AnyDirectory: true}, Quiet: time.Millisecond, Once: true})
 	check(t, err)
 	if !strings.Contains(contents(t, m, usb), "foo-1.0.tar.xz") {
 		t.Error("nothing was exported")
 	}
 	st, err := state.Open(t.Context(), m.StateDir, state.Options{ReadOnly: true})
 	check(t, err)
-	if runs := st.Runs(); len(runs) != 1 || runs[0].By != "watch" || runs[0].Verb != "export" || runs[0].Files != 4 {
+	if runs := st.Runs(); len(runs) != 1 || runs[0].By != "watch" || runs[0].Verb != "export" ||
+		runs[0].Files != 4 {
 		t.Errorf("remembered %+v", runs)
 	}
 }
@@ -244,14 +260,18 @@ func TestWatchDriveComesAndGoes(t *testing.T) {
 	}
 	defer unix.Unmount(stick, unix.MNT_DETACH)
 	j := &journal{}
-	exports, _ := watching(t, m, WatchOptions{Export: exporter.ExportOptions{Drive: point}, Log: j.log})
+	exports, _ := watching(t, m,
+		WatchOptions{Export: exporter.ExportOptions{Drive: point}, Log: j.log})
 	for n := range 3 {
 		path, err := filepath.Rel(b.from, packages[n])
 		check(t, err)
 		b.build(path)
 		check(t, unix.Mount(stick, point, "", unix.MS_BIND, ""))
-		until(t, exports, "what was built without the drive is on it", func() bool { return strings.Contains(contents(t, m, point), path+" ") })
-		for unix.Unmount(point, 0) != nil { // the export that found nothing new may be looking at it
+		until(t, exports, "what was built without the drive is on it", func() bool {
+			return strings.Contains(contents(t, m, point), path+" ")
+		})
+		// the export that found nothing new may be looking at it
+		for unix.Unmount(point, 0) != nil {
 			<-exports
 		}
 	}
@@ -269,7 +289,8 @@ func TestWatchRetries(t *testing.T) {
 	check(t, err)
 	usb := t.TempDir()
 	j := &journal{}
-	exports, _ := watching(t, m, WatchOptions{Export: exporter.ExportOptions{Drive: usb, AnyDirectory: true}, Retry: time.Millisecond, Log: j.log})
+	exports, _ := watching(t, m, WatchOptions{Export: exporter.ExportOptions{Drive: usb,
+		AnyDirectory: true}, Retry: time.Millisecond, Log: j.log})
 	if err := <-exports; !errors.Is(err, durable.ErrLocked) {
 		t.Fatalf("while another pkgsneak is at work: %v", err)
 	}

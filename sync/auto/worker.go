@@ -21,10 +21,12 @@ import (
 
 // Limits of what passes between a run and its worker.
 const (
-	maxTask   = 64 << 10  // bytes
-	maxAnswer = 256 << 20 // bytes of all lines together: a report names every file, at most a quarter of a million
+	maxTask = 64 << 10 // bytes
+	// bytes of all lines together: a report names every file, at most a quarter of a million
+	maxAnswer = 256 << 20
 	eventTick = 100 * time.Millisecond
-	// endTime is how long a worker may take to end when it was told to. The one that is in its way is the kernel, with what it has still to write.
+	// endTime is how long a worker may take to end when it was told to. The one that is in its way
+	// is the kernel, with what it has still to write.
 	endTime = 30 * time.Second
 )
 
@@ -58,7 +60,8 @@ func newWorkerError(err error, code int, hints []string) *WorkerError {
 
 func (e *WorkerError) Error() string { return e.Text }
 
-// Class is the class of the error in the worker. One that this program does not have is fault.Failed.
+// Class is the class of the error in the worker. One that this program does not have is
+// fault.Failed.
 func (e *WorkerError) Class() fault.Class {
 	if slices.Contains(fault.Classes, e.Fault) {
 		return e.Fault
@@ -69,24 +72,28 @@ func (e *WorkerError) Class() fault.Class {
 // Hints are what the worker said that helps.
 func (e *WorkerError) Hints(string) []string { return e.Help }
 
-// workerOperations are operations that a worker carries out, each a process. heard gets what it says of its confinement.
+// workerOperations are operations that a worker carries out, each a process. heard gets what it
+// says of its confinement.
 func workerOperations(start func(context.Context) *exec.Cmd, heard func(string)) *operations {
 	return &operations{
-		export: func(ctx context.Context, _ machine.Machine, o exporter.ExportOptions, w progress.Watcher) (*exporter.ExportReport, error) {
+		export: func(ctx context.Context, _ machine.Machine, o exporter.ExportOptions,
+			w progress.Watcher) (*exporter.ExportReport, error) {
 			a, err := employ(ctx, start, task{Export, o.Drive}, w, heard)
 			if err == nil && a.Export == nil {
 				return nil, errNoAnswer
 			}
 			return a.Export, err
 		},
-		bring: func(ctx context.Context, _ machine.Machine, o importer.ImportOptions, w progress.Watcher) (*importer.ImportReport, error) {
+		bring: func(ctx context.Context, _ machine.Machine, o importer.ImportOptions,
+			w progress.Watcher) (*importer.ImportReport, error) {
 			a, err := employ(ctx, start, task{Import, o.Drive}, w, heard)
 			if err == nil && !isWhole(a.Import) {
 				return nil, errNoAnswer
 			}
 			return a.Import, err
 		},
-		ask: func(ctx context.Context, _ machine.Machine, o requester.Options, w progress.Watcher) (*requester.Report, error) {
+		ask: func(ctx context.Context, _ machine.Machine, o requester.Options,
+			w progress.Watcher) (*requester.Report, error) {
 			a, err := employ(ctx, start, task{asking, o.Drive}, w, heard)
 			if err == nil && a.Request == nil {
 				return nil, errNoAnswer
@@ -103,11 +110,15 @@ var errNoAnswer = errors.New("the worker has answered something else than what i
 
 // isWhole reports whether all is there that every report of an import has.
 func isWhole(r *importer.ImportReport) bool {
-	return r != nil && !slices.ContainsFunc(r.Origins, func(o *importer.OriginImport) bool { return o == nil || o.Plan == nil })
+	return r != nil && !slices.ContainsFunc(r.Origins, func(o *importer.OriginImport) bool {
+		return o == nil || o.Plan == nil
+	})
 }
 
-// employ starts a worker, gives it a job and listens until it has said its last word. It is told to end then, or when ctx ends, and killed if it does not.
-func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j task, w progress.Watcher, heard func(string)) (answer, error) {
+// employ starts a worker, gives it a job and listens until it has said its last word. It is told to
+// end then, or when ctx ends, and killed if it does not.
+func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j task, w progress.Watcher,
+	heard func(string)) (answer, error) {
 	working, end := context.WithCancel(ctx)
 	defer end()
 	cmd := start(working)
@@ -127,7 +138,8 @@ func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j task, 
 	_ = json.NewEncoder(in).Encode(j) // one that does not hear it does not answer either
 	last, unheard := listen(out, w, heard)
 	if unheard != nil {
-		_ = cmd.Process.Kill() // it has ended already, mostly; what makes no sense is not waited for
+		// it has ended already, mostly; what makes no sense is not waited for
+		_ = cmd.Process.Kill()
 	}
 	end()
 	_, _ = io.Copy(io.Discard, out) // nobody shall wait for a listener
@@ -165,8 +177,8 @@ func listen(out io.Reader, w progress.Watcher, heard func(string)) (answer, erro
 	}
 }
 
-// Work is a worker's life: it reads the job, confines the process it runs in for ever, does the task
-// and answers. An error of the job is answered too; it is also returned.
+// Work is a worker's life: it reads the job, confines the process it runs in for ever, does the
+// task and answers. An error of the job is answered too; it is also returned.
 func Work(ctx context.Context, m machine.Machine, o Options, in io.Reader, out io.Writer) error {
 	m.Unattended = true
 	var j task
@@ -189,7 +201,8 @@ func Work(ctx context.Context, m machine.Machine, o Options, in io.Reader, out i
 }
 
 // operation confines this process and does the task.
-func (o *Options) operation(ctx context.Context, m machine.Machine, j task, say *json.Encoder) (done answer, err error) {
+func (o *Options) operation(ctx context.Context, m machine.Machine, j task,
+	say *json.Encoder) (done answer, err error) {
 	confined := func(c sandbox.Confined) error { return say.Encode(answer{Confined: c.String()}) }
 	tell := eventLines(say, m.Now)
 	switch j.Operation {

@@ -28,7 +28,8 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// A workerStage is the machine of a worker, and what it does beside its work. It travels in workerVariable.
+// A workerStage is the machine of a worker, and what it does beside its work. It travels in
+// workerVariable.
 type workerStage struct {
 	Name, StateDir, PKGDIR, DISTDIR string
 	Mood                            string // of those in workerMain
@@ -48,7 +49,8 @@ func TestMain(m *testing.M) {
 // workerOf gives a worker for a machine of the tests.
 func workerOf(t *testing.T, m machine.Machine, with workerStage) func(context.Context) *exec.Cmd {
 	t.Helper()
-	with.Name, with.StateDir, with.PKGDIR, with.DISTDIR = m.Hostname, m.StateDir, m.PKGDIR, m.DISTDIR
+	with.Name, with.StateDir, with.PKGDIR, with.DISTDIR = m.Hostname, m.StateDir,
+		m.PKGDIR, m.DISTDIR
 	text, err := json.Marshal(with)
 	if err != nil {
 		t.Fatal(err)
@@ -66,12 +68,15 @@ func workerMain(text string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 99
 	}
-	settings, err := portage.Load(context.Background(), portage.Options{Root: filepath.Dir(s.StateDir)})
+	settings, err := portage.Load(context.Background(),
+		portage.Options{Root: filepath.Dir(s.StateDir)})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 99
 	}
-	m := machine.Machine{Settings: settings, Hostname: s.Name, Now: func() time.Time { return noon }, StateDir: s.StateDir, PKGDIR: s.PKGDIR, DISTDIR: s.DISTDIR, Version: "test",
+	m := machine.Machine{Settings: settings, Hostname: s.Name, Now: func() time.Time {
+		return noon
+	}, StateDir: s.StateDir, PKGDIR: s.PKGDIR, DISTDIR: s.DISTDIR, Version: "test",
 		LockWait: patience}
 	switch s.Mood {
 	case "dies":
@@ -83,7 +88,8 @@ func workerMain(text string) int {
 		return 0
 	case "talks for ever":
 		for {
-			if _, err := os.Stdout.Write([]byte(`{"confined":"` + strings.Repeat("x", 1<<20) + `"}`)); err != nil {
+			if _, err := os.Stdout.Write([]byte(`{"confined":"` + strings.Repeat("x", 1<<20) +
+				`"}`)); err != nil {
 				return 1
 			}
 		}
@@ -97,7 +103,8 @@ func workerMain(text string) int {
 		fmt.Println("<html>")
 		return 0
 	}
-	o := Options{Export: exporter.ExportOptions{AnyDirectory: true}, Classify: func(error) (int, []string) { return 7, []string{"what helps"} }}
+	o := Options{Export: exporter.ExportOptions{AnyDirectory: true},
+		Classify: func(error) (int, []string) { return 7, []string{"what helps"} }}
 	var j strings.Builder
 	err = Work(context.Background(), m, o, io.TeeReader(os.Stdin, &j), os.Stdout)
 	if s.Mood == "breaks out" {
@@ -108,7 +115,8 @@ func workerMain(text string) int {
 			}
 		}
 		slices.Sort(worked)
-		if err := os.WriteFile(filepath.Join(s.StateDir, "broke-out"), []byte(strings.Join(worked, "\n")), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(s.StateDir, "broke-out"),
+			[]byte(strings.Join(worked, "\n")), 0o644); err != nil {
 			return 98
 		}
 	}
@@ -124,17 +132,30 @@ func stepsOut(s workerStage, line string) map[string]func() error {
 	_ = json.Unmarshal([]byte(line), &j)
 	precious := filepath.Join(s.Outside, "precious")
 	write := func(dir string) func() error {
-		return func() error { return os.WriteFile(filepath.Join(dir, "evil"), []byte("evil"), 0o644) }
+		return func() error {
+			return os.WriteFile(filepath.Join(dir, "evil"),
+				[]byte("evil"), 0o644)
+		}
 	}
 	steps := map[string]func() error{
-		"read a file of the system": func() error { _, err := os.ReadFile("/etc/passwd"); return err },
-		"read a file beside":        func() error { _, err := os.ReadFile(precious); return err },
-		"overwrite beside":          func() error { return os.WriteFile(precious, nil, 0o644) },
-		"remove beside":             func() error { return os.Remove(precious) },
-		"write beside":              write(s.Outside),
-		"mount":                     func() error { return unix.Mount("none", j.Drive, "tmpfs", 0, "") },
-		"make a link":               func() error { return os.Symlink("/etc", filepath.Join(s.StateDir, "link")) },
-		"open a device":             func() error { _, err := os.OpenFile("/dev/null", os.O_RDWR, 0); return err },
+		"read a file of the system": func() error {
+			_, err := os.ReadFile("/etc/passwd")
+			return err
+		},
+		"read a file beside": func() error { _, err := os.ReadFile(precious); return err },
+		"overwrite beside":   func() error { return os.WriteFile(precious, nil, 0o644) },
+		"remove beside":      func() error { return os.Remove(precious) },
+		"write beside":       write(s.Outside),
+		"mount": func() error {
+			return unix.Mount("none", j.Drive, "tmpfs", 0, "")
+		},
+		"make a link": func() error {
+			return os.Symlink("/etc", filepath.Join(s.StateDir, "link"))
+		},
+		"open a device": func() error {
+			_, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+			return err
+		},
 		"run a program": func() error {
 			cmd := exec.Command("/bin/true")
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stderr, os.Stderr
@@ -160,7 +181,8 @@ func stepsOut(s workerStage, line string) map[string]func() error {
 // The worker of each operation does its work, and cannot do anything else.
 func TestWorkerIsConfined(t *testing.T) {
 	if abi, err := ll.LandlockGetABIVersion(); err != nil || abi < 2 {
-		t.Skipf("THIS KERNEL HAS NO LANDLOCK THAT CAN CONFINE A WORKER (version %d, %v): not shown", abi, err)
+		t.Skipf("THIS KERNEL HAS NO LANDLOCK THAT CAN CONFINE A WORKER (version %d, %v): not shown",
+			abi, err)
 	}
 	for _, role := range []Role{Export, Import} {
 		t.Run(string(role), func(t *testing.T) {
@@ -177,12 +199,14 @@ func TestWorkerIsConfined(t *testing.T) {
 			}
 			defer l.Close()
 			outside := t.TempDir()
-			if err := os.WriteFile(filepath.Join(outside, "precious"), []byte("precious"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(outside, "precious"), []byte("precious"),
+				0o644); err != nil {
 				t.Fatal(err)
 			}
 			j := &journal{}
 			o := optionsOf(t, s, role, j)
-			o.Worker = workerOf(t, m, workerStage{Mood: "breaks out", Outside: outside, Listener: l.Addr().String()})
+			o.Worker = workerOf(t, m, workerStage{Mood: "breaks out", Outside: outside,
+				Listener: l.Addr().String()})
 			r, err := Run(t.Context(), m, o)
 			if err != nil || r.Outcome != Done {
 				t.Fatalf("%v, %+v", err, r)
@@ -194,7 +218,8 @@ func TestWorkerIsConfined(t *testing.T) {
 			if err != nil || len(worked) > 0 {
 				t.Errorf("%v; steps out that were not forbidden:\n%s", err, worked)
 			}
-			if data, err := os.ReadFile(filepath.Join(outside, "precious")); err != nil || string(data) != "precious" {
+			if data, err := os.ReadFile(filepath.Join(outside, "precious")); err != nil ||
+				string(data) != "precious" {
 				t.Errorf("outside: %q, %v", data, err)
 			}
 		})
@@ -214,12 +239,15 @@ func TestWorkerFails(t *testing.T) {
 	o.Worker = workerOf(t, c, workerStage{})
 	_, err := Run(t.Context(), c, o)
 	var worker *WorkerError
-	if !errors.As(err, &worker) || worker.Error() != want.Error() || worker.Code != 7 || worker.Class() != fault.Untrusted || !slices.Equal(worker.Hints(""), []string{"what helps"}) {
+	if !errors.As(err, &worker) || worker.Error() != want.Error() || worker.Code != 7 ||
+		worker.Class() != fault.Untrusted ||
+		!slices.Equal(worker.Hints(""), []string{"what helps"}) {
 		t.Errorf("%#v, want what is said without a worker: %v", err, want)
 	}
 }
 
-// A worker that was taken over, or killed, does no harm to the run that started it: it ends, says so, and the drive is unmounted.
+// A worker that was taken over, or killed, does no harm to the run that started it: it ends, says
+// so, and the drive is unmounted.
 func TestWorkerMisbehaves(t *testing.T) {
 	for mood, want := range map[string]string{
 		"dies":                 "exit status 7): what it said last",
@@ -240,7 +268,8 @@ func TestWorkerMisbehaves(t *testing.T) {
 			}
 			o.Worker = workerOf(t, c, workerStage{Mood: mood})
 			r, err := Run(t.Context(), c, o)
-			if err == nil || !strings.Contains(err.Error(), want) || r.Outcome != Failed || !r.SafeToPull {
+			if err == nil || !strings.Contains(err.Error(), want) || r.Outcome != Failed ||
+				!r.SafeToPull {
 				t.Errorf("%v, %+v", err, r)
 			}
 			nothingLeft(t, s, o.RunDir)
@@ -290,7 +319,8 @@ func TestWorkerEndsWithItsInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(cmd.Start(), json.NewEncoder(in).Encode(task{Export, s.dir})); err != nil {
+	if err := errors.Join(cmd.Start(),
+		json.NewEncoder(in).Encode(task{Export, s.dir})); err != nil {
 		t.Fatal(err)
 	}
 	var last answer
@@ -304,7 +334,8 @@ func TestWorkerEndsWithItsInput(t *testing.T) {
 		}
 		last = a
 	}
-	if err := cmd.Wait(); err == nil || last.Error == nil || !strings.Contains(last.Error.Text, "canceled") {
+	if err := cmd.Wait(); err == nil || last.Error == nil ||
+		!strings.Contains(last.Error.Text, "canceled") {
 		t.Errorf("%v, it said last: %+v", err, last)
 	}
 }
@@ -325,7 +356,8 @@ func FuzzListen(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r := &runner{m: machine.Machine{Now: func() time.Time { return noon }, Hostname: "host"}, result: &Result{Device: Device{Name: "sda1", Path: "/dev/sda1"}, Export: a.Export}}
+		r := &runner{m: machine.Machine{Now: func() time.Time { return noon }, Hostname: "host"},
+			result: &Result{Device: Device{Name: "sda1", Path: "/dev/sda1"}, Export: a.Export}}
 		if isWhole(a.Import) {
 			r.result.Import = a.Import
 			importRun(a.Import, nil)

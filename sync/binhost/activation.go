@@ -14,8 +14,9 @@ const firstFD = 3
 // maxActivated is more sockets than any unit has.
 const maxActivated = 64
 
-// Activated returns the listeners that systemd has opened for this process: LISTEN_PID is its process id, LISTEN_FDS how many there are, from descriptor 3 on. Without them
-// there are none, and no error.
+// Activated returns the listeners that systemd has opened for this process: LISTEN_PID is its
+// process id, LISTEN_FDS how many there are, from descriptor 3 on. Without them there are none, and
+// no error.
 func Activated(lookup func(string) (string, bool), pid int) ([]net.Listener, error) {
 	if v, _ := lookup("LISTEN_PID"); v != strconv.Itoa(pid) {
 		return nil, nil

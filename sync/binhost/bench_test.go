@@ -17,9 +17,12 @@ import (
 	"time"
 )
 
-// BenchmarkPeers serves the same PKGDIR with pkgsneak, nginx and lighttpd, each as Debian configures it but without access logs and with connections that may be used as often
-// as the client likes, and prints how much pkgsneak gets through in a second, and that as a part of what the others do: pkgsneak/nginx of 1 is as fast. Rounds take turns, so
-// that what else the machine does meets all. On a busy machine that still says little; cpu:pkgsneak/nginx compares how much each gets through for a second of its own CPU time.
+// BenchmarkPeers serves the same PKGDIR with pkgsneak, nginx and lighttpd, each as Debian
+// configures it but without access logs and with connections that may be used as often as the
+// client likes, and prints how much pkgsneak gets through in a second, and that as a part of what
+// the others do: pkgsneak/nginx of 1 is as fast. Rounds take turns, so that what else the machine
+// does meets all. On a busy machine that still says little; cpu:pkgsneak/nginx compares how much
+// each gets through for a second of its own CPU time.
 //
 //	go test -run '^$' -bench Peers -benchtime 1x ./sync/binhost
 func BenchmarkPeers(b *testing.B) {
@@ -32,14 +35,18 @@ func BenchmarkPeers(b *testing.B) {
 	)
 	h := newHost(b)
 	for i := range smallFiles {
-		h.put(b, fmt.Sprintf("app-misc/p%d-1", i), fmt.Sprintf("app-misc/p%d/p%d-1-1.xpak", i, i), random(strconv.Itoa(i), smallSize))
+		h.put(b, fmt.Sprintf("app-misc/p%d-1", i), fmt.Sprintf("app-misc/p%d/p%d-1-1.xpak", i, i),
+			random(strconv.Itoa(i), smallSize))
 	}
 	h.put(b, "app-misc/large-1", "app-misc/large-1.tbz2", random("large", largeSize))
 	h.writeIndex(b)
 	chmodAll(b, h.pkgdir)
 
 	servers := []peer{startPkgsneak(b, h), startNginx(b, h), startLighttpd(b, h)}
-	small := func(i int) string { return fmt.Sprintf("/app-misc/p%d/p%d-1-1.xpak", i%smallFiles, i%smallFiles) }
+	small := func(i int) string {
+		return fmt.Sprintf("/app-misc/p%d/p%d-1-1.xpak", i%smallFiles,
+			i%smallFiles)
+	}
 	large := func(int) string { return "/app-misc/large-1.tbz2" }
 	for _, load := range []struct {
 		name        string
@@ -56,7 +63,8 @@ func BenchmarkPeers(b *testing.B) {
 				for range rounds {
 					for _, s := range servers {
 						if s.address != "" {
-							n, rate := throughput(b, s.address, s.prefix, load.path, load.connections, roundTime)
+							n, rate := throughput(b, s.address, s.prefix, load.path,
+								load.connections, roundTime)
 							rates[s.name] = append(rates[s.name], rate)
 							total[s.name] += float64(n)
 						}
@@ -133,11 +141,13 @@ func chmodAll(b *testing.B, dir string) {
 // startPkgsneak starts the real program, without an access log as the others.
 func startPkgsneak(b *testing.B, h *host) peer {
 	program := filepath.Join(b.TempDir(), "pkgsneak")
-	if out, err := exec.Command("go", "build", "-o", program, "pkgsneak/cmd/pkgsneak").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", program,
+		"pkgsneak/cmd/pkgsneak").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	address := freeAddress(b)
-	p := launch(b, "pkgsneak", address, exec.Command(program, "serve", "--quiet", "--listen", address, "--pkgdir", h.pkgdir, "--distdir", h.distdir, "--state-dir", b.TempDir()))
+	p := launch(b, "pkgsneak", address, exec.Command(program, "serve", "--quiet", "--listen",
+		address, "--pkgdir", h.pkgdir, "--distdir", h.distdir, "--state-dir", b.TempDir()))
 	p.prefix = "/packages"
 	return p
 }
@@ -152,7 +162,8 @@ func freeAddress(b *testing.B) string {
 }
 
 // startPeer starts another server in the foreground.
-func startPeer(b *testing.B, name string, config func(dir, port string) string, args ...string) peer {
+func startPeer(b *testing.B, name string, config func(dir, port string) string,
+	args ...string) peer {
 	program, err := exec.LookPath(name)
 	if err != nil {
 		program, err = exec.LookPath("/usr/sbin/" + name)
@@ -239,8 +250,10 @@ dir-listing.activate = "enable"
 	}, "-D", "-f")
 }
 
-// throughput is how many bytes of bodies come in a second, over connections that each ask for one file after the other.
-func throughput(b *testing.B, address, prefix string, path func(int) string, connections int, long time.Duration) (n int64, rate float64) {
+// throughput is how many bytes of bodies come in a second, over connections that each ask for one
+// file after the other.
+func throughput(b *testing.B, address, prefix string, path func(int) string, connections int,
+	long time.Duration) (n int64, rate float64) {
 	var total int64
 	var mu sync.Mutex
 	var clients sync.WaitGroup
@@ -261,7 +274,8 @@ func throughput(b *testing.B, address, prefix string, path func(int) string, con
 }
 
 // load is one client, made to need as little as can be.
-func load(address, prefix string, path func(int) string, i int, end time.Time) (bytesRead int64, err error) {
+func load(address, prefix string, path func(int) string, i int,
+	end time.Time) (bytesRead int64, err error) {
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		return 0, err
@@ -269,7 +283,8 @@ func load(address, prefix string, path func(int) string, i int, end time.Time) (
 	defer c.Close()
 	buf := make([]byte, 1<<20)
 	for time.Now().Before(end) {
-		if _, err := fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: x\r\n\r\n", prefix, path(i)); err != nil {
+		if _, err := fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: x\r\n\r\n", prefix,
+			path(i)); err != nil {
 			return bytesRead, err
 		}
 		i++

@@ -17,10 +17,11 @@ import (
 
 // Options says how a handler serves.
 type Options struct {
-	Prefix  string // in front of every path, "/funtoo"; "" is none
-	Now     func() time.Time
-	Access  func(Access) // hears of each answer; may be nil; called from many goroutines
-	Problem func(error)  // hears of what the operator should know: damaged files, a drive that went away; may be nil
+	Prefix string // in front of every path, "/funtoo"; "" is none
+	Now    func() time.Time
+	Access func(Access) // hears of each answer; may be nil; called from many goroutines
+	// hears of what the operator should know: damaged files, a drive that went away; may be nil
+	Problem func(error)
 }
 
 // Access is what an access log says of one answer.
@@ -105,7 +106,8 @@ func (h *Handler) answer(w *meter, r *http.Request) error {
 	}
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
-		http.NewResponseController(w).SetReadDeadline(h.o.Now()) // the server would wait for the rest
+		// the server would wait for the rest
+		http.NewResponseController(w).SetReadDeadline(h.o.Now())
 		return &statusError{http.StatusBadRequest, "a request here has no body"}
 	}
 	p, err := h.below(r.URL.Path)
@@ -128,7 +130,8 @@ func (h *Handler) answer(w *meter, r *http.Request) error {
 
 // ofNow tells the paths whose answers are about this moment: pages and indices.
 func ofNow(p string) bool {
-	return p == "" || strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/"+indexName) || strings.HasSuffix(p, "/"+gzipName)
+	return p == "" || strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/"+indexName) ||
+		strings.HasSuffix(p, "/"+gzipName)
 }
 
 // below cuts the prefix off a path. A path that is not written in the one plain way is not there:
@@ -162,7 +165,9 @@ func (h *Handler) route(w *meter, r *http.Request, s *site, p string) error {
 		if p != "" && !strings.HasSuffix(p, "/") {
 			return &redirect{h.href(p) + "/"}
 		}
-		return h.page(w, r, func() (*page, error) { return h.start(r, place{site: s, tree: t, base: strings.TrimSuffix(p, "/")}) })
+		return h.page(w, r, func() (*page, error) {
+			return h.start(r, place{site: s, tree: t, base: strings.TrimSuffix(p, "/")})
+		})
 	}
 	base := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(p, "/"), rest), "/")
 	kind, name, _ := strings.Cut(rest, "/")
@@ -302,9 +307,11 @@ func (h *Handler) address(r *http.Request) string {
 		scheme = "https"
 	}
 	plain := func(c rune) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-._:[]", c)
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+			strings.ContainsRune("-._:[]", c)
 	}
-	if host == "" || len(host) > 255 || strings.IndexFunc(host, func(c rune) bool { return !plain(c) }) >= 0 {
+	if host == "" || len(host) > 255 ||
+		strings.IndexFunc(host, func(c rune) bool { return !plain(c) }) >= 0 {
 		host = "HOST"
 	}
 	return scheme + "://" + host + h.o.Prefix
@@ -361,7 +368,8 @@ func access(m *meter, r *http.Request, began, ended time.Time) Access {
 	if err != nil {
 		remote = r.RemoteAddr
 	}
-	return Access{When: began, Remote: remote, Method: r.Method, URI: r.RequestURI, Proto: r.Proto, Status: m.status, Bytes: m.bytes,
+	return Access{When: began, Remote: remote, Method: r.Method, URI: r.RequestURI, Proto: r.Proto,
+		Status: m.status, Bytes: m.bytes,
 		Took: ended.Sub(began), Referer: r.Referer(), UserAgent: r.UserAgent()}
 }
 
@@ -371,5 +379,6 @@ func TLS(certFile, keyFile string) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate: %w", err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"}}, nil
 }

@@ -48,35 +48,46 @@ func TestFiles(t *testing.T) {
 			body       []byte
 		}{
 			{"/packages/" + bigPath, "application/vnd.gentoo.gpkg", big},
-			{"/packages/dev-libs/greet++-2.1_p3.tbz2", "application/vnd.gentoo.xpak", []byte("greet")},
-			{"/packages/dev-libs/greet%2b%2B-2.1_p3.tbz2", "application/vnd.gentoo.xpak", []byte("greet")},
+			{"/packages/dev-libs/greet++-2.1_p3.tbz2", "application/vnd.gentoo.xpak",
+				[]byte("greet")},
+			{"/packages/dev-libs/greet%2b%2B-2.1_p3.tbz2", "application/vnd.gentoo.xpak",
+				[]byte("greet")},
 			{"/packages/All/old-1.tbz2", "application/vnd.gentoo.xpak", []byte("old")},
 			{"/distfiles/big-1.0.tar.xz", "application/x-xz", []byte("source of big")},
-			{"/distfiles/" + bucket("big-1.0.tar.xz") + "/big-1.0.tar.xz", "application/x-xz", []byte("source of big")},
-			{"/distfiles/gtk+-2~rc1%2050%252F.tar.bz2", "application/x-bzip2", []byte("source of gtk")},
-			{"/distfiles/gtk%2B-2%7Erc1%2050%252F.tar.bz2", "application/x-bzip2", []byte("source of gtk")},
-			{"/distfiles/layout.conf", "text/plain; charset=utf-8", []byte("[structure]\n0=filename-hash BLAKE2B 8\n1=flat\n")},
-			{"/distfiles/page.html", "application/octet-stream", []byte("<script>alert(1)</script>")},
+			{"/distfiles/" + bucket("big-1.0.tar.xz") + "/big-1.0.tar.xz", "application/x-xz",
+				[]byte("source of big")},
+			{"/distfiles/gtk+-2~rc1%2050%252F.tar.bz2", "application/x-bzip2",
+				[]byte("source of gtk")},
+			{"/distfiles/gtk%2B-2%7Erc1%2050%252F.tar.bz2", "application/x-bzip2",
+				[]byte("source of gtk")},
+			{"/distfiles/layout.conf", "text/plain; charset=utf-8",
+				[]byte("[structure]\n0=filename-hash BLAKE2B 8\n1=flat\n")},
+			{"/distfiles/page.html", "application/octet-stream",
+				[]byte("<script>alert(1)</script>")},
 		} {
 			got := s.get(t, prefix+test.path)
 			wantBody(t, test.path, got, 200, test.body)
 			if kind := got.header.Get("Content-Type"); kind != test.kind {
 				t.Errorf("%s is %q, want %q", test.path, kind, test.kind)
 			}
-			for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Content-Length": strconv.Itoa(len(test.body)), "Accept-Ranges": "bytes"} {
+			for name, want := range map[string]string{"X-Content-Type-Options": "nosniff",
+				"Content-Length": strconv.Itoa(len(test.body)), "Accept-Ranges": "bytes"} {
 				if v := got.header.Get(name); v != want {
 					t.Errorf("%s: %s is %q, want %q", test.path, name, v, want)
 				}
 			}
 			head := s.ask(t, http.MethodHead, prefix+test.path)
 			wantBody(t, "HEAD "+test.path, head, 200, nil)
-			for _, name := range []string{"Content-Length", "Content-Type", "Etag", "Last-Modified"} {
+			for _, name := range []string{"Content-Length", "Content-Type", "Etag",
+				"Last-Modified"} {
 				if head.header.Get(name) != got.header.Get(name) {
-					t.Errorf("HEAD %s: %s is %q, GET says %q", test.path, name, head.header.Get(name), got.header.Get(name))
+					t.Errorf("HEAD %s: %s is %q, GET says %q", test.path, name,
+						head.header.Get(name), got.header.Get(name))
 				}
 			}
 		}
-		if got := s.get(t, "/"); prefix != "" && (got.code != 301 || got.header.Get("Location") != "/funtoo/") {
+		if got := s.get(t, "/"); prefix != "" &&
+			(got.code != 301 || got.header.Get("Location") != "/funtoo/") {
 			t.Errorf("the way to the prefix: %d %q", got.code, got.header.Get("Location"))
 		}
 	}
@@ -103,15 +114,20 @@ func TestRanges(t *testing.T) {
 		{"the middle", []string{"Range: bytes=1000-1999"}, 206, big[1000:2000]},
 		{"the last bytes", []string{"Range: bytes=-7"}, 206, big[n-7:]},
 		{"behind the end", []string{"Range: bytes=" + strconv.Itoa(n) + "-"}, 416, nil},
-		{"overlapping the end", []string{fmt.Sprintf("Range: bytes=%d-%d", n-5, n+500)}, 206, big[n-5:]},
+		{"overlapping the end", []string{fmt.Sprintf("Range: bytes=%d-%d", n-5, n+500)},
+			206, big[n-5:]},
 		{"another unit", []string{"Range: lines=1-2"}, 416, nil},
-		{"resume of the same file", []string{"Range: bytes=2000000-", "If-Range: " + etag}, 206, big[2000000:]},
-		{"resume of the same time", []string{"Range: bytes=2000000-", "If-Range: " + modified}, 206, big[2000000:]},
-		{"resume of another file", []string{"Range: bytes=2000000-", `If-Range: "other"`}, 200, big},
+		{"resume of the same file", []string{"Range: bytes=2000000-", "If-Range: " + etag}, 206,
+			big[2000000:]},
+		{"resume of the same time", []string{"Range: bytes=2000000-", "If-Range: " + modified}, 206,
+			big[2000000:]},
+		{"resume of another file", []string{"Range: bytes=2000000-",
+			`If-Range: "other"`}, 200, big},
 		{"not changed, by tag", []string{"If-None-Match: " + etag}, 304, nil},
 		{"not changed, by time", []string{"If-Modified-Since: " + modified}, 304, nil},
 		{"changed, by tag", []string{`If-None-Match: "other"`}, 200, big},
-		{"changed, by time", []string{"If-Modified-Since: Mon, 01 Jan 2001 00:00:00 GMT"}, 200, big},
+		{"changed, by time", []string{"If-Modified-Since: Mon, 01 Jan 2001 00:00:00 GMT"}, 200,
+			big},
 		{"only if the same", []string{"If-Match: " + etag}, 200, big},
 		{"only if the same, and it is not", []string{`If-Match: "other"`}, 412, nil},
 	} {
@@ -124,12 +140,14 @@ func TestRanges(t *testing.T) {
 		})
 	}
 	many := s.get(t, "/packages/"+bigPath, "Range: bytes=0-9,100-109")
-	if many.code != 206 || !strings.HasPrefix(many.header.Get("Content-Type"), "multipart/byteranges") || !bytes.Contains(many.body, big[100:110]) {
+	if many.code != 206 || !strings.HasPrefix(many.header.Get("Content-Type"),
+		"multipart/byteranges") || !bytes.Contains(many.body, big[100:110]) {
 		t.Errorf("two ranges: %d %s", many.code, many.header.Get("Content-Type"))
 	}
 }
 
-// Portage sends its copy's TIMESTAMP as If-Modified-Since, and takes a new index for one only if its TIMESTAMP is greater.
+// Portage sends its copy's TIMESTAMP as If-Modified-Since, and takes a new index for one only if
+// its TIMESTAMP is greater.
 func TestIndexConditions(t *testing.T) {
 	h, _ := smallHost(t)
 	s := serve(t, h.source(), "", nil)
@@ -137,22 +155,28 @@ func TestIndexConditions(t *testing.T) {
 	for _, name := range []string{"/packages/Packages", "/packages/Packages.gz"} {
 		first := s.get(t, name)
 		if got := first.header.Get("Last-Modified"); got != stamp.Format(http.TimeFormat) {
-			t.Errorf("%s: Last-Modified is %q, TIMESTAMP is %q", name, got, stamp.Format(http.TimeFormat))
+			t.Errorf("%s: Last-Modified is %q, TIMESTAMP is %q", name, got,
+				stamp.Format(http.TimeFormat))
 		}
-		wantBody(t, name, s.get(t, name, "If-Modified-Since: "+stamp.Format(http.TimeFormat)), 304, nil)
-		if got := s.get(t, name, "If-Modified-Since: "+stamp.Add(-time.Second).Format(http.TimeFormat)); got.code != 200 {
+		wantBody(t, name, s.get(t, name, "If-Modified-Since: "+stamp.Format(http.TimeFormat)), 304,
+			nil)
+		if got := s.get(t, name,
+			"If-Modified-Since: "+stamp.Add(-time.Second).Format(http.TimeFormat)); got.code != 200 {
 			t.Errorf("%s: a copy that is a second older gets %d", name, got.code)
 		}
 		wantBody(t, name, s.get(t, name, "If-None-Match: "+first.header.Get("Etag")), 304, nil)
 		h.index.SetTimestamp(firstTimestamp + 1)
 		h.writeIndex(t)
-		if got := s.get(t, name, "If-None-Match: "+first.header.Get("Etag"), "If-Modified-Since: "+stamp.Format(http.TimeFormat)); got.code != 200 {
-			t.Errorf("%s: with a new index there, a client with the old one gets %d", name, got.code)
+		if got := s.get(t, name, "If-None-Match: "+first.header.Get("Etag"),
+			"If-Modified-Since: "+stamp.Format(http.TimeFormat)); got.code != 200 {
+			t.Errorf("%s: with a new index there, a client with the old one gets %d",
+				name, got.code)
 		}
 		h.index.SetTimestamp(firstTimestamp)
 		h.writeIndex(t)
 	}
-	if a, b := s.get(t, "/packages/Packages").header.Get("Etag"), s.get(t, "/packages/Packages.gz").header.Get("Etag"); a == b {
+	if a, b := s.get(t, "/packages/Packages").header.Get("Etag"), s.get(t,
+		"/packages/Packages.gz").header.Get("Etag"); a == b {
 		t.Errorf("Packages and Packages.gz have one ETag: %s", a)
 	}
 }
@@ -170,7 +194,8 @@ func gunzip(t testing.TB, packed []byte) []byte {
 	return plain
 }
 
-// Packages.gz is always of the generation that Packages is of, whatever lies in PKGDIR under that name.
+// Packages.gz is always of the generation that Packages is of, whatever lies in PKGDIR under that
+// name.
 func TestStaleGzip(t *testing.T) {
 	h, _ := smallHost(t)
 	write(t, filepath.Join(h.pkgdir, "Packages.gz"), []byte("of yesterday"))
@@ -185,14 +210,16 @@ func TestStaleGzip(t *testing.T) {
 	}
 }
 
-// While the index is replaced again and again, each answer is one whole generation: what Packages says is what Packages.gz says, byte for byte, for each TIMESTAMP.
+// While the index is replaced again and again, each answer is one whole generation: what Packages
+// says is what Packages.gz says, byte for byte, for each TIMESTAMP.
 func TestIndexReplacedWhileServing(t *testing.T) {
 	h, _ := smallHost(t)
 	s := serve(t, h.source(), "", nil)
 	generations := map[string]bool{}
 	for i := range 60 {
 		h.index.SetTimestamp(int64(firstTimestamp + i))
-		h.put(t, fmt.Sprintf("app-new/p%d-1", i), fmt.Sprintf("app-new/p%d-1.tbz2", i), random("p", 50))
+		h.put(t, fmt.Sprintf("app-new/p%d-1", i), fmt.Sprintf("app-new/p%d-1.tbz2", i),
+			random("p", 50))
 		text, err := h.index.MarshalText()
 		if err != nil {
 			t.Fatal(err)
@@ -216,7 +243,8 @@ func TestIndexReplacedWhileServing(t *testing.T) {
 	for i := range 4 {
 		readers.Go(func() {
 			for {
-				got, err := s.try(http.MethodGet, []string{"/packages/Packages", "/packages/Packages.gz"}[i%2])
+				got, err := s.try(http.MethodGet,
+					[]string{"/packages/Packages", "/packages/Packages.gz"}[i%2])
 				if err != nil || got.code != 200 {
 					t.Errorf("%d, %v", got.code, err)
 					return
@@ -269,11 +297,14 @@ func TestFilesReplacedWhileServing(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(h.pkgdir, "new"), old.ModTime(), old.ModTime()); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(filepath.Join(h.pkgdir, "new"), filepath.Join(h.pkgdir, "app-misc/a-1.tbz2")); err != nil {
+	if err := os.Rename(filepath.Join(h.pkgdir, "new"),
+		filepath.Join(h.pkgdir, "app-misc/a-1.tbz2")); err != nil {
 		t.Fatal(err)
 	}
-	now := s.get(t, "/packages/app-misc/a-1.tbz2", "Range: bytes=0-", "If-Range: "+res.Header.Get("Etag"))
-	wantBody(t, "the new file, of the same size and time, when the old one's tag is shown", now, 200, second)
+	now := s.get(t, "/packages/app-misc/a-1.tbz2", "Range: bytes=0-",
+		"If-Range: "+res.Header.Get("Etag"))
+	wantBody(t, "the new file, of the same size and time, when the old one's tag is shown",
+		now, 200, second)
 	rest, err := io.ReadAll(res.Body)
 	if err != nil || !bytes.Equal(append(head, rest...), first) {
 		t.Errorf("the reader of the old file got %d bytes, %v", len(head)+len(rest), err)
@@ -284,7 +315,8 @@ func TestFilesReplacedWhileServing(t *testing.T) {
 	}
 	h.put(t, "app-misc/b-1", "app-misc/b-1.tbz2", []byte("b"))
 	h.writeIndex(t)
-	wantBody(t, "a package that was built", s.get(t, "/packages/app-misc/b-1.tbz2"), 200, []byte("b"))
+	wantBody(t, "a package that was built", s.get(t, "/packages/app-misc/b-1.tbz2"),
+		200, []byte("b"))
 	if got := s.get(t, "/distfiles/d.tar"); got.code != 404 {
 		t.Errorf("a distfile before it is fetched: %d", got.code)
 	}
@@ -298,14 +330,16 @@ func TestFilesReplacedWhileServing(t *testing.T) {
 	}
 }
 
-// A machine whose PKGDIR has no index, or none that can be read, says so, and serves one as soon as it is there.
+// A machine whose PKGDIR has no index, or none that can be read, says so, and serves one as soon as
+// it is there.
 func TestNoIndex(t *testing.T) {
 	h := newHost(t)
 	s := serve(t, h.source(), "", nil)
 	if got := s.get(t, "/packages/Packages"); got.code != 404 {
 		t.Errorf("no index: %d", got.code)
 	}
-	if got := s.get(t, "/"); got.code != 200 || !bytes.Contains(got.body, []byte("pkgsneak index")) {
+	if got := s.get(t, "/"); got.code != 200 ||
+		!bytes.Contains(got.body, []byte("pkgsneak index")) {
 		t.Errorf("no index: the page says %d\n%s", got.code, got.body)
 	}
 	h.put(t, "app-misc/a-1", "app-misc/a-1.tbz2", []byte("a"))
@@ -318,19 +352,25 @@ func TestNoIndex(t *testing.T) {
 	}
 }
 
-// Nothing outside the trees can be had, by whatever name, and nothing inside that is not meant for others.
+// Nothing outside the trees can be had, by whatever name, and nothing inside that is not meant for
+// others.
 func TestTraversal(t *testing.T) {
 	h, _ := smallHost(t)
 	secret := filepath.Join(filepath.Dir(h.pkgdir), "secret")
 	write(t, secret, []byte("secret"))
-	for _, name := range []string{".pkgsneak/abc", ".Packages.portage_lockfile", "app-misc/.hidden.tbz2", "app-misc/not-indexed-1.tbz2", "app-misc/big/big-2.0-1.gpkg.tar.partial",
+	for _, name := range []string{".pkgsneak/abc", ".Packages.portage_lockfile",
+		"app-misc/.hidden.tbz2", "app-misc/not-indexed-1.tbz2",
+		"app-misc/big/big-2.0-1.gpkg.tar.partial",
 		"app-misc/big/big-1.0-1.gpkg.tar._checksum_failure_.x", "PackagesABCDEFGH"} {
 		write(t, filepath.Join(h.pkgdir, name), []byte("secret"))
 	}
-	for _, name := range []string{".pkgsneak/abc", ".big.portage_lockfile", "d.tar.__download__", "d.tar._checksum_failure_.x", "git3-src/x", "d.tar.portage_lockfile"} {
+	for _, name := range []string{".pkgsneak/abc", ".big.portage_lockfile", "d.tar.__download__",
+		"d.tar._checksum_failure_.x", "git3-src/x", "d.tar.portage_lockfile"} {
 		write(t, filepath.Join(h.distdir, name), []byte("secret"))
 	}
-	links := map[string]string{"app-misc/link-1.tbz2": secret, "app-misc/inside-1.tbz2": filepath.Base(bigPath), "linkdir": filepath.Dir(secret), "app-misc/dot-1.tbz2": "../.pkgsneak/abc"}
+	links := map[string]string{"app-misc/link-1.tbz2": secret,
+		"app-misc/inside-1.tbz2": filepath.Base(bigPath), "linkdir": filepath.Dir(secret),
+		"app-misc/dot-1.tbz2": "../.pkgsneak/abc"}
 	for name, to := range links {
 		if err := os.Symlink(to, filepath.Join(h.pkgdir, name)); err != nil {
 			t.Fatal(err)
@@ -343,19 +383,31 @@ func TestTraversal(t *testing.T) {
 		t.Fatal(err)
 	}
 	// An index that names them all.
-	for i, path := range []string{"app-misc/link-1.tbz2", "app-misc/inside-1.tbz2", "linkdir/secret", "app-misc/dot-1.tbz2", "app-misc/fifo-1.tbz2", ".pkgsneak/abc", "app-misc/.hidden.tbz2"} {
-		h.index.Entries = append(h.index.Entries, entry(t, fmt.Sprintf("app-misc/evil%d-1", i), path, []byte("secret"), time.Unix(firstTimestamp, 0)))
+	for i, path := range []string{"app-misc/link-1.tbz2", "app-misc/inside-1.tbz2",
+		"linkdir/secret", "app-misc/dot-1.tbz2", "app-misc/fifo-1.tbz2", ".pkgsneak/abc",
+		"app-misc/.hidden.tbz2"} {
+		h.index.Entries = append(h.index.Entries, entry(t, fmt.Sprintf("app-misc/evil%d-1", i),
+			path, []byte("secret"), time.Unix(firstTimestamp, 0)))
 	}
 	text := h.writeIndex(t)
 	text = bytes.Replace(text, []byte("PATH: linkdir/secret"), []byte("PATH: ../secret"), 1)
 	s := serve(t, h.source(), "", nil)
 	var paths []string
-	for _, tree := range []string{"/packages", "/distfiles", "", "/packages/app-misc", "/packages/app-misc/big"} {
-		for _, up := range []string{"/../secret", "/%2e%2e/secret", "/%2E%2e%2fsecret", "/..%2fsecret", "/..%5csecret", "/%252e%252e/secret", "//secret", "/./secret", "/../../../../../../etc/passwd",
-			"/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "/%c0%ae%c0%ae/secret", "/..;/secret", "/secret%00.tbz2", "/%00", secret, "/" + secret,
-			"/.pkgsneak/abc", "/.pkgsneak/", "/%2epkgsneak/abc", "/.Packages.portage_lockfile", "/.hidden.tbz2", "/not-indexed-1.tbz2", "/link-1.tbz2", "/inside-1.tbz2", "/dot-1.tbz2",
-			"/linkdir/secret", "/fifo-1.tbz2", "/link.tar", "/big-2.0-1.gpkg.tar.partial", "/big-1.0-1.gpkg.tar._checksum_failure_.x", "/PackagesABCDEFGH",
-			"/d.tar.__download__", "/d.tar._checksum_failure_.x", "/git3-src/x", "/git3-src/", "/d.tar.portage_lockfile", "/.big.portage_lockfile", "/" + strings.Repeat("a/", 3000), "/" + strings.Repeat("a", 5000)} {
+	for _, tree := range []string{"/packages", "/distfiles", "", "/packages/app-misc",
+		"/packages/app-misc/big"} {
+		for _, up := range []string{"/../secret", "/%2e%2e/secret", "/%2E%2e%2fsecret",
+			"/..%2fsecret", "/..%5csecret", "/%252e%252e/secret", "//secret", "/./secret",
+			"/../../../../../../etc/passwd",
+			"/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "/%c0%ae%c0%ae/secret",
+			"/..;/secret", "/secret%00.tbz2", "/%00", secret, "/" + secret,
+			"/.pkgsneak/abc", "/.pkgsneak/", "/%2epkgsneak/abc", "/.Packages.portage_lockfile",
+			"/.hidden.tbz2", "/not-indexed-1.tbz2", "/link-1.tbz2", "/inside-1.tbz2",
+			"/dot-1.tbz2",
+			"/linkdir/secret", "/fifo-1.tbz2", "/link.tar", "/big-2.0-1.gpkg.tar.partial",
+			"/big-1.0-1.gpkg.tar._checksum_failure_.x", "/PackagesABCDEFGH",
+			"/d.tar.__download__", "/d.tar._checksum_failure_.x", "/git3-src/x", "/git3-src/",
+			"/d.tar.portage_lockfile", "/.big.portage_lockfile", "/" + strings.Repeat("a/",
+				3000), "/" + strings.Repeat("a", 5000)} {
 			paths = append(paths, tree+up, tree+up+"/")
 		}
 	}
@@ -366,15 +418,19 @@ func TestTraversal(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %v", path, err)
 			}
-			if got.code != 404 && got.code != 400 || bytes.Contains(got.body, []byte("secret")) && !bytes.Contains([]byte(path), []byte("secret")) || bytes.Contains(got.body, []byte("root:")) {
+			if got.code != 404 && got.code != 400 || bytes.Contains(got.body, []byte("secret")) &&
+				!bytes.Contains([]byte(path), []byte("secret")) ||
+				bytes.Contains(got.body, []byte("root:")) {
 				t.Errorf("%s: %d %.100q", path, got.code, got.body)
 			}
 		}
 	}
 	for _, page := range []string{"/packages/", "/packages/app-misc/", "/distfiles/"} {
 		got := s.get(t, page)
-		for _, hidden := range []string{"pkgsneak/", "hidden", "lockfile", "partial", "checksum_failure", "PackagesABC", "__download__", "git3", "not-indexed", "link.tar"} {
-			if bytes.Contains(got.body, []byte("href=\""+page+hidden)) || bytes.Contains(got.body, []byte(hidden+"\"")) {
+		for _, hidden := range []string{"pkgsneak/", "hidden", "lockfile", "partial",
+			"checksum_failure", "PackagesABC", "__download__", "git3", "not-indexed", "link.tar"} {
+			if bytes.Contains(got.body, []byte("href=\""+page+hidden)) ||
+				bytes.Contains(got.body, []byte(hidden+"\"")) {
 				t.Errorf("%s lists %q", page, hidden)
 			}
 		}
@@ -384,8 +440,10 @@ func TestTraversal(t *testing.T) {
 func TestMethods(t *testing.T) {
 	h, _ := smallHost(t)
 	s := serve(t, h.source(), "", nil)
-	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "MKCOL"} {
-		if got := s.ask(t, method, "/packages/Packages"); got.code != 405 || got.header.Get("Allow") != "GET, HEAD" {
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE",
+		"PROPFIND", "MKCOL"} {
+		if got := s.ask(t, method, "/packages/Packages"); got.code != 405 ||
+			got.header.Get("Allow") != "GET, HEAD" {
 			t.Errorf("%s: %d, Allow: %q", method, got.code, got.header.Get("Allow"))
 		}
 	}
@@ -404,14 +462,18 @@ func TestHostileMetadata(t *testing.T) {
 	h := newHost(t)
 	put := func(cpv, path string, more ...string) {
 		write(t, filepath.Join(h.pkgdir, path), []byte("x"))
-		h.index.Entries = append(h.index.Entries, entry(t, cpv, path, []byte("x"), time.Unix(firstTimestamp, 0), more...))
+		h.index.Entries = append(h.index.Entries,
+			entry(t, cpv, path, []byte("x"), time.Unix(firstTimestamp, 0), more...))
 	}
-	put("app-misc/a-1", "app-misc/javascript:alert(1).tbz2", "SLOT", evil, "repository", evil, "USE", evil+" on \u202egnp.exe", "IUSE", evil+" on \u202egnp.exe")
+	put("app-misc/a-1", "app-misc/javascript:alert(1).tbz2", "SLOT", evil, "repository", evil,
+		"USE", evil+" on \u202egnp.exe", "IUSE", evil+" on \u202egnp.exe")
 	put("app-misc/b-1", `app-misc/"onmouseover="alert(1)" x=".tbz2`)
 	many := strings.TrimSpace(strings.Repeat("flag"+strings.Repeat("y", 90)+" ", 10_000))
-	put("app-misc/c-1", "app-misc/c-1.tbz2", "USE", many, "IUSE", many, "SLOT", strings.Repeat("9", 100_000))
+	put("app-misc/c-1", "app-misc/c-1.tbz2", "USE", many, "IUSE", many, "SLOT",
+		strings.Repeat("9", 100_000))
 	put("app-misc/d-1", evil+"/d-1.tbz2", "BUILD_TIME", "99999999999999999")
-	e, err := h.index.Entries[0].With("CPV", "app-misc/e-1", "PATH", "app-misc/e-1.tbz2", "SIZE", "-5", "MTIME", "-99999999999", "BUILD_TIME", "x")
+	e, err := h.index.Entries[0].With("CPV", "app-misc/e-1", "PATH", "app-misc/e-1.tbz2", "SIZE",
+		"-5", "MTIME", "-99999999999", "BUILD_TIME", "x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -424,18 +486,23 @@ func TestHostileMetadata(t *testing.T) {
 	write(t, filepath.Join(h.distdir, "javascript:alert(1)"), []byte("x"))
 	write(t, filepath.Join(h.distdir, "bad\xff\xfe\u202etar"), []byte("x"))
 	s := serve(t, binhost.Machine(evil, h.pkgdir, h.distdir, time.Now), "", nil)
-	for _, path := range []string{"/", "/packages/", "/packages/app-misc/", "/distfiles/", "/?q=" + escape(evil), "/?category=" + escape(evil), "/?sort=" + escape(evil), "/?sort=size&page=" + escape(evil),
-		"/?page=-1", "/?page=99999999999999999999", "/?page=922337203685477580", "/distfiles/?q=" + escape(evil) + "&sort=-date", "/?q=%ff%fe&category=%00", "/" + escape(evil)} {
+	for _, path := range []string{"/", "/packages/", "/packages/app-misc/", "/distfiles/",
+		"/?q=" + escape(evil), "/?category=" + escape(evil), "/?sort=" +
+			escape(evil), "/?sort=size&page=" + escape(evil),
+		"/?page=-1", "/?page=99999999999999999999", "/?page=922337203685477580", "/distfiles/?q=" +
+			escape(evil) + "&sort=-date", "/?q=%ff%fe&category=%00", "/" + escape(evil)} {
 		got := s.get(t, path, "Accept: text/html", "Host: x';$(id)")
 		if got.code != 200 && got.code != 404 {
 			t.Errorf("%s: %d", path, got.code)
 		}
-		for _, bad := range []string{"<script", "<img src=x", "<b>", "onerror=alert(1)>", "\u202e", "href=\"javascript:", `"onmouseover`, "$(id)"} {
+		for _, bad := range []string{"<script", "<img src=x", "<b>", "onerror=alert(1)>", "\u202e",
+			"href=\"javascript:", `"onmouseover`, "$(id)"} {
 			if bytes.Contains(got.body, []byte(bad)) {
 				t.Errorf("%s has %q", path, bad)
 			}
 		}
-		if csp := got.header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'; style-src 'self'") || strings.Contains(csp, "unsafe") {
+		if csp := got.header.Get("Content-Security-Policy"); !strings.HasPrefix(csp,
+			"default-src 'none'; style-src 'self'") || strings.Contains(csp, "unsafe") {
 			t.Errorf("%s: the policy is %q", path, csp)
 		}
 		if len(got.body) > 200_000 {
@@ -446,7 +513,8 @@ func TestHostileMetadata(t *testing.T) {
 		t.Errorf("the start page shows %d of 5 packages", rows)
 	}
 	// Every link of a listing leads to the file.
-	for _, name := range []string{"javascript:alert(1)", `"><img src=x onerror=alert(1)>.tar`, "bad\xff\xfe\u202etar"} {
+	for _, name := range []string{"javascript:alert(1)", `"><img src=x onerror=alert(1)>.tar`,
+		"bad\xff\xfe\u202etar"} {
 		wantBody(t, name, s.get(t, "/distfiles/"+escape(name)), 200, []byte("x"))
 	}
 	listing := s.get(t, "/distfiles/").body
@@ -466,7 +534,9 @@ func escape(s string) string {
 func TestPages(t *testing.T) {
 	h := newHost(t)
 	for i := range 450 {
-		h.put(t, fmt.Sprintf("cat-%d/pkg%03d-1.%d", i%3, i, i), fmt.Sprintf("cat-%d/pkg%03d/pkg%03d-1.%d-2.xpak", i%3, i, i, i), random("x", 10+i), "BUILD_ID", "2")
+		h.put(t, fmt.Sprintf("cat-%d/pkg%03d-1.%d", i%3, i, i),
+			fmt.Sprintf("cat-%d/pkg%03d/pkg%03d-1.%d-2.xpak", i%3, i, i, i), random("x",
+				10+i), "BUILD_ID", "2")
 	}
 	for _, v := range []string{"1.9", "1.10", "1.10-r1"} {
 		h.put(t, "app-misc/many-"+v, "app-misc/many-"+v+".tbz2", []byte(v))
@@ -483,34 +553,44 @@ func TestPages(t *testing.T) {
 		return names
 	}
 	first := rows("/")
-	if len(first) != binhost.PageRows || first[0] != "/packages/app-misc/many-1.10-r1.tbz2" || first[2] != "/packages/app-misc/many-1.9.tbz2" {
+	if len(first) != binhost.PageRows || first[0] != "/packages/app-misc/many-1.10-r1.tbz2" ||
+		first[2] != "/packages/app-misc/many-1.9.tbz2" {
 		t.Errorf("the first page has %d rows, beginning with %q", len(first), first[:3])
 	}
 	if last := rows("/?page=5"); len(last) != 53 {
 		t.Errorf("the last page has %d rows", len(last))
 	}
-	if got := rows("/?q=PKG0+cat-1&sort=-size"); len(got) != 33 || !strings.Contains(got[0], "pkg097") {
+	if got := rows("/?q=PKG0+cat-1&sort=-size"); len(got) != 33 ||
+		!strings.Contains(got[0], "pkg097") {
 		t.Errorf("a search, the largest first: %d rows, %q", len(got), got)
 	}
-	if got := rows("/?category=cat-2&sort=built&page=1"); len(got) != 100 || !strings.Contains(got[0], "pkg449") {
+	if got := rows("/?category=cat-2&sort=built&page=1"); len(got) != 100 ||
+		!strings.Contains(got[0], "pkg449") {
 		t.Errorf("a category, the oldest first: %d rows", len(got))
 	}
-	if got := rows("/packages/cat-0/?sort=-name&page=1"); len(got) != 101 || got[1] != "/packages/cat-0/pkg447/" {
+	if got := rows("/packages/cat-0/?sort=-name&page=1"); len(got) != 101 ||
+		got[1] != "/packages/cat-0/pkg447/" {
 		t.Errorf("a listing backwards: %d rows, %q", len(got), got[:2])
 	}
-	if got := rows("/packages/app-misc/"); !slices.Equal(got, []string{"/packages/", "/packages/app-misc/many-1.10-r1.tbz2", "/packages/app-misc/many-1.10.tbz2", "/packages/app-misc/many-1.9.tbz2"}) {
+	if got := rows("/packages/app-misc/"); !slices.Equal(got,
+		[]string{"/packages/", "/packages/app-misc/many-1.10-r1.tbz2",
+			"/packages/app-misc/many-1.10.tbz2", "/packages/app-misc/many-1.9.tbz2"}) {
 		t.Errorf("a listing: %q", got)
 	}
 	page := string(s.get(t, "/", "Host: bighost.lan:8080").body)
-	for _, want := range []string{"sync-uri = http://bighost.lan:8080/packages", `GENTOO_MIRRORS=&#34;http://bighost.lan:8080 ${GENTOO_MIRRORS}&#34;`, "453 packages", "2023-11-14 22:13 UTC"} {
-		if !strings.Contains(page, want) && !strings.Contains(page, strings.ReplaceAll(want, "&#34;", `"`)) {
+	for _, want := range []string{"sync-uri = http://bighost.lan:8080/packages",
+		`GENTOO_MIRRORS=&#34;http://bighost.lan:8080 ${GENTOO_MIRRORS}&#34;`, "453 packages",
+		"2023-11-14 22:13 UTC"} {
+		if !strings.Contains(page, want) &&
+			!strings.Contains(page, strings.ReplaceAll(want, "&#34;", `"`)) {
 			t.Errorf("the start page does not say %q", want)
 		}
 	}
 	if got := s.get(t, "/packages"); got.code != 301 || got.header.Get("Location") != "/packages/" {
 		t.Errorf("a directory without its slash: %d %q", got.code, got.header.Get("Location"))
 	}
-	if got := s.get(t, "/style.css"); got.code != 200 || got.header.Get("Content-Type") != "text/css; charset=utf-8" {
+	if got := s.get(t, "/style.css"); got.code != 200 ||
+		got.header.Get("Content-Type") != "text/css; charset=utf-8" {
 		t.Errorf("the style: %d", got.code)
 	}
 }
@@ -532,7 +612,8 @@ func TestWgetContinue(t *testing.T) {
 	}
 	h, big := smallHost(t)
 	var log []binhost.Access
-	handler, err := binhost.NewHandler(h.source(), binhost.Options{Prefix: "/funtoo", Now: time.Now, Access: func(a binhost.Access) { log = append(log, a) }})
+	handler, err := binhost.NewHandler(h.source(), binhost.Options{Prefix: "/funtoo", Now: time.Now,
+		Access: func(a binhost.Access) { log = append(log, a) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -540,7 +621,8 @@ func TestWgetContinue(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, filepath.Base(bigPath))
 	write(t, name, big[:1_234_567])
-	cmd := exec.Command(wget, "-c", "--no-verbose", "--tries=1", "--no-proxy", s.url+"/packages/"+bigPath)
+	cmd := exec.Command(wget, "-c", "--no-verbose", "--tries=1", "--no-proxy",
+		s.url+"/packages/"+bigPath)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	got, readErr := os.ReadFile(name)
@@ -560,7 +642,9 @@ func TestAccess(t *testing.T) {
 	var mu sync.Mutex
 	var log []binhost.Access
 	var clock atomic.Int64
-	handler, err := binhost.NewHandler(h.source(), binhost.Options{Now: func() time.Time { return time.Unix(clock.Add(1), 0) }, Access: func(a binhost.Access) {
+	handler, err := binhost.NewHandler(h.source(), binhost.Options{Now: func() time.Time {
+		return time.Unix(clock.Add(1), 0)
+	}, Access: func(a binhost.Access) {
 		mu.Lock()
 		defer mu.Unlock()
 		log = append(log, a)
@@ -579,12 +663,14 @@ func TestAccess(t *testing.T) {
 		uri    string
 		status int
 		bytes  int64
-	}{{"/packages/" + bigPath + "?x=%22", 200, int64(len(big))}, {"/packages/" + bigPath, 200, 0}, {"/nothing", 404, 22}}
+	}{{"/packages/" + bigPath + "?x=%22", 200, int64(len(big))}, {"/packages/" + bigPath, 200, 0}, {
+		"/nothing", 404, 22}}
 	if len(log) != len(want) {
 		t.Fatalf("the log is %+v", log)
 	}
 	for i, w := range want {
-		if a := log[i]; a.URI != w.uri || a.Status != w.status || a.Bytes != w.bytes || a.Remote != "127.0.0.1" || a.Took <= 0 {
+		if a := log[i]; a.URI != w.uri || a.Status != w.status || a.Bytes != w.bytes ||
+			a.Remote != "127.0.0.1" || a.Took <= 0 {
 			t.Errorf("the log has %+v, want %+v", a, w)
 		}
 	}

@@ -64,17 +64,22 @@ func newBrowser(t *testing.T, width, height int) *browser {
 	go io.Copy(io.Discard, out)
 	b := &browser{session: "http://127.0.0.1:" + port + "/session", downloads: t.TempDir()}
 	var made struct{ SessionID string }
-	b.call(t, http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
-		"browserName": "chrome",
-		"goog:chromeOptions": map[string]any{"binary": chromium, "args": []string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-			"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-			"--user-data-dir=" + t.TempDir(), fmt.Sprintf("--window-size=%d,%d", width, height)}},
-		"goog:loggingPrefs": map[string]any{"browser": "ALL"},
-	}}}, &made)
+	b.call(t, http.MethodPost, "",
+		map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
+			"browserName": "chrome",
+			"goog:chromeOptions": map[string]any{"binary": chromium, "args": []string{"--headless",
+				"--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+				"--disable-background-networking", "--disable-component-update", "--disable-sync",
+				"--disable-dev-shm-usage", "--hide-scrollbars",
+				"--user-data-dir=" + t.TempDir(), fmt.Sprintf("--window-size=%d,%d", width, height)}},
+			"goog:loggingPrefs": map[string]any{"browser": "ALL"},
+		}}}, &made)
 	b.session += "/" + made.SessionID
 	t.Cleanup(func() { b.try(http.MethodDelete, "", nil, nil) })
-	b.cdp(t, "Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
-	b.cdp(t, "Browser.setDownloadBehavior", map[string]any{"behavior": "allow", "downloadPath": b.downloads})
+	b.cdp(t, "Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height,
+		"deviceScaleFactor": 1, "mobile": width < 600})
+	b.cdp(t, "Browser.setDownloadBehavior",
+		map[string]any{"behavior": "allow", "downloadPath": b.downloads})
 	return b
 }
 
@@ -119,9 +124,11 @@ func (b *browser) call(t *testing.T, method, path string, body, into any) {
 	}
 }
 
-func (b *browser) cdp(t *testing.T, cmd string, params map[string]any) (result struct{ Data string }) {
+func (b *browser) cdp(t *testing.T, cmd string,
+	params map[string]any) (result struct{ Data string }) {
 	t.Helper()
-	b.call(t, http.MethodPost, "/goog/cdp/execute", map[string]any{"cmd": cmd, "params": params}, &result)
+	b.call(t, http.MethodPost, "/goog/cdp/execute",
+		map[string]any{"cmd": cmd, "params": params}, &result)
 	return result
 }
 
@@ -132,20 +139,24 @@ func (b *browser) open(t *testing.T, url string) {
 
 func (b *browser) dark(t *testing.T, scheme string) {
 	t.Helper()
-	b.cdp(t, "Emulation.setEmulatedMedia", map[string]any{"features": []any{map[string]any{"name": "prefers-color-scheme", "value": scheme}}})
+	b.cdp(t, "Emulation.setEmulatedMedia",
+		map[string]any{"features": []any{map[string]any{"name": "prefers-color-scheme",
+			"value": scheme}}})
 }
 
 // eval runs an expression in the page.
 func eval[T any](t *testing.T, b *browser, expression string) (v T) {
 	t.Helper()
-	b.call(t, http.MethodPost, "/execute/sync", map[string]any{"script": "return " + expression, "args": []any{}}, &v)
+	b.call(t, http.MethodPost, "/execute/sync", map[string]any{"script": "return " + expression,
+		"args": []any{}}, &v)
 	return v
 }
 
 func (b *browser) find(t *testing.T, css string) string {
 	t.Helper()
 	var found map[string]string
-	b.call(t, http.MethodPost, "/element", map[string]any{"using": "css selector", "value": css}, &found)
+	b.call(t, http.MethodPost, "/element", map[string]any{"using": "css selector",
+		"value": css}, &found)
 	for _, id := range found {
 		return id
 	}
@@ -189,16 +200,19 @@ func until(t *testing.T, otherwise string, done func() bool) {
 // enter types into a field, after what is there.
 func (b *browser) enter(t *testing.T, css, text string) {
 	t.Helper()
-	b.call(t, http.MethodPost, "/element/"+b.find(t, css)+"/value", map[string]any{"text": text}, nil)
+	b.call(t, http.MethodPost, "/element/"+b.find(t, css)+"/value",
+		map[string]any{"text": text}, nil)
 }
 
 // texts are the texts of all elements that match.
 func (b *browser) texts(t *testing.T, css string) []string {
 	t.Helper()
-	return eval[[]string](t, b, fmt.Sprintf("Array.from(document.querySelectorAll(%q), e => e.textContent.trim().replace(/\\s+/g, ' '))", css))
+	return eval[[]string](t, b,
+		fmt.Sprintf("Array.from(document.querySelectorAll(%q), e => e.textContent.trim().replace(/\\s+/g, ' '))", css))
 }
 
-// complaints are what the console says: scripts that failed, what the policy forbade, what was not found.
+// complaints are what the console says: scripts that failed, what the policy forbade, what was not
+// found.
 func (b *browser) complaints(t *testing.T) []string {
 	t.Helper()
 	var log []struct{ Message string }
@@ -217,7 +231,8 @@ func (b *browser) screenshot(t *testing.T, name string) {
 	if dir == "" {
 		return
 	}
-	size := eval[[]float64](t, b, "[document.documentElement.clientWidth, Math.min(document.documentElement.scrollHeight, 2600)]")
+	size := eval[[]float64](t, b,
+		"[document.documentElement.clientWidth, Math.min(document.documentElement.scrollHeight, 2600)]")
 	shot := b.cdp(t, "Page.captureScreenshot", map[string]any{"captureBeyondViewport": true,
 		"clip": map[string]any{"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1}})
 	data, err := base64.StdEncoding.DecodeString(shot.Data)
@@ -242,33 +257,57 @@ func (b *browser) downloaded(t *testing.T, name string, size int) (data []byte) 
 func pictureHost(t *testing.T) *host {
 	h := newHost(t)
 	packages := []struct{ cpv, kind, use, iuse, slot string }{
-		{"app-admin/sudo-1.9.15_p5", "gpkg.tar", "amd64 nls pam secure-path sendmail sssd ssl", "+nls +pam gcrypt ldap offensive sasl +secure-path selinux +sendmail skey ssl sssd", "0"},
-		{"app-editors/vim-9.1.0366", "gpkg.tar", "acl amd64 crypt nls python python_single_target_python3_12", "X acl crypt cscope debug gpm lua minimal nls perl python racket ruby selinux sound tcl terminal vim-pager python_single_target_python3_12", "0"},
-		{"app-shells/bash-5.2_p26", "gpkg.tar", "amd64 net nls readline", "afs bashlogger examples mem-scramble net nls plugins pgo +readline", "0"},
-		{"dev-lang/python-3.12.3-r1", "gpkg.tar", "amd64 ensurepip gdbm ncurses readline sqlite ssl test-install valgrind verify-sig xml build debug examples bluetooth libedit", "bluetooth build debug +ensurepip examples gdbm libedit +ncurses pgo +readline +sqlite +ssl test tk valgrind test-install verify-sig xml", "3.12"},
-		{"dev-lang/rust-bin-1.77.1", "gpkg.tar", "amd64 clippy rustfmt", "clippy doc prefix rust-analyzer rust-src rustfmt", "stable"},
-		{"dev-libs/boost-1.84.0-r3", "gpkg.tar", "amd64 bzip2 icu lzma nls stacktrace zlib zstd", "bzip2 context debug doc icu lzma +nls mpi numpy python +stacktrace tools zlib zstd", "0/1.84.0"},
-		{"dev-libs/openssl-3.0.13-r2", "gpkg.tar", "amd64 asm", "+asm cpu_flags_x86_sse2 fips ktls rfc3779 sctp static-libs test tls-compression vanilla verify-sig weak-ssl-ciphers", "0/3"},
+		{"app-admin/sudo-1.9.15_p5", "gpkg.tar", "amd64 nls pam secure-path sendmail sssd ssl",
+			"+nls +pam gcrypt ldap offensive sasl +secure-path selinux +sendmail skey ssl sssd",
+			"0"},
+		{"app-editors/vim-9.1.0366", "gpkg.tar",
+			"acl amd64 crypt nls python python_single_target_python3_12",
+			"X acl crypt cscope debug gpm lua minimal nls perl python racket ruby selinux sound tcl terminal vim-pager python_single_target_python3_12", "0"},
+		{"app-shells/bash-5.2_p26", "gpkg.tar", "amd64 net nls readline",
+			"afs bashlogger examples mem-scramble net nls plugins pgo +readline", "0"},
+		{"dev-lang/python-3.12.3-r1", "gpkg.tar",
+			"amd64 ensurepip gdbm ncurses readline sqlite ssl test-install valgrind verify-sig xml build debug examples bluetooth libedit", "bluetooth build debug +ensurepip examples gdbm libedit +ncurses pgo +readline +sqlite +ssl test tk valgrind test-install verify-sig xml", "3.12"},
+		{"dev-lang/rust-bin-1.77.1", "gpkg.tar", "amd64 clippy rustfmt",
+			"clippy doc prefix rust-analyzer rust-src rustfmt", "stable"},
+		{"dev-libs/boost-1.84.0-r3", "gpkg.tar", "amd64 bzip2 icu lzma nls stacktrace zlib zstd",
+			"bzip2 context debug doc icu lzma +nls mpi numpy python +stacktrace tools zlib zstd",
+			"0/1.84.0"},
+		{"dev-libs/openssl-3.0.13-r2", "gpkg.tar", "amd64 asm",
+			"+asm cpu_flags_x86_sse2 fips ktls rfc3779 sctp static-libs test tls-compression vanilla verify-sig weak-ssl-ciphers", "0/3"},
 		{"kde-frameworks/extra-cmake-modules-5.115.0", "xpak", "amd64", "doc test", "5"},
-		{"media-libs/libpng-1.6.43", "xpak", "amd64 apng cpu_flags_x86_sse", "apng cpu_flags_x86_sse static-libs", "0/16"},
-		{"net-misc/curl-8.7.1-r1", "gpkg.tar", "adns amd64 ftp http2 imap openssl pop3 progress-meter psl smtp ssl tftp websockets", "+adns +alt-svc brotli debug +ftp gnutls gopher +hsts +http2 idn +imap kerberos ldap mbedtls +openssl +pop3 +progress-meter +psl rtmp rustls samba +smtp ssh ssl sslv3 static-libs +tftp +websockets zstd", "0"},
-		{"sys-apps/systemd-255.4", "gpkg.tar", "acl amd64 kmod lz4 pam policykit seccomp zstd", "+acl apparmor audit boot cgroup-hybrid cryptsetup curl +dns-over-tls elfutils fido2 +gcrypt gnutls homed http idn importd iptables +kernel-install +kmod +lz4 lzma +openssl pam pcre pkcs11 policykit pwquality qrcode +resolvconf +seccomp selinux split-usr +sysv-utils test tpm ukify vanilla xkb +zstd", "0/2"},
-		{"sys-devel/gcc-13.2.1_p20240210", "gpkg.tar", "amd64 cxx fortran nls nptl openmp pch sanitize ssp", "ada +cxx d debug doc fixed-point +fortran go graphite hardened jit libssp lto modula2 multilib +nls +nptl objc objc++ objc-gc +openmp +pch pgo +pie +sanitize +ssp systemtap test valgrind vanilla vtv zstd", "13"},
+		{"media-libs/libpng-1.6.43", "xpak", "amd64 apng cpu_flags_x86_sse",
+			"apng cpu_flags_x86_sse static-libs", "0/16"},
+		{"net-misc/curl-8.7.1-r1", "gpkg.tar",
+			"adns amd64 ftp http2 imap openssl pop3 progress-meter psl smtp ssl tftp websockets",
+			"+adns +alt-svc brotli debug +ftp gnutls gopher +hsts +http2 idn +imap kerberos ldap mbedtls +openssl +pop3 +progress-meter +psl rtmp rustls samba +smtp ssh ssl sslv3 static-libs +tftp +websockets zstd", "0"},
+		{"sys-apps/systemd-255.4", "gpkg.tar", "acl amd64 kmod lz4 pam policykit seccomp zstd",
+			"+acl apparmor audit boot cgroup-hybrid cryptsetup curl +dns-over-tls elfutils fido2 +gcrypt gnutls homed http idn importd iptables +kernel-install +kmod +lz4 lzma +openssl pam pcre pkcs11 policykit pwquality qrcode +resolvconf +seccomp selinux split-usr +sysv-utils test tpm ukify vanilla xkb +zstd", "0/2"},
+		{"sys-devel/gcc-13.2.1_p20240210", "gpkg.tar",
+			"amd64 cxx fortran nls nptl openmp pch sanitize ssp",
+			"ada +cxx d debug doc fixed-point +fortran go graphite hardened jit libssp lto modula2 multilib +nls +nptl objc objc++ objc-gc +openmp +pch pgo +pie +sanitize +ssp systemtap test valgrind vanilla vtv zstd", "13"},
 		{"virtual/editor-0-r7", "gpkg.tar", "amd64", "", "0"},
-		{"www-client/firefox-125.0.1", "gpkg.tar", "amd64 dbus gmp-autoupdate jumbo-build openh264 system-av1 system-harfbuzz wayland X", "+clang cpu_flags_arm_neon dbus debug eme-free hardened hwaccel jack +jumbo-build libproxy lto openh264 pgo pulseaudio sndio selinux +system-av1 +system-harfbuzz +system-icu wayland wifi X +gmp-autoupdate", "rapid"},
+		{"www-client/firefox-125.0.1", "gpkg.tar",
+			"amd64 dbus gmp-autoupdate jumbo-build openh264 system-av1 system-harfbuzz wayland X",
+			"+clang cpu_flags_arm_neon dbus debug eme-free hardened hwaccel jack +jumbo-build libproxy lto openh264 pgo pulseaudio sndio selinux +system-av1 +system-harfbuzz +system-icu wayland wifi X +gmp-autoupdate", "rapid"},
 	}
 	for i, p := range packages {
 		category, pf, _ := strings.Cut(p.cpv, "/")
 		pn := regexp.MustCompile(`-\d`).Split(pf, 2)[0]
 		path := fmt.Sprintf("%s/%s/%s-%d.%s", category, pn, pf, 1+i%3, p.kind)
-		h.put(t, p.cpv, path, random(p.cpv, 3000+i*i*7919), "USE", p.use, "IUSE", p.iuse, "SLOT", p.slot, "BUILD_ID", fmt.Sprint(1+i%3), "BUILD_TIME", fmt.Sprint(firstTimestamp-i*90_000), "REPO", map[bool]string{true: "guru", false: "gentoo"}[i == 7])
+		h.put(t, p.cpv, path, random(p.cpv, 3000+i*i*7919), "USE", p.use, "IUSE", p.iuse, "SLOT",
+			p.slot, "BUILD_ID", fmt.Sprint(1+i%3), "BUILD_TIME",
+			fmt.Sprint(firstTimestamp-i*90_000), "REPO", map[bool]string{true: "guru",
+				false: "gentoo"}[i == 7])
 	}
-	h.put(t, "x11-misc/a+very-long_name-that-does-not-end-1.0.20240101_rc3_p20240311-r12", "x11-misc/a+very-long_name-that-does-not-end/a+very-long_name-that-does-not-end-1.0.20240101_rc3_p20240311-r12-1.xpak",
-		random("long", 5000), "USE", strings.Repeat("x", 120)+" short", "IUSE", strings.Repeat("x", 120)+" short", "BUILD_TIME", fmt.Sprint(firstTimestamp))
+	h.put(t, "x11-misc/a+very-long_name-that-does-not-end-1.0.20240101_rc3_p20240311-r12",
+		"x11-misc/a+very-long_name-that-does-not-end/a+very-long_name-that-does-not-end-1.0.20240101_rc3_p20240311-r12-1.xpak",
+		random("long", 5000), "USE", strings.Repeat("x", 120)+" short", "IUSE", strings.Repeat("x",
+			120)+" short", "BUILD_TIME", fmt.Sprint(firstTimestamp))
 	h.index.SetTimestamp(time.Now().Add(-2 * time.Hour).Unix())
 	h.writeIndex(t)
 	for i := range 30 {
-		write(t, filepath.Join(h.distdir, fmt.Sprintf("source-%02d.%d.tar.xz", i, i*7%10)), random("d", 1000+i*i*1777))
+		write(t, filepath.Join(h.distdir, fmt.Sprintf("source-%02d.%d.tar.xz", i, i*7%10)),
+			random("d", 1000+i*i*1777))
 	}
 	write(t, filepath.Join(h.distdir, "gtk+-2.24.33~rc1 50%.tar.bz2"), random("gtk", 4321))
 	return h
@@ -278,9 +317,11 @@ func pictureHost(t *testing.T) *host {
 func pictureDrive(t *testing.T) *running {
 	mount := filepath.Join(t.TempDir(), "usb")
 	write(t, filepath.Join(mount, "photos.txt"), nil)
-	origins := []*origin{newOrigin(t, "bighost", 0), newOrigin(t, "cross-aarch64", 0), newOrigin(t, "stranger", 1)}
+	origins := []*origin{newOrigin(t, "bighost", 0), newOrigin(t, "cross-aarch64", 0),
+		newOrigin(t, "stranger", 1)}
 	for _, o := range origins {
-		for _, name := range []string{"app-misc/hello-1.0", "dev-libs/greet-2.1_p3", "virtual/words-0-r1"} {
+		for _, name := range []string{"app-misc/hello-1.0", "dev-libs/greet-2.1_p3",
+			"virtual/words-0-r1"} {
 			o.packages[name+".tbz2"] = random(o.name+name, 20_000)
 		}
 		o.distfiles["hello-1.0.tar.xz"] = random("hello", 30_000)
@@ -313,7 +354,8 @@ func TestBrowser(t *testing.T) {
 				b.fits(t)
 				b.open(t, s.url+"/packages/dev-libs/")
 				b.screenshot(t, name+"-dir")
-				if dark := eval[bool](t, b, "getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0] < 100"); dark != (scheme == "dark") {
+				if dark := eval[bool](t, b,
+					"getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0] < 100"); dark != (scheme == "dark") {
 					t.Errorf("the page is dark: %t, and the person wants it %s", dark, scheme)
 				}
 			}
@@ -342,10 +384,13 @@ func TestBrowser(t *testing.T) {
 // fits holds that nothing sticks out to the side, and that everything came from the server.
 func (b *browser) fits(t *testing.T) {
 	t.Helper()
-	if wide := eval[int](t, b, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); wide > 0 {
-		t.Errorf("%s: the page is %d pixels wider than the window", eval[string](t, b, "location.pathname"), wide)
+	if wide := eval[int](t, b,
+		"document.documentElement.scrollWidth - document.documentElement.clientWidth"); wide > 0 {
+		t.Errorf("%s: the page is %d pixels wider than the window",
+			eval[string](t, b, "location.pathname"), wide)
 	}
-	if foreign := eval[[]string](t, b, "performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin))"); len(foreign) > 0 {
+	if foreign := eval[[]string](t, b,
+		"performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin))"); len(foreign) > 0 {
 		t.Errorf("the page loads %q", foreign)
 	}
 	if n := eval[int](t, b, "document.scripts.length"); n != 0 {
@@ -383,7 +428,8 @@ func (b *browser) walk(t *testing.T, s *running, h *host) {
 	b.follow(t, ".facts a")
 	b.follow(t, "a[href$='/sys-apps/']")
 	b.follow(t, "a.dir")
-	if got := b.texts(t, ".top nav a"); strings.Join(got, "/") != "pkgsneak/packages/sys-apps/systemd" {
+	if got := b.texts(t, ".top nav a"); strings.Join(got,
+		"/") != "pkgsneak/packages/sys-apps/systemd" {
 		t.Errorf("the path is %q", got)
 	}
 	b.click(t, "a.file")

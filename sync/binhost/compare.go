@@ -10,8 +10,9 @@ import (
 	"pkgsneak/sync/digest"
 )
 
-// compared reads a file that was not compared with its digest yet, and does so on the way: from the first byte on, whatever is asked for. The read that would give the last byte
-// gives an error instead if the file is not what was signed.
+// compared reads a file that was not compared with its digest yet, and does so on the way: from the
+// first byte on, whatever is asked for. The read that would give the last byte gives an error
+// instead if the file is not what was signed.
 type compared struct {
 	// configuration
 	src  io.ReadSeeker
@@ -28,7 +29,8 @@ type compared struct {
 	err    error
 }
 
-// Seek implements io.Seeker. Only what lies behind the bytes that were read so far can be read then, or everything once the file is known to be right.
+// Seek implements io.Seeker. Only what lies behind the bytes that were read so far can be read
+// then, or everything once the file is known to be right.
 func (c *compared) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:

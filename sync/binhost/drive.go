@@ -23,8 +23,8 @@ import (
 
 // DriveOptions says whom to believe.
 type DriveOptions struct {
-	// Trust tells whose signatures count here. It is asked whenever something on the drive is looked
-	// at, so that `pkgsneak trust` needs no new start.
+	// Trust tells whose signatures count here. It is asked whenever something on the drive is
+	// looked at, so that `pkgsneak trust` needs no new start.
 	Trust func() (trust.View, error)
 	// Untrusted serves a generation whose key is not trusted as well, if it is signed with a key
 	// that lies on the drive. The pages say so.
@@ -70,7 +70,9 @@ func CheckDrive(mount string, o DriveOptions) ([]Refused, error) {
 	case s.err != nil:
 		return nil, s.err
 	case len(s.trees) == 0 && len(s.refused) > 0:
-		return s.refused, s.refused[max(0, slices.IndexFunc(s.refused, func(r Refused) bool { return !r.Unwanted }))].err
+		return s.refused, s.refused[max(0, slices.IndexFunc(s.refused, func(r Refused) bool {
+			return !r.Unwanted
+		}))].err
 	}
 	return s.refused, nil
 }
@@ -138,7 +140,8 @@ func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 	g, trusted := seen.Gen, seen.Err == nil || trust.IsFormer(seen.Err)
 	defer g.Close()
 	o.sum, o.trusted = g.Sum, trusted
-	if old != nil && old.tree != nil && old.sum == o.sum && old.trusted == trusted && old.copies[0].dev == slots[0].dev {
+	if old != nil && old.tree != nil && old.sum == o.sum && old.trusted == trusted &&
+		old.copies[0].dev == slots[0].dev {
 		o.tree = old.tree
 		return o
 	}
@@ -157,8 +160,8 @@ func (m *mounted) copies(dir string) (slots [2]stamp) {
 	return slots
 }
 
-// load verifies a generation, and judges who signed it. One that is not to be believed is an error, unless
-// it is served as such.
+// load verifies a generation, and judges who signed it. One that is not to be believed is an error,
+// unless it is served as such.
 func (m *mounted) load(d *drive.Drive, dir string) (trust.Loaded, error) {
 	view, err := m.o.Trust()
 	if err != nil {
@@ -172,7 +175,8 @@ func (m *mounted) load(d *drive.Drive, dir string) (trust.Loaded, error) {
 		return trust.Loaded{}, err
 	}
 	seen, err := view.Load(d, dir, offered)
-	if err == nil && seen.Err != nil && !trust.IsFormer(seen.Err) && (!m.o.Untrusted || trust.Unwanted(seen.Err)) {
+	if err == nil && seen.Err != nil && !trust.IsFormer(seen.Err) &&
+		(!m.o.Untrusted || trust.Unwanted(seen.Err)) {
 		seen.Gen.Close()
 		err = seen.Err
 	}
@@ -197,10 +201,13 @@ func (m *mounted) tree(g *drive.Generation, dir string, trusted bool, user strin
 	if err != nil {
 		return nil, err
 	}
-	at := driveShelf{real: real, dir: dir, generation: g, compared: &comparedFiles{seen: map[manifest.Digest][]stamp{}}}
+	at := driveShelf{real: real, dir: dir, generation: g,
+		compared: &comparedFiles{seen: map[manifest.Digest][]stamp{}}}
 	t := &tree{name: dir, title: g.Record.Origin, index: x, packages: &drivePackages{at, x},
-		signed: &signature{Signer: g.Signed.Signer, User: user, At: g.Signed.SignedAt, Serial: g.Serial(), Trusted: trusted,
-			CHOST: g.Record.CHOST, Profile: g.Record.Profile, Whole: g.Record.Counts.Catalogue, Trees: g.Record.Carried()}}
+		signed: &signature{Signer: g.Signed.Signer, User: user, At: g.Signed.SignedAt,
+			Serial: g.Serial(), Trusted: trusted,
+			CHOST: g.Record.CHOST, Profile: g.Record.Profile, Whole: g.Record.Counts.Catalogue,
+			Trees: g.Record.Carried()}}
 	distfiles := &driveDistfiles{driveShelf: at}
 	for _, it := range g.Distfiles() {
 		if plain(it.Path) && !strings.Contains(it.Path, "/") {
@@ -302,13 +309,15 @@ func (s *driveShelf) item(kind layout.Kind, name string, modified time.Time) (*f
 	if err != nil {
 		return nil, err
 	}
-	f := &file{close: parts.close, name: name, size: it.Size, modified: modified, etag: `"` + it.Sum.String()[:40] + `"`}
+	f := &file{close: parts.close, name: name, size: it.Size, modified: modified,
+		etag: `"` + it.Sum.String()[:40] + `"`}
 	stamps := parts.stamps()
 	if s.compared.has(it.Sum, stamps) {
 		f.content = parts.content()
 		return f, nil
 	}
-	c := &compared{src: parts.content(), name: name, size: it.Size, want: it.Sum, hash: digest.New(digest.BLAKE2B),
+	c := &compared{src: parts.content(), name: name, size: it.Size, want: it.Sum,
+		hash: digest.New(digest.BLAKE2B),
 		good: func() { s.compared.add(it.Sum, stamps) }}
 	f.content, f.failed = c, func() error { return c.err }
 	f.check = c.whole
@@ -336,7 +345,8 @@ func (s *driveShelf) parts(it layout.Item) (parts, error) {
 		fd, at, err := openBeneath(s.real, path.Join(layout.TreeDir, s.dir, stored.Path))
 		if err != nil {
 			ps.close()
-			if _, statErr := os.Lstat(filepath.Join(s.real, layout.TreeDir, s.dir)); statErr != nil {
+			if _, statErr := os.Lstat(filepath.Join(s.real, layout.TreeDir,
+				s.dir)); statErr != nil {
 				return nil, &awayError{err}
 			}
 			return nil, &damagedError{it.Path, fault.Text(err)}
@@ -344,7 +354,8 @@ func (s *driveShelf) parts(it layout.Item) (parts, error) {
 		ps = append(ps, part{os.NewFile(uintptr(fd), stored.Path), at})
 		if at.size != stored.Size {
 			ps.close()
-			return nil, &damagedError{it.Path, fmt.Sprintf("%q has %d bytes, %d were signed", stored.Path, at.size, stored.Size)}
+			return nil, &damagedError{it.Path, fmt.Sprintf("%q has %d bytes, %d were signed",
+				stored.Path, at.size, stored.Size)}
 		}
 	}
 	return ps, nil

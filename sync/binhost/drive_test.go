@@ -57,7 +57,8 @@ func newOrigin(t testing.TB, name string, key int) *origin {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &origin{name: name, key: made[key], packages: map[string][]byte{}, distfiles: map[string][]byte{}, serial: epoch.Unix()}
+	return &origin{name: name, key: made[key], packages: map[string][]byte{},
+		distfiles: map[string][]byte{}, serial: epoch.Unix()}
 }
 
 // export writes everything as one generation.
@@ -75,13 +76,15 @@ func (o *origin) export(t testing.TB, mount string) {
 	if held != nil {
 		held.Close()
 	}
-	w, err := drivewriter.Begin(context.Background(), d, drivewriter.BeginOptions{Dir: dir, Name: o.name, Key: o.key, Now: epoch, PartSize: 10 << 20, NoReadBack: true})
+	w, err := drivewriter.Begin(context.Background(), d, drivewriter.BeginOptions{Dir: dir,
+		Name: o.name, Key: o.key, Now: epoch, PartSize: 10 << 20, NoReadBack: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
 	index := &pkgindex.Index{Entries: o.catalogue}
-	for k, v := range map[string]string{"CHOST": "x86_64-pc-linux-gnu", "URI": "http://elsewhere.example/", "TTL": "86400"} {
+	for k, v := range map[string]string{"CHOST": "x86_64-pc-linux-gnu",
+		"URI": "http://elsewhere.example/", "TTL": "86400"} {
 		index.Header.Set(k, v)
 	}
 	var items []layout.Item
@@ -92,7 +95,8 @@ func (o *origin) export(t testing.TB, mount string) {
 				return
 			}
 		}
-		it, err := w.Put(context.Background(), drivewriter.NewFile{Kind: kind, Path: name, Size: int64(len(data))}, func(out io.Writer) error {
+		it, err := w.Put(context.Background(), drivewriter.NewFile{Kind: kind, Path: name,
+			Size: int64(len(data))}, func(out io.Writer) error {
 			_, err := out.Write(data)
 			return err
 		})
@@ -103,15 +107,18 @@ func (o *origin) export(t testing.TB, mount string) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.packages)) {
 		data := o.packages[name]
-		index.Entries = append(index.Entries, entry(t, strings.TrimSuffix(name, ".tbz2"), name, data, time.Unix(firstTimestamp, 0)))
+		index.Entries = append(index.Entries, entry(t, strings.TrimSuffix(name, ".tbz2"), name,
+			data, time.Unix(firstTimestamp, 0)))
 		put(layout.Package, name, data)
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.distfiles)) {
 		put(layout.Distfile, name, o.distfiles[name])
 	}
 	o.serial = max(o.serial, w.Last()) + 1
-	if _, err := w.Commit(context.Background(), drivewriter.Contents{Serial: o.serial, At: epoch, Items: items, Catalogue: index,
-		Record: layout.Record{Created: epoch, CHOST: "x86_64-pc-linux-gnu", Profile: "default/linux/amd64"}}); err != nil {
+	if _, err := w.Commit(context.Background(), drivewriter.Contents{Serial: o.serial, At: epoch,
+		Items: items, Catalogue: index,
+		Record: layout.Record{Created: epoch, CHOST: "x86_64-pc-linux-gnu",
+			Profile: "default/linux/amd64"}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -130,10 +137,13 @@ func trusting(c *clock, ring ...*manifest.PrivateKey) binhost.DriveOptions {
 	for _, k := range ring {
 		public = append(public, k.Public())
 	}
-	return binhost.DriveOptions{Now: c.now, Trust: func() (trust.View, error) { return trust.View{Ring: public, Now: epoch}, nil }}
+	return binhost.DriveOptions{Now: c.now, Trust: func() (trust.View, error) {
+		return trust.View{Ring: public, Now: epoch}, nil
+	}}
 }
 
-// fullOrigin has a file that is split on the drive, one whose name the drive cannot have, small ones, and a catalogue that has more than the drive.
+// fullOrigin has a file that is split on the drive, one whose name the drive cannot have, small
+// ones, and a catalogue that has more than the drive.
 func fullOrigin(t testing.TB) *origin {
 	o := newOrigin(t, "buildhost", 0)
 	o.packages["app-misc/split-1.tbz2"] = random("split", 23<<20)
@@ -142,7 +152,8 @@ func fullOrigin(t testing.TB) *origin {
 	o.distfiles["what? a:name*.tar.gz"] = []byte("odd name")
 	o.distfiles["AUX.tar"] = []byte("reserved name")
 	o.distfiles["plain-1.0.tar.xz"] = random("plain", 100_000)
-	o.catalogue = []pkgindex.Entry{entry(t, "app-misc/left-at-home-1", "app-misc/left-at-home-1.tbz2", []byte("x"), epoch)}
+	o.catalogue = []pkgindex.Entry{entry(t, "app-misc/left-at-home-1",
+		"app-misc/left-at-home-1.tbz2", []byte("x"), epoch)}
 	return o
 }
 
@@ -160,10 +171,12 @@ func TestDrive(t *testing.T) {
 			wantBody(t, name, s.get(t, base+"/distfiles/"+escape(name)), 200, data)
 			wantBody(t, name, s.get(t, base+"/distfiles/"+bucket(name)+"/"+escape(name)), 200, data)
 			wrong := map[bool]string{true: "01", false: "00"}[bucket(name) == "00"]
-			wantBody(t, "in the wrong bucket", s.get(t, base+"/distfiles/"+wrong+"/"+escape(name)), 404, []byte("there is nothing here\n"))
+			wantBody(t, "in the wrong bucket", s.get(t, base+"/distfiles/"+wrong+"/"+escape(name)),
+				404, []byte("there is nothing here\n"))
 		}
 		plain := string(s.get(t, base+"/packages/Packages").body)
-		for _, want := range []string{"PATH: app-misc/split-1.tbz2", fmt.Sprintf("TIMESTAMP: %d\n", o.serial), "PACKAGES: 3\n"} {
+		for _, want := range []string{"PATH: app-misc/split-1.tbz2",
+			fmt.Sprintf("TIMESTAMP: %d\n", o.serial), "PACKAGES: 3\n"} {
 			if !strings.Contains(plain, want) {
 				t.Errorf("the index has no %q:\n%s", want, plain)
 			}
@@ -178,17 +191,22 @@ func TestDrive(t *testing.T) {
 		}
 	}
 	etag := s.get(t, "/usb/packages/app-misc/split-1.tbz2").header.Get("Etag")
-	wantBody(t, "a range over two parts", s.get(t, "/usb/packages/app-misc/split-1.tbz2", "Range: bytes=10485000-20971999", "If-Range: "+etag), 206, split[10485000:20972000])
+	wantBody(t, "a range over two parts", s.get(t, "/usb/packages/app-misc/split-1.tbz2",
+		"Range: bytes=10485000-20971999", "If-Range: "+etag), 206, split[10485000:20972000])
 	page := string(s.get(t, "/usb/").body)
-	for _, want := range []string{"trusted here", "host one", "of 4 that the origin has", "x86_64-pc-linux-gnu", "/usb/packages/app-misc/small++-1.tbz2"} {
+	for _, want := range []string{"trusted here", "host one", "of 4 that the origin has",
+		"x86_64-pc-linux-gnu", "/usb/packages/app-misc/small++-1.tbz2"} {
 		if !strings.Contains(strings.ReplaceAll(page, "&#43;", "+"), want) {
 			t.Errorf("the start page does not say %q:\n%s", want, page)
 		}
 	}
-	if !strings.Contains(string(s.get(t, "/usb/buildhost/").body), `href="/usb/buildhost/packages/app-misc/small`) {
+	if !strings.Contains(string(s.get(t, "/usb/buildhost/").body),
+		`href="/usb/buildhost/packages/app-misc/small`) {
 		t.Error("below the origin's name the links lead elsewhere")
 	}
-	for _, path := range []string{"/usb/Manifest", "/usb/buildhost/Manifest", "/usb/buildhost/generation/", "/usb/keys/", "/usb/buildhost/bin/", "/usb/pkgsneak/", "/usb/packages/app-misc/left-at-home-1.tbz2",
+	for _, path := range []string{"/usb/Manifest", "/usb/buildhost/Manifest",
+		"/usb/buildhost/generation/", "/usb/keys/", "/usb/buildhost/bin/", "/usb/pkgsneak/",
+		"/usb/packages/app-misc/left-at-home-1.tbz2",
 		"/usb/buildhost/packages/../Manifest", "/usb/README.txt"} {
 		if got := s.get(t, path); got.code != 404 {
 			t.Errorf("%s: %d", path, got.code)
@@ -199,11 +217,13 @@ func TestDrive(t *testing.T) {
 	}
 }
 
-// Parts of a file that was never read as a whole are compared before they go out, or are the end of what was compared.
+// Parts of a file that was never read as a whole are compared before they go out, or are the end of
+// what was compared.
 func TestDriveRangesFirst(t *testing.T) {
 	o, mount := fullOrigin(t), t.TempDir()
 	o.export(t, mount)
-	for _, name := range []string{"app-misc/split-1.tbz2", "app-misc/large-1.tbz2", "app-misc/small++-1.tbz2"} {
+	for _, name := range []string{"app-misc/split-1.tbz2", "app-misc/large-1.tbz2",
+		"app-misc/small++-1.tbz2"} {
 		data := o.packages[name]
 		n := len(data)
 		for _, test := range []struct {
@@ -217,7 +237,8 @@ func TestDriveRangesFirst(t *testing.T) {
 			{"bytes=-2", data[n-2:]},
 		} {
 			s := serve(t, binhost.Drive(mount, trusting(&clock{}, o.key)), "", nil)
-			wantBody(t, name+" "+test.header, s.get(t, "/packages/"+name, "Range: "+test.header), 206, test.body)
+			wantBody(t, name+" "+test.header, s.get(t, "/packages/"+name, "Range: "+test.header),
+				206, test.body)
 			wantBody(t, name+" after "+test.header, s.get(t, "/packages/"+name), 200, data)
 		}
 	}
@@ -239,28 +260,33 @@ func TestDriveDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := serve(t, binhost.Drive(mount, trusting(&clock{}, o.key)), "", nil)
-	for _, path := range []string{"/packages/app-misc/large-1.tbz2", "/packages/app-misc/split-1.tbz2"} {
+	for _, path := range []string{"/packages/app-misc/large-1.tbz2",
+		"/packages/app-misc/split-1.tbz2"} {
 		for _, header := range []string{"X: ", "Range: bytes=0-", "Range: bytes=5000000-"} {
 			got, err := s.try(http.MethodGet, path, header)
 			if !errors.Is(err, io.ErrUnexpectedEOF) || got.code/100 != 2 {
 				t.Errorf("%s with %q: %d, %d bytes, %v", path, header, got.code, len(got.body), err)
 			}
 		}
-		for _, header := range []string{"Range: bytes=5000000-5000010", "Range: bytes=-1", "Range: bytes=0-1,5-6"} {
+		for _, header := range []string{"Range: bytes=5000000-5000010", "Range: bytes=-1",
+			"Range: bytes=0-1,5-6"} {
 			got := s.get(t, path, header)
 			if got.code != 500 || !bytes.Contains(got.body, []byte("damaged")) {
 				t.Errorf("%s with %q: %d %.100q", path, header, got.code, got.body)
 			}
 		}
 	}
-	for _, path := range []string{"/packages/app-misc/small++-1.tbz2", "/distfiles/plain-1.0.tar.xz", "/distfiles/AUX.tar"} {
+	for _, path := range []string{"/packages/app-misc/small++-1.tbz2",
+		"/distfiles/plain-1.0.tar.xz", "/distfiles/AUX.tar"} {
 		for range 2 {
-			if got := s.get(t, path); got.code != 500 || !bytes.Contains(got.body, []byte("damaged")) {
+			if got := s.get(t, path); got.code != 500 ||
+				!bytes.Contains(got.body, []byte("damaged")) {
 				t.Errorf("%s: %d %.100q", path, got.code, got.body)
 			}
 		}
 	}
-	wantBody(t, "another file", s.get(t, "/distfiles/"+escape("what? a:name*.tar.gz")), 200, []byte("odd name"))
+	wantBody(t, "another file", s.get(t, "/distfiles/"+escape("what? a:name*.tar.gz")), 200,
+		[]byte("odd name"))
 	if list := s.problems.all(); len(list) < 14 {
 		t.Errorf("of 14 damaged answers the operator hears %d: %q", len(list), list)
 	}
@@ -298,7 +324,8 @@ func flip(t testing.TB, tree, part string, offset int64) {
 		offset += int64(len(data))
 	}
 	data[offset] ^= 1
-	if err := errors.Join(os.WriteFile(name, data, 0o644), os.Chtimes(name, fi.ModTime(), fi.ModTime())); err != nil {
+	if err := errors.Join(os.WriteFile(name, data, 0o644),
+		os.Chtimes(name, fi.ModTime(), fi.ModTime())); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -310,17 +337,21 @@ func TestDriveTrust(t *testing.T) {
 
 	t.Run("unknown key", func(t *testing.T) {
 		nobody := trusting(c)
-		if refused, err := binhost.CheckDrive(mount, nobody); !errors.Is(err, manifest.ErrUntrusted) || len(refused) != 1 {
+		if refused, err := binhost.CheckDrive(mount, nobody); !errors.Is(err,
+			manifest.ErrUntrusted) || len(refused) != 1 {
 			t.Errorf("%+v, %v", refused, err)
 		}
 		s := serve(t, binhost.Drive(mount, nobody), "", nil)
-		for _, path := range []string{"/packages/Packages", "/packages/", "/buildhost/packages/Packages", "/buildhost/", "/distfiles/plain-1.0.tar.xz", "/distfiles/layout.conf"} {
+		for _, path := range []string{"/packages/Packages", "/packages/",
+			"/buildhost/packages/Packages", "/buildhost/", "/distfiles/plain-1.0.tar.xz",
+			"/distfiles/layout.conf"} {
 			if got := s.get(t, path); got.code != 404 {
 				t.Errorf("%s: %d", path, got.code)
 			}
 		}
 		page := string(s.get(t, "/").body)
-		for _, want := range []string{manifest.Fingerprint(fingerprint).Grouped(), "is not served", "pkgsneak trust " + mount} {
+		for _, want := range []string{manifest.Fingerprint(fingerprint).Grouped(), "is not served",
+			"pkgsneak trust " + mount} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page does not say %q:\n%s", want, page)
 			}
@@ -333,8 +364,10 @@ func TestDriveTrust(t *testing.T) {
 			t.Error(err)
 		}
 		s := serve(t, binhost.Drive(mount, anybody), "", nil)
-		wantBody(t, "a package", s.get(t, "/packages/app-misc/small++-1.tbz2"), 200, []byte("small"))
-		if page := string(s.get(t, "/").body); !strings.Contains(page, "not trusted here") || !strings.Contains(page, "Nobody vouches") {
+		wantBody(t, "a package", s.get(t, "/packages/app-misc/small++-1.tbz2"), 200,
+			[]byte("small"))
+		if page := string(s.get(t, "/").body); !strings.Contains(page, "not trusted here") ||
+			!strings.Contains(page, "Nobody vouches") {
 			t.Errorf("the page does not warn:\n%s", page)
 		}
 	})
@@ -342,7 +375,9 @@ func TestDriveTrust(t *testing.T) {
 		options := trusting(c)
 		var ring atomic.Pointer[manifest.Ring]
 		ring.Store(&manifest.Ring{})
-		options.Trust = func() (trust.View, error) { return trust.View{Ring: *ring.Load(), Now: epoch}, nil }
+		options.Trust = func() (trust.View, error) {
+			return trust.View{Ring: *ring.Load(), Now: epoch}, nil
+		}
 		s := serve(t, binhost.Drive(mount, options), "", nil)
 		if got := s.get(t, "/packages/Packages"); got.code != 404 {
 			t.Errorf("before: %d", got.code)
@@ -360,7 +395,8 @@ func TestDriveTrust(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			write(t, name, bytes.Replace(text, []byte("DATA packages/"), []byte("DATA packagez/"), 1))
+			write(t, name, bytes.Replace(text, []byte("DATA packages/"),
+				[]byte("DATA packagez/"), 1))
 		}
 		anybody := trusting(c, o.key)
 		anybody.Untrusted = true
@@ -375,7 +411,8 @@ func TestDriveTrust(t *testing.T) {
 }
 
 func TestSeveralOrigins(t *testing.T) {
-	one, two, three := newOrigin(t, "one", 0), newOrigin(t, "packages", 0), newOrigin(t, "foreign", 1)
+	one, two, three := newOrigin(t, "one", 0), newOrigin(t, "packages",
+		0), newOrigin(t, "foreign", 1)
 	mount, c := t.TempDir(), &clock{}
 	for _, o := range []*origin{one, two, three} {
 		o.packages["app-misc/a-1.tbz2"] = []byte("of " + o.name)
@@ -384,8 +421,10 @@ func TestSeveralOrigins(t *testing.T) {
 	}
 	s := serve(t, binhost.Drive(mount, trusting(c, one.key)), "", nil)
 	for _, o := range []*origin{one, two} {
-		wantBody(t, o.name, s.get(t, "/"+o.name+"/packages/app-misc/a-1.tbz2"), 200, []byte("of "+o.name))
-		wantBody(t, o.name, s.get(t, "/"+o.name+"/distfiles/a.tar"), 200, []byte("source of "+o.name))
+		wantBody(t, o.name, s.get(t, "/"+o.name+"/packages/app-misc/a-1.tbz2"), 200,
+			[]byte("of "+o.name))
+		wantBody(t, o.name, s.get(t, "/"+o.name+"/distfiles/a.tar"), 200,
+			[]byte("source of "+o.name))
 	}
 	if got := s.get(t, "/foreign/packages/app-misc/a-1.tbz2"); got.code != 404 {
 		t.Errorf("of an origin that is not trusted: %d", got.code)
@@ -394,12 +433,14 @@ func TestSeveralOrigins(t *testing.T) {
 		t.Errorf("of no origin in particular: %d", got.code)
 	}
 	page := string(s.get(t, "/").body)
-	for _, want := range []string{`href="/one/"`, `href="/packages/"`, "1 package, 6 B", "foreign</bdi> is not served"} {
+	for _, want := range []string{`href="/one/"`, `href="/packages/"`, "1 package, 6 B",
+		"foreign</bdi> is not served"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the overview does not say %q:\n%s", want, page)
 		}
 	}
-	if got := string(s.get(t, "/one/", "Host: h").body); !strings.Contains(got, "sync-uri = http://h/one/packages") {
+	if got := string(s.get(t, "/one/", "Host: h").body); !strings.Contains(got,
+		"sync-uri = http://h/one/packages") {
 		t.Errorf("the origin's page has another address:\n%s", got)
 	}
 }
@@ -419,7 +460,9 @@ func TestDriveChanges(t *testing.T) {
 	o.packages["app-misc/b-1.tbz2"] = []byte("b")
 	o.export(t, mount)
 	c.later()
-	if second := s.get(t, "/packages/Packages", "If-Modified-Since: "+first.header.Get("Last-Modified")); second.code != 200 || !bytes.Contains(second.body, []byte("app-misc/b-1")) {
+	if second := s.get(t, "/packages/Packages",
+		"If-Modified-Since: "+first.header.Get("Last-Modified")); second.code != 200 ||
+		!bytes.Contains(second.body, []byte("app-misc/b-1")) {
 		t.Errorf("the second generation: %d\n%s", second.code, second.body)
 	}
 	wantBody(t, "b", s.get(t, "/packages/app-misc/b-1.tbz2"), 200, []byte("b"))
@@ -465,10 +508,12 @@ func openBelow(t *testing.T, dir string) []string {
 }
 
 func TestCheckDriveNothing(t *testing.T) {
-	if _, err := binhost.CheckDrive(t.TempDir(), trusting(&clock{})); !errors.Is(err, drive.ErrNoTree) {
+	if _, err := binhost.CheckDrive(t.TempDir(), trusting(&clock{})); !errors.Is(err,
+		drive.ErrNoTree) {
 		t.Errorf("a drive without a tree: %v", err)
 	}
-	if _, err := binhost.CheckDrive(filepath.Join(t.TempDir(), "none"), trusting(&clock{})); err == nil {
+	if _, err := binhost.CheckDrive(filepath.Join(t.TempDir(), "none"),
+		trusting(&clock{})); err == nil {
 		t.Error("a drive that is not there is fine")
 	}
 }
@@ -493,7 +538,8 @@ func TestDriveStreams(t *testing.T) {
 	// file lies behind what the kernel's buffers hold. The end of the file does not come.
 	flip(t, filepath.Join(mount, "pkgsneak/buildhost"), lastPart(t, mount), -1)
 	n, err := io.Copy(&got, res.Body)
-	if want := len(o.packages["app-misc/split-1.tbz2"]); !errors.Is(err, io.ErrUnexpectedEOF) || got.Len() >= want {
+	if want := len(o.packages["app-misc/split-1.tbz2"]); !errors.Is(err, io.ErrUnexpectedEOF) ||
+		got.Len() >= want {
 		t.Errorf("%d more bytes, %d of %d in all, %v", n, got.Len(), want, err)
 	}
 }
@@ -501,7 +547,8 @@ func TestDriveStreams(t *testing.T) {
 // lastPart is the name of the last part of the split package.
 func lastPart(t *testing.T, mount string) string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(mount, "pkgsneak/buildhost/packages/app-misc/split-1*"))
+	found, err := filepath.Glob(filepath.Join(mount,
+		"pkgsneak/buildhost/packages/app-misc/split-1*"))
 	if err != nil || len(found) != 3 {
 		t.Fatalf("the parts are %q, %v", found, err)
 	}

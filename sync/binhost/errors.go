@@ -19,7 +19,8 @@ func (e *damagedError) Error() string { return fmt.Sprintf("%q is damaged: %s", 
 
 // notThere are the errors of a path that leads to nothing that is served.
 func notThere(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) ||
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) ||
+		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) ||
 		errors.Is(err, syscall.ENAMETOOLONG) || errors.Is(err, errHidden)
 }
 

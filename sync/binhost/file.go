@@ -11,9 +11,10 @@ type file struct {
 	close    func() error
 	name     string // for the type
 	size     int64
-	modified time.Time    // zero: none is told
-	etag     string       // quoted
-	check    func() error // not nil: reads and compares the whole; to be called before a part of it is served
-	failed   func() error // not nil: why reading ended early
-	small    bool         // content is memory, of at most smallRead bytes
+	modified time.Time // zero: none is told
+	etag     string    // quoted
+	// not nil: reads and compares the whole; to be called before a part of it is served
+	check  func() error
+	failed func() error // not nil: why reading ended early
+	small  bool         // content is memory, of at most smallRead bytes
 }

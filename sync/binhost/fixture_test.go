@@ -32,7 +32,8 @@ type host struct {
 }
 
 func newHost(t testing.TB) *host {
-	h := &host{pkgdir: filepath.Join(t.TempDir(), "pkgdir"), distdir: filepath.Join(t.TempDir(), "distdir"), index: &pkgindex.Index{}}
+	h := &host{pkgdir: filepath.Join(t.TempDir(), "pkgdir"),
+		distdir: filepath.Join(t.TempDir(), "distdir"), index: &pkgindex.Index{}}
 	h.index.Header.Set("CHOST", "x86_64-pc-linux-gnu")
 	h.index.Header.Set("PROFILE", "default/linux/amd64/23.0")
 	h.index.Header.Set("REPO", "gentoo")
@@ -56,7 +57,8 @@ func (h *host) put(t testing.TB, cpv, path string, data []byte, more ...string) 
 	h.index.Entries = append(h.index.Entries, entry(t, cpv, path, data, mtime, more...))
 }
 
-func entry(t testing.TB, cpv, path string, data []byte, mtime time.Time, more ...string) pkgindex.Entry {
+func entry(t testing.TB, cpv, path string, data []byte, mtime time.Time,
+	more ...string) pkgindex.Entry {
 	t.Helper()
 	category, pf, _ := strings.Cut(cpv, "/")
 	keys := map[string]string{"CATEGORY": category, "PF": pf, "SLOT": "0"}
@@ -67,7 +69,8 @@ func entry(t testing.TB, cpv, path string, data []byte, mtime time.Time, more ..
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err = e.With("PATH", path, "SIZE", strconv.Itoa(len(data)), "MTIME", strconv.FormatInt(mtime.Unix(), 10),
+	e, err = e.With("PATH", path, "SIZE", strconv.Itoa(len(data)), "MTIME",
+		strconv.FormatInt(mtime.Unix(), 10),
 		"MD5", fmt.Sprintf("%x", md5.Sum(data)), "SHA1", fmt.Sprintf("%x", sha1.Sum(data)))
 	if err != nil {
 		t.Fatal(err)
@@ -148,10 +151,12 @@ type running struct {
 }
 
 // serve starts a server on a port of its own.
-func serve(t testing.TB, source binhost.Source, prefix string, change func(*binhost.Server)) *running {
+func serve(t testing.TB, source binhost.Source, prefix string,
+	change func(*binhost.Server)) *running {
 	t.Helper()
 	p := newProblems()
-	handler, err := binhost.NewHandler(source, binhost.Options{Prefix: prefix, Now: time.Now, Problem: p.add})
+	handler, err := binhost.NewHandler(source, binhost.Options{Prefix: prefix, Now: time.Now,
+		Problem: p.add})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +194,8 @@ type answer struct {
 	body   []byte
 }
 
-// ask makes a request with a connection of its own; headers are "Name: value". A path is sent as it is written.
+// ask makes a request with a connection of its own; headers are "Name: value". A path is sent as it
+// is written.
 func (s *running) ask(t testing.TB, method, path string, headers ...string) answer {
 	t.Helper()
 	a, err := s.try(method, path, headers...)
@@ -208,7 +214,8 @@ func (s *running) try(method, path string, headers ...string) (answer, error) {
 	if !strings.Contains(strings.Join(headers, "\n"), "Host: ") {
 		headers = append(headers, "Host: "+s.address)
 	}
-	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\n%s\r\nConnection: close\r\n\r\n", method, path, strings.Join(headers, "\r\n")); err != nil {
+	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\n%s\r\nConnection: close\r\n\r\n", method, path,
+		strings.Join(headers, "\r\n")); err != nil {
 		return answer{}, err
 	}
 	res, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
@@ -228,6 +235,7 @@ func (s *running) get(t testing.TB, path string, headers ...string) answer {
 func wantBody(t testing.TB, what string, got answer, code int, body []byte) {
 	t.Helper()
 	if got.code != code || !bytes.Equal(got.body, body) {
-		t.Errorf("%s: %d with %d bytes, want %d with %d bytes", what, got.code, len(got.body), code, len(body))
+		t.Errorf("%s: %d with %d bytes, want %d with %d bytes", what, got.code, len(got.body),
+			code, len(body))
 	}
 }

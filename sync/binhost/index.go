@@ -22,7 +22,8 @@ const (
 	gzipName  = "Packages.gz"
 )
 
-// index is one generation of a package index, and never changes: whoever has it sees the same Packages, Packages.gz, listings and pages.
+// index is one generation of a package index, and never changes: whoever has it sees the same
+// Packages, Packages.gz, listings and pages.
 type index struct {
 	plain    []byte
 	gzip     func() ([]byte, error) // made of plain when it is first asked for
@@ -69,7 +70,8 @@ func newIndex(plain []byte, modified time.Time) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &index{plain: plain, modified: modified, sum: digest.Bytes(plain), header: read.Header, remarks: len(read.Remarks)}
+	x := &index{plain: plain, modified: modified, sum: digest.Bytes(plain), header: read.Header,
+		remarks: len(read.Remarks)}
 	stamp, ok := read.Timestamp()
 	if ok {
 		x.modified = time.Unix(stamp, 0)
@@ -117,11 +119,14 @@ func (x *index) addRows(entries []pkgindex.Entry) {
 	for name, n := range counts {
 		x.categories = append(x.categories, category{name, n})
 	}
-	slices.SortFunc(x.categories, func(a, b category) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(x.categories, func(a, b category) int {
+		return strings.Compare(a.Name, b.Name)
+	})
 }
 
 func compareRows(a, b row) int {
-	return cmp.Or(strings.Compare(a.category, b.category), strings.Compare(a.name, b.name), cpv.CompareVersions(b.version, a.version),
+	return cmp.Or(strings.Compare(a.category, b.category), strings.Compare(a.name, b.name),
+		cpv.CompareVersions(b.version, a.version),
 		cmp.Compare(b.built, a.built), strings.Compare(a.path, b.path))
 }
 
@@ -135,7 +140,9 @@ func (x *index) addDirs() {
 	}
 	for _, d := range x.dirs {
 		slices.Sort(d.dirs)
-		slices.SortFunc(d.rows, func(a, b int) int { return strings.Compare(x.rows[a].path, x.rows[b].path) })
+		slices.SortFunc(d.rows, func(a, b int) int {
+			return strings.Compare(x.rows[a].path, x.rows[b].path)
+		})
 	}
 }
 
@@ -167,7 +174,8 @@ func plain(p string) bool {
 	return !strings.ContainsRune(p, 0)
 }
 
-// visible tells whether a path of an index may be served: it is plain, and none of the index's own names.
+// visible tells whether a path of an index may be served: it is plain, and none of the index's own
+// names.
 func visible(p string) bool { return plain(p) && p != indexName && p != gzipName }
 
 // file gives Packages or Packages.gz.
@@ -180,6 +188,7 @@ func (x *index) file(name string) (*file, error) {
 		}
 		etag += "-gz"
 	}
-	return &file{content: bytes.NewReader(data), close: func() error { return nil }, name: name, size: int64(len(data)),
+	return &file{content: bytes.NewReader(data), close: func() error { return nil }, name: name,
+		size:     int64(len(data)),
 		modified: x.modified, etag: strconv.Quote(etag)}, nil
 }

@@ -23,7 +23,8 @@ func TestListedIsServed(t *testing.T) {
 	h.put(t, "app-misc/gone-1", "app-misc/gone-1.tbz2", []byte("gone"))
 	elsewhere := filepath.Join(t.TempDir(), "dev-libs")
 	for _, err := range []error{os.Remove(filepath.Join(h.pkgdir, "app-misc/gone-1.tbz2")),
-		os.Rename(filepath.Join(h.pkgdir, "dev-libs"), elsewhere), os.Symlink(elsewhere, filepath.Join(h.pkgdir, "dev-libs"))} {
+		os.Rename(filepath.Join(h.pkgdir, "dev-libs"), elsewhere), os.Symlink(elsewhere,
+			filepath.Join(h.pkgdir, "dev-libs"))} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +38,8 @@ func TestListedIsServed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := x.Header.Get("PACKAGES"); len(x.Entries) > 9 || n != string(rune('0'+len(x.Entries))) {
+		if n := x.Header.Get("PACKAGES"); len(x.Entries) > 9 ||
+			n != string(rune('0'+len(x.Entries))) {
 			t.Errorf("PACKAGES: %s of %d entries", n, len(x.Entries))
 		}
 		for _, e := range x.Entries {
@@ -48,7 +50,8 @@ func TestListedIsServed(t *testing.T) {
 		}
 		return names
 	}
-	if got, want := listed(), []string{"app-misc/here-1", "app-misc/soon-1"}; !slices.Equal(got, want) {
+	if got, want := listed(), []string{"app-misc/here-1",
+		"app-misc/soon-1"}; !slices.Equal(got, want) {
 		t.Errorf("listed: %q, want %q", got, want)
 	}
 	if err := os.Remove(filepath.Join(h.pkgdir, "app-misc/soon-1.tbz2")); err != nil {
@@ -62,7 +65,8 @@ func TestListedIsServed(t *testing.T) {
 	}
 }
 
-// Links that Portage makes of what lies in PORTAGE_RO_DISTDIRS are served as they are exported, others are not.
+// Links that Portage makes of what lies in PORTAGE_RO_DISTDIRS are served as they are exported,
+// others are not.
 func TestLinkedDistfiles(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
@@ -70,18 +74,21 @@ func TestLinkedDistfiles(t *testing.T) {
 	write(t, filepath.Join(ro, "deep/one.tar"), []byte("one"))
 	write(t, filepath.Join(other, "two.tar"), []byte("two"))
 	write(t, filepath.Join(h.distdir, "three.tar"), []byte("three"))
-	for link, target := range map[string]string{"uno.tar": ro + "/deep/one.tar", "two.tar": other + "/two.tar"} {
+	for link, target := range map[string]string{"uno.tar": ro + "/deep/one.tar",
+		"two.tar": other + "/two.tar"} {
 		if err := os.Symlink(target, filepath.Join(h.distdir, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s := serve(t, binhost.Machine("x", h.pkgdir, h.distdir, time.Now, ro), "", nil)
-	wantBody(t, "a link into PORTAGE_RO_DISTDIRS", s.get(t, "/distfiles/uno.tar"), 200, []byte("one"))
+	wantBody(t, "a link into PORTAGE_RO_DISTDIRS", s.get(t, "/distfiles/uno.tar"), 200,
+		[]byte("one"))
 	wantBody(t, "a file", s.get(t, "/distfiles/three.tar"), 200, []byte("three"))
 	if got := s.get(t, "/distfiles/two.tar"); got.code != 404 {
 		t.Errorf("a link to anywhere: %d", got.code)
 	}
-	if got := s.get(t, "/distfiles/").body; !bytes.Contains(got, []byte("uno.tar")) || bytes.Contains(got, []byte("two.tar")) {
+	if got := s.get(t, "/distfiles/").body; !bytes.Contains(got, []byte("uno.tar")) ||
+		bytes.Contains(got, []byte("two.tar")) {
 		t.Errorf("the list has another set of files:\n%s", got)
 	}
 	left := binhost.LeftOut(t.Context(), h.pkgdir, h.distdir, ro)

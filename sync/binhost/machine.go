@@ -55,7 +55,8 @@ type machine struct {
 }
 
 // Machine is the source of a computer's own PKGDIR and DISTDIR. Either may be absent, and appear
-// later. readOnly are the directories of PORTAGE_RO_DISTDIRS: links of DISTDIR into them are served.
+// later. readOnly are the directories of PORTAGE_RO_DISTDIRS: links of DISTDIR into them are
+// served.
 func Machine(title, pkgdir, distdir string, now func() time.Time, readOnly ...string) Source {
 	files := newMemory(now)
 	return &machine{title: title, pkgdir: pkgdir, distdir: distdir, now: now, files: files,
@@ -76,7 +77,8 @@ func (m *machine) site(fresh bool) *site {
 	case m.last != nil && err == m.lastErr && at == m.seen && !due(m.again, now):
 		return m.last
 	case errors.Is(err, fs.ErrNotExist):
-		m.index, m.trouble, m.again = nil, fmt.Sprintf("%s has no index yet: pkgsneak index", m.pkgdir), time.Time{}
+		m.index, m.trouble, m.again = nil, fmt.Sprintf("%s has no index yet: pkgsneak index",
+			m.pkgdir), time.Time{}
 	default:
 		m.renew()
 		m.again = onceMore(m.seen == at, now)
@@ -125,14 +127,17 @@ func (m *machine) read() (x *index, real string, err error) {
 		return nil, "", fmt.Errorf("reading the index: %w", err)
 	}
 	defer root.Close()
-	f, err := durable.OpenFile(root, indexName, os.O_RDONLY|unix.O_NONBLOCK, 0) // a link within PKGDIR is followed, as by Portage
+	// a link within PKGDIR is followed, as by Portage
+	f, err := durable.OpenFile(root, indexName, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, "", fmt.Errorf("reading the index: %w", err)
 	}
 	defer f.Close()
 	before, err := f.Stat()
 	if err != nil || !before.Mode().IsRegular() || before.Size() > pkgindex.MaxSize {
-		return nil, "", errors.Join(fmt.Errorf("reading the index: %q is no regular file of at most %d bytes", f.Name(), pkgindex.MaxSize), err)
+		return nil, "",
+			errors.Join(fmt.Errorf("reading the index: %q is no regular file of at most %d bytes",
+				f.Name(), pkgindex.MaxSize), err)
 	}
 	plain := make([]byte, before.Size())
 	if _, err := io.ReadFull(f, plain); err != nil {
@@ -188,8 +193,8 @@ func onlyFiles(dir string, x *index) (*index, error) {
 	return less, nil
 }
 
-// LeftOut lists what a person could expect of a computer's PKGDIR and DISTDIR and Machine does not serve, in the words of an export. A
-// directory that cannot be read has nothing.
+// LeftOut lists what a person could expect of a computer's PKGDIR and DISTDIR and Machine does not
+// serve, in the words of an export. A directory that cannot be read has nothing.
 func LeftOut(ctx context.Context, pkgs, dists string, readOnly ...string) []payload.Item {
 	var items []payload.Item
 	if d, err := pkgdir.Open(pkgs); err == nil {
@@ -204,7 +209,8 @@ func LeftOut(ctx context.Context, pkgs, dists string, readOnly ...string) []payl
 		}
 		if scan, err := d.Scan(ctx); err == nil {
 			for _, m := range d.Missed(scan, listed) {
-				items = append(items, payload.Item{Kind: payload.Package, Path: m.Path, Size: m.Size, Reason: m.Reason, Hint: m.Hint})
+				items = append(items, payload.Item{Kind: payload.Package, Path: m.Path,
+					Size: m.Size, Reason: m.Reason, Hint: m.Hint})
 			}
 		}
 	}
@@ -212,7 +218,8 @@ func LeftOut(ctx context.Context, pkgs, dists string, readOnly ...string) []payl
 		defer d.Close()
 		if scan, err := d.ScanLinked(ctx, readOnly); err == nil {
 			for _, m := range scan.Missed(dists) {
-				items = append(items, payload.Item{Kind: payload.Distfile, Path: m.Name, Size: m.Size, Reason: m.Reason, Hint: m.Hint})
+				items = append(items, payload.Item{Kind: payload.Distfile, Path: m.Name,
+					Size: m.Size, Reason: m.Reason, Hint: m.Hint})
 			}
 		}
 	}
@@ -352,7 +359,8 @@ func (s *distShelf) scan(anyway bool) error {
 			}
 			at.path = f.Path
 		}
-		s.items = append(s.items, item{Name: f.Name, Size: f.Info.Size(), Modified: f.Info.ModTime()})
+		s.items = append(s.items, item{Name: f.Name, Size: f.Info.Size(),
+			Modified: f.Info.ModTime()})
 		s.names[f.Name] = at
 		s.bytes += f.Info.Size()
 	}

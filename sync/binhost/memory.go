@@ -46,7 +46,8 @@ func (m *memory) open(dir, name string) (*file, error) {
 	}
 	if at.size > smallRead {
 		whole := os.NewFile(uintptr(fd), name)
-		return &file{content: whole, close: whole.Close, name: name, size: at.size, modified: at.modified(), etag: at.etag()}, nil
+		return &file{content: whole, close: whole.Close, name: name, size: at.size,
+			modified: at.modified(), etag: at.etag()}, nil
 	}
 	defer unix.Close(fd)
 	k := &kept{at, make([]byte, at.size)}
@@ -59,14 +60,16 @@ func (m *memory) open(dir, name string) (*file, error) {
 			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 		}
 	}
-	if m.now().Sub(time.Unix(0, at.ctime)) > settled { // else it may change once more and look the same
+	// else it may change once more and look the same
+	if m.now().Sub(time.Unix(0, at.ctime)) > settled {
 		m.keep(path, k)
 	}
 	return k.file(name), nil
 }
 
 func (k *kept) file(name string) *file {
-	return &file{content: bytes.NewReader(k.data), close: func() error { return nil }, name: name, size: k.at.size, modified: k.at.modified(), etag: k.at.etag(), small: true}
+	return &file{content: bytes.NewReader(k.data), close: func() error { return nil }, name: name,
+		size: k.at.size, modified: k.at.modified(), etag: k.at.etag(), small: true}
 }
 
 // find gives a file that has not changed.
@@ -81,7 +84,8 @@ func (m *memory) find(path string) *kept {
 		return nil
 	}
 	var st unix.Stat_t
-	if _, err := retry(func() (int, error) { return 0, unix.Lstat(path, &st) }); err != nil || stampOfStat(&st) != k.at {
+	if _, err := retry(func() (int, error) { return 0, unix.Lstat(path, &st) }); err != nil ||
+		stampOfStat(&st) != k.at {
 		return nil
 	}
 	if !young {

@@ -46,7 +46,8 @@ func TestKeptFileThatChanges(t *testing.T) {
 			}
 			return os.Chtimes(file, fi.ModTime(), fi.ModTime())
 		}, http.StatusOK, other},
-		"shorter":                      {func(file string) error { return os.Truncate(file, 10) }, http.StatusOK, old[:10]},
+		"shorter": {func(file string) error { return os.Truncate(file, 10) },
+			http.StatusOK, old[:10]},
 		"removed":                      {os.Remove, http.StatusNotFound, nil},
 		"moved away, and a link to it": {moveAndLink, http.StatusNotFound, nil},
 		"a directory": {func(file string) error {
@@ -60,7 +61,8 @@ func TestKeptFileThatChanges(t *testing.T) {
 			h := newHost(t)
 			h.put(t, "app-misc/kept-1", path, old)
 			h.writeIndex(t)
-			ahead := func() time.Time { return time.Now().Add(time.Hour) } // so that the file is old enough to be kept
+			// so that the file is old enough to be kept
+			ahead := func() time.Time { return time.Now().Add(time.Hour) }
 			s := serve(t, binhost.Machine("x", h.pkgdir, h.distdir, ahead), "", nil)
 			for range 2 {
 				wantBody(t, "before", s.get(t, "/packages/"+path), http.StatusOK, old)
@@ -89,21 +91,26 @@ func moveAndLink(file string) error {
 	return os.Symlink(file+".moved", file)
 }
 
-// More small files than fit into memory are right as well, also when the order in which they are asked for is the worst one.
+// More small files than fit into memory are right as well, also when the order in which they are
+// asked for is the worst one.
 func TestMoreFilesThanAreKept(t *testing.T) {
 	const files = 600 // 19 MiB, and 16 are kept
 	h, data := newHost(t), random("data", 32<<10)
 	contents := func(i int) []byte { return append([]byte{byte(i >> 8), byte(i)}, data[2:]...) }
 	for i := range files {
-		h.put(t, fmt.Sprintf("app-misc/p%d-1", i), fmt.Sprintf("app-misc/p%d/p%d-1-1.xpak", i, i), contents(i))
+		h.put(t, fmt.Sprintf("app-misc/p%d-1", i), fmt.Sprintf("app-misc/p%d/p%d-1-1.xpak", i,
+			i), contents(i))
 	}
 	h.writeIndex(t)
 	ahead := func() time.Time { return time.Now().Add(time.Hour) }
 	s := serve(t, binhost.Machine("x", h.pkgdir, h.distdir, ahead), "", nil)
-	for _, order := range []func(int) int{func(i int) int { return i }, func(i int) int { return files - 1 - i }} {
+	for _, order := range []func(int) int{func(i int) int { return i }, func(i int) int {
+		return files - 1 - i
+	}} {
 		for n := range files {
 			i := order(n)
-			wantBody(t, fmt.Sprint(i), s.get(t, fmt.Sprintf("/packages/app-misc/p%d/p%d-1-1.xpak", i, i)), http.StatusOK, contents(i))
+			wantBody(t, fmt.Sprint(i), s.get(t, fmt.Sprintf("/packages/app-misc/p%d/p%d-1-1.xpak",
+				i, i)), http.StatusOK, contents(i))
 		}
 	}
 }

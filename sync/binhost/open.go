@@ -17,9 +17,11 @@ import (
 // stays inside: what an index lists is reached without, and os.Root follows links whatever flags it
 // is given. A file that is not a regular one is never waited for.
 func openBeneath(dir, name string) (fd int, at stamp, err error) {
-	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE | unix.O_NONBLOCK | unix.O_CLOEXEC |
+		unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
 	fd, err = retry(func() (int, error) { return unix.Openat2(unix.AT_FDCWD, dir+"/"+name, &how) })
-	if err == unix.ENOSYS || err == unix.EPERM || err == unix.EAGAIN { // before Linux 5.6, in some containers, while something is renamed
+	// before Linux 5.6, in some containers, while something is renamed
+	if err == unix.ENOSYS || err == unix.EPERM || err == unix.EAGAIN {
 		fd, err = openStepwise(dir, name)
 	}
 	if err != nil {

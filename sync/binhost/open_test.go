@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Both ways of opening, the kernel's and the one for old kernels, open regular files that no link leads to, and wait for nothing.
+// Both ways of opening, the kernel's and the one for old kernels, open regular files that no link
+// leads to, and wait for nothing.
 func TestOpenBeneath(t *testing.T) {
 	base, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -21,12 +22,14 @@ func TestOpenBeneath(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, data := range map[string]string{"dir/cat/file": "file", "dir/top": "top", "secret": "secret"} {
+	for name, data := range map[string]string{"dir/cat/file": "file", "dir/top": "top",
+		"secret": "secret"} {
 		if err := os.WriteFile(filepath.Join(base, name), []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, to := range map[string]string{"cat/out": "../../secret", "cat/in": "file", "link": "cat", "up": "..", "loop": "loop"} {
+	for name, to := range map[string]string{"cat/out": "../../secret", "cat/in": "file",
+		"link": "cat", "up": "..", "loop": "loop"} {
 		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +45,9 @@ func TestOpenBeneath(t *testing.T) {
 		"openStepwise": openStepwise,
 	}
 	for way, open := range ways {
-		for name, want := range map[string]string{"cat/file": "file", "top": "top", "cat/out": "", "cat/in": "", "link/file": "", "up/secret": "", "up/dir/top": "", "loop": "", "fifo": "", "cat": "",
+		for name, want := range map[string]string{"cat/file": "file", "top": "top", "cat/out": "",
+			"cat/in": "", "link/file": "", "up/secret": "", "up/dir/top": "", "loop": "",
+			"fifo": "", "cat": "",
 			"none": "", "top/file": "", "cat/none": ""} {
 			fd, err := open(dir, name)
 			got := ""

@@ -64,7 +64,8 @@ type pager struct {
 }
 
 func (h *Handler) frame(title string, p place) frame {
-	f := frame{Title: printable(title), Root: h.o.Prefix + "/", Style: h.o.Prefix + "/style.css?" + assets["style.css"].etag, Icon: h.o.Prefix + "/icon.svg"}
+	f := frame{Title: printable(title), Root: h.o.Prefix + "/", Style: h.o.Prefix + "/style.css?" +
+		assets["style.css"].etag, Icon: h.o.Prefix + "/icon.svg"}
 	at := ""
 	for _, part := range strings.Split(path.Join(p.base, p.kind, p.name), "/") {
 		if part != "" {
@@ -101,9 +102,11 @@ func (h *Handler) overview(s *site) (*page, error) {
 		Origins []origin
 		Refused []Refused
 		Trouble string
-	}{frame: h.frame(s.title, place{}), Refused: printableRefused(s.refused), Trouble: printable(s.trouble)}
+	}{frame: h.frame(s.title, place{}), Refused: printableRefused(s.refused),
+		Trouble: printable(s.trouble)}
 	for _, t := range s.trees {
-		view.Origins = append(view.Origins, origin{printable(t.name), h.href(t.name) + "/", tally(t.packages, "package"), tally(t.distfiles, "distfile"), h.signed(t)})
+		view.Origins = append(view.Origins, origin{printable(t.name), h.href(t.name) + "/",
+			tally(t.packages, "package"), tally(t.distfiles, "distfile"), h.signed(t)})
 	}
 	code := http.StatusOK
 	if s.away {
@@ -116,7 +119,8 @@ func printableRefused(list []Refused) []Refused {
 	var out []Refused
 	for _, r := range list {
 		if !r.Unwanted {
-			out = append(out, Refused{Origin: printable(r.Origin), Reason: printable(r.Reason), Help: printable(r.Help)})
+			out = append(out, Refused{Origin: printable(r.Origin), Reason: printable(r.Reason),
+				Help: printable(r.Help)})
 		}
 	}
 	return out
@@ -202,9 +206,11 @@ type rowView struct {
 // start is the page of a tree: what there is, how to use it, and the packages.
 func (h *Handler) start(r *http.Request, p place) (*page, error) {
 	t := p.tree
-	view := startView{frame: h.frame(t.title, p), Heading: printable(t.title), Trouble: printable(t.trouble), Signed: h.signed(t),
+	view := startView{frame: h.frame(t.title, p), Heading: printable(t.title),
+		Trouble: printable(t.trouble), Signed: h.signed(t),
 		Packages: tally(t.packages, "package"), Distfiles: tally(t.distfiles, "distfile"),
-		PackagesHref: h.href(path.Join(p.base, packagesDir)) + "/", DistfilesHref: h.href(path.Join(p.base, distfilesDir)) + "/",
+		PackagesHref: h.href(path.Join(p.base, packagesDir)) +
+			"/", DistfilesHref: h.href(path.Join(p.base, distfilesDir)) + "/",
 		Section: section(t)}
 	if p.base == "" {
 		view.Refused = printableRefused(p.site.refused)
@@ -231,7 +237,8 @@ func (h *Handler) start(r *http.Request, p place) (*page, error) {
 	if t.index != nil {
 		view.Made, view.MadeExact = h.when(t.index.modified)
 		if t.signed == nil {
-			view.CHOST, view.Profile = printable(t.index.header.Get("CHOST")), printable(t.index.header.Get("PROFILE"))
+			view.CHOST, view.Profile = printable(t.index.header.Get("CHOST")),
+				printable(t.index.header.Get("PROFILE"))
 		}
 		h.fillRows(&view, r.URL.Query(), p)
 	}
@@ -241,7 +248,8 @@ func (h *Handler) start(r *http.Request, p place) (*page, error) {
 // section is a name for binrepos.conf: what is left of the title.
 func section(t *tree) string {
 	name := strings.Map(func(c rune) rune {
-		if c < utf8.RuneSelf && (unicode.IsLetter(c) || unicode.IsDigit(c) || c == '-' || c == '_') {
+		if c < utf8.RuneSelf && (unicode.IsLetter(c) || unicode.IsDigit(c) ||
+			c == '-' || c == '_') {
 			return c
 		}
 		return -1
@@ -255,7 +263,8 @@ func section(t *tree) string {
 // fillRows searches, sorts and cuts out the page that is asked for.
 func (h *Handler) fillRows(view *startView, q url.Values, p place) {
 	x := p.tree.index
-	view.Query, view.Category, view.Sort = cut(q.Get("q"), maxQuery), cut(q.Get("category"), maxQuery), q.Get("sort")
+	view.Query, view.Category, view.Sort = cut(q.Get("q"), maxQuery), cut(q.Get("category"),
+		maxQuery), q.Get("sort")
 	for _, c := range x.categories {
 		view.Categories = append(view.Categories, category{printable(c.Name), c.Count})
 	}
@@ -271,10 +280,13 @@ func (h *Handler) fillRows(view *startView, q url.Values, p place) {
 	if by != nil {
 		slices.SortStableFunc(found, by)
 	}
-	view.Columns = columns(view.Sort, link, []column{{Name: "Package", Class: "name", Href: "name"}, {Name: "Version", Class: "version"}, {Name: "USE", Class: "use"},
+	view.Columns = columns(view.Sort, link, []column{{Name: "Package", Class: "name", Href: "name"},
+		{Name: "Version", Class: "version"}, {Name: "USE", Class: "use"},
 		{Name: "Size", Class: "size", Href: "size"}, {Name: "Built", Class: "date", Href: "built"}})
 	from, to := window(len(found), q.Get("page"))
-	view.Pager = newPager(from, to, len(found), func(page string) string { return link(view.Sort, page) })
+	view.Pager = newPager(from, to, len(found), func(page string) string {
+		return link(view.Sort, page)
+	})
 	for _, i := range found[from:to] {
 		view.Rows = append(view.Rows, h.row(&x.rows[i], p))
 	}
@@ -305,7 +317,8 @@ rows:
 	return found
 }
 
-// rowOrder is the order that ?sort= asks for, and the canonical word for it; nil is the order of the rows.
+// rowOrder is the order that ?sort= asks for, and the canonical word for it; nil is the order of
+// the rows.
 func rowOrder(x *index, sort string) (func(a, b int) int, string) {
 	word, down := strings.CutPrefix(sort, "-")
 	var by func(a, b int) int
@@ -319,7 +332,8 @@ func rowOrder(x *index, sort string) (func(a, b int) int, string) {
 			return nil, "name"
 		}
 		by = func(a, b int) int {
-			return cmp.Or(strings.Compare(x.rows[a].category, x.rows[b].category), strings.Compare(x.rows[a].name, x.rows[b].name))
+			return cmp.Or(strings.Compare(x.rows[a].category, x.rows[b].category),
+				strings.Compare(x.rows[a].name, x.rows[b].name))
 		}
 	default:
 		return nil, "name"
@@ -334,7 +348,8 @@ func direction(by func(a, b int) int, down bool) func(a, b int) int {
 	return func(a, b int) int { return by(b, a) }
 }
 
-// columns turns the words in Href into the addresses that sort. Numbers and dates begin with the largest.
+// columns turns the words in Href into the addresses that sort. Numbers and dates begin with the
+// largest.
 func columns(sort string, link func(sort, page string) string, list []column) []column {
 	for i := range list {
 		word := list[i].Href
@@ -378,7 +393,8 @@ func window(n int, page string) (from, to int) {
 }
 
 func newPager(from, to, n int, link func(page string) string) pager {
-	p := pager{From: humanize.Comma(int64(min(from+1, n))), To: humanize.Comma(int64(to)), Total: humanize.Comma(int64(n))}
+	p := pager{From: humanize.Comma(int64(min(from+1, n))), To: humanize.Comma(int64(to)),
+		Total: humanize.Comma(int64(n))}
 	page := from/PageRows + 1
 	if from > 0 {
 		p.Previous = link(strconv.Itoa(page - 1))
@@ -391,7 +407,8 @@ func newPager(from, to, n int, link func(page string) string) pager {
 
 func (h *Handler) row(r *row, p place) rowView {
 	e := r.entry
-	v := rowView{Category: printable(r.category), Name: printable(r.name), Version: printable(r.version)}
+	v := rowView{Category: printable(r.category), Name: printable(r.name),
+		Version: printable(r.version)}
 	if _, ok := p.tree.index.paths[r.path]; ok {
 		v.Href = h.href(path.Join(p.base, packagesDir, r.path))
 	}
@@ -422,7 +439,8 @@ func dates(t time.Time) (day, exact string) {
 	return t.UTC().Format("2006-01-02"), t.UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
-// flags are the USE flags that are on among those that the package knows. (USE also has those that every package has: amd64, elibc_glibc, ...)
+// flags are the USE flags that are on among those that the package knows. (USE also has those that
+// every package has: amd64, elibc_glibc, ...)
 func flags(use, iuse string) []string {
 	known := map[string]bool{}
 	for _, f := range fields(iuse) {
@@ -467,7 +485,8 @@ type itemView struct {
 func (h *Handler) listing(r *http.Request, p place, items []item) (*page, error) {
 	q := r.URL.Query()
 	here := path.Join(p.base, p.kind, p.name)
-	view := listingView{frame: h.frame("/"+here, p), Heading: "/" + printable(here) + "/", Parent: h.href(parent(here)), Query: cut(q.Get("q"), maxQuery),
+	view := listingView{frame: h.frame("/"+here, p), Heading: "/" + printable(here) + "/",
+		Parent: h.href(parent(here)), Query: cut(q.Get("q"), maxQuery),
 		Here: h.href(here) + "/", Totals: totals(items), Search: len(items) > 20}
 	if parent(here) != "" {
 		view.Parent += "/"
@@ -477,10 +496,13 @@ func (h *Handler) listing(r *http.Request, p place, items []item) (*page, error)
 	link := func(sort, page string) string {
 		return view.Here + query(url.Values{"q": {view.Query}}, "sort", sort, "page", page)
 	}
-	view.Columns = columns(view.Sort, link, []column{{Name: "Name", Class: "name", Href: "name"}, {Name: "Size", Class: "size", Href: "size"},
+	view.Columns = columns(view.Sort, link, []column{{Name: "Name", Class: "name", Href: "name"},
+		{Name: "Size", Class: "size", Href: "size"},
 		{Name: "Date", Class: "date", Href: "date"}})
 	from, to := window(len(found), q.Get("page"))
-	view.Pager = newPager(from, to, len(found), func(page string) string { return link(view.Sort, page) })
+	view.Pager = newPager(from, to, len(found), func(page string) string {
+		return link(view.Sort, page)
+	})
 	for _, it := range found[from:to] {
 		view.Items = append(view.Items, h.item(here, it))
 	}
@@ -554,7 +576,8 @@ func totals(items []item) string {
 		parts = append(parts, plural(dirs, "directory", "directories"))
 	}
 	if files > 0 {
-		parts = append(parts, plural(files, "file", "files")+", "+humanize.IBytes(uint64(max(size, 0))))
+		parts = append(parts, plural(files, "file",
+			"files")+", "+humanize.IBytes(uint64(max(size, 0))))
 	}
 	return strings.Join(parts, " · ")
 }
@@ -577,7 +600,9 @@ func (h *Handler) errorPage(w *meter, r *http.Request, code int, text string) {
 		Code int
 		Text string
 	}{h.frame(http.StatusText(code), place{}), code, printable(text)}
-	if err := h.page(w, r, func() (*page, error) { return render(code, "error.html", view) }); err != nil {
+	if err := h.page(w, r, func() (*page, error) {
+		return render(code, "error.html", view)
+	}); err != nil {
 		h.problem(err)
 	}
 }
@@ -615,7 +640,8 @@ func asset(w *meter, r *http.Request, name string) error {
 	return nil
 }
 
-// printable makes a text of others fit to be shown: nothing invisible, nothing that turns the direction of reading, no end without one. html/template escapes it.
+// printable makes a text of others fit to be shown: nothing invisible, nothing that turns the
+// direction of reading, no end without one. html/template escapes it.
 func printable(s string) string {
 	var b strings.Builder
 	n := 0

@@ -74,7 +74,8 @@ func send(w http.ResponseWriter, r *http.Request, f *file) error {
 
 // conditional tells whether a request asks for something else than the whole file in any case.
 func conditional(h http.Header) bool {
-	for _, key := range [...]string{"Range", "If-Modified-Since", "If-None-Match", "If-Match", "If-Unmodified-Since", "If-Range"} {
+	for _, key := range [...]string{"Range", "If-Modified-Since", "If-None-Match", "If-Match",
+		"If-Unmodified-Since", "If-Range"} {
 		if _, ok := h[key]; ok {
 			return true
 		}

@@ -20,12 +20,13 @@ import (
 // Server answers on listeners until it is told to stop. The zero value of each limit works.
 type Server struct {
 	Handler  http.Handler
-	TLS      *tls.Config   // nil: plain HTTP
-	MaxConns int           // connections at a time; 0: 1024
-	Stall    time.Duration // how long a client may take nothing while bytes wait for it; 0: a minute
-	Idle     time.Duration // how long a connection may stay without a request; 0: two minutes
-	Grace    time.Duration // how long answers may go on after the stop; 0: a minute
-	Problem  func(error)   // hears of dropped clients and failed handshakes; may be nil
+	TLS      *tls.Config // nil: plain HTTP
+	MaxConns int         // connections at a time; 0: 1024
+	// how long a client may take nothing while bytes wait for it; 0: a minute
+	Stall   time.Duration
+	Idle    time.Duration // how long a connection may stay without a request; 0: two minutes
+	Grace   time.Duration // how long answers may go on after the stop; 0: a minute
+	Problem func(error)   // hears of dropped clients and failed handshakes; may be nil
 }
 
 const (
@@ -33,9 +34,11 @@ const (
 	maxHeader     = 16 << 10         // bytes
 )
 
-// Serve answers until ctx ends, then lets the answers that are under way end, for Grace at most. The listeners are closed. After a stop that was asked for the error is nil.
+// Serve answers until ctx ends, then lets the answers that are under way end, for Grace at most.
+// The listeners are closed. After a stop that was asked for the error is nil.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
-	w := &watch{semaphore: make(chan struct{}, orInt(s.MaxConns, 1024)), conns: map[*conn]struct{}{}, stop: make(chan struct{}), problem: s.problem}
+	w := &watch{semaphore: make(chan struct{}, orInt(s.MaxConns, 1024)),
+		conns: map[*conn]struct{}{}, stop: make(chan struct{}), problem: s.problem}
 	srv := &http.Server{
 		Handler:           s.Handler,
 		ReadHeaderTimeout: headerTimeout,
@@ -45,8 +48,9 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		DisableGeneralOptionsHandler: true,
 		ConnState:                    w.state,
 		ConnContext:                  rememberConn,
-		TLSNextProto:                 map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2
-		ErrorLog:                     slog.NewLogLogger(problemLog{s.problem}, slog.LevelInfo),
+		// no HTTP/2
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		ErrorLog:     slog.NewLogLogger(problemLog{s.problem}, slog.LevelInfo),
 	}
 	w.patrolled.Add(1)
 	go w.patrol(orDuration(s.Stall, time.Minute) / patrols)
@@ -64,7 +68,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	case <-ctx.Done():
 	}
 	close(w.stop) // a listener that waits for a free slot ends too
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDuration(s.Grace, time.Minute))
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx),
+		orDuration(s.Grace, time.Minute))
 	defer cancel()
 	if srv.Shutdown(grace) != nil {
 		srv.Close() // whoever is not done by now is cut off
@@ -96,7 +101,8 @@ func (s *Server) problem(err error) {
 	}
 }
 
-// watch knows the connections: how many there are, which are idle, and which client has stopped taking bytes.
+// watch knows the connections: how many there are, which are idle, and which client has stopped
+// taking bytes.
 type watch struct {
 	semaphore chan struct{} // one in it for each connection
 	stop      chan struct{}
@@ -213,8 +219,9 @@ func rememberConn(ctx context.Context, nc net.Conn) context.Context {
 	return ctx
 }
 
-// hold lets the header and the body of a small answer go out in one write, when release is called. net/http alone makes two or three of them, and a write is the most
-// expensive thing about a small file.
+// hold lets the header and the body of a small answer go out in one write, when release is called.
+// net/http alone makes two or three of them, and a write is the most expensive thing about a small
+// file.
 func hold(w http.ResponseWriter, r *http.Request) (release func()) {
 	c, ok := r.Context().Value(connKey{}).(*conn)
 	if !ok {
@@ -258,8 +265,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// sendfileAtOnce is how many bytes the kernel is asked to send in one call. Without a bound a call lasts as long as the client keeps up: it occupies the connection against
-// its own acknowledgements, and the scheduler takes the processor away from it.
+// sendfileAtOnce is how many bytes the kernel is asked to send in one call. Without a bound a call
+// lasts as long as the client keeps up: it occupies the connection against its own
+// acknowledgements, and the scheduler takes the processor away from it.
 const sendfileAtOnce = 512 << 10
 
 // ReadFrom implements io.ReaderFrom.
@@ -309,7 +317,8 @@ type progress struct {
 	queue int    // bytes in the kernel that it has not
 }
 
-// progress asks the kernel. A write that lasts says nothing: one call may hand over gigabytes, and the kernel's buffer alone is minutes on a slow line.
+// progress asks the kernel. A write that lasts says nothing: one call may hand over gigabytes, and
+// the kernel's buffer alone is minutes on a slow line.
 func (c *conn) progress() (progress, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -319,7 +328,8 @@ func (c *conn) progress() (progress, error) {
 	var perr error
 	err = raw.Control(func(fd uintptr) {
 		var info *unix.TCPInfo
-		if info, perr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); perr != nil {
+		if info, perr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP,
+			unix.TCP_INFO); perr != nil {
 			return
 		}
 		p.acked = info.Bytes_acked

@@ -43,7 +43,8 @@ func hugeHost(t testing.TB) (*host, []byte) {
 
 const hugeRequest = "GET /packages/app-misc/huge-1.tbz2 HTTP/1.1\r\nHost: x\r\n\r\n"
 
-// A client that asks and takes nothing is dropped, and one that only goes slowly is not, although its download lasts many times longer.
+// A client that asks and takes nothing is dropped, and one that only goes slowly is not, although
+// its download lasts many times longer.
 func TestStalledAndSlowClients(t *testing.T) {
 	const stall = 2 * time.Second
 	h, data := hugeHost(t)
@@ -55,7 +56,8 @@ func TestStalledAndSlowClients(t *testing.T) {
 	slow.SetReadBuffer(64 << 10)
 	fmt.Fprint(slow, hugeRequest)
 
-	// The slow one takes a bite twenty times in the time that a stalled one gets, until that is dropped and then on for as long again.
+	// The slow one takes a bite twenty times in the time that a stalled one gets, until that is
+	// dropped and then on for as long again.
 	r := bufio.NewReaderSize(slow, 4<<10)
 	res, err := http.ReadResponse(r, nil)
 	if err != nil {
@@ -88,7 +90,8 @@ func TestStalledAndSlowClients(t *testing.T) {
 	if _, err := io.Copy(io.Discard, stalled); err == nil {
 		t.Error("the stalled client's answer ended well")
 	}
-	if list := s.problems.all(); len(list) != 1 || !strings.Contains(list[0], stalled.LocalAddr().String()) {
+	if list := s.problems.all(); len(list) != 1 ||
+		!strings.Contains(list[0], stalled.LocalAddr().String()) {
 		t.Errorf("problems: %q", list)
 	}
 }
@@ -117,7 +120,8 @@ func TestThousandDownloads(t *testing.T) {
 	rest := make(chan struct{})
 	for _, c := range conns {
 		done.Go(func() {
-			fmt.Fprint(c, "GET /packages/app-misc/a-1.tbz2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			fmt.Fprint(c,
+				"GET /packages/app-misc/a-1.tbz2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 			first := make([]byte, 1)
 			_, err := io.ReadFull(c, first)
 			asked.Done()
@@ -146,7 +150,8 @@ func TestThousandDownloads(t *testing.T) {
 	}
 }
 
-// compareAnswer reads an answer in small pieces, so that the test's own memory does not count for the server's.
+// compareAnswer reads an answer in small pieces, so that the test's own memory does not count for
+// the server's.
 func compareAnswer(r io.Reader, want []byte) error {
 	br := bufio.NewReaderSize(r, 1024)
 	res, err := http.ReadResponse(br, nil)
@@ -263,8 +268,10 @@ func TestTLS(t *testing.T) {
 	h.put(t, "app-misc/a-1", "app-misc/a-1.tbz2", data)
 	h.writeIndex(t)
 	cert, key := t.TempDir()+"/cert.pem", t.TempDir()+"/key.pem"
-	if out, err := exec.Command(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost",
-		"-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-keyout", key, "-out", cert).CombinedOutput(); err != nil {
+	if out, err := exec.Command(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt",
+		"ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost",
+		"-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-keyout", key, "-out",
+		cert).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if _, err := binhost.TLS(key, cert); err == nil {
@@ -279,17 +286,20 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIPPED, NOTHING WAS FETCHED OVER TLS: curl is not in PATH")
 	}
-	out, err := exec.CommandContext(ctxEnd(t), curl, "--silent", "--show-error", "--noproxy", "*", "--cacert", cert, s.url+"/packages/app-misc/a-1.tbz2").Output()
+	out, err := exec.CommandContext(ctxEnd(t), curl, "--silent", "--show-error", "--noproxy", "*",
+		"--cacert", cert, s.url+"/packages/app-misc/a-1.tbz2").Output()
 	if err != nil || !bytes.Equal(out, data) {
 		t.Errorf("curl: %v, %d bytes of %d", err, len(out), len(data))
 	}
-	page, err := exec.CommandContext(ctxEnd(t), curl, "--silent", "--noproxy", "*", "--cacert", cert, s.url+"/").Output()
+	page, err := exec.CommandContext(ctxEnd(t), curl, "--silent", "--noproxy", "*", "--cacert",
+		cert, s.url+"/").Output()
 	if err != nil || !bytes.Contains(page, []byte("sync-uri = "+s.url+"/packages")) {
 		t.Errorf("curl: %v, the page does not name %s", err, s.url)
 	}
 }
 
-// Sockets come as systemd hands them over: descriptors from 3 on, LISTEN_FDS of them, for the process LISTEN_PID.
+// Sockets come as systemd hands them over: descriptors from 3 on, LISTEN_FDS of them, for the
+// process LISTEN_PID.
 func TestActivated(t *testing.T) {
 	if os.Getenv("PKGSNEAK_TEST_ACTIVATED") != "" {
 		activatedServer(t)
@@ -309,7 +319,8 @@ func TestActivated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(shell, "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" -test.run '^TestActivated$'`, os.Args[0])
+	cmd := exec.Command(shell, "-c",
+		`LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" -test.run '^TestActivated$'`, os.Args[0])
 	cmd.Env = append(os.Environ(), "PKGSNEAK_TEST_ACTIVATED="+h.pkgdir)
 	cmd.ExtraFiles = []*os.File{socket}
 	var out bytes.Buffer
@@ -338,7 +349,8 @@ func activatedServer(t *testing.T) {
 	if err != nil || len(listeners) != 1 {
 		t.Fatalf("%d sockets, %v", len(listeners), err)
 	}
-	handler, err := binhost.NewHandler(binhost.Machine("x", os.Getenv("PKGSNEAK_TEST_ACTIVATED"), "", time.Now), binhost.Options{Now: time.Now})
+	handler, err := binhost.NewHandler(binhost.Machine("x", os.Getenv("PKGSNEAK_TEST_ACTIVATED"),
+		"", time.Now), binhost.Options{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +377,10 @@ func TestActivatedRefused(t *testing.T) {
 		{"negative", map[string]string{"LISTEN_PID": "77", "LISTEN_FDS": "-1"}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := binhost.Activated(func(k string) (string, bool) { v, ok := test.env[k]; return v, ok }, 77)
+			got, err := binhost.Activated(func(k string) (string, bool) {
+				v, ok := test.env[k]
+				return v, ok
+			}, 77)
 			if len(got) != 0 || (err != nil) != test.fail {
 				t.Errorf("%d sockets, %v", len(got), err)
 			}
@@ -379,7 +394,8 @@ func TestListenTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if _, err := binhost.Listen(context.Background(), l.Addr().String()); err == nil || !strings.Contains(err.Error(), "address already in use") {
+	if _, err := binhost.Listen(context.Background(), l.Addr().String()); err == nil ||
+		!strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("a port that is taken: %v", err)
 	}
 }

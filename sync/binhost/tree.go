@@ -89,7 +89,9 @@ func (s *site) tree(p string) (*tree, string) {
 	if p == "" {
 		return nil, ""
 	}
-	i, ok := slices.BinarySearchFunc(s.trees, first, func(t *tree, name string) int { return cmp.Compare(t.name, name) })
+	i, ok := slices.BinarySearchFunc(s.trees, first, func(t *tree, name string) int {
+		return cmp.Compare(t.name, name)
+	})
 	if !ok || first == "" {
 		return nil, p
 	}
@@ -112,9 +114,11 @@ func listIndex(x *index, dir string) ([]item, error) {
 		items = append(items, item{Name: path.Base(r.path), Size: r.size, Modified: unixTime(t)})
 	}
 	if dir == "" {
-		items = append(items, item{Name: indexName, Size: int64(len(x.plain)), Modified: x.modified})
+		items = append(items, item{Name: indexName, Size: int64(len(x.plain)),
+			Modified: x.modified})
 		if packed, err := x.gzip(); err == nil {
-			items = append(items, item{Name: gzipName, Size: int64(len(packed)), Modified: x.modified})
+			items = append(items, item{Name: gzipName, Size: int64(len(packed)),
+				Modified: x.modified})
 		}
 	}
 	return items, nil
@@ -128,15 +132,16 @@ func unixTime(seconds int64) time.Time {
 	return time.Unix(seconds, 0).UTC()
 }
 
-// flatLayout says how distfiles may be asked for (GLEP 75): Portage takes the first structure that it
-// knows.
+// flatLayout says how distfiles may be asked for (GLEP 75): Portage takes the first structure that
+// it knows.
 const flatLayout = "[structure]\n0=filename-hash BLAKE2B 8\n1=flat\n"
 
 const layoutName = "layout.conf"
 
 func layoutFile() *file {
 	sum := digest.Bytes([]byte(flatLayout))
-	return &file{content: strings.NewReader(flatLayout), close: func() error { return nil }, name: layoutName, size: int64(len(flatLayout)),
+	return &file{content: strings.NewReader(flatLayout), close: func() error { return nil },
+		name: layoutName, size: int64(len(flatLayout)),
 		etag: `"` + digest.Hex(sum[:8]) + `"`}
 }
 

@@ -60,7 +60,8 @@ func gpkgFile(t testing.TB, prefix string, parts ...entry) []byte {
 	members := make([]tar.Header, 0, len(parts)+1)
 	bodies := make([]string, 0, len(parts)+1)
 	add := func(name, data string) {
-		members = append(members, tar.Header{Name: prefix + "/" + name, Size: int64(len(data)), Mode: 0o644})
+		members = append(members, tar.Header{Name: prefix + "/" + name,
+			Size: int64(len(data)), Mode: 0o644})
 		bodies = append(bodies, data)
 	}
 	for _, p := range parts {
@@ -109,7 +110,8 @@ func metadataTar(t testing.TB, entries ...entry) []byte {
 // gpkgOf makes a GPKG of two unpacked archives.
 func gpkgOf(t testing.TB, metadata, image []byte) []byte {
 	return gpkgFile(t, "labhello-1.0-r2-1", entry{"gpkg-1", ""},
-		entry{"metadata.tar.zst", string(zst(t, metadata))}, entry{"image.tar.zst", string(zst(t, image))})
+		entry{"metadata.tar.zst", string(zst(t, metadata))}, entry{"image.tar.zst",
+			string(zst(t, image))})
 }
 
 func zst(t testing.TB, data []byte, o ...zstd.EOption) []byte {

@@ -70,7 +70,8 @@ func probe(head []byte) codec {
 		return bzipped
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
 		return gzipped
-	case bytes.HasPrefix(head, []byte("\x04\x22\x4d\x18")), bytes.HasPrefix(head, []byte("\x02\x21\x4c\x18")):
+	case bytes.HasPrefix(head, []byte("\x04\x22\x4d\x18")),
+		bytes.HasPrefix(head, []byte("\x02\x21\x4c\x18")):
 		return lz4Frame
 	case bytes.HasPrefix(head, []byte("LZIP")):
 		return lzipped
@@ -78,7 +79,8 @@ func probe(head []byte) codec {
 		return lzopped
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
 		return xzipped
-	case len(head) >= 4 && head[0] >= 0x22 && head[0] <= 0x28 && string(head[1:4]) == "\xb5\x2f\xfd":
+	case len(head) >= 4 && head[0] >= 0x22 && head[0] <= 0x28 &&
+		string(head[1:4]) == "\xb5\x2f\xfd":
 		return zstandard
 	}
 	return plain

@@ -82,7 +82,8 @@ func TestRealCompressors(t *testing.T) {
 			}
 			packed[len(packed)/3] ^= 0x10
 			if got, err := expand(c.codec, packed, 1<<40); err == nil {
-				t.Errorf("a wrong bit is accepted, the data is the same: %v", bytes.Equal(got, data))
+				t.Errorf("a wrong bit is accepted, the data is the same: %v",
+					bytes.Equal(got, data))
 			}
 		})
 	}
@@ -137,7 +138,8 @@ func TestXZContainer(t *testing.T) {
 		{"check", turned(-32), 0, "contradicts itself"},
 		{"footer", turned(-1), 0, "contradicts itself"},
 		{"other-filter", x86, 0, "a filter other than LZMA2"},
-		{"huge-dictionary", withDictionary(t, one, 40), 0, "needs a dictionary of 4294967295 bytes"},
+		{"huge-dictionary", withDictionary(t, one, 40), 0,
+			"needs a dictionary of 4294967295 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := expand(xzipped, c.packed, 1<<40)

@@ -27,7 +27,8 @@ var verdicts = []struct {
 	{name: "g06-unlisted-member", read: `"extra" is not in the Manifest`},
 	{name: "g07-manifest-lists-missing", read: "bad SHA512"},
 	{name: "g08-duplicate-member", read: "is there twice"},
-	{name: "g09-traversal-member", read: "is not DIRECTORY/NAME"}, // Portage does not mind; a prefix of ".." is asking for it
+	// Portage does not mind; a prefix of ".." is asking for it
+	{name: "g09-traversal-member", read: "is not DIRECTORY/NAME"},
 	{name: "g10-nested-member", read: "is not DIRECTORY/NAME"},
 	{name: "g11-absolute-member", read: "is not DIRECTORY/NAME"},
 	{name: "g12-no-gpkg-1", read: "no member \"gpkg-1\""},
@@ -40,7 +41,8 @@ var verdicts = []struct {
 	{name: "g15d-metadata-dir-entry", read: "is not below metadata/"},
 	{name: "g15e-metadata-duplicate-key", check: "is there twice"},
 	{name: "g16b-image-absolute", check: "is absolute"},
-	{name: "g17b-image-symlink-then-write", check: "below the symbolic link"}, // Portage writes outside the image
+	// Portage writes outside the image
+	{name: "g17b-image-symlink-then-write", check: "below the symbolic link"},
 	{name: "g18b-prefix-other-than-filename"},
 	{name: "g19b-manifest-only-sha512", read: "lacks BLAKE2B or SHA512"}, // aborts emaint
 	{name: "g19c-manifest-blake2b-wrong-sha512-ok", read: "does not have the sums"},

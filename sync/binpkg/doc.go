@@ -63,8 +63,8 @@
 // COMP is gz, bz2, xz, zst or lz4; lz and lzo cannot be read here. Without
 // compression Portage takes the data for zstd, and a single such metadata.tar
 // ends its indexing. Names, sizes and sums must agree with the Manifest both
-// ways; of the image only the BLAKE2B is computed. A signed GPKG has its Manifest clear-signed; signatures are not judged,
-// but what is not OpenPGP is no signature.
+// ways; of the image only the BLAKE2B is computed. A signed GPKG has its Manifest clear-signed;
+// signatures are not judged, but what is not OpenPGP is no signature.
 //
 // Python's tarfile does as it is told, so Check refuses images with absolute
 // names, "..", devices, duplicates, and moreover

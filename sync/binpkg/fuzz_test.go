@@ -83,7 +83,8 @@ func FuzzTar(f *testing.F) {
 		}
 		inStream, serr := listTar(&stream{r: bufio.NewReader(bytes.NewReader(data))})
 		if len(inStream) != len(members) || (serr == nil) != (err == nil) {
-			t.Errorf("memory: %d members, %v; stream: %d, %v", len(members), err, len(inStream), serr)
+			t.Errorf("memory: %d members, %v; stream: %d, %v", len(members), err,
+				len(inStream), serr)
 		}
 	})
 }
@@ -107,13 +108,16 @@ func sealTar(data []byte) {
 // is met.
 func FuzzInside(f *testing.F) {
 	meta := metadataTar(f, minimal...)
-	f.Add(meta, tarFile(f, []tar.Header{dir("image"), reg("image/a"), sym("image/s", "/etc"), hard("image/h", "image/a")}))
-	f.Add(meta, tarFile(f, []tar.Header{in(tar.FormatPAX, reg("image/"+strings.Repeat("n", 200))), in(tar.FormatGNU, reg("image/"+strings.Repeat("m", 200)))}))
+	f.Add(meta, tarFile(f, []tar.Header{dir("image"), reg("image/a"), sym("image/s", "/etc"),
+		hard("image/h", "image/a")}))
+	f.Add(meta, tarFile(f, []tar.Header{in(tar.FormatPAX, reg("image/"+strings.Repeat("n", 200))),
+		in(tar.FormatGNU, reg("image/"+strings.Repeat("m", 200)))}))
 	f.Fuzz(func(t *testing.T, meta, image []byte) {
 		sealTar(meta)
 		sealTar(image)
 		pack := func(b []byte) string { return string(gz(t, b)) }
-		data := gpkgFile(t, "x", entry{"gpkg-1", ""}, entry{"metadata.tar.gz", pack(meta)}, entry{"image.tar.gz", pack(image)})
+		data := gpkgFile(t, "x", entry{"gpkg-1", ""}, entry{"metadata.tar.gz", pack(meta)},
+			entry{"image.tar.gz", pack(image)})
 		var invalid *InvalidError
 		if err := checkBytes(t, data, gpkgPath); err != nil && !errors.As(err, &invalid) {
 			t.Errorf("gpkg: error of type %T: %v", err, err)
@@ -163,7 +167,8 @@ func FuzzXZ(f *testing.F) {
 // and has no negative sizes.
 func FuzzManifest(f *testing.F) {
 	f.Add([]byte(dataLine("gpkg-1", nil)))
-	f.Add([]byte(beginMessage + "\nHash: SHA512\n\n" + dataLine("x", nil) + beginSignature + "\n\n" + endSignature + "\n"))
+	f.Add([]byte(beginMessage + "\nHash: SHA512\n\n" + dataLine("x", nil) + beginSignature +
+		"\n\n" + endSignature + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		text, _, err := unarmor(data)
 		if err != nil {
@@ -209,7 +214,8 @@ func FuzzParseName(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if n.Path != p || n.PN == "" || n.PF == "" || n.BuildID < 0 || n.InAll != (n.Category == "") {
+		if n.Path != p || n.PN == "" || n.PF == "" || n.BuildID < 0 ||
+			n.InAll != (n.Category == "") {
 			t.Errorf("%q: %+v", p, n)
 		}
 	})

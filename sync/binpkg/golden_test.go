@@ -55,14 +55,18 @@ func sameAsIndex(t *testing.T, p *Package, e map[string]string) {
 	for _, key := range keys {
 		got, want := p.Get(key), e[key]
 		switch key {
-		case "CATEGORY", "PF", "CBUILD", "CFLAGS", "CXXFLAGS", "LDFLAGS", "DESCRIPTION", "FEATURES", "HOMEPAGE", "REPO_REVISIONS":
+		case "CATEGORY", "PF", "CBUILD", "CFLAGS", "CXXFLAGS", "LDFLAGS", "DESCRIPTION", "FEATURES",
+			"HOMEPAGE", "REPO_REVISIONS":
 			continue // not in the index
 		case "repository":
 			want = e["REPO"]
 		case "SIZE": // of what is installed; the index has that of the file
 			continue
-		case "BDEPEND", "DEPEND", "IDEPEND", "PDEPEND", "RDEPEND", "LICENSE", "PROPERTIES", "RESTRICT":
-			reduced, err := depend.Reduce(got, func(flag string) bool { return slices.Contains(use, flag) },
+		case "BDEPEND", "DEPEND", "IDEPEND", "PDEPEND", "RDEPEND", "LICENSE",
+			"PROPERTIES", "RESTRICT":
+			reduced, err := depend.Reduce(got, func(flag string) bool {
+				return slices.Contains(use, flag)
+			},
 				depend.Options{Atoms: strings.HasSuffix(key, "DEPEND")})
 			if err != nil {
 				t.Errorf("%s: %s: %v", p.Path, key, err)

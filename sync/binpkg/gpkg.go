@@ -21,8 +21,8 @@ const (
 // smallGPKG is the size up to which the whole file is read at once.
 const smallGPKG = 128 << 10
 
-// hashes sum the members of a GPKG, imageHashes its image: of the two sums that the Manifest has of it
-// one is enough, and BLAKE2B is the faster one.
+// hashes sum the members of a GPKG, imageHashes its image: of the two sums that the Manifest has of
+// it one is enough, and BLAKE2B is the faster one.
 var (
 	hashes      = sync.Pool{New: func() any { return digest.New(digest.BLAKE2B | digest.SHA512) }}
 	imageHashes = sync.Pool{New: func() any { return digest.New(digest.BLAKE2B) }}
@@ -293,7 +293,8 @@ func (g *gpkg) metadata() (metadata, error) {
 		return metadata{}, fault("no metadata")
 	}
 	if comp == plain {
-		return metadata{}, fault("the metadata is not compressed: Portage would take it for zstd and index nothing at all")
+		return metadata{},
+			fault("the metadata is not compressed: Portage would take it for zstd and index nothing at all")
 	}
 	if g.image, g.imageComp, err = g.archive("image"); err != nil {
 		return metadata{}, err

@@ -50,8 +50,10 @@ func TestGPKGImages(t *testing.T) {
 	}{
 		{"absolute-symlink-target", []tar.Header{dir("image"), sym("image/s", "/etc/hosts")}, ""},
 		{"dotdot-symlink-target", []tar.Header{dir("image"), sym("image/s", "../../x")}, ""},
-		{"hard-link-to-file", []tar.Header{dir("image"), reg("image/a"), hard("image/b", "image/a")}, ""},
-		{"hard-link-to-hard-link", []tar.Header{reg("image/a"), hard("image/b", "image/a"), hard("image/c", "image/b")}, ""},
+		{"hard-link-to-file", []tar.Header{dir("image"), reg("image/a"),
+			hard("image/b", "image/a")}, ""},
+		{"hard-link-to-hard-link", []tar.Header{reg("image/a"), hard("image/b", "image/a"),
+			hard("image/c", "image/b")}, ""},
 		{"no-directory-members", []tar.Header{reg("image/a/b/c")}, ""},
 		{"directory-after-its-member", []tar.Header{reg("image/a/b"), dir("image/a")}, ""},
 		{"empty-image", []tar.Header{dir("image")}, ""},
@@ -69,22 +71,39 @@ func TestGPKGImages(t *testing.T) {
 		{"fifo", []tar.Header{dir("image"), kind("image/fifo", tar.TypeFifo)}, "is a device"},
 		{"duplicate-file", []tar.Header{reg("image/a"), reg("image/a")}, "is there twice"},
 		{"duplicate-directory", []tar.Header{dir("image/a"), dir("image/a")}, "is there twice"},
-		{"duplicate-by-another-spelling", []tar.Header{reg("image/a"), reg("image/./a")}, "is there twice"},
-		{"file-in-place-of-a-directory", []tar.Header{reg("image/a/b"), reg("image/a")}, "is there twice"},
+		{"duplicate-by-another-spelling", []tar.Header{reg("image/a"), reg("image/./a")},
+			"is there twice"},
+		{"file-in-place-of-a-directory", []tar.Header{reg("image/a/b"), reg("image/a")},
+			"is there twice"},
 		{"below-a-file", []tar.Header{reg("image/a"), reg("image/a/b")}, "below the file"},
-		{"below-a-symlink", []tar.Header{sym("image/s", "/etc"), reg("image/s/evil")}, "below the symbolic link"},                  // writes /etc/evil
-		{"deep-below-a-symlink", []tar.Header{sym("image/s", "/etc"), reg("image/s/a/b/evil")}, "below the symbolic link"},         // the same
-		{"below-a-symlink-within", []tar.Header{dir("image/d"), sym("image/s", "d"), reg("image/s/x")}, "below the symbolic link"}, // may lead to another link
-		{"hard-link-to-nothing", []tar.Header{dir("image"), hard("image/h", "/etc/passwd")}, "does not lead to a file"},
-		{"hard-link-to-a-later-file", []tar.Header{hard("image/h", "image/a"), reg("image/a")}, "does not lead to a file"},
-		{"hard-link-to-a-symlink", []tar.Header{sym("image/s", "/etc/shadow"), hard("image/h", "image/s")}, "does not lead to a file"}, // changes the mode of /etc/shadow
-		{"hard-link-by-dotdot", []tar.Header{reg("image/a"), hard("image/h", "image/x/../a")}, "does not lead to a file"},
-		{"image-is-a-symlink", []tar.Header{sym("image", "/etc")}, "is not a directory"}, // moves /etc into the package
-		{"image-is-a-symlink-spelled-otherwise", []tar.Header{sym("./image", "/etc")}, "is not a directory"},
+		// writes /etc/evil
+		{"below-a-symlink", []tar.Header{sym("image/s", "/etc"), reg("image/s/evil")},
+			"below the symbolic link"},
+		// the same
+		{"deep-below-a-symlink", []tar.Header{sym("image/s", "/etc"), reg("image/s/a/b/evil")},
+			"below the symbolic link"},
+		// may lead to another link
+		{"below-a-symlink-within", []tar.Header{dir("image/d"), sym("image/s", "d"),
+			reg("image/s/x")}, "below the symbolic link"},
+		{"hard-link-to-nothing", []tar.Header{dir("image"), hard("image/h", "/etc/passwd")},
+			"does not lead to a file"},
+		{"hard-link-to-a-later-file", []tar.Header{hard("image/h", "image/a"), reg("image/a")},
+			"does not lead to a file"},
+		// changes the mode of /etc/shadow
+		{"hard-link-to-a-symlink", []tar.Header{sym("image/s", "/etc/shadow"),
+			hard("image/h", "image/s")}, "does not lead to a file"},
+		{"hard-link-by-dotdot", []tar.Header{reg("image/a"), hard("image/h", "image/x/../a")},
+			"does not lead to a file"},
+		// moves /etc into the package
+		{"image-is-a-symlink", []tar.Header{sym("image", "/etc")}, "is not a directory"},
+		{"image-is-a-symlink-spelled-otherwise", []tar.Header{sym("./image", "/etc")},
+			"is not a directory"},
 		{"no-image-directory", []tar.Header{reg("other/x")}, `no directory "image"`},
 		{"symlink-to-nowhere", []tar.Header{dir("image"), sym("image/s", "")}, "no usable target"},
-		{"name-too-long", []tar.Header{dir("image"), reg("image/" + strings.Repeat("n", 256))}, "too long"},
-		{"path-too-long", []tar.Header{dir("image"), reg("image" + strings.Repeat("/d", 2048))}, "too long"},
+		{"name-too-long", []tar.Header{dir("image"), reg("image/" + strings.Repeat("n", 256))},
+			"too long"},
+		{"path-too-long", []tar.Header{dir("image"), reg("image" + strings.Repeat("/d", 2048))},
+			"too long"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -104,23 +123,31 @@ func TestXPAKImages(t *testing.T) {
 		reason  string
 	}{
 		{"empty-archive", nil, ""},
-		{"relative-names", []tar.Header{dir("."), reg("./usr/bin/x"), hard("./usr/bin/y", "./usr/bin/x")}, ""},
+		{"relative-names", []tar.Header{dir("."), reg("./usr/bin/x"),
+			hard("./usr/bin/y", "./usr/bin/x")}, ""},
 		{"absolute-name", []tar.Header{dir("."), reg("/abs/x")}, ""}, // stripped
 		{"device", []tar.Header{kind("./dev/null", tar.TypeChar)}, ""},
 		{"fifo", []tar.Header{kind("./fifo", tar.TypeFifo)}, ""},
 		{"duplicate-file", []tar.Header{reg("./a"), reg("./a")}, ""}, // overwritten
 		{"duplicate-directory", []tar.Header{dir("./a"), dir("a")}, ""},
 		{"absolute-symlink-target", []tar.Header{sym("./s", "/etc")}, ""},
-		{"below-a-symlink-within", []tar.Header{dir("./lib64"), sym("./lib", "lib64"), reg("./lib/x")}, ""},
-		{"hard-link-to-a-symlink", []tar.Header{sym("./s", "/etc/x"), hard("./h", "./s")}, ""}, // links the link
+		{"below-a-symlink-within", []tar.Header{dir("./lib64"), sym("./lib", "lib64"),
+			reg("./lib/x")}, ""},
+		// links the link
+		{"hard-link-to-a-symlink", []tar.Header{sym("./s", "/etc/x"), hard("./h", "./s")}, ""},
 
 		{"dotdot", []tar.Header{reg("./../up")}, "leaves the image"},
-		{"below-an-absolute-symlink", []tar.Header{sym("./s", "/etc"), reg("./s/evil")}, "below the symbolic link"},
-		{"below-a-dotdot-symlink", []tar.Header{sym("./s", "../x"), reg("./s/evil")}, "below the symbolic link"},
-		{"below-a-symlink-that-changed", []tar.Header{dir("./d"), sym("./s", "d"), reg("./s/a"), sym("./s", "/etc"), reg("./s/b")}, "below the symbolic link"},
+		{"below-an-absolute-symlink", []tar.Header{sym("./s", "/etc"), reg("./s/evil")},
+			"below the symbolic link"},
+		{"below-a-dotdot-symlink", []tar.Header{sym("./s", "../x"), reg("./s/evil")},
+			"below the symbolic link"},
+		{"below-a-symlink-that-changed", []tar.Header{dir("./d"), sym("./s", "d"), reg("./s/a"),
+			sym("./s", "/etc"), reg("./s/b")}, "below the symbolic link"},
 		{"below-a-file", []tar.Header{reg("./a"), reg("./a/b")}, "below the file"},
-		{"file-in-place-of-a-directory", []tar.Header{reg("./a/b"), reg("./a")}, "a directory and a file"},
-		{"hard-link-to-nothing", []tar.Header{hard("./h", "/etc/passwd")}, "does not lead to a file"},
+		{"file-in-place-of-a-directory", []tar.Header{reg("./a/b"), reg("./a")},
+			"a directory and a file"},
+		{"hard-link-to-nothing", []tar.Header{hard("./h", "/etc/passwd")},
+			"does not lead to a file"},
 		{"root-is-a-symlink", []tar.Header{sym(".", "/etc")}, "is not a directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -177,14 +204,16 @@ func TestImageCompressions(t *testing.T) {
 	}
 	t.Run("long-tail-of-a-gpkg", func(t *testing.T) { // emerge never ends
 		data := gpkgOf(t, metadataTar(t, minimal...), trailing)
-		wantReason(t, "Check", checkBytes(t, data, gpkgPath), gpkgPath, "behind the end of the archive")
+		wantReason(t, "Check", checkBytes(t, data, gpkgPath), gpkgPath,
+			"behind the end of the archive")
 	})
 }
 
 // TestWideWindow: zstd --long claims windows of up to 2 GiB for the smallest
 // package. They are not refused, nor is that much memory taken.
 func TestWideWindow(t *testing.T) {
-	image := tarFile(t, []tar.Header{dir("image"), reg("image/a")}, "", strings.Repeat("text ", 20000))
+	image := tarFile(t, []tar.Header{dir("image"), reg("image/a")}, "",
+		strings.Repeat("text ", 20000))
 	for _, c := range []struct {
 		name     string
 		exponent byte
@@ -203,7 +232,8 @@ func TestWideWindow(t *testing.T) {
 				t.Fatal("a single segment has no window")
 			}
 			packed[zstdWindowAt] = (c.exponent - 10) << 3
-			wantReason(t, "Check", checkBytes(t, xpakFile(packed, minimal...), xpakPath), xpakPath, c.reason)
+			wantReason(t, "Check", checkBytes(t, xpakFile(packed, minimal...), xpakPath),
+				xpakPath, c.reason)
 		})
 	}
 }
@@ -214,13 +244,15 @@ func TestFarMatch(t *testing.T) {
 		t.Skip("SKIPPED: takes half a gigabyte and 64 bits")
 	}
 	far := noise(1 << 20)
-	image := tarFile(t, []tar.Header{dir("image"), reg("image/a")}, "", far+strings.Repeat("\x00", 1<<narrowLog)+far)
+	image := tarFile(t, []tar.Header{dir("image"), reg("image/a")}, "",
+		far+strings.Repeat("\x00", 1<<narrowLog)+far)
 	packed := run(t, image, "zstd", "-1", "-qc", "--long=28")
 	if len(packed) > 3<<19 {
 		t.Fatalf("%d bytes: there is no far match in it", len(packed))
 	}
 	wantReason(t, "Check", checkBytes(t, xpakFile(packed, minimal...), xpakPath), xpakPath, "")
-	data := gpkgFile(t, "x", entry{"gpkg-1", ""}, entry{"metadata.tar.gz", string(gz(t, metadataTar(t, minimal...)))},
+	data := gpkgFile(t, "x", entry{"gpkg-1", ""},
+		entry{"metadata.tar.gz", string(gz(t, metadataTar(t, minimal...)))},
 		entry{"image.tar.zst", string(packed)})
 	wantReason(t, "Check", checkBytes(t, data, gpkgPath), gpkgPath, "")
 }
@@ -293,7 +325,8 @@ func TestUnreadableIsNotInvalid(t *testing.T) {
 		name, path string
 		data       []byte
 	}{
-		{"gpkg", gpkgPath, gpkgFile(t, "x", entry{"gpkg-1", ""}, entry{"metadata.tar.gz", string(gz(t, metadataTar(t, minimal...)))},
+		{"gpkg", gpkgPath, gpkgFile(t, "x", entry{"gpkg-1", ""},
+			entry{"metadata.tar.gz", string(gz(t, metadataTar(t, minimal...)))},
 			entry{"image.tar.lz4", string(lz4ed(t, image))}, entry{"more", big})},
 		{"xpak", xpakPath, xpakFile(image, minimal...)},
 	} {

@@ -69,7 +69,8 @@ func parseRecord(line string) (name string, r record, err error) {
 		}
 	}
 	if !haveB || !haveS {
-		return "", r, faultf("the Manifest lacks BLAKE2B or SHA512 for %q: Portage would index nothing at all", f[1])
+		return "", r,
+			faultf("the Manifest lacks BLAKE2B or SHA512 for %q: Portage would index nothing at all", f[1])
 	}
 	return f[1], r, nil
 }

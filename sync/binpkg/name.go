@@ -42,9 +42,9 @@ func HasPackageSuffix(base string) bool {
 	return ext != ""
 }
 
-// LikePackage reports whether a file that has no package's name may be one all the same: its extension is
-// written in another way (.XPAK), or something follows it (.xpak.part, .gpkg.tar.zst). A signature or a
-// digest beside a package is none.
+// LikePackage reports whether a file that has no package's name may be one all the same: its
+// extension is written in another way (.XPAK), or something follows it (.xpak.part, .gpkg.tar.zst).
+// A signature or a digest beside a package is none.
 func LikePackage(base string) bool {
 	if HasPackageSuffix(base) || IsPartial(base) {
 		return false
@@ -52,7 +52,8 @@ func LikePackage(base string) bool {
 	lower := strings.ToLower(base)
 	return slices.ContainsFunc(extensions[:], func(ext string) bool {
 		i := strings.LastIndex(lower, ext)
-		return i > 0 && (i+len(ext) == len(lower) || lower[i+len(ext)] == '.' || lower[i+len(ext)] == '~') && !slices.Contains(beside, lower[i+len(ext):])
+		return i > 0 && (i+len(ext) == len(lower) || lower[i+len(ext)] == '.' ||
+			lower[i+len(ext)] == '~') && !slices.Contains(beside, lower[i+len(ext):])
 	})
 }
 

@@ -37,12 +37,17 @@ func TestParseName(t *testing.T) {
 	}{
 		{"app-misc/foo-1.tbz2", Name{Category: "app-misc", PN: "foo", PF: "foo-1"}},
 		{"All/foo-1-r2.tbz2", Name{PN: "foo", PF: "foo-1-r2", InAll: true}},
-		{"app-misc/foo-1.gpkg.tar", Name{Format: GPKG, Category: "app-misc", PN: "foo", PF: "foo-1"}},
+		{"app-misc/foo-1.gpkg.tar", Name{Format: GPKG, Category: "app-misc", PN: "foo",
+			PF: "foo-1"}},
 		{"All/foo-1.gpkg.tar", Name{Format: GPKG, PN: "foo", PF: "foo-1", InAll: true}},
-		{"app-misc/foo/foo-1-2.xpak", Name{Category: "app-misc", PN: "foo", PF: "foo-1", BuildID: 2}},
-		{"x11-libs/gtk+/gtk+-3.24-r1-10.gpkg.tar", Name{Format: GPKG, Category: "x11-libs", PN: "gtk+", PF: "gtk+-3.24-r1", BuildID: 10}},
-		{"a/foo-2.gpkg.tar", Name{Format: GPKG, Category: "a", PN: "foo", PF: "foo-2"}}, // 2 is the version
-		{"a/foo-bar/foo-bar-2-3.xpak", Name{Category: "a", PN: "foo-bar", PF: "foo-bar-2", BuildID: 3}},
+		{"app-misc/foo/foo-1-2.xpak", Name{Category: "app-misc", PN: "foo",
+			PF: "foo-1", BuildID: 2}},
+		{"x11-libs/gtk+/gtk+-3.24-r1-10.gpkg.tar", Name{Format: GPKG, Category: "x11-libs",
+			PN: "gtk+", PF: "gtk+-3.24-r1", BuildID: 10}},
+		// 2 is the version
+		{"a/foo-2.gpkg.tar", Name{Format: GPKG, Category: "a", PN: "foo", PF: "foo-2"}},
+		{"a/foo-bar/foo-bar-2-3.xpak",
+			Name{Category: "a", PN: "foo-bar", PF: "foo-bar-2", BuildID: 3}},
 	} {
 		c.want.Path = c.path
 		got, err := ParseName(c.path)
@@ -112,7 +117,8 @@ func TestCollapse(t *testing.T) {
 }
 
 func TestValues(t *testing.T) {
-	p, err := readBytes(xpakFile(gz(t, nil), append(minimal, entry{"USE", " a\n b  c\n"}, entry{"CFLAGS", "-O2\n"},
+	p, err := readBytes(xpakFile(gz(t, nil), append(minimal, entry{"USE", " a\n b  c\n"},
+		entry{"CFLAGS", "-O2\n"},
 		entry{"NEEDED", "x"}, entry{"SLOT", "1/2\n"}, entry{"RDEPEND", ""})...), xpakPath)
 	if err != nil {
 		t.Fatal(err)
@@ -150,15 +156,20 @@ func TestBelowAll(t *testing.T) {
 
 // TestContradictions: the metadata must fit the name.
 func TestContradictions(t *testing.T) {
-	with := func(key, value string) []entry { return append(slices.Clone(minimal), entry{key, value}) }
+	with := func(key, value string) []entry {
+		return append(slices.Clone(minimal), entry{key, value})
+	}
 	for _, c := range []struct {
 		name, path string
 		entries    []entry
 		reason     string
 	}{
-		{"other-name", "app-misc/labhello-1.0.tbz2", minimal, `the name says "labhello-1.0", the metadata "labhello-1.0-r2"`},
-		{"other-category", "app-arch/labhello-1.0-r2.tbz2", minimal, `the directory says category "app-arch"`},
-		{"bad-category-below-All", "All/labhello-1.0-r2.tbz2", with("CATEGORY", "../evil"), "is not a category"},
+		{"other-name", "app-misc/labhello-1.0.tbz2", minimal,
+			`the name says "labhello-1.0", the metadata "labhello-1.0-r2"`},
+		{"other-category", "app-arch/labhello-1.0-r2.tbz2", minimal,
+			`the directory says category "app-arch"`},
+		{"bad-category-below-All", "All/labhello-1.0-r2.tbz2", with("CATEGORY", "../evil"),
+			"is not a category"},
 		{"blank-slot", xpakPath, with("SLOT", " \n"), "no SLOT"},
 		{"negative-build-id", xpakPath, with("BUILD_ID", "-1"), "is not a number"},
 		{"other-build-id", xpakPath, with("BUILD_ID", "7\n"), ""},
@@ -184,7 +195,8 @@ func TestXPAKKeys(t *testing.T) {
 		{"..a", "", ""},
 	} {
 		t.Run(fmt.Sprintf("%q", c.key), func(t *testing.T) {
-			data := xpakFile(gz(t, make([]byte, 1024)), append(slices.Clone(minimal), entry{c.key, "v"})...)
+			data := xpakFile(gz(t, make([]byte, 1024)),
+				append(slices.Clone(minimal), entry{c.key, "v"})...)
 			_, err := readBytes(data, xpakPath)
 			wantReason(t, "Read", err, xpakPath, c.read)
 			if c.check == "" {
@@ -198,7 +210,8 @@ func TestXPAKKeys(t *testing.T) {
 // TestLargeXPAK: a segment that is longer than the first guess.
 func TestLargeXPAK(t *testing.T) {
 	env := strings.Repeat("x", 3*tailGuess)
-	data := xpakFile(gz(t, make([]byte, 1024)), append(slices.Clone(minimal), entry{"environment.bz2", env}, entry{"repository", "gentoo\n"})...)
+	data := xpakFile(gz(t, make([]byte, 1024)), append(slices.Clone(minimal),
+		entry{"environment.bz2", env}, entry{"repository", "gentoo\n"})...)
 	p, err := readBytes(data, xpakPath)
 	if err != nil || p.Get("repository") != "gentoo" {
 		t.Fatalf("%v", err)
@@ -208,8 +221,10 @@ func TestLargeXPAK(t *testing.T) {
 // TestMetadataCompressions: by extension, and by magic where zstd does.
 func TestMetadataCompressions(t *testing.T) {
 	meta := metadataTar(t, minimal...)
-	large := metadataTar(t, append(slices.Clone(minimal), entry{"NEEDED", strings.Repeat("y", 2*metadataGuess)})...)
-	bomb := metadataTar(t, append(slices.Clone(minimal), entry{"NEEDED", strings.Repeat("y", MaxMetadata)})...)
+	large := metadataTar(t, append(slices.Clone(minimal),
+		entry{"NEEDED", strings.Repeat("y", 2*metadataGuess)})...)
+	bomb := metadataTar(t, append(slices.Clone(minimal),
+		entry{"NEEDED", strings.Repeat("y", MaxMetadata)})...)
 	for _, c := range []struct {
 		name, member string
 		data         []byte
@@ -260,9 +275,11 @@ func TestMetadataMembers(t *testing.T) {
 		{"duplicate", reg("metadata/SLOT"), "", "is there twice"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			meta := tarFile(t, append(slices.Clone(good), c.member), append(slices.Clone(bodies), "")...)
+			meta := tarFile(t, append(slices.Clone(good), c.member),
+				append(slices.Clone(bodies), "")...)
 			if c.name == "duplicate" {
-				meta = tarFile(t, append(slices.Clone(good), c.member), append(slices.Clone(bodies), "1")...)
+				meta = tarFile(t, append(slices.Clone(good), c.member),
+					append(slices.Clone(bodies), "1")...)
 			}
 			data := gpkgOf(t, meta, tarFile(t, []tar.Header{dir("image")}))
 			_, err := readBytes(data, gpkgPath)
@@ -335,7 +352,8 @@ func TestSigned(t *testing.T) {
 }
 
 func TestSignatures(t *testing.T) {
-	const head, tail = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n", "-----BEGIN PGP SIGNATURE-----\n\nabcd\n-----END PGP SIGNATURE-----\n"
+	const head, tail = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n",
+		"-----BEGIN PGP SIGNATURE-----\n\nabcd\n-----END PGP SIGNATURE-----\n"
 	for _, c := range []struct {
 		name, text, inside string
 		signed             bool
@@ -344,13 +362,16 @@ func TestSignatures(t *testing.T) {
 		{"unsigned", "DATA x\n", "DATA x\n", false, ""},
 		{"signed", head + "DATA x\n" + tail, "DATA x\n", true, ""},
 		{"crlf", strings.ReplaceAll(head+"DATA x\n"+tail, "\n", "\r\n"), "DATA x\n", true, ""},
-		{"no-hash-line", "-----BEGIN PGP SIGNED MESSAGE-----\n\nDATA x\n" + tail, "DATA x\n", true, ""},
+		{"no-hash-line", "-----BEGIN PGP SIGNED MESSAGE-----\n\nDATA x\n" + tail,
+			"DATA x\n", true, ""},
 		{"dash-escaped", head + "- -x\n" + tail, "-x\n", true, ""},
 		{"text-before", "DATA y\n" + head + "DATA x\n" + tail, "", false, "signed as a whole"},
 		{"text-behind", head + "DATA x\n" + tail + "DATA y\n", "", false, "signed as a whole"},
 		{"no-signature", head + "DATA x\n", "", false, "signed as a whole"},
-		{"two-messages", head + "DATA x\n" + tail + head + "DATA y\n" + tail, "", false, "signed as a whole"},
-		{"other-header", "-----BEGIN PGP SIGNED MESSAGE-----\nComment: x\n\nDATA x\n" + tail, "", false, "signed as a whole"},
+		{"two-messages", head + "DATA x\n" + tail + head + "DATA y\n" + tail, "", false,
+			"signed as a whole"},
+		{"other-header", "-----BEGIN PGP SIGNED MESSAGE-----\nComment: x\n\nDATA x\n" + tail, "",
+			false, "signed as a whole"},
 		{"dash-not-escaped", head + "-x\n" + tail, "", false, "signed as a whole"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -384,11 +405,16 @@ func TestHalfSigned(t *testing.T) {
 		data   []byte
 		reason string
 	}{
-		{"whole", signed(entry{"gpkg-1", ""}, entry{"metadata.tar.zst", meta}, entry{"metadata.tar.zst.sig", sig}), ""},
-		{"binary-signature", signed(entry{"gpkg-1", ""}, entry{"metadata.tar.zst", meta}, entry{"metadata.tar.zst.sig", "\x88\x5d\x04"}), ""},
-		{"manifest-alone", signed(entry{"gpkg-1", ""}, entry{"metadata.tar.zst", meta}), "is signed, but member"},
-		{"all-but-the-manifest", gpkgFile(t, "x", entry{"gpkg-1", ""}, entry{"metadata.tar.zst", meta}, entry{"metadata.tar.zst.sig", sig}), "the Manifest is not signed"},
-		{"garbage", signed(entry{"gpkg-1", ""}, entry{"metadata.tar.zst", meta}, entry{"metadata.tar.zst.sig", "nonsense"}), "not an OpenPGP signature"},
+		{"whole", signed(entry{"gpkg-1", ""}, entry{"metadata.tar.zst", meta},
+			entry{"metadata.tar.zst.sig", sig}), ""},
+		{"binary-signature", signed(entry{"gpkg-1", ""}, entry{"metadata.tar.zst", meta},
+			entry{"metadata.tar.zst.sig", "\x88\x5d\x04"}), ""},
+		{"manifest-alone", signed(entry{"gpkg-1", ""}, entry{"metadata.tar.zst", meta}),
+			"is signed, but member"},
+		{"all-but-the-manifest", gpkgFile(t, "x", entry{"gpkg-1", ""}, entry{"metadata.tar.zst",
+			meta}, entry{"metadata.tar.zst.sig", sig}), "the Manifest is not signed"},
+		{"garbage", signed(entry{"gpkg-1", ""}, entry{"metadata.tar.zst", meta},
+			entry{"metadata.tar.zst.sig", "nonsense"}), "not an OpenPGP signature"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := readBytes(c.data, gpkgPath)
@@ -413,11 +439,14 @@ func TestContainers(t *testing.T) {
 		{"good", good, ""},
 		{"further-member", gpkgFile(t, "x", version, meta, entry{"extra", "x"}), ""},
 		{"long-prefix", gpkgFile(t, strings.Repeat("p", 180), version, meta), ""},
-		{"larger-than-the-first-read", gpkgFile(t, "x", version, meta, entry{"extra", strings.Repeat("x", smallGPKG)}), ""},
-		{"two-metadata", gpkgFile(t, "x", version, meta, entry{"metadata.tar.gz", ""}), "two members are the metadata"},
+		{"larger-than-the-first-read",
+			gpkgFile(t, "x", version, meta, entry{"extra", strings.Repeat("x", smallGPKG)}), ""},
+		{"two-metadata", gpkgFile(t, "x", version, meta, entry{"metadata.tar.gz", ""}),
+			"two members are the metadata"},
 		{"prefix-is-a-dot", gpkgFile(t, ".", version, meta), "is not DIRECTORY/NAME"},
 		{"too-many-members", gpkgFile(t, "x", many...), "more than 100 members"},
-		{"garbage-behind-the-archive", append(bytes.TrimRight(good, "\x00"), bytes.Repeat([]byte("x"), 5000)...), "tar: not a header"},
+		{"garbage-behind-the-archive", append(bytes.TrimRight(good, "\x00"),
+			bytes.Repeat([]byte("x"), 5000)...), "tar: not a header"},
 		{"not-a-tar", bytes.Repeat([]byte("x"), 5000), "not a tar archive"},
 		{"xpak", xpakFile(make([]byte, 600), minimal...), "not a tar archive"},
 		{"too-short", []byte("x"), "too short"},
@@ -432,11 +461,13 @@ func TestContainers(t *testing.T) {
 // TestImageSize: the size of the image is all that Read knows of it.
 func TestImageSize(t *testing.T) {
 	meta := string(zst(t, metadataTar(t, minimal...)))
-	manifest := dataLine("gpkg-1", nil) + dataLine("metadata.tar.zst", []byte(meta)) + dataLine("image.tar.zst", []byte("12345"))
+	manifest := dataLine("gpkg-1", nil) + dataLine("metadata.tar.zst", []byte(meta)) +
+		dataLine("image.tar.zst", []byte("12345"))
 	for image, reason := range map[string]string{
 		"54321": "", "1234": `"image.tar.zst" has 4 bytes, the Manifest says 5`,
 	} {
-		data := tarFile(t, []tar.Header{reg("x/gpkg-1"), reg("x/metadata.tar.zst"), reg("x/image.tar.zst"), reg("x/Manifest")},
+		data := tarFile(t, []tar.Header{reg("x/gpkg-1"), reg("x/metadata.tar.zst"),
+			reg("x/image.tar.zst"), reg("x/Manifest")},
 			"", meta, image, manifest)
 		_, err := readBytes(data, gpkgPath)
 		wantReason(t, "Read", err, gpkgPath, reason)
@@ -446,8 +477,10 @@ func TestImageSize(t *testing.T) {
 // TestManifestListsMore: what the Manifest lists must be there.
 func TestManifestListsMore(t *testing.T) {
 	meta := string(zst(t, metadataTar(t, minimal...)))
-	manifest := dataLine("gpkg-1", nil) + dataLine("metadata.tar.zst", []byte(meta)) + dataLine("ghost", nil)
-	data := tarFile(t, []tar.Header{reg("x/gpkg-1"), reg("x/metadata.tar.zst"), reg("x/Manifest")}, "", meta, manifest)
+	manifest := dataLine("gpkg-1", nil) + dataLine("metadata.tar.zst", []byte(meta)) +
+		dataLine("ghost", nil)
+	data := tarFile(t, []tar.Header{reg("x/gpkg-1"), reg("x/metadata.tar.zst"), reg("x/Manifest")},
+		"", meta, manifest)
 	_, err := readBytes(data, gpkgPath)
 	wantReason(t, "Read", err, gpkgPath, `lists "ghost", which is not there`)
 }

@@ -477,7 +477,8 @@ func (x *extension) add(kind byte, body []byte) error {
 	case typeGlobalPAX:
 		return eachRecord(body, func(key, _ string) error {
 			switch {
-			case key == "path", key == "linkpath", key == "size", strings.HasPrefix(key, "GNU.sparse."):
+			case key == "path", key == "linkpath", key == "size",
+				strings.HasPrefix(key, "GNU.sparse."):
 				return faultf("tar: a global header sets %q", key)
 			}
 			return nil

@@ -130,7 +130,8 @@ func (x *xzReader) startStream() error {
 	if _, err := io.ReadFull(x.src, b[4:]); err != nil {
 		return damaged(err)
 	}
-	if !bytes.Equal(b[:6], xzMagic) || crc32.ChecksumIEEE(b[6:8]) != binary.LittleEndian.Uint32(b[8:]) {
+	if !bytes.Equal(b[:6], xzMagic) ||
+		crc32.ChecksumIEEE(b[6:8]) != binary.LittleEndian.Uint32(b[8:]) {
 		return errXZ
 	}
 	if b[6] != 0 || b[7] > 15 {

@@ -26,11 +26,12 @@ type Client struct {
 	Name     string               `json:"name"`
 	Key      manifest.Fingerprint `json:"key,omitempty"` // "": added by name, without a key
 	Accepted time.Time            `json:"accepted"`
-	// Serial is the highest serial of its requests, 0 if none was read; Manifest the BLAKE2B of that signed
-	// list in hex.
-	Serial   int64     `json:"serial,omitempty"`
-	Manifest string    `json:"manifest,omitempty"`
-	Read     time.Time `json:"read,omitzero"` // when that request was read here, by this host's clock
+	// Serial is the highest serial of its requests, 0 if none was read; Manifest the BLAKE2B of
+	// that signed list in hex.
+	Serial   int64  `json:"serial,omitempty"`
+	Manifest string `json:"manifest,omitempty"`
+	// when that request was read here, by this host's clock
+	Read time.Time `json:"read,omitzero"`
 	// Cloned is when another request with the same serial was read: two machines have this key.
 	Cloned time.Time `json:"cloned,omitzero"`
 	Has    []Has     `json:"has,omitempty"`
@@ -61,7 +62,8 @@ type Typed struct {
 	Serial int64                `json:"serial"`
 	When   time.Time            `json:"when"` // by this host's clock
 	Partly bool                 `json:"partly,omitempty"`
-	Sums   request.Sums         `json:"sums,omitempty"` // of the packages that the generation carried
+	// of the packages that the generation carried
+	Sums request.Sums `json:"sums,omitempty"`
 }
 
 // Origin is an origin of this host: its name and the key that signs.
@@ -98,8 +100,8 @@ func (c *Client) SerialOf(o Origin) int64 {
 	return serial
 }
 
-// recent reports whether a time lies in the last Transit. One in the future, by a clock that was wrong
-// once, does not.
+// recent reports whether a time lies in the last Transit. One in the future, by a clock that was
+// wrong once, does not.
 func recent(t, now time.Time) bool { return !t.After(now) && now.Sub(t) < Transit }
 
 // ID names the client in the state directory.
@@ -145,8 +147,8 @@ type Drive struct {
 // driveID is what NewDriveID makes.
 var driveID = regexp.MustCompile(`^[0-9a-f]{16,64}$`)
 
-// ValidDriveID reports whether a text that a drive has told can be the identity of a drive: 16 to 64
-// lower-case hex digits.
+// ValidDriveID reports whether a text that a drive has told can be the identity of a drive: 16 to
+// 64 lower-case hex digits.
 func ValidDriveID(id string) bool { return driveID.MatchString(id) }
 
 func (d *Drive) check() error {
@@ -159,23 +161,27 @@ func (d *Drive) check() error {
 	if _, err := manifest.ParseFingerprint(string(d.Key)); err != nil {
 		return err
 	}
-	if clean, why := layout.RecordText(d.Label); why != "" || clean != d.Label || len(d.Label) > 1<<10 {
+	if clean, why := layout.RecordText(d.Label); why != "" || clean != d.Label ||
+		len(d.Label) > 1<<10 {
 		return errors.New("its label cannot be printed")
 	}
 	return layout.CheckOriginName(d.Origin)
 }
 
-// InTransit returns the packages of an origin that are on their way to a client, and on which drive: the
-// one that was written last. except is a drive that is here now.
-func InTransit(c *Client, drives []Drive, o Origin, now time.Time, except string) map[request.Sum]*Drive {
+// InTransit returns the packages of an origin that are on their way to a client, and on which
+// drive: the one that was written last. except is a drive that is here now.
+func InTransit(c *Client, drives []Drive, o Origin, now time.Time,
+	except string) map[request.Sum]*Drive {
 	on := make(map[request.Sum]*Drive)
 	for i := range drives {
 		d := &drives[i]
-		if d.Origin != o.Name || d.Key != o.Key || d.ID == except || d.When.Before(c.Read) || !recent(d.When, now) {
+		if d.Origin != o.Name || d.Key != o.Key || d.ID == except || d.When.Before(c.Read) ||
+			!recent(d.When, now) {
 			continue
 		}
 		for _, sum := range d.Packages {
-			if have := on[sum]; (have == nil || have.When.Before(d.When)) && !c.HasPackage(o, sum, now) {
+			if have := on[sum]; (have == nil || have.When.Before(d.When)) &&
+				!c.HasPackage(o, sum, now) {
 				on[sum] = d
 			}
 		}
@@ -190,7 +196,9 @@ func intersect(a, b []Has) []Has {
 		for _, y := range b {
 			if x.Origin == y.Origin && x.Key == y.Key {
 				x.Serial = min(x.Serial, y.Serial)
-				x.Sums = slices.DeleteFunc(slices.Clone(x.Sums), func(s request.Sum) bool { return !y.Sums.Has(s) })
+				x.Sums = slices.DeleteFunc(slices.Clone(x.Sums), func(s request.Sum) bool {
+					return !y.Sums.Has(s)
+				})
 				both = append(both, x)
 			}
 		}

@@ -56,10 +56,13 @@ func found(t *testing.T, c *Client, serial int64, has ...int) *Found {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &request.Record{Format: request.Format, Role: request.Role, Client: c.Name, Fingerprint: c.Key, Serial: serial, Created: now, Installed: counts,
+	r := &request.Record{Format: request.Format, Role: request.Role, Client: c.Name,
+		Fingerprint: c.Key, Serial: serial, Created: now, Installed: counts,
 		Machine: &request.Machine{}, Roots: &request.Roots{},
-		Receipts: []request.Receipt{{Origin: origin.Name, Key: origin.Key, Serial: 7, Entries: 4, Lacks: lacks}}}
-	f := &Found{Dir: c.Name, Client: c, Record: r, List: list, Sum: [64]byte{byte(serial), byte(len(has))}}
+		Receipts: []request.Receipt{{Origin: origin.Name, Key: origin.Key, Serial: 7, Entries: 4,
+			Lacks: lacks}}}
+	f := &Found{Dir: c.Name, Client: c, Record: r, List: list,
+		Sum: [64]byte{byte(serial), byte(len(has))}}
 	f.State = c.standing(serial, f.Sum)
 	return f
 }
@@ -84,7 +87,8 @@ func TestAcceptTakeForget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ring, err := s.Keys(); err != nil || len(ring) != 1 || ring[0].Fingerprint() != k.Fingerprint() {
+	if ring, err := s.Keys(); err != nil || len(ring) != 1 ||
+		ring[0].Fingerprint() != k.Fingerprint() {
 		t.Fatalf("%v, %v", ring, err)
 	}
 	if err := s.SaveCatalogue(origin, 7, sums(1, 2, 3, 4)); err != nil {
@@ -131,7 +135,8 @@ func TestAcceptTakeForget(t *testing.T) {
 	if r, list, err := s.Request(c); err != nil || r.Serial != 101 || list == nil {
 		t.Fatalf("%v, %v, %v", r, list, err)
 	}
-	if names, err := os.ReadDir(filepath.Join(dir, clientsDir, c.ID())); err != nil || len(names) != 4 {
+	if names, err := os.ReadDir(filepath.Join(dir, clientsDir, c.ID())); err != nil ||
+		len(names) != 4 {
 		t.Errorf("%v, %v", names, err)
 	}
 	far := found(t, c, 102, 0)
@@ -159,7 +164,8 @@ func TestInTransit(t *testing.T) {
 	}
 	drive := func(id string, when time.Time, b ...byte) {
 		t.Helper()
-		if err := s.SaveDrive(Drive{ID: strings.Repeat(id, 16), Label: "BLUE", Origin: origin.Name, Key: origin.Key, Serial: when.Unix(), When: when,
+		if err := s.SaveDrive(Drive{ID: strings.Repeat(id, 16), Label: "BLUE", Origin: origin.Name,
+			Key: origin.Key, Serial: when.Unix(), When: when,
 			Manifest: Digest([64]byte{id[0], 2, 3, 4}), Packages: sums(b...)}); err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +200,8 @@ func TestInTransit(t *testing.T) {
 	if _, err := s.TakeCode(c, code, now.Add(7*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if got := on(now.Add(8*time.Hour), ""); len(got) != 0 || !c.HasPackage(origin, request.Sum{3}, now.Add(8*time.Hour)) {
+	if got := on(now.Add(8*time.Hour), ""); len(got) != 0 ||
+		!c.HasPackage(origin, request.Sum{3}, now.Add(8*time.Hour)) {
 		t.Errorf("after a receipt was typed: %v", got)
 	}
 	if c.HasPackage(origin, request.Sum{3}, now.Add(7*time.Hour+Transit)) {
@@ -208,7 +215,8 @@ func TestInTransit(t *testing.T) {
 	if _, err := s.TakeCode(c, code, now); err == nil {
 		t.Error("a receipt about nothing was taken")
 	}
-	if err := s.SaveDrive(Drive{ID: "../../x", Label: "x", Origin: origin.Name, Key: origin.Key}); err == nil {
+	if err := s.SaveDrive(Drive{ID: "../../x", Label: "x", Origin: origin.Name,
+		Key: origin.Key}); err == nil {
 		t.Error("a path was taken for a drive")
 	}
 }
@@ -226,8 +234,10 @@ func TestOddFiles(t *testing.T) {
 	if _, err := s.Add("../attic", now); err == nil {
 		t.Error("a path was taken for a client")
 	}
-	for _, text := range []string{"", "{", `{"format":2}`, `{"format":1,"name":"other","accepted":"2026-03-01T12:00:00Z"}`} {
-		if err := os.WriteFile(filepath.Join(dir, clientsDir, c.ID(), clientFile), []byte(text), 0o644); err != nil {
+	for _, text := range []string{"", "{", `{"format":2}`,
+		`{"format":1,"name":"other","accepted":"2026-03-01T12:00:00Z"}`} {
+		if err := os.WriteFile(filepath.Join(dir, clientsDir, c.ID(), clientFile), []byte(text),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 		var odd *FileError
@@ -246,7 +256,8 @@ func TestOddFiles(t *testing.T) {
 	if got, err := s.Catalogue(origin, 14); err != nil || got != nil {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got, err := s.Catalogue(origin, 15); err != nil || len(got) != 2 || got[0] != (request.Sum{5}) {
+	if got, err := s.Catalogue(origin, 15); err != nil || len(got) != 2 ||
+		got[0] != (request.Sum{5}) {
 		t.Errorf("%v, %v", got, err)
 	}
 	name := filepath.Join(dir, cataloguesDir, "62F8A9B1.bighost.15")

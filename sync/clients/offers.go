@@ -21,7 +21,8 @@ const (
 
 // Offered is a client that has asked, and that nobody has accepted.
 type Offered struct {
-	Name        string               `json:"name"` // of its directory on the drive; anybody can have any
+	// of its directory on the drive; anybody can have any
+	Name        string               `json:"name"`
 	Fingerprint manifest.Fingerprint `json:"fingerprint"`
 	Seen        time.Time            `json:"seen"` // when its request was read first
 	Armor       string               `json:"-"`
@@ -34,8 +35,8 @@ type offer struct {
 	Armor  string    `json:"armor"`
 }
 
-// Offer remembers the key of a request that nobody has accepted, so that it can be accepted when the drive
-// is not here. More than maxOffers are not remembered.
+// Offer remembers the key of a request that nobody has accepted, so that it can be accepted when
+// the drive is not here. More than maxOffers are not remembered.
 func (s *Store) Offer(f *Found, now time.Time) error {
 	if f.State != Unknown || f.Key == nil || f.Key.Fingerprint() != f.Signer {
 		return nil
@@ -48,7 +49,8 @@ func (s *Store) Offer(f *Found, now time.Time) error {
 	if slices.Contains(names, file) || len(names) >= maxOffers {
 		return nil
 	}
-	return s.writeJSON(path.Join(offersDir, file), offer{format, f.Dir, now.UTC().Truncate(time.Second), string(f.Key.Armor())})
+	return s.writeJSON(path.Join(offersDir, file),
+		offer{format, f.Dir, now.UTC().Truncate(time.Second), string(f.Key.Armor())})
 }
 
 // Offers returns the clients that nobody has accepted, by name. An odd file counts as none.
@@ -72,7 +74,8 @@ func (s *Store) Offers() ([]Offered, error) {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Offered) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(string(a.Fingerprint), string(b.Fingerprint)))
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(string(a.Fingerprint),
+			string(b.Fingerprint)))
 	})
 	return all, nil
 }
@@ -105,7 +108,8 @@ func (s *Store) AcceptOffer(o *Offered, now time.Time) (*Client, error) {
 		return nil, fmt.Errorf("accepting the client %q: %w", o.Name, err)
 	}
 	if key.Fingerprint() != o.Fingerprint {
-		return nil, fmt.Errorf("accepting the client %q: the key that is remembered is %s", o.Name, key.Fingerprint())
+		return nil, fmt.Errorf("accepting the client %q: the key that is remembered is %s", o.Name,
+			key.Fingerprint())
 	}
 	c, err := s.Accept(key, o.Name, now)
 	if err != nil {

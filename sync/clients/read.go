@@ -13,9 +13,9 @@ import (
 	"pkgsneak/sync/request"
 )
 
-// Read reads the requests that lie on a drive: one Found for each directory of a client, by name. Nothing
-// is remembered: Take does that. more says that there are too many, and that the rest was not looked at. The
-// error is the drive's, or the state directory's.
+// Read reads the requests that lie on a drive: one Found for each directory of a client, by name.
+// Nothing is remembered: Take does that. more says that there are too many, and that the rest was
+// not looked at. The error is the drive's, or the state directory's.
 func (s *Store) Read(d *drive.Drive, now time.Time) (found []*Found, more bool, err error) {
 	names, more, err := d.ClientNames()
 	if err != nil || len(names) == 0 {
@@ -98,7 +98,8 @@ func (f *Found) contents(d *drive.Drive, signed *manifest.Signed) error {
 	case r.Fingerprint != signed.Signer:
 		return fmt.Errorf("it names the key %s, and is signed by %s", r.Fingerprint, signed.Signer)
 	case r.Serial != signed.Timestamp.Unix():
-		return fmt.Errorf("it is of serial %d, and its list of %d", r.Serial, signed.Timestamp.Unix())
+		return fmt.Errorf("it is of serial %d, and its list of %d", r.Serial,
+			signed.Timestamp.Unix())
 	case !layout.MayBeIn(f.Dir, r.Client, r.Fingerprint):
 		return fmt.Errorf("it is the client %q's, and lies in another one's directory", r.Client)
 	}

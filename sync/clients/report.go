@@ -41,21 +41,25 @@ type Entry struct {
 	Accepted    time.Time            `json:"accepted"`
 	Serial      int64                `json:"serial,omitempty"` // of its newest request
 	Read        time.Time            `json:"read,omitzero"`    // when that was read here
-	Cloned      time.Time            `json:"cloned,omitzero"`  // when two machines were seen with its key
-	Minimal     bool                 `json:"minimal"`
-	Installed   int                  `json:"installed"`
-	Imported    int64                `json:"imported,omitempty"` // the newest generation of Origin of which it told
-	Behind      int                  `json:"behind"`             // generations of Origin since then that are remembered here
-	Has         int                  `json:"has"`
-	Lacks       payload.Tally        `json:"lacks"`
-	Refused     payload.Tally        `json:"refused"` // what its imports have refused for good, and it does not lack
-	Transit     []Transiting         `json:"in_transit"`
-	Waiting     payload.Tally        `json:"waiting"` // of Lacks what is on no drive
-	Wants       []request.Want       `json:"wants"`   // that nobody has built
-	Failed      []request.Failure    `json:"failed"`
-	Unread      []Unread             `json:"unread"`
-	Typed       []Typed              `json:"-"`
-	LastTyped   time.Time            `json:"last_typed,omitzero"`
+	// when two machines were seen with its key
+	Cloned    time.Time `json:"cloned,omitzero"`
+	Minimal   bool      `json:"minimal"`
+	Installed int       `json:"installed"`
+	// the newest generation of Origin of which it told
+	Imported int64 `json:"imported,omitempty"`
+	// generations of Origin since then that are remembered here
+	Behind int           `json:"behind"`
+	Has    int           `json:"has"`
+	Lacks  payload.Tally `json:"lacks"`
+	// what its imports have refused for good, and it does not lack
+	Refused   payload.Tally     `json:"refused"`
+	Transit   []Transiting      `json:"in_transit"`
+	Waiting   payload.Tally     `json:"waiting"` // of Lacks what is on no drive
+	Wants     []request.Want    `json:"wants"`   // that nobody has built
+	Failed    []request.Failure `json:"failed"`
+	Unread    []Unread          `json:"unread"`
+	Typed     []Typed           `json:"-"`
+	LastTyped time.Time         `json:"last_typed,omitzero"`
 }
 
 // Transiting is what is on its way to a client on one drive.
@@ -94,7 +98,8 @@ func Look(ctx context.Context, m machine.Machine) (*Report, error) {
 		return nil, err
 	}
 	defer store.Close()
-	l := &look{store: store, now: m.Now(), r: &Report{Clients: []Entry{}, Offered: []Offered{}, Problems: []string{}, Build: []Build{}, Drives: []DriveOnTheRoad{}}}
+	l := &look{store: store, now: m.Now(), r: &Report{Clients: []Entry{}, Offered: []Offered{},
+		Problems: []string{}, Build: []Build{}, Drives: []DriveOnTheRoad{}}}
 	all, err := store.Clients()
 	if err != nil {
 		l.problem(err)
@@ -194,19 +199,24 @@ func dependPackage(e pkgindex.Entry) (depend.Package, bool) {
 		slot = "0"
 	}
 	on := func(flag string) bool { return slices.Contains(use, flag) }
-	return depend.Package{CP: c.Category + "/" + c.PN, Version: c.Version, BuildID: p.BuildID, Slot: slot, Sub: p.Sub, Repo: p.Repo, Use: on,
+	return depend.Package{CP: c.Category + "/" + c.PN, Version: c.Version, BuildID: p.BuildID,
+		Slot: slot, Sub: p.Sub, Repo: p.Repo, Use: on,
 		Valid: func(flag string) bool { return slices.Contains(valid, flag) || on(flag) }}, true
 }
 
 func (l *look) isBuilt(atom string) bool {
 	a, err := depend.ParseAtom(atom)
-	return err != nil || slices.ContainsFunc(l.built[a.CP], func(p depend.Package) bool { return depend.Match(&a, &p) })
+	return err != nil || slices.ContainsFunc(l.built[a.CP], func(p depend.Package) bool {
+		return depend.Match(&a, &p)
+	})
 }
 
 // client adds one client.
 func (l *look) client(c *Client) {
-	e := Entry{Name: c.Name, Fingerprint: c.Key, Accepted: c.Accepted, Serial: c.Serial, Read: c.Read, Cloned: c.Cloned, Imported: c.SerialOf(l.origin),
-		Transit: []Transiting{}, Wants: []request.Want{}, Failed: []request.Failure{}, Unread: append([]Unread{}, c.Unread...), Typed: c.Typed}
+	e := Entry{Name: c.Name, Fingerprint: c.Key, Accepted: c.Accepted, Serial: c.Serial,
+		Read: c.Read, Cloned: c.Cloned, Imported: c.SerialOf(l.origin),
+		Transit: []Transiting{}, Wants: []request.Want{}, Failed: []request.Failure{},
+		Unread: append([]Unread{}, c.Unread...), Typed: c.Typed}
 	if len(c.Typed) > 0 {
 		e.LastTyped = c.Typed[0].When
 	}
@@ -245,12 +255,14 @@ func (l *look) client(c *Client) {
 		}
 		i := slices.IndexFunc(e.Transit, func(t Transiting) bool { return t.ID == d.ID })
 		if i < 0 {
-			i, e.Transit = len(e.Transit), append(e.Transit, Transiting{Label: d.Label, ID: d.ID, Since: d.When})
+			i, e.Transit = len(e.Transit), append(e.Transit,
+				Transiting{Label: d.Label, ID: d.ID, Since: d.When})
 		}
 		e.Transit[i].Files.Add(size)
 	}
 	if record != nil {
-		e.Minimal, e.Installed, e.Failed = record.Minimal, record.Installed.Packages, append(e.Failed, record.Failed...)
+		e.Minimal, e.Installed, e.Failed = record.Minimal, record.Installed.Packages,
+			append(e.Failed, record.Failed...)
 		for _, w := range record.Wants {
 			if w.Atom != "" && !l.isBuilt(w.Atom) {
 				e.Wants = append(e.Wants, w)
@@ -293,8 +305,9 @@ func (l *look) build(client, atom string) {
 	l.r.Build = append(l.r.Build, b)
 }
 
-// buildLines are the line for package.use that an atom's USE needs, "" if it needs none, and the emerge line.
-// A sub-slot is left out: another version may have it, and emerge would not find one by it.
+// buildLines are the line for package.use that an atom's USE needs, "" if it needs none, and the
+// emerge line. A sub-slot is left out: another version may have it, and emerge would not find one
+// by it.
 func buildLines(a *depend.Atom) (use, line string) {
 	name := a.CP
 	if a.Op != depend.AnyVersion {

@@ -50,7 +50,8 @@ func (e *FileError) Error() string { return fmt.Sprintf("state file %q: %s", e.P
 // Hints says the way out.
 func (e *FileError) Hints(string) []string {
 	return []string{"bring it back from a copy of the state directory",
-		"without one: pkgsneak clients forget " + fault.Quote(strings.TrimPrefix(e.id, nameID)) + ", and accept the client again when its next request is here"}
+		"without one: pkgsneak clients forget " + fault.Quote(strings.TrimPrefix(e.id, nameID)) +
+			", and accept the client again when its next request is here"}
 }
 
 // Store is the part of the state directory that is about clients.
@@ -60,8 +61,8 @@ type Store struct {
 	readOnly bool
 }
 
-// Open opens it below the state directory, for a caller that holds its lock unless it only reads. Nothing
-// is made before something is remembered.
+// Open opens it below the state directory, for a caller that holds its lock unless it only reads.
+// Nothing is made before something is remembered.
 func Open(stateDir string, readOnly bool, hook durable.Hook) (*Store, error) {
 	root, err := durable.OpenRoot(stateDir, hook)
 	if readOnly && errors.Is(err, fs.ErrNotExist) {
@@ -81,7 +82,8 @@ func (s *Store) Close() error {
 	return s.root.Close()
 }
 
-// Clients returns the clients, by name. One whose file cannot be used is a *FileError beside the others.
+// Clients returns the clients, by name. One whose file cannot be used is a *FileError beside the
+// others.
 func (s *Store) Clients() ([]*Client, error) {
 	ids, err := s.names(clientsDir)
 	if err != nil {
@@ -122,8 +124,8 @@ func (s *Store) client(id string) (*Client, error) {
 	return &c, nil
 }
 
-// Find returns the client of a name or fingerprint, nil if there is none. A name that several have is an
-// error.
+// Find returns the client of a name or fingerprint, nil if there is none. A name that several have
+// is an error.
 func (s *Store) Find(nameOrKey string) (*Client, error) {
 	all, err := s.Clients()
 	if err != nil {
@@ -132,7 +134,8 @@ func (s *Store) Find(nameOrKey string) (*Client, error) {
 	var found *Client
 	for _, c := range all {
 		switch {
-		case c.Key != "" && strings.EqualFold(string(c.Key), strings.ReplaceAll(nameOrKey, " ", "")):
+		case c.Key != "" && strings.EqualFold(string(c.Key),
+			strings.ReplaceAll(nameOrKey, " ", "")):
 			return c, nil
 		case c.Name == nameOrKey && found != nil:
 			return nil, fmt.Errorf("several clients are called %q: name the fingerprint", nameOrKey)
@@ -176,7 +179,8 @@ func (s *Store) Accept(key *manifest.PublicKey, name string, now time.Time) (*Cl
 	if !key.IsClient() {
 		return nil, fmt.Errorf("accepting a client: the key %s is none of a client", key)
 	}
-	c := &Client{Format: format, Name: name, Key: key.Fingerprint(), Accepted: now.UTC().Truncate(time.Second)}
+	c := &Client{Format: format, Name: name, Key: key.Fingerprint(),
+		Accepted: now.UTC().Truncate(time.Second)}
 	if old, err := s.client(c.ID()); err == nil {
 		return old, nil
 	}
@@ -216,7 +220,8 @@ func (s *Store) mayAdd(c *Client) error {
 		return err
 	}
 	if len(ids) >= request.MaxClients {
-		return fmt.Errorf("adding a client: more than %d: pkgsneak clients forget NAME", request.MaxClients)
+		return fmt.Errorf("adding a client: more than %d: pkgsneak clients forget NAME",
+			request.MaxClients)
 	}
 	return nil
 }
@@ -253,8 +258,8 @@ func (s *Store) save(c *Client) error {
 	return s.writeJSON(path.Join(clientsDir, c.ID(), clientFile), c)
 }
 
-// Request returns the newest request of a client and its installed list. Both are nil if none was read, the
-// list alone if the request was minimal, or another host had taken it from the drive.
+// Request returns the newest request of a client and its installed list. Both are nil if none was
+// read, the list alone if the request was minimal, or another host had taken it from the drive.
 func (s *Store) Request(c *Client) (*request.Record, *pkgindex.Index, error) {
 	if c.Serial == 0 {
 		return nil, nil, nil
@@ -320,7 +325,8 @@ func originFile(o Origin) string { return string(o.Key[:8]) + "." + o.Name }
 
 // SaveDrive remembers what is on a drive now, in the place of what was on it before.
 func (s *Store) SaveDrive(d Drive) error {
-	d.Format, d.When, d.Packages = format, d.When.UTC().Truncate(time.Second), request.SortSums(slices.Clone(d.Packages))
+	d.Format, d.When, d.Packages = format, d.When.UTC().Truncate(time.Second),
+		request.SortSums(slices.Clone(d.Packages))
 	if err := d.check(); err != nil {
 		return fmt.Errorf("remembering a drive: %w", err)
 	}
@@ -345,14 +351,15 @@ type catalogue struct {
 	Sums   string `json:"sums"`
 }
 
-// SaveCatalogue remembers the sums of a catalogue (request.CatalogueSums), and forgets the oldest of more
-// than MaxCatalogues of that origin.
+// SaveCatalogue remembers the sums of a catalogue (request.CatalogueSums), and forgets the oldest
+// of more than MaxCatalogues of that origin.
 func (s *Store) SaveCatalogue(o Origin, serial int64, sums []request.Sum) error {
 	text, err := request.Sums(sums).MarshalText()
 	if err != nil {
 		return err
 	}
-	if err := s.writeJSON(path.Join(cataloguesDir, originFile(o)+"."+strconv.FormatInt(serial, 10)), catalogue{format, string(text)}); err != nil {
+	if err := s.writeJSON(path.Join(cataloguesDir, originFile(o)+"."+strconv.FormatInt(serial, 10)),
+		catalogue{format, string(text)}); err != nil {
 		return err
 	}
 	serials, err := s.serials(o)
@@ -360,7 +367,8 @@ func (s *Store) SaveCatalogue(o Origin, serial int64, sums []request.Sum) error 
 		return err
 	}
 	for _, old := range serials[:len(serials)-MaxCatalogues] {
-		if err := s.root.Remove(path.Join(cataloguesDir, originFile(o)+"."+strconv.FormatInt(old, 10))); err != nil {
+		if err := s.root.Remove(path.Join(cataloguesDir, originFile(o)+"."+strconv.FormatInt(old,
+			10))); err != nil {
 			return fmt.Errorf("forgetting a catalogue: %w", err)
 		}
 	}
@@ -387,7 +395,8 @@ func (s *Store) serials(o Origin) ([]int64, error) {
 
 // Catalogue returns the sums of a catalogue, nil if it is not remembered.
 func (s *Store) Catalogue(o Origin, serial int64) ([]request.Sum, error) {
-	if _, err := manifest.ParseFingerprint(string(o.Key)); err != nil || layout.CheckOriginName(o.Name) != nil {
+	if _, err := manifest.ParseFingerprint(string(o.Key)); err != nil ||
+		layout.CheckOriginName(o.Name) != nil {
 		return nil, nil
 	}
 	data, err := s.read(path.Join(cataloguesDir, originFile(o)+"."+strconv.FormatInt(serial, 10)))
@@ -446,7 +455,8 @@ func (s *Store) read(name string) ([]byte, error) {
 	}
 	defer f.Close()
 	if info.Size() > maxFile {
-		return nil, fmt.Errorf("reading state below %q: %q is longer than %d bytes", s.dir, name, maxFile)
+		return nil, fmt.Errorf("reading state below %q: %q is longer than %d bytes", s.dir,
+			name, maxFile)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if err != nil {
@@ -473,10 +483,11 @@ func (s *Store) write(name string, data []byte) error {
 	if err := s.root.Sweep(path.Dir(name)); err != nil {
 		return fmt.Errorf("writing state: %w", err)
 	}
-	err := s.root.WriteFile(name, durable.Attr{Mode: 0o644, UID: -1, GID: -1}, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
+	err := s.root.WriteFile(name, durable.Attr{Mode: 0o644, UID: -1, GID: -1},
+		func(w io.Writer) error {
+			_, err := w.Write(data)
+			return err
+		})
 	if err != nil {
 		return fmt.Errorf("state directory %q: %w", s.dir, err)
 	}

@@ -56,11 +56,12 @@ func (c *Client) standing(serial int64, sum [64]byte) Standing {
 	return Cloned
 }
 
-// Catalogues returns the sums of the catalogue of an origin and generation, nil if it cannot be had.
+// Catalogues returns the sums of the catalogue of an origin and generation, nil if it cannot be
+// had.
 type Catalogues func(o Origin, serial int64) []request.Sum
 
-// Take remembers a request of an accepted client: a new one in the place of the one before, a clone's with
-// it. Of all others nothing is remembered.
+// Take remembers a request of an accepted client: a new one in the place of the one before, a
+// clone's with it. Of all others nothing is remembered.
 func (s *Store) Take(f *Found, catalogues Catalogues, now time.Time) error {
 	if f.Client == nil || f.Record == nil {
 		return nil
@@ -111,7 +112,8 @@ func (s *Store) dropOld(dir string, serial int64) error {
 		return err
 	}
 	for _, name := range names {
-		if name == clientFile || name == keyFile || name == recordName(serial) || name == listName(serial) {
+		if name == clientFile || name == keyFile || name == recordName(serial) ||
+			name == listName(serial) {
 			continue
 		}
 		if strings.HasSuffix(name, ".json") || strings.HasSuffix(name, ".Packages.zst") {
@@ -130,7 +132,8 @@ func receipts(r *request.Record, catalogues Catalogues) (has []Has, unread []Unr
 		var sums []request.Sum
 		if x.NeedsCatalogue() {
 			if sums = catalogues(Origin{Key: x.Key, Name: x.Origin}, x.Serial); sums == nil {
-				unread = append(unread, Unread{x.Origin, x.Key, x.Serial, "that generation is not remembered here any more"})
+				unread = append(unread, Unread{x.Origin, x.Key, x.Serial,
+					"that generation is not remembered here any more"})
 				continue
 			}
 		}
@@ -144,11 +147,12 @@ func receipts(r *request.Record, catalogues Catalogues) (has []Has, unread []Unr
 	return has, unread
 }
 
-// TakeCode remembers a receipt that was typed for a client. It has to be of that client's name and about
-// something that one of the drives was given.
+// TakeCode remembers a receipt that was typed for a client. It has to be of that client's name and
+// about something that one of the drives was given.
 func (s *Store) TakeCode(c *Client, code request.Code, now time.Time) (*Typed, error) {
 	if code.Client != request.ClientTag(c.Name) {
-		return nil, fmt.Errorf("the receipt is not of the client %q: it counts under the name that stands beside it on the client (pkgsneak clients add NAME)", c.Name)
+		return nil,
+			fmt.Errorf("the receipt is not of the client %q: it counts under the name that stands beside it on the client (pkgsneak clients add NAME)", c.Name)
 	}
 	drives, err := s.Drives()
 	if err != nil {
@@ -159,7 +163,8 @@ func (s *Store) TakeCode(c *Client, code request.Code, now time.Time) (*Typed, e
 		if !strings.HasPrefix(d.Manifest, fmt.Sprintf("%x", code.Manifest[:])) {
 			continue
 		}
-		t := Typed{Origin: d.Origin, Key: d.Key, Serial: d.Serial, When: now.UTC().Truncate(time.Second), Partly: code.Result != request.Imported}
+		t := Typed{Origin: d.Origin, Key: d.Key, Serial: d.Serial,
+			When: now.UTC().Truncate(time.Second), Partly: code.Result != request.Imported}
 		if !t.Partly {
 			t.Sums = d.Packages
 		}
@@ -174,5 +179,6 @@ func (s *Store) TakeCode(c *Client, code request.Code, now time.Time) (*Typed, e
 		*c = changed
 		return &t, nil
 	}
-	return nil, fmt.Errorf("the receipt is about a generation that no drive of this host carries any more")
+	return nil,
+		fmt.Errorf("the receipt is about a generation that no drive of this host carries any more")
 }

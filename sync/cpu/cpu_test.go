@@ -40,19 +40,22 @@ func TestParseFlags(t *testing.T) {
 				t.Errorf("%q needs %q, not %q", tt.flags, needs, f)
 			}
 		}
-		if slices.Contains(needs, "fma") && strings.Contains(tt.flags, "-mno-fma") || tt.needs == "" && len(needs) > 0 {
+		if slices.Contains(needs, "fma") && strings.Contains(tt.flags, "-mno-fma") ||
+			tt.needs == "" && len(needs) > 0 {
 			t.Errorf("%q needs %q", tt.flags, needs)
 		}
 	}
 	if _, ok := ParseFlags("-march=quantum9", true).Needs(); ok {
 		t.Error("an unknown CPU is known")
 	}
-	if c := ParseFlags("-mcpu=cortex-a72 -march=armv8-a", false); c.Name != "armv8-a" || c.Generic("arm64") {
+	if c := ParseFlags("-mcpu=cortex-a72 -march=armv8-a", false); c.Name != "armv8-a" ||
+		c.Generic("arm64") {
 		t.Errorf("arm: %+v", c)
 	}
 }
 
-// The levels are the psABI's, as Linux names the features (arch/x86/Kconfig.cpu, glibc's x86-64-v* and /proc/cpuinfo).
+// The levels are the psABI's, as Linux names the features (arch/x86/Kconfig.cpu, glibc's x86-64-v*
+// and /proc/cpuinfo).
 func TestLevels(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
@@ -89,15 +92,18 @@ func TestOwnFamilyRuns(t *testing.T) {
 	}
 	have := Read(cpuinfo)
 	for flags, want := range map[string]string{
-		"-march=sandybridge": "", "-march=x86-64-v2 -maes": "", "-march=core2": "", "-march=ivybridge": "f16c",
-		"-march=x86-64-v3": "abm avx2 bmi1 bmi2 f16c fma movbe", "-march=amdfam10": "3dnow 3dnowext abm sse4a",
+		"-march=sandybridge": "", "-march=x86-64-v2 -maes": "", "-march=core2": "",
+		"-march=ivybridge": "f16c",
+		"-march=x86-64-v3": "abm avx2 bmi1 bmi2 f16c fma movbe",
+		"-march=amdfam10":  "3dnow 3dnowext abm sse4a",
 	} {
 		needs, _ := ParseFlags(flags, true).Needs()
 		if got := strings.Join(Lacks(needs, have), " "); got != want {
 			t.Errorf("%s lacks %q, want %q", flags, got, want)
 		}
 	}
-	if got := Lacks(FromUse(strings.Fields("mmx mmxext sse3 fma3 avx pclmul whatever")), have); !slices.Equal(got, []string{"fma"}) {
+	if got := Lacks(FromUse(strings.Fields("mmx mmxext sse3 fma3 avx pclmul whatever")),
+		have); !slices.Equal(got, []string{"fma"}) {
 		t.Errorf("CPU_FLAGS_X86 lack %q", got)
 	}
 	if Read([]byte("processor : 0\nFeatures : fp asimd\n")) != nil || Read(nil) != nil {

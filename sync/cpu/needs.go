@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// Needs is what a package needs of an x86 CPU beyond what every 64-bit one has, as far as its flags say.
+// Needs is what a package needs of an x86 CPU beyond what every 64-bit one has, as far as its flags
+// say.
 type Needs struct {
-	// Hard are the features that a compiler uses without being asked for: on a CPU without them the package ends with an
-	// illegal instruction. Sorted, as Linux names them.
+	// Hard are the features that a compiler uses without being asked for: on a CPU without them the
+	// package ends with an illegal instruction. Sorted, as Linux names them.
 	Hard []string
 	// Soft are the others: only code that asks for them uses them, mostly after a look at the CPU.
 	Soft []string
@@ -22,15 +23,17 @@ type Needs struct {
 }
 
 // hard are the features that compilers emit unasked; all of AVX-512 is hard as well.
-var hard = []string{"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "pni", "popcnt", "sse4_1", "sse4_2", "ssse3"}
+var hard = []string{"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "pni", "popcnt",
+	"sse4_1", "sse4_2", "ssse3"}
 
 // IsHard reports whether compilers use a feature without being asked for it.
 func IsHard(feature string) bool {
 	return slices.Contains(hard, feature) || strings.HasPrefix(feature, "avx512")
 }
 
-// PackageNeeds says what a package needs that was built with these CFLAGS, CXXFLAGS and RUSTFLAGS, and with these words of USE;
-// of them cpu_flags_x86_* count. native are the features of the CPU it was built on, nil if nobody knows.
+// PackageNeeds says what a package needs that was built with these CFLAGS, CXXFLAGS and RUSTFLAGS,
+// and with these words of USE; of them cpu_flags_x86_* count. native are the features of the CPU it
+// was built on, nil if nobody knows.
 func PackageNeeds(cflags, cxxflags, rustflags, use string, native []string) Needs {
 	var n Needs
 	all := map[string]bool{}
@@ -79,7 +82,8 @@ func PackageNeeds(cflags, cxxflags, rustflags, use string, native []string) Need
 	return n
 }
 
-// Judged returns those of a CPU's features that this package judges, sorted: what a build host tells of itself.
+// Judged returns those of a CPU's features that this package judges, sorted: what a build host
+// tells of itself.
 func Judged(have map[string]bool) []string {
 	var list []string
 	for f := range have {

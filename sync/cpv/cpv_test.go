@@ -117,7 +117,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.String() != s || c.PN+"-"+c.Version != c.PF || !ValidVersion(c.Version) || !ValidCategory(c.Category) {
+		if c.String() != s || c.PN+"-"+c.Version != c.PF || !ValidVersion(c.Version) ||
+			!ValidCategory(c.Category) {
 			t.Errorf("%q: %+v", s, c)
 		}
 	})

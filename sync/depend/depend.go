@@ -1,10 +1,13 @@
-// Package depend reads package atoms and dependency strings: Atom and Match, Parse, and Reduce, which is what Portage does with
-// the *DEPEND, LICENSE, PROPERTIES and RESTRICT of a package before it writes them into the index.
+// Package depend reads package atoms and dependency strings: Atom and Match, Parse, and Reduce,
+// which is what Portage does with the *DEPEND, LICENSE, PROPERTIES and RESTRICT of a package before
+// it writes them into the index.
 //
-// An Atom is matched against a built package (Match). Versions compare as in package cpv; "=*" is a prefix of the text that ends
-// at a boundary; a flag that the package does not have counts as the atom's default says, and without one matches nothing.
+// An Atom is matched against a built package (Match). Versions compare as in package cpv; "=*" is a
+// prefix of the text that ends at a boundary; a flag that the package does not have counts as the
+// atom's default says, and without one matches nothing.
 //
-// A dependency string is a list of tokens between blanks (the Package Manager Specification, section 8.2):
+// A dependency string is a list of tokens between blanks (the Package Manager Specification,
+// section 8.2):
 //
 //	deps   = { item }
 //	item   = token                          an atom, or a word where no atoms are asked for
@@ -12,23 +15,25 @@
 //	       | "||" "(" deps ")"              any of these
 //	       | ["!"] flag "?" "(" deps ")"    these if the flag is on (off)
 //
-// Parentheses and operators are tokens of their own, and a group may not be written without anything in it. Reduce
-// resolves the conditionals, drops parentheses that say nothing, and evaluates the USE dependencies of atoms
-// in place:
+// Parentheses and operators are tokens of their own, and a group may not be written without
+// anything in it. Reduce resolves the conditionals, drops parentheses that say nothing, and
+// evaluates the USE dependencies of atoms in place:
 //
 //	with flag x on:   "x? ( a/b ) ( c/d[x?,!y=] )"  ->  "a/b c/d[x,y]"
 //	with flag x off:  "|| ( x? ( a/b c/d ) e/f )"   ->  "e/f"
 //
-// Which parentheses are dropped below "||" follows the Python code of Portage (portage.dep.use_reduce and paren_enclose) in
-// every corner, because the text goes into an index that is compared byte for byte. Three of its habits look
-// odd and are kept: a "||" group whose members all vanish becomes the atom __const__/empty-any-of, an
-// atom whose USE dependencies had to be evaluated loses its "::repository", and where atoms are asked for a group that begins
-// after an atom is judged by the operator further out.
+// Which parentheses are dropped below "||" follows the Python code of Portage
+// (portage.dep.use_reduce and paren_enclose) in every corner, because the text goes into an index
+// that is compared byte for byte. Three of its habits look odd and are kept: a "||" group whose
+// members all vanish becomes the atom __const__/empty-any-of, an atom whose USE dependencies had to
+// be evaluated loses its "::repository", and where atoms are asked for a group that begins after an
+// atom is judged by the operator further out.
 //
-// The grammar of atoms is the permissive one that Portage uses where no EAPI is given: repositories (::gentoo) and build ids
-// (=a/b-1.0-3) are allowed, wildcards in names are not.
+// The grammar of atoms is the permissive one that Portage uses where no EAPI is given: repositories
+// (::gentoo) and build ids (=a/b-1.0-3) are allowed, wildcards in names are not.
 //
-// Limits: MaxLength bytes of text and MaxDepth open parentheses; beyond them Reduce returns an error.
+// Limits: MaxLength bytes of text and MaxDepth open parentheses; beyond them Reduce returns an
+// error.
 package depend
 
 import (
@@ -40,7 +45,8 @@ import (
 )
 
 const (
-	// MaxLength is the length in bytes of the longest string that Reduce takes. The longest seen in public indices has 49,000.
+	// MaxLength is the length in bytes of the longest string that Reduce takes. The longest seen in
+	// public indices has 49,000.
 	MaxLength = 256 << 10
 	// MaxDepth is how many parentheses may be open at the same time.
 	MaxDepth = 100
@@ -49,9 +55,11 @@ const (
 // emptyAnyOf is what Portage puts in the place of a "||" group that lost all its members.
 const emptyAnyOf = "__const__/empty-any-of"
 
-// Options says what kind of string is reduced. The zero value takes words: LICENSE, PROPERTIES, RESTRICT.
+// Options says what kind of string is reduced. The zero value takes words: LICENSE, PROPERTIES,
+// RESTRICT.
 type Options struct {
-	// Atoms is for DEPEND and its kin: each token has to be a package atom, and its USE dependencies are evaluated.
+	// Atoms is for DEPEND and its kin: each token has to be a package atom, and its USE
+	// dependencies are evaluated.
 	Atoms bool
 }
 
@@ -72,9 +80,9 @@ func fail(token int, format string, args ...any) error {
 	return &Error{Token: token, Reason: fmt.Sprintf(format, args...)}
 }
 
-// Reduce returns deps with its conditionals resolved, as Portage writes it into an index: tokens with single blanks between them.
-// The flags that are on are asked from use. The error is an *Error where Portage too would call the string invalid, or where it
-// passes a limit of this package.
+// Reduce returns deps with its conditionals resolved, as Portage writes it into an index: tokens
+// with single blanks between them. The flags that are on are asked from use. The error is an *Error
+// where Portage too would call the string invalid, or where it passes a limit of this package.
 func Reduce(deps string, use func(flag string) bool, o Options) (string, error) {
 	if len(deps) > MaxLength {
 		return "", fail(0, "longer than %d bytes", MaxLength)
@@ -106,8 +114,8 @@ func reduce(deps string, use func(flag string) bool, o Options) (string, error) 
 	return b.String(), nil
 }
 
-// isPlain reports whether deps is reduced already because nothing in it can change: words or atoms with one blank between.
-// This is what most packages carry, as Portage reduces when it builds.
+// isPlain reports whether deps is reduced already because nothing in it can change: words or atoms
+// with one blank between. This is what most packages carry, as Portage reduces when it builds.
 func isPlain(deps string, o Options) bool {
 	for deps != "" {
 		tok, rest, more := strings.Cut(deps, " ")
@@ -137,8 +145,8 @@ func isPrintableASCII(s string) bool {
 	return true
 }
 
-// cutToken splits the first token off; it is empty at the end of s. Blanks are those of Python's str.split, which
-// knows the four information separators besides Unicode's white space.
+// cutToken splits the first token off; it is empty at the end of s. Blanks are those of Python's
+// str.split, which knows the four information separators besides Unicode's white space.
 func cutToken(s string) (tok, rest string) {
 	s = strings.TrimLeftFunc(s, isBlank)
 	for i := 0; i < len(s); {
@@ -163,8 +171,9 @@ type item struct {
 	list  []item
 }
 
-// parser reads tokens onto a stack. A level is what was read behind an open parenthesis; the levels lie one after the other
-// in items, so that a group becomes part of the level around it by forgetting where it began.
+// parser reads tokens onto a stack. A level is what was read behind an open parenthesis; the levels
+// lie one after the other in items, so that a group becomes part of the level around it by
+// forgetting where it began.
 type parser struct {
 	use    func(string) bool
 	atoms  bool
@@ -181,8 +190,8 @@ func (p *parser) inner() *level { return &p.levels[len(p.levels)-1] }
 
 func (p *parser) push(token string) { p.items = append(p.items, item{token: token}) }
 
-// isWord reports whether an item takes part in the judgement of parentheses: operators, conditionals, and all tokens where no atoms
-// are asked for.
+// isWord reports whether an item takes part in the judgement of parentheses: operators,
+// conditionals, and all tokens where no atoms are asked for.
 func (p *parser) isWord(i *item) bool {
 	return i.list == nil && (!p.atoms || i.token == "||" || isConditional(i.token))
 }
@@ -305,7 +314,8 @@ func (p *parser) active(conditional string, pos int) (bool, error) {
 	return p.use(flag) != negated, nil
 }
 
-// merge makes the innermost level part of the level around it, without the parentheses where they say nothing.
+// merge makes the innermost level part of the level around it, without the parentheses where they
+// say nothing.
 func (p *parser) merge(around int, single bool) {
 	anyHere, anyOutside := p.endsInAnyOf(around), p.endsInAnyOf(around-1)
 	switch {
@@ -320,7 +330,8 @@ func (p *parser) merge(around int, single bool) {
 	}
 }
 
-// place puts the innermost level below a "||", where parentheses have a meaning: several members stay together.
+// place puts the innermost level below a "||", where parentheses have a meaning: several members
+// stay together.
 func (p *parser) place(around int, single bool) {
 	start := p.inner().start
 	group := p.items[start:]
@@ -344,8 +355,9 @@ func (p *parser) endsInAnyOf(k int) bool {
 	return last != nil && last.token == "||"
 }
 
-// inAnyOf reports whether a "||" is in effect at level k: the nearest word outwards that is no conditional decides. Empty
-// levels, and levels that end in an atom or in a group, are looked through.
+// inAnyOf reports whether a "||" is in effect at level k: the nearest word outwards that is no
+// conditional decides. Empty levels, and levels that end in an atom or in a group, are looked
+// through.
 func (p *parser) inAnyOf(k int) bool {
 	for ; k >= 0; k-- {
 		last := p.last(k)

@@ -22,7 +22,8 @@ type vector struct {
 }
 
 func (v vector) reduce() (string, error) {
-	return Reduce(v.Dep, func(flag string) bool { return slices.Contains(v.Use, flag) }, Options{Atoms: v.Atoms})
+	return Reduce(v.Dep, func(flag string) bool { return slices.Contains(v.Use, flag) },
+		Options{Atoms: v.Atoms})
 }
 
 func readVectors(t testing.TB, name string) []vector {
@@ -51,7 +52,8 @@ func checkVector(t *testing.T, v vector) {
 	got, err := v.reduce()
 	if v.Error == "" {
 		if err != nil || got != v.Out {
-			t.Errorf("%q atoms=%v use=%v\n got %q %v\nwant %q", v.Dep, v.Atoms, v.Use, got, err, v.Out)
+			t.Errorf("%q atoms=%v use=%v\n got %q %v\nwant %q", v.Dep, v.Atoms, v.Use,
+				got, err, v.Out)
 		}
 		return
 	}
@@ -75,8 +77,9 @@ func TestReduceAsPortage(t *testing.T) {
 	}
 }
 
-// TestReduceOddStringsAsPortage has strings that no repository would have, chosen from 200,000 random ones so that each kind of
-// atom, of group and of fault occurs. The expectations are Portage's.
+// TestReduceOddStringsAsPortage has strings that no repository would have, chosen from 200,000
+// random ones so that each kind of atom, of group and of fault occurs. The expectations are
+// Portage's.
 func TestReduceOddStringsAsPortage(t *testing.T) {
 	vectors := readVectors(t, "testdata/portage.jsonl")
 	if len(vectors) < 300 {
@@ -106,10 +109,11 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// FuzzReduce holds that what comes out can go in again and has nothing left that USE decides, and that the short way for plain strings
-// leads to the same.
+// FuzzReduce holds that what comes out can go in again and has nothing left that USE decides, and
+// that the short way for plain strings leads to the same.
 func FuzzReduce(f *testing.F) {
-	for _, name := range []string{"../../testdata/golden/use_reduce.jsonl", "testdata/portage.jsonl"} {
+	for _, name := range []string{"../../testdata/golden/use_reduce.jsonl",
+		"testdata/portage.jsonl"} {
 		for _, v := range readVectors(f, name) {
 			f.Add(v.Dep, v.Atoms, strings.Join(v.Use, " "))
 		}
@@ -139,9 +143,12 @@ func FuzzReduce(f *testing.F) {
 func BenchmarkReduce(b *testing.B) {
 	use := func(flag string) bool { return flag == "ssl" }
 	for _, c := range []struct{ name, deps string }{
-		{"plain", ">=dev-libs/glib-2.66:2= sys-libs/zlib:0/1= >=sys-libs/ncurses-5.9-r3:0/6= virtual/libintl dev-libs/openssl:0/3=[-bindist(-)]"},
-		{"any-of", "sys-libs/zlib:0/1= || ( dev-lang/python:3.11 dev-lang/python:3.12 ) virtual/libintl"},
-		{"conditional", ">=dev-libs/glib-2.66:2[abi_x86_32(-)?,abi_x86_64(-)?] ssl? ( dev-libs/openssl:0= ) !ssl? ( net-libs/gnutls:0/30= )"},
+		{"plain",
+			">=dev-libs/glib-2.66:2= sys-libs/zlib:0/1= >=sys-libs/ncurses-5.9-r3:0/6= virtual/libintl dev-libs/openssl:0/3=[-bindist(-)]"},
+		{"any-of",
+			"sys-libs/zlib:0/1= || ( dev-lang/python:3.11 dev-lang/python:3.12 ) virtual/libintl"},
+		{"conditional",
+			">=dev-libs/glib-2.66:2[abi_x86_32(-)?,abi_x86_64(-)?] ssl? ( dev-libs/openssl:0= ) !ssl? ( net-libs/gnutls:0/30= )"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -75,7 +75,8 @@ func matchGlob(pattern, version string) bool {
 	if !found {
 		return false
 	}
-	return rest == "" || strings.IndexByte("._-", rest[0]) >= 0 || isDigit(pattern[len(pattern)-1]) != isDigit(rest[0])
+	return rest == "" || strings.IndexByte("._-", rest[0]) >= 0 ||
+		isDigit(pattern[len(pattern)-1]) != isDigit(rest[0])
 }
 
 func trimZeros(version string) string {

@@ -33,7 +33,8 @@ func TestMatchAsPortage(t *testing.T) {
 			t.Errorf("%v, Portage reads it", err)
 			continue
 		}
-		p := Package{CP: "x/p", Version: v.Version, BuildID: v.BuildID, Repo: v.Repo, Use: in(v.Use), Valid: in(v.IUse)}
+		p := Package{CP: "x/p", Version: v.Version, BuildID: v.BuildID, Repo: v.Repo,
+			Use: in(v.Use), Valid: in(v.IUse)}
 		p.Slot, p.Sub, _ = strings.Cut(v.Slot, "/")
 		if got := Match(&a, &p); got != v.Match {
 			t.Errorf("%s against %+v: %v, Portage says %v", lines.Text(), p, got, v.Match)
@@ -50,8 +51,10 @@ func TestGlobBoundary(t *testing.T) {
 		pattern, version string
 		want             bool
 	}{
-		{"1", "1", true}, {"1", "1.5", true}, {"1", "1-r1", true}, {"1", "1a", true}, {"1", "10", false}, {"1.1", "1.10", false},
-		{"1.1", "1.1_p2", true}, {"1_p", "1_p2", true}, {"1_p2", "1_p20", false}, {"1-r1", "1-r10", false}, {"01", "1.5", true}, {"0", "00.1", true},
+		{"1", "1", true}, {"1", "1.5", true}, {"1", "1-r1", true}, {"1", "1a", true}, {
+			"1", "10", false}, {"1.1", "1.10", false},
+		{"1.1", "1.1_p2", true}, {"1_p", "1_p2", true}, {"1_p2", "1_p20", false}, {
+			"1-r1", "1-r10", false}, {"01", "1.5", true}, {"0", "00.1", true},
 	} {
 		if got := matchGlob(c.pattern, c.version); got != c.want {
 			t.Errorf("=a/b-%s* against %s: %v, want %v", c.pattern, c.version, got, c.want)
@@ -70,20 +73,26 @@ func TestAtomParts(t *testing.T) {
 		want Atom
 	}{
 		{"a/b", Atom{CP: "a/b"}},
-		{"!!>=a/b-1.0-r2:0/2=", Atom{Block: StrongBlock, Op: GreaterEqual, CP: "a/b", Version: "1.0-r2", Slot: "0", Sub: "2", SlotOp: "="}},
-		{"!=a/b-1*:3::o", Atom{Block: WeakBlock, Op: Glob, CP: "a/b", Version: "1", Slot: "3", Repo: "o"}},
+		{"!!>=a/b-1.0-r2:0/2=", Atom{Block: StrongBlock, Op: GreaterEqual, CP: "a/b",
+			Version: "1.0-r2", Slot: "0", Sub: "2", SlotOp: "="}},
+		{"!=a/b-1*:3::o", Atom{Block: WeakBlock, Op: Glob, CP: "a/b", Version: "1",
+			Slot: "3", Repo: "o"}},
 		{"=a/b-1-7:*", Atom{Op: Exact, CP: "a/b", Version: "1", BuildID: "7", SlotOp: "*"}},
 		{"~a/b-c-1:=[x,-y(+),!z?]", Atom{Op: AnyRevision, CP: "a/b-c", Version: "1", SlotOp: "=",
-			Use: []UseDep{{Flag: "x"}, {Prefix: "-", Flag: "y", Default: "(+)"}, {Prefix: "!", Flag: "z", Suffix: "?"}}}},
+			Use: []UseDep{{Flag: "x"}, {Prefix: "-", Flag: "y", Default: "(+)"},
+				{Prefix: "!", Flag: "z", Suffix: "?"}}}},
 	} {
 		got, err := ParseAtom(c.text)
 		if err != nil {
 			t.Errorf("%v", err)
 			continue
 		}
-		if got.Block != c.want.Block || got.Op != c.want.Op || got.CP != c.want.CP || got.Version != c.want.Version ||
-			got.BuildID != c.want.BuildID || got.Slot != c.want.Slot || got.Sub != c.want.Sub || got.SlotOp != c.want.SlotOp ||
-			got.Repo != c.want.Repo || !slices.Equal(got.Use, c.want.Use) || got.String() != c.text {
+		if got.Block != c.want.Block || got.Op != c.want.Op || got.CP != c.want.CP ||
+			got.Version != c.want.Version ||
+			got.BuildID != c.want.BuildID || got.Slot != c.want.Slot || got.Sub != c.want.Sub ||
+			got.SlotOp != c.want.SlotOp ||
+			got.Repo != c.want.Repo || !slices.Equal(got.Use, c.want.Use) ||
+			got.String() != c.text {
 			t.Errorf("%s: %+v", c.text, got)
 		}
 	}
@@ -91,7 +100,8 @@ func TestAtomParts(t *testing.T) {
 
 func TestAtomSince(t *testing.T) {
 	for text, want := range map[string]int{
-		"a/b": 0, "!a/b": 0, "a/b:1": 1, "a/b[x]": 2, "!!a/b": 2, "a/b[x(+)]": 4, "a/b:=": 5, "a/b:0/1": 5, "a/b::o": -1, "=a/b-1-1": -1,
+		"a/b": 0, "!a/b": 0, "a/b:1": 1, "a/b[x]": 2, "!!a/b": 2, "a/b[x(+)]": 4, "a/b:=": 5,
+		"a/b:0/1": 5, "a/b::o": -1, "=a/b-1-1": -1,
 	} {
 		a, err := ParseAtom(text)
 		if err != nil {
@@ -150,11 +160,13 @@ func TestTreeReduce(t *testing.T) {
 // TestTreeAsReduce: whatever Reduce refuses Parse refuses too, at the same token, and the other way
 // round.
 func TestTreeAsReduce(t *testing.T) {
-	for _, name := range []string{"../../testdata/golden/use_reduce.jsonl", "testdata/portage.jsonl"} {
+	for _, name := range []string{"../../testdata/golden/use_reduce.jsonl",
+		"testdata/portage.jsonl"} {
 		for _, v := range readVectors(t, name) {
 			o := Options{Atoms: v.Atoms}
 			_, err := Parse(v.Dep, o)
-			if (err != nil) != (v.Error != "") && !strings.Contains(v.Dep, "^^") && !strings.Contains(v.Dep, "??") {
+			if (err != nil) != (v.Error != "") && !strings.Contains(v.Dep, "^^") &&
+				!strings.Contains(v.Dep, "??") {
 				t.Errorf("%q: %v, Portage says %q", v.Dep, err, v.Error)
 			}
 		}
@@ -162,7 +174,8 @@ func TestTreeAsReduce(t *testing.T) {
 }
 
 func FuzzAtom(f *testing.F) {
-	for _, s := range []string{"!!>=a/b-1.0-r2:0/2=::o[x(+)?,-y]", "=a/b-1*", "~a/b-1:*", "=a/b-1-2"} {
+	for _, s := range []string{"!!>=a/b-1.0-r2:0/2=::o[x(+)?,-y]", "=a/b-1*",
+		"~a/b-1:*", "=a/b-1-2"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -174,7 +187,8 @@ func FuzzAtom(f *testing.F) {
 			t.Fatalf("%q comes back as %q", s, a.String())
 		}
 		for _, b := range []Atom{a.Evaluate(in("x")), a.WithoutUse(), a.Unbound()} {
-			if again, err := ParseAtom(b.String()); err != nil || again.String() != b.String() || again.CP != a.CP {
+			if again, err := ParseAtom(b.String()); err != nil || again.String() != b.String() ||
+				again.CP != a.CP {
 				t.Fatalf("%q became %q: %v", s, b.String(), err)
 			}
 		}

@@ -69,7 +69,8 @@ func TestPiecesDoNotMatter(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range []int{1000, parallelFrom - 1, parallelFrom, parallelFrom + 1, len(data)} {
-		got, err := Reader(t.Context(), iotest.HalfReader(bytes.NewReader(data)), All, make([]byte, n))
+		got, err := Reader(t.Context(), iotest.HalfReader(bytes.NewReader(data)), All,
+			make([]byte, n))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,15 +11,19 @@
 //	NAME._checksum_failure_.RANDOM  set aside: not what a Manifest says
 //	NAME.part, NAME.aria2, NAME~     another program's download on its way, an editor's copy
 //
-// Links are no distfiles of this directory, and a Scan names them, but for those that Portage makes: links to files of a directory
-// in PORTAGE_RO_DISTDIRS (ScanLinked), which Portage has verified. Directories (git3-src, svn-src, .locks) are not Portage's
-// flat store, and one whose name is like a distfile's is named; where layout.conf makes a mirror's tree of the directory (GLEP 75), the files in its folders are named, because no
-// emerge looks there. There is no index; a distfile is told by its name, and accepted by its size and digests in an ebuild repository. Its mtime does not matter.
+// Links are no distfiles of this directory, and a Scan names them, but for those that Portage
+// makes: links to files of a directory in PORTAGE_RO_DISTDIRS (ScanLinked), which Portage has
+// verified. Directories (git3-src, svn-src, .locks) are not Portage's flat store, and one whose
+// name is like a distfile's is named; where layout.conf makes a mirror's tree of the directory
+// (GLEP 75), the files in its folders are named, because no emerge looks there. There is no index;
+// a distfile is told by its name, and accepted by its size and digests in an ebuild repository. Its
+// mtime does not matter.
 //
 // # Bringing files in
 //
-// Files are staged in DISTDIR/.pkgsneak (durable.Staging) and then renamed to their names, never over anything unless the caller had looked at just that file
-// and wants it replaced. As after a download of Portage's they have DISTDIR's group and mode 0664 at least.
+// Files are staged in DISTDIR/.pkgsneak (durable.Staging) and then renamed to their names, never
+// over anything unless the caller had looked at just that file and wants it replaced. As after a
+// download of Portage's they have DISTDIR's group and mode 0664 at least.
 package distdir
 
 import (
@@ -50,7 +54,8 @@ type Dir struct {
 
 const storeName = "DISTDIR"
 
-// Open opens the DISTDIR at path, which may be a symbolic link. Nothing inside is followed out of it.
+// Open opens the DISTDIR at path, which may be a symbolic link. Nothing inside is followed out of
+// it.
 func Open(path string) (*Dir, error) { return OpenWith(path, nil) }
 
 // OpenWith is Open with a hook that is shown each change of a file, in tests.
@@ -75,8 +80,8 @@ func Create(path string, hook durable.Hook) (*Dir, error) {
 type File struct {
 	Name string
 	Info fs.FileInfo
-	// Dir and Path are where the file behind a link lies: the directory, as it was given to ScanLinked, and the path below it. Both are "" for
-	// a file of DISTDIR's own.
+	// Dir and Path are where the file behind a link lies: the directory, as it was given to
+	// ScanLinked, and the path below it. Both are "" for a file of DISTDIR's own.
 	Dir, Path string
 }
 
@@ -91,8 +96,9 @@ type Problem struct {
 type Scan struct {
 	Files   []File
 	Ignored []Problem
-	// Hidden are files and folders that nobody's emerge looks for, with the name of what they are: hidden
-	// files that are not Portage's, and folders that are not one of its stores. They are told, and not missed.
+	// Hidden are files and folders that nobody's emerge looks for, with the name of what they are:
+	// hidden files that are not Portage's, and folders that are not one of its stores. They are
+	// told, and not missed.
 	Hidden []Problem
 }
 
@@ -105,7 +111,8 @@ func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
 	return s, nil
 }
 
-// ScanLinked is Scan, and takes links to files of DISTDIR or of one of the directories for what they lead to.
+// ScanLinked is Scan, and takes links to files of DISTDIR or of one of the directories for what
+// they lead to.
 func (d *Dir) ScanLinked(ctx context.Context, dirs []string) (*Scan, error) {
 	s, err := d.Scan(ctx)
 	if err == nil {
@@ -207,7 +214,8 @@ func (s *Scan) addHidden(e *listing.Entry) bool {
 	switch {
 	case !e.TypeKnown():
 		return false
-	case e.IsDir() && !strings.HasPrefix(name, ".") && !likeFile(name) && !isBucket(name) && !slices.ContainsFunc(stores, func(end string) bool { return strings.HasSuffix(name, end) }):
+	case e.IsDir() && !strings.HasPrefix(name, ".") && !likeFile(name) && !isBucket(name) &&
+		!slices.ContainsFunc(stores, func(end string) bool { return strings.HasSuffix(name, end) }):
 		s.Hidden = append(s.Hidden, Problem{Name: name, Reason: Folder})
 	case !e.IsDir() && strings.HasPrefix(name, ".") && !isPortages(name):
 		s.Hidden = append(s.Hidden, Problem{Name: name, Reason: HiddenFile})
@@ -223,22 +231,30 @@ const (
 	HiddenFile = "hidden file"
 )
 
-// stores end the names of folders in which eclasses keep the repositories of live ebuilds, and others.
+// stores end the names of folders in which eclasses keep the repositories of live ebuilds, and
+// others.
 var stores = []string{"-src", "-cache", "go-mod", "cargo", "egit", "lost+found"}
 
-// isPortages reports whether a hidden name is Portage's, or of the file system (a silly rename of NFS).
+// isPortages reports whether a hidden name is Portage's, or of the file system (a silly rename of
+// NFS).
 func isPortages(name string) bool {
-	return strings.HasSuffix(name, ".portage_lockfile") || strings.Contains(name, ".portage_lockfile.hardlock-") || durable.IsTemp(name) || durable.IsStoreLock(name) ||
-		slices.ContainsFunc([]string{".layout.conf.", ".mirror-cache", ".__portage_test_write__", ".keep", ".nfs", ".fuse_hidden", ".pkgsneak", ".Packages"},
+	return strings.HasSuffix(name, ".portage_lockfile") ||
+		strings.Contains(name, ".portage_lockfile.hardlock-") || durable.IsTemp(name) ||
+		durable.IsStoreLock(name) ||
+		slices.ContainsFunc([]string{".layout.conf.", ".mirror-cache", ".__portage_test_write__",
+			".keep", ".nfs", ".fuse_hidden", ".pkgsneak", ".Packages"},
 			func(begin string) bool { return strings.HasPrefix(name, begin) })
 }
 
-// otherProgram is what a name says that is not Portage's: such a file may be on its way, and is no distfile.
+// otherProgram is what a name says that is not Portage's: such a file may be on its way, and is no
+// distfile.
 func otherProgram(name string) string {
 	switch {
 	case strings.HasSuffix(name, "~"):
 		return "an editor's copy"
-	case slices.ContainsFunc([]string{".part", ".aria2", ".crdownload"}, func(end string) bool { return strings.HasSuffix(name, end) }):
+	case slices.ContainsFunc([]string{".part", ".aria2", ".crdownload"}, func(end string) bool {
+		return strings.HasSuffix(name, end)
+	}):
 		return "an incomplete download"
 	}
 	return ""
@@ -252,27 +268,32 @@ const Link = "a symbolic link"
 
 const emptyFile = "an empty file"
 
-// ownNames are files that belong to the directory itself: of a mirror (GLEP 75), and of a PKGDIR that is the same directory.
+// ownNames are files that belong to the directory itself: of a mirror (GLEP 75), and of a PKGDIR
+// that is the same directory.
 var ownNames = []string{"layout.conf", "Packages", "Packages.gz"}
 
 // foreignName is what the name alone says.
 func foreignName(name string) string {
 	switch {
-	case strings.HasPrefix(name, "."), strings.HasSuffix(name, ".portage_lockfile"), slices.Contains(ownNames, name):
+	case strings.HasPrefix(name, "."), strings.HasSuffix(name, ".portage_lockfile"),
+		slices.Contains(ownNames, name):
 		return own
 	case strings.Contains(name, setAside):
 		return "set aside by Portage: its contents were not what a Manifest says"
-	case slices.ContainsFunc(unfinished, func(end string) bool { return strings.HasSuffix(name, end) }):
+	case slices.ContainsFunc(unfinished, func(end string) bool {
+		return strings.HasSuffix(name, end)
+	}):
 		return "an incomplete download"
 	}
 	return ""
 }
 
-// likeFile reports whether a directory has a name like a distfile's: those of Portage's stores have no dot.
+// likeFile reports whether a directory has a name like a distfile's: those of Portage's stores have
+// no dot.
 func likeFile(name string) bool { return strings.Contains(name, ".") && foreignName(name) == "" }
 
-// MeantBy returns the distfile whose place a name of Portage's has taken: that of a download on its way,
-// or of a file that was set aside. Any other name means itself.
+// MeantBy returns the distfile whose place a name of Portage's has taken: that of a download on its
+// way, or of a file that was set aside. Any other name means itself.
 func MeantBy(name string) string {
 	name, _, _ = strings.Cut(name, setAside)
 	for _, end := range unfinished {
@@ -305,7 +326,8 @@ type Incoming struct {
 	Size    int64     // bytes
 	Sum     [64]byte  // BLAKE2B-512, under which it is staged
 	ModTime time.Time // the file will have it; zero leaves the time of staging
-	// Replaces is the file or the symbolic link that may be replaced, as the caller has seen it; nil: the name has to be free.
+	// Replaces is the file or the symbolic link that may be replaced, as the caller has seen it;
+	// nil: the name has to be free.
 	Replaces fs.FileInfo
 	// Kept is where the file lies below DISTDIR that was there before and is put back as it is
 	// (durable.KeptDir); "" for a staged one.
@@ -372,7 +394,8 @@ func (d *Dir) place(ctx context.Context, files []Incoming) (*Report, error) {
 	return r, d.root.SyncDir(".")
 }
 
-// stagedNames returns where each file is staged. Of contents that go to several names a copy is made for each.
+// stagedNames returns where each file is staged. Of contents that go to several names a copy is
+// made for each.
 func (d *Dir) stagedNames(ctx context.Context, files []Incoming) ([]string, error) {
 	names := make([]string, len(files))
 	used := make(map[string]bool)
@@ -394,7 +417,8 @@ func (d *Dir) stagedNames(ctx context.Context, files []Incoming) ([]string, erro
 	return names, nil
 }
 
-// prepare gives a staged file what Portage gives a download: the directory's group, readable and writable for it.
+// prepare gives a staged file what Portage gives a download: the directory's group, readable and
+// writable for it.
 func (d *Dir) prepare(name string, f Incoming, gid int) error {
 	if err := CheckName(f.Name); err != nil {
 		return err
@@ -439,7 +463,8 @@ func (d *Dir) move(staged string, f Incoming) (reason string, err error) {
 // sameLink reports whether both are one symbolic link, unchanged.
 func sameLink(a, b fs.FileInfo) bool {
 	const link = fs.ModeSymlink
-	return a.Mode()&link != 0 && b.Mode()&link != 0 && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+	return a.Mode()&link != 0 && b.Mode()&link != 0 && os.SameFile(a, b) &&
+		a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 // Sync makes the removal of files durable.
@@ -448,7 +473,8 @@ func (d *Dir) Sync() error {
 	return d.root.SyncDir(".")
 }
 
-// Remove removes a file that is still the one the caller has seen, and reports whether it did. It is durable after Sync.
+// Remove removes a file that is still the one the caller has seen, and reports whether it did. It
+// is durable after Sync.
 func (d *Dir) Remove(name string, seen fs.FileInfo) (bool, error) {
 	now, err := d.root.Lstat(name)
 	switch {

@@ -61,7 +61,8 @@ func lstat(t *testing.T, d *Dir, name string) fs.FileInfo {
 // incoming stages a file.
 func incoming(t *testing.T, d *Dir, name, text string) Incoming {
 	t.Helper()
-	f := Incoming{Name: name, Size: int64(len(text)), Sum: blake2b.Sum512([]byte(text)), ModTime: when}
+	f := Incoming{Name: name, Size: int64(len(text)), Sum: blake2b.Sum512([]byte(text)),
+		ModTime: when}
 	err := d.Staging().Write(f.Sum, f.Size, func(w io.Writer) error {
 		_, err := io.WriteString(w, text)
 		return err
@@ -88,7 +89,9 @@ func TestScanTellsDistfilesFromTheRest(t *testing.T) {
 		write(t, d, name, "x")
 	}
 	for _, name := range []string{
-		"layout.conf", "Packages", "Packages.gz", ".hello-2.10.tar.gz.portage_lockfile", ".mirror-cache.json", ".layout.conf.distfiles.gentoo.org", ".locks/x", "old.portage_lockfile",
+		"layout.conf", "Packages", "Packages.gz", ".hello-2.10.tar.gz.portage_lockfile",
+		".mirror-cache.json", ".layout.conf.distfiles.gentoo.org", ".locks/x",
+		"old.portage_lockfile",
 		"git3-src/repo/HEAD", ".pkgsneak/0123",
 	} {
 		write(t, d, name, "x")
@@ -124,12 +127,14 @@ func TestScanTellsDistfilesFromTheRest(t *testing.T) {
 			t.Errorf("%s: no reason", p.Name)
 		}
 	}
-	want := []string{"a.partial", "empty.tar.gz", "hello-2.11.tar.gz.__download__", "hello-2.9.tar.gz._checksum_failure_.abcdef", "other.tar.gz", "pipe.tar.gz"}
+	want := []string{"a.partial", "empty.tar.gz", "hello-2.11.tar.gz.__download__",
+		"hello-2.9.tar.gz._checksum_failure_.abcdef", "other.tar.gz", "pipe.tar.gz"}
 	if !slices.Equal(ignored, want) {
 		t.Errorf("ignored %q, want %q", ignored, want)
 	}
 	// A file that Scan lists can be brought in, one that it does not list by its name cannot.
-	for _, name := range slices.Concat(files, []string{"empty.tar.gz", "other.tar.gz", "pipe.tar.gz"}) {
+	for _, name := range slices.Concat(files, []string{"empty.tar.gz", "other.tar.gz",
+		"pipe.tar.gz"}) {
 		if err := CheckName(name); err != nil {
 			t.Error(err)
 		}
@@ -161,21 +166,28 @@ func TestPlace(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{name: "taken-by-a-directory", before: func(t *testing.T, d *Dir) { write(t, d, name+"/x", "") }},
-		{name: "taken-by-an-empty-file", before: func(t *testing.T, d *Dir) { write(t, d, name, "") }},
-		{name: "replaced", before: old, seen: true, placed: true},
-		{name: "replaced-but-changed-since", before: old, seen: true, changed: func(t *testing.T, d *Dir) { write(t, d, name, "newer") }},
-		{name: "replaced-but-gone-since", before: old, seen: true, placed: true, changed: func(t *testing.T, d *Dir) {
-			if err := os.Remove(d.file(name)); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		{name: "replaced-but-a-directory-now", before: old, seen: true, changed: func(t *testing.T, d *Dir) {
-			if err := os.Remove(d.file(name)); err != nil {
-				t.Fatal(err)
-			}
+		{name: "taken-by-a-directory", before: func(t *testing.T, d *Dir) {
 			write(t, d, name+"/x", "")
 		}},
+		{name: "taken-by-an-empty-file", before: func(t *testing.T, d *Dir) {
+			write(t, d, name, "")
+		}},
+		{name: "replaced", before: old, seen: true, placed: true},
+		{name: "replaced-but-changed-since", before: old, seen: true,
+			changed: func(t *testing.T, d *Dir) { write(t, d, name, "newer") }},
+		{name: "replaced-but-gone-since", before: old, seen: true, placed: true,
+			changed: func(t *testing.T, d *Dir) {
+				if err := os.Remove(d.file(name)); err != nil {
+					t.Fatal(err)
+				}
+			}},
+		{name: "replaced-but-a-directory-now", before: old, seen: true,
+			changed: func(t *testing.T, d *Dir) {
+				if err := os.Remove(d.file(name)); err != nil {
+					t.Fatal(err)
+				}
+				write(t, d, name+"/x", "")
+			}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -197,13 +209,16 @@ func TestPlace(t *testing.T) {
 			r := place(t, d, f)
 			switch {
 			case !tt.placed:
-				if len(r.Placed) != 0 || len(r.Skipped) != 1 || r.Skipped[0].Name != name || r.Skipped[0].Reason == "" {
+				if len(r.Placed) != 0 || len(r.Skipped) != 1 || r.Skipped[0].Name != name ||
+					r.Skipped[0].Reason == "" {
 					t.Errorf("report %+v", r)
 				}
-				if after := lstat(t, d, name); !os.SameFile(before, after) || before.Size() != after.Size() {
+				if after := lstat(t, d, name); !os.SameFile(before, after) ||
+					before.Size() != after.Size() {
 					t.Error("what had the name has changed")
 				}
-			case !slices.Equal(r.Placed, []string{name}) || read(t, d, name) != "new" || !lstat(t, d, name).ModTime().Equal(when):
+			case !slices.Equal(r.Placed, []string{name}) || read(t, d, name) != "new" ||
+				!lstat(t, d, name).ModTime().Equal(when):
 				t.Errorf("report %+v", r)
 			}
 			if err := d.Staging().Clear(); err != nil {
@@ -250,7 +265,8 @@ func TestPlaceGivesPortagesModes(t *testing.T) {
 func TestPlaceRefuses(t *testing.T) {
 	long := strings.Repeat("x", 256)
 	for _, name := range []string{
-		"", "a/b", "../a", ".", "..", ".a.portage_lockfile", "a.portage_lockfile", "a.__download__", "a._checksum_failure_.b", "a\x00b", long,
+		"", "a/b", "../a", ".", "..", ".a.portage_lockfile", "a.portage_lockfile", "a.__download__",
+		"a._checksum_failure_.b", "a\x00b", long,
 	} {
 		if err := CheckName(name); err == nil {
 			t.Errorf("%q is a name", name)
@@ -294,7 +310,8 @@ func TestRemove(t *testing.T) {
 
 func TestOpenIsAWall(t *testing.T) {
 	d := openDir(t)
-	for name, target := range map[string]string{"out": "/etc/passwd", "up": "../x", "inside": "real"} {
+	for name, target := range map[string]string{"out": "/etc/passwd", "up": "../x",
+		"inside": "real"} {
 		if err := os.Symlink(target, d.file(name)); err != nil {
 			t.Fatal(err)
 		}

@@ -54,7 +54,8 @@ func (d *Dir) isTree() bool {
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxLayout))
-	return err == nil && (strings.Contains(string(text), "filename-hash") || strings.Contains(string(text), "content-hash"))
+	return err == nil && (strings.Contains(string(text), "filename-hash") ||
+		strings.Contains(string(text), "content-hash"))
 }
 
 // folders is a walk through the folders of a tree.
@@ -89,7 +90,8 @@ func (w *folders) enter(ctx context.Context, parent int, name, path string, dept
 				return err
 			}
 		case e.IsRegular() && e.Size() > 0 && CheckName(e.Name()) == nil:
-			w.scan.Ignored = append(w.scan.Ignored, Problem{Name: below, Reason: inAFolder, Size: e.Size()})
+			w.scan.Ignored = append(w.scan.Ignored, Problem{Name: below, Reason: inAFolder,
+				Size: e.Size()})
 		}
 	}
 	return nil

@@ -11,12 +11,14 @@ import (
 	"pkgsneak/sync/durable"
 )
 
-// followLinks takes the links among what was ignored that lead into one of the directories for the files there. Any other link, or one
-// to something else than a regular file with contents, is none of Portage's.
+// followLinks takes the links among what was ignored that lead into one of the directories for the
+// files there. Any other link, or one to something else than a regular file with contents, is none
+// of Portage's.
 func (s *Scan) followLinks(d *Dir, dirs []string) {
 	roots := make(map[string]*os.Root)
 	for _, dir := range dirs {
-		if top, err := os.OpenRoot(dir); err == nil { // Portage passes over one that is not there too
+		// Portage passes over one that is not there too
+		if top, err := os.OpenRoot(dir); err == nil {
 			defer top.Close()
 			roots[dir] = top
 		}
@@ -67,7 +69,8 @@ type Missed struct {
 	Hint string // what helps, "" if nothing is to be said
 }
 
-// Missed lists what the scan of the DISTDIR at a path passed over and somebody may miss, sorted by name.
+// Missed lists what the scan of the DISTDIR at a path passed over and somebody may miss, sorted by
+// name.
 func (s *Scan) Missed(path string) []Missed {
 	var list []Missed
 	var dirs []string
@@ -80,7 +83,8 @@ func (s *Scan) Missed(path string) []Missed {
 				m.Reason = Link + " to what is not there"
 			case fi.Mode().IsRegular() && fi.Size() > 0:
 				m.Reason = Link + " out of DISTDIR"
-				if target, err := os.Readlink(name); err == nil && filepath.IsAbs(target) && !slices.Contains(dirs, filepath.Dir(target)) {
+				if target, err := os.Readlink(name); err == nil && filepath.IsAbs(target) &&
+					!slices.Contains(dirs, filepath.Dir(target)) {
 					dirs = append(dirs, filepath.Dir(target))
 				}
 			}
@@ -98,8 +102,8 @@ func (s *Scan) Missed(path string) []Missed {
 	return list
 }
 
-// HiddenText tells of Hidden in one line, "" if there is none. pkgdir is where PKGDIR lies below DISTDIR, "."
-// for the same directory, "" if it does not: its folders are told elsewhere.
+// HiddenText tells of Hidden in one line, "" if there is none. pkgdir is where PKGDIR lies below
+// DISTDIR, "." for the same directory, "" if it does not: its folders are told elsewhere.
 func (s *Scan) HiddenText(pkgdir string) string {
 	first, _, _ := strings.Cut(pkgdir, "/")
 	var parts []string
@@ -127,7 +131,8 @@ func (s *Scan) HiddenText(pkgdir string) string {
 	if len(parts) == 0 {
 		return ""
 	}
-	return "not carried, because emerge looks for distfiles directly in DISTDIR: " + strings.Join(parts, " and ")
+	return "not carried, because emerge looks for distfiles directly in DISTDIR: " +
+		strings.Join(parts, " and ")
 }
 
 // mostHinted bounds the directories that are proposed for PORTAGE_RO_DISTDIRS.

@@ -40,7 +40,8 @@ func atomMatches(atom, name string) answer {
 	}
 	category, pf, _ := strings.Cut(strings.TrimSuffix(bare, "*"), "/")
 	pn, _, ok := cpv.SplitPF(pf)
-	if atom[0] == '=' && !strings.HasSuffix(bare, "*") || !ok || category != c.Category || pn != c.PN {
+	if atom[0] == '=' && !strings.HasSuffix(bare, "*") || !ok ||
+		category != c.Category || pn != c.PN {
 		return no
 	}
 	return maybe

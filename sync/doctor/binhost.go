@@ -54,7 +54,8 @@ func (e *binhostRules) judge() {
 	case len(e.repos) == 0:
 		e.bad = strings.Join(by, " and ") + ", and there is no binhost"
 	case len(off) > 0:
-		e.bad = fmt.Sprintf("%s asks %s, and this machine has no network", strings.Join(by, " and "), some(off))
+		e.bad = fmt.Sprintf("%s asks %s, and this machine has no network",
+			strings.Join(by, " and "), some(off))
 	case len(unsure) > 0:
 		e.unknown("whether %s can be reached", some(unsure))
 	}
@@ -64,7 +65,8 @@ func (e *binhostRules) tellGetbinpkg() {
 	if e.bad == "" {
 		return
 	}
-	f := Finding{Topic: "getbinpkg", Weight: Wrong, Role: Client, What: e.bad, Why: "each emerge waits until that fails; what was imported lies in PKGDIR and needs no binhost"}
+	f := Finding{Topic: "getbinpkg", Weight: Wrong, Role: Client, What: e.bad,
+		Why: "each emerge waits until that fails; what was imported lies in PKGDIR and needs no binhost"}
 	if len(e.repos) == 0 {
 		f.Why = "emerge complains each time that PORTAGE_BINHOST is unset; what was imported lies in PKGDIR and needs no binhost"
 	}
@@ -81,7 +83,9 @@ func (e *binhostRules) tellGetbinpkg() {
 func (e *binhostRules) check(problems []portage.Problem) {
 	for _, p := range problems {
 		if p.Fatal && !strings.Contains(p.Reason, "permission denied") {
-			e.tell(Finding{Topic: "config", Weight: Broken, What: p.String(), Why: "Portage ignores binrepos.conf as a whole", Fix: []Fix{{Do: "look at the line", File: p.Path, Lines: []string{}}}})
+			e.tell(Finding{Topic: "config", Weight: Broken, What: p.String(),
+				Why: "Portage ignores binrepos.conf as a whole", Fix: []Fix{{Do: "look at the line",
+					File: p.Path, Lines: []string{}}}})
 		}
 	}
 	used := len(e.getbinpkg()) > 0
@@ -116,7 +120,8 @@ func (e *binhostRules) localBinhost(r portage.BinRepo, dir string, used bool) {
 		return []Fix{{Do: "in the section [" + r.Name + "]", File: r.File, Lines: []string{line}}}
 	}
 	if strings.ContainsAny(dir, "?#") {
-		f.What, f.Why = fmt.Sprintf("binhost %q: the path has a ? or #", r.SyncURI), "Portage cuts the path there"
+		f.What, f.Why = fmt.Sprintf("binhost %q: the path has a ? or #",
+			r.SyncURI), "Portage cuts the path there"
 		f.Fix = []Fix{{Do: "mount it at a path without them", Lines: []string{}}}
 		e.tell(f)
 		return
@@ -124,8 +129,10 @@ func (e *binhostRules) localBinhost(r portage.BinRepo, dir string, used bool) {
 	there, err := pkgdir.Open(e.place(dir))
 	if err != nil {
 		if used {
-			f.What, f.Why = fmt.Sprintf("binhost %q is not there", dir), "each emerge complains and goes on without it; a drive may not be mounted"
-			f.Fix = []Fix{{Do: "mount it, or import what it carries: run", Lines: []string{"pkgsneak import DRIVE"}}}
+			f.What, f.Why = fmt.Sprintf("binhost %q is not there",
+				dir), "each emerge complains and goes on without it; a drive may not be mounted"
+			f.Fix = []Fix{{Do: "mount it, or import what it carries: run",
+				Lines: []string{"pkgsneak import DRIVE"}}}
 			e.tell(f)
 		}
 		return
@@ -133,12 +140,15 @@ func (e *binhostRules) localBinhost(r portage.BinRepo, dir string, used bool) {
 	defer there.Close()
 	index, err := there.Index()
 	if err != nil {
-		f.What, f.Why = fmt.Sprintf("binhost %q has no index", dir), "Portage asks for Packages there, and finds no package without it"
-		if names, err := os.ReadDir(path.Join(e.place(dir), "pkgsneak")); err == nil && len(names) > 0 {
+		f.What, f.Why = fmt.Sprintf("binhost %q has no index",
+			dir), "Portage asks for Packages there, and finds no package without it"
+		if names, err := os.ReadDir(path.Join(e.place(dir), "pkgsneak")); err == nil &&
+			len(names) > 0 {
 			f.Why = "it is the drive itself; the packages of an origin lie at pkgsneak/ORIGIN/packages"
 			f.Fix = section("sync-uri = file://" + dir + "/pkgsneak/ORIGIN/packages")
 			if r.File == "" {
-				f.Fix = []Fix{inConf(e.s, "PORTAGE_BINHOST", assign("PORTAGE_BINHOST", dir+"/pkgsneak/ORIGIN/packages"))}
+				f.Fix = []Fix{inConf(e.s, "PORTAGE_BINHOST",
+					assign("PORTAGE_BINHOST", dir+"/pkgsneak/ORIGIN/packages"))}
 			}
 		}
 		e.tell(f)
@@ -146,7 +156,9 @@ func (e *binhostRules) localBinhost(r portage.BinRepo, dir string, used bool) {
 	}
 	if r.Frozen {
 		g := f
-		g.What, g.Why, g.Fix = fmt.Sprintf("binhost [%s] is frozen", r.Name), "Portage never reads its index again: new packages stay unseen", section("frozen = false")
+		g.What, g.Why, g.Fix = fmt.Sprintf("binhost [%s] is frozen",
+			r.Name), "Portage never reads its index again: new packages stay unseen",
+			section("frozen = false")
 		e.tell(g)
 	}
 	e.verified(r, there, index)
@@ -170,11 +182,13 @@ func (e *binhostRules) verified(r portage.BinRepo, there *pkgdir.Dir, index *pkg
 	case r.Verify && xpak+unsigned > 0:
 		f.What = fmt.Sprintf("binhost [%s] verifies signatures, and its packages have none", r.Name)
 		f.Why = "Portage ignores all its XPAK packages and refuses its unsigned GPKG packages; pkgsneak has its own signature over the whole, which import and verify check"
-		f.Fix = []Fix{{Do: "in the section [" + r.Name + "]", File: r.File, Lines: []string{"verify-signature = false"}}}
+		f.Fix = []Fix{{Do: "in the section [" + r.Name + "]", File: r.File,
+			Lines: []string{"verify-signature = false"}}}
 	case by != "" && xpak > 0:
 		f.What = fmt.Sprintf("XPAK packages of binhost %q are ignored, because %s verifies signatures", r.SyncURI, by)
 		f.Why = "one verifying binhost makes Portage ignore XPAK packages of all; those in PKGDIR are used"
-		f.Fix = []Fix{{Do: "bring the packages into PKGDIR instead: run", Lines: []string{"pkgsneak import DRIVE"}}}
+		f.Fix = []Fix{{Do: "bring the packages into PKGDIR instead: run",
+			Lines: []string{"pkgsneak import DRIVE"}}}
 	default:
 		return
 	}

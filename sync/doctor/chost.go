@@ -44,10 +44,12 @@ func tellCHOST(l *findings, s *portage.Settings, foreign map[string][]string, wh
 	}
 	for _, chost := range slices.Sorted(maps.Keys(foreign)) {
 		names := foreign[chost]
-		f := Finding{Topic: "chost", Weight: Broken, Role: Client, What: fmt.Sprintf("%s of %s made for %s", plural(len(names), "package"), where, chost),
-			Why: "this machine's CHOST is " + own + ": emerge masks them", Names: names}
+		f := Finding{Topic: "chost", Weight: Broken, Role: Client,
+			What: fmt.Sprintf("%s of %s made for %s", plural(len(names), "package"), where, chost),
+			Why:  "this machine's CHOST is " + own + ": emerge masks them", Names: names}
 		if slices.Contains(accept, chost) {
-			f.Fix = []Fix{inConf(s, "ACCEPT_CHOSTS", assign("ACCEPT_CHOSTS", strings.Join(accept, " ")))}
+			f.Fix = []Fix{inConf(s, "ACCEPT_CHOSTS",
+				assign("ACCEPT_CHOSTS", strings.Join(accept, " ")))}
 			f.Why += "; only the middle of the name differs, so they can be accepted if both machines have the same C library"
 		}
 		l.tell(f)

@@ -21,7 +21,8 @@ type clientRules struct {
 
 func (e *clientRules) check(ctx context.Context) error {
 	repos, problems := e.s.BinRepos()
-	b := &binhostRules{facts: e.facts, findings: e.findings, network: readNetwork(e.o.Routes, e.o.Routes6), repos: repos}
+	b := &binhostRules{facts: e.facts, findings: e.findings,
+		network: readNetwork(e.o.Routes, e.o.Routes6), repos: repos}
 	b.judge()
 	e.fixed = e.opts.fixed(b.bad != "")
 	e.trust()
@@ -57,12 +58,18 @@ func (e *clientRules) trust() {
 			good++
 			continue
 		}
-		bad = append(bad, Finding{Topic: "trust", Weight: Wrong, Role: Client, What: fmt.Sprintf("trusted key %s: %v", k.Fingerprint().Grouped(), err),
-			Why: "nothing that is signed with it is imported any more", Names: []string{string(k.Fingerprint()), k.UserID()},
-			Fix: []Fix{{Do: "when the build host has renewed its key, or has another one: run", Lines: []string{"pkgsneak trust DRIVE", "pkgsneak trust remove " + string(k.Fingerprint())}}}})
+		bad = append(bad, Finding{Topic: "trust", Weight: Wrong, Role: Client,
+			What:  fmt.Sprintf("trusted key %s: %v", k.Fingerprint().Grouped(), err),
+			Why:   "nothing that is signed with it is imported any more",
+			Names: []string{string(k.Fingerprint()), k.UserID()},
+			Fix: []Fix{{Do: "when the build host has renewed its key, or has another one: run",
+				Lines: []string{"pkgsneak trust DRIVE", "pkgsneak trust remove " +
+					string(k.Fingerprint())}}}})
 	}
 	for _, f := range bad {
-		if slices.ContainsFunc(e.r.Findings, func(told Finding) bool { return told.Topic == "trust" && slices.Contains(told.Names, f.Names[0]) }) {
+		if slices.ContainsFunc(e.r.Findings, func(told Finding) bool {
+			return told.Topic == "trust" && slices.Contains(told.Names, f.Names[0])
+		}) {
 			continue // by what an origin on the drive is signed with
 		}
 		f.Names = f.Names[1:]
@@ -78,8 +85,10 @@ func (e *clientRules) trust() {
 		if e.hasKey {
 			weight = Note // it can import what it exported itself
 		}
-		e.tell(Finding{Topic: "trust", Weight: weight, Role: Client, What: "no key of a build host is trusted here", Why: "an import takes nothing from an origin whose key was not trusted by hand",
-			Fix: []Fix{{Do: "compare the fingerprint with what \"pkgsneak key\" shows on the build host: run", Lines: []string{"pkgsneak trust " + e.driveWord()}}}})
+		e.tell(Finding{Topic: "trust", Weight: weight, Role: Client,
+			What: "no key of a build host is trusted here",
+			Why:  "an import takes nothing from an origin whose key was not trusted by hand",
+			Fix:  []Fix{{Do: "compare the fingerprint with what \"pkgsneak key\" shows on the build host: run", Lines: []string{"pkgsneak trust " + e.driveWord()}}}})
 	}
 }
 
@@ -97,9 +106,10 @@ func (e *clientRules) undo() {
 			return
 		}
 	}
-	e.tell(Finding{Topic: "undo", Weight: Note, Role: Client, What: "emerge keeps no package of what an update replaces",
-		Why: "\"pkgsneak undo\" puts back what PKGDIR had; a build that never was a package is gone with the update",
-		Fix: []Fix{inConf(e.s, "FEATURES", add("FEATURES", "unmerge-backup"))}})
+	e.tell(Finding{Topic: "undo", Weight: Note, Role: Client,
+		What: "emerge keeps no package of what an update replaces",
+		Why:  "\"pkgsneak undo\" puts back what PKGDIR had; a build that never was a package is gone with the update",
+		Fix:  []Fix{inConf(e.s, "FEATURES", add("FEATURES", "unmerge-backup"))}})
 }
 
 // usepkg looks for the trap of a plain --usepkg.
@@ -107,14 +117,16 @@ func (e *clientRules) usepkg() {
 	if !e.opts.plainUsepkg() {
 		return
 	}
-	e.tell(Finding{Topic: "usepkg", Weight: Wrong, Role: Client, What: "EMERGE_DEFAULT_OPTS has a plain --usepkg",
-		Why: "it ignores, without a word, packages whose version has no ebuild in this machine's tree, and rebuilds of what is installed",
-		Fix: []Fix{optsFix(e.s, e.fixed)}})
+	e.tell(Finding{Topic: "usepkg", Weight: Wrong, Role: Client,
+		What: "EMERGE_DEFAULT_OPTS has a plain --usepkg",
+		Why:  "it ignores, without a word, packages whose version has no ebuild in this machine's tree, and rebuilds of what is installed",
+		Fix:  []Fix{optsFix(e.s, e.fixed)}})
 }
 
 func (e *clientRules) respectUse() {
 	v, ok := e.opts.value(optRespect)
-	f := Finding{Topic: "respect-use", Weight: Note, Role: Client, Fix: []Fix{optsFix(e.s, e.fixed.without(optRespect))}}
+	f := Finding{Topic: "respect-use", Weight: Note, Role: Client,
+		Fix: []Fix{optsFix(e.s, e.fixed.without(optRespect))}}
 	switch {
 	case ok && v == "n" && e.opts.on(optUsepkgOnly):
 		f.What, f.Why = "--binpkg-respect-use=n says what --usepkgonly does anyway", "it can go"
@@ -137,8 +149,10 @@ func (e *clientRules) requestSignature() {
 		return
 	}
 	if _, unsigned := signatures(e.dir, e.index); unsigned > 0 {
-		e.tell(Finding{Topic: "verify-signature", Weight: Broken, Role: Client, What: "FEATURES has binpkg-request-signature, and packages in PKGDIR are not signed", Why: "emerge refuses to install them",
-			Fix: []Fix{inConf(e.s, "FEATURES", add("FEATURES", "-binpkg-request-signature"))}})
+		e.tell(Finding{Topic: "verify-signature", Weight: Broken, Role: Client,
+			What: "FEATURES has binpkg-request-signature, and packages in PKGDIR are not signed",
+			Why:  "emerge refuses to install them",
+			Fix:  []Fix{inConf(e.s, "FEATURES", add("FEATURES", "-binpkg-request-signature"))}})
 	}
 }
 
@@ -170,12 +184,14 @@ func (e *clientRules) localPackages() {
 		}
 	}
 	if len(names) > 0 {
-		e.tell(Finding{Topic: "cpu", Weight: Wrong, Role: Client, What: plural(len(names), "package") + " in PKGDIR built for a CPU with more than this one has (CPU_FLAGS_X86)",
+		e.tell(Finding{Topic: "cpu", Weight: Wrong, Role: Client, What: plural(len(names),
+			"package") + " in PKGDIR built for a CPU with more than this one has (CPU_FLAGS_X86)",
 			Why: "they may end with \"Illegal instruction\"", Names: names, Fix: []Fix{otherCPU()}})
 	}
 }
 
-// emerge says what emerge can do with what lies in PKGDIR, what it cannot, and which line to type here.
+// emerge says what emerge can do with what lies in PKGDIR, what it cannot, and which line to type
+// here.
 func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 	judge, err := e.judged()
 	if err != nil {
@@ -192,7 +208,8 @@ func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 		return nil, nil
 	}
 	if file := e.o.ExcludeFile; file != "" && len(f.Exclude) > 0 && f.Line("") != "" {
-		if err := f.SaveExclude(file, e.now, nil); err != nil { // as in an import: then they stand in the line
+		// as in an import: then they stand in the line
+		if err := f.SaveExclude(file, e.now, nil); err != nil {
 			e.unknown("the names to exclude could not be written: %v", err)
 		} else {
 			e.r.ExcludeFile = file
@@ -200,7 +217,8 @@ func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 	}
 	e.r.Outlook, e.r.Forecast = f, f.Document(e.r.ExcludeFile)
 	if e.r.ToImport > 0 && f.Line("") != "" {
-		e.r.Emerge = append(e.r.Emerge, Command{"pkgsneak import " + e.driveWord(), plural(e.r.ToImport, "package") + " on the drive are not here yet"})
+		e.r.Emerge = append(e.r.Emerge, Command{"pkgsneak import " + e.driveWord(),
+			plural(e.r.ToImport, "package") + " on the drive are not here yet"})
 	}
 	for _, s := range f.Before {
 		if s.Line != "" {
@@ -210,9 +228,12 @@ func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 	switch line := f.Line(e.r.ExcludeFile); {
 	case line == "":
 	case f.GaveUp:
-		e.r.Emerge = append(e.r.Emerge, Command{line, "shows what emerge would do: that was not worked out, " + f.Trouble})
+		e.r.Emerge = append(e.r.Emerge,
+			Command{line, "shows what emerge would do: that was not worked out, " + f.Trouble})
 	default:
-		e.r.Emerge = append(e.r.Emerge, Command{line, "only binary packages, nothing goes backwards, and what cannot be installed is left out"})
+		e.r.Emerge = append(e.r.Emerge,
+			Command{line,
+				"only binary packages, nothing goes backwards, and what cannot be installed is left out"})
 	}
 	return f, nil
 }
@@ -229,7 +250,8 @@ func (e *clientRules) candidates(j *forecast.Judge) (list []forecast.Candidate, 
 	if e.index != nil {
 		for _, entry := range e.index.Entries {
 			here[identify(entry)] = len(list)
-			list = append(list, forecast.Candidate{Entry: pkgindex.Rebase(entry, e.index.Header, pkgindex.Header{})})
+			list = append(list, forecast.Candidate{Entry: pkgindex.Rebase(entry, e.index.Header,
+				pkgindex.Header{})})
 		}
 	}
 	for i := range e.brought {

@@ -29,10 +29,14 @@ type commonRules struct {
 
 func (e *commonRules) check(ctx context.Context) error {
 	if len(e.roles) == 0 {
-		e.tell(Finding{Topic: "role", Weight: Note, What: "this machine has neither exported nor imported yet",
-			Why: "what is wrong depends on what the machine is for",
-			Fix: []Fix{{Do: "on the machine that builds", Lines: []string{"pkgsneak doctor --host", "pkgsneak export DRIVE"}},
-				{Do: "on a machine that gets the packages", Lines: []string{"pkgsneak doctor --client", "pkgsneak trust DRIVE", "pkgsneak import DRIVE"}}}})
+		e.tell(Finding{Topic: "role", Weight: Note,
+			What: "this machine has neither exported nor imported yet",
+			Why:  "what is wrong depends on what the machine is for",
+			Fix: []Fix{{Do: "on the machine that builds", Lines: []string{"pkgsneak doctor --host",
+				"pkgsneak export DRIVE"}},
+				{Do: "on a machine that gets the packages",
+					Lines: []string{"pkgsneak doctor --client", "pkgsneak trust DRIVE",
+						"pkgsneak import DRIVE"}}}})
 	}
 	if e.o.Portage && !e.is(Client) {
 		e.unknown("what emerge says: that is asked for a machine that imports (--client)")
@@ -56,7 +60,8 @@ func (e *commonRules) config() {
 			e.unknown("%s", p)
 			continue
 		}
-		e.tell(Finding{Topic: "config", Weight: Broken, What: p.String(), Why: "emerge stops here, and what stands behind is not read",
+		e.tell(Finding{Topic: "config", Weight: Broken, What: p.String(),
+			Why: "emerge stops here, and what stands behind is not read",
 			Fix: []Fix{{Do: "look at the line", File: p.Path, Lines: []string{}}}})
 	}
 	if len(e.s.Files) == 0 {
@@ -91,9 +96,10 @@ func judgeClock(e *facts, l *findings, signed time.Time) {
 	}
 	const form = "2006-01-02 15:04"
 	l.tell(Finding{Topic: "clock", Weight: weight,
-		What: fmt.Sprintf("the clock says %s, but it is at least %s (UTC)", e.now.UTC().Format(form), least.UTC().Format(form)),
-		Why:  "what is built or exported now gets that date, and looks older than what it replaces; import itself ignores the clock",
-		Fix:  []Fix{run(`date -s "YEAR-MONTH-DAY HOUR:MINUTE"`, "hwclock --systohc")}})
+		What: fmt.Sprintf("the clock says %s, but it is at least %s (UTC)",
+			e.now.UTC().Format(form), least.UTC().Format(form)),
+		Why: "what is built or exported now gets that date, and looks older than what it replaces; import itself ignores the clock",
+		Fix: []Fix{run(`date -s "YEAR-MONTH-DAY HOUR:MINUTE"`, "hwclock --systohc")}})
 }
 
 // directories looks at PKGDIR, and at DISTDIR of a host: there, a directory, writable, roomy.
@@ -103,7 +109,8 @@ func (e *commonRules) directories() {
 		e.directory("DISTDIR", e.m.DISTDIR, "distdir")
 	}
 	if both := machine.Overlap(e.m.PKGDIR, e.m.DISTDIR); both != "" {
-		e.tell(Finding{Topic: "distdir", Weight: Note, What: both, Why: "emaint and eclean go through the whole of PKGDIR and of DISTDIR, and take files of the one for the other's",
+		e.tell(Finding{Topic: "distdir", Weight: Note, What: both,
+			Why: "emaint and eclean go through the whole of PKGDIR and of DISTDIR, and take files of the one for the other's",
 			Fix: []Fix{inConf(e.s, "DISTDIR", assign("DISTDIR", "/var/cache/distfiles"))}})
 	}
 }
@@ -112,15 +119,21 @@ func (e *commonRules) directory(key, dir, topic string) {
 	fi, err := os.Stat(dir)
 	switch {
 	case err == nil && !fi.IsDir():
-		e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q is not a directory", key, dir), Why: "emerge and pkgsneak keep their files there",
-			Fix: []Fix{inConf(e.s, key, assign(key, "/var/cache/"+map[string]string{"PKGDIR": "binpkgs", "DISTDIR": "distfiles"}[key]))}})
+		e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q is not a directory",
+			key, dir), Why: "emerge and pkgsneak keep their files there",
+			Fix: []Fix{inConf(e.s, key, assign(key,
+				"/var/cache/"+map[string]string{"PKGDIR": "binpkgs",
+					"DISTDIR": "distfiles"}[key]))}})
 		return
 	case errors.Is(err, fs.ErrNotExist):
 		if link, err := os.Readlink(dir); err == nil {
-			e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q is a link to %q, which is not there", key, dir, link),
-				Why: "a file system may not be mounted: emerge would find no packages, and write to the wrong place", Fix: []Fix{run("mount -a")}})
+			e.tell(Finding{Topic: topic, Weight: Broken,
+				What: fmt.Sprintf("%s %q is a link to %q, which is not there", key, dir, link),
+				Why:  "a file system may not be mounted: emerge would find no packages, and write to the wrong place", Fix: []Fix{run("mount -a")}})
 		} else if key == "PKGDIR" && e.is(Host) {
-			e.tell(Finding{Topic: topic, Weight: Wrong, Role: Host, What: fmt.Sprintf("there is no PKGDIR at %q", dir), Why: "there is nothing to export until something has been built or packed",
+			e.tell(Finding{Topic: topic, Weight: Wrong, Role: Host,
+				What: fmt.Sprintf("there is no PKGDIR at %q",
+					dir), Why: "there is nothing to export until something has been built or packed",
 				Fix: []Fix{run(`quickpkg --include-config=y "*/*"`)}})
 		}
 	case err != nil:
@@ -145,8 +158,10 @@ func (e *commonRules) freeSpace(key, dir, topic string) {
 		return
 	}
 	if int64(st.Flags)&unix.ST_RDONLY != 0 {
-		e.tell(Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("%s %q lies on a file system that is mounted read-only", key, dir),
-			Why: "nothing can be built, indexed or imported there", Fix: []Fix{run("mount -o remount,rw " + fault.Quote(at))}})
+		e.tell(Finding{Topic: topic, Weight: Broken,
+			What: fmt.Sprintf("%s %q lies on a file system that is mounted read-only", key, dir),
+			Why:  "nothing can be built, indexed or imported there",
+			Fix:  []Fix{run("mount -o remount,rw " + fault.Quote(at))}})
 		return
 	}
 	if f, ok := withoutLinks(key, dir, topic, volume.TypeAt(at)); ok {
@@ -159,29 +174,34 @@ func (e *commonRules) freeSpace(key, dir, topic string) {
 	if weight == "" {
 		return
 	}
-	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %d MiB of room left", key, dir, space.Free>>20),
-		Why: "a build or an import ends in the middle when the file system is full", Fix: []Fix{run("eclean-pkg --deep", "eclean-dist --deep")}})
+	e.tell(Finding{Topic: "room", Weight: weight, What: fmt.Sprintf("%s %q has %d MiB of room left",
+		key, dir, space.Free>>20),
+		Why: "a build or an import ends in the middle when the file system is full",
+		Fix: []Fix{run("eclean-pkg --deep", "eclean-dist --deep")}})
 }
 
-// withoutLinks tells of a directory on a file system without hard links. Portage makes one each time it has
-// waited for a lock (locks.py, _lockfile_was_removed): there its commands end in a traceback. This program
-// works there.
+// withoutLinks tells of a directory on a file system without hard links. Portage makes one each
+// time it has waited for a lock (locks.py, _lockfile_was_removed): there its commands end in a
+// traceback. This program works there.
 func withoutLinks(key, dir, topic string, on volume.Type) (Finding, bool) {
 	if on.HasLinks() {
 		return Finding{}, false
 	}
-	f := Finding{Topic: topic, Weight: Broken, What: fmt.Sprintf("PKGDIR %q lies on %s: emerge cannot write its index there (no hard links)", dir, on),
-		Why: "emaint binhost --fix, and what emerge does after each build, end in a traceback; installing from there works, and so do pkgsneak index and import"}
+	f := Finding{Topic: topic, Weight: Broken,
+		What: fmt.Sprintf("PKGDIR %q lies on %s: emerge cannot write its index there (no hard links)", dir, on),
+		Why:  "emaint binhost --fix, and what emerge does after each build, end in a traceback; installing from there works, and so do pkgsneak index and import"}
 	if key != "PKGDIR" {
-		f.Weight, f.What = Wrong, fmt.Sprintf("%s %q lies on %s: emerge cannot lock its downloads there (FEATURES=distlocks, no hard links)", key, dir, on)
+		f.Weight, f.What = Wrong,
+			fmt.Sprintf("%s %q lies on %s: emerge cannot lock its downloads there (FEATURES=distlocks, no hard links)", key, dir, on)
 		f.Why = "a fetch ends in a traceback; what lies there is found and used"
 	}
-	f.Fix = []Fix{{Do: "move it to a file system of Linux (ext4, xfs, btrfs), and point " + key + " in make.conf there", Lines: []string{}}}
+	f.Fix = []Fix{{Do: "move it to a file system of Linux (ext4, xfs, btrfs), and point " + key +
+		" in make.conf there", Lines: []string{}}}
 	return f, true
 }
 
-// judgeSpace weighs bytes of free space: "" is enough. A small file system has less, and that is as it
-// should be.
+// judgeSpace weighs bytes of free space: "" is enough. A small file system has less, and that is as
+// it should be.
 func judgeSpace(free, total int64) Weight {
 	switch {
 	case free < noSpace:
@@ -220,7 +240,8 @@ func (e *commonRules) indexState(ctx context.Context) error {
 	if len(scan.Files) == 0 && e.index == nil {
 		return nil
 	}
-	f := Finding{Topic: "index", Weight: Wrong, Why: "emaint reads what is missing; emerge with pkgdir-index-trusted (the default) sees what is in the index and nothing else",
+	f := Finding{Topic: "index", Weight: Wrong,
+		Why: "emaint reads what is missing; emerge with pkgdir-index-trusted (the default) sees what is in the index and nothing else",
 		Fix: []Fix{run("pkgsneak index")}}
 	if len(links) > 0 {
 		f.Fix = []Fix{{Do: "not before the links in PKGDIR are directories, because it drops the entries behind them: run", Lines: []string{"pkgsneak index"}}}
@@ -230,14 +251,16 @@ func (e *commonRules) indexState(ctx context.Context) error {
 	}
 	switch {
 	case errors.Is(e.indexErr, fs.ErrNotExist):
-		f.What = fmt.Sprintf("%q has %s and no index", e.m.PKGDIR, plural(len(scan.Files), "package"))
+		f.What = fmt.Sprintf("%q has %s and no index", e.m.PKGDIR,
+			plural(len(scan.Files), "package"))
 	case errors.Is(e.indexErr, fs.ErrPermission):
 		e.unknown("the index: %v", e.indexErr)
 		return nil
 	case e.indexErr != nil:
 		f.What = fmt.Sprintf("the index of %q cannot be read: %v", e.m.PKGDIR, e.indexErr)
 	case !e.index.Header.Supported():
-		f.What = fmt.Sprintf("the index of %q has no VERSION: 0: Portage takes it for empty", e.m.PKGDIR)
+		f.What = fmt.Sprintf("the index of %q has no VERSION: 0: Portage takes it for empty",
+			e.m.PKGDIR)
 	default:
 		return e.indexFits(ctx, scan, links, f)
 	}
@@ -267,7 +290,8 @@ func (e *commonRules) listed() iter.Seq[string] {
 
 // indexFits compares the index with the files. Only if few files differ are they read, as emaint
 // would. Entries behind links are told elsewhere.
-func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, links []string, f Finding) error {
+func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, links []string,
+	f Finding) error {
 	missing, stale, bytes := compareIndex(scan, e.index)
 	if len(missing) <= mostRead && bytes <= mostReadBytes {
 		o := pkgdir.Options{Now: e.now}
@@ -284,9 +308,11 @@ func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, links []
 		}
 		missing, stale = paths(check.Missing), paths(check.Stale)
 		if len(missing)+len(stale) == 0 && len(check.Index) > 0 {
-			f.Weight, f.What, f.Why = Note, strings.Join(check.Index, "; "), "emaint complains; emerge does not mind"
+			f.Weight, f.What, f.Why = Note, strings.Join(check.Index,
+				"; "), "emaint complains; emerge does not mind"
 			if _, err := e.dir.Lstat("Packages.gz"); err == nil {
-				f.Weight, f.Why = Wrong, "a machine that uses this PKGDIR as binhost reads Packages.gz first, and that is another one"
+				f.Weight, f.Why = Wrong,
+					"a machine that uses this PKGDIR as binhost reads Packages.gz first, and that is another one"
 			}
 			e.tell(f)
 			return nil
@@ -295,11 +321,14 @@ func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, links []
 	stale = withoutLinked(stale, links)
 	switch {
 	case len(missing) > 0 && len(stale) > 0:
-		f.What = fmt.Sprintf("%s in %q not in the index as they are, and %s without a file", plural(len(missing), "package"), e.m.PKGDIR, entries(len(stale)))
+		f.What = fmt.Sprintf("%s in %q not in the index as they are, and %s without a file",
+			plural(len(missing), "package"), e.m.PKGDIR, entries(len(stale)))
 	case len(missing) > 0:
-		f.What = fmt.Sprintf("%s in %q not in the index as they are", plural(len(missing), "package"), e.m.PKGDIR)
+		f.What = fmt.Sprintf("%s in %q not in the index as they are",
+			plural(len(missing), "package"), e.m.PKGDIR)
 	case len(stale) > 0:
-		f.What, f.Weight = fmt.Sprintf("the index of %q has %s without a file", e.m.PKGDIR, entries(len(stale))), Wrong
+		f.What, f.Weight = fmt.Sprintf("the index of %q has %s without a file", e.m.PKGDIR,
+			entries(len(stale))), Wrong
 		f.Why = "emerge plans with packages that are gone, and stops when it needs one"
 	default:
 		return nil

@@ -51,8 +51,11 @@ func (e *driveRules) check(ctx context.Context) error {
 		if e.is(Host) && !e.is(Client) {
 			weight = Note
 		}
-		e.tell(Finding{Topic: "drive", Weight: weight, What: fmt.Sprintf("the drive %q carries no origin yet", e.o.Drive), Why: "there is nothing to import from it",
-			Fix: []Fix{{Do: "on the build host: run", Lines: []string{"pkgsneak export " + e.driveWord()}}}})
+		e.tell(Finding{Topic: "drive", Weight: weight,
+			What: fmt.Sprintf("the drive %q carries no origin yet",
+				e.o.Drive), Why: "there is nothing to import from it",
+			Fix: []Fix{{Do: "on the build host: run",
+				Lines: []string{"pkgsneak export " + e.driveWord()}}}})
 	}
 	for i := range status.Drive.Origins {
 		if err := e.origin(ctx, d, ring, &status.Drive.Origins[i]); err != nil {
@@ -81,8 +84,10 @@ func (e *driveRules) anyKey(d *drive.Drive) (manifest.Ring, error) {
 	return ring, nil
 }
 
-func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.Ring, o *inspect.OriginStatus) error {
-	c := Comparison{Dir: o.Dir, Origin: o.Name, Trusted: o.Trusted, SignerState: o.SignerState, Mine: o.Mine, Packages: o.Packages.Files, Differences: []Difference{}}
+func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.Ring,
+	o *inspect.OriginStatus) error {
+	c := Comparison{Dir: o.Dir, Origin: o.Name, Trusted: o.Trusted, SignerState: o.SignerState,
+		Mine: o.Mine, Packages: o.Packages.Files, Differences: []Difference{}}
 	defer func() { e.r.Origins = append(e.r.Origins, c) }()
 	e.originTrust(o)
 	if trust.Unwanted(o.Err) {
@@ -113,7 +118,8 @@ func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.R
 		c.Problem = err.Error()
 		return nil
 	}
-	x := &comparer{facts: e.facts, findings: e.findings, judge: judge, c: &c, gen: gen, header: catalogue.Header}
+	x := &comparer{facts: e.facts, findings: e.findings, judge: judge, c: &c, gen: gen,
+		header: catalogue.Header}
 	x.carried(catalogue)
 	if o.Trusted && o.Err == nil {
 		e.bring(&c, gen, catalogue)
@@ -159,7 +165,9 @@ func (e *driveRules) originTrust(o *inspect.OriginStatus) {
 			Why: "an import copies nothing of it", Names: []string{o.Fingerprint},
 			Fix: []Fix{advice(refusal.Signer, e.driveWord())}})
 	default:
-		e.tell(Finding{Topic: "drive", Weight: Broken, What: fmt.Sprintf("origin %q on the drive: %s", o.Dir, trust.Reason(o.Err)), Why: "an import takes nothing of it",
+		e.tell(Finding{Topic: "drive", Weight: Broken,
+			What: fmt.Sprintf("origin %q on the drive: %s", o.Dir,
+				trust.Reason(o.Err)), Why: "an import takes nothing of it",
 			Fix: []Fix{run("pkgsneak verify " + e.driveWord())}})
 	}
 }
@@ -188,8 +196,8 @@ func (x *comparer) compare() {
 	x.space()
 }
 
-// fit tells what an import tells of the origin, and what no finding above has said: masks, and ebuilds and repositories that this machine
-// lacks.
+// fit tells what an import tells of the origin, and what no finding above has said: masks, and
+// ebuilds and repositories that this machine lacks.
 func (x *comparer) fit() {
 	list := make([]forecast.Candidate, len(x.entries))
 	for i, entry := range x.entries {
@@ -200,9 +208,11 @@ func (x *comparer) fit() {
 		switch m.Topic {
 		case "config":
 			f.Topic, f.Why = "config", "emerge does not take what package.mask names"
-			f.Fix = []Fix{{Do: "at the end of the file", File: x.userFile("package.unmask"), Lines: exactAtoms(m.Names)}}
+			f.Fix = []Fix{{Do: "at the end of the file", File: x.userFile("package.unmask"),
+				Lines: exactAtoms(m.Names)}}
 		case "usepkg":
-			f.Topic, f.Why = "usepkg", "the tree here is older than the build host's, or another one"
+			f.Topic, f.Why = "usepkg",
+				"the tree here is older than the build host's, or another one"
 		default:
 			continue
 		}
@@ -213,7 +223,8 @@ func (x *comparer) fit() {
 		return
 	}
 	for _, line := range forecast.Trees(repos, x.c.Origin, x.gen.Record.Repositories) {
-		x.tell(Finding{Topic: "profile", Weight: Note, Role: Client, What: line, Why: "what emerge computes from ebuilds, updates and sets, it computes from the tree here"})
+		x.tell(Finding{Topic: "profile", Weight: Note, Role: Client, What: line,
+			Why: "what emerge computes from ebuilds, updates and sets, it computes from the tree here"})
 	}
 }
 
@@ -245,15 +256,19 @@ func (x *comparer) arch() bool {
 	if theirs == ours {
 		return false
 	}
-	x.differ(Difference{What: "ARCH", Origin: theirs, Here: ours}, Finding{Topic: "arch", Weight: Broken, What: fmt.Sprintf("origin %q builds for %s, this machine is %s", x.c.Origin, theirs, ours),
-		Why: "none of its packages can be used here; its distfiles can", Fix: []Fix{run("pkgsneak import --no-packages " + x.driveWord())}})
+	x.differ(Difference{What: "ARCH", Origin: theirs, Here: ours},
+		Finding{Topic: "arch", Weight: Broken,
+			What: fmt.Sprintf("origin %q builds for %s, this machine is %s", x.c.Origin, theirs, ours),
+			Why:  "none of its packages can be used here; its distfiles can",
+			Fix:  []Fix{run("pkgsneak import --no-packages " + x.driveWord())}})
 	return true
 }
 
 func (x *comparer) chost() {
 	foreign := x.judge.foreignCHOST(&pkgindex.Index{Entries: x.entries})
 	for _, chost := range slices.Sorted(maps.Keys(foreign)) {
-		x.c.Differences = append(x.c.Differences, Difference{Topic: "chost", What: "CHOST", Origin: chost, Here: x.s.Get("CHOST"), Packages: len(foreign[chost])})
+		x.c.Differences = append(x.c.Differences, Difference{Topic: "chost", What: "CHOST",
+			Origin: chost, Here: x.s.Get("CHOST"), Packages: len(foreign[chost])})
 	}
 	tellCHOST(x.findings, x.s, foreign, fmt.Sprintf("origin %q", x.c.Origin))
 }
@@ -261,19 +276,25 @@ func (x *comparer) chost() {
 var profileVersion = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
 
 // The parts of a profile's name that make its packages another kind; the rest shows in USE.
-var profileParts = []string{"hardened", "llvm", "musl", "no-multilib", "prefix", "selinux", "split-usr", "systemd", "uclibc", "x32"}
+var profileParts = []string{"hardened", "llvm", "musl", "no-multilib", "prefix", "selinux",
+	"split-usr", "systemd", "uclibc", "x32"}
 
 func (x *comparer) profile() {
 	theirs, ours := x.gen.Record.Profile, x.s.ProfileName()
-	if theirs == "" || ours == "" || theirs == ours || strings.HasPrefix(theirs, "/") || strings.HasPrefix(ours, "/") {
+	if theirs == "" || ours == "" || theirs == ours || strings.HasPrefix(theirs, "/") ||
+		strings.HasPrefix(ours, "/") {
 		return
 	}
 	weight, why := Note, "defaults differ; differences that matter are listed separately"
 	if a, b := kindOf(theirs), kindOf(ours); !slices.Equal(a, b) {
-		weight, why = Wrong, "packages of another kind of profile do not fit the libraries and the layout of this machine"
+		weight, why = Wrong,
+			"packages of another kind of profile do not fit the libraries and the layout of this machine"
 	}
-	x.differ(Difference{What: "profile", Origin: theirs, Here: ours}, Finding{Topic: "profile", Weight: weight, What: fmt.Sprintf("origin %q has the profile %s, this machine %s", x.c.Origin, theirs, ours),
-		Why: why, Fix: []Fix{run("eselect profile set " + fault.Quote(theirs))}})
+	x.differ(Difference{What: "profile", Origin: theirs, Here: ours},
+		Finding{Topic: "profile", Weight: weight,
+			What: fmt.Sprintf("origin %q has the profile %s, this machine %s", x.c.Origin,
+				theirs, ours),
+			Why: why, Fix: []Fix{run("eselect profile set " + fault.Quote(theirs))}})
 }
 
 func kindOf(profile string) []string {
@@ -306,16 +327,23 @@ func (x *comparer) keywords() {
 		return
 	}
 	theirs := x.header.Get("ACCEPT_KEYWORDS")
-	mend := Fix{Do: "at the end of the file", File: x.userFile("package.accept_keywords"), Lines: lines}
+	mend := Fix{Do: "at the end of the file",
+		File: x.userFile("package.accept_keywords"), Lines: lines}
 	if more := beyond(theirs, accept); len(more) > 0 && len(names) > mostLines {
 		mend = inConf(x.s, "ACCEPT_KEYWORDS", assign("ACCEPT_KEYWORDS", strings.Join(more, " ")))
 	}
-	x.differ(Difference{What: "ACCEPT_KEYWORDS", Origin: theirs, Here: strings.Join(accept, " "), Packages: len(names)},
-		Finding{Topic: "keywords", Weight: Wrong, Role: Client, What: x.ofOrigin(names, "masked here by KEYWORDS"), Why: "emerge does not take what ACCEPT_KEYWORDS does not allow", Names: names, Fix: []Fix{mend}})
+	x.differ(Difference{What: "ACCEPT_KEYWORDS", Origin: theirs, Here: strings.Join(accept, " "),
+		Packages: len(names)},
+		Finding{Topic: "keywords", Weight: Wrong, Role: Client,
+			What: x.ofOrigin(names, "masked here by KEYWORDS"),
+			Why:  "emerge does not take what ACCEPT_KEYWORDS does not allow", Names: names,
+			Fix: []Fix{mend}})
 }
 
 func beyond(theirs string, ours []string) []string {
-	return slices.DeleteFunc(strings.Fields(theirs), func(w string) bool { return slices.Contains(ours, w) })
+	return slices.DeleteFunc(strings.Fields(theirs), func(w string) bool {
+		return slices.Contains(ours, w)
+	})
 }
 
 // unreadable tells which packages the installed Portage cannot read.
@@ -323,10 +351,12 @@ func (x *comparer) unreadable() {
 	theirs := x.judge.unreadable(x.entries)
 	if names := theirs.eapi; len(names) > 0 {
 		most, _ := x.s.PortageEAPI()
-		x.differ(Difference{What: "EAPI", Origin: strconv.Itoa(theirs.newest), Here: strconv.Itoa(most), Packages: len(names)}, theirs.eapiFinding(x.origin()))
+		x.differ(Difference{What: "EAPI", Origin: strconv.Itoa(theirs.newest),
+			Here: strconv.Itoa(most), Packages: len(names)}, theirs.eapiFinding(x.origin()))
 	}
 	if names := theirs.gpkg; len(names) > 0 {
-		x.differ(Difference{What: "format", Origin: "gpkg", Here: "xpak", Packages: len(names)}, theirs.formatFinding(x.origin()))
+		x.differ(Difference{What: "format", Origin: "gpkg", Here: "xpak", Packages: len(names)},
+			theirs.formatFinding(x.origin()))
 	}
 }
 
@@ -355,8 +385,11 @@ func (x *comparer) space() {
 			continue
 		}
 		if free := volume.SpaceOf(&st).Free; needs[fs] > free {
-			x.tell(Finding{Topic: "room", Weight: Broken, Role: Client, What: fmt.Sprintf("an import of origin %q needs %d MiB in %q, and %d MiB are free", x.c.Origin, needs[fs]>>20, at[fs], free>>20),
-				Why: "import does not begin what cannot end", Fix: []Fix{run("eclean-pkg --deep", "eclean-dist --deep")}})
+			x.tell(Finding{Topic: "room", Weight: Broken, Role: Client,
+				What: fmt.Sprintf("an import of origin %q needs %d MiB in %q, and %d MiB are free",
+					x.c.Origin, needs[fs]>>20, at[fs], free>>20),
+				Why: "import does not begin what cannot end", Fix: []Fix{run("eclean-pkg --deep",
+					"eclean-dist --deep")}})
 		}
 	}
 }

@@ -49,8 +49,10 @@ func xpak(meta map[string]string) []byte {
 func (p *patient) builds(cpv string, meta map[string]string) {
 	p.t.Helper()
 	category, pf, _ := strings.Cut(cpv, "/")
-	all := map[string]string{"CATEGORY": category, "PF": pf, "SLOT": "0", "EAPI": "8", "KEYWORDS": "amd64", "LICENSE": "GPL-2", "repository": "gentoo",
-		"CHOST": "x86_64-pc-linux-gnu", "BUILD_TIME": "1780000000", "USE": "amd64", "CFLAGS": "-march=x86-64 -O2", "CXXFLAGS": "-march=x86-64 -O2"}
+	all := map[string]string{"CATEGORY": category, "PF": pf, "SLOT": "0", "EAPI": "8",
+		"KEYWORDS": "amd64", "LICENSE": "GPL-2", "repository": "gentoo",
+		"CHOST": "x86_64-pc-linux-gnu", "BUILD_TIME": "1780000000", "USE": "amd64",
+		"CFLAGS": "-march=x86-64 -O2", "CXXFLAGS": "-march=x86-64 -O2"}
 	maps.Copy(all, meta)
 	p.write("var/cache/binpkgs/"+cpv+".tbz2", string(xpak(all)))
 }
@@ -62,7 +64,8 @@ func (p *patient) exports(mount string) {
 	if _, err := reindex.Index(p.t.Context(), m, reindex.IndexOptions{}, nil); err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := exporter.Export(p.t.Context(), m, exporter.ExportOptions{Drive: mount, AnyDirectory: true}, nil); err != nil {
+	if _, err := exporter.Export(p.t.Context(), m,
+		exporter.ExportOptions{Drive: mount, AnyDirectory: true}, nil); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -70,7 +73,8 @@ func (p *patient) exports(mount string) {
 // trustsHost trusts the key of another machine.
 func (p *patient) trustsHost(host *patient) {
 	p.t.Helper()
-	st, err := state.Open(p.t.Context(), host.path("var/lib/pkgsneak"), state.Options{ReadOnly: true})
+	st, err := state.Open(p.t.Context(), host.path("var/lib/pkgsneak"),
+		state.Options{ReadOnly: true})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -84,7 +88,8 @@ func (p *patient) trustsHost(host *patient) {
 
 // pair is a host that has exported and a client that trusts it. Both have the tree name's settings,
 // and lines of their own.
-func pair(t *testing.T, hostLines, clientLines string, packages map[string]map[string]string) (client *patient, mount string) {
+func pair(t *testing.T, hostLines, clientLines string,
+	packages map[string]map[string]string) (client *patient, mount string) {
 	t.Helper()
 	host := newPatient(t, "host-good")
 	host.write("etc/portage/make.conf/95-own", hostLines+"\n")
@@ -128,40 +133,86 @@ func TestCompare(t *testing.T) {
 		rows, told   []string
 		mend         string // a line of it
 	}{
-		{name: "alike", packages: map[string]meta{"app-misc/a-1": {"USE": ssl, "IUSE": "ssl +nls X"}, "app-misc/b-1": {}}},
-		{name: "differences that concern no package", host: `USE="qt6"`, client: `USE="kde"` + "\n" + `VIDEO_CARDS="nvidia"` + "\n" + `ACCEPT_LICENSE="*"` + "\n" + `ACCEPT_KEYWORDS="~amd64"`,
+		{name: "alike", packages: map[string]meta{"app-misc/a-1": {
+			"USE": ssl, "IUSE": "ssl +nls X"}, "app-misc/b-1": {}}},
+		{name: "differences that concern no package", host: `USE="qt6"`, client: `USE="kde"` +
+			"\n" + `VIDEO_CARDS="nvidia"` + "\n" + `ACCEPT_LICENSE="*"` + "\n" +
+			`ACCEPT_KEYWORDS="~amd64"`,
 			packages: map[string]meta{"app-misc/a-1": {"USE": ssl, "IUSE": "ssl"}}},
-		{name: "USE", host: `USE="-ssl qt6"`, packages: map[string]meta{"app-misc/a-1": {"USE": "amd64 qt6", "IUSE": "qt6 ssl"}, "app-misc/b-1": {"IUSE": "ssl"}, "app-misc/c-1": {"USE": ssl, "IUSE": "ssl"}},
-			rows: []string{"USE: qt6 | ssl (2)"}, told: []string{"wrong use"}, mend: `USE="${USE} qt6 -ssl"`},
-		{name: "USE, with --usepkgonly", host: `USE="qt6"`, client: `EMERGE_DEFAULT_OPTS="-K"`, packages: map[string]meta{"app-misc/a-1": {"USE": "qt6", "IUSE": "qt6"}},
-			rows: []string{"USE: qt6 |  (1)"}, told: []string{"note use"}, mend: `USE="${USE} qt6"`},
-		{name: "a flag that the ebuild has on by itself", host: `USE="qt6"`, packages: map[string]meta{"app-misc/a-1": {"USE": "qt6", "IUSE": "+qt6"}}},
-		{name: "VIDEO_CARDS", host: `VIDEO_CARDS="nvidia intel"`, packages: map[string]meta{"media-libs/mesa-1": {"USE": "video_cards_nvidia video_cards_intel", "IUSE": "video_cards_nvidia video_cards_intel video_cards_nouveau"}},
-			rows: []string{"VIDEO_CARDS: nvidia | nouveau (1)"}, told: []string{"wrong use"}, mend: `VIDEO_CARDS="intel nvidia"`},
-		{name: "a target that follows the tree", host: `PYTHON_TARGETS="python3_14"`, packages: map[string]meta{"dev-python/x-1": {"USE": "python_targets_python3_14", "IUSE": "python_targets_python3_13 python_targets_python3_14"}},
-			rows: []string{"PYTHON_TARGETS: python3_14 | python3_13 (1)"}, told: []string{"wrong use"}, mend: `*/* PYTHON_TARGETS: -* python3_14`},
-		{name: "package.use", files: map[string]string{"etc/portage/package.use/own": "app-misc/a -ssl\n>=app-misc/b-1 -ssl\n=app-misc/c-2 -ssl\n"},
-			packages: map[string]meta{"app-misc/a-1": {"USE": ssl, "IUSE": "ssl"}, "app-misc/b-1": {"USE": ssl, "IUSE": "ssl"}, "app-misc/c-1": {"USE": ssl, "IUSE": "ssl"}},
-			rows:     []string{"package.use:  | app-misc/a-1 (here -ssl) (1)"}, told: []string{"wrong use"}},
-		{name: "KEYWORDS", host: `ACCEPT_KEYWORDS="~amd64"`, packages: map[string]meta{"app-misc/a-1": {"KEYWORDS": "~amd64 x86"}, "app-misc/b-1": {}, "app-misc/live-9999": {"KEYWORDS": ""}},
-			rows: []string{"ACCEPT_KEYWORDS: amd64 ~amd64 | amd64 (2)"}, told: []string{"wrong keywords"}, mend: "=app-misc/a-1 ~amd64\n=app-misc/live-9999 **"},
-		{name: "KEYWORDS, decided here", files: map[string]string{"etc/portage/package.accept_keywords": "app-misc/a\n"}, packages: map[string]meta{"app-misc/a-1": {"KEYWORDS": "~amd64"}}},
-		{name: "LICENSE", host: `ACCEPT_LICENSE="*"`, packages: map[string]meta{"x11-drivers/nvidia-drivers-1": {"LICENSE": "NVIDIA-r2 MIT"}, "app-misc/b-1": {"LICENSE": "|| ( MIT weird )"}},
-			rows: []string{"ACCEPT_LICENSE: * | @FREE (1)"}, told: []string{"wrong license"}, mend: "=x11-drivers/nvidia-drivers-1 NVIDIA-r2"},
-		{name: "missing ebuilds", packages: map[string]meta{"app-misc/a-1": {}, "app-misc/b-1": {}}, files: map[string]string{"var/db/repos/gentoo/app-misc/b/b-1.ebuild": ""},
-			told: []string{"note usepkg"}},
-		{name: "another tree", packages: map[string]meta{"app-misc/a-1": {}}, files: map[string]string{"var/db/repos/gentoo/profiles/repo_name": "own\n"}, told: []string{"note profile"}},
-		{name: "package.mask", packages: map[string]meta{"app-misc/a-1": {}}, files: map[string]string{"etc/portage/package.mask": "<app-misc/a-2\n"}, told: []string{"note config"}, mend: "=app-misc/a-1"},
-		{name: "EAPI", packages: map[string]meta{"app-misc/a-1": {"EAPI": "9"}, "app-misc/b-1": {"EAPI": "8"}}, rows: []string{"EAPI: 9 | 8 (1)"}, told: []string{"broken eapi"}, mend: "emerge -1auK sys-apps/portage"},
-		{name: "CHOST", client: `CHOST="x86_64-gentoo-linux-gnu"`, packages: map[string]meta{"app-misc/a-1": {}}, rows: []string{"CHOST: x86_64-pc-linux-gnu | x86_64-gentoo-linux-gnu (1)"}, told: []string{"broken chost"},
-			mend: `ACCEPT_CHOSTS="x86_64-gentoo-linux-gnu x86_64-pc-linux-gnu"`},
-		{name: "CHOST, accepted", client: `CHOST="x86_64-gentoo-linux-gnu"` + "\n" + `ACCEPT_CHOSTS="x86_64-.*-linux-gnu"`, packages: map[string]meta{"app-misc/a-1": {}}},
-		{name: "CPU", packages: map[string]meta{"app-misc/a-1": {"CFLAGS": "-march=znver3 -O2"}, "app-misc/b-1": {"USE": "cpu_flags_x86_avx cpu_flags_x86_avx2", "IUSE": "cpu_flags_x86_avx cpu_flags_x86_avx2"},
-			"app-misc/c-1": {"CFLAGS": "-march=sandybridge", "USE": "cpu_flags_x86_avx2"}, "app-misc/d-1": {"CXXFLAGS": "-mavx2"}},
+		{name: "USE", host: `USE="-ssl qt6"`,
+			packages: map[string]meta{"app-misc/a-1": {"USE": "amd64 qt6", "IUSE": "qt6 ssl"},
+				"app-misc/b-1": {"IUSE": "ssl"}, "app-misc/c-1": {"USE": ssl, "IUSE": "ssl"}},
+			rows: []string{"USE: qt6 | ssl (2)"}, told: []string{"wrong use"},
+			mend: `USE="${USE} qt6 -ssl"`},
+		{name: "USE, with --usepkgonly", host: `USE="qt6"`, client: `EMERGE_DEFAULT_OPTS="-K"`,
+			packages: map[string]meta{"app-misc/a-1": {"USE": "qt6", "IUSE": "qt6"}},
+			rows:     []string{"USE: qt6 |  (1)"}, told: []string{"note use"},
+			mend: `USE="${USE} qt6"`},
+		{name: "a flag that the ebuild has on by itself", host: `USE="qt6"`,
+			packages: map[string]meta{"app-misc/a-1": {"USE": "qt6", "IUSE": "+qt6"}}},
+		{name: "VIDEO_CARDS", host: `VIDEO_CARDS="nvidia intel"`,
+			packages: map[string]meta{"media-libs/mesa-1": {
+				"USE":  "video_cards_nvidia video_cards_intel",
+				"IUSE": "video_cards_nvidia video_cards_intel video_cards_nouveau"}},
+			rows: []string{"VIDEO_CARDS: nvidia | nouveau (1)"}, told: []string{"wrong use"},
+			mend: `VIDEO_CARDS="intel nvidia"`},
+		{name: "a target that follows the tree", host: `PYTHON_TARGETS="python3_14"`,
+			packages: map[string]meta{"dev-python/x-1": {"USE": "python_targets_python3_14",
+				"IUSE": "python_targets_python3_13 python_targets_python3_14"}},
+			rows: []string{"PYTHON_TARGETS: python3_14 | python3_13 (1)"},
+			told: []string{"wrong use"}, mend: `*/* PYTHON_TARGETS: -* python3_14`},
+		{name: "package.use",
+			files: map[string]string{"etc/portage/package.use/own": "app-misc/a -ssl\n>=app-misc/b-1 -ssl\n=app-misc/c-2 -ssl\n"},
+			packages: map[string]meta{"app-misc/a-1": {"USE": ssl, "IUSE": "ssl"}, "app-misc/b-1": {
+				"USE": ssl, "IUSE": "ssl"}, "app-misc/c-1": {"USE": ssl, "IUSE": "ssl"}},
+			rows: []string{"package.use:  | app-misc/a-1 (here -ssl) (1)"},
+			told: []string{"wrong use"}},
+		{name: "KEYWORDS", host: `ACCEPT_KEYWORDS="~amd64"`,
+			packages: map[string]meta{"app-misc/a-1": {"KEYWORDS": "~amd64 x86"},
+				"app-misc/b-1": {}, "app-misc/live-9999": {"KEYWORDS": ""}},
+			rows: []string{"ACCEPT_KEYWORDS: amd64 ~amd64 | amd64 (2)"},
+			told: []string{"wrong keywords"},
+			mend: "=app-misc/a-1 ~amd64\n=app-misc/live-9999 **"},
+		{name: "KEYWORDS, decided here",
+			files:    map[string]string{"etc/portage/package.accept_keywords": "app-misc/a\n"},
+			packages: map[string]meta{"app-misc/a-1": {"KEYWORDS": "~amd64"}}},
+		{name: "LICENSE", host: `ACCEPT_LICENSE="*"`,
+			packages: map[string]meta{"x11-drivers/nvidia-drivers-1": {"LICENSE": "NVIDIA-r2 MIT"},
+				"app-misc/b-1": {"LICENSE": "|| ( MIT weird )"}},
+			rows: []string{"ACCEPT_LICENSE: * | @FREE (1)"}, told: []string{"wrong license"},
+			mend: "=x11-drivers/nvidia-drivers-1 NVIDIA-r2"},
+		{name: "missing ebuilds", packages: map[string]meta{"app-misc/a-1": {}, "app-misc/b-1": {}},
+			files: map[string]string{"var/db/repos/gentoo/app-misc/b/b-1.ebuild": ""},
+			told:  []string{"note usepkg"}},
+		{name: "another tree", packages: map[string]meta{"app-misc/a-1": {}},
+			files: map[string]string{"var/db/repos/gentoo/profiles/repo_name": "own\n"},
+			told:  []string{"note profile"}},
+		{name: "package.mask", packages: map[string]meta{"app-misc/a-1": {}},
+			files: map[string]string{"etc/portage/package.mask": "<app-misc/a-2\n"},
+			told:  []string{"note config"}, mend: "=app-misc/a-1"},
+		{name: "EAPI", packages: map[string]meta{"app-misc/a-1": {"EAPI": "9"}, "app-misc/b-1": {
+			"EAPI": "8"}}, rows: []string{"EAPI: 9 | 8 (1)"}, told: []string{"broken eapi"},
+			mend: "emerge -1auK sys-apps/portage"},
+		{name: "CHOST", client: `CHOST="x86_64-gentoo-linux-gnu"`,
+			packages: map[string]meta{"app-misc/a-1": {}},
+			rows:     []string{"CHOST: x86_64-pc-linux-gnu | x86_64-gentoo-linux-gnu (1)"},
+			told:     []string{"broken chost"},
+			mend:     `ACCEPT_CHOSTS="x86_64-gentoo-linux-gnu x86_64-pc-linux-gnu"`},
+		{name: "CHOST, accepted", client: `CHOST="x86_64-gentoo-linux-gnu"` + "\n" +
+			`ACCEPT_CHOSTS="x86_64-.*-linux-gnu"`, packages: map[string]meta{"app-misc/a-1": {}}},
+		{name: "CPU", packages: map[string]meta{"app-misc/a-1": {"CFLAGS": "-march=znver3 -O2"},
+			"app-misc/b-1": {"USE": "cpu_flags_x86_avx cpu_flags_x86_avx2",
+				"IUSE": "cpu_flags_x86_avx cpu_flags_x86_avx2"},
+			"app-misc/c-1": {"CFLAGS": "-march=sandybridge",
+				"USE": "cpu_flags_x86_avx2"}, "app-misc/d-1": {"CXXFLAGS": "-mavx2"}},
 			rows: []string{"CPU: -march=x86-64 -mtune=generic -O2 -pipe | lacks what they need (3)"}, told: []string{"broken cpu"}},
-		{name: "a newer CPU there", host: `CFLAGS="-march=native"` + "\n" + `CPU_FLAGS_X86="avx avx2 sse sse2"`, packages: map[string]meta{"app-misc/a-1": {"CFLAGS": "-march=native"}},
+		{name: "a newer CPU there", host: `CFLAGS="-march=native"` + "\n" +
+			`CPU_FLAGS_X86="avx avx2 sse sse2"`, packages: map[string]meta{"app-misc/a-1": {
+			"CFLAGS": "-march=native"}},
 			rows: []string{"CPU: -march=native | lacks avx2 (1)"}, told: []string{"broken cpu"}},
-		{name: "an older CPU there", host: `CFLAGS="-march=native"` + "\n" + `CPU_FLAGS_X86="sse sse2"`, packages: map[string]meta{"app-misc/a-1": {"CFLAGS": "-march=native"}},
+		{name: "an older CPU there", host: `CFLAGS="-march=native"` + "\n" +
+			`CPU_FLAGS_X86="sse sse2"`, packages: map[string]meta{"app-misc/a-1": {
+			"CFLAGS": "-march=native"}},
 			rows: []string{"CPU: -march=native | not known (1)"}, told: []string{"wrong cpu"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -199,12 +250,14 @@ func TestLocalPackagesThatPortageCannotRead(t *testing.T) {
 	client := newPatient(t, "host-good")
 	client.auto = "import"
 	client.builds("app-misc/new-1", map[string]string{"EAPI": "9"})
-	data, err := os.ReadFile("../../testdata/golden/gpkg-classic/pkgdir/app-misc/labhello-1.0-r2.gpkg.tar")
+	data,
+		err := os.ReadFile("../../testdata/golden/gpkg-classic/pkgdir/app-misc/labhello-1.0-r2.gpkg.tar")
 	if err != nil {
 		t.Fatal(err)
 	}
 	client.write("var/cache/binpkgs/app-misc/labhello-1.0-r2.gpkg.tar", string(data))
-	if _, err := reindex.Index(t.Context(), client.newMachine(nil), reindex.IndexOptions{}, nil); err != nil {
+	if _, err := reindex.Index(t.Context(), client.newMachine(nil), reindex.IndexOptions{},
+		nil); err != nil {
 		t.Fatal(err)
 	}
 	const modules = "usr/lib/python3.13/site-packages/portage/"
@@ -213,8 +266,10 @@ func TestLocalPackagesThatPortageCannotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := client.examine(client.options())
-	for topic, want := range map[string]string{"eapi": "app-misc/new-1", "format": "app-misc/labhello-1.0-r2"} {
-		if f := find(r, topic); f == nil || f.Weight != Broken || !slices.Equal(f.Names, []string{want}) || !strings.Contains(f.What, "of PKGDIR") {
+	for topic, want := range map[string]string{"eapi": "app-misc/new-1",
+		"format": "app-misc/labhello-1.0-r2"} {
+		if f := find(r, topic); f == nil || f.Weight != Broken ||
+			!slices.Equal(f.Names, []string{want}) || !strings.Contains(f.What, "of PKGDIR") {
 			t.Errorf("%s: %+v", topic, f)
 		}
 	}
@@ -227,7 +282,8 @@ func TestFormatThatPortageCannotRead(t *testing.T) {
 	for _, old := range []bool{false, true} {
 		host := newPatient(t, "host-good")
 		host.builds("app-misc/a-1", nil)
-		data, err := os.ReadFile("../../testdata/golden/gpkg-classic/pkgdir/app-misc/labhello-1.0-r2.gpkg.tar")
+		data,
+			err := os.ReadFile("../../testdata/golden/gpkg-classic/pkgdir/app-misc/labhello-1.0-r2.gpkg.tar")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +302,8 @@ func TestFormatThatPortageCannotRead(t *testing.T) {
 		if f := find(client.compare(mount), "format"); f != nil && f.Role == Client {
 			names = f.Names
 		}
-		if old != slices.Equal(names, []string{"app-misc/labhello-1.0-r2"}) || !old && names != nil {
+		if old != slices.Equal(names, []string{"app-misc/labhello-1.0-r2"}) ||
+			!old && names != nil {
 			t.Errorf("an old Portage: %t; told of %q", old, names)
 		}
 	}
@@ -256,12 +313,15 @@ func TestFormatThatPortageCannotRead(t *testing.T) {
 // machines.
 func TestDifferencesMend(t *testing.T) {
 	t.Parallel()
-	client, mount := pair(t, `USE="-ssl qt6"`+"\n"+`VIDEO_CARDS="nvidia"`+"\n"+`PYTHON_TARGETS="python3_14"`+"\n"+`ACCEPT_LICENSE="*"`, `CHOST="x86_64-gentoo-linux-gnu"`, map[string]map[string]string{
-		"app-misc/a-1":                 {"USE": "qt6 video_cards_nvidia python_targets_python3_14", "IUSE": "qt6 ssl video_cards_nvidia video_cards_intel python_targets_python3_13 python_targets_python3_14"},
-		"x11-drivers/nvidia-drivers-1": {"LICENSE": "NVIDIA-r2", "KEYWORDS": "~amd64"},
-	})
+	client, mount := pair(t,
+		`USE="-ssl qt6"`+"\n"+`VIDEO_CARDS="nvidia"`+"\n"+`PYTHON_TARGETS="python3_14"`+"\n"+`ACCEPT_LICENSE="*"`, `CHOST="x86_64-gentoo-linux-gnu"`, map[string]map[string]string{
+			"app-misc/a-1": {"USE": "qt6 video_cards_nvidia python_targets_python3_14",
+				"IUSE": "qt6 ssl video_cards_nvidia video_cards_intel python_targets_python3_13 python_targets_python3_14"},
+			"x11-drivers/nvidia-drivers-1": {"LICENSE": "NVIDIA-r2", "KEYWORDS": "~amd64"},
+		})
 	before := client.compare(mount)
-	if got := told(before); !slices.Equal(got, []string{"broken chost", "wrong keywords", "wrong license", "wrong use", "wrong use", "wrong use"}) {
+	if got := told(before); !slices.Equal(got, []string{"broken chost", "wrong keywords",
+		"wrong license", "wrong use", "wrong use", "wrong use"}) {
 		t.Fatalf("told %q", got)
 	}
 	for _, f := range before.Findings {
@@ -272,17 +332,20 @@ func TestDifferencesMend(t *testing.T) {
 			}
 		}
 	}
-	if after := client.compare(mount); len(after.Origins[0].Differences) > 0 || find(after, "chost") != nil {
+	if after := client.compare(mount); len(after.Origins[0].Differences) > 0 ||
+		find(after, "chost") != nil {
 		t.Errorf("still told: %q\n%+v", rows(after.Origins[0]), after.Findings)
 	}
 }
 
 func TestOriginsThatAreNotBelieved(t *testing.T) {
 	t.Parallel()
-	client, mount := pair(t, "", "", map[string]map[string]string{"app-misc/a-1": {"KEYWORDS": "~amd64"}})
+	client, mount := pair(t, "", "",
+		map[string]map[string]string{"app-misc/a-1": {"KEYWORDS": "~amd64"}})
 	stranger := newPatient(t, "client-good")
 	r := stranger.compare(mount)
-	if f := find(r, "trust"); f == nil || f.Weight != Broken || !slices.Equal(r.Roles, []Role{Client}) {
+	if f := find(r, "trust"); f == nil || f.Weight != Broken ||
+		!slices.Equal(r.Roles, []Role{Client}) {
 		t.Errorf("a stranger is told %q", told(r))
 	}
 	if len(r.Origins) != 1 || r.Origins[0].Trusted || len(r.Origins[0].Differences) != 1 {
@@ -298,7 +361,8 @@ func TestOriginsThatAreNotBelieved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(slot, bytes.Replace(data, []byte("DATA "), []byte("DATA x"), 1), 0o644); err != nil {
+		if err := os.WriteFile(slot, bytes.Replace(data, []byte("DATA "), []byte("DATA x"), 1),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -336,13 +400,15 @@ func TestDeep(t *testing.T) {
 	o := client.options()
 	o.Drive = mount
 	r := client.examine(o)
-	if c := r.Origins[0]; c.Read != Sampled || len(r.Unknown) != 1 || len(find(r, "cpu").Names) != Sampled {
+	if c := r.Origins[0]; c.Read != Sampled || len(r.Unknown) != 1 ||
+		len(find(r, "cpu").Names) != Sampled {
 		t.Errorf("read %d, not known %q", c.Read, r.Unknown)
 	}
 	var last progress.Event
 	o.Deep, o.Watch = true, func(e progress.Event) { last = e }
 	r = client.examine(o)
-	if c := r.Origins[0]; c.Read != len(packages) || len(r.Unknown) != 0 || len(find(r, "cpu").Names) != len(packages) || last.FilesTotal != len(packages) {
+	if c := r.Origins[0]; c.Read != len(packages) || len(r.Unknown) != 0 ||
+		len(find(r, "cpu").Names) != len(packages) || last.FilesTotal != len(packages) {
 		t.Errorf("read %d, not known %q, last event %+v", c.Read, r.Unknown, last)
 	}
 }
@@ -351,11 +417,13 @@ func TestDeep(t *testing.T) {
 func TestHostileNames(t *testing.T) {
 	t.Parallel()
 	client, mount := pair(t, `USE="good"`, "", map[string]map[string]string{
-		"app-misc/a-1": {"USE": "good x$(id) `id`", "IUSE": "good x$(id) `id`", "LICENSE": "$(id) a;b", "KEYWORDS": "~amd64;id"}})
+		"app-misc/a-1": {"USE": "good x$(id) `id`", "IUSE": "good x$(id) `id`",
+			"LICENSE": "$(id) a;b", "KEYWORDS": "~amd64;id"}})
 	r := client.compare(mount)
 	for _, f := range r.Findings {
 		for _, m := range f.Fix {
-			if text := strings.Join(m.Lines, "\n"); strings.ContainsAny(text, "`;") || strings.Contains(text, "$(") {
+			if text := strings.Join(m.Lines, "\n"); strings.ContainsAny(text, "`;") ||
+				strings.Contains(text, "$(") {
 				t.Errorf("%s: %q", f.Topic, m.Lines)
 			}
 		}
@@ -380,7 +448,8 @@ func TestIndexAndPKGDIR(t *testing.T) {
 	p.builds("app-misc/a-1", nil)
 	check("no index", "broken index")
 	index := func() {
-		if _, err := reindex.Index(t.Context(), p.newMachine(nil), reindex.IndexOptions{}, nil); err != nil {
+		if _, err := reindex.Index(t.Context(), p.newMachine(nil), reindex.IndexOptions{},
+			nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -405,7 +474,8 @@ func TestIndexAndPKGDIR(t *testing.T) {
 	p.write("var/cache/binpkgs/Packages.gz", "old")
 	check("Packages.gz is another one", "wrong index")
 	index()
-	p.builds("app-misc/cpu-1", map[string]string{"USE": "cpu_flags_x86_avx2", "IUSE": "cpu_flags_x86_avx2"})
+	p.builds("app-misc/cpu-1", map[string]string{"USE": "cpu_flags_x86_avx2",
+		"IUSE": "cpu_flags_x86_avx2"})
 	p.builds("app-misc/i686-1", map[string]string{"CHOST": "i686-pc-linux-gnu"})
 	index()
 	check("for other machines", "broken chost", "wrong cpu")
@@ -441,7 +511,8 @@ func TestEmergeLines(t *testing.T) {
 		t.Errorf("no package lies here, and the line is %s", got)
 	}
 	p.builds("app-misc/a-1", nil)
-	if _, err := reindex.Index(t.Context(), p.newMachine(nil), reindex.IndexOptions{}, nil); err != nil {
+	if _, err := reindex.Index(t.Context(), p.newMachine(nil), reindex.IndexOptions{},
+		nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := lines(); got != "emerge -auDK --rebuilt-binaries-timestamp=0 --ignore-default-opts @world" {
@@ -460,15 +531,24 @@ func TestBinhosts(t *testing.T) {
 		name, conf, binrepos string
 		want                 []string
 	}{
-		{"a drive that is used by hand", `PORTAGE_BINHOST="` + origin + `"`, "[DEFAULT]\nverify-signature = no\n", nil},
+		{"a drive that is used by hand", `PORTAGE_BINHOST="` + origin + `"`,
+			"[DEFAULT]\nverify-signature = no\n", nil},
 		{"no binhost at all", `FEATURES="getbinpkg"`, "# none\n", []string{"wrong getbinpkg"}},
-		{"a drive that is not mounted", `PORTAGE_BINHOST="file:///mnt/nothing"` + "\n" + `FEATURES="getbinpkg"`, "# none\n", []string{"wrong binhost"}},
-		{"a drive that is not mounted and not used", `PORTAGE_BINHOST="file:///mnt/nothing"`, "# none\n", nil},
-		{"the drive itself", `PORTAGE_BINHOST="` + mount + `"`, "# none\n", []string{"wrong binhost"}},
-		{"a section that verifies by default", "", "[usb]\nsync-uri = file://" + origin + "\n", []string{"wrong verify-signature"}},
-		{"a section that does not", "", "[usb]\nsync-uri = file://" + origin + "\nverify-signature = false\n", nil},
-		{"another one verifies", "", "[gentoo]\nsync-uri = https://distfiles.gentoo.org/x\n[usb]\nsync-uri = file://" + origin + "\nverify-signature = false\n", []string{"wrong verify-signature"}},
-		{"frozen", "", "[usb]\nsync-uri = file://" + origin + "\nverify-signature = false\nfrozen = yes\n", []string{"wrong binhost"}},
+		{"a drive that is not mounted", `PORTAGE_BINHOST="file:///mnt/nothing"` + "\n" +
+			`FEATURES="getbinpkg"`, "# none\n", []string{"wrong binhost"}},
+		{"a drive that is not mounted and not used", `PORTAGE_BINHOST="file:///mnt/nothing"`,
+			"# none\n", nil},
+		{"the drive itself", `PORTAGE_BINHOST="` + mount + `"`, "# none\n",
+			[]string{"wrong binhost"}},
+		{"a section that verifies by default", "", "[usb]\nsync-uri = file://" + origin + "\n",
+			[]string{"wrong verify-signature"}},
+		{"a section that does not", "", "[usb]\nsync-uri = file://" + origin +
+			"\nverify-signature = false\n", nil},
+		{"another one verifies", "",
+			"[gentoo]\nsync-uri = https://distfiles.gentoo.org/x\n[usb]\nsync-uri = file://" +
+				origin + "\nverify-signature = false\n", []string{"wrong verify-signature"}},
+		{"frozen", "", "[usb]\nsync-uri = file://" + origin +
+			"\nverify-signature = false\nfrozen = yes\n", []string{"wrong binhost"}},
 		{"a question mark", `PORTAGE_BINHOST="/mnt/what?"`, "# none\n", []string{"wrong binhost"}},
 		{"what no parser takes", "", "[usb\n", []string{"broken config"}},
 	} {
@@ -505,7 +585,8 @@ func TestFreeSpace(t *testing.T) {
 		free, total int64 // MiB
 		want        Weight
 	}{
-		{500_000, 1_000_000, ""}, {1024, 1_000_000, ""}, {1023, 1_000_000, Wrong}, {63, 1_000_000, Broken}, {200, 2048, ""}, {100, 2048, Wrong}, {0, 0, Broken},
+		{500_000, 1_000_000, ""}, {1024, 1_000_000, ""}, {1023, 1_000_000, Wrong}, {
+			63, 1_000_000, Broken}, {200, 2048, ""}, {100, 2048, Wrong}, {0, 0, Broken},
 	} {
 		if got := judgeSpace(tt.free<<20, tt.total<<20); got != tt.want {
 			t.Errorf("%d of %d MiB: %q, want %q", tt.free, tt.total, got, tt.want)

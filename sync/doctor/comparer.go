@@ -22,8 +22,10 @@ type comparer struct {
 func (x *comparer) carried(catalogue *pkgindex.Index) {
 	for _, entry := range catalogue.Entries {
 		_, carried := x.gen.Find(layout.Package, entry.Path())
-		if _, err := cpv.Parse(entry.CPV()); carried && err == nil { // names stand in lines that a person will paste
-			x.entries = append(x.entries, pkgindex.Rebase(entry, catalogue.Header, pkgindex.Header{}))
+		// names stand in lines that a person will paste
+		if _, err := cpv.Parse(entry.CPV()); carried && err == nil {
+			x.entries = append(x.entries, pkgindex.Rebase(entry, catalogue.Header,
+				pkgindex.Header{}))
 		}
 	}
 }

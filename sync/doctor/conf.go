@@ -11,7 +11,8 @@ import (
 // quotes.
 func assign(key, value string) string {
 	var expanded strings.Builder
-	single, double, taken := false, false, false // taken: what stands behind a backslash is taken as it is
+	// taken: what stands behind a backslash is taken as it is
+	single, double, taken := false, false, false
 	for _, r := range strings.Join(strings.Fields(value), " ") {
 		quote := strings.ContainsRune(`'"$`, r)
 		switch {
@@ -30,7 +31,8 @@ func assign(key, value string) string {
 	text := expanded.String()
 	for i := range len(text) {
 		last := i+1 == len(text)
-		if c := text[i]; c == '"' || c == '\\' && (last || text[i+1] == '\\' || text[i+1] == '"' || i > 0 && text[i-1] == '\\') {
+		if c := text[i]; c == '"' || c == '\\' && (last || text[i+1] == '\\' || text[i+1] == '"' ||
+			i > 0 && text[i-1] == '\\') {
 			b.WriteByte('\\')
 		}
 		b.WriteByte(text[i])
@@ -48,7 +50,8 @@ func inConf(s *portage.Settings, key, line string) Fix {
 	file, from := s.MakeConf(), s.Sources[key]
 	switch {
 	case from == portage.SourceEnvironment:
-		return Fix{Do: "the environment sets " + key + ": take it out there, or let it be", Lines: []string{line}}
+		return Fix{Do: "the environment sets " + key + ": take it out there, or let it be",
+			Lines: []string{line}}
 	case s.InMakeConf(from):
 		file = from
 	}

@@ -12,11 +12,12 @@ import (
 	"pkgsneak/sync/forecast"
 )
 
-// PortageTimeout is how long emerge may take for its answer; on a large machine it takes 7 to 30 seconds.
+// PortageTimeout is how long emerge may take for its answer; on a large machine it takes 7 to 30
+// seconds.
 const PortageTimeout = 5 * time.Minute
 
-// planOptions are the options of EMERGE_DEFAULT_OPTS that count although the line keeps them: they change what emerge takes into
-// account, not what it installs.
+// planOptions are the options of EMERGE_DEFAULT_OPTS that count although the line keeps them: they
+// change what emerge takes into account, not what it installs.
 var planOptions = []string{"--with-bdeps", "--backtrack"}
 
 // confirm asks emerge about the line of a forecast.
@@ -30,7 +31,8 @@ func (e *clientRules) confirm(ctx context.Context, f *forecast.Forecast) error {
 		return nil
 	}
 	if e.r.ToImport > 0 {
-		e.unknown("what emerge says: %s on the drive are not here yet, run pkgsneak import first", plural(e.r.ToImport, "package"))
+		e.unknown("what emerge says: %s on the drive are not here yet, run pkgsneak import first",
+			plural(e.r.ToImport, "package"))
 		return nil
 	}
 	q := emerge.Question{Exclude: f.Exclude, PKGDIR: e.m.PKGDIR}
@@ -61,7 +63,8 @@ func (e *clientRules) confirm(ctx context.Context, f *forecast.Forecast) error {
 
 // compareAnswer holds emerge's list against the forecast's.
 func compareAnswer(f *forecast.Forecast, a *emerge.Answer) *Confirmation {
-	c := &Confirmation{Exit: a.Exit, Cut: a.Cut, OnlyHere: []string{}, OnlyThere: []string{}, Backwards: []string{}, Compiled: []string{},
+	c := &Confirmation{Exit: a.Exit, Cut: a.Cut, OnlyHere: []string{}, OnlyThere: []string{},
+		Backwards: []string{}, Compiled: []string{},
 		Said: append([]string{}, a.Said...)}
 	said := make(map[string]int)
 	for _, m := range f.Merges {
@@ -102,17 +105,21 @@ func mergeName(m forecast.Merge) string { return strings.TrimSuffix(m.Name+"-"+m
 
 // tellAnswer makes a finding of an answer under which the line must not be used as it is.
 func (e *clientRules) tellAnswer(c *Confirmation) {
-	f := Finding{Topic: "emerge", Weight: Broken, Role: Client, Fix: []Fix{{Do: "look at its whole answer: run", Lines: []string{
-		strings.Replace(e.r.Outlook.Line(""), "emerge -auDK", "emerge -pvuDK", 1)}}}}
+	f := Finding{Topic: "emerge", Weight: Broken, Role: Client,
+		Fix: []Fix{{Do: "look at its whole answer: run", Lines: []string{
+			strings.Replace(e.r.Outlook.Line(""), "emerge -auDK", "emerge -pvuDK", 1)}}}}
 	switch {
 	case len(c.Backwards) > 0:
-		f.What, f.Names = fmt.Sprintf("under the line, emerge would go backwards with %s", plural(len(c.Backwards), "package")), c.Backwards
+		f.What, f.Names = fmt.Sprintf("under the line, emerge would go backwards with %s",
+			plural(len(c.Backwards), "package")), c.Backwards
 		f.Why = "the forecast did not see that coming: add their names to --exclude"
 	case c.Exit != 0:
-		f.What, f.Names = fmt.Sprintf("under the line, emerge ends with %d and installs nothing", c.Exit), c.Said
+		f.What, f.Names = fmt.Sprintf("under the line, emerge ends with %d and installs nothing",
+			c.Exit), c.Said
 		f.Why = "the forecast did not see that coming: what emerge names is often not the cause"
 	case len(c.Compiled) > 0:
-		f.What, f.Names = fmt.Sprintf("under the line, emerge would compile %s", plural(len(c.Compiled), "package")), c.Compiled
+		f.What, f.Names = fmt.Sprintf("under the line, emerge would compile %s",
+			plural(len(c.Compiled), "package")), c.Compiled
 		f.Why = "an option of EMERGE_DEFAULT_OPTS stands against --usepkgonly"
 	default:
 		return

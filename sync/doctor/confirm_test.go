@@ -12,20 +12,29 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// The lists are disjoint, builds of one version are told apart, and a package that is listed twice counts twice.
+// The lists are disjoint, builds of one version are told apart, and a package that is listed twice
+// counts twice.
 func TestCompareAnswer(t *testing.T) {
 	t.Parallel()
-	f := &forecast.Forecast{Merges: []forecast.Merge{{Name: "a/both-1"}, {Name: "a/build-1", Build: "3"}, {Name: "a/here-1"}, {Name: "a/gone-1", Kind: resolve.Uninstall.String()}}}
-	a := &emerge.Answer{Exit: 1, Said: []string{"!!! \x1b[31mred"}, Merges: []emerge.Merge{{Name: "a/both-1", Kind: "binary", Flags: "U"}, {Name: "a/both-1", Kind: "binary"},
-		{Name: "a/build-1-3", Kind: "binary"}, {Name: "a/down-1", Kind: "binary", Flags: "UD"}, {Name: "a/source-1", Kind: "ebuild"}, {Name: "a/gone-1", Kind: "uninstall"},
-		{Name: "a/held-1", Kind: "nomerge"}}}
+	f := &forecast.Forecast{Merges: []forecast.Merge{{Name: "a/both-1"},
+		{Name: "a/build-1", Build: "3"}, {Name: "a/here-1"}, {
+			Name: "a/gone-1", Kind: resolve.Uninstall.String()}}}
+	a := &emerge.Answer{Exit: 1, Said: []string{"!!! \x1b[31mred"},
+		Merges: []emerge.Merge{{Name: "a/both-1", Kind: "binary", Flags: "U"},
+			{Name: "a/both-1", Kind: "binary"},
+			{Name: "a/build-1-3", Kind: "binary"}, {Name: "a/down-1", Kind: "binary", Flags: "UD"}, {
+				Name: "a/source-1", Kind: "ebuild"}, {Name: "a/gone-1", Kind: "uninstall"},
+			{Name: "a/held-1", Kind: "nomerge"}}}
 	c := compareAnswer(f, a)
-	if c.Agrees() || c.Exit != 1 || c.Merges != 6 || c.Same != 3 || !slices.Equal(c.OnlyHere, []string{"a/here-1"}) ||
-		!slices.Equal(c.OnlyThere, []string{"a/both-1", "a/down-1", "a/source-1"}) || !slices.Equal(c.Backwards, []string{"a/down-1"}) ||
+	if c.Agrees() || c.Exit != 1 || c.Merges != 6 || c.Same != 3 ||
+		!slices.Equal(c.OnlyHere, []string{"a/here-1"}) ||
+		!slices.Equal(c.OnlyThere, []string{"a/both-1", "a/down-1", "a/source-1"}) ||
+		!slices.Equal(c.Backwards, []string{"a/down-1"}) ||
 		!slices.Equal(c.Compiled, []string{"a/source-1"}) || !slices.Equal(c.Said, a.Said) {
 		t.Errorf("%+v", c)
 	}
-	same := compareAnswer(f, &emerge.Answer{Merges: []emerge.Merge{{Name: "a/gone-1", Kind: "uninstall"}, {Name: "a/here-1"}, {Name: "a/build-1-3"}, {Name: "a/both-1"}}})
+	same := compareAnswer(f, &emerge.Answer{Merges: []emerge.Merge{{Name: "a/gone-1",
+		Kind: "uninstall"}, {Name: "a/here-1"}, {Name: "a/build-1-3"}, {Name: "a/both-1"}}})
 	if !same.Agrees() || same.Same != 4 {
 		t.Errorf("%+v", same)
 	}
@@ -44,14 +53,17 @@ func TestPortageIsAsked(t *testing.T) {
 	ask := func(answer *emerge.Answer, err error) (*Report, *emerge.Question) {
 		var asked *emerge.Question
 		o := p.options(Client)
-		o.Portage, o.Ask = true, func(_ context.Context, q emerge.Question) (*emerge.Answer, error) {
+		o.Portage, o.Ask = true, func(_ context.Context,
+			q emerge.Question) (*emerge.Answer, error) {
 			asked = &q
 			return answer, err
 		}
 		return p.examine(o), asked
 	}
-	r, q := ask(&emerge.Answer{Merges: []emerge.Merge{{Name: "app-misc/app-2", Kind: "binary", Flags: "U"}}}, nil)
-	if r.Portage == nil || !r.Portage.Agrees() || find(r, "emerge") != nil || q.PKGDIR != p.path("var/cache/binpkgs") || len(q.Exclude) > 0 {
+	r, q := ask(&emerge.Answer{Merges: []emerge.Merge{{Name: "app-misc/app-2", Kind: "binary",
+		Flags: "U"}}}, nil)
+	if r.Portage == nil || !r.Portage.Agrees() || find(r, "emerge") != nil ||
+		q.PKGDIR != p.path("var/cache/binpkgs") || len(q.Exclude) > 0 {
 		t.Fatalf("%+v of %+v; forecast %+v, unknown %q", r.Portage, q, r.Forecast, r.Unknown)
 	}
 	for want, a := range map[string]*emerge.Answer{
@@ -60,20 +72,27 @@ func TestPortageIsAsked(t *testing.T) {
 		"compile":      {Merges: []emerge.Merge{{Name: "a/b-1", Kind: "ebuild"}}},
 	} {
 		r, _ := ask(a, nil)
-		if f := find(r, "emerge"); f == nil || f.Weight != Broken || !strings.Contains(f.What, want) || len(f.Names) != 1 || !strings.Contains(f.Fix[0].Lines[0], "emerge -pvuDK") {
+		if f := find(r, "emerge"); f == nil || f.Weight != Broken ||
+			!strings.Contains(f.What, want) || len(f.Names) != 1 ||
+			!strings.Contains(f.Fix[0].Lines[0], "emerge -pvuDK") {
 			t.Errorf("%s: %+v", want, f)
 		}
 	}
-	if r, _ := ask(nil, errors.New("no such user")); r.Portage != nil || find(r, "emerge") != nil || !slices.Contains(r.Unknown, "what emerge says: no such user") {
+	if r, _ := ask(nil, errors.New("no such user")); r.Portage != nil || find(r, "emerge") != nil ||
+		!slices.Contains(r.Unknown, "what emerge says: no such user") {
 		t.Errorf("unknown %q", r.Unknown)
 	}
 	o := p.options(Client)
 	o.Portage = true
-	if r := p.examine(o); !slices.ContainsFunc(r.Unknown, func(s string) bool { return strings.Contains(s, "no emerge in PATH") }) {
+	if r := p.examine(o); !slices.ContainsFunc(r.Unknown, func(s string) bool {
+		return strings.Contains(s, "no emerge in PATH")
+	}) {
 		t.Errorf("without emerge: %q", r.Unknown)
 	}
 	o.Roles = []Role{Host}
-	if r := p.examine(o); !slices.ContainsFunc(r.Unknown, func(s string) bool { return strings.Contains(s, "--client") }) {
+	if r := p.examine(o); !slices.ContainsFunc(r.Unknown, func(s string) bool {
+		return strings.Contains(s, "--client")
+	}) {
 		t.Errorf("of a host: %q", r.Unknown)
 	}
 }

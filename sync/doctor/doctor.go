@@ -18,7 +18,8 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 	}{
 		{true, (&commonRules{f, l}).check},
 		{f.is(Host), func(context.Context) error { (&hostRules{f, l}).check(); return nil }},
-		{o.Drive != "", (&driveRules{f, l}).check}, // before the client's: what the drive has counts there
+		// before the client's: what the drive has counts there
+		{o.Drive != "", (&driveRules{f, l}).check},
 		{f.is(Client), (&clientRules{facts: f, findings: l}).check},
 	} {
 		if err := context.Cause(ctx); err != nil {

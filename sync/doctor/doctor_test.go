@@ -86,19 +86,22 @@ func (p *patient) write(name, text string) {
 // machine is what an operation knows of the patient.
 func (p *patient) newMachine(env map[string]string) machine.Machine {
 	p.t.Helper()
-	s, err := portage.Load(p.t.Context(), portage.Options{Root: p.root, Env: func(k string) (string, bool) { v, ok := env[k]; return v, ok }})
+	s, err := portage.Load(p.t.Context(), portage.Options{Root: p.root,
+		Env: func(k string) (string, bool) { v, ok := env[k]; return v, ok }})
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return machine.Machine{Settings: s, Hostname: "patient", Now: func() time.Time { return today }, StateDir: p.path("var/lib/pkgsneak"),
-		PKGDIR: p.path(s.PKGDIR()), DISTDIR: p.path(s.DISTDIR()), Version: "test"}
+	return machine.Machine{Settings: s, Hostname: "patient", Now: func() time.Time { return today },
+		StateDir: p.path("var/lib/pkgsneak"),
+		PKGDIR:   p.path(s.PKGDIR()), DISTDIR: p.path(s.DISTDIR()), Version: "test"}
 }
 
 // options are those of a run of the doctor there; what the machine that tests has of room says
 // nothing.
 func (p *patient) options(roles ...Role) Options {
 	p.t.Helper()
-	o := Options{Machine: p.newMachine(nil), Root: p.root, Roles: roles, Auto: p.auto, Ignore: []string{"room"}}
+	o := Options{Machine: p.newMachine(nil), Root: p.root, Roles: roles, Auto: p.auto,
+		Ignore: []string{"room"}}
 	o.CPUInfo, _ = os.ReadFile(p.path("proc/cpuinfo"))
 	o.Routes, _ = os.ReadFile(p.path("proc/net/route"))
 	return o
@@ -175,20 +178,29 @@ func TestMachines(t *testing.T) {
 	}{
 		{tree: "host-good", signs: true, auto: "export"},
 		{tree: "host-good", roles: []Role{Host}, auto: "export", want: []string{"note key"}},
-		{tree: "host-native", signs: true, want: []string{"broken buildpkg", "wrong march", "wrong cpu-flags", "wrong compress", "note auto"}},
-		{tree: "host-family", signs: true, want: []string{"wrong march", "wrong cpu-flags", "note auto"}},
+		{tree: "host-native", signs: true, want: []string{"broken buildpkg", "wrong march",
+			"wrong cpu-flags", "wrong compress", "note auto"}},
+		{tree: "host-family", signs: true, want: []string{"wrong march", "wrong cpu-flags",
+			"note auto"}},
 		{tree: "host-v3", signs: true, want: []string{"note march", "note auto"}},
-		{tree: "host-traps", signs: true, want: []string{"broken buildpkg", "broken compress", "note auto"}},
+		{tree: "host-traps", signs: true, want: []string{"broken buildpkg", "broken compress",
+			"note auto"}},
 		{tree: "host-page", signs: true, want: []string{"note auto"}},
 		{tree: "client-good", trusts: true, want: []string{"note auto"}},
-		{tree: "client-page", trusts: true, want: []string{"wrong getbinpkg", "note auto", "note respect-use"}},
-		{tree: "client-page", roles: []Role{Client}, want: []string{"broken trust", "wrong getbinpkg", "note auto", "note respect-use"}},
+		{tree: "client-page", trusts: true, want: []string{"wrong getbinpkg", "note auto",
+			"note respect-use"}},
+		{tree: "client-page", roles: []Role{Client},
+			want: []string{"broken trust", "wrong getbinpkg", "note auto", "note respect-use"}},
 		{tree: "client-nothing", want: []string{"note role"}},
-		{tree: "client-page", want: []string{"broken trust", "wrong getbinpkg", "note auto", "note respect-use"}},
-		{tree: "client-nothing", roles: []Role{Client}, want: []string{"broken trust", "note auto"}},
-		{tree: "client-usepkg", trusts: true, want: []string{"wrong usepkg", "wrong getbinpkg", "note auto"}},
+		{tree: "client-page", want: []string{"broken trust", "wrong getbinpkg", "note auto",
+			"note respect-use"}},
+		{tree: "client-nothing", roles: []Role{Client},
+			want: []string{"broken trust", "note auto"}},
+		{tree: "client-usepkg", trusts: true, want: []string{"wrong usepkg", "wrong getbinpkg",
+			"note auto"}},
 		{tree: "client-broken", trusts: true, want: []string{"broken config", "note auto"}},
-		{tree: "host-good", trusts: true, auto: "both"}, // both: the client's part of a good host is good
+		// both: the client's part of a good host is good
+		{tree: "host-good", trusts: true, auto: "both"},
 	} {
 		t.Run(tt.tree, func(t *testing.T) {
 			t.Parallel()
@@ -207,14 +219,17 @@ func TestMachines(t *testing.T) {
 					t.Logf("%+v", f)
 				}
 			}
-			if want := slices.ContainsFunc(tt.want, func(w string) bool { return !strings.HasPrefix(w, "note") }); r.Found() != want {
+			if want := slices.ContainsFunc(tt.want, func(w string) bool {
+				return !strings.HasPrefix(w, "note")
+			}); r.Found() != want {
 				t.Errorf("found %v, want %v", r.Found(), want)
 			}
 			if len(r.Unknown) > 0 {
 				t.Errorf("not known: %q", r.Unknown)
 			}
 			for _, f := range r.Findings {
-				if f.What == "" || f.Why == "" || strings.Contains(f.Why, "\n") || strings.Contains(f.What, "\n") || strings.HasSuffix(f.Why, ": ") {
+				if f.What == "" || f.Why == "" || strings.Contains(f.Why, "\n") ||
+					strings.Contains(f.What, "\n") || strings.HasSuffix(f.Why, ": ") {
 					t.Errorf("finding %+v does not say what and why in one line", f)
 				}
 				if f.Weight != Note && len(f.Fix) == 0 {
@@ -250,7 +265,8 @@ func TestMendsMend(t *testing.T) {
 		{"client-page", Client, "", "respect-use"},
 		{"client-usepkg", Client, "", "usepkg"},
 		{"client-usepkg", Client, "", "getbinpkg"},
-		{"client-good", Client, `EMERGE_DEFAULT_OPTS="-aK --binpkg-respect-use y --exclude \"a b\""`, "respect-use"},
+		{"client-good", Client,
+			`EMERGE_DEFAULT_OPTS="-aK --binpkg-respect-use y --exclude \"a b\""`, "respect-use"},
 		{"client-good", Client, `EMERGE_DEFAULT_OPTS="-avG"`, "getbinpkg"},
 		{"client-good", Client, `EMERGE_DEFAULT_OPTS="-k --exclude '$X \"q\" \\\\'"`, "usepkg"},
 	} {
@@ -355,13 +371,19 @@ func (p *patient) append(name string, lines ...string) {
 func TestMendKeepsTheRest(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ tree, topic, want string }{
-		{"host-native", "march", `/etc/portage/make.conf: COMMON_FLAGS="-march=x86-64 -mtune=generic -O2 -pipe" | /etc/portage/make.conf: RUSTFLAGS=""`},
-		{"host-family", "march", `/etc/portage/cpu.conf: CFLAGS="-march=x86-64 -mtune=generic -O2 -pipe" | /etc/portage/make.conf: CXXFLAGS="-march=x86-64 -mtune=generic -O2 -pipe"`},
-		{"host-native", "cpu-flags", `/etc/portage/package.use/00cpu-flags: */* CPU_FLAGS_X86: -* mmx mmxext sse sse2`},
-		{"host-traps", "buildpkg", `/etc/portage/make.conf: FEATURES="${FEATURES} buildpkg" | : quickpkg --include-config=y "*/*"`},
+		{"host-native", "march",
+			`/etc/portage/make.conf: COMMON_FLAGS="-march=x86-64 -mtune=generic -O2 -pipe" | /etc/portage/make.conf: RUSTFLAGS=""`},
+		{"host-family", "march",
+			`/etc/portage/cpu.conf: CFLAGS="-march=x86-64 -mtune=generic -O2 -pipe" | /etc/portage/make.conf: CXXFLAGS="-march=x86-64 -mtune=generic -O2 -pipe"`},
+		{"host-native", "cpu-flags",
+			`/etc/portage/package.use/00cpu-flags: */* CPU_FLAGS_X86: -* mmx mmxext sse sse2`},
+		{"host-traps", "buildpkg",
+			`/etc/portage/make.conf: FEATURES="${FEATURES} buildpkg" | : quickpkg --include-config=y "*/*"`},
 		{"client-page", "respect-use", `/etc/make.conf: EMERGE_DEFAULT_OPTS="--quiet-build=y"`},
-		{"client-usepkg", "usepkg", `/etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="--jobs 2 --with-bdeps y --usepkgonly"`},
-		{"client-usepkg", "getbinpkg", `/etc/portage/make.conf/all: FEATURES="${FEATURES} -getbinpkg" | /etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="--jobs 2 --with-bdeps y --usepkgonly"`},
+		{"client-usepkg", "usepkg",
+			`/etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="--jobs 2 --with-bdeps y --usepkgonly"`},
+		{"client-usepkg", "getbinpkg",
+			`/etc/portage/make.conf/all: FEATURES="${FEATURES} -getbinpkg" | /etc/portage/make.conf/all: EMERGE_DEFAULT_OPTS="--jobs 2 --with-bdeps y --usepkgonly"`},
 	} {
 		p := newPatient(t, tt.tree)
 		role := Host
@@ -393,11 +415,15 @@ func TestRoles(t *testing.T) {
 		{"nothing", func(*patient) {}, []Role{}},
 		{"a signing key", func(p *patient) { p.signs() }, []Role{Host}},
 		{"exported before, the key is gone", func(p *patient) {
-			p.remember(func(st *state.Dir) error { return st.SaveExported("x", state.Exported{PKGDIR: "/p", Serial: 1}) })
+			p.remember(func(st *state.Dir) error {
+				return st.SaveExported("x", state.Exported{PKGDIR: "/p", Serial: 1})
+			})
 		}, []Role{Host}},
 		{"trusts", func(p *patient) { p.trusts() }, []Role{Client}},
 		{"imported before", func(p *patient) {
-			p.remember(func(st *state.Dir) error { return st.AddRun(state.Run{When: today, Verb: "import", Result: "done"}) })
+			p.remember(func(st *state.Dir) error {
+				return st.AddRun(state.Run{When: today, Verb: "import", Result: "done"})
+			})
 		}, []Role{Client}},
 		{"conf.d says export", func(p *patient) { p.auto = "export" }, []Role{Host}},
 		{"conf.d says import", func(p *patient) { p.auto = "import" }, []Role{Client}},
@@ -417,7 +443,9 @@ func TestKeysAndClock(t *testing.T) {
 	t.Parallel()
 	p := newPatient(t, "host-good")
 	p.auto = "export"
-	p.remember(func(st *state.Dir) error { return st.SaveExported("big", state.Exported{PKGDIR: "/p", Serial: 1}) })
+	p.remember(func(st *state.Dir) error {
+		return st.SaveExported("big", state.Exported{PKGDIR: "/p", Serial: 1})
+	})
 	if got := told(p.examine(p.options())); !slices.Equal(got, []string{"broken key"}) {
 		t.Errorf("a host that lost its key: %q", got)
 	}
@@ -522,11 +550,14 @@ func TestNetworkDecidesAboutGetbinpkg(t *testing.T) {
 		otherLAN = "eth0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n"
 		world    = "eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
 		zero     = "00000000000000000000000000000000"
-		world6   = zero + " 00 " + zero + " 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n"
-		none6    = zero + " 00 " + zero + " 00 " + zero + " ffffffff 00000001 00000000 00200200 lo\n"
-		link6    = "fe800000000000000000000000000000 40 " + zero + " 00 " + zero + " 00000100 00000001 00000000 00000001 eth0\n"
-		page     = "http://192.168.1.10/funtoo/packages"
-		named    = "https://host.example/packages"
+		world6   = zero + " 00 " + zero +
+			" 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n"
+		none6 = zero + " 00 " + zero + " 00 " + zero +
+			" ffffffff 00000001 00000000 00200200 lo\n"
+		link6 = "fe800000000000000000000000000000 40 " + zero + " 00 " + zero +
+			" 00000100 00000001 00000000 00000001 eth0\n"
+		page  = "http://192.168.1.10/funtoo/packages"
+		named = "https://host.example/packages"
 	)
 	for _, tt := range []struct {
 		name, route, route6, uri string
@@ -588,7 +619,8 @@ func TestTopics(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, part := range strings.Split(string(data), `Topic: "`) {
-			if topic, _, _ := strings.Cut(part, `"`); i > 0 && !strings.HasSuffix(name, "_test.go") && !seen[topic] {
+			if topic, _, _ := strings.Cut(part, `"`); i > 0 &&
+				!strings.HasSuffix(name, "_test.go") && !seen[topic] {
 				t.Errorf("%s: topic %q cannot be explained", name, topic)
 			}
 		}

@@ -32,8 +32,11 @@ func (e *hostRules) buildpkg() {
 	if on || !known && len(e.s.Files) == 0 || e.opts.on(optBuildpkg) {
 		return
 	}
-	e.tell(Finding{Topic: "buildpkg", Weight: Broken, Role: Host, What: "FEATURES has no buildpkg", Why: "emerge throws away what it compiled, and there is nothing new to export",
-		Fix: []Fix{inConf(e.s, "FEATURES", add("FEATURES", "buildpkg")), {Do: "and once, for what is installed already: run", Lines: []string{`quickpkg --include-config=y "*/*"`}}}})
+	e.tell(Finding{Topic: "buildpkg", Weight: Broken, Role: Host, What: "FEATURES has no buildpkg",
+		Why: "emerge throws away what it compiled, and there is nothing new to export",
+		Fix: []Fix{inConf(e.s, "FEATURES", add("FEATURES", "buildpkg")),
+			{Do: "and once, for what is installed already: run",
+				Lines: []string{`quickpkg --include-config=y "*/*"`}}}})
 }
 
 // The variables that tell compilers for which CPU to build.
@@ -135,14 +138,17 @@ func generic(key, value, arch string) string {
 			if words[i] == strings.TrimPrefix(words[i], "-C") { // "-C" stands alone before it
 				rest = rest[:len(rest)-1]
 			}
-		case strings.HasPrefix(w, "-march="), strings.HasPrefix(w, "-mcpu="), len(one.Extra)+len(one.Off) > 0, w == "-mtune=native":
+		case strings.HasPrefix(w, "-march="), strings.HasPrefix(w, "-mcpu="),
+			len(one.Extra)+len(one.Off) > 0, w == "-mtune=native":
 		default:
 			rest = append(rest, w)
 		}
 	}
 	if name := genericName[arch]; name != "" && key != "RUSTFLAGS" {
 		rest = append([]string{"-march=" + name}, rest...)
-		if arch == "amd64" && !slices.ContainsFunc(rest, func(w string) bool { return strings.HasPrefix(w, "-mtune=") }) {
+		if arch == "amd64" && !slices.ContainsFunc(rest, func(w string) bool {
+			return strings.HasPrefix(w, "-mtune=")
+		}) {
 			rest = slices.Insert(rest, 1, "-mtune=generic")
 		}
 	}
@@ -158,7 +164,8 @@ func (e *hostRules) hostCPUFlags() {
 	}
 	c := cpu.ParseFlags(e.s.Get("CFLAGS"), true)
 	promised, _ := cpu.MarchFeatures("x86-64")
-	if more, ok := c.Needs(); ok && c.Level() { // a family that is told above promises nothing to others
+	// a family that is told above promises nothing to others
+	if more, ok := c.Needs(); ok && c.Level() {
 		for _, f := range more {
 			promised[f] = true
 		}
@@ -176,8 +183,10 @@ func (e *hostRules) hostCPUFlags() {
 	if len(beyond) == 0 {
 		return
 	}
-	e.tell(Finding{Topic: "cpu-flags", Weight: Wrong, Role: Host, What: "CPU_FLAGS_X86 has more than CFLAGS promise: " + strings.Join(beyond, " "),
-		Why: "ebuilds turn these into code for that CPU; it cannot run on: " + cpu.LackedBy(needs), Fix: []Fix{cpuFlagsFix(e.s, keep)}})
+	e.tell(Finding{Topic: "cpu-flags", Weight: Wrong, Role: Host,
+		What: "CPU_FLAGS_X86 has more than CFLAGS promise: " + strings.Join(beyond, " "),
+		Why: "ebuilds turn these into code for that CPU; it cannot run on: " +
+			cpu.LackedBy(needs), Fix: []Fix{cpuFlagsFix(e.s, keep)}})
 }
 
 // cpuFlagsFix says where CPU_FLAGS_X86 is to be changed: in make.conf if it is set there, which
@@ -190,8 +199,11 @@ func cpuFlagsFix(s *portage.Settings, words []string) Fix {
 		if s.InMakeConf(s.Sources[key]) {
 			break
 		}
-		if l.Atom == "*/*" && slices.ContainsFunc(l.Words, func(w string) bool { return strings.HasPrefix(strings.TrimPrefix(w, "-"), "cpu_flags_x86_") }) {
-			return Fix{Do: fmt.Sprintf("instead of line %d", l.Line), File: l.Path, Lines: []string{line}}
+		if l.Atom == "*/*" && slices.ContainsFunc(l.Words, func(w string) bool {
+			return strings.HasPrefix(strings.TrimPrefix(w, "-"), "cpu_flags_x86_")
+		}) {
+			return Fix{Do: fmt.Sprintf("instead of line %d", l.Line), File: l.Path,
+				Lines: []string{line}}
 		}
 	}
 	return inConf(s, key, assign(key, strings.Join(words, " ")))
@@ -204,35 +216,47 @@ func (e *hostRules) format() {
 	switch format {
 	case "", "gpkg", "xpak":
 	default:
-		e.tell(Finding{Topic: "format", Weight: Broken, Role: Host, What: fmt.Sprintf("BINPKG_FORMAT=%q is no format", format), Why: "Portage knows gpkg and xpak, and makes no package with anything else",
+		e.tell(Finding{Topic: "format", Weight: Broken, Role: Host,
+			What: fmt.Sprintf("BINPKG_FORMAT=%q is no format",
+				format), Why: "Portage knows gpkg and xpak, and makes no package with anything else",
 			Fix: []Fix{inConf(e.s, "BINPKG_FORMAT", assign("BINPKG_FORMAT", "gpkg"))}})
 	}
-	f := Finding{Topic: "compress", Role: Host, Fix: []Fix{inConf(e.s, "BINPKG_COMPRESS", assign("BINPKG_COMPRESS", "zstd"))}}
+	f := Finding{Topic: "compress", Role: Host,
+		Fix: []Fix{inConf(e.s, "BINPKG_COMPRESS", assign("BINPKG_COMPRESS", "zstd"))}}
 	isGPKG := format == "gpkg"
 	switch {
 	case !set:
 		return
 	case (compress == "" || compress == "none") && isGPKG:
-		f.Weight, f.What = Broken, fmt.Sprintf("BINPKG_COMPRESS=%q with BINPKG_FORMAT=gpkg", compress)
+		f.Weight, f.What = Broken, fmt.Sprintf("BINPKG_COMPRESS=%q with BINPKG_FORMAT=gpkg",
+			compress)
 		f.Why = "a machine with another BINPKG_COMPRESS cannot read such packages, and one of them ends the indexing of all; they are not exported"
 	case (compress == "lzip" || compress == "lzop") && isGPKG:
-		f.Weight, f.What = Broken, fmt.Sprintf("BINPKG_COMPRESS=%q with BINPKG_FORMAT=gpkg", compress)
-		f.Why = "pkgsneak cannot read such packages and does not export them; clients need " + compress + " to read even what is in them"
+		f.Weight, f.What = Broken, fmt.Sprintf("BINPKG_COMPRESS=%q with BINPKG_FORMAT=gpkg",
+			compress)
+		f.Why = "pkgsneak cannot read such packages and does not export them; clients need " +
+			compress + " to read even what is in them"
 	case compress == "lz4" || compress == "lzip" || compress == "lzop":
 		f.Weight, f.What = Wrong, fmt.Sprintf("BINPKG_COMPRESS=%q", compress)
-		f.Why = "every client must have app-arch/" + compress + " before its first package; it is not part of @system"
-	case compress == "" || compress == "none" || slices.Contains([]string{"bzip2", "gzip", "xz", "zstd"}, compress):
+		f.Why = "every client must have app-arch/" + compress +
+			" before its first package; it is not part of @system"
+	case compress == "" || compress == "none" ||
+		slices.Contains([]string{"bzip2", "gzip", "xz", "zstd"}, compress):
 		return
 	default:
-		f.Weight, f.What, f.Why = Broken, fmt.Sprintf("BINPKG_COMPRESS=%q is no compression", compress), "Portage knows bzip2, gzip, lz4, lzip, lzop, xz and zstd"
+		f.Weight, f.What, f.Why = Broken, fmt.Sprintf("BINPKG_COMPRESS=%q is no compression",
+			compress), "Portage knows bzip2, gzip, lz4, lzip, lzop, xz and zstd"
 	}
 	e.tell(f)
 }
 
 func (e *hostRules) signing() {
 	if on, _ := e.s.HasFeature("binpkg-signing"); on {
-		e.tell(Finding{Topic: "signing", Weight: Note, Role: Host, What: "FEATURES has binpkg-signing", Why: "emerge refuses a signed package where the signer's key is not in /etc/portage/gnupg; pkgsneak's own signature is another one",
-			Fix: []Fix{{Do: "on each client, if it has no such key: at the end of make.conf", File: "", Lines: []string{add("FEATURES", "binpkg-ignore-signature")}}}})
+		e.tell(Finding{Topic: "signing", Weight: Note, Role: Host,
+			What: "FEATURES has binpkg-signing",
+			Why:  "emerge refuses a signed package where the signer's key is not in /etc/portage/gnupg; pkgsneak's own signature is another one",
+			Fix: []Fix{{Do: "on each client, if it has no such key: at the end of make.conf",
+				File: "", Lines: []string{add("FEATURES", "binpkg-ignore-signature")}}}})
 	}
 }
 
@@ -244,18 +268,26 @@ func (e *hostRules) key() {
 	names := e.st.Origins()
 	if e.own != nil {
 		if err := e.own.Check(e.now); err != nil {
-			e.tell(Finding{Topic: "key", Weight: Broken, Role: Host, What: fmt.Sprintf("the signing key: %v", err), Why: "no client takes an export that is signed with it", Fix: []Fix{run("pkgsneak key --help")}})
+			e.tell(Finding{Topic: "key", Weight: Broken, Role: Host,
+				What: fmt.Sprintf("the signing key: %v",
+					err), Why: "no client takes an export that is signed with it",
+				Fix: []Fix{run("pkgsneak key --help")}})
 		}
 	}
 	path := e.m.StateDir + "/signing.asc"
 	switch fi, err := os.Lstat(path); {
 	case !e.hasKey && len(names) > 0:
-		e.tell(Finding{Topic: "key", Weight: Broken, Role: Host, What: fmt.Sprintf("this machine has exported as %s, and its signing key is gone", some(names)),
+		e.tell(Finding{Topic: "key", Weight: Broken, Role: Host,
+			What: fmt.Sprintf("this machine has exported as %s, and its signing key is gone",
+				some(names)),
 			Why: "the next export makes another key, which no client trusts; a copy of the old one spares a walk to each of them", Fix: []Fix{run("pkgsneak key import FILE")}})
 	case !e.hasKey:
-		e.tell(Finding{Topic: "key", Weight: Note, Role: Host, What: "there is no signing key yet", Why: "the first export makes one", Fix: []Fix{run("pkgsneak key generate")}})
+		e.tell(Finding{Topic: "key", Weight: Note, Role: Host, What: "there is no signing key yet",
+			Why: "the first export makes one", Fix: []Fix{run("pkgsneak key generate")}})
 	case err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0:
-		e.tell(Finding{Topic: "key", Weight: Wrong, Role: Host, What: fmt.Sprintf("the signing key can be read by others (mode %04o)", fi.Mode().Perm()), Why: "whoever reads it can sign packages that all clients install",
+		e.tell(Finding{Topic: "key", Weight: Wrong, Role: Host,
+			What: fmt.Sprintf("the signing key can be read by others (mode %04o)",
+				fi.Mode().Perm()), Why: "whoever reads it can sign packages that all clients install",
 			Fix: []Fix{run("chmod 600 " + fault.Quote(path))}})
 	}
 }

@@ -18,7 +18,8 @@ import (
 
 // leftOut tells what an export of this machine leaves out, in the words of the export.
 func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error {
-	t := leftOutTally{hints: map[string][]string{}, names: map[string][]string{}, reasons: map[string]string{}, differ: map[string]bool{}}
+	t := leftOutTally{hints: map[string][]string{}, names: map[string][]string{},
+		reasons: map[string]string{}, differ: map[string]bool{}}
 	if e.is(Host) {
 		for _, m := range missed {
 			if !m.Link || m.Listed == 0 { // told by itself
@@ -42,7 +43,8 @@ func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error
 			}
 			below, _ := machine.DistdirIn(e.m.DISTDIR, e.m.PKGDIR)
 			if text := scan.HiddenText(below); text != "" {
-				e.tell(Finding{Topic: "left-out", Weight: Note, Role: Host, What: text, Why: "an export says so, too, and ends with 0"})
+				e.tell(Finding{Topic: "left-out", Weight: Note, Role: Host, What: text,
+					Why: "an export says so, too, and ends with 0"})
 			}
 			for _, m := range scan.Missed(e.m.DISTDIR) {
 				t.add("DISTDIR", m.Name, m.Reason, m.Hint)
@@ -55,8 +57,9 @@ func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error
 			dir, _, _ := strings.Cut(what, ": ")
 			what = dir + ": " + strings.ReplaceAll(reason, "%", "%%")
 		}
-		f := Finding{Topic: "left-out", Weight: Wrong, Role: Host, What: fmt.Sprintf(what, plural(len(names), "file")),
-			Why: "an export leaves that out, and ends with 3", Names: names}
+		f := Finding{Topic: "left-out", Weight: Wrong, Role: Host,
+			What: fmt.Sprintf(what, plural(len(names), "file")),
+			Why:  "an export leaves that out, and ends with 3", Names: names}
 		for _, hint := range hints {
 			f.Fix = append(f.Fix, Fix{Do: hint, Lines: []string{}})
 		}
@@ -89,14 +92,16 @@ func (t *leftOutTally) add(dir, name, reason, hint string) {
 	}
 }
 
-// behindLinks tells of each link in PKGDIR behind which the index lists packages, and returns the links' paths.
+// behindLinks tells of each link in PKGDIR behind which the index lists packages, and returns the
+// links' paths.
 func (e *commonRules) behindLinks(missed []pkgdir.Missed) (links []string) {
 	for _, m := range missed {
 		if !m.Link || m.Listed == 0 {
 			continue
 		}
 		links = append(links, m.Path+"/")
-		f := Finding{Topic: "index", Weight: Wrong, What: fmt.Sprintf("%q in PKGDIR is %s", m.Path, m.Reason),
+		f := Finding{Topic: "index", Weight: Wrong, What: fmt.Sprintf("%q in PKGDIR is %s",
+			m.Path, m.Reason),
 			Why: "emerge finds what is behind it as long as it trusts the index; emaint and pkgsneak index drop it, export and import pass it over"}
 		if hint, lines, ok := strings.Cut(m.Hint, ": "); ok {
 			f.Fix = []Fix{{Do: hint + ": run", Lines: strings.Split(lines, " && ")}}
@@ -109,6 +114,8 @@ func (e *commonRules) behindLinks(missed []pkgdir.Missed) (links []string) {
 // withoutLinked takes the paths behind links out of a list.
 func withoutLinked(paths, links []string) []string {
 	return slices.DeleteFunc(paths, func(p string) bool {
-		return slices.ContainsFunc(links, func(link string) bool { return strings.HasPrefix(p, link) })
+		return slices.ContainsFunc(links, func(link string) bool {
+			return strings.HasPrefix(p, link)
+		})
 	})
 }

@@ -16,8 +16,10 @@ func (x *comparer) license() {
 	}
 	groups := x.s.LicenseGroups()
 	for _, w := range accept {
-		if name, isGroup := strings.CutPrefix(strings.TrimPrefix(w, "-"), "@"); isGroup && w[0] != '-' && groups[name] == nil {
-			x.unknown("which licenses are accepted: no repository here has the license group %q", name)
+		if name, isGroup := strings.CutPrefix(strings.TrimPrefix(w, "-"), "@"); isGroup &&
+			w[0] != '-' && groups[name] == nil {
+			x.unknown("which licenses are accepted: no repository here has the license group %q",
+				name)
 			return
 		}
 	}
@@ -28,10 +30,13 @@ func (x *comparer) license() {
 			continue
 		}
 		names = append(names, fmt.Sprintf("%s (%s)", entry.CPV(), strings.Join(masked, " ")))
-		if slices.ContainsFunc(masked, func(l string) bool { return !plainFlag.MatchString(strings.ReplaceAll(l, ".", "")) }) {
+		if slices.ContainsFunc(masked, func(l string) bool {
+			return !plainFlag.MatchString(strings.ReplaceAll(l, ".", ""))
+		}) {
 			continue // no line to paste with what is no license
 		}
-		if line := "=" + entry.CPV() + " " + strings.Join(masked, " "); !slices.Contains(lines, line) {
+		if line := "=" + entry.CPV() + " " + strings.Join(masked,
+			" "); !slices.Contains(lines, line) {
 			lines = append(lines, line)
 		}
 	}
@@ -43,6 +48,10 @@ func (x *comparer) license() {
 	if theirs != "" && len(names) > mostLines {
 		mend = inConf(x.s, "ACCEPT_LICENSE", assign("ACCEPT_LICENSE", theirs))
 	}
-	x.differ(Difference{What: "ACCEPT_LICENSE", Origin: theirs, Here: strings.Join(accept, " "), Packages: len(names)},
-		Finding{Topic: "license", Weight: Wrong, Role: Client, What: x.ofOrigin(names, "masked here by LICENSE"), Why: "emerge does not take what ACCEPT_LICENSE does not allow", Names: names, Fix: []Fix{mend}})
+	x.differ(Difference{What: "ACCEPT_LICENSE", Origin: theirs, Here: strings.Join(accept, " "),
+		Packages: len(names)},
+		Finding{Topic: "license", Weight: Wrong, Role: Client,
+			What: x.ofOrigin(names, "masked here by LICENSE"),
+			Why:  "emerge does not take what ACCEPT_LICENSE does not allow", Names: names,
+			Fix: []Fix{mend}})
 }

@@ -18,12 +18,17 @@ func TestWithoutLinks(t *testing.T) {
 		weight Weight
 		what   string
 	}{
-		{"PKGDIR", volume.VFAT, Broken, `PKGDIR "/p" lies on vfat: emerge cannot write its index there (no hard links)`},
-		{"PKGDIR", volume.ExFAT, Broken, `PKGDIR "/p" lies on exfat: emerge cannot write its index there (no hard links)`},
-		{"DISTDIR", volume.ExFAT, Wrong, `DISTDIR "/p" lies on exfat: emerge cannot lock its downloads there (FEATURES=distlocks, no hard links)`},
-		{"PKGDIR", volume.Ext4, "", ""}, {"PKGDIR", volume.Btrfs, "", ""}, {"DISTDIR", volume.Unknown, "", ""},
+		{"PKGDIR", volume.VFAT, Broken,
+			`PKGDIR "/p" lies on vfat: emerge cannot write its index there (no hard links)`},
+		{"PKGDIR", volume.ExFAT, Broken,
+			`PKGDIR "/p" lies on exfat: emerge cannot write its index there (no hard links)`},
+		{"DISTDIR", volume.ExFAT, Wrong,
+			`DISTDIR "/p" lies on exfat: emerge cannot lock its downloads there (FEATURES=distlocks, no hard links)`},
+		{"PKGDIR", volume.Ext4, "", ""}, {"PKGDIR", volume.Btrfs, "", ""}, {
+			"DISTDIR", volume.Unknown, "", ""},
 	} {
-		if f, ok := withoutLinks(tt.key, "/p", "x", tt.on); f.Weight != tt.weight || f.What != tt.what || ok != (tt.what != "") {
+		if f, ok := withoutLinks(tt.key, "/p", "x", tt.on); f.Weight != tt.weight ||
+			f.What != tt.what || ok != (tt.what != "") {
 			t.Errorf("%s on %s: %+v, %v", tt.key, tt.on, f, ok)
 		}
 	}
@@ -66,7 +71,8 @@ func TestPKGDIROnAUSBDrive(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Roles = []Role{Host}
-	if f := find(p.examine(o), "pkgdir"); f == nil || f.Weight != Broken || !strings.Contains(f.What, "lies on exfat") {
+	if f := find(p.examine(o), "pkgdir"); f == nil || f.Weight != Broken ||
+		!strings.Contains(f.What, "lies on exfat") {
 		t.Errorf("told %+v", f)
 	}
 }

@@ -52,7 +52,8 @@ type facts struct {
 // readFacts reads the machine. A state directory that cannot be used is a finding; the error is
 // ctx's.
 func readFacts(ctx context.Context, o Options, l *findings) (*facts, error) {
-	e := &facts{o: o, m: o.Machine, s: o.Machine.Settings, have: cpu.Read(o.CPUInfo), now: o.Machine.Now()}
+	e := &facts{o: o, m: o.Machine, s: o.Machine.Settings, have: cpu.Read(o.CPUInfo),
+		now: o.Machine.Now()}
 	e.opts = parseOpts(e.s.Get("EMERGE_DEFAULT_OPTS"))
 	if err := e.readState(ctx, l); err != nil {
 		return nil, err
@@ -113,9 +114,10 @@ func (l *findings) badState(dir string, err error) {
 		l.unknown("the state directory: %v", err)
 		return
 	}
-	l.tell(Finding{Topic: "state", Weight: Broken, What: fmt.Sprintf("the state directory %q cannot be used: %v", dir, err),
-		Why: "keys and memory of this machine are there; nothing is exported or imported without them",
-		Fix: stateFix(err)})
+	l.tell(Finding{Topic: "state", Weight: Broken,
+		What: fmt.Sprintf("the state directory %q cannot be used: %v", dir, err),
+		Why:  "keys and memory of this machine are there; nothing is exported or imported without them",
+		Fix:  stateFix(err)})
 }
 
 // stateFix is what the error itself says that helps.

@@ -47,7 +47,8 @@ func parseRoutes(v4, v6 []byte) routes {
 			continue
 		}
 		addr, _ := netip.AddrFromSlice(dest)
-		if p := netip.PrefixFrom(addr, int(bits[0])); p.IsValid() && !addr.IsLinkLocalUnicast() && !addr.IsMulticast() {
+		if p := netip.PrefixFrom(addr, int(bits[0])); p.IsValid() && !addr.IsLinkLocalUnicast() &&
+			!addr.IsMulticast() {
 			list = append(list, p)
 		}
 	}
@@ -84,7 +85,8 @@ func (n network) reaches(uri string) answer {
 		return no
 	}
 	for _, p := range n.routes {
-		if p.Bits() == 0 && (byName || p.Addr().Is4() == addr.Is4()) || !byName && p.Contains(addr) {
+		if p.Bits() == 0 && (byName || p.Addr().Is4() == addr.Is4()) ||
+			!byName && p.Contains(addr) {
 			return yes
 		}
 	}

@@ -88,12 +88,14 @@ func (o emergeOpts) at(i int, option string) (value string, words int) {
 	if v, ok := strings.CutPrefix(w, long+"="); ok {
 		return v, 1
 	}
-	cluster := letter != "" && len(w) > 1 && w[0] == '-' && w[1] != '-' && strings.Contains(w, letter)
+	cluster := letter != "" && len(w) > 1 && w[0] == '-' && w[1] != '-' &&
+		strings.Contains(w, letter)
 	if w != long && !cluster {
 		return "", 0
 	}
 	takes := func(v string) bool { return v == "y" || v == "n" || letter == "" }
-	if (w == long || len(w) == 2) && i+1 < len(o.words) && takes(o.words[i+1]) && !strings.HasPrefix(o.words[i+1], "-") {
+	if (w == long || len(w) == 2) && i+1 < len(o.words) && takes(o.words[i+1]) &&
+		!strings.HasPrefix(o.words[i+1], "-") {
 		return o.words[i+1], 2
 	}
 	return "True", 1

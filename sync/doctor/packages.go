@@ -72,7 +72,8 @@ type cpuTally struct {
 
 func (t *cpuTally) needs(name string, features []string, why string) {
 	if missing := cpu.Lacks(features, t.have); len(missing) > 0 {
-		t.reasons[name] = append(t.reasons[name], fmt.Sprintf("%s: %s", why, strings.Join(missing, " ")))
+		t.reasons[name] = append(t.reasons[name],
+			fmt.Sprintf("%s: %s", why, strings.Join(missing, " ")))
 	}
 }
 
@@ -109,7 +110,8 @@ func (x *comparer) readFlags(ctx context.Context, t *cpuTally) error {
 			some = append(some, items[i*n/Sampled])
 		}
 		items = some
-		x.unknown("CFLAGS of %d of %d packages of origin %q: --deep reads them all", n-Sampled, n, x.c.Origin)
+		x.unknown("CFLAGS of %d of %d packages of origin %q: --deep reads them all", n-Sampled,
+			n, x.c.Origin)
 	}
 	root, err := os.OpenRoot(filepath.Join(x.o.Drive, layout.TreeDir, x.gen.Dir))
 	if err != nil {
@@ -122,7 +124,8 @@ func (x *comparer) readFlags(ctx context.Context, t *cpuTally) error {
 			return err
 		}
 		if x.o.Watch != nil {
-			x.o.Watch(progress.Event{Phase: progress.PhaseScan, Path: it.Path, Files: i, FilesTotal: len(items)})
+			x.o.Watch(progress.Event{Phase: progress.PhaseScan, Path: it.Path, Files: i,
+				FilesTotal: len(items)})
 		}
 		p, err := readStored(root, it)
 		if err != nil {
@@ -133,7 +136,8 @@ func (x *comparer) readFlags(ctx context.Context, t *cpuTally) error {
 		t.flags(p)
 	}
 	if bad > 0 {
-		x.unknown("%s of origin %q cannot be read: pkgsneak verify %s", plural(bad, "package"), x.c.Origin, x.driveWord())
+		x.unknown("%s of origin %q cannot be read: pkgsneak verify %s", plural(bad, "package"),
+			x.c.Origin, x.driveWord())
 	}
 	return nil
 }
@@ -143,7 +147,8 @@ func readStored(root *os.Root, it layout.Item) (*binpkg.Package, error) {
 	var r joined
 	defer r.close()
 	for _, part := range it.Stored {
-		f, err := durable.OpenFile(root, filepath.FromSlash(part.Path), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		f, err := durable.OpenFile(root, filepath.FromSlash(part.Path),
+			os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -199,11 +204,14 @@ func (x *comparer) tellCPU(t *cpuTally) {
 			names = append(names, name+" ("+strings.Join(why, "; ")+")")
 		}
 		slices.Sort(names)
-		x.differ(Difference{What: "CPU", Origin: x.gen.Record.CFLAGS, Here: "lacks what they need", Packages: len(names)}, Finding{Topic: "cpu", Weight: Broken, Role: Client,
-			What: x.ofOrigin(names, "built for a CPU with more than this one has"), Why: "they end with \"Illegal instruction\"; glibc or python can leave the machine unusable", Names: names, Fix: []Fix{otherCPU()}})
+		x.differ(Difference{What: "CPU", Origin: x.gen.Record.CFLAGS, Here: "lacks what they need",
+			Packages: len(names)}, Finding{Topic: "cpu", Weight: Broken, Role: Client,
+			What: x.ofOrigin(names, "built for a CPU with more than this one has"),
+			Why:  "they end with \"Illegal instruction\"; glibc or python can leave the machine unusable", Names: names, Fix: []Fix{otherCPU()}})
 	}
 	if len(t.odd) > 0 {
-		x.unknown("whether %s of origin %q run on this CPU: %s", plural(len(t.odd), "package"), x.c.Origin, some(t.odd))
+		x.unknown("whether %s of origin %q run on this CPU: %s", plural(len(t.odd), "package"),
+			x.c.Origin, some(t.odd))
 	}
 	x.tellNative(t)
 }
@@ -214,8 +222,10 @@ func (x *comparer) tellNative(t *cpuTally) {
 	if len(t.native) == 0 {
 		return
 	}
-	f := Finding{Topic: "cpu", Weight: Wrong, Role: Client, What: x.ofOrigin(t.native, "built with -march=native, for the build host's own CPU"),
-		Why: "whether they run on this one is not written anywhere", Names: t.native, Fix: []Fix{otherCPU()}}
+	f := Finding{Topic: "cpu", Weight: Wrong, Role: Client,
+		What: x.ofOrigin(t.native, "built with -march=native, for the build host's own CPU"),
+		Why:  "whether they run on this one is not written anywhere", Names: t.native,
+		Fix: []Fix{otherCPU()}}
 	theirs := cpu.FromUse(strings.Fields(x.header.Get("CPU_FLAGS_X86")))
 	if len(theirs) == 0 {
 		for _, flag := range strings.Fields(x.header.Get("USE")) {
@@ -227,11 +237,15 @@ func (x *comparer) tellNative(t *cpuTally) {
 	here := "not known"
 	if missing := cpu.Lacks(theirs, x.have); len(missing) > 0 {
 		here = "lacks " + strings.Join(missing, " ")
-		f.Weight, f.Why = Broken, "that CPU has what this one has not: "+strings.Join(missing, " ")+"; programs end with \"Illegal instruction\""
+		f.Weight, f.Why = Broken, "that CPU has what this one has not: "+strings.Join(missing,
+			" ")+"; programs end with \"Illegal instruction\""
 	}
-	x.differ(Difference{What: "CPU", Origin: "-march=native", Here: here, Packages: len(t.native)}, f)
+	x.differ(Difference{What: "CPU", Origin: "-march=native", Here: here,
+		Packages: len(t.native)}, f)
 }
 
 func otherCPU() Fix {
-	return Fix{Do: "on the build host, then build them again: in make.conf", Lines: []string{`CFLAGS="-march=x86-64 -mtune=generic -O2 -pipe"`, `CPU_FLAGS_X86="mmx mmxext sse sse2"`}}
+	return Fix{Do: "on the build host, then build them again: in make.conf",
+		Lines: []string{`CFLAGS="-march=x86-64 -mtune=generic -O2 -pipe"`,
+			`CPU_FLAGS_X86="mmx mmxext sse sse2"`}}
 }

@@ -36,7 +36,8 @@ func (w Weight) rank() int { return slices.Index([]Weight{Broken, Wrong, Note}, 
 
 // Fix is what to do: lines for a file, or, without a File, what Do says.
 type Fix struct {
-	Do    string   `json:"do"` // "run", "at the end of the file", "instead of the line that sets CFLAGS", ...
+	// "run", "at the end of the file", "instead of the line that sets CFLAGS", ...
+	Do    string   `json:"do"`
 	File  string   `json:"file,omitempty"`
 	Lines []string `json:"lines"`
 }
@@ -63,14 +64,17 @@ type Report struct {
 	Roles    []Role    `json:"roles"`
 	Because  []string  `json:"because"` // how the roles are known
 	Findings []Finding `json:"findings"`
-	Auto     string    `json:"auto,omitempty"`     // PKGSNEAK_AUTO
-	AutoLog  string    `json:"auto_log,omitempty"` // the line that shows the log of automatic runs; filled in by the command line
-	Emerge   []Command `json:"emerge,omitempty"`   // for a client
-	// Forecast is what emerge can do with what is in PKGDIR, for a client; Outlook is the same for people.
+	Auto     string    `json:"auto,omitempty"` // PKGSNEAK_AUTO
+	// the line that shows the log of automatic runs; filled in by the command line
+	AutoLog string    `json:"auto_log,omitempty"`
+	Emerge  []Command `json:"emerge,omitempty"` // for a client
+	// Forecast is what emerge can do with what is in PKGDIR, for a client; Outlook is the same for
+	// people.
 	Forecast    *forecast.Document `json:"forecast,omitempty"`
 	Outlook     *forecast.Forecast `json:"-"`
 	ExcludeFile string             `json:"exclude_file,omitempty"`
-	// ToImport counts the packages on the drive that are not in PKGDIR yet and that the forecast counts on.
+	// ToImport counts the packages on the drive that are not in PKGDIR yet and that the forecast
+	// counts on.
 	ToImport int `json:"to_import,omitempty"`
 	// Portage is what real emerge says about the line, if it was asked.
 	Portage *Confirmation `json:"portage,omitempty"`
@@ -91,7 +95,8 @@ type findings struct {
 }
 
 func newFindings(ignore []string) *findings {
-	return &findings{&Report{Roles: []Role{}, Because: []string{}, Findings: []Finding{}, Unknown: []string{}}, ignore}
+	return &findings{&Report{Roles: []Role{}, Because: []string{}, Findings: []Finding{},
+		Unknown: []string{}}, ignore}
 }
 
 // tell adds a finding.
@@ -182,19 +187,22 @@ type Confirmation struct {
 
 // Agrees reports whether emerge would do what the forecast says.
 func (c *Confirmation) Agrees() bool {
-	return c.Exit == 0 && len(c.OnlyHere)+len(c.OnlyThere)+len(c.Backwards)+len(c.Compiled) == 0 && !c.Cut
+	return c.Exit == 0 && len(c.OnlyHere)+len(c.OnlyThere)+len(c.Backwards)+len(c.Compiled) == 0 &&
+		!c.Cut
 }
 
 // Comparison is what an origin on the drive and this machine differ in.
 type Comparison struct {
-	Dir         string       `json:"dir"` // below pkgsneak/
-	Origin      string       `json:"origin,omitempty"`
-	Trusted     bool         `json:"trusted"`
-	SignerState string       `json:"signer_state,omitempty"` // trust.State
-	Mine        bool         `json:"mine"`                   // exported by this machine: not compared
-	Problem     string       `json:"problem,omitempty"`      // why nothing was compared
-	Packages    int          `json:"packages"`               // on the drive
-	Read        int          `json:"read"`                   // of them, those whose CFLAGS were read
+	Dir         string `json:"dir"` // below pkgsneak/
+	Origin      string `json:"origin,omitempty"`
+	Trusted     bool   `json:"trusted"`
+	SignerState string `json:"signer_state,omitempty"` // trust.State
+	// exported by this machine: not compared
+	Mine     bool   `json:"mine"`
+	Problem  string `json:"problem,omitempty"` // why nothing was compared
+	Packages int    `json:"packages"`          // on the drive
+	// of them, those whose CFLAGS were read
+	Read        int          `json:"read"`
 	Differences []Difference `json:"differences"`
 }
 

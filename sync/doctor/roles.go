@@ -15,7 +15,9 @@ func (e *facts) findRoles() (roles []Role, because []string) {
 		return e.o.Roles, []string{"as asked for"}
 	}
 	signs := map[Role][]string{}
-	sign := func(r Role, format string, args ...any) { signs[r] = append(signs[r], fmt.Sprintf(format, args...)) }
+	sign := func(r Role, format string, args ...any) {
+		signs[r] = append(signs[r], fmt.Sprintf(format, args...))
+	}
 	if e.hasKey {
 		sign(Host, "it has a signing key")
 	}
@@ -27,7 +29,9 @@ func (e *facts) findRoles() (roles []Role, because []string) {
 			sign(Client, "it has imported")
 		}
 	}
-	if slices.ContainsFunc(e.ring, func(k *manifest.PublicKey) bool { return !e.isOwn(k.Fingerprint()) }) {
+	if slices.ContainsFunc(e.ring, func(k *manifest.PublicKey) bool {
+		return !e.isOwn(k.Fingerprint())
+	}) {
 		sign(Client, "it trusts a key")
 	}
 	switch auto := strings.ToLower(e.o.Auto); auto {

@@ -9,7 +9,8 @@ import (
 
 func TestAssignIsReadBack(t *testing.T) {
 	t.Parallel()
-	for _, value := range []string{"", "a b", `--exclude 'a b' "c"`, `$HOME ${X} $(x)`, `back\slash \\ \$ end`, "ünïcode", `'`, `*/*`, `a'b"c$d\e`} {
+	for _, value := range []string{"", "a b", `--exclude 'a b' "c"`, `$HOME ${X} $(x)`,
+		`back\slash \\ \$ end`, "ünïcode", `'`, `*/*`, `a'b"c$d\e`} {
 		line := assign("KEY", value)
 		got, problems := portage.ParseConf([]byte(line+"\n"), "x", portage.ConfOptions{})
 		if len(got) != 1 || len(problems) > 0 || got[0].Value != value {
@@ -49,12 +50,14 @@ func TestEmergeOptions(t *testing.T) {
 		{"-k y --ask", true, false, false, "--ask"},
 		{"-gK --keep-going", false, true, true, "-gK --keep-going"},
 		{"--usepkg --usepkg=n", false, false, false, ""},
-		{"--usepkg-exclude 'a b' --keep-going", false, false, false, "--usepkg-exclude 'a b' --keep-going"},
+		{"--usepkg-exclude 'a b' --keep-going", false, false, false,
+			"--usepkg-exclude 'a b' --keep-going"},
 		{`--exclude "x y"  --getbinpkg`, false, false, true, "--exclude 'x y' --getbinpkg"},
 	} {
 		o := parseOpts(tt.opts)
 		if o.on(optUsepkg) != tt.k || o.on(optUsepkgOnly) != tt.K || o.on(optGetbinpkg) != tt.g {
-			t.Errorf("%q: k %v, K %v, g %v", tt.opts, o.on(optUsepkg), o.on(optUsepkgOnly), o.on(optGetbinpkg))
+			t.Errorf("%q: k %v, K %v, g %v", tt.opts, o.on(optUsepkg), o.on(optUsepkgOnly),
+				o.on(optGetbinpkg))
 		}
 		if got := o.without(optUsepkg).String(); got != tt.without {
 			t.Errorf("%q without usepkg: %q, want %q", tt.opts, got, tt.without)
@@ -71,9 +74,12 @@ func TestAtoms(t *testing.T) {
 		atom string
 		want answer
 	}{
-		{"dev-libs/foo", yes}, {"dev-libs/*", yes}, {"*/*", yes}, {"*/foo", yes}, {"dev-libs/fo", no}, {"=dev-libs/foo-1.2", yes},
-		{"=dev-libs/foo-1.3", no}, {">=dev-libs/foo-1", maybe}, {"~dev-libs/foo-1.2", maybe}, {"=dev-libs/foo-1*", maybe}, {"dev-libs/foo:2", maybe},
-		{"dev-libs/foo::gentoo", maybe}, {"<app-misc/foo-9", no}, {"dev-libs/foo[bar]", yes}, {"[", no}, {"=", no}, {"", no},
+		{"dev-libs/foo", yes}, {"dev-libs/*", yes}, {"*/*", yes}, {"*/foo", yes}, {
+			"dev-libs/fo", no}, {"=dev-libs/foo-1.2", yes},
+		{"=dev-libs/foo-1.3", no}, {">=dev-libs/foo-1", maybe}, {"~dev-libs/foo-1.2", maybe}, {
+			"=dev-libs/foo-1*", maybe}, {"dev-libs/foo:2", maybe},
+		{"dev-libs/foo::gentoo", maybe}, {"<app-misc/foo-9", no}, {"dev-libs/foo[bar]", yes}, {
+			"[", no}, {"=", no}, {"", no},
 	} {
 		if got := atomMatches(tt.atom, "dev-libs/foo-1.2"); got != tt.want {
 			t.Errorf("%q: %v, want %v", tt.atom, got, tt.want)

@@ -18,7 +18,8 @@ const expanded = "ABI_X86 ALSA_CARDS APACHE2_MODULES CPU_FLAGS_ARM CPU_FLAGS_X86
 
 // followTree are the variables that the profile sets and changes with time: they differ because the
 // trees do.
-var followTree = []string{"LLVM_SLOT", "LUA_SINGLE_TARGET", "LUA_TARGETS", "PHP_TARGETS", "POSTGRES_TARGETS", "PYTHON_SINGLE_TARGET", "PYTHON_TARGETS", "RUBY_TARGETS"}
+var followTree = []string{"LLVM_SLOT", "LUA_SINGLE_TARGET", "LUA_TARGETS", "PHP_TARGETS",
+	"POSTGRES_TARGETS", "PYTHON_SINGLE_TARGET", "PYTHON_TARGETS", "RUBY_TARGETS"}
 
 // useFlags is the comparison of USE.
 type useFlags struct {
@@ -27,9 +28,10 @@ type useFlags struct {
 	hidden       []string
 	lines        []portage.PackageLine
 
-	count    map[string]map[string]bool // variable -> packages that it concerns
-	on, off  map[string]map[string]bool // variable -> flags that the origin has on, or off, and this machine has not
-	explicit []string                   // packages that differ from a line in package.use
+	count map[string]map[string]bool // variable -> packages that it concerns
+	// variable -> flags that the origin has on, or off, and this machine has not
+	on, off  map[string]map[string]bool
+	explicit []string // packages that differ from a line in package.use
 }
 
 // use tells for which packages USE differs from what this machine would choose.
@@ -42,12 +44,16 @@ func (x *comparer) use() {
 		x.unknown("USE of origin %q: it had no profile when it was exported", x.c.Origin)
 		return
 	}
-	u := &useFlags{theirs: wordSet(theirs), ours: wordSet(ours), count: map[string]map[string]bool{}, on: map[string]map[string]bool{}, off: map[string]map[string]bool{}}
-	u.expand = slices.Concat(strings.Fields(x.header.Get("USE_EXPAND")), strings.Fields(x.s.Get("USE_EXPAND")))
+	u := &useFlags{theirs: wordSet(theirs), ours: wordSet(ours),
+		count: map[string]map[string]bool{}, on: map[string]map[string]bool{},
+		off: map[string]map[string]bool{}}
+	u.expand = slices.Concat(strings.Fields(x.header.Get("USE_EXPAND")),
+		strings.Fields(x.s.Get("USE_EXPAND")))
 	if len(u.expand) == 0 {
 		u.expand = strings.Fields(expanded)
 	}
-	u.hidden = slices.Concat(strings.Fields(x.header.Get("USE_EXPAND_HIDDEN")), strings.Fields(x.s.Get("USE_EXPAND_HIDDEN")))
+	u.hidden = slices.Concat(strings.Fields(x.header.Get("USE_EXPAND_HIDDEN")),
+		strings.Fields(x.s.Get("USE_EXPAND_HIDDEN")))
 	u.lines, _ = x.s.PackageLines("package.use")
 	for _, entry := range x.entries {
 		u.entry(entry)
@@ -196,8 +202,9 @@ func (u *useFlags) words(use map[string]bool, key string) []string {
 func (x *comparer) tellUse(u *useFlags, key string) {
 	on, off := slices.Sorted(maps.Keys(u.on[key])), slices.Sorted(maps.Keys(u.off[key]))
 	names := slices.Sorted(maps.Keys(u.count[key]))
-	f := Finding{Topic: "use", Weight: Wrong, Role: Client, What: x.ofOrigin(names, fmt.Sprintf("built with other %s than this machine has", key)),
-		Why: "emerge --usepkg ignores them and compiles; --usepkgonly takes them, and gives other features than were asked for", Names: names}
+	f := Finding{Topic: "use", Weight: Wrong, Role: Client,
+		What: x.ofOrigin(names, fmt.Sprintf("built with other %s than this machine has", key)),
+		Why:  "emerge --usepkg ignores them and compiles; --usepkgonly takes them, and gives other features than were asked for", Names: names}
 	if x.opts.on(optUsepkgOnly) {
 		f.Weight = Note
 	}
@@ -215,12 +222,15 @@ func (x *comparer) tellUse(u *useFlags, key string) {
 		mend = cpuFlagsFix(x.s, theirs)
 	case slices.Contains(followTree, key):
 		f.Why = "the profile sets it, so the two trees are of different age; with one tree on both it is gone"
-		mend = Fix{Do: "until the trees are the same: at the end of the file", File: x.userFile("package.use"), Lines: []string{"*/* " + key + ": -* " + strings.Join(theirs, " ")}}
+		mend = Fix{Do: "until the trees are the same: at the end of the file",
+			File: x.userFile("package.use"), Lines: []string{"*/* " + key + ": -* " +
+				strings.Join(theirs, " ")}}
 	default:
 		mend = inConf(x.s, key, assign(key, strings.Join(theirs, " ")))
 	}
 	f.Fix = []Fix{mend}
-	x.differ(Difference{What: key, Origin: strings.Join(on, " "), Here: strings.Join(off, " "), Packages: len(names)}, f)
+	x.differ(Difference{What: key, Origin: strings.Join(on, " "), Here: strings.Join(off, " "),
+		Packages: len(names)}, f)
 }
 
 func (x *comparer) tellExplicit(names []string) {
@@ -231,7 +241,10 @@ func (x *comparer) tellExplicit(names []string) {
 	if x.opts.on(optUsepkgOnly) {
 		weight = Note
 	}
-	x.differ(Difference{What: "package.use", Origin: "", Here: some(names), Packages: len(names)}, Finding{Topic: "use", Weight: weight, Role: Client,
-		What: x.ofOrigin(names, "built otherwise than this machine's package.use says"), Why: "emerge --usepkg ignores them and compiles; --usepkgonly takes them as they are", Names: names,
-		Fix: []Fix{{Do: "put the same lines into package.use of the build host, or take them out here", File: x.etc("package.use"), Lines: []string{}}}})
+	x.differ(Difference{What: "package.use", Origin: "", Here: some(names), Packages: len(names)},
+		Finding{Topic: "use", Weight: weight, Role: Client,
+			What:  x.ofOrigin(names, "built otherwise than this machine's package.use says"),
+			Why:   "emerge --usepkg ignores them and compiles; --usepkgonly takes them as they are",
+			Names: names,
+			Fix:   []Fix{{Do: "put the same lines into package.use of the build host, or take them out here", File: x.etc("package.use"), Lines: []string{}}}})
 }

@@ -33,7 +33,8 @@ func (e *NoOriginError) Hints(string) []string {
 	return []string{"the drive has " + strings.Join(e.Have, ", ")}
 }
 
-// EmptyMountError says that a drive's path is an empty directory: most likely nothing is mounted there. It wraps the error of a missing tree.
+// EmptyMountError says that a drive's path is an empty directory: most likely nothing is mounted
+// there. It wraps the error of a missing tree.
 type EmptyMountError struct {
 	Drive string
 	Err   error
@@ -52,8 +53,8 @@ func (e *EmptyMountError) Class() fault.Class { return fault.NoTree }
 // Hints say what is missing.
 func (e *EmptyMountError) Hints(string) []string { return []string{"mount the drive first"} }
 
-// Repository is the kind of a packed ebuild repository, which is no payload file: it stands in reasons
-// only.
+// Repository is the kind of a packed ebuild repository, which is no payload file: it stands in
+// reasons only.
 const Repository payload.Kind = "repository"
 
 // DriveKind returns the kind of file on a drive that a payload file is.
@@ -83,9 +84,10 @@ func OpenFor(verb, mount string) (*Drive, error) {
 	return d, err
 }
 
-// Within returns the mount point of the tree that a directory is, or that it or a file lies in, as an absolute path; "" if
-// it lies in none. People complete DRIVE/pkgsneak with the tab key: as a mount point it would get a tree
-// in the tree. A mount point that has a tree of its own is none of that, whatever its name.
+// Within returns the mount point of the tree that a directory is, or that it or a file lies in, as
+// an absolute path; "" if it lies in none. People complete DRIVE/pkgsneak with the tab key: as a
+// mount point it would get a tree in the tree. A mount point that has a tree of its own is none of
+// that, whatever its name.
 func Within(dir string) string {
 	if info, err := os.Stat(filepath.Join(dir, layout.TreeDir)); err == nil && info.IsDir() {
 		return ""
@@ -129,7 +131,8 @@ func emptyDir(dir string) (bool, error) {
 	return errors.Is(err, io.EOF), nil
 }
 
-// Choose returns the origins to work on: the one of the given name (its directory, or the origin's name within it), or all.
+// Choose returns the origins to work on: the one of the given name (its directory, or the origin's
+// name within it), or all.
 func Choose(have []string, name string) ([]string, error) {
 	if name == "" {
 		return have, nil

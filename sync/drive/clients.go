@@ -20,8 +20,8 @@ const MaxClients = 1_000
 // ClientDir is where a client's request lies, below TreeDir.
 func ClientDir(name string) string { return path.Join(layout.ClientsDir, name) }
 
-// ClientNames returns the names of the directories of clients, sorted, and whether there are more than
-// MaxClients. Names that no client can have are passed over.
+// ClientNames returns the names of the directories of clients, sorted, and whether there are more
+// than MaxClients. Names that no client can have are passed over.
 func (d *Drive) ClientNames() (names []string, more bool, err error) {
 	info, err := d.root.Lstat(layout.ClientsDir)
 	switch {
@@ -48,8 +48,8 @@ func (d *Drive) ClientNames() (names []string, more bool, err error) {
 	return names, false, nil
 }
 
-// ClientKey reads the public key that lies beside a request. It proves nothing by lying there. One that is
-// no client's is an error.
+// ClientKey reads the public key that lies beside a request. It proves nothing by lying there. One
+// that is no client's is an error.
 func (d *Drive) ClientKey(name string) (*manifest.PublicKey, error) {
 	file := path.Join(ClientDir(name), layout.ClientKeyFile)
 	data, err := d.ReadAll(d.root, file, manifest.MaxKey)
@@ -67,16 +67,19 @@ func (d *Drive) ClientKey(name string) (*manifest.PublicKey, error) {
 }
 
 // ClientCopies reads and verifies both copies of the list of a request. Only keys of clients count.
-func (d *Drive) ClientCopies(name string, ring manifest.Ring, now time.Time) (best, other ManifestCopy, err error) {
+func (d *Drive) ClientCopies(name string, ring manifest.Ring, now time.Time) (best,
+	other ManifestCopy, err error) {
 	if err := layout.CheckOriginName(name); err != nil {
 		return ManifestCopy{}, ManifestCopy{}, err
 	}
-	ring = slices.DeleteFunc(slices.Clone(ring), func(k *manifest.PublicKey) bool { return !k.IsClient() })
+	ring = slices.DeleteFunc(slices.Clone(ring), func(k *manifest.PublicKey) bool {
+		return !k.IsClient()
+	})
 	return d.copiesIn(ClientDir(name), ring, now, layout.CheckRequestList)
 }
 
-// ReadClientFile reads a listed file of a request, of at most limit bytes, and compares it. What was read is
-// returned with the error that it is another one.
+// ReadClientFile reads a listed file of a request, of at most limit bytes, and compares it. What
+// was read is returned with the error that it is another one.
 func (d *Drive) ReadClientFile(name string, f manifest.File, limit int64) ([]byte, error) {
 	at := path.Join(ClientDir(name), f.Path)
 	if f.Size > limit {

@@ -26,7 +26,8 @@ type ManifestCopy struct {
 }
 
 // loadCopies verifies both manifest copies of an origin. The key of a client signs none.
-func (d *Drive) loadCopies(origin string, ring manifest.Ring, now time.Time) (best, other ManifestCopy, err error) {
+func (d *Drive) loadCopies(origin string, ring manifest.Ring, now time.Time) (best,
+	other ManifestCopy, err error) {
 	if err := layout.CheckOriginName(origin); err != nil {
 		return ManifestCopy{}, ManifestCopy{}, err
 	}
@@ -38,14 +39,18 @@ func originKeys(ring manifest.Ring) manifest.Ring {
 	return slices.DeleteFunc(slices.Clone(ring), (*manifest.PublicKey).IsClient)
 }
 
-// copiesIn verifies both copies in a directory of the tree; check refuses lists that do not belong there.
-func (d *Drive) copiesIn(origin string, ring manifest.Ring, now time.Time, check func(*manifest.Signed) error) (best, other ManifestCopy, err error) {
-	best, other = d.loadCopy(origin, layout.ManifestFile), d.loadCopy(origin, layout.NextManifestFile)
+// copiesIn verifies both copies in a directory of the tree; check refuses lists that do not belong
+// there.
+func (d *Drive) copiesIn(origin string, ring manifest.Ring, now time.Time,
+	check func(*manifest.Signed) error) (best, other ManifestCopy, err error) {
+	best, other = d.loadCopy(origin, layout.ManifestFile), d.loadCopy(origin,
+		layout.NextManifestFile)
 	verify := func(text []byte) (*manifest.Signed, error) { return manifest.Open(text, ring, now) }
 	best.open(verify, check)
 	if best.Signed != nil && bytes.Equal(best.Text, other.Text) {
-		other.Text = best.Text                                            // one of them is enough
-		other.Signed, other.State.Serial = best.Signed, best.State.Serial // as after each whole export
+		other.Text = best.Text // one of them is enough
+		// as after each whole export
+		other.Signed, other.State.Serial = best.Signed, best.State.Serial
 	} else {
 		other.open(verify, check)
 	}
@@ -62,7 +67,8 @@ func (d *Drive) copiesIn(origin string, ring manifest.Ring, now time.Time, check
 // torn says whether a manifest copy has the beginning of a signed message and not its
 // end, as a pull in the middle of a commit leaves it.
 func (s *ManifestCopy) torn() bool {
-	return bytes.HasPrefix(s.Text, []byte("-----BEGIN PGP SIGNED MESSAGE-----\n")) && !bytes.Contains(s.Text, []byte("\n-----END PGP SIGNATURE-----\n"))
+	return bytes.HasPrefix(s.Text, []byte("-----BEGIN PGP SIGNED MESSAGE-----\n")) &&
+		!bytes.Contains(s.Text, []byte("\n-----END PGP SIGNATURE-----\n"))
 }
 
 func (d *Drive) loadCopy(origin, name string) ManifestCopy {
@@ -72,7 +78,8 @@ func (d *Drive) loadCopy(origin, name string) ManifestCopy {
 }
 
 // open verifies what was read.
-func (s *ManifestCopy) open(verify func([]byte) (*manifest.Signed, error), check func(*manifest.Signed) error) {
+func (s *ManifestCopy) open(verify func([]byte) (*manifest.Signed, error),
+	check func(*manifest.Signed) error) {
 	if s.State.Err != nil {
 		return
 	}
@@ -101,7 +108,8 @@ func (d *Drive) ReadCopy(origin, name string) ([]byte, error) {
 	}
 	defer f.Close()
 	if info.Size() > manifest.MaxManifest {
-		return nil, &DamagedError{Path: at, Reason: fmt.Sprintf("longer than %d bytes", manifest.MaxManifest)}
+		return nil, &DamagedError{Path: at, Reason: fmt.Sprintf("longer than %d bytes",
+			manifest.MaxManifest)}
 	}
 	end, err := TextEnd(f, "\n\x00")
 	if err != nil || end == 0 {
@@ -156,9 +164,10 @@ func weight(err error) int {
 	return weightOf.other
 }
 
-// OwnCopies reads and verifies both copies for the keys of this machine. A key that has expired since is good for what
-// it signed before: it is asked what lies there, not whom to believe.
-func (d *Drive) OwnCopies(dir string, ring manifest.Ring, now time.Time) (best, other ManifestCopy, err error) {
+// OwnCopies reads and verifies both copies for the keys of this machine. A key that has expired
+// since is good for what it signed before: it is asked what lies there, not whom to believe.
+func (d *Drive) OwnCopies(dir string, ring manifest.Ring, now time.Time) (best,
+	other ManifestCopy, err error) {
 	best, other, err = d.loadCopies(dir, ring, now)
 	var key *manifest.KeyError
 	if errors.As(err, &key) {
@@ -174,13 +183,15 @@ func (d *Drive) OwnCopies(dir string, ring manifest.Ring, now time.Time) (best, 
 	return best, other, err
 }
 
-// PastCopies reads both copies of a list that need not be believed any more: whether a key of the ring
-// is trusted, expired or revoked does not matter. If neither is valid, best has the error that tells more.
+// PastCopies reads both copies of a list that need not be believed any more: whether a key of the
+// ring is trusted, expired or revoked does not matter. If neither is valid, best has the error that
+// tells more.
 func (d *Drive) PastCopies(dir string, ring manifest.Ring) (best, other ManifestCopy) {
 	ring = originKeys(ring)
 	best, other = d.loadCopy(dir, layout.ManifestFile), d.loadCopy(dir, layout.NextManifestFile)
 	for _, s := range []*ManifestCopy{&best, &other} {
-		s.open(func(text []byte) (*manifest.Signed, error) { return manifest.OpenPast(text, ring) }, layout.CheckList)
+		s.open(func(text []byte) (*manifest.Signed, error) { return manifest.OpenPast(text, ring) },
+			layout.CheckList)
 	}
 	if best.Signed == nil || other.Signed != nil && other.State.Serial > best.State.Serial {
 		best, other = other, best
@@ -201,8 +212,8 @@ func (s *ManifestCopy) Begun() bool { return errors.Is(s.State.Err, errBlank) ||
 // blank says whether a manifest copy is there and has nothing in it but newlines.
 func (s *ManifestCopy) blank() bool { return s.newlines }
 
-// checkBlank finds out whether a manifest copy without text has newlines and nothing else. Zeros are what a
-// file system may make of lost contents; they say nothing.
+// checkBlank finds out whether a manifest copy without text has newlines and nothing else. Zeros
+// are what a file system may make of lost contents; they say nothing.
 func checkBlank(d *Drive, dir string, s *ManifestCopy) error {
 	if !errors.Is(s.State.Err, errBlank) {
 		return nil

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mounted is the mounted file system that a tree lies on, and the device below it. It says whether the
-// drive is still there, and what an error of the kernel means on it.
+// Mounted is the mounted file system that a tree lies on, and the device below it. It says whether
+// the drive is still there, and what an error of the kernel means on it.
 type Mounted struct {
 	mount    string
 	top      *os.File // the mount point: for statfs, and for syncfs from before the first write
@@ -177,7 +177,8 @@ func (d *Mounted) Classify(op, path string, err error) error {
 // ClassifyName is Classify where a name is made: there, EINVAL and its like are
 // about the name.
 func (d *Mounted) ClassifyName(op, path string, err error) error {
-	for _, errno := range []syscall.Errno{syscall.EINVAL, syscall.EILSEQ, syscall.ENAMETOOLONG, syscall.EOVERFLOW} {
+	for _, errno := range []syscall.Errno{syscall.EINVAL, syscall.EILSEQ, syscall.ENAMETOOLONG,
+		syscall.EOVERFLOW} {
 		if errors.Is(err, errno) && !classified(err) && d.Present() {
 			return &NameError{Path: path, Reason: errno.Error(), Err: errno}
 		}

@@ -77,7 +77,8 @@ func (d *Drive) openTree() error {
 	case err != nil:
 		return d.Classify("opening", path.Join(d.mount, layout.TreeDir), err)
 	case !info.IsDir():
-		return fmt.Errorf("opening %q: not a directory: %w", path.Join(d.mount, layout.TreeDir), ErrNoTree)
+		return fmt.Errorf("opening %q: not a directory: %w",
+			path.Join(d.mount, layout.TreeDir), ErrNoTree)
 	}
 	if d.root, err = d.outer.OpenRoot(layout.TreeDir); errors.Is(err, fs.ErrNotExist) {
 		d.awaitGone()
@@ -92,7 +93,8 @@ func (d *Drive) makeTree() error {
 		return err
 	}
 	if d.readOnly {
-		return &ReadOnlyError{Op: "making", Path: path.Join(d.mount, layout.TreeDir), Err: unix.EROFS}
+		return &ReadOnlyError{Op: "making", Path: path.Join(d.mount, layout.TreeDir),
+			Err: unix.EROFS}
 	}
 	if err := d.outer.Mkdir(layout.TreeDir, 0o755); err != nil {
 		return d.Classify("making", path.Join(d.mount, layout.TreeDir), err)
@@ -123,7 +125,8 @@ func (d *Drive) Origins() ([]string, error) {
 	}
 	var names []string
 	for _, entry := range entries {
-		if !entry.IsDir() || layout.CheckOriginName(entry.Name()) != nil || len(names) == maxOrigins {
+		if !entry.IsDir() || layout.CheckOriginName(entry.Name()) != nil ||
+			len(names) == maxOrigins {
 			continue
 		}
 		if hasCopy(d, entry.Name()) || hasRecord(d, entry.Name()) {
@@ -131,7 +134,8 @@ func (d *Drive) Origins() ([]string, error) {
 		}
 	}
 	if len(names) == 0 && !d.Present() {
-		return nil, &GoneError{Op: "reading", Path: layout.TreeDir, Vanished: true, Err: fs.ErrNotExist}
+		return nil, &GoneError{Op: "reading", Path: layout.TreeDir, Vanished: true,
+			Err: fs.ErrNotExist}
 	}
 	slices.Sort(names)
 	return names, nil
@@ -147,12 +151,13 @@ func hasCopy(d *Drive, origin string) bool {
 	return false
 }
 
-// hasRecord tells whether a directory has what no other program makes: an origin whose manifests somebody
-// removed shall not be passed over without a word.
+// hasRecord tells whether a directory has what no other program makes: an origin whose manifests
+// somebody removed shall not be passed over without a word.
 func hasRecord(d *Drive, origin string) bool {
 	entries, err := d.readDir(d.root, path.Join(origin, layout.GenerationDir), 1024)
 	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
-		return e.Type().IsRegular() && strings.HasSuffix(e.Name(), ".json") && layout.MadeHere(layout.GenerationDir+"/"+e.Name())
+		return e.Type().IsRegular() && strings.HasSuffix(e.Name(), ".json") &&
+			layout.MadeHere(layout.GenerationDir+"/"+e.Name())
 	})
 }
 
@@ -219,7 +224,8 @@ func (d *Drive) KeyTexts() ([][]byte, error) {
 		if !isKeyFile(entry.Name()) {
 			continue
 		}
-		if data, err := d.ReadAll(d.root, path.Join(layout.KeysDir, entry.Name()), manifest.MaxKey); err == nil {
+		if data, err := d.ReadAll(d.root, path.Join(layout.KeysDir, entry.Name()),
+			manifest.MaxKey); err == nil {
 			texts = append(texts, data)
 		}
 	}

@@ -15,8 +15,8 @@ import (
 // has never committed a generation.
 var ErrNoTree error = fault.New(fault.NoTree, "no pkgsneak tree there")
 
-// unfinishedError says that neither copy of an origin's manifest tells anything: its first export was
-// pulled or canceled, or, where the files are not there any more, somebody removed them. It is
+// unfinishedError says that neither copy of an origin's manifest tells anything: its first export
+// was pulled or canceled, or, where the files are not there any more, somebody removed them. It is
 // ErrNoTree.
 type unfinishedError struct{ gone bool }
 
@@ -27,8 +27,8 @@ func (e unfinishedError) Error() string {
 	return "its first export was not finished"
 }
 
-// Unfinished says whether an origin has copies of its manifest which say nothing. Whether they ever did,
-// the drive does not tell.
+// Unfinished says whether an origin has copies of its manifest which say nothing. Whether they ever
+// did, the drive does not tell.
 func Unfinished(err error) bool {
 	var e unfinishedError
 	return errors.As(err, &e) && !e.gone
@@ -70,7 +70,8 @@ type ReadOnlyError struct {
 
 func (e *ReadOnlyError) Error() string {
 	if e.Turned {
-		return fmt.Sprintf("%s %q: the drive has turned read-only (the kernel found damage on it)", e.Op, e.Path)
+		return fmt.Sprintf("%s %q: the drive has turned read-only (the kernel found damage on it)",
+			e.Op, e.Path)
 	}
 	return fmt.Sprintf("%s %q: the drive is mounted read-only", e.Op, e.Path)
 }
@@ -103,7 +104,8 @@ type PullDamageError struct {
 }
 
 func (e *PullDamageError) Error() string {
-	return fmt.Sprintf("%s %q: unreadable, most likely damaged when the drive was pulled: %v", e.Op, e.Path, e.Err)
+	return fmt.Sprintf("%s %q: unreadable, most likely damaged when the drive was pulled: %v", e.Op,
+		e.Path, e.Err)
 }
 
 func (e *PullDamageError) Unwrap() error { return e.Err }
@@ -123,8 +125,8 @@ func (e *LimitError) Error() string {
 
 func (e *LimitError) Unwrap() error { return e.Err }
 
-// InTheWayError says that something of a person's has the place of a file, or a directory, of an origin:
-// it stays, and nothing was written.
+// InTheWayError says that something of a person's has the place of a file, or a directory, of an
+// origin: it stays, and nothing was written.
 type InTheWayError struct {
 	Path string // below layout.TreeDir
 }
@@ -138,7 +140,8 @@ func (e *InTheWayError) Class() fault.Class { return fault.Failed }
 
 // Hints say what to do with it.
 func (e *InTheWayError) Hints(drive string) []string {
-	return []string{fmt.Sprintf("move %s/%s/%s away, and run the same command again", drive, layout.TreeDir, fault.Quote(e.Path))}
+	return []string{fmt.Sprintf("move %s/%s/%s away, and run the same command again", drive,
+		layout.TreeDir, fault.Quote(e.Path))}
 }
 
 // NameError says that the drive cannot store a name.
@@ -193,7 +196,8 @@ func (e *ReadBackError) Error() string {
 // pulled or dying. With EUCLEAN and EBADMSG ext4, xfs and btrfs say that they
 // found damage.
 func Failing(err error) bool {
-	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ESHUTDOWN,
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENODEV, syscall.ENXIO,
+		syscall.ESHUTDOWN,
 		syscall.EREMOTEIO, syscall.ETIMEDOUT, syscall.ENOTCONN, syscall.ENOMEDIUM, syscall.ESTALE,
 		syscall.EUCLEAN, syscall.EBADMSG} {
 		if errors.Is(err, errno) {
@@ -213,7 +217,8 @@ func classified(err error) bool {
 	var limit *LimitError
 	var name *NameError
 	var damaged *DamagedError
-	return errors.As(err, &gone) || errors.As(err, &readOnly) || errors.As(err, &space) || errors.As(err, &pull) ||
+	return errors.As(err, &gone) || errors.As(err, &readOnly) || errors.As(err, &space) ||
+		errors.As(err, &pull) ||
 		errors.As(err, &limit) || errors.As(err, &name) || errors.As(err, &damaged)
 }
 

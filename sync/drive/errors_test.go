@@ -30,7 +30,8 @@ func TestExplain(t *testing.T) {
 
 	type verdict struct {
 		gone, vanished, readOnly, space, limit, name, absent bool
-		check                                                bool // it names the commands that repair a file system
+		// it names the commands that repair a file system
+		check bool
 	}
 	judge := func(err error) (v verdict) {
 		var gone *GoneError
@@ -41,9 +42,11 @@ func TestExplain(t *testing.T) {
 		v.gone = errors.As(err, &gone)
 		v.vanished = v.gone && gone.Vanished
 		v.readOnly = errors.As(err, &readOnly) && readOnly.Turned
-		v.space, v.limit, v.name = errors.As(err, &space), errors.As(err, &limit), errors.As(err, &name)
+		v.space, v.limit, v.name = errors.As(err, &space), errors.As(err,
+			&limit), errors.As(err, &name)
 		v.absent = errors.Is(err, fs.ErrNotExist) && !v.gone
-		v.check = v.gone && strings.Contains(gone.Check, "fsck ") || v.readOnly && strings.Contains(readOnly.Check, "fsck ")
+		v.check = v.gone && strings.Contains(gone.Check, "fsck ") || v.readOnly &&
+			strings.Contains(readOnly.Check, "fsck ")
 		return v
 	}
 	for _, row := range []struct {
@@ -71,10 +74,12 @@ func TestExplain(t *testing.T) {
 			if got := judge(err); got != want {
 				t.Errorf("%v: %v is %+v, want %+v", row.errno, err, got, want)
 			}
-			if !errors.Is(err, row.errno) || strings.Contains(err.Error(), "openat") || !strings.Contains(err.Error(), `"some file"`) {
+			if !errors.Is(err, row.errno) || strings.Contains(err.Error(), "openat") ||
+				!strings.Contains(err.Error(), `"some file"`) {
 				t.Errorf("%v: %v", row.errno, err)
 			}
-			if again := d.Classify("doing", "another", fmt.Errorf("wrapped: %w", err)); !(row.errno == syscall.EACCES && d == there) && judge(again) != judge(err) {
+			if again := d.Classify("doing", "another", fmt.Errorf("wrapped: %w",
+				err)); !(row.errno == syscall.EACCES && d == there) && judge(again) != judge(err) {
 				t.Errorf("%v: explained twice: %v", row.errno, again)
 			}
 		}
@@ -82,7 +87,8 @@ func TestExplain(t *testing.T) {
 
 	there.fs = volume.VFAT
 	var pulled *PullDamageError
-	if err := there.PullDamage("reading", "x", syscall.EIO); !errors.As(err, &pulled) || !strings.Contains(pulled.Hint(), "fsck.vfat -a") {
+	if err := there.PullDamage("reading", "x", syscall.EIO); !errors.As(err, &pulled) ||
+		!strings.Contains(pulled.Hint(), "fsck.vfat -a") {
 		t.Errorf("unreadable on a drive that is there: %v", err)
 	}
 	if err := away.PullDamage("reading", "x", syscall.EIO); errors.As(err, &pulled) {
@@ -100,30 +106,41 @@ func TestWords(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&GoneError{Op: "writing", Path: "a", Err: syscall.EIO}, `writing "a": the drive is failing: input/output error`},
-		{&GoneError{Op: "writing", Path: "a", Vanished: true, Err: syscall.ENODEV}, `writing "a": the drive is gone, or does not answer: no such device`},
+		{&GoneError{Op: "writing", Path: "a", Err: syscall.EIO},
+			`writing "a": the drive is failing: input/output error`},
+		{&GoneError{Op: "writing", Path: "a", Vanished: true, Err: syscall.ENODEV},
+			`writing "a": the drive is gone, or does not answer: no such device`},
 		{&ReadOnlyError{Op: "making", Path: "a"}, `making "a": the drive is mounted read-only`},
-		{&ReadOnlyError{Op: "making", Path: "a", Turned: true}, `making "a": the drive has turned read-only (the kernel found damage on it)`},
+		{&ReadOnlyError{Op: "making", Path: "a", Turned: true},
+			`making "a": the drive has turned read-only (the kernel found damage on it)`},
 		{&SpaceError{Path: "a", Free: 5}, `writing "a": no space left on the drive (5 bytes free)`},
 		{&SpaceError{Path: "a", Need: 7, Free: 5}, `no space on the drive: 7 bytes needed, 5 free`},
-		{&LimitError{Path: "a", Err: syscall.EFBIG}, `writing "a": too big for the drive's file system: file too large`},
-		{&NameError{Path: "a?", Reason: "invalid argument"}, `the drive cannot store the name "a?": invalid argument`},
-		{&PullDamageError{Op: "reading", Path: "a", Err: syscall.EIO}, `reading "a": unreadable, most likely damaged when the drive was pulled: input/output error`},
+		{&LimitError{Path: "a", Err: syscall.EFBIG},
+			`writing "a": too big for the drive's file system: file too large`},
+		{&NameError{Path: "a?", Reason: "invalid argument"},
+			`the drive cannot store the name "a?": invalid argument`},
+		{&PullDamageError{Op: "reading", Path: "a", Err: syscall.EIO},
+			`reading "a": unreadable, most likely damaged when the drive was pulled: input/output error`},
 		{&DamagedError{Path: "a", Reason: "too short"}, `reading "a": too short`},
-		{&ReadBackError{Path: "a", Offset: 65536, Reason: "other bytes"}, `reading back "a": other bytes from byte 65536 on; most likely the drive is failing`},
+		{&ReadBackError{Path: "a", Offset: 65536, Reason: "other bytes"},
+			`reading back "a": other bytes from byte 65536 on; most likely the drive is failing`},
 		{&ReadBackError{Path: "a", Offset: -1, Old: true, Reason: "other bytes"},
 			`reading back "a": other bytes; most likely the drive is failing, or smaller than it says: later files destroyed earlier ones`},
-		{&ReadBackError{Path: "a", Offset: 0, Probe: true, Reason: "other bytes"}, `reading back "a": other bytes from byte 0 on; most likely the drive claims more than it has`},
+		{&ReadBackError{Path: "a", Offset: 0, Probe: true, Reason: "other bytes"},
+			`reading back "a": other bytes from byte 0 on; most likely the drive claims more than it has`},
 	} {
 		if got := row.err.Error(); got != row.want {
 			t.Errorf("%T says %s, want %s", row.err, got, row.want)
 		}
 	}
 	for kind, want := range map[volume.Type]string{
-		volume.VFAT: "fsck.vfat -a /dev/sdb1", volume.ExFAT: "fsck.exfat -p /dev/sdb1", volume.Ext4: "e2fsck -p /dev/sdb1",
-		volume.XFS: "xfs_repair /dev/sdb1", volume.Btrfs: "btrfs check /dev/sdb1", volume.Unknown: "fsck /dev/sdb1",
+		volume.VFAT: "fsck.vfat -a /dev/sdb1", volume.ExFAT: "fsck.exfat -p /dev/sdb1",
+		volume.Ext4: "e2fsck -p /dev/sdb1",
+		volume.XFS:  "xfs_repair /dev/sdb1", volume.Btrfs: "btrfs check /dev/sdb1",
+		volume.Unknown: "fsck /dev/sdb1",
 	} {
-		if got := (&PullDamageError{Device: "/dev/sdb1", FS: kind}).Hint(); got != "umount it; "+want+"; mount it again" {
+		if got := (&PullDamageError{Device: "/dev/sdb1",
+			FS: kind}).Hint(); got != "umount it; "+want+"; mount it again" {
 			t.Errorf("%v: %s", kind, got)
 		}
 	}

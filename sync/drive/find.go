@@ -13,7 +13,8 @@ import (
 // FindOrigin returns the directory of the origin that has this key and name: the one whose signed
 // record says so, wherever it lies; else the name that a first export shall use. held is nil unless
 // a generation was found. Everything that the key's own predecessors signed counts as the key's.
-func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time, earlier ...*manifest.PublicKey) (dir string, held *Generation, err error) {
+func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time,
+	earlier ...*manifest.PublicKey) (dir string, held *Generation, err error) {
 	if err := layout.CheckOriginName(name); err != nil {
 		return "", nil, err
 	}
@@ -22,7 +23,9 @@ func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time, 
 		return "", nil, err
 	}
 	long := layout.Qualified(name, key.Fingerprint())
-	slices.SortStableFunc(names, func(a, b string) int { return rank(a, name, long) - rank(b, name, long) })
+	slices.SortStableFunc(names, func(a, b string) int {
+		return rank(a, name, long) - rank(b, name, long)
+	})
 	ring := append(manifest.Ring{key}, earlier...)
 	for _, dir := range names {
 		g, err := d.loadOwn(dir, ring, now)
@@ -89,8 +92,8 @@ func (d *Drive) newOrigin(ring manifest.Ring, name, long string, now time.Time) 
 	return name, nil
 }
 
-// mayBegin says whether an origin of which there is no generation may begin in a directory. One that
-// has a generation of ours and cannot be read belongs to the origin of its name.
+// mayBegin says whether an origin of which there is no generation may begin in a directory. One
+// that has a generation of ours and cannot be read belongs to the origin of its name.
 func mayBegin(d *Drive, dir string, ring manifest.Ring, now time.Time) (bool, error) {
 	as, best, other, err := d.StandingOf(dir, ring, now)
 	if err != nil || as != Committed {

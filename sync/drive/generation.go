@@ -19,9 +19,10 @@ type Generation struct {
 	Dir    string           // the origin's directory below TreeDir
 	Signed *manifest.Signed // the verified list
 	Record *layout.Record
-	Sum    digest.Blake2b // of the signed text as it lies in the copy, without the padding behind it
-	File   string         // where it was read from: ManifestFile or NextManifestFile
-	Other  CopyState      // what the other manifest copy was like
+	// of the signed text as it lies in the copy, without the padding behind it
+	Sum   digest.Blake2b
+	File  string    // where it was read from: ManifestFile or NextManifestFile
+	Other CopyState // what the other manifest copy was like
 
 	drive *Drive
 	root  *os.Root // the origin's directory
@@ -35,10 +36,10 @@ type CopyState struct {
 	Err    error // why it is not valid; manifest.ErrNotSigned if blank or torn at the start
 }
 
-// Load reads both manifest copies of an origin and returns the generation of the valid one with the higher
-// serial. If neither is valid, the error is the most telling of the two: an
-// *manifest.UnknownKeyError before a broken signature, that before a blank manifest copy (ErrNoTree). A
-// damaged record is a *DamagedError.
+// Load reads both manifest copies of an origin and returns the generation of the valid one with the
+// higher serial. If neither is valid, the error is the most telling of the two: an
+// *manifest.UnknownKeyError before a broken signature, that before a blank manifest copy
+// (ErrNoTree). A damaged record is a *DamagedError.
 func (d *Drive) Load(origin string, ring manifest.Ring, now time.Time) (*Generation, error) {
 	best, other, err := d.loadCopies(origin, ring, now)
 	if err != nil {
@@ -53,7 +54,8 @@ func (d *Drive) FromCopies(origin string, best, other ManifestCopy) (*Generation
 	if err != nil {
 		return nil, d.Classify("opening", origin, err)
 	}
-	g := &Generation{Dir: origin, Signed: best.Signed, Sum: digest.Bytes(best.Text), File: best.State.Name,
+	g := &Generation{Dir: origin, Signed: best.Signed, Sum: digest.Bytes(best.Text),
+		File:  best.State.Name,
 		Other: other.State, drive: d, root: root}
 	if err := g.readRecord(); err != nil {
 		root.Close()
@@ -87,8 +89,12 @@ func (g *Generation) Serial() int64 { return g.Signed.Timestamp.Unix() }
 // Items returns the payload of one kind, sorted by path. The slice is the
 // generation's own.
 func (g *Generation) Items(kind layout.Kind) []layout.Item {
-	from, _ := slices.BinarySearchFunc(g.items, kind, func(it layout.Item, k layout.Kind) int { return int(it.Kind) - int(k) })
-	to, _ := slices.BinarySearchFunc(g.items, kind+1, func(it layout.Item, k layout.Kind) int { return int(it.Kind) - int(k) })
+	from, _ := slices.BinarySearchFunc(g.items, kind, func(it layout.Item, k layout.Kind) int {
+		return int(it.Kind) - int(k)
+	})
+	to, _ := slices.BinarySearchFunc(g.items, kind+1, func(it layout.Item, k layout.Kind) int {
+		return int(it.Kind) - int(k)
+	})
 	return g.items[from:to:to]
 }
 
@@ -106,7 +112,8 @@ func (g *Generation) Programs() []layout.Item { return g.Items(layout.Program) }
 
 // Find returns the item with the origin's path.
 func (g *Generation) Find(kind layout.Kind, name string) (layout.Item, bool) {
-	i, ok := slices.BinarySearchFunc(g.items, layout.Item{Kind: kind, Path: name}, layout.CompareItems)
+	i, ok := slices.BinarySearchFunc(g.items, layout.Item{Kind: kind, Path: name},
+		layout.CompareItems)
 	if !ok {
 		return layout.Item{}, false
 	}
@@ -210,8 +217,8 @@ func (g *Generation) openItem(it layout.Item) *itemReader {
 	return r
 }
 
-// NewGeneration opens what a session has just committed: g has all but what is not exported, and items
-// are what its list and its record say together.
+// NewGeneration opens what a session has just committed: g has all but what is not exported, and
+// items are what its list and its record say together.
 func NewGeneration(d *Drive, g Generation, items []layout.Item) (*Generation, error) {
 	root, err := d.root.OpenRoot(g.Dir)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// InTreeError says that PKGDIR or DISTDIR lies in the tree on a drive, whose files only an export writes:
-// anything else there breaks the signed list.
+// InTreeError says that PKGDIR or DISTDIR lies in the tree on a drive, whose files only an export
+// writes: anything else there breaks the signed list.
 type InTreeError struct {
 	Key string // "PKGDIR" or "DISTDIR"
 	Dir string // as it was given
@@ -20,7 +20,8 @@ type InTreeError struct {
 }
 
 func (e *InTreeError) Error() string {
-	return fmt.Sprintf("%s %q lies in the tree %q of a drive, which only export writes", e.Key, e.Dir, e.At)
+	return fmt.Sprintf("%s %q lies in the tree %q of a drive, which only export writes",
+		e.Key, e.Dir, e.At)
 }
 
 // Class is that of a wrong command line or setting.
@@ -28,7 +29,8 @@ func (e *InTreeError) Class() fault.Class { return fault.Usage }
 
 // Hints name the flag.
 func (e *InTreeError) Hints(string) []string {
-	return []string{"name a directory of this machine: --" + strings.ToLower(e.Key) + " /var/cache/" + usualNames[e.Key]}
+	return []string{"name a directory of this machine: --" + strings.ToLower(e.Key) +
+		" /var/cache/" + usualNames[e.Key]}
 }
 
 var usualNames = map[string]string{"PKGDIR": "binpkgs", "DISTDIR": "distfiles"}
@@ -36,19 +38,22 @@ var usualNames = map[string]string{"PKGDIR": "binpkgs", "DISTDIR": "distfiles"}
 // NoDirectoryError says that PKGDIR or DISTDIR is a file.
 type NoDirectoryError struct{ Key, Dir string }
 
-func (e *NoDirectoryError) Error() string { return fmt.Sprintf("%s %q: not a directory", e.Key, e.Dir) }
+func (e *NoDirectoryError) Error() string {
+	return fmt.Sprintf("%s %q: not a directory", e.Key, e.Dir)
+}
 
 // Class is that of no particular error.
 func (e *NoDirectoryError) Class() fault.Class { return fault.Failed }
 
 // Hints name the flag and where else it is set.
 func (e *NoDirectoryError) Hints(string) []string {
-	return []string{fmt.Sprintf("set %s in make.conf, or name a directory: --%s /var/cache/%s", e.Key, strings.ToLower(e.Key), usualNames[e.Key])}
+	return []string{fmt.Sprintf("set %s in make.conf, or name a directory: --%s /var/cache/%s",
+		e.Key, strings.ToLower(e.Key), usualNames[e.Key])}
 }
 
-// CheckPlaces refuses a PKGDIR or DISTDIR ("": not looked at) that is a file, or that lies in the tree of
-// one of the drives or of any other one, also by way of links. One that is not there yet is judged by where
-// it would be.
+// CheckPlaces refuses a PKGDIR or DISTDIR ("": not looked at) that is a file, or that lies in the
+// tree of one of the drives or of any other one, also by way of links. One that is not there yet is
+// judged by where it would be.
 func CheckPlaces(pkgdir, distdir string, drives ...string) error {
 	for _, place := range []struct{ key, dir string }{{"PKGDIR", pkgdir}, {"DISTDIR", distdir}} {
 		if place.dir == "" {

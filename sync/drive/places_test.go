@@ -10,7 +10,8 @@ import (
 func TestCheckPlaces(t *testing.T) {
 	t.Parallel()
 	top := t.TempDir()
-	for _, dir := range []string{"usb/pkgsneak/keys", "usb/pkgsneak/host/packages", "usb/binpkgs", "new/pkgsneak", "own"} {
+	for _, dir := range []string{"usb/pkgsneak/keys", "usb/pkgsneak/host/packages", "usb/binpkgs",
+		"new/pkgsneak", "own"} {
 		if err := os.MkdirAll(filepath.Join(top, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -24,11 +25,15 @@ func TestCheckPlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ pkgdir, distdir, want string }{
-		{"own", "", ""}, {"own/new", "own", ""}, {"usb/binpkgs", "usb/distfiles", ""}, {"nosuch/deep", "", ""},
+		{"own", "", ""}, {"own/new", "own", ""}, {"usb/binpkgs", "usb/distfiles", ""}, {
+			"nosuch/deep", "", ""},
 		{"file", "", "not a directory"}, {"", "file", "not a directory"},
-		{"usb/pkgsneak", "", "lies in the tree"}, {"usb/pkgsneak/host/packages", "", "lies in the tree"},
-		{"own", "usb/pkgsneak/new/deep", "lies in the tree"}, {"link/packages", "", "lies in the tree"}, {"link", "", "lies in the tree"},
-		{"new/pkgsneak/x", "", "lies in the tree"}, // of a drive that was named: no export has been there yet
+		{"usb/pkgsneak", "", "lies in the tree"}, {
+			"usb/pkgsneak/host/packages", "", "lies in the tree"},
+		{"own", "usb/pkgsneak/new/deep", "lies in the tree"}, {
+			"link/packages", "", "lies in the tree"}, {"link", "", "lies in the tree"},
+		// of a drive that was named: no export has been there yet
+		{"new/pkgsneak/x", "", "lies in the tree"},
 	} {
 		at := func(name string) string {
 			if name == "" {

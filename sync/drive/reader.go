@@ -107,7 +107,8 @@ func (r *itemReader) next() error {
 	}
 	if r.at == len(r.it.Stored) {
 		if sums := r.hash.Sum(); sums.Size != r.it.Size || sums.Blake2b != r.it.Sum {
-			return &DamagedError{Path: r.it.Path, Reason: "its contents are not those that were signed"}
+			return &DamagedError{Path: r.it.Path,
+				Reason: "its contents are not those that were signed"}
 		}
 		return io.EOF
 	}
@@ -166,7 +167,8 @@ func (r *itemReader) fail(op string, err error) error {
 	case classified(err):
 		return err
 	}
-	return r.damaged("it cannot be read: "+err.Error(), err) // a link or a file where a directory should be
+	// a link or a file where a directory should be
+	return r.damaged("it cannot be read: "+err.Error(), err)
 }
 
 func (r *itemReader) damaged(reason string, err error) error {

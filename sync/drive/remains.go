@@ -16,20 +16,22 @@ import (
 	"pkgsneak/sync/listing"
 )
 
-// Remains are the payload files in the directory of an origin of ours whose last generation cannot be
-// read: its record is damaged, both copies of its manifest are, or its key was revoked since. No list
-// says what they are, but what they hold can be compared with what an export would write.
+// Remains are the payload files in the directory of an origin of ours whose last generation cannot
+// be read: its record is damaged, both copies of its manifest are, or its key was revoked since. No
+// list says what they are, but what they hold can be compared with what an export would write.
 type Remains struct {
-	Dir   string          // the origin's, below layout.TreeDir
-	Why   error           // what cannot be read
-	Files []manifest.File // sorted by path; the digest is that of the signed list, zero where there is none
+	Dir string // the origin's, below layout.TreeDir
+	Why error  // what cannot be read
+	// sorted by path; the digest is that of the signed list, zero where there is none
+	Files []manifest.File
 
 	drive *Drive
 }
 
 // FindRemains looks for them; nil where the directory holds no generation of ours, or a whole one.
 func FindRemains(d *Drive, dir string, ring manifest.Ring, now time.Time) (*Remains, error) {
-	if info, err := d.root.Lstat(dir); errors.Is(err, fs.ErrNotExist) && d.Present() || err == nil && !info.IsDir() {
+	if info, err := d.root.Lstat(dir); errors.Is(err, fs.ErrNotExist) && d.Present() ||
+		err == nil && !info.IsDir() {
 		return nil, nil
 	}
 	as, best, other, err := d.StandingOf(dir, ring, now)
@@ -48,7 +50,9 @@ func FindRemains(d *Drive, dir string, ring manifest.Ring, now time.Time) (*Rema
 	if err := r.walk(best.Signed); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(r.Files, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(r.Files, func(a, b manifest.File) int {
+		return strings.Compare(a.Path, b.Path)
+	})
 	return r, nil
 }
 
@@ -97,9 +101,10 @@ func (r *Remains) walk(list *manifest.Signed) error {
 	return look(nil, "", ".", 0)
 }
 
-// Read reads files one after the other from the medium itself and returns them with their digests, and
-// the digest of all of them joined.
-func (r *Remains) Read(ctx context.Context, names []string) (files []manifest.File, whole manifest.Digest, err error) {
+// Read reads files one after the other from the medium itself and returns them with their digests,
+// and the digest of all of them joined.
+func (r *Remains) Read(ctx context.Context, names []string) (files []manifest.File,
+	whole manifest.Digest, err error) {
 	root, err := r.drive.root.OpenRoot(r.Dir)
 	if err != nil {
 		return nil, whole, r.drive.Classify("opening", r.Dir, err)

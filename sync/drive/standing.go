@@ -21,20 +21,22 @@ type Standing uint8
 const (
 	// foreign is somebody else's: nothing is written, nothing is removed.
 	Foreign Standing = iota
-	// empty has no file but blank manifests: whoever made it has nothing to lose. Nothing is removed.
+	// empty has no file but blank manifests: whoever made it has nothing to lose. Nothing is
+	// removed.
 	Empty
-	// begun is a first export of ours that was never committed. Manifest, made before any payload and
-	// written after Manifest.next, has nothing in it but its newlines, Manifest.next no whole signed
-	// message of another key, and the note of the owner (OwnerNote), or that message, is ours. The
-	// files that lie there under names of the layout are leftovers. Without the note it is foreign.
+	// begun is a first export of ours that was never committed. Manifest, made before any payload
+	// and written after Manifest.next, has nothing in it but its newlines, Manifest.next no whole
+	// signed message of another key, and the note of the owner (OwnerNote), or that message, is
+	// ours. The files that lie there under names of the layout are leftovers. Without the note it
+	// is foreign.
 	Begun
 	// committed has a generation of ours; what it does not list are leftovers.
 	Committed
 	// broken is ours, and neither manifest can be used: both are torn or damaged, or the key was
-	// revoked since. Nobody can tell what is listed, so nothing is removed and no name is used again
-	// before a generation is committed; what holds the bytes that an export would write can be listed
-	// by it where it lies (Remains); the session removes the rest when everything is written,
-	// or the next one does, for which it is a leftover.
+	// revoked since. Nobody can tell what is listed, so nothing is removed and no name is used
+	// again before a generation is committed; what holds the bytes that an export would write can
+	// be listed by it where it lies (Remains); the session removes the rest when everything is
+	// written, or the next one does, for which it is a leftover.
 	Broken
 )
 
@@ -54,11 +56,12 @@ func (e *NewerError) Error() string {
 
 // Hints names the programs that can read it.
 func (e *NewerError) Hints(drive string) []string {
-	return []string{"use the pkgsneak that wrote it, or a newer one: " + drive + "/" + layout.TreeDir + "/ORIGIN/" + layout.BinDir + " has one"}
+	return []string{"use the pkgsneak that wrote it, or a newer one: " + drive + "/" +
+		layout.TreeDir + "/ORIGIN/" + layout.BinDir + " has one"}
 }
 
-// As finds the *FormatError that it may be made of. The other reasons are about trust elsewhere; here
-// the signature is good.
+// As finds the *FormatError that it may be made of. The other reasons are about trust elsewhere;
+// here the signature is good.
 func (e *NewerError) As(target any) bool {
 	format, ok := target.(**layout.FormatError)
 	return ok && errors.As(e.Err, format)
@@ -66,7 +69,8 @@ func (e *NewerError) As(target any) bool {
 
 // StandingOf finds out whose a directory is. The error is a *NewerError, or says that the drive is
 // gone; with any other standing than committed, best and other are what ownSlots returns.
-func (d *Drive) StandingOf(dir string, ring manifest.Ring, now time.Time) (as Standing, best, other ManifestCopy, err error) {
+func (d *Drive) StandingOf(dir string, ring manifest.Ring, now time.Time) (as Standing, best,
+	other ManifestCopy, err error) {
 	best, other, err = d.OwnCopies(dir, ring, now)
 	var newer *NewerError
 	switch {
@@ -81,16 +85,21 @@ func (d *Drive) StandingOf(dir string, ring manifest.Ring, now time.Time) (as St
 		}
 	}
 	copies := map[string]ManifestCopy{best.State.Name: best, other.State.Name: other}
-	as, err = uncommitted(d, dir, ring, copies[layout.ManifestFile], copies[layout.NextManifestFile])
+	as, err = uncommitted(d, dir, ring, copies[layout.ManifestFile],
+		copies[layout.NextManifestFile])
 	return as, best, other, err
 }
 
 // uncommitted tells apart what has no valid manifest of ours.
-func uncommitted(d *Drive, dir string, ring manifest.Ring, current, next ManifestCopy) (Standing, error) {
-	ours, others := false, false // a whole signed message claims to be by one of the ring, by another
+func uncommitted(d *Drive, dir string, ring manifest.Ring, current,
+	next ManifestCopy) (Standing, error) {
+	// a whole signed message claims to be by one of the ring, by another
+	ours, others := false, false
 	for _, s := range []ManifestCopy{current, next} {
 		if signer, err := manifest.Claimed(s.Text); err == nil {
-			mine := slices.ContainsFunc(ring, func(k *manifest.PublicKey) bool { return claims(signer, k.Fingerprint()) })
+			mine := slices.ContainsFunc(ring, func(k *manifest.PublicKey) bool {
+				return claims(signer, k.Fingerprint())
+			})
 			ours, others = ours || mine, others || !mine
 		}
 	}
@@ -98,7 +107,8 @@ func uncommitted(d *Drive, dir string, ring manifest.Ring, current, next Manifes
 	switch {
 	case ours && others:
 		return Foreign, nil
-	case current.blank() && !others && !errors.As(next.State.Err, &key) && (ours || OwnerOf(d, dir, ring) != ""):
+	case current.blank() && !others && !errors.As(next.State.Err, &key) &&
+		(ours || OwnerOf(d, dir, ring) != ""):
 		return Begun, nil
 	case ours:
 		return Broken, nil
@@ -120,8 +130,8 @@ func uncommitted(d *Drive, dir string, ring manifest.Ring, current, next Manifes
 // maxOwner is the longest note of an owner, in bytes; one is some 400.
 const maxOwner = 16 << 10
 
-// OwnerOf returns the key of a ring that began an origin in a directory and has committed nothing there,
-// by the note that it left; "" if there is none, or another key signed it.
+// OwnerOf returns the key of a ring that began an origin in a directory and has committed nothing
+// there, by the note that it left; "" if there is none, or another key signed it.
 func OwnerOf(d *Drive, dir string, ring manifest.Ring) manifest.Fingerprint {
 	text, err := d.ReadAll(d.root, path.Join(dir, layout.OwnerFile), maxOwner)
 	if err != nil {
@@ -134,8 +144,8 @@ func OwnerOf(d *Drive, dir string, ring manifest.Ring) manifest.Fingerprint {
 	return note.Signer
 }
 
-// OwnerNote is the note that says that an origin is a key's, before there is anything else that does: a
-// signed list of nothing.
+// OwnerNote is the note that says that an origin is a key's, before there is anything else that
+// does: a signed list of nothing.
 func OwnerNote(key *manifest.PrivateKey, now time.Time) ([]byte, error) {
 	at := now.UTC().Truncate(time.Second)
 	if made := key.Public().Created(); at.Before(made) {
@@ -144,8 +154,8 @@ func OwnerNote(key *manifest.PrivateKey, now time.Time) ([]byte, error) {
 	return manifest.Sign(&manifest.List{Timestamp: at}, key, at)
 }
 
-// HasFiles says whether there is anything in a directory besides directories, blank files that an origin
-// begins with and the note of its owner.
+// HasFiles says whether there is anything in a directory besides directories, blank files that an
+// origin begins with and the note of its owner.
 func HasFiles(d *Drive, dir string) (bool, error) {
 	root, err := d.root.OpenRoot(dir)
 	if err != nil {
@@ -167,7 +177,8 @@ func HasFiles(d *Drive, dir string) (bool, error) {
 				if found, err := look(l, e.Name(), file, depth+1); found || err != nil {
 					return true, err
 				}
-			case e.IsRegular() && slices.Contains([]string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile}, file):
+			case e.IsRegular() && slices.Contains([]string{layout.ManifestFile,
+				layout.NextManifestFile, layout.PackagesFile}, file):
 				if text, err := d.ReadCopy(dir, file); err != nil || len(text) > 0 {
 					return true, nil
 				}
@@ -188,9 +199,9 @@ func HasFiles(d *Drive, dir string) (bool, error) {
 // maxRecordsRead bounds what is read of a directory without a valid manifest.
 const maxRecordsRead = 16
 
-// recordsAre says whether there are records of generations, and each names one of the keys. They are
-// not signed, as things are: it is enough to tell an origin of ours, in which nothing is removed on
-// that account, from another key's.
+// recordsAre says whether there are records of generations, and each names one of the keys. They
+// are not signed, as things are: it is enough to tell an origin of ours, in which nothing is
+// removed on that account, from another key's.
 func recordsAre(d *Drive, dir string, ring manifest.Ring) bool {
 	entries, err := d.readDir(d.root, path.Join(dir, layout.GenerationDir), 1024)
 	if err != nil {
@@ -198,14 +209,16 @@ func recordsAre(d *Drive, dir string, ring manifest.Ring) bool {
 	}
 	read := 0
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".json") || !layout.MadeHere(layout.GenerationDir+"/"+e.Name()) || read == maxRecordsRead {
+		if !strings.HasSuffix(e.Name(), ".json") ||
+			!layout.MadeHere(layout.GenerationDir+"/"+e.Name()) || read == maxRecordsRead {
 			continue
 		}
 		read++
 		var says struct {
 			Fingerprint manifest.Fingerprint `json:"fingerprint"`
 		}
-		data, err := d.ReadAll(d.root, path.Join(dir, layout.GenerationDir, e.Name()), layout.MaxRecord)
+		data, err := d.ReadAll(d.root, path.Join(dir, layout.GenerationDir, e.Name()),
+			layout.MaxRecord)
 		if err != nil || json.Unmarshal(data, &says) != nil {
 			return false
 		}

@@ -23,8 +23,8 @@ type Stock struct {
 // name). If the stock is not complete, no says nothing.
 func (s *Stock) Has(path string) bool { return s.has(path) }
 
-// ReadableFacts returns the facts of a generation, nil where they are damaged, of a newer program, or not
-// told: nothing that is carried depends on them. The error is the drive's.
+// ReadableFacts returns the facts of a generation, nil where they are damaged, of a newer program,
+// or not told: nothing that is carried depends on them. The error is the drive's.
 func ReadableFacts(g *Generation) (*layout.Facts, error) {
 	facts, err := g.Facts()
 	var damaged *DamagedError
@@ -51,7 +51,8 @@ func (g *Generation) Stock(kind layout.Kind) (*Stock, error) {
 	var newer *layout.FactsVersionError
 	switch {
 	case errors.As(err, &damaged):
-		return g.incomplete(kind, "its list of what the origin has is damaged: "+damaged.Reason), nil
+		return g.incomplete(kind,
+			"its list of what the origin has is damaged: "+damaged.Reason), nil
 	case errors.As(err, &newer):
 		return g.incomplete(kind, newer.Error()), nil
 	case err != nil:
@@ -69,12 +70,16 @@ func (g *Generation) Stock(kind layout.Kind) (*Stock, error) {
 		s.has = facts.HasDistfile
 	}
 	if s.Count != h.Count {
-		return g.incomplete(kind, fmt.Sprintf("its record has %d %ss, its list %d", h.Count, kind, s.Count)), nil
+		return g.incomplete(kind, fmt.Sprintf("its record has %d %ss, its list %d", h.Count, kind,
+			s.Count)), nil
 	}
 	return s, nil
 }
 
 // incomplete is the stock that is not complete.
 func (g *Generation) incomplete(kind layout.Kind, why string) *Stock {
-	return &Stock{Reason: why, Count: len(g.Items(kind)), has: func(path string) bool { _, ok := g.Find(kind, path); return ok }}
+	return &Stock{Reason: why, Count: len(g.Items(kind)), has: func(path string) bool {
+		_, ok := g.Find(kind, path)
+		return ok
+	}}
 }

@@ -17,10 +17,11 @@ import (
 
 // VerifyOptions says how much at once. The zero value works.
 type VerifyOptions struct {
-	Workers  int                            // files read at the same time; 0: 2
-	Progress func(path string, bytes int64) // hears of bytes that were read; called from several goroutines
-	// Only are listed files, below ORIGIN: nothing but these, and the other parts of theirs, is looked
-	// at, and nothing else is reported. nil: everything.
+	Workers int // files read at the same time; 0: 2
+	// hears of bytes that were read; called from several goroutines
+	Progress func(path string, bytes int64)
+	// Only are listed files, below ORIGIN: nothing but these, and the other parts of theirs, is
+	// looked at, and nothing else is reported. nil: everything.
 	Only map[string]bool
 }
 
@@ -32,11 +33,13 @@ type Bad struct {
 
 // Report is what Verify found, in disjoint lists, each sorted by path.
 type Report struct {
-	Files      int
-	Bytes      int64
-	Bad        []Bad    // damaged, missing, unreadable
-	Stale      []string // derived files that are not of this generation; the next export renews them
-	Undeclared []string // files that the list does not have, and nobody uses; the next export removes them
+	Files int
+	Bytes int64
+	Bad   []Bad // damaged, missing, unreadable
+	// derived files that are not of this generation; the next export renews them
+	Stale []string
+	// files that the list does not have, and nobody uses; the next export removes them
+	Undeclared []string
 	// Unreadable are directories that could not be looked through: most likely
 	// left by a pull. Nothing that the list has is in them, or it is in Bad.
 	Unreadable []Bad
@@ -106,12 +109,15 @@ func (v *verifier) tasks() []layout.Item {
 	for _, f := range v.g.Signed.Files {
 		v.listed[f.Path] = true
 		if !payload[f.Path] {
-			jobs = append(jobs, layout.Item{Path: f.Path, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
+			jobs = append(jobs, layout.Item{Path: f.Path, Size: f.Size, Sum: f.Sum,
+				Stored: []manifest.File{f}})
 		}
 	}
 	if only := v.o.Only; only != nil {
 		jobs = slices.DeleteFunc(jobs, func(it layout.Item) bool {
-			return !slices.ContainsFunc(it.Stored, func(f manifest.File) bool { return only[f.Path] })
+			return !slices.ContainsFunc(it.Stored, func(f manifest.File) bool {
+				return only[f.Path]
+			})
 		})
 	}
 	tasks := make([]layout.Item, len(jobs))
@@ -216,7 +222,8 @@ func (v *verifier) entries() error {
 		return nil
 	}
 	for _, it := range layout.WithoutEntry(catalogue, v.g.Packages()) {
-		v.report.Bad = append(v.report.Bad, Bad{Path: it.Stored[0].Path, Reason: "the catalogue has no entry of it, and no client can take it"})
+		v.report.Bad = append(v.report.Bad, Bad{Path: it.Stored[0].Path,
+			Reason: "the catalogue has no entry of it, and no client can take it"})
 	}
 	return nil
 }
@@ -224,8 +231,8 @@ func (v *verifier) entries() error {
 // MaxUndeclared bounds the list of undeclared files.
 const MaxUndeclared = 10_000
 
-// walk looks for undeclared files in a directory: name below the level above. It comes last: a directory that a pull left
-// half made can turn the drive read-only when it is read.
+// walk looks for undeclared files in a directory: name below the level above. It comes last: a
+// directory that a pull left half made can turn the drive read-only when it is read.
 func (v *verifier) walk(ctx context.Context, above *Level, name, dir string, depth int) error {
 	if err := context.Cause(ctx); err != nil {
 		return err

@@ -23,9 +23,11 @@ type Level struct {
 
 func (l *Level) Close() { unix.Close(l.FD) }
 
-// Enter opens a directory and reads the names in it with their types, and the status of regular files if that is wanted: name below the level above, or the origin itself without one. dir is its path,
-// for errors. A name of which the drive tells nothing has neither.
-func (d *Mounted) Enter(r *listing.Reader, root *os.Root, above *Level, name, dir string, status bool) (*Level, error) {
+// Enter opens a directory and reads the names in it with their types, and the status of regular
+// files if that is wanted: name below the level above, or the origin itself without one. dir is its
+// path, for errors. A name of which the drive tells nothing has neither.
+func (d *Mounted) Enter(r *listing.Reader, root *os.Root, above *Level, name, dir string,
+	status bool) (*Level, error) {
 	l := &Level{}
 	var err error
 	if above != nil {

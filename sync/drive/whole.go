@@ -15,12 +15,16 @@ import (
 
 // State is what may be left to do on a drive although its generation is the one that is wanted.
 type State struct {
-	BothCopies bool     // both manifest copies hold the generation
-	Packages   bool     // packages/Packages is the generation's
-	Absent     []string // listed files that are not there or have another size, below ORIGIN, sorted
-	Own        []string // those of the listed files that are no payload and are not there or damaged, below ORIGIN, sorted
-	Leftover   bool     // a pulled run left files that the generation does not list
-	Others     []string // files that are neither listed nor leftovers: somebody else's, at most maxUndeclared
+	BothCopies bool // both manifest copies hold the generation
+	Packages   bool // packages/Packages is the generation's
+	// listed files that are not there or have another size, below ORIGIN, sorted
+	Absent []string
+	// those of the listed files that are no payload and are not there or damaged, below ORIGIN,
+	// sorted
+	Own      []string
+	Leftover bool // a pulled run left files that the generation does not list
+	// files that are neither listed nor leftovers: somebody else's, at most maxUndeclared
+	Others []string
 }
 
 // Whole says whether nothing is left to do.
@@ -28,8 +32,8 @@ func (s State) Whole() bool {
 	return s.BothCopies && s.Packages && len(s.Absent)+len(s.Own) == 0 && !s.Leftover
 }
 
-// State looks whether the generation is finished and all its files are there. It reads names, sizes, packages/Packages and
-// layout.conf, but no payload: Verify does.
+// State looks whether the generation is finished and all its files are there. It reads names,
+// sizes, packages/Packages and layout.conf, but no payload: Verify does.
 func (g *Generation) State(ctx context.Context) (State, error) {
 	s := State{BothCopies: g.File == layout.ManifestFile && g.Other.Serial == g.Serial()}
 	missing := make(map[string]manifest.File, len(g.Signed.Files)) // by folded path
@@ -71,7 +75,8 @@ type survey struct {
 	dirs     listing.Reader
 }
 
-// through looks at a directory: name below the level above. One that cannot be read on a drive that is there has no names.
+// through looks at a directory: name below the level above. One that cannot be read on a drive that
+// is there has no names.
 func (k *survey) through(ctx context.Context, above *Level, name, dir string, depth int) error {
 	if err := context.Cause(ctx); err != nil {
 		return err

@@ -14,7 +14,8 @@ import (
 func benchHost(files, size int) *host {
 	h := newHost(keys()[0], "buildhost")
 	for i := range files {
-		h.pkg(fmt.Sprintf("cat%d/name-%d/name-%d-1.0-1.gpkg.tar", i/200, i, i), strings.Repeat("x", size))
+		h.pkg(fmt.Sprintf("cat%d/name-%d/name-%d-1.0-1.gpkg.tar", i/200, i, i),
+			strings.Repeat("x", size))
 	}
 	return h
 }

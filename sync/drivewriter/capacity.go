@@ -15,9 +15,11 @@ type CapacityError struct {
 
 func (e *CapacityError) Error() string {
 	if e.Files > e.MaxFiles {
-		return fmt.Sprintf("%d files are more than the %d that a drive can carry of one origin", e.Files, e.MaxFiles)
+		return fmt.Sprintf("%d files are more than the %d that a drive can carry of one origin",
+			e.Files, e.MaxFiles)
 	}
-	return fmt.Sprintf("the list of %d files would have %d bytes, more than %d", e.Files, e.Bytes, e.MaxBytes)
+	return fmt.Sprintf("the list of %d files would have %d bytes, more than %d", e.Files,
+		e.Bytes, e.MaxBytes)
 }
 
 // Hints says how there are fewer.
@@ -43,11 +45,12 @@ func CheckCapacity(files []NewFile, partSize int64) error {
 		size += parts * (lineBytes + len(f.Path) + 3*strings.Count(f.Path, " "))
 	}
 	if count > manifest.MaxFiles || size > manifest.MaxText {
-		return &CapacityError{Files: count - ownFiles, Bytes: size, MaxFiles: manifest.MaxFiles - ownFiles, MaxBytes: manifest.MaxText}
+		return &CapacityError{Files: count - ownFiles, Bytes: size,
+			MaxFiles: manifest.MaxFiles - ownFiles, MaxBytes: manifest.MaxText}
 	}
 	return nil
 }
 
-// lineBytes is more bytes than a line of the list has without the origin's path: "DATA ", a directory
-// of the layout, a size, " BLAKE2B " and 128 digits, and what a changed name is longer.
+// lineBytes is more bytes than a line of the list has without the origin's path: "DATA ", a
+// directory of the layout, a size, " BLAKE2B " and 128 digits, and what a changed name is longer.
 const lineBytes = 5 + 24 + 16 + 9 + 128 + 24

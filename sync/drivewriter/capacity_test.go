@@ -31,23 +31,29 @@ func TestCapacity(t *testing.T) {
 			files[i] = NewFile{Kind: layout.Distfile, Path: row.path, Size: row.size}
 		}
 		var full *CapacityError
-		if err := CheckCapacity(files, 2); row.want != (err == nil) || !row.want && !errors.As(err, &full) {
+		if err := CheckCapacity(files, 2); row.want != (err == nil) || !row.want &&
+			!errors.As(err, &full) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	// The estimate is never too low: the line of each file is in it.
 	for _, f := range []NewFile{
-		{Kind: layout.Distfile, Path: "a b c.tar.gz", Size: 1 << 50}, {Kind: layout.Package, Path: "app-misc/foo/foo-1-1.xpak", Size: 7},
-		{Kind: layout.Distfile, Path: long, Size: 1}, {Kind: layout.Distfile, Path: "odd\x01name", Size: 1},
+		{Kind: layout.Distfile, Path: "a b c.tar.gz", Size: 1 << 50}, {
+			Kind: layout.Package, Path: "app-misc/foo/foo-1-1.xpak", Size: 7},
+		{Kind: layout.Distfile, Path: long, Size: 1}, {
+			Kind: layout.Distfile, Path: "odd\x01name", Size: 1},
 	} {
 		other, _ := layout.OtherPath(f.Kind, f.Path, f.Category, 12)
-		for _, stored := range []string{layout.WantedPath(f.Kind, f.Path), other, layout.OverflowPath(other, 2), layout.PartPath(other, 3, 1200)} {
+		for _, stored := range []string{layout.WantedPath(f.Kind, f.Path), other,
+			layout.OverflowPath(other, 2), layout.PartPath(other, 3, 1200)} {
 			if layout.PathFault(stored) != "" {
 				continue
 			}
-			list := manifest.List{Timestamp: epoch, Files: []manifest.File{{Path: stored, Size: f.Size}}}
+			list := manifest.List{Timestamp: epoch,
+				Files: []manifest.File{{Path: stored, Size: f.Size}}}
 			text, err := list.MarshalText()
-			if got := len(text) - len("TIMESTAMP 2026-03-01T12:00:00Z\n"); err != nil || got > lineBytes+len(f.Path)+3*strings.Count(f.Path, " ") {
+			if got := len(text) - len("TIMESTAMP 2026-03-01T12:00:00Z\n"); err != nil ||
+				got > lineBytes+len(f.Path)+3*strings.Count(f.Path, " ") {
 				t.Errorf("%q takes %d bytes, %v", stored, got, err)
 			}
 		}

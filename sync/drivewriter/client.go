@@ -20,11 +20,12 @@ import (
 	"pkgsneak/sync/layout"
 )
 
-// A client's directory has two pairs of files and two copies of the signed list, one for each pair: the list
-// with the higher serial counts. A request overwrites the other pair in place and then that pair's list, so
-// that nothing is allocated, no name changes, and a pull leaves the request before. Only the first request on
-// a drive, and one that has outgrown its files, allocate: all names and all room before any contents, and
-// nothing at all if an operation on the drive was left unfinished (CheckFinished).
+// A client's directory has two pairs of files and two copies of the signed list, one for each pair:
+// the list with the higher serial counts. A request overwrites the other pair in place and then
+// that pair's list, so that nothing is allocated, no name changes, and a pull leaves the request
+// before. Only the first request on a drive, and one that has outgrown its files, allocate: all
+// names and all room before any contents, and nothing at all if an operation on the drive was left
+// unfinished (CheckFinished).
 //
 //	1 look      both copies, what is free, and for what is to be allocated CheckFinished
 //	2 allocate  directories, files of newlines; syncfs and a flush
@@ -61,10 +62,13 @@ type clientWriter struct {
 	drop        []string // files of the pair that was outgrown
 }
 
-// FindClient returns where the requests of a key lie on a drive: in the directory of the client's name, or in
-// the one with the fingerprint if another key has that, or if somebody's first request there was pulled.
-func FindClient(d *drive.Drive, name string, key *manifest.PublicKey, now time.Time) (ClientStanding, error) {
-	w := &clientWriter{session: newSession(d, layout.ClientsDir, nil), o: ClientOptions{Name: name, Now: now}}
+// FindClient returns where the requests of a key lie on a drive: in the directory of the client's
+// name, or in the one with the fingerprint if another key has that, or if somebody's first request
+// there was pulled.
+func FindClient(d *drive.Drive, name string, key *manifest.PublicKey,
+	now time.Time) (ClientStanding, error) {
+	w := &clientWriter{session: newSession(d, layout.ClientsDir, nil),
+		o: ClientOptions{Name: name, Now: now}}
 	err := w.find(key)
 	return ClientStanding{path.Base(w.dir), w.best.State.Serial}, err
 }
@@ -73,7 +77,8 @@ func FindClient(d *drive.Drive, name string, key *manifest.PublicKey, now time.T
 // allocated, durable.ErrLocked if another process writes there, or the drive's.
 func WriteClient(ctx context.Context, d *drive.Drive, o ClientOptions) (ClientStanding, error) {
 	if d.ReadOnly() {
-		return ClientStanding{}, &drive.ReadOnlyError{Op: "writing to", Path: d.Mount(), Err: unix.EROFS}
+		return ClientStanding{}, &drive.ReadOnlyError{Op: "writing to", Path: d.Mount(),
+			Err: unix.EROFS}
 	}
 	w := &clientWriter{session: newSession(d, layout.ClientsDir, nil), o: o}
 	w.dirs = newDirectories(w.session, &layout.Namespace{})
@@ -98,7 +103,8 @@ func (w *clientWriter) run(ctx context.Context) error {
 		return err
 	}
 	if w.o.Serial <= w.best.State.Serial {
-		return fmt.Errorf("writing to %q: there is a request with the serial %d already", w.dir, w.best.State.Serial)
+		return fmt.Errorf("writing to %q: there is a request with the serial %d already", w.dir,
+			w.best.State.Serial)
 	}
 	if err := w.choose(ctx); err != nil {
 		return err
@@ -130,7 +136,8 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 		best, other, err := w.d.ClientCopies(name, manifest.Ring{key}, w.o.Now)
 		for _, c := range []drive.ManifestCopy{best, other} {
 			if drive.Failing(c.State.Err) {
-				return w.d.PullDamage("reading", path.Join(dir, c.State.Name), drive.Bare(c.State.Err))
+				return w.d.PullDamage("reading", path.Join(dir, c.State.Name),
+					drive.Bare(c.State.Err))
 			}
 		}
 		switch {
@@ -187,7 +194,8 @@ func (w *clientWriter) choose(ctx context.Context) error {
 		w.drop = []string{record, list}
 	}
 	garbage, err := ClientGarbage(w.d, path.Base(w.dir))
-	if err == nil && len(garbage) > 0 { // of a request that was pulled: nobody has allocated anything since
+	// of a request that was pulled: nobody has allocated anything since
+	if err == nil && len(garbage) > 0 {
 		err = removeIn(w.session, w.root, garbage)
 	}
 	if err != nil {
@@ -212,7 +220,8 @@ func (w *clientWriter) fits() (bool, error) {
 	for _, file := range []struct {
 		name string
 		need int64
-	}{{record, int64(len(w.o.Record))}, {list, int64(len(w.o.List) + frameHeader)}, {w.other.State.Name, listRoom}} {
+	}{{record, int64(len(w.o.Record))}, {list, int64(len(w.o.List) + frameHeader)}, {
+		w.other.State.Name, listRoom}} {
 		size, err := w.size(file.name)
 		if err != nil || size < file.need {
 			return false, err
@@ -224,8 +233,8 @@ func (w *clientWriter) fits() (bool, error) {
 // listRoom is the size of each copy of the signed list, which has three lines.
 const listRoom = 4 << 10
 
-// clientRoom is the size of a file of n bytes when it is made: a quarter more, in whole clusters of most
-// drives.
+// clientRoom is the size of a file of n bytes when it is made: a quarter more, in whole clusters of
+// most drives.
 func clientRoom(n int) int64 { return int64(n+n/4+4096+4095) / 4096 * 4096 }
 
 // first makes everything for the first request.
@@ -270,8 +279,8 @@ func (w *clientWriter) first(ctx context.Context) error {
 	return w.flush()
 }
 
-// takeBack removes the directory that a first request has made on a drive which is full: nothing in it
-// was committed, and the next request begins with the same name.
+// takeBack removes the directory that a first request has made on a drive which is full: nothing in
+// it was committed, and the next request begins with the same name.
 func (w *clientWriter) takeBack() {
 	if w.root != nil {
 		w.root.Close()
@@ -283,8 +292,8 @@ func (w *clientWriter) takeBack() {
 	}
 }
 
-// makeDir makes a directory of the tree unless it is there, with room for so many names. On vfat none may
-// grow that holds committed files.
+// makeDir makes a directory of the tree unless it is there, with room for so many names. On vfat
+// none may grow that holds committed files.
 func (w *clientWriter) makeDir(dir string, names int64) error {
 	if info, err := w.d.Root().Lstat(dir); err == nil && info.IsDir() {
 		return nil
@@ -326,7 +335,8 @@ func (w *clientWriter) mayHold(dir, name string) error {
 	}
 	if len(entries) > 0 && !r.fits(name, 1) {
 		return fmt.Errorf("making %q: the directory %q has no room for another name without growing, which a pull could make unreadable as a whole: "+
-			"take another drive, or pkgsneak request --file FILE", path.Join(dir, name), path.Join(layout.TreeDir, dir))
+			"take another drive, or pkgsneak request --file FILE", path.Join(dir,
+			name), path.Join(layout.TreeDir, dir))
 	}
 	return nil
 }
@@ -365,12 +375,14 @@ func (w *clientWriter) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	armor, err := w.d.ReadAll(w.root, layout.ClientKeyFile, manifest.MaxKey) // as it was written at first
+	// as it was written at first
+	armor, err := w.d.ReadAll(w.root, layout.ClientKeyFile, manifest.MaxKey)
 	if err != nil {
 		return w.d.PullDamage("reading", layout.ClientKeyFile, err)
 	}
-	l := &manifest.List{Timestamp: time.Unix(w.o.Serial, 0).UTC(), Ignore: []string{layout.NextManifestFile}, Files: []manifest.File{
-		fileOf(listName, list), fileOf(recordName, record), fileOf(layout.ClientKeyFile, armor)}}
+	l := &manifest.List{Timestamp: time.Unix(w.o.Serial, 0).UTC(),
+		Ignore: []string{layout.NextManifestFile}, Files: []manifest.File{
+			fileOf(listName, list), fileOf(recordName, record), fileOf(layout.ClientKeyFile, armor)}}
 	at := w.o.Now
 	if made := w.o.Key.Public().Created(); at.Before(made) {
 		at = made
@@ -380,7 +392,8 @@ func (w *clientWriter) write(ctx context.Context) error {
 		return err
 	}
 	if int64(len(text)) > listRoom {
-		return fmt.Errorf("writing to %q: the signed list has %d bytes, more than %d", w.dir, len(text), listRoom)
+		return fmt.Errorf("writing to %q: the signed list has %d bytes, more than %d", w.dir,
+			len(text), listRoom)
 	}
 	for _, file := range []struct {
 		name string
@@ -406,14 +419,15 @@ func fileOf(name string, data []byte) manifest.File {
 	return manifest.File{Path: name, Size: int64(len(data)), Sum: digest.Bytes(data)}
 }
 
-// padded makes both files as long as they are on the drive: JSON with newlines, zstd with a frame that
-// readers skip.
+// padded makes both files as long as they are on the drive: JSON with newlines, zstd with a frame
+// that readers skip.
 func (w *clientWriter) padded(recordName, listName string) (record, list []byte, err error) {
 	size, err := w.size(recordName)
 	if err != nil {
 		return nil, nil, err
 	}
-	record = append(bytes.Clone(w.o.Record), bytes.Repeat([]byte{'\n'}, int(size)-len(w.o.Record))...)
+	record = append(bytes.Clone(w.o.Record),
+		bytes.Repeat([]byte{'\n'}, int(size)-len(w.o.Record))...)
 	if size, err = w.size(listName); err != nil {
 		return nil, nil, err
 	}
@@ -441,7 +455,8 @@ func (w *clientWriter) readBack(name string, want []byte) error {
 	for {
 		n, err := m.Read(buf)
 		if n > 0 && (at+n > len(want) || !bytes.Equal(buf[:n], want[at:at+n])) {
-			return w.ended.with(&drive.ReadBackError{Path: name, Offset: int64(at), Reason: "it is not what was written"})
+			return w.ended.with(&drive.ReadBackError{Path: name, Offset: int64(at),
+				Reason: "it is not what was written"})
 		}
 		at += n
 		if errors.Is(err, io.EOF) || err == nil && n == 0 {
@@ -452,13 +467,14 @@ func (w *clientWriter) readBack(name string, want []byte) error {
 		}
 	}
 	if at != len(want) {
-		return w.ended.with(&drive.ReadBackError{Path: name, Offset: int64(at), Reason: "it ends too early"})
+		return w.ended.with(&drive.ReadBackError{Path: name, Offset: int64(at),
+			Reason: "it ends too early"})
 	}
 	return nil
 }
 
-// BlankClientLists overwrites the installed lists of a client's requests with newlines, in place: the host
-// has read them, and whoever finds the drive need not. Nothing is allocated.
+// BlankClientLists overwrites the installed lists of a client's requests with newlines, in place:
+// the host has read them, and whoever finds the drive need not. Nothing is allocated.
 func BlankClientLists(d *drive.Drive, name string, hook durable.Hook) error {
 	files, err := clientFiles(d, name)
 	if err != nil {

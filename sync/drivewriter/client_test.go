@@ -32,17 +32,21 @@ func ask(mount string, n, size int, hook durable.Hook) (ClientStanding, error) {
 		return ClientStanding{}, err
 	}
 	defer d.Close()
-	return WriteClient(context.Background(), d, ClientOptions{Name: "attic", Key: clientKey, Serial: epoch.Unix() + int64(n), Record: askRecord(n, size), List: askList(n, size), Now: epoch, Hook: hook})
+	return WriteClient(context.Background(), d, ClientOptions{Name: "attic", Key: clientKey,
+		Serial: epoch.Unix() + int64(n), Record: askRecord(n, size), List: askList(n,
+			size), Now: epoch, Hook: hook})
 }
 
 func askRecord(n, size int) []byte {
 	return []byte(fmt.Sprintf(`{"n":%d,"text":"%s"}`, n, strings.Repeat("r", size)))
 }
 
-func askList(n, size int) []byte { return []byte(fmt.Sprintf("%d%s", n, strings.Repeat("l", size))) }
+func askList(n, size int) []byte {
+	return []byte(fmt.Sprintf("%d%s", n, strings.Repeat("l", size)))
+}
 
-// asked returns the number of the request that lies on the drive, 0 if there is none; its files are those that
-// were written.
+// asked returns the number of the request that lies on the drive, 0 if there is none; its files are
+// those that were written.
 func asked(t *testing.T, mount string) int {
 	t.Helper()
 	d, err := drive.Open(mount)
@@ -66,7 +70,8 @@ func asked(t *testing.T, mount string) int {
 			if err != nil {
 				t.Fatalf("request %d: %v", n, err)
 			}
-			if strings.HasSuffix(f.Path, ".json") && !bytes.HasPrefix(data, []byte(fmt.Sprintf(`{"n":%d,`, n))) {
+			if strings.HasSuffix(f.Path, ".json") &&
+				!bytes.HasPrefix(data, []byte(fmt.Sprintf(`{"n":%d,`, n))) {
 				t.Fatalf("request %d has %.20q", n, data)
 			}
 		}
@@ -82,7 +87,8 @@ func inodes(t *testing.T, mount string) map[string]string {
 	dir := filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic")
 	err := filepath.Walk(dir, func(p string, info os.FileInfo, err error) error {
 		if err == nil && info.Mode().IsRegular() {
-			all[strings.TrimPrefix(p, dir)] = fmt.Sprint(info.Sys().(*syscall.Stat_t).Ino, info.Size())
+			all[strings.TrimPrefix(p, dir)] = fmt.Sprint(info.Sys().(*syscall.Stat_t).Ino,
+				info.Size())
 		}
 		return err
 	})
@@ -168,13 +174,15 @@ func TestRequestsKilled(t *testing.T) {
 					}
 				}
 				if got := asked(t, mount); got != stage.before && got != n {
-					t.Fatalf("killed before operation %d, then an export: request %d is there", at, got)
+					t.Fatalf("killed before operation %d, then an export: request %d is there", at,
+						got)
 				}
 				if _, err := ask(mount, n+1, stage.size, nil); err != nil {
 					t.Fatalf("killed before operation %d: the next: %v", at, err)
 				}
 				if got := asked(t, mount); got != n+1 {
-					t.Fatalf("killed before operation %d: request %d is there after the next", at, got)
+					t.Fatalf("killed before operation %d: request %d is there after the next", at,
+						got)
 				}
 			}
 		})
@@ -190,7 +198,8 @@ func TestRequestBesideLeftovers(t *testing.T) {
 		if err := h.export(context.Background(), mount); err != nil {
 			t.Fatal(err)
 		}
-		return mount, filepath.Join(mount, layout.TreeDir, "host", "packages", "app-misc", "b-1.tbz2"), h
+		return mount, filepath.Join(mount, layout.TreeDir, "host", "packages", "app-misc",
+			"b-1.tbz2"), h
 	}
 	plant := func(t *testing.T, file string) {
 		if err := os.WriteFile(file, []byte("half"), 0o644); err != nil {
@@ -227,14 +236,16 @@ func TestRequestBesideLeftovers(t *testing.T) {
 			t.Errorf("%v, %d", err, asked(t, mount))
 		}
 		var unfinished *UnfinishedError
-		if _, err := ask(mount, 3, 100_000, nil); !errors.As(err, &unfinished) || asked(t, mount) != 2 {
+		if _, err := ask(mount, 3, 100_000, nil); !errors.As(err, &unfinished) ||
+			asked(t, mount) != 2 {
 			t.Errorf("outgrown: %v", err)
 		}
 	})
 	t.Run("no list that can be read", func(t *testing.T) {
 		mount, _, _ := export(t)
 		for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
-			if err := os.WriteFile(filepath.Join(mount, layout.TreeDir, "host", name), []byte("torn"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(mount, layout.TreeDir, "host", name),
+				[]byte("torn"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -248,7 +259,8 @@ func TestRequestBesideLeftovers(t *testing.T) {
 		if _, err := ask(mount, 1, 100, nil); err != nil {
 			t.Fatal(err)
 		}
-		garbage := filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic", "generation", "7.json")
+		garbage := filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic",
+			"generation", "7.json")
 		plant(t, garbage)
 		d, err := drive.Open(mount)
 		if err != nil {
@@ -288,7 +300,8 @@ func TestBlankClientLists(t *testing.T) {
 	}
 	d.Close()
 	for n := 1; n <= 2; n++ {
-		data, err := os.ReadFile(filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic", "generation", fmt.Sprintf("%d.Packages.zst", n)))
+		data, err := os.ReadFile(filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic",
+			"generation", fmt.Sprintf("%d.Packages.zst", n)))
 		if err != nil || len(data) == 0 || strings.Trim(string(data), "\n") != "" {
 			t.Errorf("list %d: %.20q, %v", n, data, err)
 		}
@@ -308,14 +321,16 @@ func TestRequestBesideOthers(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "attic"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "attic", "mine.txt"), []byte("x"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "attic", "mine.txt"), []byte("x"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	at, err := ask(mount, 1, 100, nil)
 	if err != nil || at.Dir != layout.Qualified("attic", clientKey.Public().Fingerprint()) {
 		t.Fatalf("%+v, %v", at, err)
 	}
-	if again, err := ask(mount, 2, 100, nil); err != nil || again.Dir != at.Dir || asked(t, mount) != 2 {
+	if again, err := ask(mount, 2, 100, nil); err != nil || again.Dir != at.Dir ||
+		asked(t, mount) != 2 {
 		t.Errorf("%+v, %v", again, err)
 	}
 }
@@ -336,7 +351,8 @@ func TestFirstRequestOnAFullDrive(t *testing.T) {
 		if err != nil && !errors.Is(err, syscall.ENOSPC) {
 			t.Fatal(err)
 		}
-		if standing, err := ask(mount, 2, 100, nil); err != nil || standing.Dir != "attic" || asked(t, mount) != 2 {
+		if standing, err := ask(mount, 2, 100, nil); err != nil || standing.Dir != "attic" ||
+			asked(t, mount) != 2 {
 			t.Errorf("full at change %d: the next request: %+v, %v", stop, standing, err)
 		}
 		if err == nil && n <= stop {

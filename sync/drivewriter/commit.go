@@ -88,8 +88,10 @@ func (w *Writer) commit(files *generationFiles) error {
 	if err := w.overwrite(layout.NextManifestFile, content(files.text)); err != nil {
 		return err
 	}
-	gen, err := drive.NewGeneration(w.d, drive.Generation{Dir: w.o.Dir, Signed: files.signed, Record: files.record, Sum: digest.Bytes(files.text),
-		File: layout.NextManifestFile, Other: drive.CopyState{Name: layout.ManifestFile, Serial: w.serial}}, files.items)
+	gen, err := drive.NewGeneration(w.d, drive.Generation{Dir: w.o.Dir, Signed: files.signed,
+		Record: files.record, Sum: digest.Bytes(files.text),
+		File: layout.NextManifestFile, Other: drive.CopyState{Name: layout.ManifestFile,
+			Serial: w.serial}}, files.items)
 	if err != nil {
 		return w.end("opening", w.o.Dir, err)
 	}
@@ -104,7 +106,8 @@ func (w *Writer) commit(files *generationFiles) error {
 // after is what follows the commit: Manifest likewise, step 10, step 11, and
 // the last look at the manifest copies.
 func (w *Writer) after(ctx context.Context, files *generationFiles) error {
-	if err := w.pad(context.WithoutCancel(ctx), layout.ManifestFile, int64(len(files.text))); err != nil {
+	if err := w.pad(context.WithoutCancel(ctx), layout.ManifestFile,
+		int64(len(files.text))); err != nil {
 		return w.ended.with(err)
 	}
 	if err := w.overwrite(layout.ManifestFile, content(files.text)); err != nil {

@@ -54,7 +54,8 @@ func (w *Writer) checkLayout() error {
 		return err
 	}
 	if !listed { // as of now the only file that can be kept of a list that cannot be read
-		want = manifest.File{Path: layout.LayoutFile, Size: int64(len(layout.Layout)), Sum: digest.Bytes([]byte(layout.Layout))}
+		want = manifest.File{Path: layout.LayoutFile, Size: int64(len(layout.Layout)),
+			Sum: digest.Bytes([]byte(layout.Layout))}
 		w.listed[layout.LayoutFile] = want
 	}
 	if err != nil || digest.Bytes(data) != want.Sum {

@@ -19,8 +19,8 @@ import (
 type Contents struct {
 	Serial int64     // above Last
 	At     time.Time // of the signature
-	// Items are all files of the generation: of the committed one what stays, and what was put. A file
-	// that is in neither leaves the drive.
+	// Items are all files of the generation: of the committed one what stays, and what was put. A
+	// file that is in neither leaves the drive.
 	Items []layout.Item
 	// Catalogue is the origin's whole index, by PATHs of its PKGDIR. It is not
 	// changed; what is written has the serial for TIMESTAMP.
@@ -67,7 +67,8 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	var packing sync.WaitGroup
 	var packed error
 	packing.Go(func() {
-		files.catalogue, record.Counts.CatalogueBytes, packed = layout.PackCatalogue(c.Catalogue, c.Serial)
+		files.catalogue, record.Counts.CatalogueBytes, packed = layout.PackCatalogue(c.Catalogue,
+			c.Serial)
 	})
 	var err error
 	if files.index, err = layout.PackagesIndex(c.Catalogue, c.Items, c.Serial); err == nil {
@@ -81,7 +82,8 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	if err != nil {
 		return nil, err
 	}
-	owns := []ownFile{{layout.RecordFile(c.Serial), recordText}, {layout.CatalogueFile(c.Serial), files.catalogue}, {layout.LayoutFile, []byte(layout.Layout)}}
+	owns := []ownFile{{layout.RecordFile(c.Serial), recordText}, {layout.CatalogueFile(c.Serial),
+		files.catalogue}, {layout.LayoutFile, []byte(layout.Layout)}}
 	if c.Facts != nil {
 		facts, err := c.Facts.Pack()
 		if err != nil {
@@ -92,7 +94,8 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	if err := squeeze(w, files, owns); err != nil {
 		return nil, err
 	}
-	list := manifest.List{Timestamp: time.Unix(c.Serial, 0).UTC(), Ignore: []string{layout.NextManifestFile}}
+	list := manifest.List{Timestamp: time.Unix(c.Serial, 0).UTC(),
+		Ignore: []string{layout.NextManifestFile}}
 	list.Files = append(list.Files, files.packages.File)
 	for _, it := range c.Items {
 		list.Files = append(list.Files, it.Stored...)
@@ -107,12 +110,13 @@ func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, err
 	return files, signList(w.o.Key, files, &list, record, c.At)
 }
 
-// spareClusters is how many clusters a generation's own files may take beyond their bytes: directories.
+// spareClusters is how many clusters a generation's own files may take beyond their bytes:
+// directories.
 const spareClusters = 4
 
-// squeeze gives up the padding of packages/Packages where the drive is so full that a generation's own
-// files find no room otherwise: one that only removes has to be possible on a drive of 0 bytes free. The
-// file is derived: until the commit it is stale, which the next export would renew.
+// squeeze gives up the padding of packages/Packages where the drive is so full that a generation's
+// own files find no room otherwise: one that only removes has to be possible on a drive of 0 bytes
+// free. The file is derived: until the commit it is stale, which the next export would renew.
 func squeeze(w *Writer, files *generationFiles, owns []ownFile) (err error) {
 	space, err := w.d.Space()
 	if err != nil {
@@ -126,7 +130,8 @@ func squeeze(w *Writer, files *generationFiles, owns []ownFile) (err error) {
 	if err != nil || space.Free >= need || w.committed == nil {
 		return err
 	}
-	if files.packages, err = w.measurePackages(files.index, false); err != nil || files.packages.Size >= size {
+	if files.packages, err = w.measurePackages(files.index, false); err != nil ||
+		files.packages.Size >= size {
 		return err
 	}
 	return w.shorten(layout.PackagesFile, files.packages.Size)
@@ -148,7 +153,8 @@ func checkContents(c Contents) error {
 		reason = layout.StockFault(c.Record.Has, c.Facts, c.Items)
 	}
 	if missing := layout.WithoutEntry(c.Catalogue, c.Items); reason == "" && len(missing) > 0 {
-		reason = fmt.Sprintf("the catalogue has no entry of %d packages, as %q", len(missing), missing[0].Path)
+		reason = fmt.Sprintf("the catalogue has no entry of %d packages, as %q", len(missing),
+			missing[0].Path)
 	}
 	if reason != "" {
 		return fmt.Errorf("committing generation %d: %s", c.Serial, reason)
@@ -167,7 +173,8 @@ func (w *Writer) putOwn(ctx context.Context, name string, data []byte) (manifest
 		if f.Sum == sum {
 			return f.File, nil
 		}
-		return manifest.File{}, fmt.Errorf("writing %q: it was written before, with other contents", name)
+		return manifest.File{}, fmt.Errorf("writing %q: it was written before, with other contents",
+			name)
 	}
 	if absent { // what has its name is not it
 		if err := w.remove("unlink", w.root, name); err != nil {
@@ -181,7 +188,8 @@ func (w *Writer) putOwn(ctx context.Context, name string, data []byte) (manifest
 }
 
 // signList makes the text of the manifest copies and verifies it.
-func signList(key *manifest.PrivateKey, files *generationFiles, list *manifest.List, record *layout.Record, at time.Time) (err error) {
+func signList(key *manifest.PrivateKey, files *generationFiles, list *manifest.List,
+	record *layout.Record, at time.Time) (err error) {
 	if files.text, err = manifest.Sign(list, key, at); err != nil {
 		return fmt.Errorf("signing generation %d: %w", files.serial, err)
 	}
@@ -236,13 +244,15 @@ func recordOf(o BeginOptions, c Contents) *layout.Record {
 		}
 		switch _, plain, _ := layout.KindOf(it.Stored[0].Path); {
 		case len(it.Stored) > 1:
-			split := layout.Split{Kind: it.Kind, Path: layout.PathText(it.Path), Size: it.Size, Sum: it.Sum}
+			split := layout.Split{Kind: it.Kind, Path: layout.PathText(it.Path),
+				Size: it.Size, Sum: it.Sum}
 			for _, f := range it.Stored {
 				split.Stored = append(split.Stored, f.Path)
 			}
 			r.Split = append(r.Split, split)
 		case plain != it.Path:
-			r.Renamed = append(r.Renamed, layout.Renamed{Kind: it.Kind, Path: layout.PathText(it.Path), Stored: it.Stored[0].Path})
+			r.Renamed = append(r.Renamed, layout.Renamed{Kind: it.Kind,
+				Path: layout.PathText(it.Path), Stored: it.Stored[0].Path})
 		}
 	}
 	return &r
@@ -275,5 +285,6 @@ func (s *session) measurePackages(index *pkgindex.Index, pad bool) (written, err
 	for left := size - text.N; left > 0; left -= int64(len(newlines)) {
 		text.W.Write(newlines[:min(left, int64(len(newlines)))])
 	}
-	return written{manifest.File{Path: layout.PackagesFile, Size: size, Sum: hash.Sum().Blake2b}, blocks.end()}, nil
+	return written{manifest.File{Path: layout.PackagesFile, Size: size, Sum: hash.Sum().Blake2b},
+		blocks.end()}, nil
 }

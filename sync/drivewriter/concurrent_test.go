@@ -11,12 +11,15 @@ import (
 	"testing"
 )
 
-// Files that are put side by side, some of which their source gives up, end as if they had been put one after the other: what was carried is whole, nothing else is left.
+// Files that are put side by side, some of which their source gives up, end as if they had been put
+// one after the other: what was carried is whole, nothing else is left.
 func TestPutSideBySide(t *testing.T) {
 	h, mount := small(), tempDir(t)
 	h.part = 1 << 20
 	for i := range 60 {
-		h.dist(fmt.Sprintf("source-%02d.tar.xz", i), strings.Repeat(fmt.Sprintf("%04d", i), 1+i*i*200)) // up to 2.8 MB: some are split
+		// up to 2.8 MB: some are split
+		h.dist(fmt.Sprintf("source-%02d.tar.xz", i),
+			strings.Repeat(fmt.Sprintf("%04d", i), 1+i*i*200))
 	}
 	giveUp := errors.New("the source is bad")
 	h.beside = func(ctx context.Context, w *Writer, planned []NewFile) (keep []layout.Item) {

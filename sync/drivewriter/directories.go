@@ -71,7 +71,8 @@ func reserveOf(dir string) int64 {
 	return 16 // one package's builds
 }
 
-// directories are those of an origin: which ones are there, and on vfat what they hold and have capacity for.
+// directories are those of an origin: which ones are there, and on vfat what they hold and have
+// capacity for.
 type directories struct {
 	*session
 	names      *layout.Namespace
@@ -83,7 +84,8 @@ type directories struct {
 }
 
 func newDirectories(s *session, names *layout.Namespace) *directories {
-	t := &directories{session: s, names: names, capacities: make(map[string]*dirCapacity), made: make(map[string]bool)}
+	t := &directories{session: s, names: names, capacities: make(map[string]*dirCapacity),
+		made: make(map[string]bool)}
 	t.vfat = s.d != nil && s.d.FSType().FixedDirectories()
 	t.size = t.stat
 	return t

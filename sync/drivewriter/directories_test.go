@@ -26,7 +26,8 @@ func FuzzNames(f *testing.F) {
 			var all []string
 			seen := make(map[string]string)
 			for _, name := range names {
-				file := NewFile{Kind: layout.Kind(kind%3 + 1), Path: name, Size: min(max(size, 0), 100)}
+				file := NewFile{Kind: layout.Kind(kind%3 + 1), Path: name,
+					Size: min(max(size, 0), 100)}
 				if err := w.places.reserve(file); err != nil {
 					continue
 				}
@@ -175,7 +176,8 @@ func TestDirectoriesOnVfatDoNotGrow(t *testing.T) {
 					}
 				}
 				for i := range generation / 5 * 100 {
-					h.pkg(fmt.Sprintf("app-misc/a-package-with-quite-a-long-name-g%d-%d.tbz2", generation, i), "many at once")
+					h.pkg(fmt.Sprintf("app-misc/a-package-with-quite-a-long-name-g%d-%d.tbz2",
+						generation, i), "many at once")
 				}
 				for key := range h.files {
 					if random.IntN(4) == 0 {

@@ -1,5 +1,5 @@
-// Package drivewriter writes to the tree on a drive: the order of writes, in which a pulled drive keeps
-// an old or a new generation, and the removal of an origin.
+// Package drivewriter writes to the tree on a drive: the order of writes, in which a pulled drive
+// keeps an old or a new generation, and the removal of an origin.
 //
 // # The order of writes
 //

@@ -54,15 +54,20 @@ type host struct {
 	closing func(*Writer) // before Close
 	// beside, if it is there, puts what is planned and returns what it put.
 	beside func(ctx context.Context, w *Writer, planned []NewFile) []layout.Item
-	tell   func(items []layout.Item) (*layout.Facts, *layout.Holdings) // what the origin has; nil: as an older program
+	// what the origin has; nil: as an older program
+	tell func(items []layout.Item) (*layout.Facts, *layout.Holdings)
 }
 
 func newHost(key *manifest.PrivateKey, name string) *host {
 	return &host{key: key, name: name, clock: epoch.Unix(), files: make(map[layout.Key]string)}
 }
 
-func (h *host) pkg(path, data string)  { h.files[layout.Key{Kind: layout.Package, Path: path}] = data }
-func (h *host) dist(name, data string) { h.files[layout.Key{Kind: layout.Distfile, Path: name}] = data }
+func (h *host) pkg(path, data string) {
+	h.files[layout.Key{Kind: layout.Package, Path: path}] = data
+}
+func (h *host) dist(name, data string) {
+	h.files[layout.Key{Kind: layout.Distfile, Path: name}] = data
+}
 func (h *host) drop(kind layout.Kind, path string) {
 	delete(h.files, layout.Key{Kind: kind, Path: path})
 }
@@ -83,7 +88,8 @@ func (h *host) export(ctx context.Context, mount string) error {
 	if held != nil {
 		held.Close()
 	}
-	w := newWriter(d, BeginOptions{Dir: dir, Name: h.name, Key: h.key, Now: epoch, PartSize: h.part})
+	w := newWriter(d, BeginOptions{Dir: dir, Name: h.name, Key: h.key, Now: epoch,
+		PartSize: h.part})
 	if h.tweak != nil {
 		h.tweak(w)
 	}
@@ -105,7 +111,8 @@ func (h *host) write(ctx context.Context, w *Writer) error {
 	keep, todo := h.diff(w)
 	var planned []NewFile
 	for _, key := range todo {
-		planned = append(planned, NewFile{Kind: key.Kind, Path: key.Path, Size: int64(len(h.files[key]))})
+		planned = append(planned, NewFile{Kind: key.Kind, Path: key.Path,
+			Size: int64(len(h.files[key]))})
 	}
 	if err := w.Prepare(ctx, planned); err != nil {
 		return err
@@ -133,10 +140,14 @@ func (h *host) write(ctx context.Context, w *Writer) error {
 
 func (h *host) diff(w *Writer) (keep []layout.Item, todo []layout.Key) {
 	missing := w.Missing()
-	for _, key := range slices.SortedFunc(maps.Keys(h.files), func(a, b layout.Key) int { return strings.Compare(a.Path, b.Path) }) {
+	for _, key := range slices.SortedFunc(maps.Keys(h.files), func(a, b layout.Key) int {
+		return strings.Compare(a.Path, b.Path)
+	}) {
 		if held := w.Committed(); held != nil {
 			it, ok := held.Find(key.Kind, key.Path)
-			lost := slices.ContainsFunc(missing, func(m layout.Item) bool { return layout.CompareItems(m, it) == 0 })
+			lost := slices.ContainsFunc(missing, func(m layout.Item) bool {
+				return layout.CompareItems(m, it) == 0
+			})
 			if ok && !lost && it.Sum == sumOf(h.files[key]) {
 				keep = append(keep, it)
 				continue
@@ -161,15 +172,19 @@ func (h *host) commit(ctx context.Context, w *Writer, items []layout.Item) error
 // index is the origin's index, of small entries.
 func (h *host) index() *pkgindex.Index {
 	var b strings.Builder
-	fmt.Fprintf(&b, "CHOST: x86_64-pc-linux-gnu\nTIMESTAMP: 1\nTTL: 60\nURI: http://example.org/\nVERSION: 0\n\n")
-	for _, key := range slices.SortedFunc(maps.Keys(h.files), func(a, b layout.Key) int { return strings.Compare(a.Path, b.Path) }) {
+	fmt.Fprintf(&b,
+		"CHOST: x86_64-pc-linux-gnu\nTIMESTAMP: 1\nTTL: 60\nURI: http://example.org/\nVERSION: 0\n\n")
+	for _, key := range slices.SortedFunc(maps.Keys(h.files), func(a, b layout.Key) int {
+		return strings.Compare(a.Path, b.Path)
+	}) {
 		name, err := binpkg.ParseName(key.Path)
 		if key.Kind != layout.Package || err != nil {
 			continue
 		}
 		category, pf := name.Category, name.PF
 		data := []byte(h.files[key])
-		fmt.Fprintf(&b, "CPV: %s/%s\nKEYWORDS: amd64\nMD5: %x\nPATH: %s\nSHA1: %x\nSIZE: %d\nMTIME: 1700000000\nREPO: gentoo\n\n",
+		fmt.Fprintf(&b,
+			"CPV: %s/%s\nKEYWORDS: amd64\nMD5: %x\nPATH: %s\nSHA1: %x\nSIZE: %d\nMTIME: 1700000000\nREPO: gentoo\n\n",
 			category, pf, md5.Sum(data), key.Path, sha1.Sum(data), len(data))
 	}
 	index, err := pkgindex.Read(strings.NewReader(b.String()))
@@ -242,13 +257,15 @@ func checkHolds(t *testing.T, h *host, mount string) *drive.Generation {
 		t.Fatal(err)
 	}
 	if !maps.Equal(got, h.files) {
-		t.Fatalf("the drive holds %v, want %v", slices.Collect(maps.Keys(got)), slices.Collect(maps.Keys(h.files)))
+		t.Fatalf("the drive holds %v, want %v", slices.Collect(maps.Keys(got)),
+			slices.Collect(maps.Keys(h.files)))
 	}
 	report, err := g.Verify(t.Context(), drive.VerifyOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !report.OK() || len(report.Stale)+len(report.Undeclared)+len(report.Unreadable)+len(report.Copies) > 0 {
+	if !report.OK() ||
+		len(report.Stale)+len(report.Undeclared)+len(report.Unreadable)+len(report.Copies) > 0 {
 		t.Fatalf("verify: %+v", report)
 	}
 	return g
@@ -287,7 +304,8 @@ func TestFirstAndSecondExport(t *testing.T) {
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
 	g := checkHolds(t, h, mount)
-	if g.Dir != "buildhost" || g.Record.Origin != "buildhost" || g.Record.Counts.Packages != 2 || g.Record.Counts.Distfiles != 1 {
+	if g.Dir != "buildhost" || g.Record.Origin != "buildhost" || g.Record.Counts.Packages != 2 ||
+		g.Record.Counts.Distfiles != 1 {
 		t.Errorf("record %+v in %q", g.Record, g.Dir)
 	}
 	if g.Serial() != h.clock || g.Signed.Timestamp.Unix() != h.clock {
@@ -300,11 +318,13 @@ func TestFirstAndSecondExport(t *testing.T) {
 		"distfiles/layout.conf":                                        "[structure]\n0=filename-hash BLAKE2B 8\n",
 		"bin/linux-amd64/pkgsneak":                                     "the program",
 	} {
-		if data, err := os.ReadFile(filepath.Join(mount, layout.TreeDir, "buildhost", name)); err != nil || string(data) != want {
+		if data, err := os.ReadFile(filepath.Join(mount, layout.TreeDir, "buildhost",
+			name)); err != nil || string(data) != want {
 			t.Errorf("%s: %q, %v", name, data, err)
 		}
 	}
-	if info, err := os.Stat(filepath.Join(mount, layout.TreeDir, "buildhost", "bin/linux-amd64/pkgsneak")); err != nil || info.Mode()&0o111 == 0 {
+	if info, err := os.Stat(filepath.Join(mount, layout.TreeDir, "buildhost",
+		"bin/linux-amd64/pkgsneak")); err != nil || info.Mode()&0o111 == 0 {
 		t.Errorf("the program cannot be run: %v %v", info, err)
 	}
 
@@ -318,19 +338,22 @@ func TestFirstAndSecondExport(t *testing.T) {
 		t.Errorf("rebuilt package lies at %q, want %q", it.Stored[0].Path, want)
 	}
 	after := tree(t, filepath.Join(mount, layout.TreeDir, "buildhost"))
-	for _, gone := range []string{"packages/app-misc/foo-1.tbz2", "packages/app-misc/bar/bar-2-1.gpkg.tar"} {
+	for _, gone := range []string{"packages/app-misc/foo-1.tbz2",
+		"packages/app-misc/bar/bar-2-1.gpkg.tar"} {
 		if _, there := after[gone]; there {
 			t.Errorf("%s is still there", gone)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(mount, layout.TreeDir, "buildhost/packages/app-misc/bar")); err == nil {
+	if _, err := os.Stat(filepath.Join(mount, layout.TreeDir,
+		"buildhost/packages/app-misc/bar")); err == nil {
 		t.Error("an emptied package directory is still there")
 	}
 	// The name is free again, and the first one that is free is taken.
 	h.pkg("app-misc/foo-1.tbz2", "foo rebuilt again")
 	mustExport(t, h, mount)
 	g = checkHolds(t, h, mount)
-	if it, _ := g.Find(layout.Package, "app-misc/foo-1.tbz2"); it.Stored[0].Path != "packages/app-misc/foo-1.tbz2" {
+	if it, _ := g.Find(layout.Package,
+		"app-misc/foo-1.tbz2"); it.Stored[0].Path != "packages/app-misc/foo-1.tbz2" {
 		t.Errorf("rebuilt again it lies at %q", it.Stored[0].Path)
 	}
 }
@@ -353,18 +376,21 @@ func TestDerivedIndex(t *testing.T) {
 	if err != nil || len(index.Remarks) > 0 {
 		t.Fatalf("%v", err)
 	}
-	if index.Header.Get("URI")+index.Header.Get("TTL") != "" || index.Header.Get("TIMESTAMP") != strconv.FormatInt(h.clock, 10) {
+	if index.Header.Get("URI")+index.Header.Get("TTL") != "" ||
+		index.Header.Get("TIMESTAMP") != strconv.FormatInt(h.clock, 10) {
 		t.Errorf("header %v %v", index.Header.Keys(), index.Header.Get("TIMESTAMP"))
 	}
 	var paths []string
 	for _, e := range index.Entries {
 		paths = append(paths, e.Path())
-		file, err := os.ReadFile(filepath.Join(mount, layout.TreeDir, "buildhost", layout.PackagesDir, e.Path()))
+		file, err := os.ReadFile(filepath.Join(mount, layout.TreeDir, "buildhost",
+			layout.PackagesDir, e.Path()))
 		if sum, _ := e.MD5(); err != nil || md5.Sum(file) != sum {
 			t.Errorf("%s: digest of its entry is not that of the file: %v", e.Path(), err)
 		}
 	}
-	if want := []string{"app-misc/bar/bar-2-1.gpkg.tar", "app-misc/foo/foo-1-1.xpak"}; !slices.Equal(paths, want) {
+	if want := []string{"app-misc/bar/bar-2-1.gpkg.tar",
+		"app-misc/foo/foo-1-1.xpak"}; !slices.Equal(paths, want) {
 		t.Errorf("paths %q, want %q (a package in parts cannot be fetched)", paths, want)
 	}
 	catalogue, err := load(t, h, mount).Catalogue()
@@ -372,7 +398,8 @@ func TestDerivedIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(catalogue.Entries) != 3 || catalogue.Header.Get("URI") == "" {
-		t.Errorf("the catalogue has %d entries, header %v", len(catalogue.Entries), catalogue.Header.Keys())
+		t.Errorf("the catalogue has %d entries, header %v", len(catalogue.Entries),
+			catalogue.Header.Keys())
 	}
 }
 
@@ -380,8 +407,10 @@ func TestNamesThatDrivesCannotStore(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), newHost(keys()[0], "buildhost")
 	long := strings.Repeat("x", 255)
-	for i, name := range []string{"plain.tar.gz", "PLAIN.tar.gz", "a:b?.tar", "ends.", " blank", "aux", "CON.tar.gz", "nul.1",
-		"ünïcode.tar", "bad\xff\xfeutf8", "back\\slash", "new\nline", "\x7fdel", "LONGNA~1.TAR", ".hidden", long, long[:254] + "y", "x.1.pkgsneak"} {
+	for i, name := range []string{"plain.tar.gz", "PLAIN.tar.gz", "a:b?.tar", "ends.", " blank",
+		"aux", "CON.tar.gz", "nul.1",
+		"ünïcode.tar", "bad\xff\xfeutf8", "back\\slash", "new\nline", "\x7fdel", "LONGNA~1.TAR",
+		".hidden", long, long[:254] + "y", "x.1.pkgsneak"} {
 		h.dist(name, fmt.Sprintf("distfile %d", i))
 	}
 	h.pkg("app-misc/Foo/Foo-1-1.xpak", "upper")
@@ -440,7 +469,8 @@ func TestSplit(t *testing.T) {
 	if it, _ := g.Find(layout.Distfile, "d10"); len(it.Stored) != 1 {
 		t.Errorf("a file of exactly the limit has %d parts", len(it.Stored))
 	}
-	if it, _ := g.Find(layout.Distfile, "d2000"); len(it.Stored) != 200 || it.Stored[199].Path[len(it.Stored[199].Path)-8:] != ".part200" {
+	if it, _ := g.Find(layout.Distfile, "d2000"); len(it.Stored) != 200 ||
+		it.Stored[199].Path[len(it.Stored[199].Path)-8:] != ".part200" {
 		t.Errorf("parts of d2000: %d", len(it.Stored))
 	}
 }
@@ -525,7 +555,8 @@ func TestSeveralOrigins(t *testing.T) {
 		t.Errorf("origins %q, %v", names, err)
 	}
 	// A renamed directory is found again by its key and record.
-	if err := os.Rename(filepath.Join(mount, layout.TreeDir, "cross"), filepath.Join(mount, layout.TreeDir, "moved")); err != nil {
+	if err := os.Rename(filepath.Join(mount, layout.TreeDir, "cross"),
+		filepath.Join(mount, layout.TreeDir, "moved")); err != nil {
 		t.Fatal(err)
 	}
 	mustExport(t, cross, mount)
@@ -553,7 +584,8 @@ func TestOutgrownSlots(t *testing.T) {
 		t.Fatalf("%v %v", before, err)
 	}
 	// The files become those that an earlier first export with less padding would have left.
-	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile} {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile,
+		layout.PackagesFile} {
 		file := filepath.Join(mount, layout.TreeDir, "buildhost", name)
 		data, err := os.ReadFile(file)
 		if err == nil {
@@ -568,7 +600,8 @@ func TestOutgrownSlots(t *testing.T) {
 	}
 	mustExport(t, h, mount)
 	checkHolds(t, h, mount)
-	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile} {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile,
+		layout.PackagesFile} {
 		info, err := os.Stat(filepath.Join(mount, layout.TreeDir, "buildhost", name))
 		if err != nil || info.Size() != PadUnit {
 			t.Errorf("%s did not grow: %v %v", name, info, err)
@@ -591,8 +624,10 @@ func TestBlownUp(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
-	for name, size := range map[string]int64{layout.NextManifestFile: manifest.MaxManifest + 1, layout.PackagesFile: 8 << 30} {
-		if err := os.Truncate(filepath.Join(mount, layout.TreeDir, "buildhost", name), size); err != nil {
+	for name, size := range map[string]int64{layout.NextManifestFile: manifest.MaxManifest + 1,
+		layout.PackagesFile: 8 << 30} {
+		if err := os.Truncate(filepath.Join(mount, layout.TreeDir, "buildhost", name),
+			size); err != nil {
 			t.Skip(err)
 		}
 	}
@@ -616,7 +651,8 @@ func TestBeginRefuses(t *testing.T) {
 		t.Errorf("another key's origin: %v", err)
 	}
 	options.Key, options.Name = h.key, "other"
-	if _, err := Begin(t.Context(), d, options); err == nil || !strings.Contains(err.Error(), `belongs to the origin "buildhost"`) {
+	if _, err := Begin(t.Context(), d, options); err == nil ||
+		!strings.Contains(err.Error(), `belongs to the origin "buildhost"`) {
 		t.Errorf("another name's origin: %v", err)
 	}
 	options.Name = "buildhost"
@@ -624,11 +660,14 @@ func TestBeginRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Commit(t.Context(), Contents{Serial: w.Last(), At: epoch, Catalogue: h.index()}); err == nil {
+	if _, err := w.Commit(t.Context(), Contents{Serial: w.Last(), At: epoch,
+		Catalogue: h.index()}); err == nil {
 		t.Error("a serial that is not higher was committed")
 	}
-	if _, err := w.Commit(t.Context(), Contents{Serial: w.Last() + 1, At: epoch, Catalogue: h.index(),
-		Items: []layout.Item{{Kind: layout.Package, Path: "a-b/c-1.tbz2", Stored: []manifest.File{{Path: "packages/a-b/c-1.tbz2"}}}}}); err == nil {
+	if _, err := w.Commit(t.Context(), Contents{Serial: w.Last() + 1, At: epoch,
+		Catalogue: h.index(),
+		Items: []layout.Item{{Kind: layout.Package, Path: "a-b/c-1.tbz2",
+			Stored: []manifest.File{{Path: "packages/a-b/c-1.tbz2"}}}}}); err == nil {
 		t.Error("an item that nobody wrote was committed")
 	}
 	if _, err := Begin(t.Context(), d, options); err == nil {
@@ -692,12 +731,14 @@ func TestCancelAfterTheCommit(t *testing.T) {
 	if err := h.export(ctx, mount); !errors.Is(err, context.Canceled) {
 		t.Fatalf("export: %v", err)
 	}
-	if want := []string{layout.GenerationDir, layout.PackagesDir + "/app-misc/bar"}; !slices.Equal(synced, want) {
+	if want := []string{layout.GenerationDir, layout.PackagesDir +
+		"/app-misc/bar"}; !slices.Equal(synced, want) {
 		t.Errorf("synced after the removal: %q, want those that lost a name, %q", synced, want)
 	}
 	h.tweak = nil
 	state, err := load(t, h, mount).State(t.Context())
-	if err != nil || !state.BothCopies || !state.Packages || !state.Leftover || len(state.Absent) > 0 {
+	if err != nil || !state.BothCopies || !state.Packages || !state.Leftover ||
+		len(state.Absent) > 0 {
 		t.Errorf("state: %+v, %v", state, err)
 	}
 	mustExport(t, h, mount)
@@ -711,7 +752,8 @@ func TestFailingSource(t *testing.T) {
 	mount, h := tempDir(t), small()
 	broken := errors.New("source is damaged")
 	h.opened = func(w *Writer) {
-		_, err := w.Put(t.Context(), NewFile{Kind: layout.Package, Path: "app-misc/bad-1.tbz2", Size: 100}, func(out io.Writer) error {
+		_, err := w.Put(t.Context(), NewFile{Kind: layout.Package, Path: "app-misc/bad-1.tbz2",
+			Size: 100}, func(out io.Writer) error {
 			io.WriteString(out, "some of it")
 			return broken
 		})

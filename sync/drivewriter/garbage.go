@@ -10,10 +10,10 @@ import (
 	"slices"
 )
 
-// collectGarbage is step 3: what N does not list under a name of the layout was left by a pulled run, and may
-// share clusters with anything; so may what an unfinished request left. Only when it is gone, from the
-// medium too, may anything be allocated.
-// Everything else stays for good, and is named: an entry that is never removed frees nobody's clusters.
+// collectGarbage is step 3: what N does not list under a name of the layout was left by a pulled
+// run, and may share clusters with anything; so may what an unfinished request left. Only when it
+// is gone, from the medium too, may anything be allocated. Everything else stays for good, and is
+// named: an entry that is never removed frees nobody's clusters.
 func (w *Writer) collectGarbage(ctx context.Context) error {
 	if err := collectClientGarbage(w.d, w.session); err != nil {
 		return err
@@ -23,7 +23,8 @@ func (w *Writer) collectGarbage(ctx context.Context) error {
 		return nil
 	}
 	w.progress(Collecting, "", 0)
-	t := garbage{w: w, ctx: ctx, listed: make(map[string]int64), needed: make(map[string]bool), seen: make(map[string]bool)}
+	t := garbage{w: w, ctx: ctx, listed: make(map[string]int64), needed: make(map[string]bool),
+		seen: make(map[string]bool)}
 	for name, f := range w.listed {
 		t.listed[layout.FoldName(name)] = f.Size
 		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
@@ -87,7 +88,8 @@ func (t *garbage) walk(above *drive.Level, name, dir string, depth int) (empty b
 
 // visit looks at one entry. A listed entry that is no file of the listed size stays until a
 // generation without it is committed, but counts as absent.
-func (t *garbage) visit(l *drive.Level, name string, entry *listing.Entry, depth int) (removed bool, err error) {
+func (t *garbage) visit(l *drive.Level, name string, entry *listing.Entry,
+	depth int) (removed bool, err error) {
 	w, key := t.w, layout.FoldName(name)
 	if entry.IsDir() {
 		empty, err := t.walk(l, entry.Name(), name, depth+1)
@@ -102,7 +104,8 @@ func (t *garbage) visit(l *drive.Level, name string, entry *listing.Entry, depth
 		return false, nil
 	}
 	switch {
-	case name == layout.ManifestFile || name == layout.NextManifestFile || name == layout.PackagesFile:
+	case name == layout.ManifestFile || name == layout.NextManifestFile ||
+		name == layout.PackagesFile:
 		return false, nil
 	case name == layout.OwnerFile && w.as == drive.Begun:
 		w.noted = drive.OwnerOf(w.d, w.o.Dir, w.ring()) != "" // till something is committed
@@ -123,8 +126,8 @@ func (t *garbage) visit(l *drive.Level, name string, entry *listing.Entry, depth
 	return true, nil
 }
 
-// removable tells the directories that go when they are empty: those that the layout makes and that need not
-// last, and those in the place of a file of ours, or below it.
+// removable tells the directories that go when they are empty: those that the layout makes and that
+// need not last, and those in the place of a file of ours, or below it.
 func (t *garbage) removable(dir string) bool {
 	if layout.MadeDir(dir) {
 		return !layout.Lasting(dir)
@@ -146,8 +149,8 @@ func (t *garbage) stay(name string) {
 	}
 }
 
-// outlived are the files that nobody could tell the list of, once a generation has replaced them. They
-// count as others no longer.
+// outlived are the files that nobody could tell the list of, once a generation has replaced them.
+// They count as others no longer.
 func outlived(w *Writer) (names []string) {
 	if w.as != drive.Broken || w.committed == nil || len(w.uncommitted)+len(w.places.reserved) > 0 {
 		return nil

@@ -28,12 +28,14 @@ import (
 func reforge(t *testing.T, h *host, mount string, change func(*manifest.List, *layout.Record)) {
 	t.Helper()
 	g := load(t, h, mount)
-	list := manifest.List{Timestamp: g.Signed.Timestamp, Files: slices.Clone(g.Signed.Files), Ignore: g.Signed.Ignore}
+	list := manifest.List{Timestamp: g.Signed.Timestamp, Files: slices.Clone(g.Signed.Files),
+		Ignore: g.Signed.Ignore}
 	record := *g.Record
 	change(&list, &record)
 	text, err := record.Marshal()
 	if err == nil {
-		writeFile(t, filepath.Join(mount, layout.TreeDir, g.Dir, layout.RecordFile(g.Serial())), string(text))
+		writeFile(t, filepath.Join(mount, layout.TreeDir, g.Dir,
+			layout.RecordFile(g.Serial())), string(text))
 		for i, f := range list.Files {
 			if f.Path == layout.RecordFile(g.Serial()) {
 				list.Files[i].Size, list.Files[i].Sum = int64(len(text)), digest.Bytes(text)
@@ -51,7 +53,9 @@ func reforge(t *testing.T, h *host, mount string, change func(*manifest.List, *l
 
 func TestListsThatAreRefused(t *testing.T) {
 	t.Parallel()
-	fake := func(p string) manifest.File { return manifest.File{Path: p, Size: 1, Sum: digest.Bytes([]byte("x"))} }
+	fake := func(p string) manifest.File {
+		return manifest.File{Path: p, Size: 1, Sum: digest.Bytes([]byte("x"))}
+	}
 	for name, row := range map[string]struct {
 		change func(*manifest.List, *layout.Record)
 		want   string
@@ -63,23 +67,30 @@ func TestListsThatAreRefused(t *testing.T) {
 			l.Timestamp = l.Timestamp.Add(time.Second)
 		}, "record"},
 		"no catalogue": {func(l *manifest.List, _ *layout.Record) {
-			l.Files = slices.DeleteFunc(l.Files, func(f manifest.File) bool { return strings.HasSuffix(f.Path, ".zst") })
+			l.Files = slices.DeleteFunc(l.Files, func(f manifest.File) bool {
+				return strings.HasSuffix(f.Path, ".zst")
+			})
 		}, "has no"},
 		"case collision": {func(l *manifest.List, _ *layout.Record) {
 			l.Files = append(l.Files, fake("packages/app-misc/FOO-1.tbz2"))
 		}, "differ in case"},
-		"record of another serial": {func(_ *manifest.List, r *layout.Record) { r.Serial++ }, "serial"},
+		"record of another serial": {func(_ *manifest.List, r *layout.Record) {
+			r.Serial++
+		}, "serial"},
 		"record of another key": {func(_ *manifest.List, r *layout.Record) {
 			r.Fingerprint = keys()[2].Public().Fingerprint()
 		}, "names the key"},
 		"renamed file that is not listed": {func(_ *manifest.List, r *layout.Record) {
-			r.Renamed = append(r.Renamed, layout.Renamed{Kind: layout.Package, Path: "a/b-1.tbz2", Stored: "packages/a/b/b-1-1.xpak"})
+			r.Renamed = append(r.Renamed, layout.Renamed{Kind: layout.Package, Path: "a/b-1.tbz2",
+				Stored: "packages/a/b/b-1-1.xpak"})
 		}, "not in the list"},
 		"two files for one path": {func(_ *manifest.List, r *layout.Record) {
-			r.Renamed = append(r.Renamed, layout.Renamed{Kind: layout.Package, Path: "app-misc/foo-1.tbz2", Stored: "packages/app-misc/bar/bar-2-1.gpkg.tar"})
+			r.Renamed = append(r.Renamed, layout.Renamed{Kind: layout.Package,
+				Path: "app-misc/foo-1.tbz2", Stored: "packages/app-misc/bar/bar-2-1.gpkg.tar"})
 		}, "two files stand for"},
 		"parts that do not add up": {func(_ *manifest.List, r *layout.Record) {
-			r.Split = append(r.Split, layout.Split{Kind: layout.Package, Path: "a/b-1.tbz2", Size: 5, Stored: []string{"packages/app-misc/foo-1.tbz2"}})
+			r.Split = append(r.Split, layout.Split{Kind: layout.Package, Path: "a/b-1.tbz2",
+				Size: 5, Stored: []string{"packages/app-misc/foo-1.tbz2"}})
 		}, "add up"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +103,8 @@ func TestListsThatAreRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer d.Close()
-			if _, err := d.Load("buildhost", h.ring(), epoch); err == nil || !strings.Contains(err.Error(), row.want) {
+			if _, err := d.Load("buildhost", h.ring(), epoch); err == nil ||
+				!strings.Contains(err.Error(), row.want) {
 				t.Errorf("%v, want something about %q", err, row.want)
 			}
 		})
@@ -106,25 +118,37 @@ func TestSlotsThatAreNoGood(t *testing.T) {
 		slot, next func(good []byte) []byte // nil: removed
 		want       string                   // "": it loads
 	}{
-		"next torn":          {keep, func(b []byte) []byte { return b[:len(b)/2] }, ""},
-		"next of zeros":      {keep, func(b []byte) []byte { return make([]byte, len(b)) }, ""},
-		"next removed":       {keep, nil, ""},
-		"manifest torn":      {func(b []byte) []byte { return b[100:] }, keep, ""},
-		"manifest junk":      {func([]byte) []byte { return other }, keep, ""},
-		"zeros behind":       {func(b []byte) []byte { return append(bytes.TrimRight(b, "\n"), 10, 0, 0, 0) }, nil, ""},
-		"both blank":         {func([]byte) []byte { return newlines }, func([]byte) []byte { return nil }, "first export was not finished"},
-		"both removed":       {nil, nil, "both copies of its manifest are gone"},
-		"blank, next torn":   {func([]byte) []byte { return newlines }, func(b []byte) []byte { return b[:700] }, "first export was not finished"},
-		"both torn":          {func(b []byte) []byte { return b[:700] }, func(b []byte) []byte { return b[:700] }, "no signature"},
-		"one bit, and blank": {func(b []byte) []byte { return flip(b, "BLAKE2B") }, func([]byte) []byte { return newlines }, "signature"},
-		"text behind":        {func(b []byte) []byte { return append(bytes.TrimRight(b, "\n"), "\nDATA x 1\n"...) }, nil, "signature"},
-		"fifo, and removed":  {fifo, nil, "not a regular file"},
+		"next torn":     {keep, func(b []byte) []byte { return b[:len(b)/2] }, ""},
+		"next of zeros": {keep, func(b []byte) []byte { return make([]byte, len(b)) }, ""},
+		"next removed":  {keep, nil, ""},
+		"manifest torn": {func(b []byte) []byte { return b[100:] }, keep, ""},
+		"manifest junk": {func([]byte) []byte { return other }, keep, ""},
+		"zeros behind": {func(b []byte) []byte {
+			return append(bytes.TrimRight(b, "\n"), 10, 0, 0, 0)
+		}, nil, ""},
+		"both blank": {func([]byte) []byte { return newlines }, func([]byte) []byte {
+			return nil
+		}, "first export was not finished"},
+		"both removed": {nil, nil, "both copies of its manifest are gone"},
+		"blank, next torn": {func([]byte) []byte { return newlines }, func(b []byte) []byte {
+			return b[:700]
+		}, "first export was not finished"},
+		"both torn": {func(b []byte) []byte { return b[:700] }, func(b []byte) []byte {
+			return b[:700]
+		}, "no signature"},
+		"one bit, and blank": {func(b []byte) []byte { return flip(b, "BLAKE2B") },
+			func([]byte) []byte { return newlines }, "signature"},
+		"text behind": {func(b []byte) []byte {
+			return append(bytes.TrimRight(b, "\n"), "\nDATA x 1\n"...)
+		}, nil, "signature"},
+		"fifo, and removed": {fifo, nil, "not a regular file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			mount, h := tempDir(t), small()
 			mustExport(t, h, mount)
-			for slot, change := range map[string]func([]byte) []byte{layout.ManifestFile: row.slot, layout.NextManifestFile: row.next} {
+			for slot, change := range map[string]func([]byte) []byte{layout.ManifestFile: row.slot,
+				layout.NextManifestFile: row.next} {
 				file := filepath.Join(mount, layout.TreeDir, "buildhost", slot)
 				data, err := os.ReadFile(file)
 				if err != nil {
@@ -153,7 +177,8 @@ func TestSlotsThatAreNoGood(t *testing.T) {
 				t.Error(err)
 			case row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)):
 				t.Errorf("%v, want something about %q", err, row.want)
-			case errors.Is(err, drive.ErrNoTree) != (strings.Contains(row.want, "not finished") || strings.Contains(row.want, "are gone")):
+			case errors.Is(err, drive.ErrNoTree) != (strings.Contains(row.want, "not finished") ||
+				strings.Contains(row.want, "are gone")):
 				t.Errorf("%v: ErrNoTree: %t", err, errors.Is(err, drive.ErrNoTree))
 			case err == nil:
 				g.Close()
@@ -184,7 +209,8 @@ func TestUnknownKeyComesThrough(t *testing.T) {
 	}
 	defer d.Close()
 	var unknown *manifest.UnknownKeyError
-	if _, err := d.Load("buildhost", manifest.Ring{keys()[1].Public()}, epoch); !errors.As(err, &unknown) ||
+	if _, err := d.Load("buildhost", manifest.Ring{keys()[1].Public()},
+		epoch); !errors.As(err, &unknown) ||
 		!strings.HasSuffix(string(h.key.Public().Fingerprint()), unknown.Signer) {
 		t.Errorf("%v", err)
 	}
@@ -203,16 +229,23 @@ func TestDamagedFiles(t *testing.T) {
 		"missing":   {os.Remove, "missing"},
 		"truncated": {func(f string) error { return os.Truncate(f, 3) }, "shorter"},
 		"longer":    {func(f string) error { return os.Truncate(f, 300) }, "longer"},
-		"changed":   {func(f string) error { return os.WriteFile(f, []byte("foo 0ne"), 0o644) }, "not those that were signed"},
-		"directory": {func(f string) error { return errors.Join(os.Remove(f), os.Mkdir(f, 0o755)) }, "not a regular file"},
-		"fifo":      {func(f string) error { return errors.Join(os.Remove(f), unix.Mkfifo(f, 0o644)) }, "not a regular file"},
-		"link":      {func(f string) error { return errors.Join(os.Remove(f), os.Symlink("/etc/passwd", f)) }, "not a regular file"},
+		"changed": {func(f string) error { return os.WriteFile(f, []byte("foo 0ne"), 0o644) },
+			"not those that were signed"},
+		"directory": {func(f string) error { return errors.Join(os.Remove(f), os.Mkdir(f, 0o755)) },
+			"not a regular file"},
+		"fifo": {func(f string) error {
+			return errors.Join(os.Remove(f), unix.Mkfifo(f, 0o644))
+		}, "not a regular file"},
+		"link": {func(f string) error {
+			return errors.Join(os.Remove(f), os.Symlink("/etc/passwd", f))
+		}, "not a regular file"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			mount, h := tempDir(t), small()
 			mustExport(t, h, mount)
-			if err := row.spoil(filepath.Join(mount, layout.TreeDir, "buildhost", name)); err != nil {
+			if err := row.spoil(filepath.Join(mount, layout.TreeDir, "buildhost",
+				name)); err != nil {
 				t.Fatal(err)
 			}
 			g := load(t, h, mount)
@@ -223,7 +256,8 @@ func TestDamagedFiles(t *testing.T) {
 				t.Errorf("reading: %v, want something about %q", err, row.want)
 			}
 			report, err := g.Verify(t.Context(), drive.VerifyOptions{})
-			if err != nil || len(report.Bad) != 1 || report.Bad[0].Path != name || !strings.Contains(report.Bad[0].Reason, row.want) {
+			if err != nil || len(report.Bad) != 1 || report.Bad[0].Path != name ||
+				!strings.Contains(report.Bad[0].Reason, row.want) {
 				t.Errorf("verify: %+v %v", report, err)
 			}
 		})
@@ -274,17 +308,20 @@ func TestVerifyReports(t *testing.T) {
 	if err != nil || !report.OK() {
 		t.Fatalf("%+v %v", report, err)
 	}
-	if want := []string{"diary", "packages/app-misc/extra-1.tbz2"}; !slices.Equal(report.Undeclared, want) {
+	if want := []string{"diary", "packages/app-misc/extra-1.tbz2"}; !slices.Equal(report.Undeclared,
+		want) {
 		t.Errorf("undeclared %q, want %q", report.Undeclared, want)
 	}
-	if !slices.Equal(report.Stale, []string{layout.PackagesFile}) || len(report.Copies) != 1 || report.Copies[0].Name != layout.NextManifestFile {
+	if !slices.Equal(report.Stale, []string{layout.PackagesFile}) || len(report.Copies) != 1 ||
+		report.Copies[0].Name != layout.NextManifestFile {
 		t.Errorf("%+v", report)
 	}
 	// The next export repairs all of it, and leaves what is not its own.
 	h.pkg("app-misc/foo-1.tbz2", "rebuilt")
 	mustExport(t, h, mount)
 	report, err = load(t, h, mount).Verify(t.Context(), drive.VerifyOptions{})
-	if err != nil || !report.OK() || len(report.Stale)+len(report.Copies) > 0 || !slices.Equal(report.Undeclared, []string{"diary"}) {
+	if err != nil || !report.OK() || len(report.Stale)+len(report.Copies) > 0 ||
+		!slices.Equal(report.Undeclared, []string{"diary"}) {
 		t.Errorf("afterwards: %+v %v", report, err)
 	}
 }
@@ -294,7 +331,8 @@ func TestMissingIsWrittenAgain(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
-	for _, name := range []string{"packages/app-misc/foo-1.tbz2", layout.LayoutFile, layout.PackagesFile} {
+	for _, name := range []string{"packages/app-misc/foo-1.tbz2", layout.LayoutFile,
+		layout.PackagesFile} {
 		if err := os.Remove(filepath.Join(mount, layout.TreeDir, "buildhost", name)); err != nil {
 			t.Fatal(err)
 		}
@@ -316,7 +354,9 @@ func TestReplacedIsWrittenAgain(t *testing.T) {
 	for name, spoil := range map[string]func(file string) error{
 		"cut short": func(file string) error { return os.Truncate(file, 3) },
 		"emptied":   func(file string) error { return os.Truncate(file, 0) },
-		"a symlink": func(file string) error { return errors.Join(os.Remove(file), os.Symlink("/etc/passwd", file)) },
+		"a symlink": func(file string) error {
+			return errors.Join(os.Remove(file), os.Symlink("/etc/passwd", file))
+		},
 		"a directory": func(file string) error {
 			return errors.Join(os.Remove(file), os.MkdirAll(filepath.Join(file, "sub"), 0o755))
 		},
@@ -326,11 +366,13 @@ func TestReplacedIsWrittenAgain(t *testing.T) {
 			mount, h := tempDir(t), small()
 			mustExport(t, h, mount)
 			spoiled := []string{layout.LayoutFile, pkg}
-			if name == "a symlink" || name == "a directory" { // in the place of layout.conf it is somebody's (InTheWayError)
+			// in the place of layout.conf it is somebody's (InTheWayError)
+			if name == "a symlink" || name == "a directory" {
 				spoiled = spoiled[1:]
 			}
 			for _, file := range spoiled {
-				if err := spoil(filepath.Join(mount, layout.TreeDir, "buildhost", file)); err != nil {
+				if err := spoil(filepath.Join(mount, layout.TreeDir, "buildhost",
+					file)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -366,7 +408,8 @@ func TestDamagedRecord(t *testing.T) {
 	}
 	defer d.Close()
 	var damaged *drive.DamagedError
-	if _, err := d.Load("buildhost", h.ring(), epoch); !errors.As(err, &damaged) || damaged.Path != layout.RecordFile(serial) {
+	if _, err := d.Load("buildhost", h.ring(), epoch); !errors.As(err, &damaged) ||
+		damaged.Path != layout.RecordFile(serial) {
 		t.Errorf("load: %v", err)
 	}
 	mustExport(t, h, mount)
@@ -380,10 +423,15 @@ func TestHostileCatalogue(t *testing.T) {
 		size   int64
 		want   string
 	}{
-		"no zstd":       {func(*testing.T) []byte { return []byte("PACKAGES: 0\n\n") }, 13, "magic"},
-		"bomb":          {func(t *testing.T) []byte { return pack(t, make([]byte, 64<<20)) }, 10, "longer than the record says"},
-		"shorter":       {func(t *testing.T) []byte { return pack(t, []byte("VERSION: 0\n\n")) }, 100, "the record says"},
-		"huge, by name": {func(t *testing.T) []byte { return pack(t, []byte("VERSION: 0\n\n")) }, 1 << 50, "the record says"},
+		"no zstd": {func(*testing.T) []byte {
+			return []byte("PACKAGES: 0\n\n")
+		}, 13, "magic"},
+		"bomb": {func(t *testing.T) []byte { return pack(t, make([]byte, 64<<20)) }, 10,
+			"longer than the record says"},
+		"shorter": {func(t *testing.T) []byte { return pack(t, []byte("VERSION: 0\n\n")) },
+			100, "the record says"},
+		"huge, by name": {func(t *testing.T) []byte { return pack(t, []byte("VERSION: 0\n\n")) },
+			1 << 50, "the record says"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -475,11 +523,13 @@ func TestGoldenCatalogue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, err := Begin(t.Context(), d, BeginOptions{Dir: h.name, Name: h.name, Key: h.key, Now: epoch})
+		w, err := Begin(t.Context(), d, BeginOptions{Dir: h.name, Name: h.name,
+			Key: h.key, Now: epoch})
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := w.Commit(t.Context(), Contents{Serial: epoch.Unix(), At: epoch, Catalogue: index, Record: layout.Record{Created: epoch}})
+		g, err := w.Commit(t.Context(), Contents{Serial: epoch.Unix(), At: epoch, Catalogue: index,
+			Record: layout.Record{Created: epoch}})
 		if err != nil {
 			t.Fatal(err)
 		}

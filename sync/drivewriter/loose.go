@@ -9,9 +9,10 @@ import (
 	"pkgsneak/sync/layout"
 )
 
-// OfferRevoked puts those of the origin's earlier keys that are revoked beside the origins and makes them
-// durable: that needs a few kilobytes and no generation, and shall not wait until there is space for one.
-// It returns those that are on the drive now; a drive without even that much space, or with something else in their place, has none of them.
+// OfferRevoked puts those of the origin's earlier keys that are revoked beside the origins and
+// makes them durable: that needs a few kilobytes and no generation, and shall not wait until there
+// is space for one. It returns those that are on the drive now; a drive without even that much
+// space, or with something else in their place, has none of them.
 func OfferRevoked(w *Writer) ([]manifest.Fingerprint, error) {
 	var revoked manifest.Ring
 	var told []manifest.Fingerprint
@@ -24,7 +25,8 @@ func OfferRevoked(w *Writer) ([]manifest.Fingerprint, error) {
 		return told, nil
 	}
 	switch err := w.offer(revoked); {
-	case err != nil && w.ended.cause() == nil: // no room for them, or something else has their names
+	// no room for them, or something else has their names
+	case err != nil && w.ended.cause() == nil:
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -47,7 +49,8 @@ func (s *session) offer(ring manifest.Ring) error {
 	}
 	return s.sync("fsync", layout.KeysDir, func() error {
 		for _, key := range ring { // clean by now: this flushes the cache of the drive
-			f, err := durable.OpenFile(s.d.Root(), layout.KeyFile(key.Fingerprint()), os.O_RDONLY, 0)
+			f, err := durable.OpenFile(s.d.Root(), layout.KeyFile(key.Fingerprint()),
+				os.O_RDONLY, 0)
 			if err != nil {
 				return err
 			}

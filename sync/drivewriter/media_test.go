@@ -47,18 +47,20 @@ func mountImage(t *testing.T, kind string, size int64, mkfs []string) string {
 	if err := errors.Join(os.Truncate(image, size), os.Mkdir(mount, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), mkfs[0], append(mkfs[1:], image)...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), mkfs[0],
+		append(mkfs[1:], image)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", mkfs, err, out)
 	}
-	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "loop", image, mount).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "loop", image,
+		mount).CombinedOutput(); err != nil {
 		t.Skipf("NOT TESTED on %s: %s", kind, strings.TrimSpace(string(out)))
 	}
 	t.Cleanup(func() { unmount(t, mount) })
 	return mount
 }
 
-// unmount fails for what this process has left open. What a parallel test is starting has copies of all
-// descriptors until it is another program: nothing is started meanwhile.
+// unmount fails for what this process has left open. What a parallel test is starting has copies of
+// all descriptors until it is another program: nothing is started meanwhile.
 func unmount(t *testing.T, mount string) {
 	t.Helper()
 	syscall.ForkLock.Lock()
@@ -77,7 +79,8 @@ func openBelow(t *testing.T, dir string) (names []string) {
 		t.Fatal(err)
 	}
 	for _, fd := range fds {
-		if name, _ := os.Readlink("/proc/self/fd/" + fd.Name()); name == dir || strings.HasPrefix(name, dir+"/") {
+		if name, _ := os.Readlink("/proc/self/fd/" + fd.Name()); name == dir ||
+			strings.HasPrefix(name, dir+"/") {
 			names = append(names, name)
 		}
 	}
@@ -102,7 +105,8 @@ func TestOnFileSystems(t *testing.T) {
 			h.drop(layout.Distfile, "large")
 			mustExport(t, h, mount)
 			g := checkHolds(t, h, mount)
-			if d := open(t, mount); d.FSType() != kind.kind || !strings.HasPrefix(d.Device(), "/dev/loop") {
+			if d := open(t, mount); d.FSType() != kind.kind ||
+				!strings.HasPrefix(d.Device(), "/dev/loop") {
 				t.Errorf("taken for %v on %q", d.FSType(), d.Device())
 			}
 			g.Close()
@@ -124,7 +128,8 @@ func fullDrive(t *testing.T, h *host, mount string) {
 	}
 	h.batch = 0
 	var full *drive.SpaceError
-	if err := h.export(t.Context(), mount); !errors.As(err, &full) || !errors.Is(err, syscall.ENOSPC) {
+	if err := h.export(t.Context(), mount); !errors.As(err, &full) ||
+		!errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("on a full drive: %v", err)
 	}
 	h.files = before
@@ -168,7 +173,8 @@ func fill(t *testing.T, name string) {
 
 func readOnlyDrive(t *testing.T, h *host, mount string) {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "remount,ro", mount).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "remount,ro",
+		mount).CombinedOutput(); err != nil {
 		t.Errorf("remount: %v\n%s", err, out)
 		return
 	}

@@ -64,7 +64,8 @@ func inOrder(t *testing.T, steps []step, names []string, at ...int) {
 	t.Helper()
 	for i := range at {
 		if at[i] < 0 || i > 0 && at[i] <= at[i-1] {
-			t.Errorf("%s at %d does not come after the one before: %v\n%v", names[i], at[i], at, steps)
+			t.Errorf("%s at %d does not come after the one before: %v\n%v", names[i],
+				at[i], at, steps)
 			return
 		}
 	}
@@ -75,13 +76,18 @@ func TestOrderOfTheFirstExport(t *testing.T) {
 	mount, h := tempDir(t), small()
 	steps := record(h)
 	mustExport(t, h, mount)
-	inOrder(t, *steps, []string{"slots", "room of Packages", "last mkdir", "flush of directories", "payload", "last payload", "record", "syncfs", "flush", "commit", "manifest", "packages"},
-		first(*steps, on("extend", layout.NextManifestFile)), first(*steps, on("extend", layout.PackagesFile)), last(*steps, does("mkdir")),
+	inOrder(t, *steps, []string{"slots", "room of Packages", "last mkdir", "flush of directories",
+		"payload", "last payload", "record", "syncfs", "flush", "commit", "manifest", "packages"},
+		first(*steps, on("extend", layout.NextManifestFile)), first(*steps,
+			on("extend", layout.PackagesFile)), last(*steps, does("mkdir")),
 		last((*steps)[:first(*steps, payloadStep("create"))], on("fsync", layout.NextManifestFile)),
-		first(*steps, payloadStep("create")), last(*steps, payloadStep("write")), first(*steps, on("write", layout.RecordFile(h.clock))),
+		first(*steps, payloadStep("create")), last(*steps, payloadStep("write")), first(*steps,
+			on("write", layout.RecordFile(h.clock))),
 		last((*steps)[:first(*steps, does("overwrite"))], does("syncfs")),
 		last((*steps)[:first(*steps, does("overwrite"))], on("fsync", layout.NextManifestFile)),
-		first(*steps, on("overwrite", layout.NextManifestFile)), first(*steps, on("overwrite", layout.ManifestFile)), first(*steps, on("overwrite", layout.PackagesFile)))
+		first(*steps, on("overwrite", layout.NextManifestFile)), first(*steps,
+			on("overwrite", layout.ManifestFile)),
+		first(*steps, on("overwrite", layout.PackagesFile)))
 }
 
 func TestOrderOfANextExport(t *testing.T) {
@@ -92,18 +98,24 @@ func TestOrderOfANextExport(t *testing.T) {
 	h.drop(layout.Distfile, "foo-1.tar.gz")
 	h.pkg("new-cat/foo-1.tbz2", "new")
 	h.pkg("app-misc/foo-1.tbz2", "rebuilt")
-	writeFile(t, filepath.Join(mount, layout.TreeDir, "buildhost/packages/app-misc/leftover-1.tbz2"), "left by a pulled run")
+	writeFile(t, filepath.Join(mount, layout.TreeDir,
+		"buildhost/packages/app-misc/leftover-1.tbz2"), "left by a pulled run")
 	mustExport(t, h, mount)
 	checkHolds(t, h, mount)
 	old := "distfiles/" + layout.Bucket("foo-1.tar.gz") + "/foo-1.tar.gz"
-	inOrder(t, *steps, []string{"leftover", "its directory", "mkdir", "payload", "flush", "commit", "manifest", "packages", "unlink", "its directory"},
-		first(*steps, on("unlink", "packages/app-misc/leftover-1.tbz2")), first(*steps, on("fsync", "packages/app-misc")),
+	inOrder(t, *steps, []string{"leftover", "its directory", "mkdir", "payload", "flush", "commit",
+		"manifest", "packages", "unlink", "its directory"},
+		first(*steps, on("unlink", "packages/app-misc/leftover-1.tbz2")), first(*steps,
+			on("fsync", "packages/app-misc")),
 		first(*steps, does("mkdir")), first(*steps, payloadStep("create")),
 		last((*steps)[:first(*steps, does("overwrite"))], on("fsync", layout.NextManifestFile)),
-		first(*steps, on("overwrite", layout.NextManifestFile)), first(*steps, on("overwrite", layout.ManifestFile)), first(*steps, on("overwrite", layout.PackagesFile)),
+		first(*steps, on("overwrite", layout.NextManifestFile)), first(*steps,
+			on("overwrite", layout.ManifestFile)),
+		first(*steps, on("overwrite", layout.PackagesFile)),
 		first(*steps, on("unlink", old)), last(*steps, on("fsync", path.Dir(old))))
 	for i, s := range *steps {
-		if s.op == "create" && slices.Contains([]string{"packages/app-misc/foo-1.tbz2", old}, s.name) {
+		if s.op == "create" && slices.Contains([]string{"packages/app-misc/foo-1.tbz2",
+			old}, s.name) {
 			t.Errorf("step %d writes %q, which the committed generation lists", i, s.name)
 		}
 	}
@@ -119,8 +131,10 @@ func TestOrderOfANextExport(t *testing.T) {
 func TestMend(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(old []byte) []byte{
-		"manifest is older":  func(old []byte) []byte { return old },
-		"manifest is torn":   func(old []byte) []byte { return append(slices.Clone(old[:300]), make([]byte, len(old)-300)...) },
+		"manifest is older": func(old []byte) []byte { return old },
+		"manifest is torn": func(old []byte) []byte {
+			return append(slices.Clone(old[:300]), make([]byte, len(old)-300)...)
+		},
 		"manifest is blank":  func(old []byte) []byte { return newlines },
 		"manifest is absent": nil,
 	} {
@@ -147,8 +161,12 @@ func TestMend(t *testing.T) {
 			h.pkg("app-misc/foo-1.tbz2", "once more")
 			mustExport(t, h, mount)
 			checkHolds(t, h, mount)
-			if at := first(*steps, on("overwrite", layout.ManifestFile)); at < 0 || at > first(*steps, on("overwrite", layout.NextManifestFile)) ||
-				slices.ContainsFunc((*steps)[:at], func(s step) bool { return s.op == "unlink" || s.op == "create" }) {
+			if at := first(*steps, on("overwrite", layout.ManifestFile)); at < 0 ||
+				at > first(*steps, on("overwrite", layout.NextManifestFile)) ||
+				slices.ContainsFunc((*steps)[:at], func(s step) bool {
+					return s.op == "unlink" ||
+						s.op == "create"
+				}) {
 				t.Errorf("not mended first: %v", (*steps)[:5])
 			}
 		})
@@ -218,7 +236,9 @@ func TestCutOffAnywhere(t *testing.T) {
 		return h
 	}
 	for start, prepare := range map[string]func(t *testing.T, old *host, mount string){
-		"first export":                   func(_ *testing.T, old *host, _ string) { clear(old.files) },
+		"first export": func(_ *testing.T, old *host, _ string) {
+			clear(old.files)
+		},
 		"next export":                    mustExport,
 		"after a pull between the slots": leaveBetweenSlots,
 	} {
@@ -232,7 +252,8 @@ func TestCutOffAnywhere(t *testing.T) {
 				if err := os.CopyFS(mount, os.DirFS(base)); err != nil {
 					t.Fatal(err)
 				}
-				c := &cutter{t: t, dir: filepath.Join(mount, layout.TreeDir, "buildhost"), left: left}
+				c := &cutter{t: t, dir: filepath.Join(mount, layout.TreeDir,
+					"buildhost"), left: left}
 				h.tweak = func(w *Writer) { w.hook = c.hook }
 				err := h.export(t.Context(), mount)
 				if err == nil {
@@ -259,7 +280,8 @@ func TestFullAtEachStep(t *testing.T) {
 	allocates := []string{"create", "write", "extend", "mkdir"}
 	base, old := tempDir(t), small()
 	mustExport(t, old, base)
-	for _, seenBy := range []string{"the call", "the sync"} { // what is not allocated at once fails there
+	// what is not allocated at once fails there
+	for _, seenBy := range []string{"the call", "the sync"} {
 		for left := 1; ; left++ {
 			mount, h := tempDir(t), small()
 			h.clock, h.batch = old.clock, 2
@@ -276,7 +298,8 @@ func TestFullAtEachStep(t *testing.T) {
 						n++
 						full = n >= left
 					}
-					if full && (seenBy == "the sync" && op == "syncfs" || seenBy == "the call" && slices.Contains(allocates, op)) {
+					if full && (seenBy == "the sync" && op == "syncfs" || seenBy == "the call" &&
+						slices.Contains(allocates, op)) {
 						return syscall.ENOSPC
 					}
 					return nil
@@ -291,7 +314,8 @@ func TestFullAtEachStep(t *testing.T) {
 			if !errors.As(err, &space) {
 				t.Fatalf("full at %d, seen by %s: %v", left, seenBy, err)
 			}
-			checkOldOrNew(t, fmt.Sprintf("full at %d, seen by %s", left, seenBy), mount, h, old.files)
+			checkOldOrNew(t, fmt.Sprintf("full at %d, seen by %s", left, seenBy),
+				mount, h, old.files)
 			h.tweak = nil
 			mustExport(t, h, mount)
 			checkHolds(t, h, mount)
@@ -337,7 +361,8 @@ func checkOldOrNew(t *testing.T, where, mount string, h *host, old map[layout.Ke
 	defer d.Close()
 	g, err := d.Load("buildhost", h.ring(), epoch)
 	if err != nil {
-		if len(old) == 0 && (errors.Is(err, drive.ErrNoTree) || errors.Is(err, manifest.ErrUntrusted) || errors.Is(err, os.ErrNotExist)) {
+		if len(old) == 0 && (errors.Is(err, drive.ErrNoTree) ||
+			errors.Is(err, manifest.ErrUntrusted) || errors.Is(err, os.ErrNotExist)) {
 			return
 		}
 		t.Fatalf("%s: %v", where, err)
@@ -353,7 +378,8 @@ func checkOldOrNew(t *testing.T, where, mount string, h *host, old map[layout.Ke
 	// An intermediate commit: some of the new files, and nothing else.
 	for key, data := range got {
 		if h.files[key] != data {
-			t.Fatalf("%s: the drive holds neither the old nor the new generation: %q", where, key.Path)
+			t.Fatalf("%s: the drive holds neither the old nor the new generation: %q",
+				where, key.Path)
 		}
 	}
 	if _, err := g.Catalogue(); err != nil {
@@ -382,7 +408,8 @@ func TestNothingIsTriedAgain(t *testing.T) {
 				}
 			}
 			h.closing = func(w *Writer) {
-				_, put = w.Put(t.Context(), NewFile{Kind: layout.Package, Path: "a-b/c-1.tbz2", Size: 1}, func(io.Writer) error { return nil })
+				_, put = w.Put(t.Context(), NewFile{Kind: layout.Package, Path: "a-b/c-1.tbz2",
+					Size: 1}, func(io.Writer) error { return nil })
 			}
 			err := h.export(t.Context(), mount)
 			var gone *drive.GoneError
@@ -403,7 +430,8 @@ func TestNothingIsTriedAgain(t *testing.T) {
 // the next one.
 func TestCanceledWhileMakingRoom(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile} {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile,
+		layout.PackagesFile} {
 		mount, h := tempDir(t), small()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -419,7 +447,8 @@ func TestCanceledWhileMakingRoom(t *testing.T) {
 		if err := h.export(ctx, mount); !errors.Is(err, context.Canceled) {
 			t.Fatalf("canceled while %s is made: %v", name, err)
 		}
-		if at := first(steps, on("extend", name)); first(steps[at:], on("fsync", name)) < 0 || first(steps[at:], does("extend")) != last(steps[at:], does("extend")) {
+		if at := first(steps, on("extend", name)); first(steps[at:], on("fsync", name)) < 0 ||
+			first(steps[at:], does("extend")) != last(steps[at:], does("extend")) {
 			t.Errorf("canceled while %s is made: %v", name, steps[at:])
 		}
 		h.tweak = nil
@@ -437,8 +466,9 @@ func spelled(steps []step) []string {
 	return lines
 }
 
-// The commit, step for step: nothing is between the flush and the copy, each manifest copy is synced by itself
-// before the next thing is written, and each directory that lost a name in the end.
+// The commit, step for step: nothing is between the flush and the copy, each manifest copy is
+// synced by itself before the next thing is written, and each directory that lost a name in the
+// end.
 func TestCommitStepByStep(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
@@ -449,8 +479,14 @@ func TestCommitStepByStep(t *testing.T) {
 	h.pkg("app-misc/foo-1.tbz2", "rebuilt")
 	mustExport(t, h, mount)
 	own := []string{layout.RecordFile(h.clock), layout.CatalogueFile(h.clock)}
-	from := last(*steps, func(s step) bool { return s.op == "write" && s.name != layout.ReadmeFile })
-	if from < 0 || !slices.ContainsFunc(own, func(name string) bool { return (*steps)[from].name == name }) && !strings.HasPrefix((*steps)[from].name, layout.GenerationDir) {
+	from := last(*steps, func(s step) bool {
+		return s.op == "write" &&
+			s.name != layout.ReadmeFile
+	})
+	if from < 0 || !slices.ContainsFunc(own, func(name string) bool {
+		return (*steps)[from].name == name
+	}) &&
+		!strings.HasPrefix((*steps)[from].name, layout.GenerationDir) {
 		t.Fatalf("the record is not the last file: %v", *steps)
 	}
 	got := spelled((*steps)[from+1:])
@@ -458,7 +494,8 @@ func TestCommitStepByStep(t *testing.T) {
 		"syncfs buildhost", "fsync Manifest.next",
 		"overwrite Manifest.next", "fsync Manifest.next",
 		"overwrite Manifest", "fsync Manifest",
-		"overwrite packages/Packages", "fsync packages/Packages", "syncfs buildhost", "fsync packages/Packages",
+		"overwrite packages/Packages", "fsync packages/Packages", "syncfs buildhost",
+		"fsync packages/Packages",
 	}
 	if len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
 		t.Fatalf("steps:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -479,7 +516,8 @@ func TestCommitStepByStep(t *testing.T) {
 			t.Errorf("step %d is %q", i, line)
 		}
 	}
-	if !slices.Contains(unlinked, layout.RecordFile(before)) || !slices.Contains(unlinked, "packages/app-misc/foo-1.tbz2") {
+	if !slices.Contains(unlinked, layout.RecordFile(before)) ||
+		!slices.Contains(unlinked, "packages/app-misc/foo-1.tbz2") {
 		t.Errorf("unlinked %q", unlinked)
 	}
 	for _, name := range unlinked {
@@ -489,7 +527,8 @@ func TestCommitStepByStep(t *testing.T) {
 	}
 }
 
-// A manifest copy that is outgrown is padded as a change of its own: the file system first, then the file.
+// A manifest copy that is outgrown is padded as a change of its own: the file system first, then
+// the file.
 func TestGrowingStepByStep(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
@@ -506,7 +545,8 @@ func TestGrowingStepByStep(t *testing.T) {
 		w.hook = nil
 	}
 	mustExport(t, h, mount)
-	if got := spelled(steps); !slices.Equal(got, []string{"extend Manifest.next", "syncfs buildhost", "fsync Manifest.next"}) {
+	if got := spelled(steps); !slices.Equal(got,
+		[]string{"extend Manifest.next", "syncfs buildhost", "fsync Manifest.next"}) {
 		t.Errorf("steps: %q", got)
 	}
 }
@@ -541,14 +581,17 @@ func TestFailedSyncEndsTheSession(t *testing.T) {
 				if inTime = failed; !failed {
 					return
 				}
-				_, put = w.Put(t.Context(), NewFile{Kind: layout.Package, Path: "a-b/c-1.tbz2", Size: 1}, func(io.Writer) error { return nil })
+				_, put = w.Put(t.Context(), NewFile{Kind: layout.Package, Path: "a-b/c-1.tbz2",
+					Size: 1}, func(io.Writer) error { return nil })
 			}
 			err := h.export(t.Context(), mount)
 			if !inTime && !failed {
 				break
 			}
-			if !errors.Is(err, syscall.ENOSPC) || inTime && !errors.Is(put, syscall.ENOSPC) || len(after) > 0 {
-				t.Errorf("%s %d: %v; a further put: %v; changes after it: %v", op, nth, err, put, after)
+			if !errors.Is(err, syscall.ENOSPC) || inTime && !errors.Is(put, syscall.ENOSPC) ||
+				len(after) > 0 {
+				t.Errorf("%s %d: %v; a further put: %v; changes after it: %v", op, nth,
+					err, put, after)
 			}
 		}
 	}

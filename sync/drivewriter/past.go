@@ -22,9 +22,9 @@ type Past struct {
 }
 
 // PastOrigins returns the origins of a name, sorted by directory: those in the directory that has
-// the name and in those that have it with a fingerprint behind; with "" those of all names. ring holds all keys that anybody
-// may have signed with. An origin that cannot be read or has no valid list is left out; the error
-// is that of a drive that is gone.
+// the name and in those that have it with a fingerprint behind; with "" those of all names. ring
+// holds all keys that anybody may have signed with. An origin that cannot be read or has no valid
+// list is left out; the error is that of a drive that is gone.
 func PastOrigins(d *drive.Drive, name string, ring manifest.Ring) ([]Past, error) {
 	dirs, err := d.Origins()
 	if err != nil {
@@ -32,7 +32,8 @@ func PastOrigins(d *drive.Drive, name string, ring manifest.Ring) ([]Past, error
 	}
 	var found []Past
 	for _, dir := range dirs {
-		if rest, ok := strings.CutPrefix(layout.FoldName(dir), layout.FoldName(name)); name != "" && (!ok || rest != "" && len(rest) != len(layout.Qualified("", "")+"01234567")) {
+		if rest, ok := strings.CutPrefix(layout.FoldName(dir), layout.FoldName(name)); name != "" &&
+			(!ok || rest != "" && len(rest) != len(layout.Qualified("", "")+"01234567")) {
 			continue
 		}
 		r := &Removal{Dir: dir, d: d, ring: ring, names: newRemovable(d)}
@@ -43,7 +44,8 @@ func PastOrigins(d *drive.Drive, name string, ring manifest.Ring) ([]Past, error
 		case err != nil || name != "" && r.Name != name || r.Signer == "":
 			continue
 		}
-		found = append(found, Past{Dir: dir, Name: name, Signer: r.Signer, Serial: r.Serial, Signed: r.Signed, Files: len(r.names.exact), Bytes: r.names.bytes})
+		found = append(found, Past{Dir: dir, Name: name, Signer: r.Signer, Serial: r.Serial,
+			Signed: r.Signed, Files: len(r.names.exact), Bytes: r.names.bytes})
 	}
 	return found, nil
 }

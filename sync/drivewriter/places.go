@@ -19,8 +19,8 @@ type NewFile struct {
 	Category string // of a package below All, whose path does not tell it; "" if not known
 }
 
-// places gives each new file its names on the drive: the first ones that are free, in directories that
-// can hold them.
+// places gives each new file its names on the drive: the first ones that are free, in directories
+// that can hold them.
 type places struct {
 	names    layout.Namespace
 	dirs     *directories
@@ -70,7 +70,8 @@ func (p *places) choose(f NewFile) ([]string, error) {
 				continue
 			}
 			if overflow > 1 {
-				candidate, also = layout.OverflowPath(candidate, overflow), layout.OverflowPath(also, overflow)
+				candidate, also = layout.OverflowPath(candidate,
+					overflow), layout.OverflowPath(also, overflow)
 			}
 			stored, where := p.parts(candidate, f.Size)
 			if where == layout.Taken || p.names.Has(also) {
@@ -89,7 +90,8 @@ func (p *places) choose(f NewFile) ([]string, error) {
 			break // the directory is full
 		}
 	}
-	return nil, &drive.NameError{Path: f.Path, Reason: "no free name was found for it", Err: errors.ErrUnsupported}
+	return nil, &drive.NameError{Path: f.Path, Reason: "no free name was found for it",
+		Err: errors.ErrUnsupported}
 }
 
 // parts returns the names for a file of that size at a path, if all are free.

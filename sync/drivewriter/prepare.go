@@ -14,8 +14,8 @@ import (
 
 // Prepare does steps 4 and 5 of the order for files that will be put: the first
 // export's foundation and the probe of the drive, a name for each file, and
-// every directory, so that none has to be made between the payload. It may be called again; what is put
-// without it is prepared by itself, at the price of a flush each.
+// every directory, so that none has to be made between the payload. It may be called again; what is
+// put without it is prepared by itself, at the price of a flush each.
 func (w *Writer) Prepare(ctx context.Context, files []NewFile) error {
 	if err := w.ended.cause(); err != nil {
 		return err
@@ -76,8 +76,8 @@ func (w *Writer) initialise(ctx context.Context, files int) error {
 	return noteOwner(w)
 }
 
-// noteOwner sees to it that the drive says whose the first export is before anything of it lies there,
-// so that no other key takes it for its own, and no leftover of it for somebody else's.
+// noteOwner sees to it that the drive says whose the first export is before anything of it lies
+// there, so that no other key takes it for its own, and no leftover of it for somebody else's.
 func noteOwner(w *Writer) error {
 	if w.committed != nil || w.noted || w.as == drive.Committed || w.as == drive.Broken {
 		return nil
@@ -86,7 +86,8 @@ func noteOwner(w *Writer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.root.Lstat(layout.OwnerFile); err == nil { // somebody else's, who wrote no more than that
+	// somebody else's, who wrote no more than that
+	if _, err := w.root.Lstat(layout.OwnerFile); err == nil {
 		if err := w.remove("unlink", w.root, layout.OwnerFile); err != nil {
 			return err
 		}
@@ -140,11 +141,12 @@ func (w *Writer) initOrigin() error {
 	return nil
 }
 
-// Offers says whether README.txt and the keys lie on the drive as an export would put them there. On a
-// drive that is mounted read-only nothing is missed.
+// Offers says whether README.txt and the keys lie on the drive as an export would put them there.
+// On a drive that is mounted read-only nothing is missed.
 func Offers(d *drive.Drive, ring manifest.Ring) bool {
 	for name, data := range layout.LooseFiles(ring) {
-		if old, err := d.ReadAll(d.Root(), name, 1<<20); !d.ReadOnly() && (err != nil || string(old) != string(data)) {
+		if old, err := d.ReadAll(d.Root(), name, 1<<20); !d.ReadOnly() &&
+			(err != nil || string(old) != string(data)) {
 			return false
 		}
 	}
@@ -159,7 +161,8 @@ func (w *Writer) loose() error {
 	}
 	files := layout.LooseFiles(w.ring())
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if old, err := w.d.ReadAll(w.d.Root(), name, 1<<20); err == nil && bytes.Equal(old, files[name]) {
+		if old, err := w.d.ReadAll(w.d.Root(), name, 1<<20); err == nil &&
+			bytes.Equal(old, files[name]) {
 			continue
 		}
 		var err error

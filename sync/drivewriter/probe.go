@@ -83,7 +83,8 @@ type probePlan struct {
 
 // planProbe chooses. An eighth of the free space stays free.
 func planProbe(how spreading, space volume.Space) probePlan {
-	p := probePlan{spreading: how, unit: max(space.Cluster, 512), block: max(space.Cluster, drive.Alignment)}
+	p := probePlan{spreading: how, unit: max(space.Cluster, 512),
+		block: max(space.Cluster, drive.Alignment)}
 	p.block = (p.block + drive.Alignment - 1) / drive.Alignment * drive.Alignment
 	span := min(space.Free/8*7, probeSpan)
 	if how == keepSize || how == extend {
@@ -111,7 +112,8 @@ func onMount(d *drive.Drive) bool {
 	}
 	var here, above unix.Stat_t
 	fd := int(d.Top().Fd())
-	if unix.Fstat(fd, &here) != nil || unix.Fstatat(fd, "..", &above, unix.AT_SYMLINK_NOFOLLOW) != nil {
+	if unix.Fstat(fd, &here) != nil ||
+		unix.Fstatat(fd, "..", &above, unix.AT_SYMLINK_NOFOLLOW) != nil {
 		return false
 	}
 	return here.Dev != above.Dev
@@ -130,7 +132,8 @@ func used(d *drive.Drive) (bool, error) {
 			if drive.Vanished(err) {
 				return false, err
 			}
-			if _, unsigned := manifest.Claimed(data); err == nil && unsigned == nil || err != nil && drive.Failing(err) {
+			if _, unsigned := manifest.Claimed(data); err == nil && unsigned == nil || err != nil &&
+				drive.Failing(err) {
 				return true, nil
 			}
 		}
@@ -216,7 +219,8 @@ func (p *prober) write(ctx context.Context) (err error) {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if full, err := p.put(piece{at + done, min(probePiece, p.plan.run-done)}); full || err != nil {
+		if full, err := p.put(piece{at + done, min(probePiece, p.plan.run-done)}); full ||
+			err != nil {
 			return err
 		}
 	}
@@ -284,7 +288,9 @@ func (p *prober) put(at piece) (full bool, err error) {
 func (p *prober) reserveFile() bool {
 	for ; p.plan.blocks > 0; p.plan.blocks /= 2 {
 		size := p.plan.blocks*p.plan.gap + p.plan.run
-		err := p.s.do("reserve", layout.ProbeFile, func() error { return unix.Fallocate(int(p.file.Fd()), 0, 0, size) })
+		err := p.s.do("reserve", layout.ProbeFile, func() error {
+			return unix.Fallocate(int(p.file.Fd()), 0, 0, size)
+		})
 		if err == nil {
 			return true
 		}
@@ -315,14 +321,16 @@ func (p *prober) reserve(ctx context.Context, n int64) (full bool, err error) {
 			}
 			p.reserves, p.reserved = append(p.reserves, f), 0
 		}
-		f, step := p.reserves[len(p.reserves)-1], min(n, reserveMax-p.reserved, reserveUnits*p.plan.unit)
+		f, step := p.reserves[len(p.reserves)-1], min(n, reserveMax-p.reserved,
+			reserveUnits*p.plan.unit)
 		err := p.s.do("reserve", p.names[len(p.names)-1], func() error {
 			if p.plan.spreading == extend {
 				return f.Truncate(p.reserved + step)
 			}
 			return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, p.reserved+step)
 		})
-		if isAny(err, unix.ENOSPC, unix.EDQUOT, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.EFBIG) {
+		if isAny(err, unix.ENOSPC, unix.EDQUOT, unix.EOPNOTSUPP, unix.ENOSYS,
+			unix.EINVAL, unix.EFBIG) {
 			return true, nil
 		}
 		if err != nil {

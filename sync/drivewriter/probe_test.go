@@ -26,15 +26,24 @@ func TestPlanProbe(t *testing.T) {
 		space volume.Space
 		want  probePlan
 	}{
-		"64 MiB vfat, small clusters": {keepSize, volume.Space{Free: 62 * mib, Cluster: 512}, probePlan{keepSize, 512, 53, 4096, mib, mib}},
-		"32 GiB vfat":                 {keepSize, volume.Space{Free: 32 * gib, Cluster: 16 << 10}, probePlan{keepSize, 16 << 10, 63, 16 << 10, 256 * mib, 16 * mib}},
-		"many small clusters":         {keepSize, volume.Space{Free: 32 * gib, Cluster: 4 << 10}, probePlan{keepSize, 4 << 10, 63, 4 << 10, 64 * mib, 16 * mib}},
-		"512 GiB exfat":               {extend, volume.Space{Free: 512 * gib, Cluster: 128 << 10}, probePlan{extend, 128 << 10, 63, 128 << 10, 2 * gib, 16 * mib}},
-		"large clusters":              {extend, volume.Space{Free: 512 * gib, Cluster: 32 * mib}, probePlan{plain, 32 * mib, 0, 32 * mib, 0, 32 * mib}},
-		"4 TiB ext4":                  {sparse, volume.Space{Free: 4096 * gib, Cluster: 4096}, probePlan{sparse, 4096, 63, 4096, 4 * gib, 16 * mib}},
-		"nothing can be reserved":     {plain, volume.Space{Free: 60 * mib, Cluster: 32 << 10}, probePlan{plain, 32 << 10, 0, 32 << 10, 0, 32 * mib}},
-		"full":                        {keepSize, volume.Space{Free: 100 << 10, Cluster: 512}, probePlan{plain, 512, 0, 4096, 0, 84 << 10}},
-		"nothing free":                {sparse, volume.Space{Cluster: 4096}, probePlan{plain, 4096, 0, 4096, 0, 0}},
+		"64 MiB vfat, small clusters": {keepSize, volume.Space{Free: 62 * mib, Cluster: 512},
+			probePlan{keepSize, 512, 53, 4096, mib, mib}},
+		"32 GiB vfat": {keepSize, volume.Space{Free: 32 * gib, Cluster: 16 << 10},
+			probePlan{keepSize, 16 << 10, 63, 16 << 10, 256 * mib, 16 * mib}},
+		"many small clusters": {keepSize, volume.Space{Free: 32 * gib, Cluster: 4 << 10},
+			probePlan{keepSize, 4 << 10, 63, 4 << 10, 64 * mib, 16 * mib}},
+		"512 GiB exfat": {extend, volume.Space{Free: 512 * gib, Cluster: 128 << 10},
+			probePlan{extend, 128 << 10, 63, 128 << 10, 2 * gib, 16 * mib}},
+		"large clusters": {extend, volume.Space{Free: 512 * gib, Cluster: 32 * mib},
+			probePlan{plain, 32 * mib, 0, 32 * mib, 0, 32 * mib}},
+		"4 TiB ext4": {sparse, volume.Space{Free: 4096 * gib, Cluster: 4096},
+			probePlan{sparse, 4096, 63, 4096, 4 * gib, 16 * mib}},
+		"nothing can be reserved": {plain, volume.Space{Free: 60 * mib, Cluster: 32 << 10},
+			probePlan{plain, 32 << 10, 0, 32 << 10, 0, 32 * mib}},
+		"full": {keepSize, volume.Space{Free: 100 << 10, Cluster: 512},
+			probePlan{plain, 512, 0, 4096, 0, 84 << 10}},
+		"nothing free": {
+			sparse, volume.Space{Cluster: 4096}, probePlan{plain, 4096, 0, 4096, 0, 0}},
 	} {
 		if got := planProbe(row.how, row.space); got != row.want {
 			t.Errorf("%s: %+v, want %+v", name, got, row.want)
@@ -44,8 +53,10 @@ func TestPlanProbe(t *testing.T) {
 		for cluster := int64(512); cluster <= 4*mib; cluster *= 2 {
 			for _, how := range []spreading{plain, sparse, keepSize, extend} {
 				p := planProbe(how, volume.Space{Free: free, Cluster: cluster})
-				if span := p.blocks*p.gap + p.run; span > free/8*7 || p.blocks*p.block > probeWritten || p.blocks > probeBlocks ||
-					p.run > probePlain || p.run%drive.Alignment != 0 || p.gap&(p.gap-1) != 0 || p.blocks > 0 && p.gap < p.block ||
+				if span := p.blocks*p.gap + p.run; span > free/8*7 ||
+					p.blocks*p.block > probeWritten || p.blocks > probeBlocks ||
+					p.run > probePlain || p.run%drive.Alignment != 0 || p.gap&(p.gap-1) != 0 ||
+					p.blocks > 0 && p.gap < p.block ||
 					how == keepSize && span > probeUnits*cluster {
 					t.Fatalf("%d free in clusters of %d, way %d: %+v", free, cluster, how, p)
 				}
@@ -57,9 +68,12 @@ func TestPlanProbe(t *testing.T) {
 func TestSpreading(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[volume.Type][2]spreading{
-		volume.VFAT: {keepSize, keepSize}, volume.ExFAT: {plain, extend}, volume.Ext4: {sparse, sparse}, volume.XFS: {sparse, sparse}, volume.Btrfs: {sparse, sparse}, volume.Unknown: {plain, plain},
+		volume.VFAT: {keepSize, keepSize}, volume.ExFAT: {plain, extend}, volume.Ext4: {
+			sparse, sparse}, volume.XFS: {sparse, sparse}, volume.Btrfs: {sparse, sparse},
+		volume.Unknown: {plain, plain},
 	} {
-		if old, now := spreadingOf(kind, false), spreadingOf(kind, true); old != want[0] || now != want[1] {
+		if old, now := spreadingOf(kind, false), spreadingOf(kind, true); old != want[0] ||
+			now != want[1] {
 			t.Errorf("%v: %d before Linux 6.8, %d since", kind, old, now)
 		}
 	}
@@ -84,7 +98,8 @@ func probing(t *testing.T) (w *Writer, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err = Begin(t.Context(), d, BeginOptions{Dir: "buildhost", Name: "buildhost", Key: keys()[0], Now: epoch})
+	w, err = Begin(t.Context(), d, BeginOptions{Dir: "buildhost", Name: "buildhost",
+		Key: keys()[0], Now: epoch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +152,8 @@ func TestProbe(t *testing.T) {
 				if errors.As(err, &wrong) != row.found || !row.found && err != nil {
 					t.Errorf("found: %v", err)
 				}
-				if row.found && (!wrong.Probe || wrong.Offset < 0 || !strings.Contains(err.Error(), "claims more than it has")) {
+				if row.found && (!wrong.Probe || wrong.Offset < 0 ||
+					!strings.Contains(err.Error(), "claims more than it has")) {
 					t.Errorf("%+v: %v", wrong, err)
 				}
 				if left := leftovers(t, dir); len(left) > 0 {
@@ -158,11 +174,12 @@ func TestProbeInTrouble(t *testing.T) {
 	t.Parallel()
 	for way, plan := range smallPlans {
 		for op, errnos := range map[string][]syscall.Errno{
-			"reserve": {syscall.ENOSPC, syscall.EOPNOTSUPP, syscall.EFBIG, syscall.EIO, syscall.EROFS},
-			"write":   {syscall.ENOSPC, syscall.EIO, syscall.ENODEV},
-			"create":  {syscall.EIO},
-			"fsync":   {syscall.EIO},
-			"unlink":  {syscall.EIO},
+			"reserve": {syscall.ENOSPC, syscall.EOPNOTSUPP, syscall.EFBIG, syscall.EIO,
+				syscall.EROFS},
+			"write":  {syscall.ENOSPC, syscall.EIO, syscall.ENODEV},
+			"create": {syscall.EIO},
+			"fsync":  {syscall.EIO},
+			"unlink": {syscall.EIO},
 		} {
 			for _, errno := range errnos {
 				t.Run(way+"/"+op+"/"+errno.Error(), func(t *testing.T) {
@@ -181,13 +198,15 @@ func TestProbeInTrouble(t *testing.T) {
 					reached := left < 0 || op != "reserve" && op != "write"
 					var gone *drive.GoneError
 					var readOnly *drive.ReadOnlyError
-					if drives := drive.Failing(errno) || errno == syscall.EROFS; !reached || !drives {
+					if drives := drive.Failing(errno) ||
+						errno == syscall.EROFS; !reached || !drives {
 						if err != nil || len(leftovers(t, dir)) > 0 {
 							t.Fatalf("%v, left behind: %v", err, leftovers(t, dir))
 						}
 						return
 					}
-					if !errors.As(err, &gone) && !errors.As(err, &readOnly) || !errors.Is(err, errno) {
+					if !errors.As(err, &gone) && !errors.As(err, &readOnly) ||
+						!errors.Is(err, errno) {
 						t.Fatalf("%v", err)
 					}
 					w.Close()
@@ -279,7 +298,8 @@ func TestWhenToProbe(t *testing.T) {
 		t.Error("a drive was probed on which another one had committed")
 	}
 	for _, slot := range []string{"buildhost/Manifest", "other/Manifest.next", "other/Manifest"} {
-		if err := os.WriteFile(filepath.Join(mount, layout.TreeDir, slot), newlines, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(mount, layout.TreeDir, slot), newlines,
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -304,7 +324,8 @@ func TestProbeOnFileSystems(t *testing.T) {
 				note := w.hook
 				w.hook = func(op, name string) error {
 					if op == "reading back" {
-						return change(filepath.Join(mount, layout.TreeDir, "buildhost", layout.ProbeFile), func(b []byte) { b[len(b)-1] ^= 1 })
+						return change(filepath.Join(mount, layout.TreeDir, "buildhost",
+							layout.ProbeFile), func(b []byte) { b[len(b)-1] ^= 1 })
 					}
 					return note(op, name)
 				}
@@ -317,10 +338,14 @@ func TestProbeOnFileSystems(t *testing.T) {
 			mustExport(t, h, mount)
 			at := func(match func(step) bool) int { return first(*steps, match) }
 			names := []string{"probe", "write", "comparison", "unlink", "its directory", "payload"}
-			inOrder(t, *steps, names, at(on("create", layout.ProbeFile)), at(on("write", layout.ProbeFile)), at(on("reading back", layout.ProbeFile)),
-				at(on("unlink", layout.ProbeFile)), at(on("fsync", layout.GenerationDir)), at(payloadStep("create")))
-			synced := (*steps)[at(on("create", layout.ProbeFile)):at(on("reading back", layout.ProbeFile))]
-			if fat := kind.kind == volume.VFAT || kind.kind == volume.ExFAT && kernelSince(6, 8); fat == slices.ContainsFunc(synced, does("syncfs")) {
+			inOrder(t, *steps, names, at(on("create", layout.ProbeFile)),
+				at(on("write", layout.ProbeFile)), at(on("reading back", layout.ProbeFile)),
+				at(on("unlink", layout.ProbeFile)), at(on("fsync", layout.GenerationDir)),
+				at(payloadStep("create")))
+			synced := (*steps)[at(on("create", layout.ProbeFile)):at(on("reading back",
+				layout.ProbeFile))]
+			if fat := kind.kind == volume.VFAT || kind.kind == volume.ExFAT &&
+				kernelSince(6, 8); fat == slices.ContainsFunc(synced, does("syncfs")) {
 				t.Errorf("on %s: %v", kind.name, synced)
 			}
 			spread := spreadingOf(kind.kind, kernelSince(6, 8)) != plain
@@ -335,7 +360,8 @@ func TestProbeOnFileSystems(t *testing.T) {
 				space, err = open(t, mount).Space()
 			}
 			if err != nil || space.Free < space.Total/4 {
-				t.Errorf("of %d bytes %d are free after a small export: %v", space.Total, space.Free, err)
+				t.Errorf("of %d bytes %d are free after a small export: %v", space.Total,
+					space.Free, err)
 			}
 			g.Close()
 		})

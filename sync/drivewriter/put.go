@@ -18,7 +18,8 @@ import (
 //
 // Files that were prepared may be put at the same time, by several goroutines.
 // A medium with heads that move, and a cheap stick, want one after the other.
-func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error) (layout.Item, error) {
+func (w *Writer) Put(ctx context.Context, f NewFile,
+	fill func(io.Writer) error) (layout.Item, error) {
 	if err := w.ended.cause(); err != nil {
 		return layout.Item{}, err
 	}
@@ -34,7 +35,8 @@ func (w *Writer) Put(ctx context.Context, f NewFile, fill func(io.Writer) error)
 	if f.Kind == layout.Program {
 		mode = 0o755
 	}
-	s := &splitter{s: w.session, ctx: ctx, names: names, limit: w.o.PartSize, keepBlocks: !w.o.NoReadBack, mode: mode, whole: digest.New(digest.BLAKE2B)}
+	s := &splitter{s: w.session, ctx: ctx, names: names, limit: w.o.PartSize,
+		keepBlocks: !w.o.NoReadBack, mode: mode, whole: digest.New(digest.BLAKE2B)}
 	err := fill(s)
 	if err == nil {
 		err = s.err // fill may have swallowed it
@@ -66,7 +68,8 @@ func (w *Writer) orphan(names []string) {
 
 // putRaw puts a file of this package's own at a path.
 func (w *Writer) putRaw(ctx context.Context, name string, data []byte) (manifest.File, error) {
-	s := &splitter{s: w.session, ctx: ctx, names: []string{name}, limit: DefaultPartSize, keepBlocks: !w.o.NoReadBack, mode: 0o644, whole: digest.New(digest.BLAKE2B)}
+	s := &splitter{s: w.session, ctx: ctx, names: []string{name}, limit: DefaultPartSize,
+		keepBlocks: !w.o.NoReadBack, mode: 0o644, whole: digest.New(digest.BLAKE2B)}
 	_, err := s.Write(data)
 	if err == nil {
 		err = s.finish()

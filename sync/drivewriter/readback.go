@@ -39,7 +39,8 @@ func (s *session) lostIfWrong(err error) error {
 	return err
 }
 
-// compareFile reads a file from the medium and compares it. old says that an earlier generation had it.
+// compareFile reads a file from the medium and compares it. old says that an earlier generation had
+// it.
 func (s *session) compareFile(ctx context.Context, want written, old bool, buf []byte) error {
 	hash := digest.New(digest.BLAKE2B)
 	var got blockSums
@@ -67,9 +68,11 @@ func (s *session) compareFile(ctx context.Context, want written, old bool, buf [
 	switch {
 	case sums.Size != want.Size:
 		return &drive.ReadBackError{Path: want.Path, Offset: min(sums.Size, want.Size), Old: old,
-			Reason: "it has " + strconv.FormatInt(sums.Size, 10) + " bytes instead of " + strconv.FormatInt(want.Size, 10)}
+			Reason: "it has " + strconv.FormatInt(sums.Size, 10) + " bytes instead of " +
+				strconv.FormatInt(want.Size, 10)}
 	case sums.Blake2b != want.Sum:
-		return &drive.ReadBackError{Path: want.Path, Offset: firstWrong(want.blocks, got.end()), Old: old,
+		return &drive.ReadBackError{Path: want.Path,
+			Offset: firstWrong(want.blocks, got.end()), Old: old,
 			Reason: "the medium has other bytes than were written"}
 	}
 	return nil
@@ -100,10 +103,12 @@ func (s *session) compareCopies(listed []byte, packages written) error {
 			return s.lostIfWrong(err)
 		}
 		if offset := want.wrong(); offset >= 0 {
-			return s.ended.with(&drive.ReadBackError{Path: own.name, Offset: offset, Reason: "the medium has other bytes than were written"})
+			return s.ended.with(&drive.ReadBackError{Path: own.name, Offset: offset,
+				Reason: "the medium has other bytes than were written"})
 		}
 	}
-	return s.lostIfWrong(s.compareFile(context.Background(), packages, false, drive.AlignedBuffer()))
+	return s.lostIfWrong(s.compareFile(context.Background(), packages, false,
+		drive.AlignedBuffer()))
 }
 
 // padded compares what is written to it with a text that newlines follow.

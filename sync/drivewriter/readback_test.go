@@ -44,7 +44,9 @@ func TestReadBack(t *testing.T) {
 		"one bit of a new file": {"packages/app-misc/large-1.tbz2", func(f string) error {
 			return change(f, func(b []byte) { b[300_000] ^= 4 })
 		}, 300_000 / blockSize * blockSize, "the drive is failing", false},
-		"a new file lost its end": {"packages/app-misc/large-1.tbz2", func(f string) error { return os.Truncate(f, 1000) }, 1000, "1000 bytes instead of 800000", false},
+		"a new file lost its end": {"packages/app-misc/large-1.tbz2", func(f string) error {
+			return os.Truncate(f, 1000)
+		}, 1000, "1000 bytes instead of 800000", false},
 		"a new file of zeros": {"packages/app-misc/large-1.tbz2", func(f string) error {
 			return change(f, func(b []byte) { clear(b) })
 		}, 0, "the drive is failing", false},
@@ -70,7 +72,8 @@ func TestReadBack(t *testing.T) {
 			if !errors.As(err, &wrong) {
 				t.Fatalf("export: %v", err)
 			}
-			if wrong.Path != row.file || wrong.Offset != row.offset || wrong.Old != row.old || !strings.Contains(err.Error(), row.want) {
+			if wrong.Path != row.file || wrong.Offset != row.offset || wrong.Old != row.old ||
+				!strings.Contains(err.Error(), row.want) {
 				t.Errorf("%v (%+v), want offset %d and %q", err, wrong, row.offset, row.want)
 			}
 			if !row.old {
@@ -121,7 +124,8 @@ func TestRottenBefore(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
-	if err := change(filepath.Join(mount, layout.TreeDir, "buildhost/packages/app-misc/foo-1.tbz2"), func(b []byte) { b[0] ^= 1 }); err != nil {
+	if err := change(filepath.Join(mount, layout.TreeDir, "buildhost/packages/app-misc/foo-1.tbz2"),
+		func(b []byte) { b[0] ^= 1 }); err != nil {
 		t.Fatal(err)
 	}
 	mustExport(t, h, mount)

@@ -21,9 +21,9 @@ import (
 	"pkgsneak/sync/listing"
 )
 
-// Removal is a plan for taking an origin off a drive: what its own validly signed list names, what a
-// pulled export of it left (an unlisted file under a name that the layout makes), and nothing else. It
-// is complete before anything is removed, and Run obeys it.
+// Removal is a plan for taking an origin off a drive: what its own validly signed list names, what
+// a pulled export of it left (an unlisted file under a name that the layout makes), and nothing
+// else. It is complete before anything is removed, and Run obeys it.
 //
 // If another signer's manifest lies beside the origin's, that one and all that it names stay, and
 // so does what no list names: it may be either's. The next removal is that signer's.
@@ -38,8 +38,8 @@ import (
 //  3. the copy of the manifest that is not valid or the older one; fsync; then the valid one; fsync
 //  4. ORIGIN, if nothing is left in it; fsync of the directory above
 //
-// Directories are opened one below the other and never through a link, and a name is removed only if
-// it is a regular file in its directory at that moment.
+// Directories are opened one below the other and never through a link, and a name is removed only
+// if it is a regular file in its directory at that moment.
 type Removal struct {
 	Dir    string               // below layout.TreeDir
 	Name   string               // of the origin, by its record; "" if that cannot be read
@@ -49,10 +49,11 @@ type Removal struct {
 	// Unsigned is why nothing validly signed tells what belongs to it; nil if something does.
 	Unsigned error
 	Files    []manifest.File // that are there and go, sorted by path
-	// Beside is another signer, as far as it can be told, of the other copy of the manifest; else "".
+	// Beside is another signer, as far as it can be told, of the other copy of the manifest; else
+	// "".
 	Beside manifest.Fingerprint
-	// Others are the files, and whatever else is no directory of the layout, that are not the origin's:
-	// they stay. Sorted, at most maxUndeclared.
+	// Others are the files, and whatever else is no directory of the layout, that are not the
+	// origin's: they stay. Sorted, at most maxUndeclared.
 	Others []string
 
 	d      *drive.Drive
@@ -76,7 +77,8 @@ func (e *UnsignedError) Error() string {
 	if e.Err == nil {
 		return fmt.Sprintf("forgetting %q: it has no manifest that tells what belongs to it", e.Dir)
 	}
-	return fmt.Sprintf("forgetting %q: nothing validly signed tells what belongs to it: %v", e.Dir, e.Err)
+	return fmt.Sprintf("forgetting %q: nothing validly signed tells what belongs to it: %v", e.Dir,
+		e.Err)
 }
 
 func (e *UnsignedError) Unwrap() error { return e.Err }
@@ -105,7 +107,8 @@ type removable struct {
 }
 
 func newRemovable(d *drive.Drive) removable {
-	return removable{exact: make(map[string]bool), folded: make(map[string]bool), caseless: !d.FSType().HasLinks()}
+	return removable{exact: make(map[string]bool), folded: make(map[string]bool),
+		caseless: !d.FSType().HasLinks()}
 }
 
 func (r *removable) take(files []manifest.File) {
@@ -128,13 +131,15 @@ func (r removable) leave(files []manifest.File) {
 }
 
 func (r removable) has(name string) bool {
-	return r.exact[name] || r.caseless && r.folded[layout.FoldName(name)] || r.leftovers && layout.MadeHere(name)
+	return r.exact[name] || r.caseless && r.folded[layout.FoldName(name)] || r.leftovers &&
+		layout.MadeHere(name)
 }
 
 // PlanRemoval finds out what belongs to the origin in a directory of the tree. ring holds all keys
-// that anybody may have signed with; whether one is trusted, expired or revoked does not matter. The
-// error is a *NoOriginError, an *UnsignedError or *NewerError.
-func PlanRemoval(ctx context.Context, d *drive.Drive, dir string, ring manifest.Ring) (*Removal, error) {
+// that anybody may have signed with; whether one is trusted, expired or revoked does not matter.
+// The error is a *NoOriginError, an *UnsignedError or *NewerError.
+func PlanRemoval(ctx context.Context, d *drive.Drive, dir string,
+	ring manifest.Ring) (*Removal, error) {
 	if err := layout.CheckOriginName(dir); err != nil {
 		return nil, err
 	}
@@ -157,23 +162,29 @@ func PlanRemoval(ctx context.Context, d *drive.Drive, dir string, ring manifest.
 	if err == nil && r.doubtful && r.text == nil {
 		return nil, &UnsignedError{Dir: r.Dir}
 	}
-	slices.SortFunc(r.Files, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(r.Files, func(a, b manifest.File) int {
+		return strings.Compare(a.Path, b.Path)
+	})
 	slices.Sort(r.Others)
 	return r, err
 }
 
-// PlanUnsigned is PlanRemoval, and plans for an origin of which nothing validly signed tells what belongs
-// to it, too: what has a name of the layout goes then, whosever it is.
-func PlanUnsigned(ctx context.Context, d *drive.Drive, dir string, ring manifest.Ring) (*Removal, error) {
+// PlanUnsigned is PlanRemoval, and plans for an origin of which nothing validly signed tells what
+// belongs to it, too: what has a name of the layout goes then, whosever it is.
+func PlanUnsigned(ctx context.Context, d *drive.Drive, dir string,
+	ring manifest.Ring) (*Removal, error) {
 	r, err := PlanRemoval(ctx, d, dir, ring)
 	var unsigned *UnsignedError
 	if !errors.As(err, &unsigned) {
 		return r, err
 	}
-	r = &Removal{Dir: dir, Unsigned: cmp.Or(unsigned.Err, error(unsigned)), d: d, ring: ring, names: newRemovable(d)}
+	r = &Removal{Dir: dir, Unsigned: cmp.Or(unsigned.Err, error(unsigned)), d: d, ring: ring,
+		names: newRemovable(d)}
 	r.takeAll()
 	err = r.walk(ctx, nil, "", ".", 0)
-	slices.SortFunc(r.Files, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(r.Files, func(a, b manifest.File) int {
+		return strings.Compare(a.Path, b.Path)
+	})
 	slices.Sort(r.Others)
 	return r, err
 }
@@ -182,7 +193,8 @@ func PlanUnsigned(ctx context.Context, d *drive.Drive, dir string, ring manifest
 func (r *Removal) takeAll() {
 	r.copies = []string{layout.NextManifestFile, layout.ManifestFile}
 	r.names.leftovers = true
-	r.names.exact[layout.PackagesFile], r.names.folded[layout.FoldName(layout.PackagesFile)] = true, true
+	r.names.exact[layout.PackagesFile],
+		r.names.folded[layout.FoldName(layout.PackagesFile)] = true, true
 }
 
 // readLists reads both copies of the manifest and takes what they list.
@@ -199,7 +211,8 @@ func (r *Removal) readLists() error {
 	if best.Signed == nil {
 		return r.nothingSigned(best, other)
 	}
-	if other.Signed != nil && !r.related(best.Signed.Signer, other.Signed.Signer) && !r.bearsName(best) && r.bearsName(other) {
+	if other.Signed != nil && !r.related(best.Signed.Signer, other.Signed.Signer) &&
+		!r.bearsName(best) && r.bearsName(other) {
 		best, other = other, best
 	}
 	r.take(best, other)
@@ -209,7 +222,8 @@ func (r *Removal) readLists() error {
 	switch {
 	case errors.As(err, &format):
 		return &drive.NewerError{Path: path.Join(r.Dir, best.State.Name), Err: err}
-	case errors.As(err, &damaged) && !drive.Vanished(err), errors.Is(err, fs.ErrNotExist) && r.d.Present():
+	case errors.As(err, &damaged) && !drive.Vanished(err), errors.Is(err, fs.ErrNotExist) &&
+		r.d.Present():
 		return nil // the list says enough
 	case err != nil:
 		return err
@@ -220,7 +234,8 @@ func (r *Removal) readLists() error {
 
 // take takes what the valid copy lists, and the other one if it is the same signer's.
 func (r *Removal) take(own, other drive.ManifestCopy) {
-	r.Signer, r.Serial, r.Signed, r.text = own.Signed.Signer, own.State.Serial, own.Signed.SignedAt, own.Text
+	r.Signer, r.Serial, r.Signed, r.text = own.Signed.Signer, own.State.Serial,
+		own.Signed.SignedAt, own.Text
 	r.names.take(own.Signed.Files)
 	var unknown *manifest.UnknownKeyError
 	switch {
@@ -239,7 +254,8 @@ func (r *Removal) take(own, other drive.ManifestCopy) {
 	}
 }
 
-// bearsName says whether a valid copy of the manifest is of the origin that the directory is named after.
+// bearsName says whether a valid copy of the manifest is of the origin that the directory is named
+// after.
 func (r *Removal) bearsName(s drive.ManifestCopy) bool {
 	g, err := r.d.FromCopies(r.Dir, s, drive.ManifestCopy{})
 	if err != nil {
@@ -250,16 +266,17 @@ func (r *Removal) bearsName(s drive.ManifestCopy) bool {
 }
 
 // nothingSigned is for an origin without a valid list. If there is no file at all, a run that was
-// stopped left it, or a first export that wrote nothing: its empty directories and blank files can go.
-// A first export that wrote more is the signer's of the note that it began with. The copies of the
-// manifest are the last files of an origin that go: without both, files under other names than the
-// layout's are somebody else's, and the rest was removed.
+// stopped left it, or a first export that wrote nothing: its empty directories and blank files can
+// go. A first export that wrote more is the signer's of the note that it began with. The copies of
+// the manifest are the last files of an origin that go: without both, files under other names than
+// the layout's are somebody else's, and the rest was removed.
 func (r *Removal) nothingSigned(best, other drive.ManifestCopy) error {
 	files, err := drive.HasFiles(r.d, r.Dir)
 	if err != nil {
 		return err
 	}
-	if files && errors.Is(best.State.Err, fs.ErrNotExist) && errors.Is(other.State.Err, fs.ErrNotExist) {
+	if files && errors.Is(best.State.Err, fs.ErrNotExist) &&
+		errors.Is(other.State.Err, fs.ErrNotExist) {
 		return nil
 	}
 	if files && best.Begun() && other.Begun() {
@@ -340,11 +357,12 @@ func (r *Removal) stays(file string) {
 }
 
 // ErrChanged says that somebody wrote to an origin after its removal was planned.
-var ErrChanged error = fault.New(fault.Failed, "it has changed since it was looked at: run this again")
+var ErrChanged error = fault.New(fault.Failed,
+	"it has changed since it was looked at: run this again")
 
-// Run removes what was planned. told hears of each file that is gone, with the bytes that it had; it
-// may be nil. The error is durable.ErrLocked if somebody writes to the drive, ErrChanged, or one of
-// the drive.
+// Run removes what was planned. told hears of each file that is gone, with the bytes that it had;
+// it may be nil. The error is durable.ErrLocked if somebody writes to the drive, ErrChanged, or one
+// of the drive.
 func (r *Removal) Run(ctx context.Context, told func(path string, bytes int64)) error {
 	if r.d.ReadOnly() {
 		return &drive.ReadOnlyError{Op: "removing from", Path: r.d.Mount(), Err: unix.EROFS}
@@ -355,7 +373,8 @@ func (r *Removal) Run(ctx context.Context, told func(path string, bytes int64)) 
 	if err := s.takeLock(); err != nil {
 		return err
 	}
-	if best, other := r.d.PastCopies(r.Dir, r.ring); r.text != nil && !bytes.Equal(best.Text, r.text) && !bytes.Equal(other.Text, r.text) {
+	if best, other := r.d.PastCopies(r.Dir, r.ring); r.text != nil &&
+		!bytes.Equal(best.Text, r.text) && !bytes.Equal(other.Text, r.text) {
 		return fmt.Errorf("forgetting %q: %w", r.Dir, ErrChanged)
 	}
 	var err error
@@ -398,7 +417,8 @@ func (m *removing) run() error {
 
 // walk goes through a directory, which is name below the level above: first for the files, then for
 // the directories that are empty without them. lost says whether it lost a name of its own.
-func (m *removing) walk(above *drive.Level, name, dir string, depth int, empty bool) (lost bool, err error) {
+func (m *removing) walk(above *drive.Level, name, dir string, depth int,
+	empty bool) (lost bool, err error) {
 	if err := context.Cause(m.ctx); err != nil {
 		return false, err
 	}
@@ -435,7 +455,8 @@ func (m *removing) walk(above *drive.Level, name, dir string, depth int, empty b
 	return lost, errors.Join(err, context.Cause(m.ctx))
 }
 
-// syncOpenDir makes the loss of names durable. A file system that cannot sync a directory needs no sync.
+// syncOpenDir makes the loss of names durable. A file system that cannot sync a directory needs no
+// sync.
 func syncOpenDir(fd int) error {
 	err := listing.Retry(func() error { return unix.Fsync(fd) })
 	if err == unix.EINVAL || err == unix.EOPNOTSUPP {
@@ -493,5 +514,7 @@ func (m *removing) removeOrigin() error {
 	if err != nil {
 		return err
 	}
-	return m.s.sync("fsync", layout.TreeDir, func() error { return syncOpenDir(int(m.s.lock.Fd())) })
+	return m.s.sync("fsync", layout.TreeDir, func() error {
+		return syncOpenDir(int(m.s.lock.Fd()))
+	})
 }

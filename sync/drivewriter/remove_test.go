@@ -18,7 +18,8 @@ import (
 	"pkgsneak/sync/layout"
 )
 
-// twoOrigins makes a drive with an origin to be forgotten, in two generations, another one, and files of a person.
+// twoOrigins makes a drive with an origin to be forgotten, in two generations, another one, and
+// files of a person.
 func twoOrigins(t *testing.T) (mount string, h *host) {
 	t.Helper()
 	mount, h = tempDir(t), small()
@@ -33,7 +34,8 @@ func twoOrigins(t *testing.T) (mount string, h *host) {
 }
 
 // remove forgets buildhost.
-func remove(ctx context.Context, mount string, ring manifest.Ring, hook func(op, path string) error) (*Removal, error) {
+func remove(ctx context.Context, mount string, ring manifest.Ring,
+	hook func(op, path string) error) (*Removal, error) {
 	d, err := drive.Open(mount)
 	if err != nil {
 		return nil, err
@@ -47,7 +49,8 @@ func remove(ctx context.Context, mount string, ring manifest.Ring, hook func(op,
 	return r, r.Run(ctx, nil)
 }
 
-// contents are the files below a directory, links as such, without those of buildhost if that is wanted.
+// contents are the files below a directory, links as such, without those of buildhost if that is
+// wanted.
 func contents(t *testing.T, mount string, without string) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
@@ -75,7 +78,8 @@ func contents(t *testing.T, mount string, without string) map[string]string {
 
 const removedDir = layout.TreeDir + "/buildhost"
 
-// Wherever a removal is stopped, there is a valid origin, or a rest that the same command removes; and nothing else changes.
+// Wherever a removal is stopped, there is a valid origin, or a rest that the same command removes;
+// and nothing else changes.
 func TestRemovalStoppedAnywhere(t *testing.T) {
 	t.Parallel()
 	base, h := twoOrigins(t)
@@ -83,7 +87,8 @@ func TestRemovalStoppedAnywhere(t *testing.T) {
 	for name, spoil := range map[string]func(origin string) error{
 		"whole": func(string) error { return nil },
 		"manifest torn": func(o string) error {
-			return os.WriteFile(filepath.Join(o, layout.ManifestFile), []byte("-----BEGIN PGP"), 0o644)
+			return os.WriteFile(filepath.Join(o, layout.ManifestFile),
+				[]byte("-----BEGIN PGP"), 0o644)
 		},
 		"next manifest is torn": func(o string) error {
 			return os.WriteFile(filepath.Join(o, layout.NextManifestFile), []byte("x\n"), 0o644)
@@ -91,7 +96,9 @@ func TestRemovalStoppedAnywhere(t *testing.T) {
 		"next manifest is blank": func(o string) error {
 			return os.WriteFile(filepath.Join(o, layout.NextManifestFile), []byte("\n\n\n"), 0o644)
 		},
-		"record lost": func(o string) error { return os.RemoveAll(filepath.Join(o, layout.GenerationDir)) },
+		"record lost": func(o string) error {
+			return os.RemoveAll(filepath.Join(o, layout.GenerationDir))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -111,14 +118,17 @@ func TestRemovalStoppedAnywhere(t *testing.T) {
 				}
 				done := err == nil
 				var gone *drive.NoOriginError
-				if _, err := remove(t.Context(), mount, h.ring(), nil); err != nil && !errors.As(err, &gone) {
+				if _, err := remove(t.Context(), mount, h.ring(), nil); err != nil &&
+					!errors.As(err, &gone) {
 					t.Fatalf("after a stop at %d, %v: %v", left, c.at, err)
 				}
 				if _, err := os.Lstat(origin); !errors.Is(err, fs.ErrNotExist) {
-					t.Fatalf("after a stop at %d, %v: the origin is still there: %v", left, c.at, contents(t, origin, ""))
+					t.Fatalf("after a stop at %d, %v: the origin is still there: %v", left, c.at,
+						contents(t, origin, ""))
 				}
 				if have := contents(t, mount, ""); !maps.Equal(have, kept) {
-					t.Fatalf("after a stop at %d, %v: something else has changed: %v", left, c.at, slices.Sorted(maps.Keys(have)))
+					t.Fatalf("after a stop at %d, %v: something else has changed: %v", left, c.at,
+						slices.Sorted(maps.Keys(have)))
 				}
 				os.RemoveAll(mount)
 				if done {
@@ -134,7 +144,8 @@ func TestRemovalStoppedAnywhere(t *testing.T) {
 func TestOrderOfARemoval(t *testing.T) {
 	t.Parallel()
 	mount, h := twoOrigins(t)
-	if err := os.WriteFile(filepath.Join(mount, removedDir, layout.ManifestFile), []byte("torn\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(mount, removedDir, layout.ManifestFile), []byte("torn\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	var steps []step
@@ -146,21 +157,30 @@ func TestOrderOfARemoval(t *testing.T) {
 	}
 	bucket := "distfiles/" + layout.Bucket("foo-1.tar.gz")
 	for i, s := range steps {
-		if dir := filepath.Dir(s.name); (s.op == "unlink" || s.op == "rmdir") && s.name != "buildhost" && first(steps[i:], on("fsync", dir)) < 0 {
+		if dir := filepath.Dir(s.name); (s.op == "unlink" || s.op == "rmdir") &&
+			s.name != "buildhost" && first(steps[i:], on("fsync", dir)) < 0 {
 			t.Errorf("no fsync of %q after %s %q", dir, s.op, s.name)
 		}
 	}
-	inOrder(t, steps, []string{"file", "its directory", "syncfs", "rmdir", "above", "torn", "fsync", "valid", "fsync", "rmdir", "tree"},
-		first(steps, on("unlink", bucket+"/foo-1.tar.gz")), first(steps, on("fsync", bucket)), first(steps, does("syncfs")),
-		first(steps, on("rmdir", bucket)), last(steps, on("fsync", layout.DistfilesDir)), first(steps, on("unlink", layout.ManifestFile)),
-		first(steps, on("unlink", layout.ManifestFile))+1, first(steps, on("unlink", layout.NextManifestFile)), first(steps, on("unlink", layout.NextManifestFile))+1,
+	inOrder(t, steps, []string{"file", "its directory", "syncfs", "rmdir", "above", "torn", "fsync",
+		"valid", "fsync", "rmdir", "tree"},
+		first(steps, on("unlink", bucket+"/foo-1.tar.gz")), first(steps,
+			on("fsync", bucket)), first(steps, does("syncfs")),
+		first(steps, on("rmdir", bucket)), last(steps,
+			on("fsync", layout.DistfilesDir)), first(steps, on("unlink", layout.ManifestFile)),
+		first(steps, on("unlink", layout.ManifestFile))+1, first(steps,
+			on("unlink", layout.NextManifestFile)),
+		first(steps, on("unlink", layout.NextManifestFile))+1,
 		first(steps, on("rmdir", "buildhost")), first(steps, on("fsync", layout.TreeDir)))
-	for _, at := range []int{first(steps, on("unlink", layout.ManifestFile)) + 1, first(steps, on("unlink", layout.NextManifestFile)) + 1} {
+	for _, at := range []int{first(steps, on("unlink", layout.ManifestFile)) + 1,
+		first(steps, on("unlink", layout.NextManifestFile)) + 1} {
 		if steps[at] != (step{"fsync", "."}) {
 			t.Errorf("step %d is %v, not the fsync of the origin's directory", at, steps[at])
 		}
 	}
-	if firstUnlink := first(steps, on("unlink", layout.ManifestFile)); slices.ContainsFunc(steps[firstUnlink:], payloadStep("unlink")) {
+	if firstUnlink := first(steps,
+		on("unlink", layout.ManifestFile)); slices.ContainsFunc(steps[firstUnlink:],
+		payloadStep("unlink")) {
 		t.Error("a file goes after a manifest")
 	}
 }
@@ -178,7 +198,9 @@ func sign(t *testing.T, origin string, key *manifest.PrivateKey, change func(*ma
 	}
 	list := old.List
 	change(&list)
-	slices.SortFunc(list.Files, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(list.Files, func(a, b manifest.File) int {
+		return strings.Compare(a.Path, b.Path)
+	})
 	signed, err := manifest.Sign(&list, key, list.Timestamp)
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +220,10 @@ func TestRemovalAttacks(t *testing.T) {
 		spoil  func(t *testing.T, origin string)
 		others []string // what stays in the origin
 	}{
-		{"a person's file in the origin", func(t *testing.T, o string) { writeFile(t, o+"/packages/app-misc/notes.txt", "mine") }, []string{"packages/app-misc/notes.txt"}},
+		{"a person's file in the origin", func(t *testing.T, o string) {
+			writeFile(t, o+"/packages/app-misc/notes.txt", "mine")
+		},
+			[]string{"packages/app-misc/notes.txt"}},
 		{"what a pulled export left", func(t *testing.T, o string) {
 			writeFile(t, o+"/packages/app-misc/left-1.tbz2", "?")
 			writeFile(t, o+"/generation/1772600000.json", "{")
@@ -212,16 +237,19 @@ func TestRemovalAttacks(t *testing.T) {
 			writeFile(t, o+"/diary.txt", "mine")
 			writeFile(t, o+"/docs/letter.txt", "mine")
 			sign(t, o, keys()[0], func(l *manifest.List) {
-				l.Files = append(slices.Clone(l.Files), manifest.File{Path: "diary.txt"}, manifest.File{Path: "docs/letter.txt"})
+				l.Files = append(slices.Clone(l.Files), manifest.File{Path: "diary.txt"},
+					manifest.File{Path: "docs/letter.txt"})
 			})
 		}, []string{"diary.txt", "docs"}},
 		{"a link in place of a directory", func(t *testing.T, o string) {
-			if err := errors.Join(os.RemoveAll(o+"/packages"), os.Symlink("../second/packages", o+"/packages")); err != nil {
+			if err := errors.Join(os.RemoveAll(o+"/packages"),
+				os.Symlink("../second/packages", o+"/packages")); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"packages"}},
 		{"a link to a directory of the same origin", func(t *testing.T, o string) {
-			if err := errors.Join(os.Rename(o+"/packages/app-misc", o+"/kept"), os.Symlink("../kept", o+"/packages/app-misc")); err != nil {
+			if err := errors.Join(os.Rename(o+"/packages/app-misc", o+"/kept"),
+				os.Symlink("../kept", o+"/packages/app-misc")); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"kept", "packages/app-misc"}},
@@ -235,7 +263,9 @@ func TestRemovalAttacks(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"packages/app-misc/foo-1.tbz2"}},
-		{"another spelling", func(t *testing.T, o string) { writeFile(t, o+"/docs/APP-MISC/foo-1.tbz2", "?") }, []string{"docs"}},
+		{"another spelling", func(t *testing.T, o string) {
+			writeFile(t, o+"/docs/APP-MISC/foo-1.tbz2", "?")
+		}, []string{"docs"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -264,13 +294,19 @@ func TestRemovalAttacks(t *testing.T) {
 				if before[name] != data {
 					t.Errorf("%q has changed", name)
 				}
-				if !slices.ContainsFunc(test.others, func(o string) bool { return name == o || strings.HasPrefix(name, o+"/") }) {
+				if !slices.ContainsFunc(test.others, func(o string) bool {
+					return name == o ||
+						strings.HasPrefix(name, o+"/")
+				}) {
 					t.Errorf("%q is still there", name)
 				}
 				delete(before, name)
 			}
 			for name := range before {
-				if slices.ContainsFunc(test.others, func(o string) bool { return name == o || strings.HasPrefix(name, o+"/") }) {
+				if slices.ContainsFunc(test.others, func(o string) bool {
+					return name == o ||
+						strings.HasPrefix(name, o+"/")
+				}) {
 					t.Errorf("%q is gone", name)
 				}
 			}
@@ -297,17 +333,20 @@ func TestRemovalRefused(t *testing.T) {
 		spoil func(*testing.T, string)
 		want  any
 	}{
-		{"both torn", ring, spoil("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n"), new(*UnsignedError)},
+		{"both torn", ring, spoil("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n"),
+			new(*UnsignedError)},
 		{"both blank", ring, spoil("\n\n\n\n"), new(*UnsignedError)},
 		{"no manifest", ring, func(t *testing.T, o string) {
 			os.Remove(o + "/" + layout.ManifestFile)
 			os.Remove(o + "/" + layout.NextManifestFile)
 		}, new(*UnsignedError)},
-		{"signed by a key that nobody has", manifest.Ring{keys()[1].Public()}, func(*testing.T, string) {}, new(*UnsignedError)},
+		{"signed by a key that nobody has", manifest.Ring{keys()[1].Public()},
+			func(*testing.T, string) {}, new(*UnsignedError)},
 		{"changed after it was signed", ring, func(t *testing.T, o string) {
 			for _, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 				text, _ := os.ReadFile(filepath.Join(o, name))
-				writeFile(t, filepath.Join(o, name), strings.Replace(string(text), "app-misc/foo", "app-misc/bar", 1))
+				writeFile(t, filepath.Join(o, name), strings.Replace(string(text), "app-misc/foo",
+					"app-misc/bar", 1))
 			}
 		}, new(*UnsignedError)},
 		{"the origin is a link", ring, func(t *testing.T, o string) {
@@ -345,7 +384,8 @@ func TestRemovalByAPastKey(t *testing.T) {
 	}
 	ring := manifest.Ring{revoked.Public()}
 	r, err := remove(t.Context(), mount, ring, nil)
-	if err != nil || r.Signer != h.key.Public().Fingerprint() || r.Name != "buildhost" || len(r.Files) == 0 {
+	if err != nil || r.Signer != h.key.Public().Fingerprint() || r.Name != "buildhost" ||
+		len(r.Files) == 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if _, err := os.Lstat(filepath.Join(mount, removedDir)); !errors.Is(err, fs.ErrNotExist) {
@@ -357,7 +397,9 @@ func TestRemovalByAPastKey(t *testing.T) {
 // stay, whether its key is at hand or not; the next removal is the other's.
 func TestRemovalBesideAnotherSigner(t *testing.T) {
 	t.Parallel()
-	const shared, own, theirs, left = "packages/app-misc/foo-1.tbz2", "packages/app-misc/own-1.tbz2", "packages/app-misc/theirs-1.tbz2", "packages/app-misc/left-1.tbz2"
+	const shared, own, theirs, left = "packages/app-misc/foo-1.tbz2",
+		"packages/app-misc/own-1.tbz2", "packages/app-misc/theirs-1.tbz2",
+		"packages/app-misc/left-1.tbz2"
 	both := manifest.Ring{keys()[0].Public(), keys()[1].Public()}
 	for _, test := range []struct {
 		name  string
@@ -365,9 +407,12 @@ func TestRemovalBesideAnotherSigner(t *testing.T) {
 		later time.Duration // the other's
 		stay  []string
 	}{
-		{"a key at hand", both, -time.Second, []string{layout.NextManifestFile, shared, left, theirs}},
-		{"a key at hand, newer, of no origin of this name", both, time.Second, []string{layout.NextManifestFile, shared, left, theirs}},
-		{"a key that nobody has", both[:1], time.Second, []string{layout.NextManifestFile, left, theirs}},
+		{"a key at hand", both, -time.Second, []string{layout.NextManifestFile, shared,
+			left, theirs}},
+		{"a key at hand, newer, of no origin of this name", both, time.Second,
+			[]string{layout.NextManifestFile, shared, left, theirs}},
+		{"a key that nobody has", both[:1], time.Second,
+			[]string{layout.NextManifestFile, left, theirs}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -386,7 +431,8 @@ func TestRemovalBesideAnotherSigner(t *testing.T) {
 			sign(t, origin, keys()[1], func(l *manifest.List) {
 				l.Timestamp = l.Timestamp.Add(test.later)
 				serial := l.Timestamp.Unix()
-				l.Files = []manifest.File{{Path: theirs}, {Path: shared}, {Path: layout.RecordFile(serial)}, {Path: layout.CatalogueFile(serial)}}
+				l.Files = []manifest.File{{Path: theirs}, {Path: shared},
+					{Path: layout.RecordFile(serial)}, {Path: layout.CatalogueFile(serial)}}
 			})
 			writeFile(t, filepath.Join(origin, layout.ManifestFile), string(text))
 			r, err := remove(t.Context(), mount, test.ring, nil)
@@ -397,7 +443,8 @@ func TestRemovalBesideAnotherSigner(t *testing.T) {
 				t.Errorf("signer %s beside %s", r.Signer, r.Beside)
 			}
 			left := slices.Sorted(maps.Keys(contents(t, origin, "")))
-			if slices.Sort(test.stay); !slices.Equal(left, test.stay) || !slices.Equal(r.Others, test.stay) {
+			if slices.Sort(test.stay); !slices.Equal(left, test.stay) ||
+				!slices.Equal(r.Others, test.stay) {
 				t.Errorf("left %q, named %q, want %q", left, r.Others, test.stay)
 			}
 			r, err = remove(t.Context(), mount, both, nil)
@@ -408,7 +455,8 @@ func TestRemovalBesideAnotherSigner(t *testing.T) {
 	}
 }
 
-// Both copies of the manifest may be valid, of two generations: what either names goes, also under a name that no layout makes.
+// Both copies of the manifest may be valid, of two generations: what either names goes, also under
+// a name that no layout makes.
 func TestRemovalOfTwoGenerations(t *testing.T) {
 	t.Parallel()
 	mount, h := twoOrigins(t)
@@ -420,7 +468,8 @@ func TestRemovalOfTwoGenerations(t *testing.T) {
 	sign(t, origin, keys()[0], func(l *manifest.List) {
 		l.Timestamp = l.Timestamp.Add(-time.Second)
 		serial := l.Timestamp.Unix()
-		l.Files = []manifest.File{{Path: "packages/of-old"}, {Path: layout.RecordFile(serial)}, {Path: layout.CatalogueFile(serial)}}
+		l.Files = []manifest.File{{Path: "packages/of-old"}, {Path: layout.RecordFile(serial)},
+			{Path: layout.CatalogueFile(serial)}}
 	})
 	writeFile(t, filepath.Join(origin, layout.ManifestFile), string(newest))
 	writeFile(t, filepath.Join(origin, "packages/of-old"), "listed by the older one only")
@@ -433,8 +482,8 @@ func TestRemovalOfTwoGenerations(t *testing.T) {
 	}
 }
 
-// Once the manifest of an origin is gone, its removal ends: what lies there under no name of the layout is named, and
-// stays; under such a name it may be anybody's.
+// Once the manifest of an origin is gone, its removal ends: what lies there under no name of the
+// layout is named, and stays; under such a name it may be anybody's.
 func TestRemovalWithoutManifest(t *testing.T) {
 	t.Parallel()
 	mount, h := twoOrigins(t)

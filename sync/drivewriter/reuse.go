@@ -6,9 +6,9 @@ import (
 	"pkgsneak/sync/layout"
 )
 
-// Reuse takes files as committed that no list which can be read has: the caller has read them from the
-// medium, and lists them in the next generation, until when their names are taken. It returns those
-// that this session has not found as they are said to be.
+// Reuse takes files as committed that no list which can be read has: the caller has read them from
+// the medium, and lists them in the next generation, until when their names are taken. It returns
+// those that this session has not found as they are said to be.
 func Reuse(w *Writer, files []manifest.File) (gone map[string]bool) {
 	gone = make(map[string]bool)
 	others := make(map[string]bool, len(w.others))
@@ -23,7 +23,8 @@ func Reuse(w *Writer, files []manifest.File) (gone map[string]bool) {
 		listed, known := w.listed[f.Path]
 		switch {
 		case known && listed == f && !absent[f.Path]:
-		case !known && w.as == drive.Broken && others[f.Path] && layout.MadeHere(f.Path) && isThere(w, f):
+		case !known && w.as == drive.Broken && others[f.Path] && layout.MadeHere(f.Path) &&
+			isThere(w, f):
 			w.listed[f.Path] = f
 		default:
 			gone[f.Path] = true

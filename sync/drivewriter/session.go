@@ -32,7 +32,8 @@ type session struct {
 }
 
 // newSession begins nothing yet: takeLock does. hear may be nil.
-func newSession(d *drive.Drive, dir string, hear func(stage Stage, path string, bytes int64)) *session {
+func newSession(d *drive.Drive, dir string,
+	hear func(stage Stage, path string, bytes int64)) *session {
 	s := &session{d: d, dir: dir}
 	s.tellTo(hear)
 	return s
@@ -63,7 +64,8 @@ func (s *session) takeLock() error {
 	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return fmt.Errorf("writing to %q: %w", s.d.Mount(), durable.ErrLocked)
-	case err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOLCK):
+	case err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) &&
+		!errors.Is(err, unix.ENOLCK):
 		return s.d.Classify("locking", layout.TreeDir, err)
 	}
 	return nil

@@ -17,7 +17,8 @@ const (
 
 // String returns the stage's name.
 func (s Stage) String() string {
-	names := [...]string{"", "tidying", "preparing", "probing", "writing", "flushing", "comparing", "committing", "removing"}
+	names := [...]string{"", "tidying", "preparing", "probing", "writing", "flushing", "comparing",
+		"committing", "removing"}
 	if int(s) < len(names) {
 		return names[s]
 	}

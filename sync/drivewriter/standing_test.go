@@ -27,7 +27,8 @@ type found struct {
 	gone []string
 }
 
-var payloadNames = []string{"packages/app-misc/foo-1.tbz2", "packages/x-y/z/z-1-2.xpak", "generation/77.json"}
+var payloadNames = []string{"packages/app-misc/foo-1.tbz2", "packages/x-y/z/z-1-2.xpak",
+	"generation/77.json"}
 
 func lay(t *testing.T, dir string, names ...string) {
 	t.Helper()
@@ -64,7 +65,9 @@ func spoil(t *testing.T, dir string, edit func([]byte) []byte) {
 	}
 }
 
-func torn(data []byte) []byte { return append(bytes.Clone(data[:400]), make([]byte, len(data)-400)...) }
+func torn(data []byte) []byte {
+	return append(bytes.Clone(data[:400]), make([]byte, len(data)-400)...)
+}
 
 func headless(data []byte) []byte {
 	data = bytes.Clone(data)
@@ -87,7 +90,8 @@ func allOf(more ...string) []string {
 // the origin stays.
 func TestWhatLiesThere(t *testing.T) {
 	t.Parallel()
-	stray := []string{"packages/notes.txt", "generation/7.notes", "generation/.json", "diary", "distfiles/ff/foo-1.tar.gz", "photos/one.jpg", "packages/Packages.gz"}
+	stray := []string{"packages/notes.txt", "generation/7.notes", "generation/.json", "diary",
+		"distfiles/ff/foo-1.tar.gz", "photos/one.jpg", "packages/Packages.gz"}
 	for name, row := range map[string]found{
 		"only directories": {make: func(t *testing.T, _ *host, _, dir string) {
 			for _, name := range layout.OriginDirs {
@@ -96,7 +100,9 @@ func TestWhatLiesThere(t *testing.T) {
 				}
 			}
 		}},
-		"files and no manifests": {make: func(t *testing.T, _ *host, _, dir string) { lay(t, dir, payloadNames...) }, elsewhere: true},
+		"files and no manifests": {make: func(t *testing.T, _ *host, _, dir string) {
+			lay(t, dir, payloadNames...)
+		}, elsewhere: true},
 		"files and empty manifests": {make: func(t *testing.T, _ *host, _, dir string) {
 			lay(t, dir, payloadNames...)
 			slots(t, dir, "", "")
@@ -110,15 +116,17 @@ func TestWhatLiesThere(t *testing.T) {
 			slots(t, dir, blankText, blankText)
 			note(t, dir, h.key)
 		}, gone: append([]string{layout.OwnerFile}, payloadNames...)},
-		"a first export of another key that was pulled": {make: func(t *testing.T, _ *host, _, dir string) {
-			lay(t, dir, payloadNames...)
-			slots(t, dir, blankText, blankText)
-			note(t, dir, keys()[1])
-		}, elsewhere: true},
-		"a first export of nobody that was pulled": {make: func(t *testing.T, _ *host, _, dir string) {
-			lay(t, dir, payloadNames[:1]...)
-			slots(t, dir, blankText, blankText)
-		}, elsewhere: true},
+		"a first export of another key that was pulled": {
+			make: func(t *testing.T, _ *host, _, dir string) {
+				lay(t, dir, payloadNames...)
+				slots(t, dir, blankText, blankText)
+				note(t, dir, keys()[1])
+			}, elsewhere: true},
+		"a first export of nobody that was pulled": {
+			make: func(t *testing.T, _ *host, _, dir string) {
+				lay(t, dir, payloadNames[:1]...)
+				slots(t, dir, blankText, blankText)
+			}, elsewhere: true},
 		"a first export with half a note": {make: func(t *testing.T, h *host, _, dir string) {
 			lay(t, dir, payloadNames[:1]...)
 			slots(t, dir, blankText, blankText)
@@ -131,48 +139,56 @@ func TestWhatLiesThere(t *testing.T) {
 			slots(t, dir, blankText, blankText)
 			note(t, dir, keys()[1])
 		}, gone: []string{layout.OwnerFile}},
-		"a first export that was pulled in its commit": {make: func(t *testing.T, h *host, _, dir string) {
-			note(t, dir, h.key)
-			lay(t, dir, append(payloadNames, stray...)...)
-			slots(t, dir, blankText, "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nTIMESTAMP 2026\x00\x00\x00")
-		}, gone: payloadNames},
+		"a first export that was pulled in its commit": {
+			make: func(t *testing.T, h *host, _, dir string) {
+				note(t, dir, h.key)
+				lay(t, dir, append(payloadNames, stray...)...)
+				slots(t, dir, blankText,
+					"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nTIMESTAMP 2026\x00\x00\x00")
+			}, gone: payloadNames},
 		"another key's origin": {make: func(t *testing.T, h *host, mount, _ string) {
 			other := small()
 			other.key = keys()[1]
 			mustExport(t, other, mount)
 		}, elsewhere: true},
-		"another key's origin, both manifests torn": {make: func(t *testing.T, h *host, mount, dir string) {
-			other := small()
-			other.key = keys()[1]
-			mustExport(t, other, mount)
-			spoil(t, dir, torn)
-		}, elsewhere: true},
+		"another key's origin, both manifests torn": {
+			make: func(t *testing.T, h *host, mount, dir string) {
+				other := small()
+				other.key = keys()[1]
+				mustExport(t, other, mount)
+				spoil(t, dir, torn)
+			}, elsewhere: true},
 		"leftovers of a generation": {make: func(t *testing.T, h *host, mount, dir string) {
 			mustExport(t, h, mount)
-			lay(t, dir, append([]string{"packages/x-y/z/z-1-2.xpak", "generation/77.json"}, stray...)...)
+			lay(t, dir, append([]string{"packages/x-y/z/z-1-2.xpak",
+				"generation/77.json"}, stray...)...)
 		}, gone: []string{"packages/x-y/z/z-1-2.xpak", "generation/77.json"}},
 		"both manifests torn": {make: func(t *testing.T, h *host, mount, dir string) {
 			mustExport(t, h, mount)
 			lay(t, dir, append([]string{"packages/x-y/z/z-1-2.xpak"}, stray...)...)
 			spoil(t, dir, torn)
 		}, gone: allOf("packages/x-y/z/z-1-2.xpak")},
-		"both manifests without their beginning": {make: func(t *testing.T, h *host, mount, dir string) {
-			mustExport(t, h, mount)
-			lay(t, dir, stray...)
-			spoil(t, dir, headless)
-		}, gone: allOf()},
+		"both manifests without their beginning": {
+			make: func(t *testing.T, h *host, mount, dir string) {
+				mustExport(t, h, mount)
+				lay(t, dir, stray...)
+				spoil(t, dir, headless)
+			}, gone: allOf()},
 		"a bit of both manifests": {make: func(t *testing.T, h *host, mount, dir string) {
 			mustExport(t, h, mount)
 			lay(t, dir, stray...)
 			spoil(t, dir, func(b []byte) []byte { return flip(b, "DATA") })
 		}, gone: allOf()},
-		"a list that this program does not read": {make: func(t *testing.T, h *host, mount, dir string) {
-			mustExport(t, h, mount)
-			reforge(t, h, mount, func(l *manifest.List, _ *layout.Record) {
-				l.Files = slices.DeleteFunc(l.Files, func(f manifest.File) bool { return f.Path == layout.CatalogueFile(h.clock) })
-			})
-			lay(t, dir, append([]string{"packages/x-y/z/z-1-2.xpak"}, stray...)...)
-		}, err: "a newer pkgsneak wrote it"},
+		"a list that this program does not read": {
+			make: func(t *testing.T, h *host, mount, dir string) {
+				mustExport(t, h, mount)
+				reforge(t, h, mount, func(l *manifest.List, _ *layout.Record) {
+					l.Files = slices.DeleteFunc(l.Files, func(f manifest.File) bool {
+						return f.Path == layout.CatalogueFile(h.clock)
+					})
+				})
+				lay(t, dir, append([]string{"packages/x-y/z/z-1-2.xpak"}, stray...)...)
+			}, err: "a newer pkgsneak wrote it"},
 		"such a list beside an old one": {make: func(t *testing.T, h *host, mount, dir string) {
 			mustExport(t, h, mount)
 			old, err := os.ReadFile(filepath.Join(dir, layout.ManifestFile))
@@ -180,7 +196,9 @@ func TestWhatLiesThere(t *testing.T) {
 				t.Fatal(err)
 			}
 			reforge(t, h, mount, func(l *manifest.List, _ *layout.Record) {
-				l.Files = slices.DeleteFunc(l.Files, func(f manifest.File) bool { return f.Path == layout.CatalogueFile(h.clock) })
+				l.Files = slices.DeleteFunc(l.Files, func(f manifest.File) bool {
+					return f.Path == layout.CatalogueFile(h.clock)
+				})
 			})
 			writeFile(t, filepath.Join(dir, layout.ManifestFile), string(old))
 			lay(t, dir, "packages/x-y/z/z-1-2.xpak")
@@ -195,7 +213,8 @@ func TestWhatLiesThere(t *testing.T) {
 			err := h.export(t.Context(), mount)
 			if row.err != "" {
 				var newer *drive.NewerError
-				if err == nil || !strings.Contains(err.Error(), row.err) || !errors.As(err, &newer) {
+				if err == nil || !strings.Contains(err.Error(), row.err) ||
+					!errors.As(err, &newer) {
 					t.Errorf("export: %v", err)
 				}
 				if !maps.Equal(tree(t, dir), before) {
@@ -207,13 +226,15 @@ func TestWhatLiesThere(t *testing.T) {
 				t.Fatalf("export: %v", err)
 			}
 			g := load(t, h, mount)
-			if want := "buildhost-" + string(h.key.Public().Fingerprint())[:8]; row.elsewhere != (g.Dir == want) {
+			if want := "buildhost-" +
+				string(h.key.Public().Fingerprint())[:8]; row.elsewhere != (g.Dir == want) {
 				t.Errorf("the origin lies in %q", g.Dir)
 			}
 			after := tree(t, dir)
 			for file, data := range before {
 				switch {
-				case file == layout.ManifestFile || file == layout.NextManifestFile || file == layout.PackagesFile || strings.HasPrefix(file, layout.GenerationDir):
+				case file == layout.ManifestFile || file == layout.NextManifestFile ||
+					file == layout.PackagesFile || strings.HasPrefix(file, layout.GenerationDir):
 				case slices.Contains(row.gone, file):
 				case after[file] != data:
 					t.Errorf("%s was touched", file)
@@ -250,15 +271,18 @@ func TestOthersFilesAreNamed(t *testing.T) {
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
 	dir := filepath.Join(mount, layout.TreeDir, "buildhost")
-	others := []string{"bin/linux-amd64/notes", "diary", "distfiles/00/00/x", "packages/app-arch/deep/deeper/z-1-1.xpak", "packages/app-arch/mine.tbz2",
+	others := []string{"bin/linux-amd64/notes", "diary", "distfiles/00/00/x",
+		"packages/app-arch/deep/deeper/z-1-1.xpak", "packages/app-arch/mine.tbz2",
 		"packages/app-misc/README", "packages/photos/b.xpak"}
-	left := []string{"generation/7.json", "packages/app-misc/old-1.tbz2", "packages/app-misc/old/old-1-1.xpak"}
+	left := []string{"generation/7.json", "packages/app-misc/old-1.tbz2",
+		"packages/app-misc/old/old-1-1.xpak"}
 	lay(t, dir, append(left, others...)...)
 	empty := filepath.Join(dir, "packages/app-misc/mine/empty")
 	if err := os.MkdirAll(empty, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if state, err := load(t, h, mount).State(t.Context()); err != nil || !slices.Equal(sorted(state.Others), others) || !state.Leftover {
+	if state, err := load(t, h, mount).State(t.Context()); err != nil ||
+		!slices.Equal(sorted(state.Others), others) || !state.Leftover {
 		t.Errorf("state: %+v, %v", state, err)
 	}
 	var named, removed []string
@@ -374,9 +398,12 @@ func TestCutOffInABrokenOrigin(t *testing.T) {
 			d.Close()
 			now := contents(t, origin, "")
 			for name, data := range before {
-				if strings.HasPrefix(name, layout.PackagesDir+"/app") || strings.HasPrefix(name, layout.GenerationDir+"/") || strings.HasPrefix(name, layout.DistfilesDir+"/") {
+				if strings.HasPrefix(name, layout.PackagesDir+"/app") ||
+					strings.HasPrefix(name, layout.GenerationDir+"/") ||
+					strings.HasPrefix(name, layout.DistfilesDir+"/") {
 					if now[name] != data {
-						t.Fatalf("cut at %d %v: %q is gone before there is a generation", left, c.at, name)
+						t.Fatalf("cut at %d %v: %q is gone before there is a generation",
+							left, c.at, name)
 					}
 				}
 			}

@@ -23,15 +23,21 @@ func telling(h *host, more ...string) {
 			case layout.Package:
 				f.Packages = append(f.Packages, layout.PackageFacts{Path: it.Path, Rules: 1})
 			case layout.Distfile:
-				f.Distfiles = append(f.Distfiles, layout.DistfileFacts{Name: it.Path, Size: it.Size})
+				f.Distfiles = append(f.Distfiles,
+					layout.DistfileFacts{Name: it.Path, Size: it.Size})
 			}
 		}
 		for _, name := range more {
 			f.Packages = append(f.Packages, layout.PackageFacts{Path: name})
 		}
-		slices.SortFunc(f.Packages, func(a, b layout.PackageFacts) int { return strings.Compare(a.Path, b.Path) })
-		slices.SortFunc(f.Distfiles, func(a, b layout.DistfileFacts) int { return strings.Compare(a.Name, b.Name) })
-		return f, &layout.Holdings{Packages: layout.Holding{Complete: true, Count: len(f.Packages)}, Distfiles: layout.Holding{Complete: true, Count: len(f.Distfiles)}}
+		slices.SortFunc(f.Packages, func(a, b layout.PackageFacts) int {
+			return strings.Compare(a.Path, b.Path)
+		})
+		slices.SortFunc(f.Distfiles, func(a, b layout.DistfileFacts) int {
+			return strings.Compare(a.Name, b.Name)
+		})
+		return f, &layout.Holdings{Packages: layout.Holding{Complete: true, Count: len(f.Packages)},
+			Distfiles: layout.Holding{Complete: true, Count: len(f.Distfiles)}}
 	}
 }
 
@@ -51,7 +57,10 @@ func TestStock(t *testing.T) {
 	mustExport(t, h, mount) // as an older program does
 	for _, kind := range []layout.Kind{layout.Package, layout.Distfile} {
 		g := load(t, h, mount)
-		if s := stock(kind); s.Complete || s.Reason != "the generation was written by an older pkgsneak" || s.Count != len(g.Items(kind)) || !s.Has(g.Items(kind)[0].Path) || s.Has("no such file") {
+		if s := stock(kind); s.Complete ||
+			s.Reason != "the generation was written by an older pkgsneak" ||
+			s.Count != len(g.Items(kind)) || !s.Has(g.Items(kind)[0].Path) ||
+			s.Has("no such file") {
 			t.Errorf("without facts: %+v", s)
 		}
 		if g.Record.Format != 1 {
@@ -60,15 +69,19 @@ func TestStock(t *testing.T) {
 	}
 	telling(h)
 	mustExport(t, h, mount)
-	if s, g := stock(layout.Package), load(t, h, mount); !s.Complete || s.Reason != "" || s.Count != len(g.Packages()) || g.Record.Format != 1 {
+	if s, g := stock(layout.Package), load(t, h, mount); !s.Complete || s.Reason != "" ||
+		s.Count != len(g.Packages()) || g.Record.Format != 1 {
 		t.Errorf("everything is here: %+v, format %d", s, g.Record.Format)
 	}
 	telling(h, "app-misc/elsewhere-1.tbz2")
 	mustExport(t, h, mount)
-	if s, g := stock(layout.Package), load(t, h, mount); !s.Complete || !s.Has("app-misc/elsewhere-1.tbz2") || s.Count != len(g.Packages())+1 || g.Record.Format != 2 {
+	if s, g := stock(layout.Package), load(t, h, mount); !s.Complete ||
+		!s.Has("app-misc/elsewhere-1.tbz2") || s.Count != len(g.Packages())+1 ||
+		g.Record.Format != 2 {
 		t.Errorf("one is elsewhere: %+v, format %d", s, g.Record.Format)
 	}
-	if s := stock(layout.Distfile); !s.Complete || s.Has("app-misc/elsewhere-1.tbz2") || !s.Has(load(t, h, mount).Distfiles()[0].Path) {
+	if s := stock(layout.Distfile); !s.Complete || s.Has("app-misc/elsewhere-1.tbz2") ||
+		!s.Has(load(t, h, mount).Distfiles()[0].Path) {
 		t.Errorf("distfiles: %+v", s)
 	}
 	if _, err := load(t, h, mount).Stock(layout.Program); err == nil {
@@ -82,7 +95,8 @@ func TestStock(t *testing.T) {
 	}
 	data[len(data)/2] ^= 1
 	writeFile(t, name, string(data))
-	if s := stock(layout.Package); s.Complete || !strings.Contains(s.Reason, "damaged") || s.Count != len(load(t, h, mount).Packages()) {
+	if s := stock(layout.Package); s.Complete || !strings.Contains(s.Reason, "damaged") ||
+		s.Count != len(load(t, h, mount).Packages()) {
 		t.Errorf("damaged: %+v", s)
 	}
 }
@@ -93,8 +107,10 @@ func TestHostileFacts(t *testing.T) {
 		packed []byte
 		want   string
 	}{
-		"no zstd":      {[]byte("pkgsneak facts\t1\n"), "magic"},
-		"bomb":         {pack(t, slices.Concat([]byte("pkgsneak facts\t1\n"), bytes.Repeat([]byte("news\n"), layout.MaxFacts/5+1))), "longer than"},
+		"no zstd": {[]byte("pkgsneak facts\t1\n"), "magic"},
+		"bomb": {
+			pack(t, slices.Concat([]byte("pkgsneak facts\t1\n"),
+				bytes.Repeat([]byte("news\n"), layout.MaxFacts/5+1))), "longer than"},
 		"not facts":    {pack(t, []byte("VERSION: 0\n")), "no facts"},
 		"other counts": {pack(t, []byte("pkgsneak facts\t1\n")), "its list 0"},
 		"newer":        {pack(t, []byte("pkgsneak facts\t9\n")), "use a newer pkgsneak"},
@@ -105,11 +121,13 @@ func TestHostileFacts(t *testing.T) {
 			telling(h)
 			mustExport(t, h, mount)
 			name := layout.FactsFile(h.clock)
-			writeFile(t, filepath.Join(mount, layout.TreeDir, "buildhost", name), string(row.packed))
+			writeFile(t, filepath.Join(mount, layout.TreeDir, "buildhost", name),
+				string(row.packed))
 			reforge(t, h, mount, func(l *manifest.List, _ *layout.Record) {
 				for i := range l.Files {
 					if l.Files[i].Path == name {
-						l.Files[i].Size, l.Files[i].Sum = int64(len(row.packed)), digest.Bytes(row.packed)
+						l.Files[i].Size, l.Files[i].Sum = int64(len(row.packed)),
+							digest.Bytes(row.packed)
 					}
 				}
 			})
@@ -125,14 +143,21 @@ func TestHostileFacts(t *testing.T) {
 func TestStockThatContradicts(t *testing.T) {
 	t.Parallel()
 	for name, tell := range map[string]func([]layout.Item) (*layout.Facts, *layout.Holdings){
-		"a carried file is not the origin's": func([]layout.Item) (*layout.Facts, *layout.Holdings) {
-			return &layout.Facts{}, &layout.Holdings{Packages: layout.Holding{Complete: true}, Distfiles: layout.Holding{Complete: true}}
+		"a carried file is not the origin's": func([]layout.Item) (*layout.Facts,
+			*layout.Holdings) {
+			return &layout.Facts{}, &layout.Holdings{Packages: layout.Holding{Complete: true},
+				Distfiles: layout.Holding{Complete: true}}
 		},
 		"counts": func([]layout.Item) (*layout.Facts, *layout.Holdings) {
-			return &layout.Facts{}, &layout.Holdings{Packages: layout.Holding{Complete: true, Count: 1}, Distfiles: layout.Holding{Complete: true}}
+			return &layout.Facts{}, &layout.Holdings{Packages: layout.Holding{Complete: true,
+				Count: 1}, Distfiles: layout.Holding{Complete: true}}
 		},
-		"facts without a record": func([]layout.Item) (*layout.Facts, *layout.Holdings) { return &layout.Facts{}, nil },
-		"a record without facts": func([]layout.Item) (*layout.Facts, *layout.Holdings) { return nil, &layout.Holdings{} },
+		"facts without a record": func([]layout.Item) (*layout.Facts, *layout.Holdings) {
+			return &layout.Facts{}, nil
+		},
+		"a record without facts": func([]layout.Item) (*layout.Facts, *layout.Holdings) {
+			return nil, &layout.Holdings{}
+		},
 	} {
 		mount, h := tempDir(t), small()
 		mustExport(t, h, mount)
@@ -144,14 +169,17 @@ func TestStockThatContradicts(t *testing.T) {
 	}
 }
 
-// A generation with a package that its catalogue does not describe is not signed; of one that an older program signed verify tells it.
+// A generation with a package that its catalogue does not describe is not signed; of one that an
+// older program signed verify tells it.
 func TestCatalogueWithoutAnEntry(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
 	before := load(t, h, mount)
-	h.pkg("app-misc/foo-1.unknown", "no entry is made of it") // index makes entries of what ends like a package
-	if err := h.export(t.Context(), mount); err == nil || load(t, h, mount).Serial() != before.Serial() {
+	// index makes entries of what ends like a package
+	h.pkg("app-misc/foo-1.unknown", "no entry is made of it")
+	if err := h.export(t.Context(), mount); err == nil ||
+		load(t, h, mount).Serial() != before.Serial() {
 		t.Errorf("signed: %v", err)
 	}
 	h.drop(layout.Package, "app-misc/foo-1.unknown")
@@ -166,7 +194,8 @@ func TestCatalogueWithoutAnEntry(t *testing.T) {
 		}
 	})
 	report, err := load(t, h, mount).Verify(t.Context(), drive.VerifyOptions{})
-	if err != nil || len(report.Bad) != len(before.Packages()) || !strings.Contains(report.Bad[0].Reason, "no entry") {
+	if err != nil || len(report.Bad) != len(before.Packages()) ||
+		!strings.Contains(report.Bad[0].Reason, "no entry") {
 		t.Errorf("%v %+v", err, report.Bad)
 	}
 }

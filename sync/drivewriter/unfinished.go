@@ -20,9 +20,9 @@ import (
 	"pkgsneak/sync/listing"
 )
 
-// UnfinishedError says that something on the drive was left unfinished, so that nothing may be allocated
-// beside it: on FAT it may share clusters with whatever is written next, which would be damaged when it is
-// removed.
+// UnfinishedError says that something on the drive was left unfinished, so that nothing may be
+// allocated beside it: on FAT it may share clusters with whatever is written next, which would be
+// damaged when it is removed.
 type UnfinishedError struct {
 	Path string // below TreeDir
 	FAT  bool   // the file system is a FAT
@@ -44,13 +44,14 @@ func (e *UnfinishedError) Class() fault.Class { return fault.Failing }
 
 // Hints says the ways out.
 func (e *UnfinishedError) Hints(drive string) []string {
-	return []string{"on the machine that exports to this drive: pkgsneak export " + drive + "   (it removes what was left)",
+	return []string{"on the machine that exports to this drive: pkgsneak export " + drive +
+		"   (it removes what was left)",
 		"or take another drive; or write a file, and carry that: pkgsneak request --file FILE"}
 }
 
-// CheckFinished looks for what an unfinished operation left anywhere in the tree: files with names of the
-// layout that the newest readable list of their directory does not name, whoever signed it. It opens
-// nothing for writing. The error is an *UnfinishedError, or the drive's.
+// CheckFinished looks for what an unfinished operation left anywhere in the tree: files with names
+// of the layout that the newest readable list of their directory does not name, whoever signed it.
+// It opens nothing for writing. The error is an *UnfinishedError, or the drive's.
 func CheckFinished(ctx context.Context, d *drive.Drive) error {
 	origins, err := d.Origins()
 	if err != nil {
@@ -82,7 +83,8 @@ func CheckFinished(ctx context.Context, d *drive.Drive) error {
 		case err != nil:
 			return unfinished(d, drive.ClientDir(name), err)
 		case len(garbage) > 0:
-			return &UnfinishedError{Path: path.Join(drive.ClientDir(name), garbage[0]), FAT: d.FSType().FixedDirectories()}
+			return &UnfinishedError{Path: path.Join(drive.ClientDir(name), garbage[0]),
+				FAT: d.FSType().FixedDirectories()}
 		}
 	}
 	return nil
@@ -110,7 +112,8 @@ func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.Manife
 		case err != nil:
 			return unfinished(d, dir, err)
 		case files:
-			return &UnfinishedError{Path: dir, Err: errors.New("neither copy of its manifest tells what belongs there")}
+			return &UnfinishedError{Path: dir,
+				Err: errors.New("neither copy of its manifest tells what belongs there")}
 		}
 		return nil
 	}
@@ -141,9 +144,12 @@ func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.Manife
 				if err := walk(l, e.Name(), file, depth+1); err != nil {
 					return err
 				}
-			case listed[layout.FoldName(file)] || slices.Contains([]string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile}, file):
+			case listed[layout.FoldName(file)] ||
+				slices.Contains([]string{layout.ManifestFile, layout.NextManifestFile,
+					layout.PackagesFile}, file):
 			case layout.MadeHere(file):
-				return &UnfinishedError{Path: path.Join(dir, file), FAT: d.FSType().FixedDirectories()}
+				return &UnfinishedError{Path: path.Join(dir, file),
+					FAT: d.FSType().FixedDirectories()}
 			}
 		}
 		return nil
@@ -151,9 +157,10 @@ func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.Manife
 	return walk(nil, "", ".", 0)
 }
 
-// ClientGarbage returns the files of a client's directory, below it, that a request which was not finished
-// left: those of pairs that neither valid list names, but for the first two while there is one list. Where no list is valid nobody can tell, and nothing is
-// garbage; nobody ever removes such files.
+// ClientGarbage returns the files of a client's directory, below it, that a request which was not
+// finished left: those of pairs that neither valid list names, but for the first two while there is
+// one list. Where no list is valid nobody can tell, and nothing is garbage; nobody ever removes
+// such files.
 func ClientGarbage(d *drive.Drive, name string) ([]string, error) {
 	key, err := d.ClientKey(name)
 	if err != nil {
@@ -185,11 +192,14 @@ func ClientGarbage(d *drive.Drive, name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(files, func(file string) bool { return used[layout.FoldName(file)] }), nil
+	return slices.DeleteFunc(files, func(file string) bool {
+		return used[layout.FoldName(file)]
+	}), nil
 }
 
 // pastClient reads both copies, whether the key is still good or not.
-func pastClient(d *drive.Drive, name string, key *manifest.PublicKey) (best, other drive.ManifestCopy) {
+func pastClient(d *drive.Drive, name string, key *manifest.PublicKey) (best,
+	other drive.ManifestCopy) {
 	best, other, _ = d.ClientCopies(name, manifest.Ring{key}, key.Created())
 	return best, other
 }
@@ -221,8 +231,8 @@ func clientFiles(d *drive.Drive, name string) ([]string, error) {
 	return files, nil
 }
 
-// collectClientGarbage removes what ClientGarbage finds in all directories of clients, and makes that
-// durable. It is for an export, before it allocates anything.
+// collectClientGarbage removes what ClientGarbage finds in all directories of clients, and makes
+// that durable. It is for an export, before it allocates anything.
 func collectClientGarbage(d *drive.Drive, s *session) error {
 	names, _, err := d.ClientNames()
 	if err != nil {
@@ -255,7 +265,9 @@ func removeIn(s *session, root *os.Root, files []string) error {
 			return err
 		}
 	}
-	return s.sync("fsync", layout.GenerationDir, func() error { return syncIn(root, layout.GenerationDir) })
+	return s.sync("fsync", layout.GenerationDir, func() error {
+		return syncIn(root, layout.GenerationDir)
+	})
 }
 
 func syncIn(root *os.Root, dir string) error {

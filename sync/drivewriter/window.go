@@ -16,10 +16,9 @@ const (
 	maxOpen = 128
 )
 
-// writeWindow bounds what is written but not written back. The write-back of a large file is started while
-// it goes on, and waits for the piece before the last. Ends of files and small
-// files are started together, and the next ones wait for them, so that the
-// drive gets them in one go.
+// writeWindow bounds what is written but not written back. The write-back of a large file is
+// started while it goes on, and waits for the piece before the last. Ends of files and small files
+// are started together, and the next ones wait for them, so that the drive gets them in one go.
 type writeWindow struct {
 	tell func(name string, n int64) // that so many bytes arrived
 
@@ -68,7 +67,8 @@ type pendingFile struct {
 
 const (
 	rangeStart = unix.SYNC_FILE_RANGE_WRITE
-	rangeWait  = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	rangeWait  = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE |
+		unix.SYNC_FILE_RANGE_WAIT_AFTER
 )
 
 // wrote starts the write-back of each full piece of a file, and waits for the piece before it
@@ -184,7 +184,8 @@ func syncRange(f *os.File, from, n int64, flags int) error {
 		return nil // it would mean "to the end"
 	}
 	err := unix.SyncFileRange(int(f.Fd()), from, n, flags)
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ESPIPE) || errors.Is(err, unix.EOPNOTSUPP) {
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ESPIPE) ||
+		errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
 	}
 	return err

@@ -33,11 +33,11 @@ type BeginOptions struct {
 	Now     time.Time // for the verification of what is there
 	// Last is the origin's highest serial as this machine remembers it, 0 if it does not.
 	Last int64
-	// Foreign hears of each file of the origin's directory, below it, that no pkgsneak put there: it
-	// stays. May be nil.
+	// Foreign hears of each file of the origin's directory, below it, that no pkgsneak put there:
+	// it stays. May be nil.
 	Foreign func(path string)
-	// Beside hears of README.txt and each key on offer that is written again, and of those that cannot be
-	// written: they are copies for people, and stop nothing. May be nil.
+	// Beside hears of README.txt and each key on offer that is written again, and of those that
+	// cannot be written: they are copies for people, and stop nothing. May be nil.
 	Beside func(path string, err error)
 	// Leftover hears of each file that a pulled run had left, once it is removed. May be nil.
 	Leftover func(path string)
@@ -47,8 +47,8 @@ type BeginOptions struct {
 	// Progress hears of bytes that reached the drive (Writing), and of those that
 	// were read from it again (Comparing). One call ends before the next begins.
 	Progress func(stage Stage, path string, bytes int64)
-	// Hook is shown each change before it is made; nil outside of tests. The Root of a change is the mount
-	// point, its Name a path below the origin's directory.
+	// Hook is shown each change before it is made; nil outside of tests. The Root of a change is
+	// the mount point, its Name a path below the origin's directory.
 	Hook durable.Hook
 }
 
@@ -59,16 +59,19 @@ type Writer struct {
 	*session
 	o BeginOptions
 
-	committed   *drive.Generation        // the committed generation, nil if there is none to keep files of
-	listed      map[string]manifest.File // what is committed, by path
-	serial      int64                    // the highest on this drive
-	unrecovered []byte                   // the text of the generation that only Manifest.next has; nil if there is none
-	as          drive.Standing           // of the origin's directory, as it was found
+	// the committed generation, nil if there is none to keep files of
+	committed *drive.Generation
+	listed    map[string]manifest.File // what is committed, by path
+	serial    int64                    // the highest on this drive
+	// the text of the generation that only Manifest.next has; nil if there is none
+	unrecovered []byte
+	as          drive.Standing // of the origin's directory, as it was found
 
-	places  places
-	dirs    *directories
-	others  []string        // files that are there, and neither listed nor leftovers
-	absent  []string        // listed files that are not there, have another size, or were found wrong
+	places places
+	dirs   *directories
+	others []string // files that are there, and neither listed nor leftovers
+	// listed files that are not there, have another size, or were found wrong
+	absent  []string
 	checked map[string]bool // listed files that this session saw to be right on the medium
 
 	mu          sync.Mutex         // guards what follows, while files are put side by side
@@ -110,7 +113,9 @@ func (w *Writer) begin(ctx context.Context) error {
 	if err := w.takeLock(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{w.open, func(context.Context) error { return inTheWay(w) }, w.recover, w.collectGarbage, w.spotCheck} {
+	for _, step := range []func(context.Context) error{w.open, func(context.Context) error {
+		return inTheWay(w)
+	}, w.recover, w.collectGarbage, w.spotCheck} {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
@@ -132,7 +137,8 @@ func newWriter(d *drive.Drive, o BeginOptions) *Writer {
 		uncommitted: make(map[string]written),
 	}
 	w.dirs = newDirectories(w.session, &w.places.names)
-	w.places.dirs, w.places.partSize, w.places.reserved = w.dirs, o.PartSize, make(map[layout.Key][]string)
+	w.places.dirs, w.places.partSize, w.places.reserved = w.dirs, o.PartSize,
+		make(map[layout.Key][]string)
 	w.isDrive = func() bool { return onMount(d) }
 	if o.Hook != nil {
 		w.hook = func(op, name string) error {
@@ -184,13 +190,14 @@ func (w *Writer) open(context.Context) error {
 	return w.d.PullDamage("opening", dir, err)
 }
 
-// inTheWay looks before anything is changed whether something else has the place of what is written in
-// place, or under a name that never is another one.
+// inTheWay looks before anything is changed whether something else has the place of what is written
+// in place, or under a name that never is another one.
 func inTheWay(w *Writer) error {
 	if w.root == nil {
 		return nil
 	}
-	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile, layout.LayoutFile} {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile,
+		layout.LayoutFile} {
 		if info, err := w.root.Lstat(name); err == nil && !info.Mode().IsRegular() {
 			return &drive.InTheWayError{Path: path.Join(w.o.Dir, name)}
 		}
@@ -204,10 +211,12 @@ func inTheWay(w *Writer) error {
 }
 
 // ring is the keys whose generations are this origin's own.
-func (w *Writer) ring() manifest.Ring { return append(manifest.Ring{w.o.Key.Public()}, w.o.Earlier...) }
+func (w *Writer) ring() manifest.Ring {
+	return append(manifest.Ring{w.o.Key.Public()}, w.o.Earlier...)
+}
 
-// CheckKey signs a list and reads it again as a commit after the serial last will: a key that is revoked or expired, or
-// will be at the time of the next serial, fails before anything is changed.
+// CheckKey signs a list and reads it again as a commit after the serial last will: a key that is
+// revoked or expired, or will be at the time of the next serial, fails before anything is changed.
 func CheckKey(key *manifest.PrivateKey, now time.Time, last int64) error {
 	at := time.Unix(max(now.Unix(), last+1), 0)
 	if made := key.Public().Created(); at.Before(made) {
@@ -267,7 +276,8 @@ func (w *Writer) recover(ctx context.Context) error {
 	if err := w.pad(ctx, layout.ManifestFile, int64(len(text))); err != nil {
 		return w.d.PullDamage("mending", layout.ManifestFile, err)
 	}
-	return w.d.PullDamage("mending", layout.ManifestFile, w.overwrite(layout.ManifestFile, content(text)))
+	return w.d.PullDamage("mending", layout.ManifestFile,
+		w.overwrite(layout.ManifestFile, content(text)))
 }
 
 // Committed returns the generation that is committed on the drive; nil if there is
@@ -302,7 +312,8 @@ func (w *Writer) remember() {
 	for _, dir := range layout.OriginDirs {
 		w.places.names.TakeDir(dir)
 	}
-	for _, file := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile, layout.PackagesFile + ".gz", layout.LayoutFile} {
+	for _, file := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile,
+		layout.PackagesFile + ".gz", layout.LayoutFile} {
 		w.places.names.Take(file)
 	}
 	for dir := range w.dirs.made {

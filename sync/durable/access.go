@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The modes of what is shared with the other programs and users of a machine, whatever the umask: emerge and emaint
-// set 022 for themselves.
+// The modes of what is shared with the other programs and users of a machine, whatever the umask:
+// emerge and emaint set 022 for themselves.
 const (
 	SharedFile fs.FileMode = 0o644
 	sharedDir  fs.FileMode = 0o755
@@ -18,9 +18,10 @@ const (
 
 const specialBits = fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
-// Permitted drops an error of a change of owner, mode or time that says that this cannot be done here: by this user (EPERM,
-// EACCES), in this user namespace, where an id is not mapped (EINVAL), or on this file system (EINVAL, ENOSYS, EOPNOTSUPP).
-// The file stays as it is then, as with Portage, which compares first and so does not even ask in most of these cases.
+// Permitted drops an error of a change of owner, mode or time that says that this cannot be done
+// here: by this user (EPERM, EACCES), in this user namespace, where an id is not mapped (EINVAL),
+// or on this file system (EINVAL, ENOSYS, EOPNOTSUPP). The file stays as it is then, as with
+// Portage, which compares first and so does not even ask in most of these cases.
 func Permitted(err error) error {
 	if err == nil || unsupported(err) || errors.Is(err, fs.ErrPermission) {
 		return nil
@@ -28,8 +29,8 @@ func Permitted(err error) error {
 	return err
 }
 
-// SetAccess gives a file or directory the group gid (-1 leaves it) and the mode, setgid and the like included. Only what
-// differs is changed, and what cannot be changed stays ([Permitted]).
+// SetAccess gives a file or directory the group gid (-1 leaves it) and the mode, setgid and the
+// like included. Only what differs is changed, and what cannot be changed stays ([Permitted]).
 func (r *Root) SetAccess(name string, gid int, mode fs.FileMode) error {
 	fi, err := r.Lstat(name)
 	if err != nil {
@@ -49,7 +50,8 @@ func (r *Root) SetAccess(name string, gid int, mode fs.FileMode) error {
 	return Permitted(r.Chmod(name, mode))
 }
 
-// setOwner gives f to uid and gid, as far as they differ and this process may; -1 leaves what is there.
+// setOwner gives f to uid and gid, as far as they differ and this process may; -1 leaves what is
+// there.
 func setOwner(f *File, uid, gid int) error {
 	fi, err := f.Stat()
 	if err != nil {

@@ -59,7 +59,8 @@ func (r *Root) sweepOf(name string) error {
 	return nil
 }
 
-// copyInto leaves a complete, synced copy of a file in the directory of another name, and returns how it is called.
+// copyInto leaves a complete, synced copy of a file in the directory of another name, and returns
+// how it is called.
 func (r *Root) copyInto(from, to string) (temp string, err error) {
 	src, fi, err := r.OpenRegular(from)
 	if err != nil {

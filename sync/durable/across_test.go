@@ -14,7 +14,8 @@ import (
 	"pkgsneak/sync/durable/durabletest"
 )
 
-// otherDisk answers renames out of a directory as the kernel does where the target is another file system.
+// otherDisk answers renames out of a directory as the kernel does where the target is another file
+// system.
 func otherDisk(dir string) durable.Hook {
 	return func(c durable.Change) error {
 		if (c.Op == durable.OpRename || c.Op == durable.OpLink) && filepath.Dir(c.Name) == dir {
@@ -28,7 +29,9 @@ func TestPlaceOnAnotherFileSystem(t *testing.T) {
 	when := time.Unix(1700000000, 0)
 	for _, replace := range []bool{false, true} {
 		dir := t.TempDir()
-		for name, text := range map[string]string{"stage/x": "new", "cat/.a.pkgsneak-0123456789abcdef": "torn", "cat/.b.pkgsneak-0123456789abcdef": "of another"} {
+		for name, text := range map[string]string{"stage/x": "new",
+			"cat/.a.pkgsneak-0123456789abcdef": "torn",
+			"cat/.b.pkgsneak-0123456789abcdef": "of another"} {
 			if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -54,12 +57,14 @@ func TestPlaceOnAnotherFileSystem(t *testing.T) {
 		}
 		sameOrder(t, rec.Changes(dir), []string{
 			"rename stage/x cat/a", "unlink cat/.a.pkgsneak-",
-			"create cat/.a.pkgsneak-", "write cat/.a.pkgsneak-", "chmod cat/.a.pkgsneak-", "utimes cat/.a.pkgsneak-", "fsync cat/.a.pkgsneak-",
+			"create cat/.a.pkgsneak-", "write cat/.a.pkgsneak-", "chmod cat/.a.pkgsneak-",
+			"utimes cat/.a.pkgsneak-", "fsync cat/.a.pkgsneak-",
 			"rename cat/.a.pkgsneak- cat/a", "unlink stage/x",
 		})
 		data, err := os.ReadFile(filepath.Join(dir, "cat/a"))
 		fi, statErr := os.Stat(filepath.Join(dir, "cat/a"))
-		if err != nil || statErr != nil || string(data) != "new" || fi.Mode().Perm() != 0o640 || !fi.ModTime().Equal(when) {
+		if err != nil || statErr != nil || string(data) != "new" || fi.Mode().Perm() != 0o640 ||
+			!fi.ModTime().Equal(when) {
 			t.Errorf("placed %q, %v, %v, %v", data, fi, err, statErr)
 		}
 		// A name that is taken stays, and nothing is left beside it.

@@ -2,43 +2,46 @@
 //
 // # Files
 //
-// [Root.WriteFile] writes to a temporary file in the same directory, gives it its owner, mode and time,
-// syncs it, renames it over the old one and syncs the directory: after a crash at any moment the name
-// shows the complete old or the complete new contents. The temporary file is called
+// [Root.WriteFile] writes to a temporary file in the same directory, gives it its owner, mode and
+// time, syncs it, renames it over the old one and syncs the directory: after a crash at any moment
+// the name shows the complete old or the complete new contents. The temporary file is called
 //
 //	.NAME.pkgsneak-XXXXXXXXXXXXXXXX      (16 hex digits)
 //
 // It begins with a dot and ends with none of Portage's package extensions, so nobody takes it for a
-// package. A killed process leaves it behind; [IsTemp] recognises such names, so that a package which holds the
-// lock of a directory can remove them ([Root.Sweep]).
+// package. A killed process leaves it behind; [IsTemp] recognises such names, so that a package
+// which holds the lock of a directory can remove them ([Root.Sweep]).
 //
-// [Open] opens regular files only. [Root.Place] gives a file its name, on another file system too; [Root.MoveNew] is a rename that never replaces anything: two programs that want the same name cannot
-// destroy each other's file. [Staging] keeps complete files that wait for their names. [Root.SyncFiles] and
-// [Root.SyncDir] are for those who write many files and want them on the disk before the next step.
+// [Open] opens regular files only. [Root.Place] gives a file its name, on another file system too;
+// [Root.MoveNew] is a rename that never replaces anything: two programs that want the same name
+// cannot destroy each other's file. [Staging] keeps complete files that wait for their names.
+// [Root.SyncFiles] and [Root.SyncDir] are for those who write many files and want them on the disk
+// before the next step.
 //
-// Each change below a [Root] is shown to its [Hook] first, in its order. With that, tests hold what no test of the outcome
-// can: which file or directory was on the disk before which name was given.
+// Each change below a [Root] is shown to its [Hook] first, in its order. With that, tests hold what
+// no test of the outcome can: which file or directory was on the disk before which name was given.
 //
-// This is the order for a file system that keeps renames atomic (ext4, xfs, btrfs, zfs, f2fs, tmpfs).
-// FAT does not; what is written to a drive has another order, and another package.
+// This is the order for a file system that keeps renames atomic (ext4, xfs, btrfs, zfs, f2fs,
+// tmpfs). FAT does not; what is written to a drive has another order, and another package.
 //
 // # The lock
 //
-// [Acquire] speaks the protocol of Portage's locks.py (lockfile with wantnewlockfile, unlockfile), so
-// that emerge, emaint and pkgsneak keep out of each other's way. Taking it:
+// [Acquire] speaks the protocol of Portage's locks.py (lockfile with wantnewlockfile, unlockfile),
+// so that emerge, emaint and pkgsneak keep out of each other's way. Taking it:
 //
 //  1. open NAME with O_CREAT|O_RDWR, mode 0660 whatever the umask, group of the directory when new;
 //  2. lock the whole file exclusively with a record lock (fcntl);
-//  3. prove that NAME still is the file that was locked: the one who held it before has unlinked it.
-//     If not, begin again.
+//  3. prove that NAME still is the file that was locked: the one who held it before has unlinked
+//     it. If not, begin again.
 //
-// Releasing it: unlink NAME while the lock is held, then close. A process that waited on the unlinked file
-// notices in step 3.
+// Releasing it: unlink NAME while the lock is held, then close. A process that waited on the
+// unlinked file notices in step 3.
 //
-// The record lock is an open-file-description lock (F_OFD_SETLK): it excludes the classic POSIX locks
-// that Python's fcntl.lockf takes, and is excluded by them, but belongs to the descriptor, so two
-// goroutines exclude each other too and closing another descriptor of the file does not drop it. A
-// kernel without it (EINVAL) gets the classic one. flock(2) is another world: neither side sees it.
+// The record lock is an open-file-description lock (F_OFD_SETLK): it excludes the classic POSIX
+// locks that Python's fcntl.lockf takes, and is excluded by them, but belongs to the descriptor, so
+// two goroutines exclude each other too and closing another descriptor of the file does not drop
+// it. A kernel without it (EINVAL) gets the classic one. flock(2) is another world: neither side
+// sees it.
 //
 // On NFS a stat may be answered from the attribute cache, so step 3 makes a hard link of NAME to
 // prove that the server still has it. If record locks do not exist (ENOSYS, EOPNOTSUPP) the lock is
@@ -46,9 +49,9 @@
 //
 //	.NAME.hardlock-HOST-PID
 //
-// is linked to NAME, and whoever sees exactly two links on it owns the lock; it belongs to the process,
-// which must not ask twice. Locks that ran out (ENOLCK) may come back, so they are asked for again for a while, as by Portage
-// without end; then the error says so ([ErrNoLocks]).
+// is linked to NAME, and whoever sees exactly two links on it owns the lock; it belongs to the
+// process, which must not ask twice. Locks that ran out (ENOLCK) may come back, so they are asked
+// for again for a while, as by Portage without end; then the error says so ([ErrNoLocks]).
 package durable
 
 import (
@@ -74,8 +77,8 @@ const (
 	bufferSize = 64 << 10
 )
 
-// Attr says how a file shall look. The zero value of Mode leaves what the umask gives (0666 less the
-// umask), of ModTime the moment of writing.
+// Attr says how a file shall look. The zero value of Mode leaves what the umask gives (0666 less
+// the umask), of ModTime the moment of writing.
 type Attr struct {
 	Mode fs.FileMode // permission bits only
 	Add  fs.FileMode // permission bits that it has as well, whatever Mode or the umask say
@@ -85,9 +88,9 @@ type Attr struct {
 	ModTime  time.Time // access time too
 }
 
-// WriteFile writes what fill writes to the file name below root. The name shows the old contents (or
-// nothing) until everything is on the disk, then the new. On an error nothing has changed and no
-// temporary file is left. name itself is replaced even when it is a symbolic link.
+// WriteFile writes what fill writes to the file name below root. The name shows the old contents
+// (or nothing) until everything is on the disk, then the new. On an error nothing has changed and
+// no temporary file is left. name itself is replaced even when it is a symbolic link.
 func (r *Root) WriteFile(name string, a Attr, fill func(io.Writer) error) error {
 	temp, err := r.writeTemp(name, a, fill)
 	if err != nil {
@@ -175,8 +178,9 @@ func chmod(f *File, mode, add fs.FileMode) error {
 // ErrIrregular says that what has the name of a file is none: a directory, a link, a device.
 var ErrIrregular = errors.New("not a regular file")
 
-// Open opens a regular file below root for reading and returns its status. Anything else that may have
-// the name is an error: a symbolic link (os.Root would follow it inside), a directory, a device, a fifo.
+// Open opens a regular file below root for reading and returns its status. Anything else that may
+// have the name is an error: a symbolic link (os.Root would follow it inside), a directory, a
+// device, a fifo.
 func Open(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	irregular := &fs.PathError{Op: "open", Path: name, Err: ErrIrregular}
 	before, err := root.Lstat(name)
@@ -194,7 +198,8 @@ func Open(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	if err == nil && !fi.Mode().IsRegular() {
 		err = irregular
 	}
-	// A file that was renamed over the name is as good as its predecessor; one behind a link is not.
+	// A file that was renamed over the name is as good as its predecessor; one behind a link is
+	// not.
 	if err == nil && !os.SameFile(before, fi) {
 		if now, lerr := root.Lstat(name); lerr != nil || !os.SameFile(now, fi) {
 			err = irregular
@@ -248,7 +253,8 @@ func readNames(root *os.Root, dir string) ([]string, error) {
 }
 
 // MoveNew renames oldname to newname, both below root, and never replaces anything: it returns an
-// error that is fs.ErrExist if newname is taken. It does not sync; the directories are the caller's.
+// error that is fs.ErrExist if newname is taken. It does not sync; the directories are the
+// caller's.
 func (r *Root) MoveNew(oldname, newname string) error {
 	if err := r.before(Change{Op: OpRename, Name: oldname, To: newname}); err != nil {
 		return err
@@ -296,7 +302,8 @@ func renameNoReplace(root *os.Root, oldname, newname string) error {
 		return err
 	}
 	defer to.Close()
-	err = unix.Renameat2(int(from.Fd()), path.Base(oldname), int(to.Fd()), path.Base(newname), unix.RENAME_NOREPLACE)
+	err = unix.Renameat2(int(from.Fd()), path.Base(oldname), int(to.Fd()), path.Base(newname),
+		unix.RENAME_NOREPLACE)
 	if err != nil {
 		return &os.LinkError{Op: "rename", Old: oldname, New: newname, Err: err}
 	}

@@ -76,7 +76,8 @@ func TestWriteFile(t *testing.T) {
 		{"below-a-directory", "dir/a", "", keep, "one"},
 		{"longer-than-the-buffer", "a", "", keep, long},
 		{"empty", "a", "before", keep, ""},
-		{"mode-and-time", "a", "", Attr{Mode: 0o640, UID: -1, GID: -1, ModTime: time.Unix(1700000000, 0)}, "one"},
+		{"mode-and-time", "a", "", Attr{Mode: 0o640, UID: -1, GID: -1,
+			ModTime: time.Unix(1700000000, 0)}, "one"},
 		{"added-bits", "a", "", Attr{Add: 0o060, UID: -1, GID: -1}, "one"},
 		{"mode-and-added-bits", "a", "", Attr{Mode: 0o600, Add: 0o060, UID: -1, GID: -1}, "one"},
 		{"own-ids", "a", "", Attr{UID: os.Getuid(), GID: os.Getgid()}, "one"},
@@ -120,20 +121,21 @@ func TestWriteFile(t *testing.T) {
 func TestWriteFileShowsNothingUntilComplete(t *testing.T) {
 	root := openRoot(t)
 	put(t, root, "a", "old")
-	err := Wrap(root, nil).WriteFile("a", Attr{Mode: 0o644, UID: -1, GID: -1}, func(w io.Writer) error {
-		if _, err := w.Write(make([]byte, 2*bufferSize)); err != nil {
-			return err
-		}
-		if got := read(t, root, "a"); got != "old" {
-			t.Errorf("half written, a holds %q", got)
-		}
-		for _, name := range names(t, root, ".") {
-			if name != "a" && !IsTemp(name) {
-				t.Errorf("temporary file %q is not known as one", name)
+	err := Wrap(root, nil).WriteFile("a", Attr{Mode: 0o644, UID: -1, GID: -1},
+		func(w io.Writer) error {
+			if _, err := w.Write(make([]byte, 2*bufferSize)); err != nil {
+				return err
 			}
-		}
-		return nil
-	})
+			if got := read(t, root, "a"); got != "old" {
+				t.Errorf("half written, a holds %q", got)
+			}
+			for _, name := range names(t, root, ".") {
+				if name != "a" && !IsTemp(name) {
+					t.Errorf("temporary file %q is not known as one", name)
+				}
+			}
+			return nil
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,9 +150,13 @@ func TestWriteFileFails(t *testing.T) {
 		fill  func(io.Writer) error
 		want  error
 	}{
-		{"fill-fails", nil, "a", func(w io.Writer) error { w.Write([]byte("half")); return boom }, boom},
+		{"fill-fails", nil, "a", func(w io.Writer) error {
+			w.Write([]byte("half"))
+			return boom
+		}, boom},
 		{"no-directory", nil, "none/a", text("x"), fs.ErrNotExist},
-		{"name-is-a-directory", func(t *testing.T, r *os.Root) { put(t, r, "d/x", "") }, "d", text("x"), nil},
+		{"name-is-a-directory", func(t *testing.T, r *os.Root) { put(t, r, "d/x", "") }, "d",
+			text("x"), nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -191,7 +197,8 @@ func TestWriteFileStaysInside(t *testing.T) {
 func TestOpenTakesRegularFilesOnly(t *testing.T) {
 	root := openRoot(t)
 	put(t, root, "dir/real", "x")
-	for name, target := range map[string]string{"out": "/etc/passwd", "up": "../x", "inside": "dir/real", "dangling": "nowhere"} {
+	for name, target := range map[string]string{"out": "/etc/passwd", "up": "../x",
+		"inside": "dir/real", "dangling": "nowhere"} {
 		if err := root.Symlink(target, name); err != nil {
 			t.Fatal(err)
 		}
@@ -199,7 +206,8 @@ func TestOpenTakesRegularFilesOnly(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(root.Name(), "fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"out", "up", "inside", "dangling", "fifo", "dir", ".", "../x", "/etc/passwd"} {
+	for _, name := range []string{"out", "up", "inside", "dangling", "fifo", "dir", ".", "../x",
+		"/etc/passwd"} {
 		if f, _, err := Open(root, name); err == nil {
 			f.Close()
 			t.Errorf("opened %q", name)
@@ -268,7 +276,8 @@ func TestMoveNew(t *testing.T) {
 					t.Errorf("stage holds %q", got)
 				}
 			})
-			for _, taken := range []string{"file", "empty-placeholder", "directory", "dangling-link"} {
+			for _, taken := range []string{"file", "empty-placeholder", "directory",
+				"dangling-link"} {
 				t.Run("taken-by-"+taken, func(t *testing.T) {
 					root := openRoot(t)
 					put(t, root, "stage/x", "new")
@@ -287,7 +296,8 @@ func TestMoveNew(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if err := move(Wrap(root, nil), "stage/x", "cat/a"); !errors.Is(err, fs.ErrExist) {
+					if err := move(Wrap(root, nil), "stage/x", "cat/a"); !errors.Is(err,
+						fs.ErrExist) {
 						t.Errorf("error %v, want exists", err)
 					}
 					after, err := root.Lstat("cat/a")
@@ -316,7 +326,8 @@ func TestSyncFiles(t *testing.T) {
 	if err := Wrap(root, nil).SyncFiles(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
-	if err := Wrap(root, nil).SyncFiles(t.Context(), append(all, "missing")); !errors.Is(err, fs.ErrNotExist) {
+	if err := Wrap(root, nil).SyncFiles(t.Context(), append(all, "missing")); !errors.Is(err,
+		fs.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
 	}
 	if err := unix.Mkfifo(filepath.Join(root.Name(), "fifo"), 0o600); err != nil {
@@ -339,7 +350,8 @@ func TestSyncFilesAsksTheKernel(t *testing.T) {
 		t.Skipf("SKIPPED: there is no /proc: %v", err)
 	}
 	defer root.Close()
-	if err := Wrap(root, nil).SyncFiles(t.Context(), []string{"status"}); !errors.Is(err, unix.EINVAL) {
+	if err := Wrap(root, nil).SyncFiles(t.Context(), []string{"status"}); !errors.Is(err,
+		unix.EINVAL) {
 		t.Errorf("%v, want %v", err, unix.EINVAL)
 	}
 }

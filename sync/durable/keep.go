@@ -16,14 +16,15 @@ import (
 //	DIR/.pkgsneak-undo/NAME       in the Store's own directory
 //	CAT/.pkgsneak-undo/NAME       of a file in CAT, where that is a file system of its own
 //
-// The files keep their modes, and everybody may read the directory. No NAME has an extension: emerge,
-// emaint and eclean walk through all directories below PKGDIR, whatever they are called, and take a
-// file for a package by its extension alone; in DISTDIR they look at regular files only.
+// The files keep their modes, and everybody may read the directory. No NAME has an extension:
+// emerge, emaint and eclean walk through all directories below PKGDIR, whatever they are called,
+// and take a file for a package by its extension alone; in DISTDIR they look at regular files only.
 const KeptDir = ".pkgsneak-undo"
 
 // A Keeper keeps the files that a run is about to replace or to remove, instead of letting them go:
-// by a hard link or a rename, never by a copy. Where a file cannot be kept, the Keeper keeps nothing
-// from then on ([Keeper.Err]), and the run goes on as if it had none. A nil Keeper keeps nothing.
+// by a hard link or a rename, never by a copy. Where a file cannot be kept, the Keeper keeps
+// nothing from then on ([Keeper.Err]), and the run goes on as if it had none. A nil Keeper keeps
+// nothing.
 type Keeper struct {
 	root  *Root
 	names map[string]string // how a file will be called, by its name below the Store
@@ -35,7 +36,8 @@ type Keeper struct {
 // Keeper makes the directory for what is kept: one that is there shows later that the disk is the
 // same. An error means that nothing can be kept.
 func (s *Store) Keeper() (*Keeper, error) {
-	k := &Keeper{root: s.root, names: map[string]string{}, dirs: map[string]bool{}, kept: map[string]bool{}}
+	k := &Keeper{root: s.root, names: map[string]string{}, dirs: map[string]bool{},
+		kept: map[string]bool{}}
 	if err := k.make(KeptDir); err != nil {
 		return nil, err
 	}
@@ -102,7 +104,8 @@ func (k *Keeper) keep(name string, by func(as string) (bool, error)) (gone bool)
 		case k.err == nil:
 			k.dirs[dir] = true
 			return gone
-		case errors.Is(k.err, fs.ErrExist): // an earlier run that was ended has kept it: what is there now came between
+		// an earlier run that was ended has kept it: what is there now came between
+		case errors.Is(k.err, fs.ErrExist):
 			k.err = nil
 			return false
 		case !errors.Is(k.err, unix.EXDEV):
@@ -198,8 +201,8 @@ func (k *Keeper) MakeRoom(err error) bool {
 // IsFull reports whether an error says that a disk, or a user's part of it, is full.
 func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
-// Kept returns where a file is kept under a name of KeptDir, and its status; fs.ErrNotExist if it is
-// not. file is the name below the Store that it had.
+// Kept returns where a file is kept under a name of KeptDir, and its status; fs.ErrNotExist if it
+// is not. file is the name below the Store that it had.
 func (s *Store) Kept(file, as string) (string, fs.FileInfo, error) {
 	var err error
 	for _, dir := range keptDirs(file) {

@@ -22,8 +22,8 @@ const PackagesLock = ".Packages.portage_lockfile"
 // ErrLocked is returned when another program kept the lock for longer than the caller would wait.
 var ErrLocked error = fault.New(fault.Locked, "locked by another program")
 
-// ErrNoLocks is returned when the kernel had no locks to give for noLocksWait: not another program, but mostly an NFS mount
-// without a lock daemon. It is unix.ENOLCK too.
+// ErrNoLocks is returned when the kernel had no locks to give for noLocksWait: not another program,
+// but mostly an NFS mount without a lock daemon. It is unix.ENOLCK too.
 var ErrNoLocks = fmt.Errorf("%w: is rpc.statd running? (NFS)", unix.ENOLCK)
 
 const (
@@ -65,7 +65,8 @@ func Acquire(ctx context.Context, root *os.Root, name string, o LockOptions) (*L
 	return l, nil
 }
 
-// Acquire is [Acquire] below the root. A lock is no change of anything that lasts; the hook is not asked.
+// Acquire is [Acquire] below the root. A lock is no change of anything that lasts; the hook is not
+// asked.
 func (r *Root) Acquire(ctx context.Context, name string, o LockOptions) (*Lock, error) {
 	return Acquire(ctx, r.root, name, o)
 }
@@ -231,7 +232,8 @@ func stillThere(root *os.Root, name string, f *os.File, byLink bool) (bool, erro
 		switch err := root.Link(name, link); {
 		case errors.Is(err, fs.ErrNotExist):
 			return false, nil
-		case errors.Is(err, fs.ErrExist): // another one in this process makes the proof for a later file
+		// another one in this process makes the proof for a later file
+		case errors.Is(err, fs.ErrExist):
 			return false, nil
 		case err == nil:
 			name = link

@@ -40,7 +40,8 @@ func TestLockExcludes(t *testing.T) {
 				t.Fatal(err)
 			}
 			if kind != "hard-link" { // that one belongs to the process
-				if _, err := Acquire(t.Context(), root, PackagesLock, o); !errors.Is(err, ErrLocked) {
+				if _, err := Acquire(t.Context(), root, PackagesLock,
+					o); !errors.Is(err, ErrLocked) {
 					t.Errorf("second lock: %v, want ErrLocked", err)
 				}
 			}
@@ -61,8 +62,8 @@ func TestLockExcludes(t *testing.T) {
 	}
 }
 
-// A counter that is read, and written back one higher, loses counts unless the lock excludes; as the
-// lock file is unlinked with each release, the proof that it still is there is tried as well.
+// A counter that is read, and written back one higher, loses counts unless the lock excludes; as
+// the lock file is unlinked with each release, the proof that it still is there is tried as well.
 func TestLockManyHolders(t *testing.T) {
 	for _, kind := range []string{"record", "nfs"} {
 		t.Run(kind, func(t *testing.T) {
@@ -140,12 +141,14 @@ func TestLockWaits(t *testing.T) {
 	if said != 1 {
 		t.Errorf("said %d times that it waits", said)
 	}
-	if _, err := Acquire(t.Context(), root, "lock", LockOptions{Wait: 2 * lockPoll}); !errors.Is(err, ErrLocked) {
+	if _, err := Acquire(t.Context(), root, "lock",
+		LockOptions{Wait: 2 * lockPoll}); !errors.Is(err, ErrLocked) {
 		t.Errorf("after the wait: %v, want ErrLocked", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Acquire(ctx, root, "lock", LockOptions{Wait: enough}); !errors.Is(err, context.Canceled) {
+	if _, err := Acquire(ctx, root, "lock", LockOptions{Wait: enough}); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -158,11 +161,16 @@ func TestLockRefuses(t *testing.T) {
 		o     LockOptions
 	}{
 		{"no-directory", func(*os.Root) {}, "none/lock", LockOptions{}},
-		{"link-out-of-the-directory", func(r *os.Root) { r.Symlink("/etc/passwd", "lock") }, "lock", LockOptions{}},
-		{"link-inside", func(r *os.Root) { r.WriteFile("real", nil, 0o644); r.Symlink("real", "lock") }, "lock", LockOptions{}},
+		{"link-out-of-the-directory", func(r *os.Root) { r.Symlink("/etc/passwd", "lock") }, "lock",
+			LockOptions{}},
+		{"link-inside", func(r *os.Root) {
+			r.WriteFile("real", nil, 0o644)
+			r.Symlink("real", "lock")
+		}, "lock", LockOptions{}},
 		{"dangling-link", func(r *os.Root) { r.Symlink("nowhere", "lock") }, "lock", LockOptions{}},
 		{"directory", func(r *os.Root) { r.Mkdir("lock", 0o755) }, "lock", LockOptions{}},
-		{"strange-error", func(*os.Root) {}, "lock", LockOptions{setlk: func(*os.File) error { return unix.EIO }}},
+		{"strange-error", func(*os.Root) {}, "lock",
+			LockOptions{setlk: func(*os.File) error { return unix.EIO }}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -290,7 +298,8 @@ func TestLockAgainstLockf(t *testing.T) {
 		if got := hear(); got != "got" {
 			t.Fatalf("python %s", got)
 		}
-		if _, err := Acquire(t.Context(), root, PackagesLock, LockOptions{}); !errors.Is(err, ErrLocked) {
+		if _, err := Acquire(t.Context(), root, PackagesLock,
+			LockOptions{}); !errors.Is(err, ErrLocked) {
 			t.Fatalf("error %v, want ErrLocked", err)
 		}
 		say("unlink")
@@ -356,7 +365,8 @@ func TestLockAgainstPortage(t *testing.T) {
 	if got := hear(); got != "got" {
 		t.Fatalf("portage %s", got)
 	}
-	if _, err := Acquire(t.Context(), root, PackagesLock, LockOptions{}); !errors.Is(err, ErrLocked) {
+	if _, err := Acquire(t.Context(), root, PackagesLock,
+		LockOptions{}); !errors.Is(err, ErrLocked) {
 		t.Fatalf("error %v, want ErrLocked", err)
 	}
 	say("release")
@@ -376,7 +386,8 @@ func TestLockAgainstPortage(t *testing.T) {
 	if got := hear(); got != "got" {
 		t.Errorf("portage %s, want got", got)
 	}
-	if _, err := Acquire(t.Context(), root, PackagesLock, LockOptions{}); !errors.Is(err, ErrLocked) {
+	if _, err := Acquire(t.Context(), root, PackagesLock,
+		LockOptions{}); !errors.Is(err, ErrLocked) {
 		t.Errorf("error %v, want ErrLocked", err)
 	}
 	say("release")
@@ -389,11 +400,14 @@ func TestLockAgainstPortage(t *testing.T) {
 // Without a lock daemon there is no other program to wait for, and no sense in waiting longer.
 func TestLockThatTheKernelDoesNotGive(t *testing.T) {
 	root := openRoot(t)
-	o := LockOptions{setlk: func(*os.File) error { return unix.ENOLCK }, OnWait: func() { t.Error("waits for another program") }}
+	o := LockOptions{setlk: func(*os.File) error { return unix.ENOLCK }, OnWait: func() {
+		t.Error("waits for another program")
+	}}
 	for _, wait := range []time.Duration{0, enough} {
 		o.Wait = wait
 		_, err := Acquire(t.Context(), root, "lock", o)
-		if !errors.Is(err, ErrNoLocks) || !errors.Is(err, unix.ENOLCK) || errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "rpc.statd") {
+		if !errors.Is(err, ErrNoLocks) || !errors.Is(err, unix.ENOLCK) ||
+			errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "rpc.statd") {
 			t.Errorf("wait %v: %v", wait, err)
 		}
 	}

@@ -26,7 +26,8 @@ func sameOrder(t *testing.T, got, want []string) {
 	}
 }
 
-// The name shows the new contents only when they are on the disk, and WriteFile returns only when the name is.
+// The name shows the new contents only when they are on the disk, and WriteFile returns only when
+// the name is.
 func TestOrderOfWriteFile(t *testing.T) {
 	dir := t.TempDir()
 	rec := &durabletest.Recorder{}
@@ -38,11 +39,13 @@ func TestOrderOfWriteFile(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "d"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := root.WriteFile("d/a", durable.Attr{Mode: 0o640, UID: -1, GID: -1}, hello); err != nil {
+	if err := root.WriteFile("d/a", durable.Attr{Mode: 0o640, UID: -1, GID: -1},
+		hello); err != nil {
 		t.Fatal(err)
 	}
 	sameOrder(t, rec.Changes(dir), []string{
-		"create d/.a.pkgsneak-", "write d/.a.pkgsneak-", "chmod d/.a.pkgsneak-", "fsync d/.a.pkgsneak-",
+		"create d/.a.pkgsneak-", "write d/.a.pkgsneak-", "chmod d/.a.pkgsneak-",
+		"fsync d/.a.pkgsneak-",
 		"rename d/.a.pkgsneak- d/a", "fsync-dir d",
 	})
 }

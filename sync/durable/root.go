@@ -31,8 +31,8 @@ func (c Change) String() string {
 // Op tells what a Change does.
 type Op string
 
-// The operations. The words are those of the system calls; SyncDir is an fsync of a directory, Syncfs that of a
-// whole file system.
+// The operations. The words are those of the system calls; SyncDir is an fsync of a directory,
+// Syncfs that of a whole file system.
 const (
 	OpCreate    Op = "create"
 	OpWrite     Op = "write"
@@ -51,12 +51,14 @@ const (
 	OpUtimes    Op = "utimes"
 )
 
-// A Hook is called before each operation that changes something, in the order in which they are made, by the
-// goroutine that makes them. An error takes the place of the operation. It is for tests: they compare what was done with
-// a list, let a single operation fail, or end the process before it.
+// A Hook is called before each operation that changes something, in the order in which they are
+// made, by the goroutine that makes them. An error takes the place of the operation. It is for
+// tests: they compare what was done with a list, let a single operation fail, or end the process
+// before it.
 type Hook func(Change) error
 
-// A Root is a directory outside of which nothing is touched (os.Root), whose every change goes through a Hook.
+// A Root is a directory outside of which nothing is touched (os.Root), whose every change goes
+// through a Hook.
 type Root struct {
 	root *os.Root
 	hook Hook
@@ -92,7 +94,8 @@ func (r *Root) Name() string { return r.root.Name() }
 // Close closes the directory.
 func (r *Root) Close() error { return r.root.Close() }
 
-// Open opens a file or directory for reading, as os.Root does. Files of others are opened with OpenRegular.
+// Open opens a file or directory for reading, as os.Root does. Files of others are opened with
+// OpenRegular.
 func (r *Root) Open(name string) (*os.File, error) {
 	return OpenFile(r.root, name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 }
@@ -109,7 +112,8 @@ func (r *Root) Stat(name string) (fs.FileInfo, error) { return r.root.Stat(name)
 // Readlink returns where a link leads.
 func (r *Root) Readlink(name string) (string, error) { return r.root.Readlink(name) }
 
-// Create makes a new file for reading and writing, with perm less the umask; fs.ErrExist if the name is taken by anything.
+// Create makes a new file for reading and writing, with perm less the umask; fs.ErrExist if the
+// name is taken by anything.
 func (r *Root) Create(name string, perm fs.FileMode) (*File, error) {
 	if err := r.before(Change{Op: OpCreate, Name: name}); err != nil {
 		return nil, err
@@ -186,8 +190,8 @@ func Exchange(r *Root, a, b string) error {
 	return nil
 }
 
-// NoExchange reports whether an error of Exchange says that two directories cannot change places here:
-// the file system cannot do it at all, or they lie on two of them.
+// NoExchange reports whether an error of Exchange says that two directories cannot change places
+// here: the file system cannot do it at all, or they lie on two of them.
 func NoExchange(err error) bool {
 	for _, e := range []error{unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP, unix.EXDEV} {
 		if errors.Is(err, e) {
@@ -242,8 +246,8 @@ func (r *Root) Chtimes(name string, atime, mtime time.Time) error {
 	return r.root.Chtimes(name, atime, mtime)
 }
 
-// SyncDir makes the names in the directory dir durable: what was created, renamed or removed there. File
-// systems that cannot sync a directory need no sync.
+// SyncDir makes the names in the directory dir durable: what was created, renamed or removed there.
+// File systems that cannot sync a directory need no sync.
 func (r *Root) SyncDir(dir string) error {
 	if err := r.before(Change{Op: OpSyncDir, Name: dir}); err != nil {
 		return err
@@ -296,8 +300,8 @@ func (f *File) Stat() (fs.FileInfo, error) { return f.f.Stat() }
 // Close closes the file, and does not sync it.
 func (f *File) Close() error { return f.f.Close() }
 
-// beginWriteBack tells the kernel to begin with what was written between two offsets. It is advice: what is wrong with
-// the disk is told by Sync.
+// beginWriteBack tells the kernel to begin with what was written between two offsets. It is advice:
+// what is wrong with the disk is told by Sync.
 func (f *File) beginWriteBack(from, to int64) {
 	_ = unix.SyncFileRange(int(f.f.Fd()), from, to-from, unix.SYNC_FILE_RANGE_WRITE)
 }

@@ -20,9 +20,9 @@ import (
 //	DIR/HEX         complete, HEX are the first 32 hex digits of its BLAKE2B-512
 //	DIR/HEX.part    being written; worth nothing
 //
-// The directory has mode 0700. A complete file has gone through its size check and whatever fill has
-// checked, but it is not synced: who finds one compares its contents before he uses it, and who gives it
-// its name syncs it ([Root.SyncFiles]).
+// The directory has mode 0700. A complete file has gone through its size check and whatever fill
+// has checked, but it is not synced: who finds one compares its contents before he uses it, and who
+// gives it its name syncs it ([Root.SyncFiles]).
 type Staging struct {
 	root *Root
 	dir  string
@@ -33,7 +33,8 @@ const (
 	partSuffix    = ".part"
 )
 
-// NewStaging returns the staging directory dir below root. It is created by Make, or by the first Write.
+// NewStaging returns the staging directory dir below root. It is created by Make, or by the first
+// Write.
 func NewStaging(root *Root, dir string) Staging { return Staging{root, dir} }
 
 // Dir returns the directory below the root.
@@ -50,8 +51,9 @@ func (s Staging) Open(sum [64]byte) (*os.File, error) {
 	return f, err
 }
 
-// Write stages what fill writes: size bytes with that sum, which fill has checked when it returns nil.
-// Fewer or more bytes are an error. The file is its owner's alone until whoever gives it its name gives it a mode.
+// Write stages what fill writes: size bytes with that sum, which fill has checked when it returns
+// nil. Fewer or more bytes are an error. The file is its owner's alone until whoever gives it its
+// name gives it a mode.
 func (s Staging) Write(sum [64]byte, size int64, fill func(io.Writer) error) error {
 	if err := s.write(s.Path(sum), size, fill); err != nil {
 		return fmt.Errorf("staging in %q: %w", path.Join(s.root.Name(), s.dir), err)
@@ -84,8 +86,8 @@ func (s Staging) write(name string, size int64, fill func(io.Writer) error) erro
 	return nil
 }
 
-// Copy makes another staged file of one that is there, for contents that go to several names: the n-th. It returns where
-// that lies, below the root.
+// Copy makes another staged file of one that is there, for contents that go to several names: the
+// n-th. It returns where that lies, below the root.
 func (s Staging) Copy(ctx context.Context, sum [64]byte, n int) (string, error) {
 	to := s.Path(sum) + "-" + strconv.Itoa(n)
 	if err := s.copy(ctx, s.Path(sum), to); err != nil {
@@ -106,7 +108,8 @@ func (s Staging) copy(ctx context.Context, from, to string) (err error) {
 	})
 }
 
-// writeNew writes a file that nobody uses before it is complete, over whatever a killed run has left of it.
+// writeNew writes a file that nobody uses before it is complete, over whatever a killed run has
+// left of it.
 func (r *Root) writeNew(name string, fill func(io.Writer) error) (err error) {
 	if err := removeIfThere(r.Remove(name)); err != nil {
 		return err
@@ -214,7 +217,8 @@ func (s Staging) Clear() error {
 	return nil
 }
 
-// steadyEvery is how many bytes are written before the kernel is told to begin with them, so that the sync at the end finds little left to do.
+// steadyEvery is how many bytes are written before the kernel is told to begin with them, so that
+// the sync at the end finds little left to do.
 const steadyEvery = 8 << 20
 
 // steady begins the write-back of what is written as it goes.

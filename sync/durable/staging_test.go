@@ -25,14 +25,26 @@ func TestStaging(t *testing.T) {
 	}{
 		{"complete", nil, 3, text("abc"), false, []string{hexName}},
 		{"empty", nil, 0, text(""), false, []string{hexName}},
-		{"longer-than-the-buffer", nil, 3 * bufferSize, text(strings.Repeat("x", 3*bufferSize)), false, []string{hexName}},
+		{"longer-than-the-buffer", nil, 3 * bufferSize, text(strings.Repeat("x", 3*bufferSize)),
+			false, []string{hexName}},
 		{"too-short", nil, 4, text("abc"), true, nil},
 		{"too-long", nil, 2, text("abc"), true, nil},
 		{"much-too-long", nil, 2, text(strings.Repeat("x", 3*bufferSize)), true, nil},
-		{"fill-fails", nil, 3, func(w io.Writer) error { io.WriteString(w, "abc"); return boom }, true, nil},
-		{"over-a-torn-one", func(t *testing.T, r *os.Root) { put(t, r, "stage/"+hexName+".part", "torn and long") }, 3, text("abc"), false, []string{hexName}},
-		{"over-a-complete-one", func(t *testing.T, r *os.Root) { put(t, r, "stage/"+hexName, "something else") }, 3, text("abc"), false, []string{hexName}},
-		{"a-complete-one-survives-failure", func(t *testing.T, r *os.Root) { put(t, r, "stage/"+hexName, "abc") }, 4, text("abc"), true, []string{hexName}},
+		{"fill-fails", nil, 3, func(w io.Writer) error {
+			io.WriteString(w, "abc")
+			return boom
+		}, true, nil},
+		{"over-a-torn-one", func(t *testing.T, r *os.Root) {
+			put(t, r, "stage/"+hexName+".part", "torn and long")
+		}, 3, text("abc"), false,
+			[]string{hexName}},
+		{"over-a-complete-one", func(t *testing.T, r *os.Root) {
+			put(t, r, "stage/"+hexName, "something else")
+		}, 3, text("abc"), false,
+			[]string{hexName}},
+		{"a-complete-one-survives-failure", func(t *testing.T, r *os.Root) {
+			put(t, r, "stage/"+hexName, "abc")
+		}, 4, text("abc"), true, []string{hexName}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -82,16 +94,21 @@ func TestStagingIsPrivate(t *testing.T) {
 func TestStagingGoesThroughNoLink(t *testing.T) {
 	elsewhere := t.TempDir()
 	for name, setup := range map[string]func(*os.Root) error{
-		"link-out":    func(r *os.Root) error { return os.Symlink(elsewhere, filepath.Join(r.Name(), "stage")) },
-		"link-inside": func(r *os.Root) error { return errors.Join(r.Mkdir("other", 0o755), r.Symlink("other", "stage")) },
-		"file":        func(r *os.Root) error { return r.WriteFile("stage", nil, 0o644) },
+		"link-out": func(r *os.Root) error {
+			return os.Symlink(elsewhere, filepath.Join(r.Name(), "stage"))
+		},
+		"link-inside": func(r *os.Root) error {
+			return errors.Join(r.Mkdir("other", 0o755), r.Symlink("other", "stage"))
+		},
+		"file": func(r *os.Root) error { return r.WriteFile("stage", nil, 0o644) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := openRoot(t)
 			if err := setup(root); err != nil {
 				t.Fatal(err)
 			}
-			if err := NewStaging(Wrap(root, nil), "stage").Write([64]byte{}, 1, text("a")); err == nil {
+			if err := NewStaging(Wrap(root, nil), "stage").Write([64]byte{}, 1,
+				text("a")); err == nil {
 				t.Error("staged")
 			}
 		})

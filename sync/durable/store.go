@@ -13,7 +13,8 @@ import (
 // storeLock is held by the one pkgsneak that stages files in a Store.
 const storeLock = ".pkgsneak.lock"
 
-// IsStoreLock reports whether base is the name of that lock, or of what stands for it on file systems without record locks.
+// IsStoreLock reports whether base is the name of that lock, or of what stands for it on file
+// systems without record locks.
 func IsStoreLock(base string) bool {
 	return base == storeLock || strings.HasPrefix(base, "."+storeLock+linkInfix)
 }
@@ -21,8 +22,8 @@ func IsStoreLock(base string) bool {
 // StagingDir is where files are staged in a Store.
 const StagingDir = ".pkgsneak"
 
-// A Store is a directory with payload files, a PKGDIR or a DISTDIR: what can be read there, and where files wait for
-// their names.
+// A Store is a directory with payload files, a PKGDIR or a DISTDIR: what can be read there, and
+// where files wait for their names.
 type Store struct {
 	path string
 	root *Root
@@ -43,7 +44,8 @@ func OpenStore(what, path string, hook Hook) (*Store, *Root, error) {
 	return &Store{path, root}, root, nil
 }
 
-// CreateStore is OpenStore, and makes the directory first if there is none, with mode 0755 whatever the umask.
+// CreateStore is OpenStore, and makes the directory first if there is none, with mode 0755 whatever
+// the umask.
 func CreateStore(what, path string, hook Hook) (*Store, *Root, error) {
 	s, root, err := OpenStore(what, path, hook)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -59,7 +61,8 @@ func CreateStore(what, path string, hook Hook) (*Store, *Root, error) {
 func makeShared(path string) error {
 	var missing []string
 	for dir := path; ; dir = parentOf(dir) {
-		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) || dir == parentOf(dir) {
+		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) ||
+			dir == parentOf(dir) {
 			break
 		}
 		missing = append(missing, dir)
@@ -75,12 +78,13 @@ func makeShared(path string) error {
 	return nil
 }
 
-// A DanglingError says that a directory's path is a symbolic link to what is not there: most likely a disk that is not
-// mounted. Nothing is made in its place.
+// A DanglingError says that a directory's path is a symbolic link to what is not there: most likely
+// a disk that is not mounted. Nothing is made in its place.
 type DanglingError struct{ Path, Target string }
 
 func (e *DanglingError) Error() string {
-	return fmt.Sprintf("%q is a link to %q, which is not there: is its disk mounted?", e.Path, e.Target)
+	return fmt.Sprintf("%q is a link to %q, which is not there: is its disk mounted?",
+		e.Path, e.Target)
 }
 
 // Path returns what the Store was opened as.
@@ -92,7 +96,8 @@ func (s *Store) Close() error { return s.root.Close() }
 // Staging returns where files are staged. The holder of the Lock clears it when a run is done.
 func (s *Store) Staging() Staging { return NewStaging(s.root, StagingDir) }
 
-// Lock keeps every other pkgsneak from staging and placing files there, whatever its state directory.
+// Lock keeps every other pkgsneak from staging and placing files there, whatever its state
+// directory.
 func (s *Store) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	return s.root.Acquire(ctx, storeLock, o)
 }
@@ -101,9 +106,12 @@ func (s *Store) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 func (s *Store) Lstat(name string) (fs.FileInfo, error) { return s.root.Lstat(name) }
 
 // OpenFile opens a regular file for reading, not reached through a link.
-func (s *Store) OpenFile(name string) (*os.File, fs.FileInfo, error) { return s.root.OpenRegular(name) }
+func (s *Store) OpenFile(name string) (*os.File, fs.FileInfo, error) {
+	return s.root.OpenRegular(name)
+}
 
-// Unchanged reports whether two status of one path are of one regular file that has not changed in between.
+// Unchanged reports whether two status of one path are of one regular file that has not changed in
+// between.
 func Unchanged(a, b fs.FileInfo) bool {
 	x, ok := a.Sys().(*syscall.Stat_t)
 	y, also := b.Sys().(*syscall.Stat_t)
@@ -114,8 +122,8 @@ func Unchanged(a, b fs.FileInfo) bool {
 // ErrChanged says that a file was written to, or replaced, while it was read.
 var ErrChanged = errors.New("it changed while it was read")
 
-// CheckUnchanged compares an open file with the status that it had when it was scanned: emerge may be
-// writing to it.
+// CheckUnchanged compares an open file with the status that it had when it was scanned: emerge may
+// be writing to it.
 func CheckUnchanged(f *os.File, scanned fs.FileInfo) error {
 	now, err := f.Stat()
 	if err == nil && !Unchanged(now, scanned) {

@@ -8,9 +8,10 @@ import (
 	"syscall"
 )
 
-// LockStore keeps other imports out of a directory until the lock is released: two that stage in one directory, each with
-// a state directory of its own, would remove each other's files. emerge is not kept out; for that there is the lock of the
-// index. It is nil where nothing can be written, and for a PKGDIR that is the DISTDIR too and locked already.
+// LockStore keeps other imports out of a directory until the lock is released: two that stage in
+// one directory, each with a state directory of its own, would remove each other's files. emerge is
+// not kept out; for that there is the lock of the index. It is nil where nothing can be written,
+// and for a PKGDIR that is the DISTDIR too and locked already.
 func LockStore(ctx context.Context, store, locked *Store, o LockOptions) (*Lock, error) {
 	if store == nil || locked != nil && sameDirectory(store, locked) {
 		return nil, nil

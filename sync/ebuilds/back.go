@@ -10,8 +10,8 @@ import (
 	"pkgsneak/sync/fault"
 )
 
-// Reverts lists the repositories that GoBack could take back: those that the last import replaced or
-// brought, by name.
+// Reverts lists the repositories that GoBack could take back: those that the last import replaced
+// or brought, by name.
 func (n *Notes) Reverts() []*Note {
 	var list []*Note
 	for _, note := range n.All() {
@@ -22,14 +22,15 @@ func (n *Notes) Reverts() []*Note {
 	return list
 }
 
-// GoBack puts the tree back that the last import replaced, and deletes the one that it brought; where
-// there was none, there is none again. The error is a *Refusal if the tree was changed here since, or if
-// Portage could not work with the old one any more; ErrRunning if Portage runs. It can be killed like Take,
-// and Recover goes on.
+// GoBack puts the tree back that the last import replaced, and deletes the one that it brought;
+// where there was none, there is none again. The error is a *Refusal if the tree was changed here
+// since, or if Portage could not work with the old one any more; ErrRunning if Portage runs. It can
+// be killed like Take, and Recover goes on.
 func (s *Site) GoBack(ctx context.Context, name string) error {
 	note := s.Notes.Note(name)
 	if note == nil || note.Kept == nil || note.Kept.Going || note.Here == nil {
-		return refusal(fmt.Sprintf("of the repository %q nothing is kept that an import replaced", name))
+		return refusal(fmt.Sprintf("of the repository %q nothing is kept that an import replaced",
+			name))
 	}
 	p, err := s.open(note)
 	if err != nil {
@@ -59,7 +60,9 @@ func (p *place) checkBack(ctx context.Context) error {
 		r := refusal("the repository was changed here since import brought it (" + why + ")")
 		if k.Dir != "" { // kept until the next import brings one
 			at := p.note.Location
-			r.Hints = []string{fmt.Sprintf("mv %s %s && mv %s %s", fault.Quote(at), fault.Quote(at+".edited"), fault.Quote(filepath.Join(p.root.Name(), k.Dir)), fault.Quote(at))}
+			r.Hints = []string{fmt.Sprintf("mv %s %s && mv %s %s", fault.Quote(at),
+				fault.Quote(at+".edited"), fault.Quote(filepath.Join(p.root.Name(),
+					k.Dir)), fault.Quote(at))}
 		}
 		return r
 	}
@@ -78,7 +81,8 @@ func (p *place) checkBack(ctx context.Context) error {
 			return err
 		}
 	}
-	if refused := checkTree(p.site.Settings, p.note.Name, p.note.Location, old, nil); refused != nil {
+	if refused := checkTree(p.site.Settings, p.note.Name, p.note.Location, old,
+		nil); refused != nil {
 		return refused
 	}
 	return p.running()
@@ -96,7 +100,8 @@ func (p *place) goBack() (err error) {
 	k := p.note.Kept
 	c := &Coming{Dir: k.Dir, Complete: true, Exchanging: true, Back: true}
 	if k.Dir == "" {
-		if c.Dir, err = p.freeName("." + p.base + comingInfix + strconv.FormatInt(p.note.Here.Serial, 10)); err != nil {
+		if c.Dir, err = p.freeName("." + p.base + comingInfix +
+			strconv.FormatInt(p.note.Here.Serial, 10)); err != nil {
 			return err
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"pkgsneak/sync/portage"
 )
 
-// benchTree makes a repository of the size of Gentoo's: 120,000 files of about 200 MiB. The names and
-// sizes are those of no real one.
+// benchTree makes a repository of the size of Gentoo's: 120,000 files of about 200 MiB. The names
+// and sizes are those of no real one.
 func benchTree(b *testing.B) string {
 	dir := b.TempDir()
 	write := func(name, text string) {
@@ -95,7 +95,8 @@ func BenchmarkTree(b *testing.B) {
 				b.Fatal(err)
 			}
 			site := &Site{Settings: s, Notes: notes, Proc: b.TempDir()}
-			offer := Offer{Name: "gentoo", Origin: "host", Serial: time.Now().UnixNano(), Tree: tree,
+			offer := Offer{Name: "gentoo", Origin: "host",
+				Serial: time.Now().UnixNano(), Tree: tree,
 				Open: func() (io.ReadCloser, error) { return os.Open(archive) }}
 			steps, err := site.Plan(b.Context(), []Offer{offer}, Options{})
 			if err != nil {

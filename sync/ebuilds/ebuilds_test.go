@@ -95,8 +95,9 @@ func little(n int) map[string]string {
 	return map[string]string{
 		"profiles/repo_name":                     "gentoo\n",
 		"profiles/default/linux/amd64/23.0/eapi": "8\n",
-		"metadata/timestamp.x":                   fmt.Sprintf("%d\n", born.Add(time.Duration(n)*day).Unix()),
-		"foo-" + fmt.Sprint(n):                   "EAPI=8\n",
+		"metadata/timestamp.x": fmt.Sprintf("%d\n",
+			born.Add(time.Duration(n)*day).Unix()),
+		"foo-" + fmt.Sprint(n): "EAPI=8\n",
 	}
 }
 
@@ -147,7 +148,8 @@ func newClient(t *testing.T, tree map[string]string) client {
 		"etc/portage/repos.conf/":                           "",
 		"var/db/repos/":                                     "",
 	})
-	must(t, os.Symlink("../../var/db/repos/gentoo/profiles/default/linux/amd64/23.0", filepath.Join(c.root, "etc/portage/make.profile")))
+	must(t, os.Symlink("../../var/db/repos/gentoo/profiles/default/linux/amd64/23.0",
+		filepath.Join(c.root, "etc/portage/make.profile")))
 	if tree != nil {
 		makeTree(t, c.repo(), tree)
 	}
@@ -162,12 +164,14 @@ func (c client) site(t *testing.T, hook durable.Hook) *Site {
 	must(t, err)
 	notes, err := ReadNotes(c.state, hook)
 	must(t, err)
-	return &Site{Settings: s, Notes: notes, Hook: hook, Proc: c.proc, Dirs: map[string]string{"PKGDIR": filepath.Join(c.root, "var/cache/binpkgs")},
+	return &Site{Settings: s, Notes: notes, Hook: hook, Proc: c.proc,
+		Dirs:   map[string]string{"PKGDIR": filepath.Join(c.root, "var/cache/binpkgs")},
 		Mounts: func() ([]watch.Mount, error) { return nil, nil }}
 }
 
 // bring is one import of repositories.
-func (c client) bring(t *testing.T, hook durable.Hook, o Options, offers ...Offer) ([]*Step, []error) {
+func (c client) bring(t *testing.T, hook durable.Hook, o Options,
+	offers ...Offer) ([]*Step, []error) {
 	t.Helper()
 	s := c.site(t, hook)
 	if err := s.Recover(); err != nil {
@@ -251,9 +255,11 @@ func TestPackUnpack(t *testing.T) {
 	to := t.TempDir()
 	root, err := durable.OpenRoot(to, nil)
 	must(t, err)
-	must(t, unpack(t.Context(), bytes.NewReader(packed), root, "new", &tree, Access{UID: -1, GID: -1, Dir: 0o750}, nil))
+	must(t, unpack(t.Context(), bytes.NewReader(packed), root, "new", &tree,
+		Access{UID: -1, GID: -1, Dir: 0o750}, nil))
 	want := maps.Clone(files)
-	for _, name := range []string{".git/config", "distfiles/foo.tar", "packages/x", "local/y", "sub/.git"} {
+	for _, name := range []string{".git/config", "distfiles/foo.tar", "packages/x",
+		"local/y", "sub/.git"} {
 		delete(want, name)
 	}
 	want["app-misc/foo/link"] = files["app-misc/foo/Manifest"]
@@ -267,7 +273,8 @@ func TestPackUnpack(t *testing.T) {
 	if fi, _ := os.Stat(filepath.Join(to, "new/profiles/repo_name")); fi.Mode().Perm() != 0o640 {
 		t.Errorf("mode of a file: %v", fi.Mode())
 	}
-	if fi, err := os.Stat(filepath.Join(to, "new/app-misc/foo/files")); err != nil || !fi.IsDir() || !fi.ModTime().Equal(tree.Timestamp) {
+	if fi, err := os.Stat(filepath.Join(to, "new/app-misc/foo/files")); err != nil || !fi.IsDir() ||
+		!fi.ModTime().Equal(tree.Timestamp) {
 		t.Errorf("an empty directory: %v %v", fi, err)
 	}
 	// The same tree with other times has the same digest, and another seal.
@@ -285,27 +292,32 @@ func TestKilledAnywhere(t *testing.T) {
 	next := offerOf(t, "gentoo", 20, little(2))
 	begin := func(t *testing.T) client {
 		c := newClient(t, nil)
-		if steps, errs := c.bring(t, nil, Options{}, offerOf(t, "gentoo", 10, little(1))); errs[0] != nil || steps[0].Action != Take {
+		if steps, errs := c.bring(t, nil, Options{},
+			offerOf(t, "gentoo", 10, little(1))); errs[0] != nil || steps[0].Action != Take {
 			t.Fatalf("%+v %v", steps[0], errs[0])
 		}
 		return c
 	}
 	t.Run("own tree", func(t *testing.T) {
 		t.Parallel()
-		killedAnywhere(t, begin, Options{}, next, little(1), []string{".gentoo.pkgsneak-undo", "gentoo"})
+		killedAnywhere(t, begin, Options{}, next, little(1),
+			[]string{".gentoo.pkgsneak-undo", "gentoo"})
 	})
 	t.Run("adopted", func(t *testing.T) {
 		t.Parallel()
-		killedAnywhere(t, func(t *testing.T) client { return newClient(t, little(1)) }, Options{Adopt: []string{"gentoo"}}, next, little(1),
+		killedAnywhere(t, func(t *testing.T) client { return newClient(t, little(1)) },
+			Options{Adopt: []string{"gentoo"}}, next, little(1),
 			[]string{"gentoo", "gentoo.before-pkgsneak"})
 	})
 	t.Run("none", func(t *testing.T) {
 		t.Parallel()
-		killedAnywhere(t, func(t *testing.T) client { return newClient(t, nil) }, Options{}, next, nil, []string{"gentoo"})
+		killedAnywhere(t, func(t *testing.T) client { return newClient(t, nil) }, Options{}, next,
+			nil, []string{"gentoo"})
 	})
 }
 
-func killedAnywhere(t *testing.T, begin func(*testing.T) client, o Options, next Offer, old map[string]string, names []string) {
+func killedAnywhere(t *testing.T, begin func(*testing.T) client, o Options, next Offer,
+	old map[string]string, names []string) {
 	rec := &durabletest.Recorder{}
 	c := begin(t)
 	if _, errs := c.bring(t, rec.Hook, o, next); errs[0] != nil {
@@ -313,7 +325,8 @@ func killedAnywhere(t *testing.T, begin func(*testing.T) client, o Options, next
 	}
 	changes := rec.Changes(filepath.Dir(c.repo()))
 	exchange := slices.IndexFunc(changes, func(s string) bool {
-		return strings.HasPrefix(s, "exchange gentoo ") || old == nil && strings.HasSuffix(s, " gentoo")
+		return strings.HasPrefix(s, "exchange gentoo ") || old == nil &&
+			strings.HasSuffix(s, " gentoo")
 	})
 	sync := durabletest.Index(changes, "syncfs")
 	if sync < 0 || exchange < sync || changes[exchange+1] != "fsync-dir ." {
@@ -342,7 +355,8 @@ func killedAnywhere(t *testing.T, begin func(*testing.T) client, o Options, next
 		}
 		sameTree(t, c.repo(), withoutDirs(little(2)))
 		if got := c.names(t); !slices.Equal(got, names) {
-			t.Fatalf("ended before change %d (%s, then %s): left %q, want %q", n, rec.All()[n-1], steps[0].Action, got, names)
+			t.Fatalf("ended before change %d (%s, then %s): left %q, want %q", n, rec.All()[n-1],
+				steps[0].Action, got, names)
 		}
 	}
 	if sawOld == 0 || sawNew == 0 {
@@ -380,18 +394,26 @@ func TestWhoseTreeItIs(t *testing.T) {
 		reason string
 	}{
 		{name: "none", action: Take},
-		{name: "an empty directory", change: func(t *testing.T, c client) { must(t, os.Mkdir(c.repo(), 0o755)) }, action: Take},
+		{name: "an empty directory", change: func(t *testing.T, c client) {
+			must(t, os.Mkdir(c.repo(), 0o755))
+		}, action: Take},
 		{name: "of rsync", tree: gentoo(1), action: LeftAlone, reason: "did not bring"},
-		{name: "a checkout", tree: map[string]string{"profiles/repo_name": "gentoo", ".git/HEAD": "x"}, action: LeftAlone, reason: "git"},
+		{name: "a checkout", tree: map[string]string{"profiles/repo_name": "gentoo",
+			".git/HEAD": "x"}, action: LeftAlone, reason: "git"},
 		{name: "given", tree: gentoo(1), o: Options{Adopt: []string{"gentoo"}}, action: Take},
-		{name: "newer", tree: gentoo(9), o: Options{Adopt: []string{"gentoo"}}, action: Refused, reason: "and the one here"},
-		{name: "newer, and meant", tree: gentoo(9), o: Options{Adopt: []string{"gentoo"}, AllowOlder: true}, action: Take},
-		{name: "another directory", tree: map[string]string{"x": "y"}, action: LeftAlone, reason: "did not bring"},
-		{name: "PKGDIR inside", tree: gentoo(1), o: Options{Adopt: []string{"gentoo"}}, action: Refused, reason: "PKGDIR",
+		{name: "newer", tree: gentoo(9), o: Options{Adopt: []string{"gentoo"}}, action: Refused,
+			reason: "and the one here"},
+		{name: "newer, and meant", tree: gentoo(9), o: Options{Adopt: []string{"gentoo"},
+			AllowOlder: true}, action: Take},
+		{name: "another directory", tree: map[string]string{"x": "y"}, action: LeftAlone,
+			reason: "did not bring"},
+		{name: "PKGDIR inside", tree: gentoo(1), o: Options{Adopt: []string{"gentoo"}},
+			action: Refused, reason: "PKGDIR",
 			change: func(t *testing.T, c client) {
 				must(t, os.MkdirAll(filepath.Join(c.repo(), "packages"), 0o755))
 				must(t, os.MkdirAll(filepath.Join(c.root, "var/cache"), 0o755))
-				must(t, os.Symlink(filepath.Join(c.repo(), "packages"), filepath.Join(c.root, "var/cache/binpkgs")))
+				must(t, os.Symlink(filepath.Join(c.repo(), "packages"),
+					filepath.Join(c.root, "var/cache/binpkgs")))
 			}},
 	}
 	for _, tt := range tests {
@@ -402,7 +424,8 @@ func TestWhoseTreeItIs(t *testing.T) {
 			}
 			before := readTree(t, c.repo())
 			steps, errs := c.bring(t, nil, tt.o, offer)
-			if steps[0].Action != tt.action || !strings.Contains(steps[0].Reason, tt.reason) || errs[0] != nil {
+			if steps[0].Action != tt.action || !strings.Contains(steps[0].Reason, tt.reason) ||
+				errs[0] != nil {
 				t.Fatalf("%+v, %v", steps[0], errs[0])
 			}
 			if tt.action == Take {
@@ -421,12 +444,21 @@ func TestOwnTreeChanged(t *testing.T) {
 	offer, next := offerOf(t, "gentoo", 10, gentoo(1)), offerOf(t, "gentoo", 20, gentoo(2))
 	changes := map[string]func(t *testing.T, repo string){
 		"a file edited": func(t *testing.T, repo string) {
-			must(t, os.WriteFile(filepath.Join(repo, "app-misc/foo/Manifest"), []byte("mine"), 0o644))
+			must(t, os.WriteFile(filepath.Join(repo, "app-misc/foo/Manifest"),
+				[]byte("mine"), 0o644))
 		},
-		"a file added":   func(t *testing.T, repo string) { must(t, os.WriteFile(filepath.Join(repo, "mine"), nil, 0o644)) },
-		"a file removed": func(t *testing.T, repo string) { must(t, os.Remove(filepath.Join(repo, "profiles/arch.list"))) },
-		"distfiles":      func(t *testing.T, repo string) { must(t, os.Mkdir(filepath.Join(repo, "distfiles"), 0o755)) },
-		"a link":         func(t *testing.T, repo string) { must(t, os.Symlink("x", filepath.Join(repo, "dangling"))) },
+		"a file added": func(t *testing.T, repo string) {
+			must(t, os.WriteFile(filepath.Join(repo, "mine"), nil, 0o644))
+		},
+		"a file removed": func(t *testing.T, repo string) {
+			must(t, os.Remove(filepath.Join(repo, "profiles/arch.list")))
+		},
+		"distfiles": func(t *testing.T, repo string) {
+			must(t, os.Mkdir(filepath.Join(repo, "distfiles"), 0o755))
+		},
+		"a link": func(t *testing.T, repo string) {
+			must(t, os.Symlink("x", filepath.Join(repo, "dangling")))
+		},
 	}
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
@@ -434,10 +466,12 @@ func TestOwnTreeChanged(t *testing.T) {
 			c.bring(t, nil, Options{}, offer)
 			change(t, c.repo())
 			before := readTreeNoLinks(t, c.repo())
-			if steps, _ := c.bring(t, nil, Options{}, next); steps[0].Action != LeftAlone || !strings.Contains(steps[0].Reason, "changed here") {
+			if steps, _ := c.bring(t, nil, Options{}, next); steps[0].Action != LeftAlone ||
+				!strings.Contains(steps[0].Reason, "changed here") {
 				t.Fatalf("%+v", steps[0])
 			}
-			if steps, errs := c.bring(t, nil, Options{Adopt: []string{"gentoo"}}, next); steps[0].Action != Take || errs[0] != nil {
+			if steps, errs := c.bring(t, nil, Options{Adopt: []string{"gentoo"}},
+				next); steps[0].Action != Take || errs[0] != nil {
 				t.Fatalf("%+v %v", steps[0], errs)
 			}
 			if got := readTreeNoLinks(t, c.repo()+".before-pkgsneak"); !maps.Equal(got, before) {
@@ -450,7 +484,8 @@ func TestOwnTreeChanged(t *testing.T) {
 		c.bring(t, nil, Options{}, offer)
 		must(t, os.Rename(c.repo(), c.repo()+".old"))
 		must(t, os.CopyFS(c.repo(), os.DirFS(c.repo()+".old")))
-		if steps, errs := c.bring(t, nil, Options{}, next); steps[0].Action != Take || errs[0] != nil {
+		if steps, errs := c.bring(t, nil, Options{}, next); steps[0].Action != Take ||
+			errs[0] != nil {
 			t.Fatalf("%+v %v", steps[0], errs)
 		}
 	})
@@ -458,18 +493,21 @@ func TestOwnTreeChanged(t *testing.T) {
 		c := newClient(t, nil)
 		c.bring(t, nil, Options{}, offer)
 		rec := &durabletest.Recorder{}
-		if steps, _ := c.bring(t, rec.Hook, Options{}, offer); steps[0].Action != Unchanged || rec.Len() > 0 {
+		if steps, _ := c.bring(t, rec.Hook, Options{}, offer); steps[0].Action != Unchanged ||
+			rec.Len() > 0 {
 			t.Fatalf("%+v, %v", steps[0], rec.All())
 		}
 		for n := int64(2); n < 5; n++ { // what is kept is deleted by the next
-			if steps, errs := c.bring(t, nil, Options{}, offerOf(t, "gentoo", n*10, gentoo(int(n)))); steps[0].Action != Take || errs[0] != nil {
+			if steps, errs := c.bring(t, nil, Options{}, offerOf(t, "gentoo", n*10,
+				gentoo(int(n)))); steps[0].Action != Take || errs[0] != nil {
 				t.Fatalf("%+v %v", steps[0], errs[0])
 			}
 		}
 		if got := c.names(t); !slices.Equal(got, []string{".gentoo.pkgsneak-undo", "gentoo"}) {
 			t.Errorf("%q", got)
 		}
-		sameTree(t, filepath.Join(filepath.Dir(c.repo()), ".gentoo.pkgsneak-undo"), withoutDirs(gentoo(3)))
+		sameTree(t, filepath.Join(filepath.Dir(c.repo()), ".gentoo.pkgsneak-undo"),
+			withoutDirs(gentoo(3)))
 	})
 }
 
@@ -492,7 +530,10 @@ func TestGuards(t *testing.T) {
 		files := gentoo(n)
 		for name, text := range changes {
 			if text == "" {
-				maps.DeleteFunc(files, func(f, _ string) bool { return f == name || strings.HasPrefix(f, name) && strings.HasSuffix(name, "/") })
+				maps.DeleteFunc(files, func(f, _ string) bool {
+					return f == name ||
+						strings.HasPrefix(f, name) && strings.HasSuffix(name, "/")
+				})
 			} else {
 				files[name] = text
 			}
@@ -503,15 +544,22 @@ func TestGuards(t *testing.T) {
 		name, reason, hint string
 		files              map[string]string
 	}{
-		{"the profile vanished", "profile", "eselect profile set default/linux/amd64/26.0/23.0", change(2, map[string]string{
-			"profiles/default/linux/amd64/23.0/": "", "profiles/profiles.desc": "amd64 default/linux/amd64/26.0/23.0 stable\n",
-			"profiles/default/linux/amd64/26.0/23.0/eapi": "8\n"})},
-		{"a parent vanished", "base", "profile", change(2, map[string]string{"profiles/base/": ""})},
-		{"the profile has an EAPI of the future", `EAPI "9"`, "emerge -1auDK sys-apps/portage", change(2, map[string]string{"profiles/base/eapi": "9\n"})},
-		{"an EAPI that is no number", `EAPI "x-test"`, "sys-apps/portage", change(2, map[string]string{"profiles/eapi": "x-test\n"})},
-		{"another name", `calls itself "other"`, "", change(2, map[string]string{"profiles/repo_name": "other\n"})},
+		{"the profile vanished", "profile", "eselect profile set default/linux/amd64/26.0/23.0",
+			change(2, map[string]string{
+				"profiles/default/linux/amd64/23.0/":          "",
+				"profiles/profiles.desc":                      "amd64 default/linux/amd64/26.0/23.0 stable\n",
+				"profiles/default/linux/amd64/26.0/23.0/eapi": "8\n"})},
+		{"a parent vanished", "base", "profile",
+			change(2, map[string]string{"profiles/base/": ""})},
+		{"the profile has an EAPI of the future", `EAPI "9"`, "emerge -1auDK sys-apps/portage",
+			change(2, map[string]string{"profiles/base/eapi": "9\n"})},
+		{"an EAPI that is no number", `EAPI "x-test"`, "sys-apps/portage",
+			change(2, map[string]string{"profiles/eapi": "x-test\n"})},
+		{"another name", `calls itself "other"`, "",
+			change(2, map[string]string{"profiles/repo_name": "other\n"})},
 		{"no name", `calls itself ""`, "", change(2, map[string]string{"profiles/repo_name": ""})},
-		{"a master that is not here", `"kit"`, "--repos", change(2, map[string]string{"metadata/layout.conf": "masters = kit\n"})},
+		{"a master that is not here", `"kit"`, "--repos",
+			change(2, map[string]string{"metadata/layout.conf": "masters = kit\n"})},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -520,7 +568,8 @@ func TestGuards(t *testing.T) {
 			offer := offerOf(t, "gentoo", 20, tt.files)
 			_, errs := c.bring(t, nil, Options{}, offer)
 			r := asRefusal(errs[0])
-			if r == nil || !strings.Contains(r.Reason, tt.reason) || !strings.Contains(strings.Join(r.Hints, "\n"), tt.hint) {
+			if r == nil || !strings.Contains(r.Reason, tt.reason) ||
+				!strings.Contains(strings.Join(r.Hints, "\n"), tt.hint) {
 				t.Fatalf("%v: %#v", errs[0], r)
 			}
 			sameTree(t, c.repo(), withoutDirs(gentoo(1)))
@@ -533,11 +582,13 @@ func TestGuards(t *testing.T) {
 
 func TestOverlayComesAlong(t *testing.T) {
 	c := newClient(t, nil)
-	steps, errs := c.bring(t, nil, Options{}, offerOf(t, "local", 10, overlay(1)), offerOf(t, "gentoo", 10, gentoo(1)))
+	steps, errs := c.bring(t, nil, Options{}, offerOf(t, "local", 10, overlay(1)),
+		offerOf(t, "gentoo", 10, gentoo(1)))
 	if len(steps) != 2 || steps[0].Name != "gentoo" || errors.Join(errs...) != nil {
 		t.Fatalf("%v %v", steps, errs)
 	}
-	if steps[0].Conf != "" || !strings.Contains(steps[1].Conf, `[local]\nlocation = `) || !strings.HasSuffix(steps[1].Conf, "repos.conf/local.conf") {
+	if steps[0].Conf != "" || !strings.Contains(steps[1].Conf, `[local]\nlocation = `) ||
+		!strings.HasSuffix(steps[1].Conf, "repos.conf/local.conf") {
 		t.Errorf("repos.conf: %q, %q", steps[0].Conf, steps[1].Conf)
 	}
 	// Portage does not name it yet, and it is not taken for the user's.
@@ -551,7 +602,8 @@ func TestWaitsForPortage(t *testing.T) {
 	c := newClient(t, nil)
 	c.bring(t, nil, Options{}, offerOf(t, "gentoo", 10, gentoo(1)))
 	next := offerOf(t, "gentoo", 20, gentoo(2))
-	makeTree(t, c.proc, map[string]string{"4711/comm": "emerge\n", "self/comm": "pkgsneak\n", "1/comm": "init\n"})
+	makeTree(t, c.proc, map[string]string{"4711/comm": "emerge\n", "self/comm": "pkgsneak\n",
+		"1/comm": "init\n"})
 	_, errs := c.bring(t, nil, Options{}, next)
 	if !errors.Is(errs[0], ErrRunning) || !strings.Contains(errs[0].Error(), "process 4711") {
 		t.Fatal(errs[0])
@@ -580,8 +632,9 @@ func TestGoBack(t *testing.T) {
 			c.bring(t, nil, Options{}, first)
 			return c
 		}, Options{}, little(1), []string{"gentoo"}},
-		"the user's": {func(t *testing.T) client { return newClient(t, little(1)) }, Options{Adopt: []string{"gentoo"}}, little(1), []string{"gentoo"}},
-		"none":       {func(t *testing.T) client { return newClient(t, nil) }, Options{}, nil, nil},
+		"the user's": {func(t *testing.T) client { return newClient(t, little(1)) },
+			Options{Adopt: []string{"gentoo"}}, little(1), []string{"gentoo"}},
+		"none": {func(t *testing.T) client { return newClient(t, nil) }, Options{}, nil, nil},
 	}
 	for name, tt := range begins {
 		t.Run(name, func(t *testing.T) {
@@ -601,7 +654,8 @@ func TestGoBack(t *testing.T) {
 			must(t, s.GoBack(t.Context(), "gentoo"))
 			for n := 1; n <= rec.Len(); n++ {
 				c := ready(t)
-				_ = c.site(t, durabletest.FailFrom(n, io.ErrClosedPipe)).GoBack(t.Context(), "gentoo")
+				_ = c.site(t, durabletest.FailFrom(n, io.ErrClosedPipe)).GoBack(t.Context(),
+					"gentoo")
 				s := c.site(t, nil)
 				must(t, s.Recover())
 				if len(s.Notes.Reverts()) == 1 {
@@ -625,7 +679,8 @@ func TestGoBack(t *testing.T) {
 		c.bring(t, nil, Options{}, first)
 		c.bring(t, nil, Options{}, next)
 		makeTree(t, c.repo(), map[string]string{"mine": "x"})
-		if r := asRefusal(c.site(t, nil).GoBack(t.Context(), "gentoo")); r == nil || !strings.Contains(r.Reason, "mine") {
+		if r := asRefusal(c.site(t, nil).GoBack(t.Context(), "gentoo")); r == nil ||
+			!strings.Contains(r.Reason, "mine") {
 			t.Fatalf("%v", r)
 		}
 	})

@@ -25,7 +25,9 @@ type Refusal struct {
 
 func (e *Refusal) Error() string { return e.Reason }
 
-func refusal(reason string, hints ...string) *Refusal { return &Refusal{Reason: reason, Hints: hints} }
+func refusal(reason string, hints ...string) *Refusal {
+	return &Refusal{Reason: reason, Hints: hints}
+}
 
 // checkTree looks at an unpacked tree before it gets its name: with a wrong one Portage stops
 // altogether. coming names the repositories that this import brings too.
@@ -42,7 +44,8 @@ func checkTree(s *portage.Settings, name, location, staged string, coming []stri
 	if problem != nil && s.Profile != "" { // else Portage stands still already
 		return profileRefusal(s, problem, staged)
 	}
-	dirs = append(dirs, portage.ProfileDir{Dir: path.Join(location, "profiles"), EAPI: firstLine(filepath.Join(staged, "profiles/eapi"))})
+	dirs = append(dirs, portage.ProfileDir{Dir: path.Join(location, "profiles"),
+		EAPI: firstLine(filepath.Join(staged, "profiles/eapi"))})
 	return checkEAPIs(s, dirs)
 }
 
@@ -59,8 +62,8 @@ func missingMaster(s *portage.Settings, r portage.Repo, coming []string) string 
 	return ""
 }
 
-// checkEAPIs refuses a chain with a directory that the installed Portage cannot read. Where no Portage is
-// found nothing can be said.
+// checkEAPIs refuses a chain with a directory that the installed Portage cannot read. Where no
+// Portage is found nothing can be said.
 func checkEAPIs(s *portage.Settings, dirs []portage.ProfileDir) *Refusal {
 	most, known := s.PortageEAPI()
 	for _, d := range dirs {
@@ -93,7 +96,8 @@ func successor(s *portage.Settings, staged string) string {
 		fi, err := os.Stat(filepath.Join(staged, "profiles", filepath.Clean("/"+name)))
 		return name != "" && err == nil && fi.IsDir()
 	}
-	if next := firstLine(s.HostPath(path.Join(s.Profile, "deprecated"))); s.Profile != "" && exists(next) {
+	if next := firstLine(s.HostPath(path.Join(s.Profile, "deprecated"))); s.Profile != "" &&
+		exists(next) {
 		return next
 	}
 	var best string
@@ -153,8 +157,9 @@ type inside struct {
 	hint       string // how it is moved out; with %s for the path
 }
 
-// checkInside refuses a location in which something else lies: PKGDIR and DISTDIR of older machines, the
-// place where Portage builds, another repository, a mount point. Paths are compared by device and inode.
+// checkInside refuses a location in which something else lies: PKGDIR and DISTDIR of older
+// machines, the place where Portage builds, another repository, a mount point. Paths are compared
+// by device and inode.
 func checkInside(location string, things []inside, mounts []string) *Refusal {
 	top, err := os.Stat(location)
 	if err != nil {
@@ -174,12 +179,14 @@ func checkInside(location string, things []inside, mounts []string) *Refusal {
 			if real, err := filepath.EvalSymlinks(at); err == nil {
 				at = real
 			}
-			return refusal(fmt.Sprintf("%s (%q) lies in it", t.name, t.path), strings.ReplaceAll(t.hint, "%s", fault.Quote(at)))
+			return refusal(fmt.Sprintf("%s (%q) lies in it", t.name, t.path),
+				strings.ReplaceAll(t.hint, "%s", fault.Quote(at)))
 		}
 	}
 	for _, m := range mounts {
 		if strings.HasPrefix(m, location+"/") {
-			return refusal(fmt.Sprintf("something is mounted in it (%q)", m), "umount "+fault.Quote(m)+", or mount it elsewhere, then import again")
+			return refusal(fmt.Sprintf("something is mounted in it (%q)", m),
+				"umount "+fault.Quote(m)+", or mount it elsewhere, then import again")
 		}
 	}
 	return nil
@@ -216,7 +223,8 @@ func below(name string, dirs map[fileID]string) bool {
 // portagePrograms are the names of processes under which eclasses must not change.
 var portagePrograms = []string{"emerge", "ebuild", "ebuild.sh", "egencache", "emerge-webrsync"}
 
-// Running names a process of Portage that runs now, "" if there is none: with its number. proc is /proc.
+// Running names a process of Portage that runs now, "" if there is none: with its number. proc is
+// /proc.
 func Running(proc string) string {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
@@ -226,7 +234,8 @@ func Running(proc string) string {
 		if strings.Trim(e.Name(), "0123456789") != "" {
 			continue
 		}
-		if comm := firstLine(filepath.Join(proc, e.Name(), "comm")); slices.Contains(portagePrograms, comm) {
+		if comm := firstLine(filepath.Join(proc, e.Name(),
+			"comm")); slices.Contains(portagePrograms, comm) {
 			return fmt.Sprintf("%s (process %s)", comm, e.Name())
 		}
 	}
@@ -235,11 +244,13 @@ func Running(proc string) string {
 
 // checkAge refuses a tree that is older than the one here.
 func checkAge(here portage.Repo, tree *layout.Tree) *Refusal {
-	if here.Timestamp.IsZero() || tree.Timestamp.IsZero() || !tree.Timestamp.Before(here.Timestamp) {
+	if here.Timestamp.IsZero() || tree.Timestamp.IsZero() ||
+		!tree.Timestamp.Before(here.Timestamp) {
 		return nil
 	}
 	const form = "2006-01-02 15:04"
-	return refusal(fmt.Sprintf("it is of %s UTC, and the one here of %s", tree.Timestamp.UTC().Format(form), here.Timestamp.UTC().Format(form)),
+	return refusal(fmt.Sprintf("it is of %s UTC, and the one here of %s",
+		tree.Timestamp.UTC().Format(form), here.Timestamp.UTC().Format(form)),
 		"if it is meant, this once: --allow-older")
 }
 

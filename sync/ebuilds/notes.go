@@ -43,16 +43,19 @@ type Coming struct {
 	Dir        string `json:"dir"`                  // beside the location
 	Complete   bool   `json:"complete"`             // unpacked, compared and on the disk
 	Exchanging bool   `json:"exchanging,omitempty"` // it is about to get its name, or just got it
-	Keep       string `json:"keep,omitempty"`       // what the tree is called that had the name, once it lies beside
-	Back       bool   `json:"back,omitempty"`       // it is the one that was kept: an import is taken back
+	// what the tree is called that had the name, once it lies beside
+	Keep string `json:"keep,omitempty"`
+	// it is the one that was kept: an import is taken back
+	Back bool `json:"back,omitempty"`
 }
 
 // Kept is the tree that had the name before, as long as the last import can be undone.
 type Kept struct {
-	Dir   string `json:"dir"`             // beside the location; "" if there was none
-	Own   *Tree  `json:"own,omitempty"`   // import wrote it; nil: it is the user's, and stays for good
-	Since int64  `json:"since,omitempty"` // the generation whose import replaced it
-	Going bool   `json:"going,omitempty"` // it is being deleted
+	Dir string `json:"dir"` // beside the location; "" if there was none
+	// import wrote it; nil: it is the user's, and stays for good
+	Own   *Tree `json:"own,omitempty"`
+	Since int64 `json:"since,omitempty"` // the generation whose import replaced it
+	Going bool  `json:"going,omitempty"` // it is being deleted
 }
 
 // Note is what is remembered of one repository.
@@ -64,8 +67,8 @@ type Note struct {
 	Kept     *Kept   `json:"kept,omitempty"`   // what was there before
 }
 
-// Packed is what is remembered of a repository of this host: as long as the seal is the same, so is the
-// digest.
+// Packed is what is remembered of a repository of this host: as long as the seal is the same, so is
+// the digest.
 type Packed struct {
 	Name     string `json:"name"`
 	Location string `json:"location"`
@@ -73,8 +76,8 @@ type Packed struct {
 	Digest   string `json:"digest"`
 }
 
-// Notes are what this machine remembers of repositories. They are saved before and after each change of
-// a name.
+// Notes are what this machine remembers of repositories. They are saved before and after each
+// change of a name.
 type Notes struct {
 	dir    string
 	hook   durable.Hook
@@ -102,8 +105,8 @@ func (e *NotesError) Hints(string) []string {
 		fmt.Sprintf("without one: mv %s %s.damaged; every repository counts as this machine's own from then on (import --adopt-repo NAME)", e.Path, e.Path)}
 }
 
-// ReadNotes reads what is remembered below the state directory; nothing where there is no such file.
-// hook may be nil.
+// ReadNotes reads what is remembered below the state directory; nothing where there is no such
+// file. hook may be nil.
 func ReadNotes(stateDir string, hook durable.Hook) (*Notes, error) {
 	n := &Notes{dir: stateDir, hook: hook, here: map[string]*Note{}, packed: map[string]Packed{}}
 	name := filepath.Join(stateDir, NotesName)
@@ -135,7 +138,8 @@ func (n *Notes) parse(data []byte) error {
 		return err
 	}
 	if file.Format != notesFormat {
-		return fmt.Errorf("format %d, this program knows %d: a newer pkgsneak wrote it", file.Format, notesFormat)
+		return fmt.Errorf("format %d, this program knows %d: a newer pkgsneak wrote it",
+			file.Format, notesFormat)
 	}
 	for _, note := range file.Here {
 		if note == nil {
@@ -160,7 +164,8 @@ func (note *Note) check() error {
 	if reason := layout.CheckRepoName(note.Name); reason != "" {
 		return fmt.Errorf("the repository %q: %s", note.Name, reason)
 	}
-	if !filepath.IsAbs(note.Location) || filepath.Clean(note.Location) != note.Location || note.Location == "/" {
+	if !filepath.IsAbs(note.Location) || filepath.Clean(note.Location) != note.Location ||
+		note.Location == "/" {
 		return fmt.Errorf("the repository %q: its location is %q", note.Name, note.Location)
 	}
 	var names []string
@@ -171,7 +176,8 @@ func (note *Note) check() error {
 		names = append(names, note.Kept.Dir)
 	}
 	for _, name := range names {
-		if name != "" && (filepath.Base(name) != name || name == "." || name == ".." || name == filepath.Base(note.Location)) {
+		if name != "" && (filepath.Base(name) != name || name == "." || name == ".." ||
+			name == filepath.Base(note.Location)) {
 			return fmt.Errorf("the repository %q: %q is no directory of ours", note.Name, name)
 		}
 	}
@@ -235,10 +241,11 @@ func (n *Notes) save() error {
 	if err != nil {
 		return err
 	}
-	err = state.WriteFile(NotesName, durable.Attr{Mode: durable.SharedFile, UID: -1, GID: -1}, func(w io.Writer) error {
-		_, err := w.Write(append(data, '\n'))
-		return err
-	})
+	err = state.WriteFile(NotesName, durable.Attr{Mode: durable.SharedFile, UID: -1, GID: -1},
+		func(w io.Writer) error {
+			_, err := w.Write(append(data, '\n'))
+			return err
+		})
 	if err != nil {
 		return fmt.Errorf("remembering the repositories: %w", err)
 	}

@@ -50,8 +50,8 @@ func OpenSource(ctx context.Context, r portage.Repo, dir string) (*Source, error
 // Close closes the repository.
 func (s *Source) Close() error { return s.root.Close() }
 
-// Seal is a digest of the names and the status of all that would be packed: as long as it is the same,
-// so is the tree.
+// Seal is a digest of the names and the status of all that would be packed: as long as it is the
+// same, so is the tree.
 func (s *Source) Seal() string { return s.seen.seal }
 
 // LeftOut names what lies in the repository and cannot be carried, each with its reason.
@@ -72,11 +72,13 @@ func (s *Source) Digest(ctx context.Context, tell func(files int, bytes int64)) 
 	return t.Digest, err
 }
 
-// Pack writes the repository as a tar archive, compressed with zstd, and returns what the record says
-// of it, but for the name of its file. The same tree gives the same bytes. tell hears of what was
-// packed; it may be nil.
-func (s *Source) Pack(ctx context.Context, w io.Writer, tell func(files int, bytes int64)) (layout.Tree, error) {
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(4<<20))
+// Pack writes the repository as a tar archive, compressed with zstd, and returns what the record
+// says of it, but for the name of its file. The same tree gives the same bytes. tell hears of what
+// was packed; it may be nil.
+func (s *Source) Pack(ctx context.Context, w io.Writer,
+	tell func(files int, bytes int64)) (layout.Tree, error) {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault),
+		zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(4<<20))
 	if err != nil {
 		return layout.Tree{}, err
 	}
@@ -92,9 +94,11 @@ func (s *Source) Pack(ctx context.Context, w io.Writer, tell func(files int, byt
 const batch = 64
 
 // pour reads everything in its order, and writes it to t if that is not nil.
-func (s *Source) pour(ctx context.Context, t *tar.Writer, tell func(files int, bytes int64)) (layout.Tree, error) {
-	tree := layout.Tree{Bytes: s.seen.bytes, Count: len(s.seen.entries), Revision: s.repo.Revision, Timestamp: s.repo.Timestamp,
-		HasCache: s.repo.HasCache()}
+func (s *Source) pour(ctx context.Context, t *tar.Writer,
+	tell func(files int, bytes int64)) (layout.Tree, error) {
+	tree := layout.Tree{Bytes: s.seen.bytes, Count: len(s.seen.entries), Revision: s.repo.Revision,
+		Timestamp: s.repo.Timestamp,
+		HasCache:  s.repo.HasCache()}
 	for _, master := range s.repo.Masters() {
 		if layout.CheckRepoName(master) == "" {
 			tree.Masters = append(tree.Masters, master)
@@ -104,7 +108,8 @@ func (s *Source) pour(ctx context.Context, t *tar.Writer, tell func(files int, b
 	if at.Unix() <= 0 {
 		at = time.Unix(s.seen.newest(), 0)
 	}
-	p := packer{source: s, tar: t, sum: newContents(), at: at.UTC().Truncate(time.Second), tell: tell}
+	p := packer{source: s, tar: t, sum: newContents(),
+		at: at.UTC().Truncate(time.Second), tell: tell}
 	n := (len(s.seen.entries) + batch - 1) / batch
 	err := pipeline.Ordered(ctx, n, runtime.GOMAXPROCS(0)+1, pipeline.Window/8,
 		func(ctx context.Context, i int) []loaded { return s.load(ctx, i*batch) },
@@ -140,8 +145,8 @@ func (s *Source) load(ctx context.Context, from int) []loaded {
 	return files
 }
 
-// opened is a tree with the directory in it that was used last: to open a file by its whole path takes
-// several system calls for each part of it.
+// opened is a tree with the directory in it that was used last: to open a file by its whole path
+// takes several system calls for each part of it.
 type opened struct {
 	root *os.Root
 	path string
@@ -292,7 +297,8 @@ func (p *packer) header(e *entry) error {
 	if p.tar == nil {
 		return nil
 	}
-	h := &tar.Header{Typeflag: tar.TypeReg, Name: e.path, Size: e.st.Size, Mode: 0o644, ModTime: p.at}
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: e.path, Size: e.st.Size, Mode: 0o644,
+		ModTime: p.at}
 	switch {
 	case e.isDir():
 		h.Typeflag, h.Name, h.Size, h.Mode = tar.TypeDir, e.path+"/", 0, 0o755

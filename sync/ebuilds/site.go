@@ -21,11 +21,12 @@ import (
 // Site is a client as its repositories see it. Everything is handed in.
 type Site struct {
 	Settings *portage.Settings
-	Dirs     map[string]string // directories that must not lie in a repository, by name: PKGDIR, DISTDIR
-	Notes    *Notes
-	Hook     durable.Hook                  // shown each change; nil outside of tests
-	Proc     string                        // "/proc"; "" takes it
-	Mounts   func() ([]watch.Mount, error) // nil: the kernel's table
+	// directories that must not lie in a repository, by name: PKGDIR, DISTDIR
+	Dirs   map[string]string
+	Notes  *Notes
+	Hook   durable.Hook                  // shown each change; nil outside of tests
+	Proc   string                        // "/proc"; "" takes it
+	Mounts func() ([]watch.Mount, error) // nil: the kernel's table
 }
 
 // Offer is a repository that a drive carries.
@@ -34,8 +35,9 @@ type Offer struct {
 	Origin string
 	Serial int64 // of the generation
 	Tree   layout.Tree
-	Size   int64                         // bytes of the archive
-	Open   func() (io.ReadCloser, error) // the archive; its last Read says whether it is the one that was signed
+	Size   int64 // bytes of the archive
+	// the archive; its last Read says whether it is the one that was signed
+	Open func() (io.ReadCloser, error)
 }
 
 // Options say what is meant. The zero value takes nothing that import did not bring itself.
@@ -84,7 +86,8 @@ func (s *Site) Plan(ctx context.Context, offers []Offer, o Options) ([]*Step, er
 	}
 	steps := make([]*Step, 0, len(offers))
 	for _, offer := range inOrder(offers) {
-		step := &Step{Name: offer.Name, Bytes: offer.Tree.Bytes, Count: offer.Tree.Count, offer: offer}
+		step := &Step{Name: offer.Name, Bytes: offer.Tree.Bytes,
+			Count: offer.Tree.Count, offer: offer}
 		if err := s.decide(ctx, step, repos, o); err != nil {
 			return nil, err
 		}
@@ -98,11 +101,15 @@ func inOrder(offers []Offer) []Offer {
 	var done []Offer
 	var add func(o Offer, depth int)
 	add = func(o Offer, depth int) {
-		if depth > len(offers) || slices.ContainsFunc(done, func(d Offer) bool { return d.Name == o.Name }) {
+		if depth > len(offers) || slices.ContainsFunc(done, func(d Offer) bool {
+			return d.Name == o.Name
+		}) {
 			return
 		}
 		for _, master := range o.Tree.Masters {
-			if i := slices.IndexFunc(offers, func(m Offer) bool { return m.Name == master }); i >= 0 && master != o.Name {
+			if i := slices.IndexFunc(offers, func(m Offer) bool {
+				return m.Name == master
+			}); i >= 0 && master != o.Name {
 				add(offers[i], depth+1)
 			}
 		}
@@ -131,7 +138,8 @@ func (s *Site) decide(ctx context.Context, step *Step, repos []portage.Repo, o O
 		step.take(s.guardLocation(step, repos))
 		return nil
 	}
-	ours := note != nil && note.Here != nil && (note.Location == step.Location || filepath.Dir(note.Location) == step.Location)
+	ours := note != nil && note.Here != nil && (note.Location == step.Location ||
+		filepath.Dir(note.Location) == step.Location)
 	if ours {
 		step.Location = note.Location
 		r = portage.RepoIn(step.Location)
@@ -141,13 +149,15 @@ func (s *Site) decide(ctx context.Context, step *Step, repos []portage.Repo, o O
 		}
 		switch {
 		case note.Here.Origin != step.offer.Origin && !adopt:
-			step.leaveAlone(fmt.Sprintf("the one here came from the origin %q", note.Here.Origin), adoptHint(name))
+			step.leaveAlone(fmt.Sprintf("the one here came from the origin %q", note.Here.Origin),
+				adoptHint(name))
 			return nil
 		case same && note.Here.Digest == step.offer.Tree.Digest:
 			step.Action = Unchanged
 			return nil
 		case !same && !adopt:
-			step.leaveAlone("it was changed here since import brought it ("+why+")", adoptHint(name))
+			step.leaveAlone("it was changed here since import brought it ("+why+")",
+				adoptHint(name))
 			return nil
 		case !same:
 			step.Adopted = true
@@ -207,7 +217,8 @@ func (s *Site) decideNew(step *Step, note *Note, adopt bool) error {
 		return nil
 	case err != nil:
 		return err
-	case note != nil && note.Here != nil && note.Location == at && fi.IsDir() && note.Here.Inode == inodeOf(fi):
+	case note != nil && note.Here != nil && note.Location == at && fi.IsDir() &&
+		note.Here.Inode == inodeOf(fi):
 		step.New = false // it is here, and only repos.conf does not name it
 		step.Action = Take
 		if note.Here.Digest == step.offer.Tree.Digest {
@@ -218,7 +229,8 @@ func (s *Site) decideNew(step *Step, note *Note, adopt bool) error {
 		step.take(nil)
 		return nil
 	case !adopt:
-		step.leaveAlone(fmt.Sprintf("%q is there, and Portage does not take it for that repository", at), adoptHint(step.Name))
+		step.leaveAlone(fmt.Sprintf("%q is there, and Portage does not take it for that repository",
+			at), adoptHint(step.Name))
 		return nil
 	}
 	step.New, step.Adopted = false, true
@@ -261,13 +273,15 @@ func moveLine(s *portage.Settings, name, location string) string {
 		profile = "; eselect profile set " + s.ProfileName()
 	}
 	if fi, err := os.Stat(s.HostPath(conf)); err == nil && !fi.IsDir() {
-		return fmt.Sprintf("set location = %s in the section [%s] of %s", location, name, conf) + profile
+		return fmt.Sprintf("set location = %s in the section [%s] of %s", location, name,
+			conf) + profile
 	}
-	return fmt.Sprintf(`mkdir -p %s; printf '[%s]\nlocation = %s\nauto-sync = no\n' >%s/zz-%s.conf`, conf, name, location, conf, name) + profile
+	return fmt.Sprintf(`mkdir -p %s; printf '[%s]\nlocation = %s\nauto-sync = no\n' >%s/zz-%s.conf`,
+		conf, name, location, conf, name) + profile
 }
 
-// guardLocation is what is checked before anything is unpacked, and decides on the place of a location
-// that cannot change places with another directory.
+// guardLocation is what is checked before anything is unpacked, and decides on the place of a
+// location that cannot change places with another directory.
 func (s *Site) guardLocation(step *Step, repos []portage.Repo) *Refusal {
 	mounts, err := s.mounts()
 	if err != nil {
@@ -275,14 +289,17 @@ func (s *Site) guardLocation(step *Step, repos []portage.Repo) *Refusal {
 	}
 	var things []inside
 	for name, dir := range s.Dirs {
-		things = append(things, inside{dir, name, "move it out, and set " + name + " in make.conf: mv %s /var/cache/"})
+		things = append(things, inside{dir, name, "move it out, and set " + name +
+			" in make.conf: mv %s /var/cache/"})
 	}
 	if tmp := s.Settings.Get("PORTAGE_TMPDIR"); tmp != "" {
-		things = append(things, inside{s.Settings.HostPath(tmp), "PORTAGE_TMPDIR", "set PORTAGE_TMPDIR in make.conf to another directory than %s"})
+		things = append(things, inside{s.Settings.HostPath(tmp), "PORTAGE_TMPDIR",
+			"set PORTAGE_TMPDIR in make.conf to another directory than %s"})
 	}
 	for _, r := range repos {
 		if at := s.Settings.HostPath(r.Location); r.Name != step.Name && at != step.Location {
-			things = append(things, inside{at, fmt.Sprintf("the repository %q", r.Name), "mv %s /var/db/repos/" + r.Name + ", and change its location in repos.conf"})
+			things = append(things, inside{at, fmt.Sprintf("the repository %q", r.Name),
+				"mv %s /var/db/repos/" + r.Name + ", and change its location in repos.conf"})
 		}
 	}
 	slices.SortFunc(things, func(a, b inside) int { return strings.Compare(a.name, b.name) })
@@ -307,8 +324,8 @@ func ours(note *Note, at string, fi fs.FileInfo) bool {
 	return note != nil && note.Here != nil && note.Location == at && note.Here.Inode == inodeOf(fi)
 }
 
-// needsOwnPlace reports whether a location is a mount point, or lies on another device than the directory
-// above it (a subvolume, a ZFS dataset), or directly below the root directory.
+// needsOwnPlace reports whether a location is a mount point, or lies on another device than the
+// directory above it (a subvolume, a ZFS dataset), or directly below the root directory.
 func (s *Site) needsOwnPlace(location string, mounts []string) bool {
 	if slices.Contains(mounts, location) || filepath.Dir(location) == "/" {
 		return true
@@ -338,8 +355,9 @@ func (s *Site) proc() string {
 	return s.Proc
 }
 
-// isUntouched reports whether the tree that import brought is still what it was: by names and status,
-// and where those differ (a restored backup, another disk) by its contents. why names what differs.
+// isUntouched reports whether the tree that import brought is still what it was: by names and
+// status, and where those differ (a restored backup, another disk) by its contents. why names what
+// differs.
 func (s *Site) isUntouched(ctx context.Context, note *Note) (same bool, why string, err error) {
 	return untouched(ctx, note.Location, note.Here)
 }

@@ -19,9 +19,11 @@ import (
 
 // Names beside a location.
 const (
-	comingInfix  = ".pkgsneak-"       // .NAME.pkgsneak-N: a tree on its way
-	undoSuffix   = ".pkgsneak-undo"   // .NAME.pkgsneak-undo: the one that was replaced, which import wrote
-	beforeSuffix = ".before-pkgsneak" // NAME.before-pkgsneak: the one that was replaced, which is the user's
+	comingInfix = ".pkgsneak-" // .NAME.pkgsneak-N: a tree on its way
+	// .NAME.pkgsneak-undo: the one that was replaced, which import wrote
+	undoSuffix = ".pkgsneak-undo"
+	// NAME.before-pkgsneak: the one that was replaced, which is the user's
+	beforeSuffix = ".before-pkgsneak"
 )
 
 // ErrRunning says that Portage runs: eclasses must not change under a build.
@@ -35,9 +37,10 @@ type Taken struct {
 }
 
 // Take unpacks the tree of a step beside its location and lets both change places. coming names the
-// repositories that come along. The error is a *Refusal or an *ArchiveError if the tree that is here stays
-// and the reason lies in the other, ErrRunning if it waits for the next run.
-func (s *Site) Take(ctx context.Context, step *Step, coming []string, o Options, tell func(files int, bytes int64)) (_ Taken, err error) {
+// repositories that come along. The error is a *Refusal or an *ArchiveError if the tree that is
+// here stays and the reason lies in the other, ErrRunning if it waits for the next run.
+func (s *Site) Take(ctx context.Context, step *Step, coming []string, o Options,
+	tell func(files int, bytes int64)) (_ Taken, err error) {
 	p, err := s.place(step)
 	if err != nil {
 		return Taken{}, err
@@ -52,7 +55,8 @@ func (s *Site) Take(ctx context.Context, step *Step, coming []string, o Options,
 		}
 	}
 	staged := filepath.Join(filepath.Dir(p.note.Location), p.note.Coming.Dir)
-	if refused := checkTree(s.Settings, step.Name, portageLocation(step), staged, coming); refused != nil {
+	if refused := checkTree(s.Settings, step.Name, portageLocation(step), staged,
+		coming); refused != nil {
 		return Taken{}, errors.Join(refused, p.giveUp())
 	}
 	if running := Running(s.proc()); running != "" {
@@ -61,8 +65,8 @@ func (s *Site) Take(ctx context.Context, step *Step, coming []string, o Options,
 	return p.exchange(ctx, step, o)
 }
 
-// portageLocation is where Portage looks for the repository now: the location, or the one in which it
-// lies.
+// portageLocation is where Portage looks for the repository now: the location, or the one in which
+// it lies.
 func portageLocation(step *Step) string {
 	if filepath.Base(step.Location) == innerName && step.Conf != "" {
 		return filepath.Dir(step.Location)
@@ -126,8 +130,8 @@ func (s *Site) forget(note *Note) error {
 	return p.giveUp()
 }
 
-// clear goes on with what a killed run has left, and gives up what is not wanted any more: another tree
-// that was on its way.
+// clear goes on with what a killed run has left, and gives up what is not wanted any more: another
+// tree that was on its way.
 func (p *place) clear(step *Step) error {
 	if err := p.recover(); err != nil {
 		return err
@@ -145,8 +149,8 @@ func (p *place) isComing(c *Coming) bool {
 	return same && err == nil
 }
 
-// recover finishes an exchange in which a run was killed: whether it was made is told by the inode that has
-// the name.
+// recover finishes an exchange in which a run was killed: whether it was made is told by the inode
+// that has the name.
 func (p *place) recover() error {
 	c := p.note.Coming
 	if c == nil || !c.Exchanging {
@@ -197,7 +201,8 @@ func (p *place) saveOrForget() error {
 }
 
 // unpack makes the tree beside the location, complete and on the disk.
-func (p *place) unpack(ctx context.Context, step *Step, tell func(files int, bytes int64)) (err error) {
+func (p *place) unpack(ctx context.Context, step *Step,
+	tell func(files int, bytes int64)) (err error) {
 	if err := p.checkSpace(step); err != nil {
 		return err
 	}
@@ -242,7 +247,8 @@ func (p *place) complete(ctx context.Context, c *Coming, offer *Offer) error {
 	if err != nil {
 		return err
 	}
-	c.Tree = Tree{Origin: offer.Origin, Serial: offer.Serial, Digest: offer.Tree.Digest, Seal: seen.seal, Inode: p.inode(c.Dir),
+	c.Tree = Tree{Origin: offer.Origin, Serial: offer.Serial, Digest: offer.Tree.Digest,
+		Seal: seen.seal, Inode: p.inode(c.Dir),
 		Revision: offer.Tree.Revision, Timestamp: offer.Tree.Timestamp, MTime: seen.newest()}
 	c.Complete = true
 	return p.save()
@@ -294,7 +300,8 @@ func (p *place) freeName(stem string) (string, error) {
 	return "", fmt.Errorf("%q: a thousand names like %q are taken", p.root.Name(), stem)
 }
 
-// exchange gives the tree its name. What is to happen is noted before, so that the next run can go on.
+// exchange gives the tree its name. What is to happen is noted before, so that the next run can go
+// on.
 func (p *place) exchange(ctx context.Context, step *Step, o Options) (Taken, error) {
 	if err := p.dropKept(); err != nil {
 		return Taken{}, err
@@ -344,7 +351,8 @@ func (p *place) isOwn(ctx context.Context, old fs.FileInfo, step *Step) (bool, e
 	}
 	same, why, err := untouched(ctx, p.note.Location, p.note.Here)
 	if err == nil && !same {
-		err = refusal("it was changed here since import brought it ("+why+")", adoptHint(p.note.Name))
+		err = refusal("it was changed here since import brought it ("+why+")",
+			adoptHint(p.note.Name))
 	}
 	return same, err
 }
@@ -405,8 +413,8 @@ func (p *place) settle() error {
 	return p.save()
 }
 
-// dropKept deletes the tree that was replaced before, if import wrote every entry of it; one in which
-// something changed since gets the name of a user's.
+// dropKept deletes the tree that was replaced before, if import wrote every entry of it; one in
+// which something changed since gets the name of a user's.
 func (p *place) dropKept() error {
 	k := p.note.Kept
 	if k == nil {
@@ -451,7 +459,8 @@ func (p *place) rescue(dir string) error {
 	return p.saveOrForget()
 }
 
-// Recover goes on, at the beginning of a run, where a run was killed: no exchange is left half noted.
+// Recover goes on, at the beginning of a run, where a run was killed: no exchange is left half
+// noted.
 func (s *Site) Recover() error {
 	for _, note := range s.Notes.All() {
 		if note.Coming == nil || note.Coming.Complete && !note.Coming.Exchanging {
@@ -497,9 +506,9 @@ func (s *Site) DropKept() error {
 	return nil
 }
 
-// Grants are the directories below which repositories of this machine change, for a process that confines
-// itself: of those that import brought, of those in adopt, and where new ones come. The root directory is
-// none of them.
+// Grants are the directories below which repositories of this machine change, for a process that
+// confines itself: of those that import brought, of those in adopt, and where new ones come. The
+// root directory is none of them.
 func (s *Site) Grants(adopt []string) []string {
 	var dirs []string
 	add := func(dir string) {

@@ -32,8 +32,8 @@ func (a Access) file(executable bool) fs.FileMode {
 	return a.Dir & fs.ModePerm &^ 0o111
 }
 
-// An ArchiveError says why a packed repository is not unpacked: it is not one that pkgsneak packed, or
-// not the one that the record describes.
+// An ArchiveError says why a packed repository is not unpacked: it is not one that pkgsneak packed,
+// or not the one that the record describes.
 type ArchiveError struct{ Reason string }
 
 func (e *ArchiveError) Error() string { return e.Reason }
@@ -48,10 +48,12 @@ const (
 	entryBytes = 8 << 10  // of the archive for each entry, beside its contents
 )
 
-// unpack makes the tree of an archive in the new directory dir below into. Nothing in the archive is
-// believed: the record is, whose signature was verified.
-func unpack(ctx context.Context, r io.Reader, into *durable.Root, dir string, want *layout.Tree, a Access, tell func(files int, bytes int64)) (err error) {
-	z, err := zstd.NewReader(pipeline.Reader{Ctx: ctx, R: r}, zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true),
+// unpack makes the tree of an archive in the new directory dir below into. Nothing in the archive
+// is believed: the record is, whose signature was verified.
+func unpack(ctx context.Context, r io.Reader, into *durable.Root, dir string, want *layout.Tree,
+	a Access, tell func(files int, bytes int64)) (err error) {
+	z, err := zstd.NewReader(pipeline.Reader{Ctx: ctx, R: r}, zstd.WithDecoderConcurrency(2),
+		zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxWindow*2))
 	if err != nil {
 		return err
@@ -66,11 +68,13 @@ func unpack(ctx context.Context, r io.Reader, into *durable.Root, dir string, wa
 	if err := u.all(ctx, tar.NewReader(whole)); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, whole); err != nil { // to the end: the signature is about all of it
+	// to the end: the signature is about all of it
+	if _, err := io.Copy(io.Discard, whole); err != nil {
 		return archiveFault(err)
 	}
 	if whole.N <= 0 {
-		return archiveError("it unpacks to more than the %d bytes that its contents can take", limit)
+		return archiveError("it unpacks to more than the %d bytes that its contents can take",
+			limit)
 	}
 	if u.count != want.Count || u.bytes != want.Bytes || u.sum.digest() != want.Digest {
 		return archiveError("it has %d entries of %d bytes, and is not the tree of %d entries and %d bytes that the record describes",
@@ -88,8 +92,10 @@ func archiveFault(err error) error {
 }
 
 func isZstd(err error) bool {
-	for _, e := range []error{zstd.ErrMagicMismatch, zstd.ErrWindowSizeExceeded, zstd.ErrDecoderSizeExceeded, zstd.ErrCRCMismatch,
-		zstd.ErrBlockTooSmall, zstd.ErrReservedBlockType, zstd.ErrCompressedSizeTooBig, zstd.ErrUnexpectedBlockSize,
+	for _, e := range []error{zstd.ErrMagicMismatch, zstd.ErrWindowSizeExceeded,
+		zstd.ErrDecoderSizeExceeded, zstd.ErrCRCMismatch,
+		zstd.ErrBlockTooSmall, zstd.ErrReservedBlockType, zstd.ErrCompressedSizeTooBig,
+		zstd.ErrUnexpectedBlockSize,
 		zstd.ErrUnknownDictionary, zstd.ErrFrameSizeExceeded, zstd.ErrFrameSizeMismatch} {
 		if errors.Is(err, e) {
 			return true
@@ -154,7 +160,8 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 		return u.taken(h, u.mkdir(name))
 	}
 	if u.bytes += h.Size; u.bytes > u.want.Bytes {
-		return archiveError("its files have more than the %d bytes that the record says", u.want.Bytes)
+		return archiveError("its files have more than the %d bytes that the record says",
+			u.want.Bytes)
 	}
 	return u.taken(h, u.file(t, name, h))
 }

@@ -30,8 +30,8 @@ const (
 	maxName  = 255      // bytes
 )
 
-// notCarried are the names at the top of a repository that are no part of it: what git, Portage's old
-// defaults and administrators keep there.
+// notCarried are the names at the top of a repository that are no part of it: what git, Portage's
+// old defaults and administrators keep there.
 var notCarried = []string{".git", "distfiles", "local", "packages"}
 
 // entry is a file or directory of a tree.
@@ -44,8 +44,8 @@ type entry struct {
 func (e *entry) isDir() bool      { return e.st.Mode&unix.S_IFMT == unix.S_IFDIR }
 func (e *entry) executable() bool { return !e.isDir() && e.st.Mode&0o100 != 0 }
 
-// A survey is a tree that was walked through: a directory stands before what is in it, its files before
-// its directories, each in the order of their names.
+// A survey is a tree that was walked through: a directory stands before what is in it, its files
+// before its directories, each in the order of their names.
 type survey struct {
 	entries []entry
 	left    []string // what cannot be carried, each with its reason
@@ -75,8 +75,8 @@ type walker struct {
 	out  survey
 }
 
-// walk looks at a whole tree. With all, names that are not carried are entries like any other: it is
-// for a tree that import wrote, in which there are none.
+// walk looks at a whole tree. With all, names that are not carried are entries like any other: it
+// is for a tree that import wrote, in which there are none.
 func walk(ctx context.Context, root *os.Root, all bool) (*survey, error) {
 	w := &walker{ctx: ctx, root: root, all: all, hash: digest.New(digest.BLAKE2B)}
 	top, err := durable.OpenDir(root, ".")
@@ -101,7 +101,9 @@ func (w *walker) dir(fd int, at string, depth int) error {
 	if err != nil {
 		return &fs.PathError{Op: "reading", Path: at, Err: err}
 	}
-	slices.SortFunc(names, func(a, b *listing.Entry) int { return strings.Compare(a.Name(), b.Name()) })
+	slices.SortFunc(names, func(a, b *listing.Entry) int {
+		return strings.Compare(a.Name(), b.Name())
+	})
 	var below []*listing.Entry
 	for _, e := range names {
 		name := path.Join(at, e.Name())
@@ -190,7 +192,8 @@ func (w *walker) add(e entry) error {
 // seal adds an entry's status to the seal: what nobody can change without changing its ctime.
 func (w *walker) seal(name string, st *syscall.Stat_t) {
 	b := append(w.line[:0], name...)
-	for _, n := range []int64{int64(st.Mode), int64(st.Uid), int64(st.Gid), sealedSize(st), st.Mtim.Nano(), st.Ctim.Nano(), int64(st.Ino)} {
+	for _, n := range []int64{int64(st.Mode), int64(st.Uid), int64(st.Gid), sealedSize(st),
+		st.Mtim.Nano(), st.Ctim.Nano(), int64(st.Ino)} {
 		b = strconv.AppendInt(append(b, 0), n, 16)
 	}
 	w.line = append(b, '\n')
@@ -210,7 +213,10 @@ func nameFault(name string) string {
 	if len(name) > maxPath {
 		return fmt.Sprintf("its path is longer than %d bytes", maxPath)
 	}
-	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool {
+		return r < ' ' ||
+			r == 0x7f
+	}) {
 		return "its name has control characters or is not UTF-8"
 	}
 	for part := range strings.SplitSeq(name, "/") {

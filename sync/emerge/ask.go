@@ -24,7 +24,8 @@ const User = "portage"
 type Question struct {
 	Program string   // path of emerge
 	Exclude []string // names for --exclude
-	// Options are further options that the owner's EMERGE_DEFAULT_OPTS would add; the variable itself is emptied.
+	// Options are further options that the owner's EMERGE_DEFAULT_OPTS would add; the variable
+	// itself is emptied.
 	Options []string
 	PKGDIR  string
 	Environ []string // of the asking process; what concerns Portage's directories is handed on
@@ -33,7 +34,8 @@ type Question struct {
 }
 
 // handedOn are the variables that emerge gets beside those that begin with PORTAGE_.
-var handedOn = []string{"PATH", "ROOT", "SYSROOT", "EPREFIX", "DISTDIR", "EPYTHON", "PYTHONPATH", "TMPDIR"}
+var handedOn = []string{"PATH", "ROOT", "SYSROOT", "EPREFIX", "DISTDIR", "EPYTHON",
+	"PYTHONPATH", "TMPDIR"}
 
 // Ask runs emerge. The error is that it could not be run, or ctx's.
 func Ask(ctx context.Context, q Question) (*Answer, error) {
@@ -67,7 +69,8 @@ func Ask(ctx context.Context, q Question) (*Answer, error) {
 
 // args are the forecast's line, with -p in the place of -a.
 func (q *Question) args() []string {
-	args := []string{"--pretend", "--color=n", "--nospinner", "--verbose=n", "--quiet=n", "-uDK", "--rebuilt-binaries-timestamp=0"}
+	args := []string{"--pretend", "--color=n", "--nospinner", "--verbose=n", "--quiet=n", "-uDK",
+		"--rebuilt-binaries-timestamp=0"}
 	args = append(args, q.Options...)
 	if len(q.Exclude) > 0 {
 		args = append(args, "--exclude", strings.Join(q.Exclude, " "))
@@ -76,7 +79,8 @@ func (q *Question) args() []string {
 }
 
 func (q *Question) environ() []string {
-	env := []string{"LANG=C.UTF-8", "LC_ALL=C.UTF-8", "NOCOLOR=true", "COLUMNS=200", "EMERGE_DEFAULT_OPTS=", "HOME=/", "PKGDIR=" + q.PKGDIR}
+	env := []string{"LANG=C.UTF-8", "LC_ALL=C.UTF-8", "NOCOLOR=true", "COLUMNS=200",
+		"EMERGE_DEFAULT_OPTS=", "HOME=/", "PKGDIR=" + q.PKGDIR}
 	for _, v := range q.Environ {
 		name, _, _ := strings.Cut(v, "=")
 		if strings.HasPrefix(name, "PORTAGE_") || slices.Contains(handedOn, name) {
@@ -93,7 +97,9 @@ func credential(name string) (*syscall.Credential, error) {
 	}
 	u, err := user.Lookup(name)
 	if err != nil {
-		return nil, fmt.Errorf("ask emerge: there is no user %q to run it as, which is not done as root", name)
+		return nil,
+			fmt.Errorf("ask emerge: there is no user %q to run it as, which is not done as root",
+				name)
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)

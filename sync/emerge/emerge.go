@@ -5,21 +5,24 @@
 //	a, err := emerge.Ask(ctx, emerge.Question{Program: "/usr/bin/emerge", Exclude: names})
 //	for _, m := range a.Merges { ... } // what it lists
 //
-// emerge reads what packages, an index and repositories say, which is foreign text; so it runs as the user portage where the asking
-// process is root, in a process group of its own that ends with ctx, without input, and with an environment of few variables.
-// Of its output MaxOutput bytes are kept.
+// emerge reads what packages, an index and repositories say, which is foreign text; so it runs as
+// the user portage where the asking process is root, in a process group of its own that ends with
+// ctx, without input, and with an environment of few variables. Of its output MaxOutput bytes are
+// kept.
 //
 // # The answer
 //
-// emerge has no output for programs. Its list has had the same form from 3.0.30 on, and long before:
+// emerge has no output for programs. Its list has had the same form from 3.0.30 on, and long
+// before:
 //
 //	[binary  N     ] app-misc/foo-1.2-r1::gentoo  USE="..."
 //	[binary     UD ] sys-libs/glibc-2.38-3 [2.40]
 //	[uninstall     ] app-misc/old-1
 //	[blocks B      ] app-misc/old ("app-misc/old" is soft blocking app-misc/foo-1.2)
 //
-// The name may have a build ID and a repository behind it. A D among the flags is a downgrade. Messages begin with "!!!" or "emerge:";
-// they are kept as they are, each cut at MaxLine bytes: whoever prints them quotes them.
+// The name may have a build ID and a repository behind it. A D among the flags is a downgrade.
+// Messages begin with "!!!" or "emerge:"; they are kept as they are, each cut at MaxLine bytes:
+// whoever prints them quotes them.
 package emerge
 
 import (
@@ -66,8 +69,10 @@ func Parse(out []byte) (merges []Merge, said []string) {
 		switch f := mergeLine.FindStringSubmatch(strings.TrimLeft(text, " ")); {
 		case f != nil:
 			name, _, _ := strings.Cut(f[3], "::")
-			merges = append(merges, Merge{Name: name, Kind: f[1], Flags: strings.ReplaceAll(f[2], " ", "")})
-		case len(said) < MaxSaid && (strings.HasPrefix(trimmed, "!!!") || strings.HasPrefix(trimmed, "emerge: ") || strings.HasPrefix(trimmed, "[blocks B")):
+			merges = append(merges, Merge{Name: name, Kind: f[1],
+				Flags: strings.ReplaceAll(f[2], " ", "")})
+		case len(said) < MaxSaid && (strings.HasPrefix(trimmed, "!!!") ||
+			strings.HasPrefix(trimmed, "emerge: ") || strings.HasPrefix(trimmed, "[blocks B")):
 			said = append(said, strings.ToValidUTF8(trimmed[:min(len(trimmed), MaxLine)], "?"))
 		}
 	}

@@ -36,13 +36,16 @@ Dependency resolution took 0.25 s (backtrack: 1/20).
 func TestParse(t *testing.T) {
 	t.Parallel()
 	merges, said := Parse([]byte(listed))
-	want := []Merge{{"dev-libs/lib-2", "binary", "U~"}, {"app-misc/again-1-3", "binary", "R"}, {"app-misc/new-1", "binary", "N"},
-		{"dev-lang/py-3.1-r1", "binary", "NS#"}, {"sys-libs/glibc-2.38", "binary", "UD"}, {"app-misc/old-1", "uninstall", ""},
+	want := []Merge{{"dev-libs/lib-2", "binary", "U~"}, {"app-misc/again-1-3", "binary", "R"},
+		{"app-misc/new-1", "binary", "N"},
+		{"dev-lang/py-3.1-r1", "binary", "NS#"}, {"sys-libs/glibc-2.38", "binary", "UD"}, {
+			"app-misc/old-1", "uninstall", ""},
 		{"app-misc/held-1", "nomerge", ""}, {"app-misc/app-1", "ebuild", "rR"}}
 	if !reflect.DeepEqual(merges, want) {
 		t.Errorf("read %+v\nwant %+v", merges, want)
 	}
-	if len(said) != 3 || !strings.HasPrefix(said[1], "!!! One of") || !strings.HasPrefix(said[2], "[blocks B") {
+	if len(said) != 3 || !strings.HasPrefix(said[1], "!!! One of") ||
+		!strings.HasPrefix(said[2], "[blocks B") {
 		t.Errorf("said %q", said)
 	}
 	for _, m := range merges {
@@ -79,14 +82,17 @@ func account(t *testing.T) string {
 	return "nobody"
 }
 
-// The program runs as the other user, in a clean environment, with the line's options; nobody answers it.
+// The program runs as the other user, in a clean environment, with the line's options; nobody
+// answers it.
 func TestAsk(t *testing.T) {
 	t.Parallel()
 	name := account(t)
 	path := standIn(t, `printf '!!! uid %s, in %s\n' "$(id -u)" "$PWD"; echo "!!! groups $(id -G)"
 for a; do echo "!!! arg $a"; done; env | sed 's/^/!!! env /'; read x || echo '!!! no input'; echo '[binary  N     ] a/b-1'; exit 3`)
-	a, err := Ask(t.Context(), Question{Program: path, Exclude: []string{"a/x", "a/y:2"}, Options: []string{"--with-bdeps=y"}, PKGDIR: "/p k", AsUser: name,
-		Environ: []string{"PATH=" + os.Getenv("PATH"), "SECRET=1", "PORTAGE_CONFIGROOT=/c", "EMERGE_DEFAULT_OPTS=--ask", "PKGDIR=/other"}})
+	a, err := Ask(t.Context(), Question{Program: path, Exclude: []string{"a/x", "a/y:2"},
+		Options: []string{"--with-bdeps=y"}, PKGDIR: "/p k", AsUser: name,
+		Environ: []string{"PATH=" + os.Getenv("PATH"), "SECRET=1", "PORTAGE_CONFIGROOT=/c",
+			"EMERGE_DEFAULT_OPTS=--ask", "PKGDIR=/other"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +100,9 @@ for a; do echo "!!! arg $a"; done; env | sed 's/^/!!! env /'; read x || echo '!!
 	if a.Exit != 3 || !reflect.DeepEqual(a.Merges, []Merge{{"a/b-1", "binary", "N"}}) {
 		t.Errorf("exit %d, merges %v", a.Exit, a.Merges)
 	}
-	want := []string{"in /\n", "arg --pretend\n", "arg -uDK\n", "arg --rebuilt-binaries-timestamp=0\n", "arg --with-bdeps=y\n", "arg --exclude\n!!! arg a/x a/y:2\n!!! arg @world"}
+	want := []string{"in /\n", "arg --pretend\n", "arg -uDK\n",
+		"arg --rebuilt-binaries-timestamp=0\n", "arg --with-bdeps=y\n",
+		"arg --exclude\n!!! arg a/x a/y:2\n!!! arg @world"}
 	if u, err := user.Lookup(name); err == nil && os.Geteuid() == 0 {
 		want = append(want, "uid "+u.Uid+",", "groups "+u.Gid+"\n")
 	}
@@ -108,11 +116,15 @@ for a; do echo "!!! arg $a"; done; env | sed 's/^/!!! env /'; read x || echo '!!
 	}
 }
 
-// Output that never ends is cut, a program that never ends is killed with its children, and hostile messages are shortened.
+// Output that never ends is cut, a program that never ends is killed with its children, and hostile
+// messages are shortened.
 func TestAskIsBounded(t *testing.T) {
 	t.Parallel()
 	name := account(t)
-	a, err := Ask(t.Context(), Question{Program: standIn(t, `printf '!!! %01000d\n' 0; head -c 6000000 /dev/zero | tr '\0' 'x'`), AsUser: name, Environ: []string{"PATH=" + os.Getenv("PATH")}})
+	a, err := Ask(t.Context(),
+		Question{Program: standIn(t,
+			`printf '!!! %01000d\n' 0; head -c 6000000 /dev/zero | tr '\0' 'x'`), AsUser: name,
+			Environ: []string{"PATH=" + os.Getenv("PATH")}})
 	if err != nil || !a.Cut || len(a.Said) != 1 || len(a.Said[0]) != MaxLine {
 		t.Errorf("%v, %+v", err, a)
 	}
@@ -121,7 +133,8 @@ func TestAskIsBounded(t *testing.T) {
 	slow := standIn(t, `while :; do kill -0 $$; done & wait`)
 	done := make(chan error, 1)
 	go func() {
-		_, err := Ask(ctx, Question{Program: slow, AsUser: name, Environ: []string{"PATH=" + os.Getenv("PATH")}})
+		_, err := Ask(ctx, Question{Program: slow, AsUser: name,
+			Environ: []string{"PATH=" + os.Getenv("PATH")}})
 		done <- err
 	}()
 	cancel(enough)
@@ -137,7 +150,8 @@ func TestAskNeedsUser(t *testing.T) {
 		t.Skip("not root: the user is not changed")
 	}
 	for _, name := range []string{"no-such-user", "root"} {
-		if _, err := Ask(t.Context(), Question{Program: "/bin/true", AsUser: name}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := Ask(t.Context(), Question{Program: "/bin/true", AsUser: name}); err == nil ||
+			!strings.Contains(err.Error(), name) {
 			t.Errorf("as %q: %v", name, err)
 		}
 	}
@@ -151,7 +165,9 @@ func FuzzParse(f *testing.F) {
 			t.Fatal("too many messages")
 		}
 		for _, m := range merges {
-			if strings.ContainsFunc(m.Name+m.Kind+m.Flags, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			if strings.ContainsFunc(m.Name+m.Kind+m.Flags, func(r rune) bool {
+				return r <= ' ' || r > '~'
+			}) {
 				t.Fatalf("%q", m)
 			}
 		}

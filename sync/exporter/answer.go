@@ -23,8 +23,8 @@ const (
 // left reports whether a file leaves the drive, or has left it, although the origin has it.
 func (a *answer) left(key payload.Key) bool { return a != nil && a.leaves[key] }
 
-// chunk is how many files from the first on are committed together: as many as have the given bytes,
-// and all of a group.
+// chunk is how many files from the first on are committed together: as many as have the given
+// bytes, and all of a group.
 func (a *answer) chunk(todo []payload.Item, bytes int64) int {
 	n, sum := 0, int64(0)
 	for n < len(todo) && sum < bytes {

@@ -13,6 +13,7 @@ type Asked struct {
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
 	Serial      int64                `json:"serial,omitempty"`
 	Wants       int                  `json:"wants"`
-	Taken       bool                 `json:"taken"` // its list of installed packages was blanked on the drive
-	Problem     string               `json:"problem,omitempty"`
+	// its list of installed packages was blanked on the drive
+	Taken   bool   `json:"taken"`
+	Problem string `json:"problem,omitempty"`
 }

@@ -10,10 +10,12 @@ import (
 	"pkgsneak/sync/payload"
 )
 
-// An export that is told to end commits first what is complete: a first export of less than commitEvery
-// would otherwise begin anew. The order of writes is that of each commit; only its time is bounded.
+// An export that is told to end commits first what is complete: a first export of less than
+// commitEvery would otherwise begin anew. The order of writes is that of each commit; only its time
+// is bounded.
 const (
-	// patience bounds that commit where a person waits, who can end the process with a second signal.
+	// patience bounds that commit where a person waits, who can end the process with a second
+	// signal.
 	patience = 10 * time.Minute
 	// patienceUnattended bounds it where nobody does: auto gives its worker thirty seconds to end.
 	patienceUnattended = 20 * time.Second
@@ -46,7 +48,8 @@ func (e *InterruptedError) Hints(string) []string {
 	return []string{"no file was complete: the drive has what it had before"}
 }
 
-// outlasting is a context that ends a while after another one, so that what has to be finished can be.
+// outlasting is a context that ends a while after another one, so that what has to be finished can
+// be.
 func outlasting(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {

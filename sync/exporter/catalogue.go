@@ -28,7 +28,8 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 		return nil
 	}
 	x.next.changed = true
-	d := describer{host: x.host, committed: x.committed, current: x.next.current, unlike: make(map[string]bool)}
+	d := describer{host: x.host, committed: x.committed, current: x.next.current,
+		unlike: make(map[string]bool)}
 	for _, it := range x.todo {
 		d.unlike[it.Path] = d.unlike[it.Path] || it.Kind == payload.Package
 	}
@@ -47,7 +48,8 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 		func(ctx context.Context, i int) description { return d.describe(ctx, missing[i]) },
 		func(i int, found description) error {
 			path := missing[i]
-			x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: path, Files: i + 1, FilesTotal: len(missing)})
+			x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: path, Files: i + 1,
+				FilesTotal: len(missing)})
 			if found.err == nil {
 				x.next.setEntry(path, found.entry)
 				return nil
@@ -59,8 +61,9 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 			it := x.next.current[payload.Key{Kind: payload.Package, Path: path}]
 			forget(x, payload.Key{Kind: payload.Package, Path: path})
 			if !d.unlike[path] {
-				x.report.Plan.LeftOut = append(x.report.Plan.LeftOut, payload.Item{Kind: payload.Package, Path: path, Size: it.Size,
-					Reason: fmt.Sprintf("the drive's catalogue lost its entry, and its copy there cannot tell it: %v", found.err)})
+				x.report.Plan.LeftOut = append(x.report.Plan.LeftOut,
+					payload.Item{Kind: payload.Package, Path: path, Size: it.Size,
+						Reason: fmt.Sprintf("the drive's catalogue lost its entry, and its copy there cannot tell it: %v", found.err)})
 			}
 			return nil
 		}, func(description) {})
@@ -98,8 +101,10 @@ func (d *describer) describe(ctx context.Context, path string) description {
 	return description{e, err}
 }
 
-// fromHost describes a file of the host that has the sum. Its contents are not read where its digests are known, and nothing of it where the host's index vouches for it.
-func (d *describer) fromHost(ctx context.Context, h *sourceFile, sum manifest.Digest) (pkgindex.Entry, error) {
+// fromHost describes a file of the host that has the sum. Its contents are not read where its
+// digests are known, and nothing of it where the host's index vouches for it.
+func (d *describer) fromHost(ctx context.Context, h *sourceFile,
+	sum manifest.Digest) (pkgindex.Entry, error) {
 	dir := d.host.packages
 	sums, set, known := dir.cache.Lookup(h.Path, h.info)
 	known = known && set == digest.All
@@ -129,10 +134,12 @@ func (d *describer) fromHost(ctx context.Context, h *sourceFile, sum manifest.Di
 	if e, err := entryOf(h, own, sums); err == nil {
 		return e, nil
 	}
-	return withFile(own, h.Path, h.Size, h.info.ModTime().Unix(), sums) // what the index says of it is not true
+	// what the index says of it is not true
+	return withFile(own, h.Path, h.Size, h.info.ModTime().Unix(), sums)
 }
 
-// fromDrive describes the copy on the drive. Its mtime was the host's and is lost: it becomes the time of the build.
+// fromDrive describes the copy on the drive. Its mtime was the host's and is lost: it becomes the
+// time of the build.
 func (d *describer) fromDrive(ctx context.Context, it layout.Item) (pkgindex.Entry, error) {
 	r, err := d.committed.Open(it)
 	if err != nil {
@@ -161,7 +168,8 @@ func entryOf(h *sourceFile, own pkgindex.Entry, sums digest.Sums) (pkgindex.Entr
 	base := own
 	if !h.entry.IsZero() {
 		if h.Index != (IndexSums{}) && h.Index != indexSumsOf(sums) {
-			return base, errors.New("damaged, or the index is stale: its contents are not those that the index has the hashes of")
+			return base,
+				errors.New("damaged, or the index is stale: its contents are not those that the index has the hashes of")
 		}
 		if key, ok := pkgindex.SameIdentity(h.entry, own); !ok {
 			return base, fmt.Errorf("the index is stale: its %s is not the package's own", key)
@@ -186,7 +194,8 @@ func checkCatalogue(x *exporter) error {
 			continue
 		}
 		gone[it.Path] = true
-		if h := x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]; h != nil && !h.entry.IsZero() {
+		if h := x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]; h != nil &&
+			!h.entry.IsZero() {
 			index.Entries = append(index.Entries, h.entry)
 		} else {
 			unread++
@@ -200,8 +209,8 @@ func checkCatalogue(x *exporter) error {
 	return catalogueFits(index, unread)
 }
 
-// An entry is taken for unreadEntry bytes where only the package has it, and grows by movedEntry where
-// its package gets another directory on the drive.
+// An entry is taken for unreadEntry bytes where only the package has it, and grows by movedEntry
+// where its package gets another directory on the drive.
 const (
 	unreadEntry = 512
 	movedEntry  = 32

@@ -14,7 +14,8 @@ import (
 // largeEntry is an entry of about a MiB.
 func largeEntry(t *testing.T) pkgindex.Entry {
 	t.Helper()
-	values := map[string]string{"CATEGORY": "cat", "PF": "pkg-1", "SLOT": "0", "DEFINED_PHASES": strings.Repeat("d", pkgindex.MaxLine-100)}
+	values := map[string]string{"CATEGORY": "cat", "PF": "pkg-1", "SLOT": "0",
+		"DEFINED_PHASES": strings.Repeat("d", pkgindex.MaxLine-100)}
 	e, err := pkgindex.NewEntry(func(key string) string { return values[key] })
 	if err != nil {
 		t.Fatal(err)
@@ -22,7 +23,8 @@ func largeEntry(t *testing.T) pkgindex.Entry {
 	return e
 }
 
-// An index that could not be written at the commit is refused before the first byte, in the guard of the plan.
+// An index that could not be written at the commit is refused before the first byte, in the guard
+// of the plan.
 func TestCatalogueTooLarge(t *testing.T) {
 	t.Parallel()
 	e := largeEntry(t)
@@ -38,7 +40,8 @@ func TestCatalogueTooLarge(t *testing.T) {
 		{indexed: 250, unread: 10, want: true},
 		{indexed: 250, unread: 10_000},
 	} {
-		x := &exporter{report: &ExportReport{}, host: &source{files: make(map[payload.Key]*sourceFile)}, next: newNext()}
+		x := &exporter{report: &ExportReport{},
+			host: &source{files: make(map[payload.Key]*sourceFile)}, next: newNext()}
 		add := func(path string, entry pkgindex.Entry) payload.Item {
 			it := payload.Item{Kind: payload.Package, Path: path, Size: 1}
 			x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}] = &sourceFile{entry: entry}
@@ -50,7 +53,8 @@ func TestCatalogueTooLarge(t *testing.T) {
 		for i := range row.kept {
 			path := fmt.Sprintf("cat/kept-%d.tbz2", i)
 			if x.next.entries[path] = e; i < row.removed {
-				x.report.Plan.Remove = append(x.report.Plan.Remove, payload.Item{Kind: payload.Package, Path: path})
+				x.report.Plan.Remove = append(x.report.Plan.Remove,
+					payload.Item{Kind: payload.Package, Path: path})
 			}
 		}
 		for i := range row.unread {
@@ -58,7 +62,8 @@ func TestCatalogueTooLarge(t *testing.T) {
 		}
 		err := checkCatalogue(x)
 		var full *CatalogueSizeError
-		if row.want != (err == nil) || !row.want && (!errors.As(err, &full) || len(fault.Hints(err, "/mnt/usb")) == 0) {
+		if row.want != (err == nil) || !row.want && (!errors.As(err, &full) ||
+			len(fault.Hints(err, "/mnt/usb")) == 0) {
 			t.Errorf("%+v: %v", row, err)
 		}
 		if row.indexed == 270 && !errors.As(x.guard(t.Context()), &full) {

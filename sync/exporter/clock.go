@@ -13,12 +13,14 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// ClockError says that the clock of the machine that exports stands further ahead than anything here explains. The serial of a generation is its time: one from the far future would be refused by
-// every client, and would make them refuse each honest one after it.
+// ClockError says that the clock of the machine that exports stands further ahead than anything
+// here explains. The serial of a generation is its time: one from the far future would be refused
+// by every client, and would make them refuse each honest one after it.
 type ClockError struct {
 	Now, Latest time.Time
 	From        string // where Latest comes from
-	Key         error  // the signing key would be past its end now, and was not at the last export; else nil
+	// the signing key would be past its end now, and was not at the last export; else nil
+	Key error
 }
 
 func (e *ClockError) Error() string {
@@ -42,14 +44,16 @@ func (e *ClockError) Hints(drive string) []string {
 	if e.Key != nil {
 		return append(hints, "if the clock is right, the key has ended: pkgsneak key rotate")
 	}
-	return append(hints, fmt.Sprintf("if the clock is right: pkgsneak export %s --accept-clock; after an export with a wrong one: pkgsneak key renew", drive))
+	return append(hints,
+		fmt.Sprintf("if the clock is right: pkgsneak export %s --accept-clock; after an export with a wrong one: pkgsneak key renew", drive))
 }
 
 // clockEvidence is what is known of the time without the clock.
 type clockEvidence struct {
 	latest time.Time
 	from   string
-	anchor bool // something tells when this program or this machine last ran; old packages alone tell nothing
+	// something tells when this program or this machine last ran; old packages alone tell nothing
+	anchor bool
 }
 
 func (e *clockEvidence) add(t time.Time, from string) {
@@ -58,8 +62,10 @@ func (e *clockEvidence) add(t time.Time, from string) {
 	}
 }
 
-// evidenceOf gathers what is known: the program's build, the last serials, the newest build, the newest file from before this boot, the ebuild repositories.
-func evidenceOf(m machine.Machine, st *state.Dir, held *drive.Generation, h *source, repos []layout.Repository) (e clockEvidence) {
+// evidenceOf gathers what is known: the program's build, the last serials, the newest build, the
+// newest file from before this boot, the ebuild repositories.
+func evidenceOf(m machine.Machine, st *state.Dir, held *drive.Generation, h *source,
+	repos []layout.Repository) (e clockEvidence) {
 	if !m.Built.IsZero() {
 		e.anchor = true
 		e.add(m.Built, "when this program was built")
@@ -87,7 +93,8 @@ func evidenceOf(m machine.Machine, st *state.Dir, held *drive.Generation, h *sou
 	return e
 }
 
-// checkClock refuses a clock that is further ahead than the evidence explains, by as much as an import would refuse, and one that would end the signing key.
+// checkClock refuses a clock that is further ahead than the evidence explains, by as much as an
+// import would refuse, and one that would end the signing key.
 func checkClock(now time.Time, e clockEvidence, key *manifest.PublicKey, last time.Time) error {
 	if e.anchor && now.After(e.latest.Add(trust.MaxAhead)) {
 		return &ClockError{Now: now, Latest: e.latest, From: e.from}
@@ -101,8 +108,8 @@ func checkClock(now time.Time, e clockEvidence, key *manifest.PublicKey, last ti
 	return nil
 }
 
-// AheadError says that an earlier export was made with a clock that was far ahead: its generation's number refuses
-// each honest one after it, here and on the clients.
+// AheadError says that an earlier export was made with a clock that was far ahead: its generation's
+// number refuses each honest one after it, here and on the clients.
 type AheadError struct {
 	Origin    string
 	Last, Now time.Time
@@ -118,11 +125,12 @@ func (e *AheadError) Class() fault.Class { return fault.Failed }
 // Hints name the ways out: a right clock, a new name, and to go on as it is.
 func (e *AheadError) Hints(drive string) []string {
 	return []string{"if the clock is wrong, set it; if it is right: pkgsneak key renew, then export again",
-		fmt.Sprintf("to go on from that number all the same: pkgsneak export %s --accept-clock", drive)}
+		fmt.Sprintf("to go on from that number all the same: pkgsneak export %s --accept-clock",
+			drive)}
 }
 
-// checkAhead refuses to add to generations that were numbered by a clock that was far ahead. A clock that cannot be
-// right decides nothing: a machine without a battery wakes up in 1970.
+// checkAhead refuses to add to generations that were numbered by a clock that was far ahead. A
+// clock that cannot be right decides nothing: a machine without a battery wakes up in 1970.
 func checkAhead(m machine.Machine, name string, last time.Time) error {
 	now := m.Now()
 	if now.Before(trust.NotBefore) || now.Before(m.Built) || !last.After(now.Add(trust.MaxAhead)) {

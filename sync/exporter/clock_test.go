@@ -27,7 +27,8 @@ func TestClockThatEndsTheKey(t *testing.T) {
 	}
 	last := key.Created().Add(time.Hour)
 	end = end.Add(time.Minute)
-	if err := checkClock(end, clockEvidence{}, key, last); !errors.As(err, new(*ClockError)) || !strings.Contains(err.Error(), "the signing key") {
+	if err := checkClock(end, clockEvidence{}, key, last); !errors.As(err, new(*ClockError)) ||
+		!strings.Contains(err.Error(), "the signing key") {
 		t.Errorf("%v", err)
 	}
 	if err := checkClock(last.Add(time.Hour), clockEvidence{}, key, last); err != nil {

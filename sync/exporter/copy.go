@@ -59,14 +59,16 @@ func (p *Plan) copyAll(ctx context.Context, w *drivewriter.Writer, todo []payloa
 	return nil
 }
 
-// copySome copies files: as many large ones at a time as the media like, while small ones are read and checked ahead.
+// copySome copies files: as many large ones at a time as the media like, while small ones are read
+// and checked ahead.
 func (p *Plan) copySome(ctx context.Context, w *drivewriter.Writer, todo []payload.Item) error {
 	readers, writers, workers := p.o.Workers, p.o.Workers, p.o.Workers
 	if workers <= 0 {
 		readers, writers = cmp.Or(p.o.Source.Readers, 2), cmp.Or(p.o.Medium.Writers, 1)
 		workers = runtime.GOMAXPROCS(0) + writers
 	}
-	c := copier{plan: p, w: w, read: make(chan struct{}, readers), write: make(chan struct{}, writers), bufs: make(chan *pipeline.Buffers, workers)}
+	c := copier{plan: p, w: w, read: make(chan struct{}, readers),
+		write: make(chan struct{}, writers), bufs: make(chan *pipeline.Buffers, workers)}
 	for range workers {
 		c.bufs <- &pipeline.Buffers{}
 	}
@@ -98,9 +100,12 @@ func (p *Plan) copySome(ctx context.Context, w *drivewriter.Writer, todo []paylo
 }
 
 const (
-	// prefetchReaders is how many readers a medium likes at most that had better not be asked for what is read later.
+	// prefetchReaders is how many readers a medium likes at most that had better not be asked for
+	// what is read later.
 	prefetchReaders = 2
-	// prefetchHead and prefetchTail are how many bytes of a large file are asked for: what its first readers look at, and what the kernel reads ahead when it sees that the file is read in turn.
+	// prefetchHead and prefetchTail are how many bytes of a large file are asked for: what its
+	// first readers look at, and what the kernel reads ahead when it sees that the file is read in
+	// turn.
 	prefetchHead = 8 << 20
 	prefetchTail = 64 << 10
 )
@@ -128,7 +133,8 @@ func (p *Plan) noteResult(f result) {
 	key := payload.Key{Kind: it.Kind, Path: it.Path}
 	delete(p.host.files, key)
 	if f.reason != nil {
-		p.leaveOut(it, f.reason, f.hint) // if it was put, it is not listed: the next commit removes it
+		// if it was put, it is not listed: the next commit removes it
+		p.leaveOut(it, f.reason, f.hint)
 		return
 	}
 	cache := p.host.dir(it.Kind).cache
@@ -156,7 +162,8 @@ func (p *Plan) forgetHost(todo []payload.Item) {
 	p.host.files = wanted
 }
 
-// checkedBefore returns the digests of a package that was looked through by an earlier export and has not changed since, as far as its status tells; the copying makes sure of it. Else nil.
+// checkedBefore returns the digests of a package that was looked through by an earlier export and
+// has not changed since, as far as its status tells; the copying makes sure of it. Else nil.
 func (p *Plan) checkedBefore(it payload.Item, h *sourceFile) *digest.Sums {
 	if it.Kind != payload.Package {
 		return nil
@@ -183,8 +190,9 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
-// copyFile puts one file on the drive in one pass: read, checked, hashed, written. A file that cannot be carried is left out and the run goes on; only the drive's errors end it. A package whose digests are known
-// was checked when they were computed.
+// copyFile puts one file on the drive in one pass: read, checked, hashed, written. A file that
+// cannot be carried is left out and the run goes on; only the drive's errors end it. A package
+// whose digests are known was checked when they were computed.
 func (c *copier) copyFile(ctx context.Context, j *task) (f result) {
 	f.task = j
 	if f.err = context.Cause(ctx); f.err != nil {
@@ -210,7 +218,9 @@ func (c *copier) copyFile(ctx context.Context, j *task) (f result) {
 	if it.Kind == payload.Package {
 		if j.checked != nil {
 			if f.put.Sum != j.checked.Blake2b {
-				f.reason, f.hint = errRotten, "if the file is good: touch "+fault.Quote(filepath.Join(c.plan.m.PKGDIR, it.Path))
+				f.reason, f.hint = errRotten,
+					"if the file is good: touch "+fault.Quote(filepath.Join(c.plan.m.PKGDIR,
+						it.Path))
 				return f
 			}
 			f.sums = *j.checked
@@ -276,12 +286,14 @@ func (c *copier) run(ctx context.Context, j *task) (layout.Item, error) {
 	return c.runLarge(ctx, j, bufs)
 }
 
-func (c *copier) put(ctx context.Context, j *task, fill func(io.Writer) error) (layout.Item, error) {
+func (c *copier) put(ctx context.Context, j *task,
+	fill func(io.Writer) error) (layout.Item, error) {
 	return c.w.Put(ctx, j.h.newFile(), fill)
 }
 
 // runSmall looks at a file in memory, while others are at the media.
-func (c *copier) runSmall(ctx context.Context, j *task, bufs *pipeline.Buffers) (layout.Item, error) {
+func (c *copier) runSmall(ctx context.Context, j *task,
+	bufs *pipeline.Buffers) (layout.Item, error) {
 	data, err := c.load(j, bufs.Small())
 	if err == nil && j.it.Kind == payload.Package {
 		err = j.inspect(ctx, data)
@@ -309,7 +321,8 @@ func (c *copier) load(j *task, buf []byte) ([]byte, error) {
 	return readWhole(file, j.h.info, buf)
 }
 
-// readWhole reads a file that was scanned, into buf. One that was changed since, or while it was read, is durable.ErrChanged.
+// readWhole reads a file that was scanned, into buf. One that was changed since, or while it was
+// read, is durable.ErrChanged.
 func readWhole(file *os.File, scanned fs.FileInfo, buf []byte) ([]byte, error) {
 	data := buf[:scanned.Size()]
 	if _, err := io.ReadFull(file, data); err != nil {
@@ -341,7 +354,8 @@ func (j *task) read(r io.ReaderAt) (*binpkg.Package, error) {
 }
 
 // runLarge looks at a file while it is on its way.
-func (c *copier) runLarge(ctx context.Context, j *task, bufs *pipeline.Buffers) (layout.Item, error) {
+func (c *copier) runLarge(ctx context.Context, j *task,
+	bufs *pipeline.Buffers) (layout.Item, error) {
 	c.write <- struct{}{}
 	defer func() { <-c.write }()
 	c.read <- struct{}{}
@@ -365,7 +379,8 @@ func (c *copier) runLarge(ctx context.Context, j *task, bufs *pipeline.Buffers) 
 }
 
 // copyChecked copies a package to dst, and checks and hashes it on its way.
-func (j *task) copyChecked(ctx context.Context, dst io.Writer, file *os.File, pkg *binpkg.Package, bufs *pipeline.Buffers) error {
+func (j *task) copyChecked(ctx context.Context, dst io.Writer, file *os.File, pkg *binpkg.Package,
+	bufs *pipeline.Buffers) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	t := pipeline.NewTap(file)
@@ -390,8 +405,10 @@ func (j *task) copyChecked(ctx context.Context, dst io.Writer, file *os.File, pk
 	return err
 }
 
-// copyTo copies a file to dst and shows it to each of tees on the way. Its errors are *sourceError unless they are dst's.
-func copyTo(ctx context.Context, dst io.Writer, src *os.File, scanned fs.FileInfo, bufs *pipeline.Buffers, tees ...io.Writer) error {
+// copyTo copies a file to dst and shows it to each of tees on the way. Its errors are *sourceError
+// unless they are dst's.
+func copyTo(ctx context.Context, dst io.Writer, src *os.File, scanned fs.FileInfo,
+	bufs *pipeline.Buffers, tees ...io.Writer) error {
 	rest := io.LimitedReader{R: pipeline.Reader{Ctx: ctx, R: src}, N: scanned.Size()}
 	readErr, writeErr := pipeline.Copy(dst, &rest, scanned.Size(), bufs, tees...)
 	if writeErr != nil {

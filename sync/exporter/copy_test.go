@@ -26,7 +26,8 @@ func (c *changer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A file that somebody writes to while it is copied is no file that anybody could sign: its beginning is that of the old one.
+// A file that somebody writes to while it is copied is no file that anybody could sign: its
+// beginning is that of the old one.
 func TestAFileThatChangesWhileItIsRead(t *testing.T) {
 	changes := map[string]func(name string) error{
 		"a byte is changed": func(name string) error {
@@ -54,7 +55,8 @@ func TestAFileThatChangesWhileItIsRead(t *testing.T) {
 			if large {
 				size = 3 * pipeline.SmallSize
 			}
-			if err := errors.Join(os.WriteFile(name, make([]byte, size), 0o644), os.Chtimes(name, time.Time{}, time.Unix(1e9, 0))); err != nil {
+			if err := errors.Join(os.WriteFile(name, make([]byte, size), 0o644),
+				os.Chtimes(name, time.Time{}, time.Unix(1e9, 0))); err != nil {
 				t.Fatal(err)
 			}
 			file, err := os.Open(name)

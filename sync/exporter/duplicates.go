@@ -17,15 +17,15 @@ type candidate struct {
 	listed bool            // by PKGDIR's index, and as it is
 	sum    manifest.Digest // BLAKE2B, zero if it is not known without reading
 	index  IndexSums       // of the index, zero if it does not vouch for the file
-	// read makes the digest; zero for a file that cannot be read or changes meanwhile: what is wrong with it
-	// is told where it is copied. The error is ctx's.
+	// read makes the digest; zero for a file that cannot be read or changes meanwhile: what is
+	// wrong with it is told where it is copied. The error is ctx's.
 	read func(context.Context) (manifest.Digest, error)
 }
 
-// duplicates finds the packages that lie in PKGDIR under several names: hard links of All/ and the category,
-// copies with the same bytes. Portage's index has one entry for them. It returns the names that need not be
-// carried, each with the one that is: the one that the index lists, else the first. Only files of one name
-// and version, of one size and of no two categories are compared.
+// duplicates finds the packages that lie in PKGDIR under several names: hard links of All/ and the
+// category, copies with the same bytes. Portage's index has one entry for them. It returns the
+// names that need not be carried, each with the one that is: the one that the index lists, else the
+// first. Only files of one name and version, of one size and of no two categories are compared.
 func duplicates(ctx context.Context, files []candidate) (map[string]string, error) {
 	type alike struct {
 		pf   string

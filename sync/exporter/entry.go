@@ -17,10 +17,13 @@ func ownEntry(r io.ReaderAt, size int64, path string) (pkgindex.Entry, error) {
 	return pkgindex.NewEntry(p.Get)
 }
 
-// withFile adds to an entry what only the file tells. A modification time that no client could take, because it is before 1970 or after 2106, becomes the time of the build.
-func withFile(e pkgindex.Entry, path string, size, mtime int64, sums digest.Sums) (pkgindex.Entry, error) {
+// withFile adds to an entry what only the file tells. A modification time that no client could
+// take, because it is before 1970 or after 2106, becomes the time of the build.
+func withFile(e pkgindex.Entry, path string, size, mtime int64,
+	sums digest.Sums) (pkgindex.Entry, error) {
 	mtime = carriedMTime(e, mtime)
-	return e.With("PATH", path, "SIZE", strconv.FormatInt(size, 10), "MTIME", strconv.FormatInt(mtime, 10),
+	return e.With("PATH", path, "SIZE", strconv.FormatInt(size, 10), "MTIME",
+		strconv.FormatInt(mtime, 10),
 		"MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:]))
 }
 

@@ -29,7 +29,8 @@ func (e *RenewedError) Hints(drive string) []string {
 	return []string{fmt.Sprintf("without --name %s, and without it in PKGSNEAK_NAME and /etc/conf.d/pkgsneak: pkgsneak export %s --name %s", fault.Quote(e.Name), drive, fault.Quote(e.Now))}
 }
 
-// NothingError says that neither PKGDIR nor DISTDIR holds anything that could be exported, and that the drive has no generation yet.
+// NothingError says that neither PKGDIR nor DISTDIR holds anything that could be exported, and that
+// the drive has no generation yet.
 type NothingError struct {
 	Notices []string // why that may be, and what to do
 }
@@ -42,7 +43,8 @@ func (e *NothingError) Class() fault.Class { return fault.Nothing }
 // Hints are the reasons, with what to do.
 func (e *NothingError) Hints(string) []string { return e.Notices }
 
-// ShrinkError says that the host lost so many files that taking it for a deletion would be reckless.
+// ShrinkError says that the host lost so many files that taking it for a deletion would be
+// reckless.
 type ShrinkError struct {
 	Kind          payload.Kind
 	Dir           string
@@ -50,7 +52,8 @@ type ShrinkError struct {
 }
 
 func (e *ShrinkError) Error() string {
-	return fmt.Sprintf("%q holds %d %ss, and the drive has %d of them: not taken for a deletion", e.Dir, e.After, e.Kind, e.Before)
+	return fmt.Sprintf("%q holds %d %ss, and the drive has %d of them: not taken for a deletion",
+		e.Dir, e.After, e.Kind, e.Before)
 }
 
 // Class is that of no particular error.
@@ -58,7 +61,8 @@ func (e *ShrinkError) Class() fault.Class { return fault.Failed }
 
 // Hints name the directory to look at.
 func (e *ShrinkError) Hints(string) []string {
-	return []string{fmt.Sprintf("look at %s; if the files are meant to be gone: --allow-shrink", fault.Quote(e.Dir))}
+	return []string{fmt.Sprintf("look at %s; if the files are meant to be gone: --allow-shrink",
+		fault.Quote(e.Dir))}
 }
 
 // NameTakenError says that an origin's name stands for another PKGDIR of this machine.
@@ -79,7 +83,8 @@ func (e *NameTakenError) Hints(drive string) []string {
 	return []string{fmt.Sprintf("give this PKGDIR a name of its own: pkgsneak export %s --name NAME", drive)}
 }
 
-// KeyEndedError says that the signing key cannot sign the next generation: it has expired, or is revoked.
+// KeyEndedError says that the signing key cannot sign the next generation: it has expired, or is
+// revoked.
 type KeyEndedError struct {
 	Key  manifest.Fingerprint
 	File string // the private key

@@ -14,11 +14,13 @@ import (
 
 // Export writes what changed on this host since the last export to the drive, as a new signed
 // generation. If an error comes with a report, its plan says what was intended.
-func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.Watcher) (*ExportReport, error) {
+func Export(ctx context.Context, m machine.Machine, o ExportOptions,
+	w progress.Watcher) (*ExportReport, error) {
 	if err := machine.NeedDirectory("export to", o.Drive); err != nil {
 		return nil, err
 	}
-	if err := drive.CheckPlaces(unless(o.NoPackages, m.PKGDIR), unless(o.NoDistfiles, m.DISTDIR), o.Drive); err != nil {
+	if err := drive.CheckPlaces(unless(o.NoPackages, m.PKGDIR), unless(o.NoDistfiles, m.DISTDIR),
+		o.Drive); err != nil {
 		return nil, fmt.Errorf("export to %q: %w", o.Drive, err)
 	}
 	if !o.AnyDirectory {
@@ -26,14 +28,16 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions, w progress.
 			return nil, err
 		}
 	}
-	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
-		OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
+	st, err := state.Open(ctx, m.StateDir,
+		state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
+			OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
 	x := &exporter{m: m, o: o, w: w, st: st, broken: &damage{}, next: newNext(),
-		report: &ExportReport{Pretended: o.Pretend, Copied: []payload.Item{}, Removed: []payload.Item{}, LeftOut: []payload.Item{}, Notices: []string{}}}
+		report: &ExportReport{Pretended: o.Pretend, Copied: []payload.Item{},
+			Removed: []payload.Item{}, LeftOut: []payload.Item{}, Notices: []string{}}}
 	defer x.close()
 	p := &Plan{exporter: x}
 	if err = x.plan(ctx); err == nil {

@@ -24,29 +24,36 @@ type exporter struct {
 	w  progress.Watcher
 	st *state.Dir
 
-	report    *ExportReport
-	key       *manifest.PrivateKey        // nil until the first export makes it
-	hidden    bool                        // there is one, which this user may not read
-	past      manifest.Ring               // the keys before it
-	now       time.Time                   // the clock, or what was signed here before if that is later
-	name      string                      // the origin's
-	drive     *drive.Drive                // nil while there is no tree
-	dir       string                      // the origin's directory
-	committed *drive.Generation           // on the drive; nil on the first export
-	state     func() (drive.State, error) // what is left to do there; it is found out while the host is looked at
-	enough    context.CancelFunc          // ends that
-	told      *layout.Facts               // its facts; nil if it does not tell, or they cannot be read
-	stale     bool                        // its packages/Packages is an older generation's, or a file of its own is damaged, which only a new generation renews
-	broken    *damage                     // what was found damaged in it
-	remains   *remains                    // of a generation there that cannot be read; nil if held is not, or there is none
-	host      *source
-	todo      []payload.Item   // to be copied
-	next      *nextGeneration  // what the next commit lists
-	answer    *answer          // nil: everything goes on the drive
-	taken     []*clients.Found // the requests on the drive, in the order of the report's
-	trees     *trees           // the ebuild repositories
+	report *ExportReport
+	key    *manifest.PrivateKey // nil until the first export makes it
+	hidden bool                 // there is one, which this user may not read
+	past   manifest.Ring        // the keys before it
+	// the clock, or what was signed here before if that is later
+	now       time.Time
+	name      string            // the origin's
+	drive     *drive.Drive      // nil while there is no tree
+	dir       string            // the origin's directory
+	committed *drive.Generation // on the drive; nil on the first export
+	// what is left to do there; it is found out while the host is looked at
+	state  func() (drive.State, error)
+	enough context.CancelFunc // ends that
+	// its facts; nil if it does not tell, or they cannot be read
+	told *layout.Facts
+	// its packages/Packages is an older generation's, or a file of its own is damaged, which only a
+	// new generation renews
+	stale  bool
+	broken *damage // what was found damaged in it
+	// of a generation there that cannot be read; nil if held is not, or there is none
+	remains *remains
+	host    *source
+	todo    []payload.Item   // to be copied
+	next    *nextGeneration  // what the next commit lists
+	answer  *answer          // nil: everything goes on the drive
+	taken   []*clients.Found // the requests on the drive, in the order of the report's
+	trees   *trees           // the ebuild repositories
 
-	revoked []manifest.Fingerprint // former keys whose revocation is on the drive, whatever becomes of the export
+	// former keys whose revocation is on the drive, whatever becomes of the export
+	revoked []manifest.Fingerprint
 }
 
 func (x *exporter) close() {
@@ -70,7 +77,8 @@ func (x *exporter) release() {
 	x.enough = nil
 }
 
-// hintIndex is what mends an index that says of a good file what is not true: entries with the file's size and time are believed otherwise.
+// hintIndex is what mends an index that says of a good file what is not true: entries with the
+// file's size and time are believed otherwise.
 func (x *exporter) hintIndex() string {
 	return "if the file is good: pkgsneak index --rebuild " + fault.Quote(x.m.PKGDIR)
 }
@@ -98,11 +106,12 @@ func (x *exporter) checkSpace() error {
 	if p.Need <= p.Free+x.freed() || onlyRemoves(x) {
 		return nil
 	}
-	return &volume.SpaceError{Where: x.o.Drive, Need: p.Need, Free: p.Free, Fits: payload.Fitting(x.todo, p.Free-(p.Need-payload.Count(x.todo).Bytes))}
+	return &volume.SpaceError{Where: x.o.Drive, Need: p.Need, Free: p.Free,
+		Fits: payload.Fitting(x.todo, p.Free-(p.Need-payload.Count(x.todo).Bytes))}
 }
 
-// onlyRemoves says whether nothing is to be copied: then there is room, whatever is free. A plan that is
-// only shown takes files that nobody has compared for the same.
+// onlyRemoves says whether nothing is to be copied: then there is room, whatever is free. A plan
+// that is only shown takes files that nobody has compared for the same.
 func onlyRemoves(x *exporter) bool {
 	if x.o.Pretend {
 		return len(x.report.Plan.Copy) == 0
@@ -146,8 +155,10 @@ func (x *exporter) remember() error {
 	if err := errors.Join(saveCaches(x), x.trees.save(x.o.Repos == NoRepos)); err != nil {
 		return err
 	}
-	if _, known := x.st.Exported(x.name); !known && x.committed != nil { // its name is this PKGDIR's from now on, though nothing changed
-		if err := x.st.SaveExported(x.name, state.Exported{PKGDIR: realPath(x.m.PKGDIR), Serial: x.committed.Serial()}); err != nil {
+	// its name is this PKGDIR's from now on, though nothing changed
+	if _, known := x.st.Exported(x.name); !known && x.committed != nil {
+		if err := x.st.SaveExported(x.name, state.Exported{PKGDIR: realPath(x.m.PKGDIR),
+			Serial: x.committed.Serial()}); err != nil {
 			return err
 		}
 	}
@@ -156,8 +167,10 @@ func (x *exporter) remember() error {
 
 // saveCaches keeps the digests of what was read here for the next export.
 func saveCaches(x *exporter) error {
-	for k, d := range map[payload.Kind]*payloadDir{payload.Package: x.host.packages, payload.Distfile: x.host.distfiles} {
-		if d == nil || x.next.stock.why[k] != "" { // a directory that is not believed to be so empty keeps its memory
+	for k, d := range map[payload.Kind]*payloadDir{payload.Package: x.host.packages,
+		payload.Distfile: x.host.distfiles} {
+		// a directory that is not believed to be so empty keeps its memory
+		if d == nil || x.next.stock.why[k] != "" {
 			continue
 		}
 		if err := d.cache.Save(); err != nil {
@@ -180,5 +193,6 @@ func (x *exporter) history() error {
 		result = fmt.Sprintf("done, %d files left out", len(x.report.LeftOut))
 	}
 	t := payload.Count(x.report.Copied)
-	return x.st.AddRun(state.Run{When: x.m.Now(), Verb: "export", Origin: x.name, Drive: x.o.Drive, Result: result, Serial: x.report.Serial, Files: t.Files, Bytes: t.Bytes})
+	return x.st.AddRun(state.Run{When: x.m.Now(), Verb: "export", Origin: x.name, Drive: x.o.Drive,
+		Result: result, Serial: x.report.Serial, Files: t.Files, Bytes: t.Bytes})
 }

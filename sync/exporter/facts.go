@@ -20,11 +20,12 @@ func newBuilder(m machine.Machine) builder {
 	return builder{strings.Join(cpu.Judged(cpu.Read(m.CPUInfo)), " "), m.Now().Unix()}
 }
 
-// buildAge is how old a package may be, in seconds, to be taken for one that was built on this very CPU.
+// buildAge is how old a package may be, in seconds, to be taken for one that was built on this very
+// CPU.
 const buildAge = 24 * 60 * 60
 
-// native returns what "-march=native" meant for a package: this CPU, where the package was built a short while ago. An older one may
-// have been built elsewhere, or before the CPU was another.
+// native returns what "-march=native" meant for a package: this CPU, where the package was built a
+// short while ago. An older one may have been built elsewhere, or before the CPU was another.
 func (b builder) native(p *binpkg.Package, f *layout.Flags) string {
 	when, err := strconv.ParseInt(p.Get("BUILD_TIME"), 10, 64)
 	if f == nil || err != nil || when > b.now+buildAge || when < b.now-buildAge {
@@ -38,7 +39,8 @@ func (b builder) native(p *binpkg.Package, f *layout.Flags) string {
 
 // factsOf is what a package says of itself.
 func factsOf(path string, p *binpkg.Package, rules int, by builder) *layout.PackageFacts {
-	f := &layout.PackageFacts{Path: path, Rules: rules, Flags: layout.MakeFlags(p.Get("CFLAGS"), p.Get("CXXFLAGS"), p.Get("RUSTFLAGS"), p.Get("USE"))}
+	f := &layout.PackageFacts{Path: path, Rules: rules, Flags: layout.MakeFlags(p.Get("CFLAGS"),
+		p.Get("CXXFLAGS"), p.Get("RUSTFLAGS"), p.Get("USE"))}
 	if n, err := strconv.ParseUint(p.Get("SIZE"), 10, 63); err == nil {
 		f.Installed = int64(n)
 	}

@@ -13,8 +13,9 @@ import (
 )
 
 // ForgottenError says that the drive has origins that this machine's key signed and that its state
-// directory does not remember. One of them may be what the PKGDIR was exported as: a second one beside it
-// would never take from the clients what the host has dropped. It may be another PKGDIR's as well.
+// directory does not remember. One of them may be what the PKGDIR was exported as: a second one
+// beside it would never take from the clients what the host has dropped. It may be another PKGDIR's
+// as well.
 type ForgottenError struct {
 	PKGDIR  string
 	Origins []string // their names, sorted
@@ -40,13 +41,15 @@ func (e *ForgottenError) Class() fault.Class { return fault.Failed }
 // Hints name both ways on.
 func (e *ForgottenError) Hints(place string) (hints []string) {
 	for _, name := range e.Origins {
-		hints = append(hints, fmt.Sprintf("to go on with it: pkgsneak export %s --name %s", place, fault.Quote(name)))
+		hints = append(hints, fmt.Sprintf("to go on with it: pkgsneak export %s --name %s", place,
+			fault.Quote(name)))
 	}
 	name := "NEW"
 	if e.Name != "" {
 		name = fault.Quote(e.Name)
 	}
-	return append(hints, fmt.Sprintf("for a new origin beside: pkgsneak export %s --name %s", place, name))
+	return append(hints, fmt.Sprintf("for a new origin beside: pkgsneak export %s --name %s", place,
+		name))
 }
 
 // forgotten looks for them on a drive.
@@ -57,9 +60,9 @@ type forgotten struct {
 	now   time.Time
 }
 
-// check refuses to begin an origin of that name for a PKGDIR of which nothing is remembered while the
-// drive has others of this machine's keys of which nothing is remembered either. The host's own name alone
-// is taken for what it was.
+// check refuses to begin an origin of that name for a PKGDIR of which nothing is remembered while
+// the drive has others of this machine's keys of which nothing is remembered either. The host's own
+// name alone is taken for what it was.
 func (f *forgotten) check(pkgdir, name string) error {
 	if lastName(f.st, realPath(pkgdir)) != "" {
 		return nil
@@ -75,8 +78,8 @@ func (f *forgotten) check(pkgdir, name string) error {
 	return fmt.Errorf("export: %w", e)
 }
 
-// find lists the origins on the drive that a key of this machine signed, and that it neither remembers
-// nor has renewed, sorted.
+// find lists the origins on the drive that a key of this machine signed, and that it neither
+// remembers nor has renewed, sorted.
 func (f *forgotten) find() ([]string, error) {
 	dirs, err := f.drive.Origins()
 	if err != nil {
@@ -103,8 +106,8 @@ func (f *forgotten) find() ([]string, error) {
 	return names, nil
 }
 
-// nameOf is the name of the origin in a directory that one of our keys signed; "" for any other, and for
-// one that cannot be read. The error is that of a drive that is gone.
+// nameOf is the name of the origin in a directory that one of our keys signed; "" for any other,
+// and for one that cannot be read. The error is that of a drive that is gone.
 func (f *forgotten) nameOf(dir string) (string, error) {
 	best, other, err := f.drive.OwnCopies(dir, f.own, f.now)
 	if err == nil {

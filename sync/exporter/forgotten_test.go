@@ -12,8 +12,10 @@ func TestForgottenHints(t *testing.T) {
 		e    ForgottenError
 		want []string
 	}{
-		{ForgottenError{Origins: []string{"o"}, Name: "host"}, []string{"export /mnt --name o", "export /mnt --name host"}},
-		{ForgottenError{Origins: []string{"host", "o"}}, []string{"export /mnt --name host", "export /mnt --name o", "export /mnt --name NEW"}},
+		{ForgottenError{Origins: []string{"o"}, Name: "host"},
+			[]string{"export /mnt --name o", "export /mnt --name host"}},
+		{ForgottenError{Origins: []string{"host", "o"}},
+			[]string{"export /mnt --name host", "export /mnt --name o", "export /mnt --name NEW"}},
 	} {
 		got := row.e.Hints("/mnt")
 		if len(got) != len(row.want) {

@@ -25,7 +25,8 @@ func (x *exporter) identify(context.Context) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.Is(err, fs.ErrPermission) && x.o.Pretend:
-		x.report.Notices = append(x.report.Notices, "the signing key cannot be read by this user: the plan is made with the key on the drive")
+		x.report.Notices = append(x.report.Notices,
+			"the signing key cannot be read by this user: the plan is made with the key on the drive")
 		x.hidden = true
 	case err != nil:
 		return err
@@ -45,7 +46,8 @@ func (x *exporter) identify(context.Context) error {
 	return nil
 }
 
-// readPast reads the keys that this machine signed with before. To plan, an ordinary user does not need them.
+// readPast reads the keys that this machine signed with before. To plan, an ordinary user does not
+// need them.
 func (x *exporter) readPast() error {
 	retired, err := x.st.Retired()
 	if errors.Is(err, fs.ErrPermission) && x.o.Pretend {
@@ -57,7 +59,8 @@ func (x *exporter) readPast() error {
 	return err
 }
 
-// chooseName returns the origin's name and makes sure that it stands for this PKGDIR: each has its own serials and its own list on a drive.
+// chooseName returns the origin's name and makes sure that it stands for this PKGDIR: each has its
+// own serials and its own list on a drive.
 func (x *exporter) chooseName() (string, error) {
 	here := realPath(x.m.PKGDIR)
 	name := x.o.Name
@@ -75,13 +78,15 @@ func (x *exporter) chooseName() (string, error) {
 		return "", cmp.Or(err, error(&RenewedError{Name: name, Now: now}))
 	}
 	// A PKGDIR that is gone from its place was moved: the name moves with it.
-	if e, ok := x.st.Exported(name); ok && realPath(e.PKGDIR) != here && machine.NeedDirectory("", e.PKGDIR) == nil {
+	if e, ok := x.st.Exported(name); ok && realPath(e.PKGDIR) != here &&
+		machine.NeedDirectory("", e.PKGDIR) == nil {
 		return "", &NameTakenError{Name: name, PKGDIR: x.m.PKGDIR, Have: e.PKGDIR}
 	}
 	return name, nil
 }
 
-// openDrive looks for this origin's generation on the drive. Nothing is written yet, not even the tree's directory.
+// openDrive looks for this origin's generation on the drive. Nothing is written yet, not even the
+// tree's directory.
 func (x *exporter) openDrive(ctx context.Context) (err error) {
 	x.w.Tell(progress.Event{Phase: progress.PhaseScan, Path: x.o.Drive})
 	x.drive, err = drive.Open(x.o.Drive)
@@ -97,7 +102,8 @@ func (x *exporter) openDrive(ctx context.Context) (err error) {
 		return nil
 	}
 	if x.o.Name == "" {
-		f := forgotten{drive: x.drive, st: x.st, own: append(manifest.Ring{x.key.Public()}, x.past...), now: x.now}
+		f := forgotten{drive: x.drive, st: x.st, own: append(manifest.Ring{x.key.Public()},
+			x.past...), now: x.now}
 		if err := f.check(x.m.PKGDIR, x.name); err != nil {
 			return err
 		}
@@ -105,7 +111,8 @@ func (x *exporter) openDrive(ctx context.Context) (err error) {
 	return x.findOrigin(ctx, x.key.Public())
 }
 
-// findOffered looks for the origin with the keys that the drive offers. That is good enough for a plan; nothing is written after it.
+// findOffered looks for the origin with the keys that the drive offers. That is good enough for a
+// plan; nothing is written after it.
 func (x *exporter) findOffered(ctx context.Context) error {
 	offered, err := x.drive.Keys()
 	for _, o := range offered {
@@ -130,8 +137,10 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 	ctx, x.enough = context.WithCancel(ctx)
 	x.state = pipeline.Future(func() (drive.State, error) { return x.committed.State(ctx) })
 	if e, _ := x.st.Exported(x.name); x.committed.Serial() > e.Serial {
-		x.report.Notices = append(x.report.Notices, fmt.Sprintf("this machine does not remember the generation of %s, which the drive has of %q and its key signed: "+
-			"its state directory was restored, or another machine signs with a copy of the key", stampOf(time.Unix(x.committed.Serial(), 0)), x.name))
+		x.report.Notices = append(x.report.Notices,
+			fmt.Sprintf("this machine does not remember the generation of %s, which the drive has of %q and its key signed: "+
+				"its state directory was restored, or another machine signs with a copy of the key",
+				stampOf(time.Unix(x.committed.Serial(), 0)), x.name))
 	}
 	x.report.Plan.Previous, x.report.Serial = x.committed.Serial(), x.committed.Serial()
 	if err := x.readFacts(); err != nil {
@@ -140,7 +149,8 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 	catalogue, err := x.committed.Catalogue()
 	var damaged *drive.DamagedError
 	if errors.As(err, &damaged) {
-		x.report.Notices = append(x.report.Notices, fmt.Sprintf("the catalogue on the drive is damaged (%v): it is made anew", err))
+		x.report.Notices = append(x.report.Notices,
+			fmt.Sprintf("the catalogue on the drive is damaged (%v): it is made anew", err))
 		return nil
 	}
 	if err != nil {
@@ -154,7 +164,8 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 	return nil
 }
 
-// readFacts reads what the generation on the drive tells of the origin. Facts that cannot be read are made anew.
+// readFacts reads what the generation on the drive tells of the origin. Facts that cannot be read
+// are made anew.
 func (x *exporter) readFacts() (err error) {
 	x.told, err = drive.ReadableFacts(x.committed)
 	return err
@@ -174,8 +185,9 @@ func noteFormer(x *exporter) error {
 			continue
 		}
 		gen.Close()
-		x.report.Notices = append(x.report.Notices, fmt.Sprintf("the drive still has %q, the former name of this origin (%q); when the clients have imported %q: pkgsneak forget %s %s",
-			dir, name, x.name, fault.Quote(name), fault.Quote(x.o.Drive)))
+		x.report.Notices = append(x.report.Notices,
+			fmt.Sprintf("the drive still has %q, the former name of this origin (%q); when the clients have imported %q: pkgsneak forget %s %s",
+				dir, name, x.name, fault.Quote(name), fault.Quote(x.o.Drive)))
 	}
 	return nil
 }
@@ -198,8 +210,10 @@ func noteNamesakes(x *exporter) (err error) {
 		return err
 	}
 	if dir, why := f.unreadable(); dir != "" {
-		x.report.Notices = append(x.report.Notices, fmt.Sprintf("nobody can tell whose %q on the drive is (%s): this origin lies in %q; if nobody exports it any more: pkgsneak forget %s %s --unsigned",
-			layout.TreeDir+"/"+dir, fault.Text(why), layout.TreeDir+"/"+x.dir, fault.Quote(dir), fault.Quote(x.o.Drive)))
+		x.report.Notices = append(x.report.Notices,
+			fmt.Sprintf("nobody can tell whose %q on the drive is (%s): this origin lies in %q; if nobody exports it any more: pkgsneak forget %s %s --unsigned",
+				layout.TreeDir+"/"+dir, fault.Text(why), layout.TreeDir+"/"+x.dir, fault.Quote(dir),
+				fault.Quote(x.o.Drive)))
 	}
 	for _, n := range p.Namesakes {
 		x.report.Notices = append(x.report.Notices, n.notices(x.name, fault.Quote(x.o.Drive))...)
@@ -210,8 +224,8 @@ func noteNamesakes(x *exporter) (err error) {
 // mostStrangers is how many of them are named one by one.
 const mostStrangers = 3
 
-// noteStrangers tells of what others exported to the drive where this machine is about to make its first key:
-// it may have been this machine, before its state directory was lost.
+// noteStrangers tells of what others exported to the drive where this machine is about to make its
+// first key: it may have been this machine, before its state directory was lost.
 func noteStrangers(x *exporter, f namesakes) error {
 	if x.key != nil {
 		return nil

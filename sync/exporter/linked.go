@@ -9,8 +9,8 @@ import (
 	"pkgsneak/sync/portage"
 )
 
-// linkedDir is a directory of PORTAGE_RO_DISTDIRS. Links of DISTDIR into it are as good as files: Portage
-// makes them, after it has verified the file that they lead to.
+// linkedDir is a directory of PORTAGE_RO_DISTDIRS. Links of DISTDIR into it are as good as files:
+// Portage makes them, after it has verified the file that they lead to.
 type linkedDir struct {
 	path  string
 	root  *os.Root
@@ -42,7 +42,8 @@ func closeLinked(dirs []*linkedDir) {
 	}
 }
 
-// noteLinked notes where the file behind a link of DISTDIR is opened. It is false where the directory is gone since.
+// noteLinked notes where the file behind a link of DISTDIR is opened. It is false where the
+// directory is gone since.
 func noteLinked(dirs []*linkedDir, f distdir.File) bool {
 	for _, dir := range dirs {
 		if dir.path == f.Dir {
@@ -53,7 +54,8 @@ func noteLinked(dirs []*linkedDir, f distdir.File) bool {
 	return f.Dir == ""
 }
 
-// openLinkedFile opens a regular file of a directory, or the one to which its link was found to lead.
+// openLinkedFile opens a regular file of a directory, or the one to which its link was found to
+// lead.
 func openLinkedFile(dirs []*linkedDir, root *os.Root, path string) (*os.File, error) {
 	name := path
 	for _, dir := range dirs {

@@ -6,7 +6,8 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// lastName is the name under which a PKGDIR was exported last, "" if it never was. Serials are times.
+// lastName is the name under which a PKGDIR was exported last, "" if it never was. Serials are
+// times.
 func lastName(st *state.Dir, pkgdir string) (name string) {
 	var last int64
 	for _, known := range st.Origins() {

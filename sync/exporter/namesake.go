@@ -15,8 +15,8 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// A Namesake is another origin of this one's name on the drive: what this machine exported there before
-// its key was lost, or another machine's that has the same name.
+// A Namesake is another origin of this one's name on the drive: what this machine exported there
+// before its key was lost, or another machine's that has the same name.
 type Namesake struct {
 	Dir         string               `json:"dir"`
 	Fingerprint manifest.Fingerprint `json:"fingerprint"`
@@ -55,7 +55,8 @@ func (f *namesakes) find() ([]Namesake, error) {
 		if p.Dir == f.dir || !own && f.alive(p.Signed) {
 			continue
 		}
-		n := Namesake{Dir: p.Dir, Fingerprint: p.Signer, Serial: p.Serial, Signed: p.Signed, Own: own, Files: payload.Tally{Files: p.Files, Bytes: p.Bytes}}
+		n := Namesake{Dir: p.Dir, Fingerprint: p.Signer, Serial: p.Serial, Signed: p.Signed,
+			Own: own, Files: payload.Tally{Files: p.Files, Bytes: p.Bytes}}
 		if key, ok := ring.Find(p.Signer); ok {
 			n.UserID = key.UserID()
 		}
@@ -64,8 +65,8 @@ func (f *namesakes) find() ([]Namesake, error) {
 	return all, nil
 }
 
-// unreadable is the directory that has the origin's plain name where this origin lies, or will lie, in
-// another one, and nobody can tell whose it is; "" if there is none. The error says why.
+// unreadable is the directory that has the origin's plain name where this origin lies, or will lie,
+// in another one, and nobody can tell whose it is; "" if there is none. The error says why.
 func (f *namesakes) unreadable() (dir string, why error) {
 	if f.dir == f.name || f.dir == "" {
 		return "", nil
@@ -87,19 +88,24 @@ func (f *namesakes) unreadable() (dir string, why error) {
 		return "", nil
 	}
 	if best.Begun() && other.Begun() {
-		return f.name, errors.New("an export began there, did not end, and did not say whose it was")
+		return f.name,
+			errors.New("an export began there, did not end, and did not say whose it was")
 	}
 	return f.name, best.State.Err
 }
 
-// strangers are the other origins on the drive, of whatever name, that none of this machine's keys signed.
+// strangers are the other origins on the drive, of whatever name, that none of this machine's keys
+// signed.
 func (f *namesakes) strangers() ([]drivewriter.Past, error) {
 	offered, err := trust.Offers(f.drive)
 	if err != nil {
 		return nil, err
 	}
 	all, err := drivewriter.PastOrigins(f.drive, "", slices.Concat(f.own, f.known, offered))
-	return slices.DeleteFunc(all, func(p drivewriter.Past) bool { return p.Name == f.name || p.Dir == f.dir }), err
+	return slices.DeleteFunc(all, func(p drivewriter.Past) bool {
+		return p.Name == f.name ||
+			p.Dir == f.dir
+	}), err
 }
 
 // alive reports whether a signature was made after this machine's key: then another machine exports
@@ -117,15 +123,16 @@ func (n *Namesake) notices(name, place string) []string {
 		name, layout.TreeDir+"/"+n.Dir, n.Fingerprint.Grouped(), n.UserID, stampOf(n.Signed))}
 	gone := fmt.Sprintf("pkgsneak forget %s %s", fault.Quote(n.Dir), place)
 	if n.Own {
-		return append(lines, fmt.Sprintf("that is a former key of this machine; when the clients have imported %q with the key of now: %s", name, gone))
+		return append(lines,
+			fmt.Sprintf("that is a former key of this machine; when the clients have imported %q with the key of now: %s", name, gone))
 	}
 	return append(lines,
 		fmt.Sprintf("if that key was this machine's, and is lost: %s goes on with it, COPY being a copy of its state directory; or each client types pkgsneak trust %s --replaces %s, and then, here: %s", restore, place, n.Fingerprint, gone),
 		fmt.Sprintf("if it is another machine's: pkgsneak export %s --name NAME gives this one a name of its own", place))
 }
 
-// CrowdedError says that there is too little space on a drive which has namesakes: forgetting them frees some.
-// The revocation of a key is there all the same.
+// CrowdedError says that there is too little space on a drive which has namesakes: forgetting them
+// frees some. The revocation of a key is there all the same.
 type CrowdedError struct {
 	Err       error
 	Namesakes []Namesake
@@ -153,7 +160,10 @@ func (f *namesakes) revokedIn(dir string, revoked []manifest.Fingerprint) []Name
 		return nil
 	}
 	found, _ := f.find() // they only help to make room
-	return slices.DeleteFunc(found, func(n Namesake) bool { return n.Dir != dir || !slices.Contains(revoked, n.Fingerprint) })
+	return slices.DeleteFunc(found, func(n Namesake) bool {
+		return n.Dir != dir ||
+			!slices.Contains(revoked, n.Fingerprint)
+	})
 }
 
 // Told says that the drive tells the clients of the revoked keys; "" if there are none.
@@ -179,10 +189,12 @@ func (e *CrowdedError) Reclaimable() (bytes int64) {
 // Hints name the command for each namesake, with what it frees.
 func (e *CrowdedError) Hints(place string) (hints []string) {
 	for _, n := range e.Namesakes {
-		hints = append(hints, fmt.Sprintf("pkgsneak forget %s %s frees %d bytes: what the key %s exported under this name, last on %s",
-			fault.Quote(n.Dir), place, n.Files.Bytes, n.Fingerprint.Grouped(), stampOf(n.Signed)))
+		hints = append(hints,
+			fmt.Sprintf("pkgsneak forget %s %s frees %d bytes: what the key %s exported under this name, last on %s",
+				fault.Quote(n.Dir), place, n.Files.Bytes, n.Fingerprint.Grouped(), stampOf(n.Signed)))
 		if !n.Own {
-			hints = append(hints, "if that key was this machine's, and is lost, this goes on with it and needs no room: "+restore+", COPY being a copy of the state directory")
+			hints = append(hints,
+				"if that key was this machine's, and is lost, this goes on with it and needs no room: "+restore+", COPY being a copy of the state directory")
 		}
 	}
 	last := "free some space there, or leave something out (--no-distfiles), and run the same command again"

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// nextGeneration is what the next commit lists. It begins as what the drive holds and follows what is
-// put there, so that a generation can be committed at any time. It is data: nothing is read or written.
+// nextGeneration is what the next commit lists. It begins as what the drive holds and follows what
+// is put there, so that a generation can be committed at any time. It is data: nothing is read or
+// written.
 type nextGeneration struct {
 	current map[payload.Key]*layout.Item
 	entries map[string]pkgindex.Entry // of the catalogue, by PATH
@@ -29,13 +30,15 @@ type nextGeneration struct {
 }
 
 func newNext() *nextGeneration {
-	return &nextGeneration{current: make(map[payload.Key]*layout.Item), entries: make(map[string]pkgindex.Entry)}
+	return &nextGeneration{current: make(map[payload.Key]*layout.Item),
+		entries: make(map[string]pkgindex.Entry)}
 }
 
-// rebase makes the entries of the catalogue on the drive those of a catalogue with the new header: what
-// stood in the old one for all of them has to stand in each.
+// rebase makes the entries of the catalogue on the drive those of a catalogue with the new header:
+// what stood in the old one for all of them has to stand in each.
 func (n *nextGeneration) rebase() {
-	if n.before == nil || n.before.Get("CHOST") == n.header.Get("CHOST") && n.before.Get("REPO") == n.header.Get("REPO") {
+	if n.before == nil || n.before.Get("CHOST") == n.header.Get("CHOST") &&
+		n.before.Get("REPO") == n.header.Get("REPO") {
 		return
 	}
 	for path, e := range n.entries {
@@ -67,10 +70,11 @@ func (n *nextGeneration) keep(it payload.Item, h *sourceFile) {
 	}
 }
 
-// vouched brings the entries up to date of what this drive does not carry: the catalogue is the origin's
-// whole index. Entries of packages that are gone from the host and of which the drive has no file are
-// dropped, but for those whose names are taken there.
-func (n *nextGeneration) vouched(files map[payload.Key]*sourceFile, taken map[payload.Key]payload.Item) {
+// vouched brings the entries up to date of what this drive does not carry: the catalogue is the
+// origin's whole index. Entries of packages that are gone from the host and of which the drive has
+// no file are dropped, but for those whose names are taken there.
+func (n *nextGeneration) vouched(files map[payload.Key]*sourceFile,
+	taken map[payload.Key]payload.Item) {
 	for path := range n.entries {
 		key := payload.Key{Kind: payload.Package, Path: path}
 		_, carried := n.current[key]
@@ -82,24 +86,28 @@ func (n *nextGeneration) vouched(files map[payload.Key]*sourceFile, taken map[pa
 		}
 	}
 	for key, h := range files {
-		if _, carried := n.current[key]; key.Kind == payload.Package && !carried && h.Index != (IndexSums{}) {
+		if _, carried := n.current[key]; key.Kind == payload.Package && !carried &&
+			h.Index != (IndexSums{}) {
 			n.setEntry(key.Path, h.entry)
 		}
 	}
 }
 
-// unknown are the packages that stay as they are and of which the drive tells nothing beyond their entries.
+// unknown are the packages that stay as they are and of which the drive tells nothing beyond their
+// entries.
 func (n *nextGeneration) unknown(files map[payload.Key]*sourceFile) []string {
 	var paths []string
 	for key := range files {
-		if _, carried := n.current[key]; carried && key.Kind == payload.Package && n.stock.facts[key.Path] == nil {
+		if _, carried := n.current[key]; carried && key.Kind == payload.Package &&
+			n.stock.facts[key.Path] == nil {
 			paths = append(paths, key.Path)
 		}
 	}
 	return paths
 }
 
-// undescribed lists the packages on the drive of which the catalogue has no entry, or one of another file, sorted.
+// undescribed lists the packages on the drive of which the catalogue has no entry, or one of
+// another file, sorted.
 func (n *nextGeneration) undescribed() []string {
 	var paths []string
 	for key, it := range n.current {
@@ -125,8 +133,8 @@ func (n *nextGeneration) forget(key payload.Key, h *sourceFile) {
 	}
 }
 
-// says reports whether catalogue and facts would say what those of a generation say: told are its facts,
-// has is what its record says of them.
+// says reports whether catalogue and facts would say what those of a generation say: told are its
+// facts, has is what its record says of them.
 func (n *nextGeneration) says(told *layout.Facts, has *layout.Holdings) bool {
 	facts, now := n.stock.tell(n.current)
 	if told == nil || has == nil || *has != *now || !told.Equal(facts) {
@@ -137,13 +145,15 @@ func (n *nextGeneration) says(told *layout.Facts, has *layout.Holdings) bool {
 
 // catalogue is the origin's whole index as the next generation has it.
 func (n *nextGeneration) catalogue() *pkgindex.Index {
-	index := &pkgindex.Index{Header: n.header.Clone(), Entries: make([]pkgindex.Entry, 0, len(n.entries))}
+	index := &pkgindex.Index{Header: n.header.Clone(),
+		Entries: make([]pkgindex.Entry, 0, len(n.entries))}
 	paths := make([]string, 0, len(n.entries))
 	for path := range n.entries {
 		paths = append(paths, path)
 	}
 	slices.SortFunc(paths, func(a, b string) int {
-		return cmp.Or(strings.Compare(n.entries[a].CPV(), n.entries[b].CPV()), strings.Compare(a, b))
+		return cmp.Or(strings.Compare(n.entries[a].CPV(), n.entries[b].CPV()),
+			strings.Compare(a, b))
 	})
 	for _, path := range paths {
 		index.Entries = append(index.Entries, n.entries[path])
@@ -162,7 +172,8 @@ func (n *nextGeneration) contents(serial int64, at time.Time) drivewriter.Conten
 	record, catalogue := n.record, n.catalogue()
 	record.Has, record.OnOthers = has, n.onOthers(catalogue)
 	n.trees.describe(&record, n.current)
-	return drivewriter.Contents{Serial: serial, At: at, Items: items, Catalogue: catalogue, Facts: facts, Record: record}
+	return drivewriter.Contents{Serial: serial, At: at, Items: items, Catalogue: catalogue,
+		Facts: facts, Record: record}
 }
 
 // onOthers says what of a catalogue other drives carry and this one does not.
@@ -188,13 +199,16 @@ func (n *nextGeneration) carries(path string) bool {
 	return n.current[payload.Key{Kind: payload.Package, Path: path}] != nil
 }
 
-// filesAfter lists what the drive carries once the plan is carried out: what it has, less what is removed, and what is copied.
-func filesAfter(current map[payload.Key]*layout.Item, copied, removed []payload.Item) []drivewriter.NewFile {
+// filesAfter lists what the drive carries once the plan is carried out: what it has, less what is
+// removed, and what is copied.
+func filesAfter(current map[payload.Key]*layout.Item, copied,
+	removed []payload.Item) []drivewriter.NewFile {
 	gone := make(map[payload.Key]bool, len(copied)+len(removed))
 	files := make([]drivewriter.NewFile, 0, len(current)+len(copied))
 	for _, it := range copied {
 		gone[payload.Key{Kind: it.Kind, Path: it.Path}] = true
-		files = append(files, drivewriter.NewFile{Kind: drive.DriveKind(it.Kind), Path: it.Path, Size: it.Size})
+		files = append(files, drivewriter.NewFile{Kind: drive.DriveKind(it.Kind), Path: it.Path,
+			Size: it.Size})
 	}
 	for _, it := range removed {
 		gone[payload.Key{Kind: it.Kind, Path: it.Path}] = true

@@ -34,7 +34,8 @@ func TestNextGeneration(t *testing.T) {
 	pkg := func(path string) payload.Key { return payload.Key{Kind: payload.Package, Path: path} }
 	onHost := func(path string, size int64, mark string) *sourceFile {
 		e := entryFor(t, path, size, mark)
-		return &sourceFile{HostFile: HostFile{Kind: payload.Package, Path: path, Size: size, Index: indexSums(e)}, entry: e}
+		return &sourceFile{HostFile: HostFile{Kind: payload.Package, Path: path, Size: size,
+			Index: indexSums(e)}, entry: e}
 	}
 	for _, row := range []struct {
 		name    string
@@ -43,7 +44,8 @@ func TestNextGeneration(t *testing.T) {
 		entries string // path=mark
 		changed bool
 	}{
-		{"nothing", func(*nextGeneration) {}, foo + " " + gone, foo + "=old " + gone + "=old", false},
+		{"nothing", func(*nextGeneration) {}, foo + " " + gone, foo + "=old " + gone +
+			"=old", false},
 		{"the host's index says the same", func(n *nextGeneration) {
 			n.keep(payload.Item{Kind: payload.Package, Path: foo, Size: 3}, onHost(foo, 3, "old"))
 		}, foo + " " + gone, foo + "=old " + gone + "=old", false},
@@ -53,11 +55,15 @@ func TestNextGeneration(t *testing.T) {
 		{"no index on the host", func(n *nextGeneration) {
 			n.keep(payload.Item{Kind: payload.Package, Path: foo, Size: 3}, &sourceFile{})
 		}, foo + " " + gone, foo + "=old " + gone + "=old", false},
-		{"gone from the host", func(n *nextGeneration) { n.forget(pkg(gone), nil) }, foo, foo + "=old", true},
-		{"left out, and the host has it", func(n *nextGeneration) { n.forget(pkg(foo), onHost(foo, 3, "new")) },
+		{"gone from the host", func(n *nextGeneration) { n.forget(pkg(gone), nil) }, foo,
+			foo + "=old", true},
+		{"left out, and the host has it", func(n *nextGeneration) {
+			n.forget(pkg(foo), onHost(foo, 3, "new"))
+		},
 			gone, foo + "=new " + gone + "=old", true},
 		{"vouched for and not carried", func(n *nextGeneration) {
-			n.vouched(map[payload.Key]*sourceFile{pkg(foo): onHost(foo, 3, "new"), pkg(bar): onHost(bar, 5, "new")}, nil)
+			n.vouched(map[payload.Key]*sourceFile{pkg(foo): onHost(foo, 3, "new"),
+				pkg(bar): onHost(bar, 5, "new")}, nil)
 		}, foo + " " + gone, bar + "=new " + foo + "=old " + gone + "=old", true},
 		{"neither carried nor on the host", func(n *nextGeneration) {
 			delete(n.current, pkg(gone))
@@ -65,9 +71,11 @@ func TestNextGeneration(t *testing.T) {
 		}, foo, foo + "=old", true},
 	} {
 		n := newNext()
-		n.before, n.stock = &pkgindex.Header{}, &originStock{sizes: make(map[payload.Key]int64), facts: make(map[string]*layout.PackageFacts)}
+		n.before, n.stock = &pkgindex.Header{}, &originStock{sizes: make(map[payload.Key]int64),
+			facts: make(map[string]*layout.PackageFacts)}
 		for _, path := range []string{foo, gone} {
-			n.current[pkg(path)] = &layout.Item{Kind: layout.Package, Path: path, Size: 3, Stored: []manifest.File{{Path: "packages/" + path}}}
+			n.current[pkg(path)] = &layout.Item{Kind: layout.Package, Path: path, Size: 3,
+				Stored: []manifest.File{{Path: "packages/" + path}}}
 			n.entries[path] = entryFor(t, path, 3, "old")
 		}
 		row.step(n)
@@ -81,8 +89,10 @@ func TestNextGeneration(t *testing.T) {
 			marks[e.Path()] = e.Path() + "=" + e.Get("DESC")
 		}
 		entries := strings.Join(slices.Sorted(maps.Values(marks)), " ")
-		if got := strings.Join(carried, " "); got != row.carried || entries != row.entries || n.changed != row.changed {
-			t.Errorf("%s: carries %q, lists %q, changed %t; want %q, %q, %t", row.name, got, entries, n.changed, row.carried, row.entries, row.changed)
+		if got := strings.Join(carried, " "); got != row.carried || entries != row.entries ||
+			n.changed != row.changed {
+			t.Errorf("%s: carries %q, lists %q, changed %t; want %q, %q, %t", row.name, got,
+				entries, n.changed, row.carried, row.entries, row.changed)
 		}
 		if missing := n.undescribed(); len(missing) > 0 {
 			t.Errorf("%s: carried and not described: %q", row.name, missing)
@@ -101,17 +111,26 @@ func TestNextGenerationSays(t *testing.T) {
 		change func(n *nextGeneration)
 		same   bool
 	}{
-		"nothing":         {func(*nextGeneration) {}, true},
-		"an entry":        {func(n *nextGeneration) { n.setEntry("app-misc/foo-1.tbz2", entryFor(t, "app-misc/foo-1.tbz2", 1, "")) }, false},
-		"the header":      {func(n *nextGeneration) { n.header.Set("CHOST", "riscv64-unknown-linux-gnu") }, false},
-		"no catalogue":    {func(n *nextGeneration) { n.before = nil }, false},
-		"a distfile more": {func(n *nextGeneration) { n.stock.sizes[payload.Key{Kind: payload.Distfile, Path: "new"}] = 1 }, false},
-		"a size":          {func(n *nextGeneration) { n.stock.sizes[key]++ }, false},
-		"not complete":    {func(n *nextGeneration) { n.stock.why[payload.Distfile] = ReasonNoDistfiles }, false},
+		"nothing": {func(*nextGeneration) {}, true},
+		"an entry": {func(n *nextGeneration) {
+			n.setEntry("app-misc/foo-1.tbz2", entryFor(t, "app-misc/foo-1.tbz2", 1, ""))
+		}, false},
+		"the header": {func(n *nextGeneration) {
+			n.header.Set("CHOST", "riscv64-unknown-linux-gnu")
+		}, false},
+		"no catalogue": {func(n *nextGeneration) { n.before = nil }, false},
+		"a distfile more": {func(n *nextGeneration) {
+			n.stock.sizes[payload.Key{Kind: payload.Distfile, Path: "new"}] = 1
+		}, false},
+		"a size": {func(n *nextGeneration) { n.stock.sizes[key]++ }, false},
+		"not complete": {func(n *nextGeneration) {
+			n.stock.why[payload.Distfile] = ReasonNoDistfiles
+		}, false},
 	} {
 		n := newNext()
 		n.before = &pkgindex.Header{}
-		n.stock = &originStock{why: make(map[payload.Kind]string), sizes: map[payload.Key]int64{key: 9}, facts: make(map[string]*layout.PackageFacts)}
+		n.stock = &originStock{why: make(map[payload.Kind]string),
+			sizes: map[payload.Key]int64{key: 9}, facts: make(map[string]*layout.PackageFacts)}
 		told, has := n.stock.tell(n.current)
 		row.change(n)
 		if got := n.says(told, has); got != row.same {

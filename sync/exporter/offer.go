@@ -25,7 +25,8 @@ func copiesOn(x *exporter, room volume.Space) int64 {
 		return 0
 	}
 	var sum int64
-	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile} {
+	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile,
+		layout.PackagesFile} {
 		if fi, err := x.drive.Root().Stat(x.dir + "/" + name); err == nil {
 			sum += room.Need(fi.Size())
 		}
@@ -75,9 +76,10 @@ func enough(x *exporter, bytes int64) int64 {
 	return bytes + min(bytes/19, 64<<20)
 }
 
-// newOffer lists what could go on the drive, with the room that there is for it, and the sums of the
-// packages, zero where none is known.
-func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection.Input, sums []request.Sum, err error) {
+// newOffer lists what could go on the drive, with the room that there is for it, and the sums of
+// the packages, zero where none is known.
+func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection.Input,
+	sums []request.Sum, err error) {
 	copied := make(map[payload.Key]bool, len(x.todo))
 	for _, it := range x.todo {
 		copied[it.Key()] = true
@@ -110,7 +112,8 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection
 	slices.SortFunc(packages, byPath)
 	slices.SortFunc(distfiles, byPath)
 	file := func(h *sourceFile) selection.File {
-		return selection.File{Kind: h.Kind, Path: h.Path, Bytes: bytes(h.Size), Held: !copied[payload.Key{Kind: h.Kind, Path: h.Path}]}
+		return selection.File{Kind: h.Kind, Path: h.Path, Bytes: bytes(h.Size),
+			Held: !copied[payload.Key{Kind: h.Kind, Path: h.Path}]}
 	}
 	for _, h := range packages {
 		if err := context.Cause(ctx); err != nil {
@@ -118,7 +121,8 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection
 		}
 		p, entry := describe(x, h)
 		sum, _ := request.SumOf(entry)
-		in.Packages, sums = append(in.Packages, selection.Package{File: file(h), Package: p}), append(sums, sum)
+		in.Packages, sums = append(in.Packages,
+			selection.Package{File: file(h), Package: p}), append(sums, sum)
 	}
 	for _, h := range distfiles {
 		in.Distfiles = append(in.Distfiles, file(h))
@@ -145,11 +149,12 @@ func ownProgram(x *exporter) selection.File {
 	file.Close()
 	key := payload.Key{Kind: program, Path: layout.BinFile(runtime.GOARCH)}
 	held := x.next.current[key]
-	return selection.File{Kind: program, Path: key.Path, Bytes: size + perFile, Held: held != nil && held.Size == size}
+	return selection.File{Kind: program, Path: key.Path, Bytes: size + perFile, Held: held != nil &&
+		held.Size == size}
 }
 
-// describe is a package as the evaluator wants it: as the host's index has it, or the catalogue on the
-// drive, or the package itself.
+// describe is a package as the evaluator wants it: as the host's index has it, or the catalogue on
+// the drive, or the package itself.
 func describe(x *exporter, h *sourceFile) (resolve.Package, pkgindex.Entry) {
 	entry := h.entry
 	if entry.IsZero() && x.next.current[payload.Key{Kind: h.Kind, Path: h.Path}] != nil {
@@ -174,8 +179,8 @@ func describe(x *exporter, h *sourceFile) (resolve.Package, pkgindex.Entry) {
 	return p, entry
 }
 
-// readEntry reads what a package says of itself; nothing where it cannot be read, which is told when
-// it is copied.
+// readEntry reads what a package says of itself; nothing where it cannot be read, which is told
+// when it is copied.
 func readEntry(s *source, h *sourceFile) pkgindex.Entry {
 	file, err := s.packages.open(h.Path, h.info)
 	if err != nil {
@@ -206,7 +211,8 @@ func apply(a *answer, x *exporter) {
 	p := &x.report.Plan
 	for key := range todo {
 		if old := x.next.current[key]; old != nil {
-			p.Remove = append(p.Remove, payload.Item{Kind: key.Kind, Path: key.Path, Size: old.Size, Reason: Outdated})
+			p.Remove = append(p.Remove, payload.Item{Kind: key.Kind, Path: key.Path, Size: old.Size,
+				Reason: Outdated})
 		}
 	}
 	for _, l := range a.plan.Leave {
@@ -215,13 +221,15 @@ func apply(a *answer, x *exporter) {
 			continue // it is the older build of what stays here, which is gone by now
 		}
 		a.leaves[l.Key] = true
-		p.Remove = append(p.Remove, payload.Item{Kind: l.Kind, Path: l.Path, Size: old.Size, Reason: l.Reason})
+		p.Remove = append(p.Remove, payload.Item{Kind: l.Kind, Path: l.Path, Size: old.Size,
+			Reason: l.Reason})
 		x.report.Kept.Files--
 		x.report.Kept.Bytes -= old.Size
 	}
 	payload.Sort(p.Remove)
 	stays := func(it payload.Item) bool { _, ok := todo[it.Key()]; return ok }
-	p.Copy, p.Compare, p.Keep = slices.DeleteFunc(p.Copy, stays), slices.DeleteFunc(p.Compare, stays), x.report.Kept
+	p.Copy, p.Compare, p.Keep = slices.DeleteFunc(p.Copy, stays), slices.DeleteFunc(p.Compare,
+		stays), x.report.Kept
 	x.todo = chosen
 }
 

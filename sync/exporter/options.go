@@ -6,37 +6,44 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// ExportOptions says what to export and how. The zero value of everything but Drive is what a person wants.
+// ExportOptions says what to export and how. The zero value of everything but Drive is what a
+// person wants.
 type ExportOptions struct {
-	Drive        string        // mount point (or directory) that holds, or will hold, the tree
-	Name         string        // the origin's name; "" takes the one this PKGDIR was exported under, else the host's name
-	NoPackages   bool          // leave the packages on the drive as they are
-	NoDistfiles  bool          // leave the distfiles on the drive as they are
-	Repos        string        // names of the ebuild repositories that the drive carries, with commas between; "": all, NoRepos: none
-	AcceptClock  bool          // the machine's clock is right, however far ahead it is
-	AllowShrink  bool          // a host that lost most of its packages means it
-	AnyDirectory bool          // Drive need not be a mounted file system of its own
-	Label        string        // of the file system, for people; "" takes the last name of Drive
-	For          string        // the name of the client that the drive is for; "" for all
-	Again        bool          // carry again what is in transit on another drive
-	KeepRequests bool          // do not blank the installed packages in the requests on the drive
-	Repair       bool          // read everything on the drive, and write again what is damaged
-	NoReadBack   bool          // do not compare the medium with what was written
-	PartSize     int64         // bytes of the largest file on the drive; 0 is what FAT can hold
-	Workers      int           // files that are worked on at a time; 0 chooses: as many as there are processors, as many of them read and written as the media like
-	Source       volume.Medium // MediumOf PKGDIR, while this process was still allowed to look
-	Medium       volume.Medium // MediumOf Drive, likewise
-	Pretend      bool          // plan only; nothing is written anywhere
-	Confirm      func(*ExportPlan) (bool, error)
+	Drive string // mount point (or directory) that holds, or will hold, the tree
+	// the origin's name; "" takes the one this PKGDIR was exported under, else the host's name
+	Name        string
+	NoPackages  bool // leave the packages on the drive as they are
+	NoDistfiles bool // leave the distfiles on the drive as they are
+	// names of the ebuild repositories that the drive carries, with commas between; "": all,
+	// NoRepos: none
+	Repos        string
+	AcceptClock  bool   // the machine's clock is right, however far ahead it is
+	AllowShrink  bool   // a host that lost most of its packages means it
+	AnyDirectory bool   // Drive need not be a mounted file system of its own
+	Label        string // of the file system, for people; "" takes the last name of Drive
+	For          string // the name of the client that the drive is for; "" for all
+	Again        bool   // carry again what is in transit on another drive
+	KeepRequests bool   // do not blank the installed packages in the requests on the drive
+	Repair       bool   // read everything on the drive, and write again what is damaged
+	NoReadBack   bool   // do not compare the medium with what was written
+	PartSize     int64  // bytes of the largest file on the drive; 0 is what FAT can hold
+	// files that are worked on at a time; 0 chooses: as many as there are processors, as many of
+	// them read and written as the media like
+	Workers int
+	Source  volume.Medium // MediumOf PKGDIR, while this process was still allowed to look
+	Medium  volume.Medium // MediumOf Drive, likewise
+	Pretend bool          // plan only; nothing is written anywhere
+	Confirm func(*ExportPlan) (bool, error)
 
 	CommitEvery int64 // bytes, instead of the constant, in tests
 }
 
 // ExportPlan is what an export would do: plain data, made before the first byte is written.
 type ExportPlan struct {
-	Drive       string         `json:"drive"`
-	Origin      string         `json:"origin"`
-	Fingerprint string         `json:"fingerprint,omitempty"` // "" where the first export will make the key
+	Drive  string `json:"drive"`
+	Origin string `json:"origin"`
+	// "" where the first export will make the key
+	Fingerprint string         `json:"fingerprint,omitempty"`
 	PKGDIR      string         `json:"pkgdir"`
 	DISTDIR     string         `json:"distdir"`
 	Previous    int64          `json:"previous,omitempty"` // the generation on the drive; 0: none
@@ -45,14 +52,17 @@ type ExportPlan struct {
 	Keep        payload.Tally  `json:"keep"`
 	Remove      []payload.Item `json:"remove"`
 	LeftOut     []payload.Item `json:"left_out"`
-	Duplicates  []payload.Item `json:"duplicates,omitempty"` // other names of packages that are carried once
-	Need        int64          `json:"need"`                 // bytes on the drive for Copy and Compare, in whole clusters
-	Free        int64          `json:"free"`
-	Namesakes   []Namesake     `json:"namesakes"` // other origins of this name on the drive
-	// Selection is what was chosen for a drive that cannot hold everything, or for one client; nil: all
-	// goes there.
+	// other names of packages that are carried once
+	Duplicates []payload.Item `json:"duplicates,omitempty"`
+	// bytes on the drive for Copy and Compare, in whole clusters
+	Need      int64      `json:"need"`
+	Free      int64      `json:"free"`
+	Namesakes []Namesake `json:"namesakes"` // other origins of this name on the drive
+	// Selection is what was chosen for a drive that cannot hold everything, or for one client; nil:
+	// all goes there.
 	Selection *selection.Plan `json:"selection,omitempty"`
-	// Enough is the free space, in bytes, of a drive that would take everything; 0 without Selection.
+	// Enough is the free space, in bytes, of a drive that would take everything; 0 without
+	// Selection.
 	Enough int64       `json:"enough,omitempty"`
 	Trees  []*TreePlan `json:"trees,omitempty"`
 }
@@ -69,10 +79,12 @@ type ExportReport struct {
 	Removed   []payload.Item `json:"removed"`
 	Kept      payload.Tally  `json:"kept"`
 	LeftOut   []payload.Item `json:"left_out"`
-	Trees     []*TreePlan    `json:"trees,omitempty"`     // ebuild repositories that were packed
-	Leftovers []string       `json:"leftovers,omitempty"` // of an interrupted export, which were removed; below the origin's directory
-	Renewed   []string       `json:"renewed,omitempty"`   // README.txt and keys beside the origins, below the tree's directory
-	Written   int64          `json:"written"`             // bytes of payload
-	ReadBack  bool           `json:"read_back"`
-	Notices   []string       `json:"notices"`
+	Trees     []*TreePlan    `json:"trees,omitempty"` // ebuild repositories that were packed
+	// of an interrupted export, which were removed; below the origin's directory
+	Leftovers []string `json:"leftovers,omitempty"`
+	// README.txt and keys beside the origins, below the tree's directory
+	Renewed  []string `json:"renewed,omitempty"`
+	Written  int64    `json:"written"` // bytes of payload
+	ReadBack bool     `json:"read_back"`
+	Notices  []string `json:"notices"`
 }

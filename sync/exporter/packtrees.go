@@ -33,10 +33,12 @@ func (e *UnknownRepoError) Class() fault.Class { return fault.Usage }
 
 // Hints name those that are here.
 func (e *UnknownRepoError) Hints(string) []string {
-	return []string{"--repos takes their names with commas between, or none: " + strings.Join(append(e.Have, NoRepos), ",")}
+	return []string{"--repos takes their names with commas between, or none: " +
+		strings.Join(append(e.Have, NoRepos), ",")}
 }
 
-// compareTrees decides which repositories are packed: those of which the drive has none, or another one.
+// compareTrees decides which repositories are packed: those of which the drive has none, or another
+// one.
 func (x *exporter) compareTrees(ctx context.Context) (err error) {
 	x.trees = &trees{carried: heldTrees(x)}
 	x.next.trees = x.trees
@@ -56,7 +58,8 @@ func (x *exporter) compareTrees(ctx context.Context) (err error) {
 		if !slices.ContainsFunc(wanted, func(r portage.Repo) bool { return r.Name == name }) {
 			t := x.trees.carried[name]
 			x.trees.changed = true
-			x.report.Plan.Trees = append(x.report.Plan.Trees, &TreePlan{Name: name, Action: TreeRemove, Bytes: t.Bytes, Count: t.Count, Timestamp: t.Timestamp})
+			x.report.Plan.Trees = append(x.report.Plan.Trees, &TreePlan{Name: name,
+				Action: TreeRemove, Bytes: t.Bytes, Count: t.Count, Timestamp: t.Timestamp})
 		}
 	}
 	return nil
@@ -81,7 +84,8 @@ func heldTrees(x *exporter) map[string]*layout.Tree {
 		if r.Tree == nil {
 			continue
 		}
-		if it, ok := x.committed.Find(layout.Archive, r.Tree.File); ok && !slices.Contains(x.broken.paths, it.Stored[0].Path) {
+		if it, ok := x.committed.Find(layout.Archive, r.Tree.File); ok &&
+			!slices.Contains(x.broken.paths, it.Stored[0].Path) {
 			x.next.current[payload.Key{Kind: repository, Path: it.Path}] = &it
 			tree := *r.Tree
 			carried[r.Name] = &tree
@@ -103,7 +107,9 @@ func chosenRepos(x *exporter) ([]portage.Repo, error) {
 		return here[:min(len(here), layout.MaxRepositories)], nil
 	}
 	var chosen []portage.Repo
-	for _, name := range strings.FieldsFunc(x.o.Repos, func(r rune) bool { return r == ',' || r == ' ' }) {
+	for _, name := range strings.FieldsFunc(x.o.Repos, func(r rune) bool {
+		return r == ',' || r == ' '
+	}) {
 		i := slices.IndexFunc(here, func(r portage.Repo) bool { return r.Called(name) })
 		if i < 0 {
 			e := &UnknownRepoError{Name: name}
@@ -112,7 +118,9 @@ func chosenRepos(x *exporter) ([]portage.Repo, error) {
 			}
 			return nil, e
 		}
-		if !slices.ContainsFunc(chosen, func(r portage.Repo) bool { return r.Name == here[i].Name }) {
+		if !slices.ContainsFunc(chosen, func(r portage.Repo) bool {
+			return r.Name == here[i].Name
+		}) {
 			chosen = append(chosen, here[i])
 		}
 	}
@@ -129,7 +137,8 @@ func planTree(ctx context.Context, x *exporter, r portage.Repo) error {
 	}
 	defer s.Close()
 	j.seal = s.Seal()
-	j.plan = &TreePlan{Name: r.Name, Action: TreePack, Bytes: s.Bytes(), Count: s.Count(), Timestamp: r.Timestamp}
+	j.plan = &TreePlan{Name: r.Name, Action: TreePack, Bytes: s.Bytes(), Count: s.Count(),
+		Timestamp: r.Timestamp}
 	noteTree(x, r, s)
 	digest := x.trees.notes.Packed(j.dir, j.seal)
 	held := x.trees.carried[r.Name]
@@ -139,7 +148,8 @@ func planTree(ctx context.Context, x *exporter, r portage.Repo) error {
 		}
 	}
 	if digest != "" {
-		x.trees.packed = append(x.trees.packed, ebuilds.Packed{Name: r.Name, Location: j.dir, Seal: j.seal, Digest: digest})
+		x.trees.packed = append(x.trees.packed, ebuilds.Packed{Name: r.Name, Location: j.dir,
+			Seal: j.seal, Digest: digest})
 	}
 	if held != nil && held.Digest == digest {
 		j.plan.Action = TreeKeep
@@ -158,7 +168,9 @@ func noteTree(x *exporter, r portage.Repo, s *ebuilds.Source) {
 			"the repository %q has no metadata/md5-cache: each client sources every ebuild of it; here: egencache --update --repo %s", r.Name, r.Name))
 	}
 	if left := s.LeftOut(); len(left) > 0 {
-		x.report.Notices = append(x.report.Notices, fmt.Sprintf("of the repository %q %d files are not carried, as %s", r.Name, len(left), left[0]))
+		x.report.Notices = append(x.report.Notices,
+			fmt.Sprintf("of the repository %q %d files are not carried, as %s", r.Name,
+				len(left), left[0]))
 	}
 }
 
@@ -176,12 +188,13 @@ func leaveTree(ctx context.Context, x *exporter, name string, why error) error {
 // packing tells how far a repository is.
 func packing(x *exporter, s *ebuilds.Source, phase progress.Phase) func(int, int64) {
 	return func(files int, bytes int64) {
-		x.w.Tell(progress.Event{Phase: phase, Done: bytes, Total: s.Bytes(), Files: files, FilesTotal: s.Files()})
+		x.w.Tell(progress.Event{Phase: phase, Done: bytes, Total: s.Bytes(), Files: files,
+			FilesTotal: s.Files()})
 	}
 }
 
-// putTrees packs what has changed, and puts it on the drive. A repository that cannot be packed, or for
-// which there is no room, is left out and named; the drive keeps the older one.
+// putTrees packs what has changed, and puts it on the drive. A repository that cannot be packed, or
+// for which there is no room, is left out and named; the drive keeps the older one.
 func (p *Plan) putTrees(ctx context.Context, w *drivewriter.Writer) error {
 	for _, t := range p.report.Plan.Trees {
 		if t.Action == TreeRemove {
@@ -207,8 +220,8 @@ func dropTree(p *Plan, name string) {
 	}
 }
 
-// putTree packs one repository into a file without a name, and copies that to the drive: how long it is has
-// to be known before anything is allocated there.
+// putTree packs one repository into a file without a name, and copies that to the drive: how long
+// it is has to be known before anything is allocated there.
 func putTree(ctx context.Context, p *Plan, w *drivewriter.Writer, j *treeJob) error {
 	file, err := os.CreateTemp(p.m.StateDir, ".pack-")
 	if err != nil {
@@ -233,13 +246,14 @@ func putTree(ctx context.Context, p *Plan, w *drivewriter.Writer, j *treeJob) er
 	if layout.CheckArchive(tree.File) != "" {
 		tree.File = layout.ArchiveName(j.plan.Name, w.Last()+1)
 	}
-	put, err := w.Put(ctx, drivewriter.NewFile{Kind: layout.Archive, Path: tree.File, Size: size}, func(dst io.Writer) error {
-		if _, err := file.Seek(0, io.SeekStart); err != nil {
-			return &sourceError{err}
-		}
-		_, err := io.Copy(dst, file)
-		return err
-	})
+	put, err := w.Put(ctx, drivewriter.NewFile{Kind: layout.Archive, Path: tree.File, Size: size},
+		func(dst io.Writer) error {
+			if _, err := file.Seek(0, io.SeekStart); err != nil {
+				return &sourceError{err}
+			}
+			_, err := io.Copy(dst, file)
+			return err
+		})
 	var mine *sourceError
 	switch {
 	case errors.As(err, &mine):
@@ -252,7 +266,9 @@ func putTree(ctx context.Context, p *Plan, w *drivewriter.Writer, j *treeJob) er
 	p.trees.carried[j.plan.Name] = &tree
 	p.report.Trees = append(p.report.Trees, j.plan)
 	j.plan.Packed = size
-	p.trees.packed = append(slices.DeleteFunc(p.trees.packed, func(o ebuilds.Packed) bool { return o.Location == j.dir }),
+	p.trees.packed = append(slices.DeleteFunc(p.trees.packed, func(o ebuilds.Packed) bool {
+		return o.Location == j.dir
+	}),
 		ebuilds.Packed{Name: j.plan.Name, Location: j.dir, Seal: j.seal, Digest: tree.Digest})
 	return nil
 }

@@ -12,13 +12,16 @@ type Action uint8
 
 // The actions of an export.
 const (
-	Keep    Action = iota // the drive has it already
-	Compare               // the drive has a file of this name and size, and what the host's file holds is not known: read it, and copy it if it differs
-	Copy                  // the drive lacks it
-	Remove                // the drive has it, the host no longer
+	Keep Action = iota // the drive has it already
+	// the drive has a file of this name and size, and what the host's file holds is not known: read
+	// it, and copy it if it differs
+	Compare
+	Copy   // the drive lacks it
+	Remove // the drive has it, the host no longer
 )
 
-// IndexSums are the digests that an index has of a package: MD5, then SHA1. Zero where it does not have both.
+// IndexSums are the digests that an index has of a package: MD5, then SHA1. Zero where it does not
+// have both.
 type IndexSums [36]byte
 
 // HostFile is a payload file of the build host, as the planner needs it.
@@ -26,9 +29,11 @@ type HostFile struct {
 	Kind payload.Kind
 	Path string // below PKGDIR, or the distfile's name
 	Size int64
-	// Sum is the BLAKE2B of the contents, if it is known without reading (the digest cache), else zero.
+	// Sum is the BLAKE2B of the contents, if it is known without reading (the digest cache), else
+	// zero.
 	Sum manifest.Digest
-	// Index is what the host's Packages says of these very bytes when the entry vouches for the file (same size, same mtime), else zero.
+	// Index is what the host's Packages says of these very bytes when the entry vouches for the
+	// file (same size, same mtime), else zero.
 	Index IndexSums
 }
 
@@ -50,7 +55,8 @@ type Step struct {
 // Gone is why a file is removed from the drive that the host does not have any more.
 const Gone = "gone from the host"
 
-// planExport compares what the host has with what the drive holds. It is a pure function; steps come ordered by kind and path.
+// planExport compares what the host has with what the drive holds. It is a pure function; steps
+// come ordered by kind and path.
 func planExport(host []HostFile, held []DriveFile) []Step {
 	onDrive := make(map[payload.Key]*DriveFile, len(held))
 	for i := range held {
@@ -64,13 +70,15 @@ func planExport(host []HostFile, held []DriveFile) []Step {
 		delete(onDrive, k)
 	}
 	for _, d := range onDrive {
-		steps = append(steps, Step{Remove, payload.Item{Kind: d.Kind, Path: d.Path, Size: d.Size, Reason: Gone}})
+		steps = append(steps, Step{Remove, payload.Item{Kind: d.Kind, Path: d.Path, Size: d.Size,
+			Reason: Gone}})
 	}
 	slices.SortFunc(steps, func(a, b Step) int { return payload.Compare(a.Item, b.Item) })
 	return steps
 }
 
-// exportStep decides about one file. Contents that are known by a digest decide; a size alone only ever says "different".
+// exportStep decides about one file. Contents that are known by a digest decide; a size alone only
+// ever says "different".
 func exportStep(h *HostFile, d *DriveFile) Step {
 	it := payload.Item{Kind: h.Kind, Path: h.Path, Size: h.Size}
 	switch {

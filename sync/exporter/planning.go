@@ -24,7 +24,8 @@ import (
 func (x *exporter) plan(ctx context.Context) error {
 	fit := func(ctx context.Context) error { return fit(ctx, x) }
 	asked := func(ctx context.Context) error { return readRequests(ctx, x) }
-	for _, step := range []func(context.Context) error{x.identify, x.openDrive, asked, x.scan, x.checkClock, x.compareAll, x.compareTrees, fit, x.guard} {
+	for _, step := range []func(context.Context) error{x.identify, x.openDrive, asked, x.scan,
+		x.checkClock, x.compareAll, x.compareTrees, fit, x.guard} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -76,10 +77,12 @@ func (x *exporter) checkClock(context.Context) error {
 	if err := checkAhead(x.m, x.name, newest); err != nil {
 		return err
 	}
-	return checkClock(x.m.Now(), evidenceOf(x.m, x.st, x.committed, x.host, x.next.record.Repositories), key, last)
+	return checkClock(x.m.Now(), evidenceOf(x.m, x.st, x.committed, x.host,
+		x.next.record.Repositories), key, last)
 }
 
-// compareAll compares host and drive and makes what the next commit lists out of what the drive holds.
+// compareAll compares host and drive and makes what the next commit lists out of what the drive
+// holds.
 func (x *exporter) compareAll(ctx context.Context) error {
 	x.chooseHeader()
 	if err := reuseRemains(ctx, x); err != nil {
@@ -128,14 +131,16 @@ func (x *exporter) compareAll(ctx context.Context) error {
 		if err := healCatalogue(ctx, x); err != nil {
 			return err
 		}
-		if err := x.next.stock.complete(ctx, x.host, x.next.unknown(x.host.files), x.o.Workers); err != nil {
+		if err := x.next.stock.complete(ctx, x.host, x.next.unknown(x.host.files),
+			x.o.Workers); err != nil {
 			return err
 		}
 	}
 	return x.measure()
 }
 
-// committedFiles lists what the drive holds of the kinds that are looked at, and takes everything it holds as the beginning of the next generation.
+// committedFiles lists what the drive holds of the kinds that are looked at, and takes everything
+// it holds as the beginning of the next generation.
 func (x *exporter) committedFiles() []DriveFile {
 	if x.committed == nil {
 		return keptRemains(x.next)
@@ -147,11 +152,13 @@ func (x *exporter) committedFiles() []DriveFile {
 		for i := range items {
 			it := &items[i]
 			x.next.current[payload.Key{Kind: kind, Path: it.Path}] = it
-			if kind == payload.Package && x.o.NoPackages || kind == payload.Distfile && x.o.NoDistfiles {
+			if kind == payload.Package && x.o.NoPackages || kind == payload.Distfile &&
+				x.o.NoDistfiles {
 				x.report.Kept.Add(it.Size)
 				continue
 			}
-			files = append(files, DriveFile{Kind: kind, Path: it.Path, Size: it.Size, Sum: it.Sum, Index: indexSums(x.next.entries[it.Path])})
+			files = append(files, DriveFile{Kind: kind, Path: it.Path, Size: it.Size, Sum: it.Sum,
+				Index: indexSums(x.next.entries[it.Path])})
 		}
 	}
 	programs := x.committed.Programs()
@@ -161,7 +168,8 @@ func (x *exporter) committedFiles() []DriveFile {
 	return files
 }
 
-// chooseHeader takes the header of the catalogue from the host's index, or from its settings where there is no index.
+// chooseHeader takes the header of the catalogue from the host's index, or from its settings where
+// there is no index.
 func (x *exporter) chooseHeader() {
 	defer func() { x.next.rebase() }()
 	var notes []string
@@ -175,17 +183,20 @@ func (x *exporter) chooseHeader() {
 	case x.o.NoPackages && x.next.before != nil:
 		x.next.header = x.next.before.Clone()
 	default:
-		x.next.header = pkgindex.UpdateHeader(pkgindex.Header{}, x.m.Settings.Get, x.m.Settings.ProfileName())
+		x.next.header = pkgindex.UpdateHeader(pkgindex.Header{}, x.m.Settings.Get,
+			x.m.Settings.ProfileName())
 	}
 }
 
-// compare reads the files of which the drive has one of the same name and size, and moves them to where they belong in the plan.
+// compare reads the files of which the drive has one of the same name and size, and moves them to
+// where they belong in the plan.
 func (x *exporter) compare(ctx context.Context) error {
 	p := &x.report.Plan
 	total := payload.Count(p.Compare)
 	var done payload.Tally
 	for _, it := range p.Compare {
-		x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: it.Path, Done: done.Bytes, Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
+		x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: it.Path, Done: done.Bytes,
+			Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
 		key := payload.Key{Kind: it.Kind, Path: it.Path}
 		h := x.host.files[key]
 		sums, err := x.host.dir(it.Kind).sum(ctx, it.Path, h.info)
@@ -231,7 +242,8 @@ func tryKey(x *exporter) error {
 		last = max(last, x.committed.Serial())
 	}
 	if err := drivewriter.CheckKey(x.key, x.now, last); err != nil {
-		return &KeyEndedError{Key: x.key.Public().Fingerprint(), File: filepath.Join(x.m.StateDir, "signing.asc"), Err: err}
+		return &KeyEndedError{Key: x.key.Public().Fingerprint(),
+			File: filepath.Join(x.m.StateDir, "signing.asc"), Err: err}
 	}
 	return nil
 }
@@ -245,7 +257,8 @@ func (x *exporter) guard(context.Context) error {
 	if x.committed == nil && len(x.todo)+len(x.next.current) == 0 {
 		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices})
 	}
-	if err := drivewriter.CheckCapacity(filesAfter(x.next.current, x.todo, p.Remove), x.o.PartSize); err != nil {
+	if err := drivewriter.CheckCapacity(filesAfter(x.next.current, x.todo, p.Remove),
+		x.o.PartSize); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	if err := checkCatalogue(x); err != nil {
@@ -254,28 +267,34 @@ func (x *exporter) guard(context.Context) error {
 	if x.o.AllowShrink {
 		return nil
 	}
-	if before, after := countOnDrive(x, payload.Package), x.host.count(payload.Package); !x.o.NoPackages && payload.Shrunk(before, after) {
+	if before, after := countOnDrive(x,
+		payload.Package), x.host.count(payload.Package); !x.o.NoPackages &&
+		payload.Shrunk(before, after) {
 		return &ShrinkError{Kind: payload.Package, Dir: p.PKGDIR, Before: before, After: after}
 	}
-	if before := countOnDrive(x, payload.Distfile); !x.o.NoDistfiles && before > 0 && x.host.count(payload.Distfile) == 0 {
+	if before := countOnDrive(x, payload.Distfile); !x.o.NoDistfiles && before > 0 &&
+		x.host.count(payload.Distfile) == 0 {
 		return &ShrinkError{Kind: payload.Distfile, Dir: p.DISTDIR, Before: before}
 	}
 	return nil
 }
 
-// unchanged reports whether the drive says already what the next generation would say, and lacks nothing: a pull, or somebody who deleted files there, may have left something to mend.
+// unchanged reports whether the drive says already what the next generation would say, and lacks
+// nothing: a pull, or somebody who deleted files there, may have left something to mend.
 func (x *exporter) unchanged() (bool, error) {
 	if x.committed == nil {
 		return false, nil
 	}
-	if len(x.todo)+len(x.report.Plan.Remove)+len(x.broken.files) > 0 || x.trees.changed || !x.sameKey() || !x.next.says(x.told, x.committed.Record.Has) {
+	if len(x.todo)+len(x.report.Plan.Remove)+len(x.broken.files) > 0 || x.trees.changed ||
+		!x.sameKey() || !x.next.says(x.told, x.committed.Record.Has) {
 		x.enough()
 		x.state()
 		return false, nil
 	}
 	state, err := x.state()
 	x.stale = x.stale || !state.Packages || len(state.Own) > 0
-	if x.stale || !state.Whole() || err != nil || !x.hidden && !drivewriter.Offers(x.drive, append(manifest.Ring{x.key.Public()}, x.past...)) {
+	if x.stale || !state.Whole() || err != nil || !x.hidden &&
+		!drivewriter.Offers(x.drive, append(manifest.Ring{x.key.Public()}, x.past...)) {
 		return false, err
 	}
 	x.report.Notices = append(x.report.Notices, foreignNotice(x.dir, state.Others)...)

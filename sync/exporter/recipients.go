@@ -41,9 +41,10 @@ func (e *UnknownClientError) Hints(string) []string {
 	return []string{"the clients of this host are " + strings.Join(e.Known, ", ")}
 }
 
-// recipients are the machines that an export is for: those that this host obeys, by their last requests.
-// sums are those of the packages that could be carried.
-func recipients(ctx context.Context, x *exporter, sums []request.Sum, packages []selection.Package) ([]selection.Client, error) {
+// recipients are the machines that an export is for: those that this host obeys, by their last
+// requests. sums are those of the packages that could be carried.
+func recipients(ctx context.Context, x *exporter, sums []request.Sum,
+	packages []selection.Package) ([]selection.Client, error) {
 	store, err := clients.Open(x.m.StateDir, true, nil)
 	if err != nil {
 		return nil, err
@@ -51,7 +52,8 @@ func recipients(ctx context.Context, x *exporter, sums []request.Sum, packages [
 	defer store.Close()
 	all, err := store.Clients()
 	if err != nil {
-		x.report.Notices = append(x.report.Notices, fault.Text(err)+": that client counts for nothing")
+		x.report.Notices = append(x.report.Notices,
+			fault.Text(err)+": that client counts for nothing")
 	}
 	drives, err := store.Drives()
 	if err != nil {
@@ -69,7 +71,8 @@ func recipients(ctx context.Context, x *exporter, sums []request.Sum, packages [
 		r := recipient{x: x, c: c, sums: sums, packages: packages, drives: drives}
 		client, err := r.client(store)
 		if err != nil {
-			x.report.Notices = append(x.report.Notices, fault.Text(err)+": of that client it is only known what it has")
+			x.report.Notices = append(x.report.Notices,
+				fault.Text(err)+": of that client it is only known what it has")
 		}
 		list = append(list, client)
 	}
@@ -143,7 +146,8 @@ func (r *recipient) waited(i int) int {
 	n := 0
 	for d := range r.drives {
 		on := &r.drives[d]
-		if on.Origin == r.x.name && on.When.Unix() > r.packages[i].BuildTime && !on.Packages.Has(r.sums[i]) {
+		if on.Origin == r.x.name && on.When.Unix() > r.packages[i].BuildTime &&
+			!on.Packages.Has(r.sums[i]) {
 			n++
 		}
 	}
@@ -151,7 +155,8 @@ func (r *recipient) waited(i int) int {
 }
 
 // refusing adds to what a client's configuration accepts what its imports have refused for good.
-func refusing(accept func(resolve.Package, bool) resolve.Reason, refused []request.Refusal) func(resolve.Package, bool) resolve.Reason {
+func refusing(accept func(resolve.Package, bool) resolve.Reason,
+	refused []request.Refusal) func(resolve.Package, bool) resolve.Reason {
 	reasons := make(map[string]resolve.Reason)
 	for i := range refused {
 		f := &refused[i]
@@ -210,7 +215,8 @@ func nameDrive(x *exporter) error {
 	return err
 }
 
-// rememberDrive notes what is on the drive now, for the clients' receipts and for what is in transit.
+// rememberDrive notes what is on the drive now, for the clients' receipts and for what is in
+// transit.
 func rememberDrive(x *exporter, gen *drive.Generation) error {
 	text, err := gen.Signed.MarshalText()
 	if err != nil {
@@ -228,7 +234,8 @@ func rememberDrive(x *exporter, gen *drive.Generation) error {
 	if err := store.SaveCatalogue(o, serial, sums); err != nil {
 		return err
 	}
-	d := clients.Drive{ID: x.next.record.Drive.ID, Label: x.next.record.Drive.Label, Origin: o.Name, Key: o.Key, Serial: serial,
+	d := clients.Drive{ID: x.next.record.Drive.ID, Label: x.next.record.Drive.Label, Origin: o.Name,
+		Key: o.Key, Serial: serial,
 		Manifest: clients.Digest(digest.Bytes(text)), When: x.m.Now()}
 	for i, e := range catalogue.Entries {
 		if sums[i] != (request.Sum{}) && x.next.carries(e.Path()) {

@@ -12,14 +12,15 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// remains is what lies on the drive of a generation that cannot be read. Files that hold what an export
-// would write are not written again: they keep their names and are listed by the next generation. The
-// rest goes when that one is committed. A kind that is switched off is looked at for this, too; nothing
-// of it is copied.
+// remains is what lies on the drive of a generation that cannot be read. Files that hold what an
+// export would write are not written again: they keep their names and are listed by the next
+// generation. The rest goes when that one is committed. A kind that is switched off is looked at
+// for this, too; nothing of it is copied.
 type remains struct {
 	*drive.Remains
-	files    map[string]manifest.File // by folded path; those that are no file of the host's, in the end
-	counts   map[layout.Kind]int      // of all of them
+	// by folded path; those that are no file of the host's, in the end
+	files    map[string]manifest.File
+	counts   map[layout.Kind]int // of all of them
 	partSize int64
 	tell     func(progress.Event)
 	kept     payload.Tally
@@ -84,14 +85,16 @@ func keptRemains(next *nextGeneration) []DriveFile {
 	var files []DriveFile
 	for key, it := range next.current {
 		if key.Kind != program {
-			files = append(files, DriveFile{Kind: key.Kind, Path: key.Path, Size: it.Size, Sum: it.Sum})
+			files = append(files, DriveFile{Kind: key.Kind, Path: key.Path,
+				Size: it.Size, Sum: it.Sum})
 		}
 	}
 	return files
 }
 
-// find returns a file of the host as it lies on the drive, nil if it does not. One that no list of this
-// machine's key has was perhaps given up by the run that wrote it: a package is looked through then.
+// find returns a file of the host as it lies on the drive, nil if it does not. One that no list of
+// this machine's key has was perhaps given up by the run that wrote it: a package is looked through
+// then.
 func (r *remains) find(ctx context.Context, host *source, h *sourceFile) (*layout.Item, error) {
 	f := h.newFile()
 	for name := range layout.StoredNames(f.Kind, f.Path, f.Category) {
@@ -123,10 +126,12 @@ func (r *remains) find(ctx context.Context, host *source, h *sourceFile) (*layou
 	return nil, context.Cause(ctx)
 }
 
-// compare reads files from the medium. It returns nil where they are not what has the sum, or not what
-// was signed.
-func (r *remains) compare(ctx context.Context, names []string, sum manifest.Digest) ([]manifest.File, error) {
-	if want := r.files[layout.FoldName(names[0])].Sum; len(names) == 1 && want != (manifest.Digest{}) && want != sum {
+// compare reads files from the medium. It returns nil where they are not what has the sum, or not
+// what was signed.
+func (r *remains) compare(ctx context.Context, names []string,
+	sum manifest.Digest) ([]manifest.File, error) {
+	if want := r.files[layout.FoldName(names[0])].Sum; len(names) == 1 &&
+		want != (manifest.Digest{}) && want != sum {
 		return nil, nil
 	}
 	stored, whole, err := r.Read(ctx, names)
@@ -140,11 +145,13 @@ func (r *remains) compare(ctx context.Context, names []string, sum manifest.Dige
 	}
 	for _, f := range stored {
 		r.read += f.Size
-		if want := r.files[layout.FoldName(f.Path)].Sum; want != (manifest.Digest{}) && want != f.Sum {
+		if want := r.files[layout.FoldName(f.Path)].Sum; want != (manifest.Digest{}) &&
+			want != f.Sum {
 			return nil, nil
 		}
 	}
-	r.tell(progress.Event{Phase: progress.PhaseVerify, Path: names[0], Done: min(r.read, r.total), Total: r.total,
+	r.tell(progress.Event{Phase: progress.PhaseVerify, Path: names[0], Done: min(r.read, r.total),
+		Total: r.total,
 		Files: r.kept.Files, FilesTotal: len(r.Files)})
 	if whole != sum {
 		return nil, nil
@@ -152,8 +159,8 @@ func (r *remains) compare(ctx context.Context, names []string, sum manifest.Dige
 	return stored, nil
 }
 
-// mayBeListed says whether a file of the host may be on a drive: a package passes the checks, or has
-// passed them before.
+// mayBeListed says whether a file of the host may be on a drive: a package passes the checks, or
+// has passed them before.
 func mayBeListed(ctx context.Context, host *source, h *sourceFile) bool {
 	if h.Kind != payload.Package {
 		return true

@@ -24,14 +24,17 @@ type Renewed struct {
 	Origin string `json:"origin"`
 	PKGDIR string `json:"pkgdir"`
 	Serial int64  `json:"serial"` // of the last generation under the former name, Unix seconds
-	// Remembered is a later time that this machine had from a signature, and has given up; nil: none.
+	// Remembered is a later time that this machine had from a signature, and has given up; nil:
+	// none.
 	Remembered *time.Time `json:"remembered,omitempty"`
-	// NewKey was made if that of the origin bears a time from the same clock, and OldKey signs no longer.
+	// NewKey was made if that of the origin bears a time from the same clock, and OldKey signs no
+	// longer.
 	NewKey manifest.Fingerprint `json:"fingerprint,omitempty"`
 	OldKey manifest.Fingerprint `json:"old_fingerprint,omitempty"`
 }
 
-// NotAheadError says that there is nothing to renew: the serials of an origin are not ahead of the clock.
+// NotAheadError says that there is nothing to renew: the serials of an origin are not ahead of the
+// clock.
 type NotAheadError struct {
 	Origin    string
 	Last, Now time.Time
@@ -67,14 +70,16 @@ func (e *NoOriginHereError) Hints(string) []string {
 	if len(e.Others) == 0 {
 		return []string{"if the state directory was lost, export once, so that the number on the drive is remembered; or name the directory: --state-dir DIR"}
 	}
-	return []string{fmt.Sprintf("another one was (%s): pkgsneak key renew --pkgdir DIR", strings.Join(e.Others, ", "))}
+	return []string{fmt.Sprintf("another one was (%s): pkgsneak key renew --pkgdir DIR",
+		strings.Join(e.Others, ", "))}
 }
 
 // NameUsedError says that the new name of an origin is one that this machine has used.
 type NameUsedError struct{ Origin, Name string }
 
 func (e *NameUsedError) Error() string {
-	return fmt.Sprintf("renewing origin %q: an origin of this machine has, or had, the name %q", e.Origin, e.Name)
+	return fmt.Sprintf("renewing origin %q: an origin of this machine has, or had, the name %q",
+		e.Origin, e.Name)
 }
 
 // Class is that of no particular error.
@@ -83,8 +88,8 @@ func (e *NameUsedError) Class() fault.Class { return fault.Failed }
 // Hints name the flag.
 func (e *NameUsedError) Hints(string) []string { return []string{"pkgsneak key renew --name NAME"} }
 
-// Renew gives the origin of a PKGDIR a new name, "" for the old one with a number behind: its serials start anew at the real time. Its next export tells the
-// clients its former names.
+// Renew gives the origin of a PKGDIR a new name, "" for the old one with a number behind: its
+// serials start anew at the real time. Its next export tells the clients its former names.
 func Renew(ctx context.Context, m machine.Machine, name string) (*Renewed, error) {
 	st, err := state.Open(ctx, m.StateDir, state.Options{LockWait: m.LockWait, Hook: m.Hook})
 	if err != nil {
@@ -127,7 +132,8 @@ func lastOf(st *state.Dir, name string) time.Time {
 	return time.Unix(e.Serial, 0)
 }
 
-// newName finds the new name of an origin, one that no origin of this machine has or had: on a drive, names that differ in case only are one.
+// newName finds the new name of an origin, one that no origin of this machine has or had: on a
+// drive, names that differ in case only are one.
 func newName(st *state.Dir, old, name string) (string, error) {
 	renewals, err := state.Renewals(st)
 	if err != nil {
@@ -136,7 +142,10 @@ func newName(st *state.Dir, old, name string) (string, error) {
 	taken := func(name string) bool {
 		same := func(other string) bool { return strings.EqualFold(name, other) }
 		return slices.ContainsFunc(st.Origins(), same) ||
-			slices.ContainsFunc(renewals, func(r state.Renewal) bool { return r.Former.Key == "" && same(r.Former.Name) })
+			slices.ContainsFunc(renewals, func(r state.Renewal) bool {
+				return r.Former.Key == "" &&
+					same(r.Former.Name)
+			})
 	}
 	if name != "" {
 		name, err := layout.OriginName(name)
@@ -153,14 +162,16 @@ func newName(st *state.Dir, old, name string) (string, error) {
 	}
 	for ; ; n++ {
 		suffix := "-" + strconv.Itoa(n)
-		name, err := layout.OriginName(base[:min(len(base), layout.MaxOriginName-len(suffix))] + suffix)
+		name, err := layout.OriginName(base[:min(len(base), layout.MaxOriginName-len(suffix))] +
+			suffix)
 		if err != nil || !taken(name) {
 			return name, err
 		}
 	}
 }
 
-// replaceKey makes a key whose time is the real one. The old one cannot introduce it: by the time that it bears, it does not exist yet.
+// replaceKey makes a key whose time is the real one. The old one cannot introduce it: by the time
+// that it bears, it does not exist yet.
 func (r *Renewed) replaceKey(st *state.Dir, old *manifest.PrivateKey, now time.Time) error {
 	next, err := manifest.GenerateKey(old.Public().UserID(), now)
 	if err != nil {

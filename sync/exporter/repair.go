@@ -21,8 +21,8 @@ import (
 // what was signed.
 const DamagedOnDrive = "damaged on the drive"
 
-// MissingOnDrive is the reason of a file of the plan that is copied because somebody deleted it there,
-// or left it with another size.
+// MissingOnDrive is the reason of a file of the plan that is copied because somebody deleted it
+// there, or left it with another size.
 const MissingOnDrive = "missing on the drive"
 
 // findMissing puts what the drive's list has and the drive has not into the plan.
@@ -41,7 +41,8 @@ func findMissing(x *exporter) error {
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
 		for _, it := range x.committed.Items(drive.DriveKind(kind)) {
 			if storedIn(it, absent) && addBroken(x, kind, it, MissingOnDrive) {
-				delete(x.next.current, payload.Key{Kind: kind, Path: it.Path}) // it takes no space there
+				// it takes no space there
+				delete(x.next.current, payload.Key{Kind: kind, Path: it.Path})
 			}
 		}
 	}
@@ -52,7 +53,8 @@ func findMissing(x *exporter) error {
 // that lies there is replaced, not removed first: a file that is written again gets another name
 // until the next generation is committed.
 func findDamage(ctx context.Context, x *exporter) error {
-	if err := findMissing(x); err != nil || x.committed == nil { // one reader of the drive's directories at a time
+	// one reader of the drive's directories at a time
+	if err := findMissing(x); err != nil || x.committed == nil {
 		return err
 	}
 	remembered, err := rememberedDamage(x)
@@ -119,13 +121,14 @@ func readingProgress(x *exporter, only map[string]bool) func(string, int64) {
 		mu.Lock()
 		defer mu.Unlock()
 		done += n
-		x.w.Tell(progress.Event{Phase: progress.PhaseVerify, Path: path, Done: min(done, total.Bytes), Total: total.Bytes, FilesTotal: total.Files})
+		x.w.Tell(progress.Event{Phase: progress.PhaseVerify, Path: path,
+			Done: min(done, total.Bytes), Total: total.Bytes, FilesTotal: total.Files})
 	}
 }
 
-// addBroken puts a damaged or missing file into the plan, unless it is removed anyway. One that cannot be
-// written again is not listed any longer, and named: of a kind that is switched off, or for another
-// architecture.
+// addBroken puts a damaged or missing file into the plan, unless it is removed anyway. One that
+// cannot be written again is not listed any longer, and named: of a kind that is switched off, or
+// for another architecture.
 func addBroken(x *exporter, kind payload.Kind, it layout.Item, reason string) bool {
 	p, key := &x.report.Plan, payload.Key{Kind: kind, Path: it.Path}
 	same := func(other payload.Item) bool { return other.Kind == kind && other.Path == it.Path }
@@ -142,7 +145,8 @@ func addBroken(x *exporter, kind payload.Kind, it layout.Item, reason string) bo
 	case kind == program:
 		x.report.Notices = append(x.report.Notices, programNotice(x, it, reason))
 		return true
-	case slices.ContainsFunc(p.Compare, same): // only with Pretend; it is copied, whatever the contents
+	// only with Pretend; it is copied, whatever the contents
+	case slices.ContainsFunc(p.Compare, same):
 		p.Compare = slices.DeleteFunc(p.Compare, same)
 	default:
 		x.report.Kept.Files--
@@ -170,5 +174,6 @@ func programNotice(x *exporter, it layout.Item, reason string) string {
 		}
 		return fmt.Sprintf("%q on the drive is damaged and is removed: an export by that program brings it back", it.Stored[0].Path)
 	}
-	return fmt.Sprintf("%q on the drive is %s: it is written again", it.Stored[0].Path, strings.TrimSuffix(reason, " on the drive"))
+	return fmt.Sprintf("%q on the drive is %s: it is written again", it.Stored[0].Path,
+		strings.TrimSuffix(reason, " on the drive"))
 }

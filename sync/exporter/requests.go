@@ -11,8 +11,9 @@ import (
 	"pkgsneak/sync/request"
 )
 
-// readRequests reads the requests on the drive and remembers those of accepted clients, before it is planned
-// what the drive shall carry. What is wrong with one is told; no request keeps an export from going on.
+// readRequests reads the requests on the drive and remembers those of accepted clients, before it
+// is planned what the drive shall carry. What is wrong with one is told; no request keeps an export
+// from going on.
 func readRequests(ctx context.Context, x *exporter) error {
 	if x.drive == nil {
 		return nil
@@ -31,7 +32,8 @@ func readRequests(ctx context.Context, x *exporter) error {
 		return nil
 	}
 	if more {
-		note(x, "there are more than %d clients on the drive: the rest is not read", drive.MaxClients)
+		note(x, "there are more than %d clients on the drive: the rest is not read",
+			drive.MaxClients)
 	}
 	for _, f := range found {
 		if err := context.Cause(ctx); err != nil {
@@ -77,10 +79,11 @@ func takeRequest(x *exporter, store *clients.Store, f *clients.Found) error {
 	}, now)
 }
 
-// catalogueOnDrive reads the catalogue of the generation that is on the drive: a host that has forgotten it
-// finds it where the request lies.
+// catalogueOnDrive reads the catalogue of the generation that is on the drive: a host that has
+// forgotten it finds it where the request lies.
 func catalogueOnDrive(x *exporter, o clients.Origin, serial int64) []request.Sum {
-	if x.committed == nil || x.committed.Serial() != serial || x.committed.Record.Origin != o.Name || x.committed.Record.Fingerprint != o.Key {
+	if x.committed == nil || x.committed.Serial() != serial ||
+		x.committed.Record.Origin != o.Name || x.committed.Record.Fingerprint != o.Key {
 		return nil
 	}
 	index, err := x.committed.Catalogue()
@@ -90,19 +93,21 @@ func catalogueOnDrive(x *exporter, o clients.Origin, serial int64) []request.Sum
 	return request.CatalogueSums(index.Entries)
 }
 
-// blankRequests overwrites the lists of installed packages of the requests that were read, when the export
-// is done: whoever finds the drive need not read them.
+// blankRequests overwrites the lists of installed packages of the requests that were read, when the
+// export is done: whoever finds the drive need not read them.
 func blankRequests(x *exporter) {
 	if x.o.Pretend || x.o.KeepRequests || x.drive == nil || x.drive.ReadOnly() {
 		return
 	}
 	for i, f := range x.taken {
 		a := &x.report.Asked[i]
-		if f.State != clients.New && f.State != clients.Known && f.State != clients.Cloned || a.Problem != "" {
+		if f.State != clients.New && f.State != clients.Known && f.State != clients.Cloned ||
+			a.Problem != "" {
 			continue
 		}
 		if err := drivewriter.BlankClientLists(x.drive, f.Dir, x.m.Hook); err != nil {
-			note(x, "the installed packages of %q can still be read on the drive: %s", f.Dir, fault.Text(err))
+			note(x, "the installed packages of %q can still be read on the drive: %s", f.Dir,
+				fault.Text(err))
 			continue
 		}
 		a.Taken = true

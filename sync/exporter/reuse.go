@@ -22,7 +22,9 @@ func readRemains(x *exporter, key *manifest.PublicKey) error {
 		return err
 	}
 	r := &remains{Remains: found, files: make(map[string]manifest.File, len(found.Files)),
-		counts: make(map[layout.Kind]int), partSize: x.o.PartSize, tell: func(e progress.Event) { x.w.Tell(e) }}
+		counts: make(map[layout.Kind]int), partSize: x.o.PartSize, tell: func(e progress.Event) {
+			x.w.Tell(e)
+		}}
 	if r.partSize <= 0 {
 		r.partSize = drivewriter.DefaultPartSize
 	}
@@ -36,7 +38,8 @@ func readRemains(x *exporter, key *manifest.PublicKey) error {
 	return nil
 }
 
-// countOnDrive is how many files of a kind the drive holds of the origin, whether their list can be read or not.
+// countOnDrive is how many files of a kind the drive holds of the origin, whether their list can be
+// read or not.
 func countOnDrive(x *exporter, kind payload.Kind) int {
 	if x.committed == nil {
 		return x.remains.holds(kind)
@@ -44,11 +47,12 @@ func countOnDrive(x *exporter, kind payload.Kind) int {
 	return len(x.committed.Items(drive.DriveKind(kind)))
 }
 
-// scanForRemains is readSource, with the kinds that are switched off where the drive may have some of
-// them. Where those cannot be read, they are not looked at.
+// scanForRemains is readSource, with the kinds that are switched off where the drive may have some
+// of them. Where those cannot be read, they are not looked at.
 func scanForRemains(ctx context.Context, x *exporter) (*source, error) {
 	packages, distfiles := !x.o.NoPackages, !x.o.NoDistfiles
-	more := !packages && x.remains.holds(payload.Package) > 0 || !distfiles && x.remains.holds(payload.Distfile) > 0
+	more := !packages && x.remains.holds(payload.Package) > 0 || !distfiles &&
+		x.remains.holds(payload.Distfile) > 0
 	if more {
 		h, err := readSource(ctx, x.st, x.m, packages || x.remains.holds(payload.Package) > 0,
 			distfiles || x.remains.holds(payload.Distfile) > 0, x.next.entries)
@@ -104,14 +108,15 @@ func remainsNotice(x *exporter) string {
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if n := gone[drive.DriveKind(kind)]; x.off(kind) && n > 0 {
-			text += fmt.Sprintf(", %d of them %ss, of which nothing is copied (--no-%ss)", n, kind, kind)
+			text += fmt.Sprintf(", %d of them %ss, of which nothing is copied (--no-%ss)",
+				n, kind, kind)
 		}
 	}
 	return text
 }
 
-// leaveOff takes what was seen of a kind that is switched off out of the host's files, but for what the
-// drive has.
+// leaveOff takes what was seen of a kind that is switched off out of the host's files, but for what
+// the drive has.
 func leaveOff(x *exporter, kind payload.Kind) {
 	other := func(it payload.Item) bool { return it.Kind == kind }
 	x.host.leftOut = slices.DeleteFunc(x.host.leftOut, other)
@@ -151,7 +156,8 @@ func reuseProgram(ctx context.Context, x *exporter) error {
 		}
 		if stored != nil {
 			r.take([]string{f.Path})
-			x.next.current[payload.Key{Kind: program, Path: path}] = &layout.Item{Kind: kind, Path: path, Size: f.Size, Sum: sum, Stored: stored}
+			x.next.current[payload.Key{Kind: program, Path: path}] = &layout.Item{Kind: kind,
+				Path: path, Size: f.Size, Sum: sum, Stored: stored}
 		}
 	}
 	return nil

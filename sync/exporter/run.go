@@ -22,21 +22,22 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// commitEvery is how many bytes of payload are written before a generation is committed that has what is there so far: a drive that is pulled later keeps it.
+// commitEvery is how many bytes of payload are written before a generation is committed that has
+// what is there so far: a drive that is pulled later keeps it.
 const commitEvery = 2 << 30
 
-// Plan is an export as it was planned: what it is to copy is in exporter's todo, what the next generation
-// lists in its next. Run obeys it, and adds only what nobody could see before the drive was opened for
-// writing: files that a sample of the drive's finds damaged, or that went away since (drivewriter's
-// Missing).
+// Plan is an export as it was planned: what it is to copy is in exporter's todo, what the next
+// generation lists in its next. Run obeys it, and adds only what nobody could see before the drive
+// was opened for writing: files that a sample of the drive's finds damaged, or that went away since
+// (drivewriter's Missing).
 type Plan struct {
 	*exporter
 	copied atomic.Int64  // files of todo that are put
 	kept   payload.Tally // files of todo that the drive's list has by now
 }
 
-// Run carries the plan out. From here on the drive changes; at every moment it holds a complete old or a
-// complete new generation.
+// Run carries the plan out. From here on the drive changes; at every moment it holds a complete old
+// or a complete new generation.
 func (p *Plan) Run(ctx context.Context) (err error) {
 	if err := p.prepareKey(); err != nil {
 		return err
@@ -119,7 +120,8 @@ func keepComplete(ctx context.Context, p *Plan, w *drivewriter.Writer) {
 
 // interruptedExport is the error of an export that was told to end.
 func interruptedExport(p *Plan, err error) error {
-	return &InterruptedError{Committed: p.kept, Lost: len(p.report.Copied) - p.kept.Files, Total: len(p.todo), Err: err}
+	return &InterruptedError{Committed: p.kept, Lost: len(p.report.Copied) - p.kept.Files,
+		Total: len(p.todo), Err: err}
 }
 
 // prepareKey makes the origin's key on the first export of this machine.
@@ -142,7 +144,8 @@ func (p *Plan) prepareKey() (err error) {
 	return nil
 }
 
-// tryRecord writes, to nowhere, what of a generation does not depend on the run: it shall not fail when everything has been copied.
+// tryRecord writes, to nowhere, what of a generation does not depend on the run: it shall not fail
+// when everything has been copied.
 func (p *Plan) tryRecord() error {
 	r := p.next.record
 	r.Format, r.Origin, r.Serial, r.Fingerprint = 1, p.name, 1, p.key.Public().Fingerprint()
@@ -182,8 +185,11 @@ func (p *Plan) begin(ctx context.Context) (_ *drivewriter.Writer, err error) {
 			}
 			foreign = append(foreign, path)
 		},
-		Beside:   func(path string, err error) { noteBeside(p.report, path, err) },
-		Leftover: func(path string) { p.report.Leftovers = append(p.report.Leftovers, path) }, Hook: p.m.Hook,
+		Beside: func(path string, err error) { noteBeside(p.report, path, err) },
+		Leftover: func(path string) {
+			p.report.Leftovers = append(p.report.Leftovers,
+				path)
+		}, Hook: p.m.Hook,
 	})
 	begun = true
 	p.report.Notices = append(p.report.Notices, foreignNotice(p.dir, foreign)...)
@@ -196,7 +202,8 @@ func noteBeside(r *ExportReport, path string, err error) {
 		r.Renewed = append(r.Renewed, path)
 		return
 	}
-	r.Notices = append(r.Notices, fmt.Sprintf("%q on the drive could not be written, and people who look for it there do not find it: %s", layout.TreeDir+"/"+path, fault.Text(err)))
+	r.Notices = append(r.Notices,
+		fmt.Sprintf("%q on the drive could not be written, and people who look for it there do not find it: %s", layout.TreeDir+"/"+path, fault.Text(err)))
 }
 
 // foreignNotice names the files in an origin's directory that no export put there: they stay.
@@ -218,7 +225,8 @@ func foreignNotice(dir string, files []string) []string {
 		layout.TreeDir+"/"+dir, strings.Join(named, ", "), more)}
 }
 
-// takeCommitted goes over to the generation as the writer has read it: one copy of the list in memory is enough.
+// takeCommitted goes over to the generation as the writer has read it: one copy of the list in
+// memory is enough.
 func (p *Plan) takeCommitted(w *drivewriter.Writer) {
 	held := w.Committed()
 	if p.committed == nil || held == nil || held.Sum != p.committed.Sum {
@@ -255,14 +263,19 @@ func takeRemains(p *Plan, w *drivewriter.Writer) {
 	p.requeue(missing)
 }
 
-// progress turns what the drive tells into events. Only bytes that have reached the drive are counted, and of those only payload: what the drive writes for itself comes after it.
+// progress turns what the drive tells into events. Only bytes that have reached the drive are
+// counted, and of those only payload: what the drive writes for itself comes after it.
 func (p *Plan) progress() func(drivewriter.Stage, string, int64) {
-	phases := map[drivewriter.Stage]progress.Phase{drivewriter.Collecting: progress.PhaseScan, drivewriter.Preparing: progress.PhaseScan, drivewriter.Probing: progress.PhaseProbe, drivewriter.Writing: progress.PhaseCopy, drivewriter.Flushing: progress.PhaseFlush,
-		drivewriter.Comparing: progress.PhaseReadBack, drivewriter.Committing: progress.PhaseCommit, drivewriter.Removing: progress.PhaseCommit}
+	phases := map[drivewriter.Stage]progress.Phase{drivewriter.Collecting: progress.PhaseScan,
+		drivewriter.Preparing: progress.PhaseScan, drivewriter.Probing: progress.PhaseProbe,
+		drivewriter.Writing: progress.PhaseCopy, drivewriter.Flushing: progress.PhaseFlush,
+		drivewriter.Comparing: progress.PhaseReadBack, drivewriter.Committing: progress.PhaseCommit,
+		drivewriter.Removing: progress.PhaseCommit}
 	total := payload.Count(p.todo)
 	var compared int64
 	return func(stage drivewriter.Stage, path string, bytes int64) {
-		e := progress.Event{Phase: phases[stage], Path: path, Done: p.report.Written, Total: total.Bytes, Files: int(p.copied.Load()), FilesTotal: total.Files}
+		e := progress.Event{Phase: phases[stage], Path: path, Done: p.report.Written,
+			Total: total.Bytes, Files: int(p.copied.Load()), FilesTotal: total.Files}
 		switch {
 		case stage == drivewriter.Writing && p.report.Written < total.Bytes:
 			p.report.Written = min(p.report.Written+bytes, total.Bytes)
@@ -277,7 +290,8 @@ func (p *Plan) progress() func(drivewriter.Stage, string, int64) {
 	}
 }
 
-// requeue adds files to the plan that the drive's list has and the drive has not: somebody deleted them there, or they are damaged. Those of a kind that is switched off cannot be written again
+// requeue adds files to the plan that the drive's list has and the drive has not: somebody deleted
+// them there, or they are damaged. Those of a kind that is switched off cannot be written again
 // now: they are left out, and the origin still has them.
 func (p *Plan) requeue(missing []layout.Item) {
 	for _, it := range missing {
@@ -309,7 +323,8 @@ func (p *Plan) requeue(missing []layout.Item) {
 		case here:
 			p.report.Kept.Files--
 			p.report.Kept.Bytes -= it.Size
-			p.todo = append(p.todo, payload.Item{Kind: kind, Path: it.Path, Size: h.Size, Reason: MissingOnDrive})
+			p.todo = append(p.todo, payload.Item{Kind: kind, Path: it.Path, Size: h.Size,
+				Reason: MissingOnDrive})
 		case p.off(kind):
 			p.report.Kept.Files--
 			p.report.Kept.Bytes -= it.Size
@@ -359,7 +374,8 @@ func (p *Plan) drop() {
 	}
 }
 
-// dropItem takes one file of the plan's Remove out of what the next commit lists, unless that is done.
+// dropItem takes one file of the plan's Remove out of what the next commit lists, unless that is
+// done.
 func (p *Plan) dropItem(it payload.Item) {
 	key := payload.Key{Kind: it.Kind, Path: it.Path}
 	if _, ok := p.next.current[key]; !ok {
@@ -373,7 +389,8 @@ func (p *Plan) dropItem(it payload.Item) {
 	p.report.Removed = append(p.report.Removed, it)
 }
 
-// prepare lets the drive choose names and make directories for everything that is to be copied. A file whose name no drive could store is left out.
+// prepare lets the drive choose names and make directories for everything that is to be copied. A
+// file whose name no drive could store is left out.
 func (p *Plan) prepare(ctx context.Context, w *drivewriter.Writer) ([]payload.Item, error) {
 	todo := p.todo
 	for {
@@ -407,7 +424,9 @@ func (p *Plan) leaveOut(it payload.Item, why error, hint string) {
 // sameAsCommitted reports whether, after all that was left out, there is nothing to commit.
 func (p *Plan) sameAsCommitted(w *drivewriter.Writer) bool {
 	held := w.Committed()
-	if held == nil || p.committed == nil || len(p.report.Copied)+len(p.report.Removed)+len(p.report.Trees) > 0 || p.stale || !p.sameKey() || !p.next.says(p.told, p.committed.Record.Has) {
+	if held == nil || p.committed == nil ||
+		len(p.report.Copied)+len(p.report.Removed)+len(p.report.Trees) > 0 || p.stale ||
+		!p.sameKey() || !p.next.says(p.told, p.committed.Record.Has) {
 		return false
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program, repository} {
@@ -421,8 +440,8 @@ func (p *Plan) sameAsCommitted(w *drivewriter.Writer) bool {
 	return true
 }
 
-// commit makes what is on the drive now the newest generation. Its serial is remembered before anything else can happen: it is never given twice.
-// The end of ctx leaves it some time.
+// commit makes what is on the drive now the newest generation. Its serial is remembered before
+// anything else can happen: it is never given twice. The end of ctx leaves it some time.
 func (p *Plan) commit(ctx context.Context, w *drivewriter.Writer) error {
 	bound := patience
 	if p.m.Unattended {
@@ -436,13 +455,15 @@ func (p *Plan) commit(ctx context.Context, w *drivewriter.Writer) error {
 	}
 	serial := max(p.m.Now().Unix(), last+1)
 	at := trust.Latest(time.Unix(serial, 0), p.key.Public().Created())
-	if err := p.st.SaveExported(p.name, state.Exported{PKGDIR: realPath(p.m.PKGDIR), Serial: serial}); err != nil {
+	if err := p.st.SaveExported(p.name, state.Exported{PKGDIR: realPath(p.m.PKGDIR),
+		Serial: serial}); err != nil {
 		return err
 	}
 	gen, err := w.Commit(ctx, p.next.contents(serial, at))
 	if gen != nil {
 		p.report.Serial, p.kept = gen.Serial(), payload.Count(p.report.Copied)
-		err = errors.Join(err, p.broken.follow(p.st, p.name, p.next, serial), rememberDrive(p.exporter, gen))
+		err = errors.Join(err, p.broken.follow(p.st, p.name, p.next, serial),
+			rememberDrive(p.exporter, gen))
 	}
 	return err
 }

@@ -43,7 +43,8 @@ func openStatic(path string) (*os.File, int64) {
 	}
 	e, err := elf.NewFile(f)
 	fi, statErr := f.Stat()
-	if err != nil || statErr != nil || slices.ContainsFunc(e.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+	if err != nil || statErr != nil ||
+		slices.ContainsFunc(e.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
 		f.Close()
 		return nil, 0
 	}

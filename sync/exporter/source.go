@@ -52,9 +52,11 @@ type payloadDir struct {
 // sourceFile is a payload file of the host.
 type sourceFile struct {
 	HostFile
-	info  fs.FileInfo
-	entry pkgindex.Entry // of the host's index, if it vouches for the file (size, mtime and all that Portage needs); else none
-	odd   string         // why the index and the file disagree although the mtime is the same
+	info fs.FileInfo
+	// of the host's index, if it vouches for the file (size, mtime and all that Portage needs);
+	// else none
+	entry pkgindex.Entry
+	odd   string // why the index and the file disagree although the mtime is the same
 }
 
 // newFile is the file as it is put on the drive. The category is told where only the index has it.
@@ -90,8 +92,10 @@ func (h *source) list() []HostFile {
 	return files
 }
 
-// openPayloadDir opens PKGDIR or DISTDIR; nil where it is absent. It notes how many files are remembered of it.
-func (h *source) openPayloadDir(st *state.Dir, m machine.Machine, k payload.Kind, path string) (*payloadDir, error) {
+// openPayloadDir opens PKGDIR or DISTDIR; nil where it is absent. It notes how many files are
+// remembered of it.
+func (h *source) openPayloadDir(st *state.Dir, m machine.Machine, k payload.Kind,
+	path string) (*payloadDir, error) {
 	cache, err := st.Cache(path, m.Now())
 	if err != nil {
 		return nil, err
@@ -107,7 +111,8 @@ func (h *source) openPayloadDir(st *state.Dir, m machine.Machine, k payload.Kind
 	return &payloadDir{path: path, root: root, cache: cache}, nil
 }
 
-// open opens a payload file that was scanned before. It is the same regular file, or there is an error.
+// open opens a payload file that was scanned before. It is the same regular file, or there is an
+// error.
 func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
 	f, err := openLinkedFile(d.links, d.root, path)
 	if err != nil {
@@ -121,7 +126,8 @@ func (d *payloadDir) open(path string, scanned fs.FileInfo) (*os.File, error) {
 }
 
 // sum reads a file of the host and remembers its digests.
-func (d *payloadDir) sum(ctx context.Context, path string, scanned fs.FileInfo) (digest.Sums, error) {
+func (d *payloadDir) sum(ctx context.Context, path string,
+	scanned fs.FileInfo) (digest.Sums, error) {
 	f, err := d.open(path, scanned)
 	if err != nil {
 		return digest.Sums{}, err
@@ -141,8 +147,10 @@ func (d *payloadDir) sum(ctx context.Context, path string, scanned fs.FileInfo) 
 // readSource scans PKGDIR and DISTDIR. A directory that is not wanted is not looked at. known are
 // the entries of the drive's catalogue: where the host's index says the same, one of the two is
 // enough.
-func readSource(ctx context.Context, st *state.Dir, m machine.Machine, packages, distfiles bool, known map[string]pkgindex.Entry) (_ *source, err error) {
-	h := &source{files: make(map[payload.Key]*sourceFile), before: make(map[payload.Kind]int), builder: newBuilder(m)}
+func readSource(ctx context.Context, st *state.Dir, m machine.Machine, packages, distfiles bool,
+	known map[string]pkgindex.Entry) (_ *source, err error) {
+	h := &source{files: make(map[payload.Key]*sourceFile), before: make(map[payload.Kind]int),
+		builder: newBuilder(m)}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -165,7 +173,8 @@ func readSource(ctx context.Context, st *state.Dir, m machine.Machine, packages,
 	return h, err
 }
 
-func (h *source) readPackages(ctx context.Context, st *state.Dir, m machine.Machine, known map[string]pkgindex.Entry) (err error) {
+func (h *source) readPackages(ctx context.Context, st *state.Dir, m machine.Machine,
+	known map[string]pkgindex.Entry) (err error) {
 	if h.packages, err = h.openPayloadDir(st, m, payload.Package, m.PKGDIR); h.packages == nil {
 		return err
 	}
@@ -190,7 +199,8 @@ func (h *source) readPackages(ctx context.Context, st *state.Dir, m machine.Mach
 		return err
 	}
 	for _, p := range dir.Missed(scan, maps.Keys(entries)) {
-		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Package, Path: p.Path, Size: p.Size, Reason: p.Reason, Hint: p.Hint})
+		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Package, Path: p.Path,
+			Size: p.Size, Reason: p.Reason, Hint: p.Hint})
 	}
 	return nil
 }
@@ -201,12 +211,15 @@ func (h *source) dropDuplicates(ctx context.Context, files []pkgdir.File) error 
 	for i, f := range files {
 		hf := h.files[payload.Key{Kind: payload.Package, Path: f.Path}]
 		list[i] = candidate{File: f, listed: !hf.entry.IsZero(), sum: hf.Sum, index: hf.Index,
-			read: func(ctx context.Context) (manifest.Digest, error) { return h.packages.readSum(ctx, hf) }}
+			read: func(ctx context.Context) (manifest.Digest, error) {
+				return h.packages.readSum(ctx, hf)
+			}}
 	}
 	same, err := duplicates(ctx, list)
 	for _, path := range slices.Sorted(maps.Keys(same)) {
 		k := payload.Key{Kind: payload.Package, Path: path}
-		h.duplicates = append(h.duplicates, payload.Item{Kind: k.Kind, Path: path, Size: h.files[k].Size, Reason: "the same package as " + same[path]})
+		h.duplicates = append(h.duplicates, payload.Item{Kind: k.Kind, Path: path,
+			Size: h.files[k].Size, Reason: "the same package as " + same[path]})
 		delete(h.files, k)
 	}
 	return err
@@ -232,11 +245,14 @@ func (d *payloadDir) readSum(ctx context.Context, f *sourceFile) (manifest.Diges
 }
 
 // readIndex maps PKGDIR's index by path. If two entries have one path, Portage's last wins.
-func (h *source) readIndex(dir *pkgdir.Dir, known map[string]pkgindex.Entry) map[string]pkgindex.Entry {
+func (h *source) readIndex(dir *pkgdir.Dir,
+	known map[string]pkgindex.Entry) map[string]pkgindex.Entry {
 	index, err := dir.IndexShared(func(path string) pkgindex.Entry { return known[path] })
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			h.notices = append(h.notices, fmt.Sprintf("the index of %q cannot be used: %v; every package is read", dir.Path(), err))
+			h.notices = append(h.notices,
+				fmt.Sprintf("the index of %q cannot be used: %v; every package is read",
+					dir.Path(), err))
 		}
 		return nil
 	}
@@ -253,7 +269,8 @@ func (h *source) readIndex(dir *pkgdir.Dir, known map[string]pkgindex.Entry) map
 }
 
 func (h *source) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
-	hf := &sourceFile{HostFile: HostFile{Kind: payload.Package, Path: f.Path, Size: f.Info.Size()}, info: f.Info}
+	hf := &sourceFile{HostFile: HostFile{Kind: payload.Package, Path: f.Path,
+		Size: f.Info.Size()}, info: f.Info}
 	hf.Sum = h.packages.known(f.Path, f.Info)
 	if e, ok := entries[f.Path]; ok {
 		size, hasSize := e.Size()
@@ -268,11 +285,13 @@ func (h *source) addPackage(f pkgdir.File, entries map[string]pkgindex.Entry) {
 	h.files[payload.Key{Kind: payload.Package, Path: f.Path}] = hf
 }
 
-// vouchedBy takes an entry of the host's index for the file's, in the form that it has in the catalogue: an index of an old Portage has no PATH.
+// vouchedBy takes an entry of the host's index for the file's, in the form that it has in the
+// catalogue: an index of an old Portage has no PATH.
 func (f *sourceFile) vouchedBy(e pkgindex.Entry) {
 	if mtime := f.info.ModTime().Unix(); e.Get("PATH") == "" || !pkgindex.ValidMTime(mtime) {
 		var err error
-		if e, err = e.With("PATH", f.Path, "MTIME", strconv.FormatInt(carriedMTime(e, mtime), 10)); err != nil {
+		if e, err = e.With("PATH", f.Path, "MTIME", strconv.FormatInt(carriedMTime(e, mtime),
+			10)); err != nil {
 			return
 		}
 	}
@@ -311,17 +330,20 @@ func (h *source) addDistfiles(st *state.Dir, m machine.Machine, scan *distdir.Sc
 		h.notices = append(h.notices, text)
 	}
 	for _, p := range scan.Missed(m.DISTDIR) {
-		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: p.Name, Size: p.Size, Reason: p.Reason, Hint: p.Hint})
+		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: p.Name,
+			Size: p.Size, Reason: p.Reason, Hint: p.Hint})
 	}
 	for _, f := range scan.Files {
 		if !noteLinked(h.distfiles.links, f) {
 			continue // gone since
 		}
 		if err := distdir.CheckName(f.Name); err != nil {
-			h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size(), Reason: fault.Text(err)})
+			h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Distfile, Path: f.Name,
+				Size: f.Info.Size(), Reason: fault.Text(err)})
 			continue
 		}
-		hf := &sourceFile{HostFile: HostFile{Kind: payload.Distfile, Path: f.Name, Size: f.Info.Size()}, info: f.Info}
+		hf := &sourceFile{HostFile: HostFile{Kind: payload.Distfile, Path: f.Name,
+			Size: f.Info.Size()}, info: f.Info}
 		hf.Sum = h.distfiles.known(f.Name, f.Info)
 		h.files[payload.Key{Kind: payload.Distfile, Path: f.Name}] = hf
 	}
@@ -339,7 +361,8 @@ func (h *source) count(k payload.Kind) int {
 	return n
 }
 
-// thin says what to do about a PKGDIR that has few packages or none: most hosts that run pkgsneak for the first time never built any.
+// thin says what to do about a PKGDIR that has few packages or none: most hosts that run pkgsneak
+// for the first time never built any.
 func (h *source) thin(m machine.Machine) []string {
 	var notices []string
 	packages := h.count(payload.Package)
@@ -351,24 +374,28 @@ func (h *source) thin(m machine.Machine) []string {
 	}
 	missing, installed := h.withoutBinary(m)
 	if installed > 0 && missing*2 > installed {
-		notices = append(notices, fmt.Sprintf("%d of %d installed packages have no binary package", missing, installed))
+		notices = append(notices, fmt.Sprintf("%d of %d installed packages have no binary package",
+			missing, installed))
 	}
 	if len(notices) == 0 {
 		return nil
 	}
 	if on, _ := m.Settings.HasFeature("buildpkg"); !on {
-		notices = append(notices, `to keep what is compiled from now on: FEATURES="buildpkg" in make.conf`)
+		notices = append(notices,
+			`to keep what is compiled from now on: FEATURES="buildpkg" in make.conf`)
 	}
 	if missing > 0 || packages == 0 {
 		notices = append(notices, `to pack what is installed: quickpkg --include-config=y "*/*"`)
 	}
 	for _, dir := range fetched(m) {
-		notices = append(notices, fmt.Sprintf("packages that binrepos.conf fetched lie in %q: export them with --pkgdir %s", dir, dir))
+		notices = append(notices,
+			fmt.Sprintf("packages that binrepos.conf fetched lie in %q: export them with --pkgdir %s", dir, dir))
 	}
 	return notices
 }
 
-// withoutBinary counts the installed packages, and those of them of which PKGDIR has no build of that version.
+// withoutBinary counts the installed packages, and those of them of which PKGDIR has no build of
+// that version.
 func (h *source) withoutBinary(m machine.Machine) (missing, installed int) {
 	list, err := m.Settings.Installed()
 	if err != nil {
@@ -388,7 +415,8 @@ func (h *source) withoutBinary(m machine.Machine) (missing, installed int) {
 	return missing, len(list)
 }
 
-// fetched lists the directories into which Portage 3.0.77 and later puts what it fetched from a binrepos.conf host: they are not PKGDIR.
+// fetched lists the directories into which Portage 3.0.77 and later puts what it fetched from a
+// binrepos.conf host: they are not PKGDIR.
 func fetched(m machine.Machine) []string {
 	base := fetchedDir(m)
 	entries, err := os.ReadDir(base)

@@ -17,12 +17,16 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// originStock is what the origin has, as the host was found, whatever of it a generation carries, and what is known of its packages.
+// originStock is what the origin has, as the host was found, whatever of it a generation carries,
+// and what is known of its packages.
 type originStock struct {
-	why   map[payload.Kind]string         // why the list of a kind is not complete; it is where there is no reason
-	sizes map[payload.Key]int64           // bytes of everything that the origin has
-	facts map[string]*layout.PackageFacts // by path: of the file that the drive carries, if it carries one
-	asOf  map[payload.Kind]int64          // of a kind that was not looked at: the serial of the generation for which it was
+	// why the list of a kind is not complete; it is where there is no reason
+	why   map[payload.Kind]string
+	sizes map[payload.Key]int64 // bytes of everything that the origin has
+	// by path: of the file that the drive carries, if it carries one
+	facts map[string]*layout.PackageFacts
+	// of a kind that was not looked at: the serial of the generation for which it was
+	asOf map[payload.Kind]int64
 }
 
 // The reasons of a kind that was switched off.
@@ -31,10 +35,14 @@ const (
 	ReasonNoDistfiles = "the distfiles were not looked at (--no-distfiles)"
 )
 
-// newStock notes what was found on the host. Of a kind that was not looked at it has what the drive's generation tells, which may be out of date by now. A directory that lost so much
-// that a mistake is likelier than intent is not taken for all that the origin has, though the drive never had any of it.
-func newStock(h *source, m machine.Machine, o ExportOptions, known *layout.Facts, catalogue map[string]pkgindex.Entry) *originStock {
-	s := &originStock{why: make(map[payload.Kind]string), sizes: make(map[payload.Key]int64, len(h.files)), facts: make(map[string]*layout.PackageFacts, len(h.files))}
+// newStock notes what was found on the host. Of a kind that was not looked at it has what the
+// drive's generation tells, which may be out of date by now. A directory that lost so much that a
+// mistake is likelier than intent is not taken for all that the origin has, though the drive never
+// had any of it.
+func newStock(h *source, m machine.Machine, o ExportOptions, known *layout.Facts,
+	catalogue map[string]pkgindex.Entry) *originStock {
+	s := &originStock{why: make(map[payload.Kind]string), sizes: make(map[payload.Key]int64,
+		len(h.files)), facts: make(map[string]*layout.PackageFacts, len(h.files))}
 	for key, f := range h.files {
 		s.sizes[key] = f.Size
 	}
@@ -68,7 +76,8 @@ func newStock(h *source, m machine.Machine, o ExportOptions, known *layout.Facts
 	return s
 }
 
-// addTaken adds names that are not free on the host: the origin has them, as far as anybody can tell.
+// addTaken adds names that are not free on the host: the origin has them, as far as anybody can
+// tell.
 func (s *originStock) addTaken(taken map[payload.Key]payload.Item) {
 	for key, it := range taken {
 		s.sizes[key] = it.Size
@@ -81,13 +90,15 @@ func (s *originStock) lastLooked(held *drive.Generation, o ExportOptions) {
 	if held == nil {
 		return
 	}
-	for kind, off := range map[payload.Kind]bool{payload.Package: o.NoPackages, payload.Distfile: o.NoDistfiles} {
+	for kind, off := range map[payload.Kind]bool{payload.Package: o.NoPackages,
+		payload.Distfile: o.NoDistfiles} {
 		if !off {
 			continue
 		}
 		s.asOf[kind] = held.Serial()
 		if has := held.Record.Has; has != nil && !has.Of(drive.DriveKind(kind)).Complete {
-			s.asOf[kind] = has.Of(drive.DriveKind(kind)).AsOf // 0: the kind never was looked at, which is no news
+			// 0: the kind never was looked at, which is no news
+			s.asOf[kind] = has.Of(drive.DriveKind(kind)).AsOf
 		}
 	}
 }
@@ -102,10 +113,12 @@ func (s *originStock) tell(current map[payload.Key]*layout.Item) (*layout.Facts,
 		}
 	}
 	facts := &layout.Facts{}
-	has := &layout.Holdings{Packages: s.holding(payload.Package), Distfiles: s.holding(payload.Distfile)}
+	has := &layout.Holdings{Packages: s.holding(payload.Package),
+		Distfiles: s.holding(payload.Distfile)}
 	for key, size := range all {
 		if key.Kind == payload.Distfile {
-			facts.Distfiles = append(facts.Distfiles, layout.DistfileFacts{Name: key.Path, Size: size})
+			facts.Distfiles = append(facts.Distfiles,
+				layout.DistfileFacts{Name: key.Path, Size: size})
 			has.Distfiles.Bytes = payload.Plus(has.Distfiles.Bytes, size)
 			continue
 		}
@@ -117,8 +130,12 @@ func (s *originStock) tell(current map[payload.Key]*layout.Item) (*layout.Facts,
 		has.Packages.Bytes = payload.Plus(has.Packages.Bytes, size)
 	}
 	has.Packages.Count, has.Distfiles.Count = len(facts.Packages), len(facts.Distfiles)
-	slices.SortFunc(facts.Packages, func(a, b layout.PackageFacts) int { return strings.Compare(a.Path, b.Path) })
-	slices.SortFunc(facts.Distfiles, func(a, b layout.DistfileFacts) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(facts.Packages, func(a, b layout.PackageFacts) int {
+		return strings.Compare(a.Path, b.Path)
+	})
+	slices.SortFunc(facts.Distfiles, func(a, b layout.DistfileFacts) int {
+		return strings.Compare(a.Name, b.Name)
+	})
 	return facts, has
 }
 
@@ -126,7 +143,8 @@ func (s *originStock) holding(k payload.Kind) layout.Holding {
 	return layout.Holding{Complete: s.why[k] == "", Reason: s.why[k], AsOf: s.asOf[k]}
 }
 
-// complete reads the metadata of the packages of which nothing is known yet: the drive has them from an older program, or another drive got them. A package that cannot be read says nothing.
+// complete reads the metadata of the packages of which nothing is known yet: the drive has them
+// from an older program, or another drive got them. A package that cannot be read says nothing.
 func (s *originStock) complete(ctx context.Context, h *source, paths []string, workers int) error {
 	slices.Sort(paths)
 	if workers <= 0 {

@@ -19,9 +19,10 @@ import (
 	"pkgsneak/sync/pkgdir"
 )
 
-// takenNames finds the names that the origin had, or may have had, and that are no files of the host now,
-// but not free either: an empty file, as a crash leaves one, a link, a directory, half a download. That is
-// no deletion: such a name is left out, the drive keeps its copy, and the origin still has it.
+// takenNames finds the names that the origin had, or may have had, and that are no files of the
+// host now, but not free either: an empty file, as a crash leaves one, a link, a directory, half a
+// download. That is no deletion: such a name is left out, the drive keeps its copy, and the origin
+// still has it.
 type takenNames struct {
 	host    *source
 	distdir string                  // below PKGDIR, "" if it does not lie there
@@ -32,7 +33,8 @@ type takenNames struct {
 // findTaken looks at the names that the host's scan left out, at those that are remembered of its
 // directories, and at those that the drive's generation tells of. Each is named with its reason.
 func (x *exporter) findTaken() map[payload.Key]payload.Item {
-	t := takenNames{host: x.host, folded: make(map[string]payload.Item), found: make(map[payload.Key]payload.Item)}
+	t := takenNames{host: x.host, folded: make(map[string]payload.Item),
+		found: make(map[payload.Key]payload.Item)}
 	if below, ok := machine.DistdirIn(x.m.PKGDIR, x.m.DISTDIR); ok {
 		t.distdir = below
 	}
@@ -67,8 +69,8 @@ func (x *exporter) findTaken() map[payload.Key]payload.Item {
 	return t.found
 }
 
-// leftOut notes what the scan named, under the name that it stands for. Of a path that only the index has
-// there is nothing that has the name.
+// leftOut notes what the scan named, under the name that it stands for. Of a path that only the
+// index has there is nothing that has the name.
 func (t *takenNames) leftOut(it payload.Item) {
 	name := meantBy(it)
 	if it.Kind == payload.Distfile && strings.Contains(name, "/") {
@@ -94,7 +96,8 @@ func meantBy(it payload.Item) string {
 
 // standIn names a file of which only something else is here.
 func standIn(it payload.Item, name string) payload.Item {
-	return payload.Item{Kind: it.Kind, Path: name, Reason: fmt.Sprintf("only %q is here: %s", it.Path, it.Reason), Hint: it.Hint}
+	return payload.Item{Kind: it.Kind, Path: name, Reason: fmt.Sprintf("only %q is here: %s",
+		it.Path, it.Reason), Hint: it.Hint}
 }
 
 // mayBe reports whether a name could be one of the origin's and is none of the host's files.
@@ -104,10 +107,13 @@ func (t *takenNames) mayBe(kind payload.Kind, name string) bool {
 	case kind == payload.Distfile && distdir.CheckName(name) != nil,
 		layout.OriginPathFault(drive.DriveKind(kind), name) != "",
 		t.host.files[key] != nil,
-		kind == payload.Package && t.distdir != "" && (t.distdir == "." && !strings.Contains(name, "/") || strings.HasPrefix(name, t.distdir+"/")):
+		kind == payload.Package && t.distdir != "" && (t.distdir == "." &&
+			!strings.Contains(name, "/") || strings.HasPrefix(name, t.distdir+"/")):
 		return false
 	}
-	return !slices.ContainsFunc(t.host.duplicates, func(d payload.Item) bool { return d.Kind == kind && d.Path == name })
+	return !slices.ContainsFunc(t.host.duplicates, func(d payload.Item) bool {
+		return d.Kind == kind && d.Path == name
+	})
 }
 
 // lookUp looks at one name that the origin had, with a file of size bytes.

@@ -61,7 +61,8 @@ func (t *trees) describe(record *layout.Record, current map[payload.Key]*layout.
 	for i := range record.Repositories {
 		r := &record.Repositories[i]
 		tree := t.carried[r.Name]
-		if r.Tree = nil; tree != nil && current[payload.Key{Kind: repository, Path: tree.File}] != nil {
+		if r.Tree = nil; tree != nil &&
+			current[payload.Key{Kind: repository, Path: tree.File}] != nil {
 			r.Tree = tree
 		}
 	}
@@ -72,7 +73,9 @@ func (t *trees) save(none bool) error {
 	if t == nil || none {
 		return nil
 	}
-	slices.SortFunc(t.packed, func(a, b ebuilds.Packed) int { return cmp.Compare(a.Location, b.Location) })
+	slices.SortFunc(t.packed, func(a, b ebuilds.Packed) int {
+		return cmp.Compare(a.Location, b.Location)
+	})
 	return t.notes.SavePacked(t.packed)
 }
 

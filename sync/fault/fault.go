@@ -1,5 +1,5 @@
-// Package fault sorts errors into classes: the few answers that a person, a script and a run without
-// a person can give to one. An error type says its class itself, with a method
+// Package fault sorts errors into classes: the few answers that a person, a script and a run
+// without a person can give to one. An error type says its class itself, with a method
 //
 //	Class() fault.Class
 //
@@ -7,11 +7,11 @@
 //
 //	Hints(drive string) []string
 //
-// drive is what the person called the drive, quoted for a shell, or "DRIVE". Of finds the class of a
-// chain of errors: the outermost error that has one decides, because it was made where most was
+// drive is what the person called the drive, quoted for a shell, or "DRIVE". Of finds the class of
+// a chain of errors: the outermost error that has one decides, because it was made where most was
 // known. So a full table of the kernel's watches is no full disk, although ENOSPC is inside. Below
-// them the errors of the standard library have a class of their own: a cancelled context, a full disk
-// or quota, a refused permission.
+// them the errors of the standard library have a class of their own: a cancelled context, a full
+// disk or quota, a refused permission.
 //
 // Package manifest imports nothing of ours: its errors have a method Class() string with one of the
 // words below.
@@ -55,7 +55,8 @@ const (
 )
 
 // Classes are all of them.
-var Classes = []Class{Failed, Usage, Nothing, NoTree, Locked, Untrusted, Older, Gone, Failing, Space, Permission, Unfit, LeftOut, Declined, Interrupted}
+var Classes = []Class{Failed, Usage, Nothing, NoTree, Locked, Untrusted, Older, Gone, Failing,
+	Space, Permission, Unfit, LeftOut, Declined, Interrupted}
 
 // Error is an error without fields that has a class: what errors.New is to others.
 type Error struct {
@@ -107,7 +108,8 @@ func Hints(err error, drive string) (hints []string) {
 	return hints
 }
 
-// walk visits an error and those inside it, from the outside in, until found says that it is enough.
+// walk visits an error and those inside it, from the outside in, until found says that it is
+// enough.
 func walk(err error, found func(error) bool) bool {
 	if err == nil {
 		return false
@@ -128,16 +130,20 @@ func walk(err error, found func(error) bool) bool {
 	return false
 }
 
-// Quote writes a name so that it can be typed into a shell, and pasted from a terminal: one that holds
-// what is not printable comes as $'...', which bash, zsh, ksh, busybox and POSIX of 2024 read.
+// Quote writes a name so that it can be typed into a shell, and pasted from a terminal: one that
+// holds what is not printable comes as $'...', which bash, zsh, ksh, busybox and POSIX of 2024
+// read.
 func Quote(s string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+,:@%=", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("/._-+,:@%=", r)
 	}
 	switch {
 	case s != "" && s[0] != '-' && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0:
 		return s
-	case utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) < 0:
+	case utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool {
+		return !unicode.IsPrint(r) || r == utf8.RuneError
+	}) < 0:
 		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 	}
 	var b strings.Builder

@@ -55,7 +55,8 @@ func TestOf(t *testing.T) {
 			t.Errorf("%s: the class is not listed", tt.name)
 		}
 	}
-	if !errors.Is(fmt.Errorf("x: %w", errBusy), errBusy) || errors.Is(New(Locked, "busy"), errBusy) {
+	if !errors.Is(fmt.Errorf("x: %w", errBusy), errBusy) ||
+		errors.Is(New(Locked, "busy"), errBusy) {
 		t.Error("a sentinel is itself, and nothing else is")
 	}
 }
@@ -79,11 +80,16 @@ func TestText(t *testing.T) {
 		{errors.New("x"), "x"},
 		{missing, `stat "usb": file does not exist`},
 		{fmt.Errorf("export to %q: %w", "usb", missing), `export to "usb": file does not exist`},
-		{fmt.Errorf("export to %q: %w", "usb2", missing), `export to "usb2": stat "usb": file does not exist`},
-		{fmt.Errorf("look: %w", &fs.PathError{Op: "openat", Path: "a\x1bb", Err: syscall.EACCES}), `look: open "a\x1bb": permission denied`},
-		{fmt.Errorf("move %q: %w", "a", &os.LinkError{Op: "renameat", Old: "a", New: "b", Err: syscall.EXDEV}), `move "a": rename "a" "b": invalid cross-device link`},
-		{errors.Join(fmt.Errorf("a: %w", missing), errors.New("b")), `a: stat "usb": file does not exist; b`},
-		{fmt.Errorf("read %q: %w", "usb", &fs.PathError{Op: "open", Path: "usb", Err: missing}), `read "usb": file does not exist`},
+		{fmt.Errorf("export to %q: %w", "usb2", missing),
+			`export to "usb2": stat "usb": file does not exist`},
+		{fmt.Errorf("look: %w", &fs.PathError{Op: "openat", Path: "a\x1bb", Err: syscall.EACCES}),
+			`look: open "a\x1bb": permission denied`},
+		{fmt.Errorf("move %q: %w", "a", &os.LinkError{Op: "renameat", Old: "a", New: "b",
+			Err: syscall.EXDEV}), `move "a": rename "a" "b": invalid cross-device link`},
+		{errors.Join(fmt.Errorf("a: %w", missing), errors.New("b")),
+			`a: stat "usb": file does not exist; b`},
+		{fmt.Errorf("read %q: %w", "usb", &fs.PathError{Op: "open", Path: "usb", Err: missing}),
+			`read "usb": file does not exist`},
 	}
 	for _, tt := range tests {
 		if got := Text(tt.err); got != tt.want {
@@ -92,7 +98,8 @@ func TestText(t *testing.T) {
 	}
 }
 
-var quoted = []string{"/mnt/usb", "a b", "it's", "-x", "", "tab\there", "line\nbreak", "bell\a'\\", "\x1b[31m", "bad\xffbyte1", "ümlaut", "\u202egpj", "$(rm -rf /)", "a\u00a0b"}
+var quoted = []string{"/mnt/usb", "a b", "it's", "-x", "", "tab\there", "line\nbreak", "bell\a'\\",
+	"\x1b[31m", "bad\xffbyte1", "ümlaut", "\u202egpj", "$(rm -rf /)", "a\u00a0b"}
 
 // A shell reads back what was quoted.
 func TestQuoteIsReadByShells(t *testing.T) {
@@ -112,7 +119,8 @@ func TestQuoteIsReadByShells(t *testing.T) {
 }
 
 func TestQuote(t *testing.T) {
-	for s, want := range map[string]string{"/mnt/usb-1": "/mnt/usb-1", "a b": "'a b'", "it's": `'it'\''s'`, "-x": "'-x'", "": "''", "a\nb": `$'a\012b'`, "\x1b1": `$'\0331'`} {
+	for s, want := range map[string]string{"/mnt/usb-1": "/mnt/usb-1", "a b": "'a b'",
+		"it's": `'it'\''s'`, "-x": "'-x'", "": "''", "a\nb": `$'a\012b'`, "\x1b1": `$'\0331'`} {
 		if got := Quote(s); got != want {
 			t.Errorf("%q is quoted as %s, want %s", s, got, want)
 		}
@@ -126,7 +134,10 @@ func FuzzQuote(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		q := Quote(s)
-		if strings.ContainsFunc(q, func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0xfffd || r == 0x202e }) {
+		if strings.ContainsFunc(q, func(r rune) bool {
+			return r < 0x20 || r >= 0x7f && r < 0xa0 ||
+				r == 0xfffd || r == 0x202e
+		}) {
 			t.Errorf("%q is quoted as %q", s, q)
 		}
 	})

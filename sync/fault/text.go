@@ -65,6 +65,8 @@ func shorten(text string, e error) string {
 
 // plainOps are the operations of os.Root by the names that people have for them.
 var plainOps = map[string]string{
-	"openat": "open", "statat": "stat", "lstatat": "stat", "lstat": "stat", "unlinkat": "remove", "mkdirat": "mkdir", "renameat": "rename",
-	"linkat": "link", "readlinkat": "readlink", "fchmodat": "chmod", "fchownat": "chown", "chmodat": "chmod", "chownat": "chown", "chtimesat": "set the time of",
+	"openat": "open", "statat": "stat", "lstatat": "stat", "lstat": "stat", "unlinkat": "remove",
+	"mkdirat": "mkdir", "renameat": "rename",
+	"linkat": "link", "readlinkat": "readlink", "fchmodat": "chmod", "fchownat": "chown",
+	"chmodat": "chmod", "chownat": "chown", "chtimesat": "set the time of",
 }

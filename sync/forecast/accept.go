@@ -32,16 +32,19 @@ type acceptance struct {
 
 func newAcceptance(m *Machine) *acceptance {
 	s := m.settings
-	a := &acceptance{m: m, acceptKeywords: strings.Fields(s.Get("ACCEPT_KEYWORDS")), flags: wordSet(s.Get("USE")), noProfile: s.Profile == "",
-		acceptLicense: portage.ExpandLicenses(strings.Fields(s.Get("ACCEPT_LICENSE")), m.licenses), byLicense: make(map[string]string)}
+	a := &acceptance{m: m, acceptKeywords: strings.Fields(s.Get("ACCEPT_KEYWORDS")),
+		flags: wordSet(s.Get("USE")), noProfile: s.Profile == "",
+		acceptLicense: portage.ExpandLicenses(strings.Fields(s.Get("ACCEPT_LICENSE")),
+			m.licenses), byLicense: make(map[string]string)}
 	for _, line := range m.masks.Mask {
 		a.mask.add(line, line)
 	}
 	for _, line := range m.masks.Unmask {
 		a.unmask.add(line, line)
 	}
-	for set, lines := range map[*lineSet[[]string]][]portage.PackageLine{&a.accept: m.masks.Accept, &a.keywords: m.masks.Keywords,
-		&a.license: m.masks.License, &a.use: m.masks.Use, &a.profileUse: m.masks.ProfileUse} {
+	for set, lines := range map[*lineSet[[]string]][]portage.PackageLine{&a.accept: m.masks.Accept,
+		&a.keywords: m.masks.Keywords,
+		&a.license:  m.masks.License, &a.use: m.masks.Use, &a.profileUse: m.masks.ProfileUse} {
 		for _, l := range lines {
 			set.add(l.Atom, l.Words)
 		}
@@ -77,7 +80,8 @@ func (a *acceptance) judge(p resolve.Package, installed bool) resolve.Reason {
 	if !ok {
 		return resolve.Reason{Kind: resolve.Invalid, Text: "not a name of a package"}
 	}
-	if n, err := strconv.Atoi(p.EAPI); !installed && p.EAPI != "" && (err != nil || a.m.EAPI > 0 && n > a.m.EAPI) {
+	if n, err := strconv.Atoi(p.EAPI); !installed && p.EAPI != "" &&
+		(err != nil || a.m.EAPI > 0 && n > a.m.EAPI) {
 		return resolve.Reason{Kind: resolve.Unreadable, Text: "EAPI " + p.EAPI}
 	}
 	if !a.acceptsHost(p.CHOST) {
@@ -127,7 +131,8 @@ func (a *acceptance) missingLicenses(license string, q *depend.Package) string {
 	return missing
 }
 
-// missingKeyword returns the keyword that would have to be accepted, "" if one is. This is KeywordsManager of Portage 3.0.
+// missingKeyword returns the keyword that would have to be accepted, "" if one is. This is
+// KeywordsManager of Portage 3.0.
 func (a *acceptance) missingKeyword(keywords string, q *depend.Package) string {
 	has := strings.Fields(keywords)
 	for _, words := range a.keywords.of(q) {
@@ -188,14 +193,16 @@ func (a *acceptance) wants(p resolve.Package) func(flag string) bool {
 		switch {
 		case known:
 			return on
-		case all, unsure[flag], !a.flags[flag] && byDefault[flag], slices.ContainsFunc(a.hidden, func(s string) bool { return strings.HasPrefix(flag, s) }):
+		case all, unsure[flag], !a.flags[flag] && byDefault[flag], slices.ContainsFunc(a.hidden,
+			func(s string) bool { return strings.HasPrefix(flag, s) }):
 			return q.Use(flag)
 		}
 		return a.flags[flag]
 	}
 }
 
-// otherUse returns the flags in which a package differs from what this machine sets: "+flag" or "-flag" as the package has it.
+// otherUse returns the flags in which a package differs from what this machine sets: "+flag" or
+// "-flag" as the package has it.
 func (a *acceptance) otherUse(p resolve.Package) []string {
 	want, use := a.wants(p), wordSet(p.Use)
 	var flags []string

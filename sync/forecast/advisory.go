@@ -15,7 +15,8 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// Advisory is a Gentoo Linux Security Advisory that the merges close: what is installed is vulnerable, what comes is not.
+// Advisory is a Gentoo Linux Security Advisory that the merges close: what is installed is
+// vulnerable, what comes is not.
 type Advisory struct {
 	ID       string // "202611-07"
 	Title    string
@@ -46,7 +47,8 @@ type glsaRange struct {
 // MaxRanges bounds the packages of an advisory, and the ranges of each.
 const maxRanges = 1000
 
-// parseAdvisory reads an advisory. encoding/xml replaces no entities but the five of XML, so that a small file stays small.
+// parseAdvisory reads an advisory. encoding/xml replaces no entities but the five of XML, so that a
+// small file stays small.
 func parseAdvisory(data []byte) (glsa, error) {
 	var g glsa
 	if len(data) > portage.MaxAdvisory {
@@ -74,7 +76,8 @@ func parseAdvisory(data []byte) (glsa, error) {
 }
 
 // ops are the ranges of glsa.dtd; those that begin with "r" mean revisions of one version.
-var ops = map[string]string{"le": "<=", "lt": "<", "eq": "=", "gt": ">", "ge": ">=", "rge": ">=", "rle": "<=", "rgt": ">", "rlt": "<"}
+var ops = map[string]string{"le": "<=", "lt": "<", "eq": "=", "gt": ">", "ge": ">=", "rge": ">=",
+	"rle": "<=", "rgt": ">", "rlt": "<"}
 
 // matches reports whether a version of the package lies in the range, as glsa-check sees it.
 func (r *glsaRange) matches(name string, q *depend.Package) bool {
@@ -129,10 +132,11 @@ func (f *Forecast) security(m *Machine, r *resolve.Result) {
 	f.Security = Advisories(m.settings, m.ARCH, m.appliedAdvisory, r.Merges)
 }
 
-// Advisories returns the advisories in this machine's repositories, but for those applied, that merges
-// close on a machine of an architecture, by ID. Most advisories are of packages that do not change: a look
-// at the names in the text saves reading them.
-func Advisories(s *portage.Settings, arch string, applied map[string]bool, merges []resolve.Merge) []Advisory {
+// Advisories returns the advisories in this machine's repositories, but for those applied, that
+// merges close on a machine of an architecture, by ID. Most advisories are of packages that do not
+// change: a look at the names in the text saves reading them.
+func Advisories(s *portage.Settings, arch string, applied map[string]bool,
+	merges []resolve.Merge) []Advisory {
 	changes := map[string][]change{}
 	for _, x := range merges {
 		if x.Old == nil || x.Kind == resolve.Uninstall {
@@ -200,7 +204,8 @@ func closed(id string, data []byte, changes map[string][]change, arch string) (A
 		p := &g.Affected.Packages[i]
 		for _, c := range changes[p.Name] {
 			name := c.new.CP + "-" + c.new.Version
-			if p.vulnerable(&c.old, arch) && !p.vulnerable(&c.new, arch) && !slices.Contains(a.Packages, name) {
+			if p.vulnerable(&c.old, arch) && !p.vulnerable(&c.new, arch) &&
+				!slices.Contains(a.Packages, name) {
 				a.Packages = append(a.Packages, name)
 			}
 		}

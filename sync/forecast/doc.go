@@ -1,20 +1,22 @@
-// Package forecast says what a machine's next emerge can do with the binary packages that are here or that an import would bring,
-// what it cannot and why, and the line to type.
+// Package forecast says what a machine's next emerge can do with the binary packages that are here
+// or that an import would bring, what it cannot and why, and the line to type.
 //
 //	m, err := forecast.ReadMachine(settings, cpuinfo) // /var/db/pkg, the sets, /etc/portage, the profile: read once
 //	f, err := forecast.Make(m, forecast.Input{Candidates: candidates})
 //	fmt.Println(strings.Join(f.Lines(forecast.TextOptions{}), "\n"))
 //
-// It opens files of the machine's configuration only, through package portage, and runs nothing: real Portage takes 7 to 29 seconds
-// for an answer, names one culprit a run, and is silent about masks. Package resolve does the thinking.
+// It opens files of the machine's configuration only, through package portage, and runs nothing:
+// real Portage takes 7 to 29 seconds for an answer, names one culprit a run, and is silent about
+// masks. Package resolve does the thinking.
 //
 // # The line
 //
 //	emerge -auDK --rebuilt-binaries-timestamp=0 --exclude "NAMES" @world
 //
-// The names are what would go backwards (a plain `emerge -uDK @world` downgrades without a word, glibc included), what lacks
-// something (one missing package can end the whole run), what would break an installed package that was not rebuilt, and what this
-// machine cannot use. More than MostNames of them go to a file, and the line fails where the file is missing:
+// The names are what would go backwards (a plain `emerge -uDK @world` downgrades without a word,
+// glibc included), what lacks something (one missing package can end the whole run), what would
+// break an installed package that was not rebuilt, and what this machine cannot use. More than
+// MostNames of them go to a file, and the line fails where the file is missing:
 //
 //	names=$(cat /var/lib/pkgsneak/exclude-N) && emerge ... --exclude "$names" @world
 //
@@ -27,25 +29,29 @@
 //
 // # What this machine can never use
 //
-// A Judge says for an origin whether its packages are for this machine (ARCH, CHOST), and for a package whether the CPU has what it
-// was built for and the installed Portage can read it. Import leaves that out, as one count; the owner cannot change it by a line in
-// /etc/portage. A package that the configuration masks is another thing: it is imported, and told with the line that unmasks it.
+// A Judge says for an origin whether its packages are for this machine (ARCH, CHOST), and for a
+// package whether the CPU has what it was built for and the installed Portage can read it. Import
+// leaves that out, as one count; the owner cannot change it by a line in /etc/portage. A package
+// that the configuration masks is another thing: it is imported, and told with the line that
+// unmasks it.
 //
-// Of the CPU only those features count that compilers use unasked (cpu.IsHard). A package built with -march=native counts only where
-// the features of the CPU it was built on were noted.
+// Of the CPU only those features count that compilers use unasked (cpu.IsHard). A package built
+// with -march=native counts only where the features of the CPU it was built on were noted.
 //
 // # USE
 //
-// emerge -K takes packages whatever their USE; that they differ is told. With RespectUse they are among the excluded. A flag counts as
-// set where package.use of /etc/portage or USE says so; where only the ebuild's default or the profile's package.use decides, the
-// package is used.
+// emerge -K takes packages whatever their USE; that they differ is told. With RespectUse they are
+// among the excluded. A flag counts as set where package.use of /etc/portage or USE says so; where
+// only the ebuild's default or the profile's package.use decides, the package is used.
 //
 // # Sizes
 //
-// The growth on disk is known for packages whose installed size the origin recorded, against SIZE of the record in /var/db/pkg.
+// The growth on disk is known for packages whose installed size the origin recorded, against SIZE
+// of the record in /var/db/pkg.
 //
 // # Advisories
 //
-// A security fix is an advisory (metadata/glsa of a repository that is here) to which the installed version is vulnerable and the one
-// that comes is not. Unread news are those that Portage counted itself.
+// A security fix is an advisory (metadata/glsa of a repository that is here) to which the installed
+// version is vulnerable and the one that comes is not. Unread news are those that Portage counted
+// itself.
 package forecast

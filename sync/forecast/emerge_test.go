@@ -33,8 +33,8 @@ func needEmerge(t *testing.T) {
 	}
 }
 
-// TestPrintedLine: the line that is printed, run as it is with -p in the place of -a: emerge ends with 0, nothing goes backwards, and
-// it installs what was said.
+// TestPrintedLine: the line that is printed, run as it is with -p in the place of -a: emerge ends
+// with 0, nothing goes backwards, and it installs what was said.
 func TestPrintedLine(t *testing.T) {
 	needEmerge(t)
 	every, n, ran, asSaid := 6, 0, 0, 0
@@ -82,7 +82,8 @@ func TestPrintedLine(t *testing.T) {
 			t.Logf("%s: emerge installs %q, said were %q", v.Name, names, said)
 		}
 	}
-	t.Logf("%d lines run with real emerge, on %d machines it installs exactly what was said", ran, asSaid)
+	t.Logf("%d lines run with real emerge, on %d machines it installs exactly what was said", ran,
+		asSaid)
 	if ran == 0 || asSaid*100 < ran*90 {
 		t.Error("emerge installs something else than was said")
 	}
@@ -90,7 +91,8 @@ func TestPrintedLine(t *testing.T) {
 
 // long makes a machine on which more than MostNames packages would go backwards, one of them glibc.
 func long() *vector {
-	v := &vector{Config: map[string]any{"ACCEPT_KEYWORDS": "amd64", "CHOST": "x86_64-pc-linux-gnu", "ACCEPT_LICENSE": "*"}, Options: "-puDK x --dynamic-deps=n"}
+	v := &vector{Config: map[string]any{"ACCEPT_KEYWORDS": "amd64", "CHOST": "x86_64-pc-linux-gnu",
+		"ACCEPT_LICENSE": "*"}, Options: "-puDK x --dynamic-deps=n"}
 	add := func(name, have, comes string) {
 		v.World = append(v.World, name)
 		for _, p := range []struct {
@@ -98,7 +100,8 @@ func long() *vector {
 			version string
 			when    float64
 		}{{&v.Installed, have, 1700000000}, {&v.Packages, comes, 1700000060}} {
-			*p.list = append(*p.list, map[string]any{"CPV": name + "-" + p.version, "SLOT": "0", "EAPI": "8", "BUILD_TIME": p.when, "KEYWORDS": "amd64", "LICENSE": "GPL-2",
+			*p.list = append(*p.list, map[string]any{"CPV": name + "-" + p.version, "SLOT": "0",
+				"EAPI": "8", "BUILD_TIME": p.when, "KEYWORDS": "amd64", "LICENSE": "GPL-2",
 				"REPO": "gentoo", "USE": "amd64 elibc_glibc kernel_linux"})
 		}
 	}
@@ -110,7 +113,8 @@ func long() *vector {
 	return v
 }
 
-// A list of more than MostNames names lies in a file; without the file the line fails instead of excluding nothing.
+// A list of more than MostNames names lies in a file; without the file the line fails instead of
+// excluding nothing.
 func TestPrintedLineWithFile(t *testing.T) {
 	needEmerge(t)
 	v := long()
@@ -131,22 +135,27 @@ func TestPrintedLineWithFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	rc, out := emergeLine(t, m, f.Line(file), "--dynamic-deps=n")
-	if names, down := merged(out); rc != 0 || len(down) > 0 || !slices.Equal(names, []string{"app-misc/new-2"}) {
+	if names, down := merged(out); rc != 0 || len(down) > 0 ||
+		!slices.Equal(names, []string{"app-misc/new-2"}) {
 		t.Errorf("rc %d, merges %q, backwards %q\n%s", rc, names, down, out)
 	}
 	// The line that used to be printed takes glibc backwards: the fact that all this is for.
-	if _, out := emergeLine(t, m, "emerge -auDK --dynamic-deps=n @world", ""); !strings.Contains(out, "sys-libs/glibc-2.38") {
+	if _, out := emergeLine(t, m, "emerge -auDK --dynamic-deps=n @world",
+		""); !strings.Contains(out, "sys-libs/glibc-2.38") {
 		t.Errorf("the old line does no harm any more:\n%s", out)
 	}
 }
 
-// The line of an undo names the builds that are here again: emerge goes back to them and to nothing else, a
-// sub-slot with those that need it. An update of @world takes back whatever is newer here than in PKGDIR, glibc too.
+// The line of an undo names the builds that are here again: emerge goes back to them and to nothing
+// else, a sub-slot with those that need it. An update of @world takes back whatever is newer here
+// than in PKGDIR, glibc too.
 func TestLineThatGoesBack(t *testing.T) {
 	needEmerge(t)
-	v := &vector{Config: map[string]any{"ACCEPT_KEYWORDS": "amd64", "CHOST": "x86_64-pc-linux-gnu", "ACCEPT_LICENSE": "*"}, Options: "-puDK x --dynamic-deps=n"}
+	v := &vector{Config: map[string]any{"ACCEPT_KEYWORDS": "amd64", "CHOST": "x86_64-pc-linux-gnu",
+		"ACCEPT_LICENSE": "*"}, Options: "-puDK x --dynamic-deps=n"}
 	add := func(list *[]map[string]any, name, slot, needs string, when float64) {
-		*list = append(*list, map[string]any{"CPV": name, "SLOT": slot, "EAPI": "8", "BUILD_TIME": when, "KEYWORDS": "amd64", "LICENSE": "GPL-2",
+		*list = append(*list, map[string]any{"CPV": name, "SLOT": slot, "EAPI": "8",
+			"BUILD_TIME": when, "KEYWORDS": "amd64", "LICENSE": "GPL-2",
 			"REPO": "gentoo", "USE": "amd64 elibc_glibc kernel_linux", "RDEPEND": needs})
 	}
 	v.World = []string{"app-misc/app", "app-misc/mine", "app-misc/same", "sys-libs/glibc"}
@@ -164,11 +173,16 @@ func TestLineThatGoesBack(t *testing.T) {
 	m := v.machine(t.TempDir())
 	m.write(t, v.Packages)
 	want := []string{"app-misc/app-1", "app-misc/same-1", "dev-libs/lib-1"}
-	rc, out := emergeLine(t, m, "emerge -a1K =app-misc/app-1 =app-misc/same-1 =dev-libs/lib-1", "--dynamic-deps=n")
+	rc, out := emergeLine(t, m, "emerge -a1K =app-misc/app-1 =app-misc/same-1 =dev-libs/lib-1",
+		"--dynamic-deps=n")
 	if names, _ := merged(out); rc != 0 || !slices.Equal(names, want) {
 		t.Errorf("rc %d, merges %q, want %q\n%s", rc, names, want, out)
 	}
-	if names, _ := merged(func() string { _, out := emergeLine(t, m, "emerge -auDK --dynamic-deps=n @world", ""); return out }()); !slices.Contains(names, "app-misc/mine-1") ||
+	if names, _ := merged(func() string {
+		_, out := emergeLine(t, m, "emerge -auDK --dynamic-deps=n @world",
+			"")
+		return out
+	}()); !slices.Contains(names, "app-misc/mine-1") ||
 		!slices.Contains(names, "sys-libs/glibc-2.38") {
 		t.Errorf("an update of @world takes back %q only", names)
 	}

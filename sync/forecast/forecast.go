@@ -18,7 +18,8 @@ import (
 type Input struct {
 	// Candidates are the binary packages that emerge will find in PKGDIR.
 	Candidates []Candidate
-	// Elsewhere are entries of origins' catalogues that are neither here nor on the drive: the host has built them.
+	// Elsewhere are entries of origins' catalogues that are neither here nor on the drive: the host
+	// has built them.
 	Elsewhere []pkgindex.Entry
 	// Stop is asked now and then; true ends the search. nil: never. It ends after Patience anyway.
 	Stop func() bool
@@ -42,8 +43,10 @@ type Merge struct {
 
 // Lack is a package that cannot be installed.
 type Lack struct {
-	Name  string
-	Cause string // for programs: lacks, lacks-use, lacks-library, breaks, breaks-library, conflicts, blocked, masked, unusable
+	Name string
+	// for programs: lacks, lacks-use, lacks-library, breaks, breaks-library, conflicts, blocked,
+	// masked, unusable
+	Cause string
 	Why   string // for people, behind the name
 	Line  string // a line to type that helps, "" if there is none
 	Atom  string // what is lacking, or needed by Other; "" where no atom is to blame
@@ -66,10 +69,12 @@ type Step struct{ Line, Why string }
 type Forecast struct {
 	Installed  int // packages on this machine
 	Candidates int
-	// OK says that emerge ends well under Exclude. If not, nothing helps that could be excluded: Trouble says why.
+	// OK says that emerge ends well under Exclude. If not, nothing helps that could be excluded:
+	// Trouble says why.
 	OK      bool
 	Trouble string
-	// GaveUp says that it took too long. Exclude then has what would go backwards and what must not come, and nothing else is said.
+	// GaveUp says that it took too long. Exclude then has what would go backwards and what must not
+	// come, and nothing else is said.
 	GaveUp bool
 
 	Merges   []Merge
@@ -78,7 +83,8 @@ type Forecast struct {
 	Cannot   []Lack
 	Older    []Older
 	OtherUse []Difference
-	// Unusable counts packages that this machine can never use, by what stands against it (see UnusableText).
+	// Unusable counts packages that this machine can never use, by what stands against it (see
+	// UnusableText).
 	Unusable map[resolve.ReasonKind]int
 	Missing  []string // atoms of the sets that nothing satisfies
 	Orphans  int      // installed packages that no set leads to
@@ -103,9 +109,11 @@ func identify(p *resolve.Package) identity {
 	return identity{p.CPV, p.BuildID, p.Repo, p.BuildTime, p.Size}
 }
 
-// Make works out the forecast. The error is that there is more than the bounds of package resolve allow.
+// Make works out the forecast. The error is that there is more than the bounds of package resolve
+// allow.
 func Make(m *Machine, in Input) (*Forecast, error) {
-	f := &Forecast{Installed: len(m.Installed), Unusable: map[resolve.ReasonKind]int{}, Problem: slices.Clone(m.Problems), opts: m.DefaultOpts}
+	f := &Forecast{Installed: len(m.Installed), Unusable: map[resolve.ReasonKind]int{},
+		Problem: slices.Clone(m.Problems), opts: m.DefaultOpts}
 	j := NewJudge(m, in.GateOptions)
 	list, reasons := f.candidates(j, in.Candidates)
 	f.Candidates = len(list)
@@ -113,7 +121,8 @@ func Make(m *Machine, in Input) (*Forecast, error) {
 	defer cancel()
 	r, err := resolve.Resolve(resolve.Input{
 		Stop:      func() bool { return limited.Err() != nil || in.Stop != nil && in.Stop() },
-		Installed: m.Installed, Candidates: list, World: m.World, Sets: m.Sets, System: m.System, Profile: m.ProfileSet, Provided: m.Provided,
+		Installed: m.Installed, Candidates: list, World: m.World, Sets: m.Sets, System: m.System,
+		Profile: m.ProfileSet, Provided: m.Provided,
 		Implicit: func(flag string) bool { return m.implicit[flag] },
 		UseOf:    j.a.wants,
 		Accept: func(p resolve.Package, installed bool) resolve.Reason {
@@ -148,9 +157,10 @@ func Make(m *Machine, in Input) (*Forecast, error) {
 	return f, nil
 }
 
-// candidates makes packages of what could be installed. Entries that name no package are told; what the gates refuse goes along with
-// its reason, since emerge would take it if it is in PKGDIR.
-func (f *Forecast) candidates(j *Judge, from []Candidate) ([]resolve.Package, map[identity]resolve.Reason) {
+// candidates makes packages of what could be installed. Entries that name no package are told; what
+// the gates refuse goes along with its reason, since emerge would take it if it is in PKGDIR.
+func (f *Forecast) candidates(j *Judge, from []Candidate) ([]resolve.Package,
+	map[identity]resolve.Reason) {
 	list := make([]resolve.Package, 0, len(from))
 	reasons := make(map[identity]resolve.Reason)
 	for i := range from {
@@ -170,7 +180,8 @@ func (f *Forecast) candidates(j *Judge, from []Candidate) ([]resolve.Package, ma
 
 // take makes the lists out of what the resolver found.
 func (f *Forecast) take(m *Machine, r *resolve.Result, elsewhere []pkgindex.Entry) {
-	f.OK, f.Trouble, f.GaveUp, f.Exclude, f.Orphans = r.OK, r.Trouble, r.GaveUp, slices.Clone(r.Exclude), len(r.Unreached)
+	f.OK, f.Trouble, f.GaveUp, f.Exclude, f.Orphans = r.OK, r.Trouble, r.GaveUp,
+		slices.Clone(r.Exclude), len(r.Unreached)
 	slices.Sort(f.Exclude)
 	for i := range r.Merges {
 		f.addMerge(&r.Merges[i])
@@ -202,7 +213,8 @@ func (f *Forecast) sort() {
 }
 
 func (f *Forecast) addMerge(x *resolve.Merge) {
-	g := Merge{Name: x.Package.CPV, Build: x.Package.BuildID, Kind: x.Kind.String(), For: x.For, Known: x.Package.Installed > 0}
+	g := Merge{Name: x.Package.CPV, Build: x.Package.BuildID, Kind: x.Kind.String(), For: x.For,
+		Known: x.Package.Installed > 0}
 	g.Grow = x.Package.Installed
 	if x.Kind == resolve.Uninstall {
 		g.Grow = -x.Package.Installed
@@ -270,7 +282,8 @@ func explain(m *Machine, x *resolve.Refusal, far shelves) (Lack, bool) {
 		l.Cause, l.Why = "breaks", "breaks "+x.Other+", which needs "+x.Atom+" and was not rebuilt"
 	case resolve.BreaksSoname:
 		l.Other = x.Other
-		l.Cause, l.Why = "breaks-library", "breaks "+x.Other+", which needs the library "+x.Atom+" and was not rebuilt"
+		l.Cause, l.Why = "breaks-library",
+			"breaks "+x.Other+", which needs the library "+x.Atom+" and was not rebuilt"
 	case resolve.Conflicts:
 		l.Cause, l.Why = "conflicts", "gives way to another version"
 		if x.Other != "" {
@@ -321,9 +334,11 @@ func unmaskLine(m *Machine, name string, r resolve.Reason) string {
 	return "echo '=" + name + words + "' >>" + quotePath(m.userFile(file))
 }
 
-// plainWords reports whether a text has nothing that means something to a shell between single quotes, or to Portage.
+// plainWords reports whether a text has nothing that means something to a shell between single
+// quotes, or to Portage.
 func plainWords(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r == ' ' || r == '~' || r == '*' || r == '.' || r == '+' || r == '_' || r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z')
+		return !(r == ' ' || r == '~' || r == '*' || r == '.' || r == '+' || r == '_' || r == '-' ||
+			'0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z')
 	})
 }

@@ -43,7 +43,8 @@ type Judge struct {
 // NewJudge returns what judges packages for a machine.
 func NewJudge(m *Machine, o GateOptions) *Judge { return &Judge{m, newAcceptance(m), o} }
 
-// Origin says why none of the packages of an origin with this ARCH and CHOST can be used here, "" if that is not so.
+// Origin says why none of the packages of an origin with this ARCH and CHOST can be used here, ""
+// if that is not so.
 func (j *Judge) Origin(arch, chost string) string {
 	if j.o.AnyArch {
 		return ""
@@ -56,7 +57,8 @@ func (j *Judge) Origin(arch, chost string) string {
 		return fmt.Sprintf("its packages are for %s, this machine is %s", theirs, ours)
 	}
 	if chost != "" && !j.a.acceptsHost(chost) {
-		return fmt.Sprintf("its packages are for the CHOST %s, this machine has %s", chost, j.m.CHOST)
+		return fmt.Sprintf("its packages are for the CHOST %s, this machine has %s",
+			chost, j.m.CHOST)
 	}
 	return ""
 }
@@ -103,7 +105,8 @@ func (j *Judge) Package(c *Candidate) resolve.Reason {
 type Fit struct {
 	// Unfit says why none of its packages can be used here (ARCH, CHOST), "" if some can.
 	Unfit string
-	// Unusable counts the packages that can never be used here, by what stands against them (see UnusableText).
+	// Unusable counts the packages that can never be used here, by what stands against them (see
+	// UnusableText).
 	Unusable map[resolve.ReasonKind]int
 	// First is what has to be done before anything is installed, "" if nothing has.
 	First string
@@ -111,7 +114,8 @@ type Fit struct {
 
 // Fit judges an origin and its packages, as an import would.
 func (j *Judge) Fit(arch, chost string, list []Candidate) Fit {
-	f := Fit{Unfit: j.Origin(arch, chost), Unusable: make(map[resolve.ReasonKind]int), First: splitUsr(j.m, list)}
+	f := Fit{Unfit: j.Origin(arch, chost), Unusable: make(map[resolve.ReasonKind]int),
+		First: splitUsr(j.m, list)}
 	for i := range list {
 		if r := j.Package(&list[i]); r.Kind != resolve.Acceptable {
 			f.Unusable[r.Kind]++
@@ -136,7 +140,8 @@ func KindNames(counts map[resolve.ReasonKind]int) map[string]int {
 
 // Readable judges what the installed Portage can read: its EAPI, and whether it has GPKG.
 func (j *Judge) Readable(c *Candidate) resolve.Reason {
-	if format, _ := binpkg.FormatOf(path.Base(c.Entry.Path())); j.m.NoGPKG && format == binpkg.GPKG {
+	if format, _ := binpkg.FormatOf(path.Base(c.Entry.Path())); j.m.NoGPKG &&
+		format == binpkg.GPKG {
 		return resolve.Reason{Kind: resolve.Unreadable, Text: "the format GPKG"}
 	}
 	eapi := c.Entry.Get("EAPI")
@@ -182,7 +187,8 @@ func cpuUse(e pkgindex.Entry) string {
 	return strings.Join(words, " ")
 }
 
-// splitUsr says that a candidate was built for the other layout of /usr than this machine has, "" if none was.
+// splitUsr says that a candidate was built for the other layout of /usr than this machine has, ""
+// if none was.
 func splitUsr(m *Machine, list []Candidate) string {
 	if !m.SplitUsr && !m.MergedUsr {
 		return ""
@@ -190,7 +196,9 @@ func splitUsr(m *Machine, list []Candidate) string {
 	split, merged := 0, 0
 	for i := range list {
 		e := list[i].Entry
-		if !slices.ContainsFunc(strings.Fields(e.Get("IUSE")), func(w string) bool { return strings.TrimLeft(w, "+-") == "split-usr" }) {
+		if !slices.ContainsFunc(strings.Fields(e.Get("IUSE")), func(w string) bool {
+			return strings.TrimLeft(w, "+-") == "split-usr"
+		}) {
 			continue
 		}
 		if slices.Contains(strings.Fields(e.Get("USE")), "split-usr") {
@@ -214,5 +222,7 @@ func splitUsr(m *Machine, list []Candidate) string {
 func KindName(k resolve.ReasonKind) string { return kindNames[k] }
 
 // kindNames are the kinds of reasons for programs.
-var kindNames = map[resolve.ReasonKind]string{resolve.Keyword: "keyword", resolve.License: "license", resolve.Mask: "mask", resolve.Machine: "machine",
-	resolve.Unreadable: "portage", resolve.Invalid: "invalid", resolve.CPU: "cpu", resolve.OtherUse: "use"}
+var kindNames = map[resolve.ReasonKind]string{resolve.Keyword: "keyword",
+	resolve.License: "license", resolve.Mask: "mask", resolve.Machine: "machine",
+	resolve.Unreadable: "portage", resolve.Invalid: "invalid", resolve.CPU: "cpu",
+	resolve.OtherUse: "use"}

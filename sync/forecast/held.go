@@ -17,9 +17,10 @@ type end struct {
 	text string
 }
 
-// held tells of candidates that emerge leaves alone without a word although they are newer than what is installed: somebody who
-// stays needs the older one.
-func (f *Forecast) held(m *Machine, r *resolve.Result, list []resolve.Package, judge func(*resolve.Package) bool) {
+// held tells of candidates that emerge leaves alone without a word although they are newer than
+// what is installed: somebody who stays needs the older one.
+func (f *Forecast) held(m *Machine, r *resolve.Result, list []resolve.Package,
+	judge func(*resolve.Package) bool) {
 	told := make(map[string]bool)
 	for i := range r.Refusals {
 		told[r.Refusals[i].Package.CPV] = true
@@ -49,15 +50,19 @@ func (f *Forecast) held(m *Machine, r *resolve.Result, list []resolve.Package, j
 		}
 		n++
 		if who, atom := holder(ends, &old, best); who != "" {
-			f.Cannot = append(f.Cannot, Lack{Name: best.CPV, Cause: "breaks", Why: "breaks " + who + ", which needs " + atom + " and was not rebuilt"})
+			f.Cannot = append(f.Cannot, Lack{Name: best.CPV, Cause: "breaks", Why: "breaks " + who +
+				", which needs " + atom + " and was not rebuilt"})
 		}
 	}
 }
 
-// endState lists the packages that are there in the end, and the installed ones that are replaced or removed.
+// endState lists the packages that are there in the end, and the installed ones that are replaced
+// or removed.
 func (m *Machine) endState(r *resolve.Result) (ends []end, gone map[string]bool) {
 	gone = make(map[string]bool)
-	add := func(p resolve.Package) { ends = append(ends, end{p, p.RDepend + " " + p.PDepend + " " + p.IDepend}) }
+	add := func(p resolve.Package) {
+		ends = append(ends, end{p, p.RDepend + " " + p.PDepend + " " + p.IDepend})
+	}
 	for i := range r.Merges {
 		x := &r.Merges[i]
 		if x.Old != nil {
@@ -77,8 +82,10 @@ func (m *Machine) endState(r *resolve.Result) (ends []end, gone map[string]bool)
 	return ends, gone
 }
 
-// newest returns the highest acceptable candidate for the slot of an installed package, nil if none is higher than that.
-func newest(old *resolve.Package, shelves map[string][]*resolve.Package, judge func(*resolve.Package) bool) *resolve.Package {
+// newest returns the highest acceptable candidate for the slot of an installed package, nil if none
+// is higher than that.
+func newest(old *resolve.Package, shelves map[string][]*resolve.Package,
+	judge func(*resolve.Package) bool) *resolve.Package {
 	o, err := cpv.Parse(old.CPV)
 	if err != nil {
 		return nil

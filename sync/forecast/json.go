@@ -2,9 +2,10 @@ package forecast
 
 // Document is a forecast for programs.
 type Document struct {
-	OK        bool           `json:"ok"` // emerge ends well under the line
-	Trouble   string         `json:"trouble,omitempty"`
-	GaveUp    bool           `json:"gave_up,omitempty"` // it took too long: nothing is said of packages, and the line only shows
+	OK      bool   `json:"ok"` // emerge ends well under the line
+	Trouble string `json:"trouble,omitempty"`
+	// it took too long: nothing is said of packages, and the line only shows
+	GaveUp    bool           `json:"gave_up,omitempty"`
 	Installed int            `json:"installed"`
 	Packages  int            `json:"packages"` // candidates
 	Updates   int            `json:"updates"`
@@ -76,9 +77,13 @@ func (d *Document) Reason(s Step) string {
 // Document makes it. file is where the names to exclude are, "" if they stand in the line.
 func (f *Forecast) Document(file string) *Document {
 	c := f.Counts()
-	d := &Document{OK: f.OK, Trouble: f.Trouble, GaveUp: f.GaveUp, Installed: f.Installed, Packages: f.Candidates, Updates: c.Updates, Rebuilds: c.Rebuilds, New: c.New, Removed: c.Removed,
-		Growth: f.Growth, Unknown: f.Unknown, Merges: []DocMerge{}, Cannot: []DocLack{}, Older: []DocOlder{}, OtherUse: []DocUse{}, Security: []DocAdvisory{},
-		Missing: f.Missing, Orphans: f.Orphans, News: f.News, Exclude: append([]string{}, f.Exclude...), File: file, Before: []DocStep{}, After: []DocStep{},
+	d := &Document{OK: f.OK, Trouble: f.Trouble, GaveUp: f.GaveUp, Installed: f.Installed,
+		Packages: f.Candidates, Updates: c.Updates, Rebuilds: c.Rebuilds, New: c.New,
+		Removed: c.Removed,
+		Growth:  f.Growth, Unknown: f.Unknown, Merges: []DocMerge{}, Cannot: []DocLack{},
+		Older: []DocOlder{}, OtherUse: []DocUse{}, Security: []DocAdvisory{},
+		Missing: f.Missing, Orphans: f.Orphans, News: f.News, Exclude: append([]string{},
+			f.Exclude...), File: file, Before: []DocStep{}, After: []DocStep{},
 		Line: f.Line(file), Problems: f.Problem}
 	for _, x := range f.Merges {
 		m := DocMerge{Name: x.Name, Build: x.Build, Kind: x.Kind, Old: x.Old, For: x.For}

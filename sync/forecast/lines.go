@@ -9,7 +9,8 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// pattern is an atom of one of the files in /etc/portage: those may have wildcards in the name ("dev-libs/*", "*/*::overlay").
+// pattern is an atom of one of the files in /etc/portage: those may have wildcards in the name
+// ("dev-libs/*", "*/*::overlay").
 type pattern struct {
 	atom         depend.Atom
 	category, pn string // with wildcards; "" if the atom has none
@@ -25,7 +26,8 @@ func parsePattern(s string) (pattern, bool) {
 		name, tail = s[:i], s[i:]
 	}
 	category, pn, ok := strings.Cut(name, "/")
-	if !ok || !strings.Contains(name, "*") || strings.ContainsAny(category[:min(1, len(category))], "=<>~") {
+	if !ok || !strings.Contains(name, "*") ||
+		strings.ContainsAny(category[:min(1, len(category))], "=<>~") {
 		a, err := depend.ParseAtom(s)
 		return pattern{atom: a}, err == nil && a.Block == 0
 	}
@@ -79,7 +81,8 @@ func (l *lineSet[T]) add(atom string, what T) bool {
 	return true
 }
 
-// of returns what the lines say that match a package: those with wildcards first, as the less specific ones.
+// of returns what the lines say that match a package: those with wildcards first, as the less
+// specific ones.
 func (l *lineSet[T]) of(q *depend.Package) []T {
 	var found []T
 	for _, list := range [...][]int{l.wild, l.byCP[q.CP]} {
@@ -107,8 +110,11 @@ func dependPackage(p *resolve.Package) (depend.Package, bool) {
 	for w := range strings.FieldsSeq(p.IUse) {
 		iuse[strings.TrimLeft(w, "+-")] = true
 	}
-	return depend.Package{CP: c.Category + "/" + c.PN, Version: c.Version, BuildID: p.BuildID, Slot: slot, Sub: p.Sub, Repo: p.Repo,
-		Use: func(f string) bool { return use[f] }, Valid: func(f string) bool { return iuse[f] || use[f] }}, true
+	return depend.Package{CP: c.Category + "/" + c.PN, Version: c.Version, BuildID: p.BuildID,
+		Slot: slot, Sub: p.Sub, Repo: p.Repo,
+		Use: func(f string) bool { return use[f] }, Valid: func(f string) bool {
+			return iuse[f] || use[f]
+		}}, true
 }
 
 func wordSet(s string) map[string]bool {

@@ -23,7 +23,8 @@ type Machine struct {
 	// NoGPKG says that an installed Portage was found that cannot read GPKG packages.
 	NoGPKG bool
 	CPU    map[string]bool // features, as Linux names them; nil: not known
-	// SplitUsr says that /bin is a directory of its own, and MergedUsr that it is a link; neither where it is not there.
+	// SplitUsr says that /bin is a directory of its own, and MergedUsr that it is a link; neither
+	// where it is not there.
 	SplitUsr, MergedUsr bool
 
 	Installed          []resolve.Package // Installed: bytes on disk
@@ -40,19 +41,22 @@ type Machine struct {
 	UnreadNews         int
 	Problems           []string // what could not be read, a line each
 	settings           *portage.Settings
-	files              map[string]string // where a line for package.accept_keywords and its kin belongs
-	masks              portage.Masks
-	licenses           map[string][]string
-	implicit           map[string]bool
-	appliedAdvisory    map[string]bool
+	// where a line for package.accept_keywords and its kin belongs
+	files           map[string]string
+	masks           portage.Masks
+	licenses        map[string][]string
+	implicit        map[string]bool
+	appliedAdvisory map[string]bool
 }
 
 // recordKeys are the files of a record in /var/db/pkg that count.
-var recordKeys = []string{"SLOT", "USE", "IUSE", "EAPI", "RDEPEND", "PDEPEND", "IDEPEND", "BUILD_TIME", "BUILD_ID", "KEYWORDS",
+var recordKeys = []string{"SLOT", "USE", "IUSE", "EAPI", "RDEPEND", "PDEPEND", "IDEPEND",
+	"BUILD_TIME", "BUILD_ID", "KEYWORDS",
 	"LICENSE", "PROVIDES", "REQUIRES", "repository", "CHOST", "SIZE"}
 
-// ReadMachine reads it from this machine's files. cpuinfo is /proc/cpuinfo, nil if it cannot be had. The error is that the database
-// of installed packages cannot be read; everything else that is wrong is in Problems.
+// ReadMachine reads it from this machine's files. cpuinfo is /proc/cpuinfo, nil if it cannot be
+// had. The error is that the database of installed packages cannot be read; everything else that is
+// wrong is in Problems.
 func ReadMachine(s *portage.Settings, cpuinfo []byte) (*Machine, error) {
 	m := ReadGates(s, cpuinfo)
 	if err := m.readInstalled(); err != nil {
@@ -66,9 +70,12 @@ func ReadMachine(s *portage.Settings, cpuinfo []byte) (*Machine, error) {
 // ReadGates reads as much of the machine as a Judge needs: nothing of what is installed.
 func ReadGates(s *portage.Settings, cpuinfo []byte) *Machine {
 	chost, _ := s.CHOST()
-	m := &Machine{ARCH: s.ARCH(), CHOST: chost, Profile: s.ProfileName(), CPU: cpu.Read(cpuinfo), settings: s, RootFree: -1, TmpFree: -1,
-		DefaultOpts: s.Get("EMERGE_DEFAULT_OPTS"), MakeConf: s.MakeConf(), UnreadNews: s.UnreadNews(), masks: s.Masks(),
-		licenses: s.LicenseGroups(), implicit: ImplicitFlags(s), appliedAdvisory: s.AppliedAdvisories(), files: map[string]string{}}
+	m := &Machine{ARCH: s.ARCH(), CHOST: chost, Profile: s.ProfileName(), CPU: cpu.Read(cpuinfo),
+		settings: s, RootFree: -1, TmpFree: -1,
+		DefaultOpts: s.Get("EMERGE_DEFAULT_OPTS"), MakeConf: s.MakeConf(),
+		UnreadNews: s.UnreadNews(), masks: s.Masks(),
+		licenses: s.LicenseGroups(), implicit: ImplicitFlags(s),
+		appliedAdvisory: s.AppliedAdvisories(), files: map[string]string{}}
 	m.EAPI, _ = s.PortageEAPI()
 	reads, known := s.ReadsGPKG()
 	m.NoGPKG = known && !reads
@@ -126,7 +133,8 @@ func flaw(p *resolve.Package) string {
 			return fmt.Sprintf("%q is no slot", p.Slot)
 		}
 	}
-	for _, s := range [...]string{p.CPV, p.Slot, p.Sub, p.Use, p.IUse, p.EAPI, p.RDepend, p.PDepend, p.IDepend, p.BuildID, p.Repo, p.Provides, p.Requires,
+	for _, s := range [...]string{p.CPV, p.Slot, p.Sub, p.Use, p.IUse, p.EAPI, p.RDepend, p.PDepend,
+		p.IDepend, p.BuildID, p.Repo, p.Provides, p.Requires,
 		p.Keywords, p.License, p.CHOST} {
 		if len(s) > resolve.MaxString {
 			return fmt.Sprintf("a value of more than %d bytes", resolve.MaxString)
@@ -148,7 +156,8 @@ func (m *Machine) readSets() {
 	}
 	for _, p := range sets.Provided {
 		if _, err := cpv.Parse(p); err != nil {
-			m.Problems = append(m.Problems, fmt.Sprintf("package.provided: %q is no name of a package", p))
+			m.Problems = append(m.Problems,
+				fmt.Sprintf("package.provided: %q is no name of a package", p))
 			continue
 		}
 		m.Provided = append(m.Provided, p)
@@ -189,7 +198,8 @@ func (m *Machine) readPlaces() {
 func ImplicitFlags(s *portage.Settings) map[string]bool {
 	flags := wordSet(s.Get("IUSE_IMPLICIT"))
 	implicit := strings.Fields(s.Get("USE_EXPAND_IMPLICIT"))
-	unprefixed, expand := strings.Fields(s.Get("USE_EXPAND_UNPREFIXED")), strings.Fields(s.Get("USE_EXPAND"))
+	unprefixed, expand := strings.Fields(s.Get("USE_EXPAND_UNPREFIXED")),
+		strings.Fields(s.Get("USE_EXPAND"))
 	for _, v := range implicit {
 		for w := range strings.FieldsSeq(s.Get("USE_EXPAND_VALUES_" + v)) {
 			if slices.Contains(unprefixed, v) {

@@ -11,8 +11,8 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// Mismatch is one way in which packages do not fit this machine's configuration. Import tells it in a line, doctor with the lines that
-// change it; Topic is doctor's.
+// Mismatch is one way in which packages do not fit this machine's configuration. Import tells it in
+// a line, doctor with the lines that change it; Topic is doctor's.
 type Mismatch struct {
 	Topic string
 	Text  string // behind a number of packages: "masked here by KEYWORDS"
@@ -21,7 +21,8 @@ type Mismatch struct {
 
 // String is the mismatch in one line.
 func (m *Mismatch) String() string {
-	return fmt.Sprintf("%s %s (%s)", plural(len(m.Names), "package"), m.Text, few(m.Names, 2, func(s string) string { return s }))
+	return fmt.Sprintf("%s %s (%s)", plural(len(m.Names), "package"), m.Text,
+		few(m.Names, 2, func(s string) string { return s }))
 }
 
 // Keyword returns the keyword that would have to be accepted for a package, "" if one is accepted.
@@ -44,7 +45,8 @@ func (j *Judge) Licenses(c *Candidate) []string {
 	return strings.Fields(j.a.missingLicenses(p.License, &q))
 }
 
-// AcceptsHost reports whether ACCEPT_CHOSTS, or the machine's own CHOST, lets packages of a CHOST in.
+// AcceptsHost reports whether ACCEPT_CHOSTS, or the machine's own CHOST, lets packages of a CHOST
+// in.
 func (j *Judge) AcceptsHost(chost string) bool { return j.a.acceptsHost(chost) }
 
 // Mismatches tells how packages do not fit this machine's configuration. A package that can never
@@ -54,7 +56,8 @@ func (j *Judge) Mismatches(list []Candidate) []Mismatch {
 	licenses := Mismatch{Topic: "license", Text: "masked here by LICENSE"}
 	masks := Mismatch{Topic: "config", Text: "masked here by package.mask"}
 	use := Mismatch{Topic: "use", Text: "built with other USE than this machine sets"}
-	ebuilds := Mismatch{Topic: "usepkg", Text: "without an ebuild in the trees of this machine: --usepkg ignores them, --usepkgonly does not"}
+	ebuilds := Mismatch{Topic: "usepkg",
+		Text: "without an ebuild in the trees of this machine: --usepkg ignores them, --usepkgonly does not"}
 	hasEbuild, usable := j.ebuilds(), 0
 	for i := range list {
 		c := &list[i]
@@ -69,7 +72,8 @@ func (j *Judge) Mismatches(list []Candidate) []Mismatch {
 		if len(j.Licenses(c)) > 0 {
 			licenses.Names = append(licenses.Names, p.CPV)
 		}
-		if q, ok := dependPackage(&p); ok && len(j.a.mask.of(&q)) > 0 && len(j.a.unmask.of(&q)) == 0 {
+		if q, ok := dependPackage(&p); ok && len(j.a.mask.of(&q)) > 0 &&
+			len(j.a.unmask.of(&q)) == 0 {
 			masks.Names = append(masks.Names, p.CPV)
 		}
 		if len(j.a.otherUse(p)) > 0 {
@@ -91,7 +95,8 @@ func (j *Judge) Mismatches(list []Candidate) []Mismatch {
 	return found
 }
 
-// ebuilds tells of a package whether a repository here has its ebuild; of every one, where there is no repository.
+// ebuilds tells of a package whether a repository here has its ebuild; of every one, where there is
+// no repository.
 func (j *Judge) ebuilds() func(name string) bool {
 	var repos []portage.Repo
 	if j.m.settings != nil {
@@ -111,7 +116,8 @@ func (j *Judge) ebuilds() func(name string) bool {
 	}
 }
 
-// Trees compares the ebuild repositories of an origin with those of this machine, a line for each that differs.
+// Trees compares the ebuild repositories of an origin with those of this machine, a line for each
+// that differs.
 func Trees(here []portage.Repo, origin string, theirs []layout.Repository) []string {
 	var lines []string
 	if len(here) == 0 {
@@ -123,13 +129,18 @@ next:
 			if ours.Name != t.Name {
 				continue
 			}
-			if (t.Revision == "" || t.Revision != ours.Revision) && !t.Timestamp.IsZero() && !ours.Timestamp.IsZero() && !ours.Timestamp.Equal(t.Timestamp) {
-				lines = append(lines, fmt.Sprintf("repository %q is %s here than on origin %q (%s against %s)", t.Name, olderBy(ours.Timestamp, t.Timestamp), origin,
-					ours.Timestamp.UTC().Format(time.DateOnly), t.Timestamp.UTC().Format(time.DateOnly)))
+			if (t.Revision == "" || t.Revision != ours.Revision) && !t.Timestamp.IsZero() &&
+				!ours.Timestamp.IsZero() && !ours.Timestamp.Equal(t.Timestamp) {
+				lines = append(lines,
+					fmt.Sprintf("repository %q is %s here than on origin %q (%s against %s)",
+						t.Name, olderBy(ours.Timestamp, t.Timestamp), origin,
+						ours.Timestamp.UTC().Format(time.DateOnly),
+						t.Timestamp.UTC().Format(time.DateOnly)))
 			}
 			continue next
 		}
-		lines = append(lines, fmt.Sprintf("origin %q has the repository %q, this machine has not", origin, t.Name))
+		lines = append(lines, fmt.Sprintf("origin %q has the repository %q, this machine has not",
+			origin, t.Name))
 	}
 	return lines
 }

@@ -67,18 +67,23 @@ func (f *Forecast) SaveExclude(file string, now time.Time, hook durable.Hook) er
 		return err
 	}
 	defer dir.Close()
-	return dir.WriteFile(filepath.Base(file), durable.Attr{Mode: 0o644, Add: 0o444, UID: -1, GID: -1, ModTime: now}, func(w io.Writer) error {
+	return dir.WriteFile(filepath.Base(file), durable.Attr{Mode: 0o644, Add: 0o444, UID: -1,
+		GID: -1, ModTime: now}, func(w io.Writer) error {
 		_, err := w.Write(f.ExcludeFile())
 		return err
 	})
 }
 
 // harmless are options in EMERGE_DEFAULT_OPTS that change nothing in what is installed.
-var harmless = []string{"--ask", "--alert", "--verbose", "--quiet", "--quiet-build", "--quiet-fail", "--jobs", "--load-average", "--keep-going",
-	"--color", "--nospinner", "--columns", "--autounmask", "--autounmask-write", "--autounmask-continue", "--usepkg", "--usepkgonly", "--with-bdeps", "--deep",
-	"--update", "--verbose-conflicts", "--unordered-display", "--tree", "--backtrack", "--fail-clean", "--ask-enter-invalid", "--misspell-suggestions"}
+var harmless = []string{"--ask", "--alert", "--verbose", "--quiet", "--quiet-build", "--quiet-fail",
+	"--jobs", "--load-average", "--keep-going",
+	"--color", "--nospinner", "--columns", "--autounmask", "--autounmask-write",
+	"--autounmask-continue", "--usepkg", "--usepkgonly", "--with-bdeps", "--deep",
+	"--update", "--verbose-conflicts", "--unordered-display", "--tree", "--backtrack",
+	"--fail-clean", "--ask-enter-invalid", "--misspell-suggestions"}
 
-// ChangesPlan reports whether EMERGE_DEFAULT_OPTS has an option under which emerge would install something else.
+// ChangesPlan reports whether EMERGE_DEFAULT_OPTS has an option under which emerge would install
+// something else.
 func ChangesPlan(opts string) bool {
 	for w := range strings.FieldsSeq(opts) {
 		name, _, _ := strings.Cut(strings.Trim(w, `"'`), "=")
@@ -103,7 +108,8 @@ func (f *Forecast) steps(m *Machine, r *resolve.Result, from []Candidate) {
 		before("", why)
 	}
 	if f.newerPortage(m, r) {
-		before("emerge -1auDK sys-apps/portage", "packages of an EAPI wait that the Portage installed here cannot read: update it first, then import again")
+		before("emerge -1auDK sys-apps/portage",
+			"packages of an EAPI wait that the Portage installed here cannot read: update it first, then import again")
 	}
 	if len(f.Merges) == 0 {
 		return
@@ -113,7 +119,8 @@ func (f *Forecast) steps(m *Machine, r *resolve.Result, from []Candidate) {
 			"FEATURES has binpkg-request-signature: emerge refuses each package that has no OpenPGP signature of its own")
 	}
 	f.space(m, r, before)
-	f.After = append(f.After, Step{"dispatch-conf", "if emerge says that configuration files need updating"},
+	f.After = append(f.After, Step{"dispatch-conf",
+		"if emerge says that configuration files need updating"},
 		Step{"emerge -aK @preserved-rebuild", "if emerge says that it has preserved libraries"})
 }
 
@@ -124,15 +131,17 @@ func (f *Forecast) newerPortage(m *Machine, r *resolve.Result) bool {
 	}
 	return slices.ContainsFunc(r.Merges, func(x resolve.Merge) bool {
 		c, err := cpv.Parse(x.Package.CPV)
-		return err == nil && c.Category == "sys-apps" && c.PN == "portage" && cpv.CompareVersions(c.Version, m.Portage) > 0
+		return err == nil && c.Category == "sys-apps" && c.PN == "portage" &&
+			cpv.CompareVersions(c.Version, m.Portage) > 0
 	})
 }
 
 // margin stays free on each file system, for logs and what packages make when they are installed.
 const margin = 64 << 20
 
-// space tells of file systems that are too small. A package is unpacked below PORTAGE_TMPDIR, copied, and only then what it replaces is
-// removed; so there has to be room for what the machine grows by and for the largest package once more.
+// space tells of file systems that are too small. A package is unpacked below PORTAGE_TMPDIR,
+// copied, and only then what it replaces is removed; so there has to be room for what the machine
+// grows by and for the largest package once more.
 func (f *Forecast) space(m *Machine, r *resolve.Result, before func(line, why string)) {
 	var largest, high, sum int64
 	for i := range r.Merges {
@@ -144,9 +153,11 @@ func (f *Forecast) space(m *Machine, r *resolve.Result, before func(line, why st
 		}
 	}
 	if need := high + largest + margin; largest > 0 && m.RootFree >= 0 && need > m.RootFree {
-		before("", "there is too little room on the file system of /usr: it takes "+sizeMark(need)+", "+sizeMark(m.RootFree)+" are free")
+		before("",
+			"there is too little room on the file system of /usr: it takes "+sizeMark(need)+", "+sizeMark(m.RootFree)+" are free")
 	}
 	if need := largest + margin; largest > 0 && m.TmpFree >= 0 && need > m.TmpFree {
-		before("", "there is too little room in PORTAGE_TMPDIR "+quotePath(m.TmpDir)+": the largest package takes "+sizeMark(need)+", "+sizeMark(m.TmpFree)+" are free")
+		before("",
+			"there is too little room in PORTAGE_TMPDIR "+quotePath(m.TmpDir)+": the largest package takes "+sizeMark(need)+", "+sizeMark(m.TmpFree)+" are free")
 	}
 }

@@ -39,8 +39,8 @@ func (o *TextOptions) size(n int64) string {
 	return o.Size(n)
 }
 
-// Lines is the forecast for people, a line each. Names are those of packages, which were checked; texts out of them are quoted
-// by whoever prints.
+// Lines is the forecast for people, a line each. Names are those of packages, which were checked;
+// texts out of them are quoted by whoever prints.
 func (f *Forecast) Lines(o TextOptions) []string {
 	var t []string
 	say := func(format string, args ...any) { t = append(t, fmt.Sprintf(format, args...)) }
@@ -63,17 +63,23 @@ func (f *Forecast) Lines(o TextOptions) []string {
 	f.sayMerges(o, say)
 	f.sayCannot(o, say)
 	if n := len(f.Older); n > 0 {
-		say("%s older than what is installed and %s (%s)", are(n), stay(n), few(f.Older, 2, func(x Older) string { return x.Name + " for " + versionOf(x.Installed) }))
+		say("%s older than what is installed and %s (%s)", are(n), stay(n),
+			few(f.Older, 2, func(x Older) string {
+				return x.Name + " for " + versionOf(x.Installed)
+			}))
 	}
 	if n := len(f.OtherUse); n > 0 {
 		say("%s with other USE than this machine sets (%s): --respect-use leaves that out", come(n),
-			few(f.OtherUse, 2, func(d Difference) string { return d.Name + " " + strings.Join(d.Flags, " ") }))
+			few(f.OtherUse, 2, func(d Difference) string {
+				return d.Name + " " + strings.Join(d.Flags, " ")
+			}))
 	}
 	if text := f.UnusableText(); text != "" {
 		say("%s", text)
 	}
 	if n := len(f.Missing); n > 0 {
-		say("%d of @world cannot be had here: %s", n, few(f.Missing, 5, func(s string) string { return s }))
+		say("%d of @world cannot be had here: %s", n,
+			few(f.Missing, 5, func(s string) string { return s }))
 	}
 	if f.News > 0 {
 		say("%d unread news items: eselect news read", f.News)
@@ -85,7 +91,8 @@ func (f *Forecast) Lines(o TextOptions) []string {
 		}
 	}
 	if o.Drive != "" && len(f.Cannot) > 0 {
-		say("or:   pkgsneak request %s      so that the host brings what is missing", quotePath(o.Drive))
+		say("or:   pkgsneak request %s      so that the host brings what is missing",
+			quotePath(o.Drive))
 	}
 	return t
 }
@@ -96,7 +103,8 @@ func (f *Forecast) Summary(o TextOptions) string {
 		return "no package can be installed or updated now"
 	}
 	c := f.Counts()
-	return fmt.Sprintf("%s can be installed now: %s, %s, %d new", plural(len(f.Merges)-c.Removed, "package"), plural(c.Updates, "update"),
+	return fmt.Sprintf("%s can be installed now: %s, %s, %d new",
+		plural(len(f.Merges)-c.Removed, "package"), plural(c.Updates, "update"),
 		plural(c.Rebuilds, "rebuild"), c.New) + f.onDisk(o)
 }
 
@@ -130,7 +138,8 @@ func (f *Forecast) onDisk(o TextOptions) string {
 	case f.Unknown == len(f.Merges):
 		return ""
 	case f.Unknown > 0:
-		return fmt.Sprintf(" (download 0, on disk %s%s and %d of unknown size)", sign, o.size(n), f.Unknown)
+		return fmt.Sprintf(" (download 0, on disk %s%s and %d of unknown size)", sign,
+			o.size(n), f.Unknown)
 	}
 	return fmt.Sprintf(" (download 0, on disk %s%s)", sign, o.size(n))
 }
@@ -147,7 +156,8 @@ func (f *Forecast) sayMerges(o TextOptions, say func(string, ...any)) {
 	}
 	text := f.Summary(o)
 	if n := len(f.Security); n > 0 {
-		text += fmt.Sprintf(". %s: GLSA %s", plural(n, "security fix"), few(f.Security, 3, func(a Advisory) string { return a.ID }))
+		text += fmt.Sprintf(". %s: GLSA %s", plural(n, "security fix"),
+			few(f.Security, 3, func(a Advisory) string { return a.ID }))
 	}
 	say("%s", text)
 	if n := f.Counts().Removed; n > 0 {
@@ -183,10 +193,13 @@ func (f *Forecast) sayCannot(o TextOptions, say func(string, ...any)) {
 // UnusableText says what this machine can never use, "" if that is nothing.
 func (f *Forecast) UnusableText() string { return UnusableText(f.Unusable) }
 
-// UnusableText says in one sentence how many packages a machine can never use, and what stands against them.
+// UnusableText says in one sentence how many packages a machine can never use, and what stands
+// against them.
 func UnusableText(counts map[resolve.ReasonKind]int) string {
-	what := map[resolve.ReasonKind]string{resolve.CPU: "for another CPU (--any-cpu takes them)", resolve.Machine: "for another machine (--any-arch takes them)",
-		resolve.Unreadable: "that the Portage installed here cannot read", resolve.OtherUse: "with other USE (--respect-use)"}
+	what := map[resolve.ReasonKind]string{resolve.CPU: "for another CPU (--any-cpu takes them)",
+		resolve.Machine:    "for another machine (--any-arch takes them)",
+		resolve.Unreadable: "that the Portage installed here cannot read",
+		resolve.OtherUse:   "with other USE (--respect-use)"}
 	sum := 0
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(counts)) {

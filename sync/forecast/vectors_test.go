@@ -145,9 +145,12 @@ func (v *vector) machine(root string) *machine {
 	}
 	slices.Sort(categories)
 	m := &machine{root: root, files: map[string]string{
-		repo + "profiles/repo_name": "gentoo\n", repo + "profiles/arch.list": "amd64\narm64\nx86\narm\n",
-		repo + "profiles/categories": textLines("", slices.Compact(categories)), repo + "profiles/eapi": "8\n",
-		repo + "metadata/layout.conf":          "masters =\nthin-manifests = true\ncache-formats = md5-dict\nprofile-formats = " + formats + "\n",
+		repo + "profiles/repo_name": "gentoo\n", repo +
+			"profiles/arch.list": "amd64\narm64\nx86\narm\n",
+		repo + "profiles/categories": textLines("", slices.Compact(categories)), repo +
+			"profiles/eapi": "8\n",
+		repo +
+			"metadata/layout.conf": "masters =\nthin-manifests = true\ncache-formats = md5-dict\nprofile-formats = " + formats + "\n",
 		profile + "eapi":                       "8\n",
 		profile + "make.defaults":              vectorDefaults,
 		profile + "packages":                   textLines("*", v.System) + textLines("", v.Profile),
@@ -159,7 +162,8 @@ func (v *vector) machine(root string) *machine {
 		"etc/portage/profile/package.provided": textLines("", v.Provided),
 	}}
 	conf := "FEATURES=\"-sandbox -usersandbox -network-sandbox -ipc-sandbox -pid-sandbox -news\"\n" +
-		fmt.Sprintf("PKGDIR=%q\nDISTDIR=%q\nPORTAGE_TMPDIR=%q\n", root+"/pkgs", root+"/dist", root+"/tmp")
+		fmt.Sprintf("PKGDIR=%q\nDISTDIR=%q\nPORTAGE_TMPDIR=%q\n", root+"/pkgs",
+			root+"/dist", root+"/tmp")
 	for key, val := range v.Config {
 		switch {
 		case key == strings.ToUpper(key):
@@ -191,7 +195,8 @@ func (v *vector) machine(root string) *machine {
 func (m *machine) install(p map[string]any, chost string) {
 	dir := "var/db/pkg/" + value(p, "CPV") + "/"
 	category, pf, _ := strings.Cut(value(p, "CPV"), "/")
-	m.files[dir+"CATEGORY"], m.files[dir+"PF"], m.files[dir+"COUNTER"], m.files[dir+"CONTENTS"] = category+"\n", pf+"\n", "1\n", ""
+	m.files[dir+"CATEGORY"], m.files[dir+"PF"], m.files[dir+"COUNTER"],
+		m.files[dir+"CONTENTS"] = category+"\n", pf+"\n", "1\n", ""
 	if value(p, "CHOST") == "" {
 		m.files[dir+"CHOST"] = chost + "\n"
 	}
@@ -219,7 +224,8 @@ func (m *machine) write(t testing.TB, packages []map[string]any) []Candidate {
 			t.Fatal(err)
 		}
 	}
-	err := os.Symlink(m.root+"/var/db/repos/gentoo/profiles/default", m.root+"/etc/portage/make.profile")
+	err := os.Symlink(m.root+"/var/db/repos/gentoo/profiles/default",
+		m.root+"/etc/portage/make.profile")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,10 +242,12 @@ func (m *machine) write(t testing.TB, packages []map[string]any) []Candidate {
 
 func indexText(packages []map[string]any) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "ARCH: amd64\nCHOST: x86_64-pc-linux-gnu\nPACKAGES: %d\nTIMESTAMP: 1800000000\nVERSION: 0\n\n", len(packages))
+	fmt.Fprintf(&b,
+		"ARCH: amd64\nCHOST: x86_64-pc-linux-gnu\nPACKAGES: %d\nTIMESTAMP: 1800000000\nVERSION: 0\n\n", len(packages))
 	for _, p := range packages {
 		fmt.Fprintf(&b, "CPV: %s\n", value(p, "CPV"))
-		for _, key := range []string{"BUILD_ID", "BUILD_TIME", "CHOST", "EAPI", "IDEPEND", "IUSE", "KEYWORDS", "LICENSE", "PDEPEND", "PROVIDES", "RDEPEND", "REPO",
+		for _, key := range []string{"BUILD_ID", "BUILD_TIME", "CHOST", "EAPI", "IDEPEND", "IUSE",
+			"KEYWORDS", "LICENSE", "PDEPEND", "PROVIDES", "RDEPEND", "REPO",
 			"REQUIRES", "SLOT", "USE"} {
 			if text := value(p, key); text != "" {
 				fmt.Fprintf(&b, "%s: %s\n", key, text)
@@ -252,9 +260,12 @@ func indexText(packages []map[string]any) string {
 		category, pf, _ := strings.Cut(value(p, "CPV"), "/")
 		path := category + "/" + pf + ".tbz2"
 		if id := value(p, "BUILD_ID"); id != "" {
-			path = category + "/" + strings.TrimSuffix(pf, "-"+versionOf(pf)) + "/" + pf + "-" + id + ".gpkg.tar"
+			path = category + "/" + strings.TrimSuffix(pf, "-"+versionOf(pf)) + "/" + pf + "-" +
+				id + ".gpkg.tar"
 		}
-		fmt.Fprintf(&b, "SIZE: %s\nMD5: 0123456789abcdef0123456789abcdef\nPATH: %s\nMTIME: 1700000000\n\n", size, path)
+		fmt.Fprintf(&b,
+			"SIZE: %s\nMD5: 0123456789abcdef0123456789abcdef\nPATH: %s\nMTIME: 1700000000\n\n",
+			size, path)
 	}
 	return b.String()
 }
@@ -281,10 +292,10 @@ func (m *machine) read(t testing.TB) *Machine {
 	return got
 }
 
-// TestAgreesWithVectors: read from files, each machine of the vectors is judged as the resolver's own tests judge it: what real emerge
-// installed without a list is installed, what it left alone is left alone.
-// Lines with wildcards in /etc/portage and in the repository's package.mask mean what they mean to real emerge, which made these
-// machines' lists (testdata/README.md): each exactly.
+// TestAgreesWithVectors: read from files, each machine of the vectors is judged as the resolver's
+// own tests judge it: what real emerge installed without a list is installed, what it left alone is
+// left alone. Lines with wildcards in /etc/portage and in the repository's package.mask mean what
+// they mean to real emerge, which made these machines' lists (testdata/README.md): each exactly.
 func TestWildcardsAsPortage(t *testing.T) {
 	vectors := readVectorFiles(t, "testdata/wild.jsonl.gz")
 	for _, v := range vectors {
@@ -321,7 +332,10 @@ func TestAgreesWithVectors(t *testing.T) {
 		if testing.Short() && i%5 != 0 {
 			continue
 		}
-		if slices.ContainsFunc(v.Emerge.Merges, func(m []string) bool { return m[0] != "binary" || strings.Contains(m[1], "D") }) {
+		if slices.ContainsFunc(v.Emerge.Merges, func(m []string) bool {
+			return m[0] != "binary" ||
+				strings.Contains(m[1], "D")
+		}) {
 			continue // there our line excludes
 		}
 		m := v.machine(t.TempDir())
@@ -356,12 +370,16 @@ func TestAgreesWithVectors(t *testing.T) {
 				tooMany++
 			}
 		}
-		if !same && (strings.HasPrefix(v.Name, "b-kw") || strings.HasPrefix(v.Name, "b-mask") || strings.HasPrefix(v.Name, "b-lic") || strings.HasPrefix(v.Name, "b-chost")) {
-			t.Errorf("%s: emerge merges %q, the forecast says %q\n%s", v.Name, want, got, strings.Join(f.Lines(TextOptions{}), "\n"))
+		if !same && (strings.HasPrefix(v.Name, "b-kw") || strings.HasPrefix(v.Name, "b-mask") ||
+			strings.HasPrefix(v.Name, "b-lic") || strings.HasPrefix(v.Name, "b-chost")) {
+			t.Errorf("%s: emerge merges %q, the forecast says %q\n%s", v.Name, want, got,
+				strings.Join(f.Lines(TextOptions{}), "\n"))
 		}
 	}
-	t.Logf("%d machines, lists exact %d (%.1f %%), merges predicted %d of %d, too many %d", machines, exact, 100*float64(exact)/float64(machines), hit, merges, tooMany)
-	// The forecast protects what emerge breaks, so that it is a little below what the resolver's prediction reaches.
+	t.Logf("%d machines, lists exact %d (%.1f %%), merges predicted %d of %d, too many %d",
+		machines, exact, 100*float64(exact)/float64(machines), hit, merges, tooMany)
+	// The forecast protects what emerge breaks, so that it is a little below what the resolver's
+	// prediction reaches.
 	if exact*100 < machines*90 || hit*100 < merges*94 {
 		t.Error("the forecast agrees less with emerge than it should")
 	}
@@ -374,7 +392,8 @@ func emergeLine(t *testing.T, m *machine, line, options string) (rc int, out str
 	defer cancel()
 	line = strings.Replace(line, "emerge -a", "emerge --color=n --nospinner "+options+" -p", 1)
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
-	cmd.Env = append(os.Environ(), "PORTAGE_OVERRIDE_EPREFIX="+m.root, "COLUMNS=200", "NOCOLOR=true", "LANG=C.UTF-8", "EMERGE_DEFAULT_OPTS=")
+	cmd.Env = append(os.Environ(), "PORTAGE_OVERRIDE_EPREFIX="+m.root, "COLUMNS=200",
+		"NOCOLOR=true", "LANG=C.UTF-8", "EMERGE_DEFAULT_OPTS=")
 	text, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

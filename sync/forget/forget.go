@@ -3,12 +3,12 @@
 //
 // An export never touches another key's origin, so that without this such an origin stays for ever,
 // and clients that trust its key go on importing it. The files of an origin are told by its own
-// list: whoever signed it must have a key that lies on the drive, is trusted here, or is or was this
-// machine's; whether the key was revoked, has expired or was replaced since does not matter, because
-// nothing is brought in. An origin of which nothing valid tells what belongs to it (both copies of its
-// manifest are damaged, or nobody has its key) goes only on request, with all that has a name of the
-// layout. Leftovers of an export that was pulled go with it; everything else stays and is
-// reported. The order in which files go is package drive's (Removal).
+// list: whoever signed it must have a key that lies on the drive, is trusted here, or is or was
+// this machine's; whether the key was revoked, has expired or was replaced since does not matter,
+// because nothing is brought in. An origin of which nothing valid tells what belongs to it (both
+// copies of its manifest are damaged, or nobody has its key) goes only on request, with all that
+// has a name of the layout. Leftovers of an export that was pulled go with it; everything else
+// stays and is reported. The order in which files go is package drive's (Removal).
 package forget
 
 import (
@@ -47,18 +47,23 @@ type Report struct {
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
 	UserID      string               `json:"user_id,omitempty"`
 	Serial      int64                `json:"serial,omitempty"`
-	Signed      time.Time            `json:"signed,omitzero"`    // when it was last exported
-	Beside      manifest.Fingerprint `json:"beside,omitempty"`   // another key, that signed the other copy of the manifest
-	Unsigned    string               `json:"unsigned,omitempty"` // why nothing signed tells what belongs to it
-	Own         bool                 `json:"mine"`               // this machine exports it: the next export writes it all again
-	Pretended   bool                 `json:"pretended,omitempty"`
-	Files       payload.Tally        `json:"files"`
-	Others      []string             `json:"undeclared"` // below Dir: in no list of the origin's, and left alone
+	Signed      time.Time            `json:"signed,omitzero"` // when it was last exported
+	// another key, that signed the other copy of the manifest
+	Beside manifest.Fingerprint `json:"beside,omitempty"`
+	// why nothing signed tells what belongs to it
+	Unsigned string `json:"unsigned,omitempty"`
+	// this machine exports it: the next export writes it all again
+	Own       bool          `json:"mine"`
+	Pretended bool          `json:"pretended,omitempty"`
+	Files     payload.Tally `json:"files"`
+	// below Dir: in no list of the origin's, and left alone
+	Others []string `json:"undeclared"`
 }
 
-// Forget removes an origin. Besides the drive's errors it returns fault.ErrDeclined if the answer was
-// no, and what drivewriter.PlanRemoval refuses.
-func Forget(ctx context.Context, m machine.Machine, o Options, w progress.Watcher) (*Report, error) {
+// Forget removes an origin. Besides the drive's errors it returns fault.ErrDeclined if the answer
+// was no, and what drivewriter.PlanRemoval refuses.
+func Forget(ctx context.Context, m machine.Machine, o Options,
+	w progress.Watcher) (*Report, error) {
 	d, err := drive.OpenFor("forget", o.Drive)
 	if err != nil {
 		return nil, err
@@ -97,7 +102,8 @@ func Forget(ctx context.Context, m machine.Machine, o Options, w progress.Watche
 	var done payload.Tally
 	return r, plan.Run(ctx, func(path string, bytes int64) {
 		done.Add(bytes)
-		w.Tell(progress.Event{Phase: progress.PhaseRemove, Path: path, Done: done.Bytes, Total: r.Files.Bytes, Files: done.Files, FilesTotal: r.Files.Files})
+		w.Tell(progress.Event{Phase: progress.PhaseRemove, Path: path, Done: done.Bytes,
+			Total: r.Files.Bytes, Files: done.Files, FilesTotal: r.Files.Files})
 	})
 }
 
@@ -127,8 +133,10 @@ func readKeys(st *state.Dir, d *drive.Drive, now time.Time) (keys, error) {
 }
 
 func newReport(o Options, plan *drivewriter.Removal, k keys) *Report {
-	r := &Report{Drive: o.Drive, Dir: plan.Dir, Name: plan.Name, Fingerprint: plan.Signer, Serial: plan.Serial,
-		Signed: plan.Signed, Beside: plan.Beside, Pretended: o.Pretend, Others: append([]string{}, plan.Others...)}
+	r := &Report{Drive: o.Drive, Dir: plan.Dir, Name: plan.Name, Fingerprint: plan.Signer,
+		Serial: plan.Serial,
+		Signed: plan.Signed, Beside: plan.Beside, Pretended: o.Pretend, Others: append([]string{},
+			plan.Others...)}
 	for _, f := range plan.Files {
 		r.Files.Add(f.Size)
 	}

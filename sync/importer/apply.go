@@ -24,7 +24,8 @@ type applier struct {
 	keep *keeping
 }
 
-// carryOut does what was planned. On a disk that is full it leaves nothing behind: what is staged cannot be seen.
+// carryOut does what was planned. On a disk that is full it leaves nothing behind: what is staged
+// cannot be seen.
 func (ap *applier) carryOut(ctx context.Context) (err error) {
 	defer func() {
 		if durable.IsFull(err) {
@@ -97,7 +98,8 @@ func (ap *applier) saveImports(in *incoming) error {
 		if err := ap.st.Pending(in.id, kind).Settle(m); err != nil {
 			return err
 		}
-		for _, id := range takenOver(ap.st, kind, in.id, append(slices.Clone(in.former), in.known)...) {
+		for _, id := range takenOver(ap.st, kind, in.id,
+			append(slices.Clone(in.former), in.known)...) {
 			if err := ap.st.Pending(id, kind).Settle(nil); err != nil {
 				return err
 			}
@@ -106,7 +108,8 @@ func (ap *applier) saveImports(in *incoming) error {
 	return nil
 }
 
-// settle ends the import of an origin when everything has its place: the tasks of others may have brought in its files.
+// settle ends the import of an origin when everything has its place: the tasks of others may have
+// brought in its files.
 func (ap *applier) settle(in *incoming) error {
 	if err := ap.saveImports(in); err != nil {
 		return err
@@ -173,9 +176,10 @@ func (ap *applier) remember(in *incoming) error {
 	return ap.st.RaiseTime(signed.SignedAt)
 }
 
-// begin comes before the first name changes for a generation: a run that ends after that leaves files
-// of it, which an older generation must not replace. What is remembered under another key stays there
-// until its rows are taken over (saveImports): they are not looked for once this key was seen.
+// begin comes before the first name changes for a generation: a run that ends after that leaves
+// files of it, which an older generation must not replace. What is remembered under another key
+// stays there until its rows are taken over (saveImports): they are not looked for once this key
+// was seen.
 func (ap *applier) begin(in *incoming) error {
 	if in.known != in.id {
 		return nil
@@ -191,12 +195,14 @@ func (ap *applier) accept(in *incoming) error {
 	if err := ap.rememberList(in); err != nil {
 		return err
 	}
-	return ap.st.SaveSeen(in.id, state.Seen{Serial: in.gen.Serial(), Manifest: in.sum, Highest: in.gen.Signed.SignedAt})
+	return ap.st.SaveSeen(in.id, state.Seen{Serial: in.gen.Serial(), Manifest: in.sum,
+		Highest: in.gen.Signed.SignedAt})
 }
 
 // rememberList notes what the newest state of an origin lists, for the older drives that may come.
 func (ap *applier) rememberList(in *incoming) error {
-	if a, err := state.AcceptedList(ap.st, in.id); err != nil || a != nil && a.Serial == in.gen.Serial() {
+	if a, err := state.AcceptedList(ap.st, in.id); err != nil || a != nil &&
+		a.Serial == in.gen.Serial() {
 		return err
 	}
 	catalogue, facts := in.catalogue, in.facts
@@ -248,7 +254,8 @@ func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*t
 		d := added[p.Index]
 		d.place(p.Local)
 		ap.cachePlaced(payload.Package, p.Local, d.item.Sum)
-		in.Copied = append(in.Copied, payload.Item{Kind: payload.Package, Path: d.path, Size: d.item.Size, Local: elsewhere(p.Local, d.path)})
+		in.Copied = append(in.Copied, payload.Item{Kind: payload.Package, Path: d.path,
+			Size: d.item.Size, Local: elsewhere(p.Local, d.path)})
 	}
 	for _, p := range r.Skipped {
 		added[p.Index].leaveOut(p.Reason, "")
@@ -257,7 +264,8 @@ func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*t
 	return nil
 }
 
-// change puts the packages' part of the plan into PKGDIR's terms, and returns the task of each package to be added.
+// change puts the packages' part of the plan into PKGDIR's terms, and returns the task of each
+// package to be added.
 func (ap *applier) change(in *incoming, staged []*task) (pkgdir.Change, []*task) {
 	var c pkgdir.Change
 	var added []*task
@@ -270,7 +278,8 @@ func (ap *applier) change(in *incoming, staged []*task) (pkgdir.Change, []*task)
 			older = &pkgdir.Owned{Path: d.local, Verified: d.seen}
 		}
 		mtime, _ := d.entry.MTime()
-		c.Add = append(c.Add, pkgdir.Incoming{Path: d.local, Size: d.item.Size, ModTime: time.Unix(mtime, 0), Sum: d.item.Sum, Entry: d.entry, Replaces: older})
+		c.Add = append(c.Add, pkgdir.Incoming{Path: d.local, Size: d.item.Size,
+			ModTime: time.Unix(mtime, 0), Sum: d.item.Sum, Entry: d.entry, Replaces: older})
 		added = append(added, d)
 	}
 	if ap.o.Prune {
@@ -283,7 +292,8 @@ func (ap *applier) change(in *incoming, staged []*task) (pkgdir.Change, []*task)
 	return c, added
 }
 
-// indexOptions are those of a transaction. A fresh index gets the origin's header, without what is the origin's alone; its CHOST is this machine's, if that is known.
+// indexOptions are those of a transaction. A fresh index gets the origin's header, without what is
+// the origin's alone; its CHOST is this machine's, if that is known.
 func (ap *applier) indexOptions(origin pkgindex.Header) pkgdir.Options {
 	o := reindex.Writing(ap.m, ap.w)
 	o.Workers = ap.o.Workers
@@ -314,7 +324,8 @@ func (ap *applier) indexed(r *pkgdir.Report) {
 	}
 }
 
-// noteRemarks says what was dropped from the index that was here. The rest of what is odd in it is for "pkgsneak index".
+// noteRemarks says what was dropped from the index that was here. The rest of what is odd in it is
+// for "pkgsneak index".
 func (ap *applier) noteRemarks(remarks []pkgindex.Remark) {
 	const most = 3
 	said := 0
@@ -330,9 +341,11 @@ func (ap *applier) noteRemarks(remarks []pkgindex.Remark) {
 	}
 }
 
-// indexOnly brings the index up to date where no package was brought in: a run that was killed may have left it behind its files.
+// indexOnly brings the index up to date where no package was brought in: a run that was killed may
+// have left it behind its files.
 func (ap *applier) indexOnly(ctx context.Context) error {
-	if ap.client.pkgdir == nil || ap.client.blocked[payload.Package] != "" || ap.report.Packages > 0 {
+	if ap.client.pkgdir == nil || ap.client.blocked[payload.Package] != "" ||
+		ap.report.Packages > 0 {
 		return nil
 	}
 	var header pkgindex.Header
@@ -382,7 +395,8 @@ func (ap *applier) finish() error {
 	return ap.history()
 }
 
-// placeDistfiles gives the staged distfiles their names, and removes those that left the origin if that is wanted.
+// placeDistfiles gives the staged distfiles their names, and removes those that left the origin if
+// that is wanted.
 func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*task) error {
 	if ap.client.distdir == nil || ap.client.blocked[payload.Distfile] != "" {
 		return nil
@@ -391,7 +405,8 @@ func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*t
 	byName := make(map[string]*task)
 	for _, d := range staged {
 		if d.kind == payload.Distfile {
-			files = append(files, distdir.Incoming{Name: d.local, Size: d.item.Size, Sum: d.item.Sum, ModTime: in.gen.Signed.Timestamp, Replaces: d.seen})
+			files = append(files, distdir.Incoming{Name: d.local, Size: d.item.Size,
+				Sum: d.item.Sum, ModTime: in.gen.Signed.Timestamp, Replaces: d.seen})
 			byName[d.local] = d
 		}
 	}
@@ -421,7 +436,8 @@ func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*t
 		d := byName[name]
 		d.place(d.local)
 		ap.cachePlaced(payload.Distfile, d.local, d.item.Sum)
-		in.Copied = append(in.Copied, payload.Item{Kind: payload.Distfile, Path: d.path, Size: d.item.Size})
+		in.Copied = append(in.Copied, payload.Item{Kind: payload.Distfile, Path: d.path,
+			Size: d.item.Size})
 	}
 	for _, p := range r.Skipped {
 		byName[p.Name].leaveOut(p.Reason, "")

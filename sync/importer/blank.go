@@ -10,12 +10,14 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// An origin without a manifest was begun and never committed, or lost both copies of it since. Which of the two, only the
-// memory of this machine tells: nothing that such a directory holds can be believed.
+// An origin without a manifest was begun and never committed, or lost both copies of it since.
+// Which of the two, only the memory of this machine tells: nothing that such a directory holds can
+// be believed.
 
-// remembered finds an origin that was imported here, whose directory this may be, and that goes on under its name and
-// key.
-func remembered(st *state.Dir, know trust.View, dir string) (id state.OriginID, found bool, err error) {
+// remembered finds an origin that was imported here, whose directory this may be, and that goes on
+// under its name and key.
+func remembered(st *state.Dir, know trust.View, dir string) (id state.OriginID,
+	found bool, err error) {
 	for _, id := range state.SeenOrigins(st) {
 		if !layout.MayBeIn(dir, id.Name, id.Key) || know.ReplacedBy(id.Key) != "" {
 			continue
@@ -30,7 +32,8 @@ func remembered(st *state.Dir, know trust.View, dir string) (id state.OriginID, 
 	return state.OriginID{}, false, nil
 }
 
-// NoManifestError says that an origin that was imported before has no manifest on this drive any more.
+// NoManifestError says that an origin that was imported before has no manifest on this drive any
+// more.
 type NoManifestError struct {
 	Dir, Origin string
 	Err         error // drive.ErrNoTree, with the reason
@@ -39,9 +42,11 @@ type NoManifestError struct {
 func (e *NoManifestError) Error() string {
 	reason := e.Err.Error()
 	if drive.Unfinished(e.Err) {
-		reason = fmt.Sprintf("reading %q: neither copy of its manifest says anything any more", e.Dir)
+		reason = fmt.Sprintf("reading %q: neither copy of its manifest says anything any more",
+			e.Dir)
 	}
-	return fmt.Sprintf("%s; origin %q was imported here before, and nothing of it was used", reason, e.Origin)
+	return fmt.Sprintf("%s; origin %q was imported here before, and nothing of it was used",
+		reason, e.Origin)
 }
 
 // aloneError is a *NoManifestError where the drive has nothing else.
@@ -58,5 +63,6 @@ func (e *NoManifestError) Class() fault.Class { return fault.LeftOut }
 
 // Hints name the ways out.
 func (e *NoManifestError) Hints(place string) []string {
-	return []string{fmt.Sprintf("on the build host: pkgsneak export %s; %s", place, trust.Abandoned(e.Dir, place))}
+	return []string{fmt.Sprintf("on the build host: pkgsneak export %s; %s", place,
+		trust.Abandoned(e.Dir, place))}
 }

@@ -26,7 +26,8 @@ func siteOf(m machine.Machine) (*ebuilds.Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ebuilds.Site{Settings: m.Settings, Notes: notes, Hook: m.Hook, Dirs: map[string]string{"PKGDIR": m.PKGDIR, "DISTDIR": m.DISTDIR}}, nil
+	return &ebuilds.Site{Settings: m.Settings, Notes: notes, Hook: m.Hook,
+		Dirs: map[string]string{"PKGDIR": m.PKGDIR, "DISTDIR": m.DISTDIR}}, nil
 }
 
 // wantsRepo reports whether a repository is to be looked at.
@@ -39,7 +40,8 @@ func (o *ImportOptions) wantsRepo(name string) bool {
 
 // planTrees decides what becomes of the repositories that the drives carry.
 func (im *importer) planTrees(ctx context.Context) (err error) {
-	im.repos = &repositories{o: ebuilds.Options{Adopt: names(im.o.AdoptRepos), AllowOlder: im.o.AllowOlder, NoUndo: im.o.NoUndo}}
+	im.repos = &repositories{o: ebuilds.Options{Adopt: names(im.o.AdoptRepos),
+		AllowOlder: im.o.AllowOlder, NoUndo: im.o.NoUndo}}
 	if im.o.Repos == NoRepos {
 		return nil
 	}
@@ -62,7 +64,8 @@ func (im *importer) planTrees(ctx context.Context) (err error) {
 	for _, step := range steps {
 		t := &TreeImport{Step: step, Origin: step.Offer().Origin, Serial: step.Offer().Serial}
 		if step.Action == ebuilds.Take && !mayWrite(filepath.Dir(step.Location)) {
-			step.Action, step.Reason = ebuilds.LeftAlone, fmt.Sprintf("this user may not write in %q", filepath.Dir(step.Location))
+			step.Action, step.Reason = ebuilds.LeftAlone,
+				fmt.Sprintf("this user may not write in %q", filepath.Dir(step.Location))
 			step.Hints = []string{"as root: pkgsneak import DRIVE --repos-only"}
 		}
 		im.repos.trees = append(im.repos.trees, t)
@@ -107,8 +110,8 @@ func knownRepos(im *importer, offers []ebuilds.Offer) error {
 	return nil
 }
 
-// mayWrite reports whether this process may make names in a directory, or in the deepest one on the way to
-// it that is there.
+// mayWrite reports whether this process may make names in a directory, or in the deepest one on the
+// way to it that is there.
 func mayWrite(dir string) bool {
 	for {
 		err := unix.Access(dir, unix.W_OK|unix.X_OK)
@@ -119,8 +122,8 @@ func mayWrite(dir string) bool {
 	}
 }
 
-// offersOf are the repositories that the accepted origins carry: of each name one, that of the origin
-// that brought the one here before those of others. A drive with an older state gives none.
+// offersOf are the repositories that the accepted origins carry: of each name one, that of the
+// origin that brought the one here before those of others. A drive with an older state gives none.
 func offersOf(im *importer) []ebuilds.Offer {
 	var offers []ebuilds.Offer
 	for _, in := range im.origins {
@@ -135,7 +138,8 @@ func offersOf(im *importer) []ebuilds.Offer {
 			if !ok {
 				continue
 			}
-			o := ebuilds.Offer{Name: r.Name, Origin: in.id.Name, Serial: in.gen.Serial(), Tree: *r.Tree, Size: it.Size,
+			o := ebuilds.Offer{Name: r.Name, Origin: in.id.Name, Serial: in.gen.Serial(),
+				Tree: *r.Tree, Size: it.Size,
 				Open: func() (io.ReadCloser, error) { return openArchive(in, it) }}
 			mine := false
 			if note := im.repos.site.Notes.Note(r.Name); note != nil && note.Here != nil {
@@ -146,7 +150,9 @@ func offersOf(im *importer) []ebuilds.Offer {
 				}
 				mine = note.Here.Origin == o.Origin
 			}
-			i := slices.IndexFunc(offers, func(other ebuilds.Offer) bool { return other.Name == o.Name })
+			i := slices.IndexFunc(offers, func(other ebuilds.Offer) bool {
+				return other.Name == o.Name
+			})
 			switch {
 			case i < 0:
 				offers = append(offers, o)
@@ -194,7 +200,8 @@ func (r *repositories) bring(ctx context.Context, im *importer) error {
 			continue
 		}
 		tell := func(files int, bytes int64) {
-			im.w.Tell(progress.Event{Phase: progress.PhaseUnpack, Path: t.Name, Done: min(bytes, t.Bytes), Total: t.Bytes, Files: files, FilesTotal: t.Count})
+			im.w.Tell(progress.Event{Phase: progress.PhaseUnpack, Path: t.Name,
+				Done: min(bytes, t.Bytes), Total: t.Bytes, Files: files, FilesTotal: t.Count})
 		}
 		done, err := r.site.Take(ctx, t.Step, coming, r.o, tell)
 		if err := t.note(ctx, done, err); err != nil {

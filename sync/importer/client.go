@@ -23,7 +23,8 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// client is this machine's PKGDIR and DISTDIR, with what is remembered of the digests in them. A directory that does not exist yet is nil: everything is absent there.
+// client is this machine's PKGDIR and DISTDIR, with what is remembered of the digests in them. A
+// directory that does not exist yet is nil: everything is absent there.
 type client struct {
 	pkgdir    *pkgdir.Dir
 	distdir   *distdir.Dir
@@ -78,17 +79,21 @@ type statFile struct {
 	info fs.FileInfo
 }
 
-// isLink reports whether a symbolic link has the place: a person's, or Portage's to a file of PORTAGE_RO_DISTDIRS. It is no origin's.
+// isLink reports whether a symbolic link has the place: a person's, or Portage's to a file of
+// PORTAGE_RO_DISTDIRS. It is no origin's.
 func (l statFile) isLink() bool { return l.info != nil && l.info.Mode()&fs.ModeSymlink != 0 }
 
-// lookUp finds out what lies at a place. Contents are read only if their size could make them one of the wanted, and only if they are not remembered.
-func (c *client) lookUp(ctx context.Context, kind payload.Kind, local string, sizes ...int64) (statFile, error) {
+// lookUp finds out what lies at a place. Contents are read only if their size could make them one
+// of the wanted, and only if they are not remembered.
+func (c *client) lookUp(ctx context.Context, kind payload.Kind, local string,
+	sizes ...int64) (statFile, error) {
 	l := statFile{clientFile: clientFile{Local: local}}
 	fi, err := c.lstat(kind, local)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return l, nil
-	case err != nil: // a directory on the way is a link that leads out, or none; the name is too long
+	// a directory on the way is a link that leads out, or none; the name is too long
+	case err != nil:
 		return l, &leftOutError{reason: "its place here cannot be looked at: " + reasonOf(err)}
 	}
 	l.Exists, l.info, l.Size = true, fi, fi.Size()
@@ -107,8 +112,9 @@ func (c *client) lookUp(ctx context.Context, kind payload.Kind, local string, si
 	return l, nil
 }
 
-// lookUpLink finds out what a link in DISTDIR leads to, wherever that lies: Portage follows it. One that leads to nothing is no file, and may be replaced, as Portage
-// itself does. Nothing is remembered of the contents, which can change while the link stays as it is.
+// lookUpLink finds out what a link in DISTDIR leads to, wherever that lies: Portage follows it. One
+// that leads to nothing is no file, and may be replaced, as Portage itself does. Nothing is
+// remembered of the contents, which can change while the link stays as it is.
 func (c *client) lookUpLink(ctx context.Context, l statFile, sizes []int64) (statFile, error) {
 	name := filepath.Join(c.links, l.Local)
 	fi, err := os.Stat(name)
@@ -156,7 +162,8 @@ func (c *client) cache(kind payload.Kind) *state.Cache {
 }
 
 // digestOf returns the BLAKE2B of a local file, from memory or by reading it.
-func (c *client) digestOf(ctx context.Context, kind payload.Kind, local string, fi fs.FileInfo) (manifest.Digest, error) {
+func (c *client) digestOf(ctx context.Context, kind payload.Kind, local string,
+	fi fs.FileInfo) (manifest.Digest, error) {
 	cache := c.cache(kind)
 	if sums, set, ok := cache.Lookup(local, fi); ok && set&digest.BLAKE2B != 0 {
 		return sums.Blake2b, nil
@@ -164,7 +171,8 @@ func (c *client) digestOf(ctx context.Context, kind payload.Kind, local string, 
 	c.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: local})
 	f, now, err := c.store(kind).OpenFile(local)
 	if err != nil {
-		return manifest.Digest{}, nil // what cannot be read is not known to be anybody's: it is local
+		// what cannot be read is not known to be anybody's: it is local
+		return manifest.Digest{}, nil
 	}
 	defer f.Close()
 	sums, err := digest.Reader(ctx, f, digest.BLAKE2B, nil)
@@ -178,7 +186,8 @@ func (c *client) digestOf(ctx context.Context, kind payload.Kind, local string, 
 	return sums.Blake2b, nil
 }
 
-// checkEntry refuses an entry that cannot be the package's: what the index says is what Portage compares the file with.
+// checkEntry refuses an entry that cannot be the package's: what the index says is what Portage
+// compares the file with.
 func checkEntry(e pkgindex.Entry, ok bool, signed int64) error {
 	size, known := e.Size()
 	mtime, hasTime := e.MTime()
@@ -188,7 +197,8 @@ func checkEntry(e pkgindex.Entry, ok bool, signed int64) error {
 	case !known || size != signed:
 		return &leftOutError{reason: "the catalogue gives another size"}
 	case hasTime && !pkgindex.ValidMTime(mtime):
-		return &leftOutError{reason: fmt.Sprintf("the catalogue gives the impossible MTIME %d", mtime)}
+		return &leftOutError{reason: fmt.Sprintf("the catalogue gives the impossible MTIME %d",
+			mtime)}
 	}
 	return nil
 }

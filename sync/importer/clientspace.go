@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// An import leaves so much of a disk free, the smaller of the two: a full one hurts other programs, and the state
-	// has to be written when everything is there.
+	// An import leaves so much of a disk free, the smaller of the two: a full one hurts other
+	// programs, and the state has to be written when everything is there.
 	marginPart  = 100 // of the whole: one hundredth
 	marginBytes = 64 << 20
 	// entrySize is what an index entry takes at most as a rule, in bytes.
@@ -162,7 +162,8 @@ func (m measured) at(dir string) (*demand, error) {
 	return d, err
 }
 
-// demandOf adds what one kind needs: in its staging and, for what goes to another file system below it, there too.
+// demandOf adds what one kind needs: in its staging and, for what goes to another file system below
+// it, there too.
 func (c *spaceCheck) demandOf(s spaceStore, m measured) error {
 	home, err := m.at(s.dir)
 	if err != nil {
@@ -198,7 +199,8 @@ func (c *spaceCheck) demandOf(s spaceStore, m measured) error {
 	return nil
 }
 
-// indexDemand is what the index takes while it is replaced: the old one, and the new one, each perhaps with its gzipped twin.
+// indexDemand is what the index takes while it is replaced: the old one, and the new one, each
+// perhaps with its gzipped twin.
 func indexDemand(s spaceStore, added int) int64 {
 	size := int64(added) * entrySize
 	if s.Store != nil {
@@ -209,8 +211,8 @@ func indexDemand(s spaceStore, added int) int64 {
 	return 2 * size
 }
 
-// staged returns what an earlier run has left that is wanted, and removes what is not. Both kinds may be staged in one
-// directory: what either of them wants stays.
+// staged returns what an earlier run has left that is wanted, and removes what is not. Both kinds
+// may be staged in one directory: what either of them wants stays.
 func (c *spaceCheck) staged(s spaceStore, home *demand) (map[manifest.Digest]bool, error) {
 	there := make(map[manifest.Digest]bool)
 	if s.Store == nil {

@@ -6,7 +6,8 @@ import (
 
 // Sizes are rounded to blocks, and a part of the disk stays free.
 func TestDemand(t *testing.T) {
-	for _, tt := range []struct{ size, block, want int64 }{{0, 4096, 0}, {1, 4096, 4096}, {4096, 4096, 4096}, {4097, 4096, 8192}, {5, 0, 5}} {
+	for _, tt := range []struct{ size, block, want int64 }{{0, 4096, 0}, {1, 4096, 4096},
+		{4096, 4096, 4096}, {4097, 4096, 8192}, {5, 0, 5}} {
 		if got := blocks(tt.size, tt.block); got != tt.want {
 			t.Errorf("%d bytes in blocks of %d: %d, want %d", tt.size, tt.block, got, tt.want)
 		}

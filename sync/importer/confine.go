@@ -12,11 +12,11 @@ import (
 	"pkgsneak/sync/sandbox"
 )
 
-// Confine confines this process, for ever, to what Import needs on this machine: it reads the drive and
-// what the advice at the end is made of (ebuild repositories, installed packages), and writes PKGDIR,
-// DISTDIR and the state directory, and the directory of ExcludeFile. To be called when the configuration was read. The process can
-// neither mount, unmount nor run a program afterwards; a caller that has to imports in a process of its
-// own.
+// Confine confines this process, for ever, to what Import needs on this machine: it reads the drive
+// and what the advice at the end is made of (ebuild repositories, installed packages), and writes
+// PKGDIR, DISTDIR and the state directory, and the directory of ExcludeFile. To be called when the
+// configuration was read. The process can neither mount, unmount nor run a program afterwards; a
+// caller that has to imports in a process of its own.
 func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
 	o = o.whole()
 	c := sandbox.Grants{Read: slices.Concat([]string{o.Drive}, o.Further, m.Settings.Lookups())}
@@ -43,8 +43,8 @@ func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
 	return m.ConfineWriting(c)
 }
 
-// repositoryPlaces are the directories in which ebuild repositories change places: those of the ones that
-// import brought, or that are given to it, and the place of new ones.
+// repositoryPlaces are the directories in which ebuild repositories change places: those of the
+// ones that import brought, or that are given to it, and the place of new ones.
 func repositoryPlaces(m machine.Machine, o ImportOptions) []string {
 	site, err := siteOf(m)
 	if err != nil {
@@ -54,16 +54,18 @@ func repositoryPlaces(m machine.Machine, o ImportOptions) []string {
 	if o.Pretend {
 		return places
 	}
-	return slices.DeleteFunc(places, func(dir string) bool { // what lies around an absent one is not granted
+	// what lies around an absent one is not granted
+	return slices.DeleteFunc(places, func(dir string) bool {
 		return os.MkdirAll(dir, 0o755) != nil
 	})
 }
 
-// carriesRepos reports whether there is a packed repository on one of the drives: without one nothing of
-// this machine's changes. Nothing is believed of it yet.
+// carriesRepos reports whether there is a packed repository on one of the drives: without one
+// nothing of this machine's changes. Nothing is believed of it yet.
 func carriesRepos(drives []string) bool {
 	return slices.ContainsFunc(drives, func(dir string) bool {
-		found, err := filepath.Glob(filepath.Join(globQuote(dir), layout.TreeDir, "*", layout.ReposDir, "*"+layout.ArchiveSuffix))
+		found, err := filepath.Glob(filepath.Join(globQuote(dir), layout.TreeDir, "*",
+			layout.ReposDir, "*"+layout.ArchiveSuffix))
 		return err == nil && len(found) > 0
 	})
 }
@@ -73,10 +75,12 @@ func globQuote(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
-// maxLinked is how many files behind links can be read by a confined import. Those behind further ones count as local files with other contents.
+// maxLinked is how many files behind links can be read by a confined import. Those behind further
+// ones count as local files with other contents.
 const maxLinked = 4096
 
-// linked are the files outside of a directory that symbolic links in it lead to: what lies in PORTAGE_RO_DISTDIRS has to be compared.
+// linked are the files outside of a directory that symbolic links in it lead to: what lies in
+// PORTAGE_RO_DISTDIRS has to be compared.
 func linked(dir string) []string {
 	entries, err := os.ReadDir(dir)
 	if err != nil { // it is said when the directory is opened

@@ -8,12 +8,12 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// A drive whose state of an origin is older than the newest that was accepted here is a donor. It is
-// verified like any other; of its files those are taken that the newest state still lists, by what the
-// catalogues of both say of them: CPV, BUILD_ID, BUILD_TIME, SIZE, MD5 and SHA1 of a package, name and
-// size of a distfile of which no other is here. The rest is superseded, and only counted. So several small
-// drives of one origin can be imported in any order, and an old drive brings in nothing that its origin
-// has replaced or given up.
+// A drive whose state of an origin is older than the newest that was accepted here is a donor. It
+// is verified like any other; of its files those are taken that the newest state still lists, by
+// what the catalogues of both say of them: CPV, BUILD_ID, BUILD_TIME, SIZE, MD5 and SHA1 of a
+// package, name and size of a distfile of which no other is here. The rest is superseded, and only
+// counted. So several small drives of one origin can be imported in any order, and an old drive
+// brings in nothing that its origin has replaced or given up.
 
 // offer is a file of one of an origin's drives that may be brought in.
 type offer struct {
@@ -25,15 +25,16 @@ type offer struct {
 	known bool // there is an entry
 }
 
-// offers lists the files of a kind that are to be brought in, each path once: those of the state that is
-// imported, then what older ones have beside it.
+// offers lists the files of a kind that are to be brought in, each path once: those of the state
+// that is imported, then what older ones have beside it.
 func (in *incoming) offers(kind payload.Kind) []offer {
 	var list []offer
 	listed := make(map[string]bool)
 	add := func(items []layout.Item, entries map[string]pkgindex.Entry, from *source, donor bool) {
 		for _, it := range items {
 			entry, known := entries[it.Path]
-			o := offer{item: it, path: it.Path, from: from, donor: donor, entry: entry, known: known}
+			o := offer{item: it, path: it.Path, from: from, donor: donor,
+				entry: entry, known: known}
 			if donor {
 				if o.path = in.roster.path(kind, it, entry); o.path == "" {
 					in.Plan.Superseded.Add(it.Size)
@@ -83,8 +84,8 @@ func (in *incoming) lacks(kind payload.Kind, carried map[string]bool) {
 	}
 }
 
-// findOthers says on which other drives lacking packages are, as far as the newest record tells: each is
-// counted for the first that has it.
+// findOthers says on which other drives lacking packages are, as far as the newest record tells:
+// each is counted for the first that has it.
 func (in *incoming) findOthers(lacking map[string]bool) {
 	if in.donor || in.catalogue == nil {
 		return
@@ -103,8 +104,8 @@ func (in *incoming) findOthers(lacking map[string]bool) {
 	}
 }
 
-// readRoster finds out what the newest accepted state of an origin lists: the one that is imported, or
-// the one that is remembered where that is older.
+// readRoster finds out what the newest accepted state of an origin lists: the one that is imported,
+// or the one that is remembered where that is older.
 func (im *importer) readRoster(in *incoming) error {
 	if !in.Plan.Older {
 		if in.catalogue != nil {
@@ -119,8 +120,8 @@ func (im *importer) readRoster(in *incoming) error {
 	return err
 }
 
-// becomeDonor lets an older state give what the newest one lists. It reports false where that is not
-// remembered, or lists nothing of it.
+// becomeDonor lets an older state give what the newest one lists. It reports false where that is
+// not remembered, or lists nothing of it.
 func (in *incoming) becomeDonor() bool {
 	if in.donor || in.remembered == nil {
 		return false

@@ -70,15 +70,20 @@ func closeDrives(drives []mounted) {
 }
 
 // sameContents finds a file with the bytes that are wanted, under its own name first.
-func sameContents(gen *drive.Generation, kind payload.Kind, wanted layout.Item) (layout.Item, bool) {
-	if item, ok := gen.Find(drive.DriveKind(kind), wanted.Path); ok && item.Sum == wanted.Sum && item.Size == wanted.Size {
+func sameContents(gen *drive.Generation, kind payload.Kind,
+	wanted layout.Item) (layout.Item, bool) {
+	if item, ok := gen.Find(drive.DriveKind(kind), wanted.Path); ok && item.Sum == wanted.Sum &&
+		item.Size == wanted.Size {
 		return item, true
 	}
 	items := gen.Packages()
 	if kind == payload.Distfile {
 		items = gen.Distfiles()
 	}
-	i := slices.IndexFunc(items, func(item layout.Item) bool { return item.Sum == wanted.Sum && item.Size == wanted.Size })
+	i := slices.IndexFunc(items, func(item layout.Item) bool {
+		return item.Sum == wanted.Sum &&
+			item.Size == wanted.Size
+	})
 	if i < 0 {
 		return layout.Item{}, false
 	}

@@ -9,7 +9,8 @@ import (
 	"pkgsneak/sync/fault"
 )
 
-// OlderError says that the drive carries a generation older than the last one that was imported here.
+// OlderError says that the drive carries a generation older than the last one that was imported
+// here.
 type OlderError struct {
 	Origin       string
 	Serial, Have int64
@@ -24,21 +25,24 @@ func (e *OlderError) Class() fault.Class { return fault.Older }
 
 // Hints name the flag.
 func (e *OlderError) Hints(drive string) []string {
-	hints := []string{fmt.Sprintf("if it is meant, this once: pkgsneak import %s --allow-older", drive)}
+	hints := []string{fmt.Sprintf("if it is meant, this once: pkgsneak import %s --allow-older",
+		drive)}
 	if hint := wrongClock(e.Serial, e.Have); hint != "" {
 		hints = append(hints, hint)
 	}
 	return hints
 }
 
-// ForkError says that a generation's number was seen before with other contents: two machines sign with one key, or somebody replays.
+// ForkError says that a generation's number was seen before with other contents: two machines sign
+// with one key, or somebody replays.
 type ForkError struct {
 	Origin string
 	Serial int64
 }
 
 func (e *ForkError) Error() string {
-	return fmt.Sprintf("origin %q: its state of %s was seen here before with other contents", e.Origin, stamp(e.Serial))
+	return fmt.Sprintf("origin %q: its state of %s was seen here before with other contents",
+		e.Origin, stamp(e.Serial))
 }
 
 // Class is fault.Untrusted.
@@ -76,7 +80,8 @@ type StaleError struct {
 }
 
 func (e *StaleError) Error() string {
-	return fmt.Sprintf("origin %q: its state is %s old, --max-age allows %s", e.Origin, ageText(e.Age), ageText(e.Max))
+	return fmt.Sprintf("origin %q: its state is %s old, --max-age allows %s", e.Origin,
+		ageText(e.Age), ageText(e.Max))
 }
 
 // Class is fault.Older.

@@ -13,8 +13,10 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// Import verifies the drive and brings what is new into this client's PKGDIR and DISTDIR. Nothing on the drive is written, and nothing on it is believed before its signature.
-func Import(ctx context.Context, m machine.Machine, o ImportOptions, w progress.Watcher) (*ImportReport, error) {
+// Import verifies the drive and brings what is new into this client's PKGDIR and DISTDIR. Nothing
+// on the drive is written, and nothing on it is believed before its signature.
+func Import(ctx context.Context, m machine.Machine, o ImportOptions,
+	w progress.Watcher) (*ImportReport, error) {
 	o = o.whole()
 	drives, err := openDrives(append([]string{o.Drive}, o.Further...))
 	if err != nil {
@@ -28,17 +30,20 @@ func Import(ctx context.Context, m machine.Machine, o ImportOptions, w progress.
 	if o.NoDistfiles {
 		dists = ""
 	}
-	if err := drive.CheckPlaces(pkgs, dists, append([]string{o.Drive}, o.Further...)...); err != nil {
+	if err := drive.CheckPlaces(pkgs, dists,
+		append([]string{o.Drive}, o.Further...)...); err != nil {
 		return nil, fmt.Errorf("import from %q: %w", o.Drive, err)
 	}
-	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
-		OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
+	st, err := state.Open(ctx, m.StateDir,
+		state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
+			OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
-	im := &importer{m: m, o: o, w: w, st: st, drives: drives, report: &ImportReport{Pretended: o.Pretend,
-		Origins: []*OriginImport{}, Refused: []Refused{}, Notices: []string{}, Next: []string{}}}
+	im := &importer{m: m, o: o, w: w, st: st, drives: drives,
+		report: &ImportReport{Pretended: o.Pretend,
+			Origins: []*OriginImport{}, Refused: []Refused{}, Notices: []string{}, Next: []string{}}}
 	defer im.close()
 	err = im.run(ctx)
 	return im.report, err
@@ -48,7 +53,8 @@ func (im *importer) run(ctx context.Context) error {
 	im.outlook = &outlook{}
 	if im.wants(payload.Package) {
 		var err error
-		o := forecast.GateOptions{AnyCPU: im.o.AnyCPU, AnyArch: im.o.AnyArch, RespectUse: im.o.RespectUse}
+		o := forecast.GateOptions{AnyCPU: im.o.AnyCPU, AnyArch: im.o.AnyArch,
+			RespectUse: im.o.RespectUse}
 		if im.outlook, err = newOutlook(im.m, o); err != nil {
 			im.note("%v", err)
 		}

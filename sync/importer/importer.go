@@ -24,7 +24,8 @@ import (
 // place notes where a file lies now, for every origin that lists it.
 func (d *task) place(local string) {
 	for _, o := range d.owners {
-		o.in.imports[d.kind][o.path] = state.Import{Local: local, Size: d.item.Size, Sum: d.item.Sum}
+		o.in.imports[d.kind][o.path] = state.Import{Local: local, Size: d.item.Size,
+			Sum: d.item.Sum}
 	}
 }
 
@@ -35,14 +36,16 @@ func (d *task) note(n notes, local string) {
 	}
 }
 
-// leaveOut notes that a file did not come, for every origin that lists it. hint is the command that helps, "" for none.
+// leaveOut notes that a file did not come, for every origin that lists it. hint is the command that
+// helps, "" for none.
 func (d *task) leaveOut(reason, hint string) {
 	for i, o := range d.owners {
 		if i > 0 {
 			o.in.Plan.Present.Files--
 			o.in.Plan.Present.Bytes -= d.item.Size
 		}
-		o.in.LeftOut = append(o.in.LeftOut, payload.Item{Kind: d.kind, Path: o.path, Size: d.item.Size, Reason: reason, Hint: hint})
+		o.in.LeftOut = append(o.in.LeftOut, payload.Item{Kind: d.kind, Path: o.path,
+			Size: d.item.Size, Reason: reason, Hint: hint})
 	}
 }
 
@@ -56,7 +59,8 @@ func (in *incoming) pruned(kind payload.Kind, removed []string) {
 		if d.kind != kind || !gone[d.local] {
 			continue
 		}
-		in.Pruned = append(in.Pruned, payload.Item{Kind: kind, Path: d.path, Size: in.imports[kind][d.path].Size, Local: elsewhere(d.local, d.path)})
+		in.Pruned = append(in.Pruned, payload.Item{Kind: kind, Path: d.path,
+			Size: in.imports[kind][d.path].Size, Local: elsewhere(d.local, d.path)})
 		for _, o := range d.owners {
 			delete(o.in.imports[kind], o.path)
 		}
@@ -97,15 +101,20 @@ type incoming struct {
 	further   []source       // drives that have an older state of the origin, or the same
 	sum       digest.Blake2b // of what was signed
 	id        state.OriginID
-	successor *successor       // its key, if that was accepted in the place of a trusted one
-	former    []state.OriginID // names that it had before: their files are its own now, their serials are not
-	known     state.OriginID   // under which it is remembered: with the key that it had before, if that one introduced its key
+	successor *successor // its key, if that was accepted in the place of a trusted one
+	// names that it had before: their files are its own now, their serials are not
+	former []state.OriginID
+	// under which it is remembered: with the key that it had before, if that one introduced its key
+	known     state.OriginID
 	seen      state.Seen
 	catalogue *pkgindex.Index
-	facts     *layout.Facts                 // nil: an older program does not tell
-	stock     map[payload.Kind]*drive.Stock // what the origin has, whether this drive carries it or not
-	roster    *roster                       // what its newest state lists; nil: that is not known, or an older one is imported as it is
-	donor     bool                          // the generation is older, and only what the newest one lists is taken
+	facts     *layout.Facts // nil: an older program does not tell
+	// what the origin has, whether this drive carries it or not
+	stock map[payload.Kind]*drive.Stock
+	// what its newest state lists; nil: that is not known, or an older one is imported as it is
+	roster *roster
+	// the generation is older, and only what the newest one lists is taken
+	donor bool
 	// remembered is what the newest state lists, where this one is older and that is remembered.
 	remembered *roster
 	entries    map[string]pkgindex.Entry // of the catalogue, by PATH; CHOST and REPO stand in each
@@ -116,15 +125,17 @@ type incoming struct {
 
 // task is one thing to be done on the client.
 type task struct {
-	item   layout.Item
-	kind   payload.Kind
-	path   string         // the origin's
-	local  string         // where it shall go, or where it lies
-	seen   fs.FileInfo    // the file at local that it takes the place of, or that is pruned; nil: the name is free
+	item  layout.Item
+	kind  payload.Kind
+	path  string // the origin's
+	local string // where it shall go, or where it lies
+	// the file at local that it takes the place of, or that is pruned; nil: the name is free
+	seen   fs.FileInfo
 	entry  pkgindex.Entry // of a package
 	owners []owner        // the origins that list it, the one that brings it in first
 	from   string         // the other drive that it came from in place of its own, "" if it did not
-	source *source        // the further drive that it comes from; nil: the one whose state is imported
+	// the further drive that it comes from; nil: the one whose state is imported
+	source *source
 }
 
 func (im *importer) close() {
@@ -178,7 +189,8 @@ func (im *importer) history() error {
 			result = "nothing to do"
 		}
 		t := payload.Count(in.Copied)
-		err := im.st.AddRun(state.Run{When: im.m.Now(), Verb: "import", Origin: in.Plan.Origin, Drive: in.at, Result: result, Serial: in.Plan.Serial, Files: t.Files, Bytes: t.Bytes})
+		err := im.st.AddRun(state.Run{When: im.m.Now(), Verb: "import", Origin: in.Plan.Origin,
+			Drive: in.at, Result: result, Serial: in.Plan.Serial, Files: t.Files, Bytes: t.Bytes})
 		if err != nil {
 			return err
 		}
@@ -195,9 +207,11 @@ func (in *incoming) candidate(path string, entry pkgindex.Entry) forecast.Candid
 	return c
 }
 
-// unusable puts a package that can never be used here on its list: it is no part of what should have come.
+// unusable puts a package that can never be used here on its list: it is no part of what should
+// have come.
 func (in *incoming) unusable(d task, r resolve.Reason) {
-	in.Plan.Unusable = append(in.Plan.Unusable, payload.Item{Kind: d.kind, Path: d.path, Size: d.item.Size, Reason: forecast.ReasonText(r)})
+	in.Plan.Unusable = append(in.Plan.Unusable, payload.Item{Kind: d.kind, Path: d.path,
+		Size: d.item.Size, Reason: forecast.ReasonText(r)})
 	if in.Plan.UnusableKinds == nil {
 		in.Plan.UnusableKinds = make(map[resolve.ReasonKind]int)
 	}
@@ -210,7 +224,8 @@ type owner struct {
 	path string    // the origin's
 }
 
-// mayHave reports whether an origin has a file, or may have it: this drive need not carry it, and an older generation does not tell what has gone.
+// mayHave reports whether an origin has a file, or may have it: this drive need not carry it, and
+// an older generation does not tell what has gone.
 func (in *incoming) mayHave(kind payload.Kind, path string, sum manifest.Digest) bool {
 	if it, ok := in.gen.Find(drive.DriveKind(kind), path); ok {
 		return it.Sum == sum
@@ -219,8 +234,9 @@ func (in *incoming) mayHave(kind payload.Kind, path string, sum manifest.Digest)
 	return in.Plan.Older || !stock.Complete || stock.Has(path)
 }
 
-// stale reports whether a kind was not looked at on the host for this generation, and not since one that is older than what was imported here: two drives take turns, and
-// one of them goes without a kind.
+// stale reports whether a kind was not looked at on the host for this generation, and not since one
+// that is older than what was imported here: two drives take turns, and one of them goes without a
+// kind.
 func (in *incoming) stale(kind payload.Kind) bool {
 	stock := in.stock[kind]
 	return stock.AsOf > 0 && in.seen.Serial > stock.AsOf
@@ -236,7 +252,8 @@ func (in *incoming) leaveOut(d task, err error) {
 	in.Plan.LeftOut = append(in.Plan.LeftOut, it)
 }
 
-// seal makes sure that the hashes of the entry are the package's: Portage renames a package away that is not what the index says.
+// seal makes sure that the hashes of the entry are the package's: Portage renames a package away
+// that is not what the index says.
 func (d *task) seal(sums digest.Sums) error {
 	if md5, ok := d.entry.MD5(); d.entry.Get("MD5") != "" && (!ok || md5 != sums.MD5) {
 		return &leftOutError{reason: "the catalogue's MD5 is not the package's own"}

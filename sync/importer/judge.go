@@ -14,15 +14,16 @@ const (
 
 // clientFile is one place on the client, as far as the plan depends on it.
 type clientFile struct {
-	Local  string          // the path that was looked at
-	Exists bool            // a regular file is there
-	Size   int64           //
-	Sum    manifest.Digest // of its contents; zero where the size tells it from everything that matters
+	Local  string // the path that was looked at
+	Exists bool   // a regular file is there
+	Size   int64  //
+	// of its contents; zero where the size tells it from everything that matters
+	Sum manifest.Digest
 }
 
-// judge compares the file at the client's place with the wanted bytes and with those that this origin
-// delivered there earlier (the zero digest: none). A file is the origin's only if its digest is the one
-// that is remembered; everything else is local.
+// judge compares the file at the client's place with the wanted bytes and with those that this
+// origin delivered there earlier (the zero digest: none). A file is the origin's only if its digest
+// is the one that is remembered; everything else is local.
 func judge(f clientFile, want, delivered manifest.Digest) presence {
 	switch {
 	case !f.Exists:

@@ -21,10 +21,10 @@ import (
 )
 
 // Until the next import changes anything, the last one can be taken back (package undo): what it
-// replaces or removes is kept in a directory of the same Store (durable.Keeper), and what it changes
-// is noted before any name does (state.Undo). A run that is ended leaves the note open; the next one
-// goes on with it, so that an undo leads to before the first of them. Nothing of this ever ends an
-// import: where it fails, or takes the room that an import needs, it is given up and told.
+// replaces or removes is kept in a directory of the same Store (durable.Keeper), and what it
+// changes is noted before any name does (state.Undo). A run that is ended leaves the note open; the
+// next one goes on with it, so that an undo leads to before the first of them. Nothing of this ever
+// ends an import: where it fails, or takes the room that an import needs, it is given up and told.
 
 // readUndo reads what is remembered. An odd file is begun anew.
 func readUndo(im *importer) (*state.Undo, error) {
@@ -37,8 +37,8 @@ func readUndo(im *importer) (*state.Undo, error) {
 	return u, err
 }
 
-// skipUndone passes over the generations that were taken back here, where nobody asks for them: auto
-// would bring them in again with every drive. A person may.
+// skipUndone passes over the generations that were taken back here, where nobody asks for them:
+// auto would bring them in again with every drive. A person may.
 func skipUndone(im *importer) {
 	im.origins = slices.DeleteFunc(im.origins, func(in *incoming) bool {
 		mark, undone := im.undo.WasUndone(in.id, in.gen.Serial())
@@ -46,19 +46,23 @@ func skipUndone(im *importer) {
 		case !undone:
 			return false
 		case !im.m.Unattended:
-			im.note("origin %q: this generation was taken back here at %s; it is brought in again", in.Plan.Origin, mark.When.Format(time.RFC3339))
+			im.note("origin %q: this generation was taken back here at %s; it is brought in again",
+				in.Plan.Origin, mark.When.Format(time.RFC3339))
 			return false
 		}
 		im.note("origin %q: this generation was taken back here at %s and is passed over; by hand: pkgsneak import %s", in.Plan.Origin,
 			mark.When.Format(time.RFC3339), fault.Quote(in.at))
-		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool { return o == in.OriginImport })
+		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool {
+			return o == in.OriginImport
+		})
 		im.report.Undone++
 		closeSources(in)
 		return true
 	})
 }
 
-// rowsBefore are the rows of an origin before anything is brought in, by kind and the origin's path.
+// rowsBefore are the rows of an origin before anything is brought in, by kind and the origin's
+// path.
 type rowsBefore map[payload.Kind]map[string]state.Import
 
 // keeping notes what an import changes, and keeps what it replaces.
@@ -80,8 +84,9 @@ var errGivenUp = errors.New("given up")
 const notWanted = "--no-undo"
 
 func newKeeping(im *importer) *keeping {
-	k := &keeping{im: im, before: make(map[*incoming]rowsBefore), files: make(map[string]*state.ChangedFile),
-		dirs: make(map[string]bool), keepers: make(map[payload.Kind]*durable.Keeper)}
+	k := &keeping{im: im, before: make(map[*incoming]rowsBefore),
+		files: make(map[string]*state.ChangedFile),
+		dirs:  make(map[string]bool), keepers: make(map[payload.Kind]*durable.Keeper)}
 	for _, in := range im.origins {
 		k.before[in] = make(rowsBefore)
 		for kind, rows := range in.imports {
@@ -108,7 +113,9 @@ func newKeeping(im *importer) *keeping {
 	if k.change == nil {
 		var id [8]byte
 		rand.Read(id[:])
-		k.change = &state.Changed{ID: hex.EncodeToString(id[:]), When: im.m.Now().UTC().Truncate(time.Second), PKGDIR: im.m.PKGDIR, DISTDIR: im.m.DISTDIR}
+		k.change = &state.Changed{ID: hex.EncodeToString(id[:]),
+			When: im.m.Now().UTC().Truncate(time.Second), PKGDIR: im.m.PKGDIR,
+			DISTDIR: im.m.DISTDIR}
 	}
 	return k
 }
@@ -173,12 +180,16 @@ func (k *keeping) add(p placed) {
 	if f.Kept > 0 {
 		k.keepers[p.kind].Expect(p.at, k.change.KeptName(f.Kept))
 	}
-	if c := (state.Contents{Size: p.item.Size, Sum: p.item.Sum}); !p.removed && !slices.Contains(f.Placed, c) {
+	if c := (state.Contents{Size: p.item.Size, Sum: p.item.Sum}); !p.removed &&
+		!slices.Contains(f.Placed, c) {
 		f.Placed = append(f.Placed, c)
 	}
 	for _, o := range p.owners {
 		n := k.origin(o.in)
-		if slices.ContainsFunc(f.Owners, func(x state.ChangedOwner) bool { return x.Origin == n && x.Path == o.path }) {
+		if slices.ContainsFunc(f.Owners, func(x state.ChangedOwner) bool {
+			return x.Origin == n &&
+				x.Path == o.path
+		}) {
 			continue
 		}
 		x := state.ChangedOwner{Origin: n, Path: o.path}
@@ -192,7 +203,8 @@ func (k *keeping) add(p placed) {
 // addOld notes what has the name now.
 func (k *keeping) addOld(f *state.ChangedFile, p placed) {
 	if !p.seen.Mode().IsRegular() {
-		if target, err := os.Readlink(filepath.Join(k.im.dirOf(p.kind), p.at)); err == nil && utf8.ValidString(target) {
+		if target, err := os.Readlink(filepath.Join(k.im.dirOf(p.kind), p.at)); err == nil &&
+			utf8.ValidString(target) {
 			f.Link = target
 		}
 		return
@@ -200,7 +212,8 @@ func (k *keeping) addOld(f *state.ChangedFile, p placed) {
 	k.last++
 	f.Kept, f.MTime, f.Was.Size = k.last, p.seen.ModTime().UnixNano(), p.seen.Size()
 	for _, o := range p.owners {
-		if row, known := k.before[o.in][p.kind][o.path]; known && row.Local == p.at && row.Size == f.Was.Size {
+		if row, known := k.before[o.in][p.kind][o.path]; known && row.Local == p.at &&
+			row.Size == f.Was.Size {
 			f.Was.Sum = row.Sum
 		}
 	}
@@ -219,7 +232,9 @@ func (k *keeping) addDirs(name string) {
 // origin is the number of an origin in the note.
 func (k *keeping) origin(in *incoming) int {
 	o := state.ChangedOrigin{OriginID: in.id, Serial: in.gen.Serial()}
-	i := slices.IndexFunc(k.change.Origins, func(x state.ChangedOrigin) bool { return x.OriginID == o.OriginID })
+	i := slices.IndexFunc(k.change.Origins, func(x state.ChangedOrigin) bool {
+		return x.OriginID == o.OriginID
+	})
 	if i < 0 {
 		k.change.Origins = append(k.change.Origins, o)
 		return len(k.change.Origins) - 1
@@ -266,7 +281,8 @@ func (k *keeping) giveUp(why string) {
 // giveUpOld gives up what an earlier import keeps, for the room that it takes, and reports whether
 // there was any.
 func (k *keeping) giveUpOld() bool {
-	if k.begun || keptHere(k.im.m, k.im.undo, payload.Package)+keptHere(k.im.m, k.im.undo, payload.Distfile) == 0 {
+	if k.begun || keptHere(k.im.m, k.im.undo, payload.Package)+keptHere(k.im.m, k.im.undo,
+		payload.Distfile) == 0 {
 		return false
 	}
 	if err := k.save(nil); err != nil && state.ForgetUndo(k.im.st) != nil {
@@ -279,8 +295,8 @@ func (k *keeping) giveUpOld() bool {
 	return undo.Change == nil
 }
 
-// endOld ends the note of an earlier import, which a run of ebuild repositories alone is about to follow:
-// an undo would take back both.
+// endOld ends the note of an earlier import, which a run of ebuild repositories alone is about to
+// follow: an undo would take back both.
 func (k *keeping) endOld() error {
 	c := k.im.undo.Change
 	if k.begun || c == nil || c.State != state.Imported {
@@ -344,7 +360,9 @@ func (k *keeping) finish() error {
 		return nil
 	}
 	k.change.State = state.Imported
-	if file := k.im.report.ExcludeFile; file != "" && filepath.Dir(file) == filepath.Clean(k.im.m.StateDir) && !slices.Contains(k.change.Lists, filepath.Base(file)) {
+	if file := k.im.report.ExcludeFile; file != "" &&
+		filepath.Dir(file) == filepath.Clean(k.im.m.StateDir) &&
+		!slices.Contains(k.change.Lists, filepath.Base(file)) {
 		k.change.Lists = append(k.change.Lists, filepath.Base(file))
 	}
 	if err := k.save(k.change); err != nil {

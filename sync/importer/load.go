@@ -18,8 +18,9 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// load verifies every wanted origin, each by itself: one that is damaged, forged, from the future or not trusted stops no other. Only what is no
-// origin's fault ends the run: a drive that goes away, a person who says no.
+// load verifies every wanted origin, each by itself: one that is damaged, forged, from the future
+// or not trusted stops no other. Only what is no origin's fault ends the run: a drive that goes
+// away, a person who says no.
 func (im *importer) load(ctx context.Context) (err error) {
 	if im.trusted, err = trust.Read(im.st, im.m.Now()); err != nil {
 		return err
@@ -87,7 +88,8 @@ func loadDrives(ctx context.Context, im *importer) (refused, blank []refusedOrig
 }
 
 // loadOrigins verifies origins of one drive.
-func loadOrigins(ctx context.Context, im *importer, dirs []string) (refused, blank []refusedOrigin, err error) {
+func loadOrigins(ctx context.Context, im *importer, dirs []string) (refused,
+	blank []refusedOrigin, err error) {
 	for _, dir := range dirs {
 		if err := context.Cause(ctx); err != nil {
 			return nil, nil, err
@@ -109,15 +111,17 @@ func loadOrigins(ctx context.Context, im *importer, dirs []string) (refused, bla
 	return refused, blank, nil
 }
 
-// joinDrives leaves the newest state of each origin, with the others as its further sources. An origin that
-// is damaged on one drive and accepted from another is told, and no more refused.
+// joinDrives leaves the newest state of each origin, with the others as its further sources. An
+// origin that is damaged on one drive and accepted from another is told, and no more refused.
 func joinDrives(im *importer, refused []refusedOrigin) []refusedOrigin {
 	if len(im.drives) == 1 {
 		return refused
 	}
 	var kept []*incoming
 	drop := func(in *incoming) {
-		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool { return o == in.OriginImport })
+		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool {
+			return o == in.OriginImport
+		})
 	}
 	for _, in := range im.origins {
 		i := slices.IndexFunc(kept, func(k *incoming) bool { return k.id == in.id })
@@ -125,7 +129,8 @@ func joinDrives(im *importer, refused []refusedOrigin) []refusedOrigin {
 		case i < 0:
 			kept = append(kept, in)
 		case in.gen.Serial() == kept[i].gen.Serial() && in.sum != kept[i].sum:
-			refused = append(refused, refusedOrigin{in.Plan.Dir, in.at, in, &ForkError{Origin: in.Plan.Origin, Serial: in.gen.Serial()}})
+			refused = append(refused, refusedOrigin{in.Plan.Dir, in.at, in,
+				&ForkError{Origin: in.Plan.Origin, Serial: in.gen.Serial()}})
 			drop(in)
 			in.gen.Close()
 		case in.gen.Serial() > kept[i].gen.Serial():
@@ -143,9 +148,13 @@ func joinDrives(im *importer, refused []refusedOrigin) []refusedOrigin {
 		if !errors.As(r.err, &damaged) {
 			return false
 		}
-		i := slices.IndexFunc(im.origins, func(in *incoming) bool { return in.Plan.Dir == r.dir && in.at != r.at })
+		i := slices.IndexFunc(im.origins, func(in *incoming) bool {
+			return in.Plan.Dir == r.dir &&
+				in.at != r.at
+		})
 		if i >= 0 {
-			im.note("origin %q on %q: %v; it is taken from %q", r.dir, r.at, r.err, im.origins[i].at)
+			im.note("origin %q on %q: %v; it is taken from %q", r.dir, r.at, r.err,
+				im.origins[i].at)
 		}
 		return i >= 0
 	})
@@ -160,7 +169,9 @@ func passOverBlank(im *importer, blank []refusedOrigin) error {
 		if err != nil {
 			return err
 		}
-		found = found && !slices.ContainsFunc(im.origins, func(in *incoming) bool { return in.id == id || in.known == id })
+		found = found && !slices.ContainsFunc(im.origins, func(in *incoming) bool {
+			return in.id == id || in.known == id
+		})
 		switch {
 		case found && !alone:
 			im.refuse(b.dir, b.at, &NoManifestError{Dir: b.dir, Origin: id.Name, Err: b.err})
@@ -175,8 +186,10 @@ func passOverBlank(im *importer, blank []refusedOrigin) error {
 	return nil
 }
 
-// passOverRetired takes the origin of an old key out of what was refused, where the key that took its place signed another origin of this drive, and that is accepted:
-// everything that should come comes from there. A build host that lost its key leaves such an origin behind; one that found it again goes on with it, and then stays refused here.
+// passOverRetired takes the origin of an old key out of what was refused, where the key that took
+// its place signed another origin of this drive, and that is accepted: everything that should come
+// comes from there. A build host that lost its key leaves such an origin behind; one that found it
+// again goes on with it, and then stays refused here.
 func (im *importer) passOverRetired() {
 	for i := range im.report.Refused {
 		if r := &im.report.Refused[i]; im.wentBack(r) {
@@ -191,7 +204,9 @@ func (im *importer) passOverRetired() {
 		if !errors.As(r.Err, &refusal) || refusal.Signer.State != trust.Retired {
 			return false
 		}
-		i := slices.IndexFunc(im.origins, func(in *incoming) bool { return in.id.Key == refusal.Signer.Introducer })
+		i := slices.IndexFunc(im.origins, func(in *incoming) bool {
+			return in.id.Key == refusal.Signer.Introducer
+		})
 		if i >= 0 {
 			im.note("origin %q is signed by the old key, and %q by the one that took its place: only the new one is used", r.Origin, im.origins[i].Plan.Dir)
 		}
@@ -199,7 +214,8 @@ func (im *importer) passOverRetired() {
 	})
 }
 
-// endsImport tells the errors that are nobody's but the run's from those that only cost the origin they came from.
+// endsImport tells the errors that are nobody's but the run's from those that only cost the origin
+// they came from.
 func endsImport(ctx context.Context, err error) bool {
 	var gone *drive.GoneError
 	return ctx.Err() != nil || errors.Is(err, fault.ErrDeclined) || errors.As(err, &gone)
@@ -217,7 +233,8 @@ func (im *importer) nothingAccepted() error {
 	case im.unfinished != nil:
 		return fmt.Errorf("import from %q: %w", im.o.Drive, im.unfinished)
 	}
-	return fmt.Errorf("import from %q: nothing was exported to it yet: %w", im.o.Drive, drive.ErrNoTree)
+	return fmt.Errorf("import from %q: nothing was exported to it yet: %w", im.o.Drive,
+		drive.ErrNoTree)
 }
 
 // loadOrigin verifies one origin up to its catalogue. The caller that accepts the result closes it.
@@ -236,10 +253,14 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	if !believable(seen) {
 		return nil, withSerial(seen)
 	}
-	in := &incoming{gen: gen, at: im.at, id: state.OriginID{Key: gen.Signed.Signer, Name: gen.Record.Origin}, OriginImport: &OriginImport{
+	in := &incoming{gen: gen, at: im.at, id: state.OriginID{Key: gen.Signed.Signer,
+		Name: gen.Record.Origin}, OriginImport: &OriginImport{
 		Copied: []payload.Item{}, Pruned: []payload.Item{}, LeftOut: []payload.Item{},
-		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin, Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(), Signed: gen.Signed.SignedAt,
-			Copy: []payload.Item{}, Replace: []payload.Item{}, Beside: []payload.Item{}, Prune: []payload.Item{}, Unusable: []payload.Item{}, LeftOut: []payload.Item{}}}}
+		Plan: &ImportPlan{Dir: dir, Origin: gen.Record.Origin,
+			Fingerprint: string(gen.Signed.Signer), Serial: gen.Serial(),
+			Signed: gen.Signed.SignedAt,
+			Copy:   []payload.Item{}, Replace: []payload.Item{}, Beside: []payload.Item{},
+			Prune: []payload.Item{}, Unusable: []payload.Item{}, LeftOut: []payload.Item{}}}}
 	if in.sum, err = listSum(gen); err != nil {
 		return in, err
 	}
@@ -284,19 +305,22 @@ func (im *importer) accept(in *incoming) {
 	}
 }
 
-// slowClock is how far a clock may be behind that of the build host without a word: nobody sets them to the
-// second, and nothing depends on it.
+// slowClock is how far a clock may be behind that of the build host without a word: nobody sets
+// them to the second, and nothing depends on it.
 const slowClock = 5 * time.Minute
 
-// checkTime refuses a generation from the future, and one that is too old for what was asked. A generation becomes the measure for all that follow: the number of one from
-// the far future would refuse every honest one.
+// checkTime refuses a generation from the future, and one that is too old for what was asked. A
+// generation becomes the measure for all that follow: the number of one from the far future would
+// refuse every honest one.
 func (im *importer) checkTime(in *incoming) error {
 	signed := in.gen.Signed
 	stamp, now := trust.Latest(signed.SignedAt, signed.Timestamp), im.trusted.Now
-	if len(in.former) > 0 && !im.o.AcceptClock { // the names that it gave up do not count, and neither do their times
+	// the names that it gave up do not count, and neither do their times
+	if len(in.former) > 0 && !im.o.AcceptClock {
 		now = trust.Latest(im.m.Now(), state.TimeWithout(im.st, in.former))
 	}
-	if limit := trust.Latest(now, trust.NotBefore).Add(trust.MaxAhead); stamp.After(limit) && !im.o.AcceptFuture {
+	if limit := trust.Latest(now, trust.NotBefore).Add(trust.MaxAhead); stamp.After(limit) &&
+		!im.o.AcceptFuture {
 		return &FutureError{Origin: in.Plan.Origin, Time: stamp, Limit: limit}
 	}
 	age := max(0, now.Sub(signed.SignedAt))
@@ -315,8 +339,8 @@ type refusedOrigin struct {
 	err error
 }
 
-// withoutFormer leaves out the origins that go on under another name which is accepted in this run: there is nothing to
-// be had of them. It returns the refused ones that remain.
+// withoutFormer leaves out the origins that go on under another name which is accepted in this run:
+// there is nothing to be had of them. It returns the refused ones that remain.
 func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
 	now := make(map[state.OriginID]string)
 	for _, in := range im.origins {
@@ -339,10 +363,15 @@ func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
 			return false
 		}
 		closeSources(in)
-		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool { return o == in.OriginImport })
+		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool {
+			return o == in.OriginImport
+		})
 		return true
 	})
-	return slices.DeleteFunc(refused, func(r refusedOrigin) bool { return r.in != nil && gone(r.in.id, r.dir) })
+	return slices.DeleteFunc(refused, func(r refusedOrigin) bool {
+		return r.in != nil &&
+			gone(r.in.id, r.dir)
+	})
 }
 
 // refuse leaves an origin out: nothing of it is used.
@@ -362,16 +391,19 @@ func (im *importer) refuse(dir, at string, err error) {
 	if errors.As(err, &refusal) {
 		how = refusal.Signer.State.String()
 	}
-	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Drive: at, Signer: signer, State: how, Reason: fault.Text(err), Err: err})
+	im.report.Refused = append(im.report.Refused, Refused{Origin: dir, Drive: at, Signer: signer,
+		State: how, Reason: fault.Text(err), Err: err})
 }
 
-// listSum is the digest of what a generation says. The bytes of the slot would not do: those of a signature that are not signed themselves can be changed without breaking it.
+// listSum is the digest of what a generation says. The bytes of the slot would not do: those of a
+// signature that are not signed themselves can be changed without breaking it.
 func listSum(g *drive.Generation) (digest.Blake2b, error) {
 	text, err := g.Signed.MarshalText()
 	return digest.Bytes(text), err
 }
 
-// checkSerial compares the generation with the newest one that was imported: the same number with other contents is a fork.
+// checkSerial compares the generation with the newest one that was imported: the same number with
+// other contents is a fork.
 func (im *importer) checkSerial(in *incoming) error {
 	seen, ok := im.st.Seen(in.known)
 	if !ok {
@@ -387,7 +419,8 @@ func (im *importer) checkSerial(in *incoming) error {
 	return nil
 }
 
-// behind tells of a remembered time that this machine's clock does not explain; "" if there is none.
+// behind tells of a remembered time that this machine's clock does not explain; "" if there is
+// none.
 func behind(know trust.View, clock time.Time, place string) string {
 	if !know.ClockBehind() {
 		return ""

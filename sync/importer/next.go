@@ -14,7 +14,8 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// noteFit tells how the origins do not fit this machine: their ebuild repositories, and the packages that it masks or would build otherwise.
+// noteFit tells how the origins do not fit this machine: their ebuild repositories, and the
+// packages that it masks or would build otherwise.
 func noteFit(im *importer, f *forecast.Forecast) {
 	repos, err := im.m.Settings.Repos()
 	if err != nil {
@@ -37,7 +38,8 @@ func noteFit(im *importer, f *forecast.Forecast) {
 			if m.Topic == "use" && len(f.OtherUse) > 0 {
 				continue // the forecast tells it of those that would be installed
 			}
-			im.note("origin %q: %s; the lines: pkgsneak doctor %s", in.Plan.Origin, m.String(), fault.Quote(in.at))
+			im.note("origin %q: %s; the lines: pkgsneak doctor %s", in.Plan.Origin, m.String(),
+				fault.Quote(in.at))
 		}
 	}
 }
@@ -62,7 +64,8 @@ func candidatesOf(im *importer) (list []forecast.Candidate, here map[string]bool
 	if im.client.pkgdir != nil {
 		if x, err := im.client.pkgdir.Index(); err == nil {
 			for _, e := range x.Entries {
-				byPath[e.Path()] = forecast.Candidate{Entry: pkgindex.Rebase(e, x.Header, pkgindex.Header{})}
+				byPath[e.Path()] = forecast.Candidate{Entry: pkgindex.Rebase(e, x.Header,
+					pkgindex.Header{})}
 			}
 		}
 	}
@@ -106,7 +109,8 @@ const (
 	keptExcludes  = 3
 )
 
-// saveExclude writes the names that emerge has to exclude to a file in the state directory, and keeps the last few such files.
+// saveExclude writes the names that emerge has to exclude to a file in the state directory, and
+// keeps the last few such files.
 func saveExclude(im *importer, f *forecast.Forecast) (string, error) {
 	var serial int64
 	for _, in := range im.origins {
@@ -133,7 +137,8 @@ func removeOldExcludes(dir string) error {
 	var serials []int64
 	for _, e := range names {
 		text, ours := strings.CutPrefix(e.Name(), excludePrefix)
-		if n, err := strconv.ParseInt(text, 10, 64); ours && err == nil && n >= 0 && text == strconv.FormatInt(n, 10) && e.Type().IsRegular() {
+		if n, err := strconv.ParseInt(text, 10, 64); ours && err == nil && n >= 0 &&
+			text == strconv.FormatInt(n, 10) && e.Type().IsRegular() {
 			serials = append(serials, n)
 		}
 	}

@@ -26,18 +26,22 @@ func lockClient(ctx context.Context, im *importer, kind payload.Kind) error {
 	if kind == payload.Package {
 		other = nil
 	}
-	l, err := durable.LockStore(ctx, store, other, durable.LockOptions{Wait: im.m.LockWait, OnWait: func() {
-		im.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q", store.Path()))
-	}})
+	l, err := durable.LockStore(ctx, store, other, durable.LockOptions{Wait: im.m.LockWait,
+		OnWait: func() {
+			im.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q",
+				store.Path()))
+		}})
 	if l != nil {
 		c.locks[kind] = l
 	}
 	return err
 }
 
-// openClient opens what is there, and keeps other imports out of it. Nothing is created before the plan is made.
+// openClient opens what is there, and keeps other imports out of it. Nothing is created before the
+// plan is made.
 func (im *importer) openClient(ctx context.Context) (err error) {
-	c := &client{locks: make(map[payload.Kind]*durable.Lock), blocked: make(map[payload.Kind]string), links: im.m.DISTDIR, w: im.w}
+	c := &client{locks: make(map[payload.Kind]*durable.Lock),
+		blocked: make(map[payload.Kind]string), links: im.m.DISTDIR, w: im.w}
 	im.client = c
 	if im.wants(payload.Package) {
 		c.pkgdir, err = pkgdir.OpenWith(im.m.PKGDIR, im.m.Hook)
@@ -75,8 +79,9 @@ func (im *importer) openClient(ctx context.Context) (err error) {
 	return nil
 }
 
-// block notes why nothing can be brought into the directory of a kind, which was opened with err: the other kind goes on
-// without it. It returns the error where there is no other kind to go on with.
+// block notes why nothing can be brought into the directory of a kind, which was opened with err:
+// the other kind goes on without it. It returns the error where there is no other kind to go on
+// with.
 func (im *importer) block(kind payload.Kind, err error) error {
 	c, other := im.client, payload.Package
 	if kind == payload.Package {
@@ -127,7 +132,8 @@ func (im *importer) any(kind payload.Kind) bool {
 	return false
 }
 
-// readCatalogue makes the origin's entries ready for another machine's index: CHOST and REPO stand in each, because its header may say something else.
+// readCatalogue makes the origin's entries ready for another machine's index: CHOST and REPO stand
+// in each, because its header may say something else.
 func (im *importer) readCatalogue(in *incoming) (err error) {
 	if in.catalogue, err = in.gen.Catalogue(); err != nil {
 		return err
@@ -140,7 +146,8 @@ func (im *importer) readCatalogue(in *incoming) (err error) {
 	return nil
 }
 
-// checkSpace compares what is needed with the free space (spaceCheck), before the first byte is written.
+// checkSpace compares what is needed with the free space (spaceCheck), before the first byte is
+// written.
 func (im *importer) checkSpace() error {
 	c := spaceCheck{pretend: im.o.Pretend}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
@@ -167,7 +174,8 @@ func (im *importer) checkSpace() error {
 	if err != nil || short == nil {
 		return err
 	}
-	return fmt.Errorf("import: %w", &volume.SpaceError{Where: short.where, Need: short.need, Free: short.free, Fits: payload.Fitting(todo, short.free)})
+	return fmt.Errorf("import: %w", &volume.SpaceError{Where: short.where, Need: short.need,
+		Free: short.free, Fits: payload.Fitting(todo, short.free)})
 }
 
 func (im *importer) dirOf(kind payload.Kind) string {

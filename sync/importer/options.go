@@ -10,21 +10,27 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// ImportOptions says what to import and how. The zero value of everything but Drive is what a person wants.
+// ImportOptions says what to import and how. The zero value of everything but Drive is what a
+// person wants.
 type ImportOptions struct {
-	Drive       string
-	Further     []string // more drives: what Drive has damaged or not at all of an origin comes from them, and what else they carry
-	Origin      string   // the directory of one origin on the drive; "" imports all that are trusted
+	Drive string
+	// more drives: what Drive has damaged or not at all of an origin comes from them, and what else
+	// they carry
+	Further []string
+	// the directory of one origin on the drive; "" imports all that are trusted
+	Origin      string
 	NoPackages  bool
 	NoDistfiles bool
-	Repos       string // names of the ebuild repositories to look at, with commas between; "": all, NoRepos: none
+	// names of the ebuild repositories to look at, with commas between; "": all, NoRepos: none
+	Repos       string
 	AdoptRepos  string // names of the repositories that take the place of this machine's own
 	ReposOnly   bool   // neither packages nor distfiles
 	Prune       bool   // remove what came from an origin and has left it
 	Replace     bool   // a distfile that is here with other contents is replaced
 	AllowShrink bool   // let Prune remove more than half of an origin's packages
 	AnyArch     bool   // bring in packages for another machine
-	// ExcludeFile takes the names that the line to type excludes; "": a file in the state directory if there are many.
+	// ExcludeFile takes the names that the line to type excludes; "": a file in the state directory
+	// if there are many.
 	ExcludeFile string
 	AnyCPU      bool // and those for another CPU
 	RespectUse  bool // let emerge leave out what has other USE than this machine sets
@@ -35,15 +41,20 @@ type ImportOptions struct {
 	MaxAge time.Duration
 	// AcceptFuture imports a generation whose time is further ahead than any clock is wrong.
 	AcceptFuture bool
-	// AcceptClock believes this machine's clock, and gives up a later time that is remembered from a signature.
+	// AcceptClock believes this machine's clock, and gives up a later time that is remembered from
+	// a signature.
 	AcceptClock bool
-	// AcceptRotation trusts the successor that a trusted key introduced, in its place. ConfirmRotation is asked where it is not set; nil says no.
+	// AcceptRotation trusts the successor that a trusted key introduced, in its place.
+	// ConfirmRotation is asked where it is not set; nil says no.
 	AcceptRotation  bool
 	ConfirmRotation func(*trust.Refusal) (bool, error)
-	Workers         int           // files copied and checked at a time; 0 chooses: as many as there are processors, as many of them from the drive as it likes
-	Source          volume.Medium // MediumOf the drive, while this process was still allowed to look
-	Pretend         bool
-	Confirm         func([]*ImportPlan) (bool, error)
+	// files copied and checked at a time; 0 chooses: as many as there are processors, as many of
+	// them from the drive as it likes
+	Workers int
+	// MediumOf the drive, while this process was still allowed to look
+	Source  volume.Medium
+	Pretend bool
+	Confirm func([]*ImportPlan) (bool, error)
 }
 
 // whole says with each option what another one means by itself.
@@ -52,30 +63,36 @@ func (o ImportOptions) whole() ImportOptions {
 	return o
 }
 
-// ImportPlan is what an import would do for one origin. Each payload file of the generation is counted in exactly one of Copy, Replace, Beside, Present, Unusable and LeftOut.
+// ImportPlan is what an import would do for one origin. Each payload file of the generation is
+// counted in exactly one of Copy, Replace, Beside, Present, Unusable and LeftOut.
 type ImportPlan struct {
-	Dir         string         `json:"dir"` // of the origin on the drive
-	Origin      string         `json:"origin"`
-	Fingerprint string         `json:"fingerprint"`
-	Serial      int64          `json:"serial"`
-	Signed      time.Time      `json:"signed"`
-	Age         int64          `json:"age"`             // seconds since it was signed, as far as this machine knows
-	Older       bool           `json:"older,omitempty"` // than what was imported before
-	Copy        []payload.Item `json:"copy"`
-	Replace     []payload.Item `json:"replace"`  // an older build of the same origin lies there
-	Beside      []payload.Item `json:"beside"`   // a local file has the name: it gets the next free one
-	Prune       []payload.Item `json:"remove"`   // came from the origin and has left it; removed with --prune only
-	Held        []Held         `json:"held"`     // what Prune does not remove, and why
-	Unusable    []payload.Item `json:"unusable"` // packages that this machine can never use: no part of what should come
-	LeftOut     []payload.Item `json:"left_out"`
-	Present     payload.Tally  `json:"present"`
-	NotCarried  int            `json:"not_carried"` // packages the origin has and this drive has not
-	// Donor says that the generation is older, and that only what the newest one lists was looked at;
-	// Superseded is what that does not list any more, of this and of further drives.
+	Dir         string    `json:"dir"` // of the origin on the drive
+	Origin      string    `json:"origin"`
+	Fingerprint string    `json:"fingerprint"`
+	Serial      int64     `json:"serial"`
+	Signed      time.Time `json:"signed"`
+	// seconds since it was signed, as far as this machine knows
+	Age     int64          `json:"age"`
+	Older   bool           `json:"older,omitempty"` // than what was imported before
+	Copy    []payload.Item `json:"copy"`
+	Replace []payload.Item `json:"replace"` // an older build of the same origin lies there
+	// a local file has the name: it gets the next free one
+	Beside []payload.Item `json:"beside"`
+	// came from the origin and has left it; removed with --prune only
+	Prune []payload.Item `json:"remove"`
+	Held  []Held         `json:"held"` // what Prune does not remove, and why
+	// packages that this machine can never use: no part of what should come
+	Unusable []payload.Item `json:"unusable"`
+	LeftOut  []payload.Item `json:"left_out"`
+	Present  payload.Tally  `json:"present"`
+	// packages the origin has and this drive has not
+	NotCarried int `json:"not_carried"`
+	// Donor says that the generation is older, and that only what the newest one lists was looked
+	// at; Superseded is what that does not list any more, of this and of further drives.
 	Donor      bool          `json:"donor,omitempty"`
 	Superseded payload.Tally `json:"superseded,omitzero"`
-	// Elsewhere is what the origin has that neither is here nor on one of these drives. The bytes are those
-	// of which the size is known.
+	// Elsewhere is what the origin has that neither is here nor on one of these drives. The bytes
+	// are those of which the size is known.
 	Elsewhere payload.Tally `json:"elsewhere,omitzero"`
 	// OnDrives says of which of them the record tells that they are on another drive.
 	OnDrives []OnDrive `json:"on_drives,omitempty"`
@@ -95,7 +112,9 @@ type Held struct {
 	Kind   payload.Kind  `json:"kind"`
 	Tally  payload.Tally `json:"files"`
 	Reason string        `json:"reason"`
-	Hint   string        `json:"hint,omitempty"` // the command that removes it all the same; "": this generation does not tell what has left the origin
+	// the command that removes it all the same; "": this generation does not tell what has left the
+	// origin
+	Hint string `json:"hint,omitempty"`
 }
 
 // OriginImport is what an import did for one origin. Each file of the plan is in exactly one list.
@@ -115,26 +134,31 @@ type Refused struct {
 	State  string `json:"signer_state,omitempty"` // trust.State
 	Reason string `json:"reason"`
 	Err    error  `json:"-"`
-	// Code is the exit code that the reason would have by itself, Hints are the commands that help; whoever shows the report fills both in.
+	// Code is the exit code that the reason would have by itself, Hints are the commands that help;
+	// whoever shows the report fills both in.
 	Code  int      `json:"exit"`
 	Hints []string `json:"hints,omitempty"`
 }
 
 // ImportReport is what an import did.
 type ImportReport struct {
-	Origins   []*OriginImport `json:"origins"`
-	Refused   []Refused       `json:"refused"`
-	Undone    int             `json:"undone,omitempty"` // origins whose generation was taken back here, and which were passed over for that
-	Undo      *UndoNote       `json:"undo,omitempty"`   // whether this import can be taken back; nil if it changed nothing
-	Trees     []*TreeImport   `json:"trees,omitempty"`
-	Unwanted  int             `json:"unwanted,omitempty"` // origins of keys that are not wanted here: no part of what should have come
-	Pretended bool            `json:"pretended,omitempty"`
-	Unchanged bool            `json:"unchanged"`
-	Packages  int             `json:"packages"` // entries in the index now
-	Indexed   bool            `json:"indexed"`  // the index was written
-	Notices   []string        `json:"notices"`
-	Next      []string        `json:"next"` // what to type now
-	// Forecast is what emerge can do now, and what it cannot; nil if packages were not wanted. Outlook is the same for people.
+	Origins []*OriginImport `json:"origins"`
+	Refused []Refused       `json:"refused"`
+	// origins whose generation was taken back here, and which were passed over for that
+	Undone int `json:"undone,omitempty"`
+	// whether this import can be taken back; nil if it changed nothing
+	Undo  *UndoNote     `json:"undo,omitempty"`
+	Trees []*TreeImport `json:"trees,omitempty"`
+	// origins of keys that are not wanted here: no part of what should have come
+	Unwanted  int      `json:"unwanted,omitempty"`
+	Pretended bool     `json:"pretended,omitempty"`
+	Unchanged bool     `json:"unchanged"`
+	Packages  int      `json:"packages"` // entries in the index now
+	Indexed   bool     `json:"indexed"`  // the index was written
+	Notices   []string `json:"notices"`
+	Next      []string `json:"next"` // what to type now
+	// Forecast is what emerge can do now, and what it cannot; nil if packages were not wanted.
+	// Outlook is the same for people.
 	Forecast    *forecast.Document `json:"forecast,omitempty"`
 	Outlook     *forecast.Forecast `json:"-"`
 	ExcludeFile string             `json:"exclude_file,omitempty"`
@@ -142,7 +166,8 @@ type ImportReport struct {
 
 // sort orders the lists by kind and path.
 func (p *ImportPlan) sort() {
-	for _, list := range [][]payload.Item{p.Copy, p.Replace, p.Beside, p.Prune, p.Unusable, p.LeftOut} {
+	for _, list := range [][]payload.Item{p.Copy, p.Replace, p.Beside, p.Prune,
+		p.Unusable, p.LeftOut} {
 		payload.Sort(list)
 	}
 }

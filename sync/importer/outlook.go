@@ -10,7 +10,8 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// outlook is what this machine is: it says what can never be used here, and at the end what emerge can do.
+// outlook is what this machine is: it says what can never be used here, and at the end what emerge
+// can do.
 type outlook struct {
 	machine *forecast.Machine // nil: packages are not wanted, or the machine cannot be read
 	judge   *forecast.Judge
@@ -57,5 +58,6 @@ func (e *MachineError) Class() fault.Class { return fault.Unfit }
 
 // Hints name the two ways on.
 func (e *MachineError) Hints(drive string) []string {
-	return []string{"pkgsneak import " + drive + " --no-packages   takes its distfiles; --any-arch takes its packages all the same"}
+	return []string{"pkgsneak import " + drive +
+		" --no-packages   takes its distfiles; --any-arch takes its packages all the same"}
 }

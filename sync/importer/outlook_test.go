@@ -10,7 +10,8 @@ import (
 // The last three lists of names to exclude are kept, by their serial, and nothing else is touched.
 func TestRemoveOldExcludes(t *testing.T) {
 	dir := t.TempDir()
-	names := []string{"exclude-9", "exclude-10", "exclude-11", "exclude-100", "exclude-x", "exclude-007", "exclude--1", "memory"}
+	names := []string{"exclude-9", "exclude-10", "exclude-11", "exclude-100", "exclude-x",
+		"exclude-007", "exclude--1", "memory"}
 	for _, name := range names {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
 			t.Fatal(err)
@@ -30,7 +31,8 @@ func TestRemoveOldExcludes(t *testing.T) {
 	for _, e := range entries {
 		left = append(left, e.Name())
 	}
-	want := []string{"exclude-1", "exclude-10", "exclude-100", "exclude-11", "exclude-x", "exclude-007", "exclude--1", "memory"}
+	want := []string{"exclude-1", "exclude-10", "exclude-100", "exclude-11", "exclude-x",
+		"exclude-007", "exclude--1", "memory"}
 	slices.Sort(want)
 	if !slices.Equal(left, want) {
 		t.Errorf("left are %q, want %q", left, want)

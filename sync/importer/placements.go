@@ -26,7 +26,8 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// The plan of an import is made for all accepted origins together, one kind of payload after the other, and is complete before it is shown:
+// The plan of an import is made for all accepted origins together, one kind of payload after the
+// other, and is complete before it is shown:
 //
 //	present   for every file of every origin: is it here already, at its own place or where another origin brought the same file in?
 //	place     what is missing replaces the origin's own older file, or gets its own name if that is free
@@ -59,10 +60,12 @@ type missing struct {
 	own  []statFile // the places of the file, as they are now; the last is the one of its path
 }
 
-// linkedDirs are the directories below PKGDIR that were looked at: the error of those that a link has in its path.
+// linkedDirs are the directories below PKGDIR that were looked at: the error of those that a link
+// has in its path.
 type linkedDirs map[string]error
 
-// check refuses a place behind a symbolic link: Portage does not look there when it makes the index, and no more do others.
+// check refuses a place behind a symbolic link: Portage does not look there when it makes the
+// index, and no more do others.
 func (l linkedDirs) check(d *pkgdir.Dir, name string) error {
 	dir := path.Dir(name)
 	err, known := l[dir]
@@ -94,8 +97,9 @@ type placements struct {
 	im   *importer
 	kind payload.Kind
 
-	owned   map[string][]owned     // by the path here
-	byPath  map[string][]string    // where other origins have files of one path: paths here, by the origin's path
+	owned map[string][]owned // by the path here
+	// where other origins have files of one path: paths here, by the origin's path
+	byPath  map[string][]string
 	kept    map[string]bool        // paths here whose files are what an origin wants
 	taken   map[string]*task       // paths here that the plan gives to a file
 	joint   map[wantedFile][]*task // tasks by what they bring in
@@ -104,15 +108,18 @@ type placements struct {
 }
 
 func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
-	p := &placements{im: im, kind: kind, owned: make(map[string][]owned), byPath: make(map[string][]string), kept: make(map[string]bool),
-		taken: make(map[string]*task), joint: make(map[wantedFile][]*task), blocked: im.client.blocked[kind]}
+	p := &placements{im: im, kind: kind, owned: make(map[string][]owned),
+		byPath: make(map[string][]string), kept: make(map[string]bool),
+		taken: make(map[string]*task), joint: make(map[wantedFile][]*task),
+		blocked: im.client.blocked[kind]}
 	var here []state.OriginID
 	for _, in := range im.origins {
 		p.remember(in.id, in, in.imports[kind])
 		here = append(append(here, in.former...), in.id, in.known)
 	}
 	for _, id := range im.st.Importers(kind) {
-		if key, ok := im.trusted.Ring.Find(id.Key); !ok || key.Revoked() || slices.Contains(here, id) {
+		if key, ok := im.trusted.Ring.Find(id.Key); !ok || key.Revoked() ||
+			slices.Contains(here, id) {
 			continue // what came under a key that is not trusted any longer is nobody's
 		}
 		rows, err := im.st.Imports(id, kind)
@@ -126,14 +133,16 @@ func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 
 func (p *placements) remember(id state.OriginID, in *incoming, rows map[string]state.Import) {
 	for path, row := range rows {
-		p.owned[row.Local] = append(p.owned[row.Local], owned{owner{in, path}, id, row.Size, row.Sum})
+		p.owned[row.Local] = append(p.owned[row.Local],
+			owned{owner{in, path}, id, row.Size, row.Sum})
 		if row.Local != path {
 			p.byPath[path] = append(p.byPath[path], row.Local)
 		}
 	}
 }
 
-// sizesAt are the sizes of the files that were brought in at a place, and of the one that is wanted there.
+// sizesAt are the sizes of the files that were brought in at a place, and of the one that is wanted
+// there.
 func (p *placements) sizesAt(local string, wanted int64) []int64 {
 	sizes := []int64{wanted}
 	for _, o := range p.owned[local] {
@@ -144,10 +153,14 @@ func (p *placements) sizesAt(local string, wanted int64) []int64 {
 
 // belongs reports whether the file at a place is one that an accepted origin brought in.
 func (p *placements) belongs(l statFile) bool {
-	return slices.ContainsFunc(p.owned[l.Local], func(o owned) bool { return o.sum == l.Sum && l.Sum != manifest.Digest{} })
+	return slices.ContainsFunc(p.owned[l.Local], func(o owned) bool {
+		return o.sum == l.Sum &&
+			l.Sum != manifest.Digest{}
+	})
 }
 
-// delivered is the digest of the file at a place if this origin brought it in for this path, else zero.
+// delivered is the digest of the file at a place if this origin brought it in for this path, else
+// zero.
 func (p *placements) delivered(in *incoming, path string, l statFile) manifest.Digest {
 	for _, o := range p.owned[l.Local] {
 		if o.in == in && o.path == path && o.sum == l.Sum {
@@ -163,11 +176,13 @@ func (p *placements) wanted(l statFile, but owner) bool {
 		return true
 	}
 	return slices.ContainsFunc(p.owned[l.Local], func(o owned) bool {
-		return o.owner != but && o.sum == l.Sum && (o.in == nil || o.in.mayHave(p.kind, o.path, o.sum))
+		return o.owner != but && o.sum == l.Sum &&
+			(o.in == nil || o.in.mayHave(p.kind, o.path, o.sum))
 	})
 }
 
-// add takes a file of an origin into the plan: it is present, or comes on the list of what is missing. An error that is a reason leaves it out.
+// add takes a file of an origin into the plan: it is present, or comes on the list of what is
+// missing. An error that is a reason leaves it out.
 func (p *placements) add(ctx context.Context, in *incoming, d task) error {
 	var own []statFile
 	row, known := in.imports[p.kind][d.path]
@@ -177,7 +192,8 @@ func (p *placements) add(ctx context.Context, in *incoming, d task) error {
 	own = append(own, statFile{clientFile: clientFile{Local: d.path}})
 	mine := false // an older file of this origin is here
 	for i := range own {
-		l, err := p.im.client.lookUp(ctx, p.kind, own[i].Local, p.sizesAt(own[i].Local, d.item.Size)...)
+		l, err := p.im.client.lookUp(ctx, p.kind, own[i].Local,
+			p.sizesAt(own[i].Local, d.item.Size)...)
 		if err != nil {
 			return err
 		}
@@ -215,15 +231,17 @@ func (p *placements) present(in *incoming, d task, l statFile, known bool) {
 	in.Plan.Present.Add(d.item.Size)
 	p.kept[l.Local] = true
 	if !l.isLink() && (known || p.belongs(l)) {
-		in.imports[p.kind][d.path] = state.Import{Local: l.Local, Size: d.item.Size, Sum: d.item.Sum}
+		in.imports[p.kind][d.path] = state.Import{Local: l.Local, Size: d.item.Size,
+			Sum: d.item.Sum}
 	}
 }
 
-// newer is why a file stays that may have come from the same origin with a generation for which it was looked at later: which of the two states is the newer one is not known
-// here.
+// newer is why a file stays that may have come from the same origin with a generation for which it
+// was looked at later: which of the two states is the newer one is not known here.
 func newer(in *incoming, kind payload.Kind) error {
 	return &leftOutError{reason: fmt.Sprintf("what is here may be newer: the export to this drive did not look at %ss since %s", kind, stamp(in.stock[kind].AsOf)),
-		hint: fmt.Sprintf("on the build host, without --no-%ss: pkgsneak export %s", kind, fault.Quote(in.at))}
+		hint: fmt.Sprintf("on the build host, without --no-%ss: pkgsneak export %s", kind,
+			fault.Quote(in.at))}
 }
 
 // place finds a place for everything that is missing.
@@ -265,10 +283,12 @@ func (p *placements) unusable(m *missing) bool {
 	return true
 }
 
-// replace lets a file take the place of the older one that this origin brought in, if nobody else wants that.
+// replace lets a file take the place of the older one that this origin brought in, if nobody else
+// wants that.
 func (p *placements) replace(m *missing) bool {
 	for _, l := range m.own {
-		if judge(l.clientFile, m.task.item.Sum, p.delivered(m.in, m.task.path, l)) != outdated || p.wanted(l, owner{m.in, m.task.path}) {
+		if judge(l.clientFile, m.task.item.Sum, p.delivered(m.in, m.task.path, l)) != outdated ||
+			p.wanted(l, owner{m.in, m.task.path}) {
 			continue
 		}
 		if other := p.taken[l.Local]; other != nil {
@@ -317,7 +337,8 @@ func (p *placements) copy(m *missing) bool {
 	return true
 }
 
-// aside brings a file in although something else has its name: a package beside it, a distfile only in its place.
+// aside brings a file in although something else has its name: a package beside it, a distfile only
+// in its place.
 func (p *placements) aside(m *missing) error {
 	d, l := m.task, m.own[len(m.own)-1]
 	by := "a local file"
@@ -352,31 +373,38 @@ func (p *placements) overwrite(m *missing, by string) error {
 	d, l := m.task, m.own[len(m.own)-1]
 	switch {
 	case p.taken[l.Local] != nil || p.belongs(l) && p.wanted(l, owner{m.in, d.path}):
-		return &leftOutError{reason: by + " with other contents has its name", hint: p.handOver(m, l)}
+		return &leftOutError{reason: by + " with other contents has its name",
+			hint: p.handOver(m, l)}
 	case !l.info.Mode().IsRegular() && !l.isLink():
 		return &leftOutError{reason: "what has its name here is no file"}
 	case p.belongs(l) && p.im.o.Prune && unread(p.im) != "":
 		return &leftOutError{reason: fmt.Sprintf("%s has its name, and origin %q cannot be read, which may have it", by, unread(p.im)),
-			hint: fmt.Sprintf("pkgsneak import %s --prune --origin %s", fault.Quote(p.im.o.Drive), fault.Quote(m.in.Plan.Dir))}
+			hint: fmt.Sprintf("pkgsneak import %s --prune --origin %s", fault.Quote(p.im.o.Drive),
+				fault.Quote(m.in.Plan.Dir))}
 	case p.belongs(l) && p.im.o.Prune:
 		d.local, d.seen = l.Local, l.info
 		p.task(m.in, d, &m.in.Plan.Replace, by+" is replaced")
 		return nil
 	case p.belongs(l) && !p.im.o.Replace:
-		return &leftOutError{reason: by + " has its name", hint: "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --prune"}
+		return &leftOutError{reason: by + " has its name", hint: "pkgsneak import " +
+			fault.Quote(p.im.o.Drive) + " --prune"}
 	case !p.im.o.Replace:
-		return &leftOutError{reason: by + " with other contents has its name", hint: "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --replace"}
+		return &leftOutError{reason: by + " with other contents has its name",
+			hint: "pkgsneak import " + fault.Quote(p.im.o.Drive) + " --replace"}
 	}
 	d.local, d.seen = l.Local, l.info
 	p.task(m.in, d, &m.in.Plan.Replace, by+" with other contents is replaced")
 	return nil
 }
 
-// handOver is the command that ends the contest of two origins for a name, where they are one machine's, which lost its key and made
-// another: the new key takes the place of the old one. "" for origins of different names.
+// handOver is the command that ends the contest of two origins for a name, where they are one
+// machine's, which lost its key and made another: the new key takes the place of the old one. ""
+// for origins of different names.
 func (p *placements) handOver(m *missing, l statFile) string {
 	other := state.OriginID{}
-	isOther := func(id state.OriginID) bool { return id.Name == m.in.id.Name && id.Key != m.in.id.Key }
+	isOther := func(id state.OriginID) bool {
+		return id.Name == m.in.id.Name && id.Key != m.in.id.Key
+	}
 	if d := p.taken[l.Local]; d != nil {
 		if o := d.owners[0].in; isOther(o.id) {
 			other = o.id
@@ -398,8 +426,9 @@ func (p *placements) handOver(m *missing, l statFile) string {
 		fault.Quote(other.Name), successor.Key, fault.Quote(m.in.at), successor.Key, old.Key)
 }
 
-// later reports whether the key of the first of two origins was made after that of the second. The clock of an export may have run ahead without the key: generations
-// decide only where the keys do not.
+// later reports whether the key of the first of two origins was made after that of the second. The
+// clock of an export may have run ahead without the key: generations decide only where the keys do
+// not.
 func (p *placements) later(x, y state.OriginID) bool {
 	a, aKnown := p.im.trusted.Ring.Find(x.Key)
 	b, bKnown := p.im.trusted.Ring.Find(y.Key)
@@ -423,16 +452,18 @@ func (p *placements) signed(id state.OriginID) int64 {
 // task puts a file that will be brought in on the list of its origin.
 func (p *placements) task(in *incoming, d task, list *[]payload.Item, reason string) {
 	d.owners = []owner{{in, d.path}}
-	*list = append(*list, payload.Item{Kind: p.kind, Path: d.path, Size: d.item.Size, Reason: reason, Local: elsewhere(d.local, d.path)})
+	*list = append(*list, payload.Item{Kind: p.kind, Path: d.path, Size: d.item.Size,
+		Reason: reason, Local: elsewhere(d.local, d.path)})
 	in.tasks = append(in.tasks, &d)
 	p.taken[d.local] = &d
 	key := wantedFile{d.path, d.item.Sum}
 	p.joint[key] = append(p.joint[key], &d)
 }
 
-// prune finds what came from the origins and has left them. A file that was changed here since is local; one that anybody else wants only ceases to be this
-// origin's. While an origin cannot be read nothing is removed: it may have what another one has given up.
-// Of an older generation, and of one that does not say all that its origin has, nothing is concluded.
+// prune finds what came from the origins and has left them. A file that was changed here since is
+// local; one that anybody else wants only ceases to be this origin's. While an origin cannot be
+// read nothing is removed: it may have what another one has given up. Of an older generation, and
+// of one that does not say all that its origin has, nothing is concluded.
 func (p *placements) prune(ctx context.Context) error {
 	if p.blocked != "" {
 		return nil
@@ -446,7 +477,8 @@ func (p *placements) prune(ctx context.Context) error {
 	return nil
 }
 
-func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[string]*task) error {
+func (p *placements) pruneOrigin(ctx context.Context, in *incoming,
+	removed map[string]*task) error {
 	rows, stock := in.imports[p.kind], in.stock[p.kind]
 	gone := p.gone(rows)
 	here := len(rows) - len(gone)
@@ -460,7 +492,8 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 		return nil
 	}
 	var tasks []*task
-	var left payload.Tally // files here of which this drive cannot tell whether they have left the origin
+	// files here of which this drive cannot tell whether they have left the origin
+	var left payload.Tally
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[name]
 		if stock.Has(name) {
@@ -478,15 +511,19 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 			continue
 		case err != nil:
 			return err
-		case l.Exists && l.Size == row.Size && l.Sum == manifest.Digest{}: // nor what cannot be read
+		// nor what cannot be read
+		case l.Exists && l.Size == row.Size && l.Sum == manifest.Digest{}:
 			continue
-		case p.taken[row.Local] != nil && !l.isLink() && l.Sum == row.Sum: // this origin's until the other file has its place
+		// this origin's until the other file has its place
+		case p.taken[row.Local] != nil && !l.isLink() && l.Sum == row.Sum:
 			continue
-		case !l.Exists, l.isLink(), l.Sum != row.Sum, p.taken[row.Local] != nil, p.wanted(l, owner{in, name}):
+		case !l.Exists, l.isLink(), l.Sum != row.Sum, p.taken[row.Local] != nil,
+			p.wanted(l, owner{in, name}):
 			delete(rows, name)
 			continue
 		}
-		tasks = append(tasks, &task{kind: p.kind, path: name, local: row.Local, item: layout.Item{Size: row.Size}, seen: l.info, owners: []owner{{in, name}}})
+		tasks = append(tasks, &task{kind: p.kind, path: name, local: row.Local,
+			item: layout.Item{Size: row.Size}, seen: l.info, owners: []owner{{in, name}}})
 	}
 	switch {
 	case left.Files > 0:
@@ -494,7 +531,8 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming, removed map[
 	case len(tasks) > 0 && unread(p.im) != "":
 		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: tallyOf(tasks),
 			Reason: fmt.Sprintf("origin %q cannot be read, and may have them", unread(p.im)),
-			Hint:   fmt.Sprintf("pkgsneak import %s --prune --origin %s", fault.Quote(p.im.o.Drive), fault.Quote(in.Plan.Dir))})
+			Hint: fmt.Sprintf("pkgsneak import %s --prune --origin %s", fault.Quote(p.im.o.Drive),
+				fault.Quote(in.Plan.Dir))})
 	case p.kind == payload.Package && payload.Shrunk(here, here-len(tasks)) && !p.im.o.AllowShrink:
 		in.Plan.Held = append(in.Plan.Held, Held{Kind: p.kind, Tally: tallyOf(tasks),
 			Reason: fmt.Sprintf("they are %d of the %d that came from it", len(tasks), here),
@@ -512,9 +550,9 @@ func tallyOf(tasks []*task) (t payload.Tally) {
 	return t
 }
 
-// unread is the directory of an origin that may be one of those that are imported here, and of which
-// this run cannot tell what it has; "" if there is none. A signer that is not believed has nothing that
-// counts.
+// unread is the directory of an origin that may be one of those that are imported here, and of
+// which this run cannot tell what it has; "" if there is none. A signer that is not believed has
+// nothing that counts.
 func unread(im *importer) string {
 	for _, r := range im.report.Refused {
 		var refusal *trust.Refusal
@@ -541,9 +579,13 @@ func (p *placements) gone(rows map[string]state.Import) map[string]bool {
 	return gone
 }
 
-// holdAll notes that an older generation removes nothing: what it does not have may be newer than it is.
-func (p *placements) holdAll(in *incoming, rows map[string]state.Import, gone map[string]bool, stock *drive.Stock) {
-	h := Held{Kind: p.kind, Reason: fmt.Sprintf("this drive's state is older than that of %s, which was imported here", stamp(in.seen.Serial))}
+// holdAll notes that an older generation removes nothing: what it does not have may be newer than
+// it is.
+func (p *placements) holdAll(in *incoming, rows map[string]state.Import, gone map[string]bool,
+	stock *drive.Stock) {
+	h := Held{Kind: p.kind,
+		Reason: fmt.Sprintf("this drive's state is older than that of %s, which was imported here",
+			stamp(in.seen.Serial))}
 	for name, row := range rows {
 		if !stock.Has(name) && !gone[name] {
 			h.Tally.Add(row.Size)
@@ -563,7 +605,8 @@ func (p *placements) remove(in *incoming, tasks []*task, removed map[string]*tas
 			continue
 		}
 		removed[d.local] = d
-		in.Plan.Prune = append(in.Plan.Prune, payload.Item{Kind: p.kind, Path: d.path, Size: d.item.Size, Local: elsewhere(d.local, d.path), Reason: "gone from the origin"})
+		in.Plan.Prune = append(in.Plan.Prune, payload.Item{Kind: p.kind, Path: d.path,
+			Size: d.item.Size, Local: elsewhere(d.local, d.path), Reason: "gone from the origin"})
 		in.prune = append(in.prune, d)
 	}
 }
@@ -577,8 +620,10 @@ func (im *importer) planPackages(ctx context.Context) error {
 	links := linkedDirs{}
 	for _, in := range im.origins {
 		for _, o := range in.offers(payload.Package) {
-			err := cmp.Or(checkEntry(o.entry, o.known, o.item.Size), links.check(im.client.pkgdir, o.path))
-			if err := p.addOr(ctx, in, task{item: o.item, kind: payload.Package, path: o.path, entry: o.entry, source: o.from}, err); err != nil {
+			err := cmp.Or(checkEntry(o.entry, o.known, o.item.Size),
+				links.check(im.client.pkgdir, o.path))
+			if err := p.addOr(ctx, in, task{item: o.item, kind: payload.Package, path: o.path,
+				entry: o.entry, source: o.from}, err); err != nil {
 				return err
 			}
 		}
@@ -602,7 +647,8 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 				in.Plan.Superseded.Add(o.item.Size)
 				continue
 			}
-			if err := p.addOr(ctx, in, task{item: o.item, kind: payload.Distfile, path: o.path, source: o.from}, unfit); err != nil {
+			if err := p.addOr(ctx, in, task{item: o.item, kind: payload.Distfile, path: o.path,
+				source: o.from}, unfit); err != nil {
 				return err
 			}
 		}
@@ -611,8 +657,8 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 	return p.prune(ctx)
 }
 
-// otherHere reports whether a distfile of that name with other contents is here: name and size are all
-// that the newest state tells of what it does not carry.
+// otherHere reports whether a distfile of that name with other contents is here: name and size are
+// all that the newest state tells of what it does not carry.
 func (p *placements) otherHere(ctx context.Context, o offer) bool {
 	l, err := p.im.client.lookUp(ctx, p.kind, o.path, p.sizesAt(o.path, o.item.Size)...)
 	return err == nil && l.Exists && l.Sum != o.item.Sum

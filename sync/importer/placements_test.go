@@ -26,9 +26,11 @@ func TestJudge(t *testing.T) {
 		{"wanted bytes, delivered by us", clientFile{Exists: true, Sum: want}, want, present},
 		{"wanted bytes, put there by hand", clientFile{Exists: true, Sum: want}, none, present},
 		{"what we delivered earlier", clientFile{Exists: true, Sum: before}, before, outdated},
-		{"a local build over what we delivered", clientFile{Exists: true, Sum: other}, before, occupied},
+		{"a local build over what we delivered", clientFile{Exists: true, Sum: other},
+			before, occupied},
 		{"a local file where we never were", clientFile{Exists: true, Sum: other}, none, occupied},
-		{"unread local file where we never were", clientFile{Exists: true, Sum: none}, none, occupied},
+		{"unread local file where we never were", clientFile{Exists: true, Sum: none},
+			none, occupied},
 	} {
 		if got := judge(tc.file, want, tc.delivered); got != tc.want {
 			t.Errorf("%s: got %d, want %d", tc.name, got, tc.want)
@@ -47,7 +49,8 @@ func (c askedContext) Err() error {
 	return c.Context.Err()
 }
 
-// A file of the client that somebody writes to while it is read has no digest, and none is remembered.
+// A file of the client that somebody writes to while it is read has no digest, and none is
+// remembered.
 func TestAFileThatChangesWhileItIsLookedUp(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "a.tgz")

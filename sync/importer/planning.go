@@ -41,7 +41,8 @@ func settlePending(ctx context.Context, im *importer, in *incoming) error {
 	return nil
 }
 
-// plan finds out for every origin what is to be done. One that turns out to be refused has no part in the plan of the others.
+// plan finds out for every origin what is to be done. One that turns out to be refused has no part
+// in the plan of the others.
 func (im *importer) plan(ctx context.Context) error {
 	for {
 		refused, donors, err := im.planAll(ctx)
@@ -54,9 +55,13 @@ func (im *importer) plan(ctx context.Context) error {
 		if len(refused) == 0 {
 			return nil
 		}
-		im.origins = slices.DeleteFunc(im.origins, func(in *incoming) bool { return slices.Contains(refused, in) })
+		im.origins = slices.DeleteFunc(im.origins, func(in *incoming) bool {
+			return slices.Contains(refused, in)
+		})
 		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool {
-			return slices.ContainsFunc(refused, func(in *incoming) bool { return in.OriginImport == o })
+			return slices.ContainsFunc(refused, func(in *incoming) bool {
+				return in.OriginImport == o
+			})
 		})
 		for _, in := range refused {
 			closeSources(in)
@@ -67,8 +72,8 @@ func (im *importer) plan(ctx context.Context) error {
 	}
 }
 
-// planAll plans all origins together, and returns those of which nothing is to be used. donors reports
-// that some gave up to be more than donors: then the plan has to be made again.
+// planAll plans all origins together, and returns those of which nothing is to be used. donors
+// reports that some gave up to be more than donors: then the plan has to be made again.
 func (im *importer) planAll(ctx context.Context) (refused []*incoming, donors bool, err error) {
 	for _, in := range im.origins {
 		if err := im.beginPlan(ctx, in); err != nil {
@@ -97,7 +102,8 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, donors bo
 		in.Plan.sort()
 		in.LeftOut = slices.Clone(in.Plan.LeftOut)
 		if in.Plan.Older && !in.donor && len(in.tasks) > 0 && !im.o.AllowOlder {
-			im.refuse(in.Plan.Dir, in.at, &OlderError{Origin: in.Plan.Origin, Serial: in.Plan.Serial, Have: in.seen.Serial})
+			im.refuse(in.Plan.Dir, in.at, &OlderError{Origin: in.Plan.Origin,
+				Serial: in.Plan.Serial, Have: in.seen.Serial})
 			refused = append(refused, in)
 		}
 	}
@@ -107,14 +113,17 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, donors bo
 // beginPlan forgets what was planned for an origin, and reads what the state remembers of it.
 func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 	p := in.Plan
-	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{}, payload.Tally{}, []Held{}
+	p.Copy, p.Replace, p.Beside, p.Prune, p.LeftOut, p.Present, p.Held = []payload.Item{},
+		[]payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{},
+		payload.Tally{}, []Held{}
 	p.Unusable, p.UnusableKinds = []payload.Item{}, nil
 	p.Superseded, p.Elsewhere, p.OnDrives, p.Donor = payload.Tally{}, payload.Tally{}, nil, in.donor
 	in.tasks, in.prune, in.LeftOut = nil, nil, []payload.Item{}
 	in.imports = make(map[payload.Kind]map[string]state.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if im.wants(kind) {
-			if in.imports[kind], err = rememberedRows(im.st, kind, append(slices.Clone(in.former), in.known, in.id)...); err != nil {
+			if in.imports[kind], err = rememberedRows(im.st, kind,
+				append(slices.Clone(in.former), in.known, in.id)...); err != nil {
 				return err
 			}
 		}

@@ -13,13 +13,15 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// An origin whose serials ran away goes on under a new name ("key renew" on the host). Its generations tell the names
-// that it had before, under the same key: what came in under those is the new name's, their serials are not, and neither is a time that
-// only their signatures bore. The rows are copied before they are taken away from the former name, so that a run that
-// ends in between has lost nothing; the next one copies them again.
+// An origin whose serials ran away goes on under a new name ("key renew" on the host). Its
+// generations tell the names that it had before, under the same key: what came in under those is
+// the new name's, their serials are not, and neither is a time that only their signatures bore. The
+// rows are copied before they are taken away from the former name, so that a run that ends in
+// between has lost nothing; the next one copies them again.
 
 // formerOf are the origins that this one was before, as they may be remembered here.
-func formerOf(know trust.View, st *state.Dir, key manifest.Fingerprint, names []string, offered manifest.Ring) []state.OriginID {
+func formerOf(know trust.View, st *state.Dir, key manifest.Fingerprint, names []string,
+	offered manifest.Ring) []state.OriginID {
 	var ids []state.OriginID
 	for _, name := range slices.Backward(names) { // the latest last: its rows count
 		id := state.OriginID{Key: key, Name: name}
@@ -32,9 +34,10 @@ func formerOf(know trust.View, st *state.Dir, key manifest.Fingerprint, names []
 	return ids
 }
 
-// rememberedRows are the files of a kind that came in from an origin, under the names and keys that it had one after
-// another.
-func rememberedRows(st *state.Dir, kind payload.Kind, ids ...state.OriginID) (map[string]state.Import, error) {
+// rememberedRows are the files of a kind that came in from an origin, under the names and keys that
+// it had one after another.
+func rememberedRows(st *state.Dir, kind payload.Kind,
+	ids ...state.OriginID) (map[string]state.Import, error) {
 	rows := make(map[string]state.Import)
 	for _, id := range ids {
 		more, err := st.Imports(id, kind)
@@ -46,11 +49,15 @@ func rememberedRows(st *state.Dir, kind payload.Kind, ids ...state.OriginID) (ma
 	return rows, nil
 }
 
-// takenOver are those of an origin's former names and keys under which rows of a kind are remembered: they are its own
-// from now on.
-func takenOver(st *state.Dir, kind payload.Kind, now state.OriginID, former ...state.OriginID) []state.OriginID {
+// takenOver are those of an origin's former names and keys under which rows of a kind are
+// remembered: they are its own from now on.
+func takenOver(st *state.Dir, kind payload.Kind, now state.OriginID,
+	former ...state.OriginID) []state.OriginID {
 	here := st.Importers(kind)
-	return slices.DeleteFunc(former, func(id state.OriginID) bool { return id == now || !slices.Contains(here, id) })
+	return slices.DeleteFunc(former, func(id state.OriginID) bool {
+		return id == now ||
+			!slices.Contains(here, id)
+	})
 }
 
 // checkName refuses an origin that goes on under another name here.

@@ -9,8 +9,8 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// ReturnedError says that a key whose place another one took here has signed a generation that is newer than all of
-// that one's: its host has it again, or somebody else does.
+// ReturnedError says that a key whose place another one took here has signed a generation that is
+// newer than all of that one's: its host has it again, or somebody else does.
 type ReturnedError struct {
 	Origin  string // its directory
 	Old     manifest.Fingerprint
@@ -20,7 +20,8 @@ type ReturnedError struct {
 }
 
 func (e *ReturnedError) Error() string {
-	return fmt.Sprintf("%v; its state of %s is newer than all that the key %s signed", e.Refusal, stamp(e.Serial), e.Now.Grouped())
+	return fmt.Sprintf("%v; its state of %s is newer than all that the key %s signed", e.Refusal,
+		stamp(e.Serial), e.Now.Grouped())
 }
 
 // Unwrap gives the refusal.
@@ -53,8 +54,8 @@ type retiredAt struct {
 
 func (e *retiredAt) Unwrap() error { return e.error }
 
-// wentBack turns the refusal of a retired key into a *ReturnedError, if its generation is newer than that on the drive of
-// the key that took its place, and than what is remembered of either.
+// wentBack turns the refusal of a retired key into a *ReturnedError, if its generation is newer
+// than that on the drive of the key that took its place, and than what is remembered of either.
 func (im *importer) wentBack(r *Refused) bool {
 	var at *retiredAt
 	var refusal *trust.Refusal
@@ -67,7 +68,8 @@ func (im *importer) wentBack(r *Refused) bool {
 		}
 		seen, _ := im.st.Seen(in.known)
 		if at.serial > max(in.gen.Serial(), seen.Serial) {
-			r.Err = &ReturnedError{Origin: r.Origin, Old: refusal.Signer.Key, Now: in.id.Key, Serial: at.serial, Refusal: r.Err}
+			r.Err = &ReturnedError{Origin: r.Origin, Old: refusal.Signer.Key, Now: in.id.Key,
+				Serial: at.serial, Refusal: r.Err}
 			return true
 		}
 	}

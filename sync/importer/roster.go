@@ -23,14 +23,16 @@ func identity(e pkgindex.Entry) string {
 	if _, ok := e.MD5(); !ok || e.Get("SIZE") == "" || e.Get("SHA1") == "" {
 		return ""
 	}
-	text := strings.Join([]string{e.CPV(), e.Get("BUILD_ID"), e.Get("BUILD_TIME"), e.Get("SIZE"), strings.ToLower(e.Get("MD5")), strings.ToLower(e.Get("SHA1"))}, "\n")
+	text := strings.Join([]string{e.CPV(), e.Get("BUILD_ID"), e.Get("BUILD_TIME"), e.Get("SIZE"),
+		strings.ToLower(e.Get("MD5")), strings.ToLower(e.Get("SHA1"))}, "\n")
 	sum := digest.Bytes([]byte(text))
 	return hex.EncodeToString(sum[:16])
 }
 
 // accepted is what a generation lists, as it is remembered.
 func accepted(serial int64, catalogue *pkgindex.Index, facts *layout.Facts) state.Accepted {
-	a := state.Accepted{Serial: serial, Packages: make(map[string]string), Distfiles: make(map[string]int64)}
+	a := state.Accepted{Serial: serial, Packages: make(map[string]string),
+		Distfiles: make(map[string]int64)}
 	for _, e := range catalogue.Entries {
 		if id := identity(e); id != "" {
 			a.Packages[e.Path()] = id
@@ -45,7 +47,8 @@ func accepted(serial int64, catalogue *pkgindex.Index, facts *layout.Facts) stat
 }
 
 func newRoster(a state.Accepted) *roster {
-	r := &roster{packages: a.Packages, paths: make(map[string]string, len(a.Packages)), distfiles: a.Distfiles}
+	r := &roster{packages: a.Packages, paths: make(map[string]string, len(a.Packages)),
+		distfiles: a.Distfiles}
 	for path, id := range a.Packages {
 		r.paths[id] = path
 	}

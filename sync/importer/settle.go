@@ -36,7 +36,8 @@ type lies struct {
 }
 
 // settleRows brings the rows of an origin up to date with what an interrupted run had noted.
-func settleRows(pending, mine map[string]state.Import, look func(state.Import) (lies, error)) error {
+func settleRows(pending, mine map[string]state.Import,
+	look func(state.Import) (lies, error)) error {
 	for path, p := range pending {
 		at, err := look(p)
 		if err != nil {

@@ -42,7 +42,8 @@ func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*task, error) 
 			return nil, err
 		}
 	}
-	t := semaphores{medium: make(chan *pipeline.Buffers, readers), processor: make(chan struct{}, checkers)}
+	t := semaphores{medium: make(chan *pipeline.Buffers, readers),
+		processor: make(chan struct{}, checkers)}
 	for range readers {
 		t.medium <- &pipeline.Buffers{}
 	}
@@ -53,30 +54,31 @@ func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*task, error) 
 	stage := func(ctx context.Context, i int) error {
 		return ap.stage(ctx, in, in.tasks[i], t, func(n int64) { p.read(in.tasks[i].path, n) })
 	}
-	err := pipeline.Ordered(ctx, len(in.tasks), readers+checkers, pipeline.Window, func(ctx context.Context, n int) error {
-		i := order[n]
-		if duplicate[i] {
-			return nil // its turn comes when the other one is there
-		}
-		return stage(ctx, i)
-	}, func(n int, err error) error {
-		i := order[n]
-		if duplicate[i] {
-			err = stage(ctx, i)
-		}
-		d := in.tasks[i]
-		p.finished(d)
-		var reason *leftOutError
-		switch {
-		case errors.As(err, &reason):
-			d.leaveOut(reason.reason, reason.hint)
-		case err != nil:
-			return err
-		default:
-			there[i] = true
-		}
-		return nil
-	}, func(error) {})
+	err := pipeline.Ordered(ctx, len(in.tasks), readers+checkers, pipeline.Window,
+		func(ctx context.Context, n int) error {
+			i := order[n]
+			if duplicate[i] {
+				return nil // its turn comes when the other one is there
+			}
+			return stage(ctx, i)
+		}, func(n int, err error) error {
+			i := order[n]
+			if duplicate[i] {
+				err = stage(ctx, i)
+			}
+			d := in.tasks[i]
+			p.finished(d)
+			var reason *leftOutError
+			switch {
+			case errors.As(err, &reason):
+				d.leaveOut(reason.reason, reason.hint)
+			case err != nil:
+				return err
+			default:
+				there[i] = true
+			}
+			return nil
+		}, func(error) {})
 	var staged []*task
 	for i, d := range in.tasks {
 		if there[i] {
@@ -86,13 +88,15 @@ func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*task, error) 
 	return staged, err
 }
 
-// semaphores are what a file waits for: the buffers of one reader of the medium, and a place at the processors.
+// semaphores are what a file waits for: the buffers of one reader of the medium, and a place at the
+// processors.
 type semaphores struct {
 	medium    chan *pipeline.Buffers
 	processor chan struct{}
 }
 
-// duplicates marks the tasks whose contents an earlier one of the same kind has: they are staged under one name.
+// duplicates marks the tasks whose contents an earlier one of the same kind has: they are staged
+// under one name.
 func duplicates(tasks []*task) []bool {
 	type contents struct {
 		kind payload.Kind
@@ -143,7 +147,8 @@ func (p *staging) finished(d *task) {
 }
 
 func (p *staging) tell(path string) {
-	p.w.Tell(progress.Event{Phase: progress.PhaseCopy, Path: path, Done: min(p.done.Bytes+p.over, p.total.Bytes), Total: p.total.Bytes, Files: p.done.Files, FilesTotal: p.total.Files})
+	p.w.Tell(progress.Event{Phase: progress.PhaseCopy, Path: path, Done: min(p.done.Bytes+p.over,
+		p.total.Bytes), Total: p.total.Bytes, Files: p.done.Files, FilesTotal: p.total.Files})
 }
 
 func (ap *applier) staging(kind payload.Kind) durable.Staging {
@@ -154,8 +159,9 @@ func (ap *applier) staging(kind payload.Kind) durable.Staging {
 }
 
 // vouched reports whether the signed generation vouches for the inside of a package: its exporting
-// side looked through these very bytes by the rules that are this program's, and the catalogue has the
-// hashes that the index needs. Older rules asked for less, newer ones may have given something up.
+// side looked through these very bytes by the rules that are this program's, and the catalogue has
+// the hashes that the index needs. Older rules asked for less, newer ones may have given something
+// up.
 func vouched(in *incoming, d *task) bool {
 	from := in.facts
 	if d.source != nil {
@@ -167,10 +173,11 @@ func vouched(in *incoming, d *task) bool {
 	return ok && facts.Rules == binpkg.Rules && md5 && sha1
 }
 
-// stage copies one file in one pass: read, compared with what was signed, written. A package that the
-// generation does not vouch for is hashed for the index, too, and looked through as a whole. Only the
-// copying waits for the medium.
-func (ap *applier) stage(ctx context.Context, in *incoming, d *task, t semaphores, tell func(int64)) error {
+// stage copies one file in one pass: read, compared with what was signed, written. A package that
+// the generation does not vouch for is hashed for the index, too, and looked through as a whole.
+// Only the copying waits for the medium.
+func (ap *applier) stage(ctx context.Context, in *incoming, d *task, t semaphores,
+	tell func(int64)) error {
 	st := ap.staging(d.kind)
 	look := d.kind == payload.Package && (ap.o.Check || !vouched(in, d))
 	own := digest.Set(0) // beside the BLAKE2B
@@ -186,7 +193,8 @@ func (ap *applier) stage(ctx context.Context, in *incoming, d *task, t semaphore
 		var bad *leftOutError
 		if errors.As(err, &bad) {
 			place := fault.Quote(in.at)
-			bad.hint = "on the build host: pkgsneak export " + place + " --repair; " + trust.Abandoned(in.Plan.Dir, place)
+			bad.hint = "on the build host: pkgsneak export " + place + " --repair; " +
+				trust.Abandoned(in.Plan.Dir, place)
 		}
 		if err != nil {
 			return err
@@ -204,9 +212,10 @@ func (ap *applier) stage(ctx context.Context, in *incoming, d *task, t semaphore
 	return d.seal(sums)
 }
 
-// copyFrom copies a file from the first of an origin's drives that has it whole. The error is that of the
-// drive whose state is imported.
-func copyFrom(ctx context.Context, in *incoming, st durable.Staging, d *task, set digest.Set, bufs *pipeline.Buffers,
+// copyFrom copies a file from the first of an origin's drives that has it whole. The error is that
+// of the drive whose state is imported.
+func copyFrom(ctx context.Context, in *incoming, st durable.Staging, d *task, set digest.Set,
+	bufs *pipeline.Buffers,
 	tell func(int64)) (digest.Sums, error) {
 	first := in.source()
 	if d.source != nil {
@@ -237,7 +246,8 @@ func copyFrom(ctx context.Context, in *incoming, st durable.Staging, d *task, se
 
 // copyStaged copies a file from the drive, which compares it with its BLAKE2B, and computes the
 // sums of set on the way. The error for a file that is damaged on the drive is a *leftOutError.
-func copyStaged(ctx context.Context, from source, item layout.Item, st durable.Staging, set digest.Set, bufs *pipeline.Buffers,
+func copyStaged(ctx context.Context, from source, item layout.Item, st durable.Staging,
+	set digest.Set, bufs *pipeline.Buffers,
 	tell func(int64)) (digest.Sums, error) {
 	hash := digest.New(set)
 	err := st.Write(item.Sum, item.Size, func(w io.Writer) error {
@@ -246,7 +256,8 @@ func copyStaged(ctx context.Context, from source, item layout.Item, st durable.S
 			return err
 		}
 		defer r.Close()
-		readErr, writeErr := pipeline.Copy(w, pipeline.Reader{Ctx: ctx, R: r, Tell: tell}, item.Size, bufs, hash)
+		readErr, writeErr := pipeline.Copy(w, pipeline.Reader{Ctx: ctx, R: r, Tell: tell},
+			item.Size, bufs, hash)
 		return cmp.Or(readErr, writeErr)
 	})
 	var damaged *drive.DamagedError
@@ -257,7 +268,8 @@ func copyStaged(ctx context.Context, from source, item layout.Item, st durable.S
 }
 
 // staged reports whether an earlier run has left the whole file there, and its sums of set.
-func (ap *applier) staged(ctx context.Context, st durable.Staging, d *task, set digest.Set) (digest.Sums, bool) {
+func (ap *applier) staged(ctx context.Context, st durable.Staging, d *task,
+	set digest.Set) (digest.Sums, bool) {
 	f, err := st.Open(d.item.Sum)
 	if err != nil {
 		return digest.Sums{}, false
@@ -294,7 +306,8 @@ func checkStaged(ctx context.Context, st durable.Staging, d *task) error {
 		return &leftOutError{reason: fault.Text(err)}
 	}
 	if key, ok := pkgindex.SameIdentity(d.entry, own); !ok {
-		return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own", key)}
+		return &leftOutError{reason: fmt.Sprintf("the catalogue's %s is not the package's own",
+			key)}
 	}
 	return nil
 }

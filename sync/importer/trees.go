@@ -18,11 +18,12 @@ const NoRepos = "none"
 // TreeImport is an ebuild repository that a drive carries, and what was done about it.
 type TreeImport struct {
 	*ebuilds.Step
-	Origin  string `json:"origin"`
-	Serial  int64  `json:"serial"`
-	Taken   bool   `json:"taken,omitempty"`   // it is here now
-	Waiting bool   `json:"waiting,omitempty"` // it is unpacked, and gets its name when Portage does not run
-	Before  string `json:"before,omitempty"`  // where the user's own lies now
+	Origin string `json:"origin"`
+	Serial int64  `json:"serial"`
+	Taken  bool   `json:"taken,omitempty"` // it is here now
+	// it is unpacked, and gets its name when Portage does not run
+	Waiting bool   `json:"waiting,omitempty"`
+	Before  string `json:"before,omitempty"` // where the user's own lies now
 }
 
 // Missed reports whether the tree should be here and is not.
@@ -42,7 +43,9 @@ func names(list string) []string {
 
 // taking reports whether a repository will be brought in.
 func (r *repositories) taking() bool {
-	return r != nil && slices.ContainsFunc(r.trees, func(t *TreeImport) bool { return t.Action == ebuilds.Take })
+	return r != nil && slices.ContainsFunc(r.trees, func(t *TreeImport) bool {
+		return t.Action == ebuilds.Take
+	})
 }
 
 // taken reports whether a repository was brought in.
@@ -50,7 +53,8 @@ func (r *repositories) taken() bool {
 	return r != nil && slices.ContainsFunc(r.trees, func(t *TreeImport) bool { return t.Taken })
 }
 
-// note says what came of it. Only what is no tree's fault is an error: a drive that is gone, a full disk.
+// note says what came of it. Only what is no tree's fault is an error: a drive that is gone, a full
+// disk.
 func (t *TreeImport) note(ctx context.Context, done ebuilds.Taken, err error) error {
 	var refused *ebuilds.Refusal
 	var gone *drive.GoneError

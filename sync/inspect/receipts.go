@@ -12,8 +12,8 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// Receipt is a code that tells a host, typed by a person, what was imported here from a medium to which
-// nothing can be written.
+// Receipt is a code that tells a host, typed by a person, what was imported here from a medium to
+// which nothing can be written.
 type Receipt struct {
 	Code   string `json:"code"`   // of package request
 	Client string `json:"client"` // the name that this machine has as a client
@@ -22,8 +22,8 @@ type Receipt struct {
 	Partly bool   `json:"partly"` // files were left out
 }
 
-// Receipts returns the receipt of the newest generation of each origin that was imported here, the last
-// import first. It changes nothing.
+// Receipts returns the receipt of the newest generation of each origin that was imported here, the
+// last import first. It changes nothing.
 func Receipts(ctx context.Context, m machine.Machine) ([]Receipt, error) {
 	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
@@ -47,15 +47,18 @@ func Receipts(ctx context.Context, m machine.Machine) ([]Receipt, error) {
 		names := strings.Split(run.Origin, ", ") // a run of auto has several in one
 		for _, id := range origins {
 			seen, _ := st.Seen(id)
-			if run.Verb != "import" || told[id] || !slices.Contains(names, id.Name) || len(names) == 1 && seen.Serial != run.Serial {
+			if run.Verb != "import" || told[id] || !slices.Contains(names, id.Name) ||
+				len(names) == 1 && seen.Serial != run.Serial {
 				continue
 			}
 			told[id] = true
-			code := request.Code{Client: request.ClientTag(name), Manifest: [4]byte(seen.Manifest[:4])}
+			code := request.Code{Client: request.ClientTag(name),
+				Manifest: [4]byte(seen.Manifest[:4])}
 			if run.Result != "done" && run.Result != "nothing to do" {
 				code.Result = request.Partly
 			}
-			list = append(list, Receipt{code.String(), name, id.Name, seen.Serial, code.Result == request.Partly})
+			list = append(list, Receipt{code.String(), name, id.Name, seen.Serial,
+				code.Result == request.Partly})
 		}
 	}
 	return list, nil

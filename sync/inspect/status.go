@@ -54,24 +54,26 @@ func (d *DriveStatus) FSName() string {
 // OriginStatus is the newest generation of one origin on a drive. If nothing could be verified,
 // Problem says why and the rest is empty.
 type OriginStatus struct {
-	Dir         string        `json:"dir"` // below pkgsneak/
-	Name        string        `json:"origin,omitempty"`
-	Fingerprint string        `json:"fingerprint,omitempty"`
-	UserID      string        `json:"user_id,omitempty"`
-	Trusted     bool          `json:"trusted"`
-	Mine        bool          `json:"mine"`                   // signed with a key of this machine
-	SignerState string        `json:"signer_state,omitempty"` // trust.State
-	Serial      int64         `json:"serial,omitempty"`
-	Signed      time.Time     `json:"signed,omitzero"`
-	Age         int64         `json:"age,omitempty"` // seconds since it was signed, as far as this machine knows
-	Packages    payload.Tally `json:"packages"`
-	Distfiles   payload.Tally `json:"distfiles"`
-	Catalogue   int           `json:"catalogue"` // packages the origin has, carried or not
-	Trees       []TreeStatus  `json:"trees,omitempty"`
-	Profile     string        `json:"profile,omitempty"`
-	CHOST       string        `json:"chost,omitempty"`
-	Imported    int64         `json:"imported,omitempty"` // the highest generation imported here
-	// Unfit, Unusable and First are what an import and doctor say of its packages on the drive (forecast.Fit).
+	Dir         string    `json:"dir"` // below pkgsneak/
+	Name        string    `json:"origin,omitempty"`
+	Fingerprint string    `json:"fingerprint,omitempty"`
+	UserID      string    `json:"user_id,omitempty"`
+	Trusted     bool      `json:"trusted"`
+	Mine        bool      `json:"mine"`                   // signed with a key of this machine
+	SignerState string    `json:"signer_state,omitempty"` // trust.State
+	Serial      int64     `json:"serial,omitempty"`
+	Signed      time.Time `json:"signed,omitzero"`
+	// seconds since it was signed, as far as this machine knows
+	Age       int64         `json:"age,omitempty"`
+	Packages  payload.Tally `json:"packages"`
+	Distfiles payload.Tally `json:"distfiles"`
+	Catalogue int           `json:"catalogue"` // packages the origin has, carried or not
+	Trees     []TreeStatus  `json:"trees,omitempty"`
+	Profile   string        `json:"profile,omitempty"`
+	CHOST     string        `json:"chost,omitempty"`
+	Imported  int64         `json:"imported,omitempty"` // the highest generation imported here
+	// Unfit, Unusable and First are what an import and doctor say of its packages on the drive
+	// (forecast.Fit).
 	Unfit    string         `json:"unfit,omitempty"`
 	Unusable map[string]int `json:"unusable,omitempty"`
 	First    string         `json:"first,omitempty"`
@@ -103,16 +105,18 @@ type MachineStatus struct {
 	Runs     []state.Run  `json:"runs"`    // newest last
 	Undo     *UndoStatus  `json:"undo,omitempty"`
 
-	// Auto and AutoLog are filled in by the command line: PKGSNEAK_AUTO, and the line that shows the log of automatic runs.
+	// Auto and AutoLog are filled in by the command line: PKGSNEAK_AUTO, and the line that shows
+	// the log of automatic runs.
 	Auto    string `json:"auto,omitempty"`
 	AutoLog string `json:"auto_log,omitempty"`
 }
 
 // UndoStatus says that the last import can be taken back, and what is kept for that.
 type UndoStatus struct {
-	Imported time.Time     `json:"imported"`
-	Ended    bool          `json:"ended,omitempty"` // it did not come to its end, or its undo did not
-	Kept     payload.Tally `json:"kept"`
+	Imported time.Time `json:"imported"`
+	// it did not come to its end, or its undo did not
+	Ended bool          `json:"ended,omitempty"`
+	Kept  payload.Tally `json:"kept"`
 }
 
 // undoStatus is nil where there is nothing to take back, or what is remembered cannot be used.
@@ -133,7 +137,8 @@ type TrustedKey struct {
 	Problem     string `json:"problem,omitempty"` // expired or revoked
 }
 
-// Status looks at a drive and at this machine. It changes nothing and works for ordinary users. An origin that cannot be verified is part of the report, not an error.
+// Status looks at a drive and at this machine. It changes nothing and works for ordinary users. An
+// origin that cannot be verified is part of the report, not an error.
 func Status(ctx context.Context, m machine.Machine, o StatusOptions) (*StatusReport, error) {
 	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
@@ -146,13 +151,15 @@ func Status(ctx context.Context, m machine.Machine, o StatusOptions) (*StatusRep
 	}
 	r := &StatusReport{Machine: machineStatus(m, st, k)}
 	if o.Drive != "" {
-		r.Drive, err = driveStatus(ctx, st, k, o.Drive, forecast.NewJudge(forecast.ReadGates(m.Settings, m.CPUInfo), forecast.GateOptions{}))
+		r.Drive, err = driveStatus(ctx, st, k, o.Drive,
+			forecast.NewJudge(forecast.ReadGates(m.Settings, m.CPUInfo), forecast.GateOptions{}))
 	}
 	return r, err
 }
 
 func machineStatus(m machine.Machine, st *state.Dir, k trust.View) MachineStatus {
-	s := MachineStatus{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR, StateDir: m.StateDir, Key: string(k.Own),
+	s := MachineStatus{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR, StateDir: m.StateDir,
+		Key:     string(k.Own),
 		Trusted: []TrustedKey{}, Origins: st.Origins(), Runs: st.Runs(), Undo: undoStatus(st)}
 	if k.Damaged != nil {
 		s.KeyErr, s.KeyFault = fault.Text(k.Damaged), k.Damaged
@@ -170,13 +177,15 @@ func machineStatus(m machine.Machine, st *state.Dir, k trust.View) MachineStatus
 	return s
 }
 
-func driveStatus(ctx context.Context, st *state.Dir, k trust.View, mount string, j *forecast.Judge) (*DriveStatus, error) {
+func driveStatus(ctx context.Context, st *state.Dir, k trust.View, mount string,
+	j *forecast.Judge) (*DriveStatus, error) {
 	d, err := drive.OpenFor("status", mount)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	s := &DriveStatus{Mount: mount, Device: d.Device(), FS: d.FSType().String(), ReadOnly: d.ReadOnly(), Origins: []OriginStatus{}}
+	s := &DriveStatus{Mount: mount, Device: d.Device(), FS: d.FSType().String(),
+		ReadOnly: d.ReadOnly(), Origins: []OriginStatus{}}
 	if d.FSType() == volume.Unknown {
 		s.fsName = volume.NameAt(mount)
 	}
@@ -207,7 +216,8 @@ func driveStatus(ctx context.Context, st *state.Dir, k trust.View, mount string,
 	return s, nil
 }
 
-func originStatus(st *state.Dir, k trust.View, d *drive.Drive, dir string, offered manifest.Ring, j *forecast.Judge) (OriginStatus, error) {
+func originStatus(st *state.Dir, k trust.View, d *drive.Drive, dir string, offered manifest.Ring,
+	j *forecast.Judge) (OriginStatus, error) {
 	o := OriginStatus{Dir: dir}
 	seen, err := k.Load(d, dir, offered)
 	var gone *drive.GoneError
@@ -258,19 +268,22 @@ func (o *OriginStatus) signer(s trust.Signer) {
 func (o *OriginStatus) fill(seen trust.Loaded) {
 	g := seen.Gen
 	o.signer(seen.Signer)
-	o.Name, o.Fingerprint, o.Serial, o.Signed, o.Trusted = g.Record.Origin, string(g.Signed.Signer), g.Serial(), g.Signed.SignedAt, seen.Err == nil
+	o.Name, o.Fingerprint, o.Serial, o.Signed, o.Trusted = g.Record.Origin, string(g.Signed.Signer),
+		g.Serial(), g.Signed.SignedAt, seen.Err == nil
 	if seen.Key != nil {
 		o.UserID = seen.Key.UserID()
 	}
 	o.Packages, o.Distfiles = tally(g.Packages()), tally(g.Distfiles())
 	o.Catalogue, o.Profile, o.CHOST = g.Record.Counts.Catalogue, g.Record.Profile, g.Record.CHOST
 	for _, r := range g.Record.Carried() {
-		o.Trees = append(o.Trees, TreeStatus{Name: r.Name, Timestamp: r.Tree.Timestamp, Count: r.Tree.Count, Bytes: r.Tree.Bytes})
+		o.Trees = append(o.Trees, TreeStatus{Name: r.Name, Timestamp: r.Tree.Timestamp,
+			Count: r.Tree.Count, Bytes: r.Tree.Bytes})
 	}
 	o.Record = g.Record
 }
 
-// judge says what its packages are for this machine. A catalogue that cannot be read is a problem of the origin.
+// judge says what its packages are for this machine. A catalogue that cannot be read is a problem
+// of the origin.
 func (o *OriginStatus) judge(g *drive.Generation, j *forecast.Judge) error {
 	x, err := g.Catalogue()
 	if err != nil {

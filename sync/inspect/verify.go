@@ -42,12 +42,16 @@ type OriginVerify struct {
 	Signed      time.Time      `json:"signed,omitzero"`
 	Files       payload.Tally  `json:"files"` // read
 	Bad         []payload.Item `json:"bad"`   // damaged, missing or unreadable
-	Stale       []string       `json:"stale"` // derived files of an older generation: the next export renews them
-	Undeclared  []string       `json:"undeclared"`
-	Unreadable  []payload.Item `json:"unreadable"`        // directories that could not be looked through: most likely left by a pull
-	Copies      []string       `json:"slots"`             // of the two manifest copies, those that are not valid
-	Problem     string         `json:"problem,omitempty"` // why the generation is not to be believed, or cannot be read at all
-	Err         error          `json:"-"`
+	// derived files of an older generation: the next export renews them
+	Stale      []string `json:"stale"`
+	Undeclared []string `json:"undeclared"`
+	// directories that could not be looked through: most likely left by a pull
+	Unreadable []payload.Item `json:"unreadable"`
+	// of the two manifest copies, those that are not valid
+	Copies []string `json:"slots"`
+	// why the generation is not to be believed, or cannot be read at all
+	Problem string `json:"problem,omitempty"`
+	Err     error  `json:"-"`
 	// PassedOver says that nothing was read, because nobody here wants what this key signs.
 	PassedOver bool `json:"passed_over,omitempty"`
 }
@@ -61,7 +65,8 @@ type VerifyReport struct {
 // drive, and works for ordinary users. The faults of an origin are in the report; the error is the
 // drive's. If this machine exported what is damaged, and the user may write its state directory,
 // that is remembered: the next export writes it again.
-func Verify(ctx context.Context, m machine.Machine, o VerifyOptions, w progress.Watcher) (*VerifyReport, error) {
+func Verify(ctx context.Context, m machine.Machine, o VerifyOptions,
+	w progress.Watcher) (*VerifyReport, error) {
 	d, err := drive.OpenFor("verify", o.Drive)
 	if err != nil {
 		return nil, err
@@ -111,9 +116,11 @@ func Verify(ctx context.Context, m machine.Machine, o VerifyOptions, w progress.
 	return r, nil
 }
 
-// rememberDamage notes for the next export what is damaged in the origins of this machine. An ordinary
-// user cannot, and where another pkgsneak is at work nobody waits for it: export --repair finds the same.
-func rememberDamage(ctx context.Context, m machine.Machine, st *state.Dir, origins []*OriginVerify) error {
+// rememberDamage notes for the next export what is damaged in the origins of this machine. An
+// ordinary user cannot, and where another pkgsneak is at work nobody waits for it: export --repair
+// finds the same.
+func rememberDamage(ctx context.Context, m machine.Machine, st *state.Dir,
+	origins []*OriginVerify) error {
 	mine := ownKeys(st)
 	origins = slices.DeleteFunc(slices.Clone(origins), func(v *OriginVerify) bool {
 		return len(v.Bad) == 0 || !mine[v.Fingerprint]
@@ -122,7 +129,8 @@ func rememberDamage(ctx context.Context, m machine.Machine, st *state.Dir, origi
 		return nil
 	}
 	w, err := state.Open(ctx, m.StateDir, state.Options{Hook: m.Hook})
-	if errors.Is(err, durable.ErrLocked) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+	if errors.Is(err, durable.ErrLocked) || errors.Is(err, fs.ErrPermission) ||
+		errors.Is(err, unix.EROFS) {
 		return nil
 	}
 	if err != nil {
@@ -141,8 +149,8 @@ func rememberDamage(ctx context.Context, m machine.Machine, st *state.Dir, origi
 	return nil
 }
 
-// ownKeys are the fingerprints of the keys that this machine signs and signed with, as far as this user
-// may read them.
+// ownKeys are the fingerprints of the keys that this machine signs and signed with, as far as this
+// user may read them.
 func ownKeys(st *state.Dir) map[string]bool {
 	mine := make(map[string]bool)
 	if key, err := st.SigningKey(); err == nil {
@@ -155,8 +163,10 @@ func ownKeys(st *state.Dir) map[string]bool {
 	return mine
 }
 
-func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string, offered manifest.Ring, o VerifyOptions, w progress.Watcher) (*OriginVerify, error) {
-	v := &OriginVerify{Dir: dir, Bad: []payload.Item{}, Stale: []string{}, Undeclared: []string{}, Unreadable: []payload.Item{}, Copies: []string{}}
+func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
+	offered manifest.Ring, o VerifyOptions, w progress.Watcher) (*OriginVerify, error) {
+	v := &OriginVerify{Dir: dir, Bad: []payload.Item{}, Stale: []string{}, Undeclared: []string{},
+		Unreadable: []payload.Item{}, Copies: []string{}}
 	seen, err := k.Load(d, dir, offered)
 	var gone *drive.GoneError
 	switch {
@@ -164,13 +174,15 @@ func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
 		return nil, err
 	case err != nil:
 		s := signerOf(err)
-		v.Err, v.Problem, v.SignerState, v.Fingerprint, v.UserID = err, fault.Text(err), s.State.String(), string(s.Key), s.UserID
+		v.Err, v.Problem, v.SignerState, v.Fingerprint, v.UserID = err, fault.Text(err),
+			s.State.String(), string(s.Key), s.UserID
 		return passOver(v, o), nil
 	}
 	defer seen.Gen.Close()
 	g := seen.Gen
 	v.SignerState = seen.Signer.State.String()
-	v.Name, v.Fingerprint, v.Serial, v.Signed, v.Trusted = g.Record.Origin, string(g.Signed.Signer), g.Serial(), g.Signed.SignedAt, seen.Err == nil
+	v.Name, v.Fingerprint, v.Serial, v.Signed, v.Trusted = g.Record.Origin, string(g.Signed.Signer),
+		g.Serial(), g.Signed.SignedAt, seen.Err == nil
 	if seen.Key != nil {
 		v.UserID = seen.Key.UserID()
 	}
@@ -183,18 +195,21 @@ func verifyOrigin(ctx context.Context, k trust.View, d *drive.Drive, dir string,
 	if passOver(v, o).PassedOver {
 		return v, nil
 	}
-	rep, err := g.Verify(ctx, drive.VerifyOptions{Workers: o.Workers, Progress: verifyProgress(g, w)})
+	rep, err := g.Verify(ctx, drive.VerifyOptions{Workers: o.Workers,
+		Progress: verifyProgress(g, w)})
 	if err != nil {
 		return nil, err
 	}
 	for _, b := range rep.Bad {
 		f, _ := g.Signed.Find(b.Path)
-		v.Bad = append(v.Bad, payload.Item{Kind: "file", Path: b.Path, Size: f.Size, Reason: b.Reason})
+		v.Bad = append(v.Bad, payload.Item{Kind: "file", Path: b.Path, Size: f.Size,
+			Reason: b.Reason})
 	}
 	v.Files = payload.Tally{Files: rep.Files, Bytes: rep.Bytes}
 	v.Stale, v.Undeclared = append(v.Stale, rep.Stale...), append(v.Undeclared, rep.Undeclared...)
 	for _, b := range rep.Unreadable {
-		v.Unreadable = append(v.Unreadable, payload.Item{Kind: "directory", Path: b.Path, Reason: b.Reason})
+		v.Unreadable = append(v.Unreadable, payload.Item{Kind: "directory", Path: b.Path,
+			Reason: b.Reason})
 	}
 	for _, slot := range rep.Copies {
 		v.Copies = append(v.Copies, fmt.Sprintf("%s: %v", slot.Name, slot.Err))
@@ -225,6 +240,7 @@ func verifyProgress(g *drive.Generation, w progress.Watcher) func(string, int64)
 		mu.Lock()
 		defer mu.Unlock()
 		done += n
-		w.Tell(progress.Event{Phase: progress.PhaseVerify, Path: path, Done: done, Total: total.Bytes, FilesTotal: total.Files})
+		w.Tell(progress.Event{Phase: progress.PhaseVerify, Path: path, Done: done,
+			Total: total.Bytes, FilesTotal: total.Files})
 	}
 }

@@ -19,12 +19,14 @@ const (
 	maxMasters     = 100
 )
 
-// Tree is an ebuild repository as a drive carries it: one file, which package ebuilds packs and unpacks.
+// Tree is an ebuild repository as a drive carries it: one file, which package ebuilds packs and
+// unpacks.
 type Tree struct {
-	File      string    `json:"file"`               // below repos
-	Bytes     int64     `json:"bytes"`              // of all files in it, unpacked
-	Count     int       `json:"count"`              // files and directories
-	Digest    string    `json:"digest"`             // of names and contents, whatever their times: BLAKE2B-512 in hex
+	File  string `json:"file"`  // below repos
+	Bytes int64  `json:"bytes"` // of all files in it, unpacked
+	Count int    `json:"count"` // files and directories
+	// of names and contents, whatever their times: BLAKE2B-512 in hex
+	Digest    string    `json:"digest"`
 	Revision  string    `json:"revision,omitempty"` // of the tree that was packed
 	Timestamp time.Time `json:"timestamp,omitzero"` // of the tree that was packed
 	Masters   []string  `json:"masters,omitempty"`  // repositories on which it stands
@@ -32,8 +34,8 @@ type Tree struct {
 	EAPI      string    `json:"eapi,omitempty"`     // the highest of its profiles
 }
 
-// CheckRepoName says why a repository of that name cannot be carried, "" if it can: PMS 3.1.5 allows
-// letters, digits, hyphens and underscores.
+// CheckRepoName says why a repository of that name cannot be carried, "" if it can: PMS 3.1.5
+// allows letters, digits, hyphens and underscores.
 func CheckRepoName(name string) string {
 	switch {
 	case name == "" || len(name) > MaxRepoName:
@@ -48,7 +50,8 @@ const repoNameBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234
 
 func notInRepoName(r rune) bool { return !strings.ContainsRune(repoNameBytes, r) }
 
-// ArchiveName is the name of a packed repository below repos. n only has to be another one each time.
+// ArchiveName is the name of a packed repository below repos. n only has to be another one each
+// time.
 func ArchiveName(name string, n int64) string {
 	return name + "-" + strconv.FormatInt(n, 10) + ArchiveSuffix
 }

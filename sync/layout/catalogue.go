@@ -18,22 +18,26 @@ const (
 	maxWindow        = 64 << 20  // zstd window
 )
 
-// PackCatalogue compresses the origin's index, with the serial as its TIMESTAMP, and says how long it is before. It is never in memory as a whole.
-func PackCatalogue(catalogue *pkgindex.Index, serial int64) (packed []byte, plain int64, err error) {
+// PackCatalogue compresses the origin's index, with the serial as its TIMESTAMP, and says how long
+// it is before. It is never in memory as a whole.
+func PackCatalogue(catalogue *pkgindex.Index, serial int64) (packed []byte,
+	plain int64, err error) {
 	return packIndex(catalogue, serial, zstd.SpeedDefault)
 }
 
-// PackTightly is PackCatalogue at four times the cost, and a fifth smaller: for an index that a client writes
-// to a drive.
+// PackTightly is PackCatalogue at four times the cost, and a fifth smaller: for an index that a
+// client writes to a drive.
 func PackTightly(index *pkgindex.Index, serial int64) (packed []byte, plain int64, err error) {
 	return packIndex(index, serial, zstd.SpeedBestCompression)
 }
 
-func packIndex(catalogue *pkgindex.Index, serial int64, level zstd.EncoderLevel) (packed []byte, plain int64, err error) {
+func packIndex(catalogue *pkgindex.Index, serial int64, level zstd.EncoderLevel) (packed []byte,
+	plain int64, err error) {
 	index := pkgindex.Index{Header: catalogue.Header.Clone(), Entries: catalogue.Entries}
 	index.SetTimestamp(serial)
 	var b bytes.Buffer
-	z, err := zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(level), zstd.WithWindowSize(1<<20))
+	z, err := zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(level),
+		zstd.WithWindowSize(1<<20))
 	if err != nil {
 		return nil, 0, fmt.Errorf("compressing the catalogue: %w", err)
 	}
@@ -46,7 +50,8 @@ func packIndex(catalogue *pkgindex.Index, serial int64, level zstd.EncoderLevel)
 	case counted.N > MaxCatalogue:
 		return nil, 0, fmt.Errorf("writing the catalogue: longer than %d bytes", MaxCatalogue)
 	case b.Len() > MaxCatalogueFile:
-		return nil, 0, fmt.Errorf("compressing the catalogue: longer than %d bytes", MaxCatalogueFile)
+		return nil, 0, fmt.Errorf("compressing the catalogue: longer than %d bytes",
+			MaxCatalogueFile)
 	}
 	return b.Bytes(), counted.N, nil
 }

@@ -1,5 +1,6 @@
-// Package layout is the tree on the drive as far as it is text: where things lie, what they are called,
-// the record of a generation, its catalogue, its facts, and README.txt. It reads and writes no file.
+// Package layout is the tree on the drive as far as it is text: where things lie, what they are
+// called, the record of a generation, its catalogue, its facts, and README.txt. It reads and writes
+// no file.
 //
 // # The tree
 //

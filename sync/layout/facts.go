@@ -110,7 +110,9 @@ func (f *Facts) Package(path string) (PackageFacts, bool) {
 	if f == nil {
 		return PackageFacts{}, false
 	}
-	i, ok := slices.BinarySearchFunc(f.Packages, path, func(p PackageFacts, path string) int { return strings.Compare(p.Path, path) })
+	i, ok := slices.BinarySearchFunc(f.Packages, path, func(p PackageFacts, path string) int {
+		return strings.Compare(p.Path, path)
+	})
 	if !ok {
 		return PackageFacts{}, false
 	}
@@ -118,7 +120,9 @@ func (f *Facts) Package(path string) (PackageFacts, bool) {
 }
 
 func (f *Facts) HasDistfile(name string) bool {
-	_, ok := slices.BinarySearchFunc(f.Distfiles, name, func(d DistfileFacts, name string) int { return strings.Compare(d.Name, name) })
+	_, ok := slices.BinarySearchFunc(f.Distfiles, name, func(d DistfileFacts, name string) int {
+		return strings.Compare(d.Name, name)
+	})
 	return ok
 }
 
@@ -131,7 +135,8 @@ func MakeFlags(cflags, cxxflags, rustflags, use string) *Flags {
 			cpu = append(cpu, flag)
 		}
 	}
-	f := Flags{CFLAGS: cutWords(cflags), CXXFLAGS: cutWords(cxxflags), RUSTFLAGS: cutWords(rustflags), CPU: cutWords(strings.Join(cpu, " "))}
+	f := Flags{CFLAGS: cutWords(cflags), CXXFLAGS: cutWords(cxxflags),
+		RUSTFLAGS: cutWords(rustflags), CPU: cutWords(strings.Join(cpu, " "))}
 	if f == (Flags{}) {
 		return nil
 	}
@@ -330,7 +335,8 @@ func (p *factsReader) readFlags(fields []string) string {
 			return err.Error()
 		}
 	}
-	p.flags = append(p.flags, &Flags{string(texts[0]), string(texts[1]), string(texts[2]), string(texts[3]), string(texts[4])})
+	p.flags = append(p.flags, &Flags{string(texts[0]), string(texts[1]), string(texts[2]),
+		string(texts[3]), string(texts[4])})
 	return ""
 }
 
@@ -420,7 +426,8 @@ func CheckFacts(f *Facts) error {
 // Pack compresses the text of the facts.
 func (f *Facts) Pack() ([]byte, error) {
 	var b bytes.Buffer
-	z, err := zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20))
+	z, err := zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20))
 	if err != nil {
 		return nil, fmt.Errorf("compressing the facts: %w", err)
 	}

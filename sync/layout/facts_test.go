@@ -9,15 +9,18 @@ import (
 )
 
 func fullFacts() *Facts {
-	common := &Flags{CFLAGS: "-O2 -march=znver3", CXXFLAGS: "-O2 -march=znver3", CPU: "cpu_flags_x86_avx2"}
+	common := &Flags{CFLAGS: "-O2 -march=znver3", CXXFLAGS: "-O2 -march=znver3",
+		CPU: "cpu_flags_x86_avx2"}
 	return &Facts{
 		Packages: []PackageFacts{
 			{Path: "app-misc/bar-1.tbz2", Installed: 184320, Rules: 1, Flags: common},
-			{Path: "app-misc/foo-1.tbz2", Rules: 2, Flags: &Flags{RUSTFLAGS: "-C target-cpu=native"}},
+			{Path: "app-misc/foo-1.tbz2", Rules: 2,
+				Flags: &Flags{RUSTFLAGS: "-C target-cpu=native"}},
 			{Path: "app-misc/zoo\t\\\xff-1.tbz2", Installed: 1, Flags: common},
 			{Path: "dev-libs/none-1.gpkg.tar"},
 		},
-		Distfiles: []DistfileFacts{{Name: "a b.tar", Size: 0}, {Name: "foo-1.tar.gz", Size: 1 << 40}},
+		Distfiles: []DistfileFacts{{Name: "a b.tar", Size: 0},
+			{Name: "foo-1.tar.gz", Size: 1 << 40}},
 	}
 }
 
@@ -53,14 +56,16 @@ func TestFactsRoundTrip(t *testing.T) {
 // A later version may add lines and fields without being another one.
 func TestFactsOfALaterVersion(t *testing.T) {
 	t.Parallel()
-	later := strings.NewReplacer("znver3\t\tcpu_flags_x86_avx2\n", "znver3\t\tcpu_flags_x86_avx2\t\tx\n", "\t2\t2\n", "\t2\t2\tnative=avx2\n",
+	later := strings.NewReplacer("znver3\t\tcpu_flags_x86_avx2\n",
+		"znver3\t\tcpu_flags_x86_avx2\t\tx\n", "\t2\t2\n", "\t2\t2\tnative=avx2\n",
 		"distfile\ta", "news\tof\tsomething\ndistfile\ta").Replace(fullFactsText)
 	got, err := ReadFacts(strings.NewReader(later))
 	if err != nil || !got.Equal(fullFacts()) {
 		t.Errorf("%v %+v", err, got)
 	}
 	var newer *FactsVersionError
-	if _, err := ReadFacts(strings.NewReader("pkgsneak facts\t2\n\x00\x01")); !errors.As(err, &newer) || newer.Version != "2" {
+	if _, err := ReadFacts(strings.NewReader("pkgsneak facts\t2\n\x00\x01")); !errors.As(err,
+		&newer) || newer.Version != "2" {
 		t.Errorf("a newer version: %v", err)
 	}
 }
@@ -68,12 +73,13 @@ func TestFactsOfALaterVersion(t *testing.T) {
 func TestFactsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string][2]string{
-		"no header":              {"pkgsneak facts\t1\n", ""},
-		"version 0":              {"facts\t1\n", "facts\t0\n"},
-		"no version":             {"facts\t1\n", "facts\n"},
-		"cut in a line":          {"1099511627776\n", "10995"},
-		"packages out of order":  {"app-misc/bar-1", "app-misc/goo-1"},
-		"a package twice":        {"app-misc/foo-1.tbz2\t0\t2\t2\n", "app-misc/foo-1.tbz2\t0\t2\t2\npackage\tapp-misc/foo-1.tbz2\t0\t2\t2\n"},
+		"no header":             {"pkgsneak facts\t1\n", ""},
+		"version 0":             {"facts\t1\n", "facts\t0\n"},
+		"no version":            {"facts\t1\n", "facts\n"},
+		"cut in a line":         {"1099511627776\n", "10995"},
+		"packages out of order": {"app-misc/bar-1", "app-misc/goo-1"},
+		"a package twice": {"app-misc/foo-1.tbz2\t0\t2\t2\n",
+			"app-misc/foo-1.tbz2\t0\t2\t2\npackage\tapp-misc/foo-1.tbz2\t0\t2\t2\n"},
 		"distfiles out of order": {"a b.tar", "x b.tar"},
 		"package above":          {"dev-libs/none-1.gpkg.tar", "dev-libs/../../none"},
 		"distfile with slash":    {"foo-1.tar.gz", "foo/1.tar.gz"},
@@ -83,8 +89,9 @@ func TestFactsThatAreRefused(t *testing.T) {
 		"number huge":            {"\t184320\t", "\t18446744073709551615\t"},
 		"number missing":         {"none-1.gpkg.tar\t0\t0\t0", "none-1.gpkg.tar\t0\t0"},
 		"bad escape":             {`\xFF`, `\xF`},
-		"line too long":          {"-O2 -march=znver3\t", strings.Repeat("-O2 ", maxFactsLine) + "\t"},
-		"flags too long":         {"-O2 -march=znver3\t", strings.Repeat("-O2 ", maxFlags) + "\t"},
+		"line too long": {"-O2 -march=znver3\t",
+			strings.Repeat("-O2 ", maxFactsLine) + "\t"},
+		"flags too long": {"-O2 -march=znver3\t", strings.Repeat("-O2 ", maxFlags) + "\t"},
 	} {
 		text := strings.Replace(fullFactsText, row[0], row[1], 1)
 		if text == fullFactsText {
@@ -95,8 +102,9 @@ func TestFactsThatAreRefused(t *testing.T) {
 		}
 	}
 	for name, f := range map[string]*Facts{
-		"packages out of order":  {Packages: []PackageFacts{{Path: "b"}, {Path: "a"}}},
-		"a distfile twice":       {Distfiles: []DistfileFacts{{Name: "a", Size: 1}, {Name: "a", Size: 2}}},
+		"packages out of order": {Packages: []PackageFacts{{Path: "b"}, {Path: "a"}}},
+		"a distfile twice": {Distfiles: []DistfileFacts{{Name: "a", Size: 1},
+			{Name: "a", Size: 2}}},
 		"a negative size":        {Distfiles: []DistfileFacts{{Name: "a", Size: -1}}},
 		"a path that leads away": {Packages: []PackageFacts{{Path: "../a"}}},
 	} {
@@ -104,7 +112,8 @@ func TestFactsThatAreRefused(t *testing.T) {
 			t.Errorf("written: %s", name)
 		}
 	}
-	if f := MakeFlags(strings.Repeat("-march=native ", 2000), "", "", ""); len(f.CFLAGS) > maxFlags || !strings.HasSuffix(f.CFLAGS, "-march=native") {
+	if f := MakeFlags(strings.Repeat("-march=native ", 2000), "", "",
+		""); len(f.CFLAGS) > maxFlags || !strings.HasSuffix(f.CFLAGS, "-march=native") {
 		t.Errorf("cut: %d bytes, %.20q", len(f.CFLAGS), f.CFLAGS)
 	}
 }
@@ -115,7 +124,8 @@ func FuzzReadFacts(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var facts *Facts
 		var err error
-		frugal(t, 1<<20+uint64(len(data))*200, func() { facts, err = ReadFacts(bytes.NewReader(data)) })
+		frugal(t, 1<<20+uint64(len(data))*200,
+			func() { facts, err = ReadFacts(bytes.NewReader(data)) })
 		if err != nil {
 			return
 		}

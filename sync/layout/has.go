@@ -8,8 +8,8 @@ type Holding struct {
 	Reason   string `json:"reason,omitempty"` // why not
 	Count    int    `json:"count"`            // files
 	Bytes    int64  `json:"bytes"`            // of all of them
-	// AsOf is the serial of the generation for which the kind was last looked at on the host, where that
-	// is not this one: what is carried is of then, whatever the origin has by now.
+	// AsOf is the serial of the generation for which the kind was last looked at on the host, where
+	// that is not this one: what is carried is of then, whatever the origin has by now.
 	AsOf int64 `json:"as_of,omitempty"`
 }
 
@@ -82,7 +82,8 @@ func StockFault(has *Holdings, facts *Facts, items []Item) string {
 			known = facts.HasDistfile(it.Path)
 		}
 		if !known {
-			return fmt.Sprintf("the %s %q is carried, and not in the list of what the origin has", it.Kind, it.Path)
+			return fmt.Sprintf("the %s %q is carried, and not in the list of what the origin has",
+				it.Kind, it.Path)
 		}
 	}
 	return ""

@@ -30,7 +30,8 @@ type Key struct {
 func CheckList(signed *manifest.Signed) error {
 	serial := signed.Timestamp.Unix()
 	for _, f := range signed.Files {
-		if strings.HasPrefix(f.Path, GenerationDir+"/") && strings.HasSuffix(f.Path, ".json") && f.Path != RecordFile(serial) {
+		if strings.HasPrefix(f.Path, GenerationDir+"/") && strings.HasSuffix(f.Path, ".json") &&
+			f.Path != RecordFile(serial) {
 			return &ListError{Reason: fmt.Sprintf("the signed list has the record %q beside that of its own serial %d", f.Path, serial)}
 		}
 	}
@@ -44,7 +45,8 @@ func CheckList(signed *manifest.Signed) error {
 		paths[i] = f.Path
 	}
 	if same := manifest.Collisions(paths); len(same) > 0 {
-		return &ListError{Reason: fmt.Sprintf("the signed list has %q, which differ in case only", same[0])}
+		return &ListError{Reason: fmt.Sprintf("the signed list has %q, which differ in case only",
+			same[0])}
 	}
 	return nil
 }
@@ -52,10 +54,12 @@ func CheckList(signed *manifest.Signed) error {
 // Items makes the items of a list and its record, which have to fit.
 func Items(signed *manifest.Signed, r *Record) ([]Item, error) {
 	if r.Serial != signed.Timestamp.Unix() {
-		return nil, fmt.Errorf("the record is of serial %d, the list of %d", r.Serial, signed.Timestamp.Unix())
+		return nil, fmt.Errorf("the record is of serial %d, the list of %d", r.Serial,
+			signed.Timestamp.Unix())
 	}
 	if r.Fingerprint != signed.Signer {
-		return nil, fmt.Errorf("the record names the key %s, the list is signed by %s", r.Fingerprint, signed.Signer)
+		return nil, fmt.Errorf("the record names the key %s, the list is signed by %s",
+			r.Fingerprint, signed.Signer)
 	}
 	var items []Item
 	used := make(map[string]bool)
@@ -65,7 +69,8 @@ func Items(signed *manifest.Signed, r *Record) ([]Item, error) {
 			return nil, fmt.Errorf("the renamed file %q is not in the list", x.Stored)
 		}
 		used[f.Path] = true
-		items = append(items, Item{Kind: x.Kind, Path: string(x.Path), Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
+		items = append(items, Item{Kind: x.Kind, Path: string(x.Path), Size: f.Size, Sum: f.Sum,
+			Stored: []manifest.File{f}})
 	}
 	for _, x := range r.Split {
 		item := Item{Kind: x.Kind, Path: string(x.Path), Size: x.Size, Sum: x.Sum}
@@ -89,7 +94,8 @@ func Items(signed *manifest.Signed, r *Record) ([]Item, error) {
 		if !ok || used[f.Path] {
 			continue
 		}
-		items = append(items, Item{Kind: kind, Path: plain, Size: f.Size, Sum: f.Sum, Stored: []manifest.File{f}})
+		items = append(items, Item{Kind: kind, Path: plain, Size: f.Size, Sum: f.Sum,
+			Stored: []manifest.File{f}})
 	}
 	slices.SortFunc(items, CompareItems)
 	for i := 1; i < len(items); i++ {

@@ -66,11 +66,12 @@ func FactsFile(serial int64) string {
 	return GenerationDir + "/" + strconv.FormatInt(serial, 10) + ".facts.zst"
 }
 
-// OwnerFile is the note, signed by the key of an origin, whose first export has begun there and has not
-// committed anything yet.
+// OwnerFile is the note, signed by the key of an origin, whose first export has begun there and has
+// not committed anything yet.
 const OwnerFile = GenerationDir + "/0.owner"
 
-// generationFiles are the ends of what a generation has in GenerationDir; its number stands before them.
+// generationFiles are the ends of what a generation has in GenerationDir; its number stands before
+// them.
 var generationFiles = []string{".json", ".Packages.zst", ".facts.zst"}
 
 // Names of the files with which a drive is probed: one with blocks, and some that take space.
@@ -79,8 +80,8 @@ const (
 	ReserveFile = GenerationDir + "/probe-room-"
 )
 
-// longestName is NAME_MAX. Such a name takes 21 entries of a directory on vfat: one of its own and one
-// for each 13 characters.
+// longestName is NAME_MAX. Such a name takes 21 entries of a directory on vfat: one of its own and
+// one for each 13 characters.
 const longestName = 255
 
 // Placeholder is the name of file i of those with which a directory is grown.
@@ -92,7 +93,8 @@ func Placeholder(dir string, i int) string {
 // IsPlaceholder tells the names of placeholder, which a pull may leave.
 func IsPlaceholder(base string) bool {
 	digits, rest, ok := strings.Cut(strings.TrimPrefix(base, "room-"), "-")
-	return ok && len(base) == longestName && len(digits) == 5 && allDigits(digits) && strings.Trim(rest, "x") == "" &&
+	return ok && len(base) == longestName && len(digits) == 5 && allDigits(digits) &&
+		strings.Trim(rest, "x") == "" &&
 		strings.HasPrefix(base, "room-")
 }
 
@@ -109,8 +111,8 @@ func Lasting(dir string) bool {
 	return slices.Contains(OriginDirs, top) && !strings.Contains(rest, "/")
 }
 
-// MadeHere says whether a path below an origin is one that this layout gives to a file: with it, and
-// only in an origin of ours, an unlisted file is a leftover of a run that was pulled.
+// MadeHere says whether a path below an origin is one that this layout gives to a file: with it,
+// and only in an origin of ours, an unlisted file is a leftover of a run that was pulled.
 func MadeHere(name string) bool {
 	top, rest, below := strings.Cut(name, "/")
 	base := path.Base(name)
@@ -134,7 +136,8 @@ func MadeHere(name string) bool {
 		bucket, overflow, moved := strings.Cut(dir, ".")
 		whole := withoutPart(file)
 		return !strings.Contains(file, "/") && (!moved || allDigits(overflow)) &&
-			(strings.EqualFold(bucket, Bucket(whole)) || file != whole && len(whole) == MaxName-partSuffix)
+			(strings.EqualFold(bucket, Bucket(whole)) || file != whole &&
+				len(whole) == MaxName-partSuffix)
 	case top == DistfilesDir:
 		return name == LayoutFile
 	case top == ReposDir:
@@ -148,8 +151,8 @@ func MadeHere(name string) bool {
 	return false
 }
 
-// packageMadeHere says whether a path below packages is one that a package, or a part of one, gets here:
-// a name that Portage takes, on FAT below directories in another spelling of it, or one that
+// packageMadeHere says whether a path below packages is one that a package, or a part of one, gets
+// here: a name that Portage takes, on FAT below directories in another spelling of it, or one that
 // otherPackage makes up.
 func packageMadeHere(name string) bool {
 	dir, base := path.Split(name)
@@ -166,7 +169,8 @@ func packageMadeHere(name string) bool {
 	if _, err := binpkg.ParseName(path.Join(dir, whole)); err == nil {
 		return true
 	}
-	if MadeDir(PackagesDir+"/"+dir) && len(whole) == MaxName-partSuffix && (base != whole || binpkg.HasPackageSuffix(whole)) {
+	if MadeDir(PackagesDir+"/"+dir) && len(whole) == MaxName-partSuffix &&
+		(base != whole || binpkg.HasPackageSuffix(whole)) {
 		return true // cut off to get room for its end
 	}
 	stem, ext := binpkg.CutExt(whole)
@@ -218,8 +222,8 @@ func KeyFile(fpr manifest.Fingerprint) string {
 	return KeysDir + "/" + string(fpr) + ".asc"
 }
 
-// LooseFiles is what lies beside the origins, by path below TreeDir: README.txt and the public keys. Nothing of it
-// is believed, so it needs no order.
+// LooseFiles is what lies beside the origins, by path below TreeDir: README.txt and the public
+// keys. Nothing of it is believed, so it needs no order.
 func LooseFiles(ring manifest.Ring) map[string][]byte {
 	files := map[string][]byte{ReadmeFile: []byte(Readme)}
 	for _, key := range ring {
@@ -253,8 +257,8 @@ func OriginName(name string) (string, error) {
 	return clean, nil
 }
 
-// CheckNewOrigin returns an error if a new origin cannot have just this name: it would be stored under
-// another one, which nobody asked for.
+// CheckNewOrigin returns an error if a new origin cannot have just this name: it would be stored
+// under another one, which nobody asked for.
 func CheckNewOrigin(name string) error {
 	stored, err := OriginName(name)
 	switch {

@@ -63,7 +63,8 @@ func deviceName(name string) bool {
 	case "CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$":
 		return true
 	}
-	return len(stem) == 4 && (stem[:3] == "COM" || stem[:3] == "LPT") && stem[3] >= '0' && stem[3] <= '9'
+	return len(stem) == 4 && (stem[:3] == "COM" || stem[:3] == "LPT") && stem[3] >= '0' &&
+		stem[3] <= '9'
 }
 
 // shortAlias tells names of the form that vfat makes up for long names
@@ -157,15 +158,16 @@ func OtherPath(kind Kind, name, category string, n int) (stored, also string) {
 	return fmt.Sprintf("%s/%s-%d", kind.dir(), cleanPath(name), n+1), ""
 }
 
-// Bounds of StoredNames: a name gets a higher number or another directory only where the ones before it
-// are taken, which an export frees.
+// Bounds of StoredNames: a name gets a higher number or another directory only where the ones
+// before it are taken, which an export frees.
 const (
 	likelyTries    = 8
 	likelyOverflow = 9
 )
 
-// StoredNames are the names that a file, or its parts, can have been given on a drive, below ORIGIN: the
-// wanted one first, then those that are given where names are taken and directories are full.
+// StoredNames are the names that a file, or its parts, can have been given on a drive, below
+// ORIGIN: the wanted one first, then those that are given where names are taken and directories are
+// full.
 func StoredNames(kind Kind, name, category string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for n := range likelyTries {

@@ -54,8 +54,9 @@ const (
 //	  "renamed": [{"kind": "package", "path": "app-misc/foo-1.tbz2", "stored": "packages/app-misc/foo/foo-1-1.xpak"}]
 //	}
 type Record struct {
-	Format       int                  `json:"format"`
-	Origin       string               `json:"origin"` // the origin's name; its directory may have the fingerprint too
+	Format int `json:"format"`
+	// the origin's name; its directory may have the fingerprint too
+	Origin       string               `json:"origin"`
 	Fingerprint  manifest.Fingerprint `json:"fingerprint"`
 	Serial       int64                `json:"serial"`  // Unix seconds
 	Created      time.Time            `json:"created"` // by the origin's clock, whole seconds
@@ -66,13 +67,17 @@ type Record struct {
 	USE          string               `json:"use,omitempty"`
 	CFLAGS       string               `json:"cflags,omitempty"`
 	Repositories []Repository         `json:"repositories,omitempty"`
-	Formerly     []string             `json:"formerly,omitempty"`  // names that this origin had before, under the same key; older programs pass over it
-	Counts       Counts               `json:"counts"`              // of what this drive carries
-	Has          *Holdings            `json:"has,omitempty"`       // what the origin has; nil: an older program does not tell
-	Drive        *DriveName           `json:"drive,omitempty"`     // which drive this is; older programs pass over this and the next
-	OnOthers     []OnDrive            `json:"on_others,omitempty"` // what of the catalogue is on its way on other drives
-	Renamed      []Renamed            `json:"renamed,omitempty"`
-	Split        []Split              `json:"split,omitempty"`
+	// names that this origin had before, under the same key; older programs pass over it
+	Formerly []string `json:"formerly,omitempty"`
+	Counts   Counts   `json:"counts"` // of what this drive carries
+	// what the origin has; nil: an older program does not tell
+	Has *Holdings `json:"has,omitempty"`
+	// which drive this is; older programs pass over this and the next
+	Drive *DriveName `json:"drive,omitempty"`
+	// what of the catalogue is on its way on other drives
+	OnOthers []OnDrive `json:"on_others,omitempty"`
+	Renamed  []Renamed `json:"renamed,omitempty"`
+	Split    []Split   `json:"split,omitempty"`
 }
 
 // Repository is an ebuild repository of the origin.
@@ -80,7 +85,8 @@ type Repository struct {
 	Name      string    `json:"name"`
 	Revision  string    `json:"revision,omitempty"`
 	Timestamp time.Time `json:"timestamp,omitzero"`
-	Tree      *Tree     `json:"tree,omitempty"` // what of it this drive carries; nil: nothing. Older programs pass over it
+	// what of it this drive carries; nil: nothing. Older programs pass over it
+	Tree *Tree `json:"tree,omitempty"`
 }
 
 // Carried are the ebuild repositories of which the drive carries a tree.
@@ -250,7 +256,8 @@ func (r *Record) fault() string {
 		return fmt.Sprintf("more than %d repositories", MaxRepositories)
 	}
 	for _, repo := range r.Repositories {
-		if reason := cmp.Or(textFault(repo.Name+repo.Revision), repo.Tree.fault(repo.Name)); reason != "" {
+		if reason := cmp.Or(textFault(repo.Name+repo.Revision),
+			repo.Tree.fault(repo.Name)); reason != "" {
 			return reason
 		}
 	}
@@ -279,15 +286,15 @@ func (r *Record) fault() string {
 	return r.exceptionsFault()
 }
 
-// DriveName tells a drive from others: a random ID, made when an origin exports to it for the first time,
-// and a name for people.
+// DriveName tells a drive from others: a random ID, made when an origin exports to it for the first
+// time, and a name for people.
 type DriveName struct {
 	ID    string `json:"id"` // 32 lower-case hex digits
 	Label string `json:"label,omitempty"`
 }
 
-// OnDrive is what of this generation's catalogue another drive of the origin carries, and that drive has not
-// come back since: bit i%8 of byte i/8 stands for entry i.
+// OnDrive is what of this generation's catalogue another drive of the origin carries, and that
+// drive has not come back since: bit i%8 of byte i/8 stands for entry i.
 type OnDrive struct {
 	Label   string `json:"label"`
 	Serial  int64  `json:"serial"` // of the generation there
@@ -314,7 +321,8 @@ func (r *Record) drivesFault() string {
 	}
 	for _, d := range r.OnOthers {
 		if d.Serial <= 0 || d.Serial > maxSize || len(d.Entries) > MaxRecord/8 {
-			return fmt.Sprintf("another drive has serial %d and %d bytes of entries", d.Serial, len(d.Entries))
+			return fmt.Sprintf("another drive has serial %d and %d bytes of entries", d.Serial,
+				len(d.Entries))
 		}
 		if reason := labelFault(d.Label); reason != "" {
 			return reason
@@ -413,7 +421,8 @@ func textFault(text string) string {
 }
 
 func (c Counts) fault() string {
-	for _, n := range []int64{int64(c.Packages), c.PackageBytes, int64(c.Distfiles), c.DistfileBytes, int64(c.Catalogue), c.CatalogueBytes, int64(c.Trees), c.TreeBytes} {
+	for _, n := range []int64{int64(c.Packages), c.PackageBytes, int64(c.Distfiles),
+		c.DistfileBytes, int64(c.Catalogue), c.CatalogueBytes, int64(c.Trees), c.TreeBytes} {
 		if n < 0 {
 			return "a negative count"
 		}
@@ -478,7 +487,8 @@ func OriginPathFault(kind Kind, p string) string {
 		return "its length"
 	case strings.ContainsRune(p, 0):
 		return "it has a zero byte"
-	case path.IsAbs(p) || path.Clean(p) != p || p == "." || p == ".." || strings.HasPrefix(p, "../"):
+	case path.IsAbs(p) || path.Clean(p) != p || p == "." || p == ".." ||
+		strings.HasPrefix(p, "../"):
 		return "not a plain relative path"
 	case kind == Distfile && strings.Contains(p, "/"):
 		return "a distfile has no directory"

@@ -17,12 +17,19 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func fullRecord() *Record {
 	return &Record{
-		Format: 1, Origin: "buildhost", Fingerprint: "0123456789ABCDEF0123456789ABCDEF01234567", Serial: epoch.Unix(), Created: epoch,
-		Tool: "pkgsneak 1", CHOST: "x86_64-pc-linux-gnu", ARCH: "amd64", Profile: "default/linux/amd64/23.0", USE: "X ssl", CFLAGS: "-O2 -march=x86-64-v3",
-		Repositories: []Repository{{Name: "gentoo", Revision: "0123abc", Timestamp: epoch.Add(-time.Hour)}, {Name: "local"}},
-		Counts:       Counts{Packages: 3, PackageBytes: 1 << 40, Distfiles: 2, DistfileBytes: 7, Catalogue: 5, CatalogueBytes: 4000},
-		Has:          &Holdings{Packages: Holding{Complete: true, Count: 5, Bytes: 1 << 41}, Distfiles: Holding{Reason: "not looked at", Count: 2, Bytes: 7}},
-		Renamed:      []Renamed{{Kind: Package, Path: "app-misc/foo-1.tbz2", Stored: "packages/app-misc/foo/foo-1-1.xpak"}, {Kind: Distfile, Path: "bad\xff\\name\n", Stored: "distfiles/ab/bad__name_.1.pkgsneak"}},
+		Format: 1, Origin: "buildhost", Fingerprint: "0123456789ABCDEF0123456789ABCDEF01234567",
+		Serial: epoch.Unix(), Created: epoch,
+		Tool: "pkgsneak 1", CHOST: "x86_64-pc-linux-gnu", ARCH: "amd64",
+		Profile: "default/linux/amd64/23.0", USE: "X ssl", CFLAGS: "-O2 -march=x86-64-v3",
+		Repositories: []Repository{{Name: "gentoo", Revision: "0123abc",
+			Timestamp: epoch.Add(-time.Hour)}, {Name: "local"}},
+		Counts: Counts{Packages: 3, PackageBytes: 1 << 40, Distfiles: 2, DistfileBytes: 7,
+			Catalogue: 5, CatalogueBytes: 4000},
+		Has: &Holdings{Packages: Holding{Complete: true, Count: 5, Bytes: 1 << 41},
+			Distfiles: Holding{Reason: "not looked at", Count: 2, Bytes: 7}},
+		Renamed: []Renamed{{Kind: Package, Path: "app-misc/foo-1.tbz2",
+			Stored: "packages/app-misc/foo/foo-1-1.xpak"}, {
+			Kind: Distfile, Path: "bad\xff\\name\n", Stored: "distfiles/ab/bad__name_.1.pkgsneak"}},
 		Split: []Split{{Kind: Distfile, Path: "big.tar", Size: 1 << 33, Sum: digest.Bytes(nil),
 			Stored: []string{"distfiles/01/big.tar.part01", "distfiles/02/big.tar.part02"}}},
 	}
@@ -54,15 +61,16 @@ func TestRecordsThatAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, row := range map[string][2]string{
-		"no JSON":                 {"{", ""},
-		"something behind":        {"}\n", "}\n{}"},
-		"format 0":                {`"format": 1`, `"format": 0`},
-		"format text":             {`"format": 1`, `"format": "1"`},
-		"origin is a path":        {`"origin": "buildhost"`, `"origin": "../keys"`},
-		"origin is reserved":      {`"origin": "buildhost"`, `"origin": "keys"`},
-		"fingerprint short":       {"0123456789ABCDEF0123456789ABCDEF01234567", "0123"},
-		"serial 0":                {fmt.Sprintf(`"serial": %d`, epoch.Unix()), `"serial": 0`},
-		"serial huge":             {fmt.Sprintf(`"serial": %d`, epoch.Unix()), `"serial": 9007199254740993`},
+		"no JSON":            {"{", ""},
+		"something behind":   {"}\n", "}\n{}"},
+		"format 0":           {`"format": 1`, `"format": 0`},
+		"format text":        {`"format": 1`, `"format": "1"`},
+		"origin is a path":   {`"origin": "buildhost"`, `"origin": "../keys"`},
+		"origin is reserved": {`"origin": "buildhost"`, `"origin": "keys"`},
+		"fingerprint short":  {"0123456789ABCDEF0123456789ABCDEF01234567", "0123"},
+		"serial 0":           {fmt.Sprintf(`"serial": %d`, epoch.Unix()), `"serial": 0`},
+		"serial huge": {fmt.Sprintf(`"serial": %d`, epoch.Unix()),
+			`"serial": 9007199254740993`},
 		"escape in a value":       {"-O2 -march", `\u001b[2J`},
 		"complete, and a reason":  {`"complete": true`, `"complete": true, "reason": "why"`},
 		"not complete, no reason": {`"complete": true`, `"complete": false`},
@@ -95,10 +103,12 @@ func TestRecordsThatAreRefused(t *testing.T) {
 		t.Error("too long, and taken")
 	}
 	var newer *FormatError
-	if _, err := ParseRecord([]byte(`{"format": 3, "origin": {"new": "shape"}}`)); !errors.As(err, &newer) || newer.Format != 3 {
+	if _, err := ParseRecord([]byte(`{"format": 3, "origin": {"new": "shape"}}`)); !errors.As(err,
+		&newer) || newer.Format != 3 {
 		t.Errorf("a newer format: %v", err)
 	}
-	if _, err := ParseRecord(bytes.Replace(good, []byte(`"tool"`), []byte(`"added later": 1, "tool"`), 1)); err != nil {
+	if _, err := ParseRecord(bytes.Replace(good, []byte(`"tool"`),
+		[]byte(`"added later": 1, "tool"`), 1)); err != nil {
 		t.Errorf("a field that a later version adds: %v", err)
 	}
 }

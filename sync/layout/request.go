@@ -12,11 +12,12 @@ import (
 // ClientKeyFile is a client's public key, in its directory below ClientsDir.
 const ClientKeyFile = "key.asc"
 
-// RequestFiles are the paths of pair number n of the files of a request, below the client's directory: the
-// request and the installed list. Two pairs take turns, so that a request is written in place: the pair of
-// Manifest and that of Manifest.next.
+// RequestFiles are the paths of pair number n of the files of a request, below the client's
+// directory: the request and the installed list. Two pairs take turns, so that a request is written
+// in place: the pair of Manifest and that of Manifest.next.
 func RequestFiles(n int) (record, list string) {
-	return fmt.Sprintf("%s/%d.json", GenerationDir, n), fmt.Sprintf("%s/%d.Packages.zst", GenerationDir, n)
+	return fmt.Sprintf("%s/%d.json", GenerationDir, n), fmt.Sprintf("%s/%d.Packages.zst",
+		GenerationDir, n)
 }
 
 // maxPair bounds the number of a pair.
@@ -44,8 +45,8 @@ func PairOf(signed *manifest.Signed) (n int, ok bool) {
 	return 0, false
 }
 
-// CheckRequestList refuses a signed list that is not that of a request: the client's key and one pair of
-// files, and nothing else.
+// CheckRequestList refuses a signed list that is not that of a request: the client's key and one
+// pair of files, and nothing else.
 func CheckRequestList(signed *manifest.Signed) error {
 	n, _ := PairOf(signed)
 	record, list := RequestFiles(n)

@@ -1,7 +1,10 @@
-// Package listing reads directories with as few system calls as there can be. Tens of thousands of names are looked at in each run, most of them to find that nothing has changed.
+// Package listing reads directories with as few system calls as there can be. Tens of thousands of
+// names are looked at in each run, most of them to find that nothing has changed.
 //
-// A directory costs an open, two reads of names and a close; a file costs nothing but, where it is wanted, one call for its status. Directories are opened from the one above, by name and not through a
-// link: what is below an open directory stays below it, however the names are changed meanwhile.
+// A directory costs an open, two reads of names and a close; a file costs nothing but, where it is
+// wanted, one call for its status. Directories are opened from the one above, by name and not
+// through a link: what is below an open directory stays below it, however the names are changed
+// meanwhile.
 package listing
 
 import (
@@ -39,7 +42,8 @@ func (e *Entry) IsRegular() bool { return e.st.Mode&unix.S_IFMT == unix.S_IFREG 
 // Sys returns a *syscall.Stat_t, as that of os.Lstat does.
 func (e *Entry) Sys() any { return &e.st }
 
-// Mode returns permissions and type: of types only regular file, directory and symbolic link are told apart.
+// Mode returns permissions and type: of types only regular file, directory and symbolic link are
+// told apart.
 func (e *Entry) Mode() fs.FileMode {
 	mode := fs.FileMode(e.st.Mode & 0o777)
 	switch e.st.Mode & unix.S_IFMT {
@@ -57,11 +61,14 @@ func (e *Entry) Mode() fs.FileMode {
 // TypeKnown reports whether the directory told the type, or Lstat did. Some file systems do not.
 func (e *Entry) TypeKnown() bool { return e.st.Mode != 0 }
 
-// Lstat completes the entry of an open directory. After an error, a syscall.Errno, nothing but the name is known.
+// Lstat completes the entry of an open directory. After an error, a syscall.Errno, nothing but the
+// name is known.
 func (e *Entry) Lstat(dir int) error {
 	var st unix.Stat_t
 	e.st = syscall.Stat_t{}
-	if err := Retry(func() error { return unix.Fstatat(dir, e.name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
+	if err := Retry(func() error {
+		return unix.Fstatat(dir, e.name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	}); err != nil {
 		return err
 	}
 	e.st = convert(&st)
@@ -79,15 +86,19 @@ func Fstat(fd int, name string) (*Entry, error) {
 
 func convert(st *unix.Stat_t) syscall.Stat_t {
 	return syscall.Stat_t{
-		Dev: st.Dev, Ino: st.Ino, Nlink: st.Nlink, Mode: st.Mode, Uid: st.Uid, Gid: st.Gid, Rdev: st.Rdev, Size: st.Size,
-		Atim: syscall.Timespec(st.Atim), Mtim: syscall.Timespec(st.Mtim), Ctim: syscall.Timespec(st.Ctim),
+		Dev: st.Dev, Ino: st.Ino, Nlink: st.Nlink, Mode: st.Mode, Uid: st.Uid, Gid: st.Gid,
+		Rdev: st.Rdev, Size: st.Size,
+		Atim: syscall.Timespec(st.Atim), Mtim: syscall.Timespec(st.Mtim),
+		Ctim: syscall.Timespec(st.Ctim),
 	}
 }
 
-// Open opens a name in an open directory for reading, not through a link, and without waiting for the other end of a FIFO. flags are added. The error is a syscall.Errno.
+// Open opens a name in an open directory for reading, not through a link, and without waiting for
+// the other end of a FIFO. flags are added. The error is a syscall.Errno.
 func Open(dir int, name string, flags int) (fd int, err error) {
 	err = Retry(func() (err error) {
-		fd, err = unix.Openat(dir, name, flags|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		fd, err = unix.Openat(dir, name,
+			flags|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		return err
 	})
 	return fd, err
@@ -141,7 +152,8 @@ const (
 	direntName   = 19
 )
 
-// appendNames appends what the kernel has listed. The mode of each is its type, 0 where the file system does not tell it.
+// appendNames appends what the kernel has listed. The mode of each is its type, 0 where the file
+// system does not tell it.
 func appendNames(found []*Entry, dirents []byte) ([]*Entry, error) {
 	for len(dirents) > 0 {
 		if len(dirents) < direntName {
@@ -154,7 +166,8 @@ func appendNames(found []*Entry, dirents []byte) ([]*Entry, error) {
 		name, _, _ := bytes.Cut(dirents[direntName:n], []byte{0})
 		if s := string(name); s != "." && s != ".." && s != "" {
 			e := &Entry{name: s}
-			e.st.Mode = uint32(dirents[direntType]) << 12 // DT_DIR is S_IFDIR without its twelve zero bits
+			// DT_DIR is S_IFDIR without its twelve zero bits
+			e.st.Mode = uint32(dirents[direntType]) << 12
 			found = append(found, e)
 		}
 		dirents = dirents[n:]

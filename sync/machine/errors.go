@@ -5,7 +5,8 @@ import (
 	"pkgsneak/sync/fault"
 )
 
-// NotMountedError says that a drive's path is no mounted drive: it lies on the file system of something else.
+// NotMountedError says that a drive's path is no mounted drive: it lies on the file system of
+// something else.
 type NotMountedError struct {
 	Drive  string // as given
 	Same   string // what is on the same file system: "/" or PKGDIR
@@ -14,9 +15,11 @@ type NotMountedError struct {
 
 func (e *NotMountedError) Error() string {
 	if e.Memory {
-		return fmt.Sprintf("%q is not a mounted drive: it lies on a file system in memory (tmpfs)", e.Drive)
+		return fmt.Sprintf("%q is not a mounted drive: it lies on a file system in memory (tmpfs)",
+			e.Drive)
 	}
-	return fmt.Sprintf("%q is not a mounted drive: it lies on the file system of %q", e.Drive, e.Same)
+	return fmt.Sprintf("%q is not a mounted drive: it lies on the file system of %q",
+		e.Drive, e.Same)
 }
 
 // Class is that of no particular error.

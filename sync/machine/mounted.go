@@ -7,9 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CheckMounted refuses a drive that is only a directory: an unmounted /mnt/usb would fill the root disk, and its tree would vanish below the next mount.
-// PKGDIR may be absent: then only the root file system counts. A directory of a file system in memory is no drive either: below /run, where drives are mounted,
-// an unmounted one lies on such.
+// CheckMounted refuses a drive that is only a directory: an unmounted /mnt/usb would fill the root
+// disk, and its tree would vanish below the next mount. PKGDIR may be absent: then only the root
+// file system counts. A directory of a file system in memory is no drive either: below /run, where
+// drives are mounted, an unmounted one lies on such.
 func CheckMounted(drive, pkgdir string) error {
 	d, err := device(drive)
 	if err != nil {
@@ -26,7 +27,8 @@ func CheckMounted(drive, pkgdir string) error {
 	return nil
 }
 
-// IsMountPoint reports whether a directory is the top of another file system than the one around it.
+// IsMountPoint reports whether a directory is the top of another file system than the one around
+// it.
 func IsMountPoint(dir string) bool {
 	at, err := device(dir)
 	above, errAbove := device(dir + "/..")

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An unmounted directory below /run lies on a tmpfs of its own, which is neither that of / nor PKGDIR's.
+// An unmounted directory below /run lies on a tmpfs of its own, which is neither that of / nor
+// PKGDIR's.
 func TestMemoryIsNoDrive(t *testing.T) {
 	for _, dir := range []string{"/dev/shm", "/run"} {
 		var st unix.Statfs_t

@@ -92,6 +92,6 @@ func Fitting(items []Item, free int64) Tally {
 	return t
 }
 
-// Shrunk reports whether so many files fell away that a mistake is likelier than intent: all of them,
-// or more than half.
+// Shrunk reports whether so many files fell away that a mistake is likelier than intent: all of
+// them, or more than half.
 func Shrunk(before, after int) bool { return before > 0 && after*2 < before }

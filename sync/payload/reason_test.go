@@ -9,7 +9,8 @@ func TestAlike(t *testing.T) {
 		a, b string
 		same bool
 	}{
-		{`the directory says category "app-a", the metadata "app-b"`, `the directory says category "x-1", the metadata "y \" z"`, true},
+		{`the directory says category "app-a", the metadata "app-b"`,
+			`the directory says category "x-1", the metadata "y \" z"`, true},
 		{"has 12 bytes, 15 were signed", "has 7 bytes, 1 were signed", true},
 		{"links that lead to 3 packages", "links that lead to 14 packages", true},
 		{"EAPI 8", "EAPI 9", true},

@@ -50,7 +50,8 @@ type chunk struct {
 // Copy copies src, of about size bytes, to dst, and passes each piece to every tee, whose errors do
 // not count. Of a large file one piece is read while others are written and hashed. It returns how
 // the reading ended, nil at the end of src, and the first error of dst.
-func Copy(dst io.Writer, src io.Reader, size int64, b *Buffers, tees ...io.Writer) (readErr, writeErr error) {
+func Copy(dst io.Writer, src io.Reader, size int64, b *Buffers, tees ...io.Writer) (readErr,
+	writeErr error) {
 	if size <= SmallSize {
 		return copySmall(dst, src, b.Small(), tees)
 	}
@@ -107,7 +108,8 @@ func (p *piece) done(free chan<- []byte) {
 }
 
 // fanOut gives each writer a goroutine and a queue of up to depth pieces; wait ends them.
-func fanOut(writers []io.Writer, depth int, free chan<- []byte) (queues []chan *piece, wait func()) {
+func fanOut(writers []io.Writer, depth int, free chan<- []byte) (queues []chan *piece,
+	wait func()) {
 	var group sync.WaitGroup
 	for _, w := range writers {
 		queue := make(chan *piece, depth)
@@ -127,7 +129,8 @@ func fanOut(writers []io.Writer, depth int, free chan<- []byte) (queues []chan *
 	}
 }
 
-func copySmall(dst io.Writer, src io.Reader, buf []byte, tees []io.Writer) (readErr, writeErr error) {
+func copySmall(dst io.Writer, src io.Reader, buf []byte, tees []io.Writer) (readErr,
+	writeErr error) {
 	for readErr == nil && writeErr == nil {
 		var n int
 		n, readErr = io.ReadFull(src, buf)

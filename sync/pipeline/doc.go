@@ -3,6 +3,6 @@
 // read while others are written and hashed (Copy), and a tap by which a file is parsed while it is
 // copied (Tap).
 //
-// All of them end with their context, wait for the goroutines that they started, and bound the memory
-// in flight: Ordered by its window, Copy by the four pieces of 256 KiB of its Buffers.
+// All of them end with their context, wait for the goroutines that they started, and bound the
+// memory in flight: Ordered by its window, Copy by the four pieces of 256 KiB of its Buffers.
 package pipeline

@@ -6,11 +6,12 @@ import (
 	"slices"
 )
 
-// Ordered calls work for each of n items, up to workers at once, and hands the results to use in the
-// order of the items: a slow result is there when its turn comes. At most window items are begun and
-// not yet used. The first error of use, or ctx, ends it; work that was begun by then is waited for,
-// and its results go to drop.
-func Ordered[T any](ctx context.Context, n, workers, window int, work func(ctx context.Context, i int) T, use func(i int, v T) error, drop func(v T)) error {
+// Ordered calls work for each of n items, up to workers at once, and hands the results to use in
+// the order of the items: a slow result is there when its turn comes. At most window items are
+// begun and not yet used. The first error of use, or ctx, ends it; work that was begun by then is
+// waited for, and its results go to drop.
+func Ordered[T any](ctx context.Context, n, workers, window int,
+	work func(ctx context.Context, i int) T, use func(i int, v T) error, drop func(v T)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	semaphore := make(chan struct{}, max(1, workers))
@@ -72,10 +73,12 @@ func LargeFirst(n int, size func(i int) int64) []int {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(size(b)/LargeSize, size(a)/LargeSize) })
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Compare(size(b)/LargeSize, size(a)/LargeSize)
+	})
 	return order
 }
 
-// Window is how many items Ordered is usefully given at most: so many may be begun, or be done, before
-// the first of them is used.
+// Window is how many items Ordered is usefully given at most: so many may be begun, or be done,
+// before the first of them is used.
 const Window = 256

@@ -40,7 +40,8 @@ func TestOrderedStaysWithinItsWindow(t *testing.T) {
 		},
 		func(int, int) error { used.Add(1); return nil }, func(int) {})
 	if err != nil || most.Load() > 4 {
-		t.Errorf("%d items were begun ahead, want at most the window of 3 and the one in hand; %v", most.Load(), err)
+		t.Errorf("%d items were begun ahead, want at most the window of 3 and the one in hand; %v",
+			most.Load(), err)
 	}
 }
 

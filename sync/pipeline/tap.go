@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// A Tap lets a file be parsed while it is copied: it is the io.ReaderAt of the parser and is fed with
-// the bytes that the copy has just read. Bytes before those, which are few, come from the file once
-// more. One goroutine writes to it, another one reads.
+// A Tap lets a file be parsed while it is copied: it is the io.ReaderAt of the parser and is fed
+// with the bytes that the copy has just read. Bytes before those, which are few, come from the file
+// once more. One goroutine writes to it, another one reads.
 type Tap struct {
 	file   io.ReaderAt
 	pieces chan []byte   // from Write; closed at the end of the copy
@@ -24,7 +24,8 @@ type Tap struct {
 
 // NewTap returns a tap of a file that is read from its start.
 func NewTap(file io.ReaderAt) *Tap {
-	return &Tap{file: file, pieces: make(chan []byte), taken: make(chan struct{}), closed: make(chan struct{})}
+	return &Tap{file: file, pieces: make(chan []byte), taken: make(chan struct{}),
+		closed: make(chan struct{})}
 }
 
 // Write hands a piece to the reader, and returns when that is done with it. It never fails.

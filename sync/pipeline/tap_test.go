@@ -74,7 +74,8 @@ func TestTapGivesWhatIsInTheFile(t *testing.T) {
 				n, err := tap.ReadAt(got, off)
 				m, wantErr := file.ReadAt(want, off)
 				if n != m || !bytes.Equal(got[:n], want[:m]) || (err == nil) != (wantErr == nil) {
-					t.Errorf("%d bytes at %d: %d, %v; from the file %d, %v", len(got), off, n, err, m, wantErr)
+					t.Errorf("%d bytes at %d: %d, %v; from the file %d, %v", len(got), off, n,
+						err, m, wantErr)
 				}
 			}
 		})

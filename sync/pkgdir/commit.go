@@ -52,8 +52,9 @@ type Change struct {
 	// Keep keeps the files that are replaced or removed, and the index as Snapshot; nil: nothing.
 	Keep     *durable.Keeper
 	Snapshot string // "": the index is not kept
-	// Like is the index as it was at another time: an entry that fits its file takes the place of one
-	// that was read, and the order is its own, with further entries behind. nil: no other index.
+	// Like is the index as it was at another time: an entry that fits its file takes the place of
+	// one that was read, and the order is its own, with further entries behind. nil: no other
+	// index.
 	Like *pkgindex.Index
 	// Empty are directories below PKGDIR that go, too, if they are empty in the end.
 	Empty []string
@@ -113,7 +114,8 @@ type change struct {
 // prepare gives the staged files their owner, mode and time and puts them on the disk.
 func (d *Dir) prepare(ctx context.Context, c Change, o Options) (*change, error) {
 	p := &change{
-		Change: c, d: d, o: o, staged: make([]string, len(c.Add)), target: make([]string, len(c.Add)), over: make([]bool, len(c.Add)),
+		Change: c, d: d, o: o, staged: make([]string, len(c.Add)), target: make([]string,
+			len(c.Add)), over: make([]bool, len(c.Add)),
 		gone: map[string]bool{}, promised: map[string]bool{}, touched: map[string]bool{},
 	}
 	var err error
@@ -190,7 +192,8 @@ func (c *change) transact(ctx context.Context, p *plan, report *Report) error {
 	if err := c.finish(p, report); err != nil {
 		return err
 	}
-	for _, dir := range slices.Backward(slices.Sorted(slices.Values(c.Empty))) { // those below come first
+	// those below come first
+	for _, dir := range slices.Backward(slices.Sorted(slices.Values(c.Empty))) {
 		if fi, err := c.d.root.Lstat(dir); err == nil && fi.IsDir() {
 			c.d.root.Remove(dir) // one with anything in it stays
 		}
@@ -223,7 +226,8 @@ func (c *change) decide(report *Report) {
 		}
 		name, err := c.choose(a)
 		if err != nil {
-			report.Skipped = append(report.Skipped, Skipped{i, Problem{Path: a.Path, Reason: reasonOf(err)}})
+			report.Skipped = append(report.Skipped,
+				Skipped{i, Problem{Path: a.Path, Reason: reasonOf(err)}})
 			continue
 		}
 		c.promise(i, name)
@@ -332,7 +336,8 @@ func (c *change) distinguish(p *plan) error {
 		}
 		a := &c.Add[i]
 		for {
-			e, err := a.Entry.With("SIZE", strconv.FormatInt(a.Size, 10), "MTIME", strconv.FormatInt(a.ModTime.Unix(), 10))
+			e, err := a.Entry.With("SIZE", strconv.FormatInt(a.Size, 10), "MTIME",
+				strconv.FormatInt(a.ModTime.Unix(), 10))
 			if err != nil {
 				return fmt.Errorf("package %q: %w", a.Path, err)
 			}
@@ -354,8 +359,12 @@ func (c *change) distinguish(p *plan) error {
 // without takes the entries out of p whose files will go, and reports whether the index on the disk
 // has any of them.
 func (c *change) without(p *plan) bool {
-	p.entries = slices.DeleteFunc(slices.Clone(p.entries), func(e pkgindex.Entry) bool { return c.gone[e.Path()] })
-	return p.usable && slices.ContainsFunc(p.index.Entries, func(e pkgindex.Entry) bool { return c.gone[e.Path()] })
+	p.entries = slices.DeleteFunc(slices.Clone(p.entries), func(e pkgindex.Entry) bool {
+		return c.gone[e.Path()]
+	})
+	return p.usable && slices.ContainsFunc(p.index.Entries, func(e pkgindex.Entry) bool {
+		return c.gone[e.Path()]
+	})
 }
 
 // move does what can be seen: it removes and renames.
@@ -475,28 +484,32 @@ func (c *change) finish(p *plan, report *Report) error {
 	return err
 }
 
-// arrange gives entries the text and the order that they have in another index, where that speaks of
-// the same files.
+// arrange gives entries the text and the order that they have in another index, where that speaks
+// of the same files.
 func arrange(entries []pkgindex.Entry, like *pkgindex.Index, header pkgindex.Header) {
 	at := make(map[string]int, len(like.Entries))
 	for i, e := range like.Entries {
 		at[e.Path()] = i - len(like.Entries) // those that it has not are 0
 	}
-	same := like.Header.Get("CHOST") == header.Get("CHOST") && like.Header.Get("REPO") == header.Get("REPO")
+	same := like.Header.Get("CHOST") == header.Get("CHOST") &&
+		like.Header.Get("REPO") == header.Get("REPO")
 	for i, e := range entries {
 		n, known := at[e.Path()]
 		if !known {
 			continue
 		}
 		old := like.Entries[n+len(like.Entries)]
-		if pkgindex.InstanceKey(e) != pkgindex.InstanceKey(old) || e.Get("MD5") == "" || e.Get("MD5") != old.Get("MD5") {
+		if pkgindex.InstanceKey(e) != pkgindex.InstanceKey(old) || e.Get("MD5") == "" ||
+			e.Get("MD5") != old.Get("MD5") {
 			continue
 		}
 		if entries[i] = old; !same {
 			entries[i] = pkgindex.Rebase(old, like.Header, header)
 		}
 	}
-	slices.SortStableFunc(entries, func(a, b pkgindex.Entry) int { return cmp.Compare(at[a.Path()], at[b.Path()]) })
+	slices.SortStableFunc(entries, func(a, b pkgindex.Entry) int {
+		return cmp.Compare(at[a.Path()], at[b.Path()])
+	})
 }
 
 // entryOf is the entry of a package as it lies there now.

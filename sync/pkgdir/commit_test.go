@@ -48,7 +48,8 @@ func wanted(t testing.TB, layout, p string) Incoming {
 	for _, e := range parseIndex(t, goldenFile(t, layout, "Packages")).Entries {
 		if e.Path() == p {
 			mtime, _ := e.MTime()
-			return Incoming{Path: p, Size: int64(len(data)), ModTime: time.Unix(mtime, 0), Sum: blake2b.Sum512(data), Entry: e}
+			return Incoming{Path: p, Size: int64(len(data)), ModTime: time.Unix(mtime, 0),
+				Sum: blake2b.Sum512(data), Entry: e}
 		}
 	}
 	t.Fatalf("%s is not in the index of %s", p, layout)
@@ -71,7 +72,8 @@ func rebuilt(t testing.TB, layout, p string) (Incoming, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Entry, err = a.Entry.With("MD5", digest.Hex(sums.MD5[:]), "SHA1", digest.Hex(sums.SHA1[:])); err != nil {
+	if a.Entry, err = a.Entry.With("MD5", digest.Hex(sums.MD5[:]), "SHA1",
+		digest.Hex(sums.SHA1[:])); err != nil {
 		t.Fatal(err)
 	}
 	return a, data
@@ -144,7 +146,8 @@ func TestCommitIntoAnEmptyPKGDIR(t *testing.T) {
 				c.Add = append(c.Add, incoming(t, d, layout, e.Path()))
 			}
 			var done steps
-			r := commit(t, d, c, Options{Now: at(t, want), Header: headerOf(t, want), Workers: 1, step: done.add})
+			r := commit(t, d, c, Options{Now: at(t, want), Header: headerOf(t, want), Workers: 1,
+				step: done.add})
 			if len(r.Placed) != len(c.Add) || len(r.Skipped)+len(r.Kept) > 0 {
 				t.Errorf("report %+v", r)
 			}
@@ -164,7 +167,8 @@ func TestCommitReplacesInThreeSteps(t *testing.T) {
 	text := goldenFile(t, "mixed", "Packages")
 	a, data := stageRebuilt(t, d, "xpak-classic", hello)
 	a.Replaces = owned(t, d, hello)
-	c := Change{Add: []Incoming{a, incoming(t, d, "xpak-classic", screen)}, Remove: []Owned{*owned(t, d, unzip1)}}
+	c := Change{Add: []Incoming{a, incoming(t, d, "xpak-classic", screen)},
+		Remove: []Owned{*owned(t, d, unzip1)}}
 	var done steps
 	visible := func(what string) {
 		done.add(what)
@@ -181,7 +185,8 @@ func TestCommitReplacesInThreeSteps(t *testing.T) {
 		}
 	}
 	r := commit(t, d, c, Options{Now: at(t, text), Workers: 1, step: visible})
-	if !slices.Equal(locals(r), []string{hello, screen}) || !slices.Equal(r.Removed, []string{unzip1}) {
+	if !slices.Equal(locals(r), []string{hello, screen}) ||
+		!slices.Equal(r.Removed, []string{unzip1}) {
 		t.Errorf("report %+v", r)
 	}
 	if n := done.count("write index"); n != 2 {
@@ -208,12 +213,21 @@ func TestCommitNeverTakesALocalName(t *testing.T) {
 	}{
 		{"by-nothing", "xpak-classic", hello, nil, hello},
 		{"classic-by-a-package", "xpak-classic", hello,
-			func(t *testing.T, d *Dir) { copyWithTime(t, goldenPackage("xpak-classic", hello), d, hello, later) },
+			func(t *testing.T, d *Dir) {
+				copyWithTime(t, goldenPackage("xpak-classic", hello), d,
+					hello, later)
+			},
 			"app-misc/labhello/labhello-1.0-r2-1.xpak"},
 		{"gpkg-classic-by-junk", "gpkg-classic", "app-misc/labhello-1.0-r2.gpkg.tar",
-			func(t *testing.T, d *Dir) { writeFile(t, d, "app-misc/labhello-1.0-r2.gpkg.tar", "junk") }, gpkg},
+			func(t *testing.T, d *Dir) {
+				writeFile(t, d, "app-misc/labhello-1.0-r2.gpkg.tar",
+					"junk")
+			}, gpkg},
 		{"build-1-by-a-package", "gpkg-multi", gpkg,
-			func(t *testing.T, d *Dir) { copyWithTime(t, goldenPackage("gpkg-multi", gpkg), d, gpkg, later) },
+			func(t *testing.T, d *Dir) {
+				copyWithTime(t, goldenPackage("gpkg-multi", gpkg), d,
+					gpkg, later)
+			},
 			"app-misc/labhello/labhello-1.0-r2-2.gpkg.tar"},
 		{"build-1-by-emerges-placeholder", "gpkg-multi", gpkg,
 			func(t *testing.T, d *Dir) { writeFile(t, d, gpkg, "") },
@@ -224,7 +238,9 @@ func TestCommitNeverTakesALocalName(t *testing.T) {
 				writeFile(t, d, "app-misc/labhello/labhello-1.0-r2-2.xpak", "")
 			}, "app-misc/labhello/labhello-1.0-r2-3.gpkg.tar"},
 		{"by-a-directory", "xpak-classic", hello,
-			func(t *testing.T, d *Dir) { writeFile(t, d, hello+"/x", "") }, "app-misc/labhello/labhello-1.0-r2-1.xpak"},
+			func(t *testing.T, d *Dir) {
+				writeFile(t, d, hello+"/x", "")
+			}, "app-misc/labhello/labhello-1.0-r2-1.xpak"},
 		{"by-a-dangling-link", "xpak-classic", hello,
 			func(t *testing.T, d *Dir) {
 				writeFile(t, d, "app-misc/x", "")
@@ -245,18 +261,21 @@ func TestCommitNeverTakesALocalName(t *testing.T) {
 				}
 			}
 			var told []Placed
-			c := Change{Add: []Incoming{incoming(t, d, tt.layout, tt.path)}, Placing: func(p []Placed) error { told = p; return nil }}
+			c := Change{Add: []Incoming{incoming(t, d, tt.layout, tt.path)},
+				Placing: func(p []Placed) error { told = p; return nil }}
 			r := commit(t, d, c, Options{Now: later})
 			want := []Placed{{0, tt.path, tt.want, c.Add[0].Sum}}
 			if !slices.Equal(r.Placed, want) || !slices.Equal(told, want) {
 				t.Errorf("placed %v, told %v, want %v", r.Placed, told, want)
 			}
 			if before != nil {
-				if after, err := d.Lstat(tt.path); err != nil || !os.SameFile(before, after) || before.Size() != after.Size() {
+				if after, err := d.Lstat(tt.path); err != nil || !os.SameFile(before, after) ||
+					before.Size() != after.Size() {
 					t.Errorf("the local one has changed: %v", err)
 				}
 			}
-			if data, err := os.ReadFile(goldenPackage(tt.layout, tt.path)); err != nil || readFile(t, d, tt.want) != string(data) {
+			if data, err := os.ReadFile(goldenPackage(tt.layout, tt.path)); err != nil ||
+				readFile(t, d, tt.want) != string(data) {
 				t.Errorf("%s holds something else: %v", tt.want, err)
 			}
 			check(t, d)
@@ -271,7 +290,8 @@ func TestCommitKeepsWhatSomebodyChanged(t *testing.T) {
 		kept   bool
 		want   string // where the package goes
 	}{
-		{"touched", func(t *testing.T, d *Dir) { touch(t, d, hello, later) }, true, "app-misc/labhello/labhello-1.0-r2-2.xpak"},
+		{"touched", func(t *testing.T, d *Dir) { touch(t, d, hello, later) }, true,
+			"app-misc/labhello/labhello-1.0-r2-2.xpak"},
 		{"replaced-by-the-same-bytes", func(t *testing.T, d *Dir) {
 			copyWithTime(t, d.file(hello), d, "app-misc/new", mtime(t, d, hello))
 			rename(t, d, "app-misc/new", hello)
@@ -294,7 +314,8 @@ func TestCommitKeepsWhatSomebodyChanged(t *testing.T) {
 			o := owned(t, d, hello)
 			tt.change(t, d)
 			r = commit(t, d, Change{Remove: []Owned{*o}}, Options{Now: later})
-			if len(r.Removed) != 0 || (len(r.Kept) == 1) != tt.kept || exists(t, d, hello) != tt.kept {
+			if len(r.Removed) != 0 || (len(r.Kept) == 1) != tt.kept ||
+				exists(t, d, hello) != tt.kept {
 				t.Errorf("remove: report %+v", r)
 			}
 			check(t, d)
@@ -334,7 +355,9 @@ func TestCommitSkipsWhatPortageWouldNotFind(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, screen},
-		{"category-is-a-file", func(t *testing.T, d *Dir) { writeFile(t, d, "app-misc", "") }, screen},
+		{"category-is-a-file", func(t *testing.T, d *Dir) {
+			writeFile(t, d, "app-misc", "")
+		}, screen},
 		{"no-package-name", nil, "app-misc/screen.tbz2"},
 		{"name-of-another", nil, "app-misc/tmux-1.10-r100.tbz2"},
 		{"category-of-another", nil, "sys-apps/screen-1.10-r100.tbz2"},
@@ -349,7 +372,8 @@ func TestCommitSkipsWhatPortageWouldNotFind(t *testing.T) {
 			a := incoming(t, d, "xpak-classic", screen)
 			a.Path = tt.path
 			r := commit(t, d, Change{Add: []Incoming{a}}, Options{Now: later})
-			if len(r.Placed) != 0 || !slices.Equal([]string{r.Skipped[0].Path}, []string{tt.path}) || r.Skipped[0].Reason == "" {
+			if len(r.Placed) != 0 || !slices.Equal([]string{r.Skipped[0].Path},
+				[]string{tt.path}) || r.Skipped[0].Reason == "" {
 				t.Errorf("report %+v", r)
 			}
 			check(t, d)
@@ -360,7 +384,8 @@ func TestCommitSkipsWhatPortageWouldNotFind(t *testing.T) {
 // emerge reserves names without holding the lock.
 func TestCommitWhenANameIsTakenAtTheLastMoment(t *testing.T) {
 	d := openDir(t, t.TempDir())
-	const first, second = "app-misc/labhello/labhello-1.0-r2-1.xpak", "app-misc/labhello/labhello-1.0-r2-2.xpak"
+	const first, second = "app-misc/labhello/labhello-1.0-r2-1.xpak",
+		"app-misc/labhello/labhello-1.0-r2-2.xpak"
 	var told [][]Placed
 	c := Change{
 		Add:     []Incoming{incoming(t, d, "xpak-multi", first)},
@@ -387,7 +412,8 @@ func TestCommitOfTwoThatWantOneName(t *testing.T) {
 	told := 0
 	c := Change{Add: []Incoming{a, b}, Placing: func(p []Placed) error { told++; return nil }}
 	r := commit(t, d, c, Options{Now: later})
-	if want := []string{hello, "app-misc/labhello/labhello-1.0-r2-1.xpak"}; !slices.Equal(locals(r), want) || told != 1 {
+	if want := []string{hello, "app-misc/labhello/labhello-1.0-r2-1.xpak"}; !slices.Equal(locals(r),
+		want) || told != 1 {
 		t.Errorf("placed %q, want %q; told %d times", locals(r), want, told)
 	}
 	check(t, d)
@@ -400,13 +426,17 @@ func TestCommitThatFailsEarlyChangesNothing(t *testing.T) {
 		change func(*testing.T, *Dir, *Change)
 		want   error
 	}{
-		{"placing-fails", func(_ *testing.T, _ *Dir, c *Change) { c.Placing = func([]Placed) error { return boom } }, boom},
+		{"placing-fails", func(_ *testing.T, _ *Dir, c *Change) {
+			c.Placing = func([]Placed) error { return boom }
+		}, boom},
 		{"not-staged", func(t *testing.T, d *Dir, _ *Change) {
 			if err := d.Staging().Clear(); err != nil {
 				t.Fatal(err)
 			}
 		}, fs.ErrNotExist},
-		{"staged-with-another-size", func(_ *testing.T, _ *Dir, c *Change) { c.Add[0].Size++ }, nil},
+		{"staged-with-another-size", func(_ *testing.T, _ *Dir, c *Change) {
+			c.Add[0].Size++
+		}, nil},
 		{"locked", func(t *testing.T, d *Dir, _ *Change) {
 			lock, err := d.root.Acquire(t.Context(), durable.PackagesLock, durable.LockOptions{})
 			if err != nil {
@@ -489,7 +519,8 @@ func TestCommitOfTwins(t *testing.T) {
 	b := a
 	b.Path, b.ModTime = "All/labhello-1.0-r2.tbz2", later
 	r := commit(t, d, Change{Add: []Incoming{a, b}}, Options{Now: later})
-	if !slices.Equal(locals(r), []string{a.Path, b.Path}) || readFile(t, d, a.Path) != readFile(t, d, b.Path) {
+	if !slices.Equal(locals(r), []string{a.Path, b.Path}) ||
+		readFile(t, d, a.Path) != readFile(t, d, b.Path) {
 		t.Errorf("report %+v", r)
 	}
 	check(t, d)
@@ -539,7 +570,8 @@ func TestCommitTellsEqualInstancesApart(t *testing.T) {
 func TestCommitIndexesLocalPackagesToo(t *testing.T) {
 	d := layoutDir(t, "mixed")
 	remove(t, d, virt)
-	r := commit(t, d, Change{Add: []Incoming{incoming(t, d, "xpak-classic", screen)}}, Options{Now: later})
+	r := commit(t, d, Change{Add: []Incoming{incoming(t, d, "xpak-classic", screen)}},
+		Options{Now: later})
 	if r.Packages != 18 || len(r.Added) != 17 {
 		t.Errorf("report %+v", r)
 	}
@@ -572,18 +604,23 @@ func TestCommitGivesPortagesModes(t *testing.T) {
 			if os.Geteuid() == 0 {
 				gid = 4321
 			}
-			if err := errors.Join(os.Chown(d.Path(), -1, gid), os.Chmod(d.Path(), tt.pkgdir)); err != nil {
+			if err := errors.Join(os.Chown(d.Path(), -1, gid),
+				os.Chmod(d.Path(), tt.pkgdir)); err != nil {
 				t.Fatal(err)
 			}
 			p := "app-misc/labhello/labhello-1.0-r2-1.xpak"
-			commit(t, d, Change{Add: []Incoming{incoming(t, d, "xpak-multi", p)}}, Options{Now: later})
-			for name, mode := range map[string]os.FileMode{p: tt.file, filepath.Dir(p): tt.dir, "app-misc": tt.dir, "Packages": tt.file} {
+			commit(t, d, Change{Add: []Incoming{incoming(t, d, "xpak-multi", p)}},
+				Options{Now: later})
+			for name, mode := range map[string]os.FileMode{p: tt.file, filepath.Dir(p): tt.dir,
+				"app-misc": tt.dir, "Packages": tt.file} {
 				fi, err := os.Lstat(d.file(name))
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := fi.Mode() &^ os.ModeDir; got != mode || int(fi.Sys().(*syscall.Stat_t).Gid) != gid {
-					t.Errorf("%s: %v of group %d, want %v of %d", name, got, fi.Sys().(*syscall.Stat_t).Gid, mode, gid)
+				if got := fi.Mode() &^ os.ModeDir; got != mode ||
+					int(fi.Sys().(*syscall.Stat_t).Gid) != gid {
+					t.Errorf("%s: %v of group %d, want %v of %d", name, got,
+						fi.Sys().(*syscall.Stat_t).Gid, mode, gid)
 				}
 			}
 		})

@@ -315,7 +315,8 @@ func checkImported(t *testing.T, d *Dir, local map[string]string) {
 		a, _ := originHas(t, p)
 		want := fmt.Sprintf("%x", a.Sum)
 		if got := m.Imports[p]; got.Sum != want || sumOf(d.file(got.Local)) != want {
-			t.Errorf("%s lies at %q with %.8s, want %.8s", p, got.Local, sumOf(d.file(got.Local)), want)
+			t.Errorf("%s lies at %q with %.8s, want %.8s", p, got.Local,
+				sumOf(d.file(got.Local)), want)
 		}
 	}
 	for _, p := range pruned {

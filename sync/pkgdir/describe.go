@@ -40,7 +40,8 @@ var errChanged = errors.New("changed while it was read")
 // Describe reads a package as it was found by Scan, and returns its index entry with PATH, SIZE,
 // MTIME, MD5 and SHA1, and the sums of set as well. The error is a *binpkg.InvalidError or
 // *pkgindex.ValueError for a file that is no package to Portage.
-func (d *Dir) Describe(ctx context.Context, f File, set digest.Set) (pkgindex.Entry, digest.Sums, error) {
+func (d *Dir) Describe(ctx context.Context, f File, set digest.Set) (pkgindex.Entry,
+	digest.Sums, error) {
 	r := newReader(d, set)
 	defer r.close()
 	return r.describe(ctx, f)
@@ -104,7 +105,9 @@ func (r *reader) readSmall(_ context.Context, f File) (*binpkg.Package, digest.S
 
 // load returns the contents of a file that is as it was found.
 func (r *reader) load(f File) ([]byte, error) {
-	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: f.Path, Err: err} }
+	failed := func(op string, err error) error {
+		return &fs.PathError{Op: op, Path: f.Path, Err: err}
+	}
 	fd, err := r.open(f.Path)
 	if err != nil {
 		return nil, failed("open", err)
@@ -149,14 +152,16 @@ func (r *reader) open(path string) (int, error) {
 		}
 		r.top = top
 	}
-	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE | unix.O_NONBLOCK | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
 	var fd int
 	err := listing.Retry(func() (err error) {
 		fd, err = unix.Openat2(int(r.top.Fd()), path, &how)
 		return err
 	})
 	switch err {
-	case unix.ENOSYS, unix.EPERM, unix.EAGAIN: // an old kernel, a sandbox that does not know it, a rename on the way
+	// an old kernel, a sandbox that does not know it, a rename on the way
+	case unix.ENOSYS, unix.EPERM, unix.EAGAIN:
 		return walkTo(int(r.top.Fd()), path)
 	}
 	return fd, err
@@ -209,14 +214,16 @@ func (r *reader) readLarge(ctx context.Context, f File) (*binpkg.Package, digest
 		sums, err = digest.Reader(ctx, file, r.set, r.buf)
 	}
 	r.done(f)
-	if now, statErr := file.Stat(); statErr == nil && !durable.Unchanged(now, fi) || err == nil && sums.Size != fi.Size() {
+	if now, statErr := file.Stat(); statErr == nil && !durable.Unchanged(now, fi) || err == nil &&
+		sums.Size != fi.Size() {
 		err = errChanged
 	}
 	return p, sums, err
 }
 
 // withFile adds to an entry what only the file knows.
-func withFile(e pkgindex.Entry, path string, fi fs.FileInfo, sums digest.Sums) (pkgindex.Entry, error) {
+func withFile(e pkgindex.Entry, path string, fi fs.FileInfo,
+	sums digest.Sums) (pkgindex.Entry, error) {
 	return e.With(
 		"PATH", path,
 		"SIZE", strconv.FormatInt(fi.Size(), 10),
@@ -237,7 +244,8 @@ type described struct {
 
 // describeAll reads files that are not in known, or have changed since, and adds them to it. Only
 // the end of ctx is an error.
-func (d *Dir) describeAll(ctx context.Context, files []File, known map[string]described, o Options) error {
+func (d *Dir) describeAll(ctx context.Context, files []File, known map[string]described,
+	o Options) error {
 	var todo []File
 	for _, f := range files {
 		if k, ok := known[f.Path]; !ok || !durable.Unchanged(k.info, f.Info) {
@@ -297,7 +305,9 @@ func batch(files []File) [][]File {
 	if len(small) > 0 {
 		batches = append(batches, small)
 	}
-	slices.SortStableFunc(large, func(a, b []File) int { return cmp.Compare(b[0].Info.Size(), a[0].Info.Size()) })
+	slices.SortStableFunc(large, func(a, b []File) int {
+		return cmp.Compare(b[0].Info.Size(), a[0].Info.Size())
+	})
 	return append(large, batches...)
 }
 

@@ -65,8 +65,10 @@ func (d *Dir) checkForeign(name string) error {
 // Keys that Portage's index has and the others' do not, and the other way round (deb822: dpkg, apt,
 // opkg, Cydia).
 var (
-	portageKeys = []string{"CPV", "VERSION", "TIMESTAMP", "PACKAGES", "PROFILE", "BUILD_TIME", "MTIME"}
-	debianKeys  = []string{"Version", "Architecture", "Filename", "Depends", "Maintainer", "Description"}
+	portageKeys = []string{"CPV", "VERSION", "TIMESTAMP", "PACKAGES", "PROFILE",
+		"BUILD_TIME", "MTIME"}
+	debianKeys = []string{"Version", "Architecture", "Filename", "Depends", "Maintainer",
+		"Description"}
 )
 
 // foreignIndex says what the beginning of a file looks like if it is the index of another system,
@@ -79,7 +81,8 @@ func foreignIndex(head []byte) string {
 		}
 	}
 	has := func(key string) bool { return keys[key] }
-	if !slices.ContainsFunc(portageKeys, has) && keys["Package"] && slices.ContainsFunc(debianKeys, has) {
+	if !slices.ContainsFunc(portageKeys, has) && keys["Package"] &&
+		slices.ContainsFunc(debianKeys, has) {
 		return "a Debian or opkg index"
 	}
 	return ""

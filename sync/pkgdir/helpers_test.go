@@ -224,7 +224,8 @@ func mismatches(d *Dir) []string {
 		sum := md5.Sum(b)
 		size, _ := e.Size()
 		mtime, _ := e.MTime()
-		if size != int64(len(b)) || e.Get("MD5") != hex.EncodeToString(sum[:]) || mtime != fi.ModTime().Unix() {
+		if size != int64(len(b)) || e.Get("MD5") != hex.EncodeToString(sum[:]) ||
+			mtime != fi.ModTime().Unix() {
 			bad = append(bad, e.Path()+" does not match its entry")
 		}
 	}

@@ -58,9 +58,10 @@ func (d *Dir) Missed(s *Scan, listed iter.Seq[string]) []Missed {
 	return list
 }
 
-// withoutFile sorts the listed paths that are no files of the scan: by the link on their way, and the
-// rest. Those that were passed over, or are misplaced, have a reason of their own.
-func (s *Scan) withoutFile(listed iter.Seq[string], passed map[string]Problem) (behind map[string]int, gone []string) {
+// withoutFile sorts the listed paths that are no files of the scan: by the link on their way, and
+// the rest. Those that were passed over, or are misplaced, have a reason of their own.
+func (s *Scan) withoutFile(listed iter.Seq[string],
+	passed map[string]Problem) (behind map[string]int, gone []string) {
 	have := make(map[string]bool, len(s.Files)+len(s.Misplaced))
 	for _, f := range s.Files {
 		have[f.Path] = true
@@ -110,7 +111,8 @@ func (d *Dir) missed(s *Scan, p Problem, listed int) (Missed, bool) {
 // behind it: a category's, a package's, All.
 func (d *Dir) missedLink(s *Scan, m Missed, target string) (Missed, bool) {
 	inside, ok := d.inside(path.Dir(m.Path), target)
-	if m.Listed == 0 && (ok && s.has(inside) || !binpkg.HasPackageSuffix(m.Path) && !d.likeCategory(m.Path)) {
+	if m.Listed == 0 && (ok && s.has(inside) || !binpkg.HasPackageSuffix(m.Path) &&
+		!d.likeCategory(m.Path)) {
 		return m, false
 	}
 	m.Reason = "a symbolic link, which is not followed"
@@ -118,7 +120,8 @@ func (d *Dir) missedLink(s *Scan, m Missed, target string) (Missed, bool) {
 	case m.Listed == 1:
 		m.Reason += ": 1 package that the index lists behind it is not carried"
 	case m.Listed > 1:
-		m.Reason += fmt.Sprintf(": %s that the index lists behind it are not carried", packages(m.Listed))
+		m.Reason += fmt.Sprintf(": %s that the index lists behind it are not carried",
+			packages(m.Listed))
 	}
 	if !binpkg.HasPackageSuffix(m.Path) {
 		m.Hint = d.BindHint(m.Path)
@@ -129,8 +132,11 @@ func (d *Dir) missedLink(s *Scan, m Missed, target string) (Missed, bool) {
 // has reports whether a path is that of a package that was found, or of a directory with one.
 func (s *Scan) has(name string) bool {
 	for _, start := range []string{name, name + "/"} {
-		i, _ := slices.BinarySearchFunc(s.Files, start, func(f File, path string) int { return strings.Compare(f.Path, path) })
-		if i < len(s.Files) && (s.Files[i].Path == name || strings.HasPrefix(s.Files[i].Path, name+"/")) {
+		i, _ := slices.BinarySearchFunc(s.Files, start, func(f File, path string) int {
+			return strings.Compare(f.Path, path)
+		})
+		if i < len(s.Files) && (s.Files[i].Path == name ||
+			strings.HasPrefix(s.Files[i].Path, name+"/")) {
 			return true
 		}
 	}
@@ -147,7 +153,8 @@ func (d *Dir) likeCategory(name string) bool {
 		_, err := cpv.Parse(category + "/" + pn + "-1")
 		return err == nil
 	}
-	return category == "All" || category == "virtual" || strings.Contains(category, "-") && cpv.ValidCategory(category)
+	return category == "All" || category == "virtual" || strings.Contains(category, "-") &&
+		cpv.ValidCategory(category)
 }
 
 // BindHint is what to type so that the directory behind a link below PKGDIR is used: Portage itself
@@ -169,7 +176,8 @@ func (d *Dir) BindHint(name string) string {
 	return fmt.Sprintf("a bind mount in its place is followed, a link is not: rm %s && mkdir %s && mount --bind %s %s", place, place, fault.Quote(target), place)
 }
 
-// LinkOn is the first symbolic link among the directories of a path below PKGDIR, "" if there is none.
+// LinkOn is the first symbolic link among the directories of a path below PKGDIR, "" if there is
+// none.
 func (d *Dir) LinkOn(name string) string {
 	for i, c := range name {
 		if c != '/' {
@@ -185,8 +193,8 @@ func (d *Dir) LinkOn(name string) string {
 	return ""
 }
 
-// MeantBy returns the path of the package that a path of Portage's stands for: a download on its way, or a
-// package that was set aside. Any other path means itself.
+// MeantBy returns the path of the package that a path of Portage's stands for: a download on its
+// way, or a package that was set aside. Any other path means itself.
 func MeantBy(p string) string {
 	dir, base := path.Split(p)
 	base, _, _ = strings.Cut(base, setAside)

@@ -41,7 +41,8 @@ func TestOrderOfACommit(t *testing.T) {
 	var want []string
 	want = append(want, "fsync "+placed[0], "fsync "+placed[1], "remember .")
 	want = append(want, indexWritten...)
-	want = append(want, "unlink "+unzip1, "rename "+d.Staging().Path(a.Sum)+" "+hello, "rename "+d.Staging().Path(b.Sum)+" "+screen)
+	want = append(want, "unlink "+unzip1, "rename "+d.Staging().Path(a.Sum)+" "+hello,
+		"rename "+d.Staging().Path(b.Sum)+" "+screen)
 	dirs := []string{filepath.Dir(unzip1), filepath.Dir(hello), filepath.Dir(screen)}
 	slices.Sort(dirs)
 	for _, dir := range slices.Compact(dirs) {
@@ -62,6 +63,7 @@ var indexWritten = []string{
 // withoutAttr leaves out the changes of owner, mode and time.
 func withoutAttr(changes []string) []string {
 	return slices.DeleteFunc(changes, func(c string) bool {
-		return strings.HasPrefix(c, "chmod ") || strings.HasPrefix(c, "chown ") || strings.HasPrefix(c, "utimes ")
+		return strings.HasPrefix(c, "chmod ") || strings.HasPrefix(c, "chown ") ||
+			strings.HasPrefix(c, "utimes ")
 	})
 }

@@ -51,8 +51,10 @@
 // index entry matches its file: Portage renames a package away when it does not. Under Portage's
 // lock
 //
-//  1. the index is written without the entries of files that will be replaced or removed (if there are any),
-//  2. files are removed, renamed over their predecessors, or renamed to free names, and the directories synced,
+//  1. the index is written without the entries of files that will be replaced or removed (if there
+//     are any),
+//  2. files are removed, renamed over their predecessors, or renamed to free names, and the
+//     directories synced,
 //  3. the final index is written.
 //
 // A directory below PKGDIR may be another file system: what goes there is copied beside its name in
@@ -90,8 +92,8 @@ const (
 type Dir struct {
 	*durable.Store
 	root *durable.Root
-	// Distdir is where DISTDIR lies below PKGDIR, "." if both are one directory, and "" elsewhere. What
-	// lies there is no package, whatever its name: of DISTDIR only files at its top count.
+	// Distdir is where DISTDIR lies below PKGDIR, "." if both are one directory, and "" elsewhere.
+	// What lies there is no package, whatever its name: of DISTDIR only files at its top count.
 	Distdir string
 }
 
@@ -131,7 +133,8 @@ func (d *Dir) IndexShared(known func(path string) pkgindex.Entry) (*pkgindex.Ind
 	return d.readIndex(name, known)
 }
 
-func (d *Dir) readIndex(name string, known func(path string) pkgindex.Entry) (*pkgindex.Index, error) {
+func (d *Dir) readIndex(name string,
+	known func(path string) pkgindex.Entry) (*pkgindex.Index, error) {
 	f, _, err := d.OpenFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("reading the index of %q: %w", d.Path(), err)
@@ -172,14 +175,16 @@ func (d *Dir) indexFile(name string) (string, error) {
 	return "", fmt.Errorf("following %q: too many symbolic links", path.Join(d.Path(), start))
 }
 
-// An OutwardIndexError says that Packages or Packages.gz is a symbolic link that leads out of PKGDIR.
+// An OutwardIndexError says that Packages or Packages.gz is a symbolic link that leads out of
+// PKGDIR.
 type OutwardIndexError struct {
 	Path   string // of the link
 	Target string // as the link says
 }
 
 func (e *OutwardIndexError) Error() string {
-	return fmt.Sprintf("the index %q is a symbolic link that leads out of PKGDIR, to %q", e.Path, e.Target)
+	return fmt.Sprintf("the index %q is a symbolic link that leads out of PKGDIR, to %q",
+		e.Path, e.Target)
 }
 
 // Hints are the commands that put the index in the place of the link.
@@ -190,9 +195,11 @@ func (e *OutwardIndexError) Hints(string) []string {
 		target = filepath.Join(dir, target)
 	}
 	if fi, err := os.Stat(target); err == nil && fi.Mode().IsRegular() {
-		return []string{"the file itself in the place of the link: cp --remove-destination " + fault.Quote(target) + " " + link}
+		return []string{"the file itself in the place of the link: cp --remove-destination " +
+			fault.Quote(target) + " " + link}
 	}
-	return []string{"an index of its own in the place of the link: rm " + link + " && pkgsneak index " + fault.Quote(dir)}
+	return []string{"an index of its own in the place of the link: rm " + link +
+		" && pkgsneak index " + fault.Quote(dir)}
 }
 
 // inside returns where the target of a link in dir lies below PKGDIR, if it does. Whether

@@ -80,8 +80,8 @@ func (d *Dir) Reindex(ctx context.Context, o Options) (*Report, error) {
 	return r, nil
 }
 
-// unindexed are the names of a scan that an index leaves out and somebody may miss, but for the misplaced
-// ones, which are invalid.
+// unindexed are the names of a scan that an index leaves out and somebody may miss, but for the
+// misplaced ones, which are invalid.
 func (d *Dir) unindexed(s *Scan) []Missed {
 	if s == nil {
 		return nil
@@ -104,7 +104,8 @@ func (d *Dir) renew(ctx context.Context, c *change, o Options) (*Report, error) 
 	if err := d.describeAll(ctx, s.doubtful, known, o); err != nil {
 		return nil, err
 	}
-	lock, err := d.root.Acquire(ctx, durable.PackagesLock, durable.LockOptions{Wait: o.LockWait, OnWait: o.OnWait})
+	lock, err := d.root.Acquire(ctx, durable.PackagesLock, durable.LockOptions{Wait: o.LockWait,
+		OnWait: o.OnWait})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +116,8 @@ func (d *Dir) renew(ctx context.Context, c *change, o Options) (*Report, error) 
 	return r, nil
 }
 
-func (d *Dir) renewLocked(ctx context.Context, c *change, known map[string]described, o Options) (*Report, error) {
+func (d *Dir) renewLocked(ctx context.Context, c *change, known map[string]described,
+	o Options) (*Report, error) {
 	if err := d.root.Sweep("."); err != nil {
 		return nil, err
 	}
@@ -148,7 +150,8 @@ type plan struct {
 }
 
 // look surveys the PKGDIR and reads what must be read and is not known yet.
-func (d *Dir) look(ctx context.Context, b belief, known map[string]described, o Options) (*survey, error) {
+func (d *Dir) look(ctx context.Context, b belief, known map[string]described,
+	o Options) (*survey, error) {
 	if o.Rebuild {
 		b = nothing
 	}
@@ -175,7 +178,8 @@ func (s *survey) settle(known map[string]described, rebuild bool) *plan {
 			continue
 		}
 		if k.err != nil {
-			p.invalid = append(p.invalid, Problem{Path: f.Path, Reason: reasonOf(k.err), Size: f.Info.Size()})
+			p.invalid = append(p.invalid, Problem{Path: f.Path, Reason: reasonOf(k.err),
+				Size: f.Info.Size()})
 			continue
 		}
 		i, ok := at[k.key]
@@ -276,7 +280,8 @@ func (p *plan) compare(read map[string]bool) {
 func (p *plan) dirty(o Options) bool {
 	_, dated := p.index.Timestamp()
 	return !p.usable || !dated || !slices.Equal(p.entries, p.index.Entries) ||
-		p.index.Header.Get("PACKAGES") != fmt.Sprint(len(p.entries)) || p.gzWrong(o.CompressIndex) != ""
+		p.index.Header.Get("PACKAGES") != fmt.Sprint(len(p.entries)) ||
+		p.gzWrong(o.CompressIndex) != ""
 }
 
 // ignored are the files that are not indexed and need not be.
@@ -331,7 +336,8 @@ func (d *Dir) writeFiles(p *plan, x *pkgindex.Index, t int64, compress bool, o O
 	if !compress && p.gzTime != absent {
 		o.at("remove index.gz")
 		// The name itself: a link may lead to a file that others use.
-		if err := d.root.Remove(indexName + gzSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := d.root.Remove(indexName + gzSuffix); err != nil &&
+			!errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing the old index: %w", err)
 		}
 	}
@@ -345,7 +351,9 @@ func (d *Dir) writeFiles(p *plan, x *pkgindex.Index, t int64, compress bool, o O
 		return err
 	}
 	o.at("write index.gz")
-	return d.writeFile(p.gzName, t, func(w io.Writer) error { return pkgindex.WriteGzip(w, x.Write, t) })
+	return d.writeFile(p.gzName, t, func(w io.Writer) error {
+		return pkgindex.WriteGzip(w, x.Write, t)
+	})
 }
 
 // writeFile writes Packages or Packages.gz with Portage's rules for owner and mode.
@@ -397,7 +405,8 @@ func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
 		return nil, fmt.Errorf("checking %q: %w", d.Path(), err)
 	}
 	p := s.settle(known, o.Rebuild)
-	r := &CheckReport{Packages: len(p.index.Entries), Invalid: p.invalid, Remarks: p.index.Remarks, Missed: d.unindexed(p.scan)}
+	r := &CheckReport{Packages: len(p.index.Entries), Invalid: p.invalid, Remarks: p.index.Remarks,
+		Missed: d.unindexed(p.scan)}
 	for _, path := range p.added {
 		r.Missing = append(r.Missing, Problem{Path: path, Reason: "not in " + indexName})
 	}
@@ -408,7 +417,8 @@ func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
 		r.Missing = append(r.Missing, Problem{Path: path, Reason: "elsewhere in " + indexName})
 	}
 	for _, path := range p.dropped {
-		r.Stale = append(r.Stale, Problem{Path: path, Reason: "in " + indexName + ", but not a package there"})
+		r.Stale = append(r.Stale, Problem{Path: path, Reason: "in " + indexName +
+			", but not a package there"})
 	}
 	sortProblems(r.Missing)
 	r.Index = p.indexWrong(o)
@@ -428,13 +438,15 @@ func (p *plan) indexWrong(o Options) []string {
 			wrong = append(wrong, "no TIMESTAMP in "+indexName)
 		}
 		if n := p.index.Header.Get("PACKAGES"); n != fmt.Sprint(len(p.index.Entries)) {
-			wrong = append(wrong, fmt.Sprintf("PACKAGES is %q, but there are %d entries", n, len(p.index.Entries)))
+			wrong = append(wrong, fmt.Sprintf("PACKAGES is %q, but there are %d entries", n,
+				len(p.index.Entries)))
 		}
 	}
 	if gz := p.gzWrong(o.CompressIndex); gz != "" {
 		wrong = append(wrong, gz)
 	}
-	if len(wrong) == 0 && len(p.added)+len(p.renewed)+len(p.movedTo)+len(p.dropped) == 0 && p.dirty(o) {
+	if len(wrong) == 0 && len(p.added)+len(p.renewed)+len(p.movedTo)+len(p.dropped) == 0 &&
+		p.dirty(o) {
 		wrong = append(wrong, "an entry occurs twice in "+indexName)
 	}
 	return wrong

@@ -29,14 +29,17 @@ var (
 // keeps entries of one CPV in the order in which it came upon the files, which differs between file
 // systems; such entries are compared by path.
 func TestReindexWritesWhatEmaintWrites(t *testing.T) {
-	variants := map[string]*bool{"Packages": &off, "Packages.no-profile": &off, "Packages.ttl-uri": &off, "Packages.of-gz": &on}
+	variants := map[string]*bool{"Packages": &off, "Packages.no-profile": &off,
+		"Packages.ttl-uri": &off, "Packages.of-gz": &on}
 	for _, layout := range layouts {
 		for variant, compress := range variants {
 			t.Run(layout+"/"+variant, func(t *testing.T) {
 				want := goldenFile(t, layout, variant)
 				d := layoutDir(t, layout)
-				r := reindex(t, d, Options{Now: at(t, want), Header: headerOf(t, want), CompressIndex: compress})
-				if !r.Written || len(r.Invalid) > 0 || len(r.Ignored) > 0 || len(r.Added) != r.Packages {
+				r := reindex(t, d, Options{Now: at(t, want), Header: headerOf(t, want),
+					CompressIndex: compress})
+				if !r.Written || len(r.Invalid) > 0 || len(r.Ignored) > 0 ||
+					len(r.Added) != r.Packages {
 					t.Errorf("report %+v", r)
 				}
 				got := readFile(t, d, "Packages")
@@ -60,7 +63,9 @@ func TestReindexWritesWhatEmaintWrites(t *testing.T) {
 
 func byPath(t *testing.T, text string) string {
 	x := parseIndex(t, text)
-	slices.SortFunc(x.Entries, func(a, b pkgindex.Entry) int { return strings.Compare(a.Path(), b.Path()) })
+	slices.SortFunc(x.Entries, func(a, b pkgindex.Entry) int {
+		return strings.Compare(a.Path(), b.Path())
+	})
 	out, err := x.MarshalText()
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +95,8 @@ func TestReindexCompletesAnIndexWithoutDigests(t *testing.T) {
 			want := goldenFile(t, layout, "Packages")
 			d := layoutDir(t, layout)
 			writeFile(t, d, "Packages", goldenFile(t, layout, "Packages.emerge-p-untrusted"))
-			r := reindex(t, d, Options{Now: at(t, want), Header: headerOf(t, want), CompressIndex: &off})
+			r := reindex(t, d, Options{Now: at(t, want), Header: headerOf(t, want),
+				CompressIndex: &off})
 			got := readFile(t, d, "Packages")
 			stamped := parseIndex(t, got)
 			stamped.SetTimestamp(at(t, want).Unix()) // may have had to be greater than the old one
@@ -122,7 +128,8 @@ func TestReindexWithNothingToDoWritesNothing(t *testing.T) {
 			if r := reindex(t, d, o); r.Written || r.Packages == 0 {
 				t.Errorf("report %+v", r)
 			}
-			if after, err := os.Lstat(d.file("Packages")); err != nil || !os.SameFile(before, after) {
+			if after, err := os.Lstat(d.file("Packages")); err != nil ||
+				!os.SameFile(before, after) {
 				t.Errorf("Packages is another file: %v", err)
 			}
 			// Reading everything again comes to the same.
@@ -155,7 +162,9 @@ const (
 func TestReindexFollowsTheFiles(t *testing.T) {
 	all := layoutPaths(t, "mixed")
 	without := func(gone ...string) []string {
-		return slices.DeleteFunc(slices.Clone(all), func(p string) bool { return slices.Contains(gone, p) })
+		return slices.DeleteFunc(slices.Clone(all), func(p string) bool {
+			return slices.Contains(gone, p)
+		})
 	}
 	with := func(list []string, more ...string) []string {
 		list = slices.Concat(list, more)
@@ -175,17 +184,30 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 			without(unzip1), Report{Dropped: []string{unzip1}}},
 		{"touched", func(t *testing.T, d *Dir) { touch(t, d, hello, later) },
 			all, Report{Renewed: []string{hello}}},
-		{"rebuilt-under-its-name", func(t *testing.T, d *Dir) { copyWithTime(t, goldenPackage("xpak-classic", hello), d, hello, later) },
+		{"rebuilt-under-its-name", func(t *testing.T, d *Dir) {
+			copyWithTime(t, goldenPackage("xpak-classic", hello), d, hello, later)
+		},
 			all, Report{Renewed: []string{hello}}},
 		{"new", func(t *testing.T, d *Dir) {
-			copyWithTime(t, goldenPackage("xpak-classic", "app-misc/screen-1.10-r100.tbz2"), d, "app-misc/screen-1.10-r100.tbz2", later)
-		}, with(all, "app-misc/screen-1.10-r100.tbz2"), Report{Added: []string{"app-misc/screen-1.10-r100.tbz2"}}},
-		{"moved-to-All", func(t *testing.T, d *Dir) { rename(t, d, hello, "All/labhello-1.0-r2.tbz2") },
-			with(without(hello), "All/labhello-1.0-r2.tbz2"), Report{Moved: []string{"All/labhello-1.0-r2.tbz2"}, Dropped: nil}},
-		{"moved-to-another-category", func(t *testing.T, d *Dir) { rename(t, d, hello, "sys-apps/labhello-1.0-r2.tbz2") },
-			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{Path: "sys-apps/labhello-1.0-r2.tbz2"}}}},
-		{"moved-out-of-the-layout", func(t *testing.T, d *Dir) { rename(t, d, hello, "a/b/c/labhello-1.0-r2.tbz2") },
-			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{Path: "a/b/c/labhello-1.0-r2.tbz2"}}}},
+			copyWithTime(t, goldenPackage("xpak-classic", "app-misc/screen-1.10-r100.tbz2"), d,
+				"app-misc/screen-1.10-r100.tbz2", later)
+		}, with(all, "app-misc/screen-1.10-r100.tbz2"),
+			Report{Added: []string{"app-misc/screen-1.10-r100.tbz2"}}},
+		{"moved-to-All", func(t *testing.T, d *Dir) {
+			rename(t, d, hello, "All/labhello-1.0-r2.tbz2")
+		},
+			with(without(hello), "All/labhello-1.0-r2.tbz2"),
+			Report{Moved: []string{"All/labhello-1.0-r2.tbz2"}, Dropped: nil}},
+		{"moved-to-another-category", func(t *testing.T, d *Dir) {
+			rename(t, d, hello, "sys-apps/labhello-1.0-r2.tbz2")
+		},
+			without(hello), Report{Dropped: []string{hello},
+				Invalid: []Problem{{Path: "sys-apps/labhello-1.0-r2.tbz2"}}}},
+		{"moved-out-of-the-layout", func(t *testing.T, d *Dir) {
+			rename(t, d, hello, "a/b/c/labhello-1.0-r2.tbz2")
+		},
+			without(hello), Report{Dropped: []string{hello},
+				Invalid: []Problem{{Path: "a/b/c/labhello-1.0-r2.tbz2"}}}},
 		{"same-base-name-in-two-places", func(t *testing.T, d *Dir) {
 			copyWithTime(t, d.file(hello), d, "All/labhello-1.0-r2.tbz2", mtime(t, d, hello))
 		}, all, Report{Ignored: []Problem{{Path: "All/labhello-1.0-r2.tbz2"}}}},
@@ -195,13 +217,16 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 		{"moved-to-All-and-replaced", func(t *testing.T, d *Dir) {
 			rename(t, d, hello, "All/labhello-1.0-r2.tbz2")
 			copyWithTime(t, d.file("All/labhello-1.0-r2.tbz2"), d, hello, later)
-		}, with(all, "All/labhello-1.0-r2.tbz2"), Report{Renewed: []string{hello}, Moved: []string{"All/labhello-1.0-r2.tbz2"}}},
+		}, with(all, "All/labhello-1.0-r2.tbz2"),
+			Report{Renewed: []string{hello}, Moved: []string{"All/labhello-1.0-r2.tbz2"}}},
 		{"same-base-name-other-time", func(t *testing.T, d *Dir) {
 			copyWithTime(t, d.file(hello), d, "All/labhello-1.0-r2.tbz2", later)
-		}, with(all, "All/labhello-1.0-r2.tbz2"), Report{Added: []string{"All/labhello-1.0-r2.tbz2"}}},
+		}, with(all, "All/labhello-1.0-r2.tbz2"),
+			Report{Added: []string{"All/labhello-1.0-r2.tbz2"}}},
 		{"copied-as-a-new-build", func(t *testing.T, d *Dir) {
 			copyWithTime(t, d.file(unzip1), d, "app-arch/unzip/unzip-4.19.325-r2-7.xpak", later)
-		}, with(all, "app-arch/unzip/unzip-4.19.325-r2-7.xpak"), Report{Added: []string{"app-arch/unzip/unzip-4.19.325-r2-7.xpak"}}},
+		}, with(all, "app-arch/unzip/unzip-4.19.325-r2-7.xpak"),
+			Report{Added: []string{"app-arch/unzip/unzip-4.19.325-r2-7.xpak"}}},
 		{"linked-in-All", func(t *testing.T, d *Dir) {
 			writeFile(t, d, "All/x", "")
 			if err := os.Symlink("../"+hello, d.file("All/labhello-1.0-r2.tbz2")); err != nil {
@@ -213,27 +238,36 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, all, Report{Ignored: []Problem{{Path: "app-copy"}}}},
-		{"name-reserved-by-emerge", func(t *testing.T, d *Dir) { writeFile(t, d, "app-arch/unzip/unzip-4.19.325-r2-3.xpak", "") },
+		{"name-reserved-by-emerge", func(t *testing.T, d *Dir) {
+			writeFile(t, d, "app-arch/unzip/unzip-4.19.325-r2-3.xpak", "")
+		},
 			all, Report{Ignored: []Problem{{Path: "app-arch/unzip/unzip-4.19.325-r2-3.xpak"}}}},
 		{"emptied", func(t *testing.T, d *Dir) { writeFile(t, d, hello, "") },
 			without(hello), Report{Dropped: []string{hello}, Ignored: []Problem{{Path: hello}}}},
 		{"half-written-and-set-aside", func(t *testing.T, d *Dir) {
-			for _, name := range []string{"app-misc/x-1.tbz2.partial", "app-misc/x-1.tbz2._checksum_failure_.abcd", "app-misc/x-1.tbz2abcdefgh.123", "app-misc/README"} {
+			for _, name := range []string{"app-misc/x-1.tbz2.partial",
+				"app-misc/x-1.tbz2._checksum_failure_.abcd", "app-misc/x-1.tbz2abcdefgh.123",
+				"app-misc/README"} {
 				writeFile(t, d, name, "x")
 			}
-			for _, name := range []string{"Packagesabcdefgh", ".__portage_test_write__", "app-misc/.x-1.tbz2.partial.portage_lockfile"} {
+			for _, name := range []string{"Packagesabcdefgh", ".__portage_test_write__",
+				"app-misc/.x-1.tbz2.partial.portage_lockfile"} {
 				writeFile(t, d, name, "x")
 			}
-		}, all, Report{Ignored: []Problem{{Path: "app-misc/README"}, {Path: "app-misc/x-1.tbz2._checksum_failure_.abcd"}, {Path: "app-misc/x-1.tbz2.partial"}, {Path: "app-misc/x-1.tbz2abcdefgh.123"}}}},
+		}, all, Report{Ignored: []Problem{{Path: "app-misc/README"},
+			{Path: "app-misc/x-1.tbz2._checksum_failure_.abcd"}, {
+				Path: "app-misc/x-1.tbz2.partial"}, {Path: "app-misc/x-1.tbz2abcdefgh.123"}}}},
 		{"truncated", func(t *testing.T, d *Dir) { truncate(t, d, hello) },
 			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{Path: hello}}}},
 		{"gpkg-truncated", func(t *testing.T, d *Dir) { truncate(t, d, gpkgVim) },
-			without(gpkgVim), Report{Dropped: []string{gpkgVim}, Invalid: []Problem{{Path: gpkgVim}}}},
+			without(gpkgVim), Report{Dropped: []string{gpkgVim},
+				Invalid: []Problem{{Path: gpkgVim}}}},
 		{"misnamed", func(t *testing.T, d *Dir) {
 			writeFile(t, d, "app-misc/x.tbz2", "x")
 			writeFile(t, d, "app-misc/x-1.xpak", "x")
 			writeFile(t, d, "x-1.tbz2", "x")
-		}, all, Report{Invalid: []Problem{{Path: "app-misc/x-1.xpak"}, {Path: "app-misc/x.tbz2"}, {Path: "x-1.tbz2"}}}},
+		}, all, Report{Invalid: []Problem{{Path: "app-misc/x-1.xpak"}, {Path: "app-misc/x.tbz2"},
+			{Path: "x-1.tbz2"}}}},
 		{"fifo", func(t *testing.T, d *Dir) {
 			if err := syscall.Mkfifo(d.file("app-misc/x-1.tbz2"), 0o600); err != nil {
 				t.Fatal(err)
@@ -255,8 +289,10 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 				t.Errorf("index has %q, want %q", got, tt.want)
 			}
 			for name, lists := range map[string][2][]string{
-				"added": {r.Added, tt.report.Added}, "renewed": {r.Renewed, tt.report.Renewed}, "moved": {r.Moved, tt.report.Moved},
-				"invalid": {problemPaths(r.Invalid), problemPaths(tt.report.Invalid)}, "ignored": {problemPaths(r.Ignored), problemPaths(tt.report.Ignored)},
+				"added": {r.Added, tt.report.Added}, "renewed": {
+					r.Renewed, tt.report.Renewed}, "moved": {r.Moved, tt.report.Moved},
+				"invalid": {problemPaths(r.Invalid), problemPaths(tt.report.Invalid)}, "ignored": {
+					problemPaths(r.Ignored), problemPaths(tt.report.Ignored)},
 			} {
 				if !slices.Equal(lists[0], lists[1]) {
 					t.Errorf("%s: %q, want %q", name, lists[0], lists[1])
@@ -330,7 +366,8 @@ func truncate(t testing.TB, d *Dir, p string) {
 func TestReindexKeepsWhatOnlyTheEntryKnows(t *testing.T) {
 	d := indexed(t, "xpak-classic")
 	old := goldenFile(t, "xpak-classic", "Packages")
-	writeFile(t, d, "Packages", strings.Replace(old, "CPV: app-misc/labhello-1.0-r2\n", "CPV: app-misc/labhello-1.0-r2\nDESC: says hello\n", 1))
+	writeFile(t, d, "Packages", strings.Replace(old, "CPV: app-misc/labhello-1.0-r2\n",
+		"CPV: app-misc/labhello-1.0-r2\nDESC: says hello\n", 1))
 	for _, c := range []struct {
 		name string
 		o    Options
@@ -350,7 +387,8 @@ func TestReindexKeepsWhatOnlyTheEntryKnows(t *testing.T) {
 		}
 	}
 	// Without MD5 the package is read again; what else the entry said stays.
-	x := parseIndex(t, strings.Replace(old, "CPV: app-misc/labhello-1.0-r2\n", "CPV: app-misc/labhello-1.0-r2\nDESC: says hello\n", 1))
+	x := parseIndex(t, strings.Replace(old, "CPV: app-misc/labhello-1.0-r2\n",
+		"CPV: app-misc/labhello-1.0-r2\nDESC: says hello\n", 1))
 	for i, e := range x.Entries {
 		if e.Path() == hello {
 			var err error
@@ -418,7 +456,8 @@ func TestReindexReportsUnreadableFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := reindex(t, d, Options{})
-	if len(r.Invalid) != 1 || r.Invalid[0].Path != hello || !strings.Contains(r.Invalid[0].Reason, "permission denied") {
+	if len(r.Invalid) != 1 || r.Invalid[0].Path != hello ||
+		!strings.Contains(r.Invalid[0].Reason, "permission denied") {
 		t.Errorf("invalid: %v", r.Invalid)
 	}
 }
@@ -454,7 +493,8 @@ func TestReindexReportsFilesThatChange(t *testing.T) {
 					once = true
 				}
 			}})
-			if !once || !slices.Equal(problemPaths(r.Invalid), []string{mc}) || !strings.Contains(r.Invalid[0].Reason, "changed") {
+			if !once || !slices.Equal(problemPaths(r.Invalid), []string{mc}) ||
+				!strings.Contains(r.Invalid[0].Reason, "changed") {
 				t.Errorf("invalid: %v", r.Invalid)
 			}
 			if slices.Contains(paths(t, d), mc) {
@@ -492,7 +532,8 @@ func enlarge(t *testing.T, d *Dir, p string, by int) {
 func TestReindexOfLargePackages(t *testing.T) {
 	d := indexed(t, "xpak-classic")
 	size := len(readFile(t, d, hello))
-	for p, by := range map[string]int{hello: readSize - size, mc: readSize + 1 - len(readFile(t, d, mc)), screen: 3 * readSize} {
+	for p, by := range map[string]int{hello: readSize - size,
+		mc: readSize + 1 - len(readFile(t, d, mc)), screen: 3 * readSize} {
 		enlarge(t, d, p, by)
 	}
 	if r := reindex(t, d, Options{Now: later}); len(r.Renewed) != 3 {
@@ -576,7 +617,8 @@ func TestTimestamp(t *testing.T) {
 			if r.Timestamp != tt.want {
 				t.Errorf("report: %d, want %d", r.Timestamp, tt.want)
 			}
-			if x, err := d.Index(); err != nil || x.Header.Get("TIMESTAMP") != time.Unix(tt.want, 0).Format("") && r.Timestamp != tt.want {
+			if x, err := d.Index(); err != nil || x.Header.Get("TIMESTAMP") != time.Unix(tt.want,
+				0).Format("") && r.Timestamp != tt.want {
 				t.Errorf("index: %v", err)
 			}
 			for _, name := range []string{"Packages", "Packages.gz"} {
@@ -618,10 +660,12 @@ func TestHeaderIsKept(t *testing.T) {
 
 // To Portage these are no index at all.
 func TestReindexOfAnIndexThatPortageDoesNotRead(t *testing.T) {
-	for name, version := range map[string]string{"newer": "VERSION: 1\n", "none": "", "odd": "VERSION: x\n"} {
+	for name, version := range map[string]string{"newer": "VERSION: 1\n", "none": "",
+		"odd": "VERSION: x\n"} {
 		t.Run(name, func(t *testing.T) {
 			d := layoutDir(t, "xpak-classic")
-			writeFile(t, d, "Packages", strings.Replace(goldenFile(t, "xpak-classic", "Packages"), "VERSION: 0\n", version, 1))
+			writeFile(t, d, "Packages", strings.Replace(goldenFile(t, "xpak-classic", "Packages"),
+				"VERSION: 0\n", version, 1))
 			c, err := d.Check(t.Context(), Options{})
 			if err != nil || c.OK() || len(c.Index) == 0 {
 				t.Errorf("check %+v, %v", c, err)
@@ -668,7 +712,8 @@ func TestCompressedIndex(t *testing.T) {
 			}
 			o := Options{Now: later, CompressIndex: tt.compress}
 			c, err := d.Check(t.Context(), o)
-			if err != nil || c.OK() != (tt.check == "") || !strings.Contains(strings.Join(c.Index, "\n"), tt.check) {
+			if err != nil || c.OK() != (tt.check == "") ||
+				!strings.Contains(strings.Join(c.Index, "\n"), tt.check) {
 				t.Errorf("check %+v, %v", c, err)
 			}
 			if r := reindex(t, d, o); r.Written != tt.written {
@@ -721,7 +766,8 @@ func TestIndexThatIsALink(t *testing.T) {
 	}{
 		{"beside", func(*Dir) string { return "index.txt" }, "index.txt"},
 		{"in-a-directory", func(*Dir) string { return "meta/Packages" }, "meta/Packages"},
-		{"absolute-inside", func(d *Dir) string { return d.file("meta/Packages") }, "meta/Packages"},
+		{"absolute-inside", func(d *Dir) string { return d.file("meta/Packages") },
+			"meta/Packages"},
 		{"outside", func(*Dir) string { return "../Packages" }, ""},
 		{"absolute-outside", func(*Dir) string { return "/etc/Packages" }, ""},
 		{"loop", func(*Dir) string { return "Packages" }, ""},
@@ -738,7 +784,8 @@ func TestIndexThatIsALink(t *testing.T) {
 				if (err != nil) != (tt.where == "") {
 					t.Fatalf("error %v", err)
 				}
-				if fi, err := os.Lstat(d.file("Packages")); err != nil || fi.Mode()&os.ModeSymlink == 0 {
+				if fi, err := os.Lstat(d.file("Packages")); err != nil ||
+					fi.Mode()&os.ModeSymlink == 0 {
 					t.Errorf("the link is gone: %v", err)
 				}
 				if tt.where == "" {
@@ -777,12 +824,14 @@ func TestIndexHasPKGDIRsGroupAndModes(t *testing.T) {
 			old := syscall.Umask(0o022)
 			defer syscall.Umask(old)
 			d := layoutDir(t, "xpak-classic")
-			if err := errors.Join(os.Chown(d.Path(), -1, group), os.Chmod(d.Path(), tt.pkgdir)); err != nil {
+			if err := errors.Join(os.Chown(d.Path(), -1, group),
+				os.Chmod(d.Path(), tt.pkgdir)); err != nil {
 				t.Fatal(err)
 			}
 			if tt.old != 0 {
 				writeFile(t, d, "Packages", "VERSION: 0\n\n")
-				if err := errors.Join(os.Chown(d.file("Packages"), user, 0), os.Chmod(d.file("Packages"), tt.old)); err != nil {
+				if err := errors.Join(os.Chown(d.file("Packages"), user, 0),
+					os.Chmod(d.file("Packages"), tt.old)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -858,7 +907,8 @@ func TestOpenWithoutOpenat2(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, target := range map[string]string{"link": "plain", "cat/link": "file", "linked": "cat", "cat/linked": "pn"} {
+	for name, target := range map[string]string{"link": "plain", "cat/link": "file",
+		"linked": "cat", "cat/linked": "pn"} {
 		if err := os.Symlink(target, filepath.Join(top, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -871,7 +921,8 @@ func TestOpenWithoutOpenat2(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	for _, name := range []string{"plain", "cat/file", "cat/pn/file", "link", "cat/link", "linked/file", "cat/linked/file", "absent", "absent/file", "plain/file", "../x"} {
+	for _, name := range []string{"plain", "cat/file", "cat/pn/file", "link", "cat/link",
+		"linked/file", "cat/linked/file", "absent", "absent/file", "plain/file", "../x"} {
 		want := []string{"plain", "cat/file", "cat/pn/file"}
 		for how, open := range map[string]func() (int, error){
 			"openat2":  func() (int, error) { return r.open(name) },
@@ -898,7 +949,8 @@ func TestLostAndFoundIsTheFileSystemsOwn(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "lost+found/app-misc"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "lost+found/app-misc/foo-1.tbz2"), []byte("x"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "lost+found/app-misc/foo-1.tbz2"), []byte("x"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	d, err := Open(dir)

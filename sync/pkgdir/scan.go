@@ -140,7 +140,8 @@ func (w *walk) visit(p string, fi *listing.Entry) {
 	default:
 		name, err := binpkg.ParseName(p)
 		if err != nil {
-			w.scan.Misplaced = append(w.scan.Misplaced, Problem{Path: p, Reason: reasonOf(err), Size: fi.Size()})
+			w.scan.Misplaced = append(w.scan.Misplaced, Problem{Path: p, Reason: reasonOf(err),
+				Size: fi.Size()})
 			return
 		}
 		w.scan.Files = append(w.scan.Files, File{p, fi, name})
@@ -168,7 +169,8 @@ func (w *walk) read(fd int, dir string) ([]*listing.Entry, error) {
 	}
 	found, dirs := all[:0], false
 	for _, e := range all {
-		if !e.TypeKnown() || !e.IsDir() && (binpkg.HasPackageSuffix(e.Name()) || isSetAside(e.Name()) || binpkg.LikePackage(e.Name())) {
+		if !e.TypeKnown() || !e.IsDir() && (binpkg.HasPackageSuffix(e.Name()) ||
+			isSetAside(e.Name()) || binpkg.LikePackage(e.Name())) {
 			switch err := e.Lstat(fd); err {
 			case nil:
 			case unix.ENOENT: // gone since
@@ -198,7 +200,8 @@ func key(e *listing.Entry) string {
 // isOwn reports whether a name at the top belongs to the index, to pkgsneak or to the file system
 // itself: lost+found may be read by root alone.
 func isOwn(name string) bool {
-	return name == indexName || name == indexName+gzSuffix || name == durable.StagingDir || name == "lost+found"
+	return name == indexName || name == indexName+gzSuffix || name == durable.StagingDir ||
+		name == "lost+found"
 }
 
 // otherEnding is the reason of a file that nobody takes for a package because of its name alone.
@@ -211,9 +214,11 @@ func foreign(fi *listing.Entry) string {
 	switch {
 	case durable.IsTemp(name), durable.IsStoreLock(name):
 		return ""
-	case strings.HasSuffix(name, ".portage_lockfile"), strings.Contains(name, ".portage_lockfile.hardlock-"):
+	case strings.HasSuffix(name, ".portage_lockfile"),
+		strings.Contains(name, ".portage_lockfile.hardlock-"):
 		return ""
-	case strings.HasPrefix(name, indexName), strings.HasPrefix(name, "."+indexName), name == ".__portage_test_write__":
+	case strings.HasPrefix(name, indexName), strings.HasPrefix(name, "."+indexName),
+		name == ".__portage_test_write__":
 		return ""
 	case strings.Contains(name, setAside):
 		return "set aside by Portage: its contents were not what the index said"

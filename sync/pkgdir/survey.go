@@ -70,7 +70,8 @@ func (d *Dir) readOrForget(name string) (*pkgindex.Index, error) {
 	x, err := d.readIndex(name, nil)
 	var format *pkgindex.FormatError
 	if errors.As(err, &format) {
-		return &pkgindex.Index{Remarks: []pkgindex.Remark{{Line: format.Line, Reason: format.Reason + ": made anew from the packages", Dropped: true, Count: 1}}}, nil
+		return &pkgindex.Index{Remarks: []pkgindex.Remark{{Line: format.Line,
+			Reason: format.Reason + ": made anew from the packages", Dropped: true, Count: 1}}}, nil
 	}
 	return x, err
 }
@@ -184,7 +185,8 @@ func (s *survey) match(b belief) {
 func (s *survey) find(claims []claim, i int, f File) int {
 	for ; i >= 0; i = claims[i].next {
 		c := &claims[i]
-		if c.believable && !c.used && c.size == f.Info.Size() && c.mtime == f.Info.ModTime().Unix() && fits(s.index.Entries[i], f) {
+		if c.believable && !c.used && c.size == f.Info.Size() &&
+			c.mtime == f.Info.ModTime().Unix() && fits(s.index.Entries[i], f) {
 			c.used = true
 			return i
 		}
@@ -242,7 +244,8 @@ func (s *survey) gzWrong(compress *bool) string {
 	case want && !there:
 		return "missing index file: " + indexName + gzSuffix
 	case !want && there:
-		return "compressed index exists but 'compress-index' feature is disabled: " + indexName + gzSuffix
+		return "compressed index exists but 'compress-index' feature is disabled: " +
+			indexName + gzSuffix
 	case want && s.gzTime != s.indexTime:
 		return fmt.Sprintf("uncompressed index timestamp '%d' is not equal to compressed index timestamp '%d'", s.indexTime, s.gzTime)
 	}

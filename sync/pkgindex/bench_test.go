@@ -15,10 +15,12 @@ func largeIndex(t testing.TB, n, entrySize int) []byte {
 	x := mustRead(t, readFile(t, golden+"gpkg-multi/Packages"))
 	model := x.Entries[0]
 	x.Entries = nil
-	pad := strings.Repeat("dev-libs/glib:2 ", max(0, entrySize-len(model.text))/16) + "sys-libs/zlib"
+	pad := strings.Repeat("dev-libs/glib:2 ", max(0, entrySize-len(model.text))/16) +
+		"sys-libs/zlib"
 	for i := range n {
 		name := fmt.Sprintf("package%05d-1.%d", i/3, i%3)
-		e, err := model.With("CPV", "app-misc/"+name, "PATH", "app-misc/"+name+".gpkg.tar", "RDEPEND", pad)
+		e, err := model.With("CPV", "app-misc/"+name, "PATH", "app-misc/"+name+".gpkg.tar",
+			"RDEPEND", pad)
 		if err != nil {
 			t.Fatal(err)
 		}

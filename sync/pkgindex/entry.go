@@ -52,8 +52,10 @@ const (
 
 // fieldNames are the keys as they stand in the file, in its order.
 var fieldNames = [numFields]string{
-	"BASE_URI", "BDEPEND", "BUILD_ID", "BUILD_TIME", "CHOST", "CPV", "DEFINED_PHASES", "DEPEND", "DESC", "EAPI", "FETCHCOMMAND",
-	"IDEPEND", "IUSE", "KEYWORDS", "LICENSE", "MD5", "PATH", "PDEPEND", "PKGINDEX_URI", "PROPERTIES", "PROVIDES", "RDEPEND",
+	"BASE_URI", "BDEPEND", "BUILD_ID", "BUILD_TIME", "CHOST", "CPV", "DEFINED_PHASES", "DEPEND",
+	"DESC", "EAPI", "FETCHCOMMAND",
+	"IDEPEND", "IUSE", "KEYWORDS", "LICENSE", "MD5", "PATH", "PDEPEND", "PKGINDEX_URI",
+	"PROPERTIES", "PROVIDES", "RDEPEND",
 	"REQUIRES", "RESTRICT", "RESUMECOMMAND", "SHA1", "SIZE", "SLOT", "USE", "MTIME", "REPO",
 }
 
@@ -102,8 +104,9 @@ func defaultValue(f field) string {
 	return ""
 }
 
-// Entry is what an index says about one package. It is a value: no method changes it, and copies are cheap. Only Read, NewEntry, With
-// and Rebase make entries, so that each can be written. The zero value stands for no entry.
+// Entry is what an index says about one package. It is a value: no method changes it, and copies
+// are cheap. Only Read, NewEntry, With and Rebase make entries, so that each can be written. The
+// zero value stands for no entry.
 type Entry struct {
 	text string // lines as in the file, in its order, without those that have a default value
 	cpv  string // part of text
@@ -112,7 +115,8 @@ type Entry struct {
 // fields are the values of an entry while it is made.
 type fields[T ~string | ~[]byte] [numFields]T
 
-// encode makes an entry of fields; scratch is where it is put together, and is returned for the next one.
+// encode makes an entry of fields; scratch is where it is put together, and is returned for the
+// next one.
 func encode[T ~string | ~[]byte](f *fields[T], scratch []byte) (Entry, []byte) {
 	b := scratch[:0]
 	var start, end int
@@ -190,7 +194,8 @@ func (e Entry) Path() string {
 	return e.cpv + ".tbz2"
 }
 
-// BuildID returns BUILD_ID. It comes from the package's metadata and may differ from the number in the file name.
+// BuildID returns BUILD_ID. It comes from the package's metadata and may differ from the number in
+// the file name.
 func (e Entry) BuildID() (int64, bool) { return parseInt(e.Get("BUILD_ID")) }
 
 // BuildTime returns BUILD_TIME in Unix seconds.
@@ -202,14 +207,16 @@ func (e Entry) Size() (int64, bool) { return parseInt(e.Get("SIZE")) }
 // MTime returns MTIME, the modification time of the file in whole Unix seconds.
 func (e Entry) MTime() (int64, bool) { return parseInt(e.Get("MTIME")) }
 
-// MaxMTime is the latest MTIME that a package carried to another machine may have, in Unix seconds, as of OpenPGP. The earliest is 0.
+// MaxMTime is the latest MTIME that a package carried to another machine may have, in Unix seconds,
+// as of OpenPGP. The earliest is 0.
 const MaxMTime = math.MaxUint32
 
-// ValidMTime reports whether a package that is carried to another machine may have the modification time: one that every file system which holds a PKGDIR can store.
+// ValidMTime reports whether a package that is carried to another machine may have the modification
+// time: one that every file system which holds a PKGDIR can store.
 func ValidMTime(seconds int64) bool { return seconds >= 0 && seconds <= MaxMTime }
 
-// MD5 returns the digest of the file. One that is not lower-case hex of the right length counts as none: Portage would not take
-// the file for the same.
+// MD5 returns the digest of the file. One that is not lower-case hex of the right length counts as
+// none: Portage would not take the file for the same.
 func (e Entry) MD5() (sum [16]byte, ok bool) { return sum, decodeHex(sum[:], e.Get("MD5")) }
 
 // SHA1 returns the digest of the file, as MD5.
@@ -223,7 +230,8 @@ func decodeHex(dst []byte, s string) bool {
 	return err == nil
 }
 
-// With returns the entry with other values: With("PATH", path, "SIZE", size). An empty value removes the key. The error is a *ValueError.
+// With returns the entry with other values: With("PATH", path, "SIZE", size). An empty value
+// removes the key. The error is a *ValueError.
 func (e Entry) With(keysAndValues ...string) (Entry, error) {
 	f := e.decode()
 	same := !e.IsZero()
@@ -234,7 +242,8 @@ func (e Entry) With(keysAndValues ...string) (Entry, error) {
 		}
 		rank, known := fieldByName[key]
 		if !known {
-			return Entry{}, &ValueError{Key: key, Value: keysAndValues[i+1], Reason: "not a key of an entry"}
+			return Entry{}, &ValueError{Key: key, Value: keysAndValues[i+1],
+				Reason: "not a key of an entry"}
 		}
 		same = same && f[rank] == keysAndValues[i+1]
 		f[rank] = keysAndValues[i+1]
@@ -257,7 +266,8 @@ func newEntry(f *fields[string]) (Entry, error) {
 		size += n
 		switch {
 		case !isText(value):
-			return Entry{}, &ValueError{Key: name, Value: value, Reason: "has control characters or is no UTF-8"}
+			return Entry{}, &ValueError{Key: name, Value: value,
+				Reason: "has control characters or is no UTF-8"}
 		case trimBlanks(value) != value:
 			return Entry{}, &ValueError{Key: name, Value: value, Reason: "has blanks around it"}
 		case n > MaxLine || size > MaxBlock:
@@ -271,7 +281,8 @@ func newEntry(f *fields[string]) (Entry, error) {
 	return e, nil
 }
 
-// checkIdentity says what is wrong with a CPV (Portage aborts on one that is none) and a PATH, which may be empty.
+// checkIdentity says what is wrong with a CPV (Portage aborts on one that is none) and a PATH,
+// which may be empty.
 func checkIdentity(name, path string) string {
 	if name == "" {
 		return "no CPV"
@@ -288,7 +299,8 @@ func checkIdentity(name, path string) string {
 	return "its PATH is none below PKGDIR"
 }
 
-// stays reports whether a path that is not in its plain form names something below the directory it starts in, and leaves it nowhere on the way.
+// stays reports whether a path that is not in its plain form names something below the directory it
+// starts in, and leaves it nowhere on the way.
 func stays(path string) bool {
 	depth := 0
 	for i, part := range strings.Split(path, "/") {
@@ -307,8 +319,9 @@ func stays(path string) bool {
 	return depth > 0
 }
 
-// Complete reports whether the entry, in an index with header h, has all that Portage wants to see before it believes an entry without
-// reading the package: SIZE, MTIME, a repository and a CHOST. The last two may be the header's. MD5 and SHA1 are not asked for.
+// Complete reports whether the entry, in an index with header h, has all that Portage wants to see
+// before it believes an entry without reading the package: SIZE, MTIME, a repository and a CHOST.
+// The last two may be the header's. MD5 and SHA1 are not asked for.
 func (e Entry) Complete(h Header) bool {
 	_, hasSize := e.Size()
 	_, hasMTime := e.MTime()
@@ -336,8 +349,9 @@ func Rebase(e Entry, from, to Header) Entry {
 	return e
 }
 
-// Instance is what Portage tells packages apart by. Entries with the same Instance are one package to it, and the last one counts.
-// A number that is missing is Missing, one that is none is -1; a missing BuildTime is 0.
+// Instance is what Portage tells packages apart by. Entries with the same Instance are one package
+// to it, and the last one counts. A number that is missing is Missing, one that is none is -1; a
+// missing BuildTime is 0.
 type Instance struct {
 	CPV                             string
 	BuildID, Size, BuildTime, MTime int64

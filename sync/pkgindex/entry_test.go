@@ -39,11 +39,14 @@ func TestEntryOfGolden(t *testing.T) {
 	if !hasMD5 || !hasSHA1 || !hasBuildID || !hasSize || !hasMTime || !hasBuildTime {
 		t.Fatal("something is missing")
 	}
-	if hex.EncodeToString(md5[:]) != "e6f5af049e66858658ef77677c688324" || hex.EncodeToString(sha1[:]) != "dc018354a917356aba15bb5ca594d4dd3f79d9bf" ||
+	if hex.EncodeToString(md5[:]) != "e6f5af049e66858658ef77677c688324" ||
+		hex.EncodeToString(sha1[:]) != "dc018354a917356aba15bb5ca594d4dd3f79d9bf" ||
 		buildID != 1 || size != 10240 || mtime != 1700001127 || buildTime != 1700001122 {
 		t.Errorf("%x %x %d %d %d %d", md5, sha1, buildID, size, mtime, buildTime)
 	}
-	if e.CPV() != "app-arch/libarchive-1_p3-r1" || e.Path() != "app-arch/libarchive/libarchive-1_p3-r1-1.gpkg.tar" || e.Get("CHOST") != "x86_64-pc-linux-gnu" {
+	if e.CPV() != "app-arch/libarchive-1_p3-r1" ||
+		e.Path() != "app-arch/libarchive/libarchive-1_p3-r1-1.gpkg.tar" ||
+		e.Get("CHOST") != "x86_64-pc-linux-gnu" {
 		t.Errorf("%q %q %q", e.CPV(), e.Path(), e.Get("CHOST"))
 	}
 	if !e.Complete(Header{}) {
@@ -88,16 +91,19 @@ func TestDefaultPath(t *testing.T) {
 }
 
 func TestWith(t *testing.T) {
-	e := mustEntry(t, "REPO", "gentoo", "MTIME", "5", "CPV", "a/b-1", "DESCRIPTION", "d", "SLOT", "0", "EAPI", "0", "USE", "ssl")
+	e := mustEntry(t, "REPO", "gentoo", "MTIME", "5", "CPV", "a/b-1", "DESCRIPTION", "d", "SLOT",
+		"0", "EAPI", "0", "USE", "ssl")
 	const want = "CPV: a/b-1\nDESC: d\nUSE: ssl\nMTIME: 5\nREPO: gentoo\n"
 	if e.text != want {
 		t.Errorf("%q, want %q", e.text, want)
 	}
 	other, err := e.With("USE", "", "SLOT", "2")
-	if err != nil || other.text != "CPV: a/b-1\nDESC: d\nSLOT: 2\nMTIME: 5\nREPO: gentoo\n" || e.text != want {
+	if err != nil || other.text != "CPV: a/b-1\nDESC: d\nSLOT: 2\nMTIME: 5\nREPO: gentoo\n" ||
+		e.text != want {
 		t.Errorf("%q %v, and the first is %q", other.text, err, e.text)
 	}
-	if other.Equal(e) || !other.Equal(mustEntry(t, "SLOT", "2", "CPV", "a/b-1", "repository", "gentoo", "DESC", "d", "_mtime_", "5")) {
+	if other.Equal(e) || !other.Equal(mustEntry(t, "SLOT", "2", "CPV", "a/b-1", "repository",
+		"gentoo", "DESC", "d", "_mtime_", "5")) {
 		t.Error("equality depends on order")
 	}
 }
@@ -123,7 +129,8 @@ func TestWithRefuses(t *testing.T) {
 		{"path outside", []string{"CPV", "a/b-1", "PATH", "../x.tbz2"}, "CPV"},
 		{"absolute path", []string{"CPV", "a/b-1", "PATH", "/x.tbz2"}, "CPV"},
 		{"too long", []string{"CPV", "a/b-1", "DESC", strings.Repeat("x", MaxLine)}, "DESC"},
-		{"too long in all", []string{"CPV", "a/b-1", "DEPEND", strings.Repeat("x", MaxLine-20), "IUSE", strings.Repeat("x", MaxLine-20), "USE", "x x x x x x x x x x x x x x"}, "USE"},
+		{"too long in all", []string{"CPV", "a/b-1", "DEPEND", strings.Repeat("x", MaxLine-20),
+			"IUSE", strings.Repeat("x", MaxLine-20), "USE", "x x x x x x x x x x x x x x"}, "USE"},
 	} {
 		e, err := Entry{}.With(c.values...)
 		var v *ValueError
@@ -149,12 +156,18 @@ func TestNewEntry(t *testing.T) {
 	}{
 		{"least", nil, "CPV: app-misc/b-1\n"},
 		{"build id as a number", []string{"BUILD_ID", "007"}, "BUILD_ID: 7\nCPV: app-misc/b-1\n"},
-		{"reduced by use", []string{"USE", "ssl amd64", "RDEPEND", "ssl? ( a/b[x?,ssl?] ) !ssl? ( c/d )", "LICENSE", "ssl? ( || ( MIT BSD ) )"},
+		{"reduced by use", []string{"USE", "ssl amd64", "RDEPEND",
+			"ssl? ( a/b[x?,ssl?] ) !ssl? ( c/d )", "LICENSE", "ssl? ( || ( MIT BSD ) )"},
 			"CPV: app-misc/b-1\nLICENSE: || ( MIT BSD )\nRDEPEND: a/b[ssl]\nUSE: ssl amd64\n"},
-		{"reduced to nothing", []string{"DEPEND", "ssl? ( a/b )", "RESTRICT", "test? ( test )"}, "CPV: app-misc/b-1\n"},
-		{"not reduced", []string{"REQUIRES", "x? ( y", "IUSE", "ssl?"}, "CPV: app-misc/b-1\nIUSE: ssl?\nREQUIRES: x? ( y\n"},
-		{"not taken", []string{"DESCRIPTION", "d", "SIZE", "99", "MD5", "00", "SHA1", "00", "_mtime_", "1", "PATH", "x", "CPV", "evil/x-1", "BASE_URI", "http://x"}, "CPV: app-misc/b-1\n"},
-		{"repository", []string{"repository", "gentoo", "REPO", "evil"}, "CPV: app-misc/b-1\nREPO: gentoo\n"},
+		{"reduced to nothing", []string{"DEPEND", "ssl? ( a/b )", "RESTRICT", "test? ( test )"},
+			"CPV: app-misc/b-1\n"},
+		{"not reduced", []string{"REQUIRES", "x? ( y", "IUSE", "ssl?"},
+			"CPV: app-misc/b-1\nIUSE: ssl?\nREQUIRES: x? ( y\n"},
+		{"not taken", []string{"DESCRIPTION", "d", "SIZE", "99", "MD5", "00", "SHA1", "00",
+			"_mtime_", "1", "PATH", "x", "CPV", "evil/x-1", "BASE_URI", "http://x"},
+			"CPV: app-misc/b-1\n"},
+		{"repository", []string{"repository", "gentoo", "REPO", "evil"},
+			"CPV: app-misc/b-1\nREPO: gentoo\n"},
 	} {
 		e, err := NewEntry(metadata(c.metadata...))
 		if err != nil || e.text != c.want {
@@ -235,22 +248,29 @@ func TestRebase(t *testing.T) {
 		inTo      string // as the index with header to has it
 		effective string // CHOST
 	}{
-		{"other chost", nil, header("CHOST", "x86_64"), header("CHOST", "i686"), "CHOST: x86_64\nCPV: a/b-1\n", "x86_64"},
-		{"same chost", nil, header("CHOST", "x86_64"), header("CHOST", "x86_64"), "CPV: a/b-1\n", "x86_64"},
-		{"its own, which is the target's", []string{"CHOST", "i686"}, header("CHOST", "x86_64"), header("CHOST", "i686"), "CPV: a/b-1\n", "i686"},
-		{"target has none", nil, header("CHOST", "x86_64"), Header{}, "CHOST: x86_64\nCPV: a/b-1\n", "x86_64"},
-		{"nobody has one but the target", nil, Header{}, header("CHOST", "i686"), "CPV: a/b-1\n", "i686"},
+		{"other chost", nil, header("CHOST", "x86_64"), header("CHOST", "i686"),
+			"CHOST: x86_64\nCPV: a/b-1\n", "x86_64"},
+		{"same chost", nil, header("CHOST", "x86_64"), header("CHOST", "x86_64"),
+			"CPV: a/b-1\n", "x86_64"},
+		{"its own, which is the target's", []string{"CHOST", "i686"}, header("CHOST", "x86_64"),
+			header("CHOST", "i686"), "CPV: a/b-1\n", "i686"},
+		{"target has none", nil, header("CHOST", "x86_64"), Header{},
+			"CHOST: x86_64\nCPV: a/b-1\n", "x86_64"},
+		{"nobody has one but the target", nil, Header{}, header("CHOST", "i686"),
+			"CPV: a/b-1\n", "i686"},
 		{"nobody has one", nil, Header{}, Header{}, "CPV: a/b-1\n", ""},
 		{"repository", nil, header("REPO", "a"), header("REPO", "b"), "CPV: a/b-1\nREPO: a\n", ""},
 		{"same repository", nil, header("REPO", "a"), header("REPO", "a"), "CPV: a/b-1\n", ""},
-		{"both, same", nil, header("REPO", "a", "CHOST", "c"), header("REPO", "a", "CHOST", "c"), "CPV: a/b-1\n", "c"},
+		{"both, same", nil, header("REPO", "a", "CHOST", "c"), header("REPO", "a", "CHOST", "c"),
+			"CPV: a/b-1\n", "c"},
 	} {
 		e := Rebase(mustEntry(t, append([]string{"CPV", "a/b-1"}, c.e...)...), c.from, c.to)
 		x := &Index{Header: c.to.Clone(), Entries: []Entry{e}}
 		x.SetTimestamp(5)
 		_, body, _ := strings.Cut(mustWrite(t, x), "\n\n")
 		if body != c.inTo+"\n" || e.Get("CHOST") != c.effective {
-			t.Errorf("%s: %q with CHOST %q, want %q with %q", c.name, body, e.Get("CHOST"), c.inTo, c.effective)
+			t.Errorf("%s: %q with CHOST %q, want %q with %q", c.name, body, e.Get("CHOST"),
+				c.inTo, c.effective)
 		}
 	}
 }
@@ -291,7 +311,8 @@ func TestInstanceKey(t *testing.T) {
 		{"size is no number", []string{"SIZE", "x"}, Instance{"a/b-1", 2, -1, 4, 5}},
 		{"mtime missing", []string{"MTIME", ""}, Instance{"a/b-1", 2, 3, 4, Missing}},
 	} {
-		if got := InstanceKey(mustEntry(t, append(slices.Clone(base), c.change...)...)); got != c.want {
+		if got := InstanceKey(mustEntry(t,
+			append(slices.Clone(base), c.change...)...)); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}

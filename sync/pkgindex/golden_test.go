@@ -16,7 +16,8 @@ const golden = "../../testdata/golden/"
 
 var (
 	layouts  = []string{"xpak-classic", "xpak-multi", "gpkg-classic", "gpkg-multi", "mixed"}
-	variants = []string{"Packages", "Packages.of-gz", "Packages.ttl-uri", "Packages.no-profile", "Packages.emerge-p-untrusted"}
+	variants = []string{"Packages", "Packages.of-gz", "Packages.ttl-uri", "Packages.no-profile",
+		"Packages.emerge-p-untrusted"}
 )
 
 func readFile(t testing.TB, name string) []byte {
@@ -107,11 +108,13 @@ func (g goldenPackage) entry(t testing.TB, hashes bool) Entry {
 func goldenPackages(t testing.TB, layout string) []goldenPackage {
 	t.Helper()
 	metadata := make(map[string]map[string]string)
-	if err := json.Unmarshal(readFile(t, filepath.Join(golden, layout, "metadata.json")), &metadata); err != nil {
+	if err := json.Unmarshal(readFile(t, filepath.Join(golden, layout, "metadata.json")),
+		&metadata); err != nil {
 		t.Fatal(err)
 	}
 	var all []goldenPackage
-	for line := range strings.Lines(string(readFile(t, filepath.Join(golden, layout, "FILES.tsv")))) {
+	for line := range strings.Lines(string(readFile(t,
+		filepath.Join(golden, layout, "FILES.tsv")))) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -137,7 +140,8 @@ func goldenSettings(h Header, variant string) (get func(string) string, profile 
 	}, h.Get("PROFILE")
 }
 
-// TestGoldenIsBuiltFromPackages makes each index anew, out of the packages' metadata and the machine's settings.
+// TestGoldenIsBuiltFromPackages makes each index anew, out of the packages' metadata and the
+// machine's settings.
 func TestGoldenIsBuiltFromPackages(t *testing.T) {
 	eachGolden(t, func(t *testing.T, layout, variant string, text []byte) {
 		want := mustRead(t, text)
@@ -153,8 +157,8 @@ func TestGoldenIsBuiltFromPackages(t *testing.T) {
 	})
 }
 
-// orderAs gives entries of one CPV the order that they have in the golden index, where it comes from a directory walk, and
-// leaves the CPVs themselves in reverse.
+// orderAs gives entries of one CPV the order that they have in the golden index, where it comes
+// from a directory walk, and leaves the CPVs themselves in reverse.
 func orderAs(entries, want []Entry) {
 	place := func(e Entry) int {
 		return slices.IndexFunc(want, func(w Entry) bool { return w.Path() == e.Path() })
@@ -177,7 +181,8 @@ func TestGoldenGzip(t *testing.T) {
 			if err := WriteGzip(&got, plainText(plain), time); err != nil {
 				t.Fatal(err)
 			}
-			const effort = 8 // where the header says how hard the compressor tried (RFC 1952, XFL); no reader asks
+			// where the header says how hard the compressor tried (RFC 1952, XFL); no reader asks
+			const effort = 8
 			want[effort] = got.Bytes()[effort]
 			if !bytes.Equal(got.Bytes()[:10], want[:10]) {
 				t.Errorf("gzip header\n got %x\nwant %x", got.Bytes()[:10], want[:10])

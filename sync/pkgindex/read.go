@@ -9,13 +9,14 @@ import (
 	"pkgsneak/sync/pytext"
 )
 
-// Read reads an index. See the package comment for what it makes of odd ones. The error is a *FormatError where a limit is passed, or
-// the reader's; then nothing is returned.
+// Read reads an index. See the package comment for what it makes of odd ones. The error is a
+// *FormatError where a limit is passed, or the reader's; then nothing is returned.
 func Read(r io.Reader) (*Index, error) { return read(r, nil, false) }
 
-// ReadLocal is Read for an index of this machine's own, which nobody else can make anew: a line or a block that is too long costs no
-// more than its entry. A caller who has another index with much the same entries may give known: an entry that is equal to what known
-// returns for its PATH is that one, so that both indices together take little more memory than one.
+// ReadLocal is Read for an index of this machine's own, which nobody else can make anew: a line or
+// a block that is too long costs no more than its entry. A caller who has another index with much
+// the same entries may give known: an entry that is equal to what known returns for its PATH is
+// that one, so that both indices together take little more memory than one.
 func ReadLocal(r io.Reader, known func(path string) Entry) (*Index, error) {
 	return read(r, known, true)
 }
@@ -70,13 +71,15 @@ func (p *parser) remark(line int, dropped bool, format string, args ...any) {
 	p.index.Remarks[i].Dropped = p.index.Remarks[i].Dropped || dropped
 }
 
-// line is a line of a block, cleaned: key without blanks around it, value without the blank after the colon.
+// line is a line of a block, cleaned: key without blanks around it, value without the blank after
+// the colon.
 type line struct {
 	key   []byte
 	value []byte
 }
 
-// nextLine returns the next line of the block that has a key. ok is false where there is none; more says then whether the file goes on.
+// nextLine returns the next line of the block that has a key. ok is false where there is none; more
+// says then whether the file goes on.
 func (p *parser) nextLine() (l line, ok, more bool, err error) {
 	for {
 		raw, err := p.lines.next()
@@ -90,7 +93,8 @@ func (p *parser) nextLine() (l line, ok, more bool, err error) {
 			return line{}, false, true, nil
 		}
 		if p.lines.cut {
-			p.remark(p.lines.number, true, "a line longer than %d bytes: dropped with its entry", MaxLine)
+			p.remark(p.lines.number, true,
+				"a line longer than %d bytes: dropped with its entry", MaxLine)
 			p.size, p.invalid = p.size+1, "a line is too long"
 			continue
 		}
@@ -129,7 +133,8 @@ func (p *parser) split(raw []byte) (line, bool) {
 		if isBlank(value[0]) {
 			value = value[1:]
 		} else {
-			p.remark(p.lines.number, false, "no blank after the colon: Portage loses the first letter of the value")
+			p.remark(p.lines.number, false,
+				"no blank after the colon: Portage loses the first letter of the value")
 		}
 	}
 	return line{key, value}, true
@@ -152,11 +157,13 @@ func (p *parser) readHeader() error {
 			continue
 		}
 		if lineLen(key, value) > MaxLine {
-			p.remark(p.lines.number, true, "header key %.40q is longer than %d bytes: dropped", key, MaxLine)
+			p.remark(p.lines.number, true,
+				"header key %.40q is longer than %d bytes: dropped", key, MaxLine)
 			continue
 		}
 		if h.Get(key) != "" {
-			p.remark(p.lines.number, true, "header key %.40q occurs twice: the last one counts", key)
+			p.remark(p.lines.number, true,
+				"header key %.40q occurs twice: the last one counts", key)
 		}
 		h.Set(key, value)
 	}
@@ -214,13 +221,16 @@ func (p *parser) addEntry(start int, ended bool) error {
 	return nil
 }
 
-// revisionsKey is one that Portage writes into the entry of a package that it has just built, and drops when it reads it: no reason for a remark.
+// revisionsKey is one that Portage writes into the entry of a package that it has just built, and
+// drops when it reads it: no reason for a remark.
 const revisionsKey = "REPO_REVISIONS"
 
-// readBlock reads the values of a block; empty is true if there is none among them that Portage knows.
+// readBlock reads the values of a block; empty is true if there is none among them that Portage
+// knows.
 func (p *parser) readBlock() (empty, more bool, err error) {
 	if p.size > 0 {
-		p.values, p.seen, p.text, p.size, p.invalid = fields[[]byte]{}, [numFields]bool{}, p.text[:0], 0, ""
+		p.values, p.seen, p.text, p.size, p.invalid = fields[[]byte]{}, [numFields]bool{},
+			p.text[:0], 0, ""
 	}
 	empty = true
 	next := field(0)
@@ -234,7 +244,8 @@ func (p *parser) readBlock() (empty, more bool, err error) {
 			if string(l.key) == revisionsKey {
 				continue
 			}
-			p.remark(p.lines.number, true, "key %.40q is none of an entry: dropped", p.cleanText(l.key))
+			p.remark(p.lines.number, true, "key %.40q is none of an entry: dropped",
+				p.cleanText(l.key))
 			continue
 		}
 		empty, next = false, i+1
@@ -242,7 +253,8 @@ func (p *parser) readBlock() (empty, more bool, err error) {
 	}
 }
 
-// findField looks a key up. Keys come in order as a rule, so those that may be next are tried first.
+// findField looks a key up. Keys come in order as a rule, so those that may be next are tried
+// first.
 func findField(key []byte, next field) (field, bool) {
 	for i := next; i < min(next+4, numFields); i++ {
 		if string(key) == fieldNames[i] {
@@ -255,7 +267,8 @@ func findField(key []byte, next field) (field, bool) {
 
 func (p *parser) setValue(i field, value []byte) {
 	if p.seen[i] {
-		p.remark(p.lines.number, true, "key %s occurs twice in an entry: the last one counts", fieldNames[i])
+		p.remark(p.lines.number, true, "key %s occurs twice in an entry: the last one counts",
+			fieldNames[i])
 	}
 	p.seen[i] = true
 	if trimmed := trimBlanks(value); len(trimmed) != len(value) {
@@ -300,11 +313,13 @@ func (p *parser) entry() (e Entry, reason string) {
 func (p *parser) remarkHeader() {
 	h := p.index.Header
 	if !h.Supported() {
-		p.remark(0, false, "VERSION is %.40q, not 0: Portage counts this index as empty", h.Get("VERSION"))
+		p.remark(0, false, "VERSION is %.40q, not 0: Portage counts this index as empty",
+			h.Get("VERSION"))
 	}
 	if s := h.Get("PACKAGES"); s != "" {
 		if n, ok := parseInt(s); !ok || n != int64(len(p.index.Entries)) {
-			p.remark(0, false, "PACKAGES is %.40q, but there are %d entries", trimBlanks(s), len(p.index.Entries))
+			p.remark(0, false, "PACKAGES is %.40q, but there are %d entries", trimBlanks(s),
+				len(p.index.Entries))
 		}
 	}
 	if p.lines.returns > 0 {
@@ -312,8 +327,8 @@ func (p *parser) remarkHeader() {
 	}
 }
 
-// lineReader splits a file into lines that end in LF, CRLF or CR: Portage opens its index as text, and Python takes all three for
-// line ends.
+// lineReader splits a file into lines that end in LF, CRLF or CR: Portage opens its index as text,
+// and Python takes all three for line ends.
 type lineReader struct {
 	r       *bufio.Reader
 	rest    []byte // behind a CR in the middle
@@ -372,7 +387,8 @@ func (l *lineReader) next() ([]byte, error) {
 	return b, nil
 }
 
-// read returns what stands before the next LF; of a line longer than MaxLine only that there is one (cut).
+// read returns what stands before the next LF; of a line longer than MaxLine only that there is one
+// (cut).
 func (l *lineReader) read() ([]byte, error) {
 	l.long, l.cut = l.long[:0], false
 	for {

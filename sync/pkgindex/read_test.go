@@ -13,8 +13,9 @@ import (
 	"testing/iotest"
 )
 
-// TestReadOddAsPortage reads odd indices (bytes that are no UTF-8, CR and CRLF, duplicate and unknown keys, headers with REPO, names from
-// inside Portage, no VERSION) and writes what Portage's PackageIndex writes after it read them.
+// TestReadOddAsPortage reads odd indices (bytes that are no UTF-8, CR and CRLF, duplicate and
+// unknown keys, headers with REPO, names from inside Portage, no VERSION) and writes what Portage's
+// PackageIndex writes after it read them.
 func TestReadOddAsPortage(t *testing.T) {
 	d := json.NewDecoder(bytes.NewReader(readFile(t, "testdata/portage.jsonl")))
 	n := 0
@@ -50,41 +51,73 @@ func TestReadOdd(t *testing.T) {
 		entries    []string // CPVs
 		remarks    []string
 	}{
-		{"empty file", "", nil, []string{`VERSION is "", not 0: Portage counts this index as empty`}},
-		{"version 1", "VERSION: 1\n\nCPV: a/b-1\n\n", []string{"a/b-1"}, []string{`VERSION is "1", not 0: Portage counts this index as empty`}},
-		{"no final blank line", plainHeader + "CPV: a/b-1\n\nCPV: a/b-2\n", []string{"a/b-1", "a/b-2"}, nil},
-		{"no final line end", plainHeader + "CPV: a/b-1\n\nCPV: a/b-2", []string{"a/b-1", "a/b-2"}, nil},
-		{"line of 49 kB", plainHeader + "CPV: a/b-1\nRDEPEND: " + long + "\n\n", []string{"a/b-1"}, nil},
-		{"no blank after the colon", "VERSION:0\nTIMESTAMP:5\n\nCPV:a/b-1\nSIZE:17\n\n", []string{"a/b-1"},
+		{"empty file", "", nil,
+			[]string{`VERSION is "", not 0: Portage counts this index as empty`}},
+		{"version 1", "VERSION: 1\n\nCPV: a/b-1\n\n", []string{"a/b-1"},
+			[]string{`VERSION is "1", not 0: Portage counts this index as empty`}},
+		{"no final blank line", plainHeader + "CPV: a/b-1\n\nCPV: a/b-2\n",
+			[]string{"a/b-1", "a/b-2"}, nil},
+		{"no final line end", plainHeader + "CPV: a/b-1\n\nCPV: a/b-2",
+			[]string{"a/b-1", "a/b-2"}, nil},
+		{"line of 49 kB", plainHeader + "CPV: a/b-1\nRDEPEND: " + long + "\n\n",
+			[]string{"a/b-1"}, nil},
+		{"no blank after the colon", "VERSION:0\nTIMESTAMP:5\n\nCPV:a/b-1\nSIZE:17\n\n",
+			[]string{"a/b-1"},
 			[]string{"line 1: no blank after the colon: Portage loses the first letter of the value (4 times)"}},
-		{"trailing blanks", "VERSION: 0 \n\nCPV: a/b-1 \t\nSIZE:  17\n\n", []string{"a/b-1"}, []string{"line 3: blanks around a value: left out (2 times)"}},
-		{"blanks around a key", "VERSION: 0\n\n CPV : a/b-1\n\n", []string{"a/b-1"}, []string{"line 3: blanks around a key: left out"}},
-		{"wrong count", "PACKAGES: 7\n" + plainHeader + "CPV: a/b-1\n\n", []string{"a/b-1"}, []string{`PACKAGES is "7", but there are 1 entries`}},
-		{"count is no number", "PACKAGES: many\n" + plainHeader, nil, []string{`PACKAGES is "many", but there are 0 entries`}},
-		{"crlf", "VERSION: 0\r\n\r\nCPV: a/b-1\r\n\r\n", []string{"a/b-1"}, []string{"carriage returns at the end of 4 lines"}},
-		{"cpv many times", plainHeader + strings.Repeat("BUILD_ID: 1\nCPV: a/b-1\n\n", 3), []string{"a/b-1", "a/b-1", "a/b-1"}, nil},
-		{"entries behind an empty block", plainHeader + "CPV: a/b-1\n\n\nCPV: a/b-2\n\nCPV: a/b-3\n\n", []string{"a/b-1", "a/b-2", "a/b-3"},
+		{"trailing blanks", "VERSION: 0 \n\nCPV: a/b-1 \t\nSIZE:  17\n\n", []string{"a/b-1"},
+			[]string{"line 3: blanks around a value: left out (2 times)"}},
+		{"blanks around a key", "VERSION: 0\n\n CPV : a/b-1\n\n", []string{"a/b-1"},
+			[]string{"line 3: blanks around a key: left out"}},
+		{"wrong count", "PACKAGES: 7\n" + plainHeader + "CPV: a/b-1\n\n", []string{"a/b-1"},
+			[]string{`PACKAGES is "7", but there are 1 entries`}},
+		{"count is no number", "PACKAGES: many\n" + plainHeader, nil,
+			[]string{`PACKAGES is "many", but there are 0 entries`}},
+		{"crlf", "VERSION: 0\r\n\r\nCPV: a/b-1\r\n\r\n", []string{"a/b-1"},
+			[]string{"carriage returns at the end of 4 lines"}},
+		{"cpv many times", plainHeader + strings.Repeat("BUILD_ID: 1\nCPV: a/b-1\n\n", 3),
+			[]string{"a/b-1", "a/b-1", "a/b-1"}, nil},
+		{"entries behind an empty block", plainHeader +
+			"CPV: a/b-1\n\n\nCPV: a/b-2\n\nCPV: a/b-3\n\n", []string{"a/b-1", "a/b-2", "a/b-3"},
 			[]string{"line 7: entries behind an empty block: Portage does not see them (2 times)"}},
-		{"a block of unknown keys is an empty one", plainHeader + "SHA256: 00\n\nCPV: a/b-2\n\n", []string{"a/b-2"},
-			[]string{`line 4: key "SHA256" is none of an entry: dropped`, "line 6: entries behind an empty block: Portage does not see them"}},
-		{"padding", plainHeader + "CPV: a/b-1\n\n" + strings.Repeat("\n", 100), []string{"a/b-1"}, nil},
-		{"unknown keys", plainHeader + "CPV: a/b-1\nSHA256: 1\nREPO_REVISIONS: {}\n\nCPV: a/b-2\nSHA256: 2\n\n", []string{"a/b-1", "a/b-2"},
+		{"a block of unknown keys is an empty one", plainHeader + "SHA256: 00\n\nCPV: a/b-2\n\n",
+			[]string{"a/b-2"},
+			[]string{`line 4: key "SHA256" is none of an entry: dropped`,
+				"line 6: entries behind an empty block: Portage does not see them"}},
+		{"padding", plainHeader + "CPV: a/b-1\n\n" + strings.Repeat("\n", 100),
+			[]string{"a/b-1"}, nil},
+		{"unknown keys", plainHeader +
+			"CPV: a/b-1\nSHA256: 1\nREPO_REVISIONS: {}\n\nCPV: a/b-2\nSHA256: 2\n\n",
+			[]string{"a/b-1", "a/b-2"},
 			[]string{`line 5: key "SHA256" is none of an entry: dropped (2 times)`}},
-		{"line without colon", plainHeader + "CPV: a/b-1\n-----BEGIN\n\n", []string{"a/b-1"}, []string{"line 5: no colon in the line: dropped"}},
-		{"line without key", plainHeader + "CPV: a/b-1\n: x\n\n", []string{"a/b-1"}, []string{"line 5: no key before the colon: dropped"}},
-		{"duplicate keys", "VERSION: 1\nVERSION: 0\n\nCPV: a/b-1\nCPV: a/b-2\n\n", []string{"a/b-2"},
-			[]string{`line 2: header key "VERSION" occurs twice: the last one counts`, "line 5: key CPV occurs twice in an entry: the last one counts"}},
-		{"no cpv", plainHeader + "SIZE: 17\n\nCPV: a/b-1\n\n", []string{"a/b-1"}, []string{`line 4: entry of "" dropped: no CPV`}},
-		{"cpv without version", plainHeader + "CPV: a/b\n\n", nil, []string{`line 4: entry of "a/b" dropped: not a category/package-version`}},
-		{"cpv that climbs", plainHeader + "CPV: ../../etc/b-1\n\n", nil, []string{`line 4: entry of "../../etc/b-1" dropped: not a category/package-version`}},
-		{"path that climbs", plainHeader + "CPV: a/b-1\nPATH: a/../../b-1.tbz2\n\n", nil, []string{`line 4: entry of "a/b-1" dropped: its PATH is none below PKGDIR`}},
-		{"absolute path", plainHeader + "CPV: a/b-1\nPATH: /etc/passwd\n\n", nil, []string{`line 4: entry of "a/b-1" dropped: its PATH is none below PKGDIR`}},
-		{"escape sequence", plainHeader + "CPV: a/b-1\nKEYWORDS: \x1b[2J\n\nCPV: a/b-2\n\n", []string{"a/b-2"}, []string{`line 4: entry of "a/b-1" dropped: control characters in KEYWORDS`}},
-		{"c1 control character", plainHeader + "CPV: a/b-1\nUSE: \u009b2J\n\n", nil, []string{`line 4: entry of "a/b-1" dropped: control characters in USE`}},
-		{"nul in the header", "X: \x00\n" + plainHeader, nil, []string{`line 1: control characters in header key "X": dropped`}},
+		{"line without colon", plainHeader + "CPV: a/b-1\n-----BEGIN\n\n", []string{"a/b-1"},
+			[]string{"line 5: no colon in the line: dropped"}},
+		{"line without key", plainHeader + "CPV: a/b-1\n: x\n\n", []string{"a/b-1"},
+			[]string{"line 5: no key before the colon: dropped"}},
+		{"duplicate keys", "VERSION: 1\nVERSION: 0\n\nCPV: a/b-1\nCPV: a/b-2\n\n",
+			[]string{"a/b-2"},
+			[]string{`line 2: header key "VERSION" occurs twice: the last one counts`,
+				"line 5: key CPV occurs twice in an entry: the last one counts"}},
+		{"no cpv", plainHeader + "SIZE: 17\n\nCPV: a/b-1\n\n", []string{"a/b-1"},
+			[]string{`line 4: entry of "" dropped: no CPV`}},
+		{"cpv without version", plainHeader + "CPV: a/b\n\n", nil,
+			[]string{`line 4: entry of "a/b" dropped: not a category/package-version`}},
+		{"cpv that climbs", plainHeader + "CPV: ../../etc/b-1\n\n", nil,
+			[]string{`line 4: entry of "../../etc/b-1" dropped: not a category/package-version`}},
+		{"path that climbs", plainHeader + "CPV: a/b-1\nPATH: a/../../b-1.tbz2\n\n", nil,
+			[]string{`line 4: entry of "a/b-1" dropped: its PATH is none below PKGDIR`}},
+		{"absolute path", plainHeader + "CPV: a/b-1\nPATH: /etc/passwd\n\n", nil,
+			[]string{`line 4: entry of "a/b-1" dropped: its PATH is none below PKGDIR`}},
+		{"escape sequence", plainHeader + "CPV: a/b-1\nKEYWORDS: \x1b[2J\n\nCPV: a/b-2\n\n",
+			[]string{"a/b-2"},
+			[]string{`line 4: entry of "a/b-1" dropped: control characters in KEYWORDS`}},
+		{"c1 control character", plainHeader + "CPV: a/b-1\nUSE: \u009b2J\n\n", nil,
+			[]string{`line 4: entry of "a/b-1" dropped: control characters in USE`}},
+		{"nul in the header", "X: \x00\n" + plainHeader, nil,
+			[]string{`line 1: control characters in header key "X": dropped`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for _, r := range []io.Reader{strings.NewReader(c.text), iotest.OneByteReader(strings.NewReader(c.text))} {
+			for _, r := range []io.Reader{strings.NewReader(c.text),
+				iotest.OneByteReader(strings.NewReader(c.text))} {
 				x, err := Read(r)
 				if err != nil {
 					t.Fatal(err)
@@ -112,7 +145,8 @@ func TestReadValues(t *testing.T) {
 	for _, c := range []struct{ name, text, key, want string }{
 		{"no blank after the colon", "CPV:a/b-1\nSIZE:17\n", "SIZE", "17"},
 		{"tab after the colon", "CPV:\ta/b-1\nSIZE:\t17\n", "SIZE", "17"},
-		{"colon in the value", "CPV: a/b-1\nPROVIDES: x86_64: libb.so.1\n", "PROVIDES", "x86_64: libb.so.1"},
+		{"colon in the value", "CPV: a/b-1\nPROVIDES: x86_64: libb.so.1\n", "PROVIDES",
+			"x86_64: libb.so.1"},
 		{"inherited", "CPV: a/b-1\n", "CHOST", "i686-pc-linux-gnu"},
 		{"inherited repository", "CPV: a/b-1\n", "repository", "local"},
 		{"its own", "CHOST: armv7a\nCPV: a/b-1\n", "CHOST", "armv7a"},
@@ -122,11 +156,14 @@ func TestReadValues(t *testing.T) {
 		{"name inside portage", "CPV: a/b-1\n_mtime_: 17\n", "MTIME", "17"},
 		{"description", "CPV: a/b-1\nDESC: some words\n", "DESCRIPTION", "some words"},
 		{"latin 1", "CPV: a/b-1\nDESC: Stra\xdfe\n", "DESC", "Stra\uFFFDe"},
-		{"cut off character", "CPV: a/b-1\nDESC: \xe2\x82 \xf0\x9f\x98x\n", "DESC", "\uFFFD \uFFFDx"},
+		{"cut off character", "CPV: a/b-1\nDESC: \xe2\x82 \xf0\x9f\x98x\n", "DESC",
+			"\uFFFD \uFFFDx"},
 		{"surrogate", "CPV: a/b-1\nDESC: x\xed\xa0\x80x\n", "DESC", "x\uFFFD\uFFFD\uFFFDx"},
-		{"long value", "CPV: a/b-1\nDEPEND: " + strings.Repeat("x", 70000) + "\nUSE: ssl\n", "USE", "ssl"},
+		{"long value", "CPV: a/b-1\nDEPEND: " + strings.Repeat("x", 70000) + "\nUSE: ssl\n",
+			"USE", "ssl"},
 	} {
-		x := mustRead(t, []byte("CHOST: i686-pc-linux-gnu\nREPO: local\nVERSION: 0\n\n"+c.text+"\n"))
+		x := mustRead(t,
+			[]byte("CHOST: i686-pc-linux-gnu\nREPO: local\nVERSION: 0\n\n"+c.text+"\n"))
 		if len(x.Entries) != 1 || x.Entries[0].Get(c.key) != c.want {
 			t.Errorf("%s: %q, want %s %q", c.name, x.Entries, c.key, c.want)
 		}
@@ -149,12 +186,19 @@ func TestLimits(t *testing.T) {
 		want string
 	}{
 		{"line", repeat("x", MaxLine+2), "read index: line 1: longer than 1048576 bytes"},
-		{"header", repeat("a: b\n", MaxBlock+5), fmt.Sprintf("read index: line %d: a block longer than 2097152 bytes", MaxBlock/5+1)},
-		{"block", io.MultiReader(strings.NewReader(plainHeader), repeat("USE: b\n", MaxBlock+7)), "a block longer than 2097152 bytes"},
-		{"entries", io.MultiReader(strings.NewReader(plainHeader), repeat("CPV: a/b-1\n\n", 12*(MaxEntries+1))), "more than 1000000 entries"},
-		{"empty blocks", io.MultiReader(strings.NewReader(plainHeader), repeat("\n", 1<<30)), "the index is longer than 268435456 bytes"},
-		{"empty blocks at the end of lines", io.MultiReader(strings.NewReader(plainHeader), repeat("\r\n", 1<<21), repeat("\n", 1<<30)), "the index is longer than 268435456 bytes"},
-		{"index", repeat("SHA256: "+strings.Repeat("0", 100_000)+"\n\n", MaxSize+1), "the index is longer than 268435456 bytes"},
+		{"header", repeat("a: b\n", MaxBlock+5),
+			fmt.Sprintf("read index: line %d: a block longer than 2097152 bytes", MaxBlock/5+1)},
+		{"block", io.MultiReader(strings.NewReader(plainHeader), repeat("USE: b\n", MaxBlock+7)),
+			"a block longer than 2097152 bytes"},
+		{"entries", io.MultiReader(strings.NewReader(plainHeader),
+			repeat("CPV: a/b-1\n\n", 12*(MaxEntries+1))), "more than 1000000 entries"},
+		{"empty blocks", io.MultiReader(strings.NewReader(plainHeader), repeat("\n", 1<<30)),
+			"the index is longer than 268435456 bytes"},
+		{"empty blocks at the end of lines", io.MultiReader(strings.NewReader(plainHeader),
+			repeat("\r\n", 1<<21), repeat("\n", 1<<30)),
+			"the index is longer than 268435456 bytes"},
+		{"index", repeat("SHA256: "+strings.Repeat("0", 100_000)+"\n\n", MaxSize+1),
+			"the index is longer than 268435456 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x, err := Read(c.r)
@@ -169,24 +213,28 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// A line or a block that is too long costs an index of this machine's own no more than its entry: the others are read, and it is said. From
-// elsewhere it is refused.
+// A line or a block that is too long costs an index of this machine's own no more than its entry:
+// the others are read, and it is said. From elsewhere it is refused.
 func TestLongLinesCostTheirEntry(t *testing.T) {
 	long := strings.Repeat("x", MaxLine)
 	for name, text := range map[string]string{
 		"line":            plainHeader + "CPV: a/b-1\nDESC: " + long + "\n\nCPV: a/c-1\n\n",
 		"line at its end": plainHeader + "CPV: a/c-1\n\nCPV: a/b-1\nDESC: " + long,
 		"first line":      plainHeader + "DESC: " + long + "\nCPV: a/b-1\n\nCPV: a/c-1\n\n",
-		"block":           plainHeader + "CPV: a/b-1\n" + strings.Repeat("KEYWORDS: "+long[:MaxLine/2]+"\n", 5) + "\nCPV: a/c-1\n\n",
-		"header":          "FEATURES: " + long + "\n" + plainHeader + "CPV: a/c-1\n\n",
-		"long header":     strings.Repeat("a: b\n", MaxBlock/5+1) + "\nCPV: a/c-1\n\n",
+		"block": plainHeader + "CPV: a/b-1\n" +
+			strings.Repeat("KEYWORDS: "+long[:MaxLine/2]+"\n", 5) + "\nCPV: a/c-1\n\n",
+		"header":      "FEATURES: " + long + "\n" + plainHeader + "CPV: a/c-1\n\n",
+		"long header": strings.Repeat("a: b\n", MaxBlock/5+1) + "\nCPV: a/c-1\n\n",
 	} {
 		x, err := ReadLocal(strings.NewReader(text), nil)
 		if err != nil || len(x.Entries) != 1 || x.Entries[0].CPV() != "a/c-1" {
 			t.Errorf("%s: %v, %v", name, x, err)
 			continue
 		}
-		if !slices.ContainsFunc(x.Remarks, func(r Remark) bool { return r.Dropped && strings.Contains(r.Reason, "longer than") }) {
+		if !slices.ContainsFunc(x.Remarks, func(r Remark) bool {
+			return r.Dropped &&
+				strings.Contains(r.Reason, "longer than")
+		}) {
 			t.Errorf("%s: remarks %v", name, x.Remarks)
 		}
 		var e *FormatError
@@ -246,13 +294,15 @@ func TestRemarksAreBounded(t *testing.T) {
 
 func TestReadFails(t *testing.T) {
 	broken := errors.New("media error")
-	x, err := Read(io.MultiReader(strings.NewReader(plainHeader+"CPV: a/b-1\n\n"), iotest.ErrReader(broken)))
+	x, err := Read(io.MultiReader(strings.NewReader(plainHeader+"CPV: a/b-1\n\n"),
+		iotest.ErrReader(broken)))
 	if x != nil || !errors.Is(err, broken) {
 		t.Errorf("%v, want %v", err, broken)
 	}
 }
 
-// FuzzRead holds that what Read returns can be written, says the same when read again, and that nothing in it escapes its line.
+// FuzzRead holds that what Read returns can be written, says the same when read again, and that
+// nothing in it escapes its line.
 func FuzzRead(f *testing.F) {
 	for _, layout := range layouts {
 		f.Add(readFile(f, golden+layout+"/Packages"))
@@ -307,8 +357,9 @@ func frugal(t *testing.T, most uint64, f func()) {
 	}
 }
 
-// sameContent reports whether two indices say the same: the same header but for TIMESTAMP and PACKAGES, and the same entries in whatever
-// order. It does not matter whether an entry has CHOST and REPO itself or from its header.
+// sameContent reports whether two indices say the same: the same header but for TIMESTAMP and
+// PACKAGES, and the same entries in whatever order. It does not matter whether an entry has CHOST
+// and REPO itself or from its header.
 func sameContent(a, b *Index) bool {
 	if len(a.Entries) != len(b.Entries) || !a.Header.Same(b.Header) {
 		return false

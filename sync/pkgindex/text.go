@@ -41,8 +41,8 @@ func isUnicodeText(s string) bool {
 // isPlainByte reports whether c is ASCII and no control character other than a tab.
 func isPlainByte(c byte) bool { return c >= ' ' && c < 0x7f || c == '\t' }
 
-// isPlain reports whether all of b is plain. Eight bytes at a time are looked at for one that is below 0x20, or 0x7f and above; then the
-// rest is looked at in single.
+// isPlain reports whether all of b is plain. Eight bytes at a time are looked at for one that is
+// below 0x20, or 0x7f and above; then the rest is looked at in single.
 func isPlain(b []byte) bool {
 	const ones = 0x0101010101010101
 	for ; len(b) >= 8; b = b[8:] {

@@ -14,8 +14,9 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// Write writes the index as Portage does: PACKAGES is the number of entries, VERSION is 0, TIMESTAMP is what SetTimestamp or Read left in the
-// header and has to be there. The error is a *ValueError where something could not be read back; then nothing is written.
+// Write writes the index as Portage does: PACKAGES is the number of entries, VERSION is 0,
+// TIMESTAMP is what SetTimestamp or Read left in the header and has to be there. The error is a
+// *ValueError where something could not be read back; then nothing is written.
 func (x *Index) Write(w io.Writer) error {
 	h, _, err := x.prepare()
 	if err != nil {
@@ -51,7 +52,8 @@ func (x *Index) prepare() (h Header, size int64, err error) {
 		return h, 0, err
 	}
 	if _, ok := x.Timestamp(); !ok {
-		return h, 0, &ValueError{Key: "TIMESTAMP", Value: h.Get("TIMESTAMP"), Reason: "no time to write into the header"}
+		return h, 0, &ValueError{Key: "TIMESTAMP", Value: h.Get("TIMESTAMP"),
+			Reason: "no time to write into the header"}
 	}
 	for _, e := range x.Entries {
 		if e.IsZero() {
@@ -67,8 +69,8 @@ func (x *Index) prepare() (h Header, size int64, err error) {
 	return h, size - MaxBlock + 4096, nil
 }
 
-// CheckSize returns the error of Write for an index that has so many more entries, of so many bytes, and
-// is too long with them.
+// CheckSize returns the error of Write for an index that has so many more entries, of so many
+// bytes, and is too long with them.
 func (x *Index) CheckSize(entries int, bytes int64) error {
 	_, err := x.checkSize(entries, bytes)
 	return err
@@ -84,7 +86,8 @@ func (x *Index) checkSize(more int, bytes int64) (size int64, err error) {
 		size += int64(len(e.text)) + 1
 	}
 	if size > MaxSize {
-		return 0, &ValueError{Key: "PACKAGES", Value: strconv.Itoa(n), Reason: "the index is too long"}
+		return 0, &ValueError{Key: "PACKAGES", Value: strconv.Itoa(n),
+			Reason: "the index is too long"}
 	}
 	return size, nil
 }
@@ -149,13 +152,16 @@ func (x *Index) sorted() []Entry {
 	return entries
 }
 
-// gzipLevel makes an index 2 % larger than the best compression, which Portage uses, and takes a third of the time.
+// gzipLevel makes an index 2 % larger than the best compression, which Portage uses, and takes a
+// third of the time.
 const gzipLevel = 5
 
-// WriteGzip writes what plain writes, an index, as Portage writes Packages.gz: no name, the index's TIMESTAMP as time.
+// WriteGzip writes what plain writes, an index, as Portage writes Packages.gz: no name, the index's
+// TIMESTAMP as time.
 func WriteGzip(w io.Writer, plain func(io.Writer) error, timestamp int64) error {
 	if timestamp < 0 || timestamp > math.MaxUint32 {
-		return &ValueError{Key: "TIMESTAMP", Value: strconv.FormatInt(timestamp, 10), Reason: "does not fit into a gzip header"}
+		return &ValueError{Key: "TIMESTAMP", Value: strconv.FormatInt(timestamp, 10),
+			Reason: "does not fit into a gzip header"}
 	}
 	z, err := gzip.NewWriterLevel(w, gzipLevel)
 	if err != nil {

@@ -27,14 +27,19 @@ func TestUpdateHeaderAsPortage(t *testing.T) {
 }
 
 func TestUpdateHeader(t *testing.T) {
-	settings := map[string]string{"CHOST": "x86_64", "IUSE_IMPLICIT": "prefix", "USE_EXPAND_IMPLICIT": "ELIBC", "ELIBC": "glibc", "USE_EXPAND_VALUES_ELIBC": "glibc musl",
-		"USE_EXPAND_UNPREFIXED": "ARCH", "ARCH": "amd64", "GENTOO_MIRRORS": "http://a\n\thttp://b", "SECRET": "x"}
+	settings := map[string]string{"CHOST": "x86_64", "IUSE_IMPLICIT": "prefix",
+		"USE_EXPAND_IMPLICIT": "ELIBC", "ELIBC": "glibc", "USE_EXPAND_VALUES_ELIBC": "glibc musl",
+		"USE_EXPAND_UNPREFIXED": "ARCH", "ARCH": "amd64", "GENTOO_MIRRORS": "http://a\n\thttp://b",
+		"SECRET": "x"}
 	get := func(key string) string { return settings[key] }
-	old := header("CHOST", "i686", "URI", "http://old", "TTL", "60", "USE", "old", "REPO_REVISIONS", "{}", "X-OWN", "1", "PROFILE", "old", "VERSION", "0")
+	old := header("CHOST", "i686", "URI", "http://old", "TTL", "60", "USE", "old", "REPO_REVISIONS",
+		"{}", "X-OWN", "1", "PROFILE", "old", "VERSION", "0")
 
 	got := UpdateHeader(old, get, "default/linux/amd64/23.0")
-	want := header("CHOST", "i686", "REPO_REVISIONS", "{}", "X-OWN", "1", "PROFILE", "default/linux/amd64/23.0", "VERSION", "0",
-		"IUSE_IMPLICIT", "prefix", "USE_EXPAND_IMPLICIT", "ELIBC", "ELIBC", "glibc", "USE_EXPAND_VALUES_ELIBC", "glibc musl",
+	want := header("CHOST", "i686", "REPO_REVISIONS", "{}", "X-OWN", "1", "PROFILE",
+		"default/linux/amd64/23.0", "VERSION", "0",
+		"IUSE_IMPLICIT", "prefix", "USE_EXPAND_IMPLICIT", "ELIBC", "ELIBC", "glibc",
+		"USE_EXPAND_VALUES_ELIBC", "glibc musl",
 		"USE_EXPAND_UNPREFIXED", "ARCH", "ARCH", "amd64", "GENTOO_MIRRORS", "http://a  http://b")
 	if !got.Same(want) {
 		t.Errorf("got %v\nwant %v", got, want)
@@ -46,15 +51,18 @@ func TestUpdateHeader(t *testing.T) {
 		t.Errorf("without a profile: %v", got)
 	}
 	delete(settings, "IUSE_IMPLICIT")
-	if got := UpdateHeader(Header{}, get, "p"); !slices.Equal(got.Keys(), []string{"CHOST", "VERSION"}) {
+	if got := UpdateHeader(Header{}, get, "p"); !slices.Equal(got.Keys(),
+		[]string{"CHOST", "VERSION"}) {
 		t.Errorf("without IUSE_IMPLICIT: %v", got)
 	}
 }
 
 func TestFreshHeader(t *testing.T) {
-	origin := header("CHOST", "i686", "URI", "http://host", "TTL", "60", "USE", "ssl", "REPO_REVISIONS", "{}", "X-OWN", "1", "DOWNLOAD_TIMESTAMP", "4",
+	origin := header("CHOST", "i686", "URI", "http://host", "TTL", "60", "USE", "ssl",
+		"REPO_REVISIONS", "{}", "X-OWN", "1", "DOWNLOAD_TIMESTAMP", "4",
 		"TIMESTAMP", "5", "PACKAGES", "6", "VERSION", "7")
-	if got := FreshHeader(origin); !got.Same(header("USE", "ssl", "X-OWN", "1", "VERSION", "0")) || len(got.Keys()) != 3 {
+	if got := FreshHeader(origin); !got.Same(header("USE", "ssl", "X-OWN", "1", "VERSION", "0")) ||
+		len(got.Keys()) != 3 {
 		t.Errorf("%v", got)
 	}
 	if origin.Get("URI") == "" {
@@ -72,7 +80,8 @@ func TestWriteRefuses(t *testing.T) {
 	}{
 		{"no timestamp", header("VERSION", "0"), one, "TIMESTAMP"},
 		{"no number as timestamp", header("TIMESTAMP", "now"), one, "TIMESTAMP"},
-		{"line break in a value", header("TIMESTAMP", "5", "USE", "x\n\nCPV: evil/x-1"), one, "USE"},
+		{"line break in a value", header("TIMESTAMP", "5", "USE",
+			"x\n\nCPV: evil/x-1"), one, "USE"},
 		{"control character in a value", header("TIMESTAMP", "5", "USE", "\x1b[m"), one, "USE"},
 		{"no utf-8", header("TIMESTAMP", "5", "USE", "\xff"), one, "USE"},
 		{"colon in a key", header("TIMESTAMP", "5", "A:B", "x"), one, `"A:B"`},
@@ -97,8 +106,10 @@ func TestWriteSortsByCPVAndKeepsOrderWithin(t *testing.T) {
 		cpv, id, _ := strings.Cut(s, " ")
 		entries = append(entries, mustEntry(t, "CPV", cpv, "BUILD_ID", id))
 	}
-	x := &Index{Header: header("TIMESTAMP", "5", "VERSION", "2", "PACKAGES", "99"), Entries: entries}
-	wantText(t, mustWrite(t, x), "PACKAGES: 5\nTIMESTAMP: 5\nVERSION: 0\n\nCPV: a-b/c-1\n\nBUILD_ID: 2\nCPV: a/b-1.10\n\nBUILD_ID: 1\nCPV: a/b-1.10\n\nBUILD_ID: 3\nCPV: a/b-1.10\n\nCPV: a/b-1.9\n\n")
+	x := &Index{Header: header("TIMESTAMP", "5", "VERSION", "2", "PACKAGES", "99"),
+		Entries: entries}
+	wantText(t, mustWrite(t, x),
+		"PACKAGES: 5\nTIMESTAMP: 5\nVERSION: 0\n\nCPV: a-b/c-1\n\nBUILD_ID: 2\nCPV: a/b-1.10\n\nBUILD_ID: 1\nCPV: a/b-1.10\n\nBUILD_ID: 3\nCPV: a/b-1.10\n\nCPV: a/b-1.9\n\n")
 	if x.Entries[0].CPV() != "a/b-1.9" || x.Header.Get("PACKAGES") != "99" {
 		t.Error("writing changed the index")
 	}

@@ -35,7 +35,8 @@ func KeywordsAccepted(keywords, accept []string) bool {
 			stable = true
 		}
 	}
-	return testing && slices.Contains(accept, "~*") || stable && slices.Contains(accept, "*") || slices.Contains(accept, "**")
+	return testing && slices.Contains(accept, "~*") || stable && slices.Contains(accept, "*") ||
+		slices.Contains(accept, "**")
 }
 
 // mostLicenses bounds what groups of groups may become.
@@ -69,8 +70,8 @@ func ExpandLicenses(words []string, groups map[string][]string) []string {
 	return out
 }
 
-// MissingLicenses returns the licenses that a LICENSE, reduced by USE, wants and that accept, without groups, has not; of
-// alternatives none if one is accepted.
+// MissingLicenses returns the licenses that a LICENSE, reduced by USE, wants and that accept,
+// without groups, has not; of alternatives none if one is accepted.
 func MissingLicenses(license string, accept []string) []string {
 	words := strings.Fields(license)
 	ok := map[string]bool{}

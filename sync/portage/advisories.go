@@ -50,7 +50,8 @@ func (r Repo) Advisories(take func(id string, xml []byte) bool) {
 func (s *Settings) UnreadNews() int {
 	n := 0
 	for _, r := range s.repos {
-		text, err := s.tree.readFile(path.Join(s.eroot(), "var/lib/gentoo/news/news-"+r.Name+".unread"))
+		text, err := s.tree.readFile(path.Join(s.eroot(),
+			"var/lib/gentoo/news/news-"+r.Name+".unread"))
 		if err == nil {
 			n += len(wordLines(plainText(text, false)))
 		}

@@ -38,12 +38,14 @@ func ParseAssignments(r io.Reader, name string) (map[string]string, []Problem, e
 		switch {
 		case reason != "":
 			p.problems = append(p.problems, Problem{Path: name, Line: start, Reason: reason})
-			delete(p.values, key) // an older value of the key is not what either of the two readers would take
+			// an older value of the key is not what either of the two readers would take
+			delete(p.values, key)
 		case key != "":
 			p.values[key] = value
 		}
 		if len(p.problems) == MaxProblems {
-			p.problems = append(p.problems, Problem{Path: name, Line: p.line, Reason: "too many problems: the rest is not read"})
+			p.problems = append(p.problems, Problem{Path: name, Line: p.line,
+				Reason: "too many problems: the rest is not read"})
 			break
 		}
 	}
@@ -76,7 +78,8 @@ func (p *assignParser) statement() (key, value, reason string) {
 	rest := p.src[p.pos:]
 	if line, _, _ := strings.Cut(rest, "\n"); line == "" || line[0] == '#' || line == "\r" {
 		if p.skipLine(); strings.HasSuffix(line, `\`) {
-			return p.afterComment(), "", "the comment above ends with a backslash: systemd takes this line for a part of it"
+			return p.afterComment(), "",
+				"the comment above ends with a backslash: systemd takes this line for a part of it"
 		}
 		return "", "", ""
 	}

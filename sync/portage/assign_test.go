@@ -55,7 +55,8 @@ func TestAssignmentsAsShellAndSystemd(t *testing.T) {
 			}
 			// The values of systemd in the vectors are after an expansion, and without empty
 			// values.
-			if sd, ok := v.Systemd[k]; !strings.Contains(v.Text, "$") && val != "" && (!ok || sd != val) {
+			if sd, ok := v.Systemd[k]; !strings.Contains(v.Text, "$") && val != "" &&
+				(!ok || sd != val) {
 				t.Errorf("%q: %s is %q, systemd says %q", v.Text, k, val, v.Systemd)
 			}
 		}
@@ -66,7 +67,8 @@ func TestAssignmentsAsShellAndSystemd(t *testing.T) {
 		}
 	}
 	if taken < 100 || refused < 100 {
-		t.Errorf("%d values taken, %d files with problems: the vectors test nothing", taken, refused)
+		t.Errorf("%d values taken, %d files with problems: the vectors test nothing",
+			taken, refused)
 	}
 }
 
@@ -77,20 +79,27 @@ func TestParseAssignments(t *testing.T) {
 		want       map[string]string
 		problem    string // "LINE: part of the reason", "" if there is none
 	}{
-		{"plain and quoted", "A=1\nB='x y'\nC=\"a\\\"b\"\n", map[string]string{"A": "1", "B": "x y", "C": `a"b`}, ""},
+		{"plain and quoted", "A=1\nB='x y'\nC=\"a\\\"b\"\n", map[string]string{"A": "1", "B": "x y",
+			"C": `a"b`}, ""},
 		{"last wins", "A=1\nA=2\n", map[string]string{"A": "2"}, ""},
 		{"refused takes the older away", "A=1\nA=$HOME\n", map[string]string{}, `2: A: '$'`},
-		{"export", "\nexport A=1\nB=2\n", map[string]string{"B": "2"}, "2: systemd does not know export"},
-		{"dollar in double quotes", `A="$HOME/x"` + "\n", map[string]string{}, "1: A: a shell expands '$': put the value into single quotes"},
+		{"export", "\nexport A=1\nB=2\n", map[string]string{"B": "2"},
+			"2: systemd does not know export"},
+		{"dollar in double quotes", `A="$HOME/x"` + "\n", map[string]string{},
+			"1: A: a shell expands '$': put the value into single quotes"},
 		{"blanks before equals", "A = 1\n", map[string]string{}, `1: A: blanks before "="`},
 		{"comment behind", "A=1 # x\n", map[string]string{}, "1: A: blanks outside quotes"},
-		{"line after a multi-line value", "A='1\n2\n3'\nB=`x`\n", map[string]string{"A": "1\n2\n3"}, "4: B: '`'"},
+		{"line after a multi-line value", "A='1\n2\n3'\nB=`x`\n",
+			map[string]string{"A": "1\n2\n3"}, "4: B: '`'"},
 		{"crlf", "A=1\r\nB='2'\n", map[string]string{"B": "2"}, "1: carriage return"},
 		{"nul", "A=1\x00\n", map[string]string{}, "1: a NUL byte"},
 		{"latin-1", "A='k\xf6ln'\n", map[string]string{}, "1: not UTF-8"},
-		{"unclosed", "B=1\nA='x\nC=2\n", map[string]string{"B": "1"}, "2: A: no closing quotation mark"},
-		{"comment with a backslash", "# x\\\nA=1\nB=2\n", map[string]string{"B": "2"}, "1: the comment above ends with a backslash"},
-		{"refused with a joined line", "A=x;y\\\nB=1\nC=2\n", map[string]string{"C": "2"}, "1: A: ';' outside"},
+		{"unclosed", "B=1\nA='x\nC=2\n", map[string]string{"B": "1"},
+			"2: A: no closing quotation mark"},
+		{"comment with a backslash", "# x\\\nA=1\nB=2\n", map[string]string{"B": "2"},
+			"1: the comment above ends with a backslash"},
+		{"refused with a joined line", "A=x;y\\\nB=1\nC=2\n", map[string]string{"C": "2"},
+			"1: A: ';' outside"},
 		{"nonsense", "hello world\n", map[string]string{}, `1: "hello world" is not KEY=value`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -104,7 +113,8 @@ func TestParseAssignments(t *testing.T) {
 			}
 			switch {
 			case tt.problem == "" && len(problems) == 0:
-			case len(problems) != 1 || tt.problem == "" || !strings.HasPrefix(problems[0].String(), "conf:"+tt.problem):
+			case len(problems) != 1 || tt.problem == "" ||
+				!strings.HasPrefix(problems[0].String(), "conf:"+tt.problem):
 				t.Errorf("problems %v, want one like %q", problems, tt.problem)
 			}
 		})
@@ -113,7 +123,8 @@ func TestParseAssignments(t *testing.T) {
 
 func TestParseAssignmentsTooLarge(t *testing.T) {
 	t.Parallel()
-	_, _, err := ParseAssignments(strings.NewReader(strings.Repeat("A=1\n", MaxAssignments/4)+"B"), "conf")
+	_, _, err := ParseAssignments(strings.NewReader(strings.Repeat("A=1\n", MaxAssignments/4)+"B"),
+		"conf")
 	if !errors.Is(err, errTooLarge) {
 		t.Errorf("error %v, want %v", err, errTooLarge)
 	}
@@ -121,8 +132,10 @@ func TestParseAssignmentsTooLarge(t *testing.T) {
 
 func TestParsePortageq(t *testing.T) {
 	t.Parallel()
-	got, err := ParsePortageq([]byte("PKGDIR=/var/cache/binpkgs\nUSE='a b'\nX='it'\"'\"'s $x\nmore'\nEMPTY=''\n"))
-	want := map[string]string{"PKGDIR": "/var/cache/binpkgs", "USE": "a b", "X": "it's $x\nmore", "EMPTY": ""}
+	got,
+		err := ParsePortageq([]byte("PKGDIR=/var/cache/binpkgs\nUSE='a b'\nX='it'\"'\"'s $x\nmore'\nEMPTY=''\n"))
+	want := map[string]string{"PKGDIR": "/var/cache/binpkgs", "USE": "a b",
+		"X": "it's $x\nmore", "EMPTY": ""}
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -132,7 +145,8 @@ func TestParsePortageq(t *testing.T) {
 }
 
 func FuzzParseAssignments(f *testing.F) {
-	for _, s := range []string{"A=1\nB='x y'\nC=\"a\\\"b\"\n", "A=a\\ b\n# c\nexport X=1\n", "A='x\ny", "A=x\\"} {
+	for _, s := range []string{"A=1\nB='x y'\nC=\"a\\\"b\"\n", "A=a\\ b\n# c\nexport X=1\n",
+		"A='x\ny", "A=x\\"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -46,7 +46,8 @@ func (s *Settings) BinRepos() ([]BinRepo, []Problem) {
 		}
 		priority++
 		sum := md5.Sum([]byte(uri))
-		repos = append(repos, BinRepo{Name: hex.EncodeToString(sum[:]), SyncURI: uri, Priority: priority})
+		repos = append(repos, BinRepo{Name: hex.EncodeToString(sum[:]), SyncURI: uri,
+			Priority: priority})
 	}
 	if len(hosts) == 0 {
 		for i := range repos {
@@ -68,7 +69,8 @@ func (s *Settings) BinRepos() ([]BinRepo, []Problem) {
 // section stands first.
 func (s *Settings) readBinRepos(fail func(Problem)) (*ini, map[string]string) {
 	conf := newINI(map[string]string{
-		"frozen": "false", "eprefix": s.EPREFIX, "eroot": s.eroot(), "portage_configroot": s.ConfigRoot, "root": s.Values["ROOT"],
+		"frozen": "false", "eprefix": s.EPREFIX, "eroot": s.eroot(),
+		"portage_configroot": s.ConfigRoot, "root": s.Values["ROOT"],
 	})
 	files := map[string]string{}
 	own := path.Join(s.EPREFIX, "/usr/share/portage/config/binrepos.conf")
@@ -94,12 +96,14 @@ func binRepo(conf *ini, section, file string, fail func(Problem)) (BinRepo, bool
 	get := func(option string) string {
 		v, _, err := conf.get(section, option)
 		if err != nil {
-			fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] %s: %v", section, option, err), Fatal: true})
+			fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] %s: %v", section, option,
+				err), Fatal: true})
 		}
 		return v
 	}
-	r := BinRepo{Name: section, File: file, SyncURI: strings.TrimRight(get("sync-uri"), "/"), Location: get("location"),
-		Frozen: isYes(get("frozen")), Verify: isYes(get("verify-signature"))}
+	r := BinRepo{Name: section, File: file, SyncURI: strings.TrimRight(get("sync-uri"), "/"),
+		Location: get("location"),
+		Frozen:   isYes(get("frozen")), Verify: isYes(get("verify-signature"))}
 	if n, err := strconv.Atoi(strings.TrimSpace(get("priority"))); err == nil {
 		r.Priority = n
 	}
@@ -113,5 +117,7 @@ func isYes(v string) bool { v = strings.ToLower(v); return v == "true" || v == "
 
 // configFiles lists a configuration file, or the files of a directory of that name.
 func (s *Settings) configFiles(p string, fail func(Problem)) []string {
-	return s.tree.list(p, func(p string, err error) { fail(Problem{Path: p, Reason: bare(err).Error(), Fatal: true}) })
+	return s.tree.list(p, func(p string, err error) {
+		fail(Problem{Path: p, Reason: bare(err).Error(), Fatal: true})
+	})
 }

@@ -94,7 +94,8 @@ func (p *confParser) problem(file string, line int, fatal bool, format string, a
 	case n < MaxProblems:
 		p.problems = append(p.problems, Problem{file, line, fmt.Sprintf(format, args...), fatal})
 	case n == MaxProblems:
-		p.problems = append(p.problems, Problem{file, line, "more problems from here on are not reported", false})
+		p.problems = append(p.problems,
+			Problem{file, line, "more problems from here on are not reported", false})
 	}
 }
 
@@ -130,7 +131,8 @@ func (p *confParser) assignment() bool {
 	case val.end:
 		return p.stop(key, "%s= has no value before the end of the file", key.text)
 	case !validName(key.text):
-		p.problem(key.file, key.line, true, "%q is not a name of a variable%s", key.text, nameHint(key.text))
+		p.problem(key.file, key.line, true, "%q is not a name of a variable%s", key.text,
+			nameHint(key.text))
 		return true
 	}
 	return p.assign(key, val)
@@ -150,7 +152,8 @@ func (p *confParser) assign(key, val token) bool {
 		p.vars[key.text] = v
 	}
 	if strings.Count(v, "`") >= 2 {
-		p.problem(val.file, val.line, false, "%s: text in backticks stays as it is, nothing is executed", key.text)
+		p.problem(val.file, val.line, false,
+			"%s: text in backticks stays as it is, nothing is executed", key.text)
 	}
 	if p.expanded += len(v); p.expanded > maxExpanded {
 		return p.stop(val, "the values are larger than %d bytes", maxExpanded)
@@ -238,10 +241,13 @@ func (p *confParser) source(word token) {
 }
 
 func (p *confParser) enter(name string, text []byte) {
-	inner := lexer{src: plainText(text, false), line: 1, file: name, state: p.lex.state, pushed: p.lex.pushed}
+	inner := lexer{src: plainText(text, false), line: 1, file: name, state: p.lex.state,
+		pushed: p.lex.pushed}
 	if inner.state == stEnd && inner.src != "" {
 		// Python's lexer has seen the end already; so real Portage reads nothing of this file.
-		p.problem(p.lex.file, p.lex.line, false, "sourced file %q is not read by Portage: no newline after the last source statement", name)
+		p.problem(p.lex.file, p.lex.line, false,
+			"sourced file %q is not read by Portage: no newline after the last source statement",
+			name)
 	}
 	p.outer = append(p.outer, p.lex)
 	p.lex = inner
@@ -266,7 +272,8 @@ func bare(err error) error {
 // validName tells whether s is a word in the sense of Python's \w without a digit in front.
 func validName(s string) bool {
 	for i, r := range s {
-		if r != '_' && !unicode.IsLetter(r) && !unicode.IsNumber(r) || i == 0 && unicode.IsDigit(r) {
+		if r != '_' && !unicode.IsLetter(r) && !unicode.IsNumber(r) ||
+			i == 0 && unicode.IsDigit(r) {
 			return false
 		}
 	}
@@ -291,7 +298,8 @@ const (
 	stDouble  lexState = '"'
 	stEscape  lexState = '\\'
 	stEnd     lexState = 0
-	wordChars          = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" + `~!@$%*_:;?,./-+{}`
+	wordChars          = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" +
+		`~!@$%*_:;?,./-+{}`
 )
 
 // isWordChar is the alphabet of unquoted words; any other character outside quotes is a token of
@@ -366,7 +374,8 @@ func (l *lexer) read() (token, error) {
 		start  = l.line // line of the token's first character
 	)
 	emit := func(end bool) token {
-		return token{text: string(word), end: end && !quoted && len(word) == 0, line: start, file: l.file}
+		return token{text: string(word), end: end && !quoted && len(word) == 0,
+			line: start, file: l.file}
 	}
 	for {
 		at := l.line

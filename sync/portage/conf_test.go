@@ -116,14 +116,16 @@ func TestGetconfigVectors(t *testing.T) {
 			t.Errorf("%s: %q\n got %q\nwant %q", v.Name, v.Files, got, v.Values)
 		}
 		if fatal(problems) == v.Strict {
-			t.Errorf("%s: %q\nPortage accepts it: %v, but problems: %v", v.Name, v.Files, v.Strict, problems)
+			t.Errorf("%s: %q\nPortage accepts it: %v, but problems: %v", v.Name, v.Files,
+				v.Strict, problems)
 		}
 	}
 }
 
 func TestConfProblemsNameTheLine(t *testing.T) {
 	t.Parallel()
-	files := map[string]string{"/etc/empty": "", "/etc/x": "B=1\nC C\n", "/etc/loop": "source loop\n", "/etc/open": "Y=1\nX=\"a\n\n"}
+	files := map[string]string{"/etc/empty": "", "/etc/x": "B=1\nC C\n",
+		"/etc/loop": "source loop\n", "/etc/open": "Y=1\nX=\"a\n\n"}
 	open := func(name string) ([]byte, error) {
 		if text, ok := files[name]; ok {
 			return []byte(text), nil
@@ -131,18 +133,27 @@ func TestConfProblemsNameTheLine(t *testing.T) {
 		return nil, os.ErrNotExist
 	}
 	for _, tt := range []struct{ name, text, want string }{
-		{"not an assignment", "A=1\n\nfoo bar\nB=2\n", `/etc/make.conf:3: "bar" stands where "=" is expected`},
+		{"not an assignment", "A=1\n\nfoo bar\nB=2\n",
+			`/etc/make.conf:3: "bar" stands where "=" is expected`},
 		{"name alone at the end", "A=1\nfoo\n\n", `/etc/make.conf:2: "foo" is not followed by "="`},
 		{"no value", "A=1\nB=\n", `/etc/make.conf:2: B= has no value before the end of the file`},
-		{"plus equals", "A=1\n\nUSE+=\" x\"\n", `/etc/make.conf:3: "USE+" is not a name of a variable (Portage has no "+=")`},
-		{"open quote is named where it begins", "A=1\nB=\"x\nC=2\nD=3\n", `/etc/make.conf:2: no closing quotation mark`},
+		{"plus equals", "A=1\n\nUSE+=\" x\"\n",
+			`/etc/make.conf:3: "USE+" is not a name of a variable (Portage has no "+=")`},
+		{"open quote is named where it begins", "A=1\nB=\"x\nC=2\nD=3\n",
+			`/etc/make.conf:2: no closing quotation mark`},
 		{"backslash at the end escapes the newline that is added", "A=1\nB=\\", ""},
-		{"command", "A=1\nMAKEOPTS=\"-j$(nproc)\"\n", `/etc/make.conf:2: "$" without a name behind it ("$(...)" is not executed): the value is taken as empty`},
-		{"default value", "A=\"x\n${B:-c}\"\n", `/etc/make.conf:1: "${" without a name and "}" behind it: the value is taken as empty`},
-		{"backticks", "A=1\nB=\"`id`\"\n", "/etc/make.conf:2: B: text in backticks stays as it is, nothing is executed"},
-		{"sourced file is absent", "A=1\nsource nope.conf\n", `/etc/make.conf:2: sourced file "/etc/nope.conf" does not exist`},
-		{"error in a sourced file", "A=1\nsource x\nB=2\n", `/etc/x:2: "C" stands where "=" is expected`},
-		{"error behind a sourced file", "source empty\nsource open\n", `/etc/open:2: no closing quotation mark`},
+		{"command", "A=1\nMAKEOPTS=\"-j$(nproc)\"\n",
+			`/etc/make.conf:2: "$" without a name behind it ("$(...)" is not executed): the value is taken as empty`},
+		{"default value", "A=\"x\n${B:-c}\"\n",
+			`/etc/make.conf:1: "${" without a name and "}" behind it: the value is taken as empty`},
+		{"backticks", "A=1\nB=\"`id`\"\n",
+			"/etc/make.conf:2: B: text in backticks stays as it is, nothing is executed"},
+		{"sourced file is absent", "A=1\nsource nope.conf\n",
+			`/etc/make.conf:2: sourced file "/etc/nope.conf" does not exist`},
+		{"error in a sourced file", "A=1\nsource x\nB=2\n",
+			`/etc/x:2: "C" stands where "=" is expected`},
+		{"error behind a sourced file", "source empty\nsource open\n",
+			`/etc/open:2: no closing quotation mark`},
 		{"loop", "A=1\nsource loop\n", `/etc/loop:1: "/etc/loop": 32 files source one another`},
 	} {
 		_, problems := ParseConf([]byte(tt.text), "/etc/make.conf", ConfOptions{Open: open})
@@ -204,7 +215,8 @@ func FuzzParseConf(f *testing.F) {
 			return nil, os.ErrNotExist
 		}
 		done, problems := ParseConf(text, "/etc/make.conf", ConfOptions{Open: open})
-		lines := 2 + bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")) + bytes.Count(sourced, []byte("\n")) + bytes.Count(sourced, []byte("\r"))
+		lines := 2 + bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")) +
+			bytes.Count(sourced, []byte("\n")) + bytes.Count(sourced, []byte("\r"))
 		for _, p := range problems {
 			if p.Line < 1 || p.Line > lines {
 				t.Errorf("line %d of %d: %s", p.Line, lines, p.Reason)
@@ -221,7 +233,8 @@ func FuzzParseConf(f *testing.F) {
 // FuzzExpand holds that what has no special character is not touched, and that nothing grows by
 // itself.
 func FuzzExpand(f *testing.F) {
-	for _, s := range []string{"a", "$A", "${A}", "\\$A", "'$A'", "\"'$A'\"", "${", "$", "\\\\$", "a\nb"} {
+	for _, s := range []string{"a", "$A", "${A}", "\\$A", "'$A'", "\"'$A'\"", "${", "$",
+		"\\\\$", "a\nb"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

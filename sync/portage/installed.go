@@ -48,9 +48,11 @@ func (s *Settings) Installed() ([]Installed, error) {
 				continue
 			}
 			if len(all) == MaxInstalled {
-				return nil, fmt.Errorf("list installed packages: more than %d in %q", MaxInstalled, db)
+				return nil, fmt.Errorf("list installed packages: more than %d in %q",
+					MaxInstalled, db)
 			}
-			all = append(all, Installed{Category: c, PF: pf, tree: s.tree, dir: path.Join(db, c, pf)})
+			all = append(all, Installed{Category: c, PF: pf, tree: s.tree,
+				dir: path.Join(db, c, pf)})
 		}
 	}
 	return all, nil
@@ -103,8 +105,10 @@ func (p Installed) number(key string) int64 {
 // Records, Sets, Masks, PackageLines, Advisories, News, PortageEAPI and ReadsGPKG read, for a
 // process that wants to open nothing else. Those that are absent are among them.
 func (s *Settings) Lookups() []string {
-	paths := []string{path.Join(s.ConfigRoot, "etc/portage"), path.Join(s.eroot(), "usr/share/portage/config/repos.conf"),
-		path.Join(s.eroot(), "var/db/pkg"), path.Join(s.eroot(), "var/lib/portage"), path.Join(s.eroot(), "var/lib/gentoo/news")}
+	paths := []string{path.Join(s.ConfigRoot, "etc/portage"),
+		path.Join(s.eroot(), "usr/share/portage/config/repos.conf"),
+		path.Join(s.eroot(), "var/db/pkg"), path.Join(s.eroot(),
+			"var/lib/portage"), path.Join(s.eroot(), "var/lib/gentoo/news")}
 	paths = append(paths, s.modules...)
 	paths = append(paths, s.Profiles...)
 	if repos, err := s.Repos(); err == nil {

@@ -52,7 +52,8 @@ type loader struct {
 func newLoader(o Options) *loader {
 	t := newTree(o.Root)
 	return &loader{
-		s:      &Settings{Values: map[string]string{}, Sources: map[string]string{}, tree: t, env: o.Env},
+		s: &Settings{Values: map[string]string{}, Sources: map[string]string{},
+			tree: t, env: o.Env},
 		reader: newReader(t), env: o.Env, layers: newLayers(),
 	}
 }
@@ -63,7 +64,9 @@ func (l *loader) early() {
 	early := newLayer()
 	vars := map[string]string{}
 	for _, p := range l.at.makeConfs(l.tree) {
-		l.parse(p, vars, confMode{source: true, dir: true, quiet: true}, func(a Assignment) { early.set(a.Name, a.Value, a.Path) })
+		l.parse(p, vars, confMode{source: true, dir: true, quiet: true}, func(a Assignment) {
+			early.set(a.Name, a.Value, a.Path)
+		})
 	}
 	l.at.rootdir = "/"
 	if r, ok := l.env.lookup("ROOT"); ok {
@@ -80,14 +83,18 @@ func (l *loader) early() {
 	if !l.tree.exists(globals) {
 		globals = path.Join(l.s.ConfigRoot, "etc/make.globals")
 	}
-	l.s.defaults = l.parse(globals, l.vars, confMode{}, func(a Assignment) { l.layers.globals.set(a.Name, a.Value, a.Path) })
-	for k, v := range map[string]string{"ACCEPT_PROPERTIES": "*", "PORTAGE_BZIP2_COMMAND": "bzip2"} {
+	l.s.defaults = l.parse(globals, l.vars, confMode{}, func(a Assignment) {
+		l.layers.globals.set(a.Name, a.Value, a.Path)
+	})
+	for k, v := range map[string]string{"ACCEPT_PROPERTIES": "*",
+		"PORTAGE_BZIP2_COMMAND": "bzip2"} {
 		if _, ok := l.layers.globals.values[k]; !ok {
 			l.layers.globals.values[k] = v
 		}
 	}
 	var portdir, overlay string
-	for _, y := range []func(string) (string, bool){get(l.layers.globals), get(early), l.env.lookup} {
+	for _, y := range []func(string) (string, bool){get(l.layers.globals), get(early),
+		l.env.lookup} {
 		if v, ok := y("PORTDIR"); ok {
 			portdir = v
 		}
@@ -104,7 +111,9 @@ func (l *loader) early() {
 func (l *loader) profileEnv() {
 	read := func(p string) layer {
 		y := newLayer()
-		l.parse(p, nil, confMode{noExpand: true}, func(a Assignment) { y.set(a.Name, a.Value, a.Path) })
+		l.parse(p, nil, confMode{noExpand: true}, func(a Assignment) {
+			y.set(a.Name, a.Value, a.Path)
+		})
 		return y
 	}
 	build := read(l.s.EPREFIX + "/etc/profile.env")
@@ -124,7 +133,10 @@ func (l *loader) profileEnv() {
 	}
 }
 
-func onlyBuild(key string) bool { return key == "PATH" || key == "PREROOTPATH" || key == "ROOTPATH" }
+func onlyBuild(key string) bool {
+	return key == "PATH" || key == "PREROOTPATH" ||
+		key == "ROOTPATH"
+}
 
 func onlyTarget(key string) bool {
 	switch key {
@@ -140,10 +152,13 @@ func (l *loader) user() {
 		l.vars["PORTDIR"] = r.Location
 	}
 	for _, p := range l.at.makeConfs(l.tree) {
-		l.parse(p, l.vars, confMode{source: true, dir: true}, func(a Assignment) { l.layers.conf.set(a.Name, a.Value, a.Path) })
+		l.parse(p, l.vars, confMode{source: true, dir: true}, func(a Assignment) {
+			l.layers.conf.set(a.Name, a.Value, a.Path)
+		})
 	}
 	l.profOnly = map[string]bool{}
-	for _, k := range stackWords(nil, strings.Fields(l.layers.defaults.values["PROFILE_ONLY_VARIABLES"])) {
+	for _, k := range stackWords(nil,
+		strings.Fields(l.layers.defaults.values["PROFILE_ONLY_VARIABLES"])) {
 		l.profOnly[k] = true
 	}
 	for k := range l.profOnly {
@@ -204,8 +219,10 @@ func (l *loader) anyPackageEnv() {
 		p := path.Join(l.s.ConfigRoot, "etc/portage/env", n)
 		found := l.parse(p, vars, confMode{source: true}, func(a Assignment) {
 			switch {
-			case l.profOnly[a.Name] || slices.Contains(blacklist, a.Name) || a.Name == "CONFIG_PROTECT":
-				l.fail(Problem{Path: a.Path, Line: a.Line, Reason: fmt.Sprintf("%s must not be set here", a.Name)})
+			case l.profOnly[a.Name] || slices.Contains(blacklist, a.Name) ||
+				a.Name == "CONFIG_PROTECT":
+				l.fail(Problem{Path: a.Path, Line: a.Line,
+					Reason: fmt.Sprintf("%s must not be set here", a.Name)})
 			case isIncremental(a.Name):
 				got.add(a.Name, a.Value, a.Path)
 			default:
@@ -246,7 +263,8 @@ func (l *loader) profile() {
 		l.s.Profiles = append(l.s.Profiles, n.dir)
 		delete(l.vars, "USE") // USE="${USE} x" must not undo what a parent said per package
 		values := map[string]string{}
-		l.parse(path.Join(n.dir, "make.defaults"), l.vars, confMode{dir: n.dirs}, func(a Assignment) { values[a.Name] = a.Value })
+		l.parse(path.Join(n.dir, "make.defaults"), l.vars, confMode{dir: n.dirs},
+			func(a Assignment) { values[a.Name] = a.Value })
 		l.nodeConfs = append(l.nodeConfs, values)
 		for k, v := range values {
 			file := path.Join(n.dir, "make.defaults")
@@ -265,7 +283,8 @@ func (l *loader) stack() {
 	if l.chain != nil {
 		p = profileFlags{l.nodeConfs, l.chain.flags("use.force"), l.chain.flags("use.mask")}
 	}
-	t := &stacker{env: l.env, layers: l.layers, profOnly: l.profOnly, profile: p, values: l.s.Values, sources: l.s.Sources}
+	t := &stacker{env: l.env, layers: l.layers, profOnly: l.profOnly, profile: p,
+		values: l.s.Values, sources: l.s.Sources}
 	t.stack(l.at.roots(), l.s.repos, l.main)
 	l.s.knownFlags = t.knownFlags
 }

@@ -113,8 +113,9 @@ func TestMachinesAsPortageSeesThem(t *testing.T) {
 	}
 }
 
-// With both of them, EPREFIX of the environment is the target's, be it empty, and PORTAGE_OVERRIDE_EPREFIX that of the Portage which
-// runs (LocationsManager of Portage 3.0.82, load_emerge_config).
+// With both of them, EPREFIX of the environment is the target's, be it empty, and
+// PORTAGE_OVERRIDE_EPREFIX that of the Portage which runs (LocationsManager of Portage 3.0.82,
+// load_emerge_config).
 func TestPrefixOfTargetAndOfPortage(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -125,9 +126,13 @@ func TestPrefixOfTargetAndOfPortage(t *testing.T) {
 		{map[string]string{"EPREFIX": "/p/"}, "/p", "/p", "/p/"},
 		{map[string]string{"PORTAGE_OVERRIDE_EPREFIX": "/o"}, "/o", "/o", "/o/"},
 		{map[string]string{"PORTAGE_OVERRIDE_EPREFIX": "/o", "EPREFIX": ""}, "", "/o", "/o/"},
-		{map[string]string{"PORTAGE_OVERRIDE_EPREFIX": "/o", "EPREFIX": "/p", "PORTAGE_CONFIGROOT": "/c"}, "/p", "/o", "/c/"},
+		{map[string]string{"PORTAGE_OVERRIDE_EPREFIX": "/o", "EPREFIX": "/p",
+			"PORTAGE_CONFIGROOT": "/c"}, "/p", "/o", "/c/"},
 	} {
-		at := findPlaces(tree{root: t.TempDir()}, func(key string) (string, bool) { v, ok := tt.env[key]; return v, ok })
+		at := findPlaces(tree{root: t.TempDir()}, func(key string) (string, bool) {
+			v, ok := tt.env[key]
+			return v, ok
+		})
 		if at.eprefix != tt.eprefix || at.broot != tt.broot || at.configRoot != tt.conf {
 			t.Errorf("%v: %+v", tt.env, at)
 		}

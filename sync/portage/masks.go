@@ -28,7 +28,8 @@ type Masks struct {
 }
 
 // profileUseFiles say something of the flags of single packages.
-var profileUseFiles = []string{"package.use", "package.use.mask", "package.use.force", "package.use.stable", "package.use.stable.mask",
+var profileUseFiles = []string{"package.use", "package.use.mask", "package.use.force",
+	"package.use.stable", "package.use.stable.mask",
 	"package.use.stable.force"}
 
 // Masks reads them.
@@ -38,9 +39,11 @@ func (s *Settings) Masks() Masks {
 	m.Mask, m.Unmask = r.masks("package.mask"), r.masks("package.unmask")
 	for _, dir := range s.Profiles {
 		if dir != path.Join(s.ConfigRoot, "etc/portage/profile") {
-			m.Keywords = append(m.Keywords, r.packageLines(path.Join(dir, "package.keywords"), false)...)
+			m.Keywords = append(m.Keywords,
+				r.packageLines(path.Join(dir, "package.keywords"), false)...)
 		}
-		m.Accept = append(m.Accept, r.packageLines(path.Join(dir, "package.accept_keywords"), false)...)
+		m.Accept = append(m.Accept,
+			r.packageLines(path.Join(dir, "package.accept_keywords"), false)...)
 		for _, f := range profileUseFiles {
 			m.ProfileUse = append(m.ProfileUse, r.packageLines(path.Join(dir, f), true)...)
 		}
@@ -53,7 +56,9 @@ func (s *Settings) Masks() Masks {
 	return m
 }
 
-func (r *setReader) etc(file string) string { return path.Join(r.s.ConfigRoot, "etc/portage", file) }
+func (r *setReader) etc(file string) string {
+	return path.Join(r.s.ConfigRoot, "etc/portage", file)
+}
 
 // masks stacks one of the files package.mask and package.unmask.
 func (r *setReader) masks(file string) []string {
@@ -79,7 +84,8 @@ func (r *setReader) masks(file string) []string {
 	return stackUser(stackLines(all, profile), r.lines(r.etc(file)))
 }
 
-// stackUser adds the user's lines: "-atom" takes back an atom of any repository, "-atom::repo" of that one.
+// stackUser adds the user's lines: "-atom" takes back an atom of any repository, "-atom::repo" of
+// that one.
 func stackUser(list, lines []string) []string {
 	for _, w := range lines {
 		off, isOff := strings.CutPrefix(w, "-")
@@ -102,7 +108,8 @@ func (s *Settings) masters(repo *Repo) []*Repo {
 	var list []*Repo
 	for i := range s.repos {
 		r := &s.repos[i]
-		if r.Name != repo.Name && (said && slices.Contains(strings.Fields(names), r.Name) || !said && r.Location == s.Values["PORTDIR"]) {
+		if r.Name != repo.Name && (said && slices.Contains(strings.Fields(names), r.Name) ||
+			!said && r.Location == s.Values["PORTDIR"]) {
 			list = append(list, r)
 		}
 	}

@@ -32,8 +32,8 @@ func RepoIn(dir string) Repo {
 	return r
 }
 
-// RepoLocation returns where repos.conf says that a repository lies which is not there; "" if it does
-// not say.
+// RepoLocation returns where repos.conf says that a repository lies which is not there; "" if it
+// does not say.
 func RepoLocation(s *Settings, name string) string { return s.absent[name] }
 
 // RepoLocations are the places of all repositories that repos.conf has and that are not there.
@@ -47,9 +47,10 @@ type ProfileDir struct {
 	EAPI string // what its file eapi says; "" if it has none
 }
 
-// ProfileWith finds the directories of this machine's profile, parents first, as they would be if the
-// repository name lay at location and had the contents of the directory staged, both as this process
-// finds them. It is empty where the machine has no profile at all. The problem, if there is one, is that for which Portage would stop.
+// ProfileWith finds the directories of this machine's profile, parents first, as they would be if
+// the repository name lay at location and had the contents of the directory staged, both as this
+// process finds them. It is empty where the machine has no profile at all. The problem, if there is
+// one, is that for which Portage would stop.
 func ProfileWith(s *Settings, name, location, staged string) ([]ProfileDir, *Problem) {
 	location = strings.TrimPrefix(location, s.tree.root)
 	t := tree{root: s.tree.root, at: location, instead: staged}

@@ -8,8 +8,10 @@ import (
 
 // places are the directories from which all else is read, with a slash at the end.
 type places struct {
-	eprefix    string // of the target; without a slash
-	broot      string // prefix of the Portage that runs, which is the same but where ROOT has another; without a slash
+	eprefix string // of the target; without a slash
+	// prefix of the Portage that runs, which is the same but where ROOT has another; without a
+	// slash
+	broot      string
 	configRoot string
 	global     string // with make.globals and repos.conf; without a slash
 	rootdir    string // ROOT
@@ -34,7 +36,8 @@ func findPlaces(t tree, env Env) places {
 	}
 	at.global = prefix + "/usr/share/portage/config"
 	for _, old := range []string{"/usr/lib/portage/cnf", "/usr/lib64/portage/cnf"} {
-		if !t.exists(path.Join(at.global, "make.globals")) && t.exists(path.Join(prefix+old, "make.globals")) {
+		if !t.exists(path.Join(at.global, "make.globals")) &&
+			t.exists(path.Join(prefix+old, "make.globals")) {
 			at.global = prefix + old
 		}
 	}
@@ -62,7 +65,8 @@ func slashed(p string) string {
 
 // makeConfs are the two names of make.conf, or the old one if both are one file.
 func (at places) makeConfs(t tree) []string {
-	old, now := path.Join(at.configRoot, "etc/make.conf"), path.Join(at.configRoot, "etc/portage/make.conf")
+	old, now := path.Join(at.configRoot, "etc/make.conf"), path.Join(at.configRoot,
+		"etc/portage/make.conf")
 	a, errA := t.stat(old)
 	b, errB := t.stat(now)
 	if errA == nil && errB == nil && os.SameFile(a, b) {
@@ -75,7 +79,8 @@ func (at places) makeConfs(t tree) []string {
 // else can set them.
 func (at places) roots() map[string]string {
 	return map[string]string{
-		"BROOT": at.broot, "EPREFIX": at.eprefix, "EROOT": at.eroot, "ESYSROOT": slashed(at.eprefix),
+		"BROOT": at.broot, "EPREFIX": at.eprefix, "EROOT": at.eroot,
+		"ESYSROOT":           slashed(at.eprefix),
 		"PORTAGE_CONFIGROOT": at.configRoot, "ROOT": at.rootdir, "SYSROOT": "/",
 	}
 }

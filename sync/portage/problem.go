@@ -4,7 +4,8 @@ import "fmt"
 
 // Problem is a thing in a configuration file that is wrong, odd, or not understood.
 type Problem struct {
-	Path   string // the file, as the machine names it (without Options.Root); "" if it is the environment
+	// the file, as the machine names it (without Options.Root); "" if it is the environment
+	Path   string
 	Line   int    // from 1; 0 if the whole file is meant
 	Reason string // lower case
 	// Fatal says that real Portage stops here. Everything that was read before is kept, what

@@ -79,7 +79,8 @@ func (c *chain) parentPath(dir, line string, repo *Repo) (string, error) {
 	p := line
 	if !path.IsAbs(line) {
 		name, rest, colon := strings.Cut(line, ":")
-		if colon && (repo == nil || slices.Contains(strings.Fields(repo.layout["profile-formats"]), "portage-2")) {
+		if colon && (repo == nil || slices.Contains(strings.Fields(repo.layout["profile-formats"]),
+			"portage-2")) {
 			from := repo
 			if name != "" {
 				from = namedRepo(c.repos, name)

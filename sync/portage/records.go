@@ -58,14 +58,16 @@ func (s *Settings) Records(keys ...string) ([]Record, []Problem, error) {
 		return nil, nil, fmt.Errorf("read installed packages: %w", err)
 	}
 	defer root.Close()
-	r := &recordReader{root: root, keys: keys, installed: installed, records: make([]Record, len(installed))}
+	r := &recordReader{root: root, keys: keys, installed: installed,
+		records: make([]Record, len(installed))}
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(installed)) {
 		wg.Go(r.run)
 	}
 	wg.Wait()
 	if r.bytes.Load() > MaxRecords {
-		return nil, nil, fmt.Errorf("read installed packages: more than %d bytes in %q", MaxRecords, db)
+		return nil, nil, fmt.Errorf("read installed packages: more than %d bytes in %q",
+			MaxRecords, db)
 	}
 	return r.records, r.problems, nil
 }

@@ -39,12 +39,13 @@ const aRepo = "var/db/repos/gentoo/"
 
 func theMachine(t testing.TB, more map[string]string) *Settings {
 	files := map[string]string{
-		"etc/portage/make.profile":               "-> /var/db/repos/gentoo/profiles/top",
-		"etc/portage/repos.conf":                 "[DEFAULT]\nmain-repo = gentoo\n[gentoo]\nlocation = /var/db/repos/gentoo\n[over]\nlocation = /var/db/repos/over\n",
-		aRepo + "profiles/repo_name":             "gentoo\n",
-		aRepo + "profiles/top/parent":            "../base\n",
-		aRepo + "profiles/base/eapi":             "8\n",
-		aRepo + "metadata/layout.conf":           "masters =\nprofile-formats = portage-2 profile-set\n",
+		"etc/portage/make.profile":    "-> /var/db/repos/gentoo/profiles/top",
+		"etc/portage/repos.conf":      "[DEFAULT]\nmain-repo = gentoo\n[gentoo]\nlocation = /var/db/repos/gentoo\n[over]\nlocation = /var/db/repos/over\n",
+		aRepo + "profiles/repo_name":  "gentoo\n",
+		aRepo + "profiles/top/parent": "../base\n",
+		aRepo + "profiles/base/eapi":  "8\n",
+		aRepo +
+			"metadata/layout.conf": "masters =\nprofile-formats = portage-2 profile-set\n",
 		"var/db/repos/over/profiles/repo_name":   "over\n",
 		"var/db/repos/over/metadata/layout.conf": "masters = gentoo\n",
 	}
@@ -58,19 +59,26 @@ func TestRecords(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a/b ", 60_000)
 	s := theMachine(t, map[string]string{
-		"var/db/pkg/a-b/c-1/SLOT": "0/2\n", "var/db/pkg/a-b/c-1/RDEPEND": "x/y\n\t|| ( a/b  c/d )\n", "var/db/pkg/a-b/c-1/repository": "gentoo\n",
-		"var/db/pkg/a-b/d-2.0/SLOT": "0\n", "var/db/pkg/a-b/d-2.0/PROVIDES": long, "var/db/pkg/a-b/d-2.0/RDEPEND": long + long,
-		"var/db/pkg/a-b/-MERGING-e-1/SLOT": "0\n", "var/db/pkg/a-b/f-1/SLOT": "-> /etc/passwd", "var/db/pkg/a-b/f-1/USE/x": "",
+		"var/db/pkg/a-b/c-1/SLOT":       "0/2\n",
+		"var/db/pkg/a-b/c-1/RDEPEND":    "x/y\n\t|| ( a/b  c/d )\n",
+		"var/db/pkg/a-b/c-1/repository": "gentoo\n",
+		"var/db/pkg/a-b/d-2.0/SLOT":     "0\n", "var/db/pkg/a-b/d-2.0/PROVIDES": long,
+		"var/db/pkg/a-b/d-2.0/RDEPEND":     long + long,
+		"var/db/pkg/a-b/-MERGING-e-1/SLOT": "0\n", "var/db/pkg/a-b/f-1/SLOT": "-> /etc/passwd",
+		"var/db/pkg/a-b/f-1/USE/x": "",
 	})
 	got, problems, err := s.Records("SLOT", "RDEPEND", "PROVIDES", "repository", "USE")
 	if err != nil || len(got) != 3 {
 		t.Fatal(got, err)
 	}
-	if r := got[0]; r.CPV() != "a-b/c-1" || r.Get("SLOT") != "0/2" || r.Get("RDEPEND") != "x/y || ( a/b c/d )" || r.Get("repository") != "gentoo" || r.Get("KEYWORDS") != "" {
+	if r := got[0]; r.CPV() != "a-b/c-1" || r.Get("SLOT") != "0/2" ||
+		r.Get("RDEPEND") != "x/y || ( a/b c/d )" || r.Get("repository") != "gentoo" ||
+		r.Get("KEYWORDS") != "" {
 		t.Errorf("%+v", r)
 	}
 	if r := got[1]; r.Get("PROVIDES") != strings.TrimSpace(long) || r.Get("RDEPEND") != "" {
-		t.Errorf("a file of %d bytes: %d read; one of %d: %d", len(long), len(r.Get("PROVIDES")), 2*len(long), len(r.Get("RDEPEND")))
+		t.Errorf("a file of %d bytes: %d read; one of %d: %d", len(long), len(r.Get("PROVIDES")),
+			2*len(long), len(r.Get("RDEPEND")))
 	}
 	// A link out of the database and a directory are told, and so is what is too large.
 	if r := got[2]; r.Get("SLOT") != "" || len(problems) != 3 {
@@ -105,7 +113,8 @@ func TestSets(t *testing.T) {
 			t.Errorf("%s: %q, want %q", what, pair[0], pair[1])
 		}
 	}
-	if _, old := got.User["old"]; !old || len(got.User) != 3 || len(got.Problems) != 1 || !strings.Contains(got.Problems[0].Reason, "@preserved-rebuild") {
+	if _, old := got.User["old"]; !old || len(got.User) != 3 || len(got.Problems) != 1 ||
+		!strings.Contains(got.Problems[0].Reason, "@preserved-rebuild") {
 		t.Errorf("sets %v, problems %v", got.User, got.Problems)
 	}
 }
@@ -133,10 +142,12 @@ func TestMasks(t *testing.T) {
 	if !slices.Equal(m.Mask, want) {
 		t.Errorf("masked %q, want %q", m.Mask, want)
 	}
-	if !slices.Equal(m.Unmask, []string{"=bad/c-1"}) || len(m.Accept) != 2 || m.Accept[0].Atom != "a/b" || len(m.Accept[1].Words) != 0 {
+	if !slices.Equal(m.Unmask, []string{"=bad/c-1"}) || len(m.Accept) != 2 ||
+		m.Accept[0].Atom != "a/b" || len(m.Accept[1].Words) != 0 {
 		t.Errorf("unmask %q, accept %+v", m.Unmask, m.Accept)
 	}
-	if len(m.Use) != 1 || m.Use[0].Words[0] != "video_cards_intel" || len(m.ProfileUse) != 1 || m.ProfileUse[0].Words[0] != "ssl" || len(m.Problems) > 0 {
+	if len(m.Use) != 1 || m.Use[0].Words[0] != "video_cards_intel" || len(m.ProfileUse) != 1 ||
+		m.ProfileUse[0].Words[0] != "ssl" || len(m.Problems) > 0 {
 		t.Errorf("use %+v, %+v; %v", m.Use, m.ProfileUse, m.Problems)
 	}
 }
@@ -144,9 +155,12 @@ func TestMasks(t *testing.T) {
 func TestAdvisoriesAndNews(t *testing.T) {
 	t.Parallel()
 	s := theMachine(t, map[string]string{
-		aRepo + "metadata/glsa/glsa-202401-02.xml": "<two/>", aRepo + "metadata/glsa/glsa-202401-01.xml": "<one/>",
-		aRepo + "metadata/glsa/Manifest": "", aRepo + "metadata/glsa/glsa-202401-03.xml": strings.Repeat(" ", MaxAdvisory+1),
-		"var/lib/gentoo/news/news-gentoo.unread": "2024-01-01-x\n2024-02-01-y\n", "var/lib/portage/glsa_injected": "202401-01\n",
+		aRepo + "metadata/glsa/glsa-202401-02.xml": "<two/>", aRepo +
+			"metadata/glsa/glsa-202401-01.xml": "<one/>",
+		aRepo + "metadata/glsa/Manifest": "", aRepo +
+			"metadata/glsa/glsa-202401-03.xml": strings.Repeat(" ", MaxAdvisory+1),
+		"var/lib/gentoo/news/news-gentoo.unread": "2024-01-01-x\n2024-02-01-y\n",
+		"var/lib/portage/glsa_injected":          "202401-01\n",
 	})
 	repos, err := s.Repos()
 	if err != nil || len(repos) != 2 {
@@ -154,9 +168,13 @@ func TestAdvisoriesAndNews(t *testing.T) {
 	}
 	var ids []string
 	for _, r := range repos {
-		r.Advisories(func(id string, data []byte) bool { ids = append(ids, id+string(data)); return true })
+		r.Advisories(func(id string, data []byte) bool {
+			ids = append(ids, id+string(data))
+			return true
+		})
 	}
-	if !slices.Equal(ids, []string{"202401-01<one/>", "202401-02<two/>"}) || s.UnreadNews() != 2 || !s.AppliedAdvisories()["202401-01"] {
+	if !slices.Equal(ids, []string{"202401-01<one/>", "202401-02<two/>"}) || s.UnreadNews() != 2 ||
+		!s.AppliedAdvisories()["202401-01"] {
 		t.Errorf("%q, news %d, applied %v", ids, s.UnreadNews(), s.AppliedAdvisories())
 	}
 }

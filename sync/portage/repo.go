@@ -10,11 +10,14 @@ import (
 
 // Repo is an ebuild repository of this machine.
 type Repo struct {
-	Name      string    // as Portage names it: profiles/repo_name, or repo-name of metadata/layout.conf
-	Location  string    // real path
-	Priority  int       // the main repository has -1000 unless it is configured
-	Revision  string    // commit: of the git checkout, else of metadata/timestamp.commit; "" if unknown
-	Timestamp time.Time // when the tree was made: metadata/timestamp.*, else the git checkout's; zero if unknown
+	// as Portage names it: profiles/repo_name, or repo-name of metadata/layout.conf
+	Name     string
+	Location string // real path
+	Priority int    // the main repository has -1000 unless it is configured
+	// commit: of the git checkout, else of metadata/timestamp.commit; "" if unknown
+	Revision string
+	// when the tree was made: metadata/timestamp.*, else the git checkout's; zero if unknown
+	Timestamp time.Time
 
 	tree    tree
 	aliases []string
@@ -48,7 +51,8 @@ func (t tree) revision(location string) (commit string, when time.Time) {
 		commit, when = hexOnly(f[0]), epoch(f[1])
 	}
 	// "Sat, 01 Jun 2024 00:45:00 +0000"
-	if chk, err := time.Parse(time.RFC1123Z, small("metadata/timestamp.chk")); err == nil && when.IsZero() {
+	if chk, err := time.Parse(time.RFC1123Z, small("metadata/timestamp.chk")); err == nil &&
+		when.IsZero() {
 		when = chk.UTC()
 	}
 	// "<epoch> <date>"

@@ -24,9 +24,11 @@ type repoFinder struct {
 func findRepos(r *reader, at places, portdir, overlay string) (_ *repoFinder, main string) {
 	f := &repoFinder{reader: r, at: at, prioritized: map[string]bool{}, absent: map[string]string{}}
 	conf := newINI(map[string]string{
-		"eprefix": f.at.eprefix, "eroot": f.at.eroot, "portage_configroot": f.at.configRoot, "root": f.at.rootdir,
+		"eprefix": f.at.eprefix, "eroot": f.at.eroot, "portage_configroot": f.at.configRoot,
+		"root": f.at.rootdir,
 	})
-	for _, p := range []string{path.Join(f.at.global, "repos.conf"), path.Join(f.at.configRoot, "etc/portage/repos.conf")} {
+	for _, p := range []string{path.Join(f.at.global, "repos.conf"),
+		path.Join(f.at.configRoot, "etc/portage/repos.conf")} {
 		for _, name := range r.list(p) {
 			if text, ok := f.text(name); ok {
 				conf.parse(text, name, f.fail)
@@ -41,7 +43,8 @@ func findRepos(r *reader, at places, portdir, overlay string) (_ *repoFinder, ma
 		f.usualRepos()
 	}
 	main = f.mainRepo(conf.defaults["main-repo"], portdir)
-	if i := slices.IndexFunc(f.found, func(r Repo) bool { return r.Name == main }); i >= 0 && !f.prioritized[main] {
+	if i := slices.IndexFunc(f.found, func(r Repo) bool { return r.Name == main }); i >= 0 &&
+		!f.prioritized[main] {
 		f.found[i].Priority = -1000
 	}
 	slices.SortStableFunc(f.found, func(a, b Repo) int {
@@ -56,7 +59,8 @@ func (f *repoFinder) configuredRepo(conf *ini, section string) {
 	get := func(option string) string {
 		v, _, err := conf.get(section, option)
 		if err != nil {
-			f.fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] %s: %v", section, option, err), Fatal: true})
+			f.fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] %s: %v", section, option,
+				err), Fatal: true})
 		}
 		return v
 	}
@@ -66,7 +70,8 @@ func (f *repoFinder) configuredRepo(conf *ini, section string) {
 		f.fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] has no location", section)})
 		return
 	case !f.tree.isDir(location):
-		f.fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] location %q is not a directory", section, location)})
+		f.fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] location %q is not a directory",
+			section, location)})
 		f.absent[section] = path.Clean(location)
 		return
 	}
@@ -77,7 +82,9 @@ func (f *repoFinder) configuredRepo(conf *ini, section string) {
 		f.prioritized[r.Name] = true
 	}
 	if r.Name != section && (!named || !slices.Contains(r.aliases, section)) {
-		f.fail(Problem{Path: file, Reason: fmt.Sprintf("[%s] is not used: the repository in %q calls itself %q", section, location, r.Name)})
+		f.fail(Problem{Path: file,
+			Reason: fmt.Sprintf("[%s] is not used: the repository in %q calls itself %q", section,
+				location, r.Name)})
 		return
 	}
 	f.addRepo(r)
@@ -169,7 +176,8 @@ func shellWords(s string) []string {
 // usualRepos looks where repositories lie when no file says so: Gentoo's place, the old one,
 // Funtoo's kits.
 func (f *repoFinder) usualRepos() {
-	places := []string{path.Join("/", f.at.eprefix, "var/db/repos/gentoo"), path.Join("/", f.at.eprefix, "usr/portage")}
+	places := []string{path.Join("/", f.at.eprefix, "var/db/repos/gentoo"),
+		path.Join("/", f.at.eprefix, "usr/portage")}
 	kits := path.Join("/", f.at.eprefix, "var/git/meta-repo/kits")
 	names, _ := f.tree.names(kits)
 	for _, n := range names {
@@ -219,7 +227,8 @@ func repoOf(repos []Repo, dir string) *Repo {
 	var best *Repo
 	for i := range repos {
 		r := &repos[i]
-		if strings.HasPrefix(dir, r.Location+"/") && (best == nil || len(r.Location) > len(best.Location)) {
+		if strings.HasPrefix(dir, r.Location+"/") &&
+			(best == nil || len(r.Location) > len(best.Location)) {
 			best = r
 		}
 	}

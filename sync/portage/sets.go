@@ -12,8 +12,9 @@ const maxSets = 1000
 // Sets is what @world consists of on this machine, as lines of files: atoms that nobody checked
 // yet.
 type Sets struct {
-	World []string            // atoms of var/lib/portage/world
-	User  map[string][]string // of each set in var/lib/portage/world_sets, and those it names, by name without "@"
+	World []string // atoms of var/lib/portage/world
+	// of each set in var/lib/portage/world_sets, and those it names, by name without "@"
+	User map[string][]string
 	// System and Profile are the lines of the profile's files packages that begin with "*", without
 	// it, and that do not.
 	System, Profile []string
@@ -99,13 +100,15 @@ func (r *setReader) set(name string) {
 		}
 		return
 	}
-	r.fail(Problem{Path: "world_sets", Reason: "the set @" + name + " is no file: its packages are not looked at"})
+	r.fail(Problem{Path: "world_sets", Reason: "the set @" + name +
+		" is no file: its packages are not looked at"})
 }
 
 func (r *setReader) setDirs() []string {
 	dirs := []string{path.Join(r.s.ConfigRoot, "etc/portage/sets")}
 	for _, repo := range r.s.repos {
-		dirs = append(dirs, path.Join(repo.Location, "sets"), path.Join(repo.Location, "metadata/sets"))
+		dirs = append(dirs, path.Join(repo.Location, "sets"),
+			path.Join(repo.Location, "metadata/sets"))
 	}
 	return dirs
 }
@@ -116,7 +119,9 @@ func (r *setReader) profiles() {
 	for _, dir := range r.s.Profiles {
 		lines := r.lines(path.Join(dir, "packages"))
 		if !r.s.profileSet(dir) {
-			lines = slices.DeleteFunc(lines, func(w string) bool { return !strings.HasPrefix(strings.TrimPrefix(w, "-"), "*") })
+			lines = slices.DeleteFunc(lines, func(w string) bool {
+				return !strings.HasPrefix(strings.TrimPrefix(w, "-"), "*")
+			})
 		}
 		all = stackLines(all, lines)
 		r.sets.Provided = stackLines(r.sets.Provided, r.lines(path.Join(dir, "package.provided")))
@@ -134,7 +139,8 @@ func (r *setReader) profiles() {
 // where layout.conf says so, and in /etc/portage/profile.
 func (s *Settings) profileSet(dir string) bool {
 	repo := repoOf(s.repos, dir)
-	return repo == nil || slices.Contains(strings.Fields(repo.layout["profile-formats"]), "profile-set")
+	return repo == nil || slices.Contains(strings.Fields(repo.layout["profile-formats"]),
+		"profile-set")
 }
 
 // stackLines adds lines to a list; "-line" takes away an equal one, "-*" all.

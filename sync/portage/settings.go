@@ -39,22 +39,26 @@ const (
 
 // Settings is what Load found. All paths in it are the machine's own, without Options.Root.
 type Settings struct {
-	Values     map[string]string // the effective value of each variable that a file sets, and of the incremental ones
-	Sources    map[string]string // for each key of Values the file that set it last, or one of the Source constants
-	Files      []string          // the files that were read, in order, without repetition
-	Profile    string            // real path of the profile; "" if there is none
-	Profiles   []string          // the profile's chain, parents first, then /etc/portage/profile
-	ConfigRoot string            // where etc/portage lies: PORTAGE_CONFIGROOT or EPREFIX, with a slash at the end
-	EPREFIX    string            // the prefix of a Gentoo Prefix, "" on ordinary machines
-	Problems   []Problem         // in the order in which they were met
+	// the effective value of each variable that a file sets, and of the incremental ones
+	Values map[string]string
+	// for each key of Values the file that set it last, or one of the Source constants
+	Sources  map[string]string
+	Files    []string // the files that were read, in order, without repetition
+	Profile  string   // real path of the profile; "" if there is none
+	Profiles []string // the profile's chain, parents first, then /etc/portage/profile
+	// where etc/portage lies: PORTAGE_CONFIGROOT or EPREFIX, with a slash at the end
+	ConfigRoot string
+	EPREFIX    string    // the prefix of a Gentoo Prefix, "" on ordinary machines
+	Problems   []Problem // in the order in which they were met
 
-	tree       tree
-	env        Env
-	modules    []string          // where an installed Portage may lie
-	repos      []Repo            // without revision and timestamp
-	absent     map[string]string // locations of sections of repos.conf that are no directories
-	knownFlags map[string]bool   // what FEATURES says of each name anywhere: the default is not needed then
-	defaults   bool              // Portage's own defaults are known: make.globals or portageq
+	tree    tree
+	env     Env
+	modules []string          // where an installed Portage may lie
+	repos   []Repo            // without revision and timestamp
+	absent  map[string]string // locations of sections of repos.conf that are no directories
+	// what FEATURES says of each name anywhere: the default is not needed then
+	knownFlags map[string]bool
+	defaults   bool // Portage's own defaults are known: make.globals or portageq
 }
 
 // Get returns the effective value of a variable, "" if it is unset. A variable that no file
@@ -87,16 +91,18 @@ func (e Env) lookup(key string) (string, bool) {
 // PKGDIR returns the directory of binary packages: what is configured, else the first of the
 // defaults of Gentoo, Funtoo and old Portage that exists, else Gentoo's /var/cache/binpkgs.
 func (s *Settings) PKGDIR() string {
-	return s.directory("PKGDIR", "var/cache/binpkgs", "var/cache/portage/packages", "usr/portage/packages")
+	return s.directory("PKGDIR", "var/cache/binpkgs", "var/cache/portage/packages",
+		"usr/portage/packages")
 }
 
 // DISTDIR returns the directory of distfiles, found as PKGDIR is.
 func (s *Settings) DISTDIR() string {
-	return s.directory("DISTDIR", "var/cache/distfiles", "var/cache/portage/distfiles", "usr/portage/distfiles")
+	return s.directory("DISTDIR", "var/cache/distfiles", "var/cache/portage/distfiles",
+		"usr/portage/distfiles")
 }
 
-// ReadOnlyDistdirs returns the directories of PORTAGE_RO_DISTDIRS: where one has a distfile, Portage puts a
-// link to it into DISTDIR instead of a copy.
+// ReadOnlyDistdirs returns the directories of PORTAGE_RO_DISTDIRS: where one has a distfile,
+// Portage puts a link to it into DISTDIR instead of a copy.
 func ReadOnlyDistdirs(s *Settings) []string {
 	var dirs []string
 	for _, dir := range shellWords(s.Get("PORTAGE_RO_DISTDIRS")) {

@@ -35,13 +35,21 @@ func TestDirectoriesWhenNothingSays(t *testing.T) {
 		pkgdir, distdir string
 	}{
 		{"nothing there", nil, nil, "/var/cache/binpkgs", "/var/cache/distfiles"},
-		{"gentoo", map[string]string{"/var/cache/binpkgs": "dir", "/usr/portage/packages": "dir"}, nil, "/var/cache/binpkgs", "/var/cache/distfiles"},
-		{"funtoo", map[string]string{"/var/cache/portage/packages": "dir", "/var/cache/portage/distfiles": "dir"}, nil, "/var/cache/portage/packages", "/var/cache/portage/distfiles"},
-		{"old", map[string]string{"/usr/portage/packages": "dir", "/usr/portage/distfiles": "dir"}, nil, "/usr/portage/packages", "/usr/portage/distfiles"},
-		{"behind an absolute link", map[string]string{"/usr/portage": "-> /srv/portage", "/srv/portage/distfiles": "dir"}, nil, "/var/cache/binpkgs", "/usr/portage/distfiles"},
-		{"make.conf", map[string]string{"/etc/portage/make.conf": "PKGDIR=/srv/a//b/\nDISTDIR=\"${PKGDIR}/../d\"\n", "/var/cache/binpkgs": "dir"}, nil, "/srv/a/b", "/srv/a/d"},
-		{"environment", map[string]string{"/etc/portage/make.conf": "PKGDIR=/srv/a\n"}, map[string]string{"PKGDIR": "/e", "DISTDIR": "/f"}, "/e", "/f"},
-		{"prefix", nil, map[string]string{"EPREFIX": "/home/u/gentoo"}, "/home/u/gentoo/var/cache/binpkgs", "/home/u/gentoo/var/cache/distfiles"},
+		{"gentoo", map[string]string{"/var/cache/binpkgs": "dir", "/usr/portage/packages": "dir"},
+			nil, "/var/cache/binpkgs", "/var/cache/distfiles"},
+		{"funtoo", map[string]string{"/var/cache/portage/packages": "dir",
+			"/var/cache/portage/distfiles": "dir"}, nil, "/var/cache/portage/packages",
+			"/var/cache/portage/distfiles"},
+		{"old", map[string]string{"/usr/portage/packages": "dir", "/usr/portage/distfiles": "dir"},
+			nil, "/usr/portage/packages", "/usr/portage/distfiles"},
+		{"behind an absolute link", map[string]string{"/usr/portage": "-> /srv/portage",
+			"/srv/portage/distfiles": "dir"}, nil, "/var/cache/binpkgs", "/usr/portage/distfiles"},
+		{"make.conf",
+			map[string]string{"/etc/portage/make.conf": "PKGDIR=/srv/a//b/\nDISTDIR=\"${PKGDIR}/../d\"\n", "/var/cache/binpkgs": "dir"}, nil, "/srv/a/b", "/srv/a/d"},
+		{"environment", map[string]string{"/etc/portage/make.conf": "PKGDIR=/srv/a\n"},
+			map[string]string{"PKGDIR": "/e", "DISTDIR": "/f"}, "/e", "/f"},
+		{"prefix", nil, map[string]string{"EPREFIX": "/home/u/gentoo"},
+			"/home/u/gentoo/var/cache/binpkgs", "/home/u/gentoo/var/cache/distfiles"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -60,7 +68,8 @@ const globalsFile = "/usr/share/portage/config/make.globals"
 
 func TestFeaturesAreKnownOnlyWithTheirDefaults(t *testing.T) {
 	t.Parallel()
-	with := map[string]string{globalsFile: `FEATURES="compress-index strict"` + "\n", "/etc/portage/make.conf": `FEATURES="buildpkg -strict"` + "\n"}
+	with := map[string]string{globalsFile: `FEATURES="compress-index strict"` + "\n",
+		"/etc/portage/make.conf": `FEATURES="buildpkg -strict"` + "\n"}
 	without := map[string]string{"/etc/portage/make.conf": `FEATURES="buildpkg -strict"` + "\n"}
 	for _, tt := range []struct {
 		name      string
@@ -89,7 +98,8 @@ func TestFeaturesAreKnownOnlyWithTheirDefaults(t *testing.T) {
 		}
 	}
 	set, known := load(t, with, nil).Features()
-	if want := map[string]bool{"buildpkg": true, "compress-index": true}; !maps.Equal(set, want) || !known {
+	if want := map[string]bool{"buildpkg": true, "compress-index": true}; !maps.Equal(set,
+		want) || !known {
 		t.Errorf("features %v, %v", set, known)
 	}
 }
@@ -101,13 +111,15 @@ func TestSourcesNameTheFile(t *testing.T) {
 		"/etc/portage/make.conf/a": "PKGDIR=/a\nsource /etc/b\n",
 		"/etc/b":                   "CHOST=x86_64-pc-linux-gnu\nUSE=a\n",
 	}, map[string]string{"DISTDIR": "/e", "CFLAGS": "-O2"})
-	want := map[string]string{"PKGDIR": "/etc/portage/make.conf/a", "CHOST": "/etc/b", "USE": "/etc/b", "DISTDIR": SourceEnvironment, "X": globalsFile}
+	want := map[string]string{"PKGDIR": "/etc/portage/make.conf/a", "CHOST": "/etc/b",
+		"USE": "/etc/b", "DISTDIR": SourceEnvironment, "X": globalsFile}
 	for k, file := range want {
 		if s.Sources[k] != file {
 			t.Errorf("%s comes from %q, want %q", k, s.Sources[k], file)
 		}
 	}
-	if want := []string{"/etc/portage/make.conf/a", "/etc/b", globalsFile}; !slices.Equal(s.Files, want) {
+	if want := []string{"/etc/portage/make.conf/a", "/etc/b",
+		globalsFile}; !slices.Equal(s.Files, want) {
 		t.Errorf("files %q, want %q", s.Files, want)
 	}
 	if chost, known := s.CHOST(); chost != "x86_64-pc-linux-gnu" || !known {
@@ -128,12 +140,15 @@ func TestProfile(t *testing.T) {
 			continue
 		}
 		s := load(t, m.Files, nil)
-		if s.Profile != "/var/db/repos/gentoo/profiles/default/linux/amd64/23.0" || s.ProfileName() != "default/linux/amd64/23.0" || s.ARCH() != "amd64" {
+		if s.Profile != "/var/db/repos/gentoo/profiles/default/linux/amd64/23.0" ||
+			s.ProfileName() != "default/linux/amd64/23.0" || s.ARCH() != "amd64" {
 			t.Errorf("profile %q, %q, ARCH %q", s.Profile, s.ProfileName(), s.ARCH())
 		}
 	}
-	loop := load(t, map[string]string{"/etc/portage/make.profile/parent": "/p\n", "/p/parent": "../p\n"}, nil)
-	if len(loop.Profiles) != 0 || len(loop.Problems) != 1 || !strings.Contains(loop.Problems[0].Reason, "parents of one another") {
+	loop := load(t, map[string]string{"/etc/portage/make.profile/parent": "/p\n",
+		"/p/parent": "../p\n"}, nil)
+	if len(loop.Profiles) != 0 || len(loop.Problems) != 1 ||
+		!strings.Contains(loop.Problems[0].Reason, "parents of one another") {
 		t.Errorf("a loop of parents: %v, %v", loop.Profiles, loop.Problems)
 	}
 }
@@ -152,7 +167,8 @@ func TestUnreadableThingsAreProblems(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(root, "etc/portage/make.conf/3"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(root, "etc/make.conf"), []byte("source /etc/portage/make.conf/3\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "etc/make.conf"),
+		[]byte("source /etc/portage/make.conf/3\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s, err := Load(t.Context(), Options{Root: root})
@@ -175,7 +191,8 @@ func TestUnreadableThingsAreProblems(t *testing.T) {
 		`/etc/make.conf:1: sourced file "/etc/portage/make.conf/3": not a regular file`,
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("problems\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
+		t.Errorf("problems\n got %s\nwant %s", strings.Join(got, "\n     "),
+			strings.Join(want, "\n     "))
 	}
 }
 
@@ -194,7 +211,8 @@ func TestLoadErrors(t *testing.T) {
 func TestPortageqHasTheLastWord(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	putMachine(t, root, map[string]string{"/etc/portage/make.conf": "PKGDIR=/files\nDISTDIR=/files\n"})
+	putMachine(t, root,
+		map[string]string{"/etc/portage/make.conf": "PKGDIR=/files\nDISTDIR=/files\n"})
 	var asked []string
 	run := func(answer map[string]string, err error) PortageqFunc {
 		return func(_ context.Context, vars ...string) (map[string]string, error) {
@@ -202,25 +220,31 @@ func TestPortageqHasTheLastWord(t *testing.T) {
 			return answer, err
 		}
 	}
-	s, err := Load(t.Context(), Options{Root: root, UsePortageq: true, Portageq: run(map[string]string{"PKGDIR": "/q", "FEATURES": "a b", "CHOST": "", "OTHER": "x"}, nil)})
+	s, err := Load(t.Context(), Options{Root: root, UsePortageq: true,
+		Portageq: run(map[string]string{"PKGDIR": "/q", "FEATURES": "a b", "CHOST": "",
+			"OTHER": "x"}, nil)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(asked, PortageqVars()) || !slices.Contains(asked, "PKGDIR") {
 		t.Errorf("asked for %q", asked)
 	}
-	if _, known := s.CHOST(); s.PKGDIR() != "/q" || s.DISTDIR() != "/files" || known || s.Sources["PKGDIR"] != SourcePortageq {
+	if _, known := s.CHOST(); s.PKGDIR() != "/q" || s.DISTDIR() != "/files" || known ||
+		s.Sources["PKGDIR"] != SourcePortageq {
 		t.Errorf("PKGDIR %q, DISTDIR %q, CHOST known %v", s.PKGDIR(), s.DISTDIR(), known)
 	}
 	if on, known := s.HasFeature("strict"); on || !known {
 		t.Errorf("strict %v, known %v", on, known)
 	}
-	s, err = Load(t.Context(), Options{Root: root, UsePortageq: true, Portageq: run(nil, errors.New("exit status 1"))})
-	if err != nil || s.PKGDIR() != "/files" || len(s.Problems) != 1 || s.Problems[0].String() != "portageq: exit status 1" {
+	s, err = Load(t.Context(), Options{Root: root, UsePortageq: true,
+		Portageq: run(nil, errors.New("exit status 1"))})
+	if err != nil || s.PKGDIR() != "/files" || len(s.Problems) != 1 ||
+		s.Problems[0].String() != "portageq: exit status 1" {
 		t.Errorf("when portageq fails: %v, %v", err, s)
 	}
 	asked = nil
-	if _, err = Load(t.Context(), Options{Root: root, Portageq: run(nil, nil)}); err != nil || asked != nil {
+	if _, err = Load(t.Context(), Options{Root: root, Portageq: run(nil, nil)}); err != nil ||
+		asked != nil {
 		t.Errorf("asked without being told to: %q, %v", asked, err)
 	}
 }
@@ -230,7 +254,8 @@ func TestRepositoryRevision(t *testing.T) {
 	const (
 		sha  = "0123456789abcdef0123456789abcdef01234567"
 		sha2 = "89abcdef0123456789abcdef0123456789abcdef"
-		log  = sha2 + " " + sha + " A U Thor <a@b> 1700000000 +0100\tclone: from x\n" + sha + " " + sha + " A U Thor <a@b> 1717203000 +0000\tpull: x 1 +0000\n"
+		log  = sha2 + " " + sha + " A U Thor <a@b> 1700000000 +0100\tclone: from x\n" + sha + " " +
+			sha + " A U Thor <a@b> 1717203000 +0000\tpull: x 1 +0000\n"
 	)
 	for _, tt := range []struct {
 		name     string
@@ -238,22 +263,37 @@ func TestRepositoryRevision(t *testing.T) {
 		revision string
 		when     int64
 	}{
-		{"rsync", map[string]string{"metadata/timestamp.commit": sha + " 1717202700 2024-06-01T00:45:00Z\n", "metadata/timestamp.chk": "Sat, 01 Jun 2024 00:50:00 +0000\n"}, sha, 1717202700},
-		{"only chk", map[string]string{"metadata/timestamp.chk": "Sat, 01 Jun 2024 00:45:00 +0000\n"}, "", 1717202700},
-		{"only x", map[string]string{"metadata/timestamp.x": "1717202700 Sat Jun  1 12:45:00 AM UTC 2024\n"}, "", 1717202700},
-		{"nonsense", map[string]string{"metadata/timestamp.commit": "../../x 99999999999999999 y\n", "metadata/timestamp.chk": "yesterday\n", "metadata/timestamp.x": "-5\n"}, "", 0},
-		{"git branch", map[string]string{".git/HEAD": "ref: refs/heads/master\n", ".git/refs/heads/master": sha + "\n", ".git/logs/HEAD": log}, sha, 1717203000},
-		{"git packed", map[string]string{".git/HEAD": "ref: refs/heads/main\n", ".git/packed-refs": "# pack-refs with: peeled\n" + sha2 + " refs/heads/master\n" + sha + " refs/heads/main\n^" + sha2 + "\n"}, sha, 0},
+		{"rsync", map[string]string{"metadata/timestamp.commit": sha +
+			" 1717202700 2024-06-01T00:45:00Z\n",
+			"metadata/timestamp.chk": "Sat, 01 Jun 2024 00:50:00 +0000\n"}, sha, 1717202700},
+		{"only chk",
+			map[string]string{"metadata/timestamp.chk": "Sat, 01 Jun 2024 00:45:00 +0000\n"},
+			"", 1717202700},
+		{"only x",
+			map[string]string{"metadata/timestamp.x": "1717202700 Sat Jun  1 12:45:00 AM UTC 2024\n"}, "", 1717202700},
+		{"nonsense", map[string]string{"metadata/timestamp.commit": "../../x 99999999999999999 y\n",
+			"metadata/timestamp.chk": "yesterday\n", "metadata/timestamp.x": "-5\n"}, "", 0},
+		{"git branch", map[string]string{".git/HEAD": "ref: refs/heads/master\n",
+			".git/refs/heads/master": sha + "\n", ".git/logs/HEAD": log}, sha, 1717203000},
+		{"git packed", map[string]string{".git/HEAD": "ref: refs/heads/main\n",
+			".git/packed-refs": "# pack-refs with: peeled\n" + sha2 + " refs/heads/master\n" + sha +
+				" refs/heads/main\n^" + sha2 + "\n"}, sha, 0},
 		{"git detached", map[string]string{".git/HEAD": sha + "\n"}, sha, 0},
-		{"git and rsync files", map[string]string{".git/HEAD": sha + "\n", "metadata/timestamp.commit": sha2 + " 1717202700 x\n", ".git/logs/HEAD": log}, sha, 1717202700},
-		{"git work tree", map[string]string{".git": "gitdir: ../main/.git/worktrees/w\n", "../main/.git/worktrees/w/HEAD": "ref: refs/heads/b\n", "../main/.git/worktrees/w/commondir": "../..\n", "../main/.git/refs/heads/b": sha + "\n"}, sha, 0},
+		{"git and rsync files", map[string]string{".git/HEAD": sha + "\n",
+			"metadata/timestamp.commit": sha2 + " 1717202700 x\n", ".git/logs/HEAD": log},
+			sha, 1717202700},
+		{"git work tree", map[string]string{".git": "gitdir: ../main/.git/worktrees/w\n",
+			"../main/.git/worktrees/w/HEAD":      "ref: refs/heads/b\n",
+			"../main/.git/worktrees/w/commondir": "../..\n", "../main/.git/refs/heads/b": sha +
+				"\n"}, sha, 0},
 		{"git without a commit", map[string]string{".git/HEAD": "ref: refs/heads/master\n"}, "", 0},
 		{"git ref upwards", map[string]string{".git/HEAD": "ref: ../../x\n", "../x": sha}, "", 0},
 		{"nothing", nil, "", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			files := map[string]string{"/repos/r/profiles/repo_name": "r\n", "/etc/portage/repos.conf": "[r]\nlocation = /repos/r\n"}
+			files := map[string]string{"/repos/r/profiles/repo_name": "r\n",
+				"/etc/portage/repos.conf": "[r]\nlocation = /repos/r\n"}
 			for k, v := range tt.files {
 				files[filepath.Join("/repos/r", k)] = v
 			}
@@ -266,7 +306,8 @@ func TestRepositoryRevision(t *testing.T) {
 				want = time.Unix(tt.when, 0).UTC()
 			}
 			if r := repos[0]; r.Revision != tt.revision || !r.Timestamp.Equal(want) {
-				t.Errorf("revision %q at %v, want %q at %v", r.Revision, r.Timestamp, tt.revision, want)
+				t.Errorf("revision %q at %v, want %q at %v", r.Revision, r.Timestamp,
+					tt.revision, want)
 			}
 		})
 	}
@@ -281,7 +322,8 @@ func TestGitFetchTimeWithoutLog(t *testing.T) {
 		"/var/db/repos/gentoo/.git/FETCH_HEAD":    "",
 	})
 	at := time.Unix(1717203000, 0)
-	if err := os.Chtimes(filepath.Join(root, "var/db/repos/gentoo/.git/FETCH_HEAD"), at, at); err != nil {
+	if err := os.Chtimes(filepath.Join(root, "var/db/repos/gentoo/.git/FETCH_HEAD"), at,
+		at); err != nil {
 		t.Fatal(err)
 	}
 	s, err := Load(t.Context(), Options{Root: root})
@@ -303,7 +345,8 @@ func TestRepositoriesAtTheUsualPlaces(t *testing.T) {
 		"/usr/portage/distfiles":                              "dir",
 	}, nil)
 	repos, err := s.Repos()
-	if err != nil || len(repos) != 2 || repos[0].Name != "core-kit" || repos[1].Location != "/var/git/meta-repo/kits/x-kit" {
+	if err != nil || len(repos) != 2 || repos[0].Name != "core-kit" ||
+		repos[1].Location != "/var/git/meta-repo/kits/x-kit" {
 		t.Errorf("repositories %v, %v", repos, err)
 	}
 }
@@ -368,10 +411,12 @@ func TestInstalled(t *testing.T) {
 			t.Fatalf("root %q: %v, %v", root, all, err)
 		}
 		foo, p := all[0], all[1]
-		if foo.Category != "app-misc" || foo.PF != "foo-1" || foo.SLOT() != "" || foo.BuildID() != 0 || foo.BuildTime() != 0 {
+		if foo.Category != "app-misc" || foo.PF != "foo-1" || foo.SLOT() != "" ||
+			foo.BuildID() != 0 || foo.BuildTime() != 0 {
 			t.Errorf("package %v", foo)
 		}
-		if p.PF != "portage-3.0.82-r1" || p.SLOT() != "0" || p.Repository() != "gentoo" || p.BuildTime() != 1717203000 || p.BuildID() != 3 {
+		if p.PF != "portage-3.0.82-r1" || p.SLOT() != "0" || p.Repository() != "gentoo" ||
+			p.BuildTime() != 1717203000 || p.BuildID() != 3 {
 			t.Errorf("package %v", p)
 		}
 		if v := p.Get("../../app-misc/foo-1/x"); v != "" {
@@ -389,8 +434,11 @@ func TestNothingIsExecutedOrWritten(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	mark := filepath.Join(root, "mark")
-	bad := "A=\"$(touch " + mark + ")\"\nB=\"`touch " + mark + "`\"\nC='$(touch " + mark + ")'\nD=1; touch " + mark + "\n"
-	putMachine(t, root, map[string]string{"/etc/make.conf": bad, "/etc/portage/make.conf": "source /etc/x\n", "/etc/x": bad, globalsFile: bad, "/etc/profile.env": bad})
+	bad := "A=\"$(touch " + mark + ")\"\nB=\"`touch " + mark + "`\"\nC='$(touch " + mark +
+		")'\nD=1; touch " + mark + "\n"
+	putMachine(t, root, map[string]string{"/etc/make.conf": bad,
+		"/etc/portage/make.conf": "source /etc/x\n", "/etc/x": bad, globalsFile: bad,
+		"/etc/profile.env": bad})
 	before := treeOf(t, root)
 	s, err := Load(t.Context(), Options{Root: root})
 	if err != nil {
@@ -431,7 +479,8 @@ func TestRootResolvesLinksBelowItself(t *testing.T) {
 		"/srv/config/loop":            "-> package.license",
 	}, nil)
 	if s.Get("PKGDIR") != "/x" || s.Get("DISTDIR") != "/right" || s.Get("UP") != "1" {
-		t.Errorf("PKGDIR %q, DISTDIR %q, UP %q, problems %v", s.Get("PKGDIR"), s.Get("DISTDIR"), s.Get("UP"), s.Problems)
+		t.Errorf("PKGDIR %q, DISTDIR %q, UP %q, problems %v", s.Get("PKGDIR"), s.Get("DISTDIR"),
+			s.Get("UP"), s.Problems)
 	}
 }
 
@@ -442,8 +491,10 @@ func TestInterpolationIsBounded(t *testing.T) {
 	for i := range 9 {
 		text += fmt.Sprintf("v%d = %s\n", i, strings.Repeat(fmt.Sprintf("%%(v%d)s", i+1), 50))
 	}
-	x.parse(text+"v9 =\nloop = %(loop)s\nodd = 5%\nnone = %(x)s\nfine = %(V9)s%%\n", "repos.conf", func(p Problem) { t.Error(p) })
-	for option, want := range map[string]string{"v0": "more than 10000 times", "loop": "deeper than 10", "odd": `"%" is not`, "none": "%(x)s is not set"} {
+	x.parse(text+"v9 =\nloop = %(loop)s\nodd = 5%\nnone = %(x)s\nfine = %(V9)s%%\n", "repos.conf",
+		func(p Problem) { t.Error(p) })
+	for option, want := range map[string]string{"v0": "more than 10000 times",
+		"loop": "deeper than 10", "odd": `"%" is not`, "none": "%(x)s is not set"} {
 		if _, _, err := x.get("a", option); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", option, err, want)
 		}
@@ -459,7 +510,8 @@ func TestUnreadableFileAsOrdinaryUser(t *testing.T) {
 		t.Skip("SKIPPED: root reads every file; run the tests as an ordinary user for this one")
 	}
 	root := t.TempDir()
-	putMachine(t, root, map[string]string{"/etc/portage/make.conf": "PKGDIR=/p\n", "/etc/make.conf": "DISTDIR=/d\n"})
+	putMachine(t, root, map[string]string{"/etc/portage/make.conf": "PKGDIR=/p\n",
+		"/etc/make.conf": "DISTDIR=/d\n"})
 	if err := os.Chmod(filepath.Join(root, "etc/portage/make.conf"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -467,13 +519,16 @@ func TestUnreadableFileAsOrdinaryUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Problems) != 1 || s.Problems[0].String() != "/etc/portage/make.conf: permission denied" || s.DISTDIR() != "/d" {
+	if len(s.Problems) != 1 ||
+		s.Problems[0].String() != "/etc/portage/make.conf: permission denied" ||
+		s.DISTDIR() != "/d" {
 		t.Errorf("problems %v, DISTDIR %q", s.Problems, s.DISTDIR())
 	}
 }
 
 func FuzzINI(f *testing.F) {
-	for _, s := range []string{"[DEFAULT]\nmain-repo = gentoo\n[gentoo]\nlocation = /x\n  more\n", "[a]\nx=%(y)s\ny=%(x)s\n", "[a]\nb: 1\n;c\n#d\n[a]\n", "[", "=", "[a]\n=x\n%=%%\n"} {
+	for _, s := range []string{"[DEFAULT]\nmain-repo = gentoo\n[gentoo]\nlocation = /x\n  more\n",
+		"[a]\nx=%(y)s\ny=%(x)s\n", "[a]\nb: 1\n;c\n#d\n[a]\n", "[", "=", "[a]\n=x\n%=%%\n"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -37,7 +37,8 @@ type tree struct {
 
 // place is where a path without links really lies.
 func (t tree) place(p string) string {
-	if rest, below := strings.CutPrefix(p, t.at); t.at != "" && below && (rest == "" || rest[0] == '/') {
+	if rest, below := strings.CutPrefix(p, t.at); t.at != "" && below &&
+		(rest == "" || rest[0] == '/') {
 		return t.instead + rest
 	}
 	return t.root + p

@@ -144,7 +144,8 @@ func (s *Settings) UsrLayout() (split, merged bool) {
 // MakeConf returns the file to which a line for make.conf belongs: the one that has the last word,
 // be it in a directory.
 func (s *Settings) MakeConf() string {
-	now, old := path.Join(s.ConfigRoot, "etc/portage/make.conf"), path.Join(s.ConfigRoot, "etc/make.conf")
+	now, old := path.Join(s.ConfigRoot, "etc/portage/make.conf"), path.Join(s.ConfigRoot,
+		"etc/make.conf")
 	if !s.tree.exists(now) && s.tree.exists(old) {
 		now = old
 	}

@@ -7,8 +7,10 @@ import (
 
 // incrementals are the variables whose values of all files are stacked.
 var incrementals = []string{
-	"ACCEPT_KEYWORDS", "CONFIG_PROTECT", "CONFIG_PROTECT_MASK", "ENV_UNSET", "FEATURES", "IUSE_IMPLICIT",
-	"PROFILE_ONLY_VARIABLES", "USE", "USE_EXPAND", "USE_EXPAND_HIDDEN", "USE_EXPAND_IMPLICIT", "USE_EXPAND_UNPREFIXED",
+	"ACCEPT_KEYWORDS", "CONFIG_PROTECT", "CONFIG_PROTECT_MASK", "ENV_UNSET", "FEATURES",
+	"IUSE_IMPLICIT",
+	"PROFILE_ONLY_VARIABLES", "USE", "USE_EXPAND", "USE_EXPAND_HIDDEN", "USE_EXPAND_IMPLICIT",
+	"USE_EXPAND_UNPREFIXED",
 }
 
 // lateIncrementals are stacked too, but keep their order and their "-" words: licenses are expanded
@@ -27,4 +29,5 @@ var blacklist = strings.Fields(`
 	RDEPEND REPOSITORY REQUIRED_USE RESTRICT ROOT SANDBOX_LOG SLOT SRC_URI _`)
 
 // userOnlyEnv are variables that matter and that often only the environment sets.
-var userOnlyEnv = []string{"PKGDIR", "DISTDIR", "CHOST", "USE_ORDER", "PORTAGE_BINHOST", "EMERGE_DEFAULT_OPTS"}
+var userOnlyEnv = []string{"PKGDIR", "DISTDIR", "CHOST", "USE_ORDER", "PORTAGE_BINHOST",
+	"EMERGE_DEFAULT_OPTS"}

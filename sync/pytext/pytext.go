@@ -1,7 +1,10 @@
-// Package pytext reads bytes as Python's decode("utf-8", "replace") does, which is how Portage reads package metadata and the Packages index.
+// Package pytext reads bytes as Python's decode("utf-8", "replace") does, which is how Portage
+// reads package metadata and the Packages index.
 //
-// It differs from Go where bytes are no UTF-8. Go has U+FFFD for each such byte; Python, as the Unicode standard recommends (table 3-8), one for each maximal part of a
-// character: E2 82 41 is one U+FFFD and "A", C0 80 is two. An index that differs from Portage's in one character is a changed entry.
+// It differs from Go where bytes are no UTF-8. Go has U+FFFD for each such byte; Python, as the
+// Unicode standard recommends (table 3-8), one for each maximal part of a character: E2 82 41 is
+// one U+FFFD and "A", C0 80 is two. An index that differs from Portage's in one character is a
+// changed entry.
 package pytext
 
 import "unicode/utf8"
@@ -27,7 +30,8 @@ func Append(dst, b []byte) []byte {
 	return dst
 }
 
-// brokenLen returns how many bytes at the start of s, which is no character, could have been the start of one; at least one.
+// brokenLen returns how many bytes at the start of s, which is no character, could have been the
+// start of one; at least one.
 func brokenLen(s []byte) int {
 	low, high, want := byte(0x80), byte(0xbf), 0
 	switch c := s[0]; {

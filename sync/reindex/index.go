@@ -17,14 +17,18 @@ import (
 // IndexOptions says how to index.
 type IndexOptions struct {
 	Rebuild bool // believe no entry: every package is read
-	// Named says that PKGDIR was named for this run, and is not the one of this machine's settings: one
-	// without any package and any index is then most likely something else.
-	Named   bool
-	Workers int // packages read at a time; 0 chooses: as many as there are processors, or more if the medium likes it
+	// Named says that PKGDIR was named for this run, and is not the one of this machine's settings:
+	// one without any package and any index is then most likely something else.
+	Named bool
+	// packages read at a time; 0 chooses: as many as there are processors, or more if the medium
+	// likes it
+	Workers int
 }
 
-// Index brings the index of the machine's PKGDIR up to date, as `emaint binhost --fix` does, under Portage's lock.
-func Index(ctx context.Context, m machine.Machine, o IndexOptions, w progress.Watcher) (*pkgdir.Report, error) {
+// Index brings the index of the machine's PKGDIR up to date, as `emaint binhost --fix` does, under
+// Portage's lock.
+func Index(ctx context.Context, m machine.Machine, o IndexOptions,
+	w progress.Watcher) (*pkgdir.Report, error) {
 	d, err := pkgdir.OpenWith(m.PKGDIR, m.Hook)
 	if err != nil {
 		return nil, err
@@ -40,8 +44,10 @@ func Index(ctx context.Context, m machine.Machine, o IndexOptions, w progress.Wa
 	return d.Reindex(ctx, Indexing(m, o, w))
 }
 
-// CheckIndex compares the index with the packages, as `emaint binhost --check` does, and changes nothing.
-func Check(ctx context.Context, m machine.Machine, o IndexOptions, w progress.Watcher) (*pkgdir.CheckReport, error) {
+// CheckIndex compares the index with the packages, as `emaint binhost --check` does, and changes
+// nothing.
+func Check(ctx context.Context, m machine.Machine, o IndexOptions,
+	w progress.Watcher) (*pkgdir.CheckReport, error) {
 	d, err := pkgdir.Open(m.PKGDIR)
 	if err != nil {
 		return nil, err
@@ -54,7 +60,8 @@ func Check(ctx context.Context, m machine.Machine, o IndexOptions, w progress.Wa
 	return d.Check(ctx, Indexing(m, o, w))
 }
 
-// indexing is how this machine's own Portage would write the index: the header says what its configuration says, and there is a Packages.gz if FEATURES wants one.
+// indexing is how this machine's own Portage would write the index: the header says what its
+// configuration says, and there is a Packages.gz if FEATURES wants one.
 func Indexing(m machine.Machine, o IndexOptions, w progress.Watcher) pkgdir.Options {
 	opts := Writing(m, w)
 	opts.Rebuild, opts.Workers = o.Rebuild, o.Workers
@@ -70,14 +77,18 @@ func Indexing(m machine.Machine, o IndexOptions, w progress.Watcher) pkgdir.Opti
 // Writing is what each writing of the index on this machine has in common. The header is kept.
 func Writing(m machine.Machine, w progress.Watcher) pkgdir.Options {
 	o := pkgdir.Options{Now: m.Now(), LockWait: m.LockWait,
-		OnWait: func() { w.Notice(fmt.Sprintf("waiting for another program to release the lock on %q", m.PKGDIR)) }}
+		OnWait: func() {
+			w.Notice(fmt.Sprintf("waiting for another program to release the lock on %q",
+				m.PKGDIR))
+		}}
 	if on, known := m.Settings.HasFeature("compress-index"); known {
 		o.CompressIndex = &on
 	}
 	var done payload.Tally
 	o.Progress = func(path string, size int64) {
 		done.Add(size)
-		w.Tell(progress.Event{Phase: progress.PhaseIndex, Path: path, Done: done.Bytes, Files: done.Files})
+		w.Tell(progress.Event{Phase: progress.PhaseIndex, Path: path, Done: done.Bytes,
+			Files: done.Files})
 	}
 	return o
 }

@@ -13,8 +13,8 @@ import (
 	"pkgsneak/sync/pkgdir"
 )
 
-// NoPKGDIRError says that a directory that was named has neither a package nor an index: an index would be
-// written where nobody looks for one.
+// NoPKGDIRError says that a directory that was named has neither a package nor an index: an index
+// would be written where nobody looks for one.
 type NoPKGDIRError struct {
 	Dir  string
 	Like string // how it looks, for people
@@ -41,7 +41,8 @@ func meant(ctx context.Context, d *pkgdir.Dir, m machine.Machine, o IndexOptions
 		return nil
 	}
 	scan, err := d.Scan(ctx)
-	if err != nil || len(scan.Files)+len(scan.Misplaced) > 0 || len(d.Missed(scan, func(func(string) bool) {})) > 0 {
+	if err != nil || len(scan.Files)+len(scan.Misplaced) > 0 ||
+		len(d.Missed(scan, func(func(string) bool) {})) > 0 {
 		return err
 	}
 	e := &NoPKGDIRError{Dir: m.PKGDIR, Like: "it has no index and no package"}

@@ -12,8 +12,9 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// Input is the client as package resolve takes it, without candidates: its installed packages, the roots of
-// its world and its settings. installed is nil, and the result without meaning, for a minimal request.
+// Input is the client as package resolve takes it, without candidates: its installed packages, the
+// roots of its world and its settings. installed is nil, and the result without meaning, for a
+// minimal request.
 func (r *Record) Input(installed *pkgindex.Index) resolve.Input {
 	var in resolve.Input
 	if r.Machine == nil || r.Roots == nil || installed == nil {
@@ -22,7 +23,8 @@ func (r *Record) Input(installed *pkgindex.Index) resolve.Input {
 	for _, e := range installed.Entries {
 		in.Installed = append(in.Installed, resolve.FromKeys(e.Get))
 	}
-	in.World, in.System, in.Profile, in.Provided = Atoms(r.Roots.World), Atoms(r.Roots.System), Atoms(r.Roots.Profile), r.Roots.Provided
+	in.World, in.System, in.Profile, in.Provided = Atoms(r.Roots.World), Atoms(r.Roots.System),
+		Atoms(r.Roots.Profile), r.Roots.Provided
 	in.Sets = make(map[string][]depend.Atom, len(r.Roots.Sets))
 	for name, atoms := range r.Roots.Sets {
 		in.Sets[name] = Atoms(atoms)
@@ -47,26 +49,30 @@ type acceptance struct {
 }
 
 func newAcceptance(m *Machine) *acceptance {
-	a := &acceptance{m: m, keywords: newRuleSet(m.Keywords), license: newRuleSet(m.Licenses), mask: atomSet(m.Masks), unmask: atomSet(m.Unmasks),
-		acceptKeywords: strings.Fields(m.AcceptKeywords), acceptLicense: strings.Fields(m.AcceptLicense)}
+	a := &acceptance{m: m, keywords: newRuleSet(m.Keywords), license: newRuleSet(m.Licenses),
+		mask: atomSet(m.Masks), unmask: atomSet(m.Unmasks),
+		acceptKeywords: strings.Fields(m.AcceptKeywords),
+		acceptLicense:  strings.Fields(m.AcceptLicense)}
 	words := strings.Fields(m.AcceptCHOSTs)
 	if len(words) == 0 && m.CHOST != "" {
 		words = []string{regexp.QuoteMeta(m.CHOST)}
 	}
 	if len(words) > 0 {
-		a.hosts, _ = regexp.Compile("^(?:" + strings.Join(words, "|") + ")$") // one of Python's that Go does not have accepts all
+		// one of Python's that Go does not have accepts all
+		a.hosts, _ = regexp.Compile("^(?:" + strings.Join(words, "|") + ")$")
 	}
 	return a
 }
 
-// judge says whether the client's configuration accepts a package. Its CPU, and formats that its Portage
-// cannot read, are judged elsewhere: they take more than an entry of the index.
+// judge says whether the client's configuration accepts a package. Its CPU, and formats that its
+// Portage cannot read, are judged elsewhere: they take more than an entry of the index.
 func (a *acceptance) judge(p resolve.Package, installed bool) resolve.Reason {
 	c, err := cpv.Parse(p.CPV)
 	if err != nil {
 		return resolve.Reason{Kind: resolve.Invalid, Text: "not a name of a package"}
 	}
-	if n, err := strconv.Atoi(p.EAPI); !installed && p.EAPI != "" && (err != nil || a.m.EAPI > 0 && n > a.m.EAPI) {
+	if n, err := strconv.Atoi(p.EAPI); !installed && p.EAPI != "" &&
+		(err != nil || a.m.EAPI > 0 && n > a.m.EAPI) {
 		return resolve.Reason{Kind: resolve.Unreadable, Text: "EAPI " + p.EAPI}
 	}
 	if p.CHOST != "" && a.hosts != nil && !a.hosts.MatchString(p.CHOST) {
@@ -76,7 +82,8 @@ func (a *acceptance) judge(p resolve.Package, installed bool) resolve.Reason {
 	if slot == "" {
 		slot = "0"
 	}
-	q := &depend.Package{CP: c.Category + "/" + c.PN, Version: c.Version, BuildID: p.BuildID, Slot: slot, Sub: p.Sub, Repo: p.Repo}
+	q := &depend.Package{CP: c.Category + "/" + c.PN, Version: c.Version, BuildID: p.BuildID,
+		Slot: slot, Sub: p.Sub, Repo: p.Repo}
 	if masks := a.mask.of(q); len(masks) > 0 && len(a.unmask.of(q)) == 0 {
 		return resolve.Reason{Kind: resolve.Mask, Text: masks[len(masks)-1].Atom}
 	}

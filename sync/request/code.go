@@ -8,17 +8,17 @@ import (
 	"pkgsneak/sync/digest"
 )
 
-// Code is a receipt that people carry: which generation a client has imported, and how that went. It is 16
-// symbols of Crockford's base 32 in groups of four, of which the last four are the check symbols of a
-// Reed-Solomon code (16,12) over GF(32): any four wrong symbols are found.
+// Code is a receipt that people carry: which generation a client has imported, and how that went.
+// It is 16 symbols of Crockford's base 32 in groups of four, of which the last four are the check
+// symbols of a Reed-Solomon code (16,12) over GF(32): any four wrong symbols are found.
 //
 //	bits   4 format, 0
 //	       4 Result
 //	      20 tag of the client's name
 //	      32 tag of the manifest: the first four bytes of its BLAKE2B
 //
-// The field is that of the polynomial x^5+x^2+1; the generator has the roots 2^1 to 2^4. Lower case, blanks
-// and missing dashes do not matter; I and L are read as 1, O as 0.
+// The field is that of the polynomial x^5+x^2+1; the generator has the roots 2^1 to 2^4. Lower
+// case, blanks and missing dashes do not matter; I and L are read as 1, O as 0.
 type Code struct {
 	Result   Result
 	Client   uint32 // 20 bits, see ClientTag
@@ -53,7 +53,8 @@ var ErrCode = errors.New("not a receipt code: a symbol is wrong or missing")
 // String returns the 16 symbols, XXXX-XXXX-XXXX-XXXX.
 func (c Code) String() string {
 	bits := uint64(codeFormat)<<56 | uint64(c.Result&15)<<52 | uint64(c.Client&(1<<20-1))<<32 |
-		uint64(c.Manifest[0])<<24 | uint64(c.Manifest[1])<<16 | uint64(c.Manifest[2])<<8 | uint64(c.Manifest[3])
+		uint64(c.Manifest[0])<<24 | uint64(c.Manifest[1])<<16 | uint64(c.Manifest[2])<<8 |
+		uint64(c.Manifest[3])
 	var word [codeSymbols]byte
 	for i := range codeData {
 		word[i] = byte(bits >> (5 * (codeData - 1 - i)) & 31)
@@ -102,7 +103,8 @@ func ParseCode(text string) (Code, error) {
 		bits = bits<<5 | uint64(s)
 	}
 	if format := bits >> 56; format != codeFormat {
-		return Code{}, fmt.Errorf("the receipt code has format %d, this program reads %d: use a newer pkgsneak", format, codeFormat)
+		return Code{},
+			fmt.Errorf("the receipt code has format %d, this program reads %d: use a newer pkgsneak", format, codeFormat)
 	}
 	return Code{Result: Result(bits >> 52 & 15), Client: uint32(bits >> 32 & (1<<20 - 1)),
 		Manifest: [4]byte{byte(bits >> 24), byte(bits >> 16), byte(bits >> 8), byte(bits)}}, nil

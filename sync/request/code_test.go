@@ -6,10 +6,11 @@ import (
 	"testing"
 )
 
-// Each two wrong symbols of a code are found, whatever they are typed as; so is each single one, and each
-// two neighbours that changed places.
+// Each two wrong symbols of a code are found, whatever they are typed as; so is each single one,
+// and each two neighbours that changed places.
 func TestEachWrongPairIsFound(t *testing.T) {
-	code := Code{Result: Partly, Client: ClientTag("attic"), Manifest: [4]byte{0xde, 0xad, 0xbe, 0xef}}.String()
+	code := Code{Result: Partly, Client: ClientTag("attic"),
+		Manifest: [4]byte{0xde, 0xad, 0xbe, 0xef}}.String()
 	plain := strings.ReplaceAll(code, "-", "")
 	if len(code) != 19 || len(plain) != codeSymbols {
 		t.Fatalf("code %q", code)
@@ -21,7 +22,8 @@ func TestEachWrongPairIsFound(t *testing.T) {
 				for _, b := range []byte(crockford) {
 					wrong := []byte(plain)
 					wrong[i], wrong[j] = a, b
-					if _, err := ParseCode(string(wrong)); (err == nil) != (string(wrong) == plain) {
+					if _,
+						err := ParseCode(string(wrong)); (err == nil) != (string(wrong) == plain) {
 						t.Fatalf("%s for %s: %v", wrong, plain, err)
 					}
 				}
@@ -33,7 +35,8 @@ func TestEachWrongPairIsFound(t *testing.T) {
 // The generator has its four roots: each word of the code does.
 func TestCodeHasItsRoots(t *testing.T) {
 	for client := range uint32(500) {
-		word := strings.ReplaceAll(Code{Client: client * 2097, Manifest: [4]byte{byte(client), 1, 2, 3}}.String(), "-", "")
+		word := strings.ReplaceAll(Code{Client: client * 2097, Manifest: [4]byte{byte(client), 1, 2,
+			3}}.String(), "-", "")
 		for _, root := range []byte{2, 4, 8, 16} {
 			var value byte
 			for _, c := range []byte(word) {
@@ -49,13 +52,16 @@ func TestCodeHasItsRoots(t *testing.T) {
 func TestCodeAsPeopleType(t *testing.T) {
 	want := Code{Client: ClientTag("cellar"), Manifest: [4]byte{0, 1, 16, 255}}
 	text := want.String()
-	for _, typed := range []string{text, strings.ToLower(text), strings.ReplaceAll(text, "-", ""), strings.ReplaceAll(text, "-", " "),
-		strings.ReplaceAll(text, "0", "o"), strings.ReplaceAll(text, "1", "l"), strings.ReplaceAll(text, "1", "I")} {
+	for _, typed := range []string{text, strings.ToLower(text), strings.ReplaceAll(text, "-", ""),
+		strings.ReplaceAll(text, "-", " "),
+		strings.ReplaceAll(text, "0", "o"), strings.ReplaceAll(text, "1",
+			"l"), strings.ReplaceAll(text, "1", "I")} {
 		if got, err := ParseCode(typed); err != nil || got != want {
 			t.Errorf("%q: %v, %v", typed, got, err)
 		}
 	}
-	for _, typed := range []string{"", text + "0", text[1:], strings.Replace(text, text[:1], "U", 1), "é" + text[1:]} {
+	for _, typed := range []string{"", text + "0", text[1:],
+		strings.Replace(text, text[:1], "U", 1), "é" + text[1:]} {
 		if _, err := ParseCode(typed); !errors.Is(err, ErrCode) {
 			t.Errorf("%q: %v", typed, err)
 		}

@@ -1,12 +1,13 @@
-// Package request is the format in which a client tells a build host what it has, lacks and wishes. It
-// reads and writes no file: package clients reads requests from a drive, package requester writes them.
+// Package request is the format in which a client tells a build host what it has, lacks and wishes.
+// It reads and writes no file: package clients reads requests from a drive, package requester
+// writes them.
 //
 // # Who takes part
 //
-// A client writes one request to a drive, over the one that it wrote there before, and signs it with a key
-// of its own that has the role "client" (layout.IsClientKey). A host that has accepted the key reads it.
-// What a request says decides which packages are carried to that client, and nothing else: nothing in it is
-// run or built, and nothing in it becomes a path.
+// A client writes one request to a drive, over the one that it wrote there before, and signs it
+// with a key of its own that has the role "client" (layout.IsClientKey). A host that has accepted
+// the key reads it. What a request says decides which packages are carried to that client, and
+// nothing else: nothing in it is run or built, and nothing in it becomes a path.
 //
 // # On the drive
 //
@@ -16,9 +17,9 @@
 //	  generation/N.json            the request: type Record
 //	  generation/N.Packages.zst    the installed packages, an index of package pkgindex, zstd
 //
-// N, the serial, is the TIMESTAMP of the manifest in Unix seconds, and grows with each request of a client.
-// NAME is a name of layout.OriginName. The manifest lists the three files. A request without a list of
-// installed packages (minimal) has an index without entries.
+// N, the serial, is the TIMESTAMP of the manifest in Unix seconds, and grows with each request of a
+// client. NAME is a name of layout.OriginName. The manifest lists the three files. A request
+// without a list of installed packages (minimal) has an index without entries.
 //
 // # The request
 //
@@ -40,18 +41,19 @@
 //	  "failed": [{"cpv": "app-misc/baz-1", "phase": "compile", "when": 1767225000}]
 //	}
 //
-// machine and roots are absent from a minimal request. Settings are in it as results, never as files: of
-// package.accept_keywords, package.license, package.mask and package.unmask only those lines that speak of
-// an installed or wished package, or of one in a catalogue that the client has seen; license groups are
-// replaced by their members.
+// machine and roots are absent from a minimal request. Settings are in it as results, never as
+// files: of package.accept_keywords, package.license, package.mask and package.unmask only those
+// lines that speak of an installed or wished package, or of one in a catalogue that the client has
+// seen; license groups are replaced by their members.
 //
 // # Receipts
 //
-// A receipt says which packages of one origin the client has as files. Usually it is against a catalogue
-// that the client has read: bit i of lacks (bit i%8 of byte i/8, the lowest first) stands for entry i of
-// generation/SERIAL.Packages.zst, and is set where that package is not here; entries is their number, and
-// lacks is absent if nothing is lacking. Without a catalogue has lists the packages: 16 bytes each
-// (type Sum), sorted. Both are base64. Files that are local or came from other origins are not told.
+// A receipt says which packages of one origin the client has as files. Usually it is against a
+// catalogue that the client has read: bit i of lacks (bit i%8 of byte i/8, the lowest first) stands
+// for entry i of generation/SERIAL.Packages.zst, and is set where that package is not here; entries
+// is their number, and lacks is absent if nothing is lacking. Without a catalogue has lists the
+// packages: 16 bytes each (type Sum), sorted. Both are base64. Files that are local or came from
+// other origins are not told.
 //
 // # The installed list
 //
@@ -59,11 +61,12 @@
 //
 // # Limits
 //
-// MaxRecord, MaxList and MaxListFile; MaxReceipts, MaxWants, MaxRules; texts as in layout.RecordText; atoms
-// as depend.ParseAtom reads them, without blockers. What passes a limit is refused as a whole.
+// MaxRecord, MaxList and MaxListFile; MaxReceipts, MaxWants, MaxRules; texts as in
+// layout.RecordText; atoms as depend.ParseAtom reads them, without blockers. What passes a limit is
+// refused as a whole.
 //
 // # A receipt that is typed
 //
-// Where nothing can be written to the medium, 16 symbols say which generation a client has imported, and
-// how that went (type Code).
+// Where nothing can be written to the medium, 16 symbols say which generation a client has
+// imported, and how that went (type Code).
 package request

@@ -10,7 +10,8 @@ import (
 )
 
 // ListKeys are the keys that an entry of the installed list has.
-var ListKeys = []string{"CPV", "SLOT", "USE", "IUSE", "EAPI", "RDEPEND", "PDEPEND", "IDEPEND", "BUILD_TIME", "BUILD_ID", "KEYWORDS", "LICENSE",
+var ListKeys = []string{"CPV", "SLOT", "USE", "IUSE", "EAPI", "RDEPEND", "PDEPEND", "IDEPEND",
+	"BUILD_TIME", "BUILD_ID", "KEYWORDS", "LICENSE",
 	"PROVIDES", "REQUIRES", "CHOST", "REPO"}
 
 // InstalledEntry makes the entry of an installed package: USE is cut down to the flags of IUSE.
@@ -36,8 +37,10 @@ func InstalledEntry(p *resolve.Package) (pkgindex.Entry, error) {
 	if p.BuildTime != 0 {
 		built = fmt.Sprint(p.BuildTime)
 	}
-	return pkgindex.Entry{}.With("CPV", p.CPV, "SLOT", slot, "USE", strings.Join(use, " "), "IUSE", p.IUse, "EAPI", p.EAPI, "RDEPEND", p.RDepend,
-		"PDEPEND", p.PDepend, "IDEPEND", p.IDepend, "BUILD_TIME", built, "BUILD_ID", p.BuildID, "KEYWORDS", p.Keywords, "LICENSE", p.License,
+	return pkgindex.Entry{}.With("CPV", p.CPV, "SLOT", slot, "USE", strings.Join(use, " "), "IUSE",
+		p.IUse, "EAPI", p.EAPI, "RDEPEND", p.RDepend,
+		"PDEPEND", p.PDepend, "IDEPEND", p.IDepend, "BUILD_TIME", built, "BUILD_ID", p.BuildID,
+		"KEYWORDS", p.Keywords, "LICENSE", p.License,
 		"PROVIDES", p.Provides, "REQUIRES", p.Requires, "CHOST", p.CHOST, "REPO", p.Repo)
 }
 
@@ -48,7 +51,8 @@ func PackList(entries []pkgindex.Entry, serial int64) ([]byte, Counts, error) {
 	case err != nil:
 		return nil, Counts{}, err
 	case plain > MaxList || len(packed) > MaxListFile:
-		return nil, Counts{}, fmt.Errorf("writing the list of installed packages: longer than %d bytes, or %d compressed", MaxList, MaxListFile)
+		return nil, Counts{},
+			fmt.Errorf("writing the list of installed packages: longer than %d bytes, or %d compressed", MaxList, MaxListFile)
 	}
 	return packed, Counts{len(entries), plain}, nil
 }
@@ -57,17 +61,22 @@ func PackList(entries []pkgindex.Entry, serial int64) ([]byte, Counts, error) {
 // MaxListStored bytes, unpacks into no more than the record says, and is refused if that is not so.
 func UnpackList(packed []byte, c Counts) (*pkgindex.Index, error) {
 	if len(packed) > MaxListStored || c.Bytes > MaxList {
-		return nil, refuse("its installed list is longer than %d bytes, or %d compressed", MaxList, MaxListStored)
+		return nil, refuse("its installed list is longer than %d bytes, or %d compressed", MaxList,
+			MaxListStored)
 	}
 	index, err := layout.UnpackCatalogue(packed, c.Bytes)
 	if err != nil {
 		return nil, refuse("its installed list: %v", err)
 	}
 	if len(index.Entries) != c.Packages {
-		return nil, refuse("its installed list has %d packages, the record says %d", len(index.Entries), c.Packages)
+		return nil, refuse("its installed list has %d packages, the record says %d",
+			len(index.Entries), c.Packages)
 	}
 	return index, nil
 }
 
-// IsTaken reports whether a list was blanked by a host that has read it: nothing but newlines is left.
-func IsTaken(packed []byte) bool { return len(packed) > 0 && strings.Trim(string(packed), "\n") == "" }
+// IsTaken reports whether a list was blanked by a host that has read it: nothing but newlines is
+// left.
+func IsTaken(packed []byte) bool {
+	return len(packed) > 0 && strings.Trim(string(packed), "\n") == ""
+}

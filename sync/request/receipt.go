@@ -15,7 +15,8 @@ import (
 type Receipt struct {
 	Origin string               `json:"origin"`
 	Key    manifest.Fingerprint `json:"key"`
-	Serial int64                `json:"serial"` // of the newest generation that was imported, or of the catalogue that lacks is about
+	// of the newest generation that was imported, or of the catalogue that lacks is about
+	Serial int64 `json:"serial"`
 	// Entries is how many the catalogue has that Lacks is about; 0: Has says what is here.
 	Entries int    `json:"entries,omitempty"`
 	Lacks   Bitmap `json:"lacks,omitempty"` // empty: nothing is lacking
@@ -43,8 +44,8 @@ func (b *Bitmap) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Sum names a package file in a few bytes: the first 16 of its SHA1, its MD5 where the index has no SHA1.
-// It finds files again among those that an origin's own catalogue lists; it proves nothing.
+// Sum names a package file in a few bytes: the first 16 of its SHA1, its MD5 where the index has no
+// SHA1. It finds files again among those that an origin's own catalogue lists; it proves nothing.
 type Sum [16]byte
 
 // SumOf returns the sum of an entry; false if it has neither.
@@ -127,17 +128,23 @@ func (r *Receipt) check() error {
 	case r.Entries > 0 && len(r.Has) > 0 || r.Entries == 0 && len(r.Lacks) > 0:
 		return refuse("the receipt for %q is both about a catalogue and without one", r.Origin)
 	case len(r.Lacks) > 0 && len(r.Lacks) != len(NewBitmap(r.Entries)):
-		return refuse("the receipt for %q has %d bytes for %d entries", r.Origin, len(r.Lacks), r.Entries)
+		return refuse("the receipt for %q has %d bytes for %d entries", r.Origin,
+			len(r.Lacks), r.Entries)
 	case len(r.Lacks) > 0 && r.Entries%8 != 0 && r.Lacks[len(r.Lacks)-1]>>(r.Entries%8) != 0:
 		return refuse("the receipt for %q has bits behind its end", r.Origin)
-	case !slices.IsSortedFunc(r.Has, compareSums) || len(slices.CompactFunc(slices.Clone(r.Has), func(a, b Sum) bool { return a == b })) != len(r.Has):
+	case !slices.IsSortedFunc(r.Has, compareSums) ||
+		len(slices.CompactFunc(slices.Clone(r.Has), func(a, b Sum) bool {
+			return a == b
+		})) != len(r.Has):
 		return refuse("the receipt for %q is not sorted", r.Origin)
 	}
 	return nil
 }
 
-// NewReceipt makes the receipt against a catalogue: here says whether the client has the package of an entry.
-func NewReceipt(origin string, key manifest.Fingerprint, serial int64, catalogue []pkgindex.Entry, here func(pkgindex.Entry) bool) Receipt {
+// NewReceipt makes the receipt against a catalogue: here says whether the client has the package of
+// an entry.
+func NewReceipt(origin string, key manifest.Fingerprint, serial int64, catalogue []pkgindex.Entry,
+	here func(pkgindex.Entry) bool) Receipt {
 	r := Receipt{Origin: origin, Key: key, Serial: serial, Entries: len(catalogue)}
 	lacks, any := NewBitmap(len(catalogue)), false
 	for i, e := range catalogue {
@@ -155,14 +162,15 @@ func NewReceipt(origin string, key manifest.Fingerprint, serial int64, catalogue
 // NeedsCatalogue reports whether the catalogue of generation Serial is needed to read the receipt.
 func (r *Receipt) NeedsCatalogue() bool { return r.Entries > 0 }
 
-// Read returns the sums of the packages that the client has. catalogue is, in its own order, that of
-// generation Serial; nil will do where it is not needed. An error says that it is another one.
+// Read returns the sums of the packages that the client has. catalogue is, in its own order, that
+// of generation Serial; nil will do where it is not needed. An error says that it is another one.
 func (r *Receipt) Read(catalogue []Sum) (Sums, error) {
 	if !r.NeedsCatalogue() {
 		return r.Has, nil
 	}
 	if len(catalogue) != r.Entries {
-		return nil, refuse("the receipt for %q is about a catalogue of %d entries, that of generation %d has %d", r.Origin, r.Entries, r.Serial, len(catalogue))
+		return nil,
+			refuse("the receipt for %q is about a catalogue of %d entries, that of generation %d has %d", r.Origin, r.Entries, r.Serial, len(catalogue))
 	}
 	var has []Sum
 	for i, sum := range catalogue {
@@ -173,8 +181,8 @@ func (r *Receipt) Read(catalogue []Sum) (Sums, error) {
 	return SortSums(has), nil
 }
 
-// CatalogueSums returns the sums of a catalogue's entries in its order; the zero Sum for an entry without
-// one.
+// CatalogueSums returns the sums of a catalogue's entries in its order; the zero Sum for an entry
+// without one.
 func CatalogueSums(catalogue []pkgindex.Entry) []Sum {
 	sums := make([]Sum, len(catalogue))
 	for i, e := range catalogue {

@@ -17,8 +17,8 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// Format is the highest format that this package writes and reads. It is raised when an older reader would
-// misunderstand a newer request.
+// Format is the highest format that this package writes and reads. It is raised when an older
+// reader would misunderstand a newer request.
 const Format = 1
 
 // Role is what each request says that it is, so that it is never taken for the record of an origin.
@@ -26,10 +26,11 @@ const Role = "request"
 
 // Limits of a request.
 const (
-	MaxRecord      = 4 << 20  // bytes of JSON
-	MaxList        = 64 << 20 // bytes of the installed list, unpacked
-	MaxListFile    = 16 << 20 // bytes of it compressed
-	MaxRecordFile  = 6 << 20  // bytes of the files on the drive, which have room for a longer request
+	MaxRecord   = 4 << 20  // bytes of JSON
+	MaxList     = 64 << 20 // bytes of the installed list, unpacked
+	MaxListFile = 16 << 20 // bytes of it compressed
+	// bytes of the files on the drive, which have room for a longer request
+	MaxRecordFile  = 6 << 20
 	MaxListStored  = 24 << 20
 	MaxClients     = 1_000 // clients on one drive, and clients that a host remembers
 	MaxReceipts    = 1_000
@@ -69,18 +70,20 @@ type Counts struct {
 
 // Machine is the client's settings, as far as they decide what can be installed there.
 type Machine struct {
-	Portage        string   `json:"portage,omitempty"` // version, "" if unknown
-	EAPI           int      `json:"eapi,omitempty"`    // the highest that it reads, 0 if unknown
-	NoGPKG         bool     `json:"no_gpkg,omitempty"` // it cannot read GPKG packages
-	ARCH           string   `json:"arch,omitempty"`
-	CHOST          string   `json:"chost,omitempty"`
-	AcceptCHOSTs   string   `json:"accept_chosts,omitempty"` // regular expressions
-	Profile        string   `json:"profile,omitempty"`
-	AcceptKeywords string   `json:"accept_keywords,omitempty"`
-	AcceptLicense  string   `json:"accept_license,omitempty"` // without groups
-	USE            string   `json:"use,omitempty"`
-	Implicit       string   `json:"implicit,omitempty"` // flags that packages have without naming them
-	CPU            []string `json:"cpu,omitempty"`      // features, as Linux names them; absent: not known
+	Portage        string `json:"portage,omitempty"` // version, "" if unknown
+	EAPI           int    `json:"eapi,omitempty"`    // the highest that it reads, 0 if unknown
+	NoGPKG         bool   `json:"no_gpkg,omitempty"` // it cannot read GPKG packages
+	ARCH           string `json:"arch,omitempty"`
+	CHOST          string `json:"chost,omitempty"`
+	AcceptCHOSTs   string `json:"accept_chosts,omitempty"` // regular expressions
+	Profile        string `json:"profile,omitempty"`
+	AcceptKeywords string `json:"accept_keywords,omitempty"`
+	AcceptLicense  string `json:"accept_license,omitempty"` // without groups
+	USE            string `json:"use,omitempty"`
+	// flags that packages have without naming them
+	Implicit string `json:"implicit,omitempty"`
+	// features, as Linux names them; absent: not known
+	CPU []string `json:"cpu,omitempty"`
 
 	Keywords []Rule   `json:"keywords,omitempty"` // package.accept_keywords, in order
 	Licenses []Rule   `json:"licenses,omitempty"` // package.license, in order
@@ -138,16 +141,19 @@ type Want struct {
 	Why  Why    `json:"why"`
 }
 
-// Refusal is a package that this client can never use, or does not accept, so that it need not be carried.
+// Refusal is a package that this client can never use, or does not accept, so that it need not be
+// carried.
 type Refusal struct {
 	CPV  string `json:"cpv"`
 	Why  string `json:"why"` // cpu, machine, portage, keyword, license, mask, use, invalid
 	Text string `json:"text,omitempty"`
 }
 
-// ForGood tells why a client can never use a package, whatever its configuration becomes; false if it could.
+// ForGood tells why a client can never use a package, whatever its configuration becomes; false if
+// it could.
 func (f *Refusal) ForGood() (resolve.ReasonKind, bool) {
-	kind, ok := map[string]resolve.ReasonKind{"cpu": resolve.CPU, "machine": resolve.Machine, "portage": resolve.Unreadable}[f.Why]
+	kind, ok := map[string]resolve.ReasonKind{"cpu": resolve.CPU, "machine": resolve.Machine,
+		"portage": resolve.Unreadable}[f.Why]
 	return kind, ok
 }
 
@@ -181,7 +187,8 @@ func Parse(data []byte) (*Record, error) {
 		Format int    `json:"format"`
 		Role   string `json:"role"`
 	}
-	if err := json.Unmarshal(data, &probe); err == nil && probe.Role == Role && probe.Format > Format {
+	if err := json.Unmarshal(data, &probe); err == nil && probe.Role == Role &&
+		probe.Format > Format {
 		return nil, &FormatError{Format: probe.Format}
 	}
 	var r Record
@@ -224,8 +231,10 @@ func (r *Record) check() error {
 		return refuse("format %d", r.Format)
 	case r.Serial <= 0 || r.Serial > maxSerial:
 		return refuse("serial %d", r.Serial)
-	case r.Installed.Packages < 0 || r.Installed.Packages > MaxEntries || r.Installed.Bytes < 0 || r.Installed.Bytes > MaxList:
-		return refuse("an installed list of %d packages and %d bytes", r.Installed.Packages, r.Installed.Bytes)
+	case r.Installed.Packages < 0 || r.Installed.Packages > MaxEntries || r.Installed.Bytes < 0 ||
+		r.Installed.Bytes > MaxList:
+		return refuse("an installed list of %d packages and %d bytes", r.Installed.Packages,
+			r.Installed.Bytes)
 	case r.Minimal != (r.Machine == nil) || r.Minimal != (r.Roots == nil):
 		return refuse("it is minimal, or has the machine's settings and roots")
 	case r.Minimal && r.Installed.Packages != 0:
@@ -276,12 +285,14 @@ func (r *Record) checkLists() error {
 		}
 	}
 	for _, x := range r.Refused {
-		if err := errors.Join(checkCPV(x.CPV), checkText("a reason", x.Why, maxDescription), checkText("a reason", x.Text, maxDescription)); err != nil {
+		if err := errors.Join(checkCPV(x.CPV), checkText("a reason", x.Why, maxDescription),
+			checkText("a reason", x.Text, maxDescription)); err != nil {
 			return err
 		}
 	}
 	for _, x := range r.Failed {
-		if err := errors.Join(checkCPV(x.CPV), checkText("a phase", x.Phase, maxDescription)); err != nil {
+		if err := errors.Join(checkCPV(x.CPV),
+			checkText("a phase", x.Phase, maxDescription)); err != nil {
 			return err
 		}
 		if x.When < 0 || x.When > maxSerial {
@@ -339,7 +350,8 @@ func (m *Machine) check() error {
 		}
 	}
 	for _, repo := range m.Repositories {
-		if err := errors.Join(checkText("a repository", repo.Name, maxDescription), checkText("a revision", repo.Revision, maxDescription)); err != nil {
+		if err := errors.Join(checkText("a repository", repo.Name, maxDescription),
+			checkText("a revision", repo.Revision, maxDescription)); err != nil {
 			return err
 		}
 	}
@@ -359,7 +371,8 @@ func (r *Roots) check() error {
 		return refuse("more than %d sets, or %d provided packages", maxSets, MaxRules)
 	}
 	for name, atoms := range r.Sets {
-		if err := errors.Join(checkText("a set", name, maxDescription), checkAtoms(atoms)); err != nil {
+		if err := errors.Join(checkText("a set", name, maxDescription),
+			checkAtoms(atoms)); err != nil {
 			return err
 		}
 	}
@@ -434,8 +447,8 @@ func checkWord(word string) error {
 	return checkText("a word", word, maxDescription)
 }
 
-// checkText refuses what would not come back from JSON as it is, or would trouble a terminal. most is the
-// longest in bytes, 0 the one of layout.RecordText.
+// checkText refuses what would not come back from JSON as it is, or would trouble a terminal. most
+// is the longest in bytes, 0 the one of layout.RecordText.
 func checkText(what, text string, most int) error {
 	clean, why := layout.RecordText(text)
 	switch {

@@ -18,18 +18,21 @@ import (
 	"pkgsneak/sync/machine"
 )
 
-// writeArchive writes the request as a tar archive with the paths that it has on a drive: unpacked where a
-// drive is mounted, it is one that the next export reads.
-func writeArchive(m machine.Machine, file string, r *Report, key *manifest.PrivateKey, record, list []byte) error {
+// writeArchive writes the request as a tar archive with the paths that it has on a drive: unpacked
+// where a drive is mounted, it is one that the next export reads.
+func writeArchive(m machine.Machine, file string, r *Report, key *manifest.PrivateKey, record,
+	list []byte) error {
 	recordName, listName := layout.RequestFiles(1)
 	armor := key.Public().Armor()
 	files := []struct {
 		name string
 		data []byte
 	}{{listName, list}, {recordName, record}, {layout.ClientKeyFile, armor}}
-	l := &manifest.List{Timestamp: time.Unix(r.Serial, 0).UTC(), Ignore: []string{layout.NextManifestFile}}
+	l := &manifest.List{Timestamp: time.Unix(r.Serial, 0).UTC(),
+		Ignore: []string{layout.NextManifestFile}}
 	for _, f := range files {
-		l.Files = append(l.Files, manifest.File{Path: f.name, Size: int64(len(f.data)), Sum: digest.Bytes(f.data)})
+		l.Files = append(l.Files, manifest.File{Path: f.name, Size: int64(len(f.data)),
+			Sum: digest.Bytes(f.data)})
 	}
 	at := m.Now()
 	if made := key.Public().Created(); at.Before(made) {
@@ -46,7 +49,8 @@ func writeArchive(m machine.Machine, file string, r *Report, key *manifest.Priva
 		name string
 		data []byte
 	}{layout.ManifestFile, text}) {
-		h := &tar.Header{Name: path.Join(dir, f.name), Mode: 0o644, Size: int64(len(f.data)), ModTime: time.Unix(r.Serial, 0), Format: tar.FormatUSTAR}
+		h := &tar.Header{Name: path.Join(dir, f.name), Mode: 0o644, Size: int64(len(f.data)),
+			ModTime: time.Unix(r.Serial, 0), Format: tar.FormatUSTAR}
 		if err := t.WriteHeader(h); err != nil {
 			return fmt.Errorf("writing %q: %w", file, err)
 		}
@@ -65,8 +69,9 @@ func writeArchive(m machine.Machine, file string, r *Report, key *manifest.Priva
 	if info, err := root.Lstat(filepath.Base(file)); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("writing %q: %w", file, os.ErrExist)
 	}
-	return root.WriteFile(filepath.Base(file), durable.Attr{Mode: 0o644, UID: -1, GID: -1}, func(w io.Writer) error {
-		_, err := w.Write(b.Bytes())
-		return err
-	})
+	return root.WriteFile(filepath.Base(file), durable.Attr{Mode: 0o644, UID: -1, GID: -1},
+		func(w io.Writer) error {
+			_, err := w.Write(b.Bytes())
+			return err
+		})
 }

@@ -42,7 +42,9 @@ func (s *stick) write(key *manifest.PrivateKey, name string, serial int64, recor
 		s.t.Fatal(err)
 	}
 	defer d.Close()
-	if _, err := drivewriter.WriteClient(context.Background(), d, drivewriter.ClientOptions{Name: name, Key: key, Serial: serial, Record: record, List: list, Now: epoch}); err != nil {
+	if _, err := drivewriter.WriteClient(context.Background(), d,
+		drivewriter.ClientOptions{Name: name, Key: key, Serial: serial, Record: record, List: list,
+			Now: epoch}); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -54,8 +56,10 @@ func (s *stick) honest(change func(*request.Record)) (record, list []byte) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	r := &request.Record{Format: request.Format, Role: request.Role, Client: "attic", Fingerprint: s.key.Public().Fingerprint(), Serial: epoch.Unix(), Created: epoch,
-		Installed: counts, Machine: &request.Machine{}, Roots: &request.Roots{}, Wants: []request.Want{{Atom: "app-misc/foo", Why: request.Wished}}}
+	r := &request.Record{Format: request.Format, Role: request.Role, Client: "attic",
+		Fingerprint: s.key.Public().Fingerprint(), Serial: epoch.Unix(), Created: epoch,
+		Installed: counts, Machine: &request.Machine{}, Roots: &request.Roots{},
+		Wants: []request.Want{{Atom: "app-misc/foo", Why: request.Wished}}}
 	if change != nil {
 		change(r)
 	}
@@ -101,11 +105,15 @@ func TestAttacks(t *testing.T) {
 		{"signed by the key of an origin", func(s *stick) {
 			r, l := s.honest(nil)
 			s.write(s.key, "attic", epoch.Unix(), r, l)
-			if err := os.WriteFile(at(s, "clients/attic/key.asc"), newKey(s.t, "bighost").Public().Armor(), 0o644); err != nil {
+			if err := os.WriteFile(at(s, "clients/attic/key.asc"),
+				newKey(s.t, "bighost").Public().Armor(), 0o644); err != nil {
 				s.t.Fatal(err)
 			}
 		}, clients.New}, // the key that lies beside it decides nothing
-		{"moved to another client", func(s *stick) { record(nil)(s); move(s, "clients/attic", "clients/cellar") }, clients.Damaged},
+		{"moved to another client", func(s *stick) {
+			record(nil)(s)
+			move(s, "clients/attic", "clients/cellar")
+		}, clients.Damaged},
 		{"contents flipped", func(s *stick) {
 			record(nil)(s)
 			name := at(s, "clients/attic/generation/1.json")
@@ -113,7 +121,8 @@ func TestAttacks(t *testing.T) {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			if err := os.WriteFile(name, bytes.Replace(data, []byte("foo"), []byte("bar"), 1), 0o644); err != nil {
+			if err := os.WriteFile(name, bytes.Replace(data, []byte("foo"), []byte("bar"), 1),
+				0o644); err != nil {
 				s.t.Fatal(err)
 			}
 		}, clients.Damaged},
@@ -126,12 +135,21 @@ func TestAttacks(t *testing.T) {
 			s.write(s.key, "attic", epoch.Unix(), r, []byte("\x28\xb5\x2f\xfd not zstd"))
 		}, clients.Damaged},
 		{"another serial inside", record(func(r *request.Record) { r.Serial++ }), clients.Damaged},
-		{"another key inside", record(func(r *request.Record) { r.Fingerprint = newKey(t, "x").Public().Fingerprint() }), clients.Damaged},
-		{"the record of an origin", replaced(`"role": "request"`, `"role": "origin"`), clients.Damaged},
-		{"a name with an escape", replaced(`"client": "attic"`, `"client": "attic\u001b[2J"`), clients.Damaged},
-		{"a want that is a path", replaced(`"atom": "app-misc/foo"`, `"file": "../../etc/shadow"`), clients.Damaged},
-		{"a want that is a command", replaced(`"app-misc/foo"`, `"app-misc/foo;reboot"`), clients.Damaged},
-		{"a directory with an escape", func(s *stick) { record(nil)(s); move(s, "clients/attic", "clients/a\x1b[2J") }, 0},
+		{"another key inside", record(func(r *request.Record) {
+			r.Fingerprint = newKey(t, "x").Public().Fingerprint()
+		}), clients.Damaged},
+		{"the record of an origin", replaced(`"role": "request"`, `"role": "origin"`),
+			clients.Damaged},
+		{"a name with an escape", replaced(`"client": "attic"`, `"client": "attic\u001b[2J"`),
+			clients.Damaged},
+		{"a want that is a path", replaced(`"atom": "app-misc/foo"`, `"file": "../../etc/shadow"`),
+			clients.Damaged},
+		{"a want that is a command", replaced(`"app-misc/foo"`, `"app-misc/foo;reboot"`),
+			clients.Damaged},
+		{"a directory with an escape", func(s *stick) {
+			record(nil)(s)
+			move(s, "clients/attic", "clients/a\x1b[2J")
+		}, 0},
 		{"a link in the place of the request", func(s *stick) {
 			record(nil)(s)
 			name := at(s, "clients/attic/generation/1.json")
@@ -171,10 +189,12 @@ func TestAttacks(t *testing.T) {
 				}
 				return
 			}
-			if len(found) != 1 || found[0].State != row.want || found[0].Err != nil && strings.ContainsAny(found[0].Err.Error(), "\x1b\n") {
+			if len(found) != 1 || found[0].State != row.want || found[0].Err != nil &&
+				strings.ContainsAny(found[0].Err.Error(), "\x1b\n") {
 				t.Fatalf("got %v: %v", found[0].State, found[0].Err)
 			}
-			if err := store.Take(found[0], func(clients.Origin, int64) []request.Sum { return nil }, epoch); err != nil {
+			if err := store.Take(found[0], func(clients.Origin, int64) []request.Sum { return nil },
+				epoch); err != nil {
 				t.Fatal(err)
 			}
 			c, err := store.Find("attic")
@@ -189,7 +209,8 @@ func TestAttacks(t *testing.T) {
 func TestThousandsOfClients(t *testing.T) {
 	mount := t.TempDir()
 	for i := range drive.MaxClients + 10 {
-		if err := os.MkdirAll(filepath.Join(mount, "pkgsneak", "clients", fmt.Sprintf("c%04d", i)), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(mount, "pkgsneak", "clients", fmt.Sprintf("c%04d", i)),
+			0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

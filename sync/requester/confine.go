@@ -11,15 +11,16 @@ import (
 	"pkgsneak/sync/sandbox"
 )
 
-// Confine confines this process, for ever, to what Request needs on this machine: it reads the drive, PKGDIR,
-// Portage's configuration and database, and emerge.log, and writes the directory of clients on the drive and
-// the state directory. To be called when the configuration was read.
+// Confine confines this process, for ever, to what Request needs on this machine: it reads the
+// drive, PKGDIR, Portage's configuration and database, and emerge.log, and writes the directory of
+// clients on the drive and the state directory. To be called when the configuration was read.
 func Confine(m machine.Machine, o Options) sandbox.Confined {
 	log := m.Settings.Get("EMERGE_LOG_DIR")
 	if log == "" {
 		log = "/var/log"
 	}
-	c := sandbox.Grants{Read: slices.Concat([]string{m.PKGDIR, m.DISTDIR, m.Settings.HostPath(path.Join("/", log, "emerge.log"))}, m.Settings.Lookups())}
+	c := sandbox.Grants{Read: slices.Concat([]string{m.PKGDIR, m.DISTDIR,
+		m.Settings.HostPath(path.Join("/", log, "emerge.log"))}, m.Settings.Lookups())}
 	if o.Drive != "" {
 		c.Read = append(c.Read, o.Drive)
 	}
@@ -37,7 +38,8 @@ func Confine(m machine.Machine, o Options) sandbox.Confined {
 	return m.ConfineWriting(c)
 }
 
-// clientsOn is the deepest directory that is there on the way to the directory of clients on a drive.
+// clientsOn is the deepest directory that is there on the way to the directory of clients on a
+// drive.
 func clientsOn(drive string) string {
 	tree := filepath.Join(drive, layout.TreeDir)
 	for _, dir := range []string{filepath.Join(tree, layout.ClientsDir), tree} {

@@ -101,7 +101,8 @@ func readFailures(r io.Reader, since int64) []request.Failure {
 			continue
 		}
 		delete(open, name)
-		failed = append(failed, request.Failure{CPV: name, Phase: plainPhase(b.phase), When: b.when})
+		failed = append(failed, request.Failure{CPV: name, Phase: plainPhase(b.phase),
+			When: b.when})
 	}
 	return failed
 }

@@ -84,7 +84,8 @@ func (g *gatherer) readIndex() {
 	}
 }
 
-// readDrive reads the catalogues of the origins that are trusted here. One that cannot be read is told.
+// readDrive reads the catalogues of the origins that are trusted here. One that cannot be read is
+// told.
 func (g *gatherer) readDrive(ctx context.Context, d *drive.Drive) error {
 	dirs, err := d.Origins()
 	if err != nil {
@@ -101,7 +102,8 @@ func (g *gatherer) readDrive(ctx context.Context, d *drive.Drive) error {
 			}
 			continue // status and verify say why; it is no part of a request
 		}
-		o := origin{id: state.OriginID{Key: gen.Record.Fingerprint, Name: gen.Record.Origin}, serial: gen.Serial(), arch: gen.Record.ARCH, chost: gen.Record.CHOST}
+		o := origin{id: state.OriginID{Key: gen.Record.Fingerprint, Name: gen.Record.Origin},
+			serial: gen.Serial(), arch: gen.Record.ARCH, chost: gen.Record.CHOST}
 		index, err := gen.Catalogue()
 		if err == nil {
 			o.header, o.catalogue = index.Header, index.Entries
@@ -118,7 +120,8 @@ func (g *gatherer) readDrive(ctx context.Context, d *drive.Drive) error {
 	return nil
 }
 
-// receipts tells what is here of each origin: against the catalogue where that is at hand, else by sums.
+// receipts tells what is here of each origin: against the catalogue where that is at hand, else by
+// sums.
 func (g *gatherer) receipts() {
 	here := make(map[request.Sum]bool, len(g.index.Entries))
 	byPath := make(map[string]request.Sum, len(g.index.Entries))
@@ -130,14 +133,16 @@ func (g *gatherer) receipts() {
 	told := make(map[state.OriginID]bool)
 	for _, o := range g.origins {
 		told[o.id] = true
-		g.record.Receipts = append(g.record.Receipts, request.NewReceipt(o.id.Name, o.id.Key, o.serial, o.catalogue, func(e pkgindex.Entry) bool {
-			sum, ok := request.SumOf(e)
-			return ok && here[sum]
-		}))
+		g.record.Receipts = append(g.record.Receipts, request.NewReceipt(o.id.Name, o.id.Key,
+			o.serial, o.catalogue, func(e pkgindex.Entry) bool {
+				sum, ok := request.SumOf(e)
+				return ok && here[sum]
+			}))
 	}
 	for _, id := range g.st.Importers(payload.Package) {
 		seen, known := g.st.Seen(id)
-		if told[id] || !known || layout.CheckOriginName(id.Name) != nil || len(g.record.Receipts) >= request.MaxReceipts {
+		if told[id] || !known || layout.CheckOriginName(id.Name) != nil ||
+			len(g.record.Receipts) >= request.MaxReceipts {
 			continue
 		}
 		files, err := g.st.Imports(id, payload.Package)
@@ -151,7 +156,8 @@ func (g *gatherer) receipts() {
 				sums = append(sums, sum)
 			}
 		}
-		g.record.Receipts = append(g.record.Receipts, request.Receipt{Origin: id.Name, Key: id.Key, Serial: seen.Serial, Has: request.SortSums(sums)})
+		g.record.Receipts = append(g.record.Receipts, request.Receipt{Origin: id.Name, Key: id.Key,
+			Serial: seen.Serial, Has: request.SortSums(sums)})
 	}
 }
 
@@ -159,7 +165,8 @@ func (g *gatherer) receipts() {
 func (g *gatherer) forecast(ctx context.Context) {
 	in := forecast.Input{Stop: func() bool { return ctx.Err() != nil }}
 	for _, e := range g.index.Entries {
-		in.Candidates = append(in.Candidates, forecast.Candidate{Entry: pkgindex.Rebase(e, g.index.Header, pkgindex.Header{})})
+		in.Candidates = append(in.Candidates,
+			forecast.Candidate{Entry: pkgindex.Rebase(e, g.index.Header, pkgindex.Header{})})
 	}
 	judge := forecast.NewJudge(g.here, forecast.GateOptions{})
 	refused := make(map[string]bool)
@@ -169,11 +176,13 @@ func (g *gatherer) forecast(ctx context.Context) {
 			in.Elsewhere = append(in.Elsewhere, e)
 			facts, _ := o.facts.Package(e.Path())
 			reason := judge.Package(&forecast.Candidate{Entry: e, Facts: facts})
-			if reason.Kind == resolve.Acceptable || refused[e.CPV()] || len(g.record.Refused) >= request.MaxWants {
+			if reason.Kind == resolve.Acceptable || refused[e.CPV()] ||
+				len(g.record.Refused) >= request.MaxWants {
 				continue
 			}
 			refused[e.CPV()] = true
-			g.record.Refused = append(g.record.Refused, request.Refusal{CPV: e.CPV(), Why: forecast.KindName(reason.Kind), Text: g.short(reason.Text)})
+			g.record.Refused = append(g.record.Refused, request.Refusal{CPV: e.CPV(),
+				Why: forecast.KindName(reason.Kind), Text: g.short(reason.Text)})
 		}
 	}
 	g.wishes()
@@ -210,7 +219,8 @@ func (g *gatherer) lacks(f *forecast.Forecast) {
 			}
 		case "lacks-library":
 			if c, err := cpv.Parse(l.Name); err == nil {
-				g.want(request.Want{Atom: c.Category + "/" + c.PN, For: l.Name, Why: request.Missing})
+				g.want(request.Want{Atom: c.Category + "/" + c.PN, For: l.Name,
+					Why: request.Missing})
 			}
 		}
 	}
@@ -239,7 +249,8 @@ func (g *gatherer) rebuilt(name string) string {
 // want adds a want, once. One that is no atom (a soname) is left out.
 func (g *gatherer) want(w request.Want) {
 	a, err := depend.ParseAtom(w.Atom)
-	if err != nil || a.Block != depend.NoBlock || len(g.record.Wants) >= request.MaxWants || slices.Contains(g.record.Wants, w) {
+	if err != nil || a.Block != depend.NoBlock || len(g.record.Wants) >= request.MaxWants ||
+		slices.Contains(g.record.Wants, w) {
 		return
 	}
 	if w.For != "" && !strings.HasPrefix(w.For, "@") {

@@ -34,27 +34,32 @@ type Options struct {
 
 // Report is what was, or would be, told.
 type Report struct {
-	Client      string               `json:"client"`
-	Dir         string               `json:"dir,omitempty"`         // below pkgsneak/clients on the drive
-	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"` // "": the key is made by the first request
+	Client string `json:"client"`
+	// below pkgsneak/clients on the drive
+	Dir string `json:"dir,omitempty"`
+	// "": the key is made by the first request
+	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
 	Serial      int64                `json:"serial"`
 	Record      *request.Record      `json:"request"`
-	Text        []byte               `json:"-"`     // the same, as it is written
-	Bytes       int64                `json:"bytes"` // of the request and its list, as they are carried
-	File        string               `json:"file,omitempty"`
-	NewKey      bool                 `json:"new_key"` // made just now: a host has to accept it
-	Problems    []string             `json:"problems"`
+	Text        []byte               `json:"-"` // the same, as it is written
+	// of the request and its list, as they are carried
+	Bytes    int64    `json:"bytes"`
+	File     string   `json:"file,omitempty"`
+	NewKey   bool     `json:"new_key"` // made just now: a host has to accept it
+	Problems []string `json:"problems"`
 }
 
 // Request gathers what this machine has and lacks, and writes it.
-func Request(ctx context.Context, m machine.Machine, o Options, watch progress.Watcher) (*Report, error) {
+func Request(ctx context.Context, m machine.Machine, o Options,
+	watch progress.Watcher) (*Report, error) {
 	for _, w := range o.Wishes {
 		if a, err := depend.ParseAtom(w); err != nil || a.Block != depend.NoBlock {
 			return nil, &AtomError{w}
 		}
 	}
-	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
-		OnWait: func() { watch.Notice("waiting for another pkgsneak") }})
+	st, err := state.Open(ctx, m.StateDir,
+		state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
+			OnWait: func() { watch.Notice("waiting for another pkgsneak") }})
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +110,8 @@ func openDrive(o Options) (*drive.Drive, error) {
 }
 
 // identify finds the client's name and key; the first request makes the key.
-func identify(m machine.Machine, st *state.Dir, o Options, r *Report) (*manifest.PrivateKey, error) {
+func identify(m machine.Machine, st *state.Dir, o Options,
+	r *Report) (*manifest.PrivateKey, error) {
 	last, err := state.LastAsked(st)
 	if err != nil {
 		return nil, err
@@ -144,7 +150,8 @@ func identify(m machine.Machine, st *state.Dir, o Options, r *Report) (*manifest
 }
 
 // place finds the directory on the drive, and the serial.
-func (r *Report) place(d *drive.Drive, key *manifest.PrivateKey, m machine.Machine, st *state.Dir) error {
+func (r *Report) place(d *drive.Drive, key *manifest.PrivateKey, m machine.Machine,
+	st *state.Dir) error {
 	last, err := state.LastAsked(st)
 	if err != nil {
 		return err
@@ -162,7 +169,8 @@ func (r *Report) place(d *drive.Drive, key *manifest.PrivateKey, m machine.Machi
 }
 
 // gather makes the record, and packs the installed list.
-func gather(ctx context.Context, m machine.Machine, st *state.Dir, d *drive.Drive, o Options, r *Report) ([]byte, error) {
+func gather(ctx context.Context, m machine.Machine, st *state.Dir, d *drive.Drive, o Options,
+	r *Report) ([]byte, error) {
 	here, err := forecast.ReadMachine(m.Settings, m.CPUInfo)
 	if err != nil {
 		return nil, err
@@ -172,8 +180,10 @@ func gather(ctx context.Context, m machine.Machine, st *state.Dir, d *drive.Driv
 		return nil, err
 	}
 	g := &gatherer{m: m, st: st, o: o, r: r, here: here, view: view, index: &pkgindex.Index{}}
-	g.record = &request.Record{Format: request.Format, Role: request.Role, Client: r.Client, Fingerprint: r.Fingerprint, Serial: r.Serial,
-		Created: m.Now().UTC().Truncate(time.Second), Tool: g.text("pkgsneak " + m.Version), Minimal: o.Minimal}
+	g.record = &request.Record{Format: request.Format, Role: request.Role, Client: r.Client,
+		Fingerprint: r.Fingerprint, Serial: r.Serial,
+		Created: m.Now().UTC().Truncate(time.Second), Tool: g.text("pkgsneak " +
+			m.Version), Minimal: o.Minimal}
 	if g.record.Fingerprint == "" {
 		g.record.Fingerprint = pretended
 	}
@@ -207,16 +217,18 @@ func gather(ctx context.Context, m machine.Machine, st *state.Dir, d *drive.Driv
 // pretended stands for the key that the first request will make.
 const pretended = "0000000000000000000000000000000000000000"
 
-// send writes the request, and remembers the serial before anything is on the drive: a number that is used
-// twice would look like two machines.
-func send(ctx context.Context, m machine.Machine, st *state.Dir, d *drive.Drive, o Options, r *Report, key *manifest.PrivateKey, list []byte) error {
+// send writes the request, and remembers the serial before anything is on the drive: a number that
+// is used twice would look like two machines.
+func send(ctx context.Context, m machine.Machine, st *state.Dir, d *drive.Drive, o Options,
+	r *Report, key *manifest.PrivateKey, list []byte) error {
 	if err := state.SaveAsked(st, state.Asked{Name: r.Client, Serial: r.Serial}); err != nil {
 		return err
 	}
 	if d == nil {
 		return writeArchive(m, o.File, r, key, r.Text, list)
 	}
-	at, err := drivewriter.WriteClient(ctx, d, drivewriter.ClientOptions{Name: r.Client, Key: key, Serial: r.Serial, Record: bytes.TrimRight(r.Text, "\n"),
+	at, err := drivewriter.WriteClient(ctx, d, drivewriter.ClientOptions{Name: r.Client, Key: key,
+		Serial: r.Serial, Record: bytes.TrimRight(r.Text, "\n"),
 		List: list, Now: m.Now(), Hook: m.Hook})
 	if err != nil {
 		return err

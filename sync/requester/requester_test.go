@@ -26,9 +26,11 @@ func TestFailures(t *testing.T) {
 		"2011:  >>> emerge (1 of 1) ../../etc/passwd to /",
 		"2012:  >>> emerge (1 of 1) app-misc/esc-4 to /",
 		"2013:  === (1 of 1) \x1b[2JEvil (app-misc/esc-4::x)",
-		"not a line of emerge", strings.Repeat("x", 200_000), "2014:  >>> emerge (1 of 1) app-misc/last-5 to /"}, "\n")
+		"not a line of emerge", strings.Repeat("x",
+			200_000), "2014:  >>> emerge (1 of 1) app-misc/last-5 to /"}, "\n")
 	got := readFailures(strings.NewReader(log), 2000)
-	want := []request.Failure{{CPV: "app-misc/bad-2", Phase: "compiling/merging", When: 2004}, {CPV: "app-misc/esc-4", Phase: "jevil", When: 2012}, {CPV: "app-misc/last-5", When: 2014}}
+	want := []request.Failure{{CPV: "app-misc/bad-2", Phase: "compiling/merging", When: 2004},
+		{CPV: "app-misc/esc-4", Phase: "jevil", When: 2012}, {CPV: "app-misc/last-5", When: 2014}}
 	if !slices.Equal(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)
 	}
@@ -41,8 +43,10 @@ func TestMatching(t *testing.T) {
 	k.addCPV("dev-libs/other-1", "guru")
 	k.addCPV("app-misc/foo-2", "gentoo")
 	for line, want := range map[string]string{
-		"dev-libs/lib": "[dev-libs/lib]", ">=dev-libs/lib-3": "[>=dev-libs/lib-3]", "dev-libs/secret": "[]", "dev-libs/*": "[dev-libs/lib dev-libs/other]",
-		"*/*::guru": "[dev-libs/other::guru]", "*/foo:2": "[app-misc/foo:2]", "$(reboot)": "[]", "*": "[]", "": "[]", "!dev-libs/lib": "[]",
+		"dev-libs/lib": "[dev-libs/lib]", ">=dev-libs/lib-3": "[>=dev-libs/lib-3]",
+		"dev-libs/secret": "[]", "dev-libs/*": "[dev-libs/lib dev-libs/other]",
+		"*/*::guru": "[dev-libs/other::guru]", "*/foo:2": "[app-misc/foo:2]", "$(reboot)": "[]",
+		"*": "[]", "": "[]", "!dev-libs/lib": "[]",
 	} {
 		if got := fmt.Sprint(k.matching(line)); got != want {
 			t.Errorf("%q: %s, want %s", line, got, want)

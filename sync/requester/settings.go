@@ -14,8 +14,8 @@ import (
 	"pkgsneak/sync/request"
 )
 
-// known are the packages that a line of settings may speak of: by CATEGORY/PN, with the repositories that
-// they came from.
+// known are the packages that a line of settings may speak of: by CATEGORY/PN, with the
+// repositories that they came from.
 type known map[string]map[string]bool
 
 func (k known) add(cp, repo string) {
@@ -59,25 +59,34 @@ func (g *gatherer) settings() {
 	s, k := g.m.Settings, g.known()
 	masks, groups := s.Masks(), s.LicenseGroups()
 	chost, _ := s.CHOST()
-	m := &request.Machine{Portage: g.short(g.here.Portage), EAPI: g.here.EAPI, NoGPKG: g.here.NoGPKG, ARCH: g.short(s.ARCH()), CHOST: g.short(chost),
-		AcceptCHOSTs: g.short(s.Get("ACCEPT_CHOSTS")), Profile: g.short(s.ProfileName()), USE: g.text(s.Get("USE")),
+	m := &request.Machine{Portage: g.short(g.here.Portage), EAPI: g.here.EAPI,
+		NoGPKG: g.here.NoGPKG, ARCH: g.short(s.ARCH()), CHOST: g.short(chost),
+		AcceptCHOSTs: g.short(s.Get("ACCEPT_CHOSTS")), Profile: g.short(s.ProfileName()),
+		USE:      g.text(s.Get("USE")),
 		Implicit: g.text(strings.Join(slices.Sorted(maps.Keys(forecast.ImplicitFlags(s))), " ")),
 		CPU:      slices.Sorted(maps.Keys(g.here.CPU)),
-		Room:     request.Room{PKGDIR: freeAt(g.m.PKGDIR), DISTDIR: freeAt(g.m.DISTDIR), Repositories: -1}}
-	keywords, licenses := strings.Fields(s.Get("ACCEPT_KEYWORDS")), portage.ExpandLicenses(strings.Fields(s.Get("ACCEPT_LICENSE")), groups)
+		Room: request.Room{PKGDIR: freeAt(g.m.PKGDIR), DISTDIR: freeAt(g.m.DISTDIR),
+			Repositories: -1}}
+	keywords, licenses := strings.Fields(s.Get("ACCEPT_KEYWORDS")),
+		portage.ExpandLicenses(strings.Fields(s.Get("ACCEPT_LICENSE")), groups)
 	if s.Profile == "" { // both would be a part of the truth
 		keywords, licenses = nil, nil
 	}
-	m.Keywords, keywords = g.rules(k, masks.Accept, keywords, func(w []string) []string { return w })
-	m.Licenses, licenses = g.rules(k, masks.License, licenses, func(w []string) []string { return portage.ExpandLicenses(w, groups) })
-	m.AcceptKeywords, m.AcceptLicense = g.text(strings.Join(keywords, " ")), g.text(strings.Join(licenses, " "))
+	m.Keywords, keywords = g.rules(k, masks.Accept, keywords,
+		func(w []string) []string { return w })
+	m.Licenses, licenses = g.rules(k, masks.License, licenses, func(w []string) []string {
+		return portage.ExpandLicenses(w, groups)
+	})
+	m.AcceptKeywords, m.AcceptLicense = g.text(strings.Join(keywords,
+		" ")), g.text(strings.Join(licenses, " "))
 	m.Masks, m.Unmasks = g.atoms(k, masks.Mask), g.atoms(k, masks.Unmask)
 	if repos, err := s.Repos(); err == nil {
 		for i, r := range repos {
 			if i == layout.MaxRepositories {
 				break
 			}
-			m.Repositories = append(m.Repositories, request.Repository{Name: g.short(r.Name), Revision: g.short(r.Revision), Timestamp: r.Timestamp})
+			m.Repositories = append(m.Repositories, request.Repository{Name: g.short(r.Name),
+				Revision: g.short(r.Revision), Timestamp: r.Timestamp})
 		}
 		if len(repos) > 0 {
 			m.Room.Repositories = freeAt(s.HostPath(repos[0].Location))
@@ -87,9 +96,10 @@ func (g *gatherer) settings() {
 	g.roots()
 }
 
-// rules keeps the lines that speak of known packages. Those of all packages become part of what is accepted
-// anyway.
-func (g *gatherer) rules(k known, lines []portage.PackageLine, all []string, expand func([]string) []string) ([]request.Rule, []string) {
+// rules keeps the lines that speak of known packages. Those of all packages become part of what is
+// accepted anyway.
+func (g *gatherer) rules(k known, lines []portage.PackageLine, all []string,
+	expand func([]string) []string) ([]request.Rule, []string) {
 	var rules []request.Rule
 	for _, l := range lines {
 		words := expand(l.Words)
@@ -125,8 +135,8 @@ func (g *gatherer) atoms(k known, lines []string) []string {
 	return atoms
 }
 
-// matching returns a line's atom if it speaks of a known package, and one for each known package that a
-// pattern ("dev-libs/*", "*/*::overlay") speaks of.
+// matching returns a line's atom if it speaks of a known package, and one for each known package
+// that a pattern ("dev-libs/*", "*/*::overlay") speaks of.
 func (k known) matching(line string) []string {
 	name, tail := line, ""
 	if i := strings.IndexAny(line, ":["); i >= 0 {
@@ -168,7 +178,8 @@ func (g *gatherer) roots() {
 		}
 		return list
 	}
-	r := &request.Roots{World: texts(g.here.World), System: texts(g.here.System), Profile: texts(g.here.ProfileSet), Provided: g.here.Provided}
+	r := &request.Roots{World: texts(g.here.World), System: texts(g.here.System),
+		Profile: texts(g.here.ProfileSet), Provided: g.here.Provided}
 	for name, atoms := range g.here.Sets {
 		if clean := g.short(name); clean == name {
 			if r.Sets == nil {

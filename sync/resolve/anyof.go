@@ -605,7 +605,8 @@ func (s *search) overlap(list []alt) ([]alt, bool) {
 			if !s.g.st.charge(len(same) / 8) {
 				break
 			}
-			if list[j].any != nil && find(j) == i && !slices.ContainsFunc(same, func(x alt) bool { return equalAlt(&x, &list[j]) }) {
+			if list[j].any != nil && find(j) == i &&
+				!slices.ContainsFunc(same, func(x alt) bool { return equalAlt(&x, &list[j]) }) {
 				same = append(same, list[j])
 			}
 		}
@@ -644,7 +645,8 @@ func namesOf(list []alt, names map[string]bool) {
 }
 
 func equalAlt(x, y *alt) bool {
-	if (x.w == nil) != (y.w == nil) || x.w != nil && x.w.a != y.w.a || len(x.any) != len(y.any) || len(x.all) != len(y.all) {
+	if (x.w == nil) != (y.w == nil) || x.w != nil && x.w.a != y.w.a || len(x.any) != len(y.any) ||
+		len(x.all) != len(y.all) {
 		return false
 	}
 	for i := range x.any {

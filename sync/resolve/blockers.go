@@ -55,7 +55,9 @@ func (g *graph) inBlockerConflict(p *pkg) bool {
 		g.judgeBlockers()
 	}
 	g.st.charge(len(g.blockers) / 8)
-	return g.blocked[p] || slices.ContainsFunc(g.blockers, func(b *blocker) bool { return b.owner == p })
+	return g.blocked[p] || slices.ContainsFunc(g.blockers, func(b *blocker) bool {
+		return b.owner == p
+	})
 }
 
 // judgeBlockers decides about each blocker of the graph and of all installed packages. One that
@@ -125,7 +127,8 @@ func (g *graph) judgeBlocker(b *blocker, v *verdict) {
 	}
 	for _, p := range remove {
 		switch {
-		case slices.ContainsFunc(g.inSlot(p), func(q *pkg) bool { return !q.installed }): // replaced in this run
+		// replaced in this run
+		case slices.ContainsFunc(g.inSlot(p), func(q *pkg) bool { return !q.installed }):
 		case g.has(p) || strong || !eapiAtLeast(b.owner.EAPI, 2) && g.isSystem(p):
 			v.unsolved = append(v.unsolved, hit(p))
 		case !slices.ContainsFunc(v.uninstall, func(u blockage) bool { return u.hit == p }):
@@ -137,19 +140,23 @@ func (g *graph) judgeBlocker(b *blocker, v *verdict) {
 // isSystem reports whether an atom of @system matches the package: Portage never removes that for a
 // blocker of an old EAPI.
 func (g *graph) isSystem(p *pkg) bool {
-	return slices.ContainsFunc(p.shelf.roots, func(ra rootAtom) bool { return ra.root.name == "system" && ra.a.matches(p) })
+	return slices.ContainsFunc(p.shelf.roots, func(ra rootAtom) bool {
+		return ra.root.name == "system" && ra.a.matches(p)
+	})
 }
 
 // blockersOf returns the blockers of an installed package that no walk has read.
 func (s *stock) blockersOf(p *pkg) []*atom {
-	if !strings.Contains(p.RDepend, "!") && !strings.Contains(p.PDepend, "!") && !strings.Contains(p.IDepend, "!") {
+	if !strings.Contains(p.RDepend, "!") && !strings.Contains(p.PDepend, "!") &&
+		!strings.Contains(p.IDepend, "!") {
 		return nil
 	}
 	s.read(p)
 	var list []*atom
 	for _, items := range p.deps {
 		for _, it := range items {
-			if it.a != nil && it.a.Block != 0 && len(it.a.shelf.candidates)+len(it.a.shelf.installed) > 0 {
+			if it.a != nil && it.a.Block != 0 &&
+				len(it.a.shelf.candidates)+len(it.a.shelf.installed) > 0 {
 				list = append(list, it.a)
 			}
 		}

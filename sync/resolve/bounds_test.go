@@ -50,7 +50,8 @@ func large(installed, candidates int) Input {
 		old := deps(i, func(int) int { return 1 })
 		rng.Seed(seed)
 		texts = append(texts, deps(i, bumped))
-		in.Installed = append(in.Installed, Package{CPV: name(i) + "-1", Sub: "1", Use: "ssl amd64", IUse: "ssl gtk", EAPI: "8",
+		in.Installed = append(in.Installed, Package{CPV: name(i) + "-1", Sub: "1", Use: "ssl amd64",
+			IUse: "ssl gtk", EAPI: "8",
 			RDepend: old, BuildTime: 1000})
 	}
 	for i := range candidates {
@@ -61,7 +62,8 @@ func large(installed, candidates int) Input {
 		case i >= installed: // a second build
 			p.CPV, p.BuildTime, p.BuildID = name(j)+"-0.9", 900, "2"
 		case newer(j) || texts[j] != p.RDepend && rng.Intn(8) != 0:
-			p.CPV, p.Sub, p.RDepend, p.BuildTime = name(j)+"-2", fmt.Sprint(bumped(j)), texts[j], 2000+int64(i)
+			p.CPV, p.Sub, p.RDepend, p.BuildTime = name(j)+"-2", fmt.Sprint(bumped(j)),
+				texts[j], 2000+int64(i)
 			if rng.Intn(50) == 0 {
 				p.RDepend += " cat-z/lost"
 			}
@@ -121,8 +123,11 @@ func TestBounds(t *testing.T) {
 		in   Input
 		want string
 	}{
-		{"too many", Input{Candidates: make([]Package, MaxPackages+1)}, "more than 200000 packages"},
-		{"long string", Input{Candidates: []Package{{CPV: "a/b-1", RDepend: strings.Repeat("x", MaxString+1)}}}, "a string of 262145 bytes"},
+		{"too many", Input{Candidates: make([]Package, MaxPackages+1)},
+			"more than 200000 packages"},
+		{"long string",
+			Input{Candidates: []Package{{CPV: "a/b-1", RDepend: strings.Repeat("x", MaxString+1)}}},
+			"a string of 262145 bytes"},
 		{"no package", Input{Installed: []Package{{CPV: "a/b"}}}, "parse cpv"},
 		{"no slot", Input{Installed: []Package{{CPV: "a/b-1", Slot: "a b"}}}, "for a slot"},
 		{"provided", Input{Provided: []string{"a/b"}}, "package.provided"},
@@ -141,16 +146,20 @@ func TestNestedAlternatives(t *testing.T) {
 		groups = append(groups, fmt.Sprintf("|| ( c/a%d c/a%d ( c/a%d c/a%d ) )", i, i+1, i+2, i+3))
 	}
 	in := Input{
-		World:      atomsOf(t, "c/top virtual/v0"),
-		Candidates: []Package{{CPV: "c/top-1", EAPI: "8", RDepend: strings.Join(groups, " ") + " " + strings.Repeat("|| ( ( ", 40) + "c/a1" + strings.Repeat(" ) c/a2 )", 40)}},
+		World: atomsOf(t, "c/top virtual/v0"),
+		Candidates: []Package{{CPV: "c/top-1", EAPI: "8", RDepend: strings.Join(groups, " ") + " " +
+			strings.Repeat("|| ( ( ", 40) + "c/a1" + strings.Repeat(" ) c/a2 )", 40)}},
 	}
 	for i := range 60 {
 		in.Candidates = append(in.Candidates, Package{CPV: fmt.Sprintf("c/a%d-1", i), EAPI: "8"})
 	}
 	for i := range 30 {
-		deps := fmt.Sprintf("|| ( virtual/v%d virtual/v%d virtual/v%d )", (i+1)%30, (i+2)%30, (i+3)%30)
+		deps := fmt.Sprintf("|| ( virtual/v%d virtual/v%d virtual/v%d )", (i+1)%30,
+			(i+2)%30, (i+3)%30)
 		for slot := range 3 {
-			in.Candidates = append(in.Candidates, Package{CPV: fmt.Sprintf("virtual/v%d-%d", i, slot+1), Slot: fmt.Sprint(slot), EAPI: "8", RDepend: deps})
+			in.Candidates = append(in.Candidates,
+				Package{CPV: fmt.Sprintf("virtual/v%d-%d", i, slot+1), Slot: fmt.Sprint(slot),
+					EAPI: "8", RDepend: deps})
 		}
 	}
 	if _, err := Resolve(in); err != nil {
@@ -160,10 +169,15 @@ func TestNestedAlternatives(t *testing.T) {
 
 // A search that is ended says so, and lists what goes backwards and what must not come.
 func TestGivesUp(t *testing.T) {
-	in := Input{World: atomsOf(t, "a/old a/new a/cpu a/two"), Installed: []Package{{CPV: "a/old-2", EAPI: "8", BuildTime: 1}, {CPV: "a/new-1", EAPI: "8", BuildTime: 1},
-		{CPV: "a/two-1", EAPI: "8", BuildTime: 1}, {CPV: "a/two-3", Slot: "3", EAPI: "8", BuildTime: 1}},
-		Candidates: []Package{{CPV: "a/old-1", EAPI: "8", BuildTime: 2}, {CPV: "a/new-2", EAPI: "8", BuildTime: 2}, {CPV: "a/cpu-2", EAPI: "8", BuildTime: 2},
-			{CPV: "a/two-2", Slot: "3", EAPI: "8", BuildTime: 2}, {CPV: "a/deep-1", EAPI: "8", RDepend: "|| ( a/x ( a/y a/z ) )"}},
+	in := Input{World: atomsOf(t, "a/old a/new a/cpu a/two"),
+		Installed: []Package{{CPV: "a/old-2", EAPI: "8", BuildTime: 1},
+			{CPV: "a/new-1", EAPI: "8", BuildTime: 1},
+			{CPV: "a/two-1", EAPI: "8", BuildTime: 1}, {
+				CPV: "a/two-3", Slot: "3", EAPI: "8", BuildTime: 1}},
+		Candidates: []Package{{CPV: "a/old-1", EAPI: "8", BuildTime: 2},
+			{CPV: "a/new-2", EAPI: "8", BuildTime: 2}, {CPV: "a/cpu-2", EAPI: "8", BuildTime: 2},
+			{CPV: "a/two-2", Slot: "3", EAPI: "8", BuildTime: 2}, {
+				CPV: "a/deep-1", EAPI: "8", RDepend: "|| ( a/x ( a/y a/z ) )"}},
 		Accept: func(p Package, installed bool) Reason {
 			if p.CPV == "a/cpu-2" {
 				return Reason{Kind: CPU}
@@ -176,7 +190,8 @@ func TestGivesUp(t *testing.T) {
 	}
 	s.spent = true
 	r := s.resolve(&in)
-	if want := "a/cpu a/old a/two:3"; !r.GaveUp || r.OK || r.Trouble == "" || len(r.Merges) > 0 || strings.Join(r.Exclude, " ") != want {
+	if want := "a/cpu a/old a/two:3"; !r.GaveUp || r.OK || r.Trouble == "" || len(r.Merges) > 0 ||
+		strings.Join(r.Exclude, " ") != want {
 		t.Errorf("%+v, want %s excluded", r, want)
 	}
 	r, err = Resolve(in)
@@ -185,8 +200,9 @@ func TestGivesUp(t *testing.T) {
 	}
 }
 
-// Machines that somebody made to keep the search busy, or to fill memory. Each ends, by what its work is charged and not by a
-// clock: the bound is a small part of the real one, so that this takes no time.
+// Machines that somebody made to keep the search busy, or to fill memory. Each ends, by what its
+// work is charged and not by a clock: the bound is a small part of the real one, so that this takes
+// no time.
 func TestHostileIndexes(t *testing.T) {
 	numbered := func(n int, p func(i int) Package) []Package {
 		var list []Package
@@ -209,7 +225,8 @@ func TestHostileIndexes(t *testing.T) {
 		candidates  []Package
 	}{
 		{"chain of virtuals", "virtual/v0", numbered(1000, func(i int) Package {
-			return Package{CPV: fmt.Sprintf("virtual/v%d-1", i), RDepend: fmt.Sprintf("|| ( virtual/v%d a/b )", i+1)}
+			return Package{CPV: fmt.Sprintf("virtual/v%d-1", i),
+				RDepend: fmt.Sprintf("|| ( virtual/v%d a/b )", i+1)}
 		})},
 		{"many versions", "a/b", numbered(1200, func(i int) Package {
 			return Package{CPV: fmt.Sprintf("a/b-%d", i), RDepend: fmt.Sprintf("<a/b-%d a/lack", i)}
@@ -218,15 +235,22 @@ func TestHostileIndexes(t *testing.T) {
 			return Package{CPV: fmt.Sprintf("a/v%d-1", i), RDepend: fmt.Sprintf("a/v%d", i+1)}
 		})},
 		{"any-of chain that lacks its end", "a/v0", numbered(1200, func(i int) Package {
-			return Package{CPV: fmt.Sprintf("a/v%d-1", i), RDepend: fmt.Sprintf("|| ( a/v%d a/nix )", i+1)}
+			return Package{CPV: fmt.Sprintf("a/v%d-1", i),
+				RDepend: fmt.Sprintf("|| ( a/v%d a/nix )", i+1)}
 		})},
-		{"overlapping groups", "a/b", numbered(1, func(int) Package { return Package{CPV: "a/b-1", RDepend: wide(2000, "|| ( a/x%d a/x%d )")} })},
-		{"many words", "a/b", numbered(1, func(int) Package { return Package{CPV: "a/b-1", RDepend: wide(2000, "a/x%d:%d")} })},
+		{"overlapping groups", "a/b", numbered(1, func(int) Package {
+			return Package{CPV: "a/b-1", RDepend: wide(2000, "|| ( a/x%d a/x%d )")}
+		})},
+		{"many words", "a/b", numbered(1, func(int) Package {
+			return Package{CPV: "a/b-1", RDepend: wide(2000, "a/x%d:%d")}
+		})},
 		{"blockers", "a/x0", numbered(600, func(i int) Package {
-			return Package{CPV: fmt.Sprintf("a/x%d-1", i), RDepend: fmt.Sprintf("!a/x%d a/x%d a/l:0/%d=", (i+2)%600, (i+1)%600, i%50)}
+			return Package{CPV: fmt.Sprintf("a/x%d-1", i),
+				RDepend: fmt.Sprintf("!a/x%d a/x%d a/l:0/%d=", (i+2)%600, (i+1)%600, i%50)}
 		})},
 		{"dense circles", "a/b0", numbered(300, func(i int) Package {
-			return Package{CPV: fmt.Sprintf("a/b%d-1", i), RDepend: wide(200, "a/b%d || ( a/b%d a/none )")}
+			return Package{CPV: fmt.Sprintf("a/b%d-1", i),
+				RDepend: wide(200, "a/b%d || ( a/b%d a/none )")}
 		})},
 	} {
 		in := Input{World: atomsOf(t, c.world), Candidates: c.candidates}
@@ -260,15 +284,19 @@ func TestTooManyWords(t *testing.T) {
 // atom; with the list the prediction downgrades nothing.
 func FuzzResolve(f *testing.F) {
 	f.Add("a/b-1 a/c-1", "a/b-2 a/c-2", "a/b", ">=a/c-1", "|| ( a/c a/b )", "0/1", int64(5))
-	f.Add("a/b-2 virtual/v-1", "a/b-1 virtual/v-2", "a/b virtual/v", "!a/c", "virtual/v", "0", int64(50))
-	f.Fuzz(func(t *testing.T, installed, candidates, world, deps1, deps2, slot string, built int64) {
+	f.Add("a/b-2 virtual/v-1", "a/b-1 virtual/v-2", "a/b virtual/v", "!a/c", "virtual/v",
+		"0", int64(50))
+	f.Fuzz(func(t *testing.T, installed, candidates, world, deps1, deps2, slot string,
+		built int64) {
 		var in Input
 		main, sub, _ := strings.Cut(slot, "/")
 		for i, name := range strings.Fields(installed) {
-			in.Installed = append(in.Installed, Package{CPV: name, EAPI: "8", RDepend: []string{deps1, deps2}[i%2], BuildTime: 10})
+			in.Installed = append(in.Installed,
+				Package{CPV: name, EAPI: "8", RDepend: []string{deps1, deps2}[i%2], BuildTime: 10})
 		}
 		for i, name := range strings.Fields(candidates) {
-			in.Candidates = append(in.Candidates, Package{CPV: name, Slot: main, Sub: sub, EAPI: "8", RDepend: []string{deps2, deps1}[i%2],
+			in.Candidates = append(in.Candidates, Package{CPV: name, Slot: main, Sub: sub,
+				EAPI: "8", RDepend: []string{deps2, deps1}[i%2],
 				PDepend: deps1, BuildTime: built})
 		}
 		for _, s := range strings.Fields(world) {

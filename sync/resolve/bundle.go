@@ -5,8 +5,8 @@ import "slices"
 // Bundle returns what has to be installed together with a merge, as places in Merges: itself, what
 // it needs that is not here, what would break without being rebuilt with it, and what replaces an
 // installed package that cannot be beside it. emerge does not install by itself what only another
-// merge needs: that merge comes along, and so does what it could not begin without: a package of the
-// profile's sets that is not here. A bundle can be carried and installed alone.
+// merge needs: that merge comes along, and so does what it could not begin without: a package of
+// the profile's sets that is not here. A bundle can be carried and installed alone.
 func (r *Result) Bundle(i int) []int {
 	e := newEndState(r.stock)
 	in := make(map[*pkg]bool)
@@ -84,7 +84,9 @@ func (r *Result) askedFor(p *pkg) bool {
 		return true
 	}
 	return slices.ContainsFunc(r.usersOf(p.cp), func(user *pkg) bool {
-		return slices.ContainsFunc(r.stock.flatten(user), func(a *atom) bool { return a.CP == p.cp && a.Block == 0 && a.matches(p) })
+		return slices.ContainsFunc(r.stock.flatten(user), func(a *atom) bool {
+			return a.CP == p.cp && a.Block == 0 && a.matches(p)
+		})
 	})
 }
 
@@ -129,7 +131,9 @@ func (r *Result) libraries(e *endState, p *pkg) []*pkg {
 	var list []*pkg
 	sonames(p.Requires, func(name string) {
 		if known := providers[name]; !slices.ContainsFunc(known, there) {
-			if i := slices.IndexFunc(known, func(q *pkg) bool { return r.wholePlan().merged[q] }); i >= 0 {
+			if i := slices.IndexFunc(known, func(q *pkg) bool {
+				return r.wholePlan().merged[q]
+			}); i >= 0 {
 				list = append(list, known[i])
 			}
 		}
@@ -185,7 +189,9 @@ func (r *Result) fulfil(e *endState, it *item) []*pkg {
 		if e.satisfied(it, false) {
 			return nil
 		}
-		if i := slices.IndexFunc(it.a.candidates, func(p *pkg) bool { return r.wholePlan().merged[p] }); i >= 0 {
+		if i := slices.IndexFunc(it.a.candidates, func(p *pkg) bool {
+			return r.wholePlan().merged[p]
+		}); i >= 0 {
 			return it.a.candidates[i : i+1]
 		}
 		return nil
@@ -220,8 +226,8 @@ func (r *Result) wholePlan() *endState {
 	return r.whole
 }
 
-// neededBySets returns the merges for the atoms that nothing here satisfies of the sets without which
-// emerge ends.
+// neededBySets returns the merges for the atoms that nothing here satisfies of the sets without
+// which emerge ends.
 func (r *Result) neededBySets() []*pkg {
 	if r.forSets != nil {
 		return r.forSets
@@ -233,7 +239,9 @@ func (r *Result) neededBySets() []*pkg {
 			if set.tolerant() || len(a.installed) > 0 || r.stock.isProvided(a) {
 				continue
 			}
-			if i := slices.IndexFunc(a.candidates, func(p *pkg) bool { return r.wholePlan().merged[p] }); i >= 0 {
+			if i := slices.IndexFunc(a.candidates, func(p *pkg) bool {
+				return r.wholePlan().merged[p]
+			}); i >= 0 {
 				r.forSets = append(r.forSets, a.candidates[i])
 			}
 		}

@@ -8,15 +8,17 @@ import (
 )
 
 // TestBundleAlone: a drive that carries nothing but one bundle is of use. With no other candidates
-// than the bundle's the evaluator ends well, refuses nothing and merges the package that it was made for;
-// but for a few that the walk from the sets reaches only once other updates are there.
+// than the bundle's the evaluator ends well, refuses nothing and merges the package that it was
+// made for; but for a few that the walk from the sets reaches only once other updates are there.
 func TestBundleAlone(t *testing.T) {
 	bundles, larger, unreached := 0, 0, 0
 	for n, v := range readVectors(t) {
-		if v.Name == "o-system-lacks" { // emerge passes over what @system lacks only while the list names a candidate for it
+		// emerge passes over what @system lacks only while the list names a candidate for it
+		if v.Name == "o-system-lacks" {
 			continue
 		}
-		always := slices.ContainsFunc([]string{"b-blk", "b-soname", "o-system"}, func(s string) bool { return strings.HasPrefix(v.Name, s) })
+		always := slices.ContainsFunc([]string{"b-blk", "b-soname", "o-system"},
+			func(s string) bool { return strings.HasPrefix(v.Name, s) })
 		if n%8 != 0 && !always && os.Getenv("PKGSNEAK_ALL_VECTORS") == "" {
 			continue
 		}
@@ -45,26 +47,32 @@ func TestBundleAlone(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", v.Name, err)
 			}
-			merged := slices.ContainsFunc(got.Merges, func(n Merge) bool { return n.Package == m.Package })
+			merged := slices.ContainsFunc(got.Merges, func(n Merge) bool {
+				return n.Package == m.Package
+			})
 			if got.OK && len(got.Refusals) == 0 && !merged {
 				unreached++
 				continue
 			}
 			if !merged {
-				t.Errorf("%s: the bundle of %s, %q: %v %s, merges %s, refuses %+v", v.Name, m.Package.CPV, strings.Join(list, " "), got.OK, got.Trouble, cpvs(got), got.Refusals)
+				t.Errorf("%s: the bundle of %s, %q: %v %s, merges %s, refuses %+v", v.Name,
+					m.Package.CPV, strings.Join(list,
+						" "), got.OK, got.Trouble, cpvs(got), got.Refusals)
 			}
 		}
 	}
 	if bundles == 0 || larger == 0 || unreached*30 > bundles {
-		t.Fatalf("%d bundles, %d of several packages, %d not reached alone", bundles, larger, unreached)
+		t.Fatalf("%d bundles, %d of several packages, %d not reached alone", bundles,
+			larger, unreached)
 	}
 	t.Logf("%d bundles, %d of several packages, %d not reached alone", bundles, larger, unreached)
 }
 
-// TestClosures: what a package of an index needs of it, alternatives and lacks included, and the way
-// out where it is too much.
+// TestClosures: what a package of an index needs of it, alternatives and lacks included, and the
+// way out where it is too much.
 func TestClosures(t *testing.T) {
-	list := []Package{p("a/app-1", "0", 1, "a/l:0= || ( a/none a/second ) !a/blocked a/lost"), p("a/l-1", "0", 1, "a/app"), p("a/l-2", "0", 1, "a/app"),
+	list := []Package{p("a/app-1", "0", 1, "a/l:0= || ( a/none a/second ) !a/blocked a/lost"),
+		p("a/l-1", "0", 1, "a/app"), p("a/l-2", "0", 1, "a/app"),
 		p("a/second-1", "0", 1, ""), p("a/blocked-1", "0", 1, ""), p("a/alone-1", "0", 1, "")}
 	c, err := NewClosures(list)
 	if err != nil {

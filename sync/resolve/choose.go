@@ -163,7 +163,8 @@ func (g *chooser) reinstall(p *pkg, a *atom, parent *pkg) bool {
 
 // rebuildWanted: a parent that is replaced because of a slot operator takes the newer child.
 func (g *chooser) rebuildWanted(a *atom, parent, binary, inst *pkg) bool {
-	return parent != nil && g.state.replace[parent.slotKey] && a.SlotOp == "=" && a.Sub == "" && !inst.excluded &&
+	return parent != nil && g.state.replace[parent.slotKey] && a.SlotOp == "=" && a.Sub == "" &&
+		!inst.excluded &&
 		compareVersions(binary, inst) > 0
 }
 
@@ -242,7 +243,10 @@ func (g *chooser) isInstalled(p *pkg) bool {
 
 // upgradeAvailable reports whether a higher candidate exists in the package's slot.
 func (g *chooser) upgradeAvailable(p *pkg) bool {
-	return slices.ContainsFunc(g.st.slotAtom(p).candidates, func(q *pkg) bool { return p.less(q) && g.couldTake(q) })
+	return slices.ContainsFunc(g.st.slotAtom(p).candidates, func(q *pkg) bool {
+		return p.less(q) &&
+			g.couldTake(q)
+	})
 }
 
 // downgradeWanted reports whether the slot has candidates, all of them of lower versions than the

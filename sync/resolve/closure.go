@@ -68,7 +68,9 @@ func best(it *item) ([]*pkg, bool) {
 		if it.a.Block != 0 {
 			return nil, true
 		}
-		if i := slices.IndexFunc(it.a.candidates, func(p *pkg) bool { return p.reason.Kind == Acceptable }); i >= 0 {
+		if i := slices.IndexFunc(it.a.candidates, func(p *pkg) bool {
+			return p.reason.Kind == Acceptable
+		}); i >= 0 {
 			return it.a.candidates[i : i+1], true
 		}
 		return nil, false

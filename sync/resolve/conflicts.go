@@ -30,7 +30,8 @@ func (g *walker) solveConflicts() bool {
 	}
 	again := s.againAfter(drop, forced)
 	for _, p := range drop {
-		g.dropped = append(g.dropped, dropping{p: p, needs: slices.Clone(g.rivalNeeds(p, conflicts))})
+		g.dropped = append(g.dropped, dropping{p: p,
+			needs: slices.Clone(g.rivalNeeds(p, conflicts))})
 		g.remove(p)
 	}
 	for _, p := range again {
@@ -77,7 +78,8 @@ type edge struct {
 }
 
 func newSettlement(g *walker, conflicts [][]*pkg) *settlement {
-	s := &settlement{g: g, rivals: make(map[*pkg]bool), indirect: make(map[*pkg]bool), edges: make(map[*pkg][]edge),
+	s := &settlement{g: g, rivals: make(map[*pkg]bool), indirect: make(map[*pkg]bool),
+		edges:    make(map[*pkg][]edge),
 		together: make(map[*pkg]bool), conflicts: conflicts}
 	for _, c := range conflicts {
 		for _, p := range c {
@@ -156,7 +158,9 @@ func (s *settlement) findIndirect() {
 		if s.rivals[p] || s.indirect[p] {
 			continue
 		}
-		outside := slices.ContainsFunc(s.g.needsOf(p), func(oa ownedAtom) bool { return s.inside(oa.owner.p) == nil })
+		outside := slices.ContainsFunc(s.g.needsOf(p), func(oa ownedAtom) bool {
+			return s.inside(oa.owner.p) == nil
+		})
 		if outside {
 			continue
 		}
@@ -355,7 +359,9 @@ func (g *walker) learnMasks(losers []*pkg, needs []ownedAtom) {
 		}
 		choices = append(choices, append(choice, masking{p, failed}))
 	}
-	slices.SortStableFunc(choices, func(a, b maskChoice) int { return len(a[len(a)-1].atoms) - len(b[len(b)-1].atoms) })
+	slices.SortStableFunc(choices, func(a, b maskChoice) int {
+		return len(a[len(a)-1].atoms) - len(b[len(b)-1].atoms)
+	})
 	g.lesson.conflicts = append(g.lesson.conflicts, choices)
 	g.restart = true
 }

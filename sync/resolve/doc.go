@@ -23,14 +23,14 @@
 // `emerge -uDK --rebuilt-binaries-timestamp=0 @world` of Portage 3.0. DEPEND and BDEPEND do not
 // count for binaries.
 //
-//   - The walk begins at the sets: @system, @selected, the user's, @profile. Packages that it does not
-//     reach are not updated. It follows the dependencies of what it chooses, so that what only a
-//     replaced version needed is not reached.
+//   - The walk begins at the sets: @system, @selected, the user's, @profile. Packages that it does
+//     not reach are not updated. It follows the dependencies of what it chooses, so that what only
+//     a replaced version needed is not reached.
 //   - Choice is per atom, not per slot: of the matching binaries the highest (version, then
 //     BUILD_TIME), of the matching installed packages the highest; the binary if it was built
 //     later, whatever its version (this is how emerge downgrades), else the higher version, else
-//     the installed one. A package that the graph has for that slot, and the atom matches, goes before both.
-//     So an atom without a slot means the highest slot.
+//     the installed one. A package that the graph has for that slot, and the atom matches, goes
+//     before both. So an atom without a slot means the highest slot.
 //   - An installed package whose keyword is not accepted any more counts as absent beside a binary
 //     that is.
 //   - Any-of groups and virtuals wait until all plain atoms are done; the last one that came is
@@ -48,8 +48,8 @@
 //     flags would have settled it, emerge ends with 1 at once.
 //   - A package whose slot operator is bound (":0/1=") holds the library back, unless a build
 //     bound to the new sub-slot is there.
-//   - A blocker against something that is needed ends with 1. A package that nothing needs is removed for
-//     "!", and ends with 1 for "!!".
+//   - A blocker against something that is needed ends with 1. A package that nothing needs is
+//     removed for "!", and ends with 1 for "!!".
 //   - An atom of @selected that nothing satisfies is told; one of @system, @profile or a user's
 //     set ends with 1, and no list helps, unless the list names a package that the atom matches:
 //     then emerge passes over it.

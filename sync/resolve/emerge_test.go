@@ -61,9 +61,12 @@ func newMachine(emerge, root string, v *vector) (*machine, error) {
 	}
 	slices.Sort(cats)
 	files := map[string]string{
-		repo + "profiles/repo_name": "gentoo\n", repo + "profiles/arch.list": "amd64\narm64\nx86\narm\n",
-		repo + "profiles/categories": strings.Join(cats, "\n") + "\n", repo + "profiles/eapi": "8\n",
-		repo + "metadata/layout.conf":          "masters =\nthin-manifests = true\ncache-formats = md5-dict\nprofile-formats = " + formats + "\n",
+		repo + "profiles/repo_name": "gentoo\n", repo +
+			"profiles/arch.list": "amd64\narm64\nx86\narm\n",
+		repo + "profiles/categories": strings.Join(cats, "\n") + "\n", repo +
+			"profiles/eapi": "8\n",
+		repo +
+			"metadata/layout.conf": "masters =\nthin-manifests = true\ncache-formats = md5-dict\nprofile-formats = " + formats + "\n",
 		profile + "eapi":                       "8\n",
 		profile + "make.defaults":              defaults,
 		profile + "packages":                   lines("*", v.System) + lines("", v.Profile),
@@ -77,7 +80,8 @@ func newMachine(emerge, root string, v *vector) (*machine, error) {
 		"etc/portage/profile/package.provided": lines("", v.Provided),
 	}
 	conf := "FEATURES=\"-sandbox -usersandbox -network-sandbox -ipc-sandbox -pid-sandbox -news\"\n" +
-		fmt.Sprintf("PKGDIR=%q\nDISTDIR=%q\nPORTAGE_TMPDIR=%q\n", root+"/pkgs", root+"/dist", root+"/tmp")
+		fmt.Sprintf("PKGDIR=%q\nDISTDIR=%q\nPORTAGE_TMPDIR=%q\n", root+"/pkgs",
+			root+"/dist", root+"/tmp")
 	for key, val := range v.Config {
 		switch {
 		case key == strings.ToUpper(key):
@@ -117,7 +121,8 @@ func newMachine(emerge, root string, v *vector) (*machine, error) {
 
 // globals finds Portage's own configuration: where a package manager puts it, or beside a checkout.
 func globals(emerge string) string {
-	for _, dir := range []string{"/usr/share/portage/config", filepath.Join(filepath.Dir(emerge), "../cnf")} {
+	for _, dir := range []string{"/usr/share/portage/config",
+		filepath.Join(filepath.Dir(emerge), "../cnf")} {
 		if _, err := os.Stat(filepath.Join(dir, "make.globals")); err == nil {
 			return dir
 		}
@@ -141,7 +146,8 @@ func lines(prefix string, list []string) string {
 func (v *vector) installedFiles(p map[string]any, files map[string]string) {
 	dir := "var/db/pkg/" + value(p, "CPV") + "/"
 	category, pf, _ := strings.Cut(value(p, "CPV"), "/")
-	files[dir+"CATEGORY"], files[dir+"PF"], files[dir+"COUNTER"], files[dir+"CONTENTS"] = category+"\n", pf+"\n", "1\n", ""
+	files[dir+"CATEGORY"], files[dir+"PF"], files[dir+"COUNTER"],
+		files[dir+"CONTENTS"] = category+"\n", pf+"\n", "1\n", ""
 	if value(p, "CHOST") == "" {
 		files[dir+"CHOST"] = value(v.Config, "CHOST") + "\n"
 	}
@@ -157,7 +163,8 @@ func (v *vector) installedFiles(p map[string]any, files map[string]string) {
 
 func (v *vector) index() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "ARCH: amd64\nCHOST: x86_64-pc-linux-gnu\nPACKAGES: %d\nTIMESTAMP: 1800000000\nVERSION: 0\n\n", len(v.Packages))
+	fmt.Fprintf(&b,
+		"ARCH: amd64\nCHOST: x86_64-pc-linux-gnu\nPACKAGES: %d\nTIMESTAMP: 1800000000\nVERSION: 0\n\n", len(v.Packages))
 	for _, p := range v.Packages {
 		fmt.Fprintf(&b, "CPV: %s\n", value(p, "CPV"))
 		for key := range p {
@@ -168,7 +175,8 @@ func (v *vector) index() string {
 		if value(p, "SIZE") == "" {
 			b.WriteString("SIZE: 20480\n")
 		}
-		q, err := newPkg(FromKeys(func(key string) string { return value(p, key) }), 0, 0, false, nil)
+		q, err := newPkg(FromKeys(func(key string) string { return value(p, key) }), 0,
+			0, false, nil)
 		if err != nil {
 			continue
 		}
@@ -177,7 +185,8 @@ func (v *vector) index() string {
 		if q.BuildID != "" {
 			path = q.cp + "/" + pf + "-" + q.BuildID + ".gpkg.tar"
 		}
-		fmt.Fprintf(&b, "MD5: 0123456789abcdef0123456789abcdef\nPATH: %s\nMTIME: 1700000000\n\n", path)
+		fmt.Fprintf(&b, "MD5: 0123456789abcdef0123456789abcdef\nPATH: %s\nMTIME: 1700000000\n\n",
+			path)
 	}
 	return b.String()
 }
@@ -186,7 +195,8 @@ var mergeLine = regexp.MustCompile(`(?m)^\[(binary|uninstall)([^\]]*)\] (\S+)`)
 
 // run calls emerge and returns its exit code and what it would merge, each as its flags and its
 // name.
-func (m *machine) run(t *testing.T, options string, exclude []string) (rc int, merges [][2]string, text string) {
+func (m *machine) run(t *testing.T, options string, exclude []string) (rc int, merges [][2]string,
+	text string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	args := append([]string{"--color=n", "--nospinner"}, strings.Fields(options)...)
@@ -194,7 +204,8 @@ func (m *machine) run(t *testing.T, options string, exclude []string) (rc int, m
 		args = append(args, "--exclude", strings.Join(exclude, " "))
 	}
 	cmd := exec.CommandContext(ctx, m.emerge, append(args, "@world")...)
-	cmd.Env = append(os.Environ(), "PORTAGE_OVERRIDE_EPREFIX="+m.root, "COLUMNS=200", "NOCOLOR=true", "LANG=C.UTF-8", "EMERGE_DEFAULT_OPTS=")
+	cmd.Env = append(os.Environ(), "PORTAGE_OVERRIDE_EPREFIX="+m.root, "COLUMNS=200",
+		"NOCOLOR=true", "LANG=C.UTF-8", "EMERGE_DEFAULT_OPTS=")
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -245,7 +256,8 @@ func TestExcludeList(t *testing.T) {
 		case !r.OK:
 		case len(r.Exclude) == 0:
 			if v.Emerge.RC != 0 || v.Emerge.downgrades() > 0 {
-				t.Errorf("%s: nothing is excluded, and emerge ended with %d and %d downgrades", v.Name, v.Emerge.RC, v.Emerge.downgrades())
+				t.Errorf("%s: nothing is excluded, and emerge ended with %d and %d downgrades",
+					v.Name, v.Emerge.RC, v.Emerge.downgrades())
 			}
 		case emerge != "" && len(v.Ebuilds) == 0:
 			ran++
@@ -271,11 +283,15 @@ func checkWithEmerge(t *testing.T, emerge string, v *vector, r *Result) {
 		t.Fatal(err)
 	}
 	rc, merges, text := m.run(t, v.Options, r.Exclude)
-	if rc != 0 || slices.ContainsFunc(merges, func(f [2]string) bool { return strings.Contains(f[0], "D") }) {
-		t.Errorf("%s with --exclude %q: emerge ends with %d, merges %q\n%s", v.Name, r.Exclude, rc, merges, text)
+	if rc != 0 || slices.ContainsFunc(merges, func(f [2]string) bool {
+		return strings.Contains(f[0], "D")
+	}) {
+		t.Errorf("%s with --exclude %q: emerge ends with %d, merges %q\n%s", v.Name, r.Exclude,
+			rc, merges, text)
 	}
 	if len(merges) != len(r.Merges) {
-		t.Logf("%s with --exclude %q: emerge merges %q, predicted %q", v.Name, r.Exclude, merges, names(r.Merges))
+		t.Logf("%s with --exclude %q: emerge merges %q, predicted %q", v.Name, r.Exclude, merges,
+			names(r.Merges))
 	}
 	if err := os.RemoveAll(root); err != nil {
 		t.Fatal(err)
@@ -288,7 +304,9 @@ func checkWithPrediction(t *testing.T, v *vector, r *Result) {
 	in := v.input(t)
 	in.Exclude = atoms(t, r.Exclude)
 	plan, err := Predict(in)
-	if err != nil || !plan.OK || slices.ContainsFunc(plan.Merges, func(m Merge) bool { return m.Kind == Downgrade }) {
+	if err != nil || !plan.OK || slices.ContainsFunc(plan.Merges, func(m Merge) bool {
+		return m.Kind == Downgrade
+	}) {
 		t.Errorf("%s with --exclude %q: %+v, %v", v.Name, r.Exclude, plan, err)
 	}
 	if lost := missingFrom(names(plan.Merges), names(r.Merges)); lost != nil {

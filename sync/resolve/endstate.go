@@ -57,7 +57,9 @@ func (e *endState) satisfied(it *item, old bool) bool {
 		if slices.ContainsFunc(it.a.installed, func(p *pkg) bool { return old || e.stays(p) }) {
 			return true
 		}
-		return !old && slices.ContainsFunc(it.a.candidates, func(p *pkg) bool { return e.merged[p] })
+		return !old && slices.ContainsFunc(it.a.candidates, func(p *pkg) bool {
+			return e.merged[p]
+		})
 	case it.any != nil:
 		return slices.ContainsFunc(it.any, func(m item) bool { return e.satisfied(&m, old) })
 	}
@@ -83,7 +85,8 @@ func (s *stock) broken(g *graph) []breakage {
 		s.read(p)
 		for _, items := range p.deps {
 			for i := range items {
-				if e.touches(items[i:i+1]) && !e.satisfied(&items[i], false) && e.satisfied(&items[i], true) {
+				if e.touches(items[i:i+1]) && !e.satisfied(&items[i], false) &&
+					e.satisfied(&items[i], true) {
 					list = append(list, e.blame(p, &items[i])...)
 				}
 			}
@@ -157,7 +160,8 @@ func (s *stock) brokenSonames(e *endState) []breakage {
 			}
 			for _, q := range known {
 				if c := e.replaces[q]; c != nil {
-					list = append(list, breakage{victim: p, culprit: c, what: name, cause: BreaksSoname})
+					list = append(list, breakage{victim: p, culprit: c, what: name,
+						cause: BreaksSoname})
 				}
 			}
 		})
@@ -170,7 +174,9 @@ func (s *stock) sonameProviders() map[string][]*pkg {
 	if s.providers == nil {
 		s.providers = make(map[string][]*pkg)
 		for _, p := range s.all {
-			sonames(p.Provides, func(name string) { s.providers[name] = append(s.providers[name], p) })
+			sonames(p.Provides, func(name string) {
+				s.providers[name] = append(s.providers[name], p)
+			})
 		}
 	}
 	return s.providers

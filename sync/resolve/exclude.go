@@ -56,8 +56,9 @@ type excluder struct {
 	atoms    []depend.Atom
 	refusals map[*pkg]Refusal
 	order    []*pkg
-	seed     map[*pkg]mask   // candidates that earlier rounds found lacking, or losing a slot
-	soft     map[string]bool // names that came from a conflict, a blocker or USE: perhaps others made them superfluous
+	seed     map[*pkg]mask // candidates that earlier rounds found lacking, or losing a slot
+	// names that came from a conflict, a blocker or USE: perhaps others made them superfluous
+	soft map[string]bool
 }
 
 // name is how emerge's --exclude names a candidate: the CP, with the slot where the CP has several.
@@ -252,11 +253,13 @@ func (x *excluder) guard(out *outcome) bool {
 			culprit = out.g.hitBy(u)
 		}
 		if culprit != nil && !culprit.installed {
-			longer = x.exclude(culprit, Refusal{Cause: Blocks, Atom: u.a.String(), Other: u.hit.CPV}) || longer
+			longer = x.exclude(culprit, Refusal{Cause: Blocks, Atom: u.a.String(),
+				Other: u.hit.CPV}) || longer
 		}
 	}
 	for _, b := range x.st.broken(out.g.graph) {
-		longer = x.exclude(b.culprit, Refusal{Cause: b.cause, Atom: b.what, Other: b.victim.CPV}) || longer
+		longer = x.exclude(b.culprit, Refusal{Cause: b.cause, Atom: b.what, Other: b.victim.CPV}) ||
+			longer
 	}
 	return longer
 }
@@ -353,7 +356,8 @@ func (x *excluder) rootWays(out *outcome) []way {
 			continue
 		}
 		for _, p := range slices.Concat(ra.a.candidates, ra.a.installed) {
-			ways = append(ways, way{p, Refusal{Cause: Lacks, Atom: ra.a.String(), Other: "@" + ra.root.name}})
+			ways = append(ways, way{p, Refusal{Cause: Lacks, Atom: ra.a.String(),
+				Other: "@" + ra.root.name}})
 		}
 	}
 	return ways
@@ -362,10 +366,12 @@ func (x *excluder) rootWays(out *outcome) []way {
 func blockerWays(b blockage) []way {
 	var ways []way
 	if !b.owner.installed {
-		ways = append(ways, way{b.owner, Refusal{Cause: Blocks, Atom: b.a.String(), Other: b.hit.CPV}})
+		ways = append(ways, way{b.owner, Refusal{Cause: Blocks, Atom: b.a.String(),
+			Other: b.hit.CPV}})
 	}
 	if !b.hit.installed {
-		ways = append(ways, way{b.hit, Refusal{Cause: Blocks, Atom: b.a.String(), Other: b.owner.CPV}})
+		ways = append(ways, way{b.hit, Refusal{Cause: Blocks, Atom: b.a.String(),
+			Other: b.owner.CPV}})
 	}
 	return ways
 }
@@ -397,7 +403,8 @@ func (g *graph) conflictWays(c []*pkg) []way {
 		}
 		for _, q := range c {
 			if !oa.a.matches(q) {
-				ways = append(ways, way{p, Refusal{Cause: Conflicts, Atom: oa.a.String(), Other: q.CPV}})
+				ways = append(ways, way{p, Refusal{Cause: Conflicts, Atom: oa.a.String(),
+					Other: q.CPV}})
 				break
 			}
 		}
@@ -421,7 +428,8 @@ func (x *excluder) bestWay(ways []way) (way, bool) {
 	var open []way
 	for _, w := range ways {
 		name := x.st.name(w.p)
-		if !slices.Contains(x.names, name) && !slices.ContainsFunc(open, func(o way) bool { return x.st.name(o.p) == name }) {
+		if !slices.Contains(x.names, name) &&
+			!slices.ContainsFunc(open, func(o way) bool { return x.st.name(o.p) == name }) {
 			open = append(open, w)
 		}
 	}
@@ -472,7 +480,8 @@ func (x *excluder) prune(out outcome) outcome {
 			continue
 		}
 		trials++
-		names, atoms, refusals, order := slices.Clone(x.names), slices.Clone(x.atoms), cloneRefusals(x.refusals), slices.Clone(x.order)
+		names, atoms, refusals, order := slices.Clone(x.names), slices.Clone(x.atoms),
+			cloneRefusals(x.refusals), slices.Clone(x.order)
 		i := slices.Index(x.names, name)
 		x.names, x.atoms = slices.Delete(x.names, i, i+1), slices.Delete(x.atoms, i, i+1)
 		again := x.predict(false, maxTries)

@@ -90,7 +90,8 @@ type lack struct {
 }
 
 func newGraph(st *stock, s *state) *graph {
-	return &graph{st: st, state: s, nodes: make([]*node, len(st.all)), tracks: make([]*track, len(st.shelves)), read: make(map[*pkg]bool), passed: make(map[*pkg]bool)}
+	return &graph{st: st, state: s, nodes: make([]*node, len(st.all)), tracks: make([]*track,
+		len(st.shelves)), read: make(map[*pkg]bool), passed: make(map[*pkg]bool)}
 }
 
 func (g *graph) track(sh *shelf) *track {
@@ -119,7 +120,10 @@ func (g *graph) trackPkg(p *pkg) {
 func (g *graph) cover(sh *shelf, t *track) {
 	t.replaced = t.replaced[:0]
 	for _, q := range sh.installed {
-		if slices.ContainsFunc(t.added, func(p *pkg) bool { return p.slotKey == q.slotKey || p.CPV == q.CPV }) {
+		if slices.ContainsFunc(t.added, func(p *pkg) bool {
+			return p.slotKey == q.slotKey ||
+				p.CPV == q.CPV
+		}) {
 			t.replaced = append(t.replaced, q)
 		}
 	}
@@ -189,12 +193,16 @@ func (g *graph) end(a *atom) []*pkg {
 
 // endHas reports whether end returns any.
 func (g *graph) endHas(a *atom) bool {
-	return slices.ContainsFunc(g.track(a.shelf).added, a.matches) || slices.ContainsFunc(a.installed, g.stays)
+	return slices.ContainsFunc(g.track(a.shelf).added, a.matches) ||
+		slices.ContainsFunc(a.installed, g.stays)
 }
 
 // hasFor reports whether a package in the graph matches an atom.
 func (g *graph) hasFor(a *atom) bool {
-	return slices.ContainsFunc(g.track(a.shelf).added, func(p *pkg) bool { return g.has(p) && a.matches(p) })
+	return slices.ContainsFunc(g.track(a.shelf).added, func(p *pkg) bool {
+		return g.has(p) &&
+			a.matches(p)
+	})
 }
 
 // endSlot returns the packages of a slot in the state that the graph leads to, lowest version
@@ -239,7 +247,8 @@ func (g *graph) newNode() *node {
 	if len(g.spare) == 0 {
 		const block = 128
 		g.spare = make([]node, block)
-		parents, needs, children := make([]owner, few*block), make([]ownedAtom, few*block), make([]*pkg, few*block)
+		parents, needs, children := make([]owner, few*block), make([]ownedAtom,
+			few*block), make([]*pkg, few*block)
 		for i := range g.spare {
 			from, to := few*i, few*(i+1)
 			g.spare[i] = node{parents[from:from:to], needs[from:from:to], children[from:from:to]}
@@ -252,7 +261,9 @@ func (g *graph) newNode() *node {
 
 // recent reports whether x is among the last entries: what one package needs is added in one go, so
 // that most duplicates are found, and the others do no harm.
-func recent[T comparable](list []T, x T) bool { return slices.Contains(list[max(0, len(list)-16):], x) }
+func recent[T comparable](list []T, x T) bool {
+	return slices.Contains(list[max(0, len(list)-16):], x)
+}
 
 func (g *graph) addNeed(p *pkg, o owner, a *atom) {
 	if n := g.nodes[p.id]; n != nil && !recent(n.needs, ownedAtom{o, a}) {

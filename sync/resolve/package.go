@@ -61,8 +61,8 @@ func FromKeys(get func(key string) string) Package {
 	return p
 }
 
-// MatchedBy reports whether an atom matches the package, without what the configuration of a machine
-// adds to its flags.
+// MatchedBy reports whether an atom matches the package, without what the configuration of a
+// machine adds to its flags.
 func (p *Package) MatchedBy(a *depend.Atom) bool {
 	if !strings.HasPrefix(p.CPV, a.CP+"-") {
 		return false
@@ -74,7 +74,8 @@ func (p *Package) MatchedBy(a *depend.Atom) bool {
 // longest returns the length of the longest string.
 func (p *Package) longest() int {
 	n := 0
-	for _, s := range [...]string{p.CPV, p.Slot, p.Sub, p.Use, p.IUse, p.EAPI, p.RDepend, p.PDepend, p.IDepend, p.BuildID, p.Repo,
+	for _, s := range [...]string{p.CPV, p.Slot, p.Sub, p.Use, p.IUse, p.EAPI, p.RDepend, p.PDepend,
+		p.IDepend, p.BuildID, p.Repo,
 		p.Provides, p.Requires, p.Keywords, p.License, p.CHOST} {
 		n = max(n, len(s))
 	}
@@ -92,8 +93,10 @@ const (
 	Machine    // CHOST or ARCH
 	Unreadable // an EAPI or a format that the installed Portage does not have
 	Invalid    // dependencies that do not parse, or not in the package's EAPI
-	CPU        // needs a feature that this CPU lacks; Portage does not see that, so the package is excluded
-	OtherUse   // USE differs from this machine's, which is to be respected; Portage does not see that either
+	// needs a feature that this CPU lacks; Portage does not see that, so the package is excluded
+	CPU
+	// USE differs from this machine's, which is to be respected; Portage does not see that either
+	OtherUse
 )
 
 // Reason is Accept's answer. The zero value means that the package is acceptable.
@@ -143,7 +146,8 @@ type pkg struct {
 
 func newPkg(p Package, index, id int, installed bool, implicit func(string) bool) (*pkg, error) {
 	if n := p.longest(); n > MaxString {
-		return nil, fmt.Errorf("a string of %d bytes in package %.80q, more than %d", n, p.CPV, MaxString)
+		return nil, fmt.Errorf("a string of %d bytes in package %.80q, more than %d", n,
+			p.CPV, MaxString)
 	}
 	c, err := cpv.Parse(p.CPV)
 	if err != nil {
@@ -155,15 +159,18 @@ func newPkg(p Package, index, id int, installed bool, implicit func(string) bool
 	if p.Sub == "" {
 		p.Sub = p.Slot
 	}
-	q := &pkg{Package: p, index: index, id: id, installed: installed, cp: c.Category + "/" + c.PN, version: c.Version, virtual: c.Category == "virtual"}
+	q := &pkg{Package: p, index: index, id: id, installed: installed, cp: c.Category + "/" + c.PN,
+		version: c.Version, virtual: c.Category == "virtual"}
 	q.alone[0] = q
 	q.slotKey = q.cp + ":" + p.Slot
 	if a, err := depend.ParseAtom(q.slotKey); err != nil || a.Slot != p.Slot || a.Sub != "" {
 		return nil, fmt.Errorf("package %q has %q for a slot", p.CPV, p.Slot)
 	}
-	q.dep = depend.Package{CP: q.cp, Version: q.version, BuildID: p.BuildID, Slot: p.Slot, Sub: p.Sub, Repo: p.Repo,
+	q.dep = depend.Package{CP: q.cp, Version: q.version, BuildID: p.BuildID, Slot: p.Slot,
+		Sub: p.Sub, Repo: p.Repo,
 		Use: q.uses, Valid: func(flag string) bool {
-			return hasWord(q.IUse, flag, true) || implicit != nil && implicit(flag) || eapiAtLeast(q.EAPI, 5) && q.uses(flag)
+			return hasWord(q.IUse, flag, true) || implicit != nil && implicit(flag) ||
+				eapiAtLeast(q.EAPI, 5) && q.uses(flag)
 		}}
 	return q, nil
 }
@@ -246,6 +253,8 @@ func useWithin(p *pkg) string {
 		}
 		flags[i] = f
 	}
-	slices.SortFunc(flags, func(a, b string) int { return strings.Compare(strings.TrimPrefix(a, "-"), strings.TrimPrefix(b, "-")) })
+	slices.SortFunc(flags, func(a, b string) int {
+		return strings.Compare(strings.TrimPrefix(a, "-"), strings.TrimPrefix(b, "-"))
+	})
 	return strings.Join(slices.Compact(flags), " ")
 }

@@ -80,7 +80,8 @@ func (s *stock) merges(out *outcome) []Merge {
 		list = append(list, m)
 	}
 	for _, u := range out.verdict.uninstall {
-		list = append(list, Merge{Kind: Uninstall, Package: u.hit.Package, Index: u.hit.index, For: u.owner.CPV})
+		list = append(list, Merge{Kind: Uninstall, Package: u.hit.Package, Index: u.hit.index,
+			For: u.owner.CPV})
 	}
 	return list
 }

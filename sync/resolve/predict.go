@@ -73,7 +73,8 @@ func (s *stock) predict(seed map[*pkg]mask, limit int) outcome {
 // resolve makes one walk and settles what it left open.
 func (g *walker) resolve() outcome {
 	out := outcome{g: g}
-	if !g.walkRoots() || g.batch && (len(g.lesson.missing) > 0 || len(g.lacks) > 0) || !g.completeGraph() || !g.solveConflicts() {
+	if !g.walkRoots() || g.batch && (len(g.lesson.missing) > 0 || len(g.lacks) > 0) ||
+		!g.completeGraph() || !g.solveConflicts() {
 		return out
 	}
 	out.verdict = g.judgeBlockers()

@@ -65,7 +65,8 @@ func Resolve(in Input) (*Result, error) {
 }
 
 func (s *stock) resolve(in *Input) *Result {
-	x := &excluder{st: s, given: in.Exclude, refusals: make(map[*pkg]Refusal), seed: make(map[*pkg]mask), soft: make(map[string]bool)}
+	x := &excluder{st: s, given: in.Exclude, refusals: make(map[*pkg]Refusal),
+		seed: make(map[*pkg]mask), soft: make(map[string]bool)}
 	out := x.run()
 	if s.spent || out.g.failed == errTooMuch {
 		return s.giveUp()
@@ -90,7 +91,8 @@ func (s *stock) giveUp() *Result {
 		backwards := func(q *pkg) bool {
 			return q.slotKey == p.slotKey && p.BuildTime > q.BuildTime && compareVersions(p, q) < 0
 		}
-		if p.visible() && (p.reason.Kind != Acceptable || slices.ContainsFunc(p.shelf.installed, backwards)) {
+		if p.visible() && (p.reason.Kind != Acceptable ||
+			slices.ContainsFunc(p.shelf.installed, backwards)) {
 			r.Exclude = append(r.Exclude, s.name(p))
 		}
 	}

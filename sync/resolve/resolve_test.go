@@ -8,7 +8,8 @@ import (
 
 // p is a package of EAPI 8; rest are pairs of a key and its value.
 func p(cpv, slot string, built int64, rdepend string, rest ...string) Package {
-	keys := map[string]string{"CPV": cpv, "SLOT": slot, "EAPI": "8", "RDEPEND": rdepend, "IUSE": "ssl gtk"}
+	keys := map[string]string{"CPV": cpv, "SLOT": slot, "EAPI": "8", "RDEPEND": rdepend,
+		"IUSE": "ssl gtk"}
 	for i := 0; i+1 < len(rest); i += 2 {
 		keys[rest[i]] = rest[i+1]
 	}
@@ -51,7 +52,8 @@ func TestResolve(t *testing.T) {
 			Candidates: []Package{p("a/a-1", "0", 5, ""), p("a/b-2", "0", 5, "")}},
 			"update a/b-2", "a/a", "a/a-1", Older, "", "a/a-2"},
 		{"downgrade of one slot", Input{
-			Installed:  []Package{p("a/a-1.2", "1", 1, ""), p("a/a-2.1", "2", 1, ""), p("a/b-1", "0", 1, "a/a:1 a/a:2")},
+			Installed: []Package{p("a/a-1.2", "1", 1, ""), p("a/a-2.1", "2", 1, ""),
+				p("a/b-1", "0", 1, "a/a:1 a/a:2")},
 			Candidates: []Package{p("a/a-1.1", "1", 5, ""), p("a/a-2.2", "2", 5, "")}},
 			"update a/a-2.2", "a/a:1", "a/a-1.1", Older, "", "a/a-1.2"},
 		{"lack", Input{
@@ -67,7 +69,8 @@ func TestResolve(t *testing.T) {
 			Candidates: []Package{p("a/a-2", "0", 5, "a/c[ssl]")}},
 			"", "a/a", "a/a-2", LacksUse, "a/c[ssl]", ""},
 		{"an orphan loses its sub-slot", Input{
-			Installed:  []Package{p("a/a-1", "0", 1, "a/l"), p("a/l-1", "0/1", 1, ""), p("x/orphan-1", "0", 1, "a/l:0/1=")},
+			Installed: []Package{p("a/a-1", "0", 1, "a/l"), p("a/l-1", "0/1", 1, ""),
+				p("x/orphan-1", "0", 1, "a/l:0/1=")},
 			Candidates: []Package{p("a/l-2", "0/2", 5, "")}},
 			"", "a/l", "a/l-2", Breaks, "a/l:0/1=", "x/orphan-1"},
 		{"an orphan would be removed for a blocker", Input{
@@ -79,15 +82,20 @@ func TestResolve(t *testing.T) {
 			Candidates: []Package{p("a/a-2", "0", 5, "!!a/b")}},
 			"", "a/a", "a/a-2", Blocks, "!!a/b", "a/b-1"},
 		{"a library that nobody will have", Input{
-			Installed:  []Package{p("a/a-1", "0", 1, "a/l"), p("a/l-1", "0", 1, "", "PROVIDES", "x86_64: libl.so.1")},
-			Candidates: []Package{p("a/a-2", "0", 5, "a/l", "REQUIRES", "x86_64: libl.so.2 libc.so.6"), p("x/l-2", "0", 5, "", "PROVIDES", "x86_64: libl.so.2")}},
+			Installed: []Package{p("a/a-1", "0", 1, "a/l"),
+				p("a/l-1", "0", 1, "", "PROVIDES", "x86_64: libl.so.1")},
+			Candidates: []Package{p("a/a-2", "0", 5, "a/l", "REQUIRES",
+				"x86_64: libl.so.2 libc.so.6"),
+				p("x/l-2", "0", 5, "", "PROVIDES", "x86_64: libl.so.2")}},
 			"", "a/a", "a/a-2", LacksSoname, "x86_64: libl.so.2", "a/a-2"},
 		{"a library that somebody loses", Input{
-			Installed:  []Package{p("a/a-1", "0", 1, "a/l", "REQUIRES", "x86_64: libl.so.1"), p("a/l-1", "0", 1, "", "PROVIDES", "x86_64: libl.so.1")},
+			Installed: []Package{p("a/a-1", "0", 1, "a/l", "REQUIRES", "x86_64: libl.so.1"),
+				p("a/l-1", "0", 1, "", "PROVIDES", "x86_64: libl.so.1")},
 			Candidates: []Package{p("a/l-2", "0", 5, "", "PROVIDES", "x86_64: libl.so.2")}},
 			"", "a/l", "a/l-2", BreaksSoname, "x86_64: libl.so.1", "a/a-1"},
 		{"a CPU that the machine is not", Input{
-			Installed: []Package{p("a/a-1", "0", 1, "")}, Candidates: []Package{p("a/a-2", "0", 5, "")},
+			Installed: []Package{p("a/a-1", "0", 1,
+				"")}, Candidates: []Package{p("a/a-2", "0", 5, "")},
 			Accept: func(q Package, installed bool) Reason {
 				if installed {
 					return Reason{}
@@ -96,8 +104,9 @@ func TestResolve(t *testing.T) {
 			}},
 			"", "a/a", "a/a-2", NotAccepted, "", ""},
 		{"masked by keyword, and needed", Input{
-			Installed:  []Package{p("a/a-1", "0", 1, ""), p("a/c-1", "0", 1, "")},
-			Candidates: []Package{p("a/a-2", "0", 5, ">=a/c-2"), p("a/c-2", "0", 5, "", "KEYWORDS", "~amd64")},
+			Installed: []Package{p("a/a-1", "0", 1, ""), p("a/c-1", "0", 1, "")},
+			Candidates: []Package{p("a/a-2", "0", 5, ">=a/c-2"),
+				p("a/c-2", "0", 5, "", "KEYWORDS", "~amd64")},
 			Accept: func(q Package, _ bool) Reason {
 				if strings.HasPrefix(q.Keywords, "~") {
 					return Reason{Keyword, q.Keywords}
@@ -119,7 +128,8 @@ func TestResolve(t *testing.T) {
 				t.Errorf("excludes %q, want %q", got, c.exclude)
 			}
 			f := refusal(r, c.refused)
-			if f == nil || f.Cause != c.cause || f.Atom != c.atom || f.Other != c.other || f.Name != c.exclude {
+			if f == nil || f.Cause != c.cause || f.Atom != c.atom || f.Other != c.other ||
+				f.Name != c.exclude {
 				t.Errorf("%s is refused as %+v", c.refused, f)
 			}
 		})
@@ -128,9 +138,10 @@ func TestResolve(t *testing.T) {
 
 func TestHidden(t *testing.T) {
 	r, err := Resolve(Input{
-		World:      atomsOf(t, "a/a"),
-		Installed:  []Package{p("a/a-1", "0", 1, "")},
-		Candidates: []Package{p("a/a-2", "0", 5, "a/c"), p("a/c-2", "0", 5, "", "KEYWORDS", "~amd64")},
+		World:     atomsOf(t, "a/a"),
+		Installed: []Package{p("a/a-1", "0", 1, "")},
+		Candidates: []Package{p("a/a-2", "0", 5, "a/c"),
+			p("a/c-2", "0", 5, "", "KEYWORDS", "~amd64")},
 		Accept: func(q Package, _ bool) Reason {
 			if q.Keywords != "" {
 				return Reason{Keyword, q.Keywords}
@@ -141,7 +152,8 @@ func TestHidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := refusal(r, "a/a-2"); f == nil || f.Hidden == nil || f.Hidden.CPV != "a/c-2" || f.Reason.Text != "~amd64" {
+	if f := refusal(r, "a/a-2"); f == nil || f.Hidden == nil || f.Hidden.CPV != "a/c-2" ||
+		f.Reason.Text != "~amd64" {
 		t.Errorf("%+v", f)
 	}
 }
@@ -169,9 +181,11 @@ func TestOtherUse(t *testing.T) {
 func TestBundle(t *testing.T) {
 	in := Input{
 		World: atomsOf(t, "a/app a/other a/alone"),
-		Installed: []Package{p("a/app-1", "0", 1, "a/l:0/1="), p("a/other-1", "0", 1, "a/l:0/1="), p("a/l-1", "0/1", 1, ""),
+		Installed: []Package{p("a/app-1", "0", 1, "a/l:0/1="), p("a/other-1", "0", 1, "a/l:0/1="),
+			p("a/l-1", "0/1", 1, ""),
 			p("a/alone-1", "0", 1, "")},
-		Candidates: []Package{p("a/app-2", "0", 5, "a/l:0/2= a/new"), p("a/other-1", "0", 6, "a/l:0/2="), p("a/l-2", "0/2", 5, ""),
+		Candidates: []Package{p("a/app-2", "0", 5, "a/l:0/2= a/new"),
+			p("a/other-1", "0", 6, "a/l:0/2="), p("a/l-2", "0/2", 5, ""),
 			p("a/new-1", "0", 5, ""), p("a/alone-2", "0", 5, "")},
 	}
 	r, err := Resolve(in)
@@ -198,12 +212,15 @@ func TestBundle(t *testing.T) {
 // TestSystemMissing: an atom of @system that is nowhere makes emerge fail whatever is excluded, and
 // it is named.
 func TestSystemMissing(t *testing.T) {
-	r, err := Resolve(Input{System: atomsOf(t, "a/none"), World: atomsOf(t, "a/gone"), Installed: []Package{p("a/a-1", "0", 1, "")}})
+	r, err := Resolve(Input{System: atomsOf(t, "a/none"), World: atomsOf(t, "a/gone"),
+		Installed: []Package{p("a/a-1", "0", 1, "")}})
 	if err != nil || r.OK || !strings.Contains(r.Trouble, "a/none in @system") {
 		t.Errorf("%+v, %v", r, err)
 	}
-	r, err = Resolve(Input{World: atomsOf(t, "a/gone"), Installed: []Package{p("a/a-1", "0", 1, "")}})
-	if err != nil || !r.OK || len(r.Missing) != 1 || r.Missing[0] != (MissingRoot{"selected", "a/gone"}) || len(r.Unreached) != 1 {
+	r, err = Resolve(Input{World: atomsOf(t, "a/gone"),
+		Installed: []Package{p("a/a-1", "0", 1, "")}})
+	if err != nil || !r.OK || len(r.Missing) != 1 ||
+		r.Missing[0] != (MissingRoot{"selected", "a/gone"}) || len(r.Unreached) != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

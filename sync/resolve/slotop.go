@@ -58,7 +58,8 @@ func (g *prober) replacementSlot(p *pkg) string {
 	var best *pkg
 	sh := p.shelf
 	for _, q := range sh.candidates {
-		if g.masked(q) || q.excluded || !q.visible() || g.isInstalled(q) || q.CPV != p.CPV && q.slotKey != p.slotKey {
+		if g.masked(q) || q.excluded || !q.visible() || g.isInstalled(q) || q.CPV != p.CPV &&
+			q.slotKey != p.slotKey {
 			continue
 		}
 		if best == nil || best.less(q) {
@@ -117,7 +118,8 @@ func (g *prober) updateProbe(d *need) *need {
 		return nil
 	}
 	for _, q := range g.similarInSlot(parent) {
-		if q == parent || q.less(parent) && !g.downgradeWanted(parent) || !g.pleasesParents(parent, q, nil) {
+		if q == parent || q.less(parent) && !g.downgradeWanted(parent) ||
+			!g.pleasesParents(parent, q, nil) {
 			continue
 		}
 		if p, a := g.replacementChild(d, q); p != nil {
@@ -151,7 +153,8 @@ func (g *prober) replacementChild(d *need, q *pkg) (*pkg, *atom) {
 			if !g.betterChild(d, p) {
 				continue
 			}
-			insignificant := d.owner.p.installed && d.child.installed && compareVersions(d.owner.p, q) >= 0 && d.child.CPV == p.CPV
+			insignificant := d.owner.p.installed && d.child.installed &&
+				compareVersions(d.owner.p, q) >= 0 && d.child.CPV == p.CPV
 			if insignificant {
 				continue
 			}
@@ -187,7 +190,8 @@ func (g *prober) replacementChild(d *need, q *pkg) (*pkg, *atom) {
 // betterChild reports whether p is a child that a rebuild of the parent would be worth.
 func (g *prober) betterChild(d *need, p *pkg) bool {
 	child := d.child
-	return p.Slot == child.Slot && p.Sub != child.Sub && (!p.less(child) || g.downgradeWanted(child))
+	return p.Slot == child.Slot && p.Sub != child.Sub &&
+		(!p.less(child) || g.downgradeWanted(child))
 }
 
 func (g *prober) selectedAtoms(p *pkg) map[*atom]bool {
@@ -219,7 +223,8 @@ func (g *prober) pleasesParents(existing, candidate, replacement *pkg) bool {
 			if bound[parent] && a.Built() {
 				a = g.st.unbound(a)
 			}
-			if replacement != nil && (replacement.slotKey == parent.slotKey || replacement.CPV == parent.CPV) ||
+			if replacement != nil && (replacement.slotKey == parent.slotKey ||
+				replacement.CPV == parent.CPV) ||
 				g.rivals(parent) || !parent.excluded && g.mayGo(parent, existing) {
 				continue
 			}
@@ -249,7 +254,9 @@ func (g *prober) rivals(p *pkg) bool {
 	if slices.ContainsFunc(g.track(p.shelf).added, other) {
 		return true
 	}
-	return slices.ContainsFunc(p.shelf.installed, func(q *pkg) bool { return other(q) && g.stays(q) })
+	return slices.ContainsFunc(p.shelf.installed, func(q *pkg) bool {
+		return other(q) && g.stays(q)
+	})
 }
 
 // mayGo reports whether a parent may be replaced or removed, so that its needs do not count.

@@ -55,15 +55,18 @@ func newState() *state {
 
 func (s *state) clone() *state {
 	c := *s
-	c.masks, c.replace, c.replaceOrder = maps.Clone(s.masks), maps.Clone(s.replace), slices.Clone(s.replaceOrder)
+	c.masks, c.replace, c.replaceOrder = maps.Clone(s.masks), maps.Clone(s.replace),
+		slices.Clone(s.replaceOrder)
 	c.depth++
 	return &c
 }
 
 func (s *state) equal(t *state) bool {
-	return maps.Equal(s.replace, t.replace) && maps.EqualFunc(s.masks, t.masks, func(a, b mask) bool {
-		return a.missing == b.missing && a.built == b.built && a.conflict == b.conflict && sameAtoms(a.atoms, b.atoms)
-	})
+	return maps.Equal(s.replace, t.replace) &&
+		maps.EqualFunc(s.masks, t.masks, func(a, b mask) bool {
+			return a.missing == b.missing && a.built == b.built && a.conflict == b.conflict &&
+				sameAtoms(a.atoms, b.atoms)
+		})
 }
 
 func sameAtoms(a, b []ownedAtom) bool {

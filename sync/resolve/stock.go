@@ -74,9 +74,10 @@ type item struct {
 // stand.
 type want struct {
 	a     *atom
-	under *pkg  // the package or virtual that has it
-	orig  *want // for the atom that stands for one version of a virtual: the atom that named the virtual
-	virt  *pkg  // ... and that version
+	under *pkg // the package or virtual that has it
+	// for the atom that stands for one version of a virtual: the atom that named the virtual
+	orig *want
+	virt *pkg // ... and that version
 }
 
 // origin returns the occurrence in the metadata.
@@ -119,7 +120,8 @@ func newStock(in *Input) (*stock, error) {
 	if len(in.Installed) > MaxPackages || len(in.Candidates) > MaxPackages {
 		return nil, fmt.Errorf("more than %d packages", MaxPackages)
 	}
-	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf), atoms: make(map[string]*atom), texts: make(map[string]*text), budget: newBudget(in.Stop)}
+	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf),
+		atoms: make(map[string]*atom), texts: make(map[string]*text), budget: newBudget(in.Stop)}
 	for _, group := range []struct {
 		list      []Package
 		installed bool
@@ -258,7 +260,10 @@ func (s *stock) hopeless(masks map[*pkg]mask) {
 		_, masked := masks[p]
 		return !masked && !p.excluded && p.visible()
 	}
-	gone := func(a *atom) bool { return len(a.installed) == 0 && !slices.ContainsFunc(a.candidates, free) }
+	gone := func(a *atom) bool {
+		return len(a.installed) == 0 &&
+			!slices.ContainsFunc(a.candidates, free)
+	}
 	for open := s.all[:s.candidates]; len(open) > 0; {
 		var next []*pkg
 		for _, p := range open {
@@ -299,7 +304,8 @@ func (s *stock) usersOf(sh *shelf) []*pkg {
 func (s *stock) lackOf(p *pkg, gone func(*atom) bool) *atom {
 	for _, items := range p.deps {
 		for _, it := range items {
-			if it.a != nil && it.a.Block == 0 && !it.a.virtual && gone(it.a) && gone(it.a.bare) && !s.isProvided(it.a) {
+			if it.a != nil && it.a.Block == 0 && !it.a.virtual && gone(it.a) && gone(it.a.bare) &&
+				!s.isProvided(it.a) {
 				return it.a
 			}
 		}
@@ -361,7 +367,9 @@ func (s *stock) addRoot(name string, atoms []depend.Atom) {
 	for _, a := range atoms {
 		r.atoms = append(r.atoms, s.intern(&a, &a))
 	}
-	slices.SortStableFunc(r.atoms, func(a, b *atom) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortStableFunc(r.atoms, func(a, b *atom) int {
+		return strings.Compare(a.String(), b.String())
+	})
 	s.roots = append(s.roots, r)
 }
 
@@ -372,7 +380,9 @@ func (s *stock) setExclude(list []depend.Atom) {
 		byCP[list[i].CP] = append(byCP[list[i].CP], &list[i])
 	}
 	for _, p := range s.all {
-		p.excluded = slices.ContainsFunc(byCP[p.cp], func(a *depend.Atom) bool { return depend.Match(a, &p.dep) })
+		p.excluded = slices.ContainsFunc(byCP[p.cp], func(a *depend.Atom) bool {
+			return depend.Match(a, &p.dep)
+		})
 	}
 }
 
@@ -385,7 +395,8 @@ func (s *stock) intern(a, written *depend.Atom) *atom {
 	if known := s.atoms[key]; known != nil {
 		return known
 	}
-	n := &atom{Atom: *a, id: len(s.atoms), written: written.Use, shelf: s.shelf(a.CP), virtual: strings.HasPrefix(a.CP, "virtual/")}
+	n := &atom{Atom: *a, id: len(s.atoms), written: written.Use, shelf: s.shelf(a.CP),
+		virtual: strings.HasPrefix(a.CP, "virtual/")}
 	s.atoms[key] = n
 	if !s.charge(1 + len(n.shelf.candidates) + len(n.shelf.installed)) {
 		n.bare = n

@@ -15,7 +15,8 @@ type text struct {
 	forms [2][]item // normal forms, if it is fixed: up to EAPI 6, and since 7
 }
 
-// parse reads a dependency string. Those that come after maxWords are not read: the budget is spent.
+// parse reads a dependency string. Those that come after maxWords are not read: the budget is
+// spent.
 func (s *stock) parse(deps string) *text {
 	if t := s.texts[deps]; t != nil {
 		return t

@@ -67,7 +67,10 @@ func (g *graph) arrangementNeedsUse(all [][]*pkg, pick []int, rival map[*pkg]boo
 	changes := false
 	for i, c := range all {
 		p := c[pick[i]]
-		if p.installed && slices.ContainsFunc(c, func(q *pkg) bool { return q != p && useWithin(p) != useWithin(q) }) {
+		if p.installed && slices.ContainsFunc(c, func(q *pkg) bool {
+			return q != p &&
+				useWithin(p) != useWithin(q)
+		}) {
 			return false
 		}
 		flags := make(map[string]bool)
@@ -91,7 +94,9 @@ func (g *graph) arrangementNeedsUse(all [][]*pkg, pick []int, rival map[*pkg]boo
 			}
 			return p.uses(flag)
 		}
-		if slices.ContainsFunc(kept, func(a *atom) bool { return !depend.Match(&a.Atom, &changed) }) {
+		if slices.ContainsFunc(kept, func(a *atom) bool {
+			return !depend.Match(&a.Atom, &changed)
+		}) {
 			return false
 		}
 	}
@@ -106,7 +111,8 @@ func (g *graph) wishFlags(a *atom, p *pkg, flags map[string]bool) bool {
 	}
 	for _, u := range a.Use {
 		want := u.Prefix != "-"
-		if u.Default != "" || p.uses(u.Flag) == want { // emerge looks at flags without a default only
+		// emerge looks at flags without a default only
+		if u.Default != "" || p.uses(u.Flag) == want {
 			continue
 		}
 		if before, found := flags[u.Flag]; found && before != want {

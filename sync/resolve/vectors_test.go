@@ -154,8 +154,10 @@ func (v *vector) input(t testing.TB) Input {
 	chost := value(v.Config, "CHOST")
 	implicit := v.words("iuse_implicit")
 	in := Input{
-		Installed: packages(v.Installed, chost), Candidates: packages(v.Packages, "x86_64-pc-linux-gnu"),
-		World: atoms(t, v.World), System: atoms(t, v.System), Profile: atoms(t, v.Profile), Provided: v.Provided,
+		Installed: packages(v.Installed, chost), Candidates: packages(v.Packages,
+			"x86_64-pc-linux-gnu"),
+		World: atoms(t, v.World), System: atoms(t, v.System), Profile: atoms(t,
+			v.Profile), Provided: v.Provided,
 		Implicit: func(flag string) bool { return slices.Contains(implicit, flag) },
 		Accept:   v.accept(t),
 	}
@@ -189,7 +191,8 @@ func (v *vector) accept(t testing.TB) func(Package, bool) Reason {
 			return Reason{Invalid, err.Error()}
 		}
 		matches := func(a depend.Atom) bool {
-			return depend.Match(&a, &q.dep) || a.CP == "" && (a.Repo == "" || p.Repo == "" || a.Repo == p.Repo)
+			return depend.Match(&a, &q.dep) || a.CP == "" && (a.Repo == "" || p.Repo == "" ||
+				a.Repo == p.Repo)
 		}
 		switch {
 		case p.EAPI != "" && !slices.Contains(strings.Fields("0 1 2 3 4 5 6 7 8 9"), p.EAPI):
@@ -244,7 +247,8 @@ func (v *vector) missingOf(n depend.Node) string {
 	for _, word := range v.words("ACCEPT_LICENSE") {
 		name, denied := strings.CutPrefix(word, "-")
 		group, isGroup := strings.CutPrefix(name, "@")
-		if name == "*" || name == n.Word || isGroup && slices.Contains(strings.Fields(value(groups, group)), n.Word) {
+		if name == "*" || name == n.Word ||
+			isGroup && slices.Contains(strings.Fields(value(groups, group)), n.Word) {
 			ok = !denied
 		}
 	}
@@ -266,7 +270,9 @@ func (v *vector) keywordAccepted(t testing.TB, p Package, matches func(depend.At
 		}
 		for _, word := range fields[1:] {
 			if name, denied := strings.CutPrefix(word, "-"); denied {
-				accepted = slices.DeleteFunc(slices.Clone(accepted), func(s string) bool { return s == name || name == "*" })
+				accepted = slices.DeleteFunc(slices.Clone(accepted), func(s string) bool {
+					return s == name || name == "*"
+				})
 				continue
 			}
 			accepted = append(accepted, word)
@@ -362,7 +368,8 @@ func (a *agreement) String() string {
 		return fmt.Sprintf("%d of %d (%.1f %%)", n, of, 100*float64(n)/float64(max(of, 1)))
 	}
 	return fmt.Sprintf("rc 0: %d machines, lists exact %s, merges predicted %s, too many %d; downgrades %d of %d, too many %d; rc right %d",
-		a.machines, percent(a.exact, a.machines), percent(a.hit, a.merges), a.tooMany, a.downgradesHit, a.downgrades, a.downgradesToo, a.rcRight)
+		a.machines, percent(a.exact, a.machines), percent(a.hit,
+			a.merges), a.tooMany, a.downgradesHit, a.downgrades, a.downgradesToo, a.rcRight)
 }
 
 func TestPredictAsEmerge(t *testing.T) {
@@ -406,7 +413,8 @@ func TestPredictAsEmerge(t *testing.T) {
 		}
 	}
 	t.Log(&sum)
-	if sum.hit*1000 < sum.merges*988 || sum.exact*1000 < sum.machines*967 || sum.downgradesHit*70 < sum.downgrades*68 || sum.downgradesToo > 0 {
+	if sum.hit*1000 < sum.merges*988 || sum.exact*1000 < sum.machines*967 ||
+		sum.downgradesHit*70 < sum.downgrades*68 || sum.downgradesToo > 0 {
 		t.Error("the prediction agrees less with emerge than it should")
 	}
 }

@@ -118,7 +118,8 @@ func (g *finder) chooseWithin(a *atom, fits func(*pkg) bool) *pkg {
 
 // usable reports whether a package may stand for an atom in an alternative.
 func (g *finder) usable(p *pkg, a *atom, avoidConflict, probe bool) bool {
-	if p.installed && (g.state.replace[p.slotKey] && !p.excluded || p.reason.counts() || !(p.visible() || g.has(p))) {
+	if p.installed && (g.state.replace[p.slotKey] && !p.excluded || p.reason.counts() ||
+		!(p.visible() || g.has(p))) {
 		return false
 	}
 	if p.virtual {
@@ -221,5 +222,7 @@ func (g *finder) slotInstalled(p *pkg) bool {
 	if g.complete {
 		return len(g.endSlot(p)) > 0
 	}
-	return slices.ContainsFunc(p.shelf.installed, func(q *pkg) bool { return q.slotKey == p.slotKey })
+	return slices.ContainsFunc(p.shelf.installed, func(q *pkg) bool {
+		return q.slotKey == p.slotKey
+	})
 }

@@ -23,7 +23,8 @@ type disjunct struct {
 }
 
 func newWalker(st *stock, s *state) *walker {
-	return &walker{prober: prober{finder{chooser: chooser{graph: newGraph(st, s)}, looking: make(map[*pkg]bool)}}}
+	return &walker{prober: prober{finder{chooser: chooser{graph: newGraph(st, s)},
+		looking: make(map[*pkg]bool)}}}
 }
 
 // walkRoots adds what the sets name and, from there, everything that is needed. It reports whether
@@ -127,7 +128,10 @@ func (g *walker) notProvided(list []*want) []*want {
 	if len(g.st.provided) == 0 {
 		return list
 	}
-	return slices.DeleteFunc(slices.Clone(list), func(w *want) bool { return w.a.Block == 0 && g.st.isProvided(w.a) })
+	return slices.DeleteFunc(slices.Clone(list), func(w *want) bool {
+		return w.a.Block == 0 &&
+			g.st.isProvided(w.a)
+	})
 }
 
 func (g *walker) addPicked(p *pkg, picked picked) bool {
@@ -348,7 +352,10 @@ func (g *walker) minimizeOne(pairs []pair) []pair {
 		}
 	}
 	for _, p := range pkgs {
-		needed := slices.ContainsFunc(fit, func(list []*pkg) bool { return len(list) == 1 && list[0] == p })
+		needed := slices.ContainsFunc(fit, func(list []*pkg) bool {
+			return len(list) == 1 &&
+				list[0] == p
+		})
 		if needed {
 			continue
 		}

@@ -46,20 +46,28 @@ func keyAttacks() []attack {
 	return []attack{
 		{"unsigned", func(a *arena) { a.slots([]byte(a.text())) }, refused, "no signed message"},
 		{"signature cut off", func(a *arena) {
-			a.edit(func(s string) string { s, _, _ = strings.Cut(s, "-----BEGIN PGP SIGNATURE"); return s })
+			a.edit(func(s string) string {
+				s, _, _ = strings.Cut(s, "-----BEGIN PGP SIGNATURE")
+				return s
+			})
 		}, refused, "the message has no signature"},
 		{"signed by an unknown key", func(a *arena) {
-			a.resignWith(stranger, func(s *statement) { s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint() })
+			a.resignWith(stranger, func(s *statement) {
+				s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint()
+			})
 		}, refused, "not trusted here"},
 		{"signed by an unknown key that lies on the drive", func(a *arena) {
 			a.resignWith(stranger, func(*statement) {})
 			key := stranger.key(a.t, 0)
-			write(a.t, filepath.Join(a.drive, "pkgsneak", layout.KeyFile(key.Fingerprint())), string(key.Armor()))
+			write(a.t, filepath.Join(a.drive, "pkgsneak", layout.KeyFile(key.Fingerprint())),
+				string(key.Armor()))
 		}, refused, "not trusted here"},
 		{"signed by an unknown key that says it is the trusted one", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: SHA512\n", stranger.textSignature(a.text(), how{issuer: a.key})))
+			a.slots(framed(a.text(), "Hash: SHA512\n",
+				stranger.textSignature(a.text(), how{issuer: a.key})))
 		}, refused, "not what was signed"},
-		{"signed by a key that is trusted no longer", func(a *arena) { a.trust(nil) }, refused, "not trusted here"},
+		{"signed by a key that is trusted no longer", func(a *arena) { a.trust(nil) }, refused,
+			"not trusted here"},
 		{"signed by an expired key", func(a *arena) {
 			a.trust(a.key.key(a.t, uint32(day.Seconds())))
 			a.clock(epoch.Add(2 * day))
@@ -76,26 +84,36 @@ func keyAttacks() []attack {
 		}, refused, "revoked on 2026-05-01"},
 		{"signed by a key whose revocation lies on the drive", func(a *arena) {
 			a.onDrive(a.key.fingerprint(), ".rev.asc", a.key.revocation())
-			a.disposable = append(a.disposable, filepath.Join(a.client.StateDir, "trusted")) // it is remembered there
+			// it is remembered there
+			a.disposable = append(a.disposable, filepath.Join(a.client.StateDir, "trusted"))
 		}, refused, "revoked on 2026-05-01"},
 		{"stranger's revocation of the trusted key", func(a *arena) {
-			forged := armored("PUBLIC KEY BLOCK", stranger.signature(a.key.prefixed(), how{kind: typeRevocation, issuer: a.key}))
+			forged := armored("PUBLIC KEY BLOCK",
+				stranger.signature(a.key.prefixed(), how{kind: typeRevocation, issuer: a.key}))
 			a.onDrive(a.key.fingerprint(), ".rev.asc", forged)
 		}, harmless, ""},
 		{"signed by a key that says the trusted one introduced it", func(a *arena) {
 			a.opts.AcceptRotation = true
 			forged := stranger.introduction("forger", stranger, a.key)
-			a.onDrive(stranger.fingerprint(), ".asc", armored("PUBLIC KEY BLOCK", stranger.block("forger", 0), forged))
-			a.resignWith(stranger, func(s *statement) { s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint() })
+			a.onDrive(stranger.fingerprint(), ".asc",
+				armored("PUBLIC KEY BLOCK", stranger.block("forger", 0), forged))
+			a.resignWith(stranger, func(s *statement) {
+				s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint()
+			})
 		}, refused, "not trusted here"},
 		{"signed by a key that the trusted one introduced, and nobody was asked", func(a *arena) {
 			good := stranger.introduction("forger", a.key, a.key)
-			a.onDrive(stranger.fingerprint(), ".asc", armored("PUBLIC KEY BLOCK", stranger.block("forger", 0), good))
-			a.resignWith(stranger, func(s *statement) { s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint() })
+			a.onDrive(stranger.fingerprint(), ".asc",
+				armored("PUBLIC KEY BLOCK", stranger.block("forger", 0), good))
+			a.resignWith(stranger, func(s *statement) {
+				s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint()
+			})
 		}, refused, "introduced as its successor"},
 		{"a stranger's key under the trusted one's name", func(a *arena) {
 			a.onDrive(a.key.fingerprint(), ".asc", stranger.block("forger", 0))
-			a.resignWith(stranger, func(s *statement) { s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint() })
+			a.resignWith(stranger, func(s *statement) {
+				s.record.Fingerprint = stranger.key(a.t, 0).Fingerprint()
+			})
 		}, refused, "not trusted here"},
 		{"the trusted key, moved to another name, and a stranger's generation", func(a *arena) {
 			a.onDrive(stranger.fingerprint(), ".asc", a.key.block("forger", 0))
@@ -112,8 +130,10 @@ func keyAttacks() []attack {
 		}, refused, "was imported under the key"},
 		{"a key that is not wanted, in another directory", func(a *arena) {
 			key := stranger.key(a.t, 0)
-			a.decide(state.Decision{Key: key.Fingerprint(), Verdict: state.Never, UserID: key.UserID(), At: epoch})
-			a.onDrive(stranger.fingerprint(), ".asc", armored("PUBLIC KEY BLOCK", stranger.block("forger", 0), stranger.introduction("forger", a.key, a.key)))
+			a.decide(state.Decision{Key: key.Fingerprint(), Verdict: state.Never,
+				UserID: key.UserID(), At: epoch})
+			a.onDrive(stranger.fingerprint(), ".asc", armored("PUBLIC KEY BLOCK",
+				stranger.block("forger", 0), stranger.introduction("forger", a.key, a.key)))
 			a.opts.AcceptRotation = true
 			a.resignWith(stranger, func(s *statement) {
 				s.record.Fingerprint = key.Fingerprint()
@@ -121,27 +141,37 @@ func keyAttacks() []attack {
 			})
 			a.must(os.Rename(a.origin, filepath.Join(a.drive, "pkgsneak/elsewhere")))
 		}, harmless, ""},
-		{"signature before its key", signed(how{at: epoch.Add(-time.Hour)}), refused, "before its key was made"},
+		{"signature before its key", signed(how{at: epoch.Add(-time.Hour)}), refused,
+			"before its key was made"},
 		{"signature that has expired", func(a *arena) {
 			a.clock(epoch.Add(2 * time.Hour))
 			a.slots(a.key.clearSigned(a.text(), how{extra: seconds(3, 3600)}))
 		}, refused, "expired on"},
 		{"weak hash", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: SHA1\n", a.key.textSignature(a.text(), how{hash: hashSHA1})))
+			a.slots(framed(a.text(), "Hash: SHA1\n",
+				a.key.textSignature(a.text(), how{hash: hashSHA1})))
 		}, refused, "Hash line"},
 		{"weaker hash still", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: MD5\n", a.key.textSignature(a.text(), how{hash: hashMD5})))
+			a.slots(framed(a.text(), "Hash: MD5\n",
+				a.key.textSignature(a.text(), how{hash: hashMD5})))
 		}, refused, "Hash line"},
-		{"weak hash behind the name of a strong one", signed(how{hash: hashSHA1}), refused, "SHA-1"},
-		{"weaker hash behind the name of a strong one", signed(how{hash: hashMD5}), refused, "hash"},
-		{"header of another hash", signed(how{hash: hashSHA256}), refused, "the header says SHA512"},
+		{"weak hash behind the name of a strong one", signed(how{hash: hashSHA1}),
+			refused, "SHA-1"},
+		{"weaker hash behind the name of a strong one", signed(how{hash: hashMD5}),
+			refused, "hash"},
+		{"header of another hash", signed(how{hash: hashSHA256}), refused,
+			"the header says SHA512"},
 		{"algorithm that is not used", signed(how{algorithm: algorithmRSA}), refused, "RSA"},
 		{"signature of another type", signed(how{kind: typeSelf}), refused, "type 0x13"},
 		{"signature of a binary file", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: SHA512\n", a.key.signature([]byte(a.text()), how{kind: typeBinary})))
+			a.slots(framed(a.text(), "Hash: SHA512\n",
+				a.key.signature([]byte(a.text()), how{kind: typeBinary})))
 		}, refused, "type 0x00"},
-		{"critical notation", signed(how{extra: append([]byte{17, 0x80 | 20, 0, 0, 0, 0, 0, 4, 0, 4}, "a@b.true"...)}), refused, "notation"},
-		{"critical subpacket that nobody knows", signed(how{extra: subpacket(0x80|99, 1)}), refused, "signature"},
+		{"critical notation",
+			signed(how{extra: append([]byte{17, 0x80 | 20, 0, 0, 0, 0, 0, 4, 0, 4},
+				"a@b.true"...)}), refused, "notation"},
+		{"critical subpacket that nobody knows", signed(how{extra: subpacket(0x80|99, 1)}),
+			refused, "signature"},
 	}
 }
 
@@ -149,25 +179,34 @@ func keyAttacks() []attack {
 func frameAttacks() []attack {
 	const begin, end = "-----BEGIN PGP SIGNATURE-----\n", "-----END PGP SIGNATURE-----\n"
 	const line = "DATA distfiles/00/evil 4 BLAKE2B 00\n"
-	edit := func(change func(string) string) func(*arena) { return func(a *arena) { a.edit(change) } }
+	edit := func(change func(string) string) func(*arena) {
+		return func(a *arena) { a.edit(change) }
+	}
 	replace := func(from, to string) func(*arena) {
 		return edit(func(s string) string { return strings.Replace(s, from, to, 1) })
 	}
 	return []attack{
-		{"text before", edit(func(s string) string { return line + s }), refused, "does not begin with the signed message"},
-		{"blank lines before", edit(func(s string) string { return "\n\n" + s }), refused, "does not begin"},
-		{"text after", edit(func(s string) string { return s + line }), refused, "after the signature"},
-		{"blanks after", edit(func(s string) string { return s + " \n" }), refused, "after the signature"},
+		{"text before", edit(func(s string) string { return line + s }), refused,
+			"does not begin with the signed message"},
+		{"blank lines before", edit(func(s string) string { return "\n\n" + s }), refused,
+			"does not begin"},
+		{"text after", edit(func(s string) string { return s + line }), refused,
+			"after the signature"},
+		{"blanks after", edit(func(s string) string { return s + " \n" }), refused,
+			"after the signature"},
 		{"text between", replace(begin, line+begin), refused, "not what was signed"},
 		{"text between armor lines", replace(begin, begin+line), refused, "armor"},
-		{"line more at the end of the text", replace("IGNORE", line+"IGNORE"), refused, "not what was signed"},
+		{"line more at the end of the text", replace("IGNORE", line+"IGNORE"), refused,
+			"not what was signed"},
 		{"line less", edit(func(s string) string {
 			from := strings.Index(s, "DATA ")
 			return s[:from] + s[from+strings.Index(s[from:], "\n")+1:]
 		}), refused, "not what was signed"},
 		{"one digit", edit(func(s string) string {
 			at := strings.Index(s, "BLAKE2B ") + 20
-			return s[:at] + string("0123456789abcdef"[(strings.IndexByte("0123456789abcdef", s[at])+1)%16]) + s[at+1:]
+			return s[:at] +
+				string("0123456789abcdef"[(strings.IndexByte("0123456789abcdef", s[at])+1)%16]) +
+				s[at+1:]
 		}), refused, "not what was signed"},
 		{"dash-escaped line", replace("\nDATA ", "\n- DATA "), refused, "begins with a dash"},
 		{"line with a dash", replace("\nDATA ", "\n-DATA "), refused, "begins with a dash"},
@@ -176,15 +215,18 @@ func frameAttacks() []attack {
 			text, sig, _ := strings.Cut(rest, begin)
 			return head + "\n\n" + strings.ReplaceAll(text, "\n", "\r\n") + begin + sig
 		}), refused, "carriage return"},
-		{"carriage return within a line", replace(" BLAKE2B", "\r BLAKE2B"), refused, "carriage return"},
-		{"blank at the end of a line", replace("\nDATA ", " \nDATA "), refused, "ends with a blank"},
+		{"carriage return within a line", replace(" BLAKE2B", "\r BLAKE2B"), refused,
+			"carriage return"},
+		{"blank at the end of a line", replace("\nDATA ", " \nDATA "), refused,
+			"ends with a blank"},
 		{"tab at the end of a line", replace("\nDATA ", "\t\nDATA "), refused, "ends with a blank"},
 		{"two signatures in one armor", func(a *arena) {
 			sig := a.key.textSignature(a.text(), how{})
 			a.slots(framed(a.text(), "Hash: SHA512\n", sig, sig))
 		}, refused, "2 packets"},
 		{"stranger's signature before the good one", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: SHA512\n", newForger("a stranger", epoch).textSignature(a.text(), how{}), a.key.textSignature(a.text(), how{})))
+			a.slots(framed(a.text(), "Hash: SHA512\n", newForger("a stranger",
+				epoch).textSignature(a.text(), how{}), a.key.textSignature(a.text(), how{})))
 		}, refused, "2 packets"},
 		{"two signatures in two armors", edit(func(s string) string {
 			_, sig, _ := strings.Cut(s, begin)
@@ -194,10 +236,14 @@ func frameAttacks() []attack {
 		{"unsigned message before the signed one", edit(func(s string) string {
 			return "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n" + line + s
 		}), refused, "begins with a dash"},
-		{"further header", replace("Hash: SHA512\n", "Hash: SHA512\nComment: x\n"), refused, "Hash line"},
-		{"header that turns escaping off", replace("Hash: SHA512\n", "Hash: SHA512\nNotDashEscaped: yes\n"), refused, "Hash line"},
-		{"line hidden as a header", replace("Hash: SHA512\n", "Hash: SHA512\n"+line), refused, "Hash line"},
-		{"line hidden behind the hash", replace("Hash: SHA512\n", "Hash: SHA512 "+line), refused, "Hash line"},
+		{"further header", replace("Hash: SHA512\n", "Hash: SHA512\nComment: x\n"),
+			refused, "Hash line"},
+		{"header that turns escaping off",
+			replace("Hash: SHA512\n", "Hash: SHA512\nNotDashEscaped: yes\n"), refused, "Hash line"},
+		{"line hidden as a header", replace("Hash: SHA512\n", "Hash: SHA512\n"+line),
+			refused, "Hash line"},
+		{"line hidden behind the hash", replace("Hash: SHA512\n", "Hash: SHA512 "+line),
+			refused, "Hash line"},
 		{"list of hashes", replace("Hash: SHA512\n", "Hash: SHA512,SHA1\n"), refused, "Hash line"},
 		{"blank line less", replace("Hash: SHA512\n\n", "Hash: SHA512\n"), refused, "Hash line"},
 		{"header in the armor", replace(begin, begin+"Version: x\n"), refused, "armor header"},
@@ -211,12 +257,16 @@ func frameAttacks() []attack {
 				return text + begin + sig
 			})
 		}, refused, "not what was signed"},
-		{"other text than a list", func(a *arena) { a.slots(a.key.clearSigned("please give me root\n", how{})) }, refused, "manifest line 1"},
+		{"other text than a list", func(a *arena) {
+			a.slots(a.key.clearSigned("please give me root\n", how{}))
+		}, refused,
+			"manifest line 1"},
 		{"no text", func(a *arena) { a.slots(a.key.clearSigned("", how{})) }, refused, "TIMESTAMP"},
 	}
 }
 
-// endlessAttacks: more than a client has memory or patience for. Two slots of the largest size are read.
+// endlessAttacks: more than a client has memory or patience for. Two slots of the largest size are
+// read.
 func endlessAttacks() []attack {
 	const twoSlots = 4*manifest.MaxManifest + ordinaryMemory
 	listed := func(n int) string {
@@ -234,8 +284,11 @@ func endlessAttacks() []attack {
 				a.must(os.Truncate(a.on(slot), 5<<30))
 			}
 		}, refused, "longer than"},
-		{"manifest of gigabytes in one slot", func(a *arena) { a.must(os.Truncate(a.on(layout.ManifestFile), 5<<30)) }, harmless, ""},
-		{"million lines", func(a *arena) { a.slots(a.key.clearSigned(listed(1_000_000), how{})) }, refused, "longer than"},
+		{"manifest of gigabytes in one slot", func(a *arena) {
+			a.must(os.Truncate(a.on(layout.ManifestFile), 5<<30))
+		}, harmless, ""},
+		{"million lines", func(a *arena) { a.slots(a.key.clearSigned(listed(1_000_000), how{})) },
+			refused, "longer than"},
 		{"lines as many as fit", func(a *arena) {
 			a.memory = twoSlots
 			a.slots(a.key.clearSigned(listed(300_000), how{}))
@@ -251,7 +304,8 @@ func endlessAttacks() []attack {
 		}, refused, "more than 64 ignored paths"},
 		{"one endless line", func(a *arena) {
 			a.memory = twoSlots
-			a.slots(a.key.clearSigned("TIMESTAMP 2026-05-01T12:00:00Z\nDATA "+strings.Repeat("a", 50<<20)+"\n", how{}))
+			a.slots(a.key.clearSigned("TIMESTAMP 2026-05-01T12:00:00Z\nDATA "+strings.Repeat("a",
+				50<<20)+"\n", how{}))
 		}, refused, "manifest line 2"},
 		{"one endless line, unsigned", func(a *arena) {
 			a.memory = twoSlots
@@ -260,7 +314,8 @@ func endlessAttacks() []attack {
 		{"endless signature", func(a *arena) {
 			a.memory = twoSlots
 			a.edit(func(s string) string {
-				return strings.Replace(s, "-----END PGP", strings.Repeat(strings.Repeat("A", 64)+"\n", 500_000)+"-----END PGP", 1)
+				return strings.Replace(s, "-----END PGP",
+					strings.Repeat(strings.Repeat("A", 64)+"\n", 500_000)+"-----END PGP", 1)
 			})
 		}, refused, "the signature has more than"},
 		{"signature of a thousand packets", func(a *arena) {
@@ -268,17 +323,20 @@ func endlessAttacks() []attack {
 		}, refused, "packets"},
 		{"million keys", func(a *arena) {
 			for i := range 2000 {
-				write(a.t, filepath.Join(a.drive, "pkgsneak/keys", fmt.Sprintf("%040X.asc", i)), "no key\n")
+				write(a.t, filepath.Join(a.drive, "pkgsneak/keys",
+					fmt.Sprintf("%040X.asc", i)), "no key\n")
 			}
 		}, harmless, ""},
 		{"endless key", func(a *arena) {
-			name := filepath.Join(a.drive, "pkgsneak/keys/0000000000000000000000000000000000000000.asc")
+			name := filepath.Join(a.drive,
+				"pkgsneak/keys/0000000000000000000000000000000000000000.asc")
 			write(a.t, name, "-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
 			a.must(os.Truncate(name, 5<<30))
 		}, harmless, ""},
 		{"hundreds of origins", func(a *arena) {
 			for i := range 900 {
-				write(a.t, filepath.Join(a.drive, "pkgsneak", fmt.Sprintf("a%04d", i), "Manifest"), "")
+				write(a.t, filepath.Join(a.drive, "pkgsneak", fmt.Sprintf("a%04d", i),
+					"Manifest"), "")
 			}
 		}, harmless, ""},
 	}
@@ -315,7 +373,8 @@ func pathAttacks() []attack {
 			a.resign(func(s *statement) {
 				const stored = layout.DistfilesDir + "/00/renamed.1.pkgsneak"
 				s.put(a, stored, []byte("evil\n"))
-				s.record.Renamed = append(s.record.Renamed, layout.Renamed{Kind: layout.Distfile, Path: layout.PathText(name), Stored: stored})
+				s.record.Renamed = append(s.record.Renamed, layout.Renamed{Kind: layout.Distfile,
+					Path: layout.PathText(name), Stored: stored})
 				data, err := json.Marshal(s.record)
 				a.must(err)
 				s.json = data
@@ -335,7 +394,9 @@ func pathAttacks() []attack {
 		{"slash at the end", listing("packages/a/"), refused, "empty component"},
 		{"empty path", func(a *arena) {
 			a.resign(func(s *statement) {
-				s.editText = func(text string) string { return strings.Replace(text, "\nDATA ", "\n"+line("")+"\nDATA ", 1) }
+				s.editText = func(text string) string {
+					return strings.Replace(text, "\nDATA ", "\n"+line("")+"\nDATA ", 1)
+				}
 			})
 		}, refused, "manifest line 2"},
 		{"NUL", listing("packages/a\x00b"), refused, "control character"},
@@ -346,30 +407,41 @@ func pathAttacks() []attack {
 		{"needless escape", listing(`packages/\x2E\x2E/a`), refused, "escape"},
 		{"terminal escape", listing("packages/a\x1b[2Jb"), refused, "control character"},
 		{"no UTF-8", listing("packages/a\xff"), refused, "UTF-8"},
-		{"300 bytes", listing("packages/" + strings.Repeat("a", 300)), refused, "more than 255 bytes"},
-		{"5000 bytes", listing("packages/" + strings.Repeat("a/", 2500) + "a"), refused, "more than 4095 bytes"},
+		{"300 bytes", listing("packages/" + strings.Repeat("a", 300)), refused,
+			"more than 255 bytes"},
+		{"5000 bytes", listing("packages/" + strings.Repeat("a/", 2500) + "a"), refused,
+			"more than 4095 bytes"},
 		{"one path twice", listing(layout.LayoutFile), refused, "listed twice"},
-		{"case collision", listing("packages/APP-misc/a", "packages/app-misc/A"), refused, "differ in case only"},
-		{"Unicode collision", listing("packages/app-misc/\u212a", "packages/app-misc/k"), refused, "differ in case only"},
-		{"file that is a directory of another", listing("packages/app-misc"), leftOut, "the catalogue has no entry"},
-		{"composed and decomposed", listing("packages/app-misc/\u00e9-1.tbz2", "packages/app-misc/e\u0301-1.tbz2"), leftOut, "the catalogue has no entry"},
+		{"case collision", listing("packages/APP-misc/a", "packages/app-misc/A"), refused,
+			"differ in case only"},
+		{"Unicode collision", listing("packages/app-misc/\u212a", "packages/app-misc/k"), refused,
+			"differ in case only"},
+		{"file that is a directory of another", listing("packages/app-misc"), leftOut,
+			"the catalogue has no entry"},
+		{"composed and decomposed", listing("packages/app-misc/\u00e9-1.tbz2",
+			"packages/app-misc/e\u0301-1.tbz2"), leftOut, "the catalogue has no entry"},
 		{"reserved name", moved("app-misc/nul-1.tbz2"), leftOut, "the name says"},
-		{"package at the index", listing("packages/Packages.gz"), leftOut, "the catalogue has no entry"},
+		{"package at the index", listing("packages/Packages.gz"), leftOut,
+			"the catalogue has no entry"},
 		{"package in the staging directory", moved(".pkgsneak/labvirt-0-r1.tbz2"), leftOut, "not"},
-		{"package in another category", moved("app-misc/labvirt-0-r1.tbz2"), leftOut, "the directory says category"},
+		{"package in another category", moved("app-misc/labvirt-0-r1.tbz2"), leftOut,
+			"the directory says category"},
 		{"package under another name", moved("virtual/labvirt-1.tbz2"), leftOut, "the name says"},
 		{"package below no category", moved("labvirt-0-r1.tbz2"), leftOut, "not"},
 		{"package deep down", moved("virtual/a/b/c/d/labvirt-0-r1.tbz2"), leftOut, ""},
-		{"package with a long name", moved("virtual/" + strings.Repeat("a", 250) + ".tbz2"), leftOut, ""},
+		{"package with a long name", moved("virtual/" + strings.Repeat("a", 250) +
+			".tbz2"), leftOut, ""},
 		{"distfile that is absolute", named("/etc/passwd"), refused, "plain relative path"},
 		{"distfile with dot dot", named("../evil"), refused, "plain relative path"},
 		{"distfile in a directory", named("a/evil"), refused, "has no directory"},
 		{"distfile with a NUL", named("a\x00b"), refused, "zero byte"},
 		{"distfile that is hidden", named(".pkgsneak"), leftOut, "no name of a distfile"},
-		{"distfile that is a lock", named("source.portage_lockfile"), leftOut, "no name of a distfile"},
+		{"distfile that is a lock", named("source.portage_lockfile"), leftOut,
+			"no name of a distfile"},
 		{"distfile with a terminal escape", named("a\x1b[2Jb"), leftOut, "no name of a distfile"},
 		{"distfile with 300 bytes", named(strings.Repeat("a", 300)), leftOut, ""},
-		{"record that lists another record", listing("generation/1.json"), refused, "beside that of its own serial"},
+		{"record that lists another record", listing("generation/1.json"), refused,
+			"beside that of its own serial"},
 	}
 }
 
@@ -412,13 +484,18 @@ func sizeAttacks() []attack {
 			a.resign(func(s *statement) { s.entry(a, victim, "SIZE", "20479"); a.sized(s, 20479) })
 		}, leftOut, "longer than signed"},
 		{"larger than the client's disk, catalogue too", func(a *arena) {
-			a.resign(func(s *statement) { s.entry(a, victim, "SIZE", "9007199254740992"); a.sized(s, 1<<53) })
+			a.resign(func(s *statement) {
+				s.entry(a, victim, "SIZE",
+					"9007199254740992")
+				a.sized(s, 1<<53)
+			})
 		}, refused, "has room for"},
 		{"sum beyond 2^63", func(a *arena) {
 			a.resign(func(s *statement) {
 				for i := range 2000 {
 					name := fmt.Sprintf("distfiles/00/huge%04d", i)
-					s.list.Files = append(s.list.Files, manifest.File{Path: name, Size: 1 << 53, Sum: digest.Bytes([]byte(name))})
+					s.list.Files = append(s.list.Files, manifest.File{Path: name, Size: 1 << 53,
+						Sum: digest.Bytes([]byte(name))})
 				}
 			})
 		}, refused, "has room for"},
@@ -448,23 +525,34 @@ func fileAttacks() []attack {
 	return []attack{
 		{"missing", instead(func(*arena, string) error { return nil }), leftOut, "missing"},
 		{"one bit", func(a *arena) { a.flip(at) }, leftOut, "not those that were signed"},
-		{"cut off", func(a *arena) { a.must(os.Truncate(a.on(at), 100)) }, leftOut, "shorter than signed"},
-		{"endless", func(a *arena) { a.must(os.Truncate(a.on(at), 1<<40)) }, leftOut, "longer than signed"},
+		{"cut off", func(a *arena) { a.must(os.Truncate(a.on(at), 100)) }, leftOut,
+			"shorter than signed"},
+		{"endless", func(a *arena) { a.must(os.Truncate(a.on(at), 1<<40)) }, leftOut,
+			"longer than signed"},
 		{"zeros", func(a *arena) {
 			a.must(os.Truncate(a.on(at), 0))
 			a.must(os.Truncate(a.on(at), 20480))
 		}, leftOut, "not those that were signed"},
-		{"link to a file of the system", link(func(*arena) string { return "/etc/passwd" }), leftOut, "not a regular file"},
-		{"link to a file beside", link(func(a *arena) string { return filepath.Join(a.beside, "precious") }), leftOut, "not a regular file"},
-		{"link to the right file", link(func(a *arena) string { return filepath.Join(a.host.PKGDIR, victim) }), leftOut, "not a regular file"},
-		{"link to itself", link(func(*arena) string { return filepath.Base(victim) }), leftOut, "not a regular file"},
-		{"endless device", link(func(*arena) string { return "/dev/zero" }), leftOut, "not a regular file"},
+		{"link to a file of the system", link(func(*arena) string { return "/etc/passwd" }),
+			leftOut, "not a regular file"},
+		{"link to a file beside", link(func(a *arena) string {
+			return filepath.Join(a.beside, "precious")
+		}), leftOut, "not a regular file"},
+		{"link to the right file", link(func(a *arena) string {
+			return filepath.Join(a.host.PKGDIR, victim)
+		}), leftOut, "not a regular file"},
+		{"link to itself", link(func(*arena) string { return filepath.Base(victim) }), leftOut,
+			"not a regular file"},
+		{"endless device", link(func(*arena) string { return "/dev/zero" }), leftOut,
+			"not a regular file"},
 		{"hard link to another file", instead(func(a *arena, name string) error {
 			write(a.t, a.on("packages/secret"), strings.Repeat("s", 20480))
 			return os.Link(a.on("packages/secret"), name)
 		}), leftOut, "not those that were signed"},
-		{"FIFO", instead(func(_ *arena, name string) error { return mkfifo(name) }), leftOut, "not a regular file"},
-		{"directory", instead(func(_ *arena, name string) error { return os.Mkdir(name, 0o755) }), leftOut, "not a regular file"},
+		{"FIFO", instead(func(_ *arena, name string) error { return mkfifo(name) }), leftOut,
+			"not a regular file"},
+		{"directory", instead(func(_ *arena, name string) error { return os.Mkdir(name, 0o755) }),
+			leftOut, "not a regular file"},
 		{"socket", instead(func(a *arena, name string) error {
 			dir, err := os.MkdirTemp("", "s") // the path of a socket is short
 			if err != nil {
@@ -534,10 +622,15 @@ func fileAttacks() []attack {
 			write(a.t, a.on("generation/99999999999.json"), "evil")
 			write(a.t, a.on("evil"), "evil")
 		}, harmless, ""},
-		{"index for Portage that lies", func(a *arena) { write(a.t, a.on(layout.PackagesFile), "evil") }, harmless, ""},
+		{"index for Portage that lies", func(a *arena) {
+			write(a.t, a.on(layout.PackagesFile), "evil")
+		}, harmless, ""},
 		{"file that changes while it is copied", func(a *arena) {
 			a.large(8 << 20)
-			a.watch = once(func(e progress.Event) bool { return e.Path == "large.tar" && e.Done > 0 }, func() {
+			a.watch = once(func(e progress.Event) bool {
+				return e.Path == "large.tar" &&
+					e.Done > 0
+			}, func() {
 				f, err := os.OpenFile(a.on(a.stored("large.tar")), os.O_WRONLY, 0)
 				a.must(err)
 				_, err = f.WriteAt([]byte("evil"), 8<<20-4)
@@ -547,14 +640,23 @@ func fileAttacks() []attack {
 		}, leftOut, "large.tar: damaged on the drive"},
 		{"file that is cut while it is copied", func(a *arena) {
 			a.large(8 << 20)
-			a.watch = once(func(e progress.Event) bool { return e.Path == "large.tar" && e.Done > 0 }, func() { a.must(os.Truncate(a.on(a.stored("large.tar")), 5<<20)) })
+			a.watch = once(func(e progress.Event) bool {
+				return e.Path == "large.tar" &&
+					e.Done > 0
+			}, func() { a.must(os.Truncate(a.on(a.stored("large.tar")), 5<<20)) })
 		}, leftOut, "large.tar: damaged on the drive"},
 		{"file that grows while it is copied", func(a *arena) {
 			a.large(8 << 20)
-			a.watch = once(func(e progress.Event) bool { return e.Path == "large.tar" && e.Done > 0 }, func() { a.must(os.Truncate(a.on(a.stored("large.tar")), 1<<40)) })
+			a.watch = once(func(e progress.Event) bool {
+				return e.Path == "large.tar" &&
+					e.Done > 0
+			}, func() { a.must(os.Truncate(a.on(a.stored("large.tar")), 1<<40)) })
 		}, harmless, ""},
 		{"file that changes between plan and copy", func(a *arena) {
-			a.opts.Confirm = func([]*importer.ImportPlan) (bool, error) { a.flip(at); return true, nil }
+			a.opts.Confirm = func([]*importer.ImportPlan) (bool, error) {
+				a.flip(at)
+				return true, nil
+			}
 		}, leftOut, "not those that were signed"},
 		{"file that becomes a link between plan and copy", func(a *arena) {
 			a.opts.Confirm = func([]*importer.ImportPlan) (bool, error) {
@@ -562,11 +664,15 @@ func fileAttacks() []attack {
 			}
 		}, leftOut, "not a regular file"},
 		{"slots that change between plan and copy", func(a *arena) {
-			a.opts.Confirm = func([]*importer.ImportPlan) (bool, error) { a.slots([]byte("evil")); return true, nil }
+			a.opts.Confirm = func([]*importer.ImportPlan) (bool, error) {
+				a.slots([]byte("evil"))
+				return true, nil
+			}
 		}, harmless, ""},
 		{"drive swapped between plan and copy", func(a *arena) {
 			a.opts.Confirm = func([]*importer.ImportPlan) (bool, error) {
-				a.must(os.Rename(filepath.Join(a.drive, "pkgsneak"), filepath.Join(a.drive, "gone")))
+				a.must(os.Rename(filepath.Join(a.drive, "pkgsneak"),
+					filepath.Join(a.drive, "gone")))
 				write(a.t, a.on(at), strings.Repeat("e", 20480))
 				return true, nil
 			}
@@ -574,7 +680,8 @@ func fileAttacks() []attack {
 		{"contents swapped between plan and copy", func(a *arena) {
 			a.opts.Confirm = func([]*importer.ImportPlan) (bool, error) {
 				other := a.on(layout.PackagesDir + "/virtual/labvirt/labvirt-0-r1-1.gpkg.tar")
-				return true, joinErrors(os.Rename(a.on(at), a.on("x")), os.Rename(other, a.on(at)), os.Rename(a.on("x"), other))
+				return true, joinErrors(os.Rename(a.on(at), a.on("x")), os.Rename(other, a.on(at)),
+					os.Rename(a.on("x"), other))
 			}
 		}, leftOut, "signed"},
 	}
@@ -644,7 +751,8 @@ func (a *arena) decide(d state.Decision) {
 
 // onDrive puts a file among the keys on the drive.
 func (a *arena) onDrive(fingerprint []byte, suffix string, data []byte) {
-	write(a.t, filepath.Join(a.drive, "pkgsneak/keys", fmt.Sprintf("%X", fingerprint)+suffix), string(data))
+	write(a.t, filepath.Join(a.drive, "pkgsneak/keys", fmt.Sprintf("%X", fingerprint)+suffix),
+		string(data))
 }
 
 func (a *arena) clock(now time.Time) { a.client.Now = func() time.Time { return now } }
@@ -682,7 +790,8 @@ func generationAttacks() []attack {
 			old := a.keep()
 			a.again()
 			a.imported()
-			a.must(os.Remove(filepath.Join(a.client.DISTDIR, tarball))) // so that the old one would change something
+			// so that the old one would change something
+			a.must(os.Remove(filepath.Join(a.client.DISTDIR, tarball)))
 			forgetLists(a.t, a.client)
 			a.opts.Drive = old
 		}, refused, "is older than the one of"},
@@ -697,7 +806,10 @@ func generationAttacks() []attack {
 			a.resign(func(s *statement) { s.put(a, a.stored("fork.tar"), []byte("evil\n")) })
 		}, refused, "seen here before with other contents"},
 		{"fast-forward to the end of time", func(a *arena) {
-			a.resign(func(s *statement) { s.list.Timestamp = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) })
+			a.resign(func(s *statement) {
+				s.list.Timestamp = time.Date(9999, 12, 31, 23, 59, 59,
+					0, time.UTC)
+			})
 		}, refused, "in the future"},
 		{"fast-forward by two years", shifted(2 * year), refused, "in the future"},
 		{"fast-forward by two years, clock in 1970", func(a *arena) {
@@ -718,7 +830,9 @@ func generationAttacks() []attack {
 		{"timestamp zero", func(a *arena) {
 			a.resign(func(s *statement) {
 				s.list.Timestamp = time.Unix(0, 0)
-				s.json = fmt.Appendf(nil, `{"format":1,"origin":"host","serial":0,"fingerprint":%q}`, s.record.Fingerprint)
+				s.json = fmt.Appendf(nil,
+					`{"format":1,"origin":"host","serial":0,"fingerprint":%q}`,
+					s.record.Fingerprint)
 			})
 		}, refused, "serial 0"},
 		{"freeze", func(a *arena) {
@@ -747,13 +861,15 @@ func generationAttacks() []attack {
 			old, err := os.ReadFile(a.on(layout.RecordFile(epoch.Unix())))
 			a.must(err)
 			a.again()
-			a.must(os.WriteFile(a.on(layout.RecordFile(epoch.Add(24*time.Hour).Unix())), old, 0o644))
+			a.must(os.WriteFile(a.on(layout.RecordFile(epoch.Add(24*time.Hour).Unix())), old,
+				0o644))
 		}, refused, "signed"},
 		{"mixed: new list, old catalogue", func(a *arena) {
 			old, err := os.ReadFile(a.on(layout.CatalogueFile(epoch.Unix())))
 			a.must(err)
 			a.again()
-			a.must(os.WriteFile(a.on(layout.CatalogueFile(epoch.Add(24*time.Hour).Unix())), old, 0o644))
+			a.must(os.WriteFile(a.on(layout.CatalogueFile(epoch.Add(24*time.Hour).Unix())), old,
+				0o644))
 		}, refused, "signed"},
 		{"another origin's directory under this name", func(a *arena) {
 			a.must(os.Rename(a.origin, filepath.Join(a.drive, "pkgsneak/other")))
@@ -789,10 +905,13 @@ func recordAttacks() []attack {
 			})
 		}
 	}
-	origin := func(name string) func(*arena) { return raw(func(m map[string]any) { m["origin"] = name }) }
+	origin := func(name string) func(*arena) {
+		return raw(func(m map[string]any) { m["origin"] = name })
+	}
 	split := func(parts ...string) func(*arena) {
 		return raw(func(m map[string]any) {
-			m["split"] = []map[string]any{{"kind": "distfile", "path": "joined", "size": 11, "blake2b": strings.Repeat("0", 128), "parts": parts}}
+			m["split"] = []map[string]any{{"kind": "distfile", "path": "joined", "size": 11,
+				"blake2b": strings.Repeat("0", 128), "parts": parts}}
 		})
 	}
 	return []attack{
@@ -803,17 +922,29 @@ func recordAttacks() []attack {
 		{"origin is keys", origin("KEYS"), refused, "origin name"},
 		{"origin is a terminal escape", origin("a\x1b]0;evil\x07"), refused, "origin name"},
 		{"origin is long", origin(strings.Repeat("a", 1000)), refused, "origin name"},
-		{"profile is a terminal escape", raw(func(m map[string]any) { m["profile"] = "\x1b[2J" }), refused, "control characters"},
-		{"profile is endless", raw(func(m map[string]any) { m["profile"] = strings.Repeat("a", 1<<20) }), refused, "longer than"},
-		{"record of another key", raw(func(m map[string]any) { m["fingerprint"] = strings.Repeat("A", 40) }), refused, "names the key"},
-		{"record of another serial", raw(func(m map[string]any) { m["serial"] = 5 }), refused, "serial"},
-		{"format of the future", raw(func(m map[string]any) { m["format"] = 99 }), refused, "newer pkgsneak"},
-		{"counts below zero", raw(func(m map[string]any) { m["counts"] = map[string]any{"packages": -1} }), refused, "negative"},
-		{"file in two exceptions", split("distfiles/"+layout.Bucket(tarball)+"/"+tarball, "distfiles/"+layout.Bucket(tarball)+"/"+tarball), refused, "two exceptions"},
+		{"profile is a terminal escape", raw(func(m map[string]any) { m["profile"] = "\x1b[2J" }),
+			refused, "control characters"},
+		{"profile is endless", raw(func(m map[string]any) {
+			m["profile"] = strings.Repeat("a", 1<<20)
+		}), refused, "longer than"},
+		{"record of another key", raw(func(m map[string]any) {
+			m["fingerprint"] = strings.Repeat("A", 40)
+		}), refused, "names the key"},
+		{"record of another serial", raw(func(m map[string]any) { m["serial"] = 5 }),
+			refused, "serial"},
+		{"format of the future", raw(func(m map[string]any) { m["format"] = 99 }), refused,
+			"newer pkgsneak"},
+		{"counts below zero", raw(func(m map[string]any) {
+			m["counts"] = map[string]any{"packages": -1}
+		}), refused, "negative"},
+		{"file in two exceptions", split("distfiles/"+layout.Bucket(tarball)+"/"+tarball,
+			"distfiles/"+layout.Bucket(tarball)+"/"+tarball), refused, "two exceptions"},
 		{"part outside", split("../../../etc/passwd"), refused, "stored as"},
 		{"part that is not listed", split("distfiles/00/none"), refused, "not in the list"},
-		{"parts that lie about the whole", split("distfiles/" + layout.Bucket(tarball) + "/" + tarball), leftOut, "joined: damaged on the drive: its contents"},
-		{"no JSON", func(a *arena) { a.resign(func(s *statement) { s.json = []byte("evil") }) }, refused, "generation/"},
+		{"parts that lie about the whole", split("distfiles/" + layout.Bucket(tarball) + "/" +
+			tarball), leftOut, "joined: damaged on the drive: its contents"},
+		{"no JSON", func(a *arena) { a.resign(func(s *statement) { s.json = []byte("evil") }) },
+			refused, "generation/"},
 		{"JSON twice", func(a *arena) {
 			a.resign(func(s *statement) {
 				data, err := s.record.Marshal()
@@ -839,7 +970,8 @@ func catalogueAttacks() []attack {
 	entry := func(key, value string) func(*arena) {
 		return func(a *arena) { a.resign(func(s *statement) { s.entry(a, victim, key, value) }) }
 	}
-	// The catalogue contradicts the package: an import that takes the exporting side's word does not look.
+	// The catalogue contradicts the package: an import that takes the exporting side's word does
+	// not look.
 	inside := func(key, value string) func(*arena) {
 		return func(a *arena) {
 			a.opts.Check = true
@@ -869,13 +1001,16 @@ func catalogueAttacks() []attack {
 		}, refused, "longer than the record says"},
 		{"window that eats memory", func(a *arena) {
 			a.resign(func(s *statement) {
-				// A frame with a window of 512 MiB, and the index in one raw block, which is the last.
+				// A frame with a window of 512 MiB, and the index in one raw block, which is the
+				// last.
 				block := len(s.index)<<3 | 1
-				s.zst = append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 19 << 3, byte(block), byte(block >> 8), byte(block >> 16)}, s.index...)
+				s.zst = append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 19 << 3, byte(block),
+					byte(block >> 8), byte(block >> 16)}, s.index...)
 				s.record.Counts.CatalogueBytes = int64(len(s.index))
 			})
 		}, refused, "generation/"},
-		{"no zstd", func(a *arena) { a.resign(func(s *statement) { s.zst = []byte("evil") }) }, refused, "generation/"},
+		{"no zstd", func(a *arena) { a.resign(func(s *statement) { s.zst = []byte("evil") }) },
+			refused, "generation/"},
 		{"text behind", func(a *arena) {
 			a.resign(func(s *statement) {
 				s.zst = append(packed([]byte(s.index)), packed([]byte("\nCPV: a/b-1\n"))...)
@@ -883,15 +1018,27 @@ func catalogueAttacks() []attack {
 			})
 		}, refused, "longer than the record says"},
 		{"empty", index(func(string) string { return "" }), leftOut, "the catalogue has no entry"},
-		{"entry that leaves PKGDIR", index(func(s string) string { return strings.Replace(s, "PATH: "+victim, "PATH: ../../evil.tbz2", 1) }), leftOut, "the catalogue has no entry"},
-		{"another version of the format", index(func(s string) string { return strings.Replace(s, "VERSION: 0", "VERSION: 9", 1) }), harmless, ""},
-		{"another package's name", entry("CPV", "app-misc/evil-9"), leftOut, "its index entry is that of"},
+		{"entry that leaves PKGDIR", index(func(s string) string {
+			return strings.Replace(s, "PATH: "+victim, "PATH: ../../evil.tbz2", 1)
+		}), leftOut,
+			"the catalogue has no entry"},
+		{"another version of the format",
+			index(func(s string) string {
+				return strings.Replace(s, "VERSION: 0", "VERSION: 9",
+					1)
+			}), harmless, ""},
+		{"another package's name", entry("CPV", "app-misc/evil-9"), leftOut,
+			"its index entry is that of"},
 		{"another slot", inside("SLOT", "evil"), leftOut, "SLOT"},
 		{"another build", inside("BUILD_ID", "7"), leftOut, "BUILD_ID"},
 		{"wrong MD5", inside("MD5", strings.Repeat("0", 32)), leftOut, "MD5"},
 		{"wrong SHA1", inside("SHA1", strings.Repeat("0", 40)), leftOut, "SHA1"},
 		{"no digests", func(a *arena) {
-			a.resign(func(s *statement) { s.entry(a, victim, "MD5", ""); s.entry(a, victim, "SHA1", "") })
+			a.resign(func(s *statement) {
+				s.entry(a, victim, "MD5", "")
+				s.entry(a, victim,
+					"SHA1", "")
+			})
 		}, harmless, ""},
 		{"digests that are none", entry("MD5", "evil"), leftOut, ""},
 		{"wrong size", entry("SIZE", "1"), leftOut, "another size"},
@@ -900,15 +1047,19 @@ func catalogueAttacks() []attack {
 		{"mtime before time", entry("MTIME", "-99999999999999"), leftOut, "MTIME"},
 		{"mtime beyond time", entry("MTIME", "9223372036854775807"), leftOut, "MTIME"},
 		{"no mtime", entry("MTIME", ""), harmless, ""},
-		{"terminal escape in a value", entry("DESC", "\x1b[2J"), leftOut, "the catalogue has no entry"},
+		{"terminal escape in a value", entry("DESC", "\x1b[2J"), leftOut,
+			"the catalogue has no entry"},
 		{"header that sends Portage to a network", func(a *arena) {
 			a.must(os.RemoveAll(a.client.PKGDIR))
 			a.must(os.Mkdir(a.client.PKGDIR, 0o755))
-			a.resign(func(s *statement) { s.index = "URI: https://evil.example\nTTL: 99999999\n" + s.index })
+			a.resign(func(s *statement) {
+				s.index = "URI: https://evil.example\nTTL: 99999999\n" + s.index
+			})
 			a.opts.Confirm = func([]*importer.ImportPlan) (bool, error) {
 				a.t.Cleanup(func() {
 					text, err := os.ReadFile(filepath.Join(a.client.PKGDIR, "Packages"))
-					if err != nil || bytes.Contains(text, []byte("evil")) || bytes.Contains(text, []byte("TTL")) {
+					if err != nil || bytes.Contains(text, []byte("evil")) ||
+						bytes.Contains(text, []byte("TTL")) {
 						a.t.Errorf("the header came through: %v", err)
 					}
 				})
@@ -928,12 +1079,14 @@ type badPackage struct {
 
 const classic = "app-misc/labhello-1.0-r2.tbz2"
 
-// badPackages are those of testdata/golden/corrupt that Portage does not take without harm, and some
-// that unpack to more than anybody has.
+// badPackages are those of testdata/golden/corrupt that Portage does not take without harm, and
+// some that unpack to more than anybody has.
 func badPackages(t *testing.T) []badPackage {
 	const corrupt = "../../testdata/golden/corrupt/"
-	harmless := []string{"g00-good", "g01-truncated-half", "x07-datasize-wrong", "x00-good", "g13-manifest-first", "g14d-metadata-lz4",
-		"g14f-metadata-gz-but-named-zst", "g18b-prefix-other-than-filename", "g19d-manifest-uppercase-hex-crlf", "g22-pax-format",
+	harmless := []string{"g00-good", "g01-truncated-half", "x07-datasize-wrong", "x00-good",
+		"g13-manifest-first", "g14d-metadata-lz4",
+		"g14f-metadata-gz-but-named-zst", "g18b-prefix-other-than-filename",
+		"g19d-manifest-uppercase-hex-crlf", "g22-pax-format",
 		"g26-BUILD_ID-2-in-file-1", "x10-duplicate-key"}
 	dirs, err := os.ReadDir(corrupt)
 	if err != nil {
@@ -960,14 +1113,18 @@ func badPackages(t *testing.T) []badPackage {
 			return a.withMember(name, data())
 		}, "more than 67108864 bytes"}
 	}
-	return append(all, bomb("metadata.tar.gz", gzipBomb), bomb("metadata.tar.zst", zstdBomb), bomb("metadata.tar.xz", xzBomb))
+	return append(all, bomb("metadata.tar.gz", gzipBomb), bomb("metadata.tar.zst", zstdBomb),
+		bomb("metadata.tar.xz", xzBomb))
 }
 
 // The bombs take a while to make.
 var (
 	gzipBomb = sync.OnceValue(func() []byte { return repeated(gzipWriter, "\x00", 256<<20) })
 	zstdBomb = sync.OnceValue(func() []byte { return repeated(zstdWriter, "\x00", 256<<20) })
-	xzBomb   = sync.OnceValue(func() []byte { return bytes.Repeat(repeated(xzWriter, "\x00", 1<<20), 65) }) // streams, one behind the other
+	// streams, one behind the other
+	xzBomb = sync.OnceValue(func() []byte {
+		return bytes.Repeat(repeated(xzWriter, "\x00", 1<<20), 65)
+	})
 )
 
 // packageAttacks: bad packages signed by a host that vouches for them, met by an import that looks.
@@ -992,18 +1149,22 @@ func (a *arena) makeRoom(at string) {
 	}
 }
 
-// Bad packages do not leave the host. An import takes the exporting side's word for what is inside, so
-// this is where they are found.
+// Bad packages do not leave the host. An import takes the exporting side's word for what is inside,
+// so this is where they are found.
 func TestBadPackagesStayOnTheHost(t *testing.T) {
 	p := newTemplate(t)
 	for _, bad := range badPackages(t) {
 		t.Run(strings.ReplaceAll(bad.name, " ", "-"), func(t *testing.T) {
 			a := p.arena(t)
 			data := bad.data(a)
-			a.must(os.Remove(filepath.Join(a.host.PKGDIR, victim))) // some are its bytes under another name
+			// some are its bytes under another name
+			a.must(os.Remove(filepath.Join(a.host.PKGDIR, victim)))
 			a.must(os.WriteFile(filepath.Join(a.host.PKGDIR, bad.at), data, 0o644))
-			report := mustExport(t, a.host, exporter.ExportOptions{Drive: a.drive, NoReadBack: true})
-			if !slices.ContainsFunc(report.LeftOut, func(it payload.Item) bool { return it.Path == bad.at && strings.Contains(it.Reason, bad.want) }) {
+			report := mustExport(t, a.host, exporter.ExportOptions{Drive: a.drive,
+				NoReadBack: true})
+			if !slices.ContainsFunc(report.LeftOut, func(it payload.Item) bool {
+				return it.Path == bad.at && strings.Contains(it.Reason, bad.want)
+			}) {
 				t.Errorf("left out %v", report.LeftOut)
 			}
 		})
@@ -1021,7 +1182,9 @@ func TestVouchedPackages(t *testing.T) {
 	}
 	rules := func(n int) func(*statement) {
 		return func(s *statement) {
-			i := slices.IndexFunc(s.facts.Packages, func(f layout.PackageFacts) bool { return f.Path == victim })
+			i := slices.IndexFunc(s.facts.Packages, func(f layout.PackageFacts) bool {
+				return f.Path == victim
+			})
 			s.facts.Packages[i].Rules = n
 		}
 	}
@@ -1037,7 +1200,8 @@ func TestVouchedPackages(t *testing.T) {
 		{"by older rules", false, rules(binpkg.Rules - 1), true},
 		{"by newer rules", false, rules(binpkg.Rules + 1), true},
 		{"facts without the package", false, func(s *statement) {
-			s.facts.Packages = slices.DeleteFunc(s.facts.Packages, func(f layout.PackageFacts) bool { return f.Path == victim })
+			s.facts.Packages = slices.DeleteFunc(s.facts.Packages,
+				func(f layout.PackageFacts) bool { return f.Path == victim })
 		}, true},
 		{"without facts", false, func(s *statement) { s.facts = nil }, true},
 	} {
@@ -1066,10 +1230,12 @@ func (a *arena) withMember(name string, data []byte) []byte {
 	w := tar.NewWriter(&out)
 	var list strings.Builder
 	add := func(dir, base string, data []byte) {
-		a.must(w.WriteHeader(&tar.Header{Name: dir + base, Size: int64(len(data)), Mode: 0o644, Format: tar.FormatUSTAR}))
+		a.must(w.WriteHeader(&tar.Header{Name: dir + base, Size: int64(len(data)), Mode: 0o644,
+			Format: tar.FormatUSTAR}))
 		_, err := w.Write(data)
 		a.must(err)
-		fmt.Fprintf(&list, "DATA %s %d SHA512 %x BLAKE2B %x\n", base, len(data), sha512.Sum512(data), digest.Bytes(data))
+		fmt.Fprintf(&list, "DATA %s %d SHA512 %x BLAKE2B %x\n", base, len(data),
+			sha512.Sum512(data), digest.Bytes(data))
 	}
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
@@ -1096,13 +1262,16 @@ func zstdWriter(w io.Writer) (io.WriteCloser, error) {
 	return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
 }
 
-func gzipWriter(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriterLevel(w, gzip.BestSpeed) }
+func gzipWriter(w io.Writer) (io.WriteCloser, error) {
+	return gzip.NewWriterLevel(w, gzip.BestSpeed)
+}
 
 func xzWriter(w io.Writer) (io.WriteCloser, error) {
 	return xz.WriterConfig{DictCap: 1 << 20}.NewWriter(w)
 }
 
-// repeated packs a text that is repeated to about a size in bytes, which is not in memory at any time.
+// repeated packs a text that is repeated to about a size in bytes, which is not in memory at any
+// time.
 func repeated(compressor func(io.Writer) (io.WriteCloser, error), text string, size int) []byte {
 	var out bytes.Buffer
 	w, err := compressor(&out)
@@ -1129,11 +1298,20 @@ func clientAttacks() []attack {
 	pkg := func(a *arena, name string) string { return filepath.Join(a.client.PKGDIR, name) }
 	dist := func(a *arena, name string) string { return filepath.Join(a.client.DISTDIR, name) }
 	return []attack{
-		{"category is a link that leads out", func(a *arena) { a.must(os.Symlink(a.beside, pkg(a, "app-misc/labhello"))) }, leftOut, victim},
-		{"category is a link that leads nowhere", func(a *arena) { a.must(os.Symlink("/nowhere/at/all", pkg(a, "app-misc/labhello"))) }, leftOut, victim},
-		{"category is a link that leads in", func(a *arena) { a.must(os.Symlink("../virtual", pkg(a, "app-misc/labhello"))) }, leftOut, victim},
-		{"category is a file", func(a *arena) { write(a.t, pkg(a, "app-misc/labhello"), "local\n") }, leftOut, victim},
-		{"category is a FIFO", func(a *arena) { a.must(mkfifo(pkg(a, "app-misc/labhello"))) }, leftOut, victim},
+		{"category is a link that leads out", func(a *arena) {
+			a.must(os.Symlink(a.beside, pkg(a, "app-misc/labhello")))
+		}, leftOut, victim},
+		{"category is a link that leads nowhere", func(a *arena) {
+			a.must(os.Symlink("/nowhere/at/all", pkg(a, "app-misc/labhello")))
+		}, leftOut, victim},
+		{"category is a link that leads in", func(a *arena) {
+			a.must(os.Symlink("../virtual", pkg(a, "app-misc/labhello")))
+		}, leftOut, victim},
+		{"category is a file", func(a *arena) {
+			write(a.t, pkg(a, "app-misc/labhello"), "local\n")
+		}, leftOut, victim},
+		{"category is a FIFO", func(a *arena) { a.must(mkfifo(pkg(a, "app-misc/labhello"))) },
+			leftOut, victim},
 		{"package is a link that leads out", func(a *arena) {
 			a.must(os.Mkdir(pkg(a, "app-misc/labhello"), 0o755))
 			a.must(os.Symlink(filepath.Join(a.beside, "precious"), pkg(a, victim)))
@@ -1142,20 +1320,24 @@ func clientAttacks() []attack {
 			a.must(os.Mkdir(pkg(a, "app-misc/labhello"), 0o755))
 			a.must(os.Symlink(filepath.Join(a.beside, "new"), pkg(a, victim)))
 		}, harmless, ""},
-		{"package is a directory", func(a *arena) { a.must(os.MkdirAll(pkg(a, victim), 0o755)) }, harmless, ""},
+		{"package is a directory", func(a *arena) { a.must(os.MkdirAll(pkg(a, victim), 0o755)) },
+			harmless, ""},
 		{"package is a FIFO", func(a *arena) {
 			a.must(os.Mkdir(pkg(a, "app-misc/labhello"), 0o755))
 			a.must(mkfifo(pkg(a, victim)))
 		}, harmless, ""},
-		{"staging is a link", func(a *arena) { a.must(os.Symlink(a.beside, pkg(a, ".pkgsneak"))) }, refused, ".pkgsneak"},
-		{"staging is a file", func(a *arena) { write(a.t, pkg(a, ".pkgsneak"), "x") }, refused, ".pkgsneak"},
+		{"staging is a link", func(a *arena) { a.must(os.Symlink(a.beside, pkg(a, ".pkgsneak"))) },
+			refused, ".pkgsneak"},
+		{"staging is a file", func(a *arena) { write(a.t, pkg(a, ".pkgsneak"), "x") },
+			refused, ".pkgsneak"},
 		{"staging has links", func(a *arena) {
 			a.must(os.Mkdir(pkg(a, ".pkgsneak"), 0o755))
 			data, err := os.ReadFile(filepath.Join(a.host.PKGDIR, victim))
 			a.must(err)
 			sum := digest.Bytes(data)
 			for _, suffix := range []string{"", ".part"} {
-				a.must(os.Symlink(filepath.Join(a.beside, "precious"), pkg(a, ".pkgsneak/"+hex.EncodeToString(sum[:16])+suffix)))
+				a.must(os.Symlink(filepath.Join(a.beside, "precious"),
+					pkg(a, ".pkgsneak/"+hex.EncodeToString(sum[:16])+suffix)))
 			}
 			a.forgetStaging()
 		}, harmless, ""},
@@ -1163,26 +1345,33 @@ func clientAttacks() []attack {
 			data, err := os.ReadFile(filepath.Join(a.host.PKGDIR, victim))
 			a.must(err)
 			sum := digest.Bytes(data)
-			write(a.t, pkg(a, ".pkgsneak/"+hex.EncodeToString(sum[:16])), strings.Repeat("e", len(data)))
+			write(a.t, pkg(a, ".pkgsneak/"+hex.EncodeToString(sum[:16])),
+				strings.Repeat("e", len(data)))
 			a.forgetStaging()
 		}, harmless, ""},
 		{"lock is a link", func(a *arena) {
 			a.forgetStaging()
-			a.must(os.Symlink(filepath.Join(a.beside, "lock"), pkg(a, ".Packages.portage_lockfile")))
+			a.must(os.Symlink(filepath.Join(a.beside, "lock"),
+				pkg(a, ".Packages.portage_lockfile")))
 		}, refused, "lock"},
 		{"index is a link that leads out", func(a *arena) {
 			a.forgetStaging()
 			a.must(os.Rename(pkg(a, "Packages"), filepath.Join(a.beside, "Packages")))
 			a.must(os.Symlink(filepath.Join(a.beside, "Packages"), pkg(a, "Packages")))
 		}, refused, "leads out of PKGDIR"},
-		{"distfile is a link that leads out", func(a *arena) { a.must(os.Symlink(filepath.Join(a.beside, "precious"), dist(a, tarball))) }, leftOut, tarball},
+		{"distfile is a link that leads out", func(a *arena) {
+			a.must(os.Symlink(filepath.Join(a.beside, "precious"), dist(a, tarball)))
+		},
+			leftOut, tarball},
 		{"distfile is a link that leads out, and may be replaced", func(a *arena) {
 			a.opts.Replace = true // replaces the link, and not what it leads to
 			a.must(os.Symlink(filepath.Join(a.beside, "precious"), dist(a, tarball)))
 			a.disposable = append(a.disposable, dist(a, tarball))
 		}, harmless, ""},
-		{"distfile is a directory", func(a *arena) { a.must(os.Mkdir(dist(a, tarball), 0o755)) }, leftOut, tarball},
-		{"distfile is a FIFO", func(a *arena) { a.must(mkfifo(dist(a, tarball))) }, leftOut, tarball},
+		{"distfile is a directory", func(a *arena) { a.must(os.Mkdir(dist(a, tarball), 0o755)) },
+			leftOut, tarball},
+		{"distfile is a FIFO", func(a *arena) { a.must(mkfifo(dist(a, tarball))) },
+			leftOut, tarball},
 		{"distfile's staging is a link", func(a *arena) {
 			a.forgetStaging()
 			a.must(os.Symlink(a.beside, dist(a, ".pkgsneak")))
@@ -1194,7 +1383,8 @@ func clientAttacks() []attack {
 				s.list.Timestamp = s.list.Timestamp.Add(time.Hour)
 				s.drop(slices.Collect(func(yield func(string) bool) {
 					for _, f := range s.list.Files {
-						if strings.HasPrefix(f.Path, "packages/") && f.Path != layout.PackagesFile && !yield(f.Path) {
+						if strings.HasPrefix(f.Path, "packages/") &&
+							f.Path != layout.PackagesFile && !yield(f.Path) {
 							return
 						}
 					}
@@ -1220,7 +1410,8 @@ func (a *arena) pruned() {
 	st, err := state.Open(a.t.Context(), a.client.StateDir, state.Options{ReadOnly: true})
 	a.must(err)
 	defer st.Close()
-	brought, err := st.Imports(state.OriginID{Key: a.key.key(a.t, 0).Fingerprint(), Name: "host"}, payload.Package)
+	brought, err := st.Imports(state.OriginID{Key: a.key.key(a.t, 0).Fingerprint(), Name: "host"},
+		payload.Package)
 	a.must(err)
 	for _, i := range brought {
 		a.disposable = append(a.disposable, filepath.Join(a.client.PKGDIR, i.Local))

@@ -52,12 +52,14 @@ type arena struct {
 	disposable []string // paths of the client that need not stay
 }
 
-// ordinaryMemory is what an import of the few small files of an arena may allocate from its beginning to its end: a tenth of what a bomb would take.
+// ordinaryMemory is what an import of the few small files of an arena may allocate from its
+// beginning to its end: a tenth of what a bomb would take.
 const ordinaryMemory = 64 << 20
 
 // The outcomes of an attack.
 const (
-	refused  = "refused"  // the import ends with an error before the first byte, nothing has changed
+	// the import ends with an error before the first byte, nothing has changed
+	refused  = "refused"
 	leftOut  = "left out" // one file is named with its reason, the rest is imported
 	harmless = "harmless" // everything is imported as if nothing had been
 )
@@ -76,7 +78,8 @@ const (
 	tarball     = "source-1.0.tar.gz" // a distfile of the origin
 )
 
-// A template is what all arenas begin as: a drive to which a host has exported, and a client that trusts the host and has some packages of its own.
+// A template is what all arenas begin as: a drive to which a host has exported, and a client that
+// trusts the host and has some packages of its own.
 type template struct {
 	dir          string
 	host, client machine.Machine
@@ -87,7 +90,8 @@ type template struct {
 func newTemplate(t *testing.T) *template {
 	t.Helper()
 	fast(t)
-	p := &template{dir: t.TempDir(), host: newMachine(t, "host", epoch), client: newMachine(t, "client", epoch), good: map[string]bool{}}
+	p := &template{dir: t.TempDir(), host: newMachine(t, "host", epoch),
+		client: newMachine(t, "client", epoch), good: map[string]bool{}}
 	pack(t, p.host.PKGDIR, "mixed")
 	write(t, filepath.Join(p.host.DISTDIR, tarball), "a distfile\n")
 	drive := filepath.Join(p.dir, "drive")
@@ -119,11 +123,13 @@ func newTemplate(t *testing.T) *template {
 	return p
 }
 
-// fast has temporary directories made in memory where there is enough of it: hundreds of imports are a lot of syncing.
+// fast has temporary directories made in memory where there is enough of it: hundreds of imports
+// are a lot of syncing.
 func fast(t *testing.T) {
 	const shm = "/dev/shm"
 	var st unix.Statfs_t
-	if unix.Statfs(shm, &st) == nil && int64(st.Bavail)*int64(st.Bsize) > 2<<30 && unix.Access(shm, unix.W_OK) == nil {
+	if unix.Statfs(shm, &st) == nil && int64(st.Bavail)*int64(st.Bsize) > 2<<30 &&
+		unix.Access(shm, unix.W_OK) == nil {
 		t.Setenv("TMPDIR", shm)
 	}
 }
@@ -132,13 +138,18 @@ func fast(t *testing.T) {
 func (p *template) arena(t *testing.T) *arena {
 	t.Helper()
 	dir := t.TempDir()
-	a := &arena{t: t, host: elsewhereIn(p.host, filepath.Join(dir, "host")), client: elsewhereIn(p.client, filepath.Join(dir, "client")), drive: filepath.Join(dir, "drive"),
+	a := &arena{t: t, host: elsewhereIn(p.host, filepath.Join(dir, "host")),
+		client: elsewhereIn(p.client, filepath.Join(dir, "client")), drive: filepath.Join(dir,
+			"drive"),
 		beside: filepath.Join(dir, "beside"), key: p.key, good: maps.Clone(p.good)}
-	for from, to := range map[string]string{p.host.StateDir: a.host.StateDir, p.host.PKGDIR: a.host.PKGDIR, p.host.DISTDIR: a.host.DISTDIR,
-		p.client.StateDir: a.client.StateDir, p.client.PKGDIR: a.client.PKGDIR, p.client.DISTDIR: a.client.DISTDIR, filepath.Join(p.dir, "drive"): a.drive} {
+	for from, to := range map[string]string{p.host.StateDir: a.host.StateDir,
+		p.host.PKGDIR: a.host.PKGDIR, p.host.DISTDIR: a.host.DISTDIR,
+		p.client.StateDir: a.client.StateDir, p.client.PKGDIR: a.client.PKGDIR,
+		p.client.DISTDIR: a.client.DISTDIR, filepath.Join(p.dir, "drive"): a.drive} {
 		a.must(copyTree(from, to))
 	}
-	a.must(os.Remove(filepath.Join(a.host.StateDir, "memory"))) // it knows the template's PKGDIR by this name
+	// it knows the template's PKGDIR by this name
+	a.must(os.Remove(filepath.Join(a.host.StateDir, "memory")))
 	write(t, filepath.Join(a.beside, "precious"), "precious\n")
 	a.origin = filepath.Join(a.drive, "pkgsneak/host")
 	a.opts.Drive = a.drive
@@ -147,7 +158,8 @@ func (p *template) arena(t *testing.T) *arena {
 
 // elsewhereIn is the same machine with other directories.
 func elsewhereIn(m machine.Machine, dir string) machine.Machine {
-	m.StateDir, m.PKGDIR, m.DISTDIR = filepath.Join(dir, "state"), filepath.Join(dir, "packages"), filepath.Join(dir, "distfiles")
+	m.StateDir, m.PKGDIR, m.DISTDIR = filepath.Join(dir, "state"), filepath.Join(dir,
+		"packages"), filepath.Join(dir, "distfiles")
 	return m
 }
 
@@ -169,7 +181,8 @@ func copyTree(from, to string) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(os.WriteFile(target, data, fi.Mode()), os.Chmod(target, fi.Mode()), os.Chtimes(target, fi.ModTime(), fi.ModTime()))
+		return errors.Join(os.WriteFile(target, data, fi.Mode()), os.Chmod(target, fi.Mode()),
+			os.Chtimes(target, fi.ModTime(), fi.ModTime()))
 	})
 }
 
@@ -238,7 +251,9 @@ func (a *arena) resignWith(key *forger, change func(*statement)) {
 	gen, err := d.Load("host", manifest.Ring{a.key.key(a.t, 0)}, epoch)
 	a.must(err)
 	defer gen.Close()
-	s := &statement{list: manifest.List{Timestamp: gen.Signed.Timestamp, Files: slices.Clone(gen.Signed.Files), Ignore: gen.Signed.Ignore}, record: *gen.Record, at: epoch}
+	s := &statement{list: manifest.List{Timestamp: gen.Signed.Timestamp,
+		Files: slices.Clone(gen.Signed.Files), Ignore: gen.Signed.Ignore},
+		record: *gen.Record, at: epoch}
 	catalogue, err := gen.Catalogue()
 	a.must(err)
 	var text bytes.Buffer
@@ -288,11 +303,14 @@ func (s *statement) put(a *arena, name string, data []byte) {
 	a.must(os.MkdirAll(filepath.Dir(a.on(name)), 0o755))
 	a.must(os.WriteFile(a.on(name), data, 0o644))
 	s.drop(name)
-	s.list.Files = append(s.list.Files, manifest.File{Path: name, Size: int64(len(data)), Sum: digest.Bytes(data)})
+	s.list.Files = append(s.list.Files, manifest.File{Path: name, Size: int64(len(data)),
+		Sum: digest.Bytes(data)})
 }
 
 func (s *statement) drop(names ...string) {
-	s.list.Files = slices.DeleteFunc(s.list.Files, func(f manifest.File) bool { return slices.Contains(names, f.Path) })
+	s.list.Files = slices.DeleteFunc(s.list.Files, func(f manifest.File) bool {
+		return slices.Contains(names, f.Path)
+	})
 }
 
 func packed(data []byte) []byte { return repeated(zstdWriter, string(data), len(data)) }
@@ -305,7 +323,9 @@ func (s *statement) entry(a *arena, name, key, value string) {
 		if !strings.Contains("\n"+block+"\n", "\nPATH: "+name+"\n") {
 			continue
 		}
-		lines := slices.DeleteFunc(strings.Split(block, "\n"), func(line string) bool { return strings.HasPrefix(line, key+": ") })
+		lines := slices.DeleteFunc(strings.Split(block, "\n"), func(line string) bool {
+			return strings.HasPrefix(line, key+": ")
+		})
 		if value != "" {
 			lines = append(lines, key+": "+value)
 		}
@@ -358,7 +378,9 @@ func (a *arena) attempt(end, want string) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one about %q; left out: %v", err, want, reasons(report))
 		}
-		if diff := slices.DeleteFunc(changed(local, a.snapshot(true)), func(name string) bool { return a.forgettable(name[1:]) }); len(diff) > 0 {
+		if diff := slices.DeleteFunc(changed(local, a.snapshot(true)), func(name string) bool {
+			return a.forgettable(name[1:])
+		}); len(diff) > 0 {
 			t.Errorf("a refused import changed the client: %v", diff)
 		}
 		if now := a.remembered(); !now.Equal(sure) {
@@ -367,7 +389,9 @@ func (a *arena) attempt(end, want string) {
 	case leftOut:
 		if err != nil {
 			t.Errorf("the import ended: %v", err)
-		} else if !slices.ContainsFunc(reasons(report), func(r string) bool { return strings.Contains(r, want) }) {
+		} else if !slices.ContainsFunc(reasons(report), func(r string) bool {
+			return strings.Contains(r, want)
+		}) {
 			t.Errorf("left out %q, want a reason about %q", reasons(report), want)
 		}
 	case harmless:
@@ -397,7 +421,8 @@ func reasons(r *importer.ImportReport) []string {
 // snapshot is every file of the client with type, time and contents. Links are not followed.
 func (a *arena) snapshot(index bool) map[string]string {
 	m := make(map[string]string)
-	for _, dir := range []string{a.client.PKGDIR, a.client.DISTDIR, filepath.Join(a.client.StateDir, "trusted")} {
+	for _, dir := range []string{a.client.PKGDIR, a.client.DISTDIR,
+		filepath.Join(a.client.StateDir, "trusted")} {
 		err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() || !index && strings.HasPrefix(e.Name(), "Packages") {
 				return err
@@ -439,7 +464,8 @@ func changed(before, after map[string]string) (names []string) {
 	return names
 }
 
-// intact checks that local files are as before, that nothing came in but what the origin has, and that the index says what lies there.
+// intact checks that local files are as before, that nothing came in but what the origin has, and
+// that the index says what lies there.
 func (a *arena) intact(local map[string]string) {
 	a.t.Helper()
 	now := a.snapshot(false)
@@ -452,10 +478,12 @@ func (a *arena) intact(local map[string]string) {
 		}
 	}
 	for name, data := range now {
-		if strings.Contains(name, "/"+durable.KeptDir+"/") && slices.Contains(slices.Collect(maps.Values(local)), data) {
+		if strings.Contains(name, "/"+durable.KeptDir+"/") &&
+			slices.Contains(slices.Collect(maps.Values(local)), data) {
 			continue // it was replaced or removed, and is kept as it was
 		}
-		if _, was := local[name]; !was && !a.good[data] && !a.forgettable(name) && !strings.HasPrefix(name, a.client.StateDir) {
+		if _, was := local[name]; !was && !a.good[data] && !a.forgettable(name) &&
+			!strings.HasPrefix(name, a.client.StateDir) {
 			a.t.Errorf("%q came in, and is nothing that the origin has", name)
 		}
 	}
@@ -490,8 +518,10 @@ func indexFaults(t *testing.T, pkgdir string) (faults []string) {
 			faults = append(faults, name+" is indexed twice")
 		case err != nil || statErr != nil:
 			faults = append(faults, fmt.Sprintf("%s is indexed: %v", name, err))
-		case entry["SIZE"] != strconv.Itoa(len(data)), entry["MTIME"] != strconv.FormatInt(fi.ModTime().Unix(), 10),
-			entry["MD5"] != hex.EncodeToString(sum5[:]), entry["SHA1"] != hex.EncodeToString(sum1[:]):
+		case entry["SIZE"] != strconv.Itoa(len(data)),
+			entry["MTIME"] != strconv.FormatInt(fi.ModTime().Unix(), 10),
+			entry["MD5"] != hex.EncodeToString(sum5[:]),
+			entry["SHA1"] != hex.EncodeToString(sum1[:]):
 			faults = append(faults, name+" is not what the index says")
 		}
 		seen[name] = true
@@ -509,7 +539,10 @@ func (a *arena) remembered() time.Time {
 
 // forgettable reports whether a path of the client need not stay.
 func (a *arena) forgettable(name string) bool {
-	return slices.ContainsFunc(a.disposable, func(d string) bool { return name == d || strings.HasPrefix(name, d+"/") })
+	return slices.ContainsFunc(a.disposable, func(d string) bool {
+		return name == d ||
+			strings.HasPrefix(name, d+"/")
+	})
 }
 
 // runAttacks tries attacks, each in an arena of its own, and returns how many that were.
@@ -532,7 +565,8 @@ func TestArenaIsFair(t *testing.T) {
 		{"signed anew", func(a *arena) { a.resign(func(*statement) {}) }, harmless, ""},
 		{"signed with SHA-256", func(a *arena) {
 			text := a.text()
-			a.slots(framed(text, "Hash: SHA256\n", a.key.textSignature(text, how{hash: hashSHA256})))
+			a.slots(framed(text, "Hash: SHA256\n",
+				a.key.textSignature(text, how{hash: hashSHA256})))
 		}, harmless, ""},
 	})
 }

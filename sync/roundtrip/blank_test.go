@@ -15,14 +15,16 @@ import (
 	"pkgsneak/sync/machine"
 )
 
-// An origin that lost both copies of its manifest is named by whoever looks at the drive, and costs an import its 0 where it came from there before.
+// An origin that lost both copies of its manifest is named by whoever looks at the drive, and costs
+// an import its 0 where it came from there before.
 func TestAnOriginWithoutManifestsIsNamed(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		harm func(t *testing.T, manifest string)
 		says string
 	}{
-		{"both are gone", func(t *testing.T, manifest string) { remove(t, manifest) }, "both copies of its manifest are gone"},
+		{"both are gone", func(t *testing.T, manifest string) { remove(t, manifest) },
+			"both copies of its manifest are gone"},
 		{"both are blank", func(t *testing.T, manifest string) {
 			if err := os.WriteFile(manifest, []byte("\n\n\n"), 0o644); err != nil {
 				t.Fatal(err)
@@ -38,15 +40,19 @@ func TestAnOriginWithoutManifestsIsNamed(t *testing.T) {
 				tc.harm(t, filepath.Join(mount, "pkgsneak/a", name))
 			}
 			r := mustImport(t, client, importer.ImportOptions{Drive: mount})
-			if len(r.Refused) != 1 || r.Refused[0].Origin != "a" || fault.Of(r.Refused[0].Err) != fault.LeftOut {
+			if len(r.Refused) != 1 || r.Refused[0].Origin != "a" ||
+				fault.Of(r.Refused[0].Err) != fault.LeftOut {
 				t.Fatalf("where it was imported before: %+v", r.Refused)
 			}
-			if hints := fault.Hints(r.Refused[0].Err, "D"); len(hints) != 1 || !strings.Contains(hints[0], "pkgsneak export D") {
+			if hints := fault.Hints(r.Refused[0].Err, "D"); len(hints) != 1 ||
+				!strings.Contains(hints[0], "pkgsneak export D") {
 				t.Errorf("hints: %q", hints)
 			}
-			_, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount, Origin: "a"}, nil)
+			_, err := importer.Import(t.Context(), client,
+				importer.ImportOptions{Drive: mount, Origin: "a"}, nil)
 			for _, err := range []error{r.Refused[0].Err, err} {
-				if !strings.Contains(err.Error(), "imported here before") || strings.Contains(err.Error(), "not finished") {
+				if !strings.Contains(err.Error(), "imported here before") ||
+					strings.Contains(err.Error(), "not finished") {
 					t.Errorf("where it was imported before: %v", err)
 				}
 			}
@@ -58,7 +64,8 @@ func TestAnOriginWithoutManifestsIsNamed(t *testing.T) {
 				tc.harm(t, filepath.Join(second, "pkgsneak/a", name))
 			}
 			r = mustImport(t, fresh, importer.ImportOptions{Drive: second})
-			if len(r.Refused) > 0 || !strings.Contains(strings.Join(r.Notices, "\n"), `"a": `+tc.says) {
+			if len(r.Refused) > 0 || !strings.Contains(strings.Join(r.Notices, "\n"),
+				`"a": `+tc.says) {
 				t.Errorf("where it was never imported: %+v, %q", r.Refused, r.Notices)
 			}
 			if len(r.Origins) != 1 || r.Origins[0].Plan.Origin != b.Hostname {
@@ -66,24 +73,29 @@ func TestAnOriginWithoutManifestsIsNamed(t *testing.T) {
 			}
 
 			s, err := inspect.Status(t.Context(), client, inspect.StatusOptions{Drive: mount})
-			if err != nil || len(s.Drive.Origins) != 2 || !strings.Contains(s.Drive.Origins[0].Problem, tc.says) {
+			if err != nil || len(s.Drive.Origins) != 2 ||
+				!strings.Contains(s.Drive.Origins[0].Problem, tc.says) {
 				t.Errorf("status: %+v, %v", s, err)
 			}
 			v, err := inspect.Verify(t.Context(), client, inspect.VerifyOptions{Drive: mount}, nil)
-			if err != nil || len(v.Origins) != 2 || !strings.Contains(v.Origins[0].Problem, tc.says) {
+			if err != nil || len(v.Origins) != 2 ||
+				!strings.Contains(v.Origins[0].Problem, tc.says) {
 				t.Errorf("verify: %+v, %v", v, err)
 			}
 			mustExport(t, a, exporter.ExportOptions{Drive: mount})
-			if r = mustImport(t, client, importer.ImportOptions{Drive: mount}); len(r.Refused) > 0 || len(r.Origins) != 2 {
+			if r = mustImport(t, client,
+				importer.ImportOptions{Drive: mount}); len(r.Refused) > 0 || len(r.Origins) != 2 {
 				t.Errorf("after another export: %+v", r.Refused)
 			}
 		})
 	}
 }
 
-// A host with a clock far ahead loses its key: of its two keys the one that was made later takes the place of the other, whatever the generations say.
+// A host with a clock far ahead loses its key: of its two keys the one that was made later takes
+// the place of the other, whatever the generations say.
 func TestTheLaterKeyTakesThePlace(t *testing.T) {
-	old, now, client, mount := newMachine(t, "h", epoch), newMachine(t, "h", epoch.Add(time.Hour)), newMachine(t, "client", epoch.Add(2*time.Hour)), t.TempDir()
+	old, now, client, mount := newMachine(t, "h", epoch), newMachine(t, "h",
+		epoch.Add(time.Hour)), newMachine(t, "client", epoch.Add(2*time.Hour)), t.TempDir()
 	pack(t, old.PKGDIR, "xpak-classic")
 	write(t, filepath.Join(old.DISTDIR, "a.tar"), "old")
 	write(t, filepath.Join(now.DISTDIR, "a.tar"), "rebuilt")
@@ -102,7 +114,8 @@ func TestTheLaterKeyTakesThePlace(t *testing.T) {
 			hints += it.Hint
 		}
 	}
-	if want := fmt.Sprintf("--fingerprint %s --replaces %s", newKey.Public().Fingerprint(), oldKey.Public().Fingerprint()); !strings.HasSuffix(hints, want) {
+	if want := fmt.Sprintf("--fingerprint %s --replaces %s", newKey.Public().Fingerprint(),
+		oldKey.Public().Fingerprint()); !strings.HasSuffix(hints, want) {
 		t.Errorf("hint %q, want %q", hints, want)
 	}
 }

@@ -34,49 +34,69 @@ func catalogueOf(t *testing.T, m machine.Machine, path string) map[string]pkgind
 	return entries
 }
 
-// A damaged byte in the catalogue on the drive is gone with the next export: the catalogue is what the packages say, whatever the one before it was like.
+// A damaged byte in the catalogue on the drive is gone with the next export: the catalogue is what
+// the packages say, whatever the one before it was like.
 func TestDamagedCatalogueHeals(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(t *testing.T, host machine.Machine)
 		o      exporter.ExportOptions
 		mtimes bool // are the host's
 	}{
-		"the host's index tells it":      {func(*testing.T, machine.Machine) {}, exporter.ExportOptions{}, true},
-		"the host has no index any more": {func(t *testing.T, m machine.Machine) { remove(t, filepath.Join(m.PKGDIR, "Packages")) }, exporter.ExportOptions{}, true},
-		"the host remembers nothing":     {func(t *testing.T, m machine.Machine) { forgetDigests(t, m) }, exporter.ExportOptions{}, true},
+		"the host's index tells it": {
+			func(*testing.T, machine.Machine) {}, exporter.ExportOptions{}, true},
+		"the host has no index any more": {
+			func(t *testing.T, m machine.Machine) {
+				remove(t, filepath.Join(m.PKGDIR, "Packages"))
+			}, exporter.ExportOptions{}, true},
+		"the host remembers nothing": {
+			func(t *testing.T, m machine.Machine) {
+				forgetDigests(t, m)
+			}, exporter.ExportOptions{}, true},
 		"neither": {func(t *testing.T, m machine.Machine) {
 			remove(t, filepath.Join(m.PKGDIR, "Packages"))
 			forgetDigests(t, m)
 		}, exporter.ExportOptions{}, true},
-		"the packages are not looked at": {func(*testing.T, machine.Machine) {}, exporter.ExportOptions{NoPackages: true}, false},
-		"most are gone, and meant to be": {func(t *testing.T, m machine.Machine) { removeAll(t, filepath.Join(m.PKGDIR, "app-misc")) }, exporter.ExportOptions{AllowShrink: true}, true},
+		"the packages are not looked at": {
+			func(*testing.T, machine.Machine) {}, exporter.ExportOptions{NoPackages: true}, false},
+		"most are gone, and meant to be": {
+			func(t *testing.T, m machine.Machine) {
+				removeAll(t, filepath.Join(m.PKGDIR, "app-misc"))
+			},
+			exporter.ExportOptions{AllowShrink: true}, true},
 		"one of them was rebuilt since then": {func(t *testing.T, m machine.Machine) {
 			rebuild(t, filepath.Join(m.PKGDIR, "virtual/labvirt-0-r1.tbz2"))
 		}, exporter.ExportOptions{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			host, client, path := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+			host, client, path := newMachine(t, "host", epoch), newMachine(t, "client",
+				epoch), t.TempDir()
 			pack(t, host.PKGDIR, "mixed")
 			mustExport(t, host, exporter.ExportOptions{Drive: path})
 			before := catalogueOf(t, host, path)
-			damage(t, filepath.Join(path, "pkgsneak/host", layout.CatalogueFile(generationOf(t, host, path).Serial())))
+			damage(t, filepath.Join(path, "pkgsneak/host",
+				layout.CatalogueFile(generationOf(t, host, path).Serial())))
 			row.change(t, host)
 			row.o.Drive = path
 			r := mustExport(t, host, row.o)
-			if slices.ContainsFunc(r.LeftOut, func(it payload.Item) bool { return it.Reason != pkgdir.NoFile }) || r.Unchanged {
+			if slices.ContainsFunc(r.LeftOut, func(it payload.Item) bool {
+				return it.Reason != pkgdir.NoFile
+			}) || r.Unchanged {
 				t.Errorf("left out %v, unchanged %v", r.LeftOut, r.Unchanged)
 			}
 			after := catalogueOf(t, host, path)
 			for _, it := range generationOf(t, host, path).Packages() {
 				e := after[it.Path]
-				if was := before[it.Path]; it.Path != "virtual/labvirt-0-r1.tbz2" && sumsOf(e) != sumsOf(was) || e.IsZero() {
+				if was := before[it.Path]; it.Path != "virtual/labvirt-0-r1.tbz2" &&
+					sumsOf(e) != sumsOf(was) || e.IsZero() {
 					t.Errorf("%q, before it %q", e, was)
-				} else if same := e.Get("MTIME") == was.Get("MTIME"); row.mtimes && !same && it.Path != "virtual/labvirt-0-r1.tbz2" {
+				} else if same := e.Get("MTIME") == was.Get("MTIME"); row.mtimes && !same &&
+					it.Path != "virtual/labvirt-0-r1.tbz2" {
 					t.Errorf("%s: MTIME %s, was %s", it.Path, e.Get("MTIME"), was.Get("MTIME"))
 				}
 			}
-			if v, err := inspect.Verify(t.Context(), host, inspect.VerifyOptions{Drive: path}, nil); err != nil || len(v.Origins[0].Bad) > 0 {
+			if v, err := inspect.Verify(t.Context(), host, inspect.VerifyOptions{Drive: path},
+				nil); err != nil || len(v.Origins[0].Bad) > 0 {
 				t.Errorf("verify: %v, %+v", err, v.Origins[0].Bad)
 			}
 			row.o.AllowShrink = false
@@ -85,8 +105,10 @@ func TestDamagedCatalogueHeals(t *testing.T) {
 			}
 			trustEach(t, client, host)
 			got := mustImport(t, client, importer.ImportOptions{Drive: path})
-			if want := len(generationOf(t, host, path).Packages()); got.Packages != want || len(got.Origins[0].LeftOut) > 0 {
-				t.Errorf("imported %d of %d, left out %v", got.Packages, want, got.Origins[0].LeftOut)
+			if want := len(generationOf(t, host, path).Packages()); got.Packages != want ||
+				len(got.Origins[0].LeftOut) > 0 {
+				t.Errorf("imported %d of %d, left out %v", got.Packages, want,
+					got.Origins[0].LeftOut)
 			}
 		})
 	}
@@ -156,7 +178,8 @@ func TestImpossibleTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); len(r.LeftOut) > 0 || len(r.Copied) != len(names) {
+	if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); len(r.LeftOut) > 0 ||
+		len(r.Copied) != len(names) {
 		t.Errorf("copied %v, left out %v", r.Copied, r.LeftOut)
 	}
 	for path, e := range catalogueOf(t, host, path) {
@@ -168,13 +191,14 @@ func TestImpossibleTimes(t *testing.T) {
 		t.Errorf("a second export: %+v", r)
 	}
 	trustEach(t, client, host)
-	if r := mustImport(t, client, importer.ImportOptions{Drive: path}); r.Packages != len(names) || len(r.Origins[0].LeftOut) > 0 {
+	if r := mustImport(t, client, importer.ImportOptions{Drive: path}); r.Packages != len(names) ||
+		len(r.Origins[0].LeftOut) > 0 {
 		t.Errorf("imported %d of %d: left out %v", r.Packages, len(names), r.Origins[0].LeftOut)
 	}
 }
 
-// The hashes of the host's index are held against the package: SHA1 by computing it, MD5 is taken over
-// with it.
+// The hashes of the host's index are held against the package: SHA1 by computing it, MD5 is taken
+// over with it.
 func TestIndexWithOtherHashes(t *testing.T) {
 	t.Parallel()
 	host, path := newMachine(t, "host", epoch), t.TempDir()
@@ -190,7 +214,8 @@ func TestIndexWithOtherHashes(t *testing.T) {
 	}
 	write(t, name, before+"\nSHA1: "+strings.Repeat("0", 40)+after[40:])
 	r := mustExport(t, host, exporter.ExportOptions{Drive: path})
-	if len(r.LeftOut) != 1 || !strings.Contains(r.LeftOut[0].Reason, "not those that the index has the hashes of") {
+	if len(r.LeftOut) != 1 || !strings.Contains(r.LeftOut[0].Reason,
+		"not those that the index has the hashes of") {
 		t.Fatalf("left out %v", r.LeftOut)
 	}
 	catalogue := catalogueOf(t, host, path)

@@ -13,7 +13,8 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// A distfile that emerge is still fetching under its own name, say: it changes while it is copied, and is left out; the next export brings it.
+// A distfile that emerge is still fetching under its own name, say: it changes while it is copied,
+// and is left out; the next export brings it.
 func TestADistfileThatChangesWhileItIsCopied(t *testing.T) {
 	host, mount := newMachine(t, "host", epoch), t.TempDir()
 	name := filepath.Join(host.DISTDIR, "large.tar")
@@ -21,7 +22,8 @@ func TestADistfileThatChangesWhileItIsCopied(t *testing.T) {
 	touch(t, name, epoch.AddDate(0, 0, -1))
 	write(t, filepath.Join(host.DISTDIR, "small.tar"), "x")
 	changed := false
-	r, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: mount, AnyDirectory: true, NoReadBack: true}, func(e progress.Event) {
+	r, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: mount,
+		AnyDirectory: true, NoReadBack: true}, func(e progress.Event) {
 		// The third piece of a file waits until the first one has arrived and was told.
 		if e.Phase == progress.PhaseCopy && e.Done > pipeline.SmallSize && !changed {
 			changed = true
@@ -39,19 +41,23 @@ func TestADistfileThatChangesWhileItIsCopied(t *testing.T) {
 	if err != nil || !changed {
 		t.Fatalf("export: %v, changed: %v", err, changed)
 	}
-	if len(r.LeftOut) != 1 || r.LeftOut[0].Path != "large.tar" || !strings.Contains(r.LeftOut[0].Reason, "changed") {
+	if len(r.LeftOut) != 1 || r.LeftOut[0].Path != "large.tar" ||
+		!strings.Contains(r.LeftOut[0].Reason, "changed") {
 		t.Errorf("left out: %v", r.LeftOut)
 	}
-	if got := generationOf(t, host, mount).Distfiles(); len(got) != 1 || got[0].Path != "small.tar" {
+	if got := generationOf(t, host, mount).Distfiles(); len(got) != 1 ||
+		got[0].Path != "small.tar" {
 		t.Errorf("carried: %v", got)
 	}
-	if again := mustExport(t, host, exporter.ExportOptions{Drive: mount, NoReadBack: true}); len(again.Copied) != 1 || len(again.LeftOut) > 0 {
+	if again := mustExport(t, host, exporter.ExportOptions{Drive: mount,
+		NoReadBack: true}); len(again.Copied) != 1 || len(again.LeftOut) > 0 {
 		t.Errorf("the next export copied %v and left out %v", again.Copied, again.LeftOut)
 	}
 }
 
-// The bytes of a package are not those that were read before, and its times say that nobody wrote to it: the medium is rotting. It was looked through
-// then and is not again, so that only its digest tells.
+// The bytes of a package are not those that were read before, and its times say that nobody wrote
+// to it: the medium is rotting. It was looked through then and is not again, so that only its
+// digest tells.
 func TestAPackageThatRotsBetweenTwoDrives(t *testing.T) {
 	host := newMachine(t, "host", epoch)
 	pack(t, host.PKGDIR, "mixed")
@@ -66,7 +72,8 @@ func TestAPackageThatRotsBetweenTwoDrives(t *testing.T) {
 		}
 		lines := strings.Split(string(text), "\n")
 		for i, line := range lines {
-			if f := strings.Split(line, "\t"); f[0] == victim { // what was read then had another BLAKE2B
+			// what was read then had another BLAKE2B
+			if f := strings.Split(line, "\t"); f[0] == victim {
 				f[7] = strings.Repeat("ab", 64)
 				lines[i], edited = strings.Join(f, "\t"), true
 			}
@@ -78,7 +85,9 @@ func TestAPackageThatRotsBetweenTwoDrives(t *testing.T) {
 	}
 	mount := t.TempDir()
 	r := mustExport(t, host, exporter.ExportOptions{Drive: mount, NoReadBack: true})
-	if len(r.LeftOut) != 1 || r.LeftOut[0].Path != victim || !strings.Contains(r.LeftOut[0].Reason, "damaged") || !strings.Contains(r.LeftOut[0].Hint, "touch ") {
+	if len(r.LeftOut) != 1 || r.LeftOut[0].Path != victim ||
+		!strings.Contains(r.LeftOut[0].Reason, "damaged") ||
+		!strings.Contains(r.LeftOut[0].Hint, "touch ") {
 		t.Errorf("left out: %+v", r.LeftOut)
 	}
 	for _, it := range generationOf(t, host, mount).Packages() {
@@ -88,7 +97,8 @@ func TestAPackageThatRotsBetweenTwoDrives(t *testing.T) {
 	}
 }
 
-// A file behind a link in DISTDIR that is written to while it is looked at counts as unknown, although its bytes are the wanted ones by then.
+// A file behind a link in DISTDIR that is written to while it is looked at counts as unknown,
+// although its bytes are the wanted ones by then.
 func TestALinkedFileThatChangesWhileItIsLookedAt(t *testing.T) {
 	host, client, mount := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
 	write(t, filepath.Join(host.DISTDIR, "a.tar"), "right")
@@ -96,7 +106,8 @@ func TestALinkedFileThatChangesWhileItIsLookedAt(t *testing.T) {
 	trustEach(t, client, host)
 	elsewhere := filepath.Join(t.TempDir(), "a.tar")
 	write(t, elsewhere, "wrong")
-	if err := errors.Join(os.Chtimes(elsewhere, epoch, epoch), os.Symlink(elsewhere, filepath.Join(client.DISTDIR, "a.tar"))); err != nil {
+	if err := errors.Join(os.Chtimes(elsewhere, epoch, epoch),
+		os.Symlink(elsewhere, filepath.Join(client.DISTDIR, "a.tar"))); err != nil {
 		t.Fatal(err)
 	}
 	watch := func(e progress.Event) {

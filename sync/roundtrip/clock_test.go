@@ -14,7 +14,8 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// A clock that is further ahead than anything explains is refused before anything is written: one such export would make the clients refuse each honest one after it.
+// A clock that is further ahead than anything explains is refused before anything is written: one
+// such export would make the clients refuse each honest one after it.
 func TestClockFarAhead(t *testing.T) {
 	const day = 24 * time.Hour
 	year := func(n int) time.Time { return epoch.AddDate(n, 0, 0) }
@@ -23,9 +24,15 @@ func TestClockFarAhead(t *testing.T) {
 		now     time.Time
 		from    string // "": accepted
 	}{
-		"a program that tells nothing, first export": {func(*testing.T, *machine.Machine) {}, year(24), ""},
-		"since the build of the program":             {func(_ *testing.T, m *machine.Machine) { m.Built = epoch }, epoch.Add(trust.MaxAhead), ""},
-		"a second later":                             {func(_ *testing.T, m *machine.Machine) { m.Built = epoch }, epoch.Add(trust.MaxAhead + time.Second), "when this program was built"},
+		"a program that tells nothing, first export": {
+			func(*testing.T, *machine.Machine) {}, year(24), ""},
+		"since the build of the program": {
+			func(_ *testing.T, m *machine.Machine) {
+				m.Built = epoch
+			}, epoch.Add(trust.MaxAhead), ""},
+		"a second later": {
+			func(_ *testing.T, m *machine.Machine) { m.Built = epoch }, epoch.Add(trust.MaxAhead +
+				time.Second), "when this program was built"},
 		"since the last export": {func(t *testing.T, m *machine.Machine) {
 			mustExport(t, *m, exporter.ExportOptions{Drive: t.TempDir()})
 		}, epoch.Add(trust.MaxAhead + day), "the last export"},
@@ -49,7 +56,8 @@ func TestClockFarAhead(t *testing.T) {
 			touch(t, filepath.Join(host.DISTDIR, "a.tar"), year(-3))
 			row.prepare(t, &host)
 			host.Now = func() time.Time { return row.now }
-			_, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: path, AnyDirectory: true}, nil)
+			_, err := exporter.Export(t.Context(), host,
+				exporter.ExportOptions{Drive: path, AnyDirectory: true}, nil)
 			var clock *exporter.ClockError
 			if row.from == "" {
 				if err != nil {
@@ -63,7 +71,8 @@ func TestClockFarAhead(t *testing.T) {
 			if left := files(t, path); len(left) > 0 {
 				t.Errorf("written: %v", left)
 			}
-			if hints := strings.Join(clock.Hints("DRIVE"), " "); !strings.Contains(hints, "--accept-clock") || !strings.Contains(hints, "key renew") {
+			if hints := strings.Join(clock.Hints("DRIVE"), " "); !strings.Contains(hints,
+				"--accept-clock") || !strings.Contains(hints, "key renew") {
 				t.Errorf("hints: %s", hints)
 			}
 			mustExport(t, host, exporter.ExportOptions{Drive: path, AcceptClock: true})

@@ -30,7 +30,8 @@ type stage struct {
 
 const confineVariable = "PKGSNEAK_TEST_CONFINED"
 
-// The child of the tests below: it imports, confined, and then does what an attacker would who had taken it over.
+// The child of the tests below: it imports, confined, and then does what an attacker would who had
+// taken it over.
 func TestConfinedChild(t *testing.T) {
 	text := os.Getenv(confineVariable)
 	if text == "" {
@@ -44,7 +45,9 @@ func TestConfinedChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := elsewhereIn(machine.Machine{Settings: settings, Hostname: "client", Now: func() time.Time { return epoch }, Version: "test"}, s.Client)
+	m := elsewhereIn(machine.Machine{Settings: settings, Hostname: "client", Now: func() time.Time {
+		return epoch
+	}, Version: "test"}, s.Client)
 	var c sandbox.Confined
 	if s.Serve {
 		c = sandbox.ConfineReading(s.Drive, m.PKGDIR)
@@ -60,7 +63,8 @@ func TestConfinedChild(t *testing.T) {
 		if err != nil || len(r.Origins[0].LeftOut) > 0 || r.Packages == 0 {
 			t.Errorf("the import does not work confined: %v, %+v", err, r)
 		}
-		if again, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: s.Drive}, nil); err != nil || !again.Unchanged {
+		if again, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: s.Drive},
+			nil); err != nil || !again.Unchanged {
 			t.Errorf("the second import does not work confined: %v, %+v", err, again)
 		}
 	} else if _, err := os.ReadDir(s.Drive); err != nil {
@@ -85,43 +89,72 @@ func stepsOut(s stage, m machine.Machine) map[string]func() error {
 	write := func(name string) func() error {
 		return func() error { return os.WriteFile(name, []byte("evil"), 0o644) }
 	}
-	read := func(name string) func() error { return func() error { _, err := os.ReadFile(name); return err } }
+	read := func(name string) func() error {
+		return func() error { _, err := os.ReadFile(name); return err }
+	}
 	steps := map[string]func() error{
-		"read a file of the system":    read("/etc/passwd"),
-		"read a file beside":           read(precious),
-		"read its own memory":          read("/proc/self/maps"),
-		"list a directory":             func() error { _, err := os.ReadDir(s.Outside); return err },
-		"write beside":                 write(filepath.Join(s.Outside, "new")),
-		"overwrite beside":             write(precious),
-		"truncate beside":              func() error { return os.Truncate(precious, 0) },
-		"remove beside":                func() error { return os.Remove(precious) },
-		"make a directory beside":      func() error { return os.Mkdir(filepath.Join(s.Outside, "dir"), 0o755) },
-		"write to the drive":           write(filepath.Join(s.Drive, "new")),
-		"change the drive":             write(filepath.Join(s.Drive, "pkgsneak/host/Manifest")),
-		"move out":                     func() error { return crossing(os.Rename(inside, filepath.Join(s.Outside, "moved"))) },
-		"link in":                      func() error { return crossing(os.Link(precious, filepath.Join(m.PKGDIR, "linked"))) },
-		"make a link":                  func() error { return os.Symlink("/etc", filepath.Join(m.PKGDIR, "link")) },
-		"make a FIFO":                  func() error { return mkfifo(filepath.Join(m.PKGDIR, "fifo")) },
-		"make a device":                func() error { return unix.Mknod(filepath.Join(m.PKGDIR, "null"), unix.S_IFCHR|0o600, 1<<8|3) },
-		"run a program":                func() error { return start("/bin/true") },
-		"run a program from the drive": func() error { return start(filepath.Join(s.Drive, "program"), "-test.run=^$") },
-		"mount":                        func() error { return unix.Mount("none", s.Drive, "tmpfs", 0, "") },
-		"open a setting of the kernel": func() error { // for writing, but nothing is written: where the defence is broken, the machine that tests shall not change
+		"read a file of the system": read("/etc/passwd"),
+		"read a file beside":        read(precious),
+		"read its own memory":       read("/proc/self/maps"),
+		"list a directory": func() error {
+			_, err := os.ReadDir(s.Outside)
+			return err
+		},
+		"write beside":     write(filepath.Join(s.Outside, "new")),
+		"overwrite beside": write(precious),
+		"truncate beside":  func() error { return os.Truncate(precious, 0) },
+		"remove beside":    func() error { return os.Remove(precious) },
+		"make a directory beside": func() error {
+			return os.Mkdir(filepath.Join(s.Outside, "dir"), 0o755)
+		},
+		"write to the drive": write(filepath.Join(s.Drive, "new")),
+		"change the drive":   write(filepath.Join(s.Drive, "pkgsneak/host/Manifest")),
+		"move out": func() error {
+			return crossing(os.Rename(inside, filepath.Join(s.Outside, "moved")))
+		},
+		"link in": func() error {
+			return crossing(os.Link(precious, filepath.Join(m.PKGDIR, "linked")))
+		},
+		"make a link": func() error {
+			return os.Symlink("/etc", filepath.Join(m.PKGDIR, "link"))
+		},
+		"make a FIFO": func() error {
+			return mkfifo(filepath.Join(m.PKGDIR, "fifo"))
+		},
+		"make a device": func() error {
+			return unix.Mknod(filepath.Join(m.PKGDIR, "null"), unix.S_IFCHR|0o600, 1<<8|3)
+		},
+		"run a program": func() error { return start("/bin/true") },
+		"run a program from the drive": func() error {
+			return start(filepath.Join(s.Drive, "program"), "-test.run=^$")
+		},
+		"mount": func() error {
+			return unix.Mount("none", s.Drive, "tmpfs", 0, "")
+		},
+		// for writing, but nothing is written: where the defence is broken, the machine that tests
+		// shall not change
+		"open a setting of the kernel": func() error {
 			f, err := os.OpenFile("/proc/sys/kernel/hostname", os.O_WRONLY, 0)
 			if err == nil {
 				f.Close()
 			}
 			return err
 		},
-		"open a terminal or a disk": func() error { _, err := os.OpenFile("/dev/null", os.O_RDWR, 0); return err },
+		"open a terminal or a disk": func() error {
+			_, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+			return err
+		},
 		"go through a link that is ours": func() error {
 			_, err := os.ReadFile(filepath.Join(m.PKGDIR, "was-here"))
 			return err
 		},
 	}
 	for name, family := range map[string][3]int{
-		"TCP": {unix.AF_INET, unix.SOCK_STREAM, 0}, "multipath TCP": {unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP}, "UDP": {unix.AF_INET6, unix.SOCK_DGRAM, 0},
-		"Unix": {unix.AF_UNIX, unix.SOCK_STREAM, 0}, "netlink": {unix.AF_NETLINK, unix.SOCK_RAW, 0}, "packet": {unix.AF_PACKET, unix.SOCK_RAW, 0},
+		"TCP": {unix.AF_INET, unix.SOCK_STREAM, 0}, "multipath TCP": {
+			unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP},
+		"UDP":  {unix.AF_INET6, unix.SOCK_DGRAM, 0},
+		"Unix": {unix.AF_UNIX, unix.SOCK_STREAM, 0}, "netlink": {
+			unix.AF_NETLINK, unix.SOCK_RAW, 0}, "packet": {unix.AF_PACKET, unix.SOCK_RAW, 0},
 	} {
 		steps["make a socket: "+name] = func() error { return socket(family) }
 	}
@@ -129,7 +162,9 @@ func stepsOut(s stage, m machine.Machine) map[string]func() error {
 	steps["set up io_uring"] = func() error { return setUpRing() }
 	if s.Serve {
 		steps["write what is served"] = write(inside)
-		steps["remove what is served"] = func() error { return os.Remove(filepath.Join(m.PKGDIR, "inside")) }
+		steps["remove what is served"] = func() error {
+			return os.Remove(filepath.Join(m.PKGDIR, "inside"))
+		}
 	}
 	return steps
 }
@@ -141,7 +176,8 @@ func start(name string, args ...string) error {
 	return cmd.Run()
 }
 
-// crossing: landlock says of a move or link out of what was granted that it leads to another file system.
+// crossing: landlock says of a move or link out of what was granted that it leads to another file
+// system.
 func crossing(err error) error {
 	if errors.Is(err, syscall.EXDEV) {
 		return fsPermission
@@ -160,7 +196,8 @@ func socket(family [3]int) error {
 // setUpRing asks for io_uring, which can make sockets without a system call of their own.
 func setUpRing() error {
 	var parameters [120]byte // struct io_uring_params
-	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&parameters)), 0)
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1,
+		uintptr(unsafe.Pointer(&parameters)), 0)
 	if errno != 0 {
 		return errno
 	}
@@ -180,22 +217,27 @@ func TestConfinement(t *testing.T) {
 			}
 			defer l.Close()
 			write(t, filepath.Join(a.client.PKGDIR, "inside"), "inside\n")
-			a.must(os.Symlink(filepath.Join(a.beside, "precious"), filepath.Join(a.client.PKGDIR, "was-here")))
-			program, err := os.ReadFile(os.Args[0]) // this one: where it is static, nothing else is needed to run it
+			a.must(os.Symlink(filepath.Join(a.beside, "precious"),
+				filepath.Join(a.client.PKGDIR, "was-here")))
+			// this one: where it is static, nothing else is needed to run it
+			program, err := os.ReadFile(os.Args[0])
 			if err == nil {
 				err = os.WriteFile(filepath.Join(a.drive, "program"), program, 0o755)
 			}
 			a.must(err)
 			before := files(t, a.beside)
-			text, err := json.Marshal(stage{Drive: a.drive, Client: filepath.Dir(a.client.PKGDIR), Outside: a.beside, Listener: l.Addr().String(), Serve: serve})
+			text, err := json.Marshal(stage{Drive: a.drive, Client: filepath.Dir(a.client.PKGDIR),
+				Outside: a.beside, Listener: l.Addr().String(), Serve: serve})
 			a.must(err)
-			child := exec.Command(os.Args[0], "-test.run=^TestConfinedChild$", "-test.v", "-test.count=1", "-test.testlogfile=", "-test.gocoverdir=")
+			child := exec.Command(os.Args[0], "-test.run=^TestConfinedChild$", "-test.v",
+				"-test.count=1", "-test.testlogfile=", "-test.gocoverdir=")
 			child.Env = append(os.Environ(), confineVariable+"="+string(text))
 			out, err := child.CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "--- PASS: TestConfinedChild") {
 				t.Errorf("%v\n%s", err, out)
 			}
-			if now := files(t, a.beside); len(now) != len(before) || now["precious"] != before["precious"] {
+			if now := files(t, a.beside); len(now) != len(before) ||
+				now["precious"] != before["precious"] {
 				t.Errorf("outside is not what it was: %v", now)
 			}
 		})

@@ -16,8 +16,8 @@ import (
 // orders are all orders of three drives.
 var orders = [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}}
 
-// threeDrives exports a host three times, each time to another drive; it gets new files before each, and
-// the second and third drive are too small for all.
+// threeDrives exports a host three times, each time to another drive; it gets new files before
+// each, and the second and third drive are too small for all.
 func threeDrives(t *testing.T) (host machine.Machine, drives []string) {
 	t.Helper()
 	host = newMachine(t, "bighost", epoch)
@@ -32,17 +32,19 @@ func threeDrives(t *testing.T) (host machine.Machine, drives []string) {
 		}
 		pack(t, host.PKGDIR, []string{"xpak-classic", "xpak-multi", "gpkg-multi"}[i])
 		host.Now = func() time.Time { return epoch.Add(time.Duration(i) * time.Hour) }
-		if r := mustExport(t, host, exporter.ExportOptions{Drive: drive}); i > 0 && r.Plan.Selection == nil {
+		if r := mustExport(t, host, exporter.ExportOptions{Drive: drive}); i > 0 &&
+			r.Plan.Selection == nil {
 			t.Fatalf("drive %d carries everything", i)
 		} else {
-			t.Logf("drive %d: %d files, free %d, needs %d", i, len(r.Copied), r.Plan.Free, r.Plan.Need)
+			t.Logf("drive %d: %d files, free %d, needs %d", i, len(r.Copied),
+				r.Plan.Free, r.Plan.Need)
 		}
 	}
 	return host, drives
 }
 
-// Three drives of one origin, of which none carries everything, are imported in all six orders, one by
-// one: the clients end equal, and so does one that has them all at once.
+// Three drives of one origin, of which none carries everything, are imported in all six orders, one
+// by one: the clients end equal, and so does one that has them all at once.
 func TestDrivesInAnyOrder(t *testing.T) {
 	host, drives := threeDrives(t)
 	var want map[string]string
@@ -82,12 +84,13 @@ func TestDrivesInAnyOrder(t *testing.T) {
 	}
 	all := newMachine(t, "client", epoch)
 	trustEach(t, all, host)
-	mustImport(t, all, importer.ImportOptions{Drive: drives[1], Further: []string{drives[0], drives[2]}})
+	mustImport(t, all, importer.ImportOptions{Drive: drives[1],
+		Further: []string{drives[0], drives[2]}})
 	check("at once", all)
 }
 
-// Of an older drive comes only what the newest state lists: no build that was replaced, no file that was
-// given up, no distfile whose name has other contents here. The remembered serial stays.
+// Of an older drive comes only what the newest state lists: no build that was replaced, no file
+// that was given up, no distfile whose name has other contents here. The remembered serial stays.
 func TestDonorIsSuperseded(t *testing.T) {
 	host := newMachine(t, "bighost", epoch)
 	pack(t, host.PKGDIR, "xpak-classic")
@@ -113,7 +116,8 @@ func TestDonorIsSuperseded(t *testing.T) {
 	trustEach(t, client, host)
 	mustImport(t, client, importer.ImportOptions{Drive: second})
 	before := files(t, client.PKGDIR)
-	for _, name := range []string{"stays.tgz", "changes.tgz", "local.tgz"} { // as if that drive had not carried them
+	// as if that drive had not carried them
+	for _, name := range []string{"stays.tgz", "changes.tgz", "local.tgz"} {
 		if err := os.Remove(filepath.Join(client.DISTDIR, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +126,8 @@ func TestDonorIsSuperseded(t *testing.T) {
 	r := mustImport(t, client, importer.ImportOptions{Drive: first})
 	p := r.Origins[0].Plan
 	got := files(t, client.DISTDIR)
-	if len(got) != 2 || got["stays.tgz"] != "stays.tgz" || got["local.tgz"] != "mine" || !p.Donor || p.Superseded.Files != 3 {
+	if len(got) != 2 || got["stays.tgz"] != "stays.tgz" || got["local.tgz"] != "mine" || !p.Donor ||
+		p.Superseded.Files != 3 {
 		t.Errorf("has %d files, superseded %+v, donor %v", len(got), p.Superseded, p.Donor)
 	}
 	if after := files(t, client.PKGDIR); len(after) != len(before) {

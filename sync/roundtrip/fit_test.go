@@ -34,7 +34,8 @@ func TestImportTakesWhatPortageReads(t *testing.T) {
 	r := mustImport(t, old, importer.ImportOptions{Drive: drive})
 	o := r.Origins[0]
 	if len(o.LeftOut) > 0 || len(o.Plan.Unusable) == 0 || len(o.Copied) == 0 {
-		t.Fatalf("copied %d, unusable %d, left out %v", len(o.Copied), len(o.Plan.Unusable), o.LeftOut)
+		t.Fatalf("copied %d, unusable %d, left out %v", len(o.Copied),
+			len(o.Plan.Unusable), o.LeftOut)
 	}
 	for _, it := range o.Plan.Unusable {
 		if !strings.Contains(it.Reason, "the Portage installed here cannot read") {
@@ -47,8 +48,10 @@ func TestImportTakesWhatPortageReads(t *testing.T) {
 		}
 	}
 	// With a newer Portage the rest comes, and going back changes nothing that is here.
-	if r := mustImport(t, client, importer.ImportOptions{Drive: drive}); len(r.Origins[0].Copied) != len(o.Plan.Unusable) {
-		t.Errorf("then copied %d, want the other %d", len(r.Origins[0].Copied), len(o.Plan.Unusable))
+	if r := mustImport(t, client,
+		importer.ImportOptions{Drive: drive}); len(r.Origins[0].Copied) != len(o.Plan.Unusable) {
+		t.Errorf("then copied %d, want the other %d", len(r.Origins[0].Copied),
+			len(o.Plan.Unusable))
 	}
 	r = mustImport(t, old, importer.ImportOptions{Drive: drive})
 	if o := r.Origins[0]; len(o.Plan.Unusable) != 0 {
@@ -56,8 +59,9 @@ func TestImportTakesWhatPortageReads(t *testing.T) {
 	}
 }
 
-// A package whose own CFLAGS ask for more than this CPU has is not brought in, and status says how many there are; on a CPU that has
-// it, or with --any-cpu, it comes. A CPU of which nothing is known refuses nothing.
+// A package whose own CFLAGS ask for more than this CPU has is not brought in, and status says how
+// many there are; on a CPU that has it, or with --any-cpu, it comes. A CPU of which nothing is
+// known refuses nothing.
 func TestImportTakesWhatTheCPURuns(t *testing.T) {
 	host, client, drive := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
 	pack(t, host.PKGDIR, "xpak-classic")
@@ -73,16 +77,20 @@ func TestImportTakesWhatTheCPURuns(t *testing.T) {
 	}
 	mustExport(t, host, exporter.ExportOptions{Drive: drive})
 	trustEach(t, client, host)
-	small, large := []byte("flags\t\t: fpu mmx sse sse2 ssse3\n"), []byte("flags\t\t: fpu mmx sse sse2 ssse3 sse4_1 sse4_2 popcnt xsave avx pni\n")
+	small, large := []byte("flags\t\t: fpu mmx sse sse2 ssse3\n"),
+		[]byte("flags\t\t: fpu mmx sse sse2 ssse3 sse4_1 sse4_2 popcnt xsave avx pni\n")
 
 	client.CPUInfo = small
 	st, err := inspect.Status(t.Context(), client, inspect.StatusOptions{Drive: drive})
-	if err != nil || len(st.Drive.Origins) != 1 || st.Drive.Origins[0].Unusable["cpu"] != 1 || st.Drive.Origins[0].Err != nil {
+	if err != nil || len(st.Drive.Origins) != 1 || st.Drive.Origins[0].Unusable["cpu"] != 1 ||
+		st.Drive.Origins[0].Err != nil {
 		t.Fatalf("status says %+v, %v", st.Drive, err)
 	}
 	r := mustImport(t, client, importer.ImportOptions{Drive: drive})
 	o := r.Origins[0]
-	if len(o.LeftOut) > 0 || len(o.Plan.Unusable) != 1 || o.Plan.Unusable[0].Path != heavy || o.Plan.UnusableKinds[resolve.CPU] != 1 || !strings.Contains(o.Plan.Unusable[0].Reason, "avx") {
+	if len(o.LeftOut) > 0 || len(o.Plan.Unusable) != 1 || o.Plan.Unusable[0].Path != heavy ||
+		o.Plan.UnusableKinds[resolve.CPU] != 1 ||
+		!strings.Contains(o.Plan.Unusable[0].Reason, "avx") {
 		t.Fatalf("unusable %+v, left out %+v", o.Plan.Unusable, o.LeftOut)
 	}
 	if _, err := os.Stat(filepath.Join(client.PKGDIR, heavy)); err == nil {
@@ -92,10 +100,13 @@ func TestImportTakesWhatTheCPURuns(t *testing.T) {
 		t.Error("nothing else came")
 	}
 	client.CPUInfo = large
-	if st, err := inspect.Status(t.Context(), client, inspect.StatusOptions{Drive: drive}); err != nil || st.Drive.Origins[0].Unusable != nil {
+	if st, err := inspect.Status(t.Context(), client,
+		inspect.StatusOptions{Drive: drive}); err != nil || st.Drive.Origins[0].Unusable != nil {
 		t.Errorf("status says %+v, %v", st.Drive, err)
 	}
-	if r := mustImport(t, client, importer.ImportOptions{Drive: drive}); len(r.Origins[0].Copied) != 1 || r.Origins[0].Copied[0].Path != heavy {
+	if r := mustImport(t, client,
+		importer.ImportOptions{Drive: drive}); len(r.Origins[0].Copied) != 1 ||
+		r.Origins[0].Copied[0].Path != heavy {
 		t.Errorf("on a CPU that has it %+v is copied", r.Origins[0].Copied)
 	}
 	for name, other := range map[string]struct {
@@ -105,7 +116,8 @@ func TestImportTakesWhatTheCPURuns(t *testing.T) {
 		m := newMachine(t, strings.ReplaceAll(name, " ", "-"), epoch)
 		m.CPUInfo = other.cpu
 		trustEach(t, m, host)
-		if r := mustImport(t, m, importer.ImportOptions{Drive: drive, AnyCPU: other.any}); len(r.Origins[0].Plan.Unusable) != 0 {
+		if r := mustImport(t, m, importer.ImportOptions{Drive: drive,
+			AnyCPU: other.any}); len(r.Origins[0].Plan.Unusable) != 0 {
 			t.Errorf("%s: unusable %+v", name, r.Origins[0].Plan.Unusable)
 		}
 	}

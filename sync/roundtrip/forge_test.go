@@ -17,8 +17,9 @@ import (
 	"pkgsneak/manifest"
 )
 
-// forger signs what no signer of ours would: any text, with any hash, date and algorithm. It writes OpenPGP (RFC 4880) by hand, because a library refuses half of it, and
-// because what is tested shall not be tested with itself.
+// forger signs what no signer of ours would: any text, with any hash, date and algorithm. It writes
+// OpenPGP (RFC 4880) by hand, because a library refuses half of it, and because what is tested
+// shall not be tested with itself.
 type forger struct {
 	secret  ed25519.PrivateKey
 	created uint32
@@ -42,7 +43,8 @@ const (
 	typeRevocation = 0x20
 )
 
-var hashes = map[byte]crypto.Hash{hashMD5: crypto.MD5, hashSHA1: crypto.SHA1, hashSHA256: crypto.SHA256, hashSHA512: crypto.SHA512}
+var hashes = map[byte]crypto.Hash{hashMD5: crypto.MD5, hashSHA1: crypto.SHA1,
+	hashSHA256: crypto.SHA256, hashSHA512: crypto.SHA512}
 
 // oid of Ed25519 in a version 4 key.
 var oidEd25519 = []byte{0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x0f, 0x01}
@@ -50,7 +52,8 @@ var oidEd25519 = []byte{0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x0f, 0x01}
 // newForger makes a key out of a name.
 func newForger(name string, created time.Time) *forger {
 	seed := sha1.Sum([]byte(name))
-	return forgerOf(ed25519.NewKeyFromSeed(append(seed[:], make([]byte, ed25519.SeedSize-len(seed))...)), uint32(created.Unix()))
+	return forgerOf(ed25519.NewKeyFromSeed(append(seed[:],
+		make([]byte, ed25519.SeedSize-len(seed))...)), uint32(created.Unix()))
 }
 
 func forgerOf(secret ed25519.PrivateKey, created uint32) *forger {
@@ -58,7 +61,8 @@ func forgerOf(secret ed25519.PrivateKey, created uint32) *forger {
 	f.public = binary.BigEndian.AppendUint32([]byte{4}, created)
 	f.public = append(f.public, algorithmEdDSA, byte(len(oidEd25519)))
 	f.public = append(f.public, oidEd25519...)
-	f.public = append(f.public, integer(append([]byte{0x40}, secret.Public().(ed25519.PublicKey)...))...)
+	f.public = append(f.public,
+		integer(append([]byte{0x40}, secret.Public().(ed25519.PublicKey)...))...)
 	return f
 }
 
@@ -98,7 +102,8 @@ func integer(b []byte) []byte {
 }
 
 func pgpPacket(tag byte, body []byte) []byte {
-	return append(append([]byte{0x80 | tag<<2 | 2}, binary.BigEndian.AppendUint32(nil, uint32(len(body)))...), body...)
+	return append(append([]byte{0x80 | tag<<2 | 2},
+		binary.BigEndian.AppendUint32(nil, uint32(len(body)))...), body...)
 }
 
 func subpacket(kind byte, body ...byte) []byte {
@@ -132,7 +137,8 @@ func (f *forger) signature(data []byte, h how) []byte {
 		h.issuer = f
 	}
 	fpr := h.issuer.fingerprint()
-	hashed := append(seconds(2, uint32(h.at.Unix())), subpacket(33, append([]byte{4}, fpr...)...)...)
+	hashed := append(seconds(2, uint32(h.at.Unix())),
+		subpacket(33, append([]byte{4}, fpr...)...)...)
 	hashed = append(hashed, subpacket(16, fpr[12:]...)...)
 	hashed = append(hashed, h.extra...)
 	body := []byte{4, h.kind, h.algorithm, h.hash, byte(len(hashed) >> 8), byte(len(hashed))}
@@ -177,7 +183,8 @@ func (f *forger) block(name string, life uint32) []byte {
 // introduction is what key makes of f's user id, in the name of another one.
 func (f *forger) introduction(name string, key, as *forger) []byte {
 	id := binary.BigEndian.AppendUint32([]byte{0xb4}, uint32(len(name)))
-	return key.signature(append(append(f.prefixed(), id...), name...), how{kind: typeCertify, issuer: as})
+	return key.signature(append(append(f.prefixed(), id...), name...),
+		how{kind: typeCertify, issuer: as})
 }
 
 func (f *forger) key(t *testing.T, life uint32) *manifest.PublicKey {
@@ -206,7 +213,8 @@ func armored(kind string, packets ...[]byte) []byte {
 	return []byte(b.String())
 }
 
-// clearSigned is a clear-signed message (section 7): the text is hashed without its last line end, lines ending in CR LF and without blanks before that.
+// clearSigned is a clear-signed message (section 7): the text is hashed without its last line end,
+// lines ending in CR LF and without blanks before that.
 func (f *forger) clearSigned(text string, h how) []byte {
 	return framed(text, "Hash: SHA512\n", f.textSignature(text, h))
 }
@@ -224,5 +232,6 @@ func (f *forger) textSignature(text string, h how) []byte {
 }
 
 func framed(text, headers string, packets ...[]byte) []byte {
-	return append([]byte("-----BEGIN PGP SIGNED MESSAGE-----\n"+headers+"\n"+text), armored("SIGNATURE", packets...)...)
+	return append([]byte("-----BEGIN PGP SIGNED MESSAGE-----\n"+headers+"\n"+text),
+		armored("SIGNATURE", packets...)...)
 }

@@ -10,8 +10,8 @@ import (
 	"pkgsneak/sync/machine"
 )
 
-// A host that lost its memory and kept its key begins no second origin beside its own without being told
-// to. A PKGDIR beside one that is remembered is not asked anything.
+// A host that lost its memory and kept its key begins no second origin beside its own without being
+// told to. A PKGDIR beside one that is remembered is not asked anything.
 func TestForgottenOrigins(t *testing.T) {
 	t.Parallel()
 	host, path := newMachine(t, "host", epoch), t.TempDir()
@@ -20,14 +20,16 @@ func TestForgottenOrigins(t *testing.T) {
 	pack(t, host.PKGDIR, "xpak-classic")
 	pack(t, chroot.PKGDIR, "gpkg-multi")
 	export := func(m machine.Machine, name string) (*exporter.ExportReport, error) {
-		return exporter.Export(t.Context(), m, exporter.ExportOptions{Drive: path, AnyDirectory: true, Name: name, NoReadBack: true}, nil)
+		return exporter.Export(t.Context(), m, exporter.ExportOptions{Drive: path,
+			AnyDirectory: true, Name: name, NoReadBack: true}, nil)
 	}
 	forget := func() { remove(t, filepath.Join(host.StateDir, "memory")) }
 	asked := func(m machine.Machine, origins ...string) {
 		t.Helper()
 		_, err := export(m, "")
 		var e *exporter.ForgottenError
-		if !errors.As(err, &e) || !slices.Equal(e.Origins, origins) || (e.Name == "") != slices.Contains(origins, "host") {
+		if !errors.As(err, &e) || !slices.Equal(e.Origins, origins) ||
+			(e.Name == "") != slices.Contains(origins, "host") {
 			t.Errorf("%v, want to be asked about %q", err, origins)
 		}
 	}

@@ -45,8 +45,9 @@ func random(t *testing.T, name string, size int) {
 	write(t, name, string(b))
 }
 
-// On a disk that the import fills to two thirds, an import that was interrupted goes on: what is staged counts as there, what
-// nobody wants any more makes room first, and what cannot fit leaves nothing behind.
+// On a disk that the import fills to two thirds, an import that was interrupted goes on: what is
+// staged counts as there, what nobody wants any more makes room first, and what cannot fit leaves
+// nothing behind.
 func TestImportOnAFullDisk(t *testing.T) {
 	host, client := newMachine(t, "bighost", epoch), newMachine(t, "client", epoch)
 	disk := filepath.Join(t.TempDir(), "disk")
@@ -79,7 +80,8 @@ func TestImportOnAFullDisk(t *testing.T) {
 	// Another generation: one of the three is another file now.
 	random(t, filepath.Join(host.DISTDIR, "bb.tgz"), size+1)
 	mustExport(t, host, exporter.ExportOptions{Drive: drive})
-	if r, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: drive, NoPackages: true, Pretend: true}, nil); err != nil || len(r.Origins[0].Plan.Copy) != 3 {
+	if r, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: drive,
+		NoPackages: true, Pretend: true}, nil); err != nil || len(r.Origins[0].Plan.Copy) != 3 {
 		t.Errorf("pretended: %v", err)
 	}
 	mustImport(t, client, o)
@@ -109,29 +111,33 @@ func TestImportOnAFullDisk(t *testing.T) {
 	}
 }
 
-// The kernel may say only while it is copied that the disk is full: somebody else fills it. Nothing stays that cannot be seen.
+// The kernel may say only while it is copied that the disk is full: somebody else fills it. Nothing
+// stays that cannot be seen.
 func TestDiskThatBecomesFull(t *testing.T) {
 	k := newKilled(t)
 	for _, errno := range []unix.Errno{unix.ENOSPC, unix.EDQUOT} {
 		m := k.at(t, func(c durable.Change) error {
-			if c.Op == durable.OpWrite && bytes.HasPrefix([]byte(c.Name), []byte(durable.StagingDir)) {
+			if c.Op == durable.OpWrite && bytes.HasPrefix([]byte(c.Name),
+				[]byte(durable.StagingDir)) {
 				return errno
 			}
 			return nil
 		})
-		if _, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second, Prune: true}, nil); !errors.Is(err, errno) {
+		if _, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second,
+			Prune: true}, nil); !errors.Is(err, errno) {
 			t.Errorf("%v: %v", errno, err)
 		}
 		for _, dir := range []string{m.PKGDIR, m.DISTDIR} {
-			if _, err := os.Lstat(filepath.Join(dir, durable.StagingDir)); !errors.Is(err, os.ErrNotExist) {
+			if _, err := os.Lstat(filepath.Join(dir, durable.StagingDir)); !errors.Is(err,
+				os.ErrNotExist) {
 				t.Errorf("%v: staging is left: %v", errno, err)
 			}
 		}
 	}
 }
 
-// A host that lost its key finds its drive full of what it exported before: it is told what that is, that forgetting it makes
-// room, and then the export fits.
+// A host that lost its key finds its drive full of what it exported before: it is told what that
+// is, that forgetting it makes room, and then the export fits.
 func TestFullOfANamesake(t *testing.T) {
 	host := newMachine(t, "bighost", epoch)
 	mount := filepath.Join(t.TempDir(), "stick")
@@ -149,10 +155,12 @@ func TestFullOfANamesake(t *testing.T) {
 		if !errors.As(err, &room) || !errors.As(err, &space) || fault.Of(err) != fault.Space {
 			t.Fatalf("pretend %v: %v", pretend, err)
 		}
-		if n := room.Namesakes; len(n) != 1 || n[0].Dir != "bighost" || n[0].Own || !n[0].Signed.Equal(epoch) || room.Reclaimable() < 3<<20 || room.Reclaimable() > 9<<20 {
+		if n := room.Namesakes; len(n) != 1 || n[0].Dir != "bighost" || n[0].Own ||
+			!n[0].Signed.Equal(epoch) || room.Reclaimable() < 3<<20 || room.Reclaimable() > 9<<20 {
 			t.Errorf("pretend %v: %+v", pretend, room.Namesakes)
 		}
-		if hints := fault.Hints(err, "/mnt/usb"); len(hints) < 2 || !strings.HasPrefix(hints[0], "pkgsneak forget bighost /mnt/usb frees ") {
+		if hints := fault.Hints(err, "/mnt/usb"); len(hints) < 2 ||
+			!strings.HasPrefix(hints[0], "pkgsneak forget bighost /mnt/usb frees ") {
 			t.Errorf("pretend %v: %q", pretend, hints)
 		}
 	}
@@ -160,7 +168,8 @@ func TestFullOfANamesake(t *testing.T) {
 	if err != nil || r.Own || len(r.Others) > 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if r := mustExport(t, host, o); len(r.Plan.Namesakes) > 0 || len(r.Copied) != 1 || r.Plan.Origin != "bighost" {
+	if r := mustExport(t, host, o); len(r.Plan.Namesakes) > 0 || len(r.Copied) != 1 ||
+		r.Plan.Origin != "bighost" {
 		t.Errorf("%+v", r.Plan)
 	}
 

@@ -67,9 +67,11 @@ func TestARevocationIsRememberedOnTheNextDrive(t *testing.T) {
 		t.Fatal(err)
 	}
 	fpr := key.Public().Fingerprint()
-	write(t, filepath.Join(told, layout.TreeDir, layout.KeyFile(fpr)), string(revoked.Public().Armor()))
+	write(t, filepath.Join(told, layout.TreeDir, layout.KeyFile(fpr)),
+		string(revoked.Public().Armor()))
 	for _, mount := range []string{told, clean} {
-		if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, nil); !errors.Is(err, manifest.ErrUntrusted) {
+		if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount},
+			nil); !errors.Is(err, manifest.ErrUntrusted) {
 			t.Fatalf("the key is revoked, and: %v", err)
 		}
 		if trusts(t, client)[fpr] {
@@ -95,7 +97,8 @@ func TestARevocationIsOnADriveThatIsTooFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	next, err := manifest.GenerateKey("the next", epoch)
-	if err = errors.Join(err, st.ReplaceSigningKey(next), st.SaveRetired(revoked), st.Close()); err != nil {
+	if err = errors.Join(err, st.ReplaceSigningKey(next), st.SaveRetired(revoked),
+		st.Close()); err != nil {
 		t.Fatal(err)
 	}
 	sparse := filepath.Join(host.DISTDIR, "sparse.tar")
@@ -113,17 +116,20 @@ func TestARevocationIsOnADriveThatIsTooFull(t *testing.T) {
 		if o.Pretend {
 			continue
 		}
-		if !slices.Equal(room.Revoked, []manifest.Fingerprint{old.Public().Fingerprint()}) || !strings.Contains(err.Error(), "is revoked is on the drive") {
+		if !slices.Equal(room.Revoked, []manifest.Fingerprint{old.Public().Fingerprint()}) ||
+			!strings.Contains(err.Error(), "is revoked is on the drive") {
 			t.Errorf("told of %v: %v", room.Revoked, err)
 		}
-		if hints := room.Hints("/mnt"); !strings.HasPrefix(hints[0], "pkgsneak forget host /mnt frees ") {
+		if hints := room.Hints("/mnt"); !strings.HasPrefix(hints[0],
+			"pkgsneak forget host /mnt frees ") {
 			t.Errorf("hints %q", hints)
 		}
 	}
 	if got := serials(t, mount, "host"); len(got) != 1 {
 		t.Errorf("generations: %v", got)
 	}
-	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, nil); !errors.Is(err, manifest.ErrUntrusted) {
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount},
+		nil); !errors.Is(err, manifest.ErrUntrusted) {
 		t.Errorf("the key is revoked, and: %v", err)
 	}
 	if trusts(t, client)[old.Public().Fingerprint()] {
@@ -160,7 +166,8 @@ func TestASuccessorIsTrustedOnceTheImportIsCertain(t *testing.T) {
 	// Neither a look nor a plan that is declined changes who is trusted.
 	mustImport(t, client, importer.ImportOptions{Drive: mount, AcceptRotation: true, Pretend: true})
 	no := func([]*importer.ImportPlan) (bool, error) { return false, nil }
-	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount, AcceptRotation: true, Confirm: no}, nil); !errors.Is(err, fault.ErrDeclined) {
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount,
+		AcceptRotation: true, Confirm: no}, nil); !errors.Is(err, fault.ErrDeclined) {
 		t.Errorf("declined: %v", err)
 	}
 	if got := trusts(t, client); !got[before] || got[after] {
@@ -174,13 +181,15 @@ func TestASuccessorIsTrustedOnceTheImportIsCertain(t *testing.T) {
 	if o := r.Origins[0]; len(o.Plan.Replace) != 1 || len(o.Plan.Beside) > 0 {
 		t.Errorf("what came under the old key is not the origin's any more: %+v", o.Plan)
 	}
-	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: stale}, nil); !errors.Is(err, manifest.ErrUntrusted) {
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: stale},
+		nil); !errors.Is(err, manifest.ErrUntrusted) {
 		t.Errorf("signed by the old key: %v", err)
 	}
 	settled(t, client, importer.ImportOptions{Drive: mount, Prune: true})
 }
 
-// A host that had lost its key goes on with it, from a copy: the old key's origin beside that of the interim key is no leavings any more.
+// A host that had lost its key goes on with it, from a copy: the old key's origin beside that of
+// the interim key is no leavings any more.
 func TestAKeyThatCameBackIsTold(t *testing.T) {
 	host, interim := newMachine(t, "host", epoch), newMachine(t, "host", epoch.Add(time.Hour))
 	client, mount := newMachine(t, "client", epoch), t.TempDir()
@@ -215,7 +224,8 @@ func TestAKeyThatCameBackIsTold(t *testing.T) {
 		t.Fatalf("%v, refused: %v", err, r.Refused)
 	}
 	want := "--fingerprint " + string(before) + " --replaces " + string(after)
-	if hints := fault.Hints(r.Refused[0].Err, "DRIVE"); len(hints) == 0 || !strings.HasSuffix(hints[0], want) {
+	if hints := fault.Hints(r.Refused[0].Err, "DRIVE"); len(hints) == 0 ||
+		!strings.HasSuffix(hints[0], want) {
 		t.Errorf("hints: %q, want %s", hints, want)
 	}
 }

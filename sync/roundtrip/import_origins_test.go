@@ -25,7 +25,8 @@ import (
 // twoOrigins are two hosts that exported to one drive, and a client that trusts both.
 func twoOrigins(t *testing.T) (a, b, client machine.Machine, mount string) {
 	t.Helper()
-	a, b, client, mount = newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch), t.TempDir()
+	a, b, client, mount = newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t,
+		"client", epoch), t.TempDir()
 	pack(t, a.PKGDIR, "xpak-classic")
 	pack(t, b.PKGDIR, "gpkg-multi")
 	for _, host := range []machine.Machine{a, b} {
@@ -56,12 +57,15 @@ func TestOneOriginThatIsRefusedStopsNoOther(t *testing.T) {
 		harm func(t *testing.T, a, client machine.Machine, mount string)
 		is   func(error) bool
 	}{
-		{"damaged record", func(t *testing.T, _, _ machine.Machine, mount string) { changeByte(t, mount, "a/generation/*.json") }, IsA[*drive.DamagedError]},
+		{"damaged record", func(t *testing.T, _, _ machine.Machine, mount string) {
+			changeByte(t, mount, "a/generation/*.json")
+		}, IsA[*drive.DamagedError]},
 		{"damaged catalogue", func(t *testing.T, _, _ machine.Machine, mount string) {
 			changeByte(t, mount, "a/generation/*.Packages.zst")
 		}, IsA[*drive.DamagedError]},
 		{"missing catalogue", func(t *testing.T, _, _ machine.Machine, mount string) {
-			found, err := filepath.Glob(filepath.Join(mount, "pkgsneak/a/generation/*.Packages.zst"))
+			found, err := filepath.Glob(filepath.Join(mount,
+				"pkgsneak/a/generation/*.Packages.zst"))
 			if err != nil || len(found) != 1 {
 				t.Fatal(found, err)
 			}
@@ -74,7 +78,8 @@ func TestOneOriginThatIsRefusedStopsNoOther(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				write(t, file, string(bytes.Replace(data, []byte("DATA packages/app"), []byte("DATA packages/bpp"), 1)))
+				write(t, file, string(bytes.Replace(data, []byte("DATA packages/app"),
+					[]byte("DATA packages/bpp"), 1)))
 			}
 		}, IsA[*manifest.SignatureError]},
 		{"older generation", func(t *testing.T, a, client machine.Machine, mount string) {
@@ -95,13 +100,17 @@ func TestOneOriginThatIsRefusedStopsNoOther(t *testing.T) {
 			if len(r.Refused) != 1 || r.Refused[0].Origin != "a" || !tc.is(r.Refused[0].Err) {
 				t.Fatalf("refused: %+v", r.Refused)
 			}
-			if IsA[*drive.DamagedError](r.Refused[0].Err) { // no export comes from a host that is gone
+			// no export comes from a host that is gone
+			if IsA[*drive.DamagedError](r.Refused[0].Err) {
 				hints := strings.Join(fault.Hints(r.Refused[0].Err, "D"), "; ")
-				if !strings.HasPrefix(r.Refused[0].Reason, `origin "a": `) || !strings.Contains(hints, "pkgsneak export D") || !strings.Contains(hints, "pkgsneak forget a D") {
+				if !strings.HasPrefix(r.Refused[0].Reason, `origin "a": `) ||
+					!strings.Contains(hints, "pkgsneak export D") ||
+					!strings.Contains(hints, "pkgsneak forget a D") {
 					t.Errorf("%s; %s", r.Refused[0].Reason, hints)
 				}
 			}
-			if len(r.Origins) != 1 || r.Origins[0].Plan.Origin != "b" || len(r.Origins[0].LeftOut) > 0 {
+			if len(r.Origins) != 1 || r.Origins[0].Plan.Origin != "b" ||
+				len(r.Origins[0].LeftOut) > 0 {
 				t.Fatalf("imported: %+v", r.Origins)
 			}
 			here := files(t, client.PKGDIR)
@@ -110,7 +119,8 @@ func TestOneOriginThatIsRefusedStopsNoOther(t *testing.T) {
 					t.Errorf("%q of the other origin is not here", name)
 				}
 			}
-			if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount, Origin: "a"}, nil); err == nil || !tc.is(err) {
+			if _, err := importer.Import(t.Context(), client,
+				importer.ImportOptions{Drive: mount, Origin: "a"}, nil); err == nil || !tc.is(err) {
 				t.Errorf("alone: %v", err)
 			}
 		})
@@ -166,7 +176,8 @@ func TestAFileBelongsToEveryOriginThatListsIt(t *testing.T) {
 		}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			a, b, client := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch)
+			a, b, client := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t,
+				"client", epoch)
 			first, second := t.TempDir(), t.TempDir()
 			if !tc.apart {
 				second = first
@@ -203,7 +214,8 @@ func TestAFileBelongsToEveryOriginThatListsIt(t *testing.T) {
 			if _, ok := files(t, client.PKGDIR)[shared]; ok {
 				t.Error("what no origin lists any longer was not pruned")
 			}
-			if tc.beside && files(t, client.PKGDIR)["app-misc/labhello/labhello-1.0-r2-1.xpak"] != beside {
+			if tc.beside &&
+				files(t, client.PKGDIR)["app-misc/labhello/labhello-1.0-r2-1.xpak"] != beside {
 				t.Error("the build of the first origin is not here any more")
 			}
 		})
@@ -211,7 +223,8 @@ func TestAFileBelongsToEveryOriginThatListsIt(t *testing.T) {
 }
 
 func TestWhatWasPutBesideHasANameThatTheOriginUses(t *testing.T) {
-	const plain, numbered = "app-misc/labhello-1.0-r2.tbz2", "app-misc/labhello/labhello-1.0-r2-1.xpak"
+	const plain, numbered = "app-misc/labhello-1.0-r2.tbz2",
+		"app-misc/labhello/labhello-1.0-r2-1.xpak"
 	host, client, mount := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
 	give(t, host.PKGDIR, "xpak-classic", plain)
 	give(t, client.PKGDIR, "xpak-classic", plain)
@@ -224,7 +237,8 @@ func TestWhatWasPutBesideHasANameThatTheOriginUses(t *testing.T) {
 		t.Fatal("the origin's is not beside the local one")
 	}
 
-	// The origin rebuilds it, and has a second instance whose own name is the one that was given here.
+	// The origin rebuilds it, and has a second instance whose own name is the one that was given
+	// here.
 	second := files(t, host.PKGDIR)[plain]
 	write(t, filepath.Join(host.PKGDIR, numbered), second)
 	rebuild(t, filepath.Join(host.PKGDIR, numbered))
@@ -233,7 +247,8 @@ func TestWhatWasPutBesideHasANameThatTheOriginUses(t *testing.T) {
 	mustExport(t, host, exporter.ExportOptions{Drive: mount})
 	r := mustImport(t, client, importer.ImportOptions{Drive: mount})
 	theirs, here := files(t, host.PKGDIR), files(t, client.PKGDIR)
-	want := map[string]string{plain: local, numbered: theirs[plain], "app-misc/labhello/labhello-1.0-r2-2.xpak": theirs[numbered]}
+	want := map[string]string{plain: local, numbered: theirs[plain],
+		"app-misc/labhello/labhello-1.0-r2-2.xpak": theirs[numbered]}
 	for name, data := range want {
 		if here[name] != data {
 			t.Errorf("%q is not what it should be", name)
@@ -246,7 +261,8 @@ func TestWhatWasPutBesideHasANameThatTheOriginUses(t *testing.T) {
 	for _, it := range r.Origins[0].Copied {
 		places[it.Path] = it.Local
 	}
-	if len(places) != 2 || places[plain] != numbered || places[numbered] != "app-misc/labhello/labhello-1.0-r2-2.xpak" {
+	if len(places) != 2 || places[plain] != numbered ||
+		places[numbered] != "app-misc/labhello/labhello-1.0-r2-2.xpak" {
 		t.Errorf("reported: %v", places)
 	}
 	settled(t, client, importer.ImportOptions{Drive: mount})
@@ -256,7 +272,8 @@ func TestWhatWasPutBesideHasANameThatTheOriginUses(t *testing.T) {
 	mustExport(t, host, exporter.ExportOptions{Drive: mount})
 	mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true})
 	here = files(t, client.PKGDIR)
-	if _, stale := here["app-misc/labhello/labhello-1.0-r2-2.xpak"]; stale || here[plain] != local || here[numbered] != theirs[plain] {
+	if _, stale := here["app-misc/labhello/labhello-1.0-r2-2.xpak"]; stale ||
+		here[plain] != local || here[numbered] != theirs[plain] {
 		t.Error("the wrong file was pruned")
 	}
 }
@@ -303,7 +320,8 @@ func TestAnOlderGenerationPrunesNothing(t *testing.T) {
 	trustEach(t, client, host)
 	mustImport(t, client, importer.ImportOptions{Drive: newer})
 	for _, allow := range []bool{false, true} {
-		r := mustImport(t, client, importer.ImportOptions{Drive: older, Prune: true, AllowOlder: allow})
+		r := mustImport(t, client, importer.ImportOptions{Drive: older, Prune: true,
+			AllowOlder: allow})
 		if len(r.Origins) != 1 || !r.Origins[0].Plan.Older || len(r.Origins[0].Pruned) > 0 {
 			t.Errorf("allowed %v: %+v", allow, r.Origins)
 		}
@@ -323,7 +341,8 @@ func TestPruneGoesByWhatTheOriginHas(t *testing.T) {
 	write(t, filepath.Join(host.DISTDIR, "new.tar"), "new")
 	mustExport(t, host, exporter.ExportOptions{Drive: small, NoPackages: true})
 	r := mustImport(t, client, importer.ImportOptions{Drive: small, Prune: true, AllowShrink: true})
-	if held := r.Origins[0].Plan.Held; len(held) != 1 || held[0].Tally.Files != before-1 || !strings.Contains(held[0].Reason, "--no-packages") || held[0].Hint != "" {
+	if held := r.Origins[0].Plan.Held; len(held) != 1 || held[0].Tally.Files != before-1 ||
+		!strings.Contains(held[0].Reason, "--no-packages") || held[0].Hint != "" {
 		t.Errorf("held: %+v", held)
 	}
 	if len(files(t, client.PKGDIR)) != before || len(r.Origins[0].Pruned) > 0 {
@@ -346,7 +365,8 @@ func TestPruneOfMoreThanHalfHasToBeAllowed(t *testing.T) {
 	}
 	_, client, mount := pruned(t, lost...)
 	r := mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true})
-	if held := r.Origins[0].Plan.Held; len(held) != 1 || held[0].Tally.Files != len(lost) || held[0].Hint == "" || len(r.Origins[0].Pruned) > 0 {
+	if held := r.Origins[0].Plan.Held; len(held) != 1 || held[0].Tally.Files != len(lost) ||
+		held[0].Hint == "" || len(r.Origins[0].Pruned) > 0 {
 		t.Errorf("held %+v, pruned %v", held, r.Origins[0].Pruned)
 	}
 	if n := len(files(t, client.PKGDIR)); n != len(entries)+1 {
@@ -371,13 +391,17 @@ func TestADISTDIRThatCannotBeWrittenStopsNoPackages(t *testing.T) {
 		t.Skipf("nothing can be mounted here: %v", err)
 	}
 	t.Cleanup(func() { unix.Unmount(client.DISTDIR, unix.MNT_DETACH) })
-	if err := unix.Mount("", client.DISTDIR, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+	if err := unix.Mount("", client.DISTDIR, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY,
+		""); err != nil {
 		t.Fatal(err)
 	}
 	for _, pretend := range []bool{true, false} {
-		r := mustImport(t, client, importer.ImportOptions{Drive: mount, Pretend: pretend, Prune: true})
+		r := mustImport(t, client, importer.ImportOptions{Drive: mount,
+			Pretend: pretend, Prune: true})
 		o := r.Origins[0]
-		if len(o.LeftOut) != 1 || o.LeftOut[0].Path != "new.tar" || !strings.Contains(o.LeftOut[0].Reason, "cannot be written") || o.Plan.Present.Files != 1 {
+		if len(o.LeftOut) != 1 || o.LeftOut[0].Path != "new.tar" ||
+			!strings.Contains(o.LeftOut[0].Reason, "cannot be written") ||
+			o.Plan.Present.Files != 1 {
 			t.Errorf("pretend %v: left out %+v, present %+v", pretend, o.LeftOut, o.Plan.Present)
 		}
 		if !pretend && r.Packages != 12 {
@@ -386,7 +410,8 @@ func TestADISTDIRThatCannotBeWrittenStopsNoPackages(t *testing.T) {
 	}
 }
 
-// The directory of one kind cannot be opened or written: the files of the other come in all the same.
+// The directory of one kind cannot be opened or written: the files of the other come in all the
+// same.
 func TestADirectoryOfOneKindStopsNotTheOther(t *testing.T) {
 	host, mount := newMachine(t, "host", epoch), t.TempDir()
 	pack(t, host.PKGDIR, "xpak-classic")
@@ -397,7 +422,8 @@ func TestADirectoryOfOneKindStopsNotTheOther(t *testing.T) {
 			t.Skipf("nothing can be mounted here: %v", err)
 		}
 		t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-		if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY,
+			""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -407,7 +433,8 @@ func TestADirectoryOfOneKindStopsNotTheOther(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, harm := range map[string]func(*testing.T, string){"read-only": readOnly, "a dangling link": aLink} {
+	for name, harm := range map[string]func(*testing.T, string){"read-only": readOnly,
+		"a dangling link": aLink} {
 		for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 			t.Run(fmt.Sprint(kind, " ", name), func(t *testing.T) {
 				client := newMachine(t, "client", epoch)
@@ -418,9 +445,13 @@ func TestADirectoryOfOneKindStopsNotTheOther(t *testing.T) {
 				}
 				harm(t, dir)
 				for _, pretend := range []bool{true, false} {
-					o := mustImport(t, client, importer.ImportOptions{Drive: mount, Pretend: pretend, Prune: true}).Origins[0]
-					if len(o.LeftOut) != left || o.LeftOut[0].Kind != kind || !strings.HasSuffix(o.LeftOut[0].Hint, fmt.Sprintf("--no-%ss", kind)) || !pretend && len(o.Copied) != copied {
-						t.Errorf("pretend %v: left out %+v, copied %v", pretend, o.LeftOut, o.Copied)
+					o := mustImport(t, client, importer.ImportOptions{Drive: mount,
+						Pretend: pretend, Prune: true}).Origins[0]
+					if len(o.LeftOut) != left || o.LeftOut[0].Kind != kind ||
+						!strings.HasSuffix(o.LeftOut[0].Hint, fmt.Sprintf("--no-%ss", kind)) ||
+						!pretend && len(o.Copied) != copied {
+						t.Errorf("pretend %v: left out %+v, copied %v", pretend,
+							o.LeftOut, o.Copied)
 					}
 				}
 			})
@@ -445,13 +476,15 @@ func TestAFileInThePlaceOfADirectory(t *testing.T) {
 		remove(t, dir)
 		write(t, dir, "a file")
 		var file *drive.NoDirectoryError
-		if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, nil); !errors.As(err, &file) || file.Dir != dir {
+		if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount},
+			nil); !errors.As(err, &file) || file.Dir != dir {
 			t.Errorf("%s: %v", kind, err)
 		}
 		if got := files(t, other); len(got) > 0 {
 			t.Errorf("%s: copied %v", kind, got)
 		}
-		leave := importer.ImportOptions{Drive: mount, NoPackages: kind == payload.Package, NoDistfiles: kind == payload.Distfile}
+		leave := importer.ImportOptions{Drive: mount, NoPackages: kind == payload.Package,
+			NoDistfiles: kind == payload.Distfile}
 		if r := mustImport(t, client, leave); len(r.Origins[0].Copied) == 0 {
 			t.Errorf("%s: without it nothing comes", kind)
 		}
@@ -460,7 +493,8 @@ func TestAFileInThePlaceOfADirectory(t *testing.T) {
 
 func TestTwoOriginsBesideOneLocalPackage(t *testing.T) {
 	const plain = "app-misc/labhello-1.0-r2.tbz2"
-	a, b, client, mount := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch), t.TempDir()
+	a, b, client, mount := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t,
+		"client", epoch), t.TempDir()
 	give(t, client.PKGDIR, "xpak-classic", plain)
 	for _, host := range []machine.Machine{a, b} {
 		give(t, host.PKGDIR, "xpak-classic", plain)
@@ -487,10 +521,12 @@ func TestTwoOriginsBesideOneLocalPackage(t *testing.T) {
 	settled(t, client, importer.ImportOptions{Drive: mount, Prune: true})
 }
 
-// A package that somebody removed here is forgotten by the next import that does not bring it again, and counts nowhere; where nearly all are gone at once
-// the directory is rather not mounted, and what came from the origin stays its.
+// A package that somebody removed here is forgotten by the next import that does not bring it
+// again, and counts nowhere; where nearly all are gone at once the directory is rather not mounted,
+// and what came from the origin stays its.
 func TestRowsOfFilesThatAreGone(t *testing.T) {
-	host, client, mount := newMachine(t, "bighost", epoch), newMachine(t, "client", epoch), t.TempDir()
+	host, client, mount := newMachine(t, "bighost", epoch), newMachine(t, "client",
+		epoch), t.TempDir()
 	pack(t, host.PKGDIR, "xpak-classic")
 	mustExport(t, host, exporter.ExportOptions{Drive: mount})
 	trustEach(t, client, host)
@@ -507,7 +543,8 @@ func TestRowsOfFilesThatAreGone(t *testing.T) {
 	left = left[1:]
 	small := t.TempDir()
 	for i, step := range []func(){func() {}, func() {
-		if err := errors.Join(os.Rename(client.PKGDIR, client.PKGDIR+".away"), os.Mkdir(client.PKGDIR, 0o755)); err != nil {
+		if err := errors.Join(os.Rename(client.PKGDIR, client.PKGDIR+".away"),
+			os.Mkdir(client.PKGDIR, 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}} {
@@ -517,35 +554,42 @@ func TestRowsOfFilesThatAreGone(t *testing.T) {
 		r := mustImport(t, client, importer.ImportOptions{Drive: small})
 		rows(t, client, payload.Package, left...)
 		held := r.Origins[0].Plan.Held
-		if i == 0 && (len(held) != 1 || held[0].Tally.Files != len(left)) || i == 1 && len(held) > 0 {
+		if i == 0 && (len(held) != 1 || held[0].Tally.Files != len(left)) ||
+			i == 1 && len(held) > 0 {
 			t.Errorf("held: %+v, of %d that are left", held, len(left))
 		}
 	}
-	if err := errors.Join(os.RemoveAll(client.PKGDIR), os.Rename(client.PKGDIR+".away", client.PKGDIR)); err != nil {
+	if err := errors.Join(os.RemoveAll(client.PKGDIR),
+		os.Rename(client.PKGDIR+".away", client.PKGDIR)); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range append(left[:len(left)-1:len(left)-1], lost) {
 		remove(t, filepath.Join(host.PKGDIR, path))
 	}
 	mustExport(t, host, exporter.ExportOptions{Drive: mount, AllowShrink: true})
-	if r := mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true}); len(r.Origins[0].Plan.Held) != 1 {
+	if r := mustImport(t, client, importer.ImportOptions{Drive: mount,
+		Prune: true}); len(r.Origins[0].Plan.Held) != 1 {
 		t.Errorf("more than half of what is here was pruned: %+v", r.Origins[0].Pruned)
 	}
 	mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true, AllowShrink: true})
 	rows(t, client, payload.Package, left[len(left)-1])
 }
 
-// Two drives take turns, and one of them goes without a kind: what it carries of that kind is of the last export that looked, and replaces nothing that came later.
+// Two drives take turns, and one of them goes without a kind: what it carries of that kind is of
+// the last export that looked, and replaces nothing that came later.
 func TestAKindThatWasNotLookedAtReplacesNothingNewer(t *testing.T) {
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		t.Run(string(kind), func(t *testing.T) {
-			host, client, first, second := newMachine(t, "h", epoch), newMachine(t, "c", epoch), t.TempDir(), t.TempDir()
+			host, client, first, second := newMachine(t, "h", epoch), newMachine(t, "c",
+				epoch), t.TempDir(), t.TempDir()
 			pack(t, host.PKGDIR, "xpak-classic")
-			name, newer := filepath.Join(host.DISTDIR, "a.tar"), filepath.Join(client.DISTDIR, "a.tar")
+			name, newer := filepath.Join(host.DISTDIR,
+				"a.tar"), filepath.Join(client.DISTDIR, "a.tar")
 			write(t, name, "old")
 			o := exporter.ExportOptions{Drive: second, NoDistfiles: true}
 			if kind == payload.Package {
-				name, newer = filepath.Join(host.PKGDIR, "app-misc/labhello-1.0-r2.tbz2"), filepath.Join(client.PKGDIR, "app-misc/labhello-1.0-r2.tbz2")
+				name, newer = filepath.Join(host.PKGDIR, "app-misc/labhello-1.0-r2.tbz2"),
+					filepath.Join(client.PKGDIR, "app-misc/labhello-1.0-r2.tbz2")
 				o = exporter.ExportOptions{Drive: second, NoPackages: true}
 			}
 			mustExport(t, host, exporter.ExportOptions{Drive: second})
@@ -563,25 +607,33 @@ func TestAKindThatWasNotLookedAtReplacesNothingNewer(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 { // the second one was not looked at either
-				write(t, filepath.Join(host.DISTDIR, "another.tar"), rand.Text()) // which is a reason for a generation
+				// which is a reason for a generation
+				write(t, filepath.Join(host.DISTDIR, "another.tar"), rand.Text())
 				mustExport(t, host, o)
 				r := mustImport(t, client, importer.ImportOptions{Drive: second})
 				if got, err := os.ReadFile(newer); err != nil || !bytes.Equal(got, want) {
 					t.Fatalf("what came with a newer generation was replaced (%v)", err)
 				}
-				if left := r.Origins[0].LeftOut; len(left) != 1 || !strings.Contains(left[0].Reason, "may be newer") || !strings.Contains(left[0].Hint, fmt.Sprintf("without --no-%ss: pkgsneak export", kind)) {
+				if left := r.Origins[0].LeftOut; len(left) != 1 ||
+					!strings.Contains(left[0].Reason, "may be newer") ||
+					!strings.Contains(left[0].Hint,
+						fmt.Sprintf("without --no-%ss: pkgsneak export", kind)) {
 					t.Errorf("left out: %+v", left)
 				}
 			}
 			mustExport(t, host, exporter.ExportOptions{Drive: second})
-			if r := mustImport(t, client, importer.ImportOptions{Drive: second}); len(r.Origins[0].Plan.Replace) > 0 || len(r.Origins[0].LeftOut) > 0 {
-				t.Errorf("looked at again: %+v, %+v", r.Origins[0].Plan.Replace, r.Origins[0].LeftOut)
+			if r := mustImport(t, client,
+				importer.ImportOptions{Drive: second}); len(r.Origins[0].Plan.Replace) > 0 ||
+				len(r.Origins[0].LeftOut) > 0 {
+				t.Errorf("looked at again: %+v, %+v", r.Origins[0].Plan.Replace,
+					r.Origins[0].LeftOut)
 			}
 		})
 	}
 }
 
-// A distfile of one origin takes the place of another's that has left that one, in the run that prunes; before it the reason says so.
+// A distfile of one origin takes the place of another's that has left that one, in the run that
+// prunes; before it the reason says so.
 func TestADistfileInThePlaceOfOneThatIsPruned(t *testing.T) {
 	a, b, client, mount := twoOrigins(t)
 	name := "f1.tar"
@@ -595,17 +647,20 @@ func TestADistfileInThePlaceOfOneThatIsPruned(t *testing.T) {
 	remove(t, filepath.Join(a.DISTDIR, name))
 	mustExport(t, a, exporter.ExportOptions{Drive: mount})
 	r := mustImport(t, client, importer.ImportOptions{Drive: mount})
-	if left := r.Origins[1].LeftOut; len(left) != 1 || !strings.HasSuffix(left[0].Hint, "--prune") || files(t, client.DISTDIR)[name] != "the one" {
+	if left := r.Origins[1].LeftOut; len(left) != 1 ||
+		!strings.HasSuffix(left[0].Hint, "--prune") || files(t, client.DISTDIR)[name] != "the one" {
 		t.Errorf("without --prune: %+v", left)
 	}
 	r = mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true})
-	if left := r.Origins[1].LeftOut; len(left) != 0 || files(t, client.DISTDIR)[name] != "the other" {
+	if left := r.Origins[1].LeftOut; len(left) != 0 ||
+		files(t, client.DISTDIR)[name] != "the other" {
 		t.Errorf("with --prune: %+v", left)
 	}
 	settled(t, client, importer.ImportOptions{Drive: mount, Prune: true})
 	remove(t, filepath.Join(b.DISTDIR, name))
 	mustExport(t, b, exporter.ExportOptions{Drive: mount})
-	if r := mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true}); len(r.Origins[1].Pruned) != 1 {
+	if r := mustImport(t, client, importer.ImportOptions{Drive: mount,
+		Prune: true}); len(r.Origins[1].Pruned) != 1 {
 		t.Errorf("it is not the other's: %+v", r.Origins[1])
 	}
 }

@@ -24,8 +24,9 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// killed is a client that has imported a first generation, and three drives: the second generation, which is interrupted, and
-// the third, in which everything that the second brought is another build again.
+// killed is a client that has imported a first generation, and three drives: the second generation,
+// which is interrupted, and the third, in which everything that the second brought is another build
+// again.
 type killed struct {
 	client        machine.Machine
 	home          string // the directory of the client as it is before the second import
@@ -96,7 +97,9 @@ func newKilled(t *testing.T) *killed {
 	write(t, filepath.Join(host.DISTDIR, killedDist), "third!")
 	k.third = export()
 	k.want = files(t, host.PKGDIR)
-	maps.DeleteFunc(k.want, func(name, _ string) bool { return strings.HasPrefix(name, "Packages") })
+	maps.DeleteFunc(k.want, func(name, _ string) bool {
+		return strings.HasPrefix(name, "Packages")
+	})
 	return k
 }
 
@@ -108,7 +111,8 @@ func (k *killed) at(t *testing.T, hook durable.Hook) machine.Machine {
 		t.Fatal(err)
 	}
 	m := k.client
-	m.StateDir, m.PKGDIR, m.DISTDIR = filepath.Join(home, "state"), filepath.Join(home, "packages"), filepath.Join(home, "distfiles")
+	m.StateDir, m.PKGDIR, m.DISTDIR = filepath.Join(home, "state"), filepath.Join(home,
+		"packages"), filepath.Join(home, "distfiles")
 	m.Hook = hook
 	return m
 }
@@ -118,7 +122,8 @@ func (k *killed) at(t *testing.T, hook durable.Hook) machine.Machine {
 func TestImportEndedBeforeEachOperation(t *testing.T) {
 	k := newKilled(t)
 	rec := &durabletest.Recorder{}
-	mustImport(t, k.at(t, rec.Hook), importer.ImportOptions{Drive: k.second, Prune: true, Workers: 1})
+	mustImport(t, k.at(t, rec.Hook), importer.ImportOptions{Drive: k.second,
+		Prune: true, Workers: 1})
 	total := rec.Len()
 	if total < 60 {
 		t.Fatalf("only %d operations", total)
@@ -129,18 +134,22 @@ func TestImportEndedBeforeEachOperation(t *testing.T) {
 	}
 	for n := 1; n <= total; n += stride {
 		m := k.at(t, durabletest.FailFrom(n, unix.EIO))
-		_, err := importer.Import(context.Background(), m, importer.ImportOptions{Drive: k.second, Prune: true, Workers: 1}, nil)
-		if !errors.Is(err, unix.EIO) && n < total-5 { // the last ones remove what is not needed any more
+		_, err := importer.Import(context.Background(), m, importer.ImportOptions{Drive: k.second,
+			Prune: true, Workers: 1}, nil)
+		// the last ones remove what is not needed any more
+		if !errors.Is(err, unix.EIO) && n < total-5 {
 			t.Errorf("ended before operation %d (%s): %v", n, rec.All()[n-1], err)
 		}
 		m.Hook = nil
-		r, err := importer.Import(context.Background(), m, importer.ImportOptions{Drive: k.third, Prune: true}, nil)
+		r, err := importer.Import(context.Background(), m, importer.ImportOptions{Drive: k.third,
+			Prune: true}, nil)
 		if err != nil {
 			t.Errorf("operation %d (%s): the next import: %v", n, rec.All()[n-1], err)
 			continue
 		}
 		if o := r.Origins[0]; len(o.LeftOut)+len(o.Plan.Beside) > 0 {
-			t.Errorf("operation %d (%s): left out %v, beside %v", n, rec.All()[n-1], o.LeftOut, o.Plan.Beside)
+			t.Errorf("operation %d (%s): left out %v, beside %v", n, rec.All()[n-1], o.LeftOut,
+				o.Plan.Beside)
 		}
 		k.check(t, m)
 		if t.Failed() {
@@ -228,7 +237,8 @@ func TestOrderOfForgetting(t *testing.T) {
 	} {
 		noted := after(m.StateDir, "fsync-dir pending", after(m.StateDir, "rename pending/", -1))
 		if kind.table == "distfiles" {
-			noted = after(m.StateDir, "fsync-dir pending", after(m.StateDir, "distfiles.pkgsneak-", -1))
+			noted = after(m.StateDir, "fsync-dir pending",
+				after(m.StateDir, "distfiles.pkgsneak-", -1))
 		}
 		removed := after(kind.dir, "rename "+kind.gone, -1) // to what is kept
 		if noted > removed {
@@ -237,18 +247,21 @@ func TestOrderOfForgetting(t *testing.T) {
 		synced := after(kind.dir, "fsync-dir "+kind.holds, removed)
 		var saved int
 		for i, c := range rec.All() {
-			if c.Root == m.StateDir && c.Op == durable.OpRename && strings.HasPrefix(c.To, "imports/") && strings.HasSuffix(c.To, kind.table) {
+			if c.Root == m.StateDir && c.Op == durable.OpRename &&
+				strings.HasPrefix(c.To, "imports/") && strings.HasSuffix(c.To, kind.table) {
 				saved = i
 			}
 		}
 		if saved < synced {
-			t.Errorf("%s: the state forgot at %d, the directory was synced at %d", kind.table, saved, synced)
+			t.Errorf("%s: the state forgot at %d, the directory was synced at %d", kind.table,
+				saved, synced)
 		}
 	}
 }
 
-// A run that ended after a file had its name has begun with its generation: a drive with an older one
-// does not take its file back (it gives what the newer one lists), and the drive that it was itself goes on.
+// A run that ended after a file had its name has begun with its generation: a drive with an older
+// one does not take its file back (it gives what the newer one lists), and the drive that it was
+// itself goes on.
 func TestOlderDriveAfterARunThatEnded(t *testing.T) {
 	k := newKilled(t)
 	for _, last := range []string{killedReplaced, killedDist} {
@@ -262,12 +275,14 @@ func TestOlderDriveAfterARunThatEnded(t *testing.T) {
 			}
 			return nil
 		})
-		if _, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.third}, nil); !errors.Is(err, unix.EIO) {
+		if _, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.third},
+			nil); !errors.Is(err, unix.EIO) {
 			t.Fatalf("ended after %q: %v", last, err)
 		}
 		m.Hook = nil
 		pkgs, dists := files(t, m.PKGDIR)[killedReplaced], files(t, m.DISTDIR)[killedDist]
-		if last == killedReplaced && pkgs != k.want[last] || last == killedDist && dists != "third!" {
+		if last == killedReplaced && pkgs != k.want[last] || last == killedDist &&
+			dists != "third!" {
 			t.Fatalf("ended after %q: it is not there", last)
 		}
 		r, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second}, nil)
@@ -282,12 +297,14 @@ func TestOlderDriveAfterARunThatEnded(t *testing.T) {
 	}
 }
 
-// Two state directories, one PKGDIR and one DISTDIR: the second import waits for the first, or gives up as "locked".
+// Two state directories, one PKGDIR and one DISTDIR: the second import waits for the first, or
+// gives up as "locked".
 func TestOneImportPerDirectory(t *testing.T) {
 	k := newKilled(t)
 	m := k.at(t, nil)
 	for _, kind := range []string{"PKGDIR", "DISTDIR"} {
-		store, root, err := durable.OpenStore(kind, map[string]string{"PKGDIR": m.PKGDIR, "DISTDIR": m.DISTDIR}[kind], nil)
+		store, root, err := durable.OpenStore(kind, map[string]string{"PKGDIR": m.PKGDIR,
+			"DISTDIR": m.DISTDIR}[kind], nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -297,10 +314,12 @@ func TestOneImportPerDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 		m.LockWait = 0
-		if _, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second}, nil); !errors.Is(err, durable.ErrLocked) {
+		if _, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second},
+			nil); !errors.Is(err, durable.ErrLocked) {
 			t.Errorf("%s locked: %v", kind, err)
 		}
-		if r, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second, Pretend: true}, nil); err != nil || !r.Pretended {
+		if r, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second,
+			Pretend: true}, nil); err != nil || !r.Pretended {
 			t.Errorf("%s locked, pretended: %v", kind, err)
 		}
 		if err := held.Release(); err != nil {
@@ -313,7 +332,8 @@ func TestOneImportPerDirectory(t *testing.T) {
 	errs := make(chan error, 2)
 	for _, m := range []machine.Machine{m, other} {
 		go func() {
-			_, err := importer.Import(context.Background(), m, importer.ImportOptions{Drive: k.third, Prune: true}, nil)
+			_, err := importer.Import(context.Background(), m,
+				importer.ImportOptions{Drive: k.third, Prune: true}, nil)
 			errs <- err
 		}()
 	}
@@ -329,7 +349,8 @@ func TestOneImportPerDirectory(t *testing.T) {
 // note of that is settled before the second notes what it brings itself: a run that is ended there
 // forgets nothing.
 func TestSharedFileOfARunThatEnded(t *testing.T) {
-	a, b, client, mount := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch), t.TempDir()
+	a, b, client, mount := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t,
+		"client", epoch), t.TempDir()
 	for _, host := range []machine.Machine{a, b} {
 		write(t, filepath.Join(host.DISTDIR, "shared.tar"), "shared")
 		write(t, filepath.Join(host.DISTDIR, "only-"+host.Hostname+".tar"), "of "+host.Hostname)
@@ -342,7 +363,8 @@ func TestSharedFileOfARunThatEnded(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, nil); !errors.Is(err, unix.EIO) {
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount},
+		nil); !errors.Is(err, unix.EIO) {
 		t.Fatal(err)
 	}
 	client.Hook = nil
@@ -367,7 +389,8 @@ func TestSharedFileOfARunThatEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 		maps.Copy(have, pending)
-		if got, want := slices.Sorted(maps.Keys(have)), []string{"only-" + name + ".tar", "shared.tar"}; !slices.Equal(got, want) {
+		if got, want := slices.Sorted(maps.Keys(have)), []string{"only-" + name + ".tar",
+			"shared.tar"}; !slices.Equal(got, want) {
 			t.Errorf("%s: %q is remembered or noted, want %q", name, got, want)
 		}
 	}

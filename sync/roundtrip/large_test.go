@@ -18,7 +18,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// largePackage is an XPAK with the metadata of a golden package and an image of the members' contents, too large to be looked at before it is copied.
+// largePackage is an XPAK with the metadata of a golden package and an image of the members'
+// contents, too large to be looked at before it is copied.
 func largePackage(t *testing.T, golden string, members ...tar.Header) []byte {
 	t.Helper()
 	data, err := os.ReadFile(golden)
@@ -54,7 +55,8 @@ func largePackage(t *testing.T, golden string, members ...tar.Header) []byte {
 // and the others are carried.
 func TestExportChecksLargePackagesOnTheirWay(t *testing.T) {
 	const name = "app-misc/screen-1.10-r100.tbz2"
-	file := tar.Header{Typeflag: tar.TypeReg, Name: "./usr/bin/screen", Mode: 0o755, Size: 20 * pipeline.SmallSize}
+	file := tar.Header{Typeflag: tar.TypeReg, Name: "./usr/bin/screen", Mode: 0o755,
+		Size: 20 * pipeline.SmallSize}
 	inside := tar.Header{Typeflag: tar.TypeReg, Name: "./usr/bin/screen/file", Mode: 0o644}
 	good := func(data []byte) []byte { return data }
 	for _, tt := range []struct {
@@ -64,29 +66,36 @@ func TestExportChecksLargePackagesOnTheirWay(t *testing.T) {
 		reason  string // "": carried
 	}{
 		{"good", []tar.Header{file}, good, ""},
-		{"a name that cannot be unpacked, at the end", []tar.Header{file, inside}, good, "lies below the file"},
-		{"a name that cannot be unpacked, at the beginning", []tar.Header{{Typeflag: tar.TypeReg, Name: "./a"}, {Typeflag: tar.TypeReg, Name: "./a/b"}, file}, good, "lies below the file"},
+		{"a name that cannot be unpacked, at the end", []tar.Header{file, inside}, good,
+			"lies below the file"},
+		{"a name that cannot be unpacked, at the beginning",
+			[]tar.Header{{Typeflag: tar.TypeReg, Name: "./a"},
+				{Typeflag: tar.TypeReg, Name: "./a/b"}, file}, good, "lies below the file"},
 		{"an image that is cut", []tar.Header{file}, func(data []byte) []byte {
 			return slices.Concat(data[:5*pipeline.SmallSize], data[6*pipeline.SmallSize:])
 		}, "image"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			host, client, drive := newMachine(t, "build", epoch), newMachine(t, "client", epoch), t.TempDir()
+			host, client, drive := newMachine(t, "build", epoch), newMachine(t, "client",
+				epoch), t.TempDir()
 			pack(t, host.PKGDIR, "xpak-classic")
 			data := tt.change(largePackage(t, filepath.Join(host.PKGDIR, name), tt.members...))
 			write(t, filepath.Join(host.PKGDIR, name), string(data))
-			r := mustExport(t, host, exporter.ExportOptions{Drive: drive, Source: volume.Medium{Readers: 4}, Medium: volume.Medium{Writers: 3}})
+			r := mustExport(t, host, exporter.ExportOptions{Drive: drive,
+				Source: volume.Medium{Readers: 4}, Medium: volume.Medium{Writers: 3}})
 			trustEach(t, client, host)
 			mustImport(t, client, importer.ImportOptions{Drive: drive})
 			got, err := os.ReadFile(filepath.Join(client.PKGDIR, name))
 			if tt.reason == "" {
 				if len(r.LeftOut) > 0 || !bytes.Equal(got, data) {
-					t.Errorf("left out %+v, imported %d bytes of %d: %v", r.LeftOut, len(got), len(data), err)
+					t.Errorf("left out %+v, imported %d bytes of %d: %v", r.LeftOut, len(got),
+						len(data), err)
 				}
 				return
 			}
-			if len(r.LeftOut) != 1 || r.LeftOut[0].Path != name || !strings.Contains(r.LeftOut[0].Reason, tt.reason) {
+			if len(r.LeftOut) != 1 || r.LeftOut[0].Path != name ||
+				!strings.Contains(r.LeftOut[0].Reason, tt.reason) {
 				t.Errorf("left out: %+v", r.LeftOut)
 			}
 			if err == nil || len(r.Copied) == 0 {

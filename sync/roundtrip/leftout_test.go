@@ -26,7 +26,8 @@ func TestNothingIsLeftOutInSilence(t *testing.T) {
 	if err := os.Rename(filepath.Join(host.PKGDIR, "app-misc"), elsewhere); err != nil {
 		t.Fatal(err)
 	}
-	for from, to := range map[string]string{elsewhere: filepath.Join(host.PKGDIR, "app-misc"), "/nowhere": filepath.Join(host.DISTDIR, "dead.tar"),
+	for from, to := range map[string]string{elsewhere: filepath.Join(host.PKGDIR, "app-misc"),
+		"/nowhere":       filepath.Join(host.DISTDIR, "dead.tar"),
 		"../none-1.tbz2": filepath.Join(host.PKGDIR, "app-arch/link-1.tbz2")} {
 		if err := os.Symlink(from, to); err != nil {
 			t.Fatal(err)
@@ -34,7 +35,8 @@ func TestNothingIsLeftOutInSilence(t *testing.T) {
 	}
 	write(t, filepath.Join(host.PKGDIR, "app-arch/empty-1.tbz2"), "")
 	write(t, filepath.Join(host.PKGDIR, "README"), "not a package, and not taken for one\n")
-	for name, text := range map[string]string{"empty.tar": "", "on-its-way.tar.__download__": "x", "good.tar": "x", "layout.conf": "[structure]\n", "Packages": "x", ".lock": "x"} {
+	for name, text := range map[string]string{"empty.tar": "", "on-its-way.tar.__download__": "x",
+		"good.tar": "x", "layout.conf": "[structure]\n", "Packages": "x", ".lock": "x"} {
 		write(t, filepath.Join(host.DISTDIR, name), text)
 	}
 	r := mustExport(t, host, exporter.ExportOptions{Drive: path})
@@ -42,8 +44,10 @@ func TestNothingIsLeftOutInSilence(t *testing.T) {
 	for _, it := range r.LeftOut {
 		reasons[it.Path] = it.Reason
 	}
-	for name, want := range map[string]string{"app-misc": "packages that the index lists behind it", "app-arch/link-1.tbz2": "symbolic link", "app-arch/empty-1.tbz2": "empty",
-		"dead.tar": "symbolic link", "empty.tar": "empty", "on-its-way.tar.__download__": "incomplete"} {
+	for name, want := range map[string]string{"app-misc": "packages that the index lists behind it",
+		"app-arch/link-1.tbz2": "symbolic link", "app-arch/empty-1.tbz2": "empty",
+		"dead.tar": "symbolic link", "empty.tar": "empty",
+		"on-its-way.tar.__download__": "incomplete"} {
 		if !strings.Contains(reasons[name], want) {
 			t.Errorf("%s: %q, want something about %q", name, reasons[name], want)
 		}
@@ -68,7 +72,8 @@ func TestTooMuchForOneList(t *testing.T) {
 	}
 	mount := t.TempDir()
 	for _, pretend := range []bool{true, false} {
-		_, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: mount, AnyDirectory: true, PartSize: 1, Pretend: pretend}, nil)
+		_, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: mount,
+			AnyDirectory: true, PartSize: 1, Pretend: pretend}, nil)
 		var full *drivewriter.CapacityError
 		if !errors.As(err, &full) {
 			t.Fatalf("pretend %v: %v", pretend, err)
@@ -85,7 +90,8 @@ func TestWhatIsLeftOutIsNoDeletion(t *testing.T) {
 	t.Parallel()
 	host, client, path := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
 	pack(t, host.PKGDIR, "xpak-classic")
-	names := []string{"dir.tar", "download.tar", "empty.tar", "fifo.tar", "link.tar", "removed.tar", "setaside.tar", "stays.tar"}
+	names := []string{"dir.tar", "download.tar", "empty.tar", "fifo.tar", "link.tar", "removed.tar",
+		"setaside.tar", "stays.tar"}
 	old := epoch.Add(-time.Hour) // what was written just now is not remembered
 	for _, name := range names {
 		write(t, filepath.Join(host.DISTDIR, name), name)
@@ -103,16 +109,19 @@ func TestWhatIsLeftOutIsNoDeletion(t *testing.T) {
 	write(t, at("empty.tar"), "")
 	write(t, filepath.Join(host.PKGDIR, emptied), "")
 	for _, name := range []string{at("dir.tar"), at("fifo.tar"), at("link.tar"), at("removed.tar"),
-		filepath.Join(host.PKGDIR, piped), filepath.Join(host.PKGDIR, gone), filepath.Join(host.PKGDIR, "Packages")} {
+		filepath.Join(host.PKGDIR, piped), filepath.Join(host.PKGDIR,
+			gone), filepath.Join(host.PKGDIR, "Packages")} {
 		remove(t, name)
 	}
-	for from, to := range map[string]string{"download.tar": "download.tar.__download__", "setaside.tar": "setaside.tar._checksum_failure_.ab12"} {
+	for from, to := range map[string]string{"download.tar": "download.tar.__download__",
+		"setaside.tar": "setaside.tar._checksum_failure_.ab12"} {
 		if err := os.Rename(at(from), at(to)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := errors.Join(os.Mkdir(at("dir.tar"), 0o755), os.Symlink("/nowhere", at("link.tar")),
-		syscall.Mkfifo(at("fifo.tar"), 0o600), syscall.Mkfifo(filepath.Join(host.PKGDIR, piped), 0o600)); err != nil {
+		syscall.Mkfifo(at("fifo.tar"), 0o600), syscall.Mkfifo(filepath.Join(host.PKGDIR, piped),
+			0o600)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -125,9 +134,11 @@ func TestWhatIsLeftOutIsNoDeletion(t *testing.T) {
 		for _, it := range r.LeftOut {
 			left[it.Path] = it.Reason != ""
 		}
-		for _, name := range []string{"dir.tar", "empty.tar", "fifo.tar", "link.tar", emptied, piped} {
+		for _, name := range []string{"dir.tar", "empty.tar", "fifo.tar", "link.tar",
+			emptied, piped} {
 			if !left[name] {
-				t.Errorf("fresh drive %t: %s is not among what was left out: %v", fresh, name, r.LeftOut)
+				t.Errorf("fresh drive %t: %s is not among what was left out: %v", fresh,
+					name, r.LeftOut)
 			}
 		}
 		var removed []string
@@ -150,7 +161,8 @@ func TestWhatIsLeftOutIsNoDeletion(t *testing.T) {
 			}
 		}
 		if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); !r.Unchanged {
-			t.Errorf("fresh drive %t: the same again is a new generation: %v %v", fresh, r.Copied, r.Removed)
+			t.Errorf("fresh drive %t: the same again is a new generation: %v %v", fresh,
+				r.Copied, r.Removed)
 		}
 	}
 }

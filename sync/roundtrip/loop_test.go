@@ -34,10 +34,12 @@ func xpak(t *testing.T, pkgdir, category, pf, chost string, size int) {
 		t.Fatal(err)
 	}
 	w := tar.NewWriter(z)
-	if err := w.WriteHeader(&tar.Header{Name: "./usr/share/" + pf, Mode: 0o644, Size: int64(size)}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: "./usr/share/" + pf, Mode: 0o644,
+		Size: int64(size)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Write(noise(rand.New(rand.NewPCG(uint64(size), uint64(len(pf)))), size)); err != nil {
+	if _, err := w.Write(noise(rand.New(rand.NewPCG(uint64(size), uint64(len(pf)))),
+		size)); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
@@ -47,7 +49,8 @@ func xpak(t *testing.T, pkgdir, category, pf, chost string, size int) {
 		t.Fatal(err)
 	}
 	var index, data []byte
-	for _, key := range [][2]string{{"CATEGORY", category}, {"PF", pf}, {"SLOT", "0"}, {"EAPI", "8"}, {"KEYWORDS", "amd64"}, {"LICENSE", "MIT"},
+	for _, key := range [][2]string{{"CATEGORY", category}, {"PF", pf}, {"SLOT", "0"},
+		{"EAPI", "8"}, {"KEYWORDS", "amd64"}, {"LICENSE", "MIT"},
 		{"CHOST", chost}, {"BUILD_TIME", "1700000000"}, {"repository", "gentoo"}} {
 		index = binary.BigEndian.AppendUint32(index, uint32(len(key[0])))
 		index = append(index, key[0]...)
@@ -59,7 +62,8 @@ func xpak(t *testing.T, pkgdir, category, pf, chost string, size int) {
 	segment = binary.BigEndian.AppendUint32(segment, uint32(len(data)))
 	segment = append(append(append(segment, index...), data...), "XPAKSTOP"...)
 	end := binary.BigEndian.AppendUint32(nil, uint32(len(segment)))
-	write(t, filepath.Join(pkgdir, category, pf+".tbz2"), image.String()+string(segment)+string(end)+"STOP")
+	write(t, filepath.Join(pkgdir, category, pf+".tbz2"),
+		image.String()+string(segment)+string(end)+"STOP")
 }
 
 // installed is a client with one older version of each of n packages, all of them in its world.
@@ -67,11 +71,13 @@ func installed(t *testing.T, n int) machine.Machine {
 	t.Helper()
 	m := newMachine(t, "attic", epoch)
 	root := t.TempDir()
-	write(t, filepath.Join(root, "etc/portage/make.conf"), "ARCH=amd64\nCHOST=x86_64-pc-linux-gnu\nACCEPT_KEYWORDS=amd64\nACCEPT_LICENSE=*\n")
+	write(t, filepath.Join(root, "etc/portage/make.conf"),
+		"ARCH=amd64\nCHOST=x86_64-pc-linux-gnu\nACCEPT_KEYWORDS=amd64\nACCEPT_LICENSE=*\n")
 	var world strings.Builder
 	for i := range n {
 		dir := filepath.Join(root, "var/db/pkg", fmt.Sprintf("app-misc/part%02d-1", i))
-		for key, value := range map[string]string{"SLOT": "0", "EAPI": "8", "KEYWORDS": "amd64", "BUILD_TIME": "1600000000", "repository": "gentoo"} {
+		for key, value := range map[string]string{"SLOT": "0", "EAPI": "8", "KEYWORDS": "amd64",
+			"BUILD_TIME": "1600000000", "repository": "gentoo"} {
 			write(t, filepath.Join(dir, key), value+"\n")
 		}
 		fmt.Fprintf(&world, "app-misc/part%02d\n", i)
@@ -106,13 +112,14 @@ func accept(t *testing.T, host machine.Machine, dir string) {
 	}
 }
 
-// A client lacks more than a drive holds. It asks, and two small drives that travel one after the other
-// bring all of it, nothing twice: what is on its way on one is not written to the other.
+// A client lacks more than a drive holds. It asks, and two small drives that travel one after the
+// other bring all of it, nothing twice: what is on its way on one is not written to the other.
 func TestLoopWithTwoSmallDrives(t *testing.T) {
 	const packages = 12
 	host, client := newMachine(t, "bighost", epoch), installed(t, packages)
 	for i := range packages {
-		xpak(t, host.PKGDIR, "app-misc", fmt.Sprintf("part%02d-2", i), "x86_64-pc-linux-gnu", 900<<10+i<<10)
+		xpak(t, host.PKGDIR, "app-misc", fmt.Sprintf("part%02d-2", i), "x86_64-pc-linux-gnu",
+			900<<10+i<<10)
 	}
 	xpak(t, host.PKGDIR, "app-misc", "alien-1", "aarch64-unknown-linux-gnu", 1000)
 	if _, err := reindex.Index(t.Context(), host, reindex.IndexOptions{}, nil); err != nil {
@@ -125,7 +132,8 @@ func TestLoopWithTwoSmallDrives(t *testing.T) {
 	now := func() time.Time { at = at.Add(time.Minute); return at }
 	host.Now, client.Now = now, now
 
-	// The first trip carries a request only: the host has exported something, so that there is a key.
+	// The first trip carries a request only: the host has exported something, so that there is a
+	// key.
 	write(t, filepath.Join(host.DISTDIR, "first.tar"), "first")
 	mustExport(t, host, exporter.ExportOptions{Drive: red, NoPackages: true})
 	trustEach(t, client, host)
@@ -133,7 +141,8 @@ func TestLoopWithTwoSmallDrives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := mustExport(t, host, exporter.ExportOptions{Drive: red, NoPackages: true}); len(r.Asked) != 1 || r.Asked[0].State != clients.Unknown {
+	if r := mustExport(t, host, exporter.ExportOptions{Drive: red,
+		NoPackages: true}); len(r.Asked) != 1 || r.Asked[0].State != clients.Unknown {
 		t.Fatalf("the host read %+v", r.Asked)
 	}
 	accept(t, host, filepath.Join(red, layout.TreeDir, layout.ClientsDir, asked.Dir))
@@ -154,14 +163,16 @@ func TestLoopWithTwoSmallDrives(t *testing.T) {
 			t.Errorf("%s travels on both drives", it.Path)
 		}
 	}
-	if share := second.Plan.Selection.Shares; len(share) != 1 || share[0].Packages != packages-parts || share[0].InTransit != parts || share[0].Stay != 0 {
+	if share := second.Plan.Selection.Shares; len(share) != 1 ||
+		share[0].Packages != packages-parts || share[0].InTransit != parts || share[0].Stay != 0 {
 		t.Errorf("the second drive: %+v", share)
 	}
 	report, err := clients.Look(t.Context(), host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := report.Clients[0]; e.Has != 0 || e.Lacks.Files != packages+1 || e.Waiting.Files != 0 || len(e.Transit) != 2 {
+	if e := report.Clients[0]; e.Has != 0 || e.Lacks.Files != packages+1 || e.Waiting.Files != 0 ||
+		len(e.Transit) != 2 {
 		t.Errorf("the host knows of the client: %+v", e)
 	}
 
@@ -170,11 +181,13 @@ func TestLoopWithTwoSmallDrives(t *testing.T) {
 	if got := files(t, client.PKGDIR); len(got) != packages+1 {
 		t.Errorf("the client has %d files", len(got))
 	}
-	if _, err := requester.Request(t.Context(), client, requester.Options{Drive: blue}, nil); err != nil {
+	if _, err := requester.Request(t.Context(), client, requester.Options{Drive: blue},
+		nil); err != nil {
 		t.Fatal(err)
 	}
 	mustExport(t, host, exporter.ExportOptions{Drive: blue})
-	if report, err = clients.Look(t.Context(), host); err != nil || report.Clients[0].Has != packages || report.Clients[0].Lacks.Files != 0 ||
+	if report, err = clients.Look(t.Context(), host); err != nil ||
+		report.Clients[0].Has != packages || report.Clients[0].Lacks.Files != 0 ||
 		report.Clients[0].Refused.Files != 1 {
 		t.Errorf("after both drives: %+v, %v", report.Clients[0], err)
 	}

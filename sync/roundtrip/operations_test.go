@@ -35,8 +35,10 @@ func newMachine(t *testing.T, name string, when time.Time) machine.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := machine.Machine{Settings: settings, Hostname: name, Now: func() time.Time { return when }, StateDir: filepath.Join(dir, "state"),
-		PKGDIR: filepath.Join(dir, "packages"), DISTDIR: filepath.Join(dir, "distfiles"), Version: "test", LockWait: time.Minute}
+	m := machine.Machine{Settings: settings, Hostname: name, Now: func() time.Time { return when },
+		StateDir: filepath.Join(dir, "state"),
+		PKGDIR:   filepath.Join(dir, "packages"), DISTDIR: filepath.Join(dir,
+			"distfiles"), Version: "test", LockWait: time.Minute}
 	for _, d := range []string{m.StateDir, m.PKGDIR, m.DISTDIR} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
@@ -47,7 +49,8 @@ func newMachine(t *testing.T, name string, when time.Time) machine.Machine {
 
 const golden = "../../testdata/golden/"
 
-// pack puts the packages and the index of a golden layout into a PKGDIR, with the times that the index says.
+// pack puts the packages and the index of a golden layout into a PKGDIR, with the times that the
+// index says.
 func pack(t *testing.T, pkgdir, layout string) {
 	t.Helper()
 	if err := os.CopyFS(pkgdir, os.DirFS(golden+layout+"/pkgdir")); err != nil {
@@ -72,7 +75,8 @@ func pack(t *testing.T, pkgdir, layout string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chtimes(filepath.Join(pkgdir, cols[0]), time.Unix(sec, 0), time.Unix(sec, 0)); err != nil {
+		if err := os.Chtimes(filepath.Join(pkgdir, cols[0]), time.Unix(sec, 0),
+			time.Unix(sec, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,9 +158,11 @@ func files(t *testing.T, dir string) map[string]string {
 var epoch = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 func TestJourneyOfEachLayout(t *testing.T) {
-	for _, layout := range []string{"xpak-classic", "xpak-multi", "gpkg-classic", "gpkg-multi", "mixed"} {
+	for _, layout := range []string{"xpak-classic", "xpak-multi", "gpkg-classic",
+		"gpkg-multi", "mixed"} {
 		t.Run(layout, func(t *testing.T) {
-			host, client, drive := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+			host, client, drive := newMachine(t, "host", epoch), newMachine(t, "client",
+				epoch), t.TempDir()
 			pack(t, host.PKGDIR, layout)
 			write(t, filepath.Join(host.DISTDIR, "source-1.0.tar.gz"), "a distfile\n")
 			out := mustExport(t, host, exporter.ExportOptions{Drive: drive})
@@ -206,11 +212,13 @@ func TestExportCommitsAsItGoes(t *testing.T) {
 	pack(t, host.PKGDIR, "mixed")
 	ctx, cancel := context.WithCancel(t.Context())
 	commits := 0
-	_, err := exporter.Export(ctx, host, exporter.ExportOptions{Drive: drive, AnyDirectory: true, CommitEvery: 20_000}, func(e progress.Event) {
+	_, err := exporter.Export(ctx, host, exporter.ExportOptions{Drive: drive, AnyDirectory: true,
+		CommitEvery: 20_000}, func(e progress.Event) {
 		if e.Phase == progress.PhaseCommit {
 			commits++
 		}
-		if commits > 2 && e.Phase == progress.PhaseCopy { // the run is cut off after some generations were committed
+		// the run is cut off after some generations were committed
+		if commits > 2 && e.Phase == progress.PhaseCopy {
 			cancel()
 		}
 	})
@@ -250,7 +258,8 @@ func TestExportRestoresWhatIsMissingOnTheDrive(t *testing.T) {
 	if len(r.Copied) != 2 {
 		t.Errorf("copied %v, want the missing package and the distfile", r.Copied)
 	}
-	if v, err := inspect.Verify(t.Context(), host, inspect.VerifyOptions{Drive: drive}, nil); err != nil || len(v.Origins[0].Bad) > 0 {
+	if v, err := inspect.Verify(t.Context(), host, inspect.VerifyOptions{Drive: drive},
+		nil); err != nil || len(v.Origins[0].Bad) > 0 {
 		t.Errorf("verify: %v, %+v", err, v.Origins[0].Bad)
 	}
 }
@@ -264,8 +273,10 @@ func TestImportOfOneKindLooksAtWhatIsThere(t *testing.T) {
 	}
 	mustExport(t, host, exporter.ExportOptions{Drive: drive})
 	trustEach(t, client, host)
-	for _, o := range []importer.ImportOptions{{Drive: drive, NoDistfiles: true}, {Drive: drive, NoPackages: true}} {
-		if r := mustImport(t, client, o); len(r.Origins[0].Copied) != 0 || len(r.Origins[0].LeftOut) != 0 {
+	for _, o := range []importer.ImportOptions{{Drive: drive, NoDistfiles: true},
+		{Drive: drive, NoPackages: true}} {
+		if r := mustImport(t, client, o); len(r.Origins[0].Copied) != 0 ||
+			len(r.Origins[0].LeftOut) != 0 {
 			t.Errorf("copied %v, left out %v", r.Origins[0].Copied, r.Origins[0].LeftOut)
 		}
 	}
@@ -282,13 +293,16 @@ func TestExportNamesWhatItCannotRestore(t *testing.T) {
 	if err := os.Remove(filepath.Join(drive, "pkgsneak/host/packages", lost)); err != nil {
 		t.Fatal(err)
 	}
-	planned := mustExport(t, host, exporter.ExportOptions{Drive: drive, NoPackages: true, Pretend: true})
+	planned := mustExport(t, host, exporter.ExportOptions{Drive: drive, NoPackages: true,
+		Pretend: true})
 	r := mustExport(t, host, exporter.ExportOptions{Drive: drive, NoPackages: true})
-	if len(r.LeftOut) != 1 || r.LeftOut[0].Path != lost || r.LeftOut[0].Hint != "pkgsneak export "+drive {
+	if len(r.LeftOut) != 1 || r.LeftOut[0].Path != lost ||
+		r.LeftOut[0].Hint != "pkgsneak export "+drive {
 		t.Errorf("left out %+v, want %q", r.LeftOut, lost)
 	}
 	samePlan(t, planned, r)
-	if r := mustExport(t, host, exporter.ExportOptions{Drive: drive}); len(r.Copied) != 1 || len(r.LeftOut) != 0 {
+	if r := mustExport(t, host, exporter.ExportOptions{Drive: drive}); len(r.Copied) != 1 ||
+		len(r.LeftOut) != 0 {
 		t.Errorf("copied %v, left out %v", r.Copied, r.LeftOut)
 	}
 }
@@ -300,7 +314,8 @@ func samePlan(t *testing.T, pretended, run *exporter.ExportReport) {
 	for _, it := range a.Compare { // --pretend reads no contents; here they are what they were
 		a.Keep.Add(it.Size)
 	}
-	if !reflect.DeepEqual(a.Copy, b.Copy) || !reflect.DeepEqual(a.Remove, b.Remove) || !reflect.DeepEqual(a.LeftOut, b.LeftOut) || a.Keep != b.Keep {
+	if !reflect.DeepEqual(a.Copy, b.Copy) || !reflect.DeepEqual(a.Remove, b.Remove) ||
+		!reflect.DeepEqual(a.LeftOut, b.LeftOut) || a.Keep != b.Keep {
 		t.Errorf("planned to copy %v, to remove %v, to leave out %v, to keep %v; the run: %v, %v, %v, %v",
 			a.Copy, a.Remove, a.LeftOut, a.Keep, b.Copy, b.Remove, b.LeftOut, b.Keep)
 	}
@@ -348,10 +363,12 @@ func TestExportPlansWhatTheDriveLost(t *testing.T) {
 
 func TestExportGuards(t *testing.T) {
 	host, drive := newMachine(t, "host", epoch), t.TempDir()
-	if _, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: drive}, nil); !IsA[*machine.NotMountedError](err) {
+	if _, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: drive},
+		nil); !IsA[*machine.NotMountedError](err) {
 		t.Errorf("a directory on the disk of /: %v", err)
 	}
-	if _, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: drive, AnyDirectory: true}, nil); !IsA[*exporter.NothingError](err) {
+	if _, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: drive,
+		AnyDirectory: true}, nil); !IsA[*exporter.NothingError](err) {
 		t.Errorf("nothing to export: %v", err)
 	}
 	pack(t, host.PKGDIR, "xpak-multi")
@@ -360,7 +377,8 @@ func TestExportGuards(t *testing.T) {
 
 	other := host
 	other.PKGDIR = t.TempDir()
-	if _, err := exporter.Export(t.Context(), other, exporter.ExportOptions{Drive: drive, AnyDirectory: true, Name: "host"}, nil); !IsA[*exporter.NameTakenError](err) {
+	if _, err := exporter.Export(t.Context(), other, exporter.ExportOptions{Drive: drive,
+		AnyDirectory: true, Name: "host"}, nil); !IsA[*exporter.NameTakenError](err) {
 		t.Errorf("another PKGDIR under the same name: %v", err)
 	}
 
@@ -371,13 +389,15 @@ func TestExportGuards(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(host.PKGDIR, "app-arch")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: drive, AnyDirectory: true}, nil); !IsA[*exporter.ShrinkError](err) {
+	if _, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: drive,
+		AnyDirectory: true}, nil); !IsA[*exporter.ShrinkError](err) {
 		t.Errorf("most packages gone: %v", err)
 	}
 	if err := os.Remove(filepath.Join(host.DISTDIR, "a.tar")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: drive, AnyDirectory: true, NoPackages: true}, nil); !IsA[*exporter.ShrinkError](err) {
+	if _, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: drive,
+		AnyDirectory: true, NoPackages: true}, nil); !IsA[*exporter.ShrinkError](err) {
 		t.Errorf("all distfiles gone: %v", err)
 	}
 	if got := files(t, filepath.Join(drive, "pkgsneak")); len(got) != len(full) {
@@ -395,7 +415,8 @@ func IsA[E error](err error) bool {
 }
 
 func TestImportOfTwoOriginsWithOnePath(t *testing.T) {
-	a, b, client, drive := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch), t.TempDir()
+	a, b, client, drive := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t,
+		"client", epoch), t.TempDir()
 	const shared = "app-misc/labhello-1.0-r2.tbz2"
 	pack(t, a.PKGDIR, "xpak-classic")
 	pack(t, b.PKGDIR, "xpak-classic")
@@ -438,8 +459,8 @@ func rebuild(t *testing.T, name string) {
 	write(t, name, string(data))
 }
 
-// forgetLists makes a client forget what the newest states list that it has imported: then an older drive
-// is refused as a whole.
+// forgetLists makes a client forget what the newest states list that it has imported: then an older
+// drive is refused as a whole.
 func forgetLists(t *testing.T, m machine.Machine) {
 	t.Helper()
 	if err := os.RemoveAll(filepath.Join(m.StateDir, "accepted")); err != nil {
@@ -466,19 +487,23 @@ func TestImportRefuses(t *testing.T) {
 	mustExport(t, host, exporter.ExportOptions{Drive: drive})
 	mustImport(t, client, importer.ImportOptions{Drive: drive})
 	before := files(t, client.PKGDIR)
-	if r := mustImport(t, client, importer.ImportOptions{Drive: old}); !r.Unchanged || r.Origins[0].Plan.Superseded.Files != 1 {
+	if r := mustImport(t, client, importer.ImportOptions{Drive: old}); !r.Unchanged ||
+		r.Origins[0].Plan.Superseded.Files != 1 {
 		t.Errorf("older generation: %+v", r.Origins[0].Plan)
 	}
 	forgetLists(t, client)
-	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: old}, nil); !IsA[*importer.OlderError](err) {
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: old},
+		nil); !IsA[*importer.OlderError](err) {
 		t.Errorf("older generation: %v", err)
 	}
 	mustImport(t, client, importer.ImportOptions{Drive: old, AllowOlder: true})
-	if after := files(t, client.PKGDIR); after["app-misc/labhello-1.0-r2.tbz2"] == before["app-misc/labhello-1.0-r2.tbz2"] {
+	if after := files(t,
+		client.PKGDIR); after["app-misc/labhello-1.0-r2.tbz2"] == before["app-misc/labhello-1.0-r2.tbz2"] {
 		t.Error("an older generation that was allowed brought nothing in")
 	}
 	// The other way round the newer one is still known as the newest.
-	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: drive}, nil); err != nil {
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: drive},
+		nil); err != nil {
 		t.Errorf("the newest generation after an older one: %v", err)
 	}
 
@@ -494,18 +519,21 @@ func TestImportRefuses(t *testing.T) {
 	mustExport(t, twin, exporter.ExportOptions{Drive: fork})
 	write(t, filepath.Join(twin.DISTDIR, "x"), "x")
 	mustExport(t, twin, exporter.ExportOptions{Drive: fork})
-	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: fork}, nil); !IsA[*importer.ForkError](err) {
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: fork},
+		nil); !IsA[*importer.ForkError](err) {
 		t.Errorf("same serial with other contents: %v", err)
 	}
 }
 
 func TestImportWithAClockThatIsBehind(t *testing.T) {
-	host, client, drive := newMachine(t, "host", epoch), newMachine(t, "client", time.Unix(0, 0)), t.TempDir()
+	host, client, drive := newMachine(t, "host", epoch), newMachine(t, "client",
+		time.Unix(0, 0)), t.TempDir()
 	pack(t, host.PKGDIR, "xpak-classic")
 	mustExport(t, host, exporter.ExportOptions{Drive: drive})
 	trustEach(t, client, host)
 	r := mustImport(t, client, importer.ImportOptions{Drive: drive})
-	if r.Packages != 12 || len(r.Notices) == 0 || !strings.Contains(r.Notices[0], "1970-01-01") || !strings.Contains(r.Notices[0], "2026-05-01") {
+	if r.Packages != 12 || len(r.Notices) == 0 || !strings.Contains(r.Notices[0], "1970-01-01") ||
+		!strings.Contains(r.Notices[0], "2026-05-01") {
 		t.Errorf("%d packages, notices %q", r.Packages, r.Notices)
 	}
 }
@@ -522,7 +550,9 @@ func TestExportMendsADriveAlthoughNothingChanged(t *testing.T) {
 		{"Packages is of another generation", func(t *testing.T, origin string) {
 			write(t, filepath.Join(origin, "packages/Packages"), "TIMESTAMP: 1\nVERSION: 0\n\n")
 		}, true},
-		{"the second slot was not written", func(t *testing.T, origin string) { write(t, filepath.Join(origin, "Manifest"), "\n") }, false},
+		{"the second slot was not written", func(t *testing.T, origin string) {
+			write(t, filepath.Join(origin, "Manifest"), "\n")
+		}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			host, drive := newMachine(t, "host", epoch), t.TempDir()
@@ -534,10 +564,13 @@ func TestExportMendsADriveAlthoughNothingChanged(t *testing.T) {
 				t.Errorf("generation %d after %d", r.Serial, first.Serial)
 			}
 			v, err := inspect.Verify(t.Context(), host, inspect.VerifyOptions{Drive: drive}, nil)
-			if err != nil || len(v.Origins[0].Bad)+len(v.Origins[0].Stale)+len(v.Origins[0].Copies) > 0 {
+			if err != nil ||
+				len(v.Origins[0].Bad)+len(v.Origins[0].Stale)+len(v.Origins[0].Copies) > 0 {
 				t.Errorf("verify: %v %+v", err, v.Origins[0])
 			}
-			if again := mustExport(t, host, exporter.ExportOptions{Drive: drive}); !again.Unchanged || again.Serial != r.Serial {
+			if again := mustExport(t, host,
+				exporter.ExportOptions{Drive: drive}); !again.Unchanged ||
+				again.Serial != r.Serial {
 				t.Errorf("the drive is not whole: %+v", again)
 			}
 		})

@@ -16,16 +16,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A person's directory has the place of a file of ours: what an export needs is refused before anything is
-// changed, with the way out; what is a copy for people stops nothing; and nothing in it is lost.
+// A person's directory has the place of a file of ours: what an export needs is refused before
+// anything is changed, with the way out; what is a copy for people stops nothing; and nothing in it
+// is lost.
 func TestDirectoryInThePlaceOfAFile(t *testing.T) {
 	for _, tt := range []struct {
 		name    string // below the tree
 		refused bool
 	}{
-		{"host/Manifest", true}, {"host/Manifest.next", true}, {"host/" + layout.PackagesFile, true}, {"host/" + layout.LayoutFile, true},
+		{"host/Manifest", true}, {"host/Manifest.next", true}, {
+			"host/" + layout.PackagesFile, true}, {"host/" + layout.LayoutFile, true},
 		{"README.txt", false}, {"keys/KEY.asc", false}, {"keys", false},
-		{"host/generation/RECORD", false}, {"host/distfiles/" + layout.Bucket("a.tgz") + "/a.tgz", false},
+		{"host/generation/RECORD", false}, {
+			"host/distfiles/" + layout.Bucket("a.tgz") + "/a.tgz", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -34,7 +37,8 @@ func TestDirectoryInThePlaceOfAFile(t *testing.T) {
 			first := mustExport(t, host, exporter.ExportOptions{Drive: mount})
 			tree := filepath.Join(mount, layout.TreeDir)
 			name := strings.Replace(tt.name, "KEY", first.Plan.Fingerprint, 1)
-			name = filepath.Join(tree, strings.Replace(name, "generation/RECORD", layout.RecordFile(first.Serial), 1))
+			name = filepath.Join(tree, strings.Replace(name, "generation/RECORD",
+				layout.RecordFile(first.Serial), 1))
 			if err := os.RemoveAll(name); err != nil {
 				t.Fatal(err)
 			}
@@ -45,18 +49,24 @@ func TestDirectoryInThePlaceOfAFile(t *testing.T) {
 			}
 			before := files(t, mount)
 			write(t, filepath.Join(host.DISTDIR, "b.tgz"), "b")
-			r, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: mount, AnyDirectory: true}, nil)
+			r, err := exporter.Export(t.Context(), host,
+				exporter.ExportOptions{Drive: mount, AnyDirectory: true}, nil)
 			if tt.refused {
 				hints := fault.Hints(err, "/mnt/usb")
-				if !IsA[*drive.InTheWayError](err) || len(hints) != 1 || !strings.HasPrefix(hints[0], "move /mnt/usb/pkgsneak/"+tt.name+" away") {
+				if !IsA[*drive.InTheWayError](err) || len(hints) != 1 ||
+					!strings.HasPrefix(hints[0], "move /mnt/usb/pkgsneak/"+tt.name+" away") {
 					t.Fatalf("%v, hints %q", err, hints)
 				}
 				if after := files(t, mount); !maps.Equal(after, before) {
-					t.Errorf("changed: %q, had %q", slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+					t.Errorf("changed: %q, had %q", slices.Sorted(maps.Keys(after)),
+						slices.Sorted(maps.Keys(before)))
 				}
 				removeAll(t, name)
-				r, err = exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: mount, AnyDirectory: true}, nil)
-			} else if err == nil && !slices.ContainsFunc(r.Notices, func(s string) bool { return strings.Contains(s, filepath.Base(name)) }) {
+				r, err = exporter.Export(t.Context(), host,
+					exporter.ExportOptions{Drive: mount, AnyDirectory: true}, nil)
+			} else if err == nil && !slices.ContainsFunc(r.Notices, func(s string) bool {
+				return strings.Contains(s, filepath.Base(name))
+			}) {
 				t.Errorf("nobody was told: %q", r.Notices)
 			}
 			if err != nil || r.Serial == first.Serial {

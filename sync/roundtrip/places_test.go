@@ -36,7 +36,8 @@ func TestCategoryOnAnotherFileSystem(t *testing.T) {
 			t.Errorf("%s is not there", name)
 		}
 	}
-	if r, err := reindex.Check(t.Context(), client, reindex.IndexOptions{}, nil); err != nil || !r.OK() {
+	if r, err := reindex.Check(t.Context(), client, reindex.IndexOptions{}, nil); err != nil ||
+		!r.OK() {
 		t.Errorf("index: %+v, %v", r, err)
 	}
 }
@@ -82,7 +83,8 @@ func checkModes(t *testing.T, dir string, dirMode, fileMode os.FileMode) {
 		if !e.IsDir() {
 			files++
 			want = fileMode
-			if strings.HasPrefix(e.Name(), "Packages") { // PKGDIR's group reads it, as it reads PKGDIR
+			// PKGDIR's group reads it, as it reads PKGDIR
+			if strings.HasPrefix(e.Name(), "Packages") {
 				want = 0o644
 			}
 		}
@@ -96,13 +98,14 @@ func checkModes(t *testing.T, dir string, dirMode, fileMode os.FileMode) {
 	}
 }
 
-// In a user namespace the group of PKGDIR may not be mapped, and some file systems have no owners: chown fails with other errors
-// than EPERM. The packages arrive all the same.
+// In a user namespace the group of PKGDIR may not be mapped, and some file systems have no owners:
+// chown fails with other errors than EPERM. The packages arrive all the same.
 func TestOwnersThatCannotBeChanged(t *testing.T) {
 	k := newKilled(t)
 	for _, errno := range []unix.Errno{unix.EPERM, unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP} {
 		m := k.at(t, func(c durable.Change) error {
-			if c.Op == durable.OpChown || c.Op == durable.OpChmod && !strings.HasSuffix(c.Root, "state") {
+			if c.Op == durable.OpChown || c.Op == durable.OpChmod &&
+				!strings.HasSuffix(c.Root, "state") {
 				return errno
 			}
 			return nil
@@ -120,7 +123,8 @@ func TestOwnersThatCannotBeChanged(t *testing.T) {
 	}
 }
 
-// A PKGDIR that is a link to a disk which is not mounted is named as such; nothing is made in its place.
+// A PKGDIR that is a link to a disk which is not mounted is named as such; nothing is made in its
+// place.
 func TestDanglingDirectories(t *testing.T) {
 	k := newKilled(t)
 	for _, kind := range []string{"PKGDIR", "DISTDIR"} {
@@ -137,7 +141,8 @@ func TestDanglingDirectories(t *testing.T) {
 		if len(o.LeftOut) == 0 || !strings.Contains(o.LeftOut[0].Reason, gone) {
 			t.Errorf("%s: %+v", kind, o.LeftOut)
 		}
-		_, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second, NoPackages: kind == "DISTDIR", NoDistfiles: kind == "PKGDIR"}, nil)
+		_, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: k.second,
+			NoPackages: kind == "DISTDIR", NoDistfiles: kind == "PKGDIR"}, nil)
 		if !IsA[*durable.DanglingError](err) || !strings.Contains(err.Error(), gone) {
 			t.Errorf("%s alone: %v", kind, err)
 		}

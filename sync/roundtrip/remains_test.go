@@ -16,7 +16,8 @@ import (
 	"pkgsneak/sync/machine"
 )
 
-// unreadable are the ways in which the last generation of an origin is lost while its files are there.
+// unreadable are the ways in which the last generation of an origin is lost while its files are
+// there.
 var unreadable = map[string]func(t *testing.T, origin string){
 	"the record is damaged": func(t *testing.T, origin string) {
 		names, err := filepath.Glob(filepath.Join(origin, layout.GenerationDir, "*.json"))
@@ -57,7 +58,8 @@ func payloadOf(t *testing.T, origin string) map[string]string {
 func checkDrive(t *testing.T, host machine.Machine, mount string) {
 	t.Helper()
 	v, err := inspect.Verify(t.Context(), host, inspect.VerifyOptions{Drive: mount}, nil)
-	if err != nil || len(v.Origins) != 1 || v.Origins[0].Err != nil || len(v.Origins[0].Bad)+len(v.Origins[0].Stale) > 0 {
+	if err != nil || len(v.Origins) != 1 || v.Origins[0].Err != nil ||
+		len(v.Origins[0].Bad)+len(v.Origins[0].Stale) > 0 {
 		t.Fatalf("verify: %v, %+v", err, v)
 	}
 	client := newMachine(t, "client", epoch)
@@ -73,8 +75,9 @@ func checkDrive(t *testing.T, host machine.Machine, mount string) {
 	}
 }
 
-// A generation that cannot be read, on a drive which is fuller than half: what lies there and is as it
-// should be is listed again where it is, and nothing is written twice, whatever is remembered of it.
+// A generation that cannot be read, on a drive which is fuller than half: what lies there and is as
+// it should be is listed again where it is, and nothing is written twice, whatever is remembered of
+// it.
 func TestGenerationThatCannotBeRead(t *testing.T) {
 	for name, spoil := range unreadable {
 		for _, forgotten := range []bool{false, true} {
@@ -93,7 +96,8 @@ func TestGenerationThatCannotBeRead(t *testing.T) {
 				smallDisk(t, mount, "13m")
 				o := exporter.ExportOptions{Drive: mount, PartSize: 3 << 20}
 				mustExport(t, host, o)
-				write(t, filepath.Join(host.DISTDIR, "rebuilt.tgz"), "two") // it has another name from now on
+				// it has another name from now on
+				write(t, filepath.Join(host.DISTDIR, "rebuilt.tgz"), "two")
 				mustExport(t, host, o)
 				origin := filepath.Join(mount, "pkgsneak", "host")
 				before := payloadOf(t, origin)
@@ -105,11 +109,14 @@ func TestGenerationThatCannotBeRead(t *testing.T) {
 				if len(r.Copied)+len(r.Removed)+len(r.LeftOut) > 0 || r.Unchanged || r.Serial == 0 {
 					t.Errorf("%+v", r)
 				}
-				if !slices.ContainsFunc(r.Notices, func(s string) bool { return strings.Contains(s, "cannot be read") && strings.Contains(s, "stay") }) {
+				if !slices.ContainsFunc(r.Notices, func(s string) bool {
+					return strings.Contains(s, "cannot be read") && strings.Contains(s, "stay")
+				}) {
 					t.Errorf("nobody was told: %q", r.Notices)
 				}
 				if after := payloadOf(t, origin); !maps.Equal(after, before) {
-					t.Errorf("the drive has %q, and had %q", slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+					t.Errorf("the drive has %q, and had %q", slices.Sorted(maps.Keys(after)),
+						slices.Sorted(maps.Keys(before)))
 				}
 				checkDrive(t, host, mount)
 				if r := mustExport(t, host, o); !r.Unchanged {
@@ -120,8 +127,8 @@ func TestGenerationThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// One of the files is another one by now, and fits only in the place of what goes. Of a kind that is
-// switched off stays what the host has.
+// One of the files is another one by now, and fits only in the place of what goes. Of a kind that
+// is switched off stays what the host has.
 func TestGenerationThatCannotBeReadAndChanges(t *testing.T) {
 	for name, spoil := range unreadable {
 		t.Run(name, func(t *testing.T) {
@@ -143,7 +150,8 @@ func TestGenerationThatCannotBeReadAndChanges(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 			if after := payloadOf(t, origin); !maps.Equal(after, before) {
-				t.Errorf("with --no-distfiles the drive has %q, and had %q", slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+				t.Errorf("with --no-distfiles the drive has %q, and had %q",
+					slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
 			}
 			checkDrive(t, host, mount)
 
@@ -162,7 +170,8 @@ func TestGenerationThatCannotBeReadAndChanges(t *testing.T) {
 				}
 			}
 			if len(after) != len(before) {
-				t.Errorf("the drive has %q, and had %q", slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+				t.Errorf("the drive has %q, and had %q", slices.Sorted(maps.Keys(after)),
+					slices.Sorted(maps.Keys(before)))
 			}
 			checkDrive(t, host, mount)
 
@@ -173,7 +182,8 @@ func TestGenerationThatCannotBeReadAndChanges(t *testing.T) {
 				remove(t, filepath.Join(host.PKGDIR, name))
 			}
 			o.AnyDirectory = true
-			if r, err := exporter.Export(t.Context(), host, o, nil); !IsA[*exporter.ShrinkError](err) {
+			if r, err := exporter.Export(t.Context(), host, o,
+				nil); !IsA[*exporter.ShrinkError](err) {
 				t.Errorf("%v, %+v", err, r)
 			}
 			if after := payloadOf(t, origin); !maps.Equal(after, before) {
@@ -183,10 +193,11 @@ func TestGenerationThatCannotBeReadAndChanges(t *testing.T) {
 	}
 }
 
-// While an origin cannot be read, nothing is pruned that another one has given up: it may have it. One
-// whose signer is not believed holds nothing back.
+// While an origin cannot be read, nothing is pruned that another one has given up: it may have it.
+// One whose signer is not believed holds nothing back.
 func TestPruneBesideAnUnreadableOrigin(t *testing.T) {
-	gone := map[string]func(t *testing.T, origin string){"both copies of the manifest are gone": func(t *testing.T, origin string) {
+	gone := map[string]func(t *testing.T,
+		origin string){"both copies of the manifest are gone": func(t *testing.T, origin string) {
 		remove(t, filepath.Join(origin, layout.ManifestFile))
 		remove(t, filepath.Join(origin, layout.NextManifestFile))
 	}}
@@ -194,7 +205,8 @@ func TestPruneBesideAnUnreadableOrigin(t *testing.T) {
 	for name, spoil := range gone {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, b, client, mount := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch), t.TempDir()
+			a, b, client, mount := newMachine(t, "a", epoch), newMachine(t, "b",
+				epoch), newMachine(t, "client", epoch), t.TempDir()
 			write(t, filepath.Join(a.DISTDIR, "stays.tgz"), "a's")
 			write(t, filepath.Join(a.DISTDIR, "moves.tgz"), "a's, then b's")
 			write(t, filepath.Join(b.DISTDIR, "own.tgz"), "b's")
@@ -214,7 +226,8 @@ func TestPruneBesideAnUnreadableOrigin(t *testing.T) {
 			if len(r.Refused) != 1 || len(r.Origins) != 1 || len(r.Origins[0].Pruned) > 0 {
 				t.Fatalf("%+v", r)
 			}
-			if h := r.Origins[0].Plan.Held; len(h) != 1 || h[0].Tally.Files != 1 || !strings.Contains(h[0].Reason, `"b" cannot be read`) || h[0].Hint == "" {
+			if h := r.Origins[0].Plan.Held; len(h) != 1 || h[0].Tally.Files != 1 ||
+				!strings.Contains(h[0].Reason, `"b" cannot be read`) || h[0].Hint == "" {
 				t.Errorf("held: %+v", h)
 			}
 			if have := files(t, client.DISTDIR); have["moves.tgz"] == "" {
@@ -230,8 +243,10 @@ func TestPruneBesideAnUnreadableOrigin(t *testing.T) {
 			write(t, filepath.Join(a.DISTDIR, "new.tgz"), "a's")
 			mustExport(t, a, exporter.ExportOptions{Drive: mount})
 			r = mustImport(t, client, o)
-			if have := files(t, client.DISTDIR); have["moves.tgz"] == "" || have["stays.tgz"] != "" {
-				t.Errorf("the client has %q, %+v", slices.Sorted(maps.Keys(have)), r.Origins[0].Plan.Held)
+			if have := files(t, client.DISTDIR); have["moves.tgz"] == "" ||
+				have["stays.tgz"] != "" {
+				t.Errorf("the client has %q, %+v", slices.Sorted(maps.Keys(have)),
+					r.Origins[0].Plan.Held)
 			}
 			mustImport(t, never, o) // b's key is not trusted there
 			if have := files(t, never.DISTDIR); have["stays.tgz"] != "" || have["new.tgz"] == "" {

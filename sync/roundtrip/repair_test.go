@@ -32,13 +32,15 @@ func rot(t *testing.T, name string) {
 	touch(t, name, info.ModTime())
 }
 
-// driveFiles are the files of an origin on a drive that its list has, but for those that each generation has anew.
+// driveFiles are the files of an origin on a drive that its list has, but for those that each
+// generation has anew.
 func driveFiles(t *testing.T, origin string) (names []string) {
 	t.Helper()
 	err := filepath.WalkDir(origin, func(p string, e fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel(origin, p)
 		top, _, _ := strings.Cut(rel, "/")
-		if err == nil && e.Type().IsRegular() && top != "generation" && !strings.HasPrefix(rel, "Manifest") {
+		if err == nil && e.Type().IsRegular() && top != "generation" &&
+			!strings.HasPrefix(rel, "Manifest") {
 			names = append(names, p)
 		}
 		return err
@@ -49,11 +51,13 @@ func driveFiles(t *testing.T, origin string) (names []string) {
 	return names
 }
 
-// staticProgram makes the smallest file that an export takes for a program without an interpreter: an ELF header.
+// staticProgram makes the smallest file that an export takes for a program without an interpreter:
+// an ELF header.
 func staticProgram(t *testing.T) string {
 	t.Helper()
 	var b bytes.Buffer
-	h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: 1, Ehsize: 64, Phentsize: 56, Shentsize: 64}
+	h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: 1,
+		Ehsize: 64, Phentsize: 56, Shentsize: 64}
 	copy(h.Ident[:], elf.ELFMAG+"\x02\x01\x01")
 	if err := binary.Write(&b, binary.LittleEndian, h); err != nil {
 		t.Fatal(err)
@@ -63,8 +67,9 @@ func staticProgram(t *testing.T) string {
 	return name
 }
 
-// Each file of a drive in turn has one wrong byte: a plain export does not see it (but for the files that it always
-// looks at), --repair writes it again, and so does a plain export after verify has found it here.
+// Each file of a drive in turn has one wrong byte: a plain export does not see it (but for the
+// files that it always looks at), --repair writes it again, and so does a plain export after verify
+// has found it here.
 func TestRepairOfEachFile(t *testing.T) {
 	when := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	host := newMachine(t, "host", when)
@@ -94,7 +99,8 @@ func TestRepairOfEachFile(t *testing.T) {
 		if n := bad(); n != 0 || len(r.LeftOut) > 0 || r.Unchanged {
 			t.Errorf("%s (repair: %v): %d files are wrong after the export, %d were left out, unchanged: %v", name, o.Repair, n, len(r.LeftOut), r.Unchanged)
 		}
-		if r := mustExport(t, host, exporter.ExportOptions{Drive: mount, NoReadBack: true, Repair: true}); !r.Unchanged {
+		if r := mustExport(t, host, exporter.ExportOptions{Drive: mount, NoReadBack: true,
+			Repair: true}); !r.Unchanged {
 			t.Errorf("%s: the second repair wrote again: %+v", name, r.Copied)
 		}
 	}
@@ -113,11 +119,13 @@ func TestKeyAndLayoutAreWrittenAgain(t *testing.T) {
 	for name, spoil := range map[string]func(name string) error{
 		keys[0]: os.Remove,
 		keys[0] + " ": func(name string) error {
-			return os.WriteFile(strings.TrimSuffix(name, " "), []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----\n"), 0o644)
+			return os.WriteFile(strings.TrimSuffix(name, " "),
+				[]byte("-----BEGIN PGP PUBLIC KEY BLOCK-----\n"), 0o644)
 		},
 		filepath.Join(mount, "pkgsneak/host", layout.LayoutFile): func(name string) error {
 			info, err := os.Stat(name)
-			return errors.Join(err, os.WriteFile(name, bytes.Repeat([]byte("#"), int(info.Size())), 0o644))
+			return errors.Join(err, os.WriteFile(name,
+				bytes.Repeat([]byte("#"), int(info.Size())), 0o644))
 		},
 	} {
 		file := strings.TrimSuffix(name, " ")

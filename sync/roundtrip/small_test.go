@@ -11,8 +11,8 @@ import (
 	"pkgsneak/sync/importer"
 )
 
-// manyDistfiles gives a host n distfiles, in MiB from 1 KiB less than one on: a drive of a few MiB holds
-// some of them.
+// manyDistfiles gives a host n distfiles, in MiB from 1 KiB less than one on: a drive of a few MiB
+// holds some of them.
 func manyDistfiles(t *testing.T, dir string, n int) {
 	t.Helper()
 	for i := range n {
@@ -20,8 +20,9 @@ func manyDistfiles(t *testing.T, dir string, n int) {
 	}
 }
 
-// A drive that cannot hold everything carries some of it and lists all of it: the export ends well, the
-// next one finds nothing to do, and a client takes what is there and prunes nothing of the rest.
+// A drive that cannot hold everything carries some of it and lists all of it: the export ends well,
+// the next one finds nothing to do, and a client takes what is there and prunes nothing of the
+// rest.
 func TestDriveTooSmall(t *testing.T) {
 	host, client := newMachine(t, "bighost", epoch), newMachine(t, "client", epoch)
 	mount := filepath.Join(t.TempDir(), "stick")
@@ -34,8 +35,10 @@ func TestDriveTooSmall(t *testing.T) {
 	o.Pretend = false
 	r := mustExport(t, host, o)
 	s := r.Plan.Selection
-	if s == nil || len(r.Copied) < 4 || len(r.Copied) > 8 || len(s.Stay) != 12-len(r.Copied) || len(r.LeftOut) > 0 || r.Plan.Enough < 18<<20 || r.Plan.Enough > 24<<20 {
-		t.Fatalf("copied %d, left out %v, selection %+v, enough %d", len(r.Copied), r.LeftOut, s, r.Plan.Enough)
+	if s == nil || len(r.Copied) < 4 || len(r.Copied) > 8 || len(s.Stay) != 12-len(r.Copied) ||
+		len(r.LeftOut) > 0 || r.Plan.Enough < 18<<20 || r.Plan.Enough > 24<<20 {
+		t.Fatalf("copied %d, left out %v, selection %+v, enough %d", len(r.Copied), r.LeftOut, s,
+			r.Plan.Enough)
 	}
 	if len(planned.Plan.Copy) != len(r.Copied) {
 		t.Errorf("planned %d, copied %d", len(planned.Plan.Copy), len(r.Copied))
@@ -53,11 +56,13 @@ func TestDriveTooSmall(t *testing.T) {
 	mustImport(t, client, importer.ImportOptions{Drive: large})
 	before := files(t, client.DISTDIR)
 	in := mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true})
-	if got := files(t, client.DISTDIR); len(got) != len(before) || len(before) != 12 || len(in.Origins[0].LeftOut) > 0 {
+	if got := files(t, client.DISTDIR); len(got) != len(before) || len(before) != 12 ||
+		len(in.Origins[0].LeftOut) > 0 {
 		t.Errorf("before %d, after %d, %+v", len(before), len(got), in.Origins[0])
 	}
 
-	// A file that was carried goes from the host, and one has other contents: others take their room.
+	// A file that was carried goes from the host, and one has other contents: others take their
+	// room.
 	if err := os.Remove(filepath.Join(host.DISTDIR, "file-00.tgz")); err != nil {
 		t.Fatal(err)
 	}
@@ -67,14 +72,16 @@ func TestDriveTooSmall(t *testing.T) {
 	for _, it := range r.Removed {
 		reasons = append(reasons, it.Path+": "+it.Reason)
 	}
-	if len(r.Removed) != 2 || r.Removed[0].Reason != exporter.Gone || r.Removed[1].Reason != exporter.Outdated || len(r.Copied) != 2 {
+	if len(r.Removed) != 2 || r.Removed[0].Reason != exporter.Gone ||
+		r.Removed[1].Reason != exporter.Outdated || len(r.Copied) != 2 {
 		t.Errorf("copied %v, removed %q", r.Copied, reasons)
 	}
 	fresh := newMachine(t, "fresh", epoch)
 	trustEach(t, fresh, host)
 	mustImport(t, fresh, importer.ImportOptions{Drive: mount})
 	for name, text := range files(t, fresh.DISTDIR) {
-		if want, err := os.ReadFile(filepath.Join(host.DISTDIR, name)); err != nil || string(want) != text {
+		if want, err := os.ReadFile(filepath.Join(host.DISTDIR, name)); err != nil ||
+			string(want) != text {
 			t.Errorf("%s is not the host's: %v", name, err)
 		}
 	}
@@ -86,7 +93,8 @@ func TestDriveTooSmallForAnything(t *testing.T) {
 	mount := filepath.Join(t.TempDir(), "stick")
 	smallDisk(t, mount, "8m")
 	random(t, filepath.Join(host.DISTDIR, "a.tgz"), 5<<20)
-	_, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: mount, AnyDirectory: true}, nil)
+	_, err := exporter.Export(t.Context(), host,
+		exporter.ExportOptions{Drive: mount, AnyDirectory: true}, nil)
 	if fault.Of(err) != fault.Space {
 		t.Errorf("%v", err)
 	}

@@ -67,7 +67,8 @@ func tellsOf(t *testing.T, m machine.Machine, path string) (tells told, g *drive
 	if p.Complete != (p.Reason == "") || d.Complete != (d.Reason == "") {
 		t.Errorf("%+v %+v", p, d)
 	}
-	return told{format: g.Record.Format, packages: p.Count, distfiles: d.Count, carried: len(g.Packages()), carriedFiles: len(g.Distfiles()),
+	return told{format: g.Record.Format, packages: p.Count, distfiles: d.Count,
+		carried: len(g.Packages()), carriedFiles: len(g.Distfiles()),
 		whyPackages: p.Reason, whyDist: d.Reason}, g
 }
 
@@ -100,7 +101,8 @@ func TestRecordTellsWhatTheOriginHas(t *testing.T) {
 			mustExport(t, host, exporter.ExportOptions{Drive: drive})
 			write(t, filepath.Join(host.DISTDIR, "b.tar"), "b\n")
 			mustExport(t, host, exporter.ExportOptions{Drive: drive, NoPackages: true})
-		}, told{format: 2, packages: 18, distfiles: 2, carried: 18, carriedFiles: 2, whyPackages: exporter.ReasonNoPackages}},
+		}, told{format: 2, packages: 18, distfiles: 2, carried: 18, carriedFiles: 2,
+			whyPackages: exporter.ReasonNoPackages}},
 		"a damaged package": {func(t *testing.T, host machine.Machine, drive string) {
 			damage(t, filepath.Join(host.PKGDIR, "app-arch/unzip-5-r2.tbz2"))
 			if r := mustExport(t, host, exporter.ExportOptions{Drive: drive}); len(r.LeftOut) != 1 {
@@ -113,16 +115,19 @@ func TestRecordTellsWhatTheOriginHas(t *testing.T) {
 			}
 			mustExport(t, host, exporter.ExportOptions{Drive: drive})
 		}, told{format: 1, packages: 18, carried: 18}},
-		"DISTDIR is empty all at once, another drive": {func(t *testing.T, host machine.Machine, drive string) {
-			mustExport(t, host, exporter.ExportOptions{Drive: t.TempDir()})
-			if err := os.Remove(filepath.Join(host.DISTDIR, "a.tar")); err != nil {
-				t.Fatal(err)
-			}
-			for range 2 { // the first of them does not make it forget
+		"DISTDIR is empty all at once, another drive": {
+			func(t *testing.T, host machine.Machine, drive string) {
 				mustExport(t, host, exporter.ExportOptions{Drive: t.TempDir()})
-			}
-			mustExport(t, host, exporter.ExportOptions{Drive: drive})
-		}, told{format: 2, packages: 18, carried: 18, whyDist: "DISTDIR of host had 1 files and has none: not taken for a deletion (--allow-shrink)"}},
+				if err := os.Remove(filepath.Join(host.DISTDIR, "a.tar")); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 { // the first of them does not make it forget
+					mustExport(t, host, exporter.ExportOptions{Drive: t.TempDir()})
+				}
+				mustExport(t, host, exporter.ExportOptions{Drive: drive})
+			},
+			told{format: 2, packages: 18, carried: 18,
+				whyDist: "DISTDIR of host had 1 files and has none: not taken for a deletion (--allow-shrink)"}},
 		"DISTDIR was emptied on purpose": {func(t *testing.T, host machine.Machine, drive string) {
 			mustExport(t, host, exporter.ExportOptions{Drive: t.TempDir()})
 			if err := os.Remove(filepath.Join(host.DISTDIR, "a.tar")); err != nil {
@@ -130,24 +135,27 @@ func TestRecordTellsWhatTheOriginHas(t *testing.T) {
 			}
 			mustExport(t, host, exporter.ExportOptions{Drive: drive, AllowShrink: true})
 		}, told{format: 1, packages: 18, carried: 18}},
-		"most packages are gone, another drive": {func(t *testing.T, host machine.Machine, drive string) {
-			mustExport(t, host, exporter.ExportOptions{Drive: t.TempDir()})
-			for _, dir := range []string{"app-misc", "app-arch"} {
-				if err := os.RemoveAll(filepath.Join(host.PKGDIR, dir)); err != nil {
-					t.Fatal(err)
+		"most packages are gone, another drive": {
+			func(t *testing.T, host machine.Machine, drive string) {
+				mustExport(t, host, exporter.ExportOptions{Drive: t.TempDir()})
+				for _, dir := range []string{"app-misc", "app-arch"} {
+					if err := os.RemoveAll(filepath.Join(host.PKGDIR, dir)); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
-			mustExport(t, host, exporter.ExportOptions{Drive: drive})
-		}, told{format: 2, packages: 7, distfiles: 1, carried: 7, carriedFiles: 1,
-			whyPackages: "PKGDIR of host had 18 packages and has 7: not taken for a deletion (--allow-shrink)"}},
+				mustExport(t, host, exporter.ExportOptions{Drive: drive})
+			}, told{format: 2, packages: 7, distfiles: 1, carried: 7, carriedFiles: 1,
+				whyPackages: "PKGDIR of host had 18 packages and has 7: not taken for a deletion (--allow-shrink)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			host, drive := full(t)
 			row.run(t, host, drive)
 			got, _ := tellsOf(t, host, drive)
-			clean := strings.NewReplacer(`PKGDIR "`+host.PKGDIR+`"`, "PKGDIR of host", `DISTDIR "`+host.DISTDIR+`"`, "DISTDIR of host")
-			got.whyPackages, got.whyDist = clean.Replace(got.whyPackages), clean.Replace(got.whyDist)
+			clean := strings.NewReplacer(`PKGDIR "`+host.PKGDIR+`"`, "PKGDIR of host",
+				`DISTDIR "`+host.DISTDIR+`"`, "DISTDIR of host")
+			got.whyPackages, got.whyDist = clean.Replace(got.whyPackages),
+				clean.Replace(got.whyDist)
 			if got != row.want {
 				t.Errorf("\n%+v, want\n%+v", got, row.want)
 			}
@@ -184,7 +192,8 @@ func TestRecordOfAnIntermediateGeneration(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		commits := 0
-		_, err := exporter.Export(ctx, host, exporter.ExportOptions{Drive: path, AnyDirectory: true, CommitEvery: 20_000}, func(e progress.Event) {
+		_, err := exporter.Export(ctx, host, exporter.ExportOptions{Drive: path, AnyDirectory: true,
+			CommitEvery: 20_000}, func(e progress.Event) {
 			if e.Phase == progress.PhaseCommit {
 				commits++
 			}
@@ -197,7 +206,8 @@ func TestRecordOfAnIntermediateGeneration(t *testing.T) {
 			t.Fatal("the export was not cut off")
 		}
 		got, g := tellsOf(t, host, path)
-		if got.format != 2 || got.packages != 18 || got.carried == 0 || got.carried == 18 || got.whyPackages+got.whyDist != "" {
+		if got.format != 2 || got.packages != 18 || got.carried == 0 || got.carried == 18 ||
+			got.whyPackages+got.whyDist != "" {
 			t.Errorf("%+v", got)
 		}
 		s, _ := g.Stock(layout.Package)
@@ -229,12 +239,16 @@ func TestFactsOfPackages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			flags := layout.MakeFlags(pkg.Get("CFLAGS"), pkg.Get("CXXFLAGS"), pkg.Get("RUSTFLAGS"), pkg.Get("USE"))
-			if p.Rules != binpkg.Rules || (p.Flags == nil) != (flags == nil) || flags != nil && *flags != *p.Flags {
+			flags := layout.MakeFlags(pkg.Get("CFLAGS"), pkg.Get("CXXFLAGS"), pkg.Get("RUSTFLAGS"),
+				pkg.Get("USE"))
+			if p.Rules != binpkg.Rules || (p.Flags == nil) != (flags == nil) || flags != nil &&
+				*flags != *p.Flags {
 				t.Errorf("%+v", p)
 			}
 		}
-		if !slices.ContainsFunc(facts.Packages, func(p layout.PackageFacts) bool { return p.Flags != nil && p.Flags.CFLAGS != "" }) {
+		if !slices.ContainsFunc(facts.Packages, func(p layout.PackageFacts) bool {
+			return p.Flags != nil && p.Flags.CFLAGS != ""
+		}) {
 			t.Error("no package has flags")
 		}
 	}
@@ -249,7 +263,8 @@ func TestFactsOfPackages(t *testing.T) {
 	check() // of what was not read this time too
 }
 
-// Facts that are damaged on the drive stop neither packages nor distfiles: the packages are looked through here, and nothing is pruned.
+// Facts that are damaged on the drive stop neither packages nor distfiles: the packages are looked
+// through here, and nothing is pruned.
 func TestDamagedFactsStopNothing(t *testing.T) {
 	host, client, mount := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
 	pack(t, host.PKGDIR, "xpak-classic")
@@ -261,7 +276,8 @@ func TestDamagedFactsStopNothing(t *testing.T) {
 	}
 	damage(t, facts[0])
 	r := mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true})
-	if len(r.Origins) != 1 || len(r.Origins[0].LeftOut) > 0 || r.Packages != len(r.Origins[0].Copied) || r.Packages == 0 {
+	if len(r.Origins) != 1 || len(r.Origins[0].LeftOut) > 0 ||
+		r.Packages != len(r.Origins[0].Copied) || r.Packages == 0 {
 		t.Errorf("%+v", r.Origins)
 	}
 }

@@ -17,7 +17,8 @@ import (
 
 // withRepos gives a machine a root directory with ebuild repositories: files by their path below
 // /var/db/repos.
-func withRepos(t *testing.T, m machine.Machine, root string, files map[string]string) machine.Machine {
+func withRepos(t *testing.T, m machine.Machine, root string,
+	files map[string]string) machine.Machine {
 	t.Helper()
 	conf := "[DEFAULT]\nmain-repo = gentoo\n"
 	for name, text := range files {
@@ -46,8 +47,8 @@ func tree(version string, stamp string) map[string]string {
 	}
 }
 
-// The ebuild repositories travel: packed once, taken where there is none, renewed, and left alone where
-// they are the user's.
+// The ebuild repositories travel: packed once, taken where there is none, renewed, and left alone
+// where they are the user's.
 func TestTreesTravel(t *testing.T) {
 	when := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	drive := t.TempDir()
@@ -64,32 +65,38 @@ func TestTreesTravel(t *testing.T) {
 	client := withRepos(t, newMachine(t, "client", when), clientRoot, nil)
 	trustEach(t, client, host)
 	repo := filepath.Join(clientRoot, "var/db/repos/gentoo")
-	if p := mustImport(t, client, importer.ImportOptions{Drive: drive, Pretend: true}); p.Trees[0].Action != ebuilds.Take || p.Trees[0].Taken {
+	if p := mustImport(t, client, importer.ImportOptions{Drive: drive,
+		Pretend: true}); p.Trees[0].Action != ebuilds.Take || p.Trees[0].Taken {
 		t.Fatalf("%+v", p.Trees[0])
 	}
 	r := mustImport(t, client, importer.ImportOptions{Drive: drive})
-	if len(r.Trees) != 1 || !r.Trees[0].Taken || r.Unchanged || !strings.Contains(r.Trees[0].Conf, "repos.conf/gentoo.conf") {
+	if len(r.Trees) != 1 || !r.Trees[0].Taken || r.Unchanged ||
+		!strings.Contains(r.Trees[0].Conf, "repos.conf/gentoo.conf") {
 		t.Fatalf("%+v", r.Trees[0])
 	}
 	sameFiles(t, repo, filepath.Join(hostRoot, "var/db/repos/gentoo"))
-	if again := mustImport(t, client, importer.ImportOptions{Drive: drive}); !again.Unchanged || again.Trees[0].Action != ebuilds.Unchanged {
+	if again := mustImport(t, client, importer.ImportOptions{Drive: drive}); !again.Unchanged ||
+		again.Trees[0].Action != ebuilds.Unchanged {
 		t.Fatalf("%+v", again.Trees[0])
 	}
 
 	// The host's moves on; the packages do not.
 	must(t, os.Remove(filepath.Join(hostRoot, "var/db/repos/gentoo/app-misc/foo/foo-1.ebuild")))
 	host = withRepos(t, host, hostRoot, tree("2", "1777100000"))
-	if out := mustExport(t, host, exporter.ExportOptions{Drive: drive}); len(out.Trees) != 1 || len(out.Copied) != 0 {
+	if out := mustExport(t, host, exporter.ExportOptions{Drive: drive}); len(out.Trees) != 1 ||
+		len(out.Copied) != 0 {
 		t.Fatalf("%+v", out)
 	}
 	archives, err := os.ReadDir(filepath.Join(drive, "pkgsneak/host/repos"))
 	if err != nil || len(archives) != 1 {
 		t.Fatalf("the old archive is on the drive still: %v %v", archives, err)
 	}
-	if report, err := inspect.Verify(t.Context(), host, inspect.VerifyOptions{Drive: drive}, nil); err != nil || len(report.Origins[0].Bad)+len(report.Origins[0].Undeclared) > 0 {
+	if report, err := inspect.Verify(t.Context(), host, inspect.VerifyOptions{Drive: drive},
+		nil); err != nil || len(report.Origins[0].Bad)+len(report.Origins[0].Undeclared) > 0 {
 		t.Fatalf("verify: %+v, %v", report, err)
 	}
-	client = withRepos(t, client, clientRoot, tree("1", "1777000000")) // the same files, which are written again
+	// the same files, which are written again
+	client = withRepos(t, client, clientRoot, tree("1", "1777000000"))
 	if r := mustImport(t, client, importer.ImportOptions{Drive: drive}); !r.Trees[0].Taken {
 		t.Fatalf("%+v", r.Trees[0])
 	}
@@ -99,25 +106,32 @@ func TestTreesTravel(t *testing.T) {
 	write(t, filepath.Join(repo, "mine"), "x")
 	host = withRepos(t, host, hostRoot, tree("3", "1777200000"))
 	mustExport(t, host, exporter.ExportOptions{Drive: drive})
-	if r := mustImport(t, client, importer.ImportOptions{Drive: drive, Repos: importer.NoRepos}); len(r.Trees) != 0 {
+	if r := mustImport(t, client, importer.ImportOptions{Drive: drive,
+		Repos: importer.NoRepos}); len(r.Trees) != 0 {
 		t.Fatalf("%+v", r.Trees)
 	}
-	if r := mustImport(t, client, importer.ImportOptions{Drive: drive}); r.Trees[0].Action != ebuilds.LeftAlone || r.Trees[0].Missed() {
+	if r := mustImport(t, client,
+		importer.ImportOptions{Drive: drive}); r.Trees[0].Action != ebuilds.LeftAlone ||
+		r.Trees[0].Missed() {
 		t.Fatalf("%+v", r.Trees[0])
 	}
-	r = mustImport(t, client, importer.ImportOptions{Drive: drive, AdoptRepos: "gentoo", ReposOnly: true})
+	r = mustImport(t, client, importer.ImportOptions{Drive: drive, AdoptRepos: "gentoo",
+		ReposOnly: true})
 	if !r.Trees[0].Taken || r.Trees[0].Before != repo+".before-pkgsneak" {
 		t.Fatalf("%+v", r.Trees[0])
 	}
 	if files(t, repo+".before-pkgsneak")["mine"] != "x" {
 		t.Error("the user's file is gone")
 	}
-	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: drive, AdoptRepos: "kit"}, nil); err == nil || !strings.Contains(err.Error(), `"kit"`) {
+	if _, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: drive,
+		AdoptRepos: "kit"}, nil); err == nil || !strings.Contains(err.Error(), `"kit"`) {
 		t.Errorf("a name that nothing has: %v", err)
 	}
 
 	// Without the tree, and of one that is damaged on the drive.
-	if out := mustExport(t, host, exporter.ExportOptions{Drive: drive, Repos: exporter.NoRepos}); out.Unchanged || out.Plan.Trees[0].Action != exporter.TreeRemove {
+	if out := mustExport(t, host, exporter.ExportOptions{Drive: drive,
+		Repos: exporter.NoRepos}); out.Unchanged ||
+		out.Plan.Trees[0].Action != exporter.TreeRemove {
 		t.Fatalf("%+v", out)
 	}
 	if r := mustImport(t, client, importer.ImportOptions{Drive: drive}); len(r.Trees) != 0 {
@@ -132,10 +146,12 @@ func TestTreesTravel(t *testing.T) {
 	must(t, os.WriteFile(damaged, data, 0o644))
 	client = withRepos(t, newMachine(t, "other", when), t.TempDir(), nil)
 	trustEach(t, client, host)
-	if r := mustImport(t, client, importer.ImportOptions{Drive: drive}); !r.Trees[0].Missed() || len(r.Origins[0].LeftOut) > 0 {
+	if r := mustImport(t, client, importer.ImportOptions{Drive: drive}); !r.Trees[0].Missed() ||
+		len(r.Origins[0].LeftOut) > 0 {
 		t.Fatalf("%+v", r.Trees[0])
 	}
-	if out := mustExport(t, host, exporter.ExportOptions{Drive: drive, Repair: true}); len(out.Trees) != 1 {
+	if out := mustExport(t, host, exporter.ExportOptions{Drive: drive,
+		Repair: true}); len(out.Trees) != 1 {
 		t.Fatalf("%+v", out.Plan)
 	}
 	if r := mustImport(t, client, importer.ImportOptions{Drive: drive}); !r.Trees[0].Taken {

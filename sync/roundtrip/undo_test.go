@@ -40,14 +40,15 @@ func mustUndo(t *testing.T, m machine.Machine) *undo.Report {
 
 var stamped = regexp.MustCompile(`(?m)^TIMESTAMP: \d+$`)
 
-// world is a client's directories: the files with contents and times, the index but for its TIMESTAMP, and
-// the directories.
+// world is a client's directories: the files with contents and times, the index but for its
+// TIMESTAMP, and the directories.
 func world(t *testing.T, m machine.Machine) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
 	for kind, dir := range map[string]string{"packages": m.PKGDIR, "distfiles": m.DISTDIR} {
 		for name, text := range files(t, dir) {
-			if strings.HasPrefix(name, durable.StagingDir+"/") || durable.IsTemp(filepath.Base(name)) {
+			if strings.HasPrefix(name, durable.StagingDir+"/") ||
+				durable.IsTemp(filepath.Base(name)) {
 				continue
 			}
 			if strings.HasPrefix(name, "Packages") {
@@ -96,14 +97,16 @@ func differ(a, b map[string]string) (names []string) {
 func nothingKept(t *testing.T, m machine.Machine) {
 	t.Helper()
 	for _, dir := range []string{m.PKGDIR, m.DISTDIR} {
-		if names, err := filepath.Glob(filepath.Join(dir, durable.KeptDir, "*")); err != nil || len(names) > 0 {
+		if names, err := filepath.Glob(filepath.Join(dir, durable.KeptDir, "*")); err != nil ||
+			len(names) > 0 {
 			t.Errorf("kept: %q, %v", names, err)
 		}
 	}
 }
 
-// An import of anything at all, taken back, leaves all as it was: packages, distfiles, times, modes, directories,
-// and the index but for its TIMESTAMP; what is remembered as the origin's, too: the next import does the same again.
+// An import of anything at all, taken back, leaves all as it was: packages, distfiles, times,
+// modes, directories, and the index but for its TIMESTAMP; what is remembered as the origin's, too:
+// the next import does the same again.
 func TestUndoOfRandomImports(t *testing.T) {
 	layouts := []string{"xpak-classic", "gpkg-multi", "mixed"}
 	for seed := range uint64(3) {
@@ -133,7 +136,8 @@ func TestUndoOfRandomImports(t *testing.T) {
 					if err := os.Chtimes(to, when, when); err != nil {
 						t.Fatal(err)
 					}
-					if strings.HasSuffix(name, ".tbz2") && bytes.Contains(data, []byte("17953")) && r.IntN(2) == 0 {
+					if strings.HasSuffix(name, ".tbz2") && bytes.Contains(data, []byte("17953")) &&
+						r.IntN(2) == 0 {
 						buildAgain(t, host, name, when)
 					}
 				}
@@ -174,7 +178,8 @@ func TestUndoOfRandomImports(t *testing.T) {
 				t.Fatalf("seed %d, %d: not as before: %q, stays %v", seed, n, d, done.Stays)
 			}
 			nothingKept(t, client)
-			if c, err := reindex.Check(t.Context(), client, reindex.IndexOptions{}, nil); err != nil || !c.OK() {
+			if c, err := reindex.Check(t.Context(), client, reindex.IndexOptions{},
+				nil); err != nil || !c.OK() {
 				t.Fatalf("seed %d, %d: index: %+v, %v", seed, n, c, err)
 			}
 			if again := mustUndo(t, client); !again.Unchanged || again.Last.IsZero() {
@@ -188,7 +193,8 @@ func TestUndoOfRandomImports(t *testing.T) {
 	}
 }
 
-// An import, or an undo, may end before any operation: the next undo leads to where the client was before.
+// An import, or an undo, may end before any operation: the next undo leads to where the client was
+// before.
 func TestUndoEndedBeforeEachOperation(t *testing.T) {
 	k := newKilled(t)
 	o := importer.ImportOptions{Drive: k.second, Prune: true, Workers: 1}
@@ -223,7 +229,8 @@ func TestUndoEndedBeforeEachOperation(t *testing.T) {
 		m.Hook = nil
 		if !noted(t, m) { // nothing has happened yet
 			if d := differ(before, world(t, m)); len(d) > 0 {
-				t.Fatalf("import ended before operation %d (%s): changed, and not noted: %q", n, rec.All()[n-1], d)
+				t.Fatalf("import ended before operation %d (%s): changed, and not noted: %q", n,
+					rec.All()[n-1], d)
 			}
 			continue
 		}
@@ -245,7 +252,8 @@ func TestUndoEndedBeforeEachOperation(t *testing.T) {
 			m.Hook = durabletest.FailFrom(n, unix.EIO)
 			undo.Undo(context.Background(), m, undo.Options{}, nil)
 			m.Hook = nil
-			what := fmt.Sprintf("undo ended before operation %d (%s), then %s", n, rec.All()[n-1], next)
+			what := fmt.Sprintf("undo ended before operation %d (%s), then %s", n,
+				rec.All()[n-1], next)
 			if next == "import" {
 				r, err := importer.Import(t.Context(), m, o, nil)
 				if err != nil {
@@ -321,14 +329,18 @@ func TestUndoLeavesWhatCameSince(t *testing.T) {
 	}
 	r := mustUndo(t, m)
 	here := files(t, m.PKGDIR)
-	beside := slices.DeleteFunc(slices.Clone(r.Restored), func(it payload.Item) bool { return it.Path != killedReplaced })
-	if len(beside) != 1 || beside[0].Local == "" || here[beside[0].Local] == "" || here[killedReplaced] != mine || here[built] == "" || here[killedPruned] == "" {
+	beside := slices.DeleteFunc(slices.Clone(r.Restored), func(it payload.Item) bool {
+		return it.Path != killedReplaced
+	})
+	if len(beside) != 1 || beside[0].Local == "" || here[beside[0].Local] == "" ||
+		here[killedReplaced] != mine || here[built] == "" || here[killedPruned] == "" {
 		t.Errorf("restored %+v, there is %q", r.Restored, slices.Sorted(maps.Keys(here)))
 	}
 	if len(r.Stays) != 1 || r.Stays[0].Path != killedDist || r.Stays[0].Reason == "" {
 		t.Errorf("stays: %+v", r.Stays)
 	}
-	if d := files(t, m.DISTDIR); d[killedDist] != "edited here" || d["own.tgz"] != "own" || d[killedGone] != "gone" {
+	if d := files(t, m.DISTDIR); d[killedDist] != "edited here" || d["own.tgz"] != "own" ||
+		d[killedGone] != "gone" {
 		t.Errorf("DISTDIR: %q", d)
 	}
 	if c, err := reindex.Check(t.Context(), m, reindex.IndexOptions{}, nil); err != nil || !c.OK() {
@@ -336,7 +348,8 @@ func TestUndoLeavesWhatCameSince(t *testing.T) {
 	}
 }
 
-// The generation that was taken back is not brought in again by a run of nobody's; by a person it is, with a word.
+// The generation that was taken back is not brought in again by a run of nobody's; by a person it
+// is, with a word.
 func TestUndoneGenerationAndAuto(t *testing.T) {
 	k := newKilled(t)
 	m := k.at(t, nil)
@@ -344,7 +357,10 @@ func TestUndoneGenerationAndAuto(t *testing.T) {
 	mustImport(t, m, importer.ImportOptions{Drive: k.second, Prune: true})
 	mustUndo(t, m)
 	m.Unattended = true
-	if r := mustImport(t, m, importer.ImportOptions{Drive: k.second, Prune: true}); !r.Unchanged || r.Undone != 1 || !slices.ContainsFunc(r.Notices, func(s string) bool { return strings.Contains(s, "passed over") }) {
+	if r := mustImport(t, m, importer.ImportOptions{Drive: k.second, Prune: true}); !r.Unchanged ||
+		r.Undone != 1 || !slices.ContainsFunc(r.Notices, func(s string) bool {
+		return strings.Contains(s, "passed over")
+	}) {
 		t.Errorf("%+v", r)
 	}
 	if d := differ(before, world(t, m)); len(d) > 0 {
@@ -352,12 +368,15 @@ func TestUndoneGenerationAndAuto(t *testing.T) {
 	}
 	m.Unattended = false
 	r := mustImport(t, m, importer.ImportOptions{Drive: k.second, Prune: true})
-	if r.Unchanged || !slices.ContainsFunc(r.Notices, func(s string) bool { return strings.Contains(s, "taken back here") }) {
+	if r.Unchanged || !slices.ContainsFunc(r.Notices, func(s string) bool {
+		return strings.Contains(s, "taken back here")
+	}) {
 		t.Errorf("by hand: %+v", r)
 	}
 	mustUndo(t, m)
 	m.Unattended = true
-	if r := mustImport(t, m, importer.ImportOptions{Drive: k.third, Prune: true}); r.Unchanged || r.Undone != 0 {
+	if r := mustImport(t, m, importer.ImportOptions{Drive: k.third, Prune: true}); r.Unchanged ||
+		r.Undone != 0 {
 		t.Errorf("a newer generation: %+v", r)
 	}
 	k.check(t, m)
@@ -368,10 +387,12 @@ func TestImportWithoutUndo(t *testing.T) {
 	k := newKilled(t)
 	m := k.at(t, nil)
 	mustImport(t, m, importer.ImportOptions{Drive: k.second, Prune: true})
-	if r := mustImport(t, m, importer.ImportOptions{Drive: k.second, Prune: true}); !r.Unchanged || r.Undo != nil {
+	if r := mustImport(t, m, importer.ImportOptions{Drive: k.second, Prune: true}); !r.Unchanged ||
+		r.Undo != nil {
 		t.Errorf("%+v", r.Undo)
 	}
-	if r, err := undo.Undo(t.Context(), m, undo.Options{Pretend: true}, nil); err != nil || r.Unchanged {
+	if r, err := undo.Undo(t.Context(), m, undo.Options{Pretend: true}, nil); err != nil ||
+		r.Unchanged {
 		t.Errorf("an import that changed nothing has taken the undo away: %+v, %v", r, err)
 	}
 	r := mustImport(t, m, importer.ImportOptions{Drive: k.third, Prune: true, NoUndo: true})
@@ -385,8 +406,8 @@ func TestImportWithoutUndo(t *testing.T) {
 	k.check(t, m)
 }
 
-// Where there are no hard links, files are moved away; where a directory is another file system, they are kept there;
-// and where nothing can be kept at all, the import goes on without.
+// Where there are no hard links, files are moved away; where a directory is another file system,
+// they are kept there; and where nothing can be kept at all, the import goes on without.
 func TestKeepingWithoutLinks(t *testing.T) {
 	k := newKilled(t)
 	o := importer.ImportOptions{Drive: k.second, Prune: true}
@@ -434,7 +455,9 @@ func TestKeepingWithoutLinks(t *testing.T) {
 
 	for _, errno := range []unix.Errno{unix.EACCES, unix.ENOSPC} {
 		m := k.at(t, func(c durable.Change) error {
-			if strings.HasPrefix(c.To, durable.KeptDir) || strings.HasPrefix(c.Name, durable.KeptDir) && c.Op == durable.OpMkdir && errno == unix.ENOSPC {
+			if strings.HasPrefix(c.To, durable.KeptDir) ||
+				strings.HasPrefix(c.Name, durable.KeptDir) && c.Op == durable.OpMkdir &&
+					errno == unix.ENOSPC {
 				return errno
 			}
 			return nil
@@ -450,8 +473,8 @@ func TestKeepingWithoutLinks(t *testing.T) {
 	}
 }
 
-// What is kept goes first where its room is needed, is never the reason for a failure, and stays where its room would not
-// help.
+// What is kept goes first where its room is needed, is never the reason for a failure, and stays
+// where its room would not help.
 func TestKeptGivesWay(t *testing.T) {
 	host, client := newMachine(t, "bighost", epoch), newMachine(t, "client", epoch)
 	disk := filepath.Join(t.TempDir(), "disk")
@@ -487,7 +510,8 @@ func TestKeptGivesWay(t *testing.T) {
 	if _, err := step(map[string]int{"huge.tgz": 5 * mib}, importer.ImportOptions{}); err == nil {
 		t.Fatal("more than the disk has came in")
 	}
-	if p, err := undo.Undo(t.Context(), client, undo.Options{Pretend: true}, nil); err != nil || p.Unchanged {
+	if p, err := undo.Undo(t.Context(), client, undo.Options{Pretend: true}, nil); err != nil ||
+		p.Unchanged {
 		t.Errorf("what would not have helped was given up: %+v, %v", p, err)
 	}
 	remove(t, filepath.Join(host.DISTDIR, "huge.tgz"))
@@ -495,7 +519,10 @@ func TestKeptGivesWay(t *testing.T) {
 	if err != nil {
 		t.Errorf("pretended: %v", err)
 	}
-	if r, err = step(nil, importer.ImportOptions{}); err != nil || !slices.ContainsFunc(r.Notices, func(s string) bool { return strings.Contains(s, "cannot be taken back") }) {
+	if r, err = step(nil, importer.ImportOptions{}); err != nil ||
+		!slices.ContainsFunc(r.Notices, func(s string) bool {
+			return strings.Contains(s, "cannot be taken back")
+		}) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	_ = p
@@ -511,7 +538,8 @@ func TestKeptGivesWay(t *testing.T) {
 
 // Files of two origins, of which one is both's, and two drives in one import.
 func TestUndoOfTwoOrigins(t *testing.T) {
-	a, b, client := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t, "client", epoch)
+	a, b, client := newMachine(t, "a", epoch), newMachine(t, "b", epoch), newMachine(t,
+		"client", epoch)
 	first, second := t.TempDir(), t.TempDir()
 	for i, host := range []machine.Machine{a, b} {
 		pack(t, host.PKGDIR, "xpak-classic")

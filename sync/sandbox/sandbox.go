@@ -1,13 +1,13 @@
 // Package sandbox takes from a process, for ever, the rights that it will not need: landlock for
 // files, a seccomp filter for sockets, no_new_privs for what it starts.
 //
-// It is a second wall behind the checks of what a drive holds. An attacker who takes over the process
-// by a fault of a parser finds it able to open only the files that were granted; it cannot execute,
-// mount, make links or devices, or make a socket of whatever family. Both are best effort: kernels
-// before 5.13 have no landlock. Confined tells what was done, in one line for people.
+// It is a second wall behind the checks of what a drive holds. An attacker who takes over the
+// process by a fault of a parser finds it able to open only the files that were granted; it cannot
+// execute, mount, make links or devices, or make a socket of whatever family. Both are best effort:
+// kernels before 5.13 have no landlock. Confined tells what was done, in one line for people.
 //
-// Grants are paths. One that is absent cannot be granted; for reading it is left out, for writing the
-// deepest directory on the way to it is granted instead, though never the root directory.
+// Grants are paths. One that is absent cannot be granted; for reading it is left out, for writing
+// the deepest directory on the way to it is granted instead, though never the root directory.
 package sandbox
 
 import (
@@ -28,15 +28,20 @@ import (
 
 // Grants are the paths that a process needs from now on. It loses everything else.
 type Grants struct {
-	Read  []string // files, and directories with all below; what is absent is left out
-	Write []string // directories below which it reads, makes, writes, renames and removes files and directories
+	Read []string // files, and directories with all below; what is absent is left out
+	// directories below which it reads, makes, writes, renames and removes files and directories
+	Write []string
 }
 
 // Confined says what the kernel of this machine could do about it.
 type Confined struct {
-	Landlock      int      // the version of the kernel's interface; 0: it has none, and nothing is confined
-	Files         bool     // only what was granted can be opened, nothing can be executed or mounted, and no link, device, FIFO or socket made
-	Network       bool     // no socket can be made, so that there is no network, and no other program to speak to
+	// the version of the kernel's interface; 0: it has none, and nothing is confined
+	Landlock int
+	// only what was granted can be opened, nothing can be executed or mounted, and no link, device,
+	// FIFO or socket made
+	Files bool
+	// no socket can be made, so that there is no network, and no other program to speak to
+	Network       bool
 	NoNewPrivs    bool     // no program that is started gains privileges
 	Wider         []string // directories that were granted instead of an absent one below them
 	Problem       string   // why less was done than the kernel can
@@ -83,8 +88,9 @@ func quoted(paths []string) string {
 	return b.String()
 }
 
-// ConfineReading confines this process, for ever, to reading below the given paths: for a server, whose sockets are open by then. For what is absent, and shall be served
-// when it comes, the directory above is granted, though never the root directory.
+// ConfineReading confines this process, for ever, to reading below the given paths: for a server,
+// whose sockets are open by then. For what is absent, and shall be served when it comes, the
+// directory above is granted, though never the root directory.
 func ConfineReading(paths ...string) Confined {
 	var c Grants
 	var wider []string
@@ -116,14 +122,17 @@ const (
 	readFile  = ll.AccessFSReadFile
 	readDir   = readFile | ll.AccessFSReadDir
 	writeFile = readFile | ll.AccessFSWriteFile | ll.AccessFSTruncate
-	// An import makes directories and regular files and moves them from the staging directory to their places (refer).
-	writeDir = readDir | writeFile | ll.AccessFSMakeDir | ll.AccessFSMakeReg | ll.AccessFSRemoveDir | ll.AccessFSRemoveFile | ll.AccessFSRefer
+	// An import makes directories and regular files and moves them from the staging directory to
+	// their places (refer).
+	writeDir = readDir | writeFile | ll.AccessFSMakeDir | ll.AccessFSMakeReg |
+		ll.AccessFSRemoveDir | ll.AccessFSRemoveFile | ll.AccessFSRefer
 )
 
 // LandlockRefer is the version of landlock from which on files can be moved between directories.
 const LandlockRefer = 2
 
-// Confine takes everything from this process that is not granted. It is best effort: the result says what was done.
+// Confine takes everything from this process that is not granted. It is best effort: the result
+// says what was done.
 func Confine(c Grants) (done Confined) {
 	// Read when it is first wanted, which must be before.
 	_ = time.Local.String()
@@ -157,9 +166,11 @@ func (c *Confined) restrict(rules []landlock.Rule, moving bool) {
 	c.Files, c.NoNewPrivs = true, true
 }
 
-// rules finds out for each path whether it is a directory, and for an absent one to be written what has to be granted instead.
+// rules finds out for each path whether it is a directory, and for an absent one to be written what
+// has to be granted instead.
 func (c Grants) rules() (rules []landlock.Rule, done Confined) {
-	for _, p := range append([]string{"/proc/self/mountinfo", "/proc/self/fdinfo"}, c.Read...) { // which device a drive is
+	// which device a drive is
+	for _, p := range append([]string{"/proc/self/mountinfo", "/proc/self/fdinfo"}, c.Read...) {
 		fi, err := os.Stat(p)
 		if err != nil {
 			continue // absent, or not for this user
@@ -186,8 +197,8 @@ func (c Grants) rules() (rules []landlock.Rule, done Confined) {
 	return rules, done
 }
 
-// grantable returns the directory, or, where it is absent, the deepest one on the way to it: what does not exist cannot be granted. The root directory is no answer; then the
-// directory is made.
+// grantable returns the directory, or, where it is absent, the deepest one on the way to it: what
+// does not exist cannot be granted. The root directory is no answer; then the directory is made.
 func grantable(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

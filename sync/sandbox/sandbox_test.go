@@ -17,7 +17,8 @@ func TestAbsentDirectories(t *testing.T) {
 			t.Errorf("%q: %q, %v, want %q", row.path, got, err, row.want)
 		}
 	}
-	for path, want := range map[string]string{dir: dir, filepath.Join(dir, "a/b/c"): dir, "/no/such/directory": "/no/such/directory"} {
+	for path, want := range map[string]string{dir: dir, filepath.Join(dir, "a/b/c"): dir,
+		"/no/such/directory": "/no/such/directory"} {
 		if got := readable(path); got != want {
 			t.Errorf("to be read %q: %q, want %q", path, got, want)
 		}

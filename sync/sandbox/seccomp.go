@@ -13,10 +13,12 @@ import (
 const (
 	dataNumber = 0
 	dataArch   = 4
-	x32        = 0x40000000 // bit of a number: the call is one of the x32 kind, which has the same name for its machine
+	// bit of a number: the call is one of the x32 kind, which has the same name for its machine
+	x32 = 0x40000000
 )
 
-// machines are the kinds that pkgsneak is built for, by GOARCH: their names in linux/audit.h, and the number of socketcall(2), 0 where there is none.
+// machines are the kinds that pkgsneak is built for, by GOARCH: their names in linux/audit.h, and
+// the number of socketcall(2), 0 where there is none.
 var machines = map[string]struct{ arch, socketcall uint32 }{
 	"386":     {unix.AUDIT_ARCH_I386, 102},
 	"amd64":   {unix.AUDIT_ARCH_X86_64, 0},
@@ -41,7 +43,8 @@ func noSockets() error {
 		return fmt.Errorf("giving up new privileges: %w", err)
 	}
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
 	switch {
 	case errno != 0:
 		return fmt.Errorf("giving up sockets: %w", errno)
@@ -51,7 +54,8 @@ func noSockets() error {
 	return nil
 }
 
-// socketFilter answers EPERM to what makes a socket, io_uring's way to it included, and to each call of another kind of machine (a 64-bit kernel takes 32-bit calls too).
+// socketFilter answers EPERM to what makes a socket, io_uring's way to it included, and to each
+// call of another kind of machine (a 64-bit kernel takes 32-bit calls too).
 func socketFilter() ([]unix.SockFilter, error) {
 	m, known := machines[runtime.GOARCH]
 	if !known {
@@ -64,16 +68,20 @@ func socketFilter() ([]unix.SockFilter, error) {
 	load := func(at uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
 	}
-	answer := func(a uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: a} }
+	answer := func(a uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: a}
+	}
 	compare := func(how uint16, with uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_JMP | how | unix.BPF_K, K: with}
 	}
-	filter := []unix.SockFilter{load(dataArch), compare(unix.BPF_JEQ, m.arch), load(dataNumber), compare(unix.BPF_JGE, x32)}
+	filter := []unix.SockFilter{load(dataArch), compare(unix.BPF_JEQ, m.arch), load(dataNumber),
+		compare(unix.BPF_JGE, x32)}
 	for _, n := range numbers {
 		filter = append(filter, compare(unix.BPF_JEQ, n))
 	}
 	refusal := len(filter) + 1
-	filter = append(filter, answer(unix.SECCOMP_RET_ALLOW), answer(unix.SECCOMP_RET_ERRNO|uint32(unix.EPERM)))
+	filter = append(filter, answer(unix.SECCOMP_RET_ALLOW),
+		answer(unix.SECCOMP_RET_ERRNO|uint32(unix.EPERM)))
 	filter[1].Jf = uint8(refusal - 2)
 	for i := 3; i < refusal-1; i++ {
 		filter[i].Jt = uint8(refusal - i - 1)

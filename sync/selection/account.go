@@ -13,8 +13,8 @@ const (
 	Displaced = "it makes room for what is needed more"
 )
 
-// leave lets what was not chosen stay as long as it fits: what every client has goes first, the oldest
-// and largest of it; what somebody lacks goes last.
+// leave lets what was not chosen stay as long as it fits: what every client has goes first, the
+// oldest and largest of it; what somebody lacks goes last.
 func (p *planner) leave() {
 	var held []int
 	for i, f := range p.files {
@@ -23,7 +23,8 @@ func (p *planner) leave() {
 		}
 	}
 	slices.SortStableFunc(held, func(a, b int) int {
-		return cmp.Or(cmp.Compare(p.keepRank(a), p.keepRank(b)), cmp.Compare(p.built(b), p.built(a)), cmp.Compare(p.files[a].Bytes, p.files[b].Bytes))
+		return cmp.Or(cmp.Compare(p.keepRank(a), p.keepRank(b)),
+			cmp.Compare(p.built(b), p.built(a)), cmp.Compare(p.files[a].Bytes, p.files[b].Bytes))
 	})
 	for _, i := range held {
 		f := p.files[i]

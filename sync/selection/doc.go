@@ -11,9 +11,9 @@
 // package that the client's next emerge would install, what that needs and is not installed there,
 // and what has to be rebuilt with it (resolve.Result.Bundle): the client can install it alone,
 // whatever else arrives. What the client has already costs nothing. For everybody else it is a
-// package with its closure in the catalogue. A bundle is worked out against the client, never against
-// another drive: what is in transit on another drive is no reason for a bundle, but it is a part of
-// one that needs it.
+// package with its closure in the catalogue. A bundle is worked out against the client, never
+// against another drive: what is in transit on another drive is no reason for a bundle, but it is a
+// part of one that needs it.
 //
 // # Order
 //
@@ -31,14 +31,14 @@
 //
 // # Leaving
 //
-// Room is what the drive has for payload, with what it carries now. What was not chosen stays as long
-// as it fits: what every client has leaves first, what somebody lacks leaves last. Each file that
-// leaves is in Leave with the reason.
+// Room is what the drive has for payload, with what it carries now. What was not chosen stays as
+// long as it fits: what every client has leaves first, what somebody lacks leaves last. Each file
+// that leaves is in Leave with the reason.
 //
 // # Limits
 //
-// MaxClients clients, the packages' bounds are those of package resolve. One client after the other is
-// worked out, and of each only places in lists are kept. A client for whom nothing can be worked out,
-// because it would take too long or because no exclude list helps, counts like one of whom nothing is
-// known; its Share has the trouble.
+// MaxClients clients, the packages' bounds are those of package resolve. One client after the other
+// is worked out, and of each only places in lists are kept. A client for whom nothing can be worked
+// out, because it would take too long or because no exclude list helps, counts like one of whom
+// nothing is known; its Share has the trouble.
 package selection

@@ -24,7 +24,8 @@ type planner struct {
 
 func newPlanner(in *Input) *planner {
 	p := &planner{in: in, left: in.Room, spent: make([]int64, len(in.Clients)),
-		plan: &Plan{Groups: []Group{}, Leave: []Leave{}, Shares: []Share{}, Stay: []Part{}, TooLarge: []Part{}, Room: in.Room}}
+		plan: &Plan{Groups: []Group{}, Leave: []Leave{}, Shares: []Share{}, Stay: []Part{},
+			TooLarge: []Part{}, Room: in.Room}}
 	for i := range in.Packages {
 		p.files = append(p.files, &in.Packages[i].File)
 	}
@@ -41,8 +42,8 @@ func newPlanner(in *Input) *planner {
 func (p *planner) distfile(i int) int { return len(p.in.Packages) + i }
 func (p *planner) extra(i int) int    { return len(p.in.Packages) + len(p.in.Distfiles) + i }
 
-// cost returns the bytes of the files that are not taken yet, how many they are, and whether the drive
-// has all of them.
+// cost returns the bytes of the files that are not taken yet, how many they are, and whether the
+// drive has all of them.
 func (p *planner) cost(files []int) (bytes int64, n int, held bool) {
 	held = true
 	for _, f := range files {
@@ -103,8 +104,8 @@ func (p *planner) takeTurns(level Level) {
 }
 
 // queue has the bundles of a client, the best first. Bundles share packages, so that one becomes
-// cheaper when another is taken: such a bundle is looked at again when its turn comes, and goes back
-// if its turn has changed.
+// cheaper when another is taken: such a bundle is looked at again when its turn comes, and goes
+// back if its turn has changed.
 type queue struct {
 	p    *planner
 	list []queued
@@ -169,8 +170,8 @@ func (q *queue) Pop() any {
 	return x
 }
 
-// closure is a package with all that it needs of the catalogue, less what leave says is there. nil if
-// it is larger than limit.
+// closure is a package with all that it needs of the catalogue, less what leave says is there. nil
+// if it is larger than limit.
 func (p *planner) closure(i int, limit int64, there func(int) bool) ([]int, error) {
 	if p.closures == nil {
 		var err error
@@ -196,7 +197,8 @@ func (p *planner) wishesOfUnknown() error {
 			continue
 		}
 		for i := range p.in.Packages {
-			if client.has(i) || client.inTransit(i) || !matchesAny(client.Wishes, &p.in.Packages[i].Package) {
+			if client.has(i) || client.inTransit(i) ||
+				!matchesAny(client.Wishes, &p.in.Packages[i].Package) {
 				continue
 			}
 			list, err := p.closure(i, 1<<62, client.has)
@@ -204,17 +206,18 @@ func (p *planner) wishesOfUnknown() error {
 				return err
 			}
 			if list != nil {
-				n.bundles = append(n.bundles, bundle{lead: i, files: list, level: Wished, waited: client.waited(i)})
+				n.bundles = append(n.bundles, bundle{lead: i, files: list, level: Wished,
+					waited: client.waited(i)})
 			}
 		}
 	}
 	return nil
 }
 
-// takeUnasked takes the packages that nobody asked for, with what they need of the catalogue; what is on
-// its way to all who lack it is not written once more. Closures
-// leave nothing out, because nothing is known of the machines that these are for; where all are known,
-// each package counts alone.
+// takeUnasked takes the packages that nobody asked for, with what they need of the catalogue; what
+// is on its way to all who lack it is not written once more. Closures leave nothing out, because
+// nothing is known of the machines that these are for; where all are known, each package counts
+// alone.
 func (p *planner) takeUnasked() error {
 	if p.in.Only {
 		return nil
@@ -254,7 +257,8 @@ func (p *planner) takeUnasked() error {
 	return nil
 }
 
-// allKnown reports whether there are clients, and it is known of all of them what is installed there.
+// allKnown reports whether there are clients, and it is known of all of them what is installed
+// there.
 func (p *planner) allKnown() bool {
 	return len(p.needs) > 0 && !slices.ContainsFunc(p.needs, func(n need) bool { return !n.known })
 }
@@ -286,14 +290,17 @@ func (p *planner) takeDistfiles() {
 		return 2
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(p.in.Distfiles[a].Bytes, p.in.Distfiles[b].Bytes))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)),
+			cmp.Compare(p.in.Distfiles[a].Bytes, p.in.Distfiles[b].Bytes))
 	})
 	for _, i := range order {
-		p.takeFiles(Group{Level: Distfiles, Client: wanted[p.in.Distfiles[i].Path]}, []int{p.distfile(i)})
+		p.takeFiles(Group{Level: Distfiles, Client: wanted[p.in.Distfiles[i].Path]},
+			[]int{p.distfile(i)})
 	}
 }
 
 // distfileHad reports whether every client has a distfile.
 func (p *planner) distfileHad(name string) bool {
-	return len(p.in.Clients) > 0 && !slices.ContainsFunc(p.in.Clients, func(c Client) bool { return !c.hasDistfile(name) })
+	return len(p.in.Clients) > 0 &&
+		!slices.ContainsFunc(p.in.Clients, func(c Client) bool { return !c.hasDistfile(name) })
 }

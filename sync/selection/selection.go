@@ -20,8 +20,8 @@ type Input struct {
 	// Extras are files that go before everything: the program for bare clients.
 	Extras  []File
 	Clients []Client
-	// Room is how many bytes the drive has for the files of this plan, those included that it carries
-	// now.
+	// Room is how many bytes the drive has for the files of this plan, those included that it
+	// carries now.
 	Room int64
 	// Only leaves out what no client needs.
 	Only bool
@@ -48,26 +48,30 @@ type Client struct {
 	Name string
 	// Machine has everything but Candidates. nil: nothing is known of what is installed there.
 	Machine *resolve.Input
-	// Has reports whether the client has a package of Input.Packages in its PKGDIR, and HasDistfile a
-	// distfile. nil: it has none.
+	// Has reports whether the client has a package of Input.Packages in its PKGDIR, and HasDistfile
+	// a distfile. nil: it has none.
 	Has         func(i int) bool
 	HasDistfile func(name string) bool
-	// InTransit reports whether another drive, which has not come back, carries a package for it. nil:
-	// none does.
+	// InTransit reports whether another drive, which has not come back, carries a package for it.
+	// nil: none does.
 	InTransit func(i int) bool
 	// Waited is how many trips a package has waited. nil: none.
 	Waited func(i int) int
-	// Wishes are packages that the client wants beside what is in its sets, Distfiles names of files.
+	// Wishes are packages that the client wants beside what is in its sets, Distfiles names of
+	// files.
 	Wishes    []depend.Atom
 	Distfiles []string
-	// Closing returns the CPVs of the merges that close a security advisory on the client. nil: none does.
+	// Closing returns the CPVs of the merges that close a security advisory on the client. nil:
+	// none does.
 	Closing func(merges []resolve.Merge) map[string]bool
 }
 
 func (c *Client) has(i int) bool       { return c.Has != nil && c.Has(i) }
 func (c *Client) inTransit(i int) bool { return c.InTransit != nil && c.InTransit(i) }
 
-func (c *Client) hasDistfile(name string) bool { return c.HasDistfile != nil && c.HasDistfile(name) }
+func (c *Client) hasDistfile(name string) bool {
+	return c.HasDistfile != nil && c.HasDistfile(name)
+}
 
 func (c *Client) waited(i int) int {
 	if c.Waited == nil {
@@ -96,11 +100,11 @@ func (l Level) String() string {
 // MarshalText writes the level's name.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
-// Plan is what goes on the drive, and what not. The lists of files are disjoint, and what is in none
-// of them stays where it is: on the drive if it is there, here if it is not.
+// Plan is what goes on the drive, and what not. The lists of files are disjoint, and what is in
+// none of them stays where it is: on the drive if it is there, here if it is not.
 type Plan struct {
-	// Groups are what the drive shall carry, in the order of writing. Files that it carries already are
-	// among them.
+	// Groups are what the drive shall carry, in the order of writing. Files that it carries already
+	// are among them.
 	Groups []Group `json:"groups"`
 	Leave  []Leave `json:"leave"`
 	Shares []Share `json:"clients"` // a client each, in the order of Input.Clients
@@ -190,10 +194,14 @@ func (in *Input) candidates() []resolve.Package {
 
 // servedElsewhere reports whether every client has a package, or gets it from another drive.
 func (in *Input) servedElsewhere(i int) bool {
-	return len(in.Clients) > 0 && !slices.ContainsFunc(in.Clients, func(c Client) bool { return !c.has(i) && !c.inTransit(i) })
+	return len(in.Clients) > 0 && !slices.ContainsFunc(in.Clients, func(c Client) bool {
+		return !c.has(i) && !c.inTransit(i)
+	})
 }
 
 // hadByAll reports whether every client has a package.
 func (in *Input) hadByAll(i int) bool {
-	return len(in.Clients) > 0 && !slices.ContainsFunc(in.Clients, func(c Client) bool { return !c.has(i) })
+	return len(in.Clients) > 0 && !slices.ContainsFunc(in.Clients, func(c Client) bool {
+		return !c.has(i)
+	})
 }

@@ -19,13 +19,14 @@ const mib = 1 << 20
 
 // world is a client's machine and the host's catalogue after some weeks, as large as a real one: of
 // 1,200 installed packages 279 are updated, 1.9 GiB. Nine bundles in ten are a single package, the
-// median is 0.4 MiB and the largest of several packages has six; some libraries get a new sub-slot, and
-// their users are rebuilt with them.
+// median is 0.4 MiB and the largest of several packages has six; some libraries get a new sub-slot,
+// and their users are rebuilt with them.
 type world struct {
 	installed, catalogue []resolve.Package
 	size                 []int64
-	with                 map[string][]string // a package -> what has to come with it, as the world was made
-	roots                []depend.Atom
+	// a package -> what has to come with it, as the world was made
+	with  map[string][]string
+	roots []depend.Atom
 }
 
 func makeWorld(seed int64) *world {
@@ -78,7 +79,8 @@ func makeWorld(seed int64) *world {
 			sum += w.size[i]
 		}
 	}
-	for large := int64(258 * mib); sum < total && large > 8*mib; large = large * 9 / 10 { // compilers, browsers
+	// compilers, browsers
+	for large := int64(258 * mib); sum < total && large > 8*mib; large = large * 9 / 10 {
 		for i := rng.Intn(all); ; i = rng.Intn(all) {
 			if newer[i] && w.size[i] < 4*mib && user[i] == 0 && bumped[i] == nil {
 				sum += large - w.size[i]
@@ -88,7 +90,8 @@ func makeWorld(seed int64) *world {
 		}
 	}
 	for i := range all {
-		p := resolve.Package{CPV: name(i) + "-1", Slot: "0", Sub: "1", EAPI: "8", RDepend: text(i, 1), BuildTime: 1000}
+		p := resolve.Package{CPV: name(i) + "-1", Slot: "0", Sub: "1", EAPI: "8",
+			RDepend: text(i, 1), BuildTime: 1000}
 		w.installed = append(w.installed, p)
 		a, err := depend.ParseAtom(name(i))
 		if err != nil {
@@ -110,7 +113,8 @@ func (w *world) input(room int64, clients ...Client) Input {
 	in := Input{Room: room, Clients: clients, Only: true}
 	for i, p := range w.catalogue {
 		p.Size = w.size[i]
-		in.Packages = append(in.Packages, Package{File{payload.Package, p.CPV + ".xpak", w.size[i], false}, p})
+		in.Packages = append(in.Packages,
+			Package{File{payload.Package, p.CPV + ".xpak", w.size[i], false}, p})
 	}
 	return in
 }
@@ -122,7 +126,8 @@ func (w *world) client(name string) Client {
 // lacks are the packages that are newer than what is installed and can be reached, as the resolver
 // sees it: it is not what is tested here.
 func (w *world) lacks(t testing.TB) map[string]int64 {
-	r, err := resolve.Resolve(resolve.Input{Installed: w.installed, World: w.roots, Candidates: w.catalogue})
+	r, err := resolve.Resolve(resolve.Input{Installed: w.installed, World: w.roots,
+		Candidates: w.catalogue})
 	if err != nil || !r.OK {
 		t.Fatal(r.Trouble, err)
 	}
@@ -133,8 +138,8 @@ func (w *world) lacks(t testing.TB) map[string]int64 {
 	return list
 }
 
-// reference is the order of the package comment for one client, written down without any care for time:
-// the bundle with the fewest bytes a package that fits, again and again.
+// reference is the order of the package comment for one client, written down without any care for
+// time: the bundle with the fewest bytes a package that fits, again and again.
 func (w *world) reference(lacks map[string]int64, room int64) map[string]bool {
 	carried := make(map[string]bool)
 	names := slices.Sorted(maps.Keys(lacks))
@@ -178,8 +183,8 @@ func carriedBy(p *Plan) map[string]bool {
 	return carried
 }
 
-// TestAgainstReference: on a drive that is too small the plan carries at least 0.95 of what the naive
-// bundler carries, and all but one can be merged without the rest.
+// TestAgainstReference: on a drive that is too small the plan carries at least 0.95 of what the
+// naive bundler carries, and all but one can be merged without the rest.
 func TestAgainstReference(t *testing.T) {
 	w := makeWorld(3)
 	lacks := w.lacks(t)
@@ -194,7 +199,8 @@ func TestAgainstReference(t *testing.T) {
 		}
 	}
 	slices.Sort(sizes)
-	t.Logf("%d packages, %d MiB, %d%% alone, median %.2f MiB, largest %d MiB", len(lacks), total/mib, single*100/len(lacks), float64(sizes[len(sizes)/2])/mib, sizes[len(sizes)-1]/mib)
+	t.Logf("%d packages, %d MiB, %d%% alone, median %.2f MiB, largest %d MiB", len(lacks),
+		total/mib, single*100/len(lacks), float64(sizes[len(sizes)/2])/mib, sizes[len(sizes)-1]/mib)
 	if total < 1400*mib {
 		t.Fatalf("the world is too small: %d MiB", total/mib)
 	}
@@ -212,16 +218,22 @@ func TestAgainstReference(t *testing.T) {
 				alone = append(alone, p)
 			}
 		}
-		r, err := resolve.Resolve(resolve.Input{Installed: w.installed, World: w.roots, Candidates: alone})
+		r, err := resolve.Resolve(resolve.Input{Installed: w.installed, World: w.roots,
+			Candidates: alone})
 		if err != nil || !r.OK {
 			t.Fatal(r.Trouble, err)
 		}
-		t.Logf("%4d MiB: carried %d of %d, reference %d, merged %d", room, len(carried), len(lacks), len(want), len(r.Merges))
-		if len(carried)*100 < len(want)*95 || len(r.Merges) < len(carried)-1 || bytes > room*mib || bytes != plan.Taken {
-			t.Errorf("%d MiB: carried %d (%d bytes, the plan says %d), reference %d, merged %d", room, len(carried), bytes, plan.Taken, len(want), len(r.Merges))
+		t.Logf("%4d MiB: carried %d of %d, reference %d, merged %d", room, len(carried), len(lacks),
+			len(want), len(r.Merges))
+		if len(carried)*100 < len(want)*95 || len(r.Merges) < len(carried)-1 || bytes > room*mib ||
+			bytes != plan.Taken {
+			t.Errorf("%d MiB: carried %d (%d bytes, the plan says %d), reference %d, merged %d",
+				room, len(carried), bytes, plan.Taken, len(want), len(r.Merges))
 		}
-		if s := plan.Shares[0]; s.Packages != len(carried) || s.Packages+s.Stay != len(lacks) || plan.Whole != total {
-			t.Errorf("%d MiB: the share %+v, all %d, whole %d of %d", room, s, len(lacks), plan.Whole, total)
+		if s := plan.Shares[0]; s.Packages != len(carried) || s.Packages+s.Stay != len(lacks) ||
+			plan.Whole != total {
+			t.Errorf("%d MiB: the share %+v, all %d, whole %d of %d", room, s, len(lacks),
+				plan.Whole, total)
 		}
 	}
 }
@@ -234,7 +246,8 @@ func TestFair(t *testing.T) {
 		for i := range 100 {
 			name := fmt.Sprintf("cat-%d/p%d", c, i)
 			p := resolve.Package{CPV: name + "-1", BuildTime: 5}
-			in.Packages = append(in.Packages, Package{File{payload.Package, name, int64(2+c*3) * mib, false}, p})
+			in.Packages = append(in.Packages,
+				Package{File{payload.Package, name, int64(2+c*3) * mib, false}, p})
 			a, err := depend.ParseAtom(name)
 			if err != nil {
 				t.Fatal(err)
@@ -255,7 +268,8 @@ func TestFair(t *testing.T) {
 }
 
 func pkg(cpv string, size int64, built int64, rdepend string) Package {
-	return Package{File{payload.Package, cpv, size, false}, resolve.Package{CPV: cpv, Slot: "0", EAPI: "8", BuildTime: built, RDepend: rdepend, IUse: "ssl"}}
+	return Package{File{payload.Package, cpv, size, false}, resolve.Package{CPV: cpv, Slot: "0",
+		EAPI: "8", BuildTime: built, RDepend: rdepend, IUse: "ssl"}}
 }
 
 func atomList(t *testing.T, text string) []depend.Atom {
@@ -288,19 +302,27 @@ func written(p *Plan) string {
 // TestOrder: the six levels in their order, and the order within the fourth.
 func TestOrder(t *testing.T) {
 	in := Input{Room: 100, Packages: []Package{
-		pkg("a/cheap-2", 2, 9, ""), pkg("a/dear-2", 9, 9, ""), pkg("a/waits-2", 8, 9, ""), pkg("a/safe-2", 7, 9, ""), pkg("a/wish-1", 6, 9, "a/lib"),
-		pkg("a/lib-1", 5, 9, ""), pkg("app-portage/pkgsneak-2", 4, 9, ""), pkg("sys-libs/glibc-2", 3, 9, ""), pkg("a/needs-2", 1, 9, ">=sys-libs/glibc-2"),
-		pkg("a/old-1", 1, 3, ""), pkg("a/new-1", 1, 8, "a/old"), pkg("sys-apps/portage-2", 1, 9, ""), pkg("a/future-1", 1, 2, "")},
-		Distfiles: []File{{payload.Distfile, "big.tar", 5, false}, {payload.Distfile, "small.tar", 1, false}, {payload.Distfile, "wanted.tar", 9, false}},
-		Extras:    []File{{"program", "bin/linux-amd64/pkgsneak", 3, false}},
+		pkg("a/cheap-2", 2, 9, ""), pkg("a/dear-2", 9, 9, ""), pkg("a/waits-2", 8, 9,
+			""), pkg("a/safe-2", 7, 9, ""), pkg("a/wish-1", 6, 9, "a/lib"),
+		pkg("a/lib-1", 5, 9, ""), pkg("app-portage/pkgsneak-2", 4, 9, ""), pkg("sys-libs/glibc-2",
+			3, 9, ""), pkg("a/needs-2", 1, 9, ">=sys-libs/glibc-2"),
+		pkg("a/old-1", 1, 3, ""), pkg("a/new-1", 1, 8, "a/old"), pkg("sys-apps/portage-2", 1, 9,
+			""), pkg("a/future-1", 1, 2, "")},
+		Distfiles: []File{{payload.Distfile, "big.tar", 5, false},
+			{payload.Distfile, "small.tar", 1, false}, {payload.Distfile, "wanted.tar", 9, false}},
+		Extras: []File{{"program", "bin/linux-amd64/pkgsneak", 3, false}},
 	}
 	in.Packages[12].EAPI = "99"
 	installed := []resolve.Package{}
-	for _, n := range []string{"a/cheap-1", "a/dear-1", "a/waits-1", "a/safe-1", "app-portage/pkgsneak-1", "sys-libs/glibc-1", "a/needs-1", "sys-apps/portage-1"} {
+	for _, n := range []string{"a/cheap-1", "a/dear-1", "a/waits-1", "a/safe-1",
+		"app-portage/pkgsneak-1", "sys-libs/glibc-1", "a/needs-1", "sys-apps/portage-1"} {
 		installed = append(installed, resolve.Package{CPV: n, Slot: "0", BuildTime: 1})
 	}
-	in.Clients = []Client{{Name: "attic", Wishes: atomList(t, "a/wish"), Distfiles: []string{"wanted.tar"},
-		Machine: &resolve.Input{Installed: installed, World: atomList(t, "a/cheap a/dear a/waits a/safe app-portage/pkgsneak sys-libs/glibc a/needs sys-apps/portage"),
+	in.Clients = []Client{{Name: "attic", Wishes: atomList(t, "a/wish"),
+		Distfiles: []string{"wanted.tar"},
+		Machine: &resolve.Input{Installed: installed,
+			World: atomList(t,
+				"a/cheap a/dear a/waits a/safe app-portage/pkgsneak sys-libs/glibc a/needs sys-apps/portage"),
 			Accept: func(p resolve.Package, _ bool) resolve.Reason {
 				if p.EAPI == "99" {
 					return resolve.Reason{Kind: resolve.Unreadable}
@@ -324,7 +346,8 @@ func TestOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := written(plan); strings.Contains(got, "5:") || !strings.HasSuffix(got, "6:wanted.tar") {
+	if got := written(plan); strings.Contains(got, "5:") ||
+		!strings.HasSuffix(got, "6:wanted.tar") {
 		t.Errorf("only what is needed: %s", got)
 	}
 	in.Only, in.Clients[0].InTransit = false, func(i int) bool { return i == 1 || i == 5 }
@@ -332,15 +355,17 @@ func TestOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := written(plan); strings.Contains(got, "a/dear-2") || !strings.Contains(got, "2:a/lib-1+a/wish-1") || plan.Shares[0].InTransit != 1 {
+	if got := written(plan); strings.Contains(got, "a/dear-2") ||
+		!strings.Contains(got, "2:a/lib-1+a/wish-1") || plan.Shares[0].InTransit != 1 {
 		t.Errorf("in transit: %s, %+v", got, plan.Shares)
 	}
 }
 
-// TestNobodyKnown: without clients the newest packages come with what they need of the catalogue, and
-// what does not fit whole is passed over.
+// TestNobodyKnown: without clients the newest packages come with what they need of the catalogue,
+// and what does not fit whole is passed over.
 func TestNobodyKnown(t *testing.T) {
-	in := Input{Room: 10, Packages: []Package{pkg("a/large-1", 3, 9, "a/heavy"), pkg("a/heavy-1", 20, 1, ""), pkg("a/app-1", 2, 8, "a/lib"),
+	in := Input{Room: 10, Packages: []Package{pkg("a/large-1", 3, 9, "a/heavy"),
+		pkg("a/heavy-1", 20, 1, ""), pkg("a/app-1", 2, 8, "a/lib"),
 		pkg("a/lib-1", 3, 1, ""), pkg("a/alone-1", 1, 7, "")}}
 	plan, err := Make(in)
 	if err != nil {
@@ -349,16 +374,20 @@ func TestNobodyKnown(t *testing.T) {
 	if got := written(plan); got != "5:a/app-1+a/lib-1 5:a/alone-1" {
 		t.Error(got)
 	}
-	if plan.Whole != 29 || plan.Taken != 6 || len(plan.Stay) != 2 || plan.Stay[0].Name != "a/heavy-1" {
+	if plan.Whole != 29 || plan.Taken != 6 || len(plan.Stay) != 2 ||
+		plan.Stay[0].Name != "a/heavy-1" {
 		t.Errorf("%+v", plan)
 	}
 }
 
-// TestMinimal: of a client that told no more than what it has and wishes, wishes come with closures,
-// less what it has.
+// TestMinimal: of a client that told no more than what it has and wishes, wishes come with
+// closures, less what it has.
 func TestMinimal(t *testing.T) {
-	in := Input{Room: 10, Only: true, Packages: []Package{pkg("a/wish-1", 2, 9, "a/lib a/had"), pkg("a/lib-1", 3, 1, ""), pkg("a/had-1", 90, 1, "")},
-		Clients: []Client{{Name: "cellar", Wishes: atomList(t, "a/wish"), Has: func(i int) bool { return i == 2 }}}}
+	in := Input{Room: 10, Only: true, Packages: []Package{pkg("a/wish-1", 2, 9, "a/lib a/had"),
+		pkg("a/lib-1", 3, 1, ""), pkg("a/had-1", 90, 1, "")},
+		Clients: []Client{{Name: "cellar", Wishes: atomList(t, "a/wish"), Has: func(i int) bool {
+			return i == 2
+		}}}}
 	plan, err := Make(in)
 	if err != nil {
 		t.Fatal(err)
@@ -371,7 +400,8 @@ func TestMinimal(t *testing.T) {
 // TestLeave: what everybody has leaves first, what somebody lacks stays, and nothing leaves where
 // there is room.
 func TestLeave(t *testing.T) {
-	in := Input{Room: 12, Packages: []Package{pkg("a/had-1", 4, 1, ""), pkg("a/had-2", 4, 2, ""), pkg("a/lacked-1", 4, 3, ""), pkg("a/new-1", 4, 9, "")},
+	in := Input{Room: 12, Packages: []Package{pkg("a/had-1", 4, 1, ""), pkg("a/had-2", 4, 2, ""),
+		pkg("a/lacked-1", 4, 3, ""), pkg("a/new-1", 4, 9, "")},
 		Clients: []Client{{Name: "attic", Has: func(i int) bool { return i < 2 },
 			Machine: &resolve.Input{World: atomList(t, "a/lacked a/new")}}}}
 	for i := range 3 {
@@ -392,7 +422,8 @@ func TestLeave(t *testing.T) {
 		t.Errorf("there is room for all: %+v, %v", plan.Leave, err)
 	}
 	in.Room = 4
-	if plan, err = Make(in); err != nil || written(plan) != "4:a/lacked-1" || len(plan.Leave) != 2 || len(plan.Stay) != 1 {
+	if plan, err = Make(in); err != nil || written(plan) != "4:a/lacked-1" ||
+		len(plan.Leave) != 2 || len(plan.Stay) != 1 {
 		t.Errorf("room for one: %s %+v %v", written(plan), plan, err)
 	}
 	in.Room = 3
@@ -411,8 +442,10 @@ func TestTooManyClients(t *testing.T) {
 func BenchmarkMake(b *testing.B) {
 	w := makeWorld(3)
 	for i := len(w.installed); i < 2000; i++ {
-		p := resolve.Package{CPV: fmt.Sprintf("more-a/p%d-1", i), Slot: "0", EAPI: "8", BuildTime: 1000, RDepend: w.installed[i%1200].RDepend}
-		w.installed, w.catalogue, w.size = append(w.installed, p), append(w.catalogue, p), append(w.size, mib)
+		p := resolve.Package{CPV: fmt.Sprintf("more-a/p%d-1", i), Slot: "0", EAPI: "8",
+			BuildTime: 1000, RDepend: w.installed[i%1200].RDepend}
+		w.installed, w.catalogue, w.size = append(w.installed, p), append(w.catalogue,
+			p), append(w.size, mib)
 	}
 	var clients []Client
 	for i := range 10 {

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// Accepted is what an origin had when the newest generation of it that was imported here was signed:
-// of which files an older drive may still be the source.
+// Accepted is what an origin had when the newest generation of it that was imported here was
+// signed: of which files an older drive may still be the source.
 type Accepted struct {
 	Format int   `json:"format"`
 	Serial int64 `json:"serial"`
-	// Packages are the identities (see package importer) by the origin's path, Distfiles the sizes in
-	// bytes by name.
+	// Packages are the identities (see package importer) by the origin's path, Distfiles the sizes
+	// in bytes by name.
 	Packages  map[string]string `json:"packages"`
 	Distfiles map[string]int64  `json:"distfiles"`
 }
@@ -23,11 +23,12 @@ type Accepted struct {
 const acceptedFormat = 1
 
 func acceptedFile(id OriginID) string {
-	return path.Join(acceptedDir, strings.TrimSuffix(path.Base(importsFile(importsID{id, "x"})), ".x"))
+	return path.Join(acceptedDir,
+		strings.TrimSuffix(path.Base(importsFile(importsID{id, "x"})), ".x"))
 }
 
-// AcceptedList returns what is remembered of an origin; nil if nothing is. An odd file is as good as
-// none: then an older drive is only refused.
+// AcceptedList returns what is remembered of an origin; nil if nothing is. An odd file is as good
+// as none: then an older drive is only refused.
 func AcceptedList(st *Dir, id OriginID) (*Accepted, error) {
 	data, err := st.read(acceptedFile(id), maxText)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// clientKeyName is the key with which this machine signs its requests. It is none of an origin, and
-	// lies apart from that.
+	// clientKeyName is the key with which this machine signs its requests. It is none of an origin,
+	// and lies apart from that.
 	clientKeyName = "client.asc"
 	// clientName is what this machine asked for last, a table of one row:
 	//
@@ -31,7 +31,8 @@ type Asked struct {
 
 var clientTable = table{kind: "pkgsneak client", version: 1, fields: 2}
 
-// ClientKey returns the key with which this machine signs its requests; fs.ErrNotExist if it has none.
+// ClientKey returns the key with which this machine signs its requests; fs.ErrNotExist if it has
+// none.
 func ClientKey(st *Dir) (*manifest.PrivateKey, error) {
 	data, err := st.read(clientKeyName, manifest.MaxKey)
 	if err != nil {
@@ -44,8 +45,8 @@ func ClientKey(st *Dir) (*manifest.PrivateKey, error) {
 	return k, nil
 }
 
-// SaveClientKey stores the key of the first request. It returns fs.ErrExist if there is one: with another
-// key this machine is another client to every host.
+// SaveClientKey stores the key of the first request. It returns fs.ErrExist if there is one: with
+// another key this machine is another client to every host.
 func SaveClientKey(st *Dir, k *manifest.PrivateKey) error {
 	if st.lock == nil {
 		return ErrReadOnly

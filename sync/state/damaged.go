@@ -34,7 +34,9 @@ const MaxDamaged = 10_000
 
 var damagedTable = table{kind: "pkgsneak damaged", version: 1, fields: 1}
 
-func (d Damaged) row() string { return strconv.FormatInt(d.Serial, 10) + "/" + d.Origin + "/" + d.Path }
+func (d Damaged) row() string {
+	return strconv.FormatInt(d.Serial, 10) + "/" + d.Origin + "/" + d.Path
+}
 
 // DamagedFiles returns the damaged files that are remembered. An odd file is as good as none.
 func DamagedFiles(st *Dir) ([]Damaged, error) {
@@ -61,8 +63,8 @@ func DamagedFiles(st *Dir) ([]Damaged, error) {
 	return all, nil
 }
 
-// SetDamaged remembers which files of a generation are damaged, in place of what was remembered of it
-// and of the generation before.
+// SetDamaged remembers which files of a generation are damaged, in place of what was remembered of
+// it and of the generation before.
 func SetDamaged(st *Dir, origin string, before, serial int64, paths []string) error {
 	old, err := DamagedFiles(st)
 	if err != nil {

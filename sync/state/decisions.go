@@ -22,7 +22,8 @@ const (
 	Never    Verdict = "never"    // the administrator does not want what it signs
 	Replaced Verdict = "replaced" // another key took its place
 	Removed  Verdict = "removed"  // it was trusted, and the administrator took that back
-	Revoked  Verdict = "revoked"  // as Removed; its owner had withdrawn it, which no drive makes undone
+	// as Removed; its owner had withdrawn it, which no drive makes undone
+	Revoked Verdict = "revoked"
 )
 
 // A Decision is what was decided about a key that is not trusted.

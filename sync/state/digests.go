@@ -19,8 +19,8 @@ import (
 	"pkgsneak/sync/digest"
 )
 
-// racy is how near to each other two times may be and still be one tick of a clock: the coarsest file
-// systems count in two seconds.
+// racy is how near to each other two times may be and still be one tick of a clock: the coarsest
+// file systems count in two seconds.
 const racy = 2 * time.Second
 
 // A Cache remembers the digests of the files in one directory, so that they need not be read again.
@@ -108,8 +108,8 @@ func (c *Cache) Len() int { return len(c.files) }
 // Names returns the files of which it remembers anything, in no order.
 func (c *Cache) Names() iter.Seq[string] { return maps.Keys(c.files) }
 
-// Keep has Save keep what is remembered of a name, whatever that name is now, and returns the size of
-// the file in bytes; false where nothing is remembered.
+// Keep has Save keep what is remembered of a name, whatever that name is now, and returns the size
+// of the file in bytes; false where nothing is remembered.
 func (c *Cache) Keep(name string) (size int64, ok bool) {
 	e := c.files[name]
 	if e == nil {
@@ -119,8 +119,8 @@ func (c *Cache) Keep(name string) (size int64, ok bool) {
 	return e.stamp.size, true
 }
 
-// Lookup returns the sums of the file name, and which of them are known, if it is still the file that
-// they were computed from.
+// Lookup returns the sums of the file name, and which of them are known, if it is still the file
+// that they were computed from.
 func (c *Cache) Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bool) {
 	e := c.lookup(name, fi)
 	if e == nil {
@@ -130,14 +130,15 @@ func (c *Cache) Lookup(name string, fi fs.FileInfo) (digest.Sums, digest.Set, bo
 	return e.sums(), e.set, true
 }
 
-// Put remembers the sums (those of digest.All that are in set) of a file that had the status fi before
-// it was read and after.
+// Put remembers the sums (those of digest.All that are in set) of a file that had the status fi
+// before it was read and after.
 func (c *Cache) Put(name string, fi fs.FileInfo, sums digest.Sums, set digest.Set) {
 	s, ok := stampOf(fi)
 	if set &= digest.All; !ok || name == "" || set == 0 || c.isRacy(s) {
 		return
 	}
-	c.files[name] = &cached{stamp: s, md5: sums.MD5, sha1: sums.SHA1, blake2b: sums.Blake2b, set: set, used: true}
+	c.files[name] = &cached{stamp: s, md5: sums.MD5, sha1: sums.SHA1, blake2b: sums.Blake2b,
+		set: set, used: true}
 	c.changed = true
 }
 
@@ -150,7 +151,8 @@ func (c *Cache) Approve(name string, fi fs.FileInfo, rules int) {
 	}
 }
 
-// Approved returns the number of the rules that a file has passed, 0 if it is not known to have passed any.
+// Approved returns the number of the rules that a file has passed, 0 if it is not known to have
+// passed any.
 func (c *Cache) Approved(name string, fi fs.FileInfo) int {
 	if e := c.lookup(name, fi); e != nil {
 		return e.rules
@@ -220,7 +222,8 @@ type knownSum struct {
 
 // known lists the sums in the order of the file.
 func (e *cached) known() [3]knownSum {
-	return [3]knownSum{{digest.MD5, e.md5[:]}, {digest.SHA1, e.sha1[:]}, {digest.BLAKE2B, e.blake2b[:]}}
+	return [3]knownSum{{digest.MD5, e.md5[:]}, {digest.SHA1, e.sha1[:]},
+		{digest.BLAKE2B, e.blake2b[:]}}
 }
 
 func parseDigests(dir, text string) (map[string]*cached, int, error) {

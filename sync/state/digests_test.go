@@ -28,7 +28,8 @@ func (s *status) Sys() any          { return &s.st }
 
 func fileStatus(size int64, mtime, ctime time.Time, inode uint64) *status {
 	return &status{st: syscall.Stat_t{
-		Size: size, Ino: inode, Mtim: syscall.NsecToTimespec(mtime.UnixNano()), Ctim: syscall.NsecToTimespec(ctime.UnixNano()),
+		Size: size, Ino: inode, Mtim: syscall.NsecToTimespec(mtime.UnixNano()),
+		Ctim: syscall.NsecToTimespec(ctime.UnixNano()),
 	}}
 }
 
@@ -211,11 +212,15 @@ func TestCacheSavesOnlyChanges(t *testing.T) {
 
 func TestCacheThatIsOddStartsEmptyAndSaysSo(t *testing.T) {
 	for name, f := range map[string]func(string) string{
-		"cut":           func(s string) string { return s[:len(s)-5] },
-		"other-version": func(s string) string { return strings.Replace(s, "digests 2", "digests 3", 1) },
-		"other-folder":  func(s string) string { return strings.Replace(s, "distfiles", "binpkgs", 1) },
-		"number":        func(s string) string { return strings.Replace(s, "\t5\t", "\t05\t", 1) },
-		"sum":           func(s string) string { return strings.Replace(s, "\tab", "\tAB", 1) },
+		"cut": func(s string) string { return s[:len(s)-5] },
+		"other-version": func(s string) string {
+			return strings.Replace(s, "digests 2", "digests 3", 1)
+		},
+		"other-folder": func(s string) string {
+			return strings.Replace(s, "distfiles", "binpkgs", 1)
+		},
+		"number": func(s string) string { return strings.Replace(s, "\t5\t", "\t05\t", 1) },
+		"sum":    func(s string) string { return strings.Replace(s, "\tab", "\tAB", 1) },
 		"no-sums": func(s string) string {
 			i := strings.Index(s, "\tab")
 			return s[:i] + "\t-\t-\t-\nend\t1\n"
@@ -277,15 +282,19 @@ func TestCacheOnRealFiles(t *testing.T) {
 	if fi, err = os.Lstat(file); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, hit := c.Lookup("a", fi); hit && fi.Sys().(*syscall.Stat_t).Ctim != (syscall.Timespec{}) {
+	if _, _, hit := c.Lookup("a", fi); hit &&
+		fi.Sys().(*syscall.Stat_t).Ctim != (syscall.Timespec{}) {
 		t.Log("the kernel's clock did not tick between two writes")
 	}
 }
 
 func FuzzParseDigests(f *testing.F) {
-	e := &cached{stamp: stamp{5, 1, -2, 3}, md5: someSums.MD5, blake2b: someSums.Blake2b, set: digest.MD5 | digest.BLAKE2B}
+	e := &cached{stamp: stamp{5, 1, -2, 3}, md5: someSums.MD5, blake2b: someSums.Blake2b,
+		set: digest.MD5 | digest.BLAKE2B}
 	var b strings.Builder
-	err := digestsTable("/d").write(&b, 2, func(l []byte, i int) []byte { return appendCached(l, []string{"a\t\\", "b"}[i], e) })
+	err := digestsTable("/d").write(&b, 2, func(l []byte, i int) []byte {
+		return appendCached(l, []string{"a\t\\", "b"}[i], e)
+	})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -306,7 +315,8 @@ func FuzzParseDigests(f *testing.F) {
 
 func FuzzParseImports(f *testing.F) {
 	id := importsID{host, payload.Package}
-	f.Add("pkgsneak imports 1\t" + string(host.Key) + "\tbighost\tpackages\na\\t\tb\t5\t" + strings.Repeat("0f", 64) + "\nend\t1\n")
+	f.Add("pkgsneak imports 1\t" + string(host.Key) + "\tbighost\tpackages\na\\t\tb\t5\t" +
+		strings.Repeat("0f", 64) + "\nend\t1\n")
 	f.Add("pkgsneak imports 1\t" + string(host.Key) + "\tbighost\tpackages\nend\t0\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		m, _, err := parseImports(importsTable(id), text)
@@ -353,7 +363,8 @@ func manyFiles(tb testing.TB, n int) string {
 	tb.Helper()
 	var b strings.Builder
 	err := digestsTable("/d").write(&b, n, func(l []byte, i int) []byte {
-		e := &cached{stamp: stamp{int64(i), 17e17, 17e17, uint64(i)}, md5: someSums.MD5, sha1: someSums.SHA1, blake2b: someSums.Blake2b, set: digest.All}
+		e := &cached{stamp: stamp{int64(i), 17e17, 17e17, uint64(i)}, md5: someSums.MD5,
+			sha1: someSums.SHA1, blake2b: someSums.Blake2b, set: digest.All}
 		return appendCached(l, fmt.Sprintf("some-distfile-of-a-package-1.2.%06d.tar.xz", i), e)
 	})
 	if err != nil {

@@ -28,16 +28,16 @@ func kindOf(name string) payload.Kind {
 	return payload.Kind(kind)
 }
 
-// An Import says what a file of an origin was brought in as. The file at Local is the origin's while
-// it has this size and sum, and a local one otherwise.
+// An Import says what a file of an origin was brought in as. The file at Local is the origin's
+// while it has this size and sum, and a local one otherwise.
 type Import struct {
 	Local string   // path below PKGDIR or name in DISTDIR
 	Size  int64    // bytes
 	Sum   [64]byte // BLAKE2B-512
 }
 
-// importsFile is where the table of id lies. Names are foreign text: what is not plain is written in
-// hex, and a long one is cut and told apart by its sum.
+// importsFile is where the table of id lies. Names are foreign text: what is not plain is written
+// in hex, and a long one is cut and told apart by its sum.
 func importsFile(id importsID) string {
 	const plainName, cutName = 120, 80
 	name := ""
@@ -68,11 +68,12 @@ func pendingTable(id importsID) table {
 }
 
 func importsTable(id importsID) table {
-	return table{kind: "pkgsneak imports", version: 1, about: []string{string(id.Key), id.Name, kindName(id.Kind)}, fields: 4}
+	return table{kind: "pkgsneak imports", version: 1, about: []string{string(id.Key), id.Name,
+		kindName(id.Kind)}, fields: 4}
 }
 
-// Imports returns what was brought in from the origin, by the origin's path. Nothing ever brought in
-// is an empty map.
+// Imports returns what was brought in from the origin, by the origin's path. Nothing ever brought
+// in is an empty map.
 func (st *Dir) Imports(id OriginID, kind payload.Kind) (map[string]Import, error) {
 	key := importsID{id, kind}
 	file, known := st.memory.imports[key]
@@ -101,8 +102,8 @@ func (st *Dir) Importers(kind payload.Kind) []OriginID {
 	return ids
 }
 
-// Pending is what is about to happen to the files of an origin: what may lie at its place by now if a run ended between
-// its steps. The zero Sum stands for a file that may have been removed.
+// Pending is what is about to happen to the files of an origin: what may lie at its place by now if
+// a run ended between its steps. The zero Sum stands for a file that may have been removed.
 type Pending struct {
 	st  *Dir
 	key importsID
@@ -130,8 +131,8 @@ func (p Pending) Rows() (map[string]Import, error) {
 	return m, nil
 }
 
-// Save notes, before any name changes, what is going to lie where: the imports keep what lies there now, so that the file
-// counts as the origin's whichever of the two it is.
+// Save notes, before any name changes, what is going to lie where: the imports keep what lies there
+// now, so that the file counts as the origin's whichever of the two it is.
 func (p Pending) Save(m map[string]Import) error {
 	if err := checkImports(m); err != nil {
 		return fmt.Errorf("noting imports from %q: %w", p.key.Name, err)
@@ -139,7 +140,9 @@ func (p Pending) Save(m map[string]Import) error {
 	if err := p.st.ensureMemory(); err != nil {
 		return err
 	}
-	return p.st.write(pendingFile(p.key), 0o644, func(w io.Writer) error { return writeImports(w, pendingTable(p.key), m) })
+	return p.st.write(pendingFile(p.key), 0o644, func(w io.Writer) error {
+		return writeImports(w, pendingTable(p.key), m)
+	})
 }
 
 // Settle is SaveImports, and ends what Save began.
@@ -187,7 +190,9 @@ func (st *Dir) SaveImports(id OriginID, kind payload.Kind, m map[string]Import) 
 	if err := st.ensureMemory(); err != nil {
 		return err
 	}
-	err := st.write(file, 0o644, func(w io.Writer) error { return writeImports(w, importsTable(key), m) })
+	err := st.write(file, 0o644, func(w io.Writer) error {
+		return writeImports(w, importsTable(key), m)
+	})
 	if err != nil || st.memory.imports[key] != "" {
 		return err
 	}
@@ -233,7 +238,8 @@ func parseInt(s string) (int64, error) {
 	return n, nil
 }
 
-// plain reports whether a number that ParseInt or ParseUint understood has neither plus nor leading zero.
+// plain reports whether a number that ParseInt or ParseUint understood has neither plus nor leading
+// zero.
 func plain(s string) bool { return s == "0" || s[0] >= '1' && s[0] <= '9' }
 
 // parseSum fills sum from exactly as many lower-case hex digits.

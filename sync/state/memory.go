@@ -125,10 +125,12 @@ func (m *memory) marshal() ([]byte, error) {
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(m.seen), OriginID.compare) {
 		s := m.seen[id]
-		records = append(records, record{Seen: &seenRecord{id.Key, id.Name, s.Serial, hex.EncodeToString(s.Manifest[:]), s.Highest}})
+		records = append(records, record{Seen: &seenRecord{id.Key, id.Name, s.Serial,
+			hex.EncodeToString(s.Manifest[:]), s.Highest}})
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(m.imports), importsID.compare) {
-		records = append(records, record{Imports: &importsRecord{id.Key, id.Name, kindName(id.Kind), m.imports[id]}})
+		records = append(records, record{Imports: &importsRecord{id.Key, id.Name, kindName(id.Kind),
+			m.imports[id]}})
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.exported)) {
 		e := m.exported[name]
@@ -159,7 +161,8 @@ func (id importsID) compare(o importsID) int {
 
 // parseMemory is the inverse of marshal. The line number is that of the error.
 func parseMemory(data []byte) (m memory, line int, err error) {
-	m = memory{seen: map[OriginID]Seen{}, imports: map[importsID]string{}, exported: map[string]Exported{}}
+	m = memory{seen: map[OriginID]Seen{}, imports: map[importsID]string{},
+		exported: map[string]Exported{}}
 	ended := false
 	for line = 1; len(data) > 0; line++ {
 		if ended {
@@ -205,7 +208,8 @@ func parseRecord(text []byte) (record, error) {
 		return r, errors.New("more than one object")
 	}
 	set := 0
-	for _, is := range []bool{r.Format != nil, r.Highest != nil, r.Seen != nil, r.Imports != nil, r.Exported != nil, r.Run != nil, r.End != nil} {
+	for _, is := range []bool{r.Format != nil, r.Highest != nil, r.Seen != nil, r.Imports != nil,
+		r.Exported != nil, r.Run != nil, r.End != nil} {
 		if is {
 			set++
 		}
@@ -298,7 +302,8 @@ func (st *Dir) noMemory() error {
 	if len(left) > 0 {
 		return st.odd(memoryName, 0, "is missing, although "+left[0]+" is there")
 	}
-	st.memory, _, err = parseMemory([]byte(`{"format":{"name":"` + memoryFormat + `","version":1}}` + "\n" + `{"end":1}` + "\n"))
+	st.memory, _, err = parseMemory([]byte(`{"format":{"name":"` + memoryFormat +
+		`","version":1}}` + "\n" + `{"end":1}` + "\n"))
 	return err
 }
 
@@ -307,7 +312,8 @@ func (st *Dir) remember(change func(*memory)) error {
 	if st.lock == nil {
 		return ErrReadOnly
 	}
-	m := memory{true, st.memory.highest, maps.Clone(st.memory.seen), maps.Clone(st.memory.imports), maps.Clone(st.memory.exported), slices.Clone(st.memory.runs)}
+	m := memory{true, st.memory.highest, maps.Clone(st.memory.seen), maps.Clone(st.memory.imports),
+		maps.Clone(st.memory.exported), slices.Clone(st.memory.runs)}
 	change(&m)
 	data, err := m.marshal()
 	if err != nil {
@@ -320,7 +326,8 @@ func (st *Dir) remember(change func(*memory)) error {
 	return nil
 }
 
-// ensureMemory comes before the first file in imports/, which without a memory would look like a loss.
+// ensureMemory comes before the first file in imports/, which without a memory would look like a
+// loss.
 func (st *Dir) ensureMemory() error {
 	if st.memory.saved {
 		return nil

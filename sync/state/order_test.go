@@ -16,16 +16,19 @@ func TestOrderOfSaving(t *testing.T) {
 	rec := &durabletest.Recorder{}
 	st := openDir(t, dir, Options{Hook: rec.Hook})
 	rec.Reset()
-	if err := st.SaveImports(host, payload.Package, map[string]Import{"app-misc/a-1.tbz2": {"app-misc/a-1.tbz2", 3, sum1}}); err != nil {
+	if err := st.SaveImports(host, payload.Package,
+		map[string]Import{"app-misc/a-1.tbz2": {"app-misc/a-1.tbz2", 3, sum1}}); err != nil {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, name := range []string{memoryName, importsFile(importsID{host, payload.Package}), memoryName} {
+	for _, name := range []string{memoryName,
+		importsFile(importsID{host, payload.Package}), memoryName} {
 		if path := filepath.Dir(name); path != "." {
 			want = append(want, "mkdir "+path)
 		}
 		temp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".pkgsneak-")
-		want = append(want, "create "+temp, "write "+temp, "chmod "+temp, "fsync "+temp, "rename "+temp+" "+name, "fsync-dir "+filepath.Dir(name))
+		want = append(want, "create "+temp, "write "+temp, "chmod "+temp, "fsync "+temp,
+			"rename "+temp+" "+name, "fsync-dir "+filepath.Dir(name))
 	}
 	if got := rec.Changes(dir); !slices.Equal(got, want) {
 		t.Errorf("changes:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -17,9 +17,9 @@ import (
 
 // # An origin under a new name
 //
-// An origin whose serials ran away, after an export with a clock far ahead, goes on under a new name,
-// with serials that start anew. The file renewed remembers it, on the host (the key is "-": whichever
-// it signs with) and on each client that has taken the new name over:
+// An origin whose serials ran away, after an export with a clock far ahead, goes on under a new
+// name, with serials that start anew. The file renewed remembers it, on the host (the key is "-":
+// whichever it signs with) and on each client that has taken the new name over:
 //
 //	pkgsneak renewed 1
 //	FINGERPRINT OR -, BLANK, FORMER NAME<TAB>NAME NOW<TAB>UNIX SECONDS
@@ -35,7 +35,8 @@ var renewedTable = table{kind: "pkgsneak renewed", version: 1, fields: 3}
 type Renewal struct {
 	Former OriginID // the key is "" for an origin of this machine
 	Name   string
-	At     time.Time // whole seconds: by the host's clock, or as the first generation under Name was signed
+	// whole seconds: by the host's clock, or as the first generation under Name was signed
+	At time.Time
 }
 
 const ownRenewal = "-"
@@ -90,7 +91,9 @@ func (r Renewal) id() string {
 }
 
 func writeRenewals(w io.Writer, list []Renewal) error {
-	list = slices.SortedFunc(slices.Values(list), func(a, b Renewal) int { return strings.Compare(a.id(), b.id()) })
+	list = slices.SortedFunc(slices.Values(list), func(a, b Renewal) int {
+		return strings.Compare(a.id(), b.id())
+	})
 	return renewedTable.write(w, len(list), func(b []byte, i int) []byte {
 		b = append(append(b, escape(list[i].id())...), '\t')
 		b = append(append(b, escape(list[i].Name)...), '\t')
@@ -100,7 +103,8 @@ func writeRenewals(w io.Writer, list []Renewal) error {
 
 // addRenewals remembers that origins of one key go on as name. An origin that became one of them
 // before goes on as name too.
-func addRenewals(st *Dir, key manifest.Fingerprint, former []string, name string, at time.Time) error {
+func addRenewals(st *Dir, key manifest.Fingerprint, former []string, name string,
+	at time.Time) error {
 	had, err := Renewals(st)
 	if err != nil {
 		return err
@@ -120,7 +124,9 @@ func addRenewals(st *Dir, key manifest.Fingerprint, former []string, name string
 		}
 	}
 	delete(list, OriginID{key, name})
-	next := slices.SortedFunc(maps.Values(list), func(a, b Renewal) int { return strings.Compare(a.id(), b.id()) })
+	next := slices.SortedFunc(maps.Values(list), func(a, b Renewal) int {
+		return strings.Compare(a.id(), b.id())
+	})
 	if slices.Equal(had, next) {
 		return nil
 	}
@@ -187,7 +193,8 @@ func finishRenewing(st *Dir) error {
 		err := st.remember(func(m *memory) {
 			delete(m.exported, r.Former.Name)
 			if _, done := m.exported[r.Name]; !done {
-				m.exported[r.Name] = Exported{PKGDIR: e.PKGDIR, Serial: r.At.Unix()} // later than that of any other name of this PKGDIR
+				// later than that of any other name of this PKGDIR
+				m.exported[r.Name] = Exported{PKGDIR: e.PKGDIR, Serial: r.At.Unix()}
 			}
 			if m.highest.After(r.At) {
 				m.highest = r.At
@@ -200,8 +207,8 @@ func finishRenewing(st *Dir) error {
 	return nil
 }
 
-// TimeWithout is HighestTime without the times that only signatures of some origins bore: those under
-// a name that was given up because its time was wrong.
+// TimeWithout is HighestTime without the times that only signatures of some origins bore: those
+// under a name that was given up because its time was wrong.
 func TimeWithout(st *Dir, former []OriginID) time.Time {
 	var theirs, others time.Time
 	for id, s := range st.memory.seen {
@@ -217,8 +224,8 @@ func TimeWithout(st *Dir, former []OriginID) time.Time {
 	return others
 }
 
-// SaveRenewed remembers that origins go on as id, whose generation was signed at a time, and gives up
-// the time that only they bore.
+// SaveRenewed remembers that origins go on as id, whose generation was signed at a time, and gives
+// up the time that only they bore.
 func SaveRenewed(st *Dir, id OriginID, former []OriginID, signed time.Time) error {
 	var names []string
 	for _, f := range former {

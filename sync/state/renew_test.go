@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// The serials of a renewed origin start anew at the time of the renewal, and a later time is given up: at once, or
-// by the next that opens the directory if the run ended in between.
+// The serials of a renewed origin start anew at the time of the renewal, and a later time is given
+// up: at once, or by the next that opens the directory if the run ended in between.
 func TestRenewExported(t *testing.T) {
-	far, now := time.Date(2036, 3, 1, 12, 0, 0, 0, time.UTC), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	far, now := time.Date(2036, 3, 1, 12, 0, 0, 0, time.UTC), time.Date(2026, 3, 1, 12, 0,
+		0, 0, time.UTC)
 	for _, killed := range []bool{false, true} {
 		dir := t.TempDir()
 		open := func() *Dir {
@@ -25,7 +26,8 @@ func TestRenewExported(t *testing.T) {
 			return st
 		}
 		st := open()
-		if err := errors.Join(st.SaveExported("host", Exported{"/p", far.Unix()}), st.RaiseTime(far)); err != nil {
+		if err := errors.Join(st.SaveExported("host", Exported{"/p", far.Unix()}),
+			st.RaiseTime(far)); err != nil {
 			t.Fatal(err)
 		}
 		before, err := os.ReadFile(filepath.Join(dir, memoryName))
@@ -57,7 +59,8 @@ func TestRenewExported(t *testing.T) {
 		if err := RenewExported(st, "host-2", "host-3", now.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if names, err := FormerNames(st, "host-3"); err != nil || !slices.Equal(names, []string{"host-2", "host"}) {
+		if names, err := FormerNames(st, "host-3"); err != nil ||
+			!slices.Equal(names, []string{"host-2", "host"}) {
 			t.Errorf("killed %t: former names %q, %v", killed, names, err)
 		}
 		st.Close()

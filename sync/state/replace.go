@@ -16,9 +16,9 @@ import (
 
 // # One key in the place of another
 //
-// Replace touches trusted/, memory, imports/ and decisions. It first writes down what it is about to
-// do, in the file replacing; whoever opens the state directory for writing finishes what a killed
-// process began, and whoever reads it meanwhile trusts the new key and not the old one.
+// Replace touches trusted/, memory, imports/ and decisions. It first writes down what it is about
+// to do, in the file replacing; whoever opens the state directory for writing finishes what a
+// killed process began, and whoever reads it meanwhile trusts the new key and not the old one.
 //
 //	pkgsneak replacing 1<TAB>FINGERPRINT OF THE OLD KEY<TAB>UNIX SECONDS
 //	the new key, armored
@@ -201,7 +201,8 @@ func (r *replacement) distrust(st *Dir) error {
 	return nil
 }
 
-// hidden returns a key that lies in trusted/, also one that Trusted leaves out; nil if there is none.
+// hidden returns a key that lies in trusted/, also one that Trusted leaves out; nil if there is
+// none.
 func hidden(st *Dir, fpr manifest.Fingerprint) (found *manifest.PublicKey, err error) {
 	err = st.eachTrusted(func(_ string, k *manifest.PublicKey) error {
 		if k.Fingerprint() == fpr {

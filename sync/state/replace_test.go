@@ -29,20 +29,25 @@ func replaced(t *testing.T, dir string) (old, next *manifest.PublicKey) {
 	var errs []error
 	for _, name := range []string{"host", "chroot"} {
 		id := OriginID{keys[0].Fingerprint(), name}
-		errs = append(errs, st.SaveImports(id, payload.Package, map[string]Import{"a/a-1.tbz2": {Local: "a/a-1.tbz2", Size: 1}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}),
-			st.SaveImports(id, payload.Distfile, map[string]Import{"a.tar": {Local: "a.tar", Size: 3}}),
+		errs = append(errs, st.SaveImports(id, payload.Package, map[string]Import{"a/a-1.tbz2": {
+			Local: "a/a-1.tbz2", Size: 1}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}),
+			st.SaveImports(id, payload.Distfile,
+				map[string]Import{"a.tar": {Local: "a.tar", Size: 3}}),
 			st.SaveSeen(id, Seen{Serial: 7, Highest: at}))
 	}
 	// The administrator trusted the new key before, and imported: its own row is the newer one.
-	errs = append(errs, st.SaveImports(OriginID{keys[1].Fingerprint(), "host"}, payload.Package, map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}}),
-		st.SaveSeen(OriginID{keys[1].Fingerprint(), "host"}, Seen{Serial: 9, Highest: at}), st.Trust(keys[0]))
+	errs = append(errs, st.SaveImports(OriginID{keys[1].Fingerprint(), "host"}, payload.Package,
+		map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}}),
+		st.SaveSeen(OriginID{keys[1].Fingerprint(), "host"},
+			Seen{Serial: 9, Highest: at}), st.Trust(keys[0]))
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
 	return keys[0], keys[1]
 }
 
-// checkReplaced holds a state directory against what it has to say once the new key has the place of the old one.
+// checkReplaced holds a state directory against what it has to say once the new key has the place
+// of the old one.
 func checkReplaced(t *testing.T, st *Dir, old, next *manifest.PublicKey) {
 	t.Helper()
 	ring, err := st.Trusted()
@@ -56,7 +61,8 @@ func checkReplaced(t *testing.T, st *Dir, old, next *manifest.PublicKey) {
 	}
 	host, chroot := OriginID{next.Fingerprint(), "host"}, OriginID{next.Fingerprint(), "chroot"}
 	rows, err := st.Imports(host, payload.Package)
-	if want := map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}, "b/b-1.tbz2": {Local: "b/b-1.tbz2", Size: 2}}; err != nil || !maps.Equal(rows, want) {
+	if want := map[string]Import{"a/a-1.tbz2": {Local: "a/a/a-1-1.xpak", Size: 9}, "b/b-1.tbz2": {
+		Local: "b/b-1.tbz2", Size: 2}}; err != nil || !maps.Equal(rows, want) {
 		t.Errorf("rows of host: %v, %v", rows, err)
 	}
 	if rows, err := st.Imports(chroot, payload.Distfile); err != nil || len(rows) != 1 {
@@ -76,7 +82,8 @@ func checkReplaced(t *testing.T, st *Dir, old, next *manifest.PublicKey) {
 	}
 	decisions, derr := Decisions(st)
 	d := decisions[old.Fingerprint()]
-	if err != nil || derr != nil || d.Verdict != Replaced || d.By != next.Fingerprint() || d.UserID != "old" {
+	if err != nil || derr != nil || d.Verdict != Replaced || d.By != next.Fingerprint() ||
+		d.UserID != "old" {
 		t.Errorf("decision %+v, %v, %v", d, err, derr)
 	}
 }
@@ -96,7 +103,8 @@ func TestReplace(t *testing.T) {
 
 var errStopped = errors.New("stopped")
 
-// The process ends before each change of a file in turn. The next one trusts one key and one only, and finishes what was begun.
+// The process ends before each change of a file in turn. The next one trusts one key and one only,
+// and finishes what was begun.
 func TestReplaceStopped(t *testing.T) {
 	whole, none := 0, 0
 	for n := 0; ; n++ {
@@ -120,7 +128,8 @@ func TestReplaceStopped(t *testing.T) {
 		st = openDir(t, dir, Options{})
 		if _, ok := st.Seen(OriginID{old.Fingerprint(), "host"}); ok {
 			none++
-			if ring, _ := st.Trusted(); len(ring) != 1 || ring[0].Fingerprint() != old.Fingerprint() {
+			if ring, _ := st.Trusted(); len(ring) != 1 ||
+				ring[0].Fingerprint() != old.Fingerprint() {
 				t.Fatalf("stopped at change %d: half of it happened: %v", n, ring)
 			}
 		} else {
@@ -149,7 +158,8 @@ func TestReplaceRevoked(t *testing.T) {
 	}
 	next, err2 := manifest.GenerateKey("next", at)
 	st := openDir(t, t.TempDir(), Options{})
-	if err := errors.Join(err, err2, st.Trust(k.Public()), Replace(st, k.Public().Fingerprint(), next.Public(), at)); err != nil {
+	if err := errors.Join(err, err2, st.Trust(k.Public()), Replace(st, k.Public().Fingerprint(),
+		next.Public(), at)); err != nil {
 		t.Fatal(err)
 	}
 	ring, err := st.Trusted()

@@ -1,6 +1,6 @@
 // Package state is what this machine remembers: its signing key, the keys it trusts, per origin the
-// highest serial it has seen and what it brought in as what, what it exported, the last runs, and the
-// digests of files it has read.
+// highest serial it has seen and what it brought in as what, what it exported, the last runs, and
+// the digests of files it has read.
 //
 // # The state directory
 //
@@ -22,11 +22,12 @@
 //	  accepted/KEY.NAME        what the newest generation of an origin lists that was imported (AcceptedList)
 //	  digests/HEX              one for each directory whose files were read
 //
-// Every file is text, is replaced as a whole, begins with its format and version and ends with a line
-// that counts the lines before it, so that a file which lost its end is not taken for a shorter one.
-// Anything odd, unreadable or lost is an error that names the file: forgetting the highest serial would
-// let an old generation in, and forgetting what was imported would turn the origin's packages into
-// local ones. Only the digests are a cache; an odd one starts empty and says so ([Cache.Lost]). So do damaged and, for an import, undo.
+// Every file is text, is replaced as a whole, begins with its format and version and ends with a
+// line that counts the lines before it, so that a file which lost its end is not taken for a
+// shorter one. Anything odd, unreadable or lost is an error that names the file: forgetting the
+// highest serial would let an old generation in, and forgetting what was imported would turn the
+// origin's packages into local ones. Only the digests are a cache; an odd one starts empty and says
+// so ([Cache.Lost]). So do damaged and, for an import, undo.
 //
 // memory is JSON, one object a line, each with one key:
 //
@@ -38,27 +39,29 @@
 //	{"run":{"when":"2026-03-01T12:00:05Z","verb":"import","by":"auto","origin":"bighost","drive":"/mnt/usb","result":"done","serial":1772366400,"files":3,"bytes":12345}}
 //	{"end":6}
 //
-// An imports line for a file that is not there is an error, and so is a directory imports/ with files
-// but without memory.
+// An imports line for a file that is not there is an error, and so is a directory imports/ with
+// files but without memory.
 //
-// imports/*, pending/* and digests/* are lines of fields with a tab between. A backslash, tab, line feed or
-// carriage return in a name is written \\, \t, \n or \r. Lines are in bytewise order of the name, each
-// name once:
+// imports/*, pending/* and digests/* are lines of fields with a tab between. A backslash, tab, line
+// feed or carriage return in a name is written \\, \t, \n or \r. Lines are in bytewise order of the
+// name, each name once:
 //
 //	pkgsneak imports 1<TAB>KEY<TAB>NAME<TAB>packages
 //	ORIGIN'S PATH<TAB>PATH HERE<TAB>SIZE<TAB>BLAKE2B-512 in hex
 //	end<TAB>1
 //
-// pending/* is the same under the heading "pkgsneak pending 1": it is written before a name changes, and removed
-// when imports/* is saved. Until then a file is the origin's if its digest is that of either; a digest of zeros
-// stands for a file that is to be removed. A program that does not read it takes such a file for a local one.
+// pending/* is the same under the heading "pkgsneak pending 1": it is written before a name
+// changes, and removed when imports/* is saved. Until then a file is the origin's if its digest is
+// that of either; a digest of zeros stands for a file that is to be removed. A program that does
+// not read it takes such a file for a local one.
 //
 //	pkgsneak digests 2<TAB>DIRECTORY
 //	NAME<TAB>SIZE<TAB>MTIME<TAB>CTIME<TAB>INODE<TAB>MD5<TAB>SHA1<TAB>BLAKE2B-512<TAB>RULES
 //	end<TAB>1
 //
-// Times there are nanoseconds since 1970; a digest that is not known is "-". RULES is the number of the rules that the
-// file has passed (Cache.Approve), or "-". A file of another version is one that is lost.
+// Times there are nanoseconds since 1970; a digest that is not known is "-". RULES is the number of
+// the rules that the file has passed (Cache.Approve), or "-". A file of another version is one that
+// is lost.
 //
 // A Dir and its Caches are for one goroutine.
 package state
@@ -98,7 +101,8 @@ const (
 	maxText = 512 << 20
 )
 
-// ErrReadOnly is returned by everything that writes when the state was opened with Options.ReadOnly.
+// ErrReadOnly is returned by everything that writes when the state was opened with
+// Options.ReadOnly.
 var ErrReadOnly = errors.New("the state directory was opened for reading only")
 
 // A FileError says which state file cannot be used and why. The file is left as it is.
@@ -127,18 +131,24 @@ func (e *FileError) Hints(string) []string {
 		below, state = "", dir
 		fallthrough
 	case below == importsDir:
-		hints := []string{copied, fmt.Sprintf("without one: rm -rf %s %s; the keys stay, and what was imported before counts as this machine's own from then on",
-			fault.Quote(state+memoryName), fault.Quote(state+importsDir))}
+		hints := []string{copied,
+			fmt.Sprintf("without one: rm -rf %s %s; the keys stay, and what was imported before counts as this machine's own from then on",
+				fault.Quote(state+memoryName), fault.Quote(state+importsDir))}
 		if e.Exports {
-			hints = append(hints, "the names and numbers of the exports of this machine are forgotten with it; where a drive has them, the next export names them: pkgsneak export DRIVE --name ORIGIN goes on with one")
+			hints = append(hints,
+				"the names and numbers of the exports of this machine are forgotten with it; where a drive has them, the next export names them: pkgsneak export DRIVE --name ORIGIN goes on with one")
 		}
 		return hints
 	case below == trustedDir:
-		return []string{copied, fmt.Sprintf("without one: rm %s, and \"pkgsneak trust\" the key again", fault.Quote(e.Path))}
+		return []string{copied,
+			fmt.Sprintf("without one: rm %s, and \"pkgsneak trust\" the key again",
+				fault.Quote(e.Path))}
 	case name == undoName:
-		return []string{fmt.Sprintf("the last import cannot be taken back then: rm %s", fault.Quote(e.Path))}
+		return []string{fmt.Sprintf("the last import cannot be taken back then: rm %s",
+			fault.Quote(e.Path))}
 	case name == signingName:
-		return []string{copied, fmt.Sprintf("without one: mv %s %s.damaged; the next export makes a new key, and says what to do about the drives and clients of the old one", fault.Quote(e.Path), fault.Quote(e.Path))}
+		return []string{copied,
+			fmt.Sprintf("without one: mv %s %s.damaged; the next export makes a new key, and says what to do about the drives and clients of the old one", fault.Quote(e.Path), fault.Quote(e.Path))}
 	}
 	return []string{copied}
 }
@@ -189,7 +199,8 @@ func open(ctx context.Context, dir string, o Options) (_ *Dir, err error) {
 		}
 	}()
 	if !o.ReadOnly {
-		st.lock, err = st.root.Acquire(ctx, lockName, durable.LockOptions{Wait: o.LockWait, OnWait: o.OnWait})
+		st.lock, err = st.root.Acquire(ctx, lockName, durable.LockOptions{Wait: o.LockWait,
+			OnWait: o.OnWait})
 		if err != nil {
 			return nil, err
 		}
@@ -208,7 +219,8 @@ func open(ctx context.Context, dir string, o Options) (_ *Dir, err error) {
 
 // sweep removes what killed runs left.
 func (st *Dir) sweep() error {
-	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, pendingDir, acceptedDir, digestsDir} {
+	for _, dir := range []string{".", trustedDir, retiredDir, importsDir, pendingDir,
+		acceptedDir, digestsDir} {
 		if err := st.root.Sweep(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -276,7 +288,8 @@ func (st *Dir) read(name string, limit int64) ([]byte, error) {
 
 func (st *Dir) odd(name string, line int, reason string) error {
 	_, err := st.root.Lstat(signingName)
-	return &FileError{Path: path.Join(st.dir, name), Line: line, Reason: reason, Exports: err == nil}
+	return &FileError{Path: path.Join(st.dir, name), Line: line, Reason: reason,
+		Exports: err == nil}
 }
 
 // SigningKey returns the key this machine signs with; fs.ErrNotExist if it has none.
@@ -327,21 +340,22 @@ func (st *Dir) ReplaceSigningKey(next *manifest.PrivateKey) error {
 	return st.writeBytes(signingName, 0o600, next.Armor())
 }
 
-// RenewSigningKey stores the key that is there again, with what was changed about it: its expiry, or
-// another certification. A key with another fingerprint is fs.ErrExist.
+// RenewSigningKey stores the key that is there again, with what was changed about it: its expiry,
+// or another certification. A key with another fingerprint is fs.ErrExist.
 func (st *Dir) RenewSigningKey(k *manifest.PrivateKey) error {
 	old, err := st.SigningKey()
 	if err != nil {
 		return err
 	}
 	if old.Public().Fingerprint() != k.Public().Fingerprint() {
-		return fmt.Errorf("saving the signing key %q: %w", path.Join(st.dir, signingName), fs.ErrExist)
+		return fmt.Errorf("saving the signing key %q: %w",
+			path.Join(st.dir, signingName), fs.ErrExist)
 	}
 	return st.writeBytes(signingName, 0o600, k.Armor())
 }
 
-// RestoreSigningKey makes a key that this machine had, and lost, the one that it signs with again, and
-// keeps the one that was made without it. A key that cannot sign at that time is refused.
+// RestoreSigningKey makes a key that this machine had, and lost, the one that it signs with again,
+// and keeps the one that was made without it. A key that cannot sign at that time is refused.
 func RestoreSigningKey(st *Dir, key *manifest.PrivateKey, now time.Time) error {
 	public := key.Public()
 	if made := public.Created(); now.Before(made) {
@@ -369,13 +383,15 @@ func RestoreSigningKey(st *Dir, key *manifest.PrivateKey, now time.Time) error {
 	return errors.Join(err, st.root.SyncDir(retiredDir))
 }
 
-// SaveRetired stores a key that signs no longer, or renews the one with the same fingerprint: with its
-// revocation.
+// SaveRetired stores a key that signs no longer, or renews the one with the same fingerprint: with
+// its revocation.
 func (st *Dir) SaveRetired(k *manifest.PrivateKey) error {
-	return st.writeBytes(path.Join(retiredDir, string(k.Public().Fingerprint())+keySuffix), 0o600, k.Armor())
+	return st.writeBytes(path.Join(retiredDir, string(k.Public().Fingerprint())+keySuffix),
+		0o600, k.Armor())
 }
 
-// Retired returns the keys that this machine signed with before, in the order of their fingerprints.
+// Retired returns the keys that this machine signed with before, in the order of their
+// fingerprints.
 func (st *Dir) Retired() ([]*manifest.PrivateKey, error) {
 	names, err := st.names(retiredDir)
 	if err != nil {
@@ -399,8 +415,8 @@ func (st *Dir) Retired() ([]*manifest.PrivateKey, error) {
 	return keys, nil
 }
 
-// Trusted returns the keys in trusted/, in the order of their file names; first the one that is about
-// to take the place of another (Replace), without that other.
+// Trusted returns the keys in trusted/, in the order of their file names; first the one that is
+// about to take the place of another (Replace), without that other.
 func (st *Dir) Trusted() (manifest.Ring, error) {
 	pending, err := replacing(st)
 	if err != nil {
@@ -414,7 +430,9 @@ func (st *Dir) Trusted() (manifest.Ring, error) {
 		if pending != nil && k.Fingerprint() == pending.old && !k.Revoked() {
 			return nil
 		}
-		if !slices.ContainsFunc(ring, func(o *manifest.PublicKey) bool { return o.Fingerprint() == k.Fingerprint() }) {
+		if !slices.ContainsFunc(ring, func(o *manifest.PublicKey) bool {
+			return o.Fingerprint() == k.Fingerprint()
+		}) {
 			ring = append(ring, k)
 		}
 		return nil
@@ -478,7 +496,8 @@ func (st *Dir) Trust(k *manifest.PublicKey) error {
 	return st.writeBytes(path.Join(trustedDir, string(k.Fingerprint())+keySuffix), 0o644, k.Armor())
 }
 
-// Distrust removes a key under whatever name it lies in trusted/; fs.ErrNotExist if it is not there.
+// Distrust removes a key under whatever name it lies in trusted/; fs.ErrNotExist if it is not
+// there.
 func (st *Dir) Distrust(fpr manifest.Fingerprint) error {
 	if st.lock == nil {
 		return ErrReadOnly

@@ -112,7 +112,8 @@ func TestOpenNeedsWritableDirectory(t *testing.T) {
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), dir) {
+	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, fs.ErrPermission) ||
+		!strings.Contains(err.Error(), dir) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -138,11 +139,13 @@ func TestSigningKeyIsMadeOnce(t *testing.T) {
 	if err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", fi.Mode(), err)
 	}
-	if err := os.WriteFile(filepath.Join(st.dir, "signing.asc"), []byte("junk"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(st.dir, "signing.asc"), []byte("junk"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	var odd *FileError
-	if _, err := st.SigningKey(); !errors.As(err, &odd) || !strings.HasSuffix(odd.Path, "signing.asc") {
+	if _, err := st.SigningKey(); !errors.As(err, &odd) ||
+		!strings.HasSuffix(odd.Path, "signing.asc") {
 		t.Errorf("damaged key: %v", err)
 	}
 }
@@ -214,10 +217,13 @@ func TestSeen(t *testing.T) {
 		{"first", Seen{100, sum1, noon}, Seen{100, sum1, noon}, false},
 		{"same-again", Seen{100, sum1, noon}, Seen{100, sum1, noon}, false},
 		{"same-serial-other-contents", Seen{100, sum2, noon}, Seen{100, sum1, noon}, true},
-		{"newer", Seen{200, sum2, noon.Add(time.Hour)}, Seen{200, sum2, noon.Add(time.Hour)}, false},
+		{"newer", Seen{200, sum2, noon.Add(time.Hour)},
+			Seen{200, sum2, noon.Add(time.Hour)}, false},
 		{"older-never-lowers", Seen{100, sum1, noon}, Seen{200, sum2, noon.Add(time.Hour)}, false},
-		{"older-serial-later-time", Seen{150, sum1, noon.Add(2 * time.Hour)}, Seen{200, sum2, noon.Add(2 * time.Hour)}, false},
-		{"newer-serial-earlier-time", Seen{300, sum1, noon}, Seen{300, sum1, noon.Add(2 * time.Hour)}, false},
+		{"older-serial-later-time", Seen{150, sum1, noon.Add(2 * time.Hour)},
+			Seen{200, sum2, noon.Add(2 * time.Hour)}, false},
+		{"newer-serial-earlier-time", Seen{300, sum1, noon},
+			Seen{300, sum1, noon.Add(2 * time.Hour)}, false},
 	}
 	st := openDir(t, t.TempDir(), Options{})
 	for _, s := range steps {
@@ -233,7 +239,8 @@ func TestSeen(t *testing.T) {
 	if got := st.HighestTime(); !got.Equal(noon.Add(2 * time.Hour)) {
 		t.Errorf("highest time %v", got)
 	}
-	for _, id := range []OriginID{{host.Key, "other"}, {manifest.Fingerprint(strings.Repeat("CD", 20)), host.Name}} {
+	for _, id := range []OriginID{{host.Key, "other"},
+		{manifest.Fingerprint(strings.Repeat("CD", 20)), host.Name}} {
 		if got, ok := st.Seen(id); ok {
 			t.Errorf("%v was never seen, but: %v", id, got)
 		}
@@ -275,7 +282,8 @@ func TestRunsKeepsTheLast(t *testing.T) {
 	st := openDir(t, t.TempDir(), Options{})
 	var all []Run
 	for i := range MaxRuns + 3 {
-		r := Run{When: noon.Add(time.Duration(i) * time.Minute), Verb: "import", Origin: "a\nb<&>", Drive: "/mnt/usb", Result: "done", Serial: int64(i), Files: i, Bytes: 1 << 40}
+		r := Run{When: noon.Add(time.Duration(i) * time.Minute), Verb: "import", Origin: "a\nb<&>",
+			Drive: "/mnt/usb", Result: "done", Serial: int64(i), Files: i, Bytes: 1 << 40}
 		all = append(all, r)
 		if err := st.AddRun(r); err != nil {
 			t.Fatal(err)
@@ -288,12 +296,15 @@ func TestRunsKeepsTheLast(t *testing.T) {
 
 func TestImports(t *testing.T) {
 	maps := map[string]map[string]Import{
-		"empty":       {},
-		"one":         {"a/b-1.tbz2": {"a/b-1.tbz2", 12, sum1}},
-		"renamed":     {"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum1}, "a/b/b-1-1.xpak": {"a/b/b-1-1.xpak", 1 << 40, sum2}},
-		"odd-names":   {"tab\tnew\nline\\\r": {"\\t", 0, sum1}, "end": {"end\t1", 1, sum1}, "end\t1": {"é", 1, sum2}},
-		"no-utf8":     {"\xff\xfe": {"\xff", 3, sum2}},
-		"similar":     {"a": {"a", 1, sum1}, "a b": {"b", 1, sum1}, "a/b": {"c", 1, sum1}, "A": {"d", 1, sum1}},
+		"empty": {},
+		"one":   {"a/b-1.tbz2": {"a/b-1.tbz2", 12, sum1}},
+		"renamed": {"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum1}, "a/b/b-1-1.xpak": {
+			"a/b/b-1-1.xpak", 1 << 40, sum2}},
+		"odd-names": {"tab\tnew\nline\\\r": {"\\t", 0, sum1}, "end": {"end\t1", 1, sum1},
+			"end\t1": {"é", 1, sum2}},
+		"no-utf8": {"\xff\xfe": {"\xff", 3, sum2}},
+		"similar": {"a": {"a", 1, sum1}, "a b": {"b", 1, sum1}, "a/b": {"c", 1, sum1},
+			"A": {"d", 1, sum1}},
 		"zero-digest": {"a": {"a", 1, [64]byte{}}},
 	}
 	for name, m := range maps {
@@ -329,7 +340,8 @@ func TestImportsRefusesNonsense(t *testing.T) {
 
 func TestImportsOfOddOrigins(t *testing.T) {
 	st := openDir(t, t.TempDir(), Options{})
-	names := []string{"a", "A", "a.b", "../../etc/passwd", "", ".", "a b", "a%20b", "ä", strings.Repeat("x", 300), strings.Repeat("x", 301), "a.packages"}
+	names := []string{"a", "A", "a.b", "../../etc/passwd", "", ".", "a b", "a%20b", "ä",
+		strings.Repeat("x", 300), strings.Repeat("x", 301), "a.packages"}
 	for i, name := range names {
 		m := map[string]Import{"p": {"p", int64(i), sum1}}
 		if err := st.SaveImports(OriginID{host.Key, name}, payload.Package, m); err != nil {
@@ -360,28 +372,48 @@ func TestDamagedState(t *testing.T) {
 		{"memory-lost", memory, func(string) string { return "" }},
 		{"memory-emptied", memory, func(string) string { return "\n" }},
 		{"memory-zeros", memory, func(s string) string { return strings.Repeat("\x00", len(s)) }},
-		{"memory-without-end", memory, func(s string) string { return s[:strings.LastIndex(s, `{"end"`)] }},
+		{"memory-without-end", memory, func(s string) string {
+			return s[:strings.LastIndex(s, `{"end"`)]
+		}},
 		{"memory-cut-in-a-line", memory, func(s string) string { return s[:len(s)/2] }},
 		{"memory-line-lost", memory, func(s string) string { return cutLine(s, 1) }},
 		{"memory-first-line-lost", memory, func(s string) string { return cutLine(s, 0) }},
-		{"memory-newer-version", memory, func(s string) string { return strings.Replace(s, `"version":1`, `"version":2`, 1) }},
-		{"memory-other-format", memory, func(s string) string { return strings.Replace(s, "pkgsneak memory", "shopping list", 1) }},
-		{"memory-unknown-key", memory, func(s string) string { return strings.Replace(s, `{"highest"`, `{"lowest"`, 1) }},
+		{"memory-newer-version", memory, func(s string) string {
+			return strings.Replace(s, `"version":1`, `"version":2`, 1)
+		}},
+		{"memory-other-format", memory, func(s string) string {
+			return strings.Replace(s, "pkgsneak memory", "shopping list", 1)
+		}},
+		{"memory-unknown-key", memory, func(s string) string {
+			return strings.Replace(s, `{"highest"`, `{"lowest"`, 1)
+		}},
 		{"memory-twice-the-same", memory, func(s string) string { return s + s }},
-		{"memory-short-sum", memory, func(s string) string { return strings.Replace(s, `"manifest":"01`, `"manifest":"`, 1) }},
-		{"memory-file-elsewhere", memory, func(s string) string { return strings.Replace(s, `"imports/`, `"../imports/`, 1) }},
+		{"memory-short-sum", memory, func(s string) string {
+			return strings.Replace(s, `"manifest":"01`, `"manifest":"`, 1)
+		}},
+		{"memory-file-elsewhere", memory, func(s string) string {
+			return strings.Replace(s, `"imports/`, `"../imports/`, 1)
+		}},
 		{"imports-lost", imports, func(string) string { return "" }},
 		{"imports-emptied", imports, func(string) string { return "\n" }},
 		{"imports-cut", imports, func(s string) string { return s[:len(s)/2] }},
-		{"imports-without-end", imports, func(s string) string { return s[:strings.LastIndex(s, "end\t")] }},
+		{"imports-without-end", imports, func(s string) string {
+			return s[:strings.LastIndex(s, "end\t")]
+		}},
 		{"imports-row-lost", imports, func(s string) string { return cutLine(s, 1) }},
-		{"imports-of-another", imports, func(s string) string { return strings.Replace(s, "bighost", "smallhost", 1) }},
+		{"imports-of-another", imports, func(s string) string {
+			return strings.Replace(s, "bighost", "smallhost", 1)
+		}},
 		{"imports-row-twice", imports, func(s string) string {
 			row := strings.SplitAfter(s, "\n")[1]
 			return strings.Replace(strings.Replace(s, row, row+row, 1), "end\t2", "end\t3", 1)
 		}},
-		{"imports-upper-case-sum", imports, func(s string) string { return strings.Replace(s, "00", "0A", 1) }},
-		{"imports-bad-escape", imports, func(s string) string { return strings.Replace(s, "\na", "\n\\a", 1) }},
+		{"imports-upper-case-sum", imports, func(s string) string {
+			return strings.Replace(s, "00", "0A", 1)
+		}},
+		{"imports-bad-escape", imports, func(s string) string {
+			return strings.Replace(s, "\na", "\n\\a", 1)
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -389,7 +421,8 @@ func TestDamagedState(t *testing.T) {
 			if err := st.SaveSeen(host, Seen{100, sum1, noon}); err != nil {
 				t.Fatal(err)
 			}
-			if err := st.SaveImports(host, payload.Package, map[string]Import{"a": {"a", 1, sum1}, "b": {"b", 1, sum2}}); err != nil {
+			if err := st.SaveImports(host, payload.Package, map[string]Import{"a": {"a", 1, sum1},
+				"b": {"b", 1, sum2}}); err != nil {
 				t.Fatal(err)
 			}
 			if err := st.Close(); err != nil {
@@ -456,7 +489,9 @@ func TestKilledBetweenImportsAndMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := importsID{host, payload.Package}
-	if err := st.write(importsFile(id), 0o644, func(w io.Writer) error { return writeImports(w, importsTable(id), nil) }); err != nil {
+	if err := st.write(importsFile(id), 0o644, func(w io.Writer) error {
+		return writeImports(w, importsTable(id), nil)
+	}); err != nil {
 		t.Fatal(err)
 	}
 	st = reopen(t, st)
@@ -467,7 +502,8 @@ func TestKilledBetweenImportsAndMemory(t *testing.T) {
 	if err := st.SaveImports(host, payload.Package, m); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := reopen(t, st).Imports(host, payload.Package); err != nil || !reflect.DeepEqual(got, m) {
+	if got, err := reopen(t, st).Imports(host, payload.Package); err != nil ||
+		!reflect.DeepEqual(got, m) {
 		t.Errorf("imports %v, %v", got, err)
 	}
 }
@@ -476,7 +512,8 @@ func TestKilledBetweenImportsAndMemory(t *testing.T) {
 func TestMemoryComesBeforeImports(t *testing.T) {
 	st := openDir(t, t.TempDir(), Options{})
 	// A directory where the file should go makes the write of the imports fail.
-	if err := os.MkdirAll(filepath.Join(st.dir, importsFile(importsID{host, payload.Package}), "x"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(st.dir, importsFile(importsID{host, payload.Package}), "x"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.SaveImports(host, payload.Package, nil); err == nil {
@@ -492,7 +529,8 @@ func TestUnreadableState(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "memory"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), dir, Options{}); err == nil || !strings.Contains(err.Error(), "memory") {
+	if _, err := Open(t.Context(), dir, Options{}); err == nil ||
+		!strings.Contains(err.Error(), "memory") {
 		t.Errorf("error %v", err)
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
@@ -521,7 +559,8 @@ func TestFormat(t *testing.T) {
 	st := openDir(t, t.TempDir(), Options{})
 	steps := []error{
 		st.SaveSeen(host, Seen{1772366400, sum1, noon}),
-		st.SaveImports(host, payload.Package, map[string]Import{"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum2}}),
+		st.SaveImports(host, payload.Package,
+			map[string]Import{"a/b-1.tbz2": {"a/b/b-1-2.xpak", 12, sum2}}),
 		st.SaveExported("bighost", Exported{"/var/cache/binpkgs", 1772366400}),
 		st.AddRun(Run{noon, "import", "auto", "bighost", "/mnt/usb", "done", 1772366400, 3, 12345}),
 	}
@@ -572,7 +611,8 @@ func TestSigningKeyThatChanges(t *testing.T) {
 		t.Errorf("the signing key is %v, %v", now, err)
 	}
 	retired, err := st.Retired()
-	if err != nil || len(retired) != 1 || retired[0].Public().Fingerprint() != old.Public().Fingerprint() {
+	if err != nil || len(retired) != 1 ||
+		retired[0].Public().Fingerprint() != old.Public().Fingerprint() {
 		t.Errorf("retired: %v, %v", retired, err)
 	}
 }
@@ -588,7 +628,8 @@ func TestHintsLeadOutOfALostFile(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "state")
 	st := openDir(t, dir, Options{})
-	if err := st.SaveImports(host, payload.Package, map[string]Import{"a/b-1.tbz2": {Local: "a/b-1.tbz2", Size: 1}}); err != nil {
+	if err := st.SaveImports(host, payload.Package,
+		map[string]Import{"a/b-1.tbz2": {Local: "a/b-1.tbz2", Size: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	st.Close()

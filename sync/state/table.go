@@ -44,8 +44,8 @@ func (t table) write(w io.Writer, n int, row func(b []byte, i int) []byte) error
 	return bw.Flush()
 }
 
-// parse hands the fields of each row to row; they are only valid during the call, but the strings in
-// them may be kept. The line number is that of the error.
+// parse hands the fields of each row to row; they are only valid during the call, but the strings
+// in them may be kept. The line number is that of the error.
 func (t table) parse(text string, row func(f []string) error) (line int, err error) {
 	head, text, _ := strings.Cut(text, "\n")
 	if head != t.heading() {

@@ -218,7 +218,8 @@ func (u *Undo) write(w io.Writer) error {
 	}
 	for _, x := range u.Undone {
 		if err == nil {
-			err = put(undoLine{Undone: &undoneLine{originLine{x.Key, x.Name, x.Serial}, x.When.Unix()}})
+			err = put(undoLine{Undone: &undoneLine{originLine{x.Key, x.Name, x.Serial},
+				x.When.Unix()}})
 		}
 	}
 	end := n
@@ -229,7 +230,8 @@ func (u *Undo) write(w io.Writer) error {
 }
 
 func (c *Changed) write(put func(undoLine) error) error {
-	err := put(undoLine{Import: &changedLine{c.ID, c.State, c.When.Unix(), c.PKGDIR, c.DISTDIR, c.Drives, c.Lists, c.Dirs}})
+	err := put(undoLine{Import: &changedLine{c.ID, c.State, c.When.Unix(), c.PKGDIR, c.DISTDIR,
+		c.Drives, c.Lists, c.Dirs}})
 	for _, o := range c.Origins {
 		if err == nil {
 			err = put(undoLine{Origin: &originLine{o.Key, o.Name, o.Serial}})
@@ -244,7 +246,8 @@ func (c *Changed) write(put func(undoLine) error) error {
 }
 
 func (f *ChangedFile) line() *fileLine {
-	l := &fileLine{Kind: kindName(f.Kind), Local: f.Local, Kept: f.Kept, Size: f.Was.Size, Sum: sumText(f.Was.Sum), MTime: f.MTime, Link: f.Link}
+	l := &fileLine{Kind: kindName(f.Kind), Local: f.Local, Kept: f.Kept, Size: f.Was.Size,
+		Sum: sumText(f.Was.Sum), MTime: f.MTime, Link: f.Link}
 	for _, p := range f.Placed {
 		l.Placed = append(l.Placed, contentsLine{p.Size, sumText(p.Sum)})
 	}
@@ -317,7 +320,8 @@ func parseUndoLine(text []byte) (undoLine, error) {
 		return r, errors.New("more than one object")
 	}
 	set := 0
-	for _, is := range []bool{r.Format != nil, r.Import != nil, r.Origin != nil, r.File != nil, r.Undone != nil, r.End != nil} {
+	for _, is := range []bool{r.Format != nil, r.Import != nil, r.Origin != nil, r.File != nil,
+		r.Undone != nil, r.End != nil} {
 		if is {
 			set++
 		}
@@ -332,20 +336,24 @@ func (u *Undo) add(r undoLine) error {
 	switch {
 	case r.Format != nil:
 		if r.Format.Name != undoFormat || r.Format.Version != undoVersion {
-			return fmt.Errorf("%q of version %d is not known to this pkgsneak", r.Format.Name, r.Format.Version)
+			return fmt.Errorf("%q of version %d is not known to this pkgsneak", r.Format.Name,
+				r.Format.Version)
 		}
 	case r.Import != nil:
 		i := r.Import
 		if u.Change != nil {
 			return errors.New("a second import")
 		}
-		u.Change = &Changed{ID: i.ID, State: i.State, When: time.Unix(i.When, 0).UTC(), PKGDIR: i.PKGDIR, DISTDIR: i.DISTDIR, Drives: i.Drives, Lists: i.Lists, Dirs: i.Dirs}
+		u.Change = &Changed{ID: i.ID, State: i.State, When: time.Unix(i.When, 0).UTC(),
+			PKGDIR: i.PKGDIR, DISTDIR: i.DISTDIR, Drives: i.Drives, Lists: i.Lists, Dirs: i.Dirs}
 	case r.Undone != nil:
-		u.Undone = append(u.Undone, Undone{OriginID{r.Undone.Key, r.Undone.Name}, r.Undone.Serial, time.Unix(r.Undone.When, 0).UTC()})
+		u.Undone = append(u.Undone, Undone{OriginID{r.Undone.Key, r.Undone.Name}, r.Undone.Serial,
+			time.Unix(r.Undone.When, 0).UTC()})
 	case u.Change == nil:
 		return errors.New("it belongs to an import, and none is told")
 	case r.Origin != nil:
-		u.Change.Origins = append(u.Change.Origins, ChangedOrigin{OriginID{r.Origin.Key, r.Origin.Name}, r.Origin.Serial})
+		u.Change.Origins = append(u.Change.Origins,
+			ChangedOrigin{OriginID{r.Origin.Key, r.Origin.Name}, r.Origin.Serial})
 	case r.File != nil:
 		f, err := r.File.file()
 		if err != nil {
@@ -357,7 +365,8 @@ func (u *Undo) add(r undoLine) error {
 }
 
 func (l *fileLine) file() (ChangedFile, error) {
-	f := ChangedFile{Kind: kindOf(l.Kind), Local: l.Local, Kept: l.Kept, MTime: l.MTime, Link: l.Link}
+	f := ChangedFile{Kind: kindOf(l.Kind), Local: l.Local, Kept: l.Kept,
+		MTime: l.MTime, Link: l.Link}
 	var err error
 	if f.Was, err = contentsOf(l.Size, l.Sum); err != nil {
 		return f, err
@@ -492,15 +501,18 @@ func (c *Changed) Keeps() (files int, bytes int64) {
 
 // WasUndone finds the mark of a generation that was taken back here, and of those before it.
 func (u *Undo) WasUndone(id OriginID, serial int64) (Undone, bool) {
-	i := slices.IndexFunc(u.Undone, func(x Undone) bool { return x.OriginID == id && serial <= x.Serial })
+	i := slices.IndexFunc(u.Undone, func(x Undone) bool {
+		return x.OriginID == id &&
+			serial <= x.Serial
+	})
 	if i < 0 {
 		return Undone{}, false
 	}
 	return u.Undone[i], true
 }
 
-// Mark remembers that the generations of the import were taken back, in place of earlier ones of the
-// same origins. Of more than can be remembered the oldest go.
+// Mark remembers that the generations of the import were taken back, in place of earlier ones of
+// the same origins. Of more than can be remembered the oldest go.
 func (u *Undo) Mark(at time.Time) {
 	for _, o := range u.Change.Origins {
 		u.Unmark(o.OriginID)

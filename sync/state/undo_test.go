@@ -22,14 +22,20 @@ func anUndo() *Undo {
 	origin := OriginID{Key: undoKey, Name: "big\thost"}
 	return &Undo{
 		Change: &Changed{
-			ID: "0123456789abcdef", State: Importing, When: time.Unix(1772366400, 0).UTC(), PKGDIR: "/var/cache/binpkgs", DISTDIR: "/d",
-			Drives: []string{"/mnt/usb"}, Lists: []string{"exclude-1772366400"}, Dirs: []string{"app-misc", "app-misc/foo"},
+			ID: "0123456789abcdef", State: Importing, When: time.Unix(1772366400,
+				0).UTC(), PKGDIR: "/var/cache/binpkgs", DISTDIR: "/d",
+			Drives: []string{"/mnt/usb"}, Lists: []string{"exclude-1772366400"},
+			Dirs:    []string{"app-misc", "app-misc/foo"},
 			Origins: []ChangedOrigin{{origin, 1772366400}, {OriginID{undoKey, "b"}, 2}},
 			Files: []ChangedFile{
-				{Kind: payload.Distfile, Local: "a.tgz", Kept: 2, Was: Contents{Size: 4}, MTime: 1772366400123456789, Placed: []Contents{{5, sum(9)}}},
-				{Kind: payload.Distfile, Local: "link.tgz", Link: "/ro/link.tgz", Placed: []Contents{{5, sum(9)}}},
-				{Kind: payload.Package, Local: "app-misc/foo-1.tbz2", Kept: 1, Was: Contents{3, sum(1)}, Placed: []Contents{{4, sum(2)}, {5, sum(3)}},
-					Owners: []ChangedOwner{{0, "app-misc/foo-1.tbz2", &Import{"app-misc/foo-1.tbz2", 3, sum(1)}}, {1, "app-misc/foo-1.tbz2", nil}}},
+				{Kind: payload.Distfile, Local: "a.tgz", Kept: 2, Was: Contents{Size: 4},
+					MTime: 1772366400123456789, Placed: []Contents{{5, sum(9)}}},
+				{Kind: payload.Distfile, Local: "link.tgz", Link: "/ro/link.tgz",
+					Placed: []Contents{{5, sum(9)}}},
+				{Kind: payload.Package, Local: "app-misc/foo-1.tbz2", Kept: 1,
+					Was: Contents{3, sum(1)}, Placed: []Contents{{4, sum(2)}, {5, sum(3)}},
+					Owners: []ChangedOwner{{0, "app-misc/foo-1.tbz2", &Import{"app-misc/foo-1.tbz2",
+						3, sum(1)}}, {1, "app-misc/foo-1.tbz2", nil}}},
 			},
 		},
 		Undone: []Undone{{origin, 7, time.Unix(1772366401, 0).UTC()}},
@@ -66,19 +72,27 @@ func TestUndoRoundTrip(t *testing.T) {
 
 func TestUndoRefuses(t *testing.T) {
 	for name, spoil := range map[string]func(*Undo){
-		"a path out of PKGDIR":        func(u *Undo) { u.Change.Files[2].Local = "../../etc/passwd" },
-		"an absolute path":            func(u *Undo) { u.Change.Files[2].Local = "/etc/passwd" },
-		"a directory out of PKGDIR":   func(u *Undo) { u.Change.Dirs[0] = "../x" },
-		"a list out of the state":     func(u *Undo) { u.Change.Lists[0] = "../memory" },
-		"a name of kept files":        func(u *Undo) { u.Change.ID = "../0" },
-		"no name of kept files":       func(u *Undo) { u.Change.ID = "" },
-		"a state of its own":          func(u *Undo) { u.Change.State = "gone" },
-		"files without order":         func(u *Undo) { slices.Reverse(u.Change.Files) },
-		"one name twice":              func(u *Undo) { u.Change.Files = append(u.Change.Files, u.Change.Files[2]) },
-		"an origin that is not told":  func(u *Undo) { u.Change.Files[2].Owners[0].Origin = 2 },
-		"a size that makes no sense":  func(u *Undo) { u.Change.Files[0].Was.Size = -1 },
-		"placed without a sum":        func(u *Undo) { u.Change.Files[0].Placed[0].Sum = [64]byte{} },
-		"placed too often":            func(u *Undo) { u.Change.Files[0].Placed = make([]Contents, maxUndoPlaced+1) },
+		"a path out of PKGDIR": func(u *Undo) {
+			u.Change.Files[2].Local = "../../etc/passwd"
+		},
+		"an absolute path":          func(u *Undo) { u.Change.Files[2].Local = "/etc/passwd" },
+		"a directory out of PKGDIR": func(u *Undo) { u.Change.Dirs[0] = "../x" },
+		"a list out of the state":   func(u *Undo) { u.Change.Lists[0] = "../memory" },
+		"a name of kept files":      func(u *Undo) { u.Change.ID = "../0" },
+		"no name of kept files":     func(u *Undo) { u.Change.ID = "" },
+		"a state of its own":        func(u *Undo) { u.Change.State = "gone" },
+		"files without order":       func(u *Undo) { slices.Reverse(u.Change.Files) },
+		"one name twice": func(u *Undo) {
+			u.Change.Files = append(u.Change.Files, u.Change.Files[2])
+		},
+		"an origin that is not told": func(u *Undo) { u.Change.Files[2].Owners[0].Origin = 2 },
+		"a size that makes no sense": func(u *Undo) { u.Change.Files[0].Was.Size = -1 },
+		"placed without a sum": func(u *Undo) {
+			u.Change.Files[0].Placed[0].Sum = [64]byte{}
+		},
+		"placed too often": func(u *Undo) {
+			u.Change.Files[0].Placed = make([]Contents, maxUndoPlaced+1)
+		},
 		"text that is not UTF-8":      func(u *Undo) { u.Change.Files[1].Link = "\xff" },
 		"an origin's path, not UTF-8": func(u *Undo) { u.Change.Files[2].Owners[0].Path = "\xff" },
 		"no fingerprint":              func(u *Undo) { u.Undone[0].Key = "x" },
@@ -96,7 +110,8 @@ func TestUndoRefuses(t *testing.T) {
 		if err := u.write(&b); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := parseUndo(b.Bytes()); err == nil && !strings.Contains(name, "UTF-8") { // JSON has no other text
+		// JSON has no other text
+		if _, _, err := parseUndo(b.Bytes()); err == nil && !strings.Contains(name, "UTF-8") {
 			t.Errorf("%s is read", name)
 		}
 		st.Close()
@@ -111,7 +126,8 @@ func TestUndoRefuses(t *testing.T) {
 	}
 	defer st.Close()
 	var odd *FileError
-	if _, err := ReadUndo(st); !errors.As(err, &odd) || odd.Line != 1 || !strings.Contains(odd.Hints("")[0], "rm ") {
+	if _, err := ReadUndo(st); !errors.As(err, &odd) || odd.Line != 1 ||
+		!strings.Contains(odd.Hints("")[0], "rm ") {
 		t.Errorf("%v", err)
 	}
 }

@@ -16,8 +16,8 @@ import (
 // State is how a signer stands to this machine.
 type State int
 
-// The states; the package comment says what they mean. The zero value says that there is no signer to
-// judge: the signature is wrong, or nothing was read.
+// The states; the package comment says what they mean. The zero value says that there is no signer
+// to judge: the signature is wrong, or nothing was read.
 const (
 	NoSigner State = iota
 	Trusted
@@ -32,36 +32,42 @@ const (
 	Unknown
 )
 
-var stateNames = [...]string{"", "trusted", "mine", "mine-hidden", "former", "successor", "retired", "revoked", "expired", "never", "unknown"}
+var stateNames = [...]string{"", "trusted", "mine", "mine-hidden", "former", "successor", "retired",
+	"revoked", "expired", "never", "unknown"}
 
 // String returns the state's word in JSON.
 func (s State) String() string { return stateNames[s] }
 
 // A Signer is whoever signed a generation, as far as this machine can tell.
 type Signer struct {
-	State  State
-	Key    manifest.Fingerprint // whole if the key is at hand, else as claimed: a fingerprint or a key id
-	UserID string               // "" if the key is not at hand
-	// Introducer is the trusted key that introduced it (Successor), or the one that took its place (Retired;
-	// "" if the administrator took it back).
+	State State
+	// whole if the key is at hand, else as claimed: a fingerprint or a key id
+	Key    manifest.Fingerprint
+	UserID string // "" if the key is not at hand
+	// Introducer is the trusted key that introduced it (Successor), or the one that took its place
+	// (Retired; "" if the administrator took it back).
 	Introducer manifest.Fingerprint
 	Since      time.Time // of Retired and Never
 	Reason     string    // of Revoked and Expired; of Former if it was revoked here
 	Name       string    // the origin's name, as far as it is known
-	// Before is another key under which an origin of this name was imported here (Unknown), and Withdrawn
-	// why that one is not valid any more.
+	// Before is another key under which an origin of this name was imported here (Unknown), and
+	// Withdrawn why that one is not valid any more.
 	Before    manifest.Fingerprint
 	Withdrawn string
-	// ByClock says that the key has ended (Expired) by a remembered time that no clock explains, and has not by
-	// this machine's clock.
+	// ByClock says that the key has ended (Expired) by a remembered time that no clock explains,
+	// and has not by this machine's clock.
 	ByClock bool
 }
 
 // words say in a few words how a key stands to this machine.
 var words = [...]string{
-	Trusted: "trusted here", Mine: "this machine's own key", MineHidden: "most likely this machine's own key, which this user may not read",
-	Former: "a former key of this machine", Successor: "NOT trusted here, introduced by a trusted key", Retired: "trusted here NO LONGER",
-	Revoked: "REVOKED by its owner", Expired: "EXPIRED", Never: "not wanted here", Unknown: "NOT trusted here", NoSigner: "not known",
+	Trusted: "trusted here", Mine: "this machine's own key",
+	MineHidden: "most likely this machine's own key, which this user may not read",
+	Former:     "a former key of this machine",
+	Successor:  "NOT trusted here, introduced by a trusted key",
+	Retired:    "trusted here NO LONGER",
+	Revoked:    "REVOKED by its owner", Expired: "EXPIRED", Never: "not wanted here",
+	Unknown: "NOT trusted here", NoSigner: "not known",
 }
 
 // Word says in a few words how the signer stands to this machine.
@@ -82,20 +88,24 @@ func (s Signer) Sentence() string {
 		return fmt.Sprintf("signed by the key %s; this machine exports as %q too, with a key that this user may not read", key, s.Name)
 	case Former:
 		if s.Reason != "" {
-			return fmt.Sprintf("signed by the key %s, a former one of this machine: %s", key, s.Reason)
+			return fmt.Sprintf("signed by the key %s, a former one of this machine: %s",
+				key, s.Reason)
 		}
 		return fmt.Sprintf("signed by the key %s, a former one of this machine", key)
 	case Successor:
 		return fmt.Sprintf("signed by the new key %s, which the trusted key %s introduced as its successor", key, s.Introducer.Grouped())
 	case Retired:
 		if s.Introducer == "" {
-			return fmt.Sprintf("signed by the key %s, which is trusted here no longer since %s", key, day(s.Since))
+			return fmt.Sprintf("signed by the key %s, which is trusted here no longer since %s",
+				key, day(s.Since))
 		}
-		return fmt.Sprintf("signed by the old key %s, whose place %s took here on %s", key, s.Introducer.Grouped(), day(s.Since))
+		return fmt.Sprintf("signed by the old key %s, whose place %s took here on %s", key,
+			s.Introducer.Grouped(), day(s.Since))
 	case Revoked, Expired:
 		return fmt.Sprintf("signed by the key %s: %s", key, s.Reason)
 	case Never:
-		return fmt.Sprintf("signed by the key %s, which is not wanted here since %s", key, day(s.Since))
+		return fmt.Sprintf("signed by the key %s, which is not wanted here since %s",
+			key, day(s.Since))
 	case Unknown:
 		return fmt.Sprintf("signed by the key %s, which is not trusted here%s", key, s.before())
 	}
@@ -108,7 +118,8 @@ func (s Signer) before() string {
 	case s.Before == "":
 		return ""
 	case s.Withdrawn != "":
-		return fmt.Sprintf("; the key %s, under which %q was imported before, is withdrawn: %s", s.Before.Grouped(), s.Name, s.Withdrawn)
+		return fmt.Sprintf("; the key %s, under which %q was imported before, is withdrawn: %s",
+			s.Before.Grouped(), s.Name, s.Withdrawn)
 	}
 	return fmt.Sprintf("; %q was imported under the key %s before", s.Name, s.Before.Grouped())
 }
@@ -118,8 +129,8 @@ func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 // compare is what precedes every command by which a key becomes trusted.
 const compare = `compare the fingerprint with "pkgsneak key" on the build host, then`
 
-// Advice says what leads out of the state: what to do, and the command to type with it ("" if there is
-// none for this machine). place is the drive as it is typed.
+// Advice says what leads out of the state: what to do, and the command to type with it ("" if there
+// is none for this machine). place is the drive as it is typed.
 func (s Signer) Advice(place string) (do, command string) {
 	switch s.State {
 	case MineHidden:
@@ -133,18 +144,23 @@ func (s Signer) Advice(place string) (do, command string) {
 		return compare, "pkgsneak import " + place + " --accept-rotation"
 	case Retired:
 		if s.Introducer == "" {
-			return "to trust it again, " + compare, fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
+			return "to trust it again, " +
+				compare, fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
 		}
-		return "this drive is from before the new key", "on the build host: pkgsneak export " + place
+		return "this drive is from before the new key", "on the build host: pkgsneak export " +
+			place
 	case Revoked:
-		return "on the build host: pkgsneak key rotate --revoke, and export again; then here", "pkgsneak trust " + place
+		return "on the build host: pkgsneak key rotate --revoke, and export again; then here",
+			"pkgsneak trust " + place
 	case Expired:
 		if s.ByClock {
-			return "if this machine's clock is right", "pkgsneak import " + place + " --accept-clock"
+			return "if this machine's clock is right", "pkgsneak import " + place +
+				" --accept-clock"
 		}
 		return "on the build host: pkgsneak key rotate, and export again; or, if its key was renewed", fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
 	case Never:
-		return "if it is wanted after all, " + compare, fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
+		return "if it is wanted after all, " +
+			compare, fmt.Sprintf("pkgsneak trust %s --fingerprint %s", place, s.Key)
 	case Unknown:
 		return compare, "pkgsneak trust " + place
 	}
@@ -163,7 +179,8 @@ func (s Signer) Hint(place string) string {
 	return do + ": " + command
 }
 
-// Judge tells the state of a key. offered are the keys on the drive, name is the origin's if it is known.
+// Judge tells the state of a key. offered are the keys on the drive, name is the origin's if it is
+// known.
 func (v View) Judge(key *manifest.PublicKey, name string, offered manifest.Ring) Signer {
 	fpr := key.Fingerprint()
 	s := v.judgeClaim(string(fpr), name)
@@ -246,9 +263,10 @@ func claims(claimed string, fpr manifest.Fingerprint) bool {
 	return len(claimed) >= 16 && strings.HasSuffix(string(fpr), strings.ToUpper(claimed))
 }
 
-// keyBefore finds the key under which an origin of this name was imported before: a trusted one, or one
-// that was revoked.
-func (v View) keyBefore(now manifest.Fingerprint, name string) (before manifest.Fingerprint, withdrawn string) {
+// keyBefore finds the key under which an origin of this name was imported before: a trusted one, or
+// one that was revoked.
+func (v View) keyBefore(now manifest.Fingerprint, name string) (before manifest.Fingerprint,
+	withdrawn string) {
 	for _, id := range v.seen {
 		key, ok := v.Ring.Find(id.Key)
 		if id.Name != name || name == "" || id.Key == now || !ok || id.Key == v.Own {
@@ -264,8 +282,8 @@ func (v View) keyBefore(now manifest.Fingerprint, name string) (before manifest.
 	return before, withdrawn
 }
 
-// A Refusal says that a generation was not taken for the origin's, and nothing of it was used. It wraps
-// the reason, an error of manifest.
+// A Refusal says that a generation was not taken for the origin's, and nothing of it was used. It
+// wraps the reason, an error of manifest.
 type Refusal struct {
 	Origin string // its directory on the drive
 	Signer Signer
@@ -280,14 +298,15 @@ func (e *Refusal) reason() string {
 	if e.Signer.State != NoSigner {
 		return e.Signer.Sentence()
 	}
-	if inner := errors.Unwrap(e.Err); inner != nil { // without the operation, which the origin's name replaces
+	// without the operation, which the origin's name replaces
+	if inner := errors.Unwrap(e.Err); inner != nil {
 		return fault.Text(inner)
 	}
 	return fault.Text(e.Err)
 }
 
-// Reason is why an origin is not to be believed or not to be read, without the origin's name, for those
-// that name it before. It is the sentence that every command has.
+// Reason is why an origin is not to be believed or not to be read, without the origin's name, for
+// those that name it before. It is the sentence that every command has.
 func Reason(err error) string {
 	var refusal *Refusal
 	var damaged *DamagedError
@@ -307,7 +326,8 @@ func Unwanted(err error) bool {
 	return errors.As(err, &refusal) && refusal.Signer.State == Never
 }
 
-// IsFormer reports whether an origin is refused only because this machine signs with another key by now.
+// IsFormer reports whether an origin is refused only because this machine signs with another key by
+// now.
 func IsFormer(err error) bool {
 	var refusal *Refusal
 	return errors.As(err, &refusal) && refusal.Signer.State == Former && refusal.Signer.Reason == ""
@@ -327,7 +347,8 @@ func (e *Refusal) Hint(place string) string {
 // Class is fault.Untrusted.
 func (e *Refusal) Class() fault.Class { return fault.Untrusted }
 
-// Hints are the one of Hint, and what takes the origin off the drive where nobody may write it any more.
+// Hints are the one of Hint, and what takes the origin off the drive where nobody may write it any
+// more.
 func (e *Refusal) Hints(place string) []string {
 	hints := []string{e.Hint(place)}
 	switch s := e.Signer; {
@@ -347,12 +368,15 @@ func unsigned(err error) bool {
 	return errors.As(err, &signature) || errors.Is(err, manifest.ErrNotSigned)
 }
 
-// Abandoned says what to do about an origin whose host is gone, lost its key or goes on under another name; origin is its directory, place the drive as it is typed.
+// Abandoned says what to do about an origin whose host is gone, lost its key or goes on under
+// another name; origin is its directory, place the drive as it is typed.
 func Abandoned(origin, place string) string {
-	return fmt.Sprintf("if nobody exports it any more: pkgsneak forget %s %s", fault.Quote(origin), place)
+	return fmt.Sprintf("if nobody exports it any more: pkgsneak forget %s %s",
+		fault.Quote(origin), place)
 }
 
-// DamagedError says that what describes an origin's generation is damaged or missing: its record, its catalogue.
+// DamagedError says that what describes an origin's generation is damaged or missing: its record,
+// its catalogue.
 type DamagedError struct {
 	Origin string // its directory on the drive
 	Err    error  // a *drive.DamagedError
@@ -373,7 +397,8 @@ func (e *DamagedError) Error() string { return fmt.Sprintf("origin %q: %v", e.Or
 // Unwrap gives the error that it names the origin of.
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// Hints are those of the error, and what takes the origin off the drive where nobody writes it any more.
+// Hints are those of the error, and what takes the origin off the drive where nobody writes it any
+// more.
 func (e *DamagedError) Hints(place string) []string {
 	return append(slices.Clone(fault.Hints(e.Err, place)), Abandoned(e.Origin, place))
 }
@@ -386,9 +411,9 @@ type Loaded struct {
 	Err    error // why it is not to be believed: a *Refusal
 }
 
-// Load loads a generation. One whose key is not trusted here is read with the keys that lie on the drive,
-// for showing and comparing only, and comes with the reason in Err. An error that comes without a
-// generation is a *Refusal where it is one of trust.
+// Load loads a generation. One whose key is not trusted here is read with the keys that lie on the
+// drive, for showing and comparing only, and comes with the reason in Err. An error that comes
+// without a generation is a *Refusal where it is one of trust.
 func (v View) Load(d *drive.Drive, dir string, offered manifest.Ring) (Loaded, error) {
 	gen, err := d.Load(dir, v.Ring, v.Now)
 	if err == nil {
@@ -405,7 +430,8 @@ func (v View) Load(d *drive.Drive, dir string, offered manifest.Ring) (Loaded, e
 	}
 	key, _ := offered.Find(gen.Signed.Signer)
 	s := v.Judge(key, gen.Record.Origin, offered)
-	return Loaded{Gen: gen, Key: key, Signer: s, Err: &Refusal{Origin: dir, Signer: s, Err: err}}, nil
+	return Loaded{Gen: gen, Key: key, Signer: s, Err: &Refusal{Origin: dir, Signer: s,
+		Err: err}}, nil
 }
 
 // refuse names the origin and its signer in an error of trust; other errors stay as they are.
@@ -418,7 +444,8 @@ func (v View) refuse(dir string, err error) error {
 	if errors.As(err, &problem) {
 		if key, ok := v.Ring.Find(problem.Fingerprint); ok {
 			r.Signer = v.Judge(key, "", nil)
-			r.Signer.State, r.Signer.Reason, r.Signer.ByClock = Expired, problem.Reason, v.validByClock(key)
+			r.Signer.State, r.Signer.Reason, r.Signer.ByClock = Expired, problem.Reason,
+				v.validByClock(key)
 			if key.Revoked() {
 				r.Signer.State = Revoked
 			}
@@ -427,9 +454,10 @@ func (v View) refuse(dir string, err error) error {
 	return r
 }
 
-// refuseOffered tells why a generation of an unknown signer cannot be shown. If it claims to be by a key
-// on the drive and is not, failed is what counts.
-func (v View) refuseOffered(dir string, err, failed error, claimed string, offered manifest.Ring) error {
+// refuseOffered tells why a generation of an unknown signer cannot be shown. If it claims to be by
+// a key on the drive and is not, failed is what counts.
+func (v View) refuseOffered(dir string, err, failed error, claimed string,
+	offered manifest.Ring) error {
 	s := v.judgeClaim(claimed, dir)
 	for _, key := range offered {
 		if claims(claimed, key.Fingerprint()) {
@@ -452,9 +480,10 @@ func failedAs(dir string, err error) error {
 	return Damaged(dir, err)
 }
 
-// Signers returns the names of the origins on a drive by the key of offered that signed them, newest
-// generations only.
-func (v View) Signers(d *drive.Drive, offered manifest.Ring) (map[manifest.Fingerprint]string, error) {
+// Signers returns the names of the origins on a drive by the key of offered that signed them,
+// newest generations only.
+func (v View) Signers(d *drive.Drive,
+	offered manifest.Ring) (map[manifest.Fingerprint]string, error) {
 	dirs, err := d.Origins()
 	if err != nil {
 		return nil, err

@@ -16,8 +16,9 @@ type View struct {
 	Ring   manifest.Ring        // the keys that are trusted here, its own among them
 	Own    manifest.Fingerprint // of the key this machine signs with, "" without one
 	Hidden bool                 // there is such a key, and this user may not read it
-	Former manifest.Ring        // the keys this machine signed with before, as far as this user may read them
-	Now    time.Time            // the latest time that is certain
+	// the keys this machine signed with before, as far as this user may read them
+	Former manifest.Ring
+	Now    time.Time // the latest time that is certain
 	// Damaged says that a key of this machine itself cannot be read; nil if all can, or may not be.
 	Damaged error
 
@@ -27,10 +28,11 @@ type View struct {
 	exports   []string         // names under which this machine exports
 }
 
-// Read reads the keys of the state directory. A signing key that an ordinary user may not read is no
-// error: reading a drive does not need it.
+// Read reads the keys of the state directory. A signing key that an ordinary user may not read is
+// no error: reading a drive does not need it.
 func Read(st *state.Dir, clock time.Time) (View, error) {
-	v := View{Now: Latest(clock, st.HighestTime()), clock: clock, seen: state.SeenOrigins(st), exports: st.Origins()}
+	v := View{Now: Latest(clock, st.HighestTime()), clock: clock, seen: state.SeenOrigins(st),
+		exports: st.Origins()}
 	var err error
 	if v.decisions, err = state.Decisions(st); err != nil {
 		return View{}, err
@@ -69,7 +71,9 @@ func (v *View) readFormer(st *state.Dir) {
 }
 
 // ReplacedBy returns the key that took the place of another one here; "" if none did.
-func (v View) ReplacedBy(old manifest.Fingerprint) manifest.Fingerprint { return v.decisions[old].By }
+func (v View) ReplacedBy(old manifest.Fingerprint) manifest.Fingerprint {
+	return v.decisions[old].By
+}
 
 // Latest returns the later one of two times.
 func Latest(a, b time.Time) time.Time {
@@ -79,8 +83,8 @@ func Latest(a, b time.Time) time.Time {
 	return a
 }
 
-// ApplyRevocations takes the revocations that lie on a drive into the ring, and returns the keys that
-// were revoked by them.
+// ApplyRevocations takes the revocations that lie on a drive into the ring, and returns the keys
+// that were revoked by them.
 func (v *View) ApplyRevocations(d *drive.Drive) ([]*manifest.PublicKey, error) {
 	texts, err := d.KeyTexts()
 	if err != nil {
@@ -102,9 +106,9 @@ func (v *View) ApplyRevocations(d *drive.Drive) ([]*manifest.PublicKey, error) {
 	return revoked, nil
 }
 
-// Offers returns the keys on a drive that can be read. Nothing depends on them but what is said of a
-// signer that is not trusted and the introduction of a new key, so that without them the rest goes on;
-// the error is that of a drive that is gone.
+// Offers returns the keys on a drive that can be read. Nothing depends on them but what is said of
+// a signer that is not trusted and the introduction of a new key, so that without them the rest
+// goes on; the error is that of a drive that is gone.
 func Offers(d *drive.Drive) (manifest.Ring, error) {
 	offers, err := d.Keys()
 	var gone *drive.GoneError
@@ -125,7 +129,8 @@ func Offers(d *drive.Drive) (manifest.Ring, error) {
 const maxChain = 8
 
 // introducer finds the trusted key that introduces another one, over the keys on the drive.
-func (v View) introducer(key *manifest.PublicKey, offered manifest.Ring, depth int) (manifest.Fingerprint, bool) {
+func (v View) introducer(key *manifest.PublicKey, offered manifest.Ring,
+	depth int) (manifest.Fingerprint, bool) {
 	if by, ok := key.CertifiedBy(v.Ring, v.Now); ok {
 		return by, true
 	}
@@ -133,7 +138,8 @@ func (v View) introducer(key *manifest.PublicKey, offered manifest.Ring, depth i
 		return "", false
 	}
 	for _, between := range offered {
-		if between.Fingerprint() == key.Fingerprint() || between.Check(Latest(v.Now, between.Created())) != nil {
+		if between.Fingerprint() == key.Fingerprint() ||
+			between.Check(Latest(v.Now, between.Created())) != nil {
 			continue
 		}
 		if _, ok := key.CertifiedBy(manifest.Ring{between}, v.Now); !ok {
@@ -169,7 +175,8 @@ func (v View) Predecessor(st *state.Dir, id state.OriginID, offered manifest.Rin
 }
 
 // certifier finds a key that introduced another one.
-func (v View) certifier(fpr manifest.Fingerprint, known manifest.Ring) (manifest.Fingerprint, bool) {
+func (v View) certifier(fpr manifest.Fingerprint,
+	known manifest.Ring) (manifest.Fingerprint, bool) {
 	for _, key := range known {
 		if key.Fingerprint() != fpr {
 			continue
@@ -181,8 +188,8 @@ func (v View) certifier(fpr manifest.Fingerprint, known manifest.Ring) (manifest
 	return "", false
 }
 
-// ClockBehind reports whether a time that is remembered from a signature lies further ahead of the clock than a clock
-// is wrong, while the clock may be right: either may be the one that is wrong.
+// ClockBehind reports whether a time that is remembered from a signature lies further ahead of the
+// clock than a clock is wrong, while the clock may be right: either may be the one that is wrong.
 func (v View) ClockBehind() bool {
 	return !v.clock.Before(NotBefore) && v.Now.After(v.clock.Add(MaxAhead))
 }

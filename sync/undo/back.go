@@ -20,8 +20,10 @@ import (
 // update of @world with binary packages would take back whatever is newer here than in PKGDIR, also
 // what the import had nothing to do with.
 type Back struct {
-	Line  string     `json:"line,omitempty"`  // what to type; "": nothing that came was installed, or nothing can go back
-	Names []string   `json:"names,omitempty"` // atoms of the builds that were there before, in the line or in File
+	// what to type; "": nothing that came was installed, or nothing can go back
+	Line string `json:"line,omitempty"`
+	// atoms of the builds that were there before, in the line or in File
+	Names []string   `json:"names,omitempty"`
 	File  string     `json:"file,omitempty"`
 	Only  []Leftover `json:"cannot,omitempty"` // installed out of the import, and staying so
 }
@@ -38,8 +40,10 @@ const mostNames = 20
 // listName is the file in the state directory for more names.
 const listName = "undo-packages"
 
-// oneWay are packages that never go back to an older version: programs that were built since need them.
-var oneWay = []string{"sys-libs/glibc", "sys-libs/musl", "sys-libs/libcxx", "sys-libs/libcxxabi", "llvm-runtimes/libcxx", "llvm-runtimes/libcxxabi"}
+// oneWay are packages that never go back to an older version: programs that were built since need
+// them.
+var oneWay = []string{"sys-libs/glibc", "sys-libs/musl", "sys-libs/libcxx", "sys-libs/libcxxabi",
+	"llvm-runtimes/libcxx", "llvm-runtimes/libcxxabi"}
 
 // build is a package as far as it tells builds apart.
 type build struct {
@@ -52,7 +56,8 @@ func buildOf(get func(string) string, name string) (build, bool) {
 		return build{}, false
 	}
 	slot, _, _ := strings.Cut(get("SLOT"), "/")
-	return build{c.Category + "/" + c.PN, c.Version, cmp.Or(slot, "0"), get("BUILD_TIME"), name}, true
+	return build{c.Category + "/" + c.PN, c.Version, cmp.Or(slot, "0"),
+		get("BUILD_TIME"), name}, true
 }
 
 // older orders builds as emerge chooses among them.
@@ -95,7 +100,8 @@ func (u *undo) planBack() error {
 		case best == nil:
 			b.Only = append(b.Only, Leftover{is.cpv, "no other build of it is here"})
 		case slices.Contains(oneWay, is.cp) && cpv.CompareVersions(best.version, is.version) < 0:
-			b.Only = append(b.Only, Leftover{is.cpv, best.cpv + " is here again, but an older " + is.cp + " breaks what was built since"})
+			b.Only = append(b.Only, Leftover{is.cpv, best.cpv + " is here again, but an older " +
+				is.cp + " breaks what was built since"})
 		default:
 			b.Names = append(b.Names, "="+best.cpv)
 		}
@@ -161,10 +167,11 @@ func (u *undo) saveBack() error {
 		return err
 	}
 	defer root.Close()
-	err = root.WriteFile(listName, durable.Attr{Mode: 0o644, UID: -1, GID: -1, ModTime: u.m.Now()}, func(w io.Writer) error {
-		_, err := io.WriteString(w, strings.Join(b.Names, "\n")+"\n")
-		return err
-	})
+	err = root.WriteFile(listName, durable.Attr{Mode: 0o644, UID: -1, GID: -1, ModTime: u.m.Now()},
+		func(w io.Writer) error {
+			_, err := io.WriteString(w, strings.Join(b.Names, "\n")+"\n")
+			return err
+		})
 	if err != nil {
 		return err
 	}

@@ -29,12 +29,12 @@
 //
 // It is under the locks of an import, and noted before a name changes: a run that is ended anywhere
 // goes on with the next undo, or an import brings in again what is missing. PKGDIR changes in one
-// transaction (pkgdir.Commit): at every instant each entry of the index fits its file. Entries and their
-// order are those of the index that was kept, but TIMESTAMP rises: others may have a copy of the
-// one in between.
+// transaction (pkgdir.Commit): at every instant each entry of the index fits its file. Entries and
+// their order are those of the index that was kept, but TIMESTAMP rises: others may have a copy of
+// the one in between.
 //
-// Ebuild repositories that the import replaced or brought change places last (ebuilds.Site.GoBack); one
-// that was changed since stays.
+// Ebuild repositories that the import replaced or brought change places last (ebuilds.Site.GoBack);
+// one that was changed since stays.
 //
 // # What does not go back
 //

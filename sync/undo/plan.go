@@ -52,7 +52,8 @@ func (u *undo) plan(ctx context.Context) error {
 	r.Imported, r.Ended = c.When, c.State == state.Importing
 	r.Drives = append(r.Drives, c.Drives...)
 	for _, o := range c.Origins {
-		r.Origins = append(r.Origins, Origin{Name: o.Name, Fingerprint: string(o.Key), Serial: o.Serial})
+		r.Origins = append(r.Origins, Origin{Name: o.Name, Fingerprint: string(o.Key),
+			Serial: o.Serial})
 	}
 	for i := range c.Files {
 		f := file{ChangedFile: &c.Files[i], kind: payload.Distfile, local: c.Files[i].Local}
@@ -70,7 +71,8 @@ func (u *undo) plan(ctx context.Context) error {
 
 // list puts a file on its list.
 func (u *undo) list(f *file) {
-	it := payload.Item{Kind: f.kind, Path: f.Local, Size: f.Was.Size, Reason: f.reason, Hint: f.hint}
+	it := payload.Item{Kind: f.kind, Path: f.Local, Size: f.Was.Size,
+		Reason: f.reason, Hint: f.hint}
 	if f.local != f.Local {
 		it.Local = f.local
 	}
@@ -147,7 +149,8 @@ func (u *undo) decide(f *file, is contents, kept fs.FileInfo) {
 		f.act, f.reason = stay, notKept
 	case is == came:
 		if f.act = remove; f.Link != "" {
-			f.reason, f.hint = "it was a symbolic link", "ln -s "+fault.Quote(f.Link)+" "+fault.Quote(u.store(f.kind).Path()+"/"+f.Local)
+			f.reason, f.hint = "it was a symbolic link",
+				"ln -s "+fault.Quote(f.Link)+" "+fault.Quote(u.store(f.kind).Path()+"/"+f.Local)
 		}
 	case is == other:
 		f.act, f.reason = stay, sinceThen
@@ -190,7 +193,8 @@ func (u *undo) compare(ctx context.Context, f *file, s *durable.Store) (contents
 	return other, nil
 }
 
-// sumOf is the digest of what lies at a place, from memory or by reading it; zero if it cannot be read.
+// sumOf is the digest of what lies at a place, from memory or by reading it; zero if it cannot be
+// read.
 func (u *undo) sumOf(ctx context.Context, f *file, s *durable.Store) ([64]byte, error) {
 	cache := u.caches[f.kind]
 	if sums, set, ok := cache.Lookup(f.Local, f.now); ok && set&digest.BLAKE2B != 0 {

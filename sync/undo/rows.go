@@ -7,8 +7,8 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// rows is what is remembered of the origins' files here. It changes with the files: the rows are noted
-// before a name does (state.Pending) and settled after, as by an import.
+// rows is what is remembered of the origins' files here. It changes with the files: the rows are
+// noted before a name does (state.Pending) and settled after, as by an import.
 type rows struct {
 	u    *undo
 	have map[rowsKey]map[string]state.Import
@@ -21,8 +21,8 @@ type rowsKey struct {
 
 func newRows(u *undo) *rows { return &rows{u: u, have: make(map[rowsKey]map[string]state.Import)} }
 
-// catchUp settles what an import noted that was ended: the rows are as the files are, before they are noted
-// anew.
+// catchUp settles what an import noted that was ended: the rows are as the files are, before they
+// are noted anew.
 func (r *rows) catchUp() error {
 	noted := make(map[rowsKey]bool)
 	for i := range r.u.files {
@@ -117,7 +117,8 @@ func (r *rows) owner(f *file, o state.ChangedOwner) (state.OriginID, bool, error
 			return id, false, err
 		}
 		row, known := rows[o.Path]
-		if known && row.Local == f.Local || !known && now == id && slices.Contains(r.u.st.Importers(f.Kind), id) {
+		if known && row.Local == f.Local || !known && now == id &&
+			slices.Contains(r.u.st.Importers(f.Kind), id) {
 			return now, true, nil
 		}
 	}

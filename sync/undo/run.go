@@ -72,7 +72,8 @@ func (u *undo) end() error {
 		return err
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		if kind == payload.Package && u.pkgdir == nil || kind == payload.Distfile && u.distdir == nil {
+		if kind == payload.Package && u.pkgdir == nil || kind == payload.Distfile &&
+			u.distdir == nil {
 			continue
 		}
 		var names []string
@@ -113,7 +114,8 @@ func (u *undo) history() error {
 	if n := len(u.report.Stays); n > 0 {
 		result = fmt.Sprintf("taken back, %d files stay as they are", n)
 	}
-	run := state.Run{When: u.m.Now(), Verb: "undo", Result: result, Files: t.Files + len(u.report.Removed), Bytes: t.Bytes}
+	run := state.Run{When: u.m.Now(), Verb: "undo", Result: result,
+		Files: t.Files + len(u.report.Removed), Bytes: t.Bytes}
 	for _, o := range u.report.Origins {
 		run.Origin, run.Serial = o.Name, o.Serial
 	}
@@ -182,7 +184,8 @@ func (u *undo) remember(f *file) {
 		return
 	}
 	if fi, err := u.store(f.kind).Lstat(f.local); err == nil {
-		u.caches[f.kind].Put(f.local, fi, digest.Sums{Size: f.Was.Size, Blake2b: f.Was.Sum}, digest.BLAKE2B)
+		u.caches[f.kind].Put(f.local, fi, digest.Sums{Size: f.Was.Size, Blake2b: f.Was.Sum},
+			digest.BLAKE2B)
 	}
 }
 
@@ -204,9 +207,10 @@ func (u *undo) indexBefore() *pkgindex.Index {
 	return x
 }
 
-// incoming is a package that is put back. Its entry is that of the index before the import; a package
-// that was not in there is read.
-func (u *undo) incoming(ctx context.Context, f *file, before *pkgindex.Index) (pkgdir.Incoming, error) {
+// incoming is a package that is put back. Its entry is that of the index before the import; a
+// package that was not in there is read.
+func (u *undo) incoming(ctx context.Context, f *file,
+	before *pkgindex.Index) (pkgdir.Incoming, error) {
 	in := pkgdir.Incoming{Path: f.Local, Size: f.Was.Size, Kept: f.kept, Sum: f.Was.Sum}
 	if f.act == replace {
 		in.Replaces = &pkgdir.Owned{Path: f.Local, Verified: f.now}
@@ -220,7 +224,8 @@ func (u *undo) incoming(ctx context.Context, f *file, before *pkgindex.Index) (p
 	for _, e := range before.Entries {
 		size, _ := e.Size()
 		mtime, _ := e.MTime()
-		if e.Path() == f.Local && size == fi.Size() && mtime == fi.ModTime().Unix() && e.Get("MD5") != "" {
+		if e.Path() == f.Local && size == fi.Size() && mtime == fi.ModTime().Unix() &&
+			e.Get("MD5") != "" {
 			in.Entry = pkgindex.Rebase(e, before.Header, pkgindex.Header{})
 			return in, nil
 		}

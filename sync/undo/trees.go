@@ -12,25 +12,29 @@ import (
 
 // Repository is an ebuild repository that the import replaced or brought.
 type Repository struct {
-	Name     string   `json:"name"`
-	Location string   `json:"location"`
-	Reason   string   `json:"reason,omitempty"` // why it stays as it is; "": it is as before the import
-	Hints    []string `json:"hints,omitempty"`
+	Name     string `json:"name"`
+	Location string `json:"location"`
+	// why it stays as it is; "": it is as before the import
+	Reason string   `json:"reason,omitempty"`
+	Hints  []string `json:"hints,omitempty"`
 }
 
-// trees are the ebuild repositories that can be taken back. Their notes are their own (package ebuilds).
+// trees are the ebuild repositories that can be taken back. Their notes are their own (package
+// ebuilds).
 type trees struct {
 	site  *ebuilds.Site
 	notes []*ebuilds.Note
 }
 
-// readTrees reads which there are; where something may change, what a run left that was ended is finished first.
+// readTrees reads which there are; where something may change, what a run left that was ended is
+// finished first.
 func readTrees(m machine.Machine, o Options) (trees, error) {
 	notes, err := ebuilds.ReadNotes(m.StateDir, m.Hook)
 	if err != nil {
 		return trees{}, err
 	}
-	site := &ebuilds.Site{Settings: m.Settings, Notes: notes, Hook: m.Hook, Proc: o.proc, Dirs: map[string]string{"PKGDIR": m.PKGDIR, "DISTDIR": m.DISTDIR}}
+	site := &ebuilds.Site{Settings: m.Settings, Notes: notes, Hook: m.Hook, Proc: o.proc,
+		Dirs: map[string]string{"PKGDIR": m.PKGDIR, "DISTDIR": m.DISTDIR}}
 	if !o.Pretend {
 		if err := site.Recover(); err != nil {
 			return trees{}, err
@@ -39,8 +43,8 @@ func readTrees(m machine.Machine, o Options) (trees, error) {
 	return trees{site, notes.Reverts()}, nil
 }
 
-// places are the directories in which repositories change places, those included in which an undo that
-// was ended has left something: Recover looks at all of them.
+// places are the directories in which repositories change places, those included in which an undo
+// that was ended has left something: Recover looks at all of them.
 func (t trees) places() (dirs []string) {
 	for _, n := range t.site.Notes.All() {
 		dirs = append(dirs, filepath.Dir(n.Location))
@@ -56,7 +60,8 @@ func (t trees) list() []Repository {
 	return list
 }
 
-// run lets them change places again. One that was changed since, or that is in use, stays, with the reason.
+// run lets them change places again. One that was changed since, or that is in use, stays, with the
+// reason.
 func (t trees) run(ctx context.Context, list []Repository) error {
 	for i := range list {
 		err := t.site.GoBack(ctx, list[i].Name)
@@ -65,7 +70,8 @@ func (t trees) run(ctx context.Context, list []Repository) error {
 		case errors.As(err, &refused):
 			list[i].Reason, list[i].Hints = refused.Reason, refused.Hints
 		case errors.Is(err, ebuilds.ErrRunning):
-			list[i].Reason, list[i].Hints = fault.Text(err), []string{"when it has ended: pkgsneak undo"}
+			list[i].Reason, list[i].Hints = fault.Text(err),
+				[]string{"when it has ended: pkgsneak undo"}
 		case err != nil:
 			return err
 		}

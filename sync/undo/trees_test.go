@@ -40,8 +40,9 @@ func bringTree(t *testing.T, m machine.Machine, proc string, n int) {
 	writeTree(t, dir, map[string]string{
 		"profiles/repo_name":                     "gentoo\n",
 		"profiles/default/linux/amd64/23.0/eapi": "8\n",
-		"metadata/timestamp.x":                   fmt.Sprintf("%d\n", time.Date(2026, 3, n, 0, 0, 0, 0, time.UTC).Unix()),
-		"ebuild":                                 fmt.Sprint(n),
+		"metadata/timestamp.x": fmt.Sprintf("%d\n",
+			time.Date(2026, 3, n, 0, 0, 0, 0, time.UTC).Unix()),
+		"ebuild": fmt.Sprint(n),
 	})
 	r := portage.RepoIn(dir)
 	r.Name = "gentoo"
@@ -54,8 +55,11 @@ func bringTree(t *testing.T, m machine.Machine, proc string, n int) {
 	tree.File = layout.ArchiveName("gentoo", 1)
 	site, err := readTrees(m, Options{proc: proc})
 	must(t, err)
-	offer := ebuilds.Offer{Name: "gentoo", Origin: "host", Serial: int64(n), Tree: tree, Size: int64(b.Len()),
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil }}
+	offer := ebuilds.Offer{Name: "gentoo", Origin: "host", Serial: int64(n), Tree: tree,
+		Size: int64(b.Len()),
+		Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(b.Bytes())), nil
+		}}
 	steps, err := site.site.Plan(t.Context(), []ebuilds.Offer{offer}, ebuilds.Options{})
 	must(t, err)
 	if len(steps) != 1 || steps[0].Action != ebuilds.Take {
@@ -65,8 +69,8 @@ func bringTree(t *testing.T, m machine.Machine, proc string, n int) {
 	must(t, err)
 }
 
-// A repository that an import replaced goes back, without a package that came with it too; one that was changed since
-// stays, with the reason.
+// A repository that an import replaced goes back, without a package that came with it too; one that
+// was changed since stays, with the reason.
 func TestRepositoriesGoBack(t *testing.T) {
 	root, proc := t.TempDir(), t.TempDir()
 	writeTree(t, root, map[string]string{
@@ -76,10 +80,12 @@ func TestRepositoriesGoBack(t *testing.T) {
 		"etc/portage/x":                                     "",
 		"var/db/repos/x":                                    "",
 	})
-	must(t, os.Symlink("../../var/db/repos/gentoo/profiles/default/linux/amd64/23.0", filepath.Join(root, "etc/portage/make.profile")))
+	must(t, os.Symlink("../../var/db/repos/gentoo/profiles/default/linux/amd64/23.0",
+		filepath.Join(root, "etc/portage/make.profile")))
 	settings, err := portage.Load(t.Context(), portage.Options{Root: root})
 	must(t, err)
-	m := machine.Machine{Settings: settings, StateDir: t.TempDir(), PKGDIR: filepath.Join(root, "packages"), DISTDIR: filepath.Join(root, "distfiles"), Now: time.Now}
+	m := machine.Machine{Settings: settings, StateDir: t.TempDir(), PKGDIR: filepath.Join(root,
+		"packages"), DISTDIR: filepath.Join(root, "distfiles"), Now: time.Now}
 	ebuild := filepath.Join(root, "var/db/repos/gentoo/ebuild")
 	holds := func(want string) {
 		t.Helper()
@@ -103,13 +109,16 @@ func TestRepositoriesGoBack(t *testing.T) {
 	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil || !r.Unchanged {
 		t.Fatalf("undone twice: %+v, %v", r, err)
 	}
-	// A run that was ended here is finished by the next one, which has to get there although it is confined.
-	if t2, err := readTrees(m, Options{Pretend: true}); err != nil || !slices.Contains(t2.places(), filepath.Join(root, "var/db/repos")) {
+	// A run that was ended here is finished by the next one, which has to get there although it is
+	// confined.
+	if t2, err := readTrees(m, Options{Pretend: true}); err != nil ||
+		!slices.Contains(t2.places(), filepath.Join(root, "var/db/repos")) {
 		t.Fatalf("%v, %v", t2.places(), err)
 	}
 	bringTree(t, m, proc, 3)
 	must(t, os.WriteFile(ebuild, []byte("mine"), 0o644))
-	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil || r.Repositories[0].Reason == "" || len(r.Repositories[0].Hints) != 1 {
+	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil ||
+		r.Repositories[0].Reason == "" || len(r.Repositories[0].Hints) != 1 {
 		t.Fatalf("changed since: %+v, %v", r, err)
 	}
 	holds("mine")

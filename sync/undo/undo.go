@@ -32,8 +32,8 @@ type Origin struct {
 	Serial      int64  `json:"serial"`
 }
 
-// Report is what an undo does. Each file of the import that is not as it was before is in one of the
-// lists.
+// Report is what an undo does. Each file of the import that is not as it was before is in one of
+// the lists.
 type Report struct {
 	Imported     time.Time      `json:"imported,omitzero"` // when the import began
 	Ended        bool           `json:"ended,omitempty"`   // it did not come to its end
@@ -45,10 +45,11 @@ type Report struct {
 	Packages     int            `json:"packages"` // entries in the index now
 	Repositories []Repository   `json:"repositories"`
 	Pretended    bool           `json:"pretended,omitempty"`
-	Unchanged    bool           `json:"unchanged"`     // there was nothing to take back
-	Last         time.Time      `json:"last,omitzero"` // where there was nothing: when an import was taken back before
-	Back         *Back          `json:"back,omitempty"`
-	Notices      []string       `json:"notices"`
+	Unchanged    bool           `json:"unchanged"` // there was nothing to take back
+	// where there was nothing: when an import was taken back before
+	Last    time.Time `json:"last,omitzero"`
+	Back    *Back     `json:"back,omitempty"`
+	Notices []string  `json:"notices"`
 }
 
 // undo is one undo on its way.
@@ -70,14 +71,17 @@ type undo struct {
 
 // Undo takes the last import back.
 func Undo(ctx context.Context, m machine.Machine, o Options, w progress.Watcher) (*Report, error) {
-	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
-		OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
+	st, err := state.Open(ctx, m.StateDir,
+		state.Options{ReadOnly: o.Pretend, LockWait: m.LockWait, Hook: m.Hook,
+			OnWait: func() { w.Notice("waiting for another pkgsneak to end") }})
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
-	u := &undo{m: m, w: w, st: st, caches: map[payload.Kind]*state.Cache{}, report: &Report{Pretended: o.Pretend, Drives: []string{}, Origins: []Origin{},
-		Removed: []payload.Item{}, Restored: []payload.Item{}, Stays: []payload.Item{}, Notices: []string{}}}
+	u := &undo{m: m, w: w, st: st, caches: map[payload.Kind]*state.Cache{},
+		report: &Report{Pretended: o.Pretend, Drives: []string{}, Origins: []Origin{},
+			Removed: []payload.Item{}, Restored: []payload.Item{}, Stays: []payload.Item{},
+			Notices: []string{}}}
 	defer u.close()
 	if u.u, err = state.ReadUndo(st); err != nil {
 		return nil, err
@@ -163,14 +167,16 @@ func (u *undo) changed(kind payload.Kind) bool {
 	return false
 }
 
-func (u *undo) openStore(ctx context.Context, kind payload.Kind, s, locked *durable.Store, pretend bool) (err error) {
+func (u *undo) openStore(ctx context.Context, kind payload.Kind, s, locked *durable.Store,
+	pretend bool) (err error) {
 	if _, err := s.Lstat(durable.KeptDir); err != nil {
 		return &NotKeptError{Dir: s.Path(), Err: err}
 	}
 	if !pretend {
-		l, err := durable.LockStore(ctx, s, locked, durable.LockOptions{Wait: u.m.LockWait, OnWait: func() {
-			u.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q", s.Path()))
-		}})
+		l, err := durable.LockStore(ctx, s, locked, durable.LockOptions{Wait: u.m.LockWait,
+			OnWait: func() {
+				u.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q", s.Path()))
+			}})
 		if err != nil {
 			return err
 		}
@@ -202,8 +208,8 @@ func (u *undo) store(kind payload.Kind) *durable.Store {
 	return u.distdir.Store
 }
 
-// Confine confines this process, for ever, to what Undo needs on this machine: it reads the database of
-// installed packages, and writes PKGDIR, DISTDIR and the state directory.
+// Confine confines this process, for ever, to what Undo needs on this machine: it reads the
+// database of installed packages, and writes PKGDIR, DISTDIR and the state directory.
 func Confine(m machine.Machine, o Options) sandbox.Confined {
 	dirs := []string{m.StateDir, m.PKGDIR, m.DISTDIR}
 	if t, err := readTrees(m, Options{Pretend: true}); err == nil { // the undo says it
@@ -226,9 +232,11 @@ type ElsewhereError struct {
 
 func (e *ElsewhereError) Error() string {
 	if e.Change.PKGDIR != e.PKGDIR {
-		return fmt.Sprintf("undo: the last import was into PKGDIR %q, and this one is %q", e.Change.PKGDIR, e.PKGDIR)
+		return fmt.Sprintf("undo: the last import was into PKGDIR %q, and this one is %q",
+			e.Change.PKGDIR, e.PKGDIR)
 	}
-	return fmt.Sprintf("undo: the last import was into DISTDIR %q, and this one is %q", e.Change.DISTDIR, e.DISTDIR)
+	return fmt.Sprintf("undo: the last import was into DISTDIR %q, and this one is %q",
+		e.Change.DISTDIR, e.DISTDIR)
 }
 
 // Class is that of no particular error.
@@ -236,7 +244,8 @@ func (e *ElsewhereError) Class() fault.Class { return fault.Failed }
 
 // Hints name the directories of the import.
 func (e *ElsewhereError) Hints(string) []string {
-	return []string{fmt.Sprintf("pkgsneak undo --pkgdir %s --distdir %s", fault.Quote(e.Change.PKGDIR), fault.Quote(e.Change.DISTDIR))}
+	return []string{fmt.Sprintf("pkgsneak undo --pkgdir %s --distdir %s",
+		fault.Quote(e.Change.PKGDIR), fault.Quote(e.Change.DISTDIR))}
 }
 
 // A NotKeptError says that the directory with what the import replaced is not there.
@@ -246,7 +255,8 @@ type NotKeptError struct {
 }
 
 func (e *NotKeptError) Error() string {
-	return fmt.Sprintf("undo: what the last import replaced is not in %q: %v", e.Dir+"/"+durable.KeptDir, e.Err)
+	return fmt.Sprintf("undo: what the last import replaced is not in %q: %v",
+		e.Dir+"/"+durable.KeptDir, e.Err)
 }
 
 // Unwrap gives the reason.

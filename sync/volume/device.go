@@ -56,8 +56,8 @@ func mountedDevice(f *os.File) string {
 	return ""
 }
 
-// NameAt returns the name, as mount(8) has it, of a file system that no drive has and that people try things
-// on; "" for any other.
+// NameAt returns the name, as mount(8) has it, of a file system that no drive has and that people
+// try things on; "" for any other.
 func NameAt(path string) string {
 	var st unix.Statfs_t
 	if unix.Statfs(path, &st) != nil {
@@ -67,15 +67,18 @@ func NameAt(path string) string {
 }
 
 var otherNames = map[uint32]string{
-	unix.TMPFS_MAGIC: "tmpfs", unix.RAMFS_MAGIC: "ramfs", unix.OVERLAYFS_SUPER_MAGIC: "overlay", unix.NFS_SUPER_MAGIC: "nfs",
-	unix.F2FS_SUPER_MAGIC: "f2fs", unix.SQUASHFS_MAGIC: "squashfs", unix.ISOFS_SUPER_MAGIC: "iso9660", fuseMagic: "fuse", 0x7366746e: "ntfs3", 0x5346544e: "ntfs",
+	unix.TMPFS_MAGIC: "tmpfs", unix.RAMFS_MAGIC: "ramfs", unix.OVERLAYFS_SUPER_MAGIC: "overlay",
+	unix.NFS_SUPER_MAGIC:  "nfs",
+	unix.F2FS_SUPER_MAGIC: "f2fs", unix.SQUASHFS_MAGIC: "squashfs",
+	unix.ISOFS_SUPER_MAGIC: "iso9660", fuseMagic: "fuse", 0x7366746e: "ntfs3",
+	0x5346544e: "ntfs",
 }
 
 // fuseMagic is FUSE_SUPER_MAGIC of linux/magic.h: exfat-fuse, ntfs-3g and the like.
 const fuseMagic = 0x65735546
 
-// TypeAt returns the file system that an existing path lies on. Behind FUSE it is that of the block device,
-// where there is one and this process may read it.
+// TypeAt returns the file system that an existing path lies on. Behind FUSE it is that of the block
+// device, where there is one and this process may read it.
 func TypeAt(path string) Type {
 	var st unix.Statfs_t
 	if unix.Statfs(path, &st) != nil {

@@ -1,5 +1,5 @@
-// Package volume has everything that is known of file systems and of the media below them. The table
-// in table.go has a row for each file system:
+// Package volume has everything that is known of file systems and of the media below them. The
+// table in table.go has a row for each file system:
 //
 //	magic        statfs(2) reports it for a mounted one
 //	superblock   how one that is not mounted is recognised, and its label

@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// byLabel has a link to each device that has a file system with a label. udev writes what is not plain in
-// a label as \xNN.
+// byLabel has a link to each device that has a file system with a label. udev writes what is not
+// plain in a label as \xNN.
 const byLabel = "/dev/disk/by-label"
 
-// LabelAt returns the label of the file system that is mounted at path, as udev has it; "" if there is
-// none, or no udev.
+// LabelAt returns the label of the file system that is mounted at path, as udev has it; "" if there
+// is none, or no udev.
 func LabelAt(path string) string { return labelAt(byLabel, path) }
 
 func labelAt(links, path string) string {
@@ -27,7 +27,8 @@ func labelAt(links, path string) string {
 		return ""
 	}
 	for _, e := range entries {
-		if unix.Stat(filepath.Join(links, e.Name()), &device) == nil && device.Mode&unix.S_IFMT == unix.S_IFBLK && device.Rdev == at.Dev {
+		if unix.Stat(filepath.Join(links, e.Name()), &device) == nil &&
+			device.Mode&unix.S_IFMT == unix.S_IFBLK && device.Rdev == at.Dev {
 			return unescapeLabel(e.Name())
 		}
 	}

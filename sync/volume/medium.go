@@ -18,17 +18,20 @@ type Medium struct {
 const (
 	// maxWriters bounds how many files are written at a time: a few are enough for any disk.
 	maxWriters = 4
-	// maxReaders bounds how many are read, and readersEach is how many of them there are for a processor: while some wait for the disk, the others keep it busy.
+	// maxReaders bounds how many are read, and readersEach is how many of them there are for a
+	// processor: while some wait for the disk, the others keep it busy.
 	maxReaders  = 16
 	readersEach = 4
 )
 
-// unknownMedium is one of which nothing is known: two files are read, so that one is opened while the other is read.
+// unknownMedium is one of which nothing is known: two files are read, so that one is opened while
+// the other is read.
 var unknownMedium = Medium{2, 1}
 
-// MediumOf tells what path lies on, or will, as far as the kernel (sysfs) says. A disk that turns gets one file at a time, because its heads would go to and fro. From what can be taken out, and from what is
-// not known, two are read, and one is written: a stick writes one stream best. Anything else
-// gets as many as keep the processors busy while some wait for it.
+// MediumOf tells what path lies on, or will, as far as the kernel (sysfs) says. A disk that turns
+// gets one file at a time, because its heads would go to and fro. From what can be taken out, and
+// from what is not known, two are read, and one is written: a stick writes one stream best.
+// Anything else gets as many as keep the processors busy while some wait for it.
 func MediumOf(path string) Medium {
 	f, err := os.OpenFile(Existing(path), unix.O_PATH, 0)
 	if err != nil {
@@ -44,7 +47,8 @@ func mediumOf(entry string) Medium {
 	if err != nil || entry == "" {
 		return unknownMedium
 	}
-	if below, _ := filepath.Glob(dir + "/slaves/*"); len(below) > 0 { // a mapping (LUKS, LVM, RAID) is as its parts are
+	// a mapping (LUKS, LVM, RAID) is as its parts are
+	if below, _ := filepath.Glob(dir + "/slaves/*"); len(below) > 0 {
 		m := mediumOf(below[0])
 		for _, part := range below[1:] {
 			other := mediumOf(part)
@@ -62,9 +66,11 @@ func mediumOf(entry string) Medium {
 	turns, known := is("queue/rotational")
 	removable, _ := is("removable")
 	switch {
-	case !known || removable || strings.Contains(dir, "/usb"): // USB sticks say that they turn, and so do the bridges of USB disks; no stick minds two readers
+	// USB sticks say that they turn, and so do the bridges of USB disks; no stick minds two readers
+	case !known || removable || strings.Contains(dir, "/usb"):
 		return unknownMedium
-	case turns && !strings.Contains(dir, "/virtio"): // a virtual disk says that it turns, whatever it lies on
+	// a virtual disk says that it turns, whatever it lies on
+	case turns && !strings.Contains(dir, "/virtio"):
 		return Medium{1, 1}
 	}
 	procs := max(2, runtime.GOMAXPROCS(0))

@@ -73,7 +73,8 @@ func TestMediumOfMapping(t *testing.T) {
 			if err := os.MkdirAll(filepath.Join(root, device, "slaves"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Symlink(filepath.Join(root, slave), filepath.Join(root, device, "slaves", filepath.Base(slave))); err != nil {
+			if err := os.Symlink(filepath.Join(root, slave), filepath.Join(root, device, "slaves",
+				filepath.Base(slave))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -86,13 +87,16 @@ func TestMediumOfMapping(t *testing.T) {
 	make("virtual/dm-1", "0", "virtual/dm-0", "pci0/nvme1n1")
 	make("virtual/md0", "0", "pci0/nvme0n1", "pci0/ata1/sda")
 	make("virtual/dm-2", "0", "pci0/usb2/2-1/sdb")
-	for device, like := range map[string]string{"virtual/dm-0": "pci0/nvme0n1", "virtual/dm-1": "pci0/nvme0n1", "virtual/md0": "pci0/ata1/sda", "virtual/dm-2": "pci0/usb2/2-1/sdb"} {
+	for device, like := range map[string]string{"virtual/dm-0": "pci0/nvme0n1",
+		"virtual/dm-1": "pci0/nvme0n1", "virtual/md0": "pci0/ata1/sda",
+		"virtual/dm-2": "pci0/usb2/2-1/sdb"} {
 		got, want := mediumOf(filepath.Join(root, device)), mediumOf(filepath.Join(root, like))
 		if got != want {
 			t.Errorf("%s: %+v, but %s is %+v", device, got, like, want)
 		}
 	}
-	if fast, slow := mediumOf(filepath.Join(root, "virtual/dm-1")), mediumOf(filepath.Join(root, "virtual/md0")); fast.Readers <= slow.Readers {
+	if fast, slow := mediumOf(filepath.Join(root, "virtual/dm-1")), mediumOf(filepath.Join(root,
+		"virtual/md0")); fast.Readers <= slow.Readers {
 		t.Errorf("%+v and %+v", fast, slow)
 	}
 }

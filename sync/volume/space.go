@@ -49,7 +49,8 @@ func SpaceAt(path string) (Space, error) {
 	return SpaceOf(&st), nil
 }
 
-// Existing returns the deepest directory on the way to path that is there: a new directory will lie on its file system.
+// Existing returns the deepest directory on the way to path that is there: a new directory will lie
+// on its file system.
 func Existing(path string) string {
 	for path = filepath.Clean(path); path != "/" && path != "."; path = filepath.Dir(path) {
 		if _, err := os.Stat(path); err == nil {

@@ -17,10 +17,12 @@ type Superblock struct {
 	Label string `json:"label,omitempty"`
 }
 
-// ErrUnknown is returned for a device without a file system that could carry a tree: another one, none, or a table of partitions.
+// ErrUnknown is returned for a device without a file system that could carry a tree: another one,
+// none, or a table of partitions.
 var ErrUnknown = errors.New("no file system of a kind that is known here")
 
-// AmbiguousError says that a device looks like two file systems at once: leftovers of an earlier one. Neither is mounted.
+// AmbiguousError says that a device looks like two file systems at once: leftovers of an earlier
+// one. Neither is mounted.
 type AmbiguousError struct{ Types []string }
 
 func (e *AmbiguousError) Error() string {
@@ -30,8 +32,9 @@ func (e *AmbiguousError) Error() string {
 // maxRoot is how much of a FAT root directory is looked through for the label, in bytes.
 const maxRoot = 256 << 10
 
-// Identify reads the magic numbers and the label. Everything it reads is foreign: no more than maxRoot
-// bytes and a few sectors are looked at, and no number there leads further than to another read.
+// Identify reads the magic numbers and the label. Everything it reads is foreign: no more than
+// maxRoot bytes and a few sectors are looked at, and no number there leads further than to another
+// read.
 //
 //	xfs    XFSB at 0; label 12 bytes at 108
 //	exfat  "EXFAT   " at 3, 55 AA at 510; label: the entry of type 0x83 in the root directory
@@ -67,7 +70,8 @@ func Identify(r io.ReaderAt) (Superblock, error) {
 
 type disk struct{ r io.ReaderAt }
 
-// iso9660 recognises the primary volume descriptor (ECMA-119, 8.4) in the first place that one can have.
+// iso9660 recognises the primary volume descriptor (ECMA-119, 8.4) in the first place that one can
+// have.
 func (d disk) iso9660() (label string, ok bool, err error) {
 	b, err := d.read(32768, 72)
 	if b == nil || string(b[1:6]) != "CD001" {
@@ -104,7 +108,8 @@ const (
 
 func (d disk) ext() (label string, ok bool, err error) {
 	b, err := d.read(1024, 1024)
-	if b == nil || binary.LittleEndian.Uint16(b[56:]) != extMagic || binary.LittleEndian.Uint32(b[96:])&extJournalOnly != 0 {
+	if b == nil || binary.LittleEndian.Uint16(b[56:]) != extMagic ||
+		binary.LittleEndian.Uint32(b[96:])&extJournalOnly != 0 {
 		return "", false, err
 	}
 	return cString(b[120:136]), true, nil
@@ -194,14 +199,17 @@ func (d disk) vfat() (label string, ok bool, err error) {
 	return label, true, nil
 }
 
-// parseFAT takes a sector for FAT's if all of its numbers make sense; a table of partitions ends with the same two bytes.
+// parseFAT takes a sector for FAT's if all of its numbers make sense; a table of partitions ends
+// with the same two bytes.
 func parseFAT(b []byte) (fat, bool) {
 	u16 := func(at int) int64 { return int64(binary.LittleEndian.Uint16(b[at:])) }
 	u32 := func(at int) int64 { return int64(binary.LittleEndian.Uint32(b[at:])) }
 	sector, perCluster := u16(11), int64(b[13])
-	f := fat{sector: sector, cluster: sector * perCluster, reserved: u16(14) * sector, tables: int64(b[16]), rootSize: u16(17) * entrySize}
+	f := fat{sector: sector, cluster: sector * perCluster, reserved: u16(14) * sector,
+		tables: int64(b[16]), rootSize: u16(17) * entrySize}
 	power := func(n, least, most int64) bool { return n >= least && n <= most && n&(n-1) == 0 }
-	if !power(sector, 512, 4096) || !power(perCluster, 1, 128) || f.reserved == 0 || f.tables < 1 || f.tables > 2 || b[21] < 0xF8 && b[21] != 0xF0 {
+	if !power(sector, 512, 4096) || !power(perCluster, 1, 128) || f.reserved == 0 || f.tables < 1 ||
+		f.tables > 2 || b[21] < 0xF8 && b[21] != 0xF0 {
 		return f, false
 	}
 	if b[0] != 0xEB && b[0] != 0xE9 || u16(19) == 0 && u32(32) == 0 {
@@ -218,7 +226,8 @@ func parseFAT(b []byte) (fat, bool) {
 	return f, f.rootSize == 0 && f.table > 0 && f.rootCluster >= 2
 }
 
-// fatName is the label of a boot sector, which is there if the signature before it says so. "NO NAME" means none.
+// fatName is the label of a boot sector, which is there if the signature before it says so. "NO
+// NAME" means none.
 func fatName(name []byte, signature byte) string {
 	s := oem(name)
 	if signature != 0x29 || s == "NO NAME" {
@@ -227,7 +236,8 @@ func fatName(name []byte, signature byte) string {
 	return s
 }
 
-// fatLabel looks for the volume entry in the root directory, which Windows changes without the boot sector.
+// fatLabel looks for the volume entry in the root directory, which Windows changes without the boot
+// sector.
 func (d disk) fatLabel(f fat) (string, error) {
 	if f.rootCluster == 0 {
 		root, err := d.read(f.rootAt, int(min(f.rootSize, maxRoot)))
@@ -235,7 +245,8 @@ func (d disk) fatLabel(f fat) (string, error) {
 		return label, err
 	}
 	data := f.reserved + f.tables*f.table
-	for cluster, n := f.rootCluster, int64(0); cluster >= 2 && cluster < 0x0FFFFFF8 && n < maxRoot; n += f.cluster {
+	for cluster, n := f.rootCluster, int64(0); cluster >= 2 && cluster < 0x0FFFFFF8 &&
+		n < maxRoot; n += f.cluster {
 		root, err := d.read(data+int64(cluster-2)*f.cluster, int(min(f.cluster, maxRoot)))
 		if err != nil {
 			return "", err
@@ -259,14 +270,16 @@ const (
 	entryDeleted = 0xE5
 )
 
-// volumeEntry looks through entries of a FAT directory; end says that there is nothing more to look for.
+// volumeEntry looks through entries of a FAT directory; end says that there is nothing more to look
+// for.
 func volumeEntry(root []byte) (label string, end bool) {
 	for ; len(root) >= entrySize; root = root[entrySize:] {
 		attr := root[11]
 		switch {
 		case root[0] == 0:
 			return "", true
-		case root[0] != entryDeleted && attr&0x3F != attrLongName && attr&attrVolume != 0 && attr&attrDir == 0:
+		case root[0] != entryDeleted && attr&0x3F != attrLongName && attr&attrVolume != 0 &&
+			attr&attrDir == 0:
 			return oem(root[:11]), true
 		}
 	}

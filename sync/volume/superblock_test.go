@@ -22,7 +22,8 @@ func tool(t *testing.T, name string) string {
 	return ""
 }
 
-// image makes a file of the size with a file system by the command, whose last argument is the file.
+// image makes a file of the size with a file system by the command, whose last argument is the
+// file.
 func image(t *testing.T, megabytes int64, command ...string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "image")
@@ -64,17 +65,23 @@ func TestIdentify(t *testing.T) {
 		want    Superblock
 	}{
 		{"fat12", 2, []string{"mkfs.vfat", "-F12", "-n", "PKGSNEAK"}, Superblock{VFAT, "PKGSNEAK"}},
-		{"fat16", 32, []string{"mkfs.vfat", "-F16", "-n", "MY STICK"}, Superblock{VFAT, "MY STICK"}},
-		{"fat32", 64, []string{"mkfs.vfat", "-F32", "-n", "PKGSNEAK"}, Superblock{VFAT, "PKGSNEAK"}},
-		{"fat32 with sectors of 4096", 600, []string{"mkfs.vfat", "-F32", "-S4096", "-n", "PKGSNEAK"}, Superblock{VFAT, "PKGSNEAK"}},
+		{"fat16", 32, []string{"mkfs.vfat", "-F16", "-n", "MY STICK"},
+			Superblock{VFAT, "MY STICK"}},
+		{"fat32", 64, []string{"mkfs.vfat", "-F32", "-n", "PKGSNEAK"},
+			Superblock{VFAT, "PKGSNEAK"}},
+		{"fat32 with sectors of 4096", 600, []string{"mkfs.vfat", "-F32", "-S4096", "-n",
+			"PKGSNEAK"}, Superblock{VFAT, "PKGSNEAK"}},
 		{"fat32 without a label", 64, []string{"mkfs.vfat", "-F32"}, Superblock{VFAT, ""}},
 		{"exfat", 64, []string{"mkfs.exfat", "-L", "PKGSNEAK"}, Superblock{ExFAT, "PKGSNEAK"}},
-		{"exfat with umlauts", 64, []string{"mkfs.exfat", "-L", "Bücher"}, Superblock{ExFAT, "Bücher"}},
+		{"exfat with umlauts", 64, []string{"mkfs.exfat", "-L", "Bücher"},
+			Superblock{ExFAT, "Bücher"}},
 		{"exfat without a label", 64, []string{"mkfs.exfat"}, Superblock{ExFAT, ""}},
 		{"ext2", 8, []string{"mkfs.ext2", "-q", "-L", "PKGSNEAK"}, Superblock{Ext4, "PKGSNEAK"}},
-		{"ext4", 8, []string{"mkfs.ext4", "-q", "-L", "sixteen-letters!"}, Superblock{Ext4, "sixteen-letters!"}},
+		{"ext4", 8, []string{"mkfs.ext4", "-q", "-L", "sixteen-letters!"},
+			Superblock{Ext4, "sixteen-letters!"}},
 		{"xfs", 300, []string{"mkfs.xfs", "-q", "-L", "PKGSNEAK"}, Superblock{XFS, "PKGSNEAK"}},
-		{"btrfs", 128, []string{"mkfs.btrfs", "-q", "-L", "PKGSNEAK"}, Superblock{Btrfs, "PKGSNEAK"}},
+		{"btrfs", 128, []string{"mkfs.btrfs", "-q", "-L", "PKGSNEAK"},
+			Superblock{Btrfs, "PKGSNEAK"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,7 +118,8 @@ func TestIdentifyLabelOfRootDirectory(t *testing.T) {
 	if _, err := f.ReadAt(boot, 0); err != nil {
 		t.Fatal(err)
 	}
-	root := int64(binary.LittleEndian.Uint16(boot[14:]))*512 + int64(boot[16])*int64(binary.LittleEndian.Uint32(boot[36:]))*512
+	root := int64(binary.LittleEndian.Uint16(boot[14:]))*512 +
+		int64(boot[16])*int64(binary.LittleEndian.Uint32(boot[36:]))*512
 	if _, err := f.WriteAt([]byte("AFTER      "), root); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +130,8 @@ func TestIdentifyLabelOfRootDirectory(t *testing.T) {
 
 func TestIdentifyUnknown(t *testing.T) {
 	partitioned := bytes.Repeat([]byte{0}, 1<<20)
-	copy(partitioned[446:], []byte{0x80, 1, 1, 0, 0x0c, 0xfe, 0xff, 0xff, 0, 8, 0, 0, 0, 0x20, 3, 0, 0x55, 0xaa})
+	copy(partitioned[446:], []byte{0x80, 1, 1, 0, 0x0c, 0xfe, 0xff, 0xff, 0, 8, 0, 0, 0, 0x20, 3,
+		0, 0x55, 0xaa})
 	copy(partitioned[510:], []byte{0x55, 0xaa})
 	copy(partitioned, []byte{0xeb, 0x63, 0x90}) // GRUB begins like a FAT
 	ntfs := bytes.Repeat([]byte{0}, 1<<20)
@@ -146,7 +155,8 @@ func TestIdentifyUnknown(t *testing.T) {
 			}
 		})
 	}
-	if got, err := identify(t, image(t, 8, "mkfs.ext4", "-q", "-O", "journal_dev")); !errors.Is(err, ErrUnknown) {
+	if got, err := identify(t, image(t, 8, "mkfs.ext4", "-q", "-O",
+		"journal_dev")); !errors.Is(err, ErrUnknown) {
 		t.Errorf("a journal alone: got %+v, %v", got, err)
 	}
 }

@@ -23,8 +23,8 @@ const (
 // Access is a way in which a file system is mounted.
 type Access uint8
 
-// The ways of access. Peek is read-only and writes nothing to the medium at all, not even by replaying
-// a journal: it finds out whether a drive is ours.
+// The ways of access. Peek is read-only and writes nothing to the medium at all, not even by
+// replaying a journal: it finds out whether a drive is ours.
 const (
 	Peek Access = iota
 	Read
@@ -35,10 +35,11 @@ const (
 type Reserve uint8
 
 const (
-	NoReserve       Reserve = iota // it does not
-	ReserveHoles                   // a sparse file: blocks at their places in one file
-	ReserveFiles                   // fallocate(2) that keeps the size, in files of their own
-	ReserveTruncate                // ftruncate(2) likewise, where the kernel does not write the zeros
+	NoReserve    Reserve = iota // it does not
+	ReserveHoles                // a sparse file: blocks at their places in one file
+	ReserveFiles                // fallocate(2) that keeps the size, in files of their own
+	// ftruncate(2) likewise, where the kernel does not write the zeros
+	ReserveTruncate
 )
 
 // traits is a row of the table.
@@ -51,8 +52,8 @@ type traits struct {
 	mount [3]string
 	// replays is set if a read-only mount that is not told otherwise writes to the medium.
 	replays bool
-	// check is run before a drive is written to; empty where the file system recovers by itself when
-	// it is mounted.
+	// check is run before a drive is written to; empty where the file system recovers by itself
+	// when it is mounted.
 	check []string
 	// repair is the command that a person types.
 	repair string
@@ -63,8 +64,8 @@ type traits struct {
 	links bool
 }
 
-// table is all that is known. ext4 and btrfs write nothing on a read-only mount where there is nothing
-// to replay; xfs does even then, so it is never replayed for reading.
+// table is all that is known. ext4 and btrfs write nothing on a read-only mount where there is
+// nothing to replay; xfs does even then, so it is never replayed for reading.
 var table = [...]traits{
 	Unknown: {name: "unknown", links: true},
 	VFAT: {
@@ -154,8 +155,8 @@ func (t Type) Interchangeable(a, b Access) bool {
 	return a == b || !t.traits().replays && t != Unknown && a != Write && b != Write
 }
 
-// Check returns the command, without the device, that has to be run before the file system is written
-// to; nil where there is none.
+// Check returns the command, without the device, that has to be run before the file system is
+// written to; nil where there is none.
 func (t Type) Check() []string { return t.traits().check }
 
 // RepairHint returns what a person types to repair the file system after a pull, in one line. An
@@ -171,13 +172,13 @@ func (t Type) RepairHint(device string) string {
 	return "umount it; " + repair + " " + device + "; mount it again"
 }
 
-// FixedDirectories reports whether a directory that holds committed files must not grow any more: on
-// vfat a pull at the moment when a cluster is linked to it makes all of it unreadable.
+// FixedDirectories reports whether a directory that holds committed files must not grow any more:
+// on vfat a pull at the moment when a cluster is linked to it makes all of it unreadable.
 func (t Type) FixedDirectories() bool { return t.traits().fixedDirs }
 
 // Reserve returns how space is reserved.
 func (t Type) Reserve() Reserve { return t.traits().reserve }
 
-// HasLinks reports whether the file system has hard links, owners and modes. Real Portage cannot write
-// its index where it has not.
+// HasLinks reports whether the file system has hard links, owners and modes. Real Portage cannot
+// write its index where it has not.
 func (t Type) HasLinks() bool { return t.traits().links }

@@ -23,7 +23,8 @@ const maxDepth = 16
 type Tree struct {
 	Path string
 	Flat bool // only the directory itself, not what is below
-	// Counts says whether a change of a file with this base name is one. nil: all are. Directories that come and go always are.
+	// Counts says whether a change of a file with this base name is one. nil: all are. Directories
+	// that come and go always are.
 	Counts func(base string) bool
 }
 
@@ -39,7 +40,8 @@ func (e *LimitError) Error() string {
 	if e.Have == 0 {
 		return fmt.Sprintf("watch directories: the limit of %s is reached: %v", e.Sysctl, e.Err)
 	}
-	return fmt.Sprintf("watch directory %q: the limit of %s is reached after %d directories: %v", e.Path, e.Sysctl, e.Have, e.Err)
+	return fmt.Sprintf("watch directory %q: the limit of %s is reached after %d directories: %v",
+		e.Path, e.Sysctl, e.Have, e.Err)
 }
 
 // Unwrap gives the kernel's error.
@@ -64,7 +66,8 @@ const (
 	maxInstances = "fs.inotify.max_user_instances"
 )
 
-// Dirs watches trees. Changed and Failed are its outputs. A change is told when the watches that it asks for are in place.
+// Dirs watches trees. Changed and Failed are its outputs. A change is told when the watches that it
+// asks for are in place.
 type Dirs struct {
 	trees   []Tree // with links resolved
 	changed chan struct{}
@@ -82,10 +85,12 @@ type Dirs struct {
 	roots   []fs.FileInfo   // of trees; nil: not there
 }
 
-// NewDirs begins to watch. Changed has a token from the beginning, because nobody knows what happened before.
+// NewDirs begins to watch. Changed has a token from the beginning, because nobody knows what
+// happened before.
 func NewDirs(trees ...Tree) (*Dirs, error) {
-	d := &Dirs{changed: make(chan struct{}, 1), failed: make(chan error, 1), check: make(chan struct{}, 1),
-		lost: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
+	d := &Dirs{changed: make(chan struct{}, 1), failed: make(chan error, 1),
+		check: make(chan struct{}, 1),
+		lost:  make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
 	for _, t := range trees {
 		t.Path = resolved(t.Path)
 		d.trees = append(d.trees, t)
@@ -117,13 +122,15 @@ func resolved(path string) string {
 // Changed gives a token after changes; many changes may be one token.
 func (d *Dirs) Changed() <-chan struct{} { return d.changed }
 
-// Failed gives the error that ended the watching: a *LimitError when directories came that the kernel does not allow to watch.
+// Failed gives the error that ended the watching: a *LimitError when directories came that the
+// kernel does not allow to watch.
 func (d *Dirs) Failed() <-chan error { return d.failed }
 
 // Touch is a change from outside.
 func (d *Dirs) Touch() { touch(d.changed) }
 
-// Check looks whether the roots are still the directories that are watched: something may have been mounted over one.
+// Check looks whether the roots are still the directories that are watched: something may have been
+// mounted over one.
 func (d *Dirs) Check() { touch(d.check) }
 
 // Watched is the number of directories with a watch.
@@ -161,7 +168,8 @@ func (d *Dirs) run() {
 	}
 }
 
-// renew begins from nothing: after an overflow it is not known what the watches that are there belong to.
+// renew begins from nothing: after an overflow it is not known what the watches that are there
+// belong to.
 func (d *Dirs) renew() error {
 	watcher, err := fsnotify.NewWatcher()
 	if errors.Is(err, unix.EMFILE) {
@@ -175,8 +183,9 @@ func (d *Dirs) renew() error {
 	}
 	d.watcher, d.dirs = watcher, map[string]bool{}
 	d.count.Store(0)
-	// The errors of fsnotify are taken apart from its events, because it can hold its lock while it waits for somebody to take one. An overflow and an
-	// error of reading mean the same: events were lost.
+	// The errors of fsnotify are taken apart from its events, because it can hold its lock while it
+	// waits for somebody to take one. An overflow and an error of reading mean the same: events
+	// were lost.
 	go func() {
 		for range watcher.Errors {
 			touch(d.lost)
@@ -267,7 +276,8 @@ func (d *Dirs) left(e fsnotify.Event) error {
 	return nil
 }
 
-// renamed takes a directory that may lie elsewhere in a tree now: its watches, which bear the old name, go, and everything is looked through.
+// renamed takes a directory that may lie elsewhere in a tree now: its watches, which bear the old
+// name, go, and everything is looked through.
 func (d *Dirs) renamed(dir string) error {
 	for name := range d.dirs {
 		if name == dir || strings.HasPrefix(name, withSlash(dir)) {
@@ -324,7 +334,8 @@ func nearest(dir string) string {
 	return dir
 }
 
-// add watches a directory of a tree, and what is below it. The watch comes before the look inside, so that nothing can slip in between.
+// add watches a directory of a tree, and what is below it. The watch comes before the look inside,
+// so that nothing can slip in between.
 func (d *Dirs) add(t Tree, dir string) error {
 	if err := d.watch(dir); err != nil {
 		return err
@@ -364,7 +375,9 @@ func (d *Dirs) watch(dir string) error {
 	return nil
 }
 
-// passing is an error of a directory that is gone by now or closed to us: its parent tells when that changes, or the reader of the tree will stumble over it.
+// passing is an error of a directory that is gone by now or closed to us: its parent tells when
+// that changes, or the reader of the tree will stumble over it.
 func passing(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) ||
+		errors.Is(err, unix.ENOTDIR)
 }

@@ -85,9 +85,17 @@ func TestDirsTell(t *testing.T) {
 		{"a file in a directory", func(t *testing.T, root string) { mkdir(t, root+"/app-misc") },
 			func(t *testing.T, root string) { write(t, root+"/app-misc/a-1.tbz2") }},
 		{"a new directory", nil, func(t *testing.T, root string) { mkdir(t, root+"/app-misc") }},
-		{"a file renamed to its name", func(t *testing.T, root string) { mkdir(t, root+"/app-misc"); write(t, root+"/app-misc/tmp") },
-			func(t *testing.T, root string) { rename(t, root+"/app-misc/tmp", root+"/app-misc/a-1.tbz2") }},
-		{"a removed file", func(t *testing.T, root string) { mkdir(t, root+"/app-misc"); write(t, root+"/app-misc/a-1.tbz2") },
+		{"a file renamed to its name", func(t *testing.T, root string) {
+			mkdir(t, root+"/app-misc")
+			write(t, root+"/app-misc/tmp")
+		},
+			func(t *testing.T, root string) {
+				rename(t, root+"/app-misc/tmp", root+"/app-misc/a-1.tbz2")
+			}},
+		{"a removed file", func(t *testing.T, root string) {
+			mkdir(t, root+"/app-misc")
+			write(t, root+"/app-misc/a-1.tbz2")
+		},
 			func(t *testing.T, root string) { remove(t, root+"/app-misc/a-1.tbz2") }},
 		{"a removed directory", func(t *testing.T, root string) { mkdir(t, root+"/app-misc") },
 			func(t *testing.T, root string) { remove(t, root+"/app-misc") }},
@@ -121,7 +129,8 @@ func remove(t *testing.T, path string) {
 	}
 }
 
-// A change is told in a directory that came, moved or was replaced after the beginning: the watch is where the directory is.
+// A change is told in a directory that came, moved or was replaced after the beginning: the watch
+// is where the directory is.
 func TestDirsFollow(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -129,8 +138,13 @@ func TestDirsFollow(t *testing.T) {
 		in    string // where a file appears afterwards
 		count int    // of watches afterwards
 	}{
-		{"nested new directories", func(t *testing.T, root string) { mkdir(t, root+"/a/b/c") }, "a/b/c", 4},
-		{"a directory moved within", func(t *testing.T, root string) { mkdir(t, root+"/a/b"); rename(t, root+"/a", root+"/z") }, "z/b", 3},
+		{"nested new directories", func(t *testing.T, root string) {
+			mkdir(t, root+"/a/b/c")
+		}, "a/b/c", 4},
+		{"a directory moved within", func(t *testing.T, root string) {
+			mkdir(t, root+"/a/b")
+			rename(t, root+"/a", root+"/z")
+		}, "z/b", 3},
 		{"a directory moved in", func(t *testing.T, root string) {
 			other := mkdir(t, filepath.Dir(root)+"/other/b")
 			rename(t, filepath.Dir(other), root+"/a")
@@ -147,7 +161,8 @@ func TestDirsFollow(t *testing.T) {
 			d := begin(t, Tree{Path: root})
 			tt.do(t, root)
 			until(t, d, "the watches", func() bool { return d.Watched() == tt.count })
-			// The count can be right for a moment before a rename was taken, so the file is written until it is told.
+			// The count can be right for a moment before a rename was taken, so the file is written
+			// until it is told.
 			drain(d)
 			for n := 0; ; n++ {
 				write(t, filepath.Join(root, tt.in, fmt.Sprint(n)))
@@ -164,7 +179,8 @@ func TestDirsFollow(t *testing.T) {
 	}
 }
 
-// A moved directory's own subdirectories stay watched under their new names: a directory that is made there is found.
+// A moved directory's own subdirectories stay watched under their new names: a directory that is
+// made there is found.
 func TestDirsFollowBelowMoved(t *testing.T) {
 	root := mkdir(t, t.TempDir()+"/binpkgs")
 	mkdir(t, root+"/a/b")
@@ -202,10 +218,20 @@ func TestDirsSilent(t *testing.T) {
 		flat bool
 		do   func(t *testing.T, root string)
 	}{
-		{"a temporary file", false, func(t *testing.T, root string) { write(t, root+"/x.tbz2.1234"); remove(t, root+"/x.tbz2.1234") }},
-		{"a new directory in a flat tree", true, func(t *testing.T, root string) { mkdir(t, root+"/git3-src") }},
-		{"in a directory of a flat tree", true, func(t *testing.T, root string) { write(t, root+"/git3-src-old/Packages") }},
-		{"a hidden directory", false, func(t *testing.T, root string) { mkdir(t, root+"/.pkgsneak"); write(t, root+"/.pkgsneak/a") }},
+		{"a temporary file", false, func(t *testing.T, root string) {
+			write(t, root+"/x.tbz2.1234")
+			remove(t, root+"/x.tbz2.1234")
+		}},
+		{"a new directory in a flat tree", true, func(t *testing.T, root string) {
+			mkdir(t, root+"/git3-src")
+		}},
+		{"in a directory of a flat tree", true, func(t *testing.T, root string) {
+			write(t, root+"/git3-src-old/Packages")
+		}},
+		{"a hidden directory", false, func(t *testing.T, root string) {
+			mkdir(t, root+"/.pkgsneak")
+			write(t, root+"/.pkgsneak/a")
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -275,7 +301,8 @@ func TestDirsRealOverflow(t *testing.T) {
 	}
 	var most int
 	if _, err := fmt.Sscan(string(limit), &most); err != nil || most > 1<<17 {
-		t.Skipf("SKIPPED: a queue of %s events is too long to be filled", strings.TrimSpace(string(limit)))
+		t.Skipf("SKIPPED: a queue of %s events is too long to be filled",
+			strings.TrimSpace(string(limit)))
 	}
 	root := mkdir(t, t.TempDir()+"/binpkgs")
 	hold, held := make(chan struct{}), make(chan struct{})
@@ -342,7 +369,8 @@ func TestDirsLarge(t *testing.T) {
 			pn := mkdir(t, fmt.Sprintf("%s/pn%d", category, p))
 			dirs++
 			for v := range 10 {
-				if err := os.Link(file, fmt.Sprintf("%s/pn%d-%d-1.gpkg.tar", pn, p, v)); err != nil {
+				if err := os.Link(file, fmt.Sprintf("%s/pn%d-%d-1.gpkg.tar", pn, p,
+					v)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -366,15 +394,18 @@ func TestDirsLarge(t *testing.T) {
 }
 
 func TestLimitErrorNamesSysctl(t *testing.T) {
-	watches := &LimitError{Sysctl: maxWatches, Have: 8192, Path: "/var/cache/binpkgs/x", Err: unix.ENOSPC}
-	if got := watches.Error(); !strings.Contains(got, "fs.inotify.max_user_watches") || !strings.Contains(got, "8192") {
+	watches := &LimitError{Sysctl: maxWatches, Have: 8192, Path: "/var/cache/binpkgs/x",
+		Err: unix.ENOSPC}
+	if got := watches.Error(); !strings.Contains(got, "fs.inotify.max_user_watches") ||
+		!strings.Contains(got, "8192") {
 		t.Errorf("error %q", got)
 	}
 	if got := watches.Hint(); !strings.HasPrefix(got, "sysctl -w fs.inotify.max_user_watches=") {
 		t.Errorf("hint %q", got)
 	}
 	instances := &LimitError{Sysctl: maxInstances, Err: unix.EMFILE}
-	if got := instances.Hint(); !strings.HasPrefix(got, "sysctl -w fs.inotify.max_user_instances=") {
+	if got := instances.Hint(); !strings.HasPrefix(got,
+		"sysctl -w fs.inotify.max_user_instances=") {
 		t.Errorf("hint %q", got)
 	}
 	if !errors.Is(watches, unix.ENOSPC) {

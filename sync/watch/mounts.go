@@ -20,15 +20,18 @@ const maxMountTable = 64 << 20
 
 // Mount is a line of the mount table.
 type Mount struct {
-	Device   string // MAJOR:MINOR; 0:N where the file system has no block device of its own number (btrfs, tmpfs)
-	Root     string // what of the file system is mounted; "/" unless it is a bind mount or a subvolume
+	// MAJOR:MINOR; 0:N where the file system has no block device of its own number (btrfs, tmpfs)
+	Device string
+	// what of the file system is mounted; "/" unless it is a bind mount or a subvolume
+	Root     string
 	Point    string // where
 	Type     string // of the file system, as mount(8) knows it
 	Source   string // what it says it is mounted from
 	ReadOnly bool   // the mount, or the file system below it
 }
 
-// Mounts reads the mount table of this process. A later line lies on top of an earlier one with the same Point.
+// Mounts reads the mount table of this process. A later line lies on top of an earlier one with the
+// same Point.
 func Mounts() ([]Mount, error) {
 	f, err := os.Open(mountTable)
 	if err != nil {
@@ -58,7 +61,8 @@ func ParseMounts(r io.Reader) ([]Mount, error) {
 	return mounts, nil
 }
 
-// parseMount reads one line. Optional fields end with a dash; the options of the file system may be missing.
+// parseMount reads one line. Optional fields end with a dash; the options of the file system may be
+// missing.
 func parseMount(line string) (Mount, bool) {
 	fields := strings.Split(strings.TrimSuffix(line, "\n"), " ")
 	if len(fields) < 9 {
@@ -69,7 +73,8 @@ func parseMount(line string) (Mount, bool) {
 		return Mount{}, false
 	}
 	tail := fields[6+dash+1:]
-	m := Mount{Device: fields[2], Root: unescape(fields[3]), Point: unescape(fields[4]), Type: unescape(tail[0]), Source: unescape(tail[1]),
+	m := Mount{Device: fields[2], Root: unescape(fields[3]), Point: unescape(fields[4]),
+		Type: unescape(tail[0]), Source: unescape(tail[1]),
 		ReadOnly: hasOption(fields[5], "ro")}
 	if len(tail) > 2 {
 		m.ReadOnly = m.ReadOnly || hasOption(tail[2], "ro")
@@ -77,7 +82,9 @@ func parseMount(line string) (Mount, bool) {
 	return m, true
 }
 
-func hasOption(options, name string) bool { return slices.Contains(strings.Split(options, ","), name) }
+func hasOption(options, name string) bool {
+	return slices.Contains(strings.Split(options, ","), name)
+}
 
 // unescape undoes what the kernel does to blanks, line ends, # and backslashes: \ooo, octal.
 func unescape(s string) string {
@@ -86,7 +93,8 @@ func unescape(s string) string {
 	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) && isOctal(s[i+1], '3') && isOctal(s[i+2], '7') && isOctal(s[i+3], '7') {
+		if s[i] == '\\' && i+3 < len(s) && isOctal(s[i+1], '3') && isOctal(s[i+2], '7') &&
+			isOctal(s[i+3], '7') {
 			b.WriteByte((s[i+1]-'0')<<6 | (s[i+2]-'0')<<3 | (s[i+3] - '0'))
 			i += 3
 			continue
@@ -98,9 +106,11 @@ func unescape(s string) string {
 
 func isOctal(c, highest byte) bool { return c >= '0' && c <= highest }
 
-// MountChanges sends when the mount table of this process has changed, until ctx ends. Several changes may be one token.
+// MountChanges sends when the mount table of this process has changed, until ctx ends. Several
+// changes may be one token.
 //
-// The descriptor is none of package os: the runtime's own poller would ask first, and the kernel tells each change once for a descriptor.
+// The descriptor is none of package os: the runtime's own poller would ask first, and the kernel
+// tells each change once for a descriptor.
 func MountChanges(ctx context.Context) (<-chan struct{}, error) {
 	table, err := unix.Open(mountTable, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -124,7 +134,8 @@ func MountChanges(ctx context.Context) (<-chan struct{}, error) {
 
 func pollChanges(table, end int, changes chan<- struct{}) {
 	for {
-		fds := []unix.PollFd{{Fd: int32(table), Events: unix.POLLPRI}, {Fd: int32(end), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(table), Events: unix.POLLPRI},
+			{Fd: int32(end), Events: unix.POLLIN}}
 		_, err := unix.Poll(fds, -1)
 		switch {
 		case errors.Is(err, unix.EINTR):

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lines of real machines: a stick of udisks with a blank in its name, a bind mount, btrfs with a subvolume, a mount without options of its file system.
+// Lines of real machines: a stick of udisks with a blank in its name, a bind mount, btrfs with a
+// subvolume, a mount without options of its file system.
 const table = `22 28 0:20 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
 36 28 8:17 / /run/media/larry/MY\040STICK rw,nosuid,nodev,relatime shared:1 master:2 - vfat /dev/sdb1 rw,uid=1000,errors=remount-ro
 37 28 8:17 /pkgsneak /srv/bind ro,relatime - vfat /dev/sdb1 rw
@@ -39,7 +40,8 @@ func TestParseMounts(t *testing.T) {
 }
 
 func TestParseMountsOdd(t *testing.T) {
-	for _, line := range []string{"", "36 28 8:17 / /mnt rw - vfat", "36 28 8:17 / /mnt rw shared:1 vfat /dev/sda1 rw", "x"} {
+	for _, line := range []string{"", "36 28 8:17 / /mnt rw - vfat",
+		"36 28 8:17 / /mnt rw shared:1 vfat /dev/sda1 rw", "x"} {
 		if got, err := ParseMounts(strings.NewReader(line + "\n")); err == nil {
 			t.Errorf("%q is taken for %+v", line, got)
 		}

@@ -5,9 +5,11 @@ import (
 	"time"
 )
 
-// Settle sends whenever the changes have stopped for the time quiet, and at the latest the time most after the first change that was not followed by a send
-// (0: however long it takes). It ends, and closes the channel, with ctx.
-func Settle(ctx context.Context, changes <-chan struct{}, quiet, most time.Duration) <-chan struct{} {
+// Settle sends whenever the changes have stopped for the time quiet, and at the latest the time
+// most after the first change that was not followed by a send (0: however long it takes). It ends,
+// and closes the channel, with ctx.
+func Settle(ctx context.Context, changes <-chan struct{}, quiet,
+	most time.Duration) <-chan struct{} {
 	settled := make(chan struct{}, 1)
 	go func() {
 		defer close(settled)

@@ -35,9 +35,11 @@ type Agent struct {
 
 func newAgent() *Agent {
 	return &Agent{
-		logs: make(map[string]disk.Log), players: make(map[string]*player), devices: make(map[string]*device),
-		programs: make(map[int]*program), unnamed: make(map[string]*os.File), kernel: openKernelLog(),
-		tried: make(map[string]map[uint64]bool),
+		logs: make(map[string]disk.Log), players: make(map[string]*player),
+		devices:  make(map[string]*device),
+		programs: make(map[int]*program), unnamed: make(map[string]*os.File),
+		kernel: openKernelLog(),
+		tried:  make(map[string]map[uint64]bool),
 	}
 }
 

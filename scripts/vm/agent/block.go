@@ -110,7 +110,8 @@ func (d *device) connect(name string, backend disk.Device) error {
 	if err != nil {
 		return fmt.Errorf("making a pair of sockets: %w", err)
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "nbd server"), os.NewFile(uintptr(pair[1]), "nbd client")
+	ours, theirs := os.NewFile(uintptr(pair[0]),
+		"nbd server"), os.NewFile(uintptr(pair[1]), "nbd client")
 	if d.node, err = os.OpenFile(name, os.O_RDWR, 0); err != nil {
 		return errors.Join(err, ours.Close(), theirs.Close())
 	}
@@ -125,7 +126,8 @@ func (d *device) connect(name string, backend disk.Device) error {
 		{nbdSetSock, int(theirs.Fd())},
 	} {
 		if err := unix.IoctlSetInt(fd, call.request, call.value); err != nil {
-			return errors.Join(fmt.Errorf("setting up %s: call %#x: %w", name, call.request, err), d.node.Close(), ours.Close(), theirs.Close())
+			return errors.Join(fmt.Errorf("setting up %s: call %#x: %w", name, call.request, err),
+				d.node.Close(), ours.Close(), theirs.Close())
 		}
 	}
 	d.served.Add(2)

@@ -83,7 +83,8 @@ func prepare() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
-	share := wire.Mount{Device: wire.Share, Dir: wire.ShareDir, Type: "9p", Options: "trans=virtio,version=9p2000.L,msize=524288,cache=none", ReadOnly: true}
+	share := wire.Mount{Device: wire.Share, Dir: wire.ShareDir, Type: "9p",
+		Options: "trans=virtio,version=9p2000.L,msize=524288,cache=none", ReadOnly: true}
 	return mount(share)
 }
 
@@ -159,7 +160,8 @@ func openPort() (*os.File, error) {
 		for _, name := range names {
 			label, err := os.ReadFile(name)
 			if err == nil && string(bytes.TrimSpace(label)) == wire.Port {
-				return os.OpenFile(filepath.Join("/dev", filepath.Base(filepath.Dir(name))), os.O_RDWR, 0)
+				return os.OpenFile(filepath.Join("/dev", filepath.Base(filepath.Dir(name))),
+					os.O_RDWR, 0)
 			}
 		}
 		time.Sleep(10 * time.Millisecond)

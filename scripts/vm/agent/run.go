@@ -79,7 +79,8 @@ func (a *Agent) start(c wire.Command) (*program, error) {
 		}
 		cmd.Path, cmd.Err = path, nil
 	}
-	cmd.Env = append([]string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin", "HOME=/tmp", "LD_LIBRARY_PATH=/lib"}, c.Env...)
+	cmd.Env = append([]string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin", "HOME=/tmp",
+		"LD_LIBRARY_PATH=/lib"}, c.Env...)
 	cmd.Dir = c.Dir
 	p := &program{cmd: cmd, ended: make(chan struct{}), more: make(chan struct{})}
 	var stderr bytes.Buffer
@@ -94,7 +95,8 @@ func (a *Agent) start(c wire.Command) (*program, error) {
 		defer cancel()
 		defer close(p.ended)
 		_ = cmd.Wait() // the state says it
-		p.result = wire.Result{Code: code(cmd.ProcessState), Stdout: p.out.Bytes(), Stderr: stderr.Bytes(), Millis: time.Since(began).Milliseconds()}
+		p.result = wire.Result{Code: code(cmd.ProcessState), Stdout: p.out.Bytes(),
+			Stderr: stderr.Bytes(), Millis: time.Since(began).Milliseconds()}
 	}()
 	return p, nil
 }

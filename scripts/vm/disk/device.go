@@ -69,7 +69,8 @@ func (f *Fake) WriteAt(p []byte, off int64) (int, error) {
 }
 
 // each cuts a range where the real drive ends.
-func (f *Fake) each(p []byte, off int64, do func([]byte, int64) (int, error), behind func([]byte)) (int, error) {
+func (f *Fake) each(p []byte, off int64, do func([]byte, int64) (int, error),
+	behind func([]byte)) (int, error) {
 	for n := 0; n < len(p); {
 		at := off + int64(n)
 		if f.Wraps {

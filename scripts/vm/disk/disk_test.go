@@ -64,7 +64,8 @@ func TestReadLogOfQEMU(t *testing.T) {
 	}
 	spec := "json:{\"driver\":\"blklogwrites\",\"file\":{\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"" + image +
 		"\"}},\"log\":{\"driver\":\"file\",\"filename\":\"" + log + "\"},\"log-sector-size\":512}"
-	out, err := exec.Command("qemu-io", "-c", "write -P 7 4096 1024", "-c", "flush", "-c", "write -P 9 512 512", spec).CombinedOutput()
+	out, err := exec.Command("qemu-io", "-c", "write -P 7 4096 1024", "-c", "flush", "-c",
+		"write -P 9 512 512", spec).CombinedOutput()
 	if err != nil {
 		t.Fatalf("qemu-io: %v\n%s", err, out)
 	}
@@ -100,15 +101,19 @@ func TestReadLogRefuses(t *testing.T) {
 		return bad
 	}
 	for name, data := range map[string][]byte{
-		"nothing":               nil,
-		"another magic":         change(0, 1),
-		"another version":       change(8, 2),
-		"cut off in an entry":   good[:700],
-		"cut off in the data":   good[:1300],
-		"a position overflows":  change(512, 1<<60),
-		"a length overflows":    change(520, 1<<60),
-		"a flag nobody knows":   change(528, 1<<20),
-		"a mark that overflows": func() []byte { bad := change(528, 8); binary.LittleEndian.PutUint64(bad[536:], 1<<63); return bad }(),
+		"nothing":              nil,
+		"another magic":        change(0, 1),
+		"another version":      change(8, 2),
+		"cut off in an entry":  good[:700],
+		"cut off in the data":  good[:1300],
+		"a position overflows": change(512, 1<<60),
+		"a length overflows":   change(520, 1<<60),
+		"a flag nobody knows":  change(528, 1<<20),
+		"a mark that overflows": func() []byte {
+			bad := change(528, 8)
+			binary.LittleEndian.PutUint64(bad[536:], 1<<63)
+			return bad
+		}(),
 	} {
 		if l, err := ReadLog(bytes.NewReader(data)); err == nil {
 			t.Errorf("%s: read %d entries", name, len(l))
@@ -146,11 +151,13 @@ func TestReplay(t *testing.T) {
 		{"all", State{Prefix: 7}, []byte{1, 3, 4, 4, 4, 0, 0, 0, 5}},
 		{"torn", State{Prefix: 5, Kept: 512}, []byte{1, 3, 4, 0, 0, 0, 0, 0, 0}},
 		{"lost", State{Prefix: 6, Lost: []int{3}}, []byte{1, 1, 4, 4, 4, 0, 0, 0, 5}},
-		{"all but one of the open ones lost", State{Prefix: 7, Lost: []int{3, 4, 6}}, []byte{1, 1, 0, 0, 0, 0, 0, 0, 5}},
+		{"all but one of the open ones lost", State{Prefix: 7, Lost: []int{3, 4, 6}},
+			[]byte{1, 1, 0, 0, 0, 0, 0, 0, 5}},
 	}
 	shared := NewReplayer(NewImage(64<<10), sample())
 	for _, tt := range tests {
-		for name, r := range map[string]*Replayer{"alone": NewReplayer(NewImage(64<<10), sample()), "after others": shared} {
+		for name, r := range map[string]*Replayer{"alone": NewReplayer(NewImage(64<<10), sample()),
+			"after others": shared} {
 			m, err := r.Image(tt.state)
 			if err != nil {
 				t.Fatalf("%s, %s: %v", tt.name, name, err)
@@ -245,7 +252,8 @@ func TestStates(t *testing.T) {
 			for _, i := range s.Lost {
 				lost[i] = true
 			}
-			if slices.Equal(s.Lost, []int{6}) || slices.Equal(s.Lost, []int{4, 6}) || slices.Equal(s.Lost, []int{3, 4, 6}) {
+			if slices.Equal(s.Lost, []int{6}) || slices.Equal(s.Lost, []int{4, 6}) ||
+				slices.Equal(s.Lost, []int{3, 4, 6}) {
 				t.Fatalf("%v is a prefix", s)
 			}
 		}
@@ -301,7 +309,8 @@ func TestFake(t *testing.T) {
 	write(drops, 1, 0)
 	write(drops, 2, 8192)
 	write(drops, 4, 8192-512)
-	if a, b, c := read(drops, 0), read(drops, 8192), read(drops, 8192-512); a != 1 || b != 0 || c != 0 {
+	if a, b, c := read(drops, 0), read(drops, 8192), read(drops, 8192-512); a != 1 ||
+		b != 0 || c != 0 {
 		t.Errorf("dropping: %d, %d, %d", a, b, c)
 	}
 }

@@ -68,9 +68,11 @@ func ReadLog(src io.Reader) (Log, error) {
 	if _, err := io.ReadFull(r, head); err != nil {
 		return nil, fmt.Errorf("reading the write log: %w", err)
 	}
-	magic, version, unit := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(head[8:]), int64(binary.LittleEndian.Uint32(head[24:]))
+	magic, version, unit := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(head[8:]),
+		int64(binary.LittleEndian.Uint32(head[24:]))
 	if magic != logMagic || version != logVersion || unit < Sector || unit > 1<<16 {
-		return nil, fmt.Errorf("reading the write log: magic %#x, version %d, sectors of %d bytes", magic, version, unit)
+		return nil, fmt.Errorf("reading the write log: magic %#x, version %d, sectors of %d bytes",
+			magic, version, unit)
 	}
 	if _, err := r.Discard(int(unit) - len(head)); err != nil {
 		return nil, fmt.Errorf("reading the write log: %w", err)
@@ -102,7 +104,8 @@ func ReadLog(src io.Reader) (Log, error) {
 func parseEntry(block []byte, unit int64) (Entry, int64, error) {
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(block[8*i:]) }
 	flags := Flags(word(2))
-	if word(0) > 1<<50/uint64(unit) || word(1) > maxEntry/uint64(unit) && flags&Discard == 0 || flags > 15 {
+	if word(0) > 1<<50/uint64(unit) || word(1) > maxEntry/uint64(unit) &&
+		flags&Discard == 0 || flags > 15 {
 		return Entry{}, 0, fmt.Errorf("sector %d, %d sectors, flags %#x", word(0), word(1), flags)
 	}
 	n := int64(word(1)) * unit

@@ -131,7 +131,8 @@ func Serve(conn io.ReadWriter, d disk.Device) error {
 		} else if err != nil {
 			return fmt.Errorf("reading a request: %w", err)
 		}
-		command, off, n := binary.BigEndian.Uint16(head[6:]), int64(binary.BigEndian.Uint64(head[16:])), binary.BigEndian.Uint32(head[24:])
+		command, off, n := binary.BigEndian.Uint16(head[6:]),
+			int64(binary.BigEndian.Uint64(head[16:])), binary.BigEndian.Uint32(head[24:])
 		if magic := binary.BigEndian.Uint32(head[:]); magic != requestMagic || n > maxRequest {
 			return fmt.Errorf("reading a request: magic %#x, %d bytes", magic, n)
 		}

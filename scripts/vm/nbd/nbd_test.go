@@ -47,7 +47,8 @@ func TestServe(t *testing.T) {
 		{"flush", request(3, 0, 0, nil), "\x00\x00\x00\x00cookie!!", false},
 		{"read behind the end", request(0, 8192, 512, nil), "\x00\x00\x00\x16cookie!!", false},
 		{"read across the end", request(0, 7936, 512, nil), "\x00\x00\x00\x16cookie!!", false},
-		{"an offset that overflows", request(0, 1<<63, 512, nil), "\x00\x00\x00\x16cookie!!", false},
+		{"an offset that overflows", request(0, 1<<63, 512, nil),
+			"\x00\x00\x00\x16cookie!!", false},
 		{"a command nobody knows", request(99, 0, 0, nil), "\x00\x00\x00\x16cookie!!", false},
 		{"disconnect", append(request(2, 0, 0, nil), "rubbish"...), "", false},
 		{"another magic", []byte(strings.Repeat("x", 28)), "", true},
@@ -86,12 +87,17 @@ func TestHandshake(t *testing.T) {
 		err             error
 	}{
 		{"export name", "\x00\x00\x00\x03" + option(1, "any"), size, nil},
-		{"export name of an old client", "\x00\x00\x00\x01" + option(1, ""), size + strings.Repeat("\x00", 124), nil},
-		{"structured replies refused, then go", "\x00\x00\x00\x03" + option(8, "") + option(7, "\x00\x00\x00\x00\x00\x00"),
+		{"export name of an old client", "\x00\x00\x00\x01" + option(1, ""),
+			size + strings.Repeat("\x00", 124), nil},
+		{"structured replies refused, then go", "\x00\x00\x00\x03" + option(8, "") +
+			option(7, "\x00\x00\x00\x00\x00\x00"),
 			"\x00\x03\xe8\x89\x04\x55\x65\xa9\x00\x00\x00\x08\x80\x00\x00\x01\x00\x00\x00\x00" +
 				"\x00\x03\xe8\x89\x04\x55\x65\xa9\x00\x00\x00\x07\x00\x00\x00\x03\x00\x00\x00\x0c\x00\x00" + size +
-				"\x00\x03\xe8\x89\x04\x55\x65\xa9\x00\x00\x00\x07\x00\x00\x00\x01\x00\x00\x00\x00", nil},
-		{"abort", "\x00\x00\x00\x03" + option(2, ""), "\x00\x03\xe8\x89\x04\x55\x65\xa9\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x00", ErrAborted},
+				"\x00\x03\xe8\x89\x04\x55\x65\xa9\x00\x00\x00\x07\x00\x00\x00\x01\x00\x00\x00\x00",
+			nil},
+		{"abort", "\x00\x00\x00\x03" + option(2, ""),
+			"\x00\x03\xe8\x89\x04\x55\x65\xa9\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x00",
+			ErrAborted},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -135,14 +141,17 @@ func TestServesQEMU(t *testing.T) {
 		}
 		served <- err
 	}()
-	out, err := exec.Command("qemu-io", "-f", "raw", "-c", "write -P 5 4096 8192", "-c", "flush", "-c", "read -P 5 4096 8192", "nbd+unix:///?socket="+socket).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "wrote 8192/8192") || strings.Contains(string(out), "failed") {
+	out, err := exec.Command("qemu-io", "-f", "raw", "-c", "write -P 5 4096 8192", "-c", "flush",
+		"-c", "read -P 5 4096 8192", "nbd+unix:///?socket="+socket).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "wrote 8192/8192") ||
+		strings.Contains(string(out), "failed") {
 		t.Fatalf("qemu-io: %v\n%s", err, out)
 	}
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	if got := r.Log(); len(got) < 2 || got[0].Offset != 4096 || len(got[0].Data) != 8192 || got[1].Flags != disk.Flush {
+	if got := r.Log(); len(got) < 2 || got[0].Offset != 4096 || len(got[0].Data) != 8192 ||
+		got[1].Flags != disk.Flush {
 		t.Errorf("recorded %d entries", len(got))
 	}
 }

@@ -1,13 +1,13 @@
-// Package durabletest is for tests of what writes through package durable: it records the changes in their order, and
-// lets one of them fail or end the process.
+// Package durabletest is for tests of what writes through package durable: it records the changes
+// in their order, and lets one of them fail or end the process.
 //
 //	rec := &durabletest.Recorder{}
 //	d, err := pkgdir.OpenWith(dir, rec.Hook)
 //	...
 //	rec.Changes(dir)   // "create a", "write a", "fsync a", "rename a b", "fsync-dir ."
 //
-// A test that has to hold at every operation runs once to count them ([Recorder.Len]), and then once for each with
-// [FailAt] or, in a process of its own, [KillAt].
+// A test that has to hold at every operation runs once to count them ([Recorder.Len]), and then
+// once for each with [FailAt] or, in a process of its own, [KillAt].
 package durabletest
 
 import (
@@ -67,9 +67,9 @@ func (r *Recorder) All() []durable.Change {
 
 var tempName = regexp.MustCompile(`\.pkgsneak-[0-9a-f]{16}`)
 
-// Changes returns the changes below one root as text, made comparable: random names of temporary files are ".NAME.pkgsneak-",
-// writes to one file that follow each other are one, and fsyncs that follow each other are sorted, since
-// they are made at the same time.
+// Changes returns the changes below one root as text, made comparable: random names of temporary
+// files are ".NAME.pkgsneak-", writes to one file that follow each other are one, and fsyncs that
+// follow each other are sorted, since they are made at the same time.
 func (r *Recorder) Changes(root string) []string {
 	var list []string
 	syncs := 0 // at the end of list
@@ -97,7 +97,8 @@ func Index(changes []string, prefix string) int {
 	return slices.IndexFunc(changes, func(s string) bool { return strings.HasPrefix(s, prefix) })
 }
 
-// FailAt is a hook that lets the n-th change, from 1, fail with err, and only that one. It may be called from several goroutines.
+// FailAt is a hook that lets the n-th change, from 1, fail with err, and only that one. It may be
+// called from several goroutines.
 func FailAt(n int, err error) durable.Hook {
 	var mu sync.Mutex
 	return func(durable.Change) error {
