@@ -73,8 +73,8 @@ func TestJournalIsKnown(t *testing.T) {
 	for _, tt := range []struct {
 		stream string
 		want   bool
-	}{{fmt.Sprintf("%d:%d", st.Dev, st.Ino), true}, {
-		fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), false}, {"", false}} {
+	}{{fmt.Sprintf("%d:%d", st.Dev, st.Ino), true},
+		{fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), false}, {"", false}} {
 		e := &env{stderr: f, lookup: func(name string) (string, bool) {
 			return tt.stream, name == "JOURNAL_STREAM"
 		}}

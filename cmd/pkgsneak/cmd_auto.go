@@ -28,7 +28,7 @@ func autoCommand(f *commandLine) *cli.Command {
 		UsageText: "auto DEVICE\nauto --install [--root DIR [--packaged]]\nauto --uninstall [--root DIR]",
 		Description: "udev runs this when a drive is plugged in: the drive is mounted privately, exported to or imported from as\n" +
 			"PKGSNEAK_AUTO in " + confFile +
-			"says, and unmounted. The result goes to the log, to logged-in users and to\n" +
+			" says, and unmounted. The result goes to the log, to logged-in users and to\n" +
 			"PKGSNEAK_ON_DONE. A drive without a tree is left alone unless its label asks for\n" +
 			"an export. Only USB devices and memory cards count. auto never trusts a new key.\n" +
 			"--install installs the udev rule and the units, and asks before it replaces a file\n" +

@@ -187,8 +187,8 @@ func (c doctorText) confirmed(p *doctor.Confirmation) {
 	for _, l := range []struct {
 		what  string
 		names []string
-	}{{"emerge would go backwards", p.Backwards}, {"emerge would compile", p.Compiled}, {
-		"emerge would install as well", p.OnlyThere},
+	}{{"emerge would go backwards", p.Backwards}, {"emerge would compile", p.Compiled},
+		{"emerge would install as well", p.OnlyThere},
 		{"emerge would not install", p.OnlyHere}, {"it says", p.Said}} {
 		if len(l.names) == 0 {
 			continue

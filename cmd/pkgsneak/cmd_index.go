@@ -96,8 +96,8 @@ func (c indexText) indexed(dir string, r *pkgdir.Report) error {
 	for _, list := range []struct {
 		mark  styled
 		paths []string
-	}{{green("added"), r.Added}, {yellow("renewed"), r.Renewed}, {blue("moved"), r.Moved}, {
-		red("dropped"), r.Dropped}} {
+	}{{green("added"), r.Added}, {yellow("renewed"), r.Renewed}, {blue("moved"), r.Moved},
+		{red("dropped"), r.Dropped}} {
 		for _, p := range list.paths {
 			c.out.detail("    %-9s %s", list.mark, p)
 		}

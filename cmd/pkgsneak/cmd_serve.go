@@ -323,9 +323,10 @@ func (c serveRun) access(a binhost.Access) {
 	}
 	// As one string without control characters, because there may be thousands a second.
 	c.out.say("%s",
-		raw(a.Remote+" - - ["+a.When.Format("02/Jan/2006:15:04:05 -0700")+"] "+quoted(a.Method+" "+a.URI+" "+a.Proto)+" "+strconv.Itoa(a.Status)+" "+
-			strconv.FormatInt(a.Bytes,
-				10)+" "+quoted(orDash(a.Referer))+" "+quoted(orDash(a.UserAgent))))
+		raw(a.Remote+" - - ["+a.When.Format("02/Jan/2006:15:04:05 -0700")+"] "+
+			quoted(a.Method+" "+a.URI+" "+a.Proto)+" "+strconv.Itoa(a.Status)+" "+
+			strconv.FormatInt(a.Bytes, 10)+" "+quoted(orDash(a.Referer))+" "+
+			quoted(orDash(a.UserAgent))))
 }
 
 func quoted(s string) string { return strconv.QuoteToASCII(s) }

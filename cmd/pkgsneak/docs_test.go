@@ -36,8 +36,8 @@ func TestDocumentsAreCurrent(t *testing.T) {
 				t.Errorf("%s:%d has more than 100 columns: %q", d, n, line)
 			}
 		}
-		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(string(text),
-			-1) {
+		links := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+		for _, link := range links.FindAllStringSubmatch(string(text), -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(d), link[1])); err != nil {
 				t.Errorf("%s links to what is not there: %v", d, err)
 			}

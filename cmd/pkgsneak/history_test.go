@@ -54,8 +54,8 @@ var chances = []struct {
 }{
 	{"export", 26}, {"import", 34},
 	{"host-add", 6}, {"host-rebuild", 10}, {"host-remove", 5}, {"host-index", 3},
-	{"own-add", 5}, {"own-rebuild", 2}, {"own-remove", 2}, {"client-delete", 2}, {
-		"client-index", 2},
+	{"own-add", 5}, {"own-rebuild", 2}, {"own-remove", 2}, {"client-delete", 2},
+	{"client-index", 2},
 	{"flip", 6}, {"drive-lose", 2}, {"drive-copy", 2}, {"drive-new", 2},
 	{"host-lost", 1}, {"host-leaves", 1}, {"client-lost", 1}, {"key-rotate", 1},
 	{"trust", 2}, {"trust-never", 1}, {"trust-replaces", 2}, {"forget", 2},

@@ -65,8 +65,8 @@ func (c installer) install(o auto.InstallOptions, away bool, next func()) error 
 	for _, l := range []struct {
 		word  styled
 		paths []string
-	}{{green("written"), changes.Written}, {blue("as it was"), changes.Same}, {
-		red("removed"), changes.Removed}} {
+	}{{green("written"), changes.Written}, {blue("as it was"), changes.Same},
+		{red("removed"), changes.Removed}} {
 		for _, p := range l.paths {
 			c.out.say("  %-9s  %s", l.word, p)
 		}

@@ -340,7 +340,8 @@ func storyRebuild(ts *testscript.TestScript, neg bool, args []string) {
 		key, offset, length := string(index[4:4+n]), binary.BigEndian.Uint32(index[4+n:]),
 			binary.BigEndian.Uint32(index[8+n:])
 		if key == "BUILD_TIME" {
-			if old := strings.TrimSpace(string(values[offset : offset+length])); len(old) != len(args[1]) {
+			old := strings.TrimSpace(string(values[offset : offset+length]))
+			if len(old) != len(args[1]) {
 				ts.Fatalf("BUILD_TIME %q of %s has another length than %q", old, args[0], args[1])
 			}
 			copy(values[offset:], args[1])

@@ -200,20 +200,20 @@ func (g *generator) metadata(category, pf string, build, i int) []pair {
 		provides += strings.Repeat(" libsomething-long.so.12", 2000)
 	}
 	return []pair{
-		{"BUILD_ID", fmt.Sprint(build)}, {"BUILD_TIME", fmt.Sprint(buildTime + i)}, {
-			"CATEGORY", category}, {"CHOST", "x86_64-pc-linux-gnu"},
-		{"DEFINED_PHASES", "compile configure install prepare"}, {
-			"DEPEND", ">=dev-libs/glib-2.66:2/2= >=sys-libs/ncurses-5.9-r3:0/6= virtual/libintl"},
+		{"BUILD_ID", fmt.Sprint(build)}, {"BUILD_TIME", fmt.Sprint(buildTime + i)},
+		{"CATEGORY", category}, {"CHOST", "x86_64-pc-linux-gnu"},
+		{"DEFINED_PHASES", "compile configure install prepare"},
+		{"DEPEND", ">=dev-libs/glib-2.66:2/2= >=sys-libs/ncurses-5.9-r3:0/6= virtual/libintl"},
 		{"EAPI", "8"},
-		{"IUSE", "acl +nls static-libs test abi_x86_32 abi_x86_64"}, {
-			"KEYWORDS", "amd64 ~arm64 x86"}, {"LICENSE", "GPL-2+ LGPL-2.1+"}, {"PF", pf},
+		{"IUSE", "acl +nls static-libs test abi_x86_32 abi_x86_64"},
+		{"KEYWORDS", "amd64 ~arm64 x86"}, {"LICENSE", "GPL-2+ LGPL-2.1+"}, {"PF", pf},
 		{"PROVIDES", provides},
 		{"RDEPEND",
 			">=dev-libs/glib-2.66:2/2= >=sys-libs/ncurses-5.9-r3:0/6= || ( dev-lang/python:3.12 dev-lang/python:3.13 )"},
-		{"REQUIRES", "x86_64: ld-linux-x86-64.so.2 libc.so.6 libm.so.6"}, {
-			"SIZE", "52345"}, {"SLOT", "0"},
-		{"USE", "abi_x86_64 acl amd64 elibc_glibc kernel_linux nls"}, {"repository", "gentoo"}, {
-			"environment.bz2", strings.Repeat("x", 2000)},
+		{"REQUIRES", "x86_64: ld-linux-x86-64.so.2 libc.so.6 libm.so.6"},
+		{"SIZE", "52345"}, {"SLOT", "0"},
+		{"USE", "abi_x86_64 acl amd64 elibc_glibc kernel_linux nls"}, {"repository", "gentoo"},
+		{"environment.bz2", strings.Repeat("x", 2000)},
 	}
 }
 

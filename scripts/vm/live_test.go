@@ -560,12 +560,12 @@ func TestNames(t *testing.T) {
 	for _, f := range []flavour{flavours[1], flavours[3]} {
 		s := newStick(t, m, f)
 		want := furnish(t, m, []payload{
-			{"distdir/Foo-1.0.tar.gz", 3000, 1}, {"distdir/foo-1.0.tar.gz", 3100, 2}, {
-				"distdir/FOO-1.0.TAR.GZ", 3200, 3},
-			{"distdir/" + strings.Repeat("long", 60) + ".tar.gz", 1000, 4}, {
-				"distdir/colon:question?.tgz", 900, 5}, {"distdir/aux.txt", 800, 6},
-			{"pkgdir/dev-perl/XML-Parser-2.tbz2", 4000, 7}, {
-				"pkgdir/dev-perl/xml-parser-2.tbz2", 4100, 8},
+			{"distdir/Foo-1.0.tar.gz", 3000, 1}, {"distdir/foo-1.0.tar.gz", 3100, 2},
+			{"distdir/FOO-1.0.TAR.GZ", 3200, 3},
+			{"distdir/" + strings.Repeat("long", 60) + ".tar.gz", 1000, 4},
+			{"distdir/colon:question?.tgz", 900, 5}, {"distdir/aux.txt", 800, 6},
+			{"pkgdir/dev-perl/XML-Parser-2.tbz2", 4000, 7},
+			{"pkgdir/dev-perl/xml-parser-2.tbz2", 4100, 8},
 			{"pkgdir/app-misc/" + strings.Repeat("very-long-", 18) + "name-1.0.tbz2", 4200, 9},
 		})
 		s.plug(false)

@@ -83,7 +83,8 @@ func workerMain(text string) int {
 		fmt.Fprintln(os.Stderr, "what it said last")
 		return 7
 	case "waits": // until its input ends
-		_ = json.NewEncoder(os.Stdout).Encode(answer{Event: &progress.Event{Phase: progress.PhaseScan}})
+		event := &progress.Event{Phase: progress.PhaseScan}
+		_ = json.NewEncoder(os.Stdout).Encode(answer{Event: event})
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		return 0
 	case "talks for ever":

@@ -160,8 +160,8 @@ func TestIndexConditions(t *testing.T) {
 		}
 		wantBody(t, name, s.get(t, name, "If-Modified-Since: "+stamp.Format(http.TimeFormat)), 304,
 			nil)
-		if got := s.get(t, name,
-			"If-Modified-Since: "+stamp.Add(-time.Second).Format(http.TimeFormat)); got.code != 200 {
+		older := stamp.Add(-time.Second).Format(http.TimeFormat)
+		if got := s.get(t, name, "If-Modified-Since: "+older); got.code != 200 {
 			t.Errorf("%s: a copy that is a second older gets %d", name, got.code)
 		}
 		wantBody(t, name, s.get(t, name, "If-None-Match: "+first.header.Get("Etag")), 304, nil)
@@ -663,8 +663,8 @@ func TestAccess(t *testing.T) {
 		uri    string
 		status int
 		bytes  int64
-	}{{"/packages/" + bigPath + "?x=%22", 200, int64(len(big))}, {"/packages/" + bigPath, 200, 0}, {
-		"/nothing", 404, 22}}
+	}{{"/packages/" + bigPath + "?x=%22", 200, int64(len(big))}, {"/packages/" + bigPath, 200, 0},
+		{"/nothing", 404, 22}}
 	if len(log) != len(want) {
 		t.Fatalf("the log is %+v", log)
 	}

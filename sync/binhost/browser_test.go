@@ -52,9 +52,9 @@ func newBrowser(t *testing.T, width, height int) *browser {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	port := ""
+	port, listens := "", regexp.MustCompile(`successfully on port (\d+)`)
 	for lines := bufio.NewScanner(out); port == "" && lines.Scan(); {
-		if m := regexp.MustCompile(`successfully on port (\d+)`).FindStringSubmatch(lines.Text()); m != nil {
+		if m := listens.FindStringSubmatch(lines.Text()); m != nil {
 			port = m[1]
 		}
 	}
@@ -71,7 +71,8 @@ func newBrowser(t *testing.T, width, height int) *browser {
 				"--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 				"--disable-background-networking", "--disable-component-update", "--disable-sync",
 				"--disable-dev-shm-usage", "--hide-scrollbars",
-				"--user-data-dir=" + t.TempDir(), fmt.Sprintf("--window-size=%d,%d", width, height)}},
+				"--user-data-dir=" + t.TempDir(),
+				fmt.Sprintf("--window-size=%d,%d", width, height)}},
 			"goog:loggingPrefs": map[string]any{"browser": "ALL"},
 		}}}, &made)
 	b.session += "/" + made.SessionID

@@ -76,7 +76,8 @@ func TestKeptFileThatChanges(t *testing.T) {
 				if after.code != row.code || row.want != nil && !bytes.Equal(after.body, row.want) {
 					t.Errorf("%d, %d bytes", after.code, len(after.body))
 				}
-				if same := after.header.Get("Etag") == before.header.Get("Etag"); same != (name == "nothing") {
+				same := after.header.Get("Etag") == before.header.Get("Etag")
+				if same != (name == "nothing") {
 					t.Errorf("the ETag is the same: %v", same)
 				}
 			}

@@ -51,10 +51,10 @@ func TestGlobBoundary(t *testing.T) {
 		pattern, version string
 		want             bool
 	}{
-		{"1", "1", true}, {"1", "1.5", true}, {"1", "1-r1", true}, {"1", "1a", true}, {
-			"1", "10", false}, {"1.1", "1.10", false},
-		{"1.1", "1.1_p2", true}, {"1_p", "1_p2", true}, {"1_p2", "1_p20", false}, {
-			"1-r1", "1-r10", false}, {"01", "1.5", true}, {"0", "00.1", true},
+		{"1", "1", true}, {"1", "1.5", true}, {"1", "1-r1", true}, {"1", "1a", true},
+		{"1", "10", false}, {"1.1", "1.10", false},
+		{"1.1", "1.1_p2", true}, {"1_p", "1_p2", true}, {"1_p2", "1_p20", false},
+		{"1-r1", "1-r10", false}, {"01", "1.5", true}, {"0", "00.1", true},
 	} {
 		if got := matchGlob(c.pattern, c.version); got != c.want {
 			t.Errorf("=a/b-%s* against %s: %v, want %v", c.pattern, c.version, got, c.want)

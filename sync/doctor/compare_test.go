@@ -585,8 +585,8 @@ func TestFreeSpace(t *testing.T) {
 		free, total int64 // MiB
 		want        Weight
 	}{
-		{500_000, 1_000_000, ""}, {1024, 1_000_000, ""}, {1023, 1_000_000, Wrong}, {
-			63, 1_000_000, Broken}, {200, 2048, ""}, {100, 2048, Wrong}, {0, 0, Broken},
+		{500_000, 1_000_000, ""}, {1024, 1_000_000, ""}, {1023, 1_000_000, Wrong},
+		{63, 1_000_000, Broken}, {200, 2048, ""}, {100, 2048, Wrong}, {0, 0, Broken},
 	} {
 		if got := judgeSpace(tt.free<<20, tt.total<<20); got != tt.want {
 			t.Errorf("%d of %d MiB: %q, want %q", tt.free, tt.total, got, tt.want)

@@ -17,13 +17,13 @@ import (
 func TestCompareAnswer(t *testing.T) {
 	t.Parallel()
 	f := &forecast.Forecast{Merges: []forecast.Merge{{Name: "a/both-1"},
-		{Name: "a/build-1", Build: "3"}, {Name: "a/here-1"}, {
-			Name: "a/gone-1", Kind: resolve.Uninstall.String()}}}
+		{Name: "a/build-1", Build: "3"}, {Name: "a/here-1"},
+		{Name: "a/gone-1", Kind: resolve.Uninstall.String()}}}
 	a := &emerge.Answer{Exit: 1, Said: []string{"!!! \x1b[31mred"},
 		Merges: []emerge.Merge{{Name: "a/both-1", Kind: "binary", Flags: "U"},
 			{Name: "a/both-1", Kind: "binary"},
-			{Name: "a/build-1-3", Kind: "binary"}, {Name: "a/down-1", Kind: "binary", Flags: "UD"}, {
-				Name: "a/source-1", Kind: "ebuild"}, {Name: "a/gone-1", Kind: "uninstall"},
+			{Name: "a/build-1-3", Kind: "binary"}, {Name: "a/down-1", Kind: "binary", Flags: "UD"},
+			{Name: "a/source-1", Kind: "ebuild"}, {Name: "a/gone-1", Kind: "uninstall"},
 			{Name: "a/held-1", Kind: "nomerge"}}}
 	c := compareAnswer(f, a)
 	if c.Agrees() || c.Exit != 1 || c.Merges != 6 || c.Same != 3 ||

@@ -24,8 +24,8 @@ func TestWithoutLinks(t *testing.T) {
 			`PKGDIR "/p" lies on exfat: emerge cannot write its index there (no hard links)`},
 		{"DISTDIR", volume.ExFAT, Wrong,
 			`DISTDIR "/p" lies on exfat: emerge cannot lock its downloads there (FEATURES=distlocks, no hard links)`},
-		{"PKGDIR", volume.Ext4, "", ""}, {"PKGDIR", volume.Btrfs, "", ""}, {
-			"DISTDIR", volume.Unknown, "", ""},
+		{"PKGDIR", volume.Ext4, "", ""}, {"PKGDIR", volume.Btrfs, "", ""},
+		{"DISTDIR", volume.Unknown, "", ""},
 	} {
 		if f, ok := withoutLinks(tt.key, "/p", "x", tt.on); f.Weight != tt.weight ||
 			f.What != tt.what || ok != (tt.what != "") {

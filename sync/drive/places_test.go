@@ -25,13 +25,13 @@ func TestCheckPlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ pkgdir, distdir, want string }{
-		{"own", "", ""}, {"own/new", "own", ""}, {"usb/binpkgs", "usb/distfiles", ""}, {
-			"nosuch/deep", "", ""},
+		{"own", "", ""}, {"own/new", "own", ""}, {"usb/binpkgs", "usb/distfiles", ""},
+		{"nosuch/deep", "", ""},
 		{"file", "", "not a directory"}, {"", "file", "not a directory"},
-		{"usb/pkgsneak", "", "lies in the tree"}, {
-			"usb/pkgsneak/host/packages", "", "lies in the tree"},
-		{"own", "usb/pkgsneak/new/deep", "lies in the tree"}, {
-			"link/packages", "", "lies in the tree"}, {"link", "", "lies in the tree"},
+		{"usb/pkgsneak", "", "lies in the tree"},
+		{"usb/pkgsneak/host/packages", "", "lies in the tree"},
+		{"own", "usb/pkgsneak/new/deep", "lies in the tree"},
+		{"link/packages", "", "lies in the tree"}, {"link", "", "lies in the tree"},
 		// of a drive that was named: no export has been there yet
 		{"new/pkgsneak/x", "", "lies in the tree"},
 	} {

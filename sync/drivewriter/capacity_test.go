@@ -38,10 +38,10 @@ func TestCapacity(t *testing.T) {
 	}
 	// The estimate is never too low: the line of each file is in it.
 	for _, f := range []NewFile{
-		{Kind: layout.Distfile, Path: "a b c.tar.gz", Size: 1 << 50}, {
-			Kind: layout.Package, Path: "app-misc/foo/foo-1-1.xpak", Size: 7},
-		{Kind: layout.Distfile, Path: long, Size: 1}, {
-			Kind: layout.Distfile, Path: "odd\x01name", Size: 1},
+		{Kind: layout.Distfile, Path: "a b c.tar.gz", Size: 1 << 50},
+		{Kind: layout.Package, Path: "app-misc/foo/foo-1-1.xpak", Size: 7},
+		{Kind: layout.Distfile, Path: long, Size: 1},
+		{Kind: layout.Distfile, Path: "odd\x01name", Size: 1},
 	} {
 		other, _ := layout.OtherPath(f.Kind, f.Path, f.Category, 12)
 		for _, stored := range []string{layout.WantedPath(f.Kind, f.Path), other,

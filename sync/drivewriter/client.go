@@ -220,8 +220,8 @@ func (w *clientWriter) fits() (bool, error) {
 	for _, file := range []struct {
 		name string
 		need int64
-	}{{record, int64(len(w.o.Record))}, {list, int64(len(w.o.List) + frameHeader)}, {
-		w.other.State.Name, listRoom}} {
+	}{{record, int64(len(w.o.Record))}, {list, int64(len(w.o.List) + frameHeader)},
+		{w.other.State.Name, listRoom}} {
 		size, err := w.size(file.name)
 		if err != nil || size < file.need {
 			return false, err
@@ -381,8 +381,9 @@ func (w *clientWriter) write(ctx context.Context) error {
 		return w.d.PullDamage("reading", layout.ClientKeyFile, err)
 	}
 	l := &manifest.List{Timestamp: time.Unix(w.o.Serial, 0).UTC(),
-		Ignore: []string{layout.NextManifestFile}, Files: []manifest.File{
-			fileOf(listName, list), fileOf(recordName, record), fileOf(layout.ClientKeyFile, armor)}}
+		Ignore: []string{layout.NextManifestFile},
+		Files: []manifest.File{fileOf(listName, list), fileOf(recordName, record),
+			fileOf(layout.ClientKeyFile, armor)}}
 	at := w.o.Now
 	if made := w.o.Key.Public().Created(); at.Before(made) {
 		at = made

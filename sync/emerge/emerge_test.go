@@ -38,8 +38,8 @@ func TestParse(t *testing.T) {
 	merges, said := Parse([]byte(listed))
 	want := []Merge{{"dev-libs/lib-2", "binary", "U~"}, {"app-misc/again-1-3", "binary", "R"},
 		{"app-misc/new-1", "binary", "N"},
-		{"dev-lang/py-3.1-r1", "binary", "NS#"}, {"sys-libs/glibc-2.38", "binary", "UD"}, {
-			"app-misc/old-1", "uninstall", ""},
+		{"dev-lang/py-3.1-r1", "binary", "NS#"}, {"sys-libs/glibc-2.38", "binary", "UD"},
+		{"app-misc/old-1", "uninstall", ""},
 		{"app-misc/held-1", "nomerge", ""}, {"app-misc/app-1", "ebuild", "rR"}}
 	if !reflect.DeepEqual(merges, want) {
 		t.Errorf("read %+v\nwant %+v", merges, want)

@@ -40,7 +40,8 @@ func describeOrigin(s *portage.Settings, version string, now time.Time) (layout.
 	for _, repo := range repos {
 		r.Repositories = append(r.Repositories,
 			layout.Repository{Name: text("the name of a repository", repo.Name),
-				Revision: text("the revision of "+repo.Name, repo.Revision), Timestamp: repo.Timestamp})
+				Revision:  text("the revision of "+repo.Name, repo.Revision),
+				Timestamp: repo.Timestamp})
 	}
 	return r, notes
 }

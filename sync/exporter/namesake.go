@@ -191,7 +191,8 @@ func (e *CrowdedError) Hints(place string) (hints []string) {
 	for _, n := range e.Namesakes {
 		hints = append(hints,
 			fmt.Sprintf("pkgsneak forget %s %s frees %d bytes: what the key %s exported under this name, last on %s",
-				fault.Quote(n.Dir), place, n.Files.Bytes, n.Fingerprint.Grouped(), stampOf(n.Signed)))
+				fault.Quote(n.Dir), place, n.Files.Bytes, n.Fingerprint.Grouped(),
+				stampOf(n.Signed)))
 		if !n.Own {
 			hints = append(hints,
 				"if that key was this machine's, and is lost, this goes on with it and needs no room: "+restore+", COPY being a copy of the state directory")

@@ -94,8 +94,8 @@ func TestShrunk(t *testing.T) {
 	for _, tc := range []struct {
 		before, after int
 		want          bool
-	}{{0, 0, false}, {1, 0, true}, {2, 1, false}, {3, 1, true}, {100, 50, false}, {100, 49, true}, {
-		10, 20, false}} {
+	}{{0, 0, false}, {1, 0, true}, {2, 1, false}, {3, 1, true}, {100, 50, false}, {100, 49, true},
+		{10, 20, false}} {
 		if got := payload.Shrunk(tc.before, tc.after); got != tc.want {
 			t.Errorf("%d packages to %d: shrunk %v", tc.before, tc.after, got)
 		}

@@ -193,8 +193,8 @@ func TestOriginGate(t *testing.T) {
 	}{
 		{"amd64", "x86_64-pc-linux-gnu", "", false}, {"arm64", "aarch64-unknown-linux-gnu", "",
 			true}, {"", "aarch64-unknown-linux-gnu", "", true},
-		{"amd64", "x86_64-gentoo-linux-musl", "", true}, {"", "", "", false}, {
-			"x86", "i686-pc-linux-gnu", "x86_64-pc-linux-gnu i686-pc-linux-gnu", false},
+		{"amd64", "x86_64-gentoo-linux-musl", "", true}, {"", "", "", false},
+		{"x86", "i686-pc-linux-gnu", "x86_64-pc-linux-gnu i686-pc-linux-gnu", false},
 		{"amd64", "", "", false},
 	} {
 		v := small(nil, nil, nil)
@@ -390,10 +390,10 @@ func TestMasks(t *testing.T) {
 		keywords, accept string
 		want             bool
 	}{
-		{"amd64 ~arm64", "amd64", true}, {"~amd64", "amd64", false}, {
-			"~amd64", "amd64 ~amd64", true}, {"", "amd64 ~amd64", false}, {"", "**", true},
-		{"~x86", "~*", true}, {"x86", "*", true}, {"~x86", "*", false}, {
-			"-* ~x86", "amd64", false}, {"*", "amd64", true},
+		{"amd64 ~arm64", "amd64", true}, {"~amd64", "amd64", false},
+		{"~amd64", "amd64 ~amd64", true}, {"", "amd64 ~amd64", false}, {"", "**", true},
+		{"~x86", "~*", true}, {"x86", "*", true}, {"~x86", "*", false},
+		{"-* ~x86", "amd64", false}, {"*", "amd64", true},
 	} {
 		if got := portage.KeywordsAccepted(strings.Fields(tt.keywords),
 			strings.Fields(tt.accept)); got != tt.want {

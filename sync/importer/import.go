@@ -43,7 +43,8 @@ func Import(ctx context.Context, m machine.Machine, o ImportOptions,
 	defer st.Close()
 	im := &importer{m: m, o: o, w: w, st: st, drives: drives,
 		report: &ImportReport{Pretended: o.Pretend,
-			Origins: []*OriginImport{}, Refused: []Refused{}, Notices: []string{}, Next: []string{}}}
+			Origins: []*OriginImport{}, Refused: []Refused{},
+			Notices: []string{}, Next: []string{}}}
 	defer im.close()
 	err = im.run(ctx)
 	return im.report, err

@@ -255,8 +255,8 @@ func TestReindexFollowsTheFiles(t *testing.T) {
 				writeFile(t, d, name, "x")
 			}
 		}, all, Report{Ignored: []Problem{{Path: "app-misc/README"},
-			{Path: "app-misc/x-1.tbz2._checksum_failure_.abcd"}, {
-				Path: "app-misc/x-1.tbz2.partial"}, {Path: "app-misc/x-1.tbz2abcdefgh.123"}}}},
+			{Path: "app-misc/x-1.tbz2._checksum_failure_.abcd"},
+			{Path: "app-misc/x-1.tbz2.partial"}, {Path: "app-misc/x-1.tbz2abcdefgh.123"}}}},
 		{"truncated", func(t *testing.T, d *Dir) { truncate(t, d, hello) },
 			without(hello), Report{Dropped: []string{hello}, Invalid: []Problem{{Path: hello}}}},
 		{"gpkg-truncated", func(t *testing.T, d *Dir) { truncate(t, d, gpkgVim) },

@@ -24,8 +24,8 @@ var reducedFields = [...]struct {
 	field field
 	atoms bool
 }{
-	{fieldBDepend, true}, {fieldDepend, true}, {fieldIDepend, true}, {fieldLicense, false}, {
-		fieldRDepend, true},
+	{fieldBDepend, true}, {fieldDepend, true}, {fieldIDepend, true}, {fieldLicense, false},
+	{fieldRDepend, true},
 	{fieldPDepend, true}, {fieldProperties, false}, {fieldRestrict, false},
 }
 

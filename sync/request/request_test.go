@@ -37,8 +37,8 @@ func whole() *Record {
 			Provided: []string{"sys-kernel/gentoo-sources-6.6.1"}},
 		Receipts: []Receipt{{Origin: "bighost", Key: testKey, Serial: 1767139200, Entries: 9,
 			Lacks: Bitmap{1, 1}},
-			{Origin: "other", Key: testKey, Serial: 5, Has: Sums{{1}, {2}}}, {
-				Origin: "third", Key: testKey, Serial: 5, Entries: 9}},
+			{Origin: "other", Key: testKey, Serial: 5, Has: Sums{{1}, {2}}},
+			{Origin: "third", Key: testKey, Serial: 5, Entries: 9}},
 		Wants: []Want{{Atom: "dev-libs/lib:0/2[ssl]", For: "app-misc/app-2", Why: Missing},
 			{File: "foo-1.tar.gz", Why: Wished}, {Atom: "app-misc/x", For: "@world", Why: USE}},
 		Refused: []Refusal{{"app-misc/bar-3", "cpu", "avx512f"}},

@@ -172,12 +172,12 @@ func TestGivesUp(t *testing.T) {
 	in := Input{World: atomsOf(t, "a/old a/new a/cpu a/two"),
 		Installed: []Package{{CPV: "a/old-2", EAPI: "8", BuildTime: 1},
 			{CPV: "a/new-1", EAPI: "8", BuildTime: 1},
-			{CPV: "a/two-1", EAPI: "8", BuildTime: 1}, {
-				CPV: "a/two-3", Slot: "3", EAPI: "8", BuildTime: 1}},
+			{CPV: "a/two-1", EAPI: "8", BuildTime: 1},
+			{CPV: "a/two-3", Slot: "3", EAPI: "8", BuildTime: 1}},
 		Candidates: []Package{{CPV: "a/old-1", EAPI: "8", BuildTime: 2},
 			{CPV: "a/new-2", EAPI: "8", BuildTime: 2}, {CPV: "a/cpu-2", EAPI: "8", BuildTime: 2},
-			{CPV: "a/two-2", Slot: "3", EAPI: "8", BuildTime: 2}, {
-				CPV: "a/deep-1", EAPI: "8", RDepend: "|| ( a/x ( a/y a/z ) )"}},
+			{CPV: "a/two-2", Slot: "3", EAPI: "8", BuildTime: 2},
+			{CPV: "a/deep-1", EAPI: "8", RDepend: "|| ( a/x ( a/y a/z ) )"}},
 		Accept: func(p Package, installed bool) Reason {
 			if p.CPV == "a/cpu-2" {
 				return Reason{Kind: CPU}

@@ -24,11 +24,11 @@ func TestDirectoryInThePlaceOfAFile(t *testing.T) {
 		name    string // below the tree
 		refused bool
 	}{
-		{"host/Manifest", true}, {"host/Manifest.next", true}, {
-			"host/" + layout.PackagesFile, true}, {"host/" + layout.LayoutFile, true},
+		{"host/Manifest", true}, {"host/Manifest.next", true},
+		{"host/" + layout.PackagesFile, true}, {"host/" + layout.LayoutFile, true},
 		{"README.txt", false}, {"keys/KEY.asc", false}, {"keys", false},
-		{"host/generation/RECORD", false}, {
-			"host/distfiles/" + layout.Bucket("a.tgz") + "/a.tgz", false},
+		{"host/generation/RECORD", false},
+		{"host/distfiles/" + layout.Bucket("a.tgz") + "/a.tgz", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
