@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/trust"
 )
@@ -231,7 +232,7 @@ func carriedIndex(g *drive.Generation) (*index, error) {
 	part.Header.Delete("TTL")
 	part.SetTimestamp(g.Serial())
 	for _, e := range whole.Entries {
-		it, ok := g.Find(layout.Package, e.Path())
+		it, ok := g.Find(payload.Package, e.Path())
 		if size, has := e.Size(); ok && has && size == it.Size {
 			part.Entries = append(part.Entries, e)
 		}
@@ -265,7 +266,7 @@ func (s *drivePackages) open(name string) (*file, error) {
 		return nil, errHidden
 	}
 	modified, _ := s.index.rows[i].entry.MTime()
-	return s.item(layout.Package, name, unixTime(modified))
+	return s.item(payload.Package, name, unixTime(modified))
 }
 
 func (s *drivePackages) list(dir string) ([]item, error) { return listIndex(s.index, dir) }
@@ -287,7 +288,7 @@ func (s *driveDistfiles) open(p string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.item(layout.Distfile, name, s.generation.Signed.Timestamp)
+	return s.item(payload.Distfile, name, s.generation.Signed.Timestamp)
 }
 
 func (s *driveDistfiles) list(dir string) ([]item, error) {
@@ -300,7 +301,7 @@ func (s *driveDistfiles) list(dir string) ([]item, error) {
 func (s *driveDistfiles) count() (int, int64) { return len(s.items), s.bytes }
 
 // item opens a file of the list. Its bytes are those that were signed, or the reader gets an error.
-func (s *driveShelf) item(kind layout.Kind, name string, modified time.Time) (*file, error) {
+func (s *driveShelf) item(kind payload.Kind, name string, modified time.Time) (*file, error) {
 	it, ok := s.generation.Find(kind, name)
 	if !ok {
 		return nil, errHidden

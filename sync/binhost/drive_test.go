@@ -24,6 +24,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/trust"
 )
@@ -88,7 +89,7 @@ func (o *origin) export(t testing.TB, mount string) {
 		index.Header.Set(k, v)
 	}
 	var items []layout.Item
-	put := func(kind layout.Kind, name string, data []byte) {
+	put := func(kind payload.Kind, name string, data []byte) {
 		if w.Committed() != nil {
 			if it, ok := w.Committed().Find(kind, name); ok && it.Size == int64(len(data)) {
 				items = append(items, it)
@@ -109,10 +110,10 @@ func (o *origin) export(t testing.TB, mount string) {
 		data := o.packages[name]
 		index.Entries = append(index.Entries, entry(t, strings.TrimSuffix(name, ".tbz2"), name,
 			data, time.Unix(firstTimestamp, 0)))
-		put(layout.Package, name, data)
+		put(payload.Package, name, data)
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.distfiles)) {
-		put(layout.Distfile, name, o.distfiles[name])
+		put(payload.Distfile, name, o.distfiles[name])
 	}
 	o.serial = max(o.serial, w.Last()) + 1
 	if _, err := w.Commit(context.Background(), drivewriter.Contents{Serial: o.serial, At: epoch,

@@ -21,6 +21,7 @@ import (
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
@@ -139,7 +140,7 @@ func (e *driveRules) bring(c *Comparison, gen *drive.Generation, catalogue *pkgi
 			continue
 		}
 		based := pkgindex.Rebase(entry, catalogue.Header, pkgindex.Header{})
-		if _, carried := gen.Find(layout.Package, entry.Path()); !carried {
+		if _, carried := gen.Find(payload.Package, entry.Path()); !carried {
 			e.elsewhere = append(e.elsewhere, based)
 			continue
 		}
@@ -258,9 +259,10 @@ func (x *comparer) arch() bool {
 	}
 	x.differ(Difference{What: "ARCH", Origin: theirs, Here: ours},
 		Finding{Topic: "arch", Weight: Broken,
-			What: fmt.Sprintf("origin %q builds for %s, this machine is %s", x.c.Origin, theirs, ours),
-			Why:  "none of its packages can be used here; its distfiles can",
-			Fix:  []Fix{run("pkgsneak import --no-packages " + x.driveWord())}})
+			What: fmt.Sprintf("origin %q builds for %s, this machine is %s", x.c.Origin,
+				theirs, ours),
+			Why: "none of its packages can be used here; its distfiles can",
+			Fix: []Fix{run("pkgsneak import --no-packages " + x.driveWord())}})
 	return true
 }
 

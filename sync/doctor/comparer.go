@@ -3,7 +3,7 @@ package doctor
 import (
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/drive"
-	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -21,7 +21,7 @@ type comparer struct {
 // carried picks the entries of what is on the drive.
 func (x *comparer) carried(catalogue *pkgindex.Index) {
 	for _, entry := range catalogue.Entries {
-		_, carried := x.gen.Find(layout.Package, entry.Path())
+		_, carried := x.gen.Find(payload.Package, entry.Path())
 		// names stand in lines that a person will paste
 		if _, err := cpv.Parse(entry.CPV()); carried && err == nil {
 			x.entries = append(x.entries, pkgindex.Rebase(entry, catalogue.Header,

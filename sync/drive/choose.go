@@ -11,7 +11,6 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
-	"pkgsneak/sync/payload"
 )
 
 // NoOriginError says that the drive has no origin of the wanted name.
@@ -52,23 +51,6 @@ func (e *EmptyMountError) Class() fault.Class { return fault.NoTree }
 
 // Hints say what is missing.
 func (e *EmptyMountError) Hints(string) []string { return []string{"mount the drive first"} }
-
-// Repository is the kind of a packed ebuild repository, which is no payload file: it stands in
-// reasons only.
-const Repository payload.Kind = "repository"
-
-// DriveKind returns the kind of file on a drive that a payload file is.
-func DriveKind(k payload.Kind) layout.Kind {
-	switch k {
-	case payload.Package:
-		return layout.Package
-	case payload.Distfile:
-		return layout.Distfile
-	case Repository:
-		return layout.Archive
-	}
-	return layout.Program
-}
 
 // OpenFor opens a tree for reading and says what was being done when there is none.
 func OpenFor(verb, mount string) (*Drive, error) {

@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -88,13 +90,14 @@ func (g *Generation) Serial() int64 { return g.Signed.Timestamp.Unix() }
 
 // Items returns the payload of one kind, sorted by path. The slice is the
 // generation's own.
-func (g *Generation) Items(kind layout.Kind) []layout.Item {
-	from, _ := slices.BinarySearchFunc(g.items, kind, func(it layout.Item, k layout.Kind) int {
-		return int(it.Kind) - int(k)
-	})
-	to, _ := slices.BinarySearchFunc(g.items, kind+1, func(it layout.Item, k layout.Kind) int {
-		return int(it.Kind) - int(k)
-	})
+func (g *Generation) Items(kind payload.Kind) []layout.Item {
+	begin := func(rank int) int {
+		at, _ := slices.BinarySearchFunc(g.items, rank, func(it layout.Item, rank int) int {
+			return cmp.Compare(it.Kind.Rank(), rank)
+		})
+		return at
+	}
+	from, to := begin(kind.Rank()), begin(kind.Rank()+1)
 	return g.items[from:to:to]
 }
 
@@ -102,16 +105,16 @@ func (g *Generation) Items(kind layout.Kind) []layout.Item {
 func (g *Generation) All() []layout.Item { return g.items }
 
 // Packages returns the packages, sorted by path.
-func (g *Generation) Packages() []layout.Item { return g.Items(layout.Package) }
+func (g *Generation) Packages() []layout.Item { return g.Items(payload.Package) }
 
 // Distfiles returns the distfiles, sorted by name.
-func (g *Generation) Distfiles() []layout.Item { return g.Items(layout.Distfile) }
+func (g *Generation) Distfiles() []layout.Item { return g.Items(payload.Distfile) }
 
 // Programs returns the pkgsneak binaries, sorted by path.
-func (g *Generation) Programs() []layout.Item { return g.Items(layout.Program) }
+func (g *Generation) Programs() []layout.Item { return g.Items(payload.Program) }
 
 // Find returns the item with the origin's path.
-func (g *Generation) Find(kind layout.Kind, name string) (layout.Item, bool) {
+func (g *Generation) Find(kind payload.Kind, name string) (layout.Item, bool) {
 	i, ok := slices.BinarySearchFunc(g.items, layout.Item{Kind: kind, Path: name},
 		layout.CompareItems)
 	if !ok {

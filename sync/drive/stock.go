@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 )
 
 // Stock is what the origin has of one kind, whether this drive carries it or
@@ -42,8 +43,8 @@ const older = "the generation was written by an older pkgsneak"
 // an older program does not tell; then, and where the facts cannot be read
 // although the drive is there, the stock is what the drive carries, is not
 // complete, and says why. The error is the drive's.
-func (g *Generation) Stock(kind layout.Kind) (*Stock, error) {
-	if kind != layout.Package && kind != layout.Distfile {
+func (g *Generation) Stock(kind payload.Kind) (*Stock, error) {
+	if kind != payload.Package && kind != payload.Distfile {
 		return nil, fmt.Errorf("reading what the origin has: there is no stock of the %s", kind)
 	}
 	facts, err := g.Facts()
@@ -62,7 +63,7 @@ func (g *Generation) Stock(kind layout.Kind) (*Stock, error) {
 	}
 	h := g.Record.Has.Of(kind)
 	s := &Stock{Complete: h.Complete, Reason: h.Reason, AsOf: h.AsOf}
-	if kind == layout.Package {
+	if kind == payload.Package {
 		s.Count = len(facts.Packages)
 		s.has = func(path string) bool { _, ok := facts.Package(path); return ok }
 	} else {
@@ -77,7 +78,7 @@ func (g *Generation) Stock(kind layout.Kind) (*Stock, error) {
 }
 
 // incomplete is the stock that is not complete.
-func (g *Generation) incomplete(kind layout.Kind, why string) *Stock {
+func (g *Generation) incomplete(kind payload.Kind, why string) *Stock {
 	return &Stock{Reason: why, Count: len(g.Items(kind)), has: func(path string) bool {
 		_, ok := g.Find(kind, path)
 		return ok

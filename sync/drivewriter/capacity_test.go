@@ -7,6 +7,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 )
 
 // Files that one list cannot name are told before anything is written, and those that it can name
@@ -28,7 +29,7 @@ func TestCapacity(t *testing.T) {
 	} {
 		files := make([]NewFile, row.files)
 		for i := range files {
-			files[i] = NewFile{Kind: layout.Distfile, Path: row.path, Size: row.size}
+			files[i] = NewFile{Kind: payload.Distfile, Path: row.path, Size: row.size}
 		}
 		var full *CapacityError
 		if err := CheckCapacity(files, 2); row.want != (err == nil) || !row.want &&
@@ -38,10 +39,10 @@ func TestCapacity(t *testing.T) {
 	}
 	// The estimate is never too low: the line of each file is in it.
 	for _, f := range []NewFile{
-		{Kind: layout.Distfile, Path: "a b c.tar.gz", Size: 1 << 50},
-		{Kind: layout.Package, Path: "app-misc/foo/foo-1-1.xpak", Size: 7},
-		{Kind: layout.Distfile, Path: long, Size: 1},
-		{Kind: layout.Distfile, Path: "odd\x01name", Size: 1},
+		{Kind: payload.Distfile, Path: "a b c.tar.gz", Size: 1 << 50},
+		{Kind: payload.Package, Path: "app-misc/foo/foo-1-1.xpak", Size: 7},
+		{Kind: payload.Distfile, Path: long, Size: 1},
+		{Kind: payload.Distfile, Path: "odd\x01name", Size: 1},
 	} {
 		other, _ := layout.OtherPath(f.Kind, f.Path, f.Category, 12)
 		for _, stored := range []string{layout.WantedPath(f.Kind, f.Path), other,

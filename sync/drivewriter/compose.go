@@ -9,6 +9,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"slices"
 	"sync"
@@ -232,13 +233,13 @@ func recordOf(o BeginOptions, c Contents) *layout.Record {
 	slices.SortFunc(items, layout.CompareItems)
 	for _, it := range items {
 		switch it.Kind {
-		case layout.Package:
+		case payload.Package:
 			r.Counts.Packages++
 			r.Counts.PackageBytes += it.Size
-		case layout.Distfile:
+		case payload.Distfile:
 			r.Counts.Distfiles++
 			r.Counts.DistfileBytes += it.Size
-		case layout.Archive:
+		case payload.Repository:
 			r.Counts.Trees++
 			r.Counts.TreeBytes += it.Size
 		}

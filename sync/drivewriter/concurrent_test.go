@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +31,7 @@ func TestPutSideBySide(t *testing.T) {
 			group.Go(func() {
 				for f := range queue {
 					mu.Lock()
-					data := h.files[layout.Key{Kind: f.Kind, Path: f.Path}]
+					data := h.files[payload.Key{Kind: f.Kind, Path: f.Path}]
 					mu.Unlock()
 					bad := f.Size%3 == 0
 					it, err := w.Put(ctx, f, func(out io.Writer) error {
@@ -50,7 +51,7 @@ func TestPutSideBySide(t *testing.T) {
 					case err == nil:
 						keep = append(keep, it)
 					case bad && errors.Is(err, giveUp):
-						delete(h.files, layout.Key{Kind: f.Kind, Path: f.Path})
+						delete(h.files, payload.Key{Kind: f.Kind, Path: f.Path})
 					default:
 						t.Error(err)
 					}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"strings"
 	"testing"
 )
@@ -26,12 +27,13 @@ func FuzzNames(f *testing.F) {
 			var all []string
 			seen := make(map[string]string)
 			for _, name := range names {
-				file := NewFile{Kind: layout.Kind(kind%3 + 1), Path: name,
+				file := NewFile{Kind: []payload.Kind{payload.Package, payload.Distfile,
+					payload.Program}[kind%3], Path: name,
 					Size: min(max(size, 0), 100)}
 				if err := w.places.reserve(file); err != nil {
 					continue
 				}
-				for _, stored := range w.places.reserved[layout.Key{Kind: file.Kind, Path: name}] {
+				for _, stored := range w.places.reserved[payload.Key{Kind: file.Kind, Path: name}] {
 					if reason := layout.StoredPathFault(file.Kind, stored); reason != "" {
 						t.Fatalf("%q is stored as %q: %s", name, stored, reason)
 					}

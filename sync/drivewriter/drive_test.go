@@ -23,6 +23,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -46,7 +47,7 @@ type host struct {
 	key     *manifest.PrivateKey
 	name    string
 	clock   int64
-	files   map[layout.Key]string
+	files   map[payload.Key]string
 	part    int64
 	batch   int           // files between commits; 0: one commit
 	tweak   func(*Writer) // before Begin
@@ -59,17 +60,17 @@ type host struct {
 }
 
 func newHost(key *manifest.PrivateKey, name string) *host {
-	return &host{key: key, name: name, clock: epoch.Unix(), files: make(map[layout.Key]string)}
+	return &host{key: key, name: name, clock: epoch.Unix(), files: make(map[payload.Key]string)}
 }
 
 func (h *host) pkg(path, data string) {
-	h.files[layout.Key{Kind: layout.Package, Path: path}] = data
+	h.files[payload.Key{Kind: payload.Package, Path: path}] = data
 }
 func (h *host) dist(name, data string) {
-	h.files[layout.Key{Kind: layout.Distfile, Path: name}] = data
+	h.files[payload.Key{Kind: payload.Distfile, Path: name}] = data
 }
-func (h *host) drop(kind layout.Kind, path string) {
-	delete(h.files, layout.Key{Kind: kind, Path: path})
+func (h *host) drop(kind payload.Kind, path string) {
+	delete(h.files, payload.Key{Kind: kind, Path: path})
 }
 
 func (h *host) ring() manifest.Ring { return manifest.Ring{h.key.Public()} }
@@ -122,7 +123,7 @@ func (h *host) write(ctx context.Context, w *Writer) error {
 	}
 	for i, f := range planned {
 		it, err := w.Put(ctx, f, func(out io.Writer) error {
-			_, err := io.WriteString(out, h.files[layout.Key{Kind: f.Kind, Path: f.Path}])
+			_, err := io.WriteString(out, h.files[payload.Key{Kind: f.Kind, Path: f.Path}])
 			return err
 		})
 		if err != nil {
@@ -138,9 +139,9 @@ func (h *host) write(ctx context.Context, w *Writer) error {
 	return h.commit(ctx, w, keep)
 }
 
-func (h *host) diff(w *Writer) (keep []layout.Item, todo []layout.Key) {
+func (h *host) diff(w *Writer) (keep []layout.Item, todo []payload.Key) {
 	missing := w.Missing()
-	for _, key := range slices.SortedFunc(maps.Keys(h.files), func(a, b layout.Key) int {
+	for _, key := range slices.SortedFunc(maps.Keys(h.files), func(a, b payload.Key) int {
 		return strings.Compare(a.Path, b.Path)
 	}) {
 		if held := w.Committed(); held != nil {
@@ -174,11 +175,11 @@ func (h *host) index() *pkgindex.Index {
 	var b strings.Builder
 	fmt.Fprintf(&b,
 		"CHOST: x86_64-pc-linux-gnu\nTIMESTAMP: 1\nTTL: 60\nURI: http://example.org/\nVERSION: 0\n\n")
-	for _, key := range slices.SortedFunc(maps.Keys(h.files), func(a, b layout.Key) int {
+	for _, key := range slices.SortedFunc(maps.Keys(h.files), func(a, b payload.Key) int {
 		return strings.Compare(a.Path, b.Path)
 	}) {
 		name, err := binpkg.ParseName(key.Path)
-		if key.Kind != layout.Package || err != nil {
+		if key.Kind != payload.Package || err != nil {
 			continue
 		}
 		category, pf := name.Category, name.PF
@@ -231,8 +232,8 @@ func load(t *testing.T, h *host, mount string) *drive.Generation {
 }
 
 // readAll returns every item of a generation with its contents.
-func readItems(g *drive.Generation) (map[layout.Key]string, error) {
-	got := make(map[layout.Key]string)
+func readItems(g *drive.Generation) (map[payload.Key]string, error) {
+	got := make(map[payload.Key]string)
 	for _, it := range g.All() {
 		r, err := g.Open(it)
 		if err != nil {
@@ -243,7 +244,7 @@ func readItems(g *drive.Generation) (map[layout.Key]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		got[layout.Key{Kind: it.Kind, Path: it.Path}] = string(data)
+		got[it.Key()] = string(data)
 	}
 	return got, nil
 }
@@ -295,7 +296,7 @@ func small() *host {
 	h.pkg("app-misc/foo-1.tbz2", "foo one")
 	h.pkg("app-misc/bar/bar-2-1.gpkg.tar", "bar two")
 	h.dist("foo-1.tar.gz", "source of foo")
-	h.files[layout.Key{Kind: layout.Program, Path: layout.BinFile("amd64")}] = "the program"
+	h.files[payload.Key{Kind: payload.Program, Path: layout.BinFile("amd64")}] = "the program"
 	return h
 }
 
@@ -330,10 +331,10 @@ func TestFirstAndSecondExport(t *testing.T) {
 
 	h.pkg("app-misc/foo-1.tbz2", "foo rebuilt")
 	h.pkg("app-misc/new-1.tbz2", "new")
-	h.drop(layout.Package, "app-misc/bar/bar-2-1.gpkg.tar")
+	h.drop(payload.Package, "app-misc/bar/bar-2-1.gpkg.tar")
 	mustExport(t, h, mount)
 	g = checkHolds(t, h, mount)
-	it, _ := g.Find(layout.Package, "app-misc/foo-1.tbz2")
+	it, _ := g.Find(payload.Package, "app-misc/foo-1.tbz2")
 	if want := "packages/app-misc/foo/foo-1-1.xpak"; it.Stored[0].Path != want {
 		t.Errorf("rebuilt package lies at %q, want %q", it.Stored[0].Path, want)
 	}
@@ -352,7 +353,7 @@ func TestFirstAndSecondExport(t *testing.T) {
 	h.pkg("app-misc/foo-1.tbz2", "foo rebuilt again")
 	mustExport(t, h, mount)
 	g = checkHolds(t, h, mount)
-	if it, _ := g.Find(layout.Package,
+	if it, _ := g.Find(payload.Package,
 		"app-misc/foo-1.tbz2"); it.Stored[0].Path != "packages/app-misc/foo-1.tbz2" {
 		t.Errorf("rebuilt again it lies at %q", it.Stored[0].Path)
 	}
@@ -466,10 +467,10 @@ func TestSplit(t *testing.T) {
 			}
 		}
 	}
-	if it, _ := g.Find(layout.Distfile, "d10"); len(it.Stored) != 1 {
+	if it, _ := g.Find(payload.Distfile, "d10"); len(it.Stored) != 1 {
 		t.Errorf("a file of exactly the limit has %d parts", len(it.Stored))
 	}
-	if it, _ := g.Find(layout.Distfile, "d2000"); len(it.Stored) != 200 ||
+	if it, _ := g.Find(payload.Distfile, "d2000"); len(it.Stored) != 200 ||
 		it.Stored[199].Path[len(it.Stored[199].Path)-8:] != ".part200" {
 		t.Errorf("parts of d2000: %d", len(it.Stored))
 	}
@@ -534,7 +535,7 @@ func TestSeveralOrigins(t *testing.T) {
 	two.pkg("app-misc/foo-1.tbz2", "foo of two")
 	cross := small() // the same key with another PKGDIR
 	cross.name = "cross"
-	cross.files = map[layout.Key]string{{Kind: layout.Package, Path: "a-b/c-1.tbz2"}: "c"}
+	cross.files = map[payload.Key]string{{Kind: payload.Package, Path: "a-b/c-1.tbz2"}: "c"}
 	for range 2 {
 		for _, h := range []*host{one, two, cross} {
 			h.pkg("x-y/z-1.tbz2", fmt.Sprint(h.clock))
@@ -666,7 +667,7 @@ func TestBeginRefuses(t *testing.T) {
 	}
 	if _, err := w.Commit(t.Context(), Contents{Serial: w.Last() + 1, At: epoch,
 		Catalogue: h.index(),
-		Items: []layout.Item{{Kind: layout.Package, Path: "a-b/c-1.tbz2",
+		Items: []layout.Item{{Kind: payload.Package, Path: "a-b/c-1.tbz2",
 			Stored: []manifest.File{{Path: "packages/a-b/c-1.tbz2"}}}}}); err == nil {
 		t.Error("an item that nobody wrote was committed")
 	}
@@ -713,7 +714,7 @@ func TestCancelAfterTheCommit(t *testing.T) {
 	mount, h := tempDir(t), small()
 	mustExport(t, h, mount)
 	for _, name := range []string{"app-misc/foo-1.tbz2", "app-misc/bar/bar-2-1.gpkg.tar"} {
-		delete(h.files, layout.Key{Kind: layout.Package, Path: name})
+		delete(h.files, payload.Key{Kind: payload.Package, Path: name})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var synced []string
@@ -752,7 +753,7 @@ func TestFailingSource(t *testing.T) {
 	mount, h := tempDir(t), small()
 	broken := errors.New("source is damaged")
 	h.opened = func(w *Writer) {
-		_, err := w.Put(t.Context(), NewFile{Kind: layout.Package, Path: "app-misc/bad-1.tbz2",
+		_, err := w.Put(t.Context(), NewFile{Kind: payload.Package, Path: "app-misc/bad-1.tbz2",
 			Size: 100}, func(out io.Writer) error {
 			io.WriteString(out, "some of it")
 			return broken

@@ -20,6 +20,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -81,15 +82,15 @@ func TestListsThatAreRefused(t *testing.T) {
 			r.Fingerprint = keys()[2].Public().Fingerprint()
 		}, "names the key"},
 		"renamed file that is not listed": {func(_ *manifest.List, r *layout.Record) {
-			r.Renamed = append(r.Renamed, layout.Renamed{Kind: layout.Package, Path: "a/b-1.tbz2",
+			r.Renamed = append(r.Renamed, layout.Renamed{Kind: payload.Package, Path: "a/b-1.tbz2",
 				Stored: "packages/a/b/b-1-1.xpak"})
 		}, "not in the list"},
 		"two files for one path": {func(_ *manifest.List, r *layout.Record) {
-			r.Renamed = append(r.Renamed, layout.Renamed{Kind: layout.Package,
+			r.Renamed = append(r.Renamed, layout.Renamed{Kind: payload.Package,
 				Path: "app-misc/foo-1.tbz2", Stored: "packages/app-misc/bar/bar-2-1.gpkg.tar"})
 		}, "two files stand for"},
 		"parts that do not add up": {func(_ *manifest.List, r *layout.Record) {
-			r.Split = append(r.Split, layout.Split{Kind: layout.Package, Path: "a/b-1.tbz2",
+			r.Split = append(r.Split, layout.Split{Kind: payload.Package, Path: "a/b-1.tbz2",
 				Size: 5, Stored: []string{"packages/app-misc/foo-1.tbz2"}})
 		}, "add up"},
 	} {
@@ -249,7 +250,7 @@ func TestDamagedFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			g := load(t, h, mount)
-			it, _ := g.Find(layout.Package, "app-misc/foo-1.tbz2")
+			it, _ := g.Find(payload.Package, "app-misc/foo-1.tbz2")
 			var damaged *drive.DamagedError
 			err := readItem(g, it)
 			if !errors.As(err, &damaged) || !strings.Contains(err.Error(), row.want) {
@@ -282,7 +283,7 @@ func TestDamagedPart(t *testing.T) {
 	h.dist("d", "aaaabbbbcccc")
 	mustExport(t, h, mount)
 	g := load(t, h, mount)
-	it, _ := g.Find(layout.Distfile, "d")
+	it, _ := g.Find(payload.Distfile, "d")
 	second := filepath.Join(mount, layout.TreeDir, "buildhost", it.Stored[1].Path)
 	writeFile(t, second, "aaaa")
 	var damaged *drive.DamagedError

@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"pkgsneak/sync/drive"
-	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/volume"
 	"strings"
 	"syscall"
@@ -102,7 +102,7 @@ func TestOnFileSystems(t *testing.T) {
 			checkHolds(t, h, mount)
 			h.pkg("app-misc/foo-1.tbz2", "rebuilt")
 			h.pkg("app-misc/Foo-1.tbz2", "another spelling")
-			h.drop(layout.Distfile, "large")
+			h.drop(payload.Distfile, "large")
 			mustExport(t, h, mount)
 			g := checkHolds(t, h, mount)
 			if d := open(t, mount); d.FSType() != kind.kind ||

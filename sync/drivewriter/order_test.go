@@ -17,6 +17,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 )
 
 // step is one change of the drive, as the hook sees it.
@@ -48,7 +49,7 @@ func last(steps []step, match func(step) bool) int {
 
 func isPayload(name string) bool {
 	kind, _, ok := layout.KindOf(name)
-	return ok && kind != 0
+	return ok && kind != ""
 }
 
 func does(op string) func(step) bool { return func(s step) bool { return s.op == op } }
@@ -95,7 +96,7 @@ func TestOrderOfANextExport(t *testing.T) {
 	mount, h := tempDir(t), small()
 	steps := record(h)
 	mustExport(t, h, mount)
-	h.drop(layout.Distfile, "foo-1.tar.gz")
+	h.drop(payload.Distfile, "foo-1.tar.gz")
 	h.pkg("new-cat/foo-1.tbz2", "new")
 	h.pkg("app-misc/foo-1.tbz2", "rebuilt")
 	writeFile(t, filepath.Join(mount, layout.TreeDir,
@@ -232,7 +233,7 @@ func TestCutOffAnywhere(t *testing.T) {
 		h.part, h.clock, h.batch = 8, clock, 2
 		h.pkg("app-misc/foo-1.tbz2", "rebuilt")
 		h.pkg("new-cat/new/new-1-1.xpak", "new, in more than one part")
-		h.drop(layout.Package, "app-misc/bar/bar-2-1.gpkg.tar")
+		h.drop(payload.Package, "app-misc/bar/bar-2-1.gpkg.tar")
 		return h
 	}
 	for start, prepare := range map[string]func(t *testing.T, old *host, mount string){
@@ -287,7 +288,7 @@ func TestFullAtEachStep(t *testing.T) {
 			h.clock, h.batch = old.clock, 2
 			h.pkg("app-misc/foo-1.tbz2", "rebuilt")
 			h.pkg("new-cat/new/new-1-1.xpak", "new")
-			h.drop(layout.Package, "app-misc/bar/bar-2-1.gpkg.tar")
+			h.drop(payload.Package, "app-misc/bar/bar-2-1.gpkg.tar")
 			if err := os.CopyFS(mount, os.DirFS(base)); err != nil {
 				t.Fatal(err)
 			}
@@ -327,7 +328,7 @@ func TestFullAtEachStep(t *testing.T) {
 // leaveBetweenSlots makes an export that is cut off between the manifest copies.
 func leaveBetweenSlots(t *testing.T, h *host, mount string) {
 	t.Helper()
-	kept := h.files[layout.Key{Kind: layout.Distfile, Path: "foo-1.tar.gz"}]
+	kept := h.files[payload.Key{Kind: payload.Distfile, Path: "foo-1.tar.gz"}]
 	h.dist("foo-1.tar.gz", "an older one")
 	mustExport(t, h, mount)
 	h.dist("foo-1.tar.gz", kept)
@@ -349,7 +350,7 @@ func leaveBetweenSlots(t *testing.T, h *host, mount string) {
 
 // checkOldOrNew fails unless a client gets one of the generations that were
 // ever whole: the old one, or one of the new that are on the way.
-func checkOldOrNew(t *testing.T, where, mount string, h *host, old map[layout.Key]string) {
+func checkOldOrNew(t *testing.T, where, mount string, h *host, old map[payload.Key]string) {
 	t.Helper()
 	d, err := drive.Open(mount)
 	if errors.Is(err, drive.ErrNoTree) && len(old) == 0 {
@@ -408,7 +409,7 @@ func TestNothingIsTriedAgain(t *testing.T) {
 				}
 			}
 			h.closing = func(w *Writer) {
-				_, put = w.Put(t.Context(), NewFile{Kind: layout.Package, Path: "a-b/c-1.tbz2",
+				_, put = w.Put(t.Context(), NewFile{Kind: payload.Package, Path: "a-b/c-1.tbz2",
 					Size: 1}, func(io.Writer) error { return nil })
 			}
 			err := h.export(t.Context(), mount)
@@ -475,7 +476,7 @@ func TestCommitStepByStep(t *testing.T) {
 	steps := record(h)
 	mustExport(t, h, mount)
 	before := h.clock
-	h.drop(layout.Distfile, "foo-1.tar.gz")
+	h.drop(payload.Distfile, "foo-1.tar.gz")
 	h.pkg("app-misc/foo-1.tbz2", "rebuilt")
 	mustExport(t, h, mount)
 	own := []string{layout.RecordFile(h.clock), layout.CatalogueFile(h.clock)}
@@ -581,7 +582,7 @@ func TestFailedSyncEndsTheSession(t *testing.T) {
 				if inTime = failed; !failed {
 					return
 				}
-				_, put = w.Put(t.Context(), NewFile{Kind: layout.Package, Path: "a-b/c-1.tbz2",
+				_, put = w.Put(t.Context(), NewFile{Kind: payload.Package, Path: "a-b/c-1.tbz2",
 					Size: 1}, func(io.Writer) error { return nil })
 			}
 			err := h.export(t.Context(), mount)

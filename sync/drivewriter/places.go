@@ -6,6 +6,7 @@ import (
 	"path"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"slices"
 	"strings"
 	"sync"
@@ -13,7 +14,7 @@ import (
 
 // NewFile is a file that shall be put on the drive.
 type NewFile struct {
-	Kind     layout.Kind
+	Kind     payload.Kind
 	Path     string // the origin's: below PKGDIR, in DISTDIR, below bin
 	Size     int64  // bytes
 	Category string // of a package below All, whose path does not tell it; "" if not known
@@ -27,12 +28,12 @@ type places struct {
 	partSize int64 // bytes of a stored file at most
 
 	mu       sync.Mutex // guards reserved, while files are put side by side
-	reserved map[layout.Key][]string
+	reserved map[payload.Key][]string
 }
 
 // reserve gives a file its stored names.
 func (p *places) reserve(f NewFile) error {
-	key := layout.Key{Kind: f.Kind, Path: f.Path}
+	key := payload.Key{Kind: f.Kind, Path: f.Path}
 	if reason := layout.OriginPathFault(f.Kind, f.Path); reason != "" {
 		return &drive.NameError{Path: f.Path, Reason: reason, Err: errors.ErrUnsupported}
 	}
@@ -122,7 +123,7 @@ func (p *places) canHoldAll(stored []string) (bool, error) {
 }
 
 // take hands out the names of a file, once.
-func (p *places) take(key layout.Key) (names []string, known bool) {
+func (p *places) take(key payload.Key) (names []string, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	names, known = p.reserved[key]

@@ -8,6 +8,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 )
 
 // Put is step 6 for one file: fill writes its bytes, which go straight to
@@ -23,7 +24,7 @@ func (w *Writer) Put(ctx context.Context, f NewFile,
 	if err := w.ended.cause(); err != nil {
 		return layout.Item{}, err
 	}
-	key := layout.Key{Kind: f.Kind, Path: f.Path}
+	key := payload.Key{Kind: f.Kind, Path: f.Path}
 	names, known := w.places.take(key)
 	if !known {
 		if err := w.Prepare(ctx, []NewFile{f}); err != nil {
@@ -32,7 +33,7 @@ func (w *Writer) Put(ctx context.Context, f NewFile,
 		names, _ = w.places.take(key)
 	}
 	mode := fs.FileMode(0o644)
-	if f.Kind == layout.Program {
+	if f.Kind == payload.Program {
 		mode = 0o755
 	}
 	s := &splitter{s: w.session, ctx: ctx, names: names, limit: w.o.PartSize,

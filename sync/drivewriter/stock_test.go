@@ -12,6 +12,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 )
 
 // telling lets a host say that it has everything it exports, and more.
@@ -20,9 +21,9 @@ func telling(h *host, more ...string) {
 		f := &layout.Facts{}
 		for _, it := range items {
 			switch it.Kind {
-			case layout.Package:
+			case payload.Package:
 				f.Packages = append(f.Packages, layout.PackageFacts{Path: it.Path, Rules: 1})
-			case layout.Distfile:
+			case payload.Distfile:
 				f.Distfiles = append(f.Distfiles,
 					layout.DistfileFacts{Name: it.Path, Size: it.Size})
 			}
@@ -46,7 +47,7 @@ func telling(h *host, more ...string) {
 func TestStock(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()
-	stock := func(kind layout.Kind) *drive.Stock {
+	stock := func(kind payload.Kind) *drive.Stock {
 		t.Helper()
 		s, err := load(t, h, mount).Stock(kind)
 		if err != nil {
@@ -55,7 +56,7 @@ func TestStock(t *testing.T) {
 		return s
 	}
 	mustExport(t, h, mount) // as an older program does
-	for _, kind := range []layout.Kind{layout.Package, layout.Distfile} {
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		g := load(t, h, mount)
 		if s := stock(kind); s.Complete ||
 			s.Reason != "the generation was written by an older pkgsneak" ||
@@ -69,22 +70,22 @@ func TestStock(t *testing.T) {
 	}
 	telling(h)
 	mustExport(t, h, mount)
-	if s, g := stock(layout.Package), load(t, h, mount); !s.Complete || s.Reason != "" ||
+	if s, g := stock(payload.Package), load(t, h, mount); !s.Complete || s.Reason != "" ||
 		s.Count != len(g.Packages()) || g.Record.Format != 1 {
 		t.Errorf("everything is here: %+v, format %d", s, g.Record.Format)
 	}
 	telling(h, "app-misc/elsewhere-1.tbz2")
 	mustExport(t, h, mount)
-	if s, g := stock(layout.Package), load(t, h, mount); !s.Complete ||
+	if s, g := stock(payload.Package), load(t, h, mount); !s.Complete ||
 		!s.Has("app-misc/elsewhere-1.tbz2") || s.Count != len(g.Packages())+1 ||
 		g.Record.Format != 2 {
 		t.Errorf("one is elsewhere: %+v, format %d", s, g.Record.Format)
 	}
-	if s := stock(layout.Distfile); !s.Complete || s.Has("app-misc/elsewhere-1.tbz2") ||
+	if s := stock(payload.Distfile); !s.Complete || s.Has("app-misc/elsewhere-1.tbz2") ||
 		!s.Has(load(t, h, mount).Distfiles()[0].Path) {
 		t.Errorf("distfiles: %+v", s)
 	}
-	if _, err := load(t, h, mount).Stock(layout.Program); err == nil {
+	if _, err := load(t, h, mount).Stock(payload.Program); err == nil {
 		t.Error("a stock of programs")
 	}
 	// A list that is damaged makes nothing complete.
@@ -95,7 +96,7 @@ func TestStock(t *testing.T) {
 	}
 	data[len(data)/2] ^= 1
 	writeFile(t, name, string(data))
-	if s := stock(layout.Package); s.Complete || !strings.Contains(s.Reason, "damaged") ||
+	if s := stock(payload.Package); s.Complete || !strings.Contains(s.Reason, "damaged") ||
 		s.Count != len(load(t, h, mount).Packages()) {
 		t.Errorf("damaged: %+v", s)
 	}
@@ -131,7 +132,7 @@ func TestHostileFacts(t *testing.T) {
 					}
 				}
 			})
-			s, err := load(t, h, mount).Stock(layout.Package)
+			s, err := load(t, h, mount).Stock(payload.Package)
 			if err != nil || s.Complete || !strings.Contains(s.Reason, row.want) {
 				t.Errorf("%+v %v, want something about %q", s, err, row.want)
 			}
@@ -182,7 +183,7 @@ func TestCatalogueWithoutAnEntry(t *testing.T) {
 		load(t, h, mount).Serial() != before.Serial() {
 		t.Errorf("signed: %v", err)
 	}
-	h.drop(layout.Package, "app-misc/foo-1.unknown")
+	h.drop(payload.Package, "app-misc/foo-1.unknown")
 	name, packed := layout.CatalogueFile(before.Serial()), pack(t, []byte("VERSION: 0\n\n"))
 	writeFile(t, filepath.Join(mount, layout.TreeDir, "buildhost", name), string(packed))
 	reforge(t, h, mount, func(l *manifest.List, r *layout.Record) {

@@ -16,6 +16,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 )
 
 // DefaultPartSize is the largest file that FAT can hold.
@@ -138,7 +139,7 @@ func newWriter(d *drive.Drive, o BeginOptions) *Writer {
 	}
 	w.dirs = newDirectories(w.session, &w.places.names)
 	w.places.dirs, w.places.partSize, w.places.reserved = w.dirs, o.PartSize,
-		make(map[layout.Key][]string)
+		make(map[payload.Key][]string)
 	w.isDrive = func() bool { return onMount(d) }
 	if o.Hook != nil {
 		w.hook = func(op, name string) error {

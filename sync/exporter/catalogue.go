@@ -35,7 +35,7 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 	}
 	for _, it := range x.report.Plan.Remove {
 		if it.Kind == payload.Package && slices.Contains(missing, it.Path) {
-			forget(x, payload.Key{Kind: it.Kind, Path: it.Path})
+			forget(x, it.Key())
 			x.report.Removed = append(x.report.Removed, it)
 			missing = slices.DeleteFunc(missing, func(path string) bool { return path == it.Path })
 		}
@@ -194,7 +194,7 @@ func checkCatalogue(x *exporter) error {
 			continue
 		}
 		gone[it.Path] = true
-		if h := x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]; h != nil &&
+		if h := x.host.files[it.Key()]; h != nil &&
 			!h.entry.IsZero() {
 			index.Entries = append(index.Entries, h.entry)
 		} else {

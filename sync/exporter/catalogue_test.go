@@ -44,7 +44,7 @@ func TestCatalogueTooLarge(t *testing.T) {
 			host: &source{files: make(map[payload.Key]*sourceFile)}, next: newNext()}
 		add := func(path string, entry pkgindex.Entry) payload.Item {
 			it := payload.Item{Kind: payload.Package, Path: path, Size: 1}
-			x.host.files[payload.Key{Kind: it.Kind, Path: it.Path}] = &sourceFile{entry: entry}
+			x.host.files[it.Key()] = &sourceFile{entry: entry}
 			return it
 		}
 		for i := range row.indexed {

@@ -130,7 +130,7 @@ func (c *copier) prefetch(j *task) {
 // noteResult notes what came of a file, of which nothing else is needed any more.
 func (p *Plan) noteResult(f result) {
 	j, it := f.task, f.task.it
-	key := payload.Key{Kind: it.Kind, Path: it.Path}
+	key := it.Key()
 	delete(p.host.files, key)
 	if f.reason != nil {
 		// if it was put, it is not listed: the next commit removes it
@@ -154,7 +154,7 @@ func (p *Plan) noteResult(f result) {
 func (p *Plan) forgetHost(todo []payload.Item) {
 	wanted := make(map[payload.Key]*sourceFile, len(todo))
 	for _, it := range slices.Concat(todo, p.report.Plan.Remove) {
-		key := payload.Key{Kind: it.Kind, Path: it.Path}
+		key := it.Key()
 		if h := p.host.files[key]; h != nil {
 			wanted[key] = h
 		}
@@ -251,7 +251,7 @@ type task struct {
 }
 
 func (p *Plan) newTask(it payload.Item) *task {
-	h := p.host.files[payload.Key{Kind: it.Kind, Path: it.Path}]
+	h := p.host.files[it.Key()]
 	return &task{it: it, h: h, checked: p.checkedBefore(it, h), by: p.host.builder}
 }
 

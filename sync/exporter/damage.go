@@ -2,7 +2,6 @@ package exporter
 
 import (
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/payload"
 	"pkgsneak/sync/state"
 	"slices"
 )
@@ -27,14 +26,7 @@ func (d *damage) has(it layout.Item) bool {
 // ones.
 func (d *damage) drop(next *nextGeneration) {
 	for _, it := range d.files {
-		kind := program
-		switch it.Kind {
-		case layout.Package:
-			kind = payload.Package
-		case layout.Distfile:
-			kind = payload.Distfile
-		}
-		delete(next.current, payload.Key{Kind: kind, Path: it.Path})
+		delete(next.current, it.Key())
 	}
 }
 

@@ -123,7 +123,7 @@ func onlyRemoves(x *exporter) bool {
 func (x *exporter) freed() int64 {
 	sum := payload.Count(x.report.Plan.Remove).Bytes + x.remains.left()
 	for _, it := range x.todo {
-		if old, ok := x.next.current[payload.Key{Kind: it.Kind, Path: it.Path}]; ok {
+		if old, ok := x.next.current[it.Key()]; ok {
 			sum += old.Size
 		}
 	}

@@ -3,7 +3,6 @@ package exporter
 import (
 	"cmp"
 	"pkgsneak/sync/clients"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
@@ -206,12 +205,12 @@ func filesAfter(current map[payload.Key]*layout.Item, copied,
 	gone := make(map[payload.Key]bool, len(copied)+len(removed))
 	files := make([]drivewriter.NewFile, 0, len(current)+len(copied))
 	for _, it := range copied {
-		gone[payload.Key{Kind: it.Kind, Path: it.Path}] = true
-		files = append(files, drivewriter.NewFile{Kind: drive.DriveKind(it.Kind), Path: it.Path,
+		gone[it.Key()] = true
+		files = append(files, drivewriter.NewFile{Kind: it.Kind, Path: it.Path,
 			Size: it.Size})
 	}
 	for _, it := range removed {
-		gone[payload.Key{Kind: it.Kind, Path: it.Path}] = true
+		gone[it.Key()] = true
 	}
 	for key, it := range current {
 		if !gone[key] {

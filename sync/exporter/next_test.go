@@ -74,7 +74,7 @@ func TestNextGeneration(t *testing.T) {
 		n.before, n.stock = &pkgindex.Header{}, &originStock{sizes: make(map[payload.Key]int64),
 			facts: make(map[string]*layout.PackageFacts)}
 		for _, path := range []string{foo, gone} {
-			n.current[pkg(path)] = &layout.Item{Kind: layout.Package, Path: path, Size: 3,
+			n.current[pkg(path)] = &layout.Item{Kind: payload.Package, Path: path, Size: 3,
 				Stored: []manifest.File{{Path: "packages/" + path}}}
 			n.entries[path] = entryFor(t, path, 3, "old")
 		}

@@ -59,7 +59,7 @@ func fit(ctx context.Context, x *exporter) error {
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	payloads := func(g selection.Group) bool { return g.Files[0].Kind != program }
+	payloads := func(g selection.Group) bool { return g.Files[0].Kind != payload.Program }
 	if x.committed == nil && x.o.For == "" && !slices.ContainsFunc(plan.Groups, payloads) {
 		return nil // checkSpace says so, once revoked keys are on the drive
 	}
@@ -147,10 +147,11 @@ func ownProgram(x *exporter) selection.File {
 		return selection.File{}
 	}
 	file.Close()
-	key := payload.Key{Kind: program, Path: layout.BinFile(runtime.GOARCH)}
+	key := payload.Key{Kind: payload.Program, Path: layout.BinFile(runtime.GOARCH)}
 	held := x.next.current[key]
-	return selection.File{Kind: program, Path: key.Path, Bytes: size + perFile, Held: held != nil &&
-		held.Size == size}
+	return selection.File{Kind: payload.Program, Path: key.Path, Bytes: size + perFile,
+		Held: held != nil &&
+			held.Size == size}
 }
 
 // describe is a package as the evaluator wants it: as the host's index has it, or the catalogue on

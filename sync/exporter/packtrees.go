@@ -84,9 +84,9 @@ func heldTrees(x *exporter) map[string]*layout.Tree {
 		if r.Tree == nil {
 			continue
 		}
-		if it, ok := x.committed.Find(layout.Archive, r.Tree.File); ok &&
+		if it, ok := x.committed.Find(payload.Repository, r.Tree.File); ok &&
 			!slices.Contains(x.broken.paths, it.Stored[0].Path) {
-			x.next.current[payload.Key{Kind: repository, Path: it.Path}] = &it
+			x.next.current[payload.Key{Kind: payload.Repository, Path: it.Path}] = &it
 			tree := *r.Tree
 			carried[r.Name] = &tree
 		}
@@ -179,7 +179,7 @@ func leaveTree(ctx context.Context, x *exporter, name string, why error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	it := payload.Item{Kind: repository, Path: name, Reason: fault.Text(why)}
+	it := payload.Item{Kind: payload.Repository, Path: name, Reason: fault.Text(why)}
 	x.report.LeftOut = append(x.report.LeftOut, it)
 	x.report.Plan.LeftOut = append(x.report.Plan.LeftOut, it)
 	return nil
@@ -215,7 +215,7 @@ func (p *Plan) putTrees(ctx context.Context, w *drivewriter.Writer) error {
 // dropTree takes the older archive of a repository out of what the next commit lists.
 func dropTree(p *Plan, name string) {
 	if old := p.trees.carried[name]; old != nil {
-		delete(p.next.current, payload.Key{Kind: repository, Path: old.File})
+		delete(p.next.current, payload.Key{Kind: payload.Repository, Path: old.File})
 		delete(p.trees.carried, name)
 	}
 }
@@ -246,7 +246,8 @@ func putTree(ctx context.Context, p *Plan, w *drivewriter.Writer, j *treeJob) er
 	if layout.CheckArchive(tree.File) != "" {
 		tree.File = layout.ArchiveName(j.plan.Name, w.Last()+1)
 	}
-	put, err := w.Put(ctx, drivewriter.NewFile{Kind: layout.Archive, Path: tree.File, Size: size},
+	put, err := w.Put(ctx, drivewriter.NewFile{Kind: payload.Repository,
+		Path: tree.File, Size: size},
 		func(dst io.Writer) error {
 			if _, err := file.Seek(0, io.SeekStart); err != nil {
 				return &sourceError{err}
@@ -262,7 +263,7 @@ func putTree(ctx context.Context, p *Plan, w *drivewriter.Writer, j *treeJob) er
 		return err
 	}
 	dropTree(p, j.plan.Name)
-	p.next.current[payload.Key{Kind: repository, Path: tree.File}] = &put
+	p.next.current[payload.Key{Kind: payload.Repository, Path: tree.File}] = &put
 	p.trees.carried[j.plan.Name] = &tree
 	p.report.Trees = append(p.report.Trees, j.plan)
 	j.plan.Packed = size

@@ -104,6 +104,3 @@ func exportStep(h *HostFile, d *DriveFile) Step {
 	it.Reason = "contents not known yet"
 	return Step{Compare, it}
 }
-
-// program is the kind of pkgsneak itself; it is in no plan and no list.
-const program payload.Kind = "program"

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"pkgsneak/manifest"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
@@ -147,7 +146,7 @@ func (x *exporter) committedFiles() []DriveFile {
 	}
 	var files []DriveFile
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		items := x.committed.Items(drive.DriveKind(kind))
+		items := x.committed.Items(kind)
 		files = slices.Grow(files, len(items))
 		for i := range items {
 			it := &items[i]
@@ -163,7 +162,7 @@ func (x *exporter) committedFiles() []DriveFile {
 	}
 	programs := x.committed.Programs()
 	for i := range programs {
-		x.next.current[payload.Key{Kind: program, Path: programs[i].Path}] = &programs[i]
+		x.next.current[payload.Key{Kind: payload.Program, Path: programs[i].Path}] = &programs[i]
 	}
 	return files
 }
@@ -197,7 +196,7 @@ func (x *exporter) compare(ctx context.Context) error {
 	for _, it := range p.Compare {
 		x.w.Tell(progress.Event{Phase: progress.PhaseCheck, Path: it.Path, Done: done.Bytes,
 			Total: total.Bytes, Files: done.Files, FilesTotal: total.Files})
-		key := payload.Key{Kind: it.Kind, Path: it.Path}
+		key := it.Key()
 		h := x.host.files[key]
 		sums, err := x.host.dir(it.Kind).sum(ctx, it.Path, h.info)
 		switch {

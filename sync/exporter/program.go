@@ -19,7 +19,7 @@ func (p *Plan) putProgram(ctx context.Context, w *drivewriter.Writer, s self) er
 	}
 	file, size := s.file, s.size
 	path := layout.BinFile(runtime.GOARCH)
-	key := payload.Key{Kind: program, Path: path}
+	key := payload.Key{Kind: payload.Program, Path: path}
 	if old, ok := p.next.current[key]; ok && old.Sum == s.sum {
 		return nil
 	}
@@ -32,7 +32,7 @@ func (p *Plan) putProgram(ctx context.Context, w *drivewriter.Writer, s self) er
 			"there is no room on the drive for pkgsneak itself: a client that does not have it cannot take it from there")
 		return err
 	}
-	put, err := w.Put(ctx, drivewriter.NewFile{Kind: layout.Program, Path: path, Size: size},
+	put, err := w.Put(ctx, drivewriter.NewFile{Kind: payload.Program, Path: path, Size: size},
 		func(dst io.Writer) error {
 			if _, err := file.Seek(0, io.SeekStart); err != nil {
 				return &sourceError{err}

@@ -20,7 +20,7 @@ type remains struct {
 	*drive.Remains
 	// by folded path; those that are no file of the host's, in the end
 	files    map[string]manifest.File
-	counts   map[layout.Kind]int // of all of them
+	counts   map[payload.Kind]int // of all of them
 	partSize int64
 	tell     func(progress.Event)
 	kept     payload.Tally
@@ -33,7 +33,7 @@ func (r *remains) holds(kind payload.Kind) int {
 	if r == nil {
 		return 0
 	}
-	return r.counts[drive.DriveKind(kind)]
+	return r.counts[kind]
 }
 
 // left is what goes with the next commit, in bytes.
@@ -84,7 +84,7 @@ func (r *remains) take(names []string) {
 func keptRemains(next *nextGeneration) []DriveFile {
 	var files []DriveFile
 	for key, it := range next.current {
-		if key.Kind != program {
+		if key.Kind != payload.Program {
 			files = append(files, DriveFile{Kind: key.Kind, Path: key.Path,
 				Size: it.Size, Sum: it.Sum})
 		}

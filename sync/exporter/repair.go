@@ -38,8 +38,8 @@ func findMissing(x *exporter) error {
 	for _, path := range there.Absent {
 		absent[path] = true
 	}
-	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
-		for _, it := range x.committed.Items(drive.DriveKind(kind)) {
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, payload.Program} {
+		for _, it := range x.committed.Items(kind) {
 			if storedIn(it, absent) && addBroken(x, kind, it, MissingOnDrive) {
 				// it takes no space there
 				delete(x.next.current, payload.Key{Kind: kind, Path: it.Path})
@@ -76,8 +76,8 @@ func findDamage(ctx context.Context, x *exporter) error {
 		wrong[b.Path] = true
 		x.broken.paths = append(x.broken.paths, b.Path)
 	}
-	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program} {
-		for _, it := range x.committed.Items(drive.DriveKind(kind)) {
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, payload.Program} {
+		for _, it := range x.committed.Items(kind) {
 			if storedIn(it, wrong) && !x.broken.has(it) {
 				addBroken(x, kind, it, DamagedOnDrive)
 			}
@@ -142,7 +142,7 @@ func addBroken(x *exporter, kind payload.Kind, it layout.Item, reason string) bo
 	again := payload.Item{Kind: kind, Path: it.Path, Size: it.Size, Reason: reason}
 	h, here := x.host.files[key]
 	switch {
-	case kind == program:
+	case kind == payload.Program:
 		x.report.Notices = append(x.report.Notices, programNotice(x, it, reason))
 		return true
 	// only with Pretend; it is copied, whatever the contents

@@ -22,7 +22,7 @@ func readRemains(x *exporter, key *manifest.PublicKey) error {
 		return err
 	}
 	r := &remains{Remains: found, files: make(map[string]manifest.File, len(found.Files)),
-		counts: make(map[layout.Kind]int), partSize: x.o.PartSize, tell: func(e progress.Event) {
+		counts: make(map[payload.Kind]int), partSize: x.o.PartSize, tell: func(e progress.Event) {
 			x.w.Tell(e)
 		}}
 	if r.partSize <= 0 {
@@ -44,7 +44,7 @@ func countOnDrive(x *exporter, kind payload.Kind) int {
 	if x.committed == nil {
 		return x.remains.holds(kind)
 	}
-	return len(x.committed.Items(drive.DriveKind(kind)))
+	return len(x.committed.Items(kind))
 }
 
 // scanForRemains is readSource, with the kinds that are switched off where the drive may have some
@@ -98,7 +98,7 @@ func remainsNotice(x *exporter) string {
 	r := x.remains
 	text := fmt.Sprintf("the generation of %q on the drive cannot be read (%s): %d of its files are as they should be and stay",
 		x.name, fault.Text(r.Why), r.kept.Files)
-	gone := make(map[layout.Kind]int)
+	gone := make(map[payload.Kind]int)
 	for _, f := range r.files {
 		kind, _, _ := layout.KindOf(f.Path)
 		gone[kind]++
@@ -107,7 +107,7 @@ func remainsNotice(x *exporter) string {
 		text += fmt.Sprintf("; %d are not, and go when a new one is committed", len(r.files))
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		if n := gone[drive.DriveKind(kind)]; x.off(kind) && n > 0 {
+		if n := gone[kind]; x.off(kind) && n > 0 {
 			text += fmt.Sprintf(", %d of them %ss, of which nothing is copied (--no-%ss)",
 				n, kind, kind)
 		}
@@ -140,7 +140,7 @@ func reuseProgram(ctx context.Context, x *exporter) error {
 	}
 	for _, f := range r.Files {
 		kind, path, _ := layout.KindOf(f.Path)
-		if kind != layout.Program || !strings.HasSuffix(path, "/pkgsneak") {
+		if kind != payload.Program || !strings.HasSuffix(path, "/pkgsneak") {
 			continue
 		}
 		sum := f.Sum
@@ -156,7 +156,8 @@ func reuseProgram(ctx context.Context, x *exporter) error {
 		}
 		if stored != nil {
 			r.take([]string{f.Path})
-			x.next.current[payload.Key{Kind: program, Path: path}] = &layout.Item{Kind: kind,
+			x.next.current[payload.Key{Kind: payload.Program,
+				Path: path}] = &layout.Item{Kind: kind,
 				Path: path, Size: f.Size, Sum: sum, Stored: stored}
 		}
 	}

@@ -232,8 +232,8 @@ func (p *Plan) takeCommitted(w *drivewriter.Writer) {
 	if p.committed == nil || held == nil || held.Sum != p.committed.Sum {
 		return
 	}
-	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program, repository} {
-		items := held.Items(drive.DriveKind(kind))
+	for _, kind := range payload.Kinds {
+		items := held.Items(kind)
 		for i := range items {
 			if key := (payload.Key{Kind: kind, Path: items[i].Path}); p.next.current[key] != nil {
 				p.next.current[key] = &items[i]
@@ -298,19 +298,16 @@ func (p *Plan) requeue(missing []layout.Item) {
 		if p.broken.has(it) {
 			continue // it is in the plan already
 		}
-		kind := payload.Package
+		key := it.Key()
 		switch it.Kind {
-		case layout.Distfile:
-			kind = payload.Distfile
-		case layout.Program:
-			delete(p.next.current, payload.Key{Kind: program, Path: it.Path})
+		case payload.Program:
+			delete(p.next.current, key)
 			continue
-		case layout.Archive:
+		case payload.Repository:
 			p.trees.again(p.next.current, it.Path)
 			continue
 		}
-		key := payload.Key{Kind: kind, Path: it.Path}
-		same := func(t payload.Item) bool { return t.Kind == kind && t.Path == it.Path }
+		same := func(t payload.Item) bool { return t.Kind == it.Kind && t.Path == it.Path }
 		if i := slices.IndexFunc(p.report.Plan.Remove, same); i >= 0 {
 			p.dropItem(p.report.Plan.Remove[i])
 			continue
@@ -323,12 +320,12 @@ func (p *Plan) requeue(missing []layout.Item) {
 		case here:
 			p.report.Kept.Files--
 			p.report.Kept.Bytes -= it.Size
-			p.todo = append(p.todo, payload.Item{Kind: kind, Path: it.Path, Size: h.Size,
+			p.todo = append(p.todo, payload.Item{Kind: it.Kind, Path: it.Path, Size: h.Size,
 				Reason: MissingOnDrive})
-		case p.off(kind):
+		case p.off(it.Kind):
 			p.report.Kept.Files--
 			p.report.Kept.Bytes -= it.Size
-			p.leaveOut(payload.Item{Kind: kind, Path: it.Path, Size: it.Size}, errAway,
+			p.leaveOut(payload.Item{Kind: it.Kind, Path: it.Path, Size: it.Size}, errAway,
 				"pkgsneak export "+fault.Quote(p.o.Drive))
 		default:
 			p.next.dropEntry(it.Path)
@@ -361,7 +358,7 @@ func (p *Plan) freeSpace(ctx context.Context, w *drivewriter.Writer) error {
 		return withNamesakes(err, anew.revokedIn(p.dir, p.revoked), p.revoked)
 	}
 	for _, it := range p.todo {
-		forget(p.exporter, payload.Key{Kind: it.Kind, Path: it.Path})
+		forget(p.exporter, it.Key())
 	}
 	p.drop()
 	return p.commit(ctx, w)
@@ -377,7 +374,7 @@ func (p *Plan) drop() {
 // dropItem takes one file of the plan's Remove out of what the next commit lists, unless that is
 // done.
 func (p *Plan) dropItem(it payload.Item) {
-	key := payload.Key{Kind: it.Kind, Path: it.Path}
+	key := it.Key()
 	if _, ok := p.next.current[key]; !ok {
 		return
 	}
@@ -396,7 +393,7 @@ func (p *Plan) prepare(ctx context.Context, w *drivewriter.Writer) ([]payload.It
 	for {
 		files := make([]drivewriter.NewFile, len(todo))
 		for i, it := range todo {
-			files[i] = p.host.files[payload.Key{Kind: it.Kind, Path: it.Path}].newFile()
+			files[i] = p.host.files[it.Key()].newFile()
 		}
 		err := w.Prepare(ctx, files)
 		var name *drive.NameError
@@ -429,10 +426,11 @@ func (p *Plan) sameAsCommitted(w *drivewriter.Writer) bool {
 		!p.sameKey() || !p.next.says(p.told, p.committed.Record.Has) {
 		return false
 	}
-	for _, kind := range []payload.Kind{payload.Package, payload.Distfile, program, repository} {
-		for _, it := range held.Items(drive.DriveKind(kind)) {
+	for _, kind := range payload.Kinds {
+		for _, it := range held.Items(kind) {
 			now, ok := p.next.current[payload.Key{Kind: kind, Path: it.Path}]
-			if !ok || now.Sum != it.Sum || kind == program && now.Stored[0] != it.Stored[0] {
+			if !ok || now.Sum != it.Sum || kind == payload.Program &&
+				now.Stored[0] != it.Stored[0] {
 				return false
 			}
 		}

@@ -15,7 +15,6 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/distdir"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
@@ -61,7 +60,7 @@ type sourceFile struct {
 
 // newFile is the file as it is put on the drive. The category is told where only the index has it.
 func (h *sourceFile) newFile() drivewriter.NewFile {
-	f := drivewriter.NewFile{Kind: drive.DriveKind(h.Kind), Path: h.Path, Size: h.Size}
+	f := drivewriter.NewFile{Kind: h.Kind, Path: h.Path, Size: h.Size}
 	if h.Kind == payload.Package && !h.entry.IsZero() {
 		f.Category, _, _ = strings.Cut(h.entry.CPV(), "/")
 	}

@@ -96,9 +96,9 @@ func (s *originStock) lastLooked(held *drive.Generation, o ExportOptions) {
 			continue
 		}
 		s.asOf[kind] = held.Serial()
-		if has := held.Record.Has; has != nil && !has.Of(drive.DriveKind(kind)).Complete {
+		if has := held.Record.Has; has != nil && !has.Of(kind).Complete {
 			// 0: the kind never was looked at, which is no news
-			s.asOf[kind] = has.Of(drive.DriveKind(kind)).AsOf
+			s.asOf[kind] = has.Of(kind).AsOf
 		}
 	}
 }
@@ -108,7 +108,7 @@ func (s *originStock) lastLooked(held *drive.Generation, o ExportOptions) {
 func (s *originStock) tell(current map[payload.Key]*layout.Item) (*layout.Facts, *layout.Holdings) {
 	all := maps.Clone(s.sizes)
 	for key, it := range current {
-		if _, ok := all[key]; !ok && key.Kind != program && key.Kind != repository {
+		if _, ok := all[key]; !ok && key.Kind != payload.Program && key.Kind != payload.Repository {
 			all[key] = it.Size
 		}
 	}

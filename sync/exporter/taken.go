@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"pkgsneak/sync/distdir"
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
@@ -105,7 +104,7 @@ func (t *takenNames) mayBe(kind payload.Kind, name string) bool {
 	key := payload.Key{Kind: kind, Path: name}
 	switch {
 	case kind == payload.Distfile && distdir.CheckName(name) != nil,
-		layout.OriginPathFault(drive.DriveKind(kind), name) != "",
+		layout.OriginPathFault(kind, name) != "",
 		t.host.files[key] != nil,
 		kind == payload.Package && t.distdir != "" && (t.distdir == "." &&
 			!strings.Contains(name, "/") || strings.HasPrefix(name, t.distdir+"/")):
@@ -124,7 +123,7 @@ func (t *takenNames) lookUp(kind payload.Kind, name string, size int64) {
 		t.found[key] = it
 		return
 	}
-	if kind == program || t.host.dir(kind) == nil || !t.mayBe(kind, name) {
+	if kind == payload.Program || t.host.dir(kind) == nil || !t.mayBe(kind, name) {
 		return
 	}
 	if reason := t.host.dir(kind).inPlaceOf(name); reason != "" {
@@ -183,7 +182,7 @@ func (x *exporter) leaveTaken(taken map[payload.Key]payload.Item) {
 	p := &x.report.Plan
 	named, another := make(map[payload.Key]int, len(p.LeftOut)), make(map[payload.Key]bool)
 	for i, it := range p.LeftOut {
-		named[payload.Key{Kind: it.Kind, Path: it.Path}] = i
+		named[it.Key()] = i
 		if name := meantBy(it); name != it.Path {
 			another[payload.Key{Kind: it.Kind, Path: name}] = true
 		}

@@ -5,15 +5,11 @@ import (
 	"slices"
 	"time"
 
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ebuilds"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/portage"
 )
-
-// repository is the kind of a packed ebuild repository; it is in no list of files.
-const repository payload.Kind = drive.Repository
 
 // NoRepos is the value of ExportOptions.Repos for which the drive carries no repository.
 const NoRepos = "none"
@@ -62,7 +58,7 @@ func (t *trees) describe(record *layout.Record, current map[payload.Key]*layout.
 		r := &record.Repositories[i]
 		tree := t.carried[r.Name]
 		if r.Tree = nil; tree != nil &&
-			current[payload.Key{Kind: repository, Path: tree.File}] != nil {
+			current[payload.Key{Kind: payload.Repository, Path: tree.File}] != nil {
 			r.Tree = tree
 		}
 	}
@@ -81,7 +77,7 @@ func (t *trees) save(none bool) error {
 
 // again packs a repository once more whose archive is damaged on the drive, or gone from it.
 func (t *trees) again(current map[payload.Key]*layout.Item, file string) {
-	delete(current, payload.Key{Kind: repository, Path: file})
+	delete(current, payload.Key{Kind: payload.Repository, Path: file})
 	for name, tree := range t.carried {
 		if tree.File != file {
 			continue

@@ -153,10 +153,10 @@ func (ap *applier) countGone(in *incoming) {
 	in.Gone = payload.Tally{}
 	pruned := make(map[payload.Key]bool)
 	for _, it := range in.Pruned {
-		pruned[payload.Key{Kind: it.Kind, Path: it.Path}] = true
+		pruned[it.Key()] = true
 	}
 	for _, it := range in.Plan.Prune {
-		if !pruned[payload.Key{Kind: it.Kind, Path: it.Path}] {
+		if !pruned[it.Key()] {
 			in.Gone.Add(it.Size)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
 )
 
@@ -134,7 +135,7 @@ func offersOf(im *importer) []ebuilds.Offer {
 			if r.Tree == nil || !im.o.wantsRepo(r.Name) {
 				continue
 			}
-			it, ok := in.gen.Find(layout.Archive, r.Tree.File)
+			it, ok := in.gen.Find(payload.Repository, r.Tree.File)
 			if !ok {
 				continue
 			}
@@ -171,7 +172,7 @@ func openArchive(in *incoming, it layout.Item) (io.ReadCloser, error) {
 		if err == nil {
 			break
 		}
-		if same, ok := s.gen.Find(layout.Archive, it.Path); ok && same.Sum == it.Sum {
+		if same, ok := s.gen.Find(payload.Repository, it.Path); ok && same.Sum == it.Sum {
 			r, err = s.gen.Open(same)
 		}
 	}

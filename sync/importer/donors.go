@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
@@ -47,11 +46,11 @@ func (in *incoming) offers(kind payload.Kind) []offer {
 			}
 		}
 	}
-	add(in.gen.Items(drive.DriveKind(kind)), in.entries, nil, in.donor)
+	add(in.gen.Items(kind), in.entries, nil, in.donor)
 	if in.roster != nil {
 		for i := range in.further {
 			s := &in.further[i]
-			add(s.gen.Items(drive.DriveKind(kind)), s.entries, s, true)
+			add(s.gen.Items(kind), s.entries, s, true)
 		}
 	}
 	in.lacks(kind, listed)
@@ -127,7 +126,7 @@ func (in *incoming) becomeDonor() bool {
 		return false
 	}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		for _, it := range in.gen.Items(drive.DriveKind(kind)) {
+		for _, it := range in.gen.Items(kind) {
 			if in.imports[kind] != nil && in.remembered.path(kind, it, in.entries[it.Path]) != "" {
 				in.donor, in.roster = true, in.remembered
 				return true

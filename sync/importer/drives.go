@@ -72,7 +72,7 @@ func closeDrives(drives []mounted) {
 // sameContents finds a file with the bytes that are wanted, under its own name first.
 func sameContents(gen *drive.Generation, kind payload.Kind,
 	wanted layout.Item) (layout.Item, bool) {
-	if item, ok := gen.Find(drive.DriveKind(kind), wanted.Path); ok && item.Sum == wanted.Sum &&
+	if item, ok := gen.Find(kind, wanted.Path); ok && item.Sum == wanted.Sum &&
 		item.Size == wanted.Size {
 		return item, true
 	}

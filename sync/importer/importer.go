@@ -227,7 +227,7 @@ type owner struct {
 // mayHave reports whether an origin has a file, or may have it: this drive need not carry it, and
 // an older generation does not tell what has gone.
 func (in *incoming) mayHave(kind payload.Kind, path string, sum manifest.Digest) bool {
-	if it, ok := in.gen.Find(drive.DriveKind(kind), path); ok {
+	if it, ok := in.gen.Find(kind, path); ok {
 		return it.Sum == sum
 	}
 	stock := in.stock[kind]

@@ -282,7 +282,7 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 	}
 	in.stock = make(map[payload.Kind]*drive.Stock)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		if in.stock[kind], err = gen.Stock(drive.DriveKind(kind)); err != nil {
+		if in.stock[kind], err = gen.Stock(kind); err != nil {
 			return in, err
 		}
 	}

@@ -9,7 +9,6 @@ import (
 
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
-	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 )
@@ -50,7 +49,8 @@ func predict(im *importer) (*forecast.Forecast, error) {
 	in := forecast.Input{Candidates: candidates, GateOptions: im.outlook.o}
 	for _, origin := range im.origins {
 		for path, entry := range origin.entries {
-			if _, carried := origin.gen.Find(layout.Package, path); !carried && !here[entry.CPV()] {
+			if _, carried := origin.gen.Find(payload.Package, path); !carried &&
+				!here[entry.CPV()] {
 				in.Elsewhere = append(in.Elsewhere, entry)
 			}
 		}

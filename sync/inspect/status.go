@@ -295,7 +295,7 @@ func (o *OriginStatus) judge(g *drive.Generation, j *forecast.Judge) error {
 	}
 	var list []forecast.Candidate
 	for _, e := range x.Entries {
-		if _, carried := g.Find(layout.Package, e.Path()); !carried {
+		if _, carried := g.Find(payload.Package, e.Path()); !carried {
 			continue
 		}
 		c := forecast.Candidate{Entry: pkgindex.Rebase(e, x.Header, pkgindex.Header{})}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"slices"
 	"strings"
@@ -91,7 +92,7 @@ func PackagesIndex(catalogue *pkgindex.Index, items []Item, serial int64) (*pkgi
 	index.SetTimestamp(serial)
 	stored := make(map[string]Item, len(items))
 	for _, it := range items {
-		if it.Kind == Package && len(it.Stored) == 1 {
+		if it.Kind == payload.Package && len(it.Stored) == 1 {
 			stored[it.Path] = it
 		}
 	}
@@ -124,6 +125,6 @@ func WithoutEntry(catalogue *pkgindex.Index, items []Item) []Item {
 	}
 	return slices.DeleteFunc(slices.Clone(items), func(it Item) bool {
 		size, ok := sizes[it.Path]
-		return it.Kind != Package || ok && size == it.Size
+		return it.Kind != payload.Package || ok && size == it.Size
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"pkgsneak/sync/payload"
 	"slices"
 	"strconv"
 	"strings"
@@ -181,7 +182,7 @@ func (f *Facts) fault() string {
 }
 
 func packageFault(p PackageFacts) string {
-	if reason := OriginPathFault(Package, p.Path); reason != "" {
+	if reason := OriginPathFault(payload.Package, p.Path); reason != "" {
 		return reason
 	}
 	if p.Installed < 0 || p.Rules < 0 {
@@ -201,7 +202,7 @@ func distfileFault(d DistfileFacts) string {
 	if d.Size < 0 {
 		return "a negative number"
 	}
-	return OriginPathFault(Distfile, d.Name)
+	return OriginPathFault(payload.Distfile, d.Name)
 }
 
 func (f *Flags) fields() []string {

@@ -1,6 +1,9 @@
 package layout
 
-import "fmt"
+import (
+	"fmt"
+	"pkgsneak/sync/payload"
+)
 
 // Holding is what the record says of a Stock.
 type Holding struct {
@@ -19,8 +22,8 @@ type Holdings struct {
 	Distfiles Holding `json:"distfiles"`
 }
 
-func (h *Holdings) Of(kind Kind) *Holding {
-	if kind == Package {
+func (h *Holdings) Of(kind payload.Kind) *Holding {
+	if kind == payload.Package {
 		return &h.Packages
 	}
 	return &h.Distfiles
@@ -49,17 +52,17 @@ func FormatOf(has *Holdings, facts *Facts, items []Item) int {
 	if !has.Packages.Complete || !has.Distfiles.Complete {
 		return formatPart
 	}
-	carried := make(map[Key]bool, len(items))
+	carried := make(map[payload.Key]bool, len(items))
 	for _, it := range items {
-		carried[Key{Kind: it.Kind, Path: it.Path}] = true
+		carried[it.Key()] = true
 	}
 	for _, p := range facts.Packages {
-		if !carried[Key{Kind: Package, Path: p.Path}] {
+		if !carried[payload.Key{Kind: payload.Package, Path: p.Path}] {
 			return formatPart
 		}
 	}
 	for _, d := range facts.Distfiles {
-		if !carried[Key{Kind: Distfile, Path: d.Name}] {
+		if !carried[payload.Key{Kind: payload.Distfile, Path: d.Name}] {
 			return formatPart
 		}
 	}
@@ -76,9 +79,9 @@ func StockFault(has *Holdings, facts *Facts, items []Item) string {
 	for _, it := range items {
 		known := true
 		switch it.Kind {
-		case Package:
+		case payload.Package:
 			_, known = facts.Package(it.Path)
-		case Distfile:
+		case payload.Distfile:
 			known = facts.HasDistfile(it.Path)
 		}
 		if !known {

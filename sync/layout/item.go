@@ -1,28 +1,27 @@
 package layout
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/payload"
 )
 
 // Item is one payload file of a generation.
 type Item struct {
-	Kind   Kind
+	Kind   payload.Kind
 	Path   string // the origin's: below PKGDIR, in DISTDIR, below bin
 	Size   int64
 	Sum    manifest.Digest // of the whole
 	Stored []manifest.File // where it lies below ORIGIN: one file, or its parts in order
 }
 
-// Key identifies a payload file of an origin.
-type Key struct {
-	Kind Kind
-	Path string
-}
+// Key returns the key of the item.
+func (it Item) Key() payload.Key { return payload.Key{Kind: it.Kind, Path: it.Path} }
 
 // CheckList refuses a signed list that this package did not write: exactly
 // one record, named after the TIMESTAMP, and no two paths that are one file on
@@ -106,9 +105,10 @@ func Items(signed *manifest.Signed, r *Record) ([]Item, error) {
 	return items, nil
 }
 
+// CompareItems puts items in the order of their kinds, and paths of one kind in order.
 func CompareItems(a, b Item) int {
-	if a.Kind != b.Kind {
-		return int(a.Kind) - int(b.Kind)
+	if c := cmp.Compare(a.Kind.Rank(), b.Kind.Rank()); c != 0 {
+		return c
 	}
 	return strings.Compare(a.Path, b.Path)
 }

@@ -12,6 +12,7 @@ import (
 	"pkgsneak/sync/binpkg"
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/payload"
 )
 
 // Names of the tree. The names below an origin's directory are fixed at its
@@ -313,85 +314,30 @@ func MayBeIn(dir, origin string, key manifest.Fingerprint) bool {
 	return dir == origin || dir == Qualified(origin, key)
 }
 
-// Kind is what a payload file is.
-type Kind uint8
-
-// The kinds of payload. A Package's path is the one below the origin's PKGDIR,
-// a Distfile's is its name in DISTDIR, a Program's is the one below bin, an Archive's the one below
-// repos.
-const (
-	Package Kind = iota + 1
-	Distfile
-	Program
-	Archive
-)
-
-var kinds = []struct {
-	kind Kind
-	name string
-	dir  string
-}{
-	{Package, "package", PackagesDir},
-	{Distfile, "distfile", DistfilesDir},
-	{Program, "program", BinDir},
-	{Archive, "repository", ReposDir},
-}
-
-// String returns the kind's name, as in the record.
-func (k Kind) String() string {
-	for _, row := range kinds {
-		if row.kind == k {
-			return row.name
-		}
-	}
-	return "kind " + strconv.Itoa(int(k))
-}
-
-// dir is the directory below ORIGIN in which files of the kind lie.
-func (k Kind) dir() string {
-	for _, row := range kinds {
-		if row.kind == k {
-			return row.dir
-		}
-	}
-	return ""
-}
-
-// MarshalText writes the kind's name.
-func (k Kind) MarshalText() ([]byte, error) {
-	if k.dir() == "" {
-		return nil, fmt.Errorf("kind %d has no name", k)
-	}
-	return []byte(k.String()), nil
-}
-
-// UnmarshalText reads the kind's name.
-func (k *Kind) UnmarshalText(text []byte) error {
-	for _, row := range kinds {
-		if row.name == string(text) {
-			*k = row.kind
-			return nil
-		}
-	}
-	return fmt.Errorf("unknown kind %q", text)
+// directories are where payload files of each kind lie, below ORIGIN.
+var directories = map[payload.Kind]string{
+	payload.Package:    PackagesDir,
+	payload.Distfile:   DistfilesDir,
+	payload.Program:    BinDir,
+	payload.Repository: ReposDir,
 }
 
 // KindOf tells the kind of a listed file, and the origin's path it stands for
 // when the record says nothing else. Files that are not payload have no kind.
-func KindOf(stored string) (kind Kind, plain string, ok bool) {
+func KindOf(stored string) (kind payload.Kind, plain string, ok bool) {
 	dir, rest, found := strings.Cut(stored, "/")
 	if !found || rest == "" {
-		return 0, "", false
+		return "", "", false
 	}
 	switch dir {
 	case PackagesDir:
-		return Package, rest, stored != PackagesFile
+		return payload.Package, rest, stored != PackagesFile
 	case BinDir:
-		return Program, rest, true
+		return payload.Program, rest, true
 	case ReposDir:
-		return Archive, rest, true
+		return payload.Repository, rest, true
 	case DistfilesDir:
-		return Distfile, path.Base(rest), stored != LayoutFile
+		return payload.Distfile, path.Base(rest), stored != LayoutFile
 	}
-	return 0, "", false
+	return "", "", false
 }

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"pkgsneak/sync/payload"
 	"strings"
 	"testing"
 )
@@ -10,8 +11,8 @@ func TestMadeHere(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"foo-1.tar.gz", "a b.zip", "nul", "x\x01y",
 		strings.Repeat("l", 250)} {
-		other, _ := OtherPath(Distfile, name, "", 3)
-		for _, stored := range []string{WantedPath(Distfile, name), other} {
+		other, _ := OtherPath(payload.Distfile, name, "", 3)
+		for _, stored := range []string{WantedPath(payload.Distfile, name), other} {
 			for _, p := range []string{stored, PartPath(stored, 0, 12), OverflowPath(stored, 2)} {
 				if PathFault(p) == "" && !MadeHere(p) {
 					t.Errorf("%q is not recognised", p)
@@ -21,11 +22,11 @@ func TestMadeHere(t *testing.T) {
 	}
 	for _, name := range []string{"app-misc/foo-1.tbz2", "app-misc/foo/foo-1-1.xpak",
 		"app-misc/foo/foo-1-2.gpkg.tar", "All/foo-1.tbz2"} {
-		other, also := OtherPath(Package, name, "", 3)
+		other, also := OtherPath(payload.Package, name, "", 3)
 		if also == "" {
 			also = other
 		}
-		for _, stored := range []string{WantedPath(Package, name), other, also} {
+		for _, stored := range []string{WantedPath(payload.Package, name), other, also} {
 			for _, p := range []string{stored, PartPath(stored, 0, 12), OverflowPath(stored, 2)} {
 				if !MadeHere(p) {
 					t.Errorf("%q is not recognised", p)

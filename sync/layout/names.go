@@ -5,6 +5,7 @@ import (
 	"iter"
 	"path"
 	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/payload"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -138,24 +139,24 @@ func foldRune(r rune) rune {
 }
 
 // WantedPath is where a file lies if nothing is in the way, below ORIGIN.
-func WantedPath(kind Kind, name string) string {
-	if kind == Distfile {
+func WantedPath(kind payload.Kind, name string) string {
+	if kind == payload.Distfile {
 		return DistfilesDir + "/" + Bucket(name) + "/" + name
 	}
-	return kind.dir() + "/" + name
+	return directories[kind] + "/" + name
 }
 
 // OtherPath is the n-th (from 1) name for a file that cannot have its own, and
 // the name that has to be free as well, "" if there is none. The first free one
 // is taken, so the same drive always gives the same name.
-func OtherPath(kind Kind, name, category string, n int) (stored, also string) {
+func OtherPath(kind payload.Kind, name, category string, n int) (stored, also string) {
 	switch kind {
-	case Distfile:
+	case payload.Distfile:
 		return otherDistfile(name, n), ""
-	case Package:
+	case payload.Package:
 		return otherPackage(name, category, n)
 	}
-	return fmt.Sprintf("%s/%s-%d", kind.dir(), cleanPath(name), n+1), ""
+	return fmt.Sprintf("%s/%s-%d", directories[kind], cleanPath(name), n+1), ""
 }
 
 // Bounds of StoredNames: a name gets a higher number or another directory only where the ones
@@ -168,7 +169,7 @@ const (
 // StoredNames are the names that a file, or its parts, can have been given on a drive, below
 // ORIGIN: the wanted one first, then those that are given where names are taken and directories are
 // full.
-func StoredNames(kind Kind, name, category string) iter.Seq[string] {
+func StoredNames(kind payload.Kind, name, category string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for n := range likelyTries {
 			stored := WantedPath(kind, name)

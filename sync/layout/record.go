@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/payload"
 )
 
 // RecordFormat is the highest format that this package writes and reads. It is
@@ -114,14 +115,14 @@ type Counts struct {
 
 // Renamed is a file that lies under another name.
 type Renamed struct {
-	Kind   Kind     `json:"kind"`
-	Path   PathText `json:"path"`
-	Stored string   `json:"stored"` // below ORIGIN
+	Kind   payload.Kind `json:"kind"`
+	Path   PathText     `json:"path"`
+	Stored string       `json:"stored"` // below ORIGIN
 }
 
 // Split is a file that lies in parts, each of which the Manifest lists.
 type Split struct {
-	Kind   Kind            `json:"kind"`
+	Kind   payload.Kind    `json:"kind"`
 	Path   PathText        `json:"path"`
 	Size   int64           `json:"size"`
 	Sum    manifest.Digest `json:"-"`
@@ -458,14 +459,14 @@ func (r *Record) exceptionsFault() string {
 
 type onlyOnce map[string]bool
 
-func (once onlyOnce) add(kind Kind, name PathText, stored ...string) string {
+func (once onlyOnce) add(kind payload.Kind, name PathText, stored ...string) string {
 	if reason := OriginPathFault(kind, string(name)); reason != "" {
 		return fmt.Sprintf("%s %q: %s", kind, name, reason)
 	}
-	if once[kind.String()+" "+string(name)] {
+	if once[string(kind)+" "+string(name)] {
 		return fmt.Sprintf("%s %q has two exceptions", kind, name)
 	}
-	once[kind.String()+" "+string(name)] = true
+	once[string(kind)+" "+string(name)] = true
 	for _, p := range stored {
 		if reason := StoredPathFault(kind, p); reason != "" {
 			return fmt.Sprintf("%s %q: stored as %q: %s", kind, name, p, reason)
@@ -479,9 +480,9 @@ func (once onlyOnce) add(kind Kind, name PathText, stored ...string) string {
 }
 
 // OriginPathFault says why a path of the origin cannot be one.
-func OriginPathFault(kind Kind, p string) string {
+func OriginPathFault(kind payload.Kind, p string) string {
 	switch {
-	case kind.dir() == "":
+	case directories[kind] == "":
 		return "no known kind"
 	case p == "" || len(p) > 4096:
 		return "its length"
@@ -490,14 +491,14 @@ func OriginPathFault(kind Kind, p string) string {
 	case path.IsAbs(p) || path.Clean(p) != p || p == "." || p == ".." ||
 		strings.HasPrefix(p, "../"):
 		return "not a plain relative path"
-	case kind == Distfile && strings.Contains(p, "/"):
+	case kind == payload.Distfile && strings.Contains(p, "/"):
 		return "a distfile has no directory"
 	}
 	return ""
 }
 
 // StoredPathFault says why a stored path cannot be one of that kind.
-func StoredPathFault(kind Kind, p string) string {
+func StoredPathFault(kind payload.Kind, p string) string {
 	if reason := PathFault(p); reason != "" {
 		return reason
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/payload"
 )
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -27,10 +28,12 @@ func fullRecord() *Record {
 			Catalogue: 5, CatalogueBytes: 4000},
 		Has: &Holdings{Packages: Holding{Complete: true, Count: 5, Bytes: 1 << 41},
 			Distfiles: Holding{Reason: "not looked at", Count: 2, Bytes: 7}},
-		Renamed: []Renamed{{Kind: Package, Path: "app-misc/foo-1.tbz2",
+		Renamed: []Renamed{{Kind: payload.Package, Path: "app-misc/foo-1.tbz2",
 			Stored: "packages/app-misc/foo/foo-1-1.xpak"},
-			{Kind: Distfile, Path: "bad\xff\\name\n", Stored: "distfiles/ab/bad__name_.1.pkgsneak"}},
-		Split: []Split{{Kind: Distfile, Path: "big.tar", Size: 1 << 33, Sum: digest.Bytes(nil),
+			{Kind: payload.Distfile, Path: "bad\xff\\name\n",
+				Stored: "distfiles/ab/bad__name_.1.pkgsneak"}},
+		Split: []Split{{Kind: payload.Distfile, Path: "big.tar", Size: 1 << 33,
+			Sum:    digest.Bytes(nil),
 			Stored: []string{"distfiles/01/big.tar.part01", "distfiles/02/big.tar.part02"}}},
 	}
 }

@@ -9,14 +9,36 @@ import (
 	"strings"
 )
 
-// Kind says whether a payload file is a package or a distfile.
+// Kind says what a payload file is. Its text stands in records, reports and the state.
 type Kind string
 
-// The two kinds of payload.
+// The kinds of payload. A Package's path is the one below the origin's PKGDIR, a Distfile's is its
+// name in DISTDIR, a Program's is the one below bin on a drive, a packed ebuild Repository's the
+// one below repos. A machine has the first two in its directories, a drive has all of them.
 const (
-	Package  Kind = "package"
-	Distfile Kind = "distfile"
+	Package    Kind = "package"
+	Distfile   Kind = "distfile"
+	Program    Kind = "program"
+	Repository Kind = "repository"
 )
+
+// Kinds are the kinds of payload in their order.
+var Kinds = []Kind{Package, Distfile, Program, Repository}
+
+// Rank orders the kinds: that of Kinds, and last what is no payload.
+func (k Kind) Rank() int {
+	switch k {
+	case Package:
+		return 0
+	case Distfile:
+		return 1
+	case Program:
+		return 2
+	case Repository:
+		return 3
+	}
+	return len(Kinds)
+}
 
 // Item is one payload file in a plan or a report. Path is below PKGDIR for a package and the file's
 // name for a distfile.
@@ -61,9 +83,9 @@ func Count(items []Item) Tally {
 // Sort sorts items with Compare.
 func Sort(items []Item) { slices.SortFunc(items, Compare) }
 
-// Compare puts packages before distfiles, and paths in order.
+// Compare puts items in the order of their kinds (Rank), and paths of one kind in order.
 func Compare(a, b Item) int {
-	if c := strings.Compare(string(b.Kind), string(a.Kind)); c != 0 {
+	if c := cmp.Compare(a.Kind.Rank(), b.Kind.Rank()); c != 0 {
 		return c
 	}
 	return strings.Compare(a.Path, b.Path)

@@ -26,3 +26,16 @@ func TestAlike(t *testing.T) {
 		t.Errorf("a version became %q", got)
 	}
 }
+
+// The order of the kinds is the one of Kinds, and what is no payload comes last.
+func TestRank(t *testing.T) {
+	t.Parallel()
+	for i, kind := range Kinds {
+		if kind.Rank() != i {
+			t.Errorf("%s has the rank %d, is number %d", kind, kind.Rank(), i)
+		}
+	}
+	if got := Kind("directory").Rank(); got != len(Kinds) {
+		t.Errorf("a directory has the rank %d", got)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/depend"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/resolve"
 )
 
@@ -312,7 +313,7 @@ func (w *Want) check() error {
 		return refuse("a want is an atom or a distfile")
 	}
 	if w.File != "" {
-		if layout.OriginPathFault(layout.Distfile, w.File) != "" || len(w.File) > layout.MaxName {
+		if layout.OriginPathFault(payload.Distfile, w.File) != "" || len(w.File) > layout.MaxName {
 			return refuse("%.80q is no name of a distfile", w.File)
 		}
 		if err := checkText("the name of a distfile", w.File, layout.MaxName); err != nil {

@@ -373,7 +373,7 @@ func pathAttacks() []attack {
 			a.resign(func(s *statement) {
 				const stored = layout.DistfilesDir + "/00/renamed.1.pkgsneak"
 				s.put(a, stored, []byte("evil\n"))
-				s.record.Renamed = append(s.record.Renamed, layout.Renamed{Kind: layout.Distfile,
+				s.record.Renamed = append(s.record.Renamed, layout.Renamed{Kind: payload.Distfile,
 					Path: layout.PathText(name), Stored: stored})
 				data, err := json.Marshal(s.record)
 				a.must(err)

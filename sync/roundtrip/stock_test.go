@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/state"
 )
@@ -56,11 +57,11 @@ type told struct {
 func tellsOf(t *testing.T, m machine.Machine, path string) (tells told, g *drive.Generation) {
 	t.Helper()
 	g = generationOf(t, m, path)
-	p, err := g.Stock(layout.Package)
+	p, err := g.Stock(payload.Package)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := g.Stock(layout.Distfile)
+	d, err := g.Stock(payload.Distfile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +211,7 @@ func TestRecordOfAnIntermediateGeneration(t *testing.T) {
 			got.whyPackages+got.whyDist != "" {
 			t.Errorf("%+v", got)
 		}
-		s, _ := g.Stock(layout.Package)
+		s, _ := g.Stock(payload.Package)
 		if !s.Has("app-arch/unzip-5-r2.tbz2") || s.Has("app-misc/none-1.tbz2") {
 			t.Errorf("%+v", s)
 		}
