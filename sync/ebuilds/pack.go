@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/listing"
 	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/portage"
 )
@@ -132,13 +134,14 @@ func (s *Source) load(ctx context.Context, from int) []loaded {
 	files := make([]loaded, len(entries))
 	d := opened{root: s.root}
 	defer d.close()
+	var buf []byte
 	for i := range entries {
 		e := &entries[i]
 		if e.isDir() || e.st.Size > pipeline.SmallSize {
 			continue
 		}
 		if files[i].err = ctx.Err(); files[i].err == nil {
-			files[i].data, files[i].err = d.read(e)
+			files[i].data, buf, files[i].err = d.read(e, buf)
 			files[i].sum = digest.Bytes(files[i].data)
 		}
 	}
@@ -150,7 +153,7 @@ func (s *Source) load(ctx context.Context, from int) []loaded {
 type opened struct {
 	root *os.Root
 	path string
-	dir  *os.Root
+	dir  *os.File
 }
 
 func (d *opened) close() {
@@ -162,32 +165,54 @@ func (d *opened) close() {
 
 // open opens a file of a survey; another one than was seen is errChanged.
 func (d *opened) open(e *entry) (*os.File, error) {
-	dir, name := path.Split(e.path)
-	root := d.root
-	switch {
-	case e.link || dir == "":
-		name = e.path
-	case d.dir != nil && d.path == dir:
-		root = d.dir
-	default:
-		d.close()
-		sub, err := d.root.OpenRoot(strings.TrimSuffix(dir, "/"))
-		if err != nil {
-			return nil, err
-		}
-		d.dir, d.path, root = sub, dir, sub
-	}
-	open := durable.Open
 	if e.link {
-		open = openBehind
+		f, fi, err := openBehind(d.root, e.path)
+		if err == nil && !e.isStill(fi.Size(), fi.ModTime().UnixNano()) {
+			f.Close()
+			err = e.changed()
+		}
+		return f, err
 	}
-	f, fi, err := open(root, name)
-	if err == nil && (fi.Size() != e.st.Size || fi.ModTime().UnixNano() != e.st.Mtim.Nano()) {
-		f.Close()
-		err = fmt.Errorf("%q: %w", e.path, errChanged)
+	fd, err := d.descriptor(e)
+	if err != nil {
+		return nil, err
 	}
-	return f, err
+	return os.NewFile(uintptr(fd), e.path), nil
 }
+
+// descriptor opens a file that is no link.
+func (d *opened) descriptor(e *entry) (int, error) {
+	dir, name := path.Split(e.path)
+	if d.dir == nil || d.path != dir {
+		d.close()
+		sub, err := durable.OpenDir(d.root, path.Clean(dir))
+		if err != nil {
+			return -1, err
+		}
+		d.dir, d.path = sub, dir
+	}
+	fd, err := listing.Open(int(d.dir.Fd()), name, 0)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: e.path, Err: err}
+	}
+	is, err := listing.Fstat(fd, name)
+	if err != nil {
+		unix.Close(fd)
+		return -1, &fs.PathError{Op: "stat", Path: e.path, Err: err}
+	}
+	if !is.IsRegular() || !e.isStill(is.Size(), is.ModTime().UnixNano()) {
+		unix.Close(fd)
+		return -1, e.changed()
+	}
+	return fd, nil
+}
+
+// isStill reports whether a file is what was seen when the tree was walked through.
+func (e *entry) isStill(size, mtime int64) bool {
+	return size == e.st.Size && mtime == e.st.Mtim.Nano()
+}
+
+func (e *entry) changed() error { return fmt.Errorf("%q: %w", e.path, errChanged) }
 
 // openBehind opens the file of the same tree to which a link leads.
 func openBehind(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
@@ -206,19 +231,49 @@ func openBehind(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	return f, fi, nil
 }
 
-// read reads a small file.
-func (d *opened) read(e *entry) ([]byte, error) {
-	f, err := d.open(e)
+// read reads a small file into memory that it takes from buf; what is left of that comes back.
+func (d *opened) read(e *entry, buf []byte) (data, rest []byte, err error) {
+	size := int(e.st.Size)
+	if size > cap(buf)-len(buf) {
+		buf = make([]byte, 0, max(size, loadBytes))
+	}
+	data = buf[len(buf) : len(buf)+size : len(buf)+size]
+	rest = buf[:len(buf)+size]
+	if e.link {
+		f, err := d.open(e)
+		if err != nil {
+			return nil, rest, err
+		}
+		defer f.Close()
+		if _, err := io.ReadFull(f, data); err != nil {
+			return nil, rest, e.changed()
+		}
+		return data, rest, nil
+	}
+	fd, err := d.descriptor(e)
 	if err != nil {
-		return nil, err
+		return nil, rest, err
 	}
-	defer f.Close()
-	data := make([]byte, e.st.Size)
-	if _, err := io.ReadFull(f, data); err != nil {
-		return nil, fmt.Errorf("%q: %w", e.path, errChanged)
+	defer unix.Close(fd)
+	for n := 0; n < size; {
+		more := 0
+		err := listing.Retry(func() (err error) {
+			more, err = unix.Read(fd, data[n:])
+			return err
+		})
+		switch {
+		case err != nil:
+			return nil, rest, &fs.PathError{Op: "read", Path: e.path, Err: err}
+		case more == 0:
+			return nil, rest, e.changed()
+		}
+		n += more
 	}
-	return data, nil
+	return data, rest, nil
 }
+
+// loadBytes is how much memory is taken at once for small files.
+const loadBytes = 64 << 10
 
 // packer writes what was read.
 type packer struct {

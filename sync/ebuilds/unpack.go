@@ -2,6 +2,7 @@ package ebuilds
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,9 +63,6 @@ func unpack(ctx context.Context, r io.Reader, into *durable.Root, dir string, wa
 	limit := want.Bytes + int64(want.Count)*entryBytes + 1<<20
 	whole := &io.LimitedReader{R: z, N: limit + 1}
 	u := &unpacker{into: into, at: dir, want: want, access: a, sum: newContents(), tell: tell}
-	if err := u.mkdir(""); err != nil {
-		return err
-	}
 	if err := u.all(ctx, tar.NewReader(whole)); err != nil {
 		return err
 	}
@@ -80,7 +78,7 @@ func unpack(ctx context.Context, r io.Reader, into *durable.Root, dir string, wa
 		return archiveError("it has %d entries of %d bytes, and is not the tree of %d entries and %d bytes that the record describes",
 			u.count, u.bytes, want.Count, want.Bytes)
 	}
-	return u.setTimes()
+	return nil
 }
 
 // archiveFault is the error of a reader: the medium's own stays what it is.
@@ -113,20 +111,29 @@ type unpacker struct {
 	sum    contents
 	tell   func(files int, bytes int64)
 
-	dirs  []tar.Header
-	made  map[string]bool
-	count int
-	bytes int64
-	buf   []byte
+	writers *writers
+	made    map[string]bool
+	way     []*branch // open directories: the tree's own, and those down to the last entry
+	count   int
+	bytes   int64
+	buf     []byte
 }
 
-func (u *unpacker) all(ctx context.Context, t *tar.Reader) error {
+func (u *unpacker) all(ctx context.Context, t *tar.Reader) (err error) {
 	u.made = map[string]bool{".": true}
+	if err := u.begin(); err != nil {
+		return err
+	}
+	u.writers = newWriters(u.into)
+	defer func() { // what is wrong with the archive comes before what that led to
+		left, ended := u.leave(0), u.writers.end()
+		err = cmp.Or(err, ended, left)
+	}()
 	for {
 		h, err := t.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil
+			return u.writers.flush()
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
@@ -153,17 +160,23 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 	if !u.made[path.Dir(name)] {
 		return archiveError("the entry %.200q comes before its directory", h.Name)
 	}
+	if u.tell != nil && u.count%256 == 0 {
+		u.tell(u.count, u.bytes)
+	}
+	above, err := u.enter(path.Dir(name))
+	if err != nil {
+		return err
+	}
 	if h.Typeflag == tar.TypeDir {
 		u.made[name] = true
-		u.dirs = append(u.dirs, tar.Header{Name: name, ModTime: h.ModTime})
 		u.sum.dir(name)
-		return u.taken(h, u.mkdir(name))
+		return u.mkdir(above, name, h)
 	}
 	if u.bytes += h.Size; u.bytes > u.want.Bytes {
 		return archiveError("its files have more than the %d bytes that the record says",
 			u.want.Bytes)
 	}
-	return u.taken(h, u.file(t, name, h))
+	return u.file(above, t, name, h)
 }
 
 // checkEntry refuses what packing never writes.
@@ -184,98 +197,139 @@ func checkEntry(name string, h *tar.Header) error {
 	return nil
 }
 
-// taken says of a name that is there twice that the archive is bad.
-func (u *unpacker) taken(h *tar.Header, err error) error {
-	if errors.Is(err, fs.ErrExist) {
-		return archiveError("the entry %.200q is there twice", h.Name)
+// begin makes the tree's own directory.
+func (u *unpacker) begin() error {
+	b, err := durable.NewBranch(u.into, u.at, u.access.Dir)
+	if err != nil {
+		return err
+	}
+	u.way = []*branch{{Branch: b}}
+	u.way[0].uses.Store(1)
+	return b.Chown(u.access.UID, u.access.GID)
+}
+
+// mkdir makes a directory and goes into it.
+func (u *unpacker) mkdir(above *branch, name string, h *tar.Header) error {
+	b, err := above.Mkdir(path.Base(name), u.access.Dir)
+	if err != nil {
+		return twice(err, name)
+	}
+	u.way = append(u.way, above.below(b, name, h.ModTime))
+	if u.access.UID < 0 && u.access.GID < 0 {
+		return nil
+	}
+	return b.Chown(u.access.UID, u.access.GID)
+}
+
+// enter makes a directory that was made before the last one of the way.
+func (u *unpacker) enter(name string) (*branch, error) {
+	if name == "." {
+		name = ""
+	}
+	keep := len(u.way)
+	for keep > 1 && !within(name, u.way[keep-1].path) {
+		keep--
+	}
+	if err := u.leave(keep); err != nil {
+		return nil, err
+	}
+	for {
+		last := u.way[len(u.way)-1]
+		if last.path == name {
+			return last, nil
+		}
+		// an archive that is not in our order comes back to a directory
+		rest := strings.TrimPrefix(strings.TrimPrefix(name, last.path), "/")
+		next, _, _ := strings.Cut(rest, "/")
+		b, err := last.Open(next)
+		if err != nil {
+			return nil, err
+		}
+		at := path.Join(last.path, next)
+		u.way = append(u.way, last.below(b, at, u.writers.times[at]))
+	}
+}
+
+// leave closes the directories of the way beyond the first n. They stay open for what is on its way
+// to them.
+func (u *unpacker) leave(n int) (err error) {
+	for len(u.way) > n {
+		last := u.way[len(u.way)-1]
+		u.way = u.way[:len(u.way)-1]
+		u.writers.times[last.path] = last.when
+		err = errors.Join(err, last.release())
 	}
 	return err
 }
 
-func (u *unpacker) place(name string) string { return path.Join(u.at, name) }
-
-func (u *unpacker) mkdir(name string) error {
-	at := u.place(name)
-	if err := u.into.Mkdir(at, 0o700); err != nil {
-		return err
-	}
-	if err := u.into.Chmod(at, u.access.Dir); err != nil {
-		return err
-	}
-	if u.access.UID < 0 && u.access.GID < 0 {
-		return nil
-	}
-	return durable.Permitted(u.into.Lchown(at, u.access.UID, u.access.GID))
+// within reports whether a path is a directory or lies in it.
+func within(name, dir string) bool {
+	return dir == "" || name == dir ||
+		strings.HasPrefix(name, dir) && name[len(dir)] == '/'
 }
 
-// file writes one file. Its digest is computed on the way.
-func (u *unpacker) file(t io.Reader, name string, h *tar.Header) (err error) {
+// twice says of a name that is there already that the archive is bad.
+func twice(err error, name string) error {
+	if errors.Is(err, fs.ErrExist) {
+		return archiveError("the entry %.200q is there twice", name)
+	}
+	return err
+}
+
+// file reads one file of the archive, computes its digest and has it written. One that is large is
+// written here.
+func (u *unpacker) file(above *branch, t io.Reader, name string, h *tar.Header) error {
 	executable := h.Mode&0o100 != 0
-	f, err := u.into.Create(u.place(name), 0o600)
+	a := durable.Attr{Mode: u.access.file(executable), UID: u.access.UID, GID: u.access.GID,
+		ModTime: h.ModTime}
+	if h.Size <= maxBatched {
+		data, err := u.writers.space(above, int(h.Size))
+		if err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(t, data); err != nil {
+			return archiveFault(err)
+		}
+		u.sum.file(name, executable, h.Size, digest.Bytes(data))
+		u.writers.add(newFile{path.Base(name), data, a})
+		return nil
+	}
+	sum, err := u.large(t, name, h.Size, a)
 	if err != nil {
-		return err
+		return twice(err, name)
+	}
+	u.sum.file(name, executable, h.Size, sum)
+	return above.SetTime(path.Base(name), h.ModTime)
+}
+
+// large writes a file that is not held in memory.
+func (u *unpacker) large(t io.Reader, name string, size int64,
+	a durable.Attr) (sum digest.Blake2b, err error) {
+	f, err := u.into.Create(path.Join(u.at, name), 0o600)
+	if err != nil {
+		return sum, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if u.buf == nil {
 		u.buf = make([]byte, 256<<10)
 	}
-	sum, err := copySum(f, t, h.Size, u.buf)
-	if err != nil {
-		return err
-	}
-	u.sum.file(name, executable, h.Size, sum)
-	if err := f.Chmod(u.access.file(executable)); err != nil {
-		return err
-	}
-	if u.access.UID >= 0 || u.access.GID >= 0 {
-		if err := durable.Permitted(f.Chown(u.access.UID, u.access.GID)); err != nil {
-			return err
-		}
-	}
-	if err := u.into.Chtimes(u.place(name), h.ModTime, h.ModTime); err != nil {
-		return err
-	}
-	if u.tell != nil && u.count%256 == 0 {
-		u.tell(u.count, u.bytes)
-	}
-	return nil
-}
-
-// copySum copies size bytes and returns their digest.
-func copySum(f io.Writer, t io.Reader, size int64, buf []byte) (digest.Blake2b, error) {
-	if size <= int64(len(buf)) {
-		data := buf[:size]
-		if _, err := io.ReadFull(t, data); err != nil {
-			return digest.Blake2b{}, archiveFault(err)
-		}
-		if size > 0 {
-			if _, err := f.Write(data); err != nil {
-				return digest.Blake2b{}, err
-			}
-		}
-		return digest.Bytes(data), nil
-	}
 	hash := digest.New(digest.BLAKE2B)
 	for left := size; left > 0; {
-		data := buf[:min(left, int64(len(buf)))]
+		data := u.buf[:min(left, int64(len(u.buf)))]
 		if _, err := io.ReadFull(t, data); err != nil {
-			return digest.Blake2b{}, archiveFault(err)
+			return sum, archiveFault(err)
 		}
 		hash.Write(data)
 		if _, err := f.Write(data); err != nil {
-			return digest.Blake2b{}, err
+			return sum, err
 		}
 		left -= int64(len(data))
 	}
-	return hash.Sum().Blake2b, nil
-}
-
-// setTimes gives the directories their times, after everything in them was made.
-func (u *unpacker) setTimes() error {
-	for _, h := range u.dirs {
-		if err := u.into.Chtimes(u.place(h.Name), h.ModTime, h.ModTime); err != nil {
-			return err
-		}
+	if err := f.Chmod(a.Mode); err != nil {
+		return sum, err
 	}
-	return nil
+	if a.UID >= 0 || a.GID >= 0 {
+		err = durable.Permitted(f.Chown(a.UID, a.GID))
+	}
+	return hash.Sum().Blake2b, err
 }

@@ -3,6 +3,7 @@ package ebuilds
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -236,21 +237,31 @@ func nameFault(name string) string {
 //
 //	d PATH
 //	f PATH<NUL>SIZE BLAKE2B-512 in hex         x in the place of f: executable
-type contents struct{ hash *digest.Hash }
+type contents struct {
+	hash *digest.Hash
+	line []byte
+}
 
-func newContents() contents { return contents{digest.New(digest.BLAKE2B)} }
+func newContents() contents { return contents{hash: digest.New(digest.BLAKE2B)} }
 
-func (c contents) dir(name string) { fmt.Fprintf(c.hash, "d %s\n", name) }
+func (c *contents) dir(name string) {
+	c.line = append(append(append(c.line[:0], "d "...), name...), '\n')
+	c.hash.Write(c.line)
+}
 
-func (c contents) file(name string, executable bool, size int64, sum digest.Blake2b) {
-	kind := 'f'
+func (c *contents) file(name string, executable bool, size int64, sum digest.Blake2b) {
+	kind := byte('f')
 	if executable {
 		kind = 'x'
 	}
-	fmt.Fprintf(c.hash, "%c %s\x00%d %x\n", kind, name, size, sum)
+	b := append(append(c.line[:0], kind, ' '), name...)
+	b = strconv.AppendInt(append(b, 0), size, 10)
+	b = hex.AppendEncode(append(b, ' '), sum[:])
+	c.line = append(b, '\n')
+	c.hash.Write(c.line)
 }
 
-func (c contents) digest() string {
+func (c *contents) digest() string {
 	sums := c.hash.Sum()
 	return digest.Hex(sums.Blake2b[:])
 }
