@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -160,25 +161,43 @@ func openFinding(short []step, err error) string {
 	return ""
 }
 
+// liveFile takes the history of a file.
+func (w *world) liveFile(name string) error {
+	text, err := os.ReadFile(name)
+	w.check(err)
+	var steps []step
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		s, err := parseStep(line)
+		if err != nil {
+			w.t.Fatalf("%q: %v", line, err)
+		}
+		steps = append(steps, s)
+	}
+	return w.live(steps)
+}
+
+// Histories in which something went wrong once.
+func TestFormerHistories(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("testdata/histories/*.txt")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%d histories: %v", len(names), err)
+	}
+	w := newWorld(t)
+	for _, name := range names {
+		if err := w.liveFile(name); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, w.log())
+		}
+	}
+}
+
 func TestHistories(t *testing.T) {
 	if name := os.Getenv("PKGSNEAK_HISTORY"); name != "" {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var steps []step
-		for line := range strings.Lines(string(text)) {
-			if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
-				continue
-			}
-			s, err := parseStep(line)
-			if err != nil {
-				t.Fatalf("%q: %v", line, err)
-			}
-			steps = append(steps, s)
-		}
 		w := newWorld(t)
-		if err := w.live(steps); err != nil {
+		if err := w.liveFile(name); err != nil {
 			t.Fatalf("%v\n%s", err, w.log())
 		}
 		return

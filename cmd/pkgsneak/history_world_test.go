@@ -881,7 +881,11 @@ func (w *world) renew(m *computer, verb string, res result, last bool) {
 func (w *world) trustAsTold(m *computer, d *usbDrive, words []string) {
 	switch {
 	case slices.Contains(words, "--replaces") && slices.Contains(words, "--fingerprint"):
-		w.run(m, append([]string{"trust"}, words...)...)
+		// the hint asks for what "pkgsneak key" shows on the build host
+		shown := words[slices.Index(words, "--fingerprint")+1]
+		if slices.ContainsFunc(w.hosts, func(h *computer) bool { return h.key == shown }) {
+			w.run(m, append([]string{"trust"}, words...)...)
+		}
 	case slices.Contains(words, "--replaces"):
 		for _, h := range w.hosts {
 			w.run(m, append([]string{"trust", "--fingerprint", h.key}, words...)...)

@@ -45,6 +45,18 @@ func (x *exporter) scan(ctx context.Context) (err error) {
 	return nil
 }
 
+// formerKeys are the keys that this machine signed with before, where its origin had other names
+// then: a client that trusts one of them sees by it that the origin of that key has gone on.
+func formerKeys(x *exporter) []manifest.Fingerprint {
+	var keys []manifest.Fingerprint
+	for _, key := range x.past {
+		if len(x.next.record.Formerly) > 0 && len(keys) < layout.MaxFormerly {
+			keys = append(keys, key.Fingerprint())
+		}
+	}
+	return keys
+}
+
 // checkClock looks at the clock before anything depends on it, and describes the origin.
 func (x *exporter) checkClock(context.Context) error {
 	var notes []string
@@ -55,6 +67,7 @@ func (x *exporter) checkClock(context.Context) error {
 		return err
 	}
 	x.next.record.Formerly = former[:min(len(former), layout.MaxFormerly)]
+	x.next.record.FormerKeys = formerKeys(x)
 	if err := errors.Join(noteFormer(x), noteNamesakes(x)); err != nil {
 		return err
 	}

@@ -251,7 +251,7 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 		}
 	}()
 	if !believable(seen) {
-		return nil, withSerial(seen)
+		return nil, signed(seen)
 	}
 	in := &incoming{gen: gen, at: im.at, id: state.OriginID{Key: gen.Signed.Signer,
 		Name: gen.Record.Origin}, OriginImport: &OriginImport{
@@ -265,7 +265,7 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 		return in, err
 	}
 	in.known = im.trusted.Predecessor(im.st, in.id, im.offered)
-	in.former = formerOf(im.trusted, im.st, in.id.Key, gen.Record.Formerly, im.offered)
+	in.former = formerOf(im.trusted, im.st, gen.Record, im.offered)
 	if err := cmp.Or(checkName(im.st, in.id), im.checkTime(in), im.checkSerial(in)); err != nil {
 		return in, err
 	}
@@ -340,12 +340,15 @@ type refusedOrigin struct {
 }
 
 // withoutFormer leaves out the origins that go on under another name which is accepted in this run:
-// there is nothing to be had of them. It returns the refused ones that remain.
+// there is nothing to be had of them, whether they are believed or not. It returns the refused ones
+// that remain.
 func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
 	now := make(map[state.OriginID]string)
 	for _, in := range im.origins {
-		for _, id := range in.former {
-			now[id] = in.Plan.Origin
+		for _, id := range append(claimed(in.gen.Record), in.former...) {
+			if id != in.id {
+				now[id] = in.Plan.Origin
+			}
 		}
 	}
 	if len(now) == 0 {
@@ -354,7 +357,7 @@ func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
 	gone := func(id state.OriginID, dir string) bool {
 		name, ok := now[id]
 		if ok {
-			im.note("origin %q goes on as %q: %q on the drive is not used any more (on the build host: pkgsneak forget %s DRIVE)", id.Name, name, dir, fault.Quote(id.Name))
+			im.note("origin %q goes on as %q: %q on the drive is not used any more (on the build host: pkgsneak forget %s DRIVE)", id.Name, name, dir, fault.Quote(dir))
 		}
 		return ok
 	}
@@ -369,8 +372,14 @@ func withoutFormer(im *importer, refused []refusedOrigin) []refusedOrigin {
 		return true
 	})
 	return slices.DeleteFunc(refused, func(r refusedOrigin) bool {
-		return r.in != nil &&
-			gone(r.in.id, r.dir)
+		var by *signedError
+		switch {
+		case r.in != nil:
+			return gone(r.in.id, r.dir)
+		case errors.As(r.err, &by):
+			return gone(by.id, r.dir)
+		}
+		return false
 	})
 }
 

@@ -397,58 +397,6 @@ func (p *placements) overwrite(m *missing, by string) error {
 	return nil
 }
 
-// handOver is the command that ends the contest of two origins for a name, where they are one
-// machine's, which lost its key and made another: the new key takes the place of the old one. ""
-// for origins of different names.
-func (p *placements) handOver(m *missing, l statFile) string {
-	other := state.OriginID{}
-	isOther := func(id state.OriginID) bool {
-		return id.Name == m.in.id.Name && id.Key != m.in.id.Key
-	}
-	if d := p.taken[l.Local]; d != nil {
-		if o := d.owners[0].in; isOther(o.id) {
-			other = o.id
-		}
-	}
-	for _, o := range p.owned[l.Local] {
-		if other.Key == "" && isOther(o.id) {
-			other = o.id
-		}
-	}
-	if other.Key == "" {
-		return ""
-	}
-	successor, old := m.in.id, other
-	if p.later(old, successor) {
-		successor, old = old, successor
-	}
-	return fmt.Sprintf("if %s lost its key, and \"pkgsneak key\" shows %s there: pkgsneak trust %s --fingerprint %s --replaces %s",
-		fault.Quote(other.Name), successor.Key, fault.Quote(m.in.at), successor.Key, old.Key)
-}
-
-// later reports whether the key of the first of two origins was made after that of the second. The
-// clock of an export may have run ahead without the key: generations decide only where the keys do
-// not.
-func (p *placements) later(x, y state.OriginID) bool {
-	a, aKnown := p.im.trusted.Ring.Find(x.Key)
-	b, bKnown := p.im.trusted.Ring.Find(y.Key)
-	if aKnown && bKnown && !a.Created().Equal(b.Created()) {
-		return a.Created().After(b.Created())
-	}
-	return p.signed(x) > p.signed(y)
-}
-
-// signed is the newest generation of an origin that is at hand or was imported; 0 for none.
-func (p *placements) signed(id state.OriginID) int64 {
-	for _, in := range p.im.origins {
-		if in.id == id {
-			return in.gen.Serial()
-		}
-	}
-	seen, _ := p.im.st.Seen(id)
-	return seen.Serial
-}
-
 // task puts a file that will be brought in on the list of its origin.
 func (p *placements) task(in *incoming, d task, list *[]payload.Item, reason string) {
 	d.owners = []owner{{in, d.path}}

@@ -8,27 +8,48 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
-// An origin whose serials ran away goes on under a new name ("key renew" on the host). Its
-// generations tell the names that it had before, under the same key: what came in under those is
-// the new name's, their serials are not, and neither is a time that only their signatures bore. The
-// rows are copied before they are taken away from the former name, so that a run that ends in
-// between has lost nothing; the next one copies them again.
+// An origin whose serials ran away goes on under a new name ("key renew" on the host), and with a
+// new key where the old one was made by the same wrong clock. Its generations tell the names and
+// the keys that it had before: what came in under those is the new name's, their serials are not,
+// and neither is a time that only their signatures bore. The rows are copied before they are taken
+// away from the former name, so that a run that ends in between has lost nothing; the next one
+// copies them again.
+//
+// A signer that is trusted is believed here: whoever holds its key brings in what it likes anyway.
 
-// formerOf are the origins that this one was before, as they may be remembered here.
-func formerOf(know trust.View, st *state.Dir, key manifest.Fingerprint, names []string,
+// formerOf are the origins that this one was before, as they may be remembered here: of other keys
+// only those that are trusted.
+func formerOf(know trust.View, st *state.Dir, rec *layout.Record,
 	offered manifest.Ring) []state.OriginID {
 	var ids []state.OriginID
-	for _, name := range slices.Backward(names) { // the latest last: its rows count
-		id := state.OriginID{Key: key, Name: name}
-		for _, id := range []state.OriginID{know.Predecessor(st, id, offered), id} {
-			if !slices.Contains(ids, id) {
-				ids = append(ids, id)
-			}
+	add := func(id state.OriginID) {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range claimed(rec) { // the latest last: its rows count
+		if id.Key == rec.Fingerprint {
+			add(know.Predecessor(st, id, offered))
+		}
+		if _, trusted := know.Ring.Find(id.Key); trusted || id.Key == rec.Fingerprint {
+			add(id)
+		}
+	}
+	return ids
+}
+
+// claimed are the origins that a generation names as what it was before, the latest last.
+func claimed(rec *layout.Record) []state.OriginID {
+	var ids []state.OriginID
+	for _, name := range slices.Backward(rec.Formerly) {
+		for _, key := range append(slices.Clone(rec.FormerKeys), rec.Fingerprint) {
+			ids = append(ids, state.OriginID{Key: key, Name: name})
 		}
 	}
 	return ids
@@ -83,7 +104,12 @@ func (e *RenewedError) Class() fault.Class { return fault.Older }
 
 // Hints name the export that brings the new name.
 func (e *RenewedError) Hints(drive string) []string {
-	return []string{fmt.Sprintf("on the build host: pkgsneak export %s; then: pkgsneak forget %s %s", drive, fault.Quote(e.Origin), drive)}
+	return []string{
+		fmt.Sprintf("on the build host: pkgsneak export %s; then: pkgsneak forget %s %s", drive,
+			fault.Quote(e.Origin), drive),
+		fmt.Sprintf("if it exports as %s again: pkgsneak export %s --name %s",
+			fault.Quote(e.Origin), drive, fault.Quote(e.Now)),
+	}
 }
 
 // wrongClock is the hint at a generation whose number no honest one reaches; "" if it may be one.

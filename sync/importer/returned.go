@@ -3,9 +3,11 @@ package importer
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -38,38 +40,44 @@ func (e *ReturnedError) Hints(place string) []string {
 	}
 }
 
-// withSerial adds to the refusal of a retired key which generation it signed.
-func withSerial(seen trust.Loaded) error {
-	if seen.Signer.State != trust.Retired || seen.Gen == nil {
+// signed adds to the refusal of a signer whose key is at hand which generation it signed.
+func signed(seen trust.Loaded) error {
+	if seen.Gen == nil {
 		return seen.Err
 	}
-	return &retiredAt{seen.Err, seen.Gen.Serial()}
+	return &signedError{seen.Err, state.OriginID{Key: seen.Gen.Signed.Signer,
+		Name: seen.Gen.Record.Origin}, seen.Gen.Serial()}
 }
 
-// retiredAt is the refusal of a generation of a retired key.
-type retiredAt struct {
+// signedError is the refusal of a generation whose signature is right, by a key that is not
+// trusted.
+type signedError struct {
 	error
+	id     state.OriginID
 	serial int64
 }
 
-func (e *retiredAt) Unwrap() error { return e.error }
+func (e *signedError) Unwrap() error { return e.error }
 
 // wentBack turns the refusal of a retired key into a *ReturnedError, if its generation is newer
-// than that on the drive of the key that took its place, and than what is remembered of either.
+// than that on the drive of the key that took its place, and than what is remembered of either. The
+// number of one that goes on under another name says nothing: that may be why it does.
 func (im *importer) wentBack(r *Refused) bool {
-	var at *retiredAt
+	var by *signedError
 	var refusal *trust.Refusal
-	if !errors.As(r.Err, &at) || !errors.As(r.Err, &refusal) {
+	if !errors.As(r.Err, &by) || !errors.As(r.Err, &refusal) ||
+		refusal.Signer.State != trust.Retired {
 		return false
 	}
 	for _, in := range im.origins {
-		if in.id.Key != refusal.Signer.Introducer {
+		if in.id.Key != refusal.Signer.Introducer ||
+			slices.Contains(in.gen.Record.Formerly, by.id.Name) {
 			continue
 		}
 		seen, _ := im.st.Seen(in.known)
-		if at.serial > max(in.gen.Serial(), seen.Serial) {
+		if by.serial > max(in.gen.Serial(), seen.Serial) {
 			r.Err = &ReturnedError{Origin: r.Origin, Old: refusal.Signer.Key, Now: in.id.Key,
-				Serial: at.serial, Refusal: r.Err}
+				Serial: by.serial, Refusal: r.Err}
 			return true
 		}
 	}

@@ -68,9 +68,11 @@ type Record struct {
 	USE          string               `json:"use,omitempty"`
 	CFLAGS       string               `json:"cflags,omitempty"`
 	Repositories []Repository         `json:"repositories,omitempty"`
-	// names that this origin had before, under the same key; older programs pass over it
+	// names that this origin had before; older programs pass over this and the next
 	Formerly []string `json:"formerly,omitempty"`
-	Counts   Counts   `json:"counts"` // of what this drive carries
+	// keys other than its own that it may have had under those names
+	FormerKeys []manifest.Fingerprint `json:"former_keys,omitempty"`
+	Counts     Counts                 `json:"counts"` // of what this drive carries
 	// what the origin has; nil: an older program does not tell
 	Has *Holdings `json:"has,omitempty"`
 	// which drive this is; older programs pass over this and the next
@@ -271,6 +273,14 @@ func (r *Record) fault() string {
 		}
 		if name == r.Origin {
 			return fmt.Sprintf("the origin %q was called so before", name)
+		}
+	}
+	if len(r.FormerKeys) > MaxFormerly {
+		return fmt.Sprintf("more than %d former keys", MaxFormerly)
+	}
+	for _, key := range r.FormerKeys {
+		if _, err := manifest.ParseFingerprint(string(key)); err != nil {
+			return err.Error()
 		}
 	}
 	if reason := r.drivesFault(); reason != "" {

@@ -227,14 +227,14 @@ func TimeWithout(st *Dir, former []OriginID) time.Time {
 // SaveRenewed remembers that origins go on as id, whose generation was signed at a time, and gives
 // up the time that only they bore.
 func SaveRenewed(st *Dir, id OriginID, former []OriginID, signed time.Time) error {
-	var names []string
+	names := make(map[manifest.Fingerprint][]string)
 	for _, f := range former {
-		if f.Key == id.Key {
-			names = append(names, f.Name)
-		}
+		names[f.Key] = append(names[f.Key], f.Name)
 	}
-	if err := addRenewals(st, id.Key, names, id.Name, signed); err != nil {
-		return err
+	for _, key := range slices.Sorted(maps.Keys(names)) {
+		if err := addRenewals(st, key, names[key], id.Name, signed); err != nil {
+			return err
+		}
 	}
 	return LowerTime(st, later(TimeWithout(st, former), signed.UTC()))
 }
