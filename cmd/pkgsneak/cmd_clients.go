@@ -84,6 +84,10 @@ func clientsShow(c *invocation) error {
 		}
 	}
 	clientsText{c}.shown(r)
+	if len(r.Problems) > 0 {
+		c.result(exitFailed, r)
+		return outcome(exitFailed)
+	}
 	return done(c, r)
 }
 
@@ -263,7 +267,7 @@ func clientsAdd(c *invocation) error {
 type clientsText struct{ *invocation }
 
 func (c clientsText) shown(r *clients.Report) {
-	if len(r.Clients)+len(r.Offered) == 0 {
+	if len(r.Clients)+len(r.Offered)+len(r.Problems) == 0 {
 		c.out.say("no client has asked yet; on a client: pkgsneak request DRIVE")
 	}
 	for i := range r.Clients {
@@ -277,6 +281,9 @@ func (c clientsText) shown(r *clients.Report) {
 	c.build(r)
 	for _, p := range r.Problems {
 		c.out.warn("%s", p)
+	}
+	for _, hint := range r.Hints {
+		c.out.hint(hint)
 	}
 }
 

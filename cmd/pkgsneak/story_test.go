@@ -102,8 +102,11 @@ func signalsAt(ctx context.Context, points []string) func(progress.Event) {
 	}
 }
 
-func TestStories(t *testing.T) {
-	testscript.Run(t, testscript.Params{
+func TestStories(t *testing.T) { testscript.Run(t, storyParams()) }
+
+// storyParams are how the stories in testdata run.
+func storyParams() testscript.Params {
+	return testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
@@ -151,7 +154,7 @@ func TestStories(t *testing.T) {
 			"snapshot":    storySnapshot,
 			"tree":        storyTree,
 		},
-	})
+	}
 }
 
 // as NAME: from here on on that machine; it is made if it is new.

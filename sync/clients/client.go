@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/request"
 	"pkgsneak/sync/state"
@@ -117,7 +118,7 @@ const nameID = "name."
 func (c *Client) check(id string) error {
 	switch {
 	case c.Format != format:
-		return fmt.Errorf("format %d, this program reads %d", c.Format, format)
+		return fault.CheckFormat(c.Format, format)
 	case c.ID() != id:
 		return fmt.Errorf("it is about the client %q", c.ID())
 	case c.Serial < 0:
@@ -154,7 +155,7 @@ func ValidDriveID(id string) bool { return driveID.MatchString(id) }
 func (d *Drive) check() error {
 	switch {
 	case d.Format != format:
-		return fmt.Errorf("format %d, this program reads %d", d.Format, format)
+		return fault.CheckFormat(d.Format, format)
 	case !ValidDriveID(d.ID):
 		return fmt.Errorf("the drive %.80q", d.ID)
 	}

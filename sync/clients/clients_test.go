@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/request"
 )
@@ -234,7 +235,7 @@ func TestOddFiles(t *testing.T) {
 	if _, err := s.Add("../attic", now); err == nil {
 		t.Error("a path was taken for a client")
 	}
-	for _, text := range []string{"", "{", `{"format":2}`,
+	for _, text := range []string{"", "{",
 		`{"format":1,"name":"other","accepted":"2026-03-01T12:00:00Z"}`} {
 		if err := os.WriteFile(filepath.Join(dir, clientsDir, c.ID(), clientFile), []byte(text),
 			0o644); err != nil {
@@ -244,6 +245,15 @@ func TestOddFiles(t *testing.T) {
 		if _, err := s.Clients(); !errors.As(err, &odd) || len(odd.Hints("")) != 2 {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+	// From a newer program: nothing is to be forgotten.
+	if err := os.WriteFile(filepath.Join(dir, clientsDir, c.ID(), clientFile),
+		[]byte(`{"format":2}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var newer *fault.NewerError
+	if _, err := s.Clients(); !errors.As(err, &newer) || len(fault.Hints(err, "")) != 1 {
+		t.Errorf("%v, %q", err, fault.Hints(err, ""))
 	}
 	if ids, err := s.Broken(); err != nil || len(ids) != 1 || ids[0] != c.ID() {
 		t.Errorf("%v, %v", ids, err)

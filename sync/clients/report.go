@@ -30,6 +30,7 @@ type Report struct {
 	Clients  []Entry          `json:"clients"`
 	Offered  []Offered        `json:"offered"` // clients that nobody accepted
 	Problems []string         `json:"problems"`
+	Hints    []string         `json:"hints"` // what helps with the problems
 	Build    []Build          `json:"build"` // what clients want and nobody has built
 	Drives   []DriveOnTheRoad `json:"drives"`
 }
@@ -99,7 +100,7 @@ func Look(ctx context.Context, m machine.Machine) (*Report, error) {
 	}
 	defer store.Close()
 	l := &look{store: store, now: m.Now(), r: &Report{Clients: []Entry{}, Offered: []Offered{},
-		Problems: []string{}, Build: []Build{}, Drives: []DriveOnTheRoad{}}}
+		Problems: []string{}, Hints: []string{}, Build: []Build{}, Drives: []DriveOnTheRoad{}}}
 	all, err := store.Clients()
 	if err != nil {
 		l.problem(err)
@@ -136,6 +137,11 @@ type look struct {
 func (l *look) problem(err error) {
 	for line := range strings.SplitSeq(fault.Text(err), "\n") {
 		l.r.Problems = append(l.r.Problems, line)
+	}
+	for _, hint := range fault.Hints(err, "DRIVE") {
+		if !slices.Contains(l.r.Hints, hint) {
+			l.r.Hints = append(l.r.Hints, hint)
+		}
 	}
 }
 

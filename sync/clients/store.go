@@ -40,15 +40,20 @@ const (
 
 // FileError says which file of the state directory cannot be used, and why. It is left as it is.
 type FileError struct {
-	Path   string
-	Reason string
-	id     string
+	Path string
+	Err  error
+	id   string
 }
 
-func (e *FileError) Error() string { return fmt.Sprintf("state file %q: %s", e.Path, e.Reason) }
+func (e *FileError) Error() string { return fmt.Sprintf("state file %q: %v", e.Path, e.Err) }
+
+func (e *FileError) Unwrap() error { return e.Err }
 
 // Hints says the way out.
 func (e *FileError) Hints(string) []string {
+	if hints := fault.NewerHints(e.Err); hints != nil {
+		return hints
+	}
 	return []string{"bring it back from a copy of the state directory",
 		"without one: pkgsneak clients forget " + fault.Quote(strings.TrimPrefix(e.id, nameID)) +
 			", and accept the client again when its next request is here"}
@@ -116,10 +121,10 @@ func (s *Store) client(id string) (*Client, error) {
 	}
 	var c Client
 	if err := decode(data, &c); err != nil {
-		return nil, &FileError{path.Join(s.dir, name), err.Error(), id}
+		return nil, &FileError{path.Join(s.dir, name), err, id}
 	}
 	if err := c.check(id); err != nil {
-		return nil, &FileError{path.Join(s.dir, name), err.Error(), id}
+		return nil, &FileError{path.Join(s.dir, name), err, id}
 	}
 	return &c, nil
 }
@@ -167,7 +172,7 @@ func (s *Store) Keys() (manifest.Ring, error) {
 			err = errors.New("another key")
 		}
 		if err != nil {
-			return nil, &FileError{path.Join(s.dir, name), err.Error(), c.ID()}
+			return nil, &FileError{path.Join(s.dir, name), err, c.ID()}
 		}
 		ring = append(ring, key)
 	}
@@ -292,7 +297,7 @@ func (s *Store) Request(c *Client) (*request.Record, *pkgindex.Index, error) {
 }
 
 func (s *Store) odd(name string, c *Client, err error) error {
-	return &FileError{path.Join(s.dir, name), err.Error(), c.ID()}
+	return &FileError{path.Join(s.dir, name), err, c.ID()}
 }
 
 func recordName(serial int64) string { return strconv.FormatInt(serial, 10) + ".json" }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 )
 
@@ -95,12 +96,20 @@ type notesFile struct {
 }
 
 // NotesError says that the file cannot be used.
-type NotesError struct{ Path, Reason string }
+type NotesError struct {
+	Path string
+	Err  error
+}
 
-func (e *NotesError) Error() string { return fmt.Sprintf("state file %q: %s", e.Path, e.Reason) }
+func (e *NotesError) Error() string { return fmt.Sprintf("state file %q: %v", e.Path, e.Err) }
+
+func (e *NotesError) Unwrap() error { return e.Err }
 
 // Hints name the way out.
 func (e *NotesError) Hints(string) []string {
+	if hints := fault.NewerHints(e.Err); hints != nil {
+		return hints
+	}
 	return []string{"bring it back from a copy of the state directory",
 		fmt.Sprintf("without one: mv %s %s.damaged; every repository counts as this machine's own from then on (import --adopt-repo NAME)", e.Path, e.Path)}
 }
@@ -123,7 +132,7 @@ func ReadNotes(stateDir string, hook durable.Hook) (*Notes, error) {
 		return nil, err
 	}
 	if err := n.parse(data); err != nil {
-		return nil, &NotesError{Path: name, Reason: err.Error()}
+		return nil, &NotesError{Path: name, Err: err}
 	}
 	return n, nil
 }
@@ -138,8 +147,7 @@ func (n *Notes) parse(data []byte) error {
 		return err
 	}
 	if file.Format != notesFormat {
-		return fmt.Errorf("format %d, this program knows %d: a newer pkgsneak wrote it",
-			file.Format, notesFormat)
+		return fault.CheckFormat(file.Format, notesFormat)
 	}
 	for _, note := range file.Here {
 		if note == nil {

@@ -40,7 +40,7 @@ func ClientKey(st *Dir) (*manifest.PrivateKey, error) {
 	}
 	k, err := manifest.ReadPrivateKey(data)
 	if err != nil {
-		return nil, st.odd(clientKeyName, 0, err.Error())
+		return nil, st.odd(clientKeyName, 0, err)
 	}
 	return k, nil
 }

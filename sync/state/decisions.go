@@ -58,7 +58,7 @@ func Decisions(st *Dir) (map[manifest.Fingerprint]Decision, error) {
 	}
 	m, line, err := parseDecisions(string(data))
 	if err != nil {
-		return nil, st.odd(decisionsName, line, err.Error())
+		return nil, st.odd(decisionsName, line, err)
 	}
 	return m, nil
 }

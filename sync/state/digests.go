@@ -92,7 +92,7 @@ func (st *Dir) Cache(dir string, now time.Time) (*Cache, error) {
 	}
 	files, line, err := parseDigests(dir, string(data))
 	if err != nil {
-		c.lost = st.odd(file, line, err.Error())
+		c.lost = st.odd(file, line, err)
 		return c, nil
 	}
 	c.files = files

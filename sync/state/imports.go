@@ -86,7 +86,7 @@ func (st *Dir) Imports(id OriginID, kind payload.Kind) (map[string]Import, error
 	}
 	m, line, err := parseImports(importsTable(key), string(data))
 	if err != nil {
-		return nil, st.odd(file, line, err.Error())
+		return nil, st.odd(file, line, err)
 	}
 	return m, nil
 }
@@ -126,7 +126,7 @@ func (p Pending) Rows() (map[string]Import, error) {
 	}
 	m, line, err := parseImports(pendingTable(p.key), string(data))
 	if err != nil {
-		return nil, p.st.odd(file, line, err.Error())
+		return nil, p.st.odd(file, line, err)
 	}
 	return m, nil
 }

@@ -226,9 +226,7 @@ func (m *memory) add(r record) error {
 		if r.Format.Name != memoryFormat {
 			return fmt.Errorf("unknown format %q", r.Format.Name)
 		}
-		if r.Format.Version != memoryVersion {
-			return fmt.Errorf("version %d is not known to this pkgsneak", r.Format.Version)
-		}
+		return fault.CheckFormat(r.Format.Version, memoryVersion)
 	case r.Highest != nil:
 		m.highest = *r.Highest
 	case r.Seen != nil:
@@ -279,13 +277,13 @@ func (st *Dir) readMemory() error {
 	}
 	m, line, err := parseMemory(data)
 	if err != nil {
-		return st.odd(memoryName, line, err.Error())
+		return st.odd(memoryName, line, err)
 	}
 	m.saved = true
 	st.memory = m
 	for _, file := range m.imports {
 		if _, err := st.root.Lstat(file); errors.Is(err, fs.ErrNotExist) {
-			return st.odd(file, 0, "is missing, although "+memoryName+" knows of it")
+			return st.odd(file, 0, errors.New("is missing, although "+memoryName+" names it"))
 		} else if err != nil {
 			return err
 		}
@@ -300,7 +298,7 @@ func (st *Dir) noMemory() error {
 		return err
 	}
 	if len(left) > 0 {
-		return st.odd(memoryName, 0, "is missing, although "+left[0]+" is there")
+		return st.odd(memoryName, 0, errors.New("is missing, although "+left[0]+" is there"))
 	}
 	st.memory, _, err = parseMemory([]byte(`{"format":{"name":"` + memoryFormat +
 		`","version":1}}` + "\n" + `{"end":1}` + "\n"))

@@ -52,7 +52,7 @@ func Renewals(st *Dir) ([]Renewal, error) {
 	}
 	list, line, err := parseRenewals(string(data))
 	if err != nil {
-		return nil, st.odd(renewedName, line, err.Error())
+		return nil, st.odd(renewedName, line, err)
 	}
 	return list, nil
 }

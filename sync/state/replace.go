@@ -60,7 +60,7 @@ func replacing(st *Dir) (*replacement, error) {
 	}
 	r, err := parseReplacing(data)
 	if err != nil {
-		return nil, st.odd(replacingName, 0, err.Error())
+		return nil, st.odd(replacingName, 0, err)
 	}
 	return r, nil
 }
@@ -68,6 +68,10 @@ func replacing(st *Dir) (*replacement, error) {
 func parseReplacing(data []byte) (*replacement, error) {
 	line, armor, _ := bytes.Cut(data, []byte("\n"))
 	fields := strings.Split(string(line), "\t")
+	if err := (table{kind: "pkgsneak replacing",
+		version: 1}).checkVersion(string(line)); err != nil {
+		return nil, err
+	}
 	if len(fields) != 3 || fields[0]+"\t" != replacingHead {
 		return nil, fmt.Errorf("begins with %.80q instead of %.80q", line, replacingHead)
 	}

@@ -107,22 +107,27 @@ var ErrReadOnly = errors.New("the state directory was opened for reading only")
 
 // A FileError says which state file cannot be used and why. The file is left as it is.
 type FileError struct {
-	Path   string
-	Line   int // 0: the file as a whole
-	Reason string
+	Path string
+	Line int // 0: the file as a whole
+	Err  error
 	// Exports is set where the machine has a key that signs exports.
 	Exports bool
 }
 
 func (e *FileError) Error() string {
 	if e.Line > 0 {
-		return fmt.Sprintf("state file %q, line %d: %s", e.Path, e.Line, e.Reason)
+		return fmt.Sprintf("state file %q, line %d: %v", e.Path, e.Line, e.Err)
 	}
-	return fmt.Sprintf("state file %q: %s", e.Path, e.Reason)
+	return fmt.Sprintf("state file %q: %v", e.Path, e.Err)
 }
+
+func (e *FileError) Unwrap() error { return e.Err }
 
 // Hints says the way out: a copy, or to begin anew without what the file held.
 func (e *FileError) Hints(string) []string {
+	if hints := fault.NewerHints(e.Err); hints != nil {
+		return hints
+	}
 	const copied = "bring it back from a copy of the state directory"
 	dir, name := path.Split(e.Path)
 	state, below := path.Split(strings.TrimSuffix(dir, "/"))
@@ -281,14 +286,14 @@ func (st *Dir) read(name string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("reading state below %q: %w", st.dir, err)
 	}
 	if int64(b.Len()) > limit {
-		return nil, st.odd(name, 0, fmt.Sprintf("longer than %d bytes", limit))
+		return nil, st.odd(name, 0, fmt.Errorf("longer than %d bytes", limit))
 	}
 	return b.Bytes(), nil
 }
 
-func (st *Dir) odd(name string, line int, reason string) error {
+func (st *Dir) odd(name string, line int, reason error) error {
 	_, err := st.root.Lstat(signingName)
-	return &FileError{Path: path.Join(st.dir, name), Line: line, Reason: reason,
+	return &FileError{Path: path.Join(st.dir, name), Line: line, Err: reason,
 		Exports: err == nil}
 }
 
@@ -300,7 +305,7 @@ func (st *Dir) SigningKey() (*manifest.PrivateKey, error) {
 	}
 	k, err := manifest.ReadPrivateKey(data)
 	if err != nil {
-		return nil, st.odd(signingName, 0, err.Error())
+		return nil, st.odd(signingName, 0, err)
 	}
 	return k, nil
 }
@@ -408,7 +413,7 @@ func (st *Dir) Retired() ([]*manifest.PrivateKey, error) {
 		}
 		k, err := manifest.ReadPrivateKey(data)
 		if err != nil {
-			return nil, st.odd(name, 0, err.Error())
+			return nil, st.odd(name, 0, err)
 		}
 		keys = append(keys, k)
 	}
@@ -455,7 +460,7 @@ func (st *Dir) eachTrusted(f func(name string, k *manifest.PublicKey) error) err
 		}
 		k, err := manifest.ReadPublicKey(data)
 		if err != nil {
-			return st.odd(name, 0, err.Error())
+			return st.odd(name, 0, err)
 		}
 		if err := f(name, k); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"pkgsneak/sync/fault"
 	"strconv"
 	"strings"
 )
@@ -28,6 +29,16 @@ func (t table) heading() string {
 	return h
 }
 
+// checkVersion returns a *fault.NewerError if a heading is of this kind with a higher version.
+func (t table) checkVersion(head string) error {
+	first, _, _ := strings.Cut(head, "\t")
+	version, ok := strings.CutPrefix(first, t.kind+" ")
+	if n, err := strconv.Atoi(version); ok && err == nil && n > t.version {
+		return fault.CheckFormat(n, t.version)
+	}
+	return nil
+}
+
 // write writes n rows; row appends the i-th one to b, without the line feed.
 func (t table) write(w io.Writer, n int, row func(b []byte, i int) []byte) error {
 	bw := bufio.NewWriterSize(w, 64<<10)
@@ -49,6 +60,9 @@ func (t table) write(w io.Writer, n int, row func(b []byte, i int) []byte) error
 func (t table) parse(text string, row func(f []string) error) (line int, err error) {
 	head, text, _ := strings.Cut(text, "\n")
 	if head != t.heading() {
+		if err := t.checkVersion(head); err != nil {
+			return 1, err
+		}
 		return 1, fmt.Errorf("begins with %.80q instead of %.80q", head, t.heading())
 	}
 	f := make([]string, t.fields)

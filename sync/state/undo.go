@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 )
 
@@ -189,7 +190,7 @@ func ReadUndo(st *Dir) (*Undo, error) {
 	}
 	u, line, err := parseUndo(data)
 	if err != nil {
-		return nil, st.odd(undoName, line, err.Error())
+		return nil, st.odd(undoName, line, err)
 	}
 	return u, nil
 }
@@ -335,10 +336,10 @@ func parseUndoLine(text []byte) (undoLine, error) {
 func (u *Undo) add(r undoLine) error {
 	switch {
 	case r.Format != nil:
-		if r.Format.Name != undoFormat || r.Format.Version != undoVersion {
-			return fmt.Errorf("%q of version %d is not known to this pkgsneak", r.Format.Name,
-				r.Format.Version)
+		if r.Format.Name != undoFormat {
+			return fmt.Errorf("unknown format %q", r.Format.Name)
 		}
+		return fault.CheckFormat(r.Format.Version, undoVersion)
 	case r.Import != nil:
 		i := r.Import
 		if u.Change != nil {
