@@ -97,8 +97,8 @@ var levels = map[string][]string{
 	// A request is what the resolver on the host takes for the client.
 	"sync/request": {"sync/resolve"},
 
-	// Files below a root have one way to be opened.
-	"sync/portage": {"sync/durable"},
+	// Files below a root have one way to be opened, and a USE flag has one lexer.
+	"sync/portage": {"sync/cpv", "sync/durable"},
 }
 
 // Rooms for tests: any test may import them, and nothing else.

@@ -57,9 +57,9 @@
 //	   digest       several hashes in one pass
 //	   listing      directories with few system calls
 //	   cpu          what a compiler's flags ask of a processor
-//	   cpv          names and versions of packages
+//	   cpv          names, versions, slots and USE flags of packages: the one lexer
 //	   depend       dependency strings and atoms (on cpv)
-//	   portage      the machine's configuration of Portage
+//	   portage      the machine's configuration of Portage (on cpv and durable)
 //	   emerge       real emerge, asked what it would do
 //	   watch        directories and mounts that change
 //	   pytext       Python's idea of white space and text

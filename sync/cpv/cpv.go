@@ -1,6 +1,6 @@
-// Package cpv reads the names of Gentoo packages: category, package name and
-// version (Package Manager Specification, chapters 2 and 3), with the
-// exceptions real Portage makes.
+// Package cpv reads the names of Gentoo packages: category, package name and version (Package
+// Manager Specification, chapters 2 and 3), with the exceptions real Portage makes. It is the one
+// lexer for them, and for slots and USE flags, which dependencies and configuration are made of.
 //
 //	CPV      = CATEGORY "/" PF
 //	PF       = PN "-" VERSION
@@ -8,6 +8,8 @@
 //	PN       = word *( word / "-" / "+" )              not ending in "-" VERSION
 //	VERSION  = number *( "." number ) [ letter ] *( "_" suffix [ number ] ) [ "-r" number ]
 //	suffix   = "alpha" / "beta" / "pre" / "rc" / "p"
+//	slot     = word *( word / "-" / "." / "+" )
+//	flag     = alnum *( word / "-" / "+" / "@" )       alnum: A-Z a-z 0-9
 //
 // Everything is ASCII. The longest name accepted is MaxLength bytes.
 //
@@ -49,17 +51,9 @@ func Parse(s string) (CPV, error) {
 }
 
 // ValidCategory reports whether s can be a category. Whether a repository
-// knows it does not matter: Portage indexes packages of unknown categories.
+// has it does not matter: Portage indexes packages of unknown categories.
 func ValidCategory(s string) bool {
-	if s == "" || len(s) > MaxLength || !isWord(s[0]) {
-		return false
-	}
-	for i := 1; i < len(s); i++ {
-		if c := s[i]; !isWord(c) && c != '-' && c != '.' && c != '+' {
-			return false
-		}
-	}
-	return true
+	return len(s) <= MaxLength && IsSlot(s)
 }
 
 // SplitPF splits a package name with version, such as labhello-1.0-r2, into
@@ -70,7 +64,7 @@ func SplitPF(pf string) (pn, version string, ok bool) {
 	if len(pf) > MaxLength {
 		return "", "", false
 	}
-	pn, version, ok = cutVersion(pf)
+	pn, version, ok = CutVersion(pf)
 	if !ok || !validPN(pn) {
 		return "", "", false
 	}
@@ -83,53 +77,9 @@ func ValidVersion(s string) bool {
 	return ok && len(s) <= MaxLength
 }
 
-// cutVersion cuts s before the version at its end.
-func cutVersion(s string) (rest, version string, ok bool) {
-	i := strings.LastIndexByte(s, '-')
-	if i < 0 {
-		return "", "", false
-	}
-	if isRevision(s[i+1:]) {
-		if i = strings.LastIndexByte(s[:i], '-'); i < 0 {
-			return "", "", false
-		}
-	}
-	if _, ok := parseVersion(s[i+1:]); !ok {
-		return "", "", false
-	}
-	return s[:i], s[i+1:], true
-}
-
 func validPN(pn string) bool {
-	if pn == "" || !isWord(pn[0]) {
-		return false
-	}
-	for i := 1; i < len(pn); i++ {
-		if c := pn[i]; !isWord(c) && c != '-' && c != '+' {
-			return false
-		}
-	}
-	rest, _, ok := cutVersion(pn)
-	return !ok || rest == ""
-}
-
-func isRevision(s string) bool {
-	return len(s) > 1 && s[0] == 'r' && digits(s[1:]) == len(s)-1
-}
-
-func isWord(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c == '_'
-}
-
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-// digits counts the digits that s begins with.
-func digits(s string) int {
-	n := 0
-	for n < len(s) && isDigit(s[n]) {
-		n++
-	}
-	return n
+	_, _, versioned := CutVersion(pn)
+	return IsName(pn) && !versioned
 }
 
 // version is a version in pieces; all are parts of the string it came from.
@@ -169,7 +119,7 @@ func parseVersion(s string) (version, bool) {
 	if s == "" {
 		return v, true
 	}
-	if s[0] != '-' || !isRevision(s[1:]) {
+	if s[0] != '-' || !IsRevision(s[1:]) {
 		return v, false
 	}
 	v.revision = s[2:]

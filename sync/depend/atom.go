@@ -3,6 +3,7 @@ package depend
 import (
 	"errors"
 	"fmt"
+	"pkgsneak/sync/cpv"
 	"strings"
 )
 
@@ -117,7 +118,7 @@ func parseAtom(tok string) (Atom, error) {
 // parseTail takes what follows the name: slot, repository, USE dependencies.
 func (a *Atom) parseTail(s string) error {
 	if s[0] == ':' && !strings.HasPrefix(s, "::") {
-		n := span(s[1:], isSlotByte)
+		n := cpv.Span(s[1:], isSlotByte)
 		a.slot, s = s[1:1+n], s[1+n:]
 		if !isSlot(a.slot) {
 			return errAtom
@@ -125,7 +126,7 @@ func (a *Atom) parseTail(s string) error {
 		a.setSlot()
 	}
 	if rest, found := strings.CutPrefix(s, "::"); found {
-		n := span(rest, isRepoByte)
+		n := cpv.Span(rest, isRepoByte)
 		if n == 0 || rest[0] == '-' {
 			return errAtom
 		}
@@ -161,17 +162,17 @@ func (a *Atom) parseBase(s string) bool {
 			a.Block = StrongBlock
 		}
 	}
-	n := span(s, func(c byte) bool { return c == '=' || c == '~' || c == '<' || c == '>' })
+	n := cpv.Span(s, func(c byte) bool { return c == '=' || c == '~' || c == '<' || c == '>' })
 	a.Op, s = Op(s[:n]), s[n:]
 	slash := strings.IndexByte(s, '/')
-	if slash < 0 || !isCategory(s[:slash]) {
+	if slash < 0 || !cpv.IsSlot(s[:slash]) {
 		return false
 	}
 	switch a.Op {
 	case AnyVersion:
-		_, _, versioned := cutVersion(s[slash+1:])
+		_, _, versioned := cpv.CutVersion(s[slash+1:])
 		a.CP = s
-		return isName(s[slash+1:]) && !versioned
+		return cpv.IsName(s[slash+1:]) && !versioned
 	case Exact:
 		if rest, glob := strings.CutSuffix(s, "*"); glob {
 			a.Op = Glob
@@ -186,75 +187,22 @@ func (a *Atom) parseBase(s string) bool {
 
 // parseVersioned takes cat/name-version and, where it may be, cat/name-version-buildid.
 func (a *Atom) parseVersioned(s string, slash int, buildID bool) bool {
-	name, version, found := cutVersion(s[slash+1:])
+	name, version, found := cpv.CutVersion(s[slash+1:])
 	if !found {
 		return false
 	}
-	if inner, innerVersion, found := cutVersion(name); found && isName(inner) {
+	if inner, innerVersion, found := cpv.CutVersion(name); found && cpv.IsName(inner) {
 		if !buildID || !isBuildID(version) {
 			return false
 		}
 		name, version, a.BuildID = inner, innerVersion, version
 	}
 	a.CP, a.Version = s[:slash+1+len(name)], version
-	return isName(name)
+	return cpv.IsName(name)
 }
 
 func isBuildID(s string) bool {
-	return span(s, isDigit) == len(s) && (len(s) == 1 || s[0] != '0')
-}
-
-// cutVersion splits "-version" off the end, if there is one and something stands before it.
-func cutVersion(s string) (name, version string, found bool) {
-	i := strings.LastIndexByte(s, '-')
-	if i > 0 && isRevision(s[i+1:]) {
-		i = strings.LastIndexByte(s[:i], '-')
-	}
-	if i <= 0 || !isVersion(s[i+1:]) {
-		return s, "", false
-	}
-	return s[:i], s[i+1:], true
-}
-
-func isRevision(s string) bool {
-	return len(s) > 1 && s[0] == 'r' && span(s[1:], isDigit) == len(s)-1
-}
-
-// isVersion checks digits{.digits}[letter]{_suffix[digits]}[-rdigits].
-func isVersion(s string) bool {
-	n := span(s, isDigit)
-	if n == 0 {
-		return false
-	}
-	s = s[n:]
-	for s != "" && s[0] == '.' {
-		n := span(s[1:], isDigit)
-		if n == 0 {
-			return false
-		}
-		s = s[1+n:]
-	}
-	if s != "" && s[0] >= 'a' && s[0] <= 'z' {
-		s = s[1:]
-	}
-	for s != "" && s[0] == '_' {
-		n := suffixLen(s[1:])
-		if n == 0 {
-			return false
-		}
-		s = s[1+n:]
-		s = s[span(s, isDigit):]
-	}
-	return s == "" || s[0] == '-' && isRevision(s[1:])
-}
-
-func suffixLen(s string) int {
-	for _, suffix := range [...]string{"pre", "p", "beta", "alpha", "rc"} {
-		if strings.HasPrefix(s, suffix) {
-			return len(suffix)
-		}
-	}
-	return 0
+	return cpv.Span(s, cpv.IsDigit) == len(s) && (len(s) == 1 || s[0] != '0')
 }
 
 // isSlot checks a slot dependency: main[/sub], then = or not; * and = may stand alone.
@@ -263,21 +211,7 @@ func isSlot(s string) bool {
 		return true
 	}
 	main, sub, found := strings.Cut(strings.TrimSuffix(s, "="), "/")
-	return isSlotName(main) && (!found || isSlotName(sub))
-}
-
-func isSlotName(s string) bool {
-	return s != "" && isWordByte(s[0]) && span(s, isCategoryByte) == len(s)
-}
-
-func isCategory(s string) bool { return isSlotName(s) }
-
-func isName(s string) bool {
-	return s != "" && isWordByte(s[0]) && span(s, isNameByte) == len(s)
-}
-
-func isFlag(s string) bool {
-	return s != "" && isAlnum(s[0]) && span(s, isFlagByte) == len(s)
+	return cpv.IsSlot(main) && (!found || cpv.IsSlot(sub))
 }
 
 func parseUseDep(s string) (UseDep, bool) {
@@ -295,7 +229,7 @@ func parseUseDep(s string) (UseDep, bool) {
 	if u.Prefix == "!" && u.Suffix == "" || u.Prefix == "-" && u.Suffix != "" {
 		return UseDep{}, false
 	}
-	return u, isFlag(u.Flag)
+	return u, cpv.IsFlag(u.Flag)
 }
 
 // parseUse takes the USE dependencies, and checks that no flag has two different defaults (none is
@@ -436,27 +370,7 @@ func (u UseDep) evaluate(use func(string) bool) (sign string, kept bool) {
 	return "", true
 }
 
-func span(s string, is func(byte) bool) int {
-	for i := range len(s) {
-		if !is(s[i]) {
-			return i
-		}
-	}
-	return len(s)
-}
+// isSlotByte: all that a slot dependency is written with.
+func isSlotByte(c byte) bool { return cpv.IsWord(c) || strings.IndexByte("-+./*=", c) >= 0 }
 
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-func isAlnum(c byte) bool { return isDigit(c) || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
-
-func isWordByte(c byte) bool { return isAlnum(c) || c == '_' }
-
-func isNameByte(c byte) bool { return isWordByte(c) || c == '+' || c == '-' }
-
-func isCategoryByte(c byte) bool { return isNameByte(c) || c == '.' }
-
-func isSlotByte(c byte) bool { return isCategoryByte(c) || c == '/' || c == '*' || c == '=' }
-
-func isRepoByte(c byte) bool { return isWordByte(c) || c == '-' }
-
-func isFlagByte(c byte) bool { return isNameByte(c) || c == '@' }
+func isRepoByte(c byte) bool { return cpv.IsWord(c) || c == '-' }

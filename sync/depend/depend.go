@@ -38,6 +38,7 @@ package depend
 
 import (
 	"fmt"
+	"pkgsneak/sync/cpv"
 	"slices"
 	"strings"
 	"unicode"
@@ -308,7 +309,7 @@ func (p *parser) dropOperator() {
 // active decides about a conditional.
 func (p *parser) active(conditional string, pos int) (bool, error) {
 	flag, negated := strings.CutPrefix(conditional[:len(conditional)-1], "!")
-	if !isFlag(flag) {
+	if !cpv.IsFlag(flag) {
 		return false, fail(pos, "invalid USE flag %q in conditional %q", flag, conditional)
 	}
 	return p.use(flag) != negated, nil

@@ -37,7 +37,7 @@ func (a *Atom) matchVersion(p *Package) bool {
 		return matchGlob(a.Version, p.Version)
 	}
 	if a.Op == AnyRevision {
-		return withoutRevision(a.Version) == withoutRevision(p.Version)
+		return cpv.WithoutRevision(a.Version) == cpv.WithoutRevision(p.Version)
 	}
 	c := cpv.CompareVersions(p.Version, a.Version)
 	switch a.Op {
@@ -60,13 +60,6 @@ func (a *Atom) matchRepo(p *Package) bool {
 	return a.Repo == "" || p.Repo == "" || p.Repo == "__unknown__" || a.Repo == p.Repo
 }
 
-func withoutRevision(version string) string {
-	if i := strings.LastIndexByte(version, '-'); i >= 0 {
-		return version[:i]
-	}
-	return version
-}
-
 // matchGlob is "=*": a prefix of the text, zeros before the first number aside, that ends at a
 // boundary: 1* is no prefix of 10.
 func matchGlob(pattern, version string) bool {
@@ -76,12 +69,12 @@ func matchGlob(pattern, version string) bool {
 		return false
 	}
 	return rest == "" || strings.IndexByte("._-", rest[0]) >= 0 ||
-		isDigit(pattern[len(pattern)-1]) != isDigit(rest[0])
+		cpv.IsDigit(pattern[len(pattern)-1]) != cpv.IsDigit(rest[0])
 }
 
 func trimZeros(version string) string {
 	trimmed := strings.TrimLeft(version, "0")
-	if trimmed == "" || !isDigit(trimmed[0]) {
+	if trimmed == "" || !cpv.IsDigit(trimmed[0]) {
 		return "0" + trimmed
 	}
 	return trimmed

@@ -1,6 +1,9 @@
 package depend
 
-import "strings"
+import (
+	"pkgsneak/sync/cpv"
+	"strings"
+)
 
 // Kind is the kind of a Node.
 type Kind uint8
@@ -97,7 +100,7 @@ func (p *treeParser) node(tok string, depth int) (Node, error) {
 	case !group && isConditional(tok):
 		n.Kind = When
 		n.Flag, n.Not = strings.CutPrefix(tok[:len(tok)-1], "!")
-		if !isFlag(n.Flag) {
+		if !cpv.IsFlag(n.Flag) {
 			return n, fail(p.pos, "invalid USE flag %q in conditional %q", n.Flag, tok)
 		}
 	case !group:

@@ -103,15 +103,8 @@ func (r *glsaRange) matches(name string, q *depend.Package) bool {
 	if r.Range[0] != 'r' {
 		return true
 	}
-	same, err := depend.ParseAtom("~" + name + "-" + withoutRevision(version))
+	same, err := depend.ParseAtom("~" + name + "-" + cpv.WithoutRevision(version))
 	return err == nil && depend.Match(&same, q)
-}
-
-func withoutRevision(v string) string {
-	if i := strings.LastIndex(v, "-r"); i > 0 {
-		return v[:i]
-	}
-	return v
 }
 
 func (p *glsaPackage) vulnerable(q *depend.Package, arch string) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"pkgsneak/sync/cpv"
 	"slices"
 	"strings"
 )
@@ -135,7 +136,7 @@ func (c *chain) flags(file string) map[string]bool {
 			text, _ := c.text(f)
 			for _, flag := range wordLines(text) {
 				switch name, off := strings.CutPrefix(flag, "-"); {
-				case !isFlag(name):
+				case !cpv.IsFlag(name):
 					// Portage itself only warns; "-*" is refused here as well.
 				case off:
 					delete(set, name)
@@ -146,14 +147,4 @@ func (c *chain) flags(file string) map[string]bool {
 		}
 	}
 	return set
-}
-
-func isFlag(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if !isNameByte(c) && (i == 0 || strings.IndexByte("+@-", c) < 0) || i == 0 && c == '_' {
-			return false
-		}
-	}
-	return s != ""
 }
