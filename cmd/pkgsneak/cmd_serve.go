@@ -15,6 +15,7 @@ import (
 
 	"pkgsneak/sync/auto"
 	"pkgsneak/sync/binhost"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
@@ -193,6 +194,10 @@ func (c serveRun) served() (source binhost.Source, dirs, linked []string, err er
 		return nil, nil, nil, err
 	}
 	o := binhost.DriveOptions{Trust: c.trusted, Untrusted: c.opt.serve.untrusted, Now: c.env.now}
+	if machine, err := c.machine(); err == nil { // read now: later there is nothing but the drive
+		o.Judge = forecast.NewJudge(forecast.ReadGates(machine.Settings, machine.CPUInfo),
+			forecast.GateOptions{})
+	}
 	refused, err := binhost.CheckDrive(mount, o)
 	if err != nil {
 		return nil, nil, nil, asEmptyMount(mount, err)

@@ -7,7 +7,6 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
-	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/inspect"
 	pkgmachine "pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -135,10 +134,8 @@ func (c statusText) originStatus(o *inspect.OriginStatus) {
 		if !o.Mine || o.Imported != 0 { // nobody imports what he exported
 			c.out.say("    imported    %s", c.importedWord(o))
 		}
-		for _, text := range []string{o.Unfit, forecast.UnusableText(o.Fit.Unusable), o.First} {
-			if text != "" {
-				c.out.say("    here        %s", text)
-			}
+		for _, text := range o.Fit.Lines() {
+			c.out.say("    here        %s", text)
 		}
 	}
 	if o.Err != nil && !trust.Unwanted(o.Err) {
@@ -178,7 +175,7 @@ func (c statusText) machineStatus(m *inspect.MachineStatus) {
 		c.out.warn("%s", m.KeyErr)
 		c.out.hint(fault.Hints(m.KeyFault, c.place)...)
 	}
-	for _, name := range m.Origins {
+	for _, name := range m.Exports {
 		c.out.say("  exports as    %s", name)
 	}
 	for _, k := range m.Trusted {

@@ -39,6 +39,11 @@ type monthReport struct {
 			Older []struct {
 				Name string `json:"name"`
 			} `json:"older"`
+			Cannot []struct {
+				Name  string `json:"name"`
+				Cause string `json:"cause"`
+				Other string `json:"other"`
+			} `json:"cannot"`
 			Line string `json:"line"`
 		} `json:"forecast"`
 	} `json:"result"`
@@ -157,8 +162,8 @@ func (m *month) holds(t *testing.T, when string, want map[string]string) {
 }
 
 // TestPortageMonth is a month of a host and a client with real Portage: another USE, a package that
-// is lost on the way, changes of a sub-slot with a package that only the client has, a new glibc
-// and an old one again, a rotation of the key, a Ctrl-C and a lost state directory, while the
+// is lost on the way, changes of a sub-slot with a package that only the client has, a new slot, a
+// new glibc and an old one again, a rotation of the key, a Ctrl-C and a lost state directory, while the
 // client's tree grows old. After each week the printed line ends well, nothing went backwards, and
 // what was said to be installed is installed.
 func TestPortageMonth(t *testing.T) {
@@ -177,14 +182,15 @@ func TestPortageMonth(t *testing.T) {
 		monthEbuild(t, repo, "app-misc/tool-1", "IUSE=ssl")
 		monthEbuild(t, repo, "app-misc/lost-1", "")
 		monthEbuild(t, repo, "app-misc/mine-1", needsLib)
+		monthEbuild(t, repo, "app-misc/slotted-1", "SLOT=1")
 	}
 	must(t, os.MkdirAll(filepath.Join(m.client.root, "var/lib/portage"), 0o755))
 	must(t, os.WriteFile(filepath.Join(m.client.root, "var/lib/portage/world"),
-		[]byte("app-misc/app\napp-misc/lost\napp-misc/tool\nsys-libs/glibc\n"), 0o644))
+		[]byte("app-misc/app\napp-misc/lost\napp-misc/slotted\napp-misc/tool\nsys-libs/glibc\n"), 0o644))
 
 	// The first day. The packages that are built here are in world from now on.
 	m.build(t, "", "sys-libs/glibc-2.38", "dev-libs/lib-1", "app-misc/app-1", "app-misc/tool-1",
-		"app-misc/lost-1")
+		"app-misc/lost-1", "app-misc/slotted-1")
 	m.host.export(t, m.drive, "month")
 	m.client.trust(t, m.drive)
 	m.week(t, 0)
@@ -214,16 +220,19 @@ func TestPortageMonth(t *testing.T) {
 		"app-misc/lost:0": "1"})
 
 	// Week 2: the lost package comes after all; a new sub-slot, for which the client's own package
-	// is not rebuilt; a Ctrl-C.
+	// is not rebuilt; a new slot; a Ctrl-C.
 	monthEbuild(t, m.hostRepo, "dev-libs/lib-2", "SLOT=0/2")
 	monthEbuild(t, m.hostRepo, "app-misc/app-3", needsLib)
 	monthEbuild(t, m.hostRepo, "app-misc/tool-3", "IUSE=ssl")
-	m.build(t, "ssl", "dev-libs/lib-2", "app-misc/app-3", "app-misc/tool-3")
+	monthEbuild(t, m.hostRepo, "app-misc/slotted-2", "SLOT=2")
+	m.build(t, "ssl", "dev-libs/lib-2", "app-misc/app-3", "app-misc/tool-3", "app-misc/slotted-2")
 	m.host.export(t, m.drive, "month", "--repair")
 	m.interrupt(t)
-	m.week(t, 0)
+	r = m.week(t, 0)
 	m.holds(t, "week 2", map[string]string{"app-misc/tool:0": "3", "dev-libs/lib:0": "1",
-		"app-misc/mine:0": "1", "app-misc/lost:0": "2"})
+		"app-misc/mine:0": "1", "app-misc/lost:0": "2", "app-misc/slotted:1": "1",
+		"app-misc/slotted:2": "2"})
+	m.staysFor(t, "week 2", r, "dev-libs/lib-2", "app-misc/mine-1")
 
 	// Week 3: the client's package is built on the host as well, so that the sub-slot can move; a
 	// new glibc; the key is rotated.
@@ -261,6 +270,18 @@ func TestPortageMonth(t *testing.T) {
 	}
 	m.holds(t, "week 4", map[string]string{"sys-libs/glibc:0": "2.40", "app-misc/app:0": "5",
 		"app-misc/mine:0": "1", "dev-libs/lib:0": "2"})
+}
+
+// staysFor: import has said that a package cannot be installed because it would break another one.
+func (m *month) staysFor(t *testing.T, when string, r *monthReport, name, victim string) {
+	t.Helper()
+	for _, l := range r.Report.Forecast.Cannot {
+		if l.Name == name && l.Cause == "breaks" && l.Other == victim {
+			return
+		}
+	}
+	t.Errorf("%s: it is not told that %s would break %s: %+v", when, name, victim,
+		r.Report.Forecast.Cannot)
 }
 
 // interrupt presses Ctrl-C in an import: while it waits for the lock that Portage holds.

@@ -16,6 +16,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
@@ -31,6 +32,9 @@ type DriveOptions struct {
 	// that lies on the drive. The pages say so.
 	Untrusted bool
 	Now       func() time.Time
+	// Judge says what the packages are for the machine that serves them, in the words of import,
+	// doctor and status; nil: nothing.
+	Judge *forecast.Judge
 }
 
 // refreshEvery is how often a drive is looked at, at most, and a refused origin judged again.
@@ -148,8 +152,26 @@ func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 	}
 	if o.tree, err = m.tree(g, dir, trusted, seen.Key.UserID()); err != nil {
 		o.refused = m.refuse(dir, err)
+		return o
+	}
+	if seen.Signer.State != trust.Mine && seen.Signer.State != trust.Former {
+		o.tree.signed.Here = m.here(g)
 	}
 	return o
+}
+
+// here tells what an origin's packages are for this machine. One whose packages cannot be judged is
+// served all the same.
+func (m *mounted) here(g *drive.Generation) []string {
+	if m.o.Judge == nil {
+		return nil
+	}
+	offer, err := forecast.OfferOf(g)
+	if err != nil {
+		return nil
+	}
+	fit := m.o.Judge.Fit(offer)
+	return fit.Lines()
 }
 
 func (m *mounted) copies(dir string) (slots [2]stamp) {

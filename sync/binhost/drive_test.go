@@ -23,9 +23,11 @@ import (
 	"pkgsneak/sync/binhost"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
+	"pkgsneak/sync/portage"
 	"pkgsneak/sync/trust"
 )
 
@@ -133,6 +135,19 @@ func (c *clock) now() time.Time { return epoch.Add(time.Duration(c.seconds.Load(
 func (c *clock) later() { c.seconds.Add(5) }
 
 // trusting are the options of a machine that trusts these keys.
+// maskingJudge judges for a machine with lines in package.mask and nothing else.
+func maskingJudge(t *testing.T, lines string) *forecast.Judge {
+	t.Helper()
+	root := t.TempDir()
+	write(t, filepath.Join(root, "etc/portage/package.mask"), []byte(lines))
+	settings, err := portage.Load(t.Context(), portage.Options{Root: root,
+		Env: func(string) (string, bool) { return "", false }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return forecast.NewJudge(forecast.ReadGates(settings, nil), forecast.GateOptions{})
+}
+
 func trusting(c *clock, ring ...*manifest.PrivateKey) binhost.DriveOptions {
 	var public manifest.Ring
 	for _, k := range ring {
@@ -161,7 +176,9 @@ func fullOrigin(t testing.TB) *origin {
 func TestDrive(t *testing.T) {
 	o, mount, c := fullOrigin(t), t.TempDir(), &clock{}
 	o.export(t, mount)
-	s := serve(t, binhost.Drive(mount, trusting(c, o.key)), "/usb", nil)
+	trusted := trusting(c, o.key)
+	trusted.Judge = maskingJudge(t, "app-misc/small++\n")
+	s := serve(t, binhost.Drive(mount, trusted), "/usb", nil)
 	split := o.packages["app-misc/split-1.tbz2"]
 	for _, base := range []string{"/usb", "/usb/buildhost"} {
 		for name, data := range o.packages {
@@ -196,7 +213,8 @@ func TestDrive(t *testing.T) {
 		"Range: bytes=10485000-20971999", "If-Range: "+etag), 206, split[10485000:20972000])
 	page := string(s.get(t, "/usb/").body)
 	for _, want := range []string{"trusted here", "host one", "of 4 that the origin has",
-		"x86_64-pc-linux-gnu", "/usb/packages/app-misc/small++-1.tbz2"} {
+		"x86_64-pc-linux-gnu", "/usb/packages/app-misc/small++-1.tbz2",
+		"1 package masked here by package.mask (app-misc/small++-1)"} {
 		if !strings.Contains(strings.ReplaceAll(page, "&#43;", "+"), want) {
 			t.Errorf("the start page does not say %q:\n%s", want, page)
 		}

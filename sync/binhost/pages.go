@@ -33,6 +33,7 @@ const PageRows = 100
 // Bounds of what is shown of texts that others have written.
 const (
 	maxShown = 200      // letters of a name
+	maxLine  = 600      // letters of a sentence
 	maxFlags = 12       // USE flags of a package that show without being asked for
 	maxList  = 400      // USE flags at all
 	maxText  = 16 << 10 // bytes of a list that are looked at
@@ -179,6 +180,7 @@ type startView struct {
 	CHOST, Profile      string
 	Whole               string // "of 900 that the origin has"
 	Trees               []string
+	Here                []string
 	Signed              signedView
 	Refused             []Refused
 	Binhost, Mirror     string // addresses to paste
@@ -229,6 +231,9 @@ func (h *Handler) start(r *http.Request, p place) (*page, error) {
 				line += ", " + when + " (" + exact + ")"
 			}
 			view.Trees = append(view.Trees, line)
+		}
+		for _, line := range s.Here {
+			view.Here = append(view.Here, printableText(line, maxLine))
 		}
 		if n, _ := t.packages.count(); s.Whole > n {
 			view.Whole = "of " + humanize.Comma(int64(s.Whole)) + " that the origin has"
@@ -642,11 +647,13 @@ func asset(w *meter, r *http.Request, name string) error {
 
 // printable makes a text of others fit to be shown: nothing invisible, nothing that turns the
 // direction of reading, no end without one. html/template escapes it.
-func printable(s string) string {
+func printable(s string) string { return printableText(s, maxShown) }
+
+func printableText(s string, most int) string {
 	var b strings.Builder
 	n := 0
 	for _, c := range s {
-		if n++; n > maxShown {
+		if n++; n > most {
 			b.WriteString("…")
 			break
 		}

@@ -62,6 +62,7 @@ type signature struct {
 	Profile string
 	Whole   int                 // packages that the origin has, on the drive or not
 	Trees   []layout.Repository // ebuild repositories that the drive carries; they are not served
+	Here    []string            // what the packages are for the machine that serves them
 }
 
 // shelf is a set of files under names with slashes.

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -186,6 +185,13 @@ func (x *comparer) compare() {
 	x.chost()
 	x.profile()
 	x.unreadable()
+	if offer, err := forecast.OfferOf(x.gen); err == nil {
+		x.offered = slices.DeleteFunc(offer.Packages, func(c forecast.Candidate) bool {
+			_, err := cpv.Parse(c.Entry.CPV())
+			return err != nil
+		})
+		x.masked = x.judge.Mismatches(x.offered)
+	}
 	if x.s.Profile == "" {
 		x.unknown("what this machine's profile says: USE, ACCEPT_KEYWORDS and ACCEPT_LICENSE are not compared")
 	} else {
@@ -200,11 +206,7 @@ func (x *comparer) compare() {
 // fit tells what an import tells of the origin, and what no finding above has said: masks, and
 // ebuilds and repositories that this machine lacks.
 func (x *comparer) fit() {
-	list := make([]forecast.Candidate, len(x.entries))
-	for i, entry := range x.entries {
-		list[i].Entry = entry
-	}
-	for _, m := range x.judge.Mismatches(list) {
+	for _, m := range x.masked {
 		f := Finding{Weight: Note, Role: Client, Names: m.Names, What: x.ofOrigin(m.Names, m.Text)}
 		switch m.Topic {
 		case "config":
@@ -275,12 +277,6 @@ func (x *comparer) chost() {
 	tellCHOST(x.findings, x.s, foreign, fmt.Sprintf("origin %q", x.c.Origin))
 }
 
-var profileVersion = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
-
-// The parts of a profile's name that make its packages another kind; the rest shows in USE.
-var profileParts = []string{"hardened", "llvm", "musl", "no-multilib", "prefix", "selinux",
-	"split-usr", "systemd", "uclibc", "x32"}
-
 func (x *comparer) profile() {
 	theirs, ours := x.gen.Record.Profile, x.s.ProfileName()
 	if theirs == "" || ours == "" || theirs == ours || strings.HasPrefix(theirs, "/") ||
@@ -288,7 +284,7 @@ func (x *comparer) profile() {
 		return
 	}
 	weight, why := Note, "defaults differ; differences that matter are listed separately"
-	if a, b := kindOf(theirs), kindOf(ours); !slices.Equal(a, b) {
+	if forecast.OtherProfile(x.c.Origin, theirs, ours) != "" {
 		weight, why = Wrong,
 			"packages of another kind of profile do not fit the libraries and the layout of this machine"
 	}
@@ -297,17 +293,6 @@ func (x *comparer) profile() {
 			What: fmt.Sprintf("origin %q has the profile %s, this machine %s", x.c.Origin,
 				theirs, ours),
 			Why: why, Fix: []Fix{run("eselect profile set " + fault.Quote(theirs))}})
-}
-
-func kindOf(profile string) []string {
-	var kind []string
-	for _, part := range strings.Split(profile, "/") {
-		if slices.Contains(profileParts, part) || profileVersion.MatchString(part) {
-			kind = append(kind, part)
-		}
-	}
-	slices.Sort(kind)
-	return kind
 }
 
 // keywords tells which packages are masked here by their KEYWORDS.

@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/reindex"
@@ -121,6 +122,48 @@ func rows(c Comparison) []string {
 	return list
 }
 
+// saysTheSame: what status tells of the origin, and import, doctor tells as well, of no package
+// fewer.
+func (p *patient) saysTheSame(mount string, r *Report) {
+	p.t.Helper()
+	m := p.newMachine(nil)
+	m.CPUInfo = p.options().CPUInfo
+	status, err := inspect.Status(p.t.Context(), m, inspect.StatusOptions{Drive: mount})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, m := range status.Drive.Origins[0].Fit.Masked {
+		told := map[string]bool{}
+		for _, f := range r.Findings {
+			for _, name := range f.Names {
+				if f.Topic == m.Topic {
+					name, _, _ = strings.Cut(name, " ")
+					told[name] = true
+				}
+			}
+		}
+		for _, name := range m.Names {
+			if !told[name] {
+				p.t.Errorf("status tells %q, doctor tells %v of that topic", m, told)
+			}
+		}
+		if m.Topic != "use" && len(told) != len(m.Names) {
+			p.t.Errorf("status tells %q, doctor %v", m, told)
+		}
+	}
+	fit := status.Drive.Origins[0].Fit
+	has := func(topics ...string) bool {
+		return slices.ContainsFunc(r.Findings, func(f Finding) bool {
+			return slices.Contains(topics, f.Topic) && f.Weight == Broken
+		})
+	}
+	// of a CPU doctor may tell more: it reads packages, and guesses
+	if n := len(fit.Unusable); n > 0 && !has("eapi", "format", "chost", "cpu") ||
+		n == 0 && fit.Unfit == "" && has("eapi", "format", "chost") {
+		p.t.Errorf("status counts %v, doctor tells %+v", fit.Unusable, r.Findings)
+	}
+}
+
 func TestCompare(t *testing.T) {
 	t.Parallel()
 	type meta = map[string]string
@@ -134,7 +177,7 @@ func TestCompare(t *testing.T) {
 		mend         string // a line of it
 	}{
 		{name: "alike", packages: map[string]meta{"app-misc/a-1": {
-			"USE": ssl, "IUSE": "ssl +nls X"}, "app-misc/b-1": {}}},
+			"USE": ssl + " nls", "IUSE": "ssl +nls X"}, "app-misc/b-1": {}}},
 		{name: "differences that concern no package", host: `USE="qt6"`, client: `USE="kde"` +
 			"\n" + `VIDEO_CARDS="nvidia"` + "\n" + `ACCEPT_LICENSE="*"` + "\n" +
 			`ACCEPT_KEYWORDS="~amd64"`,
@@ -161,11 +204,15 @@ func TestCompare(t *testing.T) {
 				"IUSE": "python_targets_python3_13 python_targets_python3_14"}},
 			rows: []string{"PYTHON_TARGETS: python3_14 | python3_13 (1)"},
 			told: []string{"wrong use"}, mend: `*/* PYTHON_TARGETS: -* python3_14`},
+		{name: "package.use of the host",
+			packages: map[string]meta{"app-misc/a-1": {"USE": "amd64 qt6", "IUSE": "qt6 ssl"}},
+			rows:     []string{"package.use: app-misc/a-1 (qt6 -ssl) |  (1)"},
+			told:     []string{"wrong use"}, mend: "=app-misc/a-1 qt6 -ssl"},
 		{name: "package.use",
 			files: map[string]string{"etc/portage/package.use/own": "app-misc/a -ssl\n>=app-misc/b-1 -ssl\n=app-misc/c-2 -ssl\n"},
 			packages: map[string]meta{"app-misc/a-1": {"USE": ssl, "IUSE": "ssl"}, "app-misc/b-1": {
 				"USE": ssl, "IUSE": "ssl"}, "app-misc/c-1": {"USE": ssl, "IUSE": "ssl"}},
-			rows: []string{"package.use:  | app-misc/a-1 (here -ssl) (1)"},
+			rows: []string{"package.use:  | app-misc/a-1 (here -ssl), app-misc/b-1 (here -ssl) (2)"},
 			told: []string{"wrong use"}},
 		{name: "KEYWORDS", host: `ACCEPT_KEYWORDS="~amd64"`,
 			packages: map[string]meta{"app-misc/a-1": {"KEYWORDS": "~amd64 x86"},
@@ -237,6 +284,7 @@ func TestCompare(t *testing.T) {
 			if len(r.Unknown) > 0 {
 				t.Errorf("not known: %q", r.Unknown)
 			}
+			client.saysTheSame(mount, r)
 			if tt.mend != "" && strings.Join(r.Findings[0].Fix[0].Lines, "\n") != tt.mend {
 				t.Errorf("mend %+v, want %q", r.Findings[0].Fix, tt.mend)
 			}

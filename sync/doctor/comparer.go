@@ -3,6 +3,7 @@ package doctor
 import (
 	"pkgsneak/sync/cpv"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 )
@@ -15,7 +16,9 @@ type comparer struct {
 	c       *Comparison
 	gen     *drive.Generation
 	header  pkgindex.Header
-	entries []pkgindex.Entry // of the packages that the drive carries; CHOST and REPO stand in each
+	entries []pkgindex.Entry     // of the packages that the drive carries; CHOST and REPO stand in each
+	offered []forecast.Candidate // the same with what the origin says of each
+	masked  []forecast.Mismatch  // what import and status tell of them
 }
 
 // carried picks the entries of what is on the drive.

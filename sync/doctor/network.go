@@ -65,6 +65,15 @@ func hexIPv4(s string) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte{b[3], b[2], b[1], b[0]}), true
 }
 
+// answer is what can be said for certain.
+type answer int
+
+const (
+	no answer = iota
+	maybe
+	yes
+)
+
 // reaches tells whether there is a way to the host of a URI: no if there is none at all, maybe if
 // only a name server could tell.
 func (n network) reaches(uri string) answer {

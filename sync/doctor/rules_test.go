@@ -67,22 +67,3 @@ func TestEmergeOptions(t *testing.T) {
 		t.Errorf("--binpkg-respect-use n: %q", v)
 	}
 }
-
-func TestAtoms(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		atom string
-		want answer
-	}{
-		{"dev-libs/foo", yes}, {"dev-libs/*", yes}, {"*/*", yes}, {"*/foo", yes},
-		{"dev-libs/fo", no}, {"=dev-libs/foo-1.2", yes},
-		{"=dev-libs/foo-1.3", no}, {">=dev-libs/foo-1", maybe}, {"~dev-libs/foo-1.2", maybe},
-		{"=dev-libs/foo-1*", maybe}, {"dev-libs/foo:2", maybe},
-		{"dev-libs/foo::gentoo", maybe}, {"<app-misc/foo-9", no}, {"dev-libs/foo[bar]", yes},
-		{"[", no}, {"=", no}, {"", no},
-	} {
-		if got := atomMatches(tt.atom, "dev-libs/foo-1.2"); got != tt.want {
-			t.Errorf("%q: %v, want %v", tt.atom, got, tt.want)
-		}
-	}
-}

@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"pkgsneak/sync/cpu"
-	"pkgsneak/sync/pkgindex"
-	"pkgsneak/sync/portage"
+	"pkgsneak/sync/forecast"
+	"pkgsneak/sync/resolve"
 )
 
 // expanded are the variables whose words are USE flags with a prefix, where neither machine's
@@ -25,13 +25,14 @@ var followTree = []string{"LLVM_SLOT", "LUA_SINGLE_TARGET", "LUA_TARGETS", "PHP_
 type useFlags struct {
 	theirs, ours map[string]bool
 	expand       []string
-	hidden       []string
-	lines        []portage.PackageLine
+	judge        *judge
 
 	count map[string]map[string]bool // variable -> packages that it concerns
 	// variable -> flags that the origin has on, or off, and this machine has not
 	on, off  map[string]map[string]bool
 	explicit []string // packages that differ from a line in package.use
+	theirOwn []string // packages that differ by lines of the build host's package.use
+	ownLines []string // for this machine's package.use, so that they do not
 }
 
 // use tells for which packages USE differs from what this machine would choose.
@@ -44,7 +45,7 @@ func (x *comparer) use() {
 		x.unknown("USE of origin %q: it had no profile when it was exported", x.c.Origin)
 		return
 	}
-	u := &useFlags{theirs: wordSet(theirs), ours: wordSet(ours),
+	u := &useFlags{theirs: wordSet(theirs), ours: wordSet(ours), judge: x.judge,
 		count: map[string]map[string]bool{}, on: map[string]map[string]bool{},
 		off: map[string]map[string]bool{}}
 	u.expand = slices.Concat(strings.Fields(x.header.Get("USE_EXPAND")),
@@ -52,16 +53,19 @@ func (x *comparer) use() {
 	if len(u.expand) == 0 {
 		u.expand = strings.Fields(expanded)
 	}
-	u.hidden = slices.Concat(strings.Fields(x.header.Get("USE_EXPAND_HIDDEN")),
-		strings.Fields(x.s.Get("USE_EXPAND_HIDDEN")))
-	u.lines, _ = x.s.PackageLines("package.use")
-	for _, entry := range x.entries {
-		u.entry(entry)
+	for i := range x.offered {
+		c := &x.offered[i]
+		switch x.judge.Package(c).Kind {
+		case resolve.CPU, resolve.Unreadable: // no line makes it fit
+		default:
+			u.compare(c)
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(u.count)) {
 		x.tellUse(u, key)
 	}
 	x.tellExplicit(u.explicit)
+	x.tellTheirs(u)
 }
 
 func wordSet(s string) map[string]bool {
@@ -74,49 +78,46 @@ func wordSet(s string) map[string]bool {
 
 var plainFlag = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+_@-]*$`)
 
-// entry compares the flags of one package.
-func (u *useFlags) entry(entry pkgindex.Entry) {
-	built := wordSet(entry.Get("USE"))
-	explicit := u.linesFor(entry.CPV())
-	differs := ""
-	for _, word := range strings.Fields(entry.Get("IUSE")) {
-		flag := strings.TrimLeft(word, "+-")
+// compare compares the flags of one package: those in which it differs from what this machine sets,
+// as import and status count them, by who says so.
+func (u *useFlags) compare(c *forecast.Candidate) {
+	own := u.judge.OwnUse(c)
+	name, differs, line := c.Entry.CPV(), "", ""
+	for _, f := range u.judge.OtherUse(c) {
+		on, flag := f[0] == '+', f[1:]
 		if !plainFlag.MatchString(flag) {
 			continue // it would stand in a line that a person pastes
 		}
-		state := explicit.of(flag)
-		switch {
-		case state.sure == unsure:
+		if want, said := own[flag]; said {
+			differs += " " + signed(flag, want)
 			continue
-		case state.sure == said:
-			if state.on != built[flag] {
-				differs = strings.TrimSpace(differs + " " + signed(flag, state.on))
-			}
+		}
+		if u.theirs[flag] == u.ours[flag] {
+			line += " " + signed(flag, on)
 			continue
-		case u.theirs[flag] == u.ours[flag], u.ours[flag] == built[flag]:
-			continue
-		case !u.ours[flag] && word[0] == '+':
-			continue // on by the ebuild's default, unless something says otherwise
 		}
 		key, word := u.variable(flag)
-		if slices.Contains(u.hidden, key) {
-			continue
-		}
 		add := func(m map[string]map[string]bool, w string) {
 			if m[key] == nil {
 				m[key] = map[string]bool{}
 			}
 			m[key][w] = true
 		}
-		add(u.count, entry.CPV())
-		if built[flag] {
+		add(u.count, name)
+		if on {
 			add(u.on, word)
 		} else {
 			add(u.off, word)
 		}
 	}
 	if differs != "" {
-		u.explicit = append(u.explicit, fmt.Sprintf("%s (here %s)", entry.CPV(), differs))
+		u.explicit = append(u.explicit, name+" (here"+differs+")")
+	}
+	if line != "" {
+		u.theirOwn = append(u.theirOwn, name+" ("+strings.TrimSpace(line)+")")
+		if line = "=" + name + line; !slices.Contains(u.ownLines, line) {
+			u.ownLines = append(u.ownLines, line)
+		}
 	}
 }
 
@@ -125,55 +126,6 @@ func signed(flag string, on bool) string {
 		return flag
 	}
 	return "-" + flag
-}
-
-// certainty says how much is known of a flag from package.use.
-type certainty int
-
-const (
-	unsaid certainty = iota
-	unsure           // a line may mean this version
-	said
-)
-
-type flagState struct {
-	on   bool
-	sure certainty
-}
-
-// flagStates is what lines say of a package's flags; "*" stands for all that a line may have taken
-// away.
-type flagStates map[string]flagState
-
-func (s flagStates) of(flag string) flagState {
-	if state, ok := s[flag]; ok {
-		return state
-	}
-	return s["*"]
-}
-
-// linesFor returns what package.use says of a package's flags.
-func (u *useFlags) linesFor(name string) flagStates {
-	states := flagStates{}
-	for _, l := range u.lines {
-		match := atomMatches(l.Atom, name)
-		if l.Atom == "*/*" || match == no {
-			continue
-		}
-		for _, w := range l.Words {
-			flag, off := strings.CutPrefix(w, "-")
-			if strings.HasSuffix(flag, "*") {
-				match = maybe // takes away more than it names
-				flag = "*"
-			}
-			s := flagState{on: !off, sure: said}
-			if match == maybe {
-				s.sure = unsure
-			}
-			states[strings.TrimPrefix(flag, "+")] = s
-		}
-	}
-	return states
 }
 
 // variable returns the variable to which a flag belongs, and its word there.
@@ -247,4 +199,24 @@ func (x *comparer) tellExplicit(names []string) {
 			Why:   "emerge --usepkg ignores them and compiles; --usepkgonly takes them as they are",
 			Names: names,
 			Fix:   []Fix{{Do: "put the same lines into package.use of the build host, or take them out here", File: x.etc("package.use"), Lines: []string{}}}})
+}
+
+// tellTheirs tells of packages that differ although no variable of the two machines does: the build
+// host has lines of its own for them.
+func (x *comparer) tellTheirs(u *useFlags) {
+	if len(u.theirOwn) == 0 {
+		return
+	}
+	weight := Wrong
+	if x.opts.on(optUsepkgOnly) {
+		weight = Note
+	}
+	x.differ(Difference{What: "package.use", Origin: some(u.theirOwn), Here: "",
+		Packages: len(u.theirOwn)},
+		Finding{Topic: "use", Weight: weight, Role: Client,
+			What:  x.ofOrigin(u.theirOwn, "built with USE that is the build host's for them alone"),
+			Why:   "emerge --usepkg ignores them and compiles; --usepkgonly takes them as they are",
+			Names: u.theirOwn,
+			Fix: []Fix{{Do: "at the end of the file", File: x.userFile("package.use"),
+				Lines: u.ownLines[:min(len(u.ownLines), mostLines)]}}})
 }

@@ -101,29 +101,6 @@ func (j *Judge) Package(c *Candidate) resolve.Reason {
 	return resolve.Reason{}
 }
 
-// Fit is what a drive's origin is for this machine, before anything is worked out.
-type Fit struct {
-	// Unfit says why none of its packages can be used here (ARCH, CHOST), "" if some can.
-	Unfit string
-	// Unusable counts the packages that can never be used here, by what stands against them (see
-	// UnusableText).
-	Unusable map[resolve.ReasonKind]int
-	// First is what has to be done before anything is installed, "" if nothing has.
-	First string
-}
-
-// Fit judges an origin and its packages, as an import would.
-func (j *Judge) Fit(arch, chost string, list []Candidate) Fit {
-	f := Fit{Unfit: j.Origin(arch, chost), Unusable: make(map[resolve.ReasonKind]int),
-		First: splitUsr(j.m, list)}
-	for i := range list {
-		if r := j.Package(&list[i]); r.Kind != resolve.Acceptable {
-			f.Unusable[r.Kind]++
-		}
-	}
-	return f
-}
-
 // KindNames counts by the names of kinds for programs, nil if nothing is counted.
 func KindNames(counts map[resolve.ReasonKind]int) map[string]int {
 	var named map[string]int

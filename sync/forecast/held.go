@@ -51,7 +51,7 @@ func (f *Forecast) held(m *Machine, r *resolve.Result, list []resolve.Package,
 		n++
 		if who, atom := holder(ends, &old, best); who != "" {
 			f.Cannot = append(f.Cannot, Lack{Name: best.CPV, Cause: "breaks", Why: "breaks " + who +
-				", which needs " + atom + " and was not rebuilt"})
+				", which needs " + atom + " and was not rebuilt", Atom: atom, Other: who})
 		}
 	}
 }

@@ -14,9 +14,9 @@ import (
 // Mismatch is one way in which packages do not fit this machine's configuration. Import tells it in
 // a line, doctor with the lines that change it; Topic is doctor's.
 type Mismatch struct {
-	Topic string
-	Text  string // behind a number of packages: "masked here by KEYWORDS"
-	Names []string
+	Topic string   `json:"topic"`
+	Text  string   `json:"text"` // behind a number of packages: "masked here by KEYWORDS"
+	Names []string `json:"packages"`
 }
 
 // String is the mismatch in one line.
@@ -43,6 +43,25 @@ func (j *Judge) Licenses(c *Candidate) []string {
 		return nil
 	}
 	return strings.Fields(j.a.missingLicenses(p.License, &q))
+}
+
+// OtherUse returns the flags in which a package differs from what this machine sets: "+flag" or
+// "-flag" as the package has it.
+func (j *Judge) OtherUse(c *Candidate) []string { return j.a.otherUse(c.pkg()) }
+
+// OwnUse returns what lines of package.use on this machine say of a package's flags.
+func (j *Judge) OwnUse(c *Candidate) map[string]bool {
+	p := c.pkg()
+	said := map[string]bool{}
+	if q, ok := dependPackage(&p); ok {
+		for _, words := range j.a.use.of(&q) {
+			for _, w := range words {
+				flag, off := strings.CutPrefix(w, "-")
+				said[strings.TrimPrefix(flag, "+")] = !off
+			}
+		}
+	}
+	return said
 }
 
 // AcceptsHost reports whether ACCEPT_CHOSTS, or the machine's own CHOST, lets packages of a CHOST

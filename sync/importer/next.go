@@ -13,27 +13,23 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// noteFit tells how the origins do not fit this machine: their ebuild repositories, and the
-// packages that it masks or would build otherwise.
+// noteFit tells how the origins do not fit this machine, but for what the forecast has said.
 func noteFit(im *importer, f *forecast.Forecast) {
-	repos, err := im.m.Settings.Repos()
-	if err != nil {
-		repos = nil
-	}
 	for _, in := range im.origins {
 		if in.catalogue == nil {
 			continue
 		}
-		for _, line := range forecast.Trees(repos, in.Plan.Origin, in.gen.Record.Repositories) {
-			im.note("%s", line)
-		}
-		var carried []forecast.Candidate
+		o := &forecast.Offer{Record: in.gen.Record}
 		for _, it := range in.gen.Packages() {
 			if entry, ok := in.entries[it.Path]; ok {
-				carried = append(carried, in.candidate(it.Path, entry))
+				o.Packages = append(o.Packages, in.candidate(it.Path, entry))
 			}
 		}
-		for _, m := range im.outlook.judge.Mismatches(carried) {
+		fit := im.outlook.judge.Fit(o)
+		for _, line := range fit.Other {
+			im.note("%s", line)
+		}
+		for _, m := range fit.Masked {
 			if m.Topic == "use" && len(f.OtherUse) > 0 {
 				continue // the forecast tells it of those that would be installed
 			}

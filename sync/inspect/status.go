@@ -12,7 +12,6 @@ import (
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
-	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
@@ -72,16 +71,18 @@ type OriginStatus struct {
 	Profile   string        `json:"profile,omitempty"`
 	CHOST     string        `json:"chost,omitempty"`
 	Imported  int64         `json:"imported,omitempty"` // the highest generation imported here
-	// Unfit, Unusable and First are what an import and doctor say of its packages on the drive
+	// Unfit to Other are what an import, doctor and serve say of its packages on the drive
 	// (forecast.Fit).
-	Unfit    string         `json:"unfit,omitempty"`
-	Unusable map[string]int `json:"unusable,omitempty"`
-	First    string         `json:"first,omitempty"`
-	Fit      forecast.Fit   `json:"-"`
-	Problem  string         `json:"problem,omitempty"`
-	Err      error          `json:"-"` // the same, for the exit code
-	Record   *layout.Record `json:"-"`
-	Signer   trust.Signer   `json:"-"`
+	Unfit    string              `json:"unfit,omitempty"`
+	Unusable map[string]int      `json:"unusable,omitempty"`
+	First    string              `json:"first,omitempty"`
+	Masked   []forecast.Mismatch `json:"masked,omitempty"`
+	Other    []string            `json:"other,omitempty"`
+	Fit      forecast.Fit        `json:"-"`
+	Problem  string              `json:"problem,omitempty"`
+	Err      error               `json:"-"` // the same, for the exit code
+	Record   *layout.Record      `json:"-"`
+	Signer   trust.Signer        `json:"-"`
 }
 
 // TreeStatus is an ebuild repository that a drive carries.
@@ -101,8 +102,8 @@ type MachineStatus struct {
 	KeyErr   string       `json:"key_problem,omitempty"` // why a key of this machine cannot be read
 	KeyFault error        `json:"-"`                     // the same, for the hints
 	Trusted  []TrustedKey `json:"trusted"`
-	Origins  []string     `json:"origins"` // names under which this machine exports
-	Runs     []state.Run  `json:"runs"`    // newest last
+	Exports  []string     `json:"exports_as"` // names of this machine's origins
+	Runs     []state.Run  `json:"runs"`       // newest last
 	Undo     *UndoStatus  `json:"undo,omitempty"`
 
 	// Auto and AutoLog are filled in by the command line: PKGSNEAK_AUTO, and the line that shows
@@ -113,7 +114,7 @@ type MachineStatus struct {
 
 // UndoStatus says that the last import can be taken back, and what is kept for that.
 type UndoStatus struct {
-	Imported time.Time `json:"imported"`
+	Imported time.Time `json:"when"`
 	// it did not come to its end, or its undo did not
 	Ended bool          `json:"ended,omitempty"`
 	Kept  payload.Tally `json:"kept"`
@@ -160,7 +161,7 @@ func Status(ctx context.Context, m machine.Machine, o StatusOptions) (*StatusRep
 func machineStatus(m machine.Machine, st *state.Dir, k trust.View) MachineStatus {
 	s := MachineStatus{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR, StateDir: m.StateDir,
 		Key:     string(k.Own),
-		Trusted: []TrustedKey{}, Origins: st.Origins(), Runs: st.Runs(), Undo: undoStatus(st)}
+		Trusted: []TrustedKey{}, Exports: st.Origins(), Runs: st.Runs(), Undo: undoStatus(st)}
 	if k.Damaged != nil {
 		s.KeyErr, s.KeyFault = fault.Text(k.Damaged), k.Damaged
 	}
@@ -285,27 +286,13 @@ func (o *OriginStatus) fill(seen trust.Loaded) {
 // judge says what its packages are for this machine. A catalogue that cannot be read is a problem
 // of the origin.
 func (o *OriginStatus) judge(g *drive.Generation, j *forecast.Judge) error {
-	x, err := g.Catalogue()
+	offer, err := forecast.OfferOf(g)
 	if err != nil {
 		return err
 	}
-	facts, err := drive.ReadableFacts(g)
-	if err != nil {
-		return err
-	}
-	var list []forecast.Candidate
-	for _, e := range x.Entries {
-		if _, carried := g.Find(payload.Package, e.Path()); !carried {
-			continue
-		}
-		c := forecast.Candidate{Entry: pkgindex.Rebase(e, x.Header, pkgindex.Header{})}
-		if f, known := facts.Package(e.Path()); known {
-			c.Facts = f
-		}
-		list = append(list, c)
-	}
-	o.Fit = j.Fit(g.Record.ARCH, g.Record.CHOST, list)
+	o.Fit = j.Fit(offer)
 	o.Unfit, o.First, o.Unusable = o.Fit.Unfit, o.Fit.First, forecast.KindNames(o.Fit.Unusable)
+	o.Masked, o.Other = o.Fit.Masked, o.Fit.Other
 	return nil
 }
 

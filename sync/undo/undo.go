@@ -35,8 +35,8 @@ type Origin struct {
 // Report is what an undo does. Each file of the import that is not as it was before is in one of
 // the lists.
 type Report struct {
-	Imported     time.Time      `json:"imported,omitzero"` // when the import began
-	Ended        bool           `json:"ended,omitempty"`   // it did not come to its end
+	Imported     time.Time      `json:"when,omitzero"`   // when the import began
+	Ended        bool           `json:"ended,omitempty"` // it did not come to its end
 	Drives       []string       `json:"drives"`
 	Origins      []Origin       `json:"origins"`
 	Removed      []payload.Item `json:"removed"`  // the import had brought them
