@@ -163,9 +163,9 @@ func (m *month) holds(t *testing.T, when string, want map[string]string) {
 
 // TestPortageMonth is a month of a host and a client with real Portage: another USE, a package that
 // is lost on the way, changes of a sub-slot with a package that only the client has, a new slot, a
-// new glibc and an old one again, a rotation of the key, a Ctrl-C and a lost state directory, while the
-// client's tree grows old. After each week the printed line ends well, nothing went backwards, and
-// what was said to be installed is installed.
+// new glibc and an old one again, a rotation of the key, a Ctrl-C and a lost state directory, while
+// the client's tree grows old. After each week the printed line ends well, nothing went backwards,
+// and what was said to be installed is installed.
 func TestPortageMonth(t *testing.T) {
 	w := newPortageWorld(t)
 	m := &month{portageWorld: w, drive: w.newDrive(t, "month")}
@@ -186,7 +186,8 @@ func TestPortageMonth(t *testing.T) {
 	}
 	must(t, os.MkdirAll(filepath.Join(m.client.root, "var/lib/portage"), 0o755))
 	must(t, os.WriteFile(filepath.Join(m.client.root, "var/lib/portage/world"),
-		[]byte("app-misc/app\napp-misc/lost\napp-misc/slotted\napp-misc/tool\nsys-libs/glibc\n"), 0o644))
+		[]byte("app-misc/app\napp-misc/lost\napp-misc/slotted\napp-misc/tool\nsys-libs/glibc\n"),
+		0o644))
 
 	// The first day. The packages that are built here are in world from now on.
 	m.build(t, "", "sys-libs/glibc-2.38", "dev-libs/lib-1", "app-misc/app-1", "app-misc/tool-1",

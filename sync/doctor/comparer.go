@@ -12,11 +12,12 @@ import (
 type comparer struct {
 	*facts
 	*findings
-	judge   *judge
-	c       *Comparison
-	gen     *drive.Generation
-	header  pkgindex.Header
-	entries []pkgindex.Entry     // of the packages that the drive carries; CHOST and REPO stand in each
+	judge  *judge
+	c      *Comparison
+	gen    *drive.Generation
+	header pkgindex.Header
+	// of the packages that the drive carries; CHOST and REPO stand in each
+	entries []pkgindex.Entry
 	offered []forecast.Candidate // the same with what the origin says of each
 	masked  []forecast.Mismatch  // what import and status tell of them
 }
