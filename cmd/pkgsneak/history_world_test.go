@@ -967,7 +967,7 @@ func (w *world) runIn(ctx context.Context, m *computer, observe func(), hook dur
 		return v, ok
 	}
 	if observe != nil {
-		e.observe = func(progress.Event) { observe() }
+		e.observe = func(progress.Message) { observe() }
 	}
 	return w.ended(m, words, run(ctx, e, words), out.String())
 }

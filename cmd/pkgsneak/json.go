@@ -27,9 +27,10 @@ type progressEvent struct {
 	Text       string         `json:"text,omitempty"`
 }
 
-func newProgressEvent(e progress.Event) progressEvent {
-	if e.Notice != "" {
-		return progressEvent{Event: "notice", Text: e.Notice}
+func newProgressEvent(m progress.Message) progressEvent {
+	e, ok := m.(progress.Event)
+	if text, isNotice := m.(progress.Notice); isNotice || !ok {
+		return progressEvent{Event: "notice", Text: string(text)}
 	}
 	return progressEvent{Event: "progress", Phase: e.Phase, Path: e.Path, Done: e.Done,
 		Total: e.Total, Files: e.Files, FilesTotal: e.FilesTotal}

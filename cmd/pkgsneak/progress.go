@@ -11,54 +11,34 @@ const tick = time.Second
 // watcher shows the events of a run: as a bar on a terminal, as lines of JSON, or only the notices.
 // The bar is gone when done is called.
 func (c *invocation) watcher() (watch progress.Watcher, done func()) {
-	show := c.notices
-	done = func() {}
+	show, done := progress.Watcher(c.notices), func() {}
 	switch {
 	case c.out.json:
-		show = c.jsonEvents()
+		show = progress.Throttle(func(m progress.Message) { c.out.event(newProgressEvent(m)) },
+			tick, c.env.now)
 	case c.env.stderrTTY && !c.out.quiet && !c.opt.noProgress:
 		b := newBar(c.out.err, c.env.now, c.env.columns)
 		c.out.bar = b
-		show = func(e progress.Event) {
-			if e.Notice != "" {
-				c.notices(e)
-				return
-			}
-			b.event(e)
+		events := progress.OfEvents(b.event)
+		show = func(m progress.Message) {
+			c.notices(m)
+			events(m)
 		}
 		done = func() {
 			b.end()
 			c.out.bar = nil
 		}
 	}
-	return func(e progress.Event) {
+	return func(m progress.Message) {
 		if c.env.observe != nil {
-			c.env.observe(e)
+			c.env.observe(m)
 		}
-		show(e)
+		show(m)
 	}, done
 }
 
-func (c *invocation) notices(e progress.Event) {
-	if e.Notice != "" {
-		c.out.notice("%s", e.Notice)
-	}
-}
-
-// jsonEvents prints the first and the last event of each phase, in between one a tick, and every
-// notice.
-func (c *invocation) jsonEvents() func(progress.Event) {
-	var phase progress.Phase
-	var next time.Time
-	return func(e progress.Event) {
-		now := c.env.now()
-		last := e.Total > 0 && e.Done == e.Total && e.Files == e.FilesTotal
-		if e.Notice == "" && e.Phase == phase && !last && now.Before(next) {
-			return
-		}
-		if e.Notice == "" {
-			phase, next = e.Phase, now.Add(tick)
-		}
-		c.out.event(newProgressEvent(e))
+func (c *invocation) notices(m progress.Message) {
+	if text, ok := m.(progress.Notice); ok {
+		c.out.notice("%s", text)
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // watched sends events through the watcher of a run with the given flags, and gives what came out.
-func watched(t *testing.T, e *env, words string, events []progress.Event) {
+func watched(t *testing.T, e *env, words string, events []progress.Message) {
 	t.Helper()
 	f := &commandLine{env: e, out: newPrinter(e)}
 	app := newApp(f)
@@ -36,13 +36,13 @@ func watched(t *testing.T, e *env, words string, events []progress.Event) {
 	}
 }
 
-var someEvents = []progress.Event{
-	{Phase: progress.PhaseScan, Path: "/pkgdir"},
-	{Phase: progress.PhaseCopy, Path: "a\x1b[2J", Done: 10, Total: 100, Files: 1, FilesTotal: 2},
-	{Phase: progress.PhaseCopy, Path: "b", Done: 60, Total: 100, Files: 1, FilesTotal: 2},
-	{Notice: "waiting for another program\x1b[2J"},
-	{Phase: progress.PhaseCopy, Path: "b", Done: 100, Total: 100, Files: 2, FilesTotal: 2},
-	{Phase: progress.PhaseFlush},
+var someEvents = []progress.Message{
+	progress.Event{Phase: progress.PhaseScan, Path: "/pkgdir"},
+	progress.Event{Phase: progress.PhaseCopy, Path: "a\x1b[2J", Done: 10, Total: 100, Files: 1, FilesTotal: 2},
+	progress.Event{Phase: progress.PhaseCopy, Path: "b", Done: 60, Total: 100, Files: 1, FilesTotal: 2},
+	progress.Notice("waiting for another program\x1b[2J"),
+	progress.Event{Phase: progress.PhaseCopy, Path: "b", Done: 100, Total: 100, Files: 2, FilesTotal: 2},
+	progress.Event{Phase: progress.PhaseFlush},
 }
 
 func TestProgressIsForTerminalsOnly(t *testing.T) {
@@ -96,12 +96,12 @@ func TestJSONEventsAreThrottled(t *testing.T) {
 	e, out, _ := testEnv(t, nil)
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	e.now = func() time.Time { now = now.Add(10 * time.Millisecond); return now }
-	var events []progress.Event
+	var events []progress.Message
 	for i := range 1000 {
 		events = append(events, progress.Event{Phase: progress.PhaseCopy, Done: int64(i + 1),
 			Total: 1000, Files: i / 100, FilesTotal: 9})
 	}
-	events = append(events, progress.Event{Notice: "read me"})
+	events = append(events, progress.Notice("read me"))
 	watched(t, e, "--json", events)
 	var last progressEvent
 	lines := 0

@@ -55,8 +55,8 @@ type env struct {
 	root      string
 	portageq  portage.PortageqFunc // nil: there is none
 	askEmerge doctor.AskFunc       // nil: there is no emerge
-	// sees every event before it is shown; nil: nobody
-	observe func(progress.Event)
+	// sees every message of an operation before it is shown; nil: nobody
+	observe progress.Watcher
 	// sees every change of a file on this machine first; nil outside of tests
 	hook durable.Hook
 	// They take from this process, for ever, what a journey does not need; nil: nothing.

@@ -82,8 +82,8 @@ func storyMain() {
 
 // signalsAt sends this process SIGINT at each of the points, and goes on when the first one has
 // been heard; a further one ends the process.
-func signalsAt(ctx context.Context, points []string) func(progress.Event) {
-	return func(e progress.Event) {
+func signalsAt(ctx context.Context, points []string) progress.Watcher {
+	return progress.OfEvents(func(e progress.Event) {
 		if len(points) == 0 {
 			return
 		}
@@ -99,7 +99,7 @@ func signalsAt(ctx context.Context, points []string) func(progress.Event) {
 		for again { // until the process no longer catches it
 			_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
 		}
-	}
+	})
 }
 
 func TestStories(t *testing.T) { testscript.Run(t, storyParams()) }

@@ -40,6 +40,7 @@ type task struct {
 type answer struct {
 	Confined string                 `json:"confined,omitempty"`
 	Event    *progress.Event        `json:"event,omitempty"`
+	Notice   progress.Notice        `json:"notice,omitempty"`
 	Export   *exporter.ExportReport `json:"export,omitempty"`
 	Import   *importer.ImportReport `json:"import,omitempty"`
 	Request  *requester.Report      `json:"request,omitempty"`
@@ -167,8 +168,10 @@ func listen(out io.Reader, w progress.Watcher, heard func(string)) (answer, erro
 			return answer{}, fmt.Errorf("listen to it: %w", err)
 		}
 		switch {
-		case a.Event != nil && w != nil:
-			w(*a.Event)
+		case a.Event != nil:
+			w.Tell(*a.Event)
+		case a.Notice != "":
+			w.Notice(string(a.Notice))
 		case a.Confined != "":
 			heard(a.Confined)
 		case a.Error != nil || a.Export != nil || a.Import != nil:
@@ -204,7 +207,7 @@ func Work(ctx context.Context, m machine.Machine, o Options, in io.Reader, out i
 func (o *Options) operation(ctx context.Context, m machine.Machine, j task,
 	say *json.Encoder) (done answer, err error) {
 	confined := func(c sandbox.Confined) error { return say.Encode(answer{Confined: c.String()}) }
-	tell := eventLines(say, m.Now)
+	tell := messageLines(say, m.Now)
 	switch j.Operation {
 	case Export:
 		e := o.Export
@@ -243,19 +246,15 @@ func (o *Options) classifyRefused(refused []importer.Refused) {
 	}
 }
 
-// eventLines says the first event of each phase and the one that completes it, in between one a
-// tick, and every notice. A run that does not listen any more ends the input too.
-func eventLines(say *json.Encoder, now func() time.Time) progress.Watcher {
-	var phase progress.Phase
-	var next time.Time
-	return func(e progress.Event) {
-		complete := e.Total > 0 && e.Done == e.Total && e.Files == e.FilesTotal
-		if t := now(); e.Notice == "" {
-			if e.Phase == phase && !complete && t.Before(next) {
-				return
-			}
-			phase, next = e.Phase, t.Add(eventTick)
+// messageLines passes on the messages of an operation, a line each. A run that does not listen any
+// more ends the input too.
+func messageLines(out *json.Encoder, now func() time.Time) progress.Watcher {
+	return progress.Throttle(func(m progress.Message) {
+		switch m := m.(type) {
+		case progress.Event:
+			_ = out.Encode(answer{Event: &m})
+		case progress.Notice:
+			_ = out.Encode(answer{Notice: m})
 		}
-		_ = say.Encode(answer{Event: &e})
-	}
+	}, eventTick, now)
 }

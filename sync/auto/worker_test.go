@@ -287,7 +287,7 @@ func TestWorkerIsStopped(t *testing.T) {
 			defer interrupt()
 			o := optionsOf(t, s, Export, &journal{})
 			o.Worker = workerOf(t, h, workerStage{Mood: "waits"})
-			o.Events = func(progress.Event) {
+			o.Events = func(progress.Message) {
 				if want == Pulled {
 					s.pull()
 				} else {
@@ -330,7 +330,7 @@ func TestWorkerEndsWithItsInput(t *testing.T) {
 		if err := d.Decode(&a); err != nil {
 			break
 		}
-		if a.Event != nil && a.Event.Notice != "" {
+		if a.Notice != "" {
 			in.Close()
 		}
 		last = a
@@ -344,7 +344,7 @@ func TestWorkerEndsWithItsInput(t *testing.T) {
 // The run that listens finds words for anything that a worker says that was taken over.
 func FuzzListen(f *testing.F) {
 	for _, seed := range []string{
-		`{"confined":"confined by landlock 7"}{"event":{"Phase":"copy","Done":1}}{"import":{"origins":[{"plan":{"origin":"bighost"},"copied":[{"path":"a"}]}],"next":["emerge"]}}`,
+		`{"confined":"confined by landlock 7"}{"notice":"waits"}{"event":{"Phase":"copy","Done":1}}{"import":{"origins":[{"plan":{"origin":"bighost"},"copied":[{"path":"a"}]}],"next":["emerge"]}}`,
 		`{"import":{"origins":[null,{"plan":null}],"refused":[{}]}}`,
 		`{"export":{"plan":{"origin":"bighost"},"left_out":[{"path":"\u001b[2J","reason":"x"}]}}`,
 		`{"error":{"text":"x","code":-1,"hints":["y"],"class":"gone"}}`,
@@ -353,7 +353,7 @@ func FuzzListen(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {
-		a, err := listen(bytes.NewReader(said), func(progress.Event) {}, func(string) {})
+		a, err := listen(bytes.NewReader(said), func(progress.Message) {}, func(string) {})
 		if err != nil {
 			return
 		}

@@ -453,7 +453,7 @@ func TestDeep(t *testing.T) {
 		t.Errorf("read %d, not known %q", c.Read, r.Unknown)
 	}
 	var last progress.Event
-	o.Deep, o.Watch = true, func(e progress.Event) { last = e }
+	o.Deep, o.Watch = true, progress.OfEvents(func(e progress.Event) { last = e })
 	r = client.examine(o)
 	if c := r.Origins[0]; c.Read != len(packages) || len(r.Unknown) != 0 ||
 		len(find(r, "cpu").Names) != len(packages) || last.FilesTotal != len(packages) {

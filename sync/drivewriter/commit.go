@@ -7,6 +7,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
 )
 
 // Commit does steps 7 to 11 and returns the new generation, which is then the
@@ -31,7 +32,7 @@ func (w *Writer) Commit(ctx context.Context, c Contents) (*drive.Generation, err
 	if err := w.padAll(ctx, files); err != nil {
 		return nil, err
 	}
-	w.progress(Flushing, "", 0)
+	w.progress(progress.PhaseFlush, "", 0)
 	if err := w.flush(); err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func (w *Writer) padAll(ctx context.Context, files *generationFiles) error {
 // commit is step 9: Manifest.next in place, and its fsync is the commit. From
 // then on the session stands on the new generation.
 func (w *Writer) commit(files *generationFiles) error {
-	w.progress(Committing, "", 0)
+	w.progress(progress.PhaseCommit, "", 0)
 	if err := w.overwrite(layout.NextManifestFile, content(files.text)); err != nil {
 		return err
 	}
@@ -153,7 +154,7 @@ func (w *Writer) discard(ctx context.Context, signed *manifest.Signed) error {
 		gone, w.noted = append(gone, layout.OwnerFile), false
 	}
 	w.orphans, w.absent = nil, nil
-	w.progress(Removing, "", int64(len(gone)))
+	w.progress(progress.PhaseCommit, "", int64(len(gone)))
 	if err := w.unlinkAll(ctx, gone); err != nil {
 		return err
 	}

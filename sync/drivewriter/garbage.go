@@ -7,6 +7,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/listing"
+	"pkgsneak/sync/progress"
 	"slices"
 )
 
@@ -22,7 +23,7 @@ func (w *Writer) collectGarbage(ctx context.Context) error {
 		w.remember()
 		return nil
 	}
-	w.progress(Collecting, "", 0)
+	w.progress(progress.PhaseScan, "", 0)
 	t := garbage{w: w, ctx: ctx, listed: make(map[string]int64), needed: make(map[string]bool),
 		seen: make(map[string]bool)}
 	for name, f := range w.listed {

@@ -7,6 +7,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/progress"
 	"slices"
 	"strings"
 	"sync"
@@ -165,6 +166,6 @@ func (p *places) makeDirs(ctx context.Context) error {
 	if !changed {
 		return nil
 	}
-	p.dirs.progress(Preparing, "", 0)
+	p.dirs.progress(progress.PhaseScan, "", 0)
 	return p.dirs.flush()
 }

@@ -20,6 +20,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
 	"pkgsneak/sync/volume"
 )
 
@@ -164,7 +165,7 @@ func kernelSince(major, minor int) bool {
 
 // runProbe writes and compares, and removes everything, whatever came of it.
 func runProbe(ctx context.Context, s *session, plan probePlan) error {
-	s.progress(Probing, "", 0)
+	s.progress(progress.PhaseProbe, "", 0)
 	p := &prober{s: s, plan: plan}
 	rand.Read(p.seed[:])
 	err := p.write(ctx)

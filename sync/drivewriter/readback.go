@@ -8,6 +8,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
 	"strconv"
 )
 
@@ -52,7 +53,7 @@ func (s *session) compareFile(ctx context.Context, want written, old bool, buf [
 			n, err := r.Read(buf)
 			hash.Write(buf[:n])
 			got.Write(buf[:n])
-			s.progress(Comparing, want.Path, int64(n))
+			s.progress(progress.PhaseReadBack, want.Path, int64(n))
 			if errors.Is(err, io.EOF) {
 				return nil
 			}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
 	"slices"
 	"strings"
 	"testing"
@@ -108,7 +109,7 @@ func TestNoReadBack(t *testing.T) {
 	compared := false
 	h.tweak = func(w *Writer) {
 		w.o.NoReadBack = true
-		w.tellTo(func(stage Stage, _ string, _ int64) { compared = compared || stage == Comparing })
+		w.tellTo(func(phase progress.Phase, _ string, _ int64) { compared = compared || phase == progress.PhaseReadBack })
 	}
 	mustExport(t, h, mount)
 	mustExport(t, h, mount)
@@ -143,8 +144,8 @@ func TestProgress(t *testing.T) {
 	got := make(map[string]int64)
 	var steps []int64
 	h.tweak = func(w *Writer) {
-		w.tellTo(func(stage Stage, name string, n int64) {
-			if stage == Writing {
+		w.tellTo(func(phase progress.Phase, name string, n int64) {
+			if phase == progress.PhaseCopy {
 				got[name] += n
 				if strings.HasPrefix(name, layout.PackagesDir) {
 					steps = append(steps, n)

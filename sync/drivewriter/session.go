@@ -8,6 +8,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
 	"slices"
 	"sync"
 
@@ -22,7 +23,7 @@ type session struct {
 	root *os.Root // the origin's directory, nil before the first export made it
 	lock *os.File
 
-	progress func(stage Stage, path string, bytes int64) // one call ends before the next begins
+	progress func(phase progress.Phase, path string, bytes int64) // one call ends before the next begins
 
 	window writeWindow
 	ended  ending
@@ -31,26 +32,26 @@ type session struct {
 	hook func(op, path string) error
 }
 
-// newSession begins nothing yet: takeLock does. hear may be nil.
+// newSession begins nothing yet: takeLock does. report may be nil.
 func newSession(d *drive.Drive, dir string,
-	hear func(stage Stage, path string, bytes int64)) *session {
+	report func(phase progress.Phase, path string, bytes int64)) *session {
 	s := &session{d: d, dir: dir}
-	s.tellTo(hear)
+	s.tellTo(report)
 	return s
 }
 
-// tellTo makes hear the one that hears of the progress.
-func (s *session) tellTo(hear func(stage Stage, path string, bytes int64)) {
-	if hear == nil {
-		hear = func(Stage, string, int64) {}
+// tellTo makes report the function that the progress is passed to.
+func (s *session) tellTo(report func(phase progress.Phase, path string, bytes int64)) {
+	if report == nil {
+		report = func(progress.Phase, string, int64) {}
 	}
 	var telling sync.Mutex // files are written back while all else goes on
-	s.progress = func(stage Stage, name string, n int64) {
+	s.progress = func(phase progress.Phase, name string, n int64) {
 		telling.Lock()
 		defer telling.Unlock()
-		hear(stage, name, n)
+		report(phase, name, n)
 	}
-	s.window.tell = func(name string, n int64) { s.progress(Writing, name, n) }
+	s.window.tell = func(name string, n int64) { s.progress(progress.PhaseCopy, name, n) }
 }
 
 // takeLock keeps a second exporter of this machine away. The lock is on the

@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/progress"
 )
 
 // DefaultPartSize is the largest file that FAT can hold.
@@ -47,7 +48,7 @@ type BeginOptions struct {
 	NoReadBack bool  // do not compare the medium with what was written
 	// Progress hears of bytes that reached the drive (Writing), and of those that
 	// were read from it again (Comparing). One call ends before the next begins.
-	Progress func(stage Stage, path string, bytes int64)
+	Progress func(phase progress.Phase, path string, bytes int64)
 	// Hook is shown each change before it is made; nil outside of tests. The Root of a change is
 	// the mount point, its Name a path below the origin's directory.
 	Hook durable.Hook

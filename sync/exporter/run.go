@@ -265,24 +265,19 @@ func takeRemains(p *Plan, w *drivewriter.Writer) {
 
 // progress turns what the drive tells into events. Only bytes that have reached the drive are
 // counted, and of those only payload: what the drive writes for itself comes after it.
-func (p *Plan) progress() func(drivewriter.Stage, string, int64) {
-	phases := map[drivewriter.Stage]progress.Phase{drivewriter.Collecting: progress.PhaseScan,
-		drivewriter.Preparing: progress.PhaseScan, drivewriter.Probing: progress.PhaseProbe,
-		drivewriter.Writing: progress.PhaseCopy, drivewriter.Flushing: progress.PhaseFlush,
-		drivewriter.Comparing: progress.PhaseReadBack, drivewriter.Committing: progress.PhaseCommit,
-		drivewriter.Removing: progress.PhaseCommit}
+func (p *Plan) progress() func(progress.Phase, string, int64) {
 	total := payload.Count(p.todo)
 	var compared int64
-	return func(stage drivewriter.Stage, path string, bytes int64) {
-		e := progress.Event{Phase: phases[stage], Path: path, Done: p.report.Written,
+	return func(phase progress.Phase, path string, bytes int64) {
+		e := progress.Event{Phase: phase, Path: path, Done: p.report.Written,
 			Total: total.Bytes, Files: int(p.copied.Load()), FilesTotal: total.Files}
 		switch {
-		case stage == drivewriter.Writing && p.report.Written < total.Bytes:
+		case phase == progress.PhaseCopy && p.report.Written < total.Bytes:
 			p.report.Written = min(p.report.Written+bytes, total.Bytes)
 			e.Done = p.report.Written
-		case stage == drivewriter.Writing:
+		case phase == progress.PhaseCopy:
 			e.Phase = progress.PhaseFlush
-		case stage == drivewriter.Comparing:
+		case phase == progress.PhaseReadBack:
 			compared = min(compared+bytes, total.Bytes)
 			e.Done = compared
 		}

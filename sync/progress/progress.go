@@ -2,6 +2,8 @@
 // and notices for a person.
 package progress
 
+import "time"
+
 // Phase names a part of an operation.
 type Phase string
 
@@ -23,6 +25,9 @@ const (
 	PhaseVerify   Phase = "verify"    // reading a drive from end to end
 )
 
+// A Message is what an operation tells while it runs: an Event or a Notice.
+type Message interface{ message() }
+
 // Event tells how far an operation is. Done and Total count bytes of the phase, Files and
 // FilesTotal its files; a total of 0 is not known. Path is the file at hand, if there is one:
 // foreign text, to be quoted before it is shown.
@@ -33,21 +38,57 @@ type Event struct {
 	Total      int64
 	Files      int
 	FilesTotal int
-	// something a person should read now (waiting for a lock, a clock that is behind); then the
-	// counters are 0
-	Notice string
 }
 
-// Watcher receives the events of an operation, one at a time. It must return quickly. The nil
-// Watcher is silent.
-type Watcher func(Event)
+// Notice is a text that a person should read now: an operation waits for a lock, a clock is behind.
+type Notice string
 
-// Tell passes an event on.
-func (w Watcher) Tell(e Event) {
-	if w != nil {
-		w(e)
+func (Event) message()  {}
+func (Notice) message() {}
+
+// Complete reports whether the event is the last one of its phase.
+func (e Event) Complete() bool {
+	return e.Total > 0 && e.Done == e.Total && e.Files == e.FilesTotal
+}
+
+// Watcher receives the messages of an operation, one at a time. It must return quickly. The nil
+// Watcher is silent.
+type Watcher func(Message)
+
+// OfEvents returns a watcher that passes on events only.
+func OfEvents(f func(Event)) Watcher {
+	return func(m Message) {
+		if e, ok := m.(Event); ok {
+			f(e)
+		}
 	}
 }
 
+// Tell passes an event on.
+func (w Watcher) Tell(e Event) { w.pass(e) }
+
 // Notice passes on a text that a person should read now.
-func (w Watcher) Notice(text string) { w.Tell(Event{Notice: text}) }
+func (w Watcher) Notice(text string) { w.pass(Notice(text)) }
+
+func (w Watcher) pass(m Message) {
+	if w != nil {
+		w(m)
+	}
+}
+
+// Throttle returns a watcher that passes on the first event of each phase and the one that
+// completes it, in between one in every interval of the clock now, and every notice.
+func Throttle(w Watcher, every time.Duration, now func() time.Time) Watcher {
+	var phase Phase
+	var next time.Time
+	return func(m Message) {
+		if e, ok := m.(Event); ok {
+			t := now()
+			if e.Phase == phase && !e.Complete() && t.Before(next) {
+				return
+			}
+			phase, next = e.Phase, t.Add(every)
+		}
+		w.pass(m)
+	}
+}

@@ -699,12 +699,12 @@ func joinErrors(errs ...error) error {
 // once does something at the first event that is the one.
 func once(is func(progress.Event) bool, do func()) progress.Watcher {
 	done := false
-	return func(e progress.Event) {
+	return progress.OfEvents(func(e progress.Event) {
 		if !done && e.Phase == progress.PhaseCopy && is(e) {
 			done = true
 			do()
 		}
-	}
+	})
 }
 
 func (a *arena) flip(name string) {

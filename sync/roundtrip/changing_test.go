@@ -23,7 +23,7 @@ func TestADistfileThatChangesWhileItIsCopied(t *testing.T) {
 	write(t, filepath.Join(host.DISTDIR, "small.tar"), "x")
 	changed := false
 	r, err := exporter.Export(t.Context(), host, exporter.ExportOptions{Drive: mount,
-		AnyDirectory: true, NoReadBack: true}, func(e progress.Event) {
+		AnyDirectory: true, NoReadBack: true}, progress.OfEvents(func(e progress.Event) {
 		// The third piece of a file waits until the first one has arrived and was told.
 		if e.Phase == progress.PhaseCopy && e.Done > pipeline.SmallSize && !changed {
 			changed = true
@@ -37,7 +37,7 @@ func TestADistfileThatChangesWhileItIsCopied(t *testing.T) {
 				t.Error(err)
 			}
 		}
-	})
+	}))
 	if err != nil || !changed {
 		t.Fatalf("export: %v, changed: %v", err, changed)
 	}
@@ -110,11 +110,11 @@ func TestALinkedFileThatChangesWhileItIsLookedAt(t *testing.T) {
 		os.Symlink(elsewhere, filepath.Join(client.DISTDIR, "a.tar"))); err != nil {
 		t.Fatal(err)
 	}
-	watch := func(e progress.Event) {
+	watch := progress.OfEvents(func(e progress.Event) {
 		if e.Phase == progress.PhaseCheck && e.Path == "a.tar" {
 			write(t, elsewhere, "right")
 		}
-	}
+	})
 	r, err := importer.Import(t.Context(), client, importer.ImportOptions{Drive: mount}, watch)
 	if err != nil || len(r.Origins[0].LeftOut) != 1 {
 		t.Errorf("%v, %+v", err, r.Origins[0])

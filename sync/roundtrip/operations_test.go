@@ -213,7 +213,7 @@ func TestExportCommitsAsItGoes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	commits := 0
 	_, err := exporter.Export(ctx, host, exporter.ExportOptions{Drive: drive, AnyDirectory: true,
-		CommitEvery: 20_000}, func(e progress.Event) {
+		CommitEvery: 20_000}, progress.OfEvents(func(e progress.Event) {
 		if e.Phase == progress.PhaseCommit {
 			commits++
 		}
@@ -221,7 +221,7 @@ func TestExportCommitsAsItGoes(t *testing.T) {
 		if commits > 2 && e.Phase == progress.PhaseCopy {
 			cancel()
 		}
-	})
+	}))
 	if err == nil {
 		t.Fatal("the export was not cut off")
 	}

@@ -194,14 +194,14 @@ func TestRecordOfAnIntermediateGeneration(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		commits := 0
 		_, err := exporter.Export(ctx, host, exporter.ExportOptions{Drive: path, AnyDirectory: true,
-			CommitEvery: 20_000}, func(e progress.Event) {
+			CommitEvery: 20_000}, progress.OfEvents(func(e progress.Event) {
 			if e.Phase == progress.PhaseCommit {
 				commits++
 			}
 			if commits > 2 && e.Phase == progress.PhaseCopy {
 				cancel()
 			}
-		})
+		}))
 		cancel()
 		if err == nil {
 			t.Fatal("the export was not cut off")
