@@ -87,8 +87,8 @@ var floors = map[string]int{
 var levels = map[string][]string{
 	"sync/depend": {"sync/cpv"},
 
-	// Errors carry a class, on every floor.
-	"sync/durable": {"sync/fault"},
+	// Errors carry a class, on every floor, and a copy that can be interrupted has one reader.
+	"sync/durable": {"sync/fault", "sync/pipeline"},
 	"sync/watch":   {"sync/fault"},
 
 	// A name on the drive follows the naming rule of packages, and the catalogue is an index.

@@ -38,10 +38,13 @@ func watched(t *testing.T, e *env, words string, events []progress.Message) {
 
 var someEvents = []progress.Message{
 	progress.Event{Phase: progress.PhaseScan, Path: "/pkgdir"},
-	progress.Event{Phase: progress.PhaseCopy, Path: "a\x1b[2J", Done: 10, Total: 100, Files: 1, FilesTotal: 2},
-	progress.Event{Phase: progress.PhaseCopy, Path: "b", Done: 60, Total: 100, Files: 1, FilesTotal: 2},
+	progress.Event{Phase: progress.PhaseCopy, Path: "a\x1b[2J", Done: 10, Total: 100, Files: 1,
+		FilesTotal: 2},
+	progress.Event{Phase: progress.PhaseCopy, Path: "b", Done: 60, Total: 100, Files: 1,
+		FilesTotal: 2},
 	progress.Notice("waiting for another program\x1b[2J"),
-	progress.Event{Phase: progress.PhaseCopy, Path: "b", Done: 100, Total: 100, Files: 2, FilesTotal: 2},
+	progress.Event{Phase: progress.PhaseCopy, Path: "b", Done: 100, Total: 100, Files: 2,
+		FilesTotal: 2},
 	progress.Event{Phase: progress.PhaseFlush},
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/durable"
 )
 
 // compared reads a file that was not compared with its digest yet, and does so on the way: from the
@@ -141,7 +142,7 @@ type parts []part
 
 type part struct {
 	file *os.File
-	at   stamp
+	at   durable.Stamp
 }
 
 func (ps parts) close() error {
@@ -154,8 +155,8 @@ func (ps parts) close() error {
 	return first
 }
 
-func (ps parts) stamps() []stamp {
-	stamps := make([]stamp, len(ps))
+func (ps parts) stamps() []durable.Stamp {
+	stamps := make([]durable.Stamp, len(ps))
 	for i, p := range ps {
 		stamps[i] = p.at
 	}
@@ -169,7 +170,7 @@ func (ps parts) content() io.ReadSeeker {
 	}
 	j := &joined{parts: ps}
 	for _, p := range ps {
-		j.size += p.at.size
+		j.size += p.at.Size
 	}
 	return j
 }
@@ -200,11 +201,11 @@ func (j *joined) Seek(offset int64, whence int) (int64, error) {
 func (j *joined) Read(p []byte) (int, error) {
 	from := j.at
 	for _, part := range j.parts {
-		if size := part.at.size; from >= size {
+		if size := part.at.Size; from >= size {
 			from -= size
 			continue
 		}
-		n, err := part.file.ReadAt(p[:min(int64(len(p)), part.at.size-from)], from)
+		n, err := part.file.ReadAt(p[:min(int64(len(p)), part.at.Size-from)], from)
 		j.at += int64(n)
 		if n > 0 || err == nil {
 			return n, nil

@@ -15,6 +15,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
@@ -53,7 +54,7 @@ type mounted struct {
 
 // origin is what was found in one directory of the tree.
 type origin struct {
-	copies  [2]stamp
+	copies  [2]durable.Stamp
 	retry   time.Time
 	sum     digest.Blake2b // of the list
 	trusted bool
@@ -146,7 +147,7 @@ func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 	defer g.Close()
 	o.sum, o.trusted = g.Sum, trusted
 	if old != nil && old.tree != nil && old.sum == o.sum && old.trusted == trusted &&
-		old.copies[0].dev == slots[0].dev {
+		old.copies[0].Device == slots[0].Device {
 		o.tree = old.tree
 		return o
 	}
@@ -174,7 +175,7 @@ func (m *mounted) here(g *drive.Generation) []string {
 	return fit.Lines()
 }
 
-func (m *mounted) copies(dir string) (slots [2]stamp) {
+func (m *mounted) copies(dir string) (slots [2]durable.Stamp) {
 	for i, name := range []string{layout.ManifestFile, layout.NextManifestFile} {
 		if fi, err := os.Lstat(filepath.Join(m.mount, layout.TreeDir, dir, name)); err == nil {
 			slots[i] = stampOf(fi)
@@ -225,7 +226,7 @@ func (m *mounted) tree(g *drive.Generation, dir string, trusted bool, user strin
 		return nil, err
 	}
 	at := driveShelf{real: real, dir: dir, generation: g,
-		compared: &comparedFiles{seen: map[manifest.Digest][]stamp{}}}
+		compared: &comparedFiles{seen: map[manifest.Digest][]durable.Stamp{}}}
 	t := &tree{name: dir, title: g.Record.Origin, index: x, packages: &drivePackages{at, x},
 		signed: &signature{Signer: g.Signed.Signer, User: user, At: g.Signed.SignedAt,
 			Serial: g.Serial(), Trusted: trusted,
@@ -375,10 +376,10 @@ func (s *driveShelf) parts(it layout.Item) (parts, error) {
 			return nil, &damagedError{it.Path, fault.Text(err)}
 		}
 		ps = append(ps, part{os.NewFile(uintptr(fd), stored.Path), at})
-		if at.size != stored.Size {
+		if at.Size != stored.Size {
 			ps.close()
 			return nil, &damagedError{it.Path, fmt.Sprintf("%q has %d bytes, %d were signed",
-				stored.Path, at.size, stored.Size)}
+				stored.Path, at.Size, stored.Size)}
 		}
 	}
 	return ps, nil
@@ -387,17 +388,17 @@ func (s *driveShelf) parts(it layout.Item) (parts, error) {
 // comparedFiles remembers which files were compared, as they were then.
 type comparedFiles struct {
 	mu   sync.Mutex
-	seen map[manifest.Digest][]stamp // at most one for each file of the generation
+	seen map[manifest.Digest][]durable.Stamp // at most one for each file of the generation
 }
 
-func (p *comparedFiles) has(sum manifest.Digest, at []stamp) bool {
+func (p *comparedFiles) has(sum manifest.Digest, at []durable.Stamp) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	seen, ok := p.seen[sum]
 	return ok && slices.Equal(seen, at)
 }
 
-func (p *comparedFiles) add(sum manifest.Digest, at []stamp) {
+func (p *comparedFiles) add(sum manifest.Digest, at []durable.Stamp) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen[sum] = at

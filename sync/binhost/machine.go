@@ -43,10 +43,10 @@ type machine struct {
 	lost atomic.Bool // a file that the index lists was not there: it is read once more
 
 	mu      sync.Mutex
-	seen    stamp     // of Packages as it was looked at
-	lastErr error     // of looking
-	looked  time.Time // when
-	again   time.Time // when it is read once more; zero: not without a reason
+	seen    durable.Stamp // of Packages as it was looked at
+	lastErr error         // of looking
+	looked  time.Time     // when
+	again   time.Time     // when it is read once more; zero: not without a reason
 	last    *site
 	real    string // PKGDIR without links
 	index   *index
@@ -261,7 +261,7 @@ type distShelf struct {
 	files    *memory
 
 	mu    sync.Mutex
-	seen  stamp // of the directory as it was listed
+	seen  durable.Stamp // of the directory as it was listed
 	again time.Time
 	items []item // by name; a list that was handed out does not change
 	names map[string]linked

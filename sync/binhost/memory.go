@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"pkgsneak/sync/durable"
 	"sync"
 	"time"
 
@@ -28,7 +29,7 @@ type memory struct {
 
 // kept is a small file.
 type kept struct {
-	at   stamp
+	at   durable.Stamp
 	data []byte
 }
 
@@ -44,13 +45,13 @@ func (m *memory) open(dir, name string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if at.size > smallRead {
+	if at.Size > smallRead {
 		whole := os.NewFile(uintptr(fd), name)
-		return &file{content: whole, close: whole.Close, name: name, size: at.size,
-			modified: at.modified(), etag: at.etag()}, nil
+		return &file{content: whole, close: whole.Close, name: name, size: at.Size,
+			modified: at.ModTime(), etag: etag(at)}, nil
 	}
 	defer unix.Close(fd)
-	k := &kept{at, make([]byte, at.size)}
+	k := &kept{at, make([]byte, at.Size)}
 	for read := 0; read < len(k.data); {
 		n, err := retry(func() (int, error) { return unix.Pread(fd, k.data[read:], int64(read)) })
 		if read += n; err == nil && n == 0 {
@@ -61,7 +62,7 @@ func (m *memory) open(dir, name string) (*file, error) {
 		}
 	}
 	// else it may change once more and look the same
-	if m.now().Sub(time.Unix(0, at.ctime)) > settled {
+	if m.now().Sub(time.Unix(0, at.Changed)) > settled {
 		m.keep(path, k)
 	}
 	return k.file(name), nil
@@ -69,7 +70,7 @@ func (m *memory) open(dir, name string) (*file, error) {
 
 func (k *kept) file(name string) *file {
 	return &file{content: bytes.NewReader(k.data), close: func() error { return nil }, name: name,
-		size: k.at.size, modified: k.at.modified(), etag: k.at.etag(), small: true}
+		size: k.at.Size, modified: k.at.ModTime(), etag: etag(k.at), small: true}
 }
 
 // find gives a file that has not changed.

@@ -16,7 +16,7 @@ import (
 // (filepath.EvalSymlinks), and name is plain. No link is followed on the way, not even one that
 // stays inside: what an index lists is reached without, and os.Root follows links whatever flags it
 // is given. A file that is not a regular one is never waited for.
-func openBeneath(dir, name string) (fd int, at stamp, err error) {
+func openBeneath(dir, name string) (fd int, at durable.Stamp, err error) {
 	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_LARGEFILE | unix.O_NONBLOCK | unix.O_CLOEXEC |
 		unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
 	fd, err = retry(func() (int, error) { return unix.Openat2(unix.AT_FDCWD, dir+"/"+name, &how) })
@@ -25,12 +25,12 @@ func openBeneath(dir, name string) (fd int, at stamp, err error) {
 		fd, err = openStepwise(dir, name)
 	}
 	if err != nil {
-		return -1, stamp{}, &fs.PathError{Op: "open", Path: name, Err: err}
+		return -1, durable.Stamp{}, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
-		return -1, stamp{}, errors.Join(errHidden, err)
+		return -1, durable.Stamp{}, errors.Join(errHidden, err)
 	}
 	return fd, stampOfStat(&st), nil
 }

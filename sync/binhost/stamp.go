@@ -2,30 +2,25 @@ package binhost
 
 import (
 	"io/fs"
+	"pkgsneak/sync/durable"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// stamp tells whether a file is still the one that was looked at.
-type stamp struct {
-	dev, ino     uint64
-	size         int64
-	mtime, ctime int64 // ns
-}
-
-func stampOf(fi fs.FileInfo) stamp {
-	s := stamp{size: fi.Size(), mtime: fi.ModTime().UnixNano()}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		s.dev, s.ino, s.ctime = uint64(st.Dev), uint64(st.Ino), st.Ctim.Nano()
+// stampOf is the stamp of a file or directory as it was seen. What has no status of an operating
+// system has size and time.
+func stampOf(fi fs.FileInfo) durable.Stamp {
+	s, ok := durable.StampOf(fi)
+	if !ok {
+		s.Size, s.Modified = fi.Size(), fi.ModTime().UnixNano()
 	}
 	return s
 }
 
-// statStamp looks at what a path leads to.
-func statStamp(name string) (stamp, error) {
+// statStamp is the stamp of what a path leads to.
+func statStamp(name string) (durable.Stamp, error) {
 	var st unix.Stat_t
 	for {
 		if err := unix.Stat(name, &st); err != unix.EINTR {
@@ -34,20 +29,19 @@ func statStamp(name string) (stamp, error) {
 	}
 }
 
-func stampOfStat(st *unix.Stat_t) stamp {
+func stampOfStat(st *unix.Stat_t) durable.Stamp {
 	if st.Mode == 0 {
-		return stamp{}
+		return durable.Stamp{}
 	}
-	return stamp{uint64(st.Dev), uint64(st.Ino), st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
+	return durable.Stamp{Device: uint64(st.Dev), Inode: st.Ino, Size: st.Size,
+		Modified: st.Mtim.Nano(), Changed: st.Ctim.Nano()}
 }
-
-func (s stamp) modified() time.Time { return time.Unix(0, s.mtime) }
 
 // etag is a strong validator: no two contents of a name have the same, because a name gets other
 // contents by another file being renamed to it, or by a write.
-func (s stamp) etag() string {
+func etag(s durable.Stamp) string {
 	b := append(make([]byte, 0, 64), '"')
-	for i, n := range [...]uint64{s.ino, uint64(s.size), uint64(s.mtime), uint64(s.ctime)} {
+	for i, n := range [...]uint64{s.Inode, uint64(s.Size), uint64(s.Modified), uint64(s.Changed)} {
 		if i > 0 {
 			b = append(b, '-')
 		}

@@ -109,7 +109,10 @@ func TestNoReadBack(t *testing.T) {
 	compared := false
 	h.tweak = func(w *Writer) {
 		w.o.NoReadBack = true
-		w.tellTo(func(phase progress.Phase, _ string, _ int64) { compared = compared || phase == progress.PhaseReadBack })
+		w.tellTo(func(phase progress.Phase, _ string, _ int64) {
+			compared = compared ||
+				phase == progress.PhaseReadBack
+		})
 	}
 	mustExport(t, h, mount)
 	mustExport(t, h, mount)

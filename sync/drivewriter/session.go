@@ -23,7 +23,8 @@ type session struct {
 	root *os.Root // the origin's directory, nil before the first export made it
 	lock *os.File
 
-	progress func(phase progress.Phase, path string, bytes int64) // one call ends before the next begins
+	// one call ends before the next begins
+	progress func(phase progress.Phase, path string, bytes int64)
 
 	window writeWindow
 	ended  ending

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"pkgsneak/sync/pipeline"
 	"strconv"
 	"syscall"
 )
@@ -103,7 +104,7 @@ func (s Staging) copy(ctx context.Context, from, to string) (err error) {
 	}
 	defer src.Close()
 	return s.root.writeNew(to, func(w io.Writer) error {
-		_, err := io.Copy(w, contextReader{ctx, src})
+		_, err := io.Copy(w, pipeline.Reader{Ctx: ctx, R: src})
 		return err
 	})
 }
@@ -129,19 +130,6 @@ func (r *Root) writeNew(name string, fill func(io.Writer) error) (err error) {
 		return err
 	}
 	return b.Flush()
-}
-
-// contextReader asks ctx before each read.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.r.Read(p)
 }
 
 // Make creates the directory. It is an error if something else has the name.

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 )
 
 // storeLock is held by the one pkgsneak that stages files in a Store.
@@ -108,26 +107,4 @@ func (s *Store) Lstat(name string) (fs.FileInfo, error) { return s.root.Lstat(na
 // OpenFile opens a regular file for reading, not reached through a link.
 func (s *Store) OpenFile(name string) (*os.File, fs.FileInfo, error) {
 	return s.root.OpenRegular(name)
-}
-
-// Unchanged reports whether two status of one path are of one regular file that has not changed in
-// between.
-func Unchanged(a, b fs.FileInfo) bool {
-	x, ok := a.Sys().(*syscall.Stat_t)
-	y, also := b.Sys().(*syscall.Stat_t)
-	return ok && also && a.Mode().IsRegular() && b.Mode().IsRegular() &&
-		x.Ino == y.Ino && x.Dev == y.Dev && x.Size == y.Size && x.Mtim == y.Mtim && x.Ctim == y.Ctim
-}
-
-// ErrChanged says that a file was written to, or replaced, while it was read.
-var ErrChanged = errors.New("it changed while it was read")
-
-// CheckUnchanged compares an open file with the status that it had when it was scanned: emerge may
-// be writing to it.
-func CheckUnchanged(f *os.File, scanned fs.FileInfo) error {
-	now, err := f.Stat()
-	if err == nil && !Unchanged(now, scanned) {
-		err = ErrChanged
-	}
-	return err
 }

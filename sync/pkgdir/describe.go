@@ -2,13 +2,11 @@ package pkgdir
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +16,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/listing"
+	"pkgsneak/sync/pipeline"
 	"pkgsneak/sync/pkgindex"
 )
 
@@ -25,9 +24,6 @@ const (
 	// readSize is how much is read at a time, in bytes. A smaller package is read once, for
 	// metadata and digests.
 	readSize = 1 << 20
-	// largeSize is the size from which a package is read before the smaller ones: the one that is
-	// read last, alone, should not be the largest.
-	largeSize = 32 << 20
 	// A batch is what a worker takes at a time: so many packages, or so many bytes. Handing over
 	// each for itself would cost as much as reading a small one.
 	batchFiles = 64
@@ -289,12 +285,14 @@ func (d *Dir) describeAll(ctx context.Context, files []File, known map[string]de
 
 // batch puts files together for the workers, the large ones first, each for itself.
 func batch(files []File) [][]File {
-	var large, batches [][]File
+	var batches [][]File
 	var small []File
 	var bytes int64
-	for _, f := range files {
-		if f.Info.Size() >= largeSize {
-			large = append(large, []File{f})
+	for _, i := range pipeline.LargeFirst(len(files),
+		func(i int) int64 { return files[i].Info.Size() }) {
+		f := files[i]
+		if f.Info.Size() >= pipeline.LargeSize {
+			batches = append(batches, []File{f})
 			continue
 		}
 		small, bytes = append(small, f), bytes+f.Info.Size()
@@ -305,10 +303,7 @@ func batch(files []File) [][]File {
 	if len(small) > 0 {
 		batches = append(batches, small)
 	}
-	slices.SortStableFunc(large, func(a, b []File) int {
-		return cmp.Compare(b[0].Info.Size(), a[0].Info.Size())
-	})
-	return append(large, batches...)
+	return batches
 }
 
 func (r *reader) describeBatch(ctx context.Context, files []File) []described {

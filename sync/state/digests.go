@@ -13,10 +13,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/durable"
 )
 
 // racy is how near to each other two times may be and still be one tick of a clock: the coarsest
@@ -37,7 +37,7 @@ type Cache struct {
 }
 
 type cached struct {
-	stamp   stamp
+	stamp   durable.Stamp
 	md5     [16]byte
 	sha1    [20]byte
 	blake2b digest.Blake2b
@@ -47,23 +47,16 @@ type cached struct {
 }
 
 func (e *cached) sums() digest.Sums {
-	return digest.Sums{Size: e.stamp.size, MD5: e.md5, SHA1: e.sha1, Blake2b: e.blake2b}
+	return digest.Sums{Size: e.stamp.Size, MD5: e.md5, SHA1: e.sha1, Blake2b: e.blake2b}
 }
 
-// stamp is what changes when a file does.
-type stamp struct {
-	size         int64
-	mtime, ctime int64 // nanoseconds since 1970
-	inode        uint64
-}
-
-// stampOf returns false for what is not a plain file of an operating system.
-func stampOf(fi fs.FileInfo) (stamp, bool) {
-	st, ok := fi.Sys().(*syscall.Stat_t)
-	if !ok || !fi.Mode().IsRegular() {
-		return stamp{}, false
-	}
-	return stamp{fi.Size(), st.Mtim.Nano(), st.Ctim.Nano(), st.Ino}, true
+// stampOf is the file's stamp as it is remembered: without the device's number, which may be
+// another one after the machine was started again. It returns false for what is not a plain file of
+// an operating system.
+func stampOf(fi fs.FileInfo) (durable.Stamp, bool) {
+	s, ok := durable.StampOf(fi)
+	s.Device = 0
+	return s, ok && fi.Mode().IsRegular()
 }
 
 func digestsFile(dir string) string {
@@ -116,7 +109,7 @@ func (c *Cache) Keep(name string) (size int64, ok bool) {
 		return 0, false
 	}
 	e.used = true
-	return e.stamp.size, true
+	return e.stamp.Size, true
 }
 
 // Lookup returns the sums of the file name, and which of them are known, if it is still the file
@@ -171,9 +164,9 @@ func (c *Cache) lookup(name string, fi fs.FileInfo) *cached {
 
 // isRacy reports whether a write that comes now might leave the stamp as it is. It sets mtime and
 // ctime to now, so both must be now already.
-func (c *Cache) isRacy(s stamp) bool {
+func (c *Cache) isRacy(s durable.Stamp) bool {
 	near := func(a, b int64) bool { return math.Abs(float64(a)-float64(b)) <= float64(racy) }
-	return near(s.mtime, s.ctime) && s.ctime >= c.now.UnixNano()-int64(racy)
+	return near(s.Modified, s.Changed) && s.Changed >= c.now.UnixNano()-int64(racy)
 }
 
 // Save writes the cache. A file that was neither looked up nor put since Cache is forgotten.
@@ -197,10 +190,10 @@ func (c *Cache) write(w io.Writer) error {
 
 func appendCached(b []byte, name string, e *cached) []byte {
 	b = append(b, escape(name)...)
-	b = strconv.AppendInt(append(b, '\t'), e.stamp.size, 10)
-	b = strconv.AppendInt(append(b, '\t'), e.stamp.mtime, 10)
-	b = strconv.AppendInt(append(b, '\t'), e.stamp.ctime, 10)
-	b = strconv.AppendUint(append(b, '\t'), e.stamp.inode, 10)
+	b = strconv.AppendInt(append(b, '\t'), e.stamp.Size, 10)
+	b = strconv.AppendInt(append(b, '\t'), e.stamp.Modified, 10)
+	b = strconv.AppendInt(append(b, '\t'), e.stamp.Changed, 10)
+	b = strconv.AppendUint(append(b, '\t'), e.stamp.Inode, 10)
 	for _, s := range e.known() {
 		b = append(b, '\t')
 		if e.set&s.is != 0 {
@@ -244,15 +237,15 @@ func (e *cached) parse(f []string) (err error) {
 	if f[0] == "" {
 		return errors.New("a name is empty")
 	}
-	for i, n := range []*int64{&e.stamp.size, &e.stamp.mtime, &e.stamp.ctime} {
+	for i, n := range []*int64{&e.stamp.Size, &e.stamp.Modified, &e.stamp.Changed} {
 		if *n, err = parseInt(f[1+i]); err != nil {
 			return err
 		}
 	}
-	if e.stamp.size < 0 {
+	if e.stamp.Size < 0 {
 		return errNumber
 	}
-	e.stamp.inode, err = strconv.ParseUint(f[4], 10, 64)
+	e.stamp.Inode, err = strconv.ParseUint(f[4], 10, 64)
 	if err != nil || !plain(f[4]) {
 		return errNumber
 	}

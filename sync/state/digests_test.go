@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/payload"
 )
 
@@ -289,7 +290,8 @@ func TestCacheOnRealFiles(t *testing.T) {
 }
 
 func FuzzParseDigests(f *testing.F) {
-	e := &cached{stamp: stamp{5, 1, -2, 3}, md5: someSums.MD5, blake2b: someSums.Blake2b,
+	e := &cached{stamp: durable.Stamp{Size: 5, Modified: 1, Changed: -2, Inode: 3},
+		md5: someSums.MD5, blake2b: someSums.Blake2b,
 		set: digest.MD5 | digest.BLAKE2B}
 	var b strings.Builder
 	err := digestsTable("/d").write(&b, 2, func(l []byte, i int) []byte {
@@ -363,8 +365,9 @@ func manyFiles(tb testing.TB, n int) string {
 	tb.Helper()
 	var b strings.Builder
 	err := digestsTable("/d").write(&b, n, func(l []byte, i int) []byte {
-		e := &cached{stamp: stamp{int64(i), 17e17, 17e17, uint64(i)}, md5: someSums.MD5,
-			sha1: someSums.SHA1, blake2b: someSums.Blake2b, set: digest.All}
+		e := &cached{stamp: durable.Stamp{Size: int64(i), Modified: 17e17, Changed: 17e17,
+			Inode: uint64(i)}, md5: someSums.MD5, sha1: someSums.SHA1,
+			blake2b: someSums.Blake2b, set: digest.All}
 		return appendCached(l, fmt.Sprintf("some-distfile-of-a-package-1.2.%06d.tar.xz", i), e)
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/durable"
@@ -133,7 +134,7 @@ const (
 // decide is the table of the package comment.
 func (u *undo) decide(f *file, is contents, kept fs.FileInfo) {
 	switch {
-	case is == old, kept != nil && f.now != nil && sameFile(kept, f.now):
+	case is == old, kept != nil && f.now != nil && os.SameFile(kept, f.now):
 		f.act = nothing
 	case kept != nil && is == absent:
 		f.act = restore

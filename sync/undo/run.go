@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -20,8 +19,6 @@ import (
 	"pkgsneak/sync/reindex"
 	"pkgsneak/sync/state"
 )
-
-func sameFile(a, b fs.FileInfo) bool { return os.SameFile(a, b) }
 
 // run does what was planned.
 func (u *undo) run(ctx context.Context) error {
