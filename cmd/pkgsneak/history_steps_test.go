@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -172,4 +173,63 @@ func (w *world) importBeside(c *computer, state string, d *usbDrive, s step) res
 	fmt.Fprintf(&w.story, "%s$ pkgsneak %s\n%s  -> %d\n", c.name,
 		strings.Join(words, " "), out, code)
 	return result{words, code, string(out)}
+}
+
+// undo takes the last import back. What is the client's own stays, and if nothing happened since,
+// all is as it was before.
+func (w *world) undo(c *computer, s step) error {
+	was := c.undoTo
+	c.undoTo = nil
+	res := w.runWithFate(c, c.root, s, []string{"undo", "--no-progress"})
+	if err := errors.Join(w.promises(c), res.sane()); err != nil {
+		return err
+	}
+	if was == nil || w.fated || res.code != exitDone {
+		return nil
+	}
+	if here := w.contentOf(c); !maps.Equal(here, was) {
+		return &broken{promiseUndo, fmt.Sprintf("%s has %v, had %v", c.name, here, was)}
+	}
+	return nil
+}
+
+// request writes what a client has and lacks to a drive; now and then the host accepts its key.
+func (w *world) request(c, h *computer, d *usbDrive, s step) error {
+	before := w.contentOf(c)
+	res := w.runWithFate(c, d.root, s, []string{"request", d.root})
+	if here := w.contentOf(c); !maps.Equal(before, here) {
+		return &broken{promiseOwn, fmt.Sprintf("a request: %s has %v, had %v", c.name,
+			here, before)}
+	}
+	if s.N%2 == 0 {
+		w.run(h, "clients", d.root)
+		accepted := w.run(h, "clients", "accept", c.name)
+		for _, found := range hintAccept.FindAllStringSubmatch(accepted.out, -1) {
+			w.run(h, "clients", "accept", found[1])
+		}
+	}
+	return errors.Join(w.promises(c), res.sane())
+}
+
+var hintAccept = regexp.MustCompile(`pkgsneak clients accept ([0-9A-F]{40})`)
+
+const film = "film.mkv"
+
+// makeSmall leaves little space on a drive, or takes away again what is in the way.
+func (w *world) makeSmall(d *usbDrive, r *rand.Rand) {
+	if w.makeLarge(d); !w.mounted || r.IntN(4) == 0 {
+		return
+	}
+	leave := []int64{0, 4096, 100_000, 700_000, 3_000_000, 6_000_000}[r.IntN(6)]
+	fmt.Fprintf(&w.story, "a film leaves %d bytes on %s\n", leave, d.root)
+	w.check(fillDisk(d.root, filepath.Join(d.root, film), leave))
+	d.small = true
+}
+
+func (w *world) makeLarge(d *usbDrive) {
+	if err := os.Remove(filepath.Join(d.root, film)); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
+		w.check(err)
+	}
+	d.small = false
 }

@@ -62,6 +62,7 @@ var chances = []struct {
 	{"trust", 2}, {"trust-never", 1}, {"trust-replaces", 2}, {"forget", 2},
 	{"own-copy", 3}, {"import-twice", 3},
 	{"host-clock", 2}, {"client-clock", 2}, {"look", 2},
+	{"undo", 5}, {"request", 3}, {"drive-small", 3},
 }
 
 // draw makes a history.
@@ -81,7 +82,8 @@ func draw(seed uint64) []step {
 		case op == "import" && n > 0: // most people import what was exported
 			s.Drive = exported[max(n-1-r.IntN(3), 0)]
 		}
-		if op != "export" && op != "import" && op != "forget" && op != "import-twice" {
+		if !slices.Contains([]string{"export", "import", "forget", "import-twice", "undo",
+			"request"}, op) {
 			return s
 		}
 		s.Flags = drawFlags(r, op)

@@ -37,6 +37,8 @@ const (
 	promiseWay     = "the plain commands and the hints lead back to all that there is"
 	promiseExact   = "in the end there is nothing but what the origins have and what is the client's own"
 	promiseOthers  = "forget touches one origin"
+	promiseSmall   = "nothing leaves a drive for nothing"
+	promiseUndo    = "an undo brings back what was there before the last import"
 	promiseErrors  = "a failure has a code of the list and says why"
 	historiesBegin = 1_780_000_000 // 2026-05-28
 )
@@ -71,6 +73,8 @@ type computer struct {
 	last *usbDrive
 	// a client's packages that were changed by hand since the index was written
 	dirty map[string]bool
+	// what a client had before the last import that changed anything; nil: something happened since
+	undoTo content
 }
 
 func (m *computer) pkgdir() string  { return filepath.Join(m.root, "var/cache/binpkgs") }
@@ -109,6 +113,8 @@ type usbDrive struct {
 	// what describes a generation was damaged or lost: of a kind that the next export does not look
 	// at, it cannot tell what was there
 	hurt bool
+	// somebody else's file leaves little space on it
+	small bool
 }
 
 // harmed notes what happened to a file of the drive.
@@ -221,13 +227,14 @@ func (w *world) begin() {
 			m.distdir()} {
 			w.check(os.MkdirAll(dir, 0o755))
 		}
+		m.undoTo = nil
 		m.has, m.dirty, m.key, m.last, m.came, m.never = content{}, map[string]bool{}, "", nil,
 			map[string]bool{}, map[string]bool{}
 		m.clock = func(t time.Time) time.Time { return t }
 	}
 	for _, d := range w.drives {
 		w.clear(d.root)
-		d.carries, d.hurt = map[string]content{}, false
+		d.carries, d.hurt, d.small = map[string]content{}, false, false
 	}
 	for _, h := range w.hosts {
 		if h.lives != nil {
@@ -305,6 +312,10 @@ func (w *world) live(steps []step) error {
 func (w *world) take(s step) error {
 	w.steps++
 	w.now = w.now.Add(time.Hour)
+	if touches := []string{"own-add", "own-rebuild", "own-remove", "own-copy", "client-delete",
+		"client-lost", "import-twice", "client-index"}; slices.Contains(touches, s.Op) {
+		w.clients[s.Client].undoTo = nil
+	}
 	fmt.Fprintf(&w.story, "== %s\n", s)
 	r := rand.New(rand.NewPCG(s.N, 1))
 	host, client, drive := w.hosts[s.Host], w.clients[s.Client], w.drives[s.Drive]
@@ -342,7 +353,7 @@ func (w *world) take(s step) error {
 		w.copyDrive(drive, w.drives[r.IntN(len(w.drives))])
 	case "drive-new":
 		w.clear(drive.root)
-		drive.carries, drive.hurt = map[string]content{}, false
+		drive.carries, drive.hurt, drive.small = map[string]content{}, false, false
 	case "host-lost", "client-lost":
 		m := host
 		if s.Op == "client-lost" {
@@ -368,6 +379,12 @@ func (w *world) take(s step) error {
 	case "own-copy":
 		w.copyOwn(client, host, r)
 		return w.promises(client)
+	case "undo":
+		return w.undo(client, s)
+	case "request":
+		return w.request(client, host, drive, s)
+	case "drive-small":
+		w.makeSmall(drive, r)
 	case "import-twice":
 		return w.importsTwice(client, drive, s)
 	case "host-leaves":
@@ -515,8 +532,10 @@ func (w *world) copyDrive(from, to *usbDrive) {
 	if from == to {
 		return
 	}
+	w.makeLarge(from)
 	w.clear(to.root)
 	w.check(copyTree(from.root, to.root))
+	to.small = false
 	to.carries, to.hurt = map[string]content{}, from.hurt
 	for key, c := range from.carries {
 		to.carries[key] = maps.Clone(c)
@@ -542,6 +561,10 @@ func (w *world) contentOf(m *computer) content {
 
 // export exports, and notes what the drive carries from then on.
 func (w *world) export(h *computer, d *usbDrive, s step) error {
+	had := map[string]bool{}
+	if s.Fate == "full" || d.small {
+		had = w.sumsOn(d)
+	}
 	res := w.runWithFate(h, d.root, s, append([]string{"export", "--no-progress", "-v"},
 		append(strings.Fields(s.Flags), d.root)...))
 	w.learnKey(h)
@@ -553,7 +576,18 @@ func (w *world) export(h *computer, d *usbDrive, s step) error {
 	named := func(key string) bool {
 		return res.code == exitLeftOut && strings.Contains(res.out, key[2:])
 	}
+	small := stayHere.MatchString(res.out) // this drive cannot take all
+	var there map[string]bool
+	if small {
+		there = w.sumsOn(d)
+		if err := nothingForNothing(h, res, had, there); err != nil {
+			return err
+		}
+	}
 	for key, sum := range h.has {
+		if small && !there[sum] {
+			continue
+		}
 		// A run that failed may have committed generations on its way: what was there and is still
 		// wanted is there at the least.
 		if !named(key) && !switchedOff(key) && (res.code == exitDone || res.code == exitLeftOut ||
@@ -575,6 +609,28 @@ func (w *world) export(h *computer, d *usbDrive, s step) error {
 		return err
 	}
 	return res.sane()
+}
+
+// sumsOn are the bytes of all files on a drive.
+func (w *world) sumsOn(d *usbDrive) map[string]bool {
+	files, err := treeOf(d.root)
+	w.check(err)
+	sums := make(map[string]bool, len(files))
+	for _, f := range files {
+		sums[f.sum] = true
+	}
+	return sums
+}
+
+// nothingForNothing: what the host has does not leave a drive to which nothing came instead.
+func nothingForNothing(h *computer, res result, had, there map[string]bool) error {
+	for key, sum := range h.has {
+		if had[sum] && !there[sum] && !strings.Contains(res.out, "    copied ") {
+			return &broken{promiseSmall,
+				fmt.Sprintf("%s of %s has left, and nothing came", key, h.name)}
+		}
+	}
+	return nil
 }
 
 // imports imports, and holds the promises of that.
@@ -605,6 +661,11 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 		return err
 	}
 	here := w.contentOf(c)
+	if !maps.Equal(before, here) {
+		if c.undoTo = nil; !w.fated && (res.code == exitDone || res.code == exitLeftOut) {
+			c.undoTo = before
+		}
+	}
 	for key, sum := range here {
 		c.came[sum] = c.came[sum] || c.has[key] != sum
 	}
@@ -651,6 +712,10 @@ func (w *world) allSaid(c *computer, d *usbDrive, here map[string]bool, res resu
 			}
 			if res.flag("--replace") && key[0] == 'd' && d.disagree(key) {
 				continue // two cannot have one name, and the person was asked
+			}
+			// the host gave it up, or has another build, and an older drive is no news
+			if h.has[key] != sum && strings.Contains(res.out, "superseded") {
+				continue
 			}
 			// it has no manifest, and never had one as far as this client can tell
 			if strings.Contains(res.out, fmt.Sprintf("note: reading %q: ", h.name)) {
@@ -708,6 +773,9 @@ func (w *world) recover() error {
 	fmt.Fprintf(&w.story, "== recover\n")
 	for _, m := range w.computers() {
 		m.clock = func(t time.Time) time.Time { return t }
+	}
+	for _, d := range w.drives {
+		w.makeLarge(d)
 	}
 	d := w.drives[0]
 	for _, h := range w.hosts {
@@ -812,6 +880,7 @@ func (w *world) settle(m *computer, d *usbDrive, words ...string) error {
 }
 
 var (
+	stayHere    = regexp.MustCompile(` stays? here \(`)
 	hintCommand = regexp.MustCompile(`pkgsneak ([a-z]+)((?: +(?:--?[a-zA-Z-]+(?:[= ][0-9A-F]{40})?|/[^ ;,]+|[0-9A-F]{40}))*)`)
 	hintFlag    = regexp.MustCompile(`--(?:allow-shrink|accept-clock|accept-future|accept-rotation|allow-older|replace)`)
 	forgetHint  = regexp.MustCompile(`pkgsneak forget ('[^']+'|[^\s';]+) (/[^\s;,]+)`)

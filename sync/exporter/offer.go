@@ -47,7 +47,7 @@ func fit(ctx context.Context, x *exporter) error {
 	if err != nil {
 		return err
 	}
-	in, sums, err := newOffer(ctx, x, room)
+	in, sums, kept, err := newOffer(ctx, x, room)
 	if err != nil {
 		return err
 	}
@@ -56,6 +56,10 @@ func fit(ctx context.Context, x *exporter) error {
 		return err
 	}
 	plan, err := selection.Make(in)
+	if err == nil && len(plan.Leave) > 0 && !brings(plan, x) {
+		in.Room = max(in.Room, kept) // nothing leaves for nothing
+		plan, err = selection.Make(in)
+	}
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
@@ -70,22 +74,33 @@ func fit(ctx context.Context, x *exporter) error {
 	return nil
 }
 
+// brings reports whether a plan has files that are not on the drive.
+func brings(plan *selection.Plan, x *exporter) bool {
+	absent := make(map[payload.Key]bool, len(x.todo))
+	for _, it := range x.todo {
+		absent[it.Key()] = true
+	}
+	return slices.ContainsFunc(plan.Groups, func(g selection.Group) bool {
+		return slices.ContainsFunc(g.Files, func(key payload.Key) bool { return absent[key] })
+	})
+}
+
 // enough is the free space of a drive that would take files of so many bytes.
 func enough(x *exporter, bytes int64) int64 {
 	bytes += 4<<20 + 1024*perFile + int64(len(x.host.files))*perEntry
 	return bytes + min(bytes/19, 64<<20)
 }
 
-// newOffer lists what could go on the drive, with the room that there is for it, and the sums of
-// the packages, zero where none is known.
+// newOffer lists what could go on the drive, with the room that there is for it, the sums of the
+// packages, zero where none is known, and the bytes of what the drive has and keeps.
 func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection.Input,
-	sums []request.Sum, err error) {
+	sums []request.Sum, kept int64, err error) {
 	copied := make(map[payload.Key]bool, len(x.todo))
 	for _, it := range x.todo {
 		copied[it.Key()] = true
 	}
 	bytes := func(size int64) int64 { return room.Need(size) + perFile }
-	free, kept := room.Free+x.remains.left(), int64(0)
+	free := room.Free + x.remains.left()
 	for _, it := range x.report.Plan.Remove {
 		free += bytes(it.Size)
 	}
@@ -117,7 +132,7 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection
 	}
 	for _, h := range packages {
 		if err := context.Cause(ctx); err != nil {
-			return in, nil, err
+			return in, nil, 0, err
 		}
 		p, entry := describe(x, h)
 		sum, _ := request.SumOf(entry)
@@ -136,7 +151,7 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection
 	if program := ownProgram(x); program.Bytes > 0 && program.Bytes <= in.Room/4 {
 		in.Extras = append(in.Extras, program)
 	}
-	return in, sums, nil
+	return in, sums, kept, nil
 }
 
 // ownProgram is the running program as a file for the drive; without bytes if it is none that is of

@@ -3,6 +3,7 @@ package importer
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -187,39 +188,67 @@ func (ap *applier) begin(in *incoming) error {
 	return ap.accept(in)
 }
 
-// accept remembers the serial of a generation. An older one changes nothing.
+// accept remembers the serial of a generation, and what is newer in it. The serial of an older one
+// changes nothing.
 func (ap *applier) accept(in *incoming) error {
-	if in.Plan.Older {
-		return nil
-	}
-	if err := ap.rememberList(in); err != nil {
+	if err := ap.rememberList(in); err != nil || in.Plan.Older {
 		return err
 	}
 	return ap.st.SaveSeen(in.id, state.Seen{Serial: in.gen.Serial(), Manifest: in.sum,
 		Highest: in.gen.Signed.SignedAt})
 }
 
-// rememberList notes what the newest state of an origin lists, for the older drives that may come.
+// rememberList notes what the newest state of an origin lists, kind by kind, for the older drives
+// that may come.
 func (ap *applier) rememberList(in *incoming) error {
-	if a, err := state.AcceptedList(ap.st, in.id); err != nil || a != nil &&
-		a.Serial == in.gen.Serial() {
+	before, err := state.AcceptedList(ap.st, in.id)
+	if err == nil && before == nil {
+		before, err = state.AcceptedList(ap.st, in.known)
+	}
+	if err != nil || in.Plan.Older && (before == nil || before.AsOf == nil) {
 		return err
 	}
-	catalogue, facts := in.catalogue, in.facts
-	var damaged *drive.DamagedError
-	var err error
-	if catalogue == nil {
-		if catalogue, err = in.gen.Catalogue(); errors.As(err, &damaged) {
-			return nil
-		}
+	now := state.Accepted{Serial: in.gen.Serial()}
+	if in.Plan.Older {
+		now.Serial = before.Serial
 	}
-	if facts == nil && err == nil {
-		facts, err = drive.ReadableFacts(in.gen)
+	same := before != nil && before.Serial == now.Serial
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		source := in.sources()[in.standing[kind].newest]
+		if before != nil {
+			had, known := before.LookedAt(kind)
+			if known && had >= source.lookedAt(kind) {
+				now.List(kind, before, had)
+				continue
+			}
+		}
+		list, err := listOf(&source, kind)
+		if err != nil || list == nil {
+			return err
+		}
+		now.List(kind, list, source.lookedAt(kind))
+		same = false
+	}
+	if same {
+		return nil
+	}
+	return state.SaveAccepted(ap.st, in.id, now)
+}
+
+// listOf is what a drive lists of a kind; nil where that cannot be read.
+func listOf(s *source, kind payload.Kind) (*state.Accepted, error) {
+	if kind == payload.Distfile || s.entries != nil {
+		return listed(maps.Values(s.entries), s.facts), nil
+	}
+	catalogue, err := s.gen.Catalogue()
+	var damaged *drive.DamagedError
+	if errors.As(err, &damaged) {
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return state.SaveAccepted(ap.st, in.id, accepted(in.gen.Serial(), catalogue, facts))
+	return listed(slices.Values(catalogue.Entries), nil), nil
 }
 
 // commitPackages gives the staged packages their names and renews the index, as one transaction.

@@ -76,7 +76,8 @@ func TestContest(t *testing.T) {
 				hint := c.hint("usb")
 				for who, way := range ways {
 					if told := strings.Contains(hint, way); told != strings.Contains(tc.want, who) {
-						t.Errorf("turn %d: %q has the way of %s: %v, want %q", turn, hint, who, told,
+						t.Errorf("turn %d: %q has the way of %s: %v, want %q", turn,
+							hint, who, told,
 							tc.want)
 					}
 				}

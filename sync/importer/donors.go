@@ -1,6 +1,10 @@
 package importer
 
 import (
+	"maps"
+	"slices"
+
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
@@ -13,6 +17,9 @@ import (
 // package, name and size of a distfile of which no other is here. The rest is superseded, and only
 // counted. So several small drives of one origin can be imported in any order, and an old drive
 // brings in nothing that its origin has replaced or given up.
+//
+// Which state is the newer one is a question of each kind: an export that goes without packages or
+// distfiles has them as of an earlier one, or not at all (standing).
 
 // offer is a file of one of an origin's drives that may be brought in.
 type offer struct {
@@ -24,19 +31,27 @@ type offer struct {
 	known bool // there is an entry
 }
 
-// offers lists the files of a kind that are to be brought in, each path once: those of the state
-// that is imported, then what older ones have beside it.
+// offers lists the files of a kind that are to be brought in, each path once: those of the newest
+// state, then what older ones have beside it.
 func (in *incoming) offers(kind payload.Kind) []offer {
 	var list []offer
 	listed := make(map[string]bool)
-	add := func(items []layout.Item, entries map[string]pkgindex.Entry, from *source, donor bool) {
-		for _, it := range items {
-			entry, known := entries[it.Path]
-			o := offer{item: it, path: it.Path, from: from, donor: donor,
-				entry: entry, known: known}
+	st := in.standing[kind]
+	add := func(s *source, donor bool) {
+		for _, it := range s.gen.Items(kind) {
+			entry, known := s.entries[it.Path]
+			o := offer{item: it, path: it.Path, from: s, donor: donor, entry: entry, known: known}
+			if s.gen == in.gen {
+				o.from = nil
+			}
 			if donor {
-				if o.path = in.roster.path(kind, it, entry); o.path == "" {
-					in.Plan.Superseded.Add(it.Size)
+				if o.path = st.roster.path(kind, it, entry); o.path == "" {
+					if _, here := in.imports[kind][it.Path]; !here &&
+						st.roster.untold(kind, it.Path) {
+						in.leaveOut(task{item: it, kind: kind, path: it.Path}, errUntold(in.at))
+					} else {
+						in.Plan.Superseded.Add(it.Size)
+					}
 					continue
 				}
 			}
@@ -46,27 +61,38 @@ func (in *incoming) offers(kind payload.Kind) []offer {
 			}
 		}
 	}
-	add(in.gen.Items(kind), in.entries, nil, in.donor)
-	if in.roster != nil {
-		for i := range in.further {
-			s := &in.further[i]
-			add(s.gen.Items(kind), s.entries, s, true)
+	sources := in.sources()
+	if st.roster == nil {
+		add(&sources[0], false)
+		return list
+	}
+	if !st.donor {
+		add(&sources[st.newest], false)
+	}
+	for i := range sources {
+		if st.donor || i != st.newest {
+			add(&sources[i], true)
 		}
 	}
 	in.lacks(kind, listed)
 	return list
 }
 
+// errUntold is why a package of an older drive is left out that its origin still has, in the same
+// build or another.
+func errUntold(at string) error {
+	return &leftOutError{reason: "the newest state has a package of this name, and the host's index does not tell which build",
+		hint: "on the build host: pkgsneak index, and pkgsneak export " + fault.Quote(at)}
+}
+
 // lacks counts what the newest state lists, and none of the drives carries, and did not come here
 // before.
 func (in *incoming) lacks(kind payload.Kind, carried map[string]bool) {
-	if in.roster == nil {
-		return
-	}
+	roster := in.standing[kind].roster
 	here := func(path string) bool { _, ok := in.imports[kind][path]; return ok }
 	if kind == payload.Package {
 		lacking := make(map[string]bool)
-		for path := range in.roster.packages {
+		for path := range roster.packages {
 			if !carried[path] && !here(path) {
 				size, _ := in.entries[path].Size()
 				in.Plan.Elsewhere.Add(size)
@@ -76,7 +102,7 @@ func (in *incoming) lacks(kind payload.Kind, carried map[string]bool) {
 		in.findOthers(lacking)
 		return
 	}
-	for name, size := range in.roster.distfiles {
+	for name, size := range roster.distfiles {
 		if !carried[name] && !here(name) {
 			in.Plan.Elsewhere.Add(size)
 		}
@@ -86,7 +112,7 @@ func (in *incoming) lacks(kind payload.Kind, carried map[string]bool) {
 // findOthers says on which other drives lacking packages are, as far as the newest record tells:
 // each is counted for the first that has it.
 func (in *incoming) findOthers(lacking map[string]bool) {
-	if in.donor || in.catalogue == nil {
+	if st := in.standing[payload.Package]; st.donor || st.newest > 0 || in.catalogue == nil {
 		return
 	}
 	for _, d := range in.gen.Record.OnOthers {
@@ -103,35 +129,113 @@ func (in *incoming) findOthers(lacking map[string]bool) {
 	}
 }
 
-// readRoster finds out what the newest accepted state of an origin lists: the one that is imported,
-// or the one that is remembered where that is older.
-func (im *importer) readRoster(in *incoming) error {
-	if !in.Plan.Older {
-		if in.catalogue != nil {
-			in.roster = newRoster(accepted(in.gen.Serial(), in.catalogue, in.facts))
-		}
-		return nil
+// standing is where the drives at hand stand with one kind.
+type standing struct {
+	// which of the sources was made by the latest look at the host; 0: the state that is imported
+	newest int
+	// older: what is remembered of the origin is newer than all of them
+	older bool
+	// donor: and only what that lists is taken
+	donor bool
+	// what the newest state lists; nil: that is not known, or an older one is imported as it is
+	roster *roster
+	// when the remembered list was made, if that is told
+	remembered int64
+	told       bool
+}
+
+// sources are the drives of an origin: that of the state that is imported, and the further ones.
+func (in *incoming) sources() []source { return append([]source{in.source()}, in.further...) }
+
+// lookedAt is the serial of the generation for which the host was looked at when a drive's list of
+// a kind was made; 0 where it never was, or nothing can be concluded from what was found.
+func (s *source) lookedAt(kind payload.Kind) int64 {
+	stock := s.stock[kind]
+	switch {
+	case stock.AsOf > 0:
+		return stock.AsOf
+	case !stock.Complete && stock.Count == 0:
+		return 0
 	}
+	return s.gen.Serial()
+}
+
+// stand finds out for each kind which state of an origin is the newest: that which is imported, one
+// of another drive, or the one that is remembered.
+func (im *importer) stand(in *incoming) error {
 	a, err := state.AcceptedList(im.st, in.known)
-	if err == nil && a != nil && a.Serial == in.seen.Serial {
-		in.remembered = newRoster(*a)
+	if err != nil {
+		return err
 	}
-	return err
+	if a == nil || a.Serial != in.seen.Serial {
+		a = &state.Accepted{}
+	} else {
+		in.remembered = newRoster(a)
+	}
+	in.standing = make(map[payload.Kind]*standing)
+	sources := in.sources()
+	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+		st := &standing{older: in.Plan.Older}
+		in.standing[kind] = st
+		for i := range sources {
+			if sources[i].lookedAt(kind) > sources[st.newest].lookedAt(kind) {
+				st.newest = i
+			}
+		}
+		if asOf, known := a.LookedAt(kind); known {
+			st.remembered, st.told = asOf, true
+			st.older = asOf > sources[st.newest].lookedAt(kind)
+		}
+		newest := &sources[st.newest]
+		if !st.older && (kind == payload.Distfile || newest.entries != nil) {
+			st.roster = newRoster(listed(maps.Values(newest.entries), newest.facts))
+		}
+	}
+	return nil
 }
 
 // becomeDonor lets an older state give what the newest one lists. It reports false where that is
 // not remembered, or lists nothing of it.
 func (in *incoming) becomeDonor() bool {
-	if in.donor || in.remembered == nil {
+	if in.remembered == nil || !slices.ContainsFunc(in.tasks, func(d *task) bool {
+		st := in.standing[d.kind]
+		return st.older && !st.donor
+	}) {
 		return false
 	}
-	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
+	usable := !in.outdated()
+	for kind := range in.imports {
 		for _, it := range in.gen.Items(kind) {
-			if in.imports[kind] != nil && in.remembered.path(kind, it, in.entries[it.Path]) != "" {
-				in.donor, in.roster = true, in.remembered
-				return true
-			}
+			usable = usable || in.remembered.path(kind, it, in.entries[it.Path]) != ""
 		}
 	}
-	return false
+	if !usable {
+		return false
+	}
+	for _, st := range in.standing {
+		if st.older {
+			st.donor, st.roster = true, in.remembered
+		}
+	}
+	return true
+}
+
+// outdated reports whether an origin's state is older in all that is wanted of it.
+func (in *incoming) outdated() bool {
+	for kind := range in.imports {
+		if !in.standing[kind].older {
+			return false
+		}
+	}
+	return in.Plan.Older
+}
+
+// isDonor reports whether only what the newest state lists is taken of an older one.
+func (in *incoming) isDonor() bool {
+	for kind := range in.imports {
+		if !in.standing[kind].donor {
+			return false
+		}
+	}
+	return len(in.imports) > 0
 }

@@ -28,6 +28,7 @@ type source struct {
 	at      string                    // the drive
 	entries map[string]pkgindex.Entry // as those of incoming
 	facts   *layout.Facts
+	stock   map[payload.Kind]*drive.Stock
 }
 
 // openDrives opens all drives; none is used where one is not there.

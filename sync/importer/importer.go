@@ -111,11 +111,9 @@ type incoming struct {
 	facts     *layout.Facts // nil: an older program does not tell
 	// what the origin has, whether this drive carries it or not
 	stock map[payload.Kind]*drive.Stock
-	// what its newest state lists; nil: that is not known, or an older one is imported as it is
-	roster *roster
-	// the generation is older, and only what the newest one lists is taken
-	donor bool
-	// remembered is what the newest state lists, where this one is older and that is remembered.
+	// by kind, which state is the newest
+	standing map[payload.Kind]*standing
+	// what the newest state lists that was imported before; nil: that is not remembered
 	remembered *roster
 	entries    map[string]pkgindex.Entry // of the catalogue, by PATH; CHOST and REPO stand in each
 	imports    map[payload.Kind]map[string]state.Import
@@ -148,7 +146,9 @@ func (im *importer) close() {
 }
 
 // source is the state of an origin that is imported.
-func (in *incoming) source() source { return source{in.gen, in.at, in.entries, in.facts} }
+func (in *incoming) source() source {
+	return source{in.gen, in.at, in.entries, in.facts, in.stock}
+}
 
 // closeSources closes what an origin is read from.
 func closeSources(in *incoming) {
@@ -231,15 +231,15 @@ func (in *incoming) mayHave(kind payload.Kind, path string, sum manifest.Digest)
 		return it.Sum == sum
 	}
 	stock := in.stock[kind]
-	return in.Plan.Older || !stock.Complete || stock.Has(path)
+	return in.standing[kind].older || !stock.Complete || stock.Has(path)
 }
 
 // stale reports whether a kind was not looked at on the host for this generation, and not since one
 // that is older than what was imported here: two drives take turns, and one of them goes without a
-// kind.
+// kind. Where it is remembered what was looked at when, that decides (standing).
 func (in *incoming) stale(kind payload.Kind) bool {
 	stock := in.stock[kind]
-	return stock.AsOf > 0 && in.seen.Serial > stock.AsOf
+	return !in.standing[kind].told && stock.AsOf > 0 && in.seen.Serial > stock.AsOf
 }
 
 // leaveOut puts a file that cannot be brought in on its list.

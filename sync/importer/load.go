@@ -42,6 +42,11 @@ func (im *importer) load(ctx context.Context) (err error) {
 		im.refuse(r.dir, r.at, r.err)
 	}
 	im.passOverRetired()
+	for _, in := range im.origins {
+		if err := im.stand(in); err != nil {
+			return err
+		}
+	}
 	if err := passOverBlank(im, blank); err != nil {
 		return err
 	}
@@ -276,18 +281,15 @@ func (im *importer) loadOrigin(dir string) (_ *incoming, err error) {
 		if err := im.readCatalogue(in); err != nil {
 			return in, err
 		}
-		if in.facts, err = drive.ReadableFacts(gen); err != nil {
-			return nil, err
-		}
+	}
+	if in.facts, err = drive.ReadableFacts(gen); err != nil {
+		return nil, err
 	}
 	in.stock = make(map[payload.Kind]*drive.Stock)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if in.stock[kind], err = gen.Stock(kind); err != nil {
 			return in, err
 		}
-	}
-	if err := im.readRoster(in); err != nil {
-		return in, err
 	}
 	return in, im.acceptRotation(in, seen)
 }

@@ -435,7 +435,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming,
 			delete(rows, name)
 		}
 	}
-	if in.Plan.Older {
+	if in.Plan.Older && in.standing[p.kind].older {
 		p.holdAll(in, rows, gone, stock)
 		return nil
 	}
@@ -533,7 +533,7 @@ func (p *placements) holdAll(in *incoming, rows map[string]state.Import, gone ma
 	stock *drive.Stock) {
 	h := Held{Kind: p.kind,
 		Reason: fmt.Sprintf("this drive's state is older than that of %s, which was imported here",
-			stamp(in.seen.Serial))}
+			stamp(cmp.Or(in.standing[p.kind].remembered, in.seen.Serial)))}
 	for name, row := range rows {
 		if !stock.Has(name) && !gone[name] {
 			h.Tally.Add(row.Size)

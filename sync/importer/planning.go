@@ -91,7 +91,7 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, donors bo
 		}
 	}
 	for _, in := range im.origins {
-		if in.Plan.Older && len(in.tasks) > 0 && !im.o.AllowOlder {
+		if !im.o.AllowOlder {
 			donors = in.becomeDonor() || donors
 		}
 	}
@@ -101,7 +101,7 @@ func (im *importer) planAll(ctx context.Context) (refused []*incoming, donors bo
 	for _, in := range im.origins {
 		in.Plan.sort()
 		in.LeftOut = slices.Clone(in.Plan.LeftOut)
-		if in.Plan.Older && !in.donor && len(in.tasks) > 0 && !im.o.AllowOlder {
+		if in.outdated() && !in.isDonor() && len(in.tasks) > 0 && !im.o.AllowOlder {
 			im.refuse(in.Plan.Dir, in.at, &OlderError{Origin: in.Plan.Origin,
 				Serial: in.Plan.Serial, Have: in.seen.Serial})
 			refused = append(refused, in)
@@ -117,7 +117,7 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 		[]payload.Item{}, []payload.Item{}, []payload.Item{}, []payload.Item{},
 		payload.Tally{}, []Held{}
 	p.Unusable, p.UnusableKinds = []payload.Item{}, nil
-	p.Superseded, p.Elsewhere, p.OnDrives, p.Donor = payload.Tally{}, payload.Tally{}, nil, in.donor
+	p.Superseded, p.Elsewhere, p.OnDrives = payload.Tally{}, payload.Tally{}, nil
 	in.tasks, in.prune, in.LeftOut = nil, nil, []payload.Item{}
 	in.imports = make(map[payload.Kind]map[string]state.Import)
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
@@ -128,5 +128,6 @@ func (im *importer) beginPlan(ctx context.Context, in *incoming) (err error) {
 			}
 		}
 	}
+	p.Donor = in.isDonor()
 	return settlePending(ctx, im, in)
 }

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"encoding/hex"
+	"iter"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
@@ -29,30 +30,44 @@ func identity(e pkgindex.Entry) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// accepted is what a generation lists, as it is remembered.
-func accepted(serial int64, catalogue *pkgindex.Index, facts *layout.Facts) state.Accepted {
-	a := state.Accepted{Serial: serial, Packages: make(map[string]string),
-		Distfiles: make(map[string]int64)}
-	for _, e := range catalogue.Entries {
+// listed is what a generation lists, as it is remembered.
+func listed(entries iter.Seq[pkgindex.Entry], facts *layout.Facts) *state.Accepted {
+	a := &state.Accepted{Packages: make(map[string]string), Distfiles: make(map[string]int64)}
+	for e := range entries {
 		if id := identity(e); id != "" {
 			a.Packages[e.Path()] = id
 		}
 	}
-	if facts != nil {
-		for _, d := range facts.Distfiles {
-			a.Distfiles[d.Name] = d.Size
+	if facts == nil {
+		return a
+	}
+	for _, p := range facts.Packages { // the host's index may not have it
+		if _, known := a.Packages[p.Path]; !known {
+			a.Packages[p.Path] = ""
 		}
+	}
+	for _, d := range facts.Distfiles {
+		a.Distfiles[d.Name] = d.Size
 	}
 	return a
 }
 
-func newRoster(a state.Accepted) *roster {
+func newRoster(a *state.Accepted) *roster {
 	r := &roster{packages: a.Packages, paths: make(map[string]string, len(a.Packages)),
 		distfiles: a.Distfiles}
 	for path, id := range a.Packages {
-		r.paths[id] = path
+		if id != "" {
+			r.paths[id] = path
+		}
 	}
 	return r
+}
+
+// untold reports whether the newest state has a package under a path, and does not tell which
+// build.
+func (r *roster) untold(kind payload.Kind, path string) bool {
+	id, listed := r.packages[path]
+	return kind == payload.Package && listed && id == ""
 }
 
 // path is where the newest state lists a file of an older one, "" if it does not.

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"pkgsneak/sync/payload"
 )
 
 // Accepted is what an origin had when the newest generation of it that was imported here was
@@ -18,6 +20,29 @@ type Accepted struct {
 	// in bytes by name.
 	Packages  map[string]string `json:"packages"`
 	Distfiles map[string]int64  `json:"distfiles"`
+	// AsOf are the serials of the generations for which the host was looked at when the lists were
+	// made, by "packages" and "distfiles"; 0: it never was. nil: an older program does not tell.
+	AsOf map[string]int64 `json:"as_of,omitempty"`
+}
+
+// LookedAt returns the serial as of which a kind is listed; false where that is not known.
+func (a *Accepted) LookedAt(kind payload.Kind) (int64, bool) {
+	serial, known := a.AsOf[kindName(kind)]
+	return serial, known
+}
+
+// List sets what is listed of a kind, as of a serial: of packages the identities, of distfiles the
+// sizes of the other list.
+func (a *Accepted) List(kind payload.Kind, from *Accepted, asOf int64) {
+	if kind == payload.Package {
+		a.Packages = from.Packages
+	} else {
+		a.Distfiles = from.Distfiles
+	}
+	if a.AsOf == nil {
+		a.AsOf = make(map[string]int64)
+	}
+	a.AsOf[kindName(kind)] = asOf
 }
 
 const acceptedFormat = 1
