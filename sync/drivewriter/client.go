@@ -307,7 +307,7 @@ func (w *clientWriter) makeDir(dir string, names int64) error {
 	if !w.dirs.vfat || names == 0 {
 		return nil
 	}
-	_, err := w.dirs.extendTo(w.d.Root(), dir, (&dirCapacity{}).wanted(names))
+	_, err := w.dirs.extendTo(w.d.Root(), dir, (&dirCapacity{}).wanted(reserve{names, 8}))
 	return err
 }
 

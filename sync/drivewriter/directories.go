@@ -25,11 +25,7 @@ type dirCapacity struct {
 	keep     bool  // it holds committed files, or directories with such
 }
 
-const (
-	entrySize = 32 // bytes
-	// reservedEntries is what a name that comes later is expected to take.
-	reservedEntries = 8
-)
+const entrySize = 32 // bytes
 
 // entriesOf is the number of entries that a name takes at most.
 func entriesOf(name string) int64 { return 2 + int64(len(name))/13 }
@@ -49,26 +45,34 @@ func (r *dirCapacity) fits(name string, several int64) bool {
 	return r.capacity-entries > (need-1)*(names+1)
 }
 
-// wanted is the number of entries with which names and a reserve fit, in
-// whatever order names come and go.
-func (r *dirCapacity) wanted(reserve int64) int64 {
-	return 2 + r.entries + reserve*reservedEntries + reservedEntries*(r.names+reserve+1)
+// reserve is what a directory has capacity for beyond what is planned: so many
+// names, of so many entries each.
+type reserve struct{ names, entries int64 }
+
+// wanted is the number of entries with which the names and as many as they, at
+// least the reserve, fit in whatever order names come and go.
+func (r *dirCapacity) wanted(more reserve) int64 {
+	names := max(r.names, more.names)
+	return 2 + r.entries + names*more.entries + more.entries*(r.names+names+1)
 }
 
-// reserveOf is how many more names than planned a new directory has capacity for.
-func reserveOf(dir string) int64 {
+// reserveOf is that of a new directory. Every name of it costs time and space:
+// there are as many directories as packages, and 256 buckets. A package's, and
+// a bucket with one file, stay within one cluster of 4 KiB; when they are full,
+// a further directory follows.
+func reserveOf(dir string) reserve {
 	top, rest, below := strings.Cut(dir, "/")
 	switch {
 	case dir == layout.PackagesDir || dir == layout.DistfilesDir:
-		return 512 // categories, buckets, overflow directories
+		return reserve{512, 4} // categories, buckets, overflow directories
 	case !below:
-		return 64
+		return reserve{64, 8}
 	case top == layout.DistfilesDir:
-		return 32 // a bucket, one of 256
+		return reserve{10, 5} // a bucket, one of 256
 	case !strings.Contains(rest, "/"):
-		return 64 // a category
+		return reserve{32, 6} // a category
 	}
-	return 16 // one package's builds
+	return reserve{6, 8} // one package's builds
 }
 
 // directories are those of an origin: which ones are there, and on vfat what they hold and have
@@ -174,7 +178,7 @@ func (t *directories) account(file string) {
 	}
 }
 
-// maxPlaceholders bounds the preallocation of one directory: 21 entries each.
+// maxPlaceholders bounds the preallocation of one directory.
 const maxPlaceholders = 20_000
 
 // preallocate gives a directory without committed files the capacity that it needs.
@@ -184,7 +188,7 @@ func (t *directories) preallocate(dir string) error {
 		return nil
 	}
 	r.planned = 0
-	capacity, err := t.extendTo(t.root, dir, r.wanted(max(r.names, reserveOf(dir))))
+	capacity, err := t.extendTo(t.root, dir, r.wanted(reserveOf(dir)))
 	r.capacity = capacity
 	return err
 }
@@ -198,7 +202,7 @@ func (t *directories) preallocateTree() error {
 	if err != nil || len(origins) > 0 {
 		return err
 	}
-	_, err = t.extendTo(t.d.Root(), ".", (&dirCapacity{}).wanted(64))
+	_, err = t.extendTo(t.d.Root(), ".", (&dirCapacity{}).wanted(reserve{64, 8}))
 	return err
 }
 
@@ -207,11 +211,14 @@ func (t *directories) preallocateTree() error {
 func (t *directories) extendTo(root *os.Root, dir string, want int64) (capacity int64, err error) {
 	made := 0
 	for ; made < maxPlaceholders; made++ {
-		size, err := t.size(root, dir)
-		if err != nil {
-			return 0, err
+		if int64(made)*layout.PlaceholderEntries >= capacity { // it cannot have grown before
+			size, err := t.size(root, dir)
+			if err != nil {
+				return 0, err
+			}
+			capacity = size/entrySize - 2
 		}
-		if capacity = size/entrySize - 2; capacity >= want {
+		if capacity >= want {
 			break
 		}
 		f, err := t.create(root, layout.Placeholder(dir, made), 0o644)

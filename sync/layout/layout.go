@@ -81,22 +81,34 @@ const (
 	ReserveFile = GenerationDir + "/probe-room-"
 )
 
-// longestName is NAME_MAX. Such a name takes 21 entries of a directory on vfat: one of its own and
-// one for each 13 characters.
-const longestName = 255
+// longestName is NAME_MAX. Such a name takes PlaceholderEntries entries of a
+// directory on vfat: one of its own and one for each 13 characters.
+const (
+	longestName        = 255
+	PlaceholderEntries = 21
+)
 
 // Placeholder is the name of file i of those with which a directory is grown.
+// They differ in their first characters: vfat gives each a short name of six of
+// them and a number, and looks through the directory once for every number that
+// is taken.
 func Placeholder(dir string, i int) string {
-	name := fmt.Sprintf("room-%05d-", i)
+	name := fmt.Sprintf("%05d-room-", i)
 	return path.Join(dir, name+strings.Repeat("x", longestName-len(name)))
 }
 
-// IsPlaceholder tells the names of placeholder, which a pull may leave.
+// IsPlaceholder tells the names of Placeholder, which a pull may leave, and
+// those that it made before: "room-", the number, "-".
 func IsPlaceholder(base string) bool {
-	digits, rest, ok := strings.Cut(strings.TrimPrefix(base, "room-"), "-")
-	return ok && len(base) == longestName && len(digits) == 5 && allDigits(digits) &&
-		strings.Trim(rest, "x") == "" &&
-		strings.HasPrefix(base, "room-")
+	if len(base) != longestName {
+		return false
+	}
+	digits, room := base[:5], base[5:11]
+	if strings.HasPrefix(base, "room-") {
+		digits, room = base[5:10], "-"+base[:5]
+	}
+	return room == "-room-" && allDigits(digits) && base[10] == '-' &&
+		strings.Trim(base[11:], "x") == ""
 }
 
 // OfLayout says whether a directory is, or lies below, one of an origin's.

@@ -40,7 +40,7 @@ func TestMadeHere(t *testing.T) {
 		"repos/gentoo-1700000000.tar.zst", "packages/app-misc/Foo/foo-1-1.xpak",
 		"packages/_con/foo-1-2.tbz2", "packages/x-y/z/" + long +
 			".part01", ProbeFile, ReserveFile + "12", Placeholder("packages/app-misc",
-			3), Placeholder(".", 0)} {
+			3), Placeholder(".", 0), "packages/app-misc/room-00003-" + strings.Repeat("x", 244)} {
 		if !MadeHere(p) {
 			t.Errorf("%q is not recognised", p)
 		}
@@ -55,7 +55,8 @@ func TestMadeHere(t *testing.T) {
 		"packages/app-arch/deep/deeper/z-1-1.xpak", "packages/app-arch/z/y-1-1.xpak",
 		"packages/app-arch/z-1-1.xpak", "packages/app-arch/z/z-1.xpak", "packages/-x/z-1.tbz2",
 		"packages/app-arch/z-1-1.tbz2", "packages/All/z-1-1-1.tbz2",
-		"clients/a/7.json", "room-1-x"} {
+		"clients/a/7.json", "room-1-x", "room-00003-x", "00003-room-x",
+		"0003x-room-" + strings.Repeat("x", 244)} {
 		if MadeHere(p) {
 			t.Errorf("%q is somebody else's", p)
 		}
