@@ -27,6 +27,7 @@ var phaseWords = map[events.Phase]string{
 	"":                   "starting",
 	events.PhaseScan:     "reading what is there",
 	events.PhaseProbe:    "testing the drive's capacity",
+	events.PhasePrepare:  "making directories on the drive",
 	events.PhaseCheck:    "comparing contents",
 	events.PhaseCopy:     "copying",
 	events.PhasePack:     "packing",

@@ -155,7 +155,7 @@ func OwnerNote(key *manifest.PrivateKey, now time.Time) ([]byte, error) {
 }
 
 // HasFiles says whether there is anything in a directory besides directories, blank files that an
-// origin begins with and the note of its owner.
+// origin begins with, and the notes of its owner and of the probe.
 func HasFiles(d *Drive, dir string) (bool, error) {
 	root, err := d.root.OpenRoot(dir)
 	if err != nil {
@@ -183,6 +183,7 @@ func HasFiles(d *Drive, dir string) (bool, error) {
 					return true, nil
 				}
 			case e.IsRegular() && (layout.IsPlaceholder(e.Name()) || file == layout.OwnerFile):
+			case e.IsRegular() && file == layout.ProbeFile && e.Size() <= maxOwner: // it was passed
 			default:
 				return true, nil
 			}

@@ -153,6 +153,9 @@ func (w *Writer) discard(ctx context.Context, signed *manifest.Signed) error {
 	if w.noted { // the list tells the owner now
 		gone, w.noted = append(gone, layout.OwnerFile), false
 	}
+	if w.passed {
+		gone, w.passed = append(gone, layout.ProbeFile), false
+	}
 	w.orphans, w.absent = nil, nil
 	w.progress(progress.PhaseCommit, "", int64(len(gone)))
 	if err := w.unlinkAll(ctx, gone); err != nil {

@@ -113,6 +113,9 @@ func (t *garbage) visit(l *drive.Level, name string, entry *listing.Entry,
 		if w.noted {
 			return false, nil
 		}
+	case name == layout.ProbeFile && w.as == drive.Begun && hasPassed(w):
+		w.probed, w.passed = true, true
+		return false, nil
 	case layout.MadeHere(name) && w.as.HasLeftovers():
 	default:
 		t.stay(name)

@@ -153,6 +153,7 @@ func (p *places) makeDirs(ctx context.Context) error {
 	}
 	slices.Sort(dirs) // a directory comes before what is in it
 	changed := false
+	p.dirs.progress(progress.PhasePrepare, "", 0)
 	for _, dir := range dirs {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -166,6 +167,5 @@ func (p *places) makeDirs(ctx context.Context) error {
 	if !changed {
 		return nil
 	}
-	p.dirs.progress(progress.PhaseScan, "", 0)
 	return p.dirs.flush()
 }

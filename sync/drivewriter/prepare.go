@@ -3,6 +3,7 @@ package drivewriter
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/volume"
 )
 
 // Prepare does steps 4 and 5 of the order for files that will be put: the first
@@ -87,8 +89,11 @@ func noteOwner(w *Writer) error {
 		return err
 	}
 	// somebody else's, who wrote no more than that
-	if _, err := w.root.Lstat(layout.OwnerFile); err == nil {
-		if err := w.remove("unlink", w.root, layout.OwnerFile); err != nil {
+	for _, name := range []string{layout.OwnerFile, layout.ProbeFile} {
+		if _, err := w.root.Lstat(name); err != nil || w.passed && name == layout.ProbeFile {
+			continue
+		}
+		if err := w.remove("unlink", w.root, name); err != nil {
 			return err
 		}
 		if err := w.fsync(layout.GenerationDir); err != nil {
@@ -194,5 +199,42 @@ func (w *Writer) probe(ctx context.Context) error {
 	if err != nil {
 		return w.end("looking at", w.o.Dir, err)
 	}
-	return runProbe(ctx, w.session, planProbe(spreadingOf(w.d.FSType(), kernelSince(6, 8)), space))
+	err = runProbe(ctx, w.session, planProbe(spreadingOf(w.d.FSType(), kernelSince(6, 8)), space))
+	if err == nil && w.committed == nil && w.noted {
+		err = notePassed(w, space)
+	}
+	return err
+}
+
+// passedNote is the note that the probe of a drive was passed. It names the drive's size: a copy of
+// the file system on a smaller one has not been probed.
+func passedNote(space volume.Space) []byte {
+	return fmt.Appendf(nil, "the capacity of this drive was tested: %d bytes\n", space.Total)
+}
+
+// notePassed lets a drive that has passed say so until something is committed.
+func notePassed(w *Writer, space volume.Space) error {
+	f, err := w.create(w.root, layout.ProbeFile, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := w.do("write", layout.ProbeFile, func() error {
+		_, err := f.Write(passedNote(space))
+		return err
+	}); err != nil {
+		return err
+	}
+	w.passed = true
+	return w.flush()
+}
+
+// hasPassed reports whether the note lies there.
+func hasPassed(w *Writer) bool {
+	space, err := w.d.Space()
+	if err != nil {
+		return false
+	}
+	text, err := w.d.ReadAll(w.root, layout.ProbeFile, 1<<10)
+	return err == nil && bytes.Equal(text, passedNote(space))
 }

@@ -48,6 +48,10 @@ import (
 // the two FATs only data goes to the drive before that, no entry and no FAT: a
 // pull in between would leave most of the drive allocated to nothing. So
 // there is no flush there; what the drive has a cache for, the run displaces.
+//
+// A drive that has passed is not probed again when the export ends before it
+// has committed anything: a note lies in the place of the probe file then, and
+// the next Begin, which knows the origin for its own, keeps it until it commits.
 
 const (
 	probeBlocks  = 64          // at most, twice what there is at least
@@ -165,8 +169,8 @@ func kernelSince(major, minor int) bool {
 
 // runProbe writes and compares, and removes everything, whatever came of it.
 func runProbe(ctx context.Context, s *session, plan probePlan) error {
-	s.progress(progress.PhaseProbe, "", 0)
 	p := &prober{s: s, plan: plan}
+	s.progress(progress.PhaseProbe, "", 2*(plan.blocks*plan.block+plan.run))
 	rand.Read(p.seed[:])
 	err := p.write(ctx)
 	if err == nil && (plan.spreading == sparse || plan.spreading == plain) {
@@ -281,6 +285,7 @@ func (p *prober) put(at piece) (full bool, err error) {
 	}
 	if err == nil {
 		p.pieces = append(p.pieces, at)
+		p.s.progress(progress.PhaseProbe, "", at.size)
 	}
 	return false, err
 }
@@ -362,6 +367,7 @@ func (p *prober) compare(ctx context.Context) error {
 		}
 		p.stream.Read(want[:at.size])
 		n, err := m.ReadAt(p.buf[:at.size], at.at)
+		p.s.progress(progress.PhaseProbe, "", at.size)
 		if err != nil && !errors.Is(err, io.EOF) {
 			failure = err
 		}

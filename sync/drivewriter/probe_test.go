@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
 	"pkgsneak/sync/volume"
 	"slices"
 	"strings"
@@ -286,6 +287,29 @@ func TestWhenToProbe(t *testing.T) {
 		t.Error("probed without read-back")
 	}
 	empty()
+	if !beginProbed(t, h, mount) || beginProbed(t, h, mount) {
+		t.Error("a first export that ended too soon did not probe, or the next one did so again")
+	}
+	stranger := small()
+	stranger.key = keys()[1]
+	if !beginProbed(t, stranger, mount) || !beginProbed(t, h, mount) {
+		t.Error("another key's note was believed")
+	}
+	note := filepath.Join(mount, layout.TreeDir, "buildhost", layout.ProbeFile)
+	if err := os.WriteFile(note, []byte("the capacity of this drive was tested: 1 bytes\n"),
+		0o644); err != nil {
+		t.Fatal(err)
+	}
+	if !beginProbed(t, h, mount) {
+		t.Error("a note of another drive was believed")
+	}
+	if export(h, same) {
+		t.Error("the first export to commit did probe, after one that had")
+	}
+	if left := leftovers(t, filepath.Dir(filepath.Dir(note))); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	empty()
 	if !export(h, same) {
 		t.Error("the first export did not probe")
 	}
@@ -308,6 +332,38 @@ func TestWhenToProbe(t *testing.T) {
 	if export(third, same) {
 		t.Error("a drive was probed on which one slot was left")
 	}
+}
+
+// beginProbed begins an export that ends before it commits anything, and says whether it probed.
+func beginProbed(t *testing.T, h *host, mount string) (probed bool) {
+	t.Helper()
+	d, err := drive.Create(mount)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var told, total int64
+	w, err := Begin(t.Context(), d, BeginOptions{Dir: h.name, Name: h.name, Key: h.key, Now: epoch,
+		Progress: func(phase progress.Phase, _ string, bytes int64) {
+			switch {
+			case phase == progress.PhaseProbe && !probed:
+				probed, total = true, bytes
+			case phase == progress.PhaseProbe:
+				told += bytes
+			}
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	w.isDrive = func() bool { return true }
+	if err := w.Prepare(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if told != total {
+		t.Errorf("of %d bytes that were to be written and read %d were told", total, told)
+	}
+	return probed
 }
 
 // Real file systems: the probe is made, its space is given back, a spoiled

@@ -46,8 +46,9 @@ type BeginOptions struct {
 
 	PartSize   int64 // bytes of a stored file at most; 0: DefaultPartSize
 	NoReadBack bool  // do not compare the medium with what was written
-	// Progress hears of bytes that reached the drive (Writing), and of those that
-	// were read from it again (Comparing). One call ends before the next begins.
+	// Progress is told of bytes that reached the drive (PhaseCopy), and of those that were read
+	// from it again (PhaseReadBack). The first call of PhaseProbe has the bytes that will be
+	// written and read, the later ones those that were. One call ends before the next begins.
 	Progress func(phase progress.Phase, path string, bytes int64)
 	// Hook is shown each change before it is made; nil outside of tests. The Root of a change is
 	// the mount point, its Name a path below the origin's directory.
@@ -84,6 +85,7 @@ type Writer struct {
 	isDrive func() bool
 	probed  bool
 	noted   bool // the note of the owner lies there
+	passed  bool // the note that the probe was passed lies there
 }
 
 // Begin takes the drive for writing and does steps 1 to 3 of the order: opens,

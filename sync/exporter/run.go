@@ -268,10 +268,13 @@ func takeRemains(p *Plan, w *drivewriter.Writer) {
 func (p *Plan) progress() func(progress.Phase, string, int64) {
 	total := payload.Count(p.todo)
 	var compared int64
+	var probe probeEvents
 	return func(phase progress.Phase, path string, bytes int64) {
 		e := progress.Event{Phase: phase, Path: path, Done: p.report.Written,
 			Total: total.Bytes, Files: int(p.copied.Load()), FilesTotal: total.Files}
 		switch {
+		case phase == progress.PhaseProbe:
+			e = probe.event(p.w, bytes)
 		case phase == progress.PhaseCopy && p.report.Written < total.Bytes:
 			p.report.Written = min(p.report.Written+bytes, total.Bytes)
 			e.Done = p.report.Written
@@ -283,6 +286,21 @@ func (p *Plan) progress() func(progress.Phase, string, int64) {
 		}
 		p.w.Tell(e)
 	}
+}
+
+// probeEvents are those of the test of a new drive's capacity.
+type probeEvents struct{ done, total int64 }
+
+// event counts bytes that were written and read; the first call has what there will be of them.
+func (t *probeEvents) event(w progress.Watcher, bytes int64) progress.Event {
+	if t.total == 0 {
+		t.total = bytes
+		w.Notice(fmt.Sprintf("this drive was never used: its capacity is tested first, once, with %d MiB that are written and read back (--no-read-back leaves that out)",
+			bytes/2>>20))
+	} else {
+		t.done = min(t.done+bytes, t.total)
+	}
+	return progress.Event{Phase: progress.PhaseProbe, Done: t.done, Total: t.total}
 }
 
 // requeue adds files to the plan that the drive's list has and the drive has not: somebody deleted

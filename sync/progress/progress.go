@@ -11,8 +11,9 @@ type Phase string
 const (
 	PhaseScan Phase = "scan" // reading directories, indices and the drive's manifest
 	// looking whether a drive that was never used is as large as it says
-	PhaseProbe Phase = "probe"
-	PhaseCheck Phase = "check" // reading files whose contents are not known yet
+	PhaseProbe   Phase = "probe"
+	PhasePrepare Phase = "prepare" // giving the drive directories for what it will get
+	PhaseCheck   Phase = "check"   // reading files whose contents are not known yet
 	// payload: one read, one write, counted as it reaches the medium
 	PhaseCopy     Phase = "copy"
 	PhasePack     Phase = "pack"      // an ebuild repository becomes one file
