@@ -157,16 +157,15 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection
 // ownProgram is the running program as a file for the drive; without bytes if it is none that is of
 // use there.
 func ownProgram(x *exporter) selection.File {
-	file, size := openStatic(x.m.Executable)
-	if file == nil {
+	s := openStatic(x.m.Executable)
+	if s.file == nil {
 		return selection.File{}
 	}
-	file.Close()
+	s.file.Close()
 	key := payload.Key{Kind: payload.Program, Path: layout.BinFile(runtime.GOARCH)}
 	held := x.next.current[key]
-	return selection.File{Kind: payload.Program, Path: key.Path, Bytes: size + perFile,
-		Held: held != nil &&
-			held.Size == size}
+	return selection.File{Kind: payload.Program, Path: key.Path, Bytes: s.size + perFile,
+		Held: held != nil && held.Size == s.size}
 }
 
 // describe is a package as the evaluator wants it: as the host's index has it, or the catalogue on

@@ -164,11 +164,11 @@ func addBroken(x *exporter, kind payload.Kind, it layout.Item, reason string) bo
 
 // programNotice says what becomes of a copy of pkgsneak that is damaged or missing.
 func programNotice(x *exporter, it layout.Item, reason string) string {
-	file, _ := openStatic(x.m.Executable)
-	if file != nil {
-		file.Close()
+	s := openStatic(x.m.Executable)
+	if s.file != nil {
+		s.file.Close()
 	}
-	if file == nil || it.Path != layout.BinFile(runtime.GOARCH) {
+	if s.file == nil || it.Path != layout.BinFile(runtime.GOARCH) {
 		if reason == MissingOnDrive {
 			return fmt.Sprintf("%q is missing on the drive: an export by that program brings it back", it.Stored[0].Path)
 		}
