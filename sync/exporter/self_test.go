@@ -59,8 +59,8 @@ func TestProgramThatTravelsIsStripped(t *testing.T) {
 		}
 		defer s.file.Close()
 		var got bytes.Buffer
-		if _, err := got.ReadFrom(s.contents()); err != nil || !bytes.Equal(got.Bytes(), row.want) ||
-			s.size != int64(got.Len()) {
+		if _, err := got.ReadFrom(s.contents()); err != nil ||
+			!bytes.Equal(got.Bytes(), row.want) || s.size != int64(got.Len()) {
 			t.Errorf("%s: of %d bytes %d travel (%d), want %d; %v", name, len(row.file), got.Len(),
 				s.size, len(row.want), err)
 		}
