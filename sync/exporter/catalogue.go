@@ -35,7 +35,7 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 	}
 	for _, it := range x.report.Plan.Remove {
 		if it.Kind == payload.Package && slices.Contains(missing, it.Path) {
-			forget(x, it.Key())
+			forget(x.Plan, it.Key())
 			x.report.Removed = append(x.report.Removed, it)
 			missing = slices.DeleteFunc(missing, func(path string) bool { return path == it.Path })
 		}
@@ -59,7 +59,7 @@ func healCatalogue(ctx context.Context, x *exporter) error {
 				return found.err
 			}
 			it := x.next.current[payload.Key{Kind: payload.Package, Path: path}]
-			forget(x, payload.Key{Kind: payload.Package, Path: path})
+			forget(x.Plan, payload.Key{Kind: payload.Package, Path: path})
 			if !d.unlike[path] {
 				x.report.Plan.LeftOut = append(x.report.Plan.LeftOut,
 					payload.Item{Kind: payload.Package, Path: path, Size: it.Size,

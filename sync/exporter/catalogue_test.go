@@ -40,8 +40,8 @@ func TestCatalogueTooLarge(t *testing.T) {
 		{indexed: 250, unread: 10, want: true},
 		{indexed: 250, unread: 10_000},
 	} {
-		x := &exporter{report: &ExportReport{},
-			host: &source{files: make(map[payload.Key]*sourceFile)}, next: newNext()}
+		x := &exporter{Plan: &Plan{operation: operation{report: &ExportReport{}},
+			host: &source{files: make(map[payload.Key]*sourceFile)}, next: newNext()}}
 		add := func(path string, entry pkgindex.Entry) payload.Item {
 			it := payload.Item{Kind: payload.Package, Path: path, Size: 1}
 			x.host.files[it.Key()] = &sourceFile{entry: entry}

@@ -35,11 +35,12 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions,
 		return nil, err
 	}
 	defer st.Close()
-	x := &exporter{m: m, o: o, w: w, st: st, broken: &damage{}, next: newNext(),
+	p := &Plan{operation: operation{m: m, o: o, w: w, st: st,
 		report: &ExportReport{Pretended: o.Pretend, Copied: []payload.Item{},
-			Removed: []payload.Item{}, LeftOut: []payload.Item{}, Notices: []string{}}}
-	defer x.close()
-	p := &Plan{exporter: x}
+			Removed: []payload.Item{}, LeftOut: []payload.Item{}, Notices: []string{}}},
+		target: target{broken: &damage{}}, next: newNext()}
+	x := &exporter{Plan: p}
+	defer p.close()
 	if err = x.plan(ctx); err == nil {
 		if err = carryOut(ctx, p); err == nil {
 			blankRequests(x)

@@ -14,17 +14,44 @@ import (
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/volume"
+	"sync/atomic"
 	"time"
 )
 
-// exporter is one export on its way. The first block is given, the rest is found out step by step.
-type exporter struct {
-	m  machine.Machine
-	o  ExportOptions
-	w  progress.Watcher
-	st *state.Dir
+// Plan is an export as it was planned. Run obeys it, and adds only what nobody could see before the
+// drive was opened for writing: files that a sample of the drive's finds damaged, or that went away
+// since (drivewriter's Missing).
+type Plan struct {
+	operation
+	target
 
+	host   *source
+	todo   []payload.Item  // to be copied
+	next   *nextGeneration // what the next commit lists
+	answer *answer         // nil: everything goes on the drive
+	trees  *trees          // the ebuild repositories
+
+	copied atomic.Int64  // files of todo that are put
+	kept   payload.Tally // files of todo that the drive's list has by now
+}
+
+// exporter makes a Plan, step by step.
+type exporter struct {
+	*Plan
+	taken []*clients.Found // the requests on the drive, in the order of the report's
+}
+
+// operation is what an export is given, and what it tells.
+type operation struct {
+	m      machine.Machine
+	o      ExportOptions
+	w      progress.Watcher
+	st     *state.Dir
 	report *ExportReport
+}
+
+// target is the origin and its place on the drive, as far as it is there.
+type target struct {
 	key    *manifest.PrivateKey // nil until the first export makes it
 	hidden bool                 // there is one, which this user may not read
 	past   manifest.Ring        // the keys before it
@@ -43,87 +70,80 @@ type exporter struct {
 	// new generation renews
 	stale  bool
 	broken *damage // what was found damaged in it
-	// of a generation there that cannot be read; nil if held is not, or there is none
+	// of a generation there that cannot be read; nil if committed is not, or there is none
 	remains *remains
-	host    *source
-	todo    []payload.Item   // to be copied
-	next    *nextGeneration  // what the next commit lists
-	answer  *answer          // nil: everything goes on the drive
-	taken   []*clients.Found // the requests on the drive, in the order of the report's
-	trees   *trees           // the ebuild repositories
-
 	// former keys whose revocation is on the drive, whatever becomes of the export
 	revoked []manifest.Fingerprint
 }
 
-func (x *exporter) close() {
-	if x.host != nil {
-		x.host.close()
+func (p *Plan) close() {
+	if p.host != nil {
+		p.host.close()
 	}
-	x.release()
-	if x.drive != nil {
-		x.drive.Close()
+	p.release()
+	if p.drive != nil {
+		p.drive.Close()
 	}
 }
 
 // release closes the generation on the drive, if it is the exporter's own.
-func (x *exporter) release() {
-	if x.enough == nil {
+func (t *target) release() {
+	if t.enough == nil {
 		return
 	}
-	x.enough()
-	x.state()
-	x.committed.Close()
-	x.enough = nil
+	t.enough()
+	t.state()
+	t.committed.Close()
+	t.enough = nil
 }
 
 // hintIndex is what mends an index that says of a good file what is not true: entries with the
 // file's size and time are believed otherwise.
-func (x *exporter) hintIndex() string {
-	return "if the file is good: pkgsneak index --rebuild " + fault.Quote(x.m.PKGDIR)
+func (p *Plan) hintIndex() string {
+	return "if the file is good: pkgsneak index --rebuild " + fault.Quote(p.m.PKGDIR)
 }
 
 // need is what copying items takes on the drive, with the generation's own files.
-func (x *exporter) need(room volume.Space, items []payload.Item) int64 {
+func (t *target) need(room volume.Space, items []payload.Item) int64 {
 	var sum int64
 	for _, it := range items {
 		sum += room.Need(it.Size)
 	}
-	if x.committed == nil && x.remains == nil {
+	if t.committed == nil && t.remains == nil {
 		sum += 4 << 20 // the padding of the manifest copies and Packages
 	}
 	return sum + room.Need(int64(len(items)+1024)*perFile)
 }
 
 // sameKey reports whether the drive's generation is signed with the key that signs now.
-func (x *exporter) sameKey() bool {
-	return x.hidden || x.committed.Signed.Signer == x.key.Public().Fingerprint()
+func (t *target) sameKey() bool {
+	return t.hidden || t.committed.Signed.Signer == t.key.Public().Fingerprint()
 }
 
 // checkSpace compares what the plan needs with what is free, counting in what it frees.
-func (x *exporter) checkSpace() error {
-	p := &x.report.Plan
-	if p.Need <= p.Free+x.freed() || onlyRemoves(x) {
+func (p *Plan) checkSpace() error {
+	shown := &p.report.Plan
+	if shown.Need <= shown.Free+p.freed() || onlyRemoves(p) {
 		return nil
 	}
-	return &volume.SpaceError{Where: x.o.Drive, Need: p.Need, Free: p.Free,
-		Fits: payload.Fitting(x.todo, p.Free-(p.Need-payload.Count(x.todo).Bytes))}
+	return &volume.SpaceError{Where: p.o.Drive, Need: shown.Need, Free: shown.Free,
+		Fits: payload.Fitting(p.todo, shown.Free-(shown.Need-payload.Count(p.todo).Bytes))}
 }
 
 // onlyRemoves says whether nothing is to be copied: then there is room, whatever is free. A plan
 // that is only shown takes files that nobody has compared for the same.
-func onlyRemoves(x *exporter) bool {
-	if x.o.Pretend {
-		return len(x.report.Plan.Copy) == 0
+func onlyRemoves(p *Plan) bool {
+	if p.o.Pretend {
+		return len(p.report.Plan.Copy) == 0
 	}
-	return len(x.todo) == 0
+	return len(p.todo) == 0
 }
 
 // freed is what the old files take that the new generation does not list any more.
-func (x *exporter) freed() int64 {
-	sum := payload.Count(x.report.Plan.Remove).Bytes + x.remains.left()
-	for _, it := range x.todo {
-		if old, ok := x.next.current[it.Key()]; ok {
+func (p *Plan) freed() int64 {
+	sum := payload.Count(p.report.Plan.Remove).Bytes + p.remains.left()
+	for _, it := range p.todo {
+		if old, ok := p.next.current[it.Key()]; ok {
 			sum += old.Size
 		}
 	}
@@ -131,46 +151,46 @@ func (x *exporter) freed() int64 {
 }
 
 // off reports whether a kind is switched off.
-func (x *exporter) off(kind payload.Kind) bool {
-	return kind == payload.Package && x.o.NoPackages || kind == payload.Distfile && x.o.NoDistfiles
+func (p *Plan) off(kind payload.Kind) bool {
+	return kind == payload.Package && p.o.NoPackages || kind == payload.Distfile && p.o.NoDistfiles
 }
 
 // errAway is why a file of the drive's list is not carried any longer.
 var errAway = errors.New("damaged or missing on the drive, and files of its kind were not looked at here")
 
 // keep leaves a file on the drive as it is.
-func (x *exporter) keep(it payload.Item, h *sourceFile) {
-	x.report.Kept.Add(it.Size)
-	x.next.keep(it, h)
+func (p *Plan) keep(it payload.Item, h *sourceFile) {
+	p.report.Kept.Add(it.Size)
+	p.next.keep(it, h)
 }
 
 // forget takes a file out of what the next commit lists.
-func forget(x *exporter, key payload.Key) { x.next.forget(key, x.host.files[key]) }
+func forget(p *Plan, key payload.Key) { p.next.forget(key, p.host.files[key]) }
 
 // remember saves what was found out about the host's files.
-func (x *exporter) remember() error {
-	if x.o.Pretend {
+func (p *Plan) remember() error {
+	if p.o.Pretend {
 		return nil
 	}
-	if err := errors.Join(saveCaches(x), x.trees.save(x.o.Repos == NoRepos)); err != nil {
+	if err := errors.Join(saveCaches(p), p.trees.save(p.o.Repos == NoRepos)); err != nil {
 		return err
 	}
 	// its name is this PKGDIR's from now on, though nothing changed
-	if _, known := x.st.Exported(x.name); !known && x.committed != nil {
-		if err := x.st.SaveExported(x.name, state.Exported{PKGDIR: realPath(x.m.PKGDIR),
-			Serial: x.committed.Serial()}); err != nil {
+	if _, known := p.st.Exported(p.name); !known && p.committed != nil {
+		if err := p.st.SaveExported(p.name, state.Exported{PKGDIR: realPath(p.m.PKGDIR),
+			Serial: p.committed.Serial()}); err != nil {
 			return err
 		}
 	}
-	return x.history()
+	return p.history()
 }
 
 // saveCaches keeps the digests of what was read here for the next export.
-func saveCaches(x *exporter) error {
-	for k, d := range map[payload.Kind]*payloadDir{payload.Package: x.host.packages,
-		payload.Distfile: x.host.distfiles} {
+func saveCaches(p *Plan) error {
+	for k, d := range map[payload.Kind]*payloadDir{payload.Package: p.host.packages,
+		payload.Distfile: p.host.distfiles} {
 		// a directory that is not believed to be so empty keeps its memory
-		if d == nil || x.next.stock.why[k] != "" {
+		if d == nil || p.next.stock.why[k] != "" {
 			continue
 		}
 		if err := d.cache.Save(); err != nil {
@@ -181,18 +201,18 @@ func saveCaches(x *exporter) error {
 }
 
 // history adds this run to what status shows.
-func (x *exporter) history() error {
-	if x.m.Unattended {
+func (p *Plan) history() error {
+	if p.m.Unattended {
 		return nil
 	}
 	result := "done"
 	switch {
-	case x.report.Unchanged:
+	case p.report.Unchanged:
 		result = "nothing changed"
-	case len(x.report.LeftOut) > 0:
-		result = fmt.Sprintf("done, %d files left out", len(x.report.LeftOut))
+	case len(p.report.LeftOut) > 0:
+		result = fmt.Sprintf("done, %d files left out", len(p.report.LeftOut))
 	}
-	t := payload.Count(x.report.Copied)
-	return x.st.AddRun(state.Run{When: x.m.Now(), Verb: "export", Origin: x.name, Drive: x.o.Drive,
-		Result: result, Serial: x.report.Serial, Files: t.Files, Bytes: t.Bytes})
+	t := payload.Count(p.report.Copied)
+	return p.st.AddRun(state.Run{When: p.m.Now(), Verb: "export", Origin: p.name, Drive: p.o.Drive,
+		Result: result, Serial: p.report.Serial, Files: t.Files, Bytes: t.Bytes})
 }

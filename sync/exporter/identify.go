@@ -126,30 +126,30 @@ func (x *exporter) findOffered(ctx context.Context) error {
 	return err
 }
 
-func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err error) {
-	x.dir, x.committed, err = x.drive.FindOrigin(key, x.name, x.now, x.past...)
+func (p *Plan) findOrigin(ctx context.Context, key *manifest.PublicKey) (err error) {
+	p.dir, p.committed, err = p.drive.FindOrigin(key, p.name, p.now, p.past...)
 	if err != nil {
 		return err
 	}
-	if x.committed == nil {
-		return readRemains(x, key)
+	if p.committed == nil {
+		return readRemains(p, key)
 	}
-	ctx, x.enough = context.WithCancel(ctx)
-	x.state = pipeline.Future(func() (drive.State, error) { return x.committed.State(ctx) })
-	if e, _ := x.st.Exported(x.name); x.committed.Serial() > e.Serial {
-		x.report.Notices = append(x.report.Notices,
+	ctx, p.enough = context.WithCancel(ctx)
+	p.state = pipeline.Future(func() (drive.State, error) { return p.committed.State(ctx) })
+	if e, _ := p.st.Exported(p.name); p.committed.Serial() > e.Serial {
+		p.report.Notices = append(p.report.Notices,
 			fmt.Sprintf("this machine does not remember the generation of %s, which the drive has of %q and its key signed: "+
 				"its state directory was restored, or another machine signs with a copy of the key",
-				stampOf(time.Unix(x.committed.Serial(), 0)), x.name))
+				stampOf(time.Unix(p.committed.Serial(), 0)), p.name))
 	}
-	x.report.Plan.Previous, x.report.Serial = x.committed.Serial(), x.committed.Serial()
-	if err := x.readFacts(); err != nil {
+	p.report.Plan.Previous, p.report.Serial = p.committed.Serial(), p.committed.Serial()
+	if err := p.readFacts(); err != nil {
 		return err
 	}
-	catalogue, err := x.committed.Catalogue()
+	catalogue, err := p.committed.Catalogue()
 	var damaged *drive.DamagedError
 	if errors.As(err, &damaged) {
-		x.report.Notices = append(x.report.Notices,
+		p.report.Notices = append(p.report.Notices,
 			fmt.Sprintf("the catalogue on the drive is damaged (%v): it is made anew", err))
 		return nil
 	}
@@ -157,17 +157,17 @@ func (x *exporter) findOrigin(ctx context.Context, key *manifest.PublicKey) (err
 		return err
 	}
 	header := catalogue.Header // not the catalogue: its entries shall not live on
-	x.next.before = &header
+	p.next.before = &header
 	for _, e := range catalogue.Entries {
-		x.next.entries[e.Path()] = e
+		p.next.entries[e.Path()] = e
 	}
 	return nil
 }
 
 // readFacts reads what the generation on the drive tells of the origin. Facts that cannot be read
 // are made anew.
-func (x *exporter) readFacts() (err error) {
-	x.told, err = drive.ReadableFacts(x.committed)
+func (p *Plan) readFacts() (err error) {
+	p.told, err = drive.ReadableFacts(p.committed)
 	return err
 }
 

@@ -40,7 +40,7 @@ func reserved(free int64) int64 { return min(free/20, 64<<20) }
 // fit cuts the plan down to what the drive can hold. If everything fits, nothing changes.
 func fit(ctx context.Context, x *exporter) error {
 	p := &x.report.Plan
-	if x.o.For == "" && (p.Need <= p.Free+x.freed() || onlyRemoves(x)) {
+	if x.o.For == "" && (p.Need <= p.Free+x.freed() || onlyRemoves(x.Plan)) {
 		return nil
 	}
 	room, err := volume.SpaceAt(x.o.Drive)

@@ -133,7 +133,7 @@ func planTree(ctx context.Context, x *exporter, r portage.Repo) error {
 	j := &treeJob{repo: r, dir: x.m.Settings.HostPath(r.Location)}
 	s, err := ebuilds.OpenSource(ctx, r, j.dir)
 	if err != nil {
-		return leaveTree(ctx, x, r.Name, err)
+		return leaveTree(ctx, x.Plan, r.Name, err)
 	}
 	defer s.Close()
 	j.seal = s.Seal()
@@ -143,8 +143,8 @@ func planTree(ctx context.Context, x *exporter, r portage.Repo) error {
 	digest := x.trees.notes.Packed(j.dir, j.seal)
 	held := x.trees.carried[r.Name]
 	if digest == "" && held != nil && !x.o.Pretend {
-		if digest, err = s.Digest(ctx, packing(x, s, progress.PhaseCheck)); err != nil {
-			return leaveTree(ctx, x, r.Name, err)
+		if digest, err = s.Digest(ctx, packing(x.Plan, s, progress.PhaseCheck)); err != nil {
+			return leaveTree(ctx, x.Plan, r.Name, err)
 		}
 	}
 	if digest != "" {
@@ -175,20 +175,20 @@ func noteTree(x *exporter, r portage.Repo, s *ebuilds.Source) {
 }
 
 // leaveTree leaves a repository out: the drive keeps the one that it has.
-func leaveTree(ctx context.Context, x *exporter, name string, why error) error {
+func leaveTree(ctx context.Context, p *Plan, name string, why error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	it := payload.Item{Kind: payload.Repository, Path: name, Reason: fault.Text(why)}
-	x.report.LeftOut = append(x.report.LeftOut, it)
-	x.report.Plan.LeftOut = append(x.report.Plan.LeftOut, it)
+	p.report.LeftOut = append(p.report.LeftOut, it)
+	p.report.Plan.LeftOut = append(p.report.Plan.LeftOut, it)
 	return nil
 }
 
 // packing tells how far a repository is.
-func packing(x *exporter, s *ebuilds.Source, phase progress.Phase) func(int, int64) {
+func packing(p *Plan, s *ebuilds.Source, phase progress.Phase) func(int, int64) {
 	return func(files int, bytes int64) {
-		x.w.Tell(progress.Event{Phase: phase, Done: bytes, Total: s.Bytes(), Files: files,
+		p.w.Tell(progress.Event{Phase: phase, Done: bytes, Total: s.Bytes(), Files: files,
 			FilesTotal: s.Files()})
 	}
 }
@@ -233,14 +233,14 @@ func putTree(ctx context.Context, p *Plan, w *drivewriter.Writer, j *treeJob) er
 	}
 	tree, err := packTree(ctx, p, j, file)
 	if err != nil {
-		return leaveTree(ctx, p.exporter, j.plan.Name, err)
+		return leaveTree(ctx, p, j.plan.Name, err)
 	}
 	size, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
 	if err := treeFits(p, size); err != nil {
-		return leaveTree(ctx, p.exporter, j.plan.Name, err)
+		return leaveTree(ctx, p, j.plan.Name, err)
 	}
 	tree.File = layout.ArchiveName(j.plan.Name, max(p.m.Now().Unix(), w.Last()+1))
 	if layout.CheckArchive(tree.File) != "" {
@@ -258,7 +258,7 @@ func putTree(ctx context.Context, p *Plan, w *drivewriter.Writer, j *treeJob) er
 	var mine *sourceError
 	switch {
 	case errors.As(err, &mine):
-		return leaveTree(ctx, p.exporter, j.plan.Name, mine.err)
+		return leaveTree(ctx, p, j.plan.Name, mine.err)
 	case err != nil:
 		return err
 	}
@@ -282,7 +282,7 @@ func packTree(ctx context.Context, p *Plan, j *treeJob, to io.Writer) (layout.Tr
 	}
 	defer s.Close()
 	j.seal = s.Seal()
-	return s.Pack(ctx, to, packing(p.exporter, s, progress.PhasePack))
+	return s.Pack(ctx, to, packing(p, s, progress.PhasePack))
 }
 
 // treeFits compares an archive with what is free on the drive, and with what one file can hold.

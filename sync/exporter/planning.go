@@ -293,22 +293,22 @@ func (x *exporter) guard(context.Context) error {
 
 // unchanged reports whether the drive says already what the next generation would say, and lacks
 // nothing: a pull, or somebody who deleted files there, may have left something to mend.
-func (x *exporter) unchanged() (bool, error) {
-	if x.committed == nil {
+func (p *Plan) unchanged() (bool, error) {
+	if p.committed == nil {
 		return false, nil
 	}
-	if len(x.todo)+len(x.report.Plan.Remove)+len(x.broken.files) > 0 || x.trees.changed ||
-		!x.sameKey() || !x.next.says(x.told, x.committed.Record.Has) {
-		x.enough()
-		x.state()
+	if len(p.todo)+len(p.report.Plan.Remove)+len(p.broken.files) > 0 || p.trees.changed ||
+		!p.sameKey() || !p.next.says(p.told, p.committed.Record.Has) {
+		p.enough()
+		p.state()
 		return false, nil
 	}
-	state, err := x.state()
-	x.stale = x.stale || !state.Packages || len(state.Own) > 0
-	if x.stale || !state.Whole() || err != nil || !x.hidden &&
-		!drivewriter.Offers(x.drive, append(manifest.Ring{x.key.Public()}, x.past...)) {
+	state, err := p.state()
+	p.stale = p.stale || !state.Packages || len(state.Own) > 0
+	if p.stale || !state.Whole() || err != nil || !p.hidden &&
+		!drivewriter.Offers(p.drive, append(manifest.Ring{p.key.Public()}, p.past...)) {
 		return false, err
 	}
-	x.report.Notices = append(x.report.Notices, foreignNotice(x.dir, state.Others)...)
+	p.report.Notices = append(p.report.Notices, foreignNotice(p.dir, state.Others)...)
 	return true, nil
 }

@@ -92,22 +92,22 @@ type recipient struct {
 }
 
 // origin is the origin as clients speak of it. Without a key nothing was exported yet.
-func origin(x *exporter) clients.Origin {
-	o := clients.Origin{Name: x.name}
-	if x.key != nil {
-		o.Key = x.key.Public().Fingerprint()
+func origin(p *Plan) clients.Origin {
+	o := clients.Origin{Name: p.name}
+	if p.key != nil {
+		o.Key = p.key.Public().Fingerprint()
 	}
 	return o
 }
 
 // client says what is known of the machine. With an error it is less than there should be.
 func (r *recipient) client(store *clients.Store) (selection.Client, error) {
-	now, o := r.x.m.Now(), origin(r.x)
+	now, o := r.x.m.Now(), origin(r.x.Plan)
 	known := func(i int) bool { return r.sums[i] != request.Sum{} }
 	c := selection.Client{Name: r.c.Name, Waited: r.waited,
 		Has: func(i int) bool { return known(i) && r.c.HasPackage(o, r.sums[i], now) }}
 	if !r.x.o.Again {
-		transit := clients.InTransit(r.c, r.drives, o, now, driveID(r.x))
+		transit := clients.InTransit(r.c, r.drives, o, now, driveID(r.x.Plan))
 		c.InTransit = func(i int) bool { return known(i) && transit[r.sums[i]] != nil }
 	}
 	record, installed, err := store.Request(r.c)
@@ -173,11 +173,11 @@ func refusing(accept func(resolve.Package, bool) resolve.Reason,
 }
 
 // driveID is the identity of the drive, "" if it has none yet.
-func driveID(x *exporter) string {
-	if x.committed == nil || x.committed.Record.Drive == nil {
+func driveID(p *Plan) string {
+	if p.committed == nil || p.committed.Record.Drive == nil {
 		return ""
 	}
-	return x.committed.Record.Drive.ID
+	return p.committed.Record.Drive.ID
 }
 
 // newDriveID makes the identity of a drive.
@@ -188,57 +188,57 @@ func newDriveID() string {
 }
 
 // nameDrive gives the drive its identity, and tells what is on its way on others.
-func nameDrive(x *exporter) error {
-	id := driveID(x)
+func nameDrive(p *Plan) error {
+	id := driveID(p)
 	if id == "" {
 		id = newDriveID()
 	}
-	label, _ := layout.RecordText(x.o.Label)
+	label, _ := layout.RecordText(p.o.Label)
 	if label == "" || len(label) > 1<<9 {
-		label, _ = layout.RecordText(filepath.Base(x.o.Drive))
+		label, _ = layout.RecordText(filepath.Base(p.o.Drive))
 	}
-	x.next.record.Drive = &layout.DriveName{ID: id, Label: label[:min(len(label), 1<<9)]}
-	store, err := clients.Open(x.m.StateDir, true, nil)
+	p.next.record.Drive = &layout.DriveName{ID: id, Label: label[:min(len(label), 1<<9)]}
+	store, err := clients.Open(p.m.StateDir, true, nil)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
 	drives, err := store.Drives()
-	o, now := origin(x), x.m.Now()
+	o, now := origin(p), p.m.Now()
 	for _, d := range drives {
 		if d.Origin == o.Name && d.Key == o.Key && d.ID != id && now.Sub(d.When) < clients.Transit {
-			x.next.others = append(x.next.others, d)
+			p.next.others = append(p.next.others, d)
 		}
 	}
-	slices.SortFunc(x.next.others, func(a, b clients.Drive) int { return b.When.Compare(a.When) })
-	x.next.others = x.next.others[:min(len(x.next.others), layout.MaxOnOthers)]
+	slices.SortFunc(p.next.others, func(a, b clients.Drive) int { return b.When.Compare(a.When) })
+	p.next.others = p.next.others[:min(len(p.next.others), layout.MaxOnOthers)]
 	return err
 }
 
 // rememberDrive notes what is on the drive now, for the clients' receipts and for what is in
 // transit.
-func rememberDrive(x *exporter, gen *drive.Generation) error {
+func rememberDrive(p *Plan, gen *drive.Generation) error {
 	text, err := gen.Signed.MarshalText()
 	if err != nil {
 		return err
 	}
 	serial := gen.Serial()
-	store, err := clients.Open(x.m.StateDir, false, x.m.Hook)
+	store, err := clients.Open(p.m.StateDir, false, p.m.Hook)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	catalogue := x.next.catalogue()
+	catalogue := p.next.catalogue()
 	sums := request.CatalogueSums(catalogue.Entries)
-	o := origin(x)
+	o := origin(p)
 	if err := store.SaveCatalogue(o, serial, sums); err != nil {
 		return err
 	}
-	d := clients.Drive{ID: x.next.record.Drive.ID, Label: x.next.record.Drive.Label, Origin: o.Name,
+	d := clients.Drive{ID: p.next.record.Drive.ID, Label: p.next.record.Drive.Label, Origin: o.Name,
 		Key: o.Key, Serial: serial,
-		Manifest: clients.Digest(digest.Bytes(text)), When: x.m.Now()}
+		Manifest: clients.Digest(digest.Bytes(text)), When: p.m.Now()}
 	for i, e := range catalogue.Entries {
-		if sums[i] != (request.Sum{}) && x.next.carries(e.Path()) {
+		if sums[i] != (request.Sum{}) && p.next.carries(e.Path()) {
 			d.Packages = append(d.Packages, sums[i])
 		}
 	}

@@ -16,14 +16,14 @@ import (
 )
 
 // readRemains looks for them where there is no generation that can be read.
-func readRemains(x *exporter, key *manifest.PublicKey) error {
-	found, err := drive.FindRemains(x.drive, x.dir, append(manifest.Ring{key}, x.past...), x.now)
+func readRemains(p *Plan, key *manifest.PublicKey) error {
+	found, err := drive.FindRemains(p.drive, p.dir, append(manifest.Ring{key}, p.past...), p.now)
 	if found == nil || err != nil {
 		return err
 	}
 	r := &remains{Remains: found, files: make(map[string]manifest.File, len(found.Files)),
-		counts: make(map[payload.Kind]int), partSize: x.o.PartSize, tell: func(e progress.Event) {
-			x.w.Tell(e)
+		counts: make(map[payload.Kind]int), partSize: p.o.PartSize, tell: func(e progress.Event) {
+			p.w.Tell(e)
 		}}
 	if r.partSize <= 0 {
 		r.partSize = drivewriter.DefaultPartSize
@@ -34,7 +34,7 @@ func readRemains(x *exporter, key *manifest.PublicKey) error {
 		r.counts[kind]++
 		r.total += f.Size
 	}
-	x.remains = r
+	p.remains = r
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"pkgsneak/manifest"
@@ -26,23 +25,13 @@ import (
 // what is there so far: a drive that is pulled later keeps it.
 const commitEvery = 2 << 30
 
-// Plan is an export as it was planned: what it is to copy is in exporter's todo, what the next
-// generation lists in its next. Run obeys it, and adds only what nobody could see before the drive
-// was opened for writing: files that a sample of the drive's finds damaged, or that went away since
-// (drivewriter's Missing).
-type Plan struct {
-	*exporter
-	copied atomic.Int64  // files of todo that are put
-	kept   payload.Tally // files of todo that the drive's list has by now
-}
-
 // Run carries the plan out. From here on the drive changes; at every moment it holds a complete old
 // or a complete new generation.
 func (p *Plan) Run(ctx context.Context) (err error) {
 	if err := p.prepareKey(); err != nil {
 		return err
 	}
-	if err := nameDrive(p.exporter); err != nil {
+	if err := nameDrive(p); err != nil {
 		return err
 	}
 	if err := p.tryRecord(); err != nil {
@@ -114,7 +103,7 @@ func keepComplete(ctx context.Context, p *Plan, w *drivewriter.Writer) {
 	p.w.Notice(fmt.Sprintf("interrupted: committing the files that are complete, %d of %d; once more, and the program ends at once",
 		len(p.report.Copied), len(p.todo)))
 	if p.commit(ctx, w) == nil {
-		_ = saveCaches(p.exporter) // they only save reading
+		_ = saveCaches(p) // they only save reading
 	}
 }
 
@@ -371,7 +360,7 @@ func (p *Plan) freeSpace(ctx context.Context, w *drivewriter.Writer) error {
 		return withNamesakes(err, anew.revokedIn(p.dir, p.revoked), p.revoked)
 	}
 	for _, it := range p.todo {
-		forget(p.exporter, it.Key())
+		forget(p, it.Key())
 	}
 	p.drop()
 	return p.commit(ctx, w)
@@ -394,7 +383,7 @@ func (p *Plan) dropItem(it payload.Item) {
 	if p.answer.left(key) {
 		delete(p.next.current, key) // what is known of it stays true
 	} else {
-		forget(p.exporter, key)
+		forget(p, key)
 	}
 	p.report.Removed = append(p.report.Removed, it)
 }
@@ -474,7 +463,7 @@ func (p *Plan) commit(ctx context.Context, w *drivewriter.Writer) error {
 	if gen != nil {
 		p.report.Serial, p.kept = gen.Serial(), payload.Count(p.report.Copied)
 		err = errors.Join(err, p.broken.follow(p.st, p.name, p.next, serial),
-			rememberDrive(p.exporter, gen))
+			rememberDrive(p, gen))
 	}
 	return err
 }

@@ -21,7 +21,7 @@ import (
 
 // applier carries out what was planned.
 type applier struct {
-	*importer
+	*operation
 	keep *keeping
 }
 
@@ -36,7 +36,7 @@ func (ap *applier) carryOut(ctx context.Context) (err error) {
 	if err := ap.createClient(ctx); err != nil {
 		return err
 	}
-	ap.keep = newKeeping(ap.importer)
+	ap.keep = newKeeping(ap.operation)
 	if ap.makeRoom {
 		ap.keep.giveUpOld()
 	}
@@ -61,7 +61,7 @@ func (ap *applier) carryOut(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := ap.repos.bring(ctx, ap.importer); err != nil {
+	if err := ap.repos.bring(ctx, ap.operation); err != nil {
 		return err
 	}
 	return ap.finish()
@@ -76,7 +76,7 @@ func (ap *applier) apply(ctx context.Context, in *incoming) error {
 	if err != nil {
 		return err
 	}
-	noteSubstitutes(ap.importer, in)
+	noteSubstitutes(ap.operation, in)
 	if err := ap.commitPackages(ctx, in, staged); err != nil {
 		return err
 	}

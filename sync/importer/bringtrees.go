@@ -181,11 +181,11 @@ func openArchive(in *incoming, it layout.Item) (io.ReadCloser, error) {
 
 // bring unpacks what is to be taken and lets it have its place, after the packages. One that
 // is refused leaves all else as it is.
-func (r *repositories) bring(ctx context.Context, im *importer) error {
+func (r *repositories) bring(ctx context.Context, op *operation) error {
 	if r == nil || r.site == nil {
 		return nil
 	}
-	if im.busy() {
+	if op.busy() {
 		if err := r.site.DropKept(); err != nil {
 			return err
 		}
@@ -201,7 +201,7 @@ func (r *repositories) bring(ctx context.Context, im *importer) error {
 			continue
 		}
 		tell := func(files int, bytes int64) {
-			im.w.Tell(progress.Event{Phase: progress.PhaseUnpack, Path: t.Name,
+			op.w.Tell(progress.Event{Phase: progress.PhaseUnpack, Path: t.Name,
 				Done: min(bytes, t.Bytes), Total: t.Bytes, Files: files, FilesTotal: t.Count})
 		}
 		done, err := r.site.Take(ctx, t.Step, coming, r.o, tell)
@@ -212,16 +212,16 @@ func (r *repositories) bring(ctx context.Context, im *importer) error {
 			coming = slices.DeleteFunc(coming, func(name string) bool { return name == t.Name })
 		}
 	}
-	noteTrees(im)
+	noteTrees(op)
 	return nil
 }
 
 // noteTrees says what else a new tree asks for.
-func noteTrees(im *importer) {
-	if !slices.ContainsFunc(im.repos.trees, func(t *TreeImport) bool { return t.Taken }) {
+func noteTrees(op *operation) {
+	if !slices.ContainsFunc(op.repos.trees, func(t *TreeImport) bool { return t.Taken }) {
 		return
 	}
 	if _, err := os.Stat("/usr/bin/eix-update"); err == nil {
-		im.report.Next = append(im.report.Next, "eix-update")
+		op.report.Next = append(op.report.Next, "eix-update")
 	}
 }

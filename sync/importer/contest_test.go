@@ -45,7 +45,7 @@ func TestContest(t *testing.T) {
 			side{made: day, dir: "b", at: "usb", name: "b", had: "a"}, "next", "if a goes on as b"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			im := &importer{trusted: trust.View{}}
+			im := &importer{operation: &operation{}, trusted: trust.View{}}
 			add := func(s side) state.OriginID {
 				key, err := manifest.GenerateKey("k", s.made)
 				if err != nil {

@@ -41,10 +41,10 @@ func Import(ctx context.Context, m machine.Machine, o ImportOptions,
 		return nil, err
 	}
 	defer st.Close()
-	im := &importer{m: m, o: o, w: w, st: st, drives: drives,
+	im := &importer{operation: &operation{m: m, o: o, w: w, st: st, drives: drives,
 		report: &ImportReport{Pretended: o.Pretend,
 			Origins: []*OriginImport{}, Refused: []Refused{},
-			Notices: []string{}, Next: []string{}}}
+			Notices: []string{}, Next: []string{}}}}
 	defer im.close()
 	err = im.run(ctx)
 	return im.report, err
@@ -61,13 +61,13 @@ func (im *importer) run(ctx context.Context) error {
 		}
 	}
 	var err error
-	if im.undo, err = readUndo(im); err != nil {
+	if im.undo, err = readUndo(im.operation); err != nil {
 		return err
 	}
 	if err := im.load(ctx); err != nil {
 		return err
 	}
-	skipUndone(im)
+	skipUndone(im.operation)
 	if len(im.origins) == 0 { // all that is there is not wanted
 		im.report.Unchanged = true
 		return nil
@@ -98,7 +98,7 @@ func (im *importer) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return (&applier{importer: im}).carryOut(ctx)
+	return (&applier{operation: im.operation}).carryOut(ctx)
 }
 
 func (im *importer) confirm() (bool, error) {
@@ -117,11 +117,11 @@ func (im *importer) confirm() (bool, error) {
 }
 
 // busy reports whether any file or repository has to be brought in, replaced or removed.
-func (im *importer) busy() bool {
-	for _, in := range im.origins {
-		if len(in.tasks) > 0 || im.o.Prune && len(in.prune) > 0 {
+func (op *operation) busy() bool {
+	for _, in := range op.origins {
+		if len(in.tasks) > 0 || op.o.Prune && len(in.prune) > 0 {
 			return true
 		}
 	}
-	return im.repos.taking()
+	return op.repos.taking()
 }

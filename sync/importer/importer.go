@@ -67,20 +67,16 @@ func (in *incoming) pruned(kind payload.Kind, removed []string) {
 	}
 }
 
-// importer is one import on its way.
-type importer struct {
+// operation is an import: what it is given, what it is to do, and what it tells. It is complete
+// when the plan is shown.
+type operation struct {
 	m  machine.Machine
 	o  ImportOptions
 	w  progress.Watcher
 	st *state.Dir
 
-	drives []mounted
-	drive  *drive.Drive // the one that is looked at
-	at     string       // where that is
-
 	report  *ImportReport
-	trusted trust.View
-	offered manifest.Ring // keys on the drive
+	drives  []mounted
 	origins []*incoming
 	client  *client
 	outlook *outlook
@@ -89,6 +85,17 @@ type importer struct {
 
 	makeRoom   bool        // what that keeps takes the room that this one needs
 	successors []successor // keys that were accepted in the place of trusted ones
+}
+
+// importer reads the drives and makes the operation, step by step.
+type importer struct {
+	*operation
+
+	drive *drive.Drive // the one that is looked at
+	at    string       // where that is
+
+	trusted trust.View
+	offered manifest.Ring // keys on the drive
 
 	unfinished error // of an origin that has no manifest
 }
@@ -136,12 +143,12 @@ type task struct {
 	source *source
 }
 
-func (im *importer) close() {
-	for _, in := range im.origins {
+func (op *operation) close() {
+	for _, in := range op.origins {
 		closeSources(in)
 	}
-	if im.client != nil {
-		im.client.close()
+	if op.client != nil {
+		op.client.close()
 	}
 }
 
@@ -158,8 +165,8 @@ func closeSources(in *incoming) {
 	}
 }
 
-func (im *importer) wants(k payload.Kind) bool {
-	return k == payload.Package && !im.o.NoPackages || k == payload.Distfile && !im.o.NoDistfiles
+func (op *operation) wants(k payload.Kind) bool {
+	return k == payload.Package && !op.o.NoPackages || k == payload.Distfile && !op.o.NoDistfiles
 }
 
 // successor is a key that was accepted in the place of an old one.
@@ -169,18 +176,18 @@ type successor struct {
 }
 
 // note adds a notice, once: two drives may both give cause for it.
-func (im *importer) note(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); !slices.Contains(im.report.Notices, text) {
-		im.report.Notices = append(im.report.Notices, text)
+func (op *operation) note(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(op.report.Notices, text) {
+		op.report.Notices = append(op.report.Notices, text)
 	}
 }
 
 // history adds this run to what status shows.
-func (im *importer) history() error {
-	if im.m.Unattended {
+func (op *operation) history() error {
+	if op.m.Unattended {
 		return nil
 	}
-	for _, in := range im.origins {
+	for _, in := range op.origins {
 		result := "done"
 		switch {
 		case len(in.LeftOut) > 0:
@@ -189,7 +196,7 @@ func (im *importer) history() error {
 			result = "nothing to do"
 		}
 		t := payload.Count(in.Copied)
-		err := im.st.AddRun(state.Run{When: im.m.Now(), Verb: "import", Origin: in.Plan.Origin,
+		err := op.st.AddRun(state.Run{When: op.m.Now(), Verb: "import", Origin: in.Plan.Origin,
 			Drive: in.at, Result: result, Serial: in.Plan.Serial, Files: t.Files, Bytes: t.Bytes})
 		if err != nil {
 			return err

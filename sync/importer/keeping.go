@@ -27,11 +27,11 @@ import (
 // ends an import: where it fails, or takes the room that an import needs, it is given up and told.
 
 // readUndo reads what is remembered. An odd file is begun anew.
-func readUndo(im *importer) (*state.Undo, error) {
-	u, err := state.ReadUndo(im.st)
+func readUndo(op *operation) (*state.Undo, error) {
+	u, err := state.ReadUndo(op.st)
 	var odd *state.FileError
 	if errors.As(err, &odd) {
-		im.note("%v: an earlier import cannot be taken back", err)
+		op.note("%v: an earlier import cannot be taken back", err)
 		return &state.Undo{}, nil
 	}
 	return u, err
@@ -39,23 +39,23 @@ func readUndo(im *importer) (*state.Undo, error) {
 
 // skipUndone passes over the generations that were taken back here, where nobody asks for them:
 // auto would bring them in again with every drive. A person may.
-func skipUndone(im *importer) {
-	im.origins = slices.DeleteFunc(im.origins, func(in *incoming) bool {
-		mark, undone := im.undo.WasUndone(in.id, in.gen.Serial())
+func skipUndone(op *operation) {
+	op.origins = slices.DeleteFunc(op.origins, func(in *incoming) bool {
+		mark, undone := op.undo.WasUndone(in.id, in.gen.Serial())
 		switch {
 		case !undone:
 			return false
-		case !im.m.Unattended:
-			im.note("origin %q: this generation was taken back here at %s; it is brought in again",
+		case !op.m.Unattended:
+			op.note("origin %q: this generation was taken back here at %s; it is brought in again",
 				in.Plan.Origin, mark.When.Format(time.RFC3339))
 			return false
 		}
-		im.note("origin %q: this generation was taken back here at %s and is passed over; by hand: pkgsneak import %s", in.Plan.Origin,
+		op.note("origin %q: this generation was taken back here at %s and is passed over; by hand: pkgsneak import %s", in.Plan.Origin,
 			mark.When.Format(time.RFC3339), fault.Quote(in.at))
-		im.report.Origins = slices.DeleteFunc(im.report.Origins, func(o *OriginImport) bool {
+		op.report.Origins = slices.DeleteFunc(op.report.Origins, func(o *OriginImport) bool {
 			return o == in.OriginImport
 		})
-		im.report.Undone++
+		op.report.Undone++
 		closeSources(in)
 		return true
 	})
@@ -67,7 +67,7 @@ type rowsBefore map[payload.Kind]map[string]state.Import
 
 // keeping notes what an import changes, and keeps what it replaces.
 type keeping struct {
-	im      *importer
+	op      *operation
 	before  map[*incoming]rowsBefore
 	old     []state.ChangedFile // of the import before, if that kept anything in these directories
 	change  *state.Changed      // of this import
@@ -83,21 +83,21 @@ var errGivenUp = errors.New("given up")
 
 const notWanted = "--no-undo"
 
-func newKeeping(im *importer) *keeping {
-	k := &keeping{im: im, before: make(map[*incoming]rowsBefore),
+func newKeeping(op *operation) *keeping {
+	k := &keeping{op: op, before: make(map[*incoming]rowsBefore),
 		files: make(map[string]*state.ChangedFile),
 		dirs:  make(map[string]bool), keepers: make(map[payload.Kind]*durable.Keeper)}
-	for _, in := range im.origins {
+	for _, in := range op.origins {
 		k.before[in] = make(rowsBefore)
 		for kind, rows := range in.imports {
 			k.before[in][kind] = maps.Clone(rows)
 		}
 	}
-	if im.o.NoUndo {
+	if op.o.NoUndo {
 		k.off = notWanted
 	}
-	c := im.undo.Change
-	if sameDirs(im.m, c) {
+	c := op.undo.Change
+	if sameDirs(op.m, c) {
 		k.old = c.Files
 		if c.State != state.Imported { // ended before its end
 			k.change = c
@@ -114,8 +114,8 @@ func newKeeping(im *importer) *keeping {
 		var id [8]byte
 		rand.Read(id[:])
 		k.change = &state.Changed{ID: hex.EncodeToString(id[:]),
-			When: im.m.Now().UTC().Truncate(time.Second), PKGDIR: im.m.PKGDIR,
-			DISTDIR: im.m.DISTDIR}
+			When: op.m.Now().UTC().Truncate(time.Second), PKGDIR: op.m.PKGDIR,
+			DISTDIR: op.m.DISTDIR}
 	}
 	return k
 }
@@ -125,7 +125,7 @@ func placeKey(kind payload.Kind, local string) string { return string(kind) + "/
 // keeper is that of a kind, which is about to be changed; nil if nothing is kept.
 func (k *keeping) keeper(kind payload.Kind) *durable.Keeper {
 	if k.off == "" && k.keepers[kind] == nil {
-		keeper, err := k.im.client.store(kind).Keeper()
+		keeper, err := k.op.client.store(kind).Keeper()
 		if err != nil {
 			k.off = fault.Text(err)
 			return nil
@@ -203,7 +203,7 @@ func (k *keeping) add(p placed) {
 // addOld notes what has the name now.
 func (k *keeping) addOld(f *state.ChangedFile, p placed) {
 	if !p.seen.Mode().IsRegular() {
-		if target, err := os.Readlink(filepath.Join(k.im.dirOf(p.kind), p.at)); err == nil &&
+		if target, err := os.Readlink(filepath.Join(k.op.dirOf(p.kind), p.at)); err == nil &&
 			utf8.ValidString(target) {
 			f.Link = target
 		}
@@ -222,7 +222,7 @@ func (k *keeping) addOld(f *state.ChangedFile, p placed) {
 // addDirs notes the directories that will be made for a package.
 func (k *keeping) addDirs(name string) {
 	for dir := path.Dir(name); dir != "." && !k.dirs[dir]; dir = path.Dir(dir) {
-		if _, err := k.im.client.pkgdir.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		if _, err := k.op.client.pkgdir.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 			k.change.Dirs = append(k.change.Dirs, dir)
 		}
 		k.dirs[dir] = true
@@ -246,7 +246,7 @@ func (k *keeping) origin(in *incoming) int {
 // save writes the note; nil takes it away.
 func (k *keeping) save(c *state.Changed) error {
 	if c != nil {
-		for _, d := range k.im.drives {
+		for _, d := range k.op.drives {
 			if !slices.Contains(c.Drives, d.path) {
 				c.Drives = append(c.Drives, d.path)
 			}
@@ -259,8 +259,8 @@ func (k *keeping) save(c *state.Changed) error {
 			return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Local, b.Local))
 		})
 	}
-	k.im.undo.Change = c
-	return state.SaveUndo(k.im.st, k.im.undo)
+	k.op.undo.Change = c
+	return state.SaveUndo(k.op.st, k.op.undo)
 }
 
 // giveUp ends the keeping, with the reason. What is left of it goes.
@@ -271,7 +271,7 @@ func (k *keeping) giveUp(why string) {
 	}
 	err := k.save(nil)
 	if err != nil {
-		err = state.ForgetUndo(k.im.st) // needs no room
+		err = state.ForgetUndo(k.op.st) // needs no room
 	}
 	if err == nil {
 		k.removeKept("")
@@ -281,24 +281,24 @@ func (k *keeping) giveUp(why string) {
 // giveUpOld gives up what an earlier import keeps, for the room that it takes, and reports whether
 // there was any.
 func (k *keeping) giveUpOld() bool {
-	if k.begun || keptHere(k.im.m, k.im.undo, payload.Package)+keptHere(k.im.m, k.im.undo,
+	if k.begun || keptHere(k.op.m, k.op.undo, payload.Package)+keptHere(k.op.m, k.op.undo,
 		payload.Distfile) == 0 {
 		return false
 	}
-	if err := k.save(nil); err != nil && state.ForgetUndo(k.im.st) != nil {
+	if err := k.save(nil); err != nil && state.ForgetUndo(k.op.st) != nil {
 		return false
 	}
 	k.removeKept("")
-	k.im.note("the room that the undo of the last import took is needed: that import cannot be taken back any more")
-	undo := k.im.undo
-	*k = *newKeeping(k.im)
+	k.op.note("the room that the undo of the last import took is needed: that import cannot be taken back any more")
+	undo := k.op.undo
+	*k = *newKeeping(k.op)
 	return undo.Change == nil
 }
 
 // endOld ends the note of an earlier import, which a run of ebuild repositories alone is about to
 // follow: an undo would take back both.
 func (k *keeping) endOld() error {
-	c := k.im.undo.Change
+	c := k.op.undo.Change
 	if k.begun || c == nil || c.State != state.Imported {
 		return nil
 	}
@@ -312,8 +312,8 @@ func (k *keeping) endOld() error {
 // removeKept removes what is kept in PKGDIR and DISTDIR, but for names with a prefix.
 func (k *keeping) removeKept(prefix string) {
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
-		s := k.im.client.store(kind)
-		if s == nil || k.im.client.blocked[kind] != "" {
+		s := k.op.client.store(kind)
+		if s == nil || k.op.client.blocked[kind] != "" {
 			continue
 		}
 		var files []string
@@ -334,18 +334,18 @@ func (k *keeping) removeKept(prefix string) {
 // finish closes the note when everything is in its place.
 func (k *keeping) finish() error {
 	marks := false
-	for _, in := range k.im.origins {
+	for _, in := range k.op.origins {
 		for _, id := range append(slices.Clone(in.former), in.known, in.id) {
-			marks = k.im.undo.Unmark(id) || marks
+			marks = k.op.undo.Unmark(id) || marks
 		}
 	}
-	open := k.im.undo.Change != nil && k.im.undo.Change.State == state.Importing
+	open := k.op.undo.Change != nil && k.op.undo.Change.State == state.Importing
 	if !k.begun && !open {
-		if k.im.repos.taken() && k.off == "" { // the repositories' own notes are the way back
-			k.im.report.Undo = &UndoNote{}
+		if k.op.repos.taken() && k.off == "" { // the repositories' own notes are the way back
+			k.op.report.Undo = &UndoNote{}
 		}
 		if marks {
-			return state.SaveUndo(k.im.st, k.im.undo)
+			return state.SaveUndo(k.op.st, k.op.undo)
 		}
 		return nil
 	}
@@ -354,23 +354,23 @@ func (k *keeping) finish() error {
 			k.giveUp(fault.Text(err))
 		}
 	}
-	k.im.report.Undo = &UndoNote{}
+	k.op.report.Undo = &UndoNote{}
 	if k.off != "" {
-		k.im.report.Undo.Problem = k.off
+		k.op.report.Undo.Problem = k.off
 		return nil
 	}
 	k.change.State = state.Imported
-	if file := k.im.report.ExcludeFile; file != "" &&
-		filepath.Dir(file) == filepath.Clean(k.im.m.StateDir) &&
+	if file := k.op.report.ExcludeFile; file != "" &&
+		filepath.Dir(file) == filepath.Clean(k.op.m.StateDir) &&
 		!slices.Contains(k.change.Lists, filepath.Base(file)) {
 		k.change.Lists = append(k.change.Lists, filepath.Base(file))
 	}
 	if err := k.save(k.change); err != nil {
 		k.giveUp(fault.Text(err))
-		k.im.report.Undo.Problem = k.off
+		k.op.report.Undo.Problem = k.off
 		return nil
 	}
-	t := &k.im.report.Undo.Kept
+	t := &k.op.report.Undo.Kept
 	t.Files, t.Bytes = k.change.Keeps()
 	k.removeKept(k.change.Prefix())
 	return nil

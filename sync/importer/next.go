@@ -14,8 +14,8 @@ import (
 )
 
 // noteFit tells how the origins do not fit this machine, but for what the forecast has said.
-func noteFit(im *importer, f *forecast.Forecast) {
-	for _, in := range im.origins {
+func noteFit(op *operation, f *forecast.Forecast) {
+	for _, in := range op.origins {
 		if in.catalogue == nil {
 			continue
 		}
@@ -25,25 +25,25 @@ func noteFit(im *importer, f *forecast.Forecast) {
 				o.Packages = append(o.Packages, in.candidate(it.Path, entry))
 			}
 		}
-		fit := im.outlook.judge.Fit(o)
+		fit := op.outlook.judge.Fit(o)
 		for _, line := range fit.Other {
-			im.note("%s", line)
+			op.note("%s", line)
 		}
 		for _, m := range fit.Masked {
 			if m.Topic == "use" && len(f.OtherUse) > 0 {
 				continue // the forecast tells it of those that would be installed
 			}
-			im.note("origin %q: %s; the lines: pkgsneak doctor %s", in.Plan.Origin, m.String(),
+			op.note("origin %q: %s; the lines: pkgsneak doctor %s", in.Plan.Origin, m.String(),
 				fault.Quote(in.at))
 		}
 	}
 }
 
 // predict works out what emerge can do when this import is done, or would be.
-func predict(im *importer) (*forecast.Forecast, error) {
-	candidates, here := candidatesOf(im)
-	in := forecast.Input{Candidates: candidates, GateOptions: im.outlook.o}
-	for _, origin := range im.origins {
+func predict(op *operation) (*forecast.Forecast, error) {
+	candidates, here := candidatesOf(op)
+	in := forecast.Input{Candidates: candidates, GateOptions: op.outlook.o}
+	for _, origin := range op.origins {
 		for path, entry := range origin.entries {
 			if _, carried := origin.gen.Find(payload.Package, path); !carried &&
 				!here[entry.CPV()] {
@@ -51,21 +51,21 @@ func predict(im *importer) (*forecast.Forecast, error) {
 			}
 		}
 	}
-	return forecast.Make(im.outlook.machine, in)
+	return forecast.Make(op.outlook.machine, in)
 }
 
 // candidatesOf are the packages that PKGDIR has, or would have, by their CPVs too.
-func candidatesOf(im *importer) (list []forecast.Candidate, here map[string]bool) {
+func candidatesOf(op *operation) (list []forecast.Candidate, here map[string]bool) {
 	byPath := make(map[string]forecast.Candidate)
-	if im.client.pkgdir != nil {
-		if x, err := im.client.pkgdir.Index(); err == nil {
+	if op.client.pkgdir != nil {
+		if x, err := op.client.pkgdir.Index(); err == nil {
 			for _, e := range x.Entries {
 				byPath[e.Path()] = forecast.Candidate{Entry: pkgindex.Rebase(e, x.Header,
 					pkgindex.Header{})}
 			}
 		}
 	}
-	for _, in := range im.origins {
+	for _, in := range op.origins {
 		for path, row := range in.imports[payload.Package] {
 			if c, found := byPath[row.Local]; found {
 				entry := c.Entry
@@ -73,7 +73,7 @@ func candidatesOf(im *importer) (list []forecast.Candidate, here map[string]bool
 				byPath[row.Local] = c
 			}
 		}
-		if !im.o.Pretend {
+		if !op.o.Pretend {
 			continue
 		}
 		for _, d := range in.tasks {
@@ -107,16 +107,16 @@ const (
 
 // saveExclude writes the names that emerge has to exclude to a file in the state directory, and
 // keeps the last few such files.
-func saveExclude(im *importer, f *forecast.Forecast) (string, error) {
+func saveExclude(op *operation, f *forecast.Forecast) (string, error) {
 	var serial int64
-	for _, in := range im.origins {
+	for _, in := range op.origins {
 		serial = max(serial, in.Plan.Serial)
 	}
-	file := filepath.Join(im.m.StateDir, excludePrefix+strconv.FormatInt(serial, 10))
-	if err := f.SaveExclude(file, im.m.Now(), im.m.Hook); err != nil {
+	file := filepath.Join(op.m.StateDir, excludePrefix+strconv.FormatInt(serial, 10))
+	if err := f.SaveExclude(file, op.m.Now(), op.m.Hook); err != nil {
 		return "", err
 	}
-	return file, removeOldExcludes(im.m.StateDir)
+	return file, removeOldExcludes(op.m.StateDir)
 }
 
 // removeOldExcludes removes all but the newest lists.
@@ -148,26 +148,26 @@ func removeOldExcludes(dir string) error {
 }
 
 // advise says what to type now, and what will not work as hoped.
-func (im *importer) advise() {
-	if im.outlook.machine == nil {
+func (op *operation) advise() {
+	if op.outlook.machine == nil {
 		return
 	}
-	f, err := predict(im)
+	f, err := predict(op)
 	if err != nil {
-		im.note("%v", err)
+		op.note("%v", err)
 		return
 	}
-	r := im.report
-	switch given := im.o.ExcludeFile; {
+	r := op.report
+	switch given := op.o.ExcludeFile; {
 	case given != "" && len(f.Exclude) > 0 && f.Line("") != "":
-		if err := f.SaveExclude(given, im.m.Now(), im.m.Hook); err != nil {
-			im.note("the list of names to exclude cannot be written to %q: %v", given, err)
+		if err := f.SaveExclude(given, op.m.Now(), op.m.Hook); err != nil {
+			op.note("the list of names to exclude cannot be written to %q: %v", given, err)
 		} else {
 			r.ExcludeFile = given
 		}
-	case given == "" && f.NeedsFile() && !im.o.Pretend:
-		if r.ExcludeFile, err = saveExclude(im, f); err != nil {
-			im.note("the list of names to exclude cannot be written: %v", err)
+	case given == "" && f.NeedsFile() && !op.o.Pretend:
+		if r.ExcludeFile, err = saveExclude(op, f); err != nil {
+			op.note("the list of names to exclude cannot be written: %v", err)
 		}
 	}
 	r.Outlook, r.Forecast = f, f.Document(r.ExcludeFile)
@@ -179,5 +179,5 @@ func (im *importer) advise() {
 	if line := f.Line(r.ExcludeFile); line != "" {
 		r.Next = append(r.Next, line)
 	}
-	noteFit(im, f)
+	noteFit(op, f)
 }

@@ -17,18 +17,18 @@ import (
 )
 
 // lockClient holds a lock in a directory from before the plan to the end.
-func lockClient(ctx context.Context, im *importer, kind payload.Kind) error {
-	c := im.client
+func lockClient(ctx context.Context, op *operation, kind payload.Kind) error {
+	c := op.client
 	store, other := c.store(kind), c.store(payload.Package)
-	if im.o.Pretend || store == nil || c.blocked[kind] != "" {
+	if op.o.Pretend || store == nil || c.blocked[kind] != "" {
 		return nil
 	}
 	if kind == payload.Package {
 		other = nil
 	}
-	l, err := durable.LockStore(ctx, store, other, durable.LockOptions{Wait: im.m.LockWait,
+	l, err := durable.LockStore(ctx, store, other, durable.LockOptions{Wait: op.m.LockWait,
 		OnWait: func() {
-			im.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q",
+			op.w.Notice(fmt.Sprintf("waiting for another pkgsneak to end, which brings files into %q",
 				store.Path()))
 		}})
 	if l != nil {
@@ -57,7 +57,7 @@ func (im *importer) openClient(ctx context.Context) (err error) {
 				im.note("%s", both)
 			}
 		}
-		if err := lockClient(ctx, im, payload.Package); err != nil {
+		if err := lockClient(ctx, im.operation, payload.Package); err != nil {
 			return err
 		}
 		if c.packages, err = im.st.Cache(im.m.PKGDIR, im.m.Now()); err != nil {
@@ -69,7 +69,7 @@ func (im *importer) openClient(ctx context.Context) (err error) {
 		if err := im.block(payload.Distfile, err); err != nil {
 			return err
 		}
-		if err := lockClient(ctx, im, payload.Distfile); err != nil {
+		if err := lockClient(ctx, im.operation, payload.Distfile); err != nil {
 			return err
 		}
 		if c.distfiles, err = im.st.Cache(im.m.DISTDIR, im.m.Now()); err != nil {
@@ -99,21 +99,21 @@ func (im *importer) block(kind payload.Kind, err error) error {
 }
 
 // createClient makes the directories that are missing.
-func (im *importer) createClient(ctx context.Context) (err error) {
-	c := im.client
-	if c.pkgdir == nil && im.wants(payload.Package) && im.any(payload.Package) {
-		if c.pkgdir, err = pkgdir.Create(im.m.PKGDIR, im.m.Hook); err != nil {
+func (op *operation) createClient(ctx context.Context) (err error) {
+	c := op.client
+	if c.pkgdir == nil && op.wants(payload.Package) && op.any(payload.Package) {
+		if c.pkgdir, err = pkgdir.Create(op.m.PKGDIR, op.m.Hook); err != nil {
 			return err
 		}
-		if err := lockClient(ctx, im, payload.Package); err != nil {
+		if err := lockClient(ctx, op, payload.Package); err != nil {
 			return err
 		}
 	}
-	if c.distdir == nil && im.wants(payload.Distfile) && im.any(payload.Distfile) {
-		if c.distdir, err = distdir.Create(im.m.DISTDIR, im.m.Hook); err != nil {
+	if c.distdir == nil && op.wants(payload.Distfile) && op.any(payload.Distfile) {
+		if c.distdir, err = distdir.Create(op.m.DISTDIR, op.m.Hook); err != nil {
 			return err
 		}
-		if err := lockClient(ctx, im, payload.Distfile); err != nil {
+		if err := lockClient(ctx, op, payload.Distfile); err != nil {
 			return err
 		}
 	}
@@ -121,8 +121,8 @@ func (im *importer) createClient(ctx context.Context) (err error) {
 }
 
 // any reports whether files of a kind will be brought in.
-func (im *importer) any(kind payload.Kind) bool {
-	for _, in := range im.origins {
+func (op *operation) any(kind payload.Kind) bool {
+	for _, in := range op.origins {
 		for _, d := range in.tasks {
 			if d.kind == kind {
 				return true
@@ -178,9 +178,9 @@ func (im *importer) checkSpace() error {
 		Free: short.free, Fits: payload.Fitting(todo, short.free)})
 }
 
-func (im *importer) dirOf(kind payload.Kind) string {
+func (op *operation) dirOf(kind payload.Kind) string {
 	if kind == payload.Package {
-		return im.m.PKGDIR
+		return op.m.PKGDIR
 	}
-	return im.m.DISTDIR
+	return op.m.DISTDIR
 }

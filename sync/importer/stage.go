@@ -313,7 +313,7 @@ func checkStaged(ctx context.Context, st durable.Staging, d *task) error {
 }
 
 // noteSubstitutes tells what came from another drive than the one whose state is imported.
-func noteSubstitutes(im *importer, in *incoming) {
+func noteSubstitutes(op *operation, in *incoming) {
 	counts := make(map[string]int)
 	for _, d := range in.tasks {
 		if d.from != "" {
@@ -327,7 +327,7 @@ func noteSubstitutes(im *importer, in *incoming) {
 			if n > 1 {
 				files = fmt.Sprintf("%d files", n)
 			}
-			im.note("origin %q: %s that %q has damaged or not at all came from %q; on the build host: pkgsneak export %s --repair", in.Plan.Origin,
+			op.note("origin %q: %s that %q has damaged or not at all came from %q; on the build host: pkgsneak export %s --repair", in.Plan.Origin,
 				files, in.at, s.at, fault.Quote(in.at))
 		}
 	}
