@@ -93,7 +93,7 @@ func newApp(f *commandLine) *cli.App {
 	return &cli.App{
 		Name:           "pkgsneak",
 		Usage:          "carry Gentoo and Funtoo binary packages over an air gap on a USB drive",
-		Commands:       verbs(f),
+		Commands:       commands(f),
 		HideHelp:       true,
 		HideVersion:    true,
 		Reader:         f.env.stdin,
@@ -106,23 +106,30 @@ func newApp(f *commandLine) *cli.App {
 }
 
 // verbs are the commands in the order in which help shows them.
-func verbs(f *commandLine) []*cli.Command {
-	commands := []*cli.Command{
-		exportCommand(f), importCommand(f), undoCommand(f), verifyCommand(f), statusCommand(f),
-		requestCommand(f), clientsCommand(f), forgetCommand(f),
-		indexCommand(f), doctorCommand(f),
-		autoCommand(f), workerCommand(f), watchCommand(f),
-		serveCommand(f),
-		keyCommand(f), trustCommand(f),
-		completionCommand(f), completeCommand(f),
+func verbs(f *commandLine) []verb {
+	return []verb{
+		exportVerb(f), importVerb(f), undoVerb(f), verifyVerb(f), statusVerb(f), requestVerb(f),
+		clientsVerb(f), forgetVerb(f),
+		indexVerb(f), doctorVerb(f),
+		autoVerb(f), workerVerb(f), watchVerb(f),
+		serveVerb(f),
+		keyVerb(f), trustVerb(f),
+		completionVerb(f), completeVerb(f),
 	}
-	for _, c := range commands {
-		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
+}
+
+// commands are the verbs as cli takes them.
+func commands(f *commandLine) []*cli.Command {
+	f.verbs = verbs(f)
+	all := make([]*cli.Command, len(f.verbs))
+	for i, v := range f.verbs {
+		all[i] = v.Command
+		for _, leaf := range append([]*cli.Command{v.Command}, v.Subcommands...) {
 			leaf.OnUsageError = usage
 			leaf.HideHelp = true
 		}
 	}
-	return commands
+	return all
 }
 
 // usage turns what cli says about a value into an error of ours.

@@ -19,35 +19,43 @@ import (
 	"pkgsneak/sync/machine"
 )
 
-func autoCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "auto",
-		Category:  "automatically",
-		Usage:     "export to or import from a drive that was plugged in",
-		ArgsUsage: "DEVICE",
-		UsageText: "auto DEVICE\nauto --install [--root DIR [--packaged]]\nauto --uninstall [--root DIR]",
-		Description: "udev runs this when a drive is plugged in: the drive is mounted privately, exported to or imported from as\n" +
-			"PKGSNEAK_AUTO in " + confFile +
-			" says, and unmounted. The result goes to the log, to logged-in users and to\n" +
-			"PKGSNEAK_ON_DONE. A drive without a tree is left alone unless its label asks for\n" +
-			"an export. Only USB devices and memory cards count. auto never trusts a new key.\n" +
-			"--install installs the udev rule and the units, and asks before it replaces a file\n" +
-			"that was changed here.",
-		Flags: flags(slices.Concat([]flagSet{common, noProgress, autoMode, plugged, installing},
-			unattended)...),
-		Action: f.action(0, 1, autoVerb),
+func autoVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "auto",
+			Category:  "automatically",
+			Usage:     "export to or import from a drive that was plugged in",
+			ArgsUsage: "DEVICE",
+			UsageText: "auto DEVICE\nauto --install [--root DIR [--packaged]]\nauto --uninstall [--root DIR]",
+			Description: "udev runs this when a drive is plugged in: the drive is mounted privately, exported to or imported from as\n" +
+				"PKGSNEAK_AUTO in " + confFile +
+				" says, and unmounted. The result goes to the log, to logged-in users and to\n" +
+				"PKGSNEAK_ON_DONE. A drive without a tree is left alone unless its label asks for\n" +
+				"an export. Only USB devices and memory cards count. auto never trusts a new key.\n" +
+				"--install installs the udev rule and the units, and asks before it replaces a file\n" +
+				"that was changed here.",
+			Flags: flags(slices.Concat([]flagSet{common, noProgress, autoMode, plugged, installing},
+				unattended)...),
+			Action: f.action(0, 1, autoDispatch),
+		},
+		examples: []example{
+			{"pkgsneak auto --install", "Puts the udev rule, units and settings in place."},
+			{"pkgsneak auto sda1",
+				"Does what udev starts when the drive with the partition sda1 is plugged in."},
+		},
+		results: map[string][]any{"": {auto.Result{}, auto.Changes{}}},
 	}
 }
 
 // workerCommand is what auto starts for each operation: itself again, with the same settings,
 // confined. It gets its job on standard input.
-func workerCommand(f *commandLine) *cli.Command {
-	return &cli.Command{Name: "worker", Hidden: true,
+func workerVerb(f *commandLine) verb {
+	return verb{Command: &cli.Command{Name: "worker", Hidden: true,
 		Flags: flags(append([]flagSet{common}, unattended...)...), Action: f.action(0,
-			0, autoWorker)}
+			0, autoWorker)}}
 }
 
-func autoVerb(c *invocation) error {
+func autoDispatch(c *invocation) error {
 	asked, away, err := installer{c}.installs()
 	switch {
 	case err != nil:

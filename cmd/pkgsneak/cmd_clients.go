@@ -13,28 +13,41 @@ import (
 	format "pkgsneak/sync/request"
 )
 
-func clientsCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "clients",
-		Category:  "export and import",
-		Usage:     "show what the machines that import from here have and lack",
-		ArgsUsage: "[NAME]",
-		UsageText: "clients [NAME]\nclients accept NAME|FPR\nclients forget NAME|FPR\nclients add NAME\nclients NAME --code CODE",
-		Description: "Each client that has asked, by its newest request that an export read\n" +
-			"here: what it has, what it lacks, on which drive that travels, and what nobody has\n" +
-			"built, with the line that builds it. A host obeys the clients that were accepted;\n" +
-			"of others it shows the fingerprint. A client decides what is carried to it, and\n" +
-			"nothing else. Where nothing can be written to the medium, a client is added by\n" +
-			"name, and its receipts are typed: on the client, pkgsneak status --receipt.",
-		Flags:  flags(common, typing, dirs),
-		Action: f.action(0, 1, clientsShow),
-		Subcommands: []*cli.Command{
-			{Name: "accept", Usage: "obey a client", ArgsUsage: "NAME|FPR",
-				Flags: flags(common, yes), Action: f.action(1, 1, clientsAccept)},
-			{Name: "forget", Usage: "forget a client and what it has", ArgsUsage: "NAME|FPR",
-				Flags: flags(common), Action: f.action(1, 1, clientsForget)},
-			{Name: "add", Usage: "add a client without a key, whose receipts are typed",
-				ArgsUsage: "NAME", Flags: flags(common), Action: f.action(1, 1, clientsAdd)},
+func clientsVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "clients",
+			Category:  "export and import",
+			Usage:     "show what the machines that import from here have and lack",
+			ArgsUsage: "[NAME]",
+			UsageText: "clients [NAME]\nclients accept NAME|FPR\nclients forget NAME|FPR\nclients add NAME\nclients NAME --code CODE",
+			Description: "Each client that has asked, by its newest request that an export read\n" +
+				"here: what it has, what it lacks, on which drive that travels, and what nobody has\n" +
+				"built, with the line that builds it. A host obeys the clients that were accepted;\n" +
+				"of others it shows the fingerprint. A client decides what is carried to it, and\n" +
+				"nothing else. Where nothing can be written to the medium, a client is added by\n" +
+				"name, and its receipts are typed: on the client, pkgsneak status --receipt.",
+			Flags:  flags(common, typing, dirs),
+			Action: f.action(0, 1, clientsShow),
+			Subcommands: []*cli.Command{
+				{Name: "accept", Usage: "obey a client", ArgsUsage: "NAME|FPR",
+					Flags: flags(common, yes), Action: f.action(1, 1, clientsAccept)},
+				{Name: "forget", Usage: "forget a client and what it has", ArgsUsage: "NAME|FPR",
+					Flags: flags(common), Action: f.action(1, 1, clientsForget)},
+				{Name: "add", Usage: "add a client without a key, whose receipts are typed",
+					ArgsUsage: "NAME", Flags: flags(common), Action: f.action(1, 1, clientsAdd)},
+			},
+		},
+		examples: []example{
+			{"pkgsneak clients",
+				"Which clients there are, what each lacks, and what nobody has built."},
+			{"pkgsneak clients accept attic", "Obeys a client whose request an export has read."},
+		},
+		results: map[string][]any{
+			"":       {clients.Report{}},
+			"accept": {clientReport{}},
+			"add":    {clientReport{}},
+			"forget": {clientReport{}},
 		},
 	}
 }

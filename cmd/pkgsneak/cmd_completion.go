@@ -20,17 +20,25 @@ var completionScripts embed.FS
 // shells are those that completion has a script for.
 var shells = []string{"bash", "fish", "zsh"}
 
-func completionCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "completion",
-		Category:  "help",
-		Usage:     "print the completion script of a shell",
-		ArgsUsage: "bash|zsh|fish",
-		UsageText: "completion bash|zsh|fish",
-		Description: "Prints a script that makes the shell complete pkgsneak's commands, flags,\n" +
-			"mounted drives and keys. Its first lines say where to put it.",
-		Flags:  flags(jsonLines),
-		Action: f.action(1, 1, completion),
+func completionVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "completion",
+			Category:  "help",
+			Usage:     "print the completion script of a shell",
+			ArgsUsage: "bash|zsh|fish",
+			UsageText: "completion bash|zsh|fish",
+			Description: "Prints a script that makes the shell complete pkgsneak's commands, flags,\n" +
+				"mounted drives and keys. Its first lines say where to put it.",
+			Flags:  flags(jsonLines),
+			Action: f.action(1, 1, completion),
+		},
+		examples: []example{
+			{"pkgsneak completion bash > /etc/bash_completion.d/pkgsneak",
+				"Installs completion for bash."},
+			{"pkgsneak completion fish | source", "Tries it in a running fish."},
+		},
+		results: map[string][]any{"": {textReport{}}},
 	}
 }
 
@@ -54,8 +62,9 @@ func completion(c *invocation) error {
 // completeCommand answers the scripts: the words of the line so far, the last one being the one to
 // complete, perhaps empty. An answer is a line each, the word and behind a tab what it means;
 // ":dirs" or ":files" asks the shell for names.
-func completeCommand(f *commandLine) *cli.Command {
-	return &cli.Command{Name: "complete", Hidden: true, Action: f.action(0, 1<<10, complete)}
+func completeVerb(f *commandLine) verb {
+	return verb{Command: &cli.Command{Name: "complete", Hidden: true,
+		Action: f.action(0, 1<<10, complete)}}
 }
 
 func complete(c *invocation) error {

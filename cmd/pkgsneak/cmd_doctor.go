@@ -10,23 +10,31 @@ import (
 	pkgmachine "pkgsneak/sync/machine"
 )
 
-func doctorCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "doctor",
-		Category:  "this machine",
-		Usage:     "find what is wrong with the settings here, and how to fix it",
-		ArgsUsage: "[DRIVE]",
-		UsageText: "doctor [DRIVE]\ndoctor --explain [TOPIC]",
-		Description: "Reads Portage's configuration, which it never executes, and this\n" +
-			"machine's packages, index and keys. Says in the order of importance what keeps\n" +
-			"packages from being built, carried or used, why, and how to fix it. With a drive\n" +
-			"it compares this machine with the one that exported: USE, profile, keywords,\n" +
-			"licenses, CPU. Whether this machine is a host, a client or both shows in what it\n" +
-			"has done, and before that in FEATURES. With --portage it runs emerge -p with the\n" +
-			"line that it prints, and shows where emerge differs. Changes nothing; ends with 4\n" +
-			"if it found something.",
-		Flags:  flags(common, noProgress, examining, excluding, autoMode, dirs),
-		Action: f.action(0, 1, examine),
+func doctorVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "doctor",
+			Category:  "this machine",
+			Usage:     "find what is wrong with the settings here, and how to fix it",
+			ArgsUsage: "[DRIVE]",
+			UsageText: "doctor [DRIVE]\ndoctor --explain [TOPIC]",
+			Description: "Reads Portage's configuration, which it never executes, and this\n" +
+				"machine's packages, index and keys. Says in the order of importance what keeps\n" +
+				"packages from being built, carried or used, why, and how to fix it. With a drive\n" +
+				"it compares this machine with the one that exported: USE, profile, keywords,\n" +
+				"licenses, CPU. Whether this machine is a host, a client or both shows in what it\n" +
+				"has done, and before that in FEATURES. With --portage it runs emerge -p with the\n" +
+				"line that it prints, and shows where emerge differs. Changes nothing; ends with 4\n" +
+				"if it found something.",
+			Flags:  flags(common, noProgress, examining, excluding, autoMode, dirs),
+			Action: f.action(0, 1, examine),
+		},
+		examples: []example{
+			{"pkgsneak doctor", "Examines this machine."},
+			{"pkgsneak doctor --portage /mnt/usb",
+				"Compares it with what the drive carries, and lets emerge confirm the line to type."},
+		},
+		results: map[string][]any{"": {doctor.Report{}, topicsReport{}}},
 	}
 }
 

@@ -14,29 +14,39 @@ import (
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/sandbox"
 	"pkgsneak/sync/selection"
 	"pkgsneak/sync/volume"
 )
 
-func exportCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "export",
-		Category:  "export and import",
-		Usage:     "write what changed here to a drive",
-		ArgsUsage: "DRIVE",
-		UsageText: "export DRIVE",
-		Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the\n" +
-			"drive does not have yet, removes what is no longer here, and signs the result.\n" +
-			"DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
-			"files are not touched. If the drive is pulled, it still holds either the old or\n" +
-			"the new state, complete. Files that verify found damaged on the drive are written\n" +
-			"again; --repair looks for more. The ebuild repositories travel too, each packed\n" +
-			"into one file. A drive that is too small gets what is needed most, with what that\n" +
-			"needs: first what clients lack and wish, by the requests on the drive and those\n" +
-			"before; -p shows the choice. What every client has leaves such a drive first.",
-		Flags: flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, exporting,
-			answering, acceptClock, shrink, repair, jobs, dirs, lock),
-		Action: f.action(1, 1, export),
+func exportVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "export",
+			Category:  "export and import",
+			Usage:     "write what changed here to a drive",
+			ArgsUsage: "DRIVE",
+			UsageText: "export DRIVE",
+			Description: "Copies the binary packages of PKGDIR and the files of DISTDIR that the\n" +
+				"drive does not have yet, removes what is no longer here, and signs the result.\n" +
+				"DRIVE is where the drive is mounted; everything goes below DRIVE/pkgsneak, other\n" +
+				"files are not touched. If the drive is pulled, it still holds either the old or\n" +
+				"the new state, complete. Files that verify found damaged on the drive are written\n" +
+				"again; --repair looks for more. The ebuild repositories travel too, each packed\n" +
+				"into one file. A drive that is too small gets what is needed most, with what that\n" +
+				"needs: first what clients lack and wish, by the requests on the drive and those\n" +
+				"before; -p shows the choice. What every client has leaves such a drive first.",
+			Flags: flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, exporting,
+				answering, acceptClock, shrink, repair, jobs, dirs, lock),
+			Action: f.action(1, 1, export),
+		},
+		examples: []example{
+			{"pkgsneak export --pretend /mnt/usb",
+				"Shows what would be copied and removed, and does nothing."},
+			{"pkgsneak export /mnt/usb && umount /mnt/usb",
+				"Writes what changed; the first export makes this machine's signing key."},
+		},
+		results: map[string][]any{"": {exporter.ExportReport{}}},
 	}
 }
 
@@ -69,11 +79,7 @@ func export(c *invocation) error {
 			return c.out.askToGoOn(c.ctx, "Write this to the drive?")
 		}
 	}
-	if c.env.confineExport != nil {
-		if done := c.env.confineExport(machine, o); c.out.debug {
-			c.out.notice("%s", done)
-		}
-	}
+	confine(c, func() sandbox.Confined { return exporter.Confine(machine, o) })
 	report, err := exporter.Export(c.ctx, machine, o, watch)
 	if err != nil {
 		return err

@@ -7,26 +7,36 @@ import (
 
 	"pkgsneak/sync/forget"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/sandbox"
 )
 
-func forgetCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "forget",
-		Category:  "export and import",
-		Usage:     "take an origin off a drive",
-		ArgsUsage: "ORIGIN DRIVE",
-		UsageText: "forget ORIGIN DRIVE [--unsigned] [--yes]",
-		Description: "Removes what an origin exported to a drive: one whose key was lost, whose\n" +
-			"host is gone, or that is not wanted any more. ORIGIN is its directory below\n" +
-			"DRIVE/pkgsneak, as status names it. Only what its own signed list names is\n" +
-			"removed, and what a pulled export of it left; whether its key is trusted, was\n" +
-			"revoked or has expired does not matter. Other files stay, and are named. If\n" +
-			"nothing validly signed tells what belongs to it, nothing goes without --unsigned,\n" +
-			"which removes all that has a name of pkgsneak's there. A run that was stopped, or\n" +
-			"a drive that was pulled, is finished by the same command. Nothing changes on\n" +
-			"clients.",
-		Flags:  flags(common, noProgress, pretend, yes, unsigned),
-		Action: f.action(2, 2, forgetOrigin),
+func forgetVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "forget",
+			Category:  "export and import",
+			Usage:     "take an origin off a drive",
+			ArgsUsage: "ORIGIN DRIVE",
+			UsageText: "forget ORIGIN DRIVE [--unsigned] [--yes]",
+			Description: "Removes what an origin exported to a drive: one whose key was lost, whose\n" +
+				"host is gone, or that is not wanted any more. ORIGIN is its directory below\n" +
+				"DRIVE/pkgsneak, as status names it. Only what its own signed list names is\n" +
+				"removed, and what a pulled export of it left; whether its key is trusted, was\n" +
+				"revoked or has expired does not matter. Other files stay, and are named. If\n" +
+				"nothing validly signed tells what belongs to it, nothing goes without --unsigned,\n" +
+				"which removes all that has a name of pkgsneak's there. A run that was stopped, or\n" +
+				"a drive that was pulled, is finished by the same command. Nothing changes on\n" +
+				"clients.",
+			Flags:  flags(common, noProgress, pretend, yes, unsigned),
+			Action: f.action(2, 2, forgetOrigin),
+		},
+		examples: []example{
+			{"pkgsneak forget --pretend oldhost /mnt/usb",
+				"Shows what would be removed of an origin whose host is gone."},
+			{"pkgsneak forget oldhost /mnt/usb --yes", "Removes it without a question."},
+		},
+		results: map[string][]any{"": {forget.Report{}}},
+		goesOn:  "the same command removes the rest",
 	}
 }
 
@@ -55,11 +65,7 @@ func forgetOrigin(c *invocation) error {
 			return c.out.ask(c.ctx, "Remove it from the drive?")
 		}
 	}
-	if c.env.confineForget != nil {
-		if done := c.env.confineForget(m, o); c.out.debug {
-			c.out.notice("%s", done)
-		}
-	}
+	confine(c, func() sandbox.Confined { return forget.Confine(m, o) })
 	r, err := forget.Forget(c.ctx, m, o, watch)
 	if err != nil {
 		return err

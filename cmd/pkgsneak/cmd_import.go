@@ -10,28 +10,40 @@ import (
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/sandbox"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
 )
 
-func importCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "import",
-		Category:  "export and import",
-		Usage:     "bring what a drive carries to this machine",
-		ArgsUsage: "DRIVE [DRIVE...]",
-		UsageText: "import DRIVE [DRIVE...]",
-		Description: "Verifies the drive's signed list against the keys that are trusted here,\n" +
-			"copies into PKGDIR and DISTDIR what is missing, and renews the Packages index.\n" +
-			"Local packages are never overwritten or removed: where one has the name, the\n" +
-			"origin's package goes beside it. Nothing is written to the drive. The last lines\n" +
-			"say what to type next. An ebuild repository comes if import brought the one here,\n" +
-			"if there is none, or with --adopt-repo. With several drives the newest state of\n" +
-			"each origin counts; what is damaged on its drive comes from another one.",
-		Flags: flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, takingRepos,
-			oneOrigin, importing, fitting, excluding, shrink, older, guards, accepting, acceptClock,
-			jobs, dirs, lock),
-		Action: f.action(1, maxDrives, importDrive),
+func importVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "import",
+			Category:  "export and import",
+			Usage:     "bring what a drive carries to this machine",
+			ArgsUsage: "DRIVE [DRIVE...]",
+			UsageText: "import DRIVE [DRIVE...]",
+			Description: "Verifies the drive's signed list against the keys that are trusted here,\n" +
+				"copies into PKGDIR and DISTDIR what is missing, and renews the Packages index.\n" +
+				"Local packages are never overwritten or removed: where one has the name, the\n" +
+				"origin's package goes beside it. Nothing is written to the drive. The last lines\n" +
+				"say what to type next. An ebuild repository comes if import brought the one here,\n" +
+				"if there is none, or with --adopt-repo. With several drives the newest state of\n" +
+				"each origin counts; what is damaged on its drive comes from another one.",
+			Flags: flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, takingRepos,
+				oneOrigin, importing, fitting, excluding, shrink, older, guards,
+				accepting, acceptClock,
+				jobs, dirs, lock),
+			Action: f.action(1, maxDrives, importDrive),
+		},
+		examples: []example{
+			{"pkgsneak import /mnt/usb",
+				"Takes what is missing here; the last lines say what to type next."},
+			{"pkgsneak import --prune --ask /mnt/blue /mnt/red",
+				"Takes the newest of two drives, removes what its origin no longer has, and asks before."},
+		},
+		results: map[string][]any{"": {importer.ImportReport{}}},
+		goesOn:  "what is complete stays: the same command goes on from there",
 	}
 }
 
@@ -64,11 +76,7 @@ func importDrive(c *invocation) error {
 			return c.out.askToGoOn(c.ctx, "Bring this to this machine?")
 		}
 	}
-	if c.env.confineImport != nil {
-		if done := c.env.confineImport(machine, o); c.out.debug {
-			c.out.notice("%s", done)
-		}
-	}
+	confine(c, func() sandbox.Confined { return importer.Confine(machine, o) })
 	report, err := importer.Import(c.ctx, machine, o, watch)
 	if err != nil {
 		return err

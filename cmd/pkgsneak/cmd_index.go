@@ -10,20 +10,28 @@ import (
 	"pkgsneak/sync/reindex"
 )
 
-func indexCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "index",
-		Category:  "this machine",
-		Usage:     "renew the Packages index of a PKGDIR",
-		ArgsUsage: "[PKGDIR]",
-		UsageText: "index [PKGDIR]\nindex --check [PKGDIR]",
-		Description: "Does what \"emaint binhost --fix\" does, and with --check what its check\n" +
-			"does, on machines with or without Portage and under Portage's own lock. Entries\n" +
-			"that fit their files stay and the files are not read; new and changed packages are\n" +
-			"read, entries without a file go. A package that cannot be read is named, and the\n" +
-			"rest is indexed.",
-		Flags:  flags(common, noProgress, pretend, indexing, jobs, dirs, lock),
-		Action: f.action(0, 1, index),
+func indexVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "index",
+			Category:  "this machine",
+			Usage:     "renew the Packages index of a PKGDIR",
+			ArgsUsage: "[PKGDIR]",
+			UsageText: "index [PKGDIR]\nindex --check [PKGDIR]",
+			Description: "Does what \"emaint binhost --fix\" does, and with --check what its check\n" +
+				"does, on machines with or without Portage and under Portage's own lock. Entries\n" +
+				"that fit their files stay and the files are not read; new and changed packages are\n" +
+				"read, entries without a file go. A package that cannot be read is named, and the\n" +
+				"rest is indexed.",
+			Flags:  flags(common, noProgress, pretend, indexing, jobs, dirs, lock),
+			Action: f.action(0, 1, index),
+		},
+		examples: []example{
+			{"pkgsneak index", "Renews the index of this machine's PKGDIR."},
+			{"pkgsneak index --check /srv/binpkgs",
+				"Compares another PKGDIR with its index, and changes nothing."},
+		},
+		results: map[string][]any{"": {indexReport{}}},
 	}
 }
 

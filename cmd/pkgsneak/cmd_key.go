@@ -16,47 +16,64 @@ import (
 	"pkgsneak/sync/state"
 )
 
-func keyCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "key",
-		Category:  "keys",
-		Usage:     "this machine's signing key",
-		ArgsUsage: "[show|generate|import FILE|rotate|renew|revocation]",
-		UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE [--retire]\nkey rotate [--revoke]\nkey renew [--name NAME]\nkey revocation",
-		Description: "What this machine exports is signed with one OpenPGP key (Ed25519, no\n" +
-			"passphrase, mode 0600 in the state directory). export makes it when there is none;\n" +
-			"import takes a private key that gpg exported (gpg --armor --export-secret-keys),\n" +
-			"\"-\" from standard input. A key that is there is never replaced but by rotate, by\n" +
-			"import with itself when its expiry was changed, or by import --retire: a lost key\n" +
-			"that came back takes the place of the one that was made without it, which is kept\n" +
-			"with the former ones.\n\n" +
-			"rotate makes a new key, which the old one introduces: clients are asked once, or\n" +
-			"take it with --accept-rotation. If the old key may be in wrong hands, rotate\n" +
-			"--revoke withdraws it instead: clients that see the next export accept it no\n" +
-			"longer, and have to trust the new one by its fingerprint.\n\n" +
-			"After an export with a clock that was far ahead, set it right, and renew gives the\n" +
-			"origin of PKGDIR a new name: its numbers, which are times, start anew. Clients\n" +
-			"take over what came in under the old name with the next import.\n\n" +
-			"revocation prints a certificate to be kept in a safe place: who has it can end the\n" +
-			"key without having the key, by putting it on a drive as\n" +
-			"pkgsneak/keys/FINGERPRINT.rev.asc.",
-		Flags:  flags(common, noProgress, publicKey),
-		Action: f.action(0, 0, keyShow),
-		Subcommands: []*cli.Command{
-			{Name: "show", Usage: "fingerprint of the key",
-				Flags: flags(common, noProgress, publicKey), Action: f.action(0, 0, keyShow)},
-			{Name: "generate", Usage: "make a key", Flags: flags(common, noProgress, newKey),
-				Action: f.action(0, 0, keyGenerate)},
-			{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE",
-				Flags: flags(common, noProgress, retiring), Action: f.action(1, 1, keyImport)},
-			{Name: "rotate", Usage: "sign with a new key from now on", Flags: flags(common,
-				noProgress, newKey, revoking), Action: f.action(0, 0, keyRotate)},
-			{Name: "renew",
-				Usage: "a new name for this origin, after an export with a clock far ahead",
-				Flags: flags(common, noProgress, newName, dirs, lock), Action: f.action(0,
-					0, keyRenew)},
-			{Name: "revocation", Usage: "print a revocation certificate",
-				Flags: flags(common, noProgress), Action: f.action(0, 0, keyRevocation)},
+func keyVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "key",
+			Category:  "keys",
+			Usage:     "this machine's signing key",
+			ArgsUsage: "[show|generate|import FILE|rotate|renew|revocation]",
+			UsageText: "key [show] [--armor]\nkey generate [--name NAME]\nkey import FILE [--retire]\nkey rotate [--revoke]\nkey renew [--name NAME]\nkey revocation",
+			Description: "What this machine exports is signed with one OpenPGP key (Ed25519, no\n" +
+				"passphrase, mode 0600 in the state directory). export makes it when there is none;\n" +
+				"import takes a private key that gpg exported (gpg --armor --export-secret-keys),\n" +
+				"\"-\" from standard input. A key that is there is never replaced but by rotate, by\n" +
+				"import with itself when its expiry was changed, or by import --retire: a lost key\n" +
+				"that came back takes the place of the one that was made without it, which is kept\n" +
+				"with the former ones.\n\n" +
+				"rotate makes a new key, which the old one introduces: clients are asked once, or\n" +
+				"take it with --accept-rotation. If the old key may be in wrong hands, rotate\n" +
+				"--revoke withdraws it instead: clients that see the next export accept it no\n" +
+				"longer, and have to trust the new one by its fingerprint.\n\n" +
+				"After an export with a clock that was far ahead, set it right, and renew gives the\n" +
+				"origin of PKGDIR a new name: its numbers, which are times, start anew. Clients\n" +
+				"take over what came in under the old name with the next import.\n\n" +
+				"revocation prints a certificate to be kept in a safe place: who has it can end the\n" +
+				"key without having the key, by putting it on a drive as\n" +
+				"pkgsneak/keys/FINGERPRINT.rev.asc.",
+			Flags:  flags(common, noProgress, publicKey),
+			Action: f.action(0, 0, keyShow),
+			Subcommands: []*cli.Command{
+				{Name: "show", Usage: "fingerprint of the key",
+					Flags: flags(common, noProgress, publicKey), Action: f.action(0, 0, keyShow)},
+				{Name: "generate", Usage: "make a key", Flags: flags(common, noProgress, newKey),
+					Action: f.action(0, 0, keyGenerate)},
+				{Name: "import", Usage: "take a private key from a file", ArgsUsage: "FILE",
+					Flags: flags(common, noProgress, retiring), Action: f.action(1, 1, keyImport)},
+				{Name: "rotate", Usage: "sign with a new key from now on", Flags: flags(common,
+					noProgress, newKey, revoking), Action: f.action(0, 0, keyRotate)},
+				{Name: "renew",
+					Usage: "a new name for this origin, after an export with a clock far ahead",
+					Flags: flags(common, noProgress, newName, dirs, lock), Action: f.action(0,
+						0, keyRenew)},
+				{Name: "revocation", Usage: "print a revocation certificate",
+					Flags: flags(common, noProgress), Action: f.action(0, 0, keyRevocation)},
+			},
+		},
+		examples: []example{
+			{"pkgsneak key",
+				"Shows the fingerprint, to be compared with what trust shows on a client."},
+			{"pkgsneak key revocation > revocation.asc",
+				"Keeps a certificate that ends the key, should it come into wrong hands."},
+		},
+		results: map[string][]any{
+			"":           {keyReport{}},
+			"generate":   {keyReport{}},
+			"import":     {keyReport{}},
+			"renew":      {exporter.Renewed{}},
+			"revocation": {revocationReport{}},
+			"rotate":     {rotated{}},
+			"show":       {keyReport{}},
 		},
 	}
 }

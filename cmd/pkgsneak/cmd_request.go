@@ -8,24 +8,34 @@ import (
 
 	format "pkgsneak/sync/request"
 	"pkgsneak/sync/requester"
+	"pkgsneak/sync/sandbox"
 )
 
-func requestCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "request",
-		Category:  "export and import",
-		Usage:     "write to a drive what this machine has, lacks and wishes",
-		ArgsUsage: "DRIVE [ATOM...]",
-		UsageText: "request DRIVE [ATOM...]\nrequest --file FILE [ATOM...]",
-		Description: "For the host that exports to the drive next: which of its packages are\n" +
-			"here, what is installed, what emerge lacks, what can never be used here, and each\n" +
-			"ATOM as a wish. The request is signed with a key of this client, made by the first\n" +
-			"one; on the host, pkgsneak clients shows it, and clients accept NAME takes it. The\n" +
-			"list of installed packages tells whoever finds the drive what this machine has; -p\n" +
-			"-v shows all of it, --minimal leaves it out. A host that has read it blanks it on\n" +
-			"the drive.",
-		Flags:  flags(common, pretend, requesting, dirs, lock),
-		Action: f.action(0, 1+format.MaxWants, requestDrive),
+func requestVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "request",
+			Category:  "export and import",
+			Usage:     "write to a drive what this machine has, lacks and wishes",
+			ArgsUsage: "DRIVE [ATOM...]",
+			UsageText: "request DRIVE [ATOM...]\nrequest --file FILE [ATOM...]",
+			Description: "For the host that exports to the drive next: which of its packages are\n" +
+				"here, what is installed, what emerge lacks, what can never be used here, and each\n" +
+				"ATOM as a wish. The request is signed with a key of this client, made by the first\n" +
+				"one; on the host, pkgsneak clients shows it, and clients accept NAME takes it. The\n" +
+				"list of installed packages tells whoever finds the drive what this machine has; -p\n" +
+				"-v shows all of it, --minimal leaves it out. A host that has read it blanks it on\n" +
+				"the drive.",
+			Flags:  flags(common, pretend, requesting, dirs, lock),
+			Action: f.action(0, 1+format.MaxWants, requestDrive),
+		},
+		examples: []example{
+			{"pkgsneak request --pretend /mnt/usb",
+				"Shows what the request would tell, and writes nothing."},
+			{"pkgsneak request /mnt/usb media-sound/foo",
+				"Tells what this machine has and lacks, and wishes for a package."},
+		},
+		results: map[string][]any{"": {requester.Report{}}},
 	}
 }
 
@@ -44,11 +54,7 @@ func requestDrive(c *invocation) error {
 	}
 	watch, done := c.watcher()
 	defer done()
-	if c.env.confineRequest != nil {
-		if done := c.env.confineRequest(machine, o); c.out.debug {
-			c.out.notice("%s", done)
-		}
-	}
+	confine(c, func() sandbox.Confined { return requester.Confine(machine, o) })
 	r, err := requester.Request(c.ctx, machine, o, watch)
 	if err != nil {
 		return err

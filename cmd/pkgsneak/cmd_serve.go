@@ -17,28 +17,37 @@ import (
 	"pkgsneak/sync/binhost"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/sandbox"
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
-func serveCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "serve",
-		Category:  "over a network",
-		Usage:     "serve packages and distfiles over HTTP",
-		ArgsUsage: "[DRIVE]",
-		UsageText: "serve [DRIVE]\nserve --install [--root DIR [--packaged]]\nserve --uninstall [--root DIR]",
-		Description: "Serves this machine's PKGDIR and DISTDIR, or what the origins on a drive\n" +
-			"have signed, read-only: packages at /packages (PORTAGE_BINHOST), distfiles at\n" +
-			"/distfiles (GENTOO_MIRRORS), and pages for people, which also say what to write\n" +
-			"into a client's configuration. Of a drive, only files of the signed list are\n" +
-			"served, and only of origins whose key is trusted. The access log goes to stdout;\n" +
-			"--quiet leaves it out. SIGINT or SIGTERM end it. Sockets of systemd (LISTEN_FDS)\n" +
-			"are used instead of --listen. It needs no privileges, and gives up those that it\n" +
-			"has (-vv tells what the kernel could do about it). --install installs units that\n" +
-			"start it.",
-		Flags:  flags(common, noProgress, serving, installing, dirs),
-		Action: f.action(0, 1, serve),
+func serveVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "serve",
+			Category:  "over a network",
+			Usage:     "serve packages and distfiles over HTTP",
+			ArgsUsage: "[DRIVE]",
+			UsageText: "serve [DRIVE]\nserve --install [--root DIR [--packaged]]\nserve --uninstall [--root DIR]",
+			Description: "Serves this machine's PKGDIR and DISTDIR, or what the origins on a drive\n" +
+				"have signed, read-only: packages at /packages (PORTAGE_BINHOST), distfiles at\n" +
+				"/distfiles (GENTOO_MIRRORS), and pages for people, which also say what to write\n" +
+				"into a client's configuration. Of a drive, only files of the signed list are\n" +
+				"served, and only of origins whose key is trusted. The access log goes to stdout;\n" +
+				"--quiet leaves it out. SIGINT or SIGTERM end it. Sockets of systemd (LISTEN_FDS)\n" +
+				"are used instead of --listen. It needs no privileges, and gives up those that it\n" +
+				"has (-vv tells what the kernel could do about it). --install installs units that\n" +
+				"start it.",
+			Flags:  flags(common, noProgress, serving, installing, dirs),
+			Action: f.action(0, 1, serve),
+		},
+		examples: []example{
+			{"pkgsneak serve --listen :8080", "Serves this machine's PKGDIR and DISTDIR."},
+			{"pkgsneak serve --prefix /funtoo /mnt/usb",
+				"Serves what the trusted origins of a drive have signed, below a path."},
+		},
+		results: map[string][]any{"": {struct{}{}, auto.Changes{}}},
 	}
 }
 
@@ -220,18 +229,15 @@ func (c serveRun) served() (source binhost.Source, dirs, linked []string, err er
 // unless that is the root directory. The keys that are trusted may become more. linked is where
 // links may lead.
 func (c serveRun) confine(trees, linked []string) {
-	if c.env.confineServe == nil {
-		return
-	}
 	if len(c.args) > 0 {
 		if above := filepath.Dir(trees[0]); above != "/" {
 			trees = append(trees, above)
 		}
 		trees = append(trees, c.stateDir())
 	}
-	if done := c.env.confineServe(append(trees, linked...)...); c.out.debug {
-		c.out.notice("%s", done)
-	}
+	confine(c.invocation, func() sandbox.Confined {
+		return sandbox.ConfineReading(append(trees, linked...)...)
+	})
 }
 
 // trusted tells whose signatures count here. An ordinary user cannot read this machine's own key,

@@ -14,18 +14,26 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-func statusCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "status",
-		Category:  "export and import",
-		Usage:     "show what is on a drive, and what this machine did",
-		ArgsUsage: "[DRIVE]",
-		UsageText: "status [DRIVE]\nstatus --receipt",
-		Description: "Shows each origin on the drive: its generation and age, who signed it and\n" +
-			"whether that key is trusted here, how much it carries, and what was imported of\n" +
-			"it; then this machine's directories, keys, and last runs.",
-		Flags:  flags(common, noProgress, receipt, autoMode, dirs),
-		Action: f.action(0, 1, status),
+func statusVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "status",
+			Category:  "export and import",
+			Usage:     "show what is on a drive, and what this machine did",
+			ArgsUsage: "[DRIVE]",
+			UsageText: "status [DRIVE]\nstatus --receipt",
+			Description: "Shows each origin on the drive: its generation and age, who signed it and\n" +
+				"whether that key is trusted here, how much it carries, and what was imported of\n" +
+				"it; then this machine's directories, keys, and last runs.",
+			Flags:  flags(common, noProgress, receipt, autoMode, dirs),
+			Action: f.action(0, 1, status),
+		},
+		examples: []example{
+			{"pkgsneak status", "This machine's directories, keys and last runs."},
+			{"pkgsneak status /mnt/usb",
+				"The same, and what the drive carries, how old it is and who signed it."},
+		},
+		results: map[string][]any{"": {inspect.StatusReport{}}},
 	}
 }
 

@@ -19,31 +19,42 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-func trustCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "trust",
-		Category:  "keys",
-		Usage:     "the keys whose exports this machine imports",
-		ArgsUsage: "DRIVE|FILE",
-		UsageText: "trust DRIVE|FILE [--fingerprint FPR [--replaces OLD]]\ntrust DRIVE|FILE --never [--fingerprint FPR]\ntrust list\ntrust remove FPR",
-		Description: "Shows the keys that a drive offers, or the key in a file (\"-\": standard\n" +
-			"input), and asks for each whether it is trusted from now on. Compare the\n" +
-			"fingerprint with the one that \"pkgsneak key\" shows on the build host: lying on\n" +
-			"the drive does not make a key trusted. Scripts give the fingerprint with\n" +
-			"--fingerprint and are not asked.\n\n" +
-			"A key that an origin has instead of an older one takes the place of that: what\n" +
-			"came in under the old key is the new one's, and the old one is trusted no longer.\n" +
-			"A person is asked for it; scripts say it with --replaces. With --never the key's\n" +
-			"origins are passed over in silence from now on; trust or trust remove takes that\n" +
-			"back.\n\n" +
-			"A drive or file that is called list or remove is ./list or ./remove.",
-		Flags:  flags(common, noProgress, trusting),
-		Action: f.action(1, 1, trustKeys),
-		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "the keys that are trusted", Flags: flags(common, noProgress),
-				Action: f.action(0, 0, trustList)},
-			{Name: "remove", Usage: "trust a key no longer", ArgsUsage: "FPR",
-				Flags: flags(common, noProgress), Action: f.action(1, 1, trustRemove)},
+func trustVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "trust",
+			Category:  "keys",
+			Usage:     "the keys whose exports this machine imports",
+			ArgsUsage: "DRIVE|FILE",
+			UsageText: "trust DRIVE|FILE [--fingerprint FPR [--replaces OLD]]\ntrust DRIVE|FILE --never [--fingerprint FPR]\ntrust list\ntrust remove FPR",
+			Description: "Shows the keys that a drive offers, or the key in a file (\"-\": standard\n" +
+				"input), and asks for each whether it is trusted from now on. Compare the\n" +
+				"fingerprint with the one that \"pkgsneak key\" shows on the build host: lying on\n" +
+				"the drive does not make a key trusted. Scripts give the fingerprint with\n" +
+				"--fingerprint and are not asked.\n\n" +
+				"A key that an origin has instead of an older one takes the place of that: what\n" +
+				"came in under the old key is the new one's, and the old one is trusted no longer.\n" +
+				"A person is asked for it; scripts say it with --replaces. With --never the key's\n" +
+				"origins are passed over in silence from now on; trust or trust remove takes that\n" +
+				"back.\n\n" +
+				"A drive or file that is called list or remove is ./list or ./remove.",
+			Flags:  flags(common, noProgress, trusting),
+			Action: f.action(1, 1, trustKeys),
+			Subcommands: []*cli.Command{
+				{Name: "list", Usage: "the keys that are trusted", Flags: flags(common, noProgress),
+					Action: f.action(0, 0, trustList)},
+				{Name: "remove", Usage: "trust a key no longer", ArgsUsage: "FPR",
+					Flags: flags(common, noProgress), Action: f.action(1, 1, trustRemove)},
+			},
+		},
+		examples: []example{
+			{"pkgsneak trust /mnt/usb", "Shows the keys on the drive, and asks for each."},
+			{"pkgsneak trust list", "Shows the keys that are trusted here."},
+		},
+		results: map[string][]any{
+			"":       {trustReport{}},
+			"list":   {trustListReport{}},
+			"remove": {keyReport{}},
 		},
 	}
 }

@@ -6,25 +6,35 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pkgsneak/sync/sandbox"
 	"pkgsneak/sync/undo"
 )
 
-func undoCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "undo",
-		Category:  "export and import",
-		Usage:     "take the last import back",
-		UsageText: "undo",
-		Description: "PKGDIR, DISTDIR and ebuild repositories are as they were before the last\n" +
-			"import that changed anything: what it replaced or removed is put back, what it\n" +
-			"brought goes, and the index is made anew. Files that were built, fetched or edited\n" +
-			"since stay, and are named. Trust, revocations and the highest generation stay as\n" +
-			"they are; auto does not bring in again what was taken back, an import by hand may.\n" +
-			"Nothing is installed or removed: the last line is what to type for that. What an\n" +
-			"import replaces is kept until the next one that changes anything, or until its\n" +
-			"room is needed.",
-		Flags:  flags(common, noProgress, pretend, ask, dirs, lock),
-		Action: f.action(0, 0, undoImport),
+func undoVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "undo",
+			Category:  "export and import",
+			Usage:     "take the last import back",
+			UsageText: "undo",
+			Description: "PKGDIR, DISTDIR and ebuild repositories are as they were before the last\n" +
+				"import that changed anything: what it replaced or removed is put back, what it\n" +
+				"brought goes, and the index is made anew. Files that were built, fetched or edited\n" +
+				"since stay, and are named. Trust, revocations and the highest generation stay as\n" +
+				"they are; auto does not bring in again what was taken back, an import by hand may.\n" +
+				"Nothing is installed or removed: the last line is what to type for that. What an\n" +
+				"import replaces is kept until the next one that changes anything, or until its\n" +
+				"room is needed.",
+			Flags:  flags(common, noProgress, pretend, ask, dirs, lock),
+			Action: f.action(0, 0, undoImport),
+		},
+		examples: []example{
+			{"pkgsneak undo -p",
+				"Shows what would be put back and removed, and the line with which emerge goes back."},
+			{"pkgsneak undo", "Takes the last import back."},
+		},
+		results: map[string][]any{"": {undo.Report{}}},
+		goesOn:  "the same command takes the rest back",
 	}
 }
 
@@ -46,11 +56,7 @@ func undoImport(c *invocation) error {
 			return c.out.askToGoOn(c.ctx, "Take this import back?")
 		}
 	}
-	if c.env.confineUndo != nil {
-		if done := c.env.confineUndo(m, o); c.out.debug {
-			c.out.notice("%s", done)
-		}
-	}
+	confine(c, func() sandbox.Confined { return undo.Confine(m, o) })
 	r, err := undo.Undo(c.ctx, m, o, watch)
 	if err != nil {
 		return err

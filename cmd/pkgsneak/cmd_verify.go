@@ -14,19 +14,28 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-func verifyCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "verify",
-		Category:  "export and import",
-		Usage:     "read a drive from end to end and compare it with what was signed",
-		ArgsUsage: "DRIVE",
-		UsageText: "verify DRIVE",
-		Description: "Checks the signature and every file that it lists, and names the files\n" +
-			"that are damaged or missing, and those that are not in the signed list. Nothing is\n" +
-			"written to the drive. The files of an origin whose key is not trusted here are\n" +
-			"compared with the key that lies on the drive, and reported as not trusted.",
-		Flags:  flags(common, noProgress, oneOrigin, jobs),
-		Action: f.action(1, 1, verify),
+func verifyVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "verify",
+			Category:  "export and import",
+			Usage:     "read a drive from end to end and compare it with what was signed",
+			ArgsUsage: "DRIVE",
+			UsageText: "verify DRIVE",
+			Description: "Checks the signature and every file that it lists, and names the files\n" +
+				"that are damaged or missing, and those that are not in the signed list. Nothing is\n" +
+				"written to the drive. The files of an origin whose key is not trusted here are\n" +
+				"compared with the key that lies on the drive, and reported as not trusted.",
+			Flags:  flags(common, noProgress, oneOrigin, jobs),
+			Action: f.action(1, 1, verify),
+		},
+		examples: []example{
+			{"pkgsneak verify /mnt/usb",
+				"Reads every file, and names those that are damaged, missing or not in the signed list."},
+			{"pkgsneak verify --origin bighost --json /mnt/usb",
+				"Reads what one origin exported, for a script."},
+		},
+		results: map[string][]any{"": {inspect.VerifyReport{}}},
 	}
 }
 

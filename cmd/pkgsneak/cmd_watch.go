@@ -10,18 +10,27 @@ import (
 	"pkgsneak/sync/exporter"
 )
 
-func watchCommand(f *commandLine) *cli.Command {
-	return &cli.Command{
-		Name:      "watch",
-		Category:  "automatically",
-		Usage:     "export while packages are built",
-		ArgsUsage: "[DRIVE]",
-		UsageText: "watch [DRIVE]",
-		Description: "Exports each time PKGDIR and DISTDIR have come to rest, so that a drive\n" +
-			"which stays plugged in always has the finished packages. DRIVE is where it is\n" +
-			"mounted, by somebody else; it may come and go. SIGINT or SIGTERM end it.",
-		Flags:  flags(common, noProgress, watching, kindsLeft, exporting, shrink, dirs, lock),
-		Action: f.action(0, 1, watchDrive),
+func watchVerb(f *commandLine) verb {
+	return verb{
+		Command: &cli.Command{
+			Name:      "watch",
+			Category:  "automatically",
+			Usage:     "export while packages are built",
+			ArgsUsage: "[DRIVE]",
+			UsageText: "watch [DRIVE]",
+			Description: "Exports each time PKGDIR and DISTDIR have come to rest, so that a drive\n" +
+				"which stays plugged in always has the finished packages. DRIVE is where it is\n" +
+				"mounted, by somebody else; it may come and go. SIGINT or SIGTERM end it.",
+			Flags:  flags(common, noProgress, watching, kindsLeft, exporting, shrink, dirs, lock),
+			Action: f.action(0, 1, watchDrive),
+		},
+		examples: []example{
+			{"pkgsneak watch /mnt/usb",
+				"Exports whenever emerge has finished some packages, until it is stopped."},
+			{"pkgsneak watch --once --settle 2m /mnt/usb",
+				"Waits until nothing has changed for two minutes, exports, and ends."},
+		},
+		results: map[string][]any{"": {struct{}{}}},
 	}
 }
 

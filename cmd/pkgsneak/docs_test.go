@@ -51,8 +51,8 @@ func isRow(line string) bool {
 		strings.Contains(line, "--")
 }
 
-func isExample(verb, line string) bool {
-	for _, e := range examplesOf[verb] {
+func isExample(v verb, line string) bool {
+	for _, e := range v.examples {
 		if line == "  "+e.line {
 			return true
 		}
@@ -62,22 +62,21 @@ func isExample(verb, line string) bool {
 
 // Each command and each flag says what it is for, in lines that fit a terminal.
 func TestHelpIsComplete(t *testing.T) {
-	app := newApp(testCommandLine(t, nil))
-	for _, c := range app.Commands {
+	for _, c := range verbs(testCommandLine(t, nil)) {
 		if c.Hidden {
 			continue
 		}
 		if c.Usage == "" || c.Category == "" || c.UsageText == "" || c.Description == "" {
 			t.Errorf("%s: usage, group, forms or description is missing", c.Name)
 		}
-		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
+		for _, leaf := range append([]*cli.Command{c.Command}, c.Subcommands...) {
 			for _, f := range leaf.Flags {
 				if flagUsage(f) == "" {
 					t.Errorf("%s: --%s says nothing", leaf.Name, f.Names()[0])
 				}
 			}
 		}
-		if len(examplesOf[c.Name]) < 2 {
+		if len(c.examples) < 2 {
 			t.Errorf("%s: two examples, please", c.Name)
 		}
 		for _, columns := range []int{40, 60, 80} {
@@ -85,7 +84,7 @@ func TestHelpIsComplete(t *testing.T) {
 				// Only one word, or a line that is to be typed, may be wider.
 				line = strings.TrimRight(line, "\n")
 				if len(line) > columns && len(strings.Fields(line)) > 1 && !isRow(line) &&
-					!isExample(c.Name, line) {
+					!isExample(c, line) {
 					t.Errorf("%s: a line of %d letters at %d columns: %q", c.Name, len(line),
 						columns, line)
 				}

@@ -26,7 +26,7 @@ func (f *commandLine) help(app *cli.App, req *request) error {
 	if verb == nil {
 		return withHint(usageErrorf("there is no command %q", words[0]), "pkgsneak --help")
 	}
-	f.helpText(verbHelp(verb, f.helpWidth()))
+	f.helpText(verbHelp(f.declared(verb.Name), f.helpWidth()))
 	return nil
 }
 
@@ -85,7 +85,7 @@ func rootHelp(app *cli.App, width int) string {
 }
 
 // verbHelp is the help of one verb: forms, what it does, examples, flags.
-func verbHelp(c *cli.Command, width int) string {
+func verbHelp(c verb, width int) string {
 	p := &page{width: width}
 	p.paragraph(0, "pkgsneak "+c.Name+": "+c.Usage)
 	p.line("")
@@ -96,9 +96,9 @@ func verbHelp(c *cli.Command, width int) string {
 		p.line("")
 		p.paragraph(0, paragraph)
 	}
-	if examples := examplesOf[c.Name]; len(examples) > 0 {
+	if len(c.examples) > 0 {
 		p.heading("examples")
-		for _, e := range examples {
+		for _, e := range c.examples {
 			p.line("  " + e.line)
 			p.paragraph(6, e.does)
 		}

@@ -18,22 +18,15 @@ import (
 
 // commandLine is what all verbs share: where they run and where they print.
 type commandLine struct {
-	env *env
-	out *printer
+	env   *env
+	out   *printer
+	verbs []verb // in the order in which help shows them
 
 	// state, for the end of the run
 	began  time.Time
 	verb   string   // with its subcommand
 	place  string   // its argument DRIVE, else the first
 	places []string // its flags that name a directory of this machine
-}
-
-// goesOn says what the same command does after an interruption, for those that do not begin anew.
-// An export says it itself.
-var goesOn = map[string]string{
-	"import": "what is complete stays: the same command goes on from there",
-	"forget": "the same command removes the rest",
-	"undo":   "the same command takes the rest back",
 }
 
 // invocation is one verb at work.
@@ -43,6 +36,18 @@ type invocation struct {
 	flags *cli.Context
 	opt   *options
 	args  []string
+}
+
+// declared is the verb of a command, which may be a subcommand of it; none if there is no such
+// verb.
+func (f *commandLine) declared(command string) verb {
+	name, _, _ := strings.Cut(command, " ")
+	for _, v := range f.verbs {
+		if v.Name == name {
+			return v
+		}
+	}
+	return verb{}
 }
 
 // end says how a run ended, to people or as the last line of JSON, and gives the exit code.
@@ -59,7 +64,7 @@ func (f *commandLine) end(ctx context.Context, err error) int {
 		if fault.Of(err) != fault.Interrupted {
 			fail = classify(context.Canceled, f.place) // whatever broke off because of it
 		}
-		if hint := goesOn[f.verb]; hint != "" && len(fail.hints) == 0 {
+		if hint := f.declared(f.verb).goesOn; hint != "" && len(fail.hints) == 0 {
 			fail.hints = []string{hint}
 		}
 	}

@@ -284,11 +284,12 @@ func (m *manual) flags(flags []cli.Flag) {
 }
 
 func (m *manual) examples(command string) {
-	if len(examplesOf[command]) == 0 {
+	examples := (&commandLine{verbs: verbs(&commandLine{env: &env{}})}).declared(command).examples
+	if len(examples) == 0 {
 		return
 	}
 	m.line(".Sh EXAMPLES")
-	for i, e := range examplesOf[command] {
+	for i, e := range examples {
 		if i > 0 {
 			m.line(".Pp")
 		}

@@ -15,51 +15,19 @@ import (
 	"testing"
 
 	"github.com/google/jsonschema-go/jsonschema"
-
-	"pkgsneak/sync/auto"
-	"pkgsneak/sync/clients"
-	"pkgsneak/sync/doctor"
-	"pkgsneak/sync/exporter"
-	"pkgsneak/sync/forget"
-	"pkgsneak/sync/importer"
-	"pkgsneak/sync/inspect"
-	"pkgsneak/sync/requester"
-	"pkgsneak/sync/undo"
 )
 
 // resultTypes are the results of all commands that have one, by the command as the envelope names
-// it. The second type of auto and serve is that of --install.
-var resultTypes = map[string][]any{
-	"auto":           {auto.Result{}, auto.Changes{}},
-	"completion":     {textReport{}},
-	"doctor":         {doctor.Report{}, topicsReport{}},
-	"export":         {exporter.ExportReport{}},
-	"forget":         {forget.Report{}},
-	"undo":           {undo.Report{}},
-	"help":           {textReport{}},
-	"import":         {importer.ImportReport{}},
-	"index":          {indexReport{}},
-	"key":            {keyReport{}},
-	"key generate":   {keyReport{}},
-	"key import":     {keyReport{}},
-	"key renew":      {exporter.Renewed{}},
-	"key revocation": {revocationReport{}},
-	"key rotate":     {rotated{}},
-	"key show":       {keyReport{}},
-	"serve":          {struct{}{}, auto.Changes{}},
-	"request":        {requester.Report{}},
-	"clients":        {clients.Report{}},
-	"clients accept": {clientReport{}},
-	"clients add":    {clientReport{}},
-	"clients forget": {clientReport{}},
-	"status":         {inspect.StatusReport{}},
-	"trust":          {trustReport{}},
-	"trust list":     {trustListReport{}},
-	"trust remove":   {keyReport{}},
-	"verify":         {inspect.VerifyReport{}},
-	"version":        {versionReport{}},
-	"watch":          {struct{}{}},
-}
+// it.
+var resultTypes = func() map[string][]any {
+	all := map[string][]any{"help": {textReport{}}, "version": {versionReport{}}}
+	for _, v := range verbs(&commandLine{env: &env{}}) {
+		for sub, types := range v.results {
+			all[strings.TrimSpace(v.Name+" "+sub)] = types
+		}
+	}
+	return all
+}()
 
 // eventTypes are the lines before the envelope, by their member event.
 var eventTypes = map[string]any{

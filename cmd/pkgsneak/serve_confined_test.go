@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"pkgsneak/sync/sandbox"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,7 +41,7 @@ func TestConfinedServeChild(t *testing.T) {
 	e := &env{stdin: strings.NewReader(""), stdout: os.Stdout, stderr: os.Stderr,
 		lookup: func(string) (string, bool) { return "", false },
 		now:    time.Now, hostname: "bighost", root: x.Root, version: "test",
-		confineServe: sandbox.ConfineReading}
+		confines: true}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, e, []string{"serve", "-vv", "--listen", "127.0.0.1:0"}) }()

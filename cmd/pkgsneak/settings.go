@@ -24,15 +24,9 @@ import (
 	"pkgsneak/sync/doctor"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/emerge"
-	"pkgsneak/sync/exporter"
-	"pkgsneak/sync/forget"
-	"pkgsneak/sync/importer"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
 	"pkgsneak/sync/progress"
-	"pkgsneak/sync/requester"
-	"pkgsneak/sync/sandbox"
-	"pkgsneak/sync/undo"
 )
 
 // env is everything that a run takes from its process and its machine.
@@ -59,13 +53,8 @@ type env struct {
 	observe progress.Watcher
 	// sees every change of a file on this machine first; nil outside of tests
 	hook durable.Hook
-	// They take from this process, for ever, what a journey does not need; nil: nothing.
-	confineExport  func(machine.Machine, exporter.ExportOptions) sandbox.Confined
-	confineImport  func(machine.Machine, importer.ImportOptions) sandbox.Confined
-	confineForget  func(machine.Machine, forget.Options) sandbox.Confined
-	confineRequest func(machine.Machine, requester.Options) sandbox.Confined
-	confineUndo    func(machine.Machine, undo.Options) sandbox.Confined
-	confineServe   func(paths ...string) sandbox.Confined
+	// The operation may take from this process, for ever, what it does not need.
+	confines bool
 }
 
 // processEnv is the env of a real process.
@@ -89,12 +78,7 @@ func processEnv(b build) *env {
 		built:      b.time(),
 		booted:     bootTime(),
 
-		confineExport:  exporter.Confine,
-		confineImport:  importer.Confine,
-		confineForget:  forget.Confine,
-		confineRequest: requester.Confine,
-		confineUndo:    undo.Confine,
-		confineServe:   sandbox.ConfineReading,
+		confines: true,
 	}
 	if program, err := exec.LookPath("portageq"); err == nil {
 		e.portageq = runPortageq(program)
