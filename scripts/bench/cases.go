@@ -60,10 +60,11 @@ func bash(name string, goal float64, script string, args ...any) peer {
 	return peer{name, shell(fmt.Sprintf(script, args...)), nil, goal}
 }
 
-// Goals: as fast, and within a tenth.
+// Goals: as fast, within a tenth, and what is left to a first export, which unpacks each package.
 const (
-	equal  = 1.0
-	almost = 1 / 1.1
+	equal       = 1.0
+	almost      = 0.9
+	firstExport = 0.55
 )
 
 func (b *bench) indexCases() []contest {
@@ -169,9 +170,17 @@ func (b *bench) copyCases() []contest {
 		bash("cp -r; sync", almost, "%s", copyTo(copied)),
 		bash("rsync -a; sync", equal, "rsync -a %[1]s %[2]s/ && sync -f %[2]s", src, copied),
 	}
+	ready := func() error { // for a client that trusts the host
+		if err := b.largePackages(); err != nil {
+			return err
+		}
+		return cmp.Or(exported(), b.trust(h, drive, client))
+	}
+	firstCopies := []peer{bash("cp -r; sync", firstExport, "%s", copyTo(copied)), copies[1]}
+	firstCopies[1].goal = 0
 	return []contest{{
 		name: "first export of " + size + ", no read-back", by: wall, also: []figure{cpu,
-			memory}, setup: b.largePackages, reset: firstEver, ours: export, peers: copies,
+			memory}, setup: b.largePackages, reset: firstEver, ours: export, peers: firstCopies,
 	}, {
 		name: "export of " + size + " to one more drive, no read-back", by: wall,
 		also:  []figure{cpu},
@@ -179,15 +188,7 @@ func (b *bench) copyCases() []contest {
 		reset: reset, ours: export, peers: copies,
 	}, {
 		name: "import of " + size, by: wall, also: []figure{cpu, memory},
-		setup: func() error {
-			if err := b.largePackages(); err != nil {
-				return err
-			}
-			if err := exported(); err != nil {
-				return err
-			}
-			return b.trust(h, drive, client)
-		},
+		setup: ready,
 		reset: func() error {
 			return removeAll(client.path("packages"), client.path("distfiles"),
 				client.path("state/imports"), client.path("state/digests"),
@@ -199,6 +200,11 @@ func (b *bench) copyCases() []contest {
 	}, {
 		name: "verify of " + size, by: wall, also: []figure{cpu, memory},
 		setup: func() error {
+			if _, err := os.Stat(tree); err != nil {
+				if err := ready(); err != nil {
+					return err
+				}
+			}
 			sums := fmt.Sprintf("cd %s && find . -type f -size +0 ! -name 'Manifest*' -print0 | xargs -0 b2sum >%s/tree-sums", tree, b.work)
 			return b.quiet(shell(sums)...)
 		},
@@ -245,8 +251,11 @@ func (j *operation) String() string {
 	return fmt.Sprintf("%d packages, %d distfiles", j.packages, j.distfiles)
 }
 
-// make makes what the host has.
+// make makes what the host has, unless it has it.
 func (j *operation) make() error {
+	if _, err := os.Stat(j.host.path("distfiles")); err == nil {
+		return nil
+	}
 	if err := j.b.smallPackages(j.host, j.packages, gpkg, xpak); err != nil {
 		return err
 	}
@@ -261,8 +270,33 @@ func (j *operation) make() error {
 	return j.b.make(task{Seed: 3, DISTDIR: j.host.path("distfiles"), Distfiles: j.distfiles})
 }
 
-// run makes everything and brings it to the client.
+// exported is make, and a drive that has all of it, which the client trusts.
+func (j *operation) exported() error {
+	if err := j.make(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(j.drive.path("pkgsneak")); err == nil {
+		return nil
+	}
+	return cmp.Or(j.b.quiet(j.export...), j.b.trust(j.host, j.drive, j.client))
+}
+
+// imported is exported, and a client that has all of it.
+func (j *operation) imported() error {
+	if err := j.exported(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(j.client.path("packages")); err == nil {
+		return nil
+	}
+	return j.b.quiet(j.imports...)
+}
+
+// run makes everything and brings it to the client, unless that has been done.
 func (j *operation) run() error {
+	if _, err := os.Stat(j.client.path("packages")); err == nil {
+		return nil
+	}
 	if err := j.make(); err != nil {
 		return err
 	}
@@ -304,7 +338,7 @@ func (b *bench) unchangedCases() []contest {
 		{name: "export, nothing changed, " + j.String(), by: wall, also: []figure{cpu},
 			setup: j.run, ours: j.export, peers: []peer{rsync(j.client)}},
 		{name: "import, nothing changed, " + j.String(), by: wall, also: []figure{cpu},
-			ours: j.imports, peers: []peer{rsync(j.client)}},
+			setup: j.run, ours: j.imports, peers: []peer{rsync(j.client)}},
 	}
 }
 
@@ -322,7 +356,7 @@ func (b *bench) changedCases() []contest {
 				also: []figure{memory}, setup: j.run, reset: j.rebuild, limit: limit,
 				ours: j.export},
 			contest{name: "import, one changed of " + j.String(), by: wall, warm: true,
-				also: []figure{memory}, reset: func() error {
+				also: []figure{memory}, setup: j.run, reset: func() error {
 					if err := j.rebuild(); err != nil {
 						return err
 					}
@@ -351,20 +385,22 @@ func (b *bench) manyCases() []contest {
 		}, ours: j.index,
 	}, {
 		name: "first export, " + j.String(), by: memory, limit: mostMemory, once: true,
-		reset: func() error {
+		setup: j.make, reset: func() error {
 			return errors.Join(removeAll(j.drive.dir, j.host.path("state/digests"),
 				j.host.path("state/memory")), os.MkdirAll(j.drive.dir, 0o755))
 		}, ours: j.export,
 	}, {
-		name: "export, nothing changed, " +
-			j.String(), by: memory, limit: mostMemory, once: true, ours: j.export,
+		name: "export, nothing changed, " + j.String(), by: memory, limit: mostMemory, once: true,
+		setup: j.exported, ours: j.export,
 	}, {
 		name: "first import, " + j.String(), by: memory, limit: mostMemory, once: true,
-		setup: func() error { return b.trust(j.host, j.drive, j.client) }, reset: anew,
+		setup: func() error {
+			return cmp.Or(j.exported(), b.trust(j.host, j.drive, j.client))
+		}, reset: anew,
 		ours: j.imports,
 	}, {
-		name: "import, nothing changed, " +
-			j.String(), by: memory, limit: mostMemory, once: true, ours: j.imports,
+		name: "import, nothing changed, " + j.String(), by: memory, limit: mostMemory, once: true,
+		setup: j.imported, ours: j.imports,
 	}}
 }
 

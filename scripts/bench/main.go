@@ -1,7 +1,7 @@
 // Bench measures pkgsneak against what one would use instead, in one run on one machine, and prints
 // ratios.
 //
-//	go run ./scripts/bench [-dir DIR] [-runs N] [-size BYTES] [-only WORD] [-quick]
+//	go run ./scripts/bench [-dir DIR] [-runs N] [-size BYTES] [-only REGEXP] [-quick]
 //
 // It makes its data in a directory of its own below DIR (the same packages every time), runs
 // pkgsneak and its peers in turn, and prints the median of each, and their ratio, as a table in
@@ -12,13 +12,16 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -27,7 +30,8 @@ func main() {
 		"directory to work in; it needs some 15 GiB of room, on a disk that is not busy (default: the system's for temporary files)")
 	runs := flag.Int("runs", 3, "runs of each")
 	size := flag.Int64("size", 4<<30, "bytes of the large PKGDIR")
-	only := flag.String("only", "", "only benchmarks whose name contains the word")
+	only := flag.String("only", "",
+		"only benchmarks in whose name this regular expression, or word, is found")
 	quick := flag.Bool("quick", false, "a hundredth of everything, to see that it works")
 	hash := flag.String("hash", "",
 		"for its own use: read each file below the directory once, with md5 and sha1")
@@ -50,7 +54,11 @@ func main() {
 	if *least != "" {
 		exit(floorPass(*least, *contents))
 	}
-	b := &bench{runs: *runs, size: *size, only: *only, scale: 1}
+	words, err := regexp.Compile(*only)
+	if err != nil {
+		exit(fmt.Errorf("-only: %w", err))
+	}
+	b := &bench{runs: *runs, size: *size, only: words, scale: 1}
 	if *quick {
 		b.runs, b.size, b.scale = 1, b.size/100, 100
 	}
@@ -69,7 +77,7 @@ func exit(err error) {
 type bench struct {
 	runs  int
 	size  int64
-	only  string
+	only  *regexp.Regexp
 	scale int // divides the numbers of files
 
 	work    string // removed at the end
@@ -95,7 +103,7 @@ func (b *bench) main(dir string) (err error) {
 	describe()
 	fmt.Print(heading)
 	for _, c := range b.cases() {
-		if !strings.Contains(c.name, b.only) {
+		if !b.only.MatchString(c.name) {
 			continue
 		}
 		if err := b.run(c); err != nil {
@@ -114,16 +122,24 @@ func (b *bench) make(t task) error {
 	return b.quiet(b.self, "-make", string(job))
 }
 
+// cpuinfo is what /proc/cpuinfo says of the first processor.
+func cpuinfo(data []byte, key string) string {
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(line, key); ok {
+			return strings.TrimSpace(strings.TrimLeft(value, "\t :"))
+		}
+	}
+	return ""
+}
+
 // describe prints what the figures were measured on.
 func describe() {
-	model := "unknown processor"
-	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(data)) {
-			if name, ok := strings.CutPrefix(line, "model name"); ok {
-				model = strings.TrimSpace(strings.TrimLeft(name, "\t :"))
-				break
-			}
-		}
+	data, _ := os.ReadFile("/proc/cpuinfo")
+	model := cmp.Or(cpuinfo(data, "model name"), "unknown processor")
+	if flags := strings.Fields(cpuinfo(data, "flags")); slices.Contains(flags, "sha_ni") {
+		model += " with SHA extensions"
+	} else {
+		model += " without SHA extensions"
 	}
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	load, _ := os.ReadFile("/proc/loadavg")
