@@ -125,6 +125,7 @@ func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.R
 		e.bring(&c, gen, catalogue)
 	}
 	x.compare()
+	(&repositoryRules{e.facts, e.findings}).compare(ctx, &c, gen)
 	return x.cpu(ctx)
 }
 

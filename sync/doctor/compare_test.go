@@ -233,7 +233,7 @@ func TestCompare(t *testing.T) {
 			told:  []string{"note usepkg"}},
 		{name: "another tree", packages: map[string]meta{"app-misc/a-1": {}},
 			files: map[string]string{"var/db/repos/gentoo/profiles/repo_name": "own\n"},
-			told:  []string{"note profile"}},
+			told:  []string{"note profile", "note repositories"}},
 		{name: "package.mask", packages: map[string]meta{"app-misc/a-1": {}},
 			files: map[string]string{"etc/portage/package.mask": "<app-misc/a-2\n"},
 			told:  []string{"note config"}, mend: "=app-misc/a-1"},

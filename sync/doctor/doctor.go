@@ -18,6 +18,7 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 	}{
 		{true, (&commonRules{f, l}).check},
 		{f.is(Host), func(context.Context) error { (&hostRules{f, l}).check(); return nil }},
+		{true, func(context.Context) error { (&repositoryRules{f, l}).check(); return nil }},
 		// before the client's: what the drive has counts there
 		{o.Drive != "", (&driveRules{f, l}).check},
 		{f.is(Client), (&clientRules{facts: f, findings: l}).check},

@@ -204,6 +204,8 @@ type Comparison struct {
 	// of them, those whose CFLAGS were read
 	Read        int          `json:"read"`
 	Differences []Difference `json:"differences"`
+	// Repositories are those that it carries
+	Repositories []RepositoryComparison `json:"repositories,omitempty"`
 }
 
 // Difference is a line of the table: a setting for which packages on the drive do not fit this

@@ -147,6 +147,11 @@ two C libraries: their packages do not mix.`},
 A profile sets defaults: USE, targets, layout. The same one on host and client is the least work. Packages of a
 systemd, musl, hardened or split-usr profile do not fit a machine without; 23.0 and 17.1 differ in how everything
 is linked.`},
+	{"repositories", "ebuild repositories", `
+The build host's ebuild repositories travel with its packages, and an import puts one in the place of the one that an
+import brought before. Another one is yours: it stays until --adopt-repo NAME gives its place away. emerge --sync would
+fetch over it; auto-sync = no in its section of repos.conf keeps it from that. metadata/md5-cache spares each client the
+sourcing of every ebuild; git checkouts have none, and egencache makes it.`},
 	{"eapi", "EAPI", `
 The EAPI is the dialect of an ebuild. A Portage that does not know it masks the package. The way out is a newer Portage
 as a package of an older EAPI.`},

@@ -53,14 +53,12 @@ const (
 // is believed: the record is, whose signature was verified.
 func unpack(ctx context.Context, r io.Reader, into *durable.Root, dir string, want *layout.Tree,
 	a Access, tell func(files int, bytes int64)) (err error) {
-	z, err := zstd.NewReader(pipeline.Reader{Ctx: ctx, R: r}, zstd.WithDecoderConcurrency(2),
-		zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxWindow*2))
+	z, err := newReader(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer z.Close()
-	limit := want.Bytes + int64(want.Count)*entryBytes + 1<<20
+	limit := limitOf(want)
 	whole := &io.LimitedReader{R: z, N: limit + 1}
 	u := &unpacker{into: into, at: dir, want: want, access: a, sum: newContents(), tell: tell}
 	if err := u.all(ctx, tar.NewReader(whole)); err != nil {
@@ -80,6 +78,43 @@ func unpack(ctx context.Context, r io.Reader, into *durable.Root, dir string, wa
 	}
 	return nil
 }
+
+// Holds reports whether the archive of an offer has a directory. All of it is read, so that it is the
+// one that was signed; nothing is unpacked.
+func Holds(ctx context.Context, o Offer, dir string) (bool, error) {
+	r, err := o.Open()
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	z, err := newReader(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	defer z.Close()
+	found, t := false, tar.NewReader(io.LimitReader(z, limitOf(&o.Tree)))
+	for !found {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return false, archiveFault(err)
+		}
+		found = h.Typeflag == tar.TypeDir && strings.TrimSuffix(h.Name, "/") == dir
+	}
+	_, err = io.Copy(io.Discard, pipeline.Reader{Ctx: ctx, R: r})
+	return found, err
+}
+
+func newReader(ctx context.Context, r io.Reader) (*zstd.Decoder, error) {
+	return zstd.NewReader(pipeline.Reader{Ctx: ctx, R: r}, zstd.WithDecoderConcurrency(2),
+		zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxWindow*2))
+}
+
+// limitOf is the most that the archive of a tree unpacks to, in bytes.
+func limitOf(t *layout.Tree) int64 { return t.Bytes + int64(t.Count)*entryBytes + 1<<20 }
 
 // archiveFault is the error of a reader: the medium's own stays what it is.
 func archiveFault(err error) error {

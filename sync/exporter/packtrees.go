@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -163,6 +164,13 @@ func planTree(ctx context.Context, x *exporter, r portage.Repo) error {
 
 // noteTree says what is odd about a repository that is carried.
 func noteTree(x *exporter, r portage.Repo, s *ebuilds.Source) {
+	if x.host != nil && x.host.header != nil {
+		built := builtFrom(x.host.header.Get("REPO_REVISIONS"), r.Name)
+		if built != "" && r.Revision != "" && built != r.Revision {
+			x.report.Notices = append(x.report.Notices, fmt.Sprintf(
+				"the repository %q is another one than the newest packages were built from (%.12s, not %.12q): of what differs there is no package, and a client with this tree would compile it; to build it: emerge -auDN --buildpkg @world", r.Name, r.Revision, built))
+		}
+	}
 	if !r.HasCache() {
 		x.report.Notices = append(x.report.Notices, fmt.Sprintf(
 			"the repository %q has no metadata/md5-cache: each client sources every ebuild of it; here: egencache --update --repo %s", r.Name, r.Name))
@@ -172,6 +180,17 @@ func noteTree(x *exporter, r portage.Repo, s *ebuilds.Source) {
 			fmt.Sprintf("of the repository %q %d files are not carried, as %s", r.Name,
 				len(left), left[0]))
 	}
+}
+
+// builtFrom is the revision of a repository from which the newest packages of an index were built:
+// REPO_REVISIONS in its header, which Portage keeps from 3.0.64 on, {"gentoo": "COMMIT"}; "" where
+// it does not say.
+func builtFrom(revisions, repo string) string {
+	var by map[string]string
+	if json.Unmarshal([]byte(revisions), &by) != nil {
+		return ""
+	}
+	return by[repo]
 }
 
 // leaveTree leaves a repository out: the drive keeps the one that it has.

@@ -49,6 +49,13 @@
 // The growth on disk is known for packages whose installed size the origin recorded, against SIZE
 // of the record in /var/db/pkg.
 //
+// # What could be compiled
+//
+// For what lacks, the ebuilds in this machine's repositories are looked at, as far as their
+// metadata/md5-cache tells of them: with the host's own repository here (package ebuilds) that is
+// all that the host could have built. Where the distfiles of one are in DISTDIR too, the line that
+// compiles is told: emerge -auDNk @world.
+//
 // # Advisories
 //
 // A security fix is an advisory (metadata/glsa of a repository that is here) to which the installed

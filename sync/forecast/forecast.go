@@ -21,6 +21,8 @@ type Input struct {
 	// Elsewhere are entries of origins' catalogues that are neither here nor on the drive: the host
 	// has built them.
 	Elsewhere []pkgindex.Entry
+	// Distdir is where distfiles lie, for what could be compiled; "": that is not looked for.
+	Distdir string
 	// Stop is asked now and then; true ends the search. nil: never. It ends after Patience anyway.
 	Stop func() bool
 	GateOptions
@@ -88,6 +90,7 @@ type Forecast struct {
 	Unusable map[resolve.ReasonKind]int
 	Missing  []string // atoms of the sets that nothing satisfies
 	Orphans  int      // installed packages that no set leads to
+	Compile  []Compile
 	Security []Advisory
 	News     int
 
@@ -152,6 +155,7 @@ func Make(m *Machine, in Input) (*Forecast, error) {
 	}
 	f.sort()
 	f.security(m, r)
+	f.compile(j, in.Distdir)
 	f.News = m.UnreadNews
 	f.steps(m, r, in.Candidates)
 	return f, nil

@@ -21,6 +21,8 @@ type Document struct {
 	Unusable  map[string]int `json:"unusable,omitempty"`
 	Missing   []string       `json:"missing,omitempty"`
 	Orphans   int            `json:"orphans,omitempty"`
+	Compile   []DocCompile   `json:"compile,omitempty"`      // what could be compiled here
+	Compiles  string         `json:"compile_line,omitempty"` // the line that does it
 	Security  []DocAdvisory  `json:"security"`
 	News      int            `json:"news"`
 	Exclude   []string       `json:"exclude"`
@@ -52,6 +54,11 @@ type (
 	DocOlder struct {
 		Name      string `json:"name"`
 		Installed string `json:"installed"`
+	}
+	DocCompile struct {
+		Name  string   `json:"name"`
+		For   string   `json:"for"`             // the atom
+		Lacks []string `json:"lacks,omitempty"` // distfiles
 	}
 	DocUse struct {
 		Name  string   `json:"name"`
@@ -94,6 +101,10 @@ func (f *Forecast) Document(file string) *Document {
 	}
 	for _, x := range f.Cannot {
 		d.Cannot = append(d.Cannot, DocLack(x))
+	}
+	d.Compiles, _, _ = f.Compiles()
+	for _, x := range f.Compile {
+		d.Compile = append(d.Compile, DocCompile(x))
 	}
 	for _, x := range f.Older {
 		d.Older = append(d.Older, DocOlder(x))

@@ -81,6 +81,7 @@ func (f *Forecast) Lines(o TextOptions) []string {
 		say("%d of @world cannot be had here: %s", n,
 			few(f.Missing, 5, func(s string) string { return s }))
 	}
+	f.sayCompile(say)
 	if f.News > 0 {
 		say("%d unread news items: eselect news read", f.News)
 	}

@@ -212,8 +212,31 @@ func (r *repositories) bring(ctx context.Context, op *operation) error {
 			coming = slices.DeleteFunc(coming, func(name string) bool { return name == t.Name })
 		}
 	}
+	if r.taken() {
+		renewOutlook(ctx, op)
+	}
 	noteTrees(op)
 	return nil
+}
+
+// renewOutlook reads the machine once more: profile, masks, news and advisories are those of the
+// new tree, and so is what is said at the end.
+func renewOutlook(ctx context.Context, op *operation) {
+	settings, err := op.m.Settings.Again(ctx)
+	if err != nil {
+		op.note("the forecast is that of the tree before: %v", err)
+		return
+	}
+	op.m.Settings, op.repos.site.Settings = settings, settings
+	if op.outlook.machine == nil {
+		return
+	}
+	renewed, err := newOutlook(op.m, op.outlook.o)
+	if err != nil {
+		op.note("the forecast is that of the tree before: %v", err)
+		return
+	}
+	op.outlook = renewed
 }
 
 // noteTrees says what else a new tree asks for.

@@ -42,7 +42,8 @@ func noteFit(op *operation, f *forecast.Forecast) {
 // predict works out what emerge can do when this import is done, or would be.
 func predict(op *operation) (*forecast.Forecast, error) {
 	candidates, here := candidatesOf(op)
-	in := forecast.Input{Candidates: candidates, GateOptions: op.outlook.o}
+	in := forecast.Input{Candidates: candidates, GateOptions: op.outlook.o,
+		Distdir: op.m.DISTDIR}
 	for _, origin := range op.origins {
 		for path, entry := range origin.entries {
 			if _, carried := origin.gen.Find(payload.Package, path); !carried &&

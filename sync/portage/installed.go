@@ -102,7 +102,7 @@ func (p Installed) number(key string) int64 {
 }
 
 // Lookups are the files and directories, as this process finds them, that Repos, Installed,
-// Records, Sets, Masks, PackageLines, Advisories, News, PortageEAPI and ReadsGPKG read, for a
+// Records, Sets, Masks, PackageLines, Advisories, News, PortageEAPI, ReadsGPKG and Again read, for a
 // process that wants to open nothing else. Those that are absent are among them.
 func (s *Settings) Lookups() []string {
 	paths := []string{path.Join(s.ConfigRoot, "etc/portage"),
@@ -110,6 +110,7 @@ func (s *Settings) Lookups() []string {
 		path.Join(s.eroot(), "var/db/pkg"), path.Join(s.eroot(),
 			"var/lib/portage"), path.Join(s.eroot(), "var/lib/gentoo/news")}
 	paths = append(paths, s.modules...)
+	paths = append(paths, s.Files...)
 	paths = append(paths, s.Profiles...)
 	if repos, err := s.Repos(); err == nil {
 		for _, r := range repos {

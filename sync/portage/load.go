@@ -34,6 +34,25 @@ func Load(ctx context.Context, o Options) (*Settings, error) {
 	return l.s, nil
 }
 
+// Again reads the configuration once more, after a repository or the profile in it has changed. The
+// variables that portageq told stay as they are: it is not asked a second time.
+func (s *Settings) Again(ctx context.Context) (*Settings, error) {
+	o := s.options
+	o.UsePortageq = false
+	now, err := Load(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	for k, source := range s.Sources {
+		if source == SourcePortageq {
+			now.Values[k], now.Sources[k] = s.Values[k], source
+		}
+	}
+	now.defaults = now.defaults || s.defaults
+	now.options = s.options
+	return now, nil
+}
+
 // loader is Load's state.
 type loader struct {
 	s *Settings
@@ -53,7 +72,7 @@ func newLoader(o Options) *loader {
 	t := newTree(o.Root)
 	return &loader{
 		s: &Settings{Values: map[string]string{}, Sources: map[string]string{},
-			tree: t, env: o.Env},
+			options: o, tree: t, env: o.Env},
 		reader: newReader(t), env: o.Env, layers: newLayers(),
 	}
 }

@@ -19,6 +19,10 @@ type Repo struct {
 	// when the tree was made: metadata/timestamp.*, else the git checkout's; zero if unknown
 	Timestamp time.Time
 
+	// Syncs says that `emerge --sync` would fetch it: repos.conf has sync-type and sync-uri, and
+	// auto-sync is not off.
+	Syncs bool
+
 	tree    tree
 	aliases []string
 	layout  map[string]string // metadata/layout.conf
@@ -154,4 +158,65 @@ func join(dir, p string) string {
 		return path.Clean(p)
 	}
 	return path.Join(dir, p)
+}
+
+// Ebuilds returns the names with version of the ebuilds of a package that the repository has.
+func (r Repo) Ebuilds(category, pn string) []string {
+	if !plainName(category) || !plainName(pn) {
+		return nil
+	}
+	names, err := r.tree.names(path.Join(r.Location, category, pn))
+	if err != nil {
+		return nil
+	}
+	var found []string
+	for _, name := range names {
+		if pf, ok := strings.CutSuffix(name, ".ebuild"); ok && plainName(pf) {
+			found = append(found, pf)
+		}
+	}
+	return found
+}
+
+// HasEbuilds reports whether there is any ebuild: a repository may be one of profiles alone.
+func (r Repo) HasEbuilds() bool {
+	categories, err := r.tree.names(r.Location)
+	if err != nil {
+		return false
+	}
+	for _, category := range categories {
+		if !strings.Contains(category, "-") && category != "virtual" {
+			continue
+		}
+		packages, _ := r.tree.names(path.Join(r.Location, category))
+		for _, pn := range packages {
+			if len(r.Ebuilds(category, pn)) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Metadata returns what metadata/md5-cache says of an ebuild: the variables by name. It is false
+// where the repository has no such file.
+func (r Repo) Metadata(category, pf string) (map[string]string, bool) {
+	if !plainName(category) || !plainName(pf) {
+		return nil, false
+	}
+	data, err := r.tree.readFile(path.Join(r.Location, "metadata/md5-cache", category, pf))
+	if err != nil {
+		return nil, false
+	}
+	values := make(map[string]string)
+	for line := range strings.Lines(string(data)) {
+		if key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "="); ok {
+			values[key] = value
+		}
+	}
+	return values, true
+}
+
+func plainName(s string) bool {
+	return s != "" && s[0] != '.' && !strings.ContainsAny(s, "/\x00")
 }

@@ -51,6 +51,7 @@ type Settings struct {
 	EPREFIX    string    // the prefix of a Gentoo Prefix, "" on ordinary machines
 	Problems   []Problem // in the order in which they were met
 
+	options Options
 	tree    tree
 	env     Env
 	modules []string          // where an installed Portage may lie

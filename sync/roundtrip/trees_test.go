@@ -178,3 +178,64 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// The import that brings a tree tells what is in it: advisories that close, ebuilds that could be
+// compiled, and nothing of the tree that was there before.
+func TestForecastStandsOnTheNewTree(t *testing.T) {
+	when := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	drive, clientRoot := t.TempDir(), t.TempDir()
+	files := tree("1", "1777000000")
+	files["gentoo/metadata/glsa/glsa-202604-07.xml"] = `<?xml version="1.0"?>
+<glsa id="202604-07"><title>x</title><affected><package name="app-misc/labhello" auto="yes" arch="*">
+<unaffected range="ge">1.0</unaffected><vulnerable range="lt">1.0</vulnerable></package></affected></glsa>`
+	files["gentoo/app-misc/wanted/wanted-3.ebuild"] = "EAPI=8\n"
+	files["gentoo/metadata/md5-cache/app-misc/wanted-3"] = "EAPI=8\nSLOT=0\nKEYWORDS=amd64\n"
+	host := withRepos(t, newMachine(t, "host", when), t.TempDir(), files)
+	pack(t, host.PKGDIR, "xpak-classic")
+	mustExport(t, host, exporter.ExportOptions{Drive: drive})
+	for name, text := range map[string]string{"SLOT": "0", "EAPI": "8", "KEYWORDS": "amd64",
+		"BUILD_TIME": "1600000000", "repository": "gentoo"} {
+		write(t, filepath.Join(clientRoot, "var/db/pkg/app-misc/labhello-0.9", name), text+"\n")
+	}
+	write(t, filepath.Join(clientRoot, "var/lib/portage/world"),
+		"app-misc/labhello\napp-misc/wanted\n")
+	client := withRepos(t, newMachine(t, "client", when), clientRoot, tree("0", "1770000000"))
+	trustEach(t, client, host)
+	r := mustImport(t, client, importer.ImportOptions{Drive: drive, AdoptRepos: "gentoo"})
+	if !r.Trees[0].Taken {
+		t.Fatalf("%+v", r.Trees[0])
+	}
+	if f := r.Outlook; f == nil || len(f.Security) != 1 || f.Security[0].ID != "202604-07" ||
+		len(f.Compile) != 1 || f.Compile[0].Name != "app-misc/wanted-3" {
+		t.Fatalf("%+v", r.Outlook)
+	}
+	for _, notice := range r.Notices {
+		if strings.Contains(notice, "older here than on origin") {
+			t.Errorf("of the tree before: %s", notice)
+		}
+	}
+}
+
+// Where the newest packages were built from another state of the repository than the one that
+// travels, an export says so; where they were not, it does not.
+func TestTreeOfThePackages(t *testing.T) {
+	when := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	const built, later = "1111111111111111111111111111111111111111",
+		"2222222222222222222222222222222222222222"
+	for _, now := range []string{built, later} {
+		files := tree("1", "1777000000")
+		files["gentoo/metadata/timestamp.commit"] = now + " 1777000000 2026-04-24T03:06:40Z\n"
+		host := withRepos(t, newMachine(t, "host", when), t.TempDir(), files)
+		pack(t, host.PKGDIR, "xpak-classic")
+		index := filepath.Join(host.PKGDIR, "Packages")
+		data, err := os.ReadFile(index)
+		must(t, err)
+		must(t, os.WriteFile(index, append([]byte("REPO_REVISIONS: {\"gentoo\": \""+built+"\"}\n"),
+			data...), 0o644))
+		r := mustExport(t, host, exporter.ExportOptions{Drive: t.TempDir()})
+		told := strings.Contains(strings.Join(r.Notices, "\n"), "another one than the newest packages")
+		if told != (now == later) {
+			t.Errorf("%s: %q", now, r.Notices)
+		}
+	}
+}
