@@ -49,6 +49,8 @@ func TestRepositories(t *testing.T) {
 	client := newPatient(t, "client-good")
 	client.auto = "import"
 	client.write(repo+"metadata/timestamp.x", "1770000000\n")
+	client.write("etc/portage/repos.conf/gentoo.conf", "[gentoo]\nlocation = /var/db/repos/gentoo\n"+
+		"sync-type = rsync\nsync-uri = rsync://rsync.example.org/gentoo\n")
 	client.trustsHost(host)
 	r := client.compare(mount)
 	said := repositoryFindings(r)
