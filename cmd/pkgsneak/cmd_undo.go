@@ -82,6 +82,9 @@ func (c undoText) of(r *undo.Report) string {
 	for _, o := range r.Origins {
 		names = append(names, o.Name)
 	}
+	if r.Imported.IsZero() {
+		return "the last import, which brought ebuild repositories alone"
+	}
 	s := "the import of " + when(r.Imported, c.env.now())
 	if len(names) > 0 {
 		s += " from " + strings.Join(names, ", ")
@@ -99,6 +102,9 @@ func (c undoText) plan(r *undo.Report) {
 	c.list(yellow("stays"), r.Stays, true)
 	c.out.say("restore %s, remove %s, leave %s as they are", kinds(r.Restored), kinds(r.Removed),
 		count(len(r.Stays), "file"))
+	for _, x := range r.Repositories {
+		c.out.say("the repository %s goes back to what it was before (%s)", x.Name, x.Location)
+	}
 }
 
 func (c undoText) summary(r *undo.Report) {
@@ -142,8 +148,7 @@ func (c undoText) summary(r *undo.Report) {
 		case x.Reason != "":
 			c.out.warn("the repository %s stays as it is: %s", x.Name, x.Reason)
 			c.out.hint(x.Hints...)
-		case r.Pretended:
-			c.out.say("the repository %s goes back to what it was before (%s)", x.Name, x.Location)
+		case r.Pretended: // told
 		default:
 			c.out.say("the repository %s is what it was before (%s)", x.Name, x.Location)
 		}

@@ -111,7 +111,8 @@ func (c *treeClient) takes() wire.Command { return ofConf(clientConf, importComm
 // export puts a state of the repository on the drive.
 func (c *treeClient) export(n int) {
 	c.t.Helper()
-	must[string](c.t)(c.m.Sh(c.t.Context(), "rm -rf "+hostTree+"; mkdir -p "+filepath.Dir(hostTree)))
+	must[string](c.t)(c.m.Sh(c.t.Context(),
+		"rm -rf "+hostTree+"; mkdir -p "+filepath.Dir(hostTree)))
 	plantTree(c.t, c.m, treeOf(n))
 	if rep := tryCommand(c.t, c.m, ofConf(hostConf, exportCommand(program))); rep.Exit != 0 {
 		c.t.Fatalf("the export of the tree ended with %d: %s", rep.Exit, rep.Error)

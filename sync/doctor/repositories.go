@@ -64,9 +64,10 @@ func (e *repositoryRules) sync(r portage.Repo) {
 		return
 	}
 	e.tell(Finding{Topic: "repositories", Weight: Wrong, Role: Client,
-		What: fmt.Sprintf("emerge --sync fetches the repository %q, which comes with drives", r.Name),
-		Why:  "without a network it hangs for up to twenty minutes; with one it writes over what import brought, and import leaves the tree alone from then on",
-		Fix:  []Fix{e.noSync(r.Name)}})
+		What: fmt.Sprintf("emerge --sync fetches the repository %q, which comes with drives",
+			r.Name),
+		Why: "without a network it hangs for up to twenty minutes; with one it writes over what import brought, and import leaves the tree alone from then on",
+		Fix: []Fix{e.noSync(r.Name)}})
 }
 
 // noSync is how a section of repos.conf is told not to sync.
@@ -174,7 +175,8 @@ func (e *repositoryRules) profile(ctx context.Context, s *ebuilds.Step, here por
 	case err == nil && !there:
 		s.Action = ebuilds.Refused
 		s.Reason = fmt.Sprintf("this machine's profile %q is not in it", name)
-		s.Hints = []string{"eselect profile list", "eselect profile set PROFILE   (one that both trees have)"}
+		s.Hints = []string{"eselect profile list",
+			"eselect profile set PROFILE   (one that both trees have)"}
 	}
 }
 

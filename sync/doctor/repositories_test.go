@@ -49,8 +49,9 @@ func TestRepositories(t *testing.T) {
 	client := newPatient(t, "client-good")
 	client.auto = "import"
 	client.write(repo+"metadata/timestamp.x", "1770000000\n")
-	client.write("etc/portage/repos.conf/gentoo.conf", "[gentoo]\nlocation = /var/db/repos/gentoo\n"+
-		"sync-type = rsync\nsync-uri = rsync://rsync.example.org/gentoo\n")
+	client.write("etc/portage/repos.conf/gentoo.conf",
+		"[gentoo]\nlocation = /var/db/repos/gentoo\n"+
+			"sync-type = rsync\nsync-uri = rsync://rsync.example.org/gentoo\n")
 	client.trustsHost(host)
 	r := client.compare(mount)
 	said := repositoryFindings(r)
@@ -79,7 +80,8 @@ func TestRepositories(t *testing.T) {
 	bring(importer.ImportOptions{AdoptRepos: "gentoo"})
 	said = repositoryFindings(client.compare(mount))
 	if !strings.Contains(said, `wrong: emerge --sync fetches the repository "gentoo"`) ||
-		!strings.Contains(said, "/etc/portage/repos.conf/zz-gentoo.conf\n[gentoo]\nauto-sync = no") {
+		!strings.Contains(said,
+			"/etc/portage/repos.conf/zz-gentoo.conf\n[gentoo]\nauto-sync = no") {
 		t.Errorf("it comes with drives now:\n%s", said)
 	}
 	client.write("etc/portage/repos.conf/zz-gentoo.conf", "[gentoo]\nauto-sync = no\n")

@@ -2,6 +2,7 @@ package ebuilds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -43,15 +44,57 @@ func (s *Site) GoBack(ctx context.Context, name string) error {
 	if err := p.giveUp(); err != nil {
 		return err
 	}
-	if err := p.checkBack(ctx); err != nil {
+	switch err := p.checkBack(ctx); {
+	case errors.Is(err, errIsBack):
+		return nil
+	case err != nil:
 		return err
 	}
 	return p.goBack()
 }
 
+// errIsBack says that somebody has let the two trees change places by hand.
+var errIsBack = errors.New("the old tree has its place already")
+
+// byHand looks at a place beside which the tree that was replaced is not kept any more: it has its
+// place again, as a refusal of GoBack says how, or is gone. Nothing is left to take back then.
+func (p *place) byHand(ctx context.Context) error {
+	k := p.note.Kept
+	old := filepath.Join(p.root.Name(), k.Dir)
+	isBack := false
+	if k.Own != nil {
+		same, _, err := untouched(ctx, p.note.Location, k.Own)
+		if err != nil {
+			return err
+		}
+		isBack = same
+	}
+	same, _, err := untouched(ctx, p.note.Location, p.note.Here)
+	if err != nil {
+		return err
+	}
+	switch {
+	case isBack:
+		p.note.Here = k.Own
+	case !same:
+		p.note.Here = nil // the user's
+	}
+	p.note.Kept = nil
+	if err := p.saveOrForget(); err != nil {
+		return err
+	}
+	if isBack || !same && k.Own == nil {
+		return errIsBack
+	}
+	return refusal(fmt.Sprintf("the tree that was replaced is gone (%q): there is nothing to take back any more", old))
+}
+
 // checkBack makes sure that neither tree was changed, and that Portage works with the old one.
 func (p *place) checkBack(ctx context.Context) error {
 	k := p.note.Kept
+	if k.Dir != "" && p.inode(k.Dir) == 0 {
+		return p.byHand(ctx)
+	}
 	same, why, err := untouched(ctx, p.note.Location, p.note.Here)
 	if err != nil {
 		return err
@@ -70,9 +113,6 @@ func (p *place) checkBack(ctx context.Context) error {
 		return p.running()
 	}
 	old := filepath.Join(p.root.Name(), k.Dir)
-	if p.inode(k.Dir) == 0 {
-		return refusal(fmt.Sprintf("the tree that was replaced is gone (%q)", old))
-	}
 	if k.Own != nil {
 		if same, why, err = untouched(ctx, old, k.Own); err == nil && !same {
 			err = refusal("the tree that was replaced was changed since (" + why + ")")

@@ -79,8 +79,8 @@ func unpack(ctx context.Context, r io.Reader, into *durable.Root, dir string, wa
 	return nil
 }
 
-// Holds reports whether the archive of an offer has a directory. All of it is read, so that it is the
-// one that was signed; nothing is unpacked.
+// Holds reports whether the archive of an offer has a directory. All of it is read, so that it is
+// the one that was signed; nothing is unpacked.
 func Holds(ctx context.Context, o Offer, dir string) (bool, error) {
 	r, err := o.Open()
 	if err != nil {

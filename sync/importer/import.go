@@ -77,6 +77,7 @@ func (im *importer) run(ctx context.Context) error {
 			return err
 		}
 	}
+	noteUndone(im.operation)
 	if im.o.Pretend {
 		im.report.Unchanged = !im.busy()
 		im.advise()

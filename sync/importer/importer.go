@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
@@ -120,6 +121,8 @@ type incoming struct {
 	stock map[payload.Kind]*drive.Stock
 	// by kind, which state is the newest
 	standing map[payload.Kind]*standing
+	// when the generation was taken back here; zero if it was not
+	undone time.Time
 	// what the newest state lists that was imported before; nil: that is not remembered
 	remembered *roster
 	entries    map[string]pkgindex.Entry // of the catalogue, by PATH; CHOST and REPO stand in each

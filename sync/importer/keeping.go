@@ -46,8 +46,7 @@ func skipUndone(op *operation) {
 		case !undone:
 			return false
 		case !op.m.Unattended:
-			op.note("origin %q: this generation was taken back here at %s; it is brought in again",
-				in.Plan.Origin, mark.When.Format(time.RFC3339))
+			in.undone = mark.When
 			return false
 		}
 		op.note("origin %q: this generation was taken back here at %s and is passed over; by hand: pkgsneak import %s", in.Plan.Origin,
@@ -59,6 +58,22 @@ func skipUndone(op *operation) {
 		closeSources(in)
 		return true
 	})
+}
+
+// noteUndone tells of generations that were taken back here and that somebody asks for. An undo
+// that was ended may have left everything in its place.
+func noteUndone(op *operation) {
+	for _, in := range op.origins {
+		switch {
+		case in.undone.IsZero():
+		case op.busy():
+			op.note("origin %q: this generation was taken back here at %s; it is brought in again",
+				in.Plan.Origin, in.undone.Format(time.RFC3339))
+		default:
+			op.note("origin %q: this generation was to be taken back here at %s, and all of it is here",
+				in.Plan.Origin, in.undone.Format(time.RFC3339))
+		}
+	}
 }
 
 // rowsBefore are the rows of an origin before anything is brought in, by kind and the origin's

@@ -78,7 +78,8 @@ func (f *repoFinder) configuredRepo(conf *ini, section string) {
 	r, named := f.repoAt(location, section)
 	r.aliases = append(r.aliases, strings.Fields(get("aliases"))...)
 	auto := strings.ToLower(strings.TrimSpace(get("auto-sync")))
-	r.Syncs = strings.TrimSpace(get("sync-type")) != "" && strings.TrimSpace(get("sync-uri")) != "" &&
+	r.Syncs = strings.TrimSpace(get("sync-type")) != "" &&
+		strings.TrimSpace(get("sync-uri")) != "" &&
 		(auto == "" || auto == "yes" || auto == "true")
 	if n, err := strconv.Atoi(strings.TrimSpace(get("priority"))); err == nil {
 		r.Priority = n

@@ -233,7 +233,8 @@ func TestTreeOfThePackages(t *testing.T) {
 		must(t, os.WriteFile(index, append([]byte("REPO_REVISIONS: {\"gentoo\": \""+built+"\"}\n"),
 			data...), 0o644))
 		r := mustExport(t, host, exporter.ExportOptions{Drive: t.TempDir()})
-		told := strings.Contains(strings.Join(r.Notices, "\n"), "another one than the newest packages")
+		told := strings.Contains(strings.Join(r.Notices, "\n"),
+			"another one than the newest packages")
 		if told != (now == later) {
 			t.Errorf("%s: %q", now, r.Notices)
 		}

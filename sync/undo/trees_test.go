@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,11 +119,36 @@ func TestRepositoriesGoBack(t *testing.T) {
 	}
 	bringTree(t, m, proc, 3)
 	must(t, os.WriteFile(ebuild, []byte("mine"), 0o644))
-	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil ||
+	if r, err = Undo(t.Context(), m, Options{proc: proc}, nil); err != nil ||
 		r.Repositories[0].Reason == "" || len(r.Repositories[0].Hints) != 1 {
 		t.Fatalf("changed since: %+v, %v", r, err)
 	}
 	holds("mine")
+	// the way out that it names: the line lets them change places, and there is nothing to do then
+	line := r.Repositories[0].Hints[0]
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", line).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	holds("1")
+	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil ||
+		r.Repositories[0].Reason != "" {
+		t.Fatalf("put back by hand: %+v, %v", r, err)
+	}
+	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil || !r.Unchanged {
+		t.Fatalf("and then: %+v, %v", r, err)
+	}
+	// the tree is import's, as it was before
+	bringTree(t, m, proc, 4)
+	holds("4")
+	must(t, os.RemoveAll(filepath.Join(root, "var/db/repos/.gentoo.pkgsneak-undo")))
+	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil ||
+		!strings.Contains(r.Repositories[0].Reason, "is gone") {
+		t.Fatalf("what was kept is gone: %+v, %v", r, err)
+	}
+	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil || !r.Unchanged {
+		t.Fatalf("and then: %+v, %v", r, err)
+	}
+	holds("4")
 
 	// Notes that cannot be read end it before anything changes.
 	must(t, os.WriteFile(filepath.Join(m.StateDir, ebuilds.NotesName), []byte("{"), 0o644))

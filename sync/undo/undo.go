@@ -35,7 +35,8 @@ type Origin struct {
 // Report is what an undo does. Each file of the import that is not as it was before is in one of
 // the lists.
 type Report struct {
-	Imported     time.Time      `json:"when,omitzero"`   // when the import began
+	// when the import began; zero: it brought repositories alone
+	Imported     time.Time      `json:"when,omitzero"`
 	Ended        bool           `json:"ended,omitempty"` // it did not come to its end
 	Drives       []string       `json:"drives"`
 	Origins      []Origin       `json:"origins"`
@@ -91,7 +92,7 @@ func Undo(ctx context.Context, m machine.Machine, o Options, w progress.Watcher)
 	}
 	u.report.Repositories = u.trees.list()
 	if u.c = u.u.Change; u.c == nil && len(u.trees.notes) > 0 { // repositories alone
-		u.c = &state.Changed{When: m.Now(), PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR}
+		u.c = &state.Changed{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR}
 	}
 	if u.c == nil {
 		u.report.Unchanged = true
