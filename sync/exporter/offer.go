@@ -40,12 +40,12 @@ func reserved(free int64) int64 { return min(free/20, 64<<20) }
 // fit cuts the plan down to what the drive can hold. If everything fits, nothing changes.
 func fit(ctx context.Context, x *exporter) error {
 	p := &x.report.Plan
-	if x.o.For == "" && (p.Need <= p.Free+x.freed() || onlyRemoves(x.Plan)) {
-		return nil
-	}
 	room, err := volume.SpaceAt(x.o.Drive)
 	if err != nil {
 		return err
+	}
+	if x.o.For == "" && (p.Need+treesRoom(x, room) <= p.Free+x.freed() || onlyRemoves(x.Plan)) {
+		return nil
 	}
 	in, sums, kept, err := newOffer(ctx, x, room)
 	if err != nil {
@@ -56,7 +56,8 @@ func fit(ctx context.Context, x *exporter) error {
 		return err
 	}
 	plan, err := selection.Make(in)
-	if err == nil && len(plan.Leave) > 0 && !brings(plan, x) {
+	if err == nil && len(plan.Leave) > 0 && !brings(plan, x) &&
+		(x.trees == nil || !x.trees.reserved) {
 		in.Room = max(in.Room, kept) // nothing leaves for nothing
 		plan, err = selection.Make(in)
 	}
@@ -148,10 +149,38 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection
 	if room.Free >= own { // nothing leaves for the sake of what stays free
 		in.Room = max(in.Room, kept)
 	}
+	if need := treesRoom(x, room); need > 0 && 2*need <= in.Room {
+		in.Room -= need // they come after the payload, and have to find room
+		x.trees.reserved = true
+	}
 	if program := ownProgram(x); program.Bytes > 0 && program.Bytes <= in.Room/4 {
 		in.Extras = append(in.Extras, program)
 	}
 	return in, sums, kept, nil
+}
+
+// treesRoom is about what the ebuild repositories that are to be packed will take on the drive: a
+// third of what their files have, or what the archive before took. They go before packages that
+// nobody asked for where the drive holds them twice over, and are left out by name where there is
+// no room in the end.
+func treesRoom(x *exporter, room volume.Space) (sum int64) {
+	if x.trees == nil {
+		return 0
+	}
+	for _, j := range x.trees.jobs {
+		if j.plan.Action != TreePack {
+			continue
+		}
+		size := j.plan.Bytes/3 + int64(j.plan.Count)*16
+		if held := x.trees.carried[j.plan.Name]; held != nil {
+			it := x.next.current[payload.Key{Kind: payload.Repository, Path: held.File}]
+			if it != nil {
+				size = it.Size + it.Size/8
+			}
+		}
+		sum += room.Need(size)
+	}
+	return sum
 }
 
 // ownProgram is the running program as a file for the drive; without bytes if it is none that is of

@@ -317,7 +317,8 @@ func treeFits(p *Plan, size int64) error {
 	if size > limit {
 		return fmt.Errorf("packed it has %d bytes, and one file holds %d", size, limit)
 	}
-	if need := room.Need(size) + p.need(room, nil); need > room.Free {
+	// the manifest copies have their room by now
+	if need := room.Need(size) + room.Need(1024*perFile); need > room.Free {
 		return fmt.Errorf("no room on the drive: it needs %d MiB and %d MiB are free; without: --repos %s", need>>20+1, room.Free>>20, NoRepos)
 	}
 	return nil

@@ -37,7 +37,9 @@ type trees struct {
 	jobs    []*treeJob
 	carried map[string]*layout.Tree // what next.current has of them, by name
 	packed  []ebuilds.Packed
-	changed bool // the next generation carries other ones than the one on the drive
+	// room is set aside for those that are to be packed
+	reserved bool
+	changed  bool // the next generation carries other ones than the one on the drive
 }
 
 // treeJob is one of them.

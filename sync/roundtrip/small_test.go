@@ -1,9 +1,12 @@
 package roundtrip
 
 import (
+	"encoding/base64"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"pkgsneak/sync/exporter"
@@ -83,6 +86,34 @@ func TestDriveTooSmall(t *testing.T) {
 		if want, err := os.ReadFile(filepath.Join(host.DISTDIR, name)); err != nil ||
 			string(want) != text {
 			t.Errorf("%s is not the host's: %v", name, err)
+		}
+	}
+}
+
+// A repository has its place on a drive that cannot hold everything: some payload stays away for
+// it, as the plan says. One that would take more than half of the drive is named as left out.
+func TestDriveTooSmallForTreeAndPayload(t *testing.T) {
+	noise := func(seed byte, n int) string { // which zstd makes no smaller than to three quarters
+		data := make([]byte, n)
+		rand.NewChaCha8([32]byte{seed}).Read(data)
+		return base64.StdEncoding.EncodeToString(data)
+	}
+	for size, left := range map[int]bool{1 << 20: false, 20 << 20: true} {
+		files := tree("1", "1777000000")
+		for i := range size >> 19 {
+			files[fmt.Sprintf("gentoo/eclass/%d.eclass", i)] = noise(byte(i), 3<<17)
+		}
+		host := withRepos(t, newMachine(t, "bighost", epoch), t.TempDir(), files)
+		mount := filepath.Join(t.TempDir(), "stick")
+		smallDisk(t, mount, "14m")
+		manyDistfiles(t, host.DISTDIR, 12)
+		r := mustExport(t, host, exporter.ExportOptions{Drive: mount, AnyDirectory: true})
+		if (len(r.Trees) == 0) != left || (len(r.LeftOut) == 1) != left ||
+			left && (r.LeftOut[0].Path != "gentoo" ||
+				!strings.Contains(r.LeftOut[0].Reason, "no room on the drive")) ||
+			len(r.Copied) < 4 || r.Plan.Selection == nil {
+			t.Errorf("%d bytes: trees %v, left out %+v, copied %d", size, r.Trees, r.LeftOut,
+				len(r.Copied))
 		}
 	}
 }
