@@ -44,7 +44,11 @@ func fit(ctx context.Context, x *exporter) error {
 	if err != nil {
 		return err
 	}
-	if x.o.For == "" && (p.Need+treesRoom(x, room) <= p.Free+x.freed() || onlyRemoves(x.Plan)) {
+	trees := treesRoom(x, room)
+	if 2*trees > p.Free+x.freed() {
+		trees = 0
+	}
+	if x.o.For == "" && (p.Need+trees <= p.Free+x.freed() || onlyRemoves(x.Plan)) {
 		return nil
 	}
 	in, sums, kept, err := newOffer(ctx, x, room)
