@@ -175,7 +175,7 @@ func (w *world) importBeside(c *computer, state string, d *usbDrive, s step) res
 	return result{words, code, string(out)}
 }
 
-// undo takes the last import back. What is the client's own stays, and if nothing happened since,
+// undo takes the last import back. The client's own files stay, and if nothing happened since,
 // all is as it was before.
 func (w *world) undo(c *computer, s step) error {
 	was := c.undoTo

@@ -586,7 +586,7 @@ func testPortageBinhost(t *testing.T, s *portageStage) {
 	}
 }
 
-// testPortageMirror fetches an ebuild's distfile from the drive in the two ways that Portage knows,
+// testPortageMirror fetches an ebuild's distfile from the drive in the two ways that Portage has,
 // and finds the imported one.
 func testPortageMirror(t *testing.T, s *portageStage) {
 	want := readFile(t, portageTestdata(filepath.Join("mirror", portageDistfile)))

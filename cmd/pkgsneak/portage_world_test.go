@@ -117,7 +117,7 @@ func portageTestdata(name string) string {
 	return filepath.Join("..", "..", "testdata", "portage-live", name)
 }
 
-// lend puts a name that Portage calls into the world's PATH, when the system knows the program by
+// lend puts a name that Portage calls into the world's PATH, when the system has the program under
 // another one.
 func (w *portageWorld) lend(t *testing.T, name, other string) {
 	t.Helper()

@@ -91,7 +91,7 @@ func Linux() System {
 	}
 }
 
-// isReady knows OpenRC's way of saying so; systemd starts the unit only then, and of others nothing
+// isReady asks in OpenRC's way; systemd starts the unit only then, and of others nothing
 // is known.
 func isReady() bool {
 	if _, err := os.Stat("/run/openrc"); err != nil {

@@ -136,7 +136,7 @@ func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j task, 
 	if err := cmd.Start(); err != nil {
 		return answer{}, fmt.Errorf("start a worker: %w", err)
 	}
-	_ = json.NewEncoder(in).Encode(j) // one that does not hear it does not answer either
+	_ = json.NewEncoder(in).Encode(j) // one that does not read it does not answer either
 	last, unheard := listen(out, w, heard)
 	if unheard != nil {
 		// it has ended already, mostly; what makes no sense is not waited for

@@ -19,8 +19,8 @@ import (
 type Options struct {
 	Prefix string // in front of every path, "/funtoo"; "" is none
 	Now    func() time.Time
-	Access func(Access) // hears of each answer; may be nil; called from many goroutines
-	// hears of what the operator should know: damaged files, a drive that went away; may be nil
+	Access func(Access) // is passed each answer; may be nil; called from many goroutines
+	// is passed what the operator should know: damaged files, a drive that went away; may be nil
 	Problem func(error)
 }
 

@@ -129,7 +129,7 @@ func (m *mounted) refresh(now time.Time) *site {
 	return s
 }
 
-// origin judges one origin, or knows that nothing has changed.
+// origin judges one origin, or finds that nothing has changed.
 func (m *mounted) origin(d *drive.Drive, dir string, now time.Time) *origin {
 	old := m.origins[dir]
 	slots := m.copies(dir)

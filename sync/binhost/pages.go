@@ -444,7 +444,7 @@ func dates(t time.Time) (day, exact string) {
 	return t.UTC().Format("2006-01-02"), t.UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
-// flags are the USE flags that are on among those that the package knows. (USE also has those that
+// flags are the USE flags that are on among those that the package has. (USE also has those that
 // every package has: amd64, elibc_glibc, ...)
 func flags(use, iuse string) []string {
 	known := map[string]bool{}

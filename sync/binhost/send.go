@@ -44,8 +44,8 @@ func typeOf(name string) string {
 	return "application/octet-stream"
 }
 
-// send answers with a file. http.ServeContent knows conditions and ranges, and gives an *os.File to
-// the kernel.
+// send answers with a file. http.ServeContent understands conditions and ranges, and gives an
+// *os.File to the kernel.
 func send(w http.ResponseWriter, r *http.Request, f *file) error {
 	if f.check != nil && r.Method == http.MethodGet && partly(r.Header.Get("Range")) {
 		if err := f.check(); err != nil {

@@ -26,7 +26,7 @@ type Server struct {
 	Stall   time.Duration
 	Idle    time.Duration // how long a connection may stay without a request; 0: two minutes
 	Grace   time.Duration // how long answers may go on after the stop; 0: a minute
-	Problem func(error)   // hears of dropped clients and failed handshakes; may be nil
+	Problem func(error)   // is passed dropped clients and failed handshakes; may be nil
 }
 
 const (
@@ -101,8 +101,8 @@ func (s *Server) problem(err error) {
 	}
 }
 
-// watch knows the connections: how many there are, which are idle, and which client has stopped
-// taking bytes.
+// watch keeps a list of the connections: how many there are, which are idle, and which client has
+// stopped taking bytes.
 type watch struct {
 	semaphore chan struct{} // one in it for each connection
 	stop      chan struct{}
@@ -173,7 +173,7 @@ func (w *watch) wait(n int) {
 	}
 }
 
-// state is the server's hook: it knows when a connection is idle.
+// state is the server's hook: it is called when a connection becomes idle.
 func (w *watch) state(nc net.Conn, state http.ConnState) {
 	if t, ok := nc.(*tls.Conn); ok {
 		nc = t.NetConn()

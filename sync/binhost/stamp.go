@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stampOf is the stamp of a file or directory as it was seen. What has no status of an operating
+// stampOf is the stamp of a file or directory as it was seen. One without a status of an operating
 // system has size and time.
 func stampOf(fi fs.FileInfo) durable.Stamp {
 	s, ok := durable.StampOf(fi)

@@ -14,7 +14,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// codec is a compression that Portage knows.
+// codec is a compression that Portage supports.
 type codec uint8
 
 const (
@@ -63,7 +63,7 @@ func inner(name string) (stem string, c codec, ok bool) {
 const magicLength = 9
 
 // probe tells the compression of the image of an XPAK by its first bytes, as
-// Portage does. Note that it knows bzip2 of level 9 only.
+// Portage does. Note that it recognises bzip2 of level 9 only.
 func probe(head []byte) codec {
 	switch {
 	case bytes.HasPrefix(head, []byte("BZh9")):

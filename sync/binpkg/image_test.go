@@ -188,7 +188,8 @@ func TestImageCompressions(t *testing.T) {
 
 		{"no-image", nil, "no image"},
 		{"nothing-compressed", gz(t, nil), "not even an empty archive"},
-		{"bzip2-level-1", []byte("BZh11AY&SY"), "no known compression"}, // Portage knows BZh9 only
+		// Portage recognises BZh9 only
+		{"bzip2-level-1", []byte("BZh11AY&SY"), "no known compression"},
 		{"something-else", []byte("#!/bin/sh\n"), "no known compression"},
 		{"damaged-zstd", damaged, "image: "},
 		{"truncated-zstd", zst(t, image)[:200], "image: damaged zstd data"},

@@ -458,7 +458,7 @@ func TestContainers(t *testing.T) {
 	}
 }
 
-// TestImageSize: the size of the image is all that Read knows of it.
+// TestImageSize: the size of the image is all that Read returns of it.
 func TestImageSize(t *testing.T) {
 	meta := string(zst(t, metadataTar(t, minimal...)))
 	manifest := dataLine("gpkg-1", nil) + dataLine("metadata.tar.zst", []byte(meta)) +

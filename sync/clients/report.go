@@ -23,7 +23,7 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// Report says of each client what it has, lacks and wishes, as this host knows it.
+// Report is what each client has, lacks and wishes, as far as it is known on this host.
 type Report struct {
 	Origin   string           `json:"origin,omitempty"` // of PKGDIR; "" if it was never exported
 	Packages int              `json:"packages"`         // that the index of PKGDIR has

@@ -147,7 +147,7 @@ func isPrintableASCII(s string) bool {
 }
 
 // cutToken splits the first token off; it is empty at the end of s. Blanks are those of Python's
-// str.split, which knows the four information separators besides Unicode's white space.
+// str.split, which splits at the four information separators besides Unicode's white space.
 func cutToken(s string) (tok, rest string) {
 	s = strings.TrimLeftFunc(s, isBlank)
 	for i := 0; i < len(s); {

@@ -75,7 +75,7 @@ func (e *hostRules) march() {
 	}
 }
 
-// usesCommonFlags tells whether COMMON_FLAGS, which only make.conf itself knows, is what one of the
+// usesCommonFlags tells whether COMMON_FLAGS, which only make.conf itself has, is what one of the
 // real variables says.
 func (e *hostRules) usesCommonFlags() bool {
 	common := e.s.Get("COMMON_FLAGS")
@@ -218,7 +218,8 @@ func (e *hostRules) format() {
 	default:
 		e.tell(Finding{Topic: "format", Weight: Broken, Role: Host,
 			What: fmt.Sprintf("BINPKG_FORMAT=%q is no format",
-				format), Why: "Portage knows gpkg and xpak, and makes no package with anything else",
+				format),
+			Why: "Portage knows gpkg and xpak, and makes no package with anything else",
 			Fix: []Fix{inConf(e.s, "BINPKG_FORMAT", assign("BINPKG_FORMAT", "gpkg"))}})
 	}
 	f := Finding{Topic: "compress", Role: Host,
@@ -287,7 +288,8 @@ func (e *hostRules) key() {
 	case err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0:
 		e.tell(Finding{Topic: "key", Weight: Wrong, Role: Host,
 			What: fmt.Sprintf("the signing key can be read by others (mode %04o)",
-				fi.Mode().Perm()), Why: "whoever reads it can sign packages that all clients install",
+				fi.Mode().Perm()),
+			Why: "whoever reads it can sign packages that all clients install",
 			Fix: []Fix{run("chmod 600 " + fault.Quote(path))}})
 	}
 }

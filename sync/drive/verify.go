@@ -18,7 +18,7 @@ import (
 // VerifyOptions says how much at once. The zero value works.
 type VerifyOptions struct {
 	Workers int // files read at the same time; 0: 2
-	// hears of bytes that were read; called from several goroutines
+	// is passed the bytes that were read; called from several goroutines
 	Progress func(path string, bytes int64)
 	// Only are listed files, below ORIGIN: nothing but these, and the other parts of theirs, is
 	// looked at, and nothing else is reported. nil: everything.

@@ -208,7 +208,7 @@ func signList(key *manifest.PrivateKey, files *generationFiles, list *manifest.L
 	return nil
 }
 
-// checkItems refuses items that this session knows nothing of.
+// checkItems refuses items that this session has not written or found.
 func (w *Writer) checkItems(items []layout.Item) error {
 	for _, it := range items {
 		for _, f := range it.Stored {

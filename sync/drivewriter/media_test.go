@@ -59,8 +59,8 @@ func mountImage(t *testing.T, kind string, size int64, mkfs []string) string {
 	return mount
 }
 
-// unmount fails for what this process has left open. What a parallel test is starting has copies of
-// all descriptors until it is another program: nothing is started meanwhile.
+// unmount fails for what this process has left open. A program that a parallel test starts has
+// copies of all descriptors until it is another program: nothing is started meanwhile.
 func unmount(t *testing.T, mount string) {
 	t.Helper()
 	syscall.ForkLock.Lock()

@@ -51,7 +51,7 @@ import (
 //
 // A drive that has passed is not probed again when the export ends before it
 // has committed anything: a note lies in the place of the probe file then, and
-// the next Begin, which knows the origin for its own, keeps it until it commits.
+// the next Begin, for which the origin is its own, keeps it until it commits.
 
 const (
 	probeBlocks  = 64          // at most, twice what there is at least

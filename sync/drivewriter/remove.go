@@ -360,7 +360,7 @@ func (r *Removal) stays(file string) {
 var ErrChanged error = fault.New(fault.Failed,
 	"it has changed since it was looked at: run this again")
 
-// Run removes what was planned. told hears of each file that is gone, with the bytes that it had;
+// Run removes what was planned. told is passed each file that is gone, with the bytes that it had;
 // it may be nil. The error is durable.ErrLocked if somebody writes to the drive, ErrChanged, or one
 // of the drive.
 func (r *Removal) Run(ctx context.Context, told func(path string, bytes int64)) error {

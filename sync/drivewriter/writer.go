@@ -35,13 +35,13 @@ type BeginOptions struct {
 	Now     time.Time // for the verification of what is there
 	// Last is the origin's highest serial as this machine remembers it, 0 if it does not.
 	Last int64
-	// Foreign hears of each file of the origin's directory, below it, that no pkgsneak put there:
+	// Foreign is passed each file of the origin's directory, below it, that no pkgsneak put there:
 	// it stays. May be nil.
 	Foreign func(path string)
-	// Beside hears of README.txt and each key on offer that is written again, and of those that
+	// Beside is passed README.txt and each key on offer that is written again, and of those that
 	// cannot be written: they are copies for people, and stop nothing. May be nil.
 	Beside func(path string, err error)
-	// Leftover hears of each file that a pulled run had left, once it is removed. May be nil.
+	// Leftover is passed each file that a pulled run had left, once it is removed. May be nil.
 	Leftover func(path string)
 
 	PartSize   int64 // bytes of a stored file at most; 0: DefaultPartSize

@@ -11,8 +11,8 @@
 //
 // It has regular files and directories only. A link to a file of the same repository is carried as
 // that file; any other link, devices, names with control characters and files of more than 64 MiB
-// are left out and named. What lies at the top as .git, distfiles, packages and local is no part of
-// a repository; .git is none anywhere.
+// are left out and named. Whatever lies at the top as .git, distfiles, packages and local is no
+// part of a repository; .git is none anywhere.
 //
 // The digest of a tree is the BLAKE2B-512 of one line for each entry, in that order, and says
 // nothing of times, owners and compression:

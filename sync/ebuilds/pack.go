@@ -75,7 +75,7 @@ func (s *Source) Digest(ctx context.Context, tell func(files int, bytes int64)) 
 }
 
 // Pack writes the repository as a tar archive, compressed with zstd, and returns what the record
-// says of it, but for the name of its file. The same tree gives the same bytes. tell hears of what
+// says of it, but for the name of its file. The same tree gives the same bytes. tell is passed what
 // was packed; it may be nil.
 func (s *Source) Pack(ctx context.Context, w io.Writer,
 	tell func(files int, bytes int64)) (layout.Tree, error) {

@@ -300,7 +300,7 @@ func (p *place) freeName(stem string) (string, error) {
 	return "", fmt.Errorf("%q: a thousand names like %q are taken", p.root.Name(), stem)
 }
 
-// exchange gives the tree its name. What is to happen is noted before, so that the next run can go
+// exchange gives the tree its name. The step is noted before, so that the next run can go
 // on.
 func (p *place) exchange(ctx context.Context, step *Step, o Options) (Taken, error) {
 	if err := p.dropKept(); err != nil {

@@ -100,8 +100,8 @@ func (p *Plan) copySome(ctx context.Context, w *drivewriter.Writer, todo []paylo
 }
 
 const (
-	// prefetchReaders is how many readers a medium likes at most that had better not be asked for
-	// what is read later.
+	// prefetchReaders is how many readers are good for a medium at most that had better not be
+	// asked for what is read later.
 	prefetchReaders = 2
 	// prefetchHead and prefetchTail are how many bytes of a large file are asked for: what its
 	// first readers look at, and what the kernel reads ahead when it sees that the file is read in

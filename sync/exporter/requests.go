@@ -12,7 +12,7 @@ import (
 )
 
 // readRequests reads the requests on the drive and remembers those of accepted clients, before it
-// is planned what the drive shall carry. What is wrong with one is told; no request keeps an export
+// is planned what the drive shall carry. A fault of one is told; no request keeps an export
 // from going on.
 func readRequests(ctx context.Context, x *exporter) error {
 	if x.drive == nil {

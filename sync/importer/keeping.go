@@ -278,7 +278,7 @@ func (k *keeping) save(c *state.Changed) error {
 	return state.SaveUndo(k.op.st, k.op.undo)
 }
 
-// giveUp ends the keeping, with the reason. What is left of it goes.
+// giveUp ends the keeping, with the reason. The rest of it goes.
 func (k *keeping) giveUp(why string) {
 	k.off = why
 	for _, keeper := range k.keepers {

@@ -71,7 +71,7 @@ type ImportPlan struct {
 	Fingerprint string    `json:"fingerprint"`
 	Serial      int64     `json:"serial"`
 	Signed      time.Time `json:"signed"`
-	// seconds since it was signed, as far as this machine knows
+	// seconds since it was signed, as far as is known here
 	Age     int64          `json:"age"`
 	Older   bool           `json:"older,omitempty"` // than what was imported before
 	Copy    []payload.Item `json:"copy"`

@@ -26,7 +26,7 @@ import (
 
 // stageAll copies everything that has to be copied into the staging directories and checks it
 // there. A file that a killed run has staged is not copied again. As many files are copied at a
-// time as the medium likes; others are unpacked and checked beside, as many as there are
+// time as are good for the medium; others are unpacked and checked beside, as many as there are
 // processors.
 func (ap *applier) stageAll(ctx context.Context, in *incoming) ([]*task, error) {
 	readers, checkers := ap.o.Workers, ap.o.Workers

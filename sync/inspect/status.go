@@ -62,7 +62,7 @@ type OriginStatus struct {
 	SignerState string    `json:"signer_state,omitempty"` // trust.State
 	Serial      int64     `json:"serial,omitempty"`
 	Signed      time.Time `json:"signed,omitzero"`
-	// seconds since it was signed, as far as this machine knows
+	// seconds since it was signed, as far as is known here
 	Age       int64         `json:"age,omitempty"`
 	Packages  payload.Tally `json:"packages"`
 	Distfiles payload.Tally `json:"distfiles"`

@@ -38,7 +38,7 @@ const (
 )
 
 // Layout is the contents of layout.conf: GLEP 75's filename-hash with the
-// first 8 bits of BLAKE2B. Portage uses the first structure that it knows, so
+// first 8 bits of BLAKE2B. Portage uses the first structure that it supports, so
 // a second line would only be looked at by what does not know this one.
 const Layout = "[structure]\n0=filename-hash BLAKE2B 8\n"
 

@@ -2,7 +2,7 @@ package layout
 
 import "path"
 
-// Namespace knows which names of an origin's directory are taken, without
+// Namespace is which names of an origin's directory are taken, without
 // regard to case, and how each directory is spelled on the drive.
 type Namespace struct {
 	taken map[string]entry // by folded path

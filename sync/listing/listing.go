@@ -120,7 +120,7 @@ type Reader struct{ buf []byte }
 const direntsSize = 32 << 10
 
 // Names returns the names in an open directory, in the order of the file system, without "." and
-// "..". It fails for more than limit. It knows the type of each, if the file system tells it. Other
+// "..". It fails for more than limit. The type of each is known, if the file system tells it. Other
 // errors are a syscall.Errno.
 func (r *Reader) Names(fd, limit int) ([]*Entry, error) {
 	if r.buf == nil {

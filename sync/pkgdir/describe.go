@@ -217,7 +217,7 @@ func (r *reader) readLarge(ctx context.Context, f File) (*binpkg.Package, digest
 	return p, sums, err
 }
 
-// withFile adds to an entry what only the file knows.
+// withFile adds to an entry what stands in the file only.
 func withFile(e pkgindex.Entry, path string, fi fs.FileInfo,
 	sums digest.Sums) (pkgindex.Entry, error) {
 	return e.With(

@@ -225,7 +225,7 @@ func (s *survey) instances() map[pkgindex.Instance]int {
 	return at
 }
 
-// inherit gives a new entry what only the old one of the same package and file knows.
+// inherit gives a new entry what stands in the old one of the same package and file only.
 func inherit(e, old pkgindex.Entry) pkgindex.Entry {
 	var more []string
 	for key, value := range old.All() {

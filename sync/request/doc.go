@@ -6,7 +6,7 @@
 //
 // A client writes one request to a drive, over the one that it wrote there before, and signs it
 // with a key of its own that has the role "client" (layout.IsClientKey). A host that has accepted
-// the key reads it. What a request says decides which packages are carried to that client, and
+// the key reads it. Its contents decide which packages are carried to that client, and
 // nothing else: nothing in it is run or built, and nothing in it becomes a path.
 //
 // # On the drive
@@ -62,8 +62,8 @@
 // # Limits
 //
 // MaxRecord, MaxList and MaxListFile; MaxReceipts, MaxWants, MaxRules; texts as in
-// layout.RecordText; atoms as depend.ParseAtom reads them, without blockers. What passes a limit is
-// refused as a whole.
+// layout.RecordText; atoms as depend.ParseAtom reads them, without blockers. Whatever passes a
+// limit is refused as a whole.
 //
 // # A receipt that is typed
 //

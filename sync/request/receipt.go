@@ -32,7 +32,7 @@ func NewBitmap(n int) Bitmap { return make(Bitmap, (n+7)/8) }
 // Set sets bit i.
 func (b Bitmap) Set(i int) { b[i/8] |= 1 << (i % 8) }
 
-// Has reports whether bit i is set. What lies behind the end is not.
+// Has reports whether bit i is set. A bit behind the end is not.
 func (b Bitmap) Has(i int) bool { return i/8 < len(b) && b[i/8]&(1<<(i%8)) != 0 }
 
 // MarshalText writes base64.

@@ -261,7 +261,7 @@ func (g *gatherer) want(w request.Want) {
 	g.record.Wants = append(g.record.Wants, w)
 }
 
-// installed lists what is installed. What cannot stand in an index is told.
+// installed lists what is installed. A package that cannot stand in an index is told.
 func (g *gatherer) installed() []pkgindex.Entry {
 	entries := make([]pkgindex.Entry, 0, len(g.here.Installed))
 	for i := range g.here.Installed {

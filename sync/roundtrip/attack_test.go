@@ -148,7 +148,7 @@ func (p *template) arena(t *testing.T) *arena {
 		p.client.DISTDIR: a.client.DISTDIR, filepath.Join(p.dir, "drive"): a.drive} {
 		a.must(copyTree(from, to))
 	}
-	// it knows the template's PKGDIR by this name
+	// it has the template's PKGDIR under this name
 	a.must(os.Remove(filepath.Join(a.host.StateDir, "memory")))
 	write(t, filepath.Join(a.beside, "precious"), "precious\n")
 	a.origin = filepath.Join(a.drive, "pkgsneak/host")

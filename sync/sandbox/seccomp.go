@@ -30,7 +30,7 @@ var machines = map[string]struct{ arch, socketcall uint32 }{
 }
 
 // noSockets takes from all threads of this process, for ever, the means to make a socket of
-// whatever family, and to gain privileges. A socket that is open stays open. landlock knows TCP
+// whatever family, and to gain privileges. A socket that is open stays open. landlock governs TCP
 // only, and some kernels do not have it.
 func noSockets() error {
 	filter, err := socketFilter()

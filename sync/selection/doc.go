@@ -10,8 +10,8 @@
 // A bundle is taken whole or not at all. For a client whose installed packages are known it is a
 // package that the client's next emerge would install, what that needs and is not installed there,
 // and what has to be rebuilt with it (resolve.Result.Bundle): the client can install it alone,
-// whatever else arrives. What the client has already costs nothing. For everybody else it is a
-// package with its closure in the catalogue. A bundle is worked out against the client, never
+// whatever else arrives. A file that the client has already costs nothing. For everybody else it is
+// a package with its closure in the catalogue. A bundle is worked out against the client, never
 // against another drive: what is in transit on another drive is no reason for a bundle, but it is a
 // part of one that needs it.
 //
@@ -26,14 +26,14 @@
 //	6 distfiles  wanted by name, then the rest, smallest first
 //
 // Within 1 to 4 the clients take turns: the one that got the fewest bytes so far takes its next
-// bundle. A bundle that does not fit is passed over, and smaller ones go on. What is on the drive
-// already goes before what is not, within each of the six.
+// bundle. A bundle that does not fit is passed over, and smaller ones go on. A file that is on the
+// drive already goes before what is not, within each of the six.
 //
 // # Leaving
 //
-// Room is what the drive has for payload, with what it carries now. What was not chosen stays as
-// long as it fits: what every client has leaves first, what somebody lacks leaves last. Each file
-// that leaves is in Leave with the reason.
+// Room is what the drive has for payload, with what it carries now. A file that was not chosen
+// stays as long as it fits: what every client has leaves first, what somebody lacks leaves last.
+// Each file that leaves is in Leave with the reason.
 //
 // # Limits
 //

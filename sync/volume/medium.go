@@ -57,7 +57,7 @@ func mediumOf(entry string) Medium {
 		return m
 	}
 	if _, err := os.Stat(dir + "/partition"); err == nil {
-		dir = filepath.Dir(dir) // the whole device knows
+		dir = filepath.Dir(dir) // it stands at the whole device
 	}
 	is := func(name string) (yes, known bool) {
 		text, err := os.ReadFile(dir + "/" + name)

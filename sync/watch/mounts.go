@@ -25,7 +25,7 @@ type Mount struct {
 	// what of the file system is mounted; "/" unless it is a bind mount or a subvolume
 	Root     string
 	Point    string // where
-	Type     string // of the file system, as mount(8) knows it
+	Type     string // of the file system, as mount(8) calls it
 	Source   string // what it says it is mounted from
 	ReadOnly bool   // the mount, or the file system below it
 }

@@ -59,7 +59,7 @@ func (a *Agent) SetClock(seconds int64, _ *Nothing) error {
 func (a *Agent) Disks(_ Nothing, names *[]string) error {
 	found, err := filepath.Glob("/sys/block/sd*")
 	for _, f := range found {
-		// A drive is listed before it knows its size.
+		// A drive is listed before its size is known.
 		size, err := os.ReadFile(filepath.Join(f, "size"))
 		if err == nil && strings.TrimSpace(string(size)) != "0" {
 			*names = append(*names, filepath.Base(f))
