@@ -9,6 +9,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/request"
 )
@@ -98,8 +99,8 @@ func (f *Found) contents(d *drive.Drive, signed *manifest.Signed) error {
 	case r.Fingerprint != signed.Signer:
 		return fmt.Errorf("it names the key %s, and is signed by %s", r.Fingerprint, signed.Signer)
 	case r.Serial != signed.Timestamp.Unix():
-		return fmt.Errorf("it is of serial %d, and its list of %d", r.Serial,
-			signed.Timestamp.Unix())
+		return fmt.Errorf("it is of %s, and its list of %s", fault.Serial(r.Serial),
+			fault.Time(signed.Timestamp))
 	case !layout.MayBeIn(f.Dir, r.Client, r.Fingerprint):
 		return fmt.Errorf("it is the client %q's, and lies in another one's directory", r.Client)
 	}

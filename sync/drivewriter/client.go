@@ -17,6 +17,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 )
 
@@ -103,8 +104,8 @@ func (w *clientWriter) run(ctx context.Context) error {
 		return err
 	}
 	if w.o.Serial <= w.best.State.Serial {
-		return fmt.Errorf("writing to %q: there is a request with the serial %d already", w.dir,
-			w.best.State.Serial)
+		return fmt.Errorf("writing to %q: there is a request of %s already", w.dir,
+			fault.Serial(w.best.State.Serial))
 	}
 	if err := w.choose(ctx); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"path"
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
@@ -51,10 +52,10 @@ type generationFiles struct {
 // could not be read is not written.
 func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, error) {
 	if c.Catalogue == nil {
-		return nil, fmt.Errorf("committing generation %d: there is no catalogue", c.Serial)
+		return nil, fmt.Errorf("committing the generation of %s: there is no catalogue", fault.Serial(c.Serial))
 	}
 	if c.Serial <= w.serial {
-		return nil, fmt.Errorf("committing generation %d: the drive has %d", c.Serial, w.serial)
+		return nil, fmt.Errorf("committing the generation of %s: the drive has that of %s", fault.Serial(c.Serial), fault.Serial(w.serial))
 	}
 	files := &generationFiles{serial: c.Serial}
 	if err := w.checkItems(c.Items); err != nil {
@@ -158,7 +159,7 @@ func checkContents(c Contents) error {
 			missing[0].Path)
 	}
 	if reason != "" {
-		return fmt.Errorf("committing generation %d: %s", c.Serial, reason)
+		return fmt.Errorf("committing the generation of %s: %s", fault.Serial(c.Serial), reason)
 	}
 	return nil
 }
@@ -192,7 +193,7 @@ func (w *Writer) putOwn(ctx context.Context, name string, data []byte) (manifest
 func signList(key *manifest.PrivateKey, files *generationFiles, list *manifest.List,
 	record *layout.Record, at time.Time) (err error) {
 	if files.text, err = manifest.Sign(list, key, at); err != nil {
-		return fmt.Errorf("signing generation %d: %w", files.serial, err)
+		return fmt.Errorf("signing the generation of %s: %w", fault.Serial(files.serial), err)
 	}
 	files.signed, err = manifest.Open(files.text, manifest.Ring{key.Public()}, at)
 	if err == nil {
@@ -202,7 +203,7 @@ func signList(key *manifest.PrivateKey, files *generationFiles, list *manifest.L
 		files.items, err = layout.Items(files.signed, record)
 	}
 	if err != nil {
-		return fmt.Errorf("signing generation %d: reading it again: %w", files.serial, err)
+		return fmt.Errorf("signing the generation of %s: reading it again: %w", fault.Serial(files.serial), err)
 	}
 	files.record = record
 	return nil

@@ -63,7 +63,7 @@ func TestListsThatAreRefused(t *testing.T) {
 	}{
 		"second record": {func(l *manifest.List, _ *layout.Record) {
 			l.Files = append(l.Files, fake("generation/7.json"))
-		}, "beside that of its own serial"},
+		}, "beside that of its own time"},
 		"another timestamp": {func(l *manifest.List, _ *layout.Record) {
 			l.Timestamp = l.Timestamp.Add(time.Second)
 		}, "record"},

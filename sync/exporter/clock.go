@@ -25,9 +25,9 @@ type ClockError struct {
 
 func (e *ClockError) Error() string {
 	if e.Key != nil {
-		return fmt.Sprintf("export: by this machine's clock, %s, the signing key cannot be used any more (%v), and it could at the last export, %s", stampOf(e.Now), e.Key, stampOf(e.Latest))
+		return fmt.Sprintf("export: by this machine's clock, %s, the signing key cannot be used any more (%v), and it could at the last export, %s", fault.Time(e.Now), e.Key, fault.Time(e.Latest))
 	}
-	return fmt.Sprintf("export: this machine's clock, %s, is more than a year ahead of the latest time that is known here, %s (%s)", stampOf(e.Now), stampOf(e.Latest), e.From)
+	return fmt.Sprintf("export: this machine's clock, %s, is more than a year ahead of the latest time that is known here, %s (%s)", fault.Time(e.Now), fault.Time(e.Latest), e.From)
 }
 
 // Class is that of no particular error, and of a key that has ended where it seems to have.
@@ -116,7 +116,7 @@ type AheadError struct {
 }
 
 func (e *AheadError) Error() string {
-	return fmt.Sprintf("export: the last generation of origin %q is of %s, more than a year after this machine's clock, %s: each one after it would be, too", e.Origin, stampOf(e.Last), stampOf(e.Now))
+	return fmt.Sprintf("export: the last generation of origin %q is of %s, more than a year after this machine's clock, %s: each one after it would be, too", e.Origin, fault.Time(e.Last), fault.Time(e.Now))
 }
 
 // Class is that of no particular error.

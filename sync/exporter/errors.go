@@ -2,15 +2,11 @@ package exporter
 
 import (
 	"fmt"
-	"time"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/payload"
 )
-
-// stampOf is a time in an error or a notice.
-func stampOf(t time.Time) string { return fault.Time(t) }
 
 // RenewedError says that the origin of a name goes on under another one.
 type RenewedError struct {

@@ -15,7 +15,6 @@ import (
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
-	"time"
 )
 
 // identify finds out who exports: the key, and the name.
@@ -140,7 +139,7 @@ func (p *Plan) findOrigin(ctx context.Context, key *manifest.PublicKey) (err err
 		p.report.Notices = append(p.report.Notices,
 			fmt.Sprintf("this machine does not remember the generation of %s, which the drive has of %q and its key signed: "+
 				"its state directory was restored, or another machine signs with a copy of the key",
-				stampOf(time.Unix(p.committed.Serial(), 0)), p.name))
+				fault.Serial(p.committed.Serial()), p.name))
 	}
 	p.report.Plan.Previous, p.report.Serial = p.committed.Serial(), p.committed.Serial()
 	if err := p.readFacts(); err != nil {

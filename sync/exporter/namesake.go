@@ -120,7 +120,7 @@ const restore = "pkgsneak key import COPY/signing.asc --retire"
 // notices say what a namesake is, and which ways there are. place is the drive as it is typed.
 func (n *Namesake) notices(name, place string) []string {
 	lines := []string{fmt.Sprintf("the drive has another origin of the name %q: %q, of the key %s (%s), exported last on %s",
-		name, layout.TreeDir+"/"+n.Dir, n.Fingerprint.Grouped(), n.UserID, stampOf(n.Signed))}
+		name, layout.TreeDir+"/"+n.Dir, n.Fingerprint.Grouped(), n.UserID, fault.Time(n.Signed))}
 	gone := fmt.Sprintf("pkgsneak forget %s %s", fault.Quote(n.Dir), place)
 	if n.Own {
 		return append(lines,
@@ -192,7 +192,7 @@ func (e *CrowdedError) Hints(place string) (hints []string) {
 		hints = append(hints,
 			fmt.Sprintf("pkgsneak forget %s %s frees %d bytes: what the key %s exported under this name, last on %s",
 				fault.Quote(n.Dir), place, n.Files.Bytes, n.Fingerprint.Grouped(),
-				stampOf(n.Signed)))
+				fault.Time(n.Signed)))
 		if !n.Own {
 			hints = append(hints,
 				"if that key was this machine's, and is lost, this goes on with it and needs no room: "+restore+", COPY being a copy of the state directory")

@@ -41,7 +41,7 @@ type NotAheadError struct {
 }
 
 func (e *NotAheadError) Error() string {
-	return fmt.Sprintf("renewing origin %q: its last generation is of %s, and this machine's clock says %s: there is nothing to renew", e.Origin, stampOf(e.Last), stampOf(e.Now))
+	return fmt.Sprintf("renewing origin %q: its last generation is of %s, and this machine's clock says %s: there is nothing to renew", e.Origin, fault.Time(e.Last), fault.Time(e.Now))
 }
 
 // Class is that of no particular error.

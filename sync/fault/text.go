@@ -31,6 +31,9 @@ func Text(err error) string {
 // Time is a moment in a message: all times are in UTC and say so.
 func Time(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
+// Serial is the serial of a generation, Unix seconds, in an error or a notice: its time.
+func Serial(serial int64) string { return Time(time.Unix(serial, 0)) }
+
 // shorten rewrites the text of one error of package os within the text of another one.
 func shorten(text string, e error) string {
 	var names []string

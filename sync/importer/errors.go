@@ -17,7 +17,7 @@ type OlderError struct {
 }
 
 func (e *OlderError) Error() string {
-	return fmt.Sprintf("origin %q: the drive's state of %s is older than the one of %s that was imported here", e.Origin, stamp(e.Serial), stamp(e.Have))
+	return fmt.Sprintf("origin %q: the drive's state of %s is older than the one of %s that was imported here", e.Origin, fault.Serial(e.Serial), fault.Serial(e.Have))
 }
 
 // Class is fault.Older.
@@ -42,7 +42,7 @@ type ForkError struct {
 
 func (e *ForkError) Error() string {
 	return fmt.Sprintf("origin %q: its state of %s was seen here before with other contents",
-		e.Origin, stamp(e.Serial))
+		e.Origin, fault.Serial(e.Serial))
 }
 
 // Class is fault.Untrusted.
@@ -115,7 +115,6 @@ func (e *RefusedError) Unwrap() []error {
 }
 
 // stamp is the time of a serial, for people.
-func stamp(serial int64) string { return fault.Time(time.Unix(serial, 0)) }
 
 // ageText is a duration in the largest unit of which there are at least two.
 func ageText(d time.Duration) string {

@@ -239,7 +239,7 @@ func (p *placements) present(in *incoming, d task, l statFile, known bool) {
 // newer is why a file stays that may have come from the same origin with a generation for which it
 // was looked at later: which of the two states is the newer one is not known here.
 func newer(in *incoming, kind payload.Kind) error {
-	return &leftOutError{reason: fmt.Sprintf("what is here may be newer: the export to this drive did not look at %ss since %s", kind, stamp(in.stock[kind].AsOf)),
+	return &leftOutError{reason: fmt.Sprintf("what is here may be newer: the export to this drive did not look at %ss since %s", kind, fault.Serial(in.stock[kind].AsOf)),
 		hint: fmt.Sprintf("on the build host, without --no-%ss: pkgsneak export %s", kind,
 			fault.Quote(in.at))}
 }
@@ -533,7 +533,7 @@ func (p *placements) holdAll(in *incoming, rows map[string]state.Import, gone ma
 	stock *drive.Stock) {
 	h := Held{Kind: p.kind,
 		Reason: fmt.Sprintf("this drive's state is older than that of %s, which was imported here",
-			stamp(cmp.Or(in.standing[p.kind].remembered, in.seen.Serial)))}
+			fault.Serial(cmp.Or(in.standing[p.kind].remembered, in.seen.Serial)))}
 	for name, row := range rows {
 		if !stock.Has(name) && !gone[name] {
 			h.Tally.Add(row.Size)

@@ -23,7 +23,7 @@ type ReturnedError struct {
 
 func (e *ReturnedError) Error() string {
 	return fmt.Sprintf("%v; its state of %s is newer than all that the key %s signed", e.Refusal,
-		stamp(e.Serial), e.Now.Grouped())
+		fault.Serial(e.Serial), e.Now.Grouped())
 }
 
 // Unwrap gives the refusal.

@@ -31,7 +31,7 @@ func CheckList(signed *manifest.Signed) error {
 	for _, f := range signed.Files {
 		if strings.HasPrefix(f.Path, GenerationDir+"/") && strings.HasSuffix(f.Path, ".json") &&
 			f.Path != RecordFile(serial) {
-			return &ListError{Reason: fmt.Sprintf("the signed list has the record %q beside that of its own serial %d", f.Path, serial)}
+			return &ListError{Reason: fmt.Sprintf("the signed list has the record %q beside that of its own time, %s", f.Path, fault.Serial(serial))}
 		}
 	}
 	for _, needed := range []string{RecordFile(serial), CatalogueFile(serial)} {
@@ -53,8 +53,8 @@ func CheckList(signed *manifest.Signed) error {
 // Items makes the items of a list and its record, which have to fit.
 func Items(signed *manifest.Signed, r *Record) ([]Item, error) {
 	if r.Serial != signed.Timestamp.Unix() {
-		return nil, fmt.Errorf("the record is of serial %d, the list of %d", r.Serial,
-			signed.Timestamp.Unix())
+		return nil, fmt.Errorf("the record is of %s, the list of %s", fault.Serial(r.Serial),
+			fault.Time(signed.Timestamp))
 	}
 	if r.Fingerprint != signed.Signer {
 		return nil, fmt.Errorf("the record names the key %s, the list is signed by %s",

@@ -441,7 +441,7 @@ func pathAttacks() []attack {
 		{"distfile with a terminal escape", named("a\x1b[2Jb"), leftOut, "no name of a distfile"},
 		{"distfile with 300 bytes", named(strings.Repeat("a", 300)), leftOut, ""},
 		{"record that lists another record", listing("generation/1.json"), refused,
-			"beside that of its own serial"},
+			"beside that of its own time"},
 	}
 }
 
