@@ -117,6 +117,8 @@ func (c undoText) summary(r *undo.Report) {
 		return
 	case r.Pretended:
 		c.plan(r)
+	case r.Imported.IsZero(): // what became of the repositories is told below
+		c.took()
 	default:
 		c.out.say("%s %s", green("taken back:"), c.of(r))
 		c.details(green("restored"), r.Restored)

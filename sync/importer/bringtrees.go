@@ -36,7 +36,8 @@ func (o *ImportOptions) wantsRepo(name string) bool {
 	if o.Repos == "" {
 		return true
 	}
-	return o.Repos != NoRepos && slices.Contains(names(o.Repos), name)
+	return o.Repos != NoRepos &&
+		slices.Contains(append(names(o.Repos), names(o.AdoptRepos)...), name)
 }
 
 // planTrees decides what becomes of the repositories that the drives carry.
@@ -91,24 +92,35 @@ func (e *UnknownRepoError) Class() fault.Class { return fault.Usage }
 // Hints name those that are carried.
 func (e *UnknownRepoError) Hints(string) []string {
 	if len(e.Have) == 0 {
-		return []string{"the drive carries none: pkgsneak export on the build host, without --repos none"}
+		return []string{"the drive carries none: on the build host, export without --repos none"}
 	}
 	return []string{"it carries " + strings.Join(e.Have, ", ")}
 }
 
 // knownRepos refuses names that nothing has, before anything is done.
 func knownRepos(im *importer, offers []ebuilds.Offer) error {
+	carried := carriedNames(im)
 	for _, name := range append(names(im.o.Repos), names(im.o.AdoptRepos)...) {
-		if slices.ContainsFunc(offers, func(o ebuilds.Offer) bool { return o.Name == name }) {
-			continue
+		switch {
+		case !slices.Contains(carried, name):
+			return &UnknownRepoError{Name: name, Have: carried}
+		case !slices.ContainsFunc(offers, func(o ebuilds.Offer) bool { return o.Name == name }):
+			im.note("the repository %q comes from the newest state of its origin only, and this drive has an older one (--allow-older)", name)
 		}
-		e := &UnknownRepoError{Name: name}
-		for _, o := range offers {
-			e.Have = append(e.Have, o.Name)
-		}
-		return e
 	}
 	return nil
+}
+
+// carriedNames are those of all repositories that the accepted origins carry.
+func carriedNames(im *importer) (list []string) {
+	for _, in := range im.origins {
+		for _, r := range in.gen.Record.Repositories {
+			if r.Tree != nil && !slices.Contains(list, r.Name) {
+				list = append(list, r.Name)
+			}
+		}
+	}
+	return list
 }
 
 // mayWrite reports whether this process may make names in a directory, or in the deepest one on the
