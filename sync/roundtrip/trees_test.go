@@ -13,6 +13,7 @@ import (
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/undo"
 )
 
 // withRepos gives a machine a root directory with ebuild repositories: files by their path below
@@ -238,5 +239,46 @@ func TestTreeOfThePackages(t *testing.T) {
 		if told != (now == later) {
 			t.Errorf("%s: %q", now, r.Notices)
 		}
+	}
+}
+
+// A repository that came alone and was taken back does not come by itself again; a person may bring
+// it.
+func TestUndoneTreeAndAuto(t *testing.T) {
+	when := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	drive, hostRoot, clientRoot := t.TempDir(), t.TempDir(), t.TempDir()
+	host := withRepos(t, newMachine(t, "host", when), hostRoot, tree("1", "1777000000"))
+	pack(t, host.PKGDIR, "xpak-classic")
+	mustExport(t, host, exporter.ExportOptions{Drive: drive})
+	client := withRepos(t, newMachine(t, "client", when), clientRoot, nil)
+	trustEach(t, client, host)
+	mustImport(t, client, importer.ImportOptions{Drive: drive})
+	repo := filepath.Join(clientRoot, "var/db/repos/gentoo")
+	must(t, os.WriteFile(filepath.Join(clientRoot, "etc/portage/repos.conf/all.conf"),
+		[]byte("[gentoo]\nlocation = /var/db/repos/gentoo\n"), 0o644))
+	settings, err := portage.Load(t.Context(), portage.Options{Root: clientRoot})
+	must(t, err)
+	client.Settings = settings
+	must(t, os.Remove(filepath.Join(hostRoot, "var/db/repos/gentoo/app-misc/foo/foo-1.ebuild")))
+	host = withRepos(t, host, hostRoot, tree("2", "1777100000"))
+	mustExport(t, host, exporter.ExportOptions{Drive: drive})
+	if r := mustImport(t, client, importer.ImportOptions{Drive: drive}); !r.Trees[0].Taken {
+		t.Fatalf("%+v", r.Trees[0])
+	}
+	if r, err := undo.Undo(t.Context(), client, undo.Options{}, nil); err != nil ||
+		len(r.Repositories) != 1 || r.Repositories[0].Reason != "" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	auto := client
+	auto.Unattended = true
+	if r := mustImport(t, auto, importer.ImportOptions{Drive: drive}); r.Undone != 1 ||
+		len(r.Trees) != 0 {
+		t.Errorf("by itself: %d passed over, %+v", r.Undone, r.Trees)
+	}
+	if _, err := os.Stat(filepath.Join(repo, "app-misc/foo/foo-1.ebuild")); err != nil {
+		t.Error(err)
+	}
+	if r := mustImport(t, client, importer.ImportOptions{Drive: drive}); !r.Trees[0].Taken {
+		t.Errorf("by hand: %+v", r.Trees[0])
 	}
 }

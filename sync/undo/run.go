@@ -23,7 +23,7 @@ import (
 // run does what was planned.
 func (u *undo) run(ctx context.Context) error {
 	if u.u.Change == nil {
-		return u.trees.run(ctx, u.report.Repositories)
+		return u.runTrees(ctx)
 	}
 	u.u.Mark(u.m.Now())
 	u.c.State = state.Undoing
@@ -59,6 +59,28 @@ func (u *undo) run(ctx context.Context) error {
 		return err
 	}
 	return u.end()
+}
+
+// runTrees takes repositories back that came alone. Their generations are marked, unless all of
+// them stay.
+func (u *undo) runTrees(ctx context.Context) error {
+	before := slices.Clone(u.u.Undone)
+	u.u.Change = u.c
+	u.u.Mark(u.m.Now())
+	u.u.Change = nil
+	if err := state.SaveUndo(u.st, u.u); err != nil {
+		return err
+	}
+	if err := u.trees.run(ctx, u.report.Repositories); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(u.report.Repositories, func(r Repository) bool {
+		return r.Reason == ""
+	}) {
+		return u.history()
+	}
+	u.u.Undone = before
+	return state.SaveUndo(u.st, u.u)
 }
 
 // end forgets the note, and what was kept.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 
 	"pkgsneak/sync/ebuilds"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/machine"
+	"pkgsneak/sync/state"
 )
 
 // Repository is an ebuild repository that the import replaced or brought.
@@ -50,6 +52,20 @@ func (t trees) places() (dirs []string) {
 		dirs = append(dirs, filepath.Dir(n.Location))
 	}
 	return dirs
+}
+
+// origins are the generations from which they came, as the last import of each origin saw them: one
+// that had nothing new for this machine brought them, too.
+func (t trees) origins(st *state.Dir) (list []state.ChangedOrigin) {
+	for _, id := range state.SeenOrigins(st) {
+		seen, _ := st.Seen(id)
+		if slices.ContainsFunc(t.notes, func(n *ebuilds.Note) bool {
+			return n.Here.Origin == id.Name
+		}) {
+			list = append(list, state.ChangedOrigin{OriginID: id, Serial: seen.Serial})
+		}
+	}
+	return list
 }
 
 func (t trees) list() []Repository {

@@ -92,7 +92,8 @@ func Undo(ctx context.Context, m machine.Machine, o Options, w progress.Watcher)
 	}
 	u.report.Repositories = u.trees.list()
 	if u.c = u.u.Change; u.c == nil && len(u.trees.notes) > 0 { // repositories alone
-		u.c = &state.Changed{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR}
+		u.c = &state.Changed{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR,
+			Origins: u.trees.origins(st)}
 	}
 	if u.c == nil {
 		u.report.Unchanged = true
