@@ -33,10 +33,10 @@ import (
 // At every moment the origin has a valid list of all that is still there, so that a run that was
 // stopped is finished by the next one:
 //
-//  1. the files, directory by directory; fsync of each directory that lost a name
-//  2. syncfs, then the directories of the layout that are empty, from the bottom up
-//  3. the copy of the manifest that is not valid or the older one; fsync; then the valid one; fsync
-//  4. ORIGIN, if nothing is left in it; fsync of the directory above
+//	1  the files, directory by directory; fsync of each directory that lost a name
+//	2  syncfs, then the directories of the layout that are empty, from the bottom up
+//	3  the copy of the manifest that is not valid or the older one; fsync; then the valid one; fsync
+//	4  ORIGIN, if nothing is left in it; fsync of the directory above
 //
 // Directories are opened one below the other and never through a link, and a name is removed only
 // if it is a regular file in its directory at that moment.

@@ -29,10 +29,10 @@
 // [Acquire] speaks the protocol of Portage's locks.py (lockfile with wantnewlockfile, unlockfile),
 // so that emerge, emaint and pkgsneak keep out of each other's way. Taking it:
 //
-//  1. open NAME with O_CREAT|O_RDWR, mode 0660 whatever the umask, group of the directory when new;
-//  2. lock the whole file exclusively with a record lock (fcntl);
-//  3. prove that NAME still is the file that was locked: the one who held it before has unlinked
-//     it. If not, begin again.
+//	1  open NAME with O_CREAT|O_RDWR, mode 0660 whatever the umask, group of the directory when new;
+//	2  lock the whole file exclusively with a record lock (fcntl);
+//	3  prove that NAME still is the file that was locked: the one who held it before has unlinked
+//	   it. If not, begin again.
 //
 // Releasing it: unlink NAME while the lock is held, then close. A process that waited on the
 // unlinked file notices in step 3.

@@ -8,7 +8,7 @@
 //	  README.txt                   what this is, and how to use it without pkgsneak
 //	  keys/FINGERPRINT.asc         public keys; lying here does not make them trusted
 //	  keys/FINGERPRINT.rev.asc     revocation certificates: whoever has one may put it here
-//	  clients/                     reserved
+//	  clients/NAME/                a client's request, signed by it (package request)
 //	  ORIGIN/                      one per origin
 //	    Manifest                   GLEP 74, clear-signed: every file below, size and BLAKE2B
 //	    Manifest.next              manifest copy B, the one that commits
@@ -17,7 +17,7 @@
 //	    generation/N.facts.zst     what the origin has, and facts of its packages (type Facts)
 //	    packages/                  a Portage binhost: Packages, CAT/...
 //	    distfiles/                 layout.conf (GLEP 75) and 00..ff/
-//	    repos/                     reserved
+//	    repos/NAME-N.tar.zst       ebuild repositories, one file each (package ebuilds)
 //	    bin/linux-ARCH/pkgsneak    the program that exported
 //
 // N, the serial, is the TIMESTAMP of the Manifest in Unix seconds. Manifest

@@ -51,11 +51,11 @@
 // index entry matches its file: Portage renames a package away when it does not. Under Portage's
 // lock
 //
-//  1. the index is written without the entries of files that will be replaced or removed (if there
-//     are any),
-//  2. files are removed, renamed over their predecessors, or renamed to free names, and the
-//     directories synced,
-//  3. the final index is written.
+//	1  the index is written without the entries of files that will be replaced or removed (if there
+//	   are any),
+//	2  files are removed, renamed over their predecessors, or renamed to free names, and the
+//	   directories synced,
+//	3  the final index is written.
 //
 // A directory below PKGDIR may be another file system: what goes there is copied beside its name in
 // step 2, and renamed.
