@@ -39,8 +39,9 @@ import (
 const portageFeatures = "-sandbox -usersandbox -network-sandbox -ipc-sandbox -pid-sandbox -mount-sandbox -userpriv -userfetch -usersync -news -xattr " +
 	"-merge-sync -sign -strict -assume-digests -ebuild-locks -binpkg-logs -unmerge-logs -parallel-fetch -multilib-strict buildpkg"
 
-// portageTimeout bounds one command, so that a hang is one failed test and not a lost run.
-const portageTimeout = 4 * time.Minute
+// portageTimeout bounds one command, so that a hang is one failed test and not a lost run. On a
+// machine that does much else, six small builds take longer than four minutes.
+const portageTimeout = 20 * time.Minute
 
 // portageWorld is what the machines of one test share.
 type portageWorld struct {
