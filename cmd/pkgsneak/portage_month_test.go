@@ -1,10 +1,13 @@
 package main_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,7 +91,53 @@ func (m *month) week(t *testing.T, importCode int, more ...string) *monthReport 
 	if o.code != importCode {
 		t.Fatalf("import: exit %d, want %d\n%s", o.code, importCode, o.text)
 	}
+	m.confirmed(t)
 	return m.install(t, o.text)
+}
+
+// confirmed: under the forecast's line real emerge, which doctor --portage asks, would install the
+// same. The program asks as the user portage where root runs it; here it is run as somebody else.
+func (m *month) confirmed(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), portageTimeout)
+	defer cancel()
+	cmd := m.client.command(ctx, nil, m.pkgsneak, "doctor", "--client", "--portage", "--json")
+	if os.Getuid() == 0 {
+		const nobody = 65534
+		must(t, os.Chmod(filepath.Dir(m.portageWorld.dir), 0o755))
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	}
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 4) {
+		t.Fatalf("doctor --portage: %v\n%s", err, out)
+	}
+	var r struct {
+		Result struct {
+			Portage *struct {
+				Exit      int      `json:"exit"`
+				Merges    int      `json:"merges"`
+				Same      int      `json:"same"`
+				OnlyHere  []string `json:"only_here"`
+				OnlyThere []string `json:"only_emerge"`
+				Backwards []string `json:"backwards"`
+			} `json:"portage"`
+			Unknown []string `json:"unknown"`
+		} `json:"result"`
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	must(t, json.Unmarshal([]byte(lines[len(lines)-1]), &r))
+	switch a := r.Result.Portage; {
+	case a == nil:
+		if installed := m.client.installed(t); len(installed) > 0 { // else there is no forecast
+			t.Errorf("doctor --portage has no answer: %q", r.Result.Unknown)
+		}
+	case a.Exit != 0 || a.Merges == 0 || a.Same != a.Merges ||
+		len(a.OnlyHere)+len(a.OnlyThere)+len(a.Backwards) > 0:
+		t.Errorf("doctor --portage: emerge and the forecast differ: %+v", *a)
+	default:
+		t.Logf("doctor --portage: emerge would install the same %d", a.Same)
+	}
 }
 
 // install types the line of an import.
