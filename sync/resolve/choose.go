@@ -266,17 +266,9 @@ func (g *chooser) downgradeWanted(p *pkg) bool {
 	return any
 }
 
-// argumentsOf returns the atoms of @world that mean this package. An atom that a higher chosen
-// package of another slot satisfies does not.
-func (g *chooser) argumentsOf(p *pkg) []rootAtom {
-	var list []rootAtom
-	for _, ra := range p.shelf.roots {
-		if ra.a.matches(p) && !g.higherSlot(p, ra.a) {
-			list = append(list, ra)
-		}
-	}
-	return list
-}
+// isArgument reports whether an atom of @world means this package. One that a higher chosen package
+// of another slot satisfies does not.
+func (g *chooser) isArgument(p *pkg, a *atom) bool { return a.matches(p) && !g.higherSlot(p, a) }
 
 func (g *chooser) higherSlot(p *pkg, a *atom) bool {
 	return slices.ContainsFunc(g.track(p.shelf).visible, func(q *pkg) bool {

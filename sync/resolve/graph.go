@@ -17,6 +17,7 @@ type graph struct {
 	spare    []node   // new ones
 	order    []*pkg   // nodes in the order in which they were added
 	tracks   []*track // by shelf.id
+	slab     []track  // those of the shelves that there were when the walk began
 	changes  int      // counts what makes cached answers stale
 
 	slotDeps []*need // dependencies with a slot operator, in order
@@ -68,10 +69,11 @@ type ownedAtom struct {
 // slot or the same version.
 type track struct {
 	added    []*pkg
-	replaced []*pkg // of the installed ones
-	visible  []*pkg // what was chosen, the last one of each slot
-	changes  int    // counts what makes cached answers about the CP stale
-	round    int    // the last call of minimize that met the CP
+	replaced []*pkg  // of the installed ones
+	visible  []*pkg  // what was chosen, the last one of each slot
+	changes  int     // counts what makes cached answers about the CP stale
+	round    int     // the last call of minimize that met the CP
+	first    [3]*pkg // room for one of each list: nearly all have no more
 }
 
 // need is a dependency on its way: an atom, who has it, and the package that was chosen for it, if
@@ -100,9 +102,21 @@ func (g *graph) track(sh *shelf) *track {
 	}
 	t := g.tracks[sh.id]
 	if t == nil {
-		t = new(track)
+		t = g.newTrack(sh.id)
 		g.tracks[sh.id] = t
 	}
+	return t
+}
+
+func (g *graph) newTrack(id int) *track {
+	if g.slab == nil {
+		g.slab = make([]track, len(g.st.shelves))
+	}
+	t := new(track)
+	if id < len(g.slab) {
+		t = &g.slab[id]
+	}
+	t.added, t.replaced, t.visible = t.first[0:0:1], t.first[1:1:2], t.first[2:2:3]
 	return t
 }
 

@@ -17,6 +17,7 @@ type stock struct {
 	words      int // of dependency strings so far
 	*budget
 	shelves   map[string]*shelf
+	slots     map[string]string // each slotKey once
 	atoms     map[string]*atom
 	roots     []root
 	provided  map[string][]depend.Package
@@ -28,6 +29,7 @@ type stock struct {
 // shelf holds the packages of one CP, highest first: Portage looks at them in this order.
 type shelf struct {
 	id         int
+	cp         string // packages and atoms of the shelf have the same string, not only an equal one
 	candidates []*pkg
 	installed  []*pkg
 	roots      []rootAtom // the atoms of the sets
@@ -120,7 +122,7 @@ func newStock(in *Input) (*stock, error) {
 	if len(in.Installed) > MaxPackages || len(in.Candidates) > MaxPackages {
 		return nil, fmt.Errorf("more than %d packages", MaxPackages)
 	}
-	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf),
+	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf), slots: make(map[string]string),
 		atoms: make(map[string]*atom), texts: make(map[string]*text), budget: newBudget(in.Stop)}
 	for _, group := range []struct {
 		list      []Package
@@ -173,6 +175,13 @@ func (s *stock) add(p *pkg) {
 	s.all = append(s.all, p)
 	sh := s.shelf(p.cp)
 	p.shelf = sh
+	// strings that are the same one are compared without a look at their bytes
+	p.cp, p.dep.CP = sh.cp, sh.cp
+	if known, found := s.slots[p.slotKey]; found {
+		p.slotKey = known
+	} else {
+		s.slots[p.slotKey] = p.slotKey
+	}
 	if p.installed {
 		sh.installed = append(sh.installed, p)
 	} else {
@@ -183,7 +192,7 @@ func (s *stock) add(p *pkg) {
 func (s *stock) shelf(cp string) *shelf {
 	sh := s.shelves[cp]
 	if sh == nil {
-		sh = &shelf{id: len(s.shelves)}
+		sh = &shelf{id: len(s.shelves), cp: cp}
 		s.shelves[cp] = sh
 	}
 	return sh
@@ -397,6 +406,7 @@ func (s *stock) intern(a, written *depend.Atom) *atom {
 	}
 	n := &atom{Atom: *a, id: len(s.atoms), written: written.Use, shelf: s.shelf(a.CP),
 		virtual: strings.HasPrefix(a.CP, "virtual/")}
+	n.CP = n.shelf.cp
 	s.atoms[key] = n
 	if !s.charge(1 + len(n.shelf.candidates) + len(n.shelf.installed)) {
 		n.bare = n

@@ -259,9 +259,12 @@ func (g *walker) addPkg(p *pkg, o owner, a *atom) *pkg {
 		g.connect(p, owner{})
 	}
 	if len(p.shelf.roots) > 0 {
-		for _, ra := range g.argumentsOf(p) {
-			g.connect(p, owner{set: ra.root})
-			g.addNeed(p, owner{set: ra.root}, ra.a)
+		for i := range p.shelf.roots {
+			ra := &p.shelf.roots[i]
+			if g.isArgument(p, ra.a) {
+				g.connect(p, owner{set: ra.root})
+				g.addNeed(p, owner{set: ra.root}, ra.a)
+			}
 		}
 	}
 	if a != nil && a.SlotOp == "=" {
