@@ -106,8 +106,15 @@ func autoDevice(c *invocation) error {
 	}
 	// typed by a person: udev gives the kernel's name. With a role, the run finds out
 	if role == auto.None && strings.Contains(c.args[0], "/") {
-		if _, err := os.Stat(c.args[0]); errors.Is(err, fs.ErrNotExist) {
+		fi, err := os.Stat(c.args[0])
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("auto %q: %w", c.args[0], reason(err))
+		case err == nil && fi.IsDir():
+			return withHint(fmt.Errorf("auto %q: a directory, no device", c.args[0]),
+				"pkgsneak export DRIVE and pkgsneak import DRIVE take a directory")
+		case err == nil && fi.Mode()&(os.ModeDevice|os.ModeCharDevice) != os.ModeDevice:
+			return fmt.Errorf("auto %q: not a block device", c.args[0])
 		}
 	}
 	machine, err := c.machine()

@@ -108,6 +108,10 @@ func (f *commandLine) action(least, most int, do func(*invocation) error) cli.Ac
 		if n := len(c.args); n < least || n > most {
 			return c.subcommandMeant(c.wrongArguments(least, most))
 		}
+		if slices.Contains(c.args, "") {
+			return withHint(usageErrorf("%s: an argument is empty: a variable that is not set?",
+				c.verb), "pkgsneak %s %s", c.verb, ctx.Command.ArgsUsage)
+		}
 		if err := c.checkDrive(); err != nil {
 			return err
 		}

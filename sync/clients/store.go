@@ -198,8 +198,19 @@ func (s *Store) Accept(key *manifest.PublicKey, name string, now time.Time) (*Cl
 	return c, s.save(c)
 }
 
+// NameError says that a client cannot have a name: on a drive it would be that of a directory.
+type NameError struct{ Name, Why string }
+
+func (e *NameError) Error() string { return e.Why }
+
+// Class is that of a wrong command line.
+func (e *NameError) Class() fault.Class { return fault.Usage }
+
 // Add remembers a client without a key, whose receipts are typed.
 func (s *Store) Add(name string, now time.Time) (*Client, error) {
+	if err := layout.CheckNewOrigin(name); err != nil {
+		return nil, &NameError{name, strings.Replace(err.Error(), "of an origin", "of a client", 1)}
+	}
 	c := &Client{Format: format, Name: name, Accepted: now.UTC().Truncate(time.Second)}
 	if err := s.mayAdd(c); err != nil {
 		return nil, err

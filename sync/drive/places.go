@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/volume"
@@ -67,6 +69,66 @@ func CheckPlaces(pkgdir, distdir string, drives ...string) error {
 		}
 	}
 	return nil
+}
+
+// HasTree reports whether a directory is the place of a drive with a tree in it.
+func HasTree(dir string) bool { return isTree(filepath.Join(dir, layout.TreeDir)) }
+
+// OnDriveError says that the state directory lies on the drive: the signing key would travel with
+// what it signs.
+type OnDriveError struct{ Dir, Drive string }
+
+func (e *OnDriveError) Error() string {
+	return fmt.Sprintf("the state directory %q is on the drive %q: the signing key would travel with what it signs",
+		e.Dir, e.Drive)
+}
+
+// Class is that of a wrong command line or setting.
+func (e *OnDriveError) Class() fault.Class { return fault.Usage }
+
+// Hints name the usual place.
+func (e *OnDriveError) Hints(string) []string {
+	return []string{"on this machine: --state-dir /var/lib/pkgsneak, or nothing at all"}
+}
+
+// CheckState refuses a state directory on one of the drives. A directory that stands for a drive
+// and lies on the file system of / is none: all of the machine may be below it.
+func CheckState(dir string, drives ...string) error {
+	root, err := deviceOf("/")
+	if err != nil {
+		return nil
+	}
+	at, err := filepath.Abs(dir)
+	if err != nil {
+		return nil
+	}
+	there := volume.Existing(at)
+	real, err := filepath.EvalSymlinks(there)
+	if err != nil {
+		return nil
+	}
+	for _, d := range drives {
+		mount, err := filepath.Abs(d)
+		if err == nil {
+			mount, err = filepath.EvalSymlinks(mount)
+		}
+		if err != nil || real != mount && !strings.HasPrefix(real, mount+"/") {
+			continue
+		}
+		on, err := deviceOf(real)
+		under, err2 := deviceOf(mount)
+		if treeAround(dir, drives) != "" || err == nil && err2 == nil && on == under && on != root {
+			return &OnDriveError{dir, d}
+		}
+	}
+	return nil
+}
+
+// deviceOf is the file system on which a path lies.
+func deviceOf(path string) (uint64, error) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	return uint64(st.Dev), err
 }
 
 // treeAround returns the tree in which a directory lies, or would lie, "" if there is none.

@@ -23,6 +23,9 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions,
 		o.Drive); err != nil {
 		return nil, fmt.Errorf("export to %q: %w", o.Drive, err)
 	}
+	if err := drive.CheckState(m.StateDir, o.Drive); err != nil {
+		return nil, fmt.Errorf("export to %q: %w", o.Drive, err)
+	}
 	if !o.AnyDirectory {
 		if err := machine.CheckMounted(o.Drive, m.PKGDIR); err != nil {
 			return nil, err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/pkgdir"
@@ -29,6 +30,9 @@ func (e *NoPKGDIRError) Class() fault.Class { return fault.Failed }
 
 // Hints name the flag with which it is meant.
 func (e *NoPKGDIRError) Hints(string) []string {
+	if drive.HasTree(e.Dir) {
+		return []string{"what is on it: pkgsneak status " + fault.Quote(e.Dir)}
+	}
 	return []string{"if packages are to come there: pkgsneak index --pkgdir " + fault.Quote(e.Dir)}
 }
 
@@ -39,6 +43,9 @@ func meant(ctx context.Context, d *pkgdir.Dir, m machine.Machine, o IndexOptions
 	}
 	if _, err := d.Lstat("Packages"); !errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if drive.HasTree(m.PKGDIR) {
+		return &NoPKGDIRError{Dir: m.PKGDIR, Like: "it is a drive, whose index an export writes"}
 	}
 	scan, err := d.Scan(ctx)
 	if err != nil || len(scan.Files)+len(scan.Misplaced) > 0 ||

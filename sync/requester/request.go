@@ -12,6 +12,7 @@ import (
 	"pkgsneak/sync/depend"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
@@ -93,6 +94,14 @@ func Request(ctx context.Context, m machine.Machine, o Options,
 type AtomError struct{ Text string }
 
 func (e *AtomError) Error() string { return fmt.Sprintf("%q is not a package atom", e.Text) }
+
+// Class is that of a wrong command line.
+func (e *AtomError) Class() fault.Class { return fault.Usage }
+
+// Hints show what one looks like.
+func (e *AtomError) Hints(drive string) []string {
+	return []string{"with its category: pkgsneak request " + drive + " app-editors/vim"}
+}
 
 // openDrive opens the drive; one without a tree gets one. It is nil where a file is written.
 func openDrive(o Options) (*drive.Drive, error) {
