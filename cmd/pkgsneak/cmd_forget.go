@@ -1,13 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/urfave/cli/v2"
 
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/forget"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/sandbox"
@@ -44,11 +42,9 @@ func forgetVerb(f *commandLine) verb {
 }
 
 func forgetOrigin(c *invocation) error {
-	if _, err := os.Stat(c.args[1]); errors.Is(err, fs.ErrNotExist) {
-		if fi, err := os.Stat(c.args[0]); err == nil && fi.IsDir() {
-			return withHint(usageErrorf("forget: %q is no drive: the origin comes first, then the drive",
-				c.args[1]), "pkgsneak forget %s %s", shellWord(c.args[1]), shellWord(c.args[0]))
-		}
+	if drive.HasTree(c.args[0]) && !drive.HasTree(c.args[1]) {
+		return withHint(usageErrorf("forget: %q is no drive: the origin comes first, then the drive",
+			c.args[1]), "pkgsneak forget %s %s", shellWord(c.args[1]), shellWord(c.args[0]))
 	}
 	m := machine.Machine{Now: c.env.now, StateDir: c.stateDir()}
 	o := forget.Options{Drive: c.args[1], Origin: c.args[0], Pretend: c.opt.pretend,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -164,6 +165,10 @@ func (c *invocation) checkDrive() error {
 		c.args[i] = c.meansDrive(c.args[i])
 	}
 	c.place = c.drive()
+	// before anything makes that directory
+	if err := drive.CheckState(c.stateDir(), c.args[c.driveAt():]...); err != nil {
+		return fmt.Errorf("%s: %w", c.verb, err)
+	}
 	info, err := os.Stat(c.drive())
 	if err != nil || info.Mode()&fs.ModeDevice == 0 || info.Mode()&fs.ModeCharDevice != 0 {
 		return nil
