@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -117,7 +118,9 @@ func CheckState(dir string, drives ...string) error {
 		}
 		on, err := deviceOf(real)
 		under, err2 := deviceOf(mount)
-		if treeAround(dir, drives) != "" || err == nil && err2 == nil && on == under && on != root {
+		above, err3 := deviceOf(filepath.Dir(mount))
+		own := errors.Join(err, err2, err3) == nil && on == under && on != root
+		if treeAround(dir, drives) != "" || own && (above != under || HasTree(mount)) {
 			return &OnDriveError{dir, d}
 		}
 	}
