@@ -112,6 +112,23 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// A library whose sub-slot moves gives way because of a package that was built here: it is named.
+func TestHolderOfAConflict(t *testing.T) {
+	v := small([]string{"app-misc/app", "app-misc/mine"},
+		[]map[string]any{pk("app-misc/app-1", "RDEPEND=dev-libs/lib:0/1="),
+			pk("dev-libs/lib-1", "SLOT=0/1"), pk("app-misc/mine-1", "RDEPEND=dev-libs/lib:0/1=")},
+		[]map[string]any{pk("dev-libs/lib-2", "SLOT=0/2"),
+			pk("app-misc/app-3", "RDEPEND=dev-libs/lib:0/2=")})
+	f, _ := make1(t, v, nil, nil)
+	for _, l := range f.Cannot {
+		if l.Name == "dev-libs/lib-2" && l.Cause == "breaks" && l.Other == "app-misc/mine-1" &&
+			l.Atom == "dev-libs/lib:0/1=" {
+			return
+		}
+	}
+	t.Errorf("not told for whom it gives way: %+v", f.Cannot)
+}
+
 const advisoryText = `<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE glsa SYSTEM "http://www.gentoo.org/dtd/glsa.dtd">
 <glsa id="202611-07"><title>good: Execution

@@ -1,6 +1,7 @@
 package forecast
 
 import (
+	"slices"
 	"strings"
 
 	"pkgsneak/sync/cpv"
@@ -29,6 +30,7 @@ func (f *Forecast) held(m *Machine, r *resolve.Result, list []resolve.Package,
 	for _, x := range ends {
 		told[x.p.CPV] = true
 	}
+	f.nameHolders(m, r, ends, gone)
 	idle := make(map[string]bool)
 	for i := range r.Unreached {
 		idle[r.Unreached[i].CPV] = true
@@ -49,9 +51,43 @@ func (f *Forecast) held(m *Machine, r *resolve.Result, list []resolve.Package,
 			continue
 		}
 		n++
-		if who, atom := holder(ends, &old, best); who != "" {
-			f.Cannot = append(f.Cannot, Lack{Name: best.CPV, Cause: "breaks", Why: "breaks " + who +
-				", which needs " + atom + " and was not rebuilt", Atom: atom, Other: who})
+		if who, atom := holder(r, ends, &old, best); who != "" {
+			f.Cannot = append(f.Cannot, breaks(best.CPV, who, atom))
+		}
+	}
+}
+
+// breaks is the lack of a candidate that would take from a package what it needs.
+func breaks(name, who, atom string) Lack {
+	return Lack{Name: name, Cause: "breaks", Atom: atom, Other: who,
+		Why: "breaks " + who + ", which needs " + atom + " and was not rebuilt"}
+}
+
+// nameHolders finds out for whom a candidate gives way: mostly an installed package that was not
+// built anew.
+func (f *Forecast) nameHolders(m *Machine, r *resolve.Result, ends []end, gone map[string]bool) {
+	for i := range r.Refusals {
+		x := &r.Refusals[i]
+		at := slices.IndexFunc(f.Cannot, func(l Lack) bool {
+			return l.Name == x.Package.CPV && l.Cause == "conflicts"
+		})
+		if x.Cause != resolve.Conflicts || at < 0 {
+			continue
+		}
+		c, err := cpv.Parse(x.Package.CPV)
+		if err != nil {
+			continue
+		}
+		for j := range m.Installed {
+			old := &m.Installed[j]
+			o, err := cpv.Parse(old.CPV)
+			if err != nil || o.Category != c.Category || o.PN != c.PN ||
+				old.Slot != x.Package.Slot || gone[old.CPV] {
+				continue
+			}
+			if who, atom := holder(r, ends, old, &x.Package); who != "" {
+				f.Cannot[at] = breaks(x.Package.CPV, who, atom)
+			}
 		}
 	}
 }
@@ -104,8 +140,9 @@ func newest(old *resolve.Package, shelves map[string][]*resolve.Package,
 	return best
 }
 
-// holder returns a package of the end whose atom the old one satisfies and the new one does not.
-func holder(ends []end, old, new *resolve.Package) (who, atom string) {
+// holder returns a package of the end whose atom the old one satisfies and the new one does not: if
+// there are several, one of which nothing was refused, for the others give way along with the new.
+func holder(r *resolve.Result, ends []end, old, new *resolve.Package) (who, atom string) {
 	a, ok := dependPackage(old)
 	b, ok2 := dependPackage(new)
 	if !ok || !ok2 {
@@ -121,10 +158,28 @@ func holder(ends []end, old, new *resolve.Package) (who, atom string) {
 				continue
 			}
 			d, err := depend.ParseAtom(w)
-			if err == nil && d.Block == 0 && depend.Match(&d, &a) && !depend.Match(&d, &b) {
+			if err != nil || d.Block != 0 || !depend.Match(&d, &a) || depend.Match(&d, &b) {
+				continue
+			}
+			if !refused(r, &x.p) {
 				return x.p.CPV, w
+			}
+			if who == "" {
+				who, atom = x.p.CPV, w
 			}
 		}
 	}
-	return "", ""
+	return who, atom
+}
+
+// refused reports whether a candidate for the slot of a package was refused.
+func refused(r *resolve.Result, p *resolve.Package) bool {
+	c, err := cpv.Parse(p.CPV)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(r.Refusals, func(x resolve.Refusal) bool {
+		d, err := cpv.Parse(x.Package.CPV)
+		return err == nil && d.Category == c.Category && d.PN == c.PN && x.Package.Slot == p.Slot
+	})
 }

@@ -122,7 +122,8 @@ func newStock(in *Input) (*stock, error) {
 	if len(in.Installed) > MaxPackages || len(in.Candidates) > MaxPackages {
 		return nil, fmt.Errorf("more than %d packages", MaxPackages)
 	}
-	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf), slots: make(map[string]string),
+	s := &stock{candidates: len(in.Candidates), shelves: make(map[string]*shelf),
+		slots: make(map[string]string),
 		atoms: make(map[string]*atom), texts: make(map[string]*text), budget: newBudget(in.Stop)}
 	for _, group := range []struct {
 		list      []Package
