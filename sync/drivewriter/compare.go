@@ -10,6 +10,7 @@ import (
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/pipeline"
 )
 
 // compare is step 8: every new file and a sample of the old ones are read from
@@ -25,10 +26,8 @@ func (w *Writer) compare(ctx context.Context, signed *manifest.Signed) error {
 	}
 	slices.Sort(names)
 	buf := drive.AlignedBuffer()
-	for _, name := range names {
-		if err := w.compareFile(ctx, w.uncommitted[name], false, buf); err != nil {
-			return w.lostIfWrong(err)
-		}
+	if err := w.compareNew(ctx, names, buf); err != nil {
+		return w.lostIfWrong(err)
 	}
 	for _, f := range w.sample(slices.Sorted(maps.Keys(w.checked))) {
 		if _, stays := signed.Find(f.Path); !stays {
@@ -39,6 +38,38 @@ func (w *Writer) compare(ctx context.Context, signed *manifest.Signed) error {
 		}
 	}
 	return nil
+}
+
+// sideBySide is how many small files are compared at the same time: one is opened and hashed while
+// the drive, which does one thing at a time, reads the other.
+const sideBySide = 2
+
+// compareNew compares files that were written since the last commit: small ones side by side, then
+// the others, one after the other, for the sake of drives with heads that move.
+func (w *Writer) compareNew(ctx context.Context, names []string, buf []byte) error {
+	var small, large []string
+	for _, name := range names {
+		if w.uncommitted[name].Size < int64(len(buf)/2) {
+			small = append(small, name)
+		} else {
+			large = append(large, name)
+		}
+	}
+	bufs := make(chan []byte, sideBySide)
+	bufs <- buf
+	for range sideBySide - 1 {
+		bufs <- drive.AlignedBuffer()
+	}
+	err := pipeline.Ordered(ctx, len(small), sideBySide, pipeline.Window,
+		func(ctx context.Context, i int) error {
+			buf := <-bufs
+			defer func() { bufs <- buf }()
+			return w.compareFile(ctx, w.uncommitted[small[i]], false, buf)
+		}, func(_ int, err error) error { return err }, func(error) {})
+	for i := 0; i < len(large) && err == nil; i++ {
+		err = w.compareFile(ctx, w.uncommitted[large[i]], false, buf)
+	}
+	return err
 }
 
 // checkLayout compares layout.conf, which is small and without which Portage finds no distfile on

@@ -10,6 +10,7 @@ import (
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/progress"
 	"strconv"
+	"sync"
 )
 
 // Step 8 of the order, and what it needs before: a drive that is smaller than
@@ -41,18 +42,29 @@ func (s *session) lostIfWrong(err error) error {
 }
 
 // compareFile reads a file from the medium and compares it. old says that an earlier generation had
-// it.
+// it. One half of buf, which is an aligned one, is hashed while the other is read.
 func (s *session) compareFile(ctx context.Context, want written, old bool, buf []byte) error {
 	hash := digest.New(digest.BLAKE2B)
 	var got blockSums
+	halves := [2][]byte{buf[:len(buf)/2], buf[len(buf)/2:]}
 	err := s.readOnce(want.Path, func(r io.Reader) error {
-		for {
+		var hashing sync.WaitGroup // of a piece, while the next one is read
+		defer hashing.Wait()
+		for i := 0; ; i++ {
 			if err := context.Cause(ctx); err != nil {
 				return err
 			}
-			n, err := r.Read(buf)
-			hash.Write(buf[:n])
-			got.Write(buf[:n])
+			n, err := r.Read(halves[i%2])
+			hashing.Wait()
+			take := func(piece []byte) {
+				hash.Write(piece)
+				got.Write(piece)
+			}
+			if piece := halves[i%2][:n]; n < teeFrom {
+				take(piece)
+			} else {
+				hashing.Go(func() { take(piece) })
+			}
 			s.progress(progress.PhaseReadBack, want.Path, int64(n))
 			if errors.Is(err, io.EOF) {
 				return nil
