@@ -26,7 +26,7 @@ func (w *Writer) compare(ctx context.Context, signed *manifest.Signed) error {
 	}
 	slices.Sort(names)
 	buf := drive.AlignedBuffer()
-	if err := w.compareNew(ctx, names, buf); err != nil {
+	if err := compareNew(ctx, w, names, buf); err != nil {
 		return w.lostIfWrong(err)
 	}
 	for _, f := range w.sample(slices.Sorted(maps.Keys(w.checked))) {
@@ -46,7 +46,7 @@ const sideBySide = 2
 
 // compareNew compares files that were written since the last commit: small ones side by side, then
 // the others, one after the other, for the sake of drives with heads that move.
-func (w *Writer) compareNew(ctx context.Context, names []string, buf []byte) error {
+func compareNew(ctx context.Context, w *Writer, names []string, buf []byte) error {
 	var small, large []string
 	for _, name := range names {
 		if w.uncommitted[name].Size < int64(len(buf)/2) {
