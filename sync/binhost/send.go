@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"pkgsneak/sync/binpkg"
 	"strconv"
 	"strings"
 )
@@ -12,9 +13,6 @@ import (
 // types are the types of what is served as a file. A browser must not run any of it, so none is
 // HTML or SVG, and everything else is bytes.
 var types = []struct{ suffix, kind string }{
-	{".gpkg.tar", "application/vnd.gentoo.gpkg"},
-	{".xpak", "application/vnd.gentoo.xpak"},
-	{".tbz2", "application/vnd.gentoo.xpak"},
 	{"/Packages", "text/plain; charset=utf-8"},
 	{"/Packages.gz", "application/gzip"},
 	{"/layout.conf", "text/plain; charset=utf-8"},
@@ -35,6 +33,9 @@ var types = []struct{ suffix, kind string }{
 }
 
 func typeOf(name string) string {
+	if format, ok := binpkg.FormatOf(path.Base(name)); ok {
+		return format.MediaType()
+	}
 	name = "/" + path.Base(name)
 	for _, t := range types {
 		if strings.HasSuffix(name, t.suffix) {

@@ -40,15 +40,10 @@ func read(r io.ReaderAt, size int64, path string) (*Package, error) {
 		return nil, err
 	}
 	p := &Package{Name: name, path: path}
-	switch {
-	case size == 0:
+	if size == 0 {
 		return nil, fault("empty file")
-	case name.Format == GPKG:
-		p.rest, err = readGPKG(p, r, size)
-	default:
-		p.rest, err = readXPAK(p, r, size)
 	}
-	if err != nil {
+	if p.rest, err = formats[name.Format].read(p, r, size); err != nil {
 		return nil, err
 	}
 	return p, p.fit()

@@ -1,6 +1,7 @@
 package binpkg
 
 import (
+	"io"
 	"path"
 	"slices"
 	"strconv"
@@ -18,13 +19,22 @@ const (
 	GPKG               // .gpkg.tar
 )
 
-// String returns the word that Portage's BINPKG_FORMAT uses.
-func (f Format) String() string {
-	if f == GPKG {
-		return "gpkg"
-	}
-	return "xpak"
+// formats is the table of the formats: a row each, and a file of its own that reads it.
+var formats = [...]struct {
+	name  string // the word that Portage's BINPKG_FORMAT uses
+	media string // media type
+	ext   string // of a name with a build id
+	read  func(p *Package, r io.ReaderAt, size int64) (content, error)
+}{
+	XPAK: {"xpak", "application/vnd.gentoo.xpak", extXPAK, readXPAK},
+	GPKG: {"gpkg", "application/vnd.gentoo.gpkg", extGPKG, readGPKG},
 }
+
+// String returns the word that Portage's BINPKG_FORMAT uses.
+func (f Format) String() string { return formats[f].name }
+
+// MediaType returns the type that an HTTP server gives to packages of the format.
+func (f Format) MediaType() string { return formats[f].media }
 
 // The three extensions.
 const (
@@ -195,10 +205,7 @@ func (n Name) Renumbered(category string, id int64) (own, other string) {
 		category = n.Category
 	}
 	stem := path.Join(category, n.PN, n.PF) + "-" + strconv.FormatInt(id, 10)
-	if n.Format == GPKG {
-		return stem + extGPKG, stem + extXPAK
-	}
-	return stem + extXPAK, stem + extGPKG
+	return stem + formats[n.Format].ext, stem + formats[XPAK+GPKG-n.Format].ext
 }
 
 // FreePath is the rule for a package whose path is taken by another file: the
