@@ -157,7 +157,6 @@ func (w *Writer) discard(ctx context.Context, signed *manifest.Signed) error {
 		gone, w.passed = append(gone, layout.ProbeFile), false
 	}
 	w.orphans, w.absent = nil, nil
-	w.progress(progress.PhaseCommit, "", int64(len(gone)))
 	if err := w.unlinkAll(ctx, gone); err != nil {
 		return err
 	}

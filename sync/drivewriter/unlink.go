@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -36,8 +37,11 @@ func (w *Writer) unlinkAll(ctx context.Context, names []string) error {
 	for dir := range lost {
 		dirs = append(dirs, dir)
 	}
-	if err := w.syncDirs(dirs); err != nil {
-		return err
+	for _, dir := range slices.Sorted(slices.Values(dirs)) { // each waits for the drive
+		w.progress(progress.PhaseRemove, dir, 0)
+		if err := w.fsync(dir); err != nil {
+			return err
+		}
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err

@@ -264,6 +264,8 @@ func (p *Plan) progress() func(progress.Phase, string, int64) {
 		switch {
 		case phase == progress.PhaseProbe:
 			e = probe.event(p.w, bytes)
+		case phase == progress.PhaseRemove:
+			e = progress.Event{Phase: phase, Path: path}
 		case phase == progress.PhaseCopy && p.report.Written < total.Bytes:
 			p.report.Written = min(p.report.Written+bytes, total.Bytes)
 			e.Done = p.report.Written

@@ -22,7 +22,7 @@ const (
 	PhaseReadBack Phase = "read back" // comparing what the medium holds with what was written
 	PhaseCommit   Phase = "commit"    // the new generation becomes the valid one
 	PhaseIndex    Phase = "index"     // Packages is renewed under Portage's lock
-	PhaseRemove   Phase = "remove"    // taking an origin off a drive
+	PhaseRemove   Phase = "remove"    // taking files, or an origin, off a drive
 	PhaseVerify   Phase = "verify"    // reading a drive from end to end
 )
 

@@ -198,7 +198,7 @@ func TestRecordOfAnIntermediateGeneration(t *testing.T) {
 			if e.Phase == progress.PhaseCommit {
 				commits++
 			}
-			if commits > 2 && e.Phase == progress.PhaseCopy {
+			if commits > 1 && e.Phase == progress.PhaseCopy {
 				cancel()
 			}
 		}))
