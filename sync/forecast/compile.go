@@ -30,7 +30,7 @@ const (
 
 // compile finds out which of what lacks could be compiled here. Without metadata/md5-cache nothing
 // is known of an ebuild.
-func (f *Forecast) compile(j *Judge, distdir string) {
+func (f *Forecast) compile(j *Judge, distdir string, candidates []resolve.Package) {
 	if j.m.settings == nil || distdir == "" {
 		return
 	}
@@ -52,6 +52,56 @@ func (f *Forecast) compile(j *Judge, distdir string) {
 		f.Compile = append(f.Compile, Compile{Name: c.name, For: text,
 			Lacks: absent(distdir, j.sources(c))})
 	}
+	if slices.ContainsFunc(f.Compile, func(c Compile) bool { return len(c.Lacks) == 0 }) {
+		f.CompileBack = j.backwards(repos, candidates)
+	}
+}
+
+// backwards are the installed packages that an update with ebuilds would go back with: neither an
+// ebuild here nor a candidate is as new as they are, and something older is there.
+func (j *Judge) backwards(repos []portage.Repo, candidates []resolve.Package) (names []string) {
+	packages := make(map[string][]*resolve.Package)
+	for i := range candidates {
+		if c, err := cpv.Parse(candidates[i].CPV); err == nil &&
+			j.a.judge(candidates[i], false).Kind == resolve.Acceptable {
+			key := c.Category + "/" + c.PN + ":" + candidates[i].Slot
+			packages[key] = append(packages[key], &candidates[i])
+		}
+	}
+	for i := range j.m.Installed {
+		p := &j.m.Installed[i]
+		c, err := cpv.Parse(p.CPV)
+		if err != nil {
+			continue
+		}
+		slot := p.Slot
+		if slot == "" {
+			slot = "0"
+		}
+		key, highest := c.Category+"/"+c.PN+":"+slot, ""
+		for _, q := range packages[key] {
+			if d, err := cpv.Parse(q.CPV); err == nil &&
+				(highest == "" || cpv.CompareVersions(d.Version, highest) > 0) {
+				highest = d.Version
+			}
+		}
+		if highest != "" && cpv.CompareVersions(highest, c.Version) >= 0 {
+			continue
+		}
+		if a, err := depend.ParseAtom(key); err == nil {
+			if e, found := j.compilable(repos, &a); found {
+				if d, err := cpv.Parse(e.name); err == nil &&
+					(highest == "" || cpv.CompareVersions(d.Version, highest) > 0) {
+					highest = d.Version
+				}
+			}
+		}
+		if highest != "" && cpv.CompareVersions(highest, c.Version) < 0 {
+			names = append(names, p.CPV)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // lacking are the atoms that something would have to satisfy.
@@ -169,7 +219,7 @@ func absent(dir string, names []string) (list []string) {
 }
 
 // Compiles is the line that compiles what no package is there for, and the packages that it can
-// compile now: "" where it could compile nothing.
+// compile now: "" where it could compile nothing, and where emerge would go back with something.
 func (f *Forecast) Compiles() (line string, ready, without []Compile) {
 	for _, c := range f.Compile {
 		if len(c.Lacks) == 0 {
@@ -179,8 +229,8 @@ func (f *Forecast) Compiles() (line string, ready, without []Compile) {
 		}
 	}
 	slices.SortStableFunc(ready, func(a, b Compile) int { return cmp.Compare(a.Name, b.Name) })
-	if len(ready) == 0 {
-		return "", nil, without
+	if len(ready) == 0 || len(f.CompileBack) > 0 {
+		return "", ready, without
 	}
 	line = emergeCompiles
 	if ChangesPlan(f.opts) {
@@ -193,6 +243,11 @@ func (f *Forecast) Compiles() (line string, ready, without []Compile) {
 func (f *Forecast) sayCompile(say func(string, ...any)) {
 	line, ready, without := f.Compiles()
 	name := func(c Compile) string { return c.Name }
+	if n := len(f.CompileBack); n > 0 && len(ready) > 0 {
+		say("%s of what lacks could be compiled here (%s), but %s @world would go back with %s (%s): the ebuild repositories here are older than what is installed",
+			plural(len(ready), "package"), few(ready, 3, name), emergeCompiles,
+			plural(n, "package"), few(f.CompileBack, 3, func(s string) string { return s }))
+	}
 	if line != "" {
 		say("%s of what lacks can be compiled here, ebuilds and distfiles are here (%s):",
 			plural(len(ready), "package"), few(ready, 3, name))

@@ -3,6 +3,7 @@ package forecast
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -49,6 +50,23 @@ func TestCompile(t *testing.T) {
 	if len(d.Compile) != 2 || d.Compiles != "emerge -auDNk @world" ||
 		d.Compile[0].For != ">=gnome-extra/server-3" {
 		t.Errorf("%+v", d.Compile)
+	}
+	// With a tree that is older than what is installed the line would go back.
+	old := *v
+	old.Installed = append(old.Installed, pk("app-misc/moved-3"))
+	old.World = append(old.World, "app-misc/moved")
+	add("app-misc/moved-2", "amd64", "")
+	f, _ = make1(t, &old, files, look)
+	if line, _, _ := f.Compiles(); line != "" || !slices.Equal(f.CompileBack,
+		[]string{"app-misc/moved-3"}) || f.Document("").Compiles != "" ||
+		!strings.Contains(strings.Join(f.Lines(TextOptions{}), "\n"),
+			"would go back with 1 package") {
+		t.Errorf("%q, back %q", line, f.CompileBack)
+	}
+	add("app-misc/moved-3", "amd64", "")
+	f, _ = make1(t, &old, files, look)
+	if line, _, _ := f.Compiles(); line == "" {
+		t.Errorf("no line, back %q", f.CompileBack)
 	}
 	if err := os.Remove(filepath.Join(distdir, "doc-1.pdf")); err != nil {
 		t.Fatal(err)

@@ -91,8 +91,11 @@ type Forecast struct {
 	Missing  []string // atoms of the sets that nothing satisfies
 	Orphans  int      // installed packages that no set leads to
 	Compile  []Compile
-	Security []Advisory
-	News     int
+	// CompileBack are installed packages (CPV) with which the line that compiles would go back,
+	// because the ebuild repositories here are older; it is not printed then.
+	CompileBack []string
+	Security    []Advisory
+	News        int
 
 	Exclude []string
 	Before  []Step // to be done or thought of before the line
@@ -155,7 +158,7 @@ func Make(m *Machine, in Input) (*Forecast, error) {
 	}
 	f.sort()
 	f.security(m, r)
-	f.compile(j, in.Distdir)
+	f.compile(j, in.Distdir, list)
 	f.News = m.UnreadNews
 	f.steps(m, r, in.Candidates)
 	return f, nil

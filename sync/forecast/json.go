@@ -23,14 +23,16 @@ type Document struct {
 	Orphans   int            `json:"orphans,omitempty"`
 	Compile   []DocCompile   `json:"compile,omitempty"`      // what could be compiled here
 	Compiles  string         `json:"compile_line,omitempty"` // the line that does it
-	Security  []DocAdvisory  `json:"security"`
-	News      int            `json:"news"`
-	Exclude   []string       `json:"exclude"`
-	File      string         `json:"exclude_file,omitempty"`
-	Before    []DocStep      `json:"before"`
-	Line      string         `json:"line,omitempty"`
-	After     []DocStep      `json:"after"`
-	Problems  []string       `json:"problems,omitempty"`
+	// with these, installed, it would go back
+	Back     []string      `json:"compile_back,omitempty"`
+	Security []DocAdvisory `json:"security"`
+	News     int           `json:"news"`
+	Exclude  []string      `json:"exclude"`
+	File     string        `json:"exclude_file,omitempty"`
+	Before   []DocStep     `json:"before"`
+	Line     string        `json:"line,omitempty"`
+	After    []DocStep     `json:"after"`
+	Problems []string      `json:"problems,omitempty"`
 }
 
 // The parts of a Document.
@@ -103,6 +105,7 @@ func (f *Forecast) Document(file string) *Document {
 		d.Cannot = append(d.Cannot, DocLack(x))
 	}
 	d.Compiles, _, _ = f.Compiles()
+	d.Back = f.CompileBack
 	for _, x := range f.Compile {
 		d.Compile = append(d.Compile, DocCompile(x))
 	}
