@@ -98,6 +98,21 @@ func TestDriveTooSmallForTreeAndPayload(t *testing.T) {
 		rand.NewChaCha8([32]byte{seed}).Read(data)
 		return base64.StdEncoding.EncodeToString(data)
 	}
+	copied := make(map[string]int)
+	for repos, size := range map[string]int{"": 9 << 20, exporter.NoRepos: 0} {
+		files := tree("1", "1777000000")
+		files["gentoo/eclass/large.eclass"] = strings.Repeat("x", size)
+		host := withRepos(t, newMachine(t, "bighost", epoch), t.TempDir(), files)
+		mount := filepath.Join(t.TempDir(), "stick")
+		smallDisk(t, mount, "14m")
+		manyDistfiles(t, host.DISTDIR, 12)
+		r := mustExport(t, host,
+			exporter.ExportOptions{Drive: mount, AnyDirectory: true, Repos: repos})
+		copied[repos] = len(r.Copied)
+	}
+	if copied[""] >= copied[exporter.NoRepos] {
+		t.Errorf("nothing was set aside: %v files", copied)
+	}
 	for size, left := range map[int]bool{1 << 20: false, 20 << 20: true} {
 		files := tree("1", "1777000000")
 		for i := range size >> 19 {

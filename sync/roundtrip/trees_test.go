@@ -200,7 +200,9 @@ func TestForecastStandsOnTheNewTree(t *testing.T) {
 	}
 	write(t, filepath.Join(clientRoot, "var/lib/portage/world"),
 		"app-misc/labhello\napp-misc/wanted\n")
-	client := withRepos(t, newMachine(t, "client", when), clientRoot, tree("0", "1770000000"))
+	old := tree("0", "1770000000")
+	old["gentoo/profiles/package.mask"] = "app-misc/labhello\n"
+	client := withRepos(t, newMachine(t, "client", when), clientRoot, old)
 	trustEach(t, client, host)
 	r := mustImport(t, client, importer.ImportOptions{Drive: drive, AdoptRepos: "gentoo"})
 	if !r.Trees[0].Taken {
