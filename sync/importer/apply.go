@@ -178,12 +178,13 @@ func (ap *applier) remember(in *incoming) error {
 }
 
 // begin comes before the first name changes for a generation: a run that ends after that leaves
-// files of it, which an older generation must not replace. Rows that are remembered under another
-// key stays there until its rows are taken over (saveImports): they are not looked for once this
-// key was seen.
+// files of it, which an older generation must not replace. What is remembered under another key is
+// taken over first: it is not looked for once this key was seen.
 func (ap *applier) begin(in *incoming) error {
 	if in.known != in.id {
-		return nil
+		if err := ap.saveImports(in); err != nil {
+			return err
+		}
 	}
 	return ap.accept(in)
 }

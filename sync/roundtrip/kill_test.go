@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/durable/durabletest"
 	"pkgsneak/sync/exporter"
@@ -53,6 +54,11 @@ func buildAgain(t *testing.T, m machine.Machine, p string, when time.Time) {
 }
 
 func newKilled(t *testing.T) *killed {
+	return newKilledAfter(t, func(machine.Machine, *killed) {})
+}
+
+// newKilledAfter is newKilled where something happens between the first drive and the second.
+func newKilledAfter(t *testing.T, first func(host machine.Machine, k *killed)) *killed {
 	t.Helper()
 	host := newMachine(t, "bighost", epoch)
 	whole := filepath.Join(t.TempDir(), "whole")
@@ -76,11 +82,12 @@ func newKilled(t *testing.T) *killed {
 		mustExport(t, host, exporter.ExportOptions{Drive: drive, AllowShrink: true})
 		return drive
 	}
-	first := export()
+	drive := export()
 	k := &killed{client: newMachine(t, "client", epoch)}
 	k.home = filepath.Dir(k.client.PKGDIR)
 	trustEach(t, k.client, host)
-	mustImport(t, k.client, importer.ImportOptions{Drive: first})
+	mustImport(t, k.client, importer.ImportOptions{Drive: drive})
+	first(host, k)
 
 	take(killedNew)
 	buildAgain(t, host, killedReplaced, epoch.Add(time.Hour))
@@ -263,7 +270,29 @@ func TestOrderOfForgetting(t *testing.T) {
 // one does not take its file back (it gives what the newer one lists), and the drive that it was
 // itself goes on.
 func TestOlderDriveAfterARunThatEnded(t *testing.T) {
-	k := newKilled(t)
+	for name, k := range map[string]*killed{
+		"one key": newKilled(t),
+		"the key of the second drive took the place of the first one's": newKilledAfter(t,
+			func(host machine.Machine, k *killed) {
+				st, old := withKey(t, host)
+				next, err := manifest.GenerateKey("the next", epoch)
+				if err == nil {
+					next, err = next.IntroducedBy(old, epoch)
+				}
+				if err == nil {
+					err = st.ReplaceSigningKey(next)
+				}
+				if err = errors.Join(err, st.Close()); err != nil {
+					t.Fatal(err)
+				}
+				trustEach(t, k.client, host) // by hand, and the old one stays
+			}),
+	} {
+		t.Run(name, func(t *testing.T) { olderAfterAnEnd(t, k) })
+	}
+}
+
+func olderAfterAnEnd(t *testing.T, k *killed) {
 	for _, last := range []string{killedReplaced, killedDist} {
 		var named atomic.Bool // several files are on their way
 		m := k.at(t, func(c durable.Change) error {
