@@ -91,7 +91,13 @@ func (p *Plan) Run(ctx context.Context) (err error) {
 		return err
 	}
 	p.report.ReadBack = !p.o.NoReadBack
-	return p.remember()
+	return p.unsaved(p.remember())
+}
+
+// unsaved is the error of what comes after the commit.
+func (p *Plan) unsaved(err error) error {
+	return state.Unsaved(err, "export: the generation of %s is on the drive",
+		fault.Time(time.Unix(p.report.Serial, 0)))
 }
 
 // keepComplete commits what was copied until an export was told to end.
@@ -464,8 +470,8 @@ func (p *Plan) commit(ctx context.Context, w *drivewriter.Writer) error {
 	gen, err := w.Commit(ctx, p.next.contents(serial, at))
 	if gen != nil {
 		p.report.Serial, p.kept = gen.Serial(), payload.Count(p.report.Copied)
-		err = errors.Join(err, p.broken.follow(p.st, p.name, p.next, serial),
-			rememberDrive(p, gen))
+		err = errors.Join(err, p.unsaved(errors.Join(
+			p.broken.follow(p.st, p.name, p.next, serial), rememberDrive(p, gen))))
 	}
 	return err
 }

@@ -47,7 +47,7 @@ func (ap *applier) carryOut(ctx context.Context) (err error) {
 	}
 	for _, in := range ap.origins {
 		if err := ap.settle(in); err != nil {
-			return err
+			return unsaved(err, in)
 		}
 	}
 	if err := ap.indexOnly(ctx); err != nil {
@@ -85,10 +85,15 @@ func (ap *applier) apply(ctx context.Context, in *incoming) error {
 	}
 	for _, o := range ap.origins { // a file belongs to each that lists it
 		if err := ap.saveImports(o); err != nil {
-			return err
+			return unsaved(err, in)
 		}
 	}
 	return nil
+}
+
+// unsaved is the error of what is remembered of an origin whose files have their names.
+func unsaved(err error, in *incoming) error {
+	return state.Unsaved(err, "import: the files of origin %q are in their places", in.Plan.Origin)
 }
 
 // saveImports remembers what is an origin's here, and settles what was noted before
@@ -406,7 +411,7 @@ func (ap *applier) finish() error {
 			continue
 		}
 		if err := c.Save(); err != nil {
-			return err
+			return unsaved(err, ap.origins[0])
 		}
 	}
 	ap.report.Unchanged = !ap.report.Indexed
@@ -422,7 +427,7 @@ func (ap *applier) finish() error {
 	if err := ap.keep.finish(); err != nil {
 		return err
 	}
-	return ap.history()
+	return unsaved(ap.history(), ap.origins[0])
 }
 
 // placeDistfiles gives the staged distfiles their names, and removes those that left the origin if

@@ -150,7 +150,9 @@ func (s Signer) Advice(place string) (do, command string) {
 		return "this drive is from before the new key", "on the build host: pkgsneak export " +
 			place
 	case Revoked:
-		return "on the build host: pkgsneak key rotate --revoke, and export again; then here",
+		// it may have been done, and the export that tells it did not come to its end
+		return "on the build host: pkgsneak export " + place +
+			", and before it pkgsneak key rotate --revoke if \"pkgsneak key\" shows this key there; then here",
 			"pkgsneak trust " + place
 	case Expired:
 		if s.ByClock {
