@@ -152,7 +152,7 @@ func (s Signer) Advice(place string) (do, command string) {
 	case Revoked:
 		// it may have been done, and the export that tells it did not come to its end
 		return "on the build host: pkgsneak export " + place +
-			", and before it pkgsneak key rotate --revoke if \"pkgsneak key\" shows this key there; then here",
+				", and before it pkgsneak key rotate --revoke if \"pkgsneak key\" shows this key there; then here",
 			"pkgsneak trust " + place
 	case Expired:
 		if s.ByClock {
