@@ -391,6 +391,18 @@ func (s *Store) SaveCatalogue(o Origin, serial int64, sums []request.Sum) error 
 	return nil
 }
 
+// DropCatalogue forgets a catalogue of a generation that has a successor on the same drive.
+func (s *Store) DropCatalogue(o Origin, serial int64) error {
+	if s.readOnly {
+		return state.ErrReadOnly
+	}
+	err := s.root.Remove(path.Join(cataloguesDir, originFile(o)+"."+strconv.FormatInt(serial, 10)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forgetting a catalogue: %w", err)
+	}
+	return nil
+}
+
 // serials are those of the catalogues of an origin, lowest first.
 func (s *Store) serials(o Origin) ([]int64, error) {
 	names, err := s.names(cataloguesDir)

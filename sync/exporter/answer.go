@@ -11,6 +11,15 @@ type answer struct {
 	plan   *selection.Plan
 	group  map[payload.Key]int  // of what is copied: files of one group are committed together
 	leaves map[payload.Key]bool // files that leave the drive, and the origin still has them
+	stays  []payload.Item       // what would be copied if there were room, in the order of the plan
+}
+
+// commitEvery is how many bytes are written between two commits, of so many in all.
+func (a *answer) commitEvery(total int64) int64 {
+	if a == nil {
+		return commitEvery
+	}
+	return min(commitEvery, max(leastCommit, total/commitsAFill))
 }
 
 // perFile is what one file takes on the drive beside itself, generously: in both manifest copies,

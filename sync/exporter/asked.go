@@ -7,13 +7,15 @@ import (
 
 // Asked is a request that lies on the drive.
 type Asked struct {
-	Client      string               `json:"client"`
-	Dir         string               `json:"dir"`   // below pkgsneak/clients
-	State       clients.Standing     `json:"state"` // new, known, older, cloned, unknown, damaged
+	Client string `json:"client"`
+	Dir    string `json:"dir"` // below pkgsneak/clients
+	// new, known, older, cloned, unknown, damaged, unfinished
+	State       clients.Standing     `json:"state"`
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
 	Serial      int64                `json:"serial,omitempty"`
 	Wants       int                  `json:"wants"`
 	// its list of installed packages was blanked on the drive
 	Taken   bool   `json:"taken"`
 	Problem string `json:"problem,omitempty"`
+	Err     error  `json:"-"` // the same, for the hints
 }

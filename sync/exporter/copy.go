@@ -40,10 +40,7 @@ type result struct {
 
 // copyAll copies the files, several at a time, and commits what has arrived every now and then.
 func (p *Plan) copyAll(ctx context.Context, w *drivewriter.Writer, todo []payload.Item) error {
-	every := p.o.CommitEvery
-	if every == 0 {
-		every = commitEvery
-	}
+	every := cmp.Or(p.o.CommitEvery, p.answer.commitEvery(payload.Count(todo).Bytes))
 	for len(todo) > 0 {
 		n := p.answer.chunk(todo, every)
 		if err := p.copySome(ctx, w, todo[:n]); err != nil {
@@ -131,7 +128,9 @@ func (c *copier) prefetch(j *task) {
 func (p *Plan) noteResult(f result) {
 	j, it := f.task, f.task.it
 	key := it.Key()
-	delete(p.host.files, key)
+	if f.reason != nil || p.answer == nil { // else a later plan may be about it, see refill
+		delete(p.host.files, key)
+	}
 	if f.reason != nil {
 		// if it was put, it is not listed: the next commit removes it
 		p.leaveOut(it, f.reason, f.hint)
@@ -150,8 +149,12 @@ func (p *Plan) noteResult(f result) {
 	p.copied.Add(1)
 }
 
-// forgetHost lets go of what is known of the files that stay as they are.
+// forgetHost lets go of what is known of the files that stay as they are, unless what has no room
+// on the drive may come after all.
 func (p *Plan) forgetHost(todo []payload.Item) {
+	if p.answer != nil {
+		return
+	}
 	wanted := make(map[payload.Key]*sourceFile, len(todo))
 	for _, it := range slices.Concat(todo, p.report.Plan.Remove) {
 		key := it.Key()

@@ -33,6 +33,10 @@ type Plan struct {
 
 	copied atomic.Int64  // files of todo that are put
 	kept   payload.Tally // files of todo that the drive's list has by now
+	// of the report's Remove, how many drop has taken out
+	dropped int
+	// the generation of this run whose catalogue is remembered, 0 if none
+	noted int64
 }
 
 // exporter makes a Plan, step by step.

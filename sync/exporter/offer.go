@@ -21,7 +21,7 @@ const copiesRoom = 4 << 20
 
 // copiesOn is what they take on the drive already.
 func copiesOn(x *exporter, room volume.Space) int64 {
-	if x.committed == nil {
+	if x.committed == nil && x.noted == 0 { // neither before this run nor by it
 		return 0
 	}
 	var sum int64
@@ -51,22 +51,13 @@ func fit(ctx context.Context, x *exporter) error {
 	if x.o.For == "" && (p.Need+trees <= p.Free+x.freed() || onlyRemoves(x.Plan)) {
 		return nil
 	}
-	in, sums, kept, err := newOffer(ctx, x, room)
+	freed := x.remains.left()
+	for _, it := range p.Remove {
+		freed += room.Need(it.Size) + perFile
+	}
+	plan, err := choose(ctx, x, room, freed, false)
 	if err != nil {
 		return err
-	}
-	in.Only = x.o.For != ""
-	if in.Clients, err = recipients(ctx, x, sums, in.Packages); err != nil {
-		return err
-	}
-	plan, err := selection.Make(in)
-	if err == nil && len(plan.Leave) > 0 && !brings(plan, x) &&
-		(x.trees == nil || !x.trees.reserved) {
-		in.Room = max(in.Room, kept) // nothing leaves for nothing
-		plan, err = selection.Make(in)
-	}
-	if err != nil {
-		return fmt.Errorf("export: %w", err)
 	}
 	payloads := func(g selection.Group) bool { return g.Files[0].Kind != payload.Program }
 	if x.committed == nil && x.o.For == "" && !slices.ContainsFunc(plan.Groups, payloads) {
@@ -77,6 +68,30 @@ func fit(ctx context.Context, x *exporter) error {
 	x.answer, p.Selection, p.Enough = a, plan, enough(x, plan.Whole)
 	p.Need = x.need(room, x.todo)
 	return nil
+}
+
+// choose makes a selection. freed are bytes that will be free beside those of the files that the
+// drive carries and this machine still has; keep says that these stay.
+func choose(ctx context.Context, x *exporter, room volume.Space, freed int64,
+	keep bool) (*selection.Plan, error) {
+	in, sums, kept, err := newOffer(ctx, x, room, freed)
+	if err != nil {
+		return nil, err
+	}
+	in.Only, in.Keep = x.o.For != "", keep
+	if in.Clients, err = recipients(ctx, x, sums, in.Packages); err != nil {
+		return nil, err
+	}
+	plan, err := selection.Make(in)
+	if err == nil && len(plan.Leave) > 0 && !brings(plan, x) &&
+		(x.trees == nil || !x.trees.reserved) {
+		in.Room = max(in.Room, kept) // nothing leaves for nothing
+		plan, err = selection.Make(in)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("export: %w", err)
+	}
+	return plan, nil
 }
 
 // brings reports whether a plan has files that are not on the drive.
@@ -98,17 +113,14 @@ func enough(x *exporter, bytes int64) int64 {
 
 // newOffer lists what could go on the drive, with the room that there is for it, the sums of the
 // packages, zero where none is known, and the bytes of what the drive has and keeps.
-func newOffer(ctx context.Context, x *exporter, room volume.Space) (in selection.Input,
-	sums []request.Sum, kept int64, err error) {
+func newOffer(ctx context.Context, x *exporter, room volume.Space,
+	freed int64) (in selection.Input, sums []request.Sum, kept int64, err error) {
 	copied := make(map[payload.Key]bool, len(x.todo))
 	for _, it := range x.todo {
 		copied[it.Key()] = true
 	}
 	bytes := func(size int64) int64 { return room.Need(size) + perFile }
-	free := room.Free + x.remains.left()
-	for _, it := range x.report.Plan.Remove {
-		free += bytes(it.Size)
-	}
+	free := room.Free + freed
 	var packages, distfiles []*sourceFile
 	for key, h := range x.host.files {
 		held := x.next.current[key]
@@ -246,14 +258,10 @@ func apply(a *answer, x *exporter) {
 	for _, it := range x.todo {
 		todo[it.Key()] = it
 	}
-	var chosen []payload.Item
-	for i, g := range a.plan.Groups {
-		for _, key := range g.Files {
-			if it, ok := todo[key]; ok {
-				chosen = append(chosen, it)
-				a.group[key] = i
-				delete(todo, key)
-			}
+	chosen := a.take(todo)
+	for _, it := range x.todo {
+		if _, ok := todo[it.Key()]; ok {
+			a.stays = append(a.stays, it)
 		}
 	}
 	p := &x.report.Plan
@@ -279,6 +287,20 @@ func apply(a *answer, x *exporter) {
 	p.Copy, p.Compare, p.Keep = slices.DeleteFunc(p.Copy, stays), slices.DeleteFunc(p.Compare,
 		stays), x.report.Kept
 	x.todo = chosen
+}
+
+// take moves what the plan has chosen out of todo, in the order of the plan.
+func (a *answer) take(todo map[payload.Key]payload.Item) (chosen []payload.Item) {
+	for i, g := range a.plan.Groups {
+		for _, key := range g.Files {
+			if it, ok := todo[key]; ok {
+				chosen = append(chosen, it)
+				a.group[key] = i
+				delete(todo, key)
+			}
+		}
+	}
+	return chosen
 }
 
 // Outdated is why a file leaves the drive whose successor has no room there.

@@ -174,6 +174,9 @@ func refusing(accept func(resolve.Package, bool) resolve.Reason,
 
 // driveID is the identity of the drive, "" if it has none yet.
 func driveID(p *Plan) string {
+	if p.next.record.Drive != nil { // given just now
+		return p.next.record.Drive.ID
+	}
 	if p.committed == nil || p.committed.Record.Drive == nil {
 		return ""
 	}
@@ -216,7 +219,7 @@ func nameDrive(p *Plan) error {
 }
 
 // rememberDrive notes what is on the drive now, for the clients' receipts and for what is in
-// transit.
+// transit. Of the generations that one run commits only the last can be told of.
 func rememberDrive(p *Plan, gen *drive.Generation) error {
 	text, err := gen.Signed.MarshalText()
 	if err != nil {
@@ -234,6 +237,12 @@ func rememberDrive(p *Plan, gen *drive.Generation) error {
 	if err := store.SaveCatalogue(o, serial, sums); err != nil {
 		return err
 	}
+	if p.noted > 0 {
+		if err := store.DropCatalogue(o, p.noted); err != nil {
+			return err
+		}
+	}
+	p.noted = serial
 	d := clients.Drive{ID: p.next.record.Drive.ID, Label: p.next.record.Drive.Label, Origin: o.Name,
 		Key: o.Key, Serial: serial,
 		Manifest: clients.Digest(digest.Bytes(text)), When: p.m.Now()}

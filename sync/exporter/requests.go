@@ -47,7 +47,7 @@ func readRequests(ctx context.Context, x *exporter) error {
 			a.Serial, a.Wants = f.Record.Serial, len(f.Record.Wants)
 		}
 		if f.Err != nil {
-			a.Problem = fault.Text(f.Err)
+			a.Problem, a.Err = fault.Text(f.Err), f.Err
 		}
 		if !x.o.Pretend {
 			if err := takeRequest(x, store, f); err != nil {

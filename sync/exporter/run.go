@@ -22,8 +22,13 @@ import (
 )
 
 // commitEvery is how many bytes of payload are written before a generation is committed that has
-// what is there so far: a drive that is pulled later keeps it.
-const commitEvery = 2 << 30
+// what is there so far: a drive that is pulled later keeps it. On a drive that cannot hold all, of
+// which each bundle is of use alone, it is a part of what is written, and leastCommit at least.
+const (
+	commitEvery  = 2 << 30
+	leastCommit  = 8 << 20
+	commitsAFill = 8
+)
 
 // Run carries the plan out. From here on the drive changes; at every moment it holds a complete old
 // or a complete new generation.
@@ -61,12 +66,15 @@ func (p *Plan) Run(ctx context.Context) (err error) {
 		return err
 	}
 	p.broken.drop(p.next)
-	files, err := p.prepare(ctx, w)
+	files, err := p.prepare(ctx, w, p.todo)
 	if err != nil {
 		return err
 	}
 	p.forgetHost(files)
 	err = p.copyAll(ctx, w, files)
+	if err == nil {
+		err = refill(ctx, p, w)
+	}
 	if err == nil {
 		err = p.putTrees(ctx, w)
 	}
@@ -376,9 +384,10 @@ func (p *Plan) freeSpace(ctx context.Context, w *drivewriter.Writer) error {
 
 // drop takes out what is gone from the host.
 func (p *Plan) drop() {
-	for _, it := range p.report.Plan.Remove {
+	for _, it := range p.report.Plan.Remove[p.dropped:] {
 		p.dropItem(it)
 	}
+	p.dropped = len(p.report.Plan.Remove)
 }
 
 // dropItem takes one file of the plan's Remove out of what the next commit lists, unless that is
@@ -398,8 +407,8 @@ func (p *Plan) dropItem(it payload.Item) {
 
 // prepare lets the drive choose names and make directories for everything that is to be copied. A
 // file whose name no drive could store is left out.
-func (p *Plan) prepare(ctx context.Context, w *drivewriter.Writer) ([]payload.Item, error) {
-	todo := p.todo
+func (p *Plan) prepare(ctx context.Context, w *drivewriter.Writer,
+	todo []payload.Item) ([]payload.Item, error) {
 	for {
 		files := make([]drivewriter.NewFile, len(todo))
 		for i, it := range todo {

@@ -36,6 +36,12 @@ func newPlanner(in *Input) *planner {
 		p.files = append(p.files, &in.Extras[i])
 	}
 	p.taken = make([]bool, len(p.files))
+	for i, f := range p.files {
+		if in.Keep && f.Held {
+			p.taken[i] = true
+			p.left -= f.Bytes
+		}
+	}
 	return p
 }
 

@@ -25,6 +25,8 @@ type Input struct {
 	Room int64
 	// Only leaves out what no client needs.
 	Only bool
+	// Keep leaves on the drive what it carries now, whoever needs it.
+	Keep bool
 }
 
 // File is a file of the origin.

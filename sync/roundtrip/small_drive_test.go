@@ -1,0 +1,132 @@
+package roundtrip
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"pkgsneak/sync/clients"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/machine"
+	"pkgsneak/sync/reindex"
+)
+
+// manyParts is a host with so many packages of so many bytes.
+func manyParts(t *testing.T, n, size int) machine.Machine {
+	t.Helper()
+	host := newMachine(t, "bighost", epoch)
+	for i := range n {
+		xpak(t, host.PKGDIR, "app-misc", fmt.Sprintf("part%02d-2", i), "x86_64-pc-linux-gnu",
+			size+i<<10)
+	}
+	if _, err := reindex.Index(t.Context(), host, reindex.IndexOptions{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return host
+}
+
+// Packages that turn out damaged leave their room on a small drive to others: as many come along as
+// if they had never been there.
+func TestRoomOfDamagedPackages(t *testing.T) {
+	host := manyParts(t, 14, 900<<10)
+	first, second := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second")
+	smallDisk(t, first, "14m")
+	smallDisk(t, second, "14m")
+	r := mustExport(t, host, exporter.ExportOptions{Drive: first})
+	if len(r.Copied) < 4 || len(r.Copied) > 11 {
+		t.Fatalf("%d of 14 packages fit", len(r.Copied))
+	}
+	bad := map[string]bool{}
+	for _, i := range []int{0, len(r.Copied) - 1} {
+		name := filepath.Join(host.PKGDIR, r.Copied[i].Path)
+		bad[r.Copied[i].Path] = true
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[len(data)/2]++
+		if err := errors.Join(os.WriteFile(name, data, 0o644),
+			os.Chtimes(name, info.ModTime(), info.ModTime())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := mustExport(t, host, exporter.ExportOptions{Drive: second})
+	if len(again.LeftOut) != 2 || len(again.Copied) != len(r.Copied) {
+		t.Errorf("copied %d, left out %v; %d would fit", len(again.Copied), again.LeftOut,
+			len(r.Copied))
+	}
+	for _, it := range again.Copied {
+		if bad[it.Path] {
+			t.Errorf("%s came along", it.Path)
+		}
+	}
+	client := newMachine(t, "client", epoch)
+	trustEach(t, client, host)
+	if o := mustImport(t, client,
+		importer.ImportOptions{Drive: second}).Origins[0]; len(o.Copied) !=
+		len(again.Copied) || len(o.LeftOut) > 0 {
+		t.Errorf("the client got %d, left out %v", len(o.Copied), o.LeftOut)
+	}
+	if r := mustExport(t, host, exporter.ExportOptions{Drive: second}); len(r.Copied) > 0 {
+		t.Errorf("the next export copies %v", r.Copied)
+	}
+}
+
+// A small drive that is pulled while it is written has the bundles that were whole by then; the
+// catalogues of the generations on the way do not push out those of which clients tell.
+func TestCommitsBetweenBundles(t *testing.T) {
+	host := manyParts(t, 40, 1200<<10)
+	drive := filepath.Join(t.TempDir(), "drive")
+	smallDisk(t, drive, "40m")
+	// pulled when the last package is written
+	whole, written := 0, 0
+	look := host
+	look.Hook = func(c durable.Change) error {
+		if c.Op == "create" && strings.HasSuffix(c.Name, ".tbz2") {
+			written++
+		}
+		return nil
+	}
+	rest := filepath.Join(t.TempDir(), "rest")
+	smallDisk(t, rest, "40m")
+	r := mustExport(t, look, exporter.ExportOptions{Drive: rest})
+	if whole = len(r.Copied); whole < 20 || whole > 36 || written < whole {
+		t.Fatalf("%d of 40 packages fit, %d were made", whole, written)
+	}
+	pulled, made := host, 0
+	pulled.Hook = func(c durable.Change) error {
+		if c.Op == "create" && strings.HasSuffix(c.Name, ".tbz2") {
+			if made++; made >= whole {
+				return syscall.EIO
+			}
+		}
+		return nil
+	}
+	if _, err := exporter.Export(t.Context(), pulled, exporter.ExportOptions{Drive: drive},
+		nil); err == nil {
+		t.Fatal("the drive was not pulled")
+	}
+	client := newMachine(t, "client", epoch)
+	trustEach(t, client, host)
+	o := mustImport(t, client, importer.ImportOptions{Drive: drive}).Origins[0]
+	if len(o.LeftOut) > 0 || len(o.Copied) < whole/2 || len(o.Copied) >= whole {
+		t.Errorf("of %d packages the client got %d, left out %v", whole, len(o.Copied), o.LeftOut)
+	}
+	names, err := os.ReadDir(filepath.Join(host.StateDir, "catalogues"))
+	if err != nil || len(names) != 2 { // one of each drive
+		t.Errorf("%d catalogues are remembered, %v", len(names), err)
+	}
+	if _, err := clients.Look(t.Context(), host); err != nil {
+		t.Error(err)
+	}
+}
