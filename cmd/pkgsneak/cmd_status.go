@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
 	pkgmachine "pkgsneak/sync/machine"
@@ -119,7 +120,29 @@ func (c statusText) driveStatus(d *inspect.DriveStatus) {
 	for i := range d.Origins {
 		c.originStatus(&d.Origins[i])
 	}
+	for i := range d.Requests {
+		c.requestStatus(&d.Requests[i])
+	}
 	c.out.say("")
+}
+
+// requestStatus is a line for a request that lies on the drive.
+func (c statusText) requestStatus(l *clients.Lying) {
+	switch l.State {
+	case clients.Whole, clients.Taken:
+		read := ", which no host has taken"
+		if l.State == clients.Taken {
+			read = ", taken: a host has read it"
+		}
+		c.out.say("  %s", bold("clients/"+l.Dir))
+		c.out.say("    request     of %s%s", c.generation(l.Serial), read)
+		c.out.say("    signed by   %s %s", l.Fingerprint.Grouped(), l.Client)
+	case clients.NeverWritten:
+		c.out.notice("%s %s", bold("note:"), l.Problem)
+		c.out.hint(fault.Hints(l.Err, shellWord(c.place))...)
+	default:
+		c.out.warn("%s", l.Problem)
+	}
 }
 
 func (c statusText) originStatus(o *inspect.OriginStatus) {

@@ -7,7 +7,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
@@ -50,13 +52,16 @@ func verify(c *invocation) error {
 		return err
 	}
 	done()
-	if len(r.Origins) == 0 {
+	if len(r.Origins)+len(r.Requests) == 0 {
 		return fmt.Errorf("verify %q: nothing was exported to it yet: %w", c.args[0],
 			drive.ErrNoTree)
 	}
 	code := exitDone
 	for _, o := range r.Origins {
 		code = worse(code, verifyText{c}.verified(o))
+	}
+	for i := range r.Requests {
+		code = worse(code, verifyText{c}.request(&r.Requests[i]))
 	}
 	c.result(code, r)
 	return outcome(code)
@@ -114,6 +119,27 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 	list("of an older generation, which the next export renews", named(o.Stale))
 	list("not valid, and the other one is", named(o.Copies))
 	return found
+}
+
+// request says what lies there of a client. One that was never finished is nobody's, and no damage.
+func (c verifyText) request(l *clients.Lying) int {
+	where := bold("clients/" + l.Dir)
+	switch l.State {
+	case clients.Whole:
+		c.out.say("%s: the request of %s, whole", where, c.generation(l.Serial))
+	case clients.Taken:
+		c.out.say("%s: the request of %s, taken: a host has read it and blanked the installed packages",
+			where, c.generation(l.Serial))
+	case clients.NeverWritten:
+		c.out.notice("%s %s", bold("note:"), l.Problem)
+		c.out.hint(fault.Hints(l.Err, shellWord(c.args[0]))...)
+	default:
+		c.out.warn("%s", l.Problem)
+		c.out.hint("on that client, which writes it anew: pkgsneak request " +
+			shellWord(c.args[0]))
+		return exitLeftOut
+	}
+	return exitDone
 }
 
 func join(path, reason string) string {

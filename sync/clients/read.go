@@ -43,6 +43,9 @@ func (s *Store) Read(d *drive.Drive, now time.Time) (found []*Found, more bool, 
 				return nil, more, err
 			}
 			f.Err = err
+			if e := unfinished(d, name); e != nil {
+				f.State, f.Err = Unfinished, e
+			}
 		}
 		if f.Client = byKey[f.Signer]; f.Client != nil && f.Record != nil {
 			f.State = f.Client.standing(f.Record.Serial, f.Sum)

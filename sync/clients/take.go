@@ -20,7 +20,7 @@ type Found struct {
 	Record *request.Record
 	List   []byte   // the installed list, packed; nil if it is not there or was taken
 	Sum    [64]byte // BLAKE2B of the signed list
-	Err    error    // why it cannot be read, for Damaged
+	Err    error    // why it cannot be read, for Damaged and Unfinished
 }
 
 // Standing is what a request is to a host.
@@ -28,16 +28,18 @@ type Standing uint8
 
 // The standings.
 const (
-	New     Standing = iota + 1 // of an accepted client, and newer than what was read
-	Known                       // read before
-	Older                       // of an accepted client, and older than what was read: ignored
-	Cloned                      // two machines have this key: both lack what either lacks
-	Unknown                     // of a key that nobody accepted: it counts for nothing
-	Damaged                     // unsigned, torn, or not what was signed
+	New        Standing = iota + 1 // of an accepted client, and newer than what was read
+	Known                          // read before
+	Older                          // of an accepted client, and older than what was read: ignored
+	Cloned                         // two machines have this key: both lack what either lacks
+	Unknown                        // of a key that nobody accepted: it counts for nothing
+	Damaged                        // unsigned, torn, or not what was signed
+	Unfinished                     // a first request whose drive was pulled: nobody's
 )
 
 func (s Standing) String() string {
-	return [...]string{"", "new", "known", "older", "cloned", "unknown", "damaged"}[s]
+	return [...]string{"", "new", "known", "older", "cloned", "unknown", "damaged",
+		"unfinished"}[s]
 }
 
 // MarshalText writes the standing's name.

@@ -102,3 +102,15 @@ func (d *Drive) ReadClientFile(name string, f manifest.File, limit int64) ([]byt
 	}
 	return data, nil
 }
+
+// ClientUnfinished reports whether a client's directory is that of a first request whose drive was
+// pulled: neither copy of its list was ever written. What lies there is nobody's.
+func (d *Drive) ClientUnfinished(name string) bool {
+	for _, file := range []string{layout.ManifestFile, layout.NextManifestFile} {
+		text, err := d.ReadCopy(ClientDir(name), file)
+		if len(text) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+	}
+	return d.Present()
+}

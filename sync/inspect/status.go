@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
@@ -39,7 +40,9 @@ type DriveStatus struct {
 	Free     int64          `json:"free"`
 	Total    int64          `json:"total"`
 	Origins  []OriginStatus `json:"origins"`
-	fsName   string         // of one that no drive has
+	// of clients, as the keys beside them say
+	Requests []clients.Lying `json:"requests,omitempty"`
+	fsName   string          // of one that no drive has
 }
 
 // FSName is the name of the file system as mount(8) has it, where that is known.
@@ -213,6 +216,9 @@ func driveStatus(ctx context.Context, st *state.Dir, k trust.View, mount string,
 			return nil, err
 		}
 		s.Origins = append(s.Origins, o)
+	}
+	if s.Requests, _, err = clients.LookAt(d, k.Now); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
@@ -58,7 +59,8 @@ type OriginVerify struct {
 
 // VerifyReport is what verify found.
 type VerifyReport struct {
-	Origins []*OriginVerify `json:"origins"`
+	Origins  []*OriginVerify `json:"origins"`
+	Requests []clients.Lying `json:"requests,omitempty"` // unless one origin was named
 }
 
 // Verify reads everything on a drive and compares it with what was signed. It does not write to the
@@ -109,6 +111,11 @@ func Verify(ctx context.Context, m machine.Machine, o VerifyOptions,
 			return r, err
 		}
 		r.Origins = append(r.Origins, v)
+	}
+	if o.Origin == "" {
+		if r.Requests, _, err = clients.LookAt(d, k.Now); err != nil {
+			return r, err
+		}
 	}
 	if err := rememberDamage(ctx, m, st, r.Origins); err != nil {
 		w.Notice(fmt.Sprintf("the next export cannot be told what is damaged: %v", err))

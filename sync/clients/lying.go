@@ -1,0 +1,103 @@
+package clients
+
+import (
+	"fmt"
+	"path"
+	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/volume"
+)
+
+// UnfinishedError says that a directory of a client is what a first request left whose drive was
+// pulled. It is never removed by itself: on FAT it may share clusters with what was written since.
+type UnfinishedError struct {
+	Dir    string // below clients/ on the drive
+	FS     volume.Type
+	Device string // "" if that is not known
+}
+
+func (e *UnfinishedError) Error() string {
+	return fmt.Sprintf("the request in %q was never finished, and is nobody's",
+		path.Join(layout.ClientsDir, e.Dir))
+}
+
+// Hints say how it is removed.
+func (e *UnfinishedError) Hints(drive string) []string {
+	remove := "rm -r " + drive + "/" + path.Join(layout.TreeDir, layout.ClientsDir,
+		fault.Quote(e.Dir))
+	if repair := e.FS.RepairHint(e.Device); e.FS.FixedDirectories() && repair != "" {
+		return []string{"it may stay; to remove it: " + repair + "; then " + remove}
+	}
+	return []string{"it may stay; to remove it: " + remove}
+}
+
+// unfinished is the error of a directory, nil if it is another one's.
+func unfinished(d *drive.Drive, dir string) error {
+	if !d.ClientUnfinished(dir) {
+		return nil
+	}
+	return &UnfinishedError{Dir: dir, FS: d.FSType(), Device: d.Device()}
+}
+
+// Lying is a request as it lies on a drive, whoever its client is.
+type Lying struct {
+	Dir string `json:"dir"` // below clients/
+	// as the request says, and as the key says that lies beside it
+	Client      string               `json:"client,omitempty"`
+	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
+	Serial      int64                `json:"serial,omitempty"`
+	Created     time.Time            `json:"created,omitzero"`
+	// whole; taken, when a host has read it and blanked the list of installed packages; unfinished;
+	// damaged
+	State   string `json:"state"`
+	Problem string `json:"problem,omitempty"`
+	Err     error  `json:"-"`
+}
+
+// The states of Lying.
+const (
+	Whole        = "whole"
+	Taken        = "taken"
+	NeverWritten = "unfinished"
+	Broken       = "damaged"
+)
+
+// LookAt reads the requests that lie on a drive against the keys that lie beside them. more says
+// that there are too many, and that the rest was not looked at. The error is the drive's.
+func LookAt(d *drive.Drive, now time.Time) (list []Lying, more bool, err error) {
+	names, more, err := d.ClientNames()
+	if err != nil {
+		return nil, more, err
+	}
+	for _, name := range names {
+		f := &Found{Dir: name}
+		var ring manifest.Ring
+		if key, err := d.ClientKey(name); err == nil {
+			ring = manifest.Ring{key}
+		}
+		l := Lying{Dir: name, State: Whole}
+		if l.Err = f.read(d, ring, now); drive.Vanished(l.Err) {
+			return nil, more, l.Err
+		}
+		l.Fingerprint = f.Signer
+		if r := f.Record; r != nil {
+			l.Client, l.Serial, l.Created = r.Client, r.Serial, r.Created
+			if f.List == nil {
+				l.State = Taken
+			}
+		}
+		if l.Err != nil {
+			l.State = Broken
+			if e := unfinished(d, name); e != nil {
+				l.State, l.Err = NeverWritten, e
+			}
+			l.Problem = fault.Text(l.Err)
+		}
+		list = append(list, l)
+	}
+	return list, more, nil
+}
