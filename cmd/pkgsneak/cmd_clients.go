@@ -110,6 +110,9 @@ func only(r *clients.Report, name string) error {
 	for _, e := range r.Clients {
 		known = append(known, e.Name)
 	}
+	for _, o := range r.Offered {
+		known = append(known, o.Name)
+	}
 	r.Clients = slices.DeleteFunc(r.Clients, func(e clients.Entry) bool {
 		return e.Name != name && !strings.EqualFold(string(e.Fingerprint), name)
 	})
@@ -120,7 +123,8 @@ func only(r *clients.Report, name string) error {
 		return !slices.Contains(b.For, name)
 	})
 	if len(r.Clients)+len(r.Offered) == 0 {
-		return &clients.UnknownError{Name: name, Known: slices.Compact(known)}
+		return &clients.UnknownError{Name: name,
+			Known: slices.Compact(slices.Sorted(slices.Values(known)))}
 	}
 	return nil
 }
@@ -141,7 +145,7 @@ func (c *invocation) typed() error {
 			return err
 		}
 		if client == nil {
-			return withHint(&clients.UnknownError{Name: c.args[0]}, "pkgsneak clients add %s",
+			return withHint(unknownClient(store, c.args[0]), "pkgsneak clients add %s",
 				shellWord(c.args[0]))
 		}
 		t, err := store.TakeCode(client, code, c.env.now())
@@ -209,14 +213,28 @@ func (c *invocation) notOffered(store *clients.Store) error {
 		c.out.say("%s is accepted already", bold(client.Name))
 		return done(c, clientReport{client.Name, client.Key})
 	}
+	return unknownClient(store, c.args[0])
+}
+
+// unknownClient names those that there are, whether somebody has accepted them or not.
+func unknownClient(store *clients.Store, name string) error {
+	all, err := store.Clients()
+	if err != nil && all == nil {
+		return err
+	}
 	offers, err := store.Offers()
 	if err != nil {
 		return err
 	}
-	unknown := &clients.UnknownError{Name: c.args[0]}
+	unknown := &clients.UnknownError{Name: name}
+	for _, client := range all {
+		unknown.Known = append(unknown.Known, client.Name)
+	}
 	for _, o := range offers {
 		unknown.Known = append(unknown.Known, o.Name)
 	}
+	slices.Sort(unknown.Known)
+	unknown.Known = slices.Compact(unknown.Known)
 	return unknown
 }
 
@@ -252,7 +270,7 @@ func clientsForget(c *invocation) error {
 			return err
 		}
 		if o == nil {
-			return c.notOffered(store)
+			return unknownClient(store, word)
 		}
 		if err := store.ForgetOffer(o); err != nil {
 			return err
@@ -386,8 +404,11 @@ func (c clientsText) asked(list []exporter.Asked) {
 			c.out.hint("compare the fingerprint with that on the client, then: pkgsneak clients accept " + shellWord(a.Dir))
 		case clients.Damaged:
 			c.out.warn("the request in clients/%s is passed over: %s", a.Dir, a.Problem)
+		case clients.Unfinished:
+			c.out.notice("%s %s", bold("note:"), a.Problem)
+			c.out.hint(fault.Hints(a.Err, shellWord(c.place))...)
 		}
-		if a.Problem != "" && a.State != clients.Damaged {
+		if a.Problem != "" && a.State != clients.Damaged && a.State != clients.Unfinished {
 			c.out.warn("the request of %s: %s", a.Client, a.Problem)
 		}
 	}

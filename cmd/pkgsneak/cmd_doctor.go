@@ -157,7 +157,11 @@ func (c doctorText) examined(r *doctor.Report) {
 			c.out.say("after pkgsneak import %s, which brings %s:", shellWord(c.args[0]),
 				count(r.ToImport, "package"))
 		}
-		tellOutlook(c.out, r.Outlook, forecast.TextOptions{File: r.ExcludeFile})
+		drive := "DRIVE"
+		if len(c.args) > 0 {
+			drive = c.args[0]
+		}
+		tellOutlook(c.out, r.Outlook, forecast.TextOptions{File: r.ExcludeFile, Drive: drive})
 	}
 	if r.Portage != nil {
 		c.confirmed(r.Portage)

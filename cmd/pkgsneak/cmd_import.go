@@ -217,7 +217,8 @@ func (c importText) importSummary(r *importer.ImportReport) {
 		c.out.notice("%s %s", bold("note:"), n)
 	}
 	if r.Outlook != nil {
-		tellOutlook(c.out, r.Outlook, forecast.TextOptions{File: r.ExcludeFile})
+		tellOutlook(c.out, r.Outlook, forecast.TextOptions{File: r.ExcludeFile,
+			Drive: c.args[0]})
 	}
 }
 

@@ -82,7 +82,9 @@ func (c requestText) told(r *requester.Report, o requester.Options) {
 	c.wants(r)
 	c.machine(r)
 	if o.Pretend && c.out.verbose {
-		c.out.put("%s", strings.TrimRight(string(r.Text), "\n"))
+		for line := range strings.SplitSeq(strings.TrimRight(string(r.Text), "\n"), "\n") {
+			c.out.put("%s", line)
+		}
 	}
 	for _, p := range r.Problems {
 		c.out.warn("%s", p)

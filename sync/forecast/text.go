@@ -91,7 +91,7 @@ func (f *Forecast) Lines(o TextOptions) []string {
 			say("then: %s   (%s)", s.Line, s.Why)
 		}
 	}
-	if o.Drive != "" && len(f.Cannot) > 0 {
+	if o.Drive != "" && len(f.Cannot)+len(f.Missing) > 0 {
 		say("or:   pkgsneak request %s      so that the host brings what is missing",
 			quotePath(o.Drive))
 	}
