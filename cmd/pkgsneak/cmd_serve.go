@@ -33,12 +33,13 @@ func serveVerb(f *commandLine) verb {
 			Description: "Serves this machine's PKGDIR and DISTDIR, or what the origins on a drive\n" +
 				"have signed, read-only: packages at /packages (PORTAGE_BINHOST), distfiles at\n" +
 				"/distfiles (GENTOO_MIRRORS), and pages for people, which also say what to write\n" +
-				"into a client's configuration. Of a drive, only files of the signed list are\n" +
-				"served, and only of origins whose key is trusted. The access log goes to stdout;\n" +
-				"--quiet leaves it out. SIGINT or SIGTERM end it. Sockets of systemd (LISTEN_FDS)\n" +
-				"are used instead of --listen. It needs no privileges, and gives up those that it\n" +
-				"has (-vv tells what the kernel could do about it). --install installs units that\n" +
-				"start it.",
+				"into a client's configuration; with --clients also the page of pkgsneak clients,\n" +
+				"which tells whoever reaches this server what those machines lack. Of a drive,\n" +
+				"only files of the signed list are served, and only of origins whose key is\n" +
+				"trusted. The access log goes to stdout; --quiet leaves it out. SIGINT or SIGTERM\n" +
+				"end it. Sockets of systemd (LISTEN_FDS) are used instead of --listen. It needs no\n" +
+				"privileges, and gives up those that it has (-vv tells what the kernel could do\n" +
+				"about it). --install installs units that start it.",
 			Flags:  flags(common, noProgress, serving, installing, dirs),
 			Action: f.action(0, 1, serve),
 		},
@@ -60,6 +61,10 @@ func serve(c *invocation) error {
 		return installer{c}.install(auto.InstallOptions{Serve: true}, away,
 			serveRun{c}.afterServeInstall)
 	}
+	viewer, err := serveRun{c}.viewer()
+	if err != nil {
+		return err
+	}
 	source, trees, linked, err := serveRun{c}.served()
 	if err != nil {
 		return err
@@ -69,6 +74,11 @@ func serve(c *invocation) error {
 	o := binhost.Options{Prefix: c.opt.serve.prefix, Now: c.env.now, Problem: problem}
 	if c.out.json || !c.out.quiet {
 		o.Access = func(a binhost.Access) { log.add(func() { serveRun{c}.access(a) }) }
+	}
+	if viewer != nil {
+		defer viewer.Close()
+		o.Clients = clientPages(viewer)
+		linked = append(linked, viewer.Directories()...)
 	}
 	handler, err := binhost.NewHandler(source, o)
 	if err != nil {

@@ -89,6 +89,7 @@ type serveOptions struct {
 	listen, prefix  string
 	tlsCert, tlsKey string
 	untrusted       bool
+	clients         bool
 	maxConnections  int
 	stall, grace    time.Duration
 }
@@ -465,6 +466,9 @@ var serving = groupHow.of(flagSet{
 	{name: "untrusted", group: groupWhat,
 		usage: "serve origins whose key is not trusted here as well; the pages mark them",
 		to:    func(o *options) flag.Value { return toggle{&o.serve.untrusted} }},
+	{name: "clients", group: groupWhat,
+		usage: "show to everybody what the machines that import from here have and lack, at /clients/",
+		to:    func(o *options) flag.Value { return toggle{&o.serve.clients} }},
 	{name: "max-connections", value: "N",
 		usage: "how many at a time (1024, less where few files may be open)",
 		to: func(o *options) flag.Value {

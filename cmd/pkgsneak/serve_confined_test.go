@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"pkgsneak/sync/clients"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,7 +45,10 @@ func TestConfinedServeChild(t *testing.T) {
 		confines: true}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
-	go func() { ended <- run(ctx, e, []string{"serve", "-vv", "--listen", "127.0.0.1:0"}) }()
+	go func() {
+		ended <- run(ctx, e, []string{"serve", "-vv", "--clients", "--listen",
+			"127.0.0.1:0"})
+	}()
 	if _, err := in.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +133,14 @@ func TestServeConfined(t *testing.T) {
 		filepath.Join(pkgdir, "way-out")); err != nil {
 		t.Fatal(err)
 	}
+	store, err := clients.Open(filepath.Join(root, "var/lib/pkgsneak"), false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := store.Add("attic", time.Now()); err != nil {
+		t.Fatal(err)
+	}
 	distdir := filepath.Join(root, "var/cache/distfiles") // comes later
 	if err := os.RemoveAll(distdir); err != nil {
 		t.Fatal(err)
@@ -201,7 +213,7 @@ func TestServeConfined(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{"/distfiles/late.tar": "late",
-		"/packages/": "Packages", "/packages/Packages": "TIMESTAMP: 1"} {
+		"/clients/": "attic", "/packages/": "Packages", "/packages/Packages": "TIMESTAMP: 1"} {
 		if code, body := fetch(t, url+path); code != 200 || !bytes.Contains(body, []byte(want)) {
 			t.Errorf("%s: %d with %d bytes, and %q is not in them", path, code, len(body), want)
 		}

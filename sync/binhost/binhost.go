@@ -1,6 +1,7 @@
 package binhost
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -22,6 +23,9 @@ type Options struct {
 	Access func(Access) // is passed each answer; may be nil; called from many goroutines
 	// is passed what the operator should know: damaged files, a drive that went away; may be nil
 	Problem func(error)
+	// Clients reports on the machines that import from this one; nil: there is no such page. It is
+	// called from one goroutine at a time.
+	Clients func(context.Context) (*ClientReport, error)
 }
 
 // Access is what an access log says of one answer.
@@ -48,7 +52,8 @@ type Handler struct {
 	o      Options
 
 	// state
-	pages chan struct{}
+	pages       chan struct{}
+	clientsPage clientsPage
 }
 
 // NewHandler returns a handler. It is safe for use by many goroutines.
@@ -120,6 +125,10 @@ func (h *Handler) answer(w *meter, r *http.Request) error {
 	case "robots.txt":
 		_, err := io.WriteString(w, "User-agent: *\nDisallow: /\n")
 		return err
+	case clientsDir, clientsDir + "/":
+		if h.o.Clients != nil {
+			return h.clients(w, r, p)
+		}
 	}
 	err = h.route(w, r, h.source.site(ofNow(p)), p)
 	if err != nil && notThere(err) { // it may have come just now

@@ -12,6 +12,8 @@
 //	PREFIX/distfiles/                a mirror: GENTOO_MIRRORS=http://HOST/PREFIX
 //	PREFIX/distfiles/layout.conf     GLEP 75: filename-hash BLAKE2B 8, then flat
 //	PREFIX/distfiles/NAME, XX/NAME   a distfile; XX is the first byte of the BLAKE2B-512 of its name
+//	PREFIX/clients/                  a page: what the machines that import from here have and lack,
+//	                                 where that is wanted
 //	PREFIX/ORIGIN/...                the same for each origin of a drive
 //	PREFIX/style.css, icon.svg       for the pages
 //

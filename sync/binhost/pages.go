@@ -193,6 +193,7 @@ type startView struct {
 	Rows                []rowView
 	Pager               pager
 	Reset               string
+	ClientsHref         string
 }
 
 // rowView is a package.
@@ -214,6 +215,9 @@ func (h *Handler) start(r *http.Request, p place) (*page, error) {
 		PackagesHref: h.href(path.Join(p.base, packagesDir)) +
 			"/", DistfilesHref: h.href(path.Join(p.base, distfilesDir)) + "/",
 		Section: section(t)}
+	if h.o.Clients != nil {
+		view.ClientsHref = h.href(clientsDir) + "/"
+	}
 	if p.base == "" {
 		view.Refused = printableRefused(p.site.refused)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -89,6 +90,23 @@ type Build struct {
 
 // Look makes the report. It changes nothing, and works for ordinary users.
 func Look(ctx context.Context, m machine.Machine) (*Report, error) {
+	v, err := NewViewer(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	return v.Look(ctx)
+}
+
+// Viewer makes reports. Once it is open it reads PKGDIR and Directories alone, and no key.
+type Viewer struct {
+	m      machine.Machine
+	store  *Store
+	origin Origin
+}
+
+// NewViewer opens the state directory for reading, and finds out as what PKGDIR is exported.
+func NewViewer(ctx context.Context, m machine.Machine) (*Viewer, error) {
 	st, err := state.Open(ctx, m.StateDir, state.Options{ReadOnly: true})
 	if err != nil {
 		return nil, err
@@ -98,21 +116,40 @@ func Look(ctx context.Context, m machine.Machine) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer store.Close()
-	l := &look{store: store, now: m.Now(), r: &Report{Clients: []Entry{}, Offered: []Offered{},
-		Problems: []string{}, Hints: []string{}, Build: []Build{}, Drives: []DriveOnTheRoad{}}}
-	all, err := store.Clients()
+	return &Viewer{m, store, findOrigin(m, st, store)}, nil
+}
+
+// Close closes it.
+func (v *Viewer) Close() error { return v.store.Close() }
+
+// Directories are what a Viewer reads of the state directory, those that are there.
+func (v *Viewer) Directories() []string {
+	var dirs []string
+	for _, name := range allDirs {
+		dir := filepath.Join(v.m.StateDir, name)
+		if info, err := os.Lstat(dir); err == nil && info.IsDir() {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// Look makes a report.
+func (v *Viewer) Look(ctx context.Context) (*Report, error) {
+	l := &look{store: v.store, origin: v.origin, now: v.m.Now(),
+		r: &Report{Origin: v.origin.Name, Clients: []Entry{}, Offered: []Offered{},
+			Problems: []string{}, Hints: []string{}, Build: []Build{}, Drives: []DriveOnTheRoad{}}}
+	all, err := v.store.Clients()
 	if err != nil {
 		l.problem(err)
 	}
-	if l.drives, err = store.Drives(); err != nil {
+	if l.drives, err = v.store.Drives(); err != nil {
 		l.problem(err)
 	}
-	if l.r.Offered, err = store.Offers(); err != nil {
+	if l.r.Offered, err = v.store.Offers(); err != nil {
 		l.problem(err)
 	}
-	l.findOrigin(m, st)
-	l.readIndex(m)
+	l.readIndex(v.m)
 	for _, c := range all {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
@@ -146,26 +183,28 @@ func (l *look) problem(err error) {
 }
 
 // findOrigin finds the origin of PKGDIR. A key that may not be read is that of the last drive.
-func (l *look) findOrigin(m machine.Machine, st *state.Dir) {
+func findOrigin(m machine.Machine, st *state.Dir, store *Store) (o Origin) {
 	here := m.PKGDIR
 	if real, err := filepath.EvalSymlinks(here); err == nil {
 		here = real
 	}
 	for _, name := range st.Origins() {
 		if e, ok := st.Exported(name); ok && (e.PKGDIR == here || e.PKGDIR == m.PKGDIR) {
-			l.origin.Name, l.r.Origin = name, name
+			o.Name = name
 		}
 	}
 	if key, err := st.SigningKey(); err == nil {
-		l.origin.Key = key.Public().Fingerprint()
-		return
+		o.Key = key.Public().Fingerprint()
+		return o
 	}
+	drives, _ := store.Drives() // the report says what is wrong with them
 	var last time.Time
-	for _, d := range l.drives {
-		if d.Origin == l.origin.Name && d.When.After(last) {
-			last, l.origin.Key = d.When, d.Key
+	for _, d := range drives {
+		if d.Origin == o.Name && d.When.After(last) {
+			last, o.Key = d.When, d.Key
 		}
 	}
+	return o
 }
 
 func (l *look) readIndex(m machine.Machine) {

@@ -38,6 +38,10 @@ const (
 	maxFile = 256 << 20 // bytes of a state file
 )
 
+// allDirs are all of them. Those that are missing are made with the first, so that who may read
+// them can be granted once.
+var allDirs = []string{clientsDir, drivesDir, cataloguesDir, offersDir}
+
 // FileError says which file of the state directory cannot be used, and why. It is left as it is.
 type FileError struct {
 	Path string
@@ -505,8 +509,10 @@ func (s *Store) write(name string, data []byte) error {
 	if s.readOnly {
 		return state.ErrReadOnly
 	}
-	if err := s.root.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return fmt.Errorf("writing state: %w", err)
+	for _, dir := range append(allDirs, path.Dir(name)) {
+		if err := s.root.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("writing state: %w", err)
+		}
 	}
 	if err := s.root.Sweep(path.Dir(name)); err != nil {
 		return fmt.Errorf("writing state: %w", err)
