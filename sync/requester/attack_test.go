@@ -130,6 +130,10 @@ func TestAttacks(t *testing.T) {
 			_, l := s.honest(nil)
 			s.write(s.key, "attic", epoch.Unix(), bytes.Repeat([]byte(" "), request.MaxRecord+1), l)
 		}, clients.Damaged},
+		{"an oversized list", func(s *stick) {
+			r, _ := s.honest(nil)
+			s.write(s.key, "attic", epoch.Unix(), r, make([]byte, request.MaxListStored+1))
+		}, clients.Damaged},
 		{"a list larger than it says", func(s *stick) {
 			r, _ := s.honest(nil)
 			s.write(s.key, "attic", epoch.Unix(), r, []byte("\x28\xb5\x2f\xfd not zstd"))
@@ -200,6 +204,127 @@ func TestAttacks(t *testing.T) {
 			c, err := store.Find("attic")
 			if err != nil || (c.Serial != 0) != (row.want == clients.New) {
 				t.Errorf("remembered serial %d, %v", c.Serial, err)
+			}
+		})
+	}
+}
+
+// What a client that was accepted can say, and what it is worth: it decides what is carried to
+// itself, and nothing else.
+func TestAttacksOfClients(t *testing.T) {
+	const serial = 1_700_000_000
+	var sums []request.Sum
+	for i := range 8 {
+		sums = append(sums, request.Sum{byte(i + 1)})
+	}
+	own := newKey(t, "bighost").Public().Fingerprint()
+	ours := clients.Origin{Name: "bighost", Key: own}
+	all := request.Receipt{Origin: "bighost", Key: own, Serial: serial, Entries: len(sums)}
+	lacking := func(bits ...int) request.Receipt {
+		r := all
+		r.Lacks = request.NewBitmap(len(sums))
+		for _, i := range bits {
+			r.Lacks.Set(i)
+		}
+		return r
+	}
+	another := func(change func(*request.Receipt)) request.Receipt {
+		r := all
+		change(&r)
+		return r
+	}
+	rows := []struct {
+		name          string
+		first, second request.Receipt
+		age           time.Duration // of the second one, beside the first
+		want          clients.Standing
+		has           int // of our packages, that count as there
+	}{
+		{"honest", lacking(1, 2), lacking(2), time.Minute, clients.New, 7},
+		{"replayed", lacking(1), lacking(1, 2, 3), -time.Minute, clients.Older, 7},
+		{"read again", lacking(1), lacking(1), 0, clients.Known, 7},
+		{"cloned", lacking(1), lacking(3), 0, clients.Cloned, 6},
+		{"a lie: it has all", lacking(1, 2, 3), all, time.Minute, clients.New, 8},
+		{"of a foreign origin", lacking(1), another(func(r *request.Receipt) {
+			r.Key = newKey(t, "bighost").Public().Fingerprint()
+		}), time.Minute, clients.New, 0},
+		{"of a foreign name", lacking(1), another(func(r *request.Receipt) { r.Origin = "other" }),
+			time.Minute, clients.New, 0},
+		{"of a catalogue that nobody made", lacking(1),
+			another(func(r *request.Receipt) { r.Serial++ }), time.Minute, clients.New, 0},
+		{"of more entries than the catalogue has", lacking(1),
+			another(func(r *request.Receipt) { r.Entries = 1000 }), time.Minute, clients.New, 0},
+		{"of packages that are not ours", lacking(1), another(func(r *request.Receipt) {
+			r.Entries, r.Has = 0, request.Sums{{99}, {100}}
+		}), time.Minute, clients.New, 0},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			store, err := clients.Open(t.TempDir(), false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			key, bystander := newKey(t, manifest.ClientUserID("attic")),
+				newKey(t, manifest.ClientUserID("cellar"))
+			for name, k := range map[string]*manifest.PrivateKey{"attic": key,
+				"cellar": bystander} {
+				if _, err := store.Accept(k.Public(), name, epoch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			take := func(k *manifest.PrivateKey, name string, at time.Time, r request.Receipt,
+				mount string) clients.Standing {
+				s := &stick{t, mount, k}
+				record, list := s.honest(func(x *request.Record) {
+					x.Client, x.Serial, x.Created, x.Receipts = name, at.Unix(), at,
+						[]request.Receipt{r}
+				})
+				s.write(k, name, at.Unix(), record, list)
+				d, err := drive.Open(mount)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer d.Close()
+				found, _, err := store.Read(d, epoch)
+				if err != nil || len(found) != 1 || found[0].Err != nil {
+					t.Fatalf("found %+v, %v", found, err)
+				}
+				if err := store.Take(found[0], func(o clients.Origin, n int64) []request.Sum {
+					if o == ours && n == serial {
+						return sums
+					}
+					return nil
+				}, epoch); err != nil {
+					t.Fatal(err)
+				}
+				return found[0].State
+			}
+			take(bystander, "cellar", epoch, lacking(0), t.TempDir())
+			if got := take(key, "attic", epoch, row.first, t.TempDir()); got != clients.New {
+				t.Fatalf("the first one is %v", got)
+			}
+			if got := take(key, "attic", epoch.Add(row.age), row.second,
+				t.TempDir()); got != row.want {
+				t.Errorf("it is %v, want %v", got, row.want)
+			}
+			count := func(name string) (n int) {
+				c, err := store.Find(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, sum := range sums {
+					if c.HasPackage(ours, sum, epoch) {
+						n++
+					}
+				}
+				return n
+			}
+			if got := count("attic"); got != row.has {
+				t.Errorf("%d packages count as there, want %d", got, row.has)
+			}
+			if got := count("cellar"); got != len(sums)-1 {
+				t.Errorf("another client has %d packages", got)
 			}
 		})
 	}
