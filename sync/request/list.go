@@ -75,8 +75,18 @@ func UnpackList(packed []byte, c Counts) (*pkgindex.Index, error) {
 	return index, nil
 }
 
-// IsTaken reports whether a list was blanked by a host that has read it: nothing but newlines is
-// left.
+// IsTaken reports whether a list was blanked by a host that has read it: newlines are left, or, if
+// its drive was pulled meanwhile, one sector of them at least, which no packed list has.
 func IsTaken(packed []byte) bool {
-	return len(packed) > 0 && strings.Trim(string(packed), "\n") == ""
+	blank := func(part []byte) bool {
+		return len(part) > 0 && strings.Trim(string(part), "\n") == ""
+	}
+	for rest := packed; len(rest) >= sector; rest = rest[sector:] {
+		if blank(rest[:sector]) {
+			return true
+		}
+	}
+	return blank(packed)
 }
+
+const sector = 512

@@ -211,6 +211,15 @@ func TestInstalledList(t *testing.T) {
 	if IsTaken(packed) || !IsTaken([]byte("\n\n")) || IsTaken(nil) {
 		t.Error("IsTaken")
 	}
+	// a pull while it was blanked: any of its sectors
+	torn := bytes.Repeat([]byte("\x28\xb5\n"), 1024)
+	if IsTaken(torn) || IsTaken(append(torn, '\n')) {
+		t.Error("a list with newlines in it is none that was blanked")
+	}
+	copy(torn[1024:], bytes.Repeat([]byte{'\n'}, 512))
+	if !IsTaken(torn) {
+		t.Error("a list that was half blanked")
+	}
 }
 
 func TestAccept(t *testing.T) {
