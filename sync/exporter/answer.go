@@ -14,6 +14,15 @@ type answer struct {
 	stays  []payload.Item       // what would be copied if there were room, in the order of the plan
 }
 
+// commitEvery is how many bytes of payload are written before a generation is committed that has
+// what is there so far: a drive that is pulled later keeps it. On a drive that cannot hold all, of
+// which each bundle is of use alone, it is a part of what is written, and leastCommit at least.
+const (
+	commitEvery  = 2 << 30
+	leastCommit  = 8 << 20
+	commitsAFill = 8
+)
+
 // commitEvery is how many bytes are written between two commits, of so many in all.
 func (a *answer) commitEvery(total int64) int64 {
 	if a == nil {

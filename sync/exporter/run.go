@@ -21,15 +21,6 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// commitEvery is how many bytes of payload are written before a generation is committed that has
-// what is there so far: a drive that is pulled later keeps it. On a drive that cannot hold all, of
-// which each bundle is of use alone, it is a part of what is written, and leastCommit at least.
-const (
-	commitEvery  = 2 << 30
-	leastCommit  = 8 << 20
-	commitsAFill = 8
-)
-
 // Run carries the plan out. From here on the drive changes; at every moment it holds a complete old
 // or a complete new generation.
 func (p *Plan) Run(ctx context.Context) (err error) {
