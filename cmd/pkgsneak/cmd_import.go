@@ -179,6 +179,9 @@ func (c importText) importSummary(r *importer.ImportReport) {
 			c.importPlan(o.Plan)
 		case r.Unchanged && len(o.LeftOut) == 0 && o.Plan.Donor:
 			c.out.say("nothing to do: what the newest state of %s lists of this older one, generation %s, is here (%s)", bold(o.Plan.Origin), c.signed(o.Plan), tally(o.Plan.Present, "file"))
+		case r.Unchanged && len(o.LeftOut) == 0 && o.Plan.Elsewhere.Files > 0:
+			c.out.say("nothing to do: what is at hand of %s, generation %s, is here (%s)",
+				bold(o.Plan.Origin), c.signed(o.Plan), tally(o.Plan.Present, "file"))
 		case r.Unchanged && len(o.LeftOut) == 0:
 			c.out.say("nothing to do: all of %s, generation %s, is here (%s)", bold(o.Plan.Origin),
 				c.signed(o.Plan), tally(o.Plan.Present, "file"))

@@ -3,10 +3,12 @@ package importer
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgdir"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/state"
 )
@@ -33,7 +35,8 @@ type offer struct {
 
 // offers lists the files of a kind that are to be brought in, each path once: those of the newest
 // state, then what older ones have beside it.
-func (in *incoming) offers(kind payload.Kind) []offer {
+// have is the index of PKGDIR.
+func (in *incoming) offers(kind payload.Kind, have *localIndex) []offer {
 	var list []offer
 	listed := make(map[string]bool)
 	st := in.standing[kind]
@@ -74,7 +77,7 @@ func (in *incoming) offers(kind payload.Kind) []offer {
 			add(&sources[i], true)
 		}
 	}
-	in.lacks(kind, listed)
+	in.lacks(kind, listed, have)
 	return list
 }
 
@@ -86,24 +89,26 @@ func errUntold(at string) error {
 }
 
 // lacks counts what the newest state lists, and none of the drives carries, and did not come here
-// before.
-func (in *incoming) lacks(kind payload.Kind, carried map[string]bool) {
+// before, in this build.
+func (in *incoming) lacks(kind payload.Kind, carried map[string]bool, have *localIndex) {
 	roster := in.standing[kind].roster
-	here := func(path string) bool { _, ok := in.imports[kind][path]; return ok }
 	if kind == payload.Package {
+		entries := in.sources()[in.standing[kind].newest].entries
 		lacking := make(map[string]bool)
 		for path := range roster.packages {
-			if !carried[path] && !here(path) {
-				size, _ := in.entries[path].Size()
-				in.Plan.Elsewhere.Add(size)
-				lacking[path] = true
+			row, here := in.imports[kind][path]
+			if carried[path] || here && !have.differs(row.Local, entries[path]) {
+				continue
 			}
+			size, _ := entries[path].Size()
+			in.Plan.Elsewhere.Add(size)
+			lacking[path] = true
 		}
 		in.findOthers(lacking)
 		return
 	}
 	for name, size := range roster.distfiles {
-		if !carried[name] && !here(name) {
+		if row, here := in.imports[kind][name]; !carried[name] && (!here || row.Size != size) {
 			in.Plan.Elsewhere.Add(size)
 		}
 	}
@@ -238,4 +243,31 @@ func (in *incoming) isDonor() bool {
 		}
 	}
 	return len(in.imports) > 0
+}
+
+// localIndex is PKGDIR's index, read when it is first asked.
+type localIndex struct {
+	dir     *pkgdir.Dir // nil: there is none
+	entries map[string]pkgindex.Entry
+}
+
+// differs reports whether the package at a place in PKGDIR is another build than an entry of a
+// catalogue describes, as far as the two tell.
+func (l *localIndex) differs(local string, entry pkgindex.Entry) bool {
+	if l.entries == nil {
+		l.entries = make(map[string]pkgindex.Entry)
+		if l.dir != nil {
+			if x, err := l.dir.Index(); err == nil {
+				for _, e := range x.Entries {
+					l.entries[e.Path()] = e
+				}
+			}
+		}
+	}
+	here, ok := l.entries[local]
+	return ok && slices.ContainsFunc([]string{"CPV", "SIZE", "BUILD_TIME", "MD5", "SHA1"},
+		func(key string) bool {
+			a, b := here.Get(key), entry.Get(key)
+			return a != "" && b != "" && !strings.EqualFold(a, b)
+		})
 }

@@ -566,8 +566,9 @@ func (im *importer) planPackages(ctx context.Context) error {
 		return err
 	}
 	links := linkedDirs{}
+	have := &localIndex{dir: im.client.pkgdir}
 	for _, in := range im.origins {
-		for _, o := range in.offers(payload.Package) {
+		for _, o := range in.offers(payload.Package, have) {
 			err := cmp.Or(checkEntry(o.entry, o.known, o.item.Size),
 				links.check(im.client.pkgdir, o.path))
 			if err := p.addOr(ctx, in, task{item: o.item, kind: payload.Package, path: o.path,
@@ -587,7 +588,7 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 		return err
 	}
 	for _, in := range im.origins {
-		for _, o := range in.offers(payload.Distfile) {
+		for _, o := range in.offers(payload.Distfile, nil) {
 			var unfit error
 			if err := distdir.CheckName(o.path); err != nil {
 				unfit = &leftOutError{reason: fault.Text(err)}

@@ -3,12 +3,13 @@ package importer
 import (
 	"encoding/hex"
 	"iter"
+	"strings"
+
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/state"
-	"strings"
 )
 
 // roster is what the newest state of an origin lists.
