@@ -148,7 +148,7 @@ func (p *Plan) tryRecord() error {
 	if _, err := r.Marshal(); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	if err := layout.CheckFacts(facts); err != nil {
+	if err := layout.CheckFacts(facts, layout.MaxFacts); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	return nil

@@ -412,14 +412,19 @@ func readFields(fields []string, numbers []int64) (name, reason string) {
 	return string(text), ""
 }
 
-// CheckFacts says before the first byte whether the facts of a generation can be written.
-func CheckFacts(f *Facts) error {
+// CheckFacts says before the first byte whether the facts of a generation can be written: their
+// text has at most limit bytes, which is MaxFacts but in tests.
+func CheckFacts(f *Facts, limit int64) error {
 	counted := &Counter{W: io.Discard}
 	if err := f.Write(counted); err != nil {
 		return err
 	}
-	if counted.N > MaxFacts {
-		return fmt.Errorf("writing the facts of a generation: longer than %d bytes", MaxFacts)
+	if counted.N > limit {
+		return fmt.Errorf("writing the facts of a generation: longer than %d bytes", limit)
+	}
+	if counted.N > MaxFactsFile { // seldom: only then they may be too long compressed
+		_, err := f.Pack()
+		return err
 	}
 	return nil
 }

@@ -139,3 +139,19 @@ func FuzzReadFacts(f *testing.F) {
 		}
 	})
 }
+
+// Facts that could not be written in the end are refused before the first byte of an export.
+func TestFactsThatAreTooLong(t *testing.T) {
+	f := &Facts{Distfiles: []DistfileFacts{{Name: "a.tar", Size: 1}}}
+	var text bytes.Buffer
+	if err := f.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	long := int64(text.Len())
+	if err := CheckFacts(f, long); err != nil {
+		t.Errorf("%d of %d bytes: %v", long, long, err)
+	}
+	if err := CheckFacts(f, long-1); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("a byte too long: %v", err)
+	}
+}

@@ -77,7 +77,7 @@ func (st *Dir) Cache(dir string, now time.Time) (*Cache, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return c, nil
-	case errors.As(err, &odd):
+	case errors.As(err, &odd), errors.Is(err, durable.ErrIrregular):
 		c.lost = err
 		return c, nil
 	case err != nil:
@@ -175,6 +175,9 @@ func (c *Cache) Save() error {
 	maps.DeleteFunc(c.files, func(_ string, e *cached) bool { return !e.used })
 	if !c.changed && len(c.files) == before {
 		return nil
+	}
+	if errors.Is(c.lost, durable.ErrIrregular) {
+		return nil // its place is taken by what is not ours; a cache is no reason to fail
 	}
 	err := c.st.write(digestsFile(c.dir), 0o644, c.write)
 	c.changed = err != nil

@@ -27,7 +27,8 @@
 // shorter one. Anything odd, unreadable or lost is an error that names the file: forgetting the
 // highest serial would let an old generation in, and forgetting what was imported would turn the
 // origin's packages into local ones. Only the digests are a cache; an odd one starts empty and says
-// so ([Cache.Lost]). So do damaged and, for an import, undo.
+// so ([Cache.Lost]). So do damaged and, for an import, undo. Something that is no file in the place
+// of one is an error too, but for the digests, which are not saved then.
 //
 // memory is JSON, one object a line, each with one key:
 //
