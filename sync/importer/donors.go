@@ -89,15 +89,16 @@ func errUntold(at string) error {
 }
 
 // lacks counts what the newest state lists, and none of the drives carries, and did not come here
-// before, in this build.
+// before, in this build. Where the origin does not tell which build it has, that is none of these.
 func (in *incoming) lacks(kind payload.Kind, carried map[string]bool, have *localIndex) {
 	roster := in.standing[kind].roster
 	if kind == payload.Package {
 		entries := in.sources()[in.standing[kind].newest].entries
 		lacking := make(map[string]bool)
-		for path := range roster.packages {
+		for path, build := range roster.packages {
 			row, here := in.imports[kind][path]
-			if carried[path] || here && !have.differs(row.Local, entries[path]) {
+			if carried[path] ||
+				here && build != "" && !have.differs(row.Local, entries[path]) {
 				continue
 			}
 			size, _ := entries[path].Size()

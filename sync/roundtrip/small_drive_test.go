@@ -131,25 +131,32 @@ func TestCommitsBetweenBundles(t *testing.T) {
 	}
 }
 
-// A build that no drive at hand carries is elsewhere, also where the client has an older one of it.
+// A build that no drive at hand carries is elsewhere, also where the client has an older one of it,
+// and where the host's index does not tell which build it is.
 func TestNewBuildThatIsElsewhere(t *testing.T) {
-	host := manyParts(t, 8, 100<<10)
-	random(t, filepath.Join(host.DISTDIR, "src.tar"), 1000)
-	large, small := t.TempDir(), filepath.Join(t.TempDir(), "small")
-	smallDisk(t, small, "14m")
-	client := newMachine(t, "client", epoch)
-	mustExport(t, host, exporter.ExportOptions{Drive: large})
-	trustEach(t, client, host)
-	mustImport(t, client, importer.ImportOptions{Drive: large})
+	for _, indexed := range []bool{true, false} {
+		host := manyParts(t, 8, 100<<10)
+		random(t, filepath.Join(host.DISTDIR, "src.tar"), 1000)
+		large, small := t.TempDir(), filepath.Join(t.TempDir(), "small")
+		smallDisk(t, small, "14m")
+		client := newMachine(t, "client", epoch)
+		mustExport(t, host, exporter.ExportOptions{Drive: large})
+		trustEach(t, client, host)
+		mustImport(t, client, importer.ImportOptions{Drive: large})
 
-	xpak(t, host.PKGDIR, "app-misc", "part03-2", "x86_64-pc-linux-gnu", 30<<20)
-	random(t, filepath.Join(host.DISTDIR, "src.tar"), 30<<20)
-	if _, err := reindex.Index(t.Context(), host, reindex.IndexOptions{}, nil); err != nil {
-		t.Fatal(err)
-	}
-	mustExport(t, host, exporter.ExportOptions{Drive: small})
-	o := mustImport(t, client, importer.ImportOptions{Drive: small}).Origins[0]
-	if o.Plan.Elsewhere.Files != 2 || len(o.Copied) > 0 {
-		t.Errorf("copied %d, elsewhere %+v", len(o.Copied), o.Plan.Elsewhere)
+		xpak(t, host.PKGDIR, "app-misc", "part03-2", "x86_64-pc-linux-gnu", 30<<20)
+		random(t, filepath.Join(host.DISTDIR, "src.tar"), 30<<20)
+		if indexed {
+			if _, err := reindex.Index(t.Context(), host, reindex.IndexOptions{},
+				nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustExport(t, host, exporter.ExportOptions{Drive: small})
+		o := mustImport(t, client, importer.ImportOptions{Drive: small}).Origins[0]
+		if o.Plan.Elsewhere.Files != 2 || len(o.Copied) > 0 {
+			t.Errorf("indexed %v: copied %d, elsewhere %+v", indexed, len(o.Copied),
+				o.Plan.Elsewhere)
+		}
 	}
 }
