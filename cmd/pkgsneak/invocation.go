@@ -109,7 +109,7 @@ func (f *commandLine) action(least, most int, do func(*invocation) error) cli.Ac
 		if n := len(c.args); n < least || n > most {
 			return c.subcommandMeant(c.wrongArguments(least, most))
 		}
-		if slices.Contains(c.args, "") {
+		if slices.Contains(c.args, "") && !ctx.Command.Hidden {
 			return withHint(usageErrorf("%s: an argument is empty: a variable that is not set?",
 				c.verb), "pkgsneak %s %s", c.verb, ctx.Command.ArgsUsage)
 		}

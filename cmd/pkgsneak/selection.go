@@ -45,8 +45,15 @@ func selectionLines(s *selection.Plan, enough int64) []string {
 		}
 		lines = append(lines, line)
 	}
-	if unasked.Files > 0 {
-		lines = append(lines, tally(unasked, "file")+" for which no client has asked")
+	var stay []selection.Part
+	for _, part := range s.Stay {
+		if part.Client == "" {
+			stay = append(stay, part)
+		}
+	}
+	if unasked.Files > 0 || len(stay) > 0 {
+		lines = append(lines, fmt.Sprintf("%s for which no client has asked (%s), %s",
+			count(unasked.Files, "file"), size(unasked.Bytes), staying(len(stay), stay)))
 	}
 	lines[len(lines)-1] += drive
 	return lines

@@ -158,9 +158,8 @@ func TestUnknownVariables(t *testing.T) {
 		t.Fatalf("exit code %d, %s%s", code, out, errOut)
 	}
 	want := "warning: the environment sets PKGSNEAK_PKGDR, which means nothing to pkgsneak\nhint: PKGSNEAK_PKGDIR\n" +
-		"warning: the environment sets PKGSNEAK_YES, which is not looked at: --yes counts on\n" +
-		"the command line only warning: /etc/conf.d/pkgsneak sets PKGSNEAK_AUTOO, which means\n" +
-		"nothing to pkgsneak hint: PKGSNEAK_AUTO "
+		"warning: the environment sets PKGSNEAK_YES, which is not looked at: --yes counts on the command line only\n" +
+		"warning: /etc/conf.d/pkgsneak sets PKGSNEAK_AUTOO, which means nothing to pkgsneak\nhint: PKGSNEAK_AUTO\n"
 	if got := errOut.String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -77,7 +77,7 @@ func TestListsThatAreRefused(t *testing.T) {
 		}, "differ in case"},
 		"record of another serial": {func(_ *manifest.List, r *layout.Record) {
 			r.Serial++
-		}, "serial"},
+		}, "the record is of "},
 		"record of another key": {func(_ *manifest.List, r *layout.Record) {
 			r.Fingerprint = keys()[2].Public().Fingerprint()
 		}, "names the key"},

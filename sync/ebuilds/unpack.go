@@ -103,6 +103,7 @@ func Holds(ctx context.Context, o Offer, dir string) (bool, error) {
 		}
 		found = h.Typeflag == tar.TypeDir && strings.TrimSuffix(h.Name, "/") == dir
 	}
+	z.Close() // it reads ahead
 	_, err = io.Copy(io.Discard, pipeline.Reader{Ctx: ctx, R: r})
 	return found, err
 }

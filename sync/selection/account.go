@@ -70,6 +70,7 @@ func (p *planner) account() {
 	for i := range p.needs {
 		p.plan.Shares = append(p.plan.Shares, p.share(i, wanted))
 	}
+	asked := slices.Clone(wanted) // what of that stays is told with its client
 	for i := range p.in.Extras {
 		wanted[p.extra(i)] = true
 	}
@@ -83,7 +84,7 @@ func (p *planner) account() {
 			continue
 		}
 		p.plan.Whole = payload.Plus(p.plan.Whole, f.Bytes)
-		if len(p.in.Clients) > 0 || p.taken[i] {
+		if asked[i] || p.taken[i] {
 			continue
 		}
 		part := Part{Name: p.name(i), Bytes: f.Bytes}
