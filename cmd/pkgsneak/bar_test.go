@@ -2,10 +2,11 @@ package main
 
 import (
 	"bytes"
-	"pkgsneak/sync/progress"
 	"strings"
 	"testing"
 	"time"
+
+	"pkgsneak/sync/progress"
 )
 
 // testBar is a bar whose clock stands still, and whose own clock does not draw.

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"pkgsneak/sync/payload"
 	"slices"
 	"strings"
+
+	"pkgsneak/sync/payload"
 )
 
 // listLimit is how many files a list of a summary names; --verbose names all, and so do --pretend

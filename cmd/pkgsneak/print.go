@@ -24,8 +24,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"pkgsneak/sync/fault"
-	"pkgsneak/sync/payload"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +31,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
+
+	"pkgsneak/sync/fault"
+	"pkgsneak/sync/payload"
 )
 
 // printer is the only way to the outputs.

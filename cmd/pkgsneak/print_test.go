@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"pkgsneak/sync/payload"
-	"pkgsneak/sync/progress"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
+
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/progress"
 )
 
 // nasty are names that a file on a drive can have to harm a terminal, a reader or a log.

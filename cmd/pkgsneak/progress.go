@@ -1,8 +1,9 @@
 package main
 
 import (
-	"pkgsneak/sync/progress"
 	"time"
+
+	"pkgsneak/sync/progress"
 )
 
 // tick is the time between two events of JSON that only say how far a phase is.

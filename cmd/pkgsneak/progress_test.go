@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"pkgsneak/sync/progress"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync/progress"
 )
 
 // watched sends events through the watcher of a run with the given flags, and gives what came out.

@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"pkgsneak/sync/fault"
 	"strings"
 	"syscall"
 	"time"
+
+	"pkgsneak/sync/fault"
 )
 
 // errNoAnswer ends a run at a question that nobody answered: Ctrl-C, the end of the input, a

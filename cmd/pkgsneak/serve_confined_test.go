@@ -13,11 +13,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"pkgsneak/sync/clients"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"pkgsneak/sync/clients"
 )
 
 const confinedVariable = "PKGSNEAK_TEST_CONFINED_SERVE"

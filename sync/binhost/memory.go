@@ -5,11 +5,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"pkgsneak/sync/durable"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/durable"
 )
 
 // halfMemory is how much memory in bytes each half of a memory may take, about.

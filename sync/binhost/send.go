@@ -5,9 +5,10 @@ import (
 	"io"
 	"net/http"
 	"path"
-	"pkgsneak/sync/binpkg"
 	"strconv"
 	"strings"
+
+	"pkgsneak/sync/binpkg"
 )
 
 // types are the types of what is served as a file. A browser must not run any of it, so none is

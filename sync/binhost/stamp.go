@@ -2,11 +2,12 @@ package binhost
 
 import (
 	"io/fs"
-	"pkgsneak/sync/durable"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/durable"
 )
 
 // stampOf is the stamp of a file or directory as it was seen. One without a status of an operating

@@ -1,9 +1,10 @@
 package binpkg_test
 
 import (
-	"pkgsneak/sync/binpkg"
 	"slices"
 	"testing"
+
+	"pkgsneak/sync/binpkg"
 )
 
 func TestFreePath(t *testing.T) {

@@ -3,8 +3,9 @@ package depend
 import (
 	"errors"
 	"fmt"
-	"pkgsneak/sync/cpv"
 	"strings"
+
+	"pkgsneak/sync/cpv"
 )
 
 var errAtom = errors.New("not a package atom")

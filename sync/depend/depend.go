@@ -38,11 +38,12 @@ package depend
 
 import (
 	"fmt"
-	"pkgsneak/sync/cpv"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"pkgsneak/sync/cpv"
 )
 
 const (

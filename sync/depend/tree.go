@@ -1,8 +1,9 @@
 package depend
 
 import (
-	"pkgsneak/sync/cpv"
 	"strings"
+
+	"pkgsneak/sync/cpv"
 )
 
 // Kind is the kind of a Node.

@@ -7,10 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"pkgsneak/manifest"
-	"pkgsneak/sync/layout"
 	"slices"
 	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/layout"
 )
 
 // errBlank is the error of a manifest copy that nothing was ever written to but padding.

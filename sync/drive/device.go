@@ -6,12 +6,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"pkgsneak/sync/layout"
-	"pkgsneak/sync/volume"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/volume"
 )
 
 // Mounted is the mounted file system that a tree lies on, and the device below it. It says whether

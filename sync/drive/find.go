@@ -3,11 +3,12 @@ package drive
 import (
 	"errors"
 	"path"
-	"pkgsneak/manifest"
-	"pkgsneak/sync/layout"
 	"slices"
 	"strings"
 	"time"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/layout"
 )
 
 // FindOrigin returns the directory of the origin that has this key and name: the one whose signed

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/layout"
 )

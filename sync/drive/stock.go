@@ -3,6 +3,7 @@ package drive
 import (
 	"errors"
 	"fmt"
+
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 )

@@ -3,10 +3,11 @@ package drive
 import (
 	"os"
 	"path"
-	"pkgsneak/sync/durable"
-	"pkgsneak/sync/listing"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/listing"
 )
 
 // maxEntries is how many names of a directory of an origin are read.

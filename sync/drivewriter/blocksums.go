@@ -2,6 +2,7 @@ package drivewriter
 
 import (
 	"hash/crc32"
+
 	"pkgsneak/manifest"
 )
 

@@ -6,15 +6,16 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
+	"sync"
+	"time"
+
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
-	"slices"
-	"sync"
-	"time"
 )
 
 // Contents is what a generation shall be.

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"pkgsneak/sync/layout"
-	"pkgsneak/sync/payload"
 	"strings"
 	"sync"
 	"testing"
+
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 )
 
 // Files that are put side by side, some of which their source gives up, end as if they had been put

@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
+
 	"pkgsneak/manifest"
 	"pkgsneak/sync/layout"
-	"strings"
 )
 
 // A vfat directory that grows links a new cluster, and a pull at that moment

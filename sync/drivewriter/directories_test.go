@@ -5,10 +5,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
-	"pkgsneak/sync/layout"
-	"pkgsneak/sync/payload"
 	"strings"
 	"testing"
+
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/payload"
 )
 
 // Every file that an origin has gets names that are safe, alone in their directory, and the same on

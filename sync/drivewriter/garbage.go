@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
+
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/listing"
 	"pkgsneak/sync/progress"
-	"slices"
 )
 
 // collectGarbage is step 3: what N does not list under a name of the layout was left by a pulled

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"

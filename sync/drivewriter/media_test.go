@@ -7,12 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"pkgsneak/sync/drive"
-	"pkgsneak/sync/payload"
-	"pkgsneak/sync/volume"
 	"strings"
 	"syscall"
 	"testing"
+
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/volume"
 )
 
 // fileSystems are those a drive may have, with the size of a test's image

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"path"
+	"slices"
+	"strings"
+	"sync"
+
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
-	"slices"
-	"strings"
-	"sync"
 )
 
 // NewFile is a file that shall be put on the drive.

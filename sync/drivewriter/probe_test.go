@@ -5,16 +5,17 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"pkgsneak/sync/drive"
-	"pkgsneak/sync/layout"
-	"pkgsneak/sync/progress"
-	"pkgsneak/sync/volume"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
+	"pkgsneak/sync/volume"
 )
 
 // A plan keeps its bounds on every drive, and its distances are such that a

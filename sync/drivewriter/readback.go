@@ -5,12 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
+	"sync"
+
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/progress"
-	"strconv"
-	"sync"
 )
 
 // Step 8 of the order, and what it needs before: a drive that is smaller than

@@ -7,12 +7,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"pkgsneak/sync/drive"
-	"pkgsneak/sync/layout"
-	"pkgsneak/sync/progress"
 	"slices"
 	"strings"
 	"testing"
+
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
 )
 
 // spoilAt changes a file on the medium when a change of the drive is made

@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"pkgsneak/sync/drive"
-	"pkgsneak/sync/durable"
-	"pkgsneak/sync/layout"
-	"pkgsneak/sync/progress"
 	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
 )
 
 // session is the writing to one drive as far as all writers of this package share it: the lock, the

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
+
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
-	"sync"
 )
 
 // splitter writes a file, or its parts one after the other.

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"path"
-	"pkgsneak/sync/layout"
-	"pkgsneak/sync/progress"
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/layout"
+	"pkgsneak/sync/progress"
 )
 
 // unlinkAll removes files and the package directories that they leave empty,

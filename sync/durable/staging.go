@@ -10,9 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"pkgsneak/sync/pipeline"
 	"strconv"
 	"syscall"
+
+	"pkgsneak/sync/pipeline"
 )
 
 // A Staging is a directory where complete files wait for their names. A file is called after its

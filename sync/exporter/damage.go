@@ -1,9 +1,10 @@
 package exporter
 
 import (
+	"slices"
+
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/state"
-	"slices"
 )
 
 // damage is what was found wrong in the generation on the drive: with --repair, after everything

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"time"
+
 	"pkgsneak/manifest"
 	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
@@ -14,8 +17,6 @@ import (
 	"pkgsneak/sync/progress"
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/volume"
-	"sync/atomic"
-	"time"
 )
 
 // Plan is an export as it was planned. Run obeys it, and adds only what nobody could see before the

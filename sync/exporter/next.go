@@ -2,15 +2,16 @@ package exporter
 
 import (
 	"cmp"
+	"slices"
+	"strings"
+	"time"
+
 	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/request"
-	"slices"
-	"strings"
-	"time"
 )
 
 // nextGeneration is what the next commit lists. It begins as what the drive holds and follows what

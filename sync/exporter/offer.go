@@ -3,6 +3,7 @@ package exporter
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"pkgsneak/sync/binpkg"
@@ -13,7 +14,6 @@ import (
 	"pkgsneak/sync/resolve"
 	"pkgsneak/sync/selection"
 	"pkgsneak/sync/volume"
-	"runtime"
 )
 
 // copiesRoom is what both manifest copies and Packages take on a new drive.

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"time"
+
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/fault"
@@ -15,8 +18,6 @@ import (
 	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 	"pkgsneak/sync/volume"
-	"slices"
-	"time"
 )
 
 // plan finds out what is to be done, and refuses what must not be.

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
+
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
-	"runtime"
 )
 
 // putProgram lays the running program on the drive, unless it is there, so that a bare client can

@@ -3,6 +3,10 @@ package exporter
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/drivewriter"
@@ -10,9 +14,6 @@ import (
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/progress"
-	"runtime"
-	"slices"
-	"strings"
 )
 
 // readRemains looks for them where there is no generation that can be read.

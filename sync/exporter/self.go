@@ -7,10 +7,11 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
-	"pkgsneak/manifest"
-	"pkgsneak/sync/digest"
 	"slices"
 	"strings"
+
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
 )
 
 // self is the running program as it goes on a drive, if it is one that is of use there: an ELF file

@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"pkgsneak/sync/payload"
-	"pkgsneak/sync/pkgindex"
 	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/pkgindex"
 )
 
 // Limits of a catalogue.

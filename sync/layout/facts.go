@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"pkgsneak/sync/payload"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
+
+	"pkgsneak/sync/payload"
 )
 
 // FactsVersion is the version of the facts that this package writes, and the

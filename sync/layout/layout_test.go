@@ -1,9 +1,10 @@
 package layout
 
 import (
-	"pkgsneak/sync/payload"
 	"strings"
 	"testing"
+
+	"pkgsneak/sync/payload"
 )
 
 // The names that are given are the names that are recognised.

@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"iter"
 	"path"
-	"pkgsneak/sync/binpkg"
-	"pkgsneak/sync/payload"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"pkgsneak/sync/binpkg"
+	"pkgsneak/sync/payload"
 )
 
 // MaxName is the longest name of one file, in bytes: vfat and exFAT take 255

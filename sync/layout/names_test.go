@@ -1,9 +1,10 @@
 package layout
 
 import (
-	"pkgsneak/sync/binpkg"
 	"strings"
 	"testing"
+
+	"pkgsneak/sync/binpkg"
 )
 
 func TestNameFault(t *testing.T) {

@@ -3,9 +3,10 @@ package pipeline_test
 import (
 	"context"
 	"errors"
-	"pkgsneak/sync/pipeline"
 	"sync/atomic"
 	"testing"
+
+	"pkgsneak/sync/pipeline"
 )
 
 func TestOrderedKeepsOrder(t *testing.T) {

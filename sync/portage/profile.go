@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"pkgsneak/sync/cpv"
 	"slices"
 	"strings"
+
+	"pkgsneak/sync/cpv"
 )
 
 // Limits of a profile's chain; Gentoo's longest has some thirty directories.

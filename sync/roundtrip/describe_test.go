@@ -2,9 +2,10 @@ package roundtrip
 
 import (
 	"path/filepath"
-	"pkgsneak/sync/exporter"
 	"strings"
 	"testing"
+
+	"pkgsneak/sync/exporter"
 )
 
 // No setting of a host fails its export: it is carried as it can be, and what was changed is told.

@@ -7,15 +7,16 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"pkgsneak/sync/exporter"
-	"pkgsneak/sync/importer"
-	"pkgsneak/sync/pipeline"
-	"pkgsneak/sync/volume"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"pkgsneak/sync/exporter"
+	"pkgsneak/sync/importer"
+	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/volume"
 )
 
 // largePackage is an XPAK with the metadata of a golden package and an image of the members'

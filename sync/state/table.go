@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"pkgsneak/sync/fault"
 	"strconv"
 	"strings"
+
+	"pkgsneak/sync/fault"
 )
 
 // A table is the text form of imports/* and digests/*: a heading, rows in bytewise order of their
