@@ -151,7 +151,7 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space,
 		if err := context.Cause(ctx); err != nil {
 			return in, nil, 0, err
 		}
-		p, entry := describe(x, h)
+		p, entry := describe(x, h, !copied[payload.Key{Kind: h.Kind, Path: h.Path}])
 		sum, _ := request.SumOf(entry)
 		in.Packages, sums = append(in.Packages,
 			selection.Package{File: file(h), Package: p}), append(sums, sum)
@@ -214,10 +214,10 @@ func ownProgram(x *exporter) selection.File {
 }
 
 // describe is a package as the evaluator wants it: as the host's index has it, or the catalogue on
-// the drive, or the package itself.
-func describe(x *exporter, h *sourceFile) (resolve.Package, pkgindex.Entry) {
+// the drive where that holds this very file, or the package itself.
+func describe(x *exporter, h *sourceFile, held bool) (resolve.Package, pkgindex.Entry) {
 	entry := h.entry
-	if entry.IsZero() && x.next.current[payload.Key{Kind: h.Kind, Path: h.Path}] != nil {
+	if entry.IsZero() && held {
 		entry = x.next.entries[h.Path]
 	}
 	if entry.IsZero() {

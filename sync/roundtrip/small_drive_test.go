@@ -8,13 +8,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"pkgsneak/sync/clients"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/reindex"
+	"pkgsneak/sync/requester"
 )
 
 // manyParts is a host with so many packages of so many bytes.
@@ -158,5 +161,36 @@ func TestNewBuildThatIsElsewhere(t *testing.T) {
 			t.Errorf("indexed %v: copied %d, elsewhere %+v", indexed, len(o.Copied),
 				o.Plan.Elsewhere)
 		}
+	}
+}
+
+// A rebuild that does not fit stays here, and that is told, also where a client has the build before
+// and the host's index does not have the new one.
+func TestRebuildThatStays(t *testing.T) {
+	host := manyParts(t, 4, 100<<10)
+	client := newMachine(t, "client", epoch)
+	small := filepath.Join(t.TempDir(), "small")
+	smallDisk(t, small, "14m")
+	mustExport(t, host, exporter.ExportOptions{Drive: small})
+	trustEach(t, client, host)
+	mustImport(t, client, importer.ImportOptions{Drive: small})
+	asked, err := requester.Request(t.Context(), client, requester.Options{Drive: small}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExport(t, host, exporter.ExportOptions{Drive: small})
+	accept(t, host, filepath.Join(small, layout.TreeDir, layout.ClientsDir, asked.Dir))
+
+	xpak(t, host.PKGDIR, "app-misc", "part03-2", "x86_64-pc-linux-gnu", 30<<20)
+	later := time.Now().Add(time.Minute) // the entry is not about this file
+	if err := os.Chtimes(filepath.Join(host.PKGDIR, "app-misc/part03-2.tbz2"), later,
+		later); err != nil {
+		t.Fatal(err)
+	}
+	r := mustExport(t, host, exporter.ExportOptions{Drive: small})
+	s := r.Plan.Selection
+	if s == nil || len(s.Shares) != 1 || len(s.Stay) != 1 ||
+		!strings.Contains(s.Stay[0].Name, "part03") {
+		t.Errorf("%+v, left out %+v", s, r.LeftOut)
 	}
 }
