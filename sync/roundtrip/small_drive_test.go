@@ -164,8 +164,8 @@ func TestNewBuildThatIsElsewhere(t *testing.T) {
 	}
 }
 
-// A rebuild that does not fit stays here, and that is told, also where a client has the build before
-// and the host's index does not have the new one.
+// A rebuild that does not fit stays here, and that is told, also where a client has the build
+// before and the host's index does not have the new one.
 func TestRebuildThatStays(t *testing.T) {
 	host := manyParts(t, 4, 100<<10)
 	client := newMachine(t, "client", epoch)
