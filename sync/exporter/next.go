@@ -72,16 +72,14 @@ func (n *nextGeneration) keep(it payload.Item, h *sourceFile) {
 
 // vouched brings the entries up to date of what this drive does not carry: the catalogue is the
 // origin's whole index. Entries of packages that are gone from the host and of which the drive has
-// no file are dropped, but for those whose names are taken there.
+// no file are dropped, but for those whose names are taken there. Those of which the host's index
+// tells nothing stay until it is certain what will be copied (describeRest).
 func (n *nextGeneration) vouched(files map[payload.Key]*sourceFile,
 	taken map[payload.Key]payload.Item) {
 	for path := range n.entries {
 		key := payload.Key{Kind: payload.Package, Path: path}
 		_, carried := n.current[key]
-		if _, had := taken[key]; carried || had {
-			continue
-		}
-		if h := files[key]; h == nil || h.Index == (IndexSums{}) {
+		if _, had := taken[key]; !carried && !had && files[key] == nil {
 			n.dropEntry(path)
 		}
 	}

@@ -55,6 +55,9 @@ func fit(ctx context.Context, x *exporter) error {
 	for _, it := range p.Remove {
 		freed += room.Need(it.Size) + perFile
 	}
+	if err := vouchKnown(ctx, x); err != nil {
+		return err
+	}
 	plan, err := choose(ctx, x, room, freed, false)
 	if err != nil {
 		return err

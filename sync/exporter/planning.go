@@ -24,8 +24,9 @@ import (
 func (x *exporter) plan(ctx context.Context) error {
 	fit := func(ctx context.Context) error { return fit(ctx, x) }
 	asked := func(ctx context.Context) error { return readRequests(ctx, x) }
+	rest := func(ctx context.Context) error { return describeRest(ctx, x) }
 	for _, step := range []func(context.Context) error{x.identify, x.openDrive, asked, x.scan,
-		x.checkClock, x.compareAll, x.compareTrees, fit, x.guard} {
+		x.checkClock, x.compareAll, x.compareTrees, fit, rest, x.guard} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -194,3 +194,56 @@ func TestRebuildThatStays(t *testing.T) {
 		t.Errorf("%+v, left out %+v", s, r.LeftOut)
 	}
 }
+
+// Of a package that a drive has no room for, and that the host's index does not have, the catalogue
+// has the entry that the package itself makes: a client takes it from another drive. Nothing of it
+// depends on the catalogue before, and it changes with the package alone.
+func TestWhatStaysIsInTheCatalogue(t *testing.T) {
+	host := manyParts(t, 4, 100<<10)
+	xpak(t, host.PKGDIR, "app-misc", "large-2", "x86_64-pc-linux-gnu", 30<<20)
+	remove(t, filepath.Join(host.PKGDIR, "Packages"))
+	const large = "app-misc/large-2.tbz2"
+	old := epoch.Add(-time.Hour) // what was written just now is not remembered
+	if err := os.Chtimes(filepath.Join(host.PKGDIR, large), old, old); err != nil {
+		t.Fatal(err)
+	}
+	whole, small := t.TempDir(), filepath.Join(t.TempDir(), "small")
+	smallDisk(t, small, "14m")
+	mustExport(t, host, exporter.ExportOptions{Drive: small})
+	first := catalogueOf(t, host, small)
+	if r := mustExport(t, host, exporter.ExportOptions{Drive: small}); !r.Unchanged {
+		t.Errorf("one more export of the same: %+v", r)
+	}
+	mustExport(t, host, exporter.ExportOptions{Drive: whole})
+	if want := catalogueOf(t, host, whole)[large]; want.IsZero() || first[large] != want ||
+		len(first) != 5 {
+		t.Errorf("of %d entries, the small drive's is\n%q, the other's\n%q", len(first),
+			first[large], want)
+	}
+	write(t, filepath.Join(host.PKGDIR, "app-misc/part00-2.tbz2"), "no package")
+	later := host.Now
+	host.Now = func() time.Time { return later().Add(time.Hour) }
+	mustExport(t, host, exporter.ExportOptions{Drive: small}) // the newest state
+
+	client := newMachine(t, "client", epoch)
+	trustEach(t, client, host)
+	if o := mustImport(t, client, importer.ImportOptions{Drive: small}).Origins[0]; len(
+		o.Copied) != 4 || o.Plan.Elsewhere.Files != 1 {
+		t.Errorf("copied %v, elsewhere %+v", o.Copied, o.Plan.Elsewhere)
+	}
+	if o := mustImport(t, client, importer.ImportOptions{Drive: whole}).Origins[0]; len(
+		o.Copied) != 1 || o.Copied[0].Path != large || o.Plan.Superseded.Files > 0 {
+		t.Errorf("copied %v, superseded %+v", o.Copied, o.Plan.Superseded)
+	}
+
+	xpak(t, host.PKGDIR, "app-misc", "large-2", "x86_64-pc-linux-gnu", 31<<20)
+	mustExport(t, host, exporter.ExportOptions{Drive: small})
+	if e := catalogueOf(t, host, small)[large]; e.IsZero() || e == first[large] {
+		t.Errorf("after a rebuild the entry is %q", e)
+	}
+	write(t, filepath.Join(host.PKGDIR, large), strings.Repeat("no package", 3<<20))
+	mustExport(t, host, exporter.ExportOptions{Drive: small})
+	if e := catalogueOf(t, host, small)[large]; !e.IsZero() {
+		t.Errorf("of what is no package the entry is %q", e)
+	}
+}
