@@ -204,11 +204,24 @@ func TestHistories(t *testing.T) {
 		}
 		return
 	}
-	count, seed := number(t, "PKGSNEAK_HISTORIES", 20), number(t, "PKGSNEAK_SEED", 1)
+	tryHistories(t, draw, number(t, "PKGSNEAK_HISTORIES", 20))
+}
+
+// Months of a loop with small drives (history_loop_test.go), one for twenty histories: they are
+// longer.
+func TestMonthsOfTheLoop(t *testing.T) {
+	if months := number(t, "PKGSNEAK_HISTORIES", 20) / 20; months > 0 {
+		tryHistories(t, drawMonth, months)
+	}
+}
+
+// tryHistories takes so many histories that draw draws.
+func tryHistories(t *testing.T, draw func(uint64) []step, count int) {
+	seed := number(t, "PKGSNEAK_SEED", 1)
 	if count == 0 {
 		t.Skip("NO HISTORIES ARE TRIED: PKGSNEAK_HISTORIES is 0")
 	}
-	p := &pool{next: seed, end: seed + count}
+	p := &pool{draw: draw, next: seed, end: seed + count}
 	began := time.Now()
 	t.Run("worlds", func(t *testing.T) {
 		for i := range min(runtime.GOMAXPROCS(0), count) {
@@ -224,6 +237,7 @@ func TestHistories(t *testing.T) {
 
 // pool is the histories that several worlds share.
 type pool struct {
+	draw                   func(seed uint64) []step
 	mu                     sync.Mutex
 	next, end              int // seeds
 	done, failures         int
@@ -265,7 +279,7 @@ func (p *pool) work(t *testing.T) {
 		if !more {
 			return
 		}
-		steps := draw(uint64(seed))
+		steps := p.draw(uint64(seed))
 		err := w.live(steps)
 		if err == nil {
 			p.count(false)

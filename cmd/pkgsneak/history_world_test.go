@@ -161,7 +161,7 @@ type world struct {
 }
 
 const (
-	worldHosts, worldClients, worldDrives = 3, 2, 3 // the last host is a second PKGDIR of the first
+	worldHosts, worldClients, worldDrives = 3, 3, 3 // the last host is a second PKGDIR of the first
 
 	worldDisk = 24 << 20 // bytes of each file system
 )
