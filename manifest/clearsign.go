@@ -29,7 +29,7 @@ var hashNames = map[string]crypto.Hash{
 	"SHA512": crypto.SHA512,
 }
 
-// Sign returns the Manifest that says l, signed by k at the given time. The same
+// Sign returns the Manifest of l, signed by k at the given time. The same
 // arguments give the same bytes. It fails with a *FormatError if l could not be
 // read back, and with a *KeyError if k is not valid at that time; a host whose
 // clock lies before the key's creation has to hand in at least that.
@@ -67,7 +67,7 @@ func armorSignaturePacket(sig *packet.Signature) ([]byte, error) {
 	return enarmor(armorSignature, nil, raw.append(nil))
 }
 
-// Open verifies a Manifest and returns what it says. data may end with padding.
+// Open verifies a Manifest and returns its list. data may end with padding.
 // ring holds the keys that are trusted; now is the latest time the caller is sure
 // of (its clock, or what it remembers from earlier lists), and may be wrong: see
 // the package comment.
@@ -109,7 +109,7 @@ func open(data []byte, ring Ring, now time.Time,
 }
 
 // Claimed returns the fingerprint, or the key id if there is only that, of the
-// key that is said to have signed data. Nothing is verified: it is for messages.
+// key that claims to have signed data. Nothing is verified: it is for messages.
 func Claimed(data []byte) (signer string, err error) {
 	m, err := splitMessage(data)
 	if err != nil {

@@ -590,7 +590,7 @@ func partial(body []byte) []byte {
 	return append(b, body[64:]...)
 }
 
-// dropDate renames the creation time to a subpacket nobody knows.
+// dropDate renames the creation time to an unknown subpacket.
 func dropDate(t testing.TB, b []byte) []byte {
 	t.Helper()
 	const at = 2 + 7 // the first subpacket

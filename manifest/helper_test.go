@@ -148,7 +148,7 @@ type gpgHome struct {
 	dir string
 }
 
-// newGPG skips the test, and says so, where there is no gpg.
+// newGPG skips the test, with the reason, where there is no gpg.
 func newGPG(t testing.TB) *gpgHome {
 	t.Helper()
 	if _, err := exec.LookPath("gpg"); err != nil {

@@ -93,7 +93,7 @@ type PublicKey struct {
 	certifies bool
 }
 
-// An identity is one user id with what others say about it.
+// An identity is one user id with the statements of others about it.
 type identity struct {
 	name string
 	// raws are the user id packet and the signatures over it.
@@ -103,7 +103,7 @@ type identity struct {
 }
 
 // ReadPublicKey reads exactly one OpenPGP public key, armored or binary. The
-// error says why a key that is not of the kind the package comment describes is
+// error reports why a key that is not of the kind the package comment describes is
 // refused.
 func ReadPublicKey(data []byte) (*PublicKey, error) {
 	k, err := readPublicKey(data)
@@ -241,7 +241,7 @@ func primaryKey(raw rawPacket) (*packet.PublicKey, error) {
 	return key, nil
 }
 
-// A keyScan collects, packet by packet, what a key says about itself.
+// A keyScan collects, packet by packet, what a key states about itself.
 type keyScan struct {
 	inID, skip bool // the packets that come belong to a user id, or to nothing wanted
 	id         identity
@@ -425,7 +425,7 @@ func (s *keyScan) conclude(k *PublicKey) error {
 
 func isMain(sig *packet.Signature) bool { return sig.IsPrimaryId != nil && *sig.IsPrimaryId }
 
-// limit lowers k.expires to what a self-signature says, of the key or of itself.
+// limit lowers k.expires to what a self-signature states, of the key or of itself.
 func (k *PublicKey) limit(sig *packet.Signature) {
 	if s := sig.KeyLifetimeSecs; s != nil && *s != 0 {
 		k.expires = min(k.expires, k.primary.CreationTime.Unix()+int64(*s))
@@ -564,7 +564,7 @@ func joinPackets(raws []rawPacket) []byte {
 	return b
 }
 
-// ErrNoRevocation says that data has no revocation of the key it was meant for.
+// ErrNoRevocation: that data has no revocation of the key it was meant for.
 var ErrNoRevocation = errors.New("no revocation of this key")
 
 // WithRevocation returns p with the revocation in cert, which is a revocation

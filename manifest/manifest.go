@@ -156,7 +156,7 @@ type File struct {
 	Sum Digest
 }
 
-// A List is what a Manifest says.
+// A List is the content of a Manifest.
 type List struct {
 	// Timestamp is the TIMESTAMP line, in whole seconds.
 	Timestamp time.Time
@@ -199,7 +199,7 @@ func (untrustedError) Error() string { return "not trusted" }
 // Class is the class of the error in package fault, which this package does not import.
 func (untrustedError) Class() string { return "untrusted" }
 
-// ErrNotSigned says that the data does not begin as a clear-signed message:
+// ErrNotSigned reports that the data does not begin as a clear-signed message:
 // empty, padding only, torn, or some other file.
 var ErrNotSigned error = notSignedError{}
 
@@ -212,7 +212,7 @@ func (notSignedError) Class() string { return "untrusted" }
 
 func (notSignedError) Is(target error) bool { return target == ErrUntrusted }
 
-// An UnknownKeyError says that the signature claims to be of a key that is not in
+// An UnknownKeyError reports that the signature claims to be of a key that is not in
 // the ring. The claim is unverified.
 type UnknownKeyError struct {
 	// Signer is the fingerprint (40 hex digits) or key id (16) as claimed.
@@ -230,7 +230,7 @@ func (e *UnknownKeyError) Class() string { return "untrusted" }
 // Is reports whether target is ErrUntrusted.
 func (e *UnknownKeyError) Is(target error) bool { return target == ErrUntrusted }
 
-// A SignatureError says why the signature, or the frame around the text, is bad.
+// A SignatureError reports why the signature, or the frame around the text, is bad.
 type SignatureError struct{ Reason string }
 
 func (e *SignatureError) Error() string { return "bad signature: " + e.Reason }
@@ -241,7 +241,7 @@ func (e *SignatureError) Class() string { return "untrusted" }
 // Is reports whether target is ErrUntrusted.
 func (e *SignatureError) Is(target error) bool { return target == ErrUntrusted }
 
-// A KeyError says why a key is not accepted although it is known: revoked,
+// A KeyError reports why a key is not accepted although it is known: revoked,
 // expired, or not able to do what it should.
 type KeyError struct {
 	Fingerprint Fingerprint
@@ -258,7 +258,7 @@ func (e *KeyError) Class() string { return "untrusted" }
 // Is reports whether target is ErrUntrusted.
 func (e *KeyError) Is(target error) bool { return target == ErrUntrusted }
 
-// A FormatError says where a text is not in the form of the package comment. The
+// A FormatError reports where a text is not in the form of the package comment. The
 // text was signed by a trusted key, or was to be written; it is no matter of
 // trust.
 type FormatError struct {

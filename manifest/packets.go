@@ -49,7 +49,7 @@ type rawPacket struct {
 }
 
 // splitPackets takes an OpenPGP message apart. Lengths must be definite and what
-// they say; there is no other reader that skips garbage.
+// they are; there is no other reader that skips garbage.
 func splitPackets(data []byte) ([]rawPacket, error) {
 	var raws []rawPacket
 	for len(data) > 0 {

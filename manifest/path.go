@@ -93,7 +93,7 @@ func appendEscaped(b []byte, path string) []byte {
 
 // appendUnescaped undoes appendEscaped, and returns why it cannot, or "". Only
 // what appendEscaped escapes may be escaped, and must be. Whether the path is
-// allowed is for checkPath to say.
+// allowed is for checkPath to decide.
 func appendUnescaped(b, escaped []byte) ([]byte, string) {
 	for i := 0; i < len(escaped); {
 		c := escaped[i]

@@ -16,7 +16,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// ErrPassphrase says that a private key is protected by a passphrase: a host
+// ErrPassphrase reports that a private key is protected by a passphrase: a host
 // that exports by itself has nobody to ask.
 var ErrPassphrase = errors.New("the key is protected by a passphrase; take a copy without one (gpg --passwd)")
 
@@ -162,7 +162,7 @@ func rawOf(p interface{ Serialize(io.Writer) error }) (rawPacket, error) {
 
 // ReadPrivateKey reads exactly one OpenPGP private key, armored or binary, as
 // gpg --export-secret-keys writes it. It fails with ErrPassphrase if there is
-// one, and says why a key that is not of the kind the package comment describes
+// one, and reports why a key that is not of the kind the package comment describes
 // is refused.
 func ReadPrivateKey(data []byte) (*PrivateKey, error) {
 	k, err := readPrivateKey(data)
@@ -236,7 +236,7 @@ func (k *PrivateKey) Armor() []byte {
 }
 
 // Certify returns next with a certification (type 0x10) of its main user id by k:
-// the old key says that next is its successor. Both keys must be valid then.
+// the old key states that next is its successor. Both keys must be valid then.
 func (k *PrivateKey) Certify(next *PublicKey, at time.Time) (*PublicKey, error) {
 	if err := k.checkSigning(at); err != nil {
 		return nil, fmt.Errorf("certify %s: %w", next.Fingerprint(), err)

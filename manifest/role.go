@@ -28,7 +28,7 @@ func (clientError) Class() string { return "untrusted" }
 // Is makes it ErrUntrusted.
 func (clientError) Is(target error) bool { return target == ErrUntrusted }
 
-// Hints says where the key belongs.
+// Hints names where the key belongs.
 func (clientError) Hints(string) []string {
 	return []string{"on the host that exports to the client: pkgsneak clients accept NAME"}
 }

@@ -132,7 +132,7 @@ func isRootType(e ast.Expr) bool {
 	return ok && isOf(star.X, "os", "Root")
 }
 
-// isOf says whether an expression is a name of a package.
+// isOf reports whether an expression is a name of a package.
 func isOf(e ast.Expr, pkg, name string) bool {
 	s, ok := e.(*ast.SelectorExpr)
 	return ok && s.Sel.Name == name && lastName(s.X) == pkg

@@ -11,7 +11,7 @@
 //
 // # Floors
 //
-// An arrow, that is an import, runs downwards only, and rooms on one floor do not import each
+// An arrow, that is an import, runs downwards only, and packages on one floor do not import each
 // other. A test in scripts holds this table; cmd/pkgsneak is floor 7 and may import all of them.
 //
 //	6  auto         a drive that was plugged in: mount, role, run, report
@@ -64,13 +64,13 @@
 //	   watch        directories and mounts that change
 //	   pytext       Python's idea of white space and text
 //
-// # Rooms that are cut finer than a floor asks for
+// # Packages that are cut finer than a floor asks for
 //
 // roundtrip has no code: it keeps tests that need exporter and importer out of both. forget, undo,
 // requester and inspect are operations of their own, so that none of them is read along with export
 // or import. forecast stands on resolve and puts its answer into words, for importer, inspect,
 // doctor, requester and undo; clients is the host's memory of what requests brought. reindex is
 // pkgdir with this machine's settings, for index, auto, importer and undo. fault has the classes of
-// errors, so that a floor can say how an error ends a run without the command line, and emerge is
-// the only room that starts real Portage.
+// errors, so that a floor can report how an error ends a run without the command line, and emerge
+// is the only one that starts real Portage.
 package sync

@@ -132,7 +132,7 @@ func commands(f *commandLine) []*cli.Command {
 	return all
 }
 
-// usage turns what cli says about a value into an error of ours.
+// usage turns cli's complaint about a value into an error of ours.
 func usage(_ *cli.Context, err error, _ bool) error { return &usageError{err} }
 
 // unknownVerb is where cli ends when the first word is no verb. (Its CommandNotFound would make the

@@ -64,7 +64,7 @@ type argParser struct {
 	values  []string // that they were given; "" for a switch
 }
 
-// flagInfo says what a flag is called and whether it takes a value. A name means the same in every
+// flagInfo tells what a flag is called and whether it takes a value. A name means the same in every
 // verb; a test holds that.
 type flagInfo struct {
 	name  string

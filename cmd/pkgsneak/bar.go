@@ -18,11 +18,11 @@ const (
 	barTick   = 250 * time.Millisecond // it is drawn so often, whatever happens
 	barPause  = 100 * time.Millisecond // events draw it no more often
 	rateSpan  = 5 * time.Second        // the rate is that of the last seconds
-	rateFirst = time.Second            // a rate over less says nothing
+	rateFirst = time.Second            // a rate over less means nothing
 	leftFirst = 3 * time.Second        // nor does a time left
 )
 
-// phaseWords say what happens in a phase.
+// phaseWords name what happens in a phase.
 var phaseWords = map[events.Phase]string{
 	"":                   "starting",
 	events.PhaseScan:     "reading what is there",

@@ -19,8 +19,8 @@ func testBar(columns int) (*bar, *bytes.Buffer, *time.Time) {
 	return b, out, &now
 }
 
-// The line says what is done, how much of what, how fast and how long it takes, and nothing that is
-// not known yet.
+// The line shows what is done, how much of what, how fast and how long it takes, and nothing that
+// is not known yet.
 func TestBarText(t *testing.T) {
 	const mib = 1 << 20
 	b, _, now := testBar(200)

@@ -48,7 +48,7 @@ func autoVerb(f *commandLine) verb {
 }
 
 // workerCommand is what auto starts for each operation: itself again, with the same settings,
-// confined. It gets its job on standard input.
+// confined. It gets its task on standard input.
 func workerVerb(f *commandLine) verb {
 	return verb{Command: &cli.Command{Name: "worker", Hidden: true,
 		Flags: flags(append([]flagSet{common}, unattended...)...), Action: f.action(0,
@@ -191,7 +191,7 @@ func autoWorker(c *invocation) error {
 	return nil
 }
 
-// autoCode is the exit code of a run, which has been told already. prune says that its import was
+// autoCode is the exit code of a run, which has been told already. prune tells that its import was
 // to remove files.
 func autoCode(r *auto.Result, err error, prune bool) int {
 	switch {
@@ -240,8 +240,8 @@ func (c *invocation) logger() func(auto.Level, string) {
 	}
 }
 
-// toJournal says whether standard error is systemd's journal: JOURNAL_STREAM names its device and
-// inode (systemd.exec(5)). Children inherit the variable, so it alone says nothing.
+// toJournal reports whether standard error is systemd's journal: JOURNAL_STREAM names its device
+// and inode (systemd.exec(5)). Children inherit the variable, so it alone proves nothing.
 func (e *env) toJournal() bool {
 	f, ok := e.stderr.(*os.File)
 	if !ok {
@@ -255,7 +255,7 @@ func (e *env) toJournal() bool {
 	return stream == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// afterInstall says what to do next.
+// afterInstall prints what to do next.
 func (c autoRun) afterInstall() {
 	c.out.say("Next: in %s, set PKGSNEAK_AUTO=export where packages are built, PKGSNEAK_AUTO=import where they go to; then plug a drive in", confFile)
 	c.out.say("  an empty drive is taken for an export if its label is %s: mkfs.vfat -n %s /dev/sdX1", auto.DefaultLabel, auto.DefaultLabel)

@@ -184,7 +184,7 @@ func clientsAccept(c *invocation) error {
 	})
 }
 
-// confirmClient asks whether the fingerprint is the client's. Whoever typed it knows.
+// confirmClient asks whether the fingerprint is the client's. Whoever typed it is not asked.
 func (c *invocation) confirmClient(o *clients.Offered) error {
 	if c.opt.yes || strings.EqualFold(string(o.Fingerprint),
 		strings.ReplaceAll(c.args[0], " ", "")) {
@@ -203,7 +203,7 @@ func (c *invocation) confirmClient(o *clients.Offered) error {
 	return err
 }
 
-// notOffered says why a client cannot be accepted.
+// notOffered prints why a client cannot be accepted.
 func (c *invocation) notOffered(store *clients.Store) error {
 	client, err := store.Find(c.args[0])
 	if err != nil {
@@ -383,7 +383,7 @@ func (c clientsText) build(r *clients.Report) {
 	}
 }
 
-// asked says what an export found of requests.
+// asked prints what an export found of requests.
 func (c clientsText) asked(list []exporter.Asked) {
 	for _, a := range list {
 		switch a.State {

@@ -184,7 +184,7 @@ func (c doctorText) examined(r *doctor.Report) {
 	}
 }
 
-// confirmed says where emerge and the forecast differ. Its words are foreign text.
+// confirmed prints where emerge and the forecast differ. Its words are foreign text.
 func (c doctorText) confirmed(p *doctor.Confirmation) {
 	c.out.say("")
 	if p.Agrees() {
@@ -226,7 +226,7 @@ func roleWords(roles []doctor.Role) string {
 	return "a host and a client"
 }
 
-// finding prints one finding. A finding that has to be mended is printed under --quiet too.
+// finding prints one finding. A finding that has to be fixed is printed under --quiet too.
 func (c doctorText) finding(f *doctor.Finding) {
 	say := c.out.say
 	if f.Weight != doctor.Note && !c.out.json {

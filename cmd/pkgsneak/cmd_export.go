@@ -93,7 +93,7 @@ func export(c *invocation) error {
 // exportText prints what an export would do, and what it did.
 type exportText struct{ *invocation }
 
-// exportPlan says what an export would do.
+// exportPlan prints what an export would do.
 func (c exportText) exportPlan(p *exporter.ExportPlan) {
 	c.out.say("%s to %s", bold(p.Origin), p.Drive)
 	c.list(green("new"), withReason(p.Copy, true, "new"), true)
@@ -118,7 +118,7 @@ func apart(removed []payload.Item) (gone, leaves []payload.Item) {
 	return withReason(removed, true, exporter.Gone), withReason(removed, false, exporter.Gone)
 }
 
-// selection says what a drive that is too small gets, and what not.
+// selection prints what a drive that is too small gets, and what not.
 func (c exportText) selection(p *exporter.ExportPlan) {
 	s := p.Selection
 	if s == nil {
@@ -146,7 +146,7 @@ func withReason(items []payload.Item, have bool, reasons ...string) []payload.It
 	return kept
 }
 
-// exportSummary says what an export did.
+// exportSummary prints what an export did.
 func (c exportText) exportSummary(r *exporter.ExportReport) {
 	p := &r.Plan
 	if r.NewKey {
@@ -209,7 +209,7 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 	}
 }
 
-// leftovers says what was removed of an export that was interrupted.
+// leftovers prints what was removed of an export that was interrupted.
 func (c exportText) leftovers(r *exporter.ExportReport) {
 	if len(r.Leftovers) == 0 {
 		return
@@ -233,7 +233,7 @@ func (c *invocation) generation(serial int64) string {
 	made, now := time.Unix(serial, 0), c.env.now()
 	text := made.UTC().Format("2006-01-02 15:04:05 UTC")
 	if made.After(now) {
-		return text // a clock that is behind; how far says nothing
+		return text // a clock that is behind; how far means nothing
 	}
 	return text + " (" + ago(made, now) + ")"
 }

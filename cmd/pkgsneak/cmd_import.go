@@ -107,7 +107,7 @@ func unfit(report *importer.ImportReport) bool {
 }
 
 // importCode is the exit code of an import that came to its end: the worst of what happened to its
-// origins. prune says that files were to be removed.
+// origins. prune tells that files were to be removed.
 func importCode(report *importer.ImportReport, prune bool) int {
 	code := exitDone
 	for _, r := range report.Refused {
@@ -143,7 +143,7 @@ func (c importText) confirmRotation(r *trust.Refusal) (bool, error) {
 	return c.out.ask(c.ctx, "Trust the new key instead of the old one?")
 }
 
-// signed says when a generation was signed, and how long ago that is if it is long.
+// signed tells when a generation was signed, and how long ago that is if it is long.
 func (c importText) signed(p *importer.ImportPlan) string {
 	const day = 24 * 60 * 60
 	if p.Age < 2*day {
@@ -152,7 +152,7 @@ func (c importText) signed(p *importer.ImportPlan) string {
 	return fmt.Sprintf("%s, %d days old", c.generation(p.Serial), p.Age/day)
 }
 
-// importPlan says what an import would do for one origin.
+// importPlan prints what an import would do for one origin.
 func (c importText) importPlan(p *importer.ImportPlan) {
 	c.out.say("%s, generation %s", bold(p.Origin), c.signed(p))
 	c.list(green("new"), p.Copy, true)
@@ -171,7 +171,7 @@ func (c importText) importPlan(p *importer.ImportPlan) {
 	}
 }
 
-// importSummary says what an import did.
+// importSummary prints what an import did.
 func (c importText) importSummary(r *importer.ImportReport) {
 	for _, o := range r.Origins {
 		switch {
@@ -225,7 +225,7 @@ func (c importText) importSummary(r *importer.ImportReport) {
 	}
 }
 
-// undone says how the import is taken back.
+// undone prints how the import is taken back.
 func (c importText) undone(u *importer.UndoNote) {
 	switch {
 	case u == nil:
@@ -238,7 +238,7 @@ func (c importText) undone(u *importer.UndoNote) {
 	}
 }
 
-// drives says what the drives do not have of an origin, or have of it that is outdated.
+// drives prints what the drives do not have of an origin, or have of it that is outdated.
 func (c importText) drives(p *importer.ImportPlan) {
 	if p.Superseded.Files > 0 {
 		c.out.say("  superseded     %s of an older state, which the newest one of %s does not list; --allow-older takes it", tally(p.Superseded, "file"), p.Origin)
@@ -253,7 +253,7 @@ func (c importText) drives(p *importer.ImportPlan) {
 	}
 }
 
-// unusable says in one line what this machine can never use; the names with --verbose.
+// unusable prints in one line what this machine can never use; the names with --verbose.
 func (c importText) unusable(p *importer.ImportPlan) {
 	if text := forecast.UnusableText(p.UnusableKinds); text != "" {
 		c.out.say("  not taken      %s", text)
@@ -263,7 +263,7 @@ func (c importText) unusable(p *importer.ImportPlan) {
 	}
 }
 
-// importedOrigin says what was done for one origin.
+// importedOrigin prints what was done for one origin.
 func (c importText) importedOrigin(o *importer.OriginImport) {
 	c.out.say("%s %s, generation %s", green("imported"), bold(o.Plan.Origin), c.signed(o.Plan))
 	c.details(green("copied"), o.Copied)
@@ -292,7 +292,7 @@ func elsewhere(items []payload.Item) []payload.Item {
 	return moved
 }
 
-// gone says what an origin no longer has and this machine still has, and what is not removed
+// gone prints what an origin no longer has and this machine still has, and what is not removed
 // although that was wanted.
 func (c importText) gone(o *importer.OriginImport) {
 	if o.Gone.Files > 0 {

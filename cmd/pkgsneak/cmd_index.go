@@ -92,7 +92,7 @@ func sameDirectory(a, b string) bool {
 // indexText prints what index found and did.
 type indexText struct{ *invocation }
 
-// indexed says what index did.
+// indexed prints what index did.
 func (c indexText) indexed(dir string, r *pkgdir.Report) error {
 	report := indexReport{PKGDIR: dir, Written: r.Written, Packages: r.Packages, Added: r.Added,
 		Renewed: r.Renewed, Moved: r.Moved, Dropped: r.Dropped,
@@ -135,7 +135,7 @@ func (c indexText) remarks(lines []string) {
 	}
 }
 
-// indexChecked says what index --check found.
+// indexChecked prints what index --check found.
 func (c indexText) indexChecked(dir string, r *pkgdir.CheckReport) error {
 	report := indexReport{PKGDIR: dir, Packages: r.Packages, Wrong: len(r.Missing) + len(r.Stale) +
 		len(r.Index), Missing: problems(r.Missing), Stale: problems(r.Stale), Index: r.Index,

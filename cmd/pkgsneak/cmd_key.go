@@ -237,7 +237,8 @@ func keyRotate(c *invocation) error {
 	return nil
 }
 
-// keyRenew gives the origin of PKGDIR a new name, and says what that means for drives and clients.
+// keyRenew gives the origin of PKGDIR a new name, and prints what that means for drives and
+// clients.
 func keyRenew(c *invocation) error {
 	machine, err := c.machine()
 	if err != nil {
@@ -371,7 +372,7 @@ func (c *invocation) readInput(name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// reason is what the kernel said, without the operation and the path, which the caller says better.
+// reason is the kernel's reason, without the operation and the path, which the caller names better.
 func reason(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {

@@ -121,7 +121,7 @@ func serve(c *invocation) error {
 // serveRun is serve at work.
 type serveRun struct{ *invocation }
 
-// afterServeInstall says what to do next.
+// afterServeInstall prints what to do next.
 func (c serveRun) afterServeInstall() {
 	c.out.say("Next: systemctl enable --now pkgsneak-serve, or where OpenRC runs: rc-update add pkgsneak-serve default && rc-service pkgsneak-serve start")
 	c.out.say("  port, prefix and certificate are PKGSNEAK_LISTEN and the like in %s; what is served and by whom, under OpenRC, is in /etc/conf.d/pkgsneak-serve", confFile)

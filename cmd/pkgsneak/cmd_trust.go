@@ -542,7 +542,7 @@ type neverReport struct {
 	When        time.Time            `json:"when"`
 }
 
-// asEmptyMount says of an empty directory without a tree that a drive may not be mounted on it.
+// asEmptyMount adds to the error of an empty directory that a drive may not be mounted on it.
 func asEmptyMount(mount string, err error) error {
 	if entries, readErr := os.ReadDir(mount); readErr == nil && len(entries) == 0 &&
 		errors.Is(err, drive.ErrNoTree) {
@@ -590,8 +590,8 @@ func trustList(c *invocation) error {
 	return nil
 }
 
-// keyProblem says why a trusted key is not believed, "" if it is. A clock that is before the key
-// says nothing.
+// keyProblem reports why a trusted key is not believed, "" if it is. A clock that is before the key
+// proves nothing.
 func keyProblem(k *manifest.PublicKey, now time.Time) string {
 	var problem *manifest.KeyError
 	if errors.As(k.Check(trust.Latest(now, k.Created())), &problem) {

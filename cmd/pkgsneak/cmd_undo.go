@@ -76,7 +76,7 @@ func undoImport(c *invocation) error {
 // undoText prints what an undo would do, or did.
 type undoText struct{ *invocation }
 
-// of says which import it is.
+// of names which import it is.
 func (c undoText) of(r *undo.Report) string {
 	var names []string
 	for _, o := range r.Origins {
@@ -166,7 +166,7 @@ func (c undoText) summary(r *undo.Report) {
 	c.back(r.Back)
 }
 
-// back says what emerge has to do.
+// back prints what emerge has to do.
 func (c undoText) back(b *undo.Back) {
 	if b == nil {
 		return

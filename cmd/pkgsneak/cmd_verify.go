@@ -70,8 +70,8 @@ func verify(c *invocation) error {
 // verifyText prints what reading a drive has shown.
 type verifyText struct{ *invocation }
 
-// verified says what reading one origin has shown, and gives its exit code: 0 only if everything in
-// it is what was signed.
+// verified prints what reading one origin has shown, and gives its exit code: 0 only if everything
+// in it is what was signed.
 func (c verifyText) verified(o *inspect.OriginVerify) int {
 	if o.PassedOver {
 		c.out.say("%s: not wanted here (pkgsneak trust list): passed over", bold(o.Dir))
@@ -121,7 +121,8 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 	return found
 }
 
-// request says what lies there of a client. One that was never finished is nobody's, and no damage.
+// request prints what lies there of a client. One that was never finished is nobody's, and no
+// damage.
 func (c verifyText) request(l *clients.Lying) int {
 	where := bold("clients/" + l.Dir)
 	switch l.State {

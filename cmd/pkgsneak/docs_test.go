@@ -11,8 +11,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// The page that explains exit codes and --help say of them what exit.go means, and no document has
-// a line that is wider than a page.
+// The page that explains exit codes and --help give them the meanings of exit.go, and no document
+// has a line that is wider than a page.
 func TestDocumentsAreCurrent(t *testing.T) {
 	help := rootHelp(newApp(testCommandLine(t, nil)), widest)
 	for _, m := range exitMeanings {
@@ -60,7 +60,7 @@ func isExample(v verb, line string) bool {
 	return false
 }
 
-// Each command and each flag says what it is for, in lines that fit a terminal.
+// Each command and each flag has a text of what it is for, in lines that fit a terminal.
 func TestHelpIsComplete(t *testing.T) {
 	for _, c := range verbs(testCommandLine(t, nil)) {
 		if c.Hidden {

@@ -34,7 +34,7 @@ const (
 	exitInterrupted = 130
 )
 
-// exitMeanings is what --help and the manual pages say.
+// exitMeanings are the meanings in --help and the manual pages.
 var exitMeanings = []struct {
 	code int
 	text string
@@ -86,7 +86,7 @@ func withHint(err error, format string, args ...any) error {
 	return &hintError{err, fmt.Sprintf(format, args...)}
 }
 
-// outcome ends a run that has said everything in its summary with an exit code.
+// outcome ends a run whose summary has told everything with an exit code.
 type outcome int
 
 func (o outcome) Error() string { return fmt.Sprintf("exit code %d", int(o)) }
@@ -199,7 +199,7 @@ const asRoot = "run it as root"
 
 func interrupted(error) string { return "interrupted" }
 
-// spaceMessage says how much is missing, in sizes that people read and in bytes.
+// spaceMessage tells how much is missing, in sizes that people read and in bytes.
 func spaceMessage(err error) string {
 	var before *volume.SpaceError
 	if !errors.As(err, &before) {

@@ -22,7 +22,7 @@ import (
 	"pkgsneak/sync/requester"
 )
 
-// Every flag is declared here, once: its names, what --help says, and the field of options that it
+// Every flag is declared here, once: its names, its help text, and the field of options that it
 // sets. A command lists the sets that it takes:
 //
 //	Flags: flags(common, plan, kinds, exporting, jobs, dirs, lock),
@@ -94,7 +94,7 @@ type serveOptions struct {
 	stall, grace    time.Duration
 }
 
-// newOptions gives what holds where neither a flag nor a variable says anything.
+// newOptions gives what holds where neither a flag nor a variable is set.
 func newOptions() *options {
 	return &options{
 		lockWait: 10 * time.Minute,
@@ -207,14 +207,14 @@ var kindsLeft = groupWhat.of(flagSet{
 		}},
 })
 
-// carriedRepos says which ebuild repositories travel.
+// carriedRepos gives which ebuild repositories travel.
 var carriedRepos = groupWhat.of(flagSet{
 	{name: "repos", value: "LIST",
 		usage: "ebuild repositories, with commas between; none: leave them alone", shown: "all",
 		to: func(o *options) flag.Value { return text{&o.export.Repos, &o.imports.Repos} }},
 })
 
-// takingRepos says whose ebuild repositories an import may take the place of.
+// takingRepos gives whose ebuild repositories an import may take the place of.
 var takingRepos = groupWhat.of(flagSet{
 	{name: "adopt-repo", value: "LIST",
 		usage: "let the drive's repository take the place of this machine's own, which is kept",
@@ -226,7 +226,7 @@ var takingRepos = groupWhat.of(flagSet{
 		}},
 })
 
-// exporting says how to export, with or without a person to ask.
+// exporting gives how to export, with or without a person to ask.
 var exporting = groupHow.of(flagSet{
 	{name: "name", group: groupWhat, value: "NAME",
 		usage: "what this origin is called on the drive (its last name, else this host's)",
@@ -238,7 +238,7 @@ var exporting = groupHow.of(flagSet{
 		to:    func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
 })
 
-// requesting says what a request tells, and where it is written.
+// requesting gives what a request tells, and where it is written.
 var requesting = groupWhat.of(flagSet{
 	{name: "name", value: "NAME",
 		usage: "what this client is called (its last name, else this host's)",
@@ -250,7 +250,7 @@ var requesting = groupWhat.of(flagSet{
 		to:    func(o *options) flag.Value { return text{&o.request.File} }},
 })
 
-// answering says for whom a drive is that cannot hold everything.
+// answering gives for whom a drive is that cannot hold everything.
 var answering = groupWhat.of(flagSet{
 	{name: "for", value: "CLIENT",
 		usage: "only what this client needs, by the name that it has here (pkgsneak clients)",
@@ -302,7 +302,7 @@ var oneOrigin = groupWhat.of(flagSet{
 		to: func(o *options) flag.Value { return text{&o.imports.Origin, &o.verify.Origin} }},
 })
 
-// fitting says which packages are let in that do not fit this machine, and which are left out that
+// fitting gives which packages are let in that do not fit this machine, and which are left out that
 // do.
 var fitting = groupWhat.of(flagSet{
 	{name: "any-arch", usage: "take packages for another machine too (ARCH, CHOST)",
@@ -322,7 +322,7 @@ var excluding = groupOutput.of(flagSet{
 		}},
 })
 
-// importing says what an import may do to what is here.
+// importing gives what an import may do to what is here.
 var importing = groupWhat.of(flagSet{
 	{name: "prune",
 		usage: "remove what came from an origin that no longer has it; local files stay",
@@ -341,7 +341,7 @@ var older = groupHow.of(flagSet{
 		to: func(o *options) flag.Value { return toggle{&o.imports.AllowOlder} }},
 })
 
-// guards say which good signatures are not accepted.
+// guards are which good signatures are not accepted.
 var guards = groupHow.of(flagSet{
 	{name: "max-age", value: "AGE",
 		usage: "refuse what was signed longer ago, 30d or 12h for instance",

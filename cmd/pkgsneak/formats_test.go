@@ -93,7 +93,7 @@ func TestOldFormats(t *testing.T) {
 	}
 }
 
-// newerCmd COMMAND...: the command must end with 1, say that a newer pkgsneak wrote the file and
+// newerCmd COMMAND...: the command must end with 1, report that a newer pkgsneak wrote the file and
 // what to do, and leave the state directory as it is.
 func newerCmd(ts *testscript.TestScript, neg bool, args []string) {
 	before := stateOf(ts)

@@ -12,7 +12,7 @@ import (
 // installer puts files of the system in place, or takes them away.
 type installer struct{ *invocation }
 
-// installs says whether the line asks for an installation, and not for the reverse.
+// installs reports whether the line asks for an installation, and not for the reverse.
 func (c installer) installs() (asked, away bool, err error) {
 	in, out := c.opt.install, c.opt.uninstall
 	switch {

@@ -51,7 +51,7 @@ func (f *commandLine) declared(command string) verb {
 	return verb{}
 }
 
-// end says how a run ended, to people or as the last line of JSON, and gives the exit code.
+// end reports how a run ended, to people or as the last line of JSON, and gives the exit code.
 func (f *commandLine) end(ctx context.Context, err error) int {
 	var code outcome
 	if err == nil || errors.As(err, &code) {
@@ -121,7 +121,7 @@ func (f *commandLine) action(least, most int, do func(*invocation) error) cli.Ac
 	}
 }
 
-// meansDrive takes a path into a drive's tree for the drive, and says so.
+// meansDrive takes a path into a drive's tree for the drive, and notes that.
 func (c *invocation) meansDrive(place string) string {
 	mount := drive.Within(place)
 	if mount == "" {

@@ -29,7 +29,7 @@ const manualDate = "November 28, 2026"
 // manualDir is where the pages lie.
 const manualDir = "man"
 
-// Each page is what the tables say today.
+// Each page is made of today's tables.
 func TestManualPages(t *testing.T) {
 	pages := manualPages(t)
 	for name, text := range pages {
@@ -55,7 +55,7 @@ func TestManualPages(t *testing.T) {
 	}
 }
 
-// The programs that read manual pages have nothing to say against them.
+// The programs that read manual pages have no complaints.
 func TestManualPagesAreWellFormed(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(manualDir, "*.[1-8]"))
 	if err != nil || len(files) < 10 {
@@ -298,7 +298,7 @@ func (m *manual) examples(command string) {
 	}
 }
 
-// end is what all pages of commands have: exit codes, examples, and where more is said.
+// end is what all pages of commands have: exit codes, examples, and where there is more.
 func (m *manual) end(command string) {
 	m.line(".Sh EXIT STATUS")
 	m.exitCodes()

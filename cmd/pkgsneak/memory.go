@@ -24,7 +24,7 @@ const (
 )
 
 // tuneMemory lets small runs do without the garbage collector, and lets it run more often in large
-// ones than Go does by itself. A user who sets GOGC or GOMEMLIMIT knows better.
+// ones than Go does by itself. GOGC and GOMEMLIMIT of a user win.
 func tuneMemory() {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// portageVerdict is portage.json of a damaged package: what emaint and emerge said when the vector
-// was made.
+// portageVerdict is portage.json of a damaged package: the answers of emaint and emerge when the
+// vector was made.
 type portageVerdict struct {
 	Case      string   `json:"case"`
 	File      string   `json:"file"`
@@ -48,7 +48,7 @@ func goldenDamaged(t *testing.T) []*portageVerdict {
 	return all
 }
 
-// testPortageCorrupt asks real emaint again what it says about each damaged package. Emerge is not
+// testPortageCorrupt asks real emaint again for its verdict on each damaged package. Emerge is not
 // tried with them here: some write outside of ROOT.
 func testPortageCorrupt(t *testing.T, s *portageStage) {
 	m := s.machine(t, "damaged", "")

@@ -25,7 +25,7 @@ func TestPortageEbuild(t *testing.T) {
 	}
 	must(t, os.WriteFile(filepath.Join(repo, "profiles/categories"),
 		[]byte(readFile(t, filepath.Join(repo, "profiles/categories"))+"app-portage\n"), 0o644))
-	// What builds is looked for on the system that runs emerge.
+	// Build dependencies are looked for on the system that runs emerge.
 	profile := filepath.Join(w.dir, "running/etc/portage/profile")
 	must(t, os.MkdirAll(profile, 0o755))
 	must(t, os.WriteFile(filepath.Join(profile, "package.provided"),
@@ -69,7 +69,7 @@ func TestPortageEbuild(t *testing.T) {
 		t.Errorf("the program wants a loader, or cannot be read (%v)", err)
 	}
 
-	// What auto and serve install for packagers is what the ebuild installs.
+	// auto and serve install the same for packagers as the ebuild.
 	image := filepath.Join(m.dir, "image")
 	m.sneak(t, 0, "auto", "--install", "--root", image, "--packaged")
 	m.sneak(t, 0, "serve", "--install", "--root", image, "--packaged")

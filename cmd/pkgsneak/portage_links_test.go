@@ -29,8 +29,8 @@ if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(program), 0, 0):
 os.execvp(sys.argv[1], sys.argv[1:])
 `
 
-// TestPortageWithoutLinks is the reason for what doctor says of a PKGDIR without hard links: real
-// Portage cannot write an index there, pkgsneak can.
+// TestPortageWithoutLinks is the reason for doctor's finding about a PKGDIR without hard links:
+// real Portage cannot write an index there, pkgsneak can.
 func TestPortageWithoutLinks(t *testing.T) {
 	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
 		t.Skipf("SKIPPED: the numbers of the system calls of %s are not known here", runtime.GOARCH)

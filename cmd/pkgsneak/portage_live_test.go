@@ -744,8 +744,8 @@ func testPortageTwoOrigins(t *testing.T, s *portageStage) {
 	m.check(t, "")
 }
 
-// testPortageNext types what import says, after a generation with a rebuild and with a version of
-// which the client has no ebuild.
+// testPortageNext types the lines of import, after a generation with a rebuild and with a version
+// of which the client has no ebuild.
 func testPortageNext(t *testing.T, s *portageStage) {
 	drive := s.newDrive(t, "next")
 	host := s.fork(t, "next-host", "")

@@ -18,7 +18,7 @@ import (
 )
 
 // month is a host and a client over four weeks. The client keeps the ebuilds of the first day, has
-// built one package itself, and types each week what import says.
+// built one package itself, and types each week the lines of import.
 type month struct {
 	*portageWorld
 	host, client         *portageMachine
@@ -83,7 +83,7 @@ const (
 )
 
 // week exports what the host has, imports it, types the line, and holds what came of it against
-// what was said.
+// what was told.
 func (m *month) week(t *testing.T, importCode int, more ...string) *monthReport {
 	t.Helper()
 	o := m.client.try(t, nil, m.pkgsneak,
@@ -226,7 +226,7 @@ func (m *month) holds(t *testing.T, when string, want map[string]string) {
 // is lost on the way, changes of a sub-slot with a package that only the client has, a new slot, a
 // new glibc and an old one again, a rotation of the key, a Ctrl-C and a lost state directory, while
 // the client's tree grows old. After each week the printed line ends well, nothing went backwards,
-// and what was said to be installed is installed.
+// and what was told to be installed is installed.
 func TestPortageMonth(t *testing.T) {
 	w := newPortageWorld(t)
 	m := &month{portageWorld: w, drive: w.newDrive(t, "month")}
@@ -334,7 +334,7 @@ func TestPortageMonth(t *testing.T) {
 		"app-misc/mine:0": "1", "dev-libs/lib:0": "2"})
 }
 
-// staysFor: import has said that a package cannot be installed because it would break another one.
+// staysFor: import has told that a package cannot be installed because it would break another one.
 func (m *month) staysFor(t *testing.T, when string, r *monthReport, name, victim string) {
 	t.Helper()
 	for _, l := range r.Report.Forecast.Cannot {

@@ -209,7 +209,7 @@ func (w *portageWorld) newDrive(t *testing.T, name string) string {
 	return dir
 }
 
-// outcome is how a command ended and everything it said.
+// outcome is how a command ended and all its output.
 type portageOutcome struct {
 	code int
 	text string
@@ -286,7 +286,7 @@ func (m *portageMachine) emerge(t *testing.T, env []string, args ...string) stri
 	return m.run(t, env, "emerge", slices.Concat([]string{"--color=n", "--quiet-build=y"}, args)...)
 }
 
-// buildpkg builds packages on this machine. Their contents say greeting, so that two builds of one
+// buildpkg builds packages on this machine. Their contents hold greeting, so that two builds of one
 // version differ.
 func (m *portageMachine) buildpkg(t *testing.T, format, layout, greeting string, atoms ...string) {
 	t.Helper()
@@ -328,7 +328,7 @@ func (m *portageMachine) trust(t *testing.T, drive string) {
 	}
 }
 
-// check asks real emaint whether index and files agree. It must not say a word.
+// check asks real emaint whether index and files agree. It must print nothing.
 func (m *portageMachine) check(t *testing.T, features string) {
 	t.Helper()
 	var env []string
@@ -493,7 +493,7 @@ func (m *portageMachine) start(t *testing.T, env []string, name string,
 	return p
 }
 
-// Write collects what the program says.
+// Write collects the program's output.
 func (p *portageProcess) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -508,7 +508,7 @@ func (p *portageProcess) output() (text string, more <-chan struct{}) {
 	return p.text.String(), p.said
 }
 
-// waitFor returns when the program has said one of the words; it must not end before.
+// waitFor returns when the program has printed one of the words; it must not end before.
 func (p *portageProcess) waitFor(t *testing.T, words ...string) {
 	t.Helper()
 	for {
@@ -524,7 +524,7 @@ func (p *portageProcess) waitFor(t *testing.T, words ...string) {
 	}
 }
 
-// wait returns what the program said; it has to succeed.
+// wait returns the program's output; it has to succeed.
 func (p *portageProcess) wait(t *testing.T) string {
 	t.Helper()
 	<-p.done

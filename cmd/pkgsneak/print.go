@@ -12,7 +12,7 @@ package main
 //   - Text from a drive, a package, an index or a file name never reaches a terminal as it is:
 //     every argument of every line is made printable here. Only the format strings, which are ours,
 //     may hold control characters.
-//   - Colours only on a terminal, never with NO_COLOR or NOCOLOR. A line says the same without
+//   - Colours only on a terminal, never with NO_COLOR or NOCOLOR. A line means the same without
 //     them.
 //   - Sizes and counts are rounded for people here and exact in JSON.
 //   - Messages are lower case and one line; a hint is a line of its own with the command that
@@ -311,7 +311,7 @@ func tally(t payload.Tally, noun string) string {
 	return count(t.Files, noun) + ", " + size(t.Bytes)
 }
 
-// when is a moment for people: all times are UTC and say so, and how long ago it was.
+// when is a moment for people: all times are UTC and marked as such, and how long ago it was.
 func when(t, now time.Time) string {
 	if t.IsZero() {
 		return "never"

@@ -6,7 +6,7 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// tick is the time between two events of JSON that only say how far a phase is.
+// tick is the time between two events of JSON that only give how far a phase is.
 const tick = time.Second
 
 // watcher shows the events of a run: as a bar on a terminal, as lines of JSON, or only the notices.

@@ -32,7 +32,7 @@ func (p *printer) askToGoOn(ctx context.Context, format string, args ...any) (bo
 }
 
 // question asks; enter is what Enter alone means. All questions of all commands are asked here. An
-// answer counts only while ctx lives: whoever pressed Ctrl-C has said all that there is to say,
+// answer counts only while ctx lives: whoever pressed Ctrl-C has decided,
 // whatever is typed after it.
 func (p *printer) question(ctx context.Context, enter bool, format string,
 	args ...any) (bool, error) {

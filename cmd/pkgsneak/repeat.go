@@ -9,7 +9,7 @@ import (
 	"pkgsneak/sync/fault"
 )
 
-// Flags that say where things lie on this machine hold for every command that a hint names here.
+// Flags that name places on this machine hold for every command that a hint names here.
 var placing = []string{"state-dir", "pkgdir", "distdir"}
 
 // Flags that stand for what a person has decided hold for the same command, typed again: without
@@ -69,7 +69,7 @@ func (r repeats) all(hints []string) []string {
 
 const program = "pkgsneak "
 
-// elsewhere ends what a hint says before a command that another machine runs.
+// elsewhere ends the words of a hint before a command that another machine runs.
 var elsewhereWords = []string{"build host: ", "each client: ", "the client: ", "client types ", `"`}
 
 // line adds the flags to the commands of one hint.

@@ -41,7 +41,7 @@ var eventTypes = map[string]any{
 // schemaDir is where the schemas lie.
 var schemaDir = filepath.Join("doc", "schema")
 
-// Each schema is what the types say today, and each command has one.
+// Each schema is made of today's types, and each command has one.
 func TestSchemas(t *testing.T) {
 	files := map[string]*jsonschema.Schema{"events": eventsSchema()}
 	for name := range resultTypes {

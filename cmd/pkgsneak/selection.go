@@ -9,7 +9,7 @@ import (
 	"pkgsneak/sync/selection"
 )
 
-// selectionLines say what goes on a drive that is too small, what stays here, and what would hold
+// selectionLines tell what goes on a drive that is too small, what stays here, and what would hold
 // it all: a line for each client, or one where nobody is known. enough is the size of such a drive.
 func selectionLines(s *selection.Plan, enough int64) []string {
 	drive := ""

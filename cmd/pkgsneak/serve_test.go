@@ -21,7 +21,7 @@ type server struct {
 	stop func() (code int, stdout, stderr string)
 }
 
-// startServe runs serve on a port that the system chooses, and waits until it says where it
+// startServe runs serve on a port that the system chooses, and waits until it prints where it
 // listens.
 func startServe(t *testing.T, root string, words ...string) *server {
 	t.Helper()

@@ -184,8 +184,8 @@ func bootTime() time.Time {
 // platform is what --version shows beside the version.
 func platform() string { return runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH }
 
-// colours tells whether the person wants them: NO_COLOR (no-color.org) and Portage's NOCOLOR say
-// no, and so does a terminal that cannot.
+// colours tells whether the person wants them: NO_COLOR (no-color.org) and Portage's NOCOLOR ask
+// for no, and so does a terminal that cannot.
 func (e *env) colours() bool {
 	if v, _ := e.lookup("NO_COLOR"); v != "" {
 		return false
@@ -244,7 +244,7 @@ func (e *env) variables(p *printer) variables {
 }
 
 // unknown warns of variables of ours that no flag has: a name that is spelled wrong sets nothing,
-// and nobody would hear of it.
+// and nobody would be told.
 func (v variables) unknown(p *printer, app *cli.App, inEnvironment []string) {
 	var known []string
 	typed := make(map[string]string)
@@ -290,7 +290,7 @@ func (c *invocation) stateDir() string {
 	return filepath.Join(c.env.root, "/", stateDir)
 }
 
-// machine reads the settings of the machine that a journey needs.
+// machine reads the settings of the machine that an operation needs.
 func (c *invocation) machine() (machine.Machine, error) {
 	settings, err := c.settings()
 	if err != nil {
@@ -323,7 +323,7 @@ func (c *invocation) dir(given string, configured func() string) string {
 
 // settings reads Portage's configuration. The files are read first, in milliseconds; portageq needs
 // a second of Python, so it is asked only where the files leave open what matters (no profile that
-// could be read, an error in them), or when --portageq says so.
+// could be read, an error in them), or when --portageq asks for it.
 func (c *invocation) settings() (*portage.Settings, error) {
 	o := portage.Options{Root: c.env.root, Env: c.env.lookup, Portageq: c.env.portageq,
 		UsePortageq: c.opt.portageq}

@@ -105,7 +105,7 @@ func storyStaged(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	var b strings.Builder
 	for _, f := range files {
-		if strings.HasSuffix(f.path, ".part") { // may hold all its bytes; nothing says so
+		if strings.HasSuffix(f.path, ".part") { // may hold all its bytes, which nothing shows
 			continue
 		}
 		// an index that had not got its name yet: written, not copied

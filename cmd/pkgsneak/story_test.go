@@ -81,7 +81,7 @@ func storyMain() {
 }
 
 // signalsAt sends this process SIGINT at each of the points, and goes on when the first one has
-// been heard; a further one ends the process.
+// been caught; a further one ends the process.
 func signalsAt(ctx context.Context, points []string) progress.Watcher {
 	return progress.OfEvents(func(e progress.Event) {
 		if len(points) == 0 {

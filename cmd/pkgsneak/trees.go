@@ -9,7 +9,7 @@ import (
 	"pkgsneak/sync/importer"
 )
 
-// treesToPack says what an export would do with ebuild repositories.
+// treesToPack prints what an export would do with ebuild repositories.
 func (c exportText) treesToPack(trees []*exporter.TreePlan) {
 	for _, t := range trees {
 		if t.Action != exporter.TreeKeep {
@@ -19,7 +19,7 @@ func (c exportText) treesToPack(trees []*exporter.TreePlan) {
 	}
 }
 
-// treesPacked says what an export did with them.
+// treesPacked prints what an export did with them.
 func (c exportText) treesPacked(r *exporter.ExportReport) {
 	for _, t := range r.Trees {
 		c.out.say("  repository     %s%s packed: %s, %s of %s", t.Name, ofDay(t.Timestamp),
@@ -50,7 +50,7 @@ func treeDay(t, now time.Time) string {
 
 func entries(n int) string { return count(n, "name") }
 
-// trees says what an import did with the ebuild repositories, or would do.
+// trees prints what an import did with the ebuild repositories, or would do.
 func (c importText) trees(r *importer.ImportReport) {
 	for _, t := range r.Trees {
 		of := t.Name + ofDay(t.Offer().Tree.Timestamp)

@@ -10,7 +10,7 @@ type verb struct {
 	// values of the types of its results, by the subcommand, "" for the verb itself: the schemas
 	// are made of them. The second type of a verb is that of another question.
 	results map[string][]any
-	// what the same command does after an interruption; "": it begins anew, or says it itself
+	// what the same command does after an interruption; "": it begins anew, or gives that itself
 	goesOn string
 }
 

@@ -49,7 +49,7 @@ func emaint(h host) peer {
 		[]string{"PKGDIR=" + h.path("packages")}, 0}
 }
 
-// floor is the peer that makes the system calls of an index and does nothing with what they say.
+// floor is the peer that makes the system calls of an index and does nothing with their results.
 func (b *bench) floor(h host, flags ...string) peer {
 	return peer{"its system calls alone", append(append([]string{b.self}, flags...), "-floor",
 		h.path("packages")), nil, 0.5}

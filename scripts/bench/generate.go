@@ -192,8 +192,8 @@ func write(name string, i int, fill func(io.Writer) error) error {
 
 type pair struct{ key, value string }
 
-// metadata is what a package of the usual kind says about itself; one in five hundred has an index
-// entry of tens of kilobytes.
+// metadata is what a package of the usual kind states about itself; one in five hundred has an
+// index entry of tens of kilobytes.
 func (g *generator) metadata(category, pf string, build, i int) []pair {
 	provides := "x86_64: libx.so.1"
 	if i%500 == 0 {

@@ -8,7 +8,7 @@
 // Markdown. If processor time is compared, the files are in the page cache; if time on the clock
 // is, root drops it before each run, except where one package has changed, and for the start-up.
 // Cases of more than 45 seconds are run once. Peers that are not in PATH (rsync, emaint) are left
-// out, which is said. All of it takes twenty minutes.
+// out, which is told. All of it takes twenty minutes.
 package main
 
 import (
@@ -122,7 +122,7 @@ func (b *bench) make(t task) error {
 	return b.quiet(b.self, "-make", string(job))
 }
 
-// cpuinfo is what /proc/cpuinfo says of the first processor.
+// cpuinfo is what /proc/cpuinfo states of the first processor.
 func cpuinfo(data []byte, key string) string {
 	for line := range strings.Lines(string(data)) {
 		if value, ok := strings.CutPrefix(line, key); ok {

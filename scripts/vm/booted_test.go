@@ -117,7 +117,7 @@ func (b *booted) until(t *testing.T, what string, met func() bool) {
 	}
 }
 
-// log is what pkgsneak, and those who start it, have said.
+// log is what pkgsneak, and those who start it, have printed.
 func (b *booted) log(ctx context.Context) string {
 	script := "cat /var/log/messages"
 	if b.systemd {
@@ -238,7 +238,7 @@ func (b *booted) next(t *testing.T, n int) []told {
 	return got[:n]
 }
 
-// serves waits for a result that says: done, and safe to pull.
+// serves waits for a result that states: done, and safe to pull.
 func (b *booted) serves(t *testing.T, outcome string) told {
 	t.Helper()
 	r := b.next(t, 1)[0]
@@ -290,7 +290,7 @@ func (b *booted) idle(t *testing.T) {
 const part = 1 << 20
 
 // unmounted fails unless the file system of an image was left as an unmount
-// leaves it: the dirty bit is off, and fsck has nothing to say.
+// leaves it: the dirty bit is off, and fsck finds nothing.
 func unmounted(t testing.TB, image, kind string, partitioned bool) {
 	t.Helper()
 	if partitioned {
@@ -411,7 +411,7 @@ func carried(t *testing.T, b *booted) {
 }
 
 // A disk that is behind a bridge from USB to ATA: udev asks the disk itself, and
-// says that its bus is ata. QEMU has none; a rule says the same.
+// reports that its bus is ata. QEMU has none; a rule sets the same.
 func enclosure(t *testing.T, b *booted) {
 	image := b.used(t, 2)
 	furnish(t, b.Machine, sequence()[1])
@@ -595,7 +595,7 @@ func untrustedKey(t *testing.T, b *booted) {
 	p := b.plug(t, vm.Stick{Image: image})
 	r := b.next(t, 1)[0]
 	ok(t, p.Pull(t.Context()))
-	if b.systemd { // which says so too, until the next plug
+	if b.systemd { // which reports it too, until the next plug
 		b.until(t, "the unit has failed", func() bool {
 			return strings.HasPrefix(b.sh(t, "systemctl --failed --no-legend --plain"),
 				"pkgsneak@"+r.Device.Name)
@@ -616,7 +616,7 @@ func untrustedKey(t *testing.T, b *booted) {
 }
 
 // Events that mean nothing new: upgrades of udev trigger all devices, fsck and
-// others make the kernel say "change".
+// others make the kernel send "change".
 func spurious(t *testing.T, b *booted) {
 	image := b.used(t, 1)
 	furnish(t, b.Machine, sequence()[1])
@@ -652,7 +652,7 @@ func longRun(t *testing.T, b *booted) {
 	if b.systemd {
 		restart = "systemctl restart systemd-udevd"
 	}
-	// A program of the event itself shows that the timeout is what it says.
+	// A program of the event itself shows that the timeout is the stated one.
 	b.sh(t, fmt.Sprintf(`echo event_timeout=%d >/etc/udev/udev.conf
 printf '#!/bin/sh\necho >/var/lab/slow-began; sleep 120; echo >/var/lab/slow-ended' >/var/lab/slow; chmod 755 /var/lab/slow
 echo 'SUBSYSTEM=="block", ENV{DEVTYPE}=="disk", ACTION=="add", RUN+="/var/lab/slow"' >/etc/udev/rules.d/99-lab.rules

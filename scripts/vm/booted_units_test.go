@@ -21,7 +21,7 @@ func (b *booted) service(t testing.TB, verb, name string) {
 	b.sh(t, "rc-service "+strings.TrimSuffix(name, ".service")+" "+verb)
 }
 
-// isUp says whether the init believes that a service runs.
+// isUp reports whether the init believes that a service runs.
 func (b *booted) isUp(t testing.TB, name string) bool {
 	t.Helper()
 	argv := []string{"rc-service", name, "status"}
@@ -120,7 +120,7 @@ func serveService(t *testing.T, b *booted) {
 // Taken away again: a drive that is plugged in is left alone.
 func uninstalled(t *testing.T, b *booted) {
 	b.be(t, "export")
-	// The settings are the user's now, and stay; that is what 3 says.
+	// The settings are the user's now, and stay; that is the meaning of 3.
 	r := must[wire.Result](t)(b.Run(t.Context(),
 		wire.Command{Argv: []string{"pkgsneak", "auto", "--uninstall"}}))
 	if r.Code != 3 || !strings.Contains(string(r.Stderr), confFile) {

@@ -119,7 +119,7 @@ type costs struct {
 }
 
 // drive is a formatted drive that is plugged in at its speed, in the state in which the measured
-// command finds it. The host has what that is to copy; all says that it still has the earlier
+// command finds it. The host has what that is to copy; all tells that it still has the earlier
 // files, too.
 func (c costs) drive(all bool) *stick {
 	c.b.Helper()

@@ -120,7 +120,7 @@ type recording struct {
 	log   disk.Log
 	gens  []generation
 
-	note     string // what import said of the state at hand, if it brought nothing
+	note     string // what import printed of the state at hand, if it brought nothing
 	repaired int    // second runs that needed fsck
 	overdue  func() bool
 	trials   *trials
@@ -267,7 +267,7 @@ func (r *recording) allowed(s disk.State) (least, most int) {
 	return least, most
 }
 
-// show tries a state: which generation does a client find there? reason says
+// show tries a state: which generation does a client find there? reason is
 // what is wrong.
 func (r *recording) show(s disk.State) (gen int, reason string) {
 	c := r.trials
@@ -315,15 +315,15 @@ func (r *recording) verdict(tried wire.Tried) (gen int, reason string) {
 }
 
 // judge finds the generation that import brought, exactly, and compares it with
-// what verify says.
+// what verify reports.
 func (r *recording) judge(got content, imported, verified report) (gen int, reason string) {
 	if imported.Exit != 0 {
 		if len(got) > 0 {
 			return -1, fmt.Sprintf("import ended with %d (%s) and brought %d files", imported.Exit,
 				imported.Error, len(got))
 		}
-		// Nothing was ever committed, or so it says: whether that is right its caller
-		// knows. Then a directory that was just being made may be unreadable on FAT.
+		// Nothing was ever committed, or so it seems: whether that is right its caller
+		// decides. Then a directory that was just being made may be unreadable on FAT.
 		r.note = fmt.Sprintf(": import ended with %d: %s", imported.Exit, imported.Error)
 		if imported.Exit != 10 && imported.Exit != 14 {
 			return -1, strings.TrimPrefix(r.note, ": ")
@@ -390,7 +390,7 @@ func (c *tally) all() (tried, bad int) {
 	return tried, bad
 }
 
-// check tries a state and says what is wrong with it; "" if nothing is.
+// check tries a state and reports what is wrong with it; "" if nothing is.
 func (r *recording) check(s disk.State, count *tally) string {
 	least, most := r.allowed(s)
 	r.note = ""
@@ -523,7 +523,7 @@ func (r *recording) goOn(device, bin string) (report, error) {
 	}
 }
 
-// repair does what the hint of the export says.
+// repair follows the hint of the export.
 func (r *recording) repair(device string) {
 	argv := map[string][]string{"vfat": {"/bin/fsck.vfat", "-a", device},
 		"exfat": {"/bin/fsck.exfat", "-p", device}}[r.kind]
@@ -550,7 +550,7 @@ func spread(states []disk.State) []disk.State {
 	return all
 }
 
-// try checks states until there is no more time, and says how many it did.
+// try checks states until there is no more time, and reports how many it did.
 func (r *recording) try(states []disk.State, count *tally) {
 	r.t.Helper()
 	for i, s := range spread(states) {
@@ -664,7 +664,7 @@ type start struct {
 }
 
 // starts picks states for second runs, of each export but the last: as many from
-// between the two slots, torn and reordered ones among them, as from elsewhere.
+// between the two manifest copies, torn and reordered ones among them, as from elsewhere.
 func (r *recording) starts(e effort) []start {
 	var all [2][]start
 	turns := len(r.gens) - 2

@@ -21,13 +21,13 @@
 // write log (Guest.Try), which tries hundreds of states in the time that ten
 // live pulls take. The log is made by QEMU below the USB drive (Stick.Log), or
 // by the agent below a network block device. Each state is mounted. If the
-// slots and all files that they list read as in a state before, import and
+// manifest copies and all files that they list read as in a state before, import and
 // verify are not run again, but for one in twenty, to see that this is no loss.
 //
 // # How much of it runs
 //
 // The variable PKGSNEAK_VM is "short" for what fits eight minutes on two
-// processors: each test has a share of the time and says how far it came. It is
+// processors: each test has a share of the time and reports how far it came. It is
 // "long" for all states of each file system, and all pulls. Without it no
 // machine is booted.
 //

@@ -70,7 +70,7 @@ type Process struct {
 	seen int
 }
 
-// More waits for more output; ended says that there will be none, and how it
+// More waits for more output; ended reports that there will be none, and how it
 // ended.
 func (p *Process) More(ctx context.Context) (out []byte, ended bool, r wire.Result, err error) {
 	var polled wire.Polled

@@ -33,7 +33,7 @@ type client struct {
 	m     *vm.Machine
 	below []wire.Layer
 	log   disk.Log
-	// known is every file that it may have: SHA-256 -> MD5, as the index says.
+	// known is every file that it may have: SHA-256 -> MD5, as the index has them.
 	known map[[32]byte]string
 }
 

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// UnavailableError says that this machine cannot have a lab, and why.
+// UnavailableError reports that this machine cannot have a lab, and why.
 type UnavailableError struct {
 	Need string
 	Err  error
@@ -34,7 +34,7 @@ type Kernel struct {
 	Modules []string // files, in the order to load
 }
 
-// modules are those that a guest needs, and what they ask for without saying
+// modules are those that a guest needs, and what they need without naming
 // so. One that is built in, or that this kernel does not have, is left out.
 var modules = []string{
 	"virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p",
@@ -197,7 +197,7 @@ func (k *keeper) module(name string) error {
 }
 
 // dependencies reads the modules that a module depends on, from the section in
-// which it says so.
+// which it lists them.
 func dependencies(module []byte) ([]string, error) {
 	f, err := elf.NewFile(bytes.NewReader(module))
 	if err != nil {

@@ -56,7 +56,7 @@ func TestMain(m *testing.M) {
 }
 
 // A short run ends within eight minutes on two processors that nobody else needs,
-// and says what it had no time for: nothing begins after shortRun, and each test
+// and reports what it had no time for: nothing begins after shortRun, and each test
 // has a share, so that a slow machine sees something of everything.
 const (
 	shortRun    = 6 * time.Minute
@@ -69,7 +69,7 @@ const (
 
 var started = time.Now()
 
-// share returns what says that a test has used up its time.
+// share returns what tells that a test has used up its time.
 func share(d time.Duration) (overdue func() bool) {
 	until := time.Now().Add(d)
 	return func() bool {
@@ -111,7 +111,7 @@ func borrow(t testing.TB) *vm.Machine {
 	return m
 }
 
-// tidy says whether a machine is as it was before a test that failed.
+// tidy reports whether a machine is as it was before a test that failed.
 func tidy(m *vm.Machine) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()

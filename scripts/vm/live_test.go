@@ -202,7 +202,7 @@ func livePulls(t *testing.T, f flavour, pulls int) {
 // hadEnded is what a pull hit that came too late.
 const hadEnded = "had ended"
 
-// phase is what a run with --json said last that it was doing.
+// phase is the last one that a run with --json reported.
 func phase(r wire.Result) string {
 	var last string
 	for line := range bytes.Lines(r.Stdout) {
@@ -348,7 +348,7 @@ func TestBitFlip(t *testing.T) {
 	}
 }
 
-// A drive that says to be larger than it is: nothing that was committed before
+// A drive that claims to be larger than it is: nothing that was committed before
 // may suffer, and nothing may be called done that is not there.
 func TestFakeCapacity(t *testing.T) {
 	for _, wraps := range []bool{true, false} {
@@ -416,7 +416,7 @@ func serveDevice(t testing.TB, d disk.Device) (socket string) {
 			go func() {
 				defer conn.Close()
 				if nbd.Handshake(conn, d.Size()) == nil {
-					_ = nbd.Serve(conn, d) // the client may leave as it likes
+					_ = nbd.Serve(conn, d) // the client may leave in any way
 				}
 			}()
 		}
@@ -424,7 +424,7 @@ func serveDevice(t testing.TB, d disk.Device) (socket string) {
 	return socket
 }
 
-// At 3 MB/s the progress says what is on the drive, not what is in memory, and
+// At 3 MB/s the progress reports what is on the drive, not what is in memory, and
 // it moves.
 func TestSlowStick(t *testing.T) {
 	t.Parallel()
@@ -507,7 +507,7 @@ func (s *stick) cancel(want content) {
 	s.expectWhole(want)
 }
 
-// A drive behind its switch is said to be read-only, and can be imported from.
+// A drive behind its switch is read-only, and can be imported from.
 func TestWriteProtected(t *testing.T) {
 	t.Parallel()
 	m := borrow(t)
@@ -527,7 +527,7 @@ func TestWriteProtected(t *testing.T) {
 	s.unplug()
 }
 
-// A full drive keeps what it has, and says so before and while it is written.
+// A full drive keeps what it has, and that is told before and while it is written.
 func TestFullDrive(t *testing.T) {
 	t.Parallel()
 	m := borrow(t)

@@ -17,7 +17,7 @@ import (
 	"pkgsneak/scripts/vm/wire"
 )
 
-// Config says what machine to boot.
+// Config states what machine to boot.
 type Config struct {
 	Dir    string // for sockets and logs; a short path, it must exist
 	Cache  string // where kernels are kept
@@ -77,7 +77,7 @@ func Boot(ctx context.Context, c Config) (*Machine, error) {
 	return m, nil
 }
 
-// CheckKVM says whether a machine with KVM boots in seconds.
+// CheckKVM reports whether a machine with KVM boots in seconds.
 func CheckKVM(ctx context.Context, c Config) bool {
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
@@ -172,7 +172,7 @@ func either(n, fallback int) int {
 
 // dial connects to a socket of QEMU, which makes them while it starts.
 func (m *Machine) dial(ctx context.Context, name string) (net.Conn, error) {
-	// A path that is relative to a descriptor may be as long as it likes.
+	// A path that is relative to a descriptor has no limit of length.
 	path := filepath.Join(m.config.Dir, name)
 	for {
 		conn, err := net.Dial("unix", path)

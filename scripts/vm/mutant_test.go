@@ -21,7 +21,7 @@ type mutant struct {
 	name     string
 	file     string // below the module
 	old, new string // a piece of it, and what it becomes
-	second   bool   // it shows in a run that follows a pull between the slots
+	second   bool   // it shows in a run that follows a pull between the copies
 }
 
 var mutants = []mutant{

@@ -25,7 +25,7 @@ func autoCommand(role, device string) wire.Command {
 		"--auto", role, "--on-done", "cat >/t/hook.json"}, dirs...), Unnamed: true}
 }
 
-// autoResult is what auto says.
+// autoResult is the result of auto.
 type autoResult struct {
 	Exit   int
 	Report struct {

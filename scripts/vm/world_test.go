@@ -80,7 +80,7 @@ func (p payload) bytes() []byte {
 	return xpak(path.Dir(rest), strings.TrimSuffix(path.Base(rest), ".tbz2"), p.size, p.seed)
 }
 
-// plant writes files below a directory of the host and says what is there.
+// plant writes files below a directory of the host and reports what is there.
 func plant(t testing.TB, dir string, files []payload) content {
 	t.Helper()
 	c := make(content)

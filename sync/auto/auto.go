@@ -69,14 +69,14 @@ const (
 	Debug   Level = 7 // what only --verbose asks for
 )
 
-// Options says for which device and how to run. Device and Role are what a run needs; the rest has
-// defaults or is optional.
+// Options states for which device and how to run. Device and Role are what a run needs; the rest
+// has defaults or is optional.
 type Options struct {
 	Device     string // sda1, /dev/sda1
 	Role       Role
 	Label      string // adopts a drive; "" is DefaultLabel
 	Hook       string // a line for /bin/sh, run when all is done
-	ResultFile bool   // leave a text on the drive that says what was done
+	ResultFile bool   // leave a text on the drive of what was done
 	RunDir     string // "" is DefaultRunDir
 	Export     exporter.ExportOptions
 	Import     importer.ImportOptions
@@ -160,9 +160,9 @@ func Run(ctx context.Context, m machine.Machine, o Options) (*Result, error) {
 	return r.result, err
 }
 
-// Another says whether another drive has come under the name of the one that a run was for, while
-// the run told its result: udev's event of that found somebody at work for this name, and started
-// nobody.
+// Another reports whether another drive has come under the name of the one that a run was for,
+// while the run told its result: udev's event of that found somebody at work for this name, and
+// started nobody.
 func Another(sys System, r *Result) bool {
 	d, err := sys.Find(r.Device.Name)
 	return err == nil && r.Device.Plug != "" && d.Plug != r.Device.Plug
@@ -201,7 +201,7 @@ func newRunner(m machine.Machine, o Options) *runner {
 	return r
 }
 
-// log says something of this run, with the device in front.
+// log notes something of this run, with the device in front.
 func (r *runner) log(level Level, format string, args ...any) {
 	if r.o.Log != nil {
 		r.o.Log(level, r.result.Device.Name+": "+fmt.Sprintf(format, args...))
@@ -282,7 +282,7 @@ func (r *runner) attend(parent context.Context) (ctx context.Context, end func()
 	}
 }
 
-// because gives the reason of an error: what the kernel said after the drive was pulled says less
+// because gives the reason of an error: the kernel's reason after the drive was pulled tells less
 // than that it was.
 func (r *runner) because(ctx context.Context, err error) error {
 	if err == nil {
@@ -374,7 +374,7 @@ func (r *runner) ignore(format string, args ...any) {
 	r.result.Message = "left alone: " + fmt.Sprintf(format, args...)
 }
 
-// work looks whether the drive is ours, and does what this machine's role says.
+// work looks whether the drive is ours, and carries out this machine's role.
 func (r *runner) work(ctx context.Context) error {
 	if err := r.at.need(ctx, peek); err != nil {
 		return err
@@ -424,7 +424,7 @@ func (r *runner) isOurs() (bool, error) {
 	default:
 		return true, nil
 	}
-	if !r.sys.Present(r.result.Device) { // an absence on a drive that is gone says nothing
+	if !r.sys.Present(r.result.Device) { // an absence on a drive that is gone proves nothing
 		return false, gone(r.result.Device.Path)
 	}
 	return false, nil

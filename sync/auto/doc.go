@@ -3,7 +3,7 @@
 //
 // # A run
 //
-//	role       what PKGSNEAK_AUTO says; without one the run ends here
+//	role       the value of PKGSNEAK_AUTO; without one the run ends here
 //	claim      one run for a plug: an event that is repeated finds the claim taken, and ends
 //	turn       one run for a machine: the second drive waits
 //	identify   file system and label from the first sectors, nothing mounted yet
@@ -17,7 +17,7 @@
 // If a machine has both roles, it exports first: a file that was deleted here leaves the drive,
 // instead of coming back from it. The import then brings what others exported.
 //
-// Nothing here makes a key trusted: an import from an unknown key is refused, and says how to trust
+// Nothing here makes a key trusted: an import from an unknown key is refused, with the way to trust
 // it.
 //
 // # The worker

@@ -92,7 +92,7 @@ func sumOf(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// isOurs says whether a file is as a pkgsneak wrote it.
+// isOurs reports whether a file is as a pkgsneak wrote it.
 func isOurs(data []byte) bool {
 	at := bytes.LastIndex(data, []byte("\n"+sumLine))
 	if at < 0 {
@@ -122,7 +122,7 @@ func packaged(pieces []Piece) {
 	}
 }
 
-// InstallOptions says where to.
+// InstallOptions states where to.
 type InstallOptions struct {
 	// absolute, in front of all paths; "" or "/" is the running system, which is reloaded
 	Root    string
@@ -154,7 +154,7 @@ func newChanges() *Changes {
 		Edited: []string{}, Notices: []string{}}
 }
 
-// system says whether the running system is meant.
+// system reports whether the running system is meant.
 func (o InstallOptions) system() bool { return o.Root == "" || filepath.Clean(o.Root) == "/" }
 
 // Install puts the files in place, and has them read. They are checked by udevadm and
@@ -308,12 +308,12 @@ func readPiece(root *os.Root, name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxPiece))
 }
 
-// udevVerify is the first version of systemd's udevadm that can verify; eudev's says 251 and
+// udevVerify is the first version of systemd's udevadm that can verify; eudev's gives 251 and
 // cannot.
 const udevVerify = 254
 
 // validate lets the programs that will read the files check them, in a directory of their own. A
-// file that a program does not know how to check is not checked.
+// file that a program cannot check is not checked.
 func (o InstallOptions) validate(ctx context.Context, pieces []Piece, c *Changes) error {
 	dir, err := os.MkdirTemp("", "pkgsneak-install-")
 	if err != nil {

@@ -37,13 +37,13 @@ type Reader interface {
 type System struct {
 	// Find looks a device up by its name or path. fs.ErrNotExist: it is not there (any more).
 	Find func(name string) (Device, error)
-	// Present says whether that very device is still plugged in.
+	// Present reports whether that very device is still plugged in.
 	Present func(Device) bool
 	// Open opens a device for reading.
 	Open func(Device) (Reader, error)
-	// Free says whether nobody has mounted the device, in any name space.
+	// Free reports whether nobody has mounted the device, in any name space.
 	Free func(Device) (bool, error)
-	// Hold keeps everybody from mounting the device until it is closed. EBUSY says that it is
+	// Hold keeps everybody from mounting the device until it is closed. EBUSY means that it is
 	// mounted somewhere, also where only a detached mount is left.
 	Hold func(Device) (io.Closer, error)
 	// Mounts reads the mount table.
@@ -54,8 +54,8 @@ type System struct {
 	// Run runs a program and gives what it printed, capped, and its exit code; exec.ErrNotFound if
 	// there is none of that name.
 	Run func(ctx context.Context, c Command) (output []byte, code int, err error)
-	// Ready says whether the machine has mounted its own file systems: a drive that is plugged in
-	// while it starts is found before that.
+	// Ready reports whether the machine has mounted its own file systems: a drive that is plugged
+	// in while it starts is found before that.
 	Ready func() bool
 	// After is time.After.
 	After func(time.Duration) <-chan time.Time

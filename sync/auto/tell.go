@@ -140,7 +140,7 @@ func (r *Result) more() []string {
 	return lines
 }
 
-// tell says the result to everybody who shall hear of it. A drive that is none of ours, and does
+// tell gives the result to everybody whom it concerns. A drive that is none of ours, and does
 // not ask to be, concerns the log alone.
 func (r *runner) tell(ctx context.Context) {
 	level := Info

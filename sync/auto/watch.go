@@ -17,14 +17,14 @@ import (
 	"pkgsneak/sync/watch"
 )
 
-// Times of WatchOptions, where it says nothing.
+// Defaults of WatchOptions.
 const (
 	DefaultQuiet = 10 * time.Second
 	DefaultMost  = 5 * time.Minute
 	DefaultRetry = 5 * time.Minute
 )
 
-// WatchOptions says what to watch for, and where to.
+// WatchOptions states what to watch for, and where to.
 type WatchOptions struct {
 	Export exporter.ExportOptions // Drive is the mount point, on which a drive comes and goes
 	Quiet  time.Duration          // nothing changes for so long, then an export; 0 is DefaultQuiet

@@ -247,8 +247,8 @@ func TestWorkerFails(t *testing.T) {
 	}
 }
 
-// A worker that was taken over, or killed, does no harm to the run that started it: it ends, says
-// so, and the drive is unmounted.
+// A worker that was taken over, or killed, does no harm to the run that started it: it ends,
+// reports so, and the drive is unmounted.
 func TestWorkerMisbehaves(t *testing.T) {
 	for mood, want := range map[string]string{
 		"dies":                 "exit status 7): what it said last",
@@ -264,7 +264,7 @@ func TestWorkerMisbehaves(t *testing.T) {
 			trust(t, c, h)
 			j := &journal{}
 			o := optionsOf(t, s, Import, j)
-			if mood == "talks for ever" { // what it says is dropped here
+			if mood == "talks for ever" { // its messages are dropped here
 				o.Log = nil
 			}
 			o.Worker = workerOf(t, c, workerStage{Mood: mood})
@@ -341,7 +341,7 @@ func TestWorkerEndsWithItsInput(t *testing.T) {
 	}
 }
 
-// The run that listens finds words for anything that a worker says that was taken over.
+// The run that listens finds words for anything that a worker reports that was taken over.
 func FuzzListen(f *testing.F) {
 	for _, seed := range []string{
 		`{"confined":"confined by landlock 7"}{"notice":"waits"}{"event":{"Phase":"copy","Done":1}}{"import":{"origins":[{"plan":{"origin":"bighost"},"copied":[{"path":"a"}]}],"next":["emerge"]}}`,

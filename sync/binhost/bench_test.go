@@ -19,9 +19,9 @@ import (
 
 // BenchmarkPeers serves the same PKGDIR with pkgsneak, nginx and lighttpd, each as Debian
 // configures it but without access logs and with connections that may be used as often as the
-// client likes, and prints how much pkgsneak gets through in a second, and that as a part of what
+// client sends, and prints how much pkgsneak gets through in a second, and that as a part of what
 // the others do: pkgsneak/nginx of 1 is as fast. Rounds take turns, so that what else the machine
-// does meets all. On a busy machine that still says little; cpu:pkgsneak/nginx compares how much
+// does meets all. On a busy machine that still means little; cpu:pkgsneak/nginx compares how much
 // each gets through for a second of its own CPU time.
 //
 //	go test -run '^$' -bench Peers -benchtime 1x ./sync/binhost

@@ -16,19 +16,19 @@ import (
 	"time"
 )
 
-// Options says how a handler serves.
+// Options states how a handler serves.
 type Options struct {
 	Prefix string // in front of every path, "/funtoo"; "" is none
 	Now    func() time.Time
 	Access func(Access) // is passed each answer; may be nil; called from many goroutines
-	// is passed what the operator should know: damaged files, a drive that went away; may be nil
+	// is passed what concerns the operator: damaged files, a drive that went away; may be nil
 	Problem func(error)
 	// Clients reports on the machines that import from this one; nil: there is no such page. It is
 	// called from one goroutine at a time.
 	Clients func(context.Context) (*ClientReport, error)
 }
 
-// Access is what an access log says of one answer.
+// Access is the entry of an access log for one answer.
 type Access struct {
 	When      time.Time
 	Remote    string // address without port
@@ -308,8 +308,8 @@ func (h *Handler) problem(err error) {
 	}
 }
 
-// address is how the client got here: scheme, host and prefix. The host is what the client said;
-// one that could not be typed into a configuration is not repeated.
+// address is how the client got here: scheme, host and prefix. The host is the one that the client
+// sent; one that could not be typed into a configuration is not repeated.
 func (h *Handler) address(r *http.Request) string {
 	scheme, host := "http", r.Host
 	if r.TLS != nil {
@@ -382,7 +382,7 @@ func access(m *meter, r *http.Request, began, ended time.Time) Access {
 		Took: ended.Sub(began), Referer: r.Referer(), UserAgent: r.UserAgent()}
 }
 
-// TLS is the configuration for a certificate: HTTP/1.1 only, as the package comment says.
+// TLS is the configuration for a certificate: HTTP/1.1 only, as in the package comment.
 func TLS(certFile, keyFile string) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {

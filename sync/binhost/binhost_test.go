@@ -210,8 +210,8 @@ func TestStaleGzip(t *testing.T) {
 	}
 }
 
-// While the index is replaced again and again, each answer is one whole generation: what Packages
-// says is what Packages.gz says, byte for byte, for each TIMESTAMP.
+// While the index is replaced again and again, each answer is one whole generation: Packages
+// is the plain text of Packages.gz, byte for byte, for each TIMESTAMP.
 func TestIndexReplacedWhileServing(t *testing.T) {
 	h, _ := smallHost(t)
 	s := serve(t, h.source(), "", nil)
@@ -330,8 +330,8 @@ func TestFilesReplacedWhileServing(t *testing.T) {
 	}
 }
 
-// A machine whose PKGDIR has no index, or none that can be read, says so, and serves one as soon as
-// it is there.
+// A machine whose PKGDIR has no index, or none that can be read, reports it, and serves one as soon
+// as it is there.
 func TestNoIndex(t *testing.T) {
 	h := newHost(t)
 	s := serve(t, h.source(), "", nil)
@@ -456,7 +456,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// Nothing of what packages and requests say is more than text in a page.
+// Nothing of the texts of packages and requests is more than text in a page.
 func TestHostileMetadata(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 	h := newHost(t)

@@ -212,8 +212,8 @@ func (b *browser) texts(t *testing.T, css string) []string {
 		fmt.Sprintf("Array.from(document.querySelectorAll(%q), e => e.textContent.trim().replace(/\\s+/g, ' '))", css))
 }
 
-// complaints are what the console says: scripts that failed, what the policy forbade, what was not
-// found.
+// complaints are the messages of the console: scripts that failed, what the policy forbade, what
+// was not found.
 func (b *browser) complaints(t *testing.T) []string {
 	t.Helper()
 	var log []struct{ Message string }
@@ -225,7 +225,7 @@ func (b *browser) complaints(t *testing.T) []string {
 	return texts
 }
 
-// screenshot keeps a picture of the page where PKGSNEAK_SCREENSHOTS says, for eyes.
+// screenshot keeps a picture of the page below PKGSNEAK_SCREENSHOTS, for eyes.
 func (b *browser) screenshot(t *testing.T, name string) {
 	t.Helper()
 	dir := os.Getenv("PKGSNEAK_SCREENSHOTS")

@@ -23,8 +23,8 @@ const clientsGlance = 10 * time.Second
 // maxClientLines is how many lines of a list of one client a page has.
 const maxClientLines = 50
 
-// ClientReport is what a host knows of the machines that import from it, for the page of clients.
-// Texts are those of the clients: the page makes them fit to be shown.
+// ClientReport is what a host has recorded of the machines that import from it, for the page of
+// clients. Texts are those of the clients: the page makes them fit to be shown.
 type ClientReport struct {
 	Packages int // of this machine
 	Clients  []ClientEntry

@@ -15,7 +15,7 @@ import (
 )
 
 // The page of clients is there where it is wanted, has a bounded number of them, and whatever a
-// client says is shown as text.
+// client sends is shown as text.
 func TestClientsPage(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e`
 	hostile := strings.ReplaceAll(evil, `\u202e`, "\u202e")

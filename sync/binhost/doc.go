@@ -3,7 +3,7 @@
 //
 // # Where things are
 //
-// PREFIX is empty or what --prefix says, "/funtoo" for instance.
+// PREFIX is empty or the value of --prefix, "/funtoo" for instance.
 //
 //	PREFIX/                          a page: the packages, or, for a drive with several origins, the origins
 //	PREFIX/packages/                 a binhost: PORTAGE_BINHOST, or sync-uri in binrepos.conf
@@ -24,7 +24,7 @@
 // # What is served
 //
 // Of a machine: the files that PKGDIR's index lists (an entry without a file is not listed), and
-// the distfiles of DISTDIR (sync/distdir says what is one), with links into PORTAGE_RO_DISTDIRS.
+// the distfiles of DISTDIR (sync/distdir defines what is one), with links into PORTAGE_RO_DISTDIRS.
 // Everything else is not there: files the index does not have, names that begin with a dot, lock
 // files, half-written files, other symbolic links, whatever lies outside. A package that is built
 // or replaced while the server runs is served as soon as the index has it; whoever is reading the
@@ -45,7 +45,7 @@
 // and ranges. Last-Modified of an index is its TIMESTAMP, because that is what Portage compares and
 // sends as If-Modified-Since; its ETag is that of its bytes. Content-Type is from a list of our own
 // (never HTML), with nosniff. Pages need no script and load nothing from elsewhere;
-// Content-Security-Policy says so to the browser:
+// Content-Security-Policy tells it to the browser:
 //
 //	default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
 //

@@ -24,16 +24,16 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// DriveOptions says whom to believe.
+// DriveOptions states whom to believe.
 type DriveOptions struct {
 	// Trust tells whose signatures count here. It is asked whenever something on the drive is
 	// looked at, so that `pkgsneak trust` needs no new start.
 	Trust func() (trust.View, error)
 	// Untrusted serves a generation whose key is not trusted as well, if it is signed with a key
-	// that lies on the drive. The pages say so.
+	// that lies on the drive. The pages show it.
 	Untrusted bool
 	Now       func() time.Time
-	// Judge says what the packages are for the machine that serves them, in the words of import,
+	// Judge tells what the packages are for the machine that serves them, in the words of import,
 	// doctor and status; nil: nothing.
 	Judge *forecast.Judge
 }
@@ -67,7 +67,7 @@ func Drive(mount string, o DriveOptions) Source {
 	return &mounted{mount: mount, o: o, origins: map[string]*origin{}}
 }
 
-// CheckDrive looks at a drive as Drive does and says what would not be served. The error is why
+// CheckDrive looks at a drive as Drive does and reports what would not be served. The error is why
 // nothing would.
 func CheckDrive(mount string, o DriveOptions) ([]Refused, error) {
 	m := &mounted{mount: mount, o: o, origins: map[string]*origin{}}

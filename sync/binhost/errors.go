@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// awayError says that the drive is not there.
+// awayError reports that the drive is not there.
 type awayError struct{ err error }
 
 func (e *awayError) Error() string { return fmt.Sprintf("the drive is not there: %v", e.err) }
 
-// damagedError says that a file on the drive is not what was signed.
+// damagedError reports that a file on the drive is not what was signed.
 type damagedError struct{ path, reason string }
 
 func (e *damagedError) Error() string { return fmt.Sprintf("%q is damaged: %s", e.path, e.reason) }
@@ -24,5 +24,5 @@ func notThere(err error) bool {
 		errors.Is(err, syscall.ENAMETOOLONG) || errors.Is(err, errHidden)
 }
 
-// errHidden says that something has the name and is not served.
+// errHidden: something has the name and is not served.
 var errHidden = errors.New("not served")

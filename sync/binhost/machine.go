@@ -290,8 +290,8 @@ func (s *distShelf) open(p string) (*file, error) {
 // linked is where a distfile lies: in DISTDIR, or where its link leads.
 type linked struct{ dir, path string }
 
-// has says where a distfile lies, in a directory without links. A name that is there and not known
-// makes it look again.
+// has reports where a distfile lies, in a directory without links. A name that is there and not
+// known makes it look again.
 func (s *distShelf) has(name string) (at linked, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -149,7 +149,7 @@ func (h *Handler) signed(t *tree) signedView {
 	return v
 }
 
-// when says how long ago a moment is, and which it is.
+// when tells how long ago a moment is, and which it is.
 func (h *Handler) when(t time.Time) (ago, exact string) {
 	return humanize.RelTime(t, h.o.Now(), "ago", "from now"), t.UTC().Format("2006-01-02 15:04 UTC")
 }
@@ -542,7 +542,7 @@ func matching(items []item, query string) []item {
 	return found
 }
 
-// sortItems sorts as ?sort= says, directories first, and returns the canonical word for it.
+// sortItems sorts by the value of ?sort=, directories first, and returns the canonical word for it.
 func sortItems(items []item, sort string) string {
 	word, down := strings.CutPrefix(sort, "-")
 	by := func(a, b item) int { return strings.Compare(a.Name, b.Name) }

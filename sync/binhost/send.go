@@ -85,7 +85,7 @@ func conditional(h http.Header) bool {
 	return false
 }
 
-// bytesUnit says that ranges are understood.
+// bytesUnit tells clients that ranges are understood.
 var bytesUnit = []string{"bytes"}
 
 // whole sends a file from its beginning to its end, with the header that http.ServeContent would

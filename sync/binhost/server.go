@@ -317,8 +317,8 @@ type progress struct {
 	queue int    // bytes in the kernel that it has not
 }
 
-// progress asks the kernel. A write that lasts says nothing: one call may hand over gigabytes, and
-// the kernel's buffer alone is minutes on a slow line.
+// progress asks the kernel. A write that lasts proves nothing: one call may hand over gigabytes,
+// and the kernel's buffer alone is minutes on a slow line.
 func (c *conn) progress() (progress, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -35,7 +35,7 @@ type Refused struct {
 	Origin string
 	Reason string
 	Help   string // what helps, with the command; "" if there is nothing
-	// Unwanted says that this was decided here (trust --never).
+	// Unwanted reports that this was decided here (trust --never).
 	Unwanted bool
 	err      error
 }
@@ -133,8 +133,8 @@ func unixTime(seconds int64) time.Time {
 	return time.Unix(seconds, 0).UTC()
 }
 
-// flatLayout says how distfiles may be asked for (GLEP 75): Portage takes the first structure that
-// it knows.
+// flatLayout is the layout.conf of how distfiles may be asked for (GLEP 75): Portage takes the
+// first structure that it supports.
 const flatLayout = "[structure]\n0=filename-hash BLAKE2B 8\n1=flat\n"
 
 const layoutName = "layout.conf"

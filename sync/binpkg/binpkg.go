@@ -13,7 +13,7 @@ const Rules = 1
 // Read reads the metadata of the package file r of size bytes; path is its
 // place below PKGDIR, with slashes. It refuses, with an *InvalidError, what
 // Portage would not index and what would hurt its index, and reads no more of
-// the image than it must to know that.
+// the image than that takes.
 func Read(r io.ReaderAt, size int64, path string) (*Package, error) {
 	p, err := read(r, size, path)
 	if err != nil {

@@ -156,7 +156,7 @@ func (c codec) unpackSmall(out, data []byte) ([]byte, bool) {
 }
 
 // lowLevel makes bzip2 believe in the level that is enough for metadataGuess.
-// The level says nothing but how much room to make for a block, and making it
+// The level tells nothing but how much room to make for a block, and making it
 // for level 9 takes ten times as long as all the rest.
 func lowLevel(data []byte) []byte {
 	const level = '0' + metadataGuess/bzipUnit
@@ -229,7 +229,7 @@ func (c codec) open(r byteReader, limit int64) (decoder, error) {
 	return decoder{}, faultf("cannot read %s compression", c)
 }
 
-// The place where a zstd frame that is not a single segment says its window (RFC 8878, section
+// The place where a zstd frame that is not a single segment has its window (RFC 8878, section
 // 3.1.1.1): the exponent less 10 in the upper five bits.
 const (
 	zstdFlagsAt  = 4

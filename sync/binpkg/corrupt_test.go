@@ -13,7 +13,7 @@ import (
 const golden = "../../testdata/golden"
 
 // verdicts has every case of golden/corrupt, each a package that real Portage was asked about. An
-// empty reason: accepted. If read is set, Check says the same.
+// empty reason: accepted. If read is set, Check has the same verdict.
 var verdicts = []struct {
 	name, read, check string
 }{

@@ -1,5 +1,5 @@
 // Package binpkg reads the metadata of Gentoo's binary packages and checks that
-// a package does what its name says, installs, and does no harm.
+// a package is what its name states, installs, and does no harm.
 //
 // There are two verdicts. Read is what an index needs: it accepts what
 // `emaint binhost --fix` indexes, unless that package keeps Portage from
@@ -14,7 +14,7 @@
 // # Names
 //
 // A package lies at one of four places below PKGDIR, and its CATEGORY and PF
-// must say the same:
+// must agree with it:
 //
 //	CAT/PF.tbz2       All/PF.tbz2         XPAK
 //	CAT/PF.gpkg.tar   All/PF.gpkg.tar     GPKG
@@ -54,7 +54,7 @@
 //
 // A tar archive (ustar, GNU or PAX) with one directory and, in any order,
 //
-//	gpkg-1               empty; says what this is
+//	gpkg-1               empty; a mark of the format
 //	metadata.tar.COMP    files metadata/KEY
 //	image.tar.COMP       the image, below image/
 //	*.sig                detached OpenPGP signatures, if it is signed

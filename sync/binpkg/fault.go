@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// InvalidError says that a file is no package that may be indexed or carried.
+// InvalidError reports that a file is no package that may be indexed or carried.
 type InvalidError struct {
 	Path   string // as given to Read
 	Reason string // lower case, without the path
@@ -16,7 +16,7 @@ func (e *InvalidError) Error() string {
 }
 
 // fault is the reason of an InvalidError on its way up. Every other error
-// means that the file could not be read, which says nothing about the package.
+// means that the file could not be read, which proves nothing about the package.
 type fault string
 
 func (f fault) Error() string { return string(f) }
@@ -25,7 +25,7 @@ func faultf(format string, args ...any) error {
 	return fault(fmt.Sprintf(format, args...))
 }
 
-// within says in which part of the package a fault is.
+// within names in which part of the package a fault is.
 func within(part string, err error) error {
 	var f fault
 	if errors.As(err, &f) {

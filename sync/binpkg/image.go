@@ -62,7 +62,7 @@ type rules interface {
 	end(t *tree, rest int64) error
 }
 
-// errNarrow says that the data may need a wider window than it was given.
+// errNarrow reports that the data may need a wider window than it was given.
 var errNarrow = errors.New("window too small")
 
 // walkImage decompresses an image and shows its members to the rules.
@@ -244,7 +244,7 @@ func (s *source) drain() error {
 	}
 }
 
-// blame says what an error while walking over an image means.
+// blame reports what an error while walking over an image means.
 func (s *source) blame(c codec, err error) error {
 	var f fault
 	switch {

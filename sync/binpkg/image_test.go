@@ -40,7 +40,7 @@ func in(format tar.Format, h tar.Header) tar.Header {
 }
 
 // TestGPKGImages: what real emerge installed without harm is accepted; the
-// comments say what it did with the others where it did not just refuse.
+// comments tell what it did with the others where it did not just refuse.
 func TestGPKGImages(t *testing.T) {
 	long := strings.Repeat("d", 120) + "/" + strings.Repeat("n", 200)
 	for _, c := range []struct {
@@ -317,7 +317,7 @@ func (f failing) ReadAt(b []byte, off int64) (int, error) {
 	return f.r.ReadAt(b, off)
 }
 
-// TestUnreadableIsNotInvalid: an I/O error says nothing about the package.
+// TestUnreadableIsNotInvalid: an I/O error proves nothing about the package.
 func TestUnreadableIsNotInvalid(t *testing.T) {
 	broken := errors.New("input/output error")
 	big := strings.Repeat("\x00\xff", smallGPKG)

@@ -9,7 +9,7 @@ import (
 )
 
 // keys are the metadata files that are kept: those of Portage's index, those
-// that say what the package is, and those that a person may ask for. The rest
+// that tell what the package is, and those that a person may ask for. The rest
 // (environment.bz2, the ebuild, NEEDED and so on) is never copied.
 var keys = [...]string{
 	"BDEPEND", "BUILD_ID", "BUILD_TIME", "CATEGORY", "CBUILD", "CFLAGS",

@@ -103,7 +103,7 @@ func CutExt(base string) (stem, ext string) {
 	return base, ""
 }
 
-// Name is what the path of a package file below PKGDIR says.
+// Name is the meaning of the path of a package file below PKGDIR.
 type Name struct {
 	Path     string // with slashes
 	Format   Format
@@ -178,7 +178,7 @@ func cutBuildID(stem string) (pf string, id int64, ok bool) {
 	return stem[:i], id, true
 }
 
-// place fills in what the directory says.
+// place fills in what the directory states.
 func (n *Name) place(dir string) error {
 	cat, sub, deep := strings.Cut(dir, "/")
 	switch {

@@ -8,13 +8,13 @@ import (
 	"pkgsneak/sync/cpv"
 )
 
-// Package is what the metadata of a package says.
+// Package is what the metadata of a package states.
 type Package struct {
 	// Name is from the path, except that Category is the metadata's for a
 	// package below All.
 	Name
 
-	// Signed says that a GPKG carries OpenPGP signatures. They are not judged
+	// Signed means that a GPKG carries OpenPGP signatures. They are not judged
 	// here.
 	Signed bool
 

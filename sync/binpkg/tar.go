@@ -453,7 +453,7 @@ func base256(b []byte) (int64, bool) {
 	return n, b[0] == 0x80
 }
 
-// extension is what extension headers say about the member that follows.
+// extension is what extension headers give of the member that follows.
 type extension struct {
 	used               bool
 	longName, longLink string // GNU

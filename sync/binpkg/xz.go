@@ -61,7 +61,7 @@ type xzReader struct {
 
 type xzRecord struct{ unpadded, size uint64 }
 
-// xzBlock is the header of a block; -1: not said.
+// xzBlock is the header of a block; -1: not given.
 type xzBlock struct {
 	length     int64 // of the header
 	compressed int64

@@ -48,7 +48,7 @@ type Has struct {
 	Sums   request.Sums         `json:"sums"`
 }
 
-// Unread is a receipt that says nothing, because its catalogue is not remembered any more.
+// Unread is a receipt without meaning, because its catalogue is not remembered any more.
 type Unread struct {
 	Origin string               `json:"origin"`
 	Key    manifest.Fingerprint `json:"key"`

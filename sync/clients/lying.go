@@ -12,7 +12,7 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// UnfinishedError says that a directory of a client is what a first request left whose drive was
+// UnfinishedError reports that a directory of a client is what a first request left whose drive was
 // pulled. It is never removed by itself: on FAT it may share clusters with what was written since.
 type UnfinishedError struct {
 	Dir    string // below clients/ on the drive
@@ -25,7 +25,7 @@ func (e *UnfinishedError) Error() string {
 		path.Join(layout.ClientsDir, e.Dir))
 }
 
-// Hints say how it is removed.
+// Hints tell how it is removed.
 func (e *UnfinishedError) Hints(drive string) []string {
 	remove := "rm -r " + drive + "/" + path.Join(layout.TreeDir, layout.ClientsDir,
 		fault.Quote(e.Dir))
@@ -46,7 +46,7 @@ func unfinished(d *drive.Drive, dir string) error {
 // Lying is a request as it lies on a drive, whoever its client is.
 type Lying struct {
 	Dir string `json:"dir"` // below clients/
-	// as the request says, and as the key says that lies beside it
+	// according to the request, and to the key that lies beside it
 	Client      string               `json:"client,omitempty"`
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
 	Serial      int64                `json:"serial,omitempty"`
@@ -66,7 +66,7 @@ const (
 	Broken       = "damaged"
 )
 
-// LookAt reads the requests that lie on a drive against the keys that lie beside them. more says
+// LookAt reads the requests that lie on a drive against the keys that lie beside them. more tells
 // that there are too many, and that the rest was not looked at. The error is the drive's.
 func LookAt(d *drive.Drive, now time.Time) (list []Lying, more bool, err error) {
 	names, more, err := d.ClientNames()

@@ -15,7 +15,7 @@ import (
 )
 
 // Read reads the requests that lie on a drive: one Found for each directory of a client, by name.
-// Nothing is remembered: Take does that. more says that there are too many, and that the rest was
+// Nothing is remembered: Take does that. more tells that there are too many, and that the rest was
 // not looked at. The error is the drive's, or the state directory's.
 func (s *Store) Read(d *drive.Drive, now time.Time) (found []*Found, more bool, err error) {
 	names, more, err := d.ClientNames()

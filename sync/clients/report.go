@@ -197,7 +197,7 @@ func findOrigin(m machine.Machine, st *state.Dir, store *Store) (o Origin) {
 		o.Key = key.Public().Fingerprint()
 		return o
 	}
-	drives, _ := store.Drives() // the report says what is wrong with them
+	drives, _ := store.Drives() // the report tells what is wrong with them
 	var last time.Time
 	for _, d := range drives {
 		if d.Origin == o.Name && d.When.After(last) {
@@ -395,7 +395,7 @@ func (l *look) road() {
 	slices.SortFunc(l.r.Drives, func(a, b DriveOnTheRoad) int { return b.Since.Compare(a.Since) })
 }
 
-// UnknownError says that there is no such client.
+// UnknownError reports that there is no such client.
 type UnknownError struct {
 	Name  string
 	Known []string

@@ -42,7 +42,7 @@ const (
 // them can be granted once.
 var allDirs = []string{clientsDir, drivesDir, cataloguesDir, offersDir}
 
-// FileError says which file of the state directory cannot be used, and why. It is left as it is.
+// FileError reports which file of the state directory cannot be used, and why. It is left as it is.
 type FileError struct {
 	Path string
 	Err  error
@@ -53,7 +53,7 @@ func (e *FileError) Error() string { return fmt.Sprintf("state file %q: %v", e.P
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// Hints says the way out.
+// Hints gives the way out.
 func (e *FileError) Hints(string) []string {
 	if hints := fault.NewerHints(e.Err); hints != nil {
 		return hints
@@ -202,7 +202,7 @@ func (s *Store) Accept(key *manifest.PublicKey, name string, now time.Time) (*Cl
 	return c, s.save(c)
 }
 
-// NameError says that a client cannot have a name: on a drive it would be that of a directory.
+// NameError reports that a client cannot have a name: on a drive it would be that of a directory.
 type NameError struct{ Name, Why string }
 
 func (e *NameError) Error() string { return e.Why }

@@ -127,7 +127,7 @@ func (s *Store) dropOld(dir string, serial int64) error {
 	return nil
 }
 
-// receipts turns the receipts of a request into sums. One that cannot be read says nothing.
+// receipts turns the receipts of a request into sums. One that cannot be read counts for nothing.
 func receipts(r *request.Record, catalogues Catalogues) (has []Has, unread []Unread) {
 	for i := range r.Receipts {
 		x := &r.Receipts[i]

@@ -122,8 +122,8 @@ func MarchFeatures(name string) (map[string]bool, bool) {
 	return set, true
 }
 
-// ParseFlags finds what CFLAGS and their relatives say about the CPU. x86 tells how to read -mcpu,
-// which only tunes there.
+// ParseFlags finds what CFLAGS and their relatives state about the CPU. x86 tells how to read
+// -mcpu, which only tunes there.
 func ParseFlags(flags string, x86 bool) Flags {
 	var c Flags
 	words := strings.Fields(flags)
@@ -195,7 +195,7 @@ func (c Flags) Needs() (list []string, ok bool) {
 	return slices.Sorted(maps.Keys(set)), ok
 }
 
-// Level tells whether the flags say no more than one of the psABI's levels, which are made for
+// Level tells whether the flags answer no more than one of the psABI's levels, which are made for
 // sharing.
 func (c Flags) Level() bool {
 	set, ok := MarchFeatures(c.Name)
@@ -262,7 +262,7 @@ func FromUse(flags []string) []string {
 	return list
 }
 
-// LackedBy says which CPUs cannot run code that uses the features, "" if all 64-bit ones can.
+// LackedBy reports which CPUs cannot run code that uses the features, "" if all 64-bit ones can.
 func LackedBy(needs []string) string {
 	has := func(names ...string) bool {
 		return slices.ContainsFunc(needs, func(f string) bool { return slices.Contains(names, f) })

@@ -7,14 +7,14 @@ import (
 )
 
 // Needs is what a package needs of an x86 CPU beyond what every 64-bit one has, as far as its flags
-// say.
+// state.
 type Needs struct {
 	// Hard are the features that a compiler uses without being asked for: on a CPU without them the
 	// package ends with an illegal instruction. Sorted, as Linux names them.
 	Hard []string
 	// Soft are the others: only code that asks for them uses them, mostly after a look at the CPU.
 	Soft []string
-	// Native says that it was built for the build host's own CPU, whatever that is.
+	// Native means that it was built for the build host's own CPU, whatever that is.
 	Native bool
 	// Odd are the names of CPUs that are not in the table.
 	Odd []string
@@ -31,9 +31,9 @@ func IsHard(feature string) bool {
 	return slices.Contains(hard, feature) || strings.HasPrefix(feature, "avx512")
 }
 
-// PackageNeeds says what a package needs that was built with these CFLAGS, CXXFLAGS and RUSTFLAGS,
-// and with these words of USE; of them cpu_flags_x86_* count. native are the features of the CPU it
-// was built on, nil if nobody knows.
+// PackageNeeds reports what a package needs that was built with these CFLAGS, CXXFLAGS and
+// RUSTFLAGS, and with these words of USE; of them cpu_flags_x86_* count. native are the features of
+// the CPU it was built on, nil if that is unknown.
 func PackageNeeds(cflags, cxxflags, rustflags, use string, native []string) Needs {
 	var n Needs
 	all := map[string]bool{}

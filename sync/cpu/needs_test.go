@@ -21,7 +21,7 @@ func TestPackageNeeds(t *testing.T) {
 			"avx512f pni", "aes"},
 		{"-march=native", "", "", "", "avx2 aes sse2 whatever", "avx2", "aes"},
 		{"-march=native", "", "", "", "", "", ""},
-		// the host's CPU says nothing about a package that is for all
+		// the host's CPU proves nothing about a package that is for all
 		{"-O2", "", "", "", "avx2", "", ""},
 	} {
 		n := PackageNeeds(tt.cflags, tt.cxxflags, tt.rustflags, tt.use, strings.Fields(tt.native))

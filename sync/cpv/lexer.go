@@ -48,7 +48,7 @@ func IsFlag(s string) bool {
 	return s != "" && s[0] != '_' && IsWord(s[0]) && Span(s, isFlagByte) == len(s)
 }
 
-// Span counts the bytes at the start of s of which is says yes.
+// Span counts the bytes at the start of s for which is returns true.
 func Span(s string, is func(byte) bool) int {
 	for i := range len(s) {
 		if !is(s[i]) {

@@ -10,7 +10,7 @@ import (
 
 var errAtom = errors.New("not a package atom")
 
-// Block says how an atom blocks what it matches.
+// Block is how an atom blocks what it matches.
 type Block uint8
 
 const (
@@ -73,7 +73,7 @@ type UseDep struct {
 func (u UseDep) String() string { return u.Prefix + u.Flag + u.Default + u.Suffix }
 
 // ParseAtom checks s against the grammar of Atom, which is the permissive one that Portage uses
-// where no EAPI is given; Since says which EAPI an atom needs.
+// where no EAPI is given; Since is which EAPI an atom needs.
 func ParseAtom(s string) (Atom, error) {
 	if len(s) > MaxLength {
 		return Atom{}, fmt.Errorf("parse atom: longer than %d bytes", MaxLength)

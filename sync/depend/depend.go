@@ -4,7 +4,7 @@
 //
 // An Atom is matched against a built package (Match). Versions compare as in package cpv; "=*" is a
 // prefix of the text that ends at a boundary; a flag that the package does not have counts as the
-// atom's default says, and without one matches nothing.
+// atom's default is, and without one matches nothing.
 //
 // A dependency string is a list of tokens between blanks (the Package Manager Specification,
 // section 8.2):
@@ -16,7 +16,7 @@
 //	       | ["!"] flag "?" "(" deps ")"    these if the flag is on (off)
 //
 // Parentheses and operators are tokens of their own, and a group may not be written without
-// anything in it. Reduce resolves the conditionals, drops parentheses that say nothing, and
+// anything in it. Reduce resolves the conditionals, drops parentheses without meaning, and
 // evaluates the USE dependencies of atoms in place:
 //
 //	with flag x on:   "x? ( a/b ) ( c/d[x?,!y=] )"  ->  "a/b c/d[x,y]"
@@ -57,7 +57,7 @@ const (
 // emptyAnyOf is what Portage puts in the place of a "||" group that lost all its members.
 const emptyAnyOf = "__const__/empty-any-of"
 
-// Options says what kind of string is reduced. The zero value takes words: LICENSE, PROPERTIES,
+// Options states what kind of string is reduced. The zero value takes words: LICENSE, PROPERTIES,
 // RESTRICT.
 type Options struct {
 	// Atoms is for DEPEND and its kin: each token has to be a package atom, and its USE
@@ -65,7 +65,7 @@ type Options struct {
 	Atoms bool
 }
 
-// Error says why a string cannot be reduced.
+// Error reports why a string cannot be reduced.
 type Error struct {
 	Token  int // the token at fault, counted from 1; 0 where the string as a whole is at fault
 	Reason string
@@ -317,7 +317,7 @@ func (p *parser) active(conditional string, pos int) (bool, error) {
 }
 
 // merge makes the innermost level part of the level around it, without the parentheses where they
-// say nothing.
+// mean nothing.
 func (p *parser) merge(around int, single bool) {
 	anyHere, anyOutside := p.endsInAnyOf(around), p.endsInAnyOf(around-1)
 	switch {

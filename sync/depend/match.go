@@ -94,8 +94,8 @@ func (a *Atom) MatchSlot(p *Package) bool {
 }
 
 // MatchUse reports whether a built package has its flags as deps want them. A flag that the package
-// does not have counts as its default says, and matches nothing if there is none, neither on nor
-// off. On a flag that it has the default says nothing.
+// does not have counts as its default, and matches nothing if there is none, neither on nor
+// off. On a flag that it has the default means nothing.
 func MatchUse(deps []UseDep, p *Package) bool {
 	for _, u := range deps {
 		valid := p.Valid != nil && p.Valid(u.Flag)

@@ -31,7 +31,7 @@ import (
 // Blake2b is a BLAKE2B-512 sum.
 type Blake2b = [64]byte
 
-// Set says which sums are wanted.
+// Set is which sums are wanted.
 type Set uint8
 
 // The sums that can be asked for.

@@ -11,7 +11,7 @@ import (
 )
 
 // vectors are from RFC 1321, FIPS 180 and RFC 7693 (message "abc"), and what
-// md5sum, sha1sum, b2sum and sha512sum say of the other two.
+// md5sum, sha1sum, b2sum and sha512sum give for the other two.
 var vectors = []struct {
 	name, in, md5, sha1, blake2b, sha512 string
 }{
@@ -127,7 +127,7 @@ type neverEnding struct{}
 
 func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
 
-// TestName compares with what b2sum says of the names.
+// TestName compares with b2sum's idea of the names.
 func TestName(t *testing.T) {
 	for name, want := range map[string]string{
 		"foo-1.tar.gz":           "1b32",

@@ -8,7 +8,7 @@
 //	.anything                       locks (.NAME.portage_lockfile), .mirror-cache.json, .layout.conf.HOST
 //	NAME.__download__, NAME.partial  a download on its way
 //	NAME.portage_lockfile           a lock of older versions
-//	NAME._checksum_failure_.RANDOM  set aside: not what a Manifest says
+//	NAME._checksum_failure_.RANDOM  set aside: not what a Manifest states
 //	NAME.part, NAME.aria2, NAME~     another program's download on its way, an editor's copy
 //
 // Links are no distfiles of this directory, and a Scan names them, but for those that Portage
@@ -197,7 +197,7 @@ func (s *Scan) add(dir int, e *listing.Entry) error {
 // problem names a file that is no distfile, with its size.
 func problem(dir int, e *listing.Entry, reason string) Problem {
 	p := Problem{Name: e.Name(), Reason: reason}
-	if e.Size() == 0 && reason != emptyFile { // the name alone said enough
+	if e.Size() == 0 && reason != emptyFile { // the name alone was enough
 		if e.Lstat(dir) != nil {
 			return p
 		}
@@ -246,8 +246,8 @@ func isPortages(name string) bool {
 			func(begin string) bool { return strings.HasPrefix(name, begin) })
 }
 
-// otherProgram is what a name says that is not Portage's: such a file may be on its way, and is no
-// distfile.
+// otherProgram is the fault of a name that is not Portage's: such a file may be on its way, and is
+// no distfile.
 func otherProgram(name string) string {
 	switch {
 	case strings.HasSuffix(name, "~"):
@@ -272,7 +272,7 @@ const emptyFile = "an empty file"
 // that is the same directory.
 var ownNames = []string{"layout.conf", "Packages", "Packages.gz"}
 
-// foreignName is what the name alone says.
+// foreignName is what the name alone shows.
 func foreignName(name string) string {
 	switch {
 	case strings.HasPrefix(name, "."), strings.HasSuffix(name, ".portage_lockfile"),
@@ -334,7 +334,7 @@ type Incoming struct {
 	Kept string
 }
 
-// A Report says what Place did: each Incoming is in one of the lists.
+// A Report is what Place did: each Incoming is in one of the lists.
 type Report struct {
 	Placed  []string
 	Skipped []Problem // the name was taken, or the file there has changed since the caller looked
@@ -439,7 +439,7 @@ func (d *Dir) prepare(name string, f Incoming, gid int) error {
 	return d.root.Chtimes(name, f.ModTime, f.ModTime)
 }
 
-// move renames one file and says why not, if it does not.
+// move renames one file and reports why not, if it does not.
 func (d *Dir) move(staged string, f Incoming) (reason string, err error) {
 	if f.Replaces != nil {
 		now, err := d.root.Lstat(f.Name)

@@ -66,7 +66,7 @@ func behind(target string, dirs []string, roots map[string]*os.Root) (File, bool
 // A Missed is a name of a DISTDIR that a person could take for a distfile.
 type Missed struct {
 	Problem
-	Hint string // what helps, "" if nothing is to be said
+	Hint string // what helps, "" if nothing does
 }
 
 // Missed lists what the scan of the DISTDIR at a path passed over and somebody may miss, sorted by

@@ -56,7 +56,7 @@ func tellCHOST(l *findings, s *portage.Settings, foreign map[string][]string, wh
 	}
 }
 
-// architecture is the profile's ARCH, else what CHOST says.
+// architecture is the profile's ARCH, else what CHOST states.
 func architecture(s *portage.Settings) string {
 	if arch := s.ARCH(); arch != "" {
 		return arch

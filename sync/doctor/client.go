@@ -190,7 +190,7 @@ func (e *clientRules) localPackages() {
 	}
 }
 
-// emerge says what emerge can do with what lies in PKGDIR, what it cannot, and which line to type
+// emerge tells what emerge can do with what lies in PKGDIR, what it cannot, and which line to type
 // here.
 func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 	judge, err := e.judged()

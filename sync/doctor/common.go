@@ -133,7 +133,8 @@ func (e *commonRules) directory(key, dir, topic string) {
 		} else if key == "PKGDIR" && e.is(Host) {
 			e.tell(Finding{Topic: topic, Weight: Wrong, Role: Host,
 				What: fmt.Sprintf("there is no PKGDIR at %q",
-					dir), Why: "there is nothing to export until something has been built or packed",
+					dir),
+				Why: "there is nothing to export until something has been built or packed",
 				Fix: []Fix{run(`quickpkg --include-config=y "*/*"`)}})
 		}
 	case err != nil:
@@ -219,7 +220,7 @@ const (
 	mostReadBytes = 512 << 20
 )
 
-// indexState tells whether the index says what lies in PKGDIR.
+// indexState tells whether the index matches PKGDIR.
 func (e *commonRules) indexState(ctx context.Context) error {
 	if e.dir == nil {
 		return e.leftOut(ctx, nil)

@@ -18,7 +18,7 @@ type comparer struct {
 	header pkgindex.Header
 	// of the packages that the drive carries; CHOST and REPO stand in each
 	entries []pkgindex.Entry
-	offered []forecast.Candidate // the same with what the origin says of each
+	offered []forecast.Candidate // the same with what the origin states of each
 	masked  []forecast.Mismatch  // what import and status tell of them
 }
 
@@ -41,5 +41,5 @@ func (x *comparer) differ(d Difference, f Finding) {
 	x.tell(f)
 }
 
-// mostLines is how many packages get a line of their own in a mend.
+// mostLines is how many packages get a line of their own in a fix.
 const mostLines = 20

@@ -45,7 +45,7 @@ func add(key string, words ...string) string {
 	return key + `="${` + key + `} ` + strings.Join(words, " ") + `"`
 }
 
-// inConf is the mend that sets a variable in make.conf, in the file that has its last word now.
+// inConf is the fix that sets a variable in make.conf, in the file that has its last word now.
 func inConf(s *portage.Settings, key, line string) Fix {
 	file, from := s.MakeConf(), s.Sources[key]
 	switch {
@@ -62,7 +62,7 @@ func inConf(s *portage.Settings, key, line string) Fix {
 	return Fix{Do: do, File: file, Lines: []string{line}}
 }
 
-// run is the mend that is a command.
+// run is the fix that is a command.
 func run(commands ...string) Fix { return Fix{Do: "run", Lines: commands} }
 
 // optsFix sets EMERGE_DEFAULT_OPTS.

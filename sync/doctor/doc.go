@@ -1,4 +1,4 @@
-// Package doctor looks at this machine's settings and says what is wrong with them for the work
+// Package doctor looks at this machine's settings and reports what is wrong with them for the work
 // that the machine does, why, and how to fix it. It reads; nothing is executed, written or asked
 // for over a network.
 //
@@ -10,7 +10,7 @@
 //	host    a signing key, an export that is remembered, PKGSNEAK_AUTO=export or both
 //	client  a trusted key, an import that is remembered, PKGSNEAK_AUTO=import or both
 //
-// If all that says nothing and a drive is given, the machine is looked at as a client. A machine
+// If nothing of that decides and a drive is given, the machine is looked at as a client. A machine
 // that is neither is not blamed for what it lacks; it is told how to become one.
 //
 // # Findings
@@ -19,7 +19,7 @@
 //
 //	broken  something does not work, or will do harm, until it is fixed
 //	wrong   works, but not as hoped: packages are ignored, or cannot run elsewhere
-//	note    good to know; a healthy machine may have notes
+//	note    of interest; a healthy machine may have notes
 //
 // Findings come in order of weight, then in the order in which they should be fixed. Only broken
 // and wrong ones count (Report.Found). A doctor that cries wolf is not read twice: what cannot be
@@ -28,7 +28,7 @@
 //
 // A Fix is lines for a file, or commands. Lines for make.conf are such that Portage's own parser
 // makes of them what is meant, wherever the variable was set before, if they stand where the fix
-// says.
+// puts them.
 //
 // # A drive
 //

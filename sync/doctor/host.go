@@ -50,7 +50,7 @@ func (e *hostRules) march() {
 	for _, key := range flagVariables {
 		value := e.s.Get(key)
 		if key != "COMMON_FLAGS" && value != "" && value == e.s.Get("COMMON_FLAGS") {
-			continue // it says ${COMMON_FLAGS}
+			continue // it has ${COMMON_FLAGS}
 		}
 		c := cpu.ParseFlags(value, x86)
 		if key == "COMMON_FLAGS" && !e.usesCommonFlags() {
@@ -75,14 +75,14 @@ func (e *hostRules) march() {
 	}
 }
 
-// usesCommonFlags tells whether COMMON_FLAGS, which only make.conf itself has, is what one of the
-// real variables says.
+// usesCommonFlags tells whether COMMON_FLAGS, which only make.conf itself has, is the value of one
+// of the real variables.
 func (e *hostRules) usesCommonFlags() bool {
 	common := e.s.Get("COMMON_FLAGS")
 	return common != "" && (e.s.Get("CFLAGS") == common || e.s.Get("CXXFLAGS") == common)
 }
 
-// judgeFlags says whether packages that are built with these flags run on other CPUs of the
+// judgeFlags reports whether packages that are built with these flags run on other CPUs of the
 // architecture.
 func (e *hostRules) judgeFlags(key, value string, c cpu.Flags, arch string) (Finding, bool) {
 	x86 := arch == "amd64" || arch == "x86"
@@ -189,7 +189,7 @@ func (e *hostRules) hostCPUFlags() {
 			cpu.LackedBy(needs), Fix: []Fix{cpuFlagsFix(e.s, keep)}})
 }
 
-// cpuFlagsFix says where CPU_FLAGS_X86 is to be changed: in make.conf if it is set there, which
+// cpuFlagsFix reports where CPU_FLAGS_X86 is to be changed: in make.conf if it is set there, which
 // wins, else in the line of package.use that sets it.
 func cpuFlagsFix(s *portage.Settings, words []string) Fix {
 	const key = "CPU_FLAGS_X86"

@@ -52,7 +52,7 @@ func (j *judge) unreadable(entries []pkgindex.Entry) (u unreadable) {
 	return u
 }
 
-// eapiFinding says what is to be done about packages of a newer EAPI; where is whose they are.
+// eapiFinding reports what is to be done about packages of a newer EAPI; where is whose they are.
 func (u *unreadable) eapiFinding(where string) Finding {
 	return Finding{Topic: "eapi", Weight: Broken, Role: Client, Names: u.eapi,
 		What: plural(len(u.eapi), "package") + " of " + where +
@@ -62,7 +62,7 @@ func (u *unreadable) eapiFinding(where string) Finding {
 		Fix: []Fix{run("emerge -1auK sys-apps/portage")}}
 }
 
-// formatFinding says what is to be done about GPKG packages that cannot be read.
+// formatFinding reports what is to be done about GPKG packages that cannot be read.
 func (u *unreadable) formatFinding(where string) Finding {
 	return Finding{Topic: "format", Weight: Broken, Role: Client, Names: u.gpkg,
 		What: plural(len(u.gpkg), "package") + " of " + where +

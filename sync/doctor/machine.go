@@ -120,7 +120,7 @@ func (l *findings) badState(dir string, err error) {
 		Fix:  stateFix(err)})
 }
 
-// stateFix is what the error itself says that helps.
+// stateFix is the help of the error itself.
 func stateFix(err error) []Fix {
 	hints := fault.Hints(err, "DRIVE")
 	if len(hints) == 0 {

@@ -65,7 +65,7 @@ func hexIPv4(s string) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte{b[3], b[2], b[1], b[0]}), true
 }
 
-// answer is what can be said for certain.
+// answer is what is certain.
 type answer int
 
 const (

@@ -216,7 +216,7 @@ func (x *comparer) tellCPU(t *cpuTally) {
 	x.tellNative(t)
 }
 
-// tellNative judges packages that were built for the origin's own CPU by what the origin says of
+// tellNative judges packages that were built for the origin's own CPU by what the origin states of
 // it.
 func (x *comparer) tellNative(t *cpuTally) {
 	if len(t.native) == 0 {

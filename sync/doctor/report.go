@@ -22,7 +22,7 @@ const (
 	Client Role = "client"
 )
 
-// Weight says how much a finding matters.
+// Weight is how much a finding matters.
 type Weight string
 
 // The weights, the heaviest first.
@@ -34,7 +34,7 @@ const (
 
 func (w Weight) rank() int { return slices.Index([]Weight{Broken, Wrong, Note}, w) }
 
-// Fix is what to do: lines for a file, or, without a File, what Do says.
+// Fix is what to do: lines for a file, or, without a File, the words of Do.
 type Fix struct {
 	// "run", "at the end of the file", "instead of the line that sets CFLAGS", ...
 	Do    string   `json:"do"`
@@ -42,7 +42,7 @@ type Fix struct {
 	Lines []string `json:"lines"`
 }
 
-// Finding is one thing that is wrong, or good to know.
+// Finding is one thing that is wrong, or of interest.
 type Finding struct {
 	Topic  string   `json:"topic"` // for Explain and Options.Ignore
 	Weight Weight   `json:"weight"`
@@ -76,14 +76,14 @@ type Report struct {
 	// ToImport counts the packages on the drive that are not in PKGDIR yet and that the forecast
 	// counts on.
 	ToImport int `json:"to_import,omitempty"`
-	// Portage is what real emerge says about the line, if it was asked.
+	// Portage is real emerge's answer to the line, if it was asked.
 	Portage *Confirmation `json:"portage,omitempty"`
 	Origins []Comparison  `json:"origins,omitempty"` // with a drive
 	Unknown []string      `json:"unknown"`           // what could not be looked at, and why
 	Ignored int           `json:"ignored,omitempty"` // findings that Options.Ignore silenced
 }
 
-// Found tells whether anything has to be mended.
+// Found tells whether anything has to be fixed.
 func (r *Report) Found() bool {
 	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Weight != Note })
 }
@@ -120,7 +120,7 @@ func (l *findings) unknown(format string, args ...any) {
 	l.r.Unknown = append(l.r.Unknown, fmt.Sprintf(format, args...))
 }
 
-// sort puts what matters most first, and else keeps the order of the topics: one is mended before
+// sort puts what matters most first, and else keeps the order of the topics: one is fixed before
 // the next.
 func (l *findings) sort() {
 	place := make(map[string]int, len(topics))
@@ -149,7 +149,7 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// Options says what to look at. Machine has to be filled in; the zero value of the rest looks at
+// Options states what to look at. Machine has to be filled in; the zero value of the rest looks at
 // this machine without a drive.
 type Options struct {
 	Machine machine.Machine
@@ -172,7 +172,7 @@ type Options struct {
 // AskFunc asks real emerge.
 type AskFunc func(context.Context, emerge.Question) (*emerge.Answer, error)
 
-// Confirmation is what real emerge says about the forecast's line.
+// Confirmation is real emerge's answer to the forecast's line.
 type Confirmation struct {
 	Exit      int      `json:"exit"`      // of emerge; 0: the line works
 	Merges    int      `json:"merges"`    // packages that emerge lists
@@ -185,7 +185,7 @@ type Confirmation struct {
 	Cut       bool     `json:"cut,omitempty"`
 }
 
-// Agrees reports whether emerge would do what the forecast says.
+// Agrees reports whether emerge would do what was forecast.
 func (c *Confirmation) Agrees() bool {
 	return c.Exit == 0 && len(c.OnlyHere)+len(c.OnlyThere)+len(c.Backwards)+len(c.Compiled) == 0 &&
 		!c.Cut
@@ -209,7 +209,7 @@ type Comparison struct {
 }
 
 // Difference is a line of the table: a setting for which packages on the drive do not fit this
-// machine. A finding of the same topic says why that matters and what makes the two one.
+// machine. A finding of the same topic tells why that matters and what makes the two one.
 type Difference struct {
 	Topic    string `json:"topic"`
 	What     string `json:"what"` // CHOST, profile, USE, VIDEO_CARDS, ...

@@ -17,7 +17,7 @@ import (
 	"pkgsneak/sync/portage"
 )
 
-// RepositoryComparison says what an import would do with an ebuild repository on the drive.
+// RepositoryComparison reports what an import would do with an ebuild repository on the drive.
 type RepositoryComparison struct {
 	Name     string    `json:"name"`
 	Origin   time.Time `json:"origin,omitzero"` // of the state on the drive

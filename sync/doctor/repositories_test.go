@@ -9,7 +9,7 @@ import (
 	"pkgsneak/sync/importer"
 )
 
-// repositoryFindings are what is said of ebuild repositories, with the lines to type.
+// repositoryFindings are those about ebuild repositories, with the lines to type.
 func repositoryFindings(r *Report) string {
 	var text []string
 	for _, f := range r.Findings {

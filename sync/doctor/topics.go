@@ -9,7 +9,7 @@ type Topic struct {
 	Text  string // lines
 }
 
-// Topics lists what can be explained, in the order in which things are to be mended.
+// Topics lists what can be explained, in the order in which things are to be fixed.
 func Topics() []Topic { return slices.Clone(topics) }
 
 // LookUpTopic returns a topic.

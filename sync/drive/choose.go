@@ -13,7 +13,7 @@ import (
 	"pkgsneak/sync/machine"
 )
 
-// NoOriginError says that the drive has no origin of the wanted name.
+// NoOriginError reports that the drive has no origin of the wanted name.
 type NoOriginError struct {
 	Name string
 	Have []string
@@ -32,7 +32,7 @@ func (e *NoOriginError) Hints(string) []string {
 	return []string{"the drive has " + strings.Join(e.Have, ", ")}
 }
 
-// EmptyMountError says that a drive's path is an empty directory: most likely nothing is mounted
+// EmptyMountError reports that a drive's path is an empty directory: most likely nothing is mounted
 // there. It wraps the error of a missing tree.
 type EmptyMountError struct {
 	Drive string
@@ -49,10 +49,10 @@ func (e *EmptyMountError) Unwrap() error { return e.Err }
 // Class is fault.NoTree.
 func (e *EmptyMountError) Class() fault.Class { return fault.NoTree }
 
-// Hints say what is missing.
+// Hints name what is missing.
 func (e *EmptyMountError) Hints(string) []string { return []string{"mount the drive first"} }
 
-// OpenFor opens a tree for reading and says what was being done when there is none.
+// OpenFor opens a tree for reading and reports what was being done when there is none.
 func OpenFor(verb, mount string) (*Drive, error) {
 	if err := machine.NeedDirectory(verb, mount); err != nil {
 		return nil, err

@@ -78,8 +78,8 @@ func (d *Drive) ClientCopies(name string, ring manifest.Ring, now time.Time) (be
 	return d.copiesIn(ClientDir(name), ring, now, layout.CheckRequestList)
 }
 
-// ReadClientFile reads a listed file of a request, of at most limit bytes, and compares it. What
-// was read is returned with the error that it is another one.
+// ReadClientFile reads a listed file of a request, of at most limit bytes, and compares it. The
+// bytes are returned with the error that it is another one.
 func (d *Drive) ReadClientFile(name string, f manifest.File, limit int64) ([]byte, error) {
 	at := path.Join(ClientDir(name), f.Path)
 	if f.Size > limit {
@@ -104,7 +104,7 @@ func (d *Drive) ReadClientFile(name string, f manifest.File, limit int64) ([]byt
 }
 
 // ClientUnfinished reports whether a client's directory is that of a first request whose drive was
-// pulled: neither copy of its list was ever written. What lies there is nobody's.
+// pulled: neither copy of its list was ever written. Its files are nobody's.
 func (d *Drive) ClientUnfinished(name string) bool {
 	for _, file := range []string{layout.ManifestFile, layout.NextManifestFile} {
 		text, err := d.ReadCopy(ClientDir(name), file)

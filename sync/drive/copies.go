@@ -65,7 +65,7 @@ func (d *Drive) copiesIn(origin string, ring manifest.Ring, now time.Time,
 	return best, other, d.worse(origin, best, other)
 }
 
-// torn says whether a manifest copy has the beginning of a signed message and not its
+// torn reports whether a manifest copy has the beginning of a signed message and not its
 // end, as a pull in the middle of a commit leaves it.
 func (s *ManifestCopy) torn() bool {
 	return bytes.HasPrefix(s.Text, []byte("-----BEGIN PGP SIGNED MESSAGE-----\n")) &&
@@ -206,15 +206,15 @@ func (d *Drive) PastCopies(dir string, ring manifest.Ring) (best, other Manifest
 	return best, other
 }
 
-// Begun says whether a copy has nothing in it but what an export begins with, or the beginning of a
-// message that a pull has cut off.
+// Begun reports whether a copy has nothing in it but what an export begins with, or the beginning
+// of a message that a pull has cut off.
 func (s *ManifestCopy) Begun() bool { return errors.Is(s.State.Err, errBlank) || s.torn() }
 
-// blank says whether a manifest copy is there and has nothing in it but newlines.
+// blank reports whether a manifest copy is there and has nothing in it but newlines.
 func (s *ManifestCopy) blank() bool { return s.newlines }
 
 // checkBlank finds out whether a manifest copy without text has newlines and nothing else. Zeros
-// are what a file system may make of lost contents; they say nothing.
+// are what a file system may make of lost contents; they mean nothing.
 func checkBlank(d *Drive, dir string, s *ManifestCopy) error {
 	if !errors.Is(s.State.Err, errBlank) {
 		return nil

@@ -15,8 +15,8 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// Mounted is the mounted file system that a tree lies on, and the device below it. It says whether
-// the drive is still there, and what an error of the kernel means on it.
+// Mounted is the mounted file system that a tree lies on, and the device below it. It reports
+// whether the drive is still there, and what an error of the kernel means on it.
 type Mounted struct {
 	mount    string
 	top      *os.File // the mount point: for statfs, and for syncfs from before the first write
@@ -69,10 +69,10 @@ func (d *Mounted) Mount() string { return d.mount }
 // FSType returns the kind of file system.
 func (d *Mounted) FSType() volume.Type { return d.fs }
 
-// HasDevice says whether the file system lies on a block device of its own.
+// HasDevice reports whether the file system lies on a block device of its own.
 func (d *Mounted) HasDevice() bool { return d.sysfs != "" }
 
-// ReadOnly says whether the drive was mounted read-only when it was opened.
+// ReadOnly reports whether the drive was mounted read-only when it was opened.
 func (d *Mounted) ReadOnly() bool { return d.readOnly }
 
 // Top is the mount point, open since before the first write: for syncfs, which reports an error of
@@ -98,8 +98,8 @@ func (d *Mounted) statfs() (unix.Statfs_t, error) {
 	return st, err
 }
 
-// Present says whether the drive is still there; where it is not, an absent
-// file or an empty directory says nothing. Its device is in sysfs, and
+// Present reports whether the drive is still there; where it is not, an absent
+// file or an empty directory proves nothing. Its device is in sysfs, and
 // the copy that could be read before can be read from the medium again (the
 // first errors come before the kernel has taken the device out of sysfs). A
 // drive without a device of its own (a directory on tmpfs, overlay, a network
@@ -148,7 +148,7 @@ func (d *Mounted) Device() string {
 	return "/dev/" + filepath.Base(target)
 }
 
-// Classify turns what the kernel said into one of the errors above. The answer of the kernel is
+// Classify turns the kernel's answer into one of the errors above. The answer of the kernel is
 // believed only while the device is there: on a drive that was pulled files are absent (vfat), and
 // ext4 has been seen to answer that it is full.
 func (d *Mounted) Classify(op, path string, err error) error {
@@ -175,7 +175,7 @@ func (d *Mounted) Classify(op, path string, err error) error {
 	return fmt.Errorf("%s %q: %w", op, path, Bare(err))
 }
 
-// ClassifyName is Classify where a name is made: there, EINVAL and its like are
+// ClassifyName is Classify where a name is made: there, EINVAL and its kind are
 // about the name.
 func (d *Mounted) ClassifyName(op, path string, err error) error {
 	for _, errno := range []syscall.Errno{syscall.EINVAL, syscall.EILSEQ, syscall.ENAMETOOLONG,

@@ -1,5 +1,5 @@
 // Package drive reads the tree on a drive: it opens one, tells which origins are there and whose
-// they are, verifies a generation, and reads what it lists. Package layout says what lies where,
+// they are, verifies a generation, and reads what it lists. Package layout defines what lies where,
 // package drivewriter writes.
 //
 // # Trust

@@ -117,7 +117,7 @@ func (d *Drive) Close() error {
 func (d *Drive) Root() *os.Root { return d.root }
 
 // Origins returns the names of the directories that have a copy of the manifest, or the record of a
-// generation without one, sorted. Whether one of them holds anything to be believed, Load says.
+// generation without one, sorted. Whether one of them holds anything to be believed, Load decides.
 func (d *Drive) Origins() ([]string, error) {
 	entries, err := d.readDir(d.root, ".", maxOrigins+16)
 	if err != nil {
@@ -211,7 +211,7 @@ func isKeyFile(name string) bool {
 
 // KeyTexts returns what lies in KeysDir: key blocks and revocation
 // certificates, as they are. A revocation proves itself, wherever it lies; to
-// everything else applies what Keys says. Files that cannot be read are left
+// everything else applies the keys of Keys. Files that cannot be read are left
 // out.
 func (d *Drive) KeyTexts() ([][]byte, error) {
 	entries, err := d.readDir(d.root, layout.KeysDir, maxKeys)

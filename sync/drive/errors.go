@@ -15,9 +15,9 @@ import (
 // has never committed a generation.
 var ErrNoTree error = fault.New(fault.NoTree, "no pkgsneak tree there")
 
-// unfinishedError says that neither copy of an origin's manifest tells anything: its first export
-// was pulled or canceled, or, where the files are not there any more, somebody removed them. It is
-// ErrNoTree.
+// unfinishedError reports that neither copy of an origin's manifest tells anything: its first
+// export was pulled or canceled, or, where the files are not there any more, somebody removed them.
+// It is ErrNoTree.
 type unfinishedError struct{ gone bool }
 
 func (e unfinishedError) Error() string {
@@ -27,8 +27,8 @@ func (e unfinishedError) Error() string {
 	return "its first export was not finished"
 }
 
-// Unfinished says whether an origin has copies of its manifest which say nothing. Whether they ever
-// did, the drive does not tell.
+// Unfinished reports whether an origin has copies of its manifest, none of which is of use. Whether
+// they ever did, the drive does not tell.
 func Unfinished(err error) bool {
 	var e unfinishedError
 	return errors.As(err, &e) && !e.gone
@@ -37,7 +37,7 @@ func Unfinished(err error) bool {
 // Is makes it ErrNoTree.
 func (unfinishedError) Is(target error) bool { return target == ErrNoTree }
 
-// GoneError says that the drive was pulled or is failing. It ends the run:
+// GoneError reports that the drive was pulled or is failing. It ends the run:
 // nothing is tried again, because the kernel reports a lost write only once.
 type GoneError struct {
 	Op, Path string
@@ -58,7 +58,7 @@ func (e *GoneError) Error() string {
 
 func (e *GoneError) Unwrap() error { return e.Err }
 
-// ReadOnlyError says that the drive cannot be written: it was mounted
+// ReadOnlyError reports that the drive cannot be written: it was mounted
 // read-only (a write-protect switch does that without a word), or the kernel
 // turned it read-only because it found damage.
 type ReadOnlyError struct {
@@ -78,7 +78,7 @@ func (e *ReadOnlyError) Error() string {
 
 func (e *ReadOnlyError) Unwrap() error { return e.Err }
 
-// SpaceError says that the drive is full. Need is 0 where the kernel said so
+// SpaceError reports that the drive is full. Need is 0 where the kernel reported it
 // in the middle of writing.
 type SpaceError struct {
 	Path       string
@@ -94,7 +94,7 @@ func (e *SpaceError) Error() string {
 
 func (e *SpaceError) Unwrap() error { return syscall.ENOSPC }
 
-// PullDamageError says that entries are unreadable although the drive is
+// PullDamageError reports that entries are unreadable although the drive is
 // there: an earlier pull left them half made. Hint names the way out.
 type PullDamageError struct {
 	Op, Path string
@@ -113,7 +113,7 @@ func (e *PullDamageError) Unwrap() error { return e.Err }
 // Hint is the commands that repair the file system, one line.
 func (e *PullDamageError) Hint() string { return e.FS.RepairHint(e.Device) }
 
-// LimitError says that a file is too big for the file system.
+// LimitError reports that a file is too big for the file system.
 type LimitError struct {
 	Path string
 	Err  error
@@ -125,7 +125,7 @@ func (e *LimitError) Error() string {
 
 func (e *LimitError) Unwrap() error { return e.Err }
 
-// InTheWayError says that something of a person's has the place of a file, or a directory, of an
+// InTheWayError reports that something of a person's has the place of a file, or a directory, of an
 // origin: it stays, and nothing was written.
 type InTheWayError struct {
 	Path string // below layout.TreeDir
@@ -138,13 +138,13 @@ func (e *InTheWayError) Error() string {
 // Class is that of no particular error.
 func (e *InTheWayError) Class() fault.Class { return fault.Failed }
 
-// Hints say what to do with it.
+// Hints tell what to do with it.
 func (e *InTheWayError) Hints(drive string) []string {
 	return []string{fmt.Sprintf("move %s/%s/%s away, and run the same command again", drive,
 		layout.TreeDir, fault.Quote(e.Path))}
 }
 
-// NameError says that the drive cannot store a name.
+// NameError reports that the drive cannot store a name.
 type NameError struct {
 	Path   string
 	Reason string
@@ -157,7 +157,7 @@ func (e *NameError) Error() string {
 
 func (e *NameError) Unwrap() error { return e.Err }
 
-// DamagedError says that a file of a generation is not what was signed.
+// DamagedError reports that a file of a generation is not what was signed.
 type DamagedError struct {
 	Path   string // below ORIGIN, or the origin's path of an Item
 	Reason string
@@ -168,7 +168,7 @@ func (e *DamagedError) Error() string { return fmt.Sprintf("reading %q: %s", e.P
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// ReadBackError says that the medium does not hold what was written to it.
+// ReadBackError reports that the medium does not hold what was written to it.
 type ReadBackError struct {
 	Path   string
 	Offset int64 // of the first wrong byte; -1 if it is not known
@@ -193,7 +193,7 @@ func (e *ReadBackError) Error() string {
 }
 
 // Failing tells the errors with which the kernel speaks of a drive that is
-// pulled or dying. With EUCLEAN and EBADMSG ext4, xfs and btrfs say that they
+// pulled or dying. With EUCLEAN and EBADMSG ext4, xfs and btrfs report that they
 // found damage.
 func Failing(err error) bool {
 	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENODEV, syscall.ENXIO,
@@ -222,7 +222,7 @@ func classified(err error) bool {
 		errors.As(err, &limit) || errors.As(err, &name) || errors.As(err, &damaged)
 }
 
-// Bare takes the operation and the path off, which the caller says better.
+// Bare takes the operation and the path off, which the caller names better.
 func Bare(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {

@@ -12,7 +12,7 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// Each kind of trouble with a drive gets one error, and whatever the kernel says is
+// Each kind of trouble with a drive gets one error, and the kernel's own words are
 // believed only while the device is there.
 func TestExplain(t *testing.T) {
 	t.Parallel()

@@ -12,8 +12,9 @@ import (
 )
 
 // FindOrigin returns the directory of the origin that has this key and name: the one whose signed
-// record says so, wherever it lies; else the name that a first export shall use. held is nil unless
-// a generation was found. Everything that the key's own predecessors signed counts as the key's.
+// record states it, wherever it lies; else the name that a first export shall use. held is nil
+// unless a generation was found. Everything that the key's own predecessors signed counts as the
+// key's.
 func (d *Drive) FindOrigin(key *manifest.PublicKey, name string, now time.Time,
 	earlier ...*manifest.PublicKey) (dir string, held *Generation, err error) {
 	if err := layout.CheckOriginName(name); err != nil {
@@ -93,7 +94,7 @@ func (d *Drive) newOrigin(ring manifest.Ring, name, long string, now time.Time) 
 	return name, nil
 }
 
-// mayBegin says whether an origin of which there is no generation may begin in a directory. One
+// mayBegin reports whether an origin of which there is no generation may begin in a directory. One
 // that has a generation of ours and cannot be read belongs to the origin of its name.
 func mayBegin(d *Drive, dir string, ring manifest.Ring, now time.Time) (bool, error) {
 	as, best, other, err := d.StandingOf(dir, ring, now)

@@ -182,7 +182,7 @@ func (g *Generation) Facts() (*layout.Facts, error) {
 // Open opens an item for reading, its parts joined. Never more bytes than the
 // signed size are read. The last Read returns a *DamagedError if the file is
 // short, long, or not the one that was signed, and the bytes before are worth
-// nothing then; a *GoneError says that the drive went away.
+// nothing then; a *GoneError reports that the drive went away.
 func (g *Generation) Open(it layout.Item) (io.ReadCloser, error) {
 	r := g.openItem(it)
 	// An absent file is told at once.
@@ -221,7 +221,7 @@ func (g *Generation) openItem(it layout.Item) *itemReader {
 }
 
 // NewGeneration opens what a session has just committed: g has all but what is not exported, and
-// items are what its list and its record say together.
+// items are what its list and its record state together.
 func NewGeneration(d *Drive, g Generation, items []layout.Item) (*Generation, error) {
 	root, err := d.root.OpenRoot(g.Dir)
 	if err != nil {

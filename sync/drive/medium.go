@@ -11,7 +11,7 @@ import (
 )
 
 // Reading from the medium: what was just written lies in the page cache, and
-// reading it from there says nothing. O_DIRECT goes past the cache; where a
+// reading it from there proves nothing. O_DIRECT goes past the cache; where a
 // file system refuses it, the cache is told to forget the file, which it does
 // for pages that were synced.
 

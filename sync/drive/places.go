@@ -14,8 +14,8 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// InTreeError says that PKGDIR or DISTDIR lies in the tree on a drive, whose files only an export
-// writes: anything else there breaks the signed list.
+// InTreeError reports that PKGDIR or DISTDIR lies in the tree on a drive, whose files only an
+// export writes: anything else there breaks the signed list.
 type InTreeError struct {
 	Key string // "PKGDIR" or "DISTDIR"
 	Dir string // as it was given
@@ -38,7 +38,7 @@ func (e *InTreeError) Hints(string) []string {
 
 var usualNames = map[string]string{"PKGDIR": "binpkgs", "DISTDIR": "distfiles"}
 
-// NoDirectoryError says that PKGDIR or DISTDIR is a file.
+// NoDirectoryError reports that PKGDIR or DISTDIR is a file.
 type NoDirectoryError struct{ Key, Dir string }
 
 func (e *NoDirectoryError) Error() string {
@@ -75,8 +75,8 @@ func CheckPlaces(pkgdir, distdir string, drives ...string) error {
 // HasTree reports whether a directory is the place of a drive with a tree in it.
 func HasTree(dir string) bool { return isTree(filepath.Join(dir, layout.TreeDir)) }
 
-// OnDriveError says that the state directory lies on the drive: the signing key would travel with
-// what it signs.
+// OnDriveError reports that the state directory lies on the drive: the signing key would travel
+// with what it signs.
 type OnDriveError struct{ Dir, Drive string }
 
 func (e *OnDriveError) Error() string {

@@ -100,7 +100,7 @@ func (r *itemReader) add(p []byte) {
 	}
 }
 
-// next opens the part at hand, and says EOF behind the last if the whole is
+// next opens the part at hand, and returns EOF behind the last if the whole is
 // what was signed.
 func (r *itemReader) next() error {
 	if r.file != nil {

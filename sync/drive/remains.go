@@ -18,7 +18,7 @@ import (
 
 // Remains are the payload files in the directory of an origin of ours whose last generation cannot
 // be read: its record is damaged, both copies of its manifest are, or its key was revoked since. No
-// list says what they are, but what they hold can be compared with what an export would write.
+// list tells what they are, but what they hold can be compared with what an export would write.
 type Remains struct {
 	Dir string // the origin's, below layout.TreeDir
 	Why error  // what cannot be read
@@ -56,7 +56,7 @@ func FindRemains(d *Drive, dir string, ring manifest.Ring, now time.Time) (*Rema
 	return r, nil
 }
 
-// walk finds the files of the layout; with a list, only what it has, in the size that it says.
+// walk finds the files of the layout; with a list, only what it has, in the size that it states.
 func (r *Remains) walk(list *manifest.Signed) error {
 	root, err := r.drive.root.OpenRoot(r.Dir)
 	if err != nil {
@@ -71,7 +71,7 @@ func (r *Remains) walk(list *manifest.Signed) error {
 			if Vanished(err) {
 				return err
 			}
-			return nil // the session finds out, and says what to do
+			return nil // the session finds out, and tells what to do
 		}
 		defer l.Close()
 		for _, e := range l.Entries {

@@ -40,11 +40,11 @@ const (
 	Broken
 )
 
-// HasLeftovers says whether unlisted files with names of the layout may be removed.
+// HasLeftovers reports whether unlisted files with names of the layout may be removed.
 func (s Standing) HasLeftovers() bool { return s == Begun || s == Committed }
 
-// NewerError says that a key of ours signed what this program cannot read: a newer one wrote there.
-// Nothing was changed.
+// NewerError reports that a key of ours signed what this program cannot read: a newer one wrote
+// there. Nothing was changed.
 type NewerError struct {
 	Path string // below TreeDir
 	Err  error
@@ -67,8 +67,8 @@ func (e *NewerError) As(target any) bool {
 	return ok && errors.As(e.Err, format)
 }
 
-// StandingOf finds out whose a directory is. The error is a *NewerError, or says that the drive is
-// gone; with any other standing than committed, best and other are what ownSlots returns.
+// StandingOf finds out whose a directory is. The error is a *NewerError, or reports that the drive
+// is gone; with any other standing than committed, best and other are what ownSlots returns.
 func (d *Drive) StandingOf(dir string, ring manifest.Ring, now time.Time) (as Standing, best,
 	other ManifestCopy, err error) {
 	best, other, err = d.OwnCopies(dir, ring, now)
@@ -144,7 +144,7 @@ func OwnerOf(d *Drive, dir string, ring manifest.Ring) manifest.Fingerprint {
 	return note.Signer
 }
 
-// OwnerNote is the note that says that an origin is a key's, before there is anything else that
+// OwnerNote is the note that an origin is a key's, before there is anything else that
 // does: a signed list of nothing.
 func OwnerNote(key *manifest.PrivateKey, now time.Time) ([]byte, error) {
 	at := now.UTC().Truncate(time.Second)
@@ -154,8 +154,8 @@ func OwnerNote(key *manifest.PrivateKey, now time.Time) ([]byte, error) {
 	return manifest.Sign(&manifest.List{Timestamp: at}, key, at)
 }
 
-// HasFiles says whether there is anything in a directory besides directories, blank files that an
-// origin begins with, and the notes of its owner and of the probe.
+// HasFiles reports whether there is anything in a directory besides directories, blank files that
+// an origin begins with, and the notes of its owner and of the probe.
 func HasFiles(d *Drive, dir string) (bool, error) {
 	root, err := d.root.OpenRoot(dir)
 	if err != nil {
@@ -200,7 +200,7 @@ func HasFiles(d *Drive, dir string) (bool, error) {
 // maxRecordsRead bounds what is read of a directory without a valid manifest.
 const maxRecordsRead = 16
 
-// recordsAre says whether there are records of generations, and each names one of the keys. They
+// recordsAre reports whether there are records of generations, and each names one of the keys. They
 // are not signed, as things are: it is enough to tell an origin of ours, in which nothing is
 // removed on that account, from another key's.
 func recordsAre(d *Drive, dir string, ring manifest.Ring) bool {

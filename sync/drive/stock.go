@@ -11,7 +11,7 @@ import (
 // Stock is what the origin has of one kind, whether this drive carries it or
 // not.
 type Stock struct {
-	// Complete says that the origin has nothing else: what is not in the stock
+	// Complete means that the origin has nothing else: what is not in the stock
 	// has left the origin. Only then may anything be removed for not being in it.
 	Complete bool
 	Reason   string // why it is not complete, for people
@@ -21,8 +21,8 @@ type Stock struct {
 	has func(path string) bool
 }
 
-// Has says whether the origin has a file of that path (a distfile: of that
-// name). If the stock is not complete, no says nothing.
+// Has reports whether the origin has a file of that path (a distfile: of that
+// name). If the stock is not complete, false proves nothing.
 func (s *Stock) Has(path string) bool { return s.has(path) }
 
 // ReadableFacts returns the facts of a generation, nil where they are damaged, of a newer program,
@@ -43,7 +43,7 @@ const older = "the generation was written by an older pkgsneak"
 // Stock returns what the origin has of packages or distfiles. A generation of
 // an older program does not tell; then, and where the facts cannot be read
 // although the drive is there, the stock is what the drive carries, is not
-// complete, and says why. The error is the drive's.
+// complete, and reports why. The error is the drive's.
 func (g *Generation) Stock(kind payload.Kind) (*Stock, error) {
 	if kind != payload.Package && kind != payload.Distfile {
 		return nil, fmt.Errorf("reading what the origin has: there is no stock of the %s", kind)

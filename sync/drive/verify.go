@@ -15,7 +15,7 @@ import (
 	"pkgsneak/sync/pipeline"
 )
 
-// VerifyOptions says how much at once. The zero value works.
+// VerifyOptions states how much at once. The zero value works.
 type VerifyOptions struct {
 	Workers int // files read at the same time; 0: 2
 	// is passed the bytes that were read; called from several goroutines
@@ -47,7 +47,7 @@ type Report struct {
 	More       bool        // there are more undeclared files than were listed
 }
 
-// OK says whether all that was signed is there and right.
+// OK reports whether all that was signed is there and right.
 func (r *Report) OK() bool { return len(r.Bad) == 0 }
 
 // Verify reads every listed file back, from the medium where the kernel lets

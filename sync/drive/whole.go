@@ -27,7 +27,7 @@ type State struct {
 	Others []string
 }
 
-// Whole says whether nothing is left to do.
+// Whole reports whether nothing is left to do.
 func (s State) Whole() bool {
 	return s.BothCopies && s.Packages && len(s.Absent)+len(s.Own) == 0 && !s.Leftover
 }

@@ -7,7 +7,7 @@ import (
 	"pkgsneak/manifest"
 )
 
-// CapacityError says that a generation would have more files than one signed list can name.
+// CapacityError reports that a generation would have more files than one signed list can name.
 type CapacityError struct {
 	Files, Bytes       int // of the list; parts of a file count each
 	MaxFiles, MaxBytes int
@@ -22,7 +22,7 @@ func (e *CapacityError) Error() string {
 		e.Bytes, e.MaxBytes)
 }
 
-// Hints says how there are fewer.
+// Hints tells how there are fewer.
 func (e *CapacityError) Hints(drive string) []string {
 	return []string{"remove files that nobody needs (eclean-dist, eclean-pkg), or take two drives: pkgsneak export " + drive +
 		" --no-distfiles, and --no-packages on the other one"}
@@ -31,7 +31,7 @@ func (e *CapacityError) Hints(drive string) []string {
 // ownFiles is more than the files of a generation that are no payload.
 const ownFiles = 16
 
-// CheckCapacity says before the first byte whether one signed list can name all the files of a
+// CheckCapacity decides before the first byte whether one signed list can name all the files of a
 // generation. partSize is that of BeginOptions.
 func CheckCapacity(files []NewFile, partSize int64) error {
 	if partSize <= 0 {

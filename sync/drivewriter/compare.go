@@ -14,7 +14,7 @@ import (
 )
 
 // compare is step 8: every new file and a sample of the old ones are read from
-// the medium. A drive that is smaller than it says destroys earlier files
+// the medium. A drive that is smaller than it claims destroys earlier files
 // while later ones read back right.
 func (w *Writer) compare(ctx context.Context, signed *manifest.Signed) error {
 	if w.o.NoReadBack {
@@ -131,7 +131,7 @@ func (w *Writer) spotCheck(ctx context.Context) error {
 const (
 	sampleFiles = 64
 	sampleBytes = 64 << 20
-	sampleFile  = 16 << 20 // a larger file says no more
+	sampleFile  = 16 << 20 // a larger file proves no more
 )
 
 // sample chooses listed files at even distances, others in each generation.

@@ -42,7 +42,7 @@ type generationFiles struct {
 	record    *layout.Record
 	catalogue []byte          // compressed
 	packages  written         // Packages with its padding
-	index     *pkgindex.Index // what it says
+	index     *pkgindex.Index // its content
 	signed    *manifest.Signed
 	text      []byte // of the manifest copies
 	items     []layout.Item
@@ -53,10 +53,12 @@ type generationFiles struct {
 // could not be read is not written.
 func (w *Writer) compose(ctx context.Context, c Contents) (*generationFiles, error) {
 	if c.Catalogue == nil {
-		return nil, fmt.Errorf("committing the generation of %s: there is no catalogue", fault.Serial(c.Serial))
+		return nil, fmt.Errorf("committing the generation of %s: there is no catalogue",
+			fault.Serial(c.Serial))
 	}
 	if c.Serial <= w.serial {
-		return nil, fmt.Errorf("committing the generation of %s: the drive has that of %s", fault.Serial(c.Serial), fault.Serial(w.serial))
+		return nil, fmt.Errorf("committing the generation of %s: the drive has that of %s",
+			fault.Serial(c.Serial), fault.Serial(w.serial))
 	}
 	files := &generationFiles{serial: c.Serial}
 	if err := w.checkItems(c.Items); err != nil {
@@ -204,7 +206,8 @@ func signList(key *manifest.PrivateKey, files *generationFiles, list *manifest.L
 		files.items, err = layout.Items(files.signed, record)
 	}
 	if err != nil {
-		return fmt.Errorf("signing the generation of %s: reading it again: %w", fault.Serial(files.serial), err)
+		return fmt.Errorf("signing the generation of %s: reading it again: %w",
+			fault.Serial(files.serial), err)
 	}
 	files.record = record
 	return nil

@@ -36,7 +36,7 @@ func (r *dirCapacity) add(name string) {
 	r.entries += entriesOf(name)
 }
 
-// fits says whether the last of several names of that length can be made
+// fits reports whether the last of several names of that length can be made
 // without growing the directory. The entries of a name lie side by side, so in
 // a directory from which names were removed there must be so many free ones
 // that one gap between the names is long enough.
@@ -97,7 +97,7 @@ func newDirectories(s *session, names *layout.Namespace) *directories {
 }
 
 // capacityOf returns what is known of a directory. Elsewhere than on vfat nobody
-// wants to know, and nothing is kept.
+// asks, and nothing is kept.
 func (t *directories) capacityOf(dir string) *dirCapacity {
 	if !t.vfat {
 		return &dirCapacity{capacity: -1}
@@ -138,7 +138,7 @@ func (t *directories) stat(root *os.Root, dir string) (int64, error) {
 	return info.Size(), nil
 }
 
-// canHold says whether a path can be made without growing a directory that
+// canHold reports whether a path can be made without growing a directory that
 // holds committed files.
 func (t *directories) canHold(file string, several int64) (bool, error) {
 	if !t.vfat {

@@ -707,8 +707,8 @@ func TestCancel(t *testing.T) {
 	checkHolds(t, h, mount)
 }
 
-// An export that is canceled while it removes what is old has committed. What
-// was not removed the next one removes.
+// An export that is canceled while it removes what is old has committed. The
+// next one removes the rest.
 func TestCancelAfterTheCommit(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()

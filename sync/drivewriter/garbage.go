@@ -56,7 +56,7 @@ type garbage struct {
 }
 
 // walk removes what is not listed below dir, which is name below the level
-// above, makes that durable, and says whether dir is empty then.
+// above, makes that durable, and reports whether dir is empty then.
 func (t *garbage) walk(above *drive.Level, name, dir string, depth int) (empty bool, err error) {
 	if err := context.Cause(t.ctx); err != nil {
 		return false, err

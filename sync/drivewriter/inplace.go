@@ -38,13 +38,13 @@ var newlines = bytes.Repeat([]byte{'\n'}, 64<<10)
 
 // pad makes sure that the text of n bytes fits into a manifest copy without
 // growing it: newlines are appended and made durable, as a change of its own,
-// while what the copy says stays readable.
+// while the content of the copy stays readable.
 func (s *session) pad(ctx context.Context, name string, n int64) error {
 	size, err := s.size(name)
 	if err != nil {
 		return err
 	}
-	if size > manifest.MaxManifest { // no reader takes it, so it says nothing
+	if size > manifest.MaxManifest { // no reader takes it, so it counts for nothing
 		return s.shorten(name, paddedCopySize(n))
 	}
 	if size >= n && size > 0 {
@@ -160,7 +160,7 @@ func (s *session) overwrite(name string, fill func(io.Writer) error) error {
 	if f != nil {
 		defer f.Close()
 	}
-	if err != nil { // nobody can tell what the copy says until the next session reads it
+	if err != nil { // the content of the copy is unknown until the next session reads it
 		return s.ended.with(err)
 	}
 	return s.sync("fsync", name, f.Sync)
@@ -175,7 +175,7 @@ func content(text []byte) func(io.Writer) error {
 }
 
 // derive is step 10: Packages in place. The signed list has its digest
-// already; a pull here leaves it stale, which verify says and the next
+// already; a pull here leaves it stale, which verify reports and the next
 // generation renews. Nothing else reads it.
 func (s *session) derive(index *pkgindex.Index) error {
 	if err := s.overwrite(layout.PackagesFile, index.Write); err != nil {

@@ -274,7 +274,7 @@ func TestCutOffAnywhere(t *testing.T) {
 	}
 }
 
-// Wherever a drive becomes full, the export says so and the drive holds the old
+// Wherever a drive becomes full, the export reports it and the drive holds the old
 // or the new generation, whole; with free space again the next export goes through.
 func TestFullAtEachStep(t *testing.T) {
 	t.Parallel()
@@ -553,7 +553,7 @@ func TestGrowingStepByStep(t *testing.T) {
 }
 
 // Every error that a sync reports ends the session, also one that elsewhere could be tried again: a
-// full drive that says so only then has lost what was written before.
+// full drive that reports it only then has lost what was written before.
 func TestFailedSyncEndsTheSession(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"syncfs", "fsync"} {

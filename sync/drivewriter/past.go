@@ -10,7 +10,7 @@ import (
 	"pkgsneak/sync/layout"
 )
 
-// A Past is what an origin on a drive says of itself, whatever has become of its key since.
+// A Past is what an origin on a drive records of itself, whatever has become of its key since.
 type Past struct {
 	Dir    string // below layout.TreeDir
 	Name   string

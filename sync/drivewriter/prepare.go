@@ -78,7 +78,7 @@ func (w *Writer) initialise(ctx context.Context, files int) error {
 	return noteOwner(w)
 }
 
-// noteOwner sees to it that the drive says whose the first export is before anything of it lies
+// noteOwner sees to it that the drive has the owner of the first export before anything of it lies
 // there, so that no other key takes it for its own, and no leftover of it for somebody else's.
 func noteOwner(w *Writer) error {
 	if w.committed != nil || w.noted || w.as == drive.Committed || w.as == drive.Broken {
@@ -146,8 +146,8 @@ func (w *Writer) initOrigin() error {
 	return nil
 }
 
-// Offers says whether README.txt and the keys lie on the drive as an export would put them there.
-// On a drive that is mounted read-only nothing is missed.
+// Offers reports whether README.txt and the keys lie on the drive as an export would put them
+// there. On a drive that is mounted read-only nothing is missed.
 func Offers(d *drive.Drive, ring manifest.Ring) bool {
 	for name, data := range layout.LooseFiles(ring) {
 		if old, err := d.ReadAll(d.Root(), name, 1<<20); !d.ReadOnly() &&
@@ -212,7 +212,7 @@ func passedNote(space volume.Space) []byte {
 	return fmt.Appendf(nil, "the capacity of this drive was tested: %d bytes\n", space.Total)
 }
 
-// notePassed lets a drive that has passed say so until something is committed.
+// notePassed lets a drive that has passed bear a note of it until something is committed.
 func notePassed(w *Writer, space volume.Space) error {
 	f, err := w.create(w.root, layout.ProbeFile, 0o644)
 	if err != nil {

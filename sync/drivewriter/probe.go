@@ -109,7 +109,7 @@ func planProbe(how spreading, space volume.Space) probePlan {
 	return p
 }
 
-// onMount says whether the mount point is one, of a block device: in a
+// onMount reports whether the mount point is one, of a block device: in a
 // directory of a disk that is in use nothing is reserved.
 func onMount(d *drive.Drive) bool {
 	if !d.HasDevice() {
@@ -124,7 +124,7 @@ func onMount(d *drive.Drive) bool {
 	return here.Dev != above.Dev
 }
 
-// used says whether a manifest copy on the drive claims to be signed, by whomever. One
+// used reports whether a manifest copy on the drive claims to be signed, by whomever. One
 // that cannot be read was used, too.
 func used(d *drive.Drive) (bool, error) {
 	origins, err := d.Origins()
@@ -154,7 +154,7 @@ func spreadingOf(kind volume.Type, truncateKeeps bool) spreading {
 	return how
 }
 
-// kernelSince says whether the kernel is of that release or a later one.
+// kernelSince reports whether the kernel is of that release or a later one.
 func kernelSince(major, minor int) bool {
 	var name unix.Utsname
 	if unix.Uname(&name) != nil {
@@ -206,7 +206,7 @@ type prober struct {
 // piece is a part of the probe file.
 type piece struct{ at, size int64 }
 
-// write reserves and writes. A drive with less space than it said gets fewer
+// write reserves and writes. A drive with less space than it claimed gets fewer
 // blocks.
 func (p *prober) write(ctx context.Context) (err error) {
 	if p.file, err = p.create(layout.ProbeFile); err != nil {
@@ -308,7 +308,7 @@ func (p *prober) reserveFile() bool {
 }
 
 // reserve takes n bytes of free space behind what was allocated last. full
-// says that it could not, or not in time.
+// tells that it could not, or not in time.
 func (p *prober) reserve(ctx context.Context, n int64) (full bool, err error) {
 	if p.plan.spreading == sparse {
 		return ctx.Err() != nil, nil // it has been
@@ -387,7 +387,7 @@ func (p *prober) compare(ctx context.Context) error {
 		Reason: fmt.Sprintf("of %d test blocks on %d bytes of free space %d are not what was written", len(p.pieces), p.span(), wrong)}
 }
 
-// answers says whether the first block can be read: a drive that was pulled
+// answers reports whether the first block can be read: a drive that was pulled
 // has none, one that ends too soon has.
 func (p *prober) answers(m *drive.Medium) bool {
 	_, err := m.ReadAt(p.buf[:p.pieces[0].size], p.pieces[0].at)

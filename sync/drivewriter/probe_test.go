@@ -335,7 +335,7 @@ func TestWhenToProbe(t *testing.T) {
 	}
 }
 
-// beginProbed begins an export that ends before it commits anything, and says whether it probed.
+// beginProbed begins an export that ends before it commits anything, and reports whether it probed.
 func beginProbed(t *testing.T, h *host, mount string) (probed bool) {
 	t.Helper()
 	d, err := drive.Create(mount)

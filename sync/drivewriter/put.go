@@ -12,7 +12,7 @@ import (
 )
 
 // Put is step 6 for one file: fill writes its bytes, which go straight to
-// their final name. The item says where they lie and what their digest is. On
+// their final name. The item tells where they lie and what their digest is. On
 // an error of fill or a canceled ctx what was written is given up; it is
 // removed with the next commit, not before, because only there is the removal
 // made durable before anything new is allocated.

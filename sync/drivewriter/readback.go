@@ -15,7 +15,7 @@ import (
 )
 
 // Step 8 of the order, and what it needs before: a drive that is smaller than
-// it says destroys earlier files while later ones read back right. So a sample
+// it claims destroys earlier files while later ones read back right. So a sample
 // of the old files is read before anything is written, and what was right then
 // is read again before the commit. A file of the sample that is wrong at
 // the beginning is no sign of that; it has to be written again.
@@ -42,8 +42,8 @@ func (s *session) lostIfWrong(err error) error {
 	return err
 }
 
-// compareFile reads a file from the medium and compares it. old says that an earlier generation had
-// it. One half of buf, which is an aligned one, is hashed while the other is read.
+// compareFile reads a file from the medium and compares it. old tells that an earlier generation
+// had it. One half of buf, which is an aligned one, is hashed while the other is read.
 func (s *session) compareFile(ctx context.Context, want written, old bool, buf []byte) error {
 	hash := digest.New(digest.BLAKE2B)
 	var got blockSums

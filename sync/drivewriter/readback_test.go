@@ -103,7 +103,7 @@ func change(file string, edit func([]byte)) error {
 	return errors.Join(err, f.Close())
 }
 
-// Without read-back nothing is compared, and nothing is said to have been.
+// Without read-back nothing is compared, and nothing is reported as compared.
 func TestNoReadBack(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()

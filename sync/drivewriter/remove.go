@@ -61,13 +61,13 @@ type Removal struct {
 	names  removable
 	copies []string // of the manifest, in the order in which they go
 	text   []byte   // of the valid one
-	// doubtful says that a file that stays has a name of the layout.
+	// doubtful tells that a file that stays has a name of the layout.
 	doubtful bool
 	hook     func(op, path string) error
 }
 
-// UnsignedError says that no valid list tells what belongs to an origin, so that nothing of it is
-// removed.
+// UnsignedError reports that no valid list tells what belongs to an origin, so that nothing of it
+// is removed.
 type UnsignedError struct {
 	Dir string // below layout.TreeDir
 	Err error  // why neither copy of the manifest is valid; nil if there is none
@@ -224,7 +224,7 @@ func (r *Removal) readLists() error {
 		return &drive.NewerError{Path: path.Join(r.Dir, best.State.Name), Err: err}
 	case errors.As(err, &damaged) && !drive.Vanished(err), errors.Is(err, fs.ErrNotExist) &&
 		r.d.Present():
-		return nil // the list says enough
+		return nil // the list tells enough
 	case err != nil:
 		return err
 	}
@@ -254,8 +254,8 @@ func (r *Removal) take(own, other drive.ManifestCopy) {
 	}
 }
 
-// bearsName says whether a valid copy of the manifest is of the origin that the directory is named
-// after.
+// bearsName reports whether a valid copy of the manifest is of the origin that the directory is
+// named after.
 func (r *Removal) bearsName(s drive.ManifestCopy) bool {
 	g, err := r.d.FromCopies(r.Dir, s, drive.ManifestCopy{})
 	if err != nil {
@@ -295,7 +295,7 @@ func (r *Removal) nothingSigned(best, other drive.ManifestCopy) error {
 	return nil
 }
 
-// related says whether two keys are one signer's: the same, or one that introduced the other.
+// related reports whether two keys are one signer's: the same, or one that introduced the other.
 func (r *Removal) related(a, b manifest.Fingerprint) bool {
 	if a == b {
 		return true
@@ -356,7 +356,7 @@ func (r *Removal) stays(file string) {
 	}
 }
 
-// ErrChanged says that somebody wrote to an origin after its removal was planned.
+// ErrChanged reports that somebody wrote to an origin after its removal was planned.
 var ErrChanged error = fault.New(fault.Failed,
 	"it has changed since it was looked at: run this again")
 
@@ -416,7 +416,7 @@ func (m *removing) run() error {
 }
 
 // walk goes through a directory, which is name below the level above: first for the files, then for
-// the directories that are empty without them. lost says whether it lost a name of its own.
+// the directories that are empty without them. lost reports whether it lost a name of its own.
 func (m *removing) walk(above *drive.Level, name, dir string, depth int,
 	empty bool) (lost bool, err error) {
 	if err := context.Cause(m.ctx); err != nil {

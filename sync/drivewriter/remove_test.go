@@ -212,7 +212,7 @@ func sign(t *testing.T, origin string, key *manifest.PrivateKey, change func(*ma
 	}
 }
 
-// A file that is not the origin's stays, whatever lists and links say.
+// A file that is not the origin's stays, whatever lists and links have.
 func TestRemovalAttacks(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -8,7 +8,7 @@ import (
 
 // Reuse takes files as committed that no list which can be read has: the caller has read them from
 // the medium, and lists them in the next generation, until when their names are taken. It returns
-// those that this session has not found as they are said to be.
+// those that this session has not found as they should be.
 func Reuse(w *Writer, files []manifest.File) (gone map[string]bool) {
 	gone = make(map[string]bool)
 	others := make(map[string]bool, len(w.others))

@@ -19,7 +19,7 @@ import (
 // found is an origin's directory that a test makes, and what an export may do with it.
 type found struct {
 	make func(t *testing.T, h *host, mount, dir string)
-	// err is what the export says; "" if it goes through.
+	// err is the export's error; "" if it goes through.
 	err string
 	// elsewhere: the origin has to lie in the directory with the fingerprint.
 	elsewhere bool

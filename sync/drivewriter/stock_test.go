@@ -15,7 +15,7 @@ import (
 	"pkgsneak/sync/payload"
 )
 
-// telling lets a host say that it has everything it exports, and more.
+// telling lets a host report that it has everything it exports, and more.
 func telling(h *host, more ...string) {
 	h.tell = func(items []layout.Item) (*layout.Facts, *layout.Holdings) {
 		f := &layout.Facts{}
@@ -43,7 +43,7 @@ func telling(h *host, more ...string) {
 }
 
 // The files that the origin has are told apart from those that are here; a generation with less is
-// of another format, so that a program that knew only one takes nothing for gone.
+// of another format, so that a program that reads only one takes nothing for gone.
 func TestStock(t *testing.T) {
 	t.Parallel()
 	mount, h := tempDir(t), small()

@@ -20,7 +20,7 @@ import (
 	"pkgsneak/sync/listing"
 )
 
-// UnfinishedError says that something on the drive was left unfinished, so that nothing may be
+// UnfinishedError reports that something on the drive was left unfinished, so that nothing may be
 // allocated beside it: on FAT it may share clusters with whatever is written next, which would be
 // damaged when it is removed.
 type UnfinishedError struct {
@@ -42,7 +42,7 @@ func (e *UnfinishedError) Unwrap() error { return e.Err }
 // Class is that of a drive that does not hold what it should.
 func (e *UnfinishedError) Class() fault.Class { return fault.Failing }
 
-// Hints says the ways out.
+// Hints gives the ways out.
 func (e *UnfinishedError) Hints(drive string) []string {
 	return []string{"on the machine that exports to this drive: pkgsneak export " + drive +
 		"   (it removes what was left)",

@@ -18,7 +18,7 @@ const (
 
 const specialBits = fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
-// Permitted drops an error of a change of owner, mode or time that says that this cannot be done
+// Permitted drops an error of a change of owner, mode or time that means that this cannot be done
 // here: by this user (EPERM, EACCES), in this user namespace, where an id is not mapped (EINVAL),
 // or on this file system (EINVAL, ENOSYS, EOPNOTSUPP). The file stays as it is then, as with
 // Portage, which compares first and so does not even ask in most of these cases.

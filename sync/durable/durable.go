@@ -51,7 +51,7 @@
 //
 // is linked to NAME, and whoever sees exactly two links on it owns the lock; it belongs to the
 // process, which must not ask twice. Locks that ran out (ENOLCK) may come back, so they are asked
-// for again for a while, as by Portage without end; then the error says so ([ErrNoLocks]).
+// for again for a while, as by Portage without end; then the error is [ErrNoLocks].
 package durable
 
 import (
@@ -77,11 +77,11 @@ const (
 	bufferSize = 64 << 10
 )
 
-// Attr says how a file shall look. The zero value of Mode leaves what the umask gives (0666 less
+// Attr is how a file shall look. The zero value of Mode leaves what the umask gives (0666 less
 // the umask), of ModTime the moment of writing.
 type Attr struct {
 	Mode fs.FileMode // permission bits only
-	Add  fs.FileMode // permission bits that it has as well, whatever Mode or the umask say
+	Add  fs.FileMode // permission bits that it has as well, whatever Mode or the umask is
 	// UID and GID own the file; -1 leaves what the system gives. A change of owner or mode that
 	// this process or the file system may not make is left away in silence, as Portage does.
 	UID, GID int
@@ -175,7 +175,7 @@ func chmod(f *File, mode, add fs.FileMode) error {
 	return f.Chmod(mode | add)
 }
 
-// ErrIrregular says that what has the name of a file is none: a directory, a link, a device.
+// ErrIrregular reports that what has the name of a file is none: a directory, a link, a device.
 var ErrIrregular = errors.New("not a regular file")
 
 // Open opens a regular file below root for reading and returns its status. Anything else that may
@@ -274,7 +274,7 @@ func (r *Root) MoveNew(oldname, newname string) error {
 	return r.moveReserved(oldname, newname)
 }
 
-// moveReserved is for file systems that know neither RENAME_NOREPLACE nor hard links: the name is
+// moveReserved is for file systems that have neither RENAME_NOREPLACE nor hard links: the name is
 // reserved with an empty file as emerge does, and then replaced.
 func (r *Root) moveReserved(oldname, newname string) error {
 	f, err := r.Create(newname, 0o600)
@@ -310,7 +310,7 @@ func renameNoReplace(root *os.Root, oldname, newname string) error {
 	return nil
 }
 
-// unsupported reports whether the kernel or the file system does not know the call.
+// unsupported reports whether the kernel or the file system does not have the call.
 func unsupported(err error) bool {
 	for _, errno := range []unix.Errno{unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP} {
 		if errors.Is(err, errno) {

@@ -343,7 +343,7 @@ func TestSyncFiles(t *testing.T) {
 	}
 }
 
-// The kernel is asked, and its answer counts: it syncs no file of /proc, and says so.
+// The kernel is asked, and its answer counts: it syncs no file of /proc, and reports that.
 func TestSyncFilesAsksTheKernel(t *testing.T) {
 	root, err := os.OpenRoot("/proc/self")
 	if err != nil {

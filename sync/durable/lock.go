@@ -36,7 +36,7 @@ const (
 	linkInfix = ".hardlock-"
 )
 
-// LockOptions says how long to wait. The zero value does not wait.
+// LockOptions states how long to wait. The zero value does not wait.
 type LockOptions struct {
 	Wait   time.Duration // ErrLocked after this long
 	OnWait func()        // called once, after one second of waiting

@@ -190,7 +190,7 @@ func Exchange(r *Root, a, b string) error {
 	return nil
 }
 
-// NoExchange reports whether an error of Exchange says that two directories cannot change places
+// NoExchange reports whether an error of Exchange means that two directories cannot change places
 // here: the file system cannot do it at all, or they lie on two of them.
 func NoExchange(err error) bool {
 	for _, e := range []error{unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP, unix.EXDEV} {

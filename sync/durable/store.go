@@ -77,8 +77,8 @@ func makeShared(path string) error {
 	return nil
 }
 
-// A DanglingError says that a directory's path is a symbolic link to what is not there: most likely
-// a disk that is not mounted. Nothing is made in its place.
+// A DanglingError reports that a directory's path is a symbolic link to what is not there: most
+// likely a disk that is not mounted. Nothing is made in its place.
 type DanglingError struct{ Path, Target string }
 
 func (e *DanglingError) Error() string {

@@ -18,7 +18,7 @@ func LockStore(ctx context.Context, store, locked *Store, o LockOptions) (*Lock,
 	}
 	l, err := store.Lock(ctx, o)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
-		return nil, nil // whatever has to be brought in says so
+		return nil, nil // whatever has to be brought in reports it
 	}
 	return l, err
 }

@@ -37,7 +37,7 @@ func Unchanged(a, b fs.FileInfo) bool {
 	return ok && also && a.Mode().IsRegular() && b.Mode().IsRegular() && x == y
 }
 
-// ErrChanged says that a file was written to, or replaced, while it was read.
+// ErrChanged reports that a file was written to, or replaced, while it was read.
 var ErrChanged = errors.New("it changed while it was read")
 
 // CheckUnchanged compares an open file with the status that it had when it was scanned: emerge may

@@ -53,11 +53,11 @@ func (s *Site) GoBack(ctx context.Context, name string) error {
 	return p.goBack()
 }
 
-// errIsBack says that somebody has let the two trees change places by hand.
+// errIsBack reports that somebody has let the two trees change places by hand.
 var errIsBack = errors.New("the old tree has its place already")
 
 // byHand looks at a place beside which the tree that was replaced is not kept any more: it has its
-// place again, as a refusal of GoBack says how, or is gone. Nothing is left to take back then.
+// place again, as a refusal of GoBack tells how, or is gone. Nothing is left to take back then.
 func (p *place) byHand(ctx context.Context) error {
 	k := p.note.Kept
 	old := filepath.Join(p.root.Name(), k.Dir)

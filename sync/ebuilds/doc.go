@@ -14,8 +14,8 @@
 // are left out and named. Whatever lies at the top as .git, distfiles, packages and local is no
 // part of a repository; .git is none anywhere.
 //
-// The digest of a tree is the BLAKE2B-512 of one line for each entry, in that order, and says
-// nothing of times, owners and compression:
+// The digest of a tree is the BLAKE2B-512 of one line for each entry, in that order, and leaves
+// out times, owners and compression:
 //
 //	d PATH
 //	f PATH<NUL>SIZE BLAKE2B-512 in hex         x instead of f: executable
@@ -26,7 +26,7 @@
 //
 // # Unpacking
 //
-// Nothing in an archive is believed. The signed record says how many entries and bytes there are
+// Nothing in an archive is believed. The signed record states how many entries and bytes there are
 // and what their digest is; more than that, a name twice, or one without its directory, ends it.
 // All happens inside the directory above the location (os.Root).
 //
@@ -41,7 +41,7 @@
 // another repository or a mount point lies (by device and inode), and a tree older than the one
 // here. Refused after that, before it gets its name, is one that Portage could not use: the
 // repository calls itself otherwise, a master is missing, this machine's profile is not whole in
-// it, or has an EAPI that the installed Portage does not read. Each refusal says what to type, and
+// it, or has an EAPI that the installed Portage does not read. Each refusal names what to type, and
 // the old tree stands.
 //
 // # The exchange
@@ -62,7 +62,7 @@
 // A location that is a link stands for its target. One that is a mount point or on another device
 // (a subvolume, a ZFS dataset) cannot change places: the tree comes to LOCATION/tree, and the line
 // for repos.conf is printed; from then on the exchange is inside. A file system without the
-// exchange refuses, and says how a place is made for the tree to be moved to.
+// exchange refuses, and tells how a place is made for the tree to be moved to.
 //
 // # Until the next import
 //

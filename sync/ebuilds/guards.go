@@ -17,7 +17,7 @@ import (
 	"pkgsneak/sync/portage"
 )
 
-// A Refusal says why a tree does not get its name, and what to type.
+// A Refusal reports why a tree does not get its name, and what to type.
 type Refusal struct {
 	Reason string
 	Hints  []string
@@ -63,7 +63,7 @@ func missingMaster(s *portage.Settings, r portage.Repo, coming []string) string 
 }
 
 // checkEAPIs refuses a chain with a directory that the installed Portage cannot read. Where no
-// Portage is found nothing can be said.
+// Portage is found nothing can be told.
 func checkEAPIs(s *portage.Settings, dirs []portage.ProfileDir) *Refusal {
 	most, known := s.PortageEAPI()
 	for _, d := range dirs {

@@ -95,7 +95,7 @@ type notesFile struct {
 	Packed []Packed `json:"packed"`
 }
 
-// NotesError says that the file cannot be used.
+// NotesError reports that the file cannot be used.
 type NotesError struct {
 	Path string
 	Err  error

@@ -140,7 +140,7 @@ func TestTreeOnItsOwnMount(t *testing.T) {
 	}
 }
 
-// What is mounted in the tree is no part of it: the tree stays, and the line that makes way is
+// A mount in the tree is no part of it: the tree stays, and the line that makes way is
 // told.
 func TestMountInTheTree(t *testing.T) {
 	c := newClient(t, little(1))
@@ -174,7 +174,7 @@ func TestTreeBehindALink(t *testing.T) {
 		withoutDirs(little(1)))
 }
 
-// On overlayfs a directory of the lower layer cannot change places: the import says so, and with
+// On overlayfs a directory of the lower layer cannot change places: the import reports it, and with
 // the line that it tells the tree comes all the same.
 func TestTreeOnOverlayfs(t *testing.T) {
 	lower, upper, work := t.TempDir(), t.TempDir(), t.TempDir()

@@ -36,11 +36,11 @@ type Offer struct {
 	Serial int64 // of the generation
 	Tree   layout.Tree
 	Size   int64 // bytes of the archive
-	// the archive; its last Read says whether it is the one that was signed
+	// the archive; its last Read tells whether it is the one that was signed
 	Open func() (io.ReadCloser, error)
 }
 
-// Options say what is meant. The zero value takes nothing that import did not bring itself.
+// Options state what is meant. The zero value takes nothing that import did not bring itself.
 type Options struct {
 	Adopt      []string // repositories of the user's that are import's from now on
 	AllowOlder bool

@@ -26,7 +26,7 @@ const (
 	beforeSuffix = ".before-pkgsneak"
 )
 
-// ErrRunning says that Portage runs: eclasses must not change under a build.
+// ErrRunning reports that Portage runs: eclasses must not change under a build.
 var ErrRunning = errors.New("emerge or ebuild runs")
 
 // Taken is what came of a step.

@@ -20,7 +20,7 @@ import (
 	"pkgsneak/sync/pipeline"
 )
 
-// Access says whose a tree is and who may read it: what the tree has that it takes the place of.
+// Access is whose a tree is and who may read it: what the tree has that it takes the place of.
 type Access struct {
 	UID, GID int         // -1: as this process makes it
 	Dir      fs.FileMode // of directories; that of files has no x bits
@@ -33,8 +33,8 @@ func (a Access) file(executable bool) fs.FileMode {
 	return a.Dir & fs.ModePerm &^ 0o111
 }
 
-// An ArchiveError says why a packed repository is not unpacked: it is not one that pkgsneak packed,
-// or not the one that the record describes.
+// An ArchiveError reports why a packed repository is not unpacked: it is not one that pkgsneak
+// packed, or not the one that the record describes.
 type ArchiveError struct{ Reason string }
 
 func (e *ArchiveError) Error() string { return e.Reason }
@@ -43,7 +43,7 @@ func archiveError(format string, args ...any) error {
 	return &ArchiveError{Reason: fmt.Sprintf(format, args...)}
 }
 
-// Limits of what is unpacked beyond the sizes that the record says.
+// Limits of what is unpacked beyond the sizes that the record states.
 const (
 	maxWindow  = 16 << 20 // bytes of zstd's memory
 	entryBytes = 8 << 10  // of the archive for each entry, beside its contents
@@ -304,7 +304,7 @@ func within(name, dir string) bool {
 		strings.HasPrefix(name, dir) && name[len(dir)] == '/'
 }
 
-// twice says of a name that is there already that the archive is bad.
+// twice is the error of a name that is there already: the archive is bad.
 func twice(err error, name string) error {
 	if errors.Is(err, fs.ErrExist) {
 		return archiveError("the entry %.200q is there twice", name)

@@ -209,7 +209,7 @@ func sealedSize(st *syscall.Stat_t) int64 {
 	return st.Size
 }
 
-// nameFault says why a path cannot be one of a tree that is carried, "" if it can.
+// nameFault reports why a path cannot be one of a tree that is carried, "" if it can.
 func nameFault(name string) string {
 	if len(name) > maxPath {
 		return fmt.Sprintf("its path is longer than %d bytes", maxPath)
@@ -266,10 +266,10 @@ func (c *contents) digest() string {
 	return digest.Hex(sums.Blake2b[:])
 }
 
-// errChanged says that somebody writes to the repository while it is read.
+// errChanged reports that somebody writes to the repository while it is read.
 var errChanged = errors.New("changed while it was read: emerge --sync, or somebody who edits it")
 
-// highestEAPI is the highest of the profiles' EAPIs, "" if none has a file that says.
+// highestEAPI is the highest of the profiles' EAPIs, "" if none has a file of it.
 func highestEAPI(texts []string) string {
 	best := -1
 	for _, text := range texts {

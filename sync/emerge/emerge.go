@@ -5,7 +5,7 @@
 //	a, err := emerge.Ask(ctx, emerge.Question{Program: "/usr/bin/emerge", Exclude: names})
 //	for _, m := range a.Merges { ... } // what it lists
 //
-// emerge reads what packages, an index and repositories say, which is foreign text; so it runs as
+// emerge reads packages, an index and repositories, which are foreign text; so it runs as
 // the user portage where the asking process is root, in a process group of its own that ends with
 // ctx, without input, and with an environment of few variables. Of its output MaxOutput bytes are
 // kept.
@@ -49,12 +49,12 @@ type Merge struct {
 // Backwards reports whether it is a downgrade.
 func (m Merge) Backwards() bool { return strings.Contains(m.Flags, "D") }
 
-// Answer is what emerge said.
+// Answer is emerge's answer.
 type Answer struct {
 	Exit   int // exit code
 	Merges []Merge
 	Said   []string // messages: why it would not, or what it leaves out; foreign text
-	// Cut says that there was more output than MaxOutput: the list may be incomplete.
+	// Cut means that there was more output than MaxOutput: the list may be incomplete.
 	Cut bool
 }
 

@@ -21,7 +21,7 @@ const (
 	patienceUnattended = 20 * time.Second
 )
 
-// InterruptedError says that an export was told to end, and what of it is on the drive.
+// InterruptedError reports that an export was told to end, and what of it is on the drive.
 type InterruptedError struct {
 	Committed payload.Tally // files that this run copied, and that the drive's list has
 	Lost      int           // files that were complete, and could not be committed
@@ -35,7 +35,7 @@ func (e *InterruptedError) Unwrap() error { return e.Err }
 // Class is that of a run that a signal ended.
 func (e *InterruptedError) Class() fault.Class { return fault.Interrupted }
 
-// Hints say what the drive has, and what the same command will do.
+// Hints tell what the drive has, and what the same command will do.
 func (e *InterruptedError) Hints(string) []string {
 	switch {
 	case e.Total == 0:

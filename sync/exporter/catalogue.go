@@ -19,7 +19,7 @@ import (
 )
 
 // healCatalogue makes the entries that the catalogue on the drive lacks: it is what the packages
-// say, whatever the one before it was like. They come from the host's index or the host's package
+// state, whatever the one before it was like. They come from the host's index or the host's package
 // where that is the file on the drive, else from the drive. A package among these that leaves the
 // drive anyway leaves it now. A file of which neither tells what it is is left out.
 func healCatalogue(ctx context.Context, x *exporter) error {
@@ -134,7 +134,7 @@ func (d *describer) fromHost(ctx context.Context, h *sourceFile,
 	if e, err := entryOf(h, own, sums); err == nil {
 		return e, nil
 	}
-	// what the index says of it is not true
+	// the index is wrong about it
 	return withFile(own, h.Path, h.Size, h.info.ModTime().Unix(), sums)
 }
 
@@ -179,7 +179,8 @@ func entryOf(h *sourceFile, own pkgindex.Entry, sums digest.Sums) (pkgindex.Entr
 	return withFile(base, h.Path, h.Size, h.info.ModTime().Unix(), sums)
 }
 
-// checkCatalogue says before the first byte whether the origin's index has room for all packages.
+// checkCatalogue decides before the first byte whether the origin's index has room for all
+// packages.
 func checkCatalogue(x *exporter) error {
 	gone := make(map[string]bool)
 	for _, it := range x.report.Plan.Remove {

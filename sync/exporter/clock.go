@@ -13,7 +13,7 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// ClockError says that the clock of the machine that exports stands further ahead than anything
+// ClockError reports that the clock of the machine that exports stands further ahead than anything
 // here explains. The serial of a generation is its time: one from the far future would be refused
 // by every client, and would make them refuse each honest one after it.
 type ClockError struct {
@@ -108,8 +108,8 @@ func checkClock(now time.Time, e clockEvidence, key *manifest.PublicKey, last ti
 	return nil
 }
 
-// AheadError says that an earlier export was made with a clock that was far ahead: its generation's
-// number refuses each honest one after it, here and on the clients.
+// AheadError reports that an earlier export was made with a clock that was far ahead: its
+// generation's number refuses each honest one after it, here and on the clients.
 type AheadError struct {
 	Origin    string
 	Last, Now time.Time

@@ -30,7 +30,7 @@ import (
 type result struct {
 	task   *task
 	put    layout.Item
-	entry  pkgindex.Entry // of a package: what the catalogue says
+	entry  pkgindex.Entry // of a package: what the catalogue states
 	sums   digest.Sums
 	set    digest.Set // of sums, that are known
 	reason error      // why it is left out; nil: it was copied
@@ -108,7 +108,7 @@ const (
 )
 
 // prefetch asks the medium for a large file that is read soon. The step that comes to the file then
-// says what is wrong with it.
+// names what is wrong with it.
 func (c *copier) prefetch(j *task) {
 	if j.h.Size <= pipeline.SmallSize {
 		return
@@ -248,7 +248,7 @@ type task struct {
 	h       *sourceFile
 	checked *digest.Sums   // of a package that was looked through before
 	hash    *digest.Hash   // of a package that is looked through now
-	own     pkgindex.Entry // of a package: what its own metadata says
+	own     pkgindex.Entry // of a package: what its own metadata states
 	facts   *layout.PackageFacts
 	by      builder
 }
@@ -258,7 +258,7 @@ func (p *Plan) newTask(it payload.Item) *task {
 	return &task{it: it, h: h, checked: p.checkedBefore(it, h), by: p.host.builder}
 }
 
-// check says whether it is a package that nobody has looked through yet.
+// check reports whether it is a package that nobody has looked through yet.
 func (j *task) check() bool { return j.it.Kind == payload.Package && j.checked == nil }
 
 // wanted is the set of sums that are computed on the way, beside the BLAKE2B. If the host's index

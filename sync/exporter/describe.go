@@ -12,7 +12,7 @@ import (
 )
 
 // describeOrigin describes the origin for the people and programs on the other side. Its settings
-// are carried as they can be: a setting never fails an export. The notes say what was changed.
+// are carried as they can be: a setting never fails an export. The notes tell what was changed.
 func describeOrigin(s *portage.Settings, version string, now time.Time) (layout.Record, []string) {
 	var notes []string
 	text := func(name, value string) string {
@@ -46,7 +46,7 @@ func describeOrigin(s *portage.Settings, version string, now time.Time) (layout.
 	return r, notes
 }
 
-// writable returns a header without the keys that could not stand in an index, and says which they
+// writable returns a header without the keys that could not stand in an index, and names which they
 // are.
 func writable(h pkgindex.Header) (pkgindex.Header, []string) {
 	h = h.Clone()

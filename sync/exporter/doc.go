@@ -18,14 +18,14 @@
 //
 // A name that is not free is no deletion (taken.go): where an empty file, a link, a directory or
 // half a download has the name of a file that the origin had, it is left out and named, the drive's
-// copy stays, and the origin is said to have it, so that no client prunes its own.
+// copy stays, and the origin counts as having it, so that no client prunes its own.
 //
 // # What the origin has, and what the drive carries
 //
 // The catalogue is a function of the origin's packages: an entry comes from the host's index, from
 // the package itself, or from the copy on the drive, never from the catalogue before it alone. The
-// record says per kind what the origin has, complete or not and why not (stock.go); the signed list
-// says what this drive carries. A list that the catalogue does not describe is not signed.
+// record states per kind what the origin has, complete or not and why not (stock.go); the signed
+// list states what this drive carries. A list that the catalogue does not describe is not signed.
 //
 // # A drive that is too small
 //
@@ -33,8 +33,8 @@
 // package selection chooses (answer.go): the drive carries whole bundles, commits lie between them,
 // and the catalogue lists the rest as ever. Nothing of that is left out, and the export ends well;
 // it is an error only where a drive of which nothing is known yet can hold nothing. A twentieth of
-// the free space stays free, at most 64 MiB; but what is carried does not leave for that. What
-// leaves to make room is named with the reason, and the origin is said to have it.
+// the free space stays free, at most 64 MiB; but what is carried does not leave for that. Files
+// that leave to make room are named with the reason, and the origin counts as having them.
 //
 // A generation that cannot be read (its record is damaged, or both copies of its manifest are) is
 // no reason to write everything again: what lies there is read once and compared with the host's

@@ -8,7 +8,7 @@ import (
 	"pkgsneak/sync/payload"
 )
 
-// RenewedError says that the origin of a name goes on under another one.
+// RenewedError reports that the origin of a name goes on under another one.
 type RenewedError struct {
 	Name, Now string
 }
@@ -25,8 +25,8 @@ func (e *RenewedError) Hints(drive string) []string {
 	return []string{fmt.Sprintf("without --name %s, and without it in PKGSNEAK_NAME and /etc/conf.d/pkgsneak: pkgsneak export %s --name %s", fault.Quote(e.Name), drive, fault.Quote(e.Now))}
 }
 
-// NothingError says that neither PKGDIR nor DISTDIR holds anything that could be exported, and that
-// the drive has no generation yet.
+// NothingError reports that neither PKGDIR nor DISTDIR holds anything that could be exported, and
+// that the drive has no generation yet.
 type NothingError struct {
 	Notices []string // why that may be, and what to do
 }
@@ -39,7 +39,7 @@ func (e *NothingError) Class() fault.Class { return fault.Nothing }
 // Hints are the reasons, with what to do.
 func (e *NothingError) Hints(string) []string { return e.Notices }
 
-// ShrinkError says that the host lost so many files that taking it for a deletion would be
+// ShrinkError reports that the host lost so many files that taking it for a deletion would be
 // reckless.
 type ShrinkError struct {
 	Kind          payload.Kind
@@ -61,7 +61,7 @@ func (e *ShrinkError) Hints(string) []string {
 		fault.Quote(e.Dir))}
 }
 
-// NameTakenError says that an origin's name stands for another PKGDIR of this machine.
+// NameTakenError reports that an origin's name stands for another PKGDIR of this machine.
 type NameTakenError struct {
 	Name         string
 	PKGDIR, Have string // the one to be exported, the one that has the name
@@ -79,7 +79,7 @@ func (e *NameTakenError) Hints(drive string) []string {
 	return []string{fmt.Sprintf("give this PKGDIR a name of its own: pkgsneak export %s --name NAME", drive)}
 }
 
-// KeyEndedError says that the signing key cannot sign the next generation: it has expired, or is
+// KeyEndedError reports that the signing key cannot sign the next generation: it has expired, or is
 // revoked.
 type KeyEndedError struct {
 	Key  manifest.Fingerprint
@@ -104,7 +104,7 @@ func (e *KeyEndedError) Hints(string) []string {
 	}
 }
 
-// CatalogueSizeError says that the origin has more packages than one index can name.
+// CatalogueSizeError reports that the origin has more packages than one index can name.
 type CatalogueSizeError struct {
 	Packages int
 	Err      error
@@ -120,7 +120,7 @@ func (e *CatalogueSizeError) Unwrap() error { return e.Err }
 // Class is that of no particular error.
 func (e *CatalogueSizeError) Class() fault.Class { return fault.Failed }
 
-// Hints say how there are fewer.
+// Hints tell how there are fewer.
 func (e *CatalogueSizeError) Hints(string) []string {
 	return []string{"remove packages that nobody needs: eclean-pkg; or divide PKGDIR into several: --pkgdir DIR --name NAME"}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Export writes what changed on this host since the last export to the drive, as a new signed
-// generation. If an error comes with a report, its plan says what was intended.
+// generation. If an error comes with a report, its plan is what was intended.
 func Export(ctx context.Context, m machine.Machine, o ExportOptions,
 	w progress.Watcher) (*ExportReport, error) {
 	if err := machine.NeedDirectory("export to", o.Drive); err != nil {

@@ -102,7 +102,7 @@ func (t *target) release() {
 	t.enough = nil
 }
 
-// hintIndex is what mends an index that says of a good file what is not true: entries with the
+// hintIndex is what repairs an index that is wrong about a good file: entries with the
 // file's size and time are believed otherwise.
 func (p *Plan) hintIndex() string {
 	return "if the file is good: pkgsneak index --rebuild " + fault.Quote(p.m.PKGDIR)
@@ -135,7 +135,7 @@ func (p *Plan) checkSpace() error {
 		Fits: payload.Fitting(p.todo, shown.Free-(shown.Need-payload.Count(p.todo).Bytes))}
 }
 
-// onlyRemoves says whether nothing is to be copied: then there is room, whatever is free. A plan
+// onlyRemoves reports whether nothing is to be copied: then there is room, whatever is free. A plan
 // that is only shown takes files that nobody has compared for the same.
 func onlyRemoves(p *Plan) bool {
 	if p.o.Pretend {

@@ -37,7 +37,7 @@ func (b builder) native(p *binpkg.Package, f *layout.Flags) string {
 	return b.cpu
 }
 
-// factsOf is what a package says of itself.
+// factsOf is what a package states of itself.
 func factsOf(path string, p *binpkg.Package, rules int, by builder) *layout.PackageFacts {
 	f := &layout.PackageFacts{Path: path, Rules: rules, Flags: layout.MakeFlags(p.Get("CFLAGS"),
 		p.Get("CXXFLAGS"), p.Get("RUSTFLAGS"), p.Get("USE"))}

@@ -12,10 +12,10 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// ForgottenError says that the drive has origins that this machine's key signed and that its state
-// directory does not remember. One of them may be what the PKGDIR was exported as: a second one
-// beside it would never take from the clients what the host has dropped. It may be another PKGDIR's
-// as well.
+// ForgottenError reports that the drive has origins that this machine's key signed and that its
+// state directory does not remember. One of them may be what the PKGDIR was exported as: a second
+// one beside it would never take from the clients what the host has dropped. It may be another
+// PKGDIR's as well.
 type ForgottenError struct {
 	PKGDIR  string
 	Origins []string // their names, sorted

@@ -66,7 +66,7 @@ func (f *namesakes) find() ([]Namesake, error) {
 }
 
 // unreadable is the directory that has the origin's plain name where this origin lies, or will lie,
-// in another one, and nobody can tell whose it is; "" if there is none. The error says why.
+// in another one, and nobody can tell whose it is; "" if there is none. The error tells why.
 func (f *namesakes) unreadable() (dir string, why error) {
 	if f.dir == f.name || f.dir == "" {
 		return "", nil
@@ -117,7 +117,7 @@ func (f *namesakes) alive(signed time.Time) bool {
 // restore is the command that brings a lost key back.
 const restore = "pkgsneak key import COPY/signing.asc --retire"
 
-// notices say what a namesake is, and which ways there are. place is the drive as it is typed.
+// notices tell what a namesake is, and which ways there are. place is the drive as it is typed.
 func (n *Namesake) notices(name, place string) []string {
 	lines := []string{fmt.Sprintf("the drive has another origin of the name %q: %q, of the key %s (%s), exported last on %s",
 		name, layout.TreeDir+"/"+n.Dir, n.Fingerprint.Grouped(), n.UserID, fault.Time(n.Signed))}
@@ -131,8 +131,8 @@ func (n *Namesake) notices(name, place string) []string {
 		fmt.Sprintf("if it is another machine's: pkgsneak export %s --name NAME gives this one a name of its own", place))
 }
 
-// CrowdedError says that there is too little space on a drive which has namesakes: forgetting them
-// frees some. The revocation of a key is there all the same.
+// CrowdedError reports that there is too little space on a drive which has namesakes: forgetting
+// them frees some. The revocation of a key is there all the same.
 type CrowdedError struct {
 	Err       error
 	Namesakes []Namesake
@@ -166,7 +166,7 @@ func (f *namesakes) revokedIn(dir string, revoked []manifest.Fingerprint) []Name
 	})
 }
 
-// Told says that the drive tells the clients of the revoked keys; "" if there are none.
+// Told means that the drive tells the clients of the revoked keys; "" if there are none.
 func (e *CrowdedError) Told() string {
 	var text string
 	for _, key := range e.Revoked {

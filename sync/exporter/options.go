@@ -6,7 +6,7 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// ExportOptions says what to export and how. The zero value of everything but Drive is what a
+// ExportOptions states what to export and how. The zero value of everything but Drive is what a
 // person wants.
 type ExportOptions struct {
 	Drive string // mount point (or directory) that holds, or will hold, the tree

@@ -32,7 +32,7 @@ type HostFile struct {
 	// Sum is the BLAKE2B of the contents, if it is known without reading (the digest cache), else
 	// zero.
 	Sum manifest.Digest
-	// Index is what the host's Packages says of these very bytes when the entry vouches for the
+	// Index are the sums of the host's Packages for these very bytes when the entry vouches for the
 	// file (same size, same mtime), else zero.
 	Index IndexSums
 }
@@ -78,7 +78,7 @@ func planExport(host []HostFile, held []DriveFile) []Step {
 }
 
 // exportStep decides about one file. Contents that are known by a digest decide; a size alone only
-// ever says "different".
+// ever decides for "different".
 func exportStep(h *HostFile, d *DriveFile) Step {
 	it := payload.Item{Kind: h.Kind, Path: h.Path, Size: h.Size}
 	switch {

@@ -20,7 +20,7 @@ import (
 	"pkgsneak/sync/selection"
 )
 
-// UnknownClientError says that a drive is to be made for a client that this host does not obey.
+// UnknownClientError reports that a drive is to be made for a client that this host does not obey.
 type UnknownClientError struct {
 	Name  string
 	Known []string
@@ -100,7 +100,7 @@ func origin(p *Plan) clients.Origin {
 	return o
 }
 
-// client says what is known of the machine. With an error it is less than there should be.
+// client reports what is known of the machine. With an error it is less than there should be.
 func (r *recipient) client(store *clients.Store) (selection.Client, error) {
 	now, o := r.x.m.Now(), origin(r.x.Plan)
 	known := func(i int) bool { return r.sums[i] != request.Sum{} }

@@ -9,8 +9,8 @@ import (
 )
 
 // refill uses the room of files that turned out damaged while they were copied, or went away: what
-// stayed here for want of room comes along after all, in the order of a new selection. What the
-// drive carries by now stays. Files that fail in their turn are replaced by others.
+// stayed here for want of room comes along after all, in the order of a new selection. Files that
+// the drive carries by now stay. Files that fail in their turn are replaced by others.
 func refill(ctx context.Context, p *Plan, w *drivewriter.Writer) error {
 	known := len(p.report.Plan.LeftOut)
 	for p.answer != nil && len(p.report.LeftOut) > known && len(p.answer.stays) > 0 {

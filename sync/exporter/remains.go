@@ -28,7 +28,7 @@ type remains struct {
 	total    int64
 }
 
-// holds says how many files of a kind there are.
+// holds counts how many files of a kind there are.
 func (r *remains) holds(kind payload.Kind) int {
 	if r == nil {
 		return 0
@@ -64,7 +64,7 @@ func (r *remains) parts(name string, size int64) (names []string, ok bool) {
 	return names, true
 }
 
-// listed says whether a list that this machine's key signed has the files.
+// listed reports whether a list that this machine's key signed has the files.
 func (r *remains) listed(names []string) bool {
 	for _, name := range names {
 		if r.files[layout.FoldName(name)].Sum == (manifest.Digest{}) {
@@ -159,7 +159,7 @@ func (r *remains) compare(ctx context.Context, names []string,
 	return stored, nil
 }
 
-// mayBeListed says whether a file of the host may be on a drive: a package passes the checks, or
+// mayBeListed reports whether a file of the host may be on a drive: a package passes the checks, or
 // has passed them before.
 func mayBeListed(ctx context.Context, host *source, h *sourceFile) bool {
 	if h.Kind != payload.Package {

@@ -33,8 +33,8 @@ type Renewed struct {
 	OldKey manifest.Fingerprint `json:"old_fingerprint,omitempty"`
 }
 
-// NotAheadError says that there is nothing to renew: the serials of an origin are not ahead of the
-// clock.
+// NotAheadError reports that there is nothing to renew: the serials of an origin are not ahead of
+// the clock.
 type NotAheadError struct {
 	Origin    string
 	Last, Now time.Time
@@ -52,7 +52,7 @@ func (e *NotAheadError) Hints(string) []string {
 	return []string{"set the clock right first (date, ntpdate, hwclock --systohc); to give the origin another name all the same: pkgsneak key renew --name NAME"}
 }
 
-// NoOriginHereError says that a PKGDIR was never exported.
+// NoOriginHereError reports that a PKGDIR was never exported.
 type NoOriginHereError struct {
 	PKGDIR string
 	Others []string // the origins that are exported here
@@ -74,7 +74,7 @@ func (e *NoOriginHereError) Hints(string) []string {
 		strings.Join(e.Others, ", "))}
 }
 
-// NameUsedError says that the new name of an origin is one that this machine has used.
+// NameUsedError reports that the new name of an origin is one that this machine has used.
 type NameUsedError struct{ Origin, Name string }
 
 func (e *NameUsedError) Error() string {

@@ -162,7 +162,7 @@ func addBroken(x *exporter, kind payload.Kind, it layout.Item, reason string) bo
 	return true
 }
 
-// programNotice says what becomes of a copy of pkgsneak that is damaged or missing.
+// programNotice tells what becomes of a copy of pkgsneak that is damaged or missing.
 func programNotice(x *exporter, it layout.Item, reason string) string {
 	s := openStatic(x.m.Executable)
 	if s.file != nil {

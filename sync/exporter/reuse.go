@@ -94,7 +94,7 @@ func reuseRemains(ctx context.Context, x *exporter) error {
 	return nil
 }
 
-// remainsNotice says what becomes of them.
+// remainsNotice tells what becomes of them.
 func remainsNotice(x *exporter) string {
 	r := x.remains
 	text := fmt.Sprintf("the generation of %q on the drive cannot be read (%s): %d of its files are as they should be and stay",

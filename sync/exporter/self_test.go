@@ -41,7 +41,8 @@ func elfProgram(t *testing.T, sections ...elf.SectionType) []byte {
 	return b.Bytes()
 }
 
-// What travels runs, has no symbols, and is byte for byte the program where that has none either.
+// The program that travels runs, has no symbols, and is byte for byte the program where that has
+// none either.
 func TestProgramThatTravelsIsStripped(t *testing.T) {
 	bare := elfProgram(t)
 	for name, row := range map[string]struct{ file, want []byte }{

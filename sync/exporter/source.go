@@ -144,7 +144,7 @@ func (d *payloadDir) sum(ctx context.Context, path string,
 }
 
 // readSource scans PKGDIR and DISTDIR. A directory that is not wanted is not looked at. known are
-// the entries of the drive's catalogue: where the host's index says the same, one of the two is
+// the entries of the drive's catalogue: where the host's index states the same, one of the two is
 // enough.
 func readSource(ctx context.Context, st *state.Dir, m machine.Machine, packages, distfiles bool,
 	known map[string]pkgindex.Entry) (_ *source, err error) {
@@ -360,7 +360,7 @@ func (h *source) count(k payload.Kind) int {
 	return n
 }
 
-// thin says what to do about a PKGDIR that has few packages or none: most hosts that run pkgsneak
+// thin tells what to do about a PKGDIR that has few packages or none: most hosts that run pkgsneak
 // for the first time never built any.
 func (h *source) thin(m machine.Machine) []string {
 	var notices []string

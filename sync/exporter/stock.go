@@ -103,7 +103,7 @@ func (s *originStock) lastLooked(held *drive.Generation, o ExportOptions) {
 	}
 }
 
-// tell makes what the record and the facts of a generation with these files say. A file that is
+// tell makes the record and the facts of a generation with these files. A file that is
 // carried is the origin's, until a generation without it is committed.
 func (s *originStock) tell(current map[payload.Key]*layout.Item) (*layout.Facts, *layout.Holdings) {
 	all := maps.Clone(s.sizes)
@@ -144,7 +144,7 @@ func (s *originStock) holding(k payload.Kind) layout.Holding {
 }
 
 // complete reads the metadata of the packages of which nothing is known yet: the drive has them
-// from an older program, or another drive got them. A package that cannot be read says nothing.
+// from an older program, or another drive got them. A package that cannot be read proves nothing.
 func (s *originStock) complete(ctx context.Context, h *source, paths []string, workers int) error {
 	slices.Sort(paths)
 	if workers <= 0 {

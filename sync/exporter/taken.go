@@ -135,7 +135,7 @@ func (t *takenNames) lookUp(kind payload.Kind, name string, size int64) {
 	}
 }
 
-// inPlaceOf says what has the name of a file that the scan did not find, "" if nothing has it.
+// inPlaceOf names what has the name of a file that the scan did not find, "" if nothing has it.
 func (d *payloadDir) inPlaceOf(name string) string {
 	for i, c := range name {
 		if c != '/' {

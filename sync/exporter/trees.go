@@ -14,7 +14,7 @@ import (
 // NoRepos is the value of ExportOptions.Repos for which the drive carries no repository.
 const NoRepos = "none"
 
-// TreePlan says what becomes of one ebuild repository.
+// TreePlan is what becomes of one ebuild repository.
 type TreePlan struct {
 	Name      string    `json:"name"`
 	Action    string    `json:"action"` // keep, pack or remove

@@ -1,5 +1,5 @@
 // Package fault sorts errors into classes: the few answers that a person, a script and a run
-// without a person can give to one. An error type says its class itself, with a method
+// without a person can give to one. An error type has its class itself, with a method
 //
 //	Class() fault.Class
 //
@@ -97,7 +97,7 @@ func Of(err error) Class {
 	return Failed
 }
 
-// Hints gives what helps against an error, as the outermost error says that has something to say.
+// Hints gives what helps against an error, from the outermost error that has hints.
 func Hints(err error, drive string) (hints []string) {
 	walk(err, func(e error) bool {
 		if h, ok := e.(interface{ Hints(string) []string }); ok {
@@ -108,7 +108,7 @@ func Hints(err error, drive string) (hints []string) {
 	return hints
 }
 
-// walk visits an error and those inside it, from the outside in, until found says that it is
+// walk visits an error and those inside it, from the outside in, until found tells that it is
 // enough.
 func walk(err error, found func(error) bool) bool {
 	if err == nil {

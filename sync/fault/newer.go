@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// NewerError says that a file of this machine's state has a format that a later pkgsneak made.
+// NewerError reports that a file of this machine's state has a format that a later pkgsneak made.
 type NewerError struct {
 	Format, Known int // the file's, and the highest that this program reads
 }

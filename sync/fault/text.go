@@ -28,7 +28,7 @@ func Text(err error) string {
 	return strings.ReplaceAll(text, "\n", "; ") // of errors.Join
 }
 
-// Time is a moment in a message: all times are in UTC and say so.
+// Time is a moment in a message: all times are in UTC and marked as such.
 func Time(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 // Serial is the serial of a generation, Unix seconds, in an error or a notice: its time.

@@ -74,7 +74,7 @@ func acceptedHosts(s *portage.Settings) *regexp.Regexp {
 	return re
 }
 
-// judge says whether the configuration accepts a package.
+// judge reports whether the configuration accepts a package.
 func (a *acceptance) judge(p resolve.Package, installed bool) resolve.Reason {
 	q, ok := dependPackage(&p)
 	if !ok {
@@ -219,7 +219,7 @@ func (a *acceptance) otherUse(p resolve.Package) []string {
 	return flags
 }
 
-// ReasonText says a reason in words, behind "is".
+// ReasonText puts a reason in words, behind "is".
 func ReasonText(r resolve.Reason) string {
 	switch r.Kind {
 	case resolve.Keyword:

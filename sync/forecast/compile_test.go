@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// What lacks and could be compiled is told with the line that does it: by the ebuilds of the
-// repositories here, what this machine accepts of them, and the distfiles that are here.
+// A package that lacks and could be compiled is told with the line that does it: by the ebuilds of
+// the repositories here, what this machine accepts of them, and the distfiles that are here.
 func TestCompile(t *testing.T) {
 	const tree = "var/db/repos/gentoo/"
 	files := map[string]string{}

@@ -1,4 +1,4 @@
-// Package forecast says what a machine's next emerge can do with the binary packages that are here
+// Package forecast tells what a machine's next emerge can do with the binary packages that are here
 // or that an import would bring, what it cannot and why, and the line to type.
 //
 //	m, err := forecast.ReadMachine(settings, cpuinfo) // /var/db/pkg, the sets, /etc/portage, the profile: read once
@@ -24,12 +24,12 @@
 // begins with --ignore-default-opts.
 //
 // The search is bounded, by the work that package resolve does and by Patience. If it is given up,
-// that is said, and the line is one with -p that only shows what emerge would do; what would go
+// that is told, and the line is one with -p that only shows what emerge would do; what would go
 // backwards is left out of it, too.
 //
 // # What this machine can never use
 //
-// A Judge says for an origin whether its packages are for this machine (ARCH, CHOST), and for a
+// A Judge tells of an origin whether its packages are for this machine (ARCH, CHOST), and for a
 // package whether the CPU has what it was built for and the installed Portage can read it. Import
 // leaves that out, as one count; the owner cannot change it by a line in /etc/portage. A package
 // that the configuration masks is another thing: it is imported, and told with the line that
@@ -41,7 +41,7 @@
 // # USE
 //
 // emerge -K takes packages whatever their USE; that they differ is told. With RespectUse they are
-// among the excluded. A flag counts as set where package.use of /etc/portage or USE says so; where
+// among the excluded. A flag counts as set where package.use of /etc/portage or USE sets it; where
 // only the ebuild's default or the profile's package.use decides, the package is used.
 //
 // # Sizes

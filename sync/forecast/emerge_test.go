@@ -34,7 +34,7 @@ func needEmerge(t *testing.T) {
 }
 
 // TestPrintedLine: the line that is printed, run as it is with -p in the place of -a: emerge ends
-// with 0, nothing goes backwards, and it installs what was said.
+// with 0, nothing goes backwards, and it installs what was told.
 func TestPrintedLine(t *testing.T) {
 	needEmerge(t)
 	every, n, ran, asSaid := 6, 0, 0, 0

@@ -47,7 +47,7 @@ func OfferOf(g *drive.Generation) (*Offer, error) {
 // Fit is what an origin on a drive is for this machine, before anything is worked out. Import,
 // status, doctor and the pages of serve tell it in the same words.
 type Fit struct {
-	// Unfit says why none of its packages can be used here (ARCH, CHOST), "" if some can.
+	// Unfit reports why none of its packages can be used here (ARCH, CHOST), "" if some can.
 	Unfit string
 	// Unusable counts the packages that can never be used here, by what stands against them (see
 	// UnusableText).
@@ -105,7 +105,7 @@ var profileVersion = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
 var profileParts = []string{"hardened", "llvm", "musl", "no-multilib", "prefix", "selinux",
 	"split-usr", "systemd", "uclibc", "x32"}
 
-// OtherProfile says that an origin has a profile of another kind than this machine, "" if it has
+// OtherProfile tells that an origin has a profile of another kind than this machine, "" if it has
 // not, or if one of them is not known by name.
 func OtherProfile(origin, theirs, ours string) string {
 	if theirs == "" || ours == "" || strings.HasPrefix(theirs, "/") ||

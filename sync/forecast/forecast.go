@@ -38,7 +38,7 @@ type Merge struct {
 	Kind  string // new, new slot, update, rebuild, uninstall
 	Old   string // CPV of what is replaced, "" if nothing is
 	Grow  int64  // bytes more on disk, if Known
-	// Known says whether Grow is.
+	// Known tells whether Grow is set.
 	Known bool
 	For   string // who needs it
 }
@@ -71,12 +71,12 @@ type Step struct{ Line, Why string }
 type Forecast struct {
 	Installed  int // packages on this machine
 	Candidates int
-	// OK says that emerge ends well under Exclude. If not, nothing helps that could be excluded:
-	// Trouble says why.
+	// OK means that emerge ends well under Exclude. If not, nothing helps that could be excluded:
+	// Trouble is why.
 	OK      bool
 	Trouble string
-	// GaveUp says that it took too long. Exclude then has what would go backwards and what must not
-	// come, and nothing else is said.
+	// GaveUp means that it took too long. Exclude then has what would go backwards and what must
+	// not come, and nothing else is listed.
 	GaveUp bool
 
 	Merges   []Merge
@@ -265,7 +265,7 @@ func (s shelves) has(atom string, bare bool) bool {
 	return slices.ContainsFunc(s[a.CP], func(p depend.Package) bool { return depend.Match(&a, &p) })
 }
 
-// explain says why a candidate cannot be installed. It is false for what nobody needs to hear.
+// explain tells why a candidate cannot be installed. It is false for what concerns nobody.
 func explain(m *Machine, x *resolve.Refusal, far shelves) (Lack, bool) {
 	l := Lack{Name: x.Package.CPV, Atom: x.Atom}
 	switch x.Cause {

@@ -16,7 +16,7 @@ import (
 // Candidate is a binary package that is here, or that an import would bring.
 type Candidate struct {
 	Entry pkgindex.Entry // with CHOST and REPO in it
-	// Facts is what the origin says of it; the zero value is nothing.
+	// Facts are the origin's of it; the zero value is nothing.
 	Facts layout.PackageFacts
 }
 
@@ -26,7 +26,7 @@ func (c *Candidate) pkg() resolve.Package {
 	return p
 }
 
-// GateOptions says what is let in all the same.
+// GateOptions states what is let in all the same.
 type GateOptions struct {
 	AnyCPU     bool // packages for another CPU
 	AnyArch    bool // packages for another machine
@@ -43,8 +43,8 @@ type Judge struct {
 // NewJudge returns what judges packages for a machine.
 func NewJudge(m *Machine, o GateOptions) *Judge { return &Judge{m, newAcceptance(m), o} }
 
-// Origin says why none of the packages of an origin with this ARCH and CHOST can be used here, ""
-// if that is not so.
+// Origin reports why none of the packages of an origin with this ARCH and CHOST can be used here,
+// "" if that is not so.
 func (j *Judge) Origin(arch, chost string) string {
 	if j.o.AnyArch {
 		return ""
@@ -82,8 +82,8 @@ func ArchOf(chost string) string {
 	}
 }
 
-// Package says why a package can never be used on this machine as it is: its CPU, its machine, its
-// Portage. The zero value is: it can. A mask of the configuration can be taken away, and is not
+// Package reports why a package can never be used on this machine as it is: its CPU, its machine,
+// its Portage. The zero value is: it can. A mask of the configuration can be taken away, and is not
 // judged here.
 func (j *Judge) Package(c *Candidate) resolve.Reason {
 	if r := j.Readable(c); r.Kind != resolve.Acceptable {
@@ -164,8 +164,8 @@ func cpuUse(e pkgindex.Entry) string {
 	return strings.Join(words, " ")
 }
 
-// splitUsr says that a candidate was built for the other layout of /usr than this machine has, ""
-// if none was.
+// splitUsr reports that a candidate was built for the other layout of /usr than this machine has,
+// "" if none was.
 func splitUsr(m *Machine, list []Candidate) string {
 	if !m.SplitUsr && !m.MergedUsr {
 		return ""

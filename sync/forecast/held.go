@@ -12,7 +12,7 @@ import (
 // maxHeld bounds the candidates for which somebody is looked for who holds them back.
 const maxHeld = 500
 
-// end is a package that is there when emerge is done, with what its dependencies say.
+// end is a package that is there when emerge is done, with its dependencies.
 type end struct {
 	p    resolve.Package
 	text string

@@ -4,7 +4,7 @@ package forecast
 type Document struct {
 	OK      bool   `json:"ok"` // emerge ends well under the line
 	Trouble string `json:"trouble,omitempty"`
-	// it took too long: nothing is said of packages, and the line only shows
+	// it took too long: nothing is told of packages, and the line only shows
 	GaveUp    bool           `json:"gave_up,omitempty"`
 	Installed int            `json:"installed"`
 	Packages  int            `json:"packages"` // candidates

@@ -81,7 +81,7 @@ func (l *lineSet[T]) add(atom string, what T) bool {
 	return true
 }
 
-// of returns what the lines say that match a package: those with wildcards first, as the less
+// of returns the values of the lines that match a package: those with wildcards first, as the less
 // specific ones.
 func (l *lineSet[T]) of(q *depend.Package) []T {
 	var found []T

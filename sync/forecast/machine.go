@@ -20,10 +20,10 @@ type Machine struct {
 	Profile     string // below its repository
 	Portage     string // version of the installed sys-apps/portage, "" if unknown
 	EAPI        int    // the highest that it reads, 0 if unknown
-	// NoGPKG says that an installed Portage was found that cannot read GPKG packages.
+	// NoGPKG means that an installed Portage was found that cannot read GPKG packages.
 	NoGPKG bool
 	CPU    map[string]bool // features, as Linux names them; nil: not known
-	// SplitUsr says that /bin is a directory of its own, and MergedUsr that it is a link; neither
+	// SplitUsr means that /bin is a directory of its own, and MergedUsr that it is a link; neither
 	// where it is not there.
 	SplitUsr, MergedUsr bool
 
@@ -121,7 +121,7 @@ func (m *Machine) readInstalled() error {
 	return nil
 }
 
-// flaw says why a package is none that can be looked at, "" if it is.
+// flaw reports why a package is none that can be looked at, "" if it is.
 func flaw(p *resolve.Package) string {
 	c, err := cpv.Parse(p.CPV)
 	if err != nil {

@@ -49,7 +49,7 @@ func (j *Judge) Licenses(c *Candidate) []string {
 // "-flag" as the package has it.
 func (j *Judge) OtherUse(c *Candidate) []string { return j.a.otherUse(c.pkg()) }
 
-// OwnUse returns what lines of package.use on this machine say of a package's flags.
+// OwnUse returns the lines of package.use on this machine for a package's flags.
 func (j *Judge) OwnUse(c *Candidate) map[string]bool {
 	p := c.pkg()
 	said := map[string]bool{}
@@ -164,7 +164,7 @@ next:
 	return lines
 }
 
-// olderBy says how many days lie between two trees.
+// olderBy counts how many days lie between two trees.
 func olderBy(ours, theirs time.Time) string {
 	word, d := "newer", ours.Sub(theirs)
 	if d < 0 {

@@ -101,7 +101,7 @@ func ChangesPlan(opts string) bool {
 	return false
 }
 
-// steps says what has to be thought of before and after the line.
+// steps lists what has to be thought of before and after the line.
 func (f *Forecast) steps(m *Machine, r *resolve.Result, from []Candidate) {
 	before := func(line, why string) { f.Before = append(f.Before, Step{line, why}) }
 	if why := splitUsr(m, from); why != "" {

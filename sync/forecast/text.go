@@ -10,7 +10,7 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// TextOptions says how a forecast is put into words.
+// TextOptions states how a forecast is put into words.
 type TextOptions struct {
 	Size func(bytes int64) string // how sizes are written; nil: bytes
 	Most int                      // packages named of each list; 0: all
@@ -191,10 +191,10 @@ func (f *Forecast) sayCannot(o TextOptions, say func(string, ...any)) {
 	}
 }
 
-// UnusableText says what this machine can never use, "" if that is nothing.
+// UnusableText tells what this machine can never use, "" if that is nothing.
 func (f *Forecast) UnusableText() string { return UnusableText(f.Unusable) }
 
-// UnusableText says in one sentence how many packages a machine can never use, and what stands
+// UnusableText tells in one sentence how many packages a machine can never use, and what stands
 // against them.
 func UnusableText(counts map[resolve.ReasonKind]int) string {
 	what := map[resolve.ReasonKind]string{resolve.CPU: "for another CPU (--any-cpu takes them)",

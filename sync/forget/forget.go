@@ -28,7 +28,7 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// Options says what to forget.
+// Options states what to forget.
 type Options struct {
 	Drive   string
 	Origin  string // its directory below the tree

@@ -183,8 +183,8 @@ func (ap *applier) remember(in *incoming) error {
 }
 
 // begin comes before the first name changes for a generation: a run that ends after that leaves
-// files of it, which an older generation must not replace. What is remembered under another key is
-// taken over first: it is not looked for once this key was seen.
+// files of it, which an older generation must not replace. Entries that are remembered under
+// another key are taken over first: they are not looked for once this key was seen.
 func (ap *applier) begin(in *incoming) error {
 	if in.known != in.id {
 		if err := ap.saveImports(in); err != nil {
@@ -359,7 +359,7 @@ func (ap *applier) indexed(r *pkgdir.Report) {
 	}
 }
 
-// noteRemarks says what was dropped from the index that was here. The rest of what is odd in it is
+// noteRemarks tells what was dropped from the index that was here. The rest of what is odd in it is
 // for "pkgsneak index".
 func (ap *applier) noteRemarks(remarks []pkgindex.Remark) {
 	const most = 3
@@ -404,7 +404,7 @@ func (ap *applier) cachePlaced(kind payload.Kind, local string, sum manifest.Dig
 	}
 }
 
-// finish saves what was learned and finds out what to say.
+// finish saves what was learned and finds out what to tell.
 func (ap *applier) finish() error {
 	for _, c := range []*state.Cache{ap.client.packages, ap.client.distfiles} {
 		if c == nil {

@@ -32,7 +32,7 @@ func remembered(st *state.Dir, know trust.View, dir string) (id state.OriginID,
 	return state.OriginID{}, false, nil
 }
 
-// NoManifestError says that an origin that was imported before has no manifest on this drive any
+// NoManifestError reports that an origin that was imported before has no manifest on this drive any
 // more.
 type NoManifestError struct {
 	Dir, Origin string

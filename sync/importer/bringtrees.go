@@ -76,7 +76,7 @@ func (im *importer) planTrees(ctx context.Context) (err error) {
 	return nil
 }
 
-// UnknownRepoError says that a repository was asked for that no drive carries.
+// UnknownRepoError reports that a repository was asked for that no drive carries.
 type UnknownRepoError struct {
 	Name string
 	Have []string
@@ -232,7 +232,7 @@ func (r *repositories) bring(ctx context.Context, op *operation) error {
 }
 
 // renewOutlook reads the machine once more: profile, masks, news and advisories are those of the
-// new tree, and so is what is said at the end.
+// new tree, and so are the words at the end.
 func renewOutlook(ctx context.Context, op *operation) {
 	settings, err := op.m.Settings.Again(ctx)
 	if err != nil {
@@ -251,7 +251,7 @@ func renewOutlook(ctx context.Context, op *operation) {
 	op.outlook = renewed
 }
 
-// noteTrees says what else a new tree asks for.
+// noteTrees tells what else a new tree asks for.
 func noteTrees(op *operation) {
 	if !slices.ContainsFunc(op.repos.trees, func(t *TreeImport) bool { return t.Taken }) {
 		return

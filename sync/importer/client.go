@@ -186,7 +186,7 @@ func (c *client) digestOf(ctx context.Context, kind payload.Kind, local string,
 	return sums.Blake2b, nil
 }
 
-// checkEntry refuses an entry that cannot be the package's: what the index says is what Portage
+// checkEntry refuses an entry that cannot be the package's: what the index states is what Portage
 // compares the file with.
 func checkEntry(e pkgindex.Entry, ok bool, signed int64) error {
 	size, known := e.Size()

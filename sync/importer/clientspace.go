@@ -68,7 +68,7 @@ type spaceFile struct {
 	sum   manifest.Digest
 }
 
-// shortage says where there is too little, in bytes.
+// shortage names where there is too little, in bytes.
 type shortage struct {
 	where      string
 	need, free int64

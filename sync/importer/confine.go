@@ -48,7 +48,7 @@ func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
 func repositoryPlaces(m machine.Machine, o ImportOptions) []string {
 	site, err := siteOf(m)
 	if err != nil {
-		return nil // the import says it
+		return nil // the import reports it
 	}
 	places := site.Grants(names(o.AdoptRepos))
 	if o.Pretend {
@@ -83,7 +83,7 @@ const maxLinked = 4096
 // PORTAGE_RO_DISTDIRS has to be compared.
 func linked(dir string) []string {
 	entries, err := os.ReadDir(dir)
-	if err != nil { // it is said when the directory is opened
+	if err != nil { // that is told when the directory is opened
 		return nil
 	}
 	var files []string

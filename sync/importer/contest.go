@@ -13,7 +13,7 @@ import (
 // another key: the new key has to take the place of the old one ("trust NEW --replaces OLD"). The
 // person at the build host sees which is which ("pkgsneak key"). Here is what speaks for either:
 //
-//   - the newer one says that it had the other's name before ("key renew");
+//   - the newer one states that it had the other's name before ("key renew");
 //   - on a drive, the one that came second got a directory with its fingerprint;
 //   - its key was made later, by a clock that can be right.
 //
@@ -75,7 +75,7 @@ func replaces(why, drive string, successor, old state.OriginID) string {
 		why, successor.Key, drive, successor.Key, old.Key)
 }
 
-// formerly reports whether an origin says that it was the other one before.
+// formerly reports whether an origin states that it was the other one before.
 func (c contest) formerly(id, before state.OriginID) bool {
 	return slices.ContainsFunc(c.im.origins, func(in *incoming) bool {
 		return in.id == id && slices.Contains(in.gen.Record.Formerly, before.Name)

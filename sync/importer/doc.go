@@ -8,7 +8,7 @@
 // signed: each file is hashed on its way. Each origin on a drive is judged alone: one that is
 // damaged, forged, older or not trusted does not stop the others. Revocations that lie on the drive
 // are honoured and remembered. A new key that a trusted one introduced takes its place if a person
-// says so; the change is made once the import is certain to go on (keys.go, package trust).
+// agrees; the change is made once the import is certain to go on (keys.go, package trust).
 //
 // The machine's clock never decides: signatures are judged at the latest time that this machine is
 // sure of, and a generation older than the last one is refused only if it would change anything and
@@ -29,7 +29,7 @@
 //	                                                               number; a distfile is left out
 //
 // --prune goes by what the origin has, not by what this drive carries, and only where the
-// generation says that it is complete; more than half of an origin's packages needs a person's
+// generation states that it is complete; more than half of an origin's packages needs a person's
 // word.
 //
 // # Stage and commit
@@ -49,9 +49,9 @@
 //
 // # Undo
 //
-// What is replaced or removed is kept until the next import that changes anything, by hard links
-// and renames alone, and noted before (keeping.go). Package undo takes an import back by that. A
-// generation that was taken back is passed over by auto; a person may bring it in again.
+// A file that is replaced or removed is kept until the next import that changes anything, by hard
+// links and renames alone, and noted before (keeping.go). Package undo takes an import back by
+// that. A generation that was taken back is passed over by auto; a person may bring it in again.
 //
 // Confine takes from the process, before any of this, what an import does not need.
 package importer

@@ -15,7 +15,7 @@ import (
 
 // A drive whose state of an origin is older than the newest that was accepted here is a donor. It
 // is verified like any other; of its files those are taken that the newest state still lists, by
-// what the catalogues of both say of them: CPV, BUILD_ID, BUILD_TIME, SIZE, MD5 and SHA1 of a
+// the catalogues' entries of both: CPV, BUILD_ID, BUILD_TIME, SIZE, MD5 and SHA1 of a
 // package, name and size of a distfile of which no other is here. The rest is superseded, and only
 // counted. So several small drives of one origin can be imported in any order, and an old drive
 // brings in nothing that its origin has replaced or given up.
@@ -115,7 +115,7 @@ func (in *incoming) lacks(kind payload.Kind, carried map[string]bool, have *loca
 	}
 }
 
-// findOthers says on which other drives lacking packages are, as far as the newest record tells:
+// findOthers finds on which other drives lacking packages are, as far as the newest record tells:
 // each is counted for the first that has it.
 func (in *incoming) findOthers(lacking map[string]bool) {
 	if st := in.standing[payload.Package]; st.donor || st.newest > 0 || in.catalogue == nil {

@@ -9,7 +9,7 @@ import (
 	"pkgsneak/sync/fault"
 )
 
-// OlderError says that the drive carries a generation older than the last one that was imported
+// OlderError reports that the drive carries a generation older than the last one that was imported
 // here.
 type OlderError struct {
 	Origin       string
@@ -33,8 +33,8 @@ func (e *OlderError) Hints(drive string) []string {
 	return hints
 }
 
-// ForkError says that a generation's number was seen before with other contents: two machines sign
-// with one key, or somebody replays.
+// ForkError reports that a generation's number was seen before with other contents: two machines
+// sign with one key, or somebody replays.
 type ForkError struct {
 	Origin string
 	Serial int64
@@ -53,7 +53,8 @@ func (e *ForkError) Hints(string) []string {
 	return []string{"find out who else signs with this key; a new export from the build host gets a new number"}
 }
 
-// FutureError says that a generation comes from further in the future than a wrong clock explains.
+// FutureError reports that a generation comes from further in the future than a wrong clock
+// explains.
 type FutureError struct {
 	Origin string
 	Time   time.Time // of the signature or of the list, whichever is later
@@ -73,7 +74,7 @@ func (e *FutureError) Hints(drive string) []string {
 		"if the clock of the build host was wrong, there: set it, pkgsneak key renew, and export again"}
 }
 
-// StaleError says that a generation was signed longer ago than the person allows.
+// StaleError reports that a generation was signed longer ago than the person allows.
 type StaleError struct {
 	Origin   string
 	Age, Max time.Duration
@@ -92,7 +93,8 @@ func (e *StaleError) Hints(string) []string {
 	return []string{"export again on the build host; to import it all the same, leave --max-age out"}
 }
 
-// RefusedError says that none of the origins on the drive was accepted, and why each was refused.
+// RefusedError reports that none of the origins on the drive was accepted, and why each was
+// refused.
 type RefusedError struct{ Refused []Refused }
 
 func (e *RefusedError) Error() string {

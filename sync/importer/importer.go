@@ -208,7 +208,7 @@ func (op *operation) history() error {
 	return nil
 }
 
-// candidate is a package of an origin, with what the origin says of it.
+// candidate is a package of an origin, with what the origin states of it.
 func (in *incoming) candidate(path string, entry pkgindex.Entry) forecast.Candidate {
 	c := forecast.Candidate{Entry: entry}
 	if f, known := in.facts.Package(path); known {
@@ -263,7 +263,7 @@ func (in *incoming) leaveOut(d task, err error) {
 }
 
 // seal makes sure that the hashes of the entry are the package's: Portage renames a package away
-// that is not what the index says.
+// that contradicts the index.
 func (d *task) seal(sums digest.Sums) error {
 	if md5, ok := d.entry.MD5(); d.entry.Get("MD5") != "" && (!ok || md5 != sums.MD5) {
 		return &leftOutError{reason: "the catalogue's MD5 is not the package's own"}

@@ -20,7 +20,7 @@ func isLeftOut(err error) bool {
 	return errors.As(err, &reason)
 }
 
-// reasonOf is what the kernel or os.Root said, without the operation and the path.
+// reasonOf is the reason of the kernel or os.Root, without the operation and the path.
 func reasonOf(err error) string {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -29,7 +29,7 @@ func reasonOf(err error) string {
 	return err.Error()
 }
 
-// onTheDrive says what is wrong with a file of the drive.
+// onTheDrive tells what is wrong with a file of the drive.
 func onTheDrive(damaged *drive.DamagedError) string {
 	if errors.Is(damaged, fs.ErrNotExist) {
 		return "missing on the drive"

@@ -20,7 +20,7 @@ import (
 
 // load verifies every wanted origin, each by itself: one that is damaged, forged, from the future
 // or not trusted stops no other. Only what is no origin's fault ends the run: a drive that goes
-// away, a person who says no.
+// away, a person who answers no.
 func (im *importer) load(ctx context.Context) (err error) {
 	if im.trusted, err = trust.Read(im.st, im.m.Now()); err != nil {
 		return err
@@ -406,8 +406,8 @@ func (im *importer) refuse(dir, at string, err error) {
 		State: how, Reason: fault.Text(err), Err: err})
 }
 
-// listSum is the digest of what a generation says. The bytes of the slot would not do: those of a
-// signature that are not signed themselves can be changed without breaking it.
+// listSum is the digest of a generation's content. The bytes of the manifest copy would not do:
+// those of a signature that are not signed themselves can be changed without breaking it.
 func listSum(g *drive.Generation) (digest.Blake2b, error) {
 	text, err := g.Signed.MarshalText()
 	return digest.Bytes(text), err

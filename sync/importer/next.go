@@ -13,7 +13,7 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// noteFit tells how the origins do not fit this machine, but for what the forecast has said.
+// noteFit tells how the origins do not fit this machine, but for what the forecast has told.
 func noteFit(op *operation, f *forecast.Forecast) {
 	for _, in := range op.origins {
 		if in.catalogue == nil {
@@ -148,7 +148,7 @@ func removeOldExcludes(dir string) error {
 	return nil
 }
 
-// advise says what to type now, and what will not work as hoped.
+// advise tells what to type now, and what will not work as hoped.
 func (op *operation) advise() {
 	if op.outlook.machine == nil {
 		return

@@ -133,7 +133,7 @@ func (op *operation) any(kind payload.Kind) bool {
 }
 
 // readCatalogue makes the origin's entries ready for another machine's index: CHOST and REPO stand
-// in each, because its header may say something else.
+// in each, because its header may differ.
 func (im *importer) readCatalogue(in *incoming) (err error) {
 	if in.catalogue, err = in.gen.Catalogue(); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// ImportOptions says what to import and how. The zero value of everything but Drive is what a
+// ImportOptions states what to import and how. The zero value of everything but Drive is what a
 // person wants.
 type ImportOptions struct {
 	Drive string
@@ -45,11 +45,11 @@ type ImportOptions struct {
 	// a signature.
 	AcceptClock bool
 	// AcceptRotation trusts the successor that a trusted key introduced, in its place.
-	// ConfirmRotation is asked where it is not set; nil says no.
+	// ConfirmRotation is asked where it is not set; nil answers no.
 	AcceptRotation  bool
 	ConfirmRotation func(*trust.Refusal) (bool, error)
 	// files copied and checked at a time; 0 chooses: as many as there are processors, as many of
-	// them from the drive as it likes
+	// them from the drive at will
 	Workers int
 	// MediumOf the drive, while this process was still allowed to look
 	Source  volume.Medium
@@ -57,7 +57,7 @@ type ImportOptions struct {
 	Confirm func([]*ImportPlan) (bool, error)
 }
 
-// whole says with each option what another one means by itself.
+// whole fills in with each option what another one means by itself.
 func (o ImportOptions) whole() ImportOptions {
 	o.NoPackages, o.NoDistfiles = o.NoPackages || o.ReposOnly, o.NoDistfiles || o.ReposOnly
 	return o
@@ -87,14 +87,14 @@ type ImportPlan struct {
 	Present  payload.Tally  `json:"present"`
 	// packages the origin has and this drive has not
 	NotCarried int `json:"not_carried"`
-	// Donor says that the generation is older, and that only what the newest one lists was looked
+	// Donor means that the generation is older, and that only what the newest one lists was looked
 	// at; Superseded is what that does not list any more, of this and of further drives.
 	Donor      bool          `json:"donor,omitempty"`
 	Superseded payload.Tally `json:"superseded,omitzero"`
 	// Elsewhere is what the origin has that neither is here nor on one of these drives. The bytes
 	// are those of which the size is known.
 	Elsewhere payload.Tally `json:"elsewhere,omitzero"`
-	// OnDrives says of which of them the record tells that they are on another drive.
+	// OnDrives are those of them that are, according to the record, on another drive.
 	OnDrives []OnDrive `json:"on_drives,omitempty"`
 	Need     int64     `json:"need"`
 
@@ -107,7 +107,7 @@ type OnDrive struct {
 	Files int    `json:"files"`
 }
 
-// Held says that what came from an origin, and may have left it, is not pruned.
+// Held means that what came from an origin, and may have left it, is not pruned.
 type Held struct {
 	Kind   payload.Kind  `json:"kind"`
 	Tally  payload.Tally `json:"files"`
@@ -172,7 +172,7 @@ func (p *ImportPlan) sort() {
 	}
 }
 
-// UndoNote says whether an import can be taken back.
+// UndoNote tells whether an import can be taken back.
 type UndoNote struct {
 	Kept    payload.Tally `json:"kept"`              // what it replaced or removed
 	Problem string        `json:"problem,omitempty"` // why it cannot be taken back

@@ -10,7 +10,7 @@ import (
 	"pkgsneak/sync/resolve"
 )
 
-// outlook is what this machine is: it says what can never be used here, and at the end what emerge
+// outlook is what this machine is: it tells what can never be used here, and at the end what emerge
 // can do.
 type outlook struct {
 	machine *forecast.Machine // nil: packages are not wanted, or the machine cannot be read
@@ -40,7 +40,7 @@ func (v *outlook) origin(gen *drive.Generation) error {
 	return nil
 }
 
-// refuses says why a package can never be used here; the zero value is that it can.
+// refuses tells why a package can never be used here; the zero value is that it can.
 func (v *outlook) refuses(c forecast.Candidate) resolve.Reason {
 	if v.judge == nil {
 		return resolve.Reason{}
@@ -48,7 +48,7 @@ func (v *outlook) refuses(c forecast.Candidate) resolve.Reason {
 	return v.judge.Package(&c)
 }
 
-// MachineError says that an origin's packages are for another machine.
+// MachineError reports that an origin's packages are for another machine.
 type MachineError struct{ Origin, Why string }
 
 func (e *MachineError) Error() string { return fmt.Sprintf("origin %q: %s", e.Origin, e.Why) }

@@ -35,9 +35,9 @@ import (
 //	prune     what came from an origin and has left it, unless anybody still wants the file
 //
 // A file here belongs to every accepted origin that lists it, and to those whose drives are not at
-// hand it belongs as the state says. A file that belongs to somebody else is neither replaced nor
-// pruned. No two tasks of a plan have one name, and what several origins list under one path with
-// the same bytes is brought in once.
+// hand it belongs according to the state. A file that belongs to somebody else is neither replaced
+// nor pruned. No two tasks of a plan have one name, and what several origins list under one path
+// with the same bytes is brought in once.
 
 // owned is a file that the state remembers for an owner.
 type owned struct {
@@ -79,8 +79,8 @@ func (l linkedDirs) check(d *pkgdir.Dir, name string) error {
 	return err
 }
 
-// unwritable says why nothing can be brought into a directory, "" if nothing speaks against it. A
-// lack of permission of this user alone is no reason if nothing will be written.
+// unwritable reports why nothing can be brought into a directory, "" if nothing speaks against it.
+// A lack of permission of this user alone is no reason if nothing will be written.
 func unwritable(dir string, pretend bool) string {
 	err := unix.Faccessat(unix.AT_FDCWD, volume.Existing(dir), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 	switch {
@@ -411,7 +411,7 @@ func (p *placements) task(in *incoming, d task, list *[]payload.Item, reason str
 // prune finds what came from the origins and has left them. A file that was changed here since is
 // local; one that anybody else wants only ceases to be this origin's. While an origin cannot be
 // read nothing is removed: it may have what another one has given up. Of an older generation, and
-// of one that does not say all that its origin has, nothing is concluded.
+// of one that does not list all that its origin has, nothing is concluded.
 func (p *placements) prune(ctx context.Context) error {
 	if p.blocked != "" {
 		return nil

@@ -21,7 +21,7 @@ import (
 // away from the former name, so that a run that ends in between has lost nothing; the next one
 // copies them again.
 //
-// A signer that is trusted is believed here: whoever holds its key brings in what it likes anyway.
+// A signer that is trusted is believed here: whoever holds its key can bring in anything anyway.
 
 // formerOf are the origins that this one was before, as they may be remembered here: of other keys
 // only those that are trusted.
@@ -90,7 +90,7 @@ func checkName(st *state.Dir, id state.OriginID) error {
 	return err
 }
 
-// RenewedError says that what an origin has comes under another name.
+// RenewedError reports that what an origin has comes under another name.
 type RenewedError struct {
 	Origin, Now string
 }

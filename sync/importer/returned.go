@@ -11,8 +11,8 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// ReturnedError says that a key whose place another one took here has signed a generation that is
-// newer than all of that one's: its host has it again, or somebody else does.
+// ReturnedError reports that a key whose place another one took here has signed a generation that
+// is newer than all of that one's: its host has it again, or somebody else does.
 type ReturnedError struct {
 	Origin  string // its directory
 	Old     manifest.Fingerprint
@@ -61,7 +61,7 @@ func (e *signedError) Unwrap() error { return e.error }
 
 // wentBack turns the refusal of a retired key into a *ReturnedError, if its generation is newer
 // than that on the drive of the key that took its place, and than what is remembered of either. The
-// number of one that goes on under another name says nothing: that may be why it does.
+// number of one that goes on under another name proves nothing: that may be why it does.
 func (im *importer) wentBack(r *Refused) bool {
 	var by *signedError
 	var refusal *trust.Refusal

@@ -283,7 +283,7 @@ func (ap *applier) staged(ctx context.Context, st durable.Staging, d *task,
 	return sums, err == nil && manifest.Digest(sums.Blake2b) == d.item.Sum
 }
 
-// checkStaged refuses a package that would hurt Portage, or is another one than the catalogue says.
+// checkStaged refuses a package that would hurt Portage, or is another one than in the catalogue.
 func checkStaged(ctx context.Context, st durable.Staging, d *task) error {
 	f, err := st.Open(d.item.Sum)
 	if err != nil {

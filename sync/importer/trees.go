@@ -53,8 +53,8 @@ func (r *repositories) taken() bool {
 	return r != nil && slices.ContainsFunc(r.trees, func(t *TreeImport) bool { return t.Taken })
 }
 
-// note says what came of it. Only what is no tree's fault is an error: a drive that is gone, a full
-// disk.
+// note tells what came of it. Only what is no tree's fault is an error: a drive that is gone, a
+// full disk.
 func (t *TreeImport) note(ctx context.Context, done ebuilds.Taken, err error) error {
 	var refused *ebuilds.Refusal
 	var gone *drive.GoneError

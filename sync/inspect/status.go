@@ -18,7 +18,7 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// StatusOptions says what to look at.
+// StatusOptions states what to look at.
 type StatusOptions struct {
 	Drive string // "" looks at this machine only
 }
@@ -40,7 +40,7 @@ type DriveStatus struct {
 	Free     int64          `json:"free"`
 	Total    int64          `json:"total"`
 	Origins  []OriginStatus `json:"origins"`
-	// of clients, as the keys beside them say
+	// of clients, according to the keys beside them
 	Requests []clients.Lying `json:"requests,omitempty"`
 	fsName   string          // of one that no drive has
 }
@@ -54,7 +54,7 @@ func (d *DriveStatus) FSName() string {
 }
 
 // OriginStatus is the newest generation of one origin on a drive. If nothing could be verified,
-// Problem says why and the rest is empty.
+// Problem tells why and the rest is empty.
 type OriginStatus struct {
 	Dir         string    `json:"dir"` // below pkgsneak/
 	Name        string    `json:"origin,omitempty"`
@@ -74,7 +74,7 @@ type OriginStatus struct {
 	Profile   string        `json:"profile,omitempty"`
 	CHOST     string        `json:"chost,omitempty"`
 	Imported  int64         `json:"imported,omitempty"` // the highest generation imported here
-	// Unfit to Other are what an import, doctor and serve say of its packages on the drive
+	// Unfit to Other are the verdicts of import, doctor and serve on its packages on the drive
 	// (forecast.Fit).
 	Unfit    string              `json:"unfit,omitempty"`
 	Unusable map[string]int      `json:"unusable,omitempty"`
@@ -115,7 +115,7 @@ type MachineStatus struct {
 	AutoLog string `json:"auto_log,omitempty"`
 }
 
-// UndoStatus says that the last import can be taken back, and what is kept for that.
+// UndoStatus means that the last import can be taken back, and what is kept for that.
 type UndoStatus struct {
 	Imported time.Time `json:"when"`
 	// it did not come to its end, or its undo did not
@@ -289,7 +289,7 @@ func (o *OriginStatus) fill(seen trust.Loaded) {
 	o.Record = g.Record
 }
 
-// judge says what its packages are for this machine. A catalogue that cannot be read is a problem
+// judge tells what its packages are for this machine. A catalogue that cannot be read is a problem
 // of the origin.
 func (o *OriginStatus) judge(g *drive.Generation, j *forecast.Judge) error {
 	offer, err := forecast.OfferOf(g)

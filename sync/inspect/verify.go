@@ -24,7 +24,7 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// VerifyOptions says what to read.
+// VerifyOptions states what to read.
 type VerifyOptions struct {
 	Drive   string
 	Origin  string // the directory of one origin; "" reads all
@@ -53,7 +53,7 @@ type OriginVerify struct {
 	// why the generation is not to be believed, or cannot be read at all
 	Problem string `json:"problem,omitempty"`
 	Err     error  `json:"-"`
-	// PassedOver says that nothing was read, because nobody here wants what this key signs.
+	// PassedOver means that nothing was read, because nobody here wants what this key signs.
 	PassedOver bool `json:"passed_over,omitempty"`
 }
 

@@ -34,7 +34,7 @@ type Tree struct {
 	EAPI      string    `json:"eapi,omitempty"`     // the highest of its profiles
 }
 
-// CheckRepoName says why a repository of that name cannot be carried, "" if it can: PMS 3.1.5
+// CheckRepoName reports why a repository of that name cannot be carried, "" if it can: PMS 3.1.5
 // allows letters, digits, hyphens and underscores.
 func CheckRepoName(name string) string {
 	switch {
@@ -56,7 +56,7 @@ func ArchiveName(name string, n int64) string {
 	return name + "-" + strconv.FormatInt(n, 10) + ArchiveSuffix
 }
 
-// CheckArchive says why a name below repos is not one of ArchiveName, "" if it is.
+// CheckArchive reports why a name below repos is not one of ArchiveName, "" if it is.
 func CheckArchive(name string) string {
 	stem, ok := strings.CutSuffix(name, ArchiveSuffix)
 	cut := max(strings.LastIndexByte(stem, '-'), 0)

@@ -20,8 +20,8 @@ const (
 	maxWindow        = 64 << 20  // zstd window
 )
 
-// PackCatalogue compresses the origin's index, with the serial as its TIMESTAMP, and says how long
-// it is before. It is never in memory as a whole.
+// PackCatalogue compresses the origin's index, with the serial as its TIMESTAMP, and reports how
+// long it is before. It is never in memory as a whole.
 func PackCatalogue(catalogue *pkgindex.Index, serial int64) (packed []byte,
 	plain int64, err error) {
 	return packIndex(catalogue, serial, zstd.SpeedDefault)
@@ -58,8 +58,9 @@ func packIndex(catalogue *pkgindex.Index, serial int64, level zstd.EncoderLevel)
 	return b.Bytes(), counted.N, nil
 }
 
-// UnpackCatalogue reads what packCatalogue wrote, plain bytes long as the record says, into no more
-// memory than its limits. A record may say anything: one that gives less than no bytes is an error.
+// UnpackCatalogue reads what packCatalogue wrote, of the plain length in the record, into no more
+// memory than its limits. A record may have anything: one that gives less than no bytes is an
+// error.
 func UnpackCatalogue(packed []byte, plain int64) (*pkgindex.Index, error) {
 	if plain < 0 {
 		return nil, fmt.Errorf("unpacks to %d bytes, as the record says", plain)

@@ -28,8 +28,8 @@
 // good. gpg and gemato accept the newlines.
 //
 // The origin's files and those that this drive carries are two things: the record
-// and the facts say the one, whatever was left out here, the Manifest the
-// other. A file has left the origin if the former says so
+// and the facts list the one, whatever was left out here, the Manifest the
+// other. A file has left the origin if the former has it so
 // (drive.Generation.Stock).
 //
 // # Names

@@ -56,7 +56,7 @@ const (
 //	package	app-misc/foo-1.tbz2	184320	1	1
 //	distfile	foo-1.tar.gz	20480
 //
-// Whether the lists are complete, the record says (Record.Has).
+// The record has whether the lists are complete (Record.Has).
 type Facts struct {
 	Packages  []PackageFacts  // sorted by Path
 	Distfiles []DistfileFacts // sorted by Name
@@ -86,7 +86,7 @@ type DistfileFacts struct {
 	Size int64 // bytes
 }
 
-// FactsVersionError says that the facts of a generation are newer than this
+// FactsVersionError reports that the facts of a generation are newer than this
 // program.
 type FactsVersionError struct{ Version string }
 
@@ -95,7 +95,7 @@ func (e *FactsVersionError) Error() string {
 		e.Version, FactsVersion)
 }
 
-// Equal reports whether both say the same.
+// Equal reports whether both are the same.
 func (f *Facts) Equal(o *Facts) bool {
 	if f == nil || o == nil {
 		return f == o
@@ -128,8 +128,8 @@ func (f *Facts) HasDistfile(name string) bool {
 	return ok
 }
 
-// MakeFlags makes Flags of what a package says, in one line each; nil if it
-// says nothing.
+// MakeFlags makes Flags of those of a package, in one line each; nil if it
+// has none.
 func MakeFlags(cflags, cxxflags, rustflags, use string) *Flags {
 	var cpu []string
 	for _, flag := range strings.Fields(use) {
@@ -158,7 +158,7 @@ func cutWords(text string) string {
 	return ""
 }
 
-// fault says why the facts are not to be written, "" if they are.
+// fault reports why the facts are not to be written, "" if they are.
 func (f *Facts) fault() string {
 	if len(f.Packages) > maxFactNames || len(f.Distfiles) > maxFactNames {
 		return fmt.Sprintf("more than %d names", maxFactNames)
@@ -413,7 +413,7 @@ func readFields(fields []string, numbers []int64) (name, reason string) {
 	return string(text), ""
 }
 
-// CheckFacts says before the first byte whether the facts of a generation can be written: their
+// CheckFacts decides before the first byte whether the facts of a generation can be written: their
 // text has at most limit bytes, which is MaxFacts but in tests.
 func CheckFacts(f *Facts, limit int64) error {
 	counted := &Counter{W: io.Discard}

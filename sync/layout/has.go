@@ -6,7 +6,7 @@ import (
 	"pkgsneak/sync/payload"
 )
 
-// Holding is what the record says of a Stock.
+// Holding is a Stock in the record.
 type Holding struct {
 	Complete bool   `json:"complete"`
 	Reason   string `json:"reason,omitempty"` // why not
@@ -30,7 +30,7 @@ func (h *Holdings) Of(kind payload.Kind) *Holding {
 	return &h.Distfiles
 }
 
-// fault says what is wrong with it, "" if nothing is.
+// fault reports what is wrong with it, "" if nothing is.
 func (h Holding) fault() string {
 	switch {
 	case h.Count < 0 || h.Bytes < 0:
@@ -70,7 +70,7 @@ func FormatOf(has *Holdings, facts *Facts, items []Item) int {
 	return formatWhole
 }
 
-// StockFault says how what the origin has contradicts what the generation
+// StockFault tells how what the origin has contradicts what the generation
 // carries, "" if it does not: everything that is carried is the origin's.
 func StockFault(has *Holdings, facts *Facts, items []Item) string {
 	if has.Packages.Count != len(facts.Packages) || has.Distfiles.Count != len(facts.Distfiles) {

@@ -116,7 +116,7 @@ func CompareItems(a, b Item) int {
 // Class is fault.Untrusted.
 func (e *ListError) Class() fault.Class { return fault.Untrusted }
 
-// ListError says that a trusted key signed a list that this package did not
+// ListError reports that a trusted key signed a list that this package did not
 // write. Nothing of it is used: it is manifest.ErrUntrusted.
 type ListError struct{ Reason string }
 

@@ -39,7 +39,7 @@ const (
 
 // Layout is the contents of layout.conf: GLEP 75's filename-hash with the
 // first 8 bits of BLAKE2B. Portage uses the first structure that it supports, so
-// a second line would only be looked at by what does not know this one.
+// a second line would only be looked at by programs that ignore this one.
 const Layout = "[structure]\n0=filename-hash BLAKE2B 8\n"
 
 // OriginDirs are the directories of an origin, made before its manifest copies.
@@ -111,7 +111,7 @@ func IsPlaceholder(base string) bool {
 		strings.Trim(base[11:], "x") == ""
 }
 
-// OfLayout says whether a directory is, or lies below, one of an origin's.
+// OfLayout reports whether a directory is, or lies below, one of an origin's.
 func OfLayout(dir string) bool {
 	top, _, _ := strings.Cut(dir, "/")
 	return slices.Contains(OriginDirs, top)
@@ -124,7 +124,7 @@ func Lasting(dir string) bool {
 	return slices.Contains(OriginDirs, top) && !strings.Contains(rest, "/")
 }
 
-// MadeHere says whether a path below an origin is one that this layout gives to a file: with it,
+// MadeHere reports whether a path below an origin is one that this layout gives to a file: with it,
 // and only in an origin of ours, an unlisted file is a leftover of a run that was pulled.
 func MadeHere(name string) bool {
 	top, rest, below := strings.Cut(name, "/")
@@ -164,9 +164,9 @@ func MadeHere(name string) bool {
 	return false
 }
 
-// packageMadeHere says whether a path below packages is one that a package, or a part of one, gets
-// here: a name that Portage takes, on FAT below directories in another spelling of it, or one that
-// otherPackage makes up.
+// packageMadeHere reports whether a path below packages is one that a package, or a part of one,
+// gets here: a name that Portage takes, on FAT below directories in another spelling of it, or one
+// that otherPackage makes up.
 func packageMadeHere(name string) bool {
 	dir, base := path.Split(name)
 	whole := withoutPart(base)
@@ -198,8 +198,9 @@ func packageMadeHere(name string) bool {
 // allDir is the directory below packages for those whose category is not known.
 const allDir = "All"
 
-// MadeDir says whether a directory below an origin is one that this layout makes when it needs it:
-// categories, those of packages with build numbers below them, buckets and the directories of bin.
+// MadeDir reports whether a directory below an origin is one that this layout makes when it needs
+// it: categories, those of packages with build numbers below them, buckets and the directories of
+// bin.
 func MadeDir(dir string) bool {
 	top, rest, below := strings.Cut(dir, "/")
 	category, sub, deep := strings.Cut(rest, "/")
@@ -287,7 +288,7 @@ func CheckNewOrigin(name string) error {
 	return nil
 }
 
-// CheckOriginName says whether name can be an origin's name as it is: a plain
+// CheckOriginName reports whether name can be an origin's name as it is: a plain
 // directory name of the tree, none of its own names.
 func CheckOriginName(name string) error {
 	switch reason := nameFault(name); {
@@ -335,7 +336,7 @@ var directories = map[payload.Kind]string{
 }
 
 // KindOf tells the kind of a listed file, and the origin's path it stands for
-// when the record says nothing else. Files that are not payload have no kind.
+// unless the record has another one. Files that are not payload have no kind.
 func KindOf(stored string) (kind payload.Kind, plain string, ok bool) {
 	dir, rest, found := strings.Cut(stored, "/")
 	if !found || rest == "" {

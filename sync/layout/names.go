@@ -20,7 +20,7 @@ const MaxName = 255
 // own. Nothing that Portage looks for ends so.
 const RenamedSuffix = ".pkgsneak"
 
-// nameFault says why one path component cannot be stored on every file system
+// nameFault reports why one path component cannot be stored on every file system
 // that a drive may have; "" if it can.
 func nameFault(name string) string {
 	switch {

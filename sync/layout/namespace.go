@@ -13,7 +13,7 @@ type entry struct {
 	dir      bool
 }
 
-// Place says what stands at a path.
+// Place is what stands at a path.
 type Place uint8
 
 const (
@@ -45,7 +45,7 @@ func (s *Namespace) mark(p string, dir bool) {
 	}
 }
 
-// Lookup says whether a file can be made at p, and returns p with its
+// Lookup reports whether a file can be made at p, and returns p with its
 // directories spelled as they are on the drive.
 func (s *Namespace) Lookup(p string) (string, Place) {
 	dir, ok := s.spelled(path.Dir(p))
@@ -71,13 +71,13 @@ func (s *Namespace) spelled(dir string) (string, bool) {
 	return path.Join(above, path.Base(dir)), ok
 }
 
-// Has says whether something has the name. Nothing has the empty one.
+// Has reports whether something has the name. Nothing has the empty one.
 func (s *Namespace) Has(p string) bool {
 	_, found := s.taken[FoldName(p)]
 	return found && p != ""
 }
 
-// HasDir says whether a directory is there.
+// HasDir reports whether a directory is there.
 func (s *Namespace) HasDir(dir string) bool {
 	known, found := s.taken[FoldName(dir)]
 	return found && known.dir

@@ -41,7 +41,7 @@ const (
 )
 
 // Record is generation/N.json: who made generation N, from what, and which
-// files do not lie where their path says. Everything else is in the Manifest.
+// files do not lie where their path leads. Everything else is in the Manifest.
 //
 //	{
 //	  "format": 1,
@@ -103,7 +103,7 @@ func (r *Record) Carried() []Repository {
 	return carried
 }
 
-// Counts says how much a generation is, sizes in bytes.
+// Counts is how much a generation is, sizes in bytes.
 type Counts struct {
 	Packages       int   `json:"packages"`
 	PackageBytes   int64 `json:"package_bytes"`
@@ -173,7 +173,7 @@ func (p *PathText) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// RecordError says why a record is refused.
+// RecordError reports why a record is refused.
 type RecordError struct{ Reason string }
 
 func (e *RecordError) Error() string { return "reading the record of a generation: " + e.Reason }
@@ -236,7 +236,7 @@ func (r *Record) Marshal() ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// fault says what is wrong with a record by itself, "" if nothing is.
+// fault reports what is wrong with a record by itself, "" if nothing is.
 func (r *Record) fault() string {
 	if r.Format != formatWhole && r.Format != formatPart {
 		return fmt.Sprintf("format %d", r.Format)
@@ -317,7 +317,7 @@ const MaxOnOthers = 20
 
 const maxLabel = 1 << 10 // bytes
 
-// drivesFault says what is wrong with what the record says of drives.
+// drivesFault reports what is wrong with the record's entries of drives.
 func (r *Record) drivesFault() string {
 	if d := r.Drive; d != nil {
 		if len(d.ID) != 32 || strings.Trim(d.ID, "0123456789abcdef") != "" {
@@ -349,7 +349,7 @@ func labelFault(label string) string {
 	return textFault(label)
 }
 
-// fault says what is wrong with what a record says of a tree, "" if nothing is.
+// fault reports what is wrong with a record's entry of a tree, "" if nothing is.
 func (t *Tree) fault(name string) string {
 	if t == nil {
 		return ""
@@ -387,7 +387,7 @@ func (t *Tree) fault(name string) string {
 
 // RecordText makes a descriptive value of a record out of any text: white space
 // becomes single blanks; other control characters and bytes that are not UTF-8
-// are written as \xNN, and what is too long is cut at a blank: then why says so.
+// are written as \xNN, and what is too long is cut at a blank: then why is the reason.
 func RecordText(text string) (clean, why string) {
 	clean = strings.Join(strings.Fields(text), " ")
 	if textFault(clean) == "" {
@@ -489,7 +489,7 @@ func (once onlyOnce) add(kind payload.Kind, name PathText, stored ...string) str
 	return ""
 }
 
-// OriginPathFault says why a path of the origin cannot be one.
+// OriginPathFault reports why a path of the origin cannot be one.
 func OriginPathFault(kind payload.Kind, p string) string {
 	switch {
 	case directories[kind] == "":
@@ -507,7 +507,7 @@ func OriginPathFault(kind payload.Kind, p string) string {
 	return ""
 }
 
-// StoredPathFault says why a stored path cannot be one of that kind.
+// StoredPathFault reports why a stored path cannot be one of that kind.
 func StoredPathFault(kind payload.Kind, p string) string {
 	if reason := PathFault(p); reason != "" {
 		return reason

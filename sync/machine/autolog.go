@@ -7,7 +7,7 @@ import (
 	"pkgsneak/sync/fault"
 )
 
-// AutoUses says which drives and settings a run of auto uses, for people who wonder why nothing
+// AutoUses tells which drives and settings a run of auto uses, for people who wonder why nothing
 // happened.
 var AutoUses = []string{
 	"drives: USB devices and memory cards with vfat, exfat, ext2, ext3, ext4, xfs or btrfs, and optical discs, if they carry a tree or have the label; no others",
@@ -18,7 +18,7 @@ var AutoUses = []string{
 var logFiles = []string{"/var/log/messages", "/var/log/syslog", "/var/log/daemon.log",
 	"/var/log/everything/current"}
 
-// AutoLog says where the log of auto and watch is on the machine whose root directory is root: the
+// AutoLog tells where the log of auto and watch is on the machine whose root directory is root: the
 // line that shows it. Under systemd it is the journal, elsewhere syslog gets it (auto.Syslog).
 func AutoLog(root string) string {
 	at := func(path string) string { return filepath.Join("/", root, path) }

@@ -6,7 +6,7 @@ import (
 	"pkgsneak/sync/fault"
 )
 
-// NotMountedError says that a drive's path is no mounted drive: it lies on the file system of
+// NotMountedError reports that a drive's path is no mounted drive: it lies on the file system of
 // something else.
 type NotMountedError struct {
 	Drive  string // as given

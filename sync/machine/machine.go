@@ -15,8 +15,8 @@ type Machine struct {
 	Now      func() time.Time // the machine's clock; never decides about trust alone
 	Built    time.Time        // when this program was built; zero: it does not tell
 	Booted   time.Time        // when this machine was started, by its clock; zero: not known
-	StateDir string           // /var/lib/pkgsneak or what --state-dir says
-	PKGDIR   string           // what flag, environment or configuration say
+	StateDir string           // /var/lib/pkgsneak or the value of --state-dir
+	PKGDIR   string           // from flag, environment or configuration
 	DISTDIR  string
 	// path of the running program, offered on the drive when it is a static binary; "" offers none
 	Executable string

@@ -35,7 +35,7 @@ func IsMountPoint(dir string) bool {
 	return err == nil && errAbove == nil && at != above
 }
 
-// inMemory says whether a path lies on a file system that ends with the machine.
+// inMemory reports whether a path lies on a file system that ends with the machine.
 func inMemory(path string) bool {
 	var st unix.Statfs_t
 	if unix.Statfs(path, &st) != nil {
@@ -57,7 +57,7 @@ func device(path string) (uint64, error) {
 	return uint64(st.Dev), nil
 }
 
-// needDirectory gives an error that says what is wrong with a path that ought to be a directory.
+// needDirectory gives an error that tells what is wrong with a path that ought to be a directory.
 func NeedDirectory(verb, path string) error {
 	fi, err := os.Stat(path)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Overlap says that PKGDIR and DISTDIR are one directory, or that DISTDIR lies in PKGDIR; "" if
+// Overlap reports that PKGDIR and DISTDIR are one directory, or that DISTDIR lies in PKGDIR; "" if
 // neither is so. A PKGDIR inside DISTDIR mixes nothing: directories are no distfiles.
 func Overlap(pkgs, dists string) string {
 	switch below, ok := DistdirIn(pkgs, dists); {

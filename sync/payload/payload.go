@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Kind says what a payload file is. Its text stands in records, reports and the state.
+// Kind is what a payload file is. Its text stands in records, reports and the state.
 type Kind string
 
 // The kinds of payload. A Package's path is the one below the origin's PKGDIR, a Distfile's is its

@@ -42,7 +42,7 @@ func (t *Tap) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// End says that nothing more will be written.
+// End tells that nothing more will be written.
 func (t *Tap) End() { close(t.pieces) }
 
 // Close ends the reading. No piece is looked at after it.

@@ -156,7 +156,7 @@ func (r *reader) open(path string) (int, error) {
 		return err
 	})
 	switch err {
-	// an old kernel, a sandbox that does not know it, a rename on the way
+	// an old kernel, a sandbox without it, a rename on the way
 	case unix.ENOSYS, unix.EPERM, unix.EAGAIN:
 		return walkTo(int(r.top.Fd()), path)
 	}

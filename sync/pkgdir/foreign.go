@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// ForeignIndexError says that the file where the index belongs is that of another packaging system.
-// It is left alone: its directory is no PKGDIR.
+// ForeignIndexError reports that the file where the index belongs is that of another packaging
+// system. It is left alone: its directory is no PKGDIR.
 type ForeignIndexError struct {
 	Path string
 	Like string // "a Debian or opkg index"
@@ -71,8 +71,8 @@ var (
 		"Description"}
 )
 
-// foreignIndex says what the beginning of a file looks like if it is the index of another system,
-// else "". A file that is nothing at all, as a crash may leave it, is nobody's.
+// foreignIndex reports what the beginning of a file looks like if it is the index of another
+// system, else "". A file that is nothing at all, as a crash may leave it, is nobody's.
 func foreignIndex(head []byte) string {
 	keys := map[string]bool{}
 	for line := range bytes.Lines(head) {

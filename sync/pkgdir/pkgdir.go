@@ -40,10 +40,11 @@
 //
 // TIMESTAMP is now, or one more than the old one if that is greater: a client with a copy takes
 // only a greater one. The modification time of Packages and Packages.gz is TIMESTAMP. Packages.gz
-// is written or removed as Options.CompressIndex says; without it, one that is there is renewed.
-// Owner and mode are those of the old file; the group is PKGDIR's, which may read and write as far
-// as it may in PKGDIR. New directories and packages get the group and its bits likewise. A Packages
-// that is a symbolic link is followed inside PKGDIR; one that leads out is an error.
+// is written or removed according to Options.CompressIndex; without it, one that is there is
+// renewed. Owner and mode are those of the old file; the group is PKGDIR's, which may read and
+// write as far as it may in PKGDIR. New directories and packages get the group and its bits
+// likewise. A Packages that is a symbolic link is followed inside PKGDIR; one that leads out is an
+// error.
 //
 // # The transaction
 //
@@ -93,7 +94,7 @@ type Dir struct {
 	*durable.Store
 	root *durable.Root
 	// Distdir is where DISTDIR lies below PKGDIR, "." if both are one directory, and "" elsewhere.
-	// What lies there is no package, whatever its name: of DISTDIR only files at its top count.
+	// A file there is no package, whatever its name: of DISTDIR only files at its top count.
 	Distdir string
 }
 
@@ -175,11 +176,11 @@ func (d *Dir) indexFile(name string) (string, error) {
 	return "", fmt.Errorf("following %q: too many symbolic links", path.Join(d.Path(), start))
 }
 
-// An OutwardIndexError says that Packages or Packages.gz is a symbolic link that leads out of
+// An OutwardIndexError reports that Packages or Packages.gz is a symbolic link that leads out of
 // PKGDIR.
 type OutwardIndexError struct {
 	Path   string // of the link
-	Target string // as the link says
+	Target string // as in the link
 }
 
 func (e *OutwardIndexError) Error() string {

@@ -18,7 +18,7 @@ import (
 type Options struct {
 	// Now is the machine's time: TIMESTAMP is never lower, but always greater than the old one.
 	Now time.Time
-	// Rebuild reads every package, whatever the index says.
+	// Rebuild reads every package, whatever is in the index.
 	Rebuild bool
 	// Header brings the header of the index up to date when it is written (pkgindex.UpdateHeader);
 	// nil keeps it. For a new index h is empty.
@@ -37,7 +37,7 @@ type Options struct {
 	step func(what string)
 }
 
-// A Report says what Reindex or Commit did. The lists of files are disjoint, and sorted by path
+// A Report is what Reindex or Commit did. The lists of files are disjoint, and sorted by path
 // except those that Commit fills.
 type Report struct {
 	Written   bool  // false: everything was as it should be
@@ -382,7 +382,7 @@ func (o Options) at(what string) {
 	}
 }
 
-// A CheckReport says what `emaint binhost --check` would, by file. The lists are sorted by path.
+// A CheckReport is what `emaint binhost --check` would, by file. The lists are sorted by path.
 type CheckReport struct {
 	Packages int       // entries of the index
 	Missing  []Problem // packages that are not in the index, or not as they are
@@ -425,7 +425,7 @@ func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
 	return r, nil
 }
 
-// indexWrong says what is wrong with the files as such.
+// indexWrong reports what is wrong with the files as such.
 func (p *plan) indexWrong(o Options) []string {
 	var wrong []string
 	switch {

@@ -361,7 +361,7 @@ func truncate(t testing.TB, d *Dir, p string) {
 	}
 }
 
-// Reindex keeps the values that the package does not say, and a key that Portage keeps but no
+// Reindex keeps the values that the package does not have, and a key that Portage keeps but no
 // longer takes from packages.
 func TestReindexKeepsWhatOnlyTheEntryKnows(t *testing.T) {
 	d := indexed(t, "xpak-classic")
@@ -386,7 +386,7 @@ func TestReindexKeepsWhatOnlyTheEntryKnows(t *testing.T) {
 			t.Errorf("%s: DESC %q", c.name, got)
 		}
 	}
-	// Without MD5 the package is read again; what else the entry said stays.
+	// Without MD5 the package is read again; what else was in the entry stays.
 	x := parseIndex(t, strings.Replace(old, "CPV: app-misc/labhello-1.0-r2\n",
 		"CPV: app-misc/labhello-1.0-r2\nDESC: says hello\n", 1))
 	for i, e := range x.Entries {
@@ -650,7 +650,7 @@ func TestHeaderIsKept(t *testing.T) {
 		}
 	}
 	for _, e := range x.Entries {
-		// A package that was read says x86_64, the others were elided against the header.
+		// A package that was read has x86_64, the others were elided against the header.
 		read := e.Path() == hello || e.Get("REPO") == ""
 		if chost := e.Get("CHOST"); (chost == "x86_64-pc-linux-gnu") != read {
 			t.Errorf("%s: CHOST %q", e.Path(), chost)
@@ -684,7 +684,7 @@ func TestCompressedIndex(t *testing.T) {
 		name     string
 		there    string // "", "fresh" or "old"
 		compress *bool
-		check    string // what check says of it
+		check    string // check's verdict on it
 		written  bool
 		gz       bool // there in the end
 	}{

@@ -207,8 +207,8 @@ func isOwn(name string) bool {
 // otherEnding is the reason of a file that nobody takes for a package because of its name alone.
 const otherEnding = "a package's name ends in .tbz2, .xpak or .gpkg.tar, and this one does not"
 
-// foreign says what a name is that does not end like a package; "" for locks and temporary files of
-// the index, which are nobody's concern.
+// foreign tells what a name is that does not end like a package; "" for locks and temporary files
+// of the index, which are nobody's concern.
 func foreign(fi *listing.Entry) string {
 	name := fi.Name()
 	switch {

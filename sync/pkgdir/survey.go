@@ -55,7 +55,7 @@ func (d *Dir) survey(ctx context.Context, b belief) (*survey, error) {
 	}
 	if !s.usable {
 		// To Portage an index of another version is no index. Only its time is kept, as clients
-		// know that.
+		// tell that.
 		t, _ := s.index.Timestamp()
 		s.index = &pkgindex.Index{Remarks: s.index.Remarks}
 		s.index.SetTimestamp(t)
@@ -65,7 +65,7 @@ func (d *Dir) survey(ctx context.Context, b belief) (*survey, error) {
 }
 
 // readOrForget reads the index; one that passes every limit is as good as none, since the packages
-// say it all again.
+// report it all again.
 func (d *Dir) readOrForget(name string) (*pkgindex.Index, error) {
 	x, err := d.readIndex(name, nil)
 	var format *pkgindex.FormatError
@@ -102,7 +102,7 @@ func (d *Dir) stamp(name string) (file string, unix int64, err error) {
 	return file, fi.ModTime().Unix(), nil
 }
 
-// claim is what an entry says about its file, read once.
+// claim is an entry's statements about its file, read once.
 type claim struct {
 	path        string
 	size, mtime int64
@@ -233,7 +233,7 @@ func (s *survey) matchMoved(claims []claim) {
 	s.todo = left
 }
 
-// gzWrong says what is wrong with Packages.gz, "" if it is as it should be.
+// gzWrong reports what is wrong with Packages.gz, "" if it is as it should be.
 func (s *survey) gzWrong(compress *bool) string {
 	there := s.gzTime != absent
 	want := there

@@ -104,7 +104,7 @@ func defaultValue(f field) string {
 	return ""
 }
 
-// Entry is what an index says about one package. It is a value: no method changes it, and copies
+// Entry is an index's entry of one package. It is a value: no method changes it, and copies
 // are cheap. Only Read, NewEntry, With and Rebase make entries, so that each can be written. The
 // zero value stands for no entry.
 type Entry struct {
@@ -180,7 +180,7 @@ func (e Entry) Get(key string) string {
 // IsZero reports whether e is no entry.
 func (e Entry) IsZero() bool { return e.text == "" }
 
-// Equal reports whether two entries say the same. So does ==.
+// Equal reports whether two entries are the same. So does ==.
 func (e Entry) Equal(o Entry) bool { return e.text == o.text }
 
 // CPV returns category/package-version.
@@ -281,7 +281,7 @@ func newEntry(f *fields[string]) (Entry, error) {
 	return e, nil
 }
 
-// checkIdentity says what is wrong with a CPV (Portage aborts on one that is none) and a PATH,
+// checkIdentity reports what is wrong with a CPV (Portage aborts on one that is none) and a PATH,
 // which may be empty.
 func checkIdentity(name, path string) string {
 	if name == "" {

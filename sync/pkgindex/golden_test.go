@@ -181,7 +181,7 @@ func TestGoldenGzip(t *testing.T) {
 			if err := WriteGzip(&got, plainText(plain), time); err != nil {
 				t.Fatal(err)
 			}
-			// where the header says how hard the compressor tried (RFC 1952, XFL); no reader asks
+			// where the header has how hard the compressor tried (RFC 1952, XFL); no reader asks
 			const effort = 8
 			want[effort] = got.Bytes()[effort]
 			if !bytes.Equal(got.Bytes()[:10], want[:10]) {

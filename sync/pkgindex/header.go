@@ -19,7 +19,7 @@ type Header struct {
 func (h Header) Get(key string) string { return h.values[diskName(key)] }
 
 // Set sets the value of key; an empty value deletes the key. Whether key and value can stand in an
-// index is for Write to say.
+// index is for Write to check.
 func (h *Header) Set(key, value string) {
 	key = diskName(key)
 	if key == "CHOST" || key == "REPO" {
@@ -55,7 +55,7 @@ func (h Header) Supported() bool {
 	return ok && n <= 0
 }
 
-// Same reports whether two headers say the same, but for TIMESTAMP and PACKAGES.
+// Same reports whether two headers are the same, but for TIMESTAMP and PACKAGES.
 func (h Header) Same(o Header) bool {
 	h, o = h.Clone(), o.Clone()
 	for _, c := range []Header{h, o} {

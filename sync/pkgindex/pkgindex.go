@@ -82,11 +82,11 @@ const (
 // Version is the only VERSION of an index that Portage reads.
 const Version = "0"
 
-// Index is what a Packages file says.
+// Index is the content of a Packages file.
 type Index struct {
 	Header  Header
 	Entries []Entry
-	// Remarks says what Read dropped or found odd, in the order of the first line concerned; what
+	// Remarks tells what Read dropped or found odd, in the order of the first line concerned; what
 	// concerns the whole comes last. Write ignores it.
 	Remarks []Remark
 }

@@ -79,7 +79,7 @@ type line struct {
 }
 
 // nextLine returns the next line of the block that has a key. ok is false where there is none; more
-// says then whether the file goes on.
+// tells then whether the file goes on.
 func (p *parser) nextLine() (l line, ok, more bool, err error) {
 	for {
 		raw, err := p.lines.next()
@@ -98,7 +98,7 @@ func (p *parser) nextLine() (l line, ok, more bool, err error) {
 			p.size, p.invalid = p.size+1, "a line is too long"
 			continue
 		}
-		if p.size > MaxBlock { // that was said
+		if p.size > MaxBlock { // that was told
 			continue
 		}
 		if p.size += len(raw) + 1; p.size > MaxBlock {
@@ -226,7 +226,7 @@ func (p *parser) addEntry(start int, ended bool) error {
 const revisionsKey = "REPO_REVISIONS"
 
 // readBlock reads the values of a block; empty is true if there is none among them that Portage
-// knows.
+// reads.
 func (p *parser) readBlock() (empty, more bool, err error) {
 	if p.size > 0 {
 		p.values, p.seen, p.text, p.size, p.invalid = fields[[]byte]{}, [numFields]bool{},
@@ -290,7 +290,7 @@ func (p *parser) setValue(i field, value []byte) {
 	}
 }
 
-// entry makes an entry of the block, or says why it is none.
+// entry makes an entry of the block, or tells why it is none.
 func (p *parser) entry() (e Entry, reason string) {
 	if p.invalid != "" {
 		return Entry{}, p.invalid

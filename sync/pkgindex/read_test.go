@@ -214,7 +214,7 @@ func TestLimits(t *testing.T) {
 }
 
 // A line or a block that is too long costs an index of this machine's own no more than its entry:
-// the others are read, and it is said. From elsewhere it is refused.
+// the others are read, and it is told. From elsewhere it is refused.
 func TestLongLinesCostTheirEntry(t *testing.T) {
 	long := strings.Repeat("x", MaxLine)
 	for name, text := range map[string]string{
@@ -244,7 +244,7 @@ func TestLongLinesCostTheirEntry(t *testing.T) {
 	}
 }
 
-// A block that is too long is said once, not once a line: an index that is nothing else takes no
+// A block that is too long is told once, not once a line: an index that is nothing else takes no
 // time and no memory.
 func TestEndlessBlockIsSaidOnce(t *testing.T) {
 	text := "a: b\n"
@@ -301,7 +301,7 @@ func TestReadFails(t *testing.T) {
 	}
 }
 
-// FuzzRead holds that what Read returns can be written, says the same when read again, and that
+// FuzzRead holds that what Read returns can be written, is the same when read again, and that
 // nothing in it escapes its line.
 func FuzzRead(f *testing.F) {
 	for _, layout := range layouts {
@@ -357,7 +357,7 @@ func frugal(t *testing.T, most uint64, f func()) {
 	}
 }
 
-// sameContent reports whether two indices say the same: the same header but for TIMESTAMP and
+// sameContent reports whether two indices are the same: the same header but for TIMESTAMP and
 // PACKAGES, and the same entries in whatever order. It does not matter whether an entry has CHOST
 // and REPO itself or from its header.
 func sameContent(a, b *Index) bool {

@@ -19,7 +19,7 @@ const MaxAssignments = 1 << 20
 // where a quoted value may have several lines, and the last assignment of a key counts. Text that
 // the two read differently is left out and reported: $ and backticks that a shell would expand,
 // blanks beside "=" or in an unquoted value, text behind a closed quote, a comment behind a value,
-// export, "+=", CRLF. A line that is refused says nothing about the others: they are taken as they
+// export, "+=", CRLF. A line that is refused has no effect on the others: they are taken as they
 // stand. name is the file's name for the problems. The error is r's, or that the input passes
 // MaxAssignments.
 func ParseAssignments(r io.Reader, name string) (map[string]string, []Problem, error) {

@@ -19,7 +19,7 @@ type BinRepo struct {
 	Priority int
 	Frozen   bool // a copy of the index is used for ever
 	// Verify is verify-signature: packages without an OpenPGP signature are refused, and XPAK
-	// packages of all repositories are ignored. A PORTAGE_BINHOST does not say;
+	// packages of all repositories are ignored. A PORTAGE_BINHOST has no such setting;
 	// FEATURES=binpkg-request-signature does.
 	Verify bool
 }
@@ -65,7 +65,7 @@ func (s *Settings) BinRepos() ([]BinRepo, []Problem) {
 	return repos, problems
 }
 
-// readBinRepos reads Portage's own binrepos.conf and the machine's, and says in which file each
+// readBinRepos reads Portage's own binrepos.conf and the machine's, and tells in which file each
 // section stands first.
 func (s *Settings) readBinRepos(fail func(Problem)) (*ini, map[string]string) {
 	conf := newINI(map[string]string{

@@ -16,11 +16,11 @@ const (
 	MaxSources  = 500      // source statements
 	MaxDepth    = 32       // files that source one another
 	MaxValue    = 1 << 20  // bytes of one value
-	MaxProblems = 100      // problems reported of one file; the last one says that there are more
+	MaxProblems = 100      // problems reported of one file; the last one tells that there are more
 	maxExpanded = 16 << 20 // bytes of all values
 )
 
-// ConfOptions says how ParseConf reads. The zero value reads a make.defaults: variables are
+// ConfOptions states how ParseConf reads. The zero value reads a make.defaults: variables are
 // expanded, source is a plain word.
 type ConfOptions struct {
 	// Vars are the variables known before, for ${VAR}; each assignment adds to it. nil begins with

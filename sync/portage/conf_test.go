@@ -18,7 +18,7 @@ import (
 
 const vectorFile = "../../testdata/portage/getconfig.jsonl"
 
-// vector is a line of getconfig.jsonl; getconfig.py beside it says what each field means.
+// vector is a line of getconfig.jsonl; getconfig.py beside it defines what each field means.
 type vector struct {
 	Name   string
 	Files  map[string]string

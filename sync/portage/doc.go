@@ -53,7 +53,7 @@
 // end. ACCEPT_LICENSE, ACCEPT_PROPERTIES and ACCEPT_RESTRICT keep order and "-" words. USE follows
 // USE_ORDER, gets the flags of the USE_EXPAND variables (in lower case before an underscore:
 // video_cards_intel), of use.force, and ARCH, and loses those of use.mask; the USE_EXPAND variables
-// then say what USE says. All other variables are the last value set.
+// then hold the flags of USE. All other variables are the last value set.
 //
 // Left out, because nothing here asks for it: settings of single packages (package.use of other
 // atoms, package.env, profiles' package.use), use.stable.mask and use.stable.force,

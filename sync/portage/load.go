@@ -261,7 +261,7 @@ func (l *loader) anyPackageEnv() {
 	}
 }
 
-// profile finds the chain and reads what each of its directories says.
+// profile finds the chain and reads the settings of each of its directories.
 func (l *loader) profile() {
 	top := profileDir(l.tree, l.s.ConfigRoot)
 	if top == "" {
@@ -280,7 +280,7 @@ func (l *loader) profile() {
 	l.chain = c
 	for _, n := range c.nodes {
 		l.s.Profiles = append(l.s.Profiles, n.dir)
-		delete(l.vars, "USE") // USE="${USE} x" must not undo what a parent said per package
+		delete(l.vars, "USE") // USE="${USE} x" must not undo what a parent set per package
 		values := map[string]string{}
 		l.parse(path.Join(n.dir, "make.defaults"), l.vars, confMode{dir: n.dirs},
 			func(a Assignment) { values[a.Name] = a.Value })

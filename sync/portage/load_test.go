@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// machine is a line of settings.jsonl; settings.py beside it says what each field means.
+// machine is a line of settings.jsonl; settings.py beside it defines what each field means.
 type machine struct {
 	Name     string
 	Files    map[string]string

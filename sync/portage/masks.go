@@ -21,13 +21,13 @@ type Masks struct {
 	// License is package.license of /etc/portage.
 	License []PackageLine
 	// Use is package.use of /etc/portage; ProfileUse are the lines of the chain's package.use,
-	// package.use.mask and package.use.force, of which one thing counts here: that the profile says
-	// something of a flag.
+	// package.use.mask and package.use.force, of which one thing counts here: that the profile
+	// states something of a flag.
 	Use, ProfileUse []PackageLine
 	Problems        []Problem
 }
 
-// profileUseFiles say something of the flags of single packages.
+// profileUseFiles set something of the flags of single packages.
 var profileUseFiles = []string{"package.use", "package.use.mask", "package.use.force",
 	"package.use.stable", "package.use.stable.mask",
 	"package.use.stable.force"}

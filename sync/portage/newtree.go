@@ -32,8 +32,8 @@ func RepoIn(dir string) Repo {
 	return r
 }
 
-// RepoLocation returns where repos.conf says that a repository lies which is not there; "" if it
-// does not say.
+// RepoLocation returns where a repository that is not there should lie according to repos.conf, ""
+// if that does not have it.
 func RepoLocation(s *Settings, name string) string { return s.absent[name] }
 
 // RepoLocations are the places of all repositories that repos.conf has and that are not there.
@@ -44,7 +44,7 @@ func RepoLocations(s *Settings) []string {
 // ProfileDir is one directory of a profile's chain.
 type ProfileDir struct {
 	Dir  string
-	EAPI string // what its file eapi says; "" if it has none
+	EAPI string // of its file eapi; "" if it has none
 }
 
 // ProfileWith finds the directories of this machine's profile, parents first, as they would be if

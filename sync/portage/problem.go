@@ -8,7 +8,7 @@ type Problem struct {
 	Path   string
 	Line   int    // from 1; 0 if the whole file is meant
 	Reason string // lower case
-	// Fatal says that real Portage stops here. Everything that was read before is kept, what
+	// Fatal means that real Portage stops here. Everything that was read before is kept, what
 	// follows in that file is not read.
 	Fatal bool
 }

@@ -71,7 +71,7 @@ func (r *reader) quietText(p string) (string, bool) {
 	return plainText(data, false), err == nil
 }
 
-// confMode says how one configuration file is read.
+// confMode is how one configuration file is read.
 type confMode struct {
 	source   bool // source statements count
 	dir      bool // the file may be a directory of files

@@ -22,7 +22,7 @@ const (
 	MaxRecords     = 512 << 20 // bytes of all of them
 )
 
-// Record is what the database of installed packages says about one package.
+// Record is the entry of one package in the database of installed packages.
 type Record struct {
 	Category string
 	PF       string

@@ -19,7 +19,7 @@ type Repo struct {
 	// when the tree was made: metadata/timestamp.*, else the git checkout's; zero if unknown
 	Timestamp time.Time
 
-	// Syncs says that `emerge --sync` would fetch it: repos.conf has sync-type and sync-uri, and
+	// Syncs means that `emerge --sync` would fetch it: repos.conf has sync-type and sync-uri, and
 	// auto-sync is not off.
 	Syncs bool
 
@@ -198,7 +198,7 @@ func (r Repo) HasEbuilds() bool {
 	return false
 }
 
-// Metadata returns what metadata/md5-cache says of an ebuild: the variables by name. It is false
+// Metadata returns an ebuild's entry in metadata/md5-cache: the variables by name. It is false
 // where the repository has no such file.
 func (r Repo) Metadata(category, pf string) (map[string]string, bool) {
 	if !plainName(category) || !plainName(pf) {

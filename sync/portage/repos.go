@@ -155,7 +155,7 @@ func (f *repoFinder) portdirRepos(mainRepo, portdir, overlay string) {
 	}
 }
 
-// keepPriority gives r what repos.conf says of the repository of its name.
+// keepPriority gives r the priority in repos.conf of the repository of its name.
 func (f *repoFinder) keepPriority(r *Repo) {
 	for _, o := range f.found {
 		if o.Name == r.Name {
@@ -177,7 +177,7 @@ func shellWords(s string) []string {
 	}
 }
 
-// usualRepos looks where repositories lie when no file says so: Gentoo's place, the old one,
+// usualRepos looks where repositories lie when no file names one: Gentoo's place, the old one,
 // Funtoo's kits.
 func (f *repoFinder) usualRepos() {
 	places := []string{path.Join("/", f.at.eprefix, "var/db/repos/gentoo"),

@@ -136,7 +136,7 @@ func (r *setReader) profiles() {
 }
 
 // profileSet reports whether the lines of a profile's file packages without "*" mean @profile:
-// where layout.conf says so, and in /etc/portage/profile.
+// where layout.conf asks for it, and in /etc/portage/profile.
 func (s *Settings) profileSet(dir string) bool {
 	repo := repoOf(s.repos, dir)
 	return repo == nil || slices.Contains(strings.Fields(repo.layout["profile-formats"]),

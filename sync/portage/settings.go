@@ -12,11 +12,11 @@ type Env func(key string) (string, bool)
 
 // PortageqFunc runs `portageq envvar -v VARS...` and returns what it printed, one value per
 // variable (see ParsePortageq). An error means that there is no portageq or that it failed; Load
-// then goes on with what the files say.
+// then goes on with the contents of the files.
 type PortageqFunc func(ctx context.Context, vars ...string) (map[string]string, error)
 
-// Options says where Load reads. The zero value reads the machine's own configuration with an empty
-// environment.
+// Options states where Load reads. The zero value reads the machine's own configuration with an
+// empty environment.
 type Options struct {
 	// Root is put in front of every path, and absolute symlinks below it stay below it, as in a
 	// chroot. "" is "/".
@@ -57,7 +57,7 @@ type Settings struct {
 	modules []string          // where an installed Portage may lie
 	repos   []Repo            // without revision and timestamp
 	absent  map[string]string // locations of sections of repos.conf that are no directories
-	// what FEATURES says of each name anywhere: the default is not needed then
+	// the sign of each name in FEATURES anywhere: the default is not needed then
 	knownFlags map[string]bool
 	defaults   bool // Portage's own defaults are known: make.globals or portageq
 }
@@ -126,7 +126,7 @@ func (s *Settings) directory(key string, defaults ...string) string {
 	return path.Join("/", s.EPREFIX, defaults[0])
 }
 
-// CHOST returns the machine's CHOST, and whether anything says what it is.
+// CHOST returns the machine's CHOST, and whether anything sets it.
 func (s *Settings) CHOST() (chost string, known bool) {
 	chost = s.Get("CHOST")
 	return chost, chost != ""
@@ -147,7 +147,7 @@ func (s *Settings) Features() (set map[string]bool, known bool) {
 }
 
 // HasFeature tells whether one of the FEATURES is on. It is known if all FEATURES are (see
-// Features), or if a file or the environment says name or -name (or -*) by itself.
+// Features), or if a file or the environment has name or -name (or -*) by itself.
 func (s *Settings) HasFeature(name string) (on, known bool) {
 	set, known := s.Features()
 	return set[name], known || s.knownFlags[name] || s.knownFlags["*"]

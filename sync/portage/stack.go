@@ -148,7 +148,7 @@ func (t *stacker) stackSet(key string) {
 	}
 }
 
-// noteFlags remembers of which FEATURES something is said.
+// noteFlags remembers which FEATURES are mentioned.
 func (t *stacker) noteFlags(words []string) {
 	if t.knownFlags == nil {
 		t.knownFlags = map[string]bool{}

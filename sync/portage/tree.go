@@ -30,7 +30,7 @@ var errTooLarge = errors.New("larger than a configuration file can be")
 // against its owner.
 type tree struct {
 	root string // "" is the machine itself
-	// What lies at the path at is read from the directory instead, which is not below root: a
+	// The files at the path at are read from the directory instead, which is not below root: a
 	// repository that has not got its name yet. "" is no path.
 	at, instead string
 }

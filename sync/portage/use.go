@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// defaultUseOrder is the order of USE's sources, highest first, where make.globals does not say it.
+// defaultUseOrder is the order of USE's sources, highest first, where make.globals does not set it.
 const defaultUseOrder = "env:pkg:conf:defaults:pkginternal:features:repo:env.d"
 
 // useState is the computation of USE, and of the variables that are expanded into it.
@@ -18,7 +18,7 @@ type useState struct {
 
 // use computes USE as Portage does for no package in particular: USE and the USE_EXPAND variables
 // of each source in USE_ORDER, then use.force and ARCH, without use.mask; the USE_EXPAND variables
-// then say what USE says.
+// then hold the flags of USE.
 func (t *stacker) use() {
 	u := &useState{
 		expand:     strings.Fields(t.values["USE_EXPAND"]),
@@ -144,7 +144,7 @@ func (u *useState) drop(prefix string) {
 	}
 }
 
-// variable applies a USE_EXPAND variable of make.conf or the environment: it replaces what was said
+// variable applies a USE_EXPAND variable of make.conf or the environment: it replaces what was set
 // before, so neither "+" nor "-" belongs there.
 func (u *useState) variable(key string, words []string) {
 	prefix := strings.ToLower(key) + "_"

@@ -80,7 +80,7 @@ func (s *Settings) LicenseGroups() map[string][]string {
 var eapiLine = regexp.MustCompile(`(?m)^EAPI(?:[ \t]*:[ \t]*\w+)?[ \t]*=[ \t]*["']?(\d+)`)
 
 // PortageEAPI returns the highest EAPI that the installed Portage supports, and false if no
-// installed Portage was found. It is what portage/const.py says, which is read and not executed.
+// installed Portage was found. It is the value in portage/const.py, which is read and not executed.
 func (s *Settings) PortageEAPI() (int, bool) {
 	best, found := 0, false
 	for _, dir := range s.modules {

@@ -10,7 +10,7 @@ type Phase string
 // The phases, in the order in which they come. Not every operation has all of them.
 const (
 	PhaseScan Phase = "scan" // reading directories, indices and the drive's manifest
-	// looking whether a drive that was never used is as large as it says
+	// looking whether a drive that was never used is as large as it claims
 	PhaseProbe   Phase = "probe"
 	PhasePrepare Phase = "prepare" // giving the drive directories for what it will get
 	PhaseCheck   Phase = "check"   // reading files whose contents are not known yet

@@ -14,14 +14,14 @@ import (
 	"pkgsneak/sync/volume"
 )
 
-// IndexOptions says how to index.
+// IndexOptions states how to index.
 type IndexOptions struct {
 	Rebuild bool // believe no entry: every package is read
-	// Named says that PKGDIR was named for this run, and is not the one of this machine's settings:
-	// one without any package and any index is then most likely something else.
+	// Named means that PKGDIR was named for this run, and is not the one of this machine's
+	// settings: one without any package and any index is then most likely something else.
 	Named bool
 	// packages read at a time; 0 chooses: as many as there are processors, or more if the medium
-	// likes it
+	// prefers it
 	Workers int
 }
 
@@ -60,8 +60,8 @@ func Check(ctx context.Context, m machine.Machine, o IndexOptions,
 	return d.Check(ctx, Indexing(m, o, w))
 }
 
-// indexing is how this machine's own Portage would write the index: the header says what its
-// configuration says, and there is a Packages.gz if FEATURES wants one.
+// indexing is how this machine's own Portage would write the index: the header has what its
+// configuration states, and there is a Packages.gz if FEATURES wants one.
 func Indexing(m machine.Machine, o IndexOptions, w progress.Watcher) pkgdir.Options {
 	opts := Writing(m, w)
 	opts.Rebuild, opts.Workers = o.Rebuild, o.Workers

@@ -14,8 +14,8 @@ import (
 	"pkgsneak/sync/pkgdir"
 )
 
-// NoPKGDIRError says that a directory that was named has neither a package nor an index: an index
-// would be written where nobody looks for one.
+// NoPKGDIRError reports that a directory that was named has neither a package nor an index: an
+// index would be written where nobody looks for one.
 type NoPKGDIRError struct {
 	Dir  string
 	Like string // how it looks, for people

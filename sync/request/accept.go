@@ -64,7 +64,7 @@ func newAcceptance(m *Machine) *acceptance {
 	return a
 }
 
-// judge says whether the client's configuration accepts a package. Its CPU, and formats that its
+// judge reports whether the client's configuration accepts a package. Its CPU, and formats that its
 // Portage cannot read, are judged elsewhere: they take more than an entry of the index.
 func (a *acceptance) judge(p resolve.Package, installed bool) resolve.Reason {
 	c, err := cpv.Parse(p.CPV)

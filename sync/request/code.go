@@ -47,7 +47,7 @@ const (
 	crockford   = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 )
 
-// ErrCode says that a receipt was not typed as it was printed.
+// ErrCode means that a receipt was not typed as it was printed.
 var ErrCode = errors.New("not a receipt code: a symbol is wrong or missing")
 
 // String returns the 16 symbols, XXXX-XXXX-XXXX-XXXX.

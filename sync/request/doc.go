@@ -48,7 +48,7 @@
 //
 // # Receipts
 //
-// A receipt says which packages of one origin the client has as files. Usually it is against a
+// A receipt tells which packages of one origin the client has as files. Usually it is against a
 // catalogue that the client has read: bit i of lacks (bit i%8 of byte i/8, the lowest first) stands
 // for entry i of generation/SERIAL.Packages.zst, and is set where that package is not here; entries
 // is their number, and lacks is absent if nothing is lacking. Without a catalogue has lists the
@@ -67,6 +67,6 @@
 //
 // # A receipt that is typed
 //
-// Where nothing can be written to the medium, 16 symbols say which generation a client has
+// Where nothing can be written to the medium, 16 symbols tell which generation a client has
 // imported, and how that went (type Code).
 package request

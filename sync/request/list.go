@@ -44,7 +44,8 @@ func InstalledEntry(p *resolve.Package) (pkgindex.Entry, error) {
 		"PROVIDES", p.Provides, "REQUIRES", p.Requires, "CHOST", p.CHOST, "REPO", p.Repo)
 }
 
-// PackList compresses the installed list of the request with that serial, and says how much it is.
+// PackList compresses the installed list of the request with that serial, and reports how much it
+// is.
 func PackList(entries []pkgindex.Entry, serial int64) ([]byte, Counts, error) {
 	packed, plain, err := layout.PackTightly(&pkgindex.Index{Entries: entries}, serial)
 	switch {
@@ -58,7 +59,8 @@ func PackList(entries []pkgindex.Entry, serial int64) ([]byte, Counts, error) {
 }
 
 // UnpackList reads the installed list of a request whose record gave the counts. It has at most
-// MaxListStored bytes, unpacks into no more than the record says, and is refused if that is not so.
+// MaxListStored bytes, unpacks into no more than the length in the record, and is refused if that
+// is not so.
 func UnpackList(packed []byte, c Counts) (*pkgindex.Index, error) {
 	if len(packed) > MaxListStored || c.Bytes > MaxList {
 		return nil, refuse("its installed list is longer than %d bytes, or %d compressed", MaxList,

@@ -11,13 +11,13 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// Receipt says which packages of an origin the client has as files. See the package comment.
+// Receipt tells which packages of an origin the client has as files. See the package comment.
 type Receipt struct {
 	Origin string               `json:"origin"`
 	Key    manifest.Fingerprint `json:"key"`
 	// of the newest generation that was imported, or of the catalogue that lacks is about
 	Serial int64 `json:"serial"`
-	// Entries is how many the catalogue has that Lacks is about; 0: Has says what is here.
+	// Entries is how many the catalogue has that Lacks is about; 0: Has is what is here.
 	Entries int    `json:"entries,omitempty"`
 	Lacks   Bitmap `json:"lacks,omitempty"` // empty: nothing is lacking
 	Has     Sums   `json:"has,omitempty"`
@@ -141,8 +141,8 @@ func (r *Receipt) check() error {
 	return nil
 }
 
-// NewReceipt makes the receipt against a catalogue: here says whether the client has the package of
-// an entry.
+// NewReceipt makes the receipt against a catalogue: here tells whether the client has the package
+// of an entry.
 func NewReceipt(origin string, key manifest.Fingerprint, serial int64, catalogue []pkgindex.Entry,
 	here func(pkgindex.Entry) bool) Receipt {
 	r := Receipt{Origin: origin, Key: key, Serial: serial, Entries: len(catalogue)}
@@ -163,7 +163,8 @@ func NewReceipt(origin string, key manifest.Fingerprint, serial int64, catalogue
 func (r *Receipt) NeedsCatalogue() bool { return r.Entries > 0 }
 
 // Read returns the sums of the packages that the client has. catalogue is, in its own order, that
-// of generation Serial; nil will do where it is not needed. An error says that it is another one.
+// of generation Serial; nil will do where it is not needed. An error reports that it is another
+// one.
 func (r *Receipt) Read(catalogue []Sum) (Sums, error) {
 	if !r.NeedsCatalogue() {
 		return r.Has, nil

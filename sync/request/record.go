@@ -22,7 +22,7 @@ import (
 // reader would misunderstand a newer request.
 const Format = 1
 
-// Role is what each request says that it is, so that it is never taken for the record of an origin.
+// Role is the role in each request, so that it is never taken for the record of an origin.
 const Role = "request"
 
 // Limits of a request.
@@ -63,7 +63,7 @@ type Record struct {
 	Failed      []Failure            `json:"failed,omitempty"`
 }
 
-// Counts says how much the installed list is.
+// Counts is how much the installed list is.
 type Counts struct {
 	Packages int   `json:"packages"`
 	Bytes    int64 `json:"bytes"` // unpacked
@@ -124,7 +124,7 @@ type Roots struct {
 	Provided []string            `json:"provided,omitempty"`
 }
 
-// Why says why something is wanted.
+// Why is why something is wanted.
 type Why string
 
 // The reasons.
@@ -165,7 +165,7 @@ type Failure struct {
 	When  int64  `json:"when,omitempty"` // Unix seconds, by the client's clock
 }
 
-// Error says why a request is refused.
+// Error reports why a request is refused.
 type Error struct{ Reason string }
 
 func (e *Error) Error() string { return "reading a request: " + e.Reason }

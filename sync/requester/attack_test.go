@@ -69,7 +69,7 @@ func (s *stick) honest(change func(*request.Record)) (record, list []byte) {
 	return bytes.TrimRight(record, "\n"), list
 }
 
-// What an attacker can write in the place of a request is not taken, and costs nothing but itself.
+// Whatever an attacker can write in the place of a request is not taken, and costs nothing else.
 func TestAttacks(t *testing.T) {
 	at := func(s *stick, p string) string { return filepath.Join(s.mount, "pkgsneak", p) }
 	move := func(s *stick, from, to string) {
@@ -209,7 +209,7 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// What a client that was accepted can say, and what it is worth: it decides what is carried to
+// The claims of a client that was accepted, and what they are worth: it decides what is carried to
 // itself, and nothing else.
 func TestAttacksOfClients(t *testing.T) {
 	const serial = 1_700_000_000

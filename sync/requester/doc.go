@@ -5,7 +5,7 @@
 //
 // The installed packages and the settings that decide what can be installed; which of the packages
 // of each trusted origin are here, those that other origins or this machine made left out; what the
-// forecast says is missing (package forecast), what was asked for by name, what this machine can
+// forecast finds missing (package forecast), what was asked for by name, what this machine can
 // never use, and what failed to install since the last import, as emerge.log has it. A minimal
 // request has the receipts and the wants only. The full one is a map of the machine's patch level
 // for whoever finds the drive.

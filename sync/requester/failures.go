@@ -56,7 +56,7 @@ func (g *gatherer) failures() {
 //	1767225001:  === (1 of 3) Compiling/Merging (app-misc/foo-1::/var/db/repos/gentoo/app-misc/foo/foo-1.ebuild)
 //	1767225100:  ::: completed emerge (1 of 3) app-misc/foo-1 to /
 //
-// What a later line completes did not fail.
+// An emerge that a later line completes did not fail.
 func readFailures(r io.Reader, since int64) []request.Failure {
 	type begun struct {
 		when  int64

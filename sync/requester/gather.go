@@ -100,7 +100,7 @@ func (g *gatherer) readDrive(ctx context.Context, d *drive.Drive) error {
 			if drive.Vanished(err) {
 				return err
 			}
-			continue // status and verify say why; it is no part of a request
+			continue // status and verify tell why; it is no part of a request
 		}
 		o := origin{id: state.OriginID{Key: gen.Record.Fingerprint, Name: gen.Record.Origin},
 			serial: gen.Serial(), arch: gen.Record.ARCH, chost: gen.Record.CHOST}
@@ -205,7 +205,7 @@ func (g *gatherer) wishes() {
 	}
 }
 
-// lacks are what the forecast says is missing.
+// lacks are what the forecast finds missing.
 func (g *gatherer) lacks(f *forecast.Forecast) {
 	for _, l := range f.Cannot {
 		switch l.Cause {

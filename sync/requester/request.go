@@ -23,7 +23,7 @@ import (
 	"pkgsneak/sync/trust"
 )
 
-// Options says what to ask for, and where to write it.
+// Options states what to ask for, and where to write it.
 type Options struct {
 	Drive   string   // where the drive is mounted; "" with File
 	File    string   // write a tar archive instead, to be unpacked on a drive

@@ -65,8 +65,8 @@ func (g *finder) selectAtoms(items []item, parent *pkg) picked {
 	return s.assign(chosen)
 }
 
-// assign says which of the chosen atoms belong to the package itself, and which to virtuals that it
-// goes through.
+// assign tells which of the chosen atoms belong to the package itself, and which to virtuals that
+// it goes through.
 func (s *search) assign(chosen []*want) picked {
 	in := make(map[*want]bool, 2*len(chosen))
 	for _, w := range chosen {

@@ -91,8 +91,8 @@ func large(installed, candidates int) Input {
 
 // BenchmarkResolve has the numbers of a real desktop and its host: 1,808 installed packages, an
 // index of 2,111. Memory is collected as seldom as the command line lets it be (12 times a heap of
-// 4 MiB before the first time), and cpu-ms is the processor time, which says more on a machine that
-// does other things as well.
+// 4 MiB before the first time), and cpu-ms is the processor time, which means more on a machine
+// that does other things as well.
 func BenchmarkResolve(b *testing.B) {
 	defer debug.SetGCPercent(debug.SetGCPercent(1200))
 	in := large(1808, 2111)
@@ -189,7 +189,7 @@ func TestNestedAlternatives(t *testing.T) {
 	}
 }
 
-// A search that is ended says so, and lists what goes backwards and what must not come.
+// A search that is ended reports it, and lists what goes backwards and what must not come.
 func TestGivesUp(t *testing.T) {
 	in := Input{World: atomsOf(t, "a/old a/new a/cpu a/two"),
 		Installed: []Package{{CPV: "a/old-2", EAPI: "8", BuildTime: 1},

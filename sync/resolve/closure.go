@@ -21,7 +21,7 @@ func NewClosures(list []Package) (*Closures, error) {
 // Of returns a package of the index with everything of the index that it needs to be installed on a
 // machine without anything, as places in the list: itself first. A dependency that nothing there
 // satisfies is left out. Of alternatives it is the first that can be had. more is asked with each
-// place; if it says false, the closure is given up and nil returned.
+// place; if it returns false, the closure is given up and nil returned.
 func (c *Closures) Of(i int, more func(int) bool) []int {
 	in := map[*pkg]bool{c.stock.all[i]: true}
 	var list []int

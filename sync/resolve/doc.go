@@ -15,7 +15,7 @@
 //		strconv.Quote(strings.Join(r.Exclude, " ")) + " @world"
 //	r.Bundle(0)                           // what has to come along with the first merge
 //
-// Predict says what emerge does by itself; Resolve makes the list longer until the prediction ends
+// Predict tells what emerge does by itself; Resolve makes the list longer until the prediction ends
 // well.
 //
 // # What is predicted
@@ -68,6 +68,6 @@
 //
 // MaxPackages installed and as many candidates, MaxString bytes a string; deeper, the looks at
 // alternatives are bounded, as is the work of a whole resolution, and its memory by the number of
-// words: beyond that, and where Input.Stop says so, Result.GaveUp is true. Then nothing is said of
+// words: beyond that, and where Input.Stop is true, Result.GaveUp is true. Then nothing is told of
 // what can be installed, and the list holds what would go backwards.
 package resolve

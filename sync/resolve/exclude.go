@@ -15,7 +15,7 @@ const (
 	maxTrialSteps = 50_000
 )
 
-// Cause says why a candidate cannot be installed, or stays out.
+// Cause is why a candidate cannot be installed, or stays out.
 type Cause uint8
 
 const (

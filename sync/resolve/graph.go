@@ -41,7 +41,7 @@ type dropping struct {
 	needs []ownedAtom
 }
 
-// blocker is an atom that must not match, and the package that says so.
+// blocker is an atom that must not match, and the package that has it.
 type blocker struct {
 	a     *atom
 	owner *pkg

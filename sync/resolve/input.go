@@ -6,7 +6,7 @@ import "pkgsneak/sync/depend"
 type Input struct {
 	Installed  []Package
 	Candidates []Package
-	// Accept says whether the machine's configuration accepts a package. nil accepts all.
+	// Accept reports whether the machine's configuration accepts a package. nil accepts all.
 	Accept func(p Package, installed bool) Reason
 	// World are the atoms of /var/lib/portage/world, Sets those of the sets in world_sets, by name
 	// without "@".
@@ -19,7 +19,7 @@ type Input struct {
 	// Implicit reports whether a flag is valid without being in IUSE: the profile's IUSE_EFFECTIVE.
 	Implicit func(flag string) bool
 	// UseOf returns, for a candidate, which flags the machine's configuration sets. nil: what is
-	// replaced says.
+	// replaced has.
 	UseOf func(p Package) func(flag string) bool
 	// Exclude is what emerge gets as --exclude beside the list that is made.
 	Exclude []depend.Atom

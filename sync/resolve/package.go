@@ -82,7 +82,7 @@ func (p *Package) longest() int {
 	return n
 }
 
-// ReasonKind says why a package is not acceptable on this machine.
+// ReasonKind is why a package is not acceptable on this machine.
 type ReasonKind uint8
 
 const (

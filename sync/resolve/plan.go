@@ -37,7 +37,7 @@ type Plan struct {
 	Tries  int // walks that were made again
 }
 
-// Predict says what emerge would do with an Input, downgrades and all.
+// Predict tells what emerge would do with an Input, downgrades and all.
 func Predict(in Input) (Plan, error) {
 	s, err := newStock(&in)
 	if err != nil {
@@ -86,7 +86,7 @@ func (s *stock) merges(out *outcome) []Merge {
 	return list
 }
 
-// ownerName says who needed a package first.
+// ownerName names who needed a package first.
 func (g *graph) ownerName(p *pkg) string {
 	n := g.nodes[p.id]
 	if n == nil {

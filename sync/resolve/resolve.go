@@ -9,12 +9,12 @@ import (
 // that.
 type Result struct {
 	// OK reports that emerge ends with 0 under Exclude. If it is false nothing that could be
-	// excluded helps; Trouble says why.
+	// excluded helps; Trouble is why.
 	OK      bool
 	Trouble string
-	// GaveUp reports that the search ended before it was done: it took too long, or Input.Stop said
-	// so. OK is false then, nothing is in the lists, and Exclude holds what can be told without a
-	// search: what would go backwards, and what must not come.
+	// GaveUp means that the search ended before it was done: it took too long, or Input.Stop asked
+	// for it. OK is false then, nothing is in the lists, and Exclude holds what can be told without
+	// a search: what would go backwards, and what must not come.
 	GaveUp bool
 	// Merges is what emerge does under Exclude, in the order in which it was found.
 	Merges []Merge
@@ -134,7 +134,7 @@ func (r *Result) fill(s *stock, out *outcome) {
 	}
 }
 
-// trouble says why an outcome is not ok.
+// trouble tells why an outcome is not ok.
 func (o *outcome) trouble() string {
 	g := o.g
 	switch {
@@ -187,8 +187,8 @@ func (x *excluder) newer(g *graph, p *pkg) bool {
 	return g.has(last) && compareVersions(p, last) > 0
 }
 
-// compareUse finds the merges with other flags than the machine sets or, where nobody says what
-// that is, than the replaced package had.
+// compareUse finds the merges with other flags than the machine sets or, where that is not known,
+// than the replaced package had.
 func (r *Result) compareUse(useOf func(Package) func(string) bool) {
 	for i, p := range r.merged {
 		if p.installed {

@@ -383,7 +383,7 @@ func (s *stock) addRoot(name string, atoms []depend.Atom) {
 	s.roots = append(s.roots, r)
 }
 
-// setExclude says what emerge gets as --exclude.
+// setExclude sets what emerge gets as --exclude.
 func (s *stock) setExclude(list []depend.Atom) {
 	byCP := make(map[string][]*depend.Atom, len(list))
 	for i := range list {

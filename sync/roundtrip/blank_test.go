@@ -92,7 +92,7 @@ func TestAnOriginWithoutManifestsIsNamed(t *testing.T) {
 }
 
 // A host with a clock far ahead loses its key: of its two keys the one that was made later takes
-// the place of the other, whatever the generations say.
+// the place of the other, whatever is in the generations.
 func TestTheLaterKeyTakesThePlace(t *testing.T) {
 	old, now, client, mount := newMachine(t, "h", epoch), newMachine(t, "h",
 		epoch.Add(time.Hour)), newMachine(t, "client", epoch.Add(2*time.Hour)), t.TempDir()

@@ -35,7 +35,7 @@ func catalogueOf(t *testing.T, m machine.Machine, path string) map[string]pkgind
 }
 
 // A damaged byte in the catalogue on the drive is gone with the next export: the catalogue is what
-// the packages say, whatever the one before it was like.
+// the packages have, whatever the one before it was like.
 func TestDamagedCatalogueHeals(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(t *testing.T, host machine.Machine)

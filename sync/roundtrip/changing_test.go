@@ -13,8 +13,8 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// A distfile that emerge is still fetching under its own name, say: it changes while it is copied,
-// and is left out; the next export brings it.
+// A distfile that emerge is still fetching under its own name, for instance: it changes while it is
+// copied, and is left out; the next export brings it.
 func TestADistfileThatChangesWhileItIsCopied(t *testing.T) {
 	host, mount := newMachine(t, "host", epoch), t.TempDir()
 	name := filepath.Join(host.DISTDIR, "large.tar")
@@ -55,9 +55,9 @@ func TestADistfileThatChangesWhileItIsCopied(t *testing.T) {
 	}
 }
 
-// The bytes of a package are not those that were read before, and its times say that nobody wrote
-// to it: the medium is rotting. It was looked through then and is not again, so that only its
-// digest tells.
+// The bytes of a package are not those that were read before, and its times are those of a file
+// that nobody wrote to it: the medium is rotting. It was looked through then and is not again, so
+// that only its digest tells.
 func TestAPackageThatRotsBetweenTwoDrives(t *testing.T) {
 	host := newMachine(t, "host", epoch)
 	pack(t, host.PKGDIR, "mixed")

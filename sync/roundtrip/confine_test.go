@@ -176,8 +176,8 @@ func start(name string, args ...string) error {
 	return cmd.Run()
 }
 
-// crossing: landlock says of a move or link out of what was granted that it leads to another file
-// system.
+// crossing: landlock's answer to a move or link out of what was granted is that it leads to another
+// file system.
 func crossing(err error) error {
 	if errors.Is(err, syscall.EXDEV) {
 		return fsPermission

@@ -2,7 +2,7 @@
 // other accepts, whatever happens on the way.
 //
 // A round trip exports real packages to a drive and imports them on other machines
-// (journey_test.go). The attack table (attack_table_test.go) changes a drive as somebody who
+// (operations_test.go). The attack table (attack_table_test.go) changes a drive as somebody who
 // handles it might, each row by its name, and runs a whole import. Others kill an operation at each
 // of its changes, fill a disk, or carry large files.
 //

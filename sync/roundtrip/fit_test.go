@@ -59,7 +59,7 @@ func TestImportTakesWhatPortageReads(t *testing.T) {
 	}
 }
 
-// A package whose own CFLAGS ask for more than this CPU has is not brought in, and status says how
+// A package whose own CFLAGS ask for more than this CPU has is not brought in, and status tells how
 // many there are; on a CPU that has it, or with --any-cpu, it comes. A CPU of which nothing is
 // known refuses nothing.
 func TestImportTakesWhatTheCPURuns(t *testing.T) {

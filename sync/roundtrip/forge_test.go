@@ -77,7 +77,7 @@ func steal(t *testing.T, k *manifest.PrivateKey) *forger {
 	}
 	body = string(raw[2:]) // one byte of tag, one of length
 	point := 4 + 2 + 1 + len(oidEd25519) + 2 + 33 + 1
-	seed := body[point:] // behind the byte that says "not protected"
+	seed := body[point:] // behind the byte of "not protected"
 	bits := int(seed[0])<<8 | int(seed[1])
 	seed = seed[2 : 2+(bits+7)/8]
 	full := append(make([]byte, ed25519.SeedSize-len(seed)), seed...)
@@ -114,7 +114,7 @@ func seconds(kind byte, n uint32) []byte {
 	return subpacket(kind, binary.BigEndian.AppendUint32(nil, n)...)
 }
 
-// how says how a signature is made. The zero value is what our own signer does.
+// how is how a signature is made. The zero value is what our own signer does.
 type how struct {
 	kind, hash, algorithm byte
 	at                    time.Time // zero: epoch

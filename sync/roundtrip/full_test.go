@@ -111,8 +111,8 @@ func TestImportOnAFullDisk(t *testing.T) {
 	}
 }
 
-// The kernel may say only while it is copied that the disk is full: somebody else fills it. Nothing
-// stays that cannot be seen.
+// The kernel may report only while it is copied that the disk is full: somebody else fills it.
+// Nothing stays that cannot be seen.
 func TestDiskThatBecomesFull(t *testing.T) {
 	k := newKilled(t)
 	for _, errno := range []unix.Errno{unix.ENOSPC, unix.EDQUOT} {

@@ -459,7 +459,8 @@ func TestADirectoryOfOneKindStopsNotTheOther(t *testing.T) {
 	}
 }
 
-// A file in the place of PKGDIR or DISTDIR is a wrong setting, and said before anything is copied.
+// A file in the place of PKGDIR or DISTDIR is a wrong setting, and reported before anything is
+// copied.
 func TestAFileInThePlaceOfADirectory(t *testing.T) {
 	t.Parallel()
 	host, mount := newMachine(t, "host", epoch), t.TempDir()
@@ -644,7 +645,7 @@ func TestAKindThatWasNotLookedAtReplacesNothingNewer(t *testing.T) {
 }
 
 // A distfile of one origin takes the place of another's that has left that one, in the run that
-// prunes; before it the reason says so.
+// prunes; before it the reason tells it.
 func TestADistfileInThePlaceOfOneThatIsPruned(t *testing.T) {
 	a, b, client, mount := twoOrigins(t)
 	name := "f1.tar"

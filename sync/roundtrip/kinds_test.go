@@ -50,7 +50,7 @@ func (w *takingTurns) imports(t *testing.T, drive int,
 // has is the client's build of the package, "" if it has none.
 func (w *takingTurns) has(t *testing.T) string { return files(t, w.client.PKGDIR)[turned] }
 
-// Each kind has a newest state of its own: an export that goes without packages says nothing of
+// Each kind has a newest state of its own: an export that goes without packages tells nothing of
 // them, whatever its number.
 func TestEachKindHasItsNewestState(t *testing.T) {
 	without := exporter.ExportOptions{NoPackages: true}

@@ -50,7 +50,7 @@ func newMachine(t *testing.T, name string, when time.Time) machine.Machine {
 const golden = "../../testdata/golden/"
 
 // pack puts the packages and the index of a golden layout into a PKGDIR, with the times that the
-// index says.
+// index has.
 func pack(t *testing.T, pkgdir, layout string) {
 	t.Helper()
 	if err := os.CopyFS(pkgdir, os.DirFS(golden+layout+"/pkgdir")); err != nil {
@@ -283,7 +283,7 @@ func TestImportOfOneKindLooksAtWhatIsThere(t *testing.T) {
 }
 
 // A file that is damaged or missing on the drive and of a kind that is switched off is no longer
-// carried: that is said.
+// carried: that is told.
 func TestExportNamesWhatItCannotRestore(t *testing.T) {
 	host, drive := newMachine(t, "host", epoch), t.TempDir()
 	pack(t, host.PKGDIR, "xpak-multi")

@@ -91,7 +91,7 @@ func TestDriveTooSmall(t *testing.T) {
 }
 
 // A repository has its place on a drive that cannot hold everything: some payload stays away for
-// it, as the plan says. One that would take more than half of the drive is named as left out.
+// it, as planned. One that would take more than half of the drive is named as left out.
 func TestDriveTooSmallForTreeAndPayload(t *testing.T) {
 	noise := func(seed byte, n int) string { // which zstd makes no smaller than to three quarters
 		data := make([]byte, n)

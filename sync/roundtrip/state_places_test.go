@@ -79,7 +79,7 @@ func TestDirectoryInThePlaceOfAStateFile(t *testing.T) {
 				if err == nil {
 					return
 				}
-				// as the hint says
+				// as the hint asks
 				if err := os.Rename(at, filepath.Join(t.TempDir(), "away")); err != nil {
 					t.Fatal(err)
 				}

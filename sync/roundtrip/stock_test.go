@@ -46,7 +46,7 @@ func generationOf(t *testing.T, m machine.Machine, path string) *drive.Generatio
 	return g
 }
 
-// told is what a generation says of the origin, in short.
+// told is what a generation tells of the origin, in short.
 type told struct {
 	format                int
 	packages, distfiles   int // that the origin has

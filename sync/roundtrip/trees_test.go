@@ -220,7 +220,7 @@ func TestForecastStandsOnTheNewTree(t *testing.T) {
 }
 
 // Where the newest packages were built from another state of the repository than the one that
-// travels, an export says so; where they were not, it does not.
+// travels, an export reports it; where they were not, it does not.
 func TestTreeOfThePackages(t *testing.T) {
 	when := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	const built, later = "1111111111111111111111111111111111111111",

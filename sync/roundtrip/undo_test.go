@@ -304,7 +304,7 @@ func adopt(t *testing.T, m machine.Machine) {
 	}
 }
 
-// What was built, fetched, edited or removed since the import stays as it is, and is named.
+// Whatever was built, fetched, edited or removed since the import stays as it is, and is named.
 func TestUndoLeavesWhatCameSince(t *testing.T) {
 	k := newKilled(t)
 	m := k.at(t, nil)
@@ -473,7 +473,7 @@ func TestKeepingWithoutLinks(t *testing.T) {
 	}
 }
 
-// What is kept goes first where its room is needed, is never the reason for a failure, and stays
+// The kept files go first where its room is needed, are never the reason for a failure, and stay
 // where its room would not help.
 func TestKeptGivesWay(t *testing.T) {
 	host, client := newMachine(t, "bighost", epoch), newMachine(t, "client", epoch)

@@ -34,8 +34,8 @@ func fullAfter(m machine.Machine, happens func(c durable.Change) bool) machine.M
 	return m
 }
 
-// Where the state directory is full when everything else is done, it is said what is done, and what
-// is not, and the same command goes on from there.
+// Where the state directory is full when everything else is done, the error tells what is done, and
+// what is not, and the same command goes on from there.
 func TestStateDirectoryIsFullInTheEnd(t *testing.T) {
 	host, client, mount := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
 	pack(t, host.PKGDIR, "xpak-classic")

@@ -33,7 +33,7 @@ type Grants struct {
 	Write []string
 }
 
-// Confined says what the kernel of this machine could do about it.
+// Confined is what the kernel of this machine could do about it.
 type Confined struct {
 	// the version of the kernel's interface; 0: it has none, and nothing is confined
 	Landlock int
@@ -132,7 +132,7 @@ const (
 const LandlockRefer = 2
 
 // Confine takes everything from this process that is not granted. It is best effort: the result
-// says what was done.
+// tells what was done.
 func Confine(c Grants) (done Confined) {
 	// Read when it is first wanted, which must be before.
 	_ = time.Local.String()

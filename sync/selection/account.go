@@ -64,7 +64,7 @@ func (p *planner) built(i int) int64 {
 	return 0
 }
 
-// account says what each client gets, what stays, and what would hold it all.
+// account tells what each client gets, what stays, and what would hold it all.
 func (p *planner) account() {
 	wanted := make([]bool, len(p.files))
 	for i := range p.needs {

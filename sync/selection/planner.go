@@ -176,8 +176,8 @@ func (q *queue) Pop() any {
 	return x
 }
 
-// closure is a package with all that it needs of the catalogue, less what leave says is there. nil
-// if it is larger than limit.
+// closure is a package with all that it needs of the catalogue, less what is there according to
+// leave. nil if it is larger than limit.
 func (p *planner) closure(i int, limit int64, there func(int) bool) ([]int, error) {
 	if p.closures == nil {
 		var err error

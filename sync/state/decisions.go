@@ -41,7 +41,7 @@ type Decision struct {
 //	FINGERPRINT<TAB>USER ID<TAB>VERDICT<TAB>FINGERPRINT OF THE NEXT KEY, or -<TAB>UNIX SECONDS
 //	end<TAB>1
 //
-// Nothing depends on it but what is said about a key: without it nothing is trusted that was not
+// Nothing depends on it but the words about a key: without it nothing is trusted that was not
 // trusted before.
 const decisionsName = "decisions"
 

@@ -92,7 +92,7 @@ func (st *Dir) Cache(dir string, now time.Time) (*Cache, error) {
 	return c, nil
 }
 
-// Lost says why the cache starts empty although there is a file; nil if nothing was lost.
+// Lost is why the cache starts empty although there is a file; nil if nothing was lost.
 func (c *Cache) Lost() error { return c.lost }
 
 // Len returns of how many files the cache remembers anything, whether they are still there or not.

@@ -96,7 +96,7 @@ func TestCacheKnowsUnchangedFiles(t *testing.T) {
 func TestCacheForgetsVerdicts(t *testing.T) {
 	c := openCache(t, openDir(t, t.TempDir(), Options{}))
 	fi, other := fileStatus(5, lastYear, lastYear, 7), fileStatus(6, lastYear, lastYear, 7)
-	c.Approve("a", fi, 1) // whose digests nobody knows
+	c.Approve("a", fi, 1) // whose digests are unknown
 	if c.Approved("a", fi) != 0 {
 		t.Error("a file without digests is approved")
 	}

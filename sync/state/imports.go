@@ -28,7 +28,7 @@ func kindOf(name string) payload.Kind {
 	return payload.Kind(kind)
 }
 
-// An Import says what a file of an origin was brought in as. The file at Local is the origin's
+// An Import is what a file of an origin was brought in as. The file at Local is the origin's
 // while it has this size and sum, and a local one otherwise.
 type Import struct {
 	Local string   // path below PKGDIR or name in DISTDIR

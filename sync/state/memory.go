@@ -367,7 +367,7 @@ func later(a, b time.Time) time.Time {
 }
 
 // HighestTime returns the latest time that any verified signature bore; zero if there was none. The
-// real time is not before it, whatever this machine's clock says.
+// real time is not before it, whatever this machine's clock shows.
 func (st *Dir) HighestTime() time.Time { return st.memory.highest }
 
 // RaiseTime remembers the time of a verified signature.

@@ -31,7 +31,7 @@ const renewedName = "renewed"
 
 var renewedTable = table{kind: "pkgsneak renewed", version: 1, fields: 3}
 
-// A Renewal says that an origin goes on under another name.
+// A Renewal reports that an origin goes on under another name.
 type Renewal struct {
 	Former OriginID // the key is "" for an origin of this machine
 	Name   string
@@ -179,7 +179,7 @@ func RenewExported(st *Dir, old, next string, at time.Time) error {
 	return finishRenewing(st)
 }
 
-// finishRenewing takes into memory what the file renewed says of this machine's origins.
+// finishRenewing takes into memory the entries in the file renewed of this machine's origins.
 func finishRenewing(st *Dir) error {
 	list, err := Renewals(st)
 	if err != nil {

@@ -26,7 +26,7 @@ const replacingName = "replacing"
 
 const replacingHead = "pkgsneak replacing 1\t"
 
-// replacement is what the file replacing says.
+// replacement is the content of the file replacing.
 type replacement struct {
 	old  manifest.Fingerprint
 	next *manifest.PublicKey
@@ -93,7 +93,7 @@ func parseReplacing(data []byte) (*replacement, error) {
 	return &replacement{old, next, time.Unix(seconds, 0).UTC()}, nil
 }
 
-// finishReplacing does what the file replacing says, or what is left of it. Each step may be done
+// finishReplacing carries out the file replacing, or what is left of it. Each step may be done
 // again.
 func finishReplacing(st *Dir) error {
 	r, err := replacing(st)

@@ -46,7 +46,7 @@ func replaced(t *testing.T, dir string) (old, next *manifest.PublicKey) {
 	return keys[0], keys[1]
 }
 
-// checkReplaced holds a state directory against what it has to say once the new key has the place
+// checkReplaced holds a state directory against what it has to hold once the new key has the place
 // of the old one.
 func checkReplaced(t *testing.T, st *Dir, old, next *manifest.PublicKey) {
 	t.Helper()

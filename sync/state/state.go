@@ -26,9 +26,9 @@
 // line that counts the lines before it, so that a file which lost its end is not taken for a
 // shorter one. Anything odd, unreadable or lost is an error that names the file: forgetting the
 // highest serial would let an old generation in, and forgetting what was imported would turn the
-// origin's packages into local ones. Only the digests are a cache; an odd one starts empty and says
-// so ([Cache.Lost]). So do damaged and, for an import, undo. Something that is no file in the place
-// of one is an error too, but for the digests, which are not saved then.
+// origin's packages into local ones. Only the digests are a cache; an odd one starts empty and
+// reports so ([Cache.Lost]). So do damaged and, for an import, undo. Something that is no file in
+// the place of one is an error too, but for the digests, which are not saved then.
 //
 // memory is JSON, one object a line, each with one key:
 //
@@ -106,7 +106,7 @@ const (
 // Options.ReadOnly.
 var ErrReadOnly = errors.New("the state directory was opened for reading only")
 
-// A FileError says which state file cannot be used and why. The file is left as it is.
+// A FileError reports which state file cannot be used and why. The file is left as it is.
 type FileError struct {
 	Path string
 	Line int // 0: the file as a whole
@@ -124,7 +124,7 @@ func (e *FileError) Error() string {
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// Hints says the way out: a copy, or to begin anew without what the file held.
+// Hints gives the way out: a copy, or to begin anew without what the file held.
 func (e *FileError) Hints(string) []string {
 	if hints := fault.NewerHints(e.Err); hints != nil {
 		return hints

@@ -2,7 +2,7 @@ package state
 
 import "fmt"
 
-// UnsavedError says that something is done for good, and that this machine could not write down
+// UnsavedError reports that something is done for good, and that this machine could not write down
 // what it has to remember of it: its state directory is full, or cannot be written any more.
 type UnsavedError struct {
 	Done string
@@ -24,7 +24,7 @@ func (e *UnsavedError) Error() string {
 // Unwrap gives the error of the state directory.
 func (e *UnsavedError) Unwrap() error { return e.Err }
 
-// Hints say that the same command goes on from there.
+// Hints tell that the same command goes on from there.
 func (e *UnsavedError) Hints(string) []string {
 	return []string{"make room in the state directory, or make it writable, and run the same command again: what is done is not done twice"}
 }

@@ -121,7 +121,7 @@ func (u *undo) judge(ctx context.Context, f *file) error {
 	return nil
 }
 
-// contents says whose the file at a place is.
+// contents tells whose the file at a place is.
 type contents uint8
 
 const (

@@ -142,7 +142,7 @@ func (r *rows) settle() error {
 	touched := make(map[rowsKey]bool)
 	for i := range r.u.files {
 		f := &r.u.files[i]
-		// What an ended undo has done is settled here, too.
+		// The work of an ended undo is settled here, too.
 		if f.act == stay || f.act != nothing && !f.done {
 			continue
 		}

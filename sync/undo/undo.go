@@ -16,7 +16,7 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// Options says how to undo.
+// Options states how to undo.
 type Options struct {
 	Pretend bool // change nothing
 	// Confirm is asked before anything changes; nil is a yes.
@@ -214,7 +214,7 @@ func (u *undo) store(kind payload.Kind) *durable.Store {
 // database of installed packages, and writes PKGDIR, DISTDIR and the state directory.
 func Confine(m machine.Machine, o Options) sandbox.Confined {
 	dirs := []string{m.StateDir, m.PKGDIR, m.DISTDIR}
-	if t, err := readTrees(m, Options{Pretend: true}); err == nil { // the undo says it
+	if t, err := readTrees(m, Options{Pretend: true}); err == nil { // the undo reports it
 		dirs = append(dirs, t.places()...)
 	}
 	c := sandbox.Grants{Read: append(m.Settings.Lookups(), "/proc")} // whether Portage runs
@@ -226,7 +226,7 @@ func Confine(m machine.Machine, o Options) sandbox.Confined {
 	return m.ConfineWriting(c)
 }
 
-// An ElsewhereError says that the last import went into other directories.
+// An ElsewhereError reports that the last import went into other directories.
 type ElsewhereError struct {
 	Change          *state.Changed
 	PKGDIR, DISTDIR string
@@ -250,7 +250,7 @@ func (e *ElsewhereError) Hints(string) []string {
 		fault.Quote(e.Change.PKGDIR), fault.Quote(e.Change.DISTDIR))}
 }
 
-// A NotKeptError says that the directory with what the import replaced is not there.
+// A NotKeptError reports that the directory with what the import replaced is not there.
 type NotKeptError struct {
 	Dir string
 	Err error
@@ -267,7 +267,7 @@ func (e *NotKeptError) Unwrap() error { return e.Err }
 // Class is that of no particular error.
 func (e *NotKeptError) Class() fault.Class { return fault.Failed }
 
-// Hints say what may be.
+// Hints tell what may be.
 func (e *NotKeptError) Hints(string) []string {
 	return []string{"if its disk is not mounted: mount it; if the directory was removed, the import cannot be taken back"}
 }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Medium says how a medium is best used.
+// A Medium is how a medium is best used.
 type Medium struct {
 	Readers int // how many large files are read at a time; 0 counts as two
 	Writers int // how many large files are written at a time; 0 counts as one
@@ -28,7 +28,7 @@ const (
 // the other is read.
 var unknownMedium = Medium{2, 1}
 
-// MediumOf tells what path lies on, or will, as far as the kernel (sysfs) says. A disk that turns
+// MediumOf tells what path lies on, or will, as far as the kernel tells (sysfs). A disk that turns
 // gets one file at a time, because its heads would go to and fro. From what can be taken out, and
 // from what is not known, two are read, and one is written: a stick writes one stream best.
 // Anything else gets as many as keep the processors busy while some wait for it.
@@ -66,10 +66,10 @@ func mediumOf(entry string) Medium {
 	turns, known := is("queue/rotational")
 	removable, _ := is("removable")
 	switch {
-	// USB sticks say that they turn, and so do the bridges of USB disks; no stick minds two readers
+	// USB sticks claim to turn, and so do the bridges of USB disks; no stick minds two readers
 	case !known || removable || strings.Contains(dir, "/usb"):
 		return unknownMedium
-	// a virtual disk says that it turns, whatever it lies on
+	// a virtual disk claims to turn, whatever it lies on
 	case turns && !strings.Contains(dir, "/virtio"):
 		return Medium{1, 1}
 	}

@@ -64,7 +64,7 @@ func TestMediumOf(t *testing.T) {
 	}
 }
 
-// A mapping says that it does not turn, and is no better than the worst of what it lies on.
+// A mapping claims not to turn, and is no better than the worst of what it lies on.
 func TestMediumOfMapping(t *testing.T) {
 	root := t.TempDir()
 	make := func(device, rotational string, slaves ...string) {

@@ -7,7 +7,7 @@ import (
 	"pkgsneak/sync/payload"
 )
 
-// SpaceError says that there is too little space, before the first byte was written.
+// SpaceError reports that there is too little space, before the first byte was written.
 type SpaceError struct {
 	Where      string        // the directory
 	Need, Free int64         // bytes; Need with what has to stay free

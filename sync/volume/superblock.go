@@ -11,7 +11,7 @@ import (
 	"unicode/utf16"
 )
 
-// Superblock is what the first sectors of a device say about its file system.
+// Superblock is what the first sectors of a device tell of its file system.
 type Superblock struct {
 	Type  Type   `json:"type"`
 	Label string `json:"label,omitempty"`
@@ -21,7 +21,7 @@ type Superblock struct {
 // none, or a table of partitions.
 var ErrUnknown = errors.New("no file system of a kind that is known here")
 
-// AmbiguousError says that a device looks like two file systems at once: leftovers of an earlier
+// AmbiguousError reports that a device looks like two file systems at once: leftovers of an earlier
 // one. Neither is mounted.
 type AmbiguousError struct{ Types []string }
 
@@ -170,7 +170,7 @@ func exfatLabel(entry []byte) string {
 	return cString([]byte(string(utf16.Decode(units))))
 }
 
-// fat is what a BIOS parameter block says, in bytes.
+// fat is the content of a BIOS parameter block, in bytes.
 type fat struct {
 	sector, cluster, reserved int64
 	table                     int64 // of one FAT
@@ -226,7 +226,7 @@ func parseFAT(b []byte) (fat, bool) {
 	return f, f.rootSize == 0 && f.table > 0 && f.rootCluster >= 2
 }
 
-// fatName is the label of a boot sector, which is there if the signature before it says so. "NO
+// fatName is the label of a boot sector, which is there if the signature before it is. "NO
 // NAME" means none.
 func fatName(name []byte, signature byte) string {
 	s := oem(name)
@@ -270,8 +270,8 @@ const (
 	entryDeleted = 0xE5
 )
 
-// volumeEntry looks through entries of a FAT directory; end says that there is nothing more to look
-// for.
+// volumeEntry looks through entries of a FAT directory; end tells that there is nothing more to
+// look for.
 func volumeEntry(root []byte) (label string, end bool) {
 	for ; len(root) >= entrySize; root = root[entrySize:] {
 		attr := root[11]
@@ -286,7 +286,7 @@ func volumeEntry(root []byte) (label string, end bool) {
 	return "", len(root) > 0
 }
 
-// oem is the text of a FAT name; what is not ASCII depends on a code page that nobody knows.
+// oem is the text of a FAT name; what is not ASCII depends on an unknown code page.
 func oem(name []byte) string {
 	b := bytes.TrimRight(name, " \x00")
 	var s strings.Builder

@@ -161,7 +161,7 @@ func TestIdentifyUnknown(t *testing.T) {
 	}
 }
 
-// Leftovers of another file system: nobody can know which one is meant.
+// Leftovers of another file system: nothing tells which one is meant.
 func TestIdentifyAmbiguous(t *testing.T) {
 	file := image(t, 64, "mkfs.vfat", "-F32", "-n", "PKGSNEAK")
 	f, err := os.OpenFile(file, os.O_RDWR, 0)

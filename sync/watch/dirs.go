@@ -23,12 +23,12 @@ const maxDepth = 16
 type Tree struct {
 	Path string
 	Flat bool // only the directory itself, not what is below
-	// Counts says whether a change of a file with this base name is one. nil: all are. Directories
-	// that come and go always are.
+	// Counts reports whether a change of a file with this base name is one. nil: all are.
+	// Directories that come and go always are.
 	Counts func(base string) bool
 }
 
-// LimitError says that the kernel does not allow enough watches.
+// LimitError reports that the kernel does not allow enough watches.
 type LimitError struct {
 	Sysctl string // the setting that is too low
 	Have   int    // watches that were possible
@@ -85,7 +85,7 @@ type Dirs struct {
 	roots   []fs.FileInfo   // of trees; nil: not there
 }
 
-// NewDirs begins to watch. Changed has a token from the beginning, because nobody knows what
+// NewDirs begins to watch. Changed has a token from the beginning, because nothing tells what
 // happened before.
 func NewDirs(trees ...Tree) (*Dirs, error) {
 	d := &Dirs{changed: make(chan struct{}, 1), failed: make(chan error, 1),
@@ -231,7 +231,7 @@ func directory(path string) fs.FileInfo {
 	return fi
 }
 
-// event takes what the kernel says of one name.
+// event takes the kernel's report of one name.
 func (d *Dirs) event(e fsnotify.Event) error {
 	if d.dirs[e.Name] && e.Has(fsnotify.Remove|fsnotify.Rename) {
 		return d.left(e)

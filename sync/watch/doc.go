@@ -1,4 +1,4 @@
-// Package watch says when something on this machine has come to rest: a directory has settled, a
+// Package watch reports when something on this machine has come to rest: a directory has settled, a
 // drive has appeared or gone.
 //
 // # Directories
@@ -23,8 +23,8 @@
 //
 // # Mounts
 //
-// MountChanges waits for the kernel to say that the mount table has changed (poll(2) for POLLPRI on
-// mountinfo, proc(5)), and Mounts reads it:
+// MountChanges waits for the kernel to report that the mount table has changed (poll(2) for POLLPRI
+// on mountinfo, proc(5)), and Mounts reads it:
 //
 //	36 35 8:1 / /mnt/usb rw,nosuid shared:1 - vfat /dev/sda1 rw,errors=remount-ro
 //	      |   | |        |                 |    |         |

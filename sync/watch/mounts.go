@@ -26,7 +26,7 @@ type Mount struct {
 	Root     string
 	Point    string // where
 	Type     string // of the file system, as mount(8) calls it
-	Source   string // what it says it is mounted from
+	Source   string // what it is mounted from, in its own words
 	ReadOnly bool   // the mount, or the file system below it
 }
 

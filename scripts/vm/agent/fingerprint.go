@@ -13,7 +13,7 @@ import (
 )
 
 // fingerprinter tells mounted drives apart by what a reader may believe of
-// them: the slots, the keys, and every file that a slot lists, whole or torn,
+// them: the manifest copies, the keys, and every file that one lists, whole or torn,
 // with all that is in it; and which directories cannot be read. Files that
 // nobody lists are those that pulled runs leave behind: their names come and go
 // without anyone opening them.
@@ -42,11 +42,11 @@ func (p *fingerprinter) tree(dir string) uint64 {
 	return p.h.Sum64()
 }
 
-// slots are the files of an origin that say what there is: pattern below the
+// manifests are the files of an origin that tell what there is: pattern below the
 // drive.
 const copies = "pkgsneak/*/Manifest*"
 
-// readLists notes every file that a slot lists, whether or not it is whole.
+// readLists notes every file that a manifest copy lists, whether or not it is whole.
 func (p *fingerprinter) readLists(dir string) {
 	p.listed = make(map[string]bool)
 	names, _ := filepath.Glob(filepath.Join(dir, copies)) // the pattern is well-formed
@@ -100,7 +100,7 @@ func (p *fingerprinter) contents(name string) {
 	}
 }
 
-// isKnown says whether a drive with this fingerprint was tried before, and
+// isKnown reports whether a drive with this fingerprint was tried before, and
 // remembers it.
 func (a *Agent) isKnown(t wire.Try, fingerprint uint64) bool {
 	a.mu.Lock()

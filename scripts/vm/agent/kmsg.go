@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernelLog reads what the kernel says.
+// kernelLog reads the kernel's messages.
 type kernelLog struct{ fd int }
 
 func openKernelLog() *kernelLog {
@@ -19,7 +19,7 @@ func openKernelLog() *kernelLog {
 	return &kernelLog{fd}
 }
 
-// skip forgets what was said so far.
+// skip passes over the messages so far.
 func (k *kernelLog) skip() { k.lines() }
 
 // lines returns the warnings and errors since the last call.

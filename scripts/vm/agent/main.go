@@ -126,7 +126,7 @@ func mount(m wire.Mount) error {
 }
 
 // loadModules loads what is built into no kernel. A module that this machine
-// has no use for says so.
+// has no use for is passed over.
 func loadModules() error {
 	order, err := os.ReadFile("/modules/order")
 	if err != nil {

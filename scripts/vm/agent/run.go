@@ -94,7 +94,7 @@ func (a *Agent) start(c wire.Command) (*program, error) {
 	go func() {
 		defer cancel()
 		defer close(p.ended)
-		_ = cmd.Wait() // the state says it
+		_ = cmd.Wait() // the state has it
 		p.result = wire.Result{Code: code(cmd.ProcessState), Stdout: p.out.Bytes(),
 			Stderr: stderr.Bytes(), Millis: time.Since(began).Milliseconds()}
 	}()

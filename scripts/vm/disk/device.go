@@ -45,7 +45,7 @@ func (r *Recorder) Log() Log {
 	return r.log[:len(r.log):len(r.log)]
 }
 
-// Fake is a drive that says to be larger than it is, as those sold by
+// Fake is a drive that claims to be larger than it is, as those sold by
 // swindlers do. Behind Real bytes it either wraps around, so that later writes
 // destroy earlier ones, or drops what it is given and reads blank.
 type Fake struct {
@@ -55,7 +55,7 @@ type Fake struct {
 	Wraps   bool
 }
 
-// Size is what the drive says it is.
+// Size is the size that the drive claims.
 func (f *Fake) Size() int64 { return f.Claimed }
 
 // ReadAt reads what is really there.
@@ -63,7 +63,7 @@ func (f *Fake) ReadAt(p []byte, off int64) (int, error) {
 	return f.each(p, off, f.Device.ReadAt, func(p []byte) { clear(p) })
 }
 
-// WriteAt never says that something was lost.
+// WriteAt never reports that something was lost.
 func (f *Fake) WriteAt(p []byte, off int64) (int, error) {
 	return f.each(p, off, f.Device.WriteAt, func([]byte) {})
 }

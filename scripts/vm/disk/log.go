@@ -47,7 +47,7 @@ type Entry struct {
 	Flags  Flags
 }
 
-// writes says whether the entry changes the medium.
+// writes reports whether the entry changes the medium.
 func (e Entry) writes() bool { return len(e.Data) > 0 }
 
 // Log is what a drive was told, in order.

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// State says which entries of a log reached the medium: the first Prefix, but
+// State tells which entries of a log reached the medium: the first Prefix, but
 // not those in Lost; of the last one only Kept bytes, unless Kept is 0.
 type State struct {
 	Prefix int
@@ -25,7 +25,7 @@ func (s State) Kind() string {
 	return "prefix"
 }
 
-// String says enough to make the state again.
+// String gives enough to make the state again.
 func (s State) String() string {
 	switch s.Kind() {
 	case "reorder":

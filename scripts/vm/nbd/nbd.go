@@ -20,10 +20,10 @@ import (
 	"pkgsneak/scripts/vm/disk"
 )
 
-// TransmissionFlags say what Serve understands: flags, flush.
+// TransmissionFlags name what Serve understands: flags, flush.
 const TransmissionFlags = 1<<0 | 1<<2
 
-// The numbers that the two sides say, and limits of size.
+// The numbers that the two sides send, and limits of size.
 const (
 	greeting       = 0x4e42444d41474943 // NBDMAGIC
 	optionMagic    = 0x49484156454f5054 // IHAVEOPT

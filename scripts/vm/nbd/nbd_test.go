@@ -24,7 +24,7 @@ func request(command uint16, off uint64, n uint32, data []byte) []byte {
 	return append(b, data...)
 }
 
-// wires are the two ends of what a client says and gets.
+// wires are the two ends of what a client sends and gets.
 type wires struct {
 	*bytes.Reader
 	bytes.Buffer

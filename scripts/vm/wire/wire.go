@@ -1,4 +1,4 @@
-// Package wire is what the lab and the agent in its guest say to each other:
+// Package wire is what the lab and the agent in its guest send each other:
 // the arguments and results of net/rpc calls on the service "Agent", gob over a
 // virtio serial port.
 package wire
@@ -110,5 +110,5 @@ type Tried struct {
 	Fingerprint uint64
 	Results     []Result
 	Trees       [][]File
-	Kernel      []string // what the kernel said meanwhile, warnings and worse
+	Kernel      []string // the kernel's messages meanwhile, warnings and worse
 }
