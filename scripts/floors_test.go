@@ -16,8 +16,8 @@ import (
 	"testing/fstest"
 )
 
-// The floors. A room imports rooms of lower floors only; rooms on one floor do not know each other.
-// A new room gets a line here.
+// The floors. A package imports packages of lower floors only, none of its own floor. A new one
+// gets a line here.
 var floors = map[string]int{
 	// Tools for those who work on pkgsneak: programs of their own, which nothing imports.
 	"scripts/bench":    8,
@@ -83,7 +83,7 @@ var floors = map[string]int{
 	"sync/watch":               1,
 }
 
-// Rooms of the lowest floor that stand on another of it: a level between the floors.
+// Packages that stand on another one of their floor: a level between the floors.
 var levels = map[string][]string{
 	"sync/depend": {"sync/cpv"},
 
@@ -101,7 +101,7 @@ var levels = map[string][]string{
 	"sync/portage": {"sync/cpv", "sync/durable"},
 }
 
-// Rooms for tests: any test may import them, and nothing else.
+// Packages for tests: any test may import them, and nothing else.
 var testPackages = []string{"sync/durable/durabletest"}
 
 // Each third-party package has its homes; a package that is not here has none. Tests may also use
@@ -133,7 +133,7 @@ var (
 var topLevel = []string{"CHANGELOG.md", "LICENSE", "README.md", "cmd", "go.mod", "go.sum",
 	"manifest", "scripts", "sync", "testdata"}
 
-// Folders that say nothing about what is inside.
+// Folders whose names tell nothing of what is inside.
 var forbiddenNames = []string{"common", "helpers", "types", "util", "utils"}
 
 // cmdOnly are the names, by package, that only the command may touch: below cmd the clock, the
@@ -182,7 +182,7 @@ func TestFloorsSeesViolations(t *testing.T) {
 			"floor"},
 		{"arrow upwards in a test",
 			map[string]string{"sync/drive/a_test.go": `package drive_test; import "pkgsneak/sync/exporter"`}, "floor"},
-		{"rooms on one floor",
+		{"packages on one floor",
 			map[string]string{"sync/drive/a.go": `package drive; import "pkgsneak/sync/pkgdir"`},
 			"floor"},
 		{"level between the floors",
@@ -199,10 +199,11 @@ func TestFloorsSeesViolations(t *testing.T) {
 			"floor"},
 		{"cmd imported behind a build tag",
 			map[string]string{"sync/auto/a.go": "//go:build ignore\n\npackage auto; import \"pkgsneak/cmd/pkgsneak\""}, "floor"},
-		{"a room for tests",
+		{"a package for tests",
 			map[string]string{"sync/digest/a.go": `package digest; import "pkgsneak/sync/durable/durabletest"`}, "for tests only"},
-		{"room without a floor", map[string]string{"sync/cache/a.go": `package cache`}, "no floor"},
-		{"import of an unknown room",
+		{"package without a floor",
+			map[string]string{"sync/cache/a.go": `package cache`}, "no floor"},
+		{"import of an unknown package",
 			map[string]string{"sync/a.go": `package sync; import "pkgsneak/sync/cache"`},
 			"no floor"},
 		{"third party away from home",
@@ -256,7 +257,7 @@ func TestFloorsSeesViolations(t *testing.T) {
 	}
 }
 
-// violations walks the tree of a module and says, a line each, what breaks the floors. It parses
+// violations walks the tree of a module and lists, a line each, what breaks the floors. It parses
 // every Go file, whatever its build tags and whether it is a test.
 func violations(tree fs.FS, module string) ([]string, error) {
 	c := &checker{tree: tree, module: module}
@@ -318,10 +319,10 @@ func (c *checker) file(name string) error {
 		c.say("%v", err)
 		return nil
 	}
-	room := path.Dir(name)
-	floor, ok := floors[room]
+	pkg := path.Dir(name)
+	floor, ok := floors[pkg]
 	if !ok {
-		c.say("%s: the room has no floor", room)
+		c.say("%s: the package has no floor", pkg)
 		return nil
 	}
 	test := strings.HasSuffix(name, "_test.go")
@@ -337,7 +338,7 @@ func (c *checker) file(name string) error {
 		default:
 			imports[local] = p
 		}
-		c.arrow(name, room, floor, p, test)
+		c.arrow(name, pkg, floor, p, test)
 	}
 	if imports["sync"] != "" && hasBoth(f, c.module) {
 		c.say("%s: imports both packages called sync", name)
@@ -365,18 +366,18 @@ func hasBoth(f *ast.File, module string) bool {
 }
 
 // arrow holds one import against the tables.
-func (c *checker) arrow(name, room string, floor int, imported string, test bool) {
+func (c *checker) arrow(name, pkg string, floor int, imported string, test bool) {
 	if target, ours := strings.CutPrefix(imported, c.module+"/"); ours {
 		below, ok := floors[target]
 		switch {
-		case target == room: // a test of the package from outside
+		case target == pkg: // a test of the package from outside
 		case !ok:
 			c.say("%s: imports %s, which has no floor", name, target)
 		case slices.Contains(testPackages, target):
 			if !test {
 				c.say("%s: imports %s, which is for tests only", name, target)
 			}
-		case below >= floor && !slices.Contains(levels[room], target):
+		case below >= floor && !slices.Contains(levels[pkg], target):
 			c.say("%s: on floor %d, imports %s on floor %d", name, floor, target, below)
 		}
 		return
@@ -384,23 +385,23 @@ func (c *checker) arrow(name, room string, floor int, imported string, test bool
 	if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") {
 		return // the standard library
 	}
-	owner, rooms, ok := home(imported)
+	owner, at, ok := home(imported)
 	switch {
 	case !ok:
 		c.say("%s: imports %s, which has no home", name, imported)
-	case rooms == nil || slices.Contains(rooms, room):
+	case at == nil || slices.Contains(at, pkg):
 	case test && slices.Contains(testOnly, owner):
 	default:
 		c.say("%s: imports %s, which has its home in %s", name, imported,
-			strings.Join(rooms, " and "))
+			strings.Join(at, " and "))
 	}
 }
 
 // home finds the entry of homes that an import path lies below.
-func home(imported string) (owner string, rooms []string, ok bool) {
-	for owner, rooms := range homes {
+func home(imported string) (owner string, at []string, ok bool) {
+	for owner, at := range homes {
 		if imported == owner || strings.HasPrefix(imported, owner+"/") {
-			return owner, rooms, true
+			return owner, at, true
 		}
 	}
 	return "", nil, false

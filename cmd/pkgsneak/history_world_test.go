@@ -793,7 +793,7 @@ func (w *world) recover() error {
 		if !w.part[c] {
 			continue
 		}
-		for _, h := range w.hosts { // who did not want something and does now, says so
+		for _, h := range w.hosts { // who did not want something and does now, asks for it
 			if c.never[h.key] {
 				w.trust(c, h)
 			}
@@ -827,7 +827,7 @@ func (w *world) complete(c *computer, d *usbDrive) error {
 	if err := w.indexHolds(c, false); err != nil {
 		return err
 	}
-	if strings.Contains(w.last.out, "not removed") { // it was said, with the reason
+	if strings.Contains(w.last.out, "not removed") { // it was named, with the reason
 		return nil
 	}
 	if w.lost || slices.ContainsFunc(w.hosts, func(h *computer) bool {
@@ -844,7 +844,7 @@ func (w *world) complete(c *computer, d *usbDrive) error {
 	return nil
 }
 
-// settle runs a command until it ends with 0, and between its runs what its hints say.
+// settle runs a command until it ends with 0, and follows its hints between its runs.
 func (w *world) settle(m *computer, d *usbDrive, words ...string) error {
 	var extra []string
 	var res result
@@ -886,8 +886,8 @@ var (
 	forgetHint  = regexp.MustCompile(`pkgsneak forget ('[^']+'|[^\s';]+) (/[^\s;,]+)`)
 )
 
-// follow does what hints say, and gives the flags that they add to the command. Rounds are counted
-// from 1: what cannot be taken back is done when the rest did not help.
+// follow does what hints ask for, and gives the flags that they add to the command. Rounds are
+// counted from 1: what cannot be taken back is done when the rest did not help.
 func (w *world) follow(m *computer, d *usbDrive, verb string, res result,
 	round int) (extra []string) {
 	const patient = 2
@@ -985,8 +985,8 @@ func (w *world) exportAsTold(d *usbDrive, repair, last bool) {
 	}
 }
 
-// forgetAsTold takes origins off a drive that a text says are to be forgotten, unsigned ones where
-// that is the way out.
+// forgetAsTold takes origins off a drive that are to be forgotten according to a text, unsigned
+// ones where that is the way out.
 func (w *world) forgetAsTold(m *computer, d *usbDrive, text string) {
 	for _, found := range forgetHint.FindAllStringSubmatch(text, -1) {
 		res := w.run(m, "forget", strings.Trim(found[1], "'"), d.root, "--yes")
@@ -1005,7 +1005,7 @@ type result struct {
 
 func (r result) flag(name string) bool { return slices.Contains(r.words, name) }
 
-// sane: the code is one of the list, and whoever fails says why.
+// sane: the code is one of the list, and whoever fails reports why.
 func (r result) sane() error {
 	known := r.code == -1
 	for _, m := range exitMeanings {
@@ -1203,7 +1203,7 @@ func (w *world) trust(c, h *computer) {
 	}
 }
 
-// trusts tells whether a client trusts a host's key, by the file that says so.
+// trusts tells whether a client trusts a host's key, by the file that states it.
 func (w *world) trusts(c, h *computer) bool {
 	_, err := os.Stat(filepath.Join(c.state(), "trusted", h.key+".asc"))
 	return err == nil

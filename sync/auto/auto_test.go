@@ -207,10 +207,10 @@ func TestRun(t *testing.T) {
 		{"nothing new to export", onHost("vfat"), Export, Unchanged,
 			"mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook",
 			`drive "DATA" (sda1): nothing has changed since the last export as "bighost"; it can be pulled now`, ""},
-		{"fsck mends", changed(func(s *stick) { s.programs["fsck.vfat"] = 1 }, onHost("vfat")),
+		{"fsck repairs", changed(func(s *stick) { s.programs["fsck.vfat"] = 1 }, onHost("vfat")),
 			Export, Unchanged,
 			"mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook", "pulled now",
-			"fsck.vfat mended /dev/sda1: said by fsck.vfat"},
+			"fsck.vfat repaired /dev/sda1: said by fsck.vfat"},
 		{"no fsck", changed(func(s *stick) { s.programs = nil }, onHost("vfat")), Export, Unchanged,
 			"mount ro; unmount; mount rw; unmount; hook", "pulled now",
 			"fsck.vfat is not installed"},
@@ -336,7 +336,7 @@ func TestRunIsRemembered(t *testing.T) {
 	}
 }
 
-// An unknown key is refused, said, and not made known.
+// An unknown key is refused, reported, and not made known.
 func TestRunNeverTrusts(t *testing.T) {
 	s, _ := carried(t, "vfat")
 	c := newMachine(t, "client")
@@ -406,7 +406,7 @@ func blocked(begun chan<- struct{}) *operations {
 			_ progress.Watcher) (*exporter.ExportReport, error) {
 			begun <- struct{}{}
 			<-ctx.Done()
-			return nil, errors.New("write: input/output error") // as the kernel says it
+			return nil, errors.New("write: input/output error") // as the kernel has it
 		},
 	}
 }

@@ -119,8 +119,8 @@ func (s *station) borrow() error {
 	return nil
 }
 
-// isMountOf says whether a mount shows the whole of the device. btrfs has numbers of its own, and
-// is told by its source.
+// isMountOf reports whether a mount shows the whole of the device. btrfs has numbers of its own,
+// and is told by its source.
 func (s *station) isMountOf(m watch.Mount) bool {
 	if m.Device != s.dev.Number && !(m.Type == volume.Btrfs.String() && m.Source == s.dev.Path) {
 		return false
@@ -171,8 +171,8 @@ func (s *station) check(ctx context.Context) error {
 	if check == nil || s.checked {
 		return nil
 	}
-	// A file system that is mounted must not be mended: somebody may have been faster, and a mount
-	// of ours that was only detached lives on while a program looks into it.
+	// A file system that is mounted must not be repaired: somebody may have been faster, and a
+	// mount of ours that was only detached lives on while a program looks into it.
 	held, err := s.sys.Hold(s.dev)
 	if errors.Is(err, unix.EBUSY) {
 		s.note(Warning, "%s is in use: it is not checked", s.dev.Path)
@@ -197,7 +197,7 @@ func (s *station) check(ctx context.Context) error {
 	case err != nil:
 		s.note(Warning, "%s: %v", c.Name, err)
 	case code == 1:
-		s.note(Info, "%s mended %s: %s", c.Name, s.dev.Path, lastLine(out))
+		s.note(Info, "%s repaired %s: %s", c.Name, s.dev.Path, lastLine(out))
 	case code != 0:
 		s.note(Warning, "%s ended with %d: %s", c.Name, code, lastLine(out))
 	}

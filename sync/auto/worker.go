@@ -36,7 +36,7 @@ type task struct {
 	Drive     string `json:"drive"`   // where it is mounted
 }
 
-// answer is a line of what a worker says. One of its members is set.
+// answer is a line of what a worker states. One of its members is set.
 type answer struct {
 	Confined string                 `json:"confined,omitempty"`
 	Event    *progress.Event        `json:"event,omitempty"`
@@ -70,11 +70,11 @@ func (e *WorkerError) Class() fault.Class {
 	return fault.Failed
 }
 
-// Hints are what the worker said that helps.
+// Hints are those of the worker.
 func (e *WorkerError) Hints(string) []string { return e.Help }
 
-// workerOperations are operations that a worker carries out, each a process. heard gets what it
-// says of its confinement.
+// workerOperations are operations that a worker carries out, each a process. heard gets its report
+// of its confinement.
 func workerOperations(start func(context.Context) *exec.Cmd, heard func(string)) *operations {
 	return &operations{
 		export: func(ctx context.Context, _ machine.Machine, o exporter.ExportOptions,
@@ -116,7 +116,7 @@ func isWhole(r *importer.ImportReport) bool {
 	})
 }
 
-// employ starts a worker, gives it a job and listens until it has said its last word. It is told to
+// employ starts a worker, gives it a task and reads its messages until the last. It is told to
 // end then, or when ctx ends, and killed if it does not.
 func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j task, w progress.Watcher,
 	heard func(string)) (answer, error) {
@@ -159,7 +159,7 @@ func employ(ctx context.Context, start func(context.Context) *exec.Cmd, j task, 
 	return answer{}, fmt.Errorf("the worker has failed: %w", errors.Join(unheard, ended))
 }
 
-// listen passes on what a worker says until it has said its last word.
+// listen passes on a worker's messages until the last one.
 func listen(out io.Reader, w progress.Watcher, heard func(string)) (answer, error) {
 	d := json.NewDecoder(io.LimitReader(out, maxAnswer))
 	for {
@@ -180,13 +180,13 @@ func listen(out io.Reader, w progress.Watcher, heard func(string)) (answer, erro
 	}
 }
 
-// Work is a worker's life: it reads the job, confines the process it runs in for ever, does the
-// task and answers. An error of the job is answered too; it is also returned.
+// Work is a worker's life: it reads the task, confines the process it runs in for ever, does the
+// task and answers. An error of the input is answered too; it is also returned.
 func Work(ctx context.Context, m machine.Machine, o Options, in io.Reader, out io.Writer) error {
 	m.Unattended = true
 	var j task
 	if err := json.NewDecoder(io.LimitReader(in, maxTask)).Decode(&j); err != nil {
-		return fmt.Errorf("read the job: %w", err)
+		return fmt.Errorf("read the task: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

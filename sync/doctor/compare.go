@@ -204,7 +204,7 @@ func (x *comparer) compare() {
 	x.space()
 }
 
-// fit tells what an import tells of the origin, and what no finding above has said: masks, and
+// fit tells what an import tells of the origin, and what no finding above has told: masks, and
 // ebuilds and repositories that this machine lacks.
 func (x *comparer) fit() {
 	for _, m := range x.masked {
@@ -244,7 +244,7 @@ func exactAtoms(names []string) []string {
 // origin is the words for the origin that is compared.
 func (x *comparer) origin() string { return fmt.Sprintf("origin %q", x.c.Origin) }
 
-// ofOrigin says how many of the origin's packages are something.
+// ofOrigin reports how many of the origin's packages are something.
 func (x *comparer) ofOrigin(names []string, what string) string {
 	return fmt.Sprintf("%s of origin %q %s", plural(len(names), "package"), x.c.Origin, what)
 }
@@ -315,17 +315,17 @@ func (x *comparer) keywords() {
 		return
 	}
 	theirs := x.header.Get("ACCEPT_KEYWORDS")
-	mend := Fix{Do: "at the end of the file",
+	fix := Fix{Do: "at the end of the file",
 		File: x.userFile("package.accept_keywords"), Lines: lines}
 	if more := beyond(theirs, accept); len(more) > 0 && len(names) > mostLines {
-		mend = inConf(x.s, "ACCEPT_KEYWORDS", assign("ACCEPT_KEYWORDS", strings.Join(more, " ")))
+		fix = inConf(x.s, "ACCEPT_KEYWORDS", assign("ACCEPT_KEYWORDS", strings.Join(more, " ")))
 	}
 	x.differ(Difference{What: "ACCEPT_KEYWORDS", Origin: theirs, Here: strings.Join(accept, " "),
 		Packages: len(names)},
 		Finding{Topic: "keywords", Weight: Wrong, Role: Client,
 			What: x.ofOrigin(names, "masked here by KEYWORDS"),
 			Why:  "emerge does not take what ACCEPT_KEYWORDS does not allow", Names: names,
-			Fix: []Fix{mend}})
+			Fix: []Fix{fix}})
 }
 
 func beyond(theirs string, ours []string) []string {

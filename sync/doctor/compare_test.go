@@ -174,7 +174,7 @@ func TestCompare(t *testing.T) {
 		files        map[string]string // of the client
 		packages     map[string]meta
 		rows, told   []string
-		mend         string // a line of it
+		fix          string // a line of it
 	}{
 		{name: "alike", packages: map[string]meta{"app-misc/a-1": {
 			"USE": ssl + " nls", "IUSE": "ssl +nls X"}, "app-misc/b-1": {}}},
@@ -186,11 +186,11 @@ func TestCompare(t *testing.T) {
 			packages: map[string]meta{"app-misc/a-1": {"USE": "amd64 qt6", "IUSE": "qt6 ssl"},
 				"app-misc/b-1": {"IUSE": "ssl"}, "app-misc/c-1": {"USE": ssl, "IUSE": "ssl"}},
 			rows: []string{"USE: qt6 | ssl (2)"}, told: []string{"wrong use"},
-			mend: `USE="${USE} qt6 -ssl"`},
+			fix: `USE="${USE} qt6 -ssl"`},
 		{name: "USE, with --usepkgonly", host: `USE="qt6"`, client: `EMERGE_DEFAULT_OPTS="-K"`,
 			packages: map[string]meta{"app-misc/a-1": {"USE": "qt6", "IUSE": "qt6"}},
 			rows:     []string{"USE: qt6 |  (1)"}, told: []string{"note use"},
-			mend: `USE="${USE} qt6"`},
+			fix: `USE="${USE} qt6"`},
 		{name: "a flag that the ebuild has on by itself", host: `USE="qt6"`,
 			packages: map[string]meta{"app-misc/a-1": {"USE": "qt6", "IUSE": "+qt6"}}},
 		{name: "VIDEO_CARDS", host: `VIDEO_CARDS="nvidia intel"`,
@@ -198,16 +198,16 @@ func TestCompare(t *testing.T) {
 				"USE":  "video_cards_nvidia video_cards_intel",
 				"IUSE": "video_cards_nvidia video_cards_intel video_cards_nouveau"}},
 			rows: []string{"VIDEO_CARDS: nvidia | nouveau (1)"}, told: []string{"wrong use"},
-			mend: `VIDEO_CARDS="intel nvidia"`},
+			fix: `VIDEO_CARDS="intel nvidia"`},
 		{name: "a target that follows the tree", host: `PYTHON_TARGETS="python3_14"`,
 			packages: map[string]meta{"dev-python/x-1": {"USE": "python_targets_python3_14",
 				"IUSE": "python_targets_python3_13 python_targets_python3_14"}},
 			rows: []string{"PYTHON_TARGETS: python3_14 | python3_13 (1)"},
-			told: []string{"wrong use"}, mend: `*/* PYTHON_TARGETS: -* python3_14`},
+			told: []string{"wrong use"}, fix: `*/* PYTHON_TARGETS: -* python3_14`},
 		{name: "package.use of the host",
 			packages: map[string]meta{"app-misc/a-1": {"USE": "amd64 qt6", "IUSE": "qt6 ssl"}},
 			rows:     []string{"package.use: app-misc/a-1 (qt6 -ssl) |  (1)"},
-			told:     []string{"wrong use"}, mend: "=app-misc/a-1 qt6 -ssl"},
+			told:     []string{"wrong use"}, fix: "=app-misc/a-1 qt6 -ssl"},
 		{name: "package.use",
 			files: map[string]string{"etc/portage/package.use/own": "app-misc/a -ssl\n>=app-misc/b-1 -ssl\n=app-misc/c-2 -ssl\n"},
 			packages: map[string]meta{"app-misc/a-1": {"USE": ssl, "IUSE": "ssl"}, "app-misc/b-1": {
@@ -219,7 +219,7 @@ func TestCompare(t *testing.T) {
 				"app-misc/b-1": {}, "app-misc/live-9999": {"KEYWORDS": ""}},
 			rows: []string{"ACCEPT_KEYWORDS: amd64 ~amd64 | amd64 (2)"},
 			told: []string{"wrong keywords"},
-			mend: "=app-misc/a-1 ~amd64\n=app-misc/live-9999 **"},
+			fix:  "=app-misc/a-1 ~amd64\n=app-misc/live-9999 **"},
 		{name: "KEYWORDS, decided here",
 			files:    map[string]string{"etc/portage/package.accept_keywords": "app-misc/a\n"},
 			packages: map[string]meta{"app-misc/a-1": {"KEYWORDS": "~amd64"}}},
@@ -227,7 +227,7 @@ func TestCompare(t *testing.T) {
 			packages: map[string]meta{"x11-drivers/nvidia-drivers-1": {"LICENSE": "NVIDIA-r2 MIT"},
 				"app-misc/b-1": {"LICENSE": "|| ( MIT weird )"}},
 			rows: []string{"ACCEPT_LICENSE: * | @FREE (1)"}, told: []string{"wrong license"},
-			mend: "=x11-drivers/nvidia-drivers-1 NVIDIA-r2"},
+			fix: "=x11-drivers/nvidia-drivers-1 NVIDIA-r2"},
 		{name: "missing ebuilds", packages: map[string]meta{"app-misc/a-1": {}, "app-misc/b-1": {}},
 			files: map[string]string{"var/db/repos/gentoo/app-misc/b/b-1.ebuild": ""},
 			told:  []string{"note usepkg"}},
@@ -236,15 +236,15 @@ func TestCompare(t *testing.T) {
 			told:  []string{"note profile", "note repositories"}},
 		{name: "package.mask", packages: map[string]meta{"app-misc/a-1": {}},
 			files: map[string]string{"etc/portage/package.mask": "<app-misc/a-2\n"},
-			told:  []string{"note config"}, mend: "=app-misc/a-1"},
+			told:  []string{"note config"}, fix: "=app-misc/a-1"},
 		{name: "EAPI", packages: map[string]meta{"app-misc/a-1": {"EAPI": "9"}, "app-misc/b-1": {
 			"EAPI": "8"}}, rows: []string{"EAPI: 9 | 8 (1)"}, told: []string{"broken eapi"},
-			mend: "emerge -1auK sys-apps/portage"},
+			fix: "emerge -1auK sys-apps/portage"},
 		{name: "CHOST", client: `CHOST="x86_64-gentoo-linux-gnu"`,
 			packages: map[string]meta{"app-misc/a-1": {}},
 			rows:     []string{"CHOST: x86_64-pc-linux-gnu | x86_64-gentoo-linux-gnu (1)"},
 			told:     []string{"broken chost"},
-			mend:     `ACCEPT_CHOSTS="x86_64-gentoo-linux-gnu x86_64-pc-linux-gnu"`},
+			fix:      `ACCEPT_CHOSTS="x86_64-gentoo-linux-gnu x86_64-pc-linux-gnu"`},
 		{name: "CHOST, accepted", client: `CHOST="x86_64-gentoo-linux-gnu"` + "\n" +
 			`ACCEPT_CHOSTS="x86_64-.*-linux-gnu"`, packages: map[string]meta{"app-misc/a-1": {}}},
 		{name: "CPU", packages: map[string]meta{"app-misc/a-1": {"CFLAGS": "-march=znver3 -O2"},
@@ -285,8 +285,8 @@ func TestCompare(t *testing.T) {
 				t.Errorf("not known: %q", r.Unknown)
 			}
 			client.saysTheSame(mount, r)
-			if tt.mend != "" && strings.Join(r.Findings[0].Fix[0].Lines, "\n") != tt.mend {
-				t.Errorf("mend %+v, want %q", r.Findings[0].Fix, tt.mend)
+			if tt.fix != "" && strings.Join(r.Findings[0].Fix[0].Lines, "\n") != tt.fix {
+				t.Errorf("fix %+v, want %q", r.Findings[0].Fix, tt.fix)
 			}
 		})
 	}
@@ -376,7 +376,7 @@ func TestDifferencesMend(t *testing.T) {
 		for _, m := range f.Fix {
 			if m.File != "" {
 				m.Do = strings.TrimPrefix(m.Do, "until the trees are the same: ")
-				client.mend(m)
+				client.fix(m)
 			}
 		}
 	}

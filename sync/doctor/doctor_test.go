@@ -96,7 +96,7 @@ func (p *patient) newMachine(env map[string]string) machine.Machine {
 		PKGDIR:   p.path(s.PKGDIR()), DISTDIR: p.path(s.DISTDIR()), Version: "test"}
 }
 
-// options are those of a run of the doctor there; what the machine that tests has of room says
+// options are those of a run of the doctor there; how much room the machine that tests has tells
 // nothing.
 func (p *patient) options(roles ...Role) Options {
 	p.t.Helper()
@@ -233,14 +233,14 @@ func TestMachines(t *testing.T) {
 					t.Errorf("finding %+v does not say what and why in one line", f)
 				}
 				if f.Weight != Note && len(f.Fix) == 0 {
-					t.Errorf("finding %q says nothing that mends it", f.What)
+					t.Errorf("finding %q says nothing that fixes it", f.What)
 				}
 			}
 		})
 	}
 }
 
-// The lines of a finding mend it: they are put where they belong, and the finding is gone.
+// The lines of a finding fix it: they are put where they belong, and the finding is gone.
 func TestMendsMend(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -283,13 +283,13 @@ func TestMendsMend(t *testing.T) {
 			for _, f := range before.Findings {
 				for _, m := range f.Fix {
 					if f.Topic == tt.topic && m.File != "" {
-						p.mend(m)
+						p.fix(m)
 					}
 				}
 			}
 			after := p.examine(p.options(tt.roles))
 			if f := find(after, tt.topic); f != nil {
-				t.Errorf("not mended: %+v", *f)
+				t.Errorf("not fixed: %+v", *f)
 			}
 			if len(after.Findings) >= len(before.Findings) {
 				t.Errorf("before %q, after %q", told(before), told(after))
@@ -298,7 +298,7 @@ func TestMendsMend(t *testing.T) {
 	}
 }
 
-// All that is told at once can be done at once: no line undoes what another one mended.
+// All that is told at once can be done at once: no line undoes what another one fixed.
 func TestAllMendsTogether(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -321,7 +321,7 @@ func TestAllMendsTogether(t *testing.T) {
 		for _, f := range before.Findings {
 			for _, m := range f.Fix {
 				if m.File != "" && f.Topic != "auto" {
-					p.mend(m)
+					p.fix(m)
 				}
 			}
 		}
@@ -333,8 +333,8 @@ func TestAllMendsTogether(t *testing.T) {
 	}
 }
 
-// mend does what a mend says with a file.
-func (p *patient) mend(m Fix) {
+// fix carries out a fix of a file.
+func (p *patient) fix(m Fix) {
 	p.t.Helper()
 	data, err := os.ReadFile(p.path(m.File))
 	if err != nil && !os.IsNotExist(err) {

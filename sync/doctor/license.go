@@ -44,14 +44,14 @@ func (x *comparer) license() {
 		return
 	}
 	theirs := x.header.Get("ACCEPT_LICENSE")
-	mend := Fix{Do: "at the end of the file", File: x.userFile("package.license"), Lines: lines}
+	fix := Fix{Do: "at the end of the file", File: x.userFile("package.license"), Lines: lines}
 	if theirs != "" && len(names) > mostLines {
-		mend = inConf(x.s, "ACCEPT_LICENSE", assign("ACCEPT_LICENSE", theirs))
+		fix = inConf(x.s, "ACCEPT_LICENSE", assign("ACCEPT_LICENSE", theirs))
 	}
 	x.differ(Difference{What: "ACCEPT_LICENSE", Origin: theirs, Here: strings.Join(accept, " "),
 		Packages: len(names)},
 		Finding{Topic: "license", Weight: Wrong, Role: Client,
 			What: x.ofOrigin(names, "masked here by LICENSE"),
 			Why:  "emerge does not take what ACCEPT_LICENSE does not allow", Names: names,
-			Fix: []Fix{mend}})
+			Fix: []Fix{fix}})
 }

@@ -79,7 +79,7 @@ func wordSet(s string) map[string]bool {
 var plainFlag = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+_@-]*$`)
 
 // compare compares the flags of one package: those in which it differs from what this machine sets,
-// as import and status count them, by who says so.
+// as import and status count them, by who sets it.
 func (u *useFlags) compare(c *forecast.Candidate) {
 	own := u.judge.OwnUse(c)
 	name, differs, line := c.Entry.CPV(), "", ""
@@ -160,27 +160,27 @@ func (x *comparer) tellUse(u *useFlags, key string) {
 	if x.opts.on(optUsepkgOnly) {
 		f.Weight = Note
 	}
-	var mend Fix
+	var fix Fix
 	switch theirs := u.words(u.theirs, key); {
 	case key == "USE":
 		words := slices.Clone(on)
 		for _, w := range off {
 			words = append(words, "-"+w)
 		}
-		mend = inConf(x.s, "USE", add("USE", words...))
+		fix = inConf(x.s, "USE", add("USE", words...))
 	case key == "CPU_FLAGS_X86" && x.have != nil && len(cpu.Lacks(cpu.FromUse(theirs), x.have)) > 0:
-		mend = otherCPU()
+		fix = otherCPU()
 	case key == "CPU_FLAGS_X86":
-		mend = cpuFlagsFix(x.s, theirs)
+		fix = cpuFlagsFix(x.s, theirs)
 	case slices.Contains(followTree, key):
 		f.Why = "the profile sets it, so the two trees are of different age; with one tree on both it is gone"
-		mend = Fix{Do: "until the trees are the same: at the end of the file",
+		fix = Fix{Do: "until the trees are the same: at the end of the file",
 			File: x.userFile("package.use"), Lines: []string{"*/* " + key + ": -* " +
 				strings.Join(theirs, " ")}}
 	default:
-		mend = inConf(x.s, key, assign(key, strings.Join(theirs, " ")))
+		fix = inConf(x.s, key, assign(key, strings.Join(theirs, " ")))
 	}
-	f.Fix = []Fix{mend}
+	f.Fix = []Fix{fix}
 	x.differ(Difference{What: key, Origin: strings.Join(on, " "), Here: strings.Join(off, " "),
 		Packages: len(names)}, f)
 }

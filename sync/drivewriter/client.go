@@ -34,7 +34,7 @@ import (
 //	4 commit    that pair's list in place, fsync
 //	5 remove    the pair that was outgrown, fsync of its directory
 
-// ClientOptions says what is written for a client.
+// ClientOptions states what is written for a client.
 type ClientOptions struct {
 	Name   string               // the client's
 	Key    *manifest.PrivateKey // signs
@@ -234,9 +234,9 @@ func (w *clientWriter) fits() (bool, error) {
 // listRoom is the size of each copy of the signed list, which has three lines.
 const listRoom = 4 << 10
 
-// clientRoom is the size of a file of n bytes when it is made: a quarter more, in whole clusters of
+// firstSize is the size of a file of n bytes when it is made: a quarter more, in whole clusters of
 // most drives.
-func clientRoom(n int) int64 { return int64(n+n/4+4096+4095) / 4096 * 4096 }
+func firstSize(n int) int64 { return int64(n+n/4+4096+4095) / 4096 * 4096 }
 
 // first makes everything for the first request.
 func (w *clientWriter) first(ctx context.Context) error {
@@ -344,10 +344,10 @@ func (w *clientWriter) mayHold(dir, name string) error {
 
 func (w *clientWriter) allocatePair(n int) error {
 	record, list := layout.RequestFiles(n)
-	if err := w.allocate(record, clientRoom(len(w.o.Record))); err != nil {
+	if err := w.allocate(record, firstSize(len(w.o.Record))); err != nil {
 		return err
 	}
-	return w.allocate(list, clientRoom(len(w.o.List)))
+	return w.allocate(list, firstSize(len(w.o.List)))
 }
 
 // allocate makes a file of newlines. Nothing is flushed.

@@ -23,14 +23,14 @@ import (
 // DefaultPartSize is the largest file that FAT can hold.
 const DefaultPartSize = 4<<30 - 1
 
-// BeginOptions says for whom and how a session writes.
+// BeginOptions states for whom and how a session writes.
 type BeginOptions struct {
 	Dir  string               // the origin's directory, from FindOrigin
 	Name string               // the origin's name
 	Key  *manifest.PrivateKey // signs
 	// Earlier are the predecessors of Key, if it has any: what they signed is kept
 	// like what Key signed, and they are put on offer beside it, so that a client
-	// that knows one of them can see who introduced Key, or that one was revoked.
+	// that trusts one of them can see who introduced Key, or that one was revoked.
 	Earlier manifest.Ring
 	Now     time.Time // for the verification of what is there
 	// Last is the origin's highest serial as this machine remembers it, 0 if it does not.
@@ -81,7 +81,7 @@ type Writer struct {
 	uncommitted map[string]written // written since the last commit, by path
 	orphans     []string           // written since the last commit and given up
 
-	// isDrive says whether the tree is alone on a device; tests say so themselves.
+	// isDrive reports whether the tree is alone on a device; tests set it themselves.
 	isDrive func() bool
 	probed  bool
 	noted   bool // the note of the owner lies there
@@ -236,7 +236,7 @@ func CheckKey(key *manifest.PrivateKey, now time.Time, last int64) error {
 	return nil
 }
 
-// foreignError says why nothing is written to a directory that is not this origin's.
+// foreignError reports why nothing is written to a directory that is not this origin's.
 func foreignError(w *Writer) error {
 	_, _, err := w.d.OwnCopies(w.o.Dir, w.ring(), w.o.Now)
 	if err == nil || errors.Is(err, drive.ErrNoTree) || errors.Is(err, fs.ErrNotExist) {
@@ -278,9 +278,9 @@ func (w *Writer) recover(ctx context.Context) error {
 	}
 	w.unrecovered = nil
 	if err := w.pad(ctx, layout.ManifestFile, int64(len(text))); err != nil {
-		return w.d.PullDamage("mending", layout.ManifestFile, err)
+		return w.d.PullDamage("recovering", layout.ManifestFile, err)
 	}
-	return w.d.PullDamage("mending", layout.ManifestFile,
+	return w.d.PullDamage("recovering", layout.ManifestFile,
 		w.overwrite(layout.ManifestFile, content(text)))
 }
 

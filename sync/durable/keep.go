@@ -54,7 +54,7 @@ func (k *Keeper) Stop(err error) {
 	}
 }
 
-// Err says why nothing is kept any more; nil while all is kept.
+// Err reports why nothing is kept any more; nil while all is kept.
 func (k *Keeper) Err() error {
 	if k == nil {
 		return nil
@@ -183,9 +183,9 @@ func (k *Keeper) Sync() error {
 	return nil
 }
 
-// MakeRoom gives up what is kept where the error of an operation is that the disk is full, and
+// FreeSpace gives up what is kept where the error of an operation is that the disk is full, and
 // reports whether it is worthwhile to try again.
-func (k *Keeper) MakeRoom(err error) bool {
+func (k *Keeper) FreeSpace(err error) bool {
 	if k == nil || k.err != nil || !IsFull(err) {
 		return false
 	}
@@ -198,7 +198,7 @@ func (k *Keeper) MakeRoom(err error) bool {
 	return true
 }
 
-// IsFull reports whether an error says that a disk, or a user's part of it, is full.
+// IsFull reports whether an error means that a disk, or a user's part of it, is full.
 func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // Kept returns where a file is kept under a name of KeptDir, and its status; fs.ErrNotExist if it

@@ -68,14 +68,14 @@ func (s *Source) Files() int { return s.seen.files() }
 // Count is how many files and directories there are.
 func (s *Source) Count() int { return len(s.seen.entries) }
 
-// Digest reads the repository and returns the digest that Pack would say.
+// Digest reads the repository and returns the digest that Pack would give.
 func (s *Source) Digest(ctx context.Context, tell func(files int, bytes int64)) (string, error) {
-	t, err := s.pour(ctx, nil, tell)
+	t, err := s.copyTo(ctx, nil, tell)
 	return t.Digest, err
 }
 
-// Pack writes the repository as a tar archive, compressed with zstd, and returns what the record
-// says of it, but for the name of its file. The same tree gives the same bytes. tell is passed what
+// Pack writes the repository as a tar archive, compressed with zstd, and returns its entry in the
+// record, but for the name of its file. The same tree gives the same bytes. tell is passed what
 // was packed; it may be nil.
 func (s *Source) Pack(ctx context.Context, w io.Writer,
 	tell func(files int, bytes int64)) (layout.Tree, error) {
@@ -85,7 +85,7 @@ func (s *Source) Pack(ctx context.Context, w io.Writer,
 		return layout.Tree{}, err
 	}
 	t := tar.NewWriter(z)
-	tree, err := s.pour(ctx, t, tell)
+	tree, err := s.copyTo(ctx, t, tell)
 	if err := errors.Join(err, t.Close(), z.Close()); err != nil {
 		return layout.Tree{}, fmt.Errorf("packing the repository %q: %w", s.repo.Name, err)
 	}
@@ -95,8 +95,8 @@ func (s *Source) Pack(ctx context.Context, w io.Writer,
 // batch is how many files are read by one worker in a row: mostly those of one directory.
 const batch = 64
 
-// pour reads everything in its order, and writes it to t if that is not nil.
-func (s *Source) pour(ctx context.Context, t *tar.Writer,
+// copyTo reads everything in its order, and writes it to t if that is not nil.
+func (s *Source) copyTo(ctx context.Context, t *tar.Writer,
 	tell func(files int, bytes int64)) (layout.Tree, error) {
 	tree := layout.Tree{Bytes: s.seen.bytes, Count: len(s.seen.entries), Revision: s.repo.Revision,
 		Timestamp: s.repo.Timestamp,

@@ -131,9 +131,9 @@ func (n *nextGeneration) forget(key payload.Key, h *sourceFile) {
 	}
 }
 
-// says reports whether catalogue and facts would say what those of a generation say: told are its
-// facts, has is what its record says of them.
-func (n *nextGeneration) says(told *layout.Facts, has *layout.Holdings) bool {
+// matches reports whether catalogue and facts would be those of a generation: told are its facts,
+// has is its record of them.
+func (n *nextGeneration) matches(told *layout.Facts, has *layout.Holdings) bool {
 	facts, now := n.stock.tell(n.current)
 	if told == nil || has == nil || *has != *now || !told.Equal(facts) {
 		return false
@@ -174,7 +174,7 @@ func (n *nextGeneration) contents(serial int64, at time.Time) drivewriter.Conten
 		Facts: facts, Record: record}
 }
 
-// onOthers says what of a catalogue other drives carry and this one does not.
+// onOthers is what of a catalogue other drives carry and this one does not.
 func (n *nextGeneration) onOthers(catalogue *pkgindex.Index) []layout.OnDrive {
 	var list []layout.OnDrive
 	for _, d := range n.others {

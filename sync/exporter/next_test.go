@@ -103,7 +103,7 @@ func TestNextGeneration(t *testing.T) {
 	}
 }
 
-// A generation says what the one on the drive says only if nothing of it is other.
+// A generation equals the one on the drive only if nothing of it is other.
 func TestNextGenerationSays(t *testing.T) {
 	t.Parallel()
 	key := payload.Key{Kind: payload.Distfile, Path: "foo-1.tar.gz"}
@@ -133,7 +133,7 @@ func TestNextGenerationSays(t *testing.T) {
 			sizes: map[payload.Key]int64{key: 9}, facts: make(map[string]*layout.PackageFacts)}
 		told, has := n.stock.tell(n.current)
 		row.change(n)
-		if got := n.says(told, has); got != row.same {
+		if got := n.matches(told, has); got != row.same {
 			t.Errorf("%s: the same: %t", name, got)
 		}
 	}

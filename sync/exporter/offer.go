@@ -44,7 +44,7 @@ func fit(ctx context.Context, x *exporter) error {
 	if err != nil {
 		return err
 	}
-	trees := treesRoom(x, room)
+	trees := treesSize(x, room)
 	if 2*trees > p.Free+x.freed() {
 		trees = 0
 	}
@@ -64,7 +64,7 @@ func fit(ctx context.Context, x *exporter) error {
 	}
 	payloads := func(g selection.Group) bool { return g.Files[0].Kind != payload.Program }
 	if x.committed == nil && x.o.For == "" && !slices.ContainsFunc(plan.Groups, payloads) {
-		return nil // checkSpace says so, once revoked keys are on the drive
+		return nil // checkSpace reports it, once revoked keys are on the drive
 	}
 	a := &answer{plan: plan}
 	apply(a, x)
@@ -74,7 +74,7 @@ func fit(ctx context.Context, x *exporter) error {
 }
 
 // choose makes a selection. freed are bytes that will be free beside those of the files that the
-// drive carries and this machine still has; keep says that these stay.
+// drive carries and this machine still has; keep tells that these stay.
 func choose(ctx context.Context, x *exporter, room volume.Space, freed int64,
 	keep bool) (*selection.Plan, error) {
 	in, sums, kept, err := newOffer(ctx, x, room, freed)
@@ -168,7 +168,7 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space,
 	if room.Free >= own { // nothing leaves for the sake of what stays free
 		in.Room = max(in.Room, kept)
 	}
-	if need := treesRoom(x, room); need > 0 && 2*need <= in.Room {
+	if need := treesSize(x, room); need > 0 && 2*need <= in.Room {
 		in.Room -= need // they come after the payload, and have to find room
 		x.trees.reserved = true
 	}
@@ -178,11 +178,11 @@ func newOffer(ctx context.Context, x *exporter, room volume.Space,
 	return in, sums, kept, nil
 }
 
-// treesRoom is about what the ebuild repositories that are to be packed will take on the drive: a
+// treesSize is about what the ebuild repositories that are to be packed will take on the drive: a
 // third of what their files have, or what the archive before took. They go before packages that
 // nobody asked for where the drive holds them twice over, and are left out by name where there is
 // no room in the end.
-func treesRoom(x *exporter, room volume.Space) (sum int64) {
+func treesSize(x *exporter, room volume.Space) (sum int64) {
 	if x.trees == nil {
 		return 0
 	}
@@ -242,7 +242,7 @@ func describe(x *exporter, h *sourceFile, held bool) (resolve.Package, pkgindex.
 	return p, entry
 }
 
-// readEntry reads what a package says of itself; nothing where it cannot be read, which is told
+// readEntry reads what a package states of itself; nothing where it cannot be read, which is told
 // when it is copied.
 func readEntry(s *source, h *sourceFile) pkgindex.Entry {
 	file, err := s.packages.open(h.Path, h.info)

@@ -19,7 +19,7 @@ import (
 	"pkgsneak/sync/progress"
 )
 
-// UnknownRepoError says that a repository was asked for that is not here.
+// UnknownRepoError reports that a repository was asked for that is not here.
 type UnknownRepoError struct {
 	Name string
 	Have []string
@@ -41,7 +41,7 @@ func (e *UnknownRepoError) Hints(string) []string {
 // compareTrees decides which repositories are packed: those of which the drive has none, or another
 // one.
 func (x *exporter) compareTrees(ctx context.Context) (err error) {
-	x.trees = &trees{carried: heldTrees(x)}
+	x.trees = &trees{carried: committedTrees(x)}
 	x.next.trees = x.trees
 	if x.trees.notes, err = ebuilds.ReadNotes(x.m.StateDir, x.m.Hook); err != nil {
 		return err
@@ -75,8 +75,8 @@ func sortedNames(m map[string]*layout.Tree) []string {
 	return names
 }
 
-// heldTrees are those that the generation on the drive carries, as its record says.
-func heldTrees(x *exporter) map[string]*layout.Tree {
+// committedTrees are those that the generation on the drive carries, according to its record.
+func committedTrees(x *exporter) map[string]*layout.Tree {
 	carried := make(map[string]*layout.Tree)
 	if x.committed == nil {
 		return carried
@@ -162,7 +162,7 @@ func planTree(ctx context.Context, x *exporter, r portage.Repo) error {
 	return nil
 }
 
-// noteTree says what is odd about a repository that is carried.
+// noteTree tells what is odd about a repository that is carried.
 func noteTree(x *exporter, r portage.Repo, s *ebuilds.Source) {
 	if x.host != nil && x.host.header != nil {
 		built := builtFrom(x.host.header.Get("REPO_REVISIONS"), r.Name)
@@ -184,7 +184,7 @@ func noteTree(x *exporter, r portage.Repo, s *ebuilds.Source) {
 
 // builtFrom is the revision of a repository from which the newest packages of an index were built:
 // REPO_REVISIONS in its header, which Portage keeps from 3.0.64 on, {"gentoo": "COMMIT"}; "" where
-// it does not say.
+// it is not there.
 func builtFrom(revisions, repo string) string {
 	var by map[string]string
 	if json.Unmarshal([]byte(revisions), &by) != nil {

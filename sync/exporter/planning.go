@@ -293,14 +293,14 @@ func (x *exporter) guard(context.Context) error {
 	return nil
 }
 
-// unchanged reports whether the drive says already what the next generation would say, and lacks
-// nothing: a pull, or somebody who deleted files there, may have left something to mend.
+// unchanged reports whether the drive has already what the next generation would list, and lacks
+// nothing: a pull, or somebody who deleted files there, may have left something to repair.
 func (p *Plan) unchanged() (bool, error) {
 	if p.committed == nil {
 		return false, nil
 	}
 	if len(p.todo)+len(p.report.Plan.Remove)+len(p.broken.files) > 0 || p.trees.changed ||
-		!p.sameKey() || !p.next.says(p.told, p.committed.Record.Has) {
+		!p.sameKey() || !p.next.matches(p.told, p.committed.Record.Has) {
 		p.enough()
 		p.state()
 		return false, nil

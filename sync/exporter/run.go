@@ -154,7 +154,7 @@ func (p *Plan) tryRecord() error {
 	return nil
 }
 
-// begin opens the drive for writing: it is mended and tidied then.
+// begin opens the drive for writing: it is recovered, and its garbage collected, then.
 func (p *Plan) begin(ctx context.Context) (_ *drivewriter.Writer, err error) {
 	if p.drive == nil {
 		if p.drive, err = drive.Create(p.o.Drive); err != nil {
@@ -433,7 +433,7 @@ func (p *Plan) sameAsCommitted(w *drivewriter.Writer) bool {
 	held := w.Committed()
 	if held == nil || p.committed == nil ||
 		len(p.report.Copied)+len(p.report.Removed)+len(p.report.Trees) > 0 || p.stale ||
-		!p.sameKey() || !p.next.says(p.told, p.committed.Record.Has) {
+		!p.sameKey() || !p.next.matches(p.told, p.committed.Record.Has) {
 		return false
 	}
 	for _, kind := range payload.Kinds {

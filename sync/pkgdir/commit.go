@@ -17,8 +17,9 @@ import (
 	"pkgsneak/sync/pkgindex"
 )
 
-// An Owned file is one in PKGDIR that the caller knows to be an origin's: when it had this status,
-// its digest was the one that was remembered. It is touched only while the status is the same.
+// An Owned file is one in PKGDIR that the caller has recorded as an origin's: when it had this
+// status, its digest was the one that was remembered. It is touched only while the status is the
+// same.
 type Owned struct {
 	Path     string
 	Verified fs.FileInfo // by Scan, Lstat or OpenFile of the Dir
@@ -30,7 +31,7 @@ type Incoming struct {
 	Size    int64     // bytes
 	ModTime time.Time // whole seconds; the file will have it
 	Sum     [64]byte  // BLAKE2B-512, under which it is staged
-	// Entry is what the index will say about it. MD5 and SHA1 are the caller's; PATH, SIZE and
+	// Entry is its future entry in the index. MD5 and SHA1 are the caller's; PATH, SIZE and
 	// MTIME are set here.
 	Entry pkgindex.Entry
 	// Replaces is the older file of the origin that this one takes the place of, nil for none. At
@@ -60,14 +61,14 @@ type Change struct {
 	Empty []string
 }
 
-// Placed says where an Incoming package went.
+// Placed is where an Incoming package went.
 type Placed struct {
 	Index         int // in Change.Add
 	Wanted, Local string
 	Sum           [64]byte
 }
 
-// Skipped says why an Incoming package could not be placed; Path is the wanted one.
+// Skipped is why an Incoming package could not be placed; Path is the wanted one.
 type Skipped struct {
 	Index int // in Change.Add
 	Problem
@@ -478,7 +479,7 @@ func (c *change) finish(p *plan, report *Report) error {
 		return nil
 	}
 	err := c.d.writeIndex(p, report, c.o)
-	if c.Keep.MakeRoom(err) {
+	if c.Keep.FreeSpace(err) {
 		err = c.d.writeIndex(p, report, c.o)
 	}
 	return err

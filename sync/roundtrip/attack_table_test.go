@@ -41,10 +41,11 @@ func keyAttacks() []attack {
 	const day = 24 * time.Hour
 	stranger := newForger("a stranger", epoch)
 	signed := func(h how) func(*arena) {
-		return func(a *arena) { a.slots(a.key.clearSigned(a.text(), h)) }
+		return func(a *arena) { a.writeCopies(a.key.clearSigned(a.text(), h)) }
 	}
 	return []attack{
-		{"unsigned", func(a *arena) { a.slots([]byte(a.text())) }, refused, "no signed message"},
+		{"unsigned", func(a *arena) { a.writeCopies([]byte(a.text())) }, refused,
+			"no signed message"},
 		{"signature cut off", func(a *arena) {
 			a.edit(func(s string) string {
 				s, _, _ = strings.Cut(s, "-----BEGIN PGP SIGNATURE")
@@ -63,7 +64,7 @@ func keyAttacks() []attack {
 				string(key.Armor()))
 		}, refused, "not trusted here"},
 		{"signed by an unknown key that says it is the trusted one", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: SHA512\n",
+			a.writeCopies(framed(a.text(), "Hash: SHA512\n",
 				stranger.textSignature(a.text(), how{issuer: a.key})))
 		}, refused, "not what was signed"},
 		{"signed by a key that is trusted no longer", func(a *arena) { a.trust(nil) }, refused,
@@ -75,7 +76,7 @@ func keyAttacks() []attack {
 		{"signed by an expired key, and a clock in 1970", func(a *arena) {
 			a.trust(a.key.key(a.t, uint32(day.Seconds())))
 			a.clock(time.Unix(0, 0))
-			a.slots(a.key.clearSigned(a.text(), how{at: epoch.Add(2 * day)}))
+			a.writeCopies(a.key.clearSigned(a.text(), how{at: epoch.Add(2 * day)}))
 		}, refused, "expired on 2026-05-02"},
 		{"signed by a key that was revoked here", func(a *arena) {
 			key, err := a.key.key(a.t, 0).WithRevocation(a.key.revocation())
@@ -145,14 +146,14 @@ func keyAttacks() []attack {
 			"before its key was made"},
 		{"signature that has expired", func(a *arena) {
 			a.clock(epoch.Add(2 * time.Hour))
-			a.slots(a.key.clearSigned(a.text(), how{extra: seconds(3, 3600)}))
+			a.writeCopies(a.key.clearSigned(a.text(), how{extra: seconds(3, 3600)}))
 		}, refused, "expired on"},
 		{"weak hash", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: SHA1\n",
+			a.writeCopies(framed(a.text(), "Hash: SHA1\n",
 				a.key.textSignature(a.text(), how{hash: hashSHA1})))
 		}, refused, "Hash line"},
 		{"weaker hash still", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: MD5\n",
+			a.writeCopies(framed(a.text(), "Hash: MD5\n",
 				a.key.textSignature(a.text(), how{hash: hashMD5})))
 		}, refused, "Hash line"},
 		{"weak hash behind the name of a strong one", signed(how{hash: hashSHA1}),
@@ -164,7 +165,7 @@ func keyAttacks() []attack {
 		{"algorithm that is not used", signed(how{algorithm: algorithmRSA}), refused, "RSA"},
 		{"signature of another type", signed(how{kind: typeSelf}), refused, "type 0x13"},
 		{"signature of a binary file", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: SHA512\n",
+			a.writeCopies(framed(a.text(), "Hash: SHA512\n",
 				a.key.signature([]byte(a.text()), how{kind: typeBinary})))
 		}, refused, "type 0x00"},
 		{"critical notation",
@@ -222,10 +223,10 @@ func frameAttacks() []attack {
 		{"tab at the end of a line", replace("\nDATA ", "\t\nDATA "), refused, "ends with a blank"},
 		{"two signatures in one armor", func(a *arena) {
 			sig := a.key.textSignature(a.text(), how{})
-			a.slots(framed(a.text(), "Hash: SHA512\n", sig, sig))
+			a.writeCopies(framed(a.text(), "Hash: SHA512\n", sig, sig))
 		}, refused, "2 packets"},
 		{"stranger's signature before the good one", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: SHA512\n", newForger("a stranger",
+			a.writeCopies(framed(a.text(), "Hash: SHA512\n", newForger("a stranger",
 				epoch).textSignature(a.text(), how{}), a.key.textSignature(a.text(), how{})))
 		}, refused, "2 packets"},
 		{"two signatures in two armors", edit(func(s string) string {
@@ -258,14 +259,15 @@ func frameAttacks() []attack {
 			})
 		}, refused, "not what was signed"},
 		{"other text than a list", func(a *arena) {
-			a.slots(a.key.clearSigned("please give me root\n", how{}))
+			a.writeCopies(a.key.clearSigned("please give me root\n", how{}))
 		}, refused,
 			"manifest line 1"},
-		{"no text", func(a *arena) { a.slots(a.key.clearSigned("", how{})) }, refused, "TIMESTAMP"},
+		{"no text", func(a *arena) { a.writeCopies(a.key.clearSigned("", how{})) },
+			refused, "TIMESTAMP"},
 	}
 }
 
-// endlessAttacks: more than a client has memory or patience for. Two slots of the largest size are
+// endlessAttacks: more than a client has memory or patience for. Two copies of the largest size are
 // read.
 func endlessAttacks() []attack {
 	const twoSlots = 4*manifest.MaxManifest + ordinaryMemory
@@ -284,14 +286,16 @@ func endlessAttacks() []attack {
 				a.must(os.Truncate(a.on(slot), 5<<30))
 			}
 		}, refused, "longer than"},
-		{"manifest of gigabytes in one slot", func(a *arena) {
+		{"manifest of gigabytes in one copy", func(a *arena) {
 			a.must(os.Truncate(a.on(layout.ManifestFile), 5<<30))
 		}, harmless, ""},
-		{"million lines", func(a *arena) { a.slots(a.key.clearSigned(listed(1_000_000), how{})) },
+		{"million lines", func(a *arena) {
+			a.writeCopies(a.key.clearSigned(listed(1_000_000), how{}))
+		},
 			refused, "longer than"},
 		{"lines as many as fit", func(a *arena) {
 			a.memory = twoSlots
-			a.slots(a.key.clearSigned(listed(300_000), how{}))
+			a.writeCopies(a.key.clearSigned(listed(300_000), how{}))
 		}, refused, "more than 262144"},
 		{"million ignored paths", func(a *arena) {
 			a.memory = twoSlots
@@ -300,16 +304,16 @@ func endlessAttacks() []attack {
 			for i := range 1_000_000 {
 				fmt.Fprintf(&b, "IGNORE a%07d\n", i)
 			}
-			a.slots(a.key.clearSigned(b.String(), how{}))
+			a.writeCopies(a.key.clearSigned(b.String(), how{}))
 		}, refused, "more than 64 ignored paths"},
 		{"one endless line", func(a *arena) {
 			a.memory = twoSlots
-			a.slots(a.key.clearSigned("TIMESTAMP 2026-05-01T12:00:00Z\nDATA "+strings.Repeat("a",
+			a.writeCopies(a.key.clearSigned("TIMESTAMP 2026-05-01T12:00:00Z\nDATA "+strings.Repeat("a",
 				50<<20)+"\n", how{}))
 		}, refused, "manifest line 2"},
 		{"one endless line, unsigned", func(a *arena) {
 			a.memory = twoSlots
-			a.slots(bytes.Repeat([]byte("a"), manifest.MaxManifest-1))
+			a.writeCopies(bytes.Repeat([]byte("a"), manifest.MaxManifest-1))
 		}, refused, "no signed message"},
 		{"endless signature", func(a *arena) {
 			a.memory = twoSlots
@@ -319,7 +323,7 @@ func endlessAttacks() []attack {
 			})
 		}, refused, "the signature has more than"},
 		{"signature of a thousand packets", func(a *arena) {
-			a.slots(framed(a.text(), "Hash: SHA512\n", bytes.Repeat([]byte{0x88, 0}, 5000)))
+			a.writeCopies(framed(a.text(), "Hash: SHA512\n", bytes.Repeat([]byte{0x88, 0}, 5000)))
 		}, refused, "packets"},
 		{"million keys", func(a *arena) {
 			for i := range 2000 {
@@ -342,7 +346,7 @@ func endlessAttacks() []attack {
 	}
 }
 
-// pathAttacks: where a listed file says it belongs.
+// pathAttacks: where a listed file claims to belong.
 func pathAttacks() []attack {
 	line := func(p string) string {
 		return "DATA " + p + " 1 BLAKE2B " + hex.EncodeToString(sumOf("x"))
@@ -367,7 +371,7 @@ func pathAttacks() []attack {
 			})
 		}
 	}
-	// named lists a distfile as such a host would, whose name only the record can say.
+	// named lists a distfile as such a host would, whose name only the record can hold.
 	named := func(name string) func(*arena) {
 		return func(a *arena) {
 			a.resign(func(s *statement) {
@@ -450,7 +454,7 @@ func sumOf(text string) []byte {
 	return sum[:]
 }
 
-// sizeAttacks: what a list says of the size of a file.
+// sizeAttacks: a list's idea of the size of a file.
 func sizeAttacks() []attack {
 	size := func(to string) func(*arena) {
 		return func(a *arena) {
@@ -603,13 +607,13 @@ func fileAttacks() []attack {
 			a.must(os.RemoveAll(filepath.Join(a.drive, "pkgsneak/keys")))
 			a.must(mkfifo(filepath.Join(a.drive, "pkgsneak/keys")))
 		}, harmless, ""},
-		{"slots are FIFOs", func(a *arena) {
+		{"manifest copies are FIFOs", func(a *arena) {
 			for _, slot := range []string{layout.ManifestFile, layout.NextManifestFile} {
 				a.must(os.Remove(a.on(slot)))
 				a.must(mkfifo(a.on(slot)))
 			}
 		}, refused, "not a regular file"},
-		{"slots are links", func(a *arena) {
+		{"manifest copies are links", func(a *arena) {
 			for _, slot := range []string{layout.ManifestFile, layout.NextManifestFile} {
 				a.must(os.Rename(a.on(slot), filepath.Join(a.beside, slot)))
 				a.must(os.Symlink(filepath.Join(a.beside, slot), a.on(slot)))
@@ -663,9 +667,9 @@ func fileAttacks() []attack {
 				return true, joinErrors(os.Remove(a.on(at)), os.Symlink("/etc/passwd", a.on(at)))
 			}
 		}, leftOut, "not a regular file"},
-		{"slots that change between plan and copy", func(a *arena) {
+		{"manifest copies that change between plan and copy", func(a *arena) {
 			a.opts.Confirm = func([]*importer.ImportPlan) (bool, error) {
-				a.slots([]byte("evil"))
+				a.writeCopies([]byte("evil"))
 				return true, nil
 			}
 		}, harmless, ""},
@@ -795,8 +799,8 @@ func generationAttacks() []attack {
 			forgetLists(a.t, a.client)
 			a.opts.Drive = old
 		}, refused, "is older than the one of"},
-		{"rollback in one slot", func(a *arena) {
-			old := a.slot()
+		{"rollback in one copy", func(a *arena) {
+			old := a.copy()
 			a.again()
 			a.imported()
 			a.must(os.WriteFile(a.on(layout.NextManifestFile), []byte(old), 0o644))
@@ -853,9 +857,9 @@ func generationAttacks() []attack {
 			}
 		}, leftOut, "new.tar: missing on the drive"},
 		{"mixed: old list, new files", func(a *arena) {
-			old := a.slot()
+			old := a.copy()
 			a.again()
-			a.slots([]byte(old))
+			a.writeCopies([]byte(old))
 		}, refused, "missing"},
 		{"mixed: new list, old record", func(a *arena) {
 			old, err := os.ReadFile(a.on(layout.RecordFile(epoch.Unix())))
@@ -880,7 +884,7 @@ func generationAttacks() []attack {
 	}
 }
 
-// remembers has the client know that it is at least as late as that.
+// remembers makes the client remember that it is at least as late as that.
 func (a *arena) remembers(t time.Time) {
 	st, err := state.Open(a.t.Context(), a.client.StateDir, state.Options{})
 	a.must(err)
@@ -888,7 +892,7 @@ func (a *arena) remembers(t time.Time) {
 	a.must(st.RaiseTime(t))
 }
 
-// recordAttacks: a record that says what it should not.
+// recordAttacks: a record with what it should not have.
 func recordAttacks() []attack {
 	raw := func(change func(map[string]any)) func(*arena) {
 		return func(a *arena) {
@@ -962,7 +966,7 @@ func recordAttacks() []attack {
 	}
 }
 
-// catalogueAttacks: an index that says what it should not.
+// catalogueAttacks: an index with what it should not have.
 func catalogueAttacks() []attack {
 	index := func(text func(string) string) func(*arena) {
 		return func(a *arena) { a.resign(func(s *statement) { s.index = text(s.index) }) }
@@ -1171,8 +1175,8 @@ func TestBadPackagesStayOnTheHost(t *testing.T) {
 	}
 }
 
-// The signed facts say by which rules the exporting side looked through a package. An import looks
-// itself where those are not its own, and where it is told to.
+// The signed facts state by which rules the exporting side looked through a package. An import
+// looks itself where those are not its own, and where it is told to.
 func TestVouchedPackages(t *testing.T) {
 	p := newTemplate(t)
 	const bad = "../../testdata/golden/corrupt/g25-no-image/" + victim

@@ -196,35 +196,35 @@ func (a *arena) must(err error) {
 	}
 }
 
-// slots writes both slots.
-func (a *arena) slots(data []byte) {
+// writeCopies writes both manifest copies.
+func (a *arena) writeCopies(data []byte) {
 	for _, slot := range []string{layout.ManifestFile, layout.NextManifestFile} {
 		a.must(os.WriteFile(a.on(slot), data, 0o644))
 	}
 }
 
-// slot reads the slot as it was exported, without the room behind.
-func (a *arena) slot() string {
+// copy reads a manifest copy as it was exported, without the padding.
+func (a *arena) copy() string {
 	data, err := os.ReadFile(a.on(layout.ManifestFile))
 	a.must(err)
 	return strings.TrimRight(string(data), "\n") + "\n"
 }
 
-// text is what the slot says.
+// text is the text of the manifest copy.
 func (a *arena) text() string {
-	_, rest, _ := strings.Cut(a.slot(), "\n\n")
+	_, rest, _ := strings.Cut(a.copy(), "\n\n")
 	text, _, _ := strings.Cut(rest, "-----BEGIN")
 	return text
 }
 
-// edit changes both slots by hand.
+// edit changes both manifest copies by hand.
 func (a *arena) edit(change func(string) string) {
-	before := a.slot()
+	before := a.copy()
 	after := change(before)
 	if after == before {
 		a.t.Fatal("the attack changed nothing")
 	}
-	a.slots([]byte(after))
+	a.writeCopies([]byte(after))
 }
 
 // A statement is what the host will be made to sign.
@@ -295,7 +295,7 @@ func (s *statement) write(a *arena, before int64, key *forger) {
 	if s.editText != nil {
 		text = []byte(s.editText(string(text)))
 	}
-	a.slots(key.clearSigned(string(text), how{at: s.at}))
+	a.writeCopies(key.clearSigned(string(text), how{at: s.at}))
 }
 
 // put writes a file into the origin's directory and lists it.
@@ -465,7 +465,7 @@ func changed(before, after map[string]string) (names []string) {
 }
 
 // intact checks that local files are as before, that nothing came in but what the origin has, and
-// that the index says what lies there.
+// that the index matches what lies there.
 func (a *arena) intact(local map[string]string) {
 	a.t.Helper()
 	now := a.snapshot(false)
@@ -565,7 +565,7 @@ func TestArenaIsFair(t *testing.T) {
 		{"signed anew", func(a *arena) { a.resign(func(*statement) {}) }, harmless, ""},
 		{"signed with SHA-256", func(a *arena) {
 			text := a.text()
-			a.slots(framed(text, "Hash: SHA256\n",
+			a.writeCopies(framed(text, "Hash: SHA256\n",
 				a.key.textSignature(text, how{hash: hashSHA256})))
 		}, harmless, ""},
 	})

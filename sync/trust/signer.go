@@ -16,8 +16,8 @@ import (
 // State is how a signer stands to this machine.
 type State int
 
-// The states; the package comment says what they mean. The zero value says that there is no signer
-// to judge: the signature is wrong, or nothing was read.
+// The states; the package comment defines what they mean. The zero value means that there is no
+// signer to judge: the signature is wrong, or nothing was read.
 const (
 	NoSigner State = iota
 	Trusted
@@ -54,12 +54,12 @@ type Signer struct {
 	// Withdrawn why that one is not valid any more.
 	Before    manifest.Fingerprint
 	Withdrawn string
-	// ByClock says that the key has ended (Expired) by a remembered time that no clock explains,
+	// ByClock means that the key has ended (Expired) by a remembered time that no clock explains,
 	// and has not by this machine's clock.
 	ByClock bool
 }
 
-// words say in a few words how a key stands to this machine.
+// words tell in short how a key stands to this machine.
 var words = [...]string{
 	Trusted: "trusted here", Mine: "this machine's own key",
 	MineHidden: "most likely this machine's own key, which this user may not read",
@@ -70,13 +70,13 @@ var words = [...]string{
 	Unknown: "NOT trusted here", NoSigner: "not known",
 }
 
-// Word says in a few words how the signer stands to this machine.
+// Word tells in a few words how the signer stands to this machine.
 func (s Signer) Word() string { return words[s.State] }
 
 // Believed reports whether generations of the signer are imported.
 func (s Signer) Believed() bool { return s.State == Trusted || s.State == Mine }
 
-// Sentence says who signed, for people.
+// Sentence tells who signed, for people.
 func (s Signer) Sentence() string {
 	key := s.Key.Grouped()
 	switch s.State {
@@ -129,7 +129,7 @@ func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 // compare is what precedes every command by which a key becomes trusted.
 const compare = `compare the fingerprint with "pkgsneak key" on the build host, then`
 
-// Advice says what leads out of the state: what to do, and the command to type with it ("" if there
+// Advice is what leads out of the state: what to do, and the command to type with it ("" if there
 // is none for this machine). place is the drive as it is typed.
 func (s Signer) Advice(place string) (do, command string) {
 	switch s.State {
@@ -284,8 +284,8 @@ func (v View) keyBefore(now manifest.Fingerprint, name string) (before manifest.
 	return before, withdrawn
 }
 
-// A Refusal says that a generation was not taken for the origin's, and nothing of it was used. It
-// wraps the reason, an error of manifest.
+// A Refusal is the error that a generation was not taken for the origin's, and nothing of it was
+// used. It wraps the reason, an error of manifest.
 type Refusal struct {
 	Origin string // its directory on the drive
 	Signer Signer
@@ -338,7 +338,7 @@ func IsFormer(err error) bool {
 // Unwrap gives the reason: a manifest error.
 func (e *Refusal) Unwrap() error { return e.Err }
 
-// Hint says what leads out; place is the drive as it is typed.
+// Hint tells what leads out; place is the drive as it is typed.
 func (e *Refusal) Hint(place string) string {
 	if e.Signer.State != NoSigner {
 		return e.Signer.Hint(place)
@@ -364,21 +364,21 @@ func (e *Refusal) Hints(place string) []string {
 	return hints
 }
 
-// unsigned says whether an error is about a manifest that nobody signed as it is.
+// unsigned reports whether an error is about a manifest that nobody signed as it is.
 func unsigned(err error) bool {
 	var signature *manifest.SignatureError
 	return errors.As(err, &signature) || errors.Is(err, manifest.ErrNotSigned)
 }
 
-// Abandoned says what to do about an origin whose host is gone, lost its key or goes on under
+// Abandoned tells what to do about an origin whose host is gone, lost its key or goes on under
 // another name; origin is its directory, place the drive as it is typed.
 func Abandoned(origin, place string) string {
 	return fmt.Sprintf("if nobody exports it any more: pkgsneak forget %s %s",
 		fault.Quote(origin), place)
 }
 
-// DamagedError says that what describes an origin's generation is damaged or missing: its record,
-// its catalogue.
+// DamagedError reports that what describes an origin's generation is damaged or missing: its
+// record, its catalogue.
 type DamagedError struct {
 	Origin string // its directory on the drive
 	Err    error  // a *drive.DamagedError

@@ -19,7 +19,8 @@ type View struct {
 	// the keys this machine signed with before, as far as this user may read them
 	Former manifest.Ring
 	Now    time.Time // the latest time that is certain
-	// Damaged says that a key of this machine itself cannot be read; nil if all can, or may not be.
+	// Damaged tells that a key of this machine itself cannot be read; nil if all can, or may not
+	// be.
 	Damaged error
 
 	clock     time.Time
@@ -106,7 +107,7 @@ func (v *View) ApplyRevocations(d *drive.Drive) ([]*manifest.PublicKey, error) {
 	return revoked, nil
 }
 
-// Offers returns the keys on a drive that can be read. Nothing depends on them but what is said of
+// Offers returns the keys on a drive that can be read. Nothing depends on them but the words about
 // a signer that is not trusted and the introduction of a new key, so that without them the rest
 // goes on; the error is that of a drive that is gone.
 func Offers(d *drive.Drive) (manifest.Ring, error) {

@@ -8,5 +8,5 @@ import (
 // clock may be wrong, or as a machine without a battery may have missed.
 const MaxAhead = 366 * 24 * time.Hour
 
-// NotBefore is a time that has passed, whatever a clock says.
+// NotBefore is a time that has passed, whatever a clock shows.
 var NotBefore = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
