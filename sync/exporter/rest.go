@@ -73,7 +73,7 @@ func untold(x *exporter, items []payload.Item) (files []*sourceFile) {
 	return files
 }
 
-// vouch takes for files what they say of themselves, as if the host's index said it. Those of which
+// vouch takes for files their own metadata, as if the host's index had it. Those of which
 // no digests are remembered are read if that is wanted.
 func vouch(ctx context.Context, x *exporter, files []*sourceFile, read bool) error {
 	var list []*ownWord
