@@ -309,7 +309,7 @@ func (c clientsText) shown(r *clients.Report) {
 			when(o.Seen, c.env.now()))
 		c.out.hint("compare the fingerprint, then: pkgsneak clients accept " + shellWord(o.Name))
 	}
-	c.build(r)
+	c.build(r.Build)
 	for _, p := range r.Problems {
 		c.out.warn("%s", p)
 	}
@@ -349,7 +349,11 @@ func (c clientsText) client(r *clients.Report, e *clients.Entry) {
 			c.out.say("                 ... and %d more (-v lists all)", len(e.Wants)-i)
 			break
 		}
-		c.out.say("  not built      %s", wantLine(&e.Wants[i]))
+		label := "not built"
+		if e.Wants[i].File != "" {
+			label = "not fetched"
+		}
+		c.out.say("  %-14s %s", label, wantLine(&e.Wants[i]))
 	}
 	for _, x := range e.Failed {
 		c.out.say("  failed there   %s %s", x.CPV, x.Phase)
@@ -364,16 +368,21 @@ func (c clientsText) client(r *clients.Report, e *clients.Entry) {
 	}
 }
 
-// build prints the lines that build what nobody has.
-func (c clientsText) build(r *clients.Report) {
-	if len(r.Build) == 0 {
-		return
-	}
-	c.out.say("")
-	c.out.say("to build:")
-	for i, b := range r.Build {
+// build prints the lines that build what nobody has, and those that fetch what it is compiled from.
+func (c clientsText) build(all []clients.Build) {
+	heading := ""
+	for i, b := range all {
+		now := "to build:"
+		if len(b.Distfiles) > 0 {
+			now = "to fetch:"
+		}
+		if now != heading {
+			c.out.say("")
+			c.out.say("%s", now)
+			heading = now
+		}
 		if i == wantLimit && !c.out.verbose {
-			c.out.say("  ... and %d more (-v lists all)", len(r.Build)-i)
+			c.out.say("  ... and %d more (-v lists all)", len(all)-i)
 			break
 		}
 		c.out.say("  %s", raw(b.Line))

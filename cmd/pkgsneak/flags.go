@@ -203,7 +203,7 @@ var kindsLeft = groupWhat.of(flagSet{
 		}},
 	{name: "no-distfiles", usage: "leave distfiles alone",
 		to: func(o *options) flag.Value {
-			return toggle{&o.export.NoDistfiles, &o.imports.NoDistfiles}
+			return toggle{&o.export.NoDistfiles, &o.imports.NoDistfiles, &o.request.NoDistfiles}
 		}},
 })
 
@@ -243,6 +243,8 @@ var requesting = groupWhat.of(flagSet{
 	{name: "name", value: "NAME",
 		usage: "what this client is called (its last name, else this host's)",
 		to:    func(o *options) flag.Value { return originName{&o.request.Name} }},
+	{name: "no-distfiles", usage: "do not name distfiles that could be compiled from",
+		to: func(o *options) flag.Value { return toggle{&o.request.NoDistfiles} }},
 	{name: "minimal", usage: "tell neither the installed packages nor settings",
 		to: func(o *options) flag.Value { return toggle{&o.request.Minimal} }},
 	{name: "file", value: "FILE", usage: "write a tar archive instead, to be unpacked on a drive",

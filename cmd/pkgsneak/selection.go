@@ -28,8 +28,14 @@ func selectionLines(s *selection.Plan, enough int64) []string {
 	}
 	var lines []string
 	for _, share := range s.Shares {
-		line := fmt.Sprintf("%s for %s (%s)", count(share.Packages, "package"), share.Client,
-			size(share.Bytes))
+		what := count(share.Packages, "package")
+		switch sources := count(share.Distfiles, "distfile"); {
+		case share.Distfiles > 0 && share.Packages == 0:
+			what = sources
+		case share.Distfiles > 0:
+			what += " and " + sources
+		}
+		line := fmt.Sprintf("%s for %s (%s)", what, share.Client, size(share.Bytes))
 		if share.InTransit > 0 {
 			line += fmt.Sprintf(", %d on the way on other drives", share.InTransit)
 		}

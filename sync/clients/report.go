@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,7 @@ type Entry struct {
 	Refused   payload.Tally     `json:"refused"`
 	Transit   []Transiting      `json:"in_transit"`
 	Waiting   payload.Tally     `json:"waiting"` // of Lacks what is on no drive
-	Wants     []request.Want    `json:"wants"`   // that nobody has built
+	Wants     []request.Want    `json:"wants"`   // that is neither built here nor in DISTDIR
 	Failed    []request.Failure `json:"failed"`
 	Unread    []Unread          `json:"unread"`
 	Typed     []Typed           `json:"-"`
@@ -80,12 +81,15 @@ type DriveOnTheRoad struct {
 	Packages int       `json:"packages"`
 }
 
-// Build is something to build, for which clients.
+// Build is something to build, or whose distfiles are to be fetched, for which clients.
 type Build struct {
 	Atom string   `json:"atom"`
 	For  []string `json:"for"`            // names of clients
 	Use  string   `json:"use,omitempty"`  // the line for package.use that its USE needs
 	Line string   `json:"line,omitempty"` // the emerge line
+	// Distfiles are those to fetch, which a client wants to compile Atom itself. None: it is to be
+	// built.
+	Distfiles []string `json:"distfiles,omitempty"`
 }
 
 // Look makes the report. It changes nothing, and works for ordinary users.
@@ -122,7 +126,8 @@ func NewViewer(ctx context.Context, m machine.Machine) (*Viewer, error) {
 // Close closes it.
 func (v *Viewer) Close() error { return v.store.Close() }
 
-// Directories are what a Viewer reads of the state directory, those that are there.
+// Directories are what a Viewer reads beside PKGDIR: those of the state directory that are there,
+// and DISTDIR if one of them is. Without any no client is known.
 func (v *Viewer) Directories() []string {
 	var dirs []string
 	for _, name := range allDirs {
@@ -131,12 +136,15 @@ func (v *Viewer) Directories() []string {
 			dirs = append(dirs, dir)
 		}
 	}
+	if info, err := os.Stat(v.m.DISTDIR); len(dirs) > 0 && err == nil && info.IsDir() {
+		dirs = append(dirs, v.m.DISTDIR)
+	}
 	return dirs
 }
 
 // Look makes a report.
 func (v *Viewer) Look(ctx context.Context) (*Report, error) {
-	l := &look{store: v.store, origin: v.origin, now: v.m.Now(),
+	l := &look{store: v.store, origin: v.origin, now: v.m.Now(), distdir: v.m.DISTDIR,
 		r: &Report{Origin: v.origin.Name, Clients: []Entry{}, Offered: []Offered{},
 			Problems: []string{}, Hints: []string{}, Build: []Build{}, Drives: []DriveOnTheRoad{}}}
 	all, err := v.store.Clients()
@@ -156,6 +164,9 @@ func (v *Viewer) Look(ctx context.Context) (*Report, error) {
 		}
 		l.client(c)
 	}
+	slices.SortStableFunc(l.r.Build, func(a, b Build) int {
+		return cmp.Compare(min(len(a.Distfiles), 1), min(len(b.Distfiles), 1))
+	})
 	l.road()
 	return l.r, nil
 }
@@ -169,6 +180,9 @@ type look struct {
 	index  []pkgindex.Entry
 	built  map[string][]depend.Package // of the index, by CATEGORY/PN
 	r      *Report
+
+	distdir   string
+	distfiles map[string]bool // names in distdir, read on first use
 }
 
 func (l *look) problem(err error) {
@@ -309,9 +323,13 @@ func (l *look) client(c *Client) {
 		e.Minimal, e.Installed, e.Failed = record.Minimal, record.Installed.Packages,
 			append(e.Failed, record.Failed...)
 		for _, w := range record.Wants {
-			if w.Atom != "" && !l.isBuilt(w.Atom) {
+			switch {
+			case w.Atom != "" && !l.isBuilt(w.Atom):
 				e.Wants = append(e.Wants, w)
 				l.build(c.Name, w.Atom)
+			case w.File != "" && !l.isFetched(w.File):
+				e.Wants = append(e.Wants, w)
+				l.fetch(c.Name, &w)
 			}
 		}
 	}
@@ -331,23 +349,66 @@ func refusedBy(record *request.Record) map[string]bool {
 	return refused
 }
 
-// build adds an atom to what is to be built.
-func (l *look) build(client, atom string) {
+// isFetched reports whether DISTDIR has a file of that name. A name that a client has told is only
+// compared.
+func (l *look) isFetched(name string) bool {
+	if l.distfiles == nil {
+		l.distfiles = make(map[string]bool)
+		entries, err := os.ReadDir(l.distdir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.problem(err)
+		}
+		for _, e := range entries {
+			l.distfiles[e.Name()] = !e.IsDir()
+		}
+	}
+	return l.distfiles[name]
+}
+
+// fetch adds a distfile to what is to be fetched, with the others of its package.
+func (l *look) fetch(client string, w *request.Want) {
+	if _, err := cpv.Parse(w.For); err != nil {
+		return
+	}
+	name := "=" + w.For
+	if b := l.lookUp(client, name, true); b != nil {
+		if !slices.Contains(b.Distfiles, w.File) && len(b.Distfiles) < request.MaxWants {
+			b.Distfiles = append(b.Distfiles, w.File)
+		}
+		return
+	}
+	l.add(Build{Atom: name, For: []string{client}, Distfiles: []string{w.File},
+		Line: "emerge --fetchonly --nodeps " + fault.Quote(name)})
+}
+
+// lookUp finds what is to be built, or fetched, and adds a client to it; nil if it is not there.
+func (l *look) lookUp(client, atom string, fetched bool) *Build {
 	for i := range l.r.Build {
-		if b := &l.r.Build[i]; b.Atom == atom {
+		if b := &l.r.Build[i]; b.Atom == atom && fetched == (len(b.Distfiles) > 0) {
 			if !slices.Contains(b.For, client) {
 				b.For = append(b.For, client)
 			}
-			return
+			return b
 		}
 	}
+	return nil
+}
+
+func (l *look) add(b Build) {
+	if len(l.r.Build) < request.MaxWants {
+		l.r.Build = append(l.r.Build, b)
+	}
+}
+
+// build adds an atom to what is to be built.
+func (l *look) build(client, atom string) {
 	a, err := depend.ParseAtom(atom)
-	if err != nil || len(l.r.Build) >= request.MaxWants {
+	if err != nil || l.lookUp(client, atom, false) != nil {
 		return
 	}
 	b := Build{Atom: atom, For: []string{client}}
 	b.Use, b.Line = buildLines(&a)
-	l.r.Build = append(l.r.Build, b)
+	l.add(b)
 }
 
 // buildLines are the line for package.use that an atom's USE needs, "" if it needs none, and the

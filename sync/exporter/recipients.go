@@ -114,11 +114,17 @@ func (r *recipient) client(store *clients.Store) (selection.Client, error) {
 	if record == nil {
 		return c, err
 	}
+	lists := make(map[string]int) // of distfiles, by what is compiled from them
 	for i := range record.Wants {
 		w := &record.Wants[i]
 		switch {
 		case w.File != "":
-			c.Distfiles = append(c.Distfiles, w.File)
+			if _, found := lists[w.For]; !found {
+				lists[w.For] = len(c.Distfiles)
+				c.Distfiles = append(c.Distfiles, nil)
+			}
+			list := &c.Distfiles[lists[w.For]]
+			*list = append(*list, w.File)
 		case w.Why != request.Missing || installed == nil:
 			c.Wishes = append(c.Wishes, request.Atoms([]string{w.Atom})...)
 		}

@@ -5,10 +5,11 @@
 //
 // The installed packages and the settings that decide what can be installed; which of the packages
 // of each trusted origin are here, those that other origins or this machine made left out; what the
-// forecast finds missing (package forecast), what was asked for by name, what this machine can
-// never use, and what failed to install since the last import, as emerge.log has it. A minimal
-// request has the receipts and the wants only. The full one is a map of the machine's patch level
-// for whoever finds the drive.
+// forecast finds missing (package forecast), what was asked for by name, the distfiles of what
+// nobody has built and the ebuilds here could compile, what this machine can never use, and what
+// failed to install since the last import, as emerge.log has it. A minimal request has the receipts
+// and the wants only. The full one is a map of the machine's patch level for whoever finds the
+// drive.
 //
 // # What is written
 //

@@ -163,7 +163,7 @@ func (g *gatherer) receipts() {
 
 // forecast turns into wants what emerge will lack, and tells what can never be used here.
 func (g *gatherer) forecast(ctx context.Context) {
-	in := forecast.Input{Stop: func() bool { return ctx.Err() != nil }}
+	in := forecast.Input{Distdir: g.m.DISTDIR, Stop: func() bool { return ctx.Err() != nil }}
 	for _, e := range g.index.Entries {
 		in.Candidates = append(in.Candidates,
 			forecast.Candidate{Entry: pkgindex.Rebase(e, g.index.Header, pkgindex.Header{})})
@@ -196,6 +196,9 @@ func (g *gatherer) forecast(ctx context.Context) {
 		return
 	}
 	g.lacks(f)
+	if !g.o.NoDistfiles {
+		g.sources(f)
+	}
 }
 
 // wishes are the atoms that were asked for.
@@ -229,6 +232,35 @@ func (g *gatherer) lacks(f *forecast.Forecast) {
 	}
 }
 
+// sources names the distfiles of what lacks, no origin has built as far as is known here, and the
+// ebuilds here could compile: those that are not here.
+func (g *gatherer) sources(f *forecast.Forecast) {
+	for _, c := range f.Compile {
+		if len(c.Lacks) == 0 || g.isBuilt(c.For) {
+			continue
+		}
+		for _, name := range c.Lacks {
+			if layout.OriginPathFault(payload.Distfile, name) == "" && g.text(name) == name {
+				g.add(request.Want{File: name, For: c.Name, Why: request.Missing})
+			}
+		}
+	}
+}
+
+// isBuilt reports whether a catalogue has what satisfies an atom.
+func (g *gatherer) isBuilt(atom string) bool {
+	a, err := depend.ParseAtom(atom)
+	return err == nil && slices.ContainsFunc(g.origins, func(o origin) bool {
+		return slices.ContainsFunc(o.catalogue, func(e pkgindex.Entry) bool {
+			if !strings.HasPrefix(e.CPV(), a.CP+"-") {
+				return false
+			}
+			p := resolve.FromKeys(pkgindex.Rebase(e, o.header, pkgindex.Header{}).Get)
+			return p.MatchedBy(&a)
+		})
+	})
+}
+
 // rebuilt is the atom of an installed package that has to be built anew.
 func (g *gatherer) rebuilt(name string) string {
 	for i := range g.here.Installed {
@@ -249,8 +281,7 @@ func (g *gatherer) rebuilt(name string) string {
 // want adds a want, once. One that is no atom (a soname) is left out.
 func (g *gatherer) want(w request.Want) {
 	a, err := depend.ParseAtom(w.Atom)
-	if err != nil || a.Block != depend.NoBlock || len(g.record.Wants) >= request.MaxWants ||
-		slices.Contains(g.record.Wants, w) {
+	if err != nil || a.Block != depend.NoBlock {
 		return
 	}
 	if w.For != "" && !strings.HasPrefix(w.For, "@") {
@@ -258,7 +289,13 @@ func (g *gatherer) want(w request.Want) {
 			w.For = ""
 		}
 	}
-	g.record.Wants = append(g.record.Wants, w)
+	g.add(w)
+}
+
+func (g *gatherer) add(w request.Want) {
+	if len(g.record.Wants) < request.MaxWants && !slices.Contains(g.record.Wants, w) {
+		g.record.Wants = append(g.record.Wants, w)
+	}
 }
 
 // installed lists what is installed. A package that cannot stand in an index is told.

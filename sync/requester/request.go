@@ -30,7 +30,9 @@ type Options struct {
 	Wishes  []string // atoms that shall come
 	Name    string   // the client's name; "": its last name, else the host's name
 	Minimal bool     // neither the installed packages nor settings
-	Pretend bool     // write nothing
+	// NoDistfiles names none of the distfiles that could be compiled from.
+	NoDistfiles bool
+	Pretend     bool // write nothing
 }
 
 // Report is what was, or would be, told.

@@ -113,6 +113,10 @@ func (p *planner) share(i int, wanted []bool) Share {
 		if whole > p.in.Room {
 			p.plan.TooLarge = append(p.plan.TooLarge, Part{name, p.name(b.lead), whole})
 		}
+		if b.level == Sources {
+			p.shareSources(&s, &b)
+			continue
+		}
 		if p.taken[b.lead] {
 			s.Packages++
 			s.Bytes = payload.Plus(s.Bytes, f.Bytes)
@@ -128,6 +132,21 @@ func (p *planner) share(i int, wanted []bool) Share {
 		}
 	}
 	return s
+}
+
+// shareSources counts the distfiles of one bundle.
+func (p *planner) shareSources(s *Share, b *bundle) {
+	for _, i := range b.files {
+		f := p.files[i]
+		if p.taken[i] {
+			s.Distfiles++
+			s.Bytes = payload.Plus(s.Bytes, f.Bytes)
+			continue
+		}
+		s.Stay++
+		s.StayBytes = payload.Plus(s.StayBytes, f.Bytes)
+		p.plan.Stay = append(p.plan.Stay, Part{s.Client, p.name(i), f.Bytes})
+	}
 }
 
 func (p *planner) name(i int) string {

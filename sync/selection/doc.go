@@ -22,12 +22,15 @@
 //	2 wished     what a client wishes
 //	3 security   what closes an advisory for a client
 //	4 updates    the bundles that waited most trips first, then those with the fewest bytes a package
-//	5 unasked    packages that no client asked for, newest first
-//	6 distfiles  wanted by name, then the rest, smallest first
+//	5 sources    the distfiles that clients want by name, those of one package together
+//	6 unasked    packages that no client asked for, newest first
+//	7 distfiles  the rest, smallest first
 //
-// Within 1 to 4 the clients take turns: the one that got the fewest bytes so far takes its next
-// bundle. A bundle that does not fit is passed over, and smaller ones go on. A file that is on the
-// drive already goes before what is not, within each of the six.
+// A client names the distfiles of what its emerge lacks, nobody has built, and its own ebuilds
+// could compile: nothing is planned from ebuilds here. Within 1 to 5 the clients take turns: the
+// one that got the fewest bytes so far takes its next bundle. A bundle that does not fit is passed
+// over, and smaller ones go on. A file that is on the drive already goes before what is not, within
+// each of the seven.
 //
 // # Leaving
 //

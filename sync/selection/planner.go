@@ -102,7 +102,7 @@ func (p *planner) takeTurns(level Level) {
 			continue
 		}
 		before := p.left
-		g := Group{Level: level, Client: p.in.Clients[next].Name, For: p.in.Packages[b.lead].CPV}
+		g := Group{Level: level, Client: p.in.Clients[next].Name, For: p.name(b.lead)}
 		if p.takeFiles(g, b.files) {
 			p.spent[next] += before - p.left
 		}
@@ -220,6 +220,30 @@ func (p *planner) wishesOfUnknown() error {
 	return nil
 }
 
+// wantSources makes bundles of the distfiles that clients want by name. Those of one package come
+// together.
+func (p *planner) wantSources() {
+	places := make(map[string]int, len(p.in.Distfiles))
+	for i := range p.in.Distfiles {
+		places[p.in.Distfiles[i].Path] = p.distfile(i)
+	}
+	for i := range p.in.Clients {
+		c := &p.in.Clients[i]
+		for _, names := range c.Distfiles {
+			var files []int
+			for _, name := range names {
+				if f, found := places[name]; found && !c.hasDistfile(name) {
+					files = append(files, f)
+				}
+			}
+			if len(files) > 0 {
+				p.needs[i].bundles = append(p.needs[i].bundles,
+					bundle{lead: files[0], files: files, level: Sources})
+			}
+		}
+	}
+}
+
 // takeUnasked takes the packages that nobody asked for, with what they need of the catalogue; what
 // is on its way to all who lack it is not written once more. Closures leave nothing out, because
 // nothing is known of the machines that these are for; where all are known, each package counts
@@ -269,39 +293,29 @@ func (p *planner) allKnown() bool {
 	return len(p.needs) > 0 && !slices.ContainsFunc(p.needs, func(n need) bool { return !n.known })
 }
 
-// takeDistfiles takes those that clients want by name, then the rest, smallest first.
+// takeDistfiles takes those that somebody may lack, smallest first.
 func (p *planner) takeDistfiles() {
-	wanted := make(map[string]string)
-	for i := range p.in.Clients {
-		c := &p.in.Clients[i]
-		for _, name := range c.Distfiles {
-			if wanted[name] == "" && !c.hasDistfile(name) {
-				wanted[name] = c.Name
-			}
-		}
+	if p.in.Only {
+		return
 	}
 	var order []int
 	for i := range p.in.Distfiles {
-		if f := &p.in.Distfiles[i]; wanted[f.Path] != "" || !p.in.Only && !p.distfileHad(f.Path) {
+		if !p.distfileHad(p.in.Distfiles[i].Path) {
 			order = append(order, i)
 		}
 	}
-	rank := func(i int) int {
-		switch f := &p.in.Distfiles[i]; {
-		case wanted[f.Path] != "":
-			return 0
-		case f.Held:
+	slices.SortStableFunc(order, func(a, b int) int {
+		x, y := &p.in.Distfiles[a], &p.in.Distfiles[b]
+		if x.Held != y.Held {
+			if x.Held {
+				return -1
+			}
 			return 1
 		}
-		return 2
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)),
-			cmp.Compare(p.in.Distfiles[a].Bytes, p.in.Distfiles[b].Bytes))
+		return cmp.Compare(x.Bytes, y.Bytes)
 	})
 	for _, i := range order {
-		p.takeFiles(Group{Level: Distfiles, Client: wanted[p.in.Distfiles[i].Path]},
-			[]int{p.distfile(i)})
+		p.takeFiles(Group{Level: Distfiles}, []int{p.distfile(i)})
 	}
 }
 

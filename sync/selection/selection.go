@@ -59,10 +59,10 @@ type Client struct {
 	InTransit func(i int) bool
 	// Waited is how many trips a package has waited. nil: none.
 	Waited func(i int) int
-	// Wishes are packages that the client wants beside what is in its sets, Distfiles names of
-	// files.
-	Wishes    []depend.Atom
-	Distfiles []string
+	// Wishes are packages that the client wants beside what is in its sets.
+	Wishes []depend.Atom
+	// Distfiles are names of files that the client wants. Those of one list are of use together.
+	Distfiles [][]string
 	// Closing returns the CPVs of the merges that close a security advisory on the client. nil:
 	// none does.
 	Closing func(merges []resolve.Merge) map[string]bool
@@ -91,12 +91,14 @@ const (
 	Wished
 	Security
 	Updates
+	Sources
 	Unasked
 	Distfiles
 )
 
 func (l Level) String() string {
-	return [...]string{"", "enabling", "wished", "security", "updates", "unasked", "distfiles"}[l]
+	return [...]string{"", "enabling", "wished", "security", "updates", "sources", "unasked",
+		"distfiles"}[l]
 }
 
 // MarshalText writes the level's name.
@@ -146,7 +148,8 @@ type Part struct {
 // Share is what a client gets.
 type Share struct {
 	Client    string `json:"client"`
-	Packages  int    `json:"packages"` // of those that it lacks and needs
+	Packages  int    `json:"packages"`  // of those that it lacks and needs
+	Distfiles int    `json:"distfiles"` // of those that it wants by name
 	Bytes     int64  `json:"bytes"`
 	Stay      int    `json:"stay"`
 	StayBytes int64  `json:"stay_bytes"`
@@ -173,7 +176,8 @@ func Make(in Input) (*Plan, error) {
 	for i := range in.Extras {
 		p.takeFiles(Group{Level: Enabling}, []int{p.extra(i)})
 	}
-	for level := Enabling; level <= Updates; level++ {
+	p.wantSources()
+	for level := Enabling; level <= Sources; level++ {
 		p.takeTurns(level)
 	}
 	if err := p.takeUnasked(); err != nil {

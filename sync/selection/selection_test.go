@@ -299,7 +299,7 @@ func written(p *Plan) string {
 	return strings.Join(list, " ")
 }
 
-// TestOrder: the six levels in their order, and the order within the fourth.
+// TestOrder: the seven levels in their order, and the order within the fourth.
 func TestOrder(t *testing.T) {
 	in := Input{Room: 100, Packages: []Package{
 		pkg("a/cheap-2", 2, 9, ""), pkg("a/dear-2", 9, 9, ""), pkg("a/waits-2", 8, 9,
@@ -309,7 +309,8 @@ func TestOrder(t *testing.T) {
 		pkg("a/old-1", 1, 3, ""), pkg("a/new-1", 1, 8, "a/old"), pkg("sys-apps/portage-2", 1, 9,
 			""), pkg("a/future-1", 1, 2, "")},
 		Distfiles: []File{{payload.Distfile, "big.tar", 5, false},
-			{payload.Distfile, "small.tar", 1, false}, {payload.Distfile, "wanted.tar", 9, false}},
+			{payload.Distfile, "small.tar", 1, false}, {payload.Distfile, "patch.tar", 1, false},
+			{payload.Distfile, "wanted.tar", 9, false}, {payload.Distfile, "huge.tar", 90, false}},
 		Extras: []File{{"program", "bin/linux-amd64/pkgsneak", 3, false}},
 	}
 	in.Packages[12].EAPI = "99"
@@ -319,7 +320,7 @@ func TestOrder(t *testing.T) {
 		installed = append(installed, resolve.Package{CPV: n, Slot: "0", BuildTime: 1})
 	}
 	in.Clients = []Client{{Name: "attic", Wishes: atomList(t, "a/wish"),
-		Distfiles: []string{"wanted.tar"},
+		Distfiles: [][]string{{"huge.tar"}, {"wanted.tar", "nowhere.tar", "patch.tar"}},
 		Machine: &resolve.Input{Installed: installed,
 			World: atomList(t,
 				"a/cheap a/dear a/waits a/safe app-portage/pkgsneak sys-libs/glibc a/needs sys-apps/portage"),
@@ -337,17 +338,21 @@ func TestOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "1:bin/linux-amd64/pkgsneak 1:sys-apps/portage-2 1:sys-libs/glibc-2 1:app-portage/pkgsneak-2 2:a/lib-1+a/wish-1 3:a/safe-2 4:a/waits-2 4:a/needs-2 4:a/cheap-2 4:a/dear-2 " +
-		"5:a/new-1 5:a/old-1 5:a/future-1 6:wanted.tar 6:small.tar 6:big.tar"
+		"5:patch.tar+wanted.tar 6:a/new-1 6:a/old-1 6:a/future-1 7:small.tar 7:big.tar"
 	if got := written(plan); got != want {
 		t.Errorf("got\n%s, want\n%s", got, want)
+	}
+	if s := plan.Shares[0]; s.Distfiles != 2 || s.Packages != 10 || s.Stay != 1 ||
+		s.StayBytes != 90 || !slices.Contains(plan.Stay, Part{"attic", "huge.tar", 90}) {
+		t.Errorf("%+v, %+v", s, plan.Stay)
 	}
 	in.Only = true
 	plan, err = Make(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := written(plan); strings.Contains(got, "5:") ||
-		!strings.HasSuffix(got, "6:wanted.tar") {
+	if got := written(plan); strings.Contains(got, "6:") ||
+		!strings.HasSuffix(got, "5:patch.tar+wanted.tar") {
 		t.Errorf("only what is needed: %s", got)
 	}
 	in.Only, in.Clients[0].InTransit = false, func(i int) bool { return i == 1 || i == 5 }
@@ -371,7 +376,7 @@ func TestNobodyKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := written(plan); got != "5:a/app-1+a/lib-1 5:a/alone-1" {
+	if got := written(plan); got != "6:a/app-1+a/lib-1 6:a/alone-1" {
 		t.Error(got)
 	}
 	if plan.Whole != 29 || plan.Taken != 6 || len(plan.Stay) != 2 ||
