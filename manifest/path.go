@@ -7,14 +7,6 @@ import (
 	"unicode/utf8"
 )
 
-// CheckPath returns nil if a file can be listed under path, else a *FormatError.
-func CheckPath(path string) error {
-	if reason := checkPath(path); reason != "" {
-		return &FormatError{Reason: fmt.Sprintf("path %q %s", clip(path), reason)}
-	}
-	return nil
-}
-
 // checkPath returns why a path is not allowed, or "".
 func checkPath(path string) string {
 	switch {

@@ -28,9 +28,6 @@ var keyIndex = func() map[string]int {
 	return m
 }()
 
-// Keys lists the metadata keys that Package keeps, sorted.
-func Keys() []string { return append([]string(nil), keys[:]...) }
-
 // metadata holds the kept values, as they were in the file. All share one
 // string.
 type metadata struct {

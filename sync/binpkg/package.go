@@ -35,16 +35,6 @@ func (p *Package) Get(key string) string {
 	return collapse(raw)
 }
 
-// Raw returns the bytes of a metadata value. It is false for a missing key and
-// for those that Keys does not list.
-func (p *Package) Raw(key string) ([]byte, bool) {
-	raw, ok := p.values.get(key)
-	if !ok {
-		return nil, false
-	}
-	return []byte(raw), true
-}
-
 // fit refuses metadata that is incomplete or contradicts the name, and
 // completes the name of a package below All.
 func (p *Package) fit() error {

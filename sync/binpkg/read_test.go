@@ -131,11 +131,11 @@ func TestValues(t *testing.T) {
 			t.Errorf("%s is %q, want %q", key, got, want)
 		}
 	}
-	if raw, ok := p.Raw("USE"); !ok || string(raw) != " a\n b  c\n" {
+	if raw, ok := p.values.get("USE"); !ok || raw != " a\n b  c\n" {
 		t.Errorf("raw USE is %q, %v", raw, ok)
 	}
 	for key, want := range map[string]bool{"RDEPEND": true, "DEPEND": false, "NEEDED": false} {
-		if raw, ok := p.Raw(key); ok != want || len(raw) != 0 {
+		if raw, ok := p.values.get(key); ok != want || len(raw) != 0 {
 			t.Errorf("raw %s is %q, %v", key, raw, ok)
 		}
 	}

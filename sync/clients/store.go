@@ -446,15 +446,6 @@ func (s *Store) Catalogue(o Origin, serial int64) ([]request.Sum, error) {
 	return sums, nil
 }
 
-// LastCatalogue returns the newest catalogue of an origin that is remembered, nil if none is.
-func (s *Store) LastCatalogue(o Origin) ([]request.Sum, error) {
-	serials, err := s.serials(o)
-	if err != nil || len(serials) == 0 {
-		return nil, err
-	}
-	return s.Catalogue(o, serials[len(serials)-1])
-}
-
 // names returns what lies in a directory of the state; nothing if there is none.
 func (s *Store) names(dir string) ([]string, error) {
 	if s.root == nil {

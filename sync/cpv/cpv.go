@@ -71,12 +71,6 @@ func SplitPF(pf string) (pn, version string, ok bool) {
 	return pn, version, true
 }
 
-// ValidVersion reports whether s is a version, with or without revision.
-func ValidVersion(s string) bool {
-	_, ok := parseVersion(s)
-	return ok && len(s) <= MaxLength
-}
-
 func validPN(pn string) bool {
 	_, _, versioned := CutVersion(pn)
 	return IsName(pn) && !versioned

@@ -102,8 +102,10 @@ func TestLimits(t *testing.T) {
 	if ValidCategory(strings.Repeat("a", MaxLength+1)) {
 		t.Errorf("a category of %d bytes is accepted", MaxLength+1)
 	}
-	if !ValidVersion("1.0-r2") || ValidVersion("1.0-r2-r2") || ValidVersion("") {
-		t.Error("ValidVersion is wrong")
+	for s, want := range map[string]bool{"1.0-r2": true, "1.0-r2-r2": false, "": false} {
+		if _, ok := parseVersion(s); ok != want {
+			t.Errorf("%q is a version: %v", s, ok)
+		}
 	}
 }
 
@@ -117,8 +119,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.String() != s || c.PN+"-"+c.Version != c.PF || !ValidVersion(c.Version) ||
-			!ValidCategory(c.Category) {
+		_, ok := parseVersion(c.Version)
+		if c.String() != s || c.PN+"-"+c.Version != c.PF || !ok || !ValidCategory(c.Category) {
 			t.Errorf("%q: %+v", s, c)
 		}
 	})

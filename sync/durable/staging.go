@@ -39,9 +39,6 @@ const (
 // Write.
 func NewStaging(root *Root, dir string) Staging { return Staging{root, dir} }
 
-// Dir returns the directory below the root.
-func (s Staging) Dir() string { return s.dir }
-
 // Path returns where the file with that BLAKE2B-512 is staged, below the root.
 func (s Staging) Path(sum [64]byte) string {
 	return path.Join(s.dir, StagedName(sum))

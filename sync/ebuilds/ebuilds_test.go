@@ -702,3 +702,10 @@ func TestNotesRefused(t *testing.T) {
 		}
 	}
 }
+
+// asRefusal finds the refusal in an error.
+func asRefusal(err error) *Refusal {
+	var r *Refusal
+	errors.As(err, &r)
+	return r
+}

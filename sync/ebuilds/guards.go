@@ -1,7 +1,6 @@
 package ebuilds
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -252,11 +251,4 @@ func checkAge(here portage.Repo, tree *layout.Tree) *Refusal {
 	return refusal(fmt.Sprintf("it is of %s UTC, and the one here of %s",
 		tree.Timestamp.UTC().Format(form), here.Timestamp.UTC().Format(form)),
 		"if it is meant, this once: --allow-older")
-}
-
-// asRefusal finds the refusal in an error.
-func asRefusal(err error) *Refusal {
-	var r *Refusal
-	errors.As(err, &r)
-	return r
 }

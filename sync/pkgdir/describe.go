@@ -33,16 +33,6 @@ const (
 // errChanged is the reason for a file that somebody writes to.
 var errChanged = errors.New("changed while it was read")
 
-// Describe reads a package as it was found by Scan, and returns its index entry with PATH, SIZE,
-// MTIME, MD5 and SHA1, and the sums of set as well. The error is a *binpkg.InvalidError or
-// *pkgindex.ValueError for a file that is no package to Portage.
-func (d *Dir) Describe(ctx context.Context, f File, set digest.Set) (pkgindex.Entry,
-	digest.Sums, error) {
-	r := newReader(d, set)
-	defer r.close()
-	return r.describe(ctx, f)
-}
-
 // reader describes one package after the other.
 type reader struct {
 	dir  *Dir
@@ -64,6 +54,9 @@ func (r *reader) close() {
 	}
 }
 
+// describe reads a package as Scan found it, and returns its index entry with PATH, SIZE, MTIME,
+// MD5 and SHA1, and the sums of the reader's set. The error is a *binpkg.InvalidError or a
+// *pkgindex.ValueError for a file that is no package to Portage.
 func (r *reader) describe(ctx context.Context, f File) (pkgindex.Entry, digest.Sums, error) {
 	if ctx.Err() != nil {
 		return pkgindex.Entry{}, digest.Sums{}, context.Cause(ctx)

@@ -514,9 +514,11 @@ func TestReindexReportsFilesThatChange(t *testing.T) {
 		}
 		for _, f := range s.Files {
 			touch(t, d, f.Path, later)
-			if _, _, err := d.Describe(t.Context(), f, 0); !errors.Is(err, errChanged) {
+			r := newReader(d, 0)
+			if _, _, err := r.describe(t.Context(), f); !errors.Is(err, errChanged) {
 				t.Errorf("%s: error %v", f.Path, err)
 			}
+			r.close()
 		}
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"iter"
 	"math"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -66,9 +65,6 @@ var fieldByName = func() map[string]field {
 	}
 	return m
 }()
-
-// Keys returns the keys that an entry can have, as they stand in the file, in its order.
-func Keys() []string { return slices.Clone(fieldNames[:]) }
 
 // diskName returns the name that a key has in the file.
 func diskName(key string) string {

@@ -3,13 +3,10 @@ package portage
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 )
 
-// PortageqVars are the variables that Load asks portageq for.
-func PortageqVars() []string { return slices.Clone(portageqVars) }
-
+// portageqVars are the variables that Load asks portageq for.
 var portageqVars = []string{
 	"PKGDIR", "DISTDIR", "CHOST", "CBUILD", "ARCH", "FEATURES", "USE",
 	"ACCEPT_KEYWORDS", "ACCEPT_LICENSE", "ACCEPT_PROPERTIES", "ACCEPT_RESTRICT",

@@ -23,7 +23,7 @@ type Options struct {
 	Root string
 	// Env is the environment: it has the last word, as in Portage.
 	Env Env
-	// UsePortageq asks Portageq for the variables of PortageqVars. It takes about a second where
+	// UsePortageq asks Portageq for the variables that matter here. It takes about a second where
 	// reading the files takes milliseconds, and it is the only way to see what a patched Portage
 	// makes of them.
 	UsePortageq bool

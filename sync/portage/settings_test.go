@@ -226,7 +226,7 @@ func TestPortageqHasTheLastWord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(asked, PortageqVars()) || !slices.Contains(asked, "PKGDIR") {
+	if !slices.Equal(asked, portageqVars) || !slices.Contains(asked, "PKGDIR") {
 		t.Errorf("asked for %q", asked)
 	}
 	if _, known := s.CHOST(); s.PKGDIR() != "/q" || s.DISTDIR() != "/files" || known ||

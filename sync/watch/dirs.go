@@ -133,9 +133,6 @@ func (d *Dirs) Touch() { touch(d.changed) }
 // mounted over one.
 func (d *Dirs) Check() { touch(d.check) }
 
-// Watched is the number of directories with a watch.
-func (d *Dirs) Watched() int { return int(d.count.Load()) }
-
 // Close ends the watching.
 func (d *Dirs) Close() {
 	d.closing.Do(func() { close(d.quit) })

@@ -160,7 +160,7 @@ func TestDirsFollow(t *testing.T) {
 			root := mkdir(t, t.TempDir()+"/binpkgs")
 			d := begin(t, Tree{Path: root})
 			tt.do(t, root)
-			until(t, d, "the watches", func() bool { return d.Watched() == tt.count })
+			until(t, d, "the watches", func() bool { return int(d.count.Load()) == tt.count })
 			// The count can be right for a moment before a rename was taken, so the file is written
 			// until it is told.
 			drain(d)
@@ -187,9 +187,9 @@ func TestDirsFollowBelowMoved(t *testing.T) {
 	d := begin(t, Tree{Path: root})
 	rename(t, root+"/a", root+"/z")
 	mkdir(t, root+"/z/b/c")
-	until(t, d, "the watches", func() bool { return d.Watched() == 4 })
+	until(t, d, "the watches", func() bool { return int(d.count.Load()) == 4 })
 	remove(t, root+"/z/b/c")
-	until(t, d, "the watches", func() bool { return d.Watched() == 3 })
+	until(t, d, "the watches", func() bool { return int(d.count.Load()) == 3 })
 }
 
 func TestDirsRootComesLater(t *testing.T) {
@@ -197,7 +197,7 @@ func TestDirsRootComesLater(t *testing.T) {
 	root := top + "/var/cache/binpkgs"
 	d := begin(t, Tree{Path: root})
 	mkdir(t, root)
-	until(t, d, "the root is watched", func() bool { return d.Watched() >= 2 })
+	until(t, d, "the root is watched", func() bool { return int(d.count.Load()) >= 2 })
 	drain(d)
 	mkdir(t, root+"/app-misc")
 	wait(t, d)
@@ -283,11 +283,11 @@ func TestDirsOverflow(t *testing.T) {
 	root := t.TempDir()
 	d := begin(t, Tree{Path: root})
 	mkdir(t, root+"/a/b")
-	until(t, d, "the watches", func() bool { return d.Watched() == 3 })
+	until(t, d, "the watches", func() bool { return int(d.count.Load()) == 3 })
 	drain(d)
 	touch(d.lost) // what fsnotify's ErrEventOverflow does
 	wait(t, d)
-	until(t, d, "the watches", func() bool { return d.Watched() == 3 })
+	until(t, d, "the watches", func() bool { return int(d.count.Load()) == 3 })
 	drain(d)
 	write(t, root+"/a/b/file")
 	wait(t, d)
@@ -330,7 +330,7 @@ func TestDirsRealOverflow(t *testing.T) {
 	}
 	mkdir(t, root+"/lost/with/the/overflow")
 	close(hold)
-	until(t, d, "what was lost is found", func() bool { return d.Watched() == 5 })
+	until(t, d, "what was lost is found", func() bool { return int(d.count.Load()) == 5 })
 }
 
 func TestDirsMountedOver(t *testing.T) {
@@ -347,7 +347,7 @@ func TestDirsMountedOver(t *testing.T) {
 	drain(d)
 	d.Check()
 	wait(t, d)
-	until(t, d, "only the new root", func() bool { return d.Watched() == 1 })
+	until(t, d, "only the new root", func() bool { return int(d.count.Load()) == 1 })
 	drain(d)
 	write(t, root+"/Packages")
 	wait(t, d)
@@ -385,8 +385,8 @@ func TestDirsLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if d.Watched() != dirs {
-		t.Errorf("%d watches, want one for each of the %d directories", d.Watched(), dirs)
+	if int(d.count.Load()) != dirs {
+		t.Errorf("%d watches, want one for each of the %d directories", int(d.count.Load()), dirs)
 	}
 	wait(t, d)
 	write(t, root+"/cat-99/pn19/pn19-9-1.gpkg.tar")
