@@ -94,6 +94,9 @@ var levels = map[string][]string{
 	// A name on the drive follows the naming rule of packages, and the catalogue is an index.
 	"sync/layout": {"sync/binpkg", "sync/pkgindex"},
 
+	// A drive is no place in memory: which file systems are is in the table.
+	"sync/machine": {"sync/volume"},
+
 	// A request is what the resolver on the host takes for the client.
 	"sync/request": {"sync/resolve"},
 

@@ -41,7 +41,7 @@
 //
 //	2  layout       names, records and facts of the tree on a drive: pure (on binpkg and pkgindex)
 //	   volume       file systems and media, in one table
-//	   machine      this computer: directories, settings, clock
+//	   machine      this computer: directories, settings, clock (on volume)
 //	   distdir      a DISTDIR: scan, and files placed in it
 //	   binpkg       metadata out of XPAK and GPKG, and a look through the package
 //	   pkgindex     the Packages file, read and written

@@ -368,11 +368,11 @@ func (x *comparer) space() {
 	count(x.m.DISTDIR, x.gen.Distfiles())
 	count(x.m.PKGDIR, x.gen.Packages())
 	for _, fs := range slices.Sorted(maps.Keys(needs)) {
-		var st unix.Statfs_t
-		if unix.Statfs(volume.Existing(at[fs]), &st) != nil {
+		space, err := volume.SpaceAt(volume.Existing(at[fs]))
+		if err != nil {
 			continue
 		}
-		if free := volume.SpaceOf(&st).Free; needs[fs] > free {
+		if free := space.Free; needs[fs] > free {
 			x.tell(Finding{Topic: "room", Weight: Broken, Role: Client,
 				What: fmt.Sprintf("an import of origin %q needs %d MiB in %q, and %d MiB are free",
 					x.c.Origin, needs[fs]>>20, at[fs], free>>20),

@@ -3,6 +3,7 @@ package machine
 import (
 	"fmt"
 	"os"
+	"pkgsneak/sync/volume"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +17,7 @@ func CheckMounted(drive, pkgdir string) error {
 	if err != nil {
 		return fmt.Errorf("export to %q: %w", drive, err)
 	}
-	if above, err := device(drive + "/.."); inMemory(drive) && err == nil && above == d {
+	if above, err := device(drive + "/.."); volume.InMemory(drive) && err == nil && above == d {
 		return &NotMountedError{Drive: drive, Memory: true}
 	}
 	for _, other := range []string{"/", pkgdir} {
@@ -33,19 +34,6 @@ func IsMountPoint(dir string) bool {
 	at, err := device(dir)
 	above, errAbove := device(dir + "/..")
 	return err == nil && errAbove == nil && at != above
-}
-
-// inMemory reports whether a path lies on a file system that ends with the machine.
-func inMemory(path string) bool {
-	var st unix.Statfs_t
-	if unix.Statfs(path, &st) != nil {
-		return false
-	}
-	switch uint32(st.Type) {
-	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
-		return true
-	}
-	return false
 }
 
 // device returns the number of the file system that path lies on.

@@ -66,6 +66,14 @@ func NameAt(path string) string {
 	return otherNames[uint32(st.Type)]
 }
 
+// InMemory reports whether a path lies on a file system that ends with the machine.
+func InMemory(path string) bool {
+	var st unix.Statfs_t
+	err := unix.Statfs(path, &st)
+	return err == nil &&
+		(uint32(st.Type) == unix.TMPFS_MAGIC || uint32(st.Type) == unix.RAMFS_MAGIC)
+}
+
 var otherNames = map[uint32]string{
 	unix.TMPFS_MAGIC: "tmpfs", unix.RAMFS_MAGIC: "ramfs", unix.OVERLAYFS_SUPER_MAGIC: "overlay",
 	unix.NFS_SUPER_MAGIC:  "nfs",
