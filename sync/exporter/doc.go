@@ -18,7 +18,9 @@
 //
 // A name that is not free is no deletion (taken.go): where an empty file, a link, a directory or
 // half a download has the name of a file that the origin had, it is left out and named, the drive's
-// copy stays, and the origin counts as having it, so that no client prunes its own.
+// copy stays, and the origin counts as having it, so that no client prunes its own. The same holds
+// of a package that PKGDIR's index lists and that has no file: whoever removes packages on purpose
+// renews the index, as eclean-pkg does.
 //
 // # What the origin has, and what the drive carries
 //

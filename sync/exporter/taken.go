@@ -21,19 +21,22 @@ import (
 // takenNames finds the names that the origin had, or may have had, and that are no files of the
 // host now, but not free either: an empty file, as a crash leaves one, a link, a directory, half a
 // download. That is no deletion: such a name is left out, the drive keeps its copy, and the origin
-// still has it.
+// still has it. So is a package that PKGDIR's index lists, and that was lost: who removes one with
+// eclean-pkg has the index without it.
 type takenNames struct {
 	host    *source
 	distdir string                  // below PKGDIR, "" if it does not lie there
 	folded  map[string]payload.Item // by its base name: what lies in the folders of a mirror's tree
+	lost    map[string]payload.Item // packages that only the index has
+	shrink  bool                    // and that are meant to be gone
 	found   map[payload.Key]payload.Item
 }
 
 // findTaken looks at the names that the host's scan left out, at those that are remembered of its
 // directories, and at those that the drive's generation tells of. Each is named with its reason.
 func (x *exporter) findTaken() map[payload.Key]payload.Item {
-	t := takenNames{host: x.host, folded: make(map[string]payload.Item),
-		found: make(map[payload.Key]payload.Item)}
+	t := takenNames{host: x.host, shrink: x.o.AllowShrink, folded: make(map[string]payload.Item),
+		lost: make(map[string]payload.Item), found: make(map[payload.Key]payload.Item)}
 	if below, ok := machine.DistdirIn(x.m.PKGDIR, x.m.DISTDIR); ok {
 		t.distdir = below
 	}
@@ -68,15 +71,21 @@ func (x *exporter) findTaken() map[payload.Key]payload.Item {
 	return t.found
 }
 
-// leftOut notes what the scan named, under the name that it stands for. Of a path that only the
-// index has there is nothing that has the name.
+// leftOut notes what the scan named, under the name that it stands for. A path that only the index
+// has counts if the origin had it.
 func (t *takenNames) leftOut(it payload.Item) {
 	name := meantBy(it)
 	if it.Kind == payload.Distfile && strings.Contains(name, "/") {
 		t.folded[path.Base(name)] = it
 		return
 	}
-	if it.Reason == pkgdir.NoFile || !t.mayBe(it.Kind, name) {
+	if !t.mayBe(it.Kind, name) {
+		return
+	}
+	if it.Reason == pkgdir.NoFile {
+		if !t.shrink {
+			t.lost[name] = it
+		}
 		return
 	}
 	if name != it.Path {
@@ -130,6 +139,9 @@ func (t *takenNames) lookUp(kind payload.Kind, name string, size int64) {
 		t.found[key] = payload.Item{Kind: kind, Path: name, Size: size, Reason: reason}
 	} else if it, ok := t.folded[name]; ok && kind == payload.Distfile {
 		it = standIn(it, name)
+		it.Size = size
+		t.found[key] = it
+	} else if it, ok := t.lost[name]; ok && kind == payload.Package {
 		it.Size = size
 		t.found[key] = it
 	}
@@ -195,7 +207,14 @@ func (x *exporter) leaveTaken(taken map[payload.Key]payload.Item) {
 		if !ok {
 			i, p.LeftOut = len(p.LeftOut), append(p.LeftOut, it)
 		}
-		if x.next.current[key] == nil || p.LeftOut[i].Hint != "" {
+		if x.next.current[key] == nil {
+			continue
+		}
+		if p.LeftOut[i].Reason == pkgdir.NoFile && p.LeftOut[i].Hint != "" {
+			p.LeftOut[i].Hint = "the drive keeps its copies; if such a file is meant to be gone: " +
+				p.LeftOut[i].Hint
+		}
+		if p.LeftOut[i].Hint != "" {
 			continue
 		}
 		dir := x.m.PKGDIR

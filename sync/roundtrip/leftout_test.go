@@ -14,6 +14,8 @@ import (
 	"pkgsneak/sync/drivewriter"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
+	"pkgsneak/sync/payload"
+	"pkgsneak/sync/reindex"
 )
 
 // A file that lies in the two directories and is not carried is named, with its reason; their own
@@ -163,6 +165,63 @@ func TestWhatIsLeftOutIsNoDeletion(t *testing.T) {
 		if r := mustExport(t, host, exporter.ExportOptions{Drive: path}); !r.Unchanged {
 			t.Errorf("fresh drive %t: the same again is a new generation: %v %v", fresh,
 				r.Copied, r.Removed)
+		}
+	}
+}
+
+// A package that PKGDIR's index lists and of which there is no file was lost, as far as anybody can
+// tell: nothing is removed for it. It is gone when the index does not list it any more, or when an
+// export is told so.
+func TestAnEntryWithoutAFileIsNoDeletion(t *testing.T) {
+	t.Parallel()
+	for _, meant := range []exporter.ExportOptions{{}, {AllowShrink: true}} {
+		host, client := newMachine(t, "host", epoch), newMachine(t, "client", epoch)
+		pack(t, host.PKGDIR, "xpak-classic")
+		index := func() {
+			if _, err := reindex.Index(t.Context(), host, reindex.IndexOptions{}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		index()
+		path := t.TempDir()
+		mustExport(t, host, exporter.ExportOptions{Drive: path})
+		trustEach(t, client, host)
+		mustImport(t, client, importer.ImportOptions{Drive: path})
+		lost := generationOf(t, host, path).Packages()[0].Path
+		here := func() bool {
+			_, err := os.Stat(filepath.Join(client.PKGDIR, lost))
+			return err == nil
+		}
+		remove(t, filepath.Join(host.PKGDIR, lost))
+		fresh := t.TempDir()
+		for _, at := range []string{path, fresh} {
+			r := mustExport(t, host, exporter.ExportOptions{Drive: at})
+			if len(r.LeftOut) != 1 || r.LeftOut[0].Path != lost || len(r.Removed) > 0 ||
+				!strings.Contains(r.LeftOut[0].Hint, "pkgsneak index ") || at == path &&
+				!strings.Contains(r.LeftOut[0].Hint, "keeps its copies") {
+				t.Errorf("left out %+v, removed %v", r.LeftOut, r.Removed)
+			}
+			stock, err := generationOf(t, host, at).Stock(payload.Package)
+			if err != nil || !stock.Complete || !stock.Has(lost) {
+				t.Errorf("the origin has %+v, %v", stock, err)
+			}
+			mustImport(t, client, importer.ImportOptions{Drive: at, Prune: true})
+			if !here() {
+				t.Fatalf("the client's %s is gone", lost)
+			}
+		}
+		if catalogueOf(t, host, path)[lost].IsZero() {
+			t.Error("the catalogue has not got it")
+		}
+		if meant.Drive = path; !meant.AllowShrink {
+			index()
+		}
+		if r := mustExport(t, host, meant); len(r.Removed) != 1 {
+			t.Errorf("removed %v, left out %+v", r.Removed, r.LeftOut)
+		}
+		mustImport(t, client, importer.ImportOptions{Drive: path, Prune: true})
+		if here() {
+			t.Errorf("the client still has %s", lost)
 		}
 	}
 }
