@@ -387,7 +387,11 @@ func (r *runner) work(ctx context.Context) error {
 		return err
 	}
 	r.tree = true
-	if r.o.Role.exports() {
+	if r.result.FS.Type.IsReadOnly() && !r.o.Role.imports() {
+		r.ignore("nothing can be written to %s, and this machine only exports", r.result.FS.Type)
+		return nil
+	}
+	if r.o.Role.exports() && !r.result.FS.Type.IsReadOnly() {
 		// A machine that has nothing to export may have something to import.
 		if err := r.export(ctx); err != nil &&
 			!(r.o.Role == Both && fault.Of(err) == fault.Nothing) {
@@ -470,6 +474,11 @@ func (r *runner) bring(ctx context.Context) error {
 // an export. A drive to which nothing can be written, or on which something is unfinished, is told
 // and is no failure of the import.
 func request(ctx context.Context, r *runner) error {
+	if r.result.FS.Type.IsReadOnly() {
+		r.log(Info, "nothing can be written to %s; what pkgsneak status --receipt prints can be typed on the host",
+			r.result.FS.Type)
+		return nil
+	}
 	err := r.at.need(ctx, write)
 	if err == nil {
 		r.log(Info, "request to drive %q begins", r.result.FS.Label)
@@ -493,7 +502,7 @@ func request(ctx context.Context, r *runner) error {
 
 // release makes the drive safe to pull, as far as that is in our hands.
 func (r *runner) release(ctx context.Context, failed error) error {
-	if r.tree && r.o.ResultFile && r.sys.Present(r.result.Device) && ctx.Err() == nil {
+	if r.tree && r.o.ResultFile && !r.result.FS.Type.IsReadOnly() && r.sys.Present(r.result.Device) && ctx.Err() == nil {
 		if err := r.leaveText(ctx, failed); err != nil {
 			r.log(Warning, "leave a text on the drive: %v", err)
 		}

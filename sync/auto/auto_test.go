@@ -681,3 +681,32 @@ func TestRunRequests(t *testing.T) {
 		t.Errorf("logged %q", j.text())
 	}
 }
+
+// A disc is imported from, also by a machine that does both, and nobody tries to write to it. A
+// machine that only exports leaves it alone.
+func TestRunDisc(t *testing.T) {
+	s, h := carried(t, "iso9660")
+	c := newMachine(t, "client")
+	trust(t, c, h)
+	j := &journal{}
+	o := optionsOf(t, s, Both, j)
+	o.Request, o.ResultFile = true, true
+	r, err := Run(t.Context(), c, o)
+	if err != nil || r.Outcome != Done || r.Import == nil || r.Import.Unchanged ||
+		r.Export != nil || r.Request != nil {
+		t.Errorf("got %v, %+v", err, r)
+	}
+	if got := s.history(); strings.Contains(got, "rw") {
+		t.Errorf("did %q", got)
+	}
+	if !strings.Contains(j.text(), "pkgsneak status --receipt") {
+		t.Errorf("logged %q", j.text())
+	}
+	r, err = Run(t.Context(), h, optionsOf(t, s, Export, &journal{}))
+	if err != nil || r.Outcome != Ignored {
+		t.Errorf("on a machine that exports: %v, %+v", err, r)
+	}
+	if got := s.history(); strings.Contains(got, "rw") {
+		t.Errorf("did %q", got)
+	}
+}

@@ -64,6 +64,9 @@ func sectors(fstype, label string) []byte {
 		b[66] = 0x29
 		copy(b[71:], label+strings.Repeat(" ", 11-len(label)))
 		copy(b[510:], []byte{0x55, 0xaa})
+	case "iso9660":
+		copy(b[32768:], "\x01CD001\x01")
+		copy(b[32768+40:], label+strings.Repeat(" ", 32-len(label)))
 	case "ext4":
 		binary.LittleEndian.PutUint16(b[1024+56:], 0xEF53)
 		copy(b[1024+120:], label)

@@ -62,6 +62,8 @@ type traits struct {
 	reserve   Reserve
 	// links is set if the file system has hard links, owners and modes.
 	links bool
+	// readOnly is set if no kernel writes to it.
+	readOnly bool
 }
 
 // table is all that is known. ext4 and btrfs write nothing on a read-only mount where there is
@@ -95,7 +97,8 @@ var table = [...]traits{
 		mount:  [3]string{Peek: "norecovery", Read: "norecovery"},
 		repair: "xfs_repair", reserve: ReserveHoles, links: true,
 	},
-	ISO9660: {name: "iso9660", magic: unix.ISOFS_SUPER_MAGIC, superblock: disk.iso9660},
+	ISO9660: {name: "iso9660", magic: unix.ISOFS_SUPER_MAGIC, superblock: disk.iso9660,
+		readOnly: true},
 }
 
 const (
@@ -182,3 +185,6 @@ func (t Type) Reserve() Reserve { return t.traits().reserve }
 // HasLinks reports whether the file system has hard links, owners and modes. Real Portage cannot
 // write its index where it has not.
 func (t Type) HasLinks() bool { return t.traits().links }
+
+// IsReadOnly reports whether nothing can ever be written to the file system, as on a disc.
+func (t Type) IsReadOnly() bool { return t.traits().readOnly }
