@@ -168,6 +168,7 @@ func classify(err error, place string) failure {
 	if place != "" {
 		drive = fault.Quote(place)
 	}
+	var space *volume.SpaceError
 	row := answers[class]
 	f.code = row.code
 	if row.message != nil {
@@ -179,7 +180,10 @@ func classify(err error, place string) failure {
 		f.hints = keyHints(err, drive)
 	case class == fault.Permission && os.Geteuid() != 0:
 		f.hints = []string{asRoot}
-	case errors.As(err, new(*volume.SpaceError)):
+	case errors.As(err, &space) && space.Own > 0:
+		f.hints = []string{fmt.Sprintf("take a drive with more than %s free, the space of lists and signatures, for what is needed most, or with %s for everything",
+			size(space.Own), size(space.Whole))}
+	case space != nil:
 		f.hints = []string{"free some space there, or leave something out (--no-distfiles), and run the same command again"}
 	case errors.Is(err, durable.ErrIrregular), errors.Is(err, syscall.EISDIR):
 		f.hints = []string{"something else has the place of a file of pkgsneak's: move it away, and run the same command again"}

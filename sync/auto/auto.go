@@ -475,7 +475,8 @@ func (r *runner) bring(ctx context.Context) error {
 // and is no failure of the import.
 func request(ctx context.Context, r *runner) error {
 	if r.result.FS.Type.IsReadOnly() {
-		r.log(Info, "nothing can be written to %s; what pkgsneak status --receipt prints can be typed on the host",
+		r.log(Info,
+			"nothing can be written to %s; what pkgsneak status --receipt prints can be typed on the host",
 			r.result.FS.Type)
 		return nil
 	}
@@ -502,7 +503,8 @@ func request(ctx context.Context, r *runner) error {
 
 // release makes the drive safe to pull, as far as that is in our hands.
 func (r *runner) release(ctx context.Context, failed error) error {
-	if r.tree && r.o.ResultFile && !r.result.FS.Type.IsReadOnly() && r.sys.Present(r.result.Device) && ctx.Err() == nil {
+	if r.tree && r.o.ResultFile && !r.result.FS.Type.IsReadOnly() &&
+		r.sys.Present(r.result.Device) && ctx.Err() == nil {
 		if err := r.leaveText(ctx, failed); err != nil {
 			r.log(Warning, "leave a text on the drive: %v", err)
 		}

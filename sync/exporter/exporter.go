@@ -77,6 +77,8 @@ type target struct {
 	broken *damage // what was found damaged in it
 	// of a generation there that cannot be read; nil if committed is not, or there is none
 	remains *remains
+	// bytes that the tree itself takes, of a new drive that has no room for a bundle beside that
+	own int64
 	// former keys whose revocation is on the drive, whatever becomes of the export
 	revoked []manifest.Fingerprint
 }
@@ -131,8 +133,9 @@ func (p *Plan) checkSpace() error {
 	if shown.Need <= shown.Free+p.freed() || onlyRemoves(p) {
 		return nil
 	}
-	return &volume.SpaceError{Where: p.o.Drive, Need: shown.Need, Free: shown.Free,
-		Fits: payload.Fitting(p.todo, shown.Free-(shown.Need-payload.Count(p.todo).Bytes))}
+	return &volume.SpaceError{Where: p.o.Drive, Need: shown.Need, Free: shown.Free, Own: p.own,
+		Whole: shown.Enough,
+		Fits:  payload.Fitting(p.todo, shown.Free-(shown.Need-payload.Count(p.todo).Bytes))}
 }
 
 // onlyRemoves reports whether nothing is to be copied: then there is room, whatever is free. A plan

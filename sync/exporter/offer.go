@@ -63,8 +63,11 @@ func fit(ctx context.Context, x *exporter) error {
 		return err
 	}
 	payloads := func(g selection.Group) bool { return g.Files[0].Kind != payload.Program }
-	if x.committed == nil && x.o.For == "" && !slices.ContainsFunc(plan.Groups, payloads) {
-		return nil // checkSpace reports it, once revoked keys are on the drive
+	if x.committed == nil && !slices.ContainsFunc(plan.Groups, payloads) {
+		x.own, p.Enough = x.need(room, nil), enough(x, plan.Whole)
+		if x.o.For == "" {
+			return nil // checkSpace reports it, once revoked keys are on the drive
+		}
 	}
 	a := &answer{plan: plan}
 	apply(a, x)
