@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -141,10 +143,30 @@ func (d *device) connect(name string, backend disk.Device) error {
 	go func() {
 		defer d.served.Done()
 		defer theirs.Close()
-		_ = unix.IoctlSetInt(fd, nbdDoIt, 0) // returns when the device is disconnected
-		_ = unix.IoctlSetInt(fd, nbdClearSock, 0)
+		err := withoutSignals(func() error {
+			return unix.IoctlSetInt(fd, nbdDoIt, 0) // returns when the device is disconnected
+		})
+		if err := errors.Join(err, unix.IoctlSetInt(fd, nbdClearSock, 0)); err != nil {
+			fmt.Println("agent: the device", name, "ended:", err)
+		}
 	}()
 	return d.awaitSize()
+}
+
+// withoutSignals calls wait on a thread to which no signal comes, and is the last that its
+// goroutine does: the thread ends with it. A call that waits for a device to end takes any signal
+// for that end: the next read of the device is an EIO. The runtime sends one to a thread whose
+// goroutine is to give way, which can come when that is in the call already.
+func withoutSignals(wait func() error) error {
+	runtime.LockOSThread()
+	var all unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = math.MaxUint64
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil); err != nil {
+		return fmt.Errorf("holding signals back: %w", err)
+	}
+	return wait()
 }
 
 // awaitSize waits until the kernel has begun: before that the device is empty.
