@@ -25,8 +25,8 @@ func (e *RenewedError) Hints(drive string) []string {
 	return []string{fmt.Sprintf("without --name %s, and without it in PKGSNEAK_NAME and /etc/conf.d/pkgsneak: pkgsneak export %s --name %s", fault.Quote(e.Name), drive, fault.Quote(e.Now))}
 }
 
-// NothingError reports that neither PKGDIR nor DISTDIR holds anything that could be exported, and
-// that the drive has no generation yet.
+// NothingError reports that neither PKGDIR nor DISTDIR holds anything that could be exported, that
+// no ebuild repository is to be carried, and that the drive has no generation yet.
 type NothingError struct {
 	Notices []string // why that may be, and what to do
 }

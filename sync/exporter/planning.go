@@ -268,7 +268,7 @@ func (x *exporter) guard(context.Context) error {
 	if err := tryKey(x); err != nil {
 		return err
 	}
-	if x.committed == nil && len(x.todo)+len(x.next.current) == 0 {
+	if x.committed == nil && len(x.todo)+len(x.next.current) == 0 && !x.trees.packs() {
 		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices})
 	}
 	if err := drivewriter.CheckCapacity(filesAfter(x.next.current, x.todo, p.Remove),

@@ -50,6 +50,11 @@ type treeJob struct {
 	seal string
 }
 
+// packs reports whether a repository is to be packed.
+func (t *trees) packs() bool {
+	return slices.ContainsFunc(t.jobs, func(j *treeJob) bool { return j.plan.Action == TreePack })
+}
+
 // describe puts what the drive carries of each repository into the record.
 func (t *trees) describe(record *layout.Record, current map[payload.Key]*layout.Item) {
 	if t == nil {
