@@ -130,7 +130,7 @@ func (s *Site) decide(ctx context.Context, step *Step, repos []portage.Repo, o O
 	adopt := slices.Contains(o.Adopt, name)
 	i := slices.IndexFunc(repos, func(r portage.Repo) bool { return r.Name == name })
 	if i < 0 {
-		return s.decideNew(step, note, adopt)
+		return s.decideNew(ctx, step, note, repos, o)
 	}
 	r := repos[i]
 	if step.Location = s.Settings.HostPath(r.Location); isEmpty(step.Location) {
@@ -141,28 +141,9 @@ func (s *Site) decide(ctx context.Context, step *Step, repos []portage.Repo, o O
 	ours := note != nil && note.Here != nil && (note.Location == step.Location ||
 		filepath.Dir(note.Location) == step.Location)
 	if ours {
-		step.Location = note.Location
-		r = portage.RepoIn(step.Location)
-		same, why, err := s.isUntouched(ctx, note)
-		if err != nil {
-			return err
-		}
-		switch {
-		case note.Here.Origin != step.offer.Origin && !adopt:
-			step.leaveAlone(fmt.Sprintf("the one here came from the origin %q", note.Here.Origin),
-				adoptHint(name))
-			return nil
-		case same && note.Here.Digest == step.offer.Tree.Digest:
-			step.Action = Unchanged
-			return nil
-		case !same && !adopt:
-			step.leaveAlone("it was changed here since import brought it ("+why+")",
-				adoptHint(name))
-			return nil
-		case !same:
-			step.Adopted = true
-		}
-	} else if !adopt {
+		return s.decideOurs(ctx, step, note, repos, o)
+	}
+	if !adopt {
 		what := "import did not bring the one here"
 		if r.IsCheckout() {
 			what = "the one here is a checkout of git"
@@ -170,13 +151,45 @@ func (s *Site) decide(ctx context.Context, step *Step, repos []portage.Repo, o O
 		step.leaveAlone(what, adoptHint(name))
 		return nil
 	}
-	step.Adopted = step.Adopted || !ours
+	step.Adopted = true
+	s.guard(step, r, repos, o)
+	return nil
+}
+
+// decideOurs is about a repository that import brought.
+func (s *Site) decideOurs(ctx context.Context, step *Step, note *Note, repos []portage.Repo,
+	o Options) error {
+	step.Location = note.Location
+	adopt := slices.Contains(o.Adopt, step.Name)
+	same, why, err := s.isUntouched(ctx, note)
+	switch {
+	case err != nil:
+		return err
+	case note.Here.Origin != step.offer.Origin && !adopt:
+		step.leaveAlone(fmt.Sprintf("the one here came from the origin %q", note.Here.Origin),
+			adoptHint(step.Name))
+		return nil
+	case same && note.Here.Digest == step.offer.Tree.Digest:
+		step.Action = Unchanged
+		return nil
+	case !same && !adopt:
+		step.leaveAlone("it was changed here since import brought it ("+why+")",
+			adoptHint(step.Name))
+		return nil
+	}
+	step.Adopted = !same
+	s.guard(step, portage.RepoIn(step.Location), repos, o)
+	return nil
+}
+
+// guard decides to take a tree in the place of the one here, unless its place or its age speaks
+// against it.
+func (s *Site) guard(step *Step, here portage.Repo, repos []portage.Repo, o Options) {
 	refused := s.guardLocation(step, repos)
 	if refused == nil && !o.AllowOlder {
-		refused = checkAge(r, &step.offer.Tree)
+		refused = checkAge(here, &step.offer.Tree)
 	}
 	step.take(refused)
-	return nil
 }
 
 func adoptHint(name string) string {
@@ -196,14 +209,17 @@ func (step *Step) take(refused *Refusal) {
 }
 
 // decideNew is about a repository that Portage does not find here.
-func (s *Site) decideNew(step *Step, note *Note, adopt bool) error {
+func (s *Site) decideNew(ctx context.Context, step *Step, note *Note, repos []portage.Repo,
+	o Options) error {
 	at := portage.RepoLocation(s.Settings, step.Name)
 	configured := at != ""
 	if !configured {
 		at = filepath.Join("/", s.Settings.EPREFIX, "var/db/repos", step.Name)
 	}
 	at = s.Settings.HostPath(at)
-	if dir, err := filepath.EvalSymlinks(filepath.Dir(at)); err == nil {
+	if target, err := filepath.EvalSymlinks(at); err == nil {
+		at = target
+	} else if dir, err := filepath.EvalSymlinks(filepath.Dir(at)); err == nil {
 		at = filepath.Join(dir, filepath.Base(at))
 	}
 	step.Location, step.New = at, true
@@ -213,28 +229,26 @@ func (s *Site) decideNew(step *Step, note *Note, adopt bool) error {
 	fi, err := os.Lstat(at)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		step.take(nil)
+		step.take(s.guardLocation(step, repos))
 		return nil
 	case err != nil:
 		return err
-	case note != nil && note.Here != nil && note.Location == at && fi.IsDir() &&
-		note.Here.Inode == inodeOf(fi):
-		step.New = false // it is here, and only repos.conf does not name it
-		step.Action = Take
-		if note.Here.Digest == step.offer.Tree.Digest {
-			step.Action = Unchanged
-		}
-		return nil
+	case ours(note, at, fi): // it is here, and only repos.conf does not name it
+		step.New = false
+		return s.decideOurs(ctx, step, note, repos, o)
+	case isInner(note, at):
+		step.New, step.Conf = false, moveLine(s.Settings, step.Name, note.Location)
+		return s.decideOurs(ctx, step, note, repos, o)
 	case fi.IsDir() && isEmpty(at):
-		step.take(nil)
+		step.take(s.guardLocation(step, repos))
 		return nil
-	case !adopt:
+	case !slices.Contains(o.Adopt, step.Name):
 		step.leaveAlone(fmt.Sprintf("%q is there, and Portage does not take it for that repository",
 			at), adoptHint(step.Name))
 		return nil
 	}
 	step.New, step.Adopted = false, true
-	step.take(s.guardLocation(step, nil))
+	s.guard(step, portage.RepoIn(at), repos, o)
 	return nil
 }
 
@@ -322,6 +336,13 @@ const innerName = "tree"
 
 func ours(note *Note, at string, fi fs.FileInfo) bool {
 	return note != nil && note.Here != nil && note.Location == at && note.Here.Inode == inodeOf(fi)
+}
+
+// isInner reports whether import brought a tree into a location that cannot change places itself.
+func isInner(note *Note, location string) bool {
+	at := filepath.Join(location, innerName)
+	fi, err := os.Lstat(at)
+	return err == nil && ours(note, at, fi)
 }
 
 // needsOwnPlace reports whether a location is a mount point, or lies on another device than the
