@@ -69,5 +69,6 @@
 // The tree that was replaced stays beside the new one under the name of step 7, and Notes.Reverts
 // lists the repositories of which one is kept; Site.GoBack lets both change places again and
 // deletes the one that was brought. The next import that changes something deletes what is kept
-// first (Site.DropKept).
+// first (Site.DropKept), unless it goes on with one that was ended (Notes.Unfinished): the way back
+// leads to before that.
 package ebuilds

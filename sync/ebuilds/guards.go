@@ -20,6 +20,7 @@ import (
 type Refusal struct {
 	Reason string
 	Hints  []string
+	Short  int64 // bytes that lack on the disk; 0: it is not for want of room
 }
 
 func (e *Refusal) Error() string { return e.Reason }

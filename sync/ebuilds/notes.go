@@ -28,12 +28,14 @@ const (
 
 // Tree is a tree that import wrote, as it was when it was complete.
 type Tree struct {
-	Origin    string    `json:"origin"`
-	Serial    int64     `json:"serial"` // the generation that brought it
-	Digest    string    `json:"digest"` // of its contents (layout.Tree)
-	Seal      string    `json:"seal"`   // of names and status of everything in it
-	MTime     int64     `json:"mtime"`  // of everything in it, Unix seconds
-	Inode     uint64    `json:"inode"`  // of its directory
+	Origin string `json:"origin"`
+	Serial int64  `json:"serial"` // the generation that brought it
+	Digest string `json:"digest"` // of its contents (layout.Tree)
+	Seal   string `json:"seal"`   // of names and status of everything in it
+	MTime  int64  `json:"mtime"`  // of everything in it, Unix seconds
+	Inode  uint64 `json:"inode"`  // of its directory
+	// bytes that it takes on the disk; 0: an older program does not tell
+	Allocated int64     `json:"allocated,omitempty"`
 	Revision  string    `json:"revision,omitempty"`
 	Timestamp time.Time `json:"timestamp,omitzero"`
 }
@@ -84,15 +86,18 @@ type Notes struct {
 	hook   durable.Hook
 	here   map[string]*Note
 	packed map[string]Packed
+	// an import of repositories has begun, and did not come to its end: what is kept is that one's
+	unfinished bool
 }
 
 // notesFile is the text of the file.
 //
 //	{"format":1,"here":[{"name":"gentoo","location":"/var/db/repos/gentoo","here":{…}}],"packed":[…]}
 type notesFile struct {
-	Format int      `json:"format"`
-	Here   []*Note  `json:"here"`
-	Packed []Packed `json:"packed"`
+	Format     int      `json:"format"`
+	Here       []*Note  `json:"here"`
+	Packed     []Packed `json:"packed"`
+	Unfinished bool     `json:"unfinished,omitempty"`
 }
 
 // NotesError reports that the file cannot be used.
@@ -164,6 +169,7 @@ func (n *Notes) parse(data []byte) error {
 	for _, p := range file.Packed {
 		n.packed[p.Location] = p
 	}
+	n.unfinished = file.Unfinished
 	return nil
 }
 
@@ -225,6 +231,50 @@ func (n *Notes) SavePacked(list []Packed) error {
 	return n.save()
 }
 
+// Unfinished reports whether an import of repositories did not come to its end. What it keeps is
+// the way back from the one that goes on with it.
+func (n *Notes) Unfinished() bool { return n.unfinished }
+
+// Begin lets the next change of a note say that an import is on its way.
+func (n *Notes) Begin() { n.unfinished = true }
+
+// End notes that it, or its undo, came to its end.
+func (n *Notes) End() error {
+	if !n.unfinished {
+		return nil
+	}
+	n.unfinished = false
+	return n.save()
+}
+
+// KeptTree is a tree that was replaced and is kept until the next import.
+type KeptTree struct {
+	Dir   string // the directory in which it lies
+	Bytes int64  // on the disk, as far as that is known
+}
+
+// KeptTrees lists those that import wrote: they can be given up. One of the user's stays for good.
+func (n *Notes) KeptTrees() (list []KeptTree) {
+	for _, note := range n.All() {
+		if k := note.Kept; k != nil && k.Own != nil && k.Dir != "" {
+			list = append(list, KeptTree{filepath.Dir(note.Location), k.Own.Allocated})
+		}
+	}
+	return list
+}
+
+// Unsettled are the directories in which something is kept, or on its way: the next import that
+// changes anything writes there, whatever it brings.
+func (n *Notes) Unsettled() (dirs []string) {
+	for _, note := range n.All() {
+		if dir := filepath.Dir(note.Location); (note.Kept != nil || note.Coming != nil) &&
+			!slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
 // put changes a note and saves it; nil forgets it.
 func (n *Notes) put(name string, note *Note) error {
 	if note == nil {
@@ -241,7 +291,8 @@ func (n *Notes) save() error {
 		return err
 	}
 	defer state.Close()
-	file := notesFile{Format: notesFormat, Here: n.All(), Packed: []Packed{}}
+	file := notesFile{Format: notesFormat, Here: n.All(), Packed: []Packed{},
+		Unfinished: n.unfinished}
 	for _, at := range slices.Sorted(maps.Keys(n.packed)) {
 		file.Packed = append(file.Packed, n.packed[at])
 	}

@@ -248,7 +248,7 @@ func (p *place) complete(ctx context.Context, c *Coming, offer *Offer) error {
 		return err
 	}
 	c.Tree = Tree{Origin: offer.Origin, Serial: offer.Serial, Digest: offer.Tree.Digest,
-		Seal: seen.seal, Inode: p.inode(c.Dir),
+		Seal: seen.seal, Inode: p.inode(c.Dir), Allocated: seen.allocated(),
 		Revision: offer.Tree.Revision, Timestamp: offer.Tree.Timestamp, MTime: seen.newest()}
 	c.Complete = true
 	return p.save()
@@ -265,8 +265,10 @@ func (p *place) checkSpace(step *Step) error {
 	if need <= room.Free {
 		return nil
 	}
-	return refusal(fmt.Sprintf("there is no room for it in %q: it takes about %d MiB, and %d MiB are free", p.root.Name(), need>>20, room.Free>>20),
-		"make room, then: pkgsneak import DRIVE --repos-only")
+	return &Refusal{Short: need - room.Free,
+		Reason: fmt.Sprintf("there is no room for it in %q: it takes about %d MiB, and %d MiB are free",
+			p.root.Name(), need>>20, room.Free>>20),
+		Hints: []string{"make room, then: pkgsneak import DRIVE --repos-only"}}
 }
 
 // access is whose the new tree is: what the old one is, or the directory above.
@@ -528,7 +530,10 @@ func (s *Site) Grants(adopt []string) []string {
 		add(filepath.Dir(note.Location))
 	}
 	for _, at := range portage.RepoLocations(s.Settings) {
-		add(filepath.Dir(s.Settings.HostPath(at)))
+		if at = s.Settings.HostPath(at); filepath.Dir(at) == "/" {
+			add(at) // in which it comes to lie
+		}
+		add(filepath.Dir(at))
 	}
 	add(s.Settings.HostPath(filepath.Join("/", s.Settings.EPREFIX, "var/db/repos")))
 	return dirs

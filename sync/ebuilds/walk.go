@@ -284,6 +284,14 @@ func highestEAPI(texts []string) string {
 	return strconv.Itoa(best)
 }
 
+// allocated is what all of it takes on the disk, in bytes.
+func (s *survey) allocated() (bytes int64) {
+	for i := range s.entries {
+		bytes += s.entries[i].st.Blocks * 512
+	}
+	return bytes
+}
+
 // newest is the time of the newest file, in Unix seconds.
 func (s *survey) newest() int64 {
 	var t int64

@@ -61,7 +61,7 @@ func (ap *applier) carryOut(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := ap.repos.bring(ctx, ap.operation); err != nil {
+	if err := ap.repos.bring(ctx, ap.operation, ap.keep); err != nil {
 		return err
 	}
 	return ap.finish()

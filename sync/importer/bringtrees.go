@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/ebuilds"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
@@ -27,7 +28,7 @@ func siteOf(m machine.Machine) (*ebuilds.Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ebuilds.Site{Settings: m.Settings, Notes: notes, Hook: m.Hook,
+	return &ebuilds.Site{Settings: m.Settings, Notes: notes, Hook: m.Hook, Proc: m.Proc,
 		Dirs: map[string]string{"PKGDIR": m.PKGDIR, "DISTDIR": m.DISTDIR}}, nil
 }
 
@@ -44,11 +45,18 @@ func (o *ImportOptions) wantsRepo(name string) bool {
 func (im *importer) planTrees(ctx context.Context) (err error) {
 	im.repos = &repositories{o: ebuilds.Options{Adopt: names(im.o.AdoptRepos),
 		AllowOlder: im.o.AllowOlder, NoUndo: im.o.NoUndo}}
-	if im.o.Repos == NoRepos {
+	site, err := siteOf(im.m)
+	switch {
+	case err != nil && im.o.Repos == NoRepos:
+		im.note("%v", err)
 		return nil
-	}
-	if im.repos.site, err = siteOf(im.m); err != nil {
+	case err != nil:
 		return err
+	}
+	im.repos.site = site
+	im.repos.dropped = site.Notes.Unfinished() || goesOn(im.m, im.undo.Change)
+	if im.o.Repos == NoRepos { // what is kept of them goes all the same
+		return nil
 	}
 	if !im.o.Pretend {
 		if err := im.repos.site.Recover(); err != nil {
@@ -193,14 +201,15 @@ func openArchive(in *incoming, it layout.Item) (io.ReadCloser, error) {
 
 // bring unpacks what is to be taken and lets it have its place, after the packages. One that
 // is refused leaves all else as it is.
-func (r *repositories) bring(ctx context.Context, op *operation) error {
+func (r *repositories) bring(ctx context.Context, op *operation, keep *keeping) error {
 	if r == nil || r.site == nil {
 		return nil
 	}
 	if op.busy() {
-		if err := r.site.DropKept(); err != nil {
-			return err
-		}
+		r.dropOld(op)
+	}
+	if r.taking() {
+		r.site.Notes.Begin()
 	}
 	var coming []string
 	for _, t := range r.trees {
@@ -217,6 +226,9 @@ func (r *repositories) bring(ctx context.Context, op *operation) error {
 				Done: min(bytes, t.Bytes), Total: t.Bytes, Files: files, FilesTotal: t.Count})
 		}
 		done, err := r.site.Take(ctx, t.Step, coming, r.o, tell)
+		if makeRoomFor(op, keep, t.Step, err) {
+			done, err = r.site.Take(ctx, t.Step, coming, r.o, tell)
+		}
 		if err := t.note(ctx, done, err); err != nil {
 			return err
 		}
@@ -228,7 +240,26 @@ func (r *repositories) bring(ctx context.Context, op *operation) error {
 		renewOutlook(ctx, op)
 	}
 	noteTrees(op)
-	return nil
+	return r.site.Notes.End()
+}
+
+// makeRoomFor gives up what this import keeps so far, where a tree lacks its room, and reports
+// whether that is worth another try.
+func makeRoomFor(op *operation, keep *keeping, step *ebuilds.Step, err error) bool {
+	var refused *ebuilds.Refusal
+	if !durable.IsFull(err) && (!errors.As(err, &refused) || refused.Short == 0) {
+		return false
+	}
+	kept := keep.bytesAt(filepath.Dir(step.Location))
+	if kept == 0 || refused != nil && refused.Short > kept {
+		return false
+	}
+	keep.giveUp(fmt.Sprintf("its room was needed for the repository %q", step.Name))
+	op.repos.o.NoUndo = true
+	if err := op.repos.site.DropKept(); err != nil {
+		op.note("%v", err)
+	}
+	return true
 }
 
 // renewOutlook reads the machine once more: profile, masks, news and advisories are those of the

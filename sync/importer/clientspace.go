@@ -8,6 +8,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/ebuilds"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/state"
@@ -31,24 +32,26 @@ type spaceCheck struct {
 	stores  []spaceStore
 	files   []spaceFile
 	kept    map[payload.Kind]int64 // bytes that are kept for an undo and can be given up
+	trees   []ebuilds.KeptTree     // the same
 }
 
 // fitsWithout reports whether there is too little only because of what is kept for an undo.
-func (c *spaceCheck) fitsWithout(m machine.Machine, u *state.Undo) (bool, error) {
+func (c *spaceCheck) fitsWithout(m machine.Machine, u *state.Undo,
+	trees []ebuilds.KeptTree) (bool, error) {
 	kept := map[payload.Kind]int64{}
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		if bytes := keptHere(m, u, kind); bytes > 0 {
 			kept[kind] = bytes
 		}
 	}
-	if len(kept) == 0 {
+	if len(kept)+len(trees) == 0 {
 		return false, nil
 	}
 	if short, err := c.compare(); err != nil || short == nil {
 		return false, err
 	}
-	c.kept = kept
-	defer func() { c.kept = nil }()
+	c.kept, c.trees = kept, trees
+	defer func() { c.kept, c.trees = nil, nil }()
 	short, err := c.compare()
 	return short == nil && err == nil, err
 }
@@ -128,6 +131,13 @@ func (c *spaceCheck) compare() (*shortage, error) {
 			return nil, err
 		}
 	}
+	for _, t := range c.trees {
+		d, err := m.at(t.Dir)
+		if err != nil {
+			return nil, err
+		}
+		d.stale = payload.Plus(d.stale, t.Bytes)
+	}
 	for _, s := range c.stores { // in a fixed order
 		if d, err := m.at(s.dir); err != nil || !d.fits() {
 			return &shortage{d.where, d.wanted(), d.free()}, err
@@ -160,6 +170,13 @@ func (m measured) at(dir string) (*demand, error) {
 		m[uint64(st.Dev)] = d
 	}
 	return d, err
+}
+
+// sameDevice reports whether two directories lie, or will lie, on one file system.
+func sameDevice(a, b string) bool {
+	var x, y unix.Stat_t
+	return unix.Stat(volume.Existing(a), &x) == nil && unix.Stat(volume.Existing(b), &y) == nil &&
+		x.Dev == y.Dev
 }
 
 // demandOf adds what one kind needs: in its staging and, for what goes to another file system below

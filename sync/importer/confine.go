@@ -34,6 +34,8 @@ func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
 	if o.Repos != NoRepos && carriesRepos(append([]string{o.Drive}, o.Further...)) {
 		dirs = append(dirs, repositoryPlaces(m, o)...)
 		c.Read = append(c.Read, "/proc") // whether Portage runs
+	} else if site, err := siteOf(m); err == nil { // the import says it
+		dirs = append(dirs, site.Notes.Unsettled()...)
 	}
 	if o.Pretend {
 		c.Read = append(c.Read, dirs...)

@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/state"
 )
@@ -114,7 +115,7 @@ func newKeeping(op *operation) *keeping {
 	c := op.undo.Change
 	if sameDirs(op.m, c) {
 		k.old = c.Files
-		if c.State != state.Imported { // ended before its end
+		if goesOn(op.m, c) {
 			k.change = c
 			for _, dir := range c.Dirs {
 				k.dirs[dir] = true
@@ -133,6 +134,12 @@ func newKeeping(op *operation) *keeping {
 			DISTDIR: op.m.DISTDIR}
 	}
 	return k
+}
+
+// goesOn reports whether an import goes on with a change that was ended before its end. What is
+// kept of that is then its own.
+func goesOn(m machine.Machine, c *state.Changed) bool {
+	return sameDirs(m, c) && c.State != state.Imported
 }
 
 func placeKey(kind payload.Kind, local string) string { return string(kind) + "/" + local }
@@ -162,6 +169,7 @@ func (k *keeping) note(list []placed) {
 	if len(list) == 0 {
 		return
 	}
+	k.op.repos.dropOld(k.op)
 	if k.off == "" {
 		for _, p := range list {
 			k.add(p)
@@ -293,17 +301,34 @@ func (k *keeping) giveUp(why string) {
 	}
 }
 
+// bytesAt is what this import keeps so far on the file system of a directory.
+func (k *keeping) bytesAt(dir string) (bytes int64) {
+	for _, f := range k.files {
+		if f.Kept > 0 && k.off == "" && sameDevice(k.op.dirOf(f.Kind), dir) {
+			bytes = payload.Plus(bytes, f.Was.Size)
+		}
+	}
+	for _, t := range k.op.repos.site.Notes.KeptTrees() {
+		if sameDevice(t.Dir, dir) {
+			bytes = payload.Plus(bytes, t.Bytes)
+		}
+	}
+	return bytes
+}
+
 // giveUpOld gives up what an earlier import keeps, for the room that it takes, and reports whether
 // there was any.
 func (k *keeping) giveUpOld() bool {
-	if k.begun || keptHere(k.op.m, k.op.undo, payload.Package)+keptHere(k.op.m, k.op.undo,
-		payload.Distfile) == 0 {
+	files := keptHere(k.op.m, k.op.undo, payload.Package) + keptHere(k.op.m, k.op.undo,
+		payload.Distfile)
+	if k.begun || files == 0 && len(k.op.repos.old()) == 0 {
 		return false
 	}
 	if err := k.save(nil); err != nil && state.ForgetUndo(k.op.st) != nil {
 		return false
 	}
 	k.removeKept("")
+	k.op.repos.dropOld(k.op)
 	k.op.note("the room that the undo of the last import took is needed: that import cannot be taken back any more")
 	undo := k.op.undo
 	*k = *newKeeping(k.op)

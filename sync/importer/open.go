@@ -164,7 +164,7 @@ func (im *importer) checkSpace() error {
 			todo = append(todo, payload.Item{Size: d.item.Size})
 		}
 	}
-	if giveUp, err := c.fitsWithout(im.m, im.undo); err != nil {
+	if giveUp, err := c.fitsWithout(im.m, im.undo, im.repos.old()); err != nil {
 		return err
 	} else if giveUp {
 		im.makeRoom = true

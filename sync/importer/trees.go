@@ -34,6 +34,30 @@ type repositories struct {
 	site  *ebuilds.Site
 	o     ebuilds.Options
 	trees []*TreeImport
+	// what an import before this one kept is gone; what is kept is this one's
+	dropped bool
+}
+
+// dropOld deletes the trees that an import before this one replaced, before anything of this one
+// is noted: an undo would take back both. One that cannot be deleted is told, and the next import
+// tries again.
+func (r *repositories) dropOld(op *operation) {
+	if r == nil || r.site == nil || r.dropped {
+		return
+	}
+	r.dropped = true
+	if err := r.site.DropKept(); err != nil {
+		op.note("an ebuild repository that the last import replaced, and that is kept for the undo of that, cannot be removed: %v",
+			err)
+	}
+}
+
+// old are the trees that an import before this one replaced.
+func (r *repositories) old() []ebuilds.KeptTree {
+	if r == nil || r.site == nil || r.dropped {
+		return nil
+	}
+	return r.site.Notes.KeptTrees()
 }
 
 // names are those of a list with commas or blanks between.

@@ -87,7 +87,7 @@ func Fstat(fd int, name string) (*Entry, error) {
 func convert(st *unix.Stat_t) syscall.Stat_t {
 	return syscall.Stat_t{
 		Dev: st.Dev, Ino: st.Ino, Nlink: st.Nlink, Mode: st.Mode, Uid: st.Uid, Gid: st.Gid,
-		Rdev: st.Rdev, Size: st.Size,
+		Rdev: st.Rdev, Size: st.Size, Blocks: st.Blocks,
 		Atim: syscall.Timespec(st.Atim), Mtim: syscall.Timespec(st.Mtim),
 		Ctim: syscall.Timespec(st.Ctim),
 	}

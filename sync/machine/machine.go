@@ -21,6 +21,7 @@ type Machine struct {
 	// path of the running program, offered on the drive when it is a static binary; "" offers none
 	Executable string
 	CPUInfo    []byte // /proc/cpuinfo; nil: the CPU is not known
+	Proc       string // where the processes of this machine are seen; "" takes /proc
 	Version    string // of this program, recorded in a generation
 	LockWait   time.Duration
 	// shown each change of a file on this machine, and of the drive that an export writes to; nil

@@ -38,7 +38,7 @@ func newMachine(t *testing.T, name string, when time.Time) machine.Machine {
 	m := machine.Machine{Settings: settings, Hostname: name, Now: func() time.Time { return when },
 		StateDir: filepath.Join(dir, "state"),
 		PKGDIR:   filepath.Join(dir, "packages"), DISTDIR: filepath.Join(dir,
-			"distfiles"), Version: "test", LockWait: time.Minute}
+			"distfiles"), Version: "test", LockWait: time.Minute, Proc: t.TempDir()}
 	for _, d := range []string{m.StateDir, m.PKGDIR, m.DISTDIR} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)

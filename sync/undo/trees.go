@@ -35,7 +35,7 @@ func readTrees(m machine.Machine, o Options) (trees, error) {
 	if err != nil {
 		return trees{}, err
 	}
-	site := &ebuilds.Site{Settings: m.Settings, Notes: notes, Hook: m.Hook, Proc: o.proc,
+	site := &ebuilds.Site{Settings: m.Settings, Notes: notes, Hook: m.Hook, Proc: m.Proc,
 		Dirs: map[string]string{"PKGDIR": m.PKGDIR, "DISTDIR": m.DISTDIR}}
 	if !o.Pretend {
 		if err := site.Recover(); err != nil {
@@ -92,5 +92,5 @@ func (t trees) run(ctx context.Context, list []Repository) error {
 			return err
 		}
 	}
-	return nil
+	return t.site.Notes.End()
 }

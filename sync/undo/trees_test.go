@@ -36,7 +36,7 @@ func writeTree(t *testing.T, dir string, files map[string]string) {
 }
 
 // bringTree lets a machine import a repository whose ebuild has that number.
-func bringTree(t *testing.T, m machine.Machine, proc string, n int) {
+func bringTree(t *testing.T, m machine.Machine, n int) {
 	t.Helper()
 	dir := t.TempDir()
 	writeTree(t, dir, map[string]string{
@@ -55,7 +55,7 @@ func bringTree(t *testing.T, m machine.Machine, proc string, n int) {
 	tree, err := source.Pack(t.Context(), &b, nil)
 	must(t, err)
 	tree.File = layout.ArchiveName("gentoo", 1)
-	site, err := readTrees(m, Options{proc: proc})
+	site, err := readTrees(m, Options{})
 	must(t, err)
 	offer := ebuilds.Offer{Name: "gentoo", Origin: "host", Serial: int64(n), Tree: tree,
 		Size: int64(b.Len()),
@@ -74,7 +74,7 @@ func bringTree(t *testing.T, m machine.Machine, proc string, n int) {
 // A repository that an import replaced goes back, without a package that came with it too; one that
 // was changed since stays, with the reason.
 func TestRepositoriesGoBack(t *testing.T) {
-	root, proc := t.TempDir(), t.TempDir()
+	root := t.TempDir()
 	writeTree(t, root, map[string]string{
 		"usr/lib/python3.12/site-packages/portage/const.py": "EAPI = 8\n",
 		"usr/share/portage/config/repos.conf":               "[DEFAULT]\nmain-repo = gentoo\n[gentoo]\nlocation = /var/db/repos/gentoo\n",
@@ -87,7 +87,7 @@ func TestRepositoriesGoBack(t *testing.T) {
 	settings, err := portage.Load(t.Context(), portage.Options{Root: root})
 	must(t, err)
 	m := machine.Machine{Settings: settings, StateDir: t.TempDir(), PKGDIR: filepath.Join(root,
-		"packages"), DISTDIR: filepath.Join(root, "distfiles"), Now: time.Now}
+		"packages"), DISTDIR: filepath.Join(root, "distfiles"), Now: time.Now, Proc: t.TempDir()}
 	ebuild := filepath.Join(root, "var/db/repos/gentoo/ebuild")
 	holds := func(want string) {
 		t.Helper()
@@ -95,20 +95,20 @@ func TestRepositoriesGoBack(t *testing.T) {
 			t.Fatalf("the repository holds %q, %v; want %q", text, err, want)
 		}
 	}
-	bringTree(t, m, proc, 1)
-	bringTree(t, m, proc, 2)
+	bringTree(t, m, 1)
+	bringTree(t, m, 2)
 	holds("2")
 	r, err := Undo(t.Context(), m, Options{Pretend: true}, nil)
 	if err != nil || r.Unchanged || len(r.Repositories) != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	holds("2")
-	r, err = Undo(t.Context(), m, Options{proc: proc}, nil)
+	r, err = Undo(t.Context(), m, Options{}, nil)
 	if err != nil || r.Unchanged || r.Repositories[0].Reason != "" {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	holds("1")
-	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil || !r.Unchanged {
+	if r, err := Undo(t.Context(), m, Options{}, nil); err != nil || !r.Unchanged {
 		t.Fatalf("undone twice: %+v, %v", r, err)
 	}
 	// A run that was ended here is finished by the next one, which has to get there although it is
@@ -117,9 +117,9 @@ func TestRepositoriesGoBack(t *testing.T) {
 		!slices.Contains(t2.places(), filepath.Join(root, "var/db/repos")) {
 		t.Fatalf("%v, %v", t2.places(), err)
 	}
-	bringTree(t, m, proc, 3)
+	bringTree(t, m, 3)
 	must(t, os.WriteFile(ebuild, []byte("mine"), 0o644))
-	if r, err = Undo(t.Context(), m, Options{proc: proc}, nil); err != nil ||
+	if r, err = Undo(t.Context(), m, Options{}, nil); err != nil ||
 		r.Repositories[0].Reason == "" || len(r.Repositories[0].Hints) != 1 {
 		t.Fatalf("changed since: %+v, %v", r, err)
 	}
@@ -130,22 +130,22 @@ func TestRepositoriesGoBack(t *testing.T) {
 		t.Fatalf("%s: %v\n%s", line, err, out)
 	}
 	holds("1")
-	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil ||
+	if r, err := Undo(t.Context(), m, Options{}, nil); err != nil ||
 		r.Repositories[0].Reason != "" {
 		t.Fatalf("put back by hand: %+v, %v", r, err)
 	}
-	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil || !r.Unchanged {
+	if r, err := Undo(t.Context(), m, Options{}, nil); err != nil || !r.Unchanged {
 		t.Fatalf("and then: %+v, %v", r, err)
 	}
 	// the tree is import's, as it was before
-	bringTree(t, m, proc, 4)
+	bringTree(t, m, 4)
 	holds("4")
 	must(t, os.RemoveAll(filepath.Join(root, "var/db/repos/.gentoo.pkgsneak-undo")))
-	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil ||
+	if r, err := Undo(t.Context(), m, Options{}, nil); err != nil ||
 		!strings.Contains(r.Repositories[0].Reason, "is gone") {
 		t.Fatalf("what was kept is gone: %+v, %v", r, err)
 	}
-	if r, err := Undo(t.Context(), m, Options{proc: proc}, nil); err != nil || !r.Unchanged {
+	if r, err := Undo(t.Context(), m, Options{}, nil); err != nil || !r.Unchanged {
 		t.Fatalf("and then: %+v, %v", r, err)
 	}
 	holds("4")
@@ -153,7 +153,7 @@ func TestRepositoriesGoBack(t *testing.T) {
 	// Notes that cannot be read end it before anything changes.
 	must(t, os.WriteFile(filepath.Join(m.StateDir, ebuilds.NotesName), []byte("{"), 0o644))
 	var odd *ebuilds.NotesError
-	if _, err := Undo(t.Context(), m, Options{proc: proc}, nil); !errors.As(err, &odd) {
+	if _, err := Undo(t.Context(), m, Options{}, nil); !errors.As(err, &odd) {
 		t.Errorf("%v", err)
 	}
 }

@@ -21,8 +21,6 @@ type Options struct {
 	Pretend bool // change nothing
 	// Confirm is asked before anything changes; nil is a yes.
 	Confirm func(*Report) (bool, error)
-
-	proc string // where processes are seen, in tests; "": /proc
 }
 
 // Origin is a generation that is taken back.
