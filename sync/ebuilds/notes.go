@@ -231,11 +231,11 @@ func (n *Notes) SavePacked(list []Packed) error {
 	return n.save()
 }
 
-// Unfinished reports whether an import of repositories did not come to its end. What it keeps is
-// the way back from the one that goes on with it.
+// Unfinished reports whether an import of repositories did not come to its end. The trees that it
+// keeps are the way back from the one that goes on with it.
 func (n *Notes) Unfinished() bool { return n.unfinished }
 
-// Begin lets the next change of a note say that an import is on its way.
+// Begin marks, with the next change of a note, that an import is on its way.
 func (n *Notes) Begin() { n.unfinished = true }
 
 // End notes that it, or its undo, came to its end.

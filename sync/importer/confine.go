@@ -34,7 +34,7 @@ func Confine(m machine.Machine, o ImportOptions) sandbox.Confined {
 	if o.Repos != NoRepos && carriesRepos(append([]string{o.Drive}, o.Further...)) {
 		dirs = append(dirs, repositoryPlaces(m, o)...)
 		c.Read = append(c.Read, "/proc") // whether Portage runs
-	} else if site, err := siteOf(m); err == nil { // the import says it
+	} else if site, err := siteOf(m); err == nil { // the import reports it
 		dirs = append(dirs, site.Notes.Unsettled()...)
 	}
 	if o.Pretend {

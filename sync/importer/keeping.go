@@ -136,8 +136,8 @@ func newKeeping(op *operation) *keeping {
 	return k
 }
 
-// goesOn reports whether an import goes on with a change that was ended before its end. What is
-// kept of that is then its own.
+// goesOn reports whether an import goes on with a change that was ended before its end. The
+// files that are kept of it are then its own.
 func goesOn(m machine.Machine, c *state.Changed) bool {
 	return sameDirs(m, c) && c.State != state.Imported
 }

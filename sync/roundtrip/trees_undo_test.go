@@ -263,7 +263,7 @@ func TestKeptTreesGiveWay(t *testing.T) {
 	mustImport(t, c.now(t), o)
 	c.beside(t, ".gentoo.pkgsneak-undo", "gentoo")
 
-	// What does not fit without it either: 15, and it stays.
+	// A file that does not fit without it either: 15, and it stays.
 	random(t, filepath.Join(host.DISTDIR, "huge.tgz"), 9*mib)
 	export(2*mib + 1)
 	if _, err := importer.Import(t.Context(), c.now(t), o, nil); err == nil {

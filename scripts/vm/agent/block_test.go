@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A signal to the thread that waits for a device does not come through: the kernel says that it is
-// pending, and the wait goes on.
+// A signal to the thread that waits for a device does not come through: it is pending for the
+// kernel, and the wait goes on.
 func TestWaitWithoutSignals(t *testing.T) {
 	var ends, tid = make(chan error, 1), make(chan int, 1)
 	pipe := make([]int, 2)
