@@ -23,12 +23,10 @@ func dispatch(ctx context.Context, f *commandLine, app *cli.App, words []string)
 	req, err := parseArgs(app, words)
 	if err != nil {
 		f.verb = verbOf(app, words)
-		f.out.json = slices.Contains(words, "--json") || f.wantsJSON()
+		f.out.json = f.asksForJSON(words)
 		return err
 	}
-	f.out.json = slices.Contains(req.flags, "--json") ||
-		slices.Contains(req.flags, "--json=true") ||
-		!slices.Contains(req.flags, "--json=false") && f.wantsJSON()
+	f.out.json = f.asksForJSON(req.flags)
 	switch {
 	case req.about:
 		return f.about()
@@ -42,6 +40,23 @@ func dispatch(ctx context.Context, f *commandLine, app *cli.App, words []string)
 		return outcome(exitUsage)
 	}
 	return app.RunContext(ctx, append([]string{app.Name}, req.argv()...))
+}
+
+// asksForJSON reports whether the flags among some words ask for JSON, or else the variable.
+func (f *commandLine) asksForJSON(words []string) bool {
+	if end := slices.Index(words, "--"); end >= 0 {
+		words = words[:end]
+	}
+	for _, word := range slices.Backward(words) {
+		if word == "--json" {
+			return true
+		}
+		if value, has := strings.CutPrefix(word, "--json="); has {
+			on, err := parseBool(value)
+			return on || err != nil
+		}
+	}
+	return f.wantsJSON()
 }
 
 // verbOf is the command of a line that cannot be read, "" if it has none.

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"pkgsneak/sync/fault"
 )
 
 // The command line is put into one order before cli sees it, because cli v2 takes a flag behind an
@@ -147,7 +149,39 @@ func (p *argParser) long(words []string) (int, error) {
 	return 2, p.flag(info, "--"+name, words[1], true)
 }
 
+// cluster takes flags of one letter. A word that spells a long flag, as other programs write it, is
+// none of these: -json would be -j with the value "son".
 func (p *argParser) cluster(words []string) (int, error) {
+	long, exact := p.longMeant(words[0])
+	if exact {
+		return 0, withHint(usageErrorf("there is no flag %q", words[0]), "%s", long)
+	}
+	n, err := p.letters(words)
+	if err != nil && long != "" {
+		err = withHint(usageErrorf("there is no flag %q", words[0]), "%s", long)
+	}
+	return n, err
+}
+
+// longMeant is the long flag that somebody wrote with a single dash, with its value where that
+// stands behind "=", as it is to be typed: spelled so, or nearly; "" if there is none.
+func (p *argParser) longMeant(word string) (flag string, exact bool) {
+	name, value, has := strings.Cut(word[1:], "=")
+	if len(name) < 2 {
+		return "", false
+	}
+	if _, exact = p.table[name]; !exact {
+		if name = p.nearestFlag(name); name == "" {
+			return "", false
+		}
+	}
+	if has {
+		return "--" + name + "=" + fault.Quote(value), exact
+	}
+	return "--" + name, exact
+}
+
+func (p *argParser) letters(words []string) (int, error) {
 	letters := []rune(words[0][1:])
 	for i, r := range letters {
 		name := string(r)
@@ -161,7 +195,13 @@ func (p *argParser) cluster(words []string) (int, error) {
 			}
 			continue
 		case i < len(letters)-1:
-			return 1, p.flag(info, "-"+name, strings.TrimPrefix(string(letters[i+1:]), "="), true)
+			value := strings.TrimPrefix(string(letters[i+1:]), "=")
+			if info.check != nil {
+				if err := info.check(value); err != nil {
+					return 0, usageErrorf("flag %q: %w", "-"+name, err)
+				}
+			}
+			return 1, p.flag(info, "-"+name, value, true)
 		case len(words) < 2:
 			return 0, usageErrorf("flag %q needs a value", "-"+name)
 		}

@@ -16,7 +16,7 @@ import (
 // testApp has the shapes of verbs that there are: flags of each kind, a verb with subcommands.
 func testApp() *cli.App {
 	onoff := func(o *options) flag.Value { return toggle{new(bool)} }
-	word := func(o *options) flag.Value { return text{new(string)} }
+	word := func(o *options) flag.Value { return emptyable{new(string)} }
 	quiet := flagSet{{name: "quiet", also: []string{"q"}, to: onoff}}
 	rest := flagSet{
 		{name: "pretend", also: []string{"p", "dry-run"}, to: onoff},
@@ -77,7 +77,7 @@ func TestParseArgsRefuses(t *testing.T) {
 		{"unknown long flag", "export --nmae a", `there is no flag "--nmae"`},
 		{"unknown letter", "export -px", `there is no flag "-x"`},
 		{"one letter with two dashes", "export --p", `there is no flag "--p"`},
-		{"long flag with one dash", "export -name a", `there is no flag "-n"`},
+		{"long flag with one dash", "export -name a", `there is no flag "-name"`},
 		{"value missing", "export --name", `flag "--name" needs a value`},
 		{"value of a letter missing", "export -ps", `flag "-s" needs a value`},
 		{"switch with a wrong word", "export --pretend=maybe", `"maybe" is neither yes nor no`},
@@ -92,6 +92,50 @@ func TestParseArgsRefuses(t *testing.T) {
 				t.Fatalf("got %v, want a usage error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// Other programs write long flags with a single dash: whoever is used to that is told how it is
+// written here, whatever its letters would mean one by one.
+func TestSingleDash(t *testing.T) {
+	app := newApp(testCommandLine(t, nil))
+	tests := map[string]string{ // the words behind the program's name, and the flag that is proposed
+		"status -json":                 "--json",
+		"export /mnt -json":            "--json", // -j takes a value there
+		"export /mnt -jsn":             "--json",
+		"export -jobs 4 /mnt":          "--jobs",
+		"import -verbose /mnt":         "--verbose",
+		"import -pretend /mnt":         "--pretend",
+		"import -pretned /mnt":         "--pretend",
+		"import -state-dir=/s /mnt":    "--state-dir=/s",
+		"import -state-dir=a;b /mnt":   "--state-dir='a;b'",
+		"import -help":                 "--help",
+		"-version":                     "--version",
+		"auto -install":                "--install",
+		"trust -fingerprint ABCD /mnt": "--fingerprint",
+		"trust -never -json /mnt":      "--never",
+	}
+	for words, want := range tests {
+		_, err := parseArgs(app, strings.Fields(words))
+		var hint *hintError
+		if !errors.As(err, &hint) || hint.hint != want {
+			t.Errorf("%s: got %v and the hint %+v, want %s", words, err, hint, want)
+		}
+	}
+	for _, words := range []string{"export -px /mnt", "export -jmany /mnt", "status -x"} {
+		_, err := parseArgs(app, strings.Fields(words))
+		if hint := (*hintError)(nil); errors.As(err, &hint) && strings.HasPrefix(hint.hint, "--") {
+			t.Errorf("%s: %s is proposed", words, hint.hint)
+		}
+	}
+	for _, f := range allFlags(t) {
+		for _, c := range app.Commands {
+			_, err := parseArgs(app, []string{c.Name, "-" + f.name})
+			var hint *hintError
+			if !errors.As(err, &hint) || hint.hint != "--"+f.name {
+				t.Errorf("%s -%s: got %v", c.Name, f.name, err)
+			}
+		}
 	}
 }
 
@@ -224,9 +268,6 @@ func fieldsOf(v flag.Value) (fields []any) {
 	}
 	if n, ok := v.(originName); ok {
 		return []any{n.name}
-	}
-	if w, ok := v.(word); ok {
-		return []any{w.text}
 	}
 	if f, ok := v.(fingerprint); ok {
 		return []any{f.text}

@@ -411,7 +411,7 @@ var examining = groupWhat.of(flagSet{
 var autoMode = groupHow.of(flagSet{
 	{name: "auto", value: "ROLE",
 		usage: "export, import or both: what this machine does with a drive that is plugged in",
-		to:    func(o *options) flag.Value { return text{&o.autoMode} }},
+		to:    func(o *options) flag.Value { return emptyable{&o.autoMode} }},
 })
 
 var plugged = groupHow.of(flagSet{
@@ -420,7 +420,7 @@ var plugged = groupHow.of(flagSet{
 		to: func(o *options) flag.Value { return text{&o.auto.Label} }},
 	{name: "on-done", value: "COMMAND",
 		usage: "run by /bin/sh at the end, with the result as JSON on its standard input",
-		to:    func(o *options) flag.Value { return text{&o.auto.Hook} }},
+		to:    func(o *options) flag.Value { return emptyable{&o.auto.Hook} }},
 	{name: "request", usage: "after an import, write to the drive what this machine has and lacks",
 		to: func(o *options) flag.Value { return toggle{&o.auto.Request} }},
 	{name: "result-file", usage: "leave a text on the drive that tells the result",
@@ -460,7 +460,7 @@ var serving = groupHow.of(flagSet{
 		to:    func(o *options) flag.Value { return text{&o.serve.listen} }},
 	{name: "prefix", group: groupWhere, value: "PATH",
 		usage: "path in front of all others, /funtoo for instance",
-		to:    func(o *options) flag.Value { return text{&o.serve.prefix} }},
+		to:    func(o *options) flag.Value { return emptyable{&o.serve.prefix} }},
 	{name: "tls-cert", value: "FILE", usage: "certificate for HTTPS, a PEM file",
 		to: func(o *options) flag.Value { return text{&o.serve.tlsCert} }},
 	{name: "tls-key", value: "FILE", usage: "its key, a PEM file",
@@ -489,7 +489,7 @@ var publicKey = groupOutput.of(flagSet{
 
 var newKey = groupWhat.of(flagSet{
 	{name: "name", value: "NAME", usage: "whose key it is (this host's name)",
-		to: func(o *options) flag.Value { return word{&o.keyName} }},
+		to: func(o *options) flag.Value { return text{&o.keyName} }},
 })
 
 var newName = groupWhat.of(flagSet{
@@ -694,7 +694,8 @@ func (l loudness) IsBoolFlag() bool { return true }
 // Get implements flag.Getter.
 func (l loudness) Get() any { return l }
 
-// text is a word of any kind.
+// text is a word of any kind, but not none: an empty one is mostly a variable of a script that is
+// not set, and what holds without the flag is not meant.
 type text []*string
 
 // String implements flag.Value.
@@ -707,43 +708,44 @@ func (t text) String() string {
 
 // Set implements flag.Value.
 func (t text) Set(s string) error {
-	for _, field := range t {
+	if strings.TrimSpace(s) == "" {
+		return errEmpty
+	}
+	return emptyable(t).Set(s)
+}
+
+// Get implements flag.Getter.
+func (t text) Get() any { return t }
+
+var errEmpty = errors.New("it is empty: a variable that is not set?")
+
+// emptyable is a text for which none is an answer: it undoes what the settings file says.
+type emptyable []*string
+
+// String implements flag.Value.
+func (e emptyable) String() string { return text(e).String() }
+
+// Set implements flag.Value.
+func (e emptyable) Set(s string) error {
+	for _, field := range e {
 		*field = s
 	}
 	return nil
 }
 
 // Get implements flag.Getter.
-func (t text) Get() any { return t }
-
-// word is a text that has something in it.
-type word struct{ text *string }
-
-// String implements flag.Value.
-func (w word) String() string {
-	if w.text == nil {
-		return ""
-	}
-	return *w.text
-}
-
-// Set implements flag.Value.
-func (w word) Set(s string) error {
-	if strings.TrimSpace(s) == "" {
-		return errors.New("it is empty")
-	}
-	*w.text = s
-	return nil
-}
-
-// Get implements flag.Getter.
-func (w word) Get() any { return w }
+func (e emptyable) Get() any { return e }
 
 // fingerprint is that of a key, as it was written.
 type fingerprint struct{ text *string }
 
 // String implements flag.Value.
-func (f fingerprint) String() string { return word(f).String() }
+func (f fingerprint) String() string {
+	if f.text == nil {
+		return ""
+	}
+	return *f.text
+}
 
 // Set implements flag.Value.
 func (f fingerprint) Set(s string) error {
