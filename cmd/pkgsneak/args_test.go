@@ -99,7 +99,7 @@ func TestParseArgsRefuses(t *testing.T) {
 // written here, whatever its letters would mean one by one.
 func TestSingleDash(t *testing.T) {
 	app := newApp(testCommandLine(t, nil))
-	tests := map[string]string{ // the words behind the program's name, and the flag that is proposed
+	tests := map[string]string{ // the words, and the flag that is proposed
 		"status -json":                 "--json",
 		"export /mnt -json":            "--json", // -j takes a value there
 		"export /mnt -jsn":             "--json",

@@ -126,7 +126,11 @@ func (s *Scan) HiddenText(pkgdir string) string {
 		if len(names) > mostHinted {
 			names, more = names[:mostHinted], ", ..."
 		}
-		parts = append(parts, fmt.Sprintf("%s (%q%s)", part, strings.Join(names, `", "`), more))
+		quoted := make([]string, len(names))
+		for i, name := range names {
+			quoted[i] = strconv.Quote(name)
+		}
+		parts = append(parts, fmt.Sprintf("%s (%s%s)", part, strings.Join(quoted, ", "), more))
 	}
 	if len(parts) == 0 {
 		return ""

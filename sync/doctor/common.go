@@ -263,7 +263,7 @@ func (e *commonRules) indexState(ctx context.Context) error {
 		f.What = fmt.Sprintf("the index of %q has no VERSION: 0: Portage takes it for empty",
 			e.m.PKGDIR)
 	default:
-		return e.indexFits(ctx, scan, links, f)
+		return e.indexFits(ctx, scan, missed, links, f)
 	}
 	e.tell(f)
 	return nil
@@ -291,8 +291,8 @@ func (e *commonRules) listed() iter.Seq[string] {
 
 // indexFits compares the index with the files. Only if few files differ are they read, as emaint
 // would. Entries behind links are told elsewhere.
-func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, links []string,
-	f Finding) error {
+func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, missed []pkgdir.Missed,
+	links []string, f Finding) error {
 	missing, stale, bytes := compareIndex(scan, e.index)
 	if len(missing) <= mostRead && bytes <= mostReadBytes {
 		o := pkgdir.Options{Now: e.now}
@@ -307,6 +307,7 @@ func (e *commonRules) indexFits(ctx context.Context, scan *pkgdir.Scan, links []
 			e.unknown("the index: %v", err)
 			return nil
 		}
+		e.unreadable(check.Invalid, missed)
 		missing, stale = paths(check.Missing), paths(check.Stale)
 		if len(missing)+len(stale) == 0 && len(check.Index) > 0 {
 			f.Weight, f.What, f.Why = Note, strings.Join(check.Index,

@@ -18,8 +18,7 @@ import (
 
 // leftOut tells what an export of this machine leaves out, in the words of the export.
 func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error {
-	t := leftOutTally{hints: map[string][]string{}, names: map[string][]string{},
-		reasons: map[string]string{}, differ: map[string]bool{}}
+	t := newLeftOutTally()
 	if e.is(Host) {
 		for _, m := range missed {
 			if !m.Link || m.Listed == 0 { // told by itself
@@ -51,6 +50,39 @@ func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error
 			}
 		}
 	}
+	t.tell(e)
+	return nil
+}
+
+// unreadable tells of files with a package's name that are none, which an export leaves out as
+// well. missed are told already.
+func (e *commonRules) unreadable(invalid []pkgdir.Problem, missed []pkgdir.Missed) {
+	if !e.is(Host) {
+		return
+	}
+	t := newLeftOutTally()
+	for _, p := range invalid {
+		if !slices.ContainsFunc(missed, func(m pkgdir.Missed) bool { return m.Path == p.Path }) {
+			t.add("PKGDIR", p.Path, p.Reason, "")
+		}
+	}
+	t.tell(e)
+}
+
+// leftOutTally puts together what one sentence tells.
+type leftOutTally struct {
+	names, hints map[string][]string
+	reasons      map[string]string // the first of each kind
+	differ       map[string]bool   // the kinds of which there are several
+}
+
+func newLeftOutTally() *leftOutTally {
+	return &leftOutTally{hints: map[string][]string{}, names: map[string][]string{},
+		reasons: map[string]string{}, differ: map[string]bool{}}
+}
+
+// tell makes a finding of each sentence.
+func (t *leftOutTally) tell(e *commonRules) {
 	for _, what := range slices.Sorted(maps.Keys(t.names)) {
 		names, hints := t.names[what], t.hints[what]
 		if reason := t.reasons[what]; !t.differ[what] {
@@ -65,14 +97,6 @@ func (e *commonRules) leftOut(ctx context.Context, missed []pkgdir.Missed) error
 		}
 		e.tell(f)
 	}
-	return nil
-}
-
-// leftOutTally puts together what one sentence tells.
-type leftOutTally struct {
-	names, hints map[string][]string
-	reasons      map[string]string // the first of each kind
-	differ       map[string]bool   // the kinds of which there are several
 }
 
 // add takes a file in. A file that the index lists in vain is left to the findings about the index.
