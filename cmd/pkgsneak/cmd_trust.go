@@ -91,6 +91,7 @@ type enrolment struct {
 	decisions []func() error // carried out when every question was answered
 	declined  bool
 	spent     []trust.Signer // offered, and trusted by nothing any more
+	kept      []error        // of --never: why a key that is offered is not refused
 }
 
 func trustKeys(c *invocation) error {
@@ -132,6 +133,8 @@ func trustKeys(c *invocation) error {
 	switch {
 	case e.declined && len(e.decisions) == 0:
 		return fault.ErrDeclined
+	case len(e.kept) > 0 && len(e.decisions) == 0:
+		return e.kept[0]
 	case len(e.spent) > 0 && len(e.decisions)+len(e.report.Already) == 0:
 		return nothingToTrust(c.args[0], e.spent)
 	}
@@ -401,18 +404,16 @@ func (e *enrolment) replace(old manifest.Fingerprint, key *manifest.PublicKey) {
 // refuseForEver notes that nothing is to be imported that a key signs.
 func (e *enrolment) refuseForEver(k candidateKey, trusted bool) error {
 	switch {
-	case k.key.Fingerprint() == e.view.Own && e.want == "":
-		return nil
 	case k.key.Fingerprint() == e.view.Own:
-		return usageErrorf("trust --never: this is the key that this machine signs with")
-	case trusted && e.want == "":
-		return nil
+		return e.keep(usageErrorf("trust --never: this is the key that this machine signs with"))
 	case k.signer.State == trust.Revoked:
-		return withHint(fmt.Errorf("trust --never %q: %s: nothing of it is imported here any more: %w", e.args[0], k.signer.Sentence(), manifest.ErrUntrusted),
-			"if nobody exports with it any more: pkgsneak forget ORIGIN %s", shellWord(e.args[0]))
+		return e.keep(withHint(fmt.Errorf("trust --never %q: %s: nothing of it is imported here any more: %w",
+			e.args[0], k.signer.Sentence(), manifest.ErrUntrusted),
+			"if nobody exports with it any more: pkgsneak forget ORIGIN %s",
+			shellWord(e.args[0])))
 	case trusted:
-		return withHint(fmt.Errorf("the key %s is trusted here", k.key.Fingerprint().Grouped()),
-			"pkgsneak trust remove %s", k.key.Fingerprint())
+		return e.keep(withHint(fmt.Errorf("trust --never: the key %s is trusted here",
+			k.key.Fingerprint().Grouped()), "pkgsneak trust remove %s", k.key.Fingerprint()))
 	}
 	if e.want == "" {
 		e.introduce(k, false)
@@ -441,6 +442,16 @@ func (e *enrolment) refuseForEver(k candidateKey, trusted bool) error {
 		e.report.Never = append(e.report.Never, newKeyReport(k.key))
 		return nil
 	})
+	return nil
+}
+
+// keep ends the run with why a key cannot be refused, where that key was named; among those that a
+// drive offers it counts only if no other one is there to be refused.
+func (e *enrolment) keep(why error) error {
+	if e.want != "" {
+		return why
+	}
+	e.kept = append(e.kept, why)
 	return nil
 }
 

@@ -66,14 +66,19 @@ func watchDrive(c *invocation) error {
 	o := c.opt.watch
 	o.Export, o.Log, o.Events = c.opt.export, c.logger(), events
 	o.Export.Drive, c.place = place, place
+	code := exitDone
 	o.Done = func(r *exporter.ExportReport, err error) {
 		done()
 		c.watchExported(place, r, err)
+		if o.Once && err == nil && len(r.LeftOut) > 0 {
+			code = exitLeftOut
+		}
 	}
-	if err = auto.Watch(c.ctx, machine, o); err == nil {
-		c.result(exitDone, nil)
+	if err = auto.Watch(c.ctx, machine, o); err != nil {
+		return err
 	}
-	return err
+	c.result(code, nil)
+	return outcome(code)
 }
 
 // watchable refuses a place on which no drive will ever be mounted. A mount point may be made only

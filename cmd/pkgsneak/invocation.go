@@ -227,8 +227,9 @@ func (c *invocation) wrongArguments(least, most int) error {
 	}
 	switch n := len(c.args); {
 	case n < least:
+		words := strings.Fields(c.flags.Command.ArgsUsage)
 		return withHint(usageErrorf("%s: %s is missing", c.verb,
-			c.flags.Command.ArgsUsage), "%s", line)
+			strings.Join(words[n:least], " ")), "%s", line)
 	case most == 0:
 		return withHint(usageErrorf("%s takes no argument, and %q is one", c.verb,
 			c.args[0]), "%s", line)

@@ -20,6 +20,7 @@ import (
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/inspect"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/trust"
@@ -33,6 +34,9 @@ type driveRules struct {
 }
 
 func (e *driveRules) check(ctx context.Context) error {
+	if err := machine.NeedDirectory("doctor", e.o.Drive); err != nil {
+		return err
+	}
 	status, err := inspect.Status(ctx, e.m, inspect.StatusOptions{Drive: e.o.Drive})
 	if err != nil {
 		return err

@@ -110,6 +110,9 @@ func openDrive(o Options) (*drive.Drive, error) {
 	if o.Drive == "" {
 		return nil, nil
 	}
+	if err := machine.NeedDirectory("request", o.Drive); err != nil {
+		return nil, err
+	}
 	if !o.Pretend {
 		return drive.Create(o.Drive)
 	}
