@@ -719,7 +719,7 @@ func (t text) Get() any { return t }
 
 var errEmpty = errors.New("it is empty: a variable that is not set?")
 
-// emptyable is a text for which none is an answer: it undoes what the settings file says.
+// emptyable is a text for which none is an answer: it undoes what the settings file sets.
 type emptyable []*string
 
 // String implements flag.Value.
