@@ -12,6 +12,7 @@ import (
 	"pkgsneak/sync/doctor"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/state"
+	"pkgsneak/sync/watch"
 )
 
 //go:embed completion
@@ -211,39 +212,52 @@ func (c completer) argumentCandidates(p *argParser) []candidate {
 			list = append(list, candidate{s.Name, s.Usage})
 		}
 	}
+	command := p.verb
+	if p.sub != nil {
+		command = p.sub
+	}
+	place := argumentAt(command.ArgsUsage, len(p.args))
 	switch strings.Join(p.path, " ") {
 	case "doctor":
-		if len(p.args) == 0 && slices.Contains(p.names, "explain") {
+		if slices.Contains(p.names, "explain") {
 			return topicCandidates()
 		}
-		fallthrough
-	case "export", "import", "verify", "status", "watch", "serve":
-		if len(p.args) == 0 {
-			list = append(c.mounts(), candidate{word: askDirs})
-		}
-	case "forget":
-		switch len(p.args) {
-		case 0:
-			list = c.mountedOrigins()
-		case 1:
-			list = append(c.mounts(), candidate{word: askDirs})
-		}
-	case "trust":
-		if len(p.args) == 0 {
-			list = append(append(list, c.mounts()...), candidate{word: askFiles})
-		}
-	case "index":
-		list = append(list, candidate{word: askDirs})
-	case "key import":
-		list = append(list, candidate{word: askFiles})
 	case "trust remove":
-		list = c.trustedCandidates(p)
-	case "completion":
-		for _, s := range shells {
-			list = append(list, candidate{word: s})
-		}
+		return c.trustedCandidates(p)
+	}
+	switch place {
+	case "DRIVE":
+		return append(append(list, c.mounts()...), candidate{word: askDirs})
+	case "DRIVE|FILE":
+		return append(append(list, c.mounts()...), candidate{word: askFiles})
+	case "PKGDIR":
+		return append(list, candidate{word: askDirs})
+	case "FILE":
+		return append(list, candidate{word: askFiles})
+	case "ORIGIN":
+		return append(list, c.mountedOrigins()...)
+	}
+	if p.sub != nil || len(p.verb.Subcommands) > 0 || strings.ToLower(place) != place {
+		return list
+	}
+	for word := range strings.SplitSeq(place, "|") {
+		list = append(list, candidate{word: word})
 	}
 	return list
+}
+
+// argumentAt is the word of a command's usage for its i-th argument: the last one again where that
+// may be repeated, "" behind the last.
+func argumentAt(usage string, i int) string {
+	words := strings.Fields(usage)
+	switch {
+	case i < len(words):
+	case len(words) > 0 && strings.HasSuffix(words[len(words)-1], "...]"):
+		i = len(words) - 1
+	default:
+		return ""
+	}
+	return strings.Trim(words[i], "[.]")
 }
 
 // topicCandidates are what doctor can explain.
@@ -280,26 +294,22 @@ func (c completer) trustedCandidates(p *argParser) []candidate {
 
 // mounts lists the places where a drive is likely to be mounted.
 func (c completer) mounts() []candidate {
-	table, err := os.ReadFile(filepath.Join(c.env.root, "/proc/mounts"))
+	f, err := os.Open(filepath.Join(c.env.root, "/proc/self/mountinfo"))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	table, err := watch.ParseMounts(f)
 	if err != nil {
 		return nil
 	}
 	var list []candidate
-	for line := range strings.Lines(string(table)) {
-		fields := strings.Fields(line)
-		if len(fields) < 3 {
-			continue
-		}
-		where := unescapeMount(fields[1])
+	for _, m := range table {
 		for _, dir := range []string{"/mnt/", "/media/", "/run/media/"} {
-			if strings.HasPrefix(where, dir) {
-				list = append(list, candidate{where, unescapeMount(fields[0]) + " " + fields[2]})
+			if strings.HasPrefix(m.Point, dir) {
+				list = append(list, candidate{m.Point, m.Source + " " + m.Type})
 			}
 		}
 	}
 	return list
 }
-
-// unescapeMount undoes the octal escapes of the mount table.
-var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n",
-	`\134`, `\`).Replace

@@ -3,6 +3,7 @@ package volume
 import (
 	"fmt"
 	"os"
+	"pkgsneak/sync/watch"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,17 +40,13 @@ func mountedDevice(f *os.File) string {
 	}
 	_, rest, _ := strings.Cut(string(info), "mnt_id:")
 	id, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := watch.Mounts()
 	if err != nil {
 		return ""
 	}
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if len(fields) < 10 || fields[0] != id {
-			continue
-		}
+	for _, m := range mounts {
 		var st unix.Stat_t
-		if unix.Stat(fields[len(fields)-2], &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		if m.ID == id && unix.Stat(m.Source, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK {
 			return fmt.Sprintf("%d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))
 		}
 	}

@@ -20,6 +20,7 @@ const maxMountTable = 64 << 20
 
 // Mount is a line of the mount table.
 type Mount struct {
+	ID string // of the mount, as fdinfo names it (proc(5))
 	// MAJOR:MINOR; 0:N where the file system has no block device of its own number (btrfs, tmpfs)
 	Device string
 	// what of the file system is mounted; "/" unless it is a bind mount or a subvolume
@@ -73,7 +74,7 @@ func parseMount(line string) (Mount, bool) {
 		return Mount{}, false
 	}
 	tail := fields[6+dash+1:]
-	m := Mount{Device: fields[2], Root: unescape(fields[3]), Point: unescape(fields[4]),
+	m := Mount{ID: fields[0], Device: fields[2], Root: unescape(fields[3]), Point: unescape(fields[4]),
 		Type: unescape(tail[0]), Source: unescape(tail[1]),
 		ReadOnly: hasOption(fields[5], "ro")}
 	if len(tail) > 2 {

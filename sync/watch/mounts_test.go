@@ -27,12 +27,12 @@ func TestParseMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Mount{
-		{"0:20", "/", "/sys", "sysfs", "sysfs", false},
-		{"8:17", "/", "/run/media/larry/MY STICK", "vfat", "/dev/sdb1", false},
-		{"8:17", "/pkgsneak", "/srv/bind", "vfat", "/dev/sdb1", true},
-		{"0:44", "/@home", "/home", "btrfs", "/dev/sda2", false},
-		{"7:0", "/", `/snap/a\b`, "squashfs", "/dev/loop0", true},
-		{"0:50", "/", "/odd", "tmpfs", "", false},
+		{"22", "0:20", "/", "/sys", "sysfs", "sysfs", false},
+		{"36", "8:17", "/", "/run/media/larry/MY STICK", "vfat", "/dev/sdb1", false},
+		{"37", "8:17", "/pkgsneak", "/srv/bind", "vfat", "/dev/sdb1", true},
+		{"38", "0:44", "/@home", "/home", "btrfs", "/dev/sda2", false},
+		{"39", "7:0", "/", `/snap/a\b`, "squashfs", "/dev/loop0", true},
+		{"40", "0:50", "/", "/odd", "tmpfs", "", false},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
