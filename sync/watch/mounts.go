@@ -74,8 +74,9 @@ func parseMount(line string) (Mount, bool) {
 		return Mount{}, false
 	}
 	tail := fields[6+dash+1:]
-	m := Mount{ID: fields[0], Device: fields[2], Root: unescape(fields[3]), Point: unescape(fields[4]),
-		Type: unescape(tail[0]), Source: unescape(tail[1]),
+	m := Mount{ID: fields[0], Device: fields[2], Root: unescape(fields[3]),
+		Point: unescape(fields[4]),
+		Type:  unescape(tail[0]), Source: unescape(tail[1]),
 		ReadOnly: hasOption(fields[5], "ro")}
 	if len(tail) > 2 {
 		m.ReadOnly = m.ReadOnly || hasOption(tail[2], "ro")
