@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable/durabletest"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 )
@@ -596,4 +597,37 @@ func TestFailedSyncEndsTheSession(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Each step that makes something durable asks the kernel, and does not only tell a hook.
+func TestSyncsReachTheKernel(t *testing.T) {
+	t.Parallel()
+	mount, h := tempDir(t), small()
+	h.closing = func(w *Writer) {
+		steps := map[string]func() error{
+			"the commit": func() error {
+				return w.overwrite(layout.NextManifestFile, content([]byte("text")))
+			},
+			"a flush":       w.flush,
+			"a file system": w.syncfs,
+			"a file":        func() error { return w.fsync(layout.ManifestFile) },
+			"a directory":   func() error { return w.syncDirs([]string{"generation"}) },
+			"a tree":        func() error { return syncIn(w.root, ".") },
+			"keys on offer": func() error { return w.offer(h.ring()) },
+			"what is extended": func() error {
+				return w.extend(t.Context(), layout.PackagesFile, 0, 1)
+			},
+		}
+		err := durabletest.FailSyncs(func() {
+			for name, step := range steps {
+				if w.ended.err = nil; step() == nil {
+					t.Errorf("%s: no error, and the kernel failed each fsync", name)
+				}
+			}
+		})
+		if w.ended.err = nil; err != nil {
+			t.Skipf("SKIPPED: %v", err)
+		}
+	}
+	mustExport(t, h, mount)
 }

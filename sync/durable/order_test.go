@@ -106,3 +106,34 @@ func TestOrderOfSyncFiles(t *testing.T) {
 	}
 	sameOrder(t, rec.Changes(dir), []string{"fsync a", "fsync b", "rename b c", "fsync-dir ."})
 }
+
+// Each of them asks the kernel, and does not only tell a hook (SyncFiles, whose work is done by
+// others, has a test of its own).
+func TestSyncsReachTheKernel(t *testing.T) {
+	root, err := durable.OpenRoot(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	plain := durable.Attr{Mode: 0o600, UID: -1, GID: -1}
+	f, err := root.Create("b", 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	err = durabletest.FailSyncs(func() {
+		for name, got := range map[string]error{
+			"a file":                 f.Sync(),
+			"a directory":            root.SyncDir("."),
+			"a file system":          durable.Syncfs(root),
+			"what gets another name": root.WriteFile("a", plain, hello),
+		} {
+			if !errors.Is(got, unix.EIO) {
+				t.Errorf("%s: %v, and the kernel failed each fsync", name, got)
+			}
+		}
+	})
+	if err != nil {
+		t.Skipf("SKIPPED: %v", err)
+	}
+}
