@@ -50,7 +50,7 @@ func describeRest(ctx context.Context, x *exporter) error {
 	for _, it := range stays {
 		h := x.host.files[it.Key()]
 		switch {
-		case it.Kind != payload.Package || x.next.carries(it.Path): // told when that leaves
+		case it.Kind != payload.Package || h == nil || x.next.carries(it.Path): // when that leaves
 		case h.Index != (IndexSums{}):
 			x.next.setEntry(it.Path, h.entry)
 		case x.o.Pretend:
