@@ -592,9 +592,38 @@ func TestOverlayComesAlong(t *testing.T) {
 		t.Errorf("repos.conf: %q, %q", steps[0].Conf, steps[1].Conf)
 	}
 	// Portage does not name it yet, and it is not taken for the user's.
-	steps, errs = c.bring(t, nil, Options{}, offerOf(t, "local", 20, overlay(2)))
+	stamped := func(n int) map[string]string {
+		files := overlay(n)
+		files["metadata/timestamp.x"] = fmt.Sprintf("%d\n", born.Add(time.Duration(n)*day).Unix())
+		return files
+	}
+	steps, errs = c.bring(t, nil, Options{}, offerOf(t, "local", 20, stamped(2)))
 	if steps[0].Action != Take || errs[0] != nil {
 		t.Fatalf("%+v %v", steps[0], errs[0])
+	}
+	// The rules of the others are its own: no older one, none of another origin, none that was
+	// edited.
+	next := offerOf(t, "local", 30, stamped(3))
+	for reason, does := range map[string]func() Offer{
+		"and the one here of": func() Offer { return offerOf(t, "local", 30, stamped(1)) },
+		`the origin "host"`: func() Offer {
+			other := next
+			other.Origin = "somebody"
+			return other
+		},
+		"was changed here": func() Offer {
+			makeTree(t, filepath.Join(filepath.Dir(c.repo()), "local"),
+				map[string]string{"mine": "x"})
+			return next
+		},
+	} {
+		offer := does()
+		steps, _ := c.bring(t, nil, Options{}, offer)
+		if steps[0].Action != LeftAlone && steps[0].Action != Refused ||
+			!strings.Contains(steps[0].Reason, reason) || len(steps[0].Hints) == 0 {
+			t.Errorf("%s: %+v", reason, steps[0])
+		}
+		_ = os.Remove(filepath.Join(filepath.Dir(c.repo()), "local/mine"))
 	}
 }
 

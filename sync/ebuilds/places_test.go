@@ -105,19 +105,42 @@ func TestTreeOnItsOwnMount(t *testing.T) {
 			mount(t, "pkgsneak-test", c.repo(), "tmpfs", 0, "size=4m,mode=755")
 			makeTree(t, c.repo(), little(1))
 		},
+		"empty": func(t *testing.T, c client) {
+			must(t, os.RemoveAll(c.repo()))
+			mount(t, "pkgsneak-test", c.repo(), "tmpfs", 0, "size=4m,mode=755")
+		},
+		"subvolume": func(t *testing.T, c client) {
+			mountBtrfs(t, filepath.Dir(c.repo()))
+			typeLine(t, c.root, "btrfs subvolume create var/db/repos/gentoo")
+			makeTree(t, c.repo(), little(1))
+		},
+		"empty subvolume": func(t *testing.T, c client) {
+			mountBtrfs(t, filepath.Dir(c.repo()))
+			typeLine(t, c.root, "btrfs subvolume create var/db/repos/gentoo")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, little(1))
 			at(t, c)
+			old, err := os.ReadDir(c.repo())
+			must(t, err)
 			step, err := c.adopt(t, 2, nil)
 			if err != nil || step.Action != Take || step.Location != c.repo()+"/tree" {
 				t.Fatalf("%+v, %v", step, err)
 			}
 			sameTree(t, c.repo()+"/tree", withoutDirs(little(2)))
-			sameFile := filepath.Join(c.repo(), "foo-1")
-			if _, err := os.Stat(sameFile); err != nil {
-				t.Errorf("the tree that was there: %v", err)
+			for _, e := range old {
+				if _, err := os.Lstat(filepath.Join(c.repo(), e.Name())); err != nil {
+					t.Errorf("the tree that was there: %v", err)
+				}
 			}
+			// nobody types it at once, and the next import tells it again
+			told := step.Conf
+			if step, err = c.adopt(t, 3, nil); err != nil || step.Action != Take ||
+				step.Location != c.repo()+"/tree" || step.Conf != told {
+				t.Fatalf("%+v, %v", step, err)
+			}
+			sameTree(t, c.repo()+"/tree", withoutDirs(little(3)))
 			line, _, _ := strings.Cut(step.Conf, "; eselect")
 			line = strings.ReplaceAll(line, "/etc/portage", c.root+"/etc/portage")
 			typeLine(t, c.root, strings.ReplaceAll(line, c.root+c.root, c.root))
@@ -130,14 +153,56 @@ func TestTreeOnItsOwnMount(t *testing.T) {
 			// what runs below another root directory has the paths of that
 			must(t, os.WriteFile(conf[0], []byte(strings.ReplaceAll(string(data), c.root, "")),
 				0o644))
-			step, err = c.adopt(t, 3, nil)
+			step, err = c.adopt(t, 4, nil)
 			if err != nil || step.Action != Take || step.Location != c.repo()+"/tree" ||
 				step.Conf != "" || step.Adopted {
 				t.Fatalf("%+v, %v", step, err)
 			}
-			sameTree(t, c.repo()+"/tree", withoutDirs(little(3)))
+			sameTree(t, c.repo()+"/tree", withoutDirs(little(4)))
 		})
 	}
+}
+
+// mountBtrfs mounts a new file system of that kind.
+func mountBtrfs(t *testing.T, at string) {
+	t.Helper()
+	for _, name := range []string{"mkfs.btrfs", "btrfs", "mount", "umount"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("SKIPPED: subvolumes were not looked at: %v", err)
+		}
+	}
+	image := filepath.Join(t.TempDir(), "image")
+	must(t, os.WriteFile(image, nil, 0o644))
+	must(t, os.Truncate(image, 160<<20))
+	script := `mkfs.btrfs -q -f "$0" && mkdir -p "$1" && mount -o loop "$0" "$1"`
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script, image, at)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: subvolumes were not looked at: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", at).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v\n%s", err, out)
+		}
+	})
+}
+
+// A tree in a subvolume that is no subvolume itself changes places like any other.
+func TestTreeInASubvolume(t *testing.T) {
+	c := newClient(t, nil)
+	disk := filepath.Join(c.root, "disk")
+	mountBtrfs(t, disk)
+	typeLine(t, c.root, "btrfs subvolume create disk/repos && rm -r var/db/repos && "+
+		"ln -s ../../disk/repos var/db/repos")
+	makeTree(t, c.repo(), little(1))
+	for n := 2; n < 4; n++ {
+		if step, err := c.adopt(t, n, nil); err != nil || step.Action != Take ||
+			step.Location != disk+"/repos/gentoo" {
+			t.Fatalf("%+v, %v", step, err)
+		}
+	}
+	sameTree(t, disk+"/repos/gentoo", withoutDirs(little(3)))
+	sameTree(t, disk+"/repos/gentoo.before-pkgsneak", withoutDirs(little(1)))
+	sameTree(t, disk+"/repos/.gentoo.pkgsneak-undo", withoutDirs(little(2)))
 }
 
 // A mount in the tree is no part of it: the tree stays, and the line that makes way is
@@ -206,5 +271,27 @@ func TestTreeOnOverlayfs(t *testing.T) {
 		return m.Point == repos
 	}) {
 		t.Errorf("the mount: %v", err)
+	}
+}
+
+// The same where repos.conf has no section of it, on an empty file system that was made for it: the
+// section is told each time until it is there.
+func TestNewTreeOnItsOwnMount(t *testing.T) {
+	c := newClient(t, little(1))
+	at := filepath.Join(c.root, "var/db/repos/local")
+	mount(t, "pkgsneak-test", at, "tmpfs", 0, "size=4m,mode=755")
+	for n := 1; n < 4; n++ {
+		s := c.site(t, nil)
+		s.Mounts = nil // the kernel's
+		steps, err := s.Plan(t.Context(), []Offer{offerOf(t, "local", int64(10*n), overlay(n))},
+			Options{})
+		must(t, err)
+		if steps[0].Action != Take || steps[0].Location != at+"/tree" ||
+			!strings.Contains(steps[0].Conf, at+"/tree") {
+			t.Fatalf("%+v", steps[0])
+		}
+		_, err = s.Take(t.Context(), steps[0], []string{"local"}, Options{}, nil)
+		must(t, err)
+		sameTree(t, at+"/tree", overlay(n))
 	}
 }

@@ -141,6 +141,9 @@ func (s *Site) decide(ctx context.Context, step *Step, repos []portage.Repo, o O
 	ours := note != nil && note.Here != nil && (note.Location == step.Location ||
 		filepath.Dir(note.Location) == step.Location)
 	if ours {
+		if note.Location != step.Location { // Portage does not look there yet
+			step.Conf = moveLine(s.Settings, name, note.Location)
+		}
 		return s.decideOurs(ctx, step, note, repos, o)
 	}
 	if !adopt {

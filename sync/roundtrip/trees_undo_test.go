@@ -336,3 +336,44 @@ func TestTreesTravelAlone(t *testing.T) {
 	}
 	c.beside(t)
 }
+
+// While Portage runs, packages come and the repository waits, unpacked; the line that is told
+// brings it. An undo while Portage runs takes the packages back, and the line that is told the
+// rest.
+func TestTreesWaitForPortage(t *testing.T) {
+	host, first, second := treeDrives(t)
+	c := newTreeClient(t, host)
+	mustImport(t, c.now(t), importer.ImportOptions{Drive: first})
+	before := c.all(t)
+	emerge := filepath.Join(c.Proc, "4711/comm")
+	write(t, emerge, "emerge\n")
+	r := mustImport(t, c.now(t), importer.ImportOptions{Drive: second, Prune: true})
+	if x := r.Trees[0]; !x.Waiting || !x.Missed() || len(r.Origins[0].Copied) == 0 ||
+		!slices.Equal(x.Hints, []string{
+			"when it has ended: pkgsneak import DRIVE --repos-only"}) {
+		t.Fatalf("%+v", x)
+	}
+	if text := c.all(t)["gentoo/metadata/timestamp.x"]; text != "1777000000\n" {
+		t.Errorf("the repository has changed under emerge: %q", text)
+	}
+	must(t, os.RemoveAll(filepath.Dir(emerge)))
+	if r := mustImport(t, c.now(t), importer.ImportOptions{Drive: second,
+		ReposOnly: true}); !r.Trees[0].Taken {
+		t.Fatalf("%+v", r.Trees[0])
+	}
+
+	c = newTreeClient(t, host)
+	mustImport(t, c.now(t), importer.ImportOptions{Drive: first})
+	mustImport(t, c.now(t), importer.ImportOptions{Drive: second, Prune: true})
+	write(t, filepath.Join(c.Proc, "4711/comm"), "emerge\n")
+	u := mustUndo(t, c.now(t))
+	if x := u.Repositories[0]; x.Reason == "" || !slices.Equal(x.Hints, []string{
+		"when it has ended: pkgsneak undo"}) || len(u.Restored) == 0 {
+		t.Fatalf("%+v", u)
+	}
+	must(t, os.RemoveAll(filepath.Join(c.Proc, "4711")))
+	mustUndo(t, c.now(t))
+	if d := differ(before, c.all(t)); len(d) > 0 {
+		t.Errorf("not as before: %q", d)
+	}
+}
