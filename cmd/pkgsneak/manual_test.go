@@ -19,7 +19,7 @@ import (
 // The manual pages of the commands are made out of the tables that --help is made of; those of the
 // other subjects are texts, man/*.in, in which a line @NAME@ stands for a list out of these tables.
 //
-//go:generate go test -run ^TestManualPages$ -count=1 . -update
+//go:generate go test -run ^TestManualPages|^TestSchemas -count=1 . -update
 
 var update = flag.Bool("update", false, "write the manual pages and schemas anew")
 
