@@ -119,10 +119,10 @@ func (s *station) borrow() error {
 	return nil
 }
 
-// isMountOf reports whether a mount shows the whole of the device. btrfs has numbers of its own,
-// and is told by its source.
+// isMountOf reports whether a mount shows the whole of the device. One with a number of its own is
+// told by its source.
 func (s *station) isMountOf(m watch.Mount) bool {
-	if m.Device != s.dev.Number && !(m.Type == volume.Btrfs.String() && m.Source == s.dev.Path) {
+	if m.Device != s.dev.Number && !(volume.HasOwnNumbers(m.Type) && m.Source == s.dev.Path) {
 		return false
 	}
 	return m.Root == "/"
@@ -134,9 +134,8 @@ func (s *station) mount(ctx context.Context, w way) error {
 	}
 	flags, data := options(s.fstype, w)
 	err := s.sys.Mount(s.dev.Path, s.dir, s.fstype.String(), flags, data)
-	if errors.Is(err, unix.EINVAL) && w == peek && s.fstype == volume.Btrfs {
-		// before Linux 5.9
-		err = s.sys.Mount(s.dev.Path, s.dir, s.fstype.String(), flags, "nologreplay")
+	if before := s.fstype.PeekBefore(); errors.Is(err, unix.EINVAL) && w == peek && before != "" {
+		err = s.sys.Mount(s.dev.Path, s.dir, s.fstype.String(), flags, before)
 	}
 	if err == nil {
 		s.how = w

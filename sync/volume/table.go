@@ -50,6 +50,8 @@ type traits struct {
 	superblock func(disk) (label string, ok bool, err error)
 	// mount is the data of mount(2) for Peek, Read and Write.
 	mount [3]string
+	// peekBefore is the data for Peek of kernels that refuse that of mount.
+	peekBefore string
 	// replays is set if a read-only mount that is not told otherwise writes to the medium.
 	replays bool
 	// check is run before a drive is written to; empty where the file system recovers by itself
@@ -62,6 +64,8 @@ type traits struct {
 	reserve   Reserve
 	// links is set if the file system has hard links, owners and modes.
 	links bool
+	// ownNumbers is set if its mounts have device numbers of their own.
+	ownNumbers bool
 	// readOnly is set if no kernel writes to it.
 	readOnly bool
 }
@@ -90,7 +94,8 @@ var table = [...]traits{
 	Btrfs: {
 		name: "btrfs", magic: unix.BTRFS_SUPER_MAGIC, superblock: disk.btrfs,
 		mount: [3]string{Peek: "rescue=nologreplay"}, replays: true,
-		repair: "btrfs check", reserve: ReserveHoles, links: true,
+		peekBefore: "nologreplay", // Linux 5.8
+		repair:     "btrfs check", reserve: ReserveHoles, links: true, ownNumbers: true,
 	},
 	XFS: {
 		name: "xfs", magic: unix.XFS_SUPER_MAGIC, superblock: disk.xfs,
@@ -152,6 +157,21 @@ func OfMagic(magic uint32) Type {
 
 // MountData returns the last argument of mount(2).
 func (t Type) MountData(a Access) string { return t.traits().mount[a] }
+
+// PeekBefore returns the data of mount(2) for Peek where an older kernel refuses MountData with
+// EINVAL; "" if there is no other.
+func (t Type) PeekBefore() string { return t.traits().peekBefore }
+
+// HasOwnNumbers reports whether a mount of the file system called name has not the number of its
+// device (btrfs has one for each subvolume): its source tells the device.
+func HasOwnNumbers(name string) bool {
+	for i := range table {
+		if table[i].name == name {
+			return table[i].ownNumbers
+		}
+	}
+	return false
+}
 
 // Interchangeable reports whether a mount made for one way of access serves another one.
 func (t Type) Interchangeable(a, b Access) bool {
