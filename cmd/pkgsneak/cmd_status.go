@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -225,14 +226,29 @@ func (c statusText) machineStatus(m *inspect.MachineStatus) {
 		}
 	}
 	if u := m.Undo; u != nil {
-		ended := ""
-		if u.Ended {
-			ended = ", which did not come to its end"
-		}
-		c.out.say("  pkgsneak undo takes the import of %s back%s; kept for that: %s",
-			when(u.Imported, c.env.now()), ended, tally(u.Kept, "file"))
+		c.undo(u)
 	}
 	c.autoRuns(m.Runs)
+}
+
+// undo prints what the next undo would take back, and what is kept for that.
+func (c statusText) undo(u *inspect.UndoStatus) {
+	what, kept := "the import of the ebuild repositories", ""
+	if !u.Imported.IsZero() {
+		what, kept = "the import of "+when(u.Imported, c.env.now()), tally(u.Kept, "file")
+	}
+	what += " back"
+	if u.Ended {
+		what += ", which did not come to its end"
+	}
+	if len(u.Repositories) > 0 {
+		if kept != "" {
+			kept += ", "
+		}
+		kept += "the repository " + strings.Join(u.Repositories, ", ") + " as it was (" +
+			size(u.TreeBytes) + ")"
+	}
+	c.out.say("  pkgsneak undo takes %s; kept for that: %s", what, kept)
 }
 
 // autoShown is how many automatic runs are listed; --verbose lists all that are remembered.

@@ -8,6 +8,7 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/ebuilds"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
@@ -117,20 +118,34 @@ type MachineStatus struct {
 
 // UndoStatus means that the last import can be taken back, and what is kept for that.
 type UndoStatus struct {
-	Imported time.Time `json:"when"`
+	Imported time.Time `json:"when,omitzero"` // zero: ebuild repositories alone came
 	// it did not come to its end, or its undo did not
 	Ended bool          `json:"ended,omitempty"`
 	Kept  payload.Tally `json:"kept"`
+	// ebuild repositories that go back, too, and the bytes that their replaced trees take
+	Repositories []string `json:"repositories,omitempty"`
+	TreeBytes    int64    `json:"tree_bytes,omitempty"`
 }
 
 // undoStatus is nil where there is nothing to take back, or what is remembered cannot be used.
-func undoStatus(st *state.Dir) *UndoStatus {
+func undoStatus(stateDir string, st *state.Dir) *UndoStatus {
+	s := &UndoStatus{}
+	if notes, err := ebuilds.ReadNotes(stateDir, nil); err == nil {
+		for _, n := range notes.Reverts() {
+			s.Repositories = append(s.Repositories, n.Name)
+		}
+		for _, t := range notes.KeptTrees() {
+			s.TreeBytes += t.Bytes
+		}
+	}
 	u, err := state.ReadUndo(st)
-	if err != nil || u.Change == nil {
+	if err != nil || u.Change == nil && len(s.Repositories) == 0 {
 		return nil
 	}
-	s := &UndoStatus{Imported: u.Change.When, Ended: u.Change.State != state.Imported}
-	s.Kept.Files, s.Kept.Bytes = u.Change.Keeps()
+	if u.Change != nil {
+		s.Imported, s.Ended = u.Change.When, u.Change.State != state.Imported
+		s.Kept.Files, s.Kept.Bytes = u.Change.Keeps()
+	}
 	return s
 }
 
@@ -164,7 +179,8 @@ func Status(ctx context.Context, m machine.Machine, o StatusOptions) (*StatusRep
 func machineStatus(m machine.Machine, st *state.Dir, k trust.View) MachineStatus {
 	s := MachineStatus{PKGDIR: m.PKGDIR, DISTDIR: m.DISTDIR, StateDir: m.StateDir,
 		Key:     string(k.Own),
-		Trusted: []TrustedKey{}, Exports: st.Origins(), Runs: st.Runs(), Undo: undoStatus(st)}
+		Trusted: []TrustedKey{}, Exports: st.Origins(), Runs: st.Runs(),
+		Undo: undoStatus(m.StateDir, st)}
 	if k.Damaged != nil {
 		s.KeyErr, s.KeyFault = fault.Text(k.Damaged), k.Damaged
 	}
