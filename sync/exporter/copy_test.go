@@ -2,14 +2,19 @@ package exporter
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"pkgsneak/manifest"
+	"pkgsneak/sync/digest"
 	"pkgsneak/sync/durable"
+	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/state"
 )
 
 // changer changes a file at the first byte that is copied from it.
@@ -98,33 +103,87 @@ func (c askedContext) Err() error {
 	return c.Context.Err()
 }
 
-// A file that somebody writes to while it is compared has no digest, and none is remembered.
+// tinyPackage is a package without an image (man 5 xpak).
+func tinyPackage(metadata ...[2]string) []byte {
+	var index, data []byte
+	number := binary.BigEndian.AppendUint32
+	for _, kv := range metadata {
+		index = append(number(index, uint32(len(kv[0]))), kv[0]...)
+		index = number(number(index, uint32(len(data))), uint32(len(kv[1])))
+		data = append(data, kv[1]...)
+	}
+	segment := number(number([]byte("XPAKPACK"), uint32(len(index))), uint32(len(data)))
+	segment = append(append(append(segment, index...), data...), "XPAKSTOP"...)
+	return append(number(append([]byte("image"), segment...), uint32(len(segment))), "STOP"...)
+}
+
+// A file that somebody writes to while it is looked at has no digest and no entry, and none is
+// remembered.
 func TestAFileThatChangesWhileItIsCompared(t *testing.T) {
-	dir := t.TempDir()
-	name := filepath.Join(dir, "a")
-	if err := os.WriteFile(name, []byte("one"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	old := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(name, old, old); err != nil {
-		t.Fatal(err)
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	scanned, err := root.Lstat("a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := askedContext{context.Background(), func() {
-		if err := os.WriteFile(name, []byte("two"), 0o644); err != nil {
-			t.Error(err)
+	data := tinyPackage([2]string{"CATEGORY", "a"}, [2]string{"PF", "b-1"}, [2]string{"SLOT", "0"})
+	changed := append([]byte("I"), data[1:]...)
+	for name, look := range map[string]func(ctx context.Context, d *payloadDir, f *sourceFile) bool{
+		"compared": func(ctx context.Context, d *payloadDir, f *sourceFile) bool {
+			_, err := d.sum(ctx, f.Path, f.info)
+			return errors.Is(err, durable.ErrChanged)
+		},
+		"one of two": func(ctx context.Context, d *payloadDir, f *sourceFile) bool {
+			sum, err := d.readSum(ctx, f)
+			return err == nil && sum == manifest.Digest{} && f.Sum == sum
+		},
+		"described again": func(ctx context.Context, d *payloadDir, f *sourceFile) bool {
+			by := describer{host: &source{packages: d}}
+			_, err := by.fromHost(ctx, f, manifest.Digest(digest.Bytes(changed)))
+			return errors.Is(err, durable.ErrChanged)
+		},
+		"described where it stays": func(ctx context.Context, d *payloadDir, f *sourceFile) bool {
+			return (&ownWord{dir: d, file: f}).tell(ctx).IsZero()
+		},
+	} {
+		f, d := newSourceFile(t, data)
+		change := func() {
+			if err := os.WriteFile(filepath.Join(d.path, f.Path), changed, 0o644); err != nil {
+				t.Error(err)
+			}
 		}
-	}}
-	d := &payloadDir{path: dir, root: root}
-	if sums, err := d.sum(ctx, "a", scanned); !errors.Is(err, durable.ErrChanged) {
-		t.Errorf("%x, %v", sums.Blake2b, err)
+		if !look(askedContext{context.Background(), change}, d, f) {
+			t.Errorf("%s: nobody noticed", name)
+		}
+		if _, _, ok := d.cache.Lookup(f.Path, f.info); ok {
+			t.Errorf("%s: a digest is remembered", name)
+		}
+		if f, d = newSourceFile(t, changed); look(askedContext{context.Background(),
+			func() {}}, d, f) {
+			t.Errorf("%s: a file that does not change is refused", name)
+		}
 	}
+}
+
+// newSourceFile makes a file of a host that is an hour old.
+func newSourceFile(t *testing.T, data []byte) (*sourceFile, *payloadDir) {
+	t.Helper()
+	st, err := state.Open(t.Context(), t.TempDir(), state.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	d := &payloadDir{path: t.TempDir()}
+	name, old := filepath.Join(d.path, "a/b-1.tbz2"), time.Now().Add(-time.Hour)
+	if err := errors.Join(os.Mkdir(filepath.Dir(name), 0o755), os.WriteFile(name, data, 0o644),
+		os.Chtimes(name, old, old)); err != nil {
+		t.Fatal(err)
+	}
+	if d.root, err = os.OpenRoot(d.path); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.root.Close() })
+	if d.cache, err = st.Cache(d.path, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	info, err := d.root.Lstat("a/b-1.tbz2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &sourceFile{HostFile: HostFile{Kind: payload.Package, Path: "a/b-1.tbz2",
+		Size: info.Size()}, info: info}, d
 }
