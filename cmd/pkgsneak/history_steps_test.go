@@ -150,7 +150,9 @@ func (w *world) importsTwice(c *computer, d *usbDrive, s step) error {
 	if events < at {
 		second = w.importBeside(c, other, d, s)
 	}
-	return errors.Join(w.imported(c, d, before, res), second.sane())
+	err := errors.Join(w.imported(c, d, before, res), second.sane())
+	c.undoTo = nil // of two state directories only one has an undo for what changed
+	return err
 }
 
 func (w *world) importBeside(c *computer, state string, d *usbDrive, s step) result {
