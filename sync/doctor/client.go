@@ -201,7 +201,7 @@ func (e *clientRules) emerge(ctx context.Context) (*forecast.Forecast, error) {
 		return nil, nil
 	}
 	in := forecast.Input{Stop: func() bool { return ctx.Err() != nil }, Elsewhere: e.elsewhere,
-		Distdir: e.m.DISTDIR}
+		Distdir: e.m.DISTDIR, Trees: e.trees}
 	in.Candidates, e.r.ToImport = e.candidates(judge.Judge)
 	f, err := forecast.Make(judge.machine, in)
 	if err != nil {

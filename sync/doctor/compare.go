@@ -45,7 +45,7 @@ func (e *driveRules) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	e.open = append(e.open, d)
 	ring, err := e.anyKey(d)
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.R
 		c.Problem = fault.Text(err)
 		return nil
 	}
-	defer gen.Close()
+	e.open = append(e.open, gen)
 	catalogue, err := gen.Catalogue()
 	if err != nil {
 		c.Problem = fault.Text(err)
@@ -129,7 +129,10 @@ func (e *driveRules) origin(ctx context.Context, d *drive.Drive, ring manifest.R
 		e.bring(&c, gen, catalogue)
 	}
 	x.compare()
-	(&repositoryRules{e.facts, e.findings}).compare(ctx, &c, gen)
+	trees := (&repositoryRules{e.facts, e.findings}).compare(ctx, &c, gen)
+	if o.Trusted && o.Err == nil {
+		e.trees = append(e.trees, trees...)
+	}
 	return x.cpu(ctx)
 }
 

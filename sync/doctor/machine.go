@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -47,6 +48,8 @@ type facts struct {
 
 	brought   []forecast.Candidate // what an import of Options.Drive would bring, or has brought
 	elsewhere []pkgindex.Entry     // what those origins have and the drive has not
+	trees     []forecast.Tree      // ebuild repositories of theirs that are not here
+	open      []io.Closer          // of the drive, which the trees are read from
 }
 
 // readFacts reads the machine. A state directory that cannot be used is a finding; the error is
@@ -66,6 +69,9 @@ func readFacts(ctx context.Context, o Options, l *findings) (*facts, error) {
 }
 
 func (e *facts) close() {
+	for _, c := range slices.Backward(e.open) {
+		c.Close()
+	}
 	if e.st != nil {
 		e.st.Close()
 	}

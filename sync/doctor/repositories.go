@@ -13,6 +13,7 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/ebuilds"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/portage"
 )
@@ -81,14 +82,16 @@ func (e *repositoryRules) noSync(name string) Fix {
 		File: path.Join(conf, "zz-"+name+".conf"), Lines: lines}
 }
 
-// compare tells what an import would do with the repositories of an origin.
-func (e *repositoryRules) compare(ctx context.Context, c *Comparison, gen *drive.Generation) {
+// compare tells what an import would do with the repositories of an origin, and returns those that
+// are to be looked into where they lie.
+func (e *repositoryRules) compare(ctx context.Context, c *Comparison,
+	gen *drive.Generation) []forecast.Tree {
 	if e.is(Host) && !e.is(Client) {
-		return
+		return nil
 	}
 	notes, err := ebuilds.ReadNotes(e.m.StateDir, nil)
 	if err != nil {
-		return // told above
+		return nil // told above
 	}
 	site := &ebuilds.Site{Settings: e.s, Notes: notes,
 		Dirs: map[string]string{"PKGDIR": e.m.PKGDIR, "DISTDIR": e.m.DISTDIR}}
@@ -107,7 +110,7 @@ func (e *repositoryRules) compare(ctx context.Context, c *Comparison, gen *drive
 	steps, err := site.Plan(ctx, offers, ebuilds.Options{})
 	if err != nil {
 		e.unknown("what an import would do with the ebuild repositories: %v", err)
-		return
+		return nil
 	}
 	here, _ := e.s.Repos()
 	for _, s := range steps {
@@ -125,6 +128,7 @@ func (e *repositoryRules) compare(ctx context.Context, c *Comparison, gen *drive
 			Action: s.Action, Reason: s.Reason})
 		e.step(s, r)
 	}
+	return forecast.TreesOf(ctx, here, steps...)
 }
 
 // step tells what is in the way of one repository.

@@ -44,6 +44,9 @@ func TestRepositories(t *testing.T) {
 		t.Errorf("one that has it: %q", said)
 	}
 	host.builds("app-misc/x-1", nil)
+	host.write(repo+"metadata/glsa/glsa-202604-07.xml",
+		`<glsa id="202604-07"><title>x</title><affected><package name="app-misc/x" auto="yes" arch="*">`+
+			`<unaffected range="ge">1</unaffected><vulnerable range="lt">1</vulnerable></package></affected></glsa>`)
 	host.exports(mount)
 
 	client := newPatient(t, "client-good")
@@ -53,7 +56,14 @@ func TestRepositories(t *testing.T) {
 		"[gentoo]\nlocation = /var/db/repos/gentoo\n"+
 			"sync-type = rsync\nsync-uri = rsync://rsync.example.org/gentoo\n")
 	client.trustsHost(host)
+	for name, text := range map[string]string{"SLOT": "0", "EAPI": "8", "KEYWORDS": "amd64"} {
+		client.write("var/db/pkg/app-misc/x-0/"+name, text+"\n")
+	}
+	client.write("var/lib/portage/world", "app-misc/x\n")
 	r := client.compare(mount)
+	if f := r.Outlook; f == nil || len(f.Security) != 1 {
+		t.Errorf("an advisory of the tree on the drive, which is newer: %+v", f)
+	}
 	said := repositoryFindings(r)
 	for _, want := range []string{
 		`note: the repository "gentoo" of 2026-04-24 on the drive is left alone by an import: import did not bring the one here`,

@@ -120,17 +120,18 @@ func (p *glsaPackage) vulnerable(q *depend.Package, arch string) bool {
 // change is what becomes of an installed package.
 type change struct{ old, new depend.Package }
 
-// security finds the advisories that the merges close.
-func (f *Forecast) security(m *Machine, r *resolve.Result) {
-	f.Security = Advisories(m.settings, m.ARCH, m.appliedAdvisory, r.Merges)
+// advisories are those that merges close on a machine.
+type advisories struct {
+	arch    string
+	applied map[string]bool
+	changes map[string][]change // by CP
+	seen    map[string]bool
+	list    []Advisory
 }
 
-// Advisories returns the advisories in this machine's repositories, but for those applied, that
-// merges close on a machine of an architecture, by ID. Most advisories are of packages that do not
-// change: a look at the names in the text saves reading them.
-func Advisories(s *portage.Settings, arch string, applied map[string]bool,
-	merges []resolve.Merge) []Advisory {
-	changes := map[string][]change{}
+func newAdvisories(arch string, applied map[string]bool, merges []resolve.Merge) *advisories {
+	v := &advisories{arch: arch, applied: applied, changes: map[string][]change{},
+		seen: map[string]bool{}}
 	for _, x := range merges {
 		if x.Old == nil || x.Kind == resolve.Uninstall {
 			continue
@@ -138,31 +139,55 @@ func Advisories(s *portage.Settings, arch string, applied map[string]bool,
 		oldPkg, ok := dependPackage(x.Old)
 		newPkg, ok2 := dependPackage(&x.Package)
 		if ok && ok2 && cpv.CompareVersions(oldPkg.Version, newPkg.Version) != 0 {
-			changes[newPkg.CP] = append(changes[newPkg.CP], change{oldPkg, newPkg})
+			v.changes[newPkg.CP] = append(v.changes[newPkg.CP], change{oldPkg, newPkg})
 		}
 	}
-	if len(changes) == 0 || s == nil {
-		return nil
+	return v
+}
+
+// Advisories returns the advisories in this machine's repositories, but for those applied, that
+// merges close on a machine of an architecture, by ID.
+func Advisories(s *portage.Settings, arch string, applied map[string]bool,
+	merges []resolve.Merge) []Advisory {
+	v := newAdvisories(arch, applied, merges)
+	v.here(s)
+	return v.sorted()
+}
+
+// here looks into this machine's repositories.
+func (v *advisories) here(s *portage.Settings) {
+	if len(v.changes) == 0 || s == nil {
+		return
 	}
 	repos, err := s.Repos()
 	if err != nil {
-		return nil
+		return
 	}
-	var list []Advisory
-	seen := map[string]bool{}
 	for _, repo := range repos {
 		repo.Advisories(func(id string, data []byte) bool {
-			if !seen[id] && !applied[id] && namesOne(data, changes) {
-				seen[id] = true
-				if a, closes := closed(id, data, changes, arch); closes {
-					list = append(list, a)
-				}
-			}
+			v.add(id, data)
 			return true
 		})
 	}
-	slices.SortFunc(list, func(a, b Advisory) int { return strings.Compare(a.ID, b.ID) })
-	return list
+}
+
+// add takes an advisory in, if the merges close it. Most are of packages that do not change: a look
+// at the names in the text saves reading them.
+func (v *advisories) add(id string, data []byte) {
+	if v.seen[id] || v.applied[id] || !v.mayClose(data) {
+		return
+	}
+	v.seen[id] = true
+	if a, closes := closed(id, data, v.changes, v.arch); closes {
+		v.list = append(v.list, a)
+	}
+}
+
+func (v *advisories) mayClose(data []byte) bool { return namesOne(data, v.changes) }
+
+func (v *advisories) sorted() []Advisory {
+	slices.SortFunc(v.list, func(a, b Advisory) int { return strings.Compare(a.ID, b.ID) })
+	return v.list
 }
 
 // namesOne reports whether an advisory may be about one of the packages that change.

@@ -56,9 +56,12 @@
 // all that the host could have built. Where the distfiles of one are in DISTDIR too, the line that
 // compiles is told: emerge -auDNk @world.
 //
-// # Advisories
+// # Advisories and news
 //
-// A security fix is an advisory (metadata/glsa of a repository that is here) to which the installed
-// version is vulnerable and the one that comes is not. Unread news are those that Portage counted
-// itself.
+// A security fix is an advisory (metadata/glsa of a repository that is here, or that travels on the
+// drive and is newer than the one here) to which the installed version is vulnerable and the one
+// that comes is not. Unread news are those that Portage has noted, and those of a repository that
+// is here or that an import brings which Portage will note at its next run, because they concern
+// this machine (GLEP 42) and it has not seen them. A tree that travels is read where it lies; what
+// is in it counts if the archive is the one that was signed.
 package forecast

@@ -21,6 +21,8 @@ type Input struct {
 	// Elsewhere are entries of origins' catalogues that are neither here nor on the drive: the host
 	// has built them.
 	Elsewhere []pkgindex.Entry
+	// Trees are ebuild repositories on the drive that are not here yet.
+	Trees []Tree
 	// Distdir is where distfiles lie, for what could be compiled; "": that is not looked for.
 	Distdir string
 	// Stop is asked now and then; true ends the search. nil: never. It ends after Patience anyway.
@@ -157,9 +159,8 @@ func Make(m *Machine, in Input) (*Forecast, error) {
 		})
 	}
 	f.sort()
-	f.security(m, r)
+	f.read(m, r, in.Trees)
 	f.compile(j, in.Distdir, list)
-	f.News = m.UnreadNews
 	f.steps(m, r, in.Candidates)
 	return f, nil
 }

@@ -96,7 +96,7 @@ func TestLines(t *testing.T) {
 		"dev-libs/lib-2     breaks app-misc/user-1, which needs dev-libs/lib:0/1= and was not rebuilt",
 		"1 is older than what is installed and stays out (app-misc/down-1 for 2)",
 		"1 comes with other USE than this machine sets (app-misc/flag-2 -ssl)",
-		"1 unread news items",
+		"1 unread news item: eselect news read",
 		`Next: emerge -auDK --rebuilt-binaries-timestamp=0 --exclude "`,
 		"pkgsneak request /mnt/usb",
 	} {

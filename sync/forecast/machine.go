@@ -37,8 +37,7 @@ type Machine struct {
 	TmpDir             string
 	SignedOnly         bool // FEATURES has binpkg-request-signature
 	DefaultOpts        string
-	MakeConf           string // where a line for make.conf belongs
-	UnreadNews         int
+	MakeConf           string   // where a line for make.conf belongs
 	Problems           []string // what could not be read, a line each
 	settings           *portage.Settings
 	// where a line for package.accept_keywords and its kin belongs
@@ -73,7 +72,7 @@ func ReadGates(s *portage.Settings, cpuinfo []byte) *Machine {
 	m := &Machine{ARCH: s.ARCH(), CHOST: chost, Profile: s.ProfileName(), CPU: cpu.Read(cpuinfo),
 		settings: s, RootFree: -1, TmpFree: -1,
 		DefaultOpts: s.Get("EMERGE_DEFAULT_OPTS"), MakeConf: s.MakeConf(),
-		UnreadNews: s.UnreadNews(), masks: s.Masks(),
+		masks:    s.Masks(),
 		licenses: s.LicenseGroups(), implicit: ImplicitFlags(s),
 		appliedAdvisory: s.AppliedAdvisories(), files: map[string]string{}}
 	m.EAPI, _ = s.PortageEAPI()

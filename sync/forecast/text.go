@@ -83,7 +83,7 @@ func (f *Forecast) Lines(o TextOptions) []string {
 	}
 	f.sayCompile(say)
 	if f.News > 0 {
-		say("%d unread news items: eselect news read", f.News)
+		say("%s: eselect news read", plural(f.News, "unread news item"))
 	}
 	if line := f.Line(o.File); line != "" {
 		say("Next: %s", line)

@@ -64,7 +64,7 @@ func (ap *applier) carryOut(ctx context.Context) (err error) {
 	if err := ap.repos.bring(ctx, ap.operation, ap.keep); err != nil {
 		return err
 	}
-	return ap.finish()
+	return ap.finish(ctx)
 }
 
 // apply brings in one origin: everything is staged first, then it gets its names.
@@ -405,7 +405,7 @@ func (ap *applier) cachePlaced(kind payload.Kind, local string, sum manifest.Dig
 }
 
 // finish saves what was learned and finds out what to tell.
-func (ap *applier) finish() error {
+func (ap *applier) finish(ctx context.Context) error {
 	for _, c := range []*state.Cache{ap.client.packages, ap.client.distfiles} {
 		if c == nil {
 			continue
@@ -423,7 +423,7 @@ func (ap *applier) finish() error {
 	if ap.repos.taking() {
 		ap.report.Unchanged = false
 	}
-	ap.advise()
+	ap.advise(ctx)
 	if err := ap.keep.finish(); err != nil {
 		return err
 	}

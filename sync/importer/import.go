@@ -83,7 +83,7 @@ func (im *importer) run(ctx context.Context) error {
 	noteUndone(im.operation)
 	if im.o.Pretend {
 		im.report.Unchanged = !im.busy()
-		im.advise()
+		im.advise(ctx)
 		return im.checkSpace()
 	}
 	if im.busy() {

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,7 +41,7 @@ func noteFit(op *operation, f *forecast.Forecast) {
 }
 
 // predict works out what emerge can do when this import is done, or would be.
-func predict(op *operation) (*forecast.Forecast, error) {
+func predict(ctx context.Context, op *operation) (*forecast.Forecast, error) {
 	candidates, here := candidatesOf(op)
 	in := forecast.Input{Candidates: candidates, GateOptions: op.outlook.o,
 		Distdir: op.m.DISTDIR}
@@ -50,6 +51,12 @@ func predict(op *operation) (*forecast.Forecast, error) {
 				!here[entry.CPV()] {
 				in.Elsewhere = append(in.Elsewhere, entry)
 			}
+		}
+	}
+	if op.repos != nil && op.m.Settings != nil {
+		here, _ := op.m.Settings.Repos()
+		for _, t := range op.repos.trees {
+			in.Trees = append(in.Trees, forecast.TreesOf(ctx, here, t.Step)...)
 		}
 	}
 	return forecast.Make(op.outlook.machine, in)
@@ -149,11 +156,11 @@ func removeOldExcludes(dir string) error {
 }
 
 // advise tells what to type now, and what will not work as hoped.
-func (op *operation) advise() {
+func (op *operation) advise(ctx context.Context) {
 	if op.outlook.machine == nil {
 		return
 	}
-	f, err := predict(op)
+	f, err := predict(ctx, op)
 	if err != nil {
 		op.note("%v", err)
 		return

@@ -102,8 +102,8 @@ func (p Installed) number(key string) int64 {
 }
 
 // Lookups are the files and directories, as this process finds them, that Repos, Installed,
-// Records, Sets, Masks, PackageLines, Advisories, News, PortageEAPI, ReadsGPKG and Again read, for
-// a process that wants to open nothing else. Those that are absent are among them.
+// Records, Sets, Masks, PackageLines, Advisories, News, NotedNews, PortageEAPI, ReadsGPKG and Again
+// read, for a process that wants to open nothing else. Those that are absent are among them.
 func (s *Settings) Lookups() []string {
 	paths := []string{path.Join(s.ConfigRoot, "etc/portage"),
 		path.Join(s.eroot(), "usr/share/portage/config/repos.conf"),

@@ -159,8 +159,13 @@ func TestAdvisoriesAndNews(t *testing.T) {
 			"metadata/glsa/glsa-202401-01.xml": "<one/>",
 		aRepo + "metadata/glsa/Manifest": "", aRepo +
 			"metadata/glsa/glsa-202401-03.xml": strings.Repeat(" ", MaxAdvisory+1),
-		"var/lib/gentoo/news/news-gentoo.unread": "2024-01-01-x\n2024-02-01-y\n",
-		"var/lib/portage/glsa_injected":          "202401-01\n",
+		"var/lib/gentoo/news/news-gentoo.unread":                 "2024-01-01-x\n2024-02-01-y\n",
+		"var/lib/gentoo/news/news-gentoo.skip":                   "# by hand\n2024-03-01-z\n",
+		"var/lib/portage/glsa_injected":                          "202401-01\n",
+		aRepo + "metadata/news/2024-02-01-y/2024-02-01-y.en.txt": "text",
+		aRepo + "metadata/news/2024-02-01-y/2024-02-01-y.de.txt": "Text",
+		aRepo + "metadata/news/2024-04-01-w/2024-04-01-w.de.txt": "Text",
+		aRepo + "metadata/news/2024-05-01-v/2024-05-01-v.en.txt": strings.Repeat(" ", MaxNews+1),
 	})
 	repos, err := s.Repos()
 	if err != nil || len(repos) != 2 {
@@ -173,8 +178,15 @@ func TestAdvisoriesAndNews(t *testing.T) {
 			return true
 		})
 	}
-	if !slices.Equal(ids, []string{"202401-01<one/>", "202401-02<two/>"}) || s.UnreadNews() != 2 ||
-		!s.AppliedAdvisories()["202401-01"] {
-		t.Errorf("%q, news %d, applied %v", ids, s.UnreadNews(), s.AppliedAdvisories())
+	var items []string
+	for _, r := range repos {
+		r.News(func(item string, data []byte) { items = append(items, item+" "+string(data)) })
+	}
+	unread, known := s.NotedNews("gentoo")
+	if !slices.Equal(ids, []string{"202401-01<one/>", "202401-02<two/>"}) ||
+		!slices.Equal(items, []string{"2024-02-01-y text"}) || len(unread) != 2 ||
+		!slices.Equal(known, []string{"2024-03-01-z"}) || !s.AppliedAdvisories()["202401-01"] {
+		t.Errorf("%q, news %q, unread %q, known %q, applied %v", ids, items, unread, known,
+			s.AppliedAdvisories())
 	}
 }

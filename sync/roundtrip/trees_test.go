@@ -194,12 +194,23 @@ func TestForecastStandsOnTheNewTree(t *testing.T) {
 	host := withRepos(t, newMachine(t, "host", when), t.TempDir(), files)
 	pack(t, host.PKGDIR, "xpak-classic")
 	mustExport(t, host, exporter.ExportOptions{Drive: drive})
-	for name, text := range map[string]string{"SLOT": "0", "EAPI": "8", "KEYWORDS": "amd64",
-		"BUILD_TIME": "1600000000", "repository": "gentoo"} {
-		write(t, filepath.Join(clientRoot, "var/db/pkg/app-misc/labhello-0.9", name), text+"\n")
+	bareRoot := t.TempDir()
+	for _, root := range []string{clientRoot, bareRoot} {
+		for name, text := range map[string]string{"SLOT": "0", "EAPI": "8", "KEYWORDS": "amd64",
+			"BUILD_TIME": "1600000000", "repository": "gentoo"} {
+			write(t, filepath.Join(root, "var/db/pkg/app-misc/labhello-0.9", name), text+"\n")
+		}
+		write(t, filepath.Join(root, "var/lib/portage/world"),
+			"app-misc/labhello\napp-misc/wanted\n")
 	}
-	write(t, filepath.Join(clientRoot, "var/lib/portage/world"),
-		"app-misc/labhello\napp-misc/wanted\n")
+	bare := withRepos(t, newMachine(t, "bare", when), bareRoot, nil)
+	trustEach(t, bare, host)
+	for _, pretend := range []bool{true, false} { // in the first the tree is on the drive only
+		r := mustImport(t, bare, importer.ImportOptions{Drive: drive, Pretend: pretend})
+		if f := r.Outlook; f == nil || len(f.Security) != 1 || f.Security[0].ID != "202604-07" {
+			t.Errorf("no tree here, pretended %v: %+v, %+v", pretend, r.Trees[0], r.Outlook)
+		}
+	}
 	old := tree("0", "1770000000")
 	old["gentoo/profiles/package.mask"] = "app-misc/labhello\n"
 	client := withRepos(t, newMachine(t, "client", when), clientRoot, old)
