@@ -1,6 +1,7 @@
 package forecast
 
 import (
+	"crypto/md5"
 	"fmt"
 	"os"
 	"os/exec"
@@ -186,4 +187,69 @@ func TestLineThatGoesBack(t *testing.T) {
 		!slices.Contains(names, "sys-libs/glibc-2.38") {
 		t.Errorf("an update of @world takes back %q only", names)
 	}
+}
+
+// The line that compiles, run with -p in the place of -a: emerge ends with 0, compiles what was
+// said, takes what is there as a package, and goes back with nothing. Where it would, it is not
+// printed: emerge then does go back.
+func TestLineThatCompiles(t *testing.T) {
+	needEmerge(t)
+	ebuild := func(name string) map[string]any {
+		return pk(name, "IUSE=", "SRC_URI=")
+	}
+	v := small([]string{"app-misc/shell", "app-misc/good", "app-misc/mine"},
+		[]map[string]any{pk("app-misc/shell-1"), pk("app-misc/good-1"), pk("app-misc/mine-3")},
+		[]map[string]any{pk("app-misc/shell-2", "RDEPEND=>=gnome-extra/server-3"),
+			pk("app-misc/good-2")})
+	v.Ebuilds = []map[string]any{ebuild("app-misc/shell-2"), ebuild("app-misc/good-2"),
+		ebuild("gnome-extra/server-3"), ebuild("app-misc/mine-3")}
+	v.Ebuilds[0]["RDEPEND"] = ">=gnome-extra/server-3"
+	for _, older := range []bool{false, true} {
+		if older {
+			v.Ebuilds[3] = ebuild("app-misc/mine-2")
+		}
+		f, m := make1(t, v, cachedEbuilds(v.Ebuilds), func(_ *Machine, in *Input) {
+			in.Distdir = t.TempDir()
+		})
+		line, ready, _ := f.Compiles()
+		if len(ready) != 1 || ready[0].Name != "gnome-extra/server-3" || (line == "") != older {
+			t.Fatalf("older %v: %q, %+v", older, line, ready)
+		}
+		if older {
+			line = emergeCompiles + " @world"
+		}
+		rc, out := emergeLine(t, m, line, "")
+		for _, want := range []string{"[ebuild  N     ] gnome-extra/server-3",
+			"[binary     U  ] app-misc/shell-2", "[binary     U  ] app-misc/good-2"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q", want)
+			}
+		}
+		if back := strings.Contains(out, "UD ]"); rc != 0 || back != older {
+			t.Errorf("older %v: rc %d\n%s", older, rc, out)
+		}
+	}
+}
+
+// cachedEbuilds are the files of ebuilds in ::gentoo, with what its cache tells of them.
+func cachedEbuilds(list []map[string]any) map[string]string {
+	const tree = "var/db/repos/gentoo/"
+	files := map[string]string{}
+	for _, p := range list {
+		name := value(p, "CPV")
+		category, pf, _ := strings.Cut(name, "/")
+		pn := strings.TrimSuffix(pf, "-"+versionOf(pf))
+		text := "EAPI=8\nDESCRIPTION=\"x\"\n"
+		cache := "DEFINED_PHASES=-\nDESCRIPTION=x\nEAPI=8\n"
+		for _, key := range []string{"SLOT", "KEYWORDS", "LICENSE", "RDEPEND"} {
+			if val := value(p, key); val != "" {
+				text += key + "=\"" + val + "\"\n"
+				cache += key + "=" + val + "\n"
+			}
+		}
+		files[tree+category+"/"+pn+"/"+pf+".ebuild"] = text
+		files[tree+"metadata/md5-cache/"+name] = cache + fmt.Sprintf("_md5_=%x\n",
+			md5.Sum([]byte(text)))
+	}
+	return files
 }
