@@ -9,7 +9,7 @@ import (
 	"pkgsneak/sync/pipeline"
 )
 
-// Read gives files of an offer's archive to take, as they are met: those of which want says so, by
+// Read gives files of an offer's archive to take, as they are met: those for which want is true, by
 // their names below the tree and their sizes in bytes. Nothing is unpacked. All of the archive is
 // read: it is the one that was signed only if the error is nil.
 func Read(ctx context.Context, o Offer, want func(name string, size int64) bool,

@@ -14,8 +14,8 @@ type Tree struct {
 	Name string
 	// Comes says that an import brings it: then its news will be this machine's.
 	Comes bool
-	// Read gives files of it to take, those of which want says so. What it gave counts only if the
-	// error is nil.
+	// Read gives those files of it to take for which want is true. They count only if the error is
+	// nil.
 	Read func(want func(name string, size int64) bool, take func(name string, data []byte)) error
 }
 
@@ -77,8 +77,8 @@ type carried struct {
 	data []byte
 }
 
-// into reads a tree that travels. What is in it is looked at when it has turned out to be the one
-// that was signed.
+// into reads a tree that travels. Its files are parsed when it has turned out to be the one that
+// was signed.
 func (t *Tree) into(found *advisories, news *newsReader) error {
 	wantsNews := t.Comes && !news.off
 	if len(found.changes) == 0 && !wantsNews {
