@@ -12,7 +12,7 @@ import (
 // Tree is an ebuild repository on a drive that is not here, or is older here: its advisories count.
 type Tree struct {
 	Name string
-	// Comes says that an import brings it: then its news will be this machine's.
+	// Comes: an import brings it, so that its news will be this machine's.
 	Comes bool
 	// Read gives those files of it to take for which want is true. They count only if the error is
 	// nil.
