@@ -10,7 +10,7 @@ import (
 	"pkgsneak/sync/portage"
 )
 
-// newsItem is what the header of a news item (GLEP 42) says of whom it concerns. Of each kind one
+// newsItem is the header of a news item (GLEP 42): whom it concerns. Of each kind one
 // has to match; an empty list asks for nothing.
 type newsItem struct {
 	format                        string // of News-Item-Format
