@@ -30,6 +30,7 @@ type stick struct {
 	mu        sync.Mutex
 	gone      bool
 	protected bool            // write-protect switch
+	old       bool            // the kernel: without the mount options "rescue=..."
 	others    []watch.Mount   // of other programs
 	booting   int             // looks at a machine that is not ready
 	busy      int             // unmounts that fail first
@@ -67,6 +68,9 @@ func sectors(fstype, label string) []byte {
 	case "iso9660":
 		copy(b[32768:], "\x01CD001\x01")
 		copy(b[32768+40:], label+strings.Repeat(" ", 32-len(label)))
+	case "btrfs":
+		copy(b[64<<10+64:], "_BHRfS_M")
+		copy(b[64<<10+299:], label)
 	case "ext4":
 		binary.LittleEndian.PutUint16(b[1024+56:], 0xEF53)
 		copy(b[1024+120:], label)
@@ -171,6 +175,9 @@ func (s *stick) mount(source, target, fstype string, flags uintptr, data string)
 	if flags&privately != privately {
 		return errors.New("the mount is not private")
 	}
+	if s.old && strings.HasPrefix(data, "rescue=") {
+		return unix.EINVAL
+	}
 	if s.faster != nil {
 		s.others, s.faster = append(s.others, *s.faster), nil
 		return unix.EBUSY
@@ -182,8 +189,8 @@ func (s *stick) mount(source, target, fstype string, flags uintptr, data string)
 	if s.protected && mode == "rw" {
 		return unix.EACCES
 	}
-	if strings.Contains(data, "noload") {
-		mode += ",noload"
+	if data == "noload" || strings.HasSuffix(data, "nologreplay") {
+		mode += "," + data
 	}
 	s.did("mount %s", mode)
 	if err := os.Remove(target); err != nil {
