@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	stdsync "sync"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -77,7 +77,7 @@ func (p *Plan) copySome(ctx context.Context, w *drivewriter.Writer, todo []paylo
 	return pipeline.Ordered(ctx, len(todo), workers, pipeline.Window,
 		func(ctx context.Context, i int) result {
 			if next := i + workers; next < len(order) && readers > prefetchReaders {
-				var soon stdsync.WaitGroup
+				var soon sync.WaitGroup
 				soon.Go(func() { c.prefetch(jobs[order[next]]) })
 				defer soon.Wait()
 			}

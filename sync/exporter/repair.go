@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	stdsync "sync"
+	"sync"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
@@ -115,7 +115,7 @@ func readingProgress(x *exporter, only map[string]bool) func(string, int64) {
 			total.Add(f.Size)
 		}
 	}
-	var mu stdsync.Mutex
+	var mu sync.Mutex
 	var done int64
 	return func(path string, n int64) {
 		mu.Lock()
