@@ -119,6 +119,7 @@ type recording struct {
 	name  string       // of the log in the guest
 	log   disk.Log
 	gens  []generation
+	asks  []generation // the requests of a client; the first one is none
 
 	note     string // what import printed of the state at hand, if it brought nothing
 	repaired int    // second runs that needed fsck
@@ -157,8 +158,10 @@ func offer(t testing.TB, m *vm.Machine, name string, l disk.Log) {
 // whole is a layer of all of a log.
 func whole(name string) wire.Layer { return wire.Layer{Log: name, State: disk.State{Prefix: -1}} }
 
-// record exports a sequence onto a fresh USB drive.
-func record(t testing.TB, m *vm.Machine, f flavour, bin string, states [][]payload) *recording {
+// record exports a sequence onto a fresh USB drive. The steps of between follow each export, while
+// the drive is mounted.
+func record(t testing.TB, m *vm.Machine, f flavour, bin string, states [][]payload,
+	between ...func(r *recording, turn int)) *recording {
 	t.Helper()
 	ctx := t.Context()
 	image, file := f.format(t), filepath.Join(t.TempDir(), "writes")
@@ -174,6 +177,9 @@ func record(t testing.TB, m *vm.Machine, f flavour, bin string, states [][]paylo
 		ok(t, m.Mount(ctx, r.mount(f.device(t, m, p), false)))
 		must[string](t)(m.Sh(ctx, fmt.Sprintf("cp -a %s /t/before%d", hostState, i+1)))
 		rep := export(t, m, bin)
+		for _, step := range between {
+			step(r, i+1)
+		}
 		ok(t, m.Unmount(ctx, drive))
 		r.gens = append(r.gens, generation{serial: rep.Report.Serial, want: want})
 	}
@@ -227,36 +233,49 @@ func export(t testing.TB, m *vm.Machine, bin string, more ...string) report {
 	return rep
 }
 
-// findCommits looks for each generation's signed list in the log. The list goes
-// to Manifest.next first, and the fsync of that ends with a flush.
+// findCommits looks for the signed lists in the log. A list goes to the copy that
+// does not count first, and the fsync of that ends with a flush.
 func (r *recording) findCommits() {
-	for g := range r.gens[1:] {
-		gen := &r.gens[g+1]
-		if gen.begun < 0 {
-			continue // from before this log
+	for i := range r.gens[1:] {
+		r.findCommit(&r.gens[i+1], false)
+	}
+	for i := range r.asks {
+		if i > 0 {
+			r.findCommit(&r.asks[i], true)
 		}
-		gen.begun, gen.committed = -1, -1
-		stamp := []byte("TIMESTAMP " + time.Unix(gen.serial, 0).UTC().Format(time.RFC3339) + "\n")
-		for i, e := range r.log {
-			if gen.begun < 0 && bytes.Contains(e.Data, stamp) {
-				gen.begun = i
-			}
-			if gen.begun >= 0 && e.Flags&disk.Flush != 0 {
-				gen.committed = i + 1
-				break
-			}
+	}
+}
+
+// findCommit looks for one list. That of a request names the client's key, and may be of the same
+// second as a generation.
+func (r *recording) findCommit(gen *generation, asked bool) {
+	if gen.begun < 0 {
+		return // from before this log
+	}
+	gen.begun, gen.committed = -1, -1
+	stamp := []byte("TIMESTAMP " + time.Unix(gen.serial, 0).UTC().Format(time.RFC3339) + "\n")
+	for i, e := range r.log {
+		if gen.begun < 0 && bytes.Contains(e.Data, stamp) &&
+			asked == bytes.Contains(e.Data, []byte("DATA key.asc ")) {
+			gen.begun = i
 		}
-		if gen.committed < 0 {
-			r.t.Fatalf("%s: the signed list of generation %d is not in the log of %d entries",
-				r.flavour.name, g+1, len(r.log))
+		if gen.begun >= 0 && e.Flags&disk.Flush != 0 {
+			gen.committed = i + 1
+			break
 		}
+	}
+	if gen.committed < 0 {
+		r.t.Fatalf("%s: the signed list of %d is not in the log of %d entries", r.flavour.name,
+			gen.serial, len(r.log))
 	}
 }
 
 // allowed are the first and the last generation that a drive may show in a
 // state: all that were committed, and one that is just being.
-func (r *recording) allowed(s disk.State) (least, most int) {
-	for g, gen := range r.gens {
+func (r *recording) allowed(s disk.State) (least, most int) { return allowedOf(r.gens, s) }
+
+func allowedOf(list []generation, s disk.State) (least, most int) {
+	for g, gen := range list {
 		if gen.committed <= s.Prefix {
 			least = max(least, g)
 		}

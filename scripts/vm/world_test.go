@@ -149,7 +149,11 @@ type report struct {
 	Report struct {
 		Serial    int64 `json:"serial"`
 		Unchanged bool  `json:"unchanged"`
-		Origins   []struct {
+		Asked     []struct {
+			Serial         int64
+			State, Problem string
+		} `json:"requests"`
+		Origins []struct {
 			Plan struct {
 				Serial int64 `json:"serial"`
 			} `json:"plan"`

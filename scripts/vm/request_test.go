@@ -1,0 +1,306 @@
+package vm_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pkgsneak/scripts/vm"
+	"pkgsneak/scripts/vm/disk"
+	"pkgsneak/scripts/vm/wire"
+)
+
+// askDir is a client that asks: its state, settings and installed packages. lookState is the host
+// that has accepted it and read none of its requests.
+const (
+	askDir    = "/t/asks"
+	lookState = "/t/looks"
+)
+
+// requestCommand writes a request with so many wishes.
+func requestCommand(wishes int) wire.Command {
+	argv := []string{program, "request", "--json", "--state-dir", askDir + "/state", "--pkgdir",
+		askDir + "/pkgdir", "--distdir", askDir + "/distdir", "--name", "asker", drive}
+	for i := range wishes {
+		argv = append(argv, fmt.Sprintf("app-misc/%s%d", strings.Repeat("wished-", 12)+"w", i))
+	}
+	return wire.Command{Argv: argv, Unnamed: true,
+		Env: []string{"PORTAGE_CONFIGROOT=" + askDir, "ROOT=" + askDir}}
+}
+
+// lookCommand is the host reading what lies on the drive, without a word of it written down.
+func lookCommand() wire.Command {
+	c := exportCommand(program, "--pretend", "--allow-shrink")
+	c.Argv[slices.Index(c.Argv, hostState)] = lookState
+	return c
+}
+
+// furnishAsker makes the client that asks: it has the host's key, and an older package installed.
+func furnishAsker(t testing.TB, m *vm.Machine) {
+	t.Helper()
+	for name, text := range map[string]string{
+		"/etc/portage/make.conf":              "ARCH=amd64\nCHOST=x86_64-pc-linux-gnu\n",
+		"/var/lib/portage/world":              "app-misc/hello\ndev-libs/nowhere\n",
+		"/var/db/pkg/app-misc/hello-0.9/SLOT": "0\n",
+		"/var/db/pkg/app-misc/hello-0.9/EAPI": "8\n", "/pkgdir/empty": "", "/distdir/empty": "",
+	} {
+		ok(t, m.Put(t.Context(), wire.Put{Path: askDir + name, Data: []byte(text), Mode: 0o644}))
+	}
+	must[string](t)(m.Sh(t.Context(), fmt.Sprintf("cp -a %s %s/state", clientSeed, askDir)))
+}
+
+// ask runs a request that must succeed, and returns its serial.
+func ask(t testing.TB, m *vm.Machine, wishes int) generation {
+	t.Helper()
+	ran := must[wire.Result](t)(m.Run(t.Context(), requestCommand(wishes)))
+	rep, err := result(ran)
+	ok(t, err)
+	if ran.Code != 0 {
+		t.Fatalf("request ended with %d: %s", ran.Code, ran.Stderr)
+	}
+	return generation{serial: rep.Report.Serial}
+}
+
+// recordLoop records exports with requests between them: a first one, which makes everything, one
+// in place, and one that has outgrown its files.
+func recordLoop(t testing.TB, m *vm.Machine, f flavour) *recording {
+	t.Helper()
+	furnishAsker(t, m)
+	return record(t, m, f, program, sequence()[:3], func(r *recording, turn int) {
+		ctx := t.Context()
+		if turn == 1 {
+			r.asks = []generation{{}, ask(t, m, 0)}
+			export(t, m, program) // it reads who asks
+			must[string](t)(m.Sh(ctx, program+" clients accept asker --yes --state-dir "+hostState+
+				"; cp -a "+hostState+" "+lookState+"; cp -a "+askDir+"/state /t/asked1"))
+			r.asks = append(r.asks, ask(t, m, 1))
+			return
+		}
+		if turn == 2 {
+			r.asks = append(r.asks, ask(t, m, 60))
+		}
+		must[string](t)(m.Sh(ctx, fmt.Sprintf("cp -a %s/state /t/asked%d", askDir, turn)))
+	})
+}
+
+// showAll tries a state: which generation does a client find there, and which request the host?
+func (r *recording) showAll(s disk.State) (gen, asked int, reason string) {
+	try := wire.Try{Attach: wire.Attach{Size: r.mib << 20, Layers: append(slices.Clone(r.below),
+		wire.Layer{Log: r.name, State: s})},
+		Mount: r.mount("", true), Reset: freshClient(),
+		Commands: []wire.Command{importCommand(), verifyCommand(), lookCommand()},
+		Trees:    []string{clientDir + "/pkgdir", clientDir + "/distdir"}}
+	tried := must[wire.Tried](r.t)(r.m.Try(r.t.Context(), try))
+	if tried.MountError != "" {
+		return -1, -1, tried.MountError
+	}
+	if gen, reason = r.verdict(tried); reason != "" {
+		return gen, -1, fmt.Sprintf("%s (kernel: %q)", reason, tried.Kernel)
+	}
+	looked, err := result(tried.Results[2])
+	if err != nil {
+		return gen, -1, "export --pretend: " + err.Error()
+	}
+	if looked.Exit != 0 {
+		r.note += fmt.Sprintf(": the host's look ends with %d: %s", looked.Exit, looked.Error)
+	}
+	for _, a := range looked.Report.Asked {
+		i := slices.IndexFunc(r.asks, func(g generation) bool { return g.serial == a.Serial })
+		if a.Serial == 0 || a.State == "damaged" {
+			r.note += fmt.Sprintf(": the host reads %+v", a)
+		} else if i < 0 || a.State != "new" || a.Problem != "" {
+			return gen, -1, fmt.Sprintf("the host reads a request that nobody wrote: %+v", a)
+		} else {
+			asked = max(asked, i)
+		}
+	}
+	return gen, asked, ""
+}
+
+// checkAll tries a state and returns a description of the fault: a generation or a request that was
+// committed is not there, or one that is neither old nor new.
+func (r *recording) checkAll(s disk.State, count *tally) string {
+	least, most := r.allowed(s)
+	first, last := allowedOf(r.asks, s)
+	r.note = ""
+	gen, asked, reason := r.showAll(s)
+	if reason == "" && (gen < least || gen > most || asked < first || asked > last) {
+		reason = fmt.Sprintf("it shows generation %d and request %d%s", gen, asked, r.note)
+	}
+	count.tried[s.Kind()]++
+	if reason == "" {
+		return ""
+	}
+	count.bad[s.Kind()]++
+	return fmt.Sprintf("%s: state %v of %d (generations %d to %d and requests %d to %d are right): %s",
+		r.flavour.name, s, len(r.log), least, most, first, last, reason)
+}
+
+// asking are the states in which a request is being written: all that lies between the end of the
+// export before and the end of its commit, and a little more.
+func (r *recording) asking(p sampler) (states []disk.State) {
+	for i := range r.asks[1:] {
+		a := &r.asks[i+1]
+		if a.begun < 0 {
+			continue
+		}
+		from := 0
+		for _, list := range [][]generation{r.gens, r.asks} {
+			for _, g := range list {
+				if g.committed < a.begun {
+					from = max(from, g.committed)
+				}
+			}
+		}
+		states = append(states, p.states(r.log, from, min(len(r.log), a.committed+4))...)
+	}
+	return states
+}
+
+// turnOf is the export that follows a state.
+func (r *recording) turnOf(s disk.State) int {
+	turn := 1
+	for turn+1 < len(r.gens) && r.gens[turn+1].begun >= 0 && r.gens[turn+1].begun < s.Prefix {
+		turn++
+	}
+	return turn
+}
+
+// askOn lets the client ask on a drive on which an export was pulled in a state. It is nil where
+// the request was refused, as it is where it would have to allocate: then nothing was written.
+func (r *recording) askOn(start disk.State, turn int) (*recording, string) {
+	ctx := r.t.Context()
+	shown, asked, reason := r.showAll(start)
+	if reason != "" {
+		return nil, "the state to start from: " + reason
+	}
+	must[string](r.t)(r.m.Sh(ctx, fmt.Sprintf("rm -rf %[1]s/state; cp -a /t/asked%[2]d %[1]s/state",
+		askDir, turn)))
+	next := &recording{flavour: r.flavour, t: r.t, m: r.m, name: "request", trials: r.trials,
+		below: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: start})}
+	device := must[string](r.t)(r.m.Attach(ctx, wire.Attach{Size: r.mib << 20, Layers: next.below,
+		Record: next.name}))
+	ok(r.t, r.m.Mount(ctx, r.mount(device, false)))
+	ran := must[wire.Result](r.t)(r.m.Run(ctx, requestCommand(0)))
+	ok(r.t, r.m.Unmount(ctx, drive))
+	ok(r.t, r.m.Detach(ctx, device))
+	rep, err := result(ran)
+	if err != nil {
+		return nil, err.Error()
+	}
+	next.log = must[disk.Log](r.t)(r.m.Log(ctx, next.name))
+	if next.gens = []generation{{want: content{}}}; shown > 0 {
+		next.gens = append(next.gens, generation{serial: r.gens[shown].serial,
+			want: r.gens[shown].want, begun: -1})
+	}
+	if next.asks = []generation{{}}; asked > 0 {
+		next.asks = append(next.asks, generation{serial: r.asks[asked].serial, begun: -1})
+	}
+	switch {
+	case ran.Code == 0:
+		next.asks = append(next.asks, generation{serial: rep.Report.Serial})
+	case ran.Code != 14 && ran.Code != 1 || len(rep.Hints) == 0:
+		return nil, fmt.Sprintf("request ended with %d: %s %q", ran.Code, rep.Error, rep.Hints)
+	}
+	next.findCommits()
+	return next, ""
+}
+
+// exportAfter lets the host export to a drive on which a request was pulled in a state, and shows
+// the drive to a client.
+func (r *recording) exportAfter(s disk.State, turn int, files []payload) string {
+	next, err := r.second(s, turn, program, files)
+	if err != nil {
+		return err.Error()
+	}
+	whole := disk.State{Prefix: len(next.log)}
+	gen, reason := next.show(whole)
+	if reason == "" && gen != len(next.gens)-1 {
+		reason = fmt.Sprintf("it shows generation %d of %d", gen, len(next.gens)-1)
+	}
+	return reason
+}
+
+// A request that is pulled in any moment harms nothing: the generation that was committed is there,
+// the request is the old or the new one, and the export that follows brings all of its own. The
+// same on a drive on which an export was pulled before.
+func TestCrashReplayRequest(t *testing.T) {
+	if !long() {
+		t.Skipf("requests are not pulled in a short run; %s=long has it", modeVariable)
+	}
+	for _, f := range flavours {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			m := borrow(t)
+			began := time.Now()
+			r := recordLoop(t, m, f)
+			took := time.Since(began)
+			r.overdue = share(askShare)
+			p := sampler{12, 4, 12, f.unit, rand.New(rand.NewPCG(29, 31))}
+			exports, pulls, each := 2, 1, 4
+			if long() {
+				p.prefixes, p.tears, p.reorders, exports, pulls, each = 60, 20, 60, 12, 6, 12
+			}
+			all, after, refused := newTally(), newTally(), 0
+			r.tryAsking(r.asking(p), exports, all, after)
+			began = time.Now()
+			r.overdue = share(askShare / 2)
+			for i, start := range disk.Sample(p.states(r.log, r.gens[1].committed,
+				r.gens[2].begun-1),
+				pulls) {
+				if i > 0 && r.overdue() {
+					break
+				}
+				next, problem := r.askOn(start, 1)
+				if next == nil {
+					t.Errorf("%s: a request on the drive pulled in state %v: %s", f.name,
+						start, problem)
+					continue
+				}
+				if next.overdue = r.overdue; len(next.asks) == len(r.asks) ||
+					next.asks[len(next.asks)-1].begun < 0 {
+					refused++
+				}
+				q := sampler{unit: f.unit, r: p.r}
+				next.tryAsking(disk.Sample(q.states(next.log, 0, len(next.log)), each),
+					2, all, after)
+			}
+			if tried, _ := all.all(); tried == 0 {
+				t.Errorf("%s: not one state was tried", f.name)
+			}
+			t.Logf("%s: %d entries recorded in %.1f s; %v; exports after it %v; %d requests refused beside leftovers",
+				f.name, len(r.log), took.Seconds(), all, after, refused)
+		})
+	}
+}
+
+// tryAsking checks states, and exports on the drive in so many of them.
+func (r *recording) tryAsking(states []disk.State, exports int, all, after *tally) {
+	r.t.Helper()
+	sequence := sequence()
+	for i, s := range spread(states) {
+		if i > 0 && r.overdue() {
+			r.t.Logf("%s: NO TIME for %d of %d states; %s=long has it", r.flavour.name,
+				len(states)-i, len(states), modeVariable)
+			return
+		}
+		if problem := r.checkAll(s, all); problem != "" {
+			// a state is the same each time: a fault that is not is none of the drive's
+			r.t.Errorf("%s; once more: %q", problem, r.checkAll(s, newTally()))
+			continue
+		}
+		if i%max(1, len(states)/max(1, exports)) != 0 {
+			continue
+		}
+		turn := min(r.turnOf(s), len(sequence)-1)
+		after.tried[s.Kind()]++
+		if problem := r.exportAfter(s, turn+1, sequence[turn]); problem != "" {
+			after.bad[s.Kind()]++
+			r.t.Errorf("%s: the export after a request pulled in state %v: %s", r.flavour.name, s,
+				problem)
+		}
+	}
+}
