@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -8,6 +9,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/clients"
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/inspect"
 	pkgmachine "pkgsneak/sync/machine"
@@ -143,6 +145,10 @@ func (c statusText) requestStatus(l *clients.Lying) {
 		c.out.hint(fault.Hints(l.Err, shellWord(c.place))...)
 	default:
 		c.out.warn("%s", l.Problem)
+		var pulled *drive.PullDamageError
+		if errors.As(l.Err, &pulled) {
+			c.out.hint(pulled.Hint())
+		}
 	}
 }
 

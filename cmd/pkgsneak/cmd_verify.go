@@ -136,8 +136,13 @@ func (c verifyText) request(l *clients.Lying) int {
 		c.out.hint(fault.Hints(l.Err, shellWord(c.args[0]))...)
 	default:
 		c.out.warn("%s", l.Problem)
-		c.out.hint("on that client, which writes it anew: pkgsneak request " +
-			shellWord(c.args[0]))
+		var pulled *drive.PullDamageError
+		if errors.As(l.Err, &pulled) {
+			c.out.hint(pulled.Hint())
+		} else {
+			c.out.hint("on that client, which writes it anew: pkgsneak request " +
+				shellWord(c.args[0]))
+		}
 		return exitLeftOut
 	}
 	return exitDone

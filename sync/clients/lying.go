@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"time"
@@ -45,7 +46,7 @@ func unfinished(d *drive.Drive, dir string) error {
 
 // Lying is a request as it lies on a drive, whoever its client is.
 type Lying struct {
-	Dir string `json:"dir"` // below clients/
+	Dir string `json:"dir"` // below clients/; "" where clients/ itself cannot be read
 	// according to the request, and to the key that lies beside it
 	Client      string               `json:"client,omitempty"`
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
@@ -70,6 +71,10 @@ const (
 // that there are too many, and that the rest was not looked at. The error is the drive's.
 func LookAt(d *drive.Drive, now time.Time) (list []Lying, more bool, err error) {
 	names, more, err := d.ClientNames()
+	var pulled *drive.PullDamageError
+	if errors.As(err, &pulled) { // the origins beside it are whole all the same
+		return []Lying{{State: Broken, Problem: fault.Text(err), Err: err}}, false, nil
+	}
 	if err != nil {
 		return nil, more, err
 	}

@@ -28,13 +28,13 @@ func (d *Drive) ClientNames() (names []string, more bool, err error) {
 	case errors.Is(err, fs.ErrNotExist) && d.Present():
 		return nil, false, nil
 	case err != nil:
-		return nil, false, d.Classify("reading", layout.ClientsDir, err)
+		return nil, false, d.PullDamage("reading", layout.ClientsDir, err)
 	case !info.IsDir():
 		return nil, false, nil
 	}
 	entries, err := d.readDir(d.root, layout.ClientsDir, 4*MaxClients)
-	if err != nil {
-		return nil, false, err
+	if err != nil { // on FAT, of a first request whose drive was pulled
+		return nil, false, d.PullDamage("reading the directory", layout.ClientsDir, err)
 	}
 	for _, e := range entries {
 		if e.IsDir() && layout.CheckOriginName(e.Name()) == nil {
