@@ -153,7 +153,8 @@ type autoRun struct{ *invocation }
 // unattended are the options that auto and its worker have in common.
 func (c autoRun) unattended() auto.Options {
 	o := c.opt.auto
-	o.Export, o.Import = c.opt.export, c.opt.imports
+	o.Export, o.Import, o.Asking = c.opt.export, c.opt.imports, c.opt.request
+	o.Asking.Name = c.opt.export.Name // PKGSNEAK_NAME is both
 	o.Classify = func(err error) (int, []string) {
 		f := classify(err, "")
 		return f.code, f.hints

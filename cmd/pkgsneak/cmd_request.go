@@ -26,7 +26,7 @@ func requestVerb(f *commandLine) verb {
 				"list of installed packages tells whoever finds the drive what this machine has; -p\n" +
 				"-v shows all of it, --minimal leaves it out. A host that has read it blanks it on\n" +
 				"the drive.",
-			Flags:  flags(common, pretend, requesting, dirs, lock),
+			Flags:  flags(common, pretend, requesting, minimal, dirs, lock),
 			Action: f.action(0, 1+format.MaxWants, requestDrive),
 		},
 		examples: []example{

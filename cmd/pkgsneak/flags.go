@@ -238,6 +238,12 @@ var exporting = groupHow.of(flagSet{
 		to:    func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
 })
 
+// minimal is how much a request tells, whoever starts it.
+var minimal = groupWhat.of(flagSet{
+	{name: "minimal", usage: "tell neither the installed packages nor settings in a request",
+		to: func(o *options) flag.Value { return toggle{&o.request.Minimal} }},
+})
+
 // requesting gives what a request tells, and where it is written.
 var requesting = groupWhat.of(flagSet{
 	{name: "name", value: "NAME",
@@ -245,8 +251,6 @@ var requesting = groupWhat.of(flagSet{
 		to:    func(o *options) flag.Value { return originName{&o.request.Name} }},
 	{name: "no-distfiles", usage: "do not name distfiles that could be compiled from",
 		to: func(o *options) flag.Value { return toggle{&o.request.NoDistfiles} }},
-	{name: "minimal", usage: "tell neither the installed packages nor settings",
-		to: func(o *options) flag.Value { return toggle{&o.request.Minimal} }},
 	{name: "file", value: "FILE", usage: "write a tar archive instead, to be unpacked on a drive",
 		typed: true,
 		to:    func(o *options) flag.Value { return text{&o.request.File} }},
@@ -526,7 +530,7 @@ var retiring = groupHow.of(flagSet{
 
 // The sets of auto, which its worker takes too. A clock is believed by a person only, once.
 var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, fitting, shrink, guards,
-	jobs, dirs, lock}
+	minimal, jobs, dirs, lock}
 
 // flags gives the flags of a command.
 func flags(sets ...flagSet) []cli.Flag {

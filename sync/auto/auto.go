@@ -80,7 +80,9 @@ type Options struct {
 	RunDir     string // "" is DefaultRunDir
 	Export     exporter.ExportOptions
 	Import     importer.ImportOptions
-	Request    bool // after an import, write a request to the drive (package requester)
+	// after an import, write a request to the drive (package requester)
+	Request bool
+	Asking  requester.Options // how
 
 	Log func(Level, string) // nil: nobody
 	// tells the users who are logged in, a line each; nil: nobody
@@ -483,9 +485,10 @@ func request(ctx context.Context, r *runner) error {
 	err := r.at.need(ctx, write)
 	if err == nil {
 		r.log(Info, "request to drive %q begins", r.result.FS.Label)
+		o := r.o.Asking
+		o.Drive = r.at.point()
 		var report *requester.Report
-		if report, err = r.o.operations.ask(ctx, r.m, requester.Options{Drive: r.at.point()},
-			r.o.Events); err == nil {
+		if report, err = r.o.operations.ask(ctx, r.m, o, r.o.Events); err == nil {
 			r.result.Request = report
 			if report.NewKey {
 				r.log(Info, "this client's key is %s; on the host: pkgsneak clients accept %s",

@@ -653,10 +653,10 @@ func TestRunRequests(t *testing.T) {
 	c := newMachine(t, "client")
 	trust(t, c, h)
 	o := optionsOf(t, s, Import, &journal{})
-	o.Request = true
+	o.Request, o.Asking.Minimal = true, true
 	r, err := Run(t.Context(), c, o)
 	if err != nil || r.Outcome != Done || r.Request == nil || !r.Request.NewKey ||
-		len(r.Request.Record.Receipts) != 1 {
+		len(r.Request.Record.Receipts) != 1 || !r.Request.Record.Minimal {
 		t.Fatalf("got %v, %+v", err, r)
 	}
 	if got := s.history(); got != "mount ro; unmount; fsck.vfat -a /dev/sda1; mount rw; unmount; hook" {

@@ -226,7 +226,8 @@ func (o *Options) operation(ctx context.Context, m machine.Machine, j task,
 			o.classifyRefused(done.Import.Refused)
 		}
 	case asking:
-		q := requester.Options{Drive: j.Drive}
+		q := o.Asking
+		q.Drive = j.Drive
 		if err := confined(requester.Confine(m, q)); err != nil {
 			return answer{}, err
 		}
