@@ -117,7 +117,7 @@ func (c verifyText) findings(o *inspect.OriginVerify) bool {
 	list("unreadable directories", o.Unreadable)
 	list("not in the signed list", named(o.Undeclared))
 	list("of an older generation, which the next export renews", named(o.Stale))
-	list("not valid, and the other one is", named(o.Copies))
+	list("not valid, and the other one is; the next export renews it", named(o.Copies))
 	return found
 }
 

@@ -180,6 +180,8 @@ func classify(err error, place string) failure {
 		f.hints = keyHints(err, drive)
 	case class == fault.Permission && os.Geteuid() != 0:
 		f.hints = []string{asRoot}
+	case errors.Is(err, syscall.EROFS):
+		f.hints = []string{remount}
 	case errors.As(err, &space) && space.Own > 0:
 		f.hints = []string{fmt.Sprintf("take a drive with more than %s free, the space of lists and signatures, for what is needed most, or with %s for everything",
 			size(space.Own), size(space.Whole))}
@@ -200,6 +202,10 @@ func classify(err error, place string) failure {
 // asRoot helps against what the system forbids to an ordinary user; call.end names the flags that
 // the command has.
 const asRoot = "run it as root"
+
+// remount helps where the file system of a directory of this machine cannot be written; call.end
+// names the flags.
+const remount = "mount that file system read-write"
 
 func interrupted(error) string { return "interrupted" }
 

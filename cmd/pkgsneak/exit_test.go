@@ -108,6 +108,8 @@ func TestClassify(t *testing.T) {
 			"pkgsneak import /mnt/usb --accept-future"},
 		{"too old", &importer.StaleError{}, 13, "--max-age"},
 		{"permission", &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 1, asRoot},
+		{"read-only place", &fs.PathError{Op: "open", Path: "x", Err: syscall.EROFS}, 1,
+			"mount that file system read-write"},
 	}
 	known := map[int]bool{}
 	for _, m := range exitMeanings {

@@ -32,6 +32,7 @@ func (c installer) installs() (asked, away bool, err error) {
 // install puts the files in place or takes them away.
 func (c installer) install(o auto.InstallOptions, away bool, next func()) error {
 	root := c.opt.root
+	c.places = nil // none of those is written
 	program, err := c.programToInstall(root)
 	if err != nil {
 		return err

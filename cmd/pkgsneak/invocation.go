@@ -69,8 +69,10 @@ func (f *commandLine) end(ctx context.Context, err error) int {
 			fail.hints = []string{hint}
 		}
 	}
-	if i := slices.Index(fail.hints, asRoot); i >= 0 && len(f.places) > 0 {
-		fail.hints[i] += ", or with a directory of your own: " + strings.Join(f.places, ", ")
+	for i, hint := range fail.hints {
+		if len(f.places) > 0 && (hint == asRoot || hint == remount) {
+			fail.hints[i] += ", or with a directory of your own: " + strings.Join(f.places, ", ")
+		}
 	}
 	fail.hints = f.out.repeated(fail.hints)
 	f.out.failure(fail)

@@ -12,6 +12,7 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/state"
 	"pkgsneak/sync/trust"
 )
 
@@ -141,7 +142,8 @@ type CrowdedError struct {
 
 // withNamesakes tells of them, and of the revoked keys that the drive tells of, where room lacks.
 func withNamesakes(err error, found []Namesake, revoked []manifest.Fingerprint) error {
-	if err == nil || len(found)+len(revoked) == 0 || fault.Of(err) != fault.Space {
+	if err == nil || len(found)+len(revoked) == 0 || fault.Of(err) != fault.Space ||
+		errors.As(err, new(*state.UnsavedError)) { // it is not the drive that is full
 		return err
 	}
 	var room *CrowdedError

@@ -306,7 +306,10 @@ func (p *Plan) unchanged() (bool, error) {
 		return false, nil
 	}
 	state, err := p.state()
-	p.stale = p.stale || !state.Packages || len(state.Own) > 0
+	// Manifest.next alone is wrong: only a commit writes it. Manifest alone is repaired before
+	// anything is written
+	torn := !state.BothCopies && p.committed.File == layout.ManifestFile
+	p.stale = p.stale || torn || !state.Packages || len(state.Own) > 0
 	if p.stale || !state.Whole() || err != nil || !p.hidden &&
 		!drivewriter.Offers(p.drive, append(manifest.Ring{p.key.Public()}, p.past...)) {
 		return false, err
