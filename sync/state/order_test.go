@@ -34,3 +34,28 @@ func TestOrderOfSaving(t *testing.T) {
 		t.Errorf("changes:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// The note that was made before names changed goes only when the imports are on the disk, and is
+// gone before anything else is remembered.
+func TestOrderOfSettling(t *testing.T) {
+	dir := t.TempDir()
+	rec := &durabletest.Recorder{}
+	st := openDir(t, dir, Options{Hook: rec.Hook})
+	rows := map[string]Import{"app-misc/a-1.tbz2": {"app-misc/a-1.tbz2", 3, sum1}}
+	pending := st.Pending(host, payload.Package)
+	if err := pending.Save(rows); err != nil {
+		t.Fatal(err)
+	}
+	rec.Reset()
+	if err := pending.Settle(rows); err != nil {
+		t.Fatal(err)
+	}
+	id := importsID{host, payload.Package}
+	imports, note := importsFile(id), pendingFile(id)
+	got := rec.Changes(dir)
+	at := slices.Index(got, "fsync-dir "+filepath.Dir(imports))
+	if want := []string{"unlink " + note, "fsync-dir " + filepath.Dir(note)}; at < 0 ||
+		!slices.Equal(got[max(0, len(got)-2):], want) || at > len(got)-2 {
+		t.Errorf("changes:\n%s", strings.Join(got, "\n"))
+	}
+}
