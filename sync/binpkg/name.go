@@ -43,7 +43,11 @@ const (
 	extGPKG = ".gpkg.tar"
 )
 
-var extensions = [...]string{extGPKG, extXPAK, extTBZ2}
+// extensions are those of the formats.
+var extensions = [...]struct {
+	ext    string
+	format Format
+}{{extGPKG, GPKG}, {extXPAK, XPAK}, {extTBZ2, XPAK}}
 
 // HasPackageSuffix reports whether base ends as a package file does. Everything
 // else in a PKGDIR is none of Portage's packages.
@@ -60,11 +64,15 @@ func LikePackage(base string) bool {
 		return false
 	}
 	lower := strings.ToLower(base)
-	return slices.ContainsFunc(extensions[:], func(ext string) bool {
-		i := strings.LastIndex(lower, ext)
-		return i > 0 && (i+len(ext) == len(lower) || lower[i+len(ext)] == '.' ||
-			lower[i+len(ext)] == '~') && !slices.Contains(beside, lower[i+len(ext):])
-	})
+	for _, e := range extensions {
+		i := strings.LastIndex(lower, e.ext)
+		end := i + len(e.ext)
+		if i > 0 && (end == len(lower) || lower[end] == '.' || lower[end] == '~') &&
+			!slices.Contains(beside, lower[end:]) {
+			return true
+		}
+	}
+	return false
 }
 
 // beside end the names of what people lay beside a package.
@@ -72,13 +80,12 @@ var beside = []string{".sig", ".asc", ".md5", ".sha1", ".sha256", ".sha512", ".b
 
 // FormatOf returns the format of a file of this name; false if it is no package's.
 func FormatOf(base string) (Format, bool) {
-	switch _, ext := CutExt(base); ext {
-	case "":
-		return 0, false
-	case extGPKG:
-		return GPKG, true
+	for _, e := range extensions {
+		if strings.HasSuffix(base, e.ext) {
+			return e.format, true
+		}
 	}
-	return XPAK, true
+	return 0, false
 }
 
 // IsPartial reports whether emerge gives this name to a package that it is still
@@ -88,16 +95,19 @@ func IsPartial(base string) bool {
 	if i < 0 || i == len(base)-1 || strings.Trim(base[i+1:], "0123456789") != "" {
 		return false
 	}
-	return slices.ContainsFunc(extensions[:], func(ext string) bool {
-		return strings.Contains(base[:i], ext)
-	})
+	for _, e := range extensions {
+		if strings.Contains(base[:i], e.ext) {
+			return true
+		}
+	}
+	return false
 }
 
 // CutExt splits one of the three extensions off a name; ext is "" if there is none.
 func CutExt(base string) (stem, ext string) {
-	for _, ext := range extensions {
-		if stem, ok := strings.CutSuffix(base, ext); ok {
-			return stem, ext
+	for _, e := range extensions {
+		if stem, ok := strings.CutSuffix(base, e.ext); ok {
+			return stem, e.ext
 		}
 	}
 	return base, ""
@@ -142,9 +152,7 @@ func parseName(p string) (Name, error) {
 		return Name{}, fault("none of the extensions .tbz2, .xpak, .gpkg.tar")
 	}
 	n := Name{Path: p, PF: stem}
-	if ext == extGPKG {
-		n.Format = GPKG
-	}
+	n.Format, _ = FormatOf(base)
 	if ext != extTBZ2 {
 		if pf, id, ok := cutBuildID(stem); ok {
 			n.PF, n.BuildID = pf, id
@@ -197,19 +205,24 @@ func (n *Name) place(dir string) error {
 }
 
 // Renumbered returns the path of the package under another build number,
-// CAT/PN/PF-N.xpak or CAT/PN/PF-N.gpkg.tar, and the one that the other format
-// would have. Real Portage takes both for packages without a BUILD_ID too. The
+// CAT/PN/PF-N.xpak or CAT/PN/PF-N.gpkg.tar, and those that other formats would
+// have. Real Portage takes both for packages without a BUILD_ID too. The
 // category is for a package below All, whose path does not tell it.
-func (n Name) Renumbered(category string, id int64) (own, other string) {
+func (n Name) Renumbered(category string, id int64) (own string, others []string) {
 	if !n.InAll {
 		category = n.Category
 	}
 	stem := path.Join(category, n.PN, n.PF) + "-" + strconv.FormatInt(id, 10)
-	return stem + formats[n.Format].ext, stem + formats[XPAK+GPKG-n.Format].ext
+	for f := range formats {
+		if Format(f) != n.Format {
+			others = append(others, stem+formats[f].ext)
+		}
+	}
+	return stem + formats[n.Format].ext, others
 }
 
 // FreePath is the rule for a package whose path is taken by another file: the
-// build number after its own, or the next one that is free in both formats, so
+// build number after its own, or the next one that is free in all formats, so
 // that a number is never given twice. taken is asked about paths below PKGDIR.
 func FreePath(p, category string, taken func(path string) bool) (string, error) {
 	n, err := ParseName(p)
@@ -217,7 +230,8 @@ func FreePath(p, category string, taken func(path string) bool) (string, error) 
 		return "", err
 	}
 	for id := n.BuildID + 1; id > 0; id++ {
-		if own, other := n.Renumbered(category, id); !taken(own) && !taken(other) {
+		own, others := n.Renumbered(category, id)
+		if !taken(own) && !slices.ContainsFunc(others, taken) {
 			return own, nil
 		}
 	}

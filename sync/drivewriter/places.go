@@ -66,18 +66,20 @@ func (p *places) choose(f NewFile) ([]string, error) {
 	own := layout.PathFault(wanted) == "" && !strings.HasSuffix(wanted, layout.RenamedSuffix)
 	for overflow := 1; overflow <= maxOverflow; overflow++ {
 		for n := range maxTries {
-			candidate, also := wanted, ""
+			candidate, also := wanted, []string(nil)
 			if n > 0 {
 				candidate, also = layout.OtherPath(f.Kind, f.Path, f.Category, n)
 			} else if !own {
 				continue
 			}
 			if overflow > 1 {
-				candidate, also = layout.OverflowPath(candidate,
-					overflow), layout.OverflowPath(also, overflow)
+				candidate = layout.OverflowPath(candidate, overflow)
+				for i := range also {
+					also[i] = layout.OverflowPath(also[i], overflow)
+				}
 			}
 			stored, where := p.parts(candidate, f.Size)
-			if where == layout.Taken || p.names.Has(also) {
+			if where == layout.Taken || slices.ContainsFunc(also, p.names.Has) {
 				continue
 			}
 			if where == layout.Blocked {

@@ -24,10 +24,7 @@ func TestMadeHere(t *testing.T) {
 	for _, name := range []string{"app-misc/foo-1.tbz2", "app-misc/foo/foo-1-1.xpak",
 		"app-misc/foo/foo-1-2.gpkg.tar", "All/foo-1.tbz2"} {
 		other, also := OtherPath(payload.Package, name, "", 3)
-		if also == "" {
-			also = other
-		}
-		for _, stored := range []string{WantedPath(payload.Package, name), other, also} {
+		for _, stored := range append(also, WantedPath(payload.Package, name), other) {
 			for _, p := range []string{stored, PartPath(stored, 0, 12), OverflowPath(stored, 2)} {
 				if !MadeHere(p) {
 					t.Errorf("%q is not recognised", p)

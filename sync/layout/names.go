@@ -148,16 +148,16 @@ func WantedPath(kind payload.Kind, name string) string {
 }
 
 // OtherPath is the n-th (from 1) name for a file that cannot have its own, and
-// the name that has to be free as well, "" if there is none. The first free one
-// is taken, so the same drive always gives the same name.
-func OtherPath(kind payload.Kind, name, category string, n int) (stored, also string) {
+// the names that have to be free as well. The first free one is taken, so the
+// same drive always gives the same name.
+func OtherPath(kind payload.Kind, name, category string, n int) (stored string, also []string) {
 	switch kind {
 	case payload.Distfile:
-		return otherDistfile(name, n), ""
+		return otherDistfile(name, n), nil
 	case payload.Package:
 		return otherPackage(name, category, n)
 	}
-	return fmt.Sprintf("%s/%s-%d", directories[kind], cleanPath(name), n+1), ""
+	return fmt.Sprintf("%s/%s-%d", directories[kind], cleanPath(name), n+1), nil
 }
 
 // Bounds of StoredNames: a name gets a higher number or another directory only where the ones
@@ -199,18 +199,21 @@ func otherDistfile(name string, n int) string {
 // otherPackage follows the rule of binpkg.FreePath, which goes for PKGDIR too. A
 // name that cannot be stored, is no package's, or lies below All while its
 // category is not known gets a number in its stem.
-func otherPackage(name, category string, n int) (stored, also string) {
+func otherPackage(name, category string, n int) (stored string, also []string) {
 	parsed, err := binpkg.ParseName(name)
 	if err == nil && (!parsed.InAll || category != "") {
-		own, other := parsed.Renumbered(category, parsed.BuildID+int64(n))
+		own, others := parsed.Renumbered(category, parsed.BuildID+int64(n))
 		if PathFault(own) == "" {
-			return PackagesDir + "/" + own, PackagesDir + "/" + other
+			for _, other := range others {
+				also = append(also, PackagesDir+"/"+other)
+			}
+			return PackagesDir + "/" + own, also
 		}
 	}
 	stem, ext := binpkg.CutExt(path.Base(name))
 	suffix := fmt.Sprintf("-%d%s", n, ext)
 	base := shorten(cleanName(stem), MaxName-len(suffix)-partSuffix) + suffix
-	return PackagesDir + "/" + path.Join(cleanPath(path.Dir(name)), base), ""
+	return PackagesDir + "/" + path.Join(cleanPath(path.Dir(name)), base), nil
 }
 
 func cleanPath(p string) string {

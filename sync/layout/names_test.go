@@ -53,7 +53,7 @@ func TestOtherPackage(t *testing.T) {
 		{"app-misc/aux/aux-1-1.xpak", "", "packages/app-misc/_aux/aux-1-1-7.xpak", ""},
 	} {
 		got, also := otherPackage(tt.name, tt.category, 7)
-		if got != tt.want || also != tt.also {
+		if got != tt.want || strings.Join(also, " ") != tt.also {
 			t.Errorf("%q: %q and %q, want %q and %q", tt.name, got, also, tt.want, tt.also)
 		}
 		if reason := PathFault(got); reason != "" {
