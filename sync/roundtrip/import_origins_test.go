@@ -20,6 +20,7 @@ import (
 	"pkgsneak/sync/importer"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/payload"
+	"pkgsneak/sync/reindex"
 )
 
 // twoOrigins are two hosts that exported to one drive, and a client that trusts both.
@@ -159,7 +160,7 @@ func TestAFileBelongsToEveryOriginThatListsIt(t *testing.T) {
 		beside  bool // the first origin's new build goes beside
 	}{
 		{"dropped", false, func(t *testing.T, a machine.Machine) {
-			remove(t, filepath.Join(a.PKGDIR, shared))
+			removePackage(t, a, shared)
 			remove(t, filepath.Join(a.DISTDIR, "source.tar"))
 		}, false},
 		{"replaced", false, func(t *testing.T, a machine.Machine) {
@@ -167,7 +168,7 @@ func TestAFileBelongsToEveryOriginThatListsIt(t *testing.T) {
 			write(t, filepath.Join(a.DISTDIR, "source.tar"), "another")
 		}, true},
 		{"dropped, and the other drive is not here", true, func(t *testing.T, a machine.Machine) {
-			remove(t, filepath.Join(a.PKGDIR, shared))
+			removePackage(t, a, shared)
 			remove(t, filepath.Join(a.DISTDIR, "source.tar"))
 		}, false},
 		{"replaced, and the other drive is not here", true, func(t *testing.T, a machine.Machine) {
@@ -207,7 +208,7 @@ func TestAFileBelongsToEveryOriginThatListsIt(t *testing.T) {
 			settled(t, client, importer.ImportOptions{Drive: first, Prune: true})
 			settled(t, client, importer.ImportOptions{Drive: second, Prune: true})
 
-			remove(t, filepath.Join(b.PKGDIR, shared))
+			removePackage(t, b, shared)
 			remove(t, filepath.Join(b.DISTDIR, "source.tar"))
 			mustExport(t, b, exporter.ExportOptions{Drive: second})
 			mustImport(t, client, importer.ImportOptions{Drive: second, Prune: true})
@@ -674,5 +675,14 @@ func TestADistfileInThePlaceOfOneThatIsPruned(t *testing.T) {
 	if r := mustImport(t, client, importer.ImportOptions{Drive: mount,
 		Prune: true}); len(r.Origins[1].Pruned) != 1 {
 		t.Errorf("it is not the other's: %+v", r.Origins[1])
+	}
+}
+
+// removePackage removes a package as eclean-pkg does: the index is renewed.
+func removePackage(t *testing.T, m machine.Machine, name string) {
+	t.Helper()
+	remove(t, filepath.Join(m.PKGDIR, name))
+	if _, err := reindex.Index(t.Context(), m, reindex.IndexOptions{}, nil); err != nil {
+		t.Fatal(err)
 	}
 }
