@@ -60,7 +60,7 @@ func Items(signed *manifest.Signed, r *Record) ([]Item, error) {
 		return nil, fmt.Errorf("the record names the key %s, the list is signed by %s",
 			r.Fingerprint, signed.Signer)
 	}
-	var items []Item
+	items := make([]Item, 0, len(signed.Files))
 	used := make(map[string]bool)
 	for _, x := range r.Renamed {
 		f, ok := signed.Find(x.Stored)
@@ -88,13 +88,13 @@ func Items(signed *manifest.Signed, r *Record) ([]Item, error) {
 		}
 		items = append(items, item)
 	}
-	for _, f := range signed.Files {
+	for i, f := range signed.Files {
 		kind, plain, ok := KindOf(f.Path)
 		if !ok || used[f.Path] {
 			continue
 		}
 		items = append(items, Item{Kind: kind, Path: plain, Size: f.Size, Sum: f.Sum,
-			Stored: []manifest.File{f}})
+			Stored: signed.Files[i : i+1 : i+1]}) // no copy: there are tens of thousands
 	}
 	slices.SortFunc(items, CompareItems)
 	for i := 1; i < len(items); i++ {
