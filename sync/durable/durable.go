@@ -332,12 +332,25 @@ func syncDir(root *os.Root, dir string) error {
 	return nil
 }
 
+// manySyncs is from how many fsyncs on the whole file system is asked first: each of them would be
+// a commit of its journal, and is next to nothing where there is nothing left to write.
+const manySyncs = 64
+
+// PrepareSyncs makes n fsyncs that follow cheap. It promises nothing: they do, and they report what
+// could not be written.
+func PrepareSyncs(r *Root, n int) {
+	if n >= manySyncs {
+		_ = Syncfs(r)
+	}
+}
+
 // syncWorkers fsyncs at a time let a journalling file system put many files into one commit.
 const syncWorkers = 16
 
 // SyncFiles puts the contents of the named files below root on the disk. Many small files cost a
 // fraction of what one fsync after the other costs. It returns the first error.
 func (r *Root) SyncFiles(ctx context.Context, names []string) error {
+	PrepareSyncs(r, len(names))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	work := make(chan string)

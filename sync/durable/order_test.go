@@ -2,6 +2,7 @@ package durable_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -105,6 +106,35 @@ func TestOrderOfSyncFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameOrder(t, rec.Changes(dir), []string{"fsync a", "fsync b", "rename b c", "fsync-dir ."})
+}
+
+// Of many the whole file system is written first, after which each is asked as always.
+func TestOrderOfManySyncs(t *testing.T) {
+	dir := t.TempDir()
+	rec := &durabletest.Recorder{}
+	root, err := durable.OpenRoot(dir, rec.Hook)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var names, want []string
+	for i := range 64 {
+		name := fmt.Sprintf("%02d", i)
+		names, want = append(names, name), append(want, "fsync "+name)
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := root.SyncFiles(t.Context(), names); err != nil {
+		t.Fatal(err)
+	}
+	got := rec.Changes(dir)
+	if len(got) == 0 || got[0] != "syncfs ." {
+		t.Fatalf("it does not begin with the file system: %q", got)
+	}
+	got = got[1:]
+	slices.Sort(got) // several at a time
+	sameOrder(t, got, want)
 }
 
 // Each of them asks the kernel, and does not only tell a hook (SyncFiles, whose work is done by

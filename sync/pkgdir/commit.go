@@ -449,6 +449,7 @@ func (c *change) makeDirs(dir string) error {
 
 func (c *change) syncDirs() error {
 	c.Keep.Sync() // what cannot be kept for certain is no reason to end
+	durable.PrepareSyncs(c.d.root, len(c.touched))
 	for _, dir := range slices.Sorted(maps.Keys(c.touched)) {
 		c.o.at("sync " + dir)
 		if err := c.d.root.SyncDir(dir); err != nil {
