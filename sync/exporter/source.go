@@ -197,6 +197,11 @@ func (h *source) readPackages(ctx context.Context, st *state.Dir, m machine.Mach
 	if err := h.dropDuplicates(ctx, scan.Files); err != nil {
 		return err
 	}
+	for _, p := range scan.Copies {
+		h.duplicates = append(h.duplicates, payload.Item{Kind: payload.Package, Path: p.Path,
+			Size: p.Size, Reason: p.Reason})
+	}
+	payload.Sort(h.duplicates)
 	for _, p := range dir.Missed(scan, maps.Keys(entries)) {
 		h.leftOut = append(h.leftOut, payload.Item{Kind: payload.Package, Path: p.Path,
 			Size: p.Size, Reason: p.Reason, Hint: p.Hint})

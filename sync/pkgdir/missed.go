@@ -66,7 +66,7 @@ func (s *Scan) withoutFile(listed iter.Seq[string],
 	for _, f := range s.Files {
 		have[f.Path] = true
 	}
-	for _, p := range s.Misplaced {
+	for _, p := range slices.Concat(s.Misplaced, s.Copies) {
 		have[p.Path] = true
 	}
 	behind = make(map[string]int)

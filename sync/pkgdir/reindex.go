@@ -286,10 +286,10 @@ func (p *plan) dirty(o Options) bool {
 
 // ignored are the files that are not indexed and need not be.
 func (p *plan) ignored() []Problem {
-	if len(p.duplicates) == 0 {
+	if len(p.duplicates)+len(p.scan.Copies) == 0 {
 		return p.scan.Ignored
 	}
-	all := slices.Concat(p.scan.Ignored, p.duplicates)
+	all := slices.Concat(p.scan.Ignored, p.scan.Copies, p.duplicates)
 	sortProblems(all)
 	return all
 }
