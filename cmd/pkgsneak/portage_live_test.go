@@ -528,7 +528,11 @@ func testPortageFailedBuild(t *testing.T, s *portageStage) {
 		t.Fatalf("this test needs the name that Portage reserves before it packs: %v\n%s", err,
 			o.text)
 	}
-	host.export(t, drive, "failed")
+	told := host.sneak(t, 3, "export", drive, "--any-directory", "--name", "failed")
+	if want := "app-misc/alone/alone-3-1.gpkg.tar: an empty file: a name reserved for a build"; !strings.Contains(
+		told, want) {
+		t.Errorf("export does not name the build that failed:\n%s", told)
+	}
 	m := s.machine(t, "failed", "")
 	m.trust(t, drive)
 	m.sneak(t, 0, "import", drive)

@@ -246,7 +246,6 @@ func TestCrashReplayRequest(t *testing.T) {
 			}
 			all, after, refused := newTally(), newTally(), 0
 			r.tryAsking(r.asking(p), exports, all, after)
-			began = time.Now()
 			r.overdue = share(askShare / 2)
 			for i, start := range disk.Sample(p.states(r.log, r.gens[1].committed,
 				r.gens[2].begun-1),

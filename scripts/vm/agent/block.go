@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"runtime"
 	"strings"
@@ -161,7 +160,7 @@ func withoutSignals(wait func() error) error {
 	runtime.LockOSThread()
 	var all unix.Sigset_t
 	for i := range all.Val {
-		all.Val[i] = math.MaxUint64
+		all.Val[i] = ^all.Val[i]
 	}
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil); err != nil {
 		return fmt.Errorf("holding signals back: %w", err)
