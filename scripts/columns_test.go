@@ -3,9 +3,6 @@ package scripts_test
 import (
 	"go/scanner"
 	"go/token"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -20,29 +17,11 @@ const (
 )
 
 func TestColumns(t *testing.T) {
-	checked := 0
-	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && (entry.Name() == "testdata" || entry.Name() == ".git"):
-			return fs.SkipDir
-		case entry.IsDir() || !strings.HasSuffix(path, ".go"):
-			return nil
-		}
-		src, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		checked++
+	checked := eachGoFile(t, func(path string, src []byte) {
 		for _, line := range longLines(src) {
 			t.Errorf("%s:%d: more than %d columns", path, line, columns)
 		}
-		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Logf("%d files", checked)
 }
 

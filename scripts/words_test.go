@@ -4,8 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -21,20 +19,12 @@ var (
 
 func TestCommentsUsePlainWords(t *testing.T) {
 	checked := 0
-	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && (entry.Name() == "testdata" || entry.Name() == ".git"):
-			return fs.SkipDir
-		case entry.IsDir() || !strings.HasSuffix(path, ".go"):
-			return nil
-		}
+	eachGoFile(t, func(path string, src []byte) {
 		files := token.NewFileSet()
 		const mode = parser.ParseComments | parser.SkipObjectResolution
-		f, err := parser.ParseFile(files, path, nil, mode)
+		f, err := parser.ParseFile(files, path, src, mode)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
 		for _, group := range f.Comments {
 			checked++
@@ -42,11 +32,7 @@ func TestCommentsUsePlainWords(t *testing.T) {
 				t.Errorf("%s: %q", files.Position(group.Pos()), odd)
 			}
 		}
-		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Logf("%d comments", checked)
 }
 

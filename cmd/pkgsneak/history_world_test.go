@@ -75,6 +75,9 @@ type computer struct {
 	dirty map[string]bool
 	// what a client had before the last import that changed anything; nil: something happened since
 	undoTo content
+	// an import was ended: the next one may go on with it, and an undo then takes both back
+	// (TestUndoOfPackagesAndTrees has what that leads to)
+	ended bool
 }
 
 func (m *computer) pkgdir() string  { return filepath.Join(m.root, "var/cache/binpkgs") }
@@ -661,11 +664,13 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 		return err
 	}
 	here := w.contentOf(c)
+	whole := !w.fated && (res.code == exitDone || res.code == exitLeftOut)
 	if !maps.Equal(before, here) {
-		if c.undoTo = nil; !w.fated && (res.code == exitDone || res.code == exitLeftOut) {
+		if c.undoTo = nil; whole && !c.ended {
 			c.undoTo = before
 		}
 	}
+	c.ended = !whole
 	for key, sum := range here {
 		c.came[sum] = c.came[sum] || c.has[key] != sum
 	}
