@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -210,8 +211,10 @@ var kindsLeft = groupWhat.of(flagSet{
 // carriedRepos gives which ebuild repositories travel.
 var carriedRepos = groupWhat.of(flagSet{
 	{name: "repos", value: "LIST",
-		usage: "ebuild repositories, with commas between; none: leave them alone", shown: "all",
-		to: func(o *options) flag.Value { return text{&o.export.Repos, &o.imports.Repos} }},
+		usage: "ebuild repositories, with commas between; none: leave them alone", shown: allRepos,
+		to: func(o *options) flag.Value {
+			return repoList{&o.export.Repos, &o.imports.Repos}
+		}},
 })
 
 // takingRepos gives whose ebuild repositories an import may take the place of.
@@ -720,6 +723,26 @@ func (t text) Set(s string) error {
 
 // Get implements flag.Getter.
 func (t text) Get() any { return t }
+
+// repoList is a list of repositories; "all" is what holds without the flag, and so can undo what a
+// variable sets.
+type repoList []*string
+
+const allRepos = "all"
+
+// String implements flag.Value.
+func (r repoList) String() string { return cmp.Or(text(r).String(), allRepos) }
+
+// Set implements flag.Value.
+func (r repoList) Set(s string) error {
+	if strings.TrimSpace(s) == allRepos {
+		return emptyable(r).Set("")
+	}
+	return text(r).Set(s)
+}
+
+// Get implements flag.Getter.
+func (r repoList) Get() any { return r }
 
 var errEmpty = errors.New("it is empty: a variable that is not set?")
 

@@ -168,7 +168,7 @@ func onlyFiles(dir string, x *index) (*index, error) {
 	for _, f := range scan.Files {
 		have[f.Path] = true
 	}
-	for _, p := range slices.Concat(scan.Misplaced, scan.Copies) {
+	for _, p := range scan.Misplaced {
 		have[p.Path] = true
 	}
 	gone := func(e pkgindex.Entry) bool { return !have[e.Path()] }

@@ -226,6 +226,9 @@ func (e *commonRules) indexState(ctx context.Context) error {
 		return e.leftOut(ctx, nil)
 	}
 	scan, err := e.dir.Scan(ctx)
+	if err == nil {
+		err = e.dir.FindCopies(ctx, scan)
+	}
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause

@@ -486,6 +486,29 @@ func (s *Site) Recover() error {
 	return nil
 }
 
+// GiveUp removes the trees on their way that are complete and not exchanged: nobody waits for them
+// any more. Those of places that are not mounted stay.
+func (s *Site) GiveUp() error {
+	for _, note := range s.Notes.All() {
+		if note.Coming == nil || note.Coming.Exchanging {
+			continue
+		}
+		p, err := s.open(note)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = p.giveUp()
+		p.close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // DropKept deletes what the import before the last one replaced: it can be undone no more.
 func (s *Site) DropKept() error {
 	for _, note := range s.Notes.All() {

@@ -188,6 +188,9 @@ func (h *source) readPackages(ctx context.Context, st *state.Dir, m machine.Mach
 	}
 	entries := h.readIndex(dir, known)
 	scan, err := dir.Scan(ctx)
+	if err == nil {
+		err = dir.FindCopies(ctx, scan)
+	}
 	if err != nil {
 		return err
 	}

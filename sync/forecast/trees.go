@@ -30,8 +30,9 @@ next:
 	for _, step := range steps {
 		o := step.Offer()
 		for _, r := range here {
+			undated := o.Tree.Timestamp.IsZero() && r.Timestamp.IsZero() // an overlay
 			if r.Name == step.Name && (step.Action == ebuilds.Unchanged ||
-				!o.Tree.Timestamp.After(r.Timestamp)) {
+				!undated && !o.Tree.Timestamp.After(r.Timestamp)) {
 				continue next
 			}
 		}

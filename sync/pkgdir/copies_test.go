@@ -21,6 +21,8 @@ func TestMisplacedCopies(t *testing.T) {
 		}
 	}
 	write("app-misc/a/a-1-1.xpak", "one")
+	write("app-arch/a/a-1-1.xpak", "oNe") // of the same name and size
+	write("dev-libs/a/a-1-1.xpak", "one") // the same as the first that is found
 	write("a-1-1.xpak", "one")
 	write("All/a-1-1.xpak", "two")      // of the same size
 	write("app-misc/a-1-2.xpak", "one") // another name
@@ -39,6 +41,14 @@ func TestMisplacedCopies(t *testing.T) {
 	s, err := d.Scan(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if err := d.FindCopies(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range d.Missed(s, slices.Values([]string{"a-1-1.xpak"})) {
+		if m.Path == "a-1-1.xpak" {
+			t.Errorf("a copy that an index lists is missed: %q", m.Reason)
+		}
 	}
 	var copies, misplaced []string
 	for _, p := range s.Copies {

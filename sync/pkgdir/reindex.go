@@ -77,7 +77,24 @@ func (d *Dir) Reindex(ctx context.Context, o Options) (*Report, error) {
 		return nil, fmt.Errorf("indexing %q: %w", d.Path(), err)
 	}
 	r.Missed = d.unindexed(r.scan)
-	return r, nil
+	return r, d.reportCopies(ctx, r)
+}
+
+// reportCopies moves the copies of packages from what is invalid to what is ignored.
+func (d *Dir) reportCopies(ctx context.Context, r *Report) error {
+	if r.scan == nil || len(r.scan.Misplaced) == 0 {
+		return nil
+	}
+	if err := d.FindCopies(ctx, r.scan); err != nil {
+		return fmt.Errorf("indexing %q: %w", d.Path(), err)
+	}
+	copies := r.scan.Copies
+	r.Invalid = slices.DeleteFunc(r.Invalid, func(p Problem) bool {
+		return slices.ContainsFunc(copies, func(c Problem) bool { return c.Path == p.Path })
+	})
+	r.Ignored = slices.Concat(r.Ignored, copies)
+	sortProblems(r.Ignored)
+	return nil
 }
 
 // unindexed are the names of a scan that an index leaves out and somebody may miss, but for the
@@ -286,10 +303,10 @@ func (p *plan) dirty(o Options) bool {
 
 // ignored are the files that are not indexed and need not be.
 func (p *plan) ignored() []Problem {
-	if len(p.duplicates)+len(p.scan.Copies) == 0 {
+	if len(p.duplicates) == 0 {
 		return p.scan.Ignored
 	}
-	all := slices.Concat(p.scan.Ignored, p.scan.Copies, p.duplicates)
+	all := slices.Concat(p.scan.Ignored, p.duplicates)
 	sortProblems(all)
 	return all
 }
@@ -402,6 +419,9 @@ func (d *Dir) Check(ctx context.Context, o Options) (*CheckReport, error) {
 	known := map[string]described{}
 	s, err := d.look(ctx, doubtfulToo, known, o)
 	if err != nil {
+		return nil, fmt.Errorf("checking %q: %w", d.Path(), err)
+	}
+	if err := d.FindCopies(ctx, s.scan); err != nil {
 		return nil, fmt.Errorf("checking %q: %w", d.Path(), err)
 	}
 	p := s.settle(known, o.Rebuild)

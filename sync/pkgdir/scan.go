@@ -41,7 +41,8 @@ type Scan struct {
 	Files []File
 	// Misplaced files end like packages, but their name or place is none that Portage indexes.
 	Misplaced []Problem
-	// Copies are those of them that are the same package as one of Files, which the reason names.
+	// Copies are those of them that are the same package as one of Files, which the reason names,
+	// once FindCopies has looked.
 	Copies []Problem
 	// Ignored are the other names: reserved for a build, links, half-written, set aside by Portage,
 	// foreign.
@@ -58,9 +59,6 @@ func (d *Dir) Scan(ctx context.Context) (*Scan, error) {
 	defer top.Close()
 	w := walk{scan: &Scan{}, distdir: d.Distdir}
 	if err := w.list(ctx, int(top.Fd()), ".", 0); err != nil {
-		return nil, fmt.Errorf("scanning %q: %w", d.Path(), err)
-	}
-	if err := w.scan.dropCopies(ctx, d); err != nil {
 		return nil, fmt.Errorf("scanning %q: %w", d.Path(), err)
 	}
 	return w.scan, nil

@@ -143,7 +143,7 @@ func TestUndoOfPackagesAndTrees(t *testing.T) {
 	}
 	back(c, "at its end, again")
 
-	stride := 13
+	stride := 9
 	if testing.Short() {
 		stride = 41
 	}

@@ -92,5 +92,9 @@ func (t trees) run(ctx context.Context, list []Repository) error {
 			return err
 		}
 	}
+	// what the import unpacked and did not come to exchange is no use to anybody
+	if err := t.site.GiveUp(); err != nil {
+		return err
+	}
 	return t.site.Notes.End()
 }
