@@ -6,11 +6,16 @@ EAPI=8
 inherit go-module shell-completion systemd udev
 
 DESCRIPTION="Carry binary packages and distfiles to machines without a network on a USB drive"
+# It has none; that page says so.
+HOMEPAGE="https://wiki.gentoo.org/wiki/No_homepage"
 
-# The ebuild of a release is this file under another name; scripts/release puts it beside its tarballs.
+# The ebuild of a release is this file under another name, with its commit; scripts/release makes it,
+# and the tarballs that it wants. Nothing is downloaded: see pkg_nofetch.
+MY_COMMIT="" MY_COMMIT_TIME=""
 if [[ ${PV} == 9999 ]]; then
 	inherit git-r3
-	# The clone that this overlay lies in. Another one: EGIT_OVERRIDE_REPO_USR_SRC_PKGSNEAK=URL
+	# The clone that this overlay lies in. Another place, in make.conf or the environment:
+	# EGIT_OVERRIDE_REPO_USR_SRC_PKGSNEAK=URL
 	EGIT_REPO_URI="file:///usr/src/pkgsneak"
 else
 	SRC_URI="
@@ -29,15 +34,19 @@ SLOT="0"
 # Mounts, devices and other users: the tests want a machine of their own (scripts/test).
 RESTRICT+=" test"
 
-BDEPEND=">=dev-lang/go-1.25"
+BDEPEND=">=dev-lang/go-1.25:="
 
 pkg_nofetch() {
-	einfo "Put ${P}.tar.xz and ${P}-vendor.tar.xz of the release (scripts/release ${PV} makes them)"
-	einfo "into your DISTDIR."
+	einfo "These are files of a release, beside the overlay that this ebuild came in:"
+	einfo "  ${P}.tar.xz"
+	einfo "  ${P}-vendor.tar.xz"
+	einfo "Put them into your DISTDIR (portageq distdir tells where that is)."
 }
 
 src_unpack() {
 	if [[ ${PV} == 9999 ]]; then
+		# git refuses a clone of another user's, and this is not root's any more (userpriv).
+		git config --global --add safe.directory '*' || die
 		git-r3_src_unpack
 		go-module_live_vendor
 	fi
@@ -45,15 +54,17 @@ src_unpack() {
 }
 
 src_compile() {
-	local version="${PV}" commit=
+	local version="${PV}" commit="${MY_COMMIT}" commit_time="${MY_COMMIT_TIME}"
 	if [[ ${PV} == 9999 ]]; then
 		commit="${EGIT_VERSION}"
+		commit_time="$(git log -1 --format=%cI)" || die
 		version+="-${commit::12}"
 	fi
 	# Static: an export puts the program on the drive, where any machine has to run it. (What is built
 	# with -buildmode=pie wants the loader of a libc.)
 	CGO_ENABLED=0 GOFLAGS="${GOFLAGS/-buildmode=pie/}" ego build -trimpath \
-		-ldflags "-s -w -X main.version=${version} -X main.commit=${commit}" -o pkgsneak ./cmd/pkgsneak
+		-ldflags "-s -w -X main.version=${version} -X main.commit=${commit} -X main.commitTime=${commit_time}" \
+		-o pkgsneak ./cmd/pkgsneak
 }
 
 src_install() {
