@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -54,6 +55,7 @@ func TestSchemas(t *testing.T) {
 	}
 	for name, s := range files {
 		open(s)
+		s.Schema = "https://json-schema.org/draft/2020-12/schema"
 		text, err := json.MarshalIndent(s, "", "  ")
 		if err != nil {
 			t.Fatal(err)
@@ -82,6 +84,35 @@ func TestSchemas(t *testing.T) {
 				t.Errorf("%s %s has no result", c.Name, sub.Name)
 			}
 		}
+	}
+}
+
+// The example of pkgsneak-json(5) reads members that there are.
+func TestManualExampleOfJSON(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(manualDir, "pkgsneak-json.5.in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := regexp.MustCompile(`(?s)\npkgsneak (\w+) \S+json .*jq .*'\.result((?:\.\w+\[\])+) \| (.*)'`).
+		FindSubmatch(text)
+	if example == nil {
+		t.Fatal("there is none")
+	}
+	s := envelopeSchema(string(example[1])).Properties["result"].AnyOf[0]
+	member := func(name []byte) {
+		if s = s.Properties[string(name)]; s == nil {
+			t.Fatalf("%q has no member %q", example[0], name)
+		}
+	}
+	names := regexp.MustCompile(`\.(\w+)`)
+	for _, name := range names.FindAllSubmatch(example[2], -1) {
+		member(name[1])
+		s = s.Items
+	}
+	item := s
+	for _, name := range names.FindAllSubmatch(example[3], -1) {
+		s = item
+		member(name[1])
 	}
 }
 

@@ -83,6 +83,8 @@ src_install() {
 
 	doman cmd/pkgsneak/man/*.[1-8]
 	dodoc README.md CHANGELOG.md cmd/pkgsneak/doc/*.md
+	dodoc -r cmd/pkgsneak/doc/schema
+	docompress -x /usr/share/doc/${PF}/schema
 }
 
 pkg_postinst() {
