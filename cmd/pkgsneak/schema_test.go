@@ -87,6 +87,30 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
+// Each command's --json is compared with its schema in some story.
+func TestEachSchemaIsTried(t *testing.T) {
+	stories, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(stories) == 0 {
+		t.Fatal(err, stories)
+	}
+	tried := map[string]bool{}
+	lines := regexp.MustCompile(`(?m)^jsonlines (?:'([a-z ]+)'|([a-z]+)) 0$`)
+	for _, story := range stories {
+		text, err := os.ReadFile(story)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range lines.FindAllSubmatch(text, -1) {
+			tried[string(l[1])+string(l[2])] = true
+		}
+	}
+	for name := range resultTypes {
+		if !tried[name] {
+			t.Errorf("no story has the line: jsonlines '%s' 0", name)
+		}
+	}
+}
+
 // The example of pkgsneak-json(5) reads members that there are.
 func TestManualExampleOfJSON(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(manualDir, "pkgsneak-json.5.in"))

@@ -152,6 +152,9 @@ func TestServeJSON(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Errorf("%q: %v", line, err)
 		}
+		if err := checkSchema([]byte(line)); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
 		if e.Event == "access" && e.Status != 200 || e.Pkgsneak != 0 && e.Exit != 0 {
 			t.Errorf("%s", line)
 		}
