@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -564,9 +565,12 @@ func (w *world) contentOf(m *computer) content {
 
 // export exports, and notes what the drive carries from then on.
 func (w *world) export(h *computer, d *usbDrive, s step) error {
-	had := map[string]bool{}
+	had := map[string]bool{} // of what a generation lists: leftovers of a run that ended are nobody's
 	if s.Fate == "full" || d.small {
-		had = w.sumsOn(d)
+		sums := w.sumsOn(d)
+		for _, sum := range d.carries[h.id()] {
+			had[sum] = sums[sum]
+		}
 	}
 	res := w.runWithFate(h, d.root, s, append([]string{"export", "--no-progress", "-v"},
 		append(strings.Fields(s.Flags), d.root)...))
@@ -1028,6 +1032,10 @@ func (w *world) run(m *computer, words ...string) result {
 	return w.runIn(context.Background(), m, nil, nil, words)
 }
 
+// forking keeps the worlds of one process apart: between fork and exec a child has all files that
+// are open, and with them the locks and the space of files that are removed.
+var forking sync.RWMutex
+
 // runIn is run with somebody who sees each event, and with a hook under the changes of files.
 func (w *world) runIn(ctx context.Context, m *computer, observe func(), hook durable.Hook,
 	words []string) result {
@@ -1043,7 +1051,10 @@ func (w *world) runIn(ctx context.Context, m *computer, observe func(), hook dur
 	if observe != nil {
 		e.observe = func(progress.Message) { observe() }
 	}
-	return w.ended(m, words, run(ctx, e, words), out.String())
+	forking.RLock()
+	code := run(ctx, e, words)
+	forking.RUnlock()
+	return w.ended(m, words, code, out.String())
 }
 
 func (w *world) ended(m *computer, words []string, code int, out string) result {
@@ -1137,7 +1148,10 @@ func (w *world) runKilled(m *computer, at int, words []string) result {
 	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	w.check(cmd.Start())
+	forking.Lock()
+	err = cmd.Start()
+	forking.Unlock()
+	w.check(err)
 	changes.stop = cmd.Process
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()

@@ -516,10 +516,15 @@ func indexProblems(dir string, partial bool) ([]string, error) {
 		return problems, nil
 	}
 	files, err := treeOf(dir)
+	// A package that lies there twice has one entry, as with emaint.
+	listed := map[string]bool{}
+	for _, f := range files {
+		listed[f.sum] = listed[f.sum] || seen[f.path]
+	}
 	for _, f := range files {
 		isPackage := strings.HasSuffix(f.path, ".tbz2") || strings.HasSuffix(f.path, ".xpak") ||
 			strings.HasSuffix(f.path, ".gpkg.tar")
-		if isPackage && !seen[f.path] {
+		if isPackage && !listed[f.sum] {
 			problems = append(problems, f.path+": no entry")
 		}
 		// A run that is killed with the lock leaves its file, which the next holder removes;

@@ -272,7 +272,8 @@ func (ap *applier) commitPackages(ctx context.Context, in *incoming, staged []*t
 		list := ap.removed(in, payload.Package)
 		for _, p := range places {
 			added[p.Index].note(n, p.Local)
-			list = append(list, placed{task: added[p.Index], at: p.Local})
+			list = append(list, placed{task: added[p.Index], at: p.Local,
+				mtime: p.ModTime.Unix()})
 		}
 		ap.keep.note(list)
 		if err := ap.begin(in); err != nil {
@@ -451,7 +452,8 @@ func (ap *applier) placeDistfiles(ctx context.Context, in *incoming, staged []*t
 	}
 	list := ap.removed(in, payload.Distfile)
 	for _, d := range byName {
-		list = append(list, placed{task: d, at: d.local})
+		list = append(list, placed{task: d, at: d.local,
+			mtime: in.gen.Signed.Timestamp.Unix()})
 	}
 	if len(list) > 0 {
 		ap.client.distdir.Keep = ap.keep.keeper(payload.Distfile)

@@ -161,6 +161,7 @@ func (k *keeping) keeper(kind payload.Kind) *durable.Keeper {
 type placed struct {
 	*task
 	at      string // here
+	mtime   int64  // that it gets, Unix seconds
 	removed bool
 }
 
@@ -203,8 +204,9 @@ func (k *keeping) add(p placed) {
 	if f.Kept > 0 {
 		k.keepers[p.kind].Expect(p.at, k.change.KeptName(f.Kept))
 	}
-	if c := (state.Contents{Size: p.item.Size, Sum: p.item.Sum}); !p.removed &&
-		!slices.Contains(f.Placed, c) {
+	c := state.Incoming{Contents: state.Contents{Size: p.item.Size, Sum: p.item.Sum},
+		MTime: p.mtime}
+	if !p.removed && !slices.Contains(f.Placed, c) {
 		f.Placed = append(f.Placed, c)
 	}
 	for _, o := range p.owners {

@@ -66,6 +66,7 @@ type Placed struct {
 	Index         int // in Change.Add
 	Wanted, Local string
 	Sum           [64]byte
+	ModTime       time.Time
 }
 
 // Skipped is why an Incoming package could not be placed; Path is the wanted one.
@@ -168,10 +169,10 @@ func (c *change) prepareFile(name string, a Incoming) error {
 // rest is short, and the index must follow the files.
 func (c *change) transact(ctx context.Context, p *plan, report *Report) error {
 	c.decide(report)
-	if err := c.tellPlaces(); err != nil {
+	if err := c.distinguish(p); err != nil {
 		return err
 	}
-	if err := c.distinguish(p); err != nil {
+	if err := c.tellPlaces(); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
@@ -316,7 +317,7 @@ func (c *change) places(which func(i int) bool) []Placed {
 	var places []Placed
 	for i, a := range c.Add {
 		if which(i) {
-			places = append(places, Placed{i, a.Path, c.target[i], a.Sum})
+			places = append(places, Placed{i, a.Path, c.target[i], a.Sum, a.ModTime})
 		}
 	}
 	return places
@@ -470,7 +471,7 @@ func (c *change) finish(p *plan, report *Report) error {
 			return fmt.Errorf("package %q: %w", a.Path, err)
 		}
 		p.entries = append(p.entries, e)
-		report.Placed = append(report.Placed, Placed{i, a.Path, c.target[i], a.Sum})
+		report.Placed = append(report.Placed, Placed{i, a.Path, c.target[i], a.Sum, a.ModTime})
 	}
 	if c.Like != nil {
 		arrange(p.entries, c.Like, p.index.Header)

@@ -113,7 +113,7 @@ func (d *Dir) renew(ctx context.Context, c *change, o Options) (*Report, error) 
 	if err != nil {
 		return nil, err
 	}
-	if c == nil && s.usable {
+	if c == nil && s.usable && !s.scan.Leftover {
 		if p := s.settle(known, o.Rebuild); !p.dirty(o) {
 			return p.report(), nil
 		}

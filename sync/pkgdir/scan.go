@@ -47,6 +47,8 @@ type Scan struct {
 	// Ignored are the other names: reserved for a build, links, half-written, set aside by Portage,
 	// foreign.
 	Ignored []Problem
+	// Leftover reports that a run which was killed left a temporary file of the index.
+	Leftover bool
 }
 
 // Scan walks through the PKGDIR. Linked directories are not followed (neither does Portage), what
@@ -114,6 +116,8 @@ func (w *walk) list(ctx context.Context, fd int, dir string, depth int) error {
 		}
 		switch {
 		case depth == 0 && isOwn(fi.Name()), fi.Name() == durable.KeptDir:
+		case depth == 0 && durable.IsTemp(fi.Name()):
+			w.scan.Leftover = true
 		case p == w.distdir, w.distdir == "." && depth == 0 && !fi.IsDir():
 		case fi.IsDir():
 			if binpkg.HasPackageSuffix(fi.Name()) {

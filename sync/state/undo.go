@@ -66,7 +66,7 @@ type ChangedFile struct {
 	Was    Contents   // of what is kept; the Sum is zero where it is not known
 	MTime  int64      // of what is kept, Unix nanoseconds
 	Link   string     // what had the name was a symbolic link, to this; it is not kept
-	Placed []Contents // what may have been placed there; empty: the file was removed
+	Placed []Incoming // what may have been placed there; empty: the file was removed
 	Owners []ChangedOwner
 }
 
@@ -74,6 +74,12 @@ type ChangedFile struct {
 type Contents struct {
 	Size int64    // bytes
 	Sum  [64]byte // BLAKE2B-512
+}
+
+// Incoming is what an import was about to place, and may have placed.
+type Incoming struct {
+	Contents
+	MTime int64 // that the file was given, Unix seconds; 0: not known
 }
 
 // ChangedOwner is an origin's file that lies, or lay, at a changed place.
@@ -104,7 +110,7 @@ func (c *Changed) Prefix() string { return c.ID + "-" }
 //	{"format":{"name":"pkgsneak undo","version":1}}
 //	{"import":{"id":"…","state":"imported","when":1772366400,"pkgdir":"/var/cache/binpkgs","distdir":"/var/cache/distfiles","drives":["/mnt/usb"],"lists":["exclude-1772366400"]}}
 //	{"origin":{"key":"B1C9…","name":"bighost","serial":1772366400}}
-//	{"file":{"kind":"packages","local":"app-misc/foo-1.tbz2","kept":1,"size":123,"sum":"9cb2…","mtime":1772366400000000000,"placed":[{"size":124,"sum":"…"}],"owners":[{"path":"app-misc/foo-1.tbz2","local":"app-misc/foo-1.tbz2","size":123,"sum":"9cb2…"}]}}
+//	{"file":{"kind":"packages","local":"app-misc/foo-1.tbz2","kept":1,"size":123,"sum":"9cb2…","mtime":1772366400000000000,"placed":[{"size":124,"sum":"…","mtime":1772366400}],"owners":[{"path":"app-misc/foo-1.tbz2","local":"app-misc/foo-1.tbz2","size":123,"sum":"9cb2…"}]}}
 //	{"undone":{"key":"B1C9…","name":"bighost","serial":1772366399,"when":1772366400}}
 //	{"end":5}
 //
@@ -166,8 +172,9 @@ type fileLine struct {
 }
 
 type contentsLine struct {
-	Size int64  `json:"size"`
-	Sum  string `json:"sum"`
+	Size  int64  `json:"size"`
+	Sum   string `json:"sum"`
+	MTime int64  `json:"mtime,omitempty"`
 }
 
 type ownerLine struct {
@@ -250,7 +257,7 @@ func (f *ChangedFile) line() *fileLine {
 	l := &fileLine{Kind: kindName(f.Kind), Local: f.Local, Kept: f.Kept, Size: f.Was.Size,
 		Sum: sumText(f.Was.Sum), MTime: f.MTime, Link: f.Link}
 	for _, p := range f.Placed {
-		l.Placed = append(l.Placed, contentsLine{p.Size, sumText(p.Sum)})
+		l.Placed = append(l.Placed, contentsLine{p.Size, sumText(p.Sum), p.MTime})
 	}
 	for _, o := range f.Owners {
 		line := ownerLine{Origin: o.Origin, Path: o.Path}
@@ -377,7 +384,7 @@ func (l *fileLine) file() (ChangedFile, error) {
 		if err != nil {
 			return f, err
 		}
-		f.Placed = append(f.Placed, c)
+		f.Placed = append(f.Placed, Incoming{c, p.MTime})
 	}
 	for _, o := range l.Owners {
 		owner := ChangedOwner{Origin: o.Origin, Path: o.Path}

@@ -186,12 +186,19 @@ func (u *undo) compare(ctx context.Context, f *file, s *durable.Store) (contents
 		return old, nil
 	}
 	for _, p := range f.Placed {
-		if p.Size == size && p.Sum == sum {
-			f.at = p
+		if p.Size == size && p.Sum == sum && (p.MTime == 0 || sameSecond(f.now, p.MTime)) {
+			f.at = p.Contents
 			return came, nil
 		}
 	}
 	return other, nil
+}
+
+// sameSecond reports whether a file has the time that an import gave it: the same bytes with another
+// time were placed by somebody else. Times of FAT are even seconds.
+func sameSecond(fi fs.FileInfo, mtime int64) bool {
+	d := fi.ModTime().Unix() - mtime
+	return d >= -1 && d <= 1
 }
 
 // sumOf is the digest of what lies at a place, from memory or by reading it; zero if it cannot be
