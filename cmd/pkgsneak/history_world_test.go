@@ -988,6 +988,10 @@ func (w *world) exportAsTold(d *usbDrive, repair, last bool) {
 			flags = "--repair"
 		}
 		_ = w.export(h, d, step{Flags: flags})
+		// the clock is right now, and was wrong when this host exported before
+		if strings.Contains(w.last.out, "--accept-clock") {
+			_ = w.export(h, d, step{Flags: flags + " --accept-clock"})
+		}
 		if last {
 			w.forgetAsTold(h, d, w.last.out)
 		}

@@ -264,7 +264,7 @@ func TestCommitNeverTakesALocalName(t *testing.T) {
 			c := Change{Add: []Incoming{incoming(t, d, tt.layout, tt.path)},
 				Placing: func(p []Placed) error { told = p; return nil }}
 			r := commit(t, d, c, Options{Now: later})
-			want := []Placed{{0, tt.path, tt.want, c.Add[0].Sum}}
+			want := []Placed{{0, tt.path, tt.want, c.Add[0].Sum, c.Add[0].ModTime}}
 			if !slices.Equal(r.Placed, want) || !slices.Equal(told, want) {
 				t.Errorf("placed %v, told %v, want %v", r.Placed, told, want)
 			}

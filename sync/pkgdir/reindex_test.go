@@ -856,9 +856,12 @@ func TestReindexSweepsLeftovers(t *testing.T) {
 	d := layoutDir(t, "xpak-classic")
 	const leftover = ".Packages.pkgsneak-0123456789abcdef"
 	writeFile(t, d, leftover, "half")
-	reindex(t, d, Options{})
-	if exists(t, d, leftover) {
-		t.Error("a killed run's temporary file is still there")
+	for _, state := range []string{"stale", "current"} {
+		reindex(t, d, Options{})
+		if exists(t, d, leftover) {
+			t.Errorf("%s index: a killed run's temporary file is still there", state)
+		}
+		writeFile(t, d, leftover, "half")
 	}
 }
 

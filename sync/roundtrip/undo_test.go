@@ -348,6 +348,28 @@ func TestUndoLeavesWhatCameSince(t *testing.T) {
 	}
 }
 
+// The bytes of the import that somebody has put there since, or before an import that was ended came
+// to them, are that person's own.
+func TestUndoLeavesTheSameBytesOfOthers(t *testing.T) {
+	k := newKilled(t)
+	m := k.at(t, nil)
+	mustImport(t, m, importer.ImportOptions{Drive: k.second, Prune: true})
+	own := filepath.Join(m.PKGDIR, killedNew)
+	data, err := os.ReadFile(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove(t, own)
+	write(t, own, string(data))
+	r := mustUndo(t, m)
+	if len(r.Stays) != 1 || r.Stays[0].Path != killedNew || files(t, m.PKGDIR)[killedNew] == "" {
+		t.Errorf("stays: %+v", r.Stays)
+	}
+	if c, err := reindex.Check(t.Context(), m, reindex.IndexOptions{}, nil); err != nil || !c.OK() {
+		t.Errorf("index: %+v, %v", c, err)
+	}
+}
+
 // The generation that was taken back is not brought in again by a run of nobody's; by a person it
 // is, with a word.
 func TestUndoneGenerationAndAuto(t *testing.T) {

@@ -29,11 +29,12 @@ func anUndo() *Undo {
 			Origins: []ChangedOrigin{{origin, 1772366400}, {OriginID{undoKey, "b"}, 2}},
 			Files: []ChangedFile{
 				{Kind: payload.Distfile, Local: "a.tgz", Kept: 2, Was: Contents{Size: 4},
-					MTime: 1772366400123456789, Placed: []Contents{{5, sum(9)}}},
+					MTime: 1772366400123456789, Placed: []Incoming{{Contents{5, sum(9)}, 1772366400}}},
 				{Kind: payload.Distfile, Local: "link.tgz", Link: "/ro/link.tgz",
-					Placed: []Contents{{5, sum(9)}}},
+					Placed: []Incoming{{Contents: Contents{5, sum(9)}}}},
 				{Kind: payload.Package, Local: "app-misc/foo-1.tbz2", Kept: 1,
-					Was: Contents{3, sum(1)}, Placed: []Contents{{4, sum(2)}, {5, sum(3)}},
+					Was: Contents{3, sum(1)}, Placed: []Incoming{{Contents{4, sum(2)}, 7},
+						{Contents{5, sum(3)}, 8}},
 					Owners: []ChangedOwner{{0, "app-misc/foo-1.tbz2", &Import{"app-misc/foo-1.tbz2",
 						3, sum(1)}}, {1, "app-misc/foo-1.tbz2", nil}}},
 			},
@@ -91,7 +92,7 @@ func TestUndoRefuses(t *testing.T) {
 			u.Change.Files[0].Placed[0].Sum = [64]byte{}
 		},
 		"placed too often": func(u *Undo) {
-			u.Change.Files[0].Placed = make([]Contents, maxUndoPlaced+1)
+			u.Change.Files[0].Placed = make([]Incoming, maxUndoPlaced+1)
 		},
 		"text that is not UTF-8":      func(u *Undo) { u.Change.Files[1].Link = "\xff" },
 		"an origin's path, not UTF-8": func(u *Undo) { u.Change.Files[2].Owners[0].Path = "\xff" },
