@@ -565,7 +565,8 @@ func (w *world) contentOf(m *computer) content {
 
 // export exports, and notes what the drive carries from then on.
 func (w *world) export(h *computer, d *usbDrive, s step) error {
-	had := map[string]bool{} // of what a generation lists: leftovers of a run that ended are nobody's
+	// of what a generation lists: leftovers of a run that ended are nobody's
+	had := map[string]bool{}
 	if s.Fate == "full" || d.small {
 		sums := w.sumsOn(d)
 		for _, sum := range d.carries[h.id()] {

@@ -348,8 +348,8 @@ func TestUndoLeavesWhatCameSince(t *testing.T) {
 	}
 }
 
-// The bytes of the import that somebody has put there since, or before an import that was ended came
-// to them, are that person's own.
+// The bytes of the import that somebody has put there since, or before an import that was ended
+// came to them, are that person's own.
 func TestUndoLeavesTheSameBytesOfOthers(t *testing.T) {
 	k := newKilled(t)
 	m := k.at(t, nil)

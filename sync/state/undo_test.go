@@ -29,7 +29,8 @@ func anUndo() *Undo {
 			Origins: []ChangedOrigin{{origin, 1772366400}, {OriginID{undoKey, "b"}, 2}},
 			Files: []ChangedFile{
 				{Kind: payload.Distfile, Local: "a.tgz", Kept: 2, Was: Contents{Size: 4},
-					MTime: 1772366400123456789, Placed: []Incoming{{Contents{5, sum(9)}, 1772366400}}},
+					MTime: 1772366400123456789, Placed: []Incoming{{Contents{5, sum(9)},
+						1772366400}}},
 				{Kind: payload.Distfile, Local: "link.tgz", Link: "/ro/link.tgz",
 					Placed: []Incoming{{Contents: Contents{5, sum(9)}}}},
 				{Kind: payload.Package, Local: "app-misc/foo-1.tbz2", Kept: 1,

@@ -22,8 +22,8 @@
 //	the old one    any        nothing to do: an undo that ended, or a person, put it back
 //	what came      lost       stays: what it replaced is not kept any more
 //
-// What came has the bytes and the time that the import gave it; the same bytes with another time are
-// something else: somebody has put them there.
+// A file that came has the bytes and the time that the import gave it. The same bytes with another
+// time are something else: somebody has put them there.
 //
 // The directory in which a Store keeps files has to be there: if it is not, then another disk is
 // mounted, or none, and nothing is done.

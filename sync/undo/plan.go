@@ -194,8 +194,8 @@ func (u *undo) compare(ctx context.Context, f *file, s *durable.Store) (contents
 	return other, nil
 }
 
-// sameSecond reports whether a file has the time that an import gave it: the same bytes with another
-// time were placed by somebody else. Times of FAT are even seconds.
+// sameSecond reports whether a file has the time that an import gave it: the same bytes with
+// another time were placed by somebody else. Times of FAT are even seconds.
 func sameSecond(fi fs.FileInfo, mtime int64) bool {
 	d := fi.ModTime().Unix() - mtime
 	return d >= -1 && d <= 1
