@@ -1,6 +1,8 @@
 package exporter
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -115,6 +117,37 @@ func tinyPackage(metadata ...[2]string) []byte {
 	segment := number(number([]byte("XPAKPACK"), uint32(len(index))), uint32(len(data)))
 	segment = append(append(append(segment, index...), data...), "XPAKSTOP"...)
 	return append(number(append([]byte("image"), segment...), uint32(len(segment))), "STOP"...)
+}
+
+// emptyPackage is one with an image that holds nothing, compressed with gzip, whose header names
+// the system that it was made on in a byte of its own.
+func emptyPackage(system byte) []byte {
+	var image bytes.Buffer
+	z := gzip.NewWriter(&image)
+	z.OS = system
+	z.Write(make([]byte, 1024)) // the end of a tar
+	z.Close()
+	tiny := tinyPackage([2]string{"CATEGORY", "a"}, [2]string{"PF", "b-1"}, [2]string{"SLOT", "0"})
+	return append(image.Bytes(), bytes.TrimPrefix(tiny, []byte("image"))...)
+}
+
+// A package that somebody writes to while it is looked through has not passed.
+func TestAPackageThatChangesWhileItIsLookedThrough(t *testing.T) {
+	for _, changes := range []bool{false, true} {
+		f, d := newSourceFile(t, emptyPackage(3))
+		passed := mayBeListed(askedContext{t.Context(), func() {
+			if !changes {
+				return
+			}
+			if err := os.WriteFile(filepath.Join(d.path, f.Path), emptyPackage(4),
+				0o644); err != nil {
+				t.Error(err)
+			}
+		}}, &source{packages: d}, f)
+		if passed == changes {
+			t.Errorf("changes: %t; passed: %t", changes, passed)
+		}
+	}
 }
 
 // A file that somebody writes to while it is looked at has no digest and no entry, and none is
