@@ -16,7 +16,7 @@ import (
 func (n *Notes) Reverts() []*Note {
 	var list []*Note
 	for _, note := range n.All() {
-		if note.Kept != nil && !note.Kept.Going && note.Here != nil {
+		if note.Kept.isWayBack() && note.Here != nil {
 			list = append(list, note)
 		}
 	}
@@ -29,7 +29,7 @@ func (n *Notes) Reverts() []*Note {
 // be killed like Take, and Recover goes on.
 func (s *Site) GoBack(ctx context.Context, name string) error {
 	note := s.Notes.Note(name)
-	if note == nil || note.Kept == nil || note.Kept.Going || note.Here == nil {
+	if note == nil || !note.Kept.isWayBack() || note.Here == nil {
 		return refusal(fmt.Sprintf("of the repository %q nothing is kept that an import replaced",
 			name))
 	}

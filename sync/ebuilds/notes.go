@@ -50,6 +50,9 @@ type Coming struct {
 	Keep string `json:"keep,omitempty"`
 	// it is the one that was kept: an import is taken back
 	Back bool `json:"back,omitempty"`
+	// what has the name came with the same import, which was ended: it is deleted, and what is kept
+	// stays kept
+	Between bool `json:"between,omitempty"`
 }
 
 // Kept is the tree that had the name before, as long as the last import can be undone.
@@ -59,7 +62,12 @@ type Kept struct {
 	Own   *Tree `json:"own,omitempty"`
 	Since int64 `json:"since,omitempty"` // the generation whose import replaced it
 	Going bool  `json:"going,omitempty"` // it is being deleted
+	// it should have been, as another import has begun: no undo leads to it
+	Past bool `json:"past,omitempty"`
 }
+
+// isWayBack reports whether an undo may lead to it.
+func (k *Kept) isWayBack() bool { return k != nil && !k.Going && !k.Past }
 
 // Note is what is remembered of one repository.
 type Note struct {

@@ -46,6 +46,9 @@ type Options struct {
 	AllowOlder bool
 	// NoUndo deletes the tree that was replaced at once.
 	NoUndo bool
+	// GoesOn: the import that kept what is kept was ended, and this one goes on with it. A tree
+	// that it brought goes, and what it kept stays.
+	GoesOn bool
 }
 
 // Action is what becomes of an offer.

@@ -305,10 +305,13 @@ func (p *place) freeName(stem string) (string, error) {
 // exchange gives the tree its name. The step is noted before, so that the next run can go
 // on.
 func (p *place) exchange(ctx context.Context, step *Step, o Options) (Taken, error) {
-	if err := p.dropKept(); err != nil {
-		return Taken{}, err
-	}
 	c := p.note.Coming
+	c.Between = o.GoesOn && !step.Adopted && p.note.Here != nil && p.note.Kept.isWayBack()
+	if !c.Between {
+		if err := p.dropKept(); err != nil {
+			return Taken{}, err
+		}
+	}
 	old, err := p.root.Lstat(p.base)
 	absent := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !absent {
@@ -320,8 +323,10 @@ func (p *place) exchange(ctx context.Context, step *Step, o Options) (Taken, err
 		if err != nil {
 			return Taken{}, err
 		}
-		if c.Keep, err = p.keepName(own); err != nil {
-			return Taken{}, err
+		if c.Between = c.Between && own; !c.Between {
+			if c.Keep, err = p.keepName(own); err != nil {
+				return Taken{}, err
+			}
 		}
 	}
 	c.Exchanging = true
@@ -391,6 +396,9 @@ func (p *place) settle() error {
 	if c.Back {
 		return p.settleBack()
 	}
+	if c.Between {
+		return p.settleBetween()
+	}
 	kept := &Kept{Dir: c.Keep, Since: c.Serial}
 	switch {
 	case c.Keep == "": // there was nothing, or an empty directory
@@ -413,6 +421,31 @@ func (p *place) settle() error {
 	here := c.Tree
 	p.note.Here, p.note.Coming, p.note.Kept = &here, nil, kept
 	return p.save()
+}
+
+// settleBetween notes the new tree, and deletes the one that was between it and the one that is
+// kept. If somebody has changed that since it was looked at, it is the user's.
+func (p *place) settleBetween() error {
+	c := p.note.Coming
+	dir, here := filepath.Join(p.root.Name(), c.Dir), c.Tree
+	same, _, err := untouched(context.Background(), dir, p.note.Here)
+	if err != nil {
+		return err
+	}
+	if _, err := p.root.Lstat(c.Dir); err == nil && !same && !isEmpty(dir) {
+		name, err := p.freeName(p.base + beforeSuffix)
+		if err != nil {
+			return err
+		}
+		if err := p.root.MoveNew(c.Dir, name); err != nil {
+			return err
+		}
+	}
+	p.note.Here, c.Complete, c.Exchanging, c.Between = &here, false, false, false
+	if err := p.save(); err != nil {
+		return err
+	}
+	return p.giveUp()
 }
 
 // dropKept deletes the tree that was replaced before, if import wrote every entry of it; one in
@@ -523,6 +556,10 @@ func (s *Site) DropKept() error {
 			return err
 		}
 		err = p.dropKept()
+		if err != nil && note.Kept.isWayBack() {
+			note.Kept.Past = true
+			err = errors.Join(err, p.save())
+		}
 		p.close()
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/durable/durabletest"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/importer"
@@ -190,6 +191,96 @@ func TestUndoOfPackagesAndTrees(t *testing.T) {
 				t.Fatalf("%s: not as imported: %q", what, d)
 			}
 			c.beside(t, ".gentoo.pkgsneak-undo", "gentoo")
+		}
+		back(c, what)
+	}
+}
+
+// An import that ended after a repository had its place, and that one from a newer drive goes on
+// with, is taken back with it: to before the first of them, wherever the second ended.
+func TestNewerDriveGoesOnWithAnEndedImport(t *testing.T) {
+	host, first, second := treeDrives(t)
+	third := t.TempDir()
+	repos, err := host.Settings.Repos()
+	must(t, err)
+	write(t, filepath.Join(host.Settings.HostPath(repos[0].Location), "metadata/timestamp.x"),
+		"1777200000\n")
+	write(t, filepath.Join(host.DISTDIR, killedDist), "third")
+	host.Now = func() time.Time { return epoch.Add(2 * time.Hour) }
+	mustExport(t, host, exporter.ExportOptions{Drive: third})
+	older := importer.ImportOptions{Drive: second, Prune: true, Workers: 1}
+	newer := importer.ImportOptions{Drive: third, Prune: true, Workers: 1}
+
+	rec := &durabletest.Recorder{}
+	number := func(op durable.Op, to string) (n int) { // of the last of these
+		for i, c := range rec.All() {
+			if c.Op == op && c.To == to {
+				n = i + 1
+			}
+		}
+		return n
+	}
+	c := newTreeClient(t, host)
+	mustImport(t, c.now(t), importer.ImportOptions{Drive: first})
+	before := c.all(t)
+	recorded := c.now(t)
+	recorded.Hook = rec.Hook
+	mustImport(t, recorded, older)
+	exchanged := number(durable.OpRename, ".gentoo.pkgsneak-undo") - 2
+	last := number(durable.OpRename, "undo") // it is at its end then
+	mustImport(t, c.now(t), newer)
+	after := c.all(t)
+
+	// ended is a client on which the import of the second drive ended before an operation.
+	ended := func(n int) *treeClient {
+		c := newTreeClient(t, host)
+		mustImport(t, c.now(t), importer.ImportOptions{Drive: first})
+		m := c.now(t)
+		m.Hook = durabletest.FailFrom(n, unix.EIO)
+		importer.Import(context.Background(), m, older, nil)
+		if text := c.all(t)["gentoo/metadata/timestamp.x"]; text != "1777100000\n" {
+			t.Fatalf("the repository has not its place yet: %q", text)
+		}
+		return c
+	}
+	back := func(c *treeClient, what string) {
+		t.Helper()
+		r := mustUndo(t, c.now(t))
+		if d := differ(before, c.all(t)); len(d) > 0 || len(r.Stays) > 0 {
+			t.Fatalf("%s: not as before: %q, stays %v", what, d, r.Stays)
+		}
+		c.beside(t, "gentoo")
+		nothingKept(t, c.Machine)
+	}
+	for _, n := range []int{exchanged + 1, (exchanged + last) / 2, last} {
+		c := ended(n)
+		mustImport(t, c.now(t), newer)
+		what := fmt.Sprintf("the first ended before operation %d of %d", n, last)
+		if d := differ(after, c.all(t)); len(d) > 0 {
+			t.Fatalf("%s: not as imported: %q", what, d)
+		}
+		c.beside(t, ".gentoo.pkgsneak-undo", "gentoo")
+		back(c, what)
+	}
+	rec.Reset()
+	c = ended(exchanged + 1)
+	recorded = c.now(t)
+	recorded.Hook = rec.Hook
+	mustImport(t, recorded, newer)
+	stride := 2
+	if testing.Short() {
+		stride = 7
+	}
+	noted := number(durable.OpRename, "repositories")
+	for n := noted - 30; n <= noted+2; n += stride {
+		c := ended(exchanged + 1)
+		m := c.now(t)
+		m.Hook = durabletest.FailFrom(n, unix.EIO)
+		importer.Import(context.Background(), m, newer, nil)
+		what := fmt.Sprintf("both ended, the second before operation %d (%s)", n, rec.All()[n-1])
+		if n%4 < 2 {
+			what += ", then import"
+			mustImport(t, c.now(t), newer)
 		}
 		back(c, what)
 	}
