@@ -133,8 +133,12 @@ func TestAcceptTakeForget(t *testing.T) {
 	has(true, false, false, false) // what either lacks
 	take(found(t, c, 101, 0, 1, 2, 3), New)
 	has(true, true, true, true)
-	if r, list, err := s.Request(c); err != nil || r.Serial != 101 || list == nil {
-		t.Fatalf("%v, %v, %v", r, list, err)
+	r, err := s.Record(c)
+	if err != nil || r.Serial != 101 || !s.HasList(c, r) {
+		t.Fatalf("%v, %v", r, err)
+	}
+	if list, err := s.List(c, r); err != nil || list == nil {
+		t.Fatalf("%v, %v", list, err)
 	}
 	if names, err := os.ReadDir(filepath.Join(dir, clientsDir, c.ID())); err != nil ||
 		len(names) != 4 {

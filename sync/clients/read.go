@@ -14,21 +14,23 @@ import (
 	"pkgsneak/sync/request"
 )
 
-// Read reads the requests that lie on a drive: one Found for each directory of a client, by name.
-// Nothing is remembered: Take does that. more tells that there are too many, and that the rest was
-// not looked at. The error is the drive's, or the state directory's.
-func (s *Store) Read(d *drive.Drive, now time.Time) (found []*Found, more bool, err error) {
+// Read reads the requests that lie on a drive: one Found for each directory of a client, by name,
+// is passed to each, which has to drop what it has no use for: a thousand may be there. Nothing is
+// remembered: Take does that. more tells that there are too many, and that the rest was not looked
+// at. The error is the drive's, the state directory's, or each's.
+func (s *Store) Read(d *drive.Drive, now time.Time, each func(*Found) error) (more bool,
+	err error) {
 	names, more, err := d.ClientNames()
 	if err != nil || len(names) == 0 {
-		return nil, more, err
+		return more, err
 	}
 	all, err := s.Clients()
 	if err != nil {
-		return nil, more, err
+		return more, err
 	}
 	ring, err := s.Keys()
 	if err != nil {
-		return nil, more, err
+		return more, err
 	}
 	byKey := make(map[manifest.Fingerprint]*Client, len(all))
 	for _, c := range all {
@@ -40,7 +42,7 @@ func (s *Store) Read(d *drive.Drive, now time.Time) (found []*Found, more bool, 
 		f := &Found{Dir: name, State: Damaged}
 		if err := f.read(d, ring, now); err != nil {
 			if drive.Vanished(err) {
-				return nil, more, err
+				return more, err
 			}
 			f.Err = err
 			if e := unfinished(d, name); e != nil {
@@ -50,9 +52,11 @@ func (s *Store) Read(d *drive.Drive, now time.Time) (found []*Found, more bool, 
 		if f.Client = byKey[f.Signer]; f.Client != nil && f.Record != nil {
 			f.State = f.Client.standing(f.Record.Serial, f.Sum)
 		}
-		found = append(found, f)
+		if err := each(f); err != nil {
+			return more, err
+		}
 	}
-	return found, more, nil
+	return more, nil
 }
 
 // read reads one request. Where its key is not accepted it only finds out who signed.

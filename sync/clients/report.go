@@ -286,7 +286,7 @@ func (l *look) client(c *Client) {
 			}
 		}
 	}
-	record, _, err := l.store.Request(c)
+	record, err := l.store.Record(c)
 	if err != nil {
 		l.problem(err)
 	}

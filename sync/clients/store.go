@@ -278,37 +278,45 @@ func (s *Store) save(c *Client) error {
 	return s.writeJSON(path.Join(clientsDir, c.ID(), clientFile), c)
 }
 
-// Request returns the newest request of a client and its installed list. Both are nil if none was
-// read, the list alone if the request was minimal, or another host had taken it from the drive.
-func (s *Store) Request(c *Client) (*request.Record, *pkgindex.Index, error) {
+// Record returns the newest request of a client, nil if none was read.
+func (s *Store) Record(c *Client) (*request.Record, error) {
 	if c.Serial == 0 {
-		return nil, nil, nil
+		return nil, nil
 	}
 	name := path.Join(clientsDir, c.ID(), recordName(c.Serial))
 	data, err := s.read(name)
 	if err != nil {
-		return nil, nil, s.odd(name, c, err)
+		return nil, s.odd(name, c, err)
 	}
 	r, err := request.Parse(data)
 	if err != nil {
-		return nil, nil, s.odd(name, c, err)
+		return nil, s.odd(name, c, err)
 	}
-	if r.Minimal {
-		return r, nil, nil
+	return r, nil
+}
+
+// HasList reports whether there is an installed list with a client's newest request: not if that
+// was minimal, or another host had taken it from the drive.
+func (s *Store) HasList(c *Client, r *request.Record) bool {
+	if s.root == nil || r == nil || r.Minimal {
+		return false
 	}
-	name = path.Join(clientsDir, c.ID(), listName(c.Serial))
-	data, err = s.read(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil, nil
-	}
+	_, err := s.root.Lstat(path.Join(clientsDir, c.ID(), listName(c.Serial)))
+	return err == nil
+}
+
+// List returns the installed list of a client's newest request, which HasList.
+func (s *Store) List(c *Client, r *request.Record) (*pkgindex.Index, error) {
+	name := path.Join(clientsDir, c.ID(), listName(c.Serial))
+	data, err := s.read(name)
 	if err != nil {
-		return nil, nil, s.odd(name, c, err)
+		return nil, s.odd(name, c, err)
 	}
 	list, err := request.UnpackList(data, r.Installed)
 	if err != nil {
-		return nil, nil, s.odd(name, c, err)
+		return nil, s.odd(name, c, err)
 	}
-	return r, list, nil
+	return list, nil
 }
 
 func (s *Store) odd(name string, c *Client, err error) error {

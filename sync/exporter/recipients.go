@@ -15,6 +15,7 @@ import (
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/forecast"
 	"pkgsneak/sync/layout"
+	"pkgsneak/sync/pkgindex"
 	"pkgsneak/sync/request"
 	"pkgsneak/sync/resolve"
 	"pkgsneak/sync/selection"
@@ -68,7 +69,7 @@ func recipients(ctx context.Context, x *exporter, sums []request.Sum,
 		if names = append(names, c.Name); x.o.For != "" && c.Name != x.o.For {
 			continue
 		}
-		r := recipient{x: x, c: c, sums: sums, packages: packages, drives: drives}
+		r := &recipient{x: x, c: c, sums: sums, packages: packages, drives: drives}
 		client, err := r.client(store)
 		if err != nil {
 			x.report.Notices = append(x.report.Notices,
@@ -110,10 +111,11 @@ func (r *recipient) client(store *clients.Store) (selection.Client, error) {
 		transit := clients.InTransit(r.c, r.drives, o, now, driveID(r.x.Plan))
 		c.InTransit = func(i int) bool { return known(i) && transit[r.sums[i]] != nil }
 	}
-	record, installed, err := store.Request(r.c)
+	record, err := store.Record(r.c)
 	if record == nil {
 		return c, err
 	}
+	listed := store.HasList(r.c, record)
 	lists := make(map[string]int) // of distfiles, by what is compiled from them
 	for i := range record.Wants {
 		w := &record.Wants[i]
@@ -125,26 +127,56 @@ func (r *recipient) client(store *clients.Store) (selection.Client, error) {
 			}
 			list := &c.Distfiles[lists[w.For]]
 			*list = append(*list, w.File)
-		case w.Why != request.Missing || installed == nil:
+		case w.Why != request.Missing || !listed:
 			c.Wishes = append(c.Wishes, request.Atoms([]string{w.Atom})...)
 		}
 	}
-	if installed == nil || record.Machine == nil {
-		return c, err
+	if !listed || record.Machine == nil {
+		return c, nil
 	}
-	machine := record.Input(installed)
-	machine.Accept = refusing(machine.Accept, record.Refused)
-	c.Machine = &machine
+	c.Machine = r.machine
+	arch := record.Machine.ARCH
 	c.Closing = func(merges []resolve.Merge) map[string]bool {
 		closing := make(map[string]bool)
-		for _, a := range forecast.Advisories(r.x.m.Settings, record.Machine.ARCH, nil, merges) {
+		for _, a := range forecast.Advisories(r.x.m.Settings, arch, nil, merges) {
 			for _, name := range a.Packages {
 				closing[name] = true
 			}
 		}
 		return closing
 	}
-	return c, err
+	return c, nil
+}
+
+// machine reads what decides what the client can install. It is asked for one client after the
+// other, and kept of none: there may be a thousand.
+func (r *recipient) machine() *resolve.Input {
+	record, installed, err := r.request()
+	if err != nil {
+		text := fault.Text(err) + ": of that client it is only known what it has"
+		if !slices.Contains(r.x.report.Notices, text) {
+			r.x.report.Notices = append(r.x.report.Notices, text)
+		}
+		return nil
+	}
+	machine := record.Input(installed)
+	machine.Accept = refusing(machine.Accept, record.Refused)
+	return &machine
+}
+
+// request reads the newest request and its installed list.
+func (r *recipient) request() (*request.Record, *pkgindex.Index, error) {
+	store, err := clients.Open(r.x.m.StateDir, true, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer store.Close()
+	record, err := store.Record(r.c)
+	if err != nil {
+		return nil, nil, err
+	}
+	installed, err := store.List(r.c, record)
+	return record, installed, err
 }
 
 // waited is how many drives were written since a package was built that do not carry it.

@@ -23,8 +23,14 @@ func readRequests(ctx context.Context, x *exporter) error {
 		return err
 	}
 	defer store.Close()
-	found, more, err := store.Read(x.drive, x.m.Now())
-	if drive.Vanished(err) {
+	more, err := store.Read(x.drive, x.m.Now(), func(f *clients.Found) error {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		readRequest(x, store, f)
+		return nil
+	})
+	if drive.Vanished(err) || ctx.Err() != nil {
 		return err
 	}
 	if err != nil {
@@ -35,30 +41,29 @@ func readRequests(ctx context.Context, x *exporter) error {
 		note(x, "there are more than %d clients on the drive: the rest is not read",
 			drive.MaxClients)
 	}
-	for _, f := range found {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		a := Asked{Client: f.Dir, Dir: f.Dir, State: f.State, Fingerprint: f.Signer}
-		if f.Client != nil {
-			a.Client = f.Client.Name
-		}
-		if f.Record != nil {
-			a.Serial, a.Wants = f.Record.Serial, len(f.Record.Wants)
-		}
-		if f.Err != nil {
-			a.Problem, a.Err = fault.Text(f.Err), f.Err
-		}
-		if !x.o.Pretend {
-			if err := takeRequest(x, store, f); err != nil {
-				a.Problem = fault.Text(err)
-			}
-		}
-		a.State = f.State
-		x.report.Asked = append(x.report.Asked, a)
-		x.taken = append(x.taken, f)
-	}
 	return nil
+}
+
+// readRequest takes what was found of a client, and keeps little of it.
+func readRequest(x *exporter, store *clients.Store, f *clients.Found) {
+	a := Asked{Client: f.Dir, Dir: f.Dir, State: f.State, Fingerprint: f.Signer}
+	if f.Client != nil {
+		a.Client = f.Client.Name
+	}
+	if f.Record != nil {
+		a.Serial, a.Wants = f.Record.Serial, len(f.Record.Wants)
+	}
+	if f.Err != nil {
+		a.Problem, a.Err = fault.Text(f.Err), f.Err
+	}
+	if !x.o.Pretend {
+		if err := takeRequest(x, store, f); err != nil {
+			a.Problem = fault.Text(err)
+		}
+	}
+	a.State = f.State
+	x.report.Asked = append(x.report.Asked, a)
+	x.taken = append(x.taken, &clients.Found{Dir: f.Dir, State: f.State})
 }
 
 func note(x *exporter, format string, args ...any) {

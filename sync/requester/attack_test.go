@@ -183,7 +183,7 @@ func TestAttacks(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer d.Close()
-			found, _, err := store.Read(d, epoch)
+			found, _, err := readAll(store, d)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -286,7 +286,7 @@ func TestAttacksOfClients(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer d.Close()
-				found, _, err := store.Read(d, epoch)
+				found, _, err := readAll(store, d)
 				if err != nil || len(found) != 1 || found[0].Err != nil {
 					t.Fatalf("found %+v, %v", found, err)
 				}
@@ -330,6 +330,15 @@ func TestAttacksOfClients(t *testing.T) {
 	}
 }
 
+// readAll keeps all that is found.
+func readAll(s *clients.Store, d *drive.Drive) (found []*clients.Found, more bool, err error) {
+	more, err = s.Read(d, epoch, func(f *clients.Found) error {
+		found = append(found, f)
+		return nil
+	})
+	return found, more, err
+}
+
 // More clients than a host remembers are told, and the rest is not looked at.
 func TestThousandsOfClients(t *testing.T) {
 	mount := t.TempDir()
@@ -349,7 +358,7 @@ func TestThousandsOfClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	found, more, err := store.Read(d, epoch)
+	found, more, err := readAll(store, d)
 	if err != nil || !more || len(found) != drive.MaxClients {
 		t.Errorf("%d, %v, %v", len(found), more, err)
 	}

@@ -30,7 +30,11 @@ func needsOf(in *Input, client int) (need, error) {
 	if c.Machine == nil {
 		return need{}, nil
 	}
-	machine := *c.Machine
+	m := c.Machine()
+	if m == nil {
+		return need{}, nil
+	}
+	machine := *m
 	machine.Candidates = in.candidates()
 	machine.World = slices.Concat(machine.World, c.Wishes)
 	waits := false // packages wait for a newer Portage

@@ -48,8 +48,9 @@ type Package struct {
 // Client is what is known of a machine that imports.
 type Client struct {
 	Name string
-	// Machine has everything but Candidates. nil: nothing is known of what is installed there.
-	Machine *resolve.Input
+	// Machine returns everything but Candidates. nil, or what it returns is: nothing is known of
+	// what is installed there. It is called once a plan, when nothing is held of the client before.
+	Machine func() *resolve.Input
 	// Has reports whether the client has a package of Input.Packages in its PKGDIR, and HasDistfile
 	// a distfile. nil: it has none.
 	Has         func(i int) bool

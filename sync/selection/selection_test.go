@@ -119,8 +119,13 @@ func (w *world) input(room int64, clients ...Client) Input {
 	return in
 }
 
+func machine(in resolve.Input) func() *resolve.Input {
+	return func() *resolve.Input { return &in }
+}
+
 func (w *world) client(name string) Client {
-	return Client{Name: name, Machine: &resolve.Input{Installed: w.installed, World: w.roots}}
+	return Client{Name: name, Machine: machine(resolve.Input{Installed: w.installed,
+		World: w.roots})}
 }
 
 // lacks are the packages that are newer than what is installed and can be reached, as the resolver
@@ -242,7 +247,7 @@ func TestAgainstReference(t *testing.T) {
 func TestFair(t *testing.T) {
 	in := Input{Room: 300 * mib, Only: true}
 	for c := range 3 {
-		client := Client{Name: fmt.Sprint("client-", c), Machine: &resolve.Input{}}
+		var wants resolve.Input
 		for i := range 100 {
 			name := fmt.Sprintf("cat-%d/p%d", c, i)
 			p := resolve.Package{CPV: name + "-1", BuildTime: 5}
@@ -252,9 +257,10 @@ func TestFair(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			client.Machine.World = append(client.Machine.World, a)
+			wants.World = append(wants.World, a)
 		}
-		in.Clients = append(in.Clients, client)
+		in.Clients = append(in.Clients, Client{Name: fmt.Sprint("client-", c),
+			Machine: machine(wants)})
 	}
 	plan, err := Make(in)
 	if err != nil {
@@ -321,7 +327,7 @@ func TestOrder(t *testing.T) {
 	}
 	in.Clients = []Client{{Name: "attic", Wishes: atomList(t, "a/wish"),
 		Distfiles: [][]string{{"huge.tar"}, {"wanted.tar", "nowhere.tar", "patch.tar"}},
-		Machine: &resolve.Input{Installed: installed,
+		Machine: machine(resolve.Input{Installed: installed,
 			World: atomList(t,
 				"a/cheap a/dear a/waits a/safe app-portage/pkgsneak sys-libs/glibc a/needs sys-apps/portage"),
 			Accept: func(p resolve.Package, _ bool) resolve.Reason {
@@ -329,7 +335,7 @@ func TestOrder(t *testing.T) {
 					return resolve.Reason{Kind: resolve.Unreadable}
 				}
 				return resolve.Reason{}
-			}},
+			}}),
 		Waited:  func(i int) int { return map[int]int{2: 3}[i] },
 		Closing: func([]resolve.Merge) map[string]bool { return map[string]bool{"a/safe-2": true} },
 	}}
@@ -408,7 +414,7 @@ func TestLeave(t *testing.T) {
 	in := Input{Room: 12, Packages: []Package{pkg("a/had-1", 4, 1, ""), pkg("a/had-2", 4, 2, ""),
 		pkg("a/lacked-1", 4, 3, ""), pkg("a/new-1", 4, 9, "")},
 		Clients: []Client{{Name: "attic", Has: func(i int) bool { return i < 2 },
-			Machine: &resolve.Input{World: atomList(t, "a/lacked a/new")}}}}
+			Machine: machine(resolve.Input{World: atomList(t, "a/lacked a/new")})}}}
 	for i := range 3 {
 		in.Packages[i].Held = true
 	}
