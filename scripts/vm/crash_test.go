@@ -125,6 +125,7 @@ type recording struct {
 	repaired int    // second runs that needed fsck
 	overdue  func() bool
 	trials   *trials
+	looks    *trials // the host looks, too
 }
 
 // trials are the tries of one series: a drive in which a client sees what it saw
@@ -166,7 +167,8 @@ func record(t testing.TB, m *vm.Machine, f flavour, bin string, states [][]paylo
 	ctx := t.Context()
 	image, file := f.format(t), filepath.Join(t.TempDir(), "writes")
 	r := &recording{flavour: f, t: t, m: m, name: "writes", below: []wire.Layer{whole("blank")},
-		gens: []generation{{want: content{}}}, trials: newTrials(m, f)}
+		gens: []generation{{want: content{}}}, trials: newTrials(m, f),
+		looks: newTrials(m, f)}
 	r.loadBase(image)
 	if f.start > 0 {
 		image = partitioned(t, image, f.mib)
@@ -289,7 +291,6 @@ func allowedOf(list []generation, s disk.State) (least, most int) {
 // show tries a state: which generation does a client find there? reason is
 // what is wrong.
 func (r *recording) show(s disk.State) (gen int, reason string) {
-	c := r.trials
 	try := wire.Try{
 		Attach: wire.Attach{Size: r.mib << 20, Layers: append(slices.Clone(r.below),
 			wire.Layer{Log: r.name, State: s})},
@@ -297,27 +298,42 @@ func (r *recording) show(s disk.State) (gen int, reason string) {
 		Reset:    freshClient(),
 		Commands: []wire.Command{importCommand(), verifyCommand()},
 		Trees:    []string{clientDir + "/pkgdir", clientDir + "/distdir"},
-		Series:   c.series, Afresh: c.alike/afreshEvery > c.afresh,
 	}
-	tried := must[wire.Tried](r.t)(r.m.Try(r.t.Context(), try))
-	before, alike := c.tried[tried.Fingerprint]
-	switch {
-	case tried.MountError != "":
+	tried, before := r.trials.try(r.t, r.m, try)
+	if tried.MountError != "" {
 		return -1, tried.MountError
-	case !alike:
-		c.tried[tried.Fingerprint] = tried
-		return r.verdict(tried)
 	}
-	c.alike++
-	gen, reason = r.verdict(before)
-	if try.Afresh {
-		c.afresh++
-		if g, why := r.verdict(tried); g != gen || why != reason {
+	gen, reason = r.verdict(tried)
+	if before != nil {
+		if g, why := r.verdict(*before); g != gen || why != reason {
 			return -1, fmt.Sprintf("drives that look the same: generation %d (%s), then %d (%s)",
-				gen, reason, g, why)
+				g, why, gen, reason)
 		}
 	}
 	return gen, reason
+}
+
+// try shows a drive, unless one that looks the same was shown before: then it returns what that one
+// showed. before is what one showed that was shown all the same.
+func (c *trials) try(t testing.TB, m *vm.Machine, try wire.Try) (tried wire.Tried,
+	before *wire.Tried) {
+	t.Helper()
+	try.Series, try.Afresh = c.series, c.alike/afreshEvery > c.afresh
+	tried = must[wire.Tried](t)(m.Try(t.Context(), try))
+	last, alike := c.tried[tried.Fingerprint]
+	switch {
+	case tried.MountError != "":
+	case !alike:
+		c.tried[tried.Fingerprint] = tried
+	case try.Afresh:
+		c.alike++
+		c.afresh++
+		return tried, &last
+	default:
+		c.alike++
+		return last, nil
+	}
+	return tried, nil
 }
 
 // verdict is what import and verify made of a state.

@@ -1,6 +1,7 @@
 package vm_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -93,10 +94,23 @@ func (r *recording) showAll(s disk.State) (gen, asked int, reason string) {
 		Mount: r.mount("", true), Reset: freshClient(),
 		Commands: []wire.Command{importCommand(), verifyCommand(), lookCommand()},
 		Trees:    []string{clientDir + "/pkgdir", clientDir + "/distdir"}}
-	tried := must[wire.Tried](r.t)(r.m.Try(r.t.Context(), try))
+	tried, before := r.looks.try(r.t, r.m, try)
 	if tried.MountError != "" {
 		return -1, -1, tried.MountError
 	}
+	gen, asked, reason = r.verdictOfBoth(tried)
+	if before != nil {
+		g, a, why := r.verdictOfBoth(*before)
+		if g != gen || a != asked || why != reason {
+			return -1, -1, fmt.Sprintf("drives that look the same: %d, %d (%s), then %d, %d (%s)",
+				g, a, why, gen, asked, reason)
+		}
+	}
+	return gen, asked, reason
+}
+
+// verdictOfBoth is what import, verify and the host's look made of a state.
+func (r *recording) verdictOfBoth(tried wire.Tried) (gen, asked int, reason string) {
 	if gen, reason = r.verdict(tried); reason != "" {
 		return gen, -1, fmt.Sprintf("%s (kernel: %q)", reason, tried.Kernel)
 	}
@@ -180,6 +194,7 @@ func (r *recording) askOn(start disk.State, turn int) (*recording, string) {
 	must[string](r.t)(r.m.Sh(ctx, fmt.Sprintf("rm -rf %[1]s/state; cp -a /t/asked%[2]d %[1]s/state",
 		askDir, turn)))
 	next := &recording{flavour: r.flavour, t: r.t, m: r.m, name: "request", trials: r.trials,
+		looks: r.looks,
 		below: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: start})}
 	device := must[string](r.t)(r.m.Attach(ctx, wire.Attach{Size: r.mib << 20, Layers: next.below,
 		Record: next.name}))
@@ -209,19 +224,119 @@ func (r *recording) askOn(start disk.State, turn int) (*recording, string) {
 	return next, ""
 }
 
-// exportAfter lets the host export to a drive on which a request was pulled in a state, and shows
-// the drive to a client.
-func (r *recording) exportAfter(s disk.State, turn int, files []payload) string {
-	next, err := r.second(s, turn, program, files)
+// trip is what comes after a request that was pulled: the host exports, the client asks, and both
+// look; in the end the file system is checked and mended, and both look again.
+type trip struct {
+	*recording
+	device string
+	want   content
+	serial int64 // of the export
+	asked  int64 // the serial of the request
+}
+
+// tripAfter makes a trip on a drive on which a request was pulled in a state. The host has files.
+func (r *recording) tripAfter(s disk.State, turn int, files []payload) string {
+	ctx := r.t.Context()
+	p := &trip{recording: r, want: furnish(r.t, r.m, files)}
+	must[string](r.t)(r.m.Sh(ctx, fmt.Sprintf(
+		"rm -rf %[1]s %[2]s/state; cp -a /t/before%[3]d %[1]s; cp -a /t/asked%[4]d %[2]s/state",
+		hostState, askDir, turn+1, turn)))
+	p.device = must[string](r.t)(r.m.Attach(ctx, wire.Attach{Size: r.mib << 20,
+		Layers: append(slices.Clone(r.below), wire.Layer{Log: r.name, State: s}),
+		Record: "trip"}))
+	problem := p.run()
+	ok(r.t, r.m.Detach(ctx, p.device))
+	return problem
+}
+
+func (p *trip) run() string {
+	rep, err := p.goOnWith(exportCommand(program))
 	if err != nil {
+		return "the export: " + err.Error()
+	}
+	p.serial = rep.Report.Serial
+	if rep, err = p.goOnWith(requestCommand(0)); err != nil {
+		return "the request after the export: " + err.Error()
+	}
+	p.asked = rep.Report.Serial
+	if problem := p.look(); problem != "" {
+		return problem
+	}
+	if p.isClean() {
+		return ""
+	}
+	p.repair(p.device)
+	if problem := p.look(); problem != "" {
+		return "after a check of the file system: " + problem
+	}
+	return ""
+}
+
+// look shows the drive to a client that has nothing, and to the host.
+func (p *trip) look() string {
+	ctx := p.t.Context()
+	for _, c := range freshClient() {
+		ok(p.t, p.m.Copy(ctx, c.From, c.To))
+	}
+	if err := p.m.Mount(ctx, p.mount(p.device, true)); err != nil {
 		return err.Error()
 	}
-	whole := disk.State{Prefix: len(next.log)}
-	gen, reason := next.show(whole)
-	if reason == "" && gen != len(next.gens)-1 {
-		reason = fmt.Sprintf("it shows generation %d of %d", gen, len(next.gens)-1)
+	var reports []report
+	for _, c := range []wire.Command{importCommand(), verifyCommand(), lookCommand()} {
+		rep, err := result(must[wire.Result](p.t)(p.m.Run(ctx, c)))
+		if err != nil {
+			ok(p.t, p.m.Unmount(ctx, drive))
+			return fmt.Sprintf("%s: %v", c.Argv[1], err)
+		}
+		reports = append(reports, rep)
 	}
-	return reason
+	ok(p.t, p.m.Unmount(ctx, drive))
+	got := received(p.t, [][]wire.File{must[[]wire.File](p.t)(p.m.Tree(ctx, clientDir+"/pkgdir")),
+		must[[]wire.File](p.t)(p.m.Tree(ctx, clientDir+"/distdir"))})
+	judge := &recording{gens: []generation{{want: content{}}, {serial: p.serial, want: p.want}}}
+	if gen, reason := judge.judge(got, reports[0], reports[1]); gen != 1 {
+		return fmt.Sprintf("generation %d: %s%s", gen, reason, judge.note)
+	}
+	for _, a := range reports[2].Report.Asked {
+		if a.Serial == p.asked && a.State == "new" && a.Problem == "" {
+			return ""
+		}
+	}
+	return fmt.Sprintf("the host reads %+v, and not the request %d",
+		reports[2].Report.Asked, p.asked)
+}
+
+// isClean reports whether a check of the file system finds nothing but that it was pulled.
+func (p *trip) isClean() bool {
+	argv := map[string][]string{"vfat": {"/bin/fsck.vfat", "-n", p.device},
+		"exfat": {"/bin/fsck.exfat", "-n", p.device}}[p.kind]
+	if argv == nil {
+		return true
+	}
+	ran := must[wire.Result](p.t)(p.m.Run(p.t.Context(), wire.Command{Argv: argv}))
+	// the last line of fsck.vfat is "FILE: 39 files, 974/16348 clusters"
+	return ran.Code == 0 || p.kind == "vfat" && bytes.Count(ran.Stdout, []byte("cluster")) == 1
+}
+
+// goOnWith runs a command on the drive, after a check of the file system where it asks for one.
+func (p *trip) goOnWith(c wire.Command) (report, error) {
+	ctx := p.t.Context()
+	for attempt := 0; ; attempt++ {
+		ok(p.t, p.m.Mount(ctx, p.mount(p.device, false)))
+		ran := must[wire.Result](p.t)(p.m.Run(ctx, c))
+		ok(p.t, p.m.Unmount(ctx, drive))
+		rep, err := result(ran)
+		switch {
+		case err != nil || ran.Code == 0:
+			return rep, err
+		case attempt > 0 || ran.Code != 14 ||
+			!slices.ContainsFunc(rep.Hints, func(h string) bool {
+				return strings.Contains(h, "fsck.")
+			}):
+			return rep, fmt.Errorf("it ended with %d: %s %q", ran.Code, rep.Error, rep.Hints)
+		}
+		p.repair(p.device)
+	}
 }
 
 // A request that is pulled in any moment harms nothing: the generation that was committed is there,
@@ -239,27 +354,21 @@ func TestCrashReplayRequest(t *testing.T) {
 			r := recordLoop(t, m, f)
 			took := time.Since(began)
 			r.overdue = share(askShare)
-			p := sampler{12, 4, 12, f.unit, rand.New(rand.NewPCG(29, 31))}
-			exports, pulls, each := 2, 1, 4
-			if long() {
-				p.prefixes, p.tears, p.reorders, exports, pulls, each = 60, 20, 60, 12, 6, 12
-			}
+			p := sampler{60, 20, 60, f.unit, rand.New(rand.NewPCG(29, 31))}
+			const trips, pulls, each = 6, 6, 12
 			all, after, refused := newTally(), newTally(), 0
-			r.tryAsking(r.asking(p), exports, all, after)
-			r.overdue = share(askShare / 2)
-			for i, start := range disk.Sample(p.states(r.log, r.gens[1].committed,
+			r.tryAsking(r.asking(p), trips, all, after)
+			r.tryTrips(r.log.WithoutOne(r.gens[1].committed, r.asks[1].committed), after)
+			for _, start := range disk.Sample(p.states(r.log, r.gens[1].committed,
 				r.gens[2].begun-1),
 				pulls) {
-				if i > 0 && r.overdue() {
-					break
-				}
 				next, problem := r.askOn(start, 1)
 				if next == nil {
 					t.Errorf("%s: a request on the drive pulled in state %v: %s", f.name,
 						start, problem)
 					continue
 				}
-				if next.overdue = r.overdue; len(next.asks) == len(r.asks) ||
+				if len(next.asks) == len(r.asks) ||
 					next.asks[len(next.asks)-1].begun < 0 {
 					refused++
 				}
@@ -267,38 +376,37 @@ func TestCrashReplayRequest(t *testing.T) {
 				next.tryAsking(disk.Sample(q.states(next.log, 0, len(next.log)), each),
 					2, all, after)
 			}
-			if tried, _ := all.all(); tried == 0 {
-				t.Errorf("%s: not one state was tried", f.name)
-			}
-			t.Logf("%s: %d entries recorded in %.1f s; %v; exports after it %v; %d requests refused beside leftovers",
+			t.Logf("%s: %d entries recorded in %.1f s; %v; trips after it %v; %d requests refused beside leftovers",
 				f.name, len(r.log), took.Seconds(), all, after, refused)
 		})
 	}
 }
 
-// tryAsking checks states, and exports on the drive in so many of them.
-func (r *recording) tryAsking(states []disk.State, exports int, all, after *tally) {
+// tryAsking checks states, and makes a trip with the drive in so many of them.
+func (r *recording) tryAsking(states []disk.State, trips int, all, after *tally) {
 	r.t.Helper()
-	sequence := sequence()
+	var sample []disk.State
 	for i, s := range spread(states) {
-		if i > 0 && r.overdue() {
-			r.t.Logf("%s: NO TIME for %d of %d states; %s=long has it", r.flavour.name,
-				len(states)-i, len(states), modeVariable)
-			return
-		}
 		if problem := r.checkAll(s, all); problem != "" {
 			// a state is the same each time: a fault that is not is none of the drive's
 			r.t.Errorf("%s; once more: %q", problem, r.checkAll(s, newTally()))
-			continue
+		} else if i%max(1, len(states)/trips) == 0 {
+			sample = append(sample, s)
 		}
-		if i%max(1, len(states)/max(1, exports)) != 0 {
-			continue
-		}
+	}
+	r.tryTrips(sample, after)
+}
+
+// tryTrips makes a trip with the drive in each of several states.
+func (r *recording) tryTrips(states []disk.State, after *tally) {
+	r.t.Helper()
+	sequence := sequence()
+	for _, s := range states {
 		turn := min(r.turnOf(s), len(sequence)-1)
 		after.tried[s.Kind()]++
-		if problem := r.exportAfter(s, turn+1, sequence[turn]); problem != "" {
+		if problem := r.tripAfter(s, turn, sequence[turn]); problem != "" {
 			after.bad[s.Kind()]++
-			r.t.Errorf("%s: the export after a request pulled in state %v: %s", r.flavour.name, s,
+			r.t.Errorf("%s: the trip after a request pulled in state %v: %s", r.flavour.name, s,
 				problem)
 		}
 	}

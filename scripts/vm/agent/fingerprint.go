@@ -42,14 +42,19 @@ func (p *fingerprinter) tree(dir string) uint64 {
 	return p.h.Sum64()
 }
 
-// manifests are the files of an origin that tell what there is: pattern below the
+// The files of an origin, and of a request, that tell what there is: patterns below the
 // drive.
-const copies = "pkgsneak/*/Manifest*"
+const (
+	copies   = "pkgsneak/*/Manifest*"
+	requests = "pkgsneak/clients/*/Manifest*"
+)
 
 // readLists notes every file that a manifest copy lists, whether or not it is whole.
 func (p *fingerprinter) readLists(dir string) {
 	p.listed = make(map[string]bool)
-	names, _ := filepath.Glob(filepath.Join(dir, copies)) // the pattern is well-formed
+	names, _ := filepath.Glob(filepath.Join(dir, copies)) // the patterns are well-formed
+	asked, _ := filepath.Glob(filepath.Join(dir, requests))
+	names = append(names, asked...)
 	for _, name := range names {
 		p.listed[name] = true
 		text, _ := os.ReadFile(name) // what can be read of it

@@ -110,6 +110,32 @@ func (l Log) Reorder(n int, keep float64, r *rand.Rand) (State, bool) {
 	return s, true
 }
 
+// WithoutOne returns a state for each place that was written to between two flushes of a part of
+// the log: everything else of that time is on the medium, and it alone is not.
+func (l Log) WithoutOne(from, to int) (states []State) {
+	for n := from + 1; n <= to; n++ {
+		if n < len(l) && l[n].Flags&Flush == 0 && n < to {
+			continue
+		}
+		lost := make(map[int64][]int)
+		var places []int64
+		for _, i := range l.Unflushed(n) {
+			at := l[i].Offset
+			if lost[at] == nil {
+				places = append(places, at)
+			}
+			lost[at] = append(lost[at], i)
+		}
+		if len(places) < 2 {
+			continue
+		}
+		for _, at := range places {
+			states = append(states, State{Prefix: n, Lost: lost[at]})
+		}
+	}
+	return states
+}
+
 // Sample thins states out to at most n, evenly, with the first and the last.
 func Sample(states []State, n int) []State {
 	if n <= 0 || len(states) <= n {
