@@ -10,15 +10,12 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/volume"
 )
 
 // UnfinishedError reports that a directory of a client is what a first request left whose drive was
-// pulled. It is never removed by itself: on FAT it may share clusters with what was written since.
+// pulled.
 type UnfinishedError struct {
-	Dir    string // below clients/ on the drive
-	FS     volume.Type
-	Device string // "" if that is not known
+	Dir string // below clients/ on the drive
 }
 
 func (e *UnfinishedError) Error() string {
@@ -26,14 +23,9 @@ func (e *UnfinishedError) Error() string {
 		path.Join(layout.ClientsDir, e.Dir))
 }
 
-// Hints tell how it is removed.
-func (e *UnfinishedError) Hints(drive string) []string {
-	remove := "rm -r " + drive + "/" + path.Join(layout.TreeDir, layout.ClientsDir,
-		fault.Quote(e.Dir))
-	if repair := e.FS.RepairHint(e.Device); e.FS.FixedDirectories() && repair != "" {
-		return []string{"it may stay; to remove it: " + repair + "; then " + remove}
-	}
-	return []string{"it may stay; to remove it: " + remove}
+// Hints tell how it goes.
+func (e *UnfinishedError) Hints(string) []string {
+	return []string{"it may stay: whatever writes to the drive next, pkgsneak export or request, removes it first"}
 }
 
 // unfinished is the error of a directory, nil if it is another one's.
@@ -41,7 +33,7 @@ func unfinished(d *drive.Drive, dir string) error {
 	if !d.ClientUnfinished(dir) {
 		return nil
 	}
-	return &UnfinishedError{Dir: dir, FS: d.FSType(), Device: d.Device()}
+	return &UnfinishedError{Dir: dir}
 }
 
 // Lying is a request as it lies on a drive, whoever its client is.

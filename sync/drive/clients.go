@@ -104,11 +104,11 @@ func (d *Drive) ReadClientFile(name string, f manifest.File, limit int64) ([]byt
 }
 
 // ClientUnfinished reports whether a client's directory is that of a first request whose drive was
-// pulled: neither copy of its list was ever written. Its files are nobody's.
+// pulled: neither copy of its list was ever written whole. Its files are nobody's.
 func (d *Drive) ClientUnfinished(name string) bool {
 	for _, file := range []string{layout.ManifestFile, layout.NextManifestFile} {
-		text, err := d.ReadCopy(ClientDir(name), file)
-		if len(text) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c := d.loadCopy(ClientDir(name), file)
+		if c.State.Err != nil && !errors.Is(c.State.Err, fs.ErrNotExist) || c.whole() {
 			return false
 		}
 	}

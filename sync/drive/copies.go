@@ -68,9 +68,21 @@ func (d *Drive) copiesIn(origin string, ring manifest.Ring, now time.Time,
 // torn reports whether a manifest copy has the beginning of a signed message and not its
 // end, as a pull in the middle of a commit leaves it.
 func (s *ManifestCopy) torn() bool {
-	return bytes.HasPrefix(s.Text, []byte("-----BEGIN PGP SIGNED MESSAGE-----\n")) &&
-		!bytes.Contains(s.Text, []byte("\n-----END PGP SIGNATURE-----\n"))
+	return bytes.HasPrefix(s.Text, []byte(messageBegin)) &&
+		!bytes.Contains(s.Text, []byte(messageEnd))
 }
+
+// whole reports whether a copy has the beginning of a signed message and its end, whatever they are
+// worth.
+func (s *ManifestCopy) whole() bool {
+	return bytes.HasPrefix(s.Text, []byte(messageBegin)) && !s.torn()
+}
+
+// The first and the last line of a signed message (RFC 9580 section 7).
+const (
+	messageBegin = "-----BEGIN PGP SIGNED MESSAGE-----\n"
+	messageEnd   = "\n-----END PGP SIGNATURE-----\n"
+)
 
 func (d *Drive) loadCopy(origin, name string) ManifestCopy {
 	s := ManifestCopy{State: CopyState{Name: name}}

@@ -3,6 +3,7 @@ package drive
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
 )
 
@@ -88,8 +90,14 @@ func (d *Drive) openTree() error {
 
 // makeTree makes the tree's directory if there is none.
 func (d *Drive) makeTree() error {
-	err := d.openTree()
-	if err == nil || !errors.Is(err, ErrNoTree) {
+	switch err := d.openTree(); {
+	case err == nil && (!d.fs.StaleDirectories() || d.readOnly || !isEmpty(d.root, ".")):
+		return nil
+	case err == nil:
+		if err := d.removeTree(); err != nil {
+			return d.Classify("removing", path.Join(d.mount, layout.TreeDir), err)
+		}
+	case !errors.Is(err, ErrNoTree):
 		return err
 	}
 	if d.readOnly {
@@ -99,7 +107,52 @@ func (d *Drive) makeTree() error {
 	if err := d.outer.Mkdir(layout.TreeDir, 0o755); err != nil {
 		return d.Classify("making", path.Join(d.mount, layout.TreeDir), err)
 	}
+	if err := syncTop(d.outer); err != nil { // with a name in it, it is durable
+		return d.Classify("making", path.Join(d.mount, layout.TreeDir), err)
+	}
 	return d.openTree()
+}
+
+// removeTree removes the tree's directory, which is empty, and makes that durable.
+func (d *Drive) removeTree() error {
+	err := d.root.Close()
+	d.root = nil
+	return errors.Join(err, d.outer.Remove(layout.TreeDir), syncTop(d.outer))
+}
+
+// syncTop makes the names of a directory durable. A file system that cannot sync a directory needs
+// no sync.
+func syncTop(root *os.Root) error {
+	f, err := durable.OpenDir(root, ".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	return nil
+}
+
+// EmptyDirs returns the directories in the tree that have nothing in them.
+func (d *Drive) EmptyDirs() (names []string, err error) {
+	entries, err := d.readDir(d.root, ".", maxOrigins+16)
+	for _, e := range entries {
+		if e.IsDir() && isEmpty(d.root, e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+func isEmpty(root *os.Root, dir string) bool {
+	f, err := durable.OpenDir(root, dir)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = f.Readdirnames(1)
+	return errors.Is(err, io.EOF)
 }
 
 // Close closes the tree. Generations of it cannot be read any more.

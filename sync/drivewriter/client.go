@@ -28,7 +28,8 @@ import (
 // names and all room before any contents, and nothing at all if an operation on the drive was left
 // unfinished (CheckFinished).
 //
-//	1 look      both copies, what is free, and for what is to be allocated CheckFinished
+//	1 look      both copies, what is free, and for what is to be allocated CheckFinished; what
+//	            first requests left whose drives were pulled is removed
 //	2 allocate  directories, files of newlines; syncfs and a flush
 //	3 write     the pair that does not count, in place, each fsynced; read back from the medium
 //	4 commit    that pair's list in place, fsync
@@ -59,13 +60,13 @@ type clientWriter struct {
 	dirs        *directories
 	best, other drive.ManifestCopy
 	exists      bool
+	lost        bool     // the directory is this key's, and has no list that can be read
 	pair        int      // that is written
 	drop        []string // files of the pair that was outgrown
 }
 
 // FindClient returns where the requests of a key lie on a drive: in the directory of the client's
-// name, or in the one with the fingerprint if another key has that, or if somebody's first request
-// there was pulled.
+// name, or in the one with the fingerprint if another key or somebody's file has that.
 func FindClient(d *drive.Drive, name string, key *manifest.PublicKey,
 	now time.Time) (ClientStanding, error) {
 	w := &clientWriter{session: newSession(d, layout.ClientsDir, nil),
@@ -117,7 +118,7 @@ func (w *clientWriter) run(ctx context.Context) error {
 func (w *clientWriter) find(key *manifest.PublicKey) error {
 	names := []string{w.o.Name, layout.Qualified(w.o.Name, key.Fingerprint())}
 	free := ""
-	for _, name := range names {
+	for i, name := range names {
 		if err := layout.CheckOriginName(name); err != nil {
 			return err
 		}
@@ -148,9 +149,16 @@ func (w *clientWriter) find(key *manifest.PublicKey) error {
 		case drive.Vanished(err):
 			return err
 		}
+		pulled, err := findPulled(w.d, name, i == 1)
+		if err != nil {
+			return err
+		}
+		if pulled != nil && free == "" {
+			free, w.lost = dir, i == 1
+		}
 	}
 	if free == "" {
-		return fmt.Errorf("writing to %q: %q and %q there are another client's, or were left by a pull; move one of them away, or give this client another name with --name",
+		return fmt.Errorf("writing to %q: %q and %q there are another client's, or somebody's files; move one of them away, or give this client another name with --name",
 			path.Join(layout.TreeDir, layout.ClientsDir), names[0], names[1])
 	}
 	w.dir = free
@@ -202,7 +210,7 @@ func (w *clientWriter) choose(ctx context.Context) error {
 	if err != nil {
 		return w.d.PullDamage("removing from", w.dir, err)
 	}
-	if err := CheckFinished(ctx, w.d); err != nil {
+	if err := w.mayAllocate(ctx); err != nil {
 		return err
 	}
 	w.pair = max(highest, used) + 1
@@ -210,6 +218,22 @@ func (w *clientWriter) choose(ctx context.Context) error {
 		return err
 	}
 	return w.flush()
+}
+
+// mayAllocate looks whether something was left unfinished on the drive, and removes it where it is
+// of no use to anybody.
+func (w *clientWriter) mayAllocate(ctx context.Context) error {
+	if err := CheckFinished(ctx, w.d); err != nil {
+		return err
+	}
+	own := ""
+	if w.lost {
+		own = path.Base(w.dir)
+	}
+	if err := removePulledRequests(w.d, w.session, own); err != nil {
+		return err
+	}
+	return removeEmptyDirs(w.d, w.session)
 }
 
 // fits reports whether what is to be written has room in the pair's files.
@@ -240,7 +264,7 @@ func firstSize(n int) int64 { return int64(n+n/4+4096+4095) / 4096 * 4096 }
 
 // first makes everything for the first request.
 func (w *clientWriter) first(ctx context.Context) error {
-	if err := CheckFinished(ctx, w.d); err != nil {
+	if err := w.mayAllocate(ctx); err != nil {
 		return err
 	}
 	if _, err := w.d.Root().Lstat(layout.ClientsDir); errors.Is(err, fs.ErrNotExist) {

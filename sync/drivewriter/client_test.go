@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -134,6 +135,110 @@ func TestRequestsAreWrittenInPlace(t *testing.T) {
 	}
 }
 
+// killedAt ends what it watches before operation n.
+func killedAt(n int) durable.Hook {
+	ops := 0
+	return func(durable.Change) error {
+		if ops++; ops >= n {
+			return syscall.EIO
+		}
+		return nil
+	}
+}
+
+// clientsThere are the directories of clients on a drive.
+func clientsThere(t *testing.T, mount string) []string {
+	t.Helper()
+	d, err := drive.Open(mount)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	names, _, err := d.ClientNames()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// On FAT the clusters of what a pulled first request left may be free: it goes before an export or
+// anybody's request makes anything, and only if nobody can read a request there.
+func TestPulledRequestsGoFirst(t *testing.T) {
+	own := layout.Qualified("attic", clientKey.Public().Fingerprint())
+	plant := func(t *testing.T, mount, dir string, files map[string]string) {
+		t.Helper()
+		for name, text := range files {
+			name = filepath.Join(mount, layout.TreeDir, layout.ClientsDir, dir, name)
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const message = "-----BEGIN PGP SIGNED MESSAGE-----\nof nobody\n-----END PGP SIGNATURE-----\n"
+	pulled := map[string]string{"Manifest": "\n\n\n", "Manifest.next": "\xe5stale\n",
+		"key.asc": "half a k", "generation/1.json": "\n", "generation/2.Packages.zst": "",
+		layout.Placeholder("generation", 3): ""}
+	for _, test := range []struct {
+		name  string
+		dir   string
+		files map[string]string
+		stays bool
+	}{
+		{"pulled", "cellar", pulled, false},
+		{"torn in its first commit", "cellar", map[string]string{"Manifest": message[:60]}, false},
+		{"whole and not valid", "cellar", map[string]string{"Manifest": message}, true},
+		{"somebody's file", "cellar", map[string]string{"Manifest": "", "mine.txt": "x"}, true},
+		{"somebody's directory", "cellar", map[string]string{"generation/mine/x": "x"}, true},
+		{"own and lost", own, map[string]string{"Manifest": message}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, by := range []string{"request", "export"} {
+				mount := t.TempDir()
+				plant(t, mount, test.dir, test.files)
+				stays := test.stays
+				if by == "export" && test.dir == own { // it is nobody's own there
+					stays = true
+				} else if test.dir == own {
+					plant(t, mount, "attic", map[string]string{"mine.txt": "x"})
+				}
+				watch := func(op, name string) error {
+					_, err := os.Lstat(filepath.Join(mount, layout.TreeDir, layout.ClientsDir,
+						test.dir))
+					if (op == "mkdir" || op == "create") && err == nil && !stays {
+						return fmt.Errorf("%s %s before the leftovers went", op, name)
+					}
+					return nil
+				}
+				if by == "request" {
+					_, err := ask(mount, 1, 100, func(c durable.Change) error {
+						if test.dir == own { // it is made again
+							return nil
+						}
+						return watch(string(c.Op), c.Name)
+					})
+					if err != nil || asked(t, mount) != 1 {
+						t.Errorf("request: %v, %d", err, asked(t, mount))
+					}
+				} else {
+					h := newHost(keys()[0], "host")
+					h.tweak = func(w *Writer) { w.hook = watch }
+					h.pkg("app-misc/a-1.tbz2", "package")
+					if err := h.export(context.Background(), mount); err != nil {
+						t.Errorf("export: %v", err)
+					}
+				}
+				there := slices.Contains(clientsThere(t, mount), test.dir)
+				if there != (stays || test.dir == own) {
+					t.Errorf("%s: the directory is there: %v", by, there)
+				}
+			}
+		})
+	}
+}
+
 // A request that ends before any of its changes leaves the one before, and the next goes through.
 func TestRequestsKilled(t *testing.T) {
 	stages := []struct {
@@ -149,14 +254,8 @@ func TestRequestsKilled(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				ops := 0
 				n := stage.before + 1
-				_, err := ask(mount, n, stage.size, func(durable.Change) error {
-					if ops++; ops >= at {
-						return syscall.EIO
-					}
-					return nil
-				})
+				_, err := ask(mount, n, stage.size, killedAt(at))
 				if err == nil {
 					if at < 5 {
 						t.Fatalf("only %d operations", at)
@@ -177,12 +276,19 @@ func TestRequestsKilled(t *testing.T) {
 					t.Fatalf("killed before operation %d, then an export: request %d is there", at,
 						got)
 				}
-				if _, err := ask(mount, n+1, stage.size, nil); err != nil {
+				if at%3 == 0 {
+					ask(mount, n+1, stage.size, killedAt(at/2)) // pulled twice
+				}
+				standing, err := ask(mount, n+2, stage.size, nil)
+				if err != nil {
 					t.Fatalf("killed before operation %d: the next: %v", at, err)
 				}
-				if got := asked(t, mount); got != n+1 {
-					t.Fatalf("killed before operation %d: request %d is there after the next", at,
-						got)
+				if got := asked(t, mount); got != n+2 || standing.Dir != "attic" {
+					t.Fatalf("killed before operation %d: request %d is there after the next, in %q",
+						at, got, standing.Dir)
+				}
+				if got := clientsThere(t, mount); len(got) != 1 {
+					t.Fatalf("killed before operation %d: %q are there after the next", at, got)
 				}
 			}
 		})

@@ -11,7 +11,9 @@
 //	 1  open     a descriptor for syncfs before the first write; read both manifest copies
 //	 2  recover  unless Manifest is generation N, overwrite it from Manifest.next
 //	 3  garbage  remove what N does not list, fsync each directory that lost a name;
-//	             what has a listed name and is no file of that size counts as missing
+//	             what has a listed name and is no file of that size counts as missing;
+//	             what a first request has left that was pulled, and on FAT and exFAT what
+//	             a first export has, goes as a whole: its clusters may be free
 //	 4  init     first export only: directories, both manifest copies and padded Packages;
 //	             on a drive that nobody used before, blocks spread over the free space
 //	             are written and compared, to find one that claims more than it has

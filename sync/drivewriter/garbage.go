@@ -2,9 +2,14 @@ package drivewriter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
@@ -95,7 +100,8 @@ func (t *garbage) visit(l *drive.Level, name string, entry *listing.Entry,
 	w, key := t.w, layout.FoldName(name)
 	if entry.IsDir() {
 		empty, err := t.walk(l, entry.Name(), name, depth+1)
-		if err != nil || !empty || t.needed[key] || !t.removable(name) || !w.as.HasLeftovers() {
+		if err != nil || !empty || t.needed[key] || !t.removable(name) ||
+			!w.as.HasLeftovers() && w.as != drive.Empty {
 			return false, err
 		}
 		delete(w.dirs.made, name)
@@ -135,7 +141,7 @@ func (t *garbage) visit(l *drive.Level, name string, entry *listing.Entry,
 // need not last, and those in the place of a file of ours, or below it.
 func (t *garbage) removable(dir string) bool {
 	if layout.MadeDir(dir) {
-		return !layout.Lasting(dir)
+		return !layout.Lasting(dir) || t.isStale(dir)
 	}
 	for at := dir; at != "."; at = path.Dir(at) {
 		if _, listed := t.listed[layout.FoldName(at)]; listed || layout.MadeHere(at) {
@@ -143,6 +149,13 @@ func (t *garbage) removable(dir string) bool {
 		}
 	}
 	return false
+}
+
+// isStale tells the directories that would last, and that a pull may have left without space of
+// their own: those that were not there when something was committed. FAT looks for the chain of a
+// directory, so that such a one is damage there.
+func (t *garbage) isStale(dir string) bool {
+	return strings.Contains(dir, "/") && (t.w.stale || t.w.dirs.vfat && t.w.committed == nil)
 }
 
 // stay keeps a file that is not of this generation: nothing gets its name.
@@ -168,4 +181,112 @@ func outlived(w *Writer) (names []string) {
 		return listed || layout.MadeHere(name)
 	})
 	return names
+}
+
+// On FAT a name may be on the medium and its clusters free there: a pull can leave it so until the
+// next flush. While nothing is committed in an origin that is true of all that is in it, the files
+// that a first export begins with among them. The next file gets those clusters; then the copies of
+// the manifest are overwritten in place, and the note of the owner is removed, and the file is
+// damaged. So a first export that goes on with one that was pulled begins anew.
+
+// beginAnew removes what a pulled first export began with, when its other leftovers are gone. The
+// owner's note goes first: without it, and without files, the directory is anybody's.
+func beginAnew(w *Writer) error {
+	fat := w.dirs.vfat || w.stale
+	switch {
+	case !fat || w.committed != nil:
+		return nil
+	case w.root == nil:
+		return removeLoose(w)
+	case w.as != drive.Begun && w.as != drive.Empty:
+		return nil
+	}
+	for _, file := range []string{layout.ProbeFile, layout.OwnerFile, layout.PackagesFile,
+		layout.NextManifestFile, layout.ManifestFile} {
+		if _, err := w.root.Lstat(file); errors.Is(err, fs.ErrNotExist) && w.d.Present() {
+			continue
+		}
+		if err := w.remove("unlink", w.root, file); err != nil {
+			return w.d.PullDamage("removing", file, err)
+		}
+		if dir := path.Dir(file); dir != "." {
+			if err := w.fsync(dir); err != nil {
+				return w.d.PullDamage("removing from", dir, err)
+			}
+		}
+	}
+	w.tested, w.noted, w.passed = w.passed, false, false
+	for _, dir := range append(slices.Clone(layout.OriginDirs), ".") {
+		if err := removeIfEmpty(w, dir); err != nil {
+			return w.d.PullDamage("removing", path.Join(w.o.Dir, dir), err)
+		}
+	}
+	w.remember()
+	return removeLoose(w)
+}
+
+// removeLoose removes what the pulled export has put beside the origins: the keys unless another
+// origin was signed with one of them, README.txt while there is no other origin.
+func removeLoose(w *Writer) error {
+	origins, err := w.d.Origins()
+	if err != nil {
+		return w.d.PullDamage("reading", layout.TreeDir, err)
+	}
+	others, own := 0, false
+	for _, dir := range origins {
+		if dir != w.o.Dir {
+			best, _ := w.d.PastCopies(dir, w.ring())
+			others, own = others+1, own || best.Signed != nil
+		}
+	}
+	var dirs []string
+	for name := range layout.LooseFiles(w.ring()) {
+		_, err := w.d.Root().Lstat(name)
+		if err != nil || name == layout.ReadmeFile && others > 0 || own {
+			continue
+		}
+		if err := w.remove("unlink", w.d.Root(), name); err != nil {
+			return w.d.PullDamage("removing", name, err)
+		}
+		dirs = append(dirs, path.Dir(name))
+	}
+	slices.Sort(dirs)
+	for _, dir := range slices.Compact(dirs) {
+		if err := w.syncDir(dir); err != nil {
+			return w.d.PullDamage("removing from", dir, err)
+		}
+	}
+	return nil
+}
+
+// removeIfEmpty removes a directory of the origin, or the origin's, and makes that durable. One
+// with somebody's files stays.
+func removeIfEmpty(w *Writer, dir string) error {
+	if dir != "." && !w.dirs.made[dir] {
+		return nil
+	}
+	if err := w.fsync(dir); err != nil {
+		return err
+	}
+	var err error
+	if dir == "." {
+		err = w.remove("rmdir", w.d.Root(), w.o.Dir)
+	} else {
+		err = w.remove("rmdir", w.root, dir)
+	}
+	switch {
+	case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST):
+		return nil
+	case err != nil:
+		return err
+	case dir != ".":
+		delete(w.dirs.made, dir)
+		delete(w.dirs.capacities, dir)
+		return w.fsync(".")
+	}
+	w.root.Close()
+	w.root = nil
+	clear(w.dirs.made)
+	clear(w.dirs.capacities)
+	return w.syncDir(".")
 }

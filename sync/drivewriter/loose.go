@@ -2,9 +2,11 @@ package drivewriter
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 
 	"pkgsneak/manifest"
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/layout"
 )
@@ -67,27 +69,32 @@ func (s *session) mkdirTree(dir string) error {
 	if info, err := s.d.Root().Lstat(dir); err == nil && info.IsDir() {
 		return nil
 	}
-	return s.do("mkdir", dir, func() error { return s.d.Root().Mkdir(dir, 0o755) })
+	err := s.do("mkdir", dir, func() error { return s.d.Root().Mkdir(dir, 0o755) })
+	if err != nil || !s.stale {
+		return err
+	}
+	return s.syncDir(dir) // with a name in it, it is durable: see removeEmptyDirs
 }
 
-// writeLoose writes a file beside the origins, unless it is there.
-func (s *session) writeLoose(name string, data []byte) error {
-	old, err := s.d.ReadAll(s.d.Root(), name, 1<<20)
-	if err == nil && string(old) == string(data) {
+// removeEmptyDirs removes the directories of the tree that a pull may have left without space of
+// their own: what is allocated next gets it, and later names would be written into that. It is to
+// be called before anything is allocated. One that this process may not remove stays.
+func removeEmptyDirs(d *drive.Drive, s *session) error {
+	if !s.stale {
 		return nil
 	}
-	return s.do("write", name, func() error {
-		f, err := durable.OpenFile(s.d.Root(), name, os.O_WRONLY|os.O_CREATE, 0o644)
-		if err != nil {
-			return err
+	dirs, err := d.EmptyDirs()
+	if err != nil {
+		return d.PullDamage("reading", layout.TreeDir, err)
+	}
+	for _, dir := range dirs {
+		err := s.remove("rmdir", d.Root(), dir)
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
+			return d.PullDamage("removing", dir, err)
 		}
-		defer f.Close()
-		if _, err := f.WriteAt(data, 0); err != nil {
-			return err
-		}
-		if err := f.Truncate(int64(len(data))); err != nil {
-			return err
-		}
-		return f.Close()
-	})
+	}
+	if len(dirs) == 0 {
+		return nil
+	}
+	return s.syncDir(".")
 }

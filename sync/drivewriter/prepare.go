@@ -188,6 +188,14 @@ func (w *Writer) loose() error {
 // probe does nothing but on the first export to a drive: a mounted device on
 // which nobody has committed anything.
 func (w *Writer) probe(ctx context.Context) error {
+	if w.tested && w.noted && w.committed == nil {
+		w.tested = false
+		space, err := w.d.Space()
+		if err != nil {
+			return w.end("looking at", w.o.Dir, err)
+		}
+		return notePassed(w, space)
+	}
 	if w.probed || w.o.NoReadBack || !w.isDrive() {
 		return nil
 	}

@@ -23,6 +23,8 @@ type session struct {
 	dir  string   // of the origin, below the tree's
 	root *os.Root // the origin's directory, nil before the first export made it
 	lock *os.File
+	// a directory that a pull left empty may have no space of its own; tests set it
+	stale bool
 
 	// one call ends before the next begins
 	progress func(phase progress.Phase, path string, bytes int64)
@@ -37,7 +39,7 @@ type session struct {
 // newSession begins nothing yet: takeLock does. report may be nil.
 func newSession(d *drive.Drive, dir string,
 	report func(phase progress.Phase, path string, bytes int64)) *session {
-	s := &session{d: d, dir: dir}
+	s := &session{d: d, dir: dir, stale: d != nil && d.FSType().StaleDirectories()}
 	s.tellTo(report)
 	return s
 }
@@ -216,4 +218,43 @@ func (s *session) create(root *os.Root, name string, mode fs.FileMode) (*os.File
 		return err
 	})
 	return f, err
+}
+
+// syncDir makes what was made or removed in a directory of the tree durable.
+func (s *session) syncDir(dir string) error {
+	return s.sync("fsync", dir, func() error { return syncIn(s.d.Root(), dir) })
+}
+
+// writeLoose writes a file beside the origins, unless it is there.
+func (s *session) writeLoose(name string, data []byte) error {
+	old, err := s.d.ReadAll(s.d.Root(), name, 1<<20)
+	if err == nil && string(old) == string(data) {
+		return nil
+	}
+	return s.do("write", name, func() error {
+		f, err := durable.OpenFile(s.d.Root(), name, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, err := f.WriteAt(data, 0); err != nil {
+			return err
+		}
+		if err := f.Truncate(int64(len(data))); err != nil {
+			return err
+		}
+		return f.Close()
+	})
+}
+
+func syncIn(root *os.Root, dir string) error {
+	f, err := durable.OpenDir(root, dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	return nil
 }

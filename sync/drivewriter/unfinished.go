@@ -10,11 +10,8 @@ import (
 	"path"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
-	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/listing"
@@ -159,8 +156,8 @@ func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.Manife
 
 // ClientGarbage returns the files of a client's directory, below it, that a request which was not
 // finished left: those of pairs that neither valid list names, but for the first two while there is
-// one list. Where no list is valid nobody can tell, and nothing is garbage; nobody ever removes
-// such files.
+// one list. Where no list is valid nobody can tell, and nothing is garbage: see
+// removePulledRequests.
 func ClientGarbage(d *drive.Drive, name string) ([]string, error) {
 	key, err := d.ClientKey(name)
 	if err != nil {
@@ -231,9 +228,13 @@ func clientFiles(d *drive.Drive, name string) ([]string, error) {
 	return files, nil
 }
 
-// collectClientGarbage removes what ClientGarbage finds in all directories of clients, and makes
-// that durable. It is for an export, before it allocates anything.
+// collectClientGarbage removes what ClientGarbage finds in all directories of clients, and what
+// first requests left whose drives were pulled, and makes that durable. It is for an export, before
+// it allocates anything.
 func collectClientGarbage(d *drive.Drive, s *session) error {
+	if err := removePulledRequests(d, s, ""); err != nil {
+		return err
+	}
 	names, _, err := d.ClientNames()
 	if err != nil {
 		return d.PullDamage("reading", layout.ClientsDir, err)
@@ -268,16 +269,4 @@ func removeIn(s *session, root *os.Root, files []string) error {
 	return s.sync("fsync", layout.GenerationDir, func() error {
 		return syncIn(root, layout.GenerationDir)
 	})
-}
-
-func syncIn(root *os.Root, dir string) error {
-	f, err := durable.OpenDir(root, dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
-		return err
-	}
-	return nil
 }

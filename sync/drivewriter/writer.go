@@ -86,6 +86,7 @@ type Writer struct {
 	probed  bool
 	noted   bool // the note of the owner lies there
 	passed  bool // the note that the probe was passed lies there
+	tested  bool // it did before this export began anew, and is to lie there again
 }
 
 // Begin takes the drive for writing and does steps 1 to 3 of the order: opens,
@@ -117,9 +118,14 @@ func (w *Writer) begin(ctx context.Context) error {
 	if err := w.takeLock(); err != nil {
 		return err
 	}
+	if err := removeEmptyDirs(w.d, w.session); err != nil {
+		return err
+	}
 	for _, step := range []func(context.Context) error{w.open, func(context.Context) error {
 		return inTheWay(w)
-	}, w.recover, w.collectGarbage, w.spotCheck} {
+	}, w.recover, w.collectGarbage, func(context.Context) error {
+		return beginAnew(w)
+	}, w.spotCheck} {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}

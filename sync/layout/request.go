@@ -2,6 +2,7 @@ package layout
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,15 +25,22 @@ func RequestFiles(n int) (record, list string) {
 const maxPair = 1_000_000
 
 // RequestPair is the number of the pair that a path belongs to, below a client's directory.
-func RequestPair(path string) (n int, ok bool) {
-	name, below := strings.CutPrefix(path, GenerationDir+"/")
+func RequestPair(file string) (n int, ok bool) {
+	name, below := strings.CutPrefix(file, GenerationDir+"/")
 	digits, _, _ := strings.Cut(name, ".")
 	n, err := strconv.Atoi(digits)
 	if !below || err != nil || n < 1 || n > maxPair {
 		return 0, false
 	}
 	record, list := RequestFiles(n)
-	return n, path == record || path == list
+	return n, file == record || file == list
+}
+
+// OfRequest reports whether a request gives a file this path, below the client's directory.
+func OfRequest(file string) bool {
+	_, pair := RequestPair(file)
+	return pair || file == ManifestFile || file == NextManifestFile || file == ClientKeyFile ||
+		path.Dir(file) == GenerationDir && IsPlaceholder(path.Base(file))
 }
 
 // PairOf is the number of the pair that the signed list of a request names.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"pkgsneak/sync/drive"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/sandbox"
@@ -39,13 +40,28 @@ func Confine(m machine.Machine, o Options) sandbox.Confined {
 }
 
 // clientsOn is the deepest directory that is there on the way to the directory of clients on a
-// drive.
-func clientsOn(drive string) string {
-	tree := filepath.Join(drive, layout.TreeDir)
-	for _, dir := range []string{filepath.Join(tree, layout.ClientsDir), tree} {
-		if info, err := os.Lstat(dir); err == nil && info.IsDir() {
-			return dir
+// drive, and the one above where an empty directory has to be removed first.
+func clientsOn(mount string) string {
+	tree := filepath.Join(mount, layout.TreeDir)
+	d, err := drive.Open(mount)
+	if err != nil {
+		if info, err := os.Lstat(tree); err == nil && info.IsDir() {
+			return tree
+		}
+		return mount
+	}
+	defer d.Close()
+	dir := filepath.Join(tree, layout.ClientsDir)
+	if d.FSType().StaleDirectories() {
+		if entries, err := os.ReadDir(tree); err == nil && len(entries) == 0 {
+			return mount
+		}
+		if empty, err := d.EmptyDirs(); err == nil && len(empty) > 0 {
+			return tree
 		}
 	}
-	return drive
+	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+		return tree
+	}
+	return dir
 }

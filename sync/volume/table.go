@@ -61,6 +61,9 @@ type traits struct {
 	repair string
 	// fixedDirs is set if a pull while a directory grows can make all of it unreadable.
 	fixedDirs bool
+	// staleDirs is set if a directory is read without a look at whether its clusters are taken: one
+	// that a pull left may come to show the contents of a file that was written since.
+	staleDirs bool
 	reserve   Reserve
 	// links is set if the file system has hard links, owners and modes.
 	links bool
@@ -84,7 +87,7 @@ var table = [...]traits{
 		name: "exfat", magic: exfatMagic, superblock: disk.exfat,
 		mount: [3]string{exfatMount, exfatMount, exfatMount},
 		check: []string{"fsck.exfat", "-p"}, repair: "fsck.exfat -p",
-		reserve: ReserveTruncate,
+		staleDirs: true, reserve: ReserveTruncate,
 	},
 	Ext4: {
 		name: "ext4", magic: unix.EXT4_SUPER_MAGIC, superblock: disk.ext,
@@ -198,6 +201,11 @@ func (t Type) RepairHint(device string) string {
 // FixedDirectories reports whether a directory that holds committed files must not grow any more:
 // on vfat a pull at the moment when a cluster is linked to it makes all of it unreadable.
 func (t Type) FixedDirectories() bool { return t.traits().fixedDirs }
+
+// StaleDirectories reports whether a directory that a pull left empty may come to show the contents
+// of a file that is written later, because nobody looks whether its clusters are taken: on exFAT.
+// Such a directory goes before anything is allocated.
+func (t Type) StaleDirectories() bool { return t.traits().staleDirs }
 
 // Reserve returns how space is reserved.
 func (t Type) Reserve() Reserve { return t.traits().reserve }
