@@ -14,7 +14,8 @@ import (
 
 // The ebuild of scripts/gentoo is built by real Portage out of the tarballs of a release, without a
 // network, and merged. STAND-INS take the place of Gentoo's eclasses
-// (testdata/portage-live/eclass): what those do beyond the calls is not tried.
+// (testdata/portage-live/eclass): what those do beyond the calls is not tried. With
+// PKGSNEAK_RELEASE=DIR it is the release that scripts/release has made there; else one is made here.
 func TestPortageEbuild(t *testing.T) {
 	w := newPortageWorld(t)
 	m := w.machine(t, "gentoo", "")
@@ -31,16 +32,22 @@ func TestPortageEbuild(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(profile, "package.provided"),
 		[]byte("dev-lang/go-1.99\n"), 0o644))
 
-	const version = "1.2.3"
-	overlay := filepath.Join(m.dir, "overlay")
-	must(t, os.CopyFS(overlay, os.DirFS("../../scripts/gentoo")))
+	version, overlay := "1.2.3", filepath.Join(m.dir, "overlay")
+	release := os.Getenv("PKGSNEAK_RELEASE")
+	if release == "" {
+		must(t, os.CopyFS(overlay, os.DirFS("../../scripts/gentoo")))
+		releaseTarballs(t, m.distdir, "pkgsneak-"+version)
+	} else {
+		version = unpackRelease(t, release, overlay, m.distdir)
+	}
 	ebuild := filepath.Join(overlay, "app-portage/pkgsneak/pkgsneak-"+version+".ebuild")
-	must(t, os.Rename(filepath.Join(filepath.Dir(ebuild), "pkgsneak-9999.ebuild"), ebuild))
+	if release == "" {
+		must(t, os.Rename(filepath.Join(filepath.Dir(ebuild), "pkgsneak-9999.ebuild"), ebuild))
+	}
 	must(t, os.WriteFile(filepath.Join(m.dir, "etc/portage/repos.conf/pkgsneak.conf"),
 		fmt.Appendf(nil, "[pkgsneak]\nlocation = %s\nauto-sync = no\n", overlay), 0o644))
 	must(t, os.WriteFile(filepath.Join(m.dir, "etc/portage/package.accept_keywords"),
 		[]byte("app-portage/pkgsneak ~amd64 **\n"), 0o644))
-	releaseTarballs(t, m.distdir, "pkgsneak-"+version)
 
 	goTool, err := exec.LookPath("go")
 	must(t, err)
@@ -48,7 +55,17 @@ func TestPortageEbuild(t *testing.T) {
 	must(t, err)
 	env := []string{"PREROOTPATH=" + filepath.Dir(goTool), "ACCEPT_LICENSE=*", "PKGSNEAK_GOCACHE=" +
 		strings.TrimSpace(string(cache))}
-	m.run(t, env, "ebuild", ebuild, "manifest")
+	if release == "" {
+		m.run(t, env, "ebuild", ebuild, "manifest")
+	}
+	// Nothing is downloaded: a person is told which files are wanted.
+	nofetch, _ := m.command(t.Context(), env, "ebuild", ebuild, "nofetch").CombinedOutput()
+	for _, want := range []string{"pkgsneak-" + version + ".tar.xz",
+		"pkgsneak-" + version + "-vendor.tar.xz", "DISTDIR"} {
+		if !bytes.Contains(nofetch, []byte(want)) {
+			t.Errorf("%q is not named:\n%s", want, nofetch)
+		}
+	}
 	// It compiles everything from the start, for which portageTimeout is short.
 	ctx, cancel := context.WithTimeout(t.Context(), 6*portageTimeout)
 	defer cancel()
@@ -94,6 +111,7 @@ func TestPortageEbuild(t *testing.T) {
 		"usr/share/bash-completion/completions/pkgsneak", "usr/share/zsh/site-functions/_pkgsneak",
 		"usr/share/fish/vendor_completions.d/pkgsneak.fish",
 		"usr/share/doc/pkgsneak-" + version + "/security.md*",
+		"usr/share/doc/pkgsneak-" + version + "/schema/import.json",
 	} {
 		if found, err := filepath.Glob(filepath.Join(m.root, name)); err != nil || len(found) != 1 {
 			t.Errorf("%s: %q, %v", name, found, err)
@@ -103,6 +121,26 @@ func TestPortageEbuild(t *testing.T) {
 		"app-portage/pkgsneak*")); err != nil || len(packages) == 0 {
 		t.Errorf("no binary package: %q, %v", packages, err)
 	}
+}
+
+// unpackRelease puts the parts of a release where a person is told to, and returns its version.
+func unpackRelease(t *testing.T, release, overlay, distdir string) string {
+	t.Helper()
+	packed, err := filepath.Glob(filepath.Join(release, "pkgsneak-*-gentoo.tar.xz"))
+	if err != nil || len(packed) != 1 {
+		t.Fatalf("PKGSNEAK_RELEASE=%q: overlays %q, %v", release, packed, err)
+	}
+	name := strings.TrimSuffix(filepath.Base(packed[0]), "-gentoo.tar.xz")
+	must(t, os.MkdirAll(overlay, 0o755))
+	untar := exec.Command("tar", "-xJf", packed[0], "-C", overlay, "--strip-components=1")
+	if out, err := untar.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, tarball := range []string{name + ".tar.xz", name + "-vendor.tar.xz"} {
+		must(t, os.WriteFile(filepath.Join(distdir, tarball),
+			[]byte(readFile(t, filepath.Join(release, tarball))), 0o644))
+	}
+	return strings.TrimPrefix(name, "pkgsneak-")
 }
 
 // releaseTarballs makes the two tarballs that the ebuild unpacks, as scripts/release does, of the
