@@ -18,13 +18,16 @@ import (
 // one. Archives are never written anew.
 const keepFormats = "PKGSNEAK_KEEP_FORMATS"
 
+// withoutTrees is the archive in which no ebuild repository travels.
+const withoutTrees = "2026-11.tar.gz"
+
 // formatsPlace stands in an archive for the directory of the story, which no two runs share.
 const formatsPlace = "/place/of/the/story"
 
 // movedTo rewrites the names of directories in the state of the machines.
 func movedTo(ts *testscript.TestScript, from, to string) {
 	for _, machine := range formatRoots {
-		for _, name := range []string{"memory", "undo"} {
+		for _, name := range []string{"memory", "undo", "repositories"} {
 			path := ts.MkAbs(filepath.Join(machine, "var/lib/pkgsneak", name))
 			text, err := os.ReadFile(path)
 			if errors.Is(err, fs.ErrNotExist) {
@@ -82,6 +85,9 @@ func TestOldFormats(t *testing.T) {
 		t.Run(filepath.Base(archive), func(t *testing.T) {
 			p := storyParams()
 			p.Dir, p.Files = "", []string{filepath.Join(formatsDir(t), "read.txt")}
+			if filepath.Base(archive) != withoutTrees {
+				p.Files = append(p.Files, filepath.Join(formatsDir(t), "trees.txt"))
+			}
 			p.Cmds["newer"] = newerCmd
 			p.Cmds["unpack"] = func(ts *testscript.TestScript, neg bool, args []string) {
 				wantArgs(ts, neg, args, 0)
