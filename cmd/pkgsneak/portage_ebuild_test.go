@@ -14,8 +14,8 @@ import (
 
 // The ebuild of scripts/gentoo is built by real Portage out of the tarballs of a release, without a
 // network, and merged. STAND-INS take the place of Gentoo's eclasses
-// (testdata/portage-live/eclass): what those do beyond the calls is not tried. With
-// PKGSNEAK_RELEASE=DIR it is the release that scripts/release has made there; else one is made here.
+// (testdata/portage-live/eclass): what those do beyond the calls is not tried. The release is made
+// here, or has been made by scripts/release in the directory that PKGSNEAK_RELEASE names.
 func TestPortageEbuild(t *testing.T) {
 	w := newPortageWorld(t)
 	m := w.machine(t, "gentoo", "")
