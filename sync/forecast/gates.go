@@ -33,15 +33,18 @@ type GateOptions struct {
 	RespectUse bool // packages with other USE than this machine sets stay out
 }
 
-// Judge makes the judgements of one machine.
+// Judge makes the judgements of one machine, for one goroutine at a time.
 type Judge struct {
-	m *Machine
-	a *acceptance
-	o GateOptions
+	m       *Machine
+	a       *acceptance
+	o       GateOptions
+	byFlags map[needsKey]cpu.Needs // most packages of an origin were built with the same flags
 }
 
 // NewJudge returns what judges packages for a machine.
-func NewJudge(m *Machine, o GateOptions) *Judge { return &Judge{m, newAcceptance(m), o} }
+func NewJudge(m *Machine, o GateOptions) *Judge {
+	return &Judge{m: m, a: newAcceptance(m), o: o, byFlags: make(map[needsKey]cpu.Needs)}
+}
 
 // Origin reports why none of the packages of an origin with this ARCH and CHOST can be used here,
 // "" if that is not so.
@@ -141,23 +144,46 @@ func number(s string) (n int, ok bool) {
 	return n, true
 }
 
+// needsKey is what decides on which processors a package runs.
+type needsKey struct {
+	flags layout.Flags
+	use   string // words of CPU_FLAGS_X86
+}
+
+// maxNeeds bounds what is remembered; then it is begun anew.
+const maxNeeds = 1000
+
 func (j *Judge) needs(c *Candidate) cpu.Needs {
-	use := cpuUse(c.Entry)
-	if f := c.Facts.Flags; f != nil {
-		return cpu.PackageNeeds(f.CFLAGS, f.CXXFLAGS, f.RUSTFLAGS, use, strings.Fields(f.Native))
+	key := needsKey{use: cpuUse(c.Entry)}
+	if c.Facts.Flags != nil {
+		key.flags = *c.Facts.Flags
 	}
-	return cpu.PackageNeeds("", "", "", use, nil)
+	n, known := j.byFlags[key]
+	if !known {
+		f := &key.flags
+		n = cpu.PackageNeeds(f.CFLAGS, f.CXXFLAGS, f.RUSTFLAGS, key.use, strings.Fields(f.Native))
+		if len(j.byFlags) >= maxNeeds {
+			clear(j.byFlags)
+		}
+		j.byFlags[key] = n
+	}
+	return n
 }
 
 // cpuUse returns the words of CPU_FLAGS_X86 that mean something to a package.
 func cpuUse(e pkgindex.Entry) string {
+	const prefix = "cpu_flags_"
+	use := e.Get("USE")
+	if !strings.Contains(use, prefix) {
+		return ""
+	}
 	iuse := map[string]bool{}
 	for w := range strings.FieldsSeq(e.Get("IUSE")) {
 		iuse[strings.TrimLeft(w, "+-")] = true
 	}
 	var words []string
-	for w := range strings.FieldsSeq(e.Get("USE")) {
-		if strings.HasPrefix(w, "cpu_flags_") && iuse[w] {
+	for w := range strings.FieldsSeq(use) {
+		if strings.HasPrefix(w, prefix) && iuse[w] {
 			words = append(words, w)
 		}
 	}

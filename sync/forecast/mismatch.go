@@ -85,14 +85,16 @@ func (j *Judge) Mismatches(list []Candidate) []Mismatch {
 		}
 		usable++
 		p := c.pkg()
-		if j.Keyword(c) != "" {
-			keywords.Names = append(keywords.Names, p.CPV)
+		q, ok := dependPackage(&p)
+		if ok && !j.a.noProfile {
+			if j.a.missingKeyword(p.Keywords, &q) != "" {
+				keywords.Names = append(keywords.Names, p.CPV)
+			}
+			if j.a.missingLicenses(p.License, &q) != "" {
+				licenses.Names = append(licenses.Names, p.CPV)
+			}
 		}
-		if len(j.Licenses(c)) > 0 {
-			licenses.Names = append(licenses.Names, p.CPV)
-		}
-		if q, ok := dependPackage(&p); ok && len(j.a.mask.of(&q)) > 0 &&
-			len(j.a.unmask.of(&q)) == 0 {
+		if ok && len(j.a.mask.of(&q)) > 0 && len(j.a.unmask.of(&q)) == 0 {
 			masks.Names = append(masks.Names, p.CPV)
 		}
 		if len(j.a.otherUse(p)) > 0 {

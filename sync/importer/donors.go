@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -92,10 +91,13 @@ func errUntold(at string) error {
 // before, in this build. Where the origin does not tell which build it has, that is none of these.
 func (in *incoming) lacks(kind payload.Kind, carried map[string]bool, have *localIndex) {
 	roster := in.standing[kind].roster
+	if roster.within(kind, carried) {
+		return
+	}
 	if kind == payload.Package {
 		entries := in.sources()[in.standing[kind].newest].entries
 		lacking := make(map[string]bool)
-		for path, build := range roster.packages {
+		for path, build := range roster.accepted().Packages {
 			row, here := in.imports[kind][path]
 			if carried[path] ||
 				here && build != "" && !have.differs(row.Local, entries[path]) {
@@ -108,7 +110,7 @@ func (in *incoming) lacks(kind payload.Kind, carried map[string]bool, have *loca
 		in.findOthers(lacking)
 		return
 	}
-	for name, size := range roster.distfiles {
+	for name, size := range roster.accepted().Distfiles {
 		if row, here := in.imports[kind][name]; !carried[name] && (!here || row.Size != size) {
 			in.Plan.Elsewhere.Add(size)
 		}
@@ -176,10 +178,11 @@ func (im *importer) stand(in *incoming) error {
 	if a == nil || a.Serial != in.seen.Serial {
 		a = &state.Accepted{}
 	} else {
-		in.remembered = newRoster(a)
+		in.remembered = &roster{list: a}
 	}
 	in.standing = make(map[payload.Kind]*standing)
 	sources := in.sources()
+	rosters := make([]*roster, len(sources))
 	for _, kind := range []payload.Kind{payload.Package, payload.Distfile} {
 		st := &standing{older: in.Plan.Older}
 		in.standing[kind] = st
@@ -194,7 +197,10 @@ func (im *importer) stand(in *incoming) error {
 		}
 		newest := &sources[st.newest]
 		if !st.older && (kind == payload.Distfile || newest.entries != nil) {
-			st.roster = newRoster(listed(maps.Values(newest.entries), newest.facts))
+			if rosters[st.newest] == nil {
+				rosters[st.newest] = rosterOf(newest)
+			}
+			st.roster = rosters[st.newest]
 		}
 	}
 	return nil

@@ -63,8 +63,7 @@ func (im *importer) run(ctx context.Context) error {
 			im.note("%v", err)
 		}
 	}
-	var err error
-	if im.undo, err = readUndo(im.operation); err != nil {
+	if err := readUndo(im.operation, state.ReadUndoHead); err != nil {
 		return err
 	}
 	if err := im.load(ctx); err != nil {
@@ -81,6 +80,9 @@ func (im *importer) run(ctx context.Context) error {
 		}
 	}
 	noteUndone(im.operation)
+	if err := completeUndo(im.operation); err != nil {
+		return err
+	}
 	if im.o.Pretend {
 		im.report.Unchanged = !im.busy()
 		im.advise(ctx)

@@ -27,15 +27,26 @@ import (
 // next one goes on with it, so that an undo leads to before the first of them. Nothing of this ever
 // ends an import: where it fails, or takes the room that an import needs, it is given up and told.
 
-// readUndo reads what is remembered. An odd file is begun anew.
-func readUndo(op *operation) (*state.Undo, error) {
-	u, err := state.ReadUndo(op.st)
+// readUndo reads what is remembered, with or without the files. An odd file is begun anew.
+func readUndo(op *operation, read func(*state.Dir) (*state.Undo, error)) error {
+	u, err := read(op.st)
 	var odd *state.FileError
 	if errors.As(err, &odd) {
 		op.note("%v: an earlier import cannot be taken back", err)
-		return &state.Undo{}, nil
+		u, err = &state.Undo{}, nil
 	}
-	return u, err
+	op.undo = u
+	return err
+}
+
+// completeUndo reads the files as well, unless this run is to leave the note as it is.
+func completeUndo(op *operation) error {
+	u := op.undo
+	ended := u.Change == nil || u.Change.State == state.Imported
+	if u.Whole() || !op.busy() && ended && len(u.Undone) == 0 {
+		return nil
+	}
+	return readUndo(op, state.ReadUndo)
 }
 
 // skipUndone passes over the generations that were taken back here, where nobody asks for them:

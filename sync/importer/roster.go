@@ -3,6 +3,8 @@ package importer
 import (
 	"encoding/hex"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 
 	"pkgsneak/sync/digest"
@@ -12,11 +14,13 @@ import (
 	"pkgsneak/sync/state"
 )
 
-// roster is what the newest state of an origin lists.
+// roster is what the newest state of an origin lists. Its builds are identified when one of them is
+// first asked for, each by a hash: a drive that carries all that is listed needs none.
 type roster struct {
-	packages  map[string]string // identities by path
-	paths     map[string]string // paths by identity
-	distfiles map[string]int64
+	entries map[string]pkgindex.Entry // of a state at hand
+	facts   *layout.Facts             // the same; nil: an older program does not tell
+	list    *state.Accepted           // nil: not made yet
+	paths   map[string]string         // by identity; nil: not made yet
 }
 
 // identity names the build that an entry of a catalogue describes; "" where the entry does not tell
@@ -53,38 +57,66 @@ func listed(entries iter.Seq[pkgindex.Entry], facts *layout.Facts) *state.Accept
 	return a
 }
 
-func newRoster(a *state.Accepted) *roster {
-	r := &roster{packages: a.Packages, paths: make(map[string]string, len(a.Packages)),
-		distfiles: a.Distfiles}
-	for path, id := range a.Packages {
-		if id != "" {
-			r.paths[id] = path
-		}
+// rosterOf is the roster of a state at hand.
+func rosterOf(s *source) *roster { return &roster{entries: s.entries, facts: s.facts} }
+
+// accepted is what is listed, as it is remembered.
+func (r *roster) accepted() *state.Accepted {
+	if r.list == nil {
+		r.list = listed(maps.Values(r.entries), r.facts)
 	}
-	return r
+	return r.list
+}
+
+// within reports that nothing is listed but what is carried, where that can be told without the
+// builds.
+func (r *roster) within(kind payload.Kind, carried map[string]bool) bool {
+	missing := func(name string) bool { return !carried[name] }
+	switch {
+	case r.list != nil:
+		return false
+	case kind == payload.Package:
+		for path := range r.entries {
+			if missing(path) {
+				return false
+			}
+		}
+		return r.facts == nil || !slices.ContainsFunc(r.facts.Packages,
+			func(p layout.PackageFacts) bool { return missing(p.Path) })
+	}
+	return r.facts == nil || !slices.ContainsFunc(r.facts.Distfiles,
+		func(d layout.DistfileFacts) bool { return missing(d.Name) })
 }
 
 // untold reports whether the newest state has a package under a path, and does not tell which
 // build.
 func (r *roster) untold(kind payload.Kind, path string) bool {
-	id, listed := r.packages[path]
-	return kind == payload.Package && listed && id == ""
+	if kind != payload.Package {
+		return false
+	}
+	id, listed := r.accepted().Packages[path]
+	return listed && id == ""
 }
 
 // path is where the newest state lists a file of an older one, "" if it does not.
 func (r *roster) path(kind payload.Kind, it layout.Item, entry pkgindex.Entry) string {
 	if kind == payload.Distfile {
-		if size, ok := r.distfiles[it.Path]; ok && size == it.Size {
+		if size, ok := r.accepted().Distfiles[it.Path]; ok && size == it.Size {
 			return it.Path
 		}
 		return ""
 	}
-	id := identity(entry)
-	if id == "" || r.packages[it.Path] == id {
-		if id == "" {
-			return ""
-		}
+	id, packages := identity(entry), r.accepted().Packages
+	switch {
+	case id == "":
+		return ""
+	case packages[it.Path] == id:
 		return it.Path
+	case r.paths == nil:
+		r.paths = make(map[string]string, len(packages))
+		for path, build := range packages {
+			r.paths[build] = path // of those that are not identified nobody asks
+		}
 	}
 	return r.paths[id]
 }

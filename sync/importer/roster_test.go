@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"slices"
 	"testing"
 
 	"pkgsneak/sync/layout"
@@ -26,7 +25,7 @@ func TestRosterOfAPackageWithoutAnEntry(t *testing.T) {
 	}
 	facts := &layout.Facts{Packages: []layout.PackageFacts{{Path: "a/b-1.tbz2"},
 		{Path: "a/c-1.tbz2"}}}
-	r := newRoster(listed(slices.Values([]pkgindex.Entry{entry}), facts))
+	r := rosterOf(&source{entries: map[string]pkgindex.Entry{"a/b-1.tbz2": entry}, facts: facts})
 	for path, untold := range map[string]bool{"a/b-1.tbz2": false, "a/c-1.tbz2": true,
 		"a/d-1.tbz2": false} {
 		if r.untold(payload.Package, path) != untold || r.untold(payload.Distfile, path) {

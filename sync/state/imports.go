@@ -88,6 +88,7 @@ func (st *Dir) Imports(id OriginID, kind payload.Kind) (map[string]Import, error
 	if err != nil {
 		return nil, st.odd(file, line, err)
 	}
+	st.rows[key] = maps.Clone(m)
 	return m, nil
 }
 
@@ -180,7 +181,8 @@ func parseImports(t table, text string) (map[string]Import, int, error) {
 	return m, 0, nil
 }
 
-// SaveImports replaces what is remembered of the origin and kind.
+// SaveImports replaces what is remembered of the origin and kind. Rows that are as they were read
+// are not written again.
 func (st *Dir) SaveImports(id OriginID, kind payload.Kind, m map[string]Import) error {
 	key := importsID{id, kind}
 	file := importsFile(key)
@@ -190,6 +192,11 @@ func (st *Dir) SaveImports(id OriginID, kind payload.Kind, m map[string]Import) 
 	if err := st.ensureMemory(); err != nil {
 		return err
 	}
+	read, known := st.rows[key]
+	if known && st.memory.imports[key] == file && maps.Equal(read, m) {
+		return nil
+	}
+	delete(st.rows, key)
 	err := st.write(file, 0o644, func(w io.Writer) error {
 		return writeImports(w, importsTable(key), m)
 	})

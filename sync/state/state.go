@@ -173,6 +173,7 @@ type Dir struct {
 	root   *durable.Root // nil: read only, and there is no such directory
 	lock   *durable.Lock
 	memory memory
+	rows   map[importsID]map[string]Import // as they were read, until they are written
 }
 
 // Open opens the state directory dir, and creates it (not with ReadOnly). The error is
@@ -186,7 +187,7 @@ func Open(ctx context.Context, dir string, o Options) (*Dir, error) {
 }
 
 func open(ctx context.Context, dir string, o Options) (_ *Dir, err error) {
-	st := &Dir{dir: dir}
+	st := &Dir{dir: dir, rows: make(map[importsID]map[string]Import)}
 	if !o.ReadOnly {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err

@@ -325,6 +325,41 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// Rows that are as they were read are not written again: a run that changes nothing has nothing to
+// wait for. Those that the caller has changed are, and those that are not there any more.
+func TestImportsThatStay(t *testing.T) {
+	dir := t.TempDir()
+	old, next := replaced(t, dir)
+	id := OriginID{old.Fingerprint(), "host"}
+	file := filepath.Join(dir, importsFile(importsID{id, payload.Package}))
+	st := openDir(t, dir, Options{})
+	rows, err := st.Imports(id, payload.Package)
+	before, lerr := os.Lstat(file)
+	if err = errors.Join(err, lerr, st.SaveImports(id, payload.Package, rows)); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.Lstat(file); err != nil || !os.SameFile(before, after) {
+		t.Errorf("written again, %v", err)
+	}
+	check := func(what string) {
+		t.Helper()
+		if err := st.SaveImports(id, payload.Package, rows); err != nil {
+			t.Fatal(err)
+		}
+		st = reopen(t, st)
+		got, err := st.Imports(id, payload.Package)
+		if err != nil || len(got) == 0 || !reflect.DeepEqual(got, rows) {
+			t.Errorf("%s: %v, %v; want %v", what, got, err, rows)
+		}
+	}
+	delete(rows, "a/a-1.tbz2")
+	check("changed by the caller")
+	if err := Replace(st, old.Fingerprint(), next, noon); err != nil {
+		t.Fatal(err)
+	}
+	check("taken away by a key that replaced another")
+}
+
 func TestImportsRefusesNonsense(t *testing.T) {
 	st := openDir(t, t.TempDir(), Options{})
 	for name, m := range map[string]map[string]Import{

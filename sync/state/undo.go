@@ -26,6 +26,8 @@ import (
 type Undo struct {
 	Change *Changed // nil: there is nothing to take back
 	Undone []Undone
+
+	head bool // the files of the import were passed over
 }
 
 // Changed is an import: what it found under each name that it changed, and what it put there.
@@ -187,7 +189,17 @@ type ownerLine struct {
 
 // ReadUndo returns what is remembered; an empty Undo if there is nothing. The error is a *FileError
 // if it cannot be used.
-func ReadUndo(st *Dir) (*Undo, error) {
+func ReadUndo(st *Dir) (*Undo, error) { return readUndo(st, false) }
+
+// ReadUndoHead is ReadUndo without the files of the import, which are counted and not looked at: an
+// import of which nothing has to be brought in asks for the rest alone, and they can be many.
+// SaveUndo refuses the result.
+func ReadUndoHead(st *Dir) (*Undo, error) { return readUndo(st, true) }
+
+// Whole reports whether the files of the import were read.
+func (u *Undo) Whole() bool { return !u.head }
+
+func readUndo(st *Dir, head bool) (*Undo, error) {
 	data, err := st.read(undoName, maxUndo)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Undo{}, nil
@@ -195,7 +207,7 @@ func ReadUndo(st *Dir) (*Undo, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, line, err := parseUndo(data)
+	u, line, err := parseUndo(data, head)
 	if err != nil {
 		return nil, st.odd(undoName, line, err)
 	}
@@ -204,6 +216,9 @@ func ReadUndo(st *Dir) (*Undo, error) {
 
 // SaveUndo replaces what is remembered.
 func SaveUndo(st *Dir, u *Undo) error {
+	if u.head {
+		return fmt.Errorf("state file %q: not all of it was read", path.Join(st.dir, undoName))
+	}
 	if err := u.check(); err != nil {
 		return fmt.Errorf("state file %q: %w", path.Join(st.dir, undoName), err)
 	}
@@ -277,9 +292,13 @@ func sumText(sum [64]byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// parseUndo is the inverse of write. The line number is that of the error.
-func parseUndo(data []byte) (*Undo, int, error) {
-	u := &Undo{}
+// undoFile begins the line of a file, as write spells it.
+const undoFile = `{"file":`
+
+// parseUndo is the inverse of write; for a head the lines of files are passed over. The line number
+// is that of the error.
+func parseUndo(data []byte, head bool) (*Undo, int, error) {
+	u := &Undo{head: head}
 	ended := false
 	line := 1
 	for ; len(data) > 0; line++ {
@@ -293,6 +312,9 @@ func parseUndo(data []byte) (*Undo, int, error) {
 			return nil, line, fmt.Errorf("longer than %d bytes", maxUndoLine)
 		}
 		data = rest
+		if head && line > 1 && bytes.HasPrefix(text, []byte(undoFile)) {
+			continue
+		}
 		r, err := parseUndoLine(text)
 		if err != nil {
 			return nil, line, err
@@ -362,6 +384,7 @@ func (u *Undo) add(r undoLine) error {
 	case r.Origin != nil:
 		u.Change.Origins = append(u.Change.Origins,
 			ChangedOrigin{OriginID{r.Origin.Key, r.Origin.Name}, r.Origin.Serial})
+	case r.File != nil && u.head: // spelled otherwise
 	case r.File != nil:
 		f, err := r.File.file()
 		if err != nil {

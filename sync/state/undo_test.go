@@ -64,11 +64,44 @@ func TestUndoRoundTrip(t *testing.T) {
 	if files, size := got.Change.Keeps(); files != 2 || size != 7 {
 		t.Errorf("keeps %d files, %d bytes", files, size)
 	}
+	want.Change.Files, want.head = nil, true
+	head, err := ReadUndoHead(st)
+	if err != nil || !reflect.DeepEqual(head, want) || head.Whole() || !got.Whole() {
+		t.Fatalf("the head: %+v\n%+v\n%v", head, want, err)
+	}
+	if err := SaveUndo(st, head); err == nil {
+		t.Error("the files are lost with the head")
+	}
 	if err := ForgetUndo(st); err != nil {
 		t.Fatal(err)
 	}
 	if u, err := ReadUndo(st); err != nil || u.Change != nil {
 		t.Errorf("forgotten: %+v, %v", u, err)
+	}
+}
+
+// A head has the files counted, and the lines between them read.
+func TestUndoHeadRefuses(t *testing.T) {
+	var b bytes.Buffer
+	if err := anUndo().write(&b); err != nil {
+		t.Fatal(err)
+	}
+	text := b.String()
+	file := text[strings.Index(text, undoFile):]
+	file = file[:strings.Index(file, "\n")+1]
+	blank := strings.ReplaceAll(text, undoFile, `{ "file" : `)
+	if u, _, err := parseUndo([]byte(blank), true); err != nil || u.Change.Files != nil {
+		t.Errorf("spelled otherwise: %+v, %v", u, err)
+	}
+	for name, odd := range map[string]string{
+		"a file less":              strings.Replace(text, file, "", 1),
+		"no format":                file + text,
+		"no end":                   text[:strings.Index(text, `{"end"`)],
+		"an import without a name": strings.Replace(text, `"id":"0`, `"id":"x`, 1),
+	} {
+		if _, _, err := parseUndo([]byte(odd), true); err == nil {
+			t.Errorf("%s is read", name)
+		}
 	}
 }
 
@@ -113,7 +146,8 @@ func TestUndoRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		// JSON has no other text
-		if _, _, err := parseUndo(b.Bytes()); err == nil && !strings.Contains(name, "UTF-8") {
+		if _, _, err := parseUndo(b.Bytes(), false); err == nil &&
+			!strings.Contains(name, "UTF-8") {
 			t.Errorf("%s is read", name)
 		}
 		st.Close()
@@ -160,7 +194,7 @@ func FuzzUndo(f *testing.F) {
 	f.Add(b.Bytes())
 	f.Add([]byte(`{"format":{"name":"pkgsneak undo","version":1}}` + "\n" + `{"end":1}` + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		u, _, err := parseUndo(data)
+		u, _, err := parseUndo(data, false)
 		if err != nil {
 			return
 		}
@@ -168,7 +202,7 @@ func FuzzUndo(f *testing.F) {
 		if err := u.write(&b); err != nil {
 			t.Fatal(err)
 		}
-		again, _, err := parseUndo(b.Bytes())
+		again, _, err := parseUndo(b.Bytes(), false)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, b.Bytes())
 		}
