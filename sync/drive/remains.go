@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"pkgsneak/manifest"
 	"pkgsneak/sync/digest"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/listing"
 )
 
 // Remains are the payload files in the directory of an origin of ours whose last generation cannot
@@ -63,42 +61,27 @@ func (r *Remains) walk(list *manifest.Signed) error {
 		return r.drive.Classify("opening", r.Dir, err)
 	}
 	defer root.Close()
-	var dirs listing.Reader
-	var look func(above *Level, name, at string, depth int) error
-	look = func(above *Level, name, at string, depth int) error {
-		l, err := r.drive.Enter(&dirs, root, above, name, at, true)
-		if err != nil {
-			if Vanished(err) {
-				return err
-			}
-			return nil // the session finds out, and tells what to do
+	// A directory that cannot be read is left to the session, which finds out and tells what to do.
+	walk := Walk{Drive: r.drive.Mounted, Root: root, Status: true, Visit: func(e Found) error {
+		if e.Below && !layout.OfLayout(e.Path) {
+			return fs.SkipDir
 		}
-		defer l.Close()
-		for _, e := range l.Entries {
-			file := path.Join(at, e.Name())
-			if e.IsDir() && depth < MaxDepth && layout.OfLayout(file) {
-				if err := look(l, e.Name(), file, depth+1); err != nil {
-					return err
-				}
-				continue
+		if !e.IsRegular() || !layout.MadeHere(e.Path) {
+			return nil
+		}
+		f := manifest.File{Path: e.Path, Size: e.Size()}
+		if list != nil {
+			if listed, ok := list.Find(e.Path); !ok || listed.Size != f.Size {
+				return nil
 			}
-			if !e.IsRegular() || !layout.MadeHere(file) {
-				continue
-			}
-			f := manifest.File{Path: file, Size: e.Size()}
-			if list != nil {
-				if listed, ok := list.Find(file); !ok || listed.Size != f.Size {
-					continue
-				}
-				f, _ = list.Find(file)
-			}
-			if _, _, payload := layout.KindOf(file); payload {
-				r.Files = append(r.Files, f)
-			}
+			f, _ = list.Find(e.Path)
+		}
+		if _, _, payload := layout.KindOf(e.Path); payload {
+			r.Files = append(r.Files, f)
 		}
 		return nil
-	}
-	return look(nil, "", ".", 0)
+	}, Unreadable: unlessVanished}
+	return walk.Run(context.Background())
 }
 
 // Read reads files one after the other from the medium itself and returns them with their digests,

@@ -1,9 +1,11 @@
 package drive
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -11,7 +13,6 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/listing"
 )
 
 // Standing is what a directory of the tree is to those who hold a ring of keys. It decides what an
@@ -162,39 +163,31 @@ func HasFiles(d *Drive, dir string) (bool, error) {
 		return false, d.Classify("opening", dir, err)
 	}
 	defer root.Close()
-	var dirs listing.Reader
-	var look func(above *Level, name, at string, depth int) (bool, error)
-	look = func(above *Level, name, at string, depth int) (bool, error) {
-		l, err := d.Enter(&dirs, root, above, name, at, true)
-		if err != nil {
-			return true, err
-		}
-		defer l.Close()
-		for _, e := range l.Entries {
-			file := path.Join(at, e.Name())
-			switch {
-			case e.IsDir() && depth < MaxDepth && layout.OfLayout(file):
-				if found, err := look(l, e.Name(), file, depth+1); found || err != nil {
-					return true, err
-				}
-			case e.IsRegular() && slices.Contains([]string{layout.ManifestFile,
-				layout.NextManifestFile, layout.PackagesFile}, file):
-				if text, err := d.ReadCopy(dir, file); err != nil || len(text) > 0 {
-					return true, nil
-				}
-			case e.IsRegular() && (layout.IsPlaceholder(e.Name()) || file == layout.OwnerFile):
-			case e.IsRegular() && file == layout.ProbeFile && e.Size() <= maxOwner: // it was passed
-			default:
-				return true, nil
+	found := false
+	walk := Walk{Drive: d.Mounted, Root: root, Status: true, Visit: func(e Found) error {
+		switch {
+		case e.Below && layout.OfLayout(e.Path):
+			return nil
+		case e.IsRegular() && slices.Contains([]string{layout.ManifestFile,
+			layout.NextManifestFile, layout.PackagesFile}, e.Path):
+			if text, err := d.ReadCopy(dir, e.Path); err == nil && len(text) == 0 {
+				return nil
 			}
+		case e.IsRegular() && (layout.IsPlaceholder(e.Name()) || e.Path == layout.OwnerFile):
+			return nil
+		case e.IsRegular() && e.Path == layout.ProbeFile && e.Size() <= maxOwner: // it was passed
+			return nil
 		}
-		return false, nil
-	}
-	found, err := look(nil, "", ".", 0)
-	if Vanished(err) {
+		found = true
+		return fs.SkipAll
+	}, Unreadable: func(_ string, err error) error {
+		found = true // what cannot be read is not ours to begin in
+		return err
+	}}
+	if err := walk.Run(context.Background()); Vanished(err) {
 		return true, err
 	}
-	return found, nil // what cannot be read is not ours to begin in
+	return found, nil
 }
 
 // maxRecordsRead bounds what is read of a directory without a valid manifest.

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
-	"path"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/listing"
 	"pkgsneak/sync/pipeline"
 )
 
@@ -74,7 +73,7 @@ func (g *Generation) Verify(ctx context.Context, o VerifyOptions) (*Report, erro
 	if g.Other.Err != nil {
 		v.report.Copies = append(v.report.Copies, g.Other)
 	}
-	if err := v.walk(ctx, nil, "", ".", 0); err != nil {
+	if err := v.undeclared(ctx); err != nil {
 		return nil, err
 	}
 	v.sort()
@@ -92,7 +91,6 @@ type verifier struct {
 	report Report
 	lock   sync.Mutex
 	listed map[string]bool
-	dirs   listing.Reader
 }
 
 // tasks are the payload, whole files even when in parts, and then the rest of
@@ -231,34 +229,25 @@ func (v *verifier) entries() error {
 // MaxUndeclared bounds the list of undeclared files.
 const MaxUndeclared = 10_000
 
-// walk looks for undeclared files in a directory: name below the level above. It comes last: a
-// directory that a pull left half made can turn the drive read-only when it is read.
-func (v *verifier) walk(ctx context.Context, above *Level, name, dir string, depth int) error {
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	l, err := v.g.drive.Enter(&v.dirs, v.g.root, above, name, dir, false)
-	switch {
-	case err != nil && Vanished(err):
-		return err
-	case err != nil:
-		v.report.Unreadable = append(v.report.Unreadable, Bad{Path: dir, Reason: err.Error()})
-		return nil
-	}
-	defer l.Close()
-	for _, entry := range l.Entries {
-		name := path.Join(dir, entry.Name())
+// undeclared looks for files that the list does not have. It comes last: a directory that a pull
+// left half made can turn the drive read-only when it is read.
+func (v *verifier) undeclared(ctx context.Context) error {
+	walk := Walk{Drive: v.g.drive.Mounted, Root: v.g.root, Visit: func(f Found) error {
 		switch {
 		case len(v.report.Undeclared) >= MaxUndeclared:
 			v.report.More = true
-			return nil
-		case entry.IsDir() && depth < MaxDepth:
-			if err := v.walk(ctx, l, entry.Name(), name, depth+1); err != nil {
-				return err
-			}
-		case name != layout.ManifestFile && name != layout.NextManifestFile && !v.listed[name]:
-			v.report.Undeclared = append(v.report.Undeclared, name)
+			return fs.SkipAll
+		case !f.Below && f.Path != layout.ManifestFile && f.Path != layout.NextManifestFile &&
+			!v.listed[f.Path]:
+			v.report.Undeclared = append(v.report.Undeclared, f.Path)
 		}
-	}
-	return nil
+		return nil
+	}, Unreadable: func(dir string, err error) error {
+		if !Vanished(err) {
+			v.report.Unreadable = append(v.report.Unreadable, Bad{Path: dir, Reason: err.Error()})
+			err = nil
+		}
+		return err
+	}}
+	return walk.Run(ctx)
 }

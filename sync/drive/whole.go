@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"path"
 	"slices"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/listing"
 	"pkgsneak/sync/pipeline"
 )
 
@@ -41,7 +39,7 @@ func (g *Generation) State(ctx context.Context) (State, error) {
 		missing[layout.FoldName(f.Path)] = f
 	}
 	look := survey{g: g, missing: missing}
-	if err := look.through(ctx, nil, "", ".", 0); err != nil {
+	if err := look.run(ctx); err != nil {
 		return State{}, err
 	}
 	s.Leftover, s.Others = look.leftover, look.others
@@ -72,41 +70,27 @@ type survey struct {
 	missing  map[string]manifest.File // by folded path; what is there is taken out
 	leftover bool                     // there is what a pulled run left
 	others   []string                 // there is something else
-	dirs     listing.Reader
 }
 
-// through looks at a directory: name below the level above. One that cannot be read on a drive that
-// is there has no names.
-func (k *survey) through(ctx context.Context, above *Level, name, dir string, depth int) error {
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	l, err := k.g.drive.Enter(&k.dirs, k.g.root, above, name, dir, true)
-	switch {
-	case err != nil && Vanished(err):
-		return err
-	case err != nil:
-		return nil
-	}
-	defer l.Close()
-	for _, e := range l.Entries {
-		path := path.Join(dir, e.Name())
-		folded := layout.FoldName(path)
-		switch f, listed := k.missing[folded]; {
-		case listed && !e.IsDir():
-			if e.IsRegular() && e.Size() == f.Size {
-				delete(k.missing, folded)
-			}
-		case e.IsDir() && depth < MaxDepth:
-			if err := k.through(ctx, l, e.Name(), path, depth+1); err != nil {
-				return err
-			}
-		case path == layout.ManifestFile || path == layout.NextManifestFile:
-		case layout.MadeHere(path):
-			k.leftover = true
-		case len(k.others) < MaxUndeclared:
-			k.others = append(k.others, path)
+// run walks. A directory that cannot be read on a drive that is there has no names.
+func (k *survey) run(ctx context.Context) error {
+	walk := Walk{Drive: k.g.drive.Mounted, Root: k.g.root, Status: true, Visit: k.visit,
+		Unreadable: unlessVanished}
+	return walk.Run(ctx)
+}
+
+func (k *survey) visit(e Found) error {
+	folded := layout.FoldName(e.Path)
+	switch f, listed := k.missing[folded]; {
+	case listed && !e.IsDir():
+		if e.IsRegular() && e.Size() == f.Size {
+			delete(k.missing, folded)
 		}
+	case e.Below, e.Path == layout.ManifestFile, e.Path == layout.NextManifestFile:
+	case layout.MadeHere(e.Path):
+		k.leftover = true
+	case len(k.others) < MaxUndeclared:
+		k.others = append(k.others, e.Path)
 	}
 	return nil
 }

@@ -158,7 +158,7 @@ func PlanRemoval(ctx context.Context, d *drive.Drive, dir string,
 	if err := r.readLists(); err != nil {
 		return nil, err
 	}
-	err = r.walk(ctx, nil, "", ".", 0)
+	err = r.look(ctx)
 	if err == nil && r.doubtful && r.text == nil {
 		return nil, &UnsignedError{Dir: r.Dir}
 	}
@@ -181,7 +181,7 @@ func PlanUnsigned(ctx context.Context, d *drive.Drive, dir string,
 	r = &Removal{Dir: dir, Unsigned: cmp.Or(unsigned.Err, error(unsigned)), d: d, ring: ring,
 		names: newRemovable(d)}
 	r.takeAll()
-	err = r.walk(ctx, nil, "", ".", 0)
+	err = r.look(ctx)
 	slices.SortFunc(r.Files, func(a, b manifest.File) int {
 		return strings.Compare(a.Path, b.Path)
 	})
@@ -313,38 +313,29 @@ func (r *Removal) related(a, b manifest.Fingerprint) bool {
 	return false
 }
 
-// walk sorts what is in a directory, which is name below the level above.
-func (r *Removal) walk(ctx context.Context, above *drive.Level, name, dir string, depth int) error {
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	if depth > drive.MaxDepth {
-		r.stays(dir)
-		return nil
-	}
+// look sorts what is in the directory of the origin.
+func (r *Removal) look(ctx context.Context) error {
 	root, err := r.d.Root().OpenRoot(r.Dir)
 	if err != nil {
 		return r.d.Classify("opening", r.Dir, err)
 	}
 	defer root.Close()
-	l, err := r.d.Enter(&listing.Reader{}, root, above, name, dir, true)
-	if err != nil {
-		return r.d.PullDamage("reading the directory", dir, err)
-	}
-	defer l.Close()
-	for _, e := range l.Entries {
-		file := path.Join(dir, e.Name())
-		switch {
-		case e.IsDir() && layout.OfLayout(file):
-			if err := r.walk(ctx, l, e.Name(), file, depth+1); err != nil {
-				return err
-			}
-		case e.IsRegular() && r.names.has(file):
-			r.Files = append(r.Files, manifest.File{Path: file, Size: e.Size()})
-		case e.IsRegular() && slices.Contains(r.copies, file):
-		default:
-			r.stays(file)
-		}
+	walk := drive.Walk{Drive: r.d.Mounted, Root: root, Status: true, Visit: r.visit,
+		Unreadable: func(dir string, err error) error {
+			return r.d.PullDamage("reading the directory", dir, err)
+		}}
+	return walk.Run(ctx)
+}
+
+func (r *Removal) visit(f drive.Found) error {
+	switch {
+	case f.Below && layout.OfLayout(f.Path):
+	case f.IsRegular() && r.names.has(f.Path):
+		r.Files = append(r.Files, manifest.File{Path: f.Path, Size: f.Size()})
+	case f.IsRegular() && slices.Contains(r.copies, f.Path):
+	default:
+		r.stays(f.Path)
+		return fs.SkipDir
 	}
 	return nil
 }

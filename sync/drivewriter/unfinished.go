@@ -14,7 +14,6 @@ import (
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
-	"pkgsneak/sync/listing"
 )
 
 // UnfinishedError reports that something on the drive was left unfinished, so that nothing may be
@@ -123,35 +122,19 @@ func checkDir(ctx context.Context, d *drive.Drive, dir string, best drive.Manife
 	for _, f := range best.Signed.Files {
 		listed[layout.FoldName(f.Path)] = true
 	}
-	var dirs listing.Reader
-	var walk func(above *drive.Level, name, at string, depth int) error
-	walk = func(above *drive.Level, name, at string, depth int) error {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		l, err := d.Enter(&dirs, root, above, name, at, false)
-		if err != nil {
-			return unfinished(d, path.Join(dir, at), err)
-		}
-		defer l.Close()
-		for _, e := range l.Entries {
-			file := path.Join(at, e.Name())
-			switch {
-			case e.IsDir() && depth < drive.MaxDepth:
-				if err := walk(l, e.Name(), file, depth+1); err != nil {
-					return err
-				}
-			case listed[layout.FoldName(file)] ||
-				slices.Contains([]string{layout.ManifestFile, layout.NextManifestFile,
-					layout.PackagesFile}, file):
-			case layout.MadeHere(file):
-				return &UnfinishedError{Path: path.Join(dir, file),
-					FAT: d.FSType().FixedDirectories()}
-			}
+	walk := drive.Walk{Drive: d.Mounted, Root: root, Visit: func(f drive.Found) error {
+		switch {
+		case f.Below, listed[layout.FoldName(f.Path)], slices.Contains([]string{
+			layout.ManifestFile, layout.NextManifestFile, layout.PackagesFile}, f.Path):
+		case layout.MadeHere(f.Path):
+			return &UnfinishedError{Path: path.Join(dir, f.Path),
+				FAT: d.FSType().FixedDirectories()}
 		}
 		return nil
-	}
-	return walk(nil, "", ".", 0)
+	}, Unreadable: func(at string, err error) error {
+		return unfinished(d, path.Join(dir, at), err)
+	}}
+	return walk.Run(ctx)
 }
 
 // ClientGarbage returns the files of a client's directory, below it, that a request which was not

@@ -121,6 +121,7 @@ func (f *Facts) Package(path string) (PackageFacts, bool) {
 	return f.Packages[i], true
 }
 
+// HasDistfile reports whether the origin has a distfile of that name.
 func (f *Facts) HasDistfile(name string) bool {
 	_, ok := slices.BinarySearchFunc(f.Distfiles, name, func(d DistfileFacts, name string) int {
 		return strings.Compare(d.Name, name)

@@ -23,6 +23,7 @@ type Holdings struct {
 	Distfiles Holding `json:"distfiles"`
 }
 
+// Of is what the origin has of a kind.
 func (h *Holdings) Of(kind payload.Kind) *Holding {
 	if kind == payload.Package {
 		return &h.Packages
