@@ -224,9 +224,9 @@ func (m *month) holds(t *testing.T, when string, want map[string]string) {
 
 // TestPortageMonth is a month of a host and a client with real Portage: another USE, a package that
 // is lost on the way, changes of a sub-slot with a package that only the client has, a new slot, a
-// new glibc and an old one again, a rotation of the key, a Ctrl-C and a lost state directory, while
-// the client's tree grows old. After each week the printed line ends well, nothing went backwards,
-// and what was told to be installed is installed.
+// new glibc and an old one again, a rotation of the key, a Ctrl-C, an undo and a lost state
+// directory, while the client's tree grows old. After each week the printed line ends well, nothing
+// went backwards, and what was told to be installed is installed.
 func TestPortageMonth(t *testing.T) {
 	w := newPortageWorld(t)
 	m := &month{portageWorld: w, drive: w.newDrive(t, "month")}
@@ -308,6 +308,12 @@ func TestPortageMonth(t *testing.T) {
 	m.holds(t, "week 3", map[string]string{"sys-libs/glibc:0": "2.40", "dev-libs/lib:0": "2",
 		"app-misc/app:0": "4", "app-misc/mine:0": "1"})
 
+	// It is taken back, as far as that goes: glibc stays, and so does a package of which no other
+	// build is here.
+	m.goBack(t, "app-misc/mine-1", "sys-libs/glibc-2.40")
+	m.holds(t, "taken back", map[string]string{"sys-libs/glibc:0": "2.40", "dev-libs/lib:0": "2",
+		"app-misc/app:0": "3", "app-misc/mine:0": "1"})
+
 	// Week 4: the host went back with glibc and builds everything anew; the client has lost its
 	// state.
 	m.host.emerge(t, nil, "--unmerge", "sys-libs/glibc")
@@ -332,6 +338,45 @@ func TestPortageMonth(t *testing.T) {
 	}
 	m.holds(t, "week 4", map[string]string{"sys-libs/glibc:0": "2.40", "app-misc/app:0": "5",
 		"app-misc/mine:0": "1", "dev-libs/lib:0": "2"})
+}
+
+// goBack takes the last import back and types the line, which installs the builds that it names and
+// nothing else. stay are those that are told to stay installed.
+func (m *month) goBack(t *testing.T, stay ...string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(m.client.sneak(t, 0, "undo", "--json")), "\n")
+	var r struct {
+		Result struct {
+			Back struct {
+				Line   string   `json:"line"`
+				Names  []string `json:"names"`
+				Cannot []struct {
+					Name string `json:"name"`
+				} `json:"cannot"`
+			} `json:"back"`
+		} `json:"result"`
+	}
+	must(t, json.Unmarshal([]byte(lines[len(lines)-1]), &r))
+	m.client.check(t, "")
+	back := r.Result.Back
+	var names []string
+	for _, x := range back.Cannot {
+		names = append(names, x.Name)
+	}
+	if slices.Sort(names); !slices.Equal(names, stay) {
+		t.Errorf("said to stay installed: %q, want %q", names, stay)
+	}
+	want := m.versions(t)
+	for _, atom := range back.Names {
+		c, err := cpv.Parse(strings.TrimPrefix(atom, "="))
+		must(t, err)
+		want[c.Category+"/"+c.PN+":0"] = c.Version
+	}
+	out := m.client.run(t, nil, "sh", "-c",
+		strings.Replace(back.Line, "emerge -a", "emerge --color=n -", 1))
+	if after := m.versions(t); !maps.Equal(after, want) {
+		t.Errorf("after %s\nthere is %v, want %v\n%s", back.Line, after, want, out)
+	}
 }
 
 // staysFor: import has told that a package cannot be installed because it would break another one.
