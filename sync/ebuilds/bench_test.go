@@ -53,7 +53,9 @@ func benchTree(b *testing.B) string {
 }
 
 // Packing a tree, and taking it on a client that has none and on one that has the one before. The
-// peers are tar and zstd of this machine, which verify nothing and exchange nothing.
+// peers are tar and zstd of this machine, which verify nothing and exchange nothing. TMPDIR must
+// not be on an ext4 without a journal: inodes of files that were deleted in the last minute make
+// each new one dear there.
 func BenchmarkTree(b *testing.B) {
 	dir, to := benchTree(b), b.TempDir()
 	archive := filepath.Join(to, "gentoo-1.tar.zst")
