@@ -186,7 +186,8 @@ func (w *world) undo(c *computer, s step) error {
 	if err := errors.Join(w.promises(c), res.sane()); err != nil {
 		return err
 	}
-	if was == nil || w.fated || res.code != exitDone {
+	c.ended = w.fated || res.code != exitDone // the next import goes on with what was to be undone
+	if was == nil || c.ended {
 		return nil
 	}
 	if here := w.contentOf(c); !maps.Equal(here, was) {

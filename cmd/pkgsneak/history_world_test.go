@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -653,13 +654,13 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 	if res.flag("--allow-older") {
 		w.lost = true
 	}
-	if res.flag("--replace") {
+	if res.flag("--replace") { // distfiles of that name, also of a state before an export that failed
+		files, err := treeOf(d.root)
+		w.check(err)
 		maps.DeleteFunc(c.has, func(key, sum string) bool {
-			wanted := false
-			for _, carried := range d.carries {
-				wanted = wanted || key[0] == 'd' && carried[key] != "" && carried[key] != sum
-			}
-			return wanted
+			return key[0] == 'd' && slices.ContainsFunc(files, func(f treeFile) bool {
+				return path.Base(f.path) == key[2:] && f.sum != sum
+			})
 		})
 	}
 	if err := w.promises(c); err != nil {
@@ -670,12 +671,13 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 	}
 	here := w.contentOf(c)
 	whole := !w.fated && (res.code == exitDone || res.code == exitLeftOut)
-	if !maps.Equal(before, here) {
-		if c.undoTo = nil; whole && !c.ended {
+	changed := !maps.Equal(before, here)
+	if changed || w.fated { // it may have been noted at least
+		if c.undoTo = nil; changed && whole && !c.ended {
 			c.undoTo = before
 		}
 	}
-	c.ended = !whole
+	c.ended = !whole || c.ended && !changed
 	for key, sum := range here {
 		c.came[sum] = c.came[sum] || c.has[key] != sum
 	}

@@ -20,7 +20,8 @@ import (
 // The first is certain. Where the others contradict each other, or neither is known, both ways are
 // told. The numbers of the generations are no help: an export with a wrong clock bends them.
 
-// handOver is the command that ends the contest for a name, "" for origins that nothing joins.
+// handOver are the commands that end the contest for a name: one for origins that something joins,
+// and one for an origin that nobody exports any more.
 func (p *placements) handOver(m *missing, l statFile) string {
 	var others []state.OriginID
 	if d := p.taken[l.Local]; d != nil {
@@ -29,13 +30,15 @@ func (p *placements) handOver(m *missing, l statFile) string {
 	for _, o := range p.owned[l.Local] {
 		others = append(others, o.id)
 	}
+	place := fault.Quote(m.in.at)
+	abandoned := trust.Abandoned(m.in.Plan.Dir, place)
 	for _, other := range others {
 		c := contest{im: p.im, x: m.in.id, y: other}
-		if hint := c.hint(fault.Quote(m.in.at)); hint != "" {
-			return hint
+		if hint := c.hint(place); hint != "" {
+			return hint + "; " + abandoned
 		}
 	}
-	return ""
+	return abandoned
 }
 
 // contest is two origins that may be one machine's.

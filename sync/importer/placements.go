@@ -99,18 +99,20 @@ type placements struct {
 
 	owned map[string][]owned // by the path here
 	// where other origins have files of one path: paths here, by the origin's path
-	byPath  map[string][]string
-	kept    map[string]bool        // paths here whose files are what an origin wants
-	taken   map[string]*task       // paths here that the plan gives to a file
-	joint   map[wantedFile][]*task // tasks by what they bring in
-	missing []*missing
-	blocked string // why nothing can be brought in, "" if it can
+	byPath map[string][]string
+	kept   map[string]bool        // paths here whose files are what an origin wants
+	taken  map[string]*task       // paths here that the plan gives to a file
+	joint  map[wantedFile][]*task // tasks by what they bring in
+	// what an origin brought in for a file that is here by now in another place
+	obsolete map[owner]bool
+	missing  []*missing
+	blocked  string // why nothing can be brought in, "" if it can
 }
 
 func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 	p := &placements{im: im, kind: kind, owned: make(map[string][]owned),
 		byPath: make(map[string][]string), kept: make(map[string]bool),
-		taken: make(map[string]*task), joint: make(map[wantedFile][]*task),
+		taken: make(map[string]*task), joint: make(map[wantedFile][]*task), obsolete: make(map[owner]bool),
 		blocked: im.client.blocked[kind]}
 	var here []state.OriginID
 	for _, in := range im.origins {
@@ -200,6 +202,9 @@ func (p *placements) add(ctx context.Context, in *incoming, d task) error {
 		switch own[i] = l; judge(l.clientFile, d.item.Sum, p.delivered(in, d.path, l)) {
 		case present:
 			p.present(in, d, l, known && row.Local == l.Local)
+			if mine && !p.belongs(l) {
+				p.obsolete[owner{in, d.path}] = true
+			}
 			return nil
 		case outdated:
 			if in.stale(p.kind) {
@@ -444,7 +449,7 @@ func (p *placements) pruneOrigin(ctx context.Context, in *incoming,
 	var left payload.Tally
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[name]
-		if stock.Has(name) {
+		if stock.Has(name) && !p.obsolete[owner{in, name}] {
 			continue
 		}
 		if !stock.Complete {
