@@ -654,7 +654,8 @@ func (w *world) imported(c *computer, d *usbDrive, before content, res result) e
 	if res.flag("--allow-older") {
 		w.lost = true
 	}
-	if res.flag("--replace") { // distfiles of that name, also of a state before an export that failed
+	// distfiles of that name, also of a state before an export that failed
+	if res.flag("--replace") {
 		files, err := treeOf(d.root)
 		w.check(err)
 		maps.DeleteFunc(c.has, func(key, sum string) bool {

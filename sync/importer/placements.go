@@ -112,8 +112,9 @@ type placements struct {
 func (im *importer) newPlacements(kind payload.Kind) (*placements, error) {
 	p := &placements{im: im, kind: kind, owned: make(map[string][]owned),
 		byPath: make(map[string][]string), kept: make(map[string]bool),
-		taken: make(map[string]*task), joint: make(map[wantedFile][]*task), obsolete: make(map[owner]bool),
-		blocked: im.client.blocked[kind]}
+		taken: make(map[string]*task), joint: make(map[wantedFile][]*task),
+		obsolete: make(map[owner]bool),
+		blocked:  im.client.blocked[kind]}
 	var here []state.OriginID
 	for _, in := range im.origins {
 		p.remember(in.id, in, in.imports[kind])

@@ -523,6 +523,37 @@ func TestTwoOriginsBesideOneLocalPackage(t *testing.T) {
 	settled(t, client, importer.ImportOptions{Drive: mount, Prune: true})
 }
 
+// The origin rebuilds a package that was put beside a local one, and the local one has the very
+// bytes of the new build: the old build goes with --prune, and only it.
+func TestRebuildThatIsHereAlready(t *testing.T) {
+	const plain = "app-misc/labhello-1.0-r2.tbz2"
+	host, client, mount := newMachine(t, "host", epoch), newMachine(t, "client", epoch), t.TempDir()
+	give(t, host.PKGDIR, "xpak-classic", plain)
+	give(t, client.PKGDIR, "xpak-classic", plain)
+	rebuild(t, filepath.Join(client.PKGDIR, plain))
+	local := files(t, client.PKGDIR)[plain]
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	trustEach(t, client, host)
+	mustImport(t, client, importer.ImportOptions{Drive: mount})
+	if n := len(files(t, client.PKGDIR)); n != 3 {
+		t.Fatalf("%d files, want two packages and the index", n)
+	}
+	rebuild(t, filepath.Join(host.PKGDIR, plain))
+	if files(t, host.PKGDIR)[plain] != local {
+		t.Fatal("the builds differ")
+	}
+	mustExport(t, host, exporter.ExportOptions{Drive: mount})
+	r := mustImport(t, client, importer.ImportOptions{Drive: mount, AllowShrink: true})
+	if n := len(files(t, client.PKGDIR)); n != 3 || len(r.Origins[0].Plan.Prune) != 1 {
+		t.Errorf("%d files, to be pruned: %+v", n, r.Origins[0].Plan.Prune)
+	}
+	mustImport(t, client, importer.ImportOptions{Drive: mount, Prune: true, AllowShrink: true})
+	if here := files(t, client.PKGDIR); len(here) != 2 || here[plain] != local {
+		t.Errorf("has %d files", len(here))
+	}
+	settled(t, client, importer.ImportOptions{Drive: mount, Prune: true})
+}
+
 // A package that somebody removed here is forgotten by the next import that does not bring it
 // again, and counts nowhere; where nearly all are gone at once the directory is rather not mounted,
 // and what came from the origin stays its.
