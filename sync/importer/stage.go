@@ -8,7 +8,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
-	stdsync "sync"
+	"sync"
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/binpkg"
@@ -116,7 +116,7 @@ type staging struct {
 	w     progress.Watcher
 	total payload.Tally
 
-	mu   stdsync.Mutex
+	mu   sync.Mutex
 	done payload.Tally // files that are finished
 	over int64         // bytes read of those that are not
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	stdsync "sync"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -241,7 +241,7 @@ func verifyProgress(g *drive.Generation, w progress.Watcher) func(string, int64)
 	for _, f := range g.Signed.Files {
 		total.Add(f.Size)
 	}
-	var mu stdsync.Mutex
+	var mu sync.Mutex
 	var done int64
 	return func(path string, n int64) {
 		mu.Lock()
