@@ -226,11 +226,7 @@ func (w *clientWriter) mayAllocate(ctx context.Context) error {
 	if err := CheckFinished(ctx, w.d); err != nil {
 		return err
 	}
-	own := ""
-	if w.lost {
-		own = path.Base(w.dir)
-	}
-	if err := removePulledRequests(w.d, w.session, own); err != nil {
+	if err := removePulledRequests(w.d, w.session, path.Base(w.dir), w.lost); err != nil {
 		return err
 	}
 	return removeEmptyDirs(w.d, w.session)

@@ -239,6 +239,43 @@ func TestPulledRequestsGoFirst(t *testing.T) {
 	}
 }
 
+// Where files have owners, what another user's request left is passed over; the client's own place
+// has to be free.
+func TestPulledRequestsOfOthersStay(t *testing.T) {
+	for dir, want := range map[string]error{"cellar": nil, "attic": syscall.EACCES} {
+		mount := t.TempDir()
+		left := filepath.Join(mount, layout.TreeDir, layout.ClientsDir, dir)
+		if err := os.MkdirAll(left, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(left, layout.ManifestFile), []byte("\n"),
+			0o644); err != nil {
+			t.Fatal(err)
+		}
+		denied := func(op, name string) error {
+			if op == "unlink" && strings.Contains(name, "clients/"+dir) {
+				return syscall.EACCES
+			}
+			return nil
+		}
+		_, err := ask(mount, 1, 100, func(c durable.Change) error {
+			return denied(string(c.Op), c.Name)
+		})
+		if !errors.Is(err, want) {
+			t.Errorf("request beside %s: %v, want %v", dir, err, want)
+		}
+		h := newHost(keys()[0], "host")
+		h.tweak = func(w *Writer) { w.hook = denied }
+		h.pkg("app-misc/a-1.tbz2", "package")
+		if err := h.export(context.Background(), mount); err != nil {
+			t.Errorf("export beside %s: %v", dir, err)
+		}
+		if !slices.Contains(clientsThere(t, mount), dir) {
+			t.Errorf("%s is gone", dir)
+		}
+	}
+}
+
 // A request that ends before any of its changes leaves the one before, and the next goes through.
 func TestRequestsKilled(t *testing.T) {
 	stages := []struct {

@@ -3,6 +3,7 @@ package drivewriter
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"path"
 
 	"pkgsneak/sync/drive"
@@ -94,20 +95,22 @@ func (p *pulledRequest) remove(s *session) error {
 	return s.syncDir(layout.ClientsDir)
 }
 
-// removePulledRequests removes what first requests left whose drives were pulled; own is the
-// directory of a client that has lost what was there, "" for none. Nothing may have been allocated.
-func removePulledRequests(d *drive.Drive, s *session, own string) error {
+// removePulledRequests removes what first requests left whose drives were pulled, but for what this
+// process may not remove: where files have owners, no clusters are shared. name is the directory of
+// the client that is about to be written, "" for none, which has to go; with own it has lost what
+// was there. Nothing may have been allocated.
+func removePulledRequests(d *drive.Drive, s *session, name string, own bool) error {
 	names, _, err := d.ClientNames()
 	if err != nil {
 		return d.PullDamage("reading", layout.ClientsDir, err)
 	}
-	for _, name := range names {
-		p, err := findPulled(d, name, name == own)
+	for _, n := range names {
+		p, err := findPulled(d, n, own && n == name)
 		if err == nil && p != nil {
 			err = p.remove(s)
 		}
-		if err != nil {
-			return d.PullDamage("removing", drive.ClientDir(name), err)
+		if err != nil && (n == name || !errors.Is(err, fs.ErrPermission)) {
+			return d.PullDamage("removing", drive.ClientDir(n), err)
 		}
 	}
 	return nil

@@ -215,7 +215,7 @@ func clientFiles(d *drive.Drive, name string) ([]string, error) {
 // first requests left whose drives were pulled, and makes that durable. It is for an export, before
 // it allocates anything.
 func collectClientGarbage(d *drive.Drive, s *session) error {
-	if err := removePulledRequests(d, s, ""); err != nil {
+	if err := removePulledRequests(d, s, "", false); err != nil {
 		return err
 	}
 	names, _, err := d.ClientNames()

@@ -3,6 +3,7 @@ package importer
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/state"
@@ -21,24 +22,36 @@ import (
 // told. The numbers of the generations are no help: an export with a wrong clock bends them.
 
 // handOver are the commands that end the contest for a name: one for origins that something joins,
-// and one for an origin that nobody exports any more.
+// and one for each origin at hand, if it is the one that nobody exports any more.
 func (p *placements) handOver(m *missing, l statFile) string {
-	var others []state.OriginID
+	ids := []state.OriginID{m.in.id}
 	if d := p.taken[l.Local]; d != nil {
-		others = append(others, d.owners[0].in.id)
+		ids = append(ids, d.owners[0].in.id)
 	}
 	for _, o := range p.owned[l.Local] {
-		others = append(others, o.id)
+		ids = append(ids, o.id)
 	}
-	place := fault.Quote(m.in.at)
-	abandoned := trust.Abandoned(m.in.Plan.Dir, place)
-	for _, other := range others {
+	var ways []string
+	for _, other := range ids[1:] {
 		c := contest{im: p.im, x: m.in.id, y: other}
-		if hint := c.hint(place); hint != "" {
-			return hint + "; " + abandoned
+		if hint := c.hint(fault.Quote(m.in.at)); hint != "" {
+			ways = append(ways, hint)
+			break
 		}
 	}
-	return abandoned
+	for _, in := range p.im.origins {
+		if slices.Contains(ids, in.id) {
+			ways = append(ways, abandoned(in))
+		}
+	}
+	return strings.Join(ways, "; ")
+}
+
+// abandoned takes an origin off its drive. Several are in question, so that it is named.
+func abandoned(in *incoming) string {
+	dir := fault.Quote(in.Plan.Dir)
+	return fmt.Sprintf("if nobody exports %s any more: pkgsneak forget %s %s", dir, dir,
+		fault.Quote(in.at))
 }
 
 // contest is two origins that may be one machine's.
