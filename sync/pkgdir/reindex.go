@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/pkgindex"
 )
@@ -113,16 +115,23 @@ func (d *Dir) renew(ctx context.Context, c *change, o Options) (*Report, error) 
 	if err != nil {
 		return nil, err
 	}
-	if c == nil && s.usable && !s.scan.Leftover {
+	var current *Report
+	if c == nil && s.usable {
 		if p := s.settle(known, o.Rebuild); !p.dirty(o) {
-			return p.report(), nil
+			current = p.report()
 		}
+	}
+	if current != nil && !s.scan.Leftover {
+		return current, nil
 	}
 	if err := d.describeAll(ctx, s.doubtful, known, o); err != nil {
 		return nil, err
 	}
 	lock, err := d.root.Acquire(ctx, durable.PackagesLock, durable.LockOptions{Wait: o.LockWait,
 		OnWait: o.OnWait})
+	if current != nil && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS)) {
+		return current, nil // the leftover stays where this process may not write
+	}
 	if err != nil {
 		return nil, err
 	}
