@@ -11,12 +11,13 @@ import (
 	"pkgsneak/sync/fault"
 )
 
-// Reverts lists the repositories that GoBack could take back: those that the last import replaced
-// or brought, by name.
-func (n *Notes) Reverts() []*Note {
+// Reverts lists the repositories that GoBack could take back: those that the import replaced or
+// brought which is to be taken back (state.Changed.ID, "" where that brought repositories alone),
+// by name.
+func (n *Notes) Reverts(change string) []*Note {
 	var list []*Note
 	for _, note := range n.All() {
-		if note.Kept.isWayBack() && note.Here != nil {
+		if note.Kept.isWayBack(change) && note.Here != nil {
 			list = append(list, note)
 		}
 	}
@@ -29,7 +30,7 @@ func (n *Notes) Reverts() []*Note {
 // be killed like Take, and Recover goes on.
 func (s *Site) GoBack(ctx context.Context, name string) error {
 	note := s.Notes.Note(name)
-	if note == nil || !note.Kept.isWayBack() || note.Here == nil {
+	if note == nil || note.Kept == nil || note.Kept.Going || note.Here == nil {
 		return refusal(fmt.Sprintf("of the repository %q nothing is kept that an import replaced",
 			name))
 	}

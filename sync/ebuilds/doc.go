@@ -68,8 +68,9 @@
 //
 // The tree that was replaced stays beside the new one under the name of step 7, and Notes.Reverts
 // lists the repositories of which one is kept; Site.GoBack lets both change places again and
-// deletes the one that was brought. The next import that changes something deletes what is kept
-// first (Site.DropKept), unless it goes on with one that was ended (Notes.Unfinished): the way back
-// leads to before that. If that one's tree is here already and a newer one comes, then the one
-// between goes in step 7, and the one that is kept stays.
+// deletes the one that was brought. The next import that changes something marks what is kept
+// (Notes.Pass) before it notes itself, and deletes it then (Site.DropKept), unless it goes on with
+// one that was ended (Notes.Unfinished): the way back leads to before that. If that one's tree is
+// here already and a newer one comes, then the one between goes in step 7, and the one that is kept
+// stays.
 package ebuilds

@@ -677,7 +677,7 @@ func TestGoBack(t *testing.T) {
 			}
 			rec := &durabletest.Recorder{}
 			s := ready(t).site(t, rec.Hook)
-			if len(s.Notes.Reverts()) != 1 {
+			if len(s.Notes.Reverts("")) != 1 {
 				t.Fatalf("%+v", s.Notes.All()[0])
 			}
 			must(t, s.GoBack(t.Context(), "gentoo"))
@@ -687,7 +687,7 @@ func TestGoBack(t *testing.T) {
 					"gentoo")
 				s := c.site(t, nil)
 				must(t, s.Recover())
-				if len(s.Notes.Reverts()) == 1 {
+				if len(s.Notes.Reverts("")) == 1 {
 					sameTree(t, c.repo(), withoutDirs(little(2)))
 					must(t, s.GoBack(t.Context(), "gentoo"))
 				}

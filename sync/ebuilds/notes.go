@@ -62,12 +62,15 @@ type Kept struct {
 	Own   *Tree `json:"own,omitempty"`
 	Since int64 `json:"since,omitempty"` // the generation whose import replaced it
 	Going bool  `json:"going,omitempty"` // it is being deleted
-	// it should have been, as another import has begun: no undo leads to it
-	Past bool `json:"past,omitempty"`
+	// the import that came after (state.Changed.ID): once that is the one to take back, no undo
+	// leads to this tree
+	Past string `json:"past,omitempty"`
 }
 
-// isWayBack reports whether an undo may lead to it.
-func (k *Kept) isWayBack() bool { return k != nil && !k.Going && !k.Past }
+// isWayBack reports whether the undo of an import leads to it; "" is one of repositories alone.
+func (k *Kept) isWayBack(change string) bool {
+	return k != nil && !k.Going && (k.Past == "" || change != "" && k.Past != change)
+}
 
 // Note is what is remembered of one repository.
 type Note struct {
@@ -242,6 +245,22 @@ func (n *Notes) SavePacked(list []Packed) error {
 // Unfinished reports whether an import of repositories did not come to its end. The trees that it
 // keeps are the way back from the one that goes on with it.
 func (n *Notes) Unfinished() bool { return n.unfinished }
+
+// Pass marks all trees that are kept as those of an import before the one with that ID, at once and
+// before that one is noted itself: a run that is ended here or there leaves what an undo takes back
+// together.
+func (n *Notes) Pass(change string) error {
+	any := false
+	for _, note := range n.here {
+		if note.Kept != nil && !note.Kept.Going {
+			note.Kept.Past, any = change, true
+		}
+	}
+	if !any {
+		return nil
+	}
+	return n.save()
+}
 
 // Begin marks, with the next change of a note, that an import is on its way.
 func (n *Notes) Begin() { n.unfinished = true }

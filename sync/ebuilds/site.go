@@ -49,6 +49,7 @@ type Options struct {
 	// GoesOn: the import that kept what is kept was ended, and this one goes on with it. A tree
 	// that it brought goes, and what it kept stays.
 	GoesOn bool
+	Change string // state.Changed.ID of that; "": it brought repositories alone
 }
 
 // Action is what becomes of an offer.

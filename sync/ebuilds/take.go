@@ -306,7 +306,8 @@ func (p *place) freeName(stem string) (string, error) {
 // on.
 func (p *place) exchange(ctx context.Context, step *Step, o Options) (Taken, error) {
 	c := p.note.Coming
-	c.Between = o.GoesOn && !step.Adopted && p.note.Here != nil && p.note.Kept.isWayBack()
+	c.Between = o.GoesOn && !step.Adopted && p.note.Here != nil &&
+		p.note.Kept.isWayBack(o.Change)
 	if !c.Between {
 		if err := p.dropKept(); err != nil {
 			return Taken{}, err
@@ -544,8 +545,17 @@ func (s *Site) GiveUp() error {
 
 // DropKept deletes what the import before the last one replaced: it can be undone no more.
 func (s *Site) DropKept() error {
+	return s.drop(func(k *Kept) bool { return true })
+}
+
+// DropPast deletes what is kept, and to which the undo of an import does not lead.
+func (s *Site) DropPast(change string) error {
+	return s.drop(func(k *Kept) bool { return !k.isWayBack(change) })
+}
+
+func (s *Site) drop(which func(*Kept) bool) error {
 	for _, note := range s.Notes.All() {
-		if note.Kept == nil {
+		if note.Kept == nil || !which(note.Kept) {
 			continue
 		}
 		p, err := s.open(note)
@@ -556,10 +566,6 @@ func (s *Site) DropKept() error {
 			return err
 		}
 		err = p.dropKept()
-		if err != nil && note.Kept.isWayBack() {
-			note.Kept.Past = true
-			err = errors.Join(err, p.save())
-		}
 		p.close()
 		if err != nil {
 			return err

@@ -56,6 +56,9 @@ func (im *importer) planTrees(ctx context.Context) (err error) {
 	im.repos.site = site
 	im.repos.dropped = site.Notes.Unfinished() || goesOn(im.m, im.undo.Change)
 	im.repos.o.GoesOn = im.repos.dropped
+	if im.undo.Change != nil {
+		im.repos.o.Change = im.undo.Change.ID
+	}
 	if im.o.Repos == NoRepos { // what is kept of them goes all the same
 		return nil
 	}

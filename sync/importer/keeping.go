@@ -181,7 +181,7 @@ func (k *keeping) note(list []placed) {
 	if len(list) == 0 {
 		return
 	}
-	k.op.repos.dropOld(k.op)
+	k.op.repos.pass(k.op, k.change.ID)
 	if k.off == "" {
 		for _, p := range list {
 			k.add(p)
@@ -195,6 +195,7 @@ func (k *keeping) note(list []placed) {
 		k.giveUp(k.off)
 	}
 	k.begun = true
+	k.op.repos.dropOld(k.op)
 }
 
 // add notes one file. The first contents of a name are those that an undo brings back.
@@ -337,6 +338,7 @@ func (k *keeping) giveUpOld() bool {
 	if k.begun || files == 0 && len(k.op.repos.old()) == 0 {
 		return false
 	}
+	k.op.repos.pass(k.op, k.change.ID)
 	if err := k.save(nil); err != nil && state.ForgetUndo(k.op.st) != nil {
 		return false
 	}
@@ -352,7 +354,11 @@ func (k *keeping) giveUpOld() bool {
 // follow: an undo would take back both.
 func (k *keeping) endOld() error {
 	c := k.op.undo.Change
-	if k.begun || c == nil || c.State != state.Imported {
+	if k.begun {
+		return nil
+	}
+	k.op.repos.pass(k.op, k.change.ID)
+	if c == nil || c.State != state.Imported {
 		return nil
 	}
 	if err := k.save(nil); err != nil {

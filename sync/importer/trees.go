@@ -38,9 +38,19 @@ type repositories struct {
 	dropped bool
 }
 
-// dropOld deletes the trees that an import before this one replaced, before anything of this one
-// is noted: an undo would take back both. One that cannot be deleted is told, and the next import
-// tries again.
+// pass marks the trees that an import before this one replaced, before anything of this one is
+// noted.
+func (r *repositories) pass(op *operation, change string) {
+	if r == nil || r.site == nil || r.dropped {
+		return
+	}
+	if err := r.site.Notes.Pass(change); err != nil {
+		op.note("%v", err)
+	}
+}
+
+// dropOld deletes the trees that an import before this one replaced, after they were marked (pass):
+// that takes its time. One that cannot be deleted is told, and the next import tries again.
 func (r *repositories) dropOld(op *operation) {
 	if r == nil || r.site == nil || r.dropped {
 		return

@@ -130,16 +130,23 @@ type UndoStatus struct {
 // undoStatus is nil where there is nothing to take back, or what is remembered cannot be used.
 func undoStatus(stateDir string, st *state.Dir) *UndoStatus {
 	s := &UndoStatus{}
+	u, err := state.ReadUndo(st)
+	if err != nil {
+		return nil
+	}
+	change := ""
+	if u.Change != nil {
+		change = u.Change.ID
+	}
 	if notes, err := ebuilds.ReadNotes(stateDir, nil); err == nil {
-		for _, n := range notes.Reverts() {
+		for _, n := range notes.Reverts(change) {
 			s.Repositories = append(s.Repositories, n.Name)
 		}
 		for _, t := range notes.KeptTrees() {
 			s.TreeBytes += t.Bytes
 		}
 	}
-	u, err := state.ReadUndo(st)
-	if err != nil || u.Change == nil && len(s.Repositories) == 0 {
+	if u.Change == nil && len(s.Repositories) == 0 {
 		return nil
 	}
 	if u.Change != nil {

@@ -286,6 +286,64 @@ func TestNewerDriveGoesOnWithAnEndedImport(t *testing.T) {
 	}
 }
 
+// An import that ended while it deleted the repository that the one before had replaced: an undo
+// leads to before the one or to before the other, with packages and repository alike.
+func TestUndoAfterAnEndBetweenTwoImports(t *testing.T) {
+	host, first, second := treeDrives(t)
+	third := t.TempDir()
+	write(t, filepath.Join(host.DISTDIR, killedDist), "third")
+	host.Now = func() time.Time { return epoch.Add(2 * time.Hour) }
+	mustExport(t, host, exporter.ExportOptions{Drive: third})
+	begin := func() *treeClient {
+		c := newTreeClient(t, host)
+		mustImport(t, c.now(t), importer.ImportOptions{Drive: first})
+		return c
+	}
+	o := importer.ImportOptions{Drive: second, Prune: true}
+	c := begin()
+	before := c.all(t)
+	mustImport(t, c.now(t), o)
+	between := c.all(t)
+	o.Drive, o.Workers = third, 1
+	rec := &durabletest.Recorder{}
+	recorded := c.now(t)
+	recorded.Hook = rec.Hook
+	mustImport(t, recorded, o)
+	deleted := slices.IndexFunc(rec.All(), func(c durable.Change) bool {
+		return c.Op == durable.OpRemoveAll && c.Name == ".gentoo.pkgsneak-undo"
+	}) + 1
+	if deleted == 0 {
+		t.Fatal("what was kept is not deleted")
+	}
+	stride := 3
+	if testing.Short() {
+		stride = 7
+	}
+	seen := make(map[bool]int)
+	for n := max(1, deleted-24); n <= deleted+3; n += stride {
+		c := begin()
+		o := o
+		o.Drive = second
+		mustImport(t, c.now(t), o)
+		m := c.now(t)
+		m.Hook = durabletest.FailFrom(n, unix.EIO)
+		o.Drive = third
+		importer.Import(context.Background(), m, o, nil)
+		mustUndo(t, c.now(t))
+		now := c.all(t)
+		far := len(differ(before, now)) == 0
+		if d := differ(between, now); !far && len(d) > 0 {
+			t.Fatalf("ended before operation %d (%s): neither as before the one import nor as before the other: %q",
+				n, rec.All()[n-1], d)
+		}
+		seen[far]++
+		c.beside(t, "gentoo")
+	}
+	if len(seen) != 2 {
+		t.Errorf("an undo leads to before the one import only: %v", seen)
+	}
+}
+
 // A repository that the import before the last one replaced is no part of its undo, whether the
 // drive carries repositories or not, and whether they are wanted or not.
 func TestUndoIsOfTheLastImportOnly(t *testing.T) {

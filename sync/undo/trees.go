@@ -24,13 +24,14 @@ type Repository struct {
 // trees are the ebuild repositories that can be taken back. Their notes are their own (package
 // ebuilds).
 type trees struct {
-	site  *ebuilds.Site
-	notes []*ebuilds.Note
+	site   *ebuilds.Site
+	notes  []*ebuilds.Note
+	change string // state.Changed.ID of the import; "": it brought repositories alone
 }
 
 // readTrees reads which there are; where something may change, what a run left that was ended is
 // finished first.
-func readTrees(m machine.Machine, o Options) (trees, error) {
+func readTrees(m machine.Machine, o Options, change string) (trees, error) {
 	notes, err := ebuilds.ReadNotes(m.StateDir, m.Hook)
 	if err != nil {
 		return trees{}, err
@@ -42,7 +43,7 @@ func readTrees(m machine.Machine, o Options) (trees, error) {
 			return trees{}, err
 		}
 	}
-	return trees{site, notes.Reverts()}, nil
+	return trees{site, notes.Reverts(change), change}, nil
 }
 
 // places are the directories in which repositories change places, those included in which an undo
@@ -94,6 +95,9 @@ func (t trees) run(ctx context.Context, list []Repository) error {
 	}
 	// what the import unpacked and did not come to exchange is no use to anybody
 	if err := t.site.GiveUp(); err != nil {
+		return err
+	}
+	if err := t.site.DropPast(t.change); err != nil {
 		return err
 	}
 	return t.site.Notes.End()

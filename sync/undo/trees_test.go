@@ -55,7 +55,7 @@ func bringTree(t *testing.T, m machine.Machine, n int) {
 	tree, err := source.Pack(t.Context(), &b, nil)
 	must(t, err)
 	tree.File = layout.ArchiveName("gentoo", 1)
-	site, err := readTrees(m, Options{})
+	site, err := readTrees(m, Options{}, "")
 	must(t, err)
 	offer := ebuilds.Offer{Name: "gentoo", Origin: "host", Serial: int64(n), Tree: tree,
 		Size: int64(b.Len()),
@@ -113,7 +113,7 @@ func TestRepositoriesGoBack(t *testing.T) {
 	}
 	// A run that was ended here is finished by the next one, which has to get there although it is
 	// confined.
-	if t2, err := readTrees(m, Options{Pretend: true}); err != nil ||
+	if t2, err := readTrees(m, Options{Pretend: true}, ""); err != nil ||
 		!slices.Contains(t2.places(), filepath.Join(root, "var/db/repos")) {
 		t.Fatalf("%v, %v", t2.places(), err)
 	}

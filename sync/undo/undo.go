@@ -85,7 +85,11 @@ func Undo(ctx context.Context, m machine.Machine, o Options, w progress.Watcher)
 	if u.u, err = state.ReadUndo(st); err != nil {
 		return nil, err
 	}
-	if u.trees, err = readTrees(m, o); err != nil {
+	change := ""
+	if u.u.Change != nil {
+		change = u.u.Change.ID
+	}
+	if u.trees, err = readTrees(m, o, change); err != nil {
 		return nil, err
 	}
 	u.report.Repositories = u.trees.list()
@@ -212,7 +216,7 @@ func (u *undo) store(kind payload.Kind) *durable.Store {
 // database of installed packages, and writes PKGDIR, DISTDIR and the state directory.
 func Confine(m machine.Machine, o Options) sandbox.Confined {
 	dirs := []string{m.StateDir, m.PKGDIR, m.DISTDIR}
-	if t, err := readTrees(m, Options{Pretend: true}); err == nil { // the undo reports it
+	if t, err := readTrees(m, Options{Pretend: true}, ""); err == nil { // the undo reports it
 		dirs = append(dirs, t.places()...)
 	}
 	c := sandbox.Grants{Read: append(m.Settings.Lookups(), "/proc")} // whether Portage runs
