@@ -368,6 +368,18 @@ func TestUndoLeavesTheSameBytesOfOthers(t *testing.T) {
 	if c, err := reindex.Check(t.Context(), m, reindex.IndexOptions{}, nil); err != nil || !c.OK() {
 		t.Errorf("index: %+v, %v", c, err)
 	}
+	st, err := state.Open(t.Context(), m.StateDir, state.Options{ReadOnly: true})
+	must(t, err)
+	defer st.Close()
+	for _, id := range st.Importers(payload.Package) {
+		rows, err := st.Imports(id, payload.Package)
+		must(t, err)
+		for name, row := range rows {
+			if row.Local == killedNew {
+				t.Errorf("%s is still an origin's, as %s", killedNew, name)
+			}
+		}
+	}
 }
 
 // The generation that was taken back is not brought in again by a run of nobody's; by a person it

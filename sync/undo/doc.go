@@ -23,7 +23,7 @@
 //	what came      lost       stays: what it replaced is not kept any more
 //
 // A file that came has the bytes and the time that the import gave it. The same bytes with another
-// time are something else: somebody has put them there.
+// time are something else: somebody has put them there, and they are no origin's any more.
 //
 // The directory in which a Store keeps files has to be there: if it is not, then another disk is
 // mounted, or none, and nothing is done.

@@ -39,6 +39,7 @@ type file struct {
 	local  string         // where it lies in the end
 	is     contents       // what lies there
 	at     state.Contents // of that, where it came
+	own    bool           // somebody has put the bytes there that came, or were to come
 	done   bool
 }
 
@@ -186,10 +187,14 @@ func (u *undo) compare(ctx context.Context, f *file, s *durable.Store) (contents
 		return old, nil
 	}
 	for _, p := range f.Placed {
-		if p.Size == size && p.Sum == sum && (p.MTime == 0 || sameSecond(f.now, p.MTime)) {
-			f.at = p.Contents
+		if p.Size != size || p.Sum != sum {
+			continue
+		}
+		if p.MTime == 0 || sameSecond(f.now, p.MTime) {
+			f.at, f.own = p.Contents, false
 			return came, nil
 		}
+		f.own = true
 	}
 	return other, nil
 }

@@ -142,8 +142,9 @@ func (r *rows) settle() error {
 	touched := make(map[rowsKey]bool)
 	for i := range r.u.files {
 		f := &r.u.files[i]
-		// The work of an ended undo is settled here, too.
-		if f.act == stay || f.act != nothing && !f.done {
+		// The work of an ended undo is settled here, too. By its bytes alone somebody's own file
+		// would stay the origin's.
+		if f.act == stay && !f.own || f.act != stay && f.act != nothing && !f.done {
 			continue
 		}
 		for _, o := range f.Owners {
