@@ -63,13 +63,19 @@ type Kept struct {
 	Since int64 `json:"since,omitempty"` // the generation whose import replaced it
 	Going bool  `json:"going,omitempty"` // it is being deleted
 	// the import that came after (state.Changed.ID): once that is the one to take back, no undo
-	// leads to this tree
+	// leads to this tree; over: none does
 	Past string `json:"past,omitempty"`
 }
 
+// over marks a tree to which no undo leads any more.
+const over = "over"
+
 // isWayBack reports whether the undo of an import leads to it; "" is one of repositories alone.
 func (k *Kept) isWayBack(change string) bool {
-	return k != nil && !k.Going && (k.Past == "" || change != "" && k.Past != change)
+	if k == nil || k.Going || k.Past == over {
+		return false
+	}
+	return k.Past == "" || change != "" && k.Past != change
 }
 
 // Note is what is remembered of one repository.
@@ -246,14 +252,20 @@ func (n *Notes) SavePacked(list []Packed) error {
 // keeps are the way back from the one that goes on with it.
 func (n *Notes) Unfinished() bool { return n.unfinished }
 
-// Pass marks all trees that are kept as those of an import before the one with that ID, at once and
-// before that one is noted itself: a run that is ended here or there leaves what an undo takes back
-// together.
-func (n *Notes) Pass(change string) error {
+// Pass marks all trees that are kept as those of an import before the one with the ID next, at once
+// and before that one is noted itself: a run that is ended here or there leaves what an undo takes
+// back together. Trees to which the undo of the import that is noted by now, "" for none, does not
+// lead are left over from a run that was ended.
+func (n *Notes) Pass(next, noted string) error {
 	any := false
 	for _, note := range n.here {
-		if note.Kept != nil && !note.Kept.Going {
-			note.Kept.Past, any = change, true
+		if note.Kept == nil || note.Kept.Going {
+			continue
+		}
+		if any = true; note.Kept.isWayBack(noted) {
+			note.Kept.Past = next
+		} else {
+			note.Kept.Past = over
 		}
 	}
 	if !any {

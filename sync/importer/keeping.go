@@ -138,13 +138,17 @@ func newKeeping(op *operation) *keeping {
 		}
 	}
 	if k.change == nil {
-		var id [8]byte
-		rand.Read(id[:])
-		k.change = &state.Changed{ID: hex.EncodeToString(id[:]),
+		k.change = &state.Changed{ID: newChangeID(),
 			When: op.m.Now().UTC().Truncate(time.Second), PKGDIR: op.m.PKGDIR,
 			DISTDIR: op.m.DISTDIR}
 	}
 	return k
+}
+
+func newChangeID() string {
+	var id [8]byte
+	rand.Read(id[:])
+	return hex.EncodeToString(id[:])
 }
 
 // goesOn reports whether an import goes on with a change that was ended before its end. The
@@ -338,7 +342,8 @@ func (k *keeping) giveUpOld() bool {
 	if k.begun || files == 0 && len(k.op.repos.old()) == 0 {
 		return false
 	}
-	k.op.repos.pass(k.op, k.change.ID)
+	next := newChangeID()
+	k.op.repos.pass(k.op, next)
 	if err := k.save(nil); err != nil && state.ForgetUndo(k.op.st) != nil {
 		return false
 	}
@@ -347,6 +352,7 @@ func (k *keeping) giveUpOld() bool {
 	k.op.note("the room that the undo of the last import took is needed: that import cannot be taken back any more")
 	undo := k.op.undo
 	*k = *newKeeping(k.op)
+	k.change.ID = next // nothing is noted, so that it is a new one
 	return undo.Change == nil
 }
 

@@ -44,7 +44,11 @@ func (r *repositories) pass(op *operation, change string) {
 	if r == nil || r.site == nil || r.dropped {
 		return
 	}
-	if err := r.site.Notes.Pass(change); err != nil {
+	noted := ""
+	if c := op.undo.Change; c != nil {
+		noted = c.ID
+	}
+	if err := r.site.Notes.Pass(change, noted); err != nil {
 		op.note("%v", err)
 	}
 }
