@@ -14,8 +14,8 @@ import (
 
 // A drive whose state of an origin is older than the newest that was accepted here is a donor. It
 // is verified like any other; of its files those are taken that the newest state still lists, by
-// the catalogues' entries of both: CPV, BUILD_ID, BUILD_TIME, SIZE, MD5 and SHA1 of a package, name
-// and size of a distfile of which no other of that size is here. The rest is superseded, and only
+// the catalogues' entries of both: CPV, BUILD_ID, BUILD_TIME, SIZE, MD5 and SHA1 of a
+// package, name and size of a distfile of which no other is here. The rest is superseded, and only
 // counted. So several small drives of one origin can be imported in any order, and an old drive
 // brings in nothing that its origin has replaced or given up.
 //

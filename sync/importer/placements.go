@@ -612,18 +612,12 @@ func (im *importer) planDistfiles(ctx context.Context) error {
 	return p.prune(ctx)
 }
 
-// otherHere reports whether a distfile of that name with other contents is here that may be the one
-// of the newest state: name and size are all that this tells of what it does not carry. One that no
-// origin brought here gives way if that is wanted, whatever its size.
+// otherHere reports whether a distfile of that name with other contents is here: name and size are
+// all that the newest state tells of what it does not carry. One that no origin brought here gives
+// way if that is wanted.
 func (p *placements) otherHere(ctx context.Context, o offer) bool {
 	l, err := p.im.client.lookUp(ctx, p.kind, o.path, p.sizesAt(o.path, o.item.Size)...)
-	if err != nil || !l.Exists || l.Sum == o.item.Sum {
-		return false
-	}
-	if p.belongs(l) {
-		return l.Size == o.item.Size
-	}
-	return !p.im.o.Replace
+	return err == nil && l.Exists && l.Sum != o.item.Sum && (p.belongs(l) || !p.im.o.Replace)
 }
 
 // addOr is add for a file that nothing speaks against. A file that is left out with a reason is no

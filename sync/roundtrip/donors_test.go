@@ -89,34 +89,6 @@ func TestDrivesInAnyOrder(t *testing.T) {
 	check("at once", all)
 }
 
-// A distfile that an undo put back has another size than the newest state lists: an older drive
-// that has the newest one brings it.
-func TestDonorReplacesWhatAnUndoPutBack(t *testing.T) {
-	host := newMachine(t, "bighost", epoch)
-	dist := filepath.Join(host.DISTDIR, "changes.tgz")
-	write(t, dist, "changes.tgz")
-	export := func(after time.Duration) string {
-		dir := t.TempDir()
-		host.Now = func() time.Time { return epoch.Add(after) }
-		mustExport(t, host, exporter.ExportOptions{Drive: dir})
-		return dir
-	}
-	first := export(0)
-	write(t, dist, "changed, and longer")
-	older, newest := export(time.Hour), export(2*time.Hour)
-
-	client := newMachine(t, "client", epoch)
-	trustEach(t, client, host)
-	for _, dir := range []string{first, newest} {
-		mustImport(t, client, importer.ImportOptions{Drive: dir})
-	}
-	mustUndo(t, client)
-	r := mustImport(t, client, importer.ImportOptions{Drive: older})
-	if got := files(t, client.DISTDIR)["changes.tgz"]; got != "changed, and longer" {
-		t.Errorf("has %q, plan %+v", got, r.Origins[0].Plan)
-	}
-}
-
 // Of an older drive comes only what the newest state lists: no build that was replaced, no file
 // that was given up, no distfile whose name has other contents here. The remembered serial stays.
 func TestDonorIsSuperseded(t *testing.T) {
