@@ -726,8 +726,9 @@ func (w *world) allSaid(c *computer, d *usbDrive, here map[string]bool, res resu
 			if res.flag("--replace") && key[0] == 'd' && d.disagree(key) {
 				continue // two cannot have one name, and the person was asked
 			}
-			// the host gave it up, or has another build, and an older drive is no news
-			if h.has[key] != sum && strings.Contains(res.out, "superseded") {
+			// The host gave it up, or has another build, and an older drive is no news. Of a
+			// distfile it cannot tell whether it has the newest one.
+			if (h.has[key] != sum || key[0] == 'd') && strings.Contains(res.out, "superseded") {
 				continue
 			}
 			// it has no manifest, and never had one as far as this client can tell
@@ -813,6 +814,11 @@ func (w *world) recover() error {
 		}
 		for _, words := range [][]string{{"import"}, {"import", "--prune"}} {
 			if err := w.settle(c, d, words...); err != nil {
+				return err
+			}
+		}
+		if strings.Contains(w.last.out, "--allow-older takes it") {
+			if err := w.settle(c, d, "import", "--allow-older"); err != nil {
 				return err
 			}
 		}
