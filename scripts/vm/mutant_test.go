@@ -27,8 +27,8 @@ type mutant struct {
 var mutants = []mutant{
 	{
 		name: "without recover", file: "sync/drivewriter/writer.go", second: true,
-		old: "w.recover, w.collectGarbage, w.spotCheck}",
-		new: "w.collectGarbage, w.spotCheck}",
+		old: "w.recover, w.collectGarbage, func(",
+		new: "w.collectGarbage, func(",
 	},
 	{
 		name: "without the flush", file: "sync/drivewriter/session.go",
