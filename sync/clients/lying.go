@@ -25,7 +25,7 @@ func (e *UnfinishedError) Error() string {
 
 // Hints tell how it goes.
 func (e *UnfinishedError) Hints(string) []string {
-	return []string{"it may stay: whatever writes to the drive next, pkgsneak export or request, removes it first"}
+	return []string{"it may stay: the next export or request that needs space on the drive removes it first"}
 }
 
 // unfinished is the error of a directory, nil if it is another one's.

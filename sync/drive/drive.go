@@ -107,7 +107,7 @@ func (d *Drive) makeTree() error {
 	if err := d.outer.Mkdir(layout.TreeDir, 0o755); err != nil {
 		return d.Classify("making", path.Join(d.mount, layout.TreeDir), err)
 	}
-	if err := syncTop(d.outer); err != nil { // with a name in it, it is durable
+	if err := durable.SyncDir(d.outer, "."); err != nil { // with a name in it, it is durable
 		return d.Classify("making", path.Join(d.mount, layout.TreeDir), err)
 	}
 	return d.openTree()
@@ -117,21 +117,7 @@ func (d *Drive) makeTree() error {
 func (d *Drive) removeTree() error {
 	err := d.root.Close()
 	d.root = nil
-	return errors.Join(err, d.outer.Remove(layout.TreeDir), syncTop(d.outer))
-}
-
-// syncTop makes the names of a directory durable. A file system that cannot sync a directory needs
-// no sync.
-func syncTop(root *os.Root) error {
-	f, err := durable.OpenDir(root, ".")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
-		return err
-	}
-	return nil
+	return errors.Join(err, d.outer.Remove(layout.TreeDir), durable.SyncDir(d.outer, "."))
 }
 
 // EmptyDirs returns the directories in the tree that have nothing in them.

@@ -55,12 +55,8 @@ func asked(t *testing.T, mount string) int {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	names, _, err := d.ClientNames()
-	if err != nil {
-		t.Fatal(err)
-	}
 	highest := 0
-	for _, name := range names {
+	for _, name := range clientsThere(t, mount) {
 		best, _, err := d.ClientCopies(name, manifest.Ring{clientKey.Public()}, epoch)
 		if err != nil {
 			continue

@@ -16,6 +16,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/durable/durabletest"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
@@ -612,7 +613,7 @@ func TestSyncsReachTheKernel(t *testing.T) {
 			"a file system": w.syncfs,
 			"a file":        func() error { return w.fsync(layout.ManifestFile) },
 			"a directory":   func() error { return w.syncDirs([]string{"generation"}) },
-			"a tree":        func() error { return syncIn(w.root, ".") },
+			"a tree":        func() error { return durable.SyncDir(w.root, ".") },
 			"keys on offer": func() error { return w.offer(h.ring()) },
 			"what is extended": func() error {
 				return w.extend(t.Context(), layout.PackagesFile, 0, 1)

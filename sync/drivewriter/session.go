@@ -222,7 +222,7 @@ func (s *session) create(root *os.Root, name string, mode fs.FileMode) (*os.File
 
 // syncDir makes what was made or removed in a directory of the tree durable.
 func (s *session) syncDir(dir string) error {
-	return s.sync("fsync", dir, func() error { return syncIn(s.d.Root(), dir) })
+	return s.sync("fsync", dir, func() error { return durable.SyncDir(s.d.Root(), dir) })
 }
 
 // writeLoose writes a file beside the origins, unless it is there.
@@ -245,16 +245,4 @@ func (s *session) writeLoose(name string, data []byte) error {
 		}
 		return f.Close()
 	})
-}
-
-func syncIn(root *os.Root, dir string) error {
-	f, err := durable.OpenDir(root, dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
-		return err
-	}
-	return nil
 }

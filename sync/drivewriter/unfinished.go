@@ -12,6 +12,7 @@ import (
 
 	"pkgsneak/manifest"
 	"pkgsneak/sync/drive"
+	"pkgsneak/sync/durable"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/layout"
 )
@@ -250,6 +251,6 @@ func removeIn(s *session, root *os.Root, files []string) error {
 		}
 	}
 	return s.sync("fsync", layout.GenerationDir, func() error {
-		return syncIn(root, layout.GenerationDir)
+		return durable.SyncDir(root, layout.GenerationDir)
 	})
 }

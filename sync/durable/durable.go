@@ -320,7 +320,9 @@ func unsupported(err error) bool {
 	return false
 }
 
-func syncDir(root *os.Root, dir string) error {
+// SyncDir puts the names in a directory on the disk. A file system that cannot sync a directory
+// needs no sync.
+func SyncDir(root *os.Root, dir string) error {
 	f, err := OpenDir(root, dir)
 	if err != nil {
 		return fmt.Errorf("syncing directory: %w", err)

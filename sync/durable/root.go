@@ -252,7 +252,7 @@ func (r *Root) SyncDir(dir string) error {
 	if err := r.before(Change{Op: OpSyncDir, Name: dir}); err != nil {
 		return err
 	}
-	return syncDir(r.root, dir)
+	return SyncDir(r.root, dir)
 }
 
 // A File is one that is being written below a Root. It is for one goroutine.

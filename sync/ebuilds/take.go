@@ -498,64 +498,41 @@ func (p *place) rescue(dir string) error {
 // Recover goes on, at the beginning of a run, where a run was killed: no exchange is left half
 // noted.
 func (s *Site) Recover() error {
-	for _, note := range s.Notes.All() {
-		if note.Coming == nil || note.Coming.Complete && !note.Coming.Exchanging {
-			continue
-		}
-		p, err := s.open(note)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // it may only not be mounted
-		}
-		if err != nil {
+	return s.each(func(n *Note) bool {
+		return n.Coming != nil && (!n.Coming.Complete || n.Coming.Exchanging)
+	}, func(p *place) error {
+		if err := p.recover(); err != nil || p.note.Coming == nil || p.note.Coming.Complete {
 			return err
 		}
-		if err = p.recover(); err == nil && note.Coming != nil && !note.Coming.Complete {
-			err = p.giveUp()
-		}
-		p.close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		return p.giveUp()
+	})
 }
 
 // GiveUp removes the trees on their way that are complete and not exchanged: nobody waits for them
-// any more. Those of places that are not mounted stay.
+// any more.
 func (s *Site) GiveUp() error {
-	for _, note := range s.Notes.All() {
-		if note.Coming == nil || note.Coming.Exchanging {
-			continue
-		}
-		p, err := s.open(note)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		err = p.giveUp()
-		p.close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.each(func(n *Note) bool {
+		return n.Coming != nil && !n.Coming.Exchanging
+	}, (*place).giveUp)
 }
 
 // DropKept deletes what the import before the last one replaced: it can be undone no more.
 func (s *Site) DropKept() error {
-	return s.drop(func(k *Kept) bool { return true })
+	return s.each(func(n *Note) bool { return n.Kept != nil }, (*place).dropKept)
 }
 
 // DropPast deletes what is kept, and to which the undo of an import does not lead.
 func (s *Site) DropPast(change string) error {
-	return s.drop(func(k *Kept) bool { return !k.isWayBack(change) })
+	return s.each(func(n *Note) bool {
+		return n.Kept != nil && !n.Kept.isWayBack(change)
+	}, (*place).dropKept)
 }
 
-func (s *Site) drop(which func(*Kept) bool) error {
+// each does something in the places of some notes, but for those that are not there: they may only
+// not be mounted.
+func (s *Site) each(which func(*Note) bool, do func(*place) error) error {
 	for _, note := range s.Notes.All() {
-		if note.Kept == nil || !which(note.Kept) {
+		if !which(note) {
 			continue
 		}
 		p, err := s.open(note)
@@ -565,7 +542,7 @@ func (s *Site) drop(which func(*Kept) bool) error {
 		if err != nil {
 			return err
 		}
-		err = p.dropKept()
+		err = do(p)
 		p.close()
 		if err != nil {
 			return err
