@@ -62,7 +62,6 @@ const (
 	shortRun    = 6 * time.Minute
 	replayShare = 30 * time.Second // of each file system
 	againShare  = 15 * time.Second
-	askShare    = 20 * time.Second // requests, of each file system
 	cutShare    = 20 * time.Second
 	pullShare   = 20 * time.Second
 	mutantShare = 30 * time.Second

@@ -353,7 +353,6 @@ func TestCrashReplayRequest(t *testing.T) {
 			began := time.Now()
 			r := recordLoop(t, m, f)
 			took := time.Since(began)
-			r.overdue = share(askShare)
 			p := sampler{60, 20, 60, f.unit, rand.New(rand.NewPCG(29, 31))}
 			const trips, pulls, each = 6, 6, 12
 			all, after, refused := newTally(), newTally(), 0
@@ -375,6 +374,11 @@ func TestCrashReplayRequest(t *testing.T) {
 				q := sampler{unit: f.unit, r: p.r}
 				next.tryAsking(disk.Sample(q.states(next.log, 0, len(next.log)), each),
 					2, all, after)
+			}
+			for _, count := range []*tally{all, after} {
+				if tried, _ := count.all(); tried == 0 {
+					t.Errorf("%s: not one state was tried", f.name)
+				}
 			}
 			t.Logf("%s: %d entries recorded in %.1f s; %v; trips after it %v; %d requests refused beside leftovers",
 				f.name, len(r.log), took.Seconds(), all, after, refused)
