@@ -54,7 +54,7 @@ func clientsVerb(f *commandLine) verb {
 
 // clientReport is a client that was accepted, added or forgotten, in JSON.
 type clientReport struct {
-	Name        string               `json:"name"`
+	Name        string               `json:"client"`
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"`
 }
 

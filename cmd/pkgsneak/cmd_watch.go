@@ -38,7 +38,7 @@ func watchVerb(f *commandLine) verb {
 type exportEvent struct {
 	Event  string                 `json:"event"` // "export"
 	Error  string                 `json:"error,omitempty"`
-	Hints  []string               `json:"hints,omitempty"`
+	Hints  []string               `json:"hints"`
 	Result *exporter.ExportReport `json:"result,omitempty"`
 }
 

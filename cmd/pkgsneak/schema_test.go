@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/google/jsonschema-go/jsonschema"
+
+	format "pkgsneak/sync/request"
 )
 
 // resultTypes are the results of all commands that have one, by the command as the envelope names
@@ -84,6 +86,43 @@ func TestSchemas(t *testing.T) {
 				t.Errorf("%s %s has no result", c.Name, sub.Name)
 			}
 		}
+	}
+}
+
+// An empty list is [] and is there, so that a script can go through it. A request is the exception:
+// it is shown as it lies on the drive.
+func TestListsAreNeverLeftOut(t *testing.T) {
+	seen := map[reflect.Type]bool{reflect.TypeFor[format.Record](): true}
+	var walk func(t reflect.Type)
+	walk = func(typ reflect.Type) {
+		if seen[typ] {
+			return
+		}
+		seen[typ] = true
+		switch typ.Kind() {
+		case reflect.Slice, reflect.Array, reflect.Pointer, reflect.Map:
+			walk(typ.Elem())
+		case reflect.Struct:
+			for i := range typ.NumField() {
+				f := typ.Field(i)
+				tag := f.Tag.Get("json")
+				if tag == "-" || !f.IsExported() && !f.Anonymous {
+					continue
+				}
+				if f.Type.Kind() == reflect.Slice && strings.Contains(tag, ",omit") {
+					t.Errorf("%s.%s: %s", typ, f.Name, tag)
+				}
+				walk(f.Type)
+			}
+		}
+	}
+	for _, types := range resultTypes {
+		for _, v := range types {
+			walk(reflect.TypeOf(v))
+		}
+	}
+	for _, v := range eventTypes {
+		walk(reflect.TypeOf(v))
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 // Offered is a client that has asked, and that nobody has accepted.
 type Offered struct {
 	// of its directory on the drive; anybody can have any
-	Name        string               `json:"name"`
+	Name        string               `json:"client"`
 	Fingerprint manifest.Fingerprint `json:"fingerprint"`
 	Seen        time.Time            `json:"seen"` // when its request was read first
 	Armor       string               `json:"-"`

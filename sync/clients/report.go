@@ -39,7 +39,7 @@ type Report struct {
 
 // Entry is one client.
 type Entry struct {
-	Name        string               `json:"name"`
+	Name        string               `json:"client"`
 	Fingerprint manifest.Fingerprint `json:"fingerprint,omitempty"` // "": added by name
 	Accepted    time.Time            `json:"accepted"`
 	Serial      int64                `json:"serial,omitempty"` // of its newest request
@@ -89,7 +89,7 @@ type Build struct {
 	Line string   `json:"line,omitempty"` // the emerge line
 	// Distfiles are those to fetch, which a client wants to compile Atom itself. None: it is to be
 	// built.
-	Distfiles []string `json:"distfiles,omitempty"`
+	Distfiles []string `json:"distfiles"`
 }
 
 // Look makes the report. It changes nothing, and works for ordinary users.

@@ -49,7 +49,7 @@ type Finding struct {
 	Role   Role     `json:"role,omitempty"` // "": any machine
 	What   string   `json:"what"`
 	Why    string   `json:"why"`
-	Names  []string `json:"names,omitempty"` // packages, keys or files that are meant; foreign text
+	Names  []string `json:"names"` // packages, keys or files that are meant; foreign text
 	Fix    []Fix    `json:"fix"`
 }
 
@@ -67,7 +67,7 @@ type Report struct {
 	Auto     string    `json:"auto,omitempty"` // PKGSNEAK_AUTO
 	// the line that shows the log of automatic runs; filled in by the command line
 	AutoLog string    `json:"auto_log,omitempty"`
-	Emerge  []Command `json:"emerge,omitempty"` // for a client
+	Emerge  []Command `json:"emerge"` // for a client
 	// Forecast is what emerge can do with what is in PKGDIR, for a client; Outlook is the same for
 	// people.
 	Forecast    *forecast.Document `json:"forecast,omitempty"`
@@ -78,7 +78,7 @@ type Report struct {
 	ToImport int `json:"to_import,omitempty"`
 	// Portage is real emerge's answer to the line, if it was asked.
 	Portage *Confirmation `json:"portage,omitempty"`
-	Origins []Comparison  `json:"origins,omitempty"` // with a drive
+	Origins []Comparison  `json:"origins"`           // with a drive
 	Unknown []string      `json:"unknown"`           // what could not be looked at, and why
 	Ignored int           `json:"ignored,omitempty"` // findings that Options.Ignore silenced
 }
@@ -205,7 +205,7 @@ type Comparison struct {
 	Read        int          `json:"read"`
 	Differences []Difference `json:"differences"`
 	// Repositories are those that it carries
-	Repositories []RepositoryComparison `json:"repositories,omitempty"`
+	Repositories []RepositoryComparison `json:"repositories"`
 }
 
 // Difference is a line of the table: a setting for which packages on the drive do not fit this

@@ -69,7 +69,7 @@ type Step struct {
 	Action   Action   `json:"action"`
 	Location string   `json:"location"` // where it lies, or will lie
 	Reason   string   `json:"reason,omitempty"`
-	Hints    []string `json:"hints,omitempty"`
+	Hints    []string `json:"hints"`
 	New      bool     `json:"new,omitempty"`     // nothing is there yet
 	Adopted  bool     `json:"adopted,omitempty"` // the user's own is kept beside it
 	Bytes    int64    `json:"bytes"`             // unpacked

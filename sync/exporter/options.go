@@ -53,7 +53,7 @@ type ExportPlan struct {
 	Remove      []payload.Item `json:"remove"`
 	LeftOut     []payload.Item `json:"left_out"`
 	// other names of packages that are carried once
-	Duplicates []payload.Item `json:"duplicates,omitempty"`
+	Duplicates []payload.Item `json:"duplicates"`
 	// bytes on the drive for Copy and Compare, in whole clusters
 	Need      int64      `json:"need"`
 	Free      int64      `json:"free"`
@@ -64,13 +64,13 @@ type ExportPlan struct {
 	// Enough is the free space, in bytes, of a drive that would take everything; 0 without
 	// Selection.
 	Enough int64       `json:"enough,omitempty"`
-	Trees  []*TreePlan `json:"trees,omitempty"`
+	Trees  []*TreePlan `json:"repositories"`
 }
 
 // ExportReport is what an export did. Each file of the plan is in exactly one list.
 type ExportReport struct {
 	Plan      ExportPlan     `json:"plan"`
-	Asked     []Asked        `json:"requests,omitempty"` // that lie on the drive
+	Asked     []Asked        `json:"requests"` // that lie on the drive
 	Pretended bool           `json:"pretended,omitempty"`
 	Unchanged bool           `json:"unchanged"` // nothing to do: no generation was written
 	NewKey    bool           `json:"new_key,omitempty"`
@@ -79,11 +79,11 @@ type ExportReport struct {
 	Removed   []payload.Item `json:"removed"`
 	Kept      payload.Tally  `json:"kept"`
 	LeftOut   []payload.Item `json:"left_out"`
-	Trees     []*TreePlan    `json:"trees,omitempty"` // ebuild repositories that were packed
+	Trees     []*TreePlan    `json:"repositories"` // ebuild repositories that were packed
 	// of an interrupted export, which were removed; below the origin's directory
-	Leftovers []string `json:"leftovers,omitempty"`
+	Leftovers []string `json:"leftovers"`
 	// README.txt and keys beside the origins, below the tree's directory
-	Renewed  []string `json:"renewed,omitempty"`
+	Renewed  []string `json:"renewed"`
 	Written  int64    `json:"written"` // bytes of payload
 	ReadBack bool     `json:"read_back"`
 	Notices  []string `json:"notices"`

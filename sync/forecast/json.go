@@ -19,12 +19,12 @@ type Document struct {
 	Older     []DocOlder     `json:"older"`
 	OtherUse  []DocUse       `json:"other_use"`
 	Unusable  map[string]int `json:"unusable,omitempty"`
-	Missing   []string       `json:"missing,omitempty"`
+	Missing   []string       `json:"missing"`
 	Orphans   int            `json:"orphans,omitempty"`
-	Compile   []DocCompile   `json:"compile,omitempty"`      // what could be compiled here
+	Compile   []DocCompile   `json:"compile"`                // what could be compiled here
 	Compiles  string         `json:"compile_line,omitempty"` // the line that does it
 	// with these, installed, it would go back
-	Back     []string      `json:"compile_back,omitempty"`
+	Back     []string      `json:"compile_back"`
 	Security []DocAdvisory `json:"security"`
 	News     int           `json:"news"`
 	Exclude  []string      `json:"exclude"`
@@ -32,7 +32,7 @@ type Document struct {
 	Before   []DocStep     `json:"before"`
 	Line     string        `json:"line,omitempty"`
 	After    []DocStep     `json:"after"`
-	Problems []string      `json:"problems,omitempty"`
+	Problems []string      `json:"problems"`
 }
 
 // The parts of a Document.
@@ -48,7 +48,7 @@ type (
 	DocLack struct {
 		Name  string `json:"name"`
 		Cause string `json:"cause"`
-		Why   string `json:"why"`
+		Why   string `json:"reason"`
 		Line  string `json:"line,omitempty"`
 		Atom  string `json:"atom,omitempty"`
 		Other string `json:"other,omitempty"`
@@ -59,8 +59,8 @@ type (
 	}
 	DocCompile struct {
 		Name  string   `json:"name"`
-		For   string   `json:"for"`             // the atom
-		Lacks []string `json:"lacks,omitempty"` // distfiles
+		For   string   `json:"for"`   // the atom
+		Lacks []string `json:"lacks"` // distfiles
 	}
 	DocUse struct {
 		Name  string   `json:"name"`

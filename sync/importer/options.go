@@ -95,7 +95,7 @@ type ImportPlan struct {
 	// are those of which the size is known.
 	Elsewhere payload.Tally `json:"elsewhere,omitzero"`
 	// OnDrives are those of them that are, according to the record, on another drive.
-	OnDrives []OnDrive `json:"on_drives,omitempty"`
+	OnDrives []OnDrive `json:"on_drives"`
 	Need     int64     `json:"need"`
 
 	UnusableKinds map[resolve.ReasonKind]int `json:"-"`
@@ -137,7 +137,7 @@ type Refused struct {
 	// Code is the exit code that the reason would have by itself, Hints are the commands that help;
 	// whoever shows the report fills both in.
 	Code  int      `json:"exit"`
-	Hints []string `json:"hints,omitempty"`
+	Hints []string `json:"hints"`
 }
 
 // ImportReport is what an import did.
@@ -148,7 +148,7 @@ type ImportReport struct {
 	Undone int `json:"undone,omitempty"`
 	// whether this import can be taken back; nil if it changed nothing
 	Undo  *UndoNote     `json:"undo,omitempty"`
-	Trees []*TreeImport `json:"trees,omitempty"`
+	Trees []*TreeImport `json:"repositories"`
 	// origins of keys that are not wanted here: no part of what should have come
 	Unwanted  int      `json:"unwanted,omitempty"`
 	Pretended bool     `json:"pretended,omitempty"`

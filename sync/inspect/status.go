@@ -29,7 +29,7 @@ type StatusReport struct {
 	Drive   *DriveStatus  `json:"drive,omitempty"`
 	Machine MachineStatus `json:"machine"`
 	// Receipts are those of the last imports, if they were asked for.
-	Receipts []Receipt `json:"receipts,omitempty"`
+	Receipts []Receipt `json:"receipts"`
 }
 
 // DriveStatus is what lies on a drive.
@@ -42,7 +42,7 @@ type DriveStatus struct {
 	Total    int64          `json:"total"`
 	Origins  []OriginStatus `json:"origins"`
 	// of clients, according to the keys beside them
-	Requests []clients.Lying `json:"requests,omitempty"`
+	Requests []clients.Lying `json:"requests"`
 	fsName   string          // of one that no drive has
 }
 
@@ -71,7 +71,7 @@ type OriginStatus struct {
 	Packages  payload.Tally `json:"packages"`
 	Distfiles payload.Tally `json:"distfiles"`
 	Catalogue int           `json:"catalogue"` // packages the origin has, carried or not
-	Trees     []TreeStatus  `json:"trees,omitempty"`
+	Trees     []TreeStatus  `json:"repositories"`
 	Profile   string        `json:"profile,omitempty"`
 	CHOST     string        `json:"chost,omitempty"`
 	Imported  int64         `json:"imported,omitempty"` // the highest generation imported here
@@ -80,8 +80,8 @@ type OriginStatus struct {
 	Unfit    string              `json:"unfit,omitempty"`
 	Unusable map[string]int      `json:"unusable,omitempty"`
 	First    string              `json:"first,omitempty"`
-	Masked   []forecast.Mismatch `json:"masked,omitempty"`
-	Other    []string            `json:"other,omitempty"`
+	Masked   []forecast.Mismatch `json:"masked"`
+	Other    []string            `json:"other"`
 	Fit      forecast.Fit        `json:"-"`
 	Problem  string              `json:"problem,omitempty"`
 	Err      error               `json:"-"` // the same, for the exit code
@@ -123,7 +123,7 @@ type UndoStatus struct {
 	Ended bool          `json:"ended,omitempty"`
 	Kept  payload.Tally `json:"kept"`
 	// ebuild repositories that go back, too, and the bytes that their replaced trees take
-	Repositories []string `json:"repositories,omitempty"`
+	Repositories []string `json:"repositories"`
 	TreeBytes    int64    `json:"tree_bytes,omitempty"`
 }
 

@@ -60,7 +60,7 @@ type OriginVerify struct {
 // VerifyReport is what verify found.
 type VerifyReport struct {
 	Origins  []*OriginVerify `json:"origins"`
-	Requests []clients.Lying `json:"requests,omitempty"` // unless one origin was named
+	Requests []clients.Lying `json:"requests"` // unless one origin was named
 }
 
 // Verify reads everything on a drive and compares it with what was signed. It does not write to the

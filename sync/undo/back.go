@@ -23,9 +23,9 @@ type Back struct {
 	// what to type; "": nothing that came was installed, or nothing can go back
 	Line string `json:"line,omitempty"`
 	// atoms of the builds that were there before, in the line or in File
-	Names []string   `json:"names,omitempty"`
+	Names []string   `json:"names"`
 	File  string     `json:"file,omitempty"`
-	Only  []Leftover `json:"cannot,omitempty"` // installed out of the import, and staying so
+	Only  []Leftover `json:"cannot"` // installed out of the import, and staying so
 }
 
 // Leftover is an installed package that the line does not take back.

@@ -18,7 +18,7 @@ type Repository struct {
 	Location string `json:"location"`
 	// why it stays as it is; "": it is as before the import
 	Reason string   `json:"reason,omitempty"`
-	Hints  []string `json:"hints,omitempty"`
+	Hints  []string `json:"hints"`
 }
 
 // trees are the ebuild repositories that can be taken back. Their notes are their own (package
