@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"pkgsneak/sync/auto"
+	"pkgsneak/sync/importer"
 )
 
 // watchEnv is the process of a watch on a machine of its own; each line on its standard output is
@@ -55,6 +58,19 @@ func TestWatchEndsBySignal(t *testing.T) {
 	cancel()
 	if got := <-code; got != exitDone {
 		t.Errorf("exit code %d, %s", got, e.stderr)
+	}
+}
+
+// The command of PKGSNEAK_ON_DONE gets what --json has as the result: an empty list is [].
+func TestHookGetsLists(t *testing.T) {
+	c := autoRun{&invocation{commandLine: testCommandLine(t, nil), opt: newOptions()}}
+	line, err := c.unattended().Encode(&auto.Result{Import: &importer.ImportReport{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(line); strings.Contains(text, "null") ||
+		!strings.Contains(text, `"refused":[]`) || !strings.HasSuffix(text, "}\n") {
+		t.Errorf("got %q", text)
 	}
 }
 

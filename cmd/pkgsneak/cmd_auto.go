@@ -31,7 +31,8 @@ func autoVerb(f *commandLine) verb {
 				"PKGSNEAK_AUTO in " + confFile +
 				" says, and unmounted. The result goes to the log, to logged-in users and to\n" +
 				"PKGSNEAK_ON_DONE. A drive without a tree is left alone unless its label asks for\n" +
-				"an export. Only USB devices and memory cards count. auto never trusts a new key.\n" +
+				"an export. Only USB devices, memory cards and discs count. auto never trusts a\n" +
+				"new key.\n" +
 				"--install installs the udev rule and the units, and asks before it replaces a file\n" +
 				"that was changed here.",
 			Flags: flags(slices.Concat([]flagSet{common, noProgress, autoMode, plugged, installing},
@@ -155,6 +156,7 @@ func (c autoRun) unattended() auto.Options {
 	o := c.opt.auto
 	o.Export, o.Import, o.Asking = c.opt.export, c.opt.imports, c.opt.request
 	o.Asking.Name = c.opt.export.Name // PKGSNEAK_NAME is both
+	o.Encode = func(r *auto.Result) ([]byte, error) { return encodeLine(r) }
 	o.Classify = func(err error) (int, []string) {
 		f := classify(err, "")
 		return f.code, f.hints

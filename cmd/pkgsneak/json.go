@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"reflect"
 
 	"pkgsneak/sync/progress"
@@ -42,7 +44,7 @@ type envelope struct {
 	Command string   `json:"command"` // "" where the command line names none
 	Exit    int      `json:"exit"`
 	Error   string   `json:"error,omitempty"`
-	Hints   []string `json:"hints"`  // commands that lead on
+	Hints   []string `json:"hints"`  // command lines, or sentences, that lead on
 	Result  any      `json:"result"` // {} after an error, and of commands that have none
 }
 
@@ -60,6 +62,17 @@ func (c *invocation) result(code int, result any) {
 	if c.out.json {
 		c.out.last(envelope{Command: c.verb, Exit: code, Result: result})
 	}
+}
+
+// encodeLine gives a line of JSON, with its newline.
+func encodeLine(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(withLists(v)); err != nil {
+		return nil, err
+	}
+	return asciiJSON(b.Bytes()), nil
 }
 
 // withLists gives a copy of what is to be encoded in which each list that is nil is an empty one.

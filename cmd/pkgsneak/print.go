@@ -20,8 +20,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -126,14 +124,12 @@ func (p *printer) repeated(hints []string) []string { return p.given.all(hints) 
 
 // event prints one line of JSON.
 func (p *printer) event(v any) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(withLists(v)); err != nil {
+	line, err := encodeLine(v)
+	if err != nil {
 		p.keep(fmt.Errorf("encode the result: %w", err))
 		return
 	}
-	_, err := p.out.w.Write(asciiJSON(b.Bytes()))
+	_, err = p.out.w.Write(line)
 	p.keep(err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -89,8 +90,10 @@ type Options struct {
 	Users func([]string) error
 	// the exit code of an error, and what helps against it; nil: 1, and nothing
 	Classify func(error) (code int, hints []string)
-	Events   progress.Watcher // progress
-	System   System           // Linux()
+	// the line of JSON that Hook gets, with its newline; nil: as encoding/json writes it
+	Encode func(*Result) ([]byte, error)
+	Events progress.Watcher // progress
+	System System           // Linux()
 	// Worker is a process that calls Work with the same machine and options and makes the
 	// operations confined; nil: they are made in this process, which is not confined.
 	Worker func(context.Context) *exec.Cmd
@@ -104,6 +107,15 @@ func (o *Options) classify(err error) (code int, hints []string) {
 		return 1, nil
 	}
 	return o.Classify(err)
+}
+
+// encode gives the line of JSON that the hook gets.
+func (o *Options) encode(r *Result) ([]byte, error) {
+	if o.Encode != nil {
+		return o.Encode(r)
+	}
+	line, err := json.Marshal(r)
+	return append(line, '\n'), err
 }
 
 // operations are the functions of exporter and importer, or a worker's.
@@ -142,7 +154,7 @@ type Result struct {
 	SafeToPull bool                   `json:"safe_to_pull"`
 	Message    string                 `json:"message"`
 	Error      string                 `json:"error,omitempty"`
-	Hints      []string               `json:"hints,omitempty"`
+	Hints      []string               `json:"hints"`
 	Export     *exporter.ExportReport `json:"export,omitempty"`
 	Import     *importer.ImportReport `json:"import,omitempty"`
 	// that was written after the import

@@ -311,6 +311,19 @@ func TestRunHookGetsResult(t *testing.T) {
 	}
 }
 
+// The hook gets the line of whoever encodes it.
+func TestRunHookGetsEncodedLine(t *testing.T) {
+	s := newStick(t, "vfat", "PKGSNEAK")
+	o := optionsOf(t, s, Export, &journal{})
+	o.Encode = func(r *Result) ([]byte, error) { return []byte(string(r.Outcome) + "\n"), nil }
+	if _, err := Run(t.Context(), host(t), o); err != nil {
+		t.Fatal(err)
+	}
+	if string(s.stdin) != "done\n" {
+		t.Errorf("got %q", s.stdin)
+	}
+}
+
 // The machine remembers automatic runs, so that status can show them.
 func TestRunIsRemembered(t *testing.T) {
 	s, h := newStick(t, "vfat", "PKGSNEAK"), host(t)

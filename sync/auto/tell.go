@@ -2,7 +2,6 @@ package auto
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -175,14 +174,14 @@ func (r *runner) hook(ctx context.Context) error {
 	if r.o.Hook == "" {
 		return nil
 	}
-	stdin, err := json.Marshal(r.result)
+	stdin, err := r.o.encode(r.result)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, hookTime)
 	defer cancel()
 	out, code, err := r.sys.Run(ctx, Command{Name: "/bin/sh", Args: []string{"-c", r.o.Hook},
-		Stdin: append(stdin, '\n')})
+		Stdin: stdin})
 	if err == nil && code != 0 {
 		err = fmt.Errorf("it ended with %d: %s", code, lastLine(out))
 	}
