@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,19 +47,31 @@ func TestDocumentsAreCurrent(t *testing.T) {
 	}
 }
 
-// isRow tells the name of a flag or a command, which stands whole.
-func isRow(line string) bool {
-	return strings.HasPrefix(line, "  ") &&
-		strings.Contains(line, "--")
-}
-
-func isExample(v verb, line string) bool {
-	for _, e := range v.examples {
-		if line == "  "+e.line {
-			return true
+// checkWidth reports the lines of a help that a terminal would break. One word may be wider: a
+// path, or a name.
+func checkWidth(t *testing.T, name, help string, columns int) {
+	t.Helper()
+	for line := range strings.Lines(help) {
+		line = strings.TrimRight(line, "\n")
+		if width(line) > columns && len(strings.Fields(line)) > 1 {
+			t.Errorf("%s: a line of %d letters at %d columns: %q", name, width(line), columns, line)
 		}
 	}
-	return false
+}
+
+// A command that is too wide for a page goes on behind a backslash, and stands whole where it fits.
+func TestLongCommandGoesOn(t *testing.T) {
+	for columns, want := range map[int]string{
+		20: "  one two three \\\n    four five\n",
+		24: "  one two three four \\\n    five\n",
+		25: "  one two three four five\n",
+	} {
+		p := &page{width: columns}
+		p.command(2, "one two three four five")
+		if got := p.b.String(); got != want {
+			t.Errorf("%d columns: %q, want %q", columns, got, want)
+		}
+	}
 }
 
 // Each command and each flag has a text of what it is for, in lines that fit a terminal.
@@ -79,16 +93,72 @@ func TestHelpIsComplete(t *testing.T) {
 		if len(c.examples) < 2 {
 			t.Errorf("%s: two examples, please", c.Name)
 		}
-		for _, columns := range []int{40, 60, 80} {
-			for line := range strings.Lines(verbHelp(c, columns)) {
-				// Only one word, or a line that is to be typed, may be wider.
-				line = strings.TrimRight(line, "\n")
-				if len(line) > columns && len(strings.Fields(line)) > 1 && !isRow(line) &&
-					!isExample(c, line) {
-					t.Errorf("%s: a line of %d letters at %d columns: %q", c.Name, len(line),
-						columns, line)
-				}
-			}
+		for columns := narrowest; columns <= widest; columns++ {
+			checkWidth(t, c.Name, verbHelp(c, columns), columns)
 		}
 	}
+	app := newApp(testCommandLine(t, nil))
+	for columns := narrowest; columns <= widest; columns++ {
+		checkWidth(t, "pkgsneak", rootHelp(app, columns), columns)
+	}
+}
+
+// Each command line in the documents, the manual pages and the examples names a command that there
+// is, with flags that it has.
+func TestDocumentedCommandsExist(t *testing.T) {
+	var lines []string
+	for _, v := range verbs(testCommandLine(t, nil)) {
+		for _, e := range v.examples {
+			lines = append(lines, e.line)
+		}
+	}
+	for _, pattern := range []string{"doc/*.md", "../../README.md", "../../CHANGELOG.md",
+		"man/*.in"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%q: %q, %v", pattern, files, err)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines = append(lines, documentedCommands(string(text),
+				filepath.Ext(f) == ".in")...)
+		}
+	}
+	if len(lines) < 80 {
+		t.Fatalf("%d lines: %q", len(lines), lines)
+	}
+	for _, line := range lines {
+		app := newApp(testCommandLine(t, nil))
+		words := strings.Fields(strings.NewReplacer("'", "", "...", "").Replace(line))
+		end := slices.IndexFunc(words, func(w string) bool {
+			return strings.ContainsAny(w[:1], "#&>|") || slices.Contains([]string{".", ",", ":"}, w)
+		})
+		if end < 0 {
+			end = len(words)
+		}
+		if words = words[1:end]; len(words) == 0 || words[0] == "COMMAND" {
+			continue
+		}
+		if req, err := parseArgs(app, words); err != nil ||
+			!req.about && !req.help && app.Command(req.path[0]) == nil {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+}
+
+// documentedCommands finds the command lines of pkgsneak in a document or the source of a manual
+// page: lines of their own, and those in backquotes or .Ql, which may go on in the next line.
+func documentedCommands(text string, isManual bool) (lines []string) {
+	margin := "    "
+	if isManual {
+		text, margin = strings.ReplaceAll(text, `\-`, "-"), `(?:\.Ql )?`
+	}
+	pattern := regexp.MustCompile("(?m)^" + margin + "(pkgsneak .*)$|`(pkgsneak [^`]+)`")
+	for _, found := range pattern.FindAllStringSubmatch(text, -1) {
+		lines = append(lines, cmp.Or(found[1], found[2]))
+	}
+	return lines
 }

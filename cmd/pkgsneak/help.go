@@ -99,7 +99,7 @@ func verbHelp(c verb, width int) string {
 	if len(c.examples) > 0 {
 		p.heading("examples")
 		for _, e := range c.examples {
-			p.line("  " + e.line)
+			p.command(2, e.line)
 			p.paragraph(6, e.does)
 		}
 	}
@@ -152,6 +152,29 @@ func (p *page) hanging(start string, indent int, text string) {
 	p.line(line)
 }
 
+// command is a line to be typed. One that is wider than the page goes on behind a backslash, as a
+// shell takes it.
+func (p *page) command(indent int, line string) {
+	const goesOn = ` \`
+	words := strings.Fields(line)
+	typed := strings.Repeat(" ", indent) + words[0]
+	rest := width(line) - width(words[0]) // behind typed
+	for _, word := range words[1:] {
+		end := len(goesOn)
+		if width(typed)+rest <= p.width {
+			end = 0
+		}
+		if width(typed)+1+width(word)+end > p.width {
+			p.line(typed + goesOn)
+			typed = strings.Repeat(" ", 2*indent) + word
+		} else {
+			typed += " " + word
+		}
+		rest -= 1 + width(word)
+	}
+	p.line(typed)
+}
+
 // The columns in which a row's text begins: beside the name, and below one that is too long for
 // that.
 const (
@@ -165,6 +188,9 @@ func (p *page) row(name, text string) {
 	switch {
 	case text == "":
 		p.line(name)
+	case width(name) > p.width:
+		p.hanging("  ", 6, name)
+		p.paragraph(belowName, text)
 	case p.width < 2*besideName || width(name) > besideName-2:
 		p.line(name)
 		p.paragraph(belowName, text)

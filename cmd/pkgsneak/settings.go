@@ -38,7 +38,7 @@ type env struct {
 	// of the variables of the environment that begin with PKGSNEAK_
 	names    []string
 	now      func() time.Time
-	columns  func() int // of the terminal behind standard error
+	columns  func() int // of the terminal
 	hostname string
 	// path of the running program, "" if it is not known
 	executable      string
@@ -70,7 +70,7 @@ func processEnv(b build) *env {
 		lookup:     os.LookupEnv,
 		names:      ownNames(os.Environ()),
 		now:        time.Now,
-		columns:    columnsBehind(os.Stderr),
+		columns:    columnsBehind(os.Stderr, os.Stdout),
 		hostname:   hostname,
 		executable: executable,
 		version:    b.version,
@@ -92,11 +92,14 @@ func processEnv(b build) *env {
 	return e
 }
 
-// columnsBehind gives the width of the terminal behind a file, which may change while a run lasts.
-func columnsBehind(f *os.File) func() int {
+// columnsBehind gives the width of the terminal behind the first of some files that has one, which
+// may change while a run lasts.
+func columnsBehind(files ...*os.File) func() int {
 	return func() int {
-		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
-			return n
+		for _, f := range files {
+			if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+				return n
+			}
 		}
 		return 80
 	}
