@@ -36,6 +36,9 @@ RESTRICT+=" test"
 
 BDEPEND=">=dev-lang/go-1.25:="
 
+# As in a release, so that the same program comes out (-s -w).
+QA_PRESTRIPPED="usr/bin/pkgsneak"
+
 pkg_nofetch() {
 	einfo "These are files of a release, beside the overlay that this ebuild came in:"
 	einfo "  ${P}.tar.xz"
