@@ -114,7 +114,8 @@ type flagDef struct {
 	group  group  // under which heading --help lists it; "" is the group of its set
 	shown  string // the default in --help, where it is not the value of the field
 	hidden bool
-	// it answers a question, so that no variable sets it: nobody would be asked any more
+	// it answers a question, or states what this one run is about, so that no variable sets it:
+	// nobody would be asked any more, or each run would be another one
 	typed bool
 	to    func(*options) flag.Value // the fields that it sets
 }
@@ -392,7 +393,7 @@ var lock = groupHow.of(flagSet{
 })
 
 var indexing = groupWhat.of(flagSet{
-	{name: "check", usage: "compare only, and end with 4 if something is wrong",
+	{name: "check", usage: "compare only, and end with 4 if something is wrong", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.check} }},
 	{name: "rebuild", usage: "read every package, whatever the index says",
 		to: func(o *options) flag.Value { return toggle{&o.index.Rebuild} }},
@@ -410,7 +411,8 @@ var examining = groupWhat.of(flagSet{
 		usage: "read the compiler flags of every package on the drive, not of some",
 		to:    func(o *options) flag.Value { return toggle{&o.doctor.Deep} }},
 	{name: "explain", usage: "explain why a topic matters; without a topic, list them",
-		to: func(o *options) flag.Value { return toggle{&o.explain} }},
+		typed: true,
+		to:    func(o *options) flag.Value { return toggle{&o.explain} }},
 	{name: "ignore", value: "TOPICS", usage: "topics that are not reported, separated by commas",
 		to: func(o *options) flag.Value { return topics{&o.doctor.Ignore} }},
 })
@@ -438,8 +440,9 @@ var plugged = groupHow.of(flagSet{
 var installing = groupWhere.of(flagSet{
 	{name: "install", group: groupWhat,
 		usage: "install the files that make the system start it: udev rule, units, scripts, settings",
+		typed: true,
 		to:    func(o *options) flag.Value { return toggle{&o.install} }},
-	{name: "uninstall", group: groupWhat, usage: "remove them",
+	{name: "uninstall", group: groupWhat, usage: "remove them", typed: true,
 		to: func(o *options) flag.Value { return toggle{&o.uninstall} }},
 	{name: "root", value: "DIR", usage: "install below this directory, for packagers",
 		to: func(o *options) flag.Value { return text{&o.root} }},
@@ -447,8 +450,8 @@ var installing = groupWhere.of(flagSet{
 		usage: "with --root: a package's places (/usr/lib/udev, /usr/lib/systemd), not /etc",
 		to:    func(o *options) flag.Value { return toggle{&o.packaged} }},
 	{name: "force", group: groupHow, also: []string{"f"},
-		usage: "with --install: overwrite files that were changed here, too",
-		to:    func(o *options) flag.Value { return toggle{&o.force} }},
+		usage: "with --install: overwrite files that were changed here, too", typed: true,
+		to: func(o *options) flag.Value { return toggle{&o.force} }},
 })
 
 var watching = groupHow.of(flagSet{
@@ -501,8 +504,8 @@ var newKey = groupWhat.of(flagSet{
 
 var newName = groupWhat.of(flagSet{
 	{name: "name", value: "NAME",
-		usage: "the new name of the origin (the old one with a number behind)",
-		to:    func(o *options) flag.Value { return originName{&o.keyName} }},
+		usage: "the new name of the origin (the old one with a number behind)", typed: true,
+		to: func(o *options) flag.Value { return originName{&o.keyName} }},
 })
 
 var revoking = groupHow.of(flagSet{
@@ -514,8 +517,8 @@ var revoking = groupHow.of(flagSet{
 
 var trusting = groupHow.of(flagSet{
 	{name: "fingerprint", group: groupWhat, value: "FPR",
-		usage: "trust the key with this fingerprint, without a question",
-		to:    func(o *options) flag.Value { return fingerprint{&o.fingerprint} }},
+		usage: "trust the key with this fingerprint, without a question", typed: true,
+		to: func(o *options) flag.Value { return fingerprint{&o.fingerprint} }},
 	{name: "replaces", value: "FPR",
 		usage: "the key takes the place of this one, which is trusted no longer", typed: true,
 		to: func(o *options) flag.Value { return fingerprint{&o.replaces} }},

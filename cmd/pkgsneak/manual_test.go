@@ -319,14 +319,20 @@ func (m *manual) exitCodes() {
 	m.line(".El")
 }
 
-// typed lists the flags that have no variable.
+// typed lists the flags that have no variable. Where other commands take one of the variable's name,
+// it is that of its own.
 func (m *manual) typed(app *cli.App) {
 	names := map[string]bool{}
-	for _, c := range app.Commands {
+	settings := settingsOf(app)
+	for _, c := range shown(app) {
 		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
 			for _, f := range visible(leaf.Flags) {
 				if d, ok := f.(declared); ok && d.typed {
-					names[`\-\-`+roff(d.name)] = true
+					name := `\-\-` + roff(d.name)
+					if settings[variable(d.name)] != nil {
+						name += " of " + words(c, leaf)
+					}
+					names[name] = true
 				}
 			}
 		}
@@ -334,17 +340,16 @@ func (m *manual) typed(app *cli.App) {
 	m.line("%s.", strings.Join(slices.Sorted(maps.Keys(names)), ", "))
 }
 
-// variables lists the variables of all flags, with the commands that take them.
-func (m *manual) variables(app *cli.App) {
-	type setting struct {
-		flag     declared
-		commands []string
-	}
-	all := map[string]*setting{}
-	for _, c := range app.Commands {
-		if c.Hidden {
-			continue
-		}
+// setting is what a variable means to some commands.
+type setting struct {
+	flag     declared
+	commands []string
+}
+
+// settingsOf gives by the name of each variable what it means, to whom.
+func settingsOf(app *cli.App) map[string][]*setting {
+	all := map[string][]*setting{}
+	for _, c := range shown(app) {
 		for _, leaf := range append([]*cli.Command{c}, c.Subcommands...) {
 			for _, f := range visible(leaf.Flags) {
 				d, ok := f.(declared)
@@ -352,26 +357,51 @@ func (m *manual) variables(app *cli.App) {
 					continue
 				}
 				name := variable(d.name)
-				if all[name] == nil {
-					all[name] = &setting{flag: d}
+				i := slices.IndexFunc(all[name], func(s *setting) bool {
+					return s.flag.usage == d.usage
+				})
+				if i < 0 {
+					i = len(all[name])
+					all[name] = append(all[name], &setting{flag: d})
 				}
-				if !slices.Contains(all[name].commands, c.Name) {
-					all[name].commands = append(all[name].commands, c.Name)
+				// a command stands for its subcommands
+				if s := all[name][i]; !slices.Contains(s.commands, c.Name) {
+					s.commands = append(s.commands, words(c, leaf))
 				}
 			}
 		}
 	}
-	commands := len(slices.DeleteFunc(slices.Clone(app.Commands), func(c *cli.Command) bool {
+	return all
+}
+
+// words are those that name a command, or a subcommand of it.
+func words(c, leaf *cli.Command) string {
+	if leaf == c {
+		return c.Name
+	}
+	return c.Name + " " + leaf.Name
+}
+
+// shown are the commands that help shows.
+func shown(app *cli.App) []*cli.Command {
+	return slices.DeleteFunc(slices.Clone(app.Commands), func(c *cli.Command) bool {
 		return c.Hidden
-	}))
+	})
+}
+
+// variables lists the variables of all flags, with the commands that take them.
+func (m *manual) variables(app *cli.App) {
+	settings := settingsOf(app)
 	m.line(".Bl -tag -width Ds")
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		s := all[name]
-		value := cmp.Or(s.flag.value, "yes|no")
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		meanings := settings[name]
+		value := cmp.Or(meanings[0].flag.value, "yes|no")
 		m.line(".It Ev %s Ns = Ns Ar %s", name, value)
-		m.text(s.flag.usage + flagDefault(s.flag) + ".")
-		if len(s.commands) < commands-1 {
-			m.line("Of %s.", strings.Join(s.commands, ", "))
+		for _, s := range meanings {
+			m.text(s.flag.usage + flagDefault(s.flag) + ".")
+			if len(meanings) > 1 || len(s.commands) < len(shown(app))-1 {
+				m.line("Of %s.", strings.Join(s.commands, ", "))
+			}
 		}
 	}
 	m.line(".El")

@@ -166,7 +166,8 @@ func TestUnknownVariables(t *testing.T) {
 }
 
 // No variable gives an answer: it would be given to every question of every run, and to those of
-// auto.
+// auto. Nor does one turn each run of a command into another one (--install), or give two commands
+// two meanings (--check).
 func TestAnswersAreTyped(t *testing.T) {
 	var typed []string
 	for _, c := range newApp(&commandLine{env: &env{}}).Commands {
@@ -179,9 +180,9 @@ func TestAnswersAreTyped(t *testing.T) {
 		}
 	}
 	slices.Sort(typed)
-	if want := []string{"accept-clock", "accept-future", "accept-rotation", "adopt-repo", "code",
-		"file", "never", "receipt", "replaces", "retire", "revoke", "unsigned",
-		"yes"}; !slices.Equal(typed, want) {
+	if want := []string{"accept-clock", "accept-future", "accept-rotation", "adopt-repo", "check",
+		"code", "explain", "file", "fingerprint", "force", "install", "name", "never", "receipt",
+		"replaces", "retire", "revoke", "uninstall", "unsigned", "yes"}; !slices.Equal(typed, want) {
 		t.Errorf("%q, want %q", typed, want)
 	}
 	for _, f := range flags(unattended...) {
