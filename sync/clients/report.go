@@ -469,5 +469,5 @@ func (e *UnknownError) Hints(string) []string {
 	if len(e.Known) == 0 {
 		return []string{"on the client: pkgsneak request DRIVE; then here: pkgsneak export DRIVE, and pkgsneak clients"}
 	}
-	return []string{"there are " + strings.Join(e.Known, ", ")}
+	return []string{"clients here: " + strings.Join(e.Known, ", ")}
 }

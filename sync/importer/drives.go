@@ -59,7 +59,7 @@ func (e *driveError) Hints(string) []string {
 	place := fault.Quote(e.path)
 	hints := fault.Hints(e.err, place)
 	if len(hints) == 0 && fault.Of(e.err) == fault.NoTree {
-		hints = []string{"if it is the drive: on the build host: pkgsneak export " + place}
+		hints = []string{"if it is the drive, on the build host: pkgsneak export " + place}
 	}
 	return hints
 }
