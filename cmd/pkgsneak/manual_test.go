@@ -319,8 +319,8 @@ func (m *manual) exitCodes() {
 	m.line(".El")
 }
 
-// typed lists the flags that have no variable. Where other commands take one of the variable's name,
-// it is that of its own.
+// typed lists the flags that have no variable; with the command, where another one's flag of that
+// name has one.
 func (m *manual) typed(app *cli.App) {
 	names := map[string]bool{}
 	settings := settingsOf(app)

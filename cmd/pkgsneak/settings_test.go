@@ -182,7 +182,8 @@ func TestAnswersAreTyped(t *testing.T) {
 	slices.Sort(typed)
 	if want := []string{"accept-clock", "accept-future", "accept-rotation", "adopt-repo", "check",
 		"code", "explain", "file", "fingerprint", "force", "install", "name", "never", "receipt",
-		"replaces", "retire", "revoke", "uninstall", "unsigned", "yes"}; !slices.Equal(typed, want) {
+		"replaces", "retire", "revoke", "uninstall", "unsigned",
+		"yes"}; !slices.Equal(typed, want) {
 		t.Errorf("%q, want %q", typed, want)
 	}
 	for _, f := range flags(unattended...) {
