@@ -79,7 +79,7 @@ func rootHelp(app *cli.App, width int) string {
 	}
 	p.line("")
 	p.paragraph(0,
-		"Flags stand before or after the arguments. Each but those that answer a question has a variable, which the environment or "+
+		"Flags stand before or after the arguments. Each but those that answer a question, or say what one run is about, has a variable, which the environment or "+
 			confFile+" may set: --state-dir is "+variable("state-dir")+".")
 	return p.text()
 }

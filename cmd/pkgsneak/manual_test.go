@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -94,6 +95,30 @@ func TestManualPagesAreWellFormed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// No line of a page is wider than a terminal, those that are to be typed included.
+func TestManualPagesFit(t *testing.T) {
+	mandoc, err := exec.LookPath("mandoc")
+	if err != nil {
+		t.Skip("SKIPPED, THE MANUAL PAGES WERE NOT LOOKED AT: mandoc is not in PATH")
+	}
+	files, err := filepath.Glob(filepath.Join(manualDir, "*.[1-8]"))
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d pages, %v", len(files), err)
+	}
+	overstruck := regexp.MustCompile(`.\x08`) // bold and underlined letters
+	for _, f := range files {
+		out, err := exec.Command(mandoc, "-T", "ascii", "-O", "width=78", f).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		for line := range strings.Lines(overstruck.ReplaceAllString(string(out), "")) {
+			if line = strings.TrimSuffix(line, "\n"); len(line) > 80 {
+				t.Errorf("%s: a line of %d columns: %q", f, len(line), line)
+			}
+		}
 	}
 }
 
@@ -220,7 +245,7 @@ func commandPage(app *cli.App, c *cli.Command) []byte {
 		}
 		m.text(p)
 	}
-	m.line(".Sh OPTIONS\nEach flag but those that answer a question has a variable, see\n.Xr pkgsneak 5 .")
+	m.line(".Sh OPTIONS\nMost flags have a variable, see\n.Xr pkgsneak 5 .")
 	m.grouped("", c.Flags)
 	for _, sub := range c.Subcommands {
 		m.grouped(" of "+c.Name+" "+sub.Name, without(sub.Flags, c.Flags))
