@@ -41,6 +41,12 @@ func (g *Guest) SetClock(ctx context.Context, seconds int64) error {
 	return g.call(ctx, "SetClock", seconds, &nothing{})
 }
 
+// Speed is that of the guest's processor, as wire.Speed measures it.
+func (g *Guest) Speed(ctx context.Context) (bytes float64, err error) {
+	err = g.call(ctx, "Speed", nothing{}, &bytes)
+	return bytes, err
+}
+
 // Run runs a program to its end.
 func (g *Guest) Run(ctx context.Context, c wire.Command) (wire.Result, error) {
 	var r wire.Result

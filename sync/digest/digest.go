@@ -144,16 +144,23 @@ func (h *Hash) Reset() {
 	}
 }
 
-// defaultBuffer is the buffer of Reader where the caller brings none: large
-// enough for the hashes to run side by side.
+// defaultBuffer is the length of the buffer of Reader where the caller brings
+// none: large enough for the hashes to run side by side.
 const defaultBuffer = 256 << 10
 
-// Reader sums r to its end, in pieces of buf (one of 256 KiB is made if it is
-// empty). It asks ctx between pieces and returns its cause when it is done.
-// On an error the sums are zero.
+// buffers are those of Reader, for the next file: tens of thousands of small
+// ones are hashed where a client has lost its memory, and a buffer for each
+// would cost many times as much as the hashing.
+var buffers = sync.Pool{New: func() any { return new([defaultBuffer]byte) }}
+
+// Reader sums r to its end, in pieces of buf (of 256 KiB if it is empty). It
+// asks ctx between pieces and returns its cause when it is done. On an error
+// the sums are zero.
 func Reader(ctx context.Context, r io.Reader, set Set, buf []byte) (Sums, error) {
 	if len(buf) == 0 {
-		buf = make([]byte, defaultBuffer)
+		own := buffers.Get().(*[defaultBuffer]byte)
+		defer buffers.Put(own)
+		buf = own[:]
 	}
 	h := New(set)
 	for {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -178,5 +179,23 @@ func BenchmarkHash(b *testing.B) {
 				_ = h.Sum()
 			}
 		})
+	}
+}
+
+// A buffer is there for the next file: tens of thousands of small ones are hashed in one run.
+func TestReaderKeepsItsBuffer(t *testing.T) {
+	const files = 100
+	data := []byte("a small file")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range files {
+		if _, err := Reader(t.Context(), bytes.NewReader(data), BLAKE2B, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	// the race detector takes some of them away
+	if each := (after.TotalAlloc - before.TotalAlloc) / files; each > 160<<10 {
+		t.Errorf("%d bytes are allocated for each file", each)
 	}
 }

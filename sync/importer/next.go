@@ -66,7 +66,7 @@ func predict(ctx context.Context, op *operation) (*forecast.Forecast, error) {
 func candidatesOf(op *operation) (list []forecast.Candidate, here map[string]bool) {
 	byPath := make(map[string]forecast.Candidate)
 	if op.client.pkgdir != nil {
-		if x, err := op.client.pkgdir.Index(); err == nil {
+		if x, err := op.client.pkgdir.IndexShared(op.entryAt); err == nil {
 			for _, e := range x.Entries {
 				byPath[e.Path()] = forecast.Candidate{Entry: pkgindex.Rebase(e, x.Header,
 					pkgindex.Header{})}
@@ -96,6 +96,17 @@ func candidatesOf(op *operation) (list []forecast.Candidate, here map[string]boo
 		here[byPath[path].Entry.CPV()] = true
 	}
 	return list, here
+}
+
+// entryAt is the entry of the first origin that has a package at a path: PKGDIR has most of them at
+// the same place, and both indices are in memory.
+func (op *operation) entryAt(path string) pkgindex.Entry {
+	for _, in := range op.origins {
+		if e, found := in.entries[path]; found {
+			return e
+		}
+	}
+	return pkgindex.Entry{}
 }
 
 func keys[V any](m map[string]V) func(func(string) bool) {
