@@ -214,10 +214,15 @@ func (w *clientWriter) choose(ctx context.Context) error {
 		return err
 	}
 	w.pair = max(highest, used) + 1
-	if err := w.allocatePair(w.pair); err != nil {
-		return err
+	if err = w.allocatePair(w.pair); err == nil {
+		err = w.flush()
 	}
-	return w.flush()
+	if durable.IsFull(err) { // nothing that keeps other clients from asking may stay
+		record, list := layout.RequestFiles(w.pair)
+		w.root.Remove(record)
+		w.root.Remove(list)
+	}
+	return err
 }
 
 // mayAllocate looks whether something was left unfinished on the drive, and removes it where it is

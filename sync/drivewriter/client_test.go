@@ -499,3 +499,35 @@ func TestFirstRequestOnAFullDrive(t *testing.T) {
 		}
 	}
 }
+
+// A request that has outgrown its files and finds the drive full leaves the one before, and nothing
+// that keeps another client from asking.
+func TestOutgrownRequestOnAFullDrive(t *testing.T) {
+	for stop := 0; ; stop++ {
+		mount, n := t.TempDir(), 0
+		if _, err := ask(mount, 1, 100, nil); err != nil {
+			t.Fatal(err)
+		}
+		_, err := ask(mount, 2, 40_000, func(c durable.Change) error {
+			if n++; n == stop+1 && (c.Op == "write" || c.Op == "create") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		if err == nil && n <= stop {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		d, openErr := drive.Open(mount)
+		if openErr != nil {
+			t.Fatal(openErr)
+		}
+		if left := CheckFinished(context.Background(), d); !errors.Is(err, syscall.ENOSPC) ||
+			left != nil || asked(t, mount) != 1 {
+			t.Errorf("full at change %d: %v; %v, request %d", stop, err, left, asked(t, mount))
+		}
+		d.Close()
+	}
+}
