@@ -19,11 +19,18 @@ type planner struct {
 	spent []int64 // bytes that each client got
 	plan  *Plan
 
+	// fair is what each client may take before the others have their updates, charged what it took
+	// of that, and users how many clients need a file.
+	fair    int64
+	charged []int64
+	users   []int64
+
 	closures *resolve.Closures // made on first use
 }
 
 func newPlanner(in *Input) *planner {
 	p := &planner{in: in, left: in.Room, spent: make([]int64, len(in.Clients)),
+		charged: make([]int64, len(in.Clients)),
 		plan: &Plan{Groups: []Group{}, Leave: []Leave{}, Shares: []Share{}, Stay: []Part{},
 			TooLarge: []Part{}, Room: in.Room}}
 	for i := range in.Packages {
@@ -81,8 +88,40 @@ func (p *planner) takeFiles(g Group, files []int) bool {
 	return true
 }
 
-// takeTurns takes the bundles of one level: the client that got least takes the next.
-func (p *planner) takeTurns(level Level) {
+// shareRoom divides what is left among the clients that lack something.
+func (p *planner) shareRoom() {
+	p.users = make([]int64, len(p.files))
+	counted := make([]int, len(p.files)) // for which client at last
+	clients := int64(0)
+	for i := range p.needs {
+		if len(p.needs[i].bundles) > 0 {
+			clients++
+		}
+		for _, b := range p.needs[i].bundles {
+			for _, f := range b.files {
+				if counted[f] != i+1 {
+					counted[f] = i + 1
+					p.users[f]++
+				}
+			}
+		}
+	}
+	p.fair = p.left / max(clients, 1)
+}
+
+// charge is the part of a bundle that one of the clients which need it answers for.
+func (p *planner) charge(files []int) (bytes int64) {
+	for _, f := range files {
+		if !p.taken[f] {
+			bytes = payload.Plus(bytes, p.files[f].Bytes/max(p.users[f], 1))
+		}
+	}
+	return bytes
+}
+
+// takeTurns takes the bundles of one level: the client that got least takes the next. shared leaves
+// for later what is beyond a client's share.
+func (p *planner) takeTurns(level Level, shared bool) {
 	queues := make([]*queue, len(p.needs))
 	for i := range p.needs {
 		queues[i] = newQueue(p, p.needs[i].bundles, level)
@@ -101,10 +140,16 @@ func (p *planner) takeTurns(level Level) {
 		if b == nil {
 			continue
 		}
-		before := p.left
+		before, charge := p.left, p.charge(b.files)
+		if shared && p.charged[next]+charge > p.fair {
+			continue
+		}
 		g := Group{Level: level, Client: p.in.Clients[next].Name, For: p.name(b.lead)}
 		if p.takeFiles(g, b.files) {
 			p.spent[next] += before - p.left
+			if shared {
+				p.charged[next] += charge
+			}
 		}
 	}
 }

@@ -178,8 +178,12 @@ func Make(in Input) (*Plan, error) {
 		p.takeFiles(Group{Level: Enabling}, []int{p.extra(i)})
 	}
 	p.wantSources()
+	p.shareRoom()
 	for level := Enabling; level <= Sources; level++ {
-		p.takeTurns(level)
+		p.takeTurns(level, level == Wished || level == Security)
+	}
+	for level := Wished; level <= Security; level++ {
+		p.takeTurns(level, false)
 	}
 	if err := p.takeUnasked(); err != nil {
 		return nil, err

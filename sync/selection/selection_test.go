@@ -273,6 +273,67 @@ func TestFair(t *testing.T) {
 	}
 }
 
+// TestShares: neither wishes nor claims of a client take the share of another one; a package that
+// several need comes in its turn.
+func TestShares(t *testing.T) {
+	all := func(merges []resolve.Merge) map[string]bool {
+		closing := make(map[string]bool)
+		for _, m := range merges {
+			closing[m.Package.CPV] = true
+		}
+		return closing
+	}
+	world := func(in *Input, category string, n int, size int64) (atoms []depend.Atom) {
+		for i := range n {
+			name := fmt.Sprintf("%s/p%d", category, i)
+			in.Packages = append(in.Packages, pkg(name+"-1", size, 5, ""))
+			atoms = append(atoms, atomList(t, name)...)
+		}
+		return atoms
+	}
+	for _, greed := range []string{"wishes", "security"} {
+		in := Input{Room: 100, Only: true}
+		greedy := Client{Name: "greedy", Machine: machine(resolve.Input{})}
+		if list := world(&in, "cat-a", 100, 1); greed == "wishes" {
+			greedy.Wishes = list
+		} else {
+			greedy.Machine, greedy.Closing = machine(resolve.Input{World: list}), all
+		}
+		modest := Client{Name: "modest",
+			Machine: machine(resolve.Input{World: world(&in, "cat-b", 100, 1)})}
+		in.Clients = []Client{greedy, modest}
+		plan, err := Make(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := plan.Shares; s[0].Bytes != 50 || s[1].Bytes != 50 {
+			t.Errorf("%s: %+v", greed, s)
+		}
+		in.Room = 185 // more than the modest one needs
+		in.Packages = slices.DeleteFunc(in.Packages, func(p Package) bool {
+			return strings.HasPrefix(p.CPV, "cat-b/p9")
+		})
+		if plan, err = Make(in); err != nil || plan.Shares[0].Bytes != 96 ||
+			plan.Shares[1].Bytes != 89 {
+			t.Errorf("%s: room is left: %+v, %v", greed, plan.Shares, err)
+		}
+	}
+	in := Input{Room: 100, Only: true}
+	large := world(&in, "cat-large", 1, 60)
+	for c := range 5 {
+		own := world(&in, fmt.Sprint("cat-", c), 20, 1)
+		in.Clients = append(in.Clients, Client{Name: fmt.Sprint("client-", c),
+			Machine: machine(resolve.Input{World: slices.Concat(large, own)}),
+			Closing: func([]resolve.Merge) map[string]bool {
+				return map[string]bool{"cat-large/p0-1": true}
+			}})
+	}
+	plan, err := Make(in)
+	if err != nil || !strings.HasPrefix(written(plan), "3:cat-large/p0-1 4:") {
+		t.Errorf("what all need: %s, %v", written(plan), err)
+	}
+}
+
 func pkg(cpv string, size int64, built int64, rdepend string) Package {
 	return Package{File{payload.Package, cpv, size, false}, resolve.Package{CPV: cpv, Slot: "0",
 		EAPI: "8", BuildTime: built, RDepend: rdepend, IUse: "ssl"}}
