@@ -17,21 +17,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pkgsneak/sync/importer"
+	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/portage"
+	"pkgsneak/sync/requester"
 	"pkgsneak/sync/sandbox"
 )
 
 // A stage is what a confined child is given, in confineVariable.
 type stage struct {
 	Drive, Client, Outside, Listener string
-	Serve                            bool
+	Serve, Request                   bool
 }
 
 const confineVariable = "PKGSNEAK_TEST_CONFINED"
 
-// The child of the tests below: it imports, confined, and then does what an attacker would who had
-// taken it over.
+// The child of the tests below: it imports or asks, confined, and then does what an attacker would
+// who had taken it over.
 func TestConfinedChild(t *testing.T) {
 	text := os.Getenv(confineVariable)
 	if text == "" {
@@ -49,16 +51,27 @@ func TestConfinedChild(t *testing.T) {
 		return epoch
 	}, Version: "test"}, s.Client)
 	var c sandbox.Confined
-	if s.Serve {
+	switch {
+	case s.Serve:
 		c = sandbox.ConfineReading(s.Drive, m.PKGDIR)
-	} else {
+	case s.Request:
+		c = requester.Confine(m, requester.Options{Drive: s.Drive})
+	default:
 		c = importer.Confine(m, importer.ImportOptions{Drive: s.Drive})
 	}
 	t.Log(c)
 	if !c.Files || !c.Network || !c.NoNewPrivs {
 		t.Fatalf("not confined: %+v", c)
 	}
-	if !s.Serve {
+	switch {
+	case s.Request:
+		for range 2 { // the second one is written in place
+			if r, err := requester.Request(t.Context(), m, requester.Options{Drive: s.Drive},
+				nil); err != nil || len(r.Problems) > 0 {
+				t.Errorf("the request does not work confined: %v, %+v", err, r)
+			}
+		}
+	case !s.Serve:
 		r, err := importer.Import(t.Context(), m, importer.ImportOptions{Drive: s.Drive}, nil)
 		if err != nil || len(r.Origins[0].LeftOut) > 0 || r.Packages == 0 {
 			t.Errorf("the import does not work confined: %v, %+v", err, r)
@@ -67,8 +80,10 @@ func TestConfinedChild(t *testing.T) {
 			nil); err != nil || !again.Unchanged {
 			t.Errorf("the second import does not work confined: %v, %+v", err, again)
 		}
-	} else if _, err := os.ReadDir(s.Drive); err != nil {
-		t.Errorf("reading what is served: %v", err)
+	default:
+		if _, err := os.ReadDir(s.Drive); err != nil {
+			t.Errorf("reading what is served: %v", err)
+		}
 	}
 	for name, step := range stepsOut(s, m) {
 		if err := step(); err == nil {
@@ -160,9 +175,9 @@ func stepsOut(s stage, m machine.Machine) map[string]func() error {
 	}
 	steps["connect"] = func() error { _, err := net.Dial("tcp", s.Listener); return err }
 	steps["set up io_uring"] = func() error { return setUpRing() }
-	if s.Serve {
-		steps["write what is served"] = write(inside)
-		steps["remove what is served"] = func() error {
+	if s.Serve || s.Request {
+		steps["write a package"] = write(inside)
+		steps["remove a package"] = func() error {
 			return os.Remove(filepath.Join(m.PKGDIR, "inside"))
 		}
 	}
@@ -208,7 +223,7 @@ func TestConfinement(t *testing.T) {
 	if abi, err := ll.LandlockGetABIVersion(); err != nil || abi < sandbox.LandlockRefer {
 		t.Skipf("THIS KERNEL HAS NO LANDLOCK THAT CAN CONFINE AN IMPORT (version %d, %v): not shown", abi, err)
 	}
-	for name, serve := range map[string]bool{"import": false, "serve": true} {
+	for _, name := range []string{"import", "serve", "request"} {
 		t.Run(name, func(t *testing.T) {
 			a := newTemplate(t).arena(t)
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -226,8 +241,12 @@ func TestConfinement(t *testing.T) {
 			}
 			a.must(err)
 			before := files(t, a.beside)
+			if name == "request" { // the first one on a drive makes that
+				a.must(os.Mkdir(filepath.Join(a.drive, layout.TreeDir, layout.ClientsDir), 0o755))
+			}
 			text, err := json.Marshal(stage{Drive: a.drive, Client: filepath.Dir(a.client.PKGDIR),
-				Outside: a.beside, Listener: l.Addr().String(), Serve: serve})
+				Outside: a.beside, Listener: l.Addr().String(), Serve: name == "serve",
+				Request: name == "request"})
 			a.must(err)
 			child := exec.Command(os.Args[0], "-test.run=^TestConfinedChild$", "-test.v",
 				"-test.count=1", "-test.testlogfile=", "-test.gocoverdir=")
