@@ -113,14 +113,19 @@ func only(r *clients.Report, name string) error {
 	for _, o := range r.Offered {
 		known = append(known, o.Name)
 	}
+	var kept []string
 	r.Clients = slices.DeleteFunc(r.Clients, func(e clients.Entry) bool {
-		return e.Name != name && !strings.EqualFold(string(e.Fingerprint), name)
+		if !clients.Means(name, e.Name, e.Fingerprint) {
+			return true
+		}
+		kept = append(kept, e.Name)
+		return false
 	})
 	r.Offered = slices.DeleteFunc(r.Offered, func(o clients.Offered) bool {
-		return o.Name != name && !strings.EqualFold(string(o.Fingerprint), name)
+		return !clients.Means(name, o.Name, o.Fingerprint)
 	})
 	r.Build = slices.DeleteFunc(r.Build, func(b clients.Build) bool {
-		return !slices.Contains(b.For, name)
+		return !slices.ContainsFunc(b.For, func(n string) bool { return slices.Contains(kept, n) })
 	})
 	if len(r.Clients)+len(r.Offered) == 0 {
 		return &clients.UnknownError{Name: name,
@@ -186,8 +191,7 @@ func clientsAccept(c *invocation) error {
 
 // confirmClient asks whether the fingerprint is the client's. Whoever typed it is not asked.
 func (c *invocation) confirmClient(o *clients.Offered) error {
-	if c.opt.yes || strings.EqualFold(string(o.Fingerprint),
-		strings.ReplaceAll(c.args[0], " ", "")) {
+	if c.opt.yes || clients.Means(c.args[0], "", o.Fingerprint) {
 		return nil
 	}
 	c.out.say("%s asks with the key %s", bold(o.Name), o.Fingerprint.Grouped())
@@ -307,7 +311,8 @@ func (c clientsText) shown(r *clients.Report) {
 	for _, o := range r.Offered {
 		c.out.say("%s  unknown key %s, since %s", bold(o.Name), o.Fingerprint.Grouped(),
 			when(o.Seen, c.env.now()))
-		c.out.hint("compare the fingerprint, then: pkgsneak clients accept " + shellWord(o.Name))
+		c.out.hint("compare the fingerprint, then: pkgsneak clients accept " + clients.Word(o.Name,
+			o.Fingerprint))
 	}
 	c.build(r.Build)
 	for _, p := range r.Problems {
@@ -407,10 +412,13 @@ func (c clientsText) asked(list []exporter.Asked) {
 				a.Client)
 		case clients.Older:
 			c.out.notice("%s an older request of %s is passed over", bold("note:"), a.Client)
+			c.out.hint("that is as it should be of a drive that was away; if it is the client's newest one, its clock was wrong once: pkgsneak clients forget " +
+				clients.Word(a.Client, a.Fingerprint) + ", and export again")
 		case clients.Unknown:
 			c.out.notice("%s %s asks with the key %s, which is not accepted here", bold("note:"),
 				a.Dir, a.Fingerprint.Grouped())
-			c.out.hint("compare the fingerprint with that on the client, then: pkgsneak clients accept " + shellWord(a.Dir))
+			c.out.hint("compare the fingerprint with that on the client, then: pkgsneak clients accept " + clients.Word(a.Dir,
+				a.Fingerprint))
 		case clients.Damaged:
 			c.out.warn("the request in clients/%s is passed over: %s", a.Dir, a.Problem)
 		case clients.Unfinished:

@@ -289,3 +289,69 @@ func TestOddFiles(t *testing.T) {
 		t.Errorf("%v, %v", all, err)
 	}
 }
+
+// A fingerprint that is typed means a key, whatever the directories of a drive are called; a client
+// without a key keeps its name for itself.
+func TestFind(t *testing.T) {
+	s := open(t, t.TempDir())
+	mine, theirs := key(t, manifest.ClientUserID("attic")), key(t, manifest.ClientUserID("x"))
+	offer := func(k *manifest.PublicKey, name string) {
+		t.Helper()
+		if err := s.Offer(&Found{Dir: name, State: Unknown, Signer: k.Fingerprint(), Key: k},
+			now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	offer(theirs, string(mine.Fingerprint()))
+	if o, err := s.FindOffer(mine.Fingerprint().Grouped()); err != nil || o != nil {
+		t.Errorf("the directory of another key: %+v, %v", o, err)
+	}
+	if o, err := s.FindOffer(string(mine.Fingerprint())); err != nil || o != nil {
+		t.Errorf("the directory of another key: %+v, %v", o, err)
+	}
+	offer(mine, "attic")
+	o, err := s.FindOffer(mine.Fingerprint().Grouped())
+	if err != nil || o == nil || o.Name != "attic" {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	for name, want := range map[string]string{"attic": "attic", "-x": o.Fingerprint.String(),
+		string(theirs.Fingerprint()): o.Fingerprint.String()} {
+		if got := Word(name, o.Fingerprint); got != want {
+			t.Errorf("%s is named by %s", name, got)
+		}
+	}
+	if _, err := s.Add("attic", now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AcceptOffer(o, now); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.Find("attic"); err != nil || c == nil || c.Key != "" {
+		t.Errorf("by name: %+v, %v", c, err)
+	}
+	if c, err := s.Find(string(mine.Fingerprint())); err != nil || c == nil ||
+		c.Key != mine.Fingerprint() {
+		t.Errorf("by key: %+v, %v", c, err)
+	}
+	if _, err := s.Accept(theirs, "attic", now); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Forget("name.attic"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Find("attic"); err == nil {
+		t.Error("one of two keys was taken by name")
+	}
+}
+
+// A client whose key is not remembered, because too many others ask, is told so.
+func TestTooManyOffers(t *testing.T) {
+	s := open(t, t.TempDir())
+	for i := range maxOffers + 1 {
+		k := key(t, manifest.ClientUserID("x"))
+		err := s.Offer(&Found{Dir: "x", State: Unknown, Signer: k.Fingerprint(), Key: k}, now)
+		if (err == nil) != (i < maxOffers) {
+			t.Fatalf("offer %d: %v", i, err)
+		}
+	}
+}

@@ -36,7 +36,7 @@ type offer struct {
 }
 
 // Offer remembers the key of a request that nobody has accepted, so that it can be accepted when
-// the drive is not here. More than maxOffers are not remembered.
+// the drive is not here. More than maxOffers are not remembered, which is an error.
 func (s *Store) Offer(f *Found, now time.Time) error {
 	if f.State != Unknown || f.Key == nil || f.Key.Fingerprint() != f.Signer {
 		return nil
@@ -46,8 +46,11 @@ func (s *Store) Offer(f *Found, now time.Time) error {
 		return err
 	}
 	file := string(f.Signer)
-	if slices.Contains(names, file) || len(names) >= maxOffers {
+	switch {
+	case slices.Contains(names, file):
 		return nil
+	case len(names) >= maxOffers:
+		return fmt.Errorf("its key is not remembered: %d others ask already (pkgsneak clients forget NAME makes room)", maxOffers)
 	}
 	return s.writeJSON(path.Join(offersDir, file),
 		offer{format, f.Dir, now.UTC().Truncate(time.Second), string(f.Key.Armor())})
@@ -90,11 +93,10 @@ func (s *Store) FindOffer(nameOrKey string) (*Offered, error) {
 	for i := range all {
 		o := &all[i]
 		switch {
-		case strings.EqualFold(string(o.Fingerprint), strings.ReplaceAll(nameOrKey, " ", "")):
-			return o, nil
-		case o.Name == nameOrKey && found != nil:
+		case !Means(nameOrKey, o.Name, o.Fingerprint):
+		case found != nil:
 			return nil, fmt.Errorf("several clients ask as %q: name the fingerprint", nameOrKey)
-		case o.Name == nameOrKey:
+		default:
 			found = o
 		}
 	}

@@ -68,6 +68,7 @@ type Store struct {
 	root     *durable.Root // nil: there is no such directory
 	dir      string
 	readOnly bool
+	shown    Shown
 }
 
 // Open opens it below the state directory, for a caller that holds its lock unless it only reads.
@@ -114,7 +115,7 @@ func (s *Store) Clients() ([]*Client, error) {
 	slices.SortStableFunc(all, func(a, b *Client) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID(), b.ID()))
 	})
-	return all, errors.Join(errs...)
+	return s.shown.counted(all), errors.Join(errs...)
 }
 
 func (s *Store) client(id string) (*Client, error) {
@@ -133,26 +134,49 @@ func (s *Store) client(id string) (*Client, error) {
 	return &c, nil
 }
 
-// Find returns the client of a name or fingerprint, nil if there is none. A name that several have
-// is an error.
+// Means reports whether somebody who typed a name or a fingerprint means what has these. A text
+// that is a fingerprint is no name: anybody can give that to a directory on a drive.
+func Means(text, name string, key manifest.Fingerprint) bool {
+	if typed, err := manifest.ParseFingerprint(text); err == nil && key != "" {
+		return typed == key
+	}
+	return text == name
+}
+
+// Word is what people type to name a client: its name, and its fingerprint where the name would be
+// taken for a flag or a fingerprint.
+func Word(name string, key manifest.Fingerprint) string {
+	_, err := manifest.ParseFingerprint(name)
+	if key != "" && (err == nil || strings.HasPrefix(name, "-")) {
+		return string(key)
+	}
+	return fault.Quote(name)
+}
+
+// Find returns the client of a name or fingerprint, nil if there is none. Of several of one name it
+// is the one without a key, which can be named in no other way; without that it is an error.
 func (s *Store) Find(nameOrKey string) (*Client, error) {
 	all, err := s.Clients()
 	if err != nil {
 		return nil, err
 	}
-	var found *Client
+	var named []*Client
 	for _, c := range all {
 		switch {
-		case c.Key != "" && strings.EqualFold(string(c.Key),
-			strings.ReplaceAll(nameOrKey, " ", "")):
+		case !Means(nameOrKey, c.Name, c.Key):
+		case c.Key == "":
 			return c, nil
-		case c.Name == nameOrKey && found != nil:
-			return nil, fmt.Errorf("several clients are called %q: name the fingerprint", nameOrKey)
-		case c.Name == nameOrKey:
-			found = c
+		default:
+			named = append(named, c)
 		}
 	}
-	return found, nil
+	switch len(named) {
+	case 0:
+		return nil, nil
+	case 1:
+		return named[0], nil
+	}
+	return nil, fmt.Errorf("several clients are called %q: name the fingerprint", nameOrKey)
 }
 
 // Keys returns the keys of the accepted clients.
@@ -166,21 +190,30 @@ func (s *Store) Keys() (manifest.Ring, error) {
 		if c.Key == "" {
 			continue
 		}
-		name := path.Join(clientsDir, c.ID(), keyFile)
-		data, err := s.read(name)
+		key, err := keyOf(s, c)
 		if err != nil {
 			return nil, err
-		}
-		key, err := manifest.ReadPublicKey(data)
-		if err == nil && key.Fingerprint() != c.Key {
-			err = errors.New("another key")
-		}
-		if err != nil {
-			return nil, &FileError{path.Join(s.dir, name), err, c.ID()}
 		}
 		ring = append(ring, key)
 	}
 	return ring, nil
+}
+
+// keyOf reads the key of a client that has one.
+func keyOf(s *Store, c *Client) (*manifest.PublicKey, error) {
+	name := path.Join(clientsDir, c.ID(), keyFile)
+	data, err := s.read(name)
+	if err != nil {
+		return nil, err
+	}
+	key, err := manifest.ReadPublicKey(data)
+	if err == nil && key.Fingerprint() != c.Key {
+		err = errors.New("another key")
+	}
+	if err != nil {
+		return nil, s.odd(name, c, err)
+	}
+	return key, nil
 }
 
 // Accept remembers a client by its key.
@@ -283,6 +316,12 @@ func (s *Store) Record(c *Client) (*request.Record, error) {
 	if c.Serial == 0 {
 		return nil, nil
 	}
+	if f, err := s.shown[c.ID()].read(); f != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return f.Record, nil
+	}
 	name := path.Join(clientsDir, c.ID(), recordName(c.Serial))
 	data, err := s.read(name)
 	if err != nil {
@@ -301,12 +340,21 @@ func (s *Store) HasList(c *Client, r *request.Record) bool {
 	if s.root == nil || r == nil || r.Minimal {
 		return false
 	}
+	if x := s.shown[c.ID()]; x != nil && x.drive != nil {
+		return x.listed
+	}
 	_, err := s.root.Lstat(path.Join(clientsDir, c.ID(), listName(c.Serial)))
 	return err == nil
 }
 
 // List returns the installed list of a client's newest request, which HasList.
 func (s *Store) List(c *Client, r *request.Record) (*pkgindex.Index, error) {
+	if f, err := s.shown[c.ID()].read(); f != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return request.UnpackList(f.List, r.Installed)
+	}
 	name := path.Join(clientsDir, c.ID(), listName(c.Serial))
 	data, err := s.read(name)
 	if err != nil {

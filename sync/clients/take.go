@@ -62,9 +62,8 @@ func (c *Client) standing(serial int64, sum [64]byte) Standing {
 // had.
 type Catalogues func(o Origin, serial int64) []request.Sum
 
-// Take remembers a request of an accepted client: a new one in the place of the one before, a
-// clone's with it. Of all others nothing is remembered.
-func (s *Store) Take(f *Found, catalogues Catalogues, now time.Time) error {
+// after is the client as it is once a request is remembered; nil if nothing of it is.
+func (f *Found) after(catalogues Catalogues, now time.Time) *Client {
 	if f.Client == nil || f.Record == nil {
 		return nil
 	}
@@ -79,10 +78,25 @@ func (s *Store) Take(f *Found, catalogues Catalogues, now time.Time) error {
 			return nil
 		}
 		c.Cloned = now
-		if err := s.save(&c); err != nil {
+		return &c
+	}
+	c.Serial, c.Manifest, c.Read, c.Cloned = f.Record.Serial, Digest(f.Sum), now, time.Time{}
+	c.Has, c.Unread, c.Typed = has, unread, nil
+	return &c
+}
+
+// Take remembers a request of an accepted client: a new one in the place of the one before, a
+// clone's with it. Of all others nothing is remembered.
+func (s *Store) Take(f *Found, catalogues Catalogues, now time.Time) error {
+	c := f.after(catalogues, now)
+	if c == nil {
+		return nil
+	}
+	if f.State == Cloned {
+		if err := s.save(c); err != nil {
 			return err
 		}
-		*f.Client = c
+		*f.Client = *c
 		return nil
 	}
 	text, err := f.Record.Marshal()
@@ -98,12 +112,10 @@ func (s *Store) Take(f *Found, catalogues Catalogues, now time.Time) error {
 	if err := s.write(path.Join(dir, recordName(f.Record.Serial)), text); err != nil {
 		return err
 	}
-	c.Serial, c.Manifest, c.Read, c.Cloned = f.Record.Serial, Digest(f.Sum), now, time.Time{}
-	c.Has, c.Unread, c.Typed = has, unread, nil
-	if err := s.save(&c); err != nil {
+	if err := s.save(c); err != nil {
 		return err
 	}
-	*f.Client = c
+	*f.Client = *c
 	return s.dropOld(dir, c.Serial)
 }
 

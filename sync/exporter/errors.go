@@ -29,15 +29,27 @@ func (e *RenewedError) Hints(drive string) []string {
 // no ebuild repository is to be carried, and that the drive has no generation yet.
 type NothingError struct {
 	Notices []string // why that may be, and what to do
+	For     string   // the client that the drive is for, "" for all
 }
 
-func (e *NothingError) Error() string { return "there is nothing to export" }
+func (e *NothingError) Error() string {
+	if e.For != "" {
+		return fmt.Sprintf("there is nothing that %q is known to need and this machine has", e.For)
+	}
+	return "there is nothing to export"
+}
 
 // Class is that of a machine that has nothing to export.
 func (e *NothingError) Class() fault.Class { return fault.Nothing }
 
 // Hints are the reasons, with what to do.
-func (e *NothingError) Hints(string) []string { return e.Notices }
+func (e *NothingError) Hints(drive string) []string {
+	if e.For == "" {
+		return e.Notices
+	}
+	return append([]string{"what it has and lacks, if it has asked: pkgsneak clients " +
+		fault.Quote(e.For), "what this machine has: pkgsneak export " + drive}, e.Notices...)
+}
 
 // ShrinkError reports that the host lost so many files that taking it for a deletion would be
 // reckless.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/fault"
 	"pkgsneak/sync/machine"
@@ -42,7 +43,7 @@ func Export(ctx context.Context, m machine.Machine, o ExportOptions,
 		report: &ExportReport{Pretended: o.Pretend, Copied: []payload.Item{},
 			Removed: []payload.Item{}, LeftOut: []payload.Item{}, Notices: []string{}}},
 		target: target{broken: &damage{}}, next: newNext()}
-	x := &exporter{Plan: p}
+	x := &exporter{Plan: p, shown: make(clients.Shown)}
 	defer p.close()
 	if err = x.plan(ctx); err == nil {
 		if err = carryOut(ctx, p); err == nil {

@@ -44,6 +44,7 @@ type Plan struct {
 type exporter struct {
 	*Plan
 	taken []*clients.Found // the requests on the drive, in the order of the report's
+	shown clients.Shown    // those of them that count, for a plan that is only shown
 }
 
 // operation is what an export is given, and what it tells.

@@ -269,7 +269,8 @@ func (x *exporter) guard(context.Context) error {
 		return err
 	}
 	if x.committed == nil && len(x.todo)+len(x.next.current) == 0 && !x.trees.packs() {
-		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices})
+		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices,
+			For: x.o.For})
 	}
 	if err := drivewriter.CheckCapacity(filesAfter(x.next.current, x.todo, p.Remove),
 		x.o.PartSize); err != nil {

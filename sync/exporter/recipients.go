@@ -51,6 +51,7 @@ func recipients(ctx context.Context, x *exporter, sums []request.Sum,
 		return nil, err
 	}
 	defer store.Close()
+	x.shown.Count(store)
 	all, err := store.Clients()
 	if err != nil {
 		x.report.Notices = append(x.report.Notices,
@@ -66,7 +67,7 @@ func recipients(ctx context.Context, x *exporter, sums []request.Sum,
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		if names = append(names, c.Name); x.o.For != "" && c.Name != x.o.For {
+		if names = append(names, c.Name); x.o.For != "" && !clients.Means(x.o.For, c.Name, c.Key) {
 			continue
 		}
 		r := &recipient{x: x, c: c, sums: sums, packages: packages, drives: drives}
@@ -171,6 +172,7 @@ func (r *recipient) request() (*request.Record, *pkgindex.Index, error) {
 		return nil, nil, err
 	}
 	defer store.Close()
+	r.x.shown.Count(store)
 	record, err := store.Record(r.c)
 	if err != nil {
 		return nil, nil, err

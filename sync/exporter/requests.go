@@ -56,10 +56,8 @@ func readRequest(x *exporter, store *clients.Store, f *clients.Found) {
 	if f.Err != nil {
 		a.Problem, a.Err = fault.Text(f.Err), f.Err
 	}
-	if !x.o.Pretend {
-		if err := takeRequest(x, store, f); err != nil {
-			a.Problem = fault.Text(err)
-		}
+	if err := takeRequest(x, store, f); err != nil {
+		a.Problem = fault.Text(err)
 	}
 	a.State = f.State
 	x.report.Asked = append(x.report.Asked, a)
@@ -70,18 +68,23 @@ func note(x *exporter, format string, args ...any) {
 	x.report.Notices = append(x.report.Notices, fmt.Sprintf(format, args...))
 }
 
-// takeRequest remembers a request, or the key of one that nobody accepted.
+// takeRequest remembers a request, or the key of one that nobody accepted. For a plan that is only
+// shown it counts as if it were.
 func takeRequest(x *exporter, store *clients.Store, f *clients.Found) error {
 	now := x.m.Now()
-	if f.State == clients.Unknown {
-		return store.Offer(f, now)
-	}
-	return store.Take(f, func(o clients.Origin, serial int64) []request.Sum {
+	catalogues := func(o clients.Origin, serial int64) []request.Sum {
 		if sums, err := store.Catalogue(o, serial); err == nil && sums != nil {
 			return sums
 		}
 		return catalogueOnDrive(x, o, serial)
-	}, now)
+	}
+	switch {
+	case x.o.Pretend:
+		return x.shown.Take(store, x.drive, f, catalogues, now)
+	case f.State == clients.Unknown:
+		return store.Offer(f, now)
+	}
+	return store.Take(f, catalogues, now)
 }
 
 // catalogueOnDrive reads the catalogue of the generation that is on the drive: a host that has
@@ -106,8 +109,12 @@ func blankRequests(x *exporter) {
 	}
 	for i, f := range x.taken {
 		a := &x.report.Asked[i]
-		if f.State != clients.New && f.State != clients.Known && f.State != clients.Cloned ||
-			a.Problem != "" {
+		switch f.State {
+		case clients.New, clients.Known, clients.Cloned, clients.Older:
+		default:
+			continue
+		}
+		if a.Problem != "" {
 			continue
 		}
 		if err := drivewriter.BlankClientLists(x.drive, f.Dir, x.m.Hook); err != nil {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -147,7 +148,17 @@ func TestLoopWithTwoSmallDrives(t *testing.T) {
 	}
 	accept(t, host, filepath.Join(red, layout.TreeDir, layout.ClientsDir, asked.Dir))
 
+	// what is only shown goes by that request, too, and remembers nothing
+	before := files(t, host.StateDir)
+	shown := mustExport(t, host, exporter.ExportOptions{Drive: red, Pretend: true}).Plan.Selection
+	if after := files(t, host.StateDir); !maps.Equal(before, after) {
+		t.Error("a plan that was only shown changed the state")
+	}
 	first := mustExport(t, host, exporter.ExportOptions{Drive: red})
+	if s := first.Plan.Selection; shown == nil || s == nil || len(shown.Shares) != 1 ||
+		shown.Shares[0] != s.Shares[0] || s.Shares[0].Packages == 0 {
+		t.Errorf("shown %+v, done %+v", shown, s)
+	}
 	second := mustExport(t, host, exporter.ExportOptions{Drive: blue})
 	twice, parts := map[string]bool{}, 0
 	for _, it := range first.Copied {
