@@ -37,7 +37,7 @@ func exportVerb(f *commandLine) verb {
 				"needs: first what clients lack and wish, by the requests on the drive and those\n" +
 				"before; -p shows the choice. What every client has leaves such a drive first.",
 			Flags: flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, exporting,
-				answering, acceptClock, shrink, repair, jobs, dirs, lock),
+				anywhere, answering, acceptClock, shrink, repair, jobs, dirs, lock),
 			Action: f.action(1, 1, export),
 		},
 		examples: []example{

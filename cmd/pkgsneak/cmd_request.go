@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pkgsneak/sync/clients"
 	format "pkgsneak/sync/request"
 	"pkgsneak/sync/requester"
 	"pkgsneak/sync/sandbox"
@@ -26,7 +27,7 @@ func requestVerb(f *commandLine) verb {
 				"list of installed packages tells whoever finds the drive what this machine has; -p\n" +
 				"-v shows all of it, --minimal leaves it out. A host that has read it blanks it on\n" +
 				"the drive.",
-			Flags:  flags(common, pretend, requesting, minimal, dirs, lock),
+			Flags:  flags(common, pretend, requesting, anywhere, minimal, dirs, lock),
 			Action: f.action(0, 1+format.MaxWants, requestDrive),
 		},
 		examples: []example{
@@ -78,6 +79,9 @@ func (c requestText) told(r *requester.Report, o requester.Options) {
 	default:
 		c.out.say("%s %s, %s", green("requested"), bold(r.Client), size(r.Bytes))
 	}
+	if r.Fingerprint != "" && !r.NewKey {
+		c.out.say("  key            %s", r.Fingerprint.Grouped())
+	}
 	c.receipts(r)
 	c.wants(r)
 	c.machine(r)
@@ -94,7 +98,7 @@ func (c requestText) told(r *requester.Report, o requester.Options) {
 	case r.NewKey:
 		c.out.say("This client's key was made: %s", r.Fingerprint.Grouped())
 		c.out.hint("on the host, compare the fingerprint: pkgsneak clients accept " +
-			shellWord(r.Client))
+			clients.Word(r.Client, r.Fingerprint))
 	}
 	if r.File != "" && !o.Pretend {
 		c.out.hint("where the drive is mounted: tar -xf " + shellWord(r.File) + " -C /mnt/usb")

@@ -21,7 +21,8 @@ func watchVerb(f *commandLine) verb {
 			Description: "Exports each time PKGDIR and DISTDIR have come to rest, so that a drive\n" +
 				"which stays plugged in always has the finished packages. DRIVE is where it is\n" +
 				"mounted, by somebody else; it may come and go. SIGINT or SIGTERM end it.",
-			Flags:  flags(common, noProgress, watching, kindsLeft, exporting, shrink, dirs, lock),
+			Flags: flags(common, noProgress, watching, kindsLeft, exporting, anywhere, shrink, dirs,
+				lock),
 			Action: f.action(0, 1, watchDrive),
 		},
 		examples: []example{

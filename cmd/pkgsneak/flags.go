@@ -235,11 +235,17 @@ var exporting = groupHow.of(flagSet{
 	{name: "name", group: groupWhat, value: "NAME",
 		usage: "what this origin is called on the drive (its last name, else this host's)",
 		to:    func(o *options) flag.Value { return originName{&o.export.Name} }},
-	{name: "any-directory", group: groupWhere, usage: "DRIVE may be an ordinary directory",
-		to: func(o *options) flag.Value { return toggle{&o.export.AnyDirectory} }},
 	{name: "no-read-back",
 		usage: "do not compare the drive with what was written, nor test the capacity of a new one",
 		to:    func(o *options) flag.Value { return toggle{&o.export.NoReadBack} }},
+})
+
+// anywhere gives whether what is written to has to be a drive.
+var anywhere = groupWhere.of(flagSet{
+	{name: "any-directory", usage: "DRIVE may be an ordinary directory",
+		to: func(o *options) flag.Value {
+			return toggle{&o.export.AnyDirectory, &o.request.AnyDirectory}
+		}},
 })
 
 // minimal is how much a request tells, whoever starts it.
@@ -535,8 +541,8 @@ var retiring = groupHow.of(flagSet{
 })
 
 // The sets of auto, which its worker takes too. A clock is believed by a person only, once.
-var unattended = []flagSet{oneOrigin, kindsLeft, exporting, importing, fitting, shrink, guards,
-	minimal, jobs, dirs, lock}
+var unattended = []flagSet{oneOrigin, kindsLeft, exporting, anywhere, importing, fitting, shrink,
+	guards, minimal, jobs, dirs, lock}
 
 // flags gives the flags of a command.
 func flags(sets ...flagSet) []cli.Flag {

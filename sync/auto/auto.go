@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/durable"
 	"pkgsneak/sync/exporter"
@@ -504,7 +505,7 @@ func request(ctx context.Context, r *runner) error {
 			r.result.Request = report
 			if report.NewKey {
 				r.log(Info, "this client's key is %s; on the host: pkgsneak clients accept %s",
-					report.Fingerprint.Grouped(), fault.Quote(report.Client))
+					report.Fingerprint.Grouped(), clients.Word(report.Client, report.Fingerprint))
 			}
 		}
 	}

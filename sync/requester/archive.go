@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"pkgsneak/manifest"
@@ -17,6 +18,18 @@ import (
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 )
+
+// checkFile refuses what cannot be the name of a new file, or of one that is written over.
+func checkFile(file string) error {
+	info, err := os.Lstat(file)
+	switch {
+	case err == nil && info.IsDir() || strings.HasSuffix(file, "/"):
+		return fmt.Errorf("writing %q: it is a directory, and a file is wanted", file)
+	case err == nil && !info.Mode().IsRegular():
+		return fmt.Errorf("writing %q: it is no regular file", file)
+	}
+	return nil
+}
 
 // writeArchive writes the request as a tar archive with the paths that it has on a drive: unpacked
 // where a drive is mounted, it is one that the next export reads.
@@ -66,9 +79,6 @@ func writeArchive(m machine.Machine, file string, r *Report, key *manifest.Priva
 		return fmt.Errorf("writing %q: %w", file, err)
 	}
 	defer root.Close()
-	if info, err := root.Lstat(filepath.Base(file)); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("writing %q: %w", file, os.ErrExist)
-	}
 	return root.WriteFile(filepath.Base(file), durable.Attr{Mode: 0o644, UID: -1, GID: -1},
 		func(w io.Writer) error {
 			_, err := w.Write(b.Bytes())

@@ -32,7 +32,9 @@ type Options struct {
 	Minimal bool     // neither the installed packages nor settings
 	// NoDistfiles names none of the distfiles that could be compiled from.
 	NoDistfiles bool
-	Pretend     bool // write nothing
+	// AnyDirectory: Drive need not be a mounted file system of its own.
+	AnyDirectory bool
+	Pretend      bool // write nothing
 }
 
 // Report is what was, or would be, told.
@@ -68,7 +70,7 @@ func Request(ctx context.Context, m machine.Machine, o Options,
 	}
 	defer st.Close()
 	r := &Report{File: o.File}
-	d, err := openDrive(o)
+	d, err := openDrive(m, o)
 	if err != nil {
 		return nil, err
 	}
@@ -105,15 +107,36 @@ func (e *AtomError) Hints(drive string) []string {
 	return []string{"with its category: pkgsneak request " + drive + " app-editors/vim"}
 }
 
+// NameError is a name that no client can have.
+type NameError struct {
+	Name string
+	Err  error
+}
+
+func (e *NameError) Error() string {
+	return fmt.Sprintf("%q cannot be the name of a client: it has to be one of a directory", e.Name)
+}
+
+// Unwrap gives the reason.
+func (e *NameError) Unwrap() error { return e.Err }
+
+// Hints name the flag.
+func (e *NameError) Hints(drive string) []string {
+	return []string{"give this client another one: pkgsneak request " + drive + " --name NAME"}
+}
+
 // openDrive opens the drive; one without a tree gets one. It is nil where a file is written.
-func openDrive(o Options) (*drive.Drive, error) {
+func openDrive(m machine.Machine, o Options) (*drive.Drive, error) {
 	if o.Drive == "" {
-		return nil, nil
+		return nil, checkFile(o.File)
 	}
 	if err := machine.NeedDirectory("request", o.Drive); err != nil {
 		return nil, err
 	}
 	if !o.Pretend {
+		if err := checkMounted(m, o); err != nil {
+			return nil, err
+		}
 		return drive.Create(o.Drive)
 	}
 	d, err := drive.Open(o.Drive)
@@ -121,6 +144,22 @@ func openDrive(o Options) (*drive.Drive, error) {
 		return nil, nil
 	}
 	return d, err
+}
+
+// checkMounted refuses a drive that is not mounted: nobody would carry the request. A directory
+// with an origin is what it looks like.
+func checkMounted(m machine.Machine, o Options) error {
+	if o.AnyDirectory {
+		return nil
+	}
+	if d, err := drive.Open(o.Drive); err == nil {
+		origins, err := d.Origins()
+		d.Close()
+		if err == nil && len(origins) > 0 {
+			return nil
+		}
+	}
+	return machine.CheckMounted(o.Drive, m.PKGDIR)
 }
 
 // identify finds the client's name and key; the first request makes the key.
@@ -136,11 +175,11 @@ func identify(m machine.Machine, st *state.Dir, o Options,
 	}
 	if name == "" {
 		if name, err = layout.OriginName(m.Hostname); err != nil {
-			return nil, fmt.Errorf("naming this client: %w", err)
+			return nil, &NameError{m.Hostname, err}
 		}
 	}
 	if err := layout.CheckNewOrigin(name); err != nil {
-		return nil, fmt.Errorf("naming this client: %w", err)
+		return nil, &NameError{name, err}
 	}
 	r.Client = name
 	key, err := state.ClientKey(st)
