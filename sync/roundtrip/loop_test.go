@@ -187,7 +187,23 @@ func TestLoopWithTwoSmallDrives(t *testing.T) {
 		t.Errorf("the host knows of the client: %+v", e)
 	}
 
-	mustImport(t, client, importer.ImportOptions{Drive: blue}) // the later one comes first
+	// A third one has nothing to bring as long as both are on their way, unless that is wanted.
+	green := filepath.Join(t.TempDir(), "green")
+	smallDisk(t, green, "14m")
+	for _, again := range []bool{false, true} {
+		r := mustExport(t, host,
+			exporter.ExportOptions{Drive: green, Pretend: true, Again: again})
+		if s := r.Plan.Selection.Shares[0]; again != (s.Packages > 0) ||
+			again == (s.InTransit == packages) {
+			t.Errorf("a third drive, again %v: %+v", again, s)
+		}
+	}
+
+	// the later one comes first, and tells what the other one has
+	o := mustImport(t, client, importer.ImportOptions{Drive: blue}).Origins[0]
+	if on := o.Plan.OnDrives; len(on) != 1 || on[0].Label != "red" || on[0].Files < parts {
+		t.Errorf("on other drives: %+v", on)
+	}
 	mustImport(t, client, importer.ImportOptions{Drive: red})
 	if got := files(t, client.PKGDIR); len(got) != packages+1 {
 		t.Errorf("the client has %d files", len(got))
