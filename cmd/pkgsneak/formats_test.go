@@ -2,11 +2,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -132,4 +134,49 @@ func stateOf(ts *testscript.TestScript) map[string]string {
 			return err
 		}))
 	return texts
+}
+
+// The page about drives and formats has the numbers of today's code.
+func TestFormatsPageIsCurrent(t *testing.T) {
+	page, err := os.ReadFile("doc/drive.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		file, number string // an expression for the number in the file
+		row          string // and one for its row on the page; %s is the number
+	}{
+		{"sync/layout/record.go", `formatWhole = (\d+)`, `generation \| %s;`},
+		{"sync/layout/record.go", `formatPart  = (\d+)`, `generation \| \d+; %s where`},
+		{"sync/layout/facts.go", `FactsVersion += (\d+)`, `facts \| %s \|`},
+		{"sync/request/record.go", `Format = (\d+)`, `request \| %s \|`},
+		{"sync/request/code.go", `codeFormat  = (\d+)`, `receipt code \| %s \|`},
+		{"sync/state/memory.go", `memoryVersion = (\d+)`, `memory of a machine \| %s \|`},
+		{"sync/state/imports.go", `imports", version: (\d+)`, `imports, pending \| %s \|`},
+		{"sync/state/decisions.go", `version: (\d+)`, `decisions, .*\| %s \|`},
+		{"sync/state/renew.go", `version: (\d+)`, `.*, renewed, .*\| %s \|`},
+		{"sync/state/replace.go", `version: (\d+)`, `.*, replacing \| %s \|`},
+		{"sync/state/undo.go", `undoVersion = (\d+)`, `undo \| %s \|`},
+		{"sync/state/accepted.go", `acceptedFormat = (\d+)`, `accepted list \| %s \|`},
+		{"sync/ebuilds/notes.go", `notesFormat = (\d+)`, `ebuild repositories \| %s \|`},
+		{"sync/clients/client.go", `const format = (\d+)`, `clients, drives \| %s \|`},
+		{"sync/state/digests.go", `version: (\d+)`, `caches \| digests %s,`},
+		{"sync/state/damaged.go", `version: (\d+)`, `caches .* damaged %s,`},
+		{"sync/state/client.go", `version: (\d+)`, `caches .* client %s \|`},
+		{"cmd/pkgsneak/json.go", `jsonFormat = (\d+)`, `--json \| %s \|`},
+	} {
+		code, err := os.ReadFile(filepath.Join("..", "..", c.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		number := regexp.MustCompile(c.number).FindSubmatch(code)
+		if number == nil {
+			t.Errorf("%s has no %s", c.file, c.number)
+			continue
+		}
+		row := "(?m)^\\| " + fmt.Sprintf(c.row, number[1])
+		if !regexp.MustCompile(row).Match(page) {
+			t.Errorf("drive.md has no row %s: %s has the number %s", row, c.file, number[1])
+		}
+	}
 }
