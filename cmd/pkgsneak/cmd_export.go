@@ -35,7 +35,8 @@ func exportVerb(f *commandLine) verb {
 				"again; --repair looks for more. The ebuild repositories travel too, each packed\n" +
 				"into one file. A drive that is too small gets what is needed most, with what that\n" +
 				"needs: first what clients lack and wish, by the requests on the drive and those\n" +
-				"before; -p shows the choice. What every client has leaves such a drive first.",
+				"before; -p shows the choice. Packages that every client has leave such a drive\n" +
+				"first.",
 			Flags: flags(common, noProgress, pretend, ask, kindsLeft, carriedRepos, exporting,
 				anywhere, answering, acceptClock, shrink, repair, jobs, dirs, lock),
 			Action: f.action(1, 1, export),

@@ -22,9 +22,9 @@ func undoVerb(f *commandLine) verb {
 				"brought goes, and the index is made anew. Files that were built, fetched or edited\n" +
 				"since stay, and are named. Trust, revocations and the highest generation stay as\n" +
 				"they are; auto does not bring in again what was taken back, an import by hand may.\n" +
-				"Nothing is installed or removed: the last line is what to type for that. What an\n" +
-				"import replaces is kept until the next one that changes anything, or until its\n" +
-				"room is needed.",
+				"Nothing is installed or removed: the last line is what to type for that. Replaced\n" +
+				"files are kept until the next import that changes anything, or until their space\n" +
+				"is needed.",
 			Flags:  flags(common, noProgress, pretend, ask, dirs, lock),
 			Action: f.action(0, 0, undoImport),
 		},
