@@ -1,10 +1,12 @@
 package auto
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -318,5 +320,28 @@ func TestInstallServe(t *testing.T) {
 	c, err := Uninstall(t.Context(), o)
 	if err != nil || !reflect.DeepEqual(c.Removed, under(root, files)) {
 		t.Errorf("uninstall: %+v, %v", c, err)
+	}
+}
+
+// A file that both a package and --install put in place is read once: udev and systemd take, of the files of
+// one name, the one in /etc, and the others have one place.
+func TestPackagedFilesGiveWay(t *testing.T) {
+	over := map[string]string{"usr/lib/udev/rules.d": "etc/udev/rules.d",
+		"usr/lib/systemd/system": "etc/systemd/system"}
+	for _, serve := range []bool{false, true} {
+		own, err := InstallOptions{Serve: serve}.pieces()
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := InstallOptions{Serve: serve, Packaged: true}.pieces()
+		if err != nil || len(theirs) != len(own) {
+			t.Fatalf("%d and %d files, %v", len(own), len(theirs), err)
+		}
+		for i, p := range theirs {
+			dir := path.Dir(p.Path)
+			if want := path.Join(cmp.Or(over[dir], dir), path.Base(p.Path)); own[i].Path != want {
+				t.Errorf("%s of a package is beside %s, want %s", p.Path, own[i].Path, want)
+			}
+		}
 	}
 }
