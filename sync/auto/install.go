@@ -102,6 +102,11 @@ func isOurs(data []byte) bool {
 	return last == sumLine+sumOf(text)+"\n"
 }
 
+// isPackaged reports whether a file is as a package has it: without the last line.
+func (p Piece) isPackaged(data []byte) bool {
+	return p.Text == string(data)+sumLine+sumOf(string(data))+"\n"
+}
+
 // maxPiece is far more than any of the files has.
 const maxPiece = 1 << 20
 
@@ -142,7 +147,7 @@ type InstallOptions struct {
 // the root.
 type Changes struct {
 	Written []string `json:"written"`
-	Same    []string `json:"same"`    // was there already
+	Same    []string `json:"same"`    // was there already, or is a package's
 	Removed []string `json:"removed"` // or not there
 	Kept    []string `json:"kept"`    // changed by the user, and not as it should be
 	Edited  []string `json:"edited"`  // settings that are the user's, and stay
@@ -226,7 +231,7 @@ func (o InstallOptions) at(p Piece) string { return filepath.Join("/", o.Root, p
 func (o InstallOptions) put(root *os.Root, p Piece, c *Changes) error {
 	data, err := readPiece(root, p.Path)
 	switch {
-	case err == nil && string(data) == p.Text:
+	case err == nil && (string(data) == p.Text || p.isPackaged(data)):
 		c.Same = append(c.Same, o.at(p))
 		return nil
 	case err == nil && !isOurs(data) && p.Settings && !o.Force:
@@ -272,6 +277,9 @@ func (o InstallOptions) remove(root *os.Root, p Piece, c *Changes) error {
 		return nil
 	case err != nil:
 		return err
+	case p.isPackaged(data):
+		c.Same = append(c.Same, o.at(p))
+		return nil
 	case !isOurs(data) && p.Settings && !o.Force:
 		c.Edited = append(c.Edited, o.at(p))
 		return nil

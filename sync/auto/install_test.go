@@ -323,8 +323,8 @@ func TestInstallServe(t *testing.T) {
 	}
 }
 
-// A file that both a package and --install put in place is read once: udev and systemd take, of the files of
-// one name, the one in /etc, and the others have one place.
+// A file that both a package and --install put in place is read once: of two files of one name udev
+// and systemd take the one in /etc, and all others have one place.
 func TestPackagedFilesGiveWay(t *testing.T) {
 	over := map[string]string{"usr/lib/udev/rules.d": "etc/udev/rules.d",
 		"usr/lib/systemd/system": "etc/systemd/system"}
@@ -343,5 +343,37 @@ func TestPackagedFilesGiveWay(t *testing.T) {
 				t.Errorf("%s of a package is beside %s, want %s", p.Path, own[i].Path, want)
 			}
 		}
+	}
+}
+
+// A script or settings that a package has put into /etc are no user's: nobody is asked, and they
+// stay.
+func TestFilesOfAPackageStay(t *testing.T) {
+	pieces, err := Pieces("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	for _, name := range []string{"etc/init.d/pkgsneak-watch", "etc/conf.d/pkgsneak"} {
+		i := slices.IndexFunc(pieces, func(p Piece) bool { return p.Path == name })
+		text, _, _ := strings.Cut(pieces[i].Text, sumLine)
+		file := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{filepath.Join(root, "etc/init.d/pkgsneak-watch"),
+		filepath.Join(root, "etc/conf.d/pkgsneak")}
+	if c := install(t, InstallOptions{Root: root}); !slices.Equal(c.Same, want) ||
+		len(c.Written) != 3 || len(c.Kept)+len(c.Edited) > 0 {
+		t.Errorf("installed: %+v", c)
+	}
+	c, err := Uninstall(t.Context(), InstallOptions{Root: root, Run: absent})
+	if err != nil || !slices.Equal(c.Same, want) || len(c.Removed) != 3 ||
+		len(c.Kept)+len(c.Edited) > 0 {
+		t.Errorf("removed: %+v, %v", c, err)
 	}
 }
