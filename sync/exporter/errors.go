@@ -30,10 +30,15 @@ func (e *RenewedError) Hints(drive string) []string {
 type NothingError struct {
 	Notices []string // why that may be, and what to do
 	For     string   // the client that the drive is for, "" for all
+	// InTransit: all that clients lack is on its way on other drives.
+	InTransit bool
 }
 
 func (e *NothingError) Error() string {
-	if e.For != "" {
+	switch {
+	case e.InTransit:
+		return "all that clients lack is on its way on other drives"
+	case e.For != "":
 		return fmt.Sprintf("there is nothing that %q is known to need and this machine has", e.For)
 	}
 	return "there is nothing to export"
@@ -44,7 +49,14 @@ func (e *NothingError) Class() fault.Class { return fault.Nothing }
 
 // Hints are the reasons, with what to do.
 func (e *NothingError) Hints(drive string) []string {
-	if e.For == "" {
+	switch {
+	case e.InTransit:
+		again := "to carry it all the same: pkgsneak export " + drive + " --again"
+		if e.For != "" {
+			again += " --for " + fault.Quote(e.For)
+		}
+		return append([]string{again}, e.Notices...)
+	case e.For == "":
 		return e.Notices
 	}
 	return append([]string{"what it has and lacks, if it has asked: pkgsneak clients " +

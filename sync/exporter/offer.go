@@ -63,7 +63,8 @@ func fit(ctx context.Context, x *exporter) error {
 		return err
 	}
 	payloads := func(g selection.Group) bool { return g.Files[0].Kind != payload.Program }
-	if x.committed == nil && !slices.ContainsFunc(plan.Groups, payloads) {
+	if x.committed == nil && !slices.ContainsFunc(plan.Groups, payloads) &&
+		!allInTransit(plan) {
 		x.own, p.Enough = x.need(room, nil), enough(x, plan.Whole)
 		if x.o.For == "" {
 			return nil // checkSpace reports it, once revoked keys are on the drive
@@ -74,6 +75,21 @@ func fit(ctx context.Context, x *exporter) error {
 	x.answer, p.Selection, p.Enough = a, plan, enough(x, plan.Whole)
 	p.Need = x.need(room, x.todo)
 	return nil
+}
+
+// allInTransit reports whether the clients of a plan lack something, and all of it is on other
+// drives.
+func allInTransit(plan *selection.Plan) (some bool) {
+	if plan == nil {
+		return false
+	}
+	for _, s := range plan.Shares {
+		if s.Stay > 0 {
+			return false
+		}
+		some = some || s.InTransit > 0
+	}
+	return some
 }
 
 // choose makes a selection. freed are bytes that will be free beside those of the files that the

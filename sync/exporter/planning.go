@@ -270,7 +270,7 @@ func (x *exporter) guard(context.Context) error {
 	}
 	if x.committed == nil && len(x.todo)+len(x.next.current) == 0 && !x.trees.packs() {
 		return fmt.Errorf("export: %w", &NothingError{Notices: x.report.Notices,
-			For: x.o.For})
+			For: x.o.For, InTransit: allInTransit(x.report.Plan.Selection)})
 	}
 	if err := drivewriter.CheckCapacity(filesAfter(x.next.current, x.todo, p.Remove),
 		x.o.PartSize); err != nil {

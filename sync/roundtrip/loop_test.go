@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -217,5 +218,41 @@ func TestLoopWithTwoSmallDrives(t *testing.T) {
 		report.Clients[0].Has != packages || report.Clients[0].Lacks.Files != 0 ||
 		report.Clients[0].Refused.Files != 1 {
 		t.Errorf("after both drives: %+v, %v", report.Clients[0], err)
+	}
+}
+
+// A further drive, where all that a client needs is on its way on others, is no drive without room.
+func TestDriveWithNothingToBring(t *testing.T) {
+	const packages = 12
+	host, client := manyParts(t, packages, 900<<10), installed(t, packages)
+	at := epoch
+	now := func() time.Time { at = at.Add(time.Minute); return at }
+	host.Now, client.Now = now, now
+	large, third := t.TempDir(), filepath.Join(t.TempDir(), "third")
+	smallDisk(t, third, "9m")
+	write(t, filepath.Join(host.DISTDIR, "first.tar"), "first")
+	mustExport(t, host, exporter.ExportOptions{Drive: large, NoPackages: true})
+	remove(t, filepath.Join(host.DISTDIR, "first.tar"))
+	trustEach(t, client, host)
+	asked, err := requester.Request(t.Context(), client,
+		requester.Options{Drive: large, AnyDirectory: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accept(t, host, filepath.Join(large, layout.TreeDir, layout.ClientsDir, asked.Dir))
+	mustExport(t, host, exporter.ExportOptions{Drive: large, AllowShrink: true})
+	for _, pretend := range []bool{true, false} {
+		o := exporter.ExportOptions{Drive: third, AnyDirectory: true, Pretend: pretend}
+		_, err := exporter.Export(t.Context(), host, o, nil)
+		var nothing *exporter.NothingError
+		if !errors.As(err, &nothing) || !nothing.InTransit ||
+			!strings.Contains(nothing.Hints(third)[0], "--again") {
+			t.Errorf("pretended %v: %v", pretend, err)
+		}
+		o.Again = true
+		if r, err := exporter.Export(t.Context(), host, o, nil); err != nil ||
+			len(r.Plan.Copy) == 0 {
+			t.Errorf("again, pretended %v: %v", pretend, err)
+		}
 	}
 }
