@@ -40,7 +40,6 @@ type parser struct {
 	remarks map[string]int // reason to place in index.Remarks
 	known   func(path string) Entry
 	local   bool // what is too long costs its entry, not the index
-
 	// the block being read
 	values  fields[[]byte]
 	seen    [numFields]bool
@@ -182,6 +181,12 @@ func (p *parser) readEntries() error {
 	ended := false // as far as Portage is concerned
 	for {
 		start := p.lines.number + 1
+		if e, ok := p.quickEntry(); ok {
+			if err := p.addEntry(e, start, ended); err != nil {
+				return err
+			}
+			continue
+		}
 		empty, more, err := p.readBlock()
 		if err != nil {
 			return err
@@ -191,7 +196,9 @@ func (p *parser) readEntries() error {
 			if err := p.lines.skipEmpty(); err != nil {
 				return err
 			}
-		} else if err := p.addEntry(start, ended); err != nil {
+		} else if e, reason := p.entry(); reason != "" {
+			p.remark(start, true, "entry of %.100q dropped: %s", p.values[fieldCPV], reason)
+		} else if err := p.addEntry(e, start, ended); err != nil {
 			return err
 		}
 		if !more {
@@ -200,12 +207,7 @@ func (p *parser) readEntries() error {
 	}
 }
 
-func (p *parser) addEntry(start int, ended bool) error {
-	e, reason := p.entry()
-	if reason != "" {
-		p.remark(start, true, "entry of %.100q dropped: %s", p.values[fieldCPV], reason)
-		return nil
-	}
+func (p *parser) addEntry(e Entry, start int, ended bool) error {
 	if ended {
 		p.remark(start, false, "entries behind an empty block: Portage does not see them")
 	}

@@ -2,10 +2,12 @@ package pkgindex
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"runtime/metrics"
 	"slices"
 	"strings"
@@ -301,6 +303,93 @@ func TestReadFails(t *testing.T) {
 	}
 }
 
+// readSlowly is Read without quickEntry, which looks at no block behind a CR.
+func readSlowly(text []byte) (*Index, error) {
+	p := parser{lines: newLineReader(bytes.NewReader(text)), remarks: make(map[string]int)}
+	p.lines.returns++
+	if err := cmp.Or(p.readHeader(), p.readEntries()); err != nil {
+		return nil, err
+	}
+	p.lines.returns--
+	p.remarkHeader()
+	return &p.index, nil
+}
+
+// A block that stands in the file as in an entry is taken as it is; any other is taken apart, and
+// both come to the same.
+func TestQuickBlocks(t *testing.T) {
+	t.Parallel()
+	const first, last = "CPV: a/b-1\n", "PATH: a/b-1.xpak\nSIZE: 3\nMTIME: 5\n"
+	for _, tt := range []struct {
+		block string
+		quick bool
+	}{
+		{first + last, true},
+		{"CHOST: other\n" + first + last, true},
+		{"BUILD_ID: 1\nCHOST: other\n" + first + last + "REPO: mine\n", true},
+		{"BUILD_ID: 1\n" + first + last + "REPO: mine\n", true},
+		{first, true},
+		{first + "DESC: tab\tinside\n", true},
+		{first + "DESC: \u00fcmlaut\n", false},
+		{first + "EAPI: 0\n", false},
+		{first + "EAPI: \n", false},
+		{first + "EAPI:8\n", false},
+		{first + "EAPI: 8 \n", false},
+		{first + "EAPI:  8\n", false},
+		{first + " EAPI: 8\n", false},
+		{first + "EAPI: 8\nEAPI: 8\n", false},
+		{first + "SIZE: 3\nEAPI: 8\n", false},
+		{first + "NEWKEY: 8\n", false},
+		{first + "REPO_REVISIONS: 8\n", false},
+		{first + "nothing\n", false},
+		{first + "DESC: bell\a\n", false},
+		{first + "PATH: ../b\n", false},
+		{first + "DESC: return\r\n", false},
+		{"CPV: none\n" + last, false},
+		{last, false},
+	} {
+		for _, header := range []string{"", "CHOST: x86_64-pc-linux-gnu\nREPO: gentoo\n"} {
+			text := []byte(header + "VERSION: 0\n\n" + tt.block + "\n" + "CPV: a/c-1\n\n")
+			quick, err := Read(bytes.NewReader(text))
+			slow, slowErr := readSlowly(text)
+			if err != nil || slowErr != nil || !reflect.DeepEqual(quick, slow) {
+				t.Errorf("%q: %v %+v, and %v %+v where each block is taken apart", tt.block, err,
+					quick, slowErr, slow)
+			}
+			p := parser{lines: newLineReader(strings.NewReader(tt.block + "\n"))}
+			_, _ = p.lines.r.Peek(1) // fills the buffer
+			if _, ok := p.quickEntry(); ok != tt.quick {
+				t.Errorf("%q is quick: %v", tt.block, ok)
+			}
+		}
+	}
+}
+
+// A quick block keeps to the limits of any other.
+func TestQuickBlocksAreBounded(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", MaxLine-100)
+	text := "CHOST: " + long + "\nREPO: " + long + "\n\nCPV: a/b-1\nDESC: " + long[:2000] + "\n\n"
+	quick, err := Read(strings.NewReader(text))
+	slow, slowErr := readSlowly([]byte(text))
+	if err != nil || slowErr != nil || len(quick.Entries) != 0 ||
+		!reflect.DeepEqual(quick.Remarks, slow.Remarks) {
+		t.Errorf("%v %d entries, %v; and %v, %v", err, len(quick.Entries), quick.Remarks, slowErr,
+			slow.Remarks)
+	}
+	l := newLineReader(strings.NewReader("CPV: a/b-1\n\n"))
+	if l.block() == nil {
+		t.Error("no block in the buffer")
+	}
+	l.size = MaxSize - 5
+	if l.skip(len(l.block()), 1) {
+		t.Error("an index that is too long goes on")
+	}
+	if l.size, l.returns = 0, 1; l.block() != nil {
+		t.Error("each block of lines that end in CR is looked for in all of the buffer")
+	}
+}
+
 // FuzzRead holds that what Read returns can be written, is the same when read again, and that
 // nothing in it escapes its line.
 func FuzzRead(f *testing.F) {
@@ -320,6 +409,11 @@ func FuzzRead(f *testing.F) {
 		var err error
 		// An entry has places for all keys, the shortest has ten bytes.
 		frugal(t, 4<<20+uint64(len(text))*500, func() { x, err = Read(bytes.NewReader(text)) })
+		slow, slowErr := readSlowly(text)
+		if fmt.Sprint(err) != fmt.Sprint(slowErr) || !reflect.DeepEqual(x, slow) {
+			t.Fatalf("%q: %v %+v, and %v %+v where each block is taken apart", text, err, x,
+				slowErr, slow)
+		}
 		if err != nil {
 			return
 		}
