@@ -531,3 +531,50 @@ func TestOutgrownRequestOnAFullDrive(t *testing.T) {
 		d.Close()
 	}
 }
+
+// A medium that does not hold what was written of a request is noticed before the request counts,
+// and the one before stays.
+func TestRequestIsReadBack(t *testing.T) {
+	flip := func(file string) error { return change(file, func(b []byte) { b[10] ^= 1 }) }
+	shorten := func(file string) error { return os.Truncate(file, 10) }
+	extend := func(file string) error {
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
+		if err == nil {
+			_, err = f.WriteString("more")
+			err = errors.Join(err, f.Close())
+		}
+		return err
+	}
+	for name, row := range map[string]struct {
+		file  string
+		spoil func(file string) error
+	}{
+		"the record":              {"generation/2.json", flip},
+		"the list":                {"generation/2.Packages.zst", flip},
+		"the record has no end":   {"generation/2.json", shorten},
+		"the list has more bytes": {"generation/2.Packages.zst", extend},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mount := t.TempDir()
+			if _, err := ask(mount, 1, 1000, nil); err != nil {
+				t.Fatal(err)
+			}
+			spoiled := false
+			_, err := ask(mount, 2, 1000, func(c durable.Change) error {
+				if c.Op != "fsync" || !strings.HasSuffix(c.Name, row.file) {
+					return nil
+				}
+				spoiled = true // what was written lies in the cache, and goes on to the medium now
+				return row.spoil(filepath.Join(mount, layout.TreeDir, layout.ClientsDir, "attic",
+					row.file))
+			})
+			var wrong *drive.ReadBackError
+			if !spoiled || !errors.As(err, &wrong) || wrong.Path != row.file {
+				t.Errorf("spoiled: %v; %v (%+v)", spoiled, err, wrong)
+			}
+			if got := asked(t, mount); got != 1 {
+				t.Errorf("request %d is there", got)
+			}
+		})
+	}
+}

@@ -118,7 +118,7 @@ func (t *target) need(room volume.Space, items []payload.Item) int64 {
 		sum += room.Need(it.Size)
 	}
 	if t.committed == nil && t.remains == nil {
-		sum += 4 << 20 // the padding of the manifest copies and Packages
+		sum += copiesRoom // the padding of the manifest copies and Packages
 	}
 	return sum + room.Need(int64(len(items)+1024)*perFile)
 }

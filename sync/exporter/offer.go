@@ -24,10 +24,14 @@ func copiesOn(x *exporter, room volume.Space) int64 {
 	if x.committed == nil && x.noted == 0 { // neither before this run nor by it
 		return 0
 	}
-	var sum int64
+	return copiesBegun(x.Plan, room)
+}
+
+// copiesBegun is what they take once the writing has begun.
+func copiesBegun(p *Plan, room volume.Space) (sum int64) {
 	for _, name := range []string{layout.ManifestFile, layout.NextManifestFile,
 		layout.PackagesFile} {
-		if fi, err := x.drive.Root().Stat(x.dir + "/" + name); err == nil {
+		if fi, err := p.drive.Root().Stat(p.dir + "/" + name); err == nil {
 			sum += room.Need(fi.Size())
 		}
 	}

@@ -10,7 +10,18 @@ import (
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/payload"
 	"pkgsneak/sync/pipeline"
+	"pkgsneak/sync/volume"
 )
+
+// ownNeed is what the generation's own files still take once the writing has begun: what was
+// allocated for them is not free any more.
+func (p *Plan) ownNeed(room volume.Space) int64 {
+	need := p.need(room, nil)
+	if p.committed == nil && p.remains == nil {
+		need -= min(copiesRoom, copiesBegun(p, room))
+	}
+	return need
+}
 
 // putProgram lays the running program on the drive, unless it is there, so that a bare client can
 // import. Only a static binary is of use there.
@@ -23,7 +34,8 @@ func (p *Plan) putProgram(ctx context.Context, w *drivewriter.Writer, s self) er
 	if old, ok := p.next.current[key]; ok && old.Sum == s.sum {
 		return nil
 	}
-	if room, err := p.drive.Space(); err != nil || room.Free < room.Need(s.size)+p.need(room, nil) {
+	room, err := p.drive.Space()
+	if err != nil || room.Free < room.Need(s.size)+p.ownNeed(room) {
 		p.report.Notices = append(p.report.Notices,
 			"there is no room on the drive for pkgsneak itself: a client that does not have it cannot take it from there")
 		return err

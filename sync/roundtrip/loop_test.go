@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,8 +28,9 @@ import (
 	"pkgsneak/sync/requester"
 )
 
-// xpak writes a package as Portage did before GPKG: a compressed image, and its metadata behind.
-func xpak(t *testing.T, pkgdir, category, pf, chost string, size int) {
+// xpak writes a package as Portage did before GPKG: a compressed image, and its metadata behind. A
+// key of more has its value instead of the usual one.
+func xpak(t *testing.T, pkgdir, category, pf, chost string, size int, more ...[2]string) {
 	t.Helper()
 	var image bytes.Buffer
 	z, err := zstd.NewWriter(&image, zstd.WithEncoderConcurrency(1))
@@ -51,9 +53,14 @@ func xpak(t *testing.T, pkgdir, category, pf, chost string, size int) {
 		t.Fatal(err)
 	}
 	var index, data []byte
-	for _, key := range [][2]string{{"CATEGORY", category}, {"PF", pf}, {"SLOT", "0"},
+	keys := [][2]string{{"CATEGORY", category}, {"PF", pf}, {"SLOT", "0"},
 		{"EAPI", "8"}, {"KEYWORDS", "amd64"}, {"LICENSE", "MIT"},
-		{"CHOST", chost}, {"BUILD_TIME", "1700000000"}, {"repository", "gentoo"}} {
+		{"CHOST", chost}, {"BUILD_TIME", "1700000000"}, {"repository", "gentoo"}}
+	for _, key := range more {
+		keys = append(slices.DeleteFunc(keys, func(k [2]string) bool { return k[0] == key[0] }),
+			key)
+	}
+	for _, key := range keys {
 		index = binary.BigEndian.AppendUint32(index, uint32(len(key[0])))
 		index = append(index, key[0]...)
 		index = binary.BigEndian.AppendUint32(index, uint32(len(data)))
@@ -71,18 +78,28 @@ func xpak(t *testing.T, pkgdir, category, pf, chost string, size int) {
 // installed is a client with one older version of each of n packages, all of them in its world.
 func installed(t *testing.T, n int) machine.Machine {
 	t.Helper()
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("app-misc/part%02d", i))
+	}
+	return installedOf(t, names...)
+}
+
+// installedOf is installed, with packages by name.
+func installedOf(t *testing.T, names ...string) machine.Machine {
+	t.Helper()
 	m := newMachine(t, "attic", epoch)
 	root := t.TempDir()
 	write(t, filepath.Join(root, "etc/portage/make.conf"),
 		"ARCH=amd64\nCHOST=x86_64-pc-linux-gnu\nACCEPT_KEYWORDS=amd64\nACCEPT_LICENSE=*\n")
 	var world strings.Builder
-	for i := range n {
-		dir := filepath.Join(root, "var/db/pkg", fmt.Sprintf("app-misc/part%02d-1", i))
+	for _, name := range names {
+		dir := filepath.Join(root, "var/db/pkg", name+"-1")
 		for key, value := range map[string]string{"SLOT": "0", "EAPI": "8", "KEYWORDS": "amd64",
 			"BUILD_TIME": "1600000000", "repository": "gentoo"} {
 			write(t, filepath.Join(dir, key), value+"\n")
 		}
-		fmt.Fprintf(&world, "app-misc/part%02d\n", i)
+		world.WriteString(name + "\n")
 	}
 	write(t, filepath.Join(root, "var/lib/portage/world"), world.String())
 	settings, err := portage.Load(t.Context(), portage.Options{Root: root})
