@@ -183,8 +183,8 @@ func (c exportText) exportSummary(r *exporter.ExportReport) {
 		if len(gone) > 0 {
 			c.out.say("  removed        %s no longer on this machine", kinds(gone))
 		}
-		for _, reason := range []string{selection.HadByAll, selection.Displaced,
-			exporter.Outdated} {
+		for _, reason := range []string{selection.HadByAll, selection.HadByOne,
+			selection.Displaced, exporter.Outdated} {
 			if items := withReason(leaves, true, reason); len(items) > 0 {
 				c.out.say("  off the drive  %s: %s", kinds(items), reason)
 			}

@@ -10,6 +10,7 @@ import (
 // The reasons for which a file leaves the drive.
 const (
 	HadByAll  = "every client has it"
+	HadByOne  = "the client that the drive is for has it" // what others have nobody has looked at
 	Displaced = "it makes room for what is needed more"
 )
 
@@ -34,7 +35,10 @@ func (p *planner) leave() {
 			continue
 		}
 		reason := Displaced
-		if p.had(i) {
+		switch {
+		case p.had(i) && p.in.Only:
+			reason = HadByOne
+		case p.had(i):
 			reason = HadByAll
 		}
 		p.plan.Leave = append(p.plan.Leave, Leave{Key: f.key(), Bytes: f.Bytes, Reason: reason})

@@ -489,7 +489,12 @@ func TestLeave(t *testing.T) {
 	if len(plan.Leave) != 1 || plan.Leave[0].Path != "a/had-1" || plan.Leave[0].Reason != HadByAll {
 		t.Errorf("leaves: %+v", plan.Leave)
 	}
-	in.Room = 16
+	in.Only = true // the clients are not all that there are
+	if plan, err = Make(in); err != nil || len(plan.Leave) != 1 ||
+		plan.Leave[0].Reason != HadByOne {
+		t.Errorf("for one client leaves %+v, %v", plan.Leave, err)
+	}
+	in.Only, in.Room = false, 16
 	if plan, err = Make(in); err != nil || len(plan.Leave) != 0 {
 		t.Errorf("there is room for all: %+v, %v", plan.Leave, err)
 	}
