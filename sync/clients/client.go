@@ -72,10 +72,8 @@ type Origin = state.OriginID
 
 // HasPackage reports whether the client has a package of an origin.
 func (c *Client) HasPackage(o Origin, sum request.Sum, now time.Time) bool {
-	for _, h := range c.Has {
-		if h.Origin == o.Name && h.Key == o.Key && h.Sums.Has(sum) {
-			return true
-		}
+	if c.told(o, sum) {
+		return true
 	}
 	for _, t := range c.Typed {
 		if t.Origin == o.Name && t.Key == o.Key && recent(t.When, now) && t.Sums.Has(sum) {
@@ -83,6 +81,13 @@ func (c *Client) HasPackage(o Origin, sum request.Sum, now time.Time) bool {
 		}
 	}
 	return false
+}
+
+// told reports whether the client has a package according to its last request.
+func (c *Client) told(o Origin, sum request.Sum) bool {
+	return slices.ContainsFunc(c.Has, func(h Has) bool {
+		return h.Origin == o.Name && h.Key == o.Key && h.Sums.Has(sum)
+	})
 }
 
 // SerialOf returns the newest generation of an origin of which the client has told, 0 if of none.

@@ -297,13 +297,13 @@ func (l *look) client(c *Client) {
 		if !ok {
 			continue
 		}
-		if c.HasPackage(l.origin, sum, l.now) {
-			e.Has++
+		size, _ := p.Size()
+		if refused[p.CPV()] && !c.told(l.origin, sum) { // whatever a typed receipt stands for
+			e.Refused.Add(size)
 			continue
 		}
-		size, _ := p.Size()
-		if refused[p.CPV()] {
-			e.Refused.Add(size)
+		if c.HasPackage(l.origin, sum, l.now) {
+			e.Has++
 			continue
 		}
 		e.Lacks.Add(size)

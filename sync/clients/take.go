@@ -179,6 +179,9 @@ func (s *Store) TakeCode(c *Client, code request.Code, now time.Time) (*Typed, e
 		}
 		t := Typed{Origin: d.Origin, Key: d.Key, Serial: d.Serial,
 			When: now.UTC().Truncate(time.Second), Partly: code.Result != request.Imported}
+		// Packages that the client can never use are among them: a receipt does not tell of those.
+		// Look goes by the refusals of the client's last request; of one that never asked none is
+		// known.
 		if !t.Partly {
 			t.Sums = d.Packages
 		}
@@ -193,6 +196,19 @@ func (s *Store) TakeCode(c *Client, code request.Code, now time.Time) (*Typed, e
 		*c = changed
 		return &t, nil
 	}
-	return nil,
-		fmt.Errorf("the receipt is about a generation that no drive of this host carries any more")
+	return nil, &GoneError{}
+}
+
+// GoneError reports a typed receipt of a generation that every drive has overwritten since, or that
+// this host has forgotten.
+type GoneError struct{}
+
+func (*GoneError) Error() string {
+	return "the receipt is about a generation that no drive of this host carries any more"
+}
+
+// Hints are the ways to tell what the client has.
+func (*GoneError) Hints(string) []string {
+	return []string{"on the client, import what a drive carries now, and type the receipt of that: pkgsneak status --receipt",
+		"where the client can write to the drive: pkgsneak request DRIVE there, pkgsneak export DRIVE here"}
 }

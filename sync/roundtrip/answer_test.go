@@ -1,6 +1,7 @@
 package roundtrip
 
 import (
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,10 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/layout"
 	"pkgsneak/sync/machine"
 	"pkgsneak/sync/reindex"
+	"pkgsneak/sync/request"
 	"pkgsneak/sync/requester"
 	"pkgsneak/sync/selection"
 )
@@ -142,5 +145,47 @@ func TestKeptRequests(t *testing.T) {
 		if blank() == keep || len(r.Asked) != 1 || r.Asked[0].Taken == keep {
 			t.Errorf("kept: %v; the list is blank: %v, %+v", keep, blank(), r.Asked)
 		}
+	}
+}
+
+// A receipt that was typed stands for all that its generation carried, but for the packages that
+// the client's request has refused for good.
+func TestTypedReceiptOfWhatIsRefused(t *testing.T) {
+	host, client, drive := manyParts(t, 2, 1000), installed(t, 3), t.TempDir()
+	xpak(t, host.PKGDIR, "app-misc", "part02-2", "x86_64-pc-linux-gnu", 1000,
+		[2]string{"CFLAGS", "-O2 -mavx"})
+	if _, err := reindex.Index(t.Context(), host, reindex.IndexOptions{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	client.CPUInfo = []byte("flags\t\t: fpu mmx sse sse2 ssse3\n")
+	mustExport(t, host, exporter.ExportOptions{Drive: drive})
+	asks(t, client, host, drive)
+	mustExport(t, host, exporter.ExportOptions{Drive: drive})
+	store, err := clients.Open(host.StateDir, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	drives, err := store.Drives()
+	if err != nil || len(drives) != 1 {
+		t.Fatalf("%v, %v", drives, err)
+	}
+	code := request.Code{Client: request.ClientTag("attic")}
+	if _, err := hex.Decode(code.Manifest[:], []byte(drives[0].Manifest[:8])); err != nil {
+		t.Fatal(err)
+	}
+	c, err := store.Find("attic")
+	if err != nil || c == nil {
+		t.Fatal(err)
+	}
+	if _, err := store.TakeCode(c, code, host.Now()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := clients.Look(t.Context(), host)
+	if err != nil || len(r.Clients) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if e := r.Clients[0]; e.Has != 2 || e.Refused.Files != 1 || e.Lacks.Files != 0 {
+		t.Errorf("has %d, refused %d, lacks %d", e.Has, e.Refused.Files, e.Lacks.Files)
 	}
 }
