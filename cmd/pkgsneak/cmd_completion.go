@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pkgsneak/sync/clients"
 	"pkgsneak/sync/doctor"
 	"pkgsneak/sync/drive"
 	"pkgsneak/sync/state"
@@ -224,6 +225,11 @@ func (c completer) argumentCandidates(p *argParser) []candidate {
 		}
 	case "trust remove":
 		return c.trustedCandidates(p)
+	case "clients accept", "clients forget":
+		if place != "" {
+			list = c.clientCandidates(p, p.sub.Name == "forget")
+		}
+		return list
 	}
 	switch place {
 	case "DRIVE":
@@ -269,14 +275,42 @@ func topicCandidates() []candidate {
 	return list
 }
 
-func (c completer) trustedCandidates(p *argParser) []candidate {
+// stateDirOf is the state directory that a line names.
+func (c completer) stateDirOf(p *argParser) string {
 	dir := c.stateDir()
 	for _, f := range p.flags {
 		if d, ok := strings.CutPrefix(f, "--state-dir="); ok {
 			dir = d
 		}
 	}
-	st, err := state.Open(c.ctx, dir, state.Options{ReadOnly: true})
+	return dir
+}
+
+// clientCandidates lists the clients that nobody has accepted, and those that somebody has if they
+// count.
+func (c completer) clientCandidates(p *argParser, accepted bool) []candidate {
+	store, err := clients.Open(c.stateDirOf(p), true, nil)
+	if err != nil {
+		return nil
+	}
+	defer store.Close()
+	var list []candidate
+	offers, _ := store.Offers() // what can be read is offered
+	for _, o := range offers {
+		list = append(list, candidate{clients.Word(o.Name, o.Fingerprint),
+			"unknown key " + o.Fingerprint.Grouped()})
+	}
+	all, _ := store.Clients()
+	for _, known := range all {
+		if accepted {
+			list = append(list, candidate{clients.Word(known.Name, known.Key), "accepted"})
+		}
+	}
+	return list
+}
+
+func (c completer) trustedCandidates(p *argParser) []candidate {
+	st, err := state.Open(c.ctx, c.stateDirOf(p), state.Options{ReadOnly: true})
 	if err != nil {
 		return nil
 	}
