@@ -162,3 +162,40 @@ func documentedCommands(text string, isManual bool) (lines []string) {
 	}
 	return lines
 }
+
+// Each test that the documents name exists.
+func TestDocumentedTestsExist(t *testing.T) {
+	var tests strings.Builder
+	for _, pattern := range []string{"*_test.go", "../../*/*_test.go", "../../sync/*/*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%q: %q, %v", pattern, files, err)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(text)
+		}
+	}
+	documents, err := filepath.Glob("doc/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, d := range documents {
+		text, err := os.ReadFile(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(text), -1) {
+			if n++; !strings.Contains(tests.String(), "\nfunc "+name+"(") {
+				t.Errorf("%s names %s, and there is no such test", d, name)
+			}
+		}
+	}
+	if n < 5 {
+		t.Errorf("the documents name %d tests", n)
+	}
+}
