@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"pkgsneak/sync/clients"
 	"pkgsneak/sync/exporter"
 	"pkgsneak/sync/fault"
+	"pkgsneak/sync/layout"
 	format "pkgsneak/sync/request"
 )
 
@@ -419,6 +421,10 @@ func (c clientsText) asked(list []exporter.Asked) {
 				a.Dir, a.Fingerprint.Grouped())
 			c.out.hint("compare the fingerprint with that on the client, then: pkgsneak clients accept " + clients.Word(a.Dir,
 				a.Fingerprint))
+			if installedAnew(a, list) {
+				c.out.hint("if that is the key which this client had before it was installed anew: rm -r " +
+					shellWord(filepath.Join(c.place, layout.TreeDir, layout.ClientsDir, a.Dir)))
+			}
 		case clients.Damaged:
 			c.out.warn("the request in clients/%s is passed over: %s", a.Dir, a.Problem)
 		case clients.Unfinished:
@@ -429,4 +435,13 @@ func (c clientsText) asked(list []exporter.Asked) {
 			c.out.warn("the request of %s: %s", a.Client, a.Problem)
 		}
 	}
+}
+
+// installedAnew reports whether an accepted client asks beside a request that holds its name: the
+// old key's, which nobody writes to any more, if that client was installed anew.
+func installedAnew(old exporter.Asked, list []exporter.Asked) bool {
+	return slices.ContainsFunc(list, func(a exporter.Asked) bool {
+		accepted := a.State == clients.New || a.State == clients.Known
+		return accepted && a.Dir == layout.Qualified(old.Dir, a.Fingerprint)
+	})
 }
