@@ -329,13 +329,9 @@ func (p *trip) goOnWith(c wire.Command) (report, error) {
 		switch {
 		case err != nil || ran.Code == 0:
 			return rep, err
-		case attempt > 0 || ran.Code != 14 ||
-			!slices.ContainsFunc(rep.Hints, func(h string) bool {
-				return strings.Contains(h, "fsck.")
-			}):
+		case ran.Code != 14 || !p.follow(rep.Hints, attempt, p.device):
 			return rep, fmt.Errorf("it ended with %d: %s %q", ran.Code, rep.Error, rep.Hints)
 		}
-		p.repair(p.device)
 	}
 }
 

@@ -2,6 +2,7 @@ package drive
 
 import (
 	"fmt"
+	"slices"
 
 	"pkgsneak/sync/fault"
 )
@@ -24,7 +25,16 @@ func (e *GoneError) Hints(string) []string {
 	if e.Check == "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("if it was pulled out before: %s; if this comes again then, do not use this drive any longer", e.Check)}
+	again := "; if this comes again then, do not use this drive any longer"
+	if e.Drop != "" {
+		again = ""
+	}
+	return nonEmpty("if it was pulled out before: "+e.Check+again, e.Drop)
+}
+
+// nonEmpty are the hints that have something to tell.
+func nonEmpty(hints ...string) []string {
+	return slices.DeleteFunc(hints, func(h string) bool { return h == "" })
 }
 
 // Class is fault.Failing where the kernel found damage.
@@ -49,8 +59,10 @@ func (e *SpaceError) Class() fault.Class { return fault.Space }
 // Class is fault.Failing.
 func (e *PullDamageError) Class() fault.Class { return fault.Failing }
 
-// Hints name the check.
-func (e *PullDamageError) Hints(string) []string { return []string{e.Hint()} }
+// Hints are the commands that repair the file system, one line for each way.
+func (e *PullDamageError) Hints(string) []string {
+	return nonEmpty(e.FS.RepairHint(e.Device), e.Drop)
+}
 
 // Class is fault.Failing: what describes a generation, without which nothing can be taken.
 func (e *DamagedError) Class() fault.Class { return fault.Failing }
