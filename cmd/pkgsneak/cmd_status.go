@@ -147,7 +147,7 @@ func (c statusText) requestStatus(l *clients.Lying) {
 		c.out.warn("%s", l.Problem)
 		var pulled *drive.PullDamageError
 		if errors.As(l.Err, &pulled) {
-			c.out.hint(pulled.Hints(c.place)...)
+			c.out.hint(pulled.Hint())
 		}
 	}
 }

@@ -138,7 +138,7 @@ func (c verifyText) request(l *clients.Lying) int {
 		c.out.warn("%s", l.Problem)
 		var pulled *drive.PullDamageError
 		if errors.As(l.Err, &pulled) {
-			c.out.hint(pulled.Hints(c.place)...)
+			c.out.hint(pulled.Hint())
 		} else {
 			c.out.hint("on that client, which writes it anew: pkgsneak request " +
 				shellWord(c.args[0]))

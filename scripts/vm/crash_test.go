@@ -547,41 +547,24 @@ func (r *recording) goOn(device, bin string) (report, error) {
 			return rep, err
 		case ran.Code == 0:
 			return rep, nil
-		case ran.Code != 14 || !r.follow(rep.Hints, attempt, device):
+		case attempt > 0 || ran.Code != 14 ||
+			!slices.ContainsFunc(rep.Hints, func(h string) bool {
+				return strings.Contains(h, "fsck.")
+			}):
 			return rep, fmt.Errorf("export ended with %d: %s %q", ran.Code, rep.Error, rep.Hints)
 		}
 		r.repaired++
+		r.repair(device)
 	}
 }
 
-// follow does what a command told to do about the file system: the check first, and the second time
-// what takes off the directories that it left closed. It is false where there is no such hint.
-func (r *recording) follow(hints []string, attempt int, device string) bool {
-	for _, hint := range hints {
-		_, check, found := strings.Cut(hint, "; fsck.")
-		check, _, _ = strings.Cut(check, " "+device)
-		_, drop, drops := strings.Cut(check, " -d ")
-		switch {
-		case !found:
-		case attempt == 0:
-			r.repair(device)
-			return true
-		case attempt == 1 && drops:
-			r.repair(device, append([]string{"-d"}, strings.Fields(drop)...)...)
-			return true
-		}
-	}
-	return false
-}
-
-// repair checks the file system, with some more flags.
-func (r *recording) repair(device string, flags ...string) {
-	argv := map[string][]string{"vfat": {"/bin/fsck.vfat", "-a"},
-		"exfat": {"/bin/fsck.exfat", "-p"}}[r.kind]
+// repair follows the hint of the export.
+func (r *recording) repair(device string) {
+	argv := map[string][]string{"vfat": {"/bin/fsck.vfat", "-a", device},
+		"exfat": {"/bin/fsck.exfat", "-p", device}}[r.kind]
 	if argv == nil {
 		r.t.Fatalf("there is nothing to repair %s with", r.kind)
 	}
-	argv = append(append(argv, flags...), device)
 	ran := must[wire.Result](r.t)(r.m.Run(r.t.Context(), wire.Command{Argv: argv}))
 	if ran.Code > 1 {
 		r.t.Fatalf("%q ended with %d: %s%s", argv, ran.Code, ran.Stdout, ran.Stderr)

@@ -329,9 +329,13 @@ func (p *trip) goOnWith(c wire.Command) (report, error) {
 		switch {
 		case err != nil || ran.Code == 0:
 			return rep, err
-		case ran.Code != 14 || !p.follow(rep.Hints, attempt, p.device):
+		case attempt > 0 || ran.Code != 14 ||
+			!slices.ContainsFunc(rep.Hints, func(h string) bool {
+				return strings.Contains(h, "fsck.")
+			}):
 			return rep, fmt.Errorf("it ended with %d: %s %q", ran.Code, rep.Error, rep.Hints)
 		}
+		p.repair(p.device)
 	}
 }
 

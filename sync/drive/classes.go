@@ -2,7 +2,6 @@ package drive
 
 import (
 	"fmt"
-	"slices"
 
 	"pkgsneak/sync/fault"
 )
@@ -25,16 +24,7 @@ func (e *GoneError) Hints(string) []string {
 	if e.Check == "" {
 		return nil
 	}
-	again := "; if this comes again then, do not use this drive any longer"
-	if e.Drop != "" {
-		again = ""
-	}
-	return nonEmpty("if it was pulled out before: "+e.Check+again, e.Drop)
-}
-
-// nonEmpty are the hints that have something to tell.
-func nonEmpty(hints ...string) []string {
-	return slices.DeleteFunc(hints, func(h string) bool { return h == "" })
+	return []string{fmt.Sprintf("if it was pulled out before: %s; if this comes again then, do not use this drive any longer", e.Check)}
 }
 
 // Class is fault.Failing where the kernel found damage.
@@ -59,10 +49,8 @@ func (e *SpaceError) Class() fault.Class { return fault.Space }
 // Class is fault.Failing.
 func (e *PullDamageError) Class() fault.Class { return fault.Failing }
 
-// Hints are the commands that repair the file system, one line for each way.
-func (e *PullDamageError) Hints(string) []string {
-	return nonEmpty(e.FS.RepairHint(e.Device), e.Drop)
-}
+// Hints name the check.
+func (e *PullDamageError) Hints(string) []string { return []string{e.Hint()} }
 
 // Class is fault.Failing: what describes a generation, without which nothing can be taken.
 func (e *DamagedError) Class() fault.Class { return fault.Failing }

@@ -159,8 +159,7 @@ func (d *Mounted) Classify(op, path string, err error) error {
 	case !d.Present():
 		return &GoneError{Op: op, Path: path, Vanished: true, Err: Bare(err)}
 	case Failing(err):
-		return &GoneError{Op: op, Path: path, Check: d.fs.RepairHint(d.Device()),
-			Drop: d.fs.DropHint(d.Device(), d.closedDirs()), Err: Bare(err)}
+		return &GoneError{Op: op, Path: path, Check: d.fs.RepairHint(d.Device()), Err: Bare(err)}
 	case errors.Is(err, syscall.EROFS):
 		e := &ReadOnlyError{Op: op, Path: path, Turned: !d.readOnly, Err: Bare(err)}
 		if e.Turned {
@@ -196,8 +195,7 @@ func (d *Mounted) PullDamage(op, path string, err error) error {
 	var readOnly *ReadOnlyError
 	switch {
 	case errors.As(err, &gone) && !gone.Vanished:
-		return &PullDamageError{Op: op, Path: path, Device: d.Device(), FS: d.fs,
-			Drop: gone.Drop, Err: gone.Err}
+		return &PullDamageError{Op: op, Path: path, Device: d.Device(), FS: d.fs, Err: gone.Err}
 	case errors.As(err, &readOnly) && readOnly.Turned:
 		return &PullDamageError{Op: op, Path: path, Device: d.Device(), FS: d.fs, Err: readOnly.Err}
 	}

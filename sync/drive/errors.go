@@ -45,10 +45,7 @@ type GoneError struct {
 	// Check is the commands that repair a file system which a pull has left damaged,
 	// one line; "" if the drive is not there.
 	Check string
-	// Drop is the commands that take off what those leave unreadable, one line; "" where there is
-	// no such thing.
-	Drop string
-	Err  error
+	Err   error
 }
 
 func (e *GoneError) Error() string {
@@ -103,7 +100,6 @@ type PullDamageError struct {
 	Op, Path string
 	Device   string // "/dev/sdb1"; "" if it is not known
 	FS       volume.Type
-	Drop     string // as in a GoneError
 	Err      error
 }
 
@@ -113,6 +109,9 @@ func (e *PullDamageError) Error() string {
 }
 
 func (e *PullDamageError) Unwrap() error { return e.Err }
+
+// Hint is the commands that repair the file system, one line.
+func (e *PullDamageError) Hint() string { return e.FS.RepairHint(e.Device) }
 
 // LimitError reports that a file is too big for the file system.
 type LimitError struct {

@@ -59,8 +59,6 @@ type traits struct {
 	check []string
 	// repair is the command that a person types.
 	repair string
-	// drop is repair with the flag that takes one name off.
-	drop string
 	// fixedDirs is set if a pull while a directory grows can make all of it unreadable.
 	fixedDirs bool
 	// staleDirs is set if a directory is read without a look at whether its clusters are taken: one
@@ -82,7 +80,7 @@ var table = [...]traits{
 	VFAT: {
 		name: "vfat", magic: unix.MSDOS_SUPER_MAGIC, superblock: disk.vfat,
 		mount: [3]string{vfatMount, vfatMount, vfatMount},
-		check: []string{"fsck.vfat", "-a"}, repair: "fsck.vfat -a", drop: "fsck.vfat -a -d",
+		check: []string{"fsck.vfat", "-a"}, repair: "fsck.vfat -a",
 		fixedDirs: true, reserve: ReserveFiles,
 	},
 	ExFAT: {
@@ -198,26 +196,6 @@ func (t Type) RepairHint(device string) string {
 		repair = "fsck"
 	}
 	return "umount it; " + repair + " " + device + "; mount it again"
-}
-
-// DropHint returns what a person types where that leaves directories behind that no kernel enters,
-// in one line: fsck.vfat leaves one without clusters as it is, and no program can remove it. names
-// are ShortNames, from the top. It is "" where there is no such thing.
-func (t Type) DropHint(device string, names []string) string {
-	drop := t.traits().drop
-	if drop == "" || len(names) == 0 {
-		return ""
-	}
-	if device == "" {
-		device = "DEVICE"
-	}
-	for i, name := range names {
-		if i > 0 {
-			drop += " -d"
-		}
-		drop += " /" + name
-	}
-	return "if that leaves it unreadable: umount it; " + drop + " " + device + "; mount it again"
 }
 
 // FixedDirectories reports whether a directory that holds committed files must not grow any more:
