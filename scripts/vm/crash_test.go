@@ -560,16 +560,19 @@ func (r *recording) goOn(device, bin string) (report, error) {
 
 // repair follows the hint of the export.
 func (r *recording) repair(device string) {
-	argv := map[string][]string{"vfat": {"/bin/fsck.vfat", "-a", device},
-		"exfat": {"/bin/fsck.exfat", "-p", device}}[r.kind]
-	if argv == nil {
+	vfat := []string{"/bin/fsck.vfat", "-a", device}
+	checks := map[string][][]string{"vfat": {vfat, vfat},
+		"exfat": {{"/bin/fsck.exfat", "-p", device}}}[r.kind]
+	if checks == nil {
 		r.t.Fatalf("there is nothing to repair %s with", r.kind)
 	}
-	ran := must[wire.Result](r.t)(r.m.Run(r.t.Context(), wire.Command{Argv: argv}))
-	if ran.Code > 1 {
-		r.t.Fatalf("%q ended with %d: %s%s", argv, ran.Code, ran.Stdout, ran.Stderr)
+	for _, argv := range checks {
+		ran := must[wire.Result](r.t)(r.m.Run(r.t.Context(), wire.Command{Argv: argv}))
+		if ran.Code > 1 {
+			r.t.Fatalf("%q ended with %d: %s%s", argv, ran.Code, ran.Stdout, ran.Stderr)
+		}
+		r.t.Logf("%s: %q: %s", r.flavour.name, argv, bytes.TrimSpace(ran.Stdout))
 	}
-	r.t.Logf("%s: %q: %s", r.flavour.name, argv, bytes.TrimSpace(ran.Stdout))
 }
 
 // spread reorders states so that a run which ends early has seen some of

@@ -164,7 +164,7 @@ func (s *station) mount(ctx context.Context, w way) error {
 // errNoFS is not ENODEV, which would be taken for a drive that is gone.
 var errNoFS = errors.New("file system not supported")
 
-// check runs fsck once before the drive is written to.
+// check runs fsck before the drive is written to.
 func (s *station) check(ctx context.Context) error {
 	check := s.fstype.Check()
 	if check == nil || s.checked {
@@ -183,6 +183,10 @@ func (s *station) check(ctx context.Context) error {
 	s.checked = true
 	c := Command{Name: check[0], Args: append(slices.Clone(check[1:]), s.dev.Path)}
 	out, code, err := s.sys.Run(ctx, c)
+	if err == nil && code == 1 && s.fstype.CheckTwice() {
+		_, code, err = s.sys.Run(ctx, c)
+		code = max(code, 1) // it was repaired, by the first one
+	}
 	held.Close()
 	if err == nil && code > 1 && bytes.Contains(bytes.ToLower(out), []byte(unix.EBUSY.Error())) {
 		// This one takes the device for itself alone (fsck.exfat does), and is as safe without us.

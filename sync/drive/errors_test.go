@@ -134,9 +134,10 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for kind, want := range map[volume.Type]string{
-		volume.VFAT: "fsck.vfat -a /dev/sdb1", volume.ExFAT: "fsck.exfat -p /dev/sdb1",
-		volume.Ext4: "e2fsck -p /dev/sdb1",
-		volume.XFS:  "xfs_repair /dev/sdb1", volume.Btrfs: "btrfs check /dev/sdb1",
+		volume.VFAT:  "fsck.vfat -a /dev/sdb1; fsck.vfat -a /dev/sdb1",
+		volume.ExFAT: "fsck.exfat -p /dev/sdb1",
+		volume.Ext4:  "e2fsck -p /dev/sdb1",
+		volume.XFS:   "xfs_repair /dev/sdb1", volume.Btrfs: "btrfs check /dev/sdb1",
 		volume.Unknown: "fsck /dev/sdb1",
 	} {
 		if got := (&PullDamageError{Device: "/dev/sdb1",

@@ -59,6 +59,10 @@ type traits struct {
 	check []string
 	// repair is the command that a person types.
 	repair string
+	// checkTwice is set if a check may leave behind what only the next one mends: fsck.vfat takes
+	// its free cluster off a directory that a pull has left with one, and deletes in the next run
+	// what no kernel enters then.
+	checkTwice bool
 	// fixedDirs is set if a pull while a directory grows can make all of it unreadable.
 	fixedDirs bool
 	// staleDirs is set if a directory is read without a look at whether its clusters are taken: one
@@ -80,7 +84,7 @@ var table = [...]traits{
 	VFAT: {
 		name: "vfat", magic: unix.MSDOS_SUPER_MAGIC, superblock: disk.vfat,
 		mount: [3]string{vfatMount, vfatMount, vfatMount},
-		check: []string{"fsck.vfat", "-a"}, repair: "fsck.vfat -a",
+		check: []string{"fsck.vfat", "-a"}, repair: "fsck.vfat -a", checkTwice: true,
 		fixedDirs: true, reserve: ReserveFiles,
 	},
 	ExFAT: {
@@ -195,8 +199,15 @@ func (t Type) RepairHint(device string) string {
 	if repair == "" {
 		repair = "fsck"
 	}
-	return "umount it; " + repair + " " + device + "; mount it again"
+	repair += " " + device
+	if t.traits().checkTwice {
+		repair += "; " + repair
+	}
+	return "umount it; " + repair + "; mount it again"
 }
+
+// CheckTwice reports whether a check that has mended something has to be followed by another one.
+func (t Type) CheckTwice() bool { return t.traits().checkTwice }
 
 // FixedDirectories reports whether a directory that holds committed files must not grow any more:
 // on vfat a pull at the moment when a cluster is linked to it makes all of it unreadable.
