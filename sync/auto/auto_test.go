@@ -212,6 +212,12 @@ func TestRun(t *testing.T) {
 			"mount ro; unmount; fsck.vfat -a /dev/sda1; fsck.vfat -a /dev/sda1; mount rw; unmount; hook",
 			"pulled now",
 			"fsck.vfat repaired /dev/sda1: said by fsck.vfat"},
+		{"the second fsck fails", changed(func(s *stick) {
+			s.programs["fsck.vfat"], s.again = 1, 4
+		}, onHost("vfat")), Export, Unchanged,
+			"mount ro; unmount; fsck.vfat -a /dev/sda1; fsck.vfat -a /dev/sda1; mount rw; unmount; hook",
+			"pulled now",
+			"fsck.vfat ended with 4: said again by fsck.vfat"},
 		{"no fsck", changed(func(s *stick) { s.programs = nil }, onHost("vfat")), Export, Unchanged,
 			"mount ro; unmount; mount rw; unmount; hook", "pulled now",
 			"fsck.vfat is not installed"},

@@ -184,8 +184,10 @@ func (s *station) check(ctx context.Context) error {
 	c := Command{Name: check[0], Args: append(slices.Clone(check[1:]), s.dev.Path)}
 	out, code, err := s.sys.Run(ctx, c)
 	if err == nil && code == 1 && s.fstype.CheckTwice() {
-		_, code, err = s.sys.Run(ctx, c)
-		code = max(code, 1) // it was repaired, by the first one
+		first := out
+		if out, code, err = s.sys.Run(ctx, c); code <= 1 {
+			out, code = first, 1 // which repaired it
+		}
 	}
 	held.Close()
 	if err == nil && code > 1 && bytes.Contains(bytes.ToLower(out), []byte(unix.EBUSY.Error())) {
