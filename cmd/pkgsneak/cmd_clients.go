@@ -415,7 +415,8 @@ func (c clientsText) asked(list []exporter.Asked) {
 		case clients.Older:
 			c.out.notice("%s an older request of %s is passed over", bold("note:"), a.Client)
 			c.out.hint("that is as it should be of a drive that was away; if it is the client's newest one, its clock was wrong once: pkgsneak clients forget " +
-				clients.Word(a.Client, a.Fingerprint) + ", and export again")
+				clients.Word(a.Client, a.Fingerprint) +
+				", and accept the client again when its next request is here")
 		case clients.Unknown:
 			c.out.notice("%s %s asks with the key %s, which is not accepted here", bold("note:"),
 				a.Dir, a.Fingerprint.Grouped())
