@@ -59,7 +59,7 @@ func Request(ctx context.Context, m machine.Machine, o Options,
 	watch progress.Watcher) (*Report, error) {
 	for _, w := range o.Wishes {
 		if a, err := depend.ParseAtom(w); err != nil || a.Block != depend.NoBlock {
-			return nil, &AtomError{w}
+			return nil, &AtomError{w, o.File}
 		}
 	}
 	st, err := state.Open(ctx, m.StateDir,
@@ -95,7 +95,10 @@ func Request(ctx context.Context, m machine.Machine, o Options,
 }
 
 // AtomError is a wish that is none.
-type AtomError struct{ Text string }
+type AtomError struct {
+	Text string
+	File string // where the request should go; "" for a drive
+}
 
 func (e *AtomError) Error() string { return fmt.Sprintf("%q is not a package atom", e.Text) }
 
@@ -104,12 +107,23 @@ func (e *AtomError) Class() fault.Class { return fault.Usage }
 
 // Hints show what one looks like.
 func (e *AtomError) Hints(drive string) []string {
-	return []string{"with its category: pkgsneak request " + drive + " app-editors/vim"}
+	return []string{"with its category: pkgsneak request " + target(e.File, drive) +
+		" app-editors/vim"}
+}
+
+// target is the part of a command line that names the place of a request. Of one with a file the
+// first argument is a wish, and no drive.
+func target(file, drive string) string {
+	if file != "" {
+		return "--file " + fault.Quote(file)
+	}
+	return drive
 }
 
 // NameError is a name that no client can have.
 type NameError struct {
 	Name string
+	File string // where the request should go; "" for a drive
 	Err  error
 }
 
@@ -122,7 +136,8 @@ func (e *NameError) Unwrap() error { return e.Err }
 
 // Hints name the flag.
 func (e *NameError) Hints(drive string) []string {
-	return []string{"give this client another one: pkgsneak request " + drive + " --name NAME"}
+	return []string{"give this client another one: pkgsneak request " + target(e.File, drive) +
+		" --name NAME"}
 }
 
 // openDrive opens the drive; one without a tree gets one. It is nil where a file is written.
@@ -175,11 +190,11 @@ func identify(m machine.Machine, st *state.Dir, o Options,
 	}
 	if name == "" {
 		if name, err = layout.OriginName(m.Hostname); err != nil {
-			return nil, &NameError{m.Hostname, err}
+			return nil, &NameError{m.Hostname, o.File, err}
 		}
 	}
 	if err := layout.CheckNewOrigin(name); err != nil {
-		return nil, &NameError{name, err}
+		return nil, &NameError{name, o.File, err}
 	}
 	r.Client = name
 	key, err := state.ClientKey(st)
