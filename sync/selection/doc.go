@@ -28,11 +28,11 @@
 //
 // A client names the distfiles of what its emerge lacks, nobody has built, and its own ebuilds
 // could compile: nothing is planned from ebuilds here. Within 1 to 5 the clients take turns: the
-// one that got the fewest bytes so far takes its next bundle. Bundles of 2 and 3 beyond a client's
-// share of the room, to which a file that several need counts in part, come behind 5: no wish, and
-// no claim to be full of holes, takes another client's share. A bundle that does not fit is passed
-// over, and smaller ones go on. A file that is on the drive already goes before what is not, within
-// each of the seven.
+// one that got the fewest bytes so far takes its next bundle. Bundles beyond a client's share of
+// the room, to which a file that several need counts in part, come behind 5, in the same order: no
+// wish, no claim to be full of holes, and none that all has to come together, takes another
+// client's share. A bundle that does not fit is passed over, and smaller ones go on. A file that is
+// on the drive already goes before what is not, within each of the seven.
 //
 // # Leaving
 //

@@ -19,8 +19,8 @@ type planner struct {
 	spent []int64 // bytes that each client got
 	plan  *Plan
 
-	// fair is what each client may take before the others have their updates, charged what it took
-	// of that, and users how many clients need a file.
+	// fair is what each client may take before the others have had as much, charged what it took of
+	// that, and users how many clients need a file.
 	fair    int64
 	charged []int64
 	users   []int64

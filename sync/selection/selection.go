@@ -179,11 +179,10 @@ func Make(in Input) (*Plan, error) {
 	}
 	p.wantSources()
 	p.shareRoom()
-	for level := Enabling; level <= Sources; level++ {
-		p.takeTurns(level, level == Wished || level == Security)
-	}
-	for level := Wished; level <= Security; level++ {
-		p.takeTurns(level, false)
+	for _, shared := range []bool{true, false} {
+		for level := Enabling; level <= Sources; level++ {
+			p.takeTurns(level, shared)
+		}
 	}
 	if err := p.takeUnasked(); err != nil {
 		return nil, err

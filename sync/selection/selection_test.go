@@ -318,6 +318,13 @@ func TestShares(t *testing.T) {
 			t.Errorf("%s: room is left: %+v, %v", greed, plan.Shares, err)
 		}
 	}
+	together := Input{Room: 100, Only: true}
+	together.Clients = []Client{
+		{Name: "greedy", Machine: machine(resolve.Input{System: world(&together, "cat-a", 90, 1)})},
+		{Name: "modest", Machine: machine(resolve.Input{World: world(&together, "cat-b", 100, 1)})}}
+	if plan, err := Make(together); err != nil || plan.Shares[1].Bytes < 50 {
+		t.Errorf("one bundle of all: %+v, %v", plan.Shares, err)
+	}
 	in := Input{Room: 100, Only: true}
 	large := world(&in, "cat-large", 1, 60)
 	for c := range 5 {
