@@ -43,7 +43,7 @@ func BenchmarkCost(b *testing.B) {
 			guest, share := must[float64](b)(m.Speed(b.Context())), 1.0
 			slower := max(1, wire.Speed(time.Now)/guest)
 			if slower > 2 {
-				share = 1.0 / 4
+				share = 1.0 / 8
 			}
 			stock(b, m, load.files(share))
 			for _, f := range []flavour{flavours[1], flavours[3]} {
