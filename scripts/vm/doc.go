@@ -26,7 +26,7 @@
 //
 // # How much of it runs
 //
-// The variable PKGSNEAK_VM is "short" for what fits eight minutes on two
+// The variable PKGSNEAK_VM is "short" for what fits seven minutes on two
 // processors: each test has a share of the time and reports how far it came. It is
 // "long" for all states of each file system, and all pulls. Without it no
 // machine is booted.

@@ -16,7 +16,7 @@ import (
 	"pkgsneak/scripts/vm"
 )
 
-// How much of the lab runs: PKGSNEAK_VM is "short" (what fits eight minutes on
+// How much of the lab runs: PKGSNEAK_VM is "short" (what fits seven minutes on
 // two cores), "long" (everything), or nothing: the machine is not booted.
 const modeVariable = "PKGSNEAK_VM"
 
@@ -55,11 +55,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A short run ends within eight minutes on two processors that nobody else needs,
+// A short run ends within seven minutes on two processors that nobody else needs,
 // and reports what it had no time for: nothing begins after shortRun, and each test
 // has a share, so that a slow machine sees something of everything.
 const (
-	shortRun    = 6 * time.Minute
+	shortRun    = 5 * time.Minute
 	replayShare = 30 * time.Second // of each file system
 	againShare  = 15 * time.Second
 	cutShare    = 20 * time.Second
